@@ -16,7 +16,6 @@ from gahbench.api.folders import (
     write_plan,
 )
 from gahbench.api.looks import check, cite, create, inspect, preview, sample, score
-from gahbench.api.pages import write_report, write_site
 from gahbench.api.running import openings, plan_suite, request, run
 from gahbench.api.verdicts import claims, write_claim_suites
 
@@ -45,6 +44,4 @@ __all__ = [
     "work",
     "write_claim_suites",
     "write_plan",
-    "write_report",
-    "write_site",
 ]

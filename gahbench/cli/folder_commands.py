@@ -180,9 +180,9 @@ def report(
 
     The file needs no other and no network. With scripts, tables are sorted and filtered, and curves show their values.
     """
-    from gahbench import api
+    from gahbench.registry.registry import open_registry
 
-    _print_written(*api.write_report(folder, out, plugins=plugins_dir or ()))
+    print_report(folder, open_registry(plugins_dir or (), trust=False), out)
 
 
 def site(
@@ -203,11 +203,11 @@ def site(
     It works from files and any server, and makes no requests. Plugins whose parameters name code, files or downloads
     are not built without --trust, and pages say so.
     """
-    from gahbench import api
+    from gahbench.registry.registry import open_registry
+    from gahbench.site.pages import write_site
 
-    written = api.write_site(
-        folder, out, title=title, base_url=base_url, source_url=source_url, plugins=plugins_dir or (), trust=trust
-    )
+    registry = open_registry(plugins_dir or (), trust)
+    written = write_site(folder, out, registry, title=title, base_url=base_url, source_url=source_url)
     typer.echo(f"site: {out / 'index.html'} ({len(written)} files)", err=True)
 
 
@@ -354,16 +354,12 @@ def _print_left(left: Mapping[Path, int], results: Results) -> None:
             typer.echo(f"{folder}: {so_far}, {counted(count, 'unit')} left; {status} shows them", err=True)
 
 
-def print_report(folder: Path, registry: Registry) -> None:
-    """Write the report of a results folder into it, and print where it is."""
-    from gahbench.report.page import write_report
+def print_report(folder: Path, registry: Registry, out: Path | None = None) -> None:
+    """Write the report of a results folder, by default into it, and print where it is."""
+    from gahbench.report.page.report import write_report
 
-    file = folder / "report.html"
-    _print_written(file, write_report(folder, file, registry))
-
-
-def _print_written(file: Path, size: int) -> None:
-    text = f"report: {file} ({size / 1e6:.2f} MB)"
+    file = folder / "report.html" if out is None else out
+    text = f"report: {file} ({write_report(folder, file, registry) / 1e6:.2f} MB)"
     Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -22,7 +22,7 @@ import smoke
 from gahbench.board.results import Results
 from gahbench.board.schemas import empty
 from gahbench.registry.registry import open_registry
-from gahbench.report.page import write_report
+from gahbench.report.page.report import write_report
 from gahbench.report.publish import publish
 
 

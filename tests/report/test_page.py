@@ -11,8 +11,8 @@ import gahbench
 from gahbench._util.errors import ParameterError
 from gahbench.contracts.claims import CHECKED
 from gahbench.report.metric_figures import directions, metrics_figure
-from gahbench.report.page import html_report
 from gahbench.report.page.colours import DARK, contrast, declarations
+from gahbench.report.page.report import html_report
 from gahbench.report.page.training import Failure
 from gahbench.report.publish import publish
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from test_page import HOSTILE, hostile  # noqa: F401
 
-from gahbench.report.page import html_report
+from gahbench.report.page.report import html_report
 
 pytestmark = pytest.mark.extras("playwright", "axe_core_python")
 

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from unittest import mock
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -13,15 +14,14 @@ from gahbench import load_results
 from gahbench._util.errors import ParameterError, ResultsError
 from gahbench.board.claim_values import Table
 from gahbench.board.claims import judge, known_claims
-from gahbench.explore.card_facts import card_facts
 from gahbench.explore.description import Fact
 from gahbench.explore.preview import make_preview
 from gahbench.registry.registry import open_registry
 from gahbench.report.claims import summary, wanted
 from gahbench.report.figures import file_stems
-from gahbench.report.site import Measures, SiteRequest, write_site
-from gahbench.report.site.docstrings import description
-from gahbench.report.site.reading import inline, reading
+from gahbench.site.described import description
+from gahbench.site.pages import write_site
+from gahbench.site.reading import inline, reading
 
 RUN = "\"><b>run' 🌲"
 README = """# Boards & <i>more</i>
@@ -90,12 +90,15 @@ def site(hostile, kept_run, registry, tmp_path_factory):  # noqa: F811
 def made(folder, out, registry, **options):
     """Write a site whose networks are not measured."""
 
-    def looked_at(configured):
-        preview = make_preview(configured, [0.1], count=1, max_pixels=256)
-        return preview, list(card_facts(preview))
+    def previewed(configured):
+        return make_preview(configured, [0.1], count=1, max_pixels=256)
 
     facts = [Fact("receptive field", "7x7 pixels"), Fact("citation", "none"), Fact("blind", "unknown: /a/file")]
-    return write_site(SiteRequest(folder, out, **options), registry, Measures(lambda *_: facts, looked_at))
+    with (
+        mock.patch("gahbench.site.pages.measured_facts", return_value=facts),
+        mock.patch("gahbench.site.described._previewed", previewed),
+    ):
+        return write_site(folder, out, registry, **options)
 
 
 def pages_of(out):

@@ -58,19 +58,19 @@ def page(title: str, body: str, style: str, script: str, sources: tuple[str, str
     )
 
 
-def part(template: str, values: Mapping[str, Any]) -> str:
-    """Return a template that is rendered with values."""
-    return _environment().get_template(template).render(values)
+def part(template: str, values: Mapping[str, Any], package: str = "gahbench.report") -> str:
+    """Return a template, of a package or of the report, that is rendered with values."""
+    return _environment(package).get_template(template).render(values)
 
 
-def stylesheet(used: set[str], groups: int, *more: str) -> str:
-    """Return the style of pages."""
+def stylesheet(used: set[str], groups: int, more: str = "") -> str:
+    """Return the style of pages, and more of it."""
     light, dark = colours.declarations(used)
     # Columns are hidden by the number of their group.
     hidden = ",".join(f".no{place} .g{place}" for place in range(1, groups)) or ".none"
     dark_screens = f"@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
-    files = "\n".join(_text(name) for name in ("style.css", *more))
-    return f"{hidden}{{display:none}}\n:root{{{light}}}\n{dark_screens}\n{files}"
+    style = "\n".join(filter(None, (_text("style.css"), more)))
+    return f"{hidden}{{display:none}}\n:root{{{light}}}\n{dark_screens}\n{style}"
 
 
 def script_text() -> str:
@@ -84,11 +84,11 @@ def _text(name: str) -> str:
 
 
 @functools.cache
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+def _environment(package: str) -> Environment:
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     made = Environment(
-        loader=PackageLoader("gahbench.report", "templates"),
+        loader=ChoiceLoader([PackageLoader(name) for name in dict.fromkeys((package, "gahbench.report"))]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

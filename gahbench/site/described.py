@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import itertools
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from gahbench._util.errors import GahbenchError, UntrustedError
-from gahbench._util.shapes import Shape
+import numpy as np
+
+from gahbench._util.errors import DataError, GahbenchError, UntrustedError
+from gahbench._util.readable import level_name
 from gahbench.contracts.citation import Citation
+from gahbench.explore.card_facts import card_facts
+from gahbench.explore.dataset_probe import BASIS_PIXELS, DatasetProbe
+from gahbench.explore.preview import Preview, make_preview
 from gahbench.planning.payloads import configured_as
 from gahbench.planning.suite_entries import configure_entrant
 from gahbench.registry.citation import citations, with_nested
@@ -16,24 +24,58 @@ from gahbench.registry.configured import Configured
 from gahbench.registry.plugin import Kind, Plugin
 from gahbench.registry.preparation import preparation
 from gahbench.registry.registry import Registry
+from gahbench.registry.source import own_docstring
 from gahbench.registry.spec import format_value, parse_spec
-from gahbench.report.site.catalogue import Run
-from gahbench.report.site.docstrings import Description, description
+from gahbench.report.contact_sheet import decibels, picture
+from gahbench.report.page.images import Strip, strip
+from gahbench.site.catalogue import Run
 
 if TYPE_CHECKING:
-    from gahbench.explore.description import Fact
-    from gahbench.explore.preview import Preview
+    from torch import Tensor
 
 Noun = Literal["entrant", "dataset"]
 _KINDS: dict[Noun, tuple[Kind, ...]] = {"entrant": ("architecture", "reference"), "dataset": ("dataset",)}
+_UNDERLINE = re.compile(r"^-{3,}$", re.MULTILINE)
+#: A role of reStructuredText, such as :func:`~gahbench.list_plugins`.
+_ROLE = re.compile(r":[a-z:]+:`~?([^`]+)`")
+#: Of large images the centre is shown, so many pixels high and wide.
+SIDE = 128
+#: Values of an image of a dataset that a site shows.
+MAX_VALUES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Measures:
-    """What is measured of plugins for their pages."""
+class Description:
+    """The parts of a docstring."""
 
-    network: Callable[[Configured, Shape | None], Iterable[Fact]]
-    dataset: Callable[[Configured], tuple[Preview, Sequence[tuple[str, str]]]]
+    text: str
+    parameters: dict[str, str]
+
+
+def description(documented: object) -> Description:
+    """Return the description of a class or function that is documented as numpydoc says."""
+    lines = _ROLE.sub(r"``\1``", own_docstring(documented)).splitlines()
+    heads = [place for place in range(1, len(lines)) if _UNDERLINE.match(lines[place].strip())]
+    text = lines[: heads[0] - 1] if heads else lines
+    found: dict[str, str] = {}
+    # The heading of a section is a line above its underline.
+    for head, following in itertools.pairwise([*heads, len(lines) + 1]):
+        if lines[head - 1].strip() == "Parameters":
+            found |= _parameters(lines[head + 1 : following - 1])
+    return Description("\n".join(text).strip(), found)
+
+
+def _parameters(lines: list[str]) -> dict[str, str]:
+    meanings: dict[str, list[str]] = {}
+    names: list[str] = []
+    for line in lines:
+        if line and not line.startswith(" "):
+            names = [name.strip().lstrip("*") for name in line.partition(" : ")[0].split(",")]
+        for name in names:
+            meanings.setdefault(name, [])
+            if line.startswith(" "):
+                meanings[name].append(line.strip())
+    return {name: " ".join(texts) for name, texts in meanings.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +173,73 @@ def _recorded(run: Run, label: str) -> Iterator[Citation]:
         yield known[str(title), int(year)]
 
 
-def missing(configured: Configured) -> bool:
+@dataclass(frozen=True)
+class Samples:
+    """What a page shows of a dataset.
+
+    Parameters
+    ----------
+    rows
+        Images side by side, each with what they are: clean, noisy, and denoised.
+    facts
+        The dataset's card, by name.
+    trouble
+        Why there are no images; empty where there are.
+    """
+
+    rows: tuple[tuple[tuple[str, Strip], ...], ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    trouble: str = ""
+
+
+def samples(plugin: Described) -> Samples:
+    """Return the images and the card of a dataset; nothing is downloaded for it."""
+    if plugin.withheld:
+        return Samples(trouble=f"No images: {plugin.withheld}.")
+    configured = plugin.configured
+    if configured is None:
+        return Samples(trouble="No images: this dataset could not be made where this page was.")
+    try:
+        if _is_missing(configured):
+            return Samples(trouble="No images: their files are not on the machine that made this page.")
+        preview = _previewed(configured)
+    except GahbenchError:
+        # The reason may name files of one machine.
+        return Samples(trouble="No images: they could not be made where this page was.")
+    # The page has the parameters; commands that compute what takes long are of no use on it.
+    facts = card_facts(preview)
+    shown = [fact for fact in facts if fact[0] != "parameters" and not fact[1].startswith("not computed")]
+    return Samples(_rows(preview), tuple(shown))
+
+
+def _is_missing(configured: Configured) -> bool:
     """Return whether a plugin, or one that it names, needs something from elsewhere: nothing is downloaded."""
     found = [preparation(one) for one in with_nested(configured)]
     return any(one.missing() for one in found if one is not None)
+
+
+def _previewed(configured: Configured) -> Preview:
+    shape = DatasetProbe(configured).shape
+    if math.prod(shape) > MAX_VALUES:
+        raise DataError(f"{configured.where}: images of {shape} are too large for a page")
+    return make_preview(configured, count=3, max_pixels=BASIS_PIXELS)
+
+
+def _rows(preview: Preview) -> tuple[tuple[tuple[str, Strip], ...], ...]:
+    noisy = [(f"noisy, σ = {level_name(level.sigma)}", _strip(level.noisy)) for level in preview.levels]
+    name = "optimal" if preview.optimum.kind == "exact" else "genie of the bound"
+    denoised = [
+        (f"{name}, σ = {level_name(level.sigma)}: {decibels(level.best.expected)}", _strip(level.best.denoised))
+        for level in preview.levels
+        if level.best is not None
+    ]
+    return tuple(tuple(row) for row in ([("clean", _strip(preview.clean))], noisy, denoised) if row)
+
+
+def _strip(images: Tensor) -> Strip:
+    shown = []
+    for image in images:
+        seen = picture(image)
+        top, left = (max(0, (side - SIDE) // 2) for side in seen.shape[:2])
+        shown.append(seen[top : top + SIDE, left : left + SIDE])
+    return strip(np.stack(shown))

@@ -11,7 +11,7 @@ from gahbench.board.facts import optimum_of
 from gahbench.contracts.row_labels import base_label
 from gahbench.report import cells
 from gahbench.report.page.board import SUMMARY, Cell, Column, bracket_column, rank_bar, value_column
-from gahbench.report.site.catalogue import Catalogue, Place, Run
+from gahbench.site.catalogue import Catalogue, Place, Run
 
 
 def standings(places: Sequence[Place], pages: Mapping[str, Mapping[str, str]]) -> list[Column]:

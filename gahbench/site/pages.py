@@ -1,35 +1,74 @@
-"""The pages of a site, one after another."""
+"""A site of results folders: an index, and a page for each run, entrant, dataset and page of reading."""
 
 from __future__ import annotations
 
+import importlib.resources
+import json
+import posixpath
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urljoin, urlsplit
+from xml.sax.saxutils import escape
+
+from markupsafe import Markup
 
 import gahbench
-from gahbench._util.files import read_regular
+from gahbench._util.checks import is_inside
+from gahbench._util.errors import ParameterError
+from gahbench._util.files import delete_file, names_in, read_regular, write_output
 from gahbench._util.readable import counted
 from gahbench.board.claim_values import Table
+from gahbench.board.results import BOARD
 from gahbench.contracts.citation import Citation, bibliography
+from gahbench.explore.description import facts as measured_facts
 from gahbench.planning.suite_files import suite_files, suite_summary
 from gahbench.registry.registry import Registry
 from gahbench.report.cells import count
 from gahbench.report.claims import CLAIMS, GENERATED, summary
-from gahbench.report.page import claims, rendering
+from gahbench.report.page import claims, colours, rendering
 from gahbench.report.page.board import LENGTH, dataset_table
 from gahbench.report.page.report import report_values
-from gahbench.report.site import tables
-from gahbench.report.site.catalogue import PAGE, Catalogue, Place, Run
-from gahbench.report.site.described import Described, Measures, described, works_of
-from gahbench.report.site.links import Links, run_pages
-from gahbench.report.site.reading import Reading, inline, paragraphs, reading
-from gahbench.report.site.samples import samples
+from gahbench.site import tables
+from gahbench.site.catalogue import PAGE, Catalogue, Place, Run, catalogue
+from gahbench.site.described import Described, described, samples, works_of
+from gahbench.site.reading import Links, Reading, inline, paragraphs, reading
 
+#: Names the files of a site, so that another one into the same folder leaves none of them behind.
+FILES = "site.json"
+STYLE, SCRIPT = "assets/style.css", "assets/script.js"
 #: Bytes of a page of reading: forged Markdown takes time that grows with their square, half a minute for so many.
 MAX_BYTES = 200_000
+
+
+def write_site(
+    folder: Path, out: Path, registry: Registry, *, title: str = "gahbench", base_url: str = "", source_url: str = ""
+) -> list[str]:
+    """Write a site of all results folders in a folder, and return the names of its files; equal folders, equal sites.
+
+    ``base_url`` is the address of the site, for a sitemap; ``source_url`` that of the folder elsewhere.
+    """
+    base, source = _address(base_url, "--base-url"), _address(source_url, "--source-url")
+    before = _files_of(out)
+    pages = Pages(folder, catalogue(folder, registry), registry, title, source)
+    made = list(pages.all())
+    files = {page.path: _rendered(page).encode() for page in made} | pages.links.files
+    own_style = (importlib.resources.files("gahbench.site") / "templates" / "site.css").read_text(encoding="utf-8")
+    used = set[str]().union(*(colours.found_in(page.body) for page in made))
+    files[STYLE] = rendering.stylesheet(used, max(page.groups for page in made), own_style).encode()
+    files[SCRIPT] = rendering.script_text().encode()
+    if base:
+        files["sitemap.xml"] = _sitemap(base, [page.path for page in made]).encode()
+    files[FILES] = (json.dumps({"format": "gahbench-site", "files": sorted(files)}, indent=1) + "\n").encode()
+    for name, content in files.items():
+        write_output(content, out / name)
+    for name in before:
+        if name not in files:
+            delete_file(out, name)
+    return sorted(files)
 
 
 @dataclass(frozen=True)
@@ -54,7 +93,6 @@ class Pages:
     folder: Path
     found: Catalogue
     registry: Registry
-    measures: Measures
     title: str
     source_url: str = ""
 
@@ -94,7 +132,10 @@ class Pages:
         """Where links of pages of reading lead."""
         pages = {PAGE: self.reading_pages.get(PAGE, "index.html")}
         for run in self.found.runs:
-            pages |= run_pages(run, self.found.pages["runs"][run.name], self.reading_pages.get(run.text))
+            page = self.found.pages["runs"][run.name]
+            pages |= {run.path: page, posixpath.normpath(f"{run.path}/{BOARD}"): page}
+            if run.text in self.reading_pages:
+                pages[run.text] = self.reading_pages[run.text]
         pages["."] = "index.html"
         if self.claims:
             pages[CLAIMS] = "claims.html"
@@ -105,11 +146,6 @@ class Pages:
         """Pages of reading, by path in the folder."""
         roots = {path: "../" * page.count("/") for path, page in self.reading_pages.items()}
         return {path: reading(text, *self.links.of(path, roots[path])) for path, text in self.texts.items()}
-
-    @property
-    def files(self) -> dict[str, bytes]:
-        """Files that pages of reading link to, by their addresses in the site."""
-        return self.links.files
 
     def all(self) -> Iterator[Page]:
         """Yield all pages."""
@@ -138,7 +174,7 @@ class Pages:
             "kinds": [],
             "length": LENGTH,
         }
-        body = rendering.part(template, shown | values)
+        body = rendering.part(template, shown | values, "gahbench.site")
         title = self.title if heading == self.title else f"{heading} – {self.title}"
         return Page(path, title, body, groups)
 
@@ -163,8 +199,6 @@ class Pages:
         )
 
     def _claims(self) -> Page:
-        from markupsafe import Markup
-
         text = (self._text(CLAIMS) or "").partition(GENERATED)[0]
         found = reading(text, *self.links.of(CLAIMS, ""))
         values = {
@@ -203,8 +237,6 @@ class Pages:
         return self._page("body.html", path, heading, {**values, "heading": heading, "about": about}, values["groups"])
 
     def _reading(self, path: str) -> Page:
-        from markupsafe import Markup
-
         found = self.readings[path]
         run = next((run for run in self.found.runs if run.text == path), None)
         values = {"markup": Markup(found.markup), "run": run and run.name}
@@ -230,7 +262,7 @@ class Pages:
         shape = next((tables.shape_of(place.run, place.board.dataset) for place in places), None)
         found = []
         for network in plugin.networks:
-            facts = [(fact.name, fact.value) for fact in self.measures.network(network, shape)]
+            facts = [(fact.name, fact.value) for fact in measured_facts(network, self.registry, shape)]
             # What is unknown may be so on this machine alone.
             kept = [(name, value) for name, value in facts if name != "citation" and not value.startswith("unknown")]
             found.append(("" if network is plugin.configured else network.label, kept))
@@ -248,15 +280,13 @@ class Pages:
             "kinds": sorted({row.kind for _, _, table in rows for row in table.rows if row.kind}),
             "shape": tables.shape_text(tables.shape_of(runs[0], label)),
             "boards": [(run.name, f"d{numbers[run.name]}-curves", table) for run, _, table in rows],
-            "samples": samples(plugin, self.measures),
+            "samples": samples(plugin),
             **self._about(plugin, runs, label),
         }
         groups = max(len(table.groups) for _, _, table in rows)
         return self._page("site/dataset.html", self.found.pages["datasets"][label], label, values, groups)
 
     def _about(self, plugin: Described, runs: Sequence[Run], label: str) -> dict[str, Any]:
-        from markupsafe import Markup
-
         if plugin.withheld:
             warnings.warn(f"not built: {plugin.withheld}", stacklevel=2)
         works: list[Citation] = list(works_of(runs, label, plugin))
@@ -268,3 +298,42 @@ class Pages:
             "works": [str(work) for work in works],
             "bibtex": bibliography(works),
         }
+
+
+def _rendered(page: Page) -> str:
+    style = Markup('<link rel="stylesheet" href="{}{}">').format(page.root, STYLE)
+    script = Markup('<script src="{}{}"></script>').format(page.root, SCRIPT)
+    shared = rendering.SHARED
+    return rendering.page(page.title, page.body, style, script, (shared, shared), f"{shared} data:")
+
+
+def _address(given: str, option: str) -> str:
+    """Return an address of a folder, with a slash at its end; empty where none is given."""
+    if not given:
+        return ""
+    parts = urlsplit(given)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+        raise ParameterError(
+            f"{option} {given}: accepted: the address of a folder, such as https://example.org/boards/"
+        )
+    return given if given.endswith("/") else f"{given}/"
+
+
+def _sitemap(base: str, paths: list[str]) -> str:
+    places = "".join(f"<url><loc>{escape(urljoin(base, quote(path)))}</loc></url>\n" for path in paths)
+    head = '<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n'
+    return f"{head}{places}</urlset>\n"
+
+
+def _files_of(out: Path) -> list[str]:
+    """Return the files of the site that is in a folder; none of one that is empty or new."""
+    if not names_in(out):
+        return []
+    try:
+        found: Any = json.loads(read_regular(out / FILES))
+    except (OSError, ValueError):
+        found = None
+    files = found.get("files") if isinstance(found, dict) and found.get("format") == "gahbench-site" else None
+    if not isinstance(files, list) or not all(map(is_inside, files)):
+        raise ParameterError(f"{out}: holds other things than a site; give a new or an empty folder")
+    return files
