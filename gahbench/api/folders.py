@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from gahbench.planning.plan import Plan
     from gahbench.runs.adoption import Adoption
     from gahbench.runs.comparison import Comparison
-    from gahbench.runs.merge import Merged
     from gahbench.runs.removal import Removed
-    from gahbench.runs.reuse import Reused
+    from gahbench.runs.reuse import Merged, Reused
     from gahbench.runs.status import Status
     from gahbench.runs.verification import Verification
     from gahbench.runs.work import Worked
@@ -41,7 +40,7 @@ def write_plan(
 
     opened = open_folder(plan, Path(folder), registry, threads, replaces_board=replace)[0]
     warn_of_moved(opened.damaged, Path(folder))
-    return opened, reuse_units(plan, Path(folder), [Path(source) for source in reuse]) if reuse else None
+    return opened, reuse_units(plan.units, Path(folder), [Path(source) for source in reuse]) if reuse else None
 
 
 def work(
@@ -198,22 +197,22 @@ def merge(folders: Sequence[Source], out: Source) -> Merged:
     Parameters
     ----------
     folders
-        Results folders of one suite. Where they differ, the first that holds a unit counts.
+        Results folders of one suite. Where two hold a unit, the first counts.
     out
         The folder of all: new or empty, or with results of the suite, which then come first.
 
     Returns
     -------
     Merged
-        How many units came from each, and all in which they differ.
+        How many units came from each, and of which they have different results.
 
     Raises
     ------
     ResultsError
-        If there are fewer than two, one of them is no results folder or of another suite, or they have different
-        baselines or facts of a dataset.
+        If there are fewer than two, one of them is no results folder, or they differ in suite, baseline, images,
+        scoring or training; names what differs.
     """
-    from gahbench.runs.merge import merge
+    from gahbench.runs.reuse import merge
 
     return merge([Path(folder) for folder in folders], Path(out))
 

@@ -255,8 +255,7 @@ def merge(
 ) -> None:
     """Make one results folder of several, and print its board: units of equal keys once, linked or copied.
 
-    Where the folders differ the first that holds a unit counts, and the differences are printed. Different baselines,
-    or datasets of one label with different images, are refused.
+    Where two folders hold a unit the first counts. Folders that differ in images, scoring or training are refused.
     """
     from gahbench import api
     from gahbench.cli.growing import print_merged

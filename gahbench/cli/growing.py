@@ -15,10 +15,9 @@ from gahbench._util.readable import counted
 
 if TYPE_CHECKING:
     from gahbench.contracts.unit import Unit
-    from gahbench.runs.merge import Merged
     from gahbench.runs.opening import OpenedRun
     from gahbench.runs.removal import Removed
-    from gahbench.runs.reuse import Reused
+    from gahbench.runs.reuse import Merged, Reused
     from gahbench.store.stored_weights import StoredWeights
 
 _SHOWN = 12
@@ -49,13 +48,10 @@ def print_merged(found: Merged, console: Console) -> None:
         _say(console, note, "yellow")
     if found.failures:
         _say(console, f"{counted(found.failures, 'unit')} failed, and done in no folder", "yellow")
-    _say_several(console, "fits with other weights in another folder; the first is kept", _labels(found.other_weights))
-    _say_several(console, f"scores not taken, {_OTHER_WEIGHTS}", _labels(found.other_network))
-    _say_several(console, "scores with other values in another folder; the first is kept", _labels(found.differing))
+    text = "with other weights or scores in another folder; the first is kept"
+    _say_several(console, text, _labels(found.differing))
+    _say_several(console, f"not taken, {_OTHER_WEIGHTS}", _labels(found.other_weights))
     _say_several(console, "not taken, since damaged", map(str, found.damaged))
-    if found.not_shown:
-        text = "not all shown, since the folders measure or train otherwise (the first counts)"
-        _say(console, f"{text}: {listing(found.not_shown)}", "yellow")
 
 
 def print_removed(found: Removed, console: Console) -> None:

@@ -139,10 +139,8 @@ def _of_plans(
         for path in differences(old, new):
             # The entrant of a score is the key of its fit, whose own differences are listed.
             if path != ("seed",) and (label[0] == "fit" or path != ("entrant",)):
-                values = "" if is_code(path) else f": {brief(_at(old, path), 60)} and {brief(_at(new, path), 60)}"
-                (code if is_code(path) else protocol).setdefault(f"{'.'.join(path)}{values}", []).append(
-                    " ".join(label)
-                )
+                lines = code if is_code(path) else protocol
+                lines.setdefault(describe_difference(old, new, path), []).append(" ".join(label))
     differing = [f"seeds: {seeds[0]} and {seeds[1]}"] if seeds[0] != seeds[1] else []
     return (*differing, *_lines(protocol)), tuple(_lines(code))
 
@@ -156,6 +154,14 @@ def _lines(found: Mapping[str, list[str]]) -> Iterator[str]:
     for text, labels in sorted(found.items()):
         more = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
         yield f"{text} (of {sorted(labels)[0]}{more})"
+
+
+def describe_difference(old: Any, new: Any, path: tuple[str, ...]) -> str:
+    """Return a place at which two documents differ, with both values if they are no digests of code."""
+    name = ".".join(path)
+    if is_code(path):
+        return name
+    return f"{name}{': ' if name else ''}{brief(_at(old, path), 60)} and {brief(_at(new, path), 60)}"
 
 
 def _at(document: Any, path: tuple[str, ...]) -> Any:
@@ -180,4 +186,4 @@ def _machines(folders: tuple[Path, Path]) -> tuple[str, ...]:
         recorded.pop("date", None)
         found.append(recorded)
     old, new = found
-    return tuple(f"{'.'.join(path)}: {_at(old, path)} and {_at(new, path)}" for path in differences(old, new))
+    return tuple(describe_difference(old, new, path) for path in differences(old, new))

@@ -142,7 +142,7 @@ def open_run(request: RunRequest, registry: Registry) -> OpenedRun:
     before: Opened | None = None
     if request.reuse or request.again:
         before = open_folder(plan, folder, registry, request.threads, request.workers)[0]
-        reused = reuse(plan, folder, [Path(source) for source in request.reuse]) if request.reuse else None
+        reused = reuse(plan.units, folder, [Path(source) for source in request.reuse]) if request.reuse else None
         replaced = put_back(plan, folder, request.again) if request.again else 0
     opened, todo = open_folder(plan, folder, registry, request.threads, request.workers)
     return OpenedRun(
