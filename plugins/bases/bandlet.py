@@ -16,8 +16,8 @@ from .._waiting import numbers_of
 from ._bandlets.alpert import alpert, inverse_alpert
 from ._bandlets.flows import parameters
 from ._bandlets.frame import LARGEST_LISTED, SIDES, Flow, Frame, Settings, frame_of
-from ._bandlets.geometry import Geometry
 from ._bandlets.quadtree import TOGETHER, Choice, Price, best_choices
+from ._bandlets.squares import Geometry
 from .wavelet import Wavelet, check_orthogonal
 
 
@@ -97,10 +97,8 @@ class Bandlet(Basis):
                 raise ValueError(f"{name}={side}: accepted are powers of 2 from 2 on")
         if largest is not None and smallest > largest:
             raise ValueError(f"smallest={smallest} is larger than largest={largest}")
-        if not 1 <= moments <= smallest**2:
+        if moments > smallest**2:
             raise ValueError(f"moments={moments}: accepted are 1 to smallest^2 = {smallest**2}")
-        if isinstance(directions, int) and directions < 1:
-            raise ValueError(f"directions={directions}: accepted are 1, 2, ..., fine, or null for all")
         if directions != "fine" and (largest is None or largest > LARGEST_LISTED):
             raise ValueError(
                 f"largest={largest} with directions={directions}: accepted are squares of up to {LARGEST_LISTED}, or "
@@ -197,15 +195,10 @@ class Bandlet(Basis):
         return frame_of(self._settings, shape[-2], shape[-1])
 
 
-class AdaptedBandlet(Basis):
-    """The bandlets of N images, or of one, which analyse any number of images in the same geometry."""
+class AsBefore(Basis):
+    """Base of bases whose labels and noise levels are those of a plain basis, that is not adapted."""
 
-    def __init__(self, plain: Bandlet, frame: Frame, shape: Shape, choices: Sequence[Choice]) -> None:
-        self._plain = plain
-        self._frame = frame
-        self._shape = shape
-        self._choices = choices
-        self._count = len(choices[0].leaves) // shape[0] if choices else None
+    _plain: Basis
 
     def is_orthonormal(self, shape: Shape) -> bool:
         """Return whether images (C, H, W) need no padding."""
@@ -218,6 +211,17 @@ class AdaptedBandlet(Basis):
     def bands(self, shape: Shape) -> Tensor:
         """Return the labels of the wavelet, as before adaptation."""
         return self._plain.bands(shape)
+
+
+class AdaptedBandlet(AsBefore):
+    """The bandlets of N images, or of one, which analyse any number of images in the same geometry."""
+
+    def __init__(self, plain: Bandlet, frame: Frame, shape: Shape, choices: Sequence[Choice]) -> None:
+        self._plain = plain
+        self._frame = frame
+        self._shape = shape
+        self._choices = choices
+        self._count = len(choices[0].leaves) // shape[0] if choices else None
 
     def analysis(self, images: Tensor) -> Tensor:
         """Return the coefficients, shape (N, C, H, W), or larger where images have to be padded."""

@@ -30,8 +30,6 @@ class BlockDCT(Extended):
     label_parameters = ("size",)
 
     def __init__(self, size: Annotated[int, Field(ge=1)] = 8) -> None:
-        if size < 1:
-            raise ValueError(f"size={size}: accepted are 1, 2, ...")
         self.size = size
 
     def fitting(self, height: int, width: int) -> Size:

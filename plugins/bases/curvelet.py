@@ -54,9 +54,7 @@ class Curvelet(Extended):
     label_parameters = ("scales",)
 
     def __init__(self, scales: Annotated[int, Field(ge=2)] = 4, wedges: Annotated[int, Field(ge=3)] = 3) -> None:
-        if scales < 2:
-            raise ValueError(f"scales={scales}: accepted are 2, 3, ...")
-        if wedges < 3 or wedges % 3:
+        if wedges % 3:
             raise ValueError(f"wedges={wedges}: accepted are multiples of 3")
         if importlib.util.find_spec("curvelets") is None:
             raise ValueError('the package curvelets is not installed: pip install "gahbench[curvelets]"')

@@ -12,7 +12,38 @@ from gahbench import Basis, BasisError, Dataset, Shape, Split, Truth
 from ._matrices import Matrices, check_values, completed, max_matrices
 
 
-class FamilyBasis(Basis):
+class FromTruth(Basis):
+    """Base of bases that follow from what only oracles know of images."""
+
+    adaptive: ClassVar[bool] = True
+    oracle: ClassVar[bool] = True
+    #: What it is, and what it depends on, in errors.
+    of: ClassVar[str]
+    depends_on: ClassVar[str]
+
+    def adapt(self, images: Tensor, threshold: float, noisy: bool = False) -> Basis:
+        """Raise ``BasisError``: it does not follow from the images."""
+        raise BasisError(
+            f"{self.of} depends on {self.depends_on}, which only an oracle has: call adapt_to(truth, threshold), with "
+            "a gahbench.Truth that names its 'dataset'"
+        )
+
+    def dataset_of(self, truth: Truth) -> Dataset:
+        """Return the dataset of a truth."""
+        if truth.dataset is None:
+            raise BasisError(f"{self.of} is that of a dataset; pass a gahbench.Truth that names its 'dataset'")
+        return truth.dataset
+
+    def analysis(self, images: Tensor) -> Tensor:
+        """Raise ``BasisError``: it is adapted to a truth first."""
+        return self.adapt(images, 0.0).analysis(images)
+
+    def synthesis(self, coefficients: Tensor) -> Tensor:
+        """Raise ``BasisError``: it is adapted to a truth first."""
+        return self.adapt(coefficients, 0.0).synthesis(coefficients)
+
+
+class FamilyBasis(FromTruth):
     """The basis in which the best denoiser of the dataset shrinks: for oracles, where a formula is known.
 
     On Gaussian families it is the eigenvectors of the covariance, the same for all images; on ``c-alpha`` the
@@ -21,8 +52,8 @@ class FamilyBasis(Basis):
     that complete the basis take their place.
     """
 
-    adaptive: ClassVar[bool] = True
-    oracle: ClassVar[bool] = True
+    of = "the true basis"
+    depends_on = "the parameters of the images"
 
     def __init__(self) -> None:
         self._last: tuple[Dataset, Split, int, int, Matrices] | None = None
@@ -39,18 +70,9 @@ class FamilyBasis(Basis):
         """Return how many images (C, H, W) have bases of 1 GiB together, at least 1."""
         return max_matrices(math.prod(shape))
 
-    def adapt(self, images: Tensor, threshold: float, noisy: bool = False) -> Basis:
-        """Raise ``BasisError``: it does not follow from the images."""
-        raise BasisError(
-            "the true basis depends on the parameters of the images, which only an oracle has: call adapt_to(truth, "
-            "threshold), with a gahbench.Truth that names its 'dataset'"
-        )
-
     def adapt_to(self, truth: Truth, threshold: float) -> Basis:
         """Return the basis of each image of the truth's dataset; the threshold plays no part."""
-        dataset = truth.dataset
-        if dataset is None:
-            raise BasisError("the true basis is that of a dataset; pass a gahbench.Truth that names its 'dataset'")
+        dataset = self.dataset_of(truth)
         if not dataset.has_true_basis:
             raise BasisError(f"{type(dataset).__name__} does not provide the basis in which its best denoiser shrinks")
         self.check_shape(dataset.shape)
@@ -65,11 +87,3 @@ class FamilyBasis(Basis):
         found = Matrices(completed(known.vectors))
         self._last = (*asked, found)
         return found
-
-    def analysis(self, images: Tensor) -> Tensor:
-        """Raise ``BasisError``: it is adapted to a truth first."""
-        return self.adapt(images, 0.0).analysis(images)
-
-    def synthesis(self, coefficients: Tensor) -> Tensor:
-        """Raise ``BasisError``: it is adapted to a truth first."""
-        return self.adapt(coefficients, 0.0).synthesis(coefficients)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import pywt
@@ -127,21 +128,21 @@ class Wavelet(Extended):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the coefficients, shape (N, C, H, W), of images whose sides can be halved."""
-        first, *others = self._sizes(images.shape[-2], images.shape[-1])
-        coefficients = self._one_level(images, *first)
+        _, *others = self._sizes(images.shape[-2], images.shape[-1])
+        coefficients = self._one_level(images, wavelet_matrix)
         for height, width in others:
-            corner = self._one_level(coefficients[..., :height, :width], height, width)
-            coefficients[..., :height, :width] = corner
+            corner = coefficients[..., :height, :width]
+            corner.copy_(self._one_level(corner, wavelet_matrix))
         return coefficients
 
     def backward(self, coefficients: Tensor, size: Size) -> Tensor:
         """Return the images, shape (N, C, H, W)."""
-        first, *others = self._sizes(*size)
+        _, *others = self._sizes(*size)
         images = first_layer(coefficients, size).clone()
         for height, width in reversed(others):
-            corner = self._one_level_back(images[..., :height, :width], height, width)
-            images[..., :height, :width] = corner
-        return self._one_level_back(images, *first)
+            corner = images[..., :height, :width]
+            corner.copy_(self._one_level(corner, wavelet_inverse))
+        return self._one_level(images, wavelet_inverse)
 
     def noise_levels(self, shape: Shape) -> Tensor:
         """Return the standard deviation of each coefficient of unit white noise: float64, as ``bands``, or 1."""
@@ -182,14 +183,9 @@ class Wavelet(Extended):
             height, width = height // 2, width // 2
         return sizes
 
-    def _one_level(self, images: Tensor, height: int, width: int) -> Tensor:
-        rows = wavelet_matrix(self.name, height, images.dtype, images.device)
-        columns = wavelet_matrix(self.name, width, images.dtype, images.device)
-        return rows @ images @ columns.T
-
-    def _one_level_back(self, images: Tensor, height: int, width: int) -> Tensor:
-        rows = wavelet_inverse(self.name, height, images.dtype, images.device)
-        columns = wavelet_inverse(self.name, width, images.dtype, images.device)
+    def _one_level(self, images: Tensor, matrix: Callable[[str, int, torch.dtype, torch.device], Tensor]) -> Tensor:
+        """Transform images by a level, or back, by the matrices of their rows and columns."""
+        rows, columns = (matrix(self.name, side, images.dtype, images.device) for side in images.shape[-2:])
         return rows @ images @ columns.T
 
 

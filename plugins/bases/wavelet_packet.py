@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -66,7 +67,7 @@ class WaveletPacket(Wavelet):
         for level in range(levels + 1):
             costs.append(_squares(packets.square().clamp(max=threshold**2), level).sum((-3, -1)))
             if level < levels:
-                packets = self._split(packets, level)
+                packets = self._one_step(packets, level, wavelet_matrix)
         charge = threshold**2 if noisy else 0.0
         best = costs[levels]
         splits = []
@@ -94,14 +95,14 @@ class WaveletPacket(Wavelet):
         """Return the coefficients, shape (N, C, H, W), of images whose sides can be halved."""
         coefficients = images
         for level, split in enumerate(self._chosen()):
-            coefficients = _choose(split, self._split(coefficients, level), coefficients)
+            coefficients = _choose(split, self._one_step(coefficients, level, wavelet_matrix), coefficients)
         return coefficients
 
     def backward(self, coefficients: Tensor, size: Size) -> Tensor:
         """Return the images, shape (N, C, H, W)."""
         images = first_layer(coefficients, size)
         for level, split in reversed(list(enumerate(self._chosen()))):
-            images = _choose(split, self._merge(images, level), images)
+            images = _choose(split, self._one_step(images, level, wavelet_inverse), images)
         return images
 
     def noise_levels(self, shape: Shape) -> Tensor:
@@ -132,27 +133,15 @@ class WaveletPacket(Wavelet):
         if of[1:] != self._of[1:] or self._of[0] not in (1, len(given)):
             raise BasisError(f"wavelet-packet was adapted to images {tuple(self._of)}, not {of}")
 
-    def _split(self, packets: Tensor, level: int) -> Tensor:
-        """Transform every square of a level by one step of the wavelet transform."""
-        height, width = packets.shape[-2] >> level, packets.shape[-1] >> level
-        rows = wavelet_matrix(self.name, height, packets.dtype, packets.device)
-        columns = wavelet_matrix(self.name, width, packets.dtype, packets.device)
-        return _multiply(rows, packets, columns)
-
-    def _merge(self, packets: Tensor, level: int) -> Tensor:
-        """Undo :meth:`_split`."""
-        height, width = packets.shape[-2] >> level, packets.shape[-1] >> level
-        rows = wavelet_inverse(self.name, height, packets.dtype, packets.device)
-        columns = wavelet_inverse(self.name, width, packets.dtype, packets.device)
-        return _multiply(rows, packets, columns)
-
-
-def _multiply(rows: Tensor, packets: Tensor, columns: Tensor) -> Tensor:
-    """Return every square times the rows' matrix from the left and the columns', transposed, from the right."""
-    *batch, height, width = packets.shape
-    down = rows @ packets.reshape(*batch, -1, len(rows), width)
-    across = down.reshape(*batch, height, -1, len(columns)) @ columns.T
-    return across.reshape(packets.shape)
+    def _one_step(
+        self, packets: Tensor, level: int, matrix: Callable[[str, int, torch.dtype, torch.device], Tensor]
+    ) -> Tensor:
+        """Transform every square of a level by one step of the wavelet transform, or back."""
+        *batch, height, width = packets.shape
+        rows, columns = (matrix(self.name, side >> level, packets.dtype, packets.device) for side in (height, width))
+        down = rows @ packets.reshape(*batch, -1, len(rows), width)
+        across = down.reshape(*batch, height, -1, len(columns)) @ columns.T
+        return across.reshape(packets.shape)
 
 
 def _squares(packets: Tensor, level: int) -> Tensor:

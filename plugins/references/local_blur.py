@@ -11,8 +11,8 @@ from torch import Tensor
 from gahbench import DenoiserKind, Reference, Shape, Truth, image_shape
 from gahbench.jacobian import DenseMaps
 
-from ..bases._local_variance import Window, local_variance
 from ..bases._matrices import check_values, of_all_channels
+from ..bases.iso_local import Window, local_variance
 
 #: Bisections of the logarithm of the width, over this range of squared pixels.
 _STEPS = 50

@@ -10,12 +10,10 @@ import torch
 from torch import Tensor
 
 from ..._kept_tensors import kept_tensors
-from ..wavelet import Wavelet
-from .flows import Flows
-from .geometry import Orientation, Square
-from .orderings import orderings
-from .padding import padded_noise, padded_size
-from .squares import Squares, dyadic_squares
+from .._extension import NO_NOISE
+from ..wavelet import COARSE, SMALLEST_APPROXIMATION, Wavelet, wavelet_matrix
+from .flows import Flows, orderings
+from .squares import Orientation, Square, Squares, dyadic_squares
 
 Flow = Literal["straight", "quadratic", "cubic"]
 DEGREES: dict[Flow, int] = {"straight": 1, "quadratic": 2, "cubic": 3}
@@ -24,6 +22,8 @@ ORIENTATIONS: tuple[Orientation, ...] = ("horizontal", "vertical", "diagonal")
 SIDES = tuple(1 << power for power in range(1, 13))
 #: In larger squares a list of directions would be too long.
 LARGEST_LISTED = 32
+#: Without ``levels``, sides are padded so that they can be halved as often at most.
+DEEPEST_PADDED = 4
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,11 @@ def frame_of(settings: Settings, height: int, width: int) -> Frame:
     usable = torch.ones(size, dtype=torch.bool)
     if settings.wavelet is not None:
         wavelet = Wavelet(settings.wavelet, settings.levels)
-        padded = padded_size(height, width, settings.levels)
+        padded = _padded_size(height, width, settings.levels)
         bands = wavelet.bands((1, *padded))
         usable = torch.ones(padded, dtype=torch.bool)
         if padded != size:
-            deviations, usable = padded_noise(settings.wavelet, int(bands.max()) // 3, size, padded)
+            deviations, usable = _padded_noise(settings.wavelet, int(bands.max()) // 3, size, padded)
     largest = max(size) if settings.largest is None else settings.largest
     sides = [side for side in SIDES if settings.smallest <= side <= largest]
     squares = tuple(level for level in dyadic_squares(bands, usable, sides) if len(level))
@@ -128,3 +128,45 @@ def _flows(settings: Settings, side: int) -> Flows:
     if settings.directions == "fine":
         return Flows(side, DEGREES[settings.flow])
     return Flows(side, table=orderings(side, settings.directions))
+
+
+def _padded_size(height: int, width: int, levels: int | None) -> tuple[int, int]:
+    """Return the size to which images are padded: the smallest that can be halved ``levels`` times."""
+    if levels is None:
+        down, across = height, width
+        while down % 2 == across % 2 == 0 and min(down, across) // 2 >= SMALLEST_APPROXIMATION:
+            down, across = down // 2, across // 2
+        if height % 2 == width % 2 == 0 and min(down, across) < COARSE:
+            return height, width
+        levels = 1
+        while levels < DEEPEST_PADDED and min(height, width) >> (levels + 1) >= SMALLEST_APPROXIMATION:
+            levels += 1
+    multiple = 1 << levels
+    return -(-height // multiple) * multiple, -(-width // multiple) * multiple
+
+
+def _padded_noise(wavelet: str, levels: int, size: tuple[int, int], padded: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return the statistics of white noise in the wavelet coefficients of padded images."""
+    rows = _axis(wavelet, levels, size[0], padded[0])
+    columns = _axis(wavelet, levels, size[1], padded[1])
+    deviations = torch.ones(padded, dtype=torch.float64)
+    untouched = torch.ones(padded, dtype=torch.bool)
+    for level in range(levels):
+        height, width = padded[0] >> level, padded[1] >> level
+        (down, clear_down), (across, clear_across) = rows[level], columns[level]
+        deviations[:height, :width] = down[:, None] * across[None, :]
+        untouched[:height, :width] = clear_down[:, None] & clear_across[None, :]
+    return torch.where(deviations > NO_NOISE, deviations, 0), untouched
+
+
+def _axis(wavelet: str, levels: int, size: int, padded: int) -> list[tuple[Tensor, Tensor]]:
+    """Return deviations, and a mask of untouched samples, along one side: approximation and details at each level."""
+    padding = torch.zeros(padded, size, dtype=torch.float64)
+    padding[torch.arange(padded), torch.arange(padded).clamp(max=size - 1)] = 1
+    approximation = torch.eye(padded, dtype=torch.float64)
+    found = []
+    for level in range(levels):
+        both = wavelet_matrix(wavelet, padded >> level) @ approximation
+        found.append(((both @ padding).norm(dim=1), (both[:, size:].abs() < 1e-12).all(dim=1)))
+        approximation = both[: len(both) // 2]
+    return found

@@ -1,12 +1,15 @@
-"""The dyadic squares that subbands can be cut into."""
+"""The dyadic squares that subbands can be cut into, and those that an image is cut into."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+Orientation = Literal["horizontal", "vertical", "diagonal"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,3 +56,30 @@ def _quarters(places: Tensor, smaller: Squares) -> Tensor:
     width = int(smaller.places[:, 1].max()) + 1
     known, order = (smaller.places[:, 0] * width + smaller.places[:, 1]).sort()
     return order[torch.searchsorted(known, corners[..., 0] * width + corners[..., 1])]
+
+
+@dataclass(frozen=True)
+class Square:
+    """A dyadic square of a subband."""
+
+    band: int
+    scale: int
+    orientation: Orientation | None
+    top: int
+    left: int
+    side: int
+    angle: float | None
+    bend: float = 0.0
+    twist: float = 0.0
+
+    @property
+    def pixels(self) -> tuple[int, int, int]:
+        """First row, first column and side of what it covers of the image, in pixels."""
+        return self.scale * self.top, self.scale * self.left, self.scale * self.side
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The geometry of one channel of an image."""
+
+    squares: tuple[Square, ...]

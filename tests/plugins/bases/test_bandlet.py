@@ -6,11 +6,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import gahbench
-from gahbench._util.errors import BasisError
 from gahbench_plugins.bases._bandlets import quadtree
 from gahbench_plugins.bases._bandlets.alpert import alpert
 from gahbench_plugins.bases.bandlet import Bandlet
@@ -35,67 +32,6 @@ def across(angle, height, width):
 
 def thresholded(coefficients, threshold):
     return coefficients.square().clamp(max=threshold**2).flatten(1).sum(1)
-
-
-PARAMETERS = st.fixed_dictionaries(
-    {
-        "wavelet": st.sampled_from(["haar", "db2", "sym5", None]),
-        "smallest": st.sampled_from([2, 4]),
-        "largest": st.sampled_from([4, 8, 16]),
-        "directions": st.sampled_from([1, 5, 12]),
-        "moments": st.integers(1, 4),
-        "price": st.sampled_from([0.0, 0.3]),
-    }
-)
-
-
-@settings(deadline=None, max_examples=40)
-@given(
-    parameters=PARAMETERS,
-    height=st.integers(1, 40),
-    width=st.integers(1, 40),
-    channels=st.integers(1, 3),
-    threshold=st.sampled_from([0.0, 0.5, 2.0]),
-    noisy=st.booleans(),
-)
-def test_inverted_and_orthonormal_where_it_says_so(parameters, height, width, channels, threshold, noisy):
-    shape = (channels, height, width)
-    plain = Bandlet(**parameters)
-    batch = images(2, *shape)
-    adapted = plain.adapt(batch, threshold, noisy)
-    coefficients = adapted.analysis(batch)
-    torch.testing.assert_close(adapted.synthesis(coefficients), batch, atol=1e-9, rtol=0)
-    even = height % 2 == width % 2 == 0
-    down, across = height, width
-    while down % 2 == across % 2 == 0 and min(down, across) >= 8:
-        down, across = down // 2, across // 2
-    # Sides such as 34 = 2 x 17 are padded too: halved once they leave no coarse scale.
-    unpadded = parameters["wavelet"] is None or (even and min(down, across) < 16)
-    assert adapted.is_orthonormal(shape) == plain.is_orthonormal(shape) == unpadded
-    assert adapted.bands(shape).shape == coefficients.shape[2:]
-    if adapted.is_orthonormal(shape):
-        assert coefficients.shape == batch.shape
-        other = images(2, *shape, seed=1)
-        torch.testing.assert_close(coefficients.square().sum(), batch.square().sum())
-        torch.testing.assert_close((coefficients * other).sum(), (batch * adapted.synthesis(other)).sum())
-
-
-@pytest.mark.parametrize("wavelet", ["sym5", "haar", None])
-@pytest.mark.parametrize("size", [(32, 24), (24, 20), (33, 24)])
-def test_every_coefficient_has_the_noise_level_that_it_states(wavelet, size):
-    # The images of all pixels give the matrix of analysis: the norms of its rows are the noise levels.
-    pixels = torch.eye(size[0] * size[1], dtype=torch.float64).reshape(-1, 1, *size)
-    adapted = Bandlet(wavelet).adapt(images(1, 1, *size), 0.8)
-    matrix = adapted.analysis(pixels).flatten(1).T
-    levels = adapted.noise_levels((1, *size)).expand(adapted.bands((1, *size)).shape).flatten()
-    torch.testing.assert_close(matrix.norm(dim=1), levels, atol=1e-9, rtol=0)
-    assert any(square.angle is not None for square in adapted.geometry().squares)
-    if adapted.is_orthonormal((1, *size)):
-        identity = torch.eye(len(matrix), dtype=torch.float64)
-        torch.testing.assert_close(matrix @ matrix.T, identity, atol=1e-9, rtol=0)
-    else:
-        assert size == (33, 24)
-        assert levels.max() > 1.05
 
 
 def all_partitions(top, left, side, smallest):
@@ -147,9 +83,10 @@ def test_nothing_in_the_dictionary_is_better(price, moments):
     assert min(totals) < min(totals[0], totals[-1]) - 21 * threshold**2 / 1024 or price > 0
 
 
-@pytest.mark.parametrize("size", [(64, 64), (20, 36), (80, 80), (30, 30)])
-@pytest.mark.parametrize("sigma", [0.002, 0.03, 0.2])
-@pytest.mark.parametrize("wavelet", ["sym5", "haar", "db4"])
+@pytest.mark.parametrize(
+    ("size", "sigma", "wavelet"),
+    [((64, 64), 0.03, "sym5"), ((20, 36), 0.002, "haar"), ((80, 80), 0.2, "db4"), ((30, 30), 0.03, "haar")],
+)
 def test_oracle_risk_is_never_above_that_of_the_wavelet(size, sigma, wavelet):
     height, width = size
     batch = torch.cat([regular(80, 6)[..., :height, :width], regular(80, 4, "exact")[..., :height, :width]])
@@ -308,63 +245,14 @@ def test_adapted_to_one_image_it_analyses_many():
         once.analysis(batch[:1, :, :, :32])
 
 
-def test_single_precision_is_enough():
-    batch = regular(count=16)
-    single = Bandlet().adapt(batch, 0.03).analysis(batch)
-    assert single.dtype == torch.float32
-    double = Bandlet().adapt(batch.double(), 0.03).analysis(batch.double())
-    torch.testing.assert_close(thresholded(single, 0.03).double(), thresholded(double, 0.03), rtol=1e-3, atol=0)
-
-
-def test_images_stay_as_they_were_and_gradients_pass():
-    batch = images(2, 1, 16, 16)
-    kept = batch.clone()
-    adapted = Bandlet("haar").adapt(batch, 1.0)
-    adapted.synthesis(adapted.analysis(batch))
-    assert torch.equal(batch, kept)
-    inputs = batch[:, :, :, :].clone().requires_grad_()
-    assert torch.autograd.gradcheck(adapted.analysis, inputs, fast_mode=True)
-    assert torch.autograd.gradcheck(adapted.synthesis, inputs, fast_mode=True)
-
-
 def test_without_noise_nothing_is_chosen():
     adapted = Bandlet().adapt(regular(count=1), 0.0)
     assert all(square.angle is None for square in adapted.geometry().squares)
 
 
-def test_before_it_is_adapted_it_says_what_to_call():
-    for call in (Bandlet().analysis, Bandlet().synthesis):
-        with pytest.raises(BasisError, match=r"call adapt\(images, threshold\)"):
-            call(torch.zeros(1, 1, 16, 16))
-
-
-@pytest.mark.parametrize(
-    ("parameters", "words"),
-    [
-        ({"wavelet": "symm5"}, "did you mean 'sym5'"),
-        ({"smallest": 3}, "smallest=3: accepted are powers of 2"),
-        ({"largest": 48}, "largest=48: accepted are powers of 2"),
-        ({"largest": 64}, "largest=64 with directions=32: accepted are squares of up to 32, or directions=fine"),
-        ({"largest": None}, "largest=None with directions=32"),
-        ({"flow": "cubic"}, "flow=cubic with directions=32: accepted is directions=fine"),
-        ({"smallest": 16, "largest": 8}, "smallest=16 is larger than largest=8"),
-        ({"smallest": 2, "moments": 5}, "moments=5: accepted are 1 to smallest^2 = 4"),
-        ({"directions": 0}, "directions=0: accepted are 1, 2"),
-        ({"wavelet": None, "levels": 2}, "levels=2 without a wavelet"),
-        ({"levels": 0}, "levels=0"),
-    ],
-)
-def test_parameters_out_of_range_are_refused(parameters, words):
-    with pytest.raises(ValueError) as caught:
-        Bandlet(**parameters)
-    assert words in str(caught.value)
-
-
-def test_thresholds_and_sizes_out_of_range_are_refused():
+def test_thresholds_are_not_negative():
     with pytest.raises(ValueError, match="threshold=-1"):
         Bandlet().adapt(torch.zeros(1, 1, 16, 16), -1.0)
-    with pytest.raises(ValueError, match="sides of at least 16, not 12x40"):
-        Bandlet(levels=4).check_shape((1, 12, 40))
 
 
 def test_what_is_worked_on_at_once_makes_no_difference(monkeypatch):
@@ -374,13 +262,11 @@ def test_what_is_worked_on_at_once_makes_no_difference(monkeypatch):
     assert all(Bandlet().adapt(batch, 0.03).geometry(i) == whole.geometry(i) for i in range(3))
 
 
-@pytest.mark.parametrize("size", [50, 66])
-def test_sides_that_can_be_halved_once_only_are_as_good_as_their_neighbours(size):
+def test_sides_that_can_be_halved_once_only_are_as_good_as_their_neighbours():
     """At 50 pixels one level of wavelets would leave a quarter of the noise alone."""
-    dataset, sigma = gahbench.create("dataset", f"c-alpha[alpha=2,size={size}]"), 0.1
-    other = gahbench.create("dataset", f"c-alpha[alpha=2,size={size - 2}]")
-    found = []
-    for family in (dataset, other):
+    sigma, found = 0.1, []
+    for size in (50, 48):
+        family = gahbench.create("dataset", f"c-alpha[alpha=2,size={size}]")
         clean = family.images("test", 8)
         noisy = clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
         adapted = Bandlet().adapt(noisy, 3.25 * sigma, noisy=True)

@@ -6,7 +6,7 @@ import torch
 from matplotlib.collections import LineCollection
 
 from gahbench.report.geometry import figure
-from gahbench_plugins.bases._bandlets.geometry import Geometry, Square
+from gahbench_plugins.bases._bandlets.squares import Geometry, Square
 
 
 def test_squares_and_strokes_are_where_they_belong():

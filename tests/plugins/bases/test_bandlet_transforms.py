@@ -9,7 +9,7 @@ import pywt
 import torch
 
 from gahbench_plugins.bases._bandlets.alpert import alpert, inverse_alpert
-from gahbench_plugins.bases._bandlets.orderings import orderings
+from gahbench_plugins.bases._bandlets.flows import orderings
 from gahbench_plugins.bases._bandlets.squares import dyadic_squares
 
 CASES = [

@@ -7,7 +7,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gahbench._util.errors import BasisError
 from gahbench_plugins.bases._graph import lowest_first
 from gahbench_plugins.bases.dct import DCT
 from gahbench_plugins.bases.graph_laplacian import GraphLaplacian, graph_laplacian
@@ -139,16 +138,8 @@ def test_the_last_is_remembered_and_no_other_is_mistaken_for_it():
     assert not torch.equal(basis.adapt(changed, 0.1).vectors[1], found.vectors[1])
 
 
-def test_errors_say_what_to_do():
-    basis = GraphLaplacian()
-    for ask in (basis.analysis, basis.synthesis):
-        with pytest.raises(BasisError, match="adapt"):
-            ask(torch.zeros(1, 1, 8, 8))
-    basis.check_shape((3, 64, 64))
-    for refuse in (basis.check_shape, lambda shape: basis.adapt(torch.zeros(1, *shape), 0.1)):
-        with pytest.raises(ValueError, match="up to 4096 pixels"):
-            refuse((1, 64, 65))
-    assert basis.max_batch((3, 64, 64)) * 64**4 * 12 <= 2**30
+def test_as_many_bases_as_fit_into_memory():
+    assert GraphLaplacian().max_batch((3, 64, 64)) * 64**4 * 12 <= 2**30
 
 
 def test_images_of_other_shapes_are_not_mistaken_for_each_other():

@@ -5,10 +5,8 @@ import pytest
 import torch
 
 import gahbench
-from gahbench._util.errors import GahbenchError
 from gahbench.evaluation import directional
-from gahbench_plugins.bases._local_variance import local_variance
-from gahbench_plugins.bases.iso_local import IsoLocal
+from gahbench_plugins.bases.iso_local import IsoLocal, local_variance
 
 
 def images(channels=1, count=3):
@@ -49,8 +47,3 @@ def test_its_filters_have_hardly_any_direction():
         rest = matrices - matrices.mean(0)
         found[name] = float((directional(rest, (1, 16, 16)).norm() / rest.norm()) ** 2)
     assert found["iso-local"] < 0.1 * found["graph-laplacian"]
-
-
-def test_windows_have_a_middle():
-    with pytest.raises(GahbenchError, match="4 is even: accepted are odd numbers"):
-        gahbench.create("basis", "iso-local[window=4]")

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-from gahbench._util.errors import BasisError
 from gahbench_plugins.bases.patch_graph import PatchGraph
 
 
@@ -92,16 +91,3 @@ def test_an_image_has_the_same_vectors_in_every_batch():
         alone = PatchGraph().adapt(image[None], 0.1)
         assert torch.equal(alone.vectors[0], vectors)
         assert alone.vectors[0, :, 0].tolist() == pytest.approx([1 / 8] * 64)
-
-
-def test_errors_say_what_is_accepted():
-    with pytest.raises(ValueError, match="odd sides"):
-        PatchGraph(patch=4)
-    PatchGraph(patch=5).check_shape((1, 3, 3))
-    for shape, word in (((1, 2, 8), "sides above 2"), ((1, 65, 64), "up to 4096 pixels")):
-        with pytest.raises(ValueError, match=word):
-            PatchGraph(patch=5).check_shape(shape)
-        with pytest.raises(ValueError, match=word):
-            PatchGraph(patch=5).adapt(torch.zeros(1, *shape), 0.1)
-    with pytest.raises(BasisError, match="PatchGraph has a basis for each image: call adapt"):
-        PatchGraph().analysis(torch.zeros(1, 1, 8, 8))

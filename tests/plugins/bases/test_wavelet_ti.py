@@ -1,35 +1,13 @@
 import pytest
 import pywt
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from gahbench_plugins.bases.wavelet import Wavelet
 from gahbench_plugins.bases.wavelet_ti import TranslationInvariantWavelet
 
 
-def images(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
-@settings(deadline=None, max_examples=30)
-@given(
-    name=st.sampled_from(["haar", "db2", "sym4", "db20", "coif3"]),
-    levels=st.one_of(st.none(), st.integers(1, 3)),
-    height=st.integers(8, 24),
-    width=st.integers(8, 24),
-)
-def test_parseval_frame_at_any_size(name, levels, height, width):
-    basis = TranslationInvariantWavelet(name, levels)
-    batch = images(2, 2, height, width)
-    coefficients = basis.analysis(batch)
-    torch.testing.assert_close(basis.synthesis(coefficients), batch, atol=1e-10, rtol=0)
-    torch.testing.assert_close(coefficients.square().sum(), batch.square().sum())
-    other = images(*coefficients.shape, seed=1)
-    torch.testing.assert_close((coefficients * other).sum(), (batch * basis.synthesis(other)).sum())
-    # The trace of a projection: as many dimensions as pixels.
-    powers = basis.noise_levels((2, height, width)).square().expand(coefficients.shape[2:])
-    assert float(powers.sum()) == pytest.approx(height * width)
+def images(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
 @pytest.mark.parametrize("name", ["haar", "db3", "sym4", "sym8", "coif2"])
@@ -42,9 +20,6 @@ def test_agrees_with_pywavelets(name, size, levels):
     assert ours.shape == (2, 3, 3 * levels + 1, *size)
     for index, subband in enumerate(expected):
         torch.testing.assert_close(ours[:, :, index], torch.from_numpy(subband), atol=1e-10, rtol=0)
-    single = TranslationInvariantWavelet(name, levels).analysis(batch.float())
-    assert single.dtype == torch.float32
-    torch.testing.assert_close(single.double(), ours, atol=1e-5, rtol=0)
 
 
 def test_coefficients_move_with_the_image():
@@ -87,12 +62,6 @@ def test_noise_levels():
     found = TranslationInvariantWavelet("sym4", 3).noise_levels((1, 64, 32)).flatten()
     expected = torch.tensor([3, 3, 3, 3, 2, 2, 2, 1, 1, 1]).double().neg().exp2()
     torch.testing.assert_close(found, expected, atol=1e-10, rtol=0)
-    # On sizes that no decimation divides they are the norms of the atoms, which meet themselves around the border.
-    basis = TranslationInvariantWavelet("db4", 3)
-    pixels = torch.eye(9 * 11, dtype=torch.float64).reshape(99, 1, 9, 11)
-    norms = basis.analysis(pixels).square().sum((0, 1)).sqrt()
-    torch.testing.assert_close(basis.noise_levels((1, 9, 11)).expand(norms.shape), norms, atol=1e-10, rtol=0)
-    assert (basis.noise_levels((1, 9, 11))[1:4] - 1 / 8).abs().max() > 1e-4
 
 
 def test_bands_are_subbands():
@@ -110,19 +79,3 @@ def test_bands_are_subbands():
 @pytest.mark.parametrize(("size", "levels"), [((64, 64), 4), ((32, 40), 3), ((25, 31), 2), ((7, 90), 1), ((1, 1), 1)])
 def test_default_depth(size, levels):
     assert TranslationInvariantWavelet().analysis(images(1, 1, *size)).shape[2] == 3 * levels + 1
-
-
-def test_gradients_pass():
-    basis = TranslationInvariantWavelet("db2", 1)
-    assert torch.autograd.gradcheck(basis.analysis, images(1, 1, 5, 6).requires_grad_())
-    assert torch.autograd.gradcheck(basis.synthesis, images(1, 1, 4, 5, 6).requires_grad_())
-
-
-def test_what_is_refused():
-    for name in ("bior2.2", "dmey"):
-        with pytest.raises(ValueError, match="not an orthogonal wavelet"):
-            TranslationInvariantWavelet(name)
-    with pytest.raises(ValueError, match="levels=0"):
-        TranslationInvariantWavelet("haar", 0)
-    with pytest.raises(ValueError, match="sides of at least 16, not 12x64"):
-        TranslationInvariantWavelet("haar", 4).check_shape((1, 12, 64))

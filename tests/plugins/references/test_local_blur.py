@@ -8,7 +8,7 @@ from constructing import construct
 import gahbench
 from gahbench.contracts.truth import Truth
 from gahbench.evaluation import directional
-from gahbench_plugins.bases._local_variance import local_variance
+from gahbench_plugins.bases.iso_local import local_variance
 from gahbench_plugins.references.local_blur import LocalBlur
 
 SIZE = 12

@@ -1,0 +1,170 @@
+"""What every basis does, at every size of image and with many parameters; and what is refused."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import gahbench
+from gahbench._util.errors import BasisError, ParameterError
+
+THRESHOLD = 0.3
+BASES = [
+    "pixel",
+    "dct",
+    "block-dct",
+    "block-dct[size=5]",
+    "haar",
+    "sym4",
+    "wavelet[db2,levels=2]",
+    "wavelet[coif4]",
+    "wavelet[bior2.2]",
+    "wavelet[dmey]",
+    "wavelet-packet",
+    "wavelet-packet[haar,levels=2]",
+    "wavelet-ti[haar]",
+    "wavelet-ti[db20,levels=2]",
+    "curvelet[scales=2]",
+    "curvelet[scales=3,wedges=6]",
+    "bandlet",
+    "bandlet[haar,largest=8,directions=5,moments=1]",
+    "bandlet[null,smallest=2,moments=3]",
+    "bandlet[sym5,largest=null,directions=fine,flow=cubic,count=parameters]",
+]
+
+
+def images(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def adapted(name, batch, noisy=False):
+    if name.startswith("curvelet"):
+        pytest.importorskip("curvelets")
+    return gahbench.create("basis", name).adapt(batch, THRESHOLD, noisy)
+
+
+@pytest.mark.parametrize("name", BASES)
+@settings(deadline=None, max_examples=8)
+@given(height=st.integers(4, 40), width=st.integers(4, 40), channels=st.integers(1, 2), noisy=st.booleans())
+def test_images_are_reconstructed_and_energy_is_kept_where_it_says_so(name, height, width, channels, noisy):
+    shape = (channels, height, width)
+    batch = images(2, *shape)
+    basis = adapted(name, batch, noisy)
+    coefficients = basis.analysis(batch)
+    torch.testing.assert_close(basis.synthesis(coefficients), batch, atol=1e-9, rtol=0)
+    single = basis.analysis(batch.float())
+    torch.testing.assert_close(single, coefficients.float(), atol=1e-4, rtol=1e-4)
+    assert basis.synthesis(single).dtype == torch.float32
+    for each in (basis.noise_levels(shape), basis.bands(shape)):
+        assert each.expand(coefficients.shape).shape == coefficients.shape
+    is_frame = name.startswith("wavelet-ti") or (name.startswith("curvelet") and not basis.is_extended(shape))
+    if basis.is_orthonormal(shape):
+        assert coefficients.shape == batch.shape
+    if basis.is_orthonormal(shape) or is_frame:
+        torch.testing.assert_close(coefficients.square().sum(), batch.square().sum())
+        other = images(*coefficients.shape, seed=1)
+        torch.testing.assert_close((coefficients * other).sum(), (batch * basis.synthesis(other)).sum())
+
+
+@pytest.mark.parametrize("name", BASES)
+@pytest.mark.parametrize("size", [(16, 24), (17, 23)])
+def test_noise_levels_are_the_norms_of_the_atoms(name, size):
+    pixels = torch.eye(size[0] * size[1], dtype=torch.float64).unflatten(1, (1, *size))
+    # One image, whose basis all the others share where each has its own.
+    basis = adapted(name, images(1, 1, *size))
+    analysed = basis.analysis(pixels)
+    levels = basis.noise_levels((1, *size))
+    assert levels.dtype == torch.float64
+    if levels.ndim == 5:
+        levels = levels[0, 0]
+    norms = analysed.square().sum((0, 1)).sqrt()
+    torch.testing.assert_close(levels.expand(norms.shape), norms, atol=1e-9, rtol=0)
+    if basis.is_orthonormal((1, *size)):
+        assert levels.tolist() == 1 or (levels == 1).all()
+
+
+def test_coefficients_of_pixels_are_the_pixels():
+    batch = images(2, 3, 5, 4)
+    assert torch.equal(gahbench.create("basis", "pixel").analysis(batch), batch)
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("block-dct[size=0]", "size=0"),
+        ("curvelet[scales=1]", "scales=1"),
+        ("curvelet[wedges=0]", "wedges=0"),
+        ("curvelet[wedges=4]", "wedges=4: accepted are multiples of 3"),
+        ("wavelet[symm4]", "did you mean 'sym4'?"),
+        ("wavelet[bior2.3]", "accepted: haar, db1 to db38, sym2 to sym20, coif1 to coif17, bior1.1, "),
+        ("wavelet[mexh]", "rbio6.8"),
+        ("wavelet[sym1]", "is not a discrete wavelet"),
+        ("wavelet[haar,levels=0]", "levels=0"),
+        ("haar[name=db2]", "unknown parameter 'name'"),
+        ("wavelet-packet[bior2.2]", "not an orthogonal wavelet"),
+        ("wavelet-packet[haar,levels=0]", "levels=0"),
+        ("wavelet-ti[bior2.2]", "not an orthogonal wavelet"),
+        ("wavelet-ti[dmey]", "not an orthogonal wavelet"),
+        ("wavelet-ti[haar,levels=0]", "levels=0"),
+        ("bandlet[symm5]", "did you mean 'sym5'"),
+        ("bandlet[smallest=3]", "smallest=3: accepted are powers of 2"),
+        ("bandlet[largest=48]", "largest=48: accepted are powers of 2"),
+        ("bandlet[largest=64]", "largest=64 with directions=32: accepted are squares of up to 32, or directions=fine"),
+        ("bandlet[largest=null]", "largest=None with directions=32"),
+        ("bandlet[flow=cubic]", "flow=cubic with directions=32: accepted is directions=fine"),
+        ("bandlet[smallest=16,largest=8]", "smallest=16 is larger than largest=8"),
+        ("bandlet[smallest=2,moments=5]", "moments=5: accepted are 1 to smallest^2 = 4"),
+        ("bandlet[directions=0]", "directions=0"),
+        ("bandlet[null,levels=2]", "levels=2 without a wavelet"),
+        ("bandlet[levels=0]", "levels=0"),
+        ("true-flow[smallest=8,largest=4]", "smallest=8 is larger than largest=4"),
+        ("patch-graph[patch=4]", "odd sides"),
+        ("iso-local[window=4]", "4 is even: accepted are odd numbers"),
+    ],
+)
+def test_parameters_out_of_range_are_refused(spec, says):
+    with pytest.raises(ParameterError) as caught:
+        gahbench.create("basis", spec)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "shape", "says"),
+    [
+        ("wavelet[sym4,levels=5]", (1, 31, 64), "levels=5 needs image sides of at least 32, not 31x64"),
+        ("wavelet-packet[haar,levels=5]", (1, 20, 40), "sides of at least 32"),
+        ("wavelet-ti[haar,levels=4]", (1, 12, 64), "sides of at least 16, not 12x64"),
+        ("bandlet[levels=4]", (1, 12, 40), "sides of at least 16, not 12x40"),
+        ("graph-laplacian", (1, 64, 65), "up to 4096 pixels"),
+        ("patch-graph", (1, 65, 64), "up to 4096 pixels"),
+        ("patch-graph", (1, 2, 8), "sides above 2"),
+        ("pca", (3, 64, 64), "up to 4096"),
+        ("true-basis", (1, 65, 65), "up to 4096"),
+    ],
+)
+def test_sizes_out_of_range_are_refused(spec, shape, says):
+    basis = gahbench.create("basis", spec)
+    with pytest.raises(ValueError, match=says):
+        basis.check_shape(shape)
+    basis.check_shape((1, 64, 64))
+    if "graph" in spec:
+        with pytest.raises(ValueError, match=says):
+            basis.adapt(torch.zeros(1, *shape), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("bandlet", r"call adapt\(images, threshold\)"),
+        ("wavelet-packet", r"no basis yet: call adapt\(images, threshold\)"),
+        ("graph-laplacian", "GraphLaplacian has a basis for each image: call adapt"),
+        ("pca", r"call fit\(examples\) first"),
+        ("true-basis", r"call adapt_to\(truth, threshold\)"),
+        ("true-flow", r"call adapt_to\(truth, threshold\)"),
+    ],
+)
+def test_before_it_is_adapted_it_says_what_to_call(name, says):
+    basis = gahbench.create("basis", name)
+    for call in (basis.analysis, basis.synthesis):
+        with pytest.raises(BasisError, match=says):
+            call(torch.zeros(1, 1, 16, 16))
