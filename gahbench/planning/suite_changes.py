@@ -55,11 +55,6 @@ class SuiteChanges:
         settings = (*_several(settings), *_seeds(seeds))
         return cls(*map(_several, (entrants, settings, datasets, metrics, only)))
 
-    @classmethod
-    def of_record(cls, record: dict[str, Any]) -> SuiteChanges:
-        """Return the changes of a record."""
-        return cls(**{name: tuple(value) for name, value in record.items()})
-
     @property
     def options(self) -> tuple[str, ...]:
         """The changes as options of the command line."""

@@ -8,11 +8,12 @@ units are started and the board is written.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gahbench._util.errors import ResultsError
+from pydantic import TypeAdapter
+
 from gahbench.contracts.limits import Limits
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan, make_plan
@@ -25,7 +26,7 @@ from gahbench.registry.problems import Problem
 from gahbench.registry.registry import Registry
 from gahbench.runs.adoption import current_key, superseded
 from gahbench.runs.removal import put_back
-from gahbench.runs.reuse import Reused, reuse
+from gahbench.runs.reuse import Named, Reused, reuse
 from gahbench.runs.secret_noise import secret_noise_of, with_secret_noise, without_scores
 from gahbench.store.folder import Folder, Opened
 from gahbench.store.plan_file import recorded_plan
@@ -52,8 +53,8 @@ class OpenedRun:
     """A run whose plan is recorded in its folder."""
 
     folder: Path
-    units: tuple[Unit, ...]
-    todo: tuple[Unit, ...]
+    units: Named
+    todo: Named
     threads: int
     unfinished: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -71,66 +72,13 @@ class OpenedRun:
 
     def record(self) -> dict[str, Any]:
         """Return all of it as plain JSON, for a process that reads the units from the folder's plan."""
-        reused = self.reused and {
-            "taken": [unit.folder for unit in self.reused.taken],
-            "damaged": [str(path) for path in self.reused.damaged],
-            "other_weights": [unit.folder for unit in self.reused.other_weights],
-        }
-        return {
-            "folder": str(self.folder),
-            "units": [unit.folder for unit in self.units],
-            "todo": [unit.folder for unit in self.todo],
-            "threads": self.threads,
-            "unfinished": self.unfinished,
-            "left_out": self.left_out,
-            "outdated": self.outdated,
-            "stale": self.stale,
-            "dropped": self.dropped,
-            "superseded": self.superseded,
-            "problems": [asdict(problem) for problem in self.problems],
-            "reused": reused,
-            "replaced": self.replaced,
-            "files": [str(file) for file in self.files],
-            "limits": self.limits.model_dump(mode="json"),
-            "awaits_noise": self.awaits_noise,
-            "damaged": self.damaged,
-        }
+        return TypeAdapter(OpenedRun).dump_python(self, mode="json")  # type: ignore[no-any-return]
 
     @classmethod
     def of_record(cls, record: dict[str, Any]) -> OpenedRun:
         """Return the run of a record."""
-        folder = Path(record["folder"])
-        planned = {one.unit.folder: one.unit for one in recorded_plan(folder).units}
-
-        def units(names: Sequence[str]) -> tuple[Unit, ...]:
-            if lost := [name for name in names if name not in planned]:
-                raise ResultsError(f"{folder}: its plan was replaced while it was made ({lost[0]} is not in it)")
-            return tuple(planned[name] for name in names)
-
-        reused = record["reused"] and Reused(
-            list(units(record["reused"]["taken"])),
-            [Path(path) for path in record["reused"]["damaged"]],
-            list(units(record["reused"]["other_weights"])),
-        )
-        return cls(
-            folder,
-            units(record["units"]),
-            units(record["todo"]),
-            int(record["threads"]),
-            tuple(record["unfinished"]),
-            tuple(record["left_out"]),
-            tuple(record["outdated"]),
-            tuple(record["stale"]),
-            tuple(record["dropped"]),
-            int(record["superseded"]),
-            tuple(Problem(**problem) for problem in record["problems"]),
-            reused,
-            int(record["replaced"]),
-            tuple(map(Path, record["files"])),
-            Limits.model_validate(record["limits"]),
-            bool(record["awaits_noise"]),
-            tuple(record["damaged"]),
-        )
+        planned = {one.unit.folder: one.unit for one in recorded_plan(Path(record["folder"])).units}
+        return TypeAdapter(OpenedRun).validate_python(record, context=planned)
 
 
 def open_run(request: RunRequest, registry: Registry) -> OpenedRun:

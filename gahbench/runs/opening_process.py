@@ -10,11 +10,12 @@ import time
 from dataclasses import asdict
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from gahbench._util import errors
 from gahbench._util.errors import GahbenchError, PluginError
 from gahbench._util.resources import python_environment
 from gahbench._util.warning_lines import print_warnings_as_lines
-from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.registry.construction import watch
 from gahbench.registry.registry import open_registry
 from gahbench.runs.child import Child, wait_for_any
@@ -77,10 +78,7 @@ def main(descriptor: int) -> None:
     message = link.inbox.get()
     print_warnings_as_lines()
     watch.report, watch.broken = lambda name: link.send("constructing", what=name), message["broken"]
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in message["request"].items()
-    }
-    request = RunRequest(**values | {"changes": SuiteChanges.of_record(values["changes"])})
+    request = TypeAdapter(RunRequest).validate_python(message["request"])
     try:
         found = open_run(request, open_registry(request.sources))
     except GahbenchError as error:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import PlainSerializer, PlainValidator, ValidationInfo
 
 from gahbench._util.errors import ResultsError, listing
 from gahbench._util.files import write_json
@@ -25,13 +27,27 @@ from gahbench.store.unions import distinct, united, united_rows
 from gahbench.training.file_names import WEIGHTS
 
 
-@dataclass
+def _find(names: Sequence[str], info: ValidationInfo) -> tuple[Unit, ...]:
+    """Return the units of some folder names in the plan that a record refers to."""
+    planned: Mapping[str, Unit] = info.context or {}
+    if lost := [name for name in names if name not in planned]:
+        raise ResultsError(f"its plan was replaced while it was made ({lost[0]} is not in it)")
+    return tuple(planned[name] for name in names)
+
+
+#: Units, which a record has as the names of their folders: the plan has the rest.
+Named = Annotated[
+    tuple[Unit, ...], PlainValidator(_find), PlainSerializer(lambda units: [unit.folder for unit in units])
+]
+
+
+@dataclass(frozen=True)
 class Reused:
     """The units that were taken from other results folders."""
 
-    taken: list[Unit] = field(default_factory=list)
-    damaged: list[Path] = field(default_factory=list)
-    other_weights: list[Unit] = field(default_factory=list)
+    taken: Named = ()
+    damaged: tuple[Path, ...] = ()
+    other_weights: Named = ()
 
 
 def reuse(units: Iterable[Unit], folder: Path, sources: Sequence[Path]) -> Reused:
@@ -49,20 +65,22 @@ def _take(units: Iterable[Unit], target: Store, sources: Sequence[Store]) -> Reu
     """Take units, fits first, each from the first store that has it undamaged."""
     taker, finished = Taker(target), target.finished()
     held = [(store, store.finished()) for store in sources]
-    found = Reused()
+    taken: list[Unit] = []
+    damaged: list[Path] = []
+    other_weights: list[Unit] = []
     missing = {unit.folder: unit for unit in units if unit.folder not in finished}
     for unit in sorted(missing.values(), key=lambda unit: unit.kind != "fit"):
         ending = None
         for store in (store for store, names in held if unit.folder in names):
             ending = taker.take(store, unit)
             if ending == "taken":
-                found.taken.append(unit)
+                taken.append(unit)
                 break
             if ending == "damaged":
-                found.damaged.append(store.path(unit))
+                damaged.append(store.path(unit))
         if ending == "other weights":
-            found.other_weights.append(unit)
-    return found
+            other_weights.append(unit)
+    return Reused(tuple(taken), tuple(damaged), tuple(other_weights))
 
 
 @dataclass

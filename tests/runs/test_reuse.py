@@ -39,7 +39,7 @@ def test_what_another_folder_holds_is_not_done_again(write_suite, tmp_path):
     outcome, done = run(grown, tmp_path / "out", reuse=[tmp_path / "first"])
     assert {unit.entrant for unit in done} == {"bayes-shrink[sym4]"}
     assert len(outcome.reused.taken) == 7
-    assert outcome.reused.damaged == outcome.reused.other_weights == []
+    assert outcome.reused.damaged == outcome.reused.other_weights == ()
     both = board(outcome).set_index("entrant")["psnr"], board(first).set_index("entrant")["psnr"]
     assert both[0][both[1].index].equals(both[1])
     # What was taken stays when the other folder goes.
@@ -66,12 +66,12 @@ def test_damaged_units_are_left_and_the_next_folder_is_tried(write_suite, tmp_pa
     content[-1] ^= 1
     weights.write_bytes(content)
     outcome, done = run(write_suite(), tmp_path / "one", reuse=[tmp_path / "first"])
-    assert outcome.reused.damaged == [weights.parent]
+    assert outcome.reused.damaged == (weights.parent,)
     # Whether the scores measured what is trained now was not certain.
     assert {unit.entrant for unit in done} == {UNET}
     assert {unit.entrant for unit in outcome.reused.other_weights} == {UNET}
     outcome, done = run(write_suite(), tmp_path / "two", reuse=[tmp_path / "first", tmp_path / "second"])
-    assert outcome.reused.damaged == [weights.parent]
+    assert outcome.reused.damaged == (weights.parent,)
     assert done == []
 
 
