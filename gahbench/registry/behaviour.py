@@ -1,12 +1,13 @@
 """Digests of behaviour: of the code that decides an outcome.
 
-The digest of a definition is that of its syntax tree, and of those of all definitions that it uses, directly or not, in
-its own package or folder, in the built-in plugins, and in the rooms of gahbench that compute. Docstrings, comments,
-annotations, layout, and where a definition lies do not count; nor does how an import is called. What is imported from
-elsewhere counts by its name alone: other versions of a library have the same digest.
+The digest of a class or function is that of the module that defines it, and of all modules that this module imports,
+directly or not, from its own package or folder, from the built-in plugins, and from the rooms of gahbench that compute.
+A name that is imported from a package of gahbench leads to the module that defines it. Docstrings, comments, layout,
+annotations outside the bodies of classes, and the names of modules do not count; nor does how an import is called. What
+is imported from elsewhere counts by its name alone: other versions of a library have the same digest.
 
-Names found while the program runs cannot be followed: ``getattr(module, name)``, ``importlib``, or a plugin
-that is created by its name rather than named by a parameter.
+Modules found while the program runs cannot be followed: ``importlib``, or a plugin that is created by its name rather
+than named by a parameter.
 """
 
 from __future__ import annotations
@@ -18,16 +19,12 @@ import importlib.util
 import inspect
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gahbench.registry.source import Sources, sources_of
-from gahbench.registry.syntax import Import, Syntax, imported, syntax_of
-from gahbench.registry.trees import EFFECTS, Definition, Tree, decorator
+from gahbench.registry.source import BUILT_INS, Import, Sources, imports_of
 
-#: A module, and a name that it defines; ``None`` for the module itself.
-Place = tuple[str, str | None]
 #: The rooms of gahbench, and modules of others, whose code decides outcomes. Those that plan, store and show do not.
 COMPUTING = (
     "gahbench._util.noise",
@@ -41,18 +38,22 @@ COMPUTING = (
 )
 #: Arguments of engines decide where units run, and not their outcome.
 NOT_COMPUTING = ("gahbench.contracts.engines", "gahbench.contracts.jobs", "gahbench.contracts.unit")
+#: The decorator of methods that count only for metrics with a need.
+NEEDED = ("gahbench.contracts.needs", "needed")
+#: Attributes of classes that only describe them, and those of metrics that say how values are shown.
+DESCRIBING = frozenset({"citation"})
+SHOWN = frozenset({"unit", "higher_is_better", "titles", "nulls", "ratios", "label_parameters"})
+#: Fields of syntax trees that are no behaviour, or differ between versions of Python.
+_LEFT_OUT = frozenset({"ctx", "type_comment", "type_params", "kind", "returns", "annotation", "simple"})
 
 
-def behaviour_digest(target: Any, needs: Iterable[str] = ()) -> str:
+def behaviour_digest(target: Any) -> str:
     """Return the digest of the behaviour of a class or function, with all that it uses.
 
     Parameters
     ----------
     target
-        The class or function. The digest of one that is made by a function is that of its whole module.
-    needs
-        Methods that are marked by :func:`gahbench.contracts.needs.needed` count only if what they are marked by is
-        among these.
+        The class or function.
 
     Returns
     -------
@@ -60,20 +61,12 @@ def behaviour_digest(target: Any, needs: Iterable[str] = ()) -> str:
         SHA-256, 64 hexadecimal digits.
     """
     module = sys.modules[target.__module__]
-    name = target.__qualname__.partition(".")[0]
     file = getattr(module, "__file__", None)
     if not file:
         # Defined in a notebook or at a prompt: the class alone is all there is to read.
-        tree = ast.parse(textwrap.dedent(inspect.getsource(target)))
-        return _digest(Sources({}), syntax_of(tree, module.__name__, False), [name], frozenset(needs))
-    sources = sources_of(module.__name__, Path(file))
-    syntax = sources.syntax(module.__name__)
-    if syntax is None:
-        return hashlib.sha256(Path(file).read_bytes()).hexdigest()
-    # A class made by a function depends on its call, which may be anywhere in the module.
-    is_made = "<locals>" in target.__qualname__ or name not in syntax.definitions
-    roots = list(syntax.definitions) if is_made else [name]
-    return _digest(sources, syntax, roots, frozenset(needs))
+        text = textwrap.dedent(inspect.getsource(target))
+        return _reduced(text.encode(), (), frozenset(), frozenset())[0]
+    return _digest(Sources(module.__name__, Path(file)), module.__name__, target.__qualname__, frozenset())
 
 
 @functools.cache
@@ -83,146 +76,34 @@ def computed_by(function: str, needs: frozenset[str] = frozenset()) -> str:
     found = importlib.util.find_spec(module)
     if found is None or found.origin is None:
         raise ModuleNotFoundError(f"there is no module {module}")
-    sources = sources_of(module, Path(found.origin))
-    syntax = sources.syntax(module)
-    if syntax is None or name not in syntax.definitions:
-        raise AttributeError(f"there is no {function}")
-    return _digest(sources, syntax, [name], needs)
+    return _digest(Sources(module, Path(found.origin)), module, name, needs)
 
 
-def _digest(sources: Sources, start: Syntax, roots: list[str], needs: frozenset[str]) -> str:
-    """Digest definitions with all that they use."""
-    known: dict[Definition, Tree] = {}
-    waiting = [(start.name, root) for root in roots]
-    resolver = Resolver(sources, start)
+def _digest(sources: Sources, start: str, name: str, needs: frozenset[str]) -> str:
+    """Return the digest of a definition of a module: of the module, and of the modules that it is built on."""
+    digests: dict[str, str] = {}
+    waiting = [start]
     while waiting:
-        definition = waiting.pop()
-        if definition in known:
+        module = waiting.pop()
+        file = sources.file(module)
+        if module in digests or file is None or not (_counts(module) or module == start):
             continue
-        tree = known[definition] = Tree.of(definition, resolver, needs)
-        waiting += [*tree.uses, *resolver.effects(definition)]
-    labels = {definition: tree.digest for definition, tree in known.items()}
-    distinct = len(set(labels.values()))
-    # Each round separates definitions of equal syntax by what they use, until no more are separated.
-    for _ in known:
-        labels = {
-            definition: _hash([tree.digest, *(labels[used] for used in tree.uses)])
-            for definition, tree in known.items()
-        }
-        if len(set(labels.values())) == distinct:
-            break
-        distinct = len(set(labels.values()))
-    return _hash([*(labels[start.name, root] for root in sorted(roots)), *sorted(labels.values())])
+        content = file.read_bytes()
+        try:
+            imports = _imports(content, module, file.stem == "__init__")
+        except (SyntaxError, ValueError):
+            # Compiled code, or importing it will say what is wrong.
+            digests[module] = hashlib.sha256(content).hexdigest()
+            continue
+        own = frozenset(one.module for one in imports if sources.holds(one.module))
+        digests[module], targets = _reduced(content, imports, own, needs)
+        for target in targets:
+            waiting += _followed(sources, *target)
+    return _hash([name, digests[start], *sorted(digests.values())])
 
 
 def _hash(parts: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-class Resolver:
-    """Resolves names of modules, through re-exports."""
-
-    def __init__(self, sources: Sources, start: Syntax) -> None:
-        self._sources = sources
-        self._start = start
-
-    def syntax(self, module: str) -> Syntax | None:
-        """Return a module's syntax; ``None`` for one that cannot be read."""
-        return self._start if module == self._start.name else self._sources.syntax(module)
-
-    def followed(self, module: str) -> Syntax | None:
-        """Return the syntax of a module whose definitions count; ``None`` for others."""
-        computes = _within(module, *COMPUTING) and not _within(module, *NOT_COMPUTING)
-        return self.syntax(module) if computes or not _within(module, "gahbench") else None
-
-    def statements(self, definition: Definition) -> list[ast.stmt]:
-        """Return the statements of a definition, or of the effects of a module when it is imported."""
-        module, name = definition
-        syntax = self.syntax(module)
-        assert syntax is not None
-        if name != EFFECTS:
-            return syntax.definitions[name]
-        return [*syntax.effects, *(one for one in syntax.decorated if self._is_entered(module, one))]
-
-    def effects(self, definition: Definition) -> list[Definition]:
-        """Return the effects that come with a definition: of a plugin's module, and of those that it imports."""
-        module, name = definition
-        syntax = self.syntax(module)
-        if syntax is None or _within(module, "gahbench"):
-            return []
-        if name != EFFECTS:
-            return [(module, EFFECTS)]
-        origins = [origin for several in syntax.imports.values() for origin in several]
-        modules = [base if attribute is None else f"{base}.{attribute}" for base, attribute in origins]
-        others = dict.fromkeys([*modules, *(base for base, _ in origins), *syntax.stars])
-        own = (other for other in others if not _within(other, "gahbench"))
-        return [(other, EFFECTS) for other in own if self.syntax(other) is not None]
-
-    def _is_entered(self, module: str, statement: ast.stmt) -> bool:
-        """Return whether a decorator of a plugin's own, such as one that fills a table, is called on a definition."""
-        paths = map(decorator, getattr(statement, "decorator_list", []))
-        homes = (home for path in paths if path for home, _ in self.resolve(module, path)[0])
-        return not all(_within(home, "gahbench") for home in homes)
-
-    def resolve(self, module: str, path: tuple[str, ...]) -> tuple[list[Definition], str, int]:
-        """Return the definitions that a dotted name in a module refers to."""
-        return self._combined(self._places(module, path[0], set()), path)
-
-    def resolve_import(self, origin: Import, path: tuple[str, ...]) -> tuple[list[Definition], str, int]:
-        """Return the same for a dotted name whose first part an import binds."""
-        return self._combined(self._imported(origin, set()), path)
-
-    def _combined(self, places: list[Place], path: tuple[str, ...]) -> tuple[list[Definition], str, int]:
-        """Follow a dotted name from all places of its first part."""
-        found = [one for place in places for one in self._resolved(place, path, 1)]
-        definitions = dict.fromkeys(one for several, _, _ in found for one in several)
-        names = dict.fromkeys(name for _, name, _ in found)
-        return list(definitions), "|".join(names), min((used for _, _, used in found), default=0)
-
-    def _resolved(self, place: Place, path: tuple[str, ...], used: int) -> Iterator[tuple[list[Definition], str, int]]:
-        """Follow a dotted name, of which parts are used up, from a place."""
-        home, name = place
-        inner = self._places(home, path[used], set()) if name is None and used < len(path) else []
-        for one in inner:
-            yield from self._resolved(one, path, used + 1)
-        if inner:
-            return
-        syntax = self.followed(home)
-        if name is not None:
-            yield ([], _outside(home, name), used) if syntax is None else ([(home, name)], name, used)
-        elif syntax is not None and used == len(path):
-            yield [(home, one) for one in syntax.definitions], home.rpartition(".")[2], used
-        else:
-            yield [], home, used
-
-    def bindings(self, module: str, node: ast.Import | ast.ImportFrom) -> dict[str, Import]:
-        """Return the names that an import in a module binds, with their origins."""
-        syntax = self.syntax(module)
-        return imported(node, module, syntax is not None and syntax.is_package)[0]
-
-    def _places(self, module: str, name: str, seen: set[tuple[str, str]]) -> list[Place]:
-        """Return the module and name of each definition of a name, or a module; none where there is no such name."""
-        syntax = self.syntax(module)
-        if syntax is None:
-            # A folder without __init__.py, or a library, whose names count as they are.
-            inner = f"{module}.{name}"
-            return [(inner, None) if self._sources.file(inner) is not None else (module, name)]
-        if (module, name) in seen:
-            return []
-        seen.add((module, name))
-        found: list[Place] = [(module, name)] if name in syntax.definitions else []
-        for origin in syntax.imports.get(name, ()):
-            found += self._imported(origin, seen)
-        for star in () if found else syntax.stars:
-            if self.syntax(star) is not None:
-                found += self._places(star, name, seen)
-        if not found and syntax.is_package and self.syntax(f"{module}.{name}") is not None:
-            found.append((f"{module}.{name}", None))
-        return found
-
-    def _imported(self, origin: Import, seen: set[tuple[str, str]]) -> list[Place]:
-        module, name = origin
-        return [(module, None)] if name is None else self._places(module, name, seen)
 
 
 def _within(module: str, *rooms: str) -> bool:
@@ -230,6 +111,138 @@ def _within(module: str, *rooms: str) -> bool:
     return any(module == room or module.startswith(f"{room}.") for room in rooms)
 
 
-def _outside(module: str, name: str) -> str:
-    """Return the name of a definition that is not followed: without its module if of gahbench, since it may move."""
-    return f"gahbench:{name}" if _within(module, "gahbench") else f"{module}.{name}"
+def _counts(module: str) -> bool:
+    computes = _within(module, *COMPUTING) and not _within(module, *NOT_COMPUTING)
+    return computes or not _within(module, "gahbench")
+
+
+def _followed(sources: Sources, module: str, parts: tuple[str, ...]) -> Iterator[str]:
+    """Yield the modules that define what a dotted name in a module stands for."""
+    if not sources.holds(module):
+        return
+    file, inner = sources.file(module), ".".join((module, *parts[:1]))
+    is_ours = _within(module, "gahbench", BUILT_INS)
+    exports: list[Import] = []
+    if parts and is_ours and file is not None and file.stem == "__init__":
+        found = _imports(file.read_bytes(), module, True)
+        exports = [one for one in found if one.alias == parts[0] and one.module != module]
+    for one in exports:
+        yield from _followed(sources, one.module, (*one.parts, *parts[1:]))
+    is_inner = not exports and parts and (file is None or sources.file(inner) is not None)
+    if is_inner:
+        yield from _followed(sources, inner, parts[1:])
+    if not is_ours or not (exports or is_inner):
+        # Importing a package of others runs it.
+        yield module
+
+
+#: Keeps the latest trees: imports are read before the rest.
+_parse = functools.lru_cache(maxsize=8)(ast.parse)
+
+
+@functools.lru_cache(maxsize=1024)
+def _imports(content: bytes, module: str, is_package: bool) -> tuple[Import, ...]:
+    return imports_of(_parse(content), module, is_package)
+
+
+@functools.lru_cache(maxsize=1024)
+def _reduced(
+    content: bytes, imports: tuple[Import, ...], own: frozenset[str], needs: frozenset[str]
+) -> tuple[str, list[tuple[str, tuple[str, ...]]]]:
+    """Return the digest of a module, and the dotted names that it uses of others: those in ``own`` may be renamed."""
+    tree = _parse(content)
+    names: dict[str, str] = {}
+    for one in imports:
+        name = (one.name or one.module.rpartition(".")[2]) if one.module in own else ".".join((one.module, *one.parts))
+        names[one.alias] = f"{names[one.alias]}|{name}" if one.alias in names else name
+    writer = _Writer(tree, names, {one.alias for one in imports if (one.module, one.name) == NEEDED}, needs)
+    digest = _hash([writer.write(tree)])
+    targets = []
+    for one in imports:
+        uses = [(one.module, (*one.parts, *path[1:])) for path in writer.paths if path[0] == one.alias]
+        # An import of which nothing is used is for its effects, or hands on.
+        targets += uses if uses or one.alias in writer.mentioned else [(one.module, one.parts)]
+    return digest, targets
+
+
+class _Writer:
+    """Writes a syntax tree as text, reduced to its behaviour, and notes the dotted names in it."""
+
+    def __init__(self, tree: ast.Module, names: Mapping[str, str], marks: set[str], needs: frozenset[str]) -> None:
+        self._names, self._marks, self._needs = names, marks, needs
+        found = [node for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Attribute)]
+        #: Names that are read, of variables and attributes, and those of all variables.
+        self._read = {_dotted_end(node) for node in found if isinstance(node.ctx, ast.Load)}
+        self.mentioned = {node.id for node in found if isinstance(node, ast.Name)}
+        self.paths: set[tuple[str, ...]] = set()
+
+    def write(self, value: object) -> str:
+        """Return the text of a node, or of the value of a field."""
+        if isinstance(value, list):
+            return f"[{','.join(self.write(one) for one in value if not self._is_left_out(one))}]"
+        if not isinstance(value, ast.AST):
+            return repr(value)
+        if isinstance(value, ast.Name | ast.Attribute) and (path := _dotted(value)):
+            self.paths.add(path)
+            return ".".join((self._names.get(path[0], path[0]), *path[1:]))
+        annotations = ""
+        if isinstance(value, ast.ClassDef):
+            value, annotations = self._without_descriptions(value), self._annotations(value)
+        elif isinstance(value, ast.AnnAssign) and value.value is not None:
+            value = ast.Assign([value.target], value.value)
+        # Empty fields differ between versions of Python.
+        fields = ((name, field) for name, field in ast.iter_fields(value) if name not in _LEFT_OUT)
+        text = ",".join(f"{name}={self.write(field)}" for name, field in fields if field is not None and field != [])
+        return f"{type(value).__name__}({text}){annotations}"
+
+    def _annotations(self, node: ast.ClassDef) -> str:
+        """Return the annotations in the body of a class, which may make fields; what they name is not followed."""
+        before = set(self.paths)
+        found = [[one.target, one.annotation] for one in node.body if isinstance(one, ast.AnnAssign)]
+        text = self.write(found) if found else ""
+        self.paths = before
+        return text
+
+    def _without_descriptions(self, node: ast.ClassDef) -> ast.ClassDef:
+        """Return a class without the attributes that only describe it; the fields of dataclasses are more than that."""
+        is_metric = any(_dotted_end(base) == "Metric" for base in node.bases)
+        describing = (DESCRIBING | (SHOWN if is_metric else frozenset())) - self._read
+        if node.decorator_list:
+            return node
+
+        def describes(one: ast.stmt) -> bool:
+            targets = one.targets if isinstance(one, ast.Assign) else [getattr(one, "target", None)]
+            return all(isinstance(target, ast.Name) and target.id in describing for target in targets)
+
+        body = [one for one in node.body if not describes(one)]
+        return ast.ClassDef(node.name, node.bases, node.keywords, body, [])
+
+    def _is_left_out(self, node: object) -> bool:
+        """Return whether a statement has no behaviour, or one that is not needed."""
+        if isinstance(node, ast.FunctionDef):
+            return any(self._is_unneeded(one) for one in node.decorator_list)
+        if isinstance(node, ast.If):
+            test = ast.unparse(node.test)
+            return test.rpartition(".")[2] == "TYPE_CHECKING" or test.startswith("__name__ ==")
+        if isinstance(node, ast.Expr | ast.AnnAssign):
+            return node.value is None or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+        return isinstance(node, ast.Import | ast.ImportFrom | ast.Pass)
+
+    def _is_unneeded(self, decorator: ast.expr) -> bool:
+        if not (isinstance(decorator, ast.Call) and _dotted_end(decorator.func) in self._marks):
+            return False
+        return ast.literal_eval(decorator.args[0]) not in self._needs
+
+
+def _dotted_end(node: ast.expr) -> str:
+    """Return the last part of a dotted name; empty for other expressions."""
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def _dotted(node: ast.expr) -> tuple[str, ...] | None:
+    """Return the parts of a dotted name; ``None`` for other expressions."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return (node.id, *reversed(parts)) if isinstance(node, ast.Name) else None

@@ -7,11 +7,9 @@ import hashlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
-
-from gahbench.registry.syntax import Syntax, all_modules, read_syntax
+from typing import Any, NamedTuple
 
 #: Modules made from plugin files have names that start so.
 FILE_PREFIX = "gahbench_plugin_"
@@ -62,74 +60,89 @@ def files_digest(files: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-class Sources:
-    """The modules whose source can be read: those of packages, and those that lie beside a plugin file."""
+class Import(NamedTuple):
+    """A name that an import binds, and its origin: a module, and the name there, ``*`` for all; ``None`` for itself."""
 
-    def __init__(self, packages: Mapping[str, Path], beside: Path | None = None) -> None:
-        self._packages = dict(packages)
-        self._beside = beside
-        self._files: dict[str, Path | None] = {}
-        self._syntax: dict[str, Syntax | None] = {}
+    alias: str
+    module: str
+    name: str | None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The dotted name in the module."""
+        return () if self.name is None else (self.name,)
+
+
+def imports_of(tree: ast.AST, module: str, is_package: bool) -> tuple[Import, ...]:
+    """Return the imports anywhere in a module; those of a whole dotted name, ``import a.b``, have an empty alias."""
+    found: list[Import] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for item in node.names:
+                top = item.name.partition(".")[0]
+                found.append(Import(item.asname or "", item.name, None))
+                found += [] if item.asname else [Import(top, top, None)]
+        elif isinstance(node, ast.ImportFrom):
+            parts = module.split(".")
+            above = parts[: len(parts) - node.level + is_package] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            found += [Import(item.asname or item.name, base, item.name) for item in node.names]
+    return tuple(found)
+
+
+class Sources:
+    """The files that a module may be built on: of its package, or of its folder, and of gahbench and its plugins."""
+
+    def __init__(self, name: str, file: Path) -> None:
+        top = name.partition(".")[0]
+        # Plugins may build on the built-in ones, whose changes are then theirs too.
+        names = {top, BUILT_INS, "gahbench"}
+        self._packages = {one: folder for one in names if (folder := _package_folder(one)) is not None}
+        self._files: dict[str, Path | None] = {name: file}
+        self._beside = None if top in self._packages else file.parent
+        if top.startswith(FILE_PREFIX) and file.name == "__init__.py":
+            self._packages[top], self._beside = file.parent, file.parent.parent
 
     def file(self, module: str) -> Path | None:
         """Return the file of a module; ``None`` for one of a library, or if there is none."""
         if module not in self._files:
-            top, *rest = module.split(".")
-            base = self._packages.get(top, self._beside / top if self._beside and top else None)
+            path = self._path(module)
             # The packages of gahbench have their imports in stubs.
-            package = "__init__.pyi" if top == "gahbench" else "__init__.py"
-            self._files[module] = None if base is None else _module_file(base.joinpath(*rest), package)
+            names = ("__init__.pyi", "__init__.py") if module.partition(".")[0] == "gahbench" else ("__init__.py",)
+            choices = () if path is None else (*(path / name for name in names), path.with_name(f"{path.name}.py"))
+            self._files[module] = next((choice for choice in choices if choice.is_file()), None)
         return self._files[module]
 
-    def syntax(self, module: str) -> Syntax | None:
-        """Return the syntax of a module; ``None`` for one of a library, or that cannot be read."""
-        if module not in self._syntax:
-            file = self.file(module)
-            try:
-                self._syntax[module] = None if file is None else read_syntax(module, file)
-            except (OSError, SyntaxError, ValueError):
-                self._syntax[module] = None  # Importing it will say what is wrong.
-        return self._syntax[module]
+    def holds(self, module: str) -> bool:
+        """Return whether the package or folder that a module lies in is one of these."""
+        top = module.partition(".")[0]
+        path = self._path(top)
+        return self.file(top) is not None or (path is not None and path.is_dir())
 
-
-def sources_of(name: str, file: Path) -> Sources:
-    """Return what a module may be built on: its package, or for a plugin file its folder, and gahbench's packages."""
-    top = name.partition(".")[0]
-    # Plugins may build on the built-in ones, whose changes are then theirs too.
-    names = {top, BUILT_INS, "gahbench"}
-    packages = {package: folder for package in names if (folder := _package_folder(package)) is not None}
-    if not top.startswith(FILE_PREFIX):
-        # A module without a package: those that lie beside it are found as it finds them.
-        return Sources(packages, None if top in packages else file.parent)
-    if file.name == "__init__.py":
-        return Sources({**packages, top: file.parent}, file.parent.parent)
-    return _PluginFile(packages, file.parent, top, file)
-
-
-class _PluginFile(Sources):
-    """The sources of a plugin file, whose module has a name of its own."""
-
-    def __init__(self, packages: Mapping[str, Path], beside: Path, name: str, file: Path) -> None:
-        super().__init__(packages, beside)
-        self._files[name] = file
+    def _path(self, module: str) -> Path | None:
+        top, *rest = module.split(".")
+        base = self._packages.get(top, self._beside / top if self._beside and top else None)
+        return None if base is None else base.joinpath(*rest)
 
 
 def source_files(name: str, file: Path) -> dict[str, Path]:
     """Return the files of a module and of all that it imports from its own package or, for a plugin file, folder."""
-    sources = sources_of(name, file)
+    sources = Sources(name, file)
     found: dict[str, Path] = {}
     waiting = [name]
     while waiting:
         module = waiting.pop()
         place = sources.file(module)
-        if module in found or place is None or place.suffix != ".py" or module.partition(".")[0] == "gahbench":
+        is_ours = module.partition(".")[0] in ("gahbench", BUILT_INS)
+        if module in found or place is None or place.suffix != ".py" or is_ours:
             continue
         found[module] = place
         try:
             tree = ast.parse(place.read_bytes())
         except (SyntaxError, ValueError):
             continue  # Importing it will say what is wrong.
-        waiting += all_modules(tree, module, place.name == "__init__.py")
+        for one in imports_of(tree, module, place.name == "__init__.py"):
+            waiting += [one.module, f"{one.module}.{one.name}"]
     return found
 
 
@@ -137,9 +150,3 @@ def _package_folder(name: str) -> Path | None:
     """Return the folder of a package that is imported."""
     found = getattr(sys.modules.get(name), "__path__", None)
     return Path(next(iter(found))) if found else None
-
-
-def _module_file(path: Path, package: str) -> Path | None:
-    """Return the file of a module at a path without its ending."""
-    choices = (path / package, path / "__init__.py", path.with_name(f"{path.name}.py"))
-    return next((choice for choice in choices if choice.is_file()), None)
