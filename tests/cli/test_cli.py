@@ -14,7 +14,7 @@ from gahbench.cli import main
 from gahbench.cli.app import app
 from gahbench.cli.describing import reflowed
 from gahbench.registry.plugin import KINDS
-from gahbench.report.site.docstrings import description
+from gahbench.site.described import description
 
 
 def gahbench(*arguments, monkeypatch, capsys):

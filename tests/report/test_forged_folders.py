@@ -11,14 +11,10 @@ import pytest
 from PIL import Image
 from test_page import Read
 
-from gahbench.explore.card_facts import card_facts
-from gahbench.explore.preview import make_preview
 from gahbench.registry.registry import Registry
-from gahbench.report.site import Measures
-from gahbench.report.site.catalogue import catalogue
-from gahbench.report.site.described import described
-from gahbench.report.site.pages import Pages
-from gahbench.report.site.samples import Samples, samples
+from gahbench.site.catalogue import catalogue
+from gahbench.site.described import Samples, described, samples
+from gahbench.site.pages import Pages
 from gahbench.store.plan_file import recorded_plan, write_plan
 
 #: Forged plugins of a plan, by what stands in their place: {home} has pictures and a module of somebody.
@@ -103,19 +99,6 @@ def forge(kept_run, home, tmp_path):
     return made
 
 
-def looked_at(configured):
-    preview = make_preview(configured, [0.1], count=1, max_pixels=256)
-    return preview, list(card_facts(preview))
-
-
-def built(configured, shape):
-    configured.build((1, 16, 16))
-    return []
-
-
-MEASURES = Measures(built, looked_at)
-
-
 @pytest.mark.parametrize("forgery", FORGERIES)
 def test_forged_plugins_are_neither_imported_nor_read(forge, forgery):
     kind, name, parameters = FORGERIES[forgery]
@@ -126,7 +109,7 @@ def test_forged_plugins_are_neither_imported_nor_read(forge, forgery):
     assert found.plugin.name == name
     assert found.networks == []
     if kind == "dataset":
-        assert samples(found, MEASURES) == Samples(trouble=f"No images: {found.withheld}.")
+        assert samples(found) == Samples(trouble=f"No images: {found.withheld}.")
     assert _opened == []
     assert "evilmod" not in sys.modules
 
@@ -184,7 +167,7 @@ def texts(kept_run, home, tmp_path):
 
 def pages_of(folder):
     registry = Registry(trust=False)
-    return Pages(folder, catalogue(folder, registry), registry, MEASURES, "title")
+    return Pages(folder, catalogue(folder, registry), registry, "title")
 
 
 def test_drawings_with_scripts_are_data_of_images_alone(texts):
@@ -201,13 +184,13 @@ def test_drawings_with_scripts_are_data_of_images_alone(texts):
     assert image["alt"] == "drawn"
     assert base64.b64decode(image["src"].removeprefix("data:image/svg+xml;base64,")).strip() == markup
     # No file of the site is markup that a browser may open as a page.
-    assert list(pages.files.values()) == [b"a < b"]
-    assert [of["href"] for tag, of in read.tags if tag == "a"] == [f"../{name}" for name in pages.files]
+    assert list(pages.links.files.values()) == [b"a < b"]
+    assert [of["href"] for tag, of in read.tags if tag == "a"] == [f"../{name}" for name in pages.links.files]
     assert _opened == []
 
 
 def test_drawings_of_a_page_are_shown_up_to_a_size(texts, monkeypatch):
-    monkeypatch.setattr("gahbench.report.site.links.MAX_SVG_BYTES", 1000)
+    monkeypatch.setattr("gahbench.site.reading.MAX_SVG_BYTES", 1000)
     (texts / "kept" / "x.svg").write_bytes(b"<svg>".ljust(400))
     (texts / "kept" / "large.svg").write_bytes(b"<svg>".ljust(1001))
     (texts / "kept" / "README.md").write_text("![large](large.svg) " + 5 * "![x](x.svg) ", encoding="utf-8")
@@ -218,7 +201,7 @@ def test_links_that_lead_out_and_large_texts_are_named(texts, home, monkeypatch)
     shutil.copytree(texts / "kept", home / "mine")
     (texts / "linked").symlink_to(home / "mine")
     (texts / "kept" / "README.md").symlink_to(home / "pictures" / "SECRET.md")
-    monkeypatch.setattr("gahbench.report.site.pages.MAX_BYTES", 1000)
+    monkeypatch.setattr("gahbench.site.pages.MAX_BYTES", 1000)
     (texts / "README.md").write_text(1001 * "x", encoding="utf-8")
     with pytest.warns(UserWarning, match=f"left out: {texts}/linked: is a link that leads out of {texts}; copy it"):
         pages = pages_of(texts)
