@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Literal
+from dataclasses import asdict
+from typing import Any, Literal
 
 from gahbench._util.errors import GahbenchError
 from gahbench.contracts.jobs import Event, Job
@@ -12,8 +13,7 @@ from gahbench.devices.hardware import hardware
 from gahbench.registry.registry import Registry
 from gahbench.runs.protocol import NOT_HELD
 from gahbench.runs.queue import Queue
-from gahbench.runs.worker import Worker, do_unit, progress_message
-from gahbench.training.trainer import Progress
+from gahbench.runs.worker import Worker
 
 
 class UnitRunner:
@@ -31,14 +31,13 @@ class UnitRunner:
         self._job = job
         self._unit: Unit | None = None
         self._queue = Queue(job.units, job.store)
-        self._device = hardware(job.device)
         self._worker = Worker(
             # That of the job has only what the leader of a run needs.
-            Registry(tuple(job.files)) if job.outside and job.files else job.registry,
+            lambda: Registry(tuple(job.files)) if job.outside and job.files else job.registry,
             job.store,
-            self._device.device,
-            progress=self._progress,
-            note=self._note,
+            hardware(job.device),
+            progress=lambda progress: self._tell("progress", asdict(progress)),
+            note=lambda text: self._tell("note", {"text": text}),
             should_stop=job.stop.is_set,
         )
 
@@ -88,7 +87,7 @@ class UnitRunner:
 
     def _do(self, unit: Unit) -> Literal["finished", "failed", "stopped"]:
         self._job.report(Event("started", unit))
-        message = do_unit(self._worker.do, unit, self._job.store, self._device, self._job.stop.is_set)
+        message = self._worker.run(unit)
         if message["event"] == "finished" and not self._job.store.is_done(unit):
             message = {"event": "failed", "error": NOT_HELD, "traceback": ""}
         if message["event"] == "lost":
@@ -103,13 +102,8 @@ class UnitRunner:
         self._job.report(Event(ended, unit, message))
         return ended
 
-    def _progress(self, progress: Progress) -> None:
-        assert self._unit is not None
-        self._job.report(Event("progress", self._unit, progress_message(progress)))
-
-    def _note(self, text: str) -> None:
-        assert self._unit is not None
-        self._job.report(Event("note", self._unit, {"text": text}))
+    def _tell(self, kind: Literal["progress", "note"], details: dict[str, Any]) -> None:
+        self._job.report(Event(kind, self._unit, details))
 
 
 def work_command(job: Job) -> list[str]:

@@ -28,22 +28,14 @@ from gahbench.store.store import Store
 from gahbench.training.file_names import WEIGHTS
 
 
-class Factory:
-    """Builds plugins from payloads."""
-
-    def __init__(self, registry: Registry) -> None:
-        self.registry = registry
-
-    def build(self, kind: Kind, described: Mapping[str, Any], shape: Shape | None = None) -> Any:
-        """Build a plugin; an architecture for images of a shape (C, H, W)."""
-        # A built-in plugin may run code that its parameters name.
-        with watch(f"{kind} '{described['name']}'", is_outside=bool(described.get("origins"))):
-            configured = configured_as(self.registry, kind, described)
-            if key_of(configured.identity) != described["identity"]:
-                raise CodeChangedError(
-                    f"{configured.where}: its code has changed since this run was planned; run again"
-                )
-            return configured.build(shape)
+def build(registry: Registry, kind: Kind, described: Mapping[str, Any], shape: Shape | None = None) -> Any:
+    """Build the plugin of a payload, an architecture for images of a shape (C, H, W), and check that it is the same."""
+    # A built-in plugin may run code that its parameters name.
+    with watch(f"{kind} '{described['name']}'", is_outside=bool(described.get("origins"))):
+        configured = configured_as(registry, kind, described)
+        if key_of(configured.identity) != described["identity"]:
+            raise CodeChangedError(f"{configured.where}: its code has changed since this run was planned; run again")
+        return configured.build(shape)
 
 
 #: Datasets that are kept.
@@ -54,14 +46,17 @@ _REQUEST = ("split", "images", "sigmas", "noise_seed", "sampling", "jacobian_pre
 class Measurements:
     """Builds the measurements of score units from their payloads and the networks in the store."""
 
-    def __init__(self, factory: Factory, store: Store, device: torch.device, choices: Choices) -> None:
-        self._factory, self._store, self._device, self._choices = factory, store, device, choices
+    def __init__(self, registry: Registry, store: Store, device: torch.device, choices: Choices) -> None:
+        self._registry, self._store, self._device, self._choices = registry, store, device, choices
         self._last: tuple[Any, Measurement] | None = None
-        self._dataset = functools.lru_cache(maxsize=DATASETS)(self._build_dataset)
+        self._dataset = functools.lru_cache(maxsize=DATASETS)(
+            lambda described: build(registry, "dataset", json.loads(described))
+        )
 
     def dataset(self, described: Mapping[str, Any]) -> Dataset:
         """Return the dataset of a payload, kept for the next unit."""
-        return self._dataset(json.dumps(described, sort_keys=True))
+        dataset: Dataset = self._dataset(json.dumps(described, sort_keys=True))
+        return dataset
 
     def of(self, unit: Unit, networks: Mapping[str, str | None]) -> Measurement:
         """Return the measurement of a score unit; all metrics of an entrant share it."""
@@ -93,7 +88,7 @@ class Measurements:
         if fit is None:
 
             def reference() -> Reference:
-                built: Reference = self._factory.build("reference", entrant)
+                built: Reference = build(self._registry, "reference", entrant)
                 return built
 
             return Subject(reference, learned_from)
@@ -114,10 +109,6 @@ class Measurements:
             weights = load(fit.read(file))
         except DamagedError as error:
             raise ResultsError(f"{error}; run again: its network is fitted anew") from error
-        network: nn.Module = self._factory.build("architecture", entrant, dataset.shape)
+        network: nn.Module = build(self._registry, "architecture", entrant, dataset.shape)
         network.load_state_dict(weights)
         return network
-
-    def _build_dataset(self, described: str) -> Dataset:
-        dataset: Dataset = self._factory.build("dataset", json.loads(described))
-        return dataset

@@ -6,10 +6,7 @@ import functools
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
-
-import torch
 
 from gahbench._util.checks import as_text
 from gahbench._util.error_text import bounded, error_text
@@ -21,7 +18,7 @@ from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
 from gahbench.contracts.unit import Unit
 from gahbench.devices.batches import take_memory_notes
-from gahbench.devices.hardware import Hardware, chosen_device, hardware, is_out_of_memory, release_memory
+from gahbench.devices.hardware import Hardware, is_out_of_memory, release_memory
 from gahbench.evaluation.audit import DIVERGED_NOTE, audit, audit_repetition
 from gahbench.evaluation.claimed_risk import check_claimed_risk
 from gahbench.evaluation.measurement import Measurement
@@ -31,7 +28,7 @@ from gahbench.planning.units import AUDITED, CHECKS, CHECKS_VERSION, FIT, SCORE
 from gahbench.registry.behaviour import computed_by
 from gahbench.registry.registry import Registry
 from gahbench.runs.environment import unit_environment
-from gahbench.runs.measurements import Factory, Measurements
+from gahbench.runs.measurements import Measurements, build
 from gahbench.runs.protocol import MAX_TRACEBACK, CodeChangedError
 from gahbench.store.attempts import Attempt
 from gahbench.store.finished import UNIT, DamagedError, Finished
@@ -49,24 +46,61 @@ class Worker:
 
     def __init__(
         self,
-        registry: Registry,
+        open_registry: Callable[[], Registry],
         store: Store,
-        device: torch.device | None = None,
+        device: Hardware,
         progress: Callable[[Progress], None] = lambda progress: None,
         note: Callable[[str], None] = lambda text: None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.store = store
-        self.device = device or chosen_device("auto")
+        self._open_registry, self.store, self.hardware = open_registry, store, device
+        self.device = device.device
         self.progress = progress
         self.note = note
         self.should_stop = should_stop
         self._environment = unit_environment(self.device)
-        self._factory = Factory(registry)
         self._choices = Choices(store.precision)
-        self._measurements = Measurements(self._factory, store, self.device, self._choices)
         #: The last measurement whose claimed risks were found to be right.
-        self._believed: Measurement | None = None
+        self._verified: Measurement | None = None
+
+    @functools.cached_property
+    def _registry(self) -> Registry:
+        # Plugins are imported with the first unit, so that what they raise is a failure of that.
+        return self._open_registry()
+
+    @functools.cached_property
+    def _measurements(self) -> Measurements:
+        return Measurements(self._registry, self.store, self.device, self._choices)
+
+    def run(self, unit: Unit, interruptible: bool = True) -> dict[str, Any]:
+        """Do a unit; return what to report: its seconds, that it stopped, or why it failed or its device was lost."""
+        end = self._run(unit, interruptible)
+        # Only now is the error gone that holds the tensors of a failed unit.
+        trim_heap()
+        if end["event"] != "lost":
+            release_memory()
+        return end
+
+    def _run(self, unit: Unit, interruptible: bool) -> dict[str, Any]:
+        try:
+            return {"event": "finished", "seconds": self.do(unit)}
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and interruptible:
+                raise
+            if isinstance(error, Stopped) and self.should_stop():
+                return {"event": "stopped"}
+            if unit.folder in self.store.finished():
+                # Another process was faster, and has removed what was left of other attempts.
+                return {"event": "finished", "seconds": 0.0}
+            if isinstance(error, StorageError):
+                raise
+            cause = error.__cause__
+            if isinstance(error, ResultsError) and not isinstance(error, DamagedError) and isinstance(cause, OSError):
+                raise StorageError(cause.errno, str(error)) from error
+            details = {"error": explain(error), "traceback": bounded(_traceback(error), MAX_TRACEBACK)}
+            if self.hardware.is_lost:
+                return {"event": "lost", **details, "error": f"its device was lost: {details['error']}"}
+            return {"event": "failed", "code_changed": isinstance(error, CodeChangedError), **details}
 
     def do(self, unit: Unit) -> float:
         """Do a unit and finish it in the store; return the seconds it took."""
@@ -91,8 +125,8 @@ class Worker:
         _check_code(unit, FIT)
         dataset = self._measurements.dataset(payload["dataset"])
         training = Training.model_validate(payload["training"])
-        build = functools.partial(self._factory.build, "architecture", payload["entrant"], dataset.shape)
-        watched = WatchedFit(build, training, payload["seed"])
+        network = functools.partial(build, self._registry, "architecture", payload["entrant"], dataset.shape)
+        watched = WatchedFit(network, training, payload["seed"])
         checkpoints = Checkpoints(attempt.folder, unit.key, self.store.folder / DAMAGED, self.note)
         done = fit(
             watched.build,
@@ -117,12 +151,13 @@ class Worker:
         }
         # The time of training is of training alone: this has the images, the network and its validation too.
         facts |= {"seconds": time.monotonic() - started, "environment": self._environment}
-        self._require_device()
+        # Raises the error of a device that was lost, which code that tries several ways may have taken for another.
+        self.hardware.synchronise()
         attempt.finish(facts, keep=done.files)
 
     def _score(self, unit: Unit, attempt: Attempt) -> None:
         started = time.monotonic()
-        metric: Metric = self._factory.build("metric", unit.payload["metric"])
+        metric: Metric = build(self._registry, "metric", unit.payload["metric"])
         _check_code(unit, SCORE, frozenset(metric.needs))
         networks = self._checksums(unit)
         measurement = self._measurements.of(unit, networks)
@@ -130,9 +165,9 @@ class Worker:
             self._check_again(earlier, measurement, attempt)
             return
         files = write_scores(attempt.folder, measurement.score(metric))
-        if self._believed is not measurement:
+        if self._verified is not measurement:
             claimed = [check_claimed_risk(one) for one in measurement.evaluations]
-            self._believed = measurement if any(claimed) else self._believed
+            self._verified = measurement if any(claimed) else self._verified
         denoiser = measurement.evaluation.denoiser
         facts: dict[str, Any] = {"kind": denoiser.kind, "notes": []}
         if isinstance(denoiser, Reference):
@@ -152,7 +187,7 @@ class Worker:
         facts |= {"networks": networks, "environment": self._environment}
         if self._checksums(unit) != networks:
             raise ResultsError(f"{unit.label}: its network was replaced meanwhile; run again")
-        self._require_device()
+        self.hardware.synchronise()
         attempt.finish({**facts, "seconds": time.monotonic() - started}, keep=files)
 
     def _check_again(self, earlier: Finished, measurement: Measurement, attempt: Attempt) -> None:
@@ -164,10 +199,6 @@ class Worker:
         checks["notes"] = [*kept, *checks.get("notes", ())]
         facts = {name: value for name, value in earlier.done.items() if name not in ("files", "marks", "checks")}
         attempt.finish({**facts, **checks}, keep=[name for name in earlier.names if name != UNIT])
-
-    def _require_device(self) -> None:
-        """Raise the error of a device that was lost, which code that tries several ways may have taken for another."""
-        hardware(self.device).synchronise()
 
     def _checksums(self, unit: Unit) -> dict[str, str | None]:
         """Return the checksums of the networks that a unit needs: those of one key may differ by rounding."""
@@ -224,53 +255,6 @@ def _check_code(unit: Unit, function: str, needs: frozenset[str] = frozenset()) 
         raise CodeChangedError("the code of gahbench has changed since this run was planned; run again")
 
 
-def do_unit(
-    do: Callable[[Unit], float],
-    unit: Unit,
-    store: Store,
-    device: Hardware,
-    should_stop: Callable[[], bool],
-    interruptible: bool = True,
-) -> dict[str, Any]:
-    """Do a unit; return what to report: its seconds, that it stopped, or why it failed or its device was lost."""
-    end = _end(do, unit, store, device, should_stop, interruptible)
-    # Only now is the error gone that holds the tensors of a failed unit.
-    trim_heap()
-    if end["event"] != "lost":
-        release_memory()
-    return end
-
-
-def _end(
-    do: Callable[[Unit], float],
-    unit: Unit,
-    store: Store,
-    device: Hardware,
-    should_stop: Callable[[], bool],
-    interruptible: bool,
-) -> dict[str, Any]:
-    """Do a unit, and return its end; the arguments are those of :func:`do_unit`."""
-    try:
-        return {"event": "finished", "seconds": do(unit)}
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) and interruptible:
-            raise
-        if isinstance(error, Stopped) and should_stop():
-            return {"event": "stopped"}
-        if unit.folder in store.finished():
-            # Another process was faster, and has removed what was left of other attempts.
-            return {"event": "finished", "seconds": 0.0}
-        if isinstance(error, StorageError):
-            raise
-        cause = error.__cause__
-        if isinstance(error, ResultsError) and not isinstance(error, DamagedError) and isinstance(cause, OSError):
-            raise StorageError(cause.errno, str(error)) from error
-        details = {"error": explain(error), "traceback": bounded(_traceback(error), MAX_TRACEBACK)}
-        if device.is_lost:
-            return {"event": "lost", **details, "error": f"its device was lost: {details['error']}"}
-        return {"event": "failed", "code_changed": isinstance(error, CodeChangedError), **details}
-
-
 def explain(error: BaseException) -> str:
     """Return an error in one line, cut where it is long; running out of memory is called that."""
     if isinstance(error, Stopped):
@@ -288,8 +272,3 @@ def _traceback(error: BaseException) -> str:
     except BaseException:
         # An error of a plugin's own, which cannot be printed.
         return "".join(traceback.format_tb(error.__traceback__))
-
-
-def progress_message(progress: Progress) -> dict[str, Any]:
-    """Return the progress of a fit as plain JSON."""
-    return asdict(progress)

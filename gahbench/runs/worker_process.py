@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import traceback
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def do_units(link: Link, folder: Path, threads: int, device_name: str) -> None:
     from gahbench.devices.hardware import hardware
     from gahbench.registry.construction import watch
     from gahbench.registry.registry import Registry
-    from gahbench.runs.worker import Worker, do_unit, progress_message
+    from gahbench.runs.worker import Worker
     from gahbench.store.store import Store
 
     torch.set_num_threads(threads)
@@ -57,10 +58,10 @@ def do_units(link: Link, folder: Path, threads: int, device_name: str) -> None:
     @functools.lru_cache(1)
     def worker(files: tuple[str, ...], packages: tuple[str, ...]) -> Worker:
         return Worker(
-            Registry(tuple(map(Path, files)), packages),
+            lambda: Registry(tuple(map(Path, files)), packages),
             store,
-            there.device,
-            progress=lambda progress: link.send("progress", **progress_message(progress)),
+            there,
+            progress=lambda progress: link.send("progress", **asdict(progress)),
             note=lambda text: link.send("note", text=text),
             should_stop=link.stop.is_set,
         )
@@ -69,14 +70,7 @@ def do_units(link: Link, folder: Path, threads: int, device_name: str) -> None:
         seed_generators()
         unit = Unit.of_record(record)
         try:
-            end = do_unit(
-                lambda unit: worker(tuple(files), tuple(packages)).do(unit),
-                unit,
-                store,
-                there,
-                link.stop.is_set,
-                interruptible=False,
-            )
+            end = worker(tuple(files), tuple(packages)).run(unit, interruptible=False)
         except StorageError as error:
             where = "" if error.filename is None else f": {error.filename}"
             end = {"event": "unstored", "error": one_line(f"{error.strerror}{where}"), "number": error.errno}

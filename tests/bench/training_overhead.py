@@ -10,6 +10,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ import gahbench
 from gahbench._util.readable import counted
 from gahbench.networks.initialisation import build_network
 from gahbench.networks.precision import Choice
-from gahbench.runs.worker import progress_message
 from gahbench.training import checkpoint
 from gahbench.training.fitting import validation_sigmas
 from gahbench.training.hardware import choose
@@ -137,6 +137,6 @@ def _report_to(file: str) -> Callable[[Progress], None]:
 
     def report(progress: Progress) -> None:
         with Path(file).open("w", encoding="utf-8") as out:
-            out.write(json.dumps({"event": "progress", **progress_message(progress)}, default=str) + "\n")
+            out.write(json.dumps({"event": "progress", **asdict(progress)}, default=str) + "\n")
 
     return report

@@ -14,9 +14,8 @@ from gahbench.devices.hardware import hardware
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
-from gahbench.runs import engine_tools
 from gahbench.runs.protocol import NOT_HELD
-from gahbench.runs.worker import do_unit
+from gahbench.runs.worker import Worker
 from gahbench.store.finished import DamagedError
 from gahbench.store.leases import Leases
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit, write_plan
@@ -46,7 +45,9 @@ def ended(error, job, stopped=False, **options):
     def do(unit):
         raise error
 
-    return do_unit(do, job.units[0], job.store, hardware("cpu"), lambda: stopped, **options)
+    worker = Worker(lambda: job.registry, job.store, hardware("cpu"), should_stop=lambda: stopped)
+    worker.do = do
+    return worker.run(job.units[0], **options)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_a_checkpoint_that_is_not_what_it_says_is_kept_with_a_note(job):
 
 def test_what_the_store_does_not_hold_has_not_finished(job, monkeypatch):
     job, events = job
-    monkeypatch.setattr(engine_tools, "do_unit", lambda *arguments: {"event": "finished", "seconds": 0.0})
+    monkeypatch.setattr(Worker, "run", lambda worker, unit: {"event": "finished", "seconds": 0.0})
     assert gahbench.UnitRunner(job).run(job.units[0]) == "failed"
     assert job.store.failure(job.units[0]) == NOT_HELD
     assert [event.kind for event in events] == ["started", "failed"]

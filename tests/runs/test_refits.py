@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import gahbench
 from gahbench._util.sealed import write_sealed
+from gahbench.devices.hardware import hardware
 from gahbench.registry.registry import Registry
 from gahbench.runs.verification import DEFAULT_SECONDS, refit, sample
 from gahbench.runs.worker import Worker
@@ -50,7 +51,7 @@ def refit_of(folder, entrant="bf-cnn", fit=None):
     units = [unit for unit in recorded_plan(folder).shown if unit.folder in store.finished()]
 
     def run(target, pairs):
-        worker = Worker(Registry(packages=()), target, torch.device("cpu"))
+        worker = Worker(lambda: Registry(packages=()), target, hardware("cpu"))
         for unit, _ in pairs:
             worker.do(unit)
             computed.append(unit)
