@@ -152,7 +152,7 @@ def figures_not_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
 
     For tests that look at no figure.
     """
-    monkeypatch.setattr("gahbench.report.encoding.encode", lambda figure, suffix, **options: suffix.encode())
+    monkeypatch.setattr("gahbench.report.figures.encode", lambda figure, suffix, **options: suffix.encode())
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ class Aligned:
 
 
 @dataclass(frozen=True, eq=False)
-class Course:
+class AgreementCurve:
     """Direction, or alignment, at noise levels."""
 
     sigmas: Sequence[float]
@@ -89,7 +89,7 @@ def courses(
     datasets: Sequence[str] | None = None,
     entrants: Sequence[str] | None = None,
     metric: Measure = "direction",
-) -> dict[str, dict[str, Course]]:
+) -> dict[str, dict[str, AgreementCurve]]:
     """Return direction or alignment with one basis at every noise level, by dataset and entrant."""
     tables = [(dataset, cubes.get(metric, {})) for dataset, cubes in _by_dataset(results, datasets)]
     held = list(dict.fromkeys(name for _, cubes in tables for name in cubes))
@@ -100,7 +100,7 @@ def courses(
             f"basis '{basis}': the results hold no {metric} with it{suggestion(basis, held) or ';'} "
             f"accepted: {listing(held)}"
         )
-    found: dict[str, dict[str, Course]] = {}
+    found: dict[str, dict[str, AgreementCurve]] = {}
     for dataset, cubes in tables:
         for entrant in chosen_labels(entrants, results.entrants, "entrant"):
             known = _values(cubes, basis, "", entrant)
@@ -110,7 +110,7 @@ def courses(
             ceilings = _values(cubes, basis, "ceiling", entrant)
             ceiling = np.array([_reachable(ceilings[sigma]) if sigma in ceilings else np.nan for sigma in known])
             ends = interval(_draws(cube, entrant, list(known)))
-            found.setdefault(dataset, {})[entrant] = Course(tuple(known), means(values), *ends, ceiling)
+            found.setdefault(dataset, {})[entrant] = AgreementCurve(tuple(known), means(values), *ends, ceiling)
     if not found:
         raise ResultsError(_nothing(results))
     return found

@@ -11,7 +11,7 @@ import numpy as np
 from gahbench._util.errors import listing
 from gahbench._util.patterns import matches
 from gahbench._util.readable import level_name
-from gahbench.board.claim_values import Course, Table, numbers
+from gahbench.board.claim_values import MetricCurve, Table, numbers
 from gahbench.board.statistics import Array
 from gahbench.contracts.claims import Compared, Fact, Levels, Measure, Scale
 from gahbench.contracts.row_labels import base_label, split_label
@@ -110,7 +110,7 @@ def _metrics(table: Table, pattern: str, dataset: str, split: str) -> list[str]:
 
 def _compared(
     table: Table, dataset: str, rows: dict[float, str], measure: Measure, metric: str
-) -> list[tuple[str, list[Course]]]:
+) -> list[tuple[str, list[MetricCurve]]]:
     """Return courses of a metric for each of the rows, or of its comparisons, each with its name."""
     own = [_course(table, metric, measure.split, dataset, label, measure.scale) for label in rows.values()]
     other = measure.minus or measure.over
@@ -139,8 +139,14 @@ def _compared(
 
 
 def _paired(
-    table: Table, measure: Measure, metric: str, other: str, dataset: str, rows: dict[float, str], own: list[Course]
-) -> list[Course]:
+    table: Table,
+    measure: Measure,
+    metric: str,
+    other: str,
+    dataset: str,
+    rows: dict[float, str],
+    own: list[MetricCurve],
+) -> list[MetricCurve]:
     """Return differences of two metrics of the same rows, image by image where both are of images."""
     against = [_course(table, other, measure.split, dataset, label, "linear") for label in rows.values()]
     found = []
@@ -180,7 +186,7 @@ def _other_rows(table: Table, dataset: str, rows: dict[float, str], other: Compa
     return found
 
 
-def _course(table: Table, metric: str, split: str, dataset: str, label: str, scale: Scale) -> Course:
+def _course(table: Table, metric: str, split: str, dataset: str, label: str, scale: Scale) -> MetricCurve:
     if why := table.left_out(dataset).get(label):
         raise NotMeasuredError(f"{label} on {dataset} is left out, {why}")
     if scale == "log10" and metric in table.ratio_names:
@@ -193,13 +199,13 @@ def _course(table: Table, metric: str, split: str, dataset: str, label: str, sca
     return found
 
 
-def _at(course: Course, sigmas: Sequence[float]) -> Course:
+def _at(course: MetricCurve, sigmas: Sequence[float]) -> MetricCurve:
     keys = [repr(float(sigma)) for sigma in course.sigmas]
     places = [keys.index(repr(float(sigma))) for sigma in sigmas]
     return replace(course, sigmas=tuple(sigmas), values=course.values[places], draws=course.draws[:, places])
 
 
-def _common(courses: Sequence[Course]) -> list[float]:
+def _common(courses: Sequence[MetricCurve]) -> list[float]:
     """Return the noise levels that all courses have; NaN, for none, is one of them."""
     shared = set.intersection(*({repr(float(sigma)) for sigma in one.sigmas} for one in courses))
     found = [sigma for sigma in courses[0].sigmas if repr(float(sigma)) in shared]
@@ -208,7 +214,7 @@ def _common(courses: Sequence[Course]) -> list[float]:
     return found
 
 
-def _combined(one: Course, two: Course, divides: bool) -> Course:
+def _combined(one: MetricCurve, two: MetricCurve, divides: bool) -> MetricCurve:
     sigmas = _common([one, two])
     one, two = _at(one, sigmas), _at(two, sigmas)
     seeds = min((count for count in (one.seeds, two.seeds) if count), default=0)
@@ -219,10 +225,10 @@ def _combined(one: Course, two: Course, divides: bool) -> Course:
     else:
         values, draws = one.values - two.values, one.draws - two.draws
     shares, sources = max(one.seed_share, two.seed_share), one.has_sources or two.has_sources
-    return Course(tuple(sigmas), values, draws, images, seeds, shares, sources)
+    return MetricCurve(tuple(sigmas), values, draws, images, seeds, shares, sources)
 
 
-def _reduced(measure: Measure, courses: list[Course], numbers_: tuple[float, ...], name: str) -> Quantity:
+def _reduced(measure: Measure, courses: list[MetricCurve], numbers_: tuple[float, ...], name: str) -> Quantity:
     """Return the quantity of one metric and comparison: rows by noise levels, reduced along both."""
     sigmas = _common(courses)
     places = range(len(sigmas)) if np.isnan(sigmas).all() else chosen(measure.sigma, sigmas)

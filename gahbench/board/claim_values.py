@@ -15,8 +15,17 @@ from gahbench._util.patterns import matches
 from gahbench.board.facts import dataset_names, sources_of
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import DISTANCE, OPTIMAL_ERROR
-from gahbench.board.ratios import Ratio, decibels, joined, quotient, ratios_of
-from gahbench.board.scorecube import ScoreCube, leaves_images_out, score_cube, spreads_of
+from gahbench.board.scorecube import (
+    Ratio,
+    ScoreCube,
+    decibels,
+    joined,
+    leaves_images_out,
+    quotient,
+    ratios_of,
+    score_cube,
+    spreads_of,
+)
 from gahbench.board.statistics import DRAWS, MIN_SOURCES, Array, bootstrap_means, means
 from gahbench.contracts.row_labels import base_label, number_of_images, split_label
 
@@ -31,7 +40,7 @@ DEFICIT = "deficit"
 
 
 @dataclass(frozen=True, eq=False)
-class Course:
+class MetricCurve:
     """Means of one metric of one row of results, at its noise levels."""
 
     sigmas: tuple[float, ...]
@@ -48,7 +57,7 @@ class Table:
 
     def __init__(self, name: str, results: Results, draws: int = DRAWS) -> None:
         self.name, self.results, self._draws = name, results, draws
-        self._courses: dict[tuple[str, str, str, str | None, Scale], dict[str, Course]] = {}
+        self._courses: dict[tuple[str, str, str, str | None, Scale], dict[str, MetricCurve]] = {}
         self._cubes_of: dict[tuple[str, str, str | None, Scale], dict[str, list[ScoreCube]]] = {}
 
     @cached_property
@@ -105,7 +114,7 @@ class Table:
 
     def courses(
         self, dataset: str, metric: str, split: str, minus: str | None = None, scale: Scale = "linear"
-    ) -> dict[str, Course]:
+    ) -> dict[str, MetricCurve]:
         """Return a metric of every row of a dataset, or its difference image by image from another, by entrant."""
         key = (dataset, metric, split, minus, scale)
         if key not in self._courses:
@@ -124,14 +133,14 @@ class Table:
         sides = [rows[axis].dropna() for axis in ("height", "width")]
         return None if any(one.empty for one in sides) else int(min(int(one.iloc[0]) for one in sides))
 
-    def _found(self, dataset: str, metric: str, split: str, minus: str | None, scale: Scale) -> dict[str, Course]:
+    def _found(self, dataset: str, metric: str, split: str, minus: str | None, scale: Scale) -> dict[str, MetricCurve]:
         key = (metric, split, minus, scale)
         if key not in self._cubes_of:
             self._cubes_of[key] = {name: self._cubes(name, split, metric, minus, scale) for name in self.datasets}
         cubes = self._cubes_of[key]
         # How far trainings differ is pooled over datasets.
         spreads = spreads_of({f"{name} {place}": one for name in cubes for place, one in enumerate(cubes[name])})
-        found: dict[str, Course] = {}
+        found: dict[str, MetricCurve] = {}
         for cube in cubes[dataset]:
             found |= self._of_cube((dataset, metric, split, minus), cube, spreads)
         return found
@@ -168,7 +177,7 @@ class Table:
 
     def _of_cube(
         self, key: tuple[str, str, str, str | None], cube: ScoreCube, spreads: Mapping[str, float]
-    ) -> dict[str, Course]:
+    ) -> dict[str, MetricCurve]:
         """Return the courses of a cube's entrants."""
         dataset, metric, split, _ = key
         values, count, sources = cube.values, values_images(cube), cube.sources
@@ -200,7 +209,7 @@ class Table:
             kept = [at for at, value in enumerate(middle[place]) if np.isfinite(value) or not may_lack[at]]
             if kept:
                 seeds = len(cube.seeds.get(label, []))
-                found[label] = Course(
+                found[label] = MetricCurve(
                     tuple(sigmas[at] for at in kept),
                     middle[place, kept],
                     drawn[:, place][:, kept],

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import ResultsError, listing
 from gahbench._util.readable import level_name
 from gahbench.board.results import Results
-from gahbench.board.same_datasets import labels_of_first, relabelled
 from gahbench.board.schemas import SCHEMAS
 from gahbench.contracts.row_labels import row_label, split_label
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from gahbench.board.results import Results
+
 #: Facts of a dataset that must be equal.
 _FACTS = ("optimum", "channels", "height", "width", "fingerprint")
 #: Decibels by which scores of one reference may differ by rounding.
 TOLERANCE = 1e-3
 _PLACE = ["dataset", "seed", "split", "sigma", "metric", "image"]
+#: What is the same in equal datasets under equal noise.
+_SAME = ["protocol", "fingerprint", "channels", "height", "width"]
 
 
 def combined(parts: Mapping[str, Results]) -> Results:
@@ -155,3 +160,32 @@ def _renamed(tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> set[str]:
         ]
         found |= {pair[1] for pair in seeds[0].keys() & seeds[1].keys() if not seeds[0][pair] & seeds[1][pair]}
     return found
+
+
+def labels_of_first(parts: Mapping[str, Results]) -> dict[str, dict[str, str]]:
+    """Return the labels of datasets to be shown, by the labels that each part has, where the two differ."""
+    first: dict[tuple[object, ...], str] = {}
+    found: dict[str, dict[str, str]] = {}
+    for name, one in parts.items():
+        rows = one.datasets[["dataset", *_SAME]].itertuples(index=False, name=None)
+        own = {label: tuple(same) for label, *same in rows if same[0]}
+        often = Counter(own.values())
+        changed = {
+            label: first[same] for label, same in own.items() if often[same] == 1 and first.get(same, label) != label
+        }
+        after = Counter(changed.get(label, label) for label in one.datasets["dataset"])
+        found[name] = {label: new for label, new in changed.items() if after[new] == 1}
+        for label, same in own.items():
+            first.setdefault(same, label)
+    return found
+
+
+def relabelled(results: Results, labels: Mapping[str, str]) -> Results:
+    """Return results whose datasets have other labels."""
+    if not labels:
+        return results
+    tables = {name: getattr(results, name).copy() for name in SCHEMAS}
+    for table in tables.values():
+        for column in {"dataset", "entry"} & set(table.columns):
+            table[column] = [labels.get(label, label) for label in table[column]]
+    return replace(results, **tables, whole=None)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from gahbench._util.errors import ParameterError, ResultsError
 from gahbench.board.facts import sources_of
-from gahbench.board.ratios import Ratio, joined, quotients, ratios_of
-from gahbench.board.scorecube import leaves_images_out, score_cube
+from gahbench.board.scorecube import Ratio, joined, leaves_images_out, quotients, ratios_of, score_cube
 from gahbench.board.selection import chosen_labels
 from gahbench.board.statistics import Estimate, estimates
 from gahbench.contracts.row_labels import base_label, number_of_images
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 #: Means over images or samples, and over training seeds: by number of training images, ascending, ``None``, last, for
 #: all of the split, and by noise level, NaN for none.
-Course = dict[int | None, dict[float, Estimate]]
+SweepCurves = dict[int | None, dict[float, Estimate]]
 
 
 def swept(
@@ -52,7 +51,7 @@ def swept(
     return [(dataset, entrant) for dataset, entrant in found if dataset in of and entrant in by]
 
 
-def course(results: Results, dataset: str, entrant: str, metric: str, split: str = "test") -> Course:
+def course(results: Results, dataset: str, entrant: str, metric: str, split: str = "test") -> SweepCurves:
     """Return a metric, or ``metric.part``, by number of training images and noise level (NaN where it has none)."""
     ratio = next((one for one in ratios_of(results) if one.metric == metric), None)
     names = [metric] if ratio is None else [ratio.numerator, ratio.denominator]
@@ -63,7 +62,7 @@ def course(results: Results, dataset: str, entrant: str, metric: str, split: str
     labels = [label for label in sorted(labels, key=_number) if (scores["entrant"] == label).any()]
     images = {label: frozenset(scores.loc[scores["entrant"] == label, "image"].dropna()) for label in labels}
     sources = sources_of(results, dataset) if split == "test" else None
-    found: Course = {}
+    found: SweepCurves = {}
     # How far trainings differ is pooled over those that are scored on the same images.
     for same in dict.fromkeys(images.values()):
         together = [label for label in labels if images[label] == same]

@@ -8,12 +8,12 @@
 - Entrants whose PSNR is unknown at some noise level come after those, unranked, and those that failed come
   last. Where there are too few images, or sources of images, for intervals, no entrant has a rank.
 - Entrants that have diverged, or whose seeds differ far more than those of the others, stand in place without a rank,
-  and change nothing of the others (:mod:`gahbench.board.left_out`).
+  and change nothing of the others (:mod:`gahbench.board.scorecube`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,35 +21,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gahbench._util.readable import level_name
-from gahbench.board.board import CLASHING, Board, Entry, Value
+from gahbench.board.board import CLASHING, RESERVED, Board, Entry, Value
 from gahbench.board.facts import (
     cost_of,
     dataset_names,
     entrant_kinds,
     entrants_on,
     is_fitted,
+    marks_of,
+    notes_of,
     optimum_of,
-    sources_of,
 )
-from gahbench.board.left_out import left_out
 from gahbench.board.metric_names import parse_metric_name
-from gahbench.board.notes import marks_of, notes_of
 from gahbench.board.optimality import (
     CROSS,
     DISTANCE,
     OPTIMAL_ERROR,
-    PRACTICAL_KINDS,
     Distances,
     OptimumCheck,
     check_optimum,
     optimality_values,
 )
-from gahbench.board.ranks import rank_intervals, sorted_by_psnr
+from gahbench.board.ranks import PRACTICAL_KINDS, rank_intervals, sorted_by_psnr
 from gahbench.board.rate_courses import is_of_metric, rate_values
-from gahbench.board.ratios import quotients, ratio_cubes
-from gahbench.board.scorecube import ScoreCube, leaves_images_out, score_cube, spreads_of
+from gahbench.board.scorecube import (
+    ScoreCube,
+    metric_cubes,
+    psnr_cube,
+    quotients,
+    ratio_cubes,
+    spreads_of,
+)
 from gahbench.board.statistics import DRAWS, Estimate, estimate, estimates, interval
-from gahbench.board.wide import RESERVED
 from gahbench.evaluation.rates import fit_slope, input_psnr
 
 if TYPE_CHECKING:
@@ -61,7 +64,7 @@ def make_board(results: Results, draws: int = DRAWS, seed: int = 0) -> Board:
     entries: list[Entry] = []
     values: list[Value] = []
     cubes = {dataset: psnr_cube(results, dataset) for dataset in dataset_names(results)}
-    spreads, others = spreads_of(cubes), _other_cubes(results)
+    spreads, others = spreads_of(cubes), metric_cubes(results)
     for dataset, cube in cubes.items():
         distances = Distances.of(cube, {name: found[dataset] for name, found in others.items() if dataset in found})
         check = check_optimum(cube, entrant_kinds(results), distances)
@@ -73,33 +76,6 @@ def make_board(results: Results, draws: int = DRAWS, seed: int = 0) -> Board:
     values += _other_means(results, others, draws, seed)
     values += rate_values(results)
     return Board(results.suite, entries, values)
-
-
-def psnr_cube(results: Results, dataset: str) -> ScoreCube:
-    """Return the PSNR of a dataset's test images as a dense array."""
-    scores = results.scores
-    chosen = (scores["dataset"] == dataset) & (scores["split"] == "test") & (scores["metric"] == "psnr")
-    rows = scores[chosen & scores["sigma"].notna()]
-    cube = score_cube(rows, results.entrants, sources=sources_of(results, dataset))
-    if results.whole is None:
-        return replace(cube, left_out=left_out(cube))
-    # As on the whole board, whatever was selected from it.
-    names = results.whole.left_out.get(dataset, {})
-    return replace(cube, left_out={label: why for label, why in names.items() if label in cube.entrants})
-
-
-def entrants_left_out(results: Results) -> dict[str, dict[str, str]]:
-    """Return the entrants that are left out of comparisons by their PSNR, and why, by dataset."""
-    return {dataset: psnr_cube(results, dataset).left_out for dataset in dataset_names(results)}
-
-
-def optimum_check(results: Results, dataset: str) -> OptimumCheck | None:
-    """Compare the denoisers of a dataset with its optimum; ``None`` if no row is its optimum."""
-    cube, names = psnr_cube(results, dataset), (DISTANCE, OPTIMAL_ERROR, CROSS)
-    distances = Distances.of(
-        cube, {name: of[dataset] for name, of in _other_cubes(results, names).items() if dataset in of}
-    )
-    return check_optimum(cube, entrant_kinds(results), distances)
 
 
 #: Decibels that a denoiser is worse than the noisy images at least to be named.
@@ -176,6 +152,15 @@ class _Measured:
 def _at(place: int | None, levels: NDArray[np.float64], draws: NDArray[np.float64]) -> Estimate:
     """Return the estimate at one of S noise levels, or the mean over all, of values (S,) with draws (D, S)."""
     return estimate(levels.mean(), draws.mean(axis=1)) if place is None else estimate(levels[place], draws[:, place])
+
+
+def optimum_check(results: Results, dataset: str) -> OptimumCheck | None:
+    """Compare the denoisers of a dataset with its optimum; ``None`` if no row is its optimum."""
+    cube, names = psnr_cube(results, dataset), (DISTANCE, OPTIMAL_ERROR, CROSS)
+    distances = Distances.of(
+        cube, {name: of[dataset] for name, of in metric_cubes(results, names).items() if dataset in of}
+    )
+    return check_optimum(cube, entrant_kinds(results), distances)
 
 
 def _entries(
@@ -257,18 +242,3 @@ def _values(
     for sigma, (mean, draw) in columns.items():
         for entrant, found in zip(cube.entrants, estimates(mean, draw), strict=True):
             yield Value(dataset, entrant, label, named.part, sigma, found)
-
-
-def _other_cubes(results: Results, only: Collection[str] | None = None) -> dict[str, dict[str, ScoreCube]]:
-    """Return the values of test images of each metric that the board averages, by name in the table and dataset."""
-    scores = results.scores
-    scores = scores[(scores["split"] == "test") & ~scores["metric"].isin(("psnr", "slope"))]
-    found: dict[str, dict[str, ScoreCube]] = {}
-    for dataset, rows in scores.groupby("dataset", sort=False):
-        names = set(map(str, rows["metric"].unique()))
-        for metric, values in rows[rows["metric"].isin(names if only is None else only)].groupby("metric"):
-            leaves_out = leaves_images_out(str(metric), names)
-            sources = sources_of(results, str(dataset))
-            cube = score_cube(values, results.entrants, leaves_out, sources, results.left_out.get(str(dataset)))
-            found.setdefault(str(metric), {})[str(dataset)] = cube
-    return dict(sorted(found.items()))

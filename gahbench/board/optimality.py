@@ -22,7 +22,7 @@ image, D is the difference of errors.
   comparisons), the entrant is nearer to the clean images than can be; where it is as far below, the optimum is not the
   best. Where a suite does not measure it, an entrant is reported whose mean error is smaller than the optimum's by as
   much (of the logarithm of their ratio, by the delta method): then that entrant or the optimum is wrong. Such an
-  entrant is not the best of its board, nor is one that is left out (:mod:`gahbench.board.left_out`): the lower ends of
+  entrant is not the best of its board, nor is one that is left out (:mod:`gahbench.board.scorecube`): the lower ends of
   others' deficits do not refer to it.
 """
 
@@ -38,8 +38,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gahbench.board.board import Value
-from gahbench.board.ratios import decibels
+from gahbench.board.ranks import PRACTICAL_KINDS
 from gahbench.board.schemas import plain
+from gahbench.board.scorecube import decibels
 from gahbench.board.statistics import bootstrap_means, estimate, estimates, means
 
 if TYPE_CHECKING:
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-#: Kinds that could be used in practice: the optimum is no worse than any of them.
-PRACTICAL_KINDS = ("trained", "classical")
 CHECKED_KINDS = (*PRACTICAL_KINDS, "optimal")
 #: A ratio of errors that is closer to 1 than this is 1.
 _ROUNDING = 1e-6

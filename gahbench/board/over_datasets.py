@@ -8,7 +8,7 @@ What an interval covers depends on how many datasets there are:
 - Of fewer, intervals are of *these datasets*: images of different datasets are independent, and resampled within each.
   There are none if one of the datasets has too few images, or sources of images, for intervals.
 
-An entrant that is left out on any of the datasets (:mod:`gahbench.board.left_out`) has no rank over them.
+An entrant that is left out on any of the datasets (:mod:`gahbench.board.scorecube`) has no rank over them.
 """
 
 from __future__ import annotations
@@ -22,10 +22,8 @@ import numpy as np
 
 from gahbench.board.board import DatasetBoard
 from gahbench.board.facts import dataset_names
-from gahbench.board.leaderboard import psnr_cube
-from gahbench.board.optimality import PRACTICAL_KINDS
-from gahbench.board.ranks import rank_intervals, sorted_by_psnr
-from gahbench.board.scorecube import spreads_of
+from gahbench.board.ranks import PRACTICAL_KINDS, rank_intervals, sorted_by_psnr
+from gahbench.board.scorecube import psnr_cube, spreads_of
 from gahbench.board.statistics import DRAWS, MIN_SOURCES, UNKNOWN, Array, Estimate, bootstrap_means, estimates
 
 if TYPE_CHECKING:

@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 from gahbench.board.statistics import LEVEL
 
+#: Kinds that could be used in practice: they have ranks, and the optimum is no worse than any of them.
+PRACTICAL_KINDS = ("trained", "classical")
 _TOLERANCE = 1e-9  # dB: below this a difference is rounding
 
 

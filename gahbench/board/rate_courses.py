@@ -18,9 +18,8 @@ from gahbench.board.board import Value
 from gahbench.board.collapse import collapsed_levels, is_paired, of_one_master, place_of
 from gahbench.board.facts import entrant_kinds, optimum_of, sources_of
 from gahbench.board.metric_names import parse_metric_name
-from gahbench.board.rate_verdicts import Course, Verdict, judge
-from gahbench.board.ratios import decibels
-from gahbench.board.scorecube import ScoreCube, score_cube, spreads_of
+from gahbench.board.rate_verdicts import DeficitCurve, RateVerdict, judge
+from gahbench.board.scorecube import ScoreCube, decibels, score_cube, spreads_of
 from gahbench.board.statistics import DRAWS, UNKNOWN, Estimate, bootstrap_means, means
 from gahbench.contracts.row_labels import row_label, split_label
 from gahbench.registry.spec import format_value, parse_spec
@@ -60,12 +59,12 @@ def is_of_metric(name: str) -> bool:
     return parse_metric_name(name).name == METRIC
 
 
-def courses(results: Results, draws: int = DRAWS, seed: int = 0) -> dict[str, dict[str, Course]]:
+def courses(results: Results, draws: int = DRAWS, seed: int = 0) -> dict[str, dict[str, DeficitCurve]]:
     """Return the course of every entrant, by dataset; none where the metric ``optimality-slope`` was not measured."""
     errors = _errors(results, draws, seed)
     kinds, sides = entrant_kinds(results), _sides(results)
     family = {dataset: members for members in of_one_master(results).values() for dataset in members.values()}
-    found: dict[str, dict[str, Course]] = {}
+    found: dict[str, dict[str, DeficitCurve]] = {}
     for dataset, own in errors.items():
         if dataset not in sides:
             continue
@@ -94,7 +93,7 @@ def courses(results: Results, draws: int = DRAWS, seed: int = 0) -> dict[str, di
                 other = own.entrants.index(twice)
                 changes = decibels(own.own[other] / own.own[at])
                 change_draws = decibels(own.own_draws[:, other] / own.own_draws[:, at])
-            made[label] = Course(
+            made[label] = DeficitCurve(
                 own.sigmas / size,
                 deficits,
                 drawn,
@@ -109,7 +108,7 @@ def courses(results: Results, draws: int = DRAWS, seed: int = 0) -> dict[str, di
     return found
 
 
-def verdicts(results: Results) -> dict[str, dict[str, Verdict]]:
+def verdicts(results: Results) -> dict[str, dict[str, RateVerdict]]:
     """Return whether each entrant reaches the optimal rate, by dataset, where ``optimality-slope`` was measured."""
     return {
         dataset: {label: judge(course, optimum_of(results, dataset)[1]) for label, course in made.items()}

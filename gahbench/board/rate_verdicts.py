@@ -47,7 +47,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
-class Course:
+class DeficitCurve:
     """The distance D of a denoiser from a bound, level by level."""
 
     epsilons: Array
@@ -74,7 +74,7 @@ class Course:
 class Stretch:
     """Neighbouring levels of a course."""
 
-    course: Course
+    course: DeficitCurve
     levels: slice
 
     @property
@@ -139,7 +139,7 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RateVerdict:
     """Whether a denoiser reaches the optimal rate."""
 
     answer: Answer
@@ -150,14 +150,14 @@ class Verdict:
     span: float = 0.0
 
 
-def judge(course: Course, optimal_slope: float) -> Verdict:
+def judge(course: DeficitCurve, optimal_slope: float) -> RateVerdict:
     """Return whether a denoiser reaches the optimal rate."""
     if math.isnan(optimal_slope):
-        return Verdict("undecided", ("the optimal rate is not known",))
+        return RateVerdict("undecided", ("the optimal rate is not known",))
     if optimal_slope <= WAVELET_RATE:
-        return Verdict("undecided", (f"the optimal rate {optimal_slope:.2f} is not above that of wavelets, .50",))
+        return RateVerdict("undecided", (f"the optimal rate {optimal_slope:.2f} is not above that of wavelets, .50",))
     if course.why_not:
-        return Verdict("undecided", (course.why_not,))
+        return RateVerdict("undecided", (course.why_not,))
     tolerance = (optimal_slope - WAVELET_RATE) / 2
     wide, narrow = course.within(course.known), course.within(course.known & course.own_collapsed)
     if against := _against(wide, tolerance):
@@ -210,9 +210,9 @@ def simultaneous(middle: Array, draws: Array) -> Array:
     return np.asarray(errors * float(np.quantile(largest, LEVEL)))
 
 
-def _verdict(answer: Answer, reasons: tuple[str, ...], read: Stretch) -> Verdict:
+def _verdict(answer: Answer, reasons: tuple[str, ...], read: Stretch) -> RateVerdict:
     epsilons = tuple(map(float, read.epsilons))
-    return Verdict(answer, reasons, read.slope, read.deviation, epsilons, read.span)
+    return RateVerdict(answer, reasons, read.slope, read.deviation, epsilons, read.span)
 
 
 def _extent(stretch: Stretch) -> str:

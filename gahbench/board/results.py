@@ -15,17 +15,21 @@ from gahbench._util.checks import is_digest, is_inside, is_text, record_of
 from gahbench._util.errors import ResultsError, listing
 from gahbench._util.files import open_regular, read_regular
 from gahbench._util.sealed import parse_json, parse_sealed
+from gahbench.board.board import Board, short_table, wide_table
+from gahbench.board.facts import dataset_names
+from gahbench.board.leaderboard import make_board, optimum_check
 from gahbench.board.metric_names import parse_metric_name
+from gahbench.board.optimality import OptimumCheck
+from gahbench.board.over_datasets import over_datasets
+from gahbench.board.rate_courses import courses, is_of_metric, verdicts
+from gahbench.board.rate_verdicts import DeficitCurve, RateVerdict
 from gahbench.board.schemas import SCHEMAS, empty, plain, tidy
+from gahbench.board.scorecube import psnr_cube
 from gahbench.contracts.citation import Citation
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-    from gahbench.board.board import Board
-    from gahbench.board.optimality import OptimumCheck
-    from gahbench.board.rate_verdicts import Course, Verdict
 
 FORMAT = "gahbench-results"
 VERSION = 1
@@ -123,9 +127,6 @@ class Results:
     @cached_property
     def board(self) -> Board:
         """The board: ranks and facts of each dataset and entrant, and all values with their intervals."""
-        from gahbench.board.facts import dataset_names
-        from gahbench.board.leaderboard import make_board
-
         if self.whole is None:
             return make_board(self)
         metrics = {parse_metric_name(str(name)).label for name in self.scores["metric"].unique()}
@@ -153,8 +154,6 @@ class Results:
         """
         import pandas as pd
 
-        from gahbench.board.over_datasets import over_datasets
-
         ends = ("", "_low", "_high")
         rows = [
             {
@@ -169,9 +168,6 @@ class Results:
     @cached_property
     def optimum_checks(self) -> dict[str, OptimumCheck]:
         """Comparisons with the optimum, by dataset, where one of the entrants is the optimum."""
-        from gahbench.board.facts import dataset_names
-        from gahbench.board.leaderboard import optimum_check
-
         if self.whole is not None:
             known = self.whole.optimum_checks
             return {dataset: known[dataset] for dataset in dataset_names(self) if dataset in known}
@@ -180,30 +176,23 @@ class Results:
 
     @cached_property
     def left_out(self) -> dict[str, dict[str, str]]:
-        """Entrants that are left out of comparisons, and why, by dataset (:mod:`gahbench.board.left_out`)."""
-        from gahbench.board.leaderboard import entrants_left_out
-
-        return entrants_left_out(self) if self.whole is None else self.whole.left_out
+        """Entrants that are left out of comparisons, and why, by dataset (:mod:`gahbench.board.scorecube`)."""
+        if self.whole is not None:
+            return self.whole.left_out
+        return {dataset: psnr_cube(self, dataset).left_out for dataset in dataset_names(self)}
 
     @cached_property
-    def rate_courses(self) -> dict[str, dict[str, Course]]:
+    def rate_courses(self) -> dict[str, dict[str, DeficitCurve]]:
         """Distances from the bound against epsilon, by dataset and entrant (:mod:`gahbench.board.rate_courses`)."""
-        from gahbench.board.rate_courses import courses
-
         return courses(self) if self.whole is None else self._shown(self.whole.rate_courses)
 
     @cached_property
-    def rate_verdicts(self) -> dict[str, dict[str, Verdict]]:
+    def rate_verdicts(self) -> dict[str, dict[str, RateVerdict]]:
         """Whether entrants reach the optimal rate, and why, by dataset, where ``optimality-slope`` was measured."""
-        from gahbench.board.rate_courses import verdicts
-
         return verdicts(self) if self.whole is None else self._shown(self.whole.rate_verdicts)
 
     def _shown(self, whole: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Return what is known of rates, by dataset and entrant, of those that are among these results."""
-        from gahbench.board.facts import dataset_names
-        from gahbench.board.rate_courses import is_of_metric
-
         shown = dataset_names(self) if any(map(is_of_metric, map(str, self.scores["metric"].unique()))) else ()
         found = {
             dataset: {label: one for label, one in whole.get(dataset, {}).items() if label in self.entrants}
@@ -218,10 +207,8 @@ class Results:
         ----------
         full
             Whether it has every value, each noise level and the ends of all intervals
-            (:func:`gahbench.board.wide.wide_table`), rather than what a summary shows.
+            (:func:`gahbench.board.board.wide_table`), rather than what a summary shows.
         """
-        from gahbench.board.wide import short_table, wide_table
-
         return wide_table(self.board) if full else short_table(self.board)
 
     def figure(self, dataset: str | None = None, metrics: Sequence[str] = ()) -> Figure:
@@ -240,7 +227,7 @@ class Results:
         GahbenchError
             If not just one dataset is meant, or there are no values of it.
         """
-        from gahbench.report.board_figures import draw_board
+        from gahbench.report.figures import draw_board
 
         return draw_board(self, dataset, metrics)
 

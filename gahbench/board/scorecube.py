@@ -1,8 +1,8 @@
-"""From the tidy table to a dense array: entrants by noise levels by seeds by images."""
+"""From the tidy table to dense arrays: entrants by noise levels by seeds by images."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,15 +12,24 @@ from numpy.typing import NDArray
 
 from gahbench._util.errors import ResultsError
 from gahbench._util.readable import level_name
+from gahbench.board.facts import sources_of
 from gahbench.board.metric_names import parse_metric_name
-from gahbench.board.statistics import DRAWS, MIN_SOURCES, bootstrap_means, means, seed_spreads
+from gahbench.board.seed_effects import pool
+from gahbench.board.statistics import DRAWS, MIN_SOURCES, Array, bootstrap_means, means, seed_spreads
+from gahbench.evaluation.rates import input_psnr
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from gahbench.board.results import Results
 
 #: How the reason begins for which an entrant that has diverged is left out of comparisons.
 DIVERGED = "diverged: "
+#: A row has diverged where the PSNR of an image is below this, dB, and as far below that of the noisy images: its error
+#: is then ten times as large as that of any image with values in [0, 1], and of no denoising.
+DIVERGED_PSNR = -10.0
+#: How the other reason begins.
+SEEDS_DIFFER = "its seeds differ far more than those of the other rows: "
 
 
 @dataclass(frozen=True)
@@ -184,3 +193,110 @@ def _settled(
 
 def _levels(sigmas: list[float], chosen: Iterable[Any]) -> str:
     return "σ = " + ", ".join(level_name(sigma) for sigma, yes in zip(sigmas, chosen, strict=True) if yes)
+
+
+def left_out(cube: ScoreCube) -> dict[str, str]:
+    """Return the entrants that are left out of comparisons on a dataset, and why, in words for a note."""
+    found = dict(cube.left_out)
+    if not cube.entrants:
+        return found
+    bars = np.minimum(DIVERGED_PSNR + input_psnr(cube.sigmas), DIVERGED_PSNR)
+    # NaN, of what is missing, is not below.
+    lowest = np.where(np.isnan(cube.values), np.inf, cube.values).min(axis=(2, 3))
+    for label, row in zip(cube.entrants, lowest, strict=True):
+        if label not in found and (row < bars).any():
+            worst = int(np.argmin(row - bars))
+            found[label] = f"{DIVERGED}an image has {row[worst]:.1f} dB at σ = {level_name(cube.sigmas[worst])}"
+    apart = [place for place, label in enumerate(cube.entrants) if label in found]
+    pooled = pool(means(cube.values[..., None, :]), None, apart)
+    for place, outlier in pooled.outliers.items():
+        scale, unit = (100, "%") if outlier.relative else (1, "dB")
+        spread, median = (f"{scale * one:.2g} {unit}" for one in (outlier.spread, outlier.median))
+        level = level_name(cube.sigmas[outlier.level])
+        found[cube.entrants[place]] = f"{SEEDS_DIFFER}by {spread} at σ = {level}, and the median by {median}"
+    return found
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Names, in the table of scores, of a ratio and of what it is a ratio of."""
+
+    metric: str
+    numerator: str
+    denominator: str
+
+
+def ratios_of(results: Results) -> list[Ratio]:
+    """Return the ratios of a suite's metrics."""
+    return [Ratio(*map(str, row)) for row in results.ratios.itertuples(index=False, name=None)]
+
+
+def joined(ratio: Ratio, cubes: Mapping[str, ScoreCube]) -> ScoreCube | None:
+    """Return the values of a ratio's two parts as one cube, with 2 S levels; ``None`` where one was not measured."""
+    if ratio.numerator not in cubes or ratio.denominator not in cubes:
+        return None
+    first, second = cubes[ratio.numerator], cubes[ratio.denominator]
+    left_out = first.left_out | {label: why for label, why in second.left_out.items() if label in first.entrants}
+    values = np.concatenate([first.values, second.laid_like(first)], axis=1)
+    return replace(first, values=values, sigmas=first.sigmas * 2, left_out=left_out)
+
+
+def decibels(ratio: Array) -> Array:
+    """Return ratios of powers in decibels."""
+    # An exact output, of an image and its error, has no finite ratio to another error.
+    with np.errstate(divide="ignore"):
+        return np.asarray(10.0 * np.log10(ratio))
+
+
+def quotient(values: Array) -> Array:
+    """Return the ratio of means (..., 2 S), shape (..., S); NaN where the denominator is not above 0."""
+    above, below = np.split(values, 2, axis=-1)
+    return np.where(below > 0, above / np.where(below > 0, below, 1.0), np.nan)
+
+
+def quotients(cube: ScoreCube, spreads: Mapping[str, float], draws: int = DRAWS, seed: int = 0) -> tuple[Array, Array]:
+    """Return ratios, shape (E, S), and draws of them, (D, E, S), of a cube of :func:`joined`."""
+    return quotient(cube.means()), quotient(cube.draws(draws, seed, spreads))
+
+
+def ratio_cubes(
+    results: Results, others: Mapping[str, Mapping[str, ScoreCube]]
+) -> Iterator[tuple[Ratio, dict[str, ScoreCube]]]:
+    """Yield every ratio with its cubes by dataset."""
+    for ratio in ratios_of(results):
+        datasets = others.get(ratio.numerator, {})
+        found = {
+            dataset: cube
+            for dataset in datasets
+            if (cube := joined(ratio, {name: of[dataset] for name, of in others.items() if dataset in of})) is not None
+        }
+        if found:
+            yield ratio, found
+
+
+def psnr_cube(results: Results, dataset: str) -> ScoreCube:
+    """Return the PSNR of a dataset's test images as a dense array."""
+    scores = results.scores
+    chosen = (scores["dataset"] == dataset) & (scores["split"] == "test") & (scores["metric"] == "psnr")
+    rows = scores[chosen & scores["sigma"].notna()]
+    cube = score_cube(rows, results.entrants, sources=sources_of(results, dataset))
+    if results.whole is None:
+        return replace(cube, left_out=left_out(cube))
+    # As on the whole board, whatever was selected from it.
+    names = results.whole.left_out.get(dataset, {})
+    return replace(cube, left_out={label: why for label, why in names.items() if label in cube.entrants})
+
+
+def metric_cubes(results: Results, only: Collection[str] | None = None) -> dict[str, dict[str, ScoreCube]]:
+    """Return the values of test images of each metric that the board averages, by name in the table and dataset."""
+    scores = results.scores
+    scores = scores[(scores["split"] == "test") & ~scores["metric"].isin(("psnr", "slope"))]
+    found: dict[str, dict[str, ScoreCube]] = {}
+    for dataset, rows in scores.groupby("dataset", sort=False):
+        names = set(map(str, rows["metric"].unique()))
+        for metric, values in rows[rows["metric"].isin(names if only is None else only)].groupby("metric"):
+            leaves_out = leaves_images_out(str(metric), names)
+            sources = sources_of(results, str(dataset))
+            cube = score_cube(values, results.entrants, leaves_out, sources, results.left_out.get(str(dataset)))
+            found.setdefault(str(metric), {})[str(dataset)] = cube
+    return dict(sorted(found.items()))

@@ -68,7 +68,7 @@ def metrics(
     """Every metric against input PSNR, with the direction that is better: a figure for each dataset."""
     from gahbench import api
     from gahbench.board.selection import selected
-    from gahbench.report.metric_figures import metrics_figure
+    from gahbench.report.figures import metrics_figure
 
     registry = _prepare(out, plugins_dir)
     results = selected(api.load_results(folder), datasets=dataset or ())
@@ -113,7 +113,7 @@ def optimality(
 ) -> None:
     """Distance from the bound against noise over side, with the levels that have collapsed, of `optimality-slope`."""
     from gahbench import api
-    from gahbench.report.optimality import optimality_figure
+    from gahbench.report.rates import optimality_figure
 
     _prepare(out)
     _save(optimality_figure(api.load_results(folder), dataset, entrant), out)
@@ -351,7 +351,7 @@ def _draw_rates(
 def _prepare(out: Path, plugins_dir: list[Path] | None = None) -> Registry:
     """Check the name of the figure, then load the plugins, which takes long."""
     from gahbench.registry.registry import open_registry
-    from gahbench.report.encoding import check_suffix
+    from gahbench.report.drawing import check_suffix
 
     check_suffix(out)
     return open_registry(plugins_dir or ())

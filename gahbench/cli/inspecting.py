@@ -15,9 +15,8 @@ from gahbench.cli.previewing import parse_sigmas
 from gahbench.cli.progress import Progress
 from gahbench.evaluation.rates import input_psnr
 from gahbench.explore.inspection import SIGMAS
-from gahbench.report.cells import DASH, number
+from gahbench.report.cells import DASH, file_stems, number
 from gahbench.report.eigenvectors import level_names
-from gahbench.report.figures import file_stems
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,10 +17,9 @@ from gahbench._util.readable import level_name
 from gahbench.evaluation.rates import input_psnr
 from gahbench.explore.card_facts import card_facts
 from gahbench.explore.preview import SIGMAS, Preview
-from gahbench.report.cells import number
+from gahbench.report.cells import file_stems, number
 from gahbench.report.contact_sheet import decibels
-from gahbench.report.encoding import check_suffix
-from gahbench.report.figures import file_stems
+from gahbench.report.drawing import check_suffix
 
 #: The name of an optimum's denoiser in the table of noise levels, and of what it reaches.
 _COLUMNS = {"exact": ("optimal", "under this noise"), "bracket": ("at most", "genie under this noise")}

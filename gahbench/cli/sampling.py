@@ -13,8 +13,7 @@ from gahbench import api
 from gahbench._util.errors import ParameterError
 from gahbench._util.readable import counted
 from gahbench.cli.progress import Progress
-from gahbench.report.cells import DASH
-from gahbench.report.figures import file_stems
+from gahbench.report.cells import DASH, file_stems
 
 if TYPE_CHECKING:
     from gahbench.explore.sample import EntrantSamples

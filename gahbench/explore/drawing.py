@@ -113,7 +113,7 @@ def draw_geometry(
 def save_figure(drawing: Figure, file: Path) -> None:
     """Write a figure as ``.png``, ``.svg`` or ``.pdf``; equal figures give equal files."""
     from gahbench._util.files import write_output
-    from gahbench.report.encoding import check_suffix, encode
+    from gahbench.report.drawing import check_suffix, encode
 
     check_suffix(file)
     write_output(encode(drawing, file.suffix.lower(), bbox_inches="tight"), file)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from gahbench.board.alignments import MEASURES, Aligned, Course, Measure
+from gahbench.board.alignments import MEASURES, AgreementCurve, Aligned, Measure
 from gahbench.board.statistics import UNKNOWN, Estimate, bootstrap_means, estimate, means
 from gahbench.report.alignments import course_figure, ranking_figure
 from gahbench.report.eigenvectors import decay_figure, gallery_figure, level_names, spectra_figure
@@ -74,7 +74,7 @@ def _course(
     basis: str,
     measure: Measure,
     place: int,
-) -> Course | None:
+) -> AgreementCurve | None:
     """Return the value of one image with a basis at every noise level that has one; there is no interval."""
     found = {
         sigma: float(parts[""][place])
@@ -84,4 +84,4 @@ def _course(
     if not found:
         return None
     nothing = np.full(len(found), np.nan)
-    return Course(tuple(found), np.array(list(found.values())), nothing, nothing, nothing)
+    return AgreementCurve(tuple(found), np.array(list(found.values())), nothing, nothing, nothing)

@@ -31,8 +31,7 @@ class EntrantSamples(Samples):
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write ``samples.png``, a sheet of the first 64, and ``samples.npz``; equal samples give equal bytes."""
-        from gahbench.report.contact_sheet import write_figure
-        from gahbench.report.samples import sample_sheet
+        from gahbench.report.contact_sheet import sample_sheet, write_figure
 
         sheet, arrays = Path(folder) / "samples.png", Path(folder) / "samples.npz"
         write_figure(sample_sheet(self), sheet)

@@ -10,8 +10,7 @@ import numpy as np
 
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report.cells import folded
-from gahbench.report.eigenvectors import folded_caption
-from gahbench.report.figures import (
+from gahbench.report.drawing import (
     GREY,
     Styles,
     caption_above,
@@ -21,12 +20,13 @@ from gahbench.report.figures import (
     legend_beside,
     looks,
 )
+from gahbench.report.eigenvectors import folded_caption
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from gahbench.board.alignments import Aligned, Course, Measure
+    from gahbench.board.alignments import AgreementCurve, Aligned, Measure
 
 _ABREAST = 3
 _LABEL = 28
@@ -74,7 +74,7 @@ def ranking_figure(panels: Mapping[str, Mapping[str, Aligned]], caption: str = "
 
 
 def course_figure(
-    panels: Mapping[str, Mapping[str, Course]],
+    panels: Mapping[str, Mapping[str, AgreementCurve]],
     order: Sequence[str],
     kinds: Mapping[str, str],
     what: str,

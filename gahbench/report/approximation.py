@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gahbench.board.statistics import bootstrap_means, interval
 from gahbench.report.cells import folded
-from gahbench.report.figures import GREY, context, curve_with_band, legend_beside, looks
+from gahbench.report.drawing import GREY, context, curve_with_band, legend_beside, looks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 
@@ -60,3 +61,22 @@ def folded(label: str, width: int) -> str:
             lines.append("")
         lines[-1] += part
     return "\n".join(line[start : start + width] for line in lines for start in range(0, len(line), width))
+
+
+def file_stems(labels: list[str]) -> dict[str, str]:
+    """Return a file name, without suffix, for each label: safe, and unique regardless of case."""
+    stems: dict[str, str] = {}
+    for label in labels:
+        stem = re.sub(r"[^A-Za-z0-9.=+-]+", "_", label).strip("_.")[:100] or "dataset"
+        stems[label] = stem
+    lowered = [stem.lower() for stem in stems.values()]
+    used: set[str] = set()
+    for label, stem in stems.items():
+        if lowered.count(stem.lower()) > 1:
+            stem = f"{stem}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+        # A label may be chosen to be what another becomes.
+        while stem.lower() in used:
+            stem += "_"
+        used.add(stem.lower())
+        stems[label] = stem
+    return stems

@@ -1,4 +1,4 @@
-"""Verdicts on claims as text: for terminals, Markdown, CSV and JSON."""
+"""Verdicts on claims as text: for terminals, Markdown, CSV, JSON and pages."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from gahbench._util.readable import counted
-from gahbench.board.claims import Case, Verdict
+from gahbench.board.claim_values import Table
+from gahbench.board.claims import Case, Verdict, judge, known_claims
 from gahbench.board.schemas import plain
 from gahbench.board.statistics import UNKNOWN, Estimate
 from gahbench.contracts.claims import CHECKED, OUTCOMES
+from gahbench.registry.registry import Registry
 from gahbench.report import cells
 from gahbench.report.tables import Grid, aligned
 
@@ -223,3 +225,40 @@ def _case(case: Case) -> str:
         return f"not measured: {where(case)}: {case.reason}"
     more = f"; {case.reason or case.needs}" if case.reason or case.needs else ""
     return f"{case.outcome}: {interval(case.estimate)}, {where(case)}{more}"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim, held against boards."""
+
+    paper: str
+    name: str
+    place: str
+    outcome: str
+    statement: str
+    value: str
+    region: str
+    at: str
+    run: str
+    needs: str
+
+
+def judged(registry: Registry, tables: Sequence[Table]) -> list[Judged]:
+    """Return the claims of a registry as tidy tables decide them, by paper."""
+    return [_shown(judge(name, claim, tables)) for name, claim in known_claims(registry).items()]
+
+
+def _shown(one: Verdict) -> Judged:
+    case, claim = one.decisive, one.claim
+    return Judged(
+        paper=str(claim.paper),
+        name=one.name,
+        place=f"{claim.place}; {CHECKED[claim.checked]}",
+        outcome=one.outcome,
+        statement=claim.statement,
+        value=interval(case.estimate) if case else cells.DASH,
+        region=str(claim.region),
+        at=f"{case.entrant} on {case.dataset}{f', {case.at}' if case.at else ''}".replace("`", "") if case else "",
+        run=case.folder if case else "",
+        needs=wanted(one).replace("`", ""),
+    )

@@ -1,4 +1,4 @@
-"""Contact sheets: the images of a preview side by side, every pixel a square of whole device pixels."""
+"""Contact sheets: images of a preview, or samples, side by side, every pixel a square of whole device pixels."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from gahbench._util.files import write_output
 from gahbench._util.readable import level_name
-from gahbench._util.shapes import Shape
+from gahbench._util.shapes import Shape, image_shape
 from gahbench.evaluation.rates import MAX_PSNR, input_psnr
 from gahbench.report.cells import folded, number
-from gahbench.report.encoding import check_suffix, encode
-from gahbench.report.figures import context
+from gahbench.report.drawing import check_suffix, context, encode
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from gahbench.explore.dataset_probe import Vectors
     from gahbench.explore.preview import Preview
+    from gahbench.sampling import Samples
 
 # Lengths are in device pixels, of which an inch has so many.
 _DPI = 200
@@ -35,6 +35,8 @@ _MARGIN = 24
 _FONT = 8.0  # points
 _LINE = 1.35 * _FONT * _DPI / 72
 _VECTORS_ABREAST = 8
+_ABREAST = 8
+_MAX_SAMPLES = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,3 +186,19 @@ def remark(shape: Shape) -> str:
 
 def _short(value: float) -> str:
     return f"{value:.3g}"
+
+
+def sample_sheet(samples: Samples) -> Figure:
+    """Draw the first 64 samples; above those that did not converge their status is written."""
+    shown = min(len(samples), _MAX_SAMPLES)
+    images = samples.images[:shown].nan_to_num(nan=0, posinf=0, neginf=0)
+    cells = [
+        Cell(picture(image), "" if status == "converged" else status)
+        for image, status in zip(images, samples.status, strict=False)
+    ]
+    firsts = range(0, shown, _ABREAST)
+    rows = [cells[first : first + _ABREAST] for first in firsts]
+    which = "" if shown == len(samples) else f"the first {shown} of "
+    caption = f"{which}{samples}, seed {samples.settings.seed}{remark(image_shape(samples.images))}"
+    names = [str(samples.first + first) for first in firsts]
+    return lay_out(rows, names, [*samples.source.split("\n"), caption] if samples.source else [caption])

@@ -12,7 +12,7 @@ from gahbench._util.errors import ParameterError, listing
 from gahbench._util.readable import level_name
 from gahbench.report.cells import folded
 from gahbench.report.contact_sheet import decibels
-from gahbench.report.figures import GREY, caption_above, context, grid_shape, legend_beside, looks
+from gahbench.report.drawing import GREY, caption_above, context, grid_shape, legend_beside, looks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gahbench._util.errors import ParameterError, listing, suggestion
 from gahbench._util.latex import escaped
+from gahbench.board.board import column_name
 from gahbench.board.statistics import UNKNOWN, Estimate
-from gahbench.board.wide import column_name
 from gahbench.report import cells
 from gahbench.report.tables import HEADINGS, Grid, aligned, metric_columns
 

@@ -1,82 +1,55 @@
-"""One figure for each dataset: PSNR, gain over the baseline and deficit from the optimum, against input PSNR."""
+"""Figures of one dataset: PSNR, gain and deficit against input PSNR, and any metric with its better direction."""
 
 from __future__ import annotations
 
-import hashlib
-import math
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gahbench._util.errors import GahbenchError, ParameterError, ResultsError, listing, suggestion
 from gahbench._util.readable import level_name
 from gahbench.board.board import DatasetBoard, Entry
+from gahbench.board.facts import entrant_kinds
+from gahbench.board.metric_names import parse_metric_name
+from gahbench.board.selection import chosen_labels
 from gahbench.board.statistics import Estimate
 from gahbench.evaluation.rates import input_psnr
-from gahbench.report.cells import folded
+from gahbench.registry.registry import Registry
+from gahbench.report.cells import file_stems, folded
+from gahbench.report.drawing import (
+    GREY,
+    ShownFigure,
+    Styles,
+    bands,
+    caption_above,
+    context,
+    curve_with_band,
+    encode,
+    grid_shape,
+    legend_beside,
+    looks,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from gahbench.board.results import Results
+    from gahbench.registry.registry import Registry
 
-# Not a multiple of the number of colours, nor it of theirs: pairs repeat after 91.
-_MARKERS = "osD^vPX<>pdh*"
-_DASHES: dict[str, str] = {"oracle": "--", "optimal": ":", "bound": ":"}
-GREY = "0.45"
 _BEYOND = "0.94"
 _OPTIMA = ("optimal", "bound")
 _MAX_DEFICIT = 20.0  # dB: curves below are off the panel, and in the tables
 _LABEL = 28  # characters in a line of the legend
-Styles = dict[str, dict[str, Any]]
-#: Colours that the colour-blind distinguish: the "colorblind" palette of seaborn.
-PALETTE = (
-    "#0173b2",
-    "#de8f05",
-    "#029e73",
-    "#d55e00",
-    "#cc78bc",
-    "#ca9161",
-    "#fbafe4",
-    "#949494",
-    "#ece133",
-    "#56b4e9",
-)
-_STYLE: dict[str, Any] = {
-    "text.color": "0.15",
-    "axes.labelcolor": "0.15",
-    "xtick.color": "0.15",
-    "ytick.color": "0.15",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "font.sans-serif": ["Arial", "DejaVu Sans", "Liberation Sans", "Bitstream Vera Sans", "sans-serif"],
-    "lines.solid_capstyle": "round",
-    "patch.edgecolor": "white",
-    "patch.force_edgecolor": True,
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
-    "legend.fontsize": 8,
-    "axes.edgecolor": "0.3",
-    "axes.grid": True,
-    "grid.color": "0.92",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "lines.linewidth": 1.3,
-    "lines.markersize": 4.5,
-    "svg.hashsalt": "gahbench",
-    "figure.dpi": 100,
-    "savefig.dpi": 200,
-}
+_ABREAST = 3
+_WORDS = {True: "higher is better", False: "lower is better", None: ""}
+#: A metric and its part.
+Quantity = tuple[str, str]
 
 
 def rendered(results: Results) -> Iterator[tuple[str, bytes]]:
     """Yield the name and the content of every figure, PNG and SVG; equal boards give equal bytes."""
-    from gahbench.report.encoding import encode
-
     stems = file_stems([board.dataset for board in results.board.datasets])
     for board in results.board.datasets:
         stem = stems[board.dataset]
@@ -85,25 +58,6 @@ def rendered(results: Results) -> Iterator[tuple[str, bytes]]:
             continue
         for suffix in (".png", ".svg"):
             yield f"{stem}{suffix}", encode(drawing, suffix, bbox_inches="tight", pad_inches=0.06)
-
-
-def file_stems(labels: list[str]) -> dict[str, str]:
-    """Return a file name, without suffix, for each label: safe, and unique regardless of case."""
-    stems: dict[str, str] = {}
-    for label in labels:
-        stem = re.sub(r"[^A-Za-z0-9.=+-]+", "_", label).strip("_.")[:100] or "dataset"
-        stems[label] = stem
-    lowered = [stem.lower() for stem in stems.values()]
-    used: set[str] = set()
-    for label, stem in stems.items():
-        if lowered.count(stem.lower()) > 1:
-            stem = f"{stem}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
-        # A label may be chosen to be what another becomes.
-        while stem.lower() in used:
-            stem += "_"
-        used.add(stem.lower())
-        stems[label] = stem
-    return stems
 
 
 def figure(board: DatasetBoard, entrants: Sequence[str], baseline: str | None = None) -> Figure | None:
@@ -124,36 +78,8 @@ def figure(board: DatasetBoard, entrants: Sequence[str], baseline: str | None = 
         return _curves(board, scored, gain_of, styles)
 
 
-def context() -> Any:
-    """Return a context with our look: style sheets and settings of the user's session play no part."""
-    import matplotlib
-
-    defaults: Any = matplotlib.rcParamsDefault
-    style: dict[str, Any] = {**defaults, **_STYLE}
-    # A Figure draws through Agg and SVG, whatever shows the windows of the session.
-    settings: Any = {key: style[key] for key in style if not key.startswith("backend")}
-    return matplotlib.rc_context(settings)
-
-
-def looks(entrants: Sequence[str], kinds: dict[str, str]) -> Styles:
-    """Return how to draw each entrant: no two have both the same colour and the same marker."""
-    colours = PALETTE[:6] + PALETTE[9:]  # without the grey of reference lines, and those too pale for lines
-    return {
-        entrant: {
-            "color": colours[index % len(colours)],
-            "marker": _MARKERS[index % len(_MARKERS)],
-            "linestyle": _DASHES.get(kinds[entrant], "-"),
-            "markerfacecolor": "white" if kinds[entrant] in _DASHES else colours[index % len(colours)],
-        }
-        for index, entrant in enumerate(entrants)
-        if entrant in kinds
-    }
-
-
 def _curves(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None, styles: Styles) -> Figure:
     """Draw PSNR, and gain over the baseline, against input PSNR."""
-    from gahbench.report.shown import ShownFigure
-
     shown = quantities(board, entries, baseline)
     labels = {entrant: folded(entrant, _LABEL) for entrant in styles}
     lines = [line for label in labels.values() for line in label.split("\n")]
@@ -201,47 +127,6 @@ def draw_quantity(
     _reference_lines(ax, board, entries)
     ax.set_ylabel("output PSNR (dB)")
     return "output PSNR"
-
-
-def grid_shape(panels: int, abreast: int) -> tuple[int, int]:
-    """Return the numbers of rows and columns of panels, given the maximum of columns."""
-    rows = max(1, math.ceil(panels / abreast))
-    return rows, max(1, math.ceil(panels / rows))
-
-
-def caption_above(drawing: Figure, caption: str) -> None:
-    """Write a caption above all panels, if there is one."""
-    if caption:
-        drawing.suptitle(caption, x=0.005, ha="left", fontsize=9)
-
-
-def legend_beside(drawing: Figure, axes: Sequence[Axes]) -> None:
-    """Put one legend beside the panels, with every label that is in any of them."""
-    found = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    drawing.legend(list(found.values()), list(found), loc="outside right upper", frameon=False, handlelength=2.8)
-
-
-def curve_with_band(
-    ax: Axes,
-    x: NDArray[np.float64],
-    curve: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
-    label: str,
-    look: dict[str, Any],
-    order: float = 3,
-    gid: str | None = None,
-) -> None:
-    """Draw a curve, and its interval as a band: middle, lower and upper ends, each of the shape of ``x``."""
-    middle, low, high = curve
-    ax.plot(x, middle, label=label, zorder=order, gid=gid, **look)
-    if np.isfinite(low).any():
-        band = None if gid is None else f"{gid}-band"
-        ax.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0, zorder=2, gid=band)
-
-
-def bands(found: Sequence[Estimate]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the values and the lower and upper ends of estimates, each of shape (len(found),)."""
-    middle, low, high = (np.array([getattr(one, end) for one in found]) for end in ("value", "low", "high"))
-    return middle, low, high
 
 
 def _at_levels(board: DatasetBoard, entrant: str, quantity: str) -> list[Estimate]:
@@ -330,8 +215,6 @@ def _along(ax: Axes, x: float, slope: float, intercept: float, text: str, below:
 
 def _dots(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None, styles: Styles) -> Figure:
     """List the entrants from best to worst, with PSNR, and gain over the baseline, at one noise level."""
-    from gahbench.report.shown import ShownFigure
-
     panels = 1 if baseline is None else 2
     labels = [folded(entry.entrant, _LABEL) for entry in entries]
     lines = [line for label in labels for line in label.split("\n")]
@@ -355,4 +238,116 @@ def _dots(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None, s
         axes[1].axvline(0, color=GREY, linewidth=0.8, zorder=1)
         axes[1].set_xlabel("gain (dB)")
         axes[1].set_title(f"gain over {folded(baseline, 28)}", loc="left")
+    return drawing
+
+
+def shown_metrics(board: DatasetBoard, titles: Mapping[str, str]) -> list[Quantity]:
+    """Return the metrics but the PSNR, and the parts of them that have a title, of which any entrant has a value."""
+    return [of for of in board.overall_metrics if not of[1] or _name(of) in titles]
+
+
+def metric_titles(results: Results) -> dict[str, str]:
+    """Return the titles of metrics and of their parts, by their names in the scores."""
+    return dict(zip(map(str, results.metrics["metric"]), map(str, results.metrics["title"]), strict=True))
+
+
+def directions(registry: Registry, metrics: Sequence[str]) -> dict[str, str]:
+    """Return which direction is better, in words, by the labels of metrics; empty where neither or none is known."""
+    found = {}
+    for label in metrics:
+        name = parse_metric_name(label).name
+        try:
+            plugin = registry.find("metric", name)
+            found[label] = "" if plugin is None else _WORDS[plugin.factory.higher_is_better]
+        except GahbenchError:
+            found[label] = ""
+    return found
+
+
+def draw_metric(
+    ax: Axes, board: DatasetBoard, entries: Sequence[Entry], of: Quantity, styles: Styles, labels: Mapping[str, str]
+) -> None:
+    """Draw one metric of one dataset."""
+    levels = board.levels(*of)
+    known = [entry for entry in entries if board.estimate(entry.entrant, *of).is_known]
+    places = {entrant: place for place, entrant in enumerate(styles)}
+    if len(levels) > 1:
+        for entry in known:
+            curve = bands([board.estimate(entry.entrant, *of, sigma=sigma) for sigma in levels])
+            gid = f"metric-{places[entry.entrant]}"
+            curve_with_band(ax, input_psnr(levels), curve, labels[entry.entrant], styles[entry.entrant], gid=gid)
+        ax.set_xlabel("input PSNR (dB)")
+        return
+    for row, entry in enumerate(known):
+        found, style = board.estimate(entry.entrant, *of), styles[entry.entrant]
+        gid = f"metric-{places[entry.entrant]}"
+        ax.plot([found.low, found.high], [row, row], color=style["color"], linewidth=1.3, zorder=2, gid=f"{gid}-band")
+        ax.plot(found.value, row, zorder=3, gid=gid, label=labels[entry.entrant], **style)
+    ax.set_yticks([])
+    ax.set_ylim(max(len(known), 3) - 0.4, -0.6)
+    ax.margins(x=0.08)
+    if levels:
+        ax.set_xlabel(f"at σ = {level_name(levels[0])}")
+
+
+def metrics_figure(results: Results, dataset: str, registry: Registry, metrics: Sequence[str] = ()) -> Figure:
+    """Draw metrics of a dataset, a panel for each, which says which direction is better."""
+    from gahbench.report.drawing import ShownFigure
+
+    board, titles = results.board.of(dataset), metric_titles(results)
+    chosen = _chosen(board, titles, metrics)
+    entries = [entry for entry in board.entries if any(board.estimate(entry.entrant, *of).is_known for of in chosen)]
+    better = directions(registry, [metric for metric, _ in chosen])
+    rows, abreast = grid_shape(len(chosen), _ABREAST)
+    with context():
+        styles = looks(results.entrants, entrant_kinds(results))
+        labels = {entry.entrant: folded(entry.entrant, _LABEL) for entry in entries}
+        lines = sum(label.count("\n") + 1 for label in labels.values())
+        drawing = ShownFigure(figsize=(3.3 * abreast + 2.6, max(2.9 * rows, 0.185 * lines) + 0.4), layout="constrained")
+        axes = list(drawing.subplots(rows, abreast, squeeze=False).flat)
+        for ax, of in zip(axes, chosen, strict=False):
+            draw_metric(ax, board, entries, of, styles, labels)
+            ax.set_title(panel_title(of, titles, better), loc="left")
+        for ax in axes[len(chosen) :]:
+            ax.set_visible(False)
+        caption_above(drawing, dataset)
+        legend_beside(drawing, axes[: len(chosen)])
+    return drawing
+
+
+def panel_title(of: Quantity, titles: Mapping[str, str], better: Mapping[str, str], width: int = 42) -> str:
+    """Return what a metric is, and below it which direction is better; of parts nothing is known."""
+    title = folded(titles.get(_name(of)) or _name(of), width)
+    return f"{title}\n{better[of[0]]}" if not of[1] and better.get(of[0]) else title
+
+
+def _chosen(board: DatasetBoard, titles: Mapping[str, str], metrics: Sequence[str]) -> list[Quantity]:
+    known = {_name(of): of for of in board.overall_metrics}
+    for metric in metrics:
+        if metric not in known:
+            there = suggestion(metric, known) or ";"
+            raise ParameterError(f"no values of '{metric}'{there} {board.dataset} has {listing(known) or 'none'}")
+    chosen = [known[metric] for metric in metrics] or shown_metrics(board, titles)
+    if not chosen:
+        raise ParameterError(f"{board.dataset} has no metric but the PSNR, which is in the figures of the board")
+    return chosen
+
+
+def _name(of: Quantity) -> str:
+    return f"{of[0]}.{of[1]}" if of[1] else of[0]
+
+
+def draw_board(results: Results, dataset: str | None = None, metrics: Sequence[str] = ()) -> Figure:
+    """Draw the figure of a dataset, or some of its metrics (:meth:`gahbench.Results.figure`)."""
+    boards = {board.dataset: board for board in results.board.datasets}
+    labels = chosen_labels(None if dataset is None else [dataset], boards, "dataset")
+    if len(labels) != 1:
+        given = "no dataset is named" if dataset is None else f"'{dataset}' names {len(labels)} datasets"
+        raise ParameterError(f"{given}; expected one of {listing(boards) or 'none: the results are empty'}")
+    (label,) = labels
+    if metrics:
+        return metrics_figure(results, label, Registry(), [metrics] if isinstance(metrics, str) else metrics)
+    drawing = figure(boards[label], results.entrants, results.baseline)
+    if drawing is None:
+        raise ResultsError(f"no entrant has a PSNR on {label}; expected results with scores")
     return drawing

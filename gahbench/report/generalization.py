@@ -10,12 +10,12 @@ import numpy as np
 
 from gahbench._util.errors import ParameterError, listing, suggestion
 from gahbench._util.readable import level_name
-from gahbench.board.generalization import Course, course, metrics_of
+from gahbench.board.generalization import SweepCurves, course, metrics_of
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.statistics import Estimate
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report.cells import folded
-from gahbench.report.figures import (
+from gahbench.report.drawing import (
     GREY,
     PALETTE,
     bands,
@@ -118,7 +118,7 @@ def number_looks(numbers: Sequence[int | None]) -> dict[int | None, dict[str, An
     }
 
 
-def numbers_of(found: Sequence[Course]) -> list[int | None]:
+def numbers_of(found: Sequence[SweepCurves]) -> list[int | None]:
     """Return the numbers of training images that are in any, ascending, all of the split last."""
     return sorted(
         {number for one in found for number in one}, key=lambda number: math.inf if number is None else number
@@ -133,7 +133,7 @@ def level_looks(sigmas: Sequence[float]) -> dict[float, dict[str, Any]]:
     }
 
 
-def draw_course(ax: Axes, found: Course, styles: Mapping[int | None, dict[str, Any]]) -> None:
+def draw_course(ax: Axes, found: SweepCurves, styles: Mapping[int | None, dict[str, Any]]) -> None:
     """Draw output PSNR against input PSNR, a curve for each number of images, and the identity."""
     for place, (number, points) in enumerate(found.items()):
         levels = sorted(points)
@@ -152,7 +152,7 @@ def number_places(numbers: Sequence[int | None]) -> dict[int | None, float]:
     return {number: number if number is not None else 10 * max(limited, default=0.1) for number in numbers}
 
 
-def by_level(found: Course, places: Mapping[int | None, float]) -> dict[float, list[tuple[float, Estimate]]]:
+def by_level(found: SweepCurves, places: Mapping[int | None, float]) -> dict[float, list[tuple[float, Estimate]]]:
     """Return points by noise level (0 for none) and place on the axis of numbers of images."""
     levels: dict[float, list[tuple[float, Estimate]]] = {}
     for number, points in found.items():
@@ -163,7 +163,11 @@ def by_level(found: Course, places: Mapping[int | None, float]) -> dict[float, l
 
 
 def draw_transition(
-    ax: Axes, found: Course, null: Course, places: Mapping[int | None, float], styles: Mapping[float, dict[str, Any]]
+    ax: Axes,
+    found: SweepCurves,
+    null: SweepCurves,
+    places: Mapping[int | None, float],
+    styles: Mapping[float, dict[str, Any]],
 ) -> None:
     """Draw a metric against the number of training images, a curve for each noise level, and what chance gives."""
     for place, (sigma, values) in enumerate(sorted(by_level(found, places).items())):

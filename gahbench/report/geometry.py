@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from gahbench.report.figures import context
+from gahbench.report.drawing import context
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

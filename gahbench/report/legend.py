@@ -1,18 +1,35 @@
-"""How to read the tables of a board: in three lines, and a line for each column."""
+"""Lines around the tables of a board: how to read them, and what is said of a dataset, of its optimum and of rates."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from gahbench._util.readable import counted, level_name
+from gahbench.board.board import DatasetBoard
+from gahbench.board.facts import dataset_notes, independent_images, sources_of, too_few
+from gahbench.board.metric_names import parse_metric_name
+from gahbench.board.optimality import STANDARD_ERRORS
+from gahbench.board.ranks import PRACTICAL_KINDS
 from gahbench.board.rate_courses import METRIC
 from gahbench.board.statistics import MIN_SOURCES
+from gahbench.evaluation.rates import MAX_TERMS, MIN_LEVELS, MIN_TERMS
 from gahbench.planning.units import CHECKS_VERSION
 from gahbench.report.cells import DASH
-from gahbench.report.rate_lines import RATE_LEGEND
 
 if TYPE_CHECKING:
-    from gahbench.board.board import Board
+    from gahbench.board.board import Board, DatasetBoard
     from gahbench.board.results import Results
+
+#: How to read what :func:`rate_lines` says of the optimal rate.
+RATE_LEGEND = (
+    "Optimal rate: D = 10·log₁₀(MSE/bound) is read over the noise levels, σ relative to the side of the images, at "
+    "which images of N and 2N pixels a side have errors that differ by less than .1 dB. Near-optimal: over 15 dB or "
+    "more of them, of bound and denoiser, its slope against input PSNR is within half of the optimal slope less ½, it "
+    "deviates from its mean by 1 dB at most, and twice the training moves it by less than .2 dB. "
+    f"{METRIC}: that slope, with the largest deviation and the span of the levels in dB."
+)
 
 
 def short_legend(results: Results) -> str:
@@ -92,4 +109,102 @@ def _on_seeds(board: Board) -> str:
     return (
         "how far trainings differ is estimated from all entrants; an entrant whose own trainings differ more has its "
         "own estimate."
+    )
+
+
+def rate_lines(board: DatasetBoard, results: Results) -> Iterator[str]:
+    """Yield what is said of rates above the table of a dataset; nothing where none was measured."""
+    found = results.rate_verdicts.get(board.dataset, {})
+    said = {(verdict.answer, verdict.reasons) for verdict in found.values()}
+    if len(said) == 1 and len(found) > 1:
+        ((answer, reasons),) = said
+        yield f"Optimal rate: {answer} for all {len(found)} entrants: {'; '.join(reasons)}."
+    else:
+        for label, verdict in found.items():
+            yield f"Optimal rate: `{label}` is {verdict.answer}: {'; '.join(verdict.reasons)}."
+    yield from _without_window(board)
+
+
+def _without_window(board: DatasetBoard) -> Iterator[str]:
+    """Yield why there is no rate, for each choice of the parameters of the metric."""
+    for metric, part in board.overall_metrics:
+        named = parse_metric_name(metric)
+        if (named.name, part) != ("rate", "levels"):
+            continue
+        # The same for every entrant.
+        levels = next(
+            one.value
+            for one in (board.estimate(entry.entrant, metric, part) for entry in board.entries)
+            if one.is_known
+        )
+        if levels < MIN_LEVELS:
+            window = "" if named.parameters else f", where an oracle keeps {MIN_TERMS} to {MAX_TERMS:g}·√d coefficients"
+            yield (
+                f"No {metric}: {counted(int(levels), 'noise level')} in its window{window}; {MIN_LEVELS} are needed: "
+                "accepted are larger images, and levels that are closer or of stronger noise."
+            )
+
+
+def dataset_lines(dataset: str, results: Results) -> list[str]:
+    """Return lines on a dataset: what was done to its images, their sources, its optimal slope and its optimum."""
+    notes = [f"{note[:1].upper()}{note[1:]}." for note in dataset_notes(results, dataset)]
+    board = results.board.of(dataset)
+    lines = (sources_line(dataset, results), slope_line(board), optimum_line(dataset, results))
+    return [line for line in (*notes, *lines, memory_line(dataset, results)) if line]
+
+
+def slope_line(board: DatasetBoard) -> str:
+    """Return how the slopes of a table relate to the optimal one; empty where there are none, or it is not known."""
+    optimal = board.entries[0].optimal_slope if board.entries else math.nan
+    if math.isnan(optimal) or not board.is_known("slope"):
+        return ""
+    measured = [entry.entrant for entry in board.entries if entry.kind == "optimal"]
+    window = f"this window, σ = {level_name(board.sigmas[0])} to {level_name(board.sigmas[-1])}"
+    known = f"over {window}, compare with `{measured[0]}`" if measured else f"none is known for {window}"
+    return f"The optimal slope {optimal:.2f} is a limit for σ → 0; {known}."
+
+
+def optimum_line(dataset: str, results: Results) -> str:
+    """Return a line on a dataset's optimum and whether any denoiser is better; empty if the optimum is unknown."""
+    check = results.optimum_checks.get(dataset)
+    if check is None:
+        return ""
+    known = "the optimum, exact" if check.kind == "exact" else "a bound that no denoiser's expected error is below"
+    compared = f"{check.entrants} entrants in {check.comparisons} comparisons"
+    missed = f" Not checked, for want of scores or images: {check.missed} comparisons." if check.missed else ""
+    if not check.comparisons:
+        return f"`{check.optimum}` is {known}.{missed}"
+    if not check.beyond:
+        verdict = f"none of {compared} is beyond it by {STANDARD_ERRORS:g} standard errors."
+    else:
+        names = ", ".join(dict.fromkeys(found.entrant for found in check.beyond))
+        verdict = (
+            f"of {compared}, these are beyond it by {STANDARD_ERRORS:g} standard errors, which cannot be: {names}."
+        )
+    if check.accused:
+        names = ", ".join(dict.fromkeys(found.entrant for found in check.accused))
+        verdict += f" The errors of {names} show that the optimum itself is not the best denoiser."
+    return f"`{check.optimum}` is {known}. Checked: {verdict}{missed}"
+
+
+def sources_line(dataset: str, results: Results) -> str:
+    """Return a line on the number of independent images, where there are few or several are of one source."""
+    count, sources = independent_images(results, dataset), sources_of(results, dataset)
+    if 0 < count < MIN_SOURCES:
+        return f"No intervals and no ranks: {too_few(count, sources is not None)}."
+    if sources is None or not count:
+        return ""
+    return f"Intervals are over {count} sources, such as photographs, whose images are resampled together."
+
+
+def memory_line(dataset: str, results: Results) -> str:
+    """Return that rows which know the test images cannot be named, where no images were left over for the test."""
+    checks = results.checks[(results.checks["dataset"] == dataset) & (results.checks["version"] >= CHECKS_VERSION)]
+    kinds = {entry.entrant: entry.kind for entry in results.board.of(dataset).entries}
+    practical = checks[checks["entrant"].map(kinds).isin(PRACTICAL_KINDS)]
+    if practical.empty or practical["images"].any():
+        return ""
+    return (
+        "Rows that know the test images cannot be told from others: too few images are scored, or none are left for a "
+        "test."
     )

@@ -16,7 +16,7 @@ from gahbench.board.selection import is_chosen
 from gahbench.contracts.row_labels import base_label, number_of_images
 from gahbench.report.cells import folded
 from gahbench.report.contact_sheet import Cell, lay_out, picture
-from gahbench.report.figures import PALETTE, context
+from gahbench.report.drawing import PALETTE, context
 from gahbench.report.generalization import number_label
 from gahbench.store.stored_arrays import StoredArrays, stored_arrays
 

@@ -14,9 +14,7 @@ from gahbench.board.over_datasets import OverDatasets, over_datasets
 from gahbench.board.rate_courses import METRIC
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report import cells
-from gahbench.report.dataset_lines import dataset_lines
-from gahbench.report.legend import checks_line, legend, short_legend
-from gahbench.report.rate_lines import rate_lines
+from gahbench.report.legend import checks_line, dataset_lines, legend, rate_lines, short_legend
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,7 +25,7 @@ _WIDTH = 120
 _LABEL = 30  # of which so much is for the entrant; a terminal wraps longer ones
 _FOLDED = 16  # to which a terminal folds it at least
 _NOTE = 200  # characters of a note; the CSV has all of it
-#: Headings of columns of the wide table (:mod:`gahbench.board.wide`) whose names are longer.
+#: Headings of columns of the wide table (:mod:`gahbench.board.board`) whose names are longer.
 HEADINGS = {
     "psnr": "PSNR",
     "gain_over_baseline": "gain",

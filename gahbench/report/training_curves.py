@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import ResultsError
 from gahbench.board.selection import is_chosen
-from gahbench.report.figures import PALETTE, context
+from gahbench.report.drawing import PALETTE, context
 from gahbench.store.plan_file import recorded_plan
 from gahbench.store.stored_weights import StoredWeights, stored_weights
 

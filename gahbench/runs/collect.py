@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import ResultsError
-from gahbench.board.notes import ADOPTED, NOT_RUN, OWN_TRAINING, REFUSED
+from gahbench.board.facts import ADOPTED, NOT_RUN, OWN_TRAINING, REFUSED
 from gahbench.board.schemas import SCHEMAS
 from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import read_regular
 from gahbench._util.readable import brief
-from gahbench.board.combined import combined, part_label
+from gahbench.board.combined import combined, labels_of_first, part_label, relabelled
 from gahbench.board.facts import dataset_names
-from gahbench.board.leaderboard import psnr_cube
 from gahbench.board.results import Results, load_results
-from gahbench.board.same_datasets import labels_of_first, relabelled
+from gahbench.board.scorecube import psnr_cube
 from gahbench.board.statistics import Estimate, estimate
 from gahbench.contracts.unit import Unit
 from gahbench.planning.replan import differences, is_code

@@ -16,7 +16,7 @@ from gahbench.board.board import DatasetBoard, Entry
 from gahbench.board.results import INDEX, Results, load_results
 from gahbench.contracts.row_labels import base_label, split_label
 from gahbench.registry.registry import Registry
-from gahbench.report.figures import file_stems
+from gahbench.report.cells import file_stems
 from gahbench.report.page import provenance
 from gahbench.report.page.source import Source
 from gahbench.store.plan_file import RecordedPlan

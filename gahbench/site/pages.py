@@ -28,8 +28,8 @@ from gahbench.explore.description import facts as measured_facts
 from gahbench.planning.suite_files import suite_files, suite_summary
 from gahbench.registry.registry import Registry
 from gahbench.report.cells import count
-from gahbench.report.claims import CLAIMS, GENERATED, summary
-from gahbench.report.page import claims, colours, rendering
+from gahbench.report.claims import CLAIMS, GENERATED, Judged, judged, summary
+from gahbench.report.page import colours, rendering
 from gahbench.report.page.board import LENGTH, dataset_table
 from gahbench.report.page.report import report_values
 from gahbench.site import tables
@@ -121,10 +121,10 @@ class Pages:
         return {path: addresses.get(path, "reading.html") for path in self.texts}
 
     @cached_property
-    def claims(self) -> list[claims.Judged]:
+    def claims(self) -> list[Judged]:
         """Claims held against all runs; none where no run measures one."""
         tables = [Table(run.name, run.results) for run in self.found.runs]
-        found = claims.judged(self.registry, tables)
+        found = judged(self.registry, tables)
         return found if any(one.run for one in found) else []
 
     @cached_property

@@ -15,7 +15,7 @@ from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import Suite, load_suite
 from gahbench.planning.suite_files import suite_files
 from gahbench.registry.registry import open_registry
-from gahbench.report.figures import file_stems
+from gahbench.report.cells import file_stems
 
 from .harness import Campaign, accepted
 from .hostile import FRAGMENTS, REAL, WHOLE, fragments, mutated, scalars, texts, values

@@ -39,7 +39,7 @@ def main() -> None:
         folder, page = Path(name) / "results", Path(name) / "report.html"
         results = made_up(options.datasets, options.entrants, options.levels, options.images)
         # Without the pictures of its figures, which the page has no use for.
-        with mock.patch("gahbench.report.encoding.encode", return_value=b""):
+        with mock.patch("gahbench.report.figures.encode", return_value=b""):
             publish(results, folder, "0" * 64)
         registry = open_registry()
         begun, used = time.perf_counter(), time.process_time()

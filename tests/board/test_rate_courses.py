@@ -5,7 +5,7 @@ import pytest
 from fake_results import dataset, fit, results, rows
 
 from gahbench.board.board import DatasetBoard
-from gahbench.report.rate_lines import rate_lines
+from gahbench.report.legend import rate_lines
 from gahbench.report.tables import markdown
 
 EPSILONS = np.array([0.02, 0.04, 0.08, 0.16, 0.32, 0.64]) / 32

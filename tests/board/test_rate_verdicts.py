@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gahbench.board.rate_verdicts import MAX_DEVIATION, MIN_SPAN, Course, judge, simultaneous
+from gahbench.board.rate_verdicts import MAX_DEVIATION, MIN_SPAN, DeficitCurve, judge, simultaneous
 
 #: Noise levels in octaves, 6 dB each.
 EPSILONS = np.array([0.02, 0.04, 0.08, 0.16, 0.32, 0.64]) / 32
@@ -22,7 +22,7 @@ def course(deficits, error=0.02, collapsed=True, own=True, count=2000, **other):
     middle = np.asarray(deficits, dtype=float)
     draws = middle + error * np.random.default_rng(0).normal(size=(count, len(middle)))
     full = np.full(len(middle), True)
-    return Course(EPSILONS[: len(middle)], middle, draws, full & collapsed, full & own, **other)
+    return DeficitCurve(EPSILONS[: len(middle)], middle, draws, full & collapsed, full & own, **other)
 
 
 def line(slope, height=3.0):

@@ -12,8 +12,8 @@ from gahbench.board.alignments import Aligned, courses, parts_of, rankings
 from gahbench.board.statistics import Estimate
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report.alignments import ranking_figure
+from gahbench.report.drawing import encode
 from gahbench.report.eigenvectors import decay_figure, gallery_figure, geometric_ranks, level_names, spectra_figure
-from gahbench.report.encoding import encode
 from gahbench.report.publish import publish
 
 SIGMAS = (0.1, 0.3)

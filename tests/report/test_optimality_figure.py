@@ -6,8 +6,8 @@ from typer.testing import CliRunner
 from gahbench._util.errors import ParameterError, ResultsError
 from gahbench.cli.app import app
 from gahbench.evaluation.rates import input_psnr
-from gahbench.report.optimality import optimality_figure
 from gahbench.report.publish import publish
+from gahbench.report.rates import optimality_figure
 
 EPSILONS = np.array([1.0, 2.0, 4.0, 8.0]) / 256
 NAMES = {size: f"c-alpha[alpha=4,size={size},master=64]" for size in (16, 32)}

@@ -10,7 +10,7 @@ from fake_results import failure, fit, realistic, results
 import gahbench
 from gahbench._util.errors import ParameterError
 from gahbench.contracts.claims import CHECKED
-from gahbench.report.metric_figures import directions, metrics_figure
+from gahbench.report.figures import directions, metrics_figure
 from gahbench.report.page.colours import DARK, contrast, declarations
 from gahbench.report.page.report import html_report
 from gahbench.report.page.training import Failure
@@ -43,7 +43,7 @@ def hostile(tmp_path_factory, builtin):
     folder = tmp_path_factory.mktemp("hostile")
     found = hostile_results()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gahbench.report.encoding.encode", lambda figure, suffix, **options: suffix.encode())
+        patch.setattr("gahbench.report.figures.encode", lambda figure, suffix, **options: suffix.encode())
         publish(found, folder, "0" * 64)
     with pytest.MonkeyPatch.context() as patch:
         traced = [Failure("fit of <i>", "RuntimeError: </li>", 'Traceback </pre><script>alert("x")</script>')]

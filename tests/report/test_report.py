@@ -9,7 +9,9 @@ from rich.console import Console
 
 from gahbench.board.statistics import UNKNOWN, Estimate
 from gahbench.report import cells
-from gahbench.report.figures import figure, file_stems, looks, rendered
+from gahbench.report.cells import file_stems
+from gahbench.report.drawing import looks
+from gahbench.report.figures import figure, rendered
 from gahbench.report.legend import legend, short_legend
 from gahbench.report.tables import markdown, print_board
 

@@ -17,8 +17,8 @@ from gahbench.board.claims import judge, known_claims
 from gahbench.explore.description import Fact
 from gahbench.explore.preview import make_preview
 from gahbench.registry.registry import open_registry
+from gahbench.report.cells import file_stems
 from gahbench.report.claims import summary, wanted
-from gahbench.report.figures import file_stems
 from gahbench.site.described import description
 from gahbench.site.pages import write_site
 from gahbench.site.reading import inline, reading

@@ -11,8 +11,7 @@ import pytest
 
 import gahbench
 from gahbench._util.errors import ResultsError
-from gahbench.board.combined import combined
-from gahbench.board.same_datasets import labels_of_first, relabelled
+from gahbench.board.combined import combined, labels_of_first, relabelled
 from gahbench.board.selection import selected
 from gahbench.report.export import exported
 

@@ -1,4 +1,4 @@
-"""Figures of a dataset's board, one for each value: PSNR, gain, deficit, and every metric."""
+"""Figures of the board of a dataset, one for each value: PSNR, gain, deficit, every metric, and ranked bases."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from gahbench._util.errors import ResultsError
 from gahbench._util.readable import level_name
+from gahbench.board.alignments import rankings
 from gahbench.board.board import DatasetBoard, Entry
 from gahbench.board.statistics import Estimate
+from gahbench.report.alignments import ranking_figure
 from gahbench.report.cells import number
-from gahbench.report.figures import context, draw_quantity, quantities
-from gahbench.report.metric_figures import draw_metric, panel_title, shown_metrics
+from gahbench.report.drawing import context
+from gahbench.report.figures import draw_metric, draw_quantity, panel_title, quantities, shown_metrics
 from gahbench.report.page.source import Source
 from gahbench.report.page.svg import Chart, Series
 
@@ -116,3 +119,17 @@ def value_text(found: Estimate, digits: int) -> str:
 
 def _levels(sigmas: Sequence[float]) -> list[str]:
     return [f"σ = {level_name(sigma)}" for sigma in sigmas]
+
+
+def basis_charts(source: Source) -> dict[str, list[Chart]]:
+    """Return a figure of the ranked bases for each entrant, by dataset; nothing where none was compared."""
+    try:
+        found = rankings(source.results)
+    except ResultsError:
+        return {}
+    charts: dict[str, list[Chart]] = {}
+    for (dataset, entrant), rows in found.items():
+        best = max(rows, key=lambda name: rows[name].ranked)
+        title = f"{entrant}: closest to {best} ({rows[best].ranked:.2f})"
+        charts.setdefault(dataset, []).append(Chart(ranking_figure({"": rows}), title))
+    return charts

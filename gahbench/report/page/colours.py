@@ -1,15 +1,21 @@
-"""Colours of figures as variables of a page, with values for light and for dark screens."""
+"""Colours of figures as variables of a page, for light and for dark screens, and the keys of its legend."""
 
 from __future__ import annotations
 
 import colorsys
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
 
 #: Of the page.
 LIGHT, DARK = "#ffffff", "#15181c"
 _FAINTEST = 3.0  # WCAG 2.1, success criterion 1.4.11, of graphics
 _HEX = re.compile("#[0-9a-f]{6}")
+_DASHES = {"--": "5 2.5", ":": "1.5 2"}
+_RADIUS = 3.6
+_WHITE = "#ffffff"
 
 
 def variable(colour: str) -> str:
@@ -64,3 +70,21 @@ def _channels(colour: str) -> tuple[float, float, float]:
 
 def _written(channels: Iterable[float]) -> str:
     return "#" + "".join(f"{round(255 * value):02x}" for value in channels)
+
+
+def key_drawing(style: Mapping[str, Any], identifier: str) -> str:
+    """Return the drawing of a look, as :func:`gahbench.report.figures.looks` gives them, for others to refer to."""
+    from matplotlib.colors import to_hex
+    from matplotlib.markers import MarkerStyle
+
+    marker = MarkerStyle(style["marker"])
+    outline = marker.get_path().transformed(marker.get_transform())
+    polygons = [np.asarray(polygon, dtype=np.float64) * 2 * _RADIUS for polygon in outline.to_polygons()]
+    shape = "".join(
+        "M" + "L".join(f"{14 + x:.1f} {6 - y:.1f}" for x, y in polygon.tolist()) + "Z" for polygon in polygons
+    )
+    colour = variable(to_hex(style["color"]))
+    face = variable(_WHITE if style["markerfacecolor"] == "white" else to_hex(style["markerfacecolor"]))
+    dashes = f' stroke-dasharray="{dash}"' if (dash := _DASHES.get(style["linestyle"])) else ""
+    paths = f'<path d="M0 6H28" stroke-width="1.6"{dashes}/><path d="{shape}"/>'
+    return f'<g id="{identifier}" stroke="{colour}" fill="{face}">{paths}</g>'

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,11 +15,11 @@ from gahbench._util.errors import ResultsError
 from gahbench._util.readable import level_name
 from gahbench.report.cells import number
 from gahbench.report.denoised_images import RANGE, kept_images, pictures
-from gahbench.report.page.pictures import png_address
 from gahbench.report.page.source import MAX_DRAWN, Source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL.Image import Image
 
     from gahbench.store.stored_arrays import StoredArrays
 
@@ -50,7 +52,7 @@ class Denoised:
 
 
 @dataclass(frozen=True)
-class Level:
+class LevelImages:
     """The images of a dataset at a noise level."""
 
     sigma: str
@@ -64,7 +66,7 @@ class Pictures:
 
     dataset: str
     clean: Strip
-    levels: Sequence[Level]
+    levels: Sequence[LevelImages]
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def _pictures(dataset: str, kept: Sequence[StoredArrays], levels: int, images: i
     return Pictures(dataset, strip(clean), [_level(kept, clean, float(sigmas[place])) for place in places])
 
 
-def _level(kept: Sequence[StoredArrays], clean: NDArray[np.float32], sigma: float) -> Level:
+def _level(kept: Sequence[StoredArrays], clean: NDArray[np.float32], sigma: float) -> LevelImages:
     found = []
     noisy: NDArray[np.float32] | None = None
     for one in kept:
@@ -137,7 +139,7 @@ def _level(kept: Sequence[StoredArrays], clean: NDArray[np.float32], sigma: floa
         error = np.clip(0.5 + (denoised - clean) / (2 * RANGE * sigma), 0, 1).astype(np.float32)
         psnr = ", ".join(number(float(value), 1) for value in arrays["psnr"][place][: len(clean)])
         found.append(Denoised(one.entrant, strip(denoised), strip(error, _ERRORS), psnr))
-    return Level(level_name(sigma), strip(clean if noisy is None else noisy, _ERRORS), found)
+    return LevelImages(level_name(sigma), strip(clean if noisy is None else noisy, _ERRORS), found)
 
 
 def strip(images: NDArray[np.float32], greys: int = _GREYS) -> Strip:
@@ -195,3 +197,11 @@ def extremes(source: Source, dataset: str, count: int = 3) -> tuple[str, list[Ex
             ordered = [f"{image}: {number(gain, 2, sign=True)}" for image, gain in zip(gains.index, gains, strict=True)]
             found.append(Extremes(label, ", ".join(ordered[:count]), ", ".join(ordered[::-1][:count])))
     return str(against), found
+
+
+def png_address(picture: Image, colours: int, **options: Any) -> str:
+    """Return a picture as a ``data:`` address of a PNG."""
+    small = picture if picture.mode == "P" else picture.convert("RGB").quantize(colours)
+    buffer = io.BytesIO()
+    small.save(buffer, "PNG", optimize=True, **options)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

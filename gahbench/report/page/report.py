@@ -16,15 +16,13 @@ from gahbench.board.board import DatasetBoard
 from gahbench.board.claim_values import Table
 from gahbench.board.over_datasets import over_datasets
 from gahbench.board.results import load_results
-from gahbench.report.claims import summary
-from gahbench.report.dataset_lines import dataset_lines
-from gahbench.report.legend import legend
-from gahbench.report.page import bases, board, charts, claims, images, provenance, sweeps, training
-from gahbench.report.page.keys import key_drawing
+from gahbench.report.claims import judged, summary
+from gahbench.report.legend import dataset_lines, legend, rate_lines
+from gahbench.report.page import board, charts, images, provenance, sweeps, training
+from gahbench.report.page.colours import key_drawing
 from gahbench.report.page.rendering import rendered
 from gahbench.report.page.source import Source
 from gahbench.report.page.svg import Chart, inline_svg
-from gahbench.report.rate_lines import rate_lines
 from gahbench.report.tables import notes_below, overall_title, summary_title
 
 if TYPE_CHECKING:
@@ -84,13 +82,13 @@ def report_values(source: Source) -> dict[str, Any]:
             "fits": training.fits_table(source),
             "failures": training.failures(source),
         },
-        "bases": bases.basis_charts(source),
+        "bases": charts.basis_charts(source),
         "sweeps": sweeps.sweeps(source),
         "sheets": sweeps.sample_sheets(source),
         "provenance": _provenance(source),
     }
     table = Table(source.results.suite, source.results)
-    measured = [one for one in claims.judged(source.registry, [table]) if one.outcome != "not measured"]
+    measured = [one for one in judged(source.registry, [table]) if one.outcome != "not measured"]
     values["claims"] = {"judged": measured, "outcomes": summary([one.outcome for one in measured])}
     shown = {"basis": values["bases"], "generalization": values["sweeps"], "claims": measured}
     return {**values, "sections": {name: name.capitalize() for name in SECTIONS if shown.get(name, True)}}

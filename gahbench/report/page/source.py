@@ -11,8 +11,8 @@ from gahbench.board.facts import entrant_kinds
 from gahbench.board.results import Results
 from gahbench.registry.registry import Registry
 from gahbench.report.cells import folded
-from gahbench.report.figures import Styles, looks
-from gahbench.report.metric_figures import directions, metric_titles
+from gahbench.report.drawing import Styles, looks
+from gahbench.report.figures import directions, metric_titles
 
 #: So many entrants are drawn in a figure at most, the best ones: of more no two could be distinguished.
 MAX_DRAWN = 24

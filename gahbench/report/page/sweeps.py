@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gahbench._util.errors import ResultsError
 from gahbench._util.readable import level_name
-from gahbench.board.generalization import Course, course, swept
+from gahbench.board.generalization import SweepCurves, course, swept
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report.contact_sheet import encoded
 from gahbench.report.generalization import (
@@ -26,7 +26,7 @@ from gahbench.report.generalization import (
     transition_metrics,
 )
 from gahbench.report.page.charts import drawn, value_text
-from gahbench.report.page.pictures import png_address
+from gahbench.report.page.images import png_address
 from gahbench.report.page.source import Source
 from gahbench.report.page.svg import Chart, Series
 from gahbench.report.sample_pairs import paired_samples, pairs_sheet
@@ -81,7 +81,7 @@ def _charts(source: Source, dataset: str, entrant: str) -> list[Chart]:
     return charts
 
 
-def _against_noise(found: Course, split: str) -> Chart | None:
+def _against_noise(found: SweepCurves, split: str) -> Chart | None:
     """Return the PSNR against input PSNR, a curve for each number of images."""
     if not any(len(points) > 1 for points in found.values()):
         return None
@@ -97,7 +97,7 @@ def _against_noise(found: Course, split: str) -> Chart | None:
     return Chart(figure, f"output PSNR on {what} images, by number of training images", series, unit="dB")
 
 
-def _against_number(source: Source, metric: str, found: Course, null: Course) -> Chart:
+def _against_number(source: Source, metric: str, found: SweepCurves, null: SweepCurves) -> Chart:
     places = number_places(numbers_of([found]))
     levels = by_level(found, places)
     looks = level_looks([sigma for sigma in sorted(levels) if sigma and not math.isnan(sigma)])

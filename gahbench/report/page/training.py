@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from gahbench._util.errors import ResultsError
-from gahbench.board.notes import NOT_RUN
+from gahbench.board.facts import NOT_RUN
 from gahbench.report import cells
 from gahbench.report.page.charts import drawn
 from gahbench.report.page.provenance import recorded_plan_of

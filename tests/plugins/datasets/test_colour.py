@@ -6,7 +6,7 @@ from PIL import Image
 
 from gahbench import create, plan_suite, run, score
 from gahbench.registry.registry import Registry
-from gahbench.report.dataset_lines import dataset_lines
+from gahbench.report.legend import dataset_lines
 from gahbench.report.page.report import html_report
 
 SUITE = """

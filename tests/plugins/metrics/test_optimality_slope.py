@@ -6,7 +6,7 @@ import torch
 from known_filters import create, evaluation, table
 
 from gahbench import OptimumError
-from gahbench.board.rate_verdicts import Course, judge
+from gahbench.board.rate_verdicts import DeficitCurve, judge
 from gahbench.board.statistics import bootstrap_means
 from gahbench.contracts.references import Reference
 from gahbench_plugins.datasets.c_alpha import CAlpha
@@ -34,7 +34,7 @@ def verdict_of(reference, size):
     middle = 10 * np.log10(error.mean(-1) / bound.mean(-1))[0, :, 0]
     everywhere = np.full(len(SIGMAS), True)
     drawn = 10 * np.log10(draws[:, 0] / draws[:, 1])
-    return judge(Course(np.array(SIGMAS) / size, middle, drawn, everywhere, everywhere), 0.8)
+    return judge(DeficitCurve(np.array(SIGMAS) / size, middle, drawn, everywhere, everywhere), 0.8)
 
 
 def test_the_genie_passes_and_its_filter_with_an_error_too():
