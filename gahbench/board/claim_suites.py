@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from gahbench._util.core_yaml import dump_flow
+from gahbench._util.files import write_whole
 from gahbench.board.claims import Needs, Verdict
 from gahbench.planning.suite_files import find_suite
 from gahbench.planning.yaml_lines import Document
@@ -20,6 +22,17 @@ LARGEST = 16.0
 _SHARED = ("training", "plugins", "limits")
 #: Fields of the scoring of which the union is taken.
 _LISTS = ("sigmas", "splits", "metrics")
+
+
+def write_claim_suites(verdicts: Sequence[Verdict], file: str | Path) -> list[tuple[Path, list[str]]]:
+    """Write the suites that would decide claims which are undecided or not measured."""
+    first = Path(file)
+    found = []
+    for place, (content, names) in enumerate(deciding_suites(verdicts)):
+        path = first if not place else first.with_stem(f"{first.stem}-{place + 1}")
+        write_whole(path, written(content, names).encode())
+        found.append((path, names))
+    return found
 
 
 def deciding_suites(verdicts: Sequence[Verdict]) -> list[tuple[dict[str, Any], list[str]]]:

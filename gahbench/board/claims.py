@@ -16,20 +16,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from gahbench._util.errors import listing
+from gahbench._util.errors import ParameterError, ResultsError, listing
 from gahbench._util.patterns import matches
 from gahbench.board.claim_measures import NotMeasuredError, Quantity, quantity, rows_of
 from gahbench.board.claim_values import Table
 from gahbench.board.facts import too_few
+from gahbench.board.results import INDEX, load_results
 from gahbench.board.statistics import MIN_SOURCES, UNKNOWN, Estimate, simultaneous_intervals
 from gahbench.contracts.claims import OUTCOMES, Claim, Condition, Measure, Outcome, Region
-
-if TYPE_CHECKING:
-    from gahbench.registry.registry import Registry
+from gahbench.registry.registry import Registry, open_registry
+from gahbench.store.short_names import short_names
 
 #: Many times as many images or seeds are no advice.
 FARTHEST = 1000.0
@@ -99,6 +100,65 @@ def known_claims(registry: Registry) -> dict[str, Claim]:
         for plugin in registry.plugins("claim")
         for claim in registry.create("claim", plugin.name)
     }
+
+
+def claims(*folders: str | Path, only: Sequence[str] = (), plugins: Sequence[str | Path] = ()) -> list[Verdict]:
+    """Return the verdict of results on each claim of a publication that is known.
+
+    Parameters
+    ----------
+    *folders
+        Results folders, or folders of them. Without any no claim is measured.
+    only
+        Papers, claims, ``paper/claim``, or patterns of these; by default all.
+    plugins
+        Plugin files, YAML files of claims, or folders of plugin files.
+
+    Returns
+    -------
+    list of Verdict
+        Whether each ``holds``, ``fails``, is ``undecided`` or ``not measured``, with its cases.
+
+    Raises
+    ------
+    ParameterError
+        If a pattern matches no claim; names what there is.
+    ResultsError
+        If a folder holds no results, or they cannot be read.
+    SuiteError
+        If a file of claims does not validate.
+    """
+    known = _chosen(known_claims(open_registry(plugins)), only)
+    paths = [path for folder in folders for path in _results_folders(Path(folder))]
+    names = short_names(paths) if paths else []
+    tables = [Table(name, load_results(path)) for name, path in zip(names, paths, strict=True)]
+    return [judge(name, claim, tables) for name, claim in known.items()]
+
+
+def _chosen(known: dict[str, Claim], only: Sequence[str]) -> dict[str, Claim]:
+    """Return the claims that match one of some patterns by ``paper/claim``; all without patterns."""
+    for pattern in only:
+        if not any(_is_named(name, pattern) for name in known):
+            papers = list(dict.fromkeys(name.partition("/")[0] for name in known))
+            raise ParameterError(f"no claim '{pattern}'; there are those of {listing(papers)}")
+    return {
+        name: claim for name, claim in known.items() if not only or any(_is_named(name, pattern) for pattern in only)
+    }
+
+
+def _is_named(name: str, pattern: str) -> bool:
+    paper, _, claim = name.partition("/")
+    return any(matches(one, pattern) for one in (name, paper, claim))
+
+
+def _results_folders(folder: Path) -> list[Path]:
+    """Return the results folders that a path names: itself, or those in it."""
+    if (folder / INDEX).is_file():
+        return [folder]
+    found = sorted(path.parent for path in folder.glob(f"*/{INDEX}")) if folder.is_dir() else []
+    if not found:
+        raise ResultsError(f"{folder}: neither a results folder nor a folder of them; expected {INDEX}, or */{INDEX}")
+    return found
 
 
 def judge(name: str, claim: Claim, tables: Sequence[Table]) -> Verdict:

@@ -269,7 +269,12 @@ class Results:
 
 
 def load_results(folder: str | os.PathLike[str]) -> Results:
-    """Read published results: ``scores.parquet`` and ``results.json``.
+    """Return the results in a folder: tidy ``scores``, ``fits``, ``failures``, and the ``leaderboard()``.
+
+    Parameters
+    ----------
+    folder
+        A results folder, of which ``scores.parquet`` and ``results.json`` are read.
 
     Raises
     ------

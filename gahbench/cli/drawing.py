@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from gahbench.cli import suite_options
+from gahbench.cli import options
+from gahbench.cli.printing import say
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,15 +33,6 @@ class Compared(StrEnum):
     ALIGNMENT = "alignment"
 
 
-FolderArgument = Annotated[Path, typer.Argument(help="A results folder.")]
-EntrantsOption = Annotated[
-    list[str] | None,
-    typer.Option("--entrant", "-e", help="Only these entrants: label, name or pattern. May be repeated."),
-]
-DatasetsOption = Annotated[
-    list[str] | None,
-    typer.Option("--dataset", "-d", help="Only these datasets: label, name or pattern. May be repeated."),
-]
 RateOption = Annotated[str, typer.Option(help="The window in which a slope is a rate: rate, with parameters.")]
 
 
@@ -54,35 +45,35 @@ def _out(default: str) -> typer.models.OptionInfo:
 
 @app.command()
 def metrics(
-    folder: FolderArgument,
+    folder: options.Folder,
     out: Annotated[Path, _out("metrics.png")] = Path("metrics.png"),
-    dataset: DatasetsOption = None,
+    dataset: options.OnlyDataset = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
             "--metric", "-m", help="A metric, or metric.part. May be repeated. [default: all that have a title]"
         ),
     ] = None,
-    plugins_dir: suite_options.Plugins = None,
+    plugins_dir: options.Plugins = None,
 ) -> None:
     """Every metric against input PSNR, with the direction that is better: a figure for each dataset."""
-    from gahbench import api
+    import gahbench
     from gahbench.board.selection import selected
-    from gahbench.report.figures import metrics_figure
+    from gahbench.report.metric_figures import metrics_figure
 
     registry = _prepare(out, plugins_dir)
-    results = selected(api.load_results(folder), datasets=dataset or ())
+    results = selected(gahbench.load_results(folder), datasets=dataset or ())
     for place, board in enumerate(results.board.datasets):
         _save(metrics_figure(results, board.dataset, registry, metric or ()), _numbered(out, place))
 
 
 @app.command()
 def rates(
-    folder: FolderArgument,
+    folder: options.Folder,
     out: Annotated[Path, _out("rates.png")] = Path("rates.png"),
-    entrant: EntrantsOption = None,
+    entrant: options.OnlyEntrant = None,
     rate: RateOption = "rate",
-    plugins_dir: suite_options.Plugins = None,
+    plugins_dir: options.Plugins = None,
 ) -> None:
     """Output PSNR and local slopes against input PSNR, with the slopes of theory."""
     from gahbench.report.rates import rates_figure
@@ -92,11 +83,11 @@ def rates(
 
 @app.command()
 def resolution(
-    folder: FolderArgument,
+    folder: options.Folder,
     out: Annotated[Path, _out("resolution.png")] = Path("resolution.png"),
-    entrant: EntrantsOption = None,
+    entrant: options.OnlyEntrant = None,
     rate: RateOption = "rate",
-    plugins_dir: suite_options.Plugins = None,
+    plugins_dir: options.Plugins = None,
 ) -> None:
     """Slopes against the size of the images, for datasets that differ only in size."""
     from gahbench.report.rates import resolution_figure
@@ -106,38 +97,38 @@ def resolution(
 
 @app.command()
 def optimality(
-    folder: FolderArgument,
+    folder: options.Folder,
     out: Annotated[Path, _out("optimality.png")] = Path("optimality.png"),
-    dataset: DatasetsOption = None,
-    entrant: EntrantsOption = None,
+    dataset: options.OnlyDataset = None,
+    entrant: options.OnlyEntrant = None,
 ) -> None:
     """Distance from the bound against noise over side, with the levels that have collapsed, of `optimality-slope`."""
-    from gahbench import api
-    from gahbench.report.rates import optimality_figure
+    import gahbench
+    from gahbench.report.optimality import optimality_figure
 
     _prepare(out)
-    _save(optimality_figure(api.load_results(folder), dataset, entrant), out)
+    _save(optimality_figure(gahbench.load_results(folder), dataset, entrant), out)
 
 
 @app.command()
 def alignment(
-    folder: FolderArgument,
+    folder: options.Folder,
     out: Annotated[Path, _out("alignment.png")] = Path("alignment.png"),
-    dataset: DatasetsOption = None,
-    entrant: EntrantsOption = None,
+    dataset: options.OnlyDataset = None,
+    entrant: options.OnlyEntrant = None,
     basis: Annotated[
         str, typer.Option("--basis", "-b", help="The basis, as in its metric, or 'best denoiser'.")
     ] = "graph-laplacian",
     metric: Annotated[Compared, typer.Option(help="What is compared with the basis.")] = Compared.DIRECTION,
 ) -> None:
     """Direction or alignment with a basis against input PSNR, a curve for each entrant."""
-    from gahbench import api
+    import gahbench
     from gahbench.board.alignments import courses
     from gahbench.board.facts import entrant_kinds
     from gahbench.report.alignments import course_figure
 
     _prepare(out)
-    results = api.load_results(folder)
+    results = gahbench.load_results(folder)
     measure: Measure = "direction" if metric is Compared.DIRECTION else "alignment"
     panels = courses(results, basis, dataset, entrant, measure)
     _save(course_figure(panels, results.entrants, entrant_kinds(results), basis, measure), out)
@@ -145,18 +136,18 @@ def alignment(
 
 @app.command()
 def ranking(
-    folder: FolderArgument,
+    folder: options.Folder,
     out: Annotated[Path, _out("ranking.png")] = Path("ranking.png"),
-    dataset: DatasetsOption = None,
-    entrant: EntrantsOption = None,
+    dataset: options.OnlyDataset = None,
+    entrant: options.OnlyEntrant = None,
 ) -> None:
     """Bases ranked by direction, the mean over noise levels, with alignment beside, a panel for each entrant."""
-    from gahbench import api
+    import gahbench
     from gahbench.board.alignments import rankings
     from gahbench.report.alignments import ranking_figure
 
     _prepare(out)
-    found = rankings(api.load_results(folder), dataset, entrant)
+    found = rankings(gahbench.load_results(folder), dataset, entrant)
     datasets = list(dict.fromkeys(name for name, _ in found))
     # Labels common to all panels are shown once.
     one = len(datasets) == 1
@@ -166,39 +157,39 @@ def ranking(
 
 @app.command()
 def generalization(
-    folder: FolderArgument,
+    folder: options.Folder,
     out: Annotated[Path, _out("generalization.png")] = Path("generalization.png"),
-    dataset: DatasetsOption = None,
-    entrant: EntrantsOption = None,
+    dataset: options.OnlyDataset = None,
+    entrant: options.OnlyEntrant = None,
 ) -> None:
     """Output PSNR on training and on test images against input PSNR, a curve for each number of training images."""
-    from gahbench import api
+    import gahbench
     from gahbench.board.generalization import swept
     from gahbench.report.generalization import curves_figure
 
     _prepare(out)
-    results = api.load_results(folder)
+    results = gahbench.load_results(folder)
     _save(curves_figure(results, swept(results, dataset, entrant)), out)
 
 
 @app.command()
 def transitions(
-    folder: FolderArgument,
+    folder: options.Folder,
     out: Annotated[Path, _out("transitions.png")] = Path("transitions.png"),
-    dataset: DatasetsOption = None,
-    entrant: EntrantsOption = None,
+    dataset: options.OnlyDataset = None,
+    entrant: options.OnlyEntrant = None,
     metric: Annotated[
         list[str] | None,
         typer.Option("--metric", "-m", help="A metric, or metric.part. May be repeated. [default: the usual ones]"),
     ] = None,
 ) -> None:
     """Metrics against the number of training images: a figure for each dataset and entrant."""
-    from gahbench import api
+    import gahbench
     from gahbench.board.generalization import swept
     from gahbench.report.generalization import transition_metrics, transitions_figure
 
     _prepare(out)
-    results = api.load_results(folder)
+    results = gahbench.load_results(folder)
     pairs = swept(results, dataset, entrant)
     for place, pair in enumerate(pairs):
         chosen = transition_metrics(results, *pair, metric)
@@ -208,10 +199,10 @@ def transitions(
 
 @app.command()
 def samples(
-    folder: FolderArgument,
+    folder: options.Folder,
     out: Annotated[Path, _out("samples.png")] = Path("samples.png"),
-    dataset: DatasetsOption = None,
-    entrant: EntrantsOption = None,
+    dataset: options.OnlyDataset = None,
+    entrant: options.OnlyEntrant = None,
     count: Annotated[int, typer.Option(min=1, max=32, help="Number of pairs of samples.")] = 8,
 ) -> None:
     """Draw samples of partners beside their closest training images, how the cosines are distributed, and predictions.
@@ -239,17 +230,17 @@ def samples(
 
 @app.command()
 def denoised(
-    folder: FolderArgument,
+    folder: options.Folder,
     out: Annotated[Path, _out("denoised.png")] = Path("denoised.png"),
-    dataset: DatasetsOption = None,
-    entrant: EntrantsOption = None,
+    dataset: options.OnlyDataset = None,
+    entrant: options.OnlyEntrant = None,
     sigma: Annotated[
         str | None, typer.Option("--sigma", "-s", help="Noise level. [default: one in the middle]")
     ] = None,
     count: Annotated[int, typer.Option(min=1, max=3, help="Number of images.")] = 3,
 ) -> None:
     """Draw test images clean, noisy, denoised by each entrant, and the errors: a sheet for each dataset."""
-    from gahbench.cli.previewing import parse_sigmas
+    from gahbench.cli.looking import parse_sigmas
     from gahbench.report.denoised_images import denoised_sheet, kept_images, middle_level
 
     _prepare(out)
@@ -263,10 +254,10 @@ def denoised(
 
 @app.command()
 def training(
-    folder: FolderArgument,
+    folder: options.Folder,
     out: Annotated[Path, _out("training.png")] = Path("training.png"),
-    dataset: DatasetsOption = None,
-    entrant: EntrantsOption = None,
+    dataset: options.OnlyDataset = None,
+    entrant: options.OnlyEntrant = None,
 ) -> None:
     """Draw the loss and the validation PSNR of the trained networks against steps, a figure for each dataset."""
     from gahbench.report.training_curves import histories, training_figure
@@ -289,7 +280,7 @@ def approximation(
     ] = None,
     images: Annotated[int, typer.Option(min=1, help="Number of images to average over.")] = 16,
     out: Annotated[Path, _out("approximation.png")] = Path("approximation.png"),
-    plugins_dir: suite_options.Plugins = None,
+    plugins_dir: options.Plugins = None,
 ) -> None:
     """Error of nonlinear approximation against the number of terms."""
     from gahbench.explore.drawing import draw_approximation
@@ -310,7 +301,7 @@ def geometry(
         bool, typer.Option("--noisy", help="Adapt to it under noise of a third of the threshold.")
     ] = False,
     out: Annotated[Path, _out("geometry.png")] = Path("geometry.png"),
-    plugins_dir: suite_options.Plugins = None,
+    plugins_dir: options.Plugins = None,
 ) -> None:
     """Squares and directions of bandlets, over the image that they are adapted to."""
     from gahbench.explore.drawing import draw_geometry
@@ -328,30 +319,30 @@ def _draw_rates(
     plugins_dir: list[Path] | None,
 ) -> None:
     """Draw results with the windows of their datasets, and print which have none."""
-    from gahbench import api
+    import gahbench
     from gahbench.evaluation.rates import MIN_LEVELS
     from gahbench.explore.drawing import rate_windows
     from gahbench.report.rates import entrant_windows
 
     registry = _prepare(out, plugins_dir)
-    results = api.load_results(folder)
+    results = gahbench.load_results(folder)
     windows = rate_windows(results, registry, rate)
     without = [str(name) for name in results.datasets["dataset"] if name not in windows]
     if without:
         text = f"no window of rates, for want of {MIN_LEVELS} noise levels in it or of the images: {', '.join(without)}"
-        Console(stderr=True).print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        say(text, "yellow", err=True)
     held = entrant_windows(results, windows).items()
     lost = [f"{name} on {on}" for on, own in held for name, levels in own.items() if len(levels) < MIN_LEVELS]
     if lost:
         text = f"in the window, but with an error that depends on the number of pixels: {', '.join(lost)}"
-        Console(stderr=True).print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        say(text, "yellow", err=True)
     _save(draw(results, windows, entrants), out)
 
 
 def _prepare(out: Path, plugins_dir: list[Path] | None = None) -> Registry:
     """Check the name of the figure, then load the plugins, which takes long."""
     from gahbench.registry.registry import open_registry
-    from gahbench.report.drawing import check_suffix
+    from gahbench.report.encoding import check_suffix
 
     check_suffix(out)
     return open_registry(plugins_dir or ())
@@ -361,4 +352,4 @@ def _save(figure: Figure, out: Path) -> None:
     from gahbench.explore.drawing import save_figure
 
     save_figure(figure, out)
-    Console().print(f"wrote {out}", markup=False, highlight=False, soft_wrap=True)
+    say(f"wrote {out}")

@@ -6,9 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from rich.console import Console
-
 from gahbench._util.readable import count, counted, duration
+from gahbench.cli.printing import say
 from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import Cuda, hardware
 from gahbench.planning.plan import Plan
@@ -23,18 +22,12 @@ FOR_GPU = 12 * 3600.0
 _COLUMNS = ("parameters", "seeds", "fits done", "scores done", "multiply-adds")
 
 
-def print_plan(plan: Plan, folder: Path, console: Console) -> None:
-    """Print the fits and scores of a plan, finished and unfinished.
-
-    Raises
-    ------
-    ResultsError
-        If the folder belongs to another suite or protocol.
-    """
+def print_plan(plan: Plan, folder: Path) -> None:
+    """Print the fits and scores of a plan, finished and unfinished."""
     Folder(folder).check(plan)
     for line in _lines(plan, Store(folder), folder):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"results folder: {folder}", markup=False, highlight=False, soft_wrap=True)
+        say(line)
+    say(f"results folder: {folder}")
 
 
 def _lines(plan: Plan, store: Store, folder: Path) -> Iterator[str]:

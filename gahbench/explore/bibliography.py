@@ -16,12 +16,41 @@ from gahbench.planning.suite_entries import configure_entrant
 from gahbench.registry.citation import citations, with_nested
 from gahbench.registry.configured import Configured
 from gahbench.registry.plugin import KINDS
-from gahbench.registry.registry import Registry
+from gahbench.registry.registry import Registry, open_registry
 from gahbench.registry.spec import parse_spec
 
 
-def make_bibliography(targets: Sequence[str | Path], registry: Registry) -> str:
-    """Return BibTeX of plugins and of boards; see :func:`gahbench.cite`."""
+def cite(*targets: str | Path, plugins: Sequence[str | Path] = ()) -> str:
+    """Return BibTeX of the works that plugins follow.
+
+    Parameters
+    ----------
+    *targets
+        Results folders, for all plugins on their boards; and plugins with or without parameters,
+        ``"oracle-threshold[sym4]"``, for these and those that their parameters name.
+    plugins
+        Plugin files, or folders of them.
+
+    Returns
+    -------
+    str
+        Each work once, sorted by key; before them gahbench itself, where there is a results folder. Empty where no
+        plugin has a ``citation``.
+
+    Raises
+    ------
+    PluginError, ParameterError
+        If there is no such folder and no such plugin, or it does not accept a parameter.
+    ResultsError
+        If a folder holds no results.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> print(gahbench.cite("psnr", "bf-cnn").splitlines()[0])
+    @inproceedings{mohan2020robust,
+    """
+    registry = open_registry(plugins)
     works: list[Citation] = []
     head: list[str] = []
     for target in targets:

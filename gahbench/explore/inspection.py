@@ -27,7 +27,7 @@ from gahbench.evaluation.evaluation import Evaluation
 from gahbench.explore.inspected_images import Choice, Images, chosen_images
 from gahbench.planning.entrants import untrained_here
 from gahbench.registry.configured import Configured
-from gahbench.registry.registry import Registry
+from gahbench.registry.registry import Registry, open_registry
 from gahbench.report.eigenvectors import LEARNED
 
 SIGMAS = (0.03, 0.1, 0.3)
@@ -81,7 +81,65 @@ class Inspection:
         return written
 
 
-def make_inspection(
+def inspect(
+    entrant: str,
+    *,
+    dataset: str = "faces[size=24]",
+    index: int = 0,
+    image: str | Path | None = None,
+    size: int | None = None,
+    colour: bool = False,
+    sigmas: Sequence[float] = (0.03, 0.1, 0.3),
+    bases: Sequence[str] = (),
+    checkpoint: str | Path | None = None,
+    others: int = 23,
+    plugins: Sequence[str | Path] = (),
+    progress: Callable[[int, int, str], None] = lambda done, steps, doing: None,
+) -> Inspection:
+    """Decompose a denoiser's Jacobian at one image, with the metrics and the noise of runs.
+
+    Parameters
+    ----------
+    entrant
+        A reference, fitted to the dataset, or an architecture with weights: ``unet[checkpoint=w.safetensors]``.
+    dataset, index, image
+        Test image number ``index`` of a dataset, or in its place the image of a file: of a format that PIL opens, or an
+        array (.npy, .npz).
+    size, colour
+        Of an image file: side in pixels of the square in its centre, by default 40 or less, up to 48 for grey; and
+        whether three channels are kept, rather than their mean.
+    sigmas
+        Noise levels, up to 8, in units where an image lies in [0, 1].
+    bases
+        Bases to compare with; by default graph-laplacian, bandlet, sym4, dct and, where it is known, true-basis.
+    others
+        How many other images to compare with, 23 or more: the next ones, or squares of the file; 0 for none.
+    checkpoint, plugins, progress
+        Trained weights, as ``checkpoint`` of an architecture; plugin files or folders; a function that is called before
+        each measurement with the number of those that are done, of all, and its name.
+
+    Returns
+    -------
+    Inspection
+        The tensors, and ``save("folder")``, which draws them.
+
+    Raises
+    ------
+    GahbenchError
+        If an argument is not accepted, the image cannot be read, or the denoiser has no weights or no Jacobian.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> found = gahbench.inspect("low-pass", dataset="discs[size=8]", sigmas=[0.1], others=0)
+    >>> [round(value) for value in found.levels[0].eigenvalues[:8].tolist()]
+    [1, 1, 1, 1, 1, 1, 0, 0]
+    """
+    registry, choice = open_registry(plugins), Choice(dataset, index, image, size, colour)
+    return _inspect(entrant, registry, choice, sigmas, bases, checkpoint, others, progress)
+
+
+def _inspect(
     entrant: str,
     registry: Registry,
     choice: Choice,
@@ -89,9 +147,8 @@ def make_inspection(
     bases: Sequence[str],
     checkpoint: str | Path | None,
     others: int,
-    progress: Callable[[int, int, str], None] = lambda done, steps, doing: None,
+    progress: Callable[[int, int, str], None],
 ) -> Inspection:
-    """Inspect a denoiser; the arguments are those of :func:`gahbench.inspect`."""
     levels = _checked(sigmas, choice.index, others)
     configured = untrained_here(registry, entrant, checkpoint, "inspect")
     family = registry.configure("dataset", choice.dataset)

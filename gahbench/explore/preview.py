@@ -15,6 +15,7 @@ from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Card, Optimum, Split, checked_split
 from gahbench.explore.dataset_probe import NOISE_SEED, Best, DatasetProbe, Pixels, Vectors
 from gahbench.registry.configured import Configured
+from gahbench.registry.registry import open_registry
 
 SIGMAS = (0.05, 0.15, 0.4)
 COUNT = 4
@@ -74,6 +75,56 @@ class Preview:
         from gahbench.report.contact_sheet import contact_sheet, encoded
 
         return encoded(contact_sheet(self), ".png")
+
+
+def preview(
+    dataset: str,
+    sigmas: Sequence[float] = (0.05, 0.15, 0.4),
+    *,
+    count: int | None = None,
+    split: str = "test",
+    start: int = 0,
+    true_basis: bool = False,
+    plugins: Sequence[str | Path] = (),
+) -> Preview:
+    """Preview a dataset: a few of its images, clean, noisy and optimally denoised, and their optimum.
+
+    Parameters
+    ----------
+    dataset
+        Its name, or its name with parameters: ``c-alpha[alpha=2,size=32]``.
+    sigmas
+        Noise levels, up to 8. The noise is that which runs see, unless their suite names another seed.
+    count
+        Number of images, up to 32; by default 4, or as many as there are.
+    split, start
+        Which images: number ``start`` and on of ``train``, ``validation``, ``test``, ``A`` or ``B``.
+    true_basis
+        Insist on the basis in which the best denoiser shrinks the first of these images; for large images that may
+        take minutes and much memory. By default it is computed only where images are small.
+    plugins
+        Plugin files, or folders of them.
+
+    Returns
+    -------
+    Preview
+        A notebook shows its contact sheet, and ``save("sheet.png")`` writes it.
+
+    Raises
+    ------
+    GahbenchError
+        If an argument is not accepted, there are too few images, no true basis is known although it was insisted on,
+        or the dataset fails.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> look = gahbench.preview("discs[size=16]", sigmas=[0.1], count=2)
+    >>> tuple(look.levels[0].noisy.shape)
+    (2, 1, 16, 16)
+    """
+    configured = open_registry(plugins).configure("dataset", dataset)
+    return make_preview(configured, sigmas, count, split, start, true_basis)
 
 
 def make_preview(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,11 @@ from gahbench.contracts.references import Reference
 from gahbench.contracts.training_data import TrainingData
 from gahbench.devices.hardware import chosen_device
 from gahbench.planning.entrants import untrained_here
-from gahbench.registry.registry import Registry
-from gahbench.sampling.denoisers import images_device, of_denoiser
+from gahbench.registry.registry import open_registry
+from gahbench.sampling.denoisers import Denoise, images_device, of_denoiser
 from gahbench.sampling.drawing import draw_samples
-from gahbench.sampling.samples import Progress, Samples
+from gahbench.sampling.samples import Samples
 from gahbench.sampling.settings import make_sampling
-
-DATASET = "faces[size=24]"
 
 
 class EntrantSamples(Samples):
@@ -41,36 +39,79 @@ class EntrantSamples(Samples):
         return [sheet, arrays]
 
 
-def sample_entrant(
+def sample(
     entrant: str,
-    registry: Registry,
-    settings: Mapping[str, Any],
-    dataset: str = DATASET,
+    *,
+    dataset: str = "faces[size=24]",
     checkpoint: str | Path | None = None,
     batch: int | None = None,
     device: str = "auto",
-    progress: Progress | None = None,
+    progress: Callable[[float, int], None] | None = None,
+    plugins: Sequence[str | Path] = (),
+    **settings: Any,
 ) -> EntrantSamples:
-    """Sample an entrant; the arguments are those of :func:`gahbench.sample`."""
-    sampling = make_sampling(settings)
-    where = _device(device)
+    """Sample images from a denoiser, by the density that it implies.
+
+    Sample k of a seed starts from the same noise for every denoiser, however many samples are drawn.
+
+    Parameters
+    ----------
+    entrant
+        A reference that sees no clean image, or an architecture with a ``checkpoint``. One that takes a single noise
+        level at a time, as all that are no networks do, is called image by image by the stochastic sampler, and if it
+        learns anew at every noise level, as tuned references do, is better sampled by the flow.
+    dataset, checkpoint
+        The dataset that references learn from, and whose image size samples have; trained weights of an architecture.
+    batch, device
+        How many images are denoised at a time, by default as many as suit the memory; ``cpu``, ``cuda``, or ``auto``
+        for a GPU if there is one.
+    progress, plugins
+        A function that is called with the share of the work that is done, in [0, 1], and the number of finished
+        samples; plugin files, or folders of them.
+    **settings
+        Those of :class:`gahbench.sampling.Sampling`: ``sampler``, ``count``, ``seed``, ``step``, ``beta``, ...
+
+    Returns
+    -------
+    EntrantSamples
+        The images, and of each whether it converged, in how many steps and to which noise; ``save("folder")`` writes
+        them.
+
+    Raises
+    ------
+    GahbenchError
+        If an argument is not accepted, or the denoiser has no weights or sees the clean image.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> samples = gahbench.sample("optimal", dataset="finite[discs[size=8],count=4]", count=3)
+    >>> samples.status
+    ('converged', 'converged', 'converged')
+    """
+    sampling, where = make_sampling(settings), _device(device)
+    registry = open_registry(plugins)
     configured = untrained_here(registry, entrant, checkpoint, "sample")
     family = registry.configure("dataset", dataset)
-    reference: Reference = configured.build()
-    where_on = f"{configured.where} on {family.label}"
-    of: Dataset = family.build()
-    try:
-        reference.check_shape(of.shape)
-        if not reference.supports(of):
-            raise ParameterError(f"not defined there; the kind of the optimum is '{of.optimum.kind}'")
-        denoise = of_denoiser(reference, of.shape, of, where)
-    except (ValueError, ParameterError) as error:
-        raise ParameterError(f"{where_on}: {error}") from error
-    reference.fit(TrainingData(of))
-    there = images_device(reference, of.shape, where)
-    drawn = draw_samples(denoise, of.shape, sampling, batch=batch, device=there, progress=progress)
+    reference, images = configured.build(), family.build()
+    denoise = _ready(reference, images, where, f"{configured.where} on {family.label}")
+    there = images_device(reference, images.shape, where)
+    drawn = draw_samples(denoise, images.shape, sampling, batch=batch, device=there, progress=progress)
     source = f"{configured.label}\nfor {family.label}"
     return EntrantSamples(drawn.images, drawn.steps, drawn.sigma, drawn.status, drawn.settings, drawn.first, source)
+
+
+def _ready(reference: Reference, dataset: Dataset, device: torch.device, where: str) -> Denoise:
+    """Return the denoiser of a reference, fitted to a dataset."""
+    try:
+        reference.check_shape(dataset.shape)
+        if not reference.supports(dataset):
+            raise ParameterError(f"not defined there; the kind of the optimum is '{dataset.optimum.kind}'")
+        denoise = of_denoiser(reference, dataset.shape, dataset, device)
+    except (ValueError, ParameterError) as error:
+        raise ParameterError(f"{where}: {error}") from error
+    reference.fit(TrainingData(dataset))
+    return denoise
 
 
 def _device(name: str) -> torch.device:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,9 +24,10 @@ from gahbench.planning.scored_images import scored_images
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_fields import Scoring
 from gahbench.planning.suite_files import suite_files
+from gahbench.planning.suite_plugins import plugin_sources
 from gahbench.registry.citation import citation_rows
 from gahbench.registry.configured import Configured
-from gahbench.registry.registry import Registry
+from gahbench.registry.registry import Registry, open_registry
 from gahbench.sampling.settings import Sampling
 
 if TYPE_CHECKING:
@@ -41,17 +43,72 @@ BASELINE = "oracle-threshold[sym4]"
 REFERENCES = ("identity", "bayes-shrink[sym4]", BASELINE)
 
 
-def score_model(
+def score(
     model: Callable[..., Any],
     on: str | Path,
-    registry: Registry,
+    *,
     sigmas: Sequence[float] | None = None,
     images: int | None = None,
     metrics: Sequence[str] | None = None,
     name: str = "model",
-    device: str | torch.device = "cpu",
+    device: str = "cpu",
+    plugins: Sequence[str | Path] = (),
 ) -> Results:
-    """Score a model; see :func:`gahbench.score`."""
+    """Score a model that is in memory beside the references of a suite, or on a dataset.
+
+    Parameters
+    ----------
+    model
+        A module or a function ``model(noisy, sigma)`` of images in [0, 1], shape (N, C, H, W), and noise levels (N,),
+        that returns the denoised images: others become one by :func:`gahbench.as_denoiser`. A module is put into
+        evaluation meanwhile, and moved to the device.
+    on
+        A suite, by name or path, whose references are scored on the same images under the same noise, and whose
+        architectures are left out; or a dataset, such as ``faces[size=24]``, with three references.
+    sigmas, images, metrics
+        Instead of those of the suite. Metrics that need to know what the model learned from are left out.
+    name
+        Of its row.
+    device
+        Where networks compute.
+    plugins
+        Plugin files, or folders of them.
+
+    Returns
+    -------
+    Results
+        ``results.leaderboard()`` is its board, in which the row is noted as not reproducible from a file.
+
+    Raises
+    ------
+    GahbenchError
+        If an argument is not accepted.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> results = gahbench.score(lambda noisy, sigma: noisy, "discs[size=16]", sigmas=[0.1], images=4)
+    >>> board = results.leaderboard().set_index("entrant")
+    >>> round(float(board.loc["model", "psnr"]))
+    20
+    """
+    sources: Sequence[str | Path] = plugins
+    with contextlib.suppress(SuiteError):
+        # It may be a dataset.
+        sources = plugin_sources(plugins, on)
+    return _score(model, on, open_registry(sources), sigmas, images, metrics, name, device)
+
+
+def _score(
+    model: Callable[..., Any],
+    on: str | Path,
+    registry: Registry,
+    sigmas: Sequence[float] | None,
+    images: int | None,
+    metrics: Sequence[str] | None,
+    name: str,
+    device: str,
+) -> Results:
     datasets, references, asked, baseline, scoring = _asked(on, registry, sigmas, images, metrics)
     chosen, seed = scoring.sigmas, scoring.noise_seed
     if name in (one.label for one in references):
@@ -97,7 +154,7 @@ def _warn_if_nothing(name: str, scores: Sequence[Mapping[str, Any]], failures: S
         warnings.warn(
             f"{name} has no scores: {errors[0]}; a model is called with noisy images and noise levels, and "
             'gahbench.as_denoiser makes one of others, such as as_denoiser(model, "none")',
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -304,3 +304,42 @@ def open_registry(plugins: Sequence[str | Path] = (), trust: bool = True) -> Reg
 @functools.cache
 def _installed(trust: bool) -> Registry:
     return Registry(trust=trust)
+
+
+def create(
+    kind: Kind,
+    name: str,
+    *,
+    channels: int = 1,
+    shape: tuple[int, int, int] | None = None,
+    plugins: Sequence[str | Path] = (),
+    **parameters: Any,
+) -> Any:
+    """Build any registered plugin outside a suite.
+
+    Parameters
+    ----------
+    kind
+        ``architecture``, ``dataset``, ``reference``, ``basis``, ``metric`` or ``engine``.
+    name
+        Its name, or its name with parameters: ``wavelet[db4,levels=3]``.
+    channels, shape
+        For an architecture that asks for them: channels, or shape (C, H, W), of its images.
+    plugins
+        Plugin files, or folders of them.
+    **parameters
+        The plugin's own parameters.
+
+    Raises
+    ------
+    PluginError, ParameterError
+        If there is no such plugin, or it does not accept a parameter.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> images = gahbench.create("dataset", "c-alpha", alpha=2.0, size=32).images("test", 4)
+    >>> tuple(images.shape)
+    (4, 1, 32, 32)
+    """
+    return open_registry(plugins).configure(kind, name, **parameters).build(shape, channels)

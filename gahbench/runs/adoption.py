@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from gahbench._util.sealed import write_sealed
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan
 from gahbench.planning.replan import Replanner, differences, is_code, names_files
-from gahbench.registry.registry import Registry
+from gahbench.registry.registry import Registry, open_registry
 from gahbench.runs.removal import hold
 from gahbench.store.attempts import PARTIAL, link_or_copy, publish
 from gahbench.store.finished import DONE, UNIT, open_finished
@@ -46,25 +46,31 @@ class Adoption:
     refused: list[tuple[str, str]] = field(default_factory=list)
 
 
-def adopt(folder: Path, registry: Registry) -> Adoption:
+def adopt(folder: str | Path, *, plugins: Sequence[str | Path] = ()) -> Adoption:
     """Accept the finished units of a results folder that differ from today's only in code.
 
-    They get today's keys, and record their adoption, their earlier key, and the code in which they differ; the board
-    notes it. Folders from before units recorded their documents are read too; units that depend on the content of
-    files cannot be compared in them.
+    A change of the code that decides an outcome has units done again. Where it does not matter, this accepts them
+    instead: they get today's keys and record their adoption, and the board notes it. Folders from before units recorded
+    their documents are read too; units that depend on the content of files cannot be compared in them.
 
     Parameters
     ----------
     folder
         A results folder with its units.
-    registry
-        Where their plugins are looked up.
+    plugins
+        Plugin files, or folders of them, that its suite used.
+
+    Returns
+    -------
+    Adoption
+        The units that were ``adopted``, and those that were ``refused``, with the reason.
 
     Raises
     ------
     ResultsError
-        If it is no results folder, has no units, or a process is doing one of them.
+        If it is no results folder, has no units, or another run is using it.
     """
+    folder, registry = Path(folder), open_registry(plugins)
     recorded_plan(folder)
     store = Store(folder)
     units = list(store.recorded())

@@ -39,27 +39,30 @@ class Collected:
     damaged: frozenset[str]
 
 
-def collect(folder: Path, problems: Sequence[Problem] = ()) -> Collected:
-    """Write the tables, board and figures of a results folder from its finished and failed units.
+def collect(folder: str | Path) -> Results:
+    """Write the tables, board and figures of a results folder from what is done in it so far, and return the results.
 
     Units count that are as they were written, by their checksums; of others it warns. Where nothing is new, the files
     stay as they are, and the folder need not be writable.
 
     Parameters
     ----------
-    problems
-        Plugins that could not be loaded, for the record of the environment.
-
-    Returns
-    -------
-    Collected
-        The plan of the folder, and the units that are damaged.
+    folder
+        A results folder with its units.
 
     Raises
     ------
     ResultsError
         If it is no results folder, a finished unit cannot be read, or something is new and the folder is not writable.
     """
+    from gahbench.board.results import load_results
+
+    write_results(Path(folder))
+    return load_results(folder)
+
+
+def write_results(folder: Path, problems: Sequence[Problem] = ()) -> Collected:
+    """Write the tables, board and figures of a results folder; see :func:`collect`."""
     from gahbench.board.results import saved_digest
 
     recorded_plan(folder)

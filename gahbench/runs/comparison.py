@@ -62,12 +62,19 @@ class Comparison:
 
 
 def compare(one: str | Path, other: str | Path) -> Comparison:
-    """Compare two results folders on the datasets that they share, whatever labels these have.
+    """Compare two results folders: paired differences in PSNR, and what differs in protocol, code and environment.
+
+    They are compared on the datasets that they share, whatever labels these have.
 
     Parameters
     ----------
     one, other
         Results folders.
+
+    Returns
+    -------
+    Comparison
+        Its ``table()`` has a row for each dataset, entrant of both, and noise level.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan
 from gahbench.planning.suite_changes import ENTRANT
-from gahbench.runs.collect import collect
+from gahbench.runs.collect import write_results
 from gahbench.store.attempts import PARTIAL
 from gahbench.store.folder import Folder
 from gahbench.store.leases import Leases
@@ -77,25 +77,26 @@ class Removed:
     kept: int
 
 
-def remove(folder: Path, entrants: Sequence[str]) -> Removed:
-    """Remove entrants from a results folder: their rows from its plan, their units, failures and attempts.
+def remove(folder: str | Path, entrants: Sequence[str]) -> Removed:
+    """Remove entrants from a results folder: rows, units, failures, attempts; units that others need stay.
 
-    Units that other entrants need stay. The board is written anew. An entrant of the suite's file is planned again by
-    the next run of the suite.
+    The board is written anew. An entrant of the suite's file is planned again by the next run of the suite.
 
     Parameters
     ----------
     folder
         A results folder.
     entrants
-        Their labels, names or patterns; the label of a row of a sweep names that row alone.
+        Their labels, names or patterns such as ``unet*``; the label of a row of a sweep, ``unet[width=16] N=100``,
+        names that row alone.
 
     Raises
     ------
     ResultsError
-        If it is no results folder with units, or is of an earlier version; there is no such entrant, it is the
-        baseline, or no other would be left; or a process is doing one of the units.
+        If there is no such entrant, it is the baseline, no other would be left, or a process is doing one of its
+        units.
     """
+    folder = Path(folder)
     _check(folder)
     with Folder(folder).lock():
         plan, store = recorded_plan(folder), Store(folder)
@@ -115,7 +116,7 @@ def remove(folder: Path, entrants: Sequence[str]) -> Removed:
             for unit in gone.values():
                 store.forget_failure(unit)
             _remove(store, gone.keys(), rows)
-    collect(folder)
+    write_results(folder)
     count = len(finished & gone.keys())
     return Removed(tuple(sorted(rows)), count, len(finished & own.keys()) - count)
 

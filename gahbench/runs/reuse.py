@@ -15,7 +15,7 @@ from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
 from gahbench.planning.replan import differences
 from gahbench.registry.plugin_files import plugin_files
-from gahbench.runs.collect import collect
+from gahbench.runs.collect import write_results
 from gahbench.runs.comparison import describe_difference
 from gahbench.store.code_files import PLUGINS, copy_plugins
 from gahbench.store.folder import Folder
@@ -96,8 +96,8 @@ class Merged:
     notes: tuple[str, ...] = ()
 
 
-def merge(folders: Sequence[Path], out: Path) -> Merged:
-    """Make one results folder of several: their plans united, their units linked or copied, their boards one.
+def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
+    """Make one results folder of several, with the board of all: units of equal keys once, linked or copied.
 
     Parameters
     ----------
@@ -106,24 +106,30 @@ def merge(folders: Sequence[Path], out: Path) -> Merged:
     out
         The folder of all: new or empty, or with results of the suite, which then come first.
 
+    Returns
+    -------
+    Merged
+        How many units came from each, and of which they have different results.
+
     Raises
     ------
     ResultsError
         If there are fewer than two, one of them is no results folder, they differ in suite, baseline, images, scoring
-        or training, or the plugins in one of them are links.
+        or training, or the plugins in one of them are links; names what differs.
     """
+    paths, out = [Path(folder) for folder in folders], Path(out)
     # What is refused leaves no trace.
-    _united(folders, out)
+    _united(paths, out)
     with Folder(out).lock():
         # Another run may have planned in it while this one waited.
-        plans, plan, notes = _united(folders, out)
+        plans, plan, notes = _united(paths, out)
         sources = {path: own for path, own in plans.items() if path.resolve() != out.resolve()}
         for path, own in sources.items():
             copy_plugins([file for name in own.plugins for file in plugin_files(path / name)], out)
         write_plan(out, plan)
         found = _merge_units([one.unit for one in plan.units], Store(out), [Store(path) for path in sources])
         found.notes = tuple(notes)
-    collect(out)
+    write_results(out)
     return found
 
 

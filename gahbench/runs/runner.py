@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gahbench.contracts.engines import Engine
 from gahbench.contracts.jobs import Event, Job
 from gahbench.registry.registry import Registry
-from gahbench.runs.collect import collect
+from gahbench.runs.collect import write_results
 from gahbench.runs.hooks import Trackings, notify, notify_finished, notify_started
 from gahbench.runs.supervisor import stop_on_signals
 from gahbench.runs.work import count_states
@@ -101,7 +101,7 @@ def run_opened(
             job = Job(opened.todo, store, registry, reported, stop, opened.threads, workers, device)
             with stop_on_signals(stop):
                 runner.run(replace(job, files=opened.files, limits=opened.limits))
-        collected = collect(folder, opened.problems)
+        collected = write_results(folder, opened.problems)
         counts = count_states(opened.units, store, collected.damaged)
         notify_finished(registry, folder, lambda: load_results(folder))
     return Outcome(

@@ -52,11 +52,15 @@ class Status:
     damaged: int = 0
 
 
-def status(folder: Path, lease: float = LEASE_SECONDS) -> Status:
-    """Return the state of a results folder, by its listings: checksums are left to runs and ``collect``.
+def status(folder: str | Path, lease: float = LEASE_SECONDS) -> Status:
+    """Return what is done in a results folder, what runs where, what failed, and the time left.
+
+    Checksums of units are left to runs and to :func:`gahbench.collect`.
 
     Parameters
     ----------
+    folder
+        A results folder.
     lease
         Seconds after which a lease that is not refreshed is lost.
 
@@ -65,6 +69,7 @@ def status(folder: Path, lease: float = LEASE_SECONDS) -> Status:
     ResultsError
         If it is no results folder.
     """
+    folder = Path(folder)
     plan, store = recorded_plan(folder), Store(folder)
     units = {unit.folder: unit for unit in plan.shown}
     finished, failed = store.ended()

@@ -70,42 +70,42 @@ class Verification:
 
 
 def verify(
-    folder: Path,
+    folder: str | Path,
+    *,
     units: int = 10,
+    fits: int | None = None,
     seed: int | None = None,
     workers: int | None = None,
     device: str | None = None,
-    plugins: Sequence[Path] = (),
+    plugins: Sequence[str | Path] = (),
     report: Callable[[Event], None] = lambda event: None,
-    fits: int | None = None,
 ) -> Verification:
-    """Check the files of a results folder, compute some of its scores again, and train some of its networks again.
+    """Check the files of a results folder against their checksums, and compute samples of scores and fits again.
+
+    Nothing in the folder is changed. Plugins of the folder are code, and run here.
 
     Parameters
     ----------
     folder
         A results folder with its units.
-    units
-        How many scores.
-    seed
-        Of their choice; ``None`` for another one each time.
-    workers
-        Number of worker processes.
-    device
-        ``cpu``, ``cuda`` or ``auto``; ``None`` for the kind of device that each was computed on.
-    plugins
-        Plugin files, in place of those that the folder holds.
-    report
-        Called with every event.
-    fits
-        How many fits are trained again; ``None`` for one of those that trained for less than ten minutes.
+    units, fits, seed
+        How many scores are computed again, from the stored weights, and how many networks are trained again, from their
+        seeds: by default one of those that trained for less than ten minutes. The seed of the choice of both.
+    workers, device, plugins, report
+        Number of worker processes; ``cpu``, ``cuda`` or ``auto``, by default as each unit was computed; plugin files,
+        in place of those that the folder holds; a function that is called with every event.
+
+    Returns
+    -------
+    Verification
+        Whether all ``repeats``, and what was ``damaged``, ``rescored`` and ``refitted``.
 
     Raises
     ------
     ResultsError
         If it is no results folder, or has no finished score.
     """
-    plan, store = recorded_plan(folder), Store(folder)
+    plan, store = recorded_plan(Path(folder)), Store(Path(folder))
     finished = store.finished()
     done = list({unit.folder: unit for unit in plan.shown if unit.folder in finished}.values())
     if not any(unit.kind == "score" for unit in done):
@@ -121,7 +121,7 @@ def verify(
     chosen = chooser.sample(scores, min(units, len(scores)))
     trained = sample([*networks.values(), *scores], store, fits, chooser)
     stop = threading.Event()
-    run = functools.partial(_run, store, plan, plugins, device, workers, report, stop)
+    run = functools.partial(_run, store, plan, [Path(file) for file in plugins], device, workers, report, stop)
     with tempfile.TemporaryDirectory(prefix="gahbench-verify-") as scratch, stop_on_signals(stop):
         target = Store(Path(scratch))
         _take_fits(store, target, [networks[key] for unit in chosen for key in unit.needs])

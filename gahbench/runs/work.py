@@ -33,45 +33,47 @@ class Worked:
 
 
 def work(
-    folder: Path,
+    folder: str | Path,
+    *,
     workers: int | None = None,
     workers_per_gpu: int | None = None,
     device: str = "auto",
     retry: bool = False,
     report: Callable[[Event], None] = lambda event: None,
 ) -> Worked:
-    """Do the units that are left in a planned folder, until none is left anywhere.
+    """Do the units that are left in a planned folder, beside any number of others, until none is left anywhere.
 
     Parameters
     ----------
-    folder
-        A folder with a plan, by ``gahbench plan --out`` or a run.
-    workers, workers_per_gpu
-        As of :func:`gahbench.supervise`.
-    device
-        ``cpu``, ``cuda`` or ``auto``.
-    retry
-        Whether units that have failed are tried again.
-    report
-        Called with every event.
+    folder, workers, workers_per_gpu
+        A results folder with a plan; number of worker processes, and how many share a GPU, by default as suits the
+        memory and the networks or, on CPU, one worker to each share of the plan's threads.
+    device, retry, report
+        ``cpu``, ``cuda``, or ``auto`` for GPUs if there are any; whether units that have failed are tried again; a
+        function that is called with every event.
+
+    Returns
+    -------
+    Worked
+        How many units are ``done``, ``failed`` and ``left``.
 
     Raises
     ------
     ResultsError
         If it is no results folder, or was planned with other code; names the files that differ.
     """
-    plan, store, stop = recorded_plan(folder), Store(folder), threading.Event()
+    folder, stop = Path(folder), threading.Event()
+    plan, store = recorded_plan(folder), Store(folder)
     files = [file for name in plan.plugins for file in plugin_files(folder / name)]
     registry = main_registry(files, "processes")
-    units = plan.shown
     check_code(plan, files)
     if retry:
-        # Of those that have failed alone: what others record from now on stays.
+        # Those that others record from now on stay.
         failed = store.failed()
-        for unit in (one for one in units if one.folder in failed):
+        for unit in (one for one in plan.shown if one.folder in failed):
             store.forget_failure(unit)
     job = Job(
-        units,
+        plan.shown,
         store,
         registry,
         functools.partial(notify, registry, report),
@@ -88,7 +90,7 @@ def work(
             supervise(job, workers, workers_per_gpu)
         except CodeChangedError as error:
             raise ResultsError(f"{folder}: {error}: {differing(plan, files)}") from error
-    counts = count_states(units, store)
+    counts = count_states(plan.shown, store)
     return Worked(counts.done, counts.failed + counts.blocked, counts.left, stop.is_set())
 
 

@@ -100,7 +100,7 @@ def _check_plugin(
     return check_configured(configured, progress)
 
 
-def check_file(file: Path, progress: Callable[[Report], None] = lambda report: None) -> list[Report]:
+def check_file(file: str | Path, progress: Callable[[Report], None] = lambda report: None) -> list[Report]:
     """Put every plugin of a file, or of a folder of files, through the checks.
 
     Parameters
@@ -113,13 +113,14 @@ def check_file(file: Path, progress: Callable[[Report], None] = lambda report: N
     Returns
     -------
     list of Report
-        One for each plugin.
+        One for each plugin; ``report.passed`` and ``report.failed`` are the outcome, ``print(report)`` prints all.
 
     Raises
     ------
     PluginError
         If the file does not exist, cannot be loaded, or registers nothing.
     """
+    file = Path(file)
     if file.is_file() and file.suffix not in (".py", *CLAIM_FILES):
         raise PluginError(
             f"{file}: not a Python file; expected a plugin file that ends in .py, a folder of them, or a file of "

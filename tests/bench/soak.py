@@ -23,12 +23,12 @@ import pandas as pd
 import smoke
 
 import gahbench
-from gahbench import api
 from gahbench._util.keys import key_of
 from gahbench.contracts.scoring import Scores
 from gahbench.contracts.unit import Unit
 from gahbench.registry.registry import open_registry
 from gahbench.runs.opening import plan_with
+from gahbench.runs.running import write_plan
 from gahbench.store.plan_file import recorded_plan
 from gahbench.store.score_files import write_scores
 from gahbench.store.store import Store
@@ -79,7 +79,7 @@ def main() -> None:
 def plan(suite: Path, folder: Path) -> None:
     """Plan a suite in a folder, for one thread a worker."""
     registry = open_registry()
-    api.write_plan(plan_with(registry, suite, folder), folder, registry, threads=1)
+    write_plan(plan_with(registry, suite, folder), folder, registry, threads=1)
 
 
 def disturbed(folder: Path, count: int) -> int:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from gahbench.cli import main
 from gahbench.cli.app import app
-from gahbench.cli.describing import reflowed
+from gahbench.cli.plugins import reflowed
 from gahbench.registry.plugin import KINDS
 from gahbench.site.described import description
 
@@ -430,7 +430,6 @@ def test_a_file_system_that_fails_is_no_failure_of_units(call, write_suite, tmp_
     def refuse(*arguments, **options):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("gahbench.api.status", refuse)
     monkeypatch.setattr("gahbench.runs.status.status", refuse)
     status, _, stderr = call("status", tmp_path)
     assert (status, stderr.strip()) == (74, "error: [Errno 5] Input/output error")

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import gahbench
 from gahbench._util.errors import ParameterError
 from gahbench.cli.app import app
-from gahbench.cli.previewing import parse_sigmas, print_card
+from gahbench.cli.looking import parse_sigmas, print_card
 from gahbench.explore.preview import COUNT, SIGMAS
 from gahbench.report.contact_sheet import contact_sheet, encoded
 

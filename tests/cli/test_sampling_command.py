@@ -13,8 +13,7 @@ from PIL import Image
 
 import gahbench
 from gahbench._util.errors import DataError, GahbenchError, ParameterError
-from gahbench.cli.sampling import parse_levels
-from gahbench.explore.sample import DATASET
+from gahbench.cli.looking import parse_levels
 from gahbench.sampling import Sampling
 
 FINITE = "finite[discs[size=8],count=4]"
@@ -141,7 +140,7 @@ def test_levels_are_read_as_typed():
 
 def test_the_defaults_are_the_same_everywhere(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    assert inspect.signature(gahbench.sample).parameters["dataset"].default == DATASET
+    dataset = inspect.signature(gahbench.sample).parameters["dataset"].default
     code = (
         "import sys\nsys.argv = ['gahbench', 'sample', '--help']\nfrom gahbench.cli import main\n"
         "try:\n    main()\nfinally:\n    print('torch' in sys.modules, 'matplotlib' in sys.modules)"
@@ -162,7 +161,7 @@ def test_the_defaults_are_the_same_everywhere(monkeypatch):
         "levels",
         "solver",
     )
-    for value in (DATASET, *(fields[name].default for name in shown)):
+    for value in (dataset, *(fields[name].default for name in shown)):
         assert f"[default:{value}]" in text
     # Nothing of it takes long.
     assert done.stdout.split()[-2:] == ["False", "False"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import gahbench
+from gahbench.testing import check_file
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = """
@@ -76,7 +77,7 @@ def test_every_published_board_can_be_cited(folder):
 def test_a_wrong_citation_fails_the_check(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(PLUGIN.format(citation="'Noether 1918'"))
-    (report,) = gahbench.check(file)
+    (report,) = check_file(file)
     assert report.failed == ["the works that it follows can be cited"]
 
 

@@ -85,7 +85,7 @@ EDITS = {
     "constant in the board": ("gahbench/board/statistics.py", "DRAWS = 2000", "DRAWS = 3000"),
     "constant in the planning": ("gahbench/planning/dry_run.py", "TIMEOUT_SECONDS = 60.0", "TIMEOUT_SECONDS = 61.0"),
     "constant in the store": ("gahbench/store/score_files.py", 'SCORES = "scores.csv"', 'SCORES = "values.csv"'),
-    "constant in the command line": ("gahbench/cli/listing.py", None, lambda text: text + "\nEXTRA = 1\n"),
+    "constant in the command line": ("gahbench/cli/plugins.py", None, lambda text: text + "\nEXTRA = 1\n"),
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 import gahbench
 from gahbench.contracts.claims import Condition, Levels, Measure, Region
 from gahbench.planning.claim_files import ClaimFields, MeasureFields
-from gahbench.testing import check_plugin
+from gahbench.testing import check_file, check_plugin
 
 ROOT = Path(__file__).parents[2]
 
@@ -125,16 +125,16 @@ def test_a_file_is_a_plugin_of_its_name(write):
     plugin = registry.get("claim", "author-2026")
     assert plugin.summary == "Author 2026: a paper on denoisers."
     assert registry.create("claim", "author-2026")[0].id == "better"
-    (report,) = gahbench.check(file)
+    (report,) = check_file(file)
     assert report.passed, str(report)
 
 
 def test_the_checks_name_what_is_wrong_with_claims(write):
-    (report,) = gahbench.check(write(old="metric: psnr", new="metric: prns"))
+    (report,) = check_file(write(old="metric: psnr", new="metric: prns"))
     assert report.failed == ["metrics are registered, or the claim says what is missing"]
-    (report,) = gahbench.check(write(old="datasets: [discs]", new="datasets: [disks]"))
+    (report,) = check_file(write(old="datasets: [discs]", new="datasets: [disks]"))
     assert report.failed == ["the suite of better loads, with its metric"]
-    (report,) = gahbench.check(write(old="metric: psnr", new="metric: ssim"))
+    (report,) = check_file(write(old="metric: psnr", new="metric: ssim"))
     assert report.failed == ["the suite of better loads, with its metric"]
     assert "it does not measure ssim, but psnr" in str(report)
 
@@ -150,7 +150,7 @@ def test_the_file_in_the_guide_keeps_the_contract(tmp_path):
     (text,) = re.findall(r"```yaml\n(.*?)```", guide, flags=re.DOTALL)
     file = tmp_path / "author-2026.yaml"
     file.write_text(text, encoding="utf-8")
-    (report,) = gahbench.check(file)
+    (report,) = check_file(file)
     assert report.passed, str(report)
 
 

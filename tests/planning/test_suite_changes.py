@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import gahbench
-from gahbench.cli import suite_options
+from gahbench.cli.suites import suite_changes
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_changes import SuiteChanges
 
@@ -190,7 +190,7 @@ def test_texts_and_values_of_python_are_taken_or_refused(write_suite, builtin):
 
 
 def test_seeds_of_python_are_those_of_the_command_line(write_suite):
-    assert SuiteChanges.of(seeds=range(2)) == suite_options.changes(None, None, [0, 1])
+    assert SuiteChanges.of(seeds=range(2)) == suite_changes(None, None, None, None, None, [0, 1])
     file = write_suite()
     planned = gahbench.plan_suite(file, seeds=[4, 7], only=["unet*"], datasets=["discs*"], metrics=["psnr"])
     assert {unit.seed for unit in planned.units if unit.kind == "fit"} == {4, 7}

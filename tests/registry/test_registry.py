@@ -11,6 +11,7 @@ from gahbench._util.errors import PluginError
 from gahbench.registry.behaviour import behaviour_digest
 from gahbench.registry.plugin import KINDS
 from gahbench.registry.registry import Registry
+from gahbench.testing import check_file
 
 TWO_LINES = """
 import gahbench
@@ -97,7 +98,7 @@ def test_a_name_given_twice_costs_the_newcomer_that_plugin(tmp_path):
     for part in ("reference 'identity'", str(file), "built-in"):
         assert part in problem.error
     with pytest.raises(PluginError, match=r"again.py: cannot be loaded: .*registered twice"):
-        gahbench.check(file)
+        check_file(file)
 
 
 def test_a_plugin_error_while_a_file_is_loaded_disables_nothing_else(tmp_path):

@@ -3,10 +3,10 @@
 import pytest
 
 import gahbench
-from gahbench import api
 from gahbench.registry.registry import Registry
 from gahbench.report.page.report import html_report
 from gahbench.runs.opening import plan_with
+from gahbench.runs.running import write_plan
 from gahbench.site.pages import write_site
 
 pytestmark = [
@@ -24,7 +24,7 @@ def test_pages_show_the_board_as_it_was_written_and_say_so(write_suite, tmp_path
     out = tmp_path / "runs" / "out"
     gahbench.run(write_suite(), out, engine="inline")
     registry = Registry()
-    api.write_plan(plan_with(registry, write_suite(*NAMED), out), out, registry)
+    write_plan(plan_with(registry, write_suite(*NAMED), out), out, registry)
     with pytest.warns(UserWarning, match=rf"plan was changed after .*'gahbench collect {out}' writes the board anew"):
         assert "unet[width=2,levels=1]" in html_report(out, registry)
     with pytest.warns(UserWarning, match="plan was changed"):

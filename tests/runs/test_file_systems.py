@@ -11,9 +11,9 @@ import pytest
 from sample_files import TINY
 
 import gahbench
-from gahbench import api
 from gahbench.registry.registry import open_registry
 from gahbench.runs.opening import plan_with
+from gahbench.runs.running import write_plan
 from gahbench.store.plan_file import recorded_plan
 
 pytestmark = pytest.mark.processes
@@ -43,7 +43,7 @@ def test_units_are_done_once_through_mounts_that_remember(mounts, tmp_path):
     suite.write_text(TINY.replace("width: 2, levels: 1", "width: [2, 3], levels: 1").replace("steps: 12", "steps: 600"))
     registry = open_registry()
     out = mounts[0] / "out"
-    api.write_plan(plan_with(registry, suite, out), out, registry, threads=1)
+    write_plan(plan_with(registry, suite, out), out, registry, threads=1)
     started = time.monotonic()
     processes = [
         subprocess.Popen(

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import gahbench
-from gahbench.api.running import _runs_code
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_changes import SuiteChanges
@@ -19,6 +18,7 @@ from gahbench.runs import opening_process
 from gahbench.runs.hooks import main_registry
 from gahbench.runs.opening import OpenedRun, RunRequest, open_run
 from gahbench.runs.opening_process import open_apart
+from gahbench.runs.running import _runs_code
 
 pytestmark = pytest.mark.processes
 

@@ -9,6 +9,7 @@ from gahbench._util.errors import ResultsError
 from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.registry.registry import Registry
 from gahbench.runs.opening import plan_with
+from gahbench.runs.running import write_plan
 from gahbench.runs.secret_noise import draw_secret_noise
 from gahbench.store.plan_file import recorded_plan
 from gahbench.store.store import Store
@@ -73,7 +74,7 @@ def test_later_runs_keep_the_noise_and_mark_what_is_added(suite, tmp_path):
 
 def test_a_run_that_is_ended_before_the_fits_goes_on_with_secret_noise(suite, tmp_path):
     out = tmp_path / "out"
-    gahbench.api.write_plan(plan_with(Registry(), suite, out, (), True), out, Registry())
+    write_plan(plan_with(Registry(), suite, out, (), True), out, Registry())
     assert not draw_secret_noise(out)
     assert [one.unit.kind for one in recorded_plan(out).units] == ["fit"]
     assert gahbench.status(out).noise.startswith("secret noise, to be drawn")
@@ -88,7 +89,7 @@ def test_a_plan_made_before_the_noise_was_drawn_does_not_take_it_back(suite, tmp
     late = plan_with(Registry(), suite, out, (), True)
     gahbench.run(suite, out, engine="inline", secret_noise=True)
     with pytest.raises(ResultsError, match="secret noise was drawn while this run was planned; run it again"):
-        gahbench.api.write_plan(late, out, Registry())
+        write_plan(late, out, Registry())
     assert noise_seeds(out) == {recorded_plan(out).secret_noise["seed"]}
     assert noise_seeds(out) != {None}
 
@@ -99,12 +100,12 @@ def test_what_another_run_added_and_is_doing_stays_planned(suite, tmp_path):
         plan_with(Registry(), suite, out, SuiteChanges(entrants=(added,)))
         for added in ("visu-shrink", "bayes-shrink[haar]")
     ]
-    gahbench.api.write_plan(plans[0], out, Registry())
+    write_plan(plans[0], out, Registry())
     unit = next(one for one in plans[0].units if one.entrant.startswith("visu"))
     leases = Store(out).leases
     leases.mkdir(exist_ok=True)
     (leases / unit.folder).write_text("{}")
-    gahbench.api.write_plan(plans[1], out, Registry())
+    write_plan(plans[1], out, Registry())
     assert {"visu-shrink[sym4]", "bayes-shrink[haar]"} <= {one.unit.entrant for one in recorded_plan(out).units}
 
 

@@ -13,12 +13,12 @@ import pytest
 from sample_files import PLUGIN, TINY
 
 import gahbench
-from gahbench import api
 from gahbench._util.errors import ResultsError
 from gahbench._util.resources import python_environment
 from gahbench.registry.registry import open_registry
 from gahbench.runs.child import Child
 from gahbench.runs.opening import plan_with
+from gahbench.runs.running import write_plan
 from gahbench.store.plan_file import recorded_plan
 from gahbench.store.store import Store
 
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("figures_not_render
 
 def plan(suite, folder, plugins=(), entrants=(), threads=1):
     registry = open_registry(plugins)
-    api.write_plan(plan_with(registry, suite, folder, entrants), folder, registry, threads)
+    write_plan(plan_with(registry, suite, folder, entrants), folder, registry, threads)
 
 
 def start(folder, *options, **variables):

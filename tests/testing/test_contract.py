@@ -5,7 +5,6 @@ import pytest
 from global_state import changed, global_state
 from small_plugins import extras, small
 
-import gahbench
 from gahbench._util.errors import PluginError
 from gahbench.registry.plugin import KINDS
 from gahbench.registry.registry import Registry
@@ -172,14 +171,14 @@ def test_a_file_that_registers_nothing_is_an_error(tmp_path):
     file = tmp_path / "empty.py"
     file.write_text("x = 1\n")
     with pytest.raises(PluginError, match="registers no plugin"):
-        gahbench.check(file)
+        check_file(file)
     file.write_text("x = 1\n1 / 0\n")
     with pytest.raises(PluginError) as error:
-        gahbench.check(file)
+        check_file(file)
     assert str(error.value) == f"{file}:2: cannot be loaded: ZeroDivisionError: division by zero"
     (tmp_path / "other.py").write_text("import no_such_package\n")
     with pytest.raises(PluginError, match=r"empty.py:2: .*; .*other.py:1: .*ModuleNotFoundError"):
-        gahbench.check(tmp_path)
+        check_file(tmp_path)
 
 
 def test_measured_values_come_with_the_accepted_ones(builtin):

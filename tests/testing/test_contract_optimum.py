@@ -3,7 +3,7 @@
 import pytest
 from fake_families import Families
 
-import gahbench
+from gahbench.testing import check_file
 
 POSTERIOR = "def posterior(self, noisy, sigma):\n    found = super().posterior(noisy, sigma)\n    return "
 BASIS = "def true_basis(self, split, count, start=0):\n    return "
@@ -26,7 +26,7 @@ def check(tmp_path):
 
     def run(body):
         families.write(body)
-        (report,) = [report for report in gahbench.check(families.file) if report.label == "mine"]
+        (report,) = [report for report in check_file(families.file) if report.label == "mine"]
         return report, [finding.check for finding in report.findings if finding.passed is False]
 
     return run

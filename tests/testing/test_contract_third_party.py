@@ -3,6 +3,7 @@
 import pytest
 
 import gahbench
+from gahbench.testing import check_file
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here")
 
@@ -108,7 +109,7 @@ def test_a_third_party_file_passes_and_gets_its_row(tmp_path, write_suite, text,
 
     file = tmp_path / "third_party.py"
     file.write_text(text)
-    (report,) = gahbench.check(file)
+    (report,) = check_file(file)
     assert report.passed, str(report)
     rows = board(write_suite(), tmp_path, [entrant], [file])
     (row,) = rows[rows["entrant"] == entrant].to_dict("records")

@@ -1,22 +1,30 @@
-"""Planning and running suites."""
+"""Suites planned and run."""
 
 from __future__ import annotations
 
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from gahbench.contracts.jobs import Event
+from gahbench.planning.plan import Plan
+from gahbench.planning.suite import load_suite
+from gahbench.planning.suite_changes import SuiteChanges
+from gahbench.planning.suite_plugins import plugin_sources
 from gahbench.registry.registry import Registry, open_registry
-
-if TYPE_CHECKING:
-    from gahbench.contracts.jobs import Event
-    from gahbench.planning.plan import Plan
-    from gahbench.planning.suite_changes import SuiteChanges
-    from gahbench.runs.opening import OpenedRun, RunRequest
-    from gahbench.runs.runner import Outcome
+from gahbench.runs.hooks import Trackings, has_outside, main_registry, trusts_plugins
+from gahbench.runs.opening import OpenedRun, RunRequest, open_folder, open_run, plan_with
+from gahbench.runs.opening_process import open_apart
+from gahbench.runs.preparation import find_missing
+from gahbench.runs.progress import progress_of
+from gahbench.runs.reuse import Reused, reuse
+from gahbench.runs.runner import Outcome, Report, run_opened, warn_of_moved, workers_here
+from gahbench.runs.secret_noise import draw_secret_noise
+from gahbench.store.folder import Opened
 
 Source = str | Path
 Settings = Mapping[str, Any] | Sequence[str]
@@ -50,15 +58,24 @@ def plan_suite(
     GahbenchError
         If the suite, a plugin or a parameter is not accepted, or images must be prepared before (:func:`prepare`).
     """
-    from gahbench.planning.suite_changes import SuiteChanges
-    from gahbench.planning.suite_plugins import plugin_sources
-    from gahbench.runs.opening import plan_with
-    from gahbench.runs.preparation import find_missing
-
     registry = open_registry(plugin_sources(plugins, suite))
     changes = SuiteChanges.of(entrants, settings, datasets, metrics, only, seeds)
     find_missing(registry, suite, changes).require_datasets()
     return plan_with(registry, suite, out, changes)
+
+
+def write_plan(
+    plan: Plan,
+    folder: Source,
+    registry: Registry,
+    threads: int | None = None,
+    reused: Sequence[Source] = (),
+    replace: bool = True,
+) -> tuple[Opened, Reused | None]:
+    """Record a plan in a results folder, which any number of :func:`gahbench.work` then finish."""
+    opened = open_folder(plan, Path(folder), registry, threads, replaces_board=replace)[0]
+    warn_of_moved(opened.damaged, Path(folder))
+    return opened, reuse(plan.units, Path(folder), [Path(source) for source in reused]) if reused else None
 
 
 def run(
@@ -114,33 +131,13 @@ def run(
     GahbenchError
         If something is not accepted, or the folder belongs to something else.
     """
-    from gahbench.planning.suite_changes import SuiteChanges
-
     changes = SuiteChanges.of(entrants, settings, datasets, metrics, only, seeds)
-    asked = request(suite, out, changes, plugins, reuse, again, engine, workers, threads, secret_noise)
-    return _run(asked, engine, workers, device, track, report)
+    request = make_request(suite, out, changes, plugins, reuse, again, engine, workers, threads, secret_noise)
+    show = (lambda opened: contextlib.nullcontext(report)) if report else progress_of
+    return run_request(request, engine, workers, device, track, show)[0]
 
 
-def _run(
-    asked: RunRequest,
-    engine: str,
-    workers: int | None,
-    device: str,
-    track: Sequence[str],
-    report: Callable[[Event], None] | None,
-) -> Outcome:
-    from gahbench.runs.hooks import Trackings
-    from gahbench.runs.progress import progress_of
-    from gahbench.runs.runner import run_opened
-
-    with contextlib.closing(Trackings(track)) as trackings:
-        for opened, registry in openings(asked, engine, track):
-            with contextlib.nullcontext(report) if report else progress_of(opened) as progress:
-                outcome = run_opened(opened, registry, engine, workers, progress, device, trackings)
-    return outcome
-
-
-def request(
+def make_request(
     suite: Source,
     out: Source | None,
     changes: SuiteChanges,
@@ -150,13 +147,9 @@ def request(
     engine: str,
     workers: int | None,
     threads: int | None,
-    secret_noise: bool = False,
+    secret_noise: bool,
 ) -> RunRequest:
     """Return what :func:`run` is asked, in plain values."""
-    from gahbench.planning.suite_plugins import plugin_sources
-    from gahbench.runs.opening import RunRequest
-    from gahbench.runs.runner import workers_here
-
     return RunRequest(
         str(suite),
         None if out is None else str(out),
@@ -170,10 +163,24 @@ def request(
     )
 
 
-def openings(request: RunRequest, engine: str, track: Sequence[str] = ()) -> Iterator[tuple[OpenedRun, Registry]]:
-    """Plan a run and record the plan; where the noise is secret, again once all fits have ended."""
-    from gahbench.runs.secret_noise import draw_secret_noise
+def run_request(
+    request: RunRequest,
+    engine: str,
+    workers: int | None,
+    device: str,
+    track: Sequence[str],
+    show: Callable[[OpenedRun], AbstractContextManager[Report]],
+) -> tuple[Outcome, Registry]:
+    """Plan and run; the progress is reported to what ``show`` returns, which is called once the plan is recorded."""
+    with contextlib.closing(Trackings(track)) as trackings:
+        for opened, registry in _openings(request, engine, track):
+            with show(opened) as report:
+                outcome = run_opened(opened, registry, engine, workers, report, device, trackings)
+    return outcome, registry
 
+
+def _openings(request: RunRequest, engine: str, track: Sequence[str]) -> Iterator[tuple[OpenedRun, Registry]]:
+    """Plan a run and record the plan; where the noise is secret, again once all fits have ended."""
     opened, registry = _opened(request, engine, track)
     yield opened, registry
     if opened.awaits_noise and draw_secret_noise(opened.folder):
@@ -183,10 +190,6 @@ def openings(request: RunRequest, engine: str, track: Sequence[str] = ()) -> Ite
 
 def _opened(request: RunRequest, engine: str, track: Sequence[str]) -> tuple[OpenedRun, Registry]:
     """Plan in a process of its own where there is code from outside, unless it is to run in this one anyway."""
-    from gahbench.runs.hooks import has_outside, main_registry, trusts_plugins
-    from gahbench.runs.opening import open_run
-    from gahbench.runs.opening_process import open_apart
-
     sources = tuple(map(Path, request.sources))
     if trusts_plugins(engine) or not (has_outside(sources) or _runs_code(request)):
         registry = open_registry(sources)
@@ -199,8 +202,6 @@ def _opened(request: RunRequest, engine: str, track: Sequence[str]) -> tuple[Ope
 
 def _runs_code(request: RunRequest) -> bool:
     """Whether an entrant of a suite of built-in plugins is a model that was saved with its code, or names code."""
-    from gahbench.planning.suite import load_suite
-
     with warnings.catch_warnings():
         # Planning says the same again.
         warnings.simplefilter("ignore")
