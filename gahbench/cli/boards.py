@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -21,22 +20,6 @@ if TYPE_CHECKING:
     from gahbench.runs.comparison import Comparison
 
 
-class BoardForm(StrEnum):
-    """Forms of a board for elsewhere."""
-
-    markdown = "markdown"
-    csv = "csv"
-    latex = "latex"
-
-
-class ClaimsForm(StrEnum):
-    """Forms of a table of claims for elsewhere."""
-
-    markdown = "markdown"
-    csv = "csv"
-    json = "json"
-
-
 def leaderboard(
     folders: Annotated[list[Path], typer.Argument(help="A results folder, or several on one board.")],
     entrant: options.OnlyEntrant = None,
@@ -47,7 +30,8 @@ def leaderboard(
         typer.Option(help="Columns by their headings or names, with commas between: PSNR,gain@0.1,ssim."),
     ] = None,
     form: Annotated[
-        BoardForm | None, typer.Option("--format", help="A table for elsewhere: markdown, csv or latex.")
+        Literal["markdown", "csv", "latex"] | None,
+        typer.Option("--format", help="A table for elsewhere: markdown, csv or latex."),
     ] = None,
     out: options.TableOut = None,
     legend: Annotated[bool, typer.Option("--legend", help="Explain every column.")] = False,
@@ -67,7 +51,7 @@ def leaderboard(
         return
     found, left = _results_of(folders, entrant or (), dataset or (), metric or ())
     if columns or form or out:
-        write_or_print(exported(found, form.value if form else "markdown", _columns(columns or "")), out)
+        write_or_print(exported(found, form or "markdown", _columns(columns or "")), out)
     else:
         print_results(found, Console(), full_legend=legend)
     for folder, count in left.items():
@@ -256,7 +240,9 @@ def claims(
         Path | None,
         typer.Option("--suite", help="Write the suite that would decide those that are not decided; or several."),
     ] = None,
-    form: Annotated[ClaimsForm | None, typer.Option("--format", help="A table for elsewhere.")] = None,
+    form: Annotated[
+        Literal["markdown", "csv", "json"] | None, typer.Option("--format", help="A table for elsewhere.")
+    ] = None,
     out: options.TableOut = None,
     plugins_dir: options.Plugins = None,
 ) -> None:
@@ -272,7 +258,7 @@ def claims(
 
     found = gahbench.claims(*(folders or ()), only=claim or (), plugins=plugins_dir or ())
     if form or out:
-        write_or_print(exported(found, form.value if form else "markdown", cases), out)
+        write_or_print(exported(found, form or "markdown", cases), out)
     else:
         print_claims(found, Console(), cases)
     if suite is not None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,7 +14,6 @@ from gahbench.cli.printing import say
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from gahbench.board.alignments import Measure
     from gahbench.board.results import Results
     from gahbench.registry.registry import Registry
 
@@ -24,13 +22,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
-
-
-class Compared(StrEnum):
-    """What of filters is compared with a basis."""
-
-    DIRECTION = "direction"
-    ALIGNMENT = "alignment"
 
 
 RateOption = Annotated[str, typer.Option(help="The window in which a slope is a rate: rate, with parameters.")]
@@ -59,7 +50,7 @@ def metrics(
     """Every metric against input PSNR, with the direction that is better: a figure for each dataset."""
     import gahbench
     from gahbench.board.selection import selected
-    from gahbench.report.metric_figures import metrics_figure
+    from gahbench.report.figures import metrics_figure
 
     registry = _prepare(out, plugins_dir)
     results = selected(gahbench.load_results(folder), datasets=dataset or ())
@@ -104,7 +95,7 @@ def optimality(
 ) -> None:
     """Distance from the bound against noise over side, with the levels that have collapsed, of `optimality-slope`."""
     import gahbench
-    from gahbench.report.optimality import optimality_figure
+    from gahbench.report.rates import optimality_figure
 
     _prepare(out)
     _save(optimality_figure(gahbench.load_results(folder), dataset, entrant), out)
@@ -119,7 +110,9 @@ def alignment(
     basis: Annotated[
         str, typer.Option("--basis", "-b", help="The basis, as in its metric, or 'best denoiser'.")
     ] = "graph-laplacian",
-    metric: Annotated[Compared, typer.Option(help="What is compared with the basis.")] = Compared.DIRECTION,
+    metric: Annotated[
+        Literal["direction", "alignment"], typer.Option(help="What is compared with the basis.")
+    ] = "direction",
 ) -> None:
     """Direction or alignment with a basis against input PSNR, a curve for each entrant."""
     import gahbench
@@ -129,9 +122,8 @@ def alignment(
 
     _prepare(out)
     results = gahbench.load_results(folder)
-    measure: Measure = "direction" if metric is Compared.DIRECTION else "alignment"
-    panels = courses(results, basis, dataset, entrant, measure)
-    _save(course_figure(panels, results.entrants, entrant_kinds(results), basis, measure), out)
+    panels = courses(results, basis, dataset, entrant, metric)
+    _save(course_figure(panels, results.entrants, entrant_kinds(results), basis, metric), out)
 
 
 @app.command()
@@ -342,7 +334,7 @@ def _draw_rates(
 def _prepare(out: Path, plugins_dir: list[Path] | None = None) -> Registry:
     """Check the name of the figure, then load the plugins, which takes long."""
     from gahbench.registry.registry import open_registry
-    from gahbench.report.encoding import check_suffix
+    from gahbench.report.drawing import check_suffix
 
     check_suffix(out)
     return open_registry(plugins_dir or ())

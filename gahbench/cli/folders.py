@@ -22,9 +22,8 @@ from gahbench.contracts.jobs import Event, check_device
 
 if TYPE_CHECKING:
     from gahbench.runs.agreement import Repetition
-    from gahbench.runs.failures import Failure
     from gahbench.runs.reuse import Merged
-    from gahbench.runs.status import Status
+    from gahbench.runs.status import Failure, Status
     from gahbench.runs.verification import Verification
 
 #: Failures that are printed with their reason.
@@ -153,7 +152,7 @@ def why(
 ) -> None:
     """Print why units of a results folder failed: each traceback once, down to the last line of your own code."""
     from gahbench._util.error_text import printable
-    from gahbench.runs.failures import failures
+    from gahbench.runs.status import failures
 
     found = failures(folder, entrant or (), full)
     for one in found:

@@ -64,8 +64,8 @@ def preview(
     """Preview a dataset: a contact sheet of images under noise, and a card of its properties."""
     import gahbench
     from gahbench.explore.preview import SIGMAS
-    from gahbench.report.encoding import check_suffix
-    from gahbench.report.figures import file_stems
+    from gahbench.report.cells import file_stems
+    from gahbench.report.drawing import check_suffix
 
     levels = parse_sigmas(sigma or ()) or SIGMAS
     if out is not None:
@@ -196,7 +196,7 @@ def inspect(
     """Inspect the basis that a denoiser learned: eigenvectors of its Jacobian at an image, and bases it agrees with."""
     import gahbench
     from gahbench.explore.inspection import SIGMAS
-    from gahbench.report.figures import file_stems
+    from gahbench.report.cells import file_stems
 
     levels = parse_sigmas(sigma or ()) or SIGMAS
     with Progress("inspecting") as shown:
@@ -317,7 +317,7 @@ def sample(
     Exit status: 0 samples were written, 1 all of them diverged, 2 bad input.
     """
     import gahbench
-    from gahbench.report.figures import file_stems
+    from gahbench.report.cells import file_stems
 
     settings = {
         "count": count, "seed": seed, "sampler": sampler, "mean": mean, "sigma_start": sigma_start,

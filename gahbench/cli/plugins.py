@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -37,8 +36,6 @@ PLURALS = {**{"bases" if kind == "basis" else f"{kind}s": kind for kind in KINDS
 _KEPT = re.compile(r"\s*([-*|]\s|>>>|\.\.\s|\[\[)")
 _UNDERLINE = re.compile(r"[-=~]{3,}")
 _WHOLE: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
-#: Kinds of plugin, all of which have a template.
-NewKind = StrEnum("NewKind", {kind: kind for kind in KINDS})
 
 
 def list_(
@@ -225,14 +222,14 @@ def check(
 
 
 def new(
-    kind: Annotated[NewKind, typer.Argument(help="Kind of the plugin.")],
+    kind: Annotated[Kind, typer.Argument(help="Kind of the plugin.")],
     name: Annotated[str, typer.Argument(help="Name of the plugin, such as my-denoiser.")],
     folder: Annotated[Path, typer.Option("--folder", help="Folder to write it to.")] = Path(),
 ) -> None:
     """Write a commented one-file plugin that runs as it is."""
     from gahbench.registry.scaffold import next_commands, write_plugin
 
-    file = write_plugin(kind.value, name, folder)
+    file = write_plugin(kind, name, folder)
     typer.echo(f"wrote {file}; now try")
-    for command in next_commands(kind.value, name, file):
+    for command in next_commands(kind, name, file):
         typer.echo(f"  {command}")
