@@ -1,16 +1,15 @@
 """What the pages of the published results say is what their boards have."""
 
-import warnings
+import functools
 from pathlib import Path
 
 import pytest
 from surroundings import real_data
 
-import gahbench
+from gahbench.board import results as published_results
 from gahbench.board.generalization import course
 from gahbench.board.leaderboard import optimum_check
 from gahbench.board.over_datasets import over_datasets
-from gahbench.board.results import load_results
 from gahbench.contracts.row_labels import base_label
 from gahbench.planning.rows import rows
 from gahbench.planning.suite import load_suite
@@ -23,21 +22,31 @@ ROOT = Path(__file__).parents[1]
 PUBLISHED = sorted(folder.name for folder in (ROOT / "results").iterdir() if folder.is_dir())
 
 
-def cells_of(row):
-    """Return the cells of a row of a table, without the marks of code."""
-    return [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
+@functools.cache
+def load_results(name):
+    return published_results.load_results(ROOT / "results" / name)
 
 
-def table_after(text, start):
-    """Return the cells of the rows of the first table after a text, without its head."""
-    lines = text.split(start)[1].split("\n\n", 1)[1].split("\n\n")[0].splitlines()
-    return [cells_of(line) for line in lines[2:]]
+def page(name):
+    return (ROOT / "results" / name / "README.md").read_text(encoding="utf-8")
+
+
+def table_after(name, start, count, with_head=False):
+    """Return the cells of the rows of the first table of a page after a text, without its head and marks of code."""
+    lines = page(name).split(start)[1].split("\n\n", 1)[1].split("\n\n")[0].splitlines()
+    assert len(lines) - 2 == count
+    cells = [[cell.strip().strip("`") for cell in line.strip("| ").split(" | ")] for line in lines]
+    return cells if with_head else cells[2:]
+
+
+def all_rows(name):
+    """Return the cells of the rows of all tables of a page that begin with code."""
+    lines = [line for line in page(name).splitlines() if line.startswith("| `")]
+    return [[cell.strip().strip("`") for cell in line.strip("| ").split(" | ")] for line in lines]
 
 
 def test_the_published_board_loads_and_is_the_readmes():
-    results = load_results(ROOT / "results" / "quick")
-    board = results.leaderboard(full=True)
-    assert len(board) == 24
+    assert len(load_results("quick").leaderboard(full=True)) == 24
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     written = (ROOT / "results" / "quick" / "leaderboard.md").read_text(encoding="utf-8")
     rows = [line for line in readme.splitlines() if line.startswith("| ") and "| trained" in line]
@@ -48,9 +57,7 @@ def test_the_published_board_loads_and_is_the_readmes():
 def of_today(label, registry):
     """Return the label that an entrant of a board has now: plugins may have been renamed since it was published."""
     base = base_label(label)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", gahbench.GahbenchDeprecationWarning)
-        return configure_entrant(registry, parse_spec(base)).label + label.removeprefix(base)
+    return configure_entrant(registry, parse_spec(base)).label + label.removeprefix(base)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -65,7 +72,7 @@ def test_a_published_board_is_of_the_suite_that_ships(builtin, name, tmp_path, m
             (tmp_path / file.name).symlink_to(file)
         monkeypatch.chdir(tmp_path)
     suite = load_suite(name, builtin)
-    results = load_results(ROOT / "results" / name)
+    results = load_results(name)
     board = results.leaderboard(full=True)
     labels = {row.label for row in rows(suite)}
     assert {label if label in labels else of_today(label, builtin) for label in board["entrant"]} == labels
@@ -78,7 +85,7 @@ def test_a_published_board_is_of_the_suite_that_ships(builtin, name, tmp_path, m
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_no_entrant_of_a_published_board_is_beyond_the_optimum(name):
-    results = load_results(ROOT / "results" / name)
+    results = load_results(name)
     checks = [optimum_check(results, dataset) for dataset in results.datasets["dataset"]]
     stand_for_it = results.scores["kind"].isin(("optimal", "bound")).any()
     known = results.datasets["optimum"].isin(("exact", "bracket")) & stand_for_it
@@ -87,52 +94,36 @@ def test_no_entrant_of_a_published_board_is_beyond_the_optimum(name):
 
 
 def test_the_deficits_in_the_documents_are_those_of_the_board():
-    board = load_results(ROOT / "results" / "optimal").board
-    text = (ROOT / "results" / "optimal" / "README.md").read_text(encoding="utf-8")
-    for family in board.datasets:
+    for family in load_results("optimal").board.datasets:
         cells = [
             between(family.estimate(entrant, "deficit", "min"), family.estimate(entrant, "deficit"))
             for entrant in ("unet[width=16,levels=2]", "bf-cnn[width=16,layers=8]")
         ]
-        assert len([line for line in text.splitlines() if f"| {' | '.join(cells)} |" in line]) == 1
+        assert len([line for line in page("optimal").splitlines() if f"| {' | '.join(cells)} |" in line]) == 1
 
 
 def test_the_rates_in_the_documents_are_those_of_the_board():
-    board = load_results(ROOT / "results" / "resolution").board
-    text = (ROOT / "results" / "resolution" / "README.md").read_text(encoding="utf-8")
-    table = text.split("Slope in the window, dB per dB:\n\n")[1].split("\n\n")[0].splitlines()
-    sizes = [int(cell) for cell in table[0].strip("| ").split(" | ")[1:]]
-    boards = {size: next(one for one in board.datasets if f"size={size}," in one.dataset) for size in sizes}
+    board = load_results("resolution").board
+    head, _, *rows = table_after("resolution", "Slope in the window, dB per dB:", 9, with_head=True)
+    sizes = [int(cell) for cell in head[1:]]
     assert sizes == [512, 1024, 2048]
-    assert len(table) - 2 == 9
-    for row in table[2:]:
-        entrant, *found = cells_of(row)
-        assert found == [with_half_width(boards[size].estimate(entrant, "rate")) for size in sizes]
+    boards = [next(one for one in board.datasets if f"size={size}," in one.dataset) for size in sizes]
+    for entrant, *found in rows:
+        assert found == [with_half_width(one.estimate(entrant, "rate")) for one in boards]
 
 
-def test_the_gains_of_oracles_in_the_documents_are_those_of_the_board():
-    board = load_results(ROOT / "results" / "oracles").board
-    text = (ROOT / "results" / "oracles" / "README.md").read_text(encoding="utf-8")
-    rows = [line for line in text.splitlines() if line.startswith("| `")]
-    assert len(rows) == 12
-    for row in rows:
-        entrant, *cells = cells_of(row)
-        assert cells == [with_half_width(family.estimate(entrant, "psnr")) for family in board.datasets]
-
-
-def test_the_figures_of_the_zoo_in_the_documents_are_those_of_the_board():
-    board = load_results(ROOT / "results" / "zoo").board
-    text = (ROOT / "results" / "zoo" / "README.md").read_text(encoding="utf-8")
-    rows = [line for line in text.splitlines() if line.startswith("| `")]
-    assert len(rows) == 19
-    for row in rows:
-        entrant, _, *cells = cells_of(row)
-        assert cells == [with_half_width(family.estimate(entrant, "psnr")) for family in board.datasets]
+@pytest.mark.parametrize(("name", "count", "others"), [("oracles", 12, 0), ("zoo", 19, 1)])
+def test_psnr_in_the_documents_is_that_of_the_board(name, count, others):
+    rows = all_rows(name)
+    assert len(rows) == count
+    for entrant, *cells in rows:
+        found = [with_half_width(family.estimate(entrant, "psnr")) for family in load_results(name).board.datasets]
+        assert cells[others:] == found
 
 
 def test_the_figures_of_the_standard_board_in_the_documents_are_those_of_the_board():
-    results = load_results(ROOT / "results" / "standard")
-    board, text = results.board, (ROOT / "results" / "standard" / "README.md").read_text(encoding="utf-8")
+    results = load_results("standard")
+    board = results.board
     ranks = {(one.dataset, entry.entrant): entry for one in board.datasets for entry in one.entries}
     overall = {one.entrant: (one.rank, one.rank_high) for one in over_datasets(results).rows}
 
@@ -140,9 +131,7 @@ def test_the_figures_of_the_standard_board_in_the_documents_are_those_of_the_boa
         entry, value = ranks.get((dataset, entrant)), with_half_width(board.of(dataset).estimate(entrant, "psnr"))
         return value if entry is None or entry.rank is None else f"{value} ({rank(entry.rank, entry.rank_high)})"
 
-    rows = table_after(text, "with the interval of the rank:")
-    assert len(rows) == 14
-    for entrant, *cells, last in rows:
+    for entrant, *cells, last in table_after("standard", "with the interval of the rank:", 14):
         assert cells == [psnr(one.dataset, entrant) for one in board.datasets]
         assert last == rank(*overall.get(entrant, (None, None)))
     direction = "direction[graph-laplacian,given=wavelet-ti[haar],ceilings=1]"
@@ -151,16 +140,13 @@ def test_the_figures_of_the_standard_board_in_the_documents_are_those_of_the_boa
         ("the ceiling of direction, at σ = .05:", direction, "ceiling", 0.05, 7),
         ("Squared error over σ² trace, mean over σ:", "self-consistency", "ratio", None, 10),
     ):
-        rows = table_after(text, start)
-        assert len(rows) == count
-        for entrant, *cells in rows:
+        for entrant, *cells in table_after("standard", start, count):
             found = [one.estimate(entrant, metric, part, sigma) for one in board.datasets]
             assert cells == [with_half_width(value) for value in found]
 
 
 def test_directions_and_alignments_in_the_documents_are_those_of_the_board():
-    board = load_results(ROOT / "results" / "basis").board
-    text = (ROOT / "results" / "basis" / "README.md").read_text(encoding="utf-8")
+    board = load_results("basis").board
     faces = "faces[size=24,test=28]"
     families = {
         "c-alpha": "c-alpha[alpha=2,size=24]",
@@ -170,44 +156,24 @@ def test_directions_and_alignments_in_the_documents_are_those_of_the_board():
         "shuffled faces": f"shuffled[{faces}]",
     }
     graph, haar = "graph-laplacian,given=wavelet-ti[haar]", "wavelet-ti[haar],given=graph-laplacian"
-
-    def cells(entrant, metric, where):
-        return [with_half_width(board.of(family).estimate(entrant, metric)) for family in where]
-
-    def rows_after(heading):
-        table = text.split(f"{heading}:\n\n")[1].split("\n\n")[0]
-        return [line for line in table.splitlines()[2:] if line.startswith("| ")]
-
     for metric in ("direction", "alignment"):
-        rows = rows_after(f"{metric.capitalize()} with `graph-laplacian`, mean over σ")
-        assert len(rows) == 12
-        for row in rows:
-            entrant, *found = cells_of(row)
-            assert found == cells(entrant, f"{metric}[{graph}]", families.values())
-        rows = rows_after(f"{metric.capitalize()} with each basis, mean over σ")
-        assert len(rows) == 20
-        for row in rows:
-            where, *found = [cell.strip() for cell in row.strip("| ").split(" | ")]
+        start = f"{metric.capitalize()} with `graph-laplacian`, mean over σ:"
+        for entrant, *found in table_after("basis", start, 12):
+            estimates = [board.of(family).estimate(entrant, f"{metric}[{graph}]") for family in families.values()]
+            assert found == [with_half_width(one) for one in estimates]
+        for where, *found in table_after("basis", f"{metric.capitalize()} with each basis, mean over σ:", 20):
             family, name = where.rsplit(", ", 1)
             (entrant,) = {one.entrant for one in board.entries if one.entrant.startswith(f"{name.strip('`')}[")}
-            estimates = [
-                with_half_width(board.of(families[family.strip("`")]).estimate(entrant, f"{metric}[{basis}]"))
-                for basis in (graph, haar, "haar", "sym4")
-            ]
-            assert found[:4] == estimates
-    rows = rows_after("Eigenvalues above ½ on `discs`")
-    assert len(rows) == 5
-    for row in rows:
-        entrant, *found = cells_of(row)
+            own = board.of(families[family.strip("`")])
+            estimates = [own.estimate(entrant, f"{metric}[{basis}]") for basis in (graph, haar, "haar", "sym4")]
+            assert found[:4] == [with_half_width(one) for one in estimates]
+    for entrant, *found in table_after("basis", "Eigenvalues above ½ on `discs`:", 5):
         levels = [board.of("discs[size=24]").estimate(entrant, "spectrum", "above-half", s) for s in (0.05, 0.2)]
-        counts = [with_half_width(level) for level in levels]
-        assert found == counts
+        assert found == [with_half_width(level) for level in levels]
 
 
 def test_the_course_of_generalization_in_the_documents_is_that_of_the_board():
-    results = load_results(ROOT / "results" / "generalization")
-    text = (ROOT / "results" / "generalization" / "README.md").read_text(encoding="utf-8")
-    table = text.split("two seeds:\n\n")[1].split("\n\n")[0]
+    results, where = load_results("generalization"), ("c-alpha[alpha=2,size=24]", "unet[width=24,norm=false]")
     measured = {
         "PSNR on training images, dB": ("psnr", "train", 0.1, 1),
         "PSNR on test images, dB": ("psnr", "test", 0.1, 1),
@@ -216,50 +182,44 @@ def test_the_course_of_generalization_in_the_documents_is_that_of_the_board():
         "cosine with the closest training image": ("closest-training", "test", None, 2),
         "memorized up to brightness and contrast, share": ("memorization.affine", "test", None, 2),
     }
-    rows = {line.split("|")[1].strip(): line for line in table.splitlines()}
+    table = page("generalization").split("two seeds:\n\n")[1].split("\n\n")[0]
+    rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in table.splitlines()}
     for name, (metric, split, sigma, digits) in measured.items():
-        found = course(results, "c-alpha[alpha=2,size=24]", "unet[width=24,norm=false]", metric, split)
+        found = course(results, *where, metric, split)
         assert list(found) == [1, 10, 100, 1000, 10000]
         points = [next(iter(of.values())) if sigma is None else of[sigma] for of in found.values()]
-        stated = [cell.split()[0].replace("−", "-") for cell in rows[name].split("|")[2:-1]]
-        assert [f"{float(cell):.{digits}f}" for cell in stated] == [
-            f"{point.value + 0.0:.{digits}f}" for point in points
-        ]
-    predicted = "sample-prediction[local-score[equivariant=true,images=100],max_samples=12]"
-    line = next(line for line in text.splitlines() if line.startswith("| the network | `local-score` |"))
-    found = course(results, "c-alpha[alpha=2,size=24]", "unet[width=24,norm=false]", predicted)
-    assert [cell.split()[0] for cell in line.split("|")[3:-1]] == [
-        f"{next(iter(points.values())).value:.2f}" for points in found.values()
-    ]
+        stated = [float(cell.split()[0].replace("−", "-")) for cell in rows[name]]
+        assert [f"{cell:.{digits}f}" for cell in stated] == [f"{point.value + 0.0:.{digits}f}" for point in points]
+    line = next(
+        line for line in page("generalization").splitlines() if line.startswith("| the network | `local-score`")
+    )
+    found = course(results, *where, "sample-prediction[local-score[equivariant=true,images=100],max_samples=12]")
+    values = [f"{next(iter(points.values())).value:.2f}" for points in found.values()]
+    assert [cell.split()[0] for cell in line.split("|")[3:-1]] == values
 
 
 def test_the_distances_and_verdicts_on_the_rate_in_the_documents_are_those_of_the_board():
-    results = load_results(ROOT / "results" / "rates")
-    board, verdicts = results.board, results.rate_verdicts
-    text = (ROOT / "results" / "rates" / "README.md").read_text(encoding="utf-8")
+    results = load_results("rates")
     families = {
-        (regions, side): board.of(f"c-alpha[alpha=4,{size}background_alpha={regions[2]},master=128]")
+        (regions, side): results.board.of(f"c-alpha[alpha=4,{size}background_alpha={regions[2]},master=128]")
         for regions in ("C^2", "C^4")
         for side, size in (("32", "size=32,"), ("64", ""))
     }
-    head, _, *rows = text.split("at six of eleven noise levels:\n\n")[1].split("\n\n")[0].splitlines()
-    sigmas = [float(cell) for cell in head.strip("| ").split(" | ")[3:]]
-    assert len(rows) == 12
-    for row in rows:
-        regions, side, entrant, *cells = cells_of(row)
+    head, _, *rows = table_after("rates", "at six of eleven noise levels:", 12, with_head=True)
+    sigmas = [float(cell) for cell in head[3:]]
+    for regions, side, entrant, *cells in rows:
         family = families[regions, side]
         assert cells == [with_half_width(family.estimate(entrant, "deficit", "", s), digits=1) for s in sigmas]
     answers = {"near-optimal": "near-optimal", "not near-optimal": "not", "undecided": "undecided"}
-    rows = [line for line in text.splitlines() if line.endswith(tuple(f" {answer} |" for answer in answers.values()))]
+    rows = [row for row in all_rows("rates") if row[-1] in answers.values()]
     assert len(rows) == 6
-    for row in rows:
-        entrant, *cells = cells_of(row)
-        assert cells == [answers[verdicts[family.dataset][entrant].answer] for family in families.values()]
+    for entrant, *cells in rows:
+        found = [results.rate_verdicts[family.dataset][entrant].answer for family in families.values()]
+        assert cells == [answers[answer] for answer in found]
 
 
 def test_times_of_training_in_the_documents_are_those_of_the_board():
-    board = load_results(ROOT / "results" / "dynamics").board.of("c-alpha[alpha=2,size=16]")
-    text = (ROOT / "results" / "dynamics" / "README.md").read_text(encoding="utf-8")
+    board = load_results("dynamics").board.of("c-alpha[alpha=2,size=16]")
     measured = {
         "τ_gen, steps": ("training-times", "generalization", 0),
         "τ_mem, steps": ("training-times", "memorization", 0),
@@ -269,7 +229,7 @@ def test_times_of_training_in_the_documents_are_those_of_the_board():
         "test PSNR at the end, dB": ("psnr", "", 2),
     }
     for entrant in ("unet[width=24,levels=2,norm=false]", "linear"):
-        found = {name: cells for name, *cells in table_after(text, f"`{entrant}`:")}
+        found = {name: cells for name, *cells in table_after("dynamics", f"`{entrant}`:", len(measured))}
         assert list(found) == list(measured)
         for name, (metric, part, digits) in measured.items():
             rows = [board.estimate(f"{entrant} N={number}", metric, part) for number in (8, 16, 32, 64, 128)]
@@ -277,43 +237,33 @@ def test_times_of_training_in_the_documents_are_those_of_the_board():
 
 
 def test_learning_times_in_the_documents_are_those_of_the_board():
-    (board,) = load_results(ROOT / "results" / "components").board.datasets
-    text = (ROOT / "results" / "components" / "README.md").read_text(encoding="utf-8")
-    ((entrant, *cells),) = table_after(text, "has slope −1.")
+    (board,) = load_results("components").board.datasets
+    ((entrant, *cells),) = table_after("components", "has slope −1.", 1)
     parts = {"": 3, "first": 0, "last": 0, "modes": 0}
-    assert cells == [
-        with_half_width(board.estimate(entrant, "learning-times", part), digits=digits)
-        for part, digits in parts.items()
-    ]
+    found = {part: board.estimate(entrant, "learning-times", part) for part in parts}
+    assert cells == [with_half_width(found[part], digits=digits) for part, digits in parts.items()]
 
 
 def test_what_posteriors_explain_in_the_documents_is_what_the_board_has():
-    board = load_results(ROOT / "results" / "posteriors").board
-    text = (ROOT / "results" / "posteriors" / "README.md").read_text(encoding="utf-8")
+    board = load_results("posteriors").board
     families = {"c-alpha": "c-alpha[alpha=2,size=24]", "discs": "discs[size=24]"}
     local = "local-score[equivariant=true,images=100]"
     predictors = ("empirical-bayes", local, "pspc", "pca-locality", "pca-locality[batch=32]")
-    rows = table_after(text, "mean over σ = .05 to .8:")
-    assert len(rows) == 12
-    for family, entrant, *cells in rows:
+    for family, entrant, *cells in table_after("posteriors", "mean over σ = .05 to .8:", 12):
         found = [board.of(families[family]).estimate(entrant, f"distance[{one}]", "r2") for one in predictors]
         assert cells == [with_half_width(one, digits=3) for one in found]
-    for entrant, *cells in table_after(text, "whose dimension is 5:"):
-        found = [
-            board.of(families["discs"]).estimate(entrant, "local-dimension", "", s) for s in (0.05, 0.1, 0.2, 0.4, 0.8)
-        ]
+    discs, levels = board.of(families["discs"]), (0.05, 0.1, 0.2, 0.4, 0.8)
+    for entrant, *cells in table_after("posteriors", "whose dimension is 5:", 4):
+        found = [discs.estimate(entrant, "local-dimension", "", s) for s in levels]
         assert cells == [with_half_width(one, digits=1) for one in found]
-    for family, *cells in table_after(text, "a probability above ½:"):
+    for family, *cells in table_after("posteriors", "a probability above ½:", 2):
         rows = [f"empirical-bayes N={number}" for number in (10, 100, 1000)]
         assert cells == [with_half_width(board.of(families[family]).estimate(row, "collapse")) for row in rows]
 
 
 def test_errors_and_samples_in_the_documents_are_those_of_the_board():
-    board = load_results(ROOT / "results" / "samples").board.of("c-alpha[alpha=2,size=24]")
-    text = (ROOT / "results" / "samples" / "README.md").read_text(encoding="utf-8")
-    rows = table_after(text, "It took 9 minutes on two cores.")
-    assert len(rows) == 5
-    for entrant, *cells in rows:
+    board = load_results("samples").board.of("c-alpha[alpha=2,size=24]")
+    for entrant, *cells in table_after("samples", "It took 9 minutes on two cores.", 5):
         found = [board.estimate(entrant, "psnr", "", sigma) for sigma in (0.05, 0.1, 0.2, 0.4, 0.8)]
         found.append(board.estimate(entrant, "sample-quality"))
         assert cells == [with_half_width(one) for one in found]
