@@ -67,7 +67,6 @@ from .registry.marks import Code as Code
 from .registry.marks import External as External
 from .registry.marks import File as File
 from .registry.marks import Names as Names
-from .registry.marks import OldName as OldName
 from .registry.parameters import file_digest as file_digest
 from .registry.registry import Registry as Registry
 from .registry.registry import create as create

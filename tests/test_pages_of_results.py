@@ -55,7 +55,7 @@ def test_the_published_board_loads_and_is_the_readmes():
 
 
 def of_today(label, registry):
-    """Return the label that an entrant of a board has now: plugins may have been renamed since it was published."""
+    """Return the label that an entrant of a board has now: defaults may have changed since it was published."""
     base = base_label(label)
     return configure_entrant(registry, parse_spec(base)).label + label.removeprefix(base)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 Target = TypeVar("Target", bound=Callable[..., Any])
@@ -52,16 +52,3 @@ def deprecated(since: str, use_instead: str) -> Callable[[Target], Target]:
         return marked  # type: ignore[no-any-return]
 
     return mark
-
-
-def renamed(given: Mapping[str, Any], names: Mapping[str, str], where: str, since: str = "0.1") -> dict[str, Any]:
-    """Return values by their current names, with a warning for each that was given by an old one."""
-    found: dict[str, Any] = {}
-    for name, value in given.items():
-        new = names.get(name, name)
-        if new != name:
-            if new in given or new in found:
-                raise ValueError(f"'{new}' is given twice, once by its old name '{name}'")
-            warn_deprecated(f"{where}: '{name}'", since, f"'{new}'", stacklevel=3)
-        found[new] = value
-    return found

@@ -26,8 +26,7 @@ class Grid:
 
     def specs(self, location: Location, name: str, given: dict[str, Any], plugin: Plugin | None) -> Iterator[Spec]:
         """Yield a spec for each combination of values."""
-        own = plugin.parameters if plugin else ()
-        known = {name: parameter for parameter in own for name in (parameter.name, *parameter.old_names)}
+        known = {parameter.name: parameter for parameter in (plugin.parameters if plugin else ())}
         axes = [self._values((*location, key), known.get(key), value) for key, value in given.items()]
         for values in self._combinations(location, axes):
             yield Spec(name, (), dict(zip(given, values, strict=True)))

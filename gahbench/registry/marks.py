@@ -1,4 +1,4 @@
-"""Marks of parameters: of those that name plugins, code, files or downloads, or had another name."""
+"""Marks of parameters: of those that name plugins, code, files or downloads."""
 
 from __future__ import annotations
 
@@ -70,27 +70,6 @@ class Code:
     ``gahbench site`` builds a plugin with such a parameter only with ``--trust``, as of :class:`External`. Units of a
     built-in plugin with such a parameter run in a process of their own.
     """
-
-
-@dataclass(frozen=True)
-class OldName:
-    """Marks a parameter that had another name, by which suites may still give it: with a warning.
-
-    Parameters
-    ----------
-    name
-        The old name.
-
-    Examples
-    --------
-    >>> from typing import Annotated
-    >>> import gahbench
-    >>> class Decay:
-    ...     def __init__(self, min_terms: Annotated[int, gahbench.OldName("fewest")] = 8) -> None:
-    ...         self.min_terms = min_terms
-    """
-
-    name: str
 
 
 def marks(annotation: Any) -> tuple[Any, ...]:

@@ -21,13 +21,11 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import pydantic
 
 from gahbench._util.core_yaml import ACCEPTED_INTEGERS, INTEGERS
-from gahbench._util.deprecation import renamed
 from gahbench._util.errors import ParameterError, PluginError, listing, suggestion
 from gahbench._util.files import check_regular, open_regular
 from gahbench._util.fractions import as_number
 from gahbench._util.readable import brief
-from gahbench.registry.marks import Code, External, File, Names, OldName, as_text, marks
-from gahbench.registry.old_names import plugin_name
+from gahbench.registry.marks import Code, External, File, Names, as_text, marks
 from gahbench.registry.relative_paths import located, relative_to
 
 FILLED_IN = ("channels", "shape")
@@ -61,11 +59,6 @@ class Parameter:
     def names(self) -> str | None:
         """The kind of plugin that this parameter names, if it does."""
         return next((mark.kind for mark in marks(self.annotation) if isinstance(mark, Names)), None)
-
-    @property
-    def old_names(self) -> tuple[str, ...]:
-        """Names that it had before, by which it may still be given."""
-        return tuple(mark.name for mark in marks(self.annotation) if isinstance(mark, OldName))
 
     @property
     def is_file(self) -> bool:
@@ -217,11 +210,6 @@ def _of_plugins(name: str, annotation: Any, default: Any, names: Names, where: s
 def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str) -> dict[str, Any]:
     """Check given values and fill in the defaults."""
     names = [parameter.name for parameter in parameters]
-    old = {name: parameter.name for parameter in parameters for name in parameter.old_names}
-    try:
-        given = renamed(given, old, where)
-    except ValueError as error:
-        raise ParameterError(f"{where}: {error}") from error
     for name in given:
         if name not in names:
             extra = " ('channels' and 'shape' come from the dataset)" if name in FILLED_IN else ""
@@ -232,7 +220,7 @@ def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str
     for parameter in parameters:
         if parameter.name in given:
             try:
-                resolved[parameter.name] = parameter.check(_current(parameter, given[parameter.name]))
+                resolved[parameter.name] = parameter.check(given[parameter.name])
             except ParameterError as error:
                 raise ParameterError(f"{where}: {error}") from error
         elif parameter.required:
@@ -240,10 +228,6 @@ def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str
         else:
             resolved[parameter.name] = parameter.settled_default
     return resolved
-
-
-def _current(parameter: Parameter, value: Any) -> Any:
-    return value if parameter.names is None else plugin_name(parameter.names, value)
 
 
 def is_finite(value: Any) -> bool:

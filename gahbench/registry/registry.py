@@ -23,7 +23,6 @@ from gahbench.registry import hookspecs
 from gahbench.registry.configured import Configured, written
 from gahbench.registry.construction import watch
 from gahbench.registry.hookspecs import Register
-from gahbench.registry.old_names import plugin_name
 from gahbench.registry.parameters import is_finite, resolve
 from gahbench.registry.plugin import BUILT_IN, HOOKS, KINDS, Kind, Plugin
 from gahbench.registry.plugin_files import load_file, plugin_files, with_own
@@ -136,7 +135,7 @@ class Registry:
         """
         if isinstance(spec, str):
             spec = parse_spec(spec)
-        plugin = self.get(kind, plugin_name(kind, spec.name))
+        plugin = self.get(kind, spec.name)
         by_name = _by_name(plugin, spec, keywords)
         if not self.trust:
             _refuse_untrusted(plugin, by_name)
@@ -175,16 +174,11 @@ class Registry:
         ((key, parameters),) = given.items()
         if not isinstance(parameters, dict | None):
             raise ParameterError(f"{key}: expected parameters with values, not {parameters!r}; accepted: {form}")
-        return str(plugin_name(kind, key)), {str(name): value for name, value in (parameters or {}).items()}
+        return str(key), {str(name): value for name, value in (parameters or {}).items()}
 
     def _as_texts(self, plugin: Plugin, given: dict[str, Any]) -> dict[str, Any]:
         """Return given values with a text in place of every mapping that names a plugin."""
-        kinds = {
-            name: parameter.names
-            for parameter in plugin.parameters
-            if parameter.names is not None
-            for name in (parameter.name, *parameter.old_names)
-        }
+        kinds = {parameter.name: parameter.names for parameter in plugin.parameters if parameter.names is not None}
 
         def text(name: str, value: Any) -> Any:
             if isinstance(value, list | tuple):
@@ -260,13 +254,13 @@ def _by_name(plugin: Plugin, spec: Spec, keywords: dict[str, Any]) -> dict[str, 
 def _refuse_untrusted(plugin: Plugin, given: dict[str, Any]) -> None:
     """Refuse values that name code, files or a download."""
     for parameter in plugin.parameters:
-        for name in {parameter.name, *parameter.old_names} & given.keys():
-            if parameter.needs_trust(given[name]):
-                what = "code to run" if parameter.is_code else "files or a download"
-                raise UntrustedError(
-                    f"{plugin.where}: {name}={brief(repr(given[name]))} names {what}; a results folder "
-                    "may do so only with 'gahbench site --trust'"
-                )
+        name = parameter.name
+        if name in given and parameter.needs_trust(given[name]):
+            what = "code to run" if parameter.is_code else "files or a download"
+            raise UntrustedError(
+                f"{plugin.where}: {name}={brief(repr(given[name]))} names {what}; a results folder "
+                "may do so only with 'gahbench site --trust'"
+            )
 
 
 def _registrar(kind: Kind, origin: str, found: list[Plugin]) -> Register:

@@ -10,15 +10,12 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gahbench._util.deprecation import renamed
 from gahbench._util.errors import ParameterError, listing, suggestion
 
 #: Settings of only one of the samplers.
 _OWN = {"stochastic": ("step", "beta", "growth", "max_steps"), "flow": ("levels", "solver")}
-#: Settings that had another name, by which they may still be given.
-OLD_NAMES = {"most_steps": "max_steps"}
 #: How many times the steps of an ideal denoiser a sample may take, by default.
-_PATIENCE = 10
+MAX_STEP_FACTOR = 10
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -80,8 +77,6 @@ class Sampling(BaseModel):
     @classmethod
     def _ends_of_levels(cls, given: Any) -> Any:
         """Take the noise levels where sampling starts and ends from a list of levels, if there is one."""
-        if isinstance(given, dict):
-            given = renamed(given, OLD_NAMES, "sampling")
         levels = given.get("levels") if isinstance(given, dict) else None
         if not isinstance(levels, list | tuple) or not levels:
             return given
@@ -139,7 +134,7 @@ class Sampling(BaseModel):
 
     def step_limit(self) -> int:
         """Return after how many steps a sample is out of steps."""
-        return _PATIENCE * self.ideal_steps() if self.max_steps is None else self.max_steps
+        return MAX_STEP_FACTOR * self.ideal_steps() if self.max_steps is None else self.max_steps
 
     def schedule(self) -> tuple[float, ...]:
         """Return the noise levels of the flow, falling."""
@@ -170,7 +165,7 @@ def make_sampling(given: Mapping[str, Any]) -> Sampling:
     """
     names = tuple(Sampling.model_fields)
     for name in given:
-        if name not in (*names, *OLD_NAMES):
+        if name not in names:
             raise ParameterError(
                 f"unknown setting '{name}' of sampling{suggestion(name, names) or ';'} accepted: {listing(names)}"
             )

@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from gahbench import Basis, Metric, OldName, Scores, Shape, Truth
+from gahbench import Basis, Metric, Scores, Shape, Truth
 from gahbench.evaluation import MAX_RANK, MIN_TERMS, Evaluation, coefficient_decay
 
 from .._papers import KADKHODAIE_2024
@@ -33,8 +33,8 @@ class Decay(Metric):
 
     def __init__(
         self,
-        min_terms: Annotated[int, OldName("fewest"), Field(ge=1)] = MIN_TERMS,
-        max_terms: Annotated[float, OldName("most"), Field(gt=0)] = MAX_RANK,
+        min_terms: Annotated[int, Field(ge=1)] = MIN_TERMS,
+        max_terms: Annotated[float, Field(gt=0)] = MAX_RANK,
     ) -> None:
         self.min_terms = min_terms
         self.max_terms = max_terms

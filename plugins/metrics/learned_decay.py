@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Metric, OldName, Scores, Shape
+from gahbench import Metric, Scores, Shape
 from gahbench.evaluation import Evaluation, coefficient_decay
 
 from .._papers import KADKHODAIE_2024
@@ -35,8 +35,8 @@ class LearnedDecay(Metric):
 
     def __init__(
         self,
-        min_terms: Annotated[int, OldName("fewest"), Field(ge=1)] = 8,
-        max_terms: Annotated[float, OldName("most"), Field(gt=0)] = 2.0,
+        min_terms: Annotated[int, Field(ge=1)] = 8,
+        max_terms: Annotated[float, Field(gt=0)] = 2.0,
     ) -> None:
         self.min_terms = min_terms
         self.max_terms = max_terms

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Basis, Metric, Names, OldName, Scores, Shape
+from gahbench import Basis, Metric, Names, Scores, Shape
 from gahbench.evaluation import MAX_TERMS, MIN_LEVELS, MIN_TERMS, Evaluation, fit_slope, input_psnr, rate_window
 
 from .._names import name_of
@@ -53,8 +53,8 @@ class Rate(Metric):
     def __init__(
         self,
         basis: Annotated[Basis, Names("basis", default="sym4")],
-        min_terms: Annotated[float, OldName("fewest"), Field(ge=1)] = MIN_TERMS,
-        max_terms: Annotated[float, OldName("most"), Field(gt=0)] = MAX_TERMS,
+        min_terms: Annotated[float, Field(ge=1)] = MIN_TERMS,
+        max_terms: Annotated[float, Field(gt=0)] = MAX_TERMS,
     ) -> None:
         if basis.adaptive or not basis.orthonormal or type(basis).fit is not Basis.fit:
             raise ValueError(f"basis '{name_of(basis)}': accepted are fixed orthonormal bases, such as sym4 or dct")

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Metric, Names, OldName, Reference, Scores
+from gahbench import Metric, Names, Reference, Scores
 from gahbench.evaluation import Evaluation
 from gahbench.sampling import draw_samples, images_device, of_denoiser, pair_cosines
 
@@ -50,7 +50,7 @@ class SamplePrediction(Metric):
     def __init__(
         self,
         to: Annotated[Reference, Names("reference", default="local-score")],
-        max_samples: Annotated[int, OldName("most"), Field(ge=2)] | None = None,
+        max_samples: Annotated[int, Field(ge=2)] | None = None,
     ) -> None:
         check_uninformed(to)
         self.to = to

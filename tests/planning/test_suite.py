@@ -4,7 +4,6 @@ import time
 import pytest
 from sample_files import TINY
 
-from gahbench._util.deprecation import GahbenchDeprecationWarning
 from gahbench._util.errors import GahbenchError, SuiteError
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
@@ -44,28 +43,6 @@ def test_a_recipe_fills_in_what_a_suite_leaves_out(write_suite, builtin):
     assert (training.steps, training.epochs) == (12, None)
 
 
-def test_a_suite_may_use_old_names(write_suite, builtin):
-    changes = (
-        ("basis: haar", "basis: [haar, true]"),
-        ("metrics: [psnr, slope]", "metrics: [psnr, {decay: {fewest: 3, most: [1.5, 2]}}], sampling: {most_steps: 7}"),
-    )
-    with pytest.warns(GahbenchDeprecationWarning) as warned:
-        suite = load_suite(write_suite(*changes), builtin)
-    assert [entrant.label for entrant in suite.entrants][-1] == "oracle-threshold[true-basis]"
-    assert [metric.label for metric in suite.metrics][1:] == [
-        "decay[min_terms=3,max_terms=1.5]",
-        "decay[min_terms=3,max_terms=2]",
-    ]
-    assert suite.scoring.sampling.max_steps == 7
-    texts = {str(warning.message) for warning in warned}
-    assert {text.partition(" is deprecated")[0] for text in texts} == {
-        "the basis 'true'",
-        "metric 'decay': 'fewest'",
-        "metric 'decay': 'most'",
-        "sampling: 'most_steps'",
-    }
-
-
 def test_numbers_are_those_of_yaml_1_2(write_suite, builtin):
     file = write_suite(("width: 2", "width: 010"), ("steps: 12", "steps: 0x10"), ("name: tiny", "name: 2024-01-01"))
     suite = load_suite(file, builtin)
@@ -103,9 +80,7 @@ AT |= {
         ("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.1]", AT["sco"], "repeats a value"),
         ("images: 3", "images: 3, splits: [validation]", AT["sco"], "scoring.splits: must have test, which the board"),
         ("images: 3", "images: 3, splits: [train]", AT["sco"], "accepted: ['test', 'train'] (got ['train'])"),
-        ("[psnr, slope]", "[psnr, {decay: {most: 0}}]", AT["sco"], "max_terms=0: input should be greater than 0"),
-        ("[psnr, slope]", "[psnr, {decay: {most: 1, max_terms: 1}}]", AT["sco"], "'max_terms' is given twice, once by"),
-        ("images: 3", "images: 3, sampling: {most_steps: 7, max_steps: 7}", AT["sco"], "'max_steps' is given twice"),
+        ("[psnr, slope]", "[psnr, {decay: {max_terms: 0}}]", AT["sco"], "max_terms=0: input should be greater than 0"),
         ("scoring:", "scorings:", AT["sco"], "scoring"),
         ("metrics: [psnr, slope]", "metrics: [psnr, slop]", AT["sco"], "unknown metric 'slop'; did you mean 'slope'"),
         ("metrics: [psnr, slope]", "metrics: [slope]", AT["sco"], "must have psnr"),
@@ -167,7 +142,6 @@ AT |= {
         ),
     ],
 )
-@pytest.mark.filterwarnings("ignore::gahbench.GahbenchDeprecationWarning")
 def test_an_error_names_the_file_the_line_and_what_is_accepted(write_suite, builtin, old, new, line, says):
     file = write_suite((old, new))
     with pytest.raises(SuiteError) as error:

@@ -6,7 +6,7 @@ import pytest
 
 import gahbench
 from gahbench._util.errors import UntrustedError
-from gahbench.registry.marks import Code, External, File, Names, OldName
+from gahbench.registry.marks import Code, External, File, Names
 from gahbench.registry.parameters import constructor_parameters
 from gahbench.registry.registry import Registry
 
@@ -112,7 +112,7 @@ def test_plugins_from_elsewhere_say_the_same_by_marks():
     class Scans:
         def __init__(
             self,
-            folder: Annotated[str, External(), OldName("root")] = "scans",
+            folder: Annotated[str, External()] = "scans",
             reader: Annotated[str, Code()] | None = None,
             mask: Annotated[str, File()] | None = None,
             path: str = "",
@@ -127,16 +127,3 @@ def test_plugins_from_elsewhere_say_the_same_by_marks():
     assert not folder.needs_trust("scans")
     assert not path.needs_trust("")
     assert not reader.needs_trust(None)
-
-
-def test_old_names_of_parameters_are_refused_too(tmp_path):
-    file = tmp_path / "scans.py"
-    file.write_text(
-        "from typing import Annotated\n\nimport gahbench\n\n\nclass Scans(gahbench.Dataset):\n"
-        "    def __init__(self, folder: Annotated[str, gahbench.External(), gahbench.OldName('root')] = '') -> None:\n"
-        "        raise AssertionError('built')\n\n\n@gahbench.hookimpl\ndef register_datasets(register):\n"
-        "    register('scans', Scans)\n",
-        encoding="utf-8",
-    )
-    with pytest.raises(UntrustedError, match="root='x' names files"):
-        Registry((file,), trust=False).configure("dataset", "scans[root=x]")

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-import gahbench
 from gahbench._util.errors import ParameterError
 from gahbench.sampling.settings import Sampling, make_sampling
 
@@ -21,15 +20,6 @@ def test_the_defaults_are_the_published_rule():
     assert settings.step_size(1) == pytest.approx(0.01)
     assert settings.step_size(100) == pytest.approx(1 / 1.99)
     assert settings.step_limit() == 10 * settings.ideal_steps()
-
-
-def test_the_old_name_of_a_setting_is_understood():
-    with pytest.warns(gahbench.GahbenchDeprecationWarning, match="sampling: 'most_steps' is deprecated.*'max_steps'"):
-        assert make_sampling({"most_steps": 7}) == Sampling(max_steps=7)
-    with pytest.warns(gahbench.GahbenchDeprecationWarning):
-        assert Sampling.model_validate({"most_steps": 7}).model_dump()["max_steps"] == 7
-    with pytest.raises(ParameterError, match="'max_steps' is given twice, once by its old name 'most_steps'"):
-        make_sampling({"most_steps": 7, "max_steps": 7})
 
 
 @given(

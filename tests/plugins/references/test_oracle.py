@@ -2,7 +2,6 @@ import pytest
 import torch
 from constructing import construct
 
-import gahbench
 from gahbench._util.errors import ParameterError
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.truth import Truth
@@ -142,21 +141,3 @@ def test_basis_is_a_checked_parameter():
     assert reference.basis.levels == 2
     with pytest.raises(ParameterError):
         registry.configure("reference", "oracle-shrink[wavelet[levels=two]]")
-
-
-@pytest.mark.parametrize("text", ["oracle-shrink[true]", "oracle-shrink[basis=true]", "oracle-shrink['true']"])
-def test_the_basis_that_was_called_true(text):
-    registry = Registry()
-    says = "the basis 'true' is deprecated since gahbench 0.1 and will be removed; use 'true-basis' instead"
-    with pytest.warns(gahbench.GahbenchDeprecationWarning, match=says):
-        configured = registry.configure("reference", text)
-    assert configured.label == configured.text == "oracle-shrink[true-basis]"
-    assert configured.parameters == {"basis": "true-basis"}
-    with pytest.warns(gahbench.GahbenchDeprecationWarning, match=says):
-        assert registry.configure("reference", "oracle-shrink", basis=True).label == configured.label
-    with pytest.warns(gahbench.GahbenchDeprecationWarning, match=says):
-        several = registry.configure("reference", "oracle-best-basis[bases=[sym4,true]]")
-    assert several.parameters["bases"] == ("sym4", "true-basis")
-    with pytest.warns(gahbench.GahbenchDeprecationWarning, match=says):
-        assert registry.configure("basis", "true").label == "true-basis"
-    assert registry.configure("reference", "oracle-shrink[true-basis]").label == configured.label
