@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gahbench._util.errors import ParameterError
 from gahbench.devices.hardware import Cuda
-from gahbench.registry.registry import Registry
 from gahbench_plugins.datasets import _c_alpha_published as c_alpha_published
 from gahbench_plugins.datasets.c_alpha import FIELD_STD, LINE_STD, MEAN_STD, CAlpha
 
@@ -190,16 +188,6 @@ def test_optimum_is_that_of_the_rougher_part():
     assert CAlpha(4.0, background_alpha=1.0).optimum.slope == pytest.approx(0.5)
     assert CAlpha(2.0, background_alpha=5.0).optimum.kind == "bracket"
     assert CAlpha(2.0, construction="paper").optimum.kind == "rate"
-
-
-def test_parameters_are_checked():
-    with pytest.raises(ValueError, match="closed"):
-        CAlpha(construction="paper", contour="closed")
-    registry = Registry()
-    for wrong in ("alpha=0", "alpha=-1", "size=7", "construction=other", "background_alpha=0"):
-        with pytest.raises(ParameterError, match="c-alpha"):
-            registry.configure("dataset", f"c-alpha[{wrong}]")
-    assert registry.configure("dataset", "c-alpha[4]").label == "c-alpha[alpha=4]"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from gahbench._util.errors import OptimumError
 from gahbench._util.noise import evaluation_noise
 from gahbench_plugins.datasets import c_alpha
 from gahbench_plugins.datasets.c_alpha import FIELD_STD, MEAN_STD, CAlpha
@@ -150,14 +149,3 @@ def test_without_images_there_are_no_answers():
     assert dataset.lower_bound("test", 0, 0.1).shape == (0,)
     assert dataset.genie(torch.empty(0, 1, 16, 16), 0.1, "test").shape == (0, 1, 16, 16)
     assert dataset.true_basis("test", 0).vectors.shape[0] == 0
-
-
-def test_the_paper_has_no_genie():
-    dataset = CAlpha(2.0, 16, "paper")
-    for ask in (
-        lambda: dataset.lower_bound("test", 1, 0.1),
-        lambda: dataset.genie(dataset.images("test", 1), 0.1, "test"),
-    ):
-        with pytest.raises(OptimumError, match="rate"):
-            ask()
-    assert dataset.true_basis("test", 1) is None

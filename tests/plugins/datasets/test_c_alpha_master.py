@@ -8,7 +8,6 @@ import torch
 from torch.nn.functional import avg_pool2d, max_pool2d
 
 import gahbench
-from gahbench._util.errors import ParameterError
 from gahbench._util.noise import evaluation_noise
 from gahbench.evaluation import Evaluation
 from gahbench_plugins.datasets import _averaged
@@ -222,17 +221,3 @@ def test_an_evaluation_has_the_noise_of_the_master():
         evaluation = Evaluation(denoiser, clean, [sigma], dataset=dataset)
         found.append(evaluation.noisy(sigma) - clean)
     torch.testing.assert_close(found[0], avg_pool2d(found[1], 2), atol=1e-6, rtol=0)
-
-
-@pytest.mark.parametrize(
-    ("parameters", "says"),
-    [
-        ("master=100", "master=100 with size=64: accepted are multiples of the size, or null"),
-        ("construction=paper,master=128", "need construction='exact'"),
-        ("construction=paper,background_alpha=flat", "need construction='exact'"),
-        ("construction=paper,contour=disc", "accepted is 'line'"),
-    ],
-)
-def test_what_does_not_go_together_is_refused(parameters, says):
-    with pytest.raises(ParameterError, match=says):
-        gahbench.create("dataset", f"c-alpha[{parameters}]")

@@ -48,13 +48,6 @@ def test_circle_has_the_area_of_its_polygon():
     assert inside.sum().item() == pytest.approx(nodes / 2 * math.sin(2 * math.pi / nodes) * 5.2**2, rel=1e-5)
 
 
-def test_circle_agrees_with_fine_supersampling():
-    inside = coverage(*circle(5.2, (7.9, 8.3)), SIZE)[0].numpy()
-    places = (np.arange(SIZE * 64) + 0.5) / 64
-    disc = np.hypot(places[:, None] - 7.9, places[None, :] - 8.3) < 5.2
-    assert np.abs(inside - disc.reshape(SIZE, 64, SIZE, 64).mean((1, 3))).max() < 1 / 64
-
-
 def test_paths_may_leave_the_image_on_every_side():
     # Around the whole image: everything is inside; a quarter: the corner of a disc.
     assert coverage(*circle(30.0, (8.0, 8.0)), SIZE).min() == pytest.approx(1)
@@ -62,12 +55,6 @@ def test_paths_may_leave_the_image_on_every_side():
     assert inside.sum().item() == pytest.approx(math.pi * 9, rel=1e-3)
     assert coverage(*circle(3.0, (8.0, -5.0)), SIZE).abs().max() < 1e-12
     assert coverage(*circle(3.0, (8.0, 25.0)), SIZE).abs().max() < 1e-12
-
-
-def test_batch_is_loop():
-    paths = [circle(radius, (7.0, 9.0)) for radius in (2.0, 3.0, 7.5)]
-    together = coverage(torch.cat([rows for rows, _ in paths]), torch.cat([columns for _, columns in paths]), SIZE)
-    torch.testing.assert_close(together, torch.cat([coverage(*path, SIZE) for path in paths]))
 
 
 def step_by_step(rows, columns, size):
@@ -96,10 +83,3 @@ def test_any_path_is_the_sum_of_its_steps(nodes):
         torch.tensor(np.stack([rows, rows[::-1]])).float(), torch.tensor(np.stack([columns] * 2)).float(), 6
     )
     np.testing.assert_allclose(both[0], expected, atol=1e-5)
-
-
-def test_rows_may_be_shared():
-    rows, columns = line(65, 0, SIZE), torch.cat([line(65, 3, 9), line(65, 12, -2)])
-    together = coverage(rows, columns, SIZE)
-    torch.testing.assert_close(together, coverage(rows.expand(2, -1), columns, SIZE))
-    assert not torch.equal(together[0], together[1])

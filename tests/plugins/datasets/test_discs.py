@@ -6,8 +6,6 @@ import torch
 from scipy.special import erf
 
 from gahbench._util.noise import evaluation_noise
-from gahbench.registry.registry import Registry
-from gahbench.testing import check_configured
 from gahbench_plugins.datasets._sampling import importance
 from gahbench_plugins.datasets.discs import Discs, render
 
@@ -26,13 +24,6 @@ def test_discs_stay_inside_and_their_parameters_in_range():
     for grey in (foreground, background):
         assert 0 <= grey.min() < 0.01
         assert 0.99 < grey.max() <= 1
-
-
-@pytest.mark.parametrize("size", [8, 12, 64])
-def test_images_lie_in_the_unit_interval(size):
-    images = Discs(size).images("train", 100)
-    assert images.min() >= 0
-    assert images.max() <= 1
 
 
 def test_mass_is_that_of_a_blurred_disc():
@@ -62,12 +53,6 @@ def test_differentiable_in_every_parameter():
     tangent = torch.autograd.functional.jacobian(lambda values: render(values, 16).flatten(), theta[1:])
     assert torch.linalg.matrix_rank(tangent.reshape(256, 5)) == 5
     assert tangent.isfinite().all()
-
-
-def test_optimum():
-    assert Discs().optimum.slope == 1
-    assert Discs().optimum.kind == "exact"
-    assert Discs().dimension == 5
 
 
 def noisy_images(size, count, sigma):
@@ -174,11 +159,6 @@ def test_noise_beyond_all_leaves_the_prior():
     torch.testing.assert_close(posterior.mean, torch.full((1, 1, 8, 8), 0.5), atol=5e-3, rtol=0)
     prior = Discs(8).images("train", 4096).double()
     assert posterior.trace.item() == pytest.approx(prior.var(0).sum().item(), rel=0.05)
-
-
-def test_contract():
-    report = check_configured(Registry().configure("dataset", "discs[size=16]"))
-    assert report.passed, str(report)
 
 
 @pytest.mark.parametrize("sigma", [1e-4, 1e-3])

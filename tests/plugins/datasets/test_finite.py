@@ -7,10 +7,7 @@ from constructing import construct
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import gahbench
-from gahbench._util.errors import ParameterError
 from gahbench.contracts.datasets import SPLITS
-from gahbench.registry.registry import Registry
 from gahbench.testing import check_plugin
 from gahbench_plugins.datasets import finite
 from gahbench_plugins.datasets.faces import Faces
@@ -199,26 +196,6 @@ def test_colour_images_of_a_generator():
     torch.testing.assert_close(found.trace, trace)
     assert found.mean.shape == (3, 3, 8, 8)
     assert found.ess_fraction is None
-
-
-def test_card_fingerprint_and_label():
-    inner, dataset = Faces(), construct(Finite)
-    assert dataset.fingerprint() == inner.fingerprint()
-    assert dataset.card.licence == inner.card.licence
-    assert inner.card.origin in dataset.card.origin
-    assert dataset.available("train") is None
-    assert (dataset.optimum.kind, dataset.optimum.slope) == ("exact", None)
-    assert Registry().configure("dataset", "finite").label == "finite[faces,count=64]"
-
-
-def test_parameters_are_checked():
-    with pytest.raises(ValueError, match="count=65 of faces, which holds 64 training images; accepted"):
-        construct(Finite, "faces", 65)
-    with pytest.raises(ParameterError, match="dataset 'finite': count=65"):
-        gahbench.create("dataset", "finite[count=65]")
-    for wrong in ("count=0", "count=1.5", "dataset=faces[size=2]"):
-        with pytest.raises(ParameterError, match="finite"):
-            Registry().configure("dataset", f"finite[{wrong}]")
 
 
 def test_noise_levels_may_differ_from_image_to_image():

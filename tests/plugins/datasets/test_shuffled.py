@@ -3,11 +3,9 @@ import pytest
 import torch
 from constructing import construct
 
-from gahbench._util.errors import DataError, OptimumError
+from gahbench._util.errors import OptimumError
 from gahbench.contracts.datasets import SPLITS, Dataset, Optimum
 from gahbench.contracts.optima import Posterior, TrueBasis
-from gahbench.registry.registry import Registry
-from gahbench.testing import check_plugin
 from gahbench_plugins.datasets.shuffled import Shuffled
 
 PLAIN = ["gaussian-field[size=8]", "gaussian-field[size=8,colour=rgb]", "finite[dataset=faces[size=8],count=9]"]
@@ -125,25 +123,6 @@ def test_what_is_not_known_stays_unknown():
             ask()
 
 
-def test_splits_card_and_fingerprint_are_those_of_the_plain_images():
-    dataset = construct(Shuffled, "faces[size=8]")
-    plain = dataset.dataset
-    assert [dataset.available(split) for split in SPLITS] == [64, 12, 24, 32, 32]
-    with pytest.raises(DataError):
-        dataset.images("test", 25)
-    assert dataset.fingerprint() == plain.fingerprint()
-    assert dataset.card.licence == plain.card.licence
-    assert plain.card.origin in dataset.card.origin
-    assert construct(Shuffled, "discs").available("train") is None
-    assert construct(Shuffled, "discs").fingerprint() is None
-
-
-def test_it_can_be_nested(builtin):
-    """The contract holds around a finite set, whose splits overlap, and around itself."""
-    for plain in ("finite[dataset=faces[size=8],count=4]", "shuffled[dataset=gaussian-field[size=8]]"):
-        report = check_plugin(builtin.get("dataset", "shuffled"), builtin, dataset=plain)
-        assert report.passed, str(report)
+def test_splits_overlap_where_those_of_the_plain_images_do():
     assert construct(Shuffled, "finite").splits_overlap
     assert not construct(Shuffled, "discs").splits_overlap
-    label = Registry().configure("dataset", "shuffled[gaussian-field[size=8]]").label
-    assert label == "shuffled[gaussian-field[alpha=2,size=8]]"

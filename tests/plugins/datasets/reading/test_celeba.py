@@ -137,11 +137,6 @@ def test_missing_celeba_is_explained(tmp_path, write_images, there):
         assert part in str(caught.value)
 
 
-def test_path_is_required_and_the_reason_given():
-    with pytest.raises(ValueError, match=r"needs the 'path'.*non-commercial.*http://mmlab"):
-        Faces(source="celeba")
-
-
 @pytest.mark.parametrize(
     ("content", "says"),
     [

@@ -98,8 +98,7 @@ SOURCES = {
 }
 
 
-@pytest.mark.parametrize("size", [None, 11, 9])
-@pytest.mark.parametrize("colour", ["mean", "luma", "rgb"])
+@pytest.mark.parametrize(("size", "colour"), [(None, "rgb"), (11, "mean"), (9, "luma")])
 @pytest.mark.parametrize("source", SOURCES)
 def test_every_kind_of_file_gives_the_same_images_in_walking_order(tmp_path, source, colour, size):
     images = PIXELS[[NAMES.index(name) for name in WALKED]].transpose(0, 3, 1, 2)

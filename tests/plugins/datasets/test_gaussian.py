@@ -1,0 +1,238 @@
+"""Gaussian families: stationary fields, and Gaussians fitted to faces."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from constructing import construct
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gahbench_plugins.datasets.gaussian_faces import GaussianFaces, principal_components
+from gahbench_plugins.datasets.gaussian_field import GaussianField, hartley
+
+
+def moments_of_field(dataset):
+    """Mean, and the covariance of two pixels, from the power law, frequency by frequency: a sum of random waves."""
+    size, channels = dataset.size, dataset.shape[0]
+    along = np.fft.fftfreq(size, 1 / size)
+    power = np.array(
+        [[max(math.hypot(row, column), 1) ** (-2 * (dataset.alpha + 1)) for column in along] for row in along]
+    )
+    power *= dataset.std**2 / power.sum()
+    places = np.stack(np.meshgrid(np.arange(size), np.arange(size), indexing="ij"), -1).reshape(-1, 2)
+    shifts = places[:, None] - places
+    covariance = np.zeros(shifts.shape[:2])
+    for row, of_row in zip(along, power, strict=True):
+        for column, variance in zip(along, of_row, strict=True):
+            covariance += variance * np.cos(2 * np.pi / size * (shifts @ np.array([row, column])))
+    covariance = torch.from_numpy(np.kron(np.eye(channels), covariance))
+    return torch.full((len(covariance),), 0.5).double(), covariance
+
+
+def moments_of_faces(dataset, share=0.01, contrast=0.6):
+    """Mean and covariance, by numpy, from the formula."""
+    images = dataset.faces.images("train", dataset.faces.available("train")).double().flatten(1).numpy()
+    covariance = np.cov(images.T, ddof=0)
+    even = np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    covariance = contrast**2 * ((1 - share) * covariance + share * even)
+    return torch.from_numpy(images.mean(0)), torch.from_numpy(covariance)
+
+
+def spec_of_faces(kind, folder):
+    """Spec of faces with fewer training images than pixels, with more, in colour, or of the embedded ones."""
+    if kind == "embedded":
+        return "faces[size=8]"
+    count, shape = {"singular": (40, (8, 8)), "full": (300, (8, 8)), "colour": (40, (8, 8, 3))}[kind]
+    images = np.random.default_rng(0).uniform(size=(count, *shape)).cumsum(1).cumsum(2)
+    np.savez(folder / "faces.npz", images=(images / images.max()).astype(np.float32))
+    colour = "colour=rgb," if kind == "colour" else ""
+    return f"faces[path={folder / 'faces.npz'},{colour}near_repeats=keep]"
+
+
+FIELDS = {"field": GaussianField(2.0, 8), "odd": GaussianField(0.5, 9), "rgb": GaussianField(1.0, 8, colour="rgb")}
+
+
+@pytest.fixture(params=[*FIELDS, "singular", "full", "colour", "embedded"])
+def known(request, tmp_path):
+    """A dataset, and its mean and covariance."""
+    if request.param in FIELDS:
+        dataset = FIELDS[request.param]
+        return dataset, *moments_of_field(dataset)
+    dataset = construct(GaussianFaces, spec_of_faces(request.param, tmp_path))
+    return dataset, *moments_of_faces(dataset)
+
+
+def noise(images, sigma, seed=0):
+    return sigma * torch.randn(images.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("sigma", [1e-3, 0.05, 2.0])
+def test_posterior_is_that_of_a_dense_solve(known, sigma):
+    dataset, mean, covariance = known
+    noisy = dataset.images("test", 5).double()
+    noisy = noisy + noise(noisy, sigma)
+    posterior = dataset.posterior(noisy, sigma)
+    gain = torch.linalg.solve(covariance + sigma**2 * torch.eye(len(mean)).double(), covariance)
+    torch.testing.assert_close(posterior.mean.flatten(1), mean + (noisy.flatten(1) - mean) @ gain, atol=1e-9, rtol=0)
+    assert posterior.mean.shape == noisy.shape
+    spread = (covariance - covariance @ gain).trace()
+    torch.testing.assert_close(posterior.trace, spread.expand(5), atol=0, rtol=1e-7)
+
+
+def test_true_basis_diagonalises_the_covariance(known):
+    dataset, _, covariance = known
+    basis = dataset.true_basis("test", 3)
+    vectors, energies = basis.vectors[0].double(), basis.energies[0]
+    assert vectors.shape == covariance.shape
+    diagonal = vectors.mT @ covariance @ vectors
+    torch.testing.assert_close(diagonal, torch.diag(energies), atol=1e-6 * energies.max().item(), rtol=0)
+    torch.testing.assert_close(vectors.mT @ vectors, torch.eye(len(vectors)).double(), atol=1e-6, rtol=0)
+    assert (energies.diff() <= 1e-15).all()
+    assert energies.sum().item() == pytest.approx(covariance.trace().item())
+
+
+def test_images_have_mean_and_covariance(known):
+    dataset, mean, exact = known
+    count = 20_000
+    images = dataset.draw(torch.Generator().manual_seed(0), count).double().flatten(1)
+    variance = exact.diagonal()
+    assert ((images.mean(0) - mean) / (variance / count).sqrt()).abs().max() < 5
+    centred = images - mean
+    # Isserlis: the variance of a product of two Gaussians is v_i v_j + c_ij^2.
+    error = ((variance[:, None] * variance + exact.square()) / count).sqrt()
+    off = (centred.mT @ centred / count - exact) / error
+    assert off.abs().max() < 5.5  # of 37,000 numbers
+    assert off.square().mean() == pytest.approx(1, abs=0.5)
+    # A fourth moment has a standard error of sqrt(96 / n) = .07.
+    assert ((centred.square() / variance).square().mean(0) - 3).abs().max() < 0.4
+
+
+def test_limits_of_the_noise(known):
+    dataset, mean, covariance = known
+    noisy = dataset.images("test", 2).double()
+    little, much = dataset.posterior(noisy, 1e-9), dataset.posterior(noisy, 1e9)
+    torch.testing.assert_close(little.mean, noisy, atol=1e-12, rtol=0)
+    torch.testing.assert_close(little.trace, torch.full((2,), len(mean) * 1e-18).double(), atol=0, rtol=1e-7)
+    torch.testing.assert_close(much.mean.flatten(1), mean.expand(2, -1), atol=1e-12, rtol=0)
+    torch.testing.assert_close(much.trace, covariance.trace().expand(2), atol=0, rtol=1e-9)
+
+
+def test_jacobian_is_symmetric_and_its_trace_is_that_of_the_error(known):
+    dataset, mean, _ = known
+    sigma, noisy = 0.1, dataset.images("test", 1).double()
+    jacobian = torch.autograd.functional.jacobian(lambda y: dataset.posterior(y, sigma).mean.flatten(), noisy)
+    jacobian = jacobian.reshape(len(mean), -1)
+    torch.testing.assert_close(jacobian, jacobian.mT)
+    # Tweedie, to second order (Kadkhodaie 2024, equation 9).
+    torch.testing.assert_close(sigma**2 * jacobian.trace(), dataset.posterior(noisy, sigma).trace[0])
+
+
+@pytest.mark.parametrize("sigma", [0.005, 0.05, 0.5])
+@pytest.mark.parametrize("name", ["field", "faces"])
+def test_realised_error_is_the_trace(name, sigma):
+    dataset = GaussianField(1.0, 16) if name == "field" else construct(GaussianFaces, "faces[size=12]")
+    clean = dataset.images("test", 2048).double()
+    posterior = dataset.posterior(clean + noise(clean, sigma), sigma)
+    realised = (posterior.mean - clean).square().flatten(1).sum(1)
+    standard_error = realised.std().item() / 2048**0.5
+    assert realised.mean().item() == pytest.approx(posterior.trace[0].item(), abs=4 * standard_error)
+    assert standard_error < 0.01 * realised.mean()
+
+
+def test_without_an_even_share_images_lie_in_the_span_of_the_faces():
+    dataset = construct(GaussianFaces, "faces[size=12]", isotropic=0.0)
+    faces = dataset.faces.images("train", 64).double().flatten(1)
+    images = dataset.images("test", 8).double()
+    drawn = images.flatten(1) - faces.mean(0)
+    span = torch.linalg.qr((faces - faces.mean(0)).mT[:, :63]).Q
+    assert (drawn - drawn @ span @ span.mT).abs().max() < 1e-6
+    assert drawn.std() > 0.05
+    # As sigma tends to 0 the error is that of 63 dimensions: 64 faces less their mean.
+    torch.testing.assert_close(
+        dataset.posterior(images, 1e-6).trace, torch.full((8,), 63e-12, dtype=torch.float64), rtol=1e-4, atol=0
+    )
+    posterior = dataset.posterior(images + noise(images, 1), 1e-3)
+    offset = posterior.mean.flatten(1) - faces.mean(0)
+    assert (offset - offset @ span @ span.mT).abs().max() < 1e-9
+
+
+def test_contrast_is_a_change_of_noise_level():
+    """The best denoiser at sigma for one contrast is that at sigma / contrast for the full one."""
+    low, full = (construct(GaussianFaces, "faces[size=8]", contrast=contrast) for contrast in (0.3, 1.0))
+    mean = full.mean
+    offset = noise(torch.zeros(3, *full.shape), 1)
+    found, expected = low.posterior(mean + 0.3 * offset, 0.06), full.posterior(mean + offset, 0.2)
+    torch.testing.assert_close((found.mean - mean) / 0.3, expected.mean - mean)
+    torch.testing.assert_close(found.trace / 0.09, expected.trace)
+
+
+@pytest.mark.parametrize(("name", "share"), [("field", 4e-4), ("faces", 2.4e-3)])
+def test_defaults_rarely_leave_the_unit_interval(name, share):
+    dataset = GaussianField(2.0, 32) if name == "field" else construct(GaussianFaces)
+    mean, deviation = torch.tensor([0.5]).double(), torch.tensor([0.14]).double()
+    if name == "faces":
+        assert dataset.shape == (1, 24, 24)
+        mean, covariance = moments_of_faces(dataset)
+        deviation = covariance.diagonal().sqrt()
+    normal = torch.distributions.Normal(mean, deviation)
+    tail = (normal.cdf(torch.zeros_like(mean)) + 1 - normal.cdf(torch.ones_like(mean))).mean().item()
+    assert tail == pytest.approx(share, rel=0.2)
+    images = dataset.images("train", 1024)
+    outside = ((images < 0) | (images > 1)).double().flatten(1).mean(1)
+    assert outside.mean().item() == pytest.approx(tail, abs=4 * outside.std().item() / 32)
+
+
+@pytest.mark.parametrize("count", [5, 30])
+def test_principal_components_do_not_depend_on_how_they_are_found(count):
+    """Fewer images than pixels, and as many or more, take different ways; chunks do not matter."""
+    images = torch.rand(count, 12, generator=torch.Generator().manual_seed(0))
+    expected = torch.from_numpy(np.cov(images.double().numpy().T, ddof=0))
+    for found in (principal_components(images), principal_components(torch.cat([images] * 300))):
+        torch.testing.assert_close((found.components * found.variances) @ found.components.mT, expected)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
+def test_error_follows_the_slope_within_the_range_of_the_energies(alpha):
+    dataset = GaussianField(alpha, 256)
+    assert dataset.optimum.slope == pytest.approx(alpha / (alpha + 1))
+    energies = dataset.energies
+    # Between frequencies 4 and 32, far from both ends of the spectrum.
+    high, low = (math.sqrt(energies[int(math.pi * k**2)].item()) for k in (4, 32))
+    sigmas = np.geomspace(low, high, 5)
+    noisy = torch.zeros(1, 1, 256, 256)
+    errors = [dataset.posterior(noisy, sigma).trace.item() for sigma in sigmas]
+    slope = np.polyfit(np.log(sigmas**2), np.log(errors), 1)[0]
+    assert slope == pytest.approx(alpha / (alpha + 1), abs=0.03)
+
+
+def test_the_filter_commutes_with_shifts_of_the_torus_and_channels_are_apart():
+    dataset = GaussianField(1.5, 12, colour="rgb")
+    noisy = noise(torch.zeros(2, 3, 12, 12).double(), 1)
+    shifted = dataset.posterior(noisy.roll((3, -5), (2, 3)), 0.1).mean
+    torch.testing.assert_close(shifted, dataset.posterior(noisy, 0.1).mean.roll((3, -5), (2, 3)))
+    grey = GaussianField(1.5, 12).posterior(noisy[:, 1:2], 0.1)
+    torch.testing.assert_close(grey.mean, dataset.posterior(noisy, 0.1).mean[:, 1:2])
+    torch.testing.assert_close(3 * grey.trace, dataset.posterior(noisy, 0.1).trace)
+
+
+@settings(deadline=None, max_examples=20)
+@given(height=st.integers(1, 9), width=st.integers(1, 9), seed=st.integers(0, 99))
+def test_hartley_transform_is_its_own_inverse_and_keeps_energy(height, width, seed):
+    images = noise(torch.zeros(2, 3, height, width).double(), 1, seed)
+    found = hartley(images)
+    torch.testing.assert_close(hartley(found), images)
+    torch.testing.assert_close(found.square().sum((2, 3)), images.square().sum((2, 3)))
+
+
+def test_hartley_transform_of_an_impulse_is_a_wave():
+    impulse = torch.zeros(6, 10, dtype=torch.float64)
+    impulse[1, 3] = 1
+    angle = 2 * np.pi * (np.arange(6)[:, None] / 6 + 3 * np.arange(10) / 10)
+    np.testing.assert_allclose(hartley(impulse).numpy(), (np.cos(angle) + np.sin(angle)) / 60**0.5, atol=1e-12)
+
+
+def test_same_seed_draws_the_same_noise_for_every_alpha():
+    smooth, rough = (GaussianField(alpha, 16).images("test", 64).flatten(1) for alpha in (2.0, 1.0))
+    assert torch.corrcoef(torch.cat([smooth, rough]))[:64, 64:].diagonal().median() > 0.9
