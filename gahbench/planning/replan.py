@@ -76,11 +76,3 @@ def differences(old: Any, new: Any, path: tuple[str, ...] = ()) -> Iterator[tupl
 def is_code(path: tuple[str, ...]) -> bool:
     """Return whether a place of a document holds a digest of code."""
     return path[-1:] != () and path[-1] in CODE
-
-
-def names_files(document: Any) -> bool:
-    """Return whether a document depends on the content of files: pixels, or weights."""
-    if isinstance(document, Mapping):
-        return any((name in ("fingerprint", "sha256") and value is not None) or names_files(value)
-                   for name, value in document.items())  # fmt: skip
-    return isinstance(document, list | tuple) and any(map(names_files, document))

@@ -13,7 +13,7 @@ from gahbench._util.files import delete_folder, flush, write_json
 from gahbench._util.sealed import write_sealed
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan
-from gahbench.planning.replan import Replanner, differences, is_code, names_files
+from gahbench.planning.replan import Replanner, differences, is_code
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.runs.removal import hold
 from gahbench.store.attempts import PARTIAL, link_or_copy, publish
@@ -22,9 +22,6 @@ from gahbench.store.folder import Folder
 from gahbench.store.leases import own_name
 from gahbench.store.plan_file import recorded_plan, write_plan
 from gahbench.store.store import Store
-
-#: The name of the difference from a document that was not recorded.
-NOT_RECORDED = "which code it was done with is not recorded"
 
 
 @dataclass(frozen=True)
@@ -50,8 +47,7 @@ def adopt(folder: str | Path, *, plugins: Sequence[str | Path] = ()) -> Adoption
     """Accept the finished units of a results folder that differ from today's only in code.
 
     A change of the code that decides an outcome has units done again. Where it does not matter, this accepts them
-    instead: they get today's keys and record their adoption, and the board notes it. Folders from before units recorded
-    their documents are read too; units that depend on the content of files cannot be compared in them.
+    instead: they get today's keys and record their adoption, and the board notes it.
 
     Parameters
     ----------
@@ -171,11 +167,7 @@ def current_key(unit: Unit, replanner: Replanner) -> str | None:
 
 def _differs(unit: Unit, now: Unit, mapped: Callable[[str], str]) -> tuple[str, ...]:
     """Return the code in which two units differ."""
-    if unit.document is None:
-        if now.key != unit.key and names_files(now.document):
-            raise ResultsError("it depends on the content of files, which it did not record")
-        return (NOT_RECORDED,)
-    old: dict[str, Any] = dict(unit.document)
+    old: dict[str, Any] = dict(unit.document or {})
     for name in ("entrant", "partner"):
         if isinstance(old.get(name), str):
             old[name] = mapped(old[name])

@@ -58,8 +58,8 @@ class Durations:
 
     def of(self, unit: Unit, values: Mapping[str, int]) -> float | None:
         """Return the seconds of a unit; ``None`` where no unit like it has finished."""
-        if (budget := _budget(unit)) is not None:
-            return budget
+        if unit.kind == "fit" and (budget := unit.payload["training"]["seconds"]) is not None:
+            return float(budget)
         for kind, size in _kinds(unit, values):
             if kind in self._rates:
                 return statistics.median(self._rates[kind]) * size
@@ -77,7 +77,7 @@ def durations_beside(folder: Path, processor: str) -> Durations:
         except (ResultsError, OSError):
             continue
         units = [recorded.unit for recorded in plan.units if recorded.unit.folder in finished]
-        found.add(units, store, values_of(plan), lambda done: _processor(done) == processor)
+        found.add(units, store, values_of(plan), lambda done: done.get("environment", {}).get("processor") == processor)
     return found
 
 
@@ -100,28 +100,16 @@ def seconds_of(done: Mapping[str, Any] | None) -> float | None:
 
 def _kinds(unit: Unit, values: Mapping[str, int]) -> list[tuple[tuple[Any, ...], float]]:
     """Return the kinds that a unit is of, the finest first, each with what its time is in proportion to there."""
-    entrant = unit.payload.get("entrant")
-    name = entrant.get("name") if isinstance(entrant, Mapping) else None
+    name = unit.payload["entrant"]["name"]
     finest = (unit.dataset, unit.entrant)
     if unit.kind == "score":
-        levels = unit.payload.get("images", 1) * len(unit.payload.get("sigmas", [0.0]))
+        levels = unit.payload["images"] * len(unit.payload["sigmas"])
         size = float(levels * values.get(unit.dataset, 1)) or 1.0
         kinds = [("score", *finest, unit.metric), ("score", name, unit.metric), ("score", unit.metric), ("score",)]
         return [(kind, size) for kind in kinds]
     # The work of a fit is not known where the network was not tried out again, or cannot be.
     known = [("fit", *finest), ("fit", name), ("fit",)] if 0 < unit.work < math.inf else []
     return [*((kind, unit.work) for kind in known), (("whole fit", *finest), 1.0), (("whole fit",), 1.0)]
-
-
-def _budget(unit: Unit) -> float | None:
-    training = unit.payload.get("training")
-    seconds = training.get("seconds") if unit.kind == "fit" and isinstance(training, Mapping) else None
-    return None if seconds is None else float(seconds)
-
-
-def _processor(done: Mapping[str, Any]) -> Any:
-    environment = done.get("environment")
-    return environment.get("processor") if isinstance(environment, Mapping) else None
 
 
 def _changed(file: Path) -> float:

@@ -1,11 +1,16 @@
-"""Results folders of the tiny suite, run once for all tests."""
+"""Results folders and plans of the tiny suite, made once for all tests."""
 
 import shutil
+import threading
 
 import pytest
 from sample_files import TINY
 
 import gahbench
+from gahbench.planning.plan import make_plan
+from gahbench.planning.suite import load_suite
+from gahbench.registry.registry import Registry
+from gahbench.store.store import Store
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +28,19 @@ def tiny_run(made_once):
 def out(tiny_run, tmp_path):
     """A copy of the run of the tiny suite, which a test may change."""
     return shutil.copytree(tiny_run, tmp_path / "out")
+
+
+@pytest.fixture(scope="session")
+def tiny_units(builtin, tmp_path_factory):
+    """The units of the tiny suite."""
+    suite = tmp_path_factory.mktemp("suite") / "tiny.yaml"
+    suite.write_text(TINY, encoding="utf-8")
+    return make_plan(load_suite(suite, builtin), builtin).units
+
+
+@pytest.fixture
+def job(tiny_units, tmp_path):
+    """A job of the units of the tiny suite, and the events that it reports."""
+    events = []
+    registry = Registry(packages=())
+    return gahbench.Job(tiny_units, Store(tmp_path / "out"), registry, events.append, threading.Event(), 1), events

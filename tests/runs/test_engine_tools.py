@@ -9,8 +9,6 @@ import gahbench
 from gahbench._util.errors import ParameterError
 from gahbench.contracts.jobs import Job
 from gahbench.devices.hardware import Cpu, Cuda
-from gahbench.planning.plan import make_plan
-from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
 from gahbench.runs.child import environment
 from gahbench.runs.queue import Queue
@@ -39,14 +37,6 @@ class Threads(gahbench.Engine):
             if runner.run(unit) == "finished":
                 done.add(unit.key)
 """
-
-
-@pytest.fixture
-def job(write_suite, tmp_path):
-    registry = Registry((tmp_path,))
-    plan = make_plan(load_suite(write_suite(), registry), registry)
-    events = []
-    return gahbench.Job(plan.units, Store(tmp_path / "out"), registry, events.append, threading.Event(), 1), events
 
 
 def test_a_unit_reports_its_start_its_progress_and_its_end(job):

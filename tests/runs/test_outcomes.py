@@ -2,7 +2,6 @@
 
 import errno
 import json
-import threading
 from pathlib import Path
 
 import pytest
@@ -11,15 +10,11 @@ import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import StorageError
 from gahbench.devices.hardware import hardware
-from gahbench.planning.plan import make_plan
-from gahbench.planning.suite import load_suite
-from gahbench.registry.registry import Registry
 from gahbench.runs.protocol import NOT_HELD
 from gahbench.runs.worker import Worker
 from gahbench.store.finished import DamagedError
 from gahbench.store.leases import Leases
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit, write_plan
-from gahbench.store.store import Store
 from gahbench.training.trainer import Stopped
 
 
@@ -31,14 +26,6 @@ class Mute(Exception):
 class Leaves(Exception):
     def __str__(self):
         raise SystemExit(3)
-
-
-@pytest.fixture
-def job(write_suite, tmp_path):
-    registry = Registry()
-    plan = make_plan(load_suite(write_suite(), registry), registry)
-    events = []
-    return gahbench.Job(plan.units, Store(tmp_path / "out"), registry, events.append, threading.Event(), 1), events
 
 
 def ended(error, job, stopped=False, **options):
@@ -94,16 +81,13 @@ def out_of_reach():
     return error
 
 
-@pytest.mark.parametrize("error", [StorageError(errno.EPERM, "not permitted", "a/b"), out_of_reach()])
-def test_a_results_folder_that_fails_is_no_failure_of_a_unit(job, error):
-    with pytest.raises(StorageError, match=r"a/b|done\.json"):
-        ended(error, job[0])
-
-
-@pytest.mark.parametrize("error", [PermissionError(errno.EPERM, "not permitted"), DamagedError("changed")])
-def test_other_errors_of_files_are_failures(job, error):
-    """A plugin's own, and those of files that can be read and are not what was written."""
-    assert ended(error, job[0])["event"] == "failed"
+def test_a_results_folder_that_fails_is_no_failure_of_a_unit(job):
+    for error in (StorageError(errno.EPERM, "not permitted", "a/b"), out_of_reach()):
+        with pytest.raises(StorageError, match=r"a/b|done\.json"):
+            ended(error, job[0])
+    # A plugin's own error, and that of a file that can be read and is not what was written, are failures.
+    for error in (PermissionError(errno.EPERM, "not permitted"), DamagedError("changed")):
+        assert ended(error, job[0])["event"] == "failed"
 
 
 def test_a_file_system_that_fails_ends_a_run_in_this_process_and_fails_no_unit(job, monkeypatch):
@@ -192,27 +176,10 @@ def test_a_lost_device_is_noticed_at_the_end_of_a_unit_that_hid_its_error(job, m
     assert gahbench.UnitRunner(job).run(unit) == "finished"
 
 
-TIGHT = """
-import gahbench
-
-@gahbench.hookimpl
-def register_references(register):
-    register("tight", Tight)
-
-class Tight(gahbench.Reference):
-    "Has memory for one image."
-    def denoise(self, noisy, sigma, truth):
-        if len(noisy) > 1:
-            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return noisy
-"""
-
-
-@pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
-def test_a_row_says_that_its_batches_were_halved(write_suite, tmp_path):
-    (tmp_path / "tight.py").write_text(TIGHT)
-    suite = write_suite(("  - unet: {width: 2, levels: 1}\n", "  - tight\n"), ("[psnr, slope]", "[psnr]"))
-    run = gahbench.run(suite, tmp_path / "out", engine="inline[trusted=true]", plugins=[tmp_path / "tight.py"])
-    board = run.leaderboard(full=True).set_index("entrant")
-    assert board.loc["tight", "note"] == "out of memory: computed in batches of 1 image"
-    assert board.loc["identity", "note"] == ""
+def test_notes_on_batches_that_were_halved_are_recorded_with_the_unit(job, monkeypatch):
+    job, _ = job
+    monkeypatch.setattr("gahbench.runs.worker.take_memory_notes", lambda: ["out of memory: computed in batches of 1"])
+    runner = gahbench.UnitRunner(job)
+    for unit in (runner.next(), next(unit for unit in job.units if unit.kind == "fit")):
+        assert runner.run(unit) == "finished"
+        assert "out of memory: computed in batches of 1" in job.store.done(unit)["notes"]

@@ -68,10 +68,8 @@ def test_an_entrant_that_had_another_label_leaves_whole(write_suite, tmp_path):
     assert not list((out / "units").glob("fit-*"))
 
 
-def test_units_that_another_entrant_needs_stay(write_suite, tmp_path):
+def test_units_that_another_entrant_needs_stay(write_suite, out, tmp_path):
     """The same weights under two names are measured once."""
-    out = tmp_path / "out"
-    run(write_suite(), out)
     (trained,) = gahbench.weights(out, UNET)
     names = [f"unet[width=2,levels=1,checkpoint={tmp_path}/{name}.safetensors]" for name in ("one", "two")]
     for name in ("one", "two"):
@@ -84,11 +82,11 @@ def test_units_that_another_entrant_needs_stay(write_suite, tmp_path):
     assert one not in after.index
     assert after.loc[two, "psnr"] == after.loc[UNET, "psnr"]
     assert gahbench.remove(out, [two]).units == 2
+    # What was added does not come back.
+    assert two not in set(run(write_suite(), out).leaderboard(full=True)["entrant"])
 
 
-def test_what_can_be_deleted_in_part_only_is_not_listed_as_finished(write_suite, tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    run(write_suite(), out)
+def test_what_can_be_deleted_in_part_only_is_not_listed_as_finished(out, monkeypatch):
     monkeypatch.setattr(shutil, "rmtree", lambda folder, **options: (folder / "done.json").unlink())
     assert gahbench.remove(out, [UNET]).units == 3
     assert {unit.entrant for unit in Store(out).recorded()} == {"identity", "oracle-threshold[haar]"}
@@ -114,16 +112,7 @@ def test_names_and_patterns_name_rows(name):
         named_rows(["vit*"], rows, "here")
 
 
-def test_an_added_entrant_does_not_come_back(write_suite, tmp_path):
-    out = tmp_path / "out"
-    run(write_suite(), out, entrants=["visu-shrink"])
-    gahbench.remove(out, ["visu-shrink[sym4]"])
-    assert "visu-shrink[sym4]" not in set(run(write_suite(), out).leaderboard(full=True)["entrant"])
-
-
-def test_what_cannot_be_removed_is_refused(write_suite, tmp_path):
-    out = tmp_path / "out"
-    run(write_suite(), out)
+def test_what_cannot_be_removed_is_refused(write_suite, out, tmp_path):
     before = files(out)
     for names, text in (
         (["identitty"], r"no entrant 'identitty'; did you mean 'identity'\?; accepted are unet\["),
@@ -145,9 +134,7 @@ def test_what_cannot_be_removed_is_refused(write_suite, tmp_path):
         gahbench.remove(out, ["identity"])
 
 
-def test_folders_of_an_earlier_version_or_without_units_stay_as_they_are(write_suite, tmp_path):
-    out = tmp_path / "out"
-    run(write_suite(), out)
+def test_folders_of_an_earlier_version_or_without_units_stay_as_they_are(out, tmp_path):
     published = tmp_path / "published"
     shutil.copytree(out, published, ignore=shutil.ignore_patterns("units", "leases", ".lock"))
     plan = recorded_plan(out)
@@ -185,9 +172,8 @@ def test_the_files_of_networks_are_found(write_suite, tmp_path):
         assert [one.seed for one in gahbench.weights(out, UNET)] == [3]
 
 
-def test_the_commands_print_what_they_did_and_the_board(write_suite, command, tmp_path):
-    suite, first, out = write_suite(), tmp_path / "first", tmp_path / "out"
-    run(suite, first)
+def test_the_commands_print_what_they_did_and_the_board(write_suite, tiny_run, command, tmp_path):
+    suite, first, out = write_suite(), tiny_run, tmp_path / "new"
     status, printed, errors = command("plan")(suite, "--out", out, "--reuse", first)
     assert status == 0, errors
     assert "7 units taken from other folders, 1 fit among them" in printed
@@ -214,8 +200,7 @@ def test_the_commands_print_what_they_did_and_the_board(write_suite, command, tm
     assert command("plan")(suite, "--reuse", first)[0] == 2
 
 
-def test_weights_are_found_without_torch(write_suite, tmp_path):
-    run(write_suite(), tmp_path / "out")
+def test_weights_are_found_without_torch(out, tmp_path):
     code = f"import sys, gahbench; print(len(gahbench.weights('out', {UNET!r})), 'torch' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert ended.stdout.split() == ["1", "False"], ended.stderr

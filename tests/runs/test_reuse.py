@@ -33,106 +33,96 @@ def of(folder, **facts):
     return [unit for unit in units if all(getattr(unit, name) == value for name, value in facts.items())]
 
 
-def test_what_another_folder_holds_is_not_done_again(write_suite, tmp_path):
-    first, _ = run(write_suite(), tmp_path / "first")
+def test_what_another_folder_holds_is_not_done_again(write_suite, out, tmp_path):
+    first = gahbench.load_results(out)
     grown = write_suite(("name: tiny", "name: other"), ("entrants:\n", "entrants:\n  - bayes-shrink\n"))
-    outcome, done = run(grown, tmp_path / "out", reuse=[tmp_path / "first"])
+    outcome, done = run(grown, tmp_path / "new", reuse=[out])
     assert {unit.entrant for unit in done} == {"bayes-shrink[sym4]"}
     assert len(outcome.reused.taken) == 7
     assert outcome.reused.damaged == outcome.reused.other_weights == ()
     both = board(outcome).set_index("entrant")["psnr"], board(first).set_index("entrant")["psnr"]
     assert both[0][both[1].index].equals(both[1])
     # What was taken stays when the other folder goes.
-    for file in (tmp_path / "first" / "units").rglob("*.*"):
+    for file in (out / "units").rglob("*.*"):
         file.unlink()
-    assert run(grown, tmp_path / "out")[1] == []
+    assert run(grown, tmp_path / "new")[1] == []
 
 
-def test_adopted_units_keep_their_record(write_suite, tmp_path):
-    run(write_suite(), tmp_path / "first")
+def test_adopted_units_keep_their_record(write_suite, out, tmp_path):
     history = [{"from": "earlier", "differs": ["metric.source"]}]
-    for folder in (tmp_path / "first" / "units").glob("score-*"):
+    for folder in (out / "units").glob("score-*"):
         forge_done(folder, adopted=history)
-    outcome, _ = run(write_suite(), tmp_path / "out", reuse=[tmp_path / "first"])
+    outcome, _ = run(write_suite(), tmp_path / "new", reuse=[out])
     assert all("adopted" in note for note in outcome.leaderboard(full=True)["note"])
 
 
-def test_damaged_units_are_left_and_the_next_folder_is_tried(write_suite, tmp_path):
-    for name in ("first", "second"):
-        run(write_suite(), tmp_path / name)
-    (fit,) = of(tmp_path / "first", kind="fit")
-    weights = Store(tmp_path / "first").path(fit) / "weights.safetensors"
+def test_damaged_units_are_left_and_the_next_folder_is_tried(write_suite, tiny_run, out, tmp_path):
+    (fit,) = of(out, kind="fit")
+    weights = Store(out).path(fit) / "weights.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    outcome, done = run(write_suite(), tmp_path / "one", reuse=[tmp_path / "first"])
+    outcome, done = run(write_suite(), tmp_path / "one", reuse=[out])
     assert outcome.reused.damaged == (weights.parent,)
     # Whether the scores measured what is trained now was not certain.
     assert {unit.entrant for unit in done} == {UNET}
     assert {unit.entrant for unit in outcome.reused.other_weights} == {UNET}
-    outcome, done = run(write_suite(), tmp_path / "two", reuse=[tmp_path / "first", tmp_path / "second"])
+    outcome, done = run(write_suite(), tmp_path / "two", reuse=[out, tiny_run])
     assert outcome.reused.damaged == (weights.parent,)
     assert done == []
 
 
-def test_a_folder_that_cannot_be_written_is_not_a_damaged_source(write_suite, tmp_path, monkeypatch):
-    run(write_suite(), tmp_path / "first")
-
+def test_a_folder_that_cannot_be_written_is_not_a_damaged_source(write_suite, tiny_run, tmp_path, monkeypatch):
     def full(source, target):
         raise OSError(28, "No space left on device", str(target))
 
     monkeypatch.setattr("gahbench.store.taking.link_or_copy", full)
     with pytest.raises(OSError, match=r"No space left on device: .*/out/units/"):
-        run(write_suite(), tmp_path / "out", reuse=[tmp_path / "first"])
+        run(write_suite(), tmp_path / "out", reuse=[tiny_run])
     assert Store(tmp_path / "out").finished() == set()
     assert list((tmp_path / "out" / "units").iterdir()) == []
 
 
-def test_scores_of_other_weights_are_left(write_suite, tmp_path):
-    first, _ = run(write_suite(), tmp_path / "first")
-    train_otherwise(tmp_path / "first")
+def test_scores_of_other_weights_are_left(write_suite, out, tmp_path):
+    first = gahbench.load_results(out)
+    train_otherwise(out)
     # This folder has a network of the same key, and no scores of it.
-    run(write_suite(OTHER_LEVELS), tmp_path / "out")
-    outcome, done = run(write_suite(), tmp_path / "out", reuse=[tmp_path / "first"])
+    run(write_suite(OTHER_LEVELS), tmp_path / "new")
+    outcome, done = run(write_suite(), tmp_path / "new", reuse=[out])
     assert {(unit.kind, unit.entrant) for unit in done} == {("score", UNET)}
     assert len(outcome.reused.other_weights) == len(done) == 2
     assert len(outcome.reused.taken) == 4
     assert board(outcome).equals(board(first))
 
 
-def test_a_network_is_taken_with_the_scores_that_measured_it(write_suite, tmp_path):
-    run(write_suite(), tmp_path / "first")
-    run(write_suite(), tmp_path / "second")
-    train_otherwise(tmp_path / "second")
-    _, done = run(write_suite(), tmp_path / "out", reuse=[tmp_path / "second", tmp_path / "first"])
+def test_a_network_is_taken_with_the_scores_that_measured_it(write_suite, tiny_run, out, tmp_path):
+    train_otherwise(out)
+    _, done = run(write_suite(), tmp_path / "new", reuse=[out, tiny_run])
     assert done == []
-    scores = {unit.key: unit for unit in of(tmp_path / "out", kind="score", entrant=UNET)}
+    scores = {unit.key: unit for unit in of(tmp_path / "new", kind="score", entrant=UNET)}
     for key, unit in scores.items():
-        assert Store(tmp_path / "out").read_scores(unit) == Store(tmp_path / "second").read_scores(unit), key
-        assert Store(tmp_path / "out").read_scores(unit) != Store(tmp_path / "first").read_scores(unit), key
+        assert Store(tmp_path / "new").read_scores(unit) == Store(out).read_scores(unit), key
+        assert Store(tmp_path / "new").read_scores(unit) != Store(tiny_run).read_scores(unit), key
 
 
-def test_a_network_that_scores_here_did_not_measure_is_left(write_suite, tmp_path):
-    for name in ("first", "out"):
-        run(write_suite(), tmp_path / name)
-    train_otherwise(tmp_path / "first")
-    (fit,) = of(tmp_path / "out", kind="fit")
+def test_a_network_that_scores_here_did_not_measure_is_left(write_suite, tiny_run, out, tmp_path):
+    other = shutil.copytree(tiny_run, tmp_path / "other")
+    train_otherwise(other)
+    (fit,) = of(out, kind="fit")
     # By hand: a run would set the scores aside with it.
-    shutil.rmtree(Store(tmp_path / "out").path(fit))
-    outcome, done = run(write_suite(), tmp_path / "out", reuse=[tmp_path / "first"])
+    shutil.rmtree(Store(out).path(fit))
+    outcome, done = run(write_suite(), out, reuse=[other])
     assert [unit.key for unit in outcome.reused.other_weights] == [unit.key for unit in done] == [fit.key]
 
 
 @pytest.mark.parametrize(("source", "text"), [("out", "is the results folder itself"), ("none", "holds no units")])
-def test_folders_that_hold_nothing_for_it_are_refused(write_suite, tmp_path, source, text):
-    run(write_suite(), tmp_path / "out")
+def test_folders_that_hold_nothing_for_it_are_refused(write_suite, out, tmp_path, source, text):
     with pytest.raises(ResultsError, match=text):
-        run(write_suite(), tmp_path / "out", reuse=[tmp_path / source])
+        run(write_suite(), out, reuse=[tmp_path / source])
 
 
-def test_an_entrant_is_done_again_and_its_board_is_new(write_suite, tmp_path):
-    out = tmp_path / "out"
-    first = board(run(write_suite(), out)[0])
+def test_an_entrant_is_done_again_and_its_board_is_new(write_suite, out):
+    first = board(gahbench.load_results(out))
     train_otherwise(out)
     (changed,) = of(out, entrant="identity", metric="psnr")
     measure_otherwise(Store(out).path(changed))
@@ -149,9 +139,7 @@ def test_an_entrant_is_done_again_and_its_board_is_new(write_suite, tmp_path):
     assert run(write_suite(), out)[1] == []
 
 
-def test_scores_of_replaced_networks_go_too_and_no_checkpoint_is_gone_on_from(write_suite, tmp_path):
-    out = tmp_path / "out"
-    run(write_suite(), out)
+def test_scores_of_replaced_networks_go_too_and_no_checkpoint_is_gone_on_from(write_suite, out):
     (fit,) = of(out, kind="fit")
     attempt = Store(out).begin(fit)
     (attempt.folder / "checkpoint-5.pt").write_bytes(b"rubbish")
@@ -163,9 +151,7 @@ def test_scores_of_replaced_networks_go_too_and_no_checkpoint_is_gone_on_from(wr
     assert {(unit.entrant, unit.metric) for unit in done} == {(UNET, "psnr"), (UNET, "slope")}
 
 
-def test_again_names_an_entrant_that_nobody_is_at(write_suite, tmp_path):
-    out = tmp_path / "out"
-    run(write_suite(), out)
+def test_again_names_an_entrant_that_nobody_is_at(write_suite, out):
     with pytest.raises(ResultsError, match=r"no entrant 'identitty'; did you mean 'identity'\?; accepted are unet\["):
         run(write_suite(), out, again=["identitty"])
     leases = Leases(out / "leases")

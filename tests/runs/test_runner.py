@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 
 import gahbench
 from gahbench._util.errors import ResultsError
@@ -27,12 +28,13 @@ def board(outcome):
     return outcome.leaderboard(full=True).drop(columns="train_seconds")
 
 
-def test_a_run_ends_in_a_board(write_suite, tmp_path):
-    outcome = run(write_suite(), tmp_path / "out")
+def test_a_run_ends_in_a_board_and_weights_that_load(write_suite, tmp_path):
+    out = tmp_path / "out"
+    outcome = run(write_suite(), out)
     assert (outcome.done, outcome.failed, outcome.waiting) == (7, 0, 0)
-    names = {file.name for file in (tmp_path / "out").iterdir()}
+    names = {file.name for file in out.iterdir()}
     assert {"leaderboard.csv", "leaderboard.md", "scores.parquet", "environment.json"} <= names
-    assert len(list((tmp_path / "out" / "figures").glob("*.svg"))) == 1
+    assert len(list((out / "figures").glob("*.svg"))) == 1
     needed = {"suite", "dataset", "entrant", "kind", "seed", "split", "sigma", "metric", "image", "value"}
     assert needed <= set(outcome.scores.columns)
     rows = outcome.leaderboard(full=True).set_index("entrant")
@@ -40,6 +42,14 @@ def test_a_run_ends_in_a_board(write_suite, tmp_path):
     assert rows.loc["oracle-threshold[haar]", "gain_over_baseline"] == 0
     assert rows.loc["identity", "gain_over_noisy"] == pytest.approx(0, abs=0.5)
     assert rows.loc["unet[width=2,levels=1]", "parameters"] > 0
+    loaded = gahbench.load_results(out)
+    assert loaded.scores.equals(outcome.scores)
+    assert loaded.leaderboard(full=True).equals(outcome.leaderboard(full=True))
+    (fit,) = (out / "units").glob("fit-*")
+    assert (fit / "history.csv").read_text().startswith("step,seconds,loss,psnr@")
+    network, state = gahbench.create("architecture", "unet", width=2, levels=1), load_file(fit / "weights.safetensors")
+    network.load_state_dict(state)
+    assert all(state[name].equal(value) for name, value in network.state_dict().items())
 
 
 def test_everyone_sees_the_same_images_and_noise(write_suite, tmp_path):
@@ -61,30 +71,17 @@ def test_everyone_sees_the_same_images_and_noise(write_suite, tmp_path):
     assert values["again"].dropna().equals(values["twice"].dropna().rename("again"))
 
 
-def test_running_again_does_nothing(write_suite, tmp_path):
-    out = tmp_path / "out"
-    run(write_suite(), out)
-    before = {
-        file: file.stat().st_mtime_ns for file in sorted(out.rglob("*")) if file.is_file() and file.name != ".lock"
-    }
-    events = []
+def test_running_again_does_nothing(write_suite, out):
+    def stamps():
+        return {file: file.stat().st_mtime_ns for file in out.rglob("*") if file.is_file() and file.name != ".lock"}
+
+    before, events = stamps(), []
     run(write_suite(), out, report=events.append)
     assert events == []
-    after = {
-        file: file.stat().st_mtime_ns for file in sorted(out.rglob("*")) if file.is_file() and file.name != ".lock"
-    }
-    assert after == before
+    assert stamps() == before
 
 
-def test_two_runs_give_the_same_board(write_suite, tmp_path):
-    one, two = (run(write_suite(), tmp_path / name) for name in ("one", "two"))
-    assert board(one).equals(board(two))
-    assert (tmp_path / "one" / "scores.parquet").read_bytes() == (tmp_path / "two" / "scores.parquet").read_bytes()
-
-
-def test_an_added_entrant_computes_nothing_again_and_stays(write_suite, write_plugin, tmp_path):
-    out = tmp_path / "out"
-    run(write_suite(), out)
+def test_an_added_entrant_computes_nothing_again_and_stays(write_suite, write_plugin, out):
     before = times(out)
     plugin = write_plugin("mine", "return noisy - self.noise(noisy)")
     rows = run(write_suite(), out, entrants=["mine[width=3]"], plugins=[plugin]).leaderboard(full=True)
@@ -95,11 +92,11 @@ def test_an_added_entrant_computes_nothing_again_and_stays(write_suite, write_pl
     assert "mine[width=3]" in set(run(write_suite(), out).leaderboard(full=True)["entrant"])
 
 
-def test_an_added_entrant_leaves_when_its_columns_are_no_longer_the_suites(write_suite, write_plugin, tmp_path):
-    out = tmp_path / "out"
+@pytest.mark.parametrize("change", [("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2]"), ("steps: 12", "steps: 13")])
+def test_an_added_entrant_leaves_while_it_is_measured_or_trained_otherwise(write_suite, write_plugin, out, change):
     plugin = write_plugin("mine", "return noisy - self.noise(noisy)")
     run(write_suite(), out, entrants=["mine"], plugins=[plugin])
-    outcome = run(write_suite(("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2]")), out)
+    outcome = run(write_suite(change), out)
     assert "mine" not in set(outcome.leaderboard(full=True)["entrant"])
     assert outcome.left_out == ("mine",)
     # Nothing is lost: it is there again where it may be compared.
@@ -119,9 +116,8 @@ def test_files_of_equal_content_are_done_once(write_suite, tmp_path):
     assert (rows["faces[one.npz]"] == rows["faces[two.npz]"]).all()
 
 
-def test_damaged_weights_are_not_scored_but_fitted_again(write_suite, tmp_path):
-    out = tmp_path / "out"
-    before = run(write_suite(), out)
+def test_damaged_weights_are_not_scored_but_fitted_again(write_suite, out):
+    before = gahbench.load_results(out)
     (weights,) = (out / "units").glob("fit-*/weights.safetensors")
     content = weights.read_bytes()
     flip(weights)
@@ -157,20 +153,7 @@ def flip(file):
     file.write_bytes(content)
 
 
-def test_another_noise_level_scores_and_does_not_train(write_suite, tmp_path):
-    out = tmp_path / "out"
-    run(write_suite(), out)
-    events = []
-    rows = run(write_suite(("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2, 0.3]")), out, report=events.append).leaderboard(
-        full=True
-    )
-    assert {event.unit.kind for event in events} == {"score"}
-    assert "psnr@0.2" in rows.columns
-
-
-def test_a_folder_of_another_suite_is_refused(write_suite, tmp_path):
-    out = tmp_path / "out"
-    run(write_suite(), out)
+def test_a_folder_of_another_suite_is_refused(write_suite, out):
     before = times(out)
     with pytest.raises(ResultsError, match="suite 'tiny', not 'other'"):
         run(write_suite(("name: tiny", "name: other")), out)
@@ -186,12 +169,11 @@ def test_a_folder_of_another_suite_is_refused(write_suite, tmp_path):
         (("images: 3", "images: 3, splits: [test, validation]"), 0, 6),
         (("images: 3", "images: 3, noise_seed: 5"), 0, 6),
         (("steps: 12", "steps: 13"), 1, 2),
+        (("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2, 0.3]"), 0, 6),
     ],
 )
-def test_a_folder_grows(write_suite, tmp_path, change, fits, scores):
+def test_a_folder_grows(write_suite, out, tiny_run, tmp_path, change, fits, scores):
     """Only what is new is done, the board is that of a folder of its own, and what was there stays."""
-    out = tmp_path / "out"
-    run(write_suite(), out)
     before, events = times(out), []
     grown = run(write_suite(change), out, report=events.append)
     kinds = [event.unit.kind for event in events if event.kind == "finished"]
@@ -201,15 +183,7 @@ def test_a_folder_grows(write_suite, tmp_path, change, fits, scores):
     events.clear()
     again = run(write_suite(), out, report=events.append)
     assert events == []
-    assert board(again).equals(board(run(write_suite(), tmp_path / "small")))
-
-
-def test_an_added_entrant_that_was_trained_otherwise_leaves(write_suite, write_plugin, tmp_path):
-    out, plugin = tmp_path / "out", write_plugin("mine", "return noisy - self.noise(noisy)")
-    run(write_suite(), out, entrants=["mine"], plugins=[plugin])
-    outcome = run(write_suite(("steps: 12", "steps: 13")), out)
-    assert outcome.left_out == ("mine",)
-    assert "mine" not in set(outcome.leaderboard(full=True)["entrant"])
+    assert board(again).equals(board(gahbench.load_results(tiny_run)))
 
 
 def test_a_folder_of_other_things_is_refused(write_suite, tmp_path):
@@ -285,37 +259,7 @@ def test_a_lifecycle_hook_that_raises_does_not_end_the_run(write_suite, write_pl
     assert outcome.done == 7
 
 
-def test_a_changed_plugin_is_done_again(write_suite, write_plugin, tmp_path):
-    out, file = tmp_path / "out", write_suite()
-    plugin = write_plugin("mine", "return noisy - self.noise(noisy)")
-    run(file, out, entrants=["mine"], plugins=[plugin])
-    plugin.write_text(plugin.read_text().replace("noisy - self", "noisy + self"))
-    events = []
-    run(file, out, entrants=["mine"], plugins=[plugin], report=events.append)
-    assert {event.unit.entrant for event in events} == {"mine"}
-
-
-def test_the_api_shows_what_an_outcome_holds(write_suite, tmp_path):
-    outcome = run(write_suite(), tmp_path / "out")
-    loaded = gahbench.load_results(tmp_path / "out")
-    assert loaded.scores.equals(outcome.scores)
-    assert loaded.leaderboard(full=True).equals(outcome.leaderboard(full=True))
-    history = next((tmp_path / "out" / "units").glob("fit-*/history.csv")).read_text()
-    assert history.startswith("step,seconds,loss,psnr@")
-
-
-def test_weights_are_safetensors_that_load(write_suite, tmp_path):
-    from safetensors.torch import load_file
-
-    run(write_suite(), tmp_path / "out")
-    (file,) = (tmp_path / "out" / "units").glob("fit-*/weights.safetensors")
-    network = gahbench.create("architecture", "unet", width=2, levels=1)
-    state = load_file(file)
-    network.load_state_dict(state)
-    assert all(state[name].equal(value) for name, value in network.state_dict().items())
-
-
-def test_a_stopped_run_goes_on(write_suite, tmp_path):
+def test_a_stopped_run_goes_on(write_suite, tiny_run, tmp_path):
     out = tmp_path / "out"
     registry = Registry()
     request = RunRequest(str(write_suite()), str(out))
@@ -336,7 +280,7 @@ def test_a_stopped_run_goes_on(write_suite, tmp_path):
     assert len(opened.units) - len(opened.todo) == 3
     outcome = run_opened(opened, registry, "inline")
     assert outcome.done == 7
-    assert board(outcome).equals(board(run(write_suite(), tmp_path / "whole")))
+    assert board(outcome).equals(board(gahbench.load_results(tiny_run)))
 
 
 def test_references_learn_from_examples_and_their_notes_are_on_the_board(write_suite, tmp_path):
