@@ -77,6 +77,7 @@ from .runs.engine_tools import UnitRunner as UnitRunner
 from .runs.engine_tools import work_command as work_command
 from .runs.preparation import prepare as prepare
 from .runs.removal import remove as remove
+from .runs.removal import weights as weights
 from .runs.reuse import merge as merge
 from .runs.running import plan_suite as plan_suite
 from .runs.running import run as run
@@ -84,7 +85,6 @@ from .runs.status import Watch as Watch
 from .runs.status import status as status
 from .runs.supervisor import supervise as supervise
 from .runs.verification import verify as verify
-from .runs.weights import weights as weights
 from .runs.work import work as work
 
 __version__: str

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gahbench.runs.preparation import Missing, Prepared
     from gahbench.runs.progress import ProgressReport
     from gahbench.runs.reuse import Reused
-    from gahbench.runs.runner import Outcome
+    from gahbench.runs.running import Outcome
     from gahbench.store.folder import Opened
 
 

@@ -20,6 +20,7 @@ from gahbench.store.folder import Folder
 from gahbench.store.leases import Leases
 from gahbench.store.plan_file import RecordedPlan, recorded_plan, write_plan
 from gahbench.store.store import DAMAGED, REPLACED, Store, recorded_unit
+from gahbench.store.stored_weights import StoredWeights, stored_weights
 
 
 def named_rows(names: Iterable[str], labels: Iterable[str], where: str) -> set[str]:
@@ -183,3 +184,24 @@ def put_back(plan: Plan, folder: Path, entrants: Sequence[str]) -> int:
             attempts = (name for name in listed if PARTIAL in name and name.partition(PARTIAL)[0] in own)
             store.put_away(attempts, REPLACED)
             return store.put_away((name for name in listed if name in own), REPLACED)
+
+
+def weights(folder: str | Path, entrant: str) -> list[StoredWeights]:
+    """Return where the weights, histories and snapshots of the finished fits of an entrant are.
+
+    Parameters
+    ----------
+    folder
+        A results folder with its units.
+    entrant
+        Its label or name, or a pattern such as ``unet*``; the label of a row of a sweep, ``unet[width=16] N=100``,
+        names that row alone.
+
+    Raises
+    ------
+    ResultsError
+        If it is no results folder, or has no such entrant that is trained.
+    """
+    plan = recorded_plan(Path(folder))
+    trained = (one.unit.entrant for one in plan.units if one.unit.kind == "fit")
+    return stored_weights(Path(folder), plan, named_rows([entrant], trained, f"{folder}, entrants that are trained"))

@@ -3,28 +3,138 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gahbench.contracts.jobs import Event
+from gahbench.contracts.engines import Engine
+from gahbench.contracts.jobs import Event, Job
 from gahbench.planning.plan import Plan
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.planning.suite_plugins import plugin_sources
 from gahbench.registry.registry import Registry, open_registry
-from gahbench.runs.hooks import Trackings, has_outside, main_registry, trusts_plugins
+from gahbench.runs.collect import write_results
+from gahbench.runs.hooks import (
+    Trackings,
+    has_outside,
+    main_registry,
+    notify,
+    notify_finished,
+    notify_started,
+    trusts_plugins,
+)
 from gahbench.runs.opening import OpenedRun, RunRequest, open_folder, open_run, plan_with
 from gahbench.runs.opening_process import open_apart
 from gahbench.runs.preparation import find_missing
 from gahbench.runs.progress import progress_of
 from gahbench.runs.reuse import Reused, reuse
-from gahbench.runs.runner import Outcome, Report, run_opened, warn_of_moved, workers_here
 from gahbench.runs.secret_noise import draw_secret_noise
+from gahbench.runs.supervisor import stop_on_signals
+from gahbench.runs.work import count_states
+from gahbench.store.examined import warn_of_damage
 from gahbench.store.folder import Opened
+from gahbench.store.store import DAMAGED, Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from gahbench.board.results import Results
+
+Report = Callable[[Event], None]
+
+
+@dataclass
+class Outcome:
+    """The outcome of a run."""
+
+    folder: Path
+    done: int
+    failed: int
+    blocked: int
+    waiting: int
+    stopped: bool
+    left_out: tuple[str, ...]
+    outdated: tuple[str, ...]
+    _load: Callable[[], Results] = field(repr=False)
+    reused: Reused | None = None
+    failed_fits: int = 0
+    unfinished: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    @property
+    def results(self) -> Results:
+        """The results, read from the folder on first use."""
+        return self._load()
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """The tidy table of :class:`gahbench.board.results.Results`."""
+        return self.results.scores
+
+    def leaderboard(self, full: bool = False) -> pd.DataFrame:
+        """Return the board, a row for each dataset and entrant; ``full`` as of :meth:`gahbench.Results.leaderboard`."""
+        return self.results.leaderboard(full)
+
+    def figure(self, dataset: str | None = None, metrics: Sequence[str] = ()) -> Figure:
+        """Draw a figure of a dataset, as :meth:`gahbench.Results.figure` does."""
+        return self.results.figure(dataset, metrics)
+
+
+def _warn_of_moved(reasons: Iterable[str], folder: Path) -> None:
+    warn_of_damage(reasons, f"moved to {folder / DAMAGED}, to be done again")
+
+
+def run_opened(
+    opened: OpenedRun,
+    registry: Registry,
+    engine: str = "processes",
+    workers: int | None = None,
+    report: Report = lambda event: None,
+    device: str = "auto",
+    track: Trackings | None = None,
+) -> Outcome:
+    """Run the unfinished units of a run whose plan is recorded, and write the board."""
+    from gahbench.board.results import load_results
+
+    folder = opened.folder
+    _warn_of_moved(opened.damaged, folder)
+    runner: Engine = registry.create("engine", engine)
+    store, stop = Store(folder), threading.Event()
+    with (track or Trackings(())).of(registry):
+        notify_started(registry, folder, opened.units, opened.todo)
+        if opened.todo:
+            reported = functools.partial(notify, registry, report)
+            job = Job(opened.todo, store, registry, reported, stop, opened.threads, workers, device)
+            with stop_on_signals(stop):
+                runner.run(replace(job, files=opened.files, limits=opened.limits))
+        collected = write_results(folder, opened.problems)
+        counts = count_states(opened.units, store, collected.damaged)
+        notify_finished(registry, folder, lambda: load_results(folder))
+    return Outcome(
+        folder=folder,
+        done=counts.done,
+        failed=counts.failed + counts.blocked,
+        blocked=counts.blocked,
+        waiting=counts.left,
+        stopped=stop.is_set(),
+        left_out=opened.left_out,
+        outdated=opened.outdated,
+        _load=lambda: load_results(folder),
+        reused=opened.reused,
+        failed_fits=counts.failed_fits,
+        unfinished=opened.unfinished,
+        stale=opened.stale,
+        dropped=opened.dropped,
+    )
+
 
 Source = str | Path
 Settings = Mapping[str, Any] | Sequence[str]
@@ -74,7 +184,7 @@ def write_plan(
 ) -> tuple[Opened, Reused | None]:
     """Record a plan in a results folder, which any number of :func:`gahbench.work` then finish."""
     opened = open_folder(plan, Path(folder), registry, threads, replaces_board=replace)[0]
-    warn_of_moved(opened.damaged, Path(folder))
+    _warn_of_moved(opened.damaged, Path(folder))
     return opened, reuse(plan.units, Path(folder), [Path(source) for source in reused]) if reused else None
 
 
@@ -156,7 +266,8 @@ def make_request(
         changes,
         tuple(map(str, plugin_sources(plugins, suite))),
         threads,
-        workers_here(engine, workers),
+        # The processors of this machine are shared out among them.
+        workers if engine.partition("[")[0] == "processes" else None,
         tuple(map(str, reuse)),
         tuple(again),
         secret_noise,

@@ -12,7 +12,7 @@ from gahbench.contracts.trackers import Tracker
 from gahbench.registry.configured import Configured
 from gahbench.runs.hooks import Trackings
 from gahbench.runs.opening import RunRequest, open_run
-from gahbench.runs.runner import run_opened
+from gahbench.runs.running import run_opened
 from gahbench.testing.findings import Finding
 
 _SUITE = """

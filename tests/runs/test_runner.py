@@ -10,7 +10,7 @@ import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench.registry.registry import Registry
 from gahbench.runs.opening import RunRequest, open_run
-from gahbench.runs.runner import run_opened
+from gahbench.runs.running import run_opened
 from gahbench.store.folder import Folder
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
