@@ -28,6 +28,7 @@ KNOWN = {
     "shuffled[gaussian-field[size=8]]": True,
     "shuffled[c-alpha[size=8,construction=paper]]": False,
     "shuffled[discs[size=8]]": False,
+    "shuffled[faces[size=8]]": False,
     "shuffled[shuffled[finite[faces[size=8],count=4]]]": False,
 }
 
@@ -40,10 +41,8 @@ def test_it_keeps_its_contract(spec):
 
 
 @pytest.mark.parametrize("spec", KNOWN)
-def test_a_basis_is_known_where_there_are_energies(spec):
-    dataset = gahbench.create("dataset", spec)
-    basis = dataset.true_basis("test", 1)
-    assert dataset.has_true_basis == KNOWN[spec] == (basis is not None and basis.energies is not None)
+def test_it_says_whether_it_knows_its_basis(spec):
+    assert gahbench.create("dataset", spec).has_true_basis == KNOWN[spec]
 
 
 @pytest.mark.parametrize("spec", ["c-alpha[size=16]", "c-alpha[size=16,construction=paper]", "discs[size=16]"])

@@ -5,7 +5,6 @@ import pytest
 import torch
 from surroundings import real_data
 
-from gahbench._util.errors import DataError
 from gahbench.contracts.datasets import SPLITS
 from gahbench_plugins.datasets.faces import Faces
 
@@ -117,31 +116,6 @@ def test_fingerprint_follows_the_pixels_and_nothing_else(tmp_path):
     assert Faces(npz(tmp_path / "c.npz", images.reshape(6, 3, 27))).fingerprint() != first
 
 
-def expect_refused(path, *words, **parameters):
-    with pytest.raises(DataError) as caught:
-        Faces(str(path), **parameters).images("train", 1)
-    for word in (*words, "accepted" if "accepts" not in str(caught.value) else "accepts"):
-        assert word in str(caught.value)
-
-
-def test_key_archive_and_object_arrays(tmp_path):
-    with pytest.raises(DataError, match=r"no key 'images'; it holds faces"):
-        Faces(npz(tmp_path / "k.npz", grey(4, 9, 9), key="faces")).shape  # noqa: B018
-    (tmp_path / "broken.npz").write_bytes(b"PK nonsense")
-    (tmp_path / "plain.npz").write_bytes(b"")
-    with (tmp_path / "single.npz").open("wb") as file:
-        np.save(file, grey(4, 9, 9))
-    objects = npz(tmp_path / "objects.npz", np.array([object()]))
-    for path in (*(tmp_path / f"{name}.npz" for name in ("broken", "plain", "single")), objects):
-        with pytest.raises(DataError, match="cannot be read"):
-            Faces(str(path)).shape  # noqa: B018
-
-
-def test_embedded_faces_are_never_missing():
-    assert Faces().missing() == ()
-    Faces().prepare()
-
-
 def test_every_source_has_a_card(tmp_path):
     for source in ("lfw-subset", "lfw", "olivetti"):
         card = Faces(source=source).card
@@ -167,20 +141,3 @@ def test_local_faces():
     first, second = ({person[image.tobytes()] for image in half} for half in halves)
     assert not first & second
     assert len(first | second) > 5000
-
-
-@pytest.mark.skipif(not (DATA / "lfw80_1k.npz").is_file(), reason="no local faces")
-def test_planted_near_repeats_of_local_faces_are_dropped(tmp_path):
-    with np.load(DATA / "lfw80_1k.npz") as file:
-        faces = file["images"][:600]
-    copies = {550: 3, 560: 10, 570: 599, 580: 11}
-    for copy, original in copies.items():
-        lighter = 0.8 * faces[original].astype(float) + 30
-        faces[copy] = lighter + RNG.normal(scale=2, size=(80, 80))
-    before = Faces(npz(tmp_path / "a.npz", faces), near_repeats="keep")
-    after = Faces(npz(tmp_path / "a.npz", faces))
-    assert [sum(one.available(split) for split in SPLITS[:3]) for one in (before, after)] == [600, 596]
-    # 570 comes before its original, which is the repeat then.
-    expected = np.delete(faces, [550, 560, 580, 599], axis=0)
-    found = torch.cat([after.images(split, after.available(split)) for split in SPLITS[:3]])
-    np.testing.assert_allclose(found[:, 0], expected / 255, atol=1e-7)

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gahbench.contracts.datasets import SPLITS
-from gahbench.testing import check_plugin
 from gahbench_plugins.datasets import finite
 from gahbench_plugins.datasets.faces import Faces
 from gahbench_plugins.datasets.finite import Finite, empirical_bayes
@@ -175,16 +174,6 @@ def test_every_split_draws_uniformly_from_the_same_images():
     assert not torch.equal(
         construct(Finite, "faces[size=8]", count=5, seed=1).images("test", 64), dataset.images("test", 64)
     )
-
-
-def test_overlapping_splits_are_a_note_and_not_a_fault(builtin):
-    report = check_plugin(builtin.get("dataset", "finite"), builtin, dataset="faces[size=8]", count=1)
-    assert report.passed, str(report)
-    (note,) = [finding for finding in report.findings if "splits share images" in finding.check]
-    assert note.passed is None
-    assert not any("share no image" in finding.check for finding in report.findings)
-    plain = check_plugin(builtin.get("dataset", "faces"), builtin)
-    assert any("share no image" in finding.check for finding in plain.findings)
 
 
 def test_colour_images_of_a_generator():

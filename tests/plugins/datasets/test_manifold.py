@@ -126,24 +126,6 @@ def test_trace_is_the_expected_error(dataset):
         assert excess.std() / 8 < 0.3 * posterior.trace.mean()
 
 
-@toys
-def test_no_image_depends_on_its_batch(dataset):
-    _, noisy = noisy_images(dataset, 9, 0.1)
-    together = dataset.posterior(noisy, 0.1)
-    for index in (0, 5, 8):
-        alone = dataset.posterior(noisy[index : index + 1], 0.1)
-        torch.testing.assert_close(alone.mean[0], together.mean[index], atol=1e-6, rtol=0)
-        torch.testing.assert_close(alone.trace[0], together.trace[index], atol=0, rtol=1e-6)
-
-
-def test_posterior_needs_no_global_random_numbers():
-    _, noisy = noisy_images(TOYS[0], 2, 0.1)
-    torch.manual_seed(1)
-    first = TOYS[0].posterior(noisy, 0.1).mean
-    assert torch.equal(torch.rand(3), torch.rand(3, generator=torch.Generator().manual_seed(1)))
-    assert torch.equal(TOYS[0].posterior(noisy, 0.1).mean, first)
-
-
 def test_images_that_need_more_draws_get_them(monkeypatch):
     # With as many effective draws wanted as drawn at first, every image is drawn for again, twice as often.
     _, noisy = noisy_images(TOYS[0], 3, 0.1)

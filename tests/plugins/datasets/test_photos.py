@@ -173,14 +173,6 @@ def test_card_names_the_photographs_in_use():
     assert Photos("folder/mine").card.origin.endswith("from mine")
 
 
-@pytest.mark.skipif(not (DATA / "train400.npz").is_file(), reason="no local photographs")
-def test_local_photographs():
-    photos = Photos(str(DATA / "train400.npz"), size=40)
-    assert photos.images("train", 100).shape == (100, 1, 40, 40)
-    # 24 % and 12 % of 400 photographs, of 4 x 4 patches each.
-    assert [photos.available(split) for split in ("validation", "test")] == [48 * 16, 96 * 16]
-
-
 @pytest.mark.skipif(not (DATA / "set12.npz").is_file(), reason="no local photographs")
 def test_local_photographs_one_array_each():
     photos = Photos(str(DATA / "set12.npz"))

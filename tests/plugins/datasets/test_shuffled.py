@@ -3,7 +3,6 @@ import pytest
 import torch
 from constructing import construct
 
-from gahbench._util.errors import OptimumError
 from gahbench.contracts.datasets import SPLITS, Dataset, Optimum
 from gahbench.contracts.optima import Posterior, TrueBasis
 from gahbench_plugins.datasets.shuffled import Shuffled
@@ -108,19 +107,6 @@ def test_bound_genie_and_basis_are_passed_on(bracket):
             expected = shuffled_by_numpy(bracket, plain[image, :, column].reshape(1, 3, 4, 5))
             np.testing.assert_array_equal(vectors[image, :, column].numpy(), expected.flatten())
     assert bracket.true_basis("test", 2, 1).energies is None
-
-
-def test_what_is_not_known_stays_unknown():
-    dataset = construct(Shuffled, "faces[size=8]")
-    assert dataset.optimum.kind == "none"
-    assert dataset.true_basis("test", 1) is None
-    for ask in (
-        lambda: dataset.posterior(torch.rand(1, 1, 8, 8), 0.1),
-        lambda: dataset.lower_bound("test", 1, 0.1),
-        lambda: dataset.genie(torch.rand(1, 1, 8, 8), 0.1, "test"),
-    ):
-        with pytest.raises(OptimumError):
-            ask()
 
 
 def test_splits_overlap_where_those_of_the_plain_images_do():

@@ -124,16 +124,6 @@ def test_sizes_that_do_not_fit_are_refused_with_those_that_there_are(file):
         _ = Whole(path, 13, 16).shape
 
 
-def test_the_fingerprint_is_that_of_the_pixels(file, tmp_path):
-    path, _ = file((12, 16))
-    moved = tmp_path / "moved.npz"
-    moved.write_bytes(Path(path).read_bytes())
-    assert Whole(path).fingerprint() == Whole(str(moved)).fingerprint()
-    other = np.zeros((12, 16), np.uint8)
-    np.savez(moved, p0=other)
-    assert Whole(path).fingerprint() != Whole(str(moved)).fingerprint()
-
-
 @pytest.mark.parametrize(("name", "sizes"), [("bsd68", [68]), ("set12", [7, 5]), ("cbsd68", [68])])
 def test_the_sets_of_the_suite_classic_have_the_sums_that_it_says(name, sizes):
     path = DATA / f"{name}.npz"
@@ -145,13 +135,3 @@ def test_the_sets_of_the_suite_classic_have_the_sums_that_it_says(name, sizes):
     assert whole.fingerprint() == stated["sha256"]
     shapes = whole.shapes(100) or [whole.shape] * whole.available("test")
     assert list(Counter(shapes).values()) == sizes
-
-
-@pytest.mark.parametrize(("name", "size", "count"), [("bsd68", (321, 481), 68), ("set12", (256, 256), 7)])
-def test_the_sets_of_the_field(name, size, count):
-    path = DATA / f"{name}.npz"
-    if not path.exists():
-        pytest.skip(f"{path} is not there")
-    whole = Whole(str(path), *size)
-    assert whole.available("test") == count
-    assert whole.images("test", 3).shape == (3, 1, *size)

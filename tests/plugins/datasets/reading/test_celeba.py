@@ -104,8 +104,9 @@ def test_source_celeba_finds_its_images_and_says_what_they_are(tmp_path, write_i
     inner = Faces(str(tmp_path / "celeba" / "img_align_celeba"), source="celeba")
     assert inner.available("test") == 3
     # Where a list says which images are for testing, a number of them contradicts it.
-    with pytest.raises(DataError, match="accepted: no 'test'"):
-        Faces(str(tmp_path), source="celeba", test=4).images("test", 1)
+    for asked in ({"test": 4}, {"split": "random"}):
+        with pytest.raises(DataError, match="accepted: no 'test', and split=consecutive"):
+            Faces(str(tmp_path), source="celeba", **asked).images("test", 1)
 
 
 @pytest.mark.parametrize("there", ["nothing", "empty", "others", "file", "archive"])

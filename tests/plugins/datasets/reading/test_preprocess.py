@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -133,15 +132,3 @@ def test_pooled_images_do_not_depend_on_size_or_colour():
     expected = (source[:, :, 29:-29, 9:-9] / 255).mean(1).reshape(3, 20, 8, 20, 8).mean((2, 4)).reshape(3, 400)
     for prepare in (Preprocessing(), Preprocessing(32, "luma"), Preprocessing(150, "rgb")):
         np.testing.assert_allclose(prepare.pooled(source), expected, atol=1e-6)
-
-
-def test_resizing_is_the_same_for_any_number_of_threads():
-    source = pixels(8, 3, 64, 64)
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        alone = Preprocessing(24)(source, "here")
-        torch.set_num_threads(2)
-        np.testing.assert_array_equal(Preprocessing(24)(source, "here"), alone)
-    finally:
-        torch.set_num_threads(threads)

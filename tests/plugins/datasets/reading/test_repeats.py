@@ -69,7 +69,3 @@ def test_chunks_find_what_comparing_one_by_one_finds(seed, count, chunk, span):
         patch.setattr(repeats, "SPAN", span)
         found = without_repeats(torch.from_numpy(images.astype(np.float32)))
     assert found.tolist() == kept_one_by_one(images.astype(np.float32))
-
-
-def test_many_images_that_are_all_one_leave_one():
-    assert without_repeats(torch.linspace(0, 1, 400).repeat(2500, 1)).tolist() == [0]
