@@ -60,7 +60,7 @@ from .explore.scored import score as score
 from .networks.conversions import as_denoiser as as_denoiser
 from .planning.claim_files import read_claims as read_claims
 from .registry.behaviour import behaviour_digest as behaviour_digest
-from .registry.built import spec_of as spec_of
+from .registry.configured import spec_of as spec_of
 from .registry.hookspecs import Register as Register
 from .registry.hookspecs import hookimpl as hookimpl
 from .registry.marks import Code as Code

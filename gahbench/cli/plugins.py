@@ -20,8 +20,7 @@ from gahbench.cli import options
 from gahbench.cli.printing import say
 from gahbench.planning.suite_files import suite_files, suite_summary
 from gahbench.registry.plugin import KINDS, Kind, Plugin
-from gahbench.registry.problems import Problem
-from gahbench.registry.registry import Registry, open_registry
+from gahbench.registry.registry import Problem, Registry, open_registry
 from gahbench.registry.source import own_docstring
 from gahbench.registry.spec import Spec, format_value, parse_spec
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from gahbench._util.shapes import Shape
 from gahbench.evaluation.direction import directional
 from gahbench.evaluation.strength import StrengthRemoval
-from gahbench.jacobian.probes import Sketch
+from gahbench.jacobian.maps import Sketch
 
 #: A filter whose part that changes with the image is smaller than this, relative to itself, does not change: the rest
 #: is rounding.

@@ -29,8 +29,7 @@ from gahbench.networks.network_facts import (
     with_random_weights,
 )
 from gahbench.networks.receptive_field import receptive_field
-from gahbench.registry.citation import citations
-from gahbench.registry.configured import Configured
+from gahbench.registry.configured import Configured, citations
 from gahbench.registry.registry import Registry
 from gahbench.testing.references import fitted_samples
 from gahbench.training.hardware import multiply_adds

@@ -25,8 +25,7 @@ from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_fields import Scoring
 from gahbench.planning.suite_files import suite_files
 from gahbench.planning.suite_plugins import plugin_sources
-from gahbench.registry.citation import citation_rows
-from gahbench.registry.configured import Configured
+from gahbench.registry.configured import Configured, citation_rows
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.sampling.settings import Sampling
 

@@ -2,11 +2,11 @@
 
 Usable alone, on any ``nn.Module`` with ``forward(noisy, sigma)``::
 
-    from gahbench.jacobian import Jacobian
+    from gahbench.jacobian import Jacobian, top
 
     jacobian = Jacobian(network, noisy, sigma=0.1)
     print(jacobian.trace())            # one value for each image, exact or with its standard error
-    pairs = jacobian.top(20)           # eigenvalues and eigenvectors of the symmetric part
+    pairs = top(jacobian, 20)          # eigenvalues and eigenvectors of the symmetric part
     matrices = jacobian.matrices()     # all of it, shape (N, d, d)
 """
 
@@ -15,8 +15,15 @@ from __future__ import annotations
 from gahbench.jacobian.autograd import AutogradMaps, Jacobian
 from gahbench.jacobian.eigen import Eigenpairs, full, top
 from gahbench.jacobian.families import DiagonalFamily, FilterFamily
-from gahbench.jacobian.maps import LARGEST_EXACT, DenseMaps, FunctionMaps, LinearMaps
-from gahbench.jacobian.probes import Estimate, Sketch, probes_for
+from gahbench.jacobian.maps import (
+    LARGEST_EXACT,
+    DenseMaps,
+    Estimate,
+    FunctionMaps,
+    LinearMaps,
+    Sketch,
+    probes_for,
+)
 from gahbench.jacobian.sparse import SparseMaps
 
 __all__ = [

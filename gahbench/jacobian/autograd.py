@@ -17,9 +17,8 @@ from gahbench._util.shapes import image_shape
 from gahbench.devices.batches import Batches
 from gahbench.devices.hardware import hardware, is_out_of_memory
 from gahbench.jacobian.gated import gated_matrix
-from gahbench.jacobian.maps import LinearMaps
+from gahbench.jacobian.maps import LinearMaps, probes_for
 from gahbench.jacobian.prepared import Prepared
-from gahbench.jacobian.probes import probes_for
 
 #: Bytes that the features and gradients of one batch of products may take.
 MEMORY = 1 << 30

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from gahbench.jacobian.maps import LinearMaps
+from gahbench.jacobian.maps import LinearMaps
 
 #: With more pairs than this share of all, a full decomposition is faster than Lanczos: it takes some 15 products with
 #: single vectors for each pair, each as long as 8 in a batch. Where all of a matrix is not kept lightly, it takes more.

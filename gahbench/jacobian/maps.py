@@ -1,24 +1,125 @@
-"""Linear maps of images, one for each of N images: Jacobians, and filters to compare with."""
+"""Linear maps of images, one for each of N images: Jacobians, and filters to compare with.
+
+Traces and Frobenius products are exact where matrices are small, and otherwise from random probes, with their errors.
+"""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from gahbench._util.noise import generator
 from gahbench._util.shapes import Shape
-
-if TYPE_CHECKING:
-    from gahbench.jacobian.eigen import Eigenpairs, Method
-    from gahbench.jacobian.probes import Estimate, Sketch
 
 #: Values of an image, as in 48x48 grey, up to which matrices are formed and results are exact; beyond it they are
 #: estimated from random probes.
 LARGEST_EXACT = 2304
+#: How many random vectors are used where results are not exact.
+PROBES = 64
+#: Rows of matrices that are multiplied in float64 at a time.
+TOGETHER = 64
+#: Maximum of groups of probes that the jackknife leaves out.
+GROUPS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A number for each of N images.
+
+    Parameters
+    ----------
+    value
+        Shape (N,), float64.
+    error
+        Standard errors, shape (N,): 0 where it is exact.
+    probes
+        How many random vectors it was estimated from; 0 where it is exact.
+    """
+
+    value: Tensor
+    error: Tensor
+    probes: int
+
+    def __str__(self) -> str:
+        how = "exact" if self.probes == 0 else f"from {self.probes} random probes"
+        error = [""] * len(self.value) if self.probes == 0 else [f" ± {error:.2g}" for error in self.error.tolist()]
+        pairs = zip(self.value.tolist(), error, strict=True)
+        return f"{', '.join(f'{value:.6g}{end}' for value, end in pairs)} ({how})"
+
+
+@dataclass(frozen=True, eq=False)
+class Sketch:
+    """The symmetric parts of N maps, whole, or on P random vectors that all maps share.
+
+    As E z z' = 1 for the random vectors z, <S, W> = E (S z)'(W z): Frobenius products of whatever maps are sketched
+    on the same vectors follow from their sketches.
+
+    Parameters
+    ----------
+    rows
+        S_i on the vectors, shape (N, P, d); the matrices, P = d, where it is exact.
+    exact
+        Whether the vectors are all unit vectors.
+    """
+
+    rows: Tensor
+    exact: bool
+
+    def own_products(self, other: Sketch) -> Tensor:
+        """Return <S_i, W_i> from each of G groups of vectors, shape (G, N), float64; their sum over G is it.
+
+        Where it is exact there is one group.
+
+        Raises
+        ------
+        ValueError
+            If the two are not sketched on the same number of vectors.
+        """
+        left, right = self.rows, other.rows.to(self.rows)
+        if left.shape != right.shape or self.exact != other.exact:
+            raise ValueError(f"sketches of shapes {tuple(left.shape)} and {tuple(right.shape)} are on other vectors")
+        count = left.shape[1]
+        # Some vectors at a time, so that float64 copies stay small.
+        pieces = -(-count // TOGETHER) if self.exact else min(GROUPS, count)
+        cut = (left.tensor_split(pieces, 1), right.tensor_split(pieces, 1))
+        groups = [(first.double() * second.double()).sum((1, 2)) for first, second in zip(*cut, strict=True)]
+        return torch.stack(groups).sum(0, keepdim=True) if self.exact else torch.stack(groups) / count
+
+
+def probes_for(size: int, probes: int, seed: int, like: Tensor) -> Tensor:
+    """Return random signs, always the same for the same arguments.
+
+    Parameters
+    ----------
+    size
+        Number d of values of an image.
+    probes
+        How many vectors P.
+    seed
+        Names the draw.
+    like
+        Any tensor of the dtype and on the device that they should have.
+
+    Returns
+    -------
+    Tensor
+        Values -1 and 1, shape (1, P, d): vectors for all images alike, as :meth:`LinearMaps.matvec` takes them.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 1.
+    """
+    if probes < 1:
+        raise ValueError(f"probes={probes}: accepted are 1, 2, ...")
+    draw = generator("noise", "probes", seed, size)
+    signs = torch.randint(0, 2, (probes, size), generator=draw)
+    return (2 * signs - 1).to(like)[None]
 
 
 class LinearMaps(ABC):
@@ -86,28 +187,25 @@ class LinearMaps(ABC):
         return self.rmatvec(identity[None])
 
     def trace(self, probes: int | None = None, seed: int = 0) -> Estimate:
-        """Return the traces; see :func:`gahbench.jacobian.probes.trace`."""
-        from gahbench.jacobian.probes import trace
-
-        return trace(self, probes, seed)
+        """Return the traces: exact where maps are small, otherwise Hutchinson's estimate."""
+        if probes is None and self.is_small:
+            return _exact(self.matrices().diagonal(dim1=1, dim2=2).double().sum(1))
+        vectors = probes_for(self.size, PROBES if probes is None else probes, seed, self.like)
+        return _estimated((self.rmatvec(vectors) * vectors).double().sum(2))
 
     def frobenius_product(self, other: LinearMaps, probes: int | None = None, seed: int = 0) -> Estimate:
-        """Return <S_i, W_i> of symmetric parts; see :func:`gahbench.jacobian.probes.frobenius_product`."""
-        from gahbench.jacobian.probes import frobenius_product
-
-        return frobenius_product(self, other, probes, seed)
+        """Return <S_i, W_i>, S_i and W_i the symmetric parts of two maps: exact if small, else E z'S_i W_i z."""
+        left, right = self.sketch(probes, seed), other.sketch(probes, seed)
+        each = (left.rows * right.rows.to(left.rows)).double().sum(2)
+        return _exact(each.sum(1)) if left.exact else _estimated(each)
 
     def sketch(self, probes: int | None = None, seed: int = 0) -> Sketch:
-        """Return the symmetric parts on probes, or whole; see :class:`gahbench.jacobian.probes.Sketch`."""
-        from gahbench.jacobian.probes import sketch
-
-        return sketch(self, probes, seed)
-
-    def top(self, count: int, tolerance: float = 1e-3, method: Method = "auto") -> Eigenpairs:
-        """Return the largest eigenvalues of the symmetric parts; see :func:`gahbench.jacobian.eigen.top`."""
-        from gahbench.jacobian.eigen import top
-
-        return top(self, count, tolerance, method=method)
+        """Return the symmetric parts, whole where maps are small, otherwise on 64 random vectors."""
+        if probes is None and self.is_small:
+            found = self.matrices()
+            return Sketch((found + found.mT) / 2, exact=True)
+        vectors = probes_for(self.size, PROBES if probes is None else probes, seed, self.like)
+        return Sketch(self.symmetric_product(vectors), exact=False)
 
 
 class DenseMaps(LinearMaps):
@@ -212,3 +310,14 @@ class FunctionMaps(LinearMaps):
     def symmetric_product(self, vectors: Tensor) -> Tensor:
         """Return A_i v."""
         return self.matvec(vectors)
+
+
+def _exact(value: Tensor) -> Estimate:
+    return Estimate(value.cpu(), torch.zeros_like(value, device="cpu"), 0)
+
+
+def _estimated(each: Tensor) -> Estimate:
+    """Return mean and standard error of values (N, P)."""
+    probes = each.shape[1]
+    error = each.std(1) / probes**0.5 if probes > 1 else torch.full_like(each[:, 0], torch.inf)
+    return Estimate(each.mean(1).cpu(), error.cpu(), probes)

@@ -13,7 +13,7 @@ from gahbench.planning.dry_run import DryRun, dry_runs
 from gahbench.planning.scored_images import scored_images
 from gahbench.planning.suite import Suite
 from gahbench.registry.configured import Configured
-from gahbench.registry.construction import watch
+from gahbench.registry.plugin import watch
 from gahbench.registry.registry import Registry
 
 #: A dataset with its parameters, built.

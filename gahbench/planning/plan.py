@@ -22,8 +22,7 @@ from gahbench.planning.rows import Row, check_training, rows
 from gahbench.planning.scored_images import scored_images
 from gahbench.planning.suite import Suite
 from gahbench.planning.units import PlannedDataset, Request, fit_unit, protocol_key, score_unit
-from gahbench.registry.citation import citation_rows
-from gahbench.registry.configured import Configured
+from gahbench.registry.configured import Configured, citation_rows
 from gahbench.registry.registry import Registry
 from gahbench.registry.spec import format_value
 from gahbench.training.recipe import Training

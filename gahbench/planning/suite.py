@@ -19,8 +19,8 @@ from gahbench.planning.suite_fields import Scoring, SuiteFile, accepted_fields
 from gahbench.planning.suite_files import find_suite, suite_files
 from gahbench.planning.yaml_lines import Document
 from gahbench.registry.configured import Configured
+from gahbench.registry.parameters import relative_to
 from gahbench.registry.registry import Registry
-from gahbench.registry.relative_paths import relative_to
 from gahbench.registry.spec import parse_spec
 from gahbench.training.recipe import Training
 

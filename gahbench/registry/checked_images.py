@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import time
-import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import PluginError
@@ -22,42 +20,20 @@ QUICK = 1.0
 TOLERANCE = 1e-4
 
 
-@dataclass(frozen=True, eq=False)
-class _Watched:
-    """A dataset: its name in errors, and the first image of each split that was asked for."""
-
-    dataset: weakref.ref[object]
-    where: str
-    first: dict[Split, Tensor] = field(default_factory=dict)
+#: The attribute of a dataset that holds its ``id`` and the first image of each split that was asked for.
+_FIRST = "_first_images_of_splits"
 
 
-#: By ``id``: copies of a dataset may be changed, and are other ones.
-_WATCHED: dict[int, _Watched] = {}
-
-
-def with_checked_images(dataset: Any, where: str) -> Any:
-    """Return a dataset whose ``images`` raises ``PluginError`` for what its contract does not allow."""
-    if isinstance(dataset, Dataset):
-        dataset.__class__ = _checking(type(dataset))
-        place = id(dataset)
-        _WATCHED[place] = _Watched(weakref.ref(dataset, lambda _: _WATCHED.pop(place, None)), where)
-    return dataset
-
-
-@functools.lru_cache(maxsize=256)
-def _checking(plugin: type[Dataset]) -> type[Dataset]:
-    """Return a class that differs from a dataset's in nothing but the checks, and has its name."""
+def checking(plugin: type[Dataset], where: str) -> type[Dataset]:
+    """Return a class like a dataset's, whose ``images`` raises ``PluginError`` for what its contract does not allow."""
 
     def images(self: Dataset, split: Split, count: int, *start: int, **named: int) -> Tensor:
         begun = time.monotonic()
         found = plugin.images(self, split, count, *start, **named)
         seconds = time.monotonic() - begun
-        watched = _WATCHED.get(id(self))
-        where = plugin.__name__ if watched is None else watched.where
         if (why := fault(found, (count, *self.shape))) is not None:
             raise PluginError(f"{where}: {count} images of the split '{split}': it gave {why}")
-        first = (*start, *named.values(), 0)[0]
-        if watched is not None and first == 0 and count and not _as_before(watched, self, split, found, seconds):
+        if (*start, *named.values(), 0)[0] == 0 and count and not _as_before(self, split, found, seconds):
             raise PluginError(
                 f"{where}: the first of {count} images of the split '{split}' is another than when fewer or more were "
                 "asked for; accepted: the same image for any number"
@@ -91,11 +67,16 @@ def fault(found: object, shape: tuple[int, ...]) -> str | None:
     return f"{wild:,} values that are infinite or NaN; accepted: finite ones" if wild else None
 
 
-def _as_before(watched: _Watched, dataset: Dataset, split: Split, found: Tensor, seconds: float) -> bool:
+def _as_before(dataset: Dataset, split: Split, found: Tensor, seconds: float) -> bool:
     """Return whether the first image is what it was; the first time it is made again, alone, if that is quick."""
-    if split in watched.first:
-        return bool(watched.first[split].allclose(found[0], rtol=0, atol=TOLERANCE))
-    watched.first[split] = found[0].clone()
+    owner, first = vars(dataset).get(_FIRST, (None, {}))
+    if owner != id(dataset):
+        # A copy of a dataset may be changed.
+        first = {}
+        vars(dataset)[_FIRST] = (id(dataset), first)
+    if split in first:
+        return bool(first[split].allclose(found[0], rtol=0, atol=TOLERANCE))
+    first[split] = found[0].clone()
     if len(found) == 1 or seconds > QUICK:
         return True
     return bool(dataset.images(split, 1).allclose(found[:1], rtol=0, atol=TOLERANCE))

@@ -1,10 +1,11 @@
-"""A plugin with all its parameters resolved."""
+"""A plugin with all its parameters resolved: its key, the object built from it, and the works that it follows."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ from gahbench._util.origins import package_origin, portable_origin
 from gahbench._util.readable import brief
 from gahbench._util.shapes import Shape
 from gahbench.contracts.architectures import ArchitectureFactory
-from gahbench.registry.built import record_spec
-from gahbench.registry.checked_images import with_checked_images
+from gahbench.contracts.citation import Citation
+from gahbench.contracts.datasets import Dataset
+from gahbench.registry.checked_images import checking
 from gahbench.registry.parameters import file_digest
 from gahbench.registry.plugin import Kind, Plugin
 from gahbench.registry.spec import Spec, format_value
@@ -140,10 +142,12 @@ class Configured:
         filled_in: dict[str, Any] = {} if channels is None else {"channels": channels}
         if shape is not None:
             filled_in = {"channels": shape[0], "shape": shape}
-        built = self.plugin.build(given, filled_in)
+        factory = self.plugin.factory
         # Those that come with gahbench pass the contract checks.
-        if self.kind == "dataset" and not self.plugin.is_built_in:
-            built = with_checked_images(built, self.where)
+        is_checked = self.kind == "dataset" and not self.plugin.is_built_in
+        if is_checked and isinstance(factory, type) and issubclass(factory, Dataset):
+            factory = checking(factory, self.where)
+        built = self.plugin.build(factory, given, filled_in)
         record_spec(built, self.text)
         return built
 
@@ -176,3 +180,74 @@ def written(plugin: Plugin, resolved: dict[str, Any], whole_paths: bool = False)
             text = format_value(value)
             parts.append(text if bare else f"{parameter.name}={text}")
     return f"{plugin.name}[{','.join(parts)}]" if parts else plugin.name
+
+
+#: By ``id``: objects may be equal without being the same, or have no hash.
+_SPECS: dict[int, tuple[weakref.ref[object], str]] = {}
+
+
+def record_spec(built: object, spec: str) -> None:
+    """Remember the spec of an object for as long as it lives; one that cannot be referenced weakly is left out."""
+    place = id(built)
+    try:
+        reference = weakref.ref(built, lambda _: _SPECS.pop(place, None))
+    except TypeError:
+        return
+    _SPECS[place] = (reference, spec)
+
+
+def spec_of(built: object) -> str | None:
+    """Return the spec that gahbench built an object from: its plugin's name, and the parameters that differ.
+
+    Together with the object's class it determines the results, so it can be part of the key of a cache.
+
+    Parameters
+    ----------
+    built
+        An object from a parameter that names a plugin, or from :func:`gahbench.create`.
+
+    Returns
+    -------
+    str or None
+        As in ``wavelet[db4,levels=3]``; ``None`` for an object that was constructed directly, or copied.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> gahbench.spec_of(gahbench.create("basis", "wavelet[db4]"))
+    'wavelet[db4]'
+    """
+    reference, spec = _SPECS.get(id(built), (None, None))
+    return spec if reference is not None and reference() is built else None
+
+
+def citations(plugin: Plugin) -> tuple[Citation, ...]:
+    """Return the works that a plugin's class has as ``citation``; none where it has no such attribute."""
+    found = getattr(plugin.factory, "citation", None)
+    several = found if isinstance(found, tuple) else () if found is None else (found,)
+    for one in several:
+        if not isinstance(one, Citation):
+            raise PluginError(
+                f"{plugin.where}: its citation is of type {type(one).__name__}; accepted: a gahbench.Citation, a tuple "
+                "of them, or None"
+            )
+    return several
+
+
+def with_nested(configured: Configured) -> Iterator[Configured]:
+    """Yield a plugin, and those that its parameters name, and theirs."""
+    yield configured
+    for inner in configured.nested.values():
+        for one in inner if isinstance(inner, tuple) else (inner,):
+            yield from with_nested(one)
+
+
+def citation_rows(entries: Iterable[Configured]) -> list[dict[str, Any]]:
+    """Return the works that plugins follow, as the table ``citations`` of results holds them."""
+    rows = [
+        {"entry": entry.label, "plugin": one.plugin.name, **asdict(work)}
+        for entry in entries
+        for one in with_nested(entry)
+        for work in citations(one.plugin)
+    ]
+    return list({tuple(row.values()): row for row in rows}.values())

@@ -8,11 +8,15 @@ argument are special: ``channels`` and ``shape`` are filled in from the dataset;
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
 import hashlib
 import inspect
 import json
 import math
+import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +30,6 @@ from gahbench._util.files import check_regular, open_regular
 from gahbench._util.fractions import as_number
 from gahbench._util.readable import brief
 from gahbench.registry.marks import Code, External, File, Names, as_text, marks
-from gahbench.registry.relative_paths import located, relative_to
 
 FILLED_IN = ("channels", "shape")
 #: Plugins of each kind, by name alone and with parameters, for errors.
@@ -320,3 +323,33 @@ def _bounds(mark: Any) -> list[str]:
             if bound is not None:
                 found.append(f"{sign} {bound}")
     return list(dict.fromkeys(found))
+
+
+_FOLDER: contextvars.ContextVar[Path | None] = contextvars.ContextVar("folder of relative paths", default=None)
+
+
+@contextlib.contextmanager
+def relative_to(folder: Path | None) -> Iterator[None]:
+    """Have relative paths among parameters be relative to a folder; ``None`` for the current one, as without."""
+    token = _FOLDER.set(folder)
+    try:
+        yield
+    finally:
+        _FOLDER.reset(token)
+
+
+def located(path: str) -> str:
+    """Return the path of a file or folder that a parameter names, if it was relative to a suite's file from here."""
+    folder = _FOLDER.get()
+    if folder is None or not path or "\0" in path or path.startswith("~") or Path(path).is_absolute():
+        return path
+    with contextlib.suppress(OSError, ValueError):
+        if os.path.lexists(folder / path):
+            return str(folder / path)
+        if os.path.lexists(path):
+            warnings.warn(
+                f"{path}: not in {folder}, the folder of the suite, which paths in it are relative to; taken from the "
+                f"current folder, {Path.cwd()}",
+                stacklevel=2,
+            )
+    return path

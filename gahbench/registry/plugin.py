@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from gahbench._util.errors import ParameterError, PluginError
 from gahbench.registry.behaviour import behaviour_digest
-from gahbench.registry.construction import watch
 from gahbench.registry.parameters import FILLED_IN, Parameter, constructor_parameters
 from gahbench.registry.source import first_line, lazy_summary, summary
 from gahbench.registry.spec import format_value
@@ -29,6 +30,35 @@ HOOKS: dict[Kind, str] = {
 }
 KINDS = tuple(HOOKS)
 BUILT_IN = "built-in"
+
+
+class _Watch:
+    """Reports imports and constructor calls of plugins from outside."""
+
+    def __init__(self) -> None:
+        self.report: Callable[[str], None] = lambda name: None
+        self.broken: dict[str, str] = {}
+        self._stack: list[str] = [""]
+
+    @contextlib.contextmanager
+    def __call__(self, name: str, is_outside: bool = True) -> Iterator[None]:
+        """Report that a plugin is imported or built meanwhile; a built-in plugin is not reported."""
+        if not is_outside:
+            yield
+            return
+        if name in self.broken:
+            raise PluginError(f"{name} {self.broken[name]}")
+        self._stack.append(name)
+        self.report(name)
+        try:
+            yield
+        finally:
+            self._stack.pop()
+            self.report(self._stack[-1])
+
+
+#: The watch of this process.
+watch = _Watch()
 
 
 @dataclass(frozen=True)
@@ -89,16 +119,15 @@ class Plugin:
         """Digest of the behaviour of the plugin's code, with all that it uses."""
         return behaviour_digest(self.factory)
 
-    def build(self, parameters: dict[str, Any], filled_in: dict[str, Any] | None = None) -> Any:
-        """Call the constructor."""
+    def build(self, factory: Any, parameters: dict[str, Any], filled_in: dict[str, Any]) -> Any:
+        """Call the constructor of the plugin's class, or of a class derived from it."""
         given = {**self.preset, **parameters}
         for parameter in self.constructor:
             if parameter.name in FILLED_IN:
-                if parameter.name in (filled_in or {}):
-                    given[parameter.name] = (filled_in or {})[parameter.name]
+                if parameter.name in filled_in:
+                    given[parameter.name] = filled_in[parameter.name]
                 elif parameter.required:
                     raise ParameterError(f"{self.where}: '{parameter.name}' is required")
-        factory = self.factory
         try:
             with watch(self.where, is_outside=not self.is_built_in):
                 return factory(**given)

@@ -16,7 +16,7 @@ from gahbench.board.schemas import SCHEMAS
 from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
 from gahbench.planning.units import AUDITED
-from gahbench.registry.problems import Problem
+from gahbench.registry.registry import Problem
 from gahbench.runs.environment import write_environment
 from gahbench.runs.secret_noise import late_mark
 from gahbench.store.examined import Examined, warn_of_damage

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from gahbench._util.files import write_json
 from gahbench._util.resources import cpu_count, processor_name
 from gahbench.devices.hardware import KINDS, hardware
-from gahbench.registry.problems import Problem
+from gahbench.registry.registry import Problem
 
 if TYPE_CHECKING:
     import torch

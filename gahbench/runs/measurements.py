@@ -19,8 +19,7 @@ from gahbench.contracts.unit import Unit
 from gahbench.evaluation.measurement import Measurement, Subject
 from gahbench.networks.precision import Choices
 from gahbench.planning.payloads import configured_as
-from gahbench.registry.construction import watch
-from gahbench.registry.plugin import Kind
+from gahbench.registry.plugin import Kind, watch
 from gahbench.registry.registry import Registry
 from gahbench.runs.protocol import CodeChangedError
 from gahbench.store.finished import DamagedError, Finished, open_finished

@@ -22,8 +22,7 @@ from gahbench.planning.suite import Suite, load_suite
 from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.planning.units import AUDITED, CHECKS
 from gahbench.registry.behaviour import computed_by
-from gahbench.registry.problems import Problem
-from gahbench.registry.registry import Registry
+from gahbench.registry.registry import Problem, Registry
 from gahbench.runs.adoption import current_key, superseded
 from gahbench.runs.removal import put_back
 from gahbench.runs.reuse import Named, Reused, reuse

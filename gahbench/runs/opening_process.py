@@ -16,7 +16,7 @@ from gahbench._util import errors
 from gahbench._util.errors import GahbenchError, PluginError
 from gahbench._util.resources import python_environment
 from gahbench._util.warning_lines import print_warnings_as_lines
-from gahbench.registry.construction import watch
+from gahbench.registry.plugin import watch
 from gahbench.registry.registry import open_registry
 from gahbench.runs.child import Child, wait_for_any
 from gahbench.runs.opening import OpenedRun, RunRequest, open_run

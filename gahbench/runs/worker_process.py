@@ -44,7 +44,7 @@ def do_units(link: Link, folder: Path, threads: int, device_name: str) -> None:
     from gahbench._util.resources import keep_freed_blocks
     from gahbench.contracts.unit import Unit
     from gahbench.devices.hardware import hardware
-    from gahbench.registry.construction import watch
+    from gahbench.registry.plugin import watch
     from gahbench.registry.registry import Registry
     from gahbench.runs.worker import Worker
     from gahbench.store.store import Store

@@ -19,8 +19,7 @@ from gahbench.explore.dataset_probe import BASIS_PIXELS, DatasetProbe
 from gahbench.explore.preview import Preview, make_preview
 from gahbench.planning.payloads import configured_as
 from gahbench.planning.suite_entries import configure_entrant
-from gahbench.registry.citation import citations, with_nested
-from gahbench.registry.configured import Configured
+from gahbench.registry.configured import Configured, citations, with_nested
 from gahbench.registry.plugin import Kind, Plugin
 from gahbench.registry.preparation import preparation
 from gahbench.registry.registry import Registry

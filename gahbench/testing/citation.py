@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gahbench._util.errors import PluginError
-from gahbench.registry.citation import citations
-from gahbench.registry.configured import Configured
+from gahbench.registry.configured import Configured, citations
 from gahbench.testing.findings import Finding
 
 

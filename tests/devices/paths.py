@@ -21,7 +21,7 @@ from torch import Tensor
 import gahbench
 from gahbench import Reference, Truth, sampling
 from gahbench.contracts.training_data import TrainingData
-from gahbench.jacobian import Jacobian
+from gahbench.jacobian import Jacobian, top
 from gahbench.networks.trained import Trained
 from gahbench.sampling import Sampling, draw_samples, of_network
 from gahbench.testing.samples import SampleDataset
@@ -195,7 +195,7 @@ def _jacobians() -> Iterator[DevicePath]:
     def spectra(device: torch.device, name: str, precision: Any) -> Run:
         noisy = noisy_images(clean_images(f"c-alpha[size={SMALL_SIDE}]"))[:2].to(device)
         maps = Jacobian(Trained(random_network(name), device).network, noisy, SIGMA, precision=precision)
-        return lambda: [maps.matrices(), maps.trace().value, maps.top(3).values]
+        return lambda: [maps.matrices(), maps.trace().value, top(maps, 3).values]
 
     for name in plugin_names("architecture"):
         yield DevicePath("Jacobian, products", name, functools.partial(products, name=name), 1e-4, runs_once=True)

@@ -8,8 +8,8 @@ from torch import nn
 
 import gahbench
 from gahbench._util.errors import ParameterError
-from gahbench.registry import built
-from gahbench.registry.built import record_spec, spec_of
+from gahbench.registry import configured as configured_plugins
+from gahbench.registry.configured import record_spec, spec_of
 from gahbench.registry.registry import Registry
 
 PLUGIN = """
@@ -97,7 +97,7 @@ def test_only_what_was_built_has_a_spec():
     place = id(basis)
     del basis
     gc.collect()
-    assert place not in built._SPECS
+    assert place not in configured_plugins._SPECS
 
 
 def test_equal_objects_keep_specs_of_their_own():

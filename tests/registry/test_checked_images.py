@@ -8,7 +8,7 @@ import torch
 
 import gahbench
 from gahbench._util.errors import PluginError
-from gahbench.registry.checked_images import unchecked, with_checked_images
+from gahbench.registry.checked_images import checking, unchecked
 from gahbench.registry.registry import Registry
 from gahbench.testing import check_file
 
@@ -88,20 +88,16 @@ class Steps(gahbench.Dataset):
         return torch.full((count, *self.shape), self.level)
 
 
-def test_it_stays_the_same_object_of_the_same_class():
-    plain = Steps()
-    checked = with_checked_images(plain, "here")
-    assert checked is plain
+def test_its_class_is_derived_and_has_the_same_name():
+    checked = checking(Steps, "here")()
     assert isinstance(checked, Steps)
     assert (type(checked).__name__, type(checked).__module__) == ("Steps", __name__)
     assert checked.images(count=2, split="test").shape == (2, 1, 2, 2)
-    assert with_checked_images(Steps(), "there").__class__ is checked.__class__
     assert unchecked(checked)("test", 1, start=1).shape == (1, 1, 2, 2)
-    assert with_checked_images(3, "here") == 3
 
 
 def test_a_copy_may_have_other_images():
-    checked = with_checked_images(Steps(), "here")
+    checked = checking(Steps, "here")()
     checked.images("test", 2)
     other = copy.copy(checked)
     other.level = 0.5
@@ -118,6 +114,6 @@ def test_other_splits_and_places_are_others():
             levels = first + torch.arange(start, start + count) / 100
             return levels[:, None, None, None].expand(count, *self.shape).clone()
 
-    checked = with_checked_images(Places(), "here")
+    checked = checking(Places, "here")()
     found = [checked.images("train", 3), checked.images("test", 3), checked.images("train", 2, 1)]
     np.testing.assert_allclose([float(images[0, 0, 0, 0]) for images in found], [0, 0.5, 0.01], atol=1e-6)

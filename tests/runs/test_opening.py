@@ -124,12 +124,12 @@ def test_a_model_that_brings_code_is_planned_apart_and_watched(write_suite, buil
     assert not _runs_code(RunRequest(str(write_suite())))
     assert _runs_code(RunRequest(str(write_suite()), changes=SuiteChanges((spec,))))
     doing = []
-    monkeypatch.setattr("gahbench.registry.construction.watch.report", doing.append)
+    monkeypatch.setattr("gahbench.registry.plugin.watch.report", doing.append)
     plan = make_plan(load_suite(write_suite(), builtin, [spec]), builtin)
     assert doing == ["reference 'torchscript[m.pt,sigma=none]'", ""]
     assert any(unit.entrant == "torchscript[m.pt,sigma=none]" for unit in plan.units)
     # One that ended the process of a first try costs its row alone: its units say why.
-    monkeypatch.setattr("gahbench.registry.construction.watch.broken", {doing[0]: "ended the process"})
+    monkeypatch.setattr("gahbench.registry.plugin.watch.broken", {doing[0]: "ended the process"})
     again = make_plan(load_suite(write_suite(), builtin, [spec]), builtin)
     assert [unit.key for unit in again.units] == [unit.key for unit in plan.units]
 

@@ -35,7 +35,7 @@ class Link:
 
 def done(folder, plan, entrant, files, monkeypatch):
     """Do the units of an entrant as a worker process does; return the messages."""
-    monkeypatch.setattr("gahbench.registry.construction.watch.report", lambda name: None)
+    monkeypatch.setattr("gahbench.registry.plugin.watch.report", lambda name: None)
     link = Link([unit for unit in plan.units if unit.entrant == entrant], files)
     do_units(link, folder / "out", torch.get_num_threads(), "cpu")
     return link.sent
@@ -69,7 +69,7 @@ def test_a_process_whose_device_is_lost_at_its_start_is_never_ready(tmp_path, wr
     plan = gahbench.plan_suite(write_suite())
     link = Link(plan.units)
     monkeypatch.setattr("gahbench.devices.hardware.Cpu.synchronise", fail)
-    monkeypatch.setattr("gahbench.registry.construction.watch.report", lambda name: None)
+    monkeypatch.setattr("gahbench.registry.plugin.watch.report", lambda name: None)
     with pytest.raises(RuntimeError, match="no device"):
         do_units(link, tmp_path / "out", torch.get_num_threads(), "cpu")
     assert link.sent == []

@@ -20,7 +20,7 @@ from gahbench.board.results import SCORES, Results, index_or_none, saved_files
 from gahbench.contracts.citation import Citation, bibliography
 from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
-from gahbench.registry.citation import citations
+from gahbench.registry.configured import citations
 from gahbench.registry.plugin import Kind
 from gahbench.registry.spec import parse_spec
 from gahbench.report.page.source import Source

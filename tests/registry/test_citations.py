@@ -5,7 +5,7 @@ import re
 import pytest
 
 import gahbench
-from gahbench.registry.citation import citation_rows, citations
+from gahbench.registry.configured import citation_rows, citations
 from gahbench.registry.plugin import KINDS, Plugin
 
 WORK = gahbench.Citation("Wiener, Norbert", "Smoothing", 1949)
