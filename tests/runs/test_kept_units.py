@@ -86,20 +86,9 @@ def test_parts_grow_together_and_what_is_left_is_done_by_a_run_of_all(write_suit
     assert recorded_plan(out).changes == ()
 
 
-def test_the_rest_of_a_board_is_not_shown_beside_other_settings(write_suite, tmp_path, command):
-    suite, out = write_suite(text=TWO), tmp_path / "out"
-    run(suite, out)
-    arguments = (
-        "--out",
-        out,
-        "--only",
-        "gaussian-blur",
-        "--set",
-        "training.steps=3",
-        "--engine",
-        "inline[trusted=true]",
-    )
-    status, printed, errors = command("run")(suite, *arguments)
+def test_the_rest_of_a_board_is_not_shown_beside_other_settings(write_suite, out, command):
+    arguments = ("--only", "identity", "--set", "training.steps=3", "--engine", "inline[trusted=true]")
+    status, printed, errors = command("run")(write_suite(), "--out", out, *arguments)
     assert status == 0
     assert f"not shown, since done with other code or settings: {UNET}; a run of the whole suite" in errors
     assert "identity" in printed
@@ -149,9 +138,8 @@ def test_a_failed_entrant_stays_until_it_is_removed(write_suite, write_plugin, t
     assert "unlucky" not in run(suite, out).results.entrants
 
 
-def test_the_plan_of_a_board_is_replaced_on_request_alone(write_suite, tmp_path, command):
-    out, call = tmp_path / "out", command("plan")
-    run(write_suite(), out)
+def test_the_plan_of_a_board_is_replaced_on_request_alone(write_suite, out, command):
+    call = command("plan")
     before = (out / "plan.json").read_bytes()
     # Nothing would change.
     assert call(write_suite(), "--out", out)[0] == 0

@@ -61,6 +61,7 @@ def test_updates_of_a_notebook_have_pauses_between(output):
     assert len(output.pages) == 2
 
 
+@pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
 def test_elsewhere_run_prints_lines_unless_it_is_given_a_report(write_suite, capsys):
     assert type(progress_of(opened(), Console())) is ProgressReport
     gahbench.run(write_suite(), "out", only=["unet*"], engine="inline")

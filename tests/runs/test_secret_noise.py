@@ -14,6 +14,8 @@ from gahbench.runs.secret_noise import draw_secret_noise
 from gahbench.store.plan_file import recorded_plan
 from gahbench.store.store import Store
 
+pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
+
 SUITE = """
 name: secret
 datasets: [{discs: {size: 12}}]
@@ -36,6 +38,7 @@ def noise_seeds(folder):
 
 def test_scores_are_planned_under_noise_that_is_drawn_after_the_fits(suite, tmp_path):
     out, seen = tmp_path / "out", []
+    late = plan_with(Registry(), suite, out, (), True)
 
     def report(event):
         if event.kind == "started":
@@ -51,14 +54,10 @@ def test_scores_are_planned_under_noise_that_is_drawn_after_the_fits(suite, tmp_
     assert seed != 0
     assert outcome.results.marks.empty
     assert gahbench.status(out).noise.startswith("secret noise, drawn 2")
-    other = gahbench.run(suite, tmp_path / "other", engine="inline", secret_noise=True)
-    assert recorded_plan(other.folder).secret_noise["seed"] != seed
-
-
-def test_later_runs_keep_the_noise_and_mark_what_is_added(suite, tmp_path):
-    out = tmp_path / "out"
-    gahbench.run(suite, out, engine="inline", secret_noise=True)
-    seed, units = recorded_plan(out).secret_noise["seed"], Store(out).finished()
+    with pytest.raises(ResultsError, match="secret noise was drawn while this run was planned; run it again"):
+        write_plan(late, out, Registry())
+    # Later runs keep the noise, and what they add is marked.
+    units = Store(out).finished()
     again = gahbench.run(suite, out, engine="inline")
     assert Store(out).finished() == units
     assert noise_seeds(again.folder) == {seed}
@@ -82,16 +81,6 @@ def test_a_run_that_is_ended_before_the_fits_goes_on_with_secret_noise(suite, tm
     outcome = gahbench.run(suite, out, engine="inline")
     assert (outcome.done, outcome.failed) == (3, 0)
     assert noise_seeds(out) == {recorded_plan(out).secret_noise["seed"]}
-
-
-def test_a_plan_made_before_the_noise_was_drawn_does_not_take_it_back(suite, tmp_path):
-    out = tmp_path / "out"
-    late = plan_with(Registry(), suite, out, (), True)
-    gahbench.run(suite, out, engine="inline", secret_noise=True)
-    with pytest.raises(ResultsError, match="secret noise was drawn while this run was planned; run it again"):
-        write_plan(late, out, Registry())
-    assert noise_seeds(out) == {recorded_plan(out).secret_noise["seed"]}
-    assert noise_seeds(out) != {None}
 
 
 def test_what_another_run_added_and_is_doing_stays_planned(suite, tmp_path):

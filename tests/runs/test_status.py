@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
 import gahbench
 from gahbench.store.leases import Leases
 from gahbench.store.store import Store
@@ -22,10 +20,7 @@ def test_a_published_board_says_that_its_units_are_not_there(command):
     ]
 
 
-@pytest.mark.usefixtures("dry_runs_here")
-def test_a_folder_that_cannot_be_written_shows_its_claims(write_suite, tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    gahbench.run(write_suite(), out, engine="inline")
+def test_a_folder_that_cannot_be_written_shows_its_claims(out, monkeypatch):
     assert not gahbench.status(out).is_board_alone
     store = Store(out)
     unit = next(one for one in store.recorded() if one.kind == "score")
@@ -47,10 +42,7 @@ def test_a_folder_that_cannot_be_written_shows_its_claims(write_suite, tmp_path,
     leases.close()
 
 
-@pytest.mark.usefixtures("dry_runs_here")
-def test_a_failure_of_what_somebody_finished_blocks_nothing(write_suite, tmp_path):
-    out = tmp_path / "out"
-    gahbench.run(write_suite(), out, engine="inline")
+def test_a_failure_of_what_somebody_finished_blocks_nothing(out):
     store = Store(out)
     units = list(store.recorded())
     fit = next(unit for unit in units if unit.kind == "fit")
