@@ -24,16 +24,14 @@ from gahbench.registry.plugin_files import CLAIM_FILES
 from gahbench.registry.registry import Registry
 from gahbench.testing.architectures import check_architecture
 from gahbench.testing.bases import check_basis
-from gahbench.testing.citation import check_citation
 from gahbench.testing.claims import check_claims
+from gahbench.testing.common import check_citation, check_preparation
 from gahbench.testing.datasets import check_dataset
-from gahbench.testing.engines import check_engine
 from gahbench.testing.findings import Finding, Report
 from gahbench.testing.metrics import check_metric
 from gahbench.testing.on_stand_in import findings_of
-from gahbench.testing.preparation import check_preparation
 from gahbench.testing.references import check_reference
-from gahbench.testing.trackers import check_tracker
+from gahbench.testing.runners import check_engine, check_tracker
 
 __all__ = ["Finding", "Report", "check_configured", "check_file", "check_plugin", "install_stand_in"]
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Generator, Iterator
 from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -19,7 +22,6 @@ from gahbench.contracts.truth import Truth
 from gahbench.registry.configured import Configured
 from gahbench.testing.findings import Finding, attempt
 from gahbench.testing.samples import SampleDataset, sample_noise
-from gahbench.testing.watched import Watched
 
 SHAPES: tuple[Shape, ...] = ((1, 32, 32), (3, 32, 32))
 SIGMA = 0.1
@@ -31,6 +33,8 @@ DRAWS = 200
 TOLERANCE = 0.1
 #: Families on which references that use more than images are tried, if they are defined there.
 FAMILIES = ("discs[size=16]", "c-alpha[size=16]")
+#: Methods about particular images of a split, and the place of the split among the arguments.
+_OF_IMAGES = {"images": 0, "lower_bound": 0, "genie": 2, "true_basis": 0, "level_sets": 0}
 
 
 def check_reference(configured: Configured) -> Iterator[Finding]:
@@ -213,3 +217,40 @@ def _risk(reference: Reference, truth: Truth, risk: float) -> Finding:
     passed = abs(mean - risk) < 4 * error + 1e-9
     detail = f"{risk:.3e}, {mean:.3e} ± {error:.0e}; accepted: 4 standard errors"
     return Finding("closed-form risk agrees with Monte Carlo", passed, detail)
+
+
+class Watched:
+    """Watches a dataset while it is a context manager: ``asked`` holds the calls about its test images."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self.asked: set[str] = set()
+        self._inside = False
+
+    def __enter__(self) -> Self:
+        for name in ("posterior", *_OF_IMAGES):
+            # On the instance, which hides the method of its class.
+            setattr(self.dataset, name, self._recorded(name, getattr(self.dataset, name)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for name in ("posterior", *_OF_IMAGES):
+            delattr(self.dataset, name)
+
+    def _recorded(self, name: str, method: Any) -> Any:
+        @functools.wraps(method)
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            if not self._inside and name in _OF_IMAGES:
+                place = _OF_IMAGES[name]
+                split = keywords.get("split", arguments[place] if len(arguments) > place else None)
+                if split == "test":
+                    self.asked.add(f"{name} of test images")
+            outermost, self._inside = not self._inside, True
+            try:
+                return method(*arguments, **keywords)
+            finally:
+                self._inside = not outermost
+
+        return call

@@ -1,4 +1,4 @@
-"""Contract checks of what a plugin needs from elsewhere."""
+"""Contract checks of plugins of every kind: what they cite, and what they need from elsewhere."""
 
 from __future__ import annotations
 
@@ -8,9 +8,22 @@ from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
-from gahbench.registry.configured import Configured
+from gahbench._util.errors import PluginError
+from gahbench.registry.configured import Configured, citations
 from gahbench.registry.preparation import preparation
 from gahbench.testing.findings import Finding, attempt
+
+
+def check_citation(configured: Configured) -> Iterator[Finding]:
+    """Check that a plugin's ``citation``, if it has one, is what bibliographies are made of."""
+    check = "the works that it follows can be cited"
+    try:
+        found = citations(configured.plugin)
+    except PluginError as error:
+        yield Finding(check, False, str(error))
+        return
+    if found:
+        yield Finding(check, True, "; ".join(map(str, found)))
 
 
 def check_preparation(configured: Configured) -> Iterator[Finding]:

@@ -1,24 +1,30 @@
-"""Contract checks of engines."""
+"""Contract checks of engines and trackers, by runs of a tiny suite."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 from gahbench.contracts.engines import Engine
 from gahbench.contracts.jobs import Event, Job
+from gahbench.contracts.trackers import Tracker
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.registry.configured import Configured
+from gahbench.runs.hooks import Trackings
+from gahbench.runs.opening import RunRequest, open_run
+from gahbench.runs.running import run_opened
 from gahbench.store.folder import Folder
 from gahbench.store.store import Store
 from gahbench.testing.findings import Finding
 
 _SUITE = """
-name: engine-check
+name: check
 datasets: ["discs[size=16]"]
 entrants: [identity, "unet[width=2,levels=1]"]
 training: {steps: 2, batch_size: 2, compile: never}
@@ -34,7 +40,7 @@ def check_engine(configured: Configured) -> Iterator[Finding]:
         return
     registry = configured.registry
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "engine-check.yaml"
+        file = Path(folder) / "check.yaml"
         file.write_text(_SUITE, encoding="utf-8")
         plan = make_plan(load_suite(file, registry), registry)
         broken = dataclasses.replace(plan.units[-1], key="broken", payload={})
@@ -58,3 +64,23 @@ def check_engine(configured: Configured) -> Iterator[Finding]:
         yield Finding(
             "does not begin a unit after a request to stop", all(left), f"{len(left) - sum(left)} of {len(left)} done"
         )
+
+
+def check_tracker(configured: Configured) -> Iterator[Finding]:
+    """Track a tiny run, and then the same again, in which nothing is left to do."""
+    tracker = configured.build()
+    is_one = isinstance(tracker, Tracker)
+    yield Finding("is a gahbench.Tracker", is_one, f"it is a {type(tracker).__name__}")
+    if not is_one:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file, out = Path(folder) / "check.yaml", Path(folder) / "results"
+        file.write_text(_SUITE, encoding="utf-8")
+        for check in ("follows a run", "follows a run in which nothing is left to do"):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                opened = open_run(RunRequest(str(file), str(out)), configured.registry)
+                with contextlib.closing(Trackings([configured.text])) as trackings:
+                    run_opened(opened, configured.registry, "inline[trusted=true]", track=trackings)
+            given_up = [str(one.message) for one in caught if "the tracker " in str(one.message)]
+            yield Finding(check, not given_up, "; ".join(given_up))
