@@ -1,7 +1,6 @@
 from ._util.array_files import load_arrays as load_arrays
 from ._util.core_yaml import dump_flow as dump_flow
 from ._util.core_yaml import load_scalar as load_scalar
-from ._util.deprecation import GahbenchDeprecationWarning as GahbenchDeprecationWarning
 from ._util.errors import BasisError as BasisError
 from ._util.errors import DataError as DataError
 from ._util.errors import GahbenchError as GahbenchError

@@ -35,6 +35,8 @@ _CORE = (
         list("-+.0123456789"),
     ),
 )
+_NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)"
+_FRACTION = re.compile(rf"\s*({_NUMBER})\s*/\s*({_NUMBER})\s*")
 
 
 class CoreLoader(yaml.SafeLoader):
@@ -188,3 +190,11 @@ def dump_flow(value: Any) -> str:
         value, Dumper=_CoreDumper, default_flow_style=True, sort_keys=True, allow_unicode=False, width=float("inf")
     )
     return written.removesuffix("\n").removesuffix("\n...")
+
+
+def as_number(value: Any) -> Any:
+    """Return the number that a text such as ``25/255`` stands for; anything else as it is."""
+    found = _FRACTION.fullmatch(value) if isinstance(value, str) and len(value) < 100 else None
+    if found is None or float(found[2]) == 0:
+        return value
+    return float(found[1]) / float(found[2])

@@ -1,4 +1,4 @@
-"""The processors that this process may use, and the environment of those it starts."""
+"""What the system gives to processes: processors, memory, settings; and the environment of those that are started."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import contextlib
 import functools
 import os
 import platform
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from gahbench._util.errors import ParameterError
 
 #: Parameters of ``mallopt`` in glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -83,3 +86,46 @@ def keep_freed_blocks() -> None:
         library = ctypes.CDLL(None)
         for parameter, value in ((_TRIM_THRESHOLD, 64 << 20), (_MMAP_THRESHOLD, 32 << 20)):
             library.mallopt(parameter, value)
+
+
+def environment_seconds(name: str, default: float) -> float:
+    """Return the seconds that an environment variable sets."""
+    text = os.environ.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1e9:
+        raise ParameterError(f"{name}={text}: expected a number of seconds above 0, such as {default:g}")
+    return value
+
+
+def stat_fields(pid: int) -> list[str] | None:
+    """Return the fields of ``/proc/PID/stat`` from the state on; ``None`` if there is none."""
+    try:
+        # The name of the program, in brackets, may hold anything.
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode().split()
+    except OSError:
+        return None
+
+
+def processor_ticks(pid: int) -> int | None:
+    """Return how many ticks of processor time a process has used; ``None`` if the system does not say."""
+    fields = stat_fields(pid)
+    return None if fields is None else int(fields[11]) + int(fields[12])
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal, or its number if it has no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def kill_group(pid: int) -> None:
+    """Kill all processes of the group that a process leads, or led if it has ended."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)

@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gahbench._util.errors import listing
-from gahbench._util.patterns import matches
 from gahbench._util.readable import level_name
 from gahbench.board.claim_values import MetricCurve, Table, numbers
 from gahbench.board.statistics import Array
 from gahbench.contracts.claims import Compared, Fact, Levels, Measure, Scale
-from gahbench.contracts.row_labels import base_label, split_label
+from gahbench.contracts.row_labels import base_label, matches, split_label
 from gahbench.evaluation.rates import fit_slope, input_psnr
 
 #: Levels that differ by less than this share are one.

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gahbench._util.patterns import matches
 from gahbench.board.facts import dataset_names, sources_of
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import DISTANCE, OPTIMAL_ERROR
@@ -27,7 +26,7 @@ from gahbench.board.scorecube import (
     spreads_of,
 )
 from gahbench.board.statistics import DRAWS, MIN_SOURCES, Array, bootstrap_means, means
-from gahbench.contracts.row_labels import base_label, number_of_images, split_label
+from gahbench.contracts.row_labels import base_label, matches, number_of_images, split_label
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,13 +22,13 @@ from typing import Literal
 import numpy as np
 
 from gahbench._util.errors import ParameterError, ResultsError, listing
-from gahbench._util.patterns import matches
 from gahbench.board.claim_measures import NotMeasuredError, Quantity, quantity, rows_of
 from gahbench.board.claim_values import Table
 from gahbench.board.facts import too_few
 from gahbench.board.results import INDEX, load_results
 from gahbench.board.statistics import MIN_SOURCES, UNKNOWN, Estimate, simultaneous_intervals
 from gahbench.contracts.claims import OUTCOMES, Claim, Condition, Measure, Outcome, Region
+from gahbench.contracts.row_labels import matches
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.store.short_names import short_names
 

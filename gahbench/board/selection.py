@@ -6,11 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from gahbench._util.errors import GahbenchError, ParameterError, ResultsError, listing, suggestion
-from gahbench._util.patterns import matches
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.results import Results
 from gahbench.board.schemas import SCHEMAS
-from gahbench.contracts.row_labels import base_label
+from gahbench.contracts.row_labels import base_label, matches
 
 
 def selected(

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gahbench._util.core_yaml import as_number
 from gahbench._util.errors import ParameterError
-from gahbench._util.fractions import as_number
 from gahbench._util.readable import counted, level_name
 from gahbench.cli import options
 from gahbench.cli.printing import say, say_written

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 
 #: Between an entrant's label and the number of images that it learned from.
 _NUMBER = " N="
@@ -30,3 +31,10 @@ def number_of_images(label: str) -> int | None:
     """Return the number of images that a row of a sweep learned from; ``None`` for all, and for other rows."""
     number = split_label(label)[1]
     return int(number) if number is not None and number.isdigit() else None
+
+
+def matches(label: str, pattern: str) -> bool:
+    """Whether a pattern matches a label, or the name in front of its brackets; brackets in it mean themselves."""
+    # They are in labels, and would be sets of characters.
+    escaped = "".join(f"[{char}]" if char == "[" else char for char in pattern)
+    return any(one == pattern or fnmatchcase(one, escaped) for one in (label, label.partition("[")[0]))

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from gahbench._util.fractions import as_number
+from gahbench._util.core_yaml import as_number
 from gahbench.contracts.citation import Citation
 from gahbench.contracts.claims import (
     Checked,

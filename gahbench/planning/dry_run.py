@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gahbench._util.error_text import error_with_place
-from gahbench._util.processes import kill_group
+from gahbench._util.resources import kill_group
 from gahbench._util.shapes import Shape
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry

@@ -12,8 +12,8 @@ import yaml
 
 from gahbench._util.core_yaml import load_scalar
 from gahbench._util.errors import GahbenchError, ParameterError, listing, suggestion
-from gahbench._util.patterns import matches
 from gahbench._util.readable import brief
+from gahbench.contracts.row_labels import matches
 from gahbench.planning.suite_fields import entry_name
 from gahbench.planning.yaml_lines import Document, Location
 from gahbench.registry.configured import Configured

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from gahbench._util.fractions import as_number
+from gahbench._util.core_yaml import as_number
 from gahbench.contracts.datasets import Split
 from gahbench.contracts.limits import Limits
 from gahbench.planning.yaml_lines import Location

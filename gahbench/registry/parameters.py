@@ -24,10 +24,9 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pydantic
 
-from gahbench._util.core_yaml import ACCEPTED_INTEGERS, INTEGERS
+from gahbench._util.core_yaml import ACCEPTED_INTEGERS, INTEGERS, as_number
 from gahbench._util.errors import ParameterError, PluginError, listing, suggestion
 from gahbench._util.files import check_regular, open_regular
-from gahbench._util.fractions import as_number
 from gahbench._util.readable import brief
 from gahbench.registry.marks import Code, External, File, Names, as_text, marks
 

@@ -14,10 +14,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from gahbench._util.processes import kill_group, processor_ticks, signal_name
 from gahbench._util.readable import duration
-from gahbench._util.resources import python_environment
-from gahbench._util.seconds import environment_seconds
+from gahbench._util.resources import environment_seconds, kill_group, processor_ticks, python_environment, signal_name
 from gahbench.contracts.jobs import Job
 from gahbench.contracts.unit import Unit
 from gahbench.runs.protocol import SOCKET_CLOSED, decode

@@ -23,8 +23,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from gahbench._util.files import delete_entry, names_in, open_regular, read_regular
-from gahbench._util.processes import stat_fields
-from gahbench._util.seconds import environment_seconds
+from gahbench._util.resources import environment_seconds, stat_fields
 
 #: Seconds after which a lease that was not refreshed is lost.
 LEASE_SECONDS = environment_seconds("GAHBENCH_LEASE_SECONDS", 300.0)

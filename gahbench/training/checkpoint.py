@@ -12,7 +12,7 @@ import torch
 
 from gahbench._util.error_text import error_text
 from gahbench._util.files import open_regular, storing, temporary_name
-from gahbench._util.seconds import environment_seconds
+from gahbench._util.resources import environment_seconds
 from gahbench.training.file_names import checkpoint_file, checkpoints_in
 
 #: The share of a fit's time that writing its checkpoints may take.

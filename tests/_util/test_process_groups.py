@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from gahbench._util.processes import kill_group, processor_ticks, signal_name, stat_fields
+from gahbench._util.resources import kill_group, processor_ticks, signal_name, stat_fields
 
 STARTS = """
 import os, subprocess, sys, time

@@ -1,6 +1,6 @@
 import pytest
 
-from gahbench._util.fractions import as_number
+from gahbench._util.core_yaml import as_number
 from gahbench._util.readable import count, counted, duration, level_name
 
 

@@ -94,9 +94,9 @@ def test_run_without_a_home_that_can_be_written_to_says_nothing_of_it(write_suit
     assert [line for line in lines if not line.startswith("[")] == ["board, scores and figures: out"]
 
 
-@pytest.mark.parametrize("command", ["work", "run"])
-def test_devices_that_are_not_there_are_refused_before_anything_is_written(call, command):
-    status, _, stderr = call(command, "quick", "--device", "gpu")
+@pytest.mark.parametrize("name", ["work", "run"])
+def test_devices_that_are_not_there_are_refused_before_anything_is_written(call, name):
+    status, _, stderr = call(name, "quick", "--device", "gpu")
     assert (status, list(Path().iterdir())) == (2, [])
     assert "device 'gpu' is not accepted; accepted are auto, cpu, cuda" in stderr
 

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 import gahbench
-from gahbench._util.processes import stat_fields
-from gahbench._util.resources import python_environment
+from gahbench._util.resources import python_environment, stat_fields
 from gahbench.contracts.limits import Limits
 from gahbench.registry.registry import Registry
 from gahbench.runs import child as child_module
