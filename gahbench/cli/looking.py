@@ -98,7 +98,7 @@ def parse_sigmas(texts: Sequence[str]) -> tuple[float, ...]:
 
 def print_card(preview: Preview, console: Console) -> None:
     """Print the properties of a dataset, and the PSNR that can be reached on the previewed images."""
-    from gahbench.explore.card_facts import card_facts
+    from gahbench.explore.preview import card_facts
 
     plugin = preview.configured.plugin
     heading = f"{plugin.kind} {preview.configured.label}  ({plugin.origin})"

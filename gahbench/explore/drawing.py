@@ -10,7 +10,7 @@ import numpy as np
 
 from gahbench._util.errors import GahbenchError, ParameterError
 from gahbench.contracts.bases import Basis
-from gahbench.contracts.datasets import Dataset, checked_split
+from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.truth import Truth
 from gahbench.evaluation.rates import MIN_LEVELS
 from gahbench.registry.registry import Registry
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from gahbench.board.results import Results
 
-#: The images of a split that a figure of approximation averages over.
-IMAGES = 16
 #: Thresholds of an approximation, between these, in half octaves.
 THRESHOLDS = tuple(2.0 ** (place / 2) for place in range(-18, 9))
 
@@ -51,21 +49,18 @@ def rate_windows(results: Results, registry: Registry, rate: str = "rate") -> di
     return windows
 
 
-def draw_approximation(
-    registry: Registry, datasets: Sequence[str], bases: Sequence[str], images: int = IMAGES, split: str = "test"
-) -> Figure:
+def draw_approximation(registry: Registry, datasets: Sequence[str], bases: Sequence[str], images: int) -> Figure:
     """Draw the error of nonlinear approximation against the number of terms, a panel for each dataset."""
     from gahbench.contracts.training_data import TrainingData
     from gahbench.evaluation.approximation import approximate
     from gahbench.report.approximation import approximation_figure
 
-    of = checked_split(split)
     panels: dict[str, dict[str, Any]] = {}
     slopes: dict[str, float] = {}
     for name in datasets:
         configured = registry.configure("dataset", name)
         dataset: Dataset = configured.build()
-        truth = Truth(dataset.images(of, images), dataset, of)
+        truth = Truth(dataset.images("test", images), dataset)
         slope = dataset.optimum.slope
         slopes[configured.label] = np.nan if slope is None else slope
         curves = panels.setdefault(configured.label, {})
@@ -89,9 +84,7 @@ def draw_geometry(
     basis: str = "bandlet",
     threshold: float = 0.1,
     index: int = 0,
-    split: str = "test",
     noisy: bool = False,
-    sigma: float | None = None,
 ) -> Figure:
     """Draw the squares and directions that a bandlet basis chooses, over the image."""
     from gahbench._util.noise import evaluation_noise
@@ -102,10 +95,9 @@ def draw_geometry(
     geometry_of = getattr(found.build(), "geometry", None)
     if geometry_of is None:
         raise ParameterError(f"{found.where}: has no geometry to draw; accepted are bandlets")
-    image = images.images(checked_split(split), 1, index)
+    image = images.images("test", 1, index)
     if noisy:
-        level = threshold / 3 if sigma is None else sigma
-        noise = evaluation_noise(index + 1, images.shape, level, 0, split, master=images.master)
+        noise = evaluation_noise(index + 1, images.shape, threshold / 3, 0, "test", master=images.master)
         image = image + noise[index:]
     return figure(image[0], geometry_of(image[0], threshold, noisy))
 

@@ -14,9 +14,8 @@ import numpy as np
 from gahbench._util.errors import DataError, GahbenchError, UntrustedError
 from gahbench._util.readable import level_name
 from gahbench.contracts.citation import Citation
-from gahbench.explore.card_facts import card_facts
 from gahbench.explore.dataset_probe import BASIS_PIXELS, DatasetProbe
-from gahbench.explore.preview import Preview, make_preview
+from gahbench.explore.preview import Preview, card_facts, make_preview
 from gahbench.planning.payloads import configured_as
 from gahbench.planning.suite_entries import configure_entrant
 from gahbench.registry.configured import Configured, citations, with_nested

@@ -145,8 +145,6 @@ def test_geometry_is_drawn_for_bandlets_alone(builtin):
     assert draw_geometry(builtin, "discs[size=32]", "bandlet[directions=4]", 0.05, noisy=True).axes
     with pytest.raises(ParameterError, match="basis 'dct': has no geometry to draw"):
         draw_geometry(builtin, "discs[size=32]", "dct")
-    with pytest.raises(ParameterError, match="unknown split 'tests'"):
-        draw_geometry(builtin, "discs[size=32]", split="tests")
 
 
 def test_the_commands_write_files(tmp_path):
