@@ -1,9 +1,11 @@
-"""Foreign texts and near names in errors."""
+"""Names and foreign texts in errors."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+
+from gahbench import spec_of
 
 
 def brief(text: object, longest: int = 200) -> str:
@@ -19,3 +21,8 @@ def suggestion(wrong: str, accepted: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the nearest accepted name, or an empty string."""
     near = difflib.get_close_matches(wrong, list(accepted), n=1, cutoff=0.5)
     return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def name_of(built: object) -> str:
+    """Return the spec that an object was built from, or the name of its class if it was constructed directly."""
+    return spec_of(built) or type(built).__name__

@@ -13,7 +13,7 @@ from gahbench.jacobian import LARGEST_EXACT, DenseMaps, LinearMaps
 
 from ._generated import Generated
 from ._sampling import importance
-from ._sampling.modes import tangents
+from ._sampling.importance import tangents
 
 #: Bytes of filters that are kept.
 KEPT = 1 << 28

@@ -16,12 +16,10 @@ from gahbench.jacobian import LARGEST_EXACT, DenseMaps, FunctionMaps, LinearMaps
 from .._kept_tensors import kept_tensors
 from .._papers import KADKHODAIE_2024, KOROSTELEV_1993, PEYRE_2008
 from . import _c_alpha_published as c_alpha_published
-from ._averaged import averaged_field
-from ._conditional import ConditionalGaussian
+from ._conditional import ConditionalGaussian, StationaryField
 from ._contours import Lines, Stars
 from ._generated import Generated
-from ._spectral import filtered, filtered_pairs, power_law, unit_variance
-from ._stationary import StationaryField
+from ._spectral import averaged_field, filtered, filtered_pairs, power_law, unit_variance
 
 Positive = Annotated[float, Field(gt=0)]
 

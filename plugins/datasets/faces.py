@@ -20,7 +20,7 @@ from ._reading.cache import cache_folder, cached, cached_facts
 from ._reading.encoded import Encoded
 from ._reading.files import KIND, Images, OnError, from_array, from_encoded, open_encoded, source_path
 from ._reading.preprocess import Colour, Preprocessing, colour_notes
-from ._reading.repeats import alike_neighbours, order_notes, without_repeats
+from ._reading.splits import alike_neighbours, order_notes, without_repeats
 
 #: Number of images up to which near repeats are searched for each time.
 QUICK = 2048

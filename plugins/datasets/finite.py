@@ -13,7 +13,7 @@ from torch import Tensor
 from gahbench import Card, Dataset, Names, Optimum, Posterior, Shape, Split, image_shape
 from gahbench.jacobian import FunctionMaps, LinearMaps
 
-from .._names import name_of
+from .._messages import name_of
 from .._waiting import can_look_at
 from ._generated import Generated
 

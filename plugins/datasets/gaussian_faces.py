@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gahbench import Card, Dataset, Names, Shape
 
-from .._names import name_of
+from .._messages import name_of
 from .._papers import LEDOIT_2004
 from ._gaussian import Gaussian
 

@@ -16,8 +16,7 @@ from gahbench import BLOCK, Card, DataError, Shape, Split, generator, in_blocks
 from ._reading.files import OnError
 from ._reading.photographs import PhotographSet
 from ._reading.preprocess import Colour, colour_notes
-from ._reading.repeats import alike_neighbours, order_notes
-from ._reading.splits import TEST_MAX, TEST_SHARE, SplitRule, consecutive, ordered
+from ._reading.splits import TEST_MAX, TEST_SHARE, SplitRule, alike_neighbours, consecutive, order_notes, ordered
 
 #: Photographs that scikit-image installs with its code, in CC0 or the public domain by their documentation: what each
 #: is for, and whether it is in colour. Its others are drawings, scans, micrographs, or of unstated licence.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gahbench import Card, DataError, Dataset, Names, Shape
 
-from .._names import name_of
+from .._messages import name_of
 from ._manifold import Manifold
 
 

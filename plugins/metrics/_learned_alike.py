@@ -7,7 +7,7 @@ import copy
 from gahbench import Reference
 from gahbench.evaluation import Evaluation
 
-from .._names import name_of
+from .._messages import name_of
 
 
 def check_uninformed(to: Reference) -> None:

@@ -13,7 +13,7 @@ from gahbench import Basis, Metric, Names, Scores, Shape, Truth
 from gahbench.evaluation import Evaluation
 from gahbench.jacobian import AutogradMaps
 
-from .._names import name_of
+from .._messages import name_of
 from ..bases._graph import GraphBasis
 from ..bases.dct import DCT, frequency_order
 from ._eigenbasis import check_eigenvectors, effective_dimension, kept

@@ -13,7 +13,7 @@ from torch import Tensor
 from gahbench import Basis, Metric, Names, Scores, Shape
 from gahbench.evaluation import MAX_TERMS, MIN_LEVELS, MIN_TERMS, Evaluation, fit_slope, input_psnr, rate_window
 
-from .._names import name_of
+from .._messages import name_of
 from .._papers import KADKHODAIE_2024
 from .psnr import psnr_per_image
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from gahbench import Basis, Metric, Names, Scores, Shape
 from gahbench.evaluation import Evaluation
 
-from .._names import name_of
+from .._messages import name_of
 from .._papers import KADKHODAIE_2024
 from ..references.oracle import oracle_weights
 from ._eigenbasis import check_eigenvectors

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gahbench import Basis, Shape, Truth, image_shape
 
-from .._names import name_of
+from .._messages import name_of
 from ._shrinkage import Shrinkage
 
 #: The threshold that adaptive bases are adapted for where there is no single one, in units of the noise.

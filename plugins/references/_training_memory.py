@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gahbench import DataError, Reference, Shape, TrainingData, image_shape
 
-from .._names import name_of
+from .._messages import name_of
 
 
 class TrainingMemory(Reference):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gahbench import Dataset, Names, Reference, Shape, TrainingData, Truth, hardware
 
-from .._names import name_of
+from .._messages import name_of
 from .._papers import COIFMAN_1995
 
 #: Values that are denoised at a time, on a processor, and on a GPU, which waits less the more there are.

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from gahbench import Basis, DenoiserKind, Names, Reference, Shape, Truth
 
-from ..bases._graph import checked_graph_basis
-from ..bases._tikhonov import damping, strength
+from ..bases._graph import checked_graph_basis, damping, strength
 
 #: Times that are tried: from 1/100 of the shortest time scale of a graph to where all that is left is its mean.
 TIMES = torch.logspace(-3, 5, 129, dtype=torch.float64)

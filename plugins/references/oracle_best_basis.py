@@ -22,7 +22,7 @@ from gahbench import (
     spec_of,
 )
 
-from .._names import name_of
+from .._messages import name_of
 from .._waiting import alternatives
 from .oracle import Oracle, OracleShrink, OracleThreshold
 

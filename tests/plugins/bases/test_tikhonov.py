@@ -7,8 +7,8 @@ from scipy.optimize import brentq
 import gahbench
 from gahbench.contracts.truth import Truth
 from gahbench.jacobian import DenseMaps, FunctionMaps
-from gahbench_plugins.bases import _tikhonov as tikhonov
-from gahbench_plugins.bases._tikhonov import strength, tikhonov_filters
+from gahbench_plugins.bases import _graph as tikhonov
+from gahbench_plugins.bases._graph import strength, tikhonov_filters
 from gahbench_plugins.bases.graph_laplacian import GraphLaplacian, graph_laplacian
 from gahbench_plugins.datasets.c_alpha import CAlpha
 

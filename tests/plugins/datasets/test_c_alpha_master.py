@@ -10,8 +10,8 @@ from torch.nn.functional import avg_pool2d, max_pool2d
 import gahbench
 from gahbench._util.noise import evaluation_noise
 from gahbench.evaluation import Evaluation
-from gahbench_plugins.datasets import _averaged
-from gahbench_plugins.datasets._averaged import AveragedField
+from gahbench_plugins.datasets import _spectral
+from gahbench_plugins.datasets._spectral import AveragedField
 from gahbench_plugins.datasets.c_alpha import FIELD_STD, MEAN_STD, CAlpha
 
 CONTOURS = ("line", "closed", "disc")
@@ -111,7 +111,7 @@ def test_left_out_frequencies_are_less_than_rounding(alpha, monkeypatch):
     """Their part of the variance is summed over all frequencies."""
     kept = AveragedField(256, alpha, FIELD_STD).highest
     assert kept < 256
-    monkeypatch.setattr(_averaged, "ROUNDING", 1e-30)
+    monkeypatch.setattr(_spectral, "ROUNDING", 1e-30)
     squares = AveragedField(256, alpha, FIELD_STD).quarter.double().square()
     counts = torch.full((257,), 2.0).double()
     counts[[0, -1]] = 1

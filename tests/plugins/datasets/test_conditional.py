@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from gahbench._util.errors import OptimumError
 from gahbench_plugins.datasets import _conditional as conditional
-from gahbench_plugins.datasets._conditional import ConditionalGaussian
-from gahbench_plugins.datasets._stationary import StationaryField
+from gahbench_plugins.datasets._conditional import ConditionalGaussian, StationaryField
 from gahbench_plugins.datasets.c_alpha import MEAN_STD, CAlpha
 
 SIGMAS = (1 / 255, 4 / 255, 16 / 255, 64 / 255)

@@ -11,7 +11,7 @@ from PIL import Image
 import gahbench
 from gahbench._util.errors import DataError
 from gahbench_plugins.datasets._reading.files import describe
-from gahbench_plugins.datasets._reading.repeats import alike_neighbours
+from gahbench_plugins.datasets._reading.splits import alike_neighbours
 
 RNG = np.random.default_rng(0)
 

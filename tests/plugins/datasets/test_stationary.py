@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gahbench_plugins.datasets._conditional import StationaryField
 from gahbench_plugins.datasets._spectral import power_law
-from gahbench_plugins.datasets._stationary import StationaryField
 
 families = st.tuples(st.integers(3, 9), st.floats(0.6, 4))
 

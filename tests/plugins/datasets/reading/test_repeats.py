@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gahbench_plugins.datasets._reading import repeats
-from gahbench_plugins.datasets._reading.repeats import without_repeats
+from gahbench_plugins.datasets._reading import splits as repeats
+from gahbench_plugins.datasets._reading.splits import without_repeats
 
 
 def kept_one_by_one(images):
