@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from gahbench.cli.app import app
 from gahbench.cli.plugins import PLURALS, reflowed
 from gahbench.explore import inspection
 from gahbench.explore import preview as previews
+from gahbench.planning.suite_files import suite_files
 from gahbench.registry.plugin import KINDS
 from gahbench.sampling import Sampling
 from gahbench.site.described import description
@@ -179,7 +181,7 @@ BAD = {
     "no file": (lambda tmp: ["check", str(tmp / "none.py")], "no such plugin file"),
     "bad name": (lambda tmp: ["new", "architecture", "My Denoiser"], "lower-case words"),
     "taken name": (lambda tmp: ["new", "architecture", "unet"], "already"),
-    "unknown noun": (lambda tmp: ["new", "network", "mine"], "'claim'"),
+    "unknown noun": (lambda tmp: ["new", "network", "mine"], "'engine'"),
     "nothing to prepare": (lambda tmp: ["prepare", "quikc"], "did you mean 'quick'"),
     "no dataset": (lambda tmp: ["preview", "discz"], "did you mean 'discs'"),
     "levels of a preview": (lambda tmp: ["preview", "discs", "-s", "loud"], "--sigma loud: accepted"),
@@ -220,15 +222,9 @@ def test_list_takes_plurals_and_singulars(call, builtin):
         status, printed, _ = call("list", plural)
         assert status == 0
         names = [line.split()[0] for line in printed.splitlines() if line.startswith("  ") and line[2] != " "]
-        assert names == [*(builtin.names(singular) if singular != "suite" else gahbench_suites())]
+        assert names == (list(suite_files()) if singular == "suite" else list(builtin.names(singular)))
         assert printed.startswith(plural)
         assert call("list", singular)[1] == printed
-
-
-def gahbench_suites():
-    from gahbench.planning.suite_files import suite_files
-
-    return list(suite_files())
 
 
 def test_describe_shows_parameters_and_what_is_measured(call):
@@ -240,6 +236,7 @@ def test_describe_shows_parameters_and_what_is_measured(call):
     assert "receptive field: 18 pixels" in printed
     assert "blind: yes" in printed
     assert call("describe", "quick")[1].startswith("#")
+    assert call("cite", "unet")[1] == gahbench.cite("unet")
 
 
 def test_describe_shows_defaults_that_name_plugins(call):
@@ -326,35 +323,29 @@ def test_torch_is_not_imported_where_nothing_is_computed(arguments):
     assert run_here(*arguments)[1] == "set()"
 
 
+SAMPLED = (
+    "count", "seed", "sampler", "mean", "sigma_start", "sigma_end", "step", "beta", "growth", "levels", "solver",
+)  # fmt: skip
 DEFAULTS = {
-    "preview": [previews.SIGMAS, f"{previews.COUNT},oralltheare"],
-    "inspect": [inspection.SIGMAS, inspection.DATASET, inspection.OTHERS],
-    "sample": [
-        inspection.DATASET,
-        *(
-            Sampling.model_fields[name].default
-            for name in ("count", "seed", "sampler", "mean", "sigma_start", "sigma_end", "step", "beta", "growth")
-        ),
-        *(Sampling.model_fields[name].default for name in ("levels", "solver")),
-    ],
+    "preview": (previews.SIGMAS,),
+    "inspect": (inspection.SIGMAS, inspection.DATASET, inspection.OTHERS),
+    "sample": (inspection.DATASET, *(Sampling.model_fields[name].default for name in SAMPLED)),
 }
 
 
-@pytest.mark.parametrize("command", ["preview", "inspect", "sample"])
+@pytest.mark.parametrize("command", DEFAULTS)
 def test_the_help_has_the_defaults_of_the_function_and_needs_no_torch(command, monkeypatch):
-    import inspect
-
     monkeypatch.setenv("COLUMNS", "200")
     printed, imported = run_here(command, "--help")
+    assert imported == "set()"
     # The help is in boxes, its lines broken anywhere.
     text = re.sub(r"[\s│]", "", printed)
     for value in DEFAULTS[command]:
-        shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
-        assert f"[default:{shown}]" in text or f"[default:{shown}".removesuffix("oralltheare") in text
-    assert imported == "set()"
-    defaults = {name: one.default for name, one in inspect.signature(getattr(gahbench, command)).parameters.items()}
-    for name in ("sigmas", "dataset", "others"):
-        assert defaults.get(name, inspect.Parameter.empty) in (inspect.Parameter.empty, *DEFAULTS[command])
+        assert f"[default:{','.join(map(str, value)) if isinstance(value, tuple) else value}]" in text
+    assert command != "preview" or f"[default:{previews.COUNT}," in text
+    given = signature(getattr(gahbench, command)).parameters
+    for name in {"sigmas", "dataset", "others"} & given.keys() - ({"dataset"} if command == "preview" else set()):
+        assert given[name].default in DEFAULTS[command]
 
 
 def test_the_module_runs_as_the_command():

@@ -79,8 +79,3 @@ def test_a_wrong_citation_fails_the_check(tmp_path):
     file.write_text(PLUGIN.format(citation="'Noether 1918'"))
     (report,) = check_file(file)
     assert report.failed == ["the works that it follows can be cited"]
-
-
-def test_the_command_prints_it(command):
-    status, output, _ = command("cite")("bf-cnn")
-    assert (status, output) == (0, gahbench.cite("bf-cnn"))

@@ -122,12 +122,9 @@ def test_a_true_basis_that_is_insisted_on_must_be_known(families):
 
 REFUSED = {
     "sigma of zero": ({"sigmas": [0.1, 0.0]}, ParameterError, "sigma=0: accepted: finite noise levels greater than 0"),
-    "sigma below zero": ({"sigmas": [-0.1]}, ParameterError, "sigma=-0.1"),
-    "sigma infinite": ({"sigmas": [float("inf")]}, ParameterError, "sigma=inf"),
     "sigma not a number": ({"sigmas": [float("nan")]}, ParameterError, "sigma=nan"),
     "no sigma": ({"sigmas": []}, ParameterError, "accepted: 1 to 8"),
     "many sigmas": ({"sigmas": [0.1 * k for k in range(1, 10)]}, ParameterError, "9 noise levels: accepted: 1 to 8"),
-    "no image": ({"count": 0}, ParameterError, "count=0: accepted: 1 to 32"),
     "many images": ({"count": 33}, ParameterError, "count=33: accepted: 1 to 32"),
     "start below zero": ({"start": -1}, ParameterError, "start=-1: accepted: 0 or more"),
     "split": ({"split": "trian"}, ParameterError, "did you mean 'train'"),

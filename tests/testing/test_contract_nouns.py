@@ -81,6 +81,12 @@ REFERENCES = {
     "shape": (DENOISE + "noisy[:, :, 1:]", "returns the shape it got"),
     "grey only": (DENOISE + "noisy.mean(1, keepdim=True)", "returns the shape it got, 3 channels"),
     "writes into its input": (DENOISE + "noisy.mul_(0.9)", "leaves its arguments"),
+    "learns from its risk": (
+        "seen = None\ndef risk(self, truth, sigma): self.seen = truth.clean\n"
+        + DENOISE
+        + "noisy if self.seen is None else self.seen",
+        "does not learn from the clean image in its risk",
+    ),
     "writes into the clean image": (ORACLE + DENOISE + "truth.clean.mul_(0.9)", "leaves its arguments"),
     "notes of another kind": ("notes = 'tuned'\n" + DENOISE + "noisy", "notes are a tuple"),
     "raises": (DENOISE + "1 / 0", "runs"),
@@ -319,40 +325,13 @@ def test_a_class_of_another_kind_is_reported_with_what_it_must_be(check, kind, n
     assert report.failed == [f"is a gahbench.{name}"]
 
 
-def test_a_reference_that_learns_from_its_risk_is_found(tmp_path):
-    file = tmp_path / "sly.py"
-    file.write_text(
-        "import torch, gahbench\n"
-        "@gahbench.hookimpl\n"
-        "def register_references(register):\n"
-        "    register('sly', Sly)\n"
-        "class Sly(gahbench.Reference):\n"
-        "    seen = None\n"
-        "    def risk(self, truth, sigma):\n"
-        "        self.seen = truth.clean\n"
-        "    def denoise(self, noisy, sigma, truth):\n"
-        "        return noisy if self.seen is None else self.seen\n"
-    )
-    (report,) = check_file(file)
-    failed = [finding.check for finding in report.findings if finding.passed is False]
-    assert failed == ["does not learn from the clean image in its risk"]
-
-
 @pytest.mark.parametrize(("factor", "failed"), [(1, []), (2, ["its Jacobian is its derivative"])])
-def test_a_jacobian_that_is_not_the_derivative_is_found(tmp_path, factor, failed):
-    file = tmp_path / "halves.py"
-    file.write_text(
-        "import torch, gahbench\n"
-        "from gahbench.jacobian import FunctionMaps\n"
-        "@gahbench.hookimpl\n"
-        "def register_references(register):\n"
-        "    register('halves', Halves)\n"
-        "class Halves(gahbench.Reference):\n"
-        "    def denoise(self, noisy, sigma, truth):\n"
-        "        return noisy / 2\n"
-        "    def jacobian(self, noisy, sigma, truth):\n"
-        f"        half = lambda vectors, places: {factor} * vectors / 2\n"
-        "        return FunctionMaps(half, len(noisy), tuple(noisy.shape[1:]), noisy)\n"
+def test_a_jacobian_that_is_not_the_derivative_is_found(check, factor, failed):
+    body = (
+        "def denoise(self, noisy, sigma, truth): return noisy / 2\n"
+        "def jacobian(self, noisy, sigma, truth):\n"
+        f"    half = lambda vectors, places: {factor} * vectors / 2\n"
+        "    return FunctionMaps(half, len(noisy), tuple(noisy.shape[1:]), noisy)\n"
     )
-    (report,) = check_file(file)
-    assert [finding.check for finding in report.findings if finding.passed is False] == failed
+    report = check("reference", "gahbench.Reference", body, before="from gahbench.jacobian import FunctionMaps")
+    assert report.failed == failed

@@ -12,11 +12,6 @@ from gahbench.contracts.truth import Truth
 from gahbench.registry.registry import Registry
 from gahbench.testing.samples import SampleDataset, sample_images, sample_noise
 
-#: References that learn nothing and take milliseconds.
-QUICK = (
-    "identity", "gaussian-blur", "threshold", "visu-shrink", "sure-shrink", "bayes-shrink",
-    "oracle-threshold", "oracle-shrink", "oracle-best-basis", "bandlet",
-)  # fmt: skip
 BASES = [plugin.name for plugin in Registry().plugins("basis") if not plugin.preset]
 levels = st.floats(1e-3, 2.0)
 # The fixtures give the same to every example.
@@ -46,23 +41,6 @@ def test_an_architecture_denoises_or_says_what_it_accepts(builtin, tmp_path, nam
     assert (denoised.shape, denoised.dtype) == (noisy.shape, torch.float32)
     assert denoised.isfinite().all()
     assert torch.allclose(alone, denoised, rtol=1e-4, atol=1e-4 * float(denoised.abs().max()))
-
-
-@pytest.mark.parametrize("name", QUICK)
-@quick
-@given(levels, st.sampled_from([(1, 32, 32), (1, 16, 32), (3, 32, 16)]), st.integers(1, 4))
-def test_a_reference_denoises_at_every_noise_level(builtin, name, sigma, shape, count):
-    reference = builtin.create("reference", name)
-    dataset = SampleDataset(shape)
-    reference.check_shape(shape)
-    reference.fit(TrainingData(dataset))
-    clean = dataset.images("test", count)
-    noisy = clean + sample_noise(clean, sigma)
-    denoised = reference.denoise(noisy, sigma, Truth(clean, dataset))
-    assert denoised.shape == noisy.shape
-    assert denoised.isfinite().all()
-    risk = reference.risk(Truth(clean, dataset), sigma)
-    assert risk is None or (risk.shape == (count,) and bool((risk >= 0).all()))
 
 
 @pytest.mark.parametrize("name", [name for name in BASES if name not in ("curvelet", "true-basis", "true-flow")])
