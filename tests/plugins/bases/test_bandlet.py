@@ -6,16 +6,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from random_images import normal as images
 
 import gahbench
 from gahbench_plugins.bases._bandlets import quadtree
 from gahbench_plugins.bases._bandlets.alpert import alpert
 from gahbench_plugins.bases.bandlet import Bandlet
 from gahbench_plugins.bases.wavelet import Wavelet
-
-
-def images(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
 def regular(size=64, count=8, construction="paper"):
@@ -111,7 +108,7 @@ def test_oracle_gains_a_decibel_on_regular_images():
 @pytest.mark.parametrize("construction", ["paper", "exact"])
 def test_chosen_from_noise_it_beats_the_wavelet(construction):
     sigma, clean = 0.1, regular(count=64, construction=construction)
-    noisy = clean + sigma * images(*clean.shape, dtype=torch.float32)
+    noisy = clean + sigma * images(*clean.shape).float()
 
     def psnr(basis, factor):
         adapted = basis.adapt(noisy, factor * sigma, noisy=True)

@@ -2,13 +2,10 @@ import scipy.fft
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_images import normal as images
 
 from gahbench_plugins.bases.block_dct import BlockDCT
 from gahbench_plugins.bases.dct import DCT
-
-
-def images(*shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
 @settings(deadline=None, max_examples=20)

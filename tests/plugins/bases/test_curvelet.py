@@ -3,13 +3,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from random_images import normal as images
 
 from gahbench_plugins.bases import curvelet
 from gahbench_plugins.bases.curvelet import Curvelet
-
-
-def images(*shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_images import uniform as images
 
 import gahbench
 from gahbench._util.errors import BasisError, ParameterError
@@ -31,10 +32,6 @@ BASES = [
     "bandlet[null,smallest=2,moments=3]",
     "bandlet[sym5,largest=null,directions=fine,flow=cubic,count=parameters]",
 ]
-
-
-def images(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def adapted(name, batch, noisy=False):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import pywt
 import torch
+from random_images import uniform as images
 
 import gahbench
 from gahbench_plugins.bases._extension import laid_out, mirrored
@@ -13,10 +14,6 @@ EXTENDED = ["sym4", "wavelet[bior2.2]", "wavelet[db2,levels=2]", "wavelet-packet
 SIZES = [(17, 23), (30, 45), (33, 33)]
 LARGE = (321, 481)
 THRESHOLD = 0.3
-
-
-def images(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def adapted(name, batch):

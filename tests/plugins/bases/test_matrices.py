@@ -1,12 +1,9 @@
 import pytest
 import torch
+from random_images import normal as random
 
 from gahbench._util.errors import BasisError
 from gahbench_plugins.bases._matrices import Matrices, completed, max_matrices, octaves
-
-
-def random(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def turns(count, size, seed=0):

@@ -4,12 +4,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from random_images import uniform as random
 
 from gahbench_plugins.bases.patch_graph import PatchGraph
-
-
-def random(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def by_hand(image, patch, window, nearest, h):
@@ -68,26 +65,3 @@ def test_flat_images_join_the_nearest_pixels_first():
     assert middle[3, 4] == middle[5, 4] == middle[4, 3] == middle[4, 5] == 1
     # Others are joined to it only where they have fewer than four beside them.
     assert laplacian[40, 40] == 4
-
-
-def test_symmetric_not_negative_connected_and_blind_to_shifts_and_flips():
-    images = random(3, 2, 8, 6)
-    graph = PatchGraph(3, 4, 5, 0.5)
-    laplacian = graph.laplacian(images)
-    assert torch.equal(laplacian, laplacian.mT)
-    assert laplacian.sum(-1).abs().max() < 1e-12
-    values = torch.linalg.eigvalsh(laplacian)
-    assert values[:, 0].abs().max() < 1e-12
-    assert values[:, 1].min() > 0.01
-    torch.testing.assert_close(graph.laplacian(images - 2), laplacian, atol=1e-9, rtol=0)
-    order = torch.arange(48).reshape(8, 6).flip(0).flatten()
-    torch.testing.assert_close(graph.laplacian(images.flip(2)), laplacian[:, order][:, :, order])
-
-
-def test_an_image_has_the_same_vectors_in_every_batch():
-    images = torch.cat([torch.full((1, 1, 8, 8), 0.5), random(1, 1, 8, 8).float()])
-    together = PatchGraph().adapt(images, 0.1)
-    for image, vectors in zip(images, together.vectors, strict=True):
-        alone = PatchGraph().adapt(image[None], 0.1)
-        assert torch.equal(alone.vectors[0], vectors)
-        assert alone.vectors[0, :, 0].tolist() == pytest.approx([1 / 8] * 64)

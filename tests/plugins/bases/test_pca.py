@@ -1,10 +1,10 @@
 import pytest
 import torch
 from given_images import GivenImages
+from random_images import uniform as random
 
 from gahbench._util.errors import BasisError, DataError
 from gahbench.contracts.training_data import TrainingData
-from gahbench.contracts.truth import Truth
 from gahbench_plugins.bases.dct import DCT
 from gahbench_plugins.bases.pca import PCA
 from gahbench_plugins.datasets.c_alpha import CAlpha
@@ -15,10 +15,6 @@ def fitted(images, max_images=4096):
     basis = PCA(max_images)
     basis.fit(TrainingData(GivenImages(images)))
     return basis
-
-
-def random(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 @pytest.mark.parametrize("shape", [(200, 1, 6, 8), (90, 3, 4, 4), (20, 1, 6, 8)])
@@ -75,12 +71,6 @@ def test_learns_from_no_more_images_than_asked():
     assert torch.equal(fitted(images, 30).analysis(images), fitted(images[:30]).analysis(images))
 
 
-def test_bands_leave_the_first_vector_alone():
-    labels = PCA().bands((1, 8, 8))
-    assert labels.flatten().bincount().tolist() == [1, 3, 12, 48]
-    assert PCA().bands((3, 4, 4)).shape == (3, 4, 4)
-
-
 def test_errors_say_what_to_do():
     images = random(4, 1, 4, 4)
     with pytest.raises(BasisError, match=r"fitted to images of shape \(1, 4, 4\), not \(1, 2, 8\)"):
@@ -89,9 +79,3 @@ def test_errors_say_what_to_do():
         fitted(torch.zeros(2, 3, 64, 64))
     with pytest.raises(DataError, match="train"):
         fitted(images[:0])
-
-
-def test_it_is_the_same_for_all_images():
-    basis = fitted(random(4, 1, 4, 4))
-    assert not basis.adaptive
-    assert basis.adapt_to(Truth(random(1, 1, 4, 4)), 0.1) is basis

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import pywt
 import torch
+from random_images import normal as images
 
 from gahbench.registry.registry import Registry
 from gahbench_plugins.bases.wavelet import (
@@ -16,10 +17,6 @@ from gahbench_plugins.bases.wavelet import (
 
 #: One or more of every family that is not orthogonal.
 BIORTHOGONAL = ["bior1.3", "bior2.2", "bior3.1", "bior4.4", "bior6.8", "rbio1.5", "rbio3.3", "rbio5.5", "dmey"]
-
-
-def images(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def pywavelets(batch, name, levels):

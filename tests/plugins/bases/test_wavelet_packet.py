@@ -4,13 +4,10 @@ import numpy as np
 import pytest
 import pywt
 import torch
+from random_images import normal as images
 
 from gahbench_plugins.bases.wavelet import Wavelet
 from gahbench_plugins.bases.wavelet_packet import WaveletPacket
-
-
-def images(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def textures(count, side):

@@ -1,13 +1,10 @@
 import pytest
 import pywt
 import torch
+from random_images import normal as images
 
 from gahbench_plugins.bases.wavelet import Wavelet
 from gahbench_plugins.bases.wavelet_ti import TranslationInvariantWavelet
-
-
-def images(*shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
 @pytest.mark.parametrize("name", ["haar", "db3", "sym4", "sym8", "coif2"])

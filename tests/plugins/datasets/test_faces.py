@@ -3,12 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from surroundings import real_data
 
 from gahbench.contracts.datasets import SPLITS
 from gahbench_plugins.datasets.faces import Faces
 
-DATA = real_data()
 RNG = np.random.default_rng(0)
 EMBEDDED = {"train": 64, "validation": 12, "test": 24}
 
@@ -124,20 +122,3 @@ def test_every_source_has_a_card(tmp_path):
     own = Faces(str(tmp_path / "private" / "mine.npz")).card
     assert "mine.npz" in own.origin
     assert "private" not in own.origin
-
-
-@pytest.mark.skipif(not (DATA / "lfw40.npz").is_file(), reason="no local faces")
-def test_local_faces():
-    faces = Faces(str(DATA / "lfw40.npz"))
-    assert [faces.available(split) for split in SPLITS] == [11662, 512, 1024, 5831, 5831]
-    images = faces.images("test", 64)
-    assert images.shape == (64, 1, 40, 40)
-    with np.load(DATA / "lfw40.npz") as file:
-        stored, people = file["images"], file["identity"]
-    np.testing.assert_allclose(images[:, 0], stored[-1024:-960] / 255, atol=1e-7)
-    # The halves share no person: recognise the images of A by their pixels.
-    person = {image.tobytes(): number for image, number in zip(stored, people, strict=True)}
-    halves = [(255 * faces.images(name, 5831)[:, 0]).round().to(torch.uint8).numpy() for name in ("A", "B")]
-    first, second = ({person[image.tobytes()] for image in half} for half in halves)
-    assert not first & second
-    assert len(first | second) > 5000

@@ -112,15 +112,6 @@ def test_limits_of_the_noise():
     torch.testing.assert_close(much.trace, total.expand(20), atol=0, rtol=1e-9)
 
 
-def test_repeated_points_count_twice():
-    points = cloud(5, 6)
-    noisy = noisy_of(points, 0.5)
-    weighted = empirical_bayes(torch.cat([points, points[:2], points[:2]]), noisy, 0.5)
-    densities = torch.exp(-torch.cdist(noisy, points.double()).square() / 0.5) * torch.tensor([3, 3, 1, 1, 1])
-    expected = densities @ points.double() / densities.sum(1, keepdim=True)
-    torch.testing.assert_close(weighted.mean, expected)
-
-
 @pytest.mark.parametrize("sigma", [0.05, 0.3, 1.0])
 def test_score_and_spread_are_derivatives_of_the_density(sigma):
     """Tweedie, to first and second order (Kadkhodaie 2024, equations 3 and 9)."""
@@ -174,17 +165,6 @@ def test_every_split_draws_uniformly_from_the_same_images():
     assert not torch.equal(
         construct(Finite, "faces[size=8]", count=5, seed=1).images("test", 64), dataset.images("test", 64)
     )
-
-
-def test_colour_images_of_a_generator():
-    dataset = construct(Finite, "gaussian-field[size=8,colour=rgb]", count=40)
-    noisy = dataset.images("test", 3) + 0.1
-    found = dataset.posterior(noisy, 0.3)
-    mean, trace = brute_force(dataset.members.flatten(1), noisy.flatten(1), 0.3)
-    torch.testing.assert_close(found.mean.flatten(1), mean)
-    torch.testing.assert_close(found.trace, trace)
-    assert found.mean.shape == (3, 3, 8, 8)
-    assert found.ess_fraction is None
 
 
 def test_noise_levels_may_differ_from_image_to_image():

@@ -3,6 +3,7 @@ import torch
 from constructing import construct
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_images import normal as random
 
 import gahbench
 from gahbench.contracts.truth import Truth
@@ -15,10 +16,6 @@ from gahbench_plugins.datasets.shuffled import Shuffled
 
 def create(name):
     return gahbench.create("dataset", name)
-
-
-def random(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def noisy_images(dataset, sigma, count=3, start=0):

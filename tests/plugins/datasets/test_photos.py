@@ -4,14 +4,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from surroundings import real_data
 
 import gahbench
 from gahbench._util.errors import DataError
 from gahbench.contracts.datasets import SPLITS
 from gahbench_plugins.datasets.photos import EMBEDDED, Photos
-
-DATA = real_data()
 
 
 def ramps(count, height=40, width=56):
@@ -171,17 +168,6 @@ def test_card_names_the_photographs_in_use():
     assert "camera" not in Photos(colour="rgb").card.origin
     assert Photos().card.licence == "CC0 or public domain"
     assert Photos("folder/mine").card.origin.endswith("from mine")
-
-
-@pytest.mark.skipif(not (DATA / "set12.npz").is_file(), reason="no local photographs")
-def test_local_photographs_one_array_each():
-    photos = Photos(str(DATA / "set12.npz"))
-    with np.load(DATA / "set12.npz") as file:
-        last = [file[name] for name in sorted(file.files)[-3:]]
-    assert photos.available("test") == sum((len(photo) // 64) * (photo.shape[1] // 64) for photo in last)
-    held = {photo[:64, :64].tobytes() for photo in last}
-    found = (255 * photos.images("test", photos.available("test"))).round().to(torch.uint8).numpy()
-    assert held <= {tile.tobytes() for tile in found}
 
 
 def test_patches_are_said_to_be_of_their_photographs():

@@ -42,10 +42,12 @@ def test_second_construction_decodes_nothing(folder, monkeypatch):
     first = Faces(str(folder), test=2)
     images, fingerprint = first.images("train", 3), first.fingerprint()
     assert isinstance(first._all.stored, np.memmap)
+    photographs = Photos(str(folder), size=8, colour="rgb").images("train", 5)
     forbid(monkeypatch)
     again = Faces(str(folder), test=2)
     assert torch.equal(again.images("train", 3), images)
     assert again.fingerprint() == fingerprint
+    assert torch.equal(Photos(str(folder), size=8, colour="rgb").images("train", 5), photographs)
     # Other splits of the same images are no reason to decode either.
     assert Faces(str(folder), test=1, near_repeats="keep", seed=1).available("train") == 5
     with pytest.raises(AssertionError, match="decoded"):
@@ -75,15 +77,6 @@ def test_a_changed_file_is_decoded_again(folder, monkeypatch, change):
         file.write_bytes(content)
         with pytest.raises(AssertionError, match="decoded"):
             Faces(str(folder)).shape  # noqa: B018
-
-
-def test_photographs_are_kept_too(folder, monkeypatch):
-    first = Photos(str(folder), size=8, colour="rgb")
-    images = first.images("train", 5)
-    forbid(monkeypatch)
-    again = Photos(str(folder), size=8, colour="rgb", seed=0)
-    assert torch.equal(again.images("train", 5), images)
-    assert again.fingerprint() == first.fingerprint()
 
 
 def test_a_failed_decoding_leaves_nothing(folder):
