@@ -8,6 +8,12 @@ from pathlib import Path
 
 from gahbench._util.sealed import write_sealed
 
+#: The facts for a board of nothing.
+EMPTY_BOARD: dict[str, object] = {
+    "baseline": None,
+    **{name: [] for name in ("entrants", "datasets", "metrics", "ratios", "citations", "refused")},
+    **{name: {} for name in ("trainings", "needs")},
+}
 #: What a finished fit records, at least.
 FIT_FACTS = {
     "parameters": 3,

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gahbench._util.checks import is_digest, is_inside, is_text, record_of
+from gahbench._util.checks import is_inside
 from gahbench._util.errors import ResultsError, listing
 from gahbench._util.files import open_regular, read_regular
 from gahbench._util.sealed import parse_json, parse_sealed
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 FORMAT = "gahbench-results"
 VERSION = 1
-#: Columns of ``datasets`` that earlier results do not have.
-_LATER = ("sources", "protocol", "notes", "spec")
 INDEX, SCORES, BOARD = "results.json", "scores.parquet", "leaderboard.md"
 
 
@@ -294,10 +292,8 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
         raise ResultsError(f"{path}: damaged, or not written together with {INDEX}; expected the file that it names")
     try:
         scores = pd.read_parquet(io.BytesIO(content), engine="pyarrow")
-        records = {"notes": [], "metrics": [], "marks": [], "checks": [], "ratios": [], "citations": [], **index}
-        records["datasets"] = [{**dict.fromkeys(_LATER, ""), **row} for row in records["datasets"]]
         tables: dict[str, Any] = {
-            name: pd.DataFrame.from_records(records[name]) if records[name] else empty(name)
+            name: pd.DataFrame.from_records(index[name]) if index[name] else empty(name)
             for name in SCHEMAS
             if name != "scores"
         }
@@ -315,7 +311,7 @@ def saved_digest(folder: str | os.PathLike[str]) -> str | None:
     """Return the digest of the results in a folder; ``None`` if there are none, or a file is not as it was written."""
     folder = Path(folder)
     index = index_or_none(folder)
-    if index is None or not is_text(index.get("digest")):
+    if index is None or not isinstance(index.get("digest"), str):
         return None
     files = saved_files(index)
     return str(index["digest"]) if all(_is_saved(folder / name, files[name]) for name in files) else None
@@ -332,27 +328,31 @@ def saved_board(folder: str | os.PathLike[str]) -> str | None:
     return content.decode() if hashlib.sha256(content).hexdigest() == digest else None
 
 
-def saved_files(index: Mapping[str, Any]) -> dict[str, str | None]:
-    """Return the files that were written with results, and their checksums, which earlier results do not have."""
+def saved_files(index: Mapping[str, Any]) -> dict[str, str]:
+    """Return the files that were written with results, and their checksums."""
     files = index.get("files")
-    if isinstance(files, list) and all(map(is_inside, files)):
-        return dict.fromkeys(files)
-    is_listed = isinstance(files, dict) and all(map(is_inside, files)) and all(map(is_digest, files.values()))
+    is_listed = isinstance(files, dict) and all(
+        is_inside(name) and isinstance(digest, str) for name, digest in files.items()
+    )
     return dict(files) if isinstance(files, dict) and is_listed else {}
 
 
 def saved_beyond_optimum(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Return the denoisers of a folder's board that are better than the optimum (:mod:`gahbench.board.optimality`)."""
     found = (index_or_none(Path(folder)) or {}).get("beyond_optimum")
-    is_record = record_of(dataset=is_text, entrant=is_text)
-    return [one for one in found if is_record(one)] if isinstance(found, list) else []
+    listed = found if isinstance(found, list) else []
+    return [
+        one
+        for one in listed
+        if isinstance(one, dict) and isinstance(one.get("dataset"), str) and isinstance(one.get("entrant"), str)
+    ]
 
 
-def _is_saved(path: Path, digest: str | None) -> bool:
-    """Whether a file is there, and as it was written, as far as that was recorded."""
+def _is_saved(path: Path, digest: str) -> bool:
+    """Whether a file is there, and as it was written."""
     try:
         with open_regular(path) as file:
-            return digest is None or hashlib.file_digest(file, "sha256").hexdigest() == digest
+            return hashlib.file_digest(file, "sha256").hexdigest() == digest
     except OSError:
         return False
 

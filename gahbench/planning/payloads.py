@@ -26,5 +26,4 @@ def described(configured: Configured) -> dict[str, Any]:
 def configured_as(registry: Registry, kind: Kind, description: Mapping[str, Any]) -> Configured:
     """Return the plugin that a payload describes, as it is now."""
     configured = registry.configure(kind, Spec(description["name"], (), dict(description["parameters"])))
-    # Those of earlier plans have none.
-    return replace(configured, label=description.get("label", configured.label))
+    return replace(configured, label=description["label"])

@@ -44,10 +44,10 @@ class Replanner:
             payload["images"],
             list(payload["sigmas"]),
             payload["noise_seed"],
-            Sampling.model_validate(payload.get("sampling", {})).model_dump(mode="json"),
-            payload.get("jacobian_precision", "auto"),
-            payload.get("learned_from"),
-            payload.get("partner_learned_from"),
+            Sampling.model_validate(payload["sampling"]).model_dump(mode="json"),
+            payload["jacobian_precision"],
+            payload["learned_from"],
+            payload["partner_learned_from"],
         )
         fit, partner = (key and known.get(key, key) for key in (unit.requires, unit.partner))
         return score_unit(at, entrant, label, metric, measure, request, unit.seed, fit, partner)

@@ -7,11 +7,11 @@ A document holds no order, place, time, or number of workers, and of code only d
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gahbench._util.keys import key_of
+from gahbench._util.keys import canonical, key_of
 from gahbench.contracts.datasets import Dataset, Split
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.unit import Unit
@@ -183,3 +183,27 @@ def _without_paths(identity: dict[str, Any]) -> dict[str, Any]:
         for name, inner in identity["nested"].items()
     }
     return {**identity, "parameters": parameters, "nested": nested}
+
+
+def comparable_units(shown: Iterable[Unit], added: Sequence[Unit]) -> list[Unit]:
+    """Return the scores that were measured as those on the board, of networks trained as its are, and their fits."""
+    columns, trainings = set(), set()
+    for unit in shown:
+        columns.add((unit.dataset, unit.split, unit.metric, unit.column))
+        if unit.kind == "fit":
+            trainings.add(_training(unit))
+    fits = {unit.key: unit for unit in added if unit.kind == "fit" and (not trainings or _training(unit) in trainings)}
+    scores = [
+        unit
+        for unit in added
+        if unit.kind == "score"
+        and (unit.dataset, unit.split, unit.metric, unit.column) in columns
+        and fits.keys() >= set(unit.needs)
+    ]
+    needed = {key for unit in scores for key in unit.needs}
+    return [*(unit for key, unit in fits.items() if key in needed), *scores]
+
+
+def _training(unit: Unit) -> str:
+    """Return what decides how a network is trained, as text."""
+    return canonical((unit.document or {}).get("training"))

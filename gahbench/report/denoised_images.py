@@ -13,7 +13,7 @@ from gahbench._util.readable import level_name
 from gahbench.board.selection import chosen_labels
 from gahbench.report.cells import folded, number
 from gahbench.report.contact_sheet import Cell, lay_out
-from gahbench.store.stored_arrays import StoredArrays, stored_arrays
+from gahbench.store.stored_files import StoredArrays, stored_arrays
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

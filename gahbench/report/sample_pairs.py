@@ -18,7 +18,7 @@ from gahbench.report.cells import folded
 from gahbench.report.contact_sheet import Cell, lay_out, picture
 from gahbench.report.drawing import PALETTE, context
 from gahbench.report.generalization import number_label
-from gahbench.store.stored_arrays import StoredArrays, stored_arrays
+from gahbench.store.stored_files import StoredArrays, stored_arrays
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

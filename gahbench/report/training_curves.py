@@ -10,7 +10,7 @@ from gahbench._util.errors import ResultsError
 from gahbench.board.selection import is_chosen
 from gahbench.report.drawing import PALETTE, context
 from gahbench.store.plan_file import recorded_plan
-from gahbench.store.stored_weights import StoredWeights, stored_weights
+from gahbench.store.stored_files import StoredWeights, stored_weights
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,7 +19,7 @@ from gahbench.planning.units import AUDITED
 from gahbench.registry.registry import Problem
 from gahbench.runs.environment import write_environment
 from gahbench.runs.secret_noise import late_mark
-from gahbench.store.examined import Examined, warn_of_damage
+from gahbench.store.finished import Examined, warn_of_damage
 from gahbench.store.folder import Folder, UnwritableError
 from gahbench.store.plan_file import PLAN, RecordedPlan, recorded_plan
 from gahbench.store.store import Store
@@ -137,7 +137,7 @@ def _read_results(plan: RecordedPlan, examined: Examined, states: Mapping[str, s
 
     from gahbench.board.results import Results
 
-    rows = _Rows(plan.suite, list(plan.facts["entrants"]))
+    rows = _Rows(plan.suite, list(plan.board["entrants"]))
     # Fits first: units that failed for lack of a fit are not listed again.
     for unit in sorted(plan.shown, key=lambda unit: unit.kind != "fit"):
         state = states[unit.folder]
@@ -145,7 +145,7 @@ def _read_results(plan: RecordedPlan, examined: Examined, states: Mapping[str, s
             rows.add_unfinished(unit, state or None)
             continue
         done = examined.whole[unit.folder].done
-        if (own := plan.facts.get("trainings", {}).get(unit.entrant)) is not None:
+        if (own := plan.board.get("trainings", {}).get(unit.entrant)) is not None:
             rows.notes[unit.dataset, unit.entrant, OWN_TRAINING + own] = None
         if done.get("adopted"):
             rows.notes[unit.dataset, unit.entrant, ADOPTED] = None
@@ -155,7 +155,7 @@ def _read_results(plan: RecordedPlan, examined: Examined, states: Mapping[str, s
             rows.add_scores(unit, done, examined.scores(unit.folder))
             if mark := late_mark(plan, unit, done):
                 rows.marks[unit.dataset, unit.entrant, mark] = None
-    for dataset, entrant, why in plan.facts.get("refused", ()):
+    for dataset, entrant, why in plan.board.get("refused", ()):
         if entrant in rows.entrants:
             rows.notes[dataset, entrant, REFUSED + why] = None
     return Results(
@@ -163,12 +163,12 @@ def _read_results(plan: RecordedPlan, examined: Examined, states: Mapping[str, s
         scores=pd.DataFrame(rows.scores, columns=list(SCHEMAS["scores"])),
         fits=pd.DataFrame(rows.fits, columns=list(SCHEMAS["fits"])),
         failures=pd.DataFrame(rows.failures, columns=list(SCHEMAS["failures"])),
-        datasets=pd.DataFrame(plan.facts["datasets"], columns=list(SCHEMAS["datasets"])),
+        datasets=pd.DataFrame(plan.board["datasets"], columns=list(SCHEMAS["datasets"])),
         entrants=rows.entrants,
-        baseline=plan.facts["baseline"],
+        baseline=plan.board["baseline"],
         notes=pd.DataFrame(list(rows.notes), columns=list(SCHEMAS["notes"])),
-        metrics=pd.DataFrame(plan.facts["metrics"], columns=list(SCHEMAS["metrics"])),
-        ratios=pd.DataFrame(plan.facts.get("ratios", []), columns=list(SCHEMAS["ratios"])),
+        metrics=pd.DataFrame(plan.board["metrics"], columns=list(SCHEMAS["metrics"])),
+        ratios=pd.DataFrame(plan.board.get("ratios", []), columns=list(SCHEMAS["ratios"])),
         citations=pd.DataFrame(_citations(plan, rows.entrants), columns=list(SCHEMAS["citations"])),
         marks=pd.DataFrame(list(rows.marks), columns=list(SCHEMAS["marks"])),
         checks=pd.DataFrame([(*row, *found) for row, found in rows.checks.items()], columns=list(SCHEMAS["checks"])),
@@ -177,7 +177,7 @@ def _read_results(plan: RecordedPlan, examined: Examined, states: Mapping[str, s
 
 def _citations(plan: RecordedPlan, entrants: Iterable[str]) -> list[dict[str, Any]]:
     """Return the rows of the works that plugins of a board follow, without those of entrants that it does not show."""
-    facts = plan.facts
+    facts = plan.board
     shown = {*map(base_label, entrants), *(row["dataset"] for row in facts["datasets"]), *facts.get("needs", ())}
     return [row for row in facts.get("citations", ()) if row["entry"] in shown]
 
@@ -185,7 +185,7 @@ def _citations(plan: RecordedPlan, entrants: Iterable[str]) -> list[dict[str, An
 def _digest(plan: RecordedPlan, states: Mapping[str, str], examined: Examined, replaced: list[str]) -> str:
     """Return a digest of all that a board depends on: the units that are done, by checksums, and why others failed."""
     checksums = sorted((name, finished.checksum) for name, finished in examined.whole.items())
-    facts = [BOARD_VERSION, plan.suite, dict(plan.facts), sorted(states.items()), checksums, replaced]
+    facts = [BOARD_VERSION, plan.suite, dict(plan.board), sorted(states.items()), checksums, replaced]
     facts += [dict(plan.secret_noise)] if plan.secret_noise else []
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 

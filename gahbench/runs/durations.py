@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gahbench._util.checks import is_number
 from gahbench._util.errors import ResultsError
 from gahbench.contracts.unit import Unit
 from gahbench.store.plan_file import PLAN, RecordedPlan, recorded_plan
@@ -94,7 +93,7 @@ def image_values(datasets: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 def seconds_of(done: Mapping[str, Any] | None) -> float | None:
     """Return how long a finished unit took, by what it recorded; ``None`` if it did not."""
     recorded = () if done is None else (done.get("train_seconds"), done.get("seconds"))
-    known = [float(seconds) for seconds in recorded if seconds is not None and is_number(seconds)]
+    known = [float(seconds) for seconds in recorded if seconds is not None]
     return max(known, default=None)
 
 

@@ -20,7 +20,7 @@ from gahbench.store.folder import Folder
 from gahbench.store.leases import Leases
 from gahbench.store.plan_file import RecordedPlan, recorded_plan, write_plan
 from gahbench.store.store import DAMAGED, REPLACED, Store, recorded_unit
-from gahbench.store.stored_weights import StoredWeights, stored_weights
+from gahbench.store.stored_files import StoredWeights, stored_weights
 
 
 def named_rows(names: Iterable[str], labels: Iterable[str], where: str) -> set[str]:
@@ -124,7 +124,7 @@ def remove(folder: str | Path, entrants: Sequence[str]) -> Removed:
 
 def _check(folder: Path) -> None:
     """Refuse folders from which nothing can be removed, before anything is written."""
-    _ = recorded_plan(folder).facts
+    recorded_plan(folder)
     if not Store(folder).units.is_dir():
         raise ResultsError(f"{folder}: holds no units; expected a results folder as its run left it")
 
@@ -135,7 +135,7 @@ def _needs(unit: Unit, rows: set[str]) -> tuple[str, ...]:
 
 def _without(plan: RecordedPlan, rows: set[str], folder: Path) -> RecordedPlan:
     """Return a plan without some rows."""
-    baseline = plan.facts["baseline"]
+    baseline = plan.board["baseline"]
     if baseline in rows:
         raise ResultsError(
             f"{folder}: '{baseline}' is the baseline, from which gains are measured; it cannot be removed"

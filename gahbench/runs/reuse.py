@@ -19,11 +19,11 @@ from gahbench.runs.collect import write_results
 from gahbench.runs.comparison import describe_difference
 from gahbench.store.code_files import PLUGINS, copy_plugins
 from gahbench.store.folder import Folder
+from gahbench.store.kept_units import distinct, united, united_rows
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit, read_plan, recorded_plan, write_plan
 from gahbench.store.score_files import ARRAYS, SCORES
 from gahbench.store.store import Store
 from gahbench.store.taking import Taker
-from gahbench.store.unions import distinct, united, united_rows
 from gahbench.training.file_names import WEIGHTS
 
 

@@ -37,7 +37,7 @@ from gahbench.runs.reuse import Reused, reuse
 from gahbench.runs.secret_noise import draw_secret_noise
 from gahbench.runs.supervisor import stop_on_signals
 from gahbench.runs.work import count_states
-from gahbench.store.examined import warn_of_damage
+from gahbench.store.finished import warn_of_damage
 from gahbench.store.folder import Opened
 from gahbench.store.store import DAMAGED, Store
 

@@ -119,7 +119,7 @@ def count_states(units: Sequence[Unit], store: Store, damaged: Set[str] = frozen
 def check_code(plan: RecordedPlan, files: Sequence[Path]) -> None:
     """Refuse a folder that was planned with other code of gahbench than there is here."""
     planned = {(unit.kind, unit.metric, (unit.document or {}).get("code")) for unit in plan.shown}
-    needs = {metric: frozenset(names) for metric, names in plan.facts["needs"].items()}
+    needs = {metric: frozenset(names) for metric, names in plan.board["needs"].items()}
     for kind, metric, digest in planned:
         if digest is None or (kind == "score" and metric not in needs):
             continue

@@ -1,73 +1,43 @@
-"""The folder of a finished unit, read with suspicion: what is not as it was written does not count.
+"""The folder of a finished unit, validated: what is not as it was written does not count.
 
 ``done.json`` holds the sizes and checksums of the other files, and a checksum of itself; ``unit.json`` says which unit
-it is. A file is opened once: the bytes that are hashed are those that are used. Nobody who can write here is kept from
-writing another unit, with checksums that agree.
+it is. A file is opened once: the bytes that are hashed are those that are used. Whoever can write here can still write
+another unit, with checksums that agree.
 """
 
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gahbench._util.checks import (
-    Check,
-    is_count,
-    is_digest,
-    is_flag,
-    is_name,
-    is_number,
-    is_text,
-    list_of,
-    object_of,
-    one_of,
-    optional,
-    record_of,
-    wrong_field,
-)
+from gahbench._util.checks import check_record
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import open_regular, read_regular
 from gahbench._util.keys import key_of
+from gahbench._util.readable import counted
 from gahbench._util.sealed import parse_json, parse_sealed
-from gahbench.contracts.denoisers import KINDS
 from gahbench.contracts.unit import Unit
-from gahbench.store.score_files import SCORES
-from gahbench.store.unit_record import unit_of
+from gahbench.store.records import DoneRecord, FitRecord, ScoreRecord, unit_of
+from gahbench.store.score_files import SCORES, parsed_scores
 from gahbench.training.file_names import WEIGHTS, snapshot_file
 
 DONE, UNIT = "done.json", "unit.json"
+#: So many bytes of scores are kept from the examination until they are read.
+KEPT_BYTES = 256 * 2**20
 _SNAPSHOT = re.compile(re.escape(snapshot_file("*")).replace(r"\*", r"(\d{1,18})"))
 _CHANGED = "damaged, its checksum is not the recorded one"
 #: No such file, or something that is none in its place.
 _NOT_A_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG)
-#: The facts that a board shows.
-_FIT: dict[str, Check] = {
-    "parameters": is_count,
-    "train_seconds": is_number,
-    "steps": is_count,
-    "device": is_text,
-    "precision": is_text,
-    "compiled": is_flag,
-    "budget": is_text,
-}
-_SCORE: dict[str, Check] = {"kind": one_of(*KINDS)}
-_OPTIONAL = {
-    "notes": list_of(is_text),
-    "marks": list_of(is_text),
-    "resumed": is_flag,
-    "checks": lambda value: isinstance(value, dict) and is_count(value.get("version")) and is_text(value.get("images")),
-    "parameters": optional(is_count),
-    "seconds": is_number,
-    "environment": lambda value: isinstance(value, dict) and optional(is_count)(value.get("threads")),
-    "networks": object_of(optional(is_digest)),
-    "adopted": list_of(record_of(**{"from": is_name, "differs": list_of(is_text)})),
-}
+#: Damaged units that a warning names.
+_NAMED = 5
 
 
 class DamagedError(ResultsError):
@@ -96,7 +66,7 @@ class Finished:
 
     def read(self, name: str) -> bytes:
         """Return the content of a file."""
-        return _read(self.folder, name, self.done["files"].get(name))
+        return _read(self.folder, name, self.done)
 
     def check(self, name: str, *, whole: bool = True) -> None:
         """Check that a file is there as it was written, in little memory."""
@@ -122,25 +92,20 @@ def is_network(name: str) -> bool:
 def open_finished(folder: Path, unit: Unit | None = None) -> Finished:
     """Read what the folder of a finished unit records of itself."""
     done, checksum = read_done(folder)
-    content = _read(folder, UNIT, done["files"].get(UNIT))
+    content = _read(folder, UNIT, done)
     try:
-        record = parse_json(content)
-        if unit is None or not isinstance(record, dict):
-            found, expected = unit_of(record), folder.name
-        else:
-            found, expected = unit, f"{record.get('kind')}-{record.get('key')}"
-        if found.folder != expected:
-            raise ValueError(f"is of another unit than {found.folder}")
-        if record.get("document") is not None and key_of(record["document"]) != found.key:
+        recorded = unit_of(parse_json(content))
+        if recorded.folder != (folder.name if unit is None else unit.folder):
+            raise ValueError(f"is of another unit, {recorded.folder}")
+        if recorded.document is not None and key_of(recorded.document) != recorded.key:
             raise ValueError("the hash of its document is not its key")
-        wrong = wrong_field(dict(done), _FIT if found.kind == "fit" else _SCORE)
-        if wrong is not None:
-            raise ValueError(f"the field '{wrong}' of {DONE} is missing, or not what it can be")
-        if (WEIGHTS if found.kind == "fit" else SCORES) not in done["files"]:
-            raise ValueError(f"{DONE} names no {WEIGHTS if found.kind == 'fit' else SCORES}")
+        check_record(FitRecord if recorded.kind == "fit" else ScoreRecord, done, DONE)
+        values = WEIGHTS if recorded.kind == "fit" else SCORES
+        if values not in done["files"]:
+            raise ValueError(f"{DONE} names no {values}")
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"{folder / UNIT}: {error}") from error
-    return Finished(folder, found, done, checksum)
+    return Finished(folder, unit or recorded, done, checksum)
 
 
 def read_done(folder: Path) -> tuple[dict[str, Any], str]:
@@ -149,30 +114,22 @@ def read_done(folder: Path) -> tuple[dict[str, Any], str]:
     try:
         content = read_regular(path, follow=False)
         done = parse_sealed(content)
+        check_record(DoneRecord, done, "a finished unit")
     except OSError as error:
         raise _error(path, error) from error
     except ValueError as error:
         raise DamagedError(f"{path}: {error}") from error
-    files = done.get("files")
-    if not isinstance(files, dict) or not all(is_name(name) and _is_file(facts) for name, facts in files.items()):
-        raise DamagedError(f"{path}: names no files with their sizes and checksums")
-    wrong = wrong_field(done, {name: check for name, check in _OPTIONAL.items() if name in done})
-    if wrong is not None:
-        raise DamagedError(f"{path}: the field '{wrong}' is not what it can be")
     return done, hashlib.sha256(content).hexdigest()
 
 
-_is_file = record_of(bytes=is_count, sha256=is_digest)
-
-
-def _read(folder: Path, name: str, facts: Mapping[str, Any] | None) -> bytes:
-    if facts is None:
+def _read(folder: Path, name: str, done: Mapping[str, Any]) -> bytes:
+    if name not in done["files"]:
         raise DamagedError(f"{folder / DONE}: names no {name}")
     try:
         content = read_regular(folder / name, follow=False)
     except OSError as error:
         raise _error(folder / name, error) from error
-    if hashlib.sha256(content).hexdigest() != facts["sha256"]:
+    if hashlib.sha256(content).hexdigest() != done["files"][name]["sha256"]:
         raise DamagedError(f"{folder / name}: {_CHANGED}")
     return content
 
@@ -182,3 +139,70 @@ def _error(path: Path, error: OSError) -> ResultsError:
     if error.errno in _NOT_A_FILE:
         return DamagedError(f"{path}: {error.strerror}")
     return ResultsError(f"{path}: cannot be read ({error.strerror or error}); expected a file of a finished unit")
+
+
+@dataclass
+class Examined:
+    """Finished units of a folder: which are as they were written, and what is wrong with others."""
+
+    whole: dict[str, Finished] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
+    _contents: dict[str, bytes] = field(default_factory=dict, repr=False)
+    _room: int = KEPT_BYTES
+
+    def scores(self, name: str) -> list[tuple[float | None, int | None, float, str]]:
+        """Return the (sigma, image, value, part) of a score that is whole."""
+        finished = self.whole[name]
+        content = self._contents.pop(name, None)
+        try:
+            return parsed_scores(finished.read(SCORES) if content is None else content)
+        except ValueError as error:
+            reason = f"holds no scores ({error}); delete its folder and run again"
+            raise DamagedError(f"{finished.folder / SCORES}: {reason}") from error
+
+    def keep(self, name: str, content: bytes) -> None:
+        """Keep the content of a file of scores, if there is room for it."""
+        if len(content) <= self._room:
+            self._room -= len(content)
+            self._contents[name] = content
+
+
+def examine(
+    units: Iterable[Unit],
+    place: Callable[[Unit], Path],
+    weights: Callable[[str], str | None],
+    *,
+    thorough: bool = False,
+    keep: bool = False,
+) -> Examined:
+    """Read the folders of finished units, and check them."""
+    found, held = Examined(), functools.cache(weights)
+    for unit in {unit.folder: unit for unit in units}.values():
+        try:
+            finished = open_finished(place(unit), unit)
+            measured: Mapping[str, Any] = finished.done.get("networks", {})
+            # Networks of one key may differ by rounding.
+            if any(measured.get(key) and held(key) not in (None, measured[key]) for key in unit.needs):
+                raise DamagedError(f"{finished.folder}: measured another network than is here")
+            for name in finished.names:
+                if name == SCORES:
+                    content = finished.read(name)
+                    if keep:
+                        found.keep(unit.folder, content)
+                elif name != UNIT:
+                    finished.check(name, whole=thorough and not is_network(name))
+        except DamagedError as error:
+            found.damaged[unit.folder] = str(error)
+        else:
+            found.whole[unit.folder] = finished
+    return found
+
+
+def warn_of_damage(reasons: Iterable[str], outcome: str) -> None:
+    """Warn of finished units that are not as they were written, if there are any."""
+    listed = list(reasons)
+    if not listed:
+        return
+    named = "; ".join(listed[:_NAMED]) + (f"; and {len(listed) - _NAMED} more" if len(listed) > _NAMED else "")
+    verb = "was" if len(listed) == 1 else "were"
+    warnings.warn(f"{counted(len(listed), 'finished unit')} {verb} damaged, {outcome}: {named}", stacklevel=3)

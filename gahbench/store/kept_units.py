@@ -17,9 +17,9 @@ from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan, units_on_datasets
 from gahbench.planning.rows import rows
 from gahbench.planning.suite import Suite
+from gahbench.planning.units import comparable_units
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit
 from gahbench.store.store import Store
-from gahbench.store.unions import united
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def kept_units(plan: Plan, recorded: RecordedPlan, store: Store, is_current: Cal
     of_suite = [unit for unit in rest if unit.dataset not in keys or unit.key in keys[unit.dataset]]
     stale = set(rest).difference(of_suite)
     outdated = tuple(dict.fromkeys(unit.entrant for unit in added if not is_current(unit)))
-    comparable = _comparable([*plan.units, *of_suite], [unit for unit in added if unit.entrant not in outdated])
+    comparable = comparable_units([*plan.units, *of_suite], [unit for unit in added if unit.entrant not in outdated])
     shown = {unit.folder for unit in comparable}
     stored = finished | set(names_in(store.leases))
     # An entrant that this run adds again, with one of its seeds, keeps its other seeds as added ones.
@@ -165,29 +165,25 @@ def united_facts(plan: Plan, recorded: RecordedPlan, kept: Sequence[Unit]) -> di
     }
 
 
-def _comparable(shown: Iterable[Unit], added: Sequence[Unit]) -> list[Unit]:
-    """Return the scores that were measured as those on the board, of networks trained as its are, and their fits."""
-    columns, trainings = set(), set()
-    for unit in shown:
-        columns.add((unit.dataset, unit.split, unit.metric, unit.column))
-        if unit.kind == "fit":
-            trainings.add(_training(unit))
-    fits = {
-        unit.key: unit
-        for unit in added
-        if unit.kind == "fit" and (not trainings or _training(unit) in trainings or unit.document is None)
-    }
-    scores = [
-        unit
-        for unit in added
-        if unit.kind == "score"
-        and (unit.dataset, unit.split, unit.metric, unit.column) in columns
-        and fits.keys() >= set(unit.needs)
-    ]
-    needed = {key for unit in scores for key in unit.needs}
-    return [*(unit for key, unit in fits.items() if key in needed), *scores]
+def united(sequences: Iterable[Iterable[str]]) -> list[str]:
+    """Return the names of several sequences once, in an order in which each has its own as far as may be."""
+    found: list[str] = []
+    for sequence in sequences:
+        names = list(dict.fromkeys(sequence))
+        for place, name in enumerate(names):
+            if name not in found:
+                after = next((later for later in names[place + 1 :] if later in found), None)
+                found.insert(len(found) if after is None else found.index(after), name)
+    return found
 
 
-def _training(unit: Unit) -> str:
-    """Return what decides how a network is trained, as text."""
-    return canonical((unit.document or {}).get("training"))
+def united_rows(tables: Iterable[Sequence[Mapping[str, Any]]], name: str) -> list[Mapping[str, Any]]:
+    """Return the rows of several tables, one for each value of a column; of several the first."""
+    listed = list(tables)
+    rows = {row[name]: row for table in reversed(listed) for row in table}
+    return [rows[value] for value in united([row[name] for row in table] for table in listed)]
+
+
+def distinct(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return rows, each once."""
+    return list({canonical(row): row for row in rows}.values())

@@ -8,29 +8,16 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from gahbench._util.checks import (
-    Check,
-    is_count,
-    is_digest,
-    is_inside,
-    is_number,
-    is_object,
-    is_text,
-    list_of,
-    object_of,
-    optional,
-    record_of,
-    wrong_field,
-)
+from gahbench._util.checks import check_record
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import read_regular, write_whole
 from gahbench._util.keys import canonical
 from gahbench._util.sealed import parse_sealed, sealed
 from gahbench.contracts.limits import Limits
 from gahbench.contracts.unit import Unit
-from gahbench.store.unit_record import Record, unit_records
+from gahbench.store.records import PlanRecord, check_metric
 
 PLAN = "plan.json"
 #: The fields of a unit whose values many units share.
@@ -52,7 +39,7 @@ class RecordedPlan:
 
     suite: str
     units: tuple[RecordedUnit, ...]
-    board: Mapping[str, Any] = field(default_factory=dict)
+    board: Mapping[str, Any]
     threads: int | None = None
     plugins: tuple[str, ...] = ()
     code: Mapping[str, str] = field(default_factory=dict)
@@ -60,16 +47,6 @@ class RecordedPlan:
     secret_noise: Mapping[str, Any] | None = None
     suite_text: str = ""
     changes: tuple[str, ...] = ()
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """The facts for the board."""
-        if not self.board:
-            raise ResultsError(
-                f"the plan of '{self.suite}' is of an earlier version, without the facts of its board; 'gahbench run' "
-                "or 'gahbench plan --out' with its suite records them"
-            )
-        return self.board
 
     @property
     def shown(self) -> list[Unit]:
@@ -94,15 +71,20 @@ def write_plan(folder: Path, plan: RecordedPlan) -> None:
         record = recorded.unit.record()
         for name in _SHARED:
             record[name] = record[name] and {key: place(value) for key, value in record[name].items()}
-        work = recorded.unit.work
-        record |= {"work": work if work < float("inf") else None}
-        record |= {"added": recorded.is_added, "shown": recorded.is_shown}
+        work = recorded.unit.work if recorded.unit.work < float("inf") else None
+        record |= {"work": work, "added": recorded.is_added, "shown": recorded.is_shown}
         lines.append(json.dumps(record))
-    head: dict[str, Any] = {"suite": plan.suite, "threads": plan.threads, "plugins": list(plan.plugins)}
-    head |= {"limits": plan.limits.model_dump(), "board": plan.board, "code": plan.code}
-    head |= {"suite_text": plan.suite_text, "changes": list(plan.changes)}
-    if plan.secret_noise is not None:
-        head["secret_noise"] = dict(plan.secret_noise)
+    head = {
+        "suite": plan.suite,
+        "threads": plan.threads,
+        "plugins": list(plan.plugins),
+        "limits": plan.limits.model_dump(),
+        "board": plan.board,
+        "code": plan.code,
+        "suite_text": plan.suite_text,
+        "changes": list(plan.changes),
+        "secret_noise": plan.secret_noise and dict(plan.secret_noise),
+    }
     parts = [f'"{name}": {json.dumps(value)}' for name, value in head.items()]
     parts += [f'"values": [\n{_lines(texts)}\n]', f'"units": [\n{_lines(lines)}\n]']
     content = sealed(("{\n" + ",\n".join(parts) + "\n}\n").encode())
@@ -163,117 +145,29 @@ def recorded_plan(folder: Path) -> RecordedPlan:
 
 
 def _parsed(content: dict[str, Any]) -> RecordedPlan:
-    head: dict[str, Any] = {"suite": None, "board": {}, "threads": None, "plugins": [], "code": {}}
-    head |= {"limits": {}, "secret_noise": None, "suite_text": "", "changes": []} | content
-    later: dict[str, Any] = {"trainings": {}, "refused": [], "ratios": [], "citations": []}
-    if wrong := wrong_field(head, _HEAD) or (head["board"] and wrong_field(later | head["board"], _BOARD | _LATER)):
-        raise ValueError(f"the field '{wrong}' is missing, or not what it can be")
-    if not isinstance(content.get("units"), list):
-        raise ValueError("it has no list of units")
-    records = unit_records(content["units"])
-    # Folders of before values were shared hold them in place.
-    if (values := content.get("values")) is not None:
-        _put_in_place(records, values)
-    _check_values(records)
+    values = content["values"]
+    for record in content["units"]:
+        for name in _SHARED:
+            record[name] = record[name] and {key: values[place] for key, place in record[name].items()}
+    check_record(PlanRecord, content, "a plan")
     return RecordedPlan(
-        head["suite"],
-        tuple(map(_recorded, records)),
-        head["board"],
-        head["threads"],
-        tuple(head["plugins"]),
-        head["code"],
-        Limits.model_validate(head["limits"]),
-        head["secret_noise"],
-        head["suite_text"],
-        tuple(head["changes"]),
+        content["suite"],
+        tuple(map(_recorded, content["units"])),
+        content["board"],
+        content["threads"],
+        tuple(content["plugins"]),
+        content["code"],
+        Limits.model_validate(content["limits"]),
+        content["secret_noise"],
+        content["suite_text"],
+        tuple(content["changes"]),
     )
 
 
-def _put_in_place(records: list[Record], values: list[Any]) -> None:
-    for record in records:
-        record["payload"] = {name: values[place] for name, place in record["payload"].items()}
-        if (document := record.get("document")) is not None:
-            record["document"] = {name: values[place] for name, place in document.items()}
-
-
-def _check_values(records: list[Record]) -> None:
-    """Check the values in payloads and documents, each once: many units share one."""
-    for part, checks in (("payload", _PAYLOAD), ("document", _DOCUMENT)):
-        parts = (cast(dict[str, Any], record).get(part) or {} for record in records)
-        values = {(name, id(fields[name])): fields[name] for fields in parts for name in checks if name in fields}
-        for (name, _), value in values.items():
-            if not checks[name](value):
-                raise ValueError(f"the field '{name}' in the {part} of a unit is not what it can be")
-
-
-def _recorded(record: Record) -> RecordedUnit:
-    fields = cast(dict[str, Any], record)
-    work, is_added, is_shown = fields.pop("work", 0.0), fields.pop("added"), fields.pop("shown", True)
-    return RecordedUnit(Unit(work=float("inf") if work is None else work, **fields), is_added, is_shown)
-
-
-_DATASET = {"dataset": is_text, "optimum": is_text, "slope": optional(is_number), "fingerprint": is_text}
-_DATASET |= {"channels": is_count, "height": is_count, "width": is_count}
-_BOARD = {
-    "baseline": optional(is_text),
-    "entrants": list_of(is_text),
-    "datasets": list_of(record_of(**_DATASET)),
-    "metrics": list_of(record_of(metric=is_text, title=is_text, null=is_text)),
-    "needs": object_of(list_of(is_text)),
-}
-_CITATION = dict.fromkeys(
-    ("entry", "plugin", "authors", "title", "journal", "conference", "publisher", "arxiv", "doi"), is_text
-) | {"year": is_count}
-#: Absent from earlier plans.
-_LATER = {
-    "trainings": object_of(is_text),
-    "refused": list_of(lambda value: list_of(is_text)(value) and len(value) == 3),
-    "ratios": list_of(record_of(metric=is_text, numerator=is_text, denominator=is_text)),
-    "citations": list_of(record_of(**_CITATION)),
-}
-_NOISE = {"seed": optional(is_count), "references": list_of(is_text)}
-_DRAWN = {"drawn": is_text, "fits": object_of(optional(is_digest))}
-
-
-def _is_secret_noise(value: Any) -> bool:
-    return record_of(**_NOISE)(value) and (value["seed"] is None or record_of(**_DRAWN)(value))
-
-
-_HEAD = {
-    "suite": is_text,
-    "board": is_object,
-    "threads": optional(lambda value: is_count(value) and 0 < value < 2**16),
-    "plugins": list_of(is_inside),
-    "code": object_of(is_text),
-    "limits": is_object,
-    "suite_text": is_text,
-    "changes": list_of(is_text),
-    "secret_noise": optional(_is_secret_noise),
-}
-
-
-def _is_plugin(value: Any) -> bool:
-    # Earlier plans have neither labels nor origins.
-    return is_object(value) and wrong_field({"label": "", "origins": []} | value, _PLUGIN) is None
-
-
-_PLUGIN = {"name": is_text, "parameters": is_object, "identity": is_text, "label": is_text, "origins": list_of(is_text)}
-_PAYLOAD: dict[str, Check] = {
-    "dataset": _is_plugin,
-    "entrant": _is_plugin,
-    "metric": _is_plugin,
-    "training": is_object,
-    "seed": is_count,
-    "split": is_text,
-    "images": is_count,
-    "sigmas": list_of(is_number),
-    "noise_seed": lambda value: type(value) is int,
-    "learned_from": optional(is_object),
-    "partner_learned_from": optional(is_object),
-    "sampling": is_object,
-    "jacobian_precision": is_text,
-}
-_DOCUMENT: dict[str, Check] = {"training": is_object}
+def _recorded(record: dict[str, Any]) -> RecordedUnit:
+    check_metric(record)
+    work = float("inf") if record["work"] is None else record["work"]
+    return RecordedUnit(Unit.of_record(record, work), record["added"], record["shown"])
 
 
 def _lines(items: Iterable[str]) -> str:

@@ -56,12 +56,11 @@ def parsed_scores(content: bytes) -> list[tuple[float | None, int | None, float,
         rows = list(csv.reader(io.StringIO(content.decode("utf-8"), newline="")))
     except csv.Error as error:
         raise ValueError(str(error)) from error
-    # Scores from before there were parts lack the last column.
-    if not rows or tuple(rows[0]) not in (_COLUMNS, _COLUMNS[:-1]):
+    if not rows or tuple(rows[0]) != _COLUMNS:
         raise ValueError(f"columns {rows[:1]}, expected {listing(_COLUMNS)}")
     return [
-        (float(sigma) if sigma else None, int(image) if image else None, float(value), "".join(part))
-        for sigma, image, value, *part in rows[1:]
+        (float(sigma) if sigma else None, int(image) if image else None, float(value), part)
+        for sigma, image, value, part in rows[1:]
     ]
 
 

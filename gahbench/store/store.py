@@ -20,11 +20,20 @@ from gahbench._util.files import delete_entry, names_in, read_regular, storing, 
 from gahbench._util.sealed import parse_json
 from gahbench.contracts.unit import Unit
 from gahbench.store.attempts import PARTIAL, Attempt, attempts_at, last_checkpoint
-from gahbench.store.examined import Examined, examine
-from gahbench.store.finished import DONE, UNIT, DamagedError, Finished, is_network, open_finished, read_done
+from gahbench.store.finished import (
+    DONE,
+    UNIT,
+    DamagedError,
+    Examined,
+    Finished,
+    examine,
+    is_network,
+    open_finished,
+    read_done,
+)
 from gahbench.store.leases import Leases
+from gahbench.store.records import unit_of
 from gahbench.store.score_files import ARRAYS, parsed_arrays
-from gahbench.store.unit_record import unit_of
 from gahbench.training.file_names import WEIGHTS
 
 if TYPE_CHECKING:

@@ -44,14 +44,14 @@ class Taker:
             self._target.verify(attempt, unit)
             publish(attempt, self._target.path(unit))
         except (OSError, ResultsError):
-            shutil.rmtree(attempt, ignore_errors=True)
             # Copying fails by what is read, or by what is written.
-            if not _is_whole(source, unit):
+            try:
+                source.verify(source.path(unit), unit)
+            except ResultsError:
                 return "damaged"
             raise
-        except BaseException:
+        finally:
             shutil.rmtree(attempt, ignore_errors=True)
-            raise
         self._target.forget_failure(unit)
         return "taken"
 
@@ -60,11 +60,7 @@ class Taker:
         if unit.kind == "fit":
             return self._measured.get(unit.key) in (None, done["files"].get(WEIGHTS, {}).get("sha256"))
         networks = done.get("networks", {})
-        # Scores of before this was recorded measured the networks beside them.
-        return all(
-            (held := self._held(key)) is not None and held == (networks.get(key) or source.weights_checksum(key))
-            for key in unit.needs
-        )
+        return all((held := self._held(key)) is not None and held == networks.get(key) for key in unit.needs)
 
     @functools.cached_property
     def _measured(self) -> dict[str, str]:
@@ -73,12 +69,3 @@ class Taker:
             self._target.done(unit) or {} for unit in self._target.recorded() if unit.kind == "score" and unit.needs
         )
         return {key: digest for one in done for key, digest in one.get("networks", {}).items()}
-
-
-def _is_whole(store: Store, unit: Unit) -> bool:
-    """Whether the files of a finished unit are what was written."""
-    try:
-        store.verify(store.path(unit), unit)
-    except ResultsError:
-        return False
-    return True

@@ -49,7 +49,9 @@ def claim_loops(folder: Path, count: int, loops: int) -> None:
     """Let many loops share trivial units."""
     units = [trivial(number) for number in range(count)]
     folder.mkdir()
-    write_plan(folder, RecordedPlan("scale", tuple(map(RecordedUnit, units))))
+    board = {"baseline": None, "trainings": {}, "needs": {}}
+    board |= {key: [] for key in ("entrants", "datasets", "metrics", "ratios", "citations", "refused")}
+    write_plan(folder, RecordedPlan("scale", tuple(map(RecordedUnit, units)), board))
     context = get_context("fork")
     ready, done = context.Barrier(loops + 1), context.Queue()
     processes = [context.Process(target=_loop, args=(folder, ready, done)) for _ in range(loops)]

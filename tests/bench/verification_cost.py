@@ -81,7 +81,8 @@ def write_units(folder: Path, count: int, images: int) -> None:
             write_scores(attempt.folder, scores)
             attempt.finish(facts, keep=("scores.csv",))
     labels = list(dict.fromkeys(unit.entrant for unit in units))
-    board = {"baseline": None, "entrants": labels, "datasets": [], "metrics": [], "needs": {"psnr": []}}
+    board = {"baseline": None, "entrants": labels, "trainings": {}, "needs": {"psnr": []}}
+    board |= {key: [] for key in ("datasets", "metrics", "ratios", "citations", "refused")}
     write_plan(folder, RecordedPlan("cost", tuple(map(RecordedUnit, units)), board, 1))
 
 
@@ -91,7 +92,7 @@ def score(number: int) -> Unit:
     document = {"code": "1" * 64, "dataset": dataset, "metric": {"source": "2" * 64}, "sigmas": SIGMAS, "images": 20}
     document["entrant"] = {"source": "3" * 64, "parameters": {"number": number}}
     place = f"d{number // 100}", f"e{number % 100}"
-    plugin = {"name": "discs", "parameters": {"number": number}, "identity": "0" * 64}
+    plugin = {"name": "discs", "parameters": {"number": number}, "identity": "0" * 64, "origins": [], "label": place[0]}
     payload = {"dataset": plugin, "sigmas": list(SIGMAS), "images": 20, "split": "test"}
     key = key_of(document)
     return Unit("score", key, *place, "reference", None, "test", "psnr", None, "c", 0.0, payload, document=document)
@@ -119,7 +120,7 @@ def unchecked() -> Iterator[None]:
             assert os.fstat(file.fileno()).st_size == self.done["files"][name]["bytes"]
 
     with (
-        mock.patch("gahbench.store.examined.open_finished", open_unchecked),
+        mock.patch("gahbench.store.finished.open_finished", open_unchecked),
         mock.patch.multiple(finished.Finished, read=read_unchecked, check=check_unchecked),
     ):
         yield

@@ -8,6 +8,7 @@ import pytest
 from fake_results import failure, realistic, results
 
 from gahbench._util.errors import ResultsError
+from gahbench._util.sealed import write_sealed
 from gahbench.board.results import load_results, saved_digest
 from gahbench.board.schemas import SCHEMAS
 from gahbench.report.publish import publish
@@ -160,13 +161,13 @@ def damaged(tmp_path, what):
         # As another program might have written it.
         case "key gone":
             del document["fits"], document["checksum"]
-            index.write_text(json.dumps(document))
+            write_sealed(index, document)
         case "column gone":
             del document["datasets"][0]["slope"], document["checksum"]
-            index.write_text(json.dumps(document))
+            write_sealed(index, document)
         case "not records":
             del document["checksum"]
-            index.write_text(json.dumps(document | {"fits": 3}))
+            write_sealed(index, document | {"fits": 3})
 
 
 @pytest.mark.parametrize(
@@ -218,12 +219,3 @@ def test_reading_a_board_imports_no_torch_and_draws_nothing(tmp_path):
     run = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
     assert "## c-alpha[alpha=2,size=32]" in run.stderr
-
-
-@pytest.mark.parametrize("table", ["notes", "metrics"])
-def test_results_from_before_there_was_a_table_have_none(tmp_path, table):
-    publish(made(), tmp_path, "digest")
-    index = json.loads((tmp_path / "results.json").read_text())
-    del index[table], index["checksum"]
-    (tmp_path / "results.json").write_text(json.dumps(index))
-    assert getattr(load_results(tmp_path), table).empty

@@ -10,9 +10,9 @@ from other_machine import measure_otherwise, train_otherwise
 import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench.store.folder import Folder
+from gahbench.store.kept_units import united
 from gahbench.store.plan_file import recorded_plan, write_plan
 from gahbench.store.store import Store
-from gahbench.store.unions import united
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
 

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from finished_units import EMPTY_BOARD
 
 import gahbench
 from gahbench._util.errors import ResultsError
@@ -114,7 +115,7 @@ def test_a_checkpoint_that_is_not_what_it_says_is_kept_with_a_note(job):
     assert note.startswith("checkpoint-5.pt cannot be resumed from, as its content does not agree with its digest; the")
     assert note.endswith(str(place))
     assert place.read_bytes() == b"rubbish"
-    write_plan(job.store.folder, RecordedPlan("tiny", (RecordedUnit(fit),)))
+    write_plan(job.store.folder, RecordedPlan("tiny", (RecordedUnit(fit),), EMPTY_BOARD))
     assert gahbench.status(job.store.folder).damaged == 0
 
 

@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 
@@ -12,7 +11,6 @@ import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench.runs.removal import named_rows
 from gahbench.store.leases import Leases
-from gahbench.store.plan_file import recorded_plan, write_plan
 from gahbench.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
@@ -134,13 +132,10 @@ def test_what_cannot_be_removed_is_refused(write_suite, out, tmp_path):
         gahbench.remove(out, ["identity"])
 
 
-def test_folders_of_an_earlier_version_or_without_units_stay_as_they_are(out, tmp_path):
+def test_folders_without_units_stay_as_they_are(out, tmp_path):
     published = tmp_path / "published"
     shutil.copytree(out, published, ignore=shutil.ignore_patterns("units", "leases", ".lock"))
-    plan = recorded_plan(out)
-    write_plan(out, replace(plan, board={}))
     for folder, text in (
-        (out, "is of an earlier version"),
         (published, "holds no units"),
         (tmp_path / "typo", r"no plan\.json"),
         (tmp_path, "not a results folder"),

@@ -10,8 +10,7 @@ from finished_units import FIT_FACTS, forge_done
 from gahbench._util.keys import key_of
 from gahbench.contracts.scoring import Scores
 from gahbench.contracts.unit import Unit
-from gahbench.store.examined import warn_of_damage
-from gahbench.store.finished import DamagedError
+from gahbench.store.finished import DamagedError, warn_of_damage
 from gahbench.store.score_files import write_scores
 from gahbench.store.store import Store
 
@@ -164,14 +163,6 @@ def test_other_things_than_folders_are_no_units(store):
              for key in ("file", "folder", "fifo")]  # fmt: skip
     assert set(store.set_aside(units)) == set(units)
     assert len(list((store.folder / "damaged").iterdir())) == 3
-
-
-def test_earlier_units_without_a_checksum_of_their_facts_count(store):
-    file = store.path(score()) / "done.json"
-    done = json.loads(file.read_bytes())
-    del done["checksum"]
-    file.write_text(json.dumps(done, indent=1))
-    assert store.is_done(score())
 
 
 def test_weights_are_hashed_where_something_is_to_be_measured_of_them(tmp_path):

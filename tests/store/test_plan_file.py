@@ -1,46 +1,40 @@
 """The plan of a folder: what is none is refused in a line that names the file."""
 
-import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from finished_units import EMPTY_BOARD
 
 from gahbench._util.errors import ResultsError
+from gahbench._util.sealed import parse_sealed, write_sealed
 from gahbench.contracts.unit import Unit
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit, read_plan, recorded_plan, write_plan
 
-BOARD = {
+ROW = {"dataset": "d", "optimum": "none", "slope": None, "channels": 1, "height": 8, "width": 8}
+BOARD = EMPTY_BOARD | {
     "baseline": "e",
     "entrants": ["e"],
-    "datasets": [
-        {"dataset": "d", "optimum": "none", "slope": None, "channels": 1, "height": 8, "width": 8, "fingerprint": ""}
-    ],
+    "datasets": [ROW | dict.fromkeys(("fingerprint", "sources", "protocol", "notes", "spec"), "")],
     "metrics": [{"metric": "psnr", "title": "PSNR", "null": ""}],
     "needs": {"psnr": []},
 }
+PLUGIN = {"name": "e", "parameters": {}, "identity": "0", "origins": [], "label": "e"}
+PAYLOAD = {"dataset": PLUGIN, "entrant": PLUGIN, "metric": PLUGIN, "images": 3, "sigmas": [0.1]}
 PUBLISHED = sorted((Path(__file__).parents[2] / "results").glob("*/plan.json"))
 
 
 @pytest.fixture
 def plan(tmp_path):
-    unit = Unit(
-        "score", "k", "d", "e", "reference", None, "test", "psnr", None, "c", 2.5, {"images": 3}, document={"a": 1}
-    )
+    key = ("reference", None, "test", "psnr", None, "c", 2.5)
     plan = RecordedPlan(
-        *("s", (RecordedUnit(unit),), BOARD, 2, ("plugins/x/y.py",), {"a.py": "0"}),
+        *("s", (RecordedUnit(Unit("score", "k", "d", "e", *key, PAYLOAD, document={"a": 1})),), BOARD, 2),
+        *(("plugins/x/y.py",), {"a.py": "0"}),
         suite_text="name: s  # of one unit\n",
         changes=("--set training.steps=2",),
     )
     write_plan(tmp_path, plan)
     return plan
-
-
-def content(folder):
-    found = json.loads((folder / "plan.json").read_bytes())
-    del found["checksum"]
-    return found
 
 
 def test_a_plan_comes_back(plan, tmp_path):
@@ -69,21 +63,13 @@ def test_published_plans_are_read(file):
     ("place", "value"),
     [
         ("suite", 3),
-        ("suite", "\ud800"),
-        ("units", {}),
-        ("units", [3]),
-        ("units", [{"kind": "fit"}]),
-        ("threads", 0),
-        ("threads", "2"),
-        ("threads", True),
-        ("plugins", "x"),
-        ("plugins", ["../x.py"]),
-        ("plugins", ["/x.py"]),
-        ("plugins", ["x\0.py"]),
-        ("code", []),
-        ("code", {"a": None}),
+        *(("units", value) for value in ({}, [3], [{"kind": "fit"}])),
+        *(("threads", value) for value in (0, "2", True)),
+        *(("plugins", value) for value in ("x", ["../x.py"], ["/x.py"], ["x\0.py"])),
+        *(("code", value) for value in ([], {"a": None})),
         ("values", 5),
         ("board", [1]),
+        ("board", {}),
         ("board/baseline", []),
         ("board/entrants", "e"),
         ("board/datasets", [{"dataset": "d"}]),
@@ -91,80 +77,52 @@ def test_published_plans_are_read(file):
         ("board/datasets/0/width", -1),
         ("board/metrics", None),
         ("board/needs", {"psnr": "all"}),
+        *(("board/refused", value) for value in ([["d", "e"]], ["abc"])),
+        ("board/ratios", [{"metric": "m"}]),
+        *(("board/citations", value) for value in ([{"title": "T"}], [3])),
         ("units/0/kind", "train"),
-        ("units/0/key", "../../x"),
-        ("units/0/key", "a/b"),
-        ("units/0/key", ""),
+        *(("units/0/key", value) for value in ("../../x", "a/b", "")),
         ("units/0/entrant", None),
-        ("units/0/seed", -1),
-        ("units/0/seed", 10**30),
-        ("units/0/seed", 1.5),
-        ("units/0/split", "tests"),
-        ("units/0/split", ["test"]),
+        *(("units/0/seed", value) for value in (-1, 10**30, 1.5)),
+        *(("units/0/split", value) for value in ("tests", ["test"])),
         ("units/0/metric", None),
         ("units/0/requires", "/x"),
-        ("units/0/payload", None),
-        ("units/0/payload", {"images": 10}),
-        ("units/0/payload", {"images": "x"}),
+        *(("units/0/payload", value) for value in (None, {"images": 100}, {"images": "x"})),
         ("units/0/document", [1]),
-        ("units/0/document", {"training": 0}),
-        ("board/refused", [["d", "e"]]),
-        ("board/refused", ["abc"]),
-        ("board/ratios", [{"metric": "m"}]),
-        ("board/citations", [{"title": "T"}]),
-        ("board/citations", [3]),
+        ("units/0/document/training", 0),
+        *(("units/0/work", value) for value in ("much", 10**400)),
         ("secret_noise", {"seed": 3, "references": []}),
         ("secret_noise", {"seed": 3, "references": [], "drawn": "now", "fits": {"k": "x"}}),
-        ("units/0/work", "much"),
-        ("units/0/work", 10**400),
+        *(("units/0/payload/entrant", value) for value in (None, [], {}, {**PLUGIN, "parameters": 3})),
+        ("units/0/payload/entrant", {**PLUGIN, "identity": None}),
+        ("units/0/payload/dataset", {**PLUGIN, "origins": "x"}),
+        ("units/0/payload/metric", {**PLUGIN, "label": 3}),
+        ("units/0/payload/training", [1]),
+        ("units/0/payload/seed", -1),
+        *(("units/0/payload/images", value) for value in (None, 2.5)),
+        *(("units/0/payload/sigmas", value) for value in (None, ["x"])),
+        ("units/0/payload/noise_seed", "x"),
+        ("units/0/payload/learned_from", 3),
+        ("units/0/payload/sampling", None),
+        ("units/0/payload/jacobian_precision", 1),
     ],
 )
 def test_what_is_no_plan_is_refused(plan, tmp_path, place, value):
+    file = tmp_path / "plan.json"
     *path, last = place.split("/")
-    found = holder = content(tmp_path)
+    found = holder = parse_sealed(file.read_bytes())
     for name in path:
         holder = holder[int(name) if isinstance(holder, list) else name]
+    if path[-1:] in (["payload"], ["document"]):
+        # They hold places in the list of values, which units share.
+        found["values"].append(value)
+        value = len(found["values"]) - 1
     holder[last] = value
-    (tmp_path / "plan.json").write_text(json.dumps(found))
-    with pytest.raises(ResultsError, match=r"plan\.json: (not the plan of a gahbench suite|cannot be read) \("):
+    write_sealed(file, found)
+    field = place.replace("/", r"\.")
+    named = rf"the field '{field}[^']*' of a plan is missing" if "payload/" in place or "board/" in place else ""
+    with pytest.raises(ResultsError, match=rf"plan\.json: not the plan of a gahbench suite \({named}"):
         read_plan(tmp_path)
-
-
-PLUGIN = {"name": "e", "parameters": {}, "identity": "0", "origins": [], "label": "e"}
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("entrant", None),
-        ("entrant", []),
-        ("entrant", {}),
-        ("entrant", {**PLUGIN, "parameters": 3}),
-        ("entrant", {**PLUGIN, "identity": None}),
-        ("dataset", {**PLUGIN, "origins": "x"}),
-        ("metric", {**PLUGIN, "label": 3}),
-        ("training", [1]),
-        ("seed", -1),
-        ("images", None),
-        ("images", 2.5),
-        ("sigmas", None),
-        ("sigmas", ["x"]),
-        ("noise_seed", "x"),
-        ("learned_from", 3),
-        ("sampling", None),
-        ("jacobian_precision", 1),
-    ],
-)
-def test_what_a_unit_of_a_resealed_plan_cannot_be_done_from_is_refused(plan, tmp_path, name, value):
-    (recorded,) = plan.units
-    payload = {"dataset": PLUGIN, "entrant": PLUGIN, "metric": PLUGIN, "images": 3, "sigmas": [0.1]}
-    for own, is_accepted in ((payload, True), ({**payload, name: value}, False)):
-        write_plan(tmp_path, replace(plan, units=(replace(recorded, unit=replace(recorded.unit, payload=own)),)))
-        if is_accepted:
-            assert recorded_plan(tmp_path).units[0].unit.payload == own
-        else:
-            with pytest.raises(ResultsError, match=rf"plan\.json: .*the field '{name}' in the payload of a unit"):
-                recorded_plan(tmp_path)
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"suite": "s", "suite": 1}'])

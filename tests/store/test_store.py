@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from finished_units import FIT_FACTS, forge_done
+from finished_units import FIT_FACTS
 
 from gahbench._util.errors import ResultsError
 from gahbench.contracts.scoring import Scores
@@ -46,15 +46,6 @@ def test_values_come_back_exactly(tmp_path):
     store = Store(tmp_path / "parts")
     finished(store, Scores([0.5, 0.7], None, [0, 0], ["", "null"]))
     assert store.read_scores(unit()) == [(None, 0, 0.5, ""), (None, 0, 0.7, "null")]
-
-
-def test_scores_from_before_there_were_parts_are_read(tmp_path):
-    store = Store(tmp_path)
-    finished(store)
-    content = b"sigma,image,value\n0.1,0,2.5\n"
-    (store.path(unit()) / "scores.csv").write_bytes(content)
-    forge_done(store.path(unit()), "scores.csv")
-    assert store.read_scores(unit()) == [(0.1, 0, 2.5, "")]
 
 
 @pytest.mark.parametrize("damage", ["truncate", "remove", "done"])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-    from gahbench.store.stored_arrays import StoredArrays
+    from gahbench.store.stored_files import StoredArrays
 
 #: Characters of all images of a page.
 MAX_CHARACTERS = 200_000

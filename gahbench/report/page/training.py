@@ -20,7 +20,7 @@ from gahbench.report.training_curves import draw_loss, draw_validation, historie
 from gahbench.store.store import Store
 
 if TYPE_CHECKING:
-    from gahbench.store.stored_weights import StoredWeights
+    from gahbench.store.stored_files import StoredWeights
 
     Fits = Sequence[tuple[StoredWeights, pd.DataFrame]]
 

@@ -1,0 +1,222 @@
+"""The records in the files of a results folder, as types that JSON is checked against."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NotRequired, Required
+
+from pydantic import Field
+
+# Before Python 3.12, pydantic cannot read those of typing.
+from typing_extensions import TypedDict
+
+from gahbench._util.checks import Count, Digest, FileName, InnerPath, Number, check_record
+from gahbench.contracts.datasets import Split
+from gahbench.contracts.denoisers import DenoiserKind
+from gahbench.contracts.unit import Unit
+
+
+class PluginRecord(TypedDict):
+    """A plugin in the payload of a unit."""
+
+    name: str
+    parameters: dict[str, Any]
+    identity: str
+    label: str
+    origins: list[str]
+
+
+class PayloadRecord(TypedDict, total=False):
+    """The data for a worker to do a unit."""
+
+    dataset: PluginRecord
+    entrant: PluginRecord
+    metric: PluginRecord
+    training: dict[str, Any]
+    seed: Count
+    split: str
+    images: Count
+    sigmas: list[Number]
+    noise_seed: int
+    learned_from: dict[str, Any] | None
+    partner_learned_from: dict[str, Any] | None
+    sampling: dict[str, Any]
+    jacobian_precision: str
+
+
+class DocumentRecord(TypedDict, total=False):
+    """The document of a unit, as far as it is used."""
+
+    training: dict[str, Any]
+
+
+class UnitRecord(TypedDict):
+    """The fields of a unit."""
+
+    kind: Literal["fit", "score"]
+    key: FileName
+    dataset: str
+    entrant: str
+    entrant_kind: Literal["architecture", "reference"]
+    seed: Count | None
+    split: Split | None
+    metric: str | None
+    requires: FileName | None
+    partner: FileName | None
+    column: FileName | None
+    payload: PayloadRecord
+    document: DocumentRecord | None
+
+
+class PlannedRecord(UnitRecord):
+    """A unit in a plan, with its planned work, which is ``None`` if infinite, and whether it was added or is shown."""
+
+    work: Number | None
+    added: bool
+    shown: bool
+
+
+class _DatasetRow(TypedDict):
+    dataset: str
+    optimum: str
+    slope: Number | None
+    channels: Count
+    height: Count
+    width: Count
+    fingerprint: str
+    sources: str
+    protocol: str
+    notes: str
+    spec: str
+
+
+class _MetricRow(TypedDict):
+    metric: str
+    title: str
+    null: str
+
+
+class _RatioRow(TypedDict):
+    metric: str
+    numerator: str
+    denominator: str
+
+
+class _CitationRow(TypedDict):
+    entry: str
+    plugin: str
+    authors: str
+    title: str
+    year: Count
+    journal: str
+    conference: str
+    publisher: str
+    arxiv: str
+    doi: str
+
+
+class BoardRecord(TypedDict):
+    """The facts for the board."""
+
+    baseline: str | None
+    entrants: list[str]
+    datasets: list[_DatasetRow]
+    metrics: list[_MetricRow]
+    ratios: list[_RatioRow]
+    citations: list[_CitationRow]
+    needs: dict[str, list[str]]
+    trainings: dict[str, str]
+    #: Dataset, row, and why the row refuses the dataset.
+    refused: list[Annotated[list[str], Field(min_length=3, max_length=3)]]
+
+
+class _SecretNoise(TypedDict):
+    seed: None
+    references: list[str]
+
+
+class _DrawnNoise(TypedDict):
+    seed: Count
+    references: list[str]
+    drawn: str
+    fits: dict[str, Digest | None]
+
+
+class PlanRecord(TypedDict):
+    """The plan of a results folder."""
+
+    suite: str
+    threads: Annotated[int, Field(gt=0, lt=2**16)] | None
+    plugins: list[InnerPath]
+    limits: dict[str, Any]
+    board: BoardRecord
+    code: dict[str, str]
+    suite_text: str
+    changes: list[str]
+    secret_noise: _SecretNoise | _DrawnNoise | None
+    units: list[PlannedRecord]
+
+
+class FileRecord(TypedDict):
+    """The size and checksum of a file of a finished unit."""
+
+    bytes: Count
+    sha256: Digest
+
+
+class _Checks(TypedDict):
+    version: Count
+    images: str
+
+
+class _Environment(TypedDict):
+    threads: NotRequired[Count | None]
+
+
+_Adopted = TypedDict("_Adopted", {"from": FileName, "differs": list[str]})
+
+
+class DoneRecord(TypedDict, total=False):
+    """What ``done.json`` says of a finished unit, as far as it is used."""
+
+    files: Required[dict[FileName, FileRecord]]
+    notes: list[str]
+    marks: list[str]
+    resumed: bool
+    checks: _Checks
+    parameters: Count | None
+    seconds: Number
+    train_seconds: Number
+    environment: _Environment
+    networks: dict[str, Digest | None]
+    adopted: list[_Adopted]
+
+
+class FitRecord(TypedDict):
+    """The facts about a finished fit that a board shows."""
+
+    parameters: Count
+    train_seconds: Number
+    steps: Count
+    device: str
+    precision: str
+    compiled: bool
+    budget: str
+
+
+class ScoreRecord(TypedDict):
+    """The facts about a finished score that a board shows."""
+
+    kind: DenoiserKind
+
+
+def unit_of(record: Any) -> Unit:
+    """Return the unit of a record."""
+    check_record(UnitRecord, record, "a unit")
+    check_metric(record)
+    return Unit.of_record(record)
+
+
+def check_metric(record: UnitRecord) -> None:
+    """Refuse the record of a score without a metric, or of a fit with one."""
+    if (record["kind"] == "score") != (record["metric"] is not None):
+        raise ValueError("the field 'metric' of a unit is missing, or not what it can be")
