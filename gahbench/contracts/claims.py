@@ -6,8 +6,11 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter
+
+from gahbench._util.core_yaml import as_number
 from gahbench._util.errors import listing
 from gahbench.contracts.citation import Citation
 
@@ -29,10 +32,37 @@ Scale = Literal["linear", "log10"]
 Fact = Literal["images", "seeds", "levels", "decibels", "N", "side", "steps"]
 
 _ID = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
+#: The names of fields in YAML files, where these differ.
+FILE_NAMES = {"start": "from", "end": "to", "number": "N", "metrics": "metric"}
+
+
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str | int | float) else value
+
+
+def _as_levels(value: Any) -> Any:
+    if isinstance(value, str) and not value[:1].isdigit() and value[:1] != ".":
+        return {"take": value}
+    return {"at": value} if isinstance(value, str | int | float | list) else value
+
+
+#: The types of fields, as files of claims give them.
+_Number = Annotated[float, Field(strict=True), BeforeValidator(as_number)]
+_Texts = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+_SomeTexts = Annotated[_Texts, Field(min_length=1)]
+_Line = Annotated[str, AfterValidator(lambda text: " ".join(text.split()))]
+
+
+class _Fields:
+    """Parts of a claim that are read from files."""
+
+    __pydantic_config__ = ConfigDict(
+        extra="forbid", allow_inf_nan=False, alias_generator=lambda name: FILE_NAMES.get(name, name)
+    )
 
 
 @dataclass(frozen=True)
-class Region:
+class Region(_Fields):
     """The region in which a value must lie for a claim to hold: an interval, with its ends or without.
 
     Parameters
@@ -54,10 +84,10 @@ class Region:
     ('holds', 'undecided')
     """
 
-    start: float | None = None
-    end: float | None = None
-    above: float | None = None
-    below: float | None = None
+    start: _Number | None = None
+    end: _Number | None = None
+    above: _Number | None = None
+    below: _Number | None = None
 
     def __post_init__(self) -> None:
         given = [value for value in (self.start, self.end, self.above, self.below) if value is not None]
@@ -115,7 +145,7 @@ class Region:
 
 
 @dataclass(frozen=True)
-class Levels:
+class Levels(_Fields):
     """Which noise levels, or numbers of training images, and what is taken of them.
 
     Parameters
@@ -129,9 +159,9 @@ class Levels:
     """
 
     take: Take = "each"
-    at: tuple[float, ...] = ()
-    start: float = 0.0
-    end: float = math.inf
+    at: Annotated[tuple[_Number, ...], BeforeValidator(_as_tuple)] = ()
+    start: _Number = 0.0
+    end: _Number = math.inf
 
     def __post_init__(self) -> None:
         if self.take not in get_args(Take):
@@ -148,8 +178,11 @@ class Levels:
         return self.take
 
 
+_Levels = Annotated[Levels, BeforeValidator(_as_levels)]
+
+
 @dataclass(frozen=True)
-class Compared:
+class Compared(_Fields):
     """What a value is compared with: as that value, but for what is given here.
 
     Parameters
@@ -166,11 +199,11 @@ class Compared:
         Numbers of training images.
     """
 
-    metrics: tuple[str, ...] = ()
+    metrics: _Texts = ()
     entrant: str = ""
     dataset: str = ""
     split: str = ""
-    number: Levels | None = None
+    number: _Levels | None = None
 
     def __post_init__(self) -> None:
         if not (self.metrics or self.entrant or self.dataset or self.split or self.number):
@@ -178,7 +211,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Measure:
+class Measure(_Fields):
     """A query on the tidy table: which means over images and seeds, compared with what, reduced how.
 
     Parameters
@@ -213,12 +246,12 @@ class Measure:
     """
 
     metric: str
-    entrants: tuple[str, ...]
-    datasets: tuple[str, ...]
-    without: tuple[str, ...] = ()
+    entrants: _SomeTexts = ("*",)
+    datasets: _SomeTexts = ("*",)
+    without: _Texts = ()
     split: str = "test"
-    sigma: Levels = field(default_factory=Levels)
-    number: Levels | None = None
+    sigma: _Levels = field(default_factory=Levels)
+    number: _Levels | None = None
     minus: Compared | None = None
     over: Compared | None = None
     scale: Scale = "linear"
@@ -262,7 +295,27 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Claim:
+class ConditionFields(_Fields):
+    """The fields of a condition in a file: a fact, or a measure, and its region."""
+
+    region: Region
+    fact: Fact | None = None
+    measure: Measure | None = None
+
+    def __post_init__(self) -> None:
+        if (self.fact is None) == (self.measure is None):
+            raise ValueError("a condition has either a fact or a measure")
+
+
+def _as_condition(value: Any) -> Any:
+    if isinstance(value, Condition):
+        return value
+    fields = TypeAdapter(ConditionFields).validate_python(value)
+    return Condition(fields.fact or fields.measure or "images", fields.region)
+
+
+@dataclass(frozen=True)
+class Claim(_Fields):
     """What a publication says, and how gahbench decides on it.
 
     Parameters
@@ -302,15 +355,15 @@ class Claim:
     paper: Citation
     place: str
     checked: Checked
-    statement: str
+    statement: _Line
     measure: Measure
     region: Region
     suite: str | Mapping[str, Any]
     full_scale: str | Mapping[str, Any] | None = None
-    requires: tuple[Condition, ...] = ()
-    published: str = ""
-    reading: str = ""
-    missing: str = ""
+    requires: tuple[Annotated[Condition, BeforeValidator(_as_condition)], ...] = ()
+    published: _Line = ""
+    reading: _Line = ""
+    missing: _Line = ""
 
     def __post_init__(self) -> None:
         if not _ID.fullmatch(self.id):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ _MESSAGES = {
     "string_pattern_mismatch": "letters, digits, '.', '_' and '-' are accepted",
 }
 _PLUGINS = ("datasets", "entrants")
+#: Pydantic's types of errors about fields that are not accepted.
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 
 
 class Document:
@@ -86,24 +89,26 @@ class Document:
     def validation_error(self, error: Any, accepted: Any, inside: Location = ()) -> SuiteError:
         """Return the first of pydantic's errors, in our words."""
         # A misspelt field is also a missing one: report the misspelling.
-        first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+        first = min(error.errors(), key=lambda item: item["type"] not in _UNKNOWN)
         location = self._known((*inside, *first["loc"]))
         name = ".".join(map(str, location)) or "suite"
-        if first["type"] == "extra_forbidden":
-            # All of it: what a setting gave has no lines of its own.
+        if first["type"] in _UNKNOWN:
             whole = (*inside, *first["loc"])
-            names = accepted(whole[:-1])
-            near = suggestion(str(whole[-1]), names) or ";"
-            wrong = ".".join(map(str, whole))
-            return self.error(location, f"unknown field '{wrong}'{near} accepted: {', '.join(names)}")
+            return self.unknown_field(whole, accepted(whole[:-1]))
         if first["type"] == "missing":
-            missing = ".".join(map(str, first["loc"]))
+            missing = ".".join(map(str, (*inside, *first["loc"])))
             return self.error(location, f"the field '{missing}' is missing")
         message = _MESSAGES.get(first["type"], first["msg"].removeprefix("Value error, "))
         if not inside and len(location) == 2 and location[0] in _PLUGINS:
             message = "expected a plugin's name, or name: {parameter: value}"
         given = "" if isinstance(first["input"], dict | tuple) else f" (got {brief(repr(first['input']))})"
         return self.error(location, f"{name}: {message[0].lower()}{message[1:]}{given}")
+
+    def unknown_field(self, location: Location, accepted: Sequence[str]) -> SuiteError:
+        """Return the error about a field that is not accepted."""
+        near = suggestion(str(location[-1]), accepted) or ";"
+        wrong = ".".join(map(str, location))
+        return self.error(location, f"unknown field '{wrong}'{near} accepted: {', '.join(accepted)}")
 
     def _known(self, location: Location) -> Location:
         """Cut off pydantic's suffixes for alternatives of a type, and missing fields."""

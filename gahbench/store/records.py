@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NotRequired, Required
 
 from pydantic import Field
@@ -216,7 +217,7 @@ def unit_of(record: Any) -> Unit:
     return Unit.of_record(record)
 
 
-def check_metric(record: UnitRecord) -> None:
+def check_metric(record: Mapping[str, Any]) -> None:
     """Refuse the record of a score without a metric, or of a fit with one."""
     if (record["kind"] == "score") != (record["metric"] is not None):
         raise ValueError("the field 'metric' of a unit is missing, or not what it can be")
