@@ -30,7 +30,7 @@ from gahbench.board.statistics import MIN_SOURCES, UNKNOWN, Estimate, simultaneo
 from gahbench.contracts.claims import OUTCOMES, Claim, Condition, Measure, Outcome, Region
 from gahbench.contracts.row_labels import matches
 from gahbench.registry.registry import Registry, open_registry
-from gahbench.store.folder import short_names
+from gahbench.store.plan_file import short_names
 
 #: Many times as many images or seeds are no advice.
 FARTHEST = 1000.0

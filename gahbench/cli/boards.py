@@ -81,7 +81,7 @@ def _results_of(
     from gahbench.board.results import load_results
     from gahbench.board.selection import selected
     from gahbench.runs.collect import results_so_far
-    from gahbench.store.folder import short_names
+    from gahbench.store.plan_file import short_names
 
     parts, left = {}, {}
     for name, folder in zip(short_names(folders), folders, strict=True):

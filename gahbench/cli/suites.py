@@ -121,7 +121,7 @@ def plan(
     """
     from gahbench.cli.planned import print_plan
     from gahbench.cli.plugins import print_problems
-    from gahbench.planning.suite_plugins import plugin_sources
+    from gahbench.planning.suite_files import plugin_sources
     from gahbench.registry.registry import open_registry
     from gahbench.runs.adoption import superseded
     from gahbench.runs.opening import plan_with, results_folder

@@ -25,7 +25,7 @@ from gahbench.contracts.training_data import TrainingData
 from gahbench.evaluation.alignment import MIN_IMAGES
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.explore.inspected_images import Choice, Images, chosen_images
-from gahbench.planning.entrants import untrained_here
+from gahbench.planning.suite_entries import untrained_here
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.report.eigenvectors import LEARNED

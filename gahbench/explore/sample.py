@@ -16,7 +16,7 @@ from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.references import Reference
 from gahbench.contracts.training_data import TrainingData
 from gahbench.devices.hardware import chosen_device
-from gahbench.planning.entrants import untrained_here
+from gahbench.planning.suite_entries import untrained_here
 from gahbench.registry.registry import open_registry
 from gahbench.sampling.denoisers import Denoise, images_device, of_denoiser
 from gahbench.sampling.drawing import draw_samples

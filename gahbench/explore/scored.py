@@ -18,13 +18,10 @@ from gahbench.contracts.references import Reference
 from gahbench.devices.hardware import hardware
 from gahbench.evaluation.measurement import Measurement, Subject
 from gahbench.networks.conversions import Converted
-from gahbench.planning.metric_titles import metric_ratios, metric_titles
-from gahbench.planning.plan import DatasetFacts
-from gahbench.planning.scored_images import scored_images
+from gahbench.planning.board_facts import DatasetFacts, metric_ratios, metric_titles
 from gahbench.planning.suite import load_suite
-from gahbench.planning.suite_fields import Scoring
-from gahbench.planning.suite_files import suite_files
-from gahbench.planning.suite_plugins import plugin_sources
+from gahbench.planning.suite_fields import Scoring, scored_images
+from gahbench.planning.suite_files import plugin_sources, suite_files
 from gahbench.registry.configured import Configured, citation_rows
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.sampling.settings import Sampling

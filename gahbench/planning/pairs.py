@@ -10,8 +10,8 @@ from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset, all_shapes
 from gahbench.contracts.references import Reference
 from gahbench.planning.dry_run import DryRun, dry_runs
-from gahbench.planning.scored_images import scored_images
 from gahbench.planning.suite import Suite
+from gahbench.planning.suite_fields import scored_images
 from gahbench.registry.configured import Configured
 from gahbench.registry.plugin import watch
 from gahbench.registry.registry import Registry

@@ -10,67 +10,23 @@ from typing import Any
 
 from gahbench._util.errors import DataError, GahbenchError, ParameterError, PluginError, SuiteError
 from gahbench._util.resources import cpu_count
-from gahbench._util.shapes import Shape
-from gahbench.contracts.datasets import SPLITS, Dataset, Split, checked_sources
+from gahbench.contracts.datasets import SPLITS, Dataset, Split
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
+from gahbench.planning.board_facts import DatasetFacts, metric_ratios, metric_titles, own_trainings
 from gahbench.planning.dry_run import DryRun
-from gahbench.planning.metric_titles import metric_ratios, metric_titles
 from gahbench.planning.pairs import Pairs, checked_pairs, undefined_pairs
 from gahbench.planning.rows import Row, check_training, rows
-from gahbench.planning.scored_images import scored_images
 from gahbench.planning.suite import Suite
-from gahbench.planning.units import PlannedDataset, Request, fit_unit, protocol_key, score_unit
+from gahbench.planning.suite_fields import scored_images
+from gahbench.planning.units import PlannedDataset, Request, fit_unit, score_unit
 from gahbench.registry.configured import Configured, citation_rows
 from gahbench.registry.registry import Registry
-from gahbench.registry.spec import format_value
 from gahbench.training.recipe import Training
 
 #: Bound of the units of a plan.
 MAX_UNITS = 1_000_000
-
-
-@dataclass(frozen=True)
-class DatasetFacts:
-    """Facts about a dataset for the board."""
-
-    label: str
-    optimum: str
-    slope: float | None
-    shape: Shape
-    #: SHA-256 of the pixels that come from files; empty where none do.
-    fingerprint: str = ""
-    #: Which source each test image is from, by numbers with spaces between; empty where each has its own.
-    sources: str = ""
-    #: Digest of the dataset's parameters and of the seed of the noise.
-    protocol: str = ""
-    #: What was done to the images that may not be meant, a note a line.
-    notes: str = ""
-    #: Name and parameters, which a label of the suite's may hide.
-    spec: str = ""
-
-    @classmethod
-    def of(cls, configured: Configured, dataset: Dataset, images: int, noise_seed: int) -> DatasetFacts:
-        """Return the facts about a dataset of which so many test images are scored."""
-        return cls(
-            configured.label,
-            dataset.optimum.kind,
-            dataset.optimum.slope,
-            dataset.shape,
-            dataset.fingerprint() or "",
-            sources_text(dataset, images),
-            protocol_key(PlannedDataset(configured, dataset), noise_seed),
-            "\n".join(" ".join(note.split()) for note in dataset.notes),
-            configured.unlabelled,
-        )
-
-    def record(self) -> dict[str, Any]:
-        """Return the facts as a row of the table ``datasets`` of results."""
-        sizes = dict(zip(("channels", "height", "width"), self.shape, strict=True))
-        facts = {"dataset": self.label, "optimum": self.optimum, "slope": self.slope}
-        rest = ("fingerprint", "sources", "protocol", "notes", "spec")
-        return {**facts, **sizes, **{name: getattr(self, name) for name in rest}}
 
 
 @dataclass(frozen=True)
@@ -99,7 +55,7 @@ class Plan:
             "metrics": metric_titles(self.suite.metrics, self.suite.titles),
             "ratios": metric_ratios(self.suite.metrics),
             "citations": citation_rows([*self.suite.entrants, *self.suite.datasets, *self.suite.metrics]),
-            "trainings": _own_trainings(self.suite),
+            "trainings": own_trainings(self.suite),
             "refused": [
                 [dataset, row.label, why]
                 for (dataset, entrant), why in self.pairs.refused.items()
@@ -180,12 +136,6 @@ def _checked(suite: Suite, configured: Configured) -> Dataset:
     return dataset
 
 
-def sources_text(dataset: Dataset, images: int) -> str:
-    """Return the sources of test images as text; empty where no two have the same."""
-    found = checked_sources(dataset, "test", images) or []
-    return " ".join(map(str, found)) if len(set(found)) < len(found) else ""
-
-
 def _check_size(suite: Suite) -> None:
     """Refuse a suite of absurdly many units before one is made: of rows times seeds, splits and metrics."""
     training, scores = suite.training, len(suite.scoring.splits) * len(suite.metrics)
@@ -196,23 +146,6 @@ def _check_size(suite: Suite) -> None:
     count = len(suite.datasets) * sets * (fits + measured)
     if count > MAX_UNITS:
         raise SuiteError(f"{suite.path}: stands for {count} units; accepted are {MAX_UNITS} or fewer")
-
-
-def _own_trainings(suite: Suite) -> dict[str, str]:
-    """Return how the training of rows differs from that of the suite, by their labels."""
-    found = {}
-    for row in rows(suite):
-        if row.entrant.label in suite.trainings and row.training is not None:
-            usual = suite.training.model_dump(mode="json")
-            own = suite.trainings[row.entrant.label].model_dump(mode="json")
-            texts = [
-                f"{name}={format_value(own[name])} ({format_value(usual[name])})"
-                for name in own
-                if own[name] != usual[name]
-            ]
-            if texts:
-                found[row.label] = ", ".join(texts)
-    return found
 
 
 def _sized(unit: Unit, dry_run: DryRun) -> Unit:

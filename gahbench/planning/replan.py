@@ -10,8 +10,7 @@ from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
-from gahbench.planning.payloads import configured_as
-from gahbench.planning.units import CODE, PlannedDataset, Request, fit_unit, score_unit
+from gahbench.planning.units import CODE, PlannedDataset, Request, configured_as, fit_unit, score_unit
 from gahbench.registry.plugin import Kind
 from gahbench.registry.registry import Registry
 from gahbench.sampling.settings import Sampling

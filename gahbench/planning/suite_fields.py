@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from gahbench._util.core_yaml import as_number
-from gahbench.contracts.datasets import Split
+from gahbench._util.errors import DataError
+from gahbench.contracts.datasets import Dataset, Split
 from gahbench.contracts.limits import Limits
 from gahbench.planning.yaml_lines import Location
 from gahbench.sampling.settings import Sampling
@@ -130,3 +131,14 @@ def accepted_fields(location: Location) -> list[str]:
         return list(Sampling.model_fields)
     model = models.get(str(location[0]) if location else "", SuiteFile)
     return list(model.model_fields)
+
+
+def scored_images(scoring: Scoring, dataset: Dataset, split: Split) -> int:
+    """Return how many images of a split are scored."""
+    if scoring.images != "all":
+        return scoring.images
+    available = dataset.available(split)
+    if not available:
+        what = "never ends" if available is None else "holds none"
+        raise DataError(f"images=all asked of the {split} split, which {what}; accepted: a number")
+    return available

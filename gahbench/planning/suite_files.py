@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -10,6 +11,8 @@ import yaml
 from gahbench._util.core_yaml import load_scalar
 from gahbench._util.errors import SuiteError, listing, suggestion
 from gahbench._util.readable import brief
+from gahbench.planning.yaml_lines import Document
+from gahbench.registry.plugin_files import with_own
 
 
 def suite_files() -> dict[str, Path]:
@@ -45,3 +48,23 @@ def find_suite(name: str | Path) -> Path:
         f"no suite {brief(repr(str(name)))}: neither a file nor one that gahbench ships"
         f"{suggestion(str(name), shipped) or ';'} shipped: {listing(shipped)}"
     )
+
+
+def plugin_sources(given: Sequence[str | Path], suite: str | Path) -> tuple[Path, ...]:
+    """Return plugin files or folders: given ones, those that a suite names under ``plugins``, the user's own."""
+    document = Document(find_suite(suite))
+    named = document.content.get("plugins") if isinstance(document.content, dict) else None
+    found = [Path(source) for source in given]
+    for place, source in enumerate(named if isinstance(named, list) else ()):
+        if not isinstance(source, str):
+            continue  # Checking the suite says what is wrong.
+        path = document.path.parent / source
+        try:
+            path = document.path.parent / Path(source).expanduser()
+            exists = path.exists()
+        except (OSError, ValueError, RuntimeError):
+            exists = False
+        if not exists:
+            raise document.error(("plugins", place), f"plugins: no such file or folder: {path}")
+        found.append(path)
+    return with_own(found)

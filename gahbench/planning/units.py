@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gahbench._util.keys import canonical, key_of
 from gahbench.contracts.datasets import Dataset, Split
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.unit import Unit
-from gahbench.planning.payloads import described
 from gahbench.registry.behaviour import computed_by
 from gahbench.registry.configured import Configured
+from gahbench.registry.plugin import Kind
+from gahbench.registry.registry import Registry
+from gahbench.registry.spec import Spec
 from gahbench.training.recipe import Training
 
 #: The function that computes a unit of each kind.
@@ -207,3 +209,20 @@ def comparable_units(shown: Iterable[Unit], added: Sequence[Unit]) -> list[Unit]
 def _training(unit: Unit) -> str:
     """Return what decides how a network is trained, as text."""
     return canonical((unit.document or {}).get("training"))
+
+
+def described(configured: Configured) -> dict[str, Any]:
+    """Return the data for a worker to build a plugin, and to check that it is the planned one."""
+    return {
+        "name": configured.plugin.name,
+        "parameters": configured.parameters,
+        "identity": configured.identity_key,
+        "origins": list(configured.origins),
+        "label": configured.label,
+    }
+
+
+def configured_as(registry: Registry, kind: Kind, description: Mapping[str, Any]) -> Configured:
+    """Return the plugin that a payload describes, as it is now."""
+    configured = registry.configure(kind, Spec(description["name"], (), dict(description["parameters"])))
+    return replace(configured, label=description["label"])

@@ -18,8 +18,7 @@ from gahbench.board.scorecube import psnr_cube
 from gahbench.board.statistics import Estimate, estimate
 from gahbench.contracts.unit import Unit
 from gahbench.planning.replan import differences, is_code
-from gahbench.store.folder import short_names
-from gahbench.store.plan_file import PLAN, recorded_plan
+from gahbench.store.plan_file import PLAN, recorded_plan, short_names
 
 if TYPE_CHECKING:
     import pandas as pd

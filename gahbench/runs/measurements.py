@@ -18,7 +18,7 @@ from gahbench.contracts.references import Reference
 from gahbench.contracts.unit import Unit
 from gahbench.evaluation.measurement import Measurement, Subject
 from gahbench.networks.precision import Choices
-from gahbench.planning.payloads import configured_as
+from gahbench.planning.units import configured_as
 from gahbench.registry.plugin import Kind, watch
 from gahbench.registry.registry import Registry
 from gahbench.runs.protocol import CodeChangedError

@@ -11,7 +11,7 @@ from typing import Any
 from gahbench._util.errors import DataError, GahbenchError, listing
 from gahbench.planning.suite import Suite, load_suite
 from gahbench.planning.suite_changes import SuiteChanges
-from gahbench.planning.suite_plugins import plugin_sources
+from gahbench.planning.suite_files import plugin_sources
 from gahbench.registry.configured import Configured
 from gahbench.registry.preparation import preparation
 from gahbench.registry.registry import Registry, open_registry

@@ -17,7 +17,7 @@ from gahbench.contracts.jobs import Event, Job
 from gahbench.planning.plan import Plan
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_changes import SuiteChanges
-from gahbench.planning.suite_plugins import plugin_sources
+from gahbench.planning.suite_files import plugin_sources
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.runs.collect import write_results
 from gahbench.runs.hooks import (

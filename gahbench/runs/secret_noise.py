@@ -17,9 +17,9 @@ from typing import Any
 
 from gahbench._util.errors import ResultsError
 from gahbench.contracts.unit import Unit
-from gahbench.planning.payloads import described
 from gahbench.planning.plan import Plan
 from gahbench.planning.suite import Suite
+from gahbench.planning.units import described
 from gahbench.store.folder import Folder
 from gahbench.store.plan_file import RecordedPlan, read_plan, recorded_plan, write_plan
 from gahbench.store.store import Store

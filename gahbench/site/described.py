@@ -16,8 +16,8 @@ from gahbench._util.readable import level_name
 from gahbench.contracts.citation import Citation
 from gahbench.explore.dataset_probe import BASIS_PIXELS, DatasetProbe
 from gahbench.explore.preview import Preview, card_facts, make_preview
-from gahbench.planning.payloads import configured_as
 from gahbench.planning.suite_entries import configure_entrant
+from gahbench.planning.units import configured_as
 from gahbench.registry.configured import Configured, citations, with_nested
 from gahbench.registry.plugin import Kind, Plugin
 from gahbench.registry.preparation import preparation

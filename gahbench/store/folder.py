@@ -8,12 +8,12 @@ import os
 import stat
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from gahbench._util.errors import ResultsError, listing
+from gahbench._util.errors import ResultsError
 from gahbench._util.keys import canonical
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan
@@ -175,13 +175,3 @@ def _opened_lock(path: Path) -> BinaryIO:
         os.close(handle)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     return os.fdopen(handle, "r+b")
-
-
-def short_names(folders: Sequence[Path]) -> list[str]:
-    """Return names of folders: as much of their paths, from the end, as distinguishes them."""
-    parts = [folder.absolute().parts for folder in folders]
-    for depth in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(part[-depth:]) for part in parts]
-        if len(set(names)) == len(names):
-            return names
-    raise ResultsError(f"{listing(map(str, folders))}: a folder is given twice")

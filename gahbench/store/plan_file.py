@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gahbench._util.checks import check_record
-from gahbench._util.errors import ResultsError
+from gahbench._util.errors import ResultsError, listing
 from gahbench._util.files import read_regular, write_whole
 from gahbench._util.keys import canonical
 from gahbench._util.sealed import parse_sealed, sealed
@@ -172,3 +172,13 @@ def _recorded(record: dict[str, Any]) -> RecordedUnit:
 
 def _lines(items: Iterable[str]) -> str:
     return ",\n".join(items)
+
+
+def short_names(folders: Sequence[Path]) -> list[str]:
+    """Return names of folders: as much of their paths, from the end, as distinguishes them."""
+    parts = [folder.absolute().parts for folder in folders]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-depth:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise ResultsError(f"{listing(map(str, folders))}: a folder is given twice")

@@ -11,7 +11,7 @@ from fake_results import dataset, fit, results, rows
 from gahbench._util.errors import GahbenchError
 from gahbench.board.generalization import course, swept
 from gahbench.board.schemas import empty
-from gahbench.planning.metric_titles import metric_titles
+from gahbench.planning.board_facts import metric_titles
 from gahbench.report.generalization import transition_metrics, transitions_figure
 from gahbench.report.page.source import Source
 from gahbench.report.page.svg import inline_svg
