@@ -40,8 +40,7 @@ class Unit:
     partner
         Key of the fit on the other half, which a score unit needs too.
     document
-        All that decides the outcome, as plain JSON, whose hash is the key. ``None`` for units of earlier results,
-        which did not record it.
+        All that decides the outcome, as plain JSON, whose hash is the key. ``None`` if it was not recorded.
     """
 
     kind: Literal["fit", "score"]
