@@ -15,7 +15,6 @@ from gahbench.contracts.metrics import Metric
 from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
 from gahbench.planning.board_facts import DatasetFacts, metric_ratios, metric_titles, own_trainings
-from gahbench.planning.dry_run import DryRun
 from gahbench.planning.pairs import Pairs, checked_pairs, undefined_pairs
 from gahbench.planning.rows import Row, check_training, rows
 from gahbench.planning.suite import Suite
@@ -76,7 +75,9 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
     """Expand a suite into units, and check what can be checked without computing."""
     _check_size(suite)
     built = [(configured, _checked(suite, configured)) for configured in suite.datasets]
-    _check_metrics(suite, built)
+    for metric in suite.metrics:
+        with _placed(suite, metric):
+            _check_metric(suite, metric, built)
     try:
         undefined = undefined_pairs(suite, built)
         units = [
@@ -100,8 +101,12 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
     )
     # The sort is stable: fits first.
     units.sort(key=lambda unit: unit.kind != "fit")
-    sized = (_sized(unit, pairs.dry_runs[unit.dataset, base_label(unit.entrant)]) for unit in units)
-    return Plan(suite, tuple(sized), facts, pairs)
+    for place, unit in enumerate(units):
+        if unit.work < float("inf"):
+            # From forward passes to multiply-adds.
+            work = unit.work * pairs.dry_runs[unit.dataset, base_label(unit.entrant)].work
+            units[place] = replace(unit, work=work)
+    return Plan(suite, tuple(units), facts, pairs)
 
 
 def units_on_datasets(suite: Suite, labels: Collection[str]) -> dict[str, list[Unit]]:
@@ -146,12 +151,6 @@ def _check_size(suite: Suite) -> None:
     count = len(suite.datasets) * sets * (fits + measured)
     if count > MAX_UNITS:
         raise SuiteError(f"{suite.path}: stands for {count} units; accepted are {MAX_UNITS} or fewer")
-
-
-def _sized(unit: Unit, dry_run: DryRun) -> Unit:
-    """Turn the forward passes of a unit into multiply-adds."""
-    endless = unit.work == float("inf")
-    return unit if endless else replace(unit, work=unit.work * dry_run.work)
 
 
 def _units(suite: Suite, at: PlannedDataset) -> Iterator[Unit]:
@@ -236,12 +235,6 @@ def _check_counts(suite: Suite, configured: Configured, dataset: Dataset) -> Non
             raise DataError(
                 f"{configured.where}: {asked}={count} asked of the {split} split, which holds {available} images"
             )
-
-
-def _check_metrics(suite: Suite, built: list[tuple[Configured, Dataset]]) -> None:
-    for metric in suite.metrics:
-        with _placed(suite, metric):
-            _check_metric(suite, metric, built)
 
 
 def _check_metric(suite: Suite, metric: Configured, built: list[tuple[Configured, Dataset]]) -> None:

@@ -11,6 +11,7 @@ from gahbench.contracts.datasets import Split
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.row_labels import row_label
 from gahbench.planning.suite import Suite
+from gahbench.planning.units import fits_training_subset
 from gahbench.registry.configured import Configured
 from gahbench.training.recipe import Training
 
@@ -66,7 +67,7 @@ class Row:
             "samples" in metric.needs
             and self.entrant.kind == "reference"
             and self.training is None
-            and not _has_density(self.entrant)
+            and getattr(self.entrant.plugin.factory, "kind", None) not in SAMPLED_KINDS
         ):
             return False
         if "snapshots" in metric.needs and (
@@ -80,9 +81,7 @@ def rows(suite: Suite) -> Iterator[Row]:
     """Yield the rows of a suite, in the order of its entrants, small numbers of images as the suite lists them."""
     training = suite.training
     for entrant in suite.entrants:
-        if entrant.kind == "architecture" or (
-            (training.is_sweep or training.halves) and _fits_training_subset(entrant)
-        ):
+        if entrant.kind == "architecture" or ((training.is_sweep or training.halves) and fits_training_subset(entrant)):
             own = suite.trainings.get(entrant.label, training)
             yield from (Row(entrant, one, training.is_sweep) for one in own.sets)
         else:
@@ -124,11 +123,3 @@ def _why_none(metric: Metric) -> str:
             f"{' and '.join(SAMPLED_KINDS)}, {learners}"
         )
     return f"it compares {metric.min_images} images or more, and no entrant is scored on so many"
-
-
-def _fits_training_subset(entrant: Configured) -> bool:
-    return bool(getattr(entrant.plugin.factory, "fits_training_subset", False))
-
-
-def _has_density(entrant: Configured) -> bool:
-    return getattr(entrant.plugin.factory, "kind", None) in SAMPLED_KINDS

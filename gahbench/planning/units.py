@@ -111,8 +111,7 @@ def score_unit(
     column = _column(at, metric, measure, request)
     document = {**column, "entrant": fit if fit is not None else entrant.identity}
     # The training images of a network are in the key of its fit.
-    fits_subset = fit is None and bool(getattr(entrant.plugin.factory, "fits_training_subset", False))
-    if fits_subset or measure.needs & {"training", "partner"}:
+    if (fit is None and fits_training_subset(entrant)) or measure.needs & {"training", "partner"}:
         document["learned_from"] = request.learned_from
     if "partner" in measure.needs:
         document["partner"] = partner if partner is not None else request.partner_learned_from
@@ -209,6 +208,11 @@ def comparable_units(shown: Iterable[Unit], added: Sequence[Unit]) -> list[Unit]
 def _training(unit: Unit) -> str:
     """Return what decides how a network is trained, as text."""
     return canonical((unit.document or {}).get("training"))
+
+
+def fits_training_subset(entrant: Configured) -> bool:
+    """Whether a reference learns from the images that networks learn from."""
+    return bool(getattr(entrant.plugin.factory, "fits_training_subset", False))
 
 
 def described(configured: Configured) -> dict[str, Any]:

@@ -68,9 +68,7 @@ class Document:
 
     def line(self, location: Location) -> int:
         """Return the line of a part, or of the nearest part that holds it."""
-        while location not in self._lines and location:
-            location = location[:-1]
-        return self._lines.get(location, 1)
+        return self._lines.get(self._known(location), 1)
 
     def mark(self, location: Location, place: str) -> None:
         """Note that a part is not from the file but from elsewhere, which errors about it then name."""

@@ -43,13 +43,6 @@ def test_a_recipe_fills_in_what_a_suite_leaves_out(write_suite, builtin):
     assert (training.steps, training.epochs) == (12, None)
 
 
-def test_numbers_are_those_of_yaml_1_2(write_suite, builtin):
-    file = write_suite(("width: 2", "width: 010"), ("steps: 12", "steps: 0x10"), ("name: tiny", "name: 2024-01-01"))
-    suite = load_suite(file, builtin)
-    assert (suite.entrants[0].label, suite.training.steps) == ("unet[width=10,levels=1]", 16)
-    assert suite.name == "2024-01-01"
-
-
 LINES = TINY.splitlines()
 AT = {text: 1 + next(place for place, line in enumerate(LINES) if text in line) for text in ("discs", "unet", "haar}")}
 AT |= {
@@ -75,20 +68,15 @@ AT |= {
         ("steps: 12", "seconds: 5", AT["tra"], "allow_time_budget"),
         ("steps: 12", "steps: 12, sigma_min: 0.0", AT["tra"], "sigma_min > 0"),
         ("sigmas: [0.1, 0.3]", "sigmas: [0.1, -0.3]", AT["sco"], "greater than 0 (got -0.3)"),
-        ("sigmas: [0.1, 0.3]", "sigmas: [0.0]", AT["sco"], "greater than 0"),
         ("sigmas: [0.1, 0.3]", "sigmas: []", AT["sco"], "at least one value"),
         ("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.1]", AT["sco"], "repeats a value"),
         ("images: 3", "images: 3, splits: [validation]", AT["sco"], "scoring.splits: must have test, which the board"),
-        ("images: 3", "images: 3, splits: [train]", AT["sco"], "accepted: ['test', 'train'] (got ['train'])"),
         ("[psnr, slope]", "[psnr, {decay: {max_terms: 0}}]", AT["sco"], "max_terms=0: input should be greater than 0"),
         ("scoring:", "scorings:", AT["sco"], "scoring"),
         ("metrics: [psnr, slope]", "metrics: [psnr, slop]", AT["sco"], "unknown metric 'slop'; did you mean 'slope'"),
         ("metrics: [psnr, slope]", "metrics: [slope]", AT["sco"], "must have psnr"),
         ("steps: 12", "steps: 12, learning_rate: .inf", AT["tra"], "training.learning_rate: expected a finite number"),
-        ("steps: 12", "steps: 12, learning_rate: .nan", AT["tra"], "training.learning_rate: expected a finite number"),
-        ("steps: 12", "steps: 12, clip: .inf", AT["tra"], "training.clip: expected a finite number (got inf)"),
         ("sigmas: [0.1, 0.3]", "sigmas: [0.1, .nan]", AT["sco"], "scoring.sigmas.1: expected a finite number"),
-        ("sigmas: [0.1, 0.3]", "sampling: {mean: .inf}, sigmas: [0.1]", AT["sco"], "scoring.sampling.mean: expected a"),
         ("- identity", "- gaussian-blur: {width: .inf}", AT["unet"] + 1, "width=inf: not a finite number"),
         ("- identity", "- gaussian-blur[width=.inf]", AT["unet"] + 1, "width=inf: not a finite number"),
         ("width: 2", "width: 1_0", AT["unet"], "width='1_0'"),
@@ -126,7 +114,6 @@ AT |= {
             f"{2**63} is not accepted; integers of 64 bits are, -{2**63} to {2**63 - 1}",
         ),
         ("baseline:", f"seeds: [{2**63}]\nbaseline:", AT["base"], f"{2**63} is not accepted"),
-        ("images: 3", f"images: {2**64}", AT["sco"], f"{2**64} is not accepted"),
         ("steps: 12", "steps: 12, snapshots: 4000000000", AT["tra"], "less than or equal to 1000"),
         ("steps: 12", "train_images: 8, steps: {per_image: 1e308}", AT["tra"], "less than or equal to 1000000000"),
         ("steps: 12", f"steps: {5000 * '9'}", AT["tra"], "is not a number"),

@@ -136,40 +136,6 @@ def test_a_filter_that_matches_nothing_says_what_there_is(write_suite, builtin, 
         loaded(write_suite(), builtin, **changes)
 
 
-def test_a_run_of_changes_shows_what_was_asked_for(write_suite, command, tmp_path):
-    out = tmp_path / "out"
-    run = command("run")
-    options = [
-        "--engine",
-        "inline",
-        "--set",
-        "training.steps=2",
-        "--seed",
-        3,
-        "--only",
-        "unet",
-        "-m",
-        "psnr",
-        "-o",
-        out,
-    ]
-    status, board, errors = run(write_suite(), *options)
-    assert status == 0, errors
-    assert "identity" not in board
-    results = gahbench.load_results(out)
-    assert set(results.scores["metric"]) == {"psnr"}
-    assert set(results.fits["seed"]) == {3}
-    assert set(results.fits["steps"]) == {2}
-    # The same folder grows to the whole suite.
-    whole = gahbench.run(write_suite(), out, engine="inline", settings={"training.steps": 2, "seeds": [3]})
-    assert whole.done == 7
-    assert set(whole.leaderboard(full=True)["entrant"]) == {
-        "unet[width=2,levels=1]",
-        "identity",
-        "oracle-threshold[haar]",
-    }
-
-
 def test_odd_noise_levels_are_said(write_suite, builtin):
     with pytest.warns(UserWarning, match=r"tiny\.yaml: sigmas 25 are above 1.*25/255"):
         loaded(
@@ -199,9 +165,3 @@ def test_seeds_of_python_are_those_of_the_command_line(write_suite):
     for wrong in (3, [0.5], "01"):
         with pytest.raises(gahbench.ParameterError, match="expected a list of whole numbers, such as"):
             gahbench.plan_suite(file, seeds=wrong)
-
-
-@pytest.mark.parametrize("option", ["datasets", "metrics", "only"])
-def test_python_refuses_patterns_as_the_command_line_does(write_suite, option):
-    with pytest.raises(gahbench.ParameterError, match="absent: matches none of"):
-        gahbench.plan_suite(write_suite(), **{option: ["absent"]})

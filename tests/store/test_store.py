@@ -48,24 +48,6 @@ def test_values_come_back_exactly(tmp_path):
     assert store.read_scores(unit()) == [(None, 0, 0.5, ""), (None, 0, 0.7, "null")]
 
 
-@pytest.mark.parametrize("damage", ["truncate", "remove", "done"])
-def test_a_damaged_unit_is_not_done(tmp_path, damage):
-    store = Store(tmp_path)
-    finished(store)
-    if damage == "truncate":
-        (store.path(unit()) / "scores.csv").write_text("")
-    elif damage == "remove":
-        (store.path(unit()) / "unit.json").unlink()
-    else:
-        (store.path(unit()) / "done.json").write_text("{")
-    assert not store.is_done(unit())
-    assert list(store.set_aside([unit(), unit()])) == [unit()]
-    assert len(list((tmp_path / "damaged").iterdir())) == 1
-    assert finished(store)
-    assert store.is_done(unit())
-    assert store.set_aside([unit()]) == {}
-
-
 def test_checksums_find_a_change_of_equal_size(tmp_path):
     store = Store(tmp_path)
     finished(store)
