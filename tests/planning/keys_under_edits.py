@@ -1,7 +1,7 @@
 """Which keys change under which edits: run in a copy of the source tree, which it edits and mends.
 
 ``python keys_under_edits.py`` in the folder of the copy, which holds ``gahbench``, ``gahbench_plugins`` and ``suites``;
-prints JSON: by edit, the rows whose keys changed.
+prints JSON: for each edit, its row in the table of CONTRIBUTING, the file, and the units whose keys changed.
 """
 
 import json
@@ -45,48 +45,48 @@ entrants: [mine, identity]
 training: {steps: 2, batch_size: 2, compile: never}
 scoring: {sigmas: [0.1], images: 24, metrics: [psnr, "alignment[dct]", sampling]}
 """
-#: By name: the file, what is replaced, and by what; or a function that edits.
-EDITS = {
-    "docstring of the plugin": ("mine.py", '"""One convolution."""', '"""One convolution, no more."""'),
-    "docstring of the noise": ("gahbench/_util/noise.py", '"""Return a seed', '"""Give a seed'),
-    "docstring of the trainer": ("gahbench/training/trainer.py", '"""Train until', '"""Go on until'),
-    "comment in the plugin": ("mine.py", "        super()", "        # First of all.\n        super()"),
-    "comment in the trainer": (
-        "gahbench/training/trainer.py",
-        "        self._resume()",
-        "        self._resume()  # on",
-    ),
-    "formatting of the plugin": (
-        "mine.py",
-        "noisy - 0.5 * gain(self.layer(noisy))",
+#: Rows of the table in CONTRIBUTING.
+NOTHING = "docstring, comment, formatting or annotation, anywhere"
+RENAMED = "module moved, import renamed"
+FIT = "constant in the trainer, its batches, the initialisation"
+OWN = "constant in the architecture or its helper"
+OTHERS = "constant in planning, store, board, report, command line"
+#: By row: the file, what is replaced, and by what; or a function that edits.
+EDITS = (
+    (NOTHING, "mine.py", '"""One convolution."""', '"""One convolution, no more."""'),
+    (NOTHING, "gahbench/_util/noise.py", '"""Return a seed', '"""Give a seed'),
+    (NOTHING, "gahbench/training/trainer.py", '"""Train until', '"""Go on until'),
+    (NOTHING, "mine.py", "        super()", "        # First of all.\n        super()"),
+    (NOTHING, "gahbench/training/trainer.py", "        self._resume()", "        self._resume()  # on"),
+    (
+        *(NOTHING, "mine.py", "noisy - 0.5 * gain(self.layer(noisy))"),
         "(\n            noisy\n            - 0.5 * gain((self.layer(noisy)))\n        )",
     ),
-    "annotation in the plugin": ("mine.py", "width: int = 4", "width: 'int' = 4"),
-    "annotation in the noise": ("gahbench/_util/noise.py", "-> int:", "-> 'int':"),
-    "import of the plugin renamed": (
-        "mine.py",
-        None,
+    (NOTHING, "mine.py", "width: int = 4", "width: 'int' = 4"),
+    (NOTHING, "gahbench/_util/noise.py", "-> int:", "-> 'int':"),
+    (
+        *(RENAMED, "mine.py", None),
         lambda text: text.replace("import gain", "import gain as amplify").replace("gain(self", "amplify(self"),
     ),
-    "constant in the plugin": ("mine.py", "0.5 *", "0.25 *"),
-    "constant in its helper": ("helper_of_mine.py", "1.5 *", "2.5 *"),
-    "constant in the seeds": ("gahbench/_util/noise.py", '"big") >> 1', '"big") >> 2'),
-    "constant in the evaluation noise": ("gahbench/_util/noise.py", "return sigma * in_blocks", "return 2 * in_blocks"),
-    "constant in the trainer": ("gahbench/training/trainer.py", "loss.detach()", "2 * loss.detach()"),
-    "constant in the batches": ("gahbench/training/batches.py", "STRETCH = 1 << 32", "STRETCH = 1 << 31"),
-    "constant in the initialisation": ("gahbench/networks/initialisation.py", "a=0,", "a=1,"),
-    "constant in the sampler": ("gahbench/sampling/stochastic.py", ".clamp(min=0).sqrt()", ".clamp(min=1e-9).sqrt()"),
-    "constant in the alignment": ("gahbench/evaluation/alignment.py", "UNCHANGING = 1e-4", "UNCHANGING = 1e-3"),
-    "constant in the Jacobian": ("gahbench/jacobian/autograd.py", "MEMORY = 1 <<", "MEMORY = 2 <<"),
-    "constant in the evaluation": ("gahbench/evaluation/evaluation.py", 'f"draw {draw}"', 'f"draws {draw}"'),
-    "constant in the metric psnr": ("gahbench/evaluation/rates.py", "MAX_PSNR = 140", "MAX_PSNR = 141"),
-    "constant in the dataset": ("gahbench_plugins/datasets/discs.py", None, lambda text: _constant(text)),
-    "constant in the report": ("gahbench/report/cells.py", None, lambda text: text + "\nEXTRA = 1\n"),
-    "constant in the board": ("gahbench/board/statistics.py", "DRAWS = 2000", "DRAWS = 3000"),
-    "constant in the planning": ("gahbench/planning/dry_run.py", "TIMEOUT_SECONDS = 60.0", "TIMEOUT_SECONDS = 61.0"),
-    "constant in the store": ("gahbench/store/score_files.py", 'SCORES = "scores.csv"', 'SCORES = "values.csv"'),
-    "constant in the command line": ("gahbench/cli/plugins.py", None, lambda text: text + "\nEXTRA = 1\n"),
-}
+    (OWN, "mine.py", "0.5 *", "0.25 *"),
+    (OWN, "helper_of_mine.py", "1.5 *", "2.5 *"),
+    ("constant in the seeds", "gahbench/_util/noise.py", '"big") >> 1', '"big") >> 2'),
+    ("constant in the noise of evaluation", "gahbench/_util/noise.py", "return sigma * in_bl", "return 2 * in_bl"),
+    (FIT, "gahbench/training/trainer.py", "loss.detach()", "2 * loss.detach()"),
+    (FIT, "gahbench/training/batches.py", "STRETCH = 1 << 32", "STRETCH = 1 << 31"),
+    (FIT, "gahbench/networks/initialisation.py", "a=0,", "a=1,"),
+    ("constant in the sampler", "gahbench/sampling/stochastic.py", ".clamp(min=0).sqrt()", ".clamp(min=1e-9).sqrt()"),
+    ("constant in alignment", "gahbench/evaluation/alignment.py", "UNCHANGING = 1e-4", "UNCHANGING = 1e-3"),
+    ("constant in the Jacobians", "gahbench/jacobian/autograd.py", "MEMORY = 1 <<", "MEMORY = 2 <<"),
+    ("constant in the evaluation", "gahbench/evaluation/evaluation.py", 'f"draw {draw}"', 'f"draws {draw}"'),
+    ("constant in the metric", "gahbench/evaluation/rates.py", "MAX_PSNR = 140", "MAX_PSNR = 141"),
+    ("constant in the dataset", "gahbench_plugins/datasets/discs.py", None, lambda text: _constant(text)),
+    (OTHERS, "gahbench/report/cells.py", None, lambda text: text + "\nEXTRA = 1\n"),
+    (OTHERS, "gahbench/board/statistics.py", "DRAWS = 2000", "DRAWS = 3000"),
+    (OTHERS, "gahbench/planning/dry_run.py", "TIMEOUT_SECONDS = 60.0", "TIMEOUT_SECONDS = 61.0"),
+    (OTHERS, "gahbench/store/score_files.py", 'SCORES = "scores.csv"', 'SCORES = "values.csv"'),
+    (OTHERS, "gahbench/cli/plugins.py", None, lambda text: text + "\nEXTRA = 1\n"),
+)
 
 
 def _constant(text: str) -> str:
@@ -127,19 +127,19 @@ def main() -> None:
     for name, text in (("mine.py", PLUGIN), ("helper_of_mine.py", HELPER), ("suite.yaml", SUITE)):
         (folder / name).write_text(text)
     before = keys(folder)
-    found = {}
-    for name, (file, old, new) in EDITS.items():
+    found = []
+    for name, file, old, new in EDITS:
         path = folder / file
         text = path.read_text()
         assert old is None or old in text, (name, old)
         path.write_text(new(text) if old is None else text.replace(old, new, 1))
         after = keys(folder)
-        found[name] = [row for row, key in before.items() if after[row] != key]
+        found.append((name, file, [unit for unit, key in before.items() if after[unit] != key]))
         path.write_text(text)
     assert keys(folder) == before
     moved(folder)
     after = keys(folder)
-    found["modules moved"] = [row for row, key in before.items() if after[row] != key]
+    found.append((RENAMED, "two modules moved", [unit for unit, key in before.items() if after[unit] != key]))
     print(json.dumps(found))
 
 
