@@ -1,128 +1,230 @@
+"""The store: values come back exactly, and the folder of a finished unit is validated before it counts."""
+
 import hashlib
 import json
 import os
+import warnings
 from pathlib import Path
 
 import pytest
-from finished_units import FIT_FACTS
+from finished_units import FIT_FACTS, forge_done
 
 from gahbench._util.errors import ResultsError
+from gahbench._util.keys import key_of
 from gahbench.contracts.scoring import Scores
 from gahbench.contracts.unit import Unit
+from gahbench.store.finished import DamagedError, warn_of_damage
 from gahbench.store.score_files import write_scores
 from gahbench.store.store import Store
 
-
-def unit(key="k1"):
-    return Unit("score", key, "d", "e", "reference", None, "test", "psnr", None, "c", 0.0, {})
+FIT = Unit("fit", "f", "d", "e", "architecture", 0, None, None, None, None, 0.0, {})
 
 
-def finished(store, scores=None):
-    attempt = store.begin(unit())
+def score(entrant="e"):
+    document = {"entrant": entrant, "sigmas": [0.1]}
+    rest = ("reference", None, "test", "psnr", None, "c", 0.0, {})
+    return Unit("score", key_of(document), "d", entrant, *rest, document=document)
+
+
+def score_of_fit(key):
+    return Unit("score", key, "d", "e", "architecture", 0, "test", "psnr", FIT.key, "c", 0.0, {})
+
+
+def finish(store, unit, scores=None, **facts):
+    attempt = store.begin(unit)
     write_scores(attempt.folder, scores or Scores([1.0, 2.0], [0.1, 0.1], [0, 1]))
-    return attempt.finish({"kind": "classical"}, keep=("scores.csv",))
+    return attempt.finish({"kind": "classical", "seconds": 1.0, **facts}, keep=("scores.csv",))
+
+
+def finish_fit(store, content=b"weights"):
+    attempt = store.begin(FIT)
+    (attempt.folder / "weights.safetensors").write_bytes(content)
+    attempt.finish(FIT_FACTS, keep=("weights.safetensors",))
+    return hashlib.sha256(content).hexdigest()
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path)
+    finish(store, score())
+    return store
+
+
+def why(store, unit):
+    """Return why a unit is not whole; it is set aside, and done again."""
+    found = store.examined([unit])
+    assert found.whole == {}
+    (reason,) = found.damaged.values()
+    with pytest.raises(DamagedError):
+        store.read_scores(unit)
+    assert set(store.set_aside([unit, unit])) == {unit}
+    assert store.finished() == set()
+    assert finish(store, unit)
+    assert store.is_done(unit)
+    assert store.set_aside([unit]) == {}
+    return reason
 
 
 def test_a_unit_is_done_only_when_it_is_finished(tmp_path):
     store = Store(tmp_path)
-    assert not store.is_done(unit())
-    attempt = store.begin(unit())
+    assert not store.is_done(score())
+    attempt = store.begin(score())
     write_scores(attempt.folder, Scores([1.0]))
-    assert not store.is_done(unit())
-    assert finished(store)
-    assert store.is_done(unit())
-    store.sweep()
-    assert {file.name for file in store.units.iterdir()} == {unit().folder}
-
-
-def test_values_come_back_exactly(tmp_path):
-    store = Store(tmp_path)
-    values = [0.1 + 0.2, 1e-300, -5.0, 1 / 3]
-    finished(store, Scores(values, [0.1, 0.1, 0.3, 0.3], [0, 1, 0, 1]))
-    assert [value for _, _, value, _ in store.read_scores(unit())] == values
-    store = Store(tmp_path / "single")
-    finished(store, Scores([0.5]))
-    assert store.read_scores(unit()) == [(None, None, 0.5, "")]
-    store = Store(tmp_path / "parts")
-    finished(store, Scores([0.5, 0.7], None, [0, 0], ["", "null"]))
-    assert store.read_scores(unit()) == [(None, 0, 0.5, ""), (None, 0, 0.7, "null")]
-
-
-def test_checksums_find_a_change_of_equal_size(tmp_path):
-    store = Store(tmp_path)
-    finished(store)
-    store.verify(store.path(unit()))
-    file = store.path(unit()) / "scores.csv"
-    file.write_text(file.read_text().replace("2.0", "3.0"))
-    assert not store.is_done(unit())
-    with pytest.raises(ResultsError, match="damaged"):
-        store.verify(store.path(unit()))
-
-
-def test_only_what_is_named_is_kept(tmp_path):
-    store = Store(tmp_path)
-    attempt = store.begin(unit())
     (attempt.folder / "more.txt").write_text("x")
-    write_scores(attempt.folder, Scores([1.0]))
-    attempt.finish({}, keep=("scores.csv",))
-    names = {file.name for file in store.path(unit()).iterdir()}
-    assert names == {"scores.csv", "unit.json", "done.json"}
+    assert not store.is_done(score())
+    assert attempt.finish({"kind": "classical"}, keep=("scores.csv",))
+    assert store.is_done(score())
+    store.begin(score())
+    store.sweep()
+    assert {file.name for file in store.units.iterdir()} == {score().folder}
+    assert {file.name for file in store.path(score()).iterdir()} == {"scores.csv", "unit.json", "done.json"}
 
 
-def test_a_failure_is_recorded_and_forgotten_by_success(tmp_path):
+@pytest.mark.parametrize(
+    ("scores", "rows"),
+    [
+        (
+            Scores([0.1 + 0.2, 1e-300, -5.0, 1 / 3], [0.1, 0.1, 0.3, 0.3], [0, 1, 0, 1]),
+            [(0.1, 0, 0.1 + 0.2, ""), (0.1, 1, 1e-300, ""), (0.3, 0, -5.0, ""), (0.3, 1, 1 / 3, "")],
+        ),
+        (Scores([0.5]), [(None, None, 0.5, "")]),
+        (Scores([0.5, 0.7], None, [0, 0], ["", "null"]), [(None, 0, 0.5, ""), (None, 0, 0.7, "null")]),
+    ],
+)
+def test_values_come_back_exactly(tmp_path, scores, rows):
     store = Store(tmp_path)
-    store.fail(unit(), "ValueError: no", "Traceback ...")
-    assert store.failure(unit()) == "ValueError: no"
-    assert json.loads(next(store.failures.iterdir()).read_text())["traceback"] == "Traceback ..."
-    assert not store.is_done(unit())
-    finished(store)
-    assert store.failure(unit()) is None
+    finish(store, score(), scores)
+    assert store.read_scores(score()) == rows
 
 
-@pytest.mark.parametrize("content", ["a,b\n1,2\n", f"sigma,image,value,part\n,,1,{'x' * 140_000}\n"])
-def test_foreign_scores_are_refused(tmp_path, content):
+@pytest.mark.parametrize("content", ["a,b\n1,2\n", f"sigma,image,value,part\n,,1,{'x' * 140_000}\n", "", "\n"])
+def test_foreign_scores_are_refused(store, content):
+    (store.path(score()) / "scores.csv").write_text(content)
+    forge_done(store.path(score()), "scores.csv")
+    with pytest.raises(ResultsError, match=r"scores\.csv: holds no scores"):
+        store.read_scores(score())
+
+
+def test_checksums_find_a_change_of_equal_size(store):
+    store.verify(store.path(score()))
+    file = store.path(score()) / "scores.csv"
+    file.write_text(file.read_text().replace("2.0", "3.0"))
+    assert "scores.csv: damaged, its checksum" in why(store, score())
+
+
+def test_a_changed_fact_does_not_count(store):
+    file = store.path(score()) / "done.json"
+    file.write_text(file.read_text().replace('"classical"', '"trained"'))
+    assert "done.json: its checksum is not that of its content" in why(store, score())
+
+
+def test_scores_that_changed_places_are_of_other_units(store):
+    one, other = store.path(score("a")), store.path(score("b"))
+    finish(store, score("a"))
+    finish(store, score("b"))
+    one.rename(one.with_name("aside"))
+    other.rename(one)
+    one.with_name("aside").rename(other)
+    assert set(store.examined([score("a"), score("b")]).damaged) == {one.name, other.name}
+    assert set(store.set_aside([score("a"), score("b")])) == {score("a"), score("b")}
+    # Nor are they taken for what they say they are.
+    assert {unit.entrant for unit in store.recorded()} == {"e"}
+
+
+def test_a_record_whose_document_is_not_that_of_its_key_does_not_count(store):
+    folder = store.path(score())
+    record = json.loads((folder / "unit.json").read_bytes())
+    record["document"]["sigmas"] = [0.2]
+    (folder / "unit.json").write_text(json.dumps(record))
+    forge_done(folder, "unit.json")
+    assert "the hash of its document is not its key" in why(store, score())
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "null", '"\\ud800"', "[" * 100_000, '{"files": []}', '{"files": {"a": 1}}', "9" * 5000, "\udcff"],
+)
+@pytest.mark.parametrize("name", ["done.json", "unit.json"])
+def test_what_is_no_record_does_not_count(store, name, content):
+    folder = store.path(score())
+    (folder / name).write_text(content, errors="surrogateescape")
+    if name == "unit.json":
+        forge_done(folder, name)
+    assert name in why(store, score())
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        *({"kind": kind} for kind in ("best", ["classical"], None)),
+        *({"notes": notes} for notes in ([{}], ["\ud800"])),
+        *({"seconds": seconds} for seconds in ("1", float("nan"), 10**400)),
+        *({"parameters": count} for count in (2**64, True)),
+        {"networks": {"f": "x"}},
+        {"adopted": {"from": "a"}},
+        *({"files": {name: {"bytes": 1, "sha256": "0" * 64}}} for name in ("../x", "/etc/passwd")),
+        *({"files": files} for files in ({"unit.json": {"bytes": 1, "sha256": None}}, {})),
+    ],
+    ids=repr,
+)
+def test_facts_of_other_types_do_not_count(store, facts):
+    forge_done(store.path(score()), **facts)
+    assert ".json" in why(store, score())
+
+
+@pytest.mark.parametrize("name", ["done.json", "unit.json", "scores.csv"])
+@pytest.mark.parametrize("kind", ["fifo", "folder", "link", "loop", "gone"])
+def test_what_is_no_file_does_not_count_and_nobody_waits_for_it(store, name, kind):
+    file = store.path(score()) / name
+    content = file.read_bytes()
+    file.unlink()
+    if kind == "fifo":
+        os.mkfifo(file)
+    elif kind == "folder":
+        file.mkdir()
+    elif kind == "link":
+        (store.folder / "elsewhere").write_bytes(content)
+        file.symlink_to(store.folder / "elsewhere")
+    elif kind == "loop":
+        file.symlink_to(name)
+    assert name in why(store, score())
+
+
+def test_other_things_than_folders_are_no_units(store):
+    (store.units / "score-file").write_text("x")
+    (store.units / "score-folder").mkdir()
+    os.mkfifo(store.units / "score-fifo")
+    units = [score_of_fit(key) for key in ("file", "folder", "fifo")]
+    assert set(store.set_aside(units)) == set(units)
+    assert len(list((store.folder / "damaged").iterdir())) == 3
+    (store.folder / "other").mkdir()
+    (store.folder / "other" / "units").touch()
+    with pytest.raises(ResultsError, match="is a file"):
+        Store(store.folder / "other").finished()
+
+
+def test_weights_are_hashed_where_something_is_to_be_measured_of_them(tmp_path):
     store = Store(tmp_path)
-    finished(store)
-    (store.path(unit()) / "scores.csv").write_text(content)
-    with pytest.raises(ResultsError, match=r"scores\.csv"):
-        store.read_scores(unit())
-
-
-def score_of(weights, key="s1"):
-    """Return a score unit of the fit k0, and finish it as if it had measured some weights."""
-    return Unit("score", key, "d", "e", "architecture", 0, "test", "psnr", "k0", "c", 0.0, {}), {"k0": weights}
-
-
-def finish_fit(store, content):
-    fit = Unit("fit", "k0", "d", "e", "architecture", 0, None, None, None, None, 0.0, {})
-    attempt = store.begin(fit)
-    (attempt.folder / "weights.safetensors").write_bytes(content)
-    attempt.finish(FIT_FACTS, keep=("weights.safetensors",))
-    return fit, hashlib.sha256(content).hexdigest()
-
-
-def finish_score(store, score, networks):
-    attempt = store.begin(score)
-    write_scores(attempt.folder, Scores([1.0]))
-    attempt.finish({"kind": "trained", "networks": networks}, keep=("scores.csv",))
+    finish_fit(store)
+    (store.path(FIT) / "weights.safetensors").write_bytes(b"WEIGHTS")
+    assert store.set_aside([FIT]) == {}
+    assert set(store.set_aside([FIT, score_of_fit("s")])) == {FIT}
 
 
 def test_a_score_counts_beside_the_network_that_it_measured_alone(tmp_path):
     store = Store(tmp_path)
-    fit, digest = finish_fit(store, b"one")
-    (one, measured), (other, another) = score_of(digest, "s1"), score_of("0" * 64, "s2")
-    finish_score(store, one, measured)
-    finish_score(store, other, another)
-    assert store.whole([fit, one, other]) == {fit.folder, one.folder}
-    assert list(store.set_aside([fit, one, other])) == [other]
+    digest = finish_fit(store)
+    one, other = score_of_fit("s1"), score_of_fit("s2")
+    finish(store, one, kind="trained", networks={FIT.key: digest})
+    finish(store, other, kind="trained", networks={FIT.key: "0" * 64})
+    assert store.whole([FIT, one, other]) == {FIT.folder, one.folder}
+    assert list(store.set_aside([FIT, one, other])) == [other]
     # A network that is damaged takes its scores along: the next one may differ by rounding.
-    (store.path(fit) / "weights.safetensors").write_bytes(b"")
-    assert {unit.folder for unit in store.set_aside([fit, one])} == {fit.folder, one.folder}
+    (store.path(FIT) / "weights.safetensors").write_bytes(b"")
+    assert set(store.set_aside([FIT, one])) == {FIT, one}
 
 
-def test_a_file_that_cannot_be_read_is_no_reason_to_do_a_unit_again(tmp_path, monkeypatch):
-    store = Store(tmp_path)
-    finished(store)
+def test_a_file_that_cannot_be_read_is_no_reason_to_do_a_unit_again(store, monkeypatch):
     real = os.open
 
     def refuse(path, *arguments, **options):
@@ -132,20 +234,29 @@ def test_a_file_that_cannot_be_read_is_no_reason_to_do_a_unit_again(tmp_path, mo
 
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(ResultsError, match="Permission denied"):
-        store.set_aside([unit()])
+        store.set_aside([score()])
     monkeypatch.undo()
-    assert store.is_done(unit())
+    assert store.is_done(score())
 
 
-def test_a_finished_unit_does_not_fail(tmp_path):
+def test_a_failure_is_recorded_and_forgotten_by_success(tmp_path):
     store = Store(tmp_path)
-    finished(store)
-    store.fail(unit(), "lost", "")
+    store.fail(score(), "ValueError: no", "Traceback ...")
+    assert store.failure(score()) == "ValueError: no"
+    assert json.loads(next(store.failures.iterdir()).read_text())["traceback"] == "Traceback ..."
+    assert not store.is_done(score())
+    finish(store, score())
+    assert store.failure(score()) is None
+    # What has finished does not fail.
+    store.fail(score(), "lost", "")
     assert store.failed() == set()
-    (store.failures).mkdir(exist_ok=True)
     (store.failures / "fit-odd.json").write_text("[1]")
     assert store.failure_of("fit-odd") == "unknown"
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "units").touch()
-    with pytest.raises(ResultsError, match="is a file"):
-        Store(tmp_path / "other").finished()
+
+
+def test_a_warning_names_some_of_many():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_damage([], "moved")
+    with pytest.warns(UserWarning, match="^7 finished units were damaged, moved: 0; 1; 2; 3; 4; and 2 more$"):
+        warn_of_damage(map(str, range(7)), "moved")
