@@ -89,12 +89,6 @@ def test_the_source_of_a_plugin_decides(write_suite, write_plugin):
     assert {name[2] for name in changed} == {"mine"}
 
 
-def test_columns_are_shared_by_entrants_and_differ_by_what_is_measured(write_suite, builtin):
-    plan = make_plan(load_suite(write_suite(), builtin), builtin)
-    columns = {(unit.metric, unit.column) for unit in plan.units if unit.kind == "score"}
-    assert len(columns) == 2
-
-
 def test_work_counts_multiply_adds(write_suite, builtin):
     file = write_suite(("unet: {width: 2, levels: 1}", "bf-cnn: {width: 4, layers: 2}"))
     fit = make_plan(load_suite(file, builtin), builtin).fits[0]

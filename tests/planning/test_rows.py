@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from gahbench._util.errors import ParameterError
 from gahbench.contracts.row_labels import base_label, number_of_images
-from gahbench.planning.rows import Row, check_training, rows
+from gahbench.planning.rows import Row, check_training
 from gahbench.planning.suite import load_suite
-from gahbench.registry.registry import Registry
 from gahbench.training.recipe import Training
 
 
@@ -130,19 +129,6 @@ def test_a_metric_that_no_split_decides_measures_the_test_split_alone(builtin):
 def test_a_metric_measures_rows_of_enough_images(builtin, split, min_images, measured):
     it = row(builtin, training=recipe(train_images=3), is_swept=True)
     assert it.is_measured_by(metric(min_images=min_images), split, 4) == measured
-
-
-def test_a_reference_that_does_not_say_so_has_one_row_and_no_density(write_suite, tmp_path):
-    (tmp_path / "bare.py").write_text(
-        "import gahbench\n\n\n@gahbench.hookimpl\ndef register_references(register):\n"
-        '    register("bare", Bare)\n\n\nclass Bare:\n    """It derives from nothing."""\n'
-    )
-    registry = Registry((tmp_path / "bare.py",))
-    sweep = ("steps: 12", "steps: 12, train_images: [1, 3]")
-    suite = load_suite(write_suite(sweep, ("  - identity\n", "  - bare\n")), registry)
-    (bare,) = [one for one in rows(suite) if one.entrant.label == "bare"]
-    assert bare.label == "bare"
-    assert not bare.is_measured_by(metric("samples"), "test", suite.scoring.images)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import time
 import pytest
 from sample_files import TINY
 
-from gahbench._util.errors import GahbenchError, SuiteError
+from gahbench._util.errors import SuiteError
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 
@@ -203,8 +203,3 @@ def test_an_unknown_suite_names_those_that_ship(builtin):
 def test_a_folder_is_no_suite(tmp_path, builtin):
     with pytest.raises(SuiteError, match=r"a folder; accepted: a suite's YAML file, or one of .*quick"):
         load_suite(tmp_path, builtin)
-
-
-def test_an_unknown_extra_entrant_is_an_error(write_suite, builtin):
-    with pytest.raises(GahbenchError, match="unknown entrant 'nobody'"):
-        load_suite(write_suite(), builtin, ("nobody",))

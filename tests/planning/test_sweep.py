@@ -125,30 +125,6 @@ def test_a_partner_that_fails_costs_the_pairs_alone(write_suite, write_plugin, t
     assert set(outcome.scores["metric"]) == {"psnr"}
 
 
-def test_what_a_reference_learns_from_decides_its_scores(plan_of):
-    def scores(*changes):
-        plan = plan_of(("train_images: [1, 3]", "train_images: 3"), *changes)
-        return {
-            unit.metric: unit.key for unit in plan.units if unit.entrant == "empirical-bayes" and unit.split == "test"
-        }
-
-    three, four = scores(), scores(("train_images: 3", "train_images: 4"))
-    assert not set(three.values()) & set(four.values())
-
-
-def test_only_in_a_sweep_the_training_split_is_what_was_learned_from(plan_of):
-    alone = plan_of(("[1, 3], halves: true, snapshots: 3", "3"), ("metrics: [psnr, model-variance, generalization-gap, "
-                    "biased-generalization, memorization, pair-cosine]", "metrics: [psnr]"))  # fmt: skip
-    shown = {(unit.payload["split"], unit.payload["images"]) for unit in alone.units if unit.split == "train"}
-    assert shown == {("train", 4)}
-    swept_units = [unit for unit in plan_of().units if unit.kind == "score" and unit.split == "train"]
-    assert {(unit.payload["split"], unit.payload["images"]) for unit in swept_units} == {
-        ("A", 1),
-        ("A", 3),
-        ("train", 4),
-    }
-
-
 def test_fits_without_a_sweep_keep_their_keys():
     # Fields that came later say nothing where they are not used, so that finished fits count.
     training = Training.model_validate({"steps": 5})
