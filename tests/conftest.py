@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -179,6 +180,25 @@ def write_plugin(tmp_path: Path) -> Callable[..., Path]:
         file.parent.mkdir(exist_ok=True)
         body = "\n".join("        " + line for line in forward.splitlines())
         file.write_text(PLUGIN.format(name=name, body=body), encoding="utf-8")
+        return file
+
+    return write
+
+
+@pytest.fixture
+def write_class(tmp_path: Path) -> Callable[..., Path]:
+    """Write a one-file plugin of any kind: a class with the given body, registered under a name."""
+
+    def write(kind: str, body: str, name: str = "mine", base: str = "", head: str = "") -> Path:
+        plural = {"basis": "bases"}.get(kind, f"{kind}s")
+        base = base or ("nn.Module" if kind == "architecture" else f"gahbench.{kind.capitalize()}")
+        file = tmp_path / f"{name.replace('-', '_')}.py"
+        file.write_text(
+            f"import torch\nfrom torch import nn\nimport gahbench\n{head}\n\n"
+            f"@gahbench.hookimpl\ndef register_{plural}(register):\n    register({name!r}, Mine)\n\n"
+            f"class Mine({base}):\n{textwrap.indent(body, '    ')}\n",
+            encoding="utf-8",
+        )
         return file
 
     return write

@@ -21,8 +21,6 @@ from gahbench.registry.plugin import KINDS
 from gahbench.sampling import Sampling
 from gahbench.site.described import description
 
-HEAD = "import gahbench\n@gahbench.hookimpl\ndef register_{kind}(register): register('{name}', Mine)\n"
-
 
 @pytest.fixture
 def call(command):
@@ -146,9 +144,8 @@ def test_a_failed_unit_makes_the_exit_status_1(call, write_suite, write_plugin, 
     assert f"1 fit failed; 2 scores not started for lack of a network; '{why}' prints the tracebacks" in stderr
 
 
-def test_one_unit_that_failed_is_one_unit(call, write, tmp_path):
-    body = "class Mine(gahbench.Reference):\n    def denoise(self, noisy, sigma, truth): raise RuntimeError\n"
-    plugin = write("unlucky.py", HEAD.format(kind="references", name="unlucky") + body)
+def test_one_unit_that_failed_is_one_unit(call, write, write_class, tmp_path):
+    plugin = write_class("reference", "def denoise(self, noisy, sigma, truth): raise RuntimeError", "unlucky")
     options = ("--out", tmp_path / "out", "--engine", "inline[trusted=true]", "-p", plugin)
     status, _, stderr = call("run", write("one.yaml", REFERENCE % "unlucky"), *options)
     assert (status, "1 score failed; 'gahbench why" in stderr) == (1, True)
@@ -272,12 +269,9 @@ def test_parameters_of_plugins_are_described_on_their_own(builtin):
     assert leaning == []
 
 
-def test_describe_shows_a_plugin_that_needs_a_parameter(call, write):
-    body = (
-        "class Mine(gahbench.Reference):\n"
-        "    def __init__(self, strength: float): ...\n    def denoise(self, noisy, sigma, truth): return noisy\n"
-    )
-    file = write("needs.py", HEAD.format(kind="references", name="needs") + body)
+def test_describe_shows_a_plugin_that_needs_a_parameter(call, write_class):
+    body = "def __init__(self, strength: float): ...\ndef denoise(self, noisy, sigma, truth): return noisy"
+    file = write_class("reference", body, "needs")
     status, printed, _ = call("describe", "needs", "--plugins-dir", file)
     assert status == 0
     assert "required" in printed
@@ -291,9 +285,8 @@ def test_describe_shows_a_plugin_that_needs_a_parameter(call, write):
         ("def __init__(self): open('/no/file')", "No such file"),
     ],
 )
-def test_a_dataset_that_raises_ends_in_status_2(call, write_suite, write, tmp_path, fault, says):
-    body = f"class Mine(gahbench.Dataset):\n    shape = (1, 8, 8)\n    {fault}\n    def images(self, *given): ...\n"
-    file = write("faulty.py", HEAD.format(kind="datasets", name="faulty") + body)
+def test_a_dataset_that_raises_ends_in_status_2(call, write_suite, write_class, tmp_path, fault, says):
+    file = write_class("dataset", f"shape = (1, 8, 8)\n{fault}\ndef images(self, *given): ...", "faulty")
     status, _, stderr = call("run", write_suite(("discs: {size: 16}", "faulty")), "-o", tmp_path / "out", "-p", file)
     assert status == 2
     assert "dataset 'faulty' cannot be used" in stderr

@@ -15,20 +15,11 @@ from gahbench.sampling import Sampling
 
 FINITE = "finite[discs[size=8],count=4]"
 BROKEN = """
-import gahbench
+def __init__(self, factor: float = 100.0):
+    self.factor = factor
 
-@gahbench.hookimpl
-def register_references(register):
-    register("explodes", Explodes)
-
-class Explodes(gahbench.Reference):
-    \"\"\"Makes much of everything.\"\"\"
-
-    def __init__(self, factor: float = 100.0):
-        self.factor = factor
-
-    def denoise(self, noisy, sigma, truth):
-        return self.factor * noisy
+def denoise(self, noisy, sigma, truth):
+    return self.factor * noisy
 """
 
 
@@ -64,9 +55,8 @@ def test_the_flow_has_its_own_settings(call):
     assert printed.splitlines()[2].split()[:4] == ["2", "2", "2.0", "2"]
 
 
-def test_all_diverged_is_a_failure_and_some_are_reported(call, tmp_path):
-    file = tmp_path / "broken.py"
-    file.write_text(BROKEN)
+def test_all_diverged_is_a_failure_and_some_are_reported(call, write_class):
+    file = write_class("reference", BROKEN, "explodes")
     status, printed, stderr = call("explodes", "-d", "discs[size=8]", "-p", file, "-n", 3)
     assert status == 1, stderr
     assert "all samples diverged: the residual was not finite, or over 4 a pixel (root mean square)" in printed

@@ -9,19 +9,7 @@ import gahbench
 from gahbench.testing import check_file
 
 ROOT = Path(__file__).parents[2]
-PLUGIN = """
-import gahbench
-
-@gahbench.hookimpl
-def register_references(register):
-    register("mine", Mine)
-
-class Mine(gahbench.Reference):
-    citation = {citation}
-
-    def denoise(self, noisy, sigma, truth):
-        return 0.9 * noisy
-"""
+PLUGIN = "citation = {citation}\ndef denoise(self, noisy, sigma, truth): return 0.9 * noisy"
 
 
 def keys(text):
@@ -47,9 +35,8 @@ def test_what_is_neither_folder_nor_plugin_is_refused():
     assert "nl-means" not in str(it.value)
 
 
-def test_a_board_has_the_works_of_its_plugins_where_these_are_no_more(tmp_path, write_suite, figures_not_rendered):
-    file = tmp_path / "mine.py"
-    file.write_text(PLUGIN.format(citation='gahbench.Citation("Noether, Emmy", "Invariants", 1918)'))
+def test_a_board_has_the_works_of_its_plugins_where_these_are_no_more(tmp_path, write_class, figures_not_rendered):
+    file = write_class("reference", PLUGIN.format(citation='gahbench.Citation("Noether, Emmy", "Invariants", 1918)'))
     text = (
         "name: tiny\ndatasets: [discs: {size: 8}]\nentrants: [identity, mine, 'oracle-threshold[haar]']\n"
         "baseline: oracle-threshold[haar]\nscoring: {images: 2, sigmas: [0.1], metrics: [psnr]}\n"
@@ -74,8 +61,6 @@ def test_every_published_board_can_be_cited(folder):
     assert {"gahbench", "kadkhodaie2024generalization"} <= set(keys(text))
 
 
-def test_a_wrong_citation_fails_the_check(tmp_path):
-    file = tmp_path / "mine.py"
-    file.write_text(PLUGIN.format(citation="'Noether 1918'"))
-    (report,) = check_file(file)
+def test_a_wrong_citation_fails_the_check(write_class):
+    (report,) = check_file(write_class("reference", PLUGIN.format(citation="'Noether 1918'")))
     assert report.failed == ["the works that it follows can be cited"]

@@ -47,18 +47,14 @@ def test_references_show_what_they_use_and_which_datasets_they_support():
     assert described("identity", "reference")["learns"] == "nothing"
 
 
-def test_metrics_show_unit_direction_and_needs(tmp_path):
+def test_metrics_show_unit_direction_and_needs(write_class):
     alignment = described("alignment", "metric")
     assert (alignment["unit"], alignment["direction"]) == ("none", "higher is better")
     assert alignment["needs"] == "24 images or more, jacobian"
     psnr = described("psnr", "metric")
     assert (psnr["unit"], psnr["needs"]) == ("dB", "images")
     assert described("distance", "metric")["direction"] == "lower is better"
-    file = tmp_path / "undirected.py"
-    file.write_text(
-        "import gahbench\n@gahbench.hookimpl\ndef register_metrics(register): register('undirected', Undirected)\n"
-        "class Undirected(gahbench.Metric):\n    higher_is_better = None\n    def score(self, evaluation): ...\n"
-    )
+    file = write_class("metric", "higher_is_better = None\ndef score(self, evaluation): ...", "undirected")
     assert described("undirected", "metric", (file,))["direction"] == "neither higher nor lower is better"
 
 
@@ -91,31 +87,21 @@ def test_a_fault_of_a_third_party_plugin_is_reported_and_harms_nothing(write_plu
     assert found["citation"] == "none"
 
 
-def test_a_constructor_that_fails(tmp_path):
-    file = tmp_path / "mine.py"
-    file.write_text(
-        "import gahbench\n@gahbench.hookimpl\ndef register_architectures(register):\n    register('mine', Mine)\n"
-        "@gahbench.hookimpl\ndef register_references(register):\n    register('mine', Mine)\n"
-        "class Mine:\n    citation = gahbench.Citation('Wiener, Norbert', 'Smoothing', 1949)\n"
-        "    def __init__(self): raise RuntimeError('no luck')\n"
+@pytest.mark.parametrize(("kind", "name"), [("architecture", "network"), ("reference", "reference")])
+def test_a_constructor_that_fails(write_class, kind, name):
+    body = (
+        "citation = gahbench.Citation('Wiener, Norbert', 'Smoothing', 1949)\n"
+        "def __init__(self): raise RuntimeError('no luck')"
     )
-    for kind, name in (("architecture", "network"), ("reference", "reference")):
-        found = described("mine", kind, [file])
-        assert found == {
-            name: "unknown, and all about it: RuntimeError: no luck",
-            "citation": "Wiener, Smoothing, 1949",
-        }
+    found = described("mine", kind, [write_class(kind, body, base="object")])
+    assert found == {name: "unknown, and all about it: RuntimeError: no luck", "citation": "Wiener, Smoothing, 1949"}
 
 
-def test_what_is_too_large_is_not_built(tmp_path):
-    file = tmp_path / "mine.py"
-    file.write_text(
-        "import gahbench\nfrom torch import nn\n"
-        "@gahbench.hookimpl\ndef register_architectures(register):\n    register('mine', Mine)\n"
-        "class Mine(nn.Module):\n"
-        "    def __init__(self):\n        super().__init__()\n        self.map = nn.Linear(64, 10**9)\n"
-        "    def forward(self, noisy, sigma):\n        return noisy + self.map(noisy)[..., :64]\n"
+def test_what_is_too_large_is_not_built(write_class):
+    body = (
+        "def __init__(self):\n    super().__init__()\n    self.map = nn.Linear(64, 10**9)\n"
+        "def forward(self, noisy, sigma):\n    return noisy + self.map(noisy)[..., :64]"
     )
-    found = described("mine", sources=[file])
+    found = described("mine", sources=[write_class("architecture", body)])
     assert found["parameters"].startswith("65 G")
     assert "too many to build here" in found["receptive field"]

@@ -272,32 +272,21 @@ def test_what_cannot_be_inspected_is_refused(entrant, asked, says):
 
 
 NAN_PLUGIN = """
-import gahbench
-import torch
-from torch import nn
+def __init__(self, channels: int, brightest: float = 0.0):
+    super().__init__()
+    self.scale = nn.Parameter(torch.ones(()))
+    self.brightest = brightest
 
-
-@gahbench.hookimpl
-def register_architectures(register):
-    register("nan-at", NanAt)
-
-
-class NanAt(nn.Module):
-    def __init__(self, channels: int, brightest: float = 0.0):
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(()))
-        self.brightest = brightest
-
-    def forward(self, noisy, sigma):
-        # Derivatives are finite.
-        wrong = noisy.detach().mean(dim=(1, 2, 3), keepdim=True) > self.brightest
-        return self.scale * noisy + torch.where(wrong, torch.nan, 0.0)
+def forward(self, noisy, sigma):
+    # Derivatives are finite.
+    wrong = noisy.detach().mean(dim=(1, 2, 3), keepdim=True) > self.brightest
+    return self.scale * noisy + torch.where(wrong, torch.nan, 0.0)
 """
 
 
 @pytest.mark.parametrize(("brightest", "count"), [(-9.0, "24 of 24"), (0.4, r"[1-9]\d? of 24")])
-def test_a_network_that_returns_nan_is_refused(brightest, count):
-    Path("nan.py").write_text(NAN_PLUGIN)
-    asked = {"dataset": "discs[size=8]", "sigmas": [0.1], "plugins": ["nan.py"]}
+def test_a_network_that_returns_nan_is_refused(write_class, brightest, count):
+    file = write_class("architecture", NAN_PLUGIN, "nan-at")
+    asked = {"dataset": "discs[size=8]", "sigmas": [0.1], "plugins": [file]}
     with pytest.raises(GahbenchError, match=count + " denoised images have values that are infinite or NaN; accepted"):
         gahbench.inspect(f"untrained[nan-at[brightest={brightest}]]", **asked)

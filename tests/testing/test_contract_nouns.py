@@ -6,18 +6,11 @@ from gahbench.testing import check_file
 
 
 @pytest.fixture
-def check(tmp_path):
+def check(write_class):
     """Return a function that checks a plugin file made of a class, and returns its report."""
 
     def run(kind, base, body, before=""):
-        plural = {"basis": "bases"}.get(kind, f"{kind}s")
-        lines = "".join(f"    {line}\n" for line in body.splitlines())
-        file = tmp_path / "mine.py"
-        file.write_text(
-            f"import torch\nimport gahbench\n{before}\n@gahbench.hookimpl\ndef register_{plural}(register):\n"
-            f"    register('mine', Mine)\nclass Mine({base}):\n{lines}"
-        )
-        (report,) = check_file(file)
+        (report,) = check_file(write_class(kind, body, base=base, head=before))
         return report
 
     return run
