@@ -4,13 +4,9 @@ Not a test: run it as ``python tests/bench/basis_margins.py FOLDER`` on a result
 and ``alignment``.
 """
 
-from __future__ import annotations
-
-import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
-import smoke
+import harness
 
 import gahbench
 from gahbench.board.alignments import margin, rankings
@@ -19,30 +15,23 @@ FIRST = "graph-laplacian"
 RESULTS = Path(__file__).parents[2] / "results"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print a table for each dataset and entrant."""
-    parser = argparse.ArgumentParser(description="Margins of graph harmonics over other bases.")
-    parser.add_argument("folder")
-    parser.add_argument("--metric", choices=["direction", "alignment"], default="direction")
-    parser.add_argument("--dataset", action="append", help="only this; may be repeated")
-    parser.add_argument("--entrant", action="append", help="only this; may be repeated")
-    parser.add_argument("--basis", action="append", help="only against this; may be repeated")
-    options = smoke.parse(
-        parser, f"{RESULTS}/basis --dataset discs[size=24] --entrant gaussian-blur --basis haar", arguments
+def main():
+    small = f"{RESULTS}/basis --dataset discs[size=24] --entrant gaussian-blur --basis haar"
+    options = harness.options(
+        __doc__, small, "folder", folder=Path, metric=("direction", "alignment"), dataset=[], entrant=[], basis=[]
     )
+    metric = options.metric or "direction"
     results = gahbench.load_results(options.folder)
     sigmas = sorted(results.scores["sigma"].dropna().unique().tolist())
-    for (dataset, entrant), bases in rankings(results, options.dataset, options.entrant).items():
-        title = f"{options.metric} with {FIRST} less that with others, in the mean and at each sigma"
+    for (dataset, entrant), bases in rankings(results, options.dataset or None, options.entrant or None).items():
+        title = f"{metric} with {FIRST} less that with others, in the mean and at each sigma"
         print(f"\n{dataset}, {entrant}: {title}\n")
         print("| basis | mean |", " | ".join(f"{sigma:.3g}" for sigma in sigmas), "|")
         print("| --- |", " | ".join(["---:"] * (1 + len(sigmas))), "|")
         for basis in bases:
             if basis == FIRST or basis not in (options.basis or bases):
                 continue
-            found = [
-                margin(results, dataset, entrant, FIRST, basis, sigma, options.metric) for sigma in (None, *sigmas)
-            ]
+            found = [margin(results, dataset, entrant, FIRST, basis, sigma, metric) for sigma in (None, *sigmas)]
             cells = ["–" if one is None else f"{one[0]:+.2f} [{one[1]:+.2f}, {one[2]:+.2f}]" for one in found]
             print(f"| {basis} |", " | ".join(cells), "|")
 

@@ -7,10 +7,8 @@ the fresh ones, and compares the gains. Printed are the share of trials in which
 is asked for, and the advantage on the scored images that is marked in 80 % of trials.
 """
 
-import argparse
-
+import harness
 import numpy as np
-import smoke
 import torch
 
 import gahbench
@@ -19,7 +17,7 @@ from gahbench.training.hardware import Acceleration
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Trainer
 
-DATASETS = ("c-alpha[alpha=2,size=16]", "discs[size=16]", "c-alpha[alpha=2,size=32]", "discs[size=32]")
+DATASETS = ["c-alpha[alpha=2,size=16]", "discs[size=16]", "c-alpha[alpha=2,size=32]", "discs[size=32]"]
 SIGMAS = (0.03, 0.06, 0.12, 0.25, 0.5)
 REFERENCES = ("gaussian-blur", "bayes-shrink", "wiener-linear[images=8]", "empirical-bayes[images=32]")
 STEPS = 300
@@ -73,13 +71,9 @@ def detectable(own, oracle, scored, generator):
     return np.nan
 
 
-def main() -> None:
-    """Simulate and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pool", type=int, default=4000, help="images of a dataset")
-    parser.add_argument("--trials", type=int, default=200_000)
-    parser.add_argument("--datasets", nargs="+", default=DATASETS)
-    options = smoke.parse(parser, "--pool 128 --trials 2000 --datasets discs[size=16]")
+def main():
+    small = "--pool 128 --trials 2000 --datasets discs[size=16]"
+    options = harness.options(__doc__, small, pool=4000, trials=200_000, datasets=DATASETS)
     print(f"{'dataset':26} {'denoiser':26} scored   marked  80 % power, dB")
     for name in options.datasets:
         dataset = gahbench.create("dataset", name)

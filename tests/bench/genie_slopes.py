@@ -1,23 +1,17 @@
 """Lower bounds on the error on C^alpha images over noise levels, and their slopes against theory, as a figure.
 
-Not a test: run it as ``python tests/bench/genie_slopes.py --out DIR``. It takes about a minute on two cores, most of it
-for alpha = 1 at the lowest noise.
+Not a test: run it as ``python tests/bench/genie_slopes.py --out DIR``, which writes ``genie_slopes.png`` to the folder.
+It takes about a minute on two cores, most of it for alpha = 1 at the lowest noise.
 """
 
-from __future__ import annotations
-
-import argparse
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
+import harness
 import matplotlib as mpl
 import numpy as np
-import smoke
 import torch
 
 import gahbench
-from gahbench._util.resources import cpu_count
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -25,36 +19,28 @@ from matplotlib import pyplot as plt
 SIGMAS = [2.0**level / 255 for level in range(7)]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print and draw."""
-    parser = argparse.ArgumentParser(description="Slopes of the genie's bound on C^alpha images.")
-    parser.add_argument("--out", type=Path, default=Path(), help="folder for genie_slopes.png")
-    parser.add_argument("--alphas", type=float, nargs="+", default=[1.0, 2.0, 4.0])
-    parser.add_argument("--size", type=int, default=64, help="side of the images")
-    parser.add_argument("--images", type=int, default=8)
-    parser.add_argument("--contour", choices=("line", "closed"), default="line")
-    parser.add_argument("--threads", type=int, default=cpu_count(), help="threads of torch")
-    options = smoke.parse(
-        parser, lambda: f"--out {smoke.folder()} --alphas 2 --size 16 --images 2 --threads 1", arguments
-    )
-    torch.set_num_threads(options.threads)
-    print(f"{options.size}x{options.size}, contour {options.contour}, {options.images} images, sigma 1/255 to 64/255")
+def main():
+    options = harness.options(
+        __doc__, lambda: f"--out {harness.folder()} --alphas 2 --size 16 --images 2",
+        out=Path(), alphas=[1.0, 2.0, 4.0], size=64, images=8, contour=("line", "closed"),
+    )  # fmt: skip
+    contour = options.contour or "line"
+    print(f"{options.size}x{options.size}, contour {contour}, {options.images} images, sigma 1/255 to 64/255")
     inputs = -20 * np.log10(SIGMAS)
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
     for colour, alpha in enumerate(options.alphas):
-        dataset = gahbench.create("dataset", "c-alpha", alpha=alpha, size=options.size, contour=options.contour)
-        wall, cpu = time.perf_counter(), time.process_time()
-        bounds = torch.stack([dataset.lower_bound("test", options.images, sigma) for sigma in SIGMAS])
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        dataset = gahbench.create("dataset", "c-alpha", alpha=alpha, size=options.size, contour=contour)
+        bound = lambda: torch.stack([dataset.lower_bound("test", options.images, sigma) for sigma in SIGMAS])  # noqa: B023, E731
+        seconds, bounds = harness.timed(bound)
         psnr = -10 * bounds.log10().numpy()
         theory = dataset.optimum.slope
         each = np.polyfit(inputs, psnr, 1)[0]
         slope, error = each.mean(), each.std(ddof=1) / len(each) ** 0.5
         local = np.diff(psnr.mean(1)) / np.diff(inputs)
         print(
-            f"alpha {alpha:g}: slope {slope:.3f} ± {error:.4f}, theory {theory:.3f}; between levels, from low noise: "
-            + " ".join(f"{value:.2f}" for value in local)
-            + f"; {wall:.1f} s, {cpu:.1f} CPU s"
+            f"alpha {alpha:g}: slope {slope:.3f} ± {error:.4f}, theory {theory:.3f}; between levels, from low noise:",
+            *(f"{value:.2f}" for value in local),
+            f"; {seconds:.1f} s",
         )
         label = f"α = {alpha:g}: {slope:.2f} (theory {theory:.2f})"
         left.plot(inputs, psnr.mean(1), f"C{colour}o-", label=label)
@@ -67,10 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     left.legend(frameon=False, title="slope")
     right.set(xlabel="input PSNR (dB)", ylabel="slope (dB per dB)", ylim=(0.3, 1), title="Slope between noise levels")
     right.annotate("dashed: α / (α + 1)", (0.98, 0.03), xycoords="axes fraction", ha="right")
-    file = options.out / "genie_slopes.png"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=150)
-    print(f"written to {file}")
+    options.out.mkdir(parents=True, exist_ok=True)
+    figure.savefig(options.out / "genie_slopes.png", dpi=150)
+    print(f"written to {options.out / 'genie_slopes.png'}")
 
 
 if __name__ == "__main__":

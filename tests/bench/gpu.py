@@ -18,8 +18,6 @@ in an environment with ``.[test]`` installed, and ``--wheels wheels`` there. Not
 they go to a temporary folder. This file needs nothing but Python.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import signal
@@ -27,11 +25,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import smoke
 from gpu_page import TITLES, Part, page
 
 BENCHES = Path(__file__).resolve().parent
@@ -54,17 +50,17 @@ scoring: {{sigmas: [0.1, 0.3], images: 4, metrics: [psnr]}}
 SMALL_QUICK = "--set training.steps=2 --set training.warmup=0 --set scoring.images=2 --dataset discs --seed 0"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run all parts and print the page."""
-    parser = argparse.ArgumentParser(description="Tests and benches on a GPU, and their page.")
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true", help="run all sections")
     parser.add_argument("--only", nargs="+", choices=TITLES, default=[], metavar="SECTION", help=", ".join(TITLES))
     parser.add_argument("--published", type=Path, metavar="DIR", help="folder of the published code")
-    parser.add_argument(
-        "--wheels", type=Path, metavar="DIR", help="folder with wheels of the packages that are missing"
-    )
-    parser.add_argument("--device", choices=("cuda", "standin", "cpu"), default="cuda")
-    options = smoke.parse(parser, "--all --device standin", arguments)
+    parser.add_argument("--wheels", type=Path, metavar="DIR", help="folder with wheels of packages that are missing")
+    parser.add_argument("--device", choices=("cuda", "standin", "cpu"), help="default: cuda; standin with --smoke")
+    parser.add_argument("--smoke", action="store_true", help="run all in a minute, on sizes that measure nothing")
+    options = parser.parse_args()
+    options.device = options.device or ("standin" if options.smoke else "cuda")
+    options.all |= options.smoke and not options.only
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     if not (options.all or options.only):
         parser.error("either --all or --only is required")
@@ -74,8 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.device == "standin" and not has_stand_in(environment):
             remarks.append("This torch lacks what the stand-in device is made of, so the processor computes.")
             options.device = "cpu"
-        tests = {"standin": "standin", "cpu": "cpu", "cuda": "cuda:0"}
-        environment["GAHBENCH_TEST_DEVICE"] = tests[options.device]
+        environment["GAHBENCH_TEST_DEVICE"] = {"cuda": "cuda:0"}.get(options.device, options.device)
         first, *parts = all_parts(options, Path(scratch))
         run(first, environment, scratch)
         if first.status:
@@ -91,8 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(any(part.status for part in parts))
 
 
-def environment_of(options: argparse.Namespace, scratch: Path) -> dict[str, str]:
-    """Return the environment of all commands, with the wheels unpacked to where they find them."""
+def environment_of(options, scratch):
+    """Return the environment of all commands, in which the wheels are installed."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     if options.device != "cuda":
         environment["CUDA_VISIBLE_DEVICES"] = ""
@@ -103,18 +98,17 @@ def environment_of(options: argparse.Namespace, scratch: Path) -> dict[str, str]
         target = str(scratch / "packages")
         install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", target]
         subprocess.run([*install, *wheels], check=True, stdout=sys.stderr)
-        paths = [target, *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment["PYTHONPATH"] = os.pathsep.join(paths)
+        environment["PYTHONPATH"] = os.pathsep.join([target, *filter(None, [os.environ.get("PYTHONPATH")])])
     return environment
 
 
-def has_stand_in(environment: dict[str, str]) -> bool:
+def has_stand_in(environment):
     """Whether this torch has what the stand-in is made of."""
     code = "from gahbench.devices import stand_in; raise SystemExit(not stand_in.is_supported())"
     return subprocess.run([sys.executable, "-c", code], env=environment, cwd=tempfile.gettempdir()).returncode == 0
 
 
-def run(part: Part, environment: dict[str, str], folder: str) -> None:
+def run(part, environment, folder):
     """Run a part, and show on the standard error what it writes."""
     started = time.monotonic()
     # Elsewhere than in the repository: what is installed is to be imported, not what lies here.
@@ -137,12 +131,12 @@ def run(part: Part, environment: dict[str, str], folder: str) -> None:
     part.status, part.seconds = process.returncode, time.monotonic() - started
 
 
-def all_parts(options: argparse.Namespace, scratch: Path) -> list[Part]:
+def all_parts(options, scratch):
     """Return the commands of every section; the first says what computes."""
     published = [] if options.published is None else ["--published", str(options.published.resolve())]
-    parts: list[Part] = []
+    parts = []
 
-    def bench(section: str, name: str, script: str, given: str = "") -> Part:
+    def bench(section, name, script, given=""):
         tables = scratch / f"{len(parts)}.jsonl"
         command = [str(BENCHES / script), *given.split(), *(["--smoke"] if options.smoke else [])]
         parts.append(Part(section, name, [*command, "--device", options.device, "--json", str(tables)], tables))
@@ -150,26 +144,22 @@ def all_parts(options: argparse.Namespace, scratch: Path) -> list[Part]:
 
     bench("machine", "versions", "machine_facts.py")
     parts.append(Part("tests", "tests/gpu", ["-m", "pytest", "-n", "0", "-rsfE", str(TESTS)]))
+    given = "--size 40 --batch 512 --rounds 2 --leg-seconds 1 --only throughput"
     # A processor would compile for minutes.
-    given = "--size 40 --batch 512 --rounds 2 --leg-seconds 1 --only throughput" + (
-        " --compile" if options.device != "cpu" else ""
-    )
+    given += " --compile" if options.device != "cpu" else ""
     for width in (16,) if options.smoke else (16, 32, 64, 128):
         part = bench("training", f"{width} channels", "training_throughput.py", f"--widths {width} {given}")
         part.command += published
     bench("runner", "one fit", "training_throughput.py", "--only overhead")
     bench("ahead", "two datasets", "images_ahead.py", "--steps 300")
-    for section, script, given in (
-        ("sampling", "sampling_speed.py", "--count 256"),
-        ("jacobian", "jacobian_speed.py", "--width 64 --levels 2 --size 40"),
-    ):
-        bench(section, "of a UNet", script, given).command += published
+    bench("sampling", "of a UNet", "sampling_speed.py", "--count 256").command += published
+    bench("jacobian", "of a UNet", "jacobian_speed.py", "--width 64 --levels 2 --size 40").command += published
     bench("scoring", "of denoised images", "scoring_speed.py", "--metrics psnr ssim slope --images 1024")
     bench("scoring", "of Jacobians", "scoring_speed.py", "--metrics alignment direction --images 8")
     return [*parts, *suites(options, scratch)]
 
 
-def suites(options: argparse.Namespace, scratch: Path) -> list[Part]:
+def suites(options, scratch):
     """Return the runs of suites: small fits by one worker and by several on the GPU, and the suite ``quick``."""
     suite = scratch / "workers.yaml"
     sizes = {"size": 16, "width": 4, "steps": 5, "batch": 4, "seeds": [0, 1]}

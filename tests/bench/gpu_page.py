@@ -1,13 +1,9 @@
 """The page in Markdown that ``gpu.py`` prints. Like ``gpu.py``, it needs nothing but Python."""
 
-from __future__ import annotations
-
 import json
 import re
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 #: The sections, in the order of the page, by their names in ``--only``.
 TITLES = {
@@ -34,19 +30,7 @@ OPEN = (
 
 @dataclass
 class Part:
-    """One command, and what became of it.
-
-    Parameters
-    ----------
-    section, name
-        What it tests or measures.
-    command
-        Arguments of Python.
-    tables
-        The file that the command appends its tables to, if it has any.
-    seconds, status, output
-        How long it took, its exit status once it has ended, and the lines that it wrote.
-    """
+    """A command of Python, the file that it appends its tables to, and what became of it once it has ended."""
 
     section: str
     name: str
@@ -57,19 +41,19 @@ class Part:
     output: list[str] = field(default_factory=list)
 
     @property
-    def last_line(self) -> str:
+    def last_line(self):
         """The last line that is not empty."""
         return next((line for line in reversed(self.output) if line), "")
 
     @property
-    def outcome(self) -> str:
+    def outcome(self):
         """How it ended."""
         if not self.status:
             return "not finished" if self.status is None else "ok"
         return f"**failed**: `{re.sub('[`|]', '', self.last_line) or f'exit status {self.status}'}`"
 
 
-def page(parts: Sequence[Part], device: str, remarks: Iterable[str]) -> str:
+def page(parts, device, remarks):
     """Return the page; the first part says what computes."""
     tables = _tables(parts[:1])
     failed, missing = sum(bool(part.status) for part in parts), sum(part.status is None for part in parts)
@@ -89,7 +73,7 @@ def page(parts: Sequence[Part], device: str, remarks: Iterable[str]) -> str:
     return "\n\n".join(blocks)
 
 
-def _content(section: str, parts: Sequence[Part]) -> list[str]:
+def _content(section, parts):
     """Return the blocks of a section; tables of equal columns become one."""
     failures = [f"{part.outcome} ({part.name})" for part in parts if part.status]
     if section == "tests":
@@ -109,12 +93,12 @@ def _content(section: str, parts: Sequence[Part]) -> list[str]:
     return [*map(markdown, merged.values()), *([" ".join(notes)] if notes else []), *failures]
 
 
-def _tables(parts: Sequence[Part]) -> list[dict[str, Any]]:
+def _tables(parts):
     files = [part.tables for part in parts if part.tables is not None and part.tables.exists()]
     return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
 
 
-def _speedups(parts: Sequence[Part]) -> list[list[str]]:
+def _speedups(parts):
     first, rows = parts[0], []
     for part in parts:
         ratio = "" if first.status or part.status else f"{first.seconds / part.seconds:.2f}"
@@ -122,12 +106,12 @@ def _speedups(parts: Sequence[Part]) -> list[list[str]]:
     return rows
 
 
-def markdown(lines: Sequence[Sequence[str]]) -> str:
+def markdown(lines):
     """Return rows of cells as a table in Markdown.
 
     Cells below an empty heading join those to their left, and columns without values are left out.
     """
-    columns: list[list[str]] = []
+    columns = []
     for heading, *cells in zip(*lines, strict=True):
         if heading:
             columns.append([heading, *cells])

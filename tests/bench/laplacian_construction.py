@@ -5,34 +5,24 @@ images the best filter given the contour is known, so that no network is needed:
 most like it is the better model of a geometry-adaptive harmonic basis.
 """
 
-from __future__ import annotations
-
-import argparse
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
 
-import smoke
-import torch
+import harness
 
 import gahbench
 from gahbench import image_shape
-from gahbench._util.resources import cpu_count
-from gahbench.contracts.bases import Basis
-from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.truth import Truth
-from gahbench.evaluation import Adaptation, adaptation, align, remove_strength
-from gahbench.jacobian import LinearMaps
+from gahbench.evaluation import adaptation, align, remove_strength
 
-FAMILIES = (
+FAMILIES = [
     "c-alpha[alpha=1,size=24]",
     "c-alpha[alpha=2,size=24]",
     "c-alpha[alpha=2,size=24,contour=closed]",
     "c-alpha[alpha=2,size=32]",
-)
-SIGMAS = (0.03, 0.1, 0.3)
+]
 
 
-def constructions() -> Iterator[str]:
+def constructions():
     """Yield the graphs that are compared."""
     for radius, hs, hr in itertools.product((1.0, 2.0, 3.0), (1.0, 2.0), (0.03, 0.05, 0.1, 0.2)):
         # With a radius of 1 the scale of distances multiplies all weights alike.
@@ -41,14 +31,14 @@ def constructions() -> Iterator[str]:
     yield "patch-graph"
 
 
-def directions(best: Mapping[float, LinearMaps], truth: Truth) -> Iterator[tuple[str, float]]:
+def directions(best, truth):
     """Yield the direction of the best filters at each noise level with each graph."""
     shape = image_shape(truth.clean)
     traces = {sigma: maps.trace().value for sigma, maps in best.items()}
     # Nearly all graphs reach the strength of all images, so that the parts of the best filters are found once.
-    parts: dict[tuple[float, tuple[bool, ...]], Adaptation] = {}
+    parts = {}
     for graph in constructions():
-        basis: Basis = gahbench.create("basis", graph)
+        basis = gahbench.create("basis", graph)
         # It depends on the clean images alone.
         family = basis.filters(truth, 0.0)
         for sigma, maps in best.items():
@@ -61,23 +51,16 @@ def directions(best: Mapping[float, LinearMaps], truth: Truth) -> Iterator[tuple
             yield graph, float(align(parts[key], filters).own.mean())
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and print, best first."""
-    parser = argparse.ArgumentParser(description="Direction of the best filter, with graphs.")
-    parser.add_argument("--families", nargs="+", default=FAMILIES)
-    parser.add_argument("--sigmas", type=float, nargs="+", default=SIGMAS)
-    parser.add_argument("--images", type=int, default=32)
-    parser.add_argument("--threads", type=int, default=cpu_count(), help="threads of torch")
-    options = smoke.parse(parser, "--families c-alpha[alpha=2,size=8] --sigmas 0.1 --images 8 --threads 1", arguments)
-    torch.set_num_threads(options.threads)
-    found: dict[str, list[float]] = {described: [] for described in constructions()}
+def main():
+    small = "--families c-alpha[alpha=2,size=8] --sigmas 0.1 --images 8"
+    options = harness.options(__doc__, small, families=FAMILIES, sigmas=[0.03, 0.1, 0.3], images=32)
+    found = {described: [] for described in constructions()}
     for described in options.families:
-        dataset: Dataset = gahbench.create("dataset", described)
+        dataset = gahbench.create("dataset", described)
         truth = Truth(dataset.images("test", options.images), dataset)
         best = {sigma: dataset.optimal_filters(truth.clean, sigma, "test") for sigma in options.sigmas}
-        known = {sigma: maps for sigma, maps in best.items() if maps is not None}
-        assert len(known) == len(best), f"{described} has no filters that are known to be best"
-        for graph, value in directions(known, truth):
+        assert None not in best.values(), f"{described} has no filters that are known to be best"
+        for graph, value in directions(best, truth):
             found[graph].append(value)
     columns = [f"{family}, {sigma:g}" for family in options.families for sigma in options.sigmas]
     print("| graph | mean | minimum |", " | ".join(columns), "|")

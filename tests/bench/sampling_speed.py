@@ -5,147 +5,110 @@ folder with the code of Kadkhodaie et al. 2024 (``network.py``, ``algorithm_inv_
 sides sample the same module, the published UNet, trained for a minute on C^alpha images, by the published rule:
 h = .01 and growing, beta = .1, from sigma 1 to .05. Beside it stands our UNet with the same weights, which computes the
 same in fewer operations, in float32 and in bfloat16. It ends with an error unless all in float32 give the same images
-where no noise is injected. Without ``--published`` only our UNet is timed.
+where no noise is injected. Without ``--published`` only our UNet is timed. ``--training`` are steps, ``--alone``
+samples of the published routine in a round, and ``--batch`` images that are denoised at a time.
 """
 
-from __future__ import annotations
-
-import argparse
 import contextlib
 import copy
 import functools
 import io
-import statistics
 import sys
-import tempfile
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import smoke
+import harness
+import published
 import torch
-from published_code import Denoiser, module, trained
-from torch import Tensor, nn
-from training_common import add_options, device_text, print_table, set_up, spread, timed_result
 
 import gahbench
 from gahbench._util.readable import counted
-from gahbench._util.shapes import Shape
-from gahbench.contracts.datasets import Dataset
 from gahbench.sampling import Sampling, draw_samples, of_network
 from gahbench.sampling.noise import starting_noise
 
-RULE: dict[str, Any] = {"step": 0.01, "beta": 0.1, "sigma_start": 1.0, "sigma_end": 0.05, "growth": "growing"}
+RULE = {"step": 0.01, "beta": 0.1, "sigma_start": 1.0, "sigma_end": 0.05, "growth": "growing"}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description="Samples against the published routine.")
-    parser.add_argument("--published", type=Path, help="folder of the published code")
-    parser.add_argument("--width", type=int, default=24)
-    parser.add_argument("--levels", type=int, default=2)
-    parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--training", type=int, default=300, help="steps of training")
-    parser.add_argument("--count", type=int, default=64, help="samples")
-    parser.add_argument("--alone", type=int, default=4, help="samples of the published routine in a round")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batch", type=int, help="images denoised at a time")
-    add_options(parser)
+def main():
     # With less training the first step would be the last.
-    options = smoke.parse(
-        parser, "--width 8 --levels 1 --size 16 --training 60 --count 2 --alone 1 --rounds 1 --threads 1", arguments
-    )
-    set_up(options)
+    options = harness.options(
+        __doc__, "--width 8 --levels 1 --size 16 --training 60 --count 2 --alone 1 --rounds 1", on_devices=True,
+        published=Path, width=24, levels=2, size=32, training=300, count=64, alone=4, rounds=3, batch=int,
+    )  # fmt: skip
     torch.manual_seed(0)
-    dataset: Dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=options.size)
-    network = trained(options.published, options.width, options.levels, dataset, options.training, options.device)
-    sides: dict[str, Callable[[Sampling], Any]] = {
-        "our UNet": lambda settings: ours(same, options, dataset.shape, settings),
-        "our UNet, bfloat16": lambda settings: ours(same, options, dataset.shape, settings, "bfloat16"),
-        "our UNet, auto": lambda settings: ours(same, options, dataset.shape, settings, "auto"),
-    }
-    same = network
-    if options.published is not None:
-        same, apart = as_ours(network, options, dataset.shape), copy.deepcopy(network)
-        sides = {"same module": lambda settings: ours(apart, options, dataset.shape, settings), **sides}
-        agree(network, sides, options, dataset.shape)
+    dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=options.size)
+    shape, device = dataset.shape, options.device
+    network = published.trained(options.published, options.width, options.levels, dataset, options.training, device)
 
-    seconds: dict[str, list[float]] = {}
+    def ours(network, precision, settings):
+        return draw_samples(of_network(network, device, precision), shape, settings, batch=options.batch, device=device)
+
+    same = network if options.published is None else as_ours(network, options, shape)
+    sides = {
+        "our UNet": functools.partial(ours, same, "float32"),
+        "our UNet, bfloat16": functools.partial(ours, same, "bfloat16"),
+        "our UNet, auto": functools.partial(ours, same, "auto"),
+    }
+    if options.published is not None:
+        sides = {"same module": functools.partial(ours, copy.deepcopy(network), "float32"), **sides}
+        agree(network, sides, options, shape)
+    seconds = {}
     for number in range(options.rounds):
         settings = Sampling(count=options.count, seed=number, **RULE)
         for name, draw in sides.items():
-            taken, samples = timed_result(functools.partial(draw, settings), options.device)
+            taken, samples = harness.timed(functools.partial(draw, settings), device)
             seconds.setdefault(name, []).append(taken / options.count)
             print(f"{name:20} {taken:7.2f} s for {samples}")
         if options.published is not None:
-            run = functools.partial(published, network, options, dataset.shape, number)
-            taken, steps = timed_result(run, options.device)
+            taken, steps = harness.timed(functools.partial(theirs, network, options, shape, number), device)
             seconds.setdefault("published", []).append(taken / options.alone)
             print(f"{'published':20} {taken:7.2f} s for {options.alone} samples, in {min(steps)} to {max(steps)} steps")
-    setting = (
-        f"UNet of {options.width} channels and {counted(options.levels, 'level')}, {options.size}x{options.size}, on "
-        f"{device_text(options.device)}, {options.count} samples at once, medians of {options.rounds} (min to max)."
-    )
-    alone = f"The published routine draws {options.alone}, one after the other." if options.published else ""
     lines = [["sampler", "ms a sample", "", "times as fast as published", ""]]
     for name, each in seconds.items():
-        times = ["1.0", ""] if name == "published" else ["", ""]
-        if options.published is not None and name != "published":
-            ratios = [theirs / own for theirs, own in zip(seconds["published"], each, strict=True)]
-            times = [f"{statistics.median(ratios):.1f}", spread(ratios, ".1f")]
-        own = [1000 * one for one in each]
-        lines.append([name, f"{statistics.median(own):.1f}", spread(own, ".1f"), *times])
-    print_table(lines, options, setting, alone)
+        ratios = harness.ratios(seconds["published"], each) if options.published is not None else []
+        times = harness.with_spread(ratios, ".1f") if ratios else ["", ""]
+        lines.append([name, *harness.with_spread([1000 * one for one in each], ".1f"), *times])
+    setting = (
+        f"UNet of {options.width} channels and {counted(options.levels, 'level')}, {options.size}x{options.size}, on "
+        f"{harness.device_text(device)}, {options.count} samples at once, medians of {options.rounds} (min to max)."
+    )
+    alone = f"The published routine draws {options.alone}, one after the other." if options.published else ""
+    harness.print_table(lines, options, setting, alone)
 
 
-def ours(
-    network: nn.Module, options: argparse.Namespace, shape: Shape, settings: Sampling, precision: Any = "float32"
-) -> Any:
-    """Draw samples our way."""
-    denoise = of_network(network, options.device, precision)
-    return draw_samples(denoise, shape, settings, batch=options.batch, device=options.device)
-
-
-def as_ours(network: Denoiser, options: argparse.Namespace, shape: Shape) -> nn.Module:
+def as_ours(network, options, shape):
     """Return our UNet with the weights of the published one."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "model.pt"
-        torch.save(network.network.state_dict(), file)
-        unet = f"unet[width={options.width},levels={options.levels}]"
-        found: nn.Module = gahbench.create(
-            "reference", "pretrained", architecture=unet, checkpoint=str(file)
-        ).as_network(shape)
-    return found
+    file = harness.folder() / "model.pt"
+    torch.save(network.network.state_dict(), file)
+    unet = f"unet[width={options.width},levels={options.levels}]"
+    return gahbench.create("reference", "pretrained", architecture=unet, checkpoint=str(file)).as_network(shape)
 
 
-def published(network: Denoiser, options: argparse.Namespace, shape: Shape, number: int) -> list[int]:
+def theirs(network, options, shape, number):
     """Draw samples with the published routine; return how many steps each took."""
-    lengths = []
-    for place in range(options.alone):
-        _, sigmas = routine(network, options, shape, seed=1000 * number + place, init_noise_mean=0.5)
-        lengths.append(len(sigmas) - 2)
-    return lengths
+    seeds = (1000 * number + place for place in range(options.alone))
+    return [len(routine(network, options, shape, seed=seed, init_noise_mean=0.5)[1]) - 2 for seed in seeds]
 
 
-def agree(network: Denoiser, sides: dict[str, Any], options: argparse.Namespace, shape: Shape) -> None:
+def agree(network, sides, options, shape):
     """End with an error unless all in float32 give the same image where no noise is injected.
 
     The published routine takes one more step after the noise has fallen to sigma_end: ours is made to take as many.
     """
     start = 0.5 + starting_noise(1, shape, seed=7)[0]
-    theirs, sigmas = routine(network, options, shape, init_im=start.to(options.device), beta=1.0)
+    expected, sigmas = routine(network, options, shape, init_im=start.to(options.device), beta=1.0)
     rule = RULE | {"beta": 1.0, "sigma_end": 1e-6, "max_steps": len(sigmas) - 2}
     for name, draw in sides.items():
-        off = float((draw(Sampling(count=1, seed=7, **rule)).images[0] - theirs.cpu()).abs().max())
+        off = float((draw(Sampling(count=1, seed=7, **rule)).images[0] - expected.cpu()).abs().max())
         print(f"{name:20} without injected noise, {len(sigmas) - 2} steps: off by {off:.1e} at most")
         if name in ("same module", "our UNet") and not off < 1e-3:
             sys.exit("error: the two samplers do not give the same image")
 
 
-def routine(network: Denoiser, options: argparse.Namespace, shape: Shape, **given: Any) -> tuple[Tensor, list[float]]:
+def routine(network, options, shape, beta=RULE["beta"], **given):
     """Call the published routine; return the image, and the noise levels that it has noted, two more than its steps."""
-    algorithm, tasks = module(options.published, "algorithm_inv_prob"), module(options.published, "inverse_tasks_func")
-    beta = given.pop("beta", RULE["beta"])
+    algorithm, tasks = (
+        published.module(options.published, name) for name in ("algorithm_inv_prob", "inverse_tasks_func")
+    )
     with contextlib.redirect_stdout(io.StringIO()):
         image, _, sigmas, _ = algorithm.univ_inv_sol(
             network.network, torch.zeros(shape, device=options.device), tasks.synthesis(), options.device,

@@ -8,7 +8,6 @@ are done, that no finished file was written again, and that the board equals tha
 digit. A race has two processes finish the same unit at the same moment.
 """
 
-import argparse
 import os
 import random
 import signal
@@ -19,8 +18,7 @@ import time
 from multiprocessing import get_context
 from pathlib import Path
 
-import pandas as pd
-import smoke
+import harness
 
 import gahbench
 from gahbench._util.keys import key_of
@@ -47,15 +45,9 @@ seeds: [0, 1]
 """
 
 
-def main() -> None:
-    """Kill, check, and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=1000)
-    parser.add_argument("--races", type=int, default=1000)
-    parser.add_argument("--work", type=int, nargs="+", default=[1, 4])
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=400, help="of a fit")
-    options = smoke.parse(parser, "--kills 1 --races 10 --work 1 --steps 5")
+def main():
+    small = "--kills 1 --races 10 --work 1 --steps 5"
+    options = harness.options(__doc__, small, kills=1000, races=1000, work=[1, 4], seed=0, steps=400)
     random.seed(options.seed)
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
@@ -70,20 +62,20 @@ def main() -> None:
             while kills < options.kills // len(options.work):
                 folder = home / f"soak-{count}-{folders}"
                 plan(home / "soak.yaml", folder)
-                kills += disturbed(folder, count)
+                kills += disturbed(folder, count, options.kills // len(options.work) - kills)
                 folders += 1
                 check(folder, expected)
                 print(f"{count} work: {kills} kills, {folders} folders, {time.monotonic() - started:.0f} s", flush=True)
 
 
-def plan(suite: Path, folder: Path) -> None:
+def plan(suite, folder):
     """Plan a suite in a folder, for one thread a worker."""
     registry = open_registry()
     write_plan(plan_with(registry, suite, folder), folder, registry, threads=1)
 
 
-def disturbed(folder: Path, count: int) -> int:
-    """Finish a folder with some concurrent processes, killing at random; return how many were killed."""
+def disturbed(folder, count, most):
+    """Finish a folder with some concurrent processes, killing some at random; return how many were killed."""
     store, kills, seen = Store(folder), 0, {}
     units = recorded_plan(folder).shown
     processes = [start(folder) for _ in range(count)]
@@ -92,11 +84,11 @@ def disturbed(folder: Path, count: int) -> int:
         seen = unchanged(store, seen)
         place = random.randrange(count)
         victim = processes[place]
-        workers = children(victim.pid)
+        workers = children(victim.pid) if kills < most else []
         if workers and random.random() < 0.5:
             os.kill(random.choice(workers), signal.SIGKILL)
             kills += 1
-        elif victim.poll() is None:
+        elif victim.poll() is None and kills < most:
             victim.kill()
             victim.wait()
             kills += 1
@@ -109,34 +101,30 @@ def disturbed(folder: Path, count: int) -> int:
     return kills
 
 
-def start(folder: Path) -> subprocess.Popen[bytes]:
+def start(folder):
     """Start a `work` process."""
     command = [sys.executable, "-m", "gahbench", "work", str(folder), "--workers", "1", "--retry"]
     quick = {"GAHBENCH_CHECKPOINT_SECONDS": "0.1"}
     return subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, **quick})
 
 
-def children(pid: int) -> list[int]:
+def children(pid):
     """Return the worker processes of a process."""
     found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
     return [int(line) for line in found.stdout.split()]
 
 
-def unchanged(store: Store, seen: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+def unchanged(store, seen):
     """Check that finished units are those that they were; return all there are."""
-    now = {name: _stamp(store.units / name) for name in store.finished()}
+    stamps = {name: (store.units / name / "done.json").stat() for name in store.finished()}
+    now = {name: (stamp.st_ino, stamp.st_mtime_ns) for name, stamp in stamps.items()}
     changed = [name for name, stamp in seen.items() if now.get(name) != stamp]
     if changed:
         raise SystemExit(f"finished units were written again: {changed}")
     return now
 
 
-def _stamp(folder: Path) -> tuple[int, int]:
-    facts = (folder / "done.json").stat()
-    return facts.st_ino, facts.st_mtime_ns
-
-
-def check(folder: Path, expected: pd.DataFrame) -> None:
+def check(folder, expected):
     """Check that all is done, whole, and as it was without disturbance."""
     store, units = Store(folder), recorded_plan(folder).shown
     lost = [unit.label for unit in units if unit.folder not in store.whole(units)]
@@ -154,12 +142,12 @@ def check(folder: Path, expected: pd.DataFrame) -> None:
         raise SystemExit(f"{folder}: attempts or leases are left")
 
 
-def board(folder: Path) -> pd.DataFrame:
+def board(folder):
     """Return the board, but for the times of training."""
     return gahbench.collect(folder).leaderboard(full=True).drop(columns="train_seconds")
 
 
-def races(folder: Path, count: int) -> None:
+def races(folder, count):
     """Let two processes finish the same units at the same moments."""
     context = get_context("fork")
     barrier = context.Barrier(2)
@@ -168,7 +156,7 @@ def races(folder: Path, count: int) -> None:
         process.start()
     for process in processes:
         process.join()
-    store, units = Store(folder), [_unit(number) for number in range(count)]
+    store, units = Store(folder), [numbered(number) for number in range(count)]
     whole = store.whole(units)
     if len(whole) < count:
         raise SystemExit(f"races: {count - len(whole)} units of {count} are not done, or damaged")
@@ -180,16 +168,17 @@ def races(folder: Path, count: int) -> None:
     )
 
 
-def _unit(number: int) -> Unit:
+def numbered(number):
+    """Return a unit that names nothing, whose key is that of its document, as a store checks."""
     document = {"number": number}
-    key = key_of(document)
-    return Unit("score", key, "d", "e", "reference", None, "test", "psnr", None, "c", 0.0, {}, document=document)
+    key, labels = key_of(document), ("d", f"e{number % 100}")
+    return Unit("score", key, *labels, "reference", None, "test", "psnr", None, "c", 0.0, {}, document=document)
 
 
-def _racer(folder: Path, barrier, count: int) -> None:  # type: ignore[no-untyped-def]
+def _racer(folder, barrier, count):
     store = Store(folder)
     for number in range(count):
-        attempt = store.begin(_unit(number))
+        attempt = store.begin(numbered(number))
         write_scores(attempt.folder, Scores([float(os.getpid())] * 50))
         barrier.wait()
         attempt.finish({"kind": "classical"}, keep=("scores.csv",))

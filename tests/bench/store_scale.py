@@ -3,10 +3,9 @@
     python tests/bench/store_scale.py [--units 10000] [--loops 64] [--work 8]
 
 Loops claim and finish trivial units without torch; `work` processes do real scores of tiny images. All of it runs on
-this machine, one part after the other.
+this machine, one part after the other. ``--look`` are seconds before a look at the `work` processes.
 """
 
-import argparse
 import statistics
 import subprocess
 import sys
@@ -15,11 +14,10 @@ import time
 from multiprocessing import get_context
 from pathlib import Path
 
-import smoke
+import harness
+from soak import numbered
 
-from gahbench._util.keys import key_of
 from gahbench.contracts.scoring import Scores
-from gahbench.contracts.unit import Unit
 from gahbench.runs.queue import Queue
 from gahbench.runs.status import status
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit, recorded_plan, write_plan
@@ -30,14 +28,9 @@ from gahbench.store.store import Store
 LOOKS = 9
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--units", type=int, default=10_000)
-    parser.add_argument("--loops", type=int, default=64)
-    parser.add_argument("--work", type=int, default=8)
-    parser.add_argument("--look", type=float, default=20.0, help="seconds before a look at those who work")
-    options = smoke.parse(parser, "--units 4 --loops 2 --work 1 --look 1")
+def main():
+    small = "--units 4 --loops 2 --work 1 --look 1"
+    options = harness.options(__doc__, small, units=10_000, loops=64, work=8, look=20.0)
     with tempfile.TemporaryDirectory() as name:
         if options.loops:
             claim_loops(Path(name) / "loops", options.units, options.loops)
@@ -45,9 +38,9 @@ def main() -> None:
             real_work(Path(name), options.units, options.work, options.look)
 
 
-def claim_loops(folder: Path, count: int, loops: int) -> None:
+def claim_loops(folder, count, loops):
     """Let many loops share trivial units."""
-    units = [trivial(number) for number in range(count)]
+    units = [numbered(number) for number in range(count)]
     folder.mkdir()
     board = {"baseline": None, "trainings": {}, "needs": {}}
     board |= {key: [] for key in ("entrants", "datasets", "metrics", "ratios", "citations", "refused")}
@@ -70,24 +63,13 @@ def claim_loops(folder: Path, count: int, loops: int) -> None:
     assert len(Store(folder).whole(units)) == count
 
 
-def look(folder: Path) -> float:
+def look(folder):
     """Return how long it takes to find the state of a folder."""
     time.sleep(2.0)
-    started = time.monotonic()
-    status(folder)
-    return time.monotonic() - started
+    return harness.timed(lambda: status(folder))[0]
 
 
-def trivial(number: int) -> Unit:
-    """Return a unit that names nothing, whose key is that of its document, as a store checks."""
-    document = {"number": number}
-    place = "d", f"e{number % 100}"
-    return Unit(
-        "score", key_of(document), *place, "reference", None, "test", "psnr", None, "c", 0.0, {}, document=document
-    )
-
-
-def _loop(folder: Path, ready, done) -> None:  # type: ignore[no-untyped-def]
+def _loop(folder, ready, done):
     store, finished, vain = Store(folder), 0, 0
     queue = Queue(recorded_plan(folder).shown, store)
     ready.wait()
@@ -109,7 +91,7 @@ def _loop(folder: Path, ready, done) -> None:  # type: ignore[no-untyped-def]
     done.put((finished, vain))
 
 
-def real_work(home: Path, count: int, processes: int, look: float) -> None:
+def real_work(home, count, processes, look):
     """Plan a suite of references on tiny images, have `work` processes do it, and run it again."""
     datasets = min(20, count // 2)
     entrants = count // (2 * datasets)
@@ -139,11 +121,11 @@ def real_work(home: Path, count: int, processes: int, look: float) -> None:
     timed("idle run", ["run", str(home / "scale.yaml"), "--out", str(folder)])
 
 
-def timed(title: str, command: list[str]) -> str:
+def timed(title, command):
     """Run a command of gahbench, print its seconds, and return what it printed."""
-    started = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", "gahbench", *command], capture_output=True, text=True, check=True)
-    print(f"{title}: {time.monotonic() - started:.1f} s")
+    command = [sys.executable, "-m", "gahbench", *command]
+    seconds, done = harness.timed(lambda: subprocess.run(command, capture_output=True, text=True, check=True))
+    print(f"{title}: {seconds:.1f} s")
     return done.stdout
 
 
