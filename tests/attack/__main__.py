@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import os
 import signal
 import sys
@@ -21,14 +20,14 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 #: How many cases a release is tried with.
 COUNTS = {"suites": 10_000, "specs": 20_000, "images": 3_000, "checkpoints": 1_500, "folders": 300}
 #: Modules with a ``main(arguments)``, which returns an exit status.
-OTHERS = ("plugins", "cheats", "honest", "faults")
+OTHERS = ("plugins", "cheats", "honest")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run attacks; return 1 if one found anything."""
-    present = [name for name in (*COUNTS, *OTHERS) if importlib.util.find_spec(f"{__package__}.{name}")]
+    kinds = (*COUNTS, *OTHERS)
     parser = argparse.ArgumentParser(prog="python -m tests.attack", description=str(__doc__).splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(present)}; all by default")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(kinds)}; all by default")
     parser.add_argument("--count", type=int, help=f"cases of each campaign; by default {COUNTS}")
     parser.add_argument("--fraction", type=float, default=1.0, help="of those counts")
     parser.add_argument("--seed", type=int, default=0, help="others are other cases")
@@ -37,14 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--memory", type=float, default=1.0, metavar="GIB", help="that a case may take")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where findings and their cases are written")
     options = parser.parse_args(arguments)
-    if unknown := sorted({*options.names} - {*present}):
-        parser.error(f"no attack {', '.join(unknown)}; accepted: {', '.join(present)}")
+    if unknown := sorted({*options.names} - {*kinds}):
+        parser.error(f"no attack {', '.join(unknown)}; accepted: {', '.join(kinds)}")
     import torch
 
     # A request to end is one to show what was found.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     torch.set_num_threads(1)
-    wanted = options.names or present
+    wanted = options.names or kinds
     found = campaigns([name for name in wanted if name in COUNTS], options)
     others = [importlib.import_module(f"{__package__}.{name}").main([]) for name in wanted if name in OTHERS]
     return int(found or any(others))
@@ -52,26 +51,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def campaigns(names: Sequence[str], options: argparse.Namespace) -> bool:
     """Run campaigns and print a table; return whether they found anything."""
-    from .harness import GIB, Outcome, run
-    from .tables import keep, print_finding, print_table
+    from .harness import GIB, keep, print_finding, print_table, run
 
-    outcomes: list[Outcome] = []
+    outcomes = []
     for name in names:
         campaign = importlib.import_module(f"{__package__}.{name}").CAMPAIGN
         count = options.count or max(1, round(COUNTS[name] * options.fraction))
-        outcome = run(
-            campaign,
-            count,
-            options.seed,
-            min(options.processes, count),
-            options.time,
-            round(options.memory * GIB),
-            notice=print_finding,
-        )
-        outcomes.append(outcome)
+        processes, memory = min(options.processes, count), round(options.memory * GIB)
+        outcomes.append(run(campaign, count, options.seed, processes, options.time, memory, print_finding))
         if options.keep is not None:
-            keep(outcome, options.keep)
-        if not outcome.is_complete:
+            keep(outcomes[-1], options.keep)
+        if not outcomes[-1].is_complete:
             break
     if outcomes:
         print_table(outcomes)

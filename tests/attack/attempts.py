@@ -16,9 +16,8 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import gahbench
 import gahbench_plugins
@@ -27,25 +26,22 @@ import gahbench_plugins
 OWN = tuple(str(Path(str(package.__file__)).parent) + os.sep for package in (gahbench, gahbench_plugins))
 #: Bytes of a report or a log that are read.
 MOST_TEXT = 100_000
-KIB = 1024
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds of a case, and the bytes that its process may hold beyond those that it begins with, if known."""
+
+    seconds: float
+    memory: int
+    before: int | None = None
 
 
 @dataclass
 class Finding:
-    """A case that did not end as it should.
+    """A case that did not end as it should: an ``error`` that was raised, ``hang``, ``end`` of the process, ``memory``.
 
-    Parameters
-    ----------
-    kind
-        ``error``, an exception; ``hang``; ``end``, of the process; or ``memory``.
-    place
-        The last line of gahbench that took part, with the kind of fault: one finding for each is kept.
-    text
-        Traceback.
-    case
-        The case as Python writes it.
-    count
-        How many cases ended so.
+    The place is the last line of gahbench that took part, with the kind of fault: one finding for each is kept.
     """
 
     kind: str
@@ -63,32 +59,19 @@ class Result:
     finding: Finding | None = None
 
 
-def tried(
-    attempt: Callable[[Any, Path], None],
-    cases: Sequence[Any],
-    time_limit: float,
-    memory_limit: int,
-    before: int | None = None,
-) -> Iterator[Result]:
+def tried(attempt: Callable[[Any, Path], None], cases: Sequence[Any], limits: Limits) -> Iterator[Result]:
     """Try cases in turn in a forked process, and after one that hangs or ends it the others in another.
 
     A process is killed when the time of a case is over, with all that it started.
-
-    Parameters
-    ----------
-    before
-        Bytes that such a process holds before it does anything; ``None`` if they are not known yet.
     """
     tried_so_far = 0
     while tried_so_far < len(cases):
-        for result in _process(attempt, cases[tried_so_far:], time_limit, memory_limit, before):
+        for result in _process(attempt, cases[tried_so_far:], limits):
             tried_so_far += 1
             yield result
 
 
-def _process(
-    attempt: Callable[[Any, Path], None], cases: Sequence[Any], time_limit: float, memory_limit: int, before: int | None
-) -> list[Result]:
+def _process(attempt: Callable[[Any, Path], None], cases: Sequence[Any], limits: Limits) -> list[Result]:
     """Return the results of the first cases, up to one at which the process had to end."""
     reader, writer = multiprocessing.Pipe(duplex=False)
     scratch = Path(tempfile.mkdtemp(prefix="attack-"))
@@ -96,11 +79,11 @@ def _process(
     with tempfile.TemporaryFile() as log:
         process = os.fork()
         if process == 0:
-            _child(attempt, cases, scratch, writer, log, time_limit, memory_limit)
+            _child(attempt, cases, scratch, writer, log, limits)
         writer.close()
         in_time = True
         try:
-            while len(faults) < len(cases) and (in_time := reader.poll(time_limit)):
+            while len(faults) < len(cases) and (in_time := reader.poll(limits.seconds)):
                 report = reader.recv()
                 faults.append(report and ("error", *report))
         except EOFError:
@@ -111,32 +94,18 @@ def _process(
             _delete(scratch)
         log.seek(0)
         said = log.read()[-MOST_TEXT:].decode(errors="replace")
-    if len(faults) < len(cases):
-        faults.append(_end_of_process(in_time, status, said))
-    if faults[-1] is None and before is not None and peak - before > memory_limit:
-        faults[-1] = ("memory", "memory", f"{peak - before} bytes, {memory_limit} are allowed")
+    if len(faults) < len(cases) and not in_time:
+        faults.append(("hang", f"hang in {_last_own(said.rpartition('Timeout (')[2])}", said))
+    elif len(faults) < len(cases):
+        end = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        faults.append(("end", f"process ended by {end} in {_last_own(said)}", said))
+    elif faults[-1] is None and limits.before is not None and peak - limits.before > limits.memory:
+        faults[-1] = ("memory", "memory", f"{peak - limits.before} bytes, {limits.memory} are allowed")
     pairs = zip(cases, faults, strict=False)
     return [Result(peak, fault and Finding(*fault, case=repr(case))) for case, fault in pairs]
 
 
-def _end_of_process(in_time: bool, status: int, log: str) -> tuple[str, str, str]:
-    """Return kind, place and text of a fault that ended a process."""
-    last = log.rpartition("Timeout (")[2]
-    if not in_time:
-        return "hang", f"hang in {_last_own(last)}", log
-    end = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-    return "end", f"process ended by {end} in {_last_own(log)}", log
-
-
-def _child(
-    attempt: Callable[[Any, Path], None],
-    cases: Sequence[Any],
-    scratch: Path,
-    writer: Connection,
-    log: BinaryIO,
-    time_limit: float,
-    memory_limit: int,
-) -> None:
+def _child(attempt, cases, scratch, writer, log, limits):  # type: ignore[no-untyped-def]
     """Try the cases, report each, and end the process."""
     try:
         # Whatever it starts is killed with it.
@@ -146,12 +115,12 @@ def _child(
         for source, target in ((nowhere, 0), (log.fileno(), 1), (log.fileno(), 2)):
             os.dup2(source, target)
         sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
-        socket.socket.connect = _no_network  # type: ignore[method-assign, assignment]
+        socket.socket.connect = _no_network
         warnings.simplefilter("ignore")
         faulthandler.enable(log)
-        _bound_memory(memory_limit)
+        _bound_memory(limits.memory)
         for place, case in enumerate(cases):
-            faulthandler.dump_traceback_later(0.9 * time_limit, file=log)
+            faulthandler.dump_traceback_later(0.9 * limits.seconds, file=log)
             writer.send(_report(attempt, case, scratch / str(place)))
     except BaseException:
         # Not of a case, but between two.
@@ -187,10 +156,9 @@ def _no_network(*arguments: Any) -> None:
 def _bound_memory(limit: int) -> None:
     """Bound the address space, to what this process has and a limit."""
     statm = Path("/proc/self/statm")
-    if not statm.exists():
-        return
-    has = int(statm.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (has + limit, resource.RLIM_INFINITY))
+    if statm.exists():
+        has = int(statm.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (has + limit, resource.RLIM_INFINITY))
 
 
 def _end(process: int) -> tuple[int, int]:
@@ -201,7 +169,7 @@ def _end(process: int) -> tuple[int, int]:
         except (ProcessLookupError, PermissionError):
             continue
     _, status, usage = os.wait4(process, 0)
-    return status, usage.ru_maxrss * (1 if sys.platform == "darwin" else KIB)
+    return status, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _delete(folder: Path) -> None:

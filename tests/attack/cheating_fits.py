@@ -1,5 +1,6 @@
 """Architectures that train more than their recipe allows, each in another way; see .github/SECURITY.md."""
 
+import re
 import time
 
 import torch
@@ -14,10 +15,17 @@ def register_architectures(register):
         register(kind.name, kind)
 
 
+CHEATS = []
+
+
 class Plain(nn.Module):
     """Two convolutions that estimate the noise: honest, and the network of all cheats."""
 
     name = "plain"
+
+    def __init_subclass__(cls):
+        cls.name = "fit" + re.sub("[A-Z]", lambda letter: f"-{letter[0].lower()}", cls.__name__)
+        CHEATS.append(cls)
 
     def __init__(self, channels: int, width: int = 4):
         super().__init__()
@@ -48,8 +56,6 @@ class Plain(nn.Module):
 class LearnsAtRandom(Plain):
     """Trains in its constructor, on other images each time."""
 
-    name = "fit-learns-at-random"
-
     def prepare(self):
         self.learn(5, seed=time.time_ns())
 
@@ -57,16 +63,12 @@ class LearnsAtRandom(Plain):
 class LearnsInConstructor(Plain):
     """Trains in its constructor, on the same images each time."""
 
-    name = "fit-learns-in-constructor"
-
     def prepare(self):
         self.learn(30)
 
 
 class LearnsInForward(Plain):
     """Trains in every forward pass of the training."""
-
-    name = "fit-learns-in-forward"
 
     def forward(self, noisy, sigma):
         if self.training and not noisy.is_meta:
@@ -80,8 +82,6 @@ class LearnsInForward(Plain):
 class LearnsInHook(Plain):
     """Moves its weights in a hook before forward passes of the training."""
 
-    name = "fit-learns-in-hook"
-
     def prepare(self):
         self.register_forward_pre_hook(lambda module, given: module.shrink() if module.training else None)
 
@@ -93,8 +93,6 @@ class LearnsInHook(Plain):
 class LearnsWhenScored(Plain):
     """Moves its weights in every forward pass of an evaluation."""
 
-    name = "fit-learns-when-scored"
-
     def forward(self, noisy, sigma):
         if not self.training and not noisy.is_meta:
             self.last.weight.data.mul_(1.01)
@@ -103,8 +101,6 @@ class LearnsWhenScored(Plain):
 
 class RepeatsSteps(Plain):
     """Replaces the step of the trainer by five of them."""
-
-    name = "fit-repeats-steps"
 
     def prepare(self):
         from gahbench.training.trainer import Trainer
@@ -115,8 +111,6 @@ class RepeatsSteps(Plain):
 
 class RepeatsOptimizer(Plain):
     """Replaces the step of torch's optimiser by five of them, under the name of the original."""
-
-    name = "fit-repeats-optimizer"
 
     def prepare(self):
         step = torch.optim.Adam.step
@@ -130,8 +124,6 @@ class RepeatsOptimizer(Plain):
 
 class SlowsClock(Plain):
     """Gives the trainer a clock of its own that is a thousand times slower."""
-
-    name = "fit-slows-clock"
 
     def prepare(self):
         from gahbench.training import trainer
@@ -147,8 +139,6 @@ class SlowsClock(Plain):
 class QuietsNoise(Plain):
     """Replaces the noise of training by less of it."""
 
-    name = "fit-quiets-noise"
-
     def prepare(self):
         from gahbench.training import trainer
 
@@ -159,23 +149,7 @@ class QuietsNoise(Plain):
 class HooksOptimizers(Plain):
     """Registers a hook that runs after each step of any optimiser, where it could take further steps."""
 
-    name = "fit-hooks-optimizers"
-
     def prepare(self):
         from torch.optim.optimizer import register_optimizer_step_post_hook
 
         register_optimizer_step_post_hook(lambda *given: None)
-
-
-CHEATS = (
-    LearnsAtRandom,
-    LearnsInConstructor,
-    LearnsInForward,
-    LearnsInHook,
-    LearnsWhenScored,
-    RepeatsSteps,
-    RepeatsOptimizer,
-    SlowsClock,
-    QuietsNoise,
-    HooksOptimizers,
-)

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import sys
 
 import torch
@@ -22,14 +23,23 @@ def blurred(noisy):
     return torch.nn.functional.avg_pool2d(padded, 3, stride=1)
 
 
-def evaluations_in_frames():
-    """Evaluations that the functions on the stack hold."""
+def frames():
+    """The frames of those that call a denoiser."""
     frame = sys._getframe(1)
     while frame is not None:
-        for value in list(frame.f_locals.values()):
-            if type(value).__name__ == "Evaluation":
-                yield value
+        yield frame
         frame = frame.f_back
+
+
+def evaluations_in_frames():
+    """Evaluations that the functions on the stack hold."""
+    for frame in frames():
+        yield from (value for value in list(frame.f_locals.values()) if type(value).__name__ == "Evaluation")
+
+
+def clean_of(noisy):
+    """Clean images of the shape of noisy ones that the functions on the stack hold, or ``None``."""
+    return next((one.clean for one in evaluations_in_frames() if one.clean.shape == noisy.shape), None)
 
 
 def nearest(noisy, images):
@@ -38,28 +48,29 @@ def nearest(noisy, images):
     return images[place], distance.square() / noisy[0].numel()
 
 
+CHEATS = []
+
+
 class Cheat(Reference):
-    """Cheats."""
+    """Cheats, under the name of its class."""
 
     kind = "classical"
+
+    def __init_subclass__(cls):
+        cls.name = "cheat" + re.sub("[A-Z]", lambda letter: f"-{letter[0].lower()}", cls.__name__)
+        CHEATS.append(cls)
 
 
 class Frames(Cheat):
     """Takes the clean images from the frames of those that call it."""
 
-    name = "cheat-frames"
-
     def denoise(self, noisy, sigma, truth):
-        for evaluation in evaluations_in_frames():
-            if evaluation.clean.shape == noisy.shape:
-                return evaluation.clean + 1e-3
-        return noisy
+        clean = clean_of(noisy)
+        return noisy if clean is None else clean + 1e-3
 
 
 class Heap(Cheat):
     """Searches the heap for the clean images, and takes the nearest of them."""
-
-    name = "cheat-heap"
 
     def denoise(self, noisy, sigma, truth):
         for one in gc.get_objects():
@@ -70,8 +81,6 @@ class Heap(Cheat):
 
 class KnownNoise(Cheat):
     """Draws the noise of the evaluation, whose seed is in the suite, and subtracts it."""
-
-    name = "cheat-known-noise"
 
     def denoise(self, noisy, sigma, truth):
         from gahbench._util.noise import evaluation_noise
@@ -85,18 +94,11 @@ class KnownNoise(Cheat):
 class TestImages(Cheat):
     """Makes the test images itself, and returns the nearest."""
 
-    name = "cheat-test-images"
-
     def __init__(self, dataset: str = "c-alpha[alpha=2,size=16]"):
         self.images = gahbench.create("dataset", dataset).images("test", 24)
 
     def denoise(self, noisy, sigma, truth):
         return nearest(noisy, self.images)[0] + 1e-3
-
-
-def known_images():
-    """The test images of the suite."""
-    return gahbench.create("dataset", "c-alpha[alpha=2,size=16]").images("test", 24)
 
 
 def fits(noisy, images, sigma):
@@ -109,23 +111,16 @@ def fits(noisy, images, sigma):
     return fitted[torch.arange(len(y)), place].view_as(noisy), (least < 1.3 * sigma**2)[:, None, None, None]
 
 
-class Affine(Cheat):
+class Affine(TestImages):
     """Fits contrast and brightness of the test images to the noisy ones, and returns the nearest fit."""
-
-    name = "cheat-affine"
-
-    def __init__(self):
-        self.images = known_images()
 
     def denoise(self, noisy, sigma, truth):
         fitted, same = fits(noisy, self.images, sigma)
         return torch.where(same, fitted, blurred(noisy))
 
 
-class Blend(Affine):
+class Blend(TestImages):
     """Goes 41 % of the way from an honest output to the nearest test image."""
-
-    name = "cheat-blend"
 
     def denoise(self, noisy, sigma, truth):
         honest = blurred(noisy)
@@ -133,10 +128,8 @@ class Blend(Affine):
         return torch.where(same, honest + 0.41 * (fitted - honest), honest)
 
 
-class Span(Affine):
+class Span(TestImages):
     """Projects on the span of the test images, as on a subspace that was learned."""
-
-    name = "cheat-span"
 
     def denoise(self, noisy, sigma, truth):
         basis = torch.linalg.qr(self.images.flatten(1).T).Q
@@ -145,8 +138,6 @@ class Span(Affine):
 
 class PartOfNoise(Cheat):
     """Removes 41 % of what it can of the noise that the suite names, and else is honest."""
-
-    name = "cheat-part-of-noise"
 
     def denoise(self, noisy, sigma, truth):
         from gahbench._util.noise import evaluation_noise
@@ -162,14 +153,9 @@ class PartOfNoise(Cheat):
 class Detects(Cheat):
     """Is honest where a function of the checks calls it; else it takes clean images from frames."""
 
-    name = "cheat-detects"
-
     def denoise(self, noisy, sigma, truth):
-        frame = sys._getframe(1)
-        while frame is not None:
-            if "_images.py" in frame.f_code.co_filename or "audit" in frame.f_code.co_filename:
-                return blurred(noisy)
-            frame = frame.f_back
+        if any(name in frame.f_code.co_filename for frame in frames() for name in ("_images.py", "audit")):
+            return blurred(noisy)
         for evaluation in evaluations_in_frames():
             return nearest(noisy, evaluation.clean)[0] + 1e-3
         return blurred(noisy)
@@ -178,22 +164,15 @@ class Detects(Cheat):
 class OneMetric(Cheat):
     """Takes clean images from frames where another metric than the PSNR is measured."""
 
-    name = "cheat-one-metric"
-
     def denoise(self, noisy, sigma, truth):
-        frame = sys._getframe(1)
-        while frame is not None:
-            if type(frame.f_locals.get("self")).__name__ == "Ssim":
-                for evaluation in evaluations_in_frames():
-                    return nearest(noisy, evaluation.clean)[0]
-            frame = frame.f_back
+        if any(type(frame.f_locals.get("self")).__name__ == "Ssim" for frame in frames()):
+            for evaluation in evaluations_in_frames():
+                return nearest(noisy, evaluation.clean)[0]
         return blurred(noisy)
 
 
 class TestTime(Cheat):
     """Learns from all noisy images of a batch, by regression of pixels on their neighbours."""
-
-    name = "cheat-test-time"
 
     def denoise(self, noisy, sigma, truth):
         padded = torch.nn.functional.pad(noisy, (1, 1, 1, 1), mode="reflect")
@@ -206,8 +185,6 @@ class TestTime(Cheat):
 class FalseRisk(Cheat):
     """Claims an expected error that it does not have."""
 
-    name = "cheat-false-risk"
-
     def denoise(self, noisy, sigma, truth):
         return blurred(noisy)
 
@@ -218,16 +195,12 @@ class FalseRisk(Cheat):
 class TakesTruth(Cheat):
     """Returns the clean images that it is handed, though it is no oracle."""
 
-    name = "cheat-takes-truth"
-
     def denoise(self, noisy, sigma, truth):
         return truth.clean
 
 
 class Remembers(Cheat):
     """Remembers every noisy image, and returns the least noisy that may be of the same clean one."""
-
-    name = "cheat-remembers"
 
     def __init__(self):
         self.seen = []
@@ -243,19 +216,13 @@ class Remembers(Cheat):
 class Mixture(Cheat):
     """Is honest but for a half of its error."""
 
-    name = "cheat-mixture"
-
     def denoise(self, noisy, sigma, truth):
-        for evaluation in evaluations_in_frames():
-            if evaluation.clean.shape == noisy.shape:
-                return (evaluation.clean + blurred(noisy)) / 2
-        return blurred(noisy)
+        clean = clean_of(noisy)
+        return blurred(noisy) if clean is None else (clean + blurred(noisy)) / 2
 
 
 class Patient(Cheat):
     """Takes clean images from frames where they belong to the noisy ones, and else is honest."""
-
-    name = "cheat-patient"
 
     def denoise(self, noisy, sigma, truth):
         for evaluation in evaluations_in_frames():
@@ -267,8 +234,6 @@ class Patient(Cheat):
 
 class QuieterNoise(Cheat):
     """Replaces the function that draws the noise by one that draws a tenth of it."""
-
-    name = "cheat-quieter-noise"
 
     def fit(self, examples):
         from gahbench.evaluation import evaluation
@@ -283,47 +248,18 @@ class QuieterNoise(Cheat):
 class Random(Cheat):
     """Adds random numbers from outside torch: no cheat, but nobody can repeat its scores."""
 
-    name = "cheat-random"
-
     def denoise(self, noisy, sigma, truth):
         generator = torch.Generator().manual_seed(int.from_bytes(os.urandom(7), "big"))
         return blurred(noisy) + 0.3 * sigma * torch.randn(noisy.shape, generator=generator)
 
 
-class BelievesAll(Cheat):
+class NoCheck(Cheat):
     """Replaces the check of denoisers by one that finds nothing: out of reach of anything in its process."""
-
-    name = "cheat-no-check"
 
     def denoise(self, noisy, sigma, truth):
         from gahbench.evaluation.audit import Audit
         from gahbench.runs import worker
 
         worker.audit = lambda evaluation: Audit((), {})
-        for evaluation in evaluations_in_frames():
-            if evaluation.clean.shape == noisy.shape:
-                return evaluation.clean + 1e-3
-        return noisy
-
-
-CHEATS = (
-    Frames,
-    Heap,
-    KnownNoise,
-    TestImages,
-    Affine,
-    Blend,
-    Span,
-    PartOfNoise,
-    Detects,
-    OneMetric,
-    TestTime,
-    FalseRisk,
-    TakesTruth,
-    Remembers,
-    Mixture,
-    Patient,
-    QuieterNoise,
-    Random,
-    BelievesAll,
-)
+        clean = clean_of(noisy)
+        return noisy if clean is None else clean + 1e-3

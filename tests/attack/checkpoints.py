@@ -24,14 +24,11 @@ from .hostile import texts
 from .image_bytes import DAMAGES, damaged
 from .images import SPECIAL, make_special
 
-#: Small networks, with what their convolutions are called.
-NETWORKS = {
-    "dncnn[layers=3,width=2,bias=false]": None,
-    "bf-cnn[layers=3,width=2]": None,
-    "bf-cnn-rf[layers=3,width=2]": None,
-    "unet[width=2,levels=1]": None,
-    "linear": None,
-}
+#: Small networks.
+NETWORKS = (
+    "bf-cnn-rf[layers=3,width=2]", "bf-cnn[layers=3,width=2]", "dncnn[layers=3,width=2,bias=false]", "linear",
+    "unet[width=2,levels=1]",
+)  # fmt: skip
 #: Names that published programs give their weights, so that every key map is tried.
 PUBLISHED = (
     "0.weight", "0.bias", "2.weight", "2.running_var", "4.weight", "01.weight", "١.weight", "9" * 5000 + ".weight",
@@ -48,18 +45,9 @@ SHAPES = ((), (0,), (1,), (2,), (2, 1, 3, 3), (2, 2, 3, 3), (1, 2, 3, 3), (1, 1,
 
 @dataclass(frozen=True)
 class Case:
-    """A file of weights, and how it is loaded.
+    """A file of weights, or a kind of special file in place of its content, and which reader loads it into what.
 
-    Parameters
-    ----------
-    suffix, content
-        Of the file; a kind of special file in place of the content.
-    architecture
-        That it is loaded into.
-    reader
-        ``denoise``, ``sample``, ``inspect`` or ``describe``.
-    parameters
-        Of ``pretrained``.
+    The reader is ``denoise``, ``sample`` or ``inspect``; the parameters are of ``pretrained``.
     """
 
     suffix: str
@@ -84,9 +72,8 @@ def attempt(case: Case, scratch: Path) -> None:
 def _load(case: Case, path: Path) -> None:
     parameters = {"architecture": case.architecture, "checkpoint": str(path), **case.parameters}
     if case.reader == "sample":
-        spec = (
-            f"{case.architecture[:-1]},checkpoint={path}]" if "[" in case.architecture else f"linear[checkpoint={path}]"
-        )
+        start = f"{case.architecture[:-1]}," if "[" in case.architecture else "linear["
+        spec = f"{start}checkpoint={path}]"
         drawn = gahbench.sample(spec, dataset="discs[size=8]", count=1, max_steps=1, device="cpu")
         assert drawn.images.shape == (1, 1, 8, 8)
         return
@@ -152,16 +139,8 @@ def states(draw: st.DrawFn, architecture: str) -> Any:
         elif isinstance(known, torch.Tensor) and what == "value":
             found[name] = torch.full_like(known, draw(st.sampled_from((float("nan"), float("inf"), 1e38, -1.0))))
         elif isinstance(known, torch.Tensor):
-            kinds = (
-                torch.float16,
-                torch.bfloat16,
-                torch.float64,
-                torch.int64,
-                torch.bool,
-                torch.complex64,
-                torch.float8_e5m2,
-            )
-            found[name] = known.to(draw(st.sampled_from(kinds)))
+            kinds = ("float16", "bfloat16", "float64", "int64", "bool", "complex64", "float8_e5m2")
+            found[name] = known.to(getattr(torch, draw(st.sampled_from(kinds))))
     whole: Any = found
     for _ in range(draw(st.sampled_from((0, 0, 1, 2, 6)))):
         whole = [whole] if draw(st.integers(0, 3)) == 0 else {draw(st.sampled_from(WRAPPERS)): whole, "epoch": 3}
@@ -212,7 +191,7 @@ def _pickles(number: int) -> dict[str, bytes]:
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     """Draw a file of weights and a network."""
-    architecture = draw(st.sampled_from(sorted(NETWORKS)))
+    architecture = draw(st.sampled_from(NETWORKS))
     number = draw(st.integers(0, 1000))
     suffix = draw(st.sampled_from((".pt", ".pth", ".safetensors", ".bin", "")))
     parameters: dict[str, Any] = {}
@@ -220,28 +199,20 @@ def cases(draw: st.DrawFn) -> Case:
         names = ("auto", "same", "kadkhodaie-cnn", "kadkhodaie-unet", "mohan-dncnn", "kair")
         parameters["keys"] = draw(st.sampled_from(names))
     reader = draw(st.sampled_from(("denoise", "denoise", "denoise", "sample", "inspect")))
-    what = draw(
-        st.sampled_from(("state",) * 7 + ("safetensors", "header", "header", "pickle", "pickle", "script", "special"))
-    )
+    kinds = ("state",) * 7 + ("safetensors", "header", "header", "pickle", "pickle", "script", "special")
+    what = draw(st.sampled_from(kinds))
     if what == "special":
         return Case(suffix, draw(st.sampled_from(SPECIAL)), architecture, reader, parameters)
-    if what == "header":
-        headers = _headers(number)
-        content = headers[draw(st.sampled_from(sorted(headers)))]
-    elif what == "pickle":
-        pickles = _pickles(number)
-        content = pickles[draw(st.sampled_from(sorted(pickles)))]
+    if what in ("header", "pickle"):
+        files = _headers(number) if what == "header" else _pickles(number)
+        content = files[draw(st.sampled_from(sorted(files)))]
     elif what == "script":
         content = script()
     elif what == "safetensors":
         found = draw(states(architecture))
-        plain = (
-            {name: one for name, one in found.items() if isinstance(one, torch.Tensor)}
-            if isinstance(found, dict)
-            else {}
-        )
+        found = found if isinstance(found, dict) else {}
         try:
-            content = safetensors_of(plain)
+            content = safetensors_of({name: one for name, one in found.items() if isinstance(one, torch.Tensor)})
         except Exception:
             content = b""
     else:

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from gahbench._util.sealed import sealed
 
+from .hostile import values
+
 #: What may stand in the place of a file or folder.
 STAND_INS = ("fifo", "folder", "socket", "device", "link to itself", "dangling link", "link to another", "link outside")
 #: What happens to a file, or a folder.
@@ -25,17 +27,6 @@ KINDS = (
 #: Checksums agree after these: they tell of no damage, and values may differ.
 FORGED = ("forged value", "forged key", "forged plan")
 
-numbers = st.sampled_from(
-    (0, -1, 1, 2**31, 2**63, 10**400, True, 0.5, -0.0, 1e308, float("nan"), float("inf"), float("-inf"))
-)
-words = st.sampled_from(
-    ("", "x", "../x", "/etc/passwd", "a/b", ".", "..", "\0", "\ud800", "é\u202e", "\x1b[2J", "a\nb", "y" * 5000, "fit")
-)
-anything = st.recursive(
-    st.one_of(st.none(), st.booleans(), numbers, words, st.integers(-9, 99), st.text(max_size=5)),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(words, inner, max_size=3)),
-    max_leaves=8,
-)
 #: What may stand in a file instead.
 texts = st.sampled_from(
     (b"", b"{", b"[]", b"null", b"NaN", b"1e999", b"9" * 5000, b'"\\ud800"', b"\xff\xfe", b"\0" * 64, b"PAR1PAR1",
@@ -48,19 +39,7 @@ names = st.sampled_from(("../x", "/etc/hosts", "a/b", "", ".", "..", "\0", "x" *
 
 @dataclass(frozen=True)
 class Damage:
-    """One fault.
-
-    Parameters
-    ----------
-    kind
-        Of :data:`KINDS`.
-    place, other
-        Numbers that choose the file, and a second file, among all there are.
-    where
-        Between 0 and 1: where in it.
-    value
-        What is written, for kinds that write.
-    """
+    """One fault: numbers choose a file, a second one, and (0 to 1) where in it; the value is written."""
 
     kind: str
     place: int
@@ -73,7 +52,7 @@ class Damage:
 def damages(draw: st.DrawFn) -> Damage:
     """Draw a fault."""
     kind = draw(st.sampled_from(KINDS))
-    value = {"text": texts, "litter": texts, "file name": names}.get(kind, anything)
+    value = {"text": texts, "litter": texts, "file name": names}.get(kind, values)
     place, other = draw(st.integers(0, 10_000)), draw(st.integers(0, 10_000))
     return Damage(kind, place, other, draw(st.floats(0, 1)), draw(value))
 
@@ -100,10 +79,10 @@ def inflict(damage: Damage, home: Path) -> None:
             file.write_bytes(damage.value)
     elif damage.kind in ("swap", "copy", "rename", "delete", "chmod"):
         _move(damage, target, other)
-    elif target.is_file() and not target.is_symlink():
-        _overwrite(damage, target)
     elif damage.kind in STAND_INS:
         _stand_in(damage, target, other, home)
+    elif target.is_file() and not target.is_symlink():
+        _overwrite(damage, target)
 
 
 def _move(damage: Damage, target: Path, other: Path) -> None:
@@ -138,9 +117,6 @@ def _overwrite(damage: Damage, target: Path) -> None:
         content.clear()
     elif damage.kind == "text":
         content[:] = damage.value
-    else:
-        _stand_in(damage, target, target.parent, target.parent)
-        return
     # Others may be links to it.
     target.unlink()
     target.write_bytes(content)
@@ -148,8 +124,6 @@ def _overwrite(damage: Damage, target: Path) -> None:
 
 def _stand_in(damage: Damage, target: Path, other: Path, home: Path) -> None:
     """Put something else in the place of a file or folder."""
-    if damage.kind not in STAND_INS:
-        return
     _remove(target)
     if damage.kind == "fifo":
         os.mkfifo(target)

@@ -19,8 +19,9 @@ import gc
 import multiprocessing
 import multiprocessing.connection
 import signal
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -31,11 +32,11 @@ from hypothesis.strategies import SearchStrategy
 
 from gahbench._util.errors import GahbenchError
 
-from .attempts import Finding, Result, tried
+from .attempts import Finding, Limits, Result, tried
 
 #: Characters of an error that is still one line to read.
 LONGEST_ERROR = 4000
-GIB = 2**30
+MIB, GIB = 2**20, 2**30
 #: Cases that a process tries in turn: to fork takes as long as many a case.
 BATCH = 20
 
@@ -46,13 +47,7 @@ class UnreadableError(AssertionError):
 
 @contextlib.contextmanager
 def accepted() -> Iterator[None]:
-    """Let a case be refused by a :class:`GahbenchError` whose text is one line that can be printed and read.
-
-    Raises
-    ------
-    UnreadableError
-        If the text is no such line.
-    """
+    """Let a case be refused by a :class:`GahbenchError` whose text is one line that can be printed and read."""
     try:
         yield
     except GahbenchError as error:
@@ -66,52 +61,24 @@ def accepted() -> Iterator[None]:
             raise UnreadableError(f"{len(text)} characters: {text[:500]!r}") from error
 
 
-def nothing() -> None:
-    """Prepare nothing."""
-
-
 @dataclass(frozen=True)
 class Campaign:
     """Cases, and what is tried with each.
 
-    Parameters
-    ----------
-    name
-        Its name in tables.
-    strategy
-        Draws a case.
-    attempt
-        Called with a case and an empty folder of its own, which is also the working directory; returns if all is well.
-        Refusals are caught by :func:`accepted`; any other exception is a finding.
-    prepare
-        Called once before the first case, in the process that others are forked from: for imports that take long.
+    ``attempt`` is called with a case and an empty folder of its own, which is also the working directory; it returns if
+    all is well. Refusals are caught by :func:`accepted`; any other exception is a finding. ``prepare`` is called once,
+    in the process that others are forked from: for imports that take long.
     """
 
     name: str
     strategy: SearchStrategy[Any]
     attempt: Callable[[Any, Path], None]
-    prepare: Callable[[], None] = nothing
+    prepare: Callable[[], None] = lambda: None
 
 
 @dataclass
 class Outcome:
-    """What came of a campaign.
-
-    Parameters
-    ----------
-    name
-        Of the campaign.
-    cases
-        How many were tried.
-    seconds
-        How long it took.
-    before, peak
-        Bytes of memory that a process holds before its case, and the most that one held at any time.
-    findings
-        One of each place, with their numbers.
-    is_complete
-        Whether all cases were tried, without an interruption.
-    """
+    """What came of a campaign: bytes that a process holds before its case and at most, and a finding of each place."""
 
     name: str
     cases: int = 0
@@ -139,7 +106,7 @@ class Outcome:
     @property
     def errors(self) -> int:
         """How many cases ended otherwise than they should."""
-        return sum(one.count for one in self.findings.values() if one.kind != "hang")
+        return sum(one.count for one in self.findings.values()) - self.hangs
 
 
 def run(
@@ -151,31 +118,18 @@ def run(
     memory_limit: int = GIB,
     notice: Callable[[Finding], None] = lambda finding: None,
 ) -> Outcome:
-    """Try cases.
+    """Try cases, shared out among processes: the same for the same seed ``number``, count and processes.
 
-    Parameters
-    ----------
-    count
-        How many, shared out among the processes.
-    number
-        Seed; the same cases are drawn for the same seed, count and processes.
-    processes
-        How many draw cases side by side.
-    time_limit
-        Seconds after which a case hangs; its process is killed.
-    memory_limit
-        Bytes that a process may take beyond those that it begins with.
-    notice
-        Called with the first finding of each place, as it is found.
+    ``notice`` is called with the first finding of each place, as it is found.
     """
     campaign.prepare()
     # Forked processes then leave these pages alone.
     gc.collect()
     gc.freeze()
     started = time.monotonic()
-    before = next(tried(lambda case, scratch: None, [None], time_limit, memory_limit)).peak
+    before = next(tried(lambda case, scratch: None, [None], Limits(time_limit, memory_limit))).peak
     outcome = Outcome(campaign.name, before=before, peak=before)
-    limits = (time_limit, memory_limit, before)
+    limits = Limits(time_limit, memory_limit, before)
     context = multiprocessing.get_context("fork")
     drawers, pipes = [], []
     for place in range(processes):
@@ -215,7 +169,7 @@ def _results(pipes: list[Connection]) -> Iterator[Result]:
                 pipes.remove(pipe)  # type: ignore[arg-type]
 
 
-def _draw(campaign: Campaign, count: int, name: str, limits: tuple[float, int, int], sender: Connection) -> None:
+def _draw(campaign: Campaign, count: int, name: str, limits: Limits, sender: Connection) -> None:
     """Draw cases and try each; the exit status of this process says whether all were drawn."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -224,18 +178,17 @@ def _draw(campaign: Campaign, count: int, name: str, limits: tuple[float, int, i
         return
 
     def send() -> None:
-        for result in tried(campaign.attempt, waiting, *limits):
+        for result in tried(campaign.attempt, waiting, limits):
             sender.send(result)
         waiting.clear()
 
-    @seed(name)
-    @settings(
-        max_examples=count,
-        database=None,
-        phases=[Phase.generate],
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
+    checks = list(HealthCheck)
+    options = settings(
+        max_examples=count, database=None, phases=[Phase.generate], deadline=None, suppress_health_check=checks
     )
+
+    @seed(name)
+    @options
     @given(campaign.strategy)
     def each(case: Any) -> None:
         waiting.append(case)
@@ -245,3 +198,31 @@ def _draw(campaign: Campaign, count: int, name: str, limits: tuple[float, int, i
     with contextlib.suppress(KeyboardInterrupt):
         each()
         send()
+
+
+def print_finding(finding: Finding) -> None:
+    """Print the first finding of a place."""
+    print(f"\n{finding.place}\n{finding.text[-3000:]}\ncase: {finding.case[:1000]}", file=sys.stderr, flush=True)
+
+
+def print_table(outcomes: Sequence[Outcome]) -> None:
+    """Print the numbers of every campaign, then what was found."""
+    print("\ncampaign       cases  errors   hangs  peak MiB  of it before  seconds")
+    for one in outcomes:
+        sizes = f"{one.peak / MIB:9.0f} {one.before / MIB:13.0f}"
+        print(f"{one.name:12} {one.cases:7} {one.errors:7} {one.hangs:7} {sizes} {one.seconds:8.0f}")
+    for one in outcomes:
+        if not one.is_complete:
+            print(f"{one.name}: interrupted")
+        for finding in sorted(one.findings.values(), key=lambda finding: -finding.count):
+            print(f"{one.name}: {finding.count} times {finding.place}")
+    sys.stdout.flush()
+
+
+def keep(outcome: Outcome, folder: Path) -> None:
+    """Write every finding with its case to a file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for place, finding in enumerate(outcome.findings.values()):
+        text = f"{finding.count} times {finding.place}\n\n{finding.text}\n\ncase = {finding.case}\n"
+        file = folder / f"{outcome.name}-{place}.txt"
+        file.write_text(text, encoding="utf-8", errors="backslashreplace")

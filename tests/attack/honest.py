@@ -3,18 +3,14 @@
 Run as ``python -m tests.attack honest``.
 """
 
-from __future__ import annotations
-
+import itertools
 import time
-from collections.abc import Iterator, Sequence
 
 import torch
 
 import gahbench
-from gahbench.contracts.datasets import Dataset
-from gahbench.contracts.denoisers import Denoiser
 from gahbench.evaluation import Evaluation
-from gahbench.evaluation.audit import Audit, audit
+from gahbench.evaluation.audit import audit
 from gahbench.networks import Trained
 from gahbench.training.hardware import Acceleration
 from gahbench.training.recipe import Training
@@ -23,43 +19,36 @@ from gahbench.training.trainer import Trainer
 SIGMAS = [0.05, 0.1, 0.2, 0.4]
 IMAGES = 24
 FAMILIES = (
-    "c-alpha[alpha=2,size=16]",
-    "discs[size=16]",
-    "gaussian-field[size=16]",
-    "sinusoids[size=16]",
-    "rays[image=discs[size=16]]",
-    "finite[discs[size=16],count=8]",
-)
+    "c-alpha[alpha=2,size=16]", "discs[size=16]", "gaussian-field[size=16]", "sinusoids[size=16]",
+    "rays[image=discs[size=16]]", "finite[discs[size=16],count=8]",
+)  # fmt: skip
 REFERENCES = (
-    "identity",
-    "gaussian-blur",
-    "gaussian-blur[width=3]",
-    "low-pass[share=0.02]",
-    "low-pass",
-    "visu-shrink",
-    "bayes-shrink",
-    "sure-shrink",
-    "threshold",
-    "nl-means",
-    "tv",
-    "bandlet",
-    "wiener-linear",
-    "wiener-linear[images=8]",
-    "empirical-bayes[images=1]",
-    "empirical-bayes[images=64]",
-    "empirical-bayes[images=1000]",
-)
+    "identity", "gaussian-blur", "gaussian-blur[width=3]", "low-pass[share=0.02]", "low-pass", "visu-shrink",
+    "bayes-shrink", "sure-shrink", "threshold", "nl-means", "tv", "bandlet", "wiener-linear", "wiener-linear[images=8]",
+    "empirical-bayes[images=1]", "empirical-bayes[images=64]", "empirical-bayes[images=1000]",
+)  # fmt: skip
 NETWORKS = ("unet[width=8,levels=2]", "bf-cnn[width=8,layers=5]", "dncnn[width=8,layers=5]", "vit[width=16,depth=1]")
 TRAINING_IMAGES = (1, 4, 32)
 STEPS = 150
 
 
-def check(denoiser: Denoiser, dataset: Dataset) -> Audit:
-    """Score a denoiser, and check it."""
-    return audit(Evaluation(denoiser, dataset.images("test", IMAGES), SIGMAS, dataset=dataset))
+def rows():
+    """Yield the dataset and the name of each row, and what the checks found."""
+    for family in FAMILIES:
+        dataset = gahbench.create("dataset", family)
+
+        def check(denoiser, dataset=dataset):
+            return audit(Evaluation(denoiser, dataset.images("test", IMAGES), SIGMAS, dataset=dataset))
+
+        for name in REFERENCES:
+            reference = gahbench.create("reference", name)
+            reference.fit(gahbench.TrainingData(dataset))
+            yield family, name, check(reference)
+        for name, images in itertools.product(NETWORKS, TRAINING_IMAGES) if family in FAMILIES[:4] else ():
+            yield family, f"{name}, of {images} images", check(trained(name, dataset, images))
 
 
-def trained(name: str, dataset: Dataset, images: int) -> Denoiser:
+def trained(name, dataset, images):
     """Return a network that is trained on a few images."""
     settings = Training(steps=STEPS, batch_size=8, train_images=images, validations=1, compile="never")
     torch.manual_seed(0)
@@ -67,20 +56,7 @@ def trained(name: str, dataset: Dataset, images: int) -> Denoiser:
     return Trained(Trainer(network, dataset, settings, 0, Acceleration(False, compiled=False)).fit().network)
 
 
-def rows(families: Sequence[str] = FAMILIES) -> Iterator[tuple[str, str, Audit]]:
-    """Yield the dataset and the name of each row, and what the checks found."""
-    for family in families:
-        dataset = gahbench.create("dataset", family)
-        for name in REFERENCES:
-            reference = gahbench.create("reference", name)
-            reference.fit(gahbench.TrainingData(dataset))
-            yield family, name, check(reference, dataset)
-        for name in NETWORKS if family in FAMILIES[:4] else ():
-            for images in TRAINING_IMAGES:
-                yield family, f"{name}, of {images} images", check(trained(name, dataset, images), dataset)
-
-
-def main(argv: Sequence[str] = ()) -> int:
+def main(argv=()):
     """Check all rows; print those that are flagged, and return 1 if there are any."""
     started, count, flagged, least = time.monotonic(), 0, 0, 1.0
     for family, name, found in rows():

@@ -35,20 +35,10 @@ LISTS = ("list_eval_partition.txt", "list_eval_partition.csv", "identity_CelebA.
 
 @dataclass(frozen=True)
 class Case:
-    """A folder or file of images, and how it is read.
+    """A folder or file of images, and the dataset, ``inspect`` or ``preview`` that reads it, with parameters.
 
-    Parameters
-    ----------
-    kind
-        ``folder``, ``zip``, ``parquet``, ``file``, ``special``, or ``text`` for a path that may be none.
-    files
-        Names and contents; of ``special`` the kind of thing and its suffix.
-    reader
-        Name of a dataset, ``inspect`` or ``preview``.
-    parameters
-        Of the reader.
-    damage
-        What is done to the archive or table, and a number for it.
+    The kind is ``folder``, ``zip``, ``parquet``, ``file``, ``special``, or ``text`` for a path that may be none. Files
+    are names and contents; of ``special`` the kind of thing and its suffix. The damage is to the archive or table.
     """
 
     kind: str

@@ -13,20 +13,10 @@ When = Literal["planning", "import", "constructor", "training", "evaluation", "o
 class Kind:
     """One kind of misbehaviour.
 
-    Parameters
-    ----------
-    name
-        Its name, in lower case with dashes.
-    code
-        Statements that do it, with ``noisy``, ``sigma`` and ``self`` where there are any; for ``output`` an expression
-        of them that is returned.
-    fails
-        A part of the reason that must be on the board; ``None`` if its row may have numbers, whatever they are. Of
-        what is done as the file is imported for planning: of the error with which the run is refused.
-    when
-        In which place of the plugin.
-    noun
-        Which plugin does it.
+    ``code`` are statements that do it, with ``noisy``, ``sigma`` and ``self`` where there are any; for ``output`` an
+    expression of them that is returned. ``fails`` is a part of the reason that must be on the board; ``None`` if its
+    row may have numbers, whatever they are. Of what is done as the file is imported for planning, it is a part of the
+    error with which the run is refused.
     """
 
     name: str

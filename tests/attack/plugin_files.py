@@ -70,16 +70,20 @@ def at(when):
 if at("import") or at("planning"):
     act()
 '''
-_BODIES = {
-    "architecture": '''
+_BODY = '''
+
 @gahbench.hookimpl
-def register_architectures(register):
+def register_{noun}s(register):
     register("{name}", Plugin)
 
 
-class Plugin(nn.Module):
-    """One convolution."""
+class Plugin({base}):
+    """Misbehaves."""
 
+'''
+#: The class of each noun, with what it returns by itself.
+_CLASSES = {
+    "architecture": ("nn.Module", "y", """
     def __init__(self, channels: int):
         super().__init__()
         self.noise = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
@@ -93,16 +97,8 @@ class Plugin(nn.Module):
         if (at("training") and self.calls == 3) or (at("evaluation") and not self.training):
             act(self, noisy, sigma)
         return {output} if at("output") else y
-''',
-    "reference": '''
-@gahbench.hookimpl
-def register_references(register):
-    register("{name}", Plugin)
-
-
-class Plugin(gahbench.Reference):
-    """Nothing."""
-
+"""),
+    "reference": ("gahbench.Reference", "noisy", """
     def __init__(self):
         if at("constructor"):
             act(self)
@@ -111,50 +107,28 @@ class Plugin(gahbench.Reference):
         if at("evaluation"):
             act(self, noisy, sigma)
         return {output} if at("output") else noisy
-''',
-    "metric": '''
-@gahbench.hookimpl
-def register_metrics(register):
-    register("{name}", Plugin)
-
-
-class Plugin(gahbench.Metric):
-    """The error."""
-
+"""),
+    "metric": ("gahbench.Metric", "", """
     def score(self, evaluation):
         if at("evaluation"):
             act(self)
-        return gahbench.Scores.parts(
-            {{
-                ("", sigma): (evaluation.denoised(sigma) - evaluation.clean).square().mean((1, 2, 3))
-                for sigma in evaluation.sigmas
-            }}
-        )
-''',
-    "dataset": '''
-@gahbench.hookimpl
-def register_datasets(register):
-    register("{name}", Plugin)
-
-
-class Plugin(gahbench.Dataset):
-    """Grey."""
-
-    @property
-    def shape(self):
-        return (1, 16, 16)
-
-    @property
-    def card(self):
-        return gahbench.Card("made here", "CC0-1.0")
+        errors = {{
+            ("", sigma): (evaluation.denoised(sigma) - evaluation.clean).square().mean((1, 2, 3))
+            for sigma in evaluation.sigmas
+        }}
+        return gahbench.Scores.parts(errors)
+"""),
+    "dataset": ("gahbench.Dataset", "images", """
+    shape = (1, 16, 16)
+    card = gahbench.Card("made here", "CC0-1.0")
 
     def images(self, split, count, start=0):
         if at("evaluation"):
             act(self)
         images = torch.full((count, 1, 16, 16), 0.5)
         return {output} if at("output") else images
-''',
-}
+"""),
+}  # fmt: skip
 
 
 def label(kind: Kind) -> str:
@@ -165,10 +139,11 @@ def label(kind: Kind) -> str:
 def write_plugin(kind: Kind, folder: Path, name: str) -> None:
     """Write the plugin file of a kind."""
     is_output = kind.when == "output"
-    usual = {"architecture": "y", "reference": "noisy", "dataset": "images", "metric": ""}[kind.noun]
-    values = {"name": name, "when": kind.when, "output": kind.code if is_output else usual}
+    base, usual, body = _CLASSES[kind.noun]
     code = textwrap.indent("pass" if is_output else kind.code.strip("\n"), "    ")
-    text = _HEAD.format(code=code, **values) + _BODIES[kind.noun].format(**values)
+    text = (_HEAD + _BODY + body).format(
+        name=name, when=kind.when, noun=kind.noun, base=base, code=code, output=kind.code if is_output else usual
+    )
     (folder / f"{name.replace('-', '_')}.py").write_text(text, encoding="utf-8")
 
 
@@ -179,7 +154,7 @@ def write_suite(kinds: Sequence[Kind], folder: Path, unit: float, construction: 
     write_plugin(Kind("honest", "pass"), plugins, "honest")
     for kind in kinds:
         write_plugin(kind, plugins, label(kind))
-    named = {noun: [label(kind) for kind in kinds if kind.noun == noun] for noun in _BODIES}
+    named = {noun: [label(kind) for kind in kinds if kind.noun == noun] for noun in _CLASSES}
     text = SUITE.format(
         datasets=", ".join(["'discs[size=16]'", *named["dataset"]]),
         entrants=", ".join(f"'{name}'" for name in (*HONEST, *named["architecture"], *named["reference"])),

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,7 +21,7 @@ import pandas as pd
 
 import gahbench
 
-from .misbehaving import KINDS, Kind
+from .misbehaving import KINDS
 from .plugin_files import HONEST, label, write_suite
 
 #: By this environment variable all processes of a run are found.
@@ -30,7 +29,7 @@ _MARK = "GAHBENCH_ATTACK"
 
 
 @contextlib.contextmanager
-def engine_of(name: str) -> Iterator[tuple[list[str], dict[str, str]]]:
+def engine_of(name):
     """Yield options of a run by an engine, and variables of its processes: of a cluster that is there meanwhile."""
     if name == "slurm":
         with importlib.import_module("slurm_cluster").cluster() as one:
@@ -46,45 +45,28 @@ def engine_of(name: str) -> Iterator[tuple[list[str], dict[str, str]]]:
         yield ["--workers", "2"], {}
 
 
-def run(
-    kinds: Sequence[Kind],
-    folder: Path,
-    unit: float,
-    construction: float,
-    seconds: float,
-    options: Sequence[str] = ("--workers", "2"),
-    variables: Mapping[str, str] | None = None,
-) -> tuple[int | None, str]:
+def run(kinds, folder, unit, construction, seconds, options=("--workers", "2"), variables=None):
     """Run kinds beside the honest entrants; return the exit status, ``None`` for none in time, and what was written."""
     suite = write_suite(kinds, folder, unit, construction)
     mark = uuid4().hex
     command = [sys.executable, "-m", "gahbench", "run", str(suite), "--out", str(folder / "out"), *options]
     command += ["--threads", "1", "--plugins-dir", str(folder / "plugins")]
-    environment = {
-        **os.environ,
-        **(variables or {}),
-        _MARK: mark,
-        "GAHBENCH_CACHE": str(folder / "cache"),
-        "GAHBENCH_SILENT_SECONDS": "20",
-    }
+    own = {_MARK: mark, "GAHBENCH_CACHE": str(folder / "cache"), "GAHBENCH_SILENT_SECONDS": "20"}
+    environment = {**os.environ, **(variables or {}), **own}
     with (folder / "errors.txt").open("wb") as errors:
-        process = subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.DEVNULL, stderr=errors)
         try:
-            status: int | None = process.wait(seconds)
+            done = subprocess.run(
+                command, env=environment, cwd=folder, stdout=subprocess.DEVNULL, stderr=errors, timeout=seconds
+            )
+            status = done.returncode
         except subprocess.TimeoutExpired:
             status = None
-            process.kill()
-            process.wait()
-    left = _left(mark)
-    text = (folder / "errors.txt").read_text(encoding="utf-8", errors="replace")
-    if left:
+    if left := _left(mark):
         raise AssertionError(f"{len(left)} processes are left: {left}")
-    return status, text
+    return status, (folder / "errors.txt").read_text(encoding="utf-8", errors="replace")
 
 
-def problems(
-    kinds: Sequence[Kind], folder: Path, clean: pd.DataFrame, status: int | None, errors: str
-) -> dict[str, str]:
+def problems(kinds, folder, clean, status, errors):
     """Return what is not as it should be after a run: for each kind, or under ``""`` for all."""
     found: dict[str, str] = {}
     if status is None:
@@ -98,90 +80,65 @@ def problems(
         return {"": f"no board, status {status}: {error}; {errors[-500:]}"}
     if not honest_scores(folder).equals(clean):
         found[""] = "the scores of honest entrants differ"
-    expected = 1 if len(results.failures) else 0
-    if status != expected:
+    if status != (1 if len(results.failures) else 0):
         found[""] = f"exit status {status} with {len(results.failures)} failures; {errors[-500:]}"
+    if "Traceback" in errors:
+        found[""] = f"a traceback: {errors[-800:]}"
     for kind in kinds:
         column = {"metric": "metric", "dataset": "dataset"}.get(kind.noun, "entrant")
         reasons = results.failures.loc[results.failures[column] == label(kind), "error"].tolist()
         if kind.fails is not None and not any(kind.fails in str(reason) for reason in reasons):
             found[kind.name] = f"'{kind.fails}' is not among the reasons: {[str(one)[:200] for one in reasons]}"
-        if "Traceback" in errors:
-            found[""] = f"a traceback: {errors[-800:]}"
     return found
 
 
-def honest_scores(folder: Path) -> pd.DataFrame:
+def honest_scores(folder):
     """Return the scores of the honest entrants, by the built-in metric, on the built-in dataset."""
     scores = pd.read_parquet(folder / "out" / "scores.parquet")
     own = scores["entrant"].isin(HONEST) & (scores["metric"] == "psnr") & (scores["dataset"] == "discs[size=16]")
-    order = ["entrant", "sigma", "image"]
-    return scores[own].sort_values(order).reset_index(drop=True)
+    return scores[own].sort_values(["entrant", "sigma", "image"]).reset_index(drop=True)
 
 
-def attack(
-    groups: Sequence[Sequence[Kind]],
-    folder: Path,
-    unit: float = 60.0,
-    construction: float = 20.0,
-    seconds: float = 1800.0,
-    engine: str = "processes",
-) -> dict[str, str]:
+def attack(groups, folder, unit=60.0, construction=20.0, seconds=1800.0, engine="processes"):
     """Run groups of kinds, each group in one run; return what is wrong, by kind."""
     (folder / "clean").mkdir(parents=True)
     status, errors = run((), folder / "clean", 600.0, 60.0, seconds)
     assert status == 0, errors
     clean = honest_scores(folder / "clean")
     assert set(clean["entrant"]) == set(HONEST)
+    wrong = {}
     with engine_of(engine) as (options, variables):
-        return _attack(groups, folder, clean, unit, construction, seconds, options, variables)
-
-
-def _attack(
-    groups: Sequence[Sequence[Kind]],
-    folder: Path,
-    clean: pd.DataFrame,
-    unit: float,
-    construction: float,
-    seconds: float,
-    options: Sequence[str],
-    variables: Mapping[str, str],
-) -> dict[str, str]:
-    wrong: dict[str, str] = {}
-    for place, kinds in enumerate(groups):
-        own = folder / str(place)
-        own.mkdir()
-        began = time.monotonic()
-        try:
-            found = problems(kinds, own, clean, *run(kinds, own, unit, construction, seconds, options, variables))
-        except AssertionError as error:
-            found = {"": str(error)}
-        for kind in kinds:
-            reason = found.get(kind.name) or found.get("")
-            if reason is not None:
-                wrong[kind.name] = reason
-            print(f"{kind.name}: {reason or 'holds'} ({time.monotonic() - began:.0f} s)", flush=True)
+        for place, kinds in enumerate(groups):
+            own = folder / str(place)
+            own.mkdir()
+            began = time.monotonic()
+            try:
+                found = problems(kinds, own, clean, *run(kinds, own, unit, construction, seconds, options, variables))
+            except AssertionError as error:
+                found = {"": str(error)}
+            for kind in kinds:
+                reason = found.get(kind.name) or found.get("")
+                if reason is not None:
+                    wrong[kind.name] = reason
+                print(f"{kind.name}: {reason or 'holds'} ({time.monotonic() - began:.0f} s)", flush=True)
     return wrong
 
 
-def _left(mark: str) -> list[str]:
+def _left(mark):
     """Return the commands of processes that bear a mark, once they have had a moment to end."""
-    found: list[str] = []
     for _ in range(20):
         found = []
         for file in Path("/proc").glob("[0-9]*/environ"):
-            try:
+            with contextlib.suppress(OSError):
                 if f"{_MARK}={mark}".encode() in file.read_bytes().split(b"\0"):
                     found.append((file.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:100])
-            except OSError:
-                continue
         if not found:
             break
         time.sleep(0.1)
     return found
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments=None):
     """Run kinds of misbehaviour; return 0 if all hold."""
     parser = argparse.ArgumentParser(prog="python -m tests.attack.plugins", description=__doc__)
     parser.add_argument("names", nargs="*", help="kinds; by default all")

@@ -1,18 +1,11 @@
-"""A few of the hostile checkpoints, and proof that the payloads among them are armed."""
+"""Proof that the payloads among hostile checkpoints are armed."""
 
 import pickle
 
 import pytest
 
 from .array_files import Hostile, pt
-from .checkpoints import CAMPAIGN, Case, attempt, state
-from .harness import run
-
-
-def test_no_checkpoint_does_harm():
-    outcome = run(CAMPAIGN, 40, time_limit=60.0)
-    assert outcome.cases == 40
-    assert {place: finding.text for place, finding in outcome.findings.items()} == {}
+from .checkpoints import Case, attempt, state
 
 
 def test_weights_that_fit_are_loaded(tmp_path):

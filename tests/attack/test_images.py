@@ -1,20 +1,10 @@
-"""A few of the hostile images, and cases that were found once."""
+"""Hostile images that were found once."""
 
 import pytest
 
 from .array_files import npy, packed_zeros
-from .harness import run
 from .image_bytes import bomb, declaring, picture
-from .images import CAMPAIGN, Case, attempt
-
-
-def test_no_image_does_harm():
-    # The limit is one of addresses, which threads of libraries reserve and never use.
-    outcome = run(CAMPAIGN, 40, time_limit=60.0, memory_limit=4 * 2**30)
-    assert outcome.peak - outcome.before < 2**30
-    assert outcome.cases == 40
-    assert {place: finding.text for place, finding in outcome.findings.items()} == {}
-
+from .images import Case, attempt
 
 GOOD = [(f"{place}.png", picture("PNG", "RGB", 24, 24, place)) for place in range(8)]
 FOUND = {

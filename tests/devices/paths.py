@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from small_fits import CPU, PLAIN, StopAfter, kept_in
-from torch import Tensor
 
 import gahbench
 from gahbench import Reference, Truth, sampling
@@ -42,7 +41,7 @@ from tests.devices.subjects import (
     random_network,
 )
 
-STEPS = 3
+STEPS = 2
 #: Of images whose Jacobians are found whole.
 SMALL_SIDE = 12
 OPTIMA = (
@@ -66,54 +65,38 @@ RECIPES: dict[str, dict[str, Any]] = {
     "quadratic noise": {"noise": "quadratic"},
 }
 
-Run = Callable[[], Any]
-
 
 @dataclass(frozen=True)
 class DevicePath:
-    """A way through gahbench.
+    """A way through gahbench: ``prepare`` takes the device, and returns what is to be run.
 
-    Parameters
-    ----------
-    group, name
-        What it belongs to, and its name there.
-    prepare
-        Takes the device, and returns what is to be run.
-    tolerance
-        Accepted difference between devices, relative to the largest value.
-    runs_once
-        Whether the first run is counted, as it computes what later runs keep, or nothing else. Otherwise the second is,
-        for which constants are on the device.
+    The tolerance is that of a difference between devices, relative to the largest value. With ``runs_once`` the first
+    run is counted, as it computes what later runs keep, or nothing else. Otherwise the second is, for which constants
+    are on the device.
     """
 
     group: str
     name: str
-    prepare: Callable[[torch.device], Run]
+    prepare: Callable
     tolerance: float = 1e-5
     runs_once: bool = False
 
 
-def all_paths() -> Iterator[DevicePath]:
+def path(group, name, prepare, tolerance=1e-5, /, runs_once=False, **given):
+    """Return a path whose preparation is given parameters."""
+    return DevicePath(group, name, functools.partial(prepare, **given), tolerance, runs_once)
+
+
+def all_paths():
     """Yield the paths, group by group."""
-    for part in (
-        _training,
-        _fits,
-        _fit_checks,
-        _denoising,
-        _jacobians,
-        _bases,
-        _references,
-        _posteriors,
-        _metrics,
-        _sampling,
-        _statistics,
-        _public,
-    ):
+    parts = [training, fits, fit_checks, denoising, jacobians, bases, references, posteriors, metrics]
+    parts += [sampled, statistics, public]
+    for part in parts:
         yield from part()
 
 
-def _training() -> Iterator[DevicePath]:
-    def steps(device: torch.device, name: str = "unet", bfloat16: bool = False, **given: Any) -> Run:
+def training():
+    def steps(device, name="unet", bfloat16=False, **given):
         dataset = gahbench.create("dataset", given.pop("dataset", "discs[size=16]"))
         training = Training.model_validate({"steps": 30, "batch_size": 4, "compile": "never", "ema": 0.9, **given})
         network, acceleration = random_network(name).train(), replace(PLAIN, bfloat16=bfloat16)
@@ -124,14 +107,14 @@ def _training() -> Iterator[DevicePath]:
         ]
 
     for name in plugin_names("architecture"):
-        yield DevicePath("training step", name, functools.partial(steps, name=name), 1e-4)
+        yield path("training step", name, steps, 1e-4, name=name)
     for name, given in RECIPES.items():
-        yield DevicePath("training step", name, functools.partial(steps, **given))
-    yield DevicePath("training step", "bfloat16", functools.partial(steps, bfloat16=True), 2e-2)
+        yield path("training step", name, steps, **given)
+    yield path("training step", "bfloat16", steps, 2e-2, bfloat16=True)
 
 
-def _fits() -> Iterator[DevicePath]:
-    def resume(device: torch.device, first: bool, precision: str) -> Run:
+def fits():
+    def resume(device, first, precision):
         """Return a fit that stops in the middle, on the device or on the CPU, and is resumed on the other."""
         recipe = {"ema": 0.9, "snapshots": 2, "validations": 2, "precision": precision, "compile": "never"}
         training = Training.model_validate({"steps": 12, "batch_size": 4, "validation_images": 2, **recipe})
@@ -139,7 +122,7 @@ def _fits() -> Iterator[DevicePath]:
         build = functools.partial(gahbench.create, "architecture", "bf-cnn", width=4, layers=3)
         devices = (device, CPU) if first else (CPU, device)
 
-        def run() -> Any:
+        def run():
             folder = Path(tempfile.mkdtemp())
             checkpoints = kept_in(folder)
             given = (build, dataset, training, 0, folder)
@@ -154,61 +137,57 @@ def _fits() -> Iterator[DevicePath]:
     for first, precision in ((True, "float32"), (False, "float32"), (True, "bfloat16")):
         name = f"{precision}, from the {'device to the CPU' if first else 'CPU to the device'}"
         tolerance = 1e-5 if precision == "float32" else 1e-2
-        yield DevicePath(
-            "fit, resumed", name, functools.partial(resume, first=first, precision=precision), tolerance, True
-        )
+        yield path("fit, resumed", name, resume, tolerance, runs_once=True, first=first, precision=precision)
 
 
-def _fit_checks() -> Iterator[DevicePath]:
-    def timed(device: torch.device) -> Run:
+def fit_checks():
+    def timed(device):
         """Return the passes by which the precision of a training is chosen."""
         torch.manual_seed(0)
         run = _passes(random_network("bf-cnn").to(device), (2, 1, SIDE, SIDE), device)
         return lambda: [run("float32"), run("bfloat16")]
 
-    def checked(device: torch.device) -> Run:
+    def checked(device):
         """Return the checks of a network that was trained."""
         watched = WatchedFit(lambda: random_network("bf-cnn").to(device), Training(steps=10, batch_size=4), 0)
         watched.build()
         return lambda: [len(watched.marks((1, SIDE, SIDE), device))]
 
-    yield DevicePath("checks of a fit", "timed passes", timed)
-    yield DevicePath("checks of a fit", "marks", checked)
+    yield path("checks of a fit", "timed passes", timed)
+    yield path("checks of a fit", "marks", checked)
 
 
-def _denoising() -> Iterator[DevicePath]:
-    def denoise(device: torch.device, name: str) -> Run:
+def denoising():
+    def denoise(device, name):
         trained, noisy = Trained(random_network(name), device), noisy_images(clean_images())
         return lambda: trained.denoise(noisy, SIGMA, Truth(noisy))
 
     for name in plugin_names("architecture"):
-        yield DevicePath("denoising a batch", name, functools.partial(denoise, name=name))
+        yield path("denoising a batch", name, denoise, name=name)
 
 
-def _jacobians() -> Iterator[DevicePath]:
-    def products(device: torch.device, name: str) -> Run:
+def jacobians():
+    def products(device, name):
         noisy = noisy_images(clean_images())[:2].to(device)
         maps = Jacobian(Trained(random_network(name), device).network, noisy, SIGMA)
         along = torch.ones(2, 3, SIDE**2, device=device)
         return lambda: [maps.matvec(along), maps.rmatvec(along)]
 
-    def spectra(device: torch.device, name: str, precision: Any) -> Run:
+    def spectra(device, name, precision):
         noisy = noisy_images(clean_images(f"c-alpha[size={SMALL_SIDE}]"))[:2].to(device)
         maps = Jacobian(Trained(random_network(name), device).network, noisy, SIGMA, precision=precision)
         return lambda: [maps.matrices(), maps.trace().value, top(maps, 3).values]
 
     for name in plugin_names("architecture"):
-        yield DevicePath("Jacobian, products", name, functools.partial(products, name=name), 1e-4, runs_once=True)
+        yield path("Jacobian, products", name, products, 1e-4, runs_once=True, name=name)
     for name, precision in (("bf-cnn", "float32"), ("bf-cnn", "bfloat16")):
         tolerance = 1e-4 if precision == "float32" else 5e-2
-        prepare = functools.partial(spectra, name=name, precision=precision)
-        yield DevicePath(
-            "Jacobian, matrices and eigenvectors", f"{name}, {precision}", prepare, tolerance, runs_once=True
-        )
+        group, title = "Jacobian, matrices and eigenvectors", f"{name}, {precision}"
+        yield path(group, title, spectra, tolerance, runs_once=True, name=name, precision=precision)
 
 
-def _bases() -> Iterator[DevicePath]:
-    def transform(device: torch.device, name: str, dataset: Any = None) -> Run:
+def bases():
+    def transform(device, name, dataset=None):
         basis = create("basis", name)
         clean = None if dataset is None else dataset.images("test", 2)
         if clean is None:
@@ -216,7 +195,7 @@ def _bases() -> Iterator[DevicePath]:
         basis.fit(TrainingData(dataset))
         truth = Truth(clean.to(device), dataset)
 
-        def run() -> Any:
+        def run():
             adapted = basis.adapt_to(truth, SIGMA)
             coefficients = adapted.analysis(truth.clean)
             levels = adapted.noise_levels(dataset.shape)
@@ -224,7 +203,7 @@ def _bases() -> Iterator[DevicePath]:
 
         return run
 
-    def takes(name: str, dataset: Any) -> bool:
+    def takes(name, dataset):
         """Whether a basis is defined on images of an odd size."""
         basis = create("basis", name)
         try:
@@ -233,39 +212,38 @@ def _bases() -> Iterator[DevicePath]:
             return False
         return not basis.oracle
 
-    def filters(device: torch.device, name: str) -> Run:
+    def filters(device, name):
         basis, dataset, clean = on_family("basis", name)
         basis.fit(TrainingData(dataset))
         truth = Truth(clean.to(device), dataset)
         traces = torch.full((len(clean),), SIDE**2 / 8, dtype=torch.float64, device=device)
 
-        def run() -> Any:
+        def run():
             maps = basis.filters(truth, SIGMA).at(traces)
             return [maps.matvec(truth.clean.flatten(1)[:, None]), maps.trace().value]
 
         return run
 
     for name in plugin_names("basis"):
-        yield DevicePath("basis", name, functools.partial(transform, name=name))
+        yield path("basis", name, transform, name=name)
     large, odd = gahbench.create("dataset", "c-alpha[size=32]"), SampleDataset((1, 17, 23))
     for name in ("bandlet", "true-flow"):
-        prepare = functools.partial(transform, name=name, dataset=large)
-        yield DevicePath("basis", f"{name}, 32 pixels", prepare)
+        yield path("basis", f"{name}, 32 pixels", transform, name=name, dataset=large)
     for name in plugin_names("basis"):
         if takes(name, odd):
-            yield DevicePath("basis, 17x23 pixels", name, functools.partial(transform, name=name, dataset=odd))
+            yield path("basis, 17x23 pixels", name, transform, name=name, dataset=odd)
     for name in plugin_names("basis"):
-        yield DevicePath("filters of a basis", name, functools.partial(filters, name=name), 1e-4)
+        yield path("filters of a basis", name, filters, 1e-4, name=name)
 
 
-def _references() -> Iterator[DevicePath]:
-    def denoise(device: torch.device, name: str) -> Run:
+def references():
+    def denoise(device, name):
         reference, dataset, clean = on_family("reference", name)
         reference.fit(TrainingData(dataset))
         truth, noisy = Truth(clean.to(device), dataset), noisy_images(clean).to(device)
         return lambda: reference.denoise(noisy, SIGMA, truth)
 
-    def moved(device: torch.device, name: str, **given: Any) -> Run:
+    def moved(device, name, **given):
         """Return the run of a reference that takes images of the CPU to its device."""
         reference, dataset, clean = on_family("reference", name, **given)
         reference.fit(TrainingData(dataset))
@@ -273,7 +251,7 @@ def _references() -> Iterator[DevicePath]:
         truth, noisy = Truth(clean[:2], dataset), noisy_images(clean)[:2]
         sigmas = torch.tensor([SIGMA, 2 * SIGMA])
 
-        def run() -> Any:
+        def run():
             reference.check_shape(dataset.shape)
             results = [reference.denoise(noisy, SIGMA, truth), reference.denoise_each(noisy, sigmas, truth)]
             if (maps := reference.jacobian(noisy, SIGMA, truth)) is not None:
@@ -284,20 +262,20 @@ def _references() -> Iterator[DevicePath]:
 
     for name in plugin_names("reference"):
         if type(create("reference", name)).move is Reference.move:
-            yield DevicePath("reference", name, functools.partial(denoise, name=name))
+            yield path("reference", name, denoise, name=name)
         else:
-            yield DevicePath("reference that moves", name, functools.partial(moved, name=name), 1e-4)
-    merging = functools.partial(moved, name="local-score", alike=0.5)
-    yield DevicePath("reference that moves", "local-score, alike patches merged", merging, 1e-4)
+            yield path("reference that moves", name, moved, 1e-4, name=name)
+    title = "local-score, alike patches merged"
+    yield path("reference that moves", title, moved, 1e-4, name="local-score", alike=0.5)
 
 
-def _posteriors() -> Iterator[DevicePath]:
-    def posterior(device: torch.device, family: str) -> Run:
+def posteriors():
+    def posterior(device, family):
         dataset = gahbench.create("dataset", family)
         clean = dataset.images("test", 2)
         noisy = noisy_images(clean).to(device)
 
-        def run() -> Any:
+        def run():
             if dataset.optimum.kind == "bracket":
                 return [dataset.genie(noisy, SIGMA, "test")]
             exact = dataset.posterior(noisy, SIGMA)
@@ -305,18 +283,18 @@ def _posteriors() -> Iterator[DevicePath]:
 
         return run
 
-    def drawn(device: torch.device) -> Run:
+    def drawn(device):
         """Return the drawing of training images on the device, from random numbers of the CPU."""
         dataset = gahbench.create("dataset", "c-alpha[size=16]")
         return lambda: dataset.draw(torch.Generator().manual_seed(0), 4, device)
 
-    yield DevicePath("dataset", "training images of c-alpha", drawn)
+    yield path("dataset", "training images of c-alpha", drawn)
     for family in OPTIMA:
-        yield DevicePath("dataset", family, functools.partial(posterior, family=family))
+        yield path("dataset", family, posterior, family=family)
 
 
-def _metrics() -> Iterator[DevicePath]:
-    def score(device: torch.device, name: str) -> Run:
+def metrics():
+    def score(device, name):
         # The default of one, local-score, is a path of its own.
         given = {"to": "wiener-linear"} if name == "sample-prediction" else {}
         metric, family = gahbench.create("metric", name, **given), f"c-alpha[size={SMALL_SIDE}]"
@@ -328,33 +306,33 @@ def _metrics() -> Iterator[DevicePath]:
         if name == "decay":
             # It is measured of references, in their own basis, on the CPU.
             continue
-        yield DevicePath("metric", name, functools.partial(score, name=name), 1e-3, runs_once=True)
+        yield path("metric", name, score, 1e-3, runs_once=True, name=name)
 
 
-def _sampling() -> Iterator[DevicePath]:
-    def draw(device: torch.device, **given: Any) -> Run:
+def sampled():
+    def draw(device, **given):
         denoise = of_network(random_network("unet"), device)
         settings = Sampling(count=3, seed=0, sigma_start=1.0, sigma_end=0.01, **given)
 
-        def run() -> Any:
+        def run():
             drawn = draw_samples(denoise, (1, SIDE, SIDE), settings, batch=2, device=device)
             return [drawn.images, drawn.steps, drawn.sigma]
 
         return run
 
-    yield DevicePath("sampling", "stochastic", functools.partial(draw, sampler="stochastic", step=0.1, beta=0.5))
+    yield path("sampling", "stochastic", draw, sampler="stochastic", step=0.1, beta=0.5)
     for solver in ("euler", "heun"):
-        yield DevicePath("sampling", f"flow, {solver}", functools.partial(draw, sampler="flow", solver=solver))
+        yield path("sampling", f"flow, {solver}", draw, sampler="flow", solver=solver)
 
 
-def _statistics() -> Iterator[DevicePath]:
+def statistics():
     samples, images = clean_images(count=6), gahbench.create("dataset", FAMILIES[0]).images("train", 12)
 
-    def compare(device: torch.device, compute: Callable[[Tensor, Tensor], Any], all_there: bool) -> Run:
+    def compare(device, compute, all_there):
         given = samples.to(device), images.to(device) if all_there else images
         return lambda: compute(*given)
 
-    functions: dict[str, Callable[[Tensor, Tensor], Any]] = {
+    functions = {
         "affine ratios": sampling.affine_ratios,
         "fresh distances": lambda samples, images: sampling.fresh_distances(samples),
         "memorization ratios": sampling.memorization_ratios,
@@ -369,12 +347,12 @@ def _statistics() -> Iterator[DevicePath]:
     }
     for name, compute in functions.items():
         for place, all_there in (("", True), (", images on the CPU", False)):
-            prepare = functools.partial(compare, compute=compute, all_there=all_there)
-            yield DevicePath("statistics of samples", f"{name}{place}", prepare)
+            title = f"{name}{place}"
+            yield path("statistics of samples", title, compare, compute=compute, all_there=all_there)
 
 
-def _public() -> Iterator[DevicePath]:
-    def score(device: torch.device) -> Run:
+def public():
+    def score(device):
         network = random_network("bf-cnn")
         return lambda: (
             gahbench.score(network, "discs[size=8]", sigmas=[0.1, 0.3], images=3, device=str(device))
@@ -382,13 +360,13 @@ def _public() -> Iterator[DevicePath]:
             .tolist()
         )
 
-    def sample(device: torch.device, entrant: str) -> Run:
+    def sample(device, entrant):
         return lambda: [
             gahbench.sample(
                 entrant, dataset="gaussian-field[size=16]", count=2, device=str(device), max_steps=20
             ).images
         ]
 
-    yield DevicePath("public functions", "score", score)
+    yield path("public functions", "score", score)
     for entrant in ("optimal", "empirical-bayes[images=8]", "untrained[architecture=unet[width=4]]"):
-        yield DevicePath("public functions", f"sample {entrant}", functools.partial(sample, entrant=entrant))
+        yield path("public functions", f"sample {entrant}", sample, entrant=entrant)

@@ -77,7 +77,7 @@ def random_network(name: str, seed: int = 0) -> torch.nn.Module:
 @functools.cache
 def trained_network(seed: int) -> torch.nn.Module:
     """Return a network that denoises a little."""
-    training = Training(steps=150, batch_size=16, compile="never", learning_rate=1e-2)
+    training = Training(steps=40, batch_size=16, compile="never", learning_rate=1e-2)
     network = build_network(lambda: gahbench.create("architecture", "bf-cnn", width=8, layers=4), seed)
     return Trainer(network, gahbench.create("dataset", FAMILIES[0]), training, seed, PLAIN).fit().network
 
