@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,10 @@ from hypothesis import strategies as st
 from gahbench._util.sealed import sealed
 
 from .hostile import values
+from .images import make_special
 
 #: What may stand in the place of a file or folder.
-STAND_INS = ("fifo", "folder", "socket", "device", "link to itself", "dangling link", "link to another", "link outside")
+STAND_INS = ("fifo", "folder", "socket", "zero", "loop", "broken link", "link to another", "link outside")
 #: What happens to a file, or a folder.
 KINDS = (
     *("truncate", "flip", "insert", "empty", "delete", "rename", "swap", "copy", "chmod", *STAND_INS),
@@ -125,25 +124,10 @@ def _overwrite(damage: Damage, target: Path) -> None:
 def _stand_in(damage: Damage, target: Path, other: Path, home: Path) -> None:
     """Put something else in the place of a file or folder."""
     _remove(target)
-    if damage.kind == "fifo":
-        os.mkfifo(target)
-    elif damage.kind == "folder":
-        target.mkdir()
-    elif damage.kind == "socket":
-        here = Path.cwd()
-        # The path of a socket is short.
-        os.chdir(target.parent)
-        with socket.socket(socket.AF_UNIX) as one:
-            one.bind(target.name[:90])
-        os.chdir(here)
-    elif damage.kind == "device":
-        target.symlink_to("/dev/zero")
-    elif damage.kind == "link to itself":
-        target.symlink_to(target.name)
-    elif damage.kind == "dangling link":
-        target.symlink_to("nothing")
-    else:
+    if damage.kind.startswith("link "):
         target.symlink_to(other if damage.kind == "link to another" else home.parent)
+    else:
+        make_special(damage.kind, target)
 
 
 def _remove(target: Path) -> None:

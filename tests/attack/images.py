@@ -143,9 +143,8 @@ def make_special(kind: str, path: Path) -> Path:
     elif kind == "socket":
         # A path of a socket is short, and that of a scratch folder need not be.
         with socket.socket(socket.AF_UNIX) as one:
-            one.bind(path.name)
-            if Path(path.name).resolve() != path.resolve():
-                Path(path.name).rename(path)
+            one.bind("made")
+            Path("made").rename(path)
     elif kind == "folder":
         path.mkdir()
     elif kind == "broken link":

@@ -65,17 +65,15 @@ HANGS = [
     Kind("sleep-at-import", "time.sleep(1e6)", "importing", "import", "reference"),
     Kind("loop-in-reference", "while True: pass", _LONG, "evaluation", "reference"),
     Kind("stop", "os.kill(os.getpid(), signal.SIGSTOP)", "nothing was heard"),
-    Kind(
-        "ignore-signals-and-loop", "for n in (2, 10, 12, 15): signal.signal(n, signal.SIG_IGN)\nwhile True: pass", _LONG
-    ),
-    Kind(
-        "join-a-thread-that-waits", "t = threading.Thread(target=time.sleep, args=(1e6,)); t.start(); t.join()", _LONG
-    ),
+    Kind("ignore-signals-and-loop", "for n in (2, 10, 12, 15): signal.signal(n, signal.SIG_IGN)\nwhile True: pass",
+         _LONG),
+    Kind("join-a-thread-that-waits", "t = threading.Thread(target=time.sleep, args=(1e6,)); t.start(); t.join()",
+         _LONG),
     Kind("wait-for-a-lock", "lock = threading.Lock(); lock.acquire(); lock.acquire()", _LONG),
     Kind("read-a-pipe", "os.read(os.pipe()[0], 1)", _LONG),
     Kind("loop-at-exit", "import atexit; atexit.register(lambda: time.sleep(1e6))"),
     Kind("loop-in-text-of-error", "raise Endless()", _LONG),
-]
+]  # fmt: skip
 
 DESCRIPTORS = [
     Kind("close-output", "os.close(1); os.close(2)"),
@@ -94,18 +92,12 @@ DESCRIPTORS = [
     Kind("a-wrong-event-everywhere", _everywhere(r"b'{\"event\": [5], \"process\": null}\n'")),
     Kind("deep-json-everywhere", _everywhere(r"b'[' * 60000 + b'\n'")),
     Kind("megabytes-everywhere", "for _ in range(40):" + _everywhere(r"b'z' * 60000").replace("\n", "\n    ")),
-    Kind(
-        "finished-everywhere",
-        _everywhere(r"b'{\"event\": \"finished\", \"seconds\": 0.0}\n'", "os._exit(0)"),
-        "status 0",
-    ),
+    Kind("finished-everywhere", _everywhere(r"b'{\"event\": \"finished\", \"seconds\": 0.0}\n'", "os._exit(0)"),
+         "status 0"),
     Kind("stopped-everywhere", _everywhere(r"b'{\"event\": \"stopped\"}\n'", "os._exit(0)"), "status 0"),
-    Kind(
-        "finished-and-sleep",
-        _everywhere(r"b'\n{\"event\": \"finished\", \"seconds\": 0.0}\n'", "time.sleep(1e6)"),
-        _LONG,
-    ),
-]
+    Kind("finished-and-sleep", _everywhere(r"b'\n{\"event\": \"finished\", \"seconds\": 0.0}\n'", "time.sleep(1e6)"),
+         _LONG),
+]  # fmt: skip
 
 ERRORS = [
     Kind("raise-stopped", "from gahbench.training.trainer import Stopped\nraise Stopped", "without a request to stop"),
@@ -123,16 +115,13 @@ ERRORS = [
     Kind("raise-recursion", "def f(): return f()\nf()", "RecursionError"),
     Kind("raise-memory-error", "raise MemoryError", "out of memory"),
     Kind("take-memory", "torch.zeros(1 << 45)", "out of memory"),
-    Kind(
-        "raise-a-chain",
-        "error = None\nfor n in range(3000):\n    new = ValueError(n); new.__cause__ = error; error = new\nraise error",
-        "",
-    ),
+    Kind("raise-a-chain",
+         "error = None\nfor n in range(3000): new = ValueError(n); new.__cause__ = error; error = new\nraise error", ""),
     Kind("raise-in-a-constructor", "raise SystemExit('no')", "SystemExit: no", "constructor"),
     Kind("raise-at-import", "raise SystemExit('no')", "SystemExit", "import"),
     Kind("interrupt-at-import", "raise KeyboardInterrupt", "KeyboardInterrupt", "import"),
     Kind("raise-in-metric", "raise BaseException('boo')", "BaseException: boo", "evaluation", "metric"),
-]
+]  # fmt: skip
 
 PROCESSES = [
     Kind("child-that-stays", "subprocess.Popen(['sleep', '1000'])"),
@@ -165,17 +154,10 @@ STATE = [
     Kind("hook-of-all-modules", "nn.modules.module.register_module_forward_hook(lambda m, i, o: o * 0.5)"),
     Kind("patch-randn", "o = torch.randn\ntorch.randn = lambda *a, **k: o(*a, **k) * 0.5"),
     Kind("patch-randn-at-import", "o = torch.randn\ntorch.randn = lambda *a, **k: o(*a, **k) * 0.5", None, "import"),
-    Kind(
-        "patch-noise",
-        "import gahbench.evaluation.evaluation as e; n = e.evaluation_noise\n"
-        "e.evaluation_noise = lambda *a, **k: n(*a, **k) * 0.5",
-        None,
-        "evaluation",
-        "reference",
-    ),
-    Kind(
-        "patch-seeds", "import gahbench._util.noise as m; m.derive_seed = lambda *a: 5", None, "evaluation", "reference"
-    ),
+    Kind("patch-noise", "import gahbench.evaluation.evaluation as e; n = e.evaluation_noise\n"
+         "e.evaluation_noise = lambda *a, **k: n(*a, **k) * 0.5", None, "evaluation", "reference"),
+    Kind("patch-seeds", "import gahbench._util.noise as m; m.derive_seed = lambda *a: 5", None, "evaluation",
+         "reference"),
     Kind("patch-csv", "import csv; csv.writer = lambda *a, **k: 1 / 0", None, "evaluation", "reference"),
     Kind("patch-open", "import builtins; builtins.open = lambda *a, **k: 1 / 0", None, "evaluation", "reference"),
     Kind("patch-json", "import json; json.dumps = lambda *a, **k: '{}'", None, "evaluation", "reference"),
@@ -184,15 +166,10 @@ STATE = [
     Kind("trace", "sys.settrace(lambda *a: 1 / 0)"),
     Kind("profile", "sys.setprofile(lambda *a: None)"),
     Kind("leak", "self.leak = bytearray(300_000_000)"),
-    Kind(
-        "state-of-metric",
-        "torch.set_default_dtype(torch.float64); torch.set_grad_enabled(False)",
-        None,
-        "evaluation",
-        "metric",
-    ),
+    Kind("state-of-metric", "torch.set_default_dtype(torch.float64); torch.set_grad_enabled(False)", None,
+         "evaluation", "metric"),
     Kind("patch-of-metric", "torch.randn = None; torch.Tensor.mean = None", None, "evaluation", "metric"),
-]
+]  # fmt: skip
 
 OUTPUTS = [
     Kind("nan", "y * float('nan')", "", "output"),
@@ -225,13 +202,12 @@ PLANNING = [
     Kind("planning-sleep", "time.sleep(1e6)", "did not end within", "planning"),
     Kind("planning-system-exit", "raise SystemExit('no')", "failed to load: SystemExit: no", "planning"),
     Kind("planning-base-exception", "raise BaseException('boo')", "failed to load: BaseException: boo", "planning"),
-    Kind(
-        "planning-answer-everywhere", _everywhere(r"b'x {\"opened\": {}}\n'", "os._exit(0)"), "that plans", "planning"
-    ),
+    Kind("planning-answer-everywhere", _everywhere(r"b'x {\"opened\": {}}\n'", "os._exit(0)"), "that plans",
+         "planning"),
     Kind("planning-child", "subprocess.Popen(['sleep', '1000'])", None, "planning"),
     Kind("planning-state", "torch.set_default_dtype(torch.float64); os.chdir('/')", None, "planning"),
     Kind("planning-patch", "torch.randn = None; torch.Tensor.mean = None", None, "planning"),
-]
+]  # fmt: skip
 
 KINDS = {
     kind.name: kind
