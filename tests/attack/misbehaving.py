@@ -116,7 +116,7 @@ ERRORS = [
     Kind("raise-memory-error", "raise MemoryError", "out of memory"),
     Kind("take-memory", "torch.zeros(1 << 45)", "out of memory"),
     Kind("raise-a-chain",
-         "error = None\nfor n in range(3000): new = ValueError(n); new.__cause__ = error; error = new\nraise error", ""),
+         "e = None\nfor n in range(3000): new = ValueError(n); new.__cause__ = e; e = new\nraise e", ""),
     Kind("raise-in-a-constructor", "raise SystemExit('no')", "SystemExit: no", "constructor"),
     Kind("raise-at-import", "raise SystemExit('no')", "SystemExit", "import"),
     Kind("interrupt-at-import", "raise KeyboardInterrupt", "KeyboardInterrupt", "import"),
