@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -17,11 +16,15 @@ from .._messages import suggestion
 from .._papers import MALLAT_1989
 from ._extension import Extended, Size, first_layer, folded, next_multiples
 
-#: Families that are orthogonal to machine precision.
-FAMILIES = ("haar", "db", "sym", "coif")
 
-#: Families that are not: ``dmey`` is so only to about 1e-4, as its filter is a truncated one.
-BIORTHOGONAL_FAMILIES = ("bior", "rbio", "dmey")
+def _names_of(*families: str) -> tuple[str, ...]:
+    return tuple(name for name in pywt.wavelist(kind="discrete") if name.rstrip("0123456789.") in families)
+
+
+#: Names of the wavelets that are orthogonal to machine precision.
+ORTHOGONAL = _names_of("haar", "db", "sym", "coif")
+#: Those that are not: ``dmey`` is so only to about 1e-4, as its filter is a truncated one.
+BIORTHOGONAL = _names_of("bior", "rbio", "dmey")
 
 ACCEPTED = "haar, db1 to db38, sym2 to sym20, coif1 to coif17"
 
@@ -81,17 +84,17 @@ class Wavelet(Extended):
     label_parameters = ("name",)
 
     def __init__(self, name: str = "sym4", levels: int | None = None) -> None:
-        accepted = accepted_names() + biorthogonal_names()
+        accepted = ORTHOGONAL + BIORTHOGONAL
         if name not in accepted:
             raise ValueError(
                 f"'{name}' is not a discrete wavelet{suggestion(name, accepted) or ';'} "
-                f"accepted: {ACCEPTED}, {', '.join(biorthogonal_names())}"
+                f"accepted: {ACCEPTED}, {', '.join(BIORTHOGONAL)}"
             )
         if levels is not None and levels < 1:
             raise ValueError(f"levels={levels}: accepted are 1, 2, ... or null for as many as make sense")
         self.name = name
         self.levels = levels
-        self.orthonormal = name in accepted_names()
+        self.orthonormal = name in ORTHOGONAL
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) with sides shorter than 2^levels, where ``levels`` are given."""
@@ -189,23 +192,11 @@ class Wavelet(Extended):
         return rows @ images @ columns.T
 
 
-@functools.lru_cache(maxsize=1)
-def accepted_names() -> tuple[str, ...]:
-    """Return the names of all orthogonal wavelets."""
-    return tuple(name for name in pywt.wavelist(kind="discrete") if name.rstrip("0123456789") in FAMILIES)
-
-
-@functools.lru_cache(maxsize=1)
-def biorthogonal_names() -> tuple[str, ...]:
-    """Return the names of all wavelets whose transform is inverted by another than its adjoint."""
-    return tuple(name for name in pywt.wavelist(kind="discrete") if name.rstrip("0123456789.") in BIORTHOGONAL_FAMILIES)
-
-
 def check_orthogonal(name: str) -> None:
     """Raise ``ValueError`` for a text that is not the name of an orthogonal wavelet."""
-    if name not in accepted_names():
+    if name not in ORTHOGONAL:
         raise ValueError(
-            f"'{name}' is not an orthogonal wavelet{suggestion(name, accepted_names()) or ';'} accepted: {ACCEPTED}"
+            f"'{name}' is not an orthogonal wavelet{suggestion(name, ORTHOGONAL) or ';'} accepted: {ACCEPTED}"
         )
 
 
@@ -232,7 +223,7 @@ def wavelet_inverse(
     name: str, size: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
 ) -> Tensor:
     """Return the inverse of :func:`wavelet_matrix`, shape (size, size): its transpose where it is orthogonal."""
-    if name in accepted_names():
+    if name in ORTHOGONAL:
         return wavelet_matrix(name, size, dtype, device).T
     inverse: Tensor = torch.linalg.inv(wavelet_matrix(name, size))
     return inverse.to(device=device, dtype=dtype)

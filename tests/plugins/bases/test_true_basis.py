@@ -91,22 +91,17 @@ def test_few_vectors_are_completed():
 
 
 def test_it_is_for_oracles_on_families_that_have_one(monkeypatch):
-    basis = FamilyBasis()
+    basis, truth = FamilyBasis(), truth_of("discs[size=8]")
     assert basis.oracle
     assert basis.adaptive
-    truth = truth_of("discs[size=8]")
     # Whether it exists is found without computing it.
     monkeypatch.setattr(CAlpha, "true_basis", lambda *_: pytest.fail("computed"))
     assert basis.supports(CAlpha(2.0, 256))
     assert not basis.supports(truth.dataset)
-    with pytest.raises(BasisError, match="adapt_to"):
-        basis.adapt(truth.clean, 0.1, noisy=True)
     with pytest.raises(BasisError, match="dataset"):
         basis.adapt_to(Truth(truth.clean), 0.1)
     with pytest.raises(BasisError, match="Discs does not provide"):
         basis.adapt_to(truth, 0.1)
-    with pytest.raises(ValueError, match="up to 4096"):
-        basis.adapt_to(Truth(torch.zeros(1, 1, 65, 65), CAlpha(2.0, 65)), 0.1)
 
 
 def test_the_last_is_remembered_and_no_other_is_mistaken_for_it():

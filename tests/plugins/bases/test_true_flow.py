@@ -90,8 +90,6 @@ def test_it_is_for_oracles_on_families_that_know_their_contours():
     assert not basis.supports(paper)
     assert not basis.supports(discs)
     assert paper.level_sets("test", 1) is discs.level_sets("test", 1) is None
-    with pytest.raises(BasisError, match="adapt_to"):
-        basis.adapt(images, 0.1, noisy=True)
     for dataset, says in (
         (None, "that names its 'dataset'"),
         (paper, "CAlpha does not"),
