@@ -74,18 +74,9 @@ def test_what_a_file_says_is_read(write):
 @pytest.mark.parametrize(
     ("old", "new", "line", "message"),
     [
-        (
-            "      metric: psnr\n",
-            "      metrik: psnr\n",
-            13,
-            r"unknown field 'claims.better.measure.metrik'; did you mean",
-        ),
-        (
-            "place: figure 1",
-            "where: figure 1",
-            7,
-            r"unknown field 'claims.better.where'.*accepted: place, checked, state",
-        ),
+        (" metric: psnr\n", " metrik: psnr\n", 13, r"unknown field 'claims.better.measure.metrik'; did you mean"),
+        ("place: fig", "where: fig", 7, r"unknown field 'claims.better.where'.*accepted: place, checked, state"),
+        ("place: fig", "id: fig", 7, r"unknown field 'claims.better.id'.*accepted: place, checked, state"),
         ("{above: 0, to: 3}", "{over: 0}", 19, r"unknown field 'claims.better.region.over'.*accepted: from, to, above"),
         ("{above: 0, to: 3}", "{above: 0, from: 1}", 19, r"claims.better.region: a region has one end on a side"),
         ("{above: 0, to: 3}", "{above: high}", 19, r"claims.better.region.above: expected a number \(got 'high'\)"),

@@ -18,10 +18,7 @@ def entrants(write_suite, builtin, text):
 @pytest.mark.parametrize(
     ("mapping", "text"),
     [
-        (
-            "threshold: {basis: {wavelet: {name: db4, levels: 2}}, k: 2}",
-            "threshold: {basis: 'wavelet[db4,levels=2]', k: 2}",
-        ),
+        ("threshold: {basis: {wavelet: {name: db4}}, k: 2}", "threshold: {basis: 'wavelet[db4]', k: 2}"),
         ("threshold: {basis: {dct: }}", "threshold: {basis: dct}"),
         ("threshold: {basis: {dct: {}}}", "threshold: {basis: dct}"),
         (
