@@ -12,7 +12,7 @@ from torch import Tensor
 from gahbench import Basis, BasisError, Shape, image_shape
 
 from .._papers import PEYRE_2008
-from .._waiting import numbers_of
+from .._tensors import numbers_of
 from ._bandlets.alpert import alpert, inverse_alpert
 from ._bandlets.flows import parameters
 from ._bandlets.frame import LARGEST_LISTED, SIDES, Flow, Frame, Settings, frame_of

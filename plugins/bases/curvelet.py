@@ -16,8 +16,8 @@ from torch import Tensor
 
 from gahbench import Shape
 
-from .._kept_tensors import kept_tensors
 from .._papers import NGUYEN_2010
+from .._tensors import kept_tensors
 from ._extension import Extended, Size, folded, mirrored_places, next_multiples
 
 Floats = npt.NDArray[np.float64]

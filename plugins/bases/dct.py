@@ -9,8 +9,8 @@ from torch import Tensor
 
 from gahbench import Basis, Shape
 
-from .._kept_tensors import kept_tensors
 from .._papers import AHMED_1974
+from .._tensors import kept_tensors
 
 
 class DCT(Basis):

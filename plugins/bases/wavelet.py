@@ -11,9 +11,9 @@ from torch import Tensor
 
 from gahbench import Shape
 
-from .._kept_tensors import kept_tensors
 from .._messages import suggestion
 from .._papers import MALLAT_1989
+from .._tensors import kept_tensors
 from ._extension import Extended, Size, first_layer, folded, next_multiples
 
 

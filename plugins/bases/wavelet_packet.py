@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gahbench import BasisError, Shape
 
-from .._kept_tensors import kept_tensors
 from .._papers import COIFMAN_1992
+from .._tensors import kept_tensors
 from ._extension import Size, first_layer, folded, laid_out, mirrored
 from .wavelet import Wavelet, check_orthogonal, wavelet_inverse, wavelet_matrix
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from gahbench import Basis, Shape
 
-from .._kept_tensors import kept_tensors
 from .._papers import HOLSCHNEIDER_1989, NASON_1995
+from .._tensors import kept_tensors
 from .wavelet import SMALLEST_APPROXIMATION, check_orthogonal
 
 

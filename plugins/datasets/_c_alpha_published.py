@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gahbench import hardware
 
-from .._kept_tensors import kept_tensors
+from .._tensors import kept_tensors
 from ._spectral import filtered, power_law
 
 #: Images that are made together on a CPU: what leaves its cache takes longer than arithmetic.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from .._kept_tensors import kept_tensors
+from .._tensors import kept_tensors
 
 
 def frequencies(shape: tuple[int, ...]) -> Tensor:

@@ -13,8 +13,8 @@ from torch import Tensor
 from gahbench import BLOCK, Optimum, Shape, Split, TrueBasis, hardware, in_blocks
 from gahbench.jacobian import LARGEST_EXACT, DenseMaps, FunctionMaps, LinearMaps
 
-from .._kept_tensors import kept_tensors
 from .._papers import KADKHODAIE_2024, KOROSTELEV_1993, PEYRE_2008
+from .._tensors import kept_tensors
 from . import _c_alpha_published as c_alpha_published
 from ._conditional import ConditionalGaussian, StationaryField
 from ._contours import Lines, Stars

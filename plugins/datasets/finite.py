@@ -14,7 +14,7 @@ from gahbench import Card, Dataset, Names, Optimum, Posterior, Shape, Split, ima
 from gahbench.jacobian import FunctionMaps, LinearMaps
 
 from .._messages import name_of
-from .._waiting import can_look_at
+from .._tensors import can_look_at
 from ._generated import Generated
 
 #: Members read at a time.

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from gahbench import Shape, hardware, image_shape
 
-from .._waiting import numbers_of
+from .._tensors import numbers_of
 from ..datasets.finite import COUNTS
 from ._local_posterior import NEGLIGIBLE, Boundary
 

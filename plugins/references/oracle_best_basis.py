@@ -23,7 +23,7 @@ from gahbench import (
 )
 
 from .._messages import name_of
-from .._waiting import alternatives
+from .._tensors import alternatives
 from .oracle import Oracle, OracleShrink, OracleThreshold
 
 #: Draws of noise on which variances without a closed form are measured.

@@ -6,7 +6,7 @@ from constructing import construct
 
 import gahbench
 from gahbench.contracts.truth import Truth
-from gahbench_plugins._waiting import alternatives, numbers_of
+from gahbench_plugins._tensors import alternatives, numbers_of
 from gahbench_plugins.bases._bandlets import quadtree
 from gahbench_plugins.bases._bandlets.flows import Flows, _orders
 from gahbench_plugins.bases.bandlet import Bandlet

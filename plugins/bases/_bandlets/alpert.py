@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..._kept_tensors import kept_tensors
+from ..._tensors import kept_tensors
 
 Matrix = NDArray[np.float64]
 #: Samples in the parts that are transformed by one matrix.

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..._kept_tensors import kept_tensors
-from ..._waiting import can_look_at
+from ..._tensors import can_look_at, kept_tensors
 
 #: Numbers of a flow: its angle, and by how many half samples it bends and twists at the ends of the square.
 NUMBERS = 3

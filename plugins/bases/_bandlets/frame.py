@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..._kept_tensors import kept_tensors
+from ..._tensors import kept_tensors
 from .._extension import NO_NOISE
 from ..wavelet import COARSE, SMALLEST_APPROXIMATION, Wavelet, wavelet_matrix
 from .flows import Flows, orderings

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..._waiting import numbers_of
+from ..._tensors import numbers_of
 from .alpert import alpert
 from .flows import NUMBERS, Flows, parameters
 from .squares import Squares

@@ -5,7 +5,7 @@ import torch
 
 import gahbench
 from gahbench.contracts.truth import Truth
-from gahbench_plugins._kept_tensors import kept_tensors
+from gahbench_plugins._tensors import kept_tensors
 
 
 def test_results_are_kept_and_are_no_tensors_of_inference():

@@ -1,11 +1,31 @@
-"""Choices that a processor makes by looking at values, and a GPU without, since it would have to be waited for."""
+"""Tensors that are kept for all calls, and choices by their values, for which a GPU would have to be waited for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def kept_tensors(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Have a function keep what it returned for its latest arguments."""
+
+    def decorated(function: Callable[P, T]) -> Callable[P, T]:
+        @functools.lru_cache(maxsize=maxsize)
+        @functools.wraps(function)
+        def kept(*arguments: P.args, **keywords: P.kwargs) -> T:
+            with torch.inference_mode(False):
+                return function(*arguments, **keywords)
+
+        return kept  # type: ignore[return-value]
+
+    return decorated
 
 
 def can_look_at(tensor: Tensor) -> bool:
