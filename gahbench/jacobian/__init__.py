@@ -13,7 +13,7 @@ Usable alone, on any ``nn.Module`` with ``forward(noisy, sigma)``::
 from __future__ import annotations
 
 from gahbench.jacobian.autograd import AutogradMaps, Jacobian
-from gahbench.jacobian.eigen import Eigenpairs, full, top
+from gahbench.jacobian.eigen import Eigenpairs, top
 from gahbench.jacobian.families import DiagonalFamily, FilterFamily
 from gahbench.jacobian.maps import (
     LARGEST_EXACT,
@@ -39,7 +39,6 @@ __all__ = [
     "LinearMaps",
     "Sketch",
     "SparseMaps",
-    "full",
     "probes_for",
     "top",
 ]
