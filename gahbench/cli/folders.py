@@ -18,7 +18,7 @@ from gahbench._util.errors import listing
 from gahbench._util.readable import counted, duration
 from gahbench.cli import options
 from gahbench.cli.printing import say, say_several
-from gahbench.contracts.jobs import Event, check_device
+from gahbench.contracts.engines import Event, check_device
 
 if TYPE_CHECKING:
     from gahbench.runs.agreement import Repetition

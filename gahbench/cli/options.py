@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gahbench.contracts.jobs import check_device
+from gahbench.contracts.engines import check_device
 
 
 def _shipped(incomplete: str) -> list[str]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gahbench.contracts.citation import Citations
-    from gahbench.contracts.training_data import TrainingData
+    from gahbench.contracts.truth import TrainingData
     from gahbench.jacobian import FilterFamily
 
 #: Values that oracles and figures work on at once, so that they stay in a processor's cache: thrice as fast.
@@ -105,7 +105,7 @@ class Basis(Preparable, ABC):
         sigma
             Standard deviation of the noise, greater than 0.
         """
-        from gahbench.contracts.shrinkage import oracle_filters
+        from gahbench.jacobian.shrinkage import oracle_filters
 
         return oracle_filters(self, truth, sigma)
 

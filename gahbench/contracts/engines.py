@@ -1,12 +1,129 @@
-"""Engines: where work units run."""
+"""Engines: where units run, and the jobs that they are given."""
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gahbench._util.errors import ParameterError, listing
+from gahbench._util.origins import origin_name
+from gahbench.contracts.unit import Unit
+from gahbench.devices.hardware import KINDS
 
 if TYPE_CHECKING:
-    from gahbench.contracts.jobs import Job
+    from gahbench.registry.registry import Registry
+    from gahbench.store.store import Store
+
+
+class Limits(BaseModel):
+    """Seconds after which what a unit does is ended, and the unit has failed; no part of any key.
+
+    Parameters
+    ----------
+    unit
+        For a unit, a fit or a score; ``None`` for no limit.
+    construction
+        For importing the files of plugins from outside gahbench, and for each call of a constructor of theirs.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    unit: Annotated[float, Field(gt=0)] | None = None
+    construction: Annotated[float, Field(gt=0)] = 60.0
+
+
+EventKind = Literal["started", "progress", "finished", "failed", "stopped", "note"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a unit.
+
+    Parameters
+    ----------
+    kind
+        ``started``, ``progress``, ``finished``, ``failed``, ``stopped`` (it is still to be done: by another process, or
+        later), or ``note`` (a message for the user).
+    unit
+        The unit; ``None`` for a note about all of the run.
+    details
+        For ``progress``: the fields of :class:`gahbench.training.trainer.Progress`; for ``finished``: ``seconds``; for
+        ``failed``: ``error`` and ``traceback``; for ``note``: ``text``.
+    """
+
+    kind: EventKind
+    unit: Unit | None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Job:
+    """Units for an engine to run.
+
+    Parameters
+    ----------
+    units
+        Those to run, each after the units whose keys it ``needs`` (which are among them, or done already). Others may
+        be working on them at the same time: who has claimed one does it.
+    store
+        Where finished units are.
+    registry
+        Where plugins that run in this process are looked up.
+    report
+        To be called with every event, from one thread.
+    stop
+        Set when the run is to end: units in flight write a checkpoint and stop.
+    threads
+        Threads of each worker, which the plan fixes: rounding depends on them.
+    workers
+        How many to use; ``None`` for as many as make sense.
+    device
+        Where networks compute: ``cpu``, ``cuda``, or ``auto`` for GPUs if there are any.
+    planned_here
+        Whether the units were planned with the code that runs here; otherwise a unit of other code is left to others.
+    files
+        Plugin files, for worker processes.
+    limits
+        Seconds that units may take in worker processes.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such device.
+    """
+
+    units: Sequence[Unit]
+    store: Store
+    registry: Registry
+    report: Callable[[Event], None]
+    stop: threading.Event
+    threads: int
+    workers: int | None = None
+    device: str = "auto"
+    planned_here: bool = True
+    files: Sequence[Path] = ()
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """The names of the plugin files and packages outside gahbench that its units use, sorted."""
+        return tuple(sorted({origin_name(origin) for unit in self.units for origin in unit.origins}))
+
+    def __post_init__(self) -> None:
+        check_device(self.device)
+
+
+def check_device(name: str) -> str:
+    """Return the name of a device."""
+    if name not in (accepted := ("auto", *sorted(KINDS))):
+        raise ParameterError(f"device '{name}' is not accepted; accepted are {listing(accepted)}")
+    return name
 
 
 class Engine(ABC):

@@ -1,19 +1,152 @@
-"""Metrics: measurements of a denoiser."""
+"""Metrics: measurements of a denoiser, what they need, and the scores that they return."""
 
 from __future__ import annotations
 
+import functools
+import math
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast, get_args
 
 from gahbench._util.shapes import Shape
-from gahbench.contracts.needs import Need
 from gahbench.contracts.preparation import Preparable
-from gahbench.contracts.scoring import Scores
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from gahbench.contracts.citation import Citations
     from gahbench.evaluation.evaluation import Evaluation
+
+
+#: ``training``: the images that the denoiser learned from (:attr:`Evaluation.learned_from`); ``partner``: the same
+#: architecture or reference, learned from other images (:attr:`Evaluation.partner`); ``samples``: images sampled from
+#: the denoiser (:attr:`Evaluation.samples`); ``snapshots``: networks along the training
+#: (:attr:`Evaluation.snapshots`); ``jacobian``: the Jacobians of the denoiser (:attr:`Evaluation.local`); ``test``: the
+#: test split alone, since the split plays no part: it is measured once.
+Need = Literal["training", "partner", "samples", "snapshots", "jacobian", "test"]
+NEEDS: tuple[Need, ...] = get_args(Need)
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def needed(need: Need) -> Callable[[_Method], _Method]:
+    """Mark a method whose code decides the outcome only of metrics with a need."""
+
+    def mark(method: _Method) -> _Method:
+        @functools.wraps(method)
+        def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
+            granted = getattr(self, "granted", None)
+            if granted is not None and need not in granted:
+                raise ValueError(
+                    f"the metric uses {method.__name__} of its evaluation without asking for it; give its class "
+                    f'needs = frozenset({{"{need}"}})'
+                )
+            return method(self, *args, **kwargs)
+
+        return cast(_Method, checked)
+
+    return mark
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Values of one metric, as columns of equal length.
+
+    Parameters
+    ----------
+    value
+        The values, shape (R,).
+    sigma, image
+        Noise level and image index of each value, shape (R,); ``None`` where a value belongs to none in particular.
+    part
+        Which of the metric's measurements each value is, shape (R,), for a metric that makes several at once: the
+        table of scores calls ``trace`` of metric ``spectrum`` ``spectrum.trace``, and the empty part, which is the
+        headline, by the metric's name alone. ``None`` where all are the headline.
+    arrays
+        Data for figures beside the values, such as samples, by name; kept with the unit, in no table.
+    """
+
+    value: Sequence[float]
+    sigma: Sequence[float] | None = None
+    image: Sequence[int] | None = None
+    part: Sequence[str] | None = None
+    arrays: Mapping[str, Tensor] | None = None
+
+    @classmethod
+    def grid(cls, values: Tensor, sigmas: Sequence[float]) -> Scores:
+        """Lay out values of shape (S, N): one for every noise level and image."""
+        levels, count = values.shape
+        return cls(
+            value=values.double().flatten().tolist(),
+            sigma=[sigma for sigma in sigmas for _ in range(count)],
+            image=list(range(count)) * levels,
+        )
+
+    @classmethod
+    def per_image(cls, values: Tensor) -> Scores:
+        """Lay out values of shape (N,): one for every image, over all noise levels."""
+        return cls(value=values.double().tolist(), image=list(range(len(values))))
+
+    @classmethod
+    def parts(cls, values: Mapping[tuple[str, float], Tensor]) -> Scores:
+        """Lay out the values, shape (N,), of parts at noise levels; an image whose value is not a number has none."""
+        rows = [
+            (value, sigma, image, part)
+            for (part, sigma), found in values.items()
+            for image, value in enumerate(found.double().tolist())
+            if not math.isnan(value)
+        ]
+        if not rows:
+            return cls([])
+        value, sigma, image, part = zip(*rows, strict=True)
+        return cls(value, sigma, image, part)
+
+    @classmethod
+    def of_samples(cls, values: Mapping[str, Tensor], arrays: Mapping[str, Tensor] | None = None) -> Scores:
+        """Lay out the values, shape (N,), of parts at samples, or (), of all together, at no noise level.
+
+        A sample whose value is not finite has none.
+        """
+        rows = [
+            (value, image if found.ndim else None, part)
+            for part, found in values.items()
+            for image, value in enumerate(found.double().reshape(-1).tolist())
+            if math.isfinite(value)
+        ]
+        value, image, part = zip(*rows, strict=True) if rows else ((), (), ())
+        whole = all(place is None for place in image)
+        if not whole and any(place is None for place in image):
+            raise ValueError("values of each sample and of all together do not mix: give them in two metrics")
+        return cls(value, None, None if whole else image, part, arrays)
+
+
+def checked(scores: Scores, sigmas: Sequence[float], images: int) -> Scores:
+    """Return scores as plain numbers."""
+    if not isinstance(scores, Scores):
+        raise TypeError(f"a metric returns gahbench.Scores, not {type(scores).__name__}")
+    value = [float(number) for number in scores.value]
+    sigma = None if scores.sigma is None else [float(number) for number in scores.sigma]
+    image = None if scores.image is None else [int(number) for number in scores.image]
+    part = None if scores.part is None else [str(name) for name in scores.part]
+    for name, column in (("sigma", sigma), ("image", image), ("part", part)):
+        if column is not None and len(column) != len(value):
+            raise ValueError(f"the metric returned {len(value)} values but {len(column)} of '{name}'")
+    wrong = sum(not math.isfinite(number) for number in value)
+    if wrong:
+        raise ValueError(f"{wrong} of {len(value)} values are not finite numbers (NaN or infinite)")
+    if sigma is not None and (other := set(sigma) - set(map(float, sigmas))):
+        raise ValueError(f"the metric returned noise levels that are not of the evaluation: {sorted(other)}")
+    if image is not None and any(not 0 <= place < images for place in image):
+        raise ValueError(f"the metric returned images outside 0 to {images - 1}")
+    if part is not None and (wrong_names := sorted({name for name in part if not re.fullmatch(r"[a-z0-9-]*", name)})):
+        raise ValueError(f"parts are named by small letters, digits and dashes, not {wrong_names}")
+    nowhere = [None] * len(value)
+    places = list(zip(*(nowhere if column is None else column for column in (sigma, image, part)), strict=True))
+    if len(set(places)) < len(places):
+        raise ValueError("the metric returned two values for the same noise level and image; give each its 'image'")
+    return Scores(value, sigma, image, part, scores.arrays)
 
 
 class Metric(Preparable, ABC):
@@ -33,7 +166,7 @@ class Metric(Preparable, ABC):
     ratios: ClassVar[Mapping[str, tuple[str, str]]] = {}
     #: How many images it needs at least; a suite with fewer is refused.
     min_images: ClassVar[int] = 1
-    #: Its needs beside images and the denoiser (:data:`gahbench.contracts.needs.Need`); an entrant
+    #: Its needs beside images and the denoiser (:data:`Need`); an entrant
     #: without it is not measured.
     needs: ClassVar[frozenset[Need]] = frozenset()
     #: Parameters that labels always show, default or not.

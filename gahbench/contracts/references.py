@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import DenoiserKind, by_noise_level, checked_kind
-from gahbench.contracts.needs import needed
+from gahbench.contracts.metrics import needed
 from gahbench.contracts.preparation import Preparable
 from gahbench.contracts.truth import Truth
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from gahbench.contracts.citation import Citations
-    from gahbench.contracts.training_data import TrainingData
+    from gahbench.contracts.truth import TrainingData
     from gahbench.jacobian import LinearMaps
 
 
@@ -120,6 +120,6 @@ class Reference(Preparable, ABC):
         By default by automatic differentiation of :meth:`denoise`, if its code can be differentiated: the result is
         compared with differences, so that code which leaves torch on the way has no Jacobian rather than a wrong one.
         """
-        from gahbench.contracts.derivatives import differentiated
+        from gahbench.jacobian.derivatives import differentiated
 
         return differentiated(self.denoise, noisy, sigma, truth)

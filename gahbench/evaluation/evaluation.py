@@ -15,9 +15,8 @@ from gahbench._util.noise import BLOCK, derive_seed, evaluation_noise
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.contracts.datasets import Dataset, Split
 from gahbench.contracts.denoisers import Denoiser, checked_kind, shown
-from gahbench.contracts.needs import Need, needed
-from gahbench.contracts.training_data import TrainingData
-from gahbench.contracts.truth import Truth
+from gahbench.contracts.metrics import Need, needed
+from gahbench.contracts.truth import TrainingData, Truth
 from gahbench.devices.batches import Batches
 from gahbench.evaluation.local_filters import LocalFilters
 from gahbench.evaluation.optimum import OptimalImages, optimal_images

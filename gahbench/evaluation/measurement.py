@@ -12,11 +12,9 @@ from torch import Tensor, nn
 
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import Denoiser
-from gahbench.contracts.metrics import Metric
-from gahbench.contracts.needs import Need
+from gahbench.contracts.metrics import Metric, Need, Scores, checked
 from gahbench.contracts.references import Reference
-from gahbench.contracts.scoring import Scores, checked
-from gahbench.contracts.training_data import TrainingData
+from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.evaluation.several_shapes import by_shape, check_alone, joined
 from gahbench.networks.precision import Choices

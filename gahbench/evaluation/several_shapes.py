@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset
-from gahbench.contracts.metrics import Metric
-from gahbench.contracts.scoring import Scores
+from gahbench.contracts.metrics import Metric, Scores
 
 #: What metrics may need that compares images, or is of one shape.
 _SHARED = frozenset({"training", "partner", "samples", "snapshots"})

@@ -51,7 +51,7 @@ def rate_windows(results: Results, registry: Registry, rate: str = "rate") -> di
 
 def draw_approximation(registry: Registry, datasets: Sequence[str], bases: Sequence[str], images: int) -> Figure:
     """Draw the error of nonlinear approximation against the number of terms, a panel for each dataset."""
-    from gahbench.contracts.training_data import TrainingData
+    from gahbench.contracts.truth import TrainingData
     from gahbench.evaluation.approximation import approximate
     from gahbench.report.approximation import approximation_figure
 

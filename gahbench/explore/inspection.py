@@ -18,10 +18,9 @@ from gahbench._util.readable import level_name
 from gahbench.board.alignments import MEASURES, TRUTH_ALIGNMENT, Measure, parts_of
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
-from gahbench.contracts.metrics import Metric
+from gahbench.contracts.metrics import Metric, Scores
 from gahbench.contracts.references import Reference
-from gahbench.contracts.scoring import Scores
-from gahbench.contracts.training_data import TrainingData
+from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.alignment import MIN_IMAGES
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.explore.inspected_images import Choice, Images, chosen_images

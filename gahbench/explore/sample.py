@@ -14,7 +14,7 @@ from gahbench._util.errors import ParameterError
 from gahbench._util.files import write_output
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.references import Reference
-from gahbench.contracts.training_data import TrainingData
+from gahbench.contracts.truth import TrainingData
 from gahbench.devices.hardware import chosen_device
 from gahbench.planning.suite_entries import untrained_here
 from gahbench.registry.registry import open_registry

@@ -16,9 +16,8 @@ from torch.nn import functional
 from gahbench._util.shapes import image_shape
 from gahbench.devices.batches import Batches
 from gahbench.devices.hardware import hardware, is_out_of_memory
-from gahbench.jacobian.gated import gated_matrix
+from gahbench.jacobian.gated import Prepared, gated_matrix
 from gahbench.jacobian.maps import LinearMaps, probes_for
-from gahbench.jacobian.prepared import Prepared
 
 #: Bytes that the features and gradients of one batch of products may take.
 MEMORY = 1 << 30

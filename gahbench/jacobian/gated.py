@@ -13,7 +13,8 @@ import copy
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,6 @@ from torch.overrides import TorchFunctionMode
 
 from gahbench.devices.batches import Batches
 from gahbench.devices.hardware import hardware, is_out_of_memory
-from gahbench.jacobian.prepared import Prepared
 
 #: The rectifiers of torch, as functions and methods.
 RECTIFIERS = frozenset(
@@ -40,6 +40,25 @@ RECTIFIERS = frozenset(
 TOGETHER = 32
 #: On a GPU more are.
 TOGETHER_GPU = 512
+
+T = TypeVar("T")
+
+
+class Prepared(Generic[T]):
+    """Something made of networks: one for each, the latest."""
+
+    def __init__(self, make: Callable[..., T]) -> None:
+        self._make = make
+        self._kept: WeakKeyDictionary[nn.Module, tuple[object, T]] = WeakKeyDictionary()
+
+    def of(self, network: nn.Module, *others: object) -> T:
+        """Return what is made of a network as it is now."""
+        tensors = (*network.parameters(), *network.buffers())
+        state = (others, tuple((tensor.data_ptr(), tensor._version) for tensor in tensors))
+        kept = self._kept.get(network)
+        if kept is None or kept[0] != state:
+            kept = self._kept[network] = (state, self._make(network, *others))
+        return kept[1]
 
 
 class _Gates(TorchFunctionMode):

@@ -12,7 +12,7 @@ import pydantic
 
 from gahbench._util.errors import GahbenchError, ParameterError, SuiteError, listing
 from gahbench._util.readable import level_name
-from gahbench.contracts.limits import Limits
+from gahbench.contracts.engines import Limits
 from gahbench.planning.suite_changes import ENTRANT, SuiteChanges, apply_settings, named_by
 from gahbench.planning.suite_entries import Entries, configure_entrant
 from gahbench.planning.suite_fields import Scoring, SuiteFile, accepted_fields

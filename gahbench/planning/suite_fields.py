@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from gahbench._util.core_yaml import as_number
 from gahbench._util.errors import DataError
 from gahbench.contracts.datasets import Dataset, Split
-from gahbench.contracts.limits import Limits
+from gahbench.contracts.engines import Limits
 from gahbench.planning.yaml_lines import Location
 from gahbench.sampling.settings import Sampling
 from gahbench.training.recipe import Training

@@ -16,7 +16,7 @@ from typing import Any
 
 from gahbench._util.readable import duration
 from gahbench._util.resources import environment_seconds, kill_group, processor_ticks, python_environment, signal_name
-from gahbench.contracts.jobs import Job
+from gahbench.contracts.engines import Job
 from gahbench.contracts.unit import Unit
 from gahbench.runs.protocol import SOCKET_CLOSED, decode
 from gahbench.store.leases import own_name

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from gahbench._util.errors import GahbenchError
-from gahbench.contracts.jobs import Event, Job
+from gahbench.contracts.engines import Event, Job
 from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import hardware
 from gahbench.registry.registry import Registry

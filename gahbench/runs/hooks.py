@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from gahbench._util.error_text import error_text
-from gahbench.contracts.jobs import Event
+from gahbench.contracts.engines import Event
 from gahbench.contracts.trackers import Tracker
 from gahbench.contracts.unit import Unit
 from gahbench.registry.hookspecs import hookimpl

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from gahbench._util.errors import ResultsError
 from gahbench._util.readable import count, duration
-from gahbench.contracts.jobs import Event
+from gahbench.contracts.engines import Event
 from gahbench.contracts.unit import Unit
 from gahbench.store.store import Store
 

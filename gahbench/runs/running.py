@@ -12,8 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gahbench.contracts.engines import Engine
-from gahbench.contracts.jobs import Event, Job
+from gahbench.contracts.engines import Engine, Event, Job
 from gahbench.planning.plan import Plan
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_changes import SuiteChanges

@@ -10,7 +10,7 @@ from pathlib import Path
 from gahbench._util.error_text import without_library_frames
 from gahbench._util.errors import ResultsError, listing, suggestion
 from gahbench._util.files import names_in
-from gahbench.contracts.jobs import Event, Job
+from gahbench.contracts.engines import Event, Job
 from gahbench.contracts.row_labels import base_label, matches
 from gahbench.contracts.unit import Unit
 from gahbench.runs.durations import OVERHEAD, Durations, seconds_of, values_of

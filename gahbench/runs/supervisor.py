@@ -21,7 +21,7 @@ from gahbench._util.errors import GahbenchError, ResultsError
 from gahbench._util.origins import PluginFiles, packages_of
 from gahbench._util.readable import duration
 from gahbench._util.resources import cpu_count
-from gahbench.contracts.jobs import Event, Job
+from gahbench.contracts.engines import Event, Job
 from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import Hardware, hardware
 from gahbench.runs.child import SILENT_SECONDS, AwakeClock, WorkerChild, wait_for_any

@@ -24,7 +24,7 @@ from typing import Any
 from gahbench._util.errors import ResultsError
 from gahbench._util.keys import key_of
 from gahbench._util.readable import duration
-from gahbench.contracts.jobs import Event, Job
+from gahbench.contracts.engines import Event, Job
 from gahbench.contracts.unit import Unit
 from gahbench.registry.plugin_files import plugin_files
 from gahbench.registry.registry import Registry

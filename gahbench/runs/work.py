@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gahbench._util.errors import ResultsError, listing
-from gahbench.contracts.jobs import Event, Job
+from gahbench.contracts.engines import Event, Job
 from gahbench.contracts.unit import Unit
 from gahbench.planning.units import FIT, SCORE
 from gahbench.registry.behaviour import computed_by

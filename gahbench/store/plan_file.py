@@ -15,7 +15,7 @@ from gahbench._util.errors import ResultsError, listing
 from gahbench._util.files import read_regular, write_whole
 from gahbench._util.keys import canonical
 from gahbench._util.sealed import parse_sealed, sealed
-from gahbench.contracts.limits import Limits
+from gahbench.contracts.engines import Limits
 from gahbench.contracts.unit import Unit
 from gahbench.store.records import PlanRecord, check_metric
 

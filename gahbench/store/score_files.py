@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import listing
 from gahbench._util.files import storing
-from gahbench.contracts.scoring import Scores
+from gahbench.contracts.metrics import Scores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

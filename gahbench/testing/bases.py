@@ -11,8 +11,7 @@ from torch import Tensor
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
-from gahbench.contracts.training_data import TrainingData
-from gahbench.contracts.truth import Truth
+from gahbench.contracts.truth import TrainingData, Truth
 from gahbench.devices.hardware import hardware
 from gahbench.registry.configured import Configured
 from gahbench.testing.findings import Finding

@@ -11,8 +11,17 @@ from torch import Tensor
 
 from gahbench._util.errors import DataError, listing
 from gahbench._util.shapes import Shape
-from gahbench.contracts.datasets import SPLITS, Card, Dataset, Optimum, OptimumKind, Split, checked_sources
-from gahbench.contracts.optima import Posterior, TrueBasis
+from gahbench.contracts.datasets import (
+    SPLITS,
+    Card,
+    Dataset,
+    Optimum,
+    OptimumKind,
+    Posterior,
+    Split,
+    TrueBasis,
+    checked_sources,
+)
 from gahbench.jacobian import LARGEST_EXACT
 from gahbench.registry.checked_images import unchecked
 from gahbench.registry.configured import Configured

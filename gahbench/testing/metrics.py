@@ -14,11 +14,9 @@ from gahbench._util.shapes import Shape
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import DenoiserKind
-from gahbench.contracts.metrics import Metric
+from gahbench.contracts.metrics import Metric, Scores, checked
 from gahbench.contracts.references import Reference
-from gahbench.contracts.scoring import Scores, checked
-from gahbench.contracts.training_data import TrainingData, TrainingSplit
-from gahbench.contracts.truth import Truth
+from gahbench.contracts.truth import TrainingData, TrainingSplit, Truth
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.networks.trained import Trained
 from gahbench.registry.configured import Configured

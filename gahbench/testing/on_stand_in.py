@@ -24,8 +24,7 @@ from gahbench._util.readable import counted
 from gahbench._util.resources import python_environment
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.references import Reference
-from gahbench.contracts.training_data import TrainingData
-from gahbench.contracts.truth import Truth
+from gahbench.contracts.truth import TrainingData, Truth
 from gahbench.devices import stand_in
 from gahbench.networks.trained import Trained
 from gahbench.registry.configured import Configured

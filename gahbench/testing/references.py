@@ -17,8 +17,7 @@ from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import KINDS, SEES_CLEAN, SEES_DATASET, by_noise_level
 from gahbench.contracts.references import Reference
-from gahbench.contracts.training_data import TrainingData
-from gahbench.contracts.truth import Truth
+from gahbench.contracts.truth import TrainingData, Truth
 from gahbench.registry.configured import Configured
 from gahbench.testing.findings import Finding, attempt
 from gahbench.testing.samples import SampleDataset, sample_noise

@@ -10,8 +10,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from gahbench.contracts.engines import Engine
-from gahbench.contracts.jobs import Event, Job
+from gahbench.contracts.engines import Engine, Event, Job
 from gahbench.contracts.trackers import Tracker
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite

@@ -1,4 +1,4 @@
-"""Use of the hardware by a fit: precision, and whether compiling pays."""
+"""Use of the hardware by a fit: precision, whether compiling pays, and whether the compiled network is right."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gahbench.devices.hardware import hardware
 from gahbench.networks.precision import Choice, Precision
@@ -20,6 +20,9 @@ from gahbench.training.recipe import Training
 #: The share of the speed of large matrix products that an eager training step reaches on a processor: roughly, for the
 #: estimates of ``gahbench plan``.
 SHARE_OF_PEAK = 0.45
+#: A gradient is wrong that is off by more than this share of it, by so many times what rounding takes it off, and by
+#: this share of the gradient of all parameters: some, as of a bias before a normalisation, are rounding alone.
+SHARE, TIMES, LEAST = 0.5, 5.0, 1e-4
 
 
 @dataclass(frozen=True)
@@ -128,3 +131,18 @@ def multiply_adds(network: nn.Module, shape: tuple[int, int, int]) -> float:
     with torch.device("meta"), torch.no_grad(), counter:
         network(torch.zeros(1, *shape), torch.ones(1))
     return float(counter.get_total_flops()) / 2
+
+
+def wrong_gradients(
+    exact: Mapping[str, Tensor], rounded: Mapping[str, Tensor], compiled: Mapping[str, Tensor]
+) -> list[str]:
+    """Return the names of the parameters whose gradient is not that of the network."""
+    floor = LEAST * sum(float(one.double().square().sum()) for one in exact.values()) ** 0.5
+    wrong = []
+    for name, one in exact.items():
+        none = torch.zeros_like(one)
+        off, usual = (float((other.get(name, none) - one).norm()) for other in (compiled, rounded))
+        # Also where it is not a number.
+        if not off <= max(SHARE * float(one.norm()), TIMES * usual, floor):
+            wrong.append(name)
+    return wrong

@@ -22,8 +22,7 @@ from gahbench.networks.trained import Trained, channels_last
 from gahbench.training import checkpoint
 from gahbench.training.average import AverageStatistics, RunningAverage, load_whole_state, whole_state
 from gahbench.training.batches import TrainingImages, error_scale, training_noise
-from gahbench.training.compiled import wrong_gradients
-from gahbench.training.hardware import Acceleration, settings_kept
+from gahbench.training.hardware import Acceleration, settings_kept, wrong_gradients
 from gahbench.training.muon import Muon
 from gahbench.training.recipe import Training
 

@@ -22,7 +22,7 @@ import harness
 
 import gahbench
 from gahbench._util.keys import key_of
-from gahbench.contracts.scoring import Scores
+from gahbench.contracts.metrics import Scores
 from gahbench.contracts.unit import Unit
 from gahbench.registry.registry import open_registry
 from gahbench.runs.opening import plan_with

@@ -17,7 +17,7 @@ from pathlib import Path
 import harness
 from soak import numbered
 
-from gahbench.contracts.scoring import Scores
+from gahbench.contracts.metrics import Scores
 from gahbench.runs.queue import Queue
 from gahbench.runs.status import status
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit, recorded_plan, write_plan

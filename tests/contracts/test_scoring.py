@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import gahbench
+from gahbench.contracts.metrics import Scores, checked
 from gahbench.contracts.references import Reference
-from gahbench.contracts.scoring import Scores, checked
 from gahbench.evaluation.evaluation import Evaluation
 
 SIGMAS = (0.1, 0.3)

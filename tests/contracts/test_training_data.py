@@ -4,7 +4,7 @@ import torch
 from gahbench._util.errors import DataError
 from gahbench._util.noise import evaluation_noise
 from gahbench.contracts.datasets import Dataset
-from gahbench.contracts.training_data import TrainingData
+from gahbench.contracts.truth import TrainingData
 
 
 class Counted(Dataset):

@@ -21,7 +21,7 @@ from small_fits import CPU, PLAIN, StopAfter, kept_in
 
 import gahbench
 from gahbench import Reference, Truth, sampling
-from gahbench.contracts.training_data import TrainingData
+from gahbench.contracts.truth import TrainingData
 from gahbench.jacobian import Jacobian, top
 from gahbench.networks.trained import Trained
 from gahbench.sampling import Sampling, draw_samples, of_network

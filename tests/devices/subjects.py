@@ -14,7 +14,7 @@ from small_plugins import NEEDS, small
 from torch import Tensor
 
 import gahbench
-from gahbench.contracts.training_data import TrainingData
+from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.networks.initialisation import build_network
 from gahbench.networks.network_facts import with_random_weights

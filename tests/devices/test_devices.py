@@ -10,7 +10,7 @@ import torch
 from fake_hardware import GIB, Fake, add_fake_devices
 
 import gahbench
-from gahbench.contracts.jobs import check_device
+from gahbench.contracts.engines import check_device
 from gahbench.devices.hardware import Cpu, Cuda, Hardware, chosen_device, hardware, is_out_of_memory
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +44,8 @@ def test_the_first_kind_that_the_machine_has_is_chosen(monkeypatch):
 
 def test_devices_are_found_without_importing_torch():
     code = (
-        "import sys; from gahbench.devices.hardware import hardware; from gahbench.contracts.jobs import check_device; "
+        "import sys; from gahbench.devices.hardware import hardware; "
+        "from gahbench.contracts.engines import check_device; "
         "check_device('auto'); hardware('cpu').devices()[0].environment; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import gahbench
-from gahbench.contracts.training_data import TrainingData
+from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation import Evaluation
 
 DATASET = gahbench.create("dataset", "c-alpha[size=12]")

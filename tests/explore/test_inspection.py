@@ -10,7 +10,7 @@ from PIL import Image
 
 import gahbench
 from gahbench._util.errors import DataError, GahbenchError, ParameterError
-from gahbench.contracts.training_data import TrainingData
+from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.explore.inspected_images import of_file, read_image
 from gahbench.explore.inspection import BASES

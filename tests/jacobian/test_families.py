@@ -152,7 +152,7 @@ def test_large_images_are_filtered_by_products(monkeypatch):
         basis = gahbench.create("basis", name)
         exact = basis.filters(Truth(clean), 0.1).at(traces)
         with monkeypatch.context() as patch:
-            patch.setattr("gahbench.jacobian.LARGEST_EXACT", 60)
+            patch.setattr("gahbench.jacobian.shrinkage.LARGEST_EXACT", 60)
             found = basis.filters(Truth(clean), 0.1)
             assert found.exchanged(random(2, 64, 64), traces, torch.arange(2)) is None
             maps = found.at(traces)

@@ -13,7 +13,7 @@ import pytest
 
 import gahbench
 from gahbench._util.resources import python_environment, stat_fields
-from gahbench.contracts.limits import Limits
+from gahbench.contracts.engines import Limits
 from gahbench.registry.registry import Registry
 from gahbench.runs import child as child_module
 from gahbench.runs.child import AwakeClock, Child, WorkerChild, wait_for_any

@@ -7,7 +7,7 @@ import pytest
 
 import gahbench
 from gahbench._util.errors import ParameterError
-from gahbench.contracts.jobs import Job
+from gahbench.contracts.engines import Job
 from gahbench.devices.hardware import Cpu, Cuda
 from gahbench.registry.registry import Registry
 from gahbench.runs.child import environment

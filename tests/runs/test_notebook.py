@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 import gahbench
-from gahbench.contracts.jobs import Event
+from gahbench.contracts.engines import Event
 from gahbench.contracts.unit import Unit
 from gahbench.runs.progress import NotebookReport, ProgressReport, progress_of
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from gahbench.contracts.jobs import Event
+from gahbench.contracts.engines import Event
 from gahbench.contracts.unit import Unit
 from gahbench.runs.progress import ProgressReport
 

@@ -8,7 +8,7 @@ import pytest
 from finished_units import FIT_FACTS
 
 from gahbench._util.errors import ResultsError
-from gahbench.contracts.scoring import Scores
+from gahbench.contracts.metrics import Scores
 from gahbench.contracts.unit import Unit
 from gahbench.store.attempts import publish
 from gahbench.store.leases import Leases

@@ -11,7 +11,7 @@ from finished_units import FIT_FACTS, forge_done
 
 from gahbench._util.errors import ResultsError
 from gahbench._util.keys import key_of
-from gahbench.contracts.scoring import Scores
+from gahbench.contracts.metrics import Scores
 from gahbench.contracts.unit import Unit
 from gahbench.store.finished import DamagedError, warn_of_damage
 from gahbench.store.score_files import write_scores

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from small_plugins import marked, small
 
 from gahbench._util.errors import GahbenchError
-from gahbench.contracts.training_data import TrainingData
-from gahbench.contracts.truth import Truth
+from gahbench.contracts.truth import TrainingData, Truth
 from gahbench.registry.registry import Registry
 from gahbench.testing.samples import SampleDataset, sample_images, sample_noise
 

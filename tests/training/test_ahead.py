@@ -6,8 +6,7 @@ import torch
 from small_fits import CPU, ahead_threads
 
 import gahbench
-from gahbench.training.ahead import Ahead
-from gahbench.training.batches import TrainingImages
+from gahbench.training.batches import Ahead, TrainingImages
 from gahbench.training.recipe import Training
 
 

@@ -6,8 +6,7 @@ from small_fits import CPU, PLAIN, make, weights
 from torch import nn
 
 from gahbench.devices.hardware import hardware
-from gahbench.training.compiled import wrong_gradients
-from gahbench.training.hardware import Acceleration
+from gahbench.training.hardware import Acceleration, wrong_gradients
 
 
 def gradients(**values):

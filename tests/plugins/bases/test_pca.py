@@ -4,7 +4,7 @@ from given_images import GivenImages
 from random_images import uniform as random
 
 from gahbench._util.errors import BasisError, DataError
-from gahbench.contracts.training_data import TrainingData
+from gahbench.contracts.truth import TrainingData
 from gahbench_plugins.bases.dct import DCT
 from gahbench_plugins.bases.pca import PCA
 from gahbench_plugins.datasets.c_alpha import CAlpha

@@ -4,8 +4,7 @@ from constructing import construct
 
 import gahbench
 from gahbench._util.errors import BasisError
-from gahbench.contracts.datasets import Dataset
-from gahbench.contracts.optima import TrueBasis
+from gahbench.contracts.datasets import Dataset, TrueBasis
 from gahbench.contracts.truth import Truth
 from gahbench_plugins.bases.true_basis import FamilyBasis
 from gahbench_plugins.bases.wavelet import Wavelet

@@ -3,8 +3,7 @@ import pytest
 import torch
 from constructing import construct
 
-from gahbench.contracts.datasets import SPLITS, Dataset, Optimum
-from gahbench.contracts.optima import Posterior, TrueBasis
+from gahbench.contracts.datasets import SPLITS, Dataset, Optimum, Posterior, TrueBasis
 from gahbench_plugins.datasets.shuffled import Shuffled
 
 PLAIN = ["gaussian-field[size=8]", "gaussian-field[size=8,colour=rgb]", "finite[dataset=faces[size=8],count=9]"]

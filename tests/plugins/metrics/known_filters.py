@@ -6,7 +6,7 @@ import torch
 
 import gahbench
 from gahbench.contracts.references import Reference
-from gahbench.contracts.training_data import TrainingData
+from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.jacobian import DenseMaps
 

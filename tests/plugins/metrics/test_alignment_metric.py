@@ -221,6 +221,7 @@ def test_on_large_images_it_is_an_estimate_with_its_error(monkeypatch, reference
     for module in (
         "gahbench.jacobian",
         "gahbench.jacobian.maps",
+        "gahbench.jacobian.shrinkage",
         "gahbench_plugins.bases._graph",
         "gahbench_plugins.datasets.c_alpha",
     ):

@@ -8,7 +8,7 @@ from given_images import GivenImages
 from known_filters import Filters, create, table
 
 from gahbench._util.errors import ParameterError
-from gahbench.contracts.training_data import TrainingData
+from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.sampling import Samples, Sampling
 

@@ -7,7 +7,7 @@ from known_filters import create
 from torch import nn
 
 from gahbench._util.errors import ParameterError
-from gahbench.contracts.training_data import TrainingData
+from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.networks.trained import Trained
 from gahbench.sampling import Samples, Sampling

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import gahbench
-from gahbench.contracts.training_data import TrainingData
+from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench_plugins.bases.pca import PCA
 from gahbench_plugins.metrics._learned_alike import fitted_alike

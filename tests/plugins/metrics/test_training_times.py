@@ -8,7 +8,7 @@ from given_images import GivenImages
 from known_filters import Filters
 
 import gahbench
-from gahbench.contracts.training_data import TrainingData
+from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench_plugins.metrics._along_training import crossing, spacing
 

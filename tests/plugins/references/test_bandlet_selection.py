@@ -3,8 +3,7 @@ import torch
 from constructing import construct
 
 import gahbench
-from gahbench.contracts.training_data import TrainingData
-from gahbench.contracts.truth import Truth
+from gahbench.contracts.truth import TrainingData, Truth
 from gahbench.registry.registry import Registry
 from gahbench_plugins.bases.bandlet import Bandlet
 from gahbench_plugins.datasets.c_alpha import CAlpha

@@ -4,8 +4,7 @@ from constructing import construct
 
 import gahbench
 from gahbench._util.errors import ParameterError
-from gahbench.contracts.training_data import TrainingData
-from gahbench.contracts.truth import Truth
+from gahbench.contracts.truth import TrainingData, Truth
 from gahbench.registry.registry import Registry
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.references.cycle_spin import CycleSpin

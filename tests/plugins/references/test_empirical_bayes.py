@@ -4,8 +4,7 @@ from constructing import construct
 from given_images import GivenImages
 
 from gahbench._util.errors import DataError
-from gahbench.contracts.training_data import TrainingData
-from gahbench.contracts.truth import Truth
+from gahbench.contracts.truth import TrainingData, Truth
 from gahbench_plugins.datasets.faces import Faces
 from gahbench_plugins.datasets.finite import Finite
 from gahbench_plugins.references.empirical_bayes import EmpiricalBayes

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gahbench._util.errors import DataError
-from gahbench.contracts.training_data import TrainingData
-from gahbench.contracts.truth import Truth
+from gahbench.contracts.truth import TrainingData, Truth
 from gahbench_plugins.datasets.faces import Faces
 from gahbench_plugins.references import _local_posterior as local_posterior
 from gahbench_plugins.references.empirical_bayes import EmpiricalBayes

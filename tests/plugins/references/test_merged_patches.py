@@ -4,8 +4,7 @@ from given_images import GivenImages
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gahbench.contracts.training_data import TrainingData
-from gahbench.contracts.truth import Truth
+from gahbench.contracts.truth import TrainingData, Truth
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.references import _local_posterior as local_posterior
 from gahbench_plugins.references._merged_patches import merged

@@ -5,8 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from gahbench.contracts.training_data import TrainingData
-from gahbench.contracts.truth import Truth
+from gahbench.contracts.truth import TrainingData, Truth
 from gahbench_plugins.datasets.discs import Discs
 from gahbench_plugins.references.nl_means import NonLocalMeans
 

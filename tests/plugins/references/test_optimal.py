@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from gahbench._util.errors import OptimumError
-from gahbench.contracts.datasets import Dataset, Optimum
-from gahbench.contracts.optima import Posterior
+from gahbench.contracts.datasets import Dataset, Optimum, Posterior
 from gahbench.contracts.truth import Truth
 from gahbench_plugins.references.optimal import LowerBound, Optimal
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 import gahbench
-from gahbench.contracts.training_data import TrainingData
-from gahbench.contracts.truth import Truth
+from gahbench.contracts.truth import TrainingData, Truth
 from gahbench.registry.registry import Registry
 
 SHAPE = (1, 16, 16)

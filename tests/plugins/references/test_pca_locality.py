@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gahbench._util.errors import DataError
-from gahbench.contracts.training_data import TrainingData
-from gahbench.contracts.truth import Truth
+from gahbench.contracts.truth import TrainingData, Truth
 from gahbench_plugins.references.empirical_bayes import EmpiricalBayes
 from gahbench_plugins.references.pca_locality import PCALocality
 

@@ -11,8 +11,7 @@ from scipy import integrate, stats
 
 from gahbench._util.errors import DataError, ParameterError
 from gahbench.contracts.bases import Basis
-from gahbench.contracts.training_data import TrainingData
-from gahbench.contracts.truth import Truth
+from gahbench.contracts.truth import TrainingData, Truth
 from gahbench.registry.registry import Registry
 from gahbench_plugins.bases.pixel import Pixel
 from gahbench_plugins.bases.wavelet import Wavelet

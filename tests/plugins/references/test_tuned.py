@@ -3,8 +3,7 @@ import torch
 from given_images import GivenImages
 
 from gahbench._util.errors import DataError
-from gahbench.contracts.training_data import TrainingData
-from gahbench.contracts.truth import Truth
+from gahbench.contracts.truth import TrainingData, Truth
 from gahbench_plugins.references._tuned import Tuned
 
 IMAGES = 0.2 * torch.randn(64, 1, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from gahbench.contracts.training_data import TrainingData
-from gahbench.contracts.truth import Truth
+from gahbench.contracts.truth import TrainingData, Truth
 from gahbench_plugins.datasets.discs import Discs
 from gahbench_plugins.references.tv import TotalVariation
 

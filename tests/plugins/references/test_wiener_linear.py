@@ -3,8 +3,7 @@ import torch
 from given_images import GivenImages
 
 from gahbench._util.errors import DataError
-from gahbench.contracts.training_data import TrainingData
-from gahbench.contracts.truth import Truth
+from gahbench.contracts.truth import TrainingData, Truth
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.datasets.gaussian_field import GaussianField
 from gahbench_plugins.references.gaussian_blur import GaussianBlur

@@ -1,4 +1,4 @@
-"""Oracles: coefficients in any basis, multiplied by weights that the clean ones decide."""
+"""Filters of oracles: coefficients in any basis, multiplied by weights that the clean ones decide."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from gahbench._util.shapes import Shape, image_shape
-from gahbench.contracts.bases import Basis
-from gahbench.contracts.truth import Truth
+from gahbench.jacobian.autograd import AutogradMaps
+from gahbench.jacobian.families import DiagonalFamily, FilterFamily
+from gahbench.jacobian.maps import LARGEST_EXACT, LinearMaps
 
 if TYPE_CHECKING:
-    from gahbench.jacobian import FilterFamily, LinearMaps
+    from gahbench.contracts.bases import Basis
+    from gahbench.contracts.truth import Truth
 
 #: Added to clean coefficients, in units of sigma, so that filters of every trace exist.
 _FLOOR = 1e-3
@@ -34,8 +36,6 @@ def oracle_filters(basis: Basis, truth: Truth, sigma: float) -> FilterFamily:
     noise of a standard deviation nu that is chosen so that the trace is the one asked for: any between 0 and the number
     of values of an image. A basis that is adapted to images is adapted to the clean ones, at sigma.
     """
-    from gahbench.jacobian import LARGEST_EXACT, AutogradMaps, DiagonalFamily
-
     shape = image_shape(truth.clean)
     parts = list(basis.parts(truth))
     adapted = [basis.adapt_to(part, sigma) for part in parts]

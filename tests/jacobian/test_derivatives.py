@@ -8,9 +8,8 @@ from given_images import GivenImages
 from scipy.fft import dctn, idctn
 
 import gahbench
-from gahbench.contracts.derivatives import differentiated
-from gahbench.contracts.training_data import TrainingData
-from gahbench.contracts.truth import Truth
+from gahbench.contracts.truth import TrainingData, Truth
+from gahbench.jacobian.derivatives import differentiated
 from gahbench_plugins.bases.wavelet import Wavelet
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.references.gaussian_blur import GaussianBlur

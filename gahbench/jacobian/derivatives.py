@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from gahbench._util.noise import generator
-from gahbench.contracts.truth import Truth
 from gahbench.devices.hardware import is_out_of_memory
 from gahbench.jacobian.autograd import AutogradMaps
+
+if TYPE_CHECKING:
+    from gahbench.contracts.truth import Truth
+
+    Denoise = Callable[[Tensor, float, Truth], Tensor]
 
 #: Random directions in which derivatives are compared with differences, and vectors that they are compared on.
 DIRECTIONS = 3
@@ -21,8 +26,6 @@ STEP = 1e-3
 SMALLER_STEP = 1e-4
 #: How far the derivative may be off, relative to its length.
 TOLERANCE = 0.05
-
-Denoise = Callable[[Tensor, float, Truth], Tensor]
 
 
 def differentiated(denoise: Denoise, noisy: Tensor, sigma: float, truth: Truth) -> AutogradMaps | None:
