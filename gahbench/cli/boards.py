@@ -187,7 +187,7 @@ def compare(
 def _print_comparison(found: Comparison, console: Console) -> None:
     """Print the differences of two runs: of PSNR, then of all that they come from."""
     from gahbench.report import cells
-    from gahbench.report.tables import Grid, aligned
+    from gahbench.report.tables import aligned, table_of_rows
 
     one, other = found.names
     for dataset in dict.fromkeys(row.dataset for row in found.rows):
@@ -205,7 +205,7 @@ def _print_comparison(found: Comparison, console: Console) -> None:
             f"\n## {dataset}\n\nMean PSNR in dB; differences are {other} minus {one}, paired by images and noise,"
         )
         console.out("± half of their 95 % intervals.\n", highlight=False)
-        console.out(aligned(Grid(dataset, head, body, 1)), highlight=False)
+        console.out(aligned(table_of_rows(dataset, head, body, 1)), highlight=False)
     for title, lines in (
         ("Entrants", found.only),
         ("Protocol", found.protocol),

@@ -17,7 +17,7 @@ from gahbench.board.statistics import UNKNOWN, Estimate
 from gahbench.contracts.claims import CHECKED, OUTCOMES
 from gahbench.registry.registry import Registry
 from gahbench.report import cells
-from gahbench.report.tables import Grid, aligned
+from gahbench.report.tables import TextTable, aligned, table_of_rows
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,7 +50,7 @@ def exported(verdicts: Sequence[Verdict], form: Form, cases: bool = False) -> st
         return buffer.getvalue()
     blocks = [summary([one.outcome for one in verdicts]), _by_outcome(verdicts)]
     for paper, found in _by_paper(verdicts).items():
-        blocks += [f"### {paper}", aligned(grid(found))]
+        blocks += [f"### {paper}", aligned(_table(found))]
         notes = [f"- `{one.claim.id}`: {note}" for one in found for note in _notes(one)]
         blocks += ["\n".join(notes)] if notes else []
         blocks += map(case_list, found) if cases else ()
@@ -93,7 +93,7 @@ def print_claims(verdicts: Sequence[Verdict], console: Console, cases: bool = Fa
     console.print(Text(summary([one.outcome for one in verdicts]), style="bold"))
 
 
-def grid(verdicts: Sequence[Verdict]) -> Grid:
+def _table(verdicts: Sequence[Verdict]) -> TextTable:
     """Return verdicts as a table, a row for each claim."""
     head = ["claim", "verdict", "value", "region", "least favourable case", "source", "what would decide it"]
     rows = []
@@ -110,7 +110,7 @@ def grid(verdicts: Sequence[Verdict]) -> Grid:
                 wanted(one),
             ]
         )
-    return Grid("claims", head, rows, len(head))
+    return table_of_rows("claims", head, rows, len(head))
 
 
 def _tally(one: Verdict) -> str:

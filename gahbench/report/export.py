@@ -10,7 +10,8 @@ from gahbench._util.latex import escaped
 from gahbench.board.board import column_name
 from gahbench.board.statistics import UNKNOWN, Estimate
 from gahbench.report import cells
-from gahbench.report.tables import HEADINGS, Grid, aligned, metric_columns
+from gahbench.report.columns import column
+from gahbench.report.tables import TextTable, aligned, metric_columns
 
 if TYPE_CHECKING:
     from gahbench.board.board import Board, DatasetBoard, Entry
@@ -21,6 +22,14 @@ Form = Literal["markdown", "csv", "latex"]
 COLUMNS = ("rank", "entrant", "kind", "psnr", "gain_over_baseline", "slope", "parameters")
 _TEXTS = ("entrant", "kind", "note", "optimum")
 _FACTS = ("seeds", *_TEXTS)
+#: Headings of columns of the wide table (:func:`gahbench.board.board.wide_table`) whose names are longer.
+HEADINGS = {
+    "psnr": "PSNR",
+    "gain_over_baseline": "gain",
+    "kl": "KL (nats)",
+    "parameters": "params",
+    "train_seconds": "training",
+}
 _SIGNED = ("gain_over_baseline", "gain_over_noisy")
 
 
@@ -36,23 +45,24 @@ def exported(results: Results, form: Form, columns: Sequence[str] = ()) -> str:
         chosen.insert(chosen[:1] == ["rank"], "entrant")
     if form == "csv":
         ends = [f"{name}{end}" for name in chosen for end in ("", "_low", "_high")]
-        table = wide[["dataset", *dict.fromkeys(name for name in ends if name in wide and name != "dataset")]]
-        return str(table.to_csv(index=False, lineterminator="\n"))
+        chosen_columns = wide[["dataset", *dict.fromkeys(name for name in ends if name in wide and name != "dataset")]]
+        return str(chosen_columns.to_csv(index=False, lineterminator="\n"))
     blocks = []
     for board in results.board.datasets:
-        grid = _grid(board, [name for name in chosen if name not in ("suite", "dataset")])
-        blocks.append(latex(grid) if form == "latex" else f"## {board.dataset}\n\n{aligned(grid)}")
+        table = _table(board, [name for name in chosen if name not in ("suite", "dataset")])
+        blocks.append(latex(table) if form == "latex" else f"## {board.dataset}\n\n{aligned(table)}")
     return "\n\n".join(blocks) + "\n"
 
 
-def _grid(board: DatasetBoard, columns: Sequence[str]) -> Grid:
+def _table(board: DatasetBoard, names: Sequence[str]) -> TextTable:
     # Texts first: tables align them to the left.
-    ordered = sorted(columns, key=lambda name: name not in (*_TEXTS, "rank"))
+    ordered = sorted(names, key=lambda name: name not in (*_TEXTS, "rank"))
     values = {(value.entrant, column_name(value)): value.estimate for value in board.values}
-    rows = [
-        [_cell(entry, name, values.get((entry.entrant, name), UNKNOWN)) for name in ordered] for entry in board.entries
-    ]
-    return Grid(board.dataset, list(map(_heading, ordered)), rows, sum(name in (*_TEXTS, "rank") for name in ordered))
+    columns = []
+    for name in ordered:
+        texts = [_cell(entry, name, values.get((entry.entrant, name), UNKNOWN)) for entry in board.entries]
+        columns.append(column(_heading(name), texts, is_text=name in (*_TEXTS, "rank")))
+    return TextTable(board.dataset, columns)
 
 
 def _heading(name: str) -> str:
@@ -109,18 +119,13 @@ def _cell(entry: Entry, name: str, estimate: Estimate) -> str:
     return cells.with_half_width(estimate, name.partition("@")[0] in _SIGNED)
 
 
-def latex(grid: Grid) -> str:
+def latex(table: TextTable) -> str:
     """Return a table for LaTeX with the rules of the package booktabs."""
-    body = [" & ".join(map(escaped, row)) + r" \\" for row in grid.rows]
-    head = " & ".join(map(escaped, grid.head)) + r" \\"
-    columns = "l" * grid.texts + "r" * (len(grid.head) - grid.texts)
+    head, *body = (
+        " & ".join(map(escaped, row)) + r" \\" for row in ([column.head for column in table.columns], *table.rows)
+    )
+    layout = "".join("l" if column.is_left else "r" for column in table.columns)
     # A title of several lines would be text of the document.
-    lines = [
-        f"% {' '.join(grid.title.split())}",
-        rf"\begin{{tabular}}{{{columns}}}",
-        r"\toprule",
-        head,
-        r"\midrule",
-        *body,
-    ]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+    title = f"% {' '.join(table.title.split())}"
+    rules = (r"\toprule", head, r"\midrule", *body, r"\bottomrule")
+    return "\n".join([title, rf"\begin{{tabular}}{{{layout}}}", *rules, r"\end{tabular}"])

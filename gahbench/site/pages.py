@@ -29,8 +29,9 @@ from gahbench.planning.suite_files import suite_files, suite_summary
 from gahbench.registry.registry import Registry
 from gahbench.report.cells import count
 from gahbench.report.claims import CLAIMS, GENERATED, Judged, judged, summary
+from gahbench.report.columns import LENGTH
 from gahbench.report.page import colours, rendering
-from gahbench.report.page.board import LENGTH, dataset_table
+from gahbench.report.page.board import dataset_table
 from gahbench.report.page.report import report_values
 from gahbench.site import tables
 from gahbench.site.catalogue import PAGE, Catalogue, Place, Run, catalogue
@@ -273,11 +274,11 @@ class Pages:
         runs = [run for run, _ in boards]
         plugin = described(runs, "dataset", label, self.registry)
         rows = [(run, board, dataset_table(board)) for run, board in boards]
-        labels = dict.fromkeys(row.entrant for _, _, table in rows for row in table.rows)
+        labels = dict.fromkeys(label for _, _, table in rows for label in table.entrants)
         numbers = {run.name: list(run.results.board.datasets).index(board) for run, board in boards}
         values = {
             "places": {name: place for place, name in enumerate(labels)},
-            "kinds": sorted({row.kind for _, _, table in rows for row in table.rows if row.kind}),
+            "kinds": sorted({kind for _, _, table in rows for kind in table.kinds if kind}),
             "shape": tables.shape_text(tables.shape_of(runs[0], label)),
             "boards": [(run.name, f"d{numbers[run.name]}-curves", table) for run, _, table in rows],
             "samples": samples(plugin),

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from gahbench._util.shapes import Shape
+from gahbench.board.board import DatasetBoard
 from gahbench.board.facts import optimum_of
 from gahbench.contracts.row_labels import base_label
 from gahbench.report import cells
-from gahbench.report.page.board import SUMMARY, Cell, Column, bracket_column, rank_bar, value_column
+from gahbench.report.columns import Cell, Column, bracket_column, column, rank_bar, value_column
 from gahbench.site.catalogue import Catalogue, Place, Run
 
 
@@ -19,21 +20,16 @@ def standings(places: Sequence[Place], pages: Mapping[str, Mapping[str, str]]) -
     found = [(place.board, place.entry.entrant) for place in places]
     gains = [board.estimate(label, "gain_over_baseline") for board, label in found]
     columns = [
-        _texts("dataset", [(place.board.dataset, pages["datasets"][place.board.dataset]) for place in places]),
-        _texts("run", [(place.run.name, pages["runs"][place.run.name]) for place in places]),
-        Column("images", SUMMARY, False, [Cell(place.number or cells.DASH) for place in places]),
-        Column("rank", SUMMARY, False, [_rank(place) for place in places]),
-        value_column("PSNR", SUMMARY, [board.estimate(label, "psnr") for board, label in found], has_bars=False),
-        value_column("gain", SUMMARY, gains, sign=True),
-        bracket_column(
-            "deficit",
-            SUMMARY,
-            [board.estimate(label, "deficit", "min") for board, label in found],
-            [board.estimate(label, "deficit") for board, label in found],
-        ),
+        _links("dataset", [(place.board.dataset, pages["datasets"][place.board.dataset]) for place in places]),
+        _links("run", [(place.run.name, pages["runs"][place.run.name]) for place in places]),
+        column("images", [place.number or cells.DASH for place in places]),
+        Column("rank", [_rank(place) for place in places]),
+        value_column("PSNR", [board.estimate(label, "psnr") for board, label in found]),
+        value_column("gain", gains, sign=True, has_bars=True),
+        _deficits(found, has_bars=True),
         _parameters([place.entry.parameters for place in places]),
     ]
-    return [column for column in columns if column.is_known]
+    return [one for one in columns if one.is_known]
 
 
 def boards(catalogue: Catalogue) -> list[Column]:
@@ -43,22 +39,16 @@ def boards(catalogue: Catalogue) -> list[Column]:
     best = [next((entry.entrant for entry in board.entries if entry.rank == 1), "") for _, board in rows]
     found = [(board, label) for (_, board), label in zip(rows, best, strict=True)]
     columns = [
-        _texts("dataset", [(board.dataset, pages["datasets"][board.dataset]) for _, board in rows]),
-        _texts("run", [(run.name, pages["runs"][run.name]) for run, _ in rows]),
-        Column("images", SUMMARY, False, [Cell(shape_text(shape_of(run, board.dataset))) for run, board in rows]),
-        _texts("optimum", [(optimum_of(run.results, board.dataset)[0], "") for run, board in rows]),
-        Column("entrants", SUMMARY, False, [Cell(str(len(board.entries))) for _, board in rows]),
-        _texts("best", [(label or cells.DASH, pages["entrants"].get(base_label(label), "")) for label in best]),
-        value_column("PSNR", SUMMARY, [board.estimate(label, "psnr") for board, label in found], has_bars=False),
-        bracket_column(
-            "deficit",
-            SUMMARY,
-            [board.estimate(label, "deficit", "min") for board, label in found],
-            [board.estimate(label, "deficit") for board, label in found],
-            has_bars=False,
-        ),
+        _links("dataset", [(board.dataset, pages["datasets"][board.dataset]) for _, board in rows]),
+        _links("run", [(run.name, pages["runs"][run.name]) for run, _ in rows]),
+        column("images", [shape_text(shape_of(run, board.dataset)) for run, board in rows]),
+        column("optimum", [optimum_of(run.results, board.dataset)[0] for run, board in rows], is_text=True),
+        column("entrants", [str(len(board.entries)) for _, board in rows]),
+        _links("best", [(label or cells.DASH, pages["entrants"].get(base_label(label), "")) for label in best]),
+        value_column("PSNR", [board.estimate(label, "psnr") for board, label in found]),
+        _deficits(found),
     ]
-    return [column for column in columns if column.is_known]
+    return [one for one in columns if one.is_known]
 
 
 def entrants(catalogue: Catalogue) -> tuple[list[Column], list[str]]:
@@ -66,13 +56,12 @@ def entrants(catalogue: Catalogue) -> tuple[list[Column], list[str]]:
     found, pages = catalogue.entrants, catalogue.pages["entrants"]
     kinds = [kind_of(places) for places in found.values()]
     ranked = [[place.entry.rank for place in places if place.entry.rank is not None] for places in found.values()]
-    firsts = [str(sum(rank == 1 for rank in ranks)) if ranks else cells.DASH for ranks in ranked]
     columns = [
-        _texts("entrant", [(label, pages[label]) for label in found]),
-        _texts("kind", [(kind, "") for kind in kinds]),
+        _links("entrant", [(label, pages[label]) for label in found]),
+        column("kind", kinds, is_text=True),
         _parameters([largest(places) for places in found.values()]),
-        Column("boards", SUMMARY, False, [Cell(str(boards_of(places))) for places in found.values()]),
-        Column("first on", SUMMARY, False, [Cell(first) for first in firsts]),
+        column("boards", [str(boards_of(places)) for places in found.values()]),
+        column("first on", [str(sum(rank == 1 for rank in ranks)) if ranks else cells.DASH for ranks in ranked]),
     ]
     return columns, kinds
 
@@ -107,13 +96,18 @@ def shape_text(shape: Shape | None) -> str:
     return cells.DASH if shape is None else "×".join(map(str, shape))
 
 
-def _texts(head: str, found: Sequence[tuple[str, str]]) -> Column:
-    return Column(head, SUMMARY, True, [Cell(text, address=address) for text, address in found])
+def _links(head: str, found: Sequence[tuple[str, str]]) -> Column:
+    return Column(head, [Cell(text, address=address) for text, address in found], is_text=True)
+
+
+def _deficits(found: Sequence[tuple[DatasetBoard, str]], has_bars: bool = False) -> Column:
+    low, high = ([board.estimate(label, "deficit", part) for board, label in found] for part in ("min", ""))
+    return bracket_column("deficit", low, high, has_bars=has_bars)
 
 
 def _parameters(counts: Sequence[int | None]) -> Column:
     found = [Cell(cells.count(number), "" if number is None else str(number)) for number in counts]
-    return Column("parameters", SUMMARY, False, found)
+    return Column("parameters", found)
 
 
 def _rank(place: Place) -> Cell:

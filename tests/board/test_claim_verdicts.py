@@ -130,12 +130,6 @@ def test_exact_values_are_decided_without_a_width():
     assert verdict(claim(Region(start=0)), known).outcome == "holds"
 
 
-def test_one_image_has_no_interval():
-    found = verdict(claim(Region(above=0)), table(rows("net", [1, 2, 3], images=1)))
-    assert found.outcome == "undecided"
-    assert "no interval" in found.decisive.reason
-
-
 def test_a_claim_fails_if_one_case_does_and_names_it():
     known = table(rows("net", [9, 9, 9], dataset="discs[size=8]"), rows("net", [1, 9, 9], dataset="discs[size=16]"))
     found = verdict(claim(Region(above=5)), known)

@@ -84,20 +84,6 @@ def test_oracles_and_optimal_stand_in_place_without_a_rank():
     assert board["rank"].fillna(0).tolist() == [0, 0, 1, 2, 3]
 
 
-def test_ranks_have_intervals():
-    # b is within its noise of both a and c, which are surely apart.
-    board = board_of(
-        classical("a", psnr(gain=1.0)),
-        classical("b", psnr(gain=0.95, spread=0.5, seed=2)),
-        classical("c", psnr(gain=0.8)),
-        classical("e", psnr(gain=-1)),
-    )
-    assert board["rank"].tolist() == [1, 1, 2, 4]
-    assert board["rank_high"].tolist() == [2, 3, 3, 4]
-    without_a = board_of(classical("b", psnr(gain=0.95, spread=0.5, seed=2)), classical("c", psnr(gain=0.8)))
-    assert without_a["rank"].tolist() == [1, 1]
-
-
 def test_pairing_separates_entrants_whose_intervals_overlap():
     board = board_of(classical("a", psnr()), classical("b", psnr(gain=-0.1)))
     assert board.loc["b", "psnr_high"] > board.loc["a", "psnr_low"]
@@ -120,29 +106,6 @@ def test_of_few_images_no_interval_and_no_rank_is_known(images):
     text = markdown(results([row for part in scores for row in part], datasets=[dataset("d")]))
     assert f"No intervals and no ranks: {images} image{'s' * (images > 1)}, and 5 are needed." in text
     assert "±" not in text.partition("## d")[2]
-
-
-def test_the_order_of_rows_does_not_matter():
-    parts = [
-        *trained("net", psnr(gain=1, spread=0.3), 0),
-        *trained("net", psnr(gain=1, spread=0.3, seed=8), 1),
-        *classical("a", psnr()),
-        *classical("b", psnr(spread=0.2), kind="oracle"),
-    ]
-    shuffled = [parts[index] for index in np.random.default_rng(3).permutation(len(parts))]
-    order = ["a", "net", "b"]
-    pd.testing.assert_frame_equal(
-        results(parts, entrants=order, baseline="a").leaderboard(full=True),
-        results(shuffled, entrants=order, baseline="a").leaderboard(full=True),
-        check_exact=True,
-    )
-
-
-def test_an_entrant_does_not_change_the_rows_of_others():
-    alone = board_of(classical("a", psnr(spread=0.2)))
-    joined = board_of(classical("a", psnr(spread=0.2)), trained("net", psnr(), 0), trained("net", psnr(), 1))
-    numbers = ["psnr", "psnr_low", "psnr_high", "slope_low"]
-    assert joined.loc["a", numbers].tolist() == pytest.approx(alone.loc["a", numbers].tolist())
 
 
 def test_other_splits_play_no_part():

@@ -128,10 +128,6 @@ def test_a_network_needs_a_partner_of_twice_the_training():
     assert "twice the training moves D by 0.30" in moved.reasons[0]
 
 
-def test_of_alpha_1_there_is_no_verdict():
-    assert "not above that of wavelets, .50" in said(made(REFERENCES[:2], slope=0.5))
-
-
 def test_boards_without_the_metric_say_nothing():
     plain = results(rows("d", "a", "oracle", [[20.0, 21.0]], sigmas=(0.1,)), datasets=[dataset("d", 0.8, "bracket")])
     assert plain.rate_courses == {}

@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 
@@ -36,11 +38,18 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_save_and_load_is_the_identity(tmp_path):
-    publish(made(), tmp_path, "abc")
-    assert_same(load_results(tmp_path), made())
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A folder with the results, for tests that do not change it."""
+    folder = tmp_path_factory.mktemp("saved")
+    publish(made(), folder, "abc")
+    return folder
+
+
+def test_save_and_load_is_the_identity(saved):
+    assert_same(load_results(saved), made())
     pd.testing.assert_frame_equal(
-        load_results(tmp_path).leaderboard(full=True), made().leaderboard(full=True), check_exact=True
+        load_results(saved).leaderboard(full=True), made().leaderboard(full=True), check_exact=True
     )
 
 
@@ -50,46 +59,39 @@ def test_empty_tables_survive(tmp_path):
     assert_same(load_results(tmp_path), empty)
 
 
-def test_two_files_are_enough(tmp_path):
-    publish(made(), tmp_path / "all", "abc")
-    (tmp_path / "two").mkdir()
+def test_two_files_are_enough(saved, tmp_path):
     for name in ("scores.parquet", "results.json"):
-        (tmp_path / "two" / name).write_bytes((tmp_path / "all" / name).read_bytes())
-    assert_same(load_results(tmp_path / "two"), made())
+        shutil.copy(saved / name, tmp_path)
+    assert_same(load_results(tmp_path), made())
 
 
-def test_equal_results_give_equal_files(tmp_path):
-    publish(made(), tmp_path / "a", "abc")
-    publish(made(shuffle=True), tmp_path / "b", "abc")
-    first, second = contents(tmp_path / "a"), contents(tmp_path / "b")
+def test_equal_results_give_equal_files(saved, tmp_path):
+    publish(made(shuffle=True), tmp_path, "abc")
+    first, second = contents(saved), contents(tmp_path)
     assert set(first) == set(second)
     assert [name for name in first if first[name] != second[name]] == []
     assert {"scores.parquet", "leaderboard.csv", "leaderboard.md", "results.json"} < set(first)
     assert "figures/c-alpha_alpha=2_size=32.svg" in first
 
 
-def test_csv_has_full_precision(tmp_path):
-    publish(made(), tmp_path, "abc")
-    table = pd.read_csv(tmp_path / "leaderboard.csv", dtype={"psnr@0.06": str})
+def test_csv_has_full_precision(saved):
+    table = pd.read_csv(saved / "leaderboard.csv", dtype={"psnr@0.06": str})
     board = made().leaderboard(full=True)
     assert table["psnr@0.06"].dropna().map(float).tolist() == board["psnr@0.06"].dropna().tolist()
     assert list(table.columns) == list(board.columns)
 
 
-def test_digest(tmp_path):
+@pytest.mark.parametrize("name", ["leaderboard.md", "results.json"])
+def test_a_digest_is_that_of_files_as_they_were_written(saved, tmp_path, name):
     assert saved_digest(tmp_path) is None
-    publish(made(), tmp_path, "abc")
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
     assert saved_digest(tmp_path) == "abc"
-    (tmp_path / "leaderboard.md").unlink()
-    assert saved_digest(tmp_path) is None
-    publish(made(), tmp_path, "def")
-    assert saved_digest(tmp_path) == "def"
-    (tmp_path / "results.json").write_text("{")
+    (tmp_path / name).write_text("{")
     assert saved_digest(tmp_path) is None
 
 
-def test_an_interrupted_save_keeps_the_old_digest_and_leaves_no_litter(tmp_path, monkeypatch):
-    publish(made(), tmp_path, "old")
+def test_an_interrupted_save_keeps_the_old_digest_and_leaves_no_litter(saved, tmp_path, monkeypatch):
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
     before = contents(tmp_path)
 
     def interrupted(results):
@@ -112,34 +114,27 @@ def test_a_failing_rename_leaves_no_litter(tmp_path, monkeypatch):
     assert contents(tmp_path) == {}
 
 
-def test_old_figures_go_and_other_files_stay(tmp_path):
-    publish(made(), tmp_path, "abc")
+def test_old_figures_go_and_other_files_stay(saved, tmp_path):
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
     (tmp_path / "figures" / "mine.png").write_bytes(b"")
     publish(results([], entrants=[]), tmp_path, "def")
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["mine.png"]
 
 
-def test_missing_columns_are_named():
-    table = made().scores.drop(columns=["sigma", "image"])
-    with pytest.raises(ResultsError, match="scores lacks the columns sigma, image"):
-        type(made())("s", table, made().fits, made().failures, made().datasets, made().entrants)
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (lambda one: {"scores": one.scores.drop(columns=["sigma", "image"])}, "scores lacks the columns sigma, image"),
+        (lambda one: {"scores": one.scores.astype({"value": object}).assign(value="much")}, "column value"),
+        (lambda one: {"entrants": ["net"]}, r"name gone, oracle; its entrants are net"),
+    ],
+)
+def test_what_is_wrong_in_a_table_is_named(changed, message):
+    with pytest.raises(ResultsError, match=message):
+        dataclasses.replace(made(), **changed(made()))
 
 
-def test_wrong_types_are_named():
-    table = made().scores.astype({"value": object})
-    table.loc[0, "value"] = "much"
-    with pytest.raises(ResultsError, match="column value"):
-        type(made())("s", table, made().fits, made().failures, made().datasets, made().entrants)
-
-
-def test_unknown_entrants_are_named():
-    one = made()
-    with pytest.raises(ResultsError, match=r"name gone, oracle; its entrants are net"):
-        type(one)("s", one.scores, one.fits, one.failures, one.datasets, ["net"], "oracle")
-
-
-def damaged(tmp_path, what):
-    publish(made(), tmp_path, "abc")
+def damage(tmp_path, what):
     index, scores = tmp_path / "results.json", tmp_path / "scores.parquet"
     document = json.loads(index.read_text())
     match what:
@@ -185,8 +180,9 @@ def damaged(tmp_path, what):
         ("not records", "cannot be read as results"),
     ],
 )
-def test_damage_is_named(tmp_path, what, message):
-    damaged(tmp_path, what)
+def test_damage_is_named(saved, tmp_path, what, message):
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
+    damage(tmp_path, what)
     with pytest.raises(ResultsError, match=message) as caught:
         load_results(tmp_path)
     assert str(tmp_path) in str(caught.value)
@@ -199,7 +195,7 @@ def test_the_board_does_not_share_memory_with_the_results():
     assert (one.leaderboard(full=True)["psnr"] != 0).all()
 
 
-def test_reading_a_digest_imports_nothing_heavy(tmp_path):
+def test_reading_a_digest_imports_nothing_heavy():
     code = (
         "import sys; from gahbench.board.results import saved_digest; saved_digest('.');"
         "print([n for n in ('torch', 'pandas', 'matplotlib', 'pyarrow') if n in sys.modules])"
@@ -208,14 +204,13 @@ def test_reading_a_digest_imports_nothing_heavy(tmp_path):
     assert run.stdout.strip() == "[]"
 
 
-def test_reading_a_board_imports_no_torch_and_draws_nothing(tmp_path):
-    publish(made(), tmp_path, "abc")
+def test_reading_a_board_imports_no_torch_and_draws_nothing(saved):
     code = (
         "import sys; from gahbench.board.results import load_results;"
         "from gahbench.report.tables import print_board;"
         "from rich.console import Console; print_board(load_results(sys.argv[1]), Console(file=sys.stderr));"
         "print([name for name in ('torch', 'matplotlib') if name in sys.modules])"
     )
-    run = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-c", code, saved], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
     assert "## c-alpha[alpha=2,size=32]" in run.stderr

@@ -1,9 +1,7 @@
-import dataclasses
-
 import numpy as np
 import pytest
 
-from gahbench.board.statistics import Estimate, bootstrap_means, interval, means, resampling_weights, seed_spreads
+from gahbench.board.statistics import bootstrap_means, interval, means, resampling_weights, seed_spreads
 
 
 def gaussian(*shape, seed=0):
@@ -146,10 +144,6 @@ def test_nothing_present_is_nan():
     assert (low[1], high[1]) == pytest.approx((1, 1))
 
 
-def test_one_image_has_no_interval():
-    assert np.isnan(interval(bootstrap_means(np.ones((2, 3, 1))))).all()
-
-
 def test_interval_holds_its_share_of_the_draws():
     draws = gaussian(20000, 2) * [1, 3] + [0, 10]
     low, high = interval(draws, level=0.9)
@@ -230,18 +224,6 @@ def test_five_images_have_an_interval_four_have_none_and_one_value_a_mean():
 def test_no_entrants_have_no_means():
     assert means(np.zeros((0, 2, 3))).shape == (0,)
     assert bootstrap_means(np.zeros((0, 2, 3)), draws=5).shape == (5, 0)
-
-
-def test_an_estimate_is_known_unless_it_is_nan():
-    assert Estimate(0.0, -1.0, 1.0).is_known
-    assert not Estimate(np.nan).is_known
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        Estimate(0.0).value = 1.0
-
-
-def test_the_stream_of_random_numbers_is_that_of_the_seed():
-    np.testing.assert_array_equal(resampling_weights(6, 50), resampling_weights(6, 50))
-    assert not np.array_equal(resampling_weights(6, 50), resampling_weights(6, 50, seed=1))
 
 
 def test_images_of_one_source_are_resampled_together():

@@ -32,53 +32,33 @@ def made(entrants=ENTRANTS, baseline=BASELINE, **other):
     return results(scores, fits, failures, datasets, [*labels, "gone"], baseline)
 
 
-def printed(one, width=100, terminal=True):
+def printed(one, width=100, terminal=True, full_legend=False):
     stream = io.StringIO()
-    print_board(one, Console(file=stream, width=width, force_terminal=terminal, color_system=None))
+    print_board(one, Console(file=stream, width=width, force_terminal=terminal, color_system=None), full_legend)
     return stream.getvalue()
 
 
-def printed_whole(one):
-    stream = io.StringIO()
-    print_board(one, Console(file=stream, width=100, force_terminal=True, color_system=None), full_legend=True)
-    return stream.getvalue()
+KNOWN = Estimate(1.306, 1.2, 1.4)
 
 
 @pytest.mark.parametrize(
-    ("value", "text"),
-    [(840, "840"), (92_000, "92 k"), (7_600_000, "7.6 M"), (999_600, "1.0 M"), (999_400, "999 k"),
-     (9_960, "10 k"), (3 * 10**9, "3.0 G"), (0, "0"), (None, "–")],
-)  # fmt: skip
-def test_counts(value, text):
-    assert cells.count(value) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.04, "0.0 s"), (8.31, "8.3 s"), (9.96, "10 s"), (59.6, "1 min 00 s"), (72, "1 min 12 s"),
-     (3599.7, "1 h 00 min"), (7500, "2 h 05 min"), (86399, "1 d 00 h"), (273600, "3 d 04 h"), (np.nan, "–")],
-)  # fmt: skip
-def test_durations(seconds, text):
-    assert cells.duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(1.256, "+1.26"), (-2.0, "−2.00"), (-0.001, "0.00"), (0.0, "0.00"), (np.nan, "–")]
+    ("written", "texts"),
+    [
+        (cells.count, {840: "840", 92_000: "92 k", 7_600_000: "7.6 M", 999_600: "1.0 M", 999_400: "999 k"}),
+        (cells.count, {9_960: "10 k", 3 * 10**9: "3.0 G", 0: "0", None: "–"}),
+        (cells.duration, {0.04: "0.0 s", 8.31: "8.3 s", 9.96: "10 s", 59.6: "1 min 00 s", 72: "1 min 12 s"}),
+        (
+            cells.duration,
+            {3599.7: "1 h 00 min", 86399: "1 d 00 h", 273600: "3 d 04 h", np.nan: "–"},
+        ),
+        (lambda value: cells.number(value, sign=True), {1.256: "+1.26", -2.0: "−2.00", -0.001: "0.00", 0.0: "0.00"}),
+        (cells.with_half_width, {Estimate(31.4, 31.0, 31.6): "31.40 ±0.30", Estimate(0.5): "0.50", UNKNOWN: "–"}),
+        (lambda low: cells.between(low, KNOWN), {Estimate(0.8, 0.7, 0.9): "0.80 to 1.31", UNKNOWN: "1.31 ±0.10"}),
+    ],
 )
-def test_signed_numbers(value, text):
-    assert cells.number(value, sign=True) == text
-
-
-def test_half_widths():
-    assert cells.with_half_width(Estimate(31.4, 31.0, 31.6)) == "31.40 ±0.30"
-    assert cells.with_half_width(Estimate(0.5)) == "0.50"
-    assert cells.with_half_width(UNKNOWN) == "–"
-
-
-def test_brackets():
-    assert cells.between(Estimate(0.8, 0.7, 0.9), Estimate(1.306, 1.2, 1.4)) == "0.80 to 1.31"
-    assert cells.between(UNKNOWN, Estimate(1.306, 1.2, 1.4)) == "1.31 ±0.10"
-    assert cells.between(UNKNOWN, UNKNOWN) == "–"
+def test_values_are_written_short(written, texts):
+    assert {value: written(value) for value in texts} == texts
+    assert cells.number(np.nan) == cells.between(UNKNOWN, UNKNOWN) == "–"
 
 
 @pytest.mark.parametrize("width", [4, 9, 16, 100])
@@ -135,7 +115,7 @@ def test_the_legend_has_three_lines_and_the_whole_one_every_column():
     assert "`gahbench leaderboard DIR --legend`; references: `gahbench cite DIR`." in legend[-1]
     usual = made([("oracle-threshold[sym4]", *one[1:]) if one[0] == BASELINE else one for one in ENTRANTS], None)
     assert max(map(len, short_legend(replace(usual, baseline="oracle-threshold[sym4]")).split("\n"))) <= 80
-    for whole in (markdown(made(), full_legend=True), " ".join(printed_whole(made()).split())):
+    for whole in (markdown(made(), full_legend=True), " ".join(printed(made(), full_legend=True).split())):
         for term in ("PSNR", "±", "Seeds", "Rank", "Gain", "Slope", "Deficit", "KL"):
             assert f"- {term}: " in whole
 
@@ -172,7 +152,8 @@ def test_many_metrics_make_several_tables():
 
 
 def test_file_names_are_safe_and_unique():
-    labels = ["c-alpha[alpha=2,size=32]", "A", "a", "x/../y", "x:..:y", "..", "λ", "b" * 300, "b" * 301]
+    labels = ["c-alpha[alpha=2,size=32]", "A", "a", "a-ca978112", "a-559aead0", "x/../y", "x:..:y", "..", "λ", "<>"]
+    labels += ["b" * 300, "b" * 301]
     stems = file_stems(labels)
     assert stems["c-alpha[alpha=2,size=32]"] == "c-alpha_alpha=2_size=32"
     assert len({stem.lower() for stem in stems.values()}) == len(labels)

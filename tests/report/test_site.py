@@ -146,12 +146,6 @@ def test_hostile_names_are_texts_and_files_have_safe_names(site):
         assert "unsafe" not in policy
 
 
-def test_names_of_files_are_unique_whatever_labels_are():
-    labels = ["a", "A", "a-ca978112", "a-559aead0", "a b", "a/b", "<>", "..", "x" * 300, "x" * 301]
-    stems = file_stems(labels)
-    assert len({stem.lower() for stem in stems.values()}) == len(labels)
-
-
 def test_readmes_are_rendered_without_their_markup(site):
     read = pages_of(site[1])["reading.html"]
     page = (site[1] / "reading.html").read_text(encoding="utf-8")

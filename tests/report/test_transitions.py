@@ -10,7 +10,6 @@ from fake_results import dataset, fit, results, rows
 
 from gahbench._util.errors import GahbenchError
 from gahbench.board.generalization import course, swept
-from gahbench.board.schemas import empty
 from gahbench.planning.board_facts import metric_titles
 from gahbench.report.generalization import transition_metrics, transitions_figure
 from gahbench.report.page.source import Source
@@ -61,16 +60,6 @@ def test_titles_are_those_of_the_metrics_in_the_order_of_the_suite(sweep):
     chance = [line for line in axes[0].get_lines() if line.get_label() == "chance"]
     # With no value at 100 images.
     assert list(chance[0].get_xdata()) == [10, 1000]
-
-
-def test_results_without_titles_show_metrics_by_their_names(sweep):
-    old = dataclasses.replace(sweep, metrics=empty("metrics"))
-    shown = transition_metrics(old, "faces", "unet")
-    assert shown == ["distance[cycle-spin[threshold[sym4]]]", "sample-prediction[empirical-bayes,max_samples=12]"]
-    axes = panels(old, shown)
-    # Long ones are folded.
-    assert [ax.get_title("left").replace("\n", "") for ax in axes] == shown
-    assert not [line for ax in axes for line in ax.get_lines() if line.get_label() == "chance"]
 
 
 def test_results_without_a_sweep_are_refused():

@@ -200,9 +200,9 @@ def test_columns_may_be_named_by_the_headings_of_the_board(runs):
 
 def test_labels_are_escaped_for_latex():
     from gahbench.report.export import latex
-    from gahbench.report.tables import Grid
+    from gahbench.report.tables import table_of_rows
 
-    text = latex(Grid("t\n\\input{file}", ["entrant"], [["50_% & {x} \\ ~^#$"]], 1))
+    text = latex(table_of_rows("t\n\\input{file}", ["entrant"], [["50_% & {x} \\ ~^#$"]], 1))
     assert text.startswith("% t \\input{file}\n")
     assert r"50\_\% \& \{x\} \textbackslash{} \textasciitilde{}\textasciicircum{}\#\$ \\" in text
 

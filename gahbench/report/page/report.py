@@ -17,6 +17,7 @@ from gahbench.board.claim_values import Table
 from gahbench.board.over_datasets import over_datasets
 from gahbench.board.results import load_results
 from gahbench.report.claims import judged, summary
+from gahbench.report.columns import LENGTH
 from gahbench.report.legend import dataset_lines, legend, rate_lines
 from gahbench.report.page import board, charts, images, provenance, sweeps, training
 from gahbench.report.page.colours import key_drawing
@@ -58,6 +59,7 @@ def report_values(source: Source) -> dict[str, Any]:
         return Markup(made.svg), " ".join(f"{place:g}" for place in made.places)
 
     results, datasets = source.results, list(_datasets(source))
+    overall = over_datasets(results)
     values: dict[str, Any] = {
         "title": f"{results.suite} – gahbench",
         "heading": results.suite,
@@ -66,15 +68,15 @@ def report_values(source: Source) -> dict[str, Any]:
         "size": f"{counted(len(results.entrants), 'entrant')} on {counted(len(datasets), 'dataset')}",
         "kinds": sorted({entry.kind for entry in results.board.entries if entry.kind}),
         "legend": legend(results),
-        "overall": board.overall_table(results),
-        "overall_title": overall_title(over_datasets(results)),
+        "overall": board.overall_table(overall),
+        "overall_title": overall_title(overall),
         "datasets": datasets,
         "groups": max((len(one["table"].groups) for one in datasets), default=1),
         "places": source.places,
         "keys": {
             label: Markup(key_drawing(style, f"k{source.places[label]}")) for label, style in source.styles.items()
         },
-        "length": board.LENGTH,
+        "length": LENGTH,
         "drawn": drawn,
         "gallery": images.gallery(source),
         "training": {
