@@ -9,7 +9,7 @@ from surroundings import real_data
 from gahbench.board import results as published_results
 from gahbench.board.generalization import course
 from gahbench.board.leaderboard import optimum_check
-from gahbench.board.over_datasets import over_datasets
+from gahbench.board.ranks import over_datasets
 from gahbench.contracts.row_labels import base_label
 from gahbench.planning.rows import rows
 from gahbench.planning.suite import load_suite

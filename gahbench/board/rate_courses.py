@@ -1,27 +1,35 @@
-"""From the tidy table to courses: the distance of every entrant from the bound against epsilon, and what has collapsed.
+"""From the tidy table to rates: the distance of every entrant from the bound against epsilon, and what has collapsed.
 
 The rows are those of the metric ``optimality-slope``: of each image at each noise level the error of the entrant, and
 that of the bound in closed form. Distances are of mean squared errors over images, never means of the images' own.
+
+**Collapse**: white noise of standard deviation sigma in images of side N is, in the continuous image, noise of strength
+epsilon = sigma / N. Where images of side N and 2N are averages of the same masters, so that they are the same images,
+and their errors at the same epsilon differ by less than :data:`MAX_DIFFERENCE`, the error at that level is that of the
+continuous image; at weaker noise it is that of the pixels. Images that are drawn anew for each size are never compared:
+how much they differ is not what the number of pixels does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from gahbench._util.errors import ParameterError
 from gahbench.board.board import Value
-from gahbench.board.collapse import collapsed_levels, is_paired, of_one_master, place_of
 from gahbench.board.facts import entrant_kinds, optimum_of, sources_of
 from gahbench.board.metric_names import parse_metric_name
+from gahbench.board.optimality import squared_errors
 from gahbench.board.rate_verdicts import DeficitCurve, RateVerdict, judge
-from gahbench.board.scorecube import ScoreCube, decibels, score_cube, spreads_of
-from gahbench.board.statistics import DRAWS, UNKNOWN, Estimate, bootstrap_means, means
+from gahbench.board.scorecube import ScoreCube, decibels, psnr_cubes, score_cube, spreads_of
+from gahbench.board.statistics import DRAWS, UNKNOWN, Estimate, bootstrap_means, interval, means
 from gahbench.contracts.row_labels import row_label, split_label
+from gahbench.evaluation.rates import MIN_LEVELS, fit_slope, input_psnr
 from gahbench.registry.spec import format_value, parse_spec
 
 if TYPE_CHECKING:
@@ -39,6 +47,13 @@ NO_PAIR = "no images of the same masters have half or twice as many pixels a sid
 #: Draws of errors are no smaller than this share of the mean.
 _LEAST = 1e-3
 _STEPS = "training.steps"
+#: Noise levels, ascending, and mean squared errors at them, NaN where one is not known, both of shape (S,).
+Curve = tuple[Array, Array]
+
+#: Errors at N and 2N that differ by less, in dB, have collapsed.
+MAX_DIFFERENCE = 0.1
+#: Levels are the same if epsilon differs by no more than this share, which moves an error by .01 dB or so.
+_SAME = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,3 +226,106 @@ def _without_steps(label: str) -> str:
     written = ",".join([*map(format_value, spec.positional), *others])
     base = f"{spec.name}[{written}]" if written else spec.name
     return base if number is None else row_label(base, number)
+
+
+def families(results: Results) -> dict[str, dict[int, str]]:
+    """Return the datasets that differ by their parameter ``size`` alone, by their side in pixels."""
+    found: dict[str, dict[int, str]] = {}
+    facts = results.datasets
+    for dataset, size in zip(map(str, facts["dataset"]), facts["height"], strict=True):
+        try:
+            spec = parse_spec(dataset)
+        except ParameterError:
+            continue
+        # Where the size is the default, the label does not say it.
+        others = [f"{name}={format_value(value)}" for name, value in spec.keywords.items() if name != "size"]
+        written = ",".join([*map(format_value, spec.positional), *others])
+        found.setdefault(f"{spec.name}[{written}]" if written else spec.name, {})[int(size)] = dataset
+    return {name: dict(sorted(members.items())) for name, members in found.items()}
+
+
+def of_one_master(results: Results) -> dict[str, dict[int, str]]:
+    """Return those of :func:`families` whose images are averages of the same masters, by the parameter ``master``."""
+    return {
+        name: members
+        for name, members in families(results).items()
+        if parse_spec(name).keywords.get("master") is not None
+    }
+
+
+def value_at(curve: Curve, sigma: float) -> float:
+    """Return the error of a curve at a noise level; NaN where it is not known."""
+    place = place_of(curve[0], sigma)
+    return math.nan if place is None else float(curve[1][place])
+
+
+def place_of(sigmas: ArrayLike, sigma: float) -> int | None:
+    """Return which of some noise levels is the one given, up to rounding; ``None`` if none is."""
+    near = np.flatnonzero(np.abs(np.asarray(sigmas, dtype=np.float64) / sigma - 1) <= _SAME)
+    return int(near[0]) if len(near) else None
+
+
+def collapsed_levels(size: int, curves: Mapping[int, Curve]) -> NDArray[np.bool_]:
+    """Return at which noise levels of one size the error has collapsed."""
+    pairs = [(side, 2 * side) for side in sorted(curves, reverse=True) if side <= size and 2 * side in curves]
+    found = np.zeros(len(curves[size][0]), dtype=np.bool_)
+    for place, sigma in enumerate(curves[size][0]):
+        for sides in pairs:
+            first, second = (value_at(curves[side], float(sigma) * side / size) for side in sides)
+            if first > 0 and second > 0:
+                found[place] = abs(10 * math.log10(first / second)) < MAX_DIFFERENCE
+                break
+    return found
+
+
+def is_paired(size: int, sides: Iterable[int]) -> bool:
+    """Return whether images of two sides show which levels of a size have collapsed (:func:`collapsed_levels`)."""
+    there = set(sides)
+    return any(side <= size and 2 * side in there for side in there)
+
+
+def entrant_windows(results: Results, windows: Mapping[str, Sequence[float]]) -> dict[str, dict[str, list[float]]]:
+    """Return the noise levels in the window of each dataset at which an entrant's error has collapsed as well."""
+    cubes = psnr_cubes(results)
+    errors = {dataset: means(squared_errors(cube)) for dataset, cube in cubes.items()}
+    family = {dataset: members for members in of_one_master(results).values() for dataset in members.values()}
+    found: dict[str, dict[str, list[float]]] = {}
+    for dataset in (dataset for dataset in windows if dataset in cubes):
+        members = {
+            side: name
+            for side, name in family.get(dataset, {}).items()
+            if name in cubes and cubes[name].images == cubes[dataset].images
+        }
+        size = next((side for side, name in members.items() if name == dataset), 0)
+        for at, entrant in enumerate(cubes[dataset].entrants):
+            curves = {
+                side: (np.asarray(cubes[name].sigmas), errors[name][cubes[name].entrants.index(entrant)])
+                for side, name in members.items()
+                if entrant in cubes[name].entrants
+            }
+            held = np.isfinite(errors[dataset][at])
+            if is_paired(size, curves):
+                held &= collapsed_levels(size, curves)
+            inside = [sigma for sigma, yes in zip(cubes[dataset].sigmas, held, strict=True) if yes]
+            found.setdefault(dataset, {})[entrant] = [sigma for sigma in inside if sigma in windows[dataset]]
+    return found
+
+
+def window_slopes(
+    cubes: Mapping[str, ScoreCube],
+    members: Mapping[int, str],
+    windows: Mapping[str, Mapping[str, Sequence[float]]],
+    entrant: str,
+) -> dict[int, tuple[float, float, float]]:
+    """Return the slope of an entrant in its window of each dataset, with its interval, by size."""
+    found = {}
+    for size, dataset in members.items():
+        cube, levels = cubes[dataset], windows.get(dataset, {}).get(entrant, ())
+        inside = [place for place, sigma in enumerate(cube.sigmas) if sigma in levels]
+        if len(inside) < MIN_LEVELS:
+            continue
+        at = cube.entrants.index(entrant)
+        x, values = input_psnr(cube.sigmas)[inside], cube.values[at, inside]
+        low, high = interval(fit_slope(x, cube.draws()[:, at, inside]))
+        found[size] = (float(fit_slope(x, means(values))), float(low), float(high))
+    return found

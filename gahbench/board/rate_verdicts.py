@@ -4,7 +4,7 @@ D = 10 log10(MSE / bound) is how far a denoiser is from the optimum, or from a b
 rate is the optimal one D does not grow as noise fades: its slope against input PSNR is 0, and alpha/(alpha+1) - 1/2
 where the rate is that of wavelets. A slope over all noise levels is no test, since a D that is large at both ends has
 slope 0 too, and since pixels bend every curve. So D is read over levels that have collapsed
-(:mod:`gahbench.board.collapse`), in epsilon = sigma / side, and a denoiser is
+(:func:`gahbench.board.rate_courses.collapsed_levels`), in epsilon = sigma / side, and a denoiser is
 
 - **near-optimal** if over :data:`MIN_SPAN` dB or more of neighbouring levels at which both the bound and the denoiser
   have collapsed the interval of the slope of D lies within half of alpha/(alpha+1) - 1/2 of 0, D deviates from its
@@ -25,9 +25,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from gahbench.board.collapse import longest_run
 from gahbench.board.statistics import LEVEL, UNKNOWN, Estimate, estimate
 from gahbench.evaluation.rates import MIN_LEVELS, fit_slope, input_psnr
 
@@ -44,6 +43,14 @@ MAX_CHANGE = 0.2
 WAVELET_RATE = 0.5
 #: Spans and intervals that differ by less are equal.
 _ROUNDING = 1e-9
+
+
+def longest_run(chosen: ArrayLike, epsilons: ArrayLike) -> slice:
+    """Return the neighbouring levels that are all chosen and span the most decibels, of several the lowest."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(chosen, dtype=np.int8), [0]])))
+    runs = [slice(int(first), int(end)) for first, end in zip(edges[::2], edges[1::2], strict=True)]
+    logs = np.log(np.asarray(epsilons, dtype=np.float64))
+    return max(runs, key=lambda run: logs[run.stop - 1] - logs[run.start], default=slice(0, 0))
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ from gahbench.board.facts import dataset_names
 from gahbench.board.leaderboard import make_board, optimum_check
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import OptimumCheck
-from gahbench.board.over_datasets import over_datasets
+from gahbench.board.ranks import over_datasets
 from gahbench.board.rate_courses import courses, is_of_metric, verdicts
 from gahbench.board.rate_verdicts import DeficitCurve, RateVerdict
 from gahbench.board.schemas import SCHEMAS, empty, plain, tidy
@@ -147,7 +147,7 @@ class Results:
         -------
         DataFrame
             ``rank``, ``rank_high``, ``entrant``, ``kind``, ``psnr``, ``gain_over_baseline`` (dB, each with ``_low`` and
-            ``_high``, the 95 % interval; :mod:`gahbench.board.over_datasets` says over what). Without rows where fewer
+            ``_high``, the 95 % interval; :mod:`gahbench.board.ranks` says over what). Without rows where fewer
             than three datasets are scored.
         """
         import pandas as pd

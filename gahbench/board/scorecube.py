@@ -300,3 +300,9 @@ def metric_cubes(results: Results, only: Collection[str] | None = None) -> dict[
             cube = score_cube(values, results.entrants, leaves_out, sources, results.left_out.get(str(dataset)))
             found.setdefault(str(metric), {})[str(dataset)] = cube
     return dict(sorted(found.items()))
+
+
+def psnr_cubes(results: Results) -> dict[str, ScoreCube]:
+    """Return the PSNR of each dataset that has any, as :func:`psnr_cube`."""
+    cubes = {str(dataset): psnr_cube(results, str(dataset)) for dataset in results.datasets["dataset"]}
+    return {dataset: cube for dataset, cube in cubes.items() if cube.entrants}

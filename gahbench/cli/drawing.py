@@ -312,9 +312,9 @@ def _draw_rates(
 ) -> None:
     """Draw results with the windows of their datasets, and print which have none."""
     import gahbench
+    from gahbench.board.rate_courses import entrant_windows
     from gahbench.evaluation.rates import MIN_LEVELS
     from gahbench.explore.drawing import rate_windows
-    from gahbench.report.rates import entrant_windows
 
     registry = _prepare(out, plugins_dir)
     results = gahbench.load_results(folder)

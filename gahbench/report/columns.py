@@ -14,7 +14,7 @@ from gahbench.board.statistics import Estimate
 from gahbench.report import cells
 
 if TYPE_CHECKING:
-    from gahbench.board.over_datasets import Overall
+    from gahbench.board.ranks import Overall
 
 #: The group of columns that a page shows at first.
 SUMMARY = "summary"

@@ -11,7 +11,6 @@ import numpy as np
 from gahbench._util.errors import ParameterError, listing, suggestion
 from gahbench._util.readable import level_name
 from gahbench.board.generalization import SweepCurves, course, metrics_of
-from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.statistics import Estimate
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report.cells import folded
@@ -94,11 +93,7 @@ def transition_metrics(results: Results, dataset: str, entrant: str, chosen: Seq
             raise ParameterError(
                 f"no values of '{metric}'{suggestion(metric, known) or ';'} {entrant} on {dataset} has {listing(known)}"
             )
-    if chosen:
-        return list(chosen)
-    if results.metrics.empty:
-        return [metric for metric in known if not parse_metric_name(metric).part]
-    return [metric for metric in results.metrics["metric"] if metric in known]
+    return list(chosen) if chosen else [metric for metric in results.metrics["metric"] if metric in known]
 
 
 def number_label(number: int | None) -> str:

@@ -10,14 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gahbench._util.errors import ResultsError
-from gahbench.board.collapse import collapsed_levels, families, is_paired, of_one_master
 from gahbench.board.facts import entrant_kinds, optimum_of
-from gahbench.board.optimality import squared_errors
+from gahbench.board.rate_courses import (
+    entrant_windows,
+    families,
+    window_slopes,
+)
 from gahbench.board.rate_verdicts import WAVELET_RATE, DeficitCurve
-from gahbench.board.scorecube import psnr_cube
+from gahbench.board.scorecube import psnr_cubes
 from gahbench.board.selection import chosen_labels
-from gahbench.board.statistics import interval, means
-from gahbench.evaluation.rates import MIN_LEVELS, fit_slope, input_psnr, local_slopes
+from gahbench.board.statistics import interval
+from gahbench.evaluation.rates import input_psnr, local_slopes
 from gahbench.report.cells import folded
 from gahbench.report.drawing import (
     GREY,
@@ -56,7 +59,7 @@ def rates_figure(
     from matplotlib.figure import Figure
 
     chosen = chosen_labels(entrants, results.entrants, "entrant")
-    cubes = {name: cube for name, cube in _cubes(results).items() if len(cube.sigmas) > 1}
+    cubes = {name: cube for name, cube in psnr_cubes(results).items() if len(cube.sigmas) > 1}
     if not cubes:
         raise ResultsError(f"results of suite '{results.suite}' have no dataset with at least two noise levels")
     slopes = dict(zip(results.datasets["dataset"], results.datasets["slope"], strict=True))
@@ -120,12 +123,12 @@ def resolution_figure(
     slopes = dict(zip(results.datasets["dataset"], results.datasets["slope"], strict=True))
     with context():
         styles = looks(results.entrants, entrant_kinds(results))
-        cubes, own = _cubes(results), entrant_windows(results, windows)
+        cubes, own = psnr_cubes(results), entrant_windows(results, windows)
         drawing = Figure(figsize=(3.6 * len(shown) + 2.4, 3.6), layout="constrained")
         axes = drawing.subplots(1, len(shown), squeeze=False, sharey=True)[0]
         for ax, (family, members) in zip(axes, shown.items(), strict=True):
             for place, entrant in enumerate(chosen):
-                found = _slopes(cubes, members, own, entrant)
+                found = window_slopes(cubes, members, own, entrant)
                 if not found:
                     continue
                 sizes = np.array(list(found))
@@ -143,58 +146,6 @@ def resolution_figure(
         axes[0].set_ylabel("slope in the window (dB per dB)")
         legend_beside(drawing, list(axes))
     return drawing
-
-
-def entrant_windows(results: Results, windows: Mapping[str, Sequence[float]]) -> dict[str, dict[str, list[float]]]:
-    """Return the noise levels in the window of each dataset at which an entrant's error has collapsed as well."""
-    cubes = _cubes(results)
-    errors = {dataset: means(squared_errors(cube)) for dataset, cube in cubes.items()}
-    family = {dataset: members for members in of_one_master(results).values() for dataset in members.values()}
-    found: dict[str, dict[str, list[float]]] = {}
-    for dataset in (dataset for dataset in windows if dataset in cubes):
-        members = {
-            side: name
-            for side, name in family.get(dataset, {}).items()
-            if name in cubes and cubes[name].images == cubes[dataset].images
-        }
-        size = next((side for side, name in members.items() if name == dataset), 0)
-        for at, entrant in enumerate(cubes[dataset].entrants):
-            curves = {
-                side: (np.asarray(cubes[name].sigmas), errors[name][cubes[name].entrants.index(entrant)])
-                for side, name in members.items()
-                if entrant in cubes[name].entrants
-            }
-            held = np.isfinite(errors[dataset][at])
-            if is_paired(size, curves):
-                held &= collapsed_levels(size, curves)
-            inside = [sigma for sigma, yes in zip(cubes[dataset].sigmas, held, strict=True) if yes]
-            found.setdefault(dataset, {})[entrant] = [sigma for sigma in inside if sigma in windows[dataset]]
-    return found
-
-
-def _slopes(
-    cubes: Mapping[str, ScoreCube],
-    members: Mapping[int, str],
-    windows: Mapping[str, Mapping[str, Sequence[float]]],
-    entrant: str,
-) -> dict[int, tuple[float, float, float]]:
-    """Return the slope of an entrant in its window of each dataset, with its interval, by size."""
-    found = {}
-    for size, dataset in members.items():
-        cube, levels = cubes[dataset], windows.get(dataset, {}).get(entrant, ())
-        inside = [place for place, sigma in enumerate(cube.sigmas) if sigma in levels]
-        if len(inside) < MIN_LEVELS:
-            continue
-        at = cube.entrants.index(entrant)
-        x, values = input_psnr(cube.sigmas)[inside], cube.values[at, inside]
-        low, high = interval(fit_slope(x, cube.draws()[:, at, inside]))
-        found[size] = (float(fit_slope(x, means(values))), float(low), float(high))
-    return found
-
-
-def _cubes(results: Results) -> dict[str, ScoreCube]:
-    cubes = {str(dataset): psnr_cube(results, str(dataset)) for dataset in results.datasets["dataset"]}
-    return {dataset: cube for dataset, cube in cubes.items() if cube.entrants}
 
 
 def _theory(upper: Axes, lower: Axes, x: Array, slope: float) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gahbench._util.readable import level_name
 from gahbench.board.board import DatasetBoard
 from gahbench.board.metric_names import parse_metric_name
-from gahbench.board.over_datasets import OverDatasets, over_datasets
+from gahbench.board.ranks import OverDatasets, over_datasets
 from gahbench.board.rate_courses import METRIC
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report import cells

@@ -4,7 +4,8 @@ from fake_results import dataset, results
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gahbench.board.collapse import collapsed_levels, families, is_paired, longest_run, of_one_master
+from gahbench.board.rate_courses import collapsed_levels, families, is_paired, of_one_master
+from gahbench.board.rate_verdicts import longest_run
 
 EPSILONS = np.array([0.001, 0.002, 0.004, 0.008])
 

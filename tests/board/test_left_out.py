@@ -8,7 +8,7 @@ from fake_claims import claim, verdict
 from fake_results import dataset, failure, results, rows
 
 from gahbench.board.claim_values import Table
-from gahbench.board.over_datasets import over_datasets
+from gahbench.board.ranks import over_datasets
 from gahbench.board.selection import selected
 from gahbench.contracts.claims import Compared, Region
 

@@ -7,11 +7,12 @@ from typer.testing import CliRunner
 
 import gahbench
 from gahbench._util.errors import GahbenchError, ParameterError, ResultsError
+from gahbench.board.rate_courses import entrant_windows
 from gahbench.cli.app import app
 from gahbench.evaluation.rates import input_psnr
 from gahbench.explore.drawing import draw_approximation, draw_geometry, rate_windows, save_figure
 from gahbench.report.publish import publish
-from gahbench.report.rates import entrant_windows, rates_figure, resolution_figure
+from gahbench.report.rates import rates_figure, resolution_figure
 
 SIGMAS = (0.125, 0.25, 0.5, 1.0)
 #: The first has the default size.

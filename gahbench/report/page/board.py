@@ -9,7 +9,7 @@ from functools import partial
 from gahbench._util.readable import level_name
 from gahbench.board.board import DatasetBoard
 from gahbench.board.metric_names import parse_metric_name
-from gahbench.board.over_datasets import OverDatasets
+from gahbench.board.ranks import OverDatasets
 from gahbench.report.columns import (
     Column,
     bracket_column,

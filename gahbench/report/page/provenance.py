@@ -68,8 +68,7 @@ def environment_of(folder: Path) -> dict[str, Any]:
 
 def checksums_of(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of the files that were written with the board, by name."""
-    files = saved_files(index_or_none(folder) or {})
-    return {name: digest for name, digest in sorted(files.items()) if digest}
+    return dict(sorted(saved_files(index_or_none(folder) or {}).items()))
 
 
 def protocol(plan: RecordedPlan) -> dict[str, dict[str, str]]:

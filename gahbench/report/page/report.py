@@ -14,7 +14,7 @@ from gahbench._util.files import write_output
 from gahbench._util.readable import counted
 from gahbench.board.board import DatasetBoard
 from gahbench.board.claim_values import Table
-from gahbench.board.over_datasets import over_datasets
+from gahbench.board.ranks import over_datasets
 from gahbench.board.results import load_results
 from gahbench.report.claims import judged, summary
 from gahbench.report.columns import LENGTH
