@@ -8,20 +8,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from gahbench._util.errors import ParameterError, ResultsError, listing, suggestion
 from gahbench.board.facts import sources_of
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.scorecube import ScoreCube, leaves_images_out, score_cube
 from gahbench.board.selection import chosen_labels
-from gahbench.board.statistics import UNKNOWN, Estimate, estimate, interval, means
+from gahbench.board.statistics import UNKNOWN, Array, Estimate, estimate, interval, means
 from gahbench.registry.spec import parse_spec
 
 if TYPE_CHECKING:
     from gahbench.board.results import Results
 
-Array = NDArray[np.float64]
 #: By basis and part.
 _Cubes = dict[str, dict[str, ScoreCube]]
 

@@ -104,7 +104,9 @@ class Table:
         return [
             f"{one.label}{'.' if one.part else ''}{one.part}"
             for one in found
-            if one.part == wanted.part and one.name == wanted.name and _is_like(one.label, wanted.label)
+            if one.part == wanted.part
+            and one.name == wanted.name
+            and (one.label == wanted.label or ("*" in wanted.label and matches(one.label, wanted.label)))
         ]
 
     def _measured(self, dataset: str, split: str) -> set[str]:
@@ -253,10 +255,6 @@ def _logarithms(cube: ScoreCube) -> ScoreCube:
     is_wrong = (cube.values <= 0).any(axis=(2, 3), keepdims=True) | ~there.all(axis=2, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         return replace(cube, values=np.where(is_wrong, np.nan, np.log10(cube.values)))
-
-
-def _is_like(label: str, pattern: str) -> bool:
-    return label == pattern or ("*" in pattern and matches(label, pattern))
 
 
 def _seed_share(drawn: Array, of_images: Array) -> float:

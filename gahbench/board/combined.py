@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import ResultsError, listing
 from gahbench._util.readable import level_name
-from gahbench.board.results import Results
 from gahbench.board.schemas import SCHEMAS
 from gahbench.contracts.row_labels import row_label, split_label
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from gahbench.board.results import Results
+
 
 #: Facts of a dataset that must be equal.
 _FACTS = ("optimum", "channels", "height", "width", "fingerprint")
@@ -56,7 +56,9 @@ def combined(parts: Mapping[str, Results]) -> Results:
     ]
     baselines = {one.baseline for one in parts.values()}
     baseline = baselines.pop() if len(baselines) == 1 and not baselines & renamed else None
-    return Results(" + ".join(parts), **joined, entrants=list(dict.fromkeys(entrants)), baseline=baseline)
+    first = next(iter(parts.values()))
+    entrants = list(dict.fromkeys(entrants))
+    return replace(first, suite=" + ".join(parts), **joined, entrants=entrants, baseline=baseline, whole=None)
 
 
 def part_label(label: str, part: str) -> str:

@@ -52,7 +52,7 @@ from gahbench.board.scorecube import (
     ratio_cubes,
     spreads_of,
 )
-from gahbench.board.statistics import DRAWS, Estimate, estimate, estimates, interval
+from gahbench.board.statistics import DRAWS, Array, Estimate, estimate, estimates, interval
 from gahbench.evaluation.rates import fit_slope, input_psnr
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ class _Measured:
 
     dataset: str
     cube: ScoreCube
-    levels: NDArray[np.float64]
-    draws: NDArray[np.float64]
+    levels: Array
+    draws: Array
     baseline: int | None
 
     @classmethod
@@ -106,7 +106,7 @@ class _Measured:
         return cls(dataset, cube, cube.means(), cube.draws(draws, seed, spreads), at)
 
     @property
-    def psnr(self) -> NDArray[np.float64]:
+    def psnr(self) -> Array:
         """Mean PSNR over noise levels, shape (E,)."""
         return np.asarray(self.levels.mean(axis=1))
 
@@ -149,7 +149,7 @@ class _Measured:
         return _at(place, self.levels[index] - self.levels[other], self.draws[:, index] - self.draws[:, other])
 
 
-def _at(place: int | None, levels: NDArray[np.float64], draws: NDArray[np.float64]) -> Estimate:
+def _at(place: int | None, levels: Array, draws: Array) -> Estimate:
     """Return the estimate at one of S noise levels, or the mean over all, of values (S,) with draws (D, S)."""
     return estimate(levels.mean(), draws.mean(axis=1)) if place is None else estimate(levels[place], draws[:, place])
 
@@ -227,9 +227,7 @@ def _other_means(
             yield from _values(dataset, ratio.metric, half, *quotients(cube, spreads, draws, seed))
 
 
-def _values(
-    dataset: str, metric: str, cube: ScoreCube, middle: NDArray[np.float64], drawn: NDArray[np.float64]
-) -> Iterator[Value]:
+def _values(dataset: str, metric: str, cube: ScoreCube, middle: Array, drawn: Array) -> Iterator[Value]:
     """Yield values (E, S) with draws (D, E, S), at each noise level and over all."""
     named = parse_metric_name(metric)
     # A metric must not be confused with the board's own values.

@@ -41,12 +41,10 @@ from gahbench.board.board import Value
 from gahbench.board.ranks import PRACTICAL_KINDS
 from gahbench.board.schemas import plain
 from gahbench.board.scorecube import decibels
-from gahbench.board.statistics import bootstrap_means, estimate, estimates, means
+from gahbench.board.statistics import Array, bootstrap_means, estimate, estimates, means
 
 if TYPE_CHECKING:
     from gahbench.board.scorecube import ScoreCube
-
-Array = NDArray[np.float64]
 
 CHECKED_KINDS = (*PRACTICAL_KINDS, "optimal")
 #: A ratio of errors that is closer to 1 than this is 1.

@@ -33,7 +33,6 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from gahbench.board.board import DatasetBoard
 from gahbench.board.facts import dataset_names
 from gahbench.board.scorecube import psnr_cube, spreads_of
 from gahbench.board.statistics import DRAWS, LEVEL, MIN_SOURCES, UNKNOWN, Array, Estimate, bootstrap_means, estimates
@@ -50,15 +49,13 @@ FEWEST = 3
 Cover = Literal["datasets", "images", ""]
 
 
-def sorted_by_psnr(labels: Sequence[str], psnr: NDArray[np.float64]) -> list[str]:
+def sorted_by_psnr(labels: Sequence[str], psnr: Array) -> list[str]:
     """Sort by PSNR, highest first, unknown last; equals stay in the order of the suite."""
     keys = np.where(np.isnan(psnr), np.inf, -psnr)
     return [labels[index] for index in np.argsort(keys, kind="stable")]
 
 
-def rank_intervals(
-    psnr: NDArray[np.float64], draws: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def rank_intervals(psnr: Array, draws: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the lowest and the highest rank that each entrant may have, shape (E,); 1 is the best."""
     count = len(psnr)
     difference = psnr[:, None] - psnr[None, :]
@@ -107,7 +104,11 @@ def over_datasets(results: Results) -> OverDatasets:
     labels = [label for label in kinds if all(one.estimate(label, "psnr").is_known for one in scored)]
     if len(scored) < FEWEST or not labels:
         return OverDatasets([], len(scored), "")
-    psnr, gain = (_means(scored, labels, metric) for metric in ("psnr", "gain_over_baseline"))
+    # Means over images and noise levels, shape (E, K).
+    psnr, gain = (
+        np.array([[one.estimate(label, metric).value for one in scored] for label in labels])
+        for metric in ("psnr", "gain_over_baseline")
+    )
     cover: Cover = "datasets" if len(scored) >= MIN_SOURCES else "images"
     at = labels.index(whole.baseline) if whole.baseline in labels else None
     if cover == "datasets":
@@ -132,11 +133,6 @@ def over_datasets(results: Results) -> OverDatasets:
         rows[label] = Overall(label, kinds[label], best, worst, one, other if other.is_known else UNKNOWN)
     chosen = [rows[label] for label in sorted_by_psnr(labels, middle) if label in results.entrants]
     return OverDatasets(chosen, len(scored), cover)
-
-
-def _means(boards: Sequence[DatasetBoard], entrants: Sequence[str], metric: str) -> Array:
-    """Return means over images and noise levels, shape (E, K)."""
-    return np.array([[board.estimate(entrant, metric).value for board in boards] for entrant in entrants])
 
 
 def _drawn_by_images(results: Results, datasets: Sequence[str], entrants: Sequence[str]) -> Array:

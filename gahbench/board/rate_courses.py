@@ -27,17 +27,13 @@ from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import squared_errors
 from gahbench.board.rate_verdicts import DeficitCurve, RateVerdict, judge
 from gahbench.board.scorecube import ScoreCube, decibels, psnr_cubes, score_cube, spreads_of
-from gahbench.board.statistics import DRAWS, UNKNOWN, Estimate, bootstrap_means, interval, means
+from gahbench.board.statistics import DRAWS, UNKNOWN, Array, Estimate, bootstrap_means, interval, means
 from gahbench.contracts.row_labels import row_label, split_label
 from gahbench.evaluation.rates import MIN_LEVELS, fit_slope, input_psnr
 from gahbench.registry.spec import format_value, parse_spec
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from gahbench.board.results import Results
-
-Array = NDArray[np.float64]
 
 #: The metric whose rows are read, and its parts.
 METRIC, ERROR, BOUND = "optimality-slope", "error", "bound"
@@ -77,7 +73,8 @@ def is_of_metric(name: str) -> bool:
 def courses(results: Results, draws: int = DRAWS, seed: int = 0) -> dict[str, dict[str, DeficitCurve]]:
     """Return the course of every entrant, by dataset; none where the metric ``optimality-slope`` was not measured."""
     errors = _errors(results, draws, seed)
-    kinds, sides = entrant_kinds(results), _sides(results)
+    kinds, facts = entrant_kinds(results), results.datasets
+    sides = dict(zip(map(str, facts["dataset"]), map(int, facts["height"]), strict=True))
     family = {dataset: members for members in of_one_master(results).values() for dataset in members.values()}
     found: dict[str, dict[str, DeficitCurve]] = {}
     for dataset, own in errors.items():
@@ -148,9 +145,11 @@ def _errors(results: Results, draws: int, seed: int) -> dict[str, Errors]:
     for dataset, of in rows.groupby("dataset", sort=False):
         parts = of["metric"].map(lambda name: parse_metric_name(str(name)).part)
         for part, held in cubes.items():
-            if not (chosen := _of_one_label(of[parts == part])).empty:
+            chosen = of[parts == part]
+            if not chosen.empty:
+                # Several choices of the metric's parameters measure the same errors: the first is read.
                 held[str(dataset)] = score_cube(
-                    chosen,
+                    chosen[chosen["metric"] == chosen["metric"].min()],
                     results.entrants,
                     sources=sources_of(results, str(dataset)),
                     left_out=results.left_out.get(str(dataset)),
@@ -160,11 +159,6 @@ def _errors(results: Results, draws: int, seed: int) -> dict[str, Errors]:
         dataset: _dataset_errors(cube, cubes[BOUND].get(dataset), draws, seed, spreads)
         for dataset, cube in cubes[ERROR].items()
     }
-
-
-def _of_one_label(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the first of several choices of the metric's parameters: they measure the same errors."""
-    return rows[rows["metric"] == rows["metric"].min()] if len(rows) else rows
 
 
 def _dataset_errors(
@@ -194,11 +188,6 @@ def _bound(size: int, members: Mapping[int, Errors], collapsed: NDArray[np.bool_
                 bound[place], draws[:, place] = members[side].bound[at], members[side].bound_draws[:, at]
                 break
     return bound, draws
-
-
-def _sides(results: Results) -> dict[str, int]:
-    facts = results.datasets
-    return {str(name): int(side) for name, side in zip(facts["dataset"], facts["height"], strict=True)}
 
 
 def _trained_twice(results: Results, dataset: str, label: str) -> str | None:

@@ -27,10 +27,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gahbench.board.statistics import LEVEL, UNKNOWN, Estimate, estimate
+from gahbench.board.statistics import LEVEL, UNKNOWN, Array, Estimate, estimate
 from gahbench.evaluation.rates import MIN_LEVELS, fit_slope, input_psnr
 
-Array = NDArray[np.float64]
 Answer = Literal["near-optimal", "not near-optimal", "undecided"]
 
 #: Decibels of noise that the levels span at least.

@@ -16,6 +16,7 @@ from gahbench._util.errors import ResultsError, listing
 from gahbench._util.files import open_regular, read_regular
 from gahbench._util.sealed import parse_json, parse_sealed
 from gahbench.board.board import Board, short_table, wide_table
+from gahbench.board.combined import combined
 from gahbench.board.facts import dataset_names
 from gahbench.board.leaderboard import make_board, optimum_check
 from gahbench.board.metric_names import parse_metric_name
@@ -242,8 +243,6 @@ class Results:
         ResultsError
             If a dataset has other images or noise in the other (:func:`gahbench.board.combined.combined`).
         """
-        from gahbench.board.combined import combined
-
         if names[0] == names[1]:
             raise ResultsError(f"names={names}: expected two different names")
         return combined(dict(zip(names, (self, other), strict=True)))

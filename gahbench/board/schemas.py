@@ -57,32 +57,11 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "notes": "text",
         "spec": "text",
     },
-    "notes": {
-        "dataset": "text",
-        "entrant": "text",
-        "note": "text",
-    },
-    "marks": {
-        "dataset": "text",
-        "entrant": "text",
-        "mark": "text",
-    },
-    "checks": {
-        "dataset": "text",
-        "entrant": "text",
-        "version": "count",
-        "images": "text",
-    },
-    "metrics": {
-        "metric": "text",
-        "title": "text",
-        "null": "text",
-    },
-    "ratios": {
-        "metric": "text",
-        "numerator": "text",
-        "denominator": "text",
-    },
+    "notes": {"dataset": "text", "entrant": "text", "note": "text"},
+    "marks": {"dataset": "text", "entrant": "text", "mark": "text"},
+    "checks": {"dataset": "text", "entrant": "text", "version": "count", "images": "text"},
+    "metrics": {"metric": "text", "title": "text", "null": "text"},
+    "ratios": {"metric": "text", "numerator": "text", "denominator": "text"},
     "citations": {
         "entry": "text",
         "plugin": "text",

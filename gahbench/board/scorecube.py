@@ -36,7 +36,7 @@ SEEDS_DIFFER = "its seeds differ far more than those of the other rows: "
 class ScoreCube:
     """The values of one metric on one dataset."""
 
-    values: NDArray[np.float64]
+    values: Array
     entrants: list[str]
     sigmas: list[float]
     runs: list[int]
@@ -47,13 +47,11 @@ class ScoreCube:
     left_out: dict[str, str] = field(default_factory=dict)
     sources: tuple[int, ...] | None = None
 
-    def means(self) -> NDArray[np.float64]:
+    def means(self) -> Array:
         """Return the means over seeds and images, shape (E, S)."""
         return means(self.values)
 
-    def draws(
-        self, count: int = DRAWS, seed: int = 0, spreads: Mapping[str, float] | None = None
-    ) -> NDArray[np.float64]:
+    def draws(self, count: int = DRAWS, seed: int = 0, spreads: Mapping[str, float] | None = None) -> Array:
         """Return draws of the means, shape (D, E, S); parameters as those of :func:`bootstrap_means`."""
         values = self.values
         if self.images == [-1] and len(self.runs) > 1:
@@ -62,11 +60,11 @@ class ScoreCube:
         return bootstrap_means(values, count, seed, self.entrants, spreads, self.sources, apart=self.left_out)
 
     @cached_property
-    def shared_draws(self) -> NDArray[np.float64]:
+    def shared_draws(self) -> Array:
         """Draws by default, made once."""
         return self.draws()
 
-    def laid_like(self, other: ScoreCube) -> NDArray[np.float64]:
+    def laid_like(self, other: ScoreCube) -> Array:
         """Return the values on the axes of another cube, of another metric; NaN for what this one does not have."""
         values = self.values
         if self.runs == [-1]:
@@ -147,7 +145,7 @@ def leaves_images_out(metric: str, names: Collection[str]) -> bool:
 
 
 def _settled(
-    values: NDArray[np.float64],
+    values: Array,
     there: NDArray[np.bool_],
     labels: list[str],
     sigmas: list[float],

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from gahbench._util.errors import GahbenchError, ParameterError, ResultsError, listing, suggestion
 from gahbench.board.metric_names import parse_metric_name
-from gahbench.board.results import Results
 from gahbench.board.schemas import SCHEMAS
 from gahbench.contracts.row_labels import base_label, matches
+
+if TYPE_CHECKING:
+    from gahbench.board.results import Results
 
 
 def selected(

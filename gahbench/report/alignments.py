@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report.cells import folded
@@ -23,9 +25,6 @@ from gahbench.report.drawing import (
 from gahbench.report.eigenvectors import folded_caption
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
     from gahbench.board.alignments import AgreementCurve, Aligned, Measure
 
 _ABREAST = 3
@@ -44,8 +43,6 @@ _DIAMOND: dict[str, Any] = {**_CIRCLE, "marker": "D", "markersize": 4.5, "marker
 
 def ranking_figure(panels: Mapping[str, Mapping[str, Aligned]], caption: str = "") -> Figure:
     """Draw bases by how well a denoiser agrees with their directions, a panel for each denoiser or noise level."""
-    from matplotlib.figure import Figure
-
     names = list(dict.fromkeys(name for rows in panels.values() for name in rows))
     labels = {name: folded(name, _LABEL) for name in names}
     blocks, abreast = grid_shape(len(panels), _ABREAST)
@@ -81,8 +78,6 @@ def course_figure(
     metric: Measure = "direction",
 ) -> Figure:
     """Draw direction, or alignment, against input PSNR, a panel for each dataset and a curve for each label."""
-    from matplotlib.figure import Figure
-
     blocks, abreast = grid_shape(len(panels), _ABREAST)
     # Crosses, since at a single noise level there is no line.
     dotted: dict[str, Any] = {"linestyle": ":", "linewidth": 0.9, "marker": "x", "markersize": 3.5}

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gahbench.board.statistics import bootstrap_means, interval
@@ -14,9 +16,6 @@ from gahbench.report.cells import folded
 from gahbench.report.drawing import GREY, context, curve_with_band, legend_beside, looks
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
     from gahbench.evaluation.approximation import Approximation
 
 Array = NDArray[np.float64]
@@ -30,8 +29,6 @@ def approximation_figure(panels: Mapping[str, Mapping[str, Approximation]], slop
     Grey lines fall as M^-1, as wavelets do on images with edges, and as M^-alpha of the dataset's optimal slope
     alpha/(alpha+1).
     """
-    from matplotlib.figure import Figure
-
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
     with context():
         styles = looks(names, dict.fromkeys(names, "classical"))

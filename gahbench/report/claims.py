@@ -7,20 +7,20 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.text import Text
 
 from gahbench._util.readable import counted
 from gahbench.board.claim_values import Table
 from gahbench.board.claims import Case, Verdict, judge, known_claims
 from gahbench.board.schemas import plain
-from gahbench.board.statistics import UNKNOWN, Estimate
+from gahbench.board.statistics import Estimate
 from gahbench.contracts.claims import CHECKED, OUTCOMES
 from gahbench.registry.registry import Registry
 from gahbench.report import cells
 from gahbench.report.tables import TextTable, aligned, table_of_rows
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 Form = Literal["markdown", "csv", "json"]
 #: Of a folder of results folders, its page of claims, and the line from which it is what ``gahbench claims`` prints.
@@ -42,11 +42,13 @@ def exported(verdicts: Sequence[Verdict], form: Form, cases: bool = False) -> st
         return json.dumps([record(one) for one in verdicts], indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     if form == "csv":
         buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, list(_COLUMNS), lineterminator="\n")
+        writer = csv.DictWriter(buffer, list(_COLUMNS), extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         for one in verdicts:
-            shown = one.cases if cases else [one.decisive]
-            writer.writerows(_row(one, case) for case in shown or [None])
+            unmeasured = Case("", "", "", one.outcome, reason=one.reason)
+            shown = (one.cases if cases else [one.decisive]) or [None]
+            for case in shown:
+                writer.writerow({**record(one), **_case_record(case or unmeasured)})
         return buffer.getvalue()
     blocks = [summary([one.outcome for one in verdicts]), _by_outcome(verdicts)]
     for paper, found in _by_paper(verdicts).items():
@@ -82,7 +84,6 @@ def print_claims(verdicts: Sequence[Verdict], console: Console, cases: bool = Fa
     if not console.is_terminal:
         console.out(exported(verdicts, "markdown", cases), end="", highlight=False)
         return
-    from rich.text import Text
 
     for one in verdicts:
         head = Text.assemble((one.outcome, _STYLES[one.outcome]), "  ", (one.name, "bold"), "  ", one.claim.statement)
@@ -164,20 +165,22 @@ def record(one: Verdict) -> dict[str, Any]:
         "verdict": one.outcome,
         "reason": one.reason,
         "suite": claim.suite if isinstance(claim.suite, str) else dict(claim.suite),
-        "cases": [
-            {
-                "folder": case.folder,
-                "dataset": case.dataset,
-                "entrant": case.entrant,
-                "verdict": case.outcome,
-                "at": case.at,
-                **{name: plain(value) for name, value in zip(_ENDS, astuple(case.estimate), strict=True)},
-                "values": case.count,
-                "reason": case.reason,
-                "needs": None if case.needs is None else str(case.needs),
-            }
-            for case in one.cases
-        ],
+        "cases": [_case_record(case) for case in one.cases],
+    }
+
+
+def _case_record(case: Case) -> dict[str, Any]:
+    """Return a case as JSON's types."""
+    return {
+        "folder": case.folder,
+        "dataset": case.dataset,
+        "entrant": case.entrant,
+        "verdict": case.outcome,
+        "at": case.at,
+        **{name: plain(value) for name, value in zip(_ENDS, astuple(case.estimate), strict=True)},
+        "values": case.count,
+        "reason": case.reason,
+        "needs": None if case.needs is None else str(case.needs),
     }
 
 
@@ -192,24 +195,6 @@ _COLUMNS = (
     "claim", "verdict", "folder", "dataset", "entrant", "at", *_ENDS, "region", "needs", "reason", "statement",
     "source",
 )  # fmt: skip
-
-
-def _row(one: Verdict, case: Case | None) -> dict[str, Any]:
-    found = UNKNOWN if case is None else case.estimate
-    return {
-        "claim": one.name,
-        "verdict": one.outcome if case is None else case.outcome,
-        "folder": "" if case is None else case.folder,
-        "dataset": "" if case is None else case.dataset,
-        "entrant": "" if case is None else case.entrant,
-        "at": "" if case is None else case.at,
-        **dict(zip(_ENDS, map(plain, astuple(found)), strict=True)),
-        "region": str(one.claim.region),
-        "needs": "" if case is None or case.needs is None else str(case.needs),
-        "reason": one.reason if case is None else case.reason,
-        "statement": one.claim.statement,
-        "source": one.claim.source,
-    }
 
 
 def _found(one: Verdict) -> str:

@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import Rectangle
+from matplotlib.textpath import TextPath
 from numpy.typing import NDArray
 
 from gahbench._util.files import write_output
@@ -19,7 +23,6 @@ from gahbench.report.cells import folded, number
 from gahbench.report.drawing import check_suffix, context, encode
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from torch import Tensor
 
     from gahbench.explore.dataset_probe import Vectors
@@ -78,7 +81,7 @@ def basis_sheet(preview: Preview, vectors: Vectors) -> Figure:
     for place, vector in enumerate(vectors.images):
         title = f"vector {place + 1}"
         if vectors.energies is not None:
-            title += f"\nstd {_short(math.sqrt(max(float(vectors.energies[place]), 0)))}"
+            title += f"\nstd {math.sqrt(max(float(vectors.energies[place]), 0)):.3g}"
         largest = max(float(vector.abs().max()), 1e-30)
         cells.append(Cell(picture(0.5 + vector / (2 * largest)), title))
     rows = [cells[first : first + _VECTORS_ABREAST] for first in range(0, len(cells), _VECTORS_ABREAST)]
@@ -108,9 +111,6 @@ def encoded(figure: Figure, suffix: str) -> bytes:
 
 def lay_out(rows: Sequence[Sequence[Cell]], names: Sequence[str], captions: Sequence[str]) -> Figure:
     """Lay out pictures of one size in rows."""
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
-
     with context():
         height, width = rows[0][0].picture.shape[:2]
         scale = max(1, math.ceil(_MIN_SIDE / max(height, width)))
@@ -159,9 +159,6 @@ def _eight_bits(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 def _text_width(text: str) -> int:
     """Return the width of the widest line, in device pixels."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath
-
     font = FontProperties(size=_FONT)
     widths = [TextPath((0, 0), line, prop=font).get_extents().x1 for line in text.split("\n") if line.strip()]
     return math.ceil(max(widths, default=0) * _DPI / 72)
@@ -182,10 +179,6 @@ def remark(shape: Shape) -> str:
     if max(height, width) > _MAX_SIDE:
         left_out += f", central {min(height, _MAX_SIDE)}×{min(width, _MAX_SIDE)} of {height}×{width} pixels"
     return left_out
-
-
-def _short(value: float) -> str:
-    return f"{value:.3g}"
 
 
 def sample_sheet(samples: Samples) -> Figure:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from gahbench._util.errors import ParameterError, ResultsError, listing
 from gahbench._util.readable import level_name
@@ -16,7 +17,6 @@ from gahbench.report.contact_sheet import Cell, lay_out
 from gahbench.store.stored_files import StoredArrays, stored_arrays
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
 #: Errors are shown grey for 0, and black or white for so many standard deviations of the noise.
@@ -41,7 +41,9 @@ def kept_images(
 
 def denoised_sheet(kept: Sequence[StoredArrays], sigma: float, count: int = 3) -> Figure:
     """Draw a row for each entrant, and two columns for each image: denoised, with its PSNR, and the error."""
-    places = [_place(one, sigma) for one in kept]
+    places = [
+        next((at for at, level in enumerate(one.arrays["sigmas"]) if np.isclose(level, sigma)), None) for one in kept
+    ]
     if None in places:
         levels = sorted(set.intersection(*(set(one.arrays["sigmas"].tolist()) for one in kept)))
         raise ParameterError(f"no images at sigma {level_name(sigma)}; accepted: {listing(map(level_name, levels))}")
@@ -67,10 +69,6 @@ def denoised_sheet(kept: Sequence[StoredArrays], sigma: float, count: int = 3) -
     names = ["", *(folded(one.entrant, 22) for one in kept)]
     note = f"PSNR of whole images; of large ones the centre is shown; errors: grey 0, white or black {RANGE:g} σ"
     return lay_out(rows, names, [f"{kept[0].dataset}, σ = {level_name(sigma)}", note])
-
-
-def _place(one: StoredArrays, sigma: float) -> int | None:
-    return next((at for at, level in enumerate(one.arrays["sigmas"]) if np.isclose(level, sigma)), None)
 
 
 def _error(found: NDArray[np.float32], clean: NDArray[np.float32], sigma: float) -> Cell:

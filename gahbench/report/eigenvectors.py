@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from gahbench._util.errors import ParameterError, listing
@@ -15,9 +18,6 @@ from gahbench.report.contact_sheet import decibels
 from gahbench.report.drawing import GREY, caption_above, context, grid_shape, legend_beside, looks
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
     from torch import Tensor
 
 Array = NDArray[np.float64]
@@ -72,8 +72,6 @@ def gallery_figure(
     As figures 3 to 5 of Kadkhodaie et al. 2024. Each eigenvector is divided by its largest absolute value; white is
     zero, and the sign means nothing. Of colour images the eigenvectors are drawn in colour, grey for zero.
     """
-    from matplotlib.figure import Figure
-
     chosen = geometric_ranks(eigenvalues) if ranks is None else list(ranks)
     if wrong := [rank for rank in chosen if not 1 <= rank <= len(eigenvalues)]:
         raise ParameterError(f"ranks {listing(map(str, wrong))}: accepted are 1 to {len(eigenvalues)}")
@@ -87,7 +85,9 @@ def gallery_figure(
         drawing = Figure(figsize=(_PANEL * abreast + 0.9, (tall + 0.42) * rows + head + 0.1), layout="constrained")
         axes = drawing.subplots(rows, abreast, squeeze=False)
         flat = list(axes.flat)
-        _frame(flat)
+        for ax in flat:
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(True)
         _show_images(flat, images)
         shown = None
         for ax, rank in zip(flat[len(images) :], chosen, strict=False):
@@ -100,12 +100,6 @@ def gallery_figure(
             bar.set_label("$e_k$ / max $|e_k|$")
         caption_above(drawing, caption)
     return drawing
-
-
-def _frame(axes: Sequence[Axes]) -> None:
-    for ax in axes:
-        ax.set(xticks=[], yticks=[])
-        ax.spines[:].set_visible(True)
 
 
 def _show_images(axes: Sequence[Axes], images: Mapping[str, Tensor]) -> None:
@@ -128,8 +122,6 @@ def _show_eigenvector(ax: Axes, vector: Tensor) -> AxesImage:
 
 def spectra_figure(spectra: Mapping[float, Tensor], caption: str = "") -> Figure:
     """Draw the eigenvalues against their rank, a curve for each noise level, with lines at 1 and 1/2."""
-    from matplotlib.figure import Figure
-
     names = {sigma: f"σ = {name}" for sigma, name in level_names(sorted(spectra)).items()}
     with context():
         styles = looks(list(names.values()), dict.fromkeys(names.values(), "classical"))
@@ -159,8 +151,6 @@ def decay_figure(panels: Mapping[float, Mapping[str, Tensor]], caption: str = ""
     The learned basis is that of the noisy image at this noise level, as are bases that depend on a threshold. What lies
     above the line at sigma^2 an oracle would keep.
     """
-    from matplotlib.figure import Figure
-
     names = list(dict.fromkeys(name for bases in panels.values() for name in bases))
     with context():
         styles = looks(names, dict.fromkeys(names, "classical"))

@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.transforms import offset_copy
 
 from gahbench._util.errors import GahbenchError, ParameterError, ResultsError, listing, suggestion
 from gahbench._util.readable import level_name
@@ -32,9 +35,6 @@ from gahbench.report.drawing import (
 )
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
     from gahbench.board.results import Results
     from gahbench.registry.registry import Registry
 
@@ -196,8 +196,6 @@ def _reference_lines(ax: Axes, board: DatasetBoard, entries: Sequence[Entry]) ->
 
 def _along(ax: Axes, x: float, slope: float, intercept: float, text: str, below: bool = False) -> None:
     """Write along a line of a panel, above or below it."""
-    from matplotlib.transforms import offset_copy
-
     ax.text(
         x,
         slope * x + intercept,

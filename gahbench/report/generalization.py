@@ -6,7 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from gahbench._util.errors import ParameterError, listing, suggestion
 from gahbench._util.readable import level_name
@@ -26,9 +29,6 @@ from gahbench.report.drawing import (
 )
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
     from gahbench.board.results import Results
 
 _MARKERS = "osD^vPX<>"
@@ -40,8 +40,6 @@ def curves_figure(results: Results, pairs: Sequence[tuple[str, str]]) -> Figure:
 
     As figure 1 of Kadkhodaie et al. 2024: a row for each dataset and entrant. Bands are 95 % bootstrap intervals.
     """
-    from matplotlib.figure import Figure
-
     rows = [(pair, [course(results, *pair, "psnr", split) for split in ("train", "test")]) for pair in pairs]
     numbers = numbers_of([found for _, both in rows for found in both])
     with context():
@@ -60,8 +58,6 @@ def curves_figure(results: Results, pairs: Sequence[tuple[str, str]]) -> Figure:
 
 def transitions_figure(results: Results, dataset: str, entrant: str, metrics: Sequence[str]) -> Figure:
     """Draw metrics against the number of training images, a panel for each, a curve for each noise level."""
-    from matplotlib.figure import Figure
-
     titles, nulls = (
         dict(zip(results.metrics["metric"], results.metrics[name], strict=True)) for name in ("title", "null")
     )
@@ -103,8 +99,6 @@ def number_label(number: int | None) -> str:
 
 def number_looks(numbers: Sequence[int | None]) -> dict[int | None, dict[str, Any]]:
     """Return how to draw each number of images: darker for more, and with a marker of its own."""
-    import matplotlib
-
     # Without the palest colours.
     colours = matplotlib.colormaps["viridis_r"](np.linspace(0, 1, len(numbers) + 3)[2:-1])
     return {

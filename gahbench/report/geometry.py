@@ -6,11 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
 from gahbench.report.drawing import context
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from torch import Tensor
 
 _PANEL = 2.6  # inches
@@ -49,8 +51,6 @@ class Geometry(Protocol):
 
 def figure(image: Tensor, geometry: Geometry) -> Figure:
     """Draw the geometry of an image: a row of panels for each scale, finest on top, a panel for each subband."""
-    from matplotlib.figure import Figure
-
     panels: dict[int, dict[str | None, list[Square]]] = {}
     for square in geometry.squares:
         panels.setdefault(square.scale, {}).setdefault(square.orientation, []).append(square)
@@ -79,8 +79,6 @@ def _show(ax: Axes, image: Tensor) -> None:
 
 
 def _draw(ax: Axes, squares: Sequence[Square]) -> None:
-    from matplotlib.collections import LineCollection
-
     faint, strong, strokes = [], [], []
     for square in squares:
         top, left, side = square.pixels

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gahbench._util.errors import ResultsError
@@ -34,9 +36,6 @@ from gahbench.report.drawing import (
 )
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
     from gahbench.board.results import Results
     from gahbench.board.scorecube import ScoreCube
 
@@ -56,8 +55,6 @@ def rates_figure(
     results: Results, windows: Mapping[str, Sequence[float]], entrants: Sequence[str] | None = None
 ) -> Figure:
     """Draw output PSNR, and below it the local slope, against input PSNR for each dataset."""
-    from matplotlib.figure import Figure
-
     chosen = chosen_labels(entrants, results.entrants, "entrant")
     cubes = {name: cube for name, cube in psnr_cubes(results).items() if len(cube.sigmas) > 1}
     if not cubes:
@@ -107,8 +104,6 @@ def resolution_figure(
     results: Results, windows: Mapping[str, Sequence[float]], entrants: Sequence[str] | None = None
 ) -> Figure:
     """Draw the slope within the window against the size of the images, a panel for each family of datasets."""
-    from matplotlib.figure import Figure
-
     chosen = chosen_labels(entrants, results.entrants, "entrant")
     found_families = {
         name: {size: dataset for size, dataset in members.items() if len(windows.get(dataset, ())) > 1}
@@ -175,8 +170,6 @@ def optimality_figure(
     results: Results, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> Figure:
     """Draw D = 10 log10(MSE / bound) against epsilon = sigma / side, a panel for each dataset."""
-    from matplotlib.figure import Figure
-
     names = chosen_labels(datasets, [str(name) for name in results.datasets["dataset"]], "dataset")
     chosen = chosen_labels(entrants, results.entrants, "entrant")
     found = {name: results.rate_courses[name] for name in names if name in results.rate_courses}

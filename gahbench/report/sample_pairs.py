@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from gahbench._util.errors import ResultsError
 from gahbench.board.generalization import compared_with
@@ -21,7 +22,6 @@ from gahbench.report.generalization import number_label
 from gahbench.store.stored_files import StoredArrays, stored_arrays
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
 #: Rows of a sheet: name, array of images, and array of the cosine that is written above.
@@ -103,8 +103,6 @@ def predictions_sheet(sets: Mapping[int | None, Mapping[str, Arrays]], caption: 
 
 def cosines_figure(sets: Mapping[int | None, Arrays], caption: str) -> Figure:
     """Draw how cosines are distributed, a panel for each number of training images."""
-    from matplotlib.figure import Figure
-
     with context():
         drawing = Figure(figsize=(1.1 + 1.9 * len(sets), 2.6), layout="constrained")
         axes = drawing.subplots(1, len(sets), squeeze=False, sharey=True)[0]

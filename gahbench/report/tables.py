@@ -8,6 +8,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
 from gahbench._util.readable import level_name
 from gahbench.board.board import DatasetBoard
 from gahbench.board.metric_names import parse_metric_name
@@ -29,8 +34,6 @@ from gahbench.report.columns import (
 from gahbench.report.legend import checks_line, dataset_lines, legend, rate_lines, short_legend
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from gahbench.board.results import Results
 
 _WIDTH = 120
@@ -85,7 +88,6 @@ def print_board(results: Results, console: Console, full_legend: bool = False) -
         # print would wrap at a width that a file does not have.
         console.out(markdown(results, full_legend), end="", highlight=False)
         return
-    from rich.text import Text
 
     if overall := _overall(results):
         console.print(Text("\nAll datasets", style="bold"))
@@ -283,10 +285,6 @@ def aligned(table: TextTable) -> str:
 
 def _rich(table: TextTable, unranked: set[str], width: int) -> Any:
     """Return a table for a terminal of a given width: long entrants wrap, numbers do not."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False, show_edge=False)
     for one in table.columns:
         shown.add_column(Text(one.head), justify="left" if one.is_left else "right", no_wrap=True)

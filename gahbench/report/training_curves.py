@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
 from gahbench._util.errors import ResultsError
 from gahbench.board.selection import is_chosen
 from gahbench.report.drawing import PALETTE, context
@@ -14,8 +17,6 @@ from gahbench.store.stored_files import StoredWeights, stored_weights
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _DASHES = ("-", "--", ":", "-.")
 
@@ -41,9 +42,7 @@ def histories(
 def training_figure(dataset: str, fits: Sequence[tuple[StoredWeights, pd.DataFrame]]) -> Figure:
     """Draw the loss and the mean PSNR on validation images against steps: entrants by colour, seeds by dashes."""
     with context():
-        from matplotlib.figure import Figure as New
-
-        figure = New(figsize=(9.0, 3.4), layout="constrained")
+        figure = Figure(figsize=(9.0, 3.4), layout="constrained")
         loss, psnr = figure.subplots(1, 2)
         labels = list(dict.fromkeys(fit.entrant for fit, _ in fits))
         draw_loss(loss, fits)

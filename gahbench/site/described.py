@@ -198,7 +198,8 @@ def samples(plugin: Described) -> Samples:
     if configured is None:
         return Samples(trouble="No images: this dataset could not be made where this page was.")
     try:
-        if _is_missing(configured):
+        needs = [preparation(one) for one in with_nested(configured)]
+        if any(one.missing() for one in needs if one is not None):
             return Samples(trouble="No images: their files are not on the machine that made this page.")
         preview = _previewed(configured)
     except GahbenchError:
@@ -208,12 +209,6 @@ def samples(plugin: Described) -> Samples:
     facts = card_facts(preview)
     shown = [fact for fact in facts if fact[0] != "parameters" and not fact[1].startswith("not computed")]
     return Samples(_rows(preview), tuple(shown))
-
-
-def _is_missing(configured: Configured) -> bool:
-    """Return whether a plugin, or one that it names, needs something from elsewhere: nothing is downloaded."""
-    found = [preparation(one) for one in with_nested(configured)]
-    return any(one.missing() for one in found if one is not None)
 
 
 def _previewed(configured: Configured) -> Preview:

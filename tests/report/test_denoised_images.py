@@ -13,13 +13,8 @@ from gahbench.report.training_curves import histories, training_figure
 UNET = "unet[width=2,levels=1]"
 
 
-@pytest.fixture
-def folder(kept_run):
-    return kept_run
-
-
-def test_the_images_that_are_kept_are_those_that_were_scored(folder):
-    kept = kept_images(folder)
+def test_the_images_that_are_kept_are_those_that_were_scored(kept_run):
+    kept = kept_images(kept_run)
     assert {dataset: [one.entrant for one in of] for dataset, of in kept.items()} == {
         "discs[size=16]": [UNET, "identity", "optimal", "oracle-threshold[haar]"],
     }
@@ -47,11 +42,11 @@ def test_of_large_images_the_centre_is_kept_and_of_bounds_nothing():
     assert psnr.score(bound).arrays is None
 
 
-def test_a_sheet_shows_their_psnr(folder):
-    kept = kept_images(folder, ["discs"], ["identity", "opt*"])["discs[size=16]"]
+def test_a_sheet_shows_their_psnr(kept_run):
+    kept = kept_images(kept_run, ["discs"], ["identity", "opt*"])["discs[size=16]"]
     figure = denoised_sheet(kept, 0.1, count=2)
     titles = [axes.get_title(loc="left") or axes.get_title() for axes in figure.axes]
-    scores = gahbench.load_results(folder).scores
+    scores = gahbench.load_results(kept_run).scores
     rows = scores[(scores["dataset"] == "discs[size=16]") & (scores["entrant"] == "optimal") & (scores["sigma"] == 0.1)]
     expected = rows[rows["metric"] == "psnr"].set_index("image")["value"].sort_index()[:2]
     texts = " ".join(titles) + " ".join(text.get_text() for axes in figure.axes for text in axes.texts)
@@ -61,13 +56,13 @@ def test_a_sheet_shows_their_psnr(folder):
         denoised_sheet(kept, 0.2)
     # Of rows that the board does not show none is drawn.
     with pytest.raises(ResultsError, match="datasets photos are not in the results; accepted: "):
-        kept_images(folder, ["photos"])
+        kept_images(kept_run, ["photos"])
     with pytest.raises(ResultsError, match="entrants optimall are not in the results; did you mean 'optimal'"):
-        kept_images(folder, None, ["optimall"])
+        kept_images(kept_run, None, ["optimall"])
 
 
-def test_curves_are_those_of_the_histories(folder):
-    found = histories(folder, ["discs"])
+def test_curves_are_those_of_the_histories(kept_run):
+    found = histories(kept_run, ["discs"])
     ((fit, history),) = found["discs[size=16]"]
     assert fit.entrant == UNET
     figure = training_figure("discs[size=16]", found["discs[size=16]"])
@@ -76,13 +71,13 @@ def test_curves_are_those_of_the_histories(folder):
     levels = history[[name for name in history if name.startswith("psnr@")]]
     assert np.allclose(psnr.lines[0].get_ydata(), levels.mean(axis=1))
     with pytest.raises(ResultsError, match="no finished fits"):
-        histories(folder, entrants=["identity"])
+        histories(kept_run, entrants=["identity"])
 
 
-def test_the_commands_draw_them(folder, command):
+def test_the_commands_draw_them(kept_run, command):
     for name in ("denoised", "training"):
-        status, _, errors = command("draw")(name, folder, "-o", f"{name}.png")
+        status, _, errors = command("draw")(name, kept_run, "-o", f"{name}.png")
         assert status == 0, errors
         assert errors.count("wrote") + 1
-    status, _, errors = command("draw")("denoised", folder, "-s", "0.7")
+    status, _, errors = command("draw")("denoised", kept_run, "-s", "0.7")
     assert (status, "accepted: 0.1, 0.3" in errors) == (2, True)

@@ -202,13 +202,6 @@ def test_an_entrant_looks_alike_everywhere():
     assert looks[0] == looks[1]
 
 
-def test_fourteen_entrants_look_different():
-    many = [(f"net[width={index}]", "trained", index / 10, 0.6, 1) for index in range(14)]
-    one = made(many, baseline=None)
-    lines = curves(figure(one.board.of(NAME), one.entrants).axes[0]).values()
-    assert len({(line.get_color(), line.get_marker()) for line in lines}) == 14
-
-
 def test_a_single_noise_level_is_a_list():
     one = made(sigmas=(0.1,))
     axes = figure(one.board.of(NAME), one.entrants, BASELINE).axes

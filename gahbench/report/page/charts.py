@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from gahbench._util.errors import ResultsError
 from gahbench._util.readable import level_name
@@ -17,10 +19,6 @@ from gahbench.report.drawing import context
 from gahbench.report.figures import draw_metric, draw_quantity, panel_title, quantities, shown_metrics
 from gahbench.report.page.source import Source
 from gahbench.report.page.svg import Chart, Series
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _SIZE = (4.4, 3.2)  # inches
 #: Left, bottom, width and height of the axes: a layout that is computed takes longer than all else.
@@ -81,10 +79,8 @@ def _metric(source: Source, board: DatasetBoard, of: tuple[str, str], title: str
 
 def drawn(draw: Callable[[Axes], str | None]) -> tuple[Figure, str]:
     """Draw a figure of one pair of axes, and return it with what the function says of it."""
-    from matplotlib.figure import Figure as New
-
     with context():
-        figure = New(figsize=_SIZE)
+        figure = Figure(figsize=_SIZE)
         return figure, draw(figure.add_axes(_FRAME)) or ""
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import to_hex
+from matplotlib.markers import MarkerStyle
 
 #: Of the page.
 LIGHT, DARK = "#ffffff", "#15181c"
@@ -74,9 +76,6 @@ def _written(channels: Iterable[float]) -> str:
 
 def key_drawing(style: Mapping[str, Any], identifier: str) -> str:
     """Return the drawing of a look, as :func:`gahbench.report.figures.looks` gives them, for others to refer to."""
-    from matplotlib.colors import to_hex
-    from matplotlib.markers import MarkerStyle
-
     marker = MarkerStyle(style["marker"])
     outline = marker.get_path().transformed(marker.get_transform())
     polygons = [np.asarray(polygon, dtype=np.float64) * 2 * _RADIUS for polygon in outline.to_polygons()]

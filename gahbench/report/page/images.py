@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from gahbench._util.errors import ResultsError
 from gahbench._util.readable import level_name
@@ -19,7 +20,6 @@ from gahbench.report.page.source import MAX_DRAWN, Source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from PIL.Image import Image
 
     from gahbench.store.stored_files import StoredArrays
 
@@ -155,8 +155,6 @@ def strip(images: NDArray[np.float32], greys: int = _GREYS) -> Strip:
 @functools.lru_cache(maxsize=4096)
 def _encoded(content: bytes, shape: tuple[int, ...], greys: int) -> str:
     """Return a strip as the address of a PNG; gaps between grey images are transparent."""
-    from PIL import Image
-
     steps = np.frombuffer(content, np.uint8).reshape(shape)
     gap = np.full((shape[1], _GAP, *shape[3:]), greys if len(shape) == 3 else 255, np.uint8)
     joined = np.concatenate([part for image in steps for part in (image, gap)][:-1], axis=1)
@@ -199,7 +197,7 @@ def extremes(source: Source, dataset: str, count: int = 3) -> tuple[str, list[Ex
     return str(against), found
 
 
-def png_address(picture: Image, colours: int, **options: Any) -> str:
+def png_address(picture: Image.Image, colours: int, **options: Any) -> str:
     """Return a picture as a ``data:`` address of a PNG."""
     small = picture if picture.mode == "P" else picture.convert("RGB").quantize(colours)
     buffer = io.BytesIO()

@@ -8,12 +8,12 @@ import hashlib
 import importlib.resources
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from gahbench.report.page import colours
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 #: What pages may load whose style and script are files beside them.
 SHARED = "'self'"
@@ -21,8 +21,6 @@ SHARED = "'self'"
 
 def rendered(values: Mapping[str, Any]) -> str:
     """Return a page that needs no other file: all texts are escaped but markup that was made here."""
-    from markupsafe import Markup
-
     body = part("body.html", values)
     style, script = stylesheet(colours.found_in(body), values["groups"]), script_text()
     return page(
@@ -36,8 +34,6 @@ def rendered(values: Mapping[str, Any]) -> str:
 
 def page(title: str, body: str, style: str, script: str, sources: tuple[str, str], images: str = "data:") -> str:
     """Return a page."""
-    from markupsafe import Markup
-
     policy = {
         "default-src": "'none'",
         "img-src": images,
@@ -85,8 +81,6 @@ def _text(name: str) -> str:
 
 @functools.cache
 def _environment(package: str) -> Environment:
-    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-
     made = Environment(
         loader=ChoiceLoader([PackageLoader(name) for name in dict.fromkeys((package, "gahbench.report"))]),
         autoescape=True,
@@ -100,8 +94,6 @@ def _environment(package: str) -> Environment:
 
 def _breakable(label: str) -> str:
     """Return a label that breaks at brackets and commas where it is too long for a line."""
-    from markupsafe import Markup, escape
-
     return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=,)|(?=\[)", label) if part)
 
 

@@ -9,10 +9,11 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 import gahbench
 from gahbench._util.files import write_output
 from gahbench._util.readable import counted
-from gahbench.board.board import DatasetBoard
 from gahbench.board.claim_values import Table
 from gahbench.board.ranks import over_datasets
 from gahbench.board.results import load_results
@@ -50,8 +51,6 @@ def html_report(folder: Path, registry: Registry) -> str:
 
 def report_values(source: Source) -> dict[str, Any]:
     """Return what ``body.html`` shows of results, but for what a site adds: ``site``, ``pages`` and ``about``."""
-    from markupsafe import Markup
-
     numbers = count()
 
     def drawn(chart: Chart) -> tuple[Markup, str]:
@@ -103,7 +102,10 @@ def _datasets(source: Source) -> Iterator[dict[str, Any]]:
             "id": f"d{number}",
             "name": one.dataset,
             "title": summary_title(one),
-            "lines": _lines(source, one),
+            "lines": [
+                line.replace("`", "")
+                for line in (*dataset_lines(one.dataset, source.results), *rate_lines(one, source.results))
+            ],
             "table": board.dataset_table(one),
             "notes": notes_below(one),
             "charts": charts.board_charts(source, one),
@@ -113,12 +115,6 @@ def _datasets(source: Source) -> Iterator[dict[str, Any]]:
             "against": against,
             "extremes": extremes,
         }
-
-
-def _lines(source: Source, one: DatasetBoard) -> list[str]:
-    """Return what is said above the table of a dataset."""
-    lines = (*dataset_lines(one.dataset, source.results), *rate_lines(one, source.results))
-    return [line.replace("`", "") for line in lines]
 
 
 def _provenance(source: Source) -> dict[str, Any]:

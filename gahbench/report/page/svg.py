@@ -11,13 +11,11 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
 
 from gahbench.report.drawing import encode
 from gahbench.report.page import colours
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _FONT_SIZE = re.compile(r"([\d.]+)px")
 #: Declarations that say what is so without them.

@@ -6,7 +6,10 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
 
 from gahbench._util.errors import ResultsError
 from gahbench._util.readable import level_name
@@ -30,10 +33,6 @@ from gahbench.report.page.images import png_address
 from gahbench.report.page.source import Source
 from gahbench.report.page.svg import Chart, Series
 from gahbench.report.sample_pairs import paired_samples, pairs_sheet
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 #: Characters of the sheets of samples of a page.
 MAX_CHARACTERS = 1_200_000
@@ -139,7 +138,5 @@ def sample_sheets(source: Source) -> list[Sheet]:
 
 
 def _sheet(title: str, figure: Figure) -> Sheet:
-    from PIL import Image
-
     with Image.open(io.BytesIO(encoded(figure, ".png"))) as picture:
         return Sheet(title, png_address(picture, _COLOURS), picture.width // 2, picture.height // 2)
