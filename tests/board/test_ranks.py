@@ -1,12 +1,15 @@
-"""Ranks with intervals: simultaneous comparisons of all pairs."""
+"""Ranks with intervals, which are simultaneous comparisons of all pairs; and means over datasets."""
 
 import numpy as np
 import pytest
+from fake_results import dataset, results, rows
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import t
 
 from gahbench.board.ranks import rank_intervals, sorted_by_psnr
 from gahbench.board.statistics import bootstrap_means
+from gahbench.report.tables import markdown
 
 
 def ranks(values):
@@ -62,3 +65,80 @@ def test_of_equal_entrants_few_boards_have_one_that_is_better(seeds):
 
 def test_those_without_psnr_come_last():
     assert sorted_by_psnr(["a", "b", "c", "d"], np.array([1.0, np.nan, 3.0, 3.0])) == ["c", "d", "a", "b"]
+
+
+SIGMAS = (0.1, 0.2)
+
+
+def level(count):
+    """The difficulty of datasets, dB."""
+    return 30 + 5 * np.random.default_rng(0).normal(size=count)
+
+
+def made(gains, lacks=(), images=8, spread=0.0):
+    """Results of entrants whose gain over the first, dB, on each dataset is given; images differ by a spread."""
+    count = len(next(iter(gains.values())))
+    difficulty = spread * np.random.default_rng(1).normal(size=(count, 1, images)) + level(count)[:, None, None]
+    scores = [
+        row
+        for label, more in gains.items()
+        for place in range(count)
+        if (label, place) not in lacks
+        for row in rows(
+            f"d{place}", label, "classical", difficulty[place] + more[place] + np.zeros((2, images)), None, SIGMAS
+        )
+    ]
+    return results(scores, datasets=[dataset(f"d{place}") for place in range(count)], baseline=next(iter(gains)))
+
+
+def test_gains_have_intervals_over_datasets():
+    gains = np.array([1.0, 1.2, 0.7, 1.4, 0.9, 1.1])
+    row = made({"a": np.zeros(6), "b": gains}).over_datasets().set_index("entrant").loc["b"]
+    assert row["gain_over_baseline"] == pytest.approx(gains.mean())
+    half = t.ppf(0.975, 5) * gains.std(ddof=1) / 6**0.5
+    width = row["gain_over_baseline_high"] - row["gain_over_baseline_low"]
+    assert width == pytest.approx(2 * half, rel=0.2)
+    # Datasets differ by 5 dB, which says nothing about an entrant.
+    assert np.isnan([row["psnr_low"], row["psnr_high"]]).all()
+    assert row["psnr"] == pytest.approx(level(6).mean() + gains.mean())
+
+
+def test_few_datasets_have_intervals_over_their_images():
+    one = made({"a": np.zeros(3), "b": [1.0, 1.2, 0.7]}, spread=0.5)
+    row = one.over_datasets().set_index("entrant").loc["b"]
+    assert row["rank"] == 1
+    # Images differ by 0.5 dB, in three datasets of 8 images; gains are the same for all images.
+    half = t.ppf(0.975, 7) * 0.5 / (3 * 8) ** 0.5
+    assert row["psnr_high"] - row["psnr_low"] == pytest.approx(2 * half, rel=0.35)
+    assert row["gain_over_baseline_high"] - row["gain_over_baseline_low"] < 1e-9
+    assert "± is over images and seeds, for these datasets**" in markdown(one)
+
+
+def test_one_of_few_datasets_with_too_few_images_leaves_no_interval():
+    one = made({"a": np.zeros(3), "b": [1.0, 1.2, 0.7]}, images=4)
+    table = one.over_datasets()
+    assert table[["rank", "psnr_low", "gain_over_baseline_low"]].isna().all(axis=None)
+    assert "no intervals and no ranks, since one of the datasets has none" in markdown(one)
+
+
+def test_ranks_are_of_paired_differences():
+    gains = {"a": np.zeros(5), "b": [1.0, 1.1, 0.9, 1.0, 1.0], "c": [3.0, -2.0, 0.5, -3.0, 1.0]}
+    table = made(gains).over_datasets()
+    assert table["entrant"].tolist() == ["b", "a", "c"]
+    ranks = table.set_index("entrant")
+    assert ranks.loc["a", "rank"] == 2
+    assert (ranks.loc["c", "rank"], ranks.loc["c", "rank_high"]) == (1, 3)
+
+
+def test_of_two_datasets_there_is_none():
+    assert made({"a": [0.0, 0.0], "b": [1.0, 1.0]}).over_datasets().empty
+    assert "All datasets" not in markdown(made({"a": [0.0, 0.0], "b": [1.0, 1.0]}))
+
+
+def test_what_was_not_scored_on_all_is_left_out():
+    one = made({"a": [0.0] * 3, "b": [1.0] * 3}, lacks={("b", 1)})
+    assert one.over_datasets()["entrant"].tolist() == ["a"]
+    assert (
+        "**Means over 3 datasets, of what was scored on all; ± is over images and seeds, for these datasets**"
+        in markdown(one)
+    )

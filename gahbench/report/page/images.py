@@ -95,9 +95,7 @@ def gallery(source: Source) -> Gallery:
         if size <= MAX_CHARACTERS:
             break
     else:
-        return Gallery(
-            [], f"The images that this run kept have more than {MAX_CHARACTERS // 1000} kB: 'gahbench draw denoised'."
-        )
+        return Gallery([], f"The images that this run kept have more than {limit}: 'gahbench draw denoised'.")
     most = max(len(one.arrays["sigmas"]) for of in kept.values() for one in of)
     shown = max(len(one.levels) for one in found)
     images = min(images, max(len(one.arrays["clean"]) for of in kept.values() for one in of))
