@@ -13,9 +13,10 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from cut_off_runs import wait_for
 
 #: A node may serve two jobs of one processor at once.
 NODES = ("n1", "n2")
@@ -191,15 +192,6 @@ class Cluster:
         with (self.home / f"{name}.out").open("ab") as out:
             streams = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": out}
             self.daemons[name] = subprocess.Popen(arguments, env=self.environment, start_new_session=True, **streams)
-
-
-def wait_for(condition, seconds=60.0, explain=lambda: ""):
-    """Wait until something holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"waited too long: {explain()}")
-        time.sleep(0.1)
 
 
 @contextlib.contextmanager

@@ -70,7 +70,7 @@ def test_scores_whose_checks_were_not_done_again_stay_on_the_board(out):
 
 
 def test_boards_say_where_the_test_images_may_be_known(write_suite, tmp_path):
-    outcome, _ = run(write_suite(("images: 3", "images: 6")), tmp_path / "out")
+    outcome, _ = run(write_suite(("images: 3", "images: 6"), ("discs:", "gaussian-field:")), tmp_path / "out")
     results = outcome.results
     line = "Rows that know the test images cannot be told from others"
     assert line not in markdown(results)

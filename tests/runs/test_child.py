@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+from cut_off_runs import is_alive, wait_for
 
 import gahbench
-from gahbench._util.resources import python_environment, stat_fields
+from gahbench._util.resources import python_environment
 from gahbench.contracts.engines import Limits
 from gahbench.registry.registry import Registry
 from gahbench.runs import child as child_module
@@ -127,17 +128,13 @@ def test_programs_that_a_child_starts_end_with_it_and_do_not_hold_its_socket(sta
         time.sleep(100)
         """
     )
-    deadline = time.monotonic() + 30
-    while not (found := [message for message in child.receive() if message["event"] == "note"]):
-        assert time.monotonic() < deadline
-        wait_for_any([child], 0.1)
+    found = []
+    wait_for(lambda: found.extend(one for one in child.receive() if one["event"] == "note") or found, 30)
     pid = int(found[0]["text"])
     assert "/dev/null" in open_files(pid)
     assert not any(name.startswith("socket:") for name in open_files(pid))
     child.kill()
-    while (fields := stat_fields(pid)) is not None and fields[0] != "Z":
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(lambda: not is_alive(pid), 30)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from sample_files import TINY
 
 import gahbench
 from gahbench.report.publish import publish
-from gahbench.runs.collect import collect
+from gahbench.runs.collect import write_results
 from gahbench.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here")
@@ -113,7 +113,7 @@ def test_what_is_damaged_is_returned(out):
     folder = folder_of(out, "identity")
     (folder / "unit.json").write_text("{}")
     with pytest.warns(UserWarning, match=r"unit\.json: damaged"):
-        assert collect(out).damaged == {folder.name}
+        assert write_results(out).damaged == {folder.name}
 
 
 def test_a_board_without_its_units_says_so(out, command):
@@ -122,3 +122,10 @@ def test_a_board_without_its_units_says_so(out, command):
     status, printed, errors = command("leaderboard")(out)
     assert (status, printed) == (0, (out / "leaderboard.md").read_text())
     assert errors == "the units are not in this folder: these values cannot be compared with them\n"
+    before = (out / "leaderboard.md").read_bytes()
+    with pytest.raises(gahbench.ResultsError, match="without its units"):
+        gahbench.collect(out)
+    assert (out / "leaderboard.md").read_bytes() == before
+    with pytest.raises(gahbench.ResultsError, match="expected a results folder"):
+        gahbench.collect(out.parent / "none")
+    assert not (out.parent / "none").exists()

@@ -3,11 +3,10 @@
 import errno
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
+from cut_off_runs import is_alive, wait_for
 
 import gahbench
 from gahbench.planning.plan import make_plan
@@ -142,11 +141,7 @@ def test_a_reference_that_cannot_be_built_costs_its_own_row(request_for):
 def test_what_a_process_leaves_behind_ends_with_it(request_for, tmp_path):
     mark = tmp_path / "child"
     open_apart(request_for(f"if os.fork() == 0: open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(1000)"))
-    stat = Path("/proc", mark.read_text(), "stat")
-    deadline = time.monotonic() + 20
-    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(lambda: not is_alive(int(mark.read_text())), 20)
 
 
 def test_errors_keep_their_kind(request_for):

@@ -26,7 +26,7 @@ datasets: [{discs: {size: 12}}]
 entrants: [{bf-cnn: {width: 3, layers: 3}}, {linear: {}}, identity]
 seeds: [0, 1]
 training: {steps: 3, batch_size: 2, validations: 1, snapshots: 2}
-scoring: {sigmas: [0.1, 0.3], images: 6, metrics: [psnr, ssim]}
+scoring: {sigmas: [0.1, 0.3], images: 4, metrics: [psnr, ssim]}
 """
 
 pytestmark = pytest.mark.usefixtures("figures_not_rendered")

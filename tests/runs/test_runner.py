@@ -1,5 +1,7 @@
 """Runs of a tiny suite in this process."""
 
+import errno
+import fcntl
 import json
 
 import numpy as np
@@ -197,11 +199,18 @@ def test_a_folder_of_other_things_is_refused(write_suite, tmp_path):
         run(write_suite(), tmp_path / "other")
 
 
-def test_a_folder_in_use_is_waited_for_and_then_refused(tmp_path):
+def test_a_folder_in_use_is_waited_for_and_then_refused(tmp_path, monkeypatch):
     home = Folder(tmp_path / "out")
     with home.lock(), pytest.raises(ResultsError, match="another run"), home.lock(seconds=0.2):
         pass
     with home.lock(seconds=0.2):
+        pass
+
+    def refuse(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.warns(UserWarning, match="this file system has no locks"), home.lock():
         pass
 
 

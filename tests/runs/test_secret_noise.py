@@ -21,7 +21,7 @@ name: secret
 datasets: [{discs: {size: 12}}]
 entrants: [{linear: {}}, identity]
 training: {steps: 3, batch_size: 2, compile: never, validations: 1}
-scoring: {sigmas: [0.1, 0.3], images: 6, metrics: [psnr]}
+scoring: {sigmas: [0.1, 0.3], images: 4, metrics: [psnr]}
 """
 
 

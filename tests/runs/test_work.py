@@ -7,9 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from cut_off_runs import board, children, times, wait_for, wait_for_checkpoint
 from sample_files import PLUGIN, TINY
 
 import gahbench
@@ -39,26 +39,6 @@ def start(folder, *options, **variables):
     )
 
 
-def wait_for(condition, seconds=90):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
-
-
-def board(folder):
-    return gahbench.collect(folder).leaderboard(full=True).drop(columns="train_seconds")
-
-
-def times(folder):
-    return {
-        file: file.stat().st_mtime_ns
-        for unit in (folder / "units").iterdir()
-        if ".partial" not in unit.name
-        for file in unit.iterdir()
-    }
-
-
 def test_processes_share_the_units_and_give_the_board_of_one(long_run, tmp_path):
     out = tmp_path / "out"
     plan(long_run / "long.yaml", out)
@@ -78,7 +58,7 @@ def test_a_signal_has_it_write_a_checkpoint_and_end_and_no_unit_fails(long_run, 
     out = tmp_path / "out"
     plan(long_run / "long.yaml", out)
     process = start(out, "--workers", "1")
-    wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint-*.pt")))
+    wait_for_checkpoint(out)
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode == 130
@@ -98,9 +78,8 @@ def test_a_signal_to_all_processes_of_a_job_is_no_loss(long_run, tmp_path):
     out = tmp_path / "out"
     plan(long_run / "long.yaml", out)
     process = start(out, "--workers", "1")
-    wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint-*.pt")))
-    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
-    for pid in map(int, children.stdout.split()):
+    wait_for_checkpoint(out)
+    for pid in children(process.pid):
         os.kill(pid, signal.SIGTERM)
     # Time enough to be noticed, if it died.
     time.sleep(1)
@@ -115,7 +94,7 @@ def test_what_a_killed_process_did_is_taken_over_by_another(long_run, tmp_path):
     out = tmp_path / "out"
     plan(long_run / "long.yaml", out)
     one = start(out, "--workers", "1")
-    wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint-*.pt")))
+    wait_for_checkpoint(out)
     two = start(out, "--workers", "1")
     one.kill()
     one.communicate()
@@ -129,7 +108,7 @@ def test_a_process_that_fell_silent_loses_its_unit_and_drops_what_it_did(long_ru
     out, lease = tmp_path / "out", {"GAHBENCH_LEASE_SECONDS": "2"}
     plan(long_run / "long.yaml", out)
     one = start(out, "--workers", "1", **lease)
-    wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint-*.pt")))
+    wait_for_checkpoint(out)
     # The worker goes on, unseen.
     one.send_signal(signal.SIGSTOP)
     two = start(out, "--workers", "1", **lease)
@@ -226,33 +205,6 @@ def test_status_shows_what_runs_where_and_what_is_lost(long_run, tmp_path):
     gahbench.work(out, workers=1)
     found = gahbench.status(out)
     assert (found.done, found.waiting, found.remaining, found.running) == (10, 0, 0.0, ())
-
-
-def test_a_file_system_without_locks_says_so(tmp_path, monkeypatch):
-    import errno
-    import fcntl
-
-    from gahbench.store.folder import Folder
-
-    def refuse(*arguments):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.warns(UserWarning, match="this file system has no locks"), Folder(Path(tmp_path)).lock():
-        pass
-
-
-def test_a_published_board_without_its_units_is_not_written_over(write_suite, tmp_path):
-    out = tmp_path / "out"
-    gahbench.run(write_suite(), out, engine="inline")
-    shutil.rmtree(out / "units")
-    before = (out / "leaderboard.md").read_bytes()
-    with pytest.raises(ResultsError, match="without its units"):
-        gahbench.collect(out)
-    assert (out / "leaderboard.md").read_bytes() == before
-    with pytest.raises(ResultsError, match="expected a results folder"):
-        gahbench.collect(tmp_path / "none")
-    assert not (tmp_path / "none").exists()
 
 
 def test_a_worker_ends_when_whoever_started_it_dies_in_the_middle_of_a_message(tmp_path):

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from slurm_cluster import wait_for
+from cut_off_runs import wait_for
 
 import gahbench
 

@@ -6,7 +6,7 @@ import signal
 import sys
 
 import pytest
-from slurm_cluster import wait_for
+from cut_off_runs import wait_for
 from stand_in_work import Folder
 
 import gahbench

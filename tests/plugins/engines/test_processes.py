@@ -4,9 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from cut_off_runs import board, children, is_alive, times, wait_for, wait_for_checkpoint
 from sample_files import PLUGIN, TINY
 
 import gahbench
@@ -56,29 +56,6 @@ def test_a_row_says_why_it_is_empty(deaths, name):
     assert DEATHS[name][1] in (deaths / "stderr").read_text()
 
 
-def wait_for(condition, seconds=90):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
-
-
-def workers(pid):
-    """Return the worker processes of a run."""
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
-    return [int(line) for line in found.stdout.split()]
-
-
-def alive(pid):
-    """Whether a process runs; one that has ended and waits to be collected does not."""
-    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
-    return bool(found.stdout.strip()) and not found.stdout.startswith("Z")
-
-
-def board(folder):
-    return gahbench.load_results(folder).leaderboard(full=True).drop(columns="train_seconds")
-
-
 @pytest.mark.parametrize("how", ["kill the main process", "interrupt", "kill a worker"])
 def test_a_run_that_is_cut_off_resumes(long_run, tmp_path, monkeypatch, how):
     """The board equals an uninterrupted run's to the last digit, and what was finished is not touched again."""
@@ -86,11 +63,11 @@ def test_a_run_that_is_cut_off_resumes(long_run, tmp_path, monkeypatch, how):
     out = tmp_path / "cut"
     command = [sys.executable, "-m", "gahbench", "run", str(long_run / "long.yaml"), "--out", str(out)]
     process = subprocess.Popen([*command, "--threads", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint-*.pt")))
-    children = workers(process.pid)
-    assert children
+    wait_for_checkpoint(out)
+    workers = children(process.pid)
+    assert workers
     if how == "kill a worker":
-        os.kill(children[0], signal.SIGKILL)
+        os.kill(workers[0], signal.SIGKILL)
         # One loss is no failure: the unit is done again, from its checkpoint.
         assert process.wait(timeout=240) == 0
     else:
@@ -99,16 +76,11 @@ def test_a_run_that_is_cut_off_resumes(long_run, tmp_path, monkeypatch, how):
         assert status == (130 if how == "interrupt" else -signal.SIGKILL)
         assert list(out.glob("units/fit-*.partial-*/checkpoint-*.pt"))
     # No worker outlives the process that started it.
-    wait_for(lambda: not any(map(alive, children)), 30)
-    before = {
-        file: file.stat().st_mtime_ns
-        for unit in out.glob("units/*")
-        if ".partial" not in unit.name
-        for file in unit.iterdir()
-    }
+    wait_for(lambda: not any(map(is_alive, workers)), 30)
+    before = times(out)
     outcome = gahbench.run(long_run / "long.yaml", out, threads=1)
     assert (outcome.done, outcome.failed) == (10, 0)
-    assert all(file.stat().st_mtime_ns == time for file, time in before.items())
+    assert {file: times(out)[file] for file in before} == before
     assert board(out).equals(board(long_run / "whole"))
     plan = gahbench.plan_suite(long_run / "long.yaml")
     assert all(map(Store(out).is_done, plan.units))

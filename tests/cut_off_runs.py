@@ -1,0 +1,48 @@
+"""Runs that are cut off: waiting for what they do, and what they leave."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+import gahbench
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 90.0, explain: Callable[[], str] = lambda: "") -> None:
+    """Wait until something holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited too long: {explain()}"
+        time.sleep(0.05)
+
+
+def wait_for_checkpoint(folder: Path) -> None:
+    """Wait until a fit in a results folder has written a checkpoint."""
+    wait_for(lambda: list(folder.glob("units/fit-*.partial-*/checkpoint-*.pt")))
+
+
+def children(pid: int) -> list[int]:
+    """Return the child processes of a process."""
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
+    return [int(line) for line in found.stdout.split()]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits to be collected does not."""
+    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    return bool(found.stdout.strip()) and not found.stdout.startswith("Z")
+
+
+def board(folder: Path) -> pd.DataFrame:
+    """Return the board of all that is done in a folder, without the times of training."""
+    return gahbench.collect(folder).leaderboard(full=True).drop(columns="train_seconds")
+
+
+def times(folder: Path) -> dict[Path, int]:
+    """Return when the files of finished units were written."""
+    finished = [unit for unit in (folder / "units").iterdir() if ".partial" not in unit.name]
+    return {file: file.stat().st_mtime_ns for unit in finished for file in unit.iterdir()}
