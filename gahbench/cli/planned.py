@@ -39,18 +39,18 @@ def _lines(plan: Plan, store: Store, folder: Path) -> Iterator[str]:
     yield f"suite {plan.suite.name}: {counted(len(plan.units), 'unit')}"
     for dataset in plan.datasets:
         yield ""
-        yield dataset.label
+        yield dataset["dataset"]
         yield " " * width + "".join(f"  {name:>13}" for name in _COLUMNS)
         for row in all_rows:
-            pair = dataset.label, row.entrant.label
+            pair = dataset["dataset"], row.entrant.label
             if pair in plan.pairs.undefined:
-                yield f"  {row.label:<{width - 2}}  not known here: the optimum is '{dataset.optimum}'"
+                yield f"  {row.label:<{width - 2}}  not known here: the optimum is '{dataset['optimum']}'"
                 continue
             if (why := plan.pairs.refused.get(pair)) is not None:
                 yield f"  {row.label:<{width - 2}}  cannot be here: {why}"
                 continue
             found = plan.pairs.dry_runs[pair]
-            cells = _cells(units_of[dataset.label, row.label], found.parameters, done)
+            cells = _cells(units_of[dataset["dataset"], row.label], found.parameters, done)
             yield f"  {row.label:<{width - 2}}" + "".join(f"  {cell:>13}" for cell in cells)
             if found.error is not None:
                 yield f"    raises: {found.error}"

@@ -18,7 +18,7 @@ from gahbench.contracts.references import Reference
 from gahbench.devices.hardware import hardware
 from gahbench.evaluation.measurement import Measurement, Subject
 from gahbench.networks.conversions import Converted
-from gahbench.planning.board_facts import DatasetFacts, metric_ratios, metric_titles
+from gahbench.planning.board_facts import dataset_row, metric_ratios, metric_titles
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_fields import Scoring, scored_images
 from gahbench.planning.suite_files import plugin_sources, suite_files
@@ -121,7 +121,7 @@ def _score(
         for configured in datasets:
             dataset: Dataset = configured.build()
             count = scored_images(scoring, dataset, "test")
-            facts.append(DatasetFacts.of(configured, dataset, count, seed).record())
+            facts.append(dataset_row(configured, dataset, count, seed))
             request = {
                 "split": "test",
                 "images": count,

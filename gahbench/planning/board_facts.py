@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset, checked_sources
 from gahbench.planning.rows import rows
 from gahbench.planning.suite import Suite
@@ -15,46 +13,23 @@ from gahbench.registry.configured import Configured
 from gahbench.registry.spec import format_value
 
 
-@dataclass(frozen=True)
-class DatasetFacts:
-    """Facts about a dataset for the board."""
-
-    label: str
-    optimum: str
-    slope: float | None
-    shape: Shape
-    #: SHA-256 of the pixels that come from files; empty where none do.
-    fingerprint: str = ""
-    #: Which source each test image is from, by numbers with spaces between; empty where each has its own.
-    sources: str = ""
-    #: Digest of the dataset's parameters and of the seed of the noise.
-    protocol: str = ""
-    #: What was done to the images that may not be meant, a note a line.
-    notes: str = ""
-    #: Name and parameters, which a label of the suite's may hide.
-    spec: str = ""
-
-    @classmethod
-    def of(cls, configured: Configured, dataset: Dataset, images: int, noise_seed: int) -> DatasetFacts:
-        """Return the facts about a dataset of which so many test images are scored."""
-        return cls(
-            configured.label,
-            dataset.optimum.kind,
-            dataset.optimum.slope,
-            dataset.shape,
-            dataset.fingerprint() or "",
-            _sources_text(dataset, images),
-            protocol_key(PlannedDataset(configured, dataset), noise_seed),
-            "\n".join(" ".join(note.split()) for note in dataset.notes),
-            configured.unlabelled,
-        )
-
-    def record(self) -> dict[str, Any]:
-        """Return the facts as a row of the table ``datasets`` of results."""
-        sizes = dict(zip(("channels", "height", "width"), self.shape, strict=True))
-        facts = {"dataset": self.label, "optimum": self.optimum, "slope": self.slope}
-        rest = ("fingerprint", "sources", "protocol", "notes", "spec")
-        return {**facts, **sizes, **{name: getattr(self, name) for name in rest}}
+def dataset_row(configured: Configured, dataset: Dataset, images: int, noise_seed: int) -> dict[str, Any]:
+    """Return the facts about a dataset of which so many test images are scored, as a row of ``datasets`` of results."""
+    channels, height, width = dataset.shape
+    return {
+        "dataset": configured.label,
+        "optimum": dataset.optimum.kind,
+        "slope": dataset.optimum.slope,
+        "channels": channels,
+        "height": height,
+        "width": width,
+        "fingerprint": dataset.fingerprint() or "",
+        "sources": _sources_text(dataset, images),
+        "protocol": protocol_key(PlannedDataset(configured, dataset), noise_seed),
+        "notes": "\n".join(" ".join(note.split()) for note in dataset.notes),
+        # A label of the suite's may hide it.
+        "spec": configured.unlabelled,
+    }
 
 
 def _sources_text(dataset: Dataset, images: int) -> str:

@@ -30,11 +30,6 @@ class Pairs:
     refused: dict[Pair, str] = field(default_factory=dict)
     dry_runs: dict[Pair, DryRun] = field(default_factory=dict)
 
-    @property
-    def left_out(self) -> set[Pair]:
-        """Those that have no units."""
-        return {*self.undefined, *self.refused}
-
 
 def undefined_pairs(suite: Suite, built: Sequence[Built]) -> frozenset[Pair]:
     """Return the pairs whose reference is not defined on the dataset."""

@@ -14,7 +14,7 @@ from gahbench.contracts.datasets import SPLITS, Dataset, Split
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
-from gahbench.planning.board_facts import DatasetFacts, metric_ratios, metric_titles, own_trainings
+from gahbench.planning.board_facts import dataset_row, metric_ratios, metric_titles, own_trainings
 from gahbench.planning.pairs import Pairs, checked_pairs, undefined_pairs
 from gahbench.planning.rows import Row, check_training, rows
 from gahbench.planning.suite import Suite
@@ -34,7 +34,7 @@ class Plan:
 
     suite: Suite
     units: tuple[Unit, ...]
-    datasets: tuple[DatasetFacts, ...]
+    datasets: tuple[dict[str, Any], ...]
     pairs: Pairs = field(default_factory=Pairs)
     #: As of :class:`gahbench.store.plan_file.RecordedPlan`.
     secret_noise: Mapping[str, Any] | None = None
@@ -50,7 +50,7 @@ class Plan:
         return {
             "baseline": self.suite.baseline,
             "entrants": [row.label for row in rows(self.suite)],
-            "datasets": [facts.record() for facts in self.datasets],
+            "datasets": list(self.datasets),
             "metrics": metric_titles(self.suite.metrics, self.suite.titles),
             "ratios": metric_ratios(self.suite.metrics),
             "citations": citation_rows([*self.suite.entrants, *self.suite.datasets, *self.suite.metrics]),
@@ -96,7 +96,7 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
     except GahbenchError as error:
         raise type(error)(f"{suite.path}: {error}") from error
     facts = tuple(
-        DatasetFacts.of(configured, dataset, scored_images(suite.scoring, dataset, "test"), suite.scoring.noise_seed)
+        dataset_row(configured, dataset, scored_images(suite.scoring, dataset, "test"), suite.scoring.noise_seed)
         for configured, dataset in built
     )
     # The sort is stable: fits first.

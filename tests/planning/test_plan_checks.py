@@ -153,7 +153,7 @@ def test_fits_come_first_and_scores_in_the_order_of_the_suite(plan_with):
         ("score", size, entrant, metric) for size in sizes for entrant in entrants for metric in ("psnr", "slope")
     ]
     assert [unit.kind for unit in plan.fits] == ["fit"] * 2
-    assert [(facts.label, facts.fingerprint) for facts in plan.datasets] == [(size, "") for size in sizes]
+    assert [(row["dataset"], row["fingerprint"]) for row in plan.datasets] == [(size, "") for size in sizes]
 
 
 def test_a_network_is_tried_out_unless_all_of_its_fits_are_done(plan_with, monkeypatch):
