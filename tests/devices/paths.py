@@ -25,6 +25,7 @@ from gahbench.contracts.truth import TrainingData
 from gahbench.jacobian import Jacobian, top
 from gahbench.networks.trained import Trained
 from gahbench.sampling import Sampling, draw_samples, of_network
+from gahbench.sampling.statistics import copies
 from gahbench.testing.samples import SampleDataset
 from gahbench.training import trainer
 from gahbench.training.fit_checks import WatchedFit
@@ -339,11 +340,11 @@ def statistics():
 
     functions = {
         "affine ratios": sampling.affine_ratios,
-        "fresh distances": lambda samples, images: sampling.fresh_distances(samples),
+        "fresh distances": lambda samples, images: copies.fresh_distances(samples),
         "memorization ratios": sampling.memorization_ratios,
         "memorization ratios, one image": lambda samples, images: sampling.memorization_ratios(samples, images[:1]),
-        "near duplicates": lambda samples, images: sampling.near_duplicate_share(
-            sampling.nearest(samples, images).values[:, 0], sampling.fresh_distances(images)
+        "near duplicates": lambda samples, images: copies.near_duplicate_share(
+            sampling.nearest(samples, images).values[:, 0], copies.fresh_distances(images)
         ),
         "nearest": lambda samples, images: sampling.nearest(samples, images, 2).values,
         "nearest by cosine": lambda samples, images: sampling.nearest_by_cosine(samples, images, 2).values,
