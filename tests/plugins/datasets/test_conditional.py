@@ -1,5 +1,8 @@
+"""Stationary fields, and the Gaussian of an image given the mask between two of them."""
+
 import functools
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,8 +10,99 @@ from hypothesis import strategies as st
 
 from gahbench._util.errors import OptimumError
 from gahbench_plugins.datasets import _conditional as conditional
-from gahbench_plugins.datasets._conditional import ConditionalGaussian, StationaryField
+from gahbench_plugins.datasets._conditional import ConditionalGaussian, Leading, StationaryField
+from gahbench_plugins.datasets._spectral import power_law
 from gahbench_plugins.datasets.c_alpha import MEAN_STD, CAlpha
+
+families = st.tuples(st.integers(3, 9), st.floats(0.6, 4))
+
+
+def field(size, exponent):
+    return StationaryField(power_law((2 * size, 2 * size), exponent, constant=0.5))
+
+
+@pytest.mark.parametrize("size", [4, 5])
+def test_covariance_is_the_sum_of_all_waves(size):
+    expected = np.zeros((size, size, size, size))
+    places = np.arange(size)
+    for row in range(-size, size):
+        for column in range(-size, size):
+            amplitude = np.hypot(row, column) ** -1.3 if (row, column) != (0, 0) else 0.5
+            phases = np.pi / size * (row * places[:, None] + column * places)
+            expected += amplitude**2 * np.cos(phases[:, :, None, None] - phases)
+    expected = expected.reshape(size**2, size**2) / (2 * size) ** 2
+    np.testing.assert_allclose(field(size, 1.3).matrix().numpy(), expected, atol=1e-12)
+    assert field(size, 1.3).variance == pytest.approx(expected[0, 0])
+
+
+@settings(deadline=None, max_examples=20)
+@given(families)
+def test_products_and_energies_are_those_of_the_matrix(family):
+    drawn = field(*family)
+    images = torch.randn(2, 3, drawn.pixels, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(drawn.matvec(images), images @ drawn.matrix())
+    torch.testing.assert_close(drawn.energy(images), (images @ drawn.matrix() * images).sum(-1))
+
+
+@settings(deadline=None, max_examples=20)
+@given(families, st.floats(0.05, 1))
+def test_decomposition_is_that_of_the_matrix(family, share):
+    drawn = field(*family)
+    count = max(1, int(share * drawn.pixels))
+    values, vectors = drawn.decomposition(count)
+    torch.testing.assert_close(values, torch.linalg.eigvalsh(drawn.matrix()).flip(0))
+    assert vectors.shape == (drawn.pixels, count)
+    torch.testing.assert_close(vectors.T @ vectors, torch.eye(count, dtype=torch.float64))
+    torch.testing.assert_close(drawn.matrix() @ vectors, vectors * values[:count], atol=1e-12, rtol=0)
+
+
+PIXELS, RANK, CONSTANT = 40, 7, 0.3
+
+
+@pytest.fixture
+def leading():
+    generator = torch.Generator().manual_seed(0)
+    vectors = torch.linalg.qr(torch.randn(PIXELS, RANK, dtype=torch.float64, generator=generator))[0]
+    return Leading(torch.rand(RANK, dtype=torch.float64, generator=generator) + 0.1, vectors, CONSTANT)
+
+
+MASKS = {
+    "mixed everywhere": torch.rand(PIXELS, dtype=torch.float64, generator=torch.Generator().manual_seed(1)),
+    "mixed at a contour": (torch.arange(PIXELS, dtype=torch.float64) / 4 - 4).clamp(0, 1),
+    "one region": torch.ones(PIXELS, dtype=torch.float64),
+    "the other": torch.zeros(PIXELS, dtype=torch.float64),
+}
+
+
+def columns(leading, mask):
+    """The factor F, column by column."""
+    inside = [mask * column for column in leading.scaled.T] + [(1 - mask) * column for column in leading.scaled.T]
+    return torch.stack([*inside, CONSTANT**0.5 * mask, CONSTANT**0.5 * (1 - mask)], dim=1)
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_it_is_the_product_of_its_factor(leading, name):
+    mask, factor = MASKS[name], columns(leading, MASKS[name])
+    assert factor.shape == (PIXELS, leading.columns)
+    torch.testing.assert_close(leading.gram(mask), factor.T @ factor, atol=1e-12, rtol=0)
+    # What it stands for, written out with the covariance of a background.
+    background = leading.scaled @ leading.scaled.T + CONSTANT
+    inside, outside = torch.diag(mask), torch.diag(1 - mask)
+    expected = inside @ background @ inside + outside @ background @ outside
+    torch.testing.assert_close(factor @ factor.T, expected, atol=1e-12, rtol=0)
+    eye = torch.eye(leading.columns, dtype=torch.float64)
+    torch.testing.assert_close(leading.synthesis(mask[None], eye), factor.T)
+    torch.testing.assert_close(leading.analysis(mask[None], torch.eye(PIXELS, dtype=torch.float64)), factor)
+
+
+def test_each_image_has_its_mask(leading):
+    masks = torch.stack(list(MASKS.values()))
+    images = torch.randn(len(masks), PIXELS, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    parts = torch.stack([columns(leading, mask).T @ image for mask, image in zip(masks, images, strict=True)])
+    torch.testing.assert_close(leading.analysis(masks, images), parts)
+    expected = torch.stack([columns(leading, mask) @ part for mask, part in zip(masks, parts, strict=True)])
+    torch.testing.assert_close(leading.synthesis(masks, parts), expected)
+
 
 SIGMAS = (1 / 255, 4 / 255, 16 / 255, 64 / 255)
 
