@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import shutil
-from dataclasses import replace
 
 import pytest
 from sample_files import HALF
@@ -129,8 +128,3 @@ def test_code_that_a_parameter_names_is_from_outside(write_suite):
     plan = gahbench.plan_suite(write_suite(), entrants=[entrant])
     keys = {unit.entrant: unit.isolation_key for unit in plan.units}
     assert [name for name, key in keys.items() if key] == [name for name in keys if name.startswith("module")] != []
-
-
-def test_a_unit_with_a_strange_payload_harms_nobody(planned):
-    unit = planned[0].units[0]
-    assert replace(unit, payload={"dataset": 3}).isolation_key == ""
