@@ -118,15 +118,9 @@ class HuggingFace(Library):
             raise DataError(
                 f"{self._where}: its splits are {', '.join(splits)}; accepted: train and test, or one alone"
             )
-        parts: dict[Part, Iterable[Any]] = {
-            "train": self._images(splits["train"]),
-            "test": self._images(splits["test"]),
-        }
-        for name in _VALIDATION:
-            if name in splits:
-                parts["validation"] = self._images(splits[name])
-                break
-        return parts
+        validation = next((name for name in _VALIDATION if name in splits), None)
+        names: dict[Part, str | None] = {"train": "train", "test": "test", "validation": validation}
+        return {part: self._images(splits[name]) for part, name in names.items() if name is not None}
 
     def _images(self, split: Any) -> Iterable[Any]:
         from datasets import Image
