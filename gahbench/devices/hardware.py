@@ -301,12 +301,6 @@ class StandIn(Hardware):
         """Name in records."""
         return f"stand-in {os.environ.get(self.visible_variable) or 0}"
 
-    def restored(self) -> contextlib.AbstractContextManager[None]:
-        """Return a context that leaves the default generator, which is the CPU's, as it found it."""
-        import torch
-
-        return torch.random.fork_rng(devices=[])
-
 
 #: The kinds of devices that ``--device`` accepts, by their names in torch; ``auto`` is the first that the machine has.
 KINDS: dict[str, type[Hardware]] = {"cuda": Cuda, "cpu": Cpu, "standin": StandIn}

@@ -202,8 +202,8 @@ class Evaluation:
         if self.learned_from is None:
             raise ValueError("it is not known which images the denoiser learned from: give the evaluation learned_from")
         clean, split = self.learned_from.training(max_images), self.learned_from.split
-        other = Evaluation(self.denoiser, clean, self.sigmas, self.noise_seed, split, self.dataset, self.learned_from)
-        return replace(other, granted=self.granted)
+        given = self.denoiser, clean, self.sigmas, self.noise_seed, split, self.dataset, self.learned_from
+        return Evaluation(*given, granted=self.granted)
 
     def only(self, place: int) -> Evaluation:
         """Return the evaluation of one image; results are shared with that of all images."""

@@ -53,30 +53,10 @@ def fit(
 ) -> Fit:
     """Train a network and write its weights, history and snapshots into a folder, resuming from a checkpoint."""
     hardware(device).use_float32()
-    fitted = _fitted(build, dataset, training, seed, folder, device, report, should_stop, choices, checkpoints)
-    save_weights(folder / WEIGHTS, fitted.network)
-    _write_history(folder / HISTORY, fitted.history)
-    snapshots = training.snapshot_steps(fitted.steps)
-    return Fit(_facts(fitted, training, device), (WEIGHTS, HISTORY, *map(snapshot_file, snapshots)))
-
-
-def _fitted(
-    build: Callable[[], nn.Module],
-    dataset: Dataset,
-    training: Training,
-    seed: int,
-    folder: Path,
-    device: torch.device,
-    report: Callable[[Progress], None],
-    should_stop: Callable[[], bool],
-    choices: Choices | None,
-    checkpoints: Checkpoints | None,
-) -> Fitted:
-    """Build and train a network; the arguments are those of :func:`fit`."""
     network = build_network(build, seed, training.initialisation, training.weights_stream)
     with memory_for_step(dataset, training):
         chosen = acceleration(network, dataset, training, device, choices or Choices())
-    trainer = Trainer(
+    fitted = Trainer(
         network,
         dataset,
         training,
@@ -88,8 +68,11 @@ def _fitted(
         functools.partial(_keep_snapshot, folder, checkpoints),
         report,
         should_stop,
-    )
-    return trainer.fit()
+    ).fit()
+    save_weights(folder / WEIGHTS, fitted.network)
+    _write_history(folder / HISTORY, fitted.history)
+    snapshots = training.snapshot_steps(fitted.steps)
+    return Fit(_facts(fitted, training, device), (WEIGHTS, HISTORY, *map(snapshot_file, snapshots)))
 
 
 def save_weights(path: Path, network: nn.Module) -> str:

@@ -63,16 +63,15 @@ def test_what_is_wrong_is_said_in_a_line_and_by_the_contract_checks(file, case):
     assert "runs" not in report.failed
 
 
-@pytest.mark.parametrize("case", ["objects", "sparse", "not stable"])
-def test_sampling_inspecting_and_previewing_say_it_too(file, case):
-    images, _ = WRONG[case]
+def test_sampling_inspecting_and_previewing_say_it_too(file):
+    images, _ = WRONG["not stable"]
     asked = {"dataset": "mine", "plugins": [file(images)]}
     for call in (
         lambda: gahbench.preview("mine", [0.1], count=2, plugins=asked["plugins"]),
         lambda: gahbench.inspect("wiener-linear", sigmas=[0.1], bases=["dct"], **asked),
         lambda: gahbench.sample("wiener-linear", count=1, **asked),
     ):
-        with pytest.raises(PluginError, match=r"dataset 'mine'.*: it gave|is another than when"):
+        with pytest.raises(PluginError, match=r"dataset 'mine'.*is another than when"):
             call()
 
 

@@ -129,6 +129,13 @@ def test_a_plugin_error_while_a_file_is_loaded_disables_nothing_else(tmp_path):
             3,
         ),
         ("raise ValueError('one\\ntwo')\n", "ValueError: one two", 1),
+        ("raise BaseException('boo')\n", "BaseException: boo", 1),
+        ("raise GeneratorExit\n", "GeneratorExit", 1),
+        (
+            "class Mute(Exception):\n    def __str__(self):\n        raise RuntimeError\nraise Mute\n",
+            "Mute, whose text cannot be had: RuntimeError",
+            4,
+        ),
     ],
 )
 def test_a_broken_plugin_is_recorded_and_harms_nothing(tmp_path, text, says, line):
@@ -267,19 +274,3 @@ def test_a_default_that_is_written_out_is_the_same_plugin(tmp_path):
     assert json.dumps(plain.identity) == json.dumps(again.identity)
     assert plain.label == again.label == "whole"
     assert plain.parameters == {"width": 1.0, "sizes": (1.0, 2.0), "name": None}
-
-
-@pytest.mark.parametrize(
-    ("raised", "reason"),
-    [
-        ("BaseException('boo')", "BaseException: boo"),
-        ("GeneratorExit", "GeneratorExit"),
-        ("Mute", "Mute, whose text cannot be had: RuntimeError"),
-    ],
-)
-def test_whatever_a_file_raises_costs_it_its_plugins_alone(tmp_path, raised, reason):
-    mute = "class Mute(Exception):\n    def __str__(self):\n        raise RuntimeError\n"
-    (tmp_path / "odd.py").write_text(f"{mute}raise {raised}\n")
-    registry = Registry((tmp_path,))
-    assert [problem.error for problem in registry.problems] == [reason]
-    assert "unet" in registry.names("architecture")
