@@ -5,11 +5,14 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ._bias_free import convolution, keep_variance, residual_output
-from ._noise_level import with_noise_level
+from ._inputs import with_noise_level
 
 
 class Chain(nn.Module):
-    """A chain of convolutions on the image, and on a map of the noise level if it is not blind."""
+    """Convolution, ReLU; (convolution, normalisation, ReLU) x (layers - 2); convolution.
+
+    Its input is the image, and a map of the noise level if it is not blind.
+    """
 
     def __init__(
         self,
@@ -25,16 +28,13 @@ class Chain(nn.Module):
     ) -> None:
         super().__init__()
         self.blind = blind
-        self.layers = chain(
-            inputs + (not blind),
-            width,
-            inputs,
-            layers,
-            bias=bias,
-            norm=norm,
-            spacing=spacing,
-            first_relu=first_relu,
-        )
+        modules = convolution(inputs + (not blind), width, bias=bias, norm=False)[: 2 if first_relu else 1]
+        for number in range(1, layers - 1):
+            modules += convolution(width, width, bias=bias, norm=norm, side=1 if number % spacing else 3)
+        modules.append(residual_output(width, inputs, bias=bias))
+        self.layers = nn.Sequential(*modules)
+        if not norm:
+            keep_variance(self.layers)
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise images of shape (N, C, H, W) with noise levels of shape (N,)."""
@@ -44,25 +44,3 @@ class Chain(nn.Module):
         """Return the layers' estimate of the noise, of the shape of ``noisy``."""
         estimate: Tensor = self.layers(noisy if self.blind else with_noise_level(noisy, sigma))
         return estimate
-
-
-def chain(
-    inputs: int,
-    width: int,
-    outputs: int,
-    layers: int,
-    *,
-    bias: bool,
-    norm: bool,
-    spacing: int = 1,
-    first_relu: bool = True,
-) -> nn.Sequential:
-    """Return convolution, ReLU; (convolution, normalisation, ReLU) x (layers - 2); convolution."""
-    modules = convolution(inputs, width, bias=bias, norm=False)[: 2 if first_relu else 1]
-    for number in range(1, layers - 1):
-        modules += convolution(width, width, bias=bias, norm=norm, side=1 if number % spacing else 3)
-    modules.append(residual_output(width, outputs, bias=bias))
-    network = nn.Sequential(*modules)
-    if not norm:
-        keep_variance(network)
-    return network

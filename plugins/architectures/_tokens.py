@@ -11,7 +11,7 @@ from timm.models.swin_transformer import WindowAttention
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ._sides import need_multiples, need_shape
+from ._inputs import need_multiples, need_shape
 
 Grid = tuple[int, int]
 Positions = Literal["sincos", "learned"]

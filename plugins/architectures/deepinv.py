@@ -20,9 +20,8 @@ from .._papers import (
     ZHANG_2023,
 )
 from ._arguments import as_mapping, as_text
-from ._deepinv import Through, build
-from ._deepinv_lookup import denoiser
-from ._sides import need_multiples, padded
+from ._deepinv import Through, build, denoiser
+from ._inputs import need_multiples, padded
 
 #: ``ncsnpp`` takes the logarithm of the noise level; lower ones are taken for this one.
 LOWEST = 1e-4

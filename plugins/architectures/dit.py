@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .._papers import PEEBLES_2023
-from ._noise_level import NoiseEmbedding
+from ._inputs import NoiseEmbedding
 from ._tokens import Grid, Patches, TokenAttention, check_windows
 
 

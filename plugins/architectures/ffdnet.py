@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from .._papers import ZHANG_2018
 from ._chain import Chain
-from ._sides import padded
+from ._inputs import padded
 
 
 class FFDNet(Chain):

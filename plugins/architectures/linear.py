@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from .._papers import WANG_2025, WIENER_1949
 from ..bases.dct import dct_matrix
-from ._sides import need_shape
+from ._inputs import need_shape
 
 #: How much a step of the optimiser changes the shrinkage of a frequency, against other parameters.
 GAIN_SPEED = 10.0

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from .._papers import BURGER_2012
-from ._sides import need_shape
+from ._inputs import need_shape
 
 #: Keeps the share of a black image from being 0/0.
 TINY = 1e-20

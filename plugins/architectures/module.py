@@ -16,8 +16,7 @@ from gahbench import Code
 
 from .._messages import suggestion
 from ._arguments import as_mapping, as_text
-from ._noise_level import with_noise_level
-from ._sides import padded
+from ._inputs import padded, with_noise_level
 
 #: Endings of TorchScript archives.
 ARCHIVES = (".pt", ".pth", ".ts")

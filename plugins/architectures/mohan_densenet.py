@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from .._papers import MOHAN_2020
-from ._stage import HIDDEN, Stage
+from .mohan_rcnn import HIDDEN, Stage
 
 
 class MohanDenseNet(nn.Module):

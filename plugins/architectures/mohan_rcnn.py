@@ -9,7 +9,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from .._papers import MOHAN_2020
-from ._stage import Stage
+from ._bias_free import keep_variance
+
+#: Hidden convolutions of a chain, in all published networks.
+HIDDEN = 5
 
 
 class MohanRCNN(nn.Module):
@@ -53,3 +56,22 @@ class MohanRCNN(nn.Module):
         for _ in range(self.stages):
             image = self.cnn(torch.cat([noisy, image], dim=1))
         return image
+
+
+class Stage(nn.Module):
+    """Seven 3x3 convolutions with ReLU between them, named as in the published weights."""
+
+    def __init__(self, inputs: int, width: int, outputs: int, *, bias: bool, last_bias: bool) -> None:
+        super().__init__()
+        self.first_layer = nn.Conv2d(inputs, width, 3, padding=1, bias=bias)
+        self.hidden_layer_list = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1, bias=bias) for _ in range(HIDDEN))
+        self.last_layer = nn.Conv2d(width, outputs, 3, padding=1, bias=last_bias)
+        keep_variance(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (N, ``outputs``, H, W) of (N, ``inputs``, H, W)."""
+        features = self.first_layer(images).relu()
+        for layer in self.hidden_layer_list:
+            features = layer(features).relu()
+        result: Tensor = self.last_layer(features)
+        return result

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from .._papers import CHEN_2022
 from ._bias_free import residual_output
-from ._noise_level import with_noise_level
+from ._inputs import with_noise_level
 
 Blocks = tuple[Annotated[int, Field(ge=0)], ...]
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Annotated, Any
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, NamedTuple
+from urllib.parse import urlparse
 
 import torch
+from huggingface_hub import constants, try_to_load_from_cache
 from pydantic import Field
 from timm.layers.format import Format
 from timm.models import create_model, get_pretrained_cfg, is_model, list_models
@@ -17,13 +20,13 @@ from gahbench import External
 
 from .._papers import RONNEBERGER_2015
 from ._bias_free import convolution, residual_output
-from ._noise_level import with_noise_level
-from ._sides import need_shape, next_multiple, padded
-from ._timm_weights import weights
+from ._inputs import need_shape, next_multiple, padded, with_noise_level
 
 #: The stride of most backbones as a whole. Smaller images leave some of them nothing to look at; and those of one image
 #: size cut features into windows, which fit whole when sides are multiples of it.
 STRIDE = 32
+#: Files of weights in a repository of the Hugging Face hub, unless a backbone names another.
+FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 class TimmUNet(nn.Module):
@@ -104,13 +107,13 @@ class TimmUNet(nn.Module):
         """Return the weights that are to be downloaded, in words; nothing is downloaded."""
         if not pretrained:
             return ()
-        where = weights(_known(backbone))
+        where = _weights(_known(backbone))
         return () if where.here else (f"weights of {backbone}, from {where.address} into {where.place}",)
 
     @staticmethod
     def prepare(backbone: str, pretrained: bool, **others: Any) -> None:
         """Download the weights, if they are to be."""
-        if pretrained and not weights(_known(backbone)).here:
+        if pretrained and not _weights(_known(backbone)).here:
             _encoder(backbone, True, None, {})
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
@@ -134,6 +137,31 @@ class TimmUNet(nn.Module):
             features = join(torch.cat([raised, finer], dim=1))
         residual: Tensor = self.output(features)
         return noisy - residual[..., :height, :width]
+
+
+class Weights(NamedTuple):
+    """Trained weights of a backbone."""
+
+    address: str
+    place: Path
+    here: bool
+
+
+def _weights(config: Any) -> Weights:
+    """Return where the weights are of a backbone that timm describes so; nothing is downloaded."""
+    if config.file:
+        return Weights(str(config.file), Path(config.file), Path(config.file).is_file())
+    if not config.hf_hub_id:
+        place = Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(urlparse(config.url or "").path).name
+        return Weights(str(config.url), place, place.is_file())
+    repository, _, revision = config.hf_hub_id.partition("@")
+    own = config.hf_hub_filename
+    # timm prefers a safetensors file of the same name.
+    names = (own, str(PurePosixPath(own).with_suffix(".safetensors")), "open_clip_model.safetensors") if own else FILES
+    cache = Path(constants.HF_HUB_CACHE)
+    found = (try_to_load_from_cache(repository, name, cache, revision or None) for name in names)
+    place = cache / f"models--{repository.replace('/', '--')}"
+    return Weights(f"{constants.ENDPOINT}/{repository}", place, any(isinstance(path, str) for path in found))
 
 
 def _known(backbone: str) -> Any:
@@ -167,7 +195,7 @@ def _encoder(backbone: str, pretrained: bool, levels: int | None, options: dict[
             available = len(create().feature_info.reduction())
             raise ValueError(f"levels={levels}: backbone '{backbone}' has {available}") from None
     except OSError as error:
-        where = weights(_known(backbone))
+        where = _weights(_known(backbone))
         raise ValueError(
             f"backbone='{backbone}': its weights are not in the cache and cannot be downloaded from {where.address}: "
             f"{error}; by hand: copy {where.place} from a machine where they were downloaded"

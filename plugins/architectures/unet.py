@@ -11,8 +11,7 @@ from torch.nn import functional
 
 from .._papers import KADKHODAIE_2024
 from ._bias_free import convolution, keep_variance, residual_output
-from ._noise_level import with_noise_level
-from ._sides import need_multiples
+from ._inputs import need_multiples, with_noise_level
 
 
 class UNet(nn.Module):

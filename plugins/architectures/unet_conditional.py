@@ -12,8 +12,7 @@ from torch.nn import functional
 
 from .._papers import HO_2020, KARRAS_2022, SONG_2021
 from ._bias_free import keep_variance, residual_output
-from ._noise_level import NoiseEmbedding
-from ._sides import need_multiples
+from ._inputs import NoiseEmbedding, need_multiples
 
 
 class UNetConditional(nn.Module):

@@ -9,7 +9,7 @@ from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 
 from .._papers import DOSOVITSKIY_2021
-from ._noise_level import with_noise_level
+from ._inputs import with_noise_level
 from ._tokens import Grid, Patches, TokenAttention, check_windows
 
 

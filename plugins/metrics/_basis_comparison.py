@@ -1,9 +1,10 @@
-"""What metrics that compare a denoiser's filters with those in a basis share."""
+"""The filters of a denoiser beside those that shrink in a basis, without their strength: what alignment compares."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import torch
@@ -11,10 +12,20 @@ from pydantic import Field
 from torch import Tensor
 
 from gahbench import Basis, Metric, Names, Scores, Shape
-from gahbench.evaluation import MIN_IMAGES, Evaluation, changes
+from gahbench.evaluation import (
+    MIN_IMAGES,
+    Adaptation,
+    Evaluation,
+    StrengthRemoval,
+    adaptation,
+    changes,
+    exchange_significance,
+    remove_strength,
+    retrieved,
+)
+from gahbench.jacobian import FilterFamily, Sketch
 
-from ._compared_filters import ComparedFilters, compare
-from ._shared_bases import basis_on
+from ._shared_bases import basis_on, filters_on
 
 
 class BasisComparison(Metric):
@@ -79,3 +90,49 @@ class BasisComparison(Metric):
 def among_lowest(sigma: float, evaluation: Evaluation, count: int | None) -> bool:
     """Whether a noise level is one of the lowest that are scored; all are for ``None``."""
     return sigma in sorted(evaluation.sigmas)[:count]
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedFilters:
+    """Filters of a denoiser at one noise level, beside those of one or two bases at the strength of each image."""
+
+    remove: StrengthRemoval
+    denoiser: Adaptation
+    bases: tuple[Adaptation, ...]
+    traces: Tensor
+    families: tuple[FilterFamily, ...] = field(repr=False)
+
+    @property
+    def has_enough_images(self) -> bool:
+        """Whether so many images are left that there is a score."""
+        return len(self.remove) >= MIN_IMAGES
+
+    def exchange(self) -> dict[str, Tensor | float]:
+        """Return the parts ``retrieval`` and ``exchange``; none where images are too large or nothing adapts."""
+        denoiser, places = self.denoiser, self.remove.places
+        if not (denoiser.sketch.exact and denoiser.adapts):
+            return {}
+        table = self.families[0].exchanged(denoiser.sketch.rows.cpu(), self.traces[places], places)
+        if table is None:
+            return {}
+        return {"retrieval": retrieved(table), "exchange": exchange_significance(table)}
+
+
+def compare(evaluation: Evaluation, sigma: float, *bases: Basis) -> ComparedFilters:
+    """Return the filters of the denoiser and of bases."""
+    sketch, trace = evaluation.local.sketch(sigma), evaluation.local.trace(sigma)
+    assert sketch is not None
+    assert trace is not None
+    families = tuple(family for basis in bases if (family := filters_on(basis, evaluation, sigma)) is not None)
+    assert len(families) == len(bases)
+    traces = trace.value.cpu()
+    reached = torch.stack([family.reaches(traces) for family in families]).all(0)
+    remove = remove_strength(traces, reached)
+    probes = None if sketch.exact else sketch.rows.shape[1]
+    of_bases = tuple(_basis(family, traces, probes, remove) for family in families)
+    return ComparedFilters(remove, evaluation.local.adaptation(sigma, remove), of_bases, traces, families)
+
+
+def _basis(family: FilterFamily, traces: Tensor, probes: int | None, remove: StrengthRemoval) -> Adaptation:
+    found = family.at(traces).sketch(probes)
+    return adaptation(Sketch(found.rows.cpu(), found.exact), remove)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gahbench import Shape
+from gahbench import Basis, Shape
 from gahbench.jacobian import LARGEST_EXACT
+
+from .._messages import name_of
 
 
 def check_eigenvectors(shape: Shape, name: str) -> None:
@@ -16,6 +18,15 @@ def check_eigenvectors(shape: Shape, name: str) -> None:
         raise ValueError(
             f"{name} needs all eigenvectors of the Jacobian: accepted are images of up to {LARGEST_EXACT} values, as "
             f"in 48x48 grey, not {size} of {'x'.join(map(str, shape))}"
+        )
+
+
+def check_orthonormal(basis: Basis, shape: Shape, name: str) -> None:
+    """Refuse images (C, H, W) on which a basis is not orthonormal."""
+    basis.check_shape(shape)
+    if not basis.is_orthonormal(shape):
+        raise ValueError(
+            f"{name}: basis '{name_of(basis)}' is not orthonormal on images {shape}; accepted are bases that are"
         )
 
 

@@ -11,8 +11,7 @@ from torch import Tensor
 from gahbench import Basis, Names
 from gahbench.evaluation import Evaluation, align, partial_cosine
 
-from ._basis_comparison import BasisComparison, among_lowest
-from ._compared_filters import ComparedFilters
+from ._basis_comparison import BasisComparison, ComparedFilters, among_lowest
 
 
 class Alignment(BasisComparison):

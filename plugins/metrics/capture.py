@@ -13,10 +13,9 @@ from gahbench import Basis, Metric, Names, Scores, Shape, Truth
 from gahbench.evaluation import Evaluation
 from gahbench.jacobian import AutogradMaps
 
-from .._messages import name_of
 from ..bases._graph import GraphBasis
 from ..bases.dct import DCT, frequency_order
-from ._eigenbasis import check_eigenvectors, effective_dimension, kept
+from ._eigenbasis import check_eigenvectors, check_orthonormal, effective_dimension, kept
 from ._shared_bases import basis_on
 
 
@@ -48,12 +47,7 @@ class Capture(Metric):
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError`` for images of too many values, or on which the basis is not orthonormal."""
         check_eigenvectors(shape, "capture")
-        self.basis.check_shape(shape)
-        if not self.basis.is_orthonormal(shape):
-            raise ValueError(
-                f"capture: basis '{name_of(self.basis)}' is not orthonormal on images {shape}; accepted are bases "
-                "that are"
-            )
+        check_orthonormal(self.basis, shape, "capture")
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the captured share of every image at every noise level, and its nulls; none without a Jacobian."""

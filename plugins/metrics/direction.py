@@ -11,8 +11,7 @@ from gahbench import Shape
 from gahbench.evaluation import Evaluation, align, partial_cosine
 from gahbench.jacobian import LARGEST_EXACT
 
-from ._basis_comparison import BasisComparison
-from ._compared_filters import ComparedFilters
+from ._basis_comparison import BasisComparison, ComparedFilters
 
 
 class Direction(BasisComparison):

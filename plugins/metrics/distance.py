@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Annotated, ClassVar
 
 from torch import Tensor
@@ -9,8 +10,8 @@ from torch import Tensor
 from gahbench import Metric, Names, Reference, Scores
 from gahbench.evaluation import Evaluation
 
+from .._messages import name_of
 from .._papers import KAMB_2025
-from ._learned_alike import check_uninformed, fitted_alike
 from .model_variance import decibels, mean_square
 from .score_agreement import cosine
 
@@ -62,3 +63,23 @@ class Distance(Metric):
             values["r2", sigma] = cosine(denoised - noisy, predicted - noisy).square()
             values["relative", sigma] = decibels(square) - decibels(error)
         return Scores.parts(values)
+
+
+def check_uninformed(to: Reference) -> None:
+    """Raise ``ValueError`` if a reference sees the clean image: it predicts nothing."""
+    if to.kind in ("oracle", "bound"):
+        raise ValueError(
+            f"to='{name_of(to)}' is of kind '{to.kind}', which sees the clean image; accepted are references of "
+            "the kinds classical, trained and optimal"
+        )
+
+
+def fitted_alike(to: Reference, evaluation: Evaluation) -> Reference | None:
+    """Return a reference fitted to the training images of the denoiser; ``None`` where they are unknown."""
+    if evaluation.learned_from is None or (evaluation.dataset is not None and not to.supports(evaluation.dataset)):
+        return None
+    reference = copy.deepcopy(to)
+    reference.check_shape(evaluation.shape)
+    reference.move(evaluation.device)
+    reference.fit(evaluation.learned_from)
+    return reference

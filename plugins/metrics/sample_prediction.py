@@ -13,8 +13,8 @@ from gahbench.evaluation import Evaluation
 from gahbench.sampling import draw_samples, images_device, of_denoiser, pair_cosines
 
 from .._papers import KAMB_2025
-from ._learned_alike import check_uninformed, fitted_alike
 from ._sampled import placed
+from .distance import check_uninformed, fitted_alike
 
 
 class SamplePrediction(Metric):

@@ -11,10 +11,9 @@ from torch import Tensor
 from gahbench import Basis, Metric, Names, Scores, Shape
 from gahbench.evaluation import Evaluation
 
-from .._messages import name_of
 from .._papers import KADKHODAIE_2024
 from ..references.oracle import oracle_weights
-from ._eigenbasis import check_eigenvectors
+from ._eigenbasis import check_eigenvectors, check_orthonormal
 from ._shared_bases import basis_on
 
 
@@ -42,12 +41,7 @@ class Sparsity(Metric):
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError`` for images of too many values, or on which the basis is not orthonormal."""
         check_eigenvectors(shape, "sparsity")
-        self.basis.check_shape(shape)
-        if not self.basis.is_orthonormal(shape):
-            raise ValueError(
-                f"sparsity: basis '{name_of(self.basis)}' is not orthonormal on images {shape}; accepted are bases "
-                "that are"
-            )
+        check_orthonormal(self.basis, shape, "sparsity")
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the gain of every image at every noise level; none without a Jacobian."""

@@ -1,13 +1,14 @@
-"""A reference that is a network with weights from elsewhere."""
+"""References that are networks with weights from elsewhere."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from gahbench import DenoiserKind, Reference, Shape, Truth
+from gahbench import DenoiserKind, Reference, Shape, Truth, image_shape
 from gahbench.jacobian import Jacobian
 
 
@@ -15,43 +16,54 @@ class NetworkReference(Reference):
     """A network ``forward(noisy, sigma)`` of images in [0, 1], which is loaded when it is first needed."""
 
     kind: DenoiserKind = "trained"
+    #: Whether the network is loaded anew for images of another shape.
+    has_shape: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.device = torch.device("cpu")
-        self._network: nn.Module | None = None
+        self._loaded: tuple[Shape, nn.Module] | None = None
 
     @abstractmethod
-    def load(self) -> nn.Module:
-        """Return the network, in evaluation."""
+    def load(self, shape: Shape) -> nn.Module:
+        """Return the network for images (C, H, W), in evaluation."""
 
-    @property
-    def network(self) -> nn.Module:
-        """The network, on its device."""
-        if self._network is None:
-            self._network = self.load().to(self.device)
-        return self._network
+    def as_network(self, shape: Shape) -> nn.Module:
+        """Return the network for images (C, H, W), on its device."""
+        if self._loaded is None or (self.has_shape and self._loaded[0] != shape):
+            self._loaded = shape, self.load(shape).to(self.device)
+        return self._loaded[1]
 
     def move(self, device: torch.device) -> None:
         """Compute on a device."""
         if device != self.device:
-            self.device, self._network = device, None
-
-    def as_network(self, shape: Shape) -> nn.Module | None:
-        """Return the network."""
-        return self.network
+            self.device, self._loaded = device, None
 
     @property
     def num_parameters(self) -> int | None:
         """Number of trained numbers, once it has denoised something."""
-        return None if self._network is None else sum(one.numel() for one in self._network.parameters())
+        return None if self._loaded is None else sum(one.numel() for one in self._loaded[1].parameters())
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images, shape (N, C, H, W)."""
+        network = self.as_network(image_shape(noisy))
         with torch.no_grad():
             levels = torch.full((len(noisy),), sigma, device=self.device)
-            found: Tensor = self.network(noisy.to(self.device), levels)
+            found: Tensor = network(noisy.to(self.device), levels)
             return found.float().cpu()
 
     def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> Jacobian:
         """Return the Jacobians at the noisy images, on the network's device."""
-        return Jacobian(self.network, noisy.to(self.device), sigma)
+        return Jacobian(self.as_network(image_shape(noisy)), noisy.to(self.device), sigma)
+
+
+class Clipped(nn.Module):
+    """A denoiser whose output is clipped to [0, 1]."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """Return the denoised images, shape (N, C, H, W)."""
+        found: Tensor = self.network(noisy, sigma)
+        return found.clamp(0, 1)

@@ -1,13 +1,22 @@
-"""References that keep training images and compare noisy images with them."""
+"""References that compare noisy images, or their patches, with training images that they keep."""
 
 from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from gahbench import DataError, Reference, Shape, TrainingData, image_shape
+from gahbench import DataError, Reference, Shape, TrainingData, Truth, image_shape
 
 from .._messages import name_of
+
+#: Where the search for the side of a patch starts.
+START = 7
+#: Noise levels in an octave at which a side is chosen, for all that are near: sampling meets new ones with every step.
+LEVELS_AN_OCTAVE = 2
 
 
 class TrainingMemory(Reference):
@@ -53,3 +62,89 @@ class TrainingMemory(Reference):
     def unfitted(self) -> DataError:
         """Return the error that there are no training images yet."""
         return DataError(f"{name_of(self)} is made of training images: call fit(examples) first")
+
+
+class ChosenSide(TrainingMemory):
+    """A reference made of patches of training images, whose side is the one number that is calibrated."""
+
+    def __init__(self, patch: int | None, images: int, validation: int) -> None:
+        super().__init__(images)
+        self.patch = patch
+        self.validation = validation
+        self._examples: TrainingData | None = None
+        self._chosen: dict[float, int] = {}
+        self._count = 0
+
+    @abstractmethod
+    def means(self, training: Tensor, noisy: Tensor, sigma: float, side: int) -> Tensor:
+        """Return the images (N, C, H, W) denoised by patches of a side; ``sigma`` is greater than 0."""
+
+    @abstractmethod
+    def sides(self, shape: Shape) -> Sequence[int]:
+        """Return the sides among which one is chosen for images (C, H, W), in order."""
+
+    def fit(self, examples: TrainingData) -> None:
+        """Keep the training images, and the examples for when a side must be chosen."""
+        super().fit(examples)
+        self._examples = examples
+        self._chosen.clear()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """From how many images it was learned, and which sides were chosen."""
+        learned = super().notes
+        if not self._chosen:
+            return learned
+        found = ", ".join(f"{side} near σ {sigma:.2g}" for sigma, side in sorted(self._chosen.items()))
+        return (*learned, f"patch chosen on {self._count} validation image{'s' * (self._count > 1)}: {found}")
+
+    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
+        """Return the denoised images, shape (N, C, H, W), where the noisy ones are."""
+        training = self.fitted(image_shape(noisy))
+        if sigma == 0:
+            return noisy
+        return self.means(training, noisy.to(self.device), sigma, self.side(sigma)).to(noisy.device)
+
+    def side(self, sigma: float) -> int:
+        """Return the side of a patch at a noise level > 0, chosen if need be."""
+        if self.patch is not None:
+            return self.patch
+        near: float = 2 ** (round(LEVELS_AN_OCTAVE * math.log2(sigma)) / LEVELS_AN_OCTAVE)
+        if near not in self._chosen:
+            self._chosen[near] = self._choose(near)
+        return self._chosen[near]
+
+    def _choose(self, sigma: float) -> int:
+        if self._examples is None or self._training is None:
+            raise DataError("the side of a patch is chosen on validation images: call fit(examples) first, or give it")
+        training = self._training
+        try:
+            clean = self._examples.validation(self.validation)
+        except DataError as reason:
+            raise DataError(f"{reason}, or give 'patch' a value") from reason
+        self._count = len(clean)
+        noisy = (clean + self._examples.noise(len(clean), sigma)).to(self.device)
+        clean = clean.to(self.device)
+        sides = self.sides(image_shape(clean))
+        errors: dict[int, float] = {}
+
+        def error(place: int) -> float:
+            if place not in errors:
+                denoised = self.means(training, noisy, sigma, sides[place])
+                errors[place] = float((denoised - clean).double().square().mean())
+            return errors[place]
+
+        start = max(place for place, side in enumerate(sides) if side <= START)
+        for step, end in ((1, len(sides) - 1), (-1, 0)):
+            place = start
+            while place != end and error(place + step) < error(place):
+                place += step
+            if place != start:
+                break
+        return sides[place]
+
+
+def doubling_sides(largest: int) -> list[int]:
+    """Return 1 + 2k for k = 0, 1, 2, 3, 4, 6, 8, 12, 16, ..., as far as they are below the largest, and that."""
+    halves = [0, 1, *(2**octave * step // 2 for octave in range(1, 16) for step in (2, 3))]
+    return [*(side for side in (1 + 2 * half for half in halves) if side < largest), largest]

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from .._papers import DOSSAL_2011, PEYRE_2008
 from ..bases.bandlet import Bandlet
-from ._tuned_threshold import TunedThreshold
+from ._shrinkage import TunedThreshold
 
 
 class BandletSelection(TunedThreshold):

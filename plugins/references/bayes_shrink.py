@@ -9,8 +9,7 @@ from torch import Tensor
 from gahbench import Basis, Names
 
 from .._papers import CHANG_2000
-from ._rules import soft
-from ._thresholding import Thresholding
+from ._shrinkage import Thresholding, soft
 
 
 class BayesShrink(Thresholding):

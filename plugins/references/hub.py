@@ -16,8 +16,7 @@ from gahbench.jacobian import LinearMaps
 from .._extras import imported
 from .._messages import brief
 from ._checkpoints.fitting import Keys
-from ._diffusers_files import CONFIG, SCHEDULER, WEIGHTS, find_files
-from .diffusers import Diffusers
+from .diffusers import CONFIG, SCHEDULER, WEIGHTS, Diffusers, find_files
 from .pretrained import Pretrained
 
 #: What is downloaded of a diffusion model, beside its weights.

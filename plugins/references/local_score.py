@@ -11,8 +11,8 @@ from gahbench import Shape, TrainingData, Truth, image_shape
 from gahbench.jacobian import LinearMaps, SparseMaps
 
 from .._papers import KAMB_2025
-from ._chosen_side import ChosenSide, doubling_sides
 from ._local_posterior import Boundary, Patches, contrast_of, local_derivatives, local_means
+from ._training_memory import ChosenSide, doubling_sides
 from ._window_sums import positioned_means
 
 

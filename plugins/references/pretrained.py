@@ -8,28 +8,17 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
-from gahbench import (
-    ArchitectureFactory,
-    DenoiserKind,
-    File,
-    Names,
-    ParameterError,
-    Reference,
-    Shape,
-    Truth,
-    file_digest,
-    image_shape,
-)
-from gahbench.jacobian import Jacobian
+from gahbench import ArchitectureFactory, File, Names, ParameterError, Shape, Truth, file_digest
 from gahbench.networks import Trained
 
 from ._checkpoints.fitting import Fit, Keys, fitted
 from ._checkpoints.key_maps import Output, why
 from ._checkpoints.near_fits import near_fit
 from ._checkpoints.reading import read_part
+from ._network import Clipped, NetworkReference
 
 
-class Pretrained(Reference):
+class Pretrained(NetworkReference):
     """An architecture with trained weights from a file; it is scored as it is, and never trained.
 
     A suite's short form is the architecture with a ``checkpoint``: ``dncnn[layers=20,checkpoint=weights.pt]`` is
@@ -69,7 +58,7 @@ class Pretrained(Reference):
         beside the others. By default it is that of averaged weights if there are any, and otherwise the first.
     """
 
-    kind: DenoiserKind = "trained"
+    has_shape = True
 
     def __init__(
         self,
@@ -81,6 +70,7 @@ class Pretrained(Reference):
         clip: bool = False,
         part: str | None = None,
     ) -> None:
+        super().__init__()
         self.architecture = architecture
         self.checkpoint = Path(checkpoint).expanduser()
         self.keys: Keys = keys
@@ -88,8 +78,7 @@ class Pretrained(Reference):
         self.scale = scale
         self.clip = clip
         self.part = part
-        self.device = torch.device("cpu")
-        self._built: tuple[Shape, Trained, Fit] | None = None
+        self._fit: Fit | None = None
         self._returns_noise = False
         self._taken = ""
 
@@ -112,30 +101,23 @@ class Pretrained(Reference):
             # Not every operation supports the meta device; the unit itself reports an error, if there is one.
             return
 
-    def move(self, device: torch.device) -> None:
-        """Compute on a device."""
-        if device != self.device:
-            self.device, self._built = device, None
-
-    def as_network(self, shape: Shape) -> nn.Module:
+    def load(self, shape: Shape) -> nn.Module:
         """Return the network for images (C, H, W), in our units."""
-        network, fit = self._trained(shape)
-        return _Called(network.network, self.scale, self._output(fit), self.clip)
-
-    @property
-    def num_parameters(self) -> int | None:
-        """Number of trained numbers, once it has denoised something."""
-        if self._built is None:
-            return None
-        return sum(parameter.numel() for parameter in self._built[1].network.parameters())
+        network: nn.Module = self.architecture.build(shape)
+        fit = self._fitted(network, shape)
+        network.load_state_dict(fit.state)
+        # The network holds the weights.
+        self._fit = fit._replace(state={})
+        ours = _Called(Trained(network, self.device).network, self.scale, self._output(fit))
+        return Clipped(ours).eval() if self.clip else ours
 
     @property
     def notes(self) -> tuple[str, ...]:
         """The file, the beginning of its SHA-256, and how its keys were read."""
-        if self._built is None:
+        fit = self._fit
+        if self._loaded is None or fit is None:
             return ()
         digest = file_digest(str(self.checkpoint))
-        fit = self._built[2]
         keys = "" if fit.keys == "same" else f", its keys read as {fit.keys}{why(fit.keys)}"
         notes = (f"weights from {self.checkpoint.name} (SHA-256 {digest[:8]}){self._taken}{keys}",)
         if not self._returns_noise:
@@ -145,29 +127,12 @@ class Pretrained(Reference):
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images, shape (N, C, H, W)."""
-        network = self.as_network(image_shape(noisy))
-        with torch.no_grad():
-            levels = torch.full((len(noisy),), sigma, device=self.device)
-            found: Tensor = network(noisy.to(self.device), levels).float().cpu()
+        found = super().denoise(noisy, sigma, truth)
         self._returns_noise |= sigma > 0 and _is_noise(found, noisy, sigma)
         return found
 
-    def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> Jacobian:
-        """Return the Jacobians at the noisy images, on the network's device."""
-        return Jacobian(self.as_network(image_shape(noisy)), noisy.to(self.device), sigma)
-
     def _output(self, fit: Fit) -> Output:
         return fit.output if self.output == "auto" else self.output
-
-    def _trained(self, shape: Shape) -> tuple[Trained, Fit]:
-        """Return the network for images of a shape, kept for the next, and how the weights were read."""
-        if self._built is None or self._built[0] != shape:
-            network: nn.Module = self.architecture.build(shape)
-            fit = self._fitted(network, shape)
-            network.load_state_dict(fit.state)
-            # The network holds the weights.
-            self._built = (shape, Trained(network, self.device), fit._replace(state={}))
-        return self._built[1:]
 
     def _fitted(self, network: nn.Module, shape: Shape) -> Fit:
         where = f"checkpoint {self.checkpoint.name} for {self.architecture.label}"
@@ -194,13 +159,11 @@ def _is_noise(found: Tensor, noisy: Tensor, sigma: float) -> bool:
 class _Called(nn.Module):
     """A network of other units and output as one of ours, in evaluation; a copy of it calls the copy of the network."""
 
-    def __init__(self, network: nn.Module, scale: int, output: str, clip: bool) -> None:
+    def __init__(self, network: nn.Module, scale: int, output: Output) -> None:
         super().__init__()
-        self.network = network
-        self.scale, self.output, self.clip = scale, output, clip
+        self.network, self.scale, self.output = network, scale, output
         self.eval()
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         found: Tensor = self.network(noisy * self.scale, sigma * self.scale) / self.scale
-        image = noisy - found if self.output == "residual" else found
-        return image.clamp(0, 1) if self.clip else image
+        return noisy - found if self.output == "residual" else found

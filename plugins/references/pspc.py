@@ -13,7 +13,7 @@ from gahbench.jacobian import DenseMaps, LinearMaps
 
 from .._papers import NIEDOBA_2025
 from ..bases._matrices import check_values
-from ._chosen_side import ChosenSide, doubling_sides
+from ._training_memory import ChosenSide, doubling_sides
 from ._window_sums import composite_jacobian, composites
 
 

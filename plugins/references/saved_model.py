@@ -56,7 +56,8 @@ class TorchScript(NetworkReference):
         """Raise ``ParameterError`` if the file cannot be read, or what is in it does not take such images."""
         try:
             with torch.no_grad():
-                found = self.network(torch.zeros(1, *shape, device=self.device), torch.ones(1, device=self.device))
+                network = self.as_network(shape)
+                found = network(torch.zeros(1, *shape, device=self.device), torch.ones(1, device=self.device))
         except ParameterError:
             raise
         except Exception as error:
@@ -70,7 +71,7 @@ class TorchScript(NetworkReference):
         if found.shape[1:] != torch.Size(shape):
             raise ParameterError(f"{self.checkpoint.name} returns images of {tuple(found.shape[1:])}, not {shape}")
 
-    def load(self) -> nn.Module:
+    def load(self, shape: Shape) -> nn.Module:
         """Return the model as a network for images in [0, 1]."""
         try:
             model = self._load()

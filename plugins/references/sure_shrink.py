@@ -11,8 +11,7 @@ from torch import Tensor
 from gahbench import Basis, Names
 
 from .._papers import DONOHO_1995
-from ._rules import soft
-from ._thresholding import Thresholding
+from ._shrinkage import Thresholding, soft
 
 
 class SureShrink(Thresholding):

@@ -9,8 +9,7 @@ from pydantic import Field
 from gahbench import Basis, Names
 
 from .._papers import DONOHO_1994
-from ._rules import Rule
-from ._tuned_threshold import TunedThreshold
+from ._shrinkage import Rule, TunedThreshold
 
 
 class Threshold(TunedThreshold):

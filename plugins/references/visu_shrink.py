@@ -8,8 +8,7 @@ from typing import Annotated
 from gahbench import Basis, Names
 
 from .._papers import DONOHO_1994
-from ._rules import Rule
-from ._single_threshold import SingleThreshold
+from ._shrinkage import Rule, SingleThreshold
 
 
 class VisuShrink(SingleThreshold):

@@ -6,7 +6,7 @@ from given_networks import images, untrained
 from safetensors.torch import save_file
 
 from gahbench._util.errors import ParameterError
-from gahbench_plugins.architectures._deepinv_lookup import NOT_TRAINED, denoisers
+from gahbench_plugins.architectures._deepinv import NOT_TRAINED, denoisers
 from gahbench_plugins.architectures.deepinv import Deepinv, DRUNet
 
 pytestmark = pytest.mark.extras("deepinv")

@@ -4,7 +4,7 @@ from given_networks import build, count, images
 from torch.nn import functional
 
 from gahbench.networks.receptive_field import receptive_field
-from gahbench_plugins.architectures._chain import chain
+from gahbench_plugins.architectures._chain import Chain
 from gahbench_plugins.architectures.bf_cnn import BFCNN
 from gahbench_plugins.architectures.dncnn import DnCNN
 
@@ -54,6 +54,6 @@ def test_features_keep_their_size_through_many_layers_without_normalisation(bias
     torch.manual_seed(0)
     noise = torch.randn(2, 1, 24, 24)
     with torch.no_grad():
-        features = chain(1, 64, 1, 20, bias=bias, norm=False)[:-1](noise)
+        features = Chain(1, 64, 20, bias=bias, norm=False, blind=True).layers[:-1](noise)
     # He et al. 2015: the mean square is kept in expectation; borders of zeros and chance take some of it.
     assert 0.1 < float(features.square().mean()) < 10

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gahbench_plugins.architectures._noise_level import NoiseEmbedding, with_noise_level
+from gahbench_plugins.architectures._inputs import NoiseEmbedding, with_noise_level
 
 
 def test_the_map_is_a_further_channel_that_holds_each_images_level():

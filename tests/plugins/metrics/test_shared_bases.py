@@ -7,8 +7,8 @@ import gahbench
 from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench_plugins.bases.pca import PCA
-from gahbench_plugins.metrics._learned_alike import fitted_alike
 from gahbench_plugins.metrics._shared_bases import basis_on, filters_on
+from gahbench_plugins.metrics.distance import fitted_alike
 from gahbench_plugins.references.identity import Identity
 
 

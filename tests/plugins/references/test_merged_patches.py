@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from gahbench.contracts.truth import TrainingData, Truth
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.references import _local_posterior as local_posterior
-from gahbench_plugins.references._merged_patches import merged
+from gahbench_plugins.references._local_posterior import merged
 from gahbench_plugins.references.local_score import LocalScore
 
 

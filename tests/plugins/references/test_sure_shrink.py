@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gahbench.contracts.truth import Truth
 from gahbench_plugins.bases.wavelet import Wavelet
 from gahbench_plugins.datasets.c_alpha import CAlpha
-from gahbench_plugins.references._rules import soft, soft_risk
+from gahbench_plugins.references._shrinkage import soft, soft_risk
 from gahbench_plugins.references.sure_shrink import SureShrink, sure_thresholds
 from gahbench_plugins.references.visu_shrink import VisuShrink
 

@@ -16,7 +16,7 @@ from gahbench.registry.registry import Registry
 from gahbench_plugins.bases.pixel import Pixel
 from gahbench_plugins.bases.wavelet import Wavelet
 from gahbench_plugins.datasets.c_alpha import CAlpha
-from gahbench_plugins.references._rules import hard, hard_risk, soft, soft_risk
+from gahbench_plugins.references._shrinkage import hard, hard_risk, soft, soft_risk
 from gahbench_plugins.references.threshold import Threshold
 
 CLEAN = CAlpha(2.0, 32).images("test", 4)
