@@ -8,27 +8,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import gahbench
 from gahbench.networks.network_facts import with_random_weights
 
 
-def build(factory: Any, shape: tuple[int, int, int], **parameters: Any) -> nn.Module:
-    """Build a network for images of shape (C, H, W) with random weights."""
-    return with_random_weights(untrained(factory, shape, **parameters), shape)
+def build(network: Any, shape: tuple[int, int, int], **parameters: Any) -> nn.Module:
+    """Build a network, of a class or a name, for images of shape (C, H, W) with random weights."""
+    return with_random_weights(untrained(network, shape, **parameters), shape)
 
 
-def untrained(factory: Any, shape: tuple[int, int, int], **parameters: Any) -> nn.Module:
+def untrained(network: Any, shape: tuple[int, int, int], **parameters: Any) -> nn.Module:
     """Build a network as its constructor leaves it, always with the same weights, in evaluation."""
-    asks_for_shape = "shape" in inspect.signature(factory).parameters
-    known = {"shape": shape} if asks_for_shape else {"channels": shape[0]}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return factory(**known, **parameters).eval()
-
-
-def count(factory: Any, channels: int, **parameters: Any) -> int:
-    """Return the number of parameters, without making them."""
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in factory(channels, **parameters).parameters())
+        if isinstance(network, str):
+            return gahbench.create("architecture", network, shape=shape, **parameters).eval()
+        asks_for_shape = "shape" in inspect.signature(network).parameters
+        return network(**({"shape": shape} if asks_for_shape else {"channels": shape[0]}), **parameters).eval()
 
 
 def images(number: int, shape: tuple[int, int, int], seed: int = 0) -> Tensor:

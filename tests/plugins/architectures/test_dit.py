@@ -1,7 +1,6 @@
 import torch
 from given_networks import build, images, untrained
 
-from gahbench.networks.receptive_field import receptive_field
 from gahbench_plugins.architectures.dit import DiT
 
 SMALL = {"width": 16, "depth": 2, "heads": 2}
@@ -34,10 +33,3 @@ def test_each_image_is_denoised_at_its_own_noise_level():
     residuals = (NOISY - together) / levels.view(-1, 1, 1, 1)
     others = (NOISY - network(NOISY, levels / 2)) / (levels / 2).view(-1, 1, 1, 1)
     assert not torch.allclose(residuals, others, atol=1e-3)
-
-
-def test_attention_within_windows_sees_as_far_as_its_windows():
-    """Blocks whose gates are open carry a token's influence one window further each."""
-    found = receptive_field(lambda shape: build(DiT, shape, width=8, heads=1, depth=2, window=4, patch=2), sides=(64,))
-    assert found.largest == (16, 16)
-    assert receptive_field(lambda shape: build(DiT, shape, **SMALL), sides=(32,)).reaches_border

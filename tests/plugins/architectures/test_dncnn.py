@@ -1,28 +1,11 @@
 import pytest
 import torch
-from given_networks import build, count, images
+from given_networks import build, images
 from torch.nn import functional
 
-from gahbench.networks.receptive_field import receptive_field
 from gahbench_plugins.architectures._chain import Chain
 from gahbench_plugins.architectures.bf_cnn import BFCNN
 from gahbench_plugins.architectures.dncnn import DnCNN
-
-
-def test_published_sizes():
-    """Zhang et al. 2017: 0.556 M for 17 layers, grey."""
-    assert count(DnCNN, 1, layers=17) == pytest.approx(0.556e6, abs=500)
-    # The weights that Mohan et al. published for 20 layers have 668,225 trained numbers, those of the 18 convolutions
-    # before a normalisation among them.
-    assert count(DnCNN, 1) + 18 * 64 == 668_225
-    assert count(DnCNN, 1, bias=False) == 64 * 9 + 18 * (64 * 64 * 9 + 64) + 64 * 9
-    assert count(DnCNN, 3, norm=False) == 3 * 64 * 9 + 64 + 18 * (64 * 64 * 9 + 64) + 64 * 3 * 9 + 3
-
-
-@pytest.mark.parametrize("layers", [2, 5, 17, 20])
-def test_the_receptive_field_grows_by_two_with_every_layer(layers):
-    found = receptive_field(lambda shape: build(DnCNN, shape, width=12, layers=layers), sides=(64,))
-    assert found.on_grid == found.largest == (2 * layers + 1, 2 * layers + 1)
 
 
 def test_evaluation_is_the_formula_of_the_paper():

@@ -4,7 +4,6 @@ import pytest
 import torch
 from given_networks import build, images, untrained
 from safetensors.torch import save
-from torch.func import functional_call, vjp, vmap
 from torch.nn import functional
 
 from gahbench_plugins.architectures import timm_unet
@@ -38,21 +37,6 @@ def test_any_kind_of_backbone_denoises_images_of_a_size_it_was_not_made_for(back
     assert all(parameter.grad is not None for parameter in network.joins.parameters())
 
 
-@pytest.mark.parametrize("backbone", ["resnet10t", "swin_tiny_patch4_window7_224"])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_jacobian_products_through_torch_func_are_those_of_autograd(backbone, channels):
-    shape = (channels, 18, 16)
-    network = build(TimmUNet, shape, channels=channels, backbone=backbone, blind=False, **TINY)
-    noisy, sigma = images(1, shape), torch.full((1,), 0.1)
-    vectors = torch.randn(2, *noisy.shape, generator=torch.Generator().manual_seed(0))
-    state = dict(network.state_dict())
-    _, pull = vjp(lambda y: functional_call(network, state, (y, sigma)), noisy)
-    found = vmap(lambda vector: pull(vector)[0])(vectors)
-    leaf = noisy.clone().requires_grad_()
-    (expected,) = torch.autograd.grad(network(leaf, sigma), leaf, vectors[1])
-    assert (found[1] - expected).norm() < 1e-4 * expected.norm()
-
-
 def test_other_sizes_are_continued_by_their_border():
     network = build(TimmUNet, (1, 32, 32), channels=1, backbone="resnet10t", **TINY)
     noisy, sigma = images(1, (1, 21, 34)), torch.ones(1)
@@ -77,14 +61,6 @@ def test_fewer_levels_leave_the_rest_of_the_backbone_out():
         return sum(parameter.numel() for parameter in network.parameters())
 
     assert count(1) < count(3) < count(5) == count(None)
-
-
-def test_only_a_network_that_is_not_blind_uses_sigma():
-    noisy = images(1, (1, 16, 16))
-    for blind in (True, False):
-        network = build(TimmUNet, (1, 16, 16), channels=1, backbone="resnet10t", blind=blind, **TINY)
-        same = torch.equal(network(noisy, torch.tensor([0.1])), network(noisy, torch.tensor([0.5])))
-        assert same == blind
 
 
 def test_images_come_to_the_backbone_as_its_weights_expect_them():

@@ -1,22 +1,8 @@
 import pytest
 import torch
-from given_networks import build, count, images
+from given_networks import build, images
 
-from gahbench.networks.network_facts import homogeneity_residual
-from gahbench.networks.receptive_field import receptive_field
 from gahbench_plugins.architectures.unet_conditional import Block, UNetConditional
-
-
-def test_the_default_has_the_stated_size():
-    assert count(UNetConditional, 1) == pytest.approx(0.83e6, rel=0.01)
-
-
-def test_the_receptive_field_is_global_through_the_normalisation_alone():
-    def field(norm):
-        return receptive_field(lambda shape: build(UNetConditional, shape, width=8, norm=norm), sides=(64,))
-
-    assert field(norm=True).reaches_border
-    assert field(norm=False).on_grid == field(norm=False).largest == (57, 57)
 
 
 def test_the_layers_estimate_the_noise_over_sigma():
@@ -66,10 +52,3 @@ def test_a_block_starts_as_the_identity_and_is_modulated():
     assert torch.equal(block(features, level), features)
     torch.nn.init.normal_(block.second.weight)
     assert not torch.allclose(block(features, level), block(features, 2 * level), atol=1e-2)
-
-
-def test_it_is_homogeneous_neither_with_nor_without_normalisation():
-    noisy = images(2, (1, 16, 16))
-    for parameters in ({}, {"norm": False}, {"blind": True}, {"norm": False, "blind": True}):
-        network = build(UNetConditional, (1, 16, 16), width=4, **parameters)
-        assert homogeneity_residual(network, noisy, torch.full((2,), 0.3)) > 1e-2

@@ -1,9 +1,7 @@
 import pytest
 import torch
-from given_networks import build, images, untrained
-from torch.func import functional_call, vjp, vmap
+from given_networks import build, images
 
-from gahbench.networks.receptive_field import receptive_field
 from gahbench_plugins.architectures._tokens import Patches, TokenAttention
 from gahbench_plugins.architectures.vit import ViT
 
@@ -50,55 +48,11 @@ def test_windows_are_attention_among_all_that_is_masked(grid, shifted):
     assert torch.allclose(local(tokens), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize(("depth", "window", "patch"), [(1, 4, 2), (2, 4, 2), (3, 2, 4)])
-def test_receptive_field_of_local_attention(depth, window, patch):
-    torch.manual_seed(0)
-    found = receptive_field(
-        lambda shape: build(ViT, shape, width=8, heads=1, depth=depth, window=window, patch=patch), sides=(64,)
-    )
-    assert not found.reaches_border
-    assert found.largest == (depth * window * patch,) * 2
-
-
-def test_global_attention_reaches_everywhere():
-    assert receptive_field(lambda shape: build(ViT, shape, **SMALL), sides=(32,)).reaches_border
-
-
-def test_training_starts_near_the_identity():
-    noisy = images(2, (1, 16, 16))
-    for window in (None, 2):
-        network = untrained(ViT, (1, 16, 16), window=window, **SMALL)
-        assert (network(noisy, torch.ones(len(noisy))) - noisy).abs().max() < 0.05
-
-
 def test_the_kernel_of_training_gives_what_evaluation_gives():
     network = build(ViT, (1, 16, 16), **SMALL)
     noisy, sigma = images(2, (1, 16, 16)), torch.full((2,), 0.1)
     trained, evaluated = network.train()(noisy, sigma), network.eval()(noisy, sigma)
     assert (trained - evaluated).norm() < 1e-5 * evaluated.norm()
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("window", [None, 2])
-def test_jacobian_products_through_torch_func_are_those_of_autograd(channels, window):
-    network = build(ViT, (channels, 16, 16), window=window, **SMALL).eval()
-    noisy, sigma = images(2, (channels, 16, 16))[:1], torch.full((1,), 0.1)
-    vectors = torch.randn(3, *noisy.shape, generator=torch.Generator().manual_seed(0))
-    state = dict(network.state_dict())
-    _, pull = vjp(lambda y: functional_call(network, state, (y, sigma)), noisy)
-    together = vmap(lambda vector: pull(vector)[0])(vectors)
-    for vector, found in zip(vectors, together, strict=True):
-        leaf = noisy.clone().requires_grad_()
-        (expected,) = torch.autograd.grad(network(leaf, sigma), leaf, vector)
-        assert torch.allclose(found, expected, atol=1e-5)
-
-
-def test_only_a_network_that_is_not_blind_uses_sigma():
-    noisy = images(2, (1, 16, 16))
-    low, high = torch.full((len(noisy),), 0.1), torch.full((len(noisy),), 0.5)
-    for blind in (True, False):
-        network = build(ViT, (1, 16, 16), blind=blind, **SMALL).eval()
-        assert torch.equal(network(noisy, low), network(noisy, high)) == blind
 
 
 def test_what_does_not_fit_is_refused_with_what_does():

@@ -76,7 +76,3 @@ def test_a_filter_that_follows_the_noise_alone_gains_nothing_after_its_sensitivi
     # Both gains are those of a filter by unrelated noise: they differ by chance, as much as projections on it do.
     spread = parts["", 1.0].std() / 6**0.5
     assert parts["", 1.0].mean().abs() < 4 * spread
-
-
-def test_entrants_without_a_jacobian_have_no_value():
-    assert table("adaptation", evaluation("tv", "c-alpha[size=8]")) == {}

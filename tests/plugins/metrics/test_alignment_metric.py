@@ -201,8 +201,7 @@ def test_images_whose_strength_the_basis_cannot_match_are_left_out(clean, streng
     assert found["left-out", 0.1].sum() == 5
 
 
-def test_entrants_without_a_jacobian_and_bases_that_are_unknown_have_no_value():
-    assert table("alignment", evaluation("tv", DATASET, count=COUNT)) == {}
+def test_bases_that_are_unknown_have_no_value():
     assert table("direction[true-basis]", evaluation("heat-kernel", "discs[size=8]", count=COUNT)) == {}
     # Nor for a filter that would score 0 with any basis.
     assert table("alignment[true-basis]", evaluation("gaussian-blur", "discs[size=8]", count=COUNT)) == {}

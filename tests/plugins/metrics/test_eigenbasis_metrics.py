@@ -44,11 +44,6 @@ def test_images_that_are_too_large_for_all_eigenvectors_are_refused(name):
             metric.check(shape, [0.1])
 
 
-@pytest.mark.parametrize("name", METRICS)
-def test_entrants_without_a_jacobian_have_no_values(name):
-    assert table(name, evaluation("tv", "discs[size=16]", count=3)) == {}
-
-
 def test_bases_that_do_not_fit_are_refused():
     for name in ("capture", "sparsity"):
         create("metric", f"{name}[sym4]").check((1, 16, 16), [0.1])

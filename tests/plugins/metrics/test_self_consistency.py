@@ -57,14 +57,6 @@ def test_a_blur_that_is_too_narrow_or_too_wide_is_not_self_consistent():
         assert parts["expected", sigma].tolist() == pytest.approx([fraction] * 300)
 
 
-def test_stein_is_exact_where_the_noisy_image_stays():
-    found = evaluation("identity", "c-alpha[size=16]", count=50)
-    parts = table("self-consistency", found)
-    # All of its chance is known.
-    torch.testing.assert_close(parts["sure", 0.1], parts["realised", 0.1], rtol=1e-5, atol=1e-6)
-    assert parts["expected", 0.1].tolist() == pytest.approx([1] * 50)
-
-
 def test_of_one_image_steins_estimate_is_the_plain_one():
     clean = torch.rand(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     found = on_images(Filters(-torch.eye(16)[None]), clean)
@@ -93,7 +85,3 @@ scoring: {sigmas: [0.1, 0.4], images: 200, metrics: [psnr, self-consistency]}
         assert of["ratio"] == pytest.approx(of["realised"] / of["expected"])
     assert gahbench.load_results(tmp_path / "out").board.values == outcome.results.board.values
     assert "ratio" in (tmp_path / "out" / "leaderboard.md").read_text()
-
-
-def test_entrants_without_a_jacobian_have_no_values():
-    assert table("self-consistency", evaluation("tv", "c-alpha[size=8]")) == {}

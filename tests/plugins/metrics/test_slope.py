@@ -4,6 +4,7 @@ import torch
 from constructing import construct
 
 from gahbench.evaluation.evaluation import Evaluation
+from gahbench_plugins.metrics.local_slope import LocalSlope
 from gahbench_plugins.metrics.psnr import psnr_per_image
 from gahbench_plugins.metrics.slope import Slope
 from gahbench_plugins.references.bayes_shrink import BayesShrink
@@ -33,10 +34,6 @@ def test_recovers_the_rate_of_a_power_law():
     assert scores.sigma is None
 
 
-def test_identity_has_slope_one():
-    assert Slope().score(Evaluation(Identity(), CLEAN, SIGMAS)).value == pytest.approx([1] * 4)
-
-
 def test_mean_of_slopes_is_the_slope_of_the_mean_curve():
     evaluation = Evaluation(construct(BayesShrink), CLEAN, SIGMAS)
     curve = [psnr_per_image(evaluation, sigma).mean().item() for sigma in SIGMAS]
@@ -44,7 +41,29 @@ def test_mean_of_slopes_is_the_slope_of_the_mean_curve():
     assert np.mean(Slope().score(evaluation).value) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("sigmas", [[], [0.1], [0.1, 0.1]])
-def test_needs_two_noise_levels(sigmas):
-    with pytest.raises(ValueError, match="at least 2 different noise levels"):
-        Slope().score(Evaluation(Identity(), CLEAN, sigmas))
+class Bends:
+    """Slope 1/2 above sigma = 0.1, and 1 below it."""
+
+    kind = "oracle"
+
+    def denoise(self, noisy, sigma, truth):
+        return noisy
+
+    def risk(self, truth, sigma):
+        error = sigma if sigma >= 0.1 else 10 * sigma**2
+        return torch.full((len(truth.clean),), error, dtype=torch.float64)
+
+
+def test_each_level_has_its_slope():
+    scores = LocalSlope().score(Evaluation(Bends(), CLEAN[:3], [1.0, 0.4, 0.1, 0.02, 0.01]))
+    assert scores.sigma == [sigma for sigma in (0.01, 0.02, 0.1, 0.4, 1.0) for _ in range(3)]
+    assert scores.image == [0, 1, 2] * 5
+    by_level = torch.tensor(scores.value).reshape(5, 3)
+    assert by_level[[0, 1, 3, 4], 0].tolist() == pytest.approx([1, 1, 0.5, 0.5])
+    assert 0.5 < by_level[2, 0] < 1
+
+
+def test_of_a_line_they_are_its_slope():
+    evaluation = Evaluation(Identity(), CLEAN[:3], [0.3, 0.1, 0.03])
+    assert LocalSlope().score(evaluation).value == pytest.approx([1] * 9)
+    assert Slope().score(evaluation).value == pytest.approx([1] * 3)

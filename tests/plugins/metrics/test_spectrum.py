@@ -107,10 +107,6 @@ def test_on_large_images_it_is_estimated_and_what_needs_all_eigenvalues_is_left_
     torch.testing.assert_close(found["asymmetry"], exact["asymmetry"], atol=0, rtol=0.15)
 
 
-def test_entrants_without_a_jacobian_have_no_values():
-    assert table("spectrum", evaluation("tv", "c-alpha[size=8]")) == {}
-
-
 def test_jacobians_that_are_not_finite_are_refused():
     matrices = torch.eye(SIZE).repeat(3, 1, 1)
     matrices[1, 2, 3] = torch.nan

@@ -86,17 +86,6 @@ def test_constant_images_stay_constant_and_transposed_ones_give_transposed_ones(
     assert (one - other.mT).square().mean().sqrt() < loose
 
 
-@pytest.mark.parametrize(("name", "size"), [("dct", (17, 23)), ("pixel", (17, 23)), ("sym4", (20, 24))])
-@pytest.mark.parametrize("reference", ["threshold", "oracle-threshold", "oracle-shrink"])
-def test_closed_forms_agree_with_noise_where_they_stay_exact(reference, name, size):
-    found = gahbench.create("reference", f"{reference}[{name}]")
-    clean = smooth(1, *size).double()
-    copies = clean.expand(400, -1, -1, -1)
-    errors = (found.denoise(copies + noise(copies), SIGMA, Truth(copies)) - copies).square().flatten(1).mean(1)
-    assert abs(errors.mean() - found.risk(Truth(clean), SIGMA)[0]) < 4.5 * errors.std() / 20
-    assert gahbench.create("reference", f"{reference}[sym4]").risk(Truth(smooth(1, 17, 23)), SIGMA) is None
-
-
 def test_the_best_basis_is_that_of_least_error_on_noisy_images():
     clean = torch.cat([smooth(2, 17, 23), torch.zeros(1, 1, 17, 23)]).double()
     clean[2, 0, 3, 5] = clean[2, 0, 9, 20] = 1

@@ -19,17 +19,6 @@ def noisy(seed=0):
     return CLEAN + SIGMA * torch.randn(CLEAN.shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_identity_stays_the_identity():
-    torch.testing.assert_close(construct(CycleSpin, "identity").denoise(noisy(), SIGMA, BLIND), noisy())
-
-
-def test_one_shift_is_the_reference_itself():
-    assert torch.equal(
-        construct(CycleSpin, "bayes-shrink", 1).denoise(noisy(), SIGMA, BLIND),
-        gahbench.create("reference", "bayes-shrink").denoise(noisy(), SIGMA, BLIND),
-    )
-
-
 @pytest.mark.parametrize(("levels", "shifts"), [(1, 2), (2, 4)])
 def test_all_shifts_of_a_wavelet_make_it_translation_invariant(levels, shifts):
     spun = construct(CycleSpin, f"bayes-shrink[wavelet[haar,levels={levels}]]", shifts)

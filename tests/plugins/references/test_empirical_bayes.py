@@ -78,14 +78,6 @@ def test_limits():
     assert reference.notes == ("memorized 7 training images",)
 
 
-def test_only_training_images_are_looked_at():
-    dataset = GivenImages(random(4, 1, 3, 3).float())
-    reference = fitted(dataset)
-    reference.denoise(torch.zeros(1, 1, 3, 3), 0.1, Truth(torch.full((1, 1, 3, 3), torch.nan)))
-    assert set(dataset.asked) == {"train"}
-    assert reference.kind == "classical"
-
-
 def test_errors_say_what_to_do():
     images = torch.zeros(1, 1, 4, 4)
     with pytest.raises(DataError, match=r"call fit\(examples\) first"):

@@ -243,20 +243,6 @@ def test_larger_patches_are_chosen_for_more_noise():
     assert machine.notes == ("learned from 16 training images",)
 
 
-def test_only_training_and_validation_images_are_looked_at():
-    dataset = GivenImages(random(4, 1, 6, 6).float())
-    machine = LocalScore()
-    machine.fit(TrainingData(dataset))
-    machine.denoise(torch.zeros(1, 1, 6, 6), 0.1, Truth(torch.full((1, 1, 6, 6), torch.nan)))
-    assert set(dataset.asked) == {"train", "validation"}
-    given_side = GivenImages(random(4, 1, 6, 6).float())
-    machine = LocalScore(3)
-    machine.fit(TrainingData(given_side))
-    machine.denoise(torch.zeros(1, 1, 6, 6), 0.1, Truth(torch.zeros(1, 1, 6, 6)))
-    assert set(given_side.asked) == {"train"}
-    assert machine.notes == ("learned from 4 training images",)
-
-
 def test_errors_say_what_is_accepted():
     images = torch.zeros(1, 1, 4, 6)
     with pytest.raises(ValueError, match="odd sides"):

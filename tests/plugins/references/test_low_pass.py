@@ -41,22 +41,6 @@ def test_it_is_a_projection_that_is_the_same_for_all_images():
     assert found[0].trace().item() == pytest.approx(round(0.2 * 144))
 
 
-@pytest.mark.parametrize("share", [0.02, 0.3, 1.0])
-def test_the_risk_is_that_of_drawn_noise(share):
-    clean, sigma, draws = images(size=8), 0.15, 1000
-    reference = LowPass(share)
-    errors = torch.stack(
-        [
-            (reference.denoise(clean + sigma * noise(clean, seed), sigma, Truth(clean)) - clean)
-            .square()
-            .mean((1, 2, 3))
-            for seed in range(draws)
-        ]
-    )
-    error = errors.std(0) / draws**0.5
-    assert ((errors.mean(0) - reference.risk(Truth(clean), sigma)).abs() < 4.5 * error).all()
-
-
 def test_all_frequencies_are_the_image_and_the_lowest_is_its_mean():
     noisy = images()
     torch.testing.assert_close(LowPass(1.0).denoise(noisy, 0.1, Truth(noisy)), noisy)

@@ -13,22 +13,6 @@ ORACLES = pytest.mark.parametrize("oracle", [OracleThreshold, OracleShrink])
 CLEAN = CAlpha(2.0, 16).images("test", 4)
 
 
-@ORACLES
-@pytest.mark.parametrize("basis", ["sym4", "dct", "pixel"])
-@pytest.mark.parametrize("sigma", [0.03, 0.3])
-def test_closed_form_risk_agrees_with_monte_carlo(oracle, basis, sigma):
-    reference = construct(oracle, basis)
-    draws = 1500
-    generator = torch.Generator().manual_seed(0)
-    clean = CLEAN.double().repeat(draws, 1, 1, 1)
-    noise = torch.randn(clean.shape, generator=generator, dtype=torch.float64)
-    denoised = reference.denoise(clean + sigma * noise, sigma, Truth(clean))
-    errors = (denoised - clean).square().flatten(1).mean(1).reshape(draws, len(CLEAN))
-    standard_error = errors.std(0) / draws**0.5
-    assert ((errors.mean(0) - reference.risk(Truth(CLEAN), sigma)).abs() < 4.5 * standard_error + 1e-12).all()
-    assert (standard_error < 0.05 * errors.mean(0)).all()
-
-
 def test_closed_forms_on_a_known_image():
     clean = torch.tensor([[[[0.0, 0.1], [0.3, 1.0]]]])
     threshold, shrink = construct(OracleThreshold, "pixel"), construct(OracleShrink, "pixel")
@@ -65,18 +49,6 @@ def test_limits(oracle):
     )
     energy = CLEAN.double().square().flatten(1).mean(1)
     torch.testing.assert_close(reference.risk(Truth(CLEAN), 1e6), energy, rtol=1e-6, atol=0)
-
-
-@ORACLES
-def test_batch_is_loop_and_every_channel_counts(oracle):
-    clean = torch.rand(3, 2, 16, 16, generator=torch.Generator().manual_seed(0))
-    noisy = clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
-    reference = construct(oracle, "db2")
-    together = reference.denoise(noisy, 0.1, Truth(clean))
-    apart = [reference.denoise(noisy[i : i + 1], 0.1, Truth(clean[i : i + 1])) for i in range(3)]
-    torch.testing.assert_close(together, torch.cat(apart))
-    channels = torch.stack([reference.risk(Truth(clean[:, c : c + 1]), 0.1) for c in range(2)])
-    torch.testing.assert_close(reference.risk(Truth(clean), 0.1), channels.mean(0))
 
 
 @ORACLES

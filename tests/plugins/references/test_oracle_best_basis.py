@@ -35,15 +35,6 @@ def test_every_image_has_its_best_basis(rule, oracle, sigma):
     torch.testing.assert_close(best.denoise(noisy, sigma, Truth(CLEAN)), each[choice, torch.arange(len(CLEAN))])
 
 
-def test_closed_form_risk_agrees_with_monte_carlo():
-    best, draws, sigma = construct(OracleBestBasis, ("pixel", "sym4")), 1000, 0.1
-    clean = CLEAN.double().repeat(draws, 1, 1, 1)
-    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    errors = (best.denoise(clean + sigma * noise, sigma, Truth(clean)) - clean).square().flatten(1).mean(1)
-    errors = errors.reshape(draws, len(CLEAN))
-    assert ((errors.mean(0) - best.risk(Truth(CLEAN), sigma)).abs() < 4.5 * errors.std(0) / draws**0.5).all()
-
-
 def test_bases_are_checked_one_by_one():
     registry = Registry()
     configured = registry.configure("reference", "oracle-best-basis[bases=[haar,'wavelet[db4,levels=2]']]")

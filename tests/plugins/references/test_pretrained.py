@@ -14,8 +14,6 @@ from gahbench._util.errors import GahbenchError, SuiteError
 from gahbench.contracts.truth import Truth
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
-from gahbench.registry.registry import Registry
-from gahbench.testing import check_plugin
 
 DATA = real_data()
 WEIGHTS = DATA / "weights"
@@ -46,6 +44,10 @@ def file(tmp_path):
     return path
 
 
+def pretrained(file, architecture="bf-cnn[width=4,layers=3]", **parameters):
+    return gahbench.create("reference", "pretrained", architecture=architecture, checkpoint=str(file), **parameters)
+
+
 def denoised(reference, noisy, sigma=0.1):
     return reference.denoise(noisy, sigma, Truth(torch.full_like(noisy, torch.nan)))
 
@@ -56,21 +58,14 @@ def plan(write_suite, builtin, file, text=SUITE, extra=()):
 
 def test_the_output_can_be_clipped(file):
     noisy = 3 * torch.randn(2, 1, 11, 12, generator=torch.Generator().manual_seed(0))
-    plain, clipped = (
-        gahbench.create(
-            "reference", "pretrained", architecture="bf-cnn[width=4,layers=3]", checkpoint=str(file), clip=clip
-        )
-        for clip in (False, True)
-    )
+    plain, clipped = (pretrained(file, clip=clip) for clip in (False, True))
     assert denoised(plain, noisy).max() > 1
     assert torch.equal(denoised(clipped, noisy), denoised(plain, noisy).clamp(0, 1))
 
 
 def test_it_is_the_network_with_its_weights(file):
     noisy = torch.rand(3, 1, 11, 12)
-    reference = gahbench.create(
-        "reference", "pretrained", architecture="bf-cnn[width=4,layers=3]", checkpoint=str(file)
-    )
+    reference = pretrained(file)
     assert reference.kind == "trained"
     with torch.no_grad():
         expected = network()(noisy, torch.ones(3))
@@ -92,13 +87,7 @@ def test_the_weights_of_a_file_that_has_several_are_named_and_chosen(tmp_path):
         ({}, "ema", "its 'ema' (other weights in it: part=model)"),
         ({"part": "model"}, "model", "its 'model' (other weights in it: part=ema)"),
     ):
-        reference = gahbench.create(
-            "reference",
-            "pretrained",
-            architecture="bf-cnn[width=4,layers=3]",
-            checkpoint=str(tmp_path / "w.pt"),
-            **given,
-        )
+        reference = pretrained(tmp_path / "w.pt", **given)
         with torch.no_grad():
             expected = models[name](noisy, torch.ones(2))
         assert torch.allclose(denoised(reference, noisy), expected, atol=1e-6)
@@ -107,48 +96,69 @@ def test_the_weights_of_a_file_that_has_several_are_named_and_chosen(tmp_path):
 
 def test_a_copy_of_it_as_a_network_calls_the_copy(file):
     """Jacobians in another precision are those of a copy in that precision."""
-    reference = gahbench.create(
-        "reference", "pretrained", architecture="bf-cnn[width=4,layers=3]", checkpoint=str(file)
-    )
+    reference = pretrained(file)
     noisy = torch.rand(1, 1, 9, 9, dtype=torch.float64)
     made = copy.deepcopy(reference.as_network((1, 9, 9))).double()
     with torch.no_grad():
         assert torch.allclose(made(noisy, torch.ones(1)), network().double()(noisy, torch.ones(1)), rtol=1e-12)
 
 
+AFFINE = """
+import torch, gahbench
+
+@gahbench.hookimpl
+def register_architectures(register):
+    register("affine", Affine)
+
+class Affine(torch.nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.of = torch.nn.Parameter(torch.zeros(4))
+
+    def forward(self, noisy, sigma):
+        mean = torch.nn.functional.avg_pool2d(noisy, 5, stride=1, padding=2, count_include_pad=False)
+        return self.of[0] * noisy + self.of[1] * sigma.view(-1, 1, 1, 1) + self.of[2] + self.of[3] * mean
+"""
+
+
 @pytest.fixture
 def affine(tmp_path):
-    """Write a plugin with a network of three numbers, for images of any channels, and weights for it."""
-    plugin = tmp_path / "plugin.py"
-    plugin.write_text(
-        "import torch, gahbench\n"
-        "@gahbench.hookimpl\n"
-        "def register_architectures(register):\n    register('mine', Mine)\n"
-        "class Mine(torch.nn.Module):\n"
-        "    def __init__(self, channels: int):\n"
-        "        super().__init__()\n        self.of = torch.nn.Parameter(torch.zeros(3))\n"
-        "    def forward(self, noisy, sigma):\n"
-        "        return self.of[0] * noisy + self.of[1] * sigma.view(-1, 1, 1, 1) + self.of[2]\n"
-    )
-    torch.save({"of": torch.tensor([0.5, 2.0, 51.0])}, tmp_path / "w.pt")
-    return plugin
+    """Return a function that creates a network of four numbers: of the image, of sigma, one, and of a local mean."""
+    (tmp_path / "plugin.py").write_text(AFFINE)
+
+    def create(*numbers, **parameters):
+        torch.save({"of": torch.tensor(numbers)}, tmp_path / "w.pt")
+        return pretrained(tmp_path / "w.pt", "affine", plugins=[tmp_path / "plugin.py"], **parameters)
+
+    return create
 
 
-def test_what_a_network_returns_and_in_which_units(affine, tmp_path):
-    """The part of the image, of sigma, and, in units of 255 for white, of a constant."""
+def test_what_a_network_returns_and_in_which_units(affine):
+    """The constant is in units of 255 for white."""
     noisy = torch.rand(2, 1, 5, 5)
     returned = 0.5 * noisy + 2 * 0.1 + 51 / 255
     for output, expected in (("image", returned), ("residual", noisy - returned)):
-        reference = gahbench.create(
-            "reference",
-            "pretrained",
-            architecture="mine",
-            checkpoint=str(tmp_path / "w.pt"),
-            output=output,
-            scale=255,
-            plugins=[affine],
-        )
+        reference = affine(0.5, 2.0, 51.0, 0.0, output=output, scale=255)
         assert torch.allclose(denoised(reference, noisy), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "output", "other"),
+    [
+        ((1.0, 0.0, 0.0, -1.0), "image", "residual"),
+        ((1.0, 0.0, 0.0, -1.0), "residual", None),
+        ((0.0, 0.0, 0.0, 1.0), "image", None),
+        ((0.0, 0.0, 0.0, 1.0), "residual", "image"),
+    ],
+)
+def test_weights_that_return_the_noise_are_said(affine, numbers, output, other):
+    reference = affine(*numbers, output=output)
+    clean = gahbench.create("dataset", "faces", size=24).images("test", 8)
+    generator = torch.Generator().manual_seed(0)
+    for sigma in (0.1, 0.3):
+        denoised(reference, clean + sigma * torch.randn(clean.shape, generator=generator), sigma)
+    said = f"returns what looks like the noise, not the image: output={other} may be meant"
+    assert (said in reference.notes) == (other is not None)
 
 
 def test_both_spellings_are_one_entrant(write_suite, builtin, file):
@@ -228,15 +238,12 @@ def test_what_does_not_fit_is_refused_before_anything_runs(write_suite, builtin,
     [
         (("FILE", "gone.pt"), "checkpoint='gone.pt': no such file"),
         (("layers: 3", "layerz: 3"), "unknown parameter 'layerz'; did you mean 'layers'"),
-        (("layers: 3", "layers: 3, keys: kairos"), "keys='kairos'"),
         (("layers: 3", "layers: 3, scale: 100"), "scale=100"),
-        (("layers: 3", "layers: 0"), "layers=0"),
     ],
 )
 def test_what_is_not_accepted_is_reported_with_its_line(write_suite, builtin, file, change, says):
-    with pytest.raises(SuiteError, match=says) as error:
+    with pytest.raises(SuiteError, match=rf"tiny\.yaml:6: .*{says}"):
         plan(write_suite, builtin, file, SUITE.replace(*change))
-    assert "tiny.yaml:6: " in str(error.value)
 
 
 def test_a_keyword_of_checkpoints_without_one_is_unknown(write_suite, builtin, file):
@@ -250,13 +257,6 @@ def test_a_size_that_the_network_refuses_is_refused_by_the_plan(write_suite, bui
     text = SUITE.replace("bf-cnn: {width: 4, layers: 3,", "unet: {width: 2, levels: 5,")
     with pytest.raises(SuiteError, match="multiples of 32"):
         plan(write_suite, builtin, path, text)
-
-
-def test_it_keeps_the_contract(affine, tmp_path):
-    registry = Registry((affine,))
-    plugin = registry.get("reference", "pretrained")
-    report = check_plugin(plugin, registry, architecture="mine", checkpoint=str(tmp_path / "w.pt"))
-    assert report.passed, str(report)
 
 
 def published(name):
@@ -285,9 +285,7 @@ def test_published_weights_compute_what_they_did(bias):
             features = features / (variance.sqrt() + 1e-5) * gain
         features = features.relu()
     expected = noisy - functional.conv2d(features, state["last_layer.weight"], state.get("last_layer.bias"), padding=1)
-    reference = gahbench.create(
-        "reference", "pretrained", architecture=f"dncnn[bias={str(bias).lower()}]", checkpoint=str(path)
-    )
+    reference = pretrained(path, f"dncnn[bias={str(bias).lower()}]")
     assert torch.allclose(denoised(reference, noisy), expected, atol=2e-6)
 
 
@@ -301,54 +299,7 @@ def test_claim_m1_on_pieces_of_photographs():
         noisy = clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
         for name, bias in (("bf_dncnn_0-30", "false"), ("dncnn_0-30", "true")):
             path, _ = published(name)
-            reference = gahbench.create(
-                "reference", "pretrained", architecture=f"dncnn[bias={bias}]", checkpoint=str(path)
-            )
-            error = (denoised(reference, noisy, sigma) - clean).square().mean((1, 2, 3))
+            error = (denoised(pretrained(path, f"dncnn[bias={bias}]"), noisy, sigma) - clean).square().mean((1, 2, 3))
             found[bias, sigma] = float((-10 * error.log10()).mean())
     assert abs(found["false", 20 / 255] - found["true", 20 / 255]) < 0.5
     assert found["false", 100 / 255] > found["true", 100 / 255] + 7
-
-
-HIGH_PASS = '''"""Its forward pass returns what it takes for the noise, or with a weight of 0 the image."""
-import gahbench
-import torch
-from torch import nn
-
-
-@gahbench.hookimpl
-def register_architectures(register):
-    register("high-pass", HighPass)
-
-
-class HighPass(nn.Module):
-    """What a mean over neighbours leaves."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.share = nn.Parameter(torch.tensor([0.0]))
-
-    def forward(self, noisy, sigma):
-        mean = nn.functional.avg_pool2d(noisy, 5, stride=1, padding=2, count_include_pad=False)
-        return mean + self.share * (noisy - 2 * mean)
-'''
-
-
-@pytest.mark.parametrize(
-    ("share", "output", "other"),
-    [(1.0, "image", "residual"), (1.0, "residual", None), (0.0, "image", None), (0.0, "residual", "image")],
-)
-def test_weights_that_return_the_noise_are_said(tmp_path, share, output, other):
-    from safetensors.torch import save_file
-
-    (tmp_path / "high_pass.py").write_text(HIGH_PASS)
-    save_file({"share": torch.tensor([share])}, tmp_path / "weights.safetensors")
-    spec = f"pretrained[high-pass,checkpoint={tmp_path}/weights.safetensors,output={output}]"
-    reference = gahbench.create("reference", spec, plugins=[tmp_path / "high_pass.py"])
-    clean = gahbench.create("dataset", "faces", size=24).images("test", 8)
-    generator = torch.Generator().manual_seed(0)
-    for sigma in (0.1, 0.3):
-        noisy = clean + sigma * torch.randn(clean.shape, generator=generator)
-        reference.denoise(noisy, sigma, gahbench.Truth(clean))
-    said = f"returns what looks like the noise, not the image: output={other} may be meant"
-    assert (said in reference.notes) == (other is not None)

@@ -2,6 +2,7 @@ import pytest
 import torch
 from given_images import GivenImages
 
+import gahbench
 from gahbench._util.errors import DataError
 from gahbench.contracts.truth import TrainingData, Truth
 from gahbench_plugins.references._tuned import Tuned
@@ -100,3 +101,19 @@ def test_without_images_it_says_what_to_do():
     reference.fit(TrainingData(GivenImages(IMAGES[:0])))
     with pytest.raises(DataError, match="no validation images"):
         reference.value(0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"), [("nl-means[images=8]", 0.4), ("tv[images=8]", 0.5), ("gaussian-blur[images=8]", 0.7)]
+)
+def test_the_number_grows_with_the_noise(name, limit):
+    dataset, tuned = gahbench.create("dataset", "discs[size=20]"), gahbench.create("reference", name)
+    tuned.fit(TrainingData(dataset))
+    clean = dataset.images("test", 8)
+    values = []
+    for sigma in (0.02, 0.1, 0.3):
+        noisy = clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+        assert (tuned.denoise(noisy, sigma, Truth(clean)) - clean).square().mean() < limit * sigma**2
+        values.append(tuned.value(sigma))
+    assert values == sorted(set(values))
+    assert tuned.notes[0].startswith(f"{tuned.number} tuned on 8 validation images")

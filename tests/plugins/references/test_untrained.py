@@ -84,12 +84,3 @@ def test_sizes_that_the_network_refuses_are_refused():
 def test_other_parameters_are_refused(described, error, says):
     with pytest.raises(error, match=says):
         gahbench.create("reference", described)
-
-
-def test_it_does_not_use_the_truth():
-    noisy = images()
-    unknown = Truth(torch.full_like(noisy, torch.nan))
-    assert torch.equal(
-        construct(Untrained, NETWORK).denoise(noisy, 0.1, unknown), denoised(construct(Untrained, NETWORK), noisy)
-    )
-    assert construct(Untrained, NETWORK).kind == "classical"

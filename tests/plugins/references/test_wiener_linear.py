@@ -46,18 +46,6 @@ def test_reaches_the_optimum_of_gaussian_images_as_training_images_grow(sigma):
     assert excess[1] < excess[0]
 
 
-@pytest.mark.parametrize("sigma", [0.02, 0.2])
-def test_risk_is_that_of_drawn_noise(sigma):
-    dataset = CAlpha(2.0, 8)
-    reference, clean = fitted(dataset, 200), dataset.images("test", 3).double()
-    copies = clean.repeat(2000, 1, 1, 1)
-    noise = torch.randn(copies.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    errors = (reference.denoise(copies + sigma * noise, sigma, Truth(copies)) - copies).square().flatten(1).mean(1)
-    errors = errors.reshape(2000, 3)
-    error = errors.std(0) / 2000**0.5
-    assert ((errors.mean(0) - reference.risk(Truth(clean), sigma)).abs() < 4.5 * error).all()
-
-
 def test_no_blur_errs_less_on_the_training_images():
     """Nor does any other affine filter: that is its definition."""
     clean, sigma = CAlpha(2.0, 12).images("train", 500), 0.1

@@ -1,0 +1,150 @@
+"""Sizes, receptive fields and homogeneity of the networks, as published or as their docstrings state them."""
+
+import pytest
+import torch
+from given_networks import build, images, untrained
+from small_plugins import extras
+
+import gahbench
+from gahbench.networks.network_facts import homogeneity_residual
+from gahbench.networks.receptive_field import receptive_field
+
+NAFNET = "encoder=[2,2,4,8],middle=12,decoder=[2,2,2,2]"
+
+
+def stage(inputs, outputs, bias, last_bias):
+    """Return the number of weights of a chain of seven 3x3 convolutions of width 64."""
+    return 9 * (64 * inputs + 5 * 64 * 64 + 64 * outputs) + bias * (6 * 64 + last_bias * outputs)
+
+
+def dense(bias):
+    stages = [(1, 5, True), (6, 5, True), (6, 5, True), (6, 1, False)]
+    return sum(stage(inputs, outputs, bias, last_bias) for inputs, outputs, last_bias in stages)
+
+
+#: Of the published files of mohan-unet: 5x5, 3x3 and 4x4 kernels between 1, 32, 64 and 96 channels.
+MOHAN_UNET = 25 * 32 + 9 * 32 * 32 + 9 * 32 * 64 + 3 * 9 * 64 * 64 + 16 * 64 * 64 + 9 * 96 * 32 + 25 * 32
+#: Network, channels, and the number of its parameters, exactly or as published (with the share of its rounding).
+SIZES = [
+    # Kadkhodaie et al. 2024 give two digits, some of them cut rather than rounded.
+    *((f"unet[levels={levels}]", 1, size, 0.02) for levels, size in ((1, 0.36e6), (2, 1.8e6), (3, 7.6e6), (4, 31e6))),
+    ("bf-cnn", 1, 0.7e6, 0.02),
+    # Zhang et al. 2017: 0.556 M for 17 layers, grey.
+    ("dncnn[layers=17]", 1, 0.556e6, 1e-3),
+    # The weights of Mohan et al. for 20 layers have 668,225 numbers, constants before a normalisation among them.
+    ("dncnn", 1, 668_225 - 18 * 64, 0),
+    ("dncnn[bias=false]", 1, 64 * 9 + 18 * (64 * 64 * 9 + 64) + 64 * 9, 0),
+    ("dncnn[norm=false]", 3, 3 * 64 * 9 + 64 + 18 * (64 * 64 * 9 + 64) + 64 * 3 * 9 + 3, 0),
+    # KAIR counts 486,080 for grey (15 layers of 64) and 0.853 M for colour; ours have constants at the ends too.
+    ("ffdnet", 1, 486_080 + 64 + 4, 0),
+    ("ffdnet[width=96,layers=12]", 3, 0.853e6, 1e-3),
+    # 29.16 M with width 32 for denoising, say its authors, in colour; 115.9 M with 64.
+    (f"nafnet[width=32,{NAFNET}]", 3, 29.16e6, 1e-4),
+    (f"nafnet[width=64,{NAFNET}]", 3, 115.9e6, 1e-3),
+    ("nafnet", 1, 0.29e6, 0.01),
+    ("unet-conditional", 1, 0.83e6, 0.01),
+    ("linear", 1, 1024**2 + 1024, 0),
+    ("mlp", 1, 1024 * 1024 * 3 + 3 * 1024 + 2 * 1024 + 2, 0),
+    ("mohan-unet", 1, MOHAN_UNET, 0),
+    ("mohan-unet[bias=true]", 1, MOHAN_UNET + 3 * 32 + 5 * 64, 0),
+    *((f"mohan-rcnn[bias={str(bias).lower()}]", 1, stage(2, 1, bias, False), 0) for bias in (False, True)),
+    *((f"mohan-densenet[bias={str(bias).lower()}]", 1, dense(bias), 0) for bias in (False, True)),
+    *((f"ircnn[bias={str(bias).lower()}]", 3, stage(3, 3, bias, True), 0) for bias in (False, True)),
+    ("ircnn[levels=25]", 1, 25 * stage(1, 1, True, True), 0),
+    # As Zhang et al. 2023 (table 1) and Zamir et al. 2022 count them.
+    ("drunet", 1, 32.64e6, 1e-3),
+    ("swinir", 1, 11.49e6, 1e-3),
+    ("scunet", 3, 17.94e6, 1e-3),
+    ("restormer", 3, 26.13e6, 1e-3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "size", "share"), [pytest.param(*case, marks=extras(case[0])) for case in SIZES]
+)
+def test_sizes(name, channels, size, share):
+    with torch.device("meta"):
+        network = gahbench.create("architecture", name, shape=(channels, 32, 32))
+    assert sum(parameter.numel() for parameter in network.parameters()) == pytest.approx(size, rel=share or 1e-12)
+
+
+#: Network, channels, and the receptive field of pixels on the grid of its pooling, and the largest of any.
+FIELDS = [
+    # Between pixels of the grid it is larger by what parity does to each level: an interval of 2a + 1 pixels covers a
+    # or a + 1 pairs.
+    ("unet[width=4,levels=1]", 1, 18, 18),
+    ("unet[width=4,levels=2]", 1, 44, 44),
+    ("unet[width=4,levels=3]", 1, 92, 100),
+    ("unet[width=4,levels=4]", 1, 188, 204),
+    ("bf-cnn[width=4]", 1, 43, 43),
+    *((f"bf-cnn-rf[width=3,spacing={space}]", 1, field, field)
+      for space, field in ((1, 43), (2, 23), (4, 13), (8, 9), (20, 5))),
+    *((f"dncnn[width=12,layers={layers}]", 1, 2 * layers + 1, 2 * layers + 1) for layers in (2, 5, 17, 20)),
+    # At half the resolution a chain sees 2 layers + 1 positions, of two pixels each.
+    ("ffdnet[width=12,layers=15]", 1, 62, 62),
+    ("ffdnet[width=12,layers=12]", 3, 50, 50),
+    ("mohan-unet", 1, 45, 45),
+    ("mohan-rcnn[width=4,stages=1]", 1, 15, 15),
+    ("mohan-rcnn[width=4]", 1, 57, 57),
+    ("mohan-densenet[width=4]", 1, 57, 57),
+    ("ircnn[width=4]", 1, 33, 33),
+    ("unet-conditional[width=8,norm=false]", 1, 57, 57),
+    ("vit[width=8,heads=1,depth=1,window=4,patch=2]", 1, 8, 8),
+    ("vit[width=8,heads=1,depth=2,window=4,patch=2]", 1, 16, 16),
+    ("vit[width=8,heads=1,depth=3,window=2,patch=4]", 1, 24, 24),
+    ("dit[width=8,heads=1,depth=2,window=4,patch=2]", 1, 16, 16),
+]  # fmt: skip
+
+
+def field(name, channels=1):
+    return receptive_field(lambda shape: build(name, shape), channels, seconds=60.0)
+
+
+@pytest.mark.parametrize(("name", "channels", "on_grid", "largest"), FIELDS)
+def test_receptive_fields(name, channels, on_grid, largest):
+    found = field(name, channels)
+    assert not found.reaches_border
+    assert found.largest == (largest, largest)
+    assert found.on_grid == (on_grid, on_grid) or name.startswith(("vit", "dit"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit[width=16,depth=2,heads=2]",
+        "dit[width=16,depth=2,heads=2]",
+        "unet-conditional[width=8]",
+    ],
+)
+def test_attention_and_normalisation_reach_everywhere(name):
+    assert field(name).reaches_border
+
+
+@pytest.mark.parametrize("variant", ["", ",norm=false", ",blind=true", ",norm=false,blind=true"])
+def test_unet_conditional_is_homogeneous_neither_with_nor_without_normalisation(variant):
+    network = build(f"unet-conditional[width=4,levels=2{variant}]", (1, 16, 16))
+    assert homogeneity_residual(network, images(2, (1, 16, 16)), torch.full((2,), 0.3)) > 1e-2
+
+
+def test_the_first_layer_of_bf_cnn_rf_is_linear_and_the_whole_is_not():
+    network, noisy = build("bf-cnn-rf[width=4,layers=5]", (3, 12, 13)).double(), images(2, (3, 12, 13)).double()
+    with torch.no_grad():
+        assert torch.allclose(network.layers[:2](-noisy), -network.layers[:2](noisy))
+        assert not torch.allclose(network(-noisy, torch.ones(2)), -network(noisy, torch.ones(2)), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(13, 12), (12, 15), (17, 11)])
+def test_odd_sides_of_mohan_unet_are_padded_with_zeros_and_cropped(size):
+    network, noisy = untrained("mohan-unet", (3, *size)), images(2, (3, *size))
+    even = torch.zeros(2, 3, *(side + side % 2 for side in size))
+    even[..., : size[0], : size[1]] = noisy
+    with torch.no_grad():
+        found = network(noisy, torch.ones(2))
+        assert torch.equal(found, network(even, torch.ones(2))[..., : size[0], : size[1]])
+
+
+def test_networks_of_other_noise_levels_of_ircnn_learn_nothing_from_an_image():
+    found = build("ircnn[width=4,levels=4]", (1, 8, 8)).train()
+    found(images(3, (1, 8, 8)), torch.tensor([1.0, 6.0, 5.5]) / 255).square().sum().backward()
+    learned = [any(part.grad is not None for part in network.parameters()) for network in found.networks]
+    assert learned == [True, False, True, False]
