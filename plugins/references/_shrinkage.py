@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from gahbench import Basis, Dataset, Reference, Shape, TrainingData, Truth, image_shape
+from gahbench import Basis, Dataset, Names, Reference, Shape, TrainingData, Truth, image_shape
 
 from .._messages import name_of
 from ._tuned import Tuned
@@ -28,7 +28,7 @@ class Shrinkage(Reference):
     label_parameters = ("basis",)
     _notes: tuple[str, ...] = ()
 
-    def __init__(self, basis: Basis) -> None:
+    def __init__(self, basis: Annotated[Basis, Names("basis", default="sym4")]) -> None:
         self.basis = basis
 
     def check_shape(self, shape: Shape) -> None:
@@ -53,7 +53,7 @@ class Shrinkage(Reference):
 class Thresholding(Shrinkage):
     """A practical reference that shrinks the details in a basis: every band but 0, the coarse scale."""
 
-    def __init__(self, basis: Basis) -> None:
+    def __init__(self, basis: Annotated[Basis, Names("basis", default="sym4")]) -> None:
         super().__init__(basis)
         if self.basis.oracle:
             raise ValueError(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from gahbench import DataError, Reference, Shape, TrainingData, Truth, image_shape
@@ -24,7 +26,7 @@ class TrainingMemory(Reference):
 
     fits_training_subset = True
 
-    def __init__(self, images: int) -> None:
+    def __init__(self, images: Annotated[int, Field(ge=1)] = 4096) -> None:
         self.images = images
         self.device = torch.device("cpu")
         self._training: Tensor | None = None
@@ -67,7 +69,12 @@ class TrainingMemory(Reference):
 class ChosenSide(TrainingMemory):
     """A reference made of patches of training images, whose side is the one number that is calibrated."""
 
-    def __init__(self, patch: int | None, images: int, validation: int) -> None:
+    def __init__(
+        self,
+        patch: Annotated[int, Field(ge=1)] | None = None,
+        images: Annotated[int, Field(ge=1)] = 4096,
+        validation: Annotated[int, Field(ge=1)] = 4,
+    ) -> None:
         super().__init__(images)
         self.patch = patch
         self.validation = validation

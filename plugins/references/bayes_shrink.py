@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from torch import Tensor
-
-from gahbench import Basis, Names
 
 from .._papers import CHANG_2000
 from ._shrinkage import Thresholding, soft
@@ -29,9 +25,6 @@ class BayesShrink(Thresholding):
     """
 
     citation = CHANG_2000
-
-    def __init__(self, basis: Annotated[Basis, Names("basis", default="sym4")]) -> None:
-        super().__init__(basis)
 
     def shrink(self, coefficients: Tensor, labels: Tensor, sigma: float) -> Tensor:
         """Return the thresholded coefficients, shape (N, C, ...)."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
 from torch import Tensor
 
 from gahbench import Truth, image_shape
@@ -33,9 +30,6 @@ class EmpiricalBayes(TrainingMemory):
     """
 
     citation = KADKHODAIE_2024
-
-    def __init__(self, images: Annotated[int, Field(ge=1)] = 4096) -> None:
-        super().__init__(images)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from gahbench import Basis, DenoiserKind, Names, Truth, image_shape
+from gahbench import DenoiserKind, Truth, image_shape
 
 from .._papers import DONOHO_1994, KADKHODAIE_2024
 from ._shrinkage import Shrinkage
@@ -78,9 +77,6 @@ class OracleThreshold(Oracle):
 
     citation = DONOHO_1994
 
-    def __init__(self, basis: Annotated[Basis, Names("basis", default="sym4")]) -> None:
-        super().__init__(basis)
-
     def weights(self, clean: Tensor, levels: Tensor) -> Tensor:
         """Return 1 where a clean coefficient exceeds its noise level, 0 elsewhere."""
         return (clean.abs() > levels).to(clean)
@@ -103,9 +99,6 @@ class OracleShrink(Oracle):
     """
 
     citation = KADKHODAIE_2024
-
-    def __init__(self, basis: Annotated[Basis, Names("basis", default="sym4")]) -> None:
-        super().__init__(basis)
 
     def weights(self, clean: Tensor, levels: Tensor) -> Tensor:
         """Return c^2 / (c^2 + sigma^2); without noise every weight is 1."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from gahbench import Shape, Truth, image_shape
@@ -46,14 +43,6 @@ class PatchSetPosteriorComposites(ChosenSide):
     """
 
     citation = NIEDOBA_2025
-
-    def __init__(
-        self,
-        patch: Annotated[int, Field(ge=1)] | None = None,
-        images: Annotated[int, Field(ge=1)] = 4096,
-        validation: Annotated[int, Field(ge=1)] = 4,
-    ) -> None:
-        super().__init__(patch, images, validation)
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) that are smaller than a patch."""

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from gahbench._util.errors import ParameterError
 from gahbench_plugins.architectures._deepinv import NOT_TRAINED, denoisers
-from gahbench_plugins.architectures.deepinv import Deepinv, DRUNet
+from gahbench_plugins.architectures.deepinv import Deepinv, DRUNet, GSDRUNet
 
 pytestmark = pytest.mark.extras("deepinv")
 
@@ -104,30 +104,25 @@ def test_published_weights_are_the_checkpoint(tmp_path, builtin):
     # As deepinv publishes them: without a prefix.
     save_file(network.network.state_dict(), tmp_path / "dncnn.safetensors")
     spec = f"deepinv[DnCNN,arguments='{SMALL['DnCNN']}']"
-    reference = builtin.create(
-        "reference", "pretrained", architecture=spec, checkpoint=str(tmp_path / "dncnn.safetensors")
-    )
+    file = str(tmp_path / "dncnn.safetensors")
+    reference = builtin.create("reference", "pretrained", architecture=spec, checkpoint=file)
     reference.check_shape((1, 16, 16))
     noisy = images(2, (1, 16, 16))
     with torch.no_grad():
         expected = network(noisy, torch.full((2,), 0.1))
     torch.testing.assert_close(reference.denoise(noisy, 0.1, None), expected)
-    other = builtin.create(
-        "reference",
-        "pretrained",
-        architecture="deepinv[DnCNN,arguments='{depth: 4}']",
-        checkpoint=str(tmp_path / "dncnn.safetensors"),
-    )
+    spec = "deepinv[DnCNN,arguments='{depth: 4}']"
+    other = builtin.create("reference", "pretrained", architecture=spec, checkpoint=file)
     with pytest.raises(ParameterError, match=r"checkpoint dncnn\.safetensors for deepinv"):
         other.check_shape((1, 16, 16))
 
 
-@pytest.mark.parametrize("model", SMALL)
+@pytest.mark.parametrize("model", [*SMALL, "gs-drunet"])
 def test_nothing_is_downloaded_and_shapes_need_no_numbers(model, monkeypatch):
     def download(*arguments, **options):
         raise AssertionError(f"downloads {arguments}")
 
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", download)
     with torch.device("meta"):
-        network = Deepinv(3, (3, 32, 32), model, SMALL[model])
+        network = GSDRUNet(3, 4) if model == "gs-drunet" else Deepinv(3, (3, 32, 32), model, SMALL[model])
     assert all(parameter.is_meta for parameter in network.parameters())

@@ -11,7 +11,7 @@ from gahbench_plugins.references.oracle import OracleShrink, OracleThreshold
 from gahbench_plugins.references.oracle_best_basis import OracleBestBasis
 
 SIGMA = 0.1
-SIZES = [(17, 23), (30, 45), (33, 33)]
+SIZES = [(17, 23), (30, 45)]
 REFERENCES = [
     "gaussian-blur[width=1.0]",
     "low-pass",

@@ -3,9 +3,7 @@ import torch
 from constructing import construct
 
 import gahbench
-from gahbench._util.errors import ParameterError
 from gahbench.contracts.truth import TrainingData, Truth
-from gahbench.registry.registry import Registry
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.references.cycle_spin import CycleSpin
 from gahbench_plugins.references.threshold import Threshold
@@ -102,12 +100,3 @@ def test_shapes_and_shifts_are_checked():
     construct(CycleSpin).check_shape((1, 25, 25))
     with pytest.raises(ValueError, match="shifts=0"):
         construct(CycleSpin, shifts=0)
-
-
-def test_label_names_the_reference():
-    registry = Registry()
-    assert registry.configure("reference", "cycle-spin").label == "cycle-spin[threshold[sym4]]"
-    label = registry.configure("reference", "cycle-spin[bayes-shrink[haar],shifts=4]").label
-    assert label == "cycle-spin[bayes-shrink[haar],shifts=4]"
-    with pytest.raises(ParameterError, match="shifts=0"):
-        registry.configure("reference", "cycle-spin[shifts=0]")

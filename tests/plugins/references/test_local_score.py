@@ -3,30 +3,23 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from given_images import GivenImages
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from learned_references import fitted, memory, random
 
 from gahbench._util.errors import DataError
 from gahbench.contracts.truth import TrainingData, Truth
 from gahbench_plugins.datasets.faces import Faces
 from gahbench_plugins.references import _local_posterior as local_posterior
-from gahbench_plugins.references.empirical_bayes import EmpiricalBayes
 from gahbench_plugins.references.local_score import LocalScore
 
 
-def random(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def fitted(training, *arguments, **parameters):
-    reference = LocalScore(*arguments, **parameters)
-    reference.fit(TrainingData(GivenImages(training)))
-    return reference
+def machine_of(training, *arguments, **parameters):
+    return fitted(LocalScore(*arguments, **parameters), training)
 
 
 def denoised(training, noisy, sigma, *arguments, **parameters):
-    return fitted(training, *arguments, **parameters).denoise(noisy, sigma, Truth(noisy))
+    return machine_of(training, *arguments, **parameters).denoise(noisy, sigma, Truth(noisy))
 
 
 def patch_at(image, row, column, half, periodic):
@@ -97,11 +90,9 @@ def test_against_the_definition_whatever_the_pieces(
 def test_patches_that_hold_the_whole_image_memorize(equivariant, sigma):
     """Those of all positions too: none but the same position ends at the borders alike."""
     training, noisy = random(6, 2, 4, 5), random(3, 2, 4, 5, seed=1)
-    memory = EmpiricalBayes()
-    memory.fit(TrainingData(GivenImages(training)))
     for patch in (9, 31):
         found = denoised(training, noisy, sigma, patch, equivariant)
-        torch.testing.assert_close(found, memory.denoise(noisy, sigma, Truth(noisy)))
+        torch.testing.assert_close(found, memory(training, noisy, sigma))
 
 
 def test_single_pixels_of_everywhere_are_a_scalar_posterior():
@@ -122,7 +113,7 @@ def test_all_shifts_of_the_images_at_one_position_are_all_positions():
 
 def test_it_shifts_with_periodic_images():
     training, noisy = random(3, 1, 7, 8), random(2, 1, 7, 8, seed=1)
-    machine = fitted(training, 5, boundary="periodic")
+    machine = machine_of(training, 5, boundary="periodic")
     shifted = noisy.roll((2, 3), (2, 3))
     torch.testing.assert_close(
         machine.denoise(shifted, 0.2, Truth(shifted)), machine.denoise(noisy, 0.2, Truth(noisy)).roll((2, 3), (2, 3))
@@ -132,7 +123,7 @@ def test_it_shifts_with_periodic_images():
 @pytest.mark.parametrize("equivariant", [True, False])
 def test_away_from_borders_it_shifts_if_it_is_equivariant(equivariant):
     training, wide = random(3, 1, 10, 11), random(2, 1, 12, 14, seed=1)
-    machine = fitted(training, 5, equivariant)
+    machine = machine_of(training, 5, equivariant)
     here, there = wide[..., :10, :11], wide[..., 2:, 3:]
     first, second = (machine.denoise(noisy, 0.2, Truth(noisy)) for noisy in (here, there))
     same = torch.isclose(first[..., 4:-2, 5:-2], second[..., 2:-4, 2:-5], atol=1e-9, rtol=0)
@@ -160,11 +151,9 @@ def test_it_combines_what_memory_cannot():
     training = Faces(size=16).images("train", 12).double()
     mosaic = torch.cat([training[:6, ..., :8], training[6:, ..., 8:]], 3)
     noisy = mosaic + 0.05 * torch.randn(mosaic.shape, generator=torch.Generator().manual_seed(0)).double()
-    memory = EmpiricalBayes()
-    memory.fit(TrainingData(GivenImages(training)))
     errors = [
         (found - mosaic).square().mean()
-        for found in (denoised(training, noisy, 0.05, 7, False), memory.denoise(noisy, 0.05, Truth(noisy)))
+        for found in (denoised(training, noisy, 0.05, 7, False), memory(training, noisy, 0.05))
     ]
     assert errors[0] < 0.1 * errors[1]
 
@@ -174,7 +163,7 @@ def test_it_combines_what_memory_cannot():
 @pytest.mark.parametrize(("channels", "patch"), [(1, 3), (2, 3), (1, 5), (1, 1)])
 def test_its_jacobian_is_its_derivative(boundary, equivariant, channels, patch):
     training, noisy, sigma = random(3, channels, 5, 6), random(2, channels, 5, 6, seed=1), 0.3
-    machine = fitted(training, patch, equivariant, boundary)
+    machine = machine_of(training, patch, equivariant, boundary)
     maps = machine.jacobian(noisy, sigma, Truth(noisy))
     size = noisy[0].numel()
     for place, found in enumerate(maps.matrices()):
@@ -187,7 +176,7 @@ def test_its_jacobian_is_its_derivative(boundary, equivariant, channels, patch):
 def test_its_jacobian_against_differences_at_little_noise_and_in_pieces(monkeypatch):
     training, sigma = random(4, 1, 6, 6), 0.02
     noisy = training[:2] + 0.02 * random(2, 1, 6, 6, seed=1)
-    machine = fitted(torch.cat([training, training + 0.03 * random(4, 1, 6, 6, seed=2)]), 3)
+    machine = machine_of(torch.cat([training, training + 0.03 * random(4, 1, 6, 6, seed=2)]), 3)
     monkeypatch.setattr(local_posterior, "PATCHES", 50)
     monkeypatch.setattr(local_posterior, "PAIRS", 40)
     along = random(2, 1, 6, 6, seed=3)
@@ -248,12 +237,8 @@ def test_errors_say_what_is_accepted():
     with pytest.raises(ValueError, match="odd sides"):
         LocalScore(4)
     with pytest.raises(DataError, match=r"call fit\(examples\) first"):
-        LocalScore().denoise(images, 0.1, Truth(images))
-    with pytest.raises(DataError, match=r"call fit\(examples\) first"):
         LocalScore().side(0.1)
-    with pytest.raises(DataError, match="cannot denoise images of shape"):
-        denoised(images, torch.zeros(1, 1, 6, 4), 0.1, 3)
     with pytest.raises(ValueError, match="patch=5, not 4x6"):
-        fitted(images, 5, boundary="periodic")
+        machine_of(images, 5, boundary="periodic")
     LocalScore(5).check_shape((1, 4, 6))
     LocalScore(boundary="periodic").check_shape((1, 4, 6))

@@ -3,8 +3,6 @@ import pytest
 import torch
 from scipy.fft import dctn, idctn
 
-import gahbench
-from gahbench._util.errors import ParameterError
 from gahbench.contracts.truth import Truth
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.references.low_pass import LowPass
@@ -47,9 +45,3 @@ def test_all_frequencies_are_the_image_and_the_lowest_is_its_mean():
     assert LowPass(1.0).risk(Truth(noisy), 0.1).tolist() == pytest.approx([0.01] * 3)
     mean = noisy.mean((2, 3), keepdim=True).expand_as(noisy)
     torch.testing.assert_close(LowPass(1e-6).denoise(noisy, 0.1, Truth(noisy)), mean)
-
-
-@pytest.mark.parametrize("share", [0, -0.1, 1.01])
-def test_other_shares_are_refused(share):
-    with pytest.raises(ParameterError, match="share"):
-        gahbench.create("reference", f"low-pass[{share}]")

@@ -1,18 +1,14 @@
 import pytest
 import torch
-from given_images import GivenImages
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from learned_references import fitted, random
 
-from gahbench.contracts.truth import TrainingData, Truth
+from gahbench.contracts.truth import Truth
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.references import _local_posterior as local_posterior
 from gahbench_plugins.references._local_posterior import merged
 from gahbench_plugins.references.local_score import LocalScore
-
-
-def random(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 @settings(deadline=None, max_examples=40)
@@ -53,8 +49,7 @@ def test_the_local_score_of_merged_patches_is_near_the_exact_one(monkeypatch, pa
     monkeypatch.setattr(local_posterior.Average, "add", counted)
 
     def denoised(alike):
-        machine = LocalScore(patch, alike=alike)
-        machine.fit(TrainingData(GivenImages(training)))
+        machine = fitted(LocalScore(patch, alike=alike), training)
         compared.clear()
         return machine.denoise(noisy, sigma, Truth(noisy)), sum(compared)
 

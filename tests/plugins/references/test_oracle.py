@@ -2,10 +2,8 @@ import pytest
 import torch
 from constructing import construct
 
-from gahbench._util.errors import ParameterError
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.truth import Truth
-from gahbench.registry.registry import Registry
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.references.oracle import OracleShrink, OracleThreshold
 
@@ -52,15 +50,6 @@ def test_limits(oracle):
 
 
 @ORACLES
-def test_shapes_are_checked(oracle):
-    assert oracle.kind == "oracle"
-    construct(oracle, "sym4").check_shape((1, 24, 24))
-    construct(oracle, "sym4").check_shape((1, 25, 25))
-    with pytest.raises(ValueError, match="levels"):
-        construct(oracle, "wavelet[sym4,levels=6]").check_shape((1, 24, 24))
-
-
-@ORACLES
 def test_without_orthonormality_noise_has_its_own_levels_and_no_closed_form(oracle):
     reference = construct(oracle, "wavelet[bior2.2,levels=2]")
     noisy = CLEAN + 0.1
@@ -101,15 +90,3 @@ def test_a_basis_is_adapted_to_the_clean_images_in_batches_that_it_can_take(orac
     turned.basis = Turned()
     torch.testing.assert_close(turned.denoise(noisy, 0.2, Truth(clean)), plain.denoise(noisy, 0.2, Truth(clean)))
     torch.testing.assert_close(turned.risk(Truth(clean), 0.2), plain.risk(Truth(clean), 0.2))
-
-
-def test_basis_is_a_checked_parameter():
-    registry = Registry()
-    assert registry.configure("reference", "oracle-shrink").label == "oracle-shrink[sym4]"
-    label = registry.configure("reference", "oracle-threshold[wavelet[db2,levels=2]]").label
-    assert label == "oracle-threshold[wavelet[db2,levels=2]]"
-    reference = registry.create("reference", label)
-    assert reference.basis.name == "db2"
-    assert reference.basis.levels == 2
-    with pytest.raises(ParameterError):
-        registry.configure("reference", "oracle-shrink[wavelet[levels=two]]")

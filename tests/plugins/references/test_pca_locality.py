@@ -1,28 +1,21 @@
 import numpy as np
 import pytest
 import torch
-from given_images import GivenImages
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from learned_references import assert_jacobian_is_derivative, fitted, memory, random
 
 from gahbench._util.errors import DataError
-from gahbench.contracts.truth import TrainingData, Truth
-from gahbench_plugins.references.empirical_bayes import EmpiricalBayes
+from gahbench.contracts.truth import Truth
 from gahbench_plugins.references.pca_locality import PCALocality
 
 
-def random(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def fitted(training, **parameters):
-    reference = PCALocality(**parameters)
-    reference.fit(TrainingData(GivenImages(training)))
-    return reference
+def machine_of(training, **parameters):
+    return fitted(PCALocality(**parameters), training)
 
 
 def denoised(training, noisy, sigma, **parameters):
-    return fitted(training, **parameters).denoise(noisy, sigma, Truth(noisy))
+    return machine_of(training, **parameters).denoise(noisy, sigma, Truth(noisy))
 
 
 def brute_force(training, noisy, sigma, threshold, batch):
@@ -72,7 +65,7 @@ def correlated(count, size, seed=0):
 
 def test_the_region_grows_with_the_noise_and_is_whole_in_the_end():
     training = correlated(400, 6)
-    machine = fitted(training, threshold=0.1)
+    machine = machine_of(training, threshold=0.1)
     looked_at = [float(machine.mask(sigma).mean()) for sigma in (1e-3, 0.1, 10.0)]
     assert looked_at == sorted(looked_at)
     # Each pixel looks at itself alone where there is hardly any noise.
@@ -81,11 +74,9 @@ def test_the_region_grows_with_the_noise_and_is_whole_in_the_end():
 
 def test_with_a_low_threshold_and_much_noise_it_is_perfect_memorization():
     training, noisy = random(6, 1, 4, 4), random(2, 1, 4, 4, seed=1)
-    memory = EmpiricalBayes()
-    memory.fit(TrainingData(GivenImages(training)))
     for sigma in (0.3, 3.0):
         found = denoised(training, noisy, sigma, threshold=1e-9)
-        torch.testing.assert_close(found, memory.denoise(noisy, sigma, Truth(noisy)))
+        torch.testing.assert_close(found, memory(training, noisy, sigma))
 
 
 def test_batches_of_the_published_code_change_the_result_and_all_in_one_do_not():
@@ -99,30 +90,18 @@ def test_batches_of_the_published_code_change_the_result_and_all_in_one_do_not()
     torch.testing.assert_close(denoised(turned, noisy, 0.1), exact)
     # A batch of one is an image itself: their mean is left.
     torch.testing.assert_close(denoised(training, noisy, 0.1, batch=1), training.mean(0).expand(2, 1, 5, 5))
-    assert fitted(training).denoise(noisy, 0.0, Truth(noisy)) is noisy
+    assert machine_of(training).denoise(noisy, 0.0, Truth(noisy)) is noisy
 
 
 @pytest.mark.parametrize("batch", [None, 3])
 def test_its_jacobian_is_its_derivative(batch):
-    training, noisy, sigma = correlated(7, 4), correlated(2, 4, seed=1), 0.1
-    machine = fitted(training, threshold=0.2, batch=batch)
-    assert 0.1 < machine.mask(sigma).mean() < 0.9
-    steps = 1e-5 * torch.eye(16, dtype=torch.float64).view(16, 1, 4, 4)
-    for image, matrix in zip(noisy, machine.jacobian(noisy, sigma, Truth(noisy)).matrices(), strict=True):
-        ends = [machine.denoise(image + sign * steps, sigma, Truth(steps)).flatten(1) for sign in (1, -1)]
-        torch.testing.assert_close(matrix, (ends[0] - ends[1]).mT / 2e-5, atol=1e-6, rtol=1e-6)
-    assert machine.jacobian(noisy, 0.0, Truth(noisy)) is None
+    machine = machine_of(correlated(7, 4), threshold=0.2, batch=batch)
+    assert 0.1 < machine.mask(0.1).mean() < 0.9
+    assert_jacobian_is_derivative(machine, correlated(2, 4, seed=1), 0.1)
 
 
 def test_errors_say_what_is_accepted():
-    images = torch.zeros(2, 1, 4, 6)
-    with pytest.raises(DataError, match=r"call fit\(examples\) first"):
-        PCALocality().denoise(images, 0.1, Truth(images))
     with pytest.raises(DataError, match=r"call fit\(examples\) first"):
         PCALocality().mask(0.1)
-    with pytest.raises(DataError, match="cannot denoise images of shape"):
-        denoised(images, torch.zeros(1, 1, 6, 4), 0.1)
     with pytest.raises(DataError, match="at least 2 of them"):
-        fitted(images[:1])
-    with pytest.raises(ValueError, match="accepted are up to 4096"):
-        PCALocality().check_shape((1, 65, 65))
+        machine_of(torch.zeros(1, 1, 4, 6))

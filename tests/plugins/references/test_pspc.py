@@ -3,31 +3,23 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from given_images import GivenImages
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from learned_references import assert_jacobian_is_derivative, fitted, memory, random
 
-from gahbench._util.errors import DataError
 from gahbench.contracts.truth import TrainingData, Truth
 from gahbench_plugins.datasets.faces import Faces
 from gahbench_plugins.references import _window_sums as window_sums_module
 from gahbench_plugins.references._window_sums import window_sums
-from gahbench_plugins.references.empirical_bayes import EmpiricalBayes
 from gahbench_plugins.references.pspc import PatchSetPosteriorComposites
 
 
-def random(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def fitted(training, *arguments, **parameters):
-    reference = PatchSetPosteriorComposites(*arguments, **parameters)
-    reference.fit(TrainingData(GivenImages(training)))
-    return reference
+def machine_of(training, *arguments, **parameters):
+    return fitted(PatchSetPosteriorComposites(*arguments, **parameters), training)
 
 
 def denoised(training, noisy, sigma, patch):
-    return fitted(training, patch).denoise(noisy, sigma, Truth(noisy))
+    return machine_of(training, patch).denoise(noisy, sigma, Truth(noisy))
 
 
 def brute_force(training, noisy, sigma, patch):
@@ -76,14 +68,12 @@ def test_window_sums(side):
 
 def test_a_patch_that_is_the_whole_image_is_perfect_memorization():
     training, noisy = random(5, 2, 6, 6), random(3, 2, 6, 6, seed=1)
-    memory = EmpiricalBayes()
-    memory.fit(TrainingData(GivenImages(training)))
     for sigma in (0.1, 1.0):
-        expected = memory.denoise(noisy, sigma, Truth(noisy))
+        expected = memory(training, noisy, sigma)
         torch.testing.assert_close(denoised(training, noisy, sigma, 6), expected)
         torch.testing.assert_close(
-            fitted(training, 6).jacobian(noisy, sigma, Truth(noisy)).matrices(),
-            memory.jacobian(noisy, sigma, Truth(noisy)).matrices(),
+            machine_of(training, 6).jacobian(noisy, sigma, Truth(noisy)).matrices(),
+            fitted("empirical-bayes", training).jacobian(noisy, sigma, Truth(noisy)).matrices(),
         )
     assert denoised(training, noisy, 0.0, 6) is noisy
 
@@ -92,18 +82,6 @@ def test_without_and_with_much_noise():
     training = random(4, 1, 6, 6)
     torch.testing.assert_close(denoised(training, training, 1e-4, 3), training)
     torch.testing.assert_close(denoised(training, training, 1e6, 3), training.mean(0).expand(4, 1, 6, 6))
-
-
-@pytest.mark.parametrize(("channels", "patch"), [(1, 1), (1, 3), (2, 2), (2, 4)])
-def test_its_jacobian_is_its_derivative(channels, patch):
-    training, noisy, sigma = random(3, channels, 4, 5), random(2, channels, 4, 5, seed=1), 0.3
-    machine, size = fitted(training, patch), noisy[0].numel()
-    found = machine.jacobian(noisy, sigma, Truth(noisy)).matrices()
-    steps = 1e-5 * torch.eye(size, dtype=torch.float64).view(size, channels, 4, 5)
-    for image, matrix in zip(noisy, found, strict=True):
-        ends = [machine.denoise(image + sign * steps, sigma, Truth(steps)).flatten(1) for sign in (1, -1)]
-        torch.testing.assert_close(matrix, (ends[0] - ends[1]).mT / 2e-5, atol=1e-7, rtol=1e-6)
-    assert machine.jacobian(noisy, 0.0, Truth(noisy)) is None
 
 
 @pytest.mark.parametrize("sigma", [0.003, 0.3])
@@ -136,14 +114,15 @@ def test_the_side_is_chosen_on_validation_images():
     assert PatchSetPosteriorComposites().sides((1, 10, 6)) == [1, 3, 5, 6]
 
 
+@pytest.mark.parametrize(("channels", "patch"), [(1, 1), (1, 3), (2, 2), (2, 4)])
+def test_its_jacobian_is_its_derivative(channels, patch):
+    machine = machine_of(random(3, channels, 4, 5), patch)
+    assert_jacobian_is_derivative(machine, random(2, channels, 4, 5, seed=1), 0.3)
+
+
 def test_errors_say_what_is_accepted():
-    images = torch.zeros(1, 1, 4, 6)
-    with pytest.raises(DataError, match=r"call fit\(examples\) first"):
-        PatchSetPosteriorComposites().denoise(images, 0.1, Truth(images))
-    with pytest.raises(DataError, match="cannot denoise images of shape"):
-        denoised(images, torch.zeros(1, 1, 6, 4), 0.1, 3)
     with pytest.raises(ValueError, match="patch=5 does not fit into images of 4x6; accepted: up to 4"):
-        fitted(images, 5)
+        machine_of(torch.zeros(1, 1, 4, 6), 5)
     large = torch.zeros(1, 1, 65, 65)
     with pytest.raises(ValueError, match="accepted are up to 4096"):
-        fitted(large, 3).jacobian(large, 0.1, Truth(large))
+        machine_of(large, 3).jacobian(large, 0.1, Truth(large))

@@ -9,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from gahbench._util.errors import DataError, ParameterError
+from gahbench._util.errors import DataError
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.truth import TrainingData, Truth
-from gahbench.registry.registry import Registry
 from gahbench_plugins.bases.pixel import Pixel
 from gahbench_plugins.bases.wavelet import Wavelet
 from gahbench_plugins.datasets.c_alpha import CAlpha
@@ -206,13 +205,3 @@ def test_k_is_tuned_on_validation_images():
     assert reference.risk(validation, 0.1).mean() < 1.05 * least
     assert reference.notes == (f"k tuned on 16 validation images: {k:.2g} at σ 0.1",)
     assert construct(Threshold).notes == ()
-
-
-def test_labels():
-    registry = Registry()
-    assert registry.configure("reference", "threshold").label == "threshold[sym4]"
-    label = registry.configure("reference", "threshold[dct,soft,1.5]").label
-    assert label == "threshold[dct,rule=soft,k=1.5]"
-    assert registry.create("reference", label).value(0.1) == 1.5
-    with pytest.raises(ParameterError, match=r"hard.*soft"):
-        registry.configure("reference", "threshold[rule=firm]")

@@ -36,7 +36,7 @@ def fitted(*arguments, **parameters):
 
 
 @pytest.mark.parametrize("start", [0.1, 1.0, 3.3, 50.0])
-@pytest.mark.parametrize("sigma", [0.1, 0.2, 0.5, 1.0])
+@pytest.mark.parametrize("sigma", [0.1, 1.0])
 def test_finds_the_best_from_any_start(start, sigma):
     reference = fitted(start=start)
     # Candidates next to each other differ by the cube root of 2.

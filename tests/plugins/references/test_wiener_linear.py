@@ -2,7 +2,6 @@ import pytest
 import torch
 from given_images import GivenImages
 
-from gahbench._util.errors import DataError
 from gahbench.contracts.truth import TrainingData, Truth
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.datasets.gaussian_field import GaussianField
@@ -62,15 +61,3 @@ def test_limits():
     assert reference.risk(Truth(clean), 0.0).tolist() == [0, 0, 0]
     mean = dataset.images("train", 4096).mean(0, keepdim=True).expand(3, -1, -1, -1)
     torch.testing.assert_close(reference.denoise(clean, 1e5, Truth(clean)), mean, atol=1e-5, rtol=0)
-
-
-def test_errors_say_what_to_do():
-    images = torch.rand(4, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    with pytest.raises(DataError, match="fit"):
-        WienerLinear().denoise(images, 0.1, Truth(images))
-    with pytest.raises(DataError, match="16 values"):
-        fitted(GivenImages(images)).risk(Truth(torch.zeros(1, 1, 4, 5)), 0.1)
-    WienerLinear().check_shape((1, 64, 64))
-    for refuse in (WienerLinear().check_shape, lambda shape: fitted(GivenImages(torch.zeros(2, *shape)))):
-        with pytest.raises(ValueError, match="up to 4096"):
-            refuse((2, 64, 64))

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from through_networks import WIDTH, across, assert_agree, images, ours, refused
+from through_networks import WIDTH, assert_agree, bias_free_chain, images, ours, refused
 from torch.nn import functional
 
 import gahbench
@@ -13,24 +13,15 @@ from gahbench_plugins.references._checkpoints.fitting import fitted
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("architecture", ["dncnn", "bf-cnn"])
 def test_mohan_dncnn_without_bias(draw, channels, architecture):
-    positive, weights, _ = draw
     noisy = images(channels)
-    state = {"first_layer.weight": weights(WIDTH, channels, 3), "last_layer.weight": weights(channels, WIDTH, 3)}
-    features = functional.conv2d(noisy, state["first_layer.weight"], padding=1).relu()
-    for number in range(11):
-        kernel, gain, variance = weights(WIDTH, WIDTH, 3), positive(WIDTH), positive(WIDTH)
-        # The file holds them, and the published layer uses neither.
-        unused = {
-            "bias": torch.zeros(WIDTH),
-            "running_mean": torch.zeros(WIDTH),
-            "num_batches_tracked": torch.tensor(0),
-        }
-        norm = {"weight": gain, "running_var": variance, **unused}
+    (first, *kernels, last), norms, expected = bias_free_chain(draw, noisy, 13)
+    state = {"first_layer.weight": first, "last_layer.weight": last}
+    # The file holds them, and the published layer uses neither.
+    unused = {"bias": torch.zeros(WIDTH), "running_mean": torch.zeros(WIDTH), "num_batches_tracked": torch.tensor(0)}
+    for number, (kernel, (gain, deviation)) in enumerate(zip(kernels, norms, strict=True)):
+        norm = {"weight": gain.flatten(), "running_var": (deviation.flatten() - 1e-5).square(), **unused}
         state |= {f"bn_layer_list.{number}.{name}": value for name, value in norm.items()}
         state[f"hidden_layer_list.{number}.weight"] = kernel
-        features = functional.conv2d(features, kernel, padding=1) / across(variance.sqrt() + 1e-5) * across(gain)
-        features = features.relu()
-    expected = noisy - functional.conv2d(features, state["last_layer.weight"], padding=1)
     found = ours(architecture, state, noisy, width=WIDTH, layers=13, bias=False, expect="mohan-dncnn")
     assert_agree(found, expected, noisy)
 
@@ -102,16 +93,11 @@ def noise_level_chain(draw, features, outputs):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_kair_ffdnet_estimates_the_image(draw, channels):
+def test_kair_ffdnet_and_fdncnn_estimate_the_image(draw, channels):
     noisy = images(channels, 18, 20)
     state, cells = noise_level_chain(draw, functional.pixel_unshuffle(noisy, 2), 4 * channels)
     found = ours("ffdnet", state, noisy, width=WIDTH, layers=3, norm=False, expect="kair")
     assert_agree(found, functional.pixel_shuffle(cells, 2), noisy)
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_kair_fdncnn_estimates_the_image(draw, channels):
-    noisy = images(channels)
     state, image = noise_level_chain(draw, noisy, channels)
     found = ours("dncnn", state, noisy, width=WIDTH, layers=3, norm=False, blind=False, expect="kair")
     assert_agree(found, image, noisy)
@@ -128,20 +114,29 @@ def test_networks_of_ours_estimate_the_noise_whatever_part_of_them_was_saved(dra
 
 @pytest.mark.parametrize("spacing", [1, 2, 20])
 def test_kadkhodaie_cnn(draw, spacing):
-    positive, weights, _ = draw
     noisy = images(1)
-    state = {"conv_layers.0.weight": weights(WIDTH, 1, 3)}
-    features = functional.conv2d(noisy, state["conv_layers.0.weight"], padding=1)
-    for number in range(1, 20):
-        side = 3 if number % spacing == 0 else 1
-        kernel, gain, deviation = weights(WIDTH, WIDTH, side), positive(1, WIDTH, 1, 1), positive(1, WIDTH, 1, 1)
-        state[f"conv_layers.{number}.weight"] = kernel
-        state |= {f"BN_layers.{number - 1}.gammas": gain, f"BN_layers.{number - 1}.running_sd": deviation}
-        features = (functional.conv2d(features, kernel, padding=side // 2) / deviation * gain).relu()
-    state["conv_layers.20.weight"] = weights(1, WIDTH, 3)
-    expected = noisy - functional.conv2d(features, state["conv_layers.20.weight"], padding=1)
+    kernels, norms, expected = bias_free_chain(
+        draw, noisy, 21, first_relu=False, side=lambda number: 1 if number % spacing else 3
+    )
+    state = {f"conv_layers.{number}.weight": kernel for number, kernel in enumerate(kernels)}
+    for number, (gain, deviation) in enumerate(norms):
+        state |= {f"BN_layers.{number}.gammas": gain, f"BN_layers.{number}.running_sd": deviation}
     found = ours("bf-cnn-rf", state, noisy, width=WIDTH, spacing=spacing, expect="kadkhodaie-cnn")
     assert_agree(found, expected, noisy)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_kadkhodaie_cnn_2021(draw, channels, prefix):
+    noisy = images(channels)
+    kernels, norms, expected = bias_free_chain(draw, noisy, 13)
+    state = {f"{prefix}conv_layers.{number}.weight": kernel for number, kernel in enumerate(kernels)}
+    for number, (gain, deviation) in enumerate(norms):
+        state |= {f"{prefix}running_sd.{number}": deviation, f"{prefix}gammas.{number}": gain}
+    found = ours("bf-cnn", state, noisy, width=WIDTH, layers=13, expect="kadkhodaie-cnn-2021")
+    assert_agree(found, expected, noisy)
+    says = refused("bf-cnn-rf", state, channels=channels, width=WIDTH, layers=13)
+    assert says.endswith("a ReLU follows its first convolution, as in bf-cnn, and none in the network")
 
 
 def test_kadkhodaie_unet(draw):

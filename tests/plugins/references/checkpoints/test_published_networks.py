@@ -1,34 +1,13 @@
-"""Published weights of BF_CNN of 2021, IRCNN, DRUNet, and the recurrent and dense networks of Mohan et al. 2020."""
+"""Published weights of IRCNN, DRUNet, and the recurrent and dense networks of Mohan et al. 2020."""
 
 import pytest
 import torch
-from through_networks import WIDTH, assert_agree, images, ours, refused
+from through_networks import WIDTH, assert_agree, images, ours
 from torch.nn import functional
 
 import gahbench
 from gahbench_plugins.references._checkpoints.fitting import fitted
 from gahbench_plugins.references._checkpoints.reading import read_state
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("prefix", ["", "module."])
-def test_kadkhodaie_cnn_2021(draw, channels, prefix):
-    positive, weights, _ = draw
-    noisy = images(channels)
-    state = {"conv_layers.0.weight": weights(WIDTH, channels, 3)}
-    features = functional.conv2d(noisy, state["conv_layers.0.weight"], padding=1).relu()
-    for number in range(1, 12):
-        kernel, gain, deviation = weights(WIDTH, WIDTH, 3), positive(1, WIDTH, 1, 1), positive(1, WIDTH, 1, 1)
-        state[f"conv_layers.{number}.weight"] = kernel
-        state |= {f"running_sd.{number - 1}": deviation, f"gammas.{number - 1}": gain}
-        features = (functional.conv2d(features, kernel, padding=1) / deviation * gain).relu()
-    state["conv_layers.12.weight"] = weights(channels, WIDTH, 3)
-    expected = noisy - functional.conv2d(features, state["conv_layers.12.weight"], padding=1)
-    state = {prefix + name: tensor for name, tensor in state.items()}
-    found = ours("bf-cnn", state, noisy, width=WIDTH, layers=13, expect="kadkhodaie-cnn-2021")
-    assert_agree(found, expected, noisy)
-    says = refused("bf-cnn-rf", state, channels=channels, width=WIDTH, layers=13)
-    assert says.endswith("a ReLU follows its first convolution, as in bf-cnn, and none in the network")
 
 
 def dilated(draw, channels, prefix):

@@ -26,10 +26,7 @@ def same(found, expected=STATE):
         {"state_dict": STATE, "epoch": 3},
         {"model": [STATE], "args": argparse.Namespace(layers=20), "optimizer": None},
         {"model_state_dict": STATE, "loss": torch.tensor(0.5)},
-        {"params": STATE},
-        {"params": {"a.weight": torch.zeros(2, 3)}, "params_ema": STATE},
         {"ema": {"model": STATE}, "optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}}},
-        {"network": STATE},
         {"net": (STATE,)},
         [None, STATE],
         {"a.weight": STATE["a.weight"], "epoch": 3, "b.count": STATE["b.count"]},
@@ -121,11 +118,8 @@ def test_a_whole_module_is_refused_by_the_name_of_its_class(tmp_path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ({}, "its keys none"),
         ({"epoch": 3, "name": "x"}, r"its keys epoch \(int\), name \(str\)"),
-        ({"state_dict": {}}, r"its keys state_dict \(dict\)"),
         ({str(number): number for number in range(20)}, r"its keys 0 \(int\),.* and 12 more"),
-        (3, "its int"),
         (torch.zeros(3), "its Tensor"),
     ],
 )
@@ -136,23 +130,20 @@ def test_a_file_without_weights_is_refused_with_what_it_holds(tmp_path, content,
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"hello, world", b"PK\x03\x04 cut off", b"\x10\0\0\0\0\0\0\0{not json", b"{}"]
+    ("content", "says"),
+    [
+        (None, "no such file"),
+        (b"", "cannot be read"),
+        (b"hello, world", "it is no file that torch wrote"),
+        (b"i am no checkpoint", "it is a pickle of another kind"),
+        (b"PK\x03\x04 cut off", "cannot be read"),
+        (b"\x10\0\0\0\0\0\0\0{not json", "cannot be read as safetensors"),
+    ],
 )
-def test_what_is_no_checkpoint_is_an_error(tmp_path, content):
-    (tmp_path / "x.pt").write_bytes(content)
-    with pytest.raises(ParameterError, match=r"x\.pt: cannot be read.*accepted: safetensors"):
-        read_state(tmp_path / "x.pt")
-
-
-@pytest.mark.parametrize("text", [b"hello, world", b"i am no checkpoint", b"just text"])
-def test_a_text_is_called_no_file_of_torch(tmp_path, text):
-    (tmp_path / "x.pt").write_bytes(text)
-    with pytest.raises(ParameterError, match=r"it is no file that torch wrote|a pickle of another kind"):
-        read_state(tmp_path / "x.pt")
-
-
-def test_a_file_that_is_not_there_is_an_error(tmp_path):
-    with pytest.raises(ParameterError, match="no such file"):
+def test_what_is_no_checkpoint_is_an_error(tmp_path, content, says):
+    if content is not None:
+        (tmp_path / "x.pt").write_bytes(content)
+    with pytest.raises(ParameterError, match=rf"x\.pt: .*{says}.*accepted: safetensors"):
         read_state(tmp_path / "x.pt")
 
 
@@ -167,7 +158,6 @@ def test_prefixes_that_all_names_share_are_dropped_one_by_one():
     ("tensor", "says"),
     [
         (lambda: torch.zeros(1).expand(10**6, 10**6), "claims 1,000,000,000,000 numbers, of which 1 are in the file"),
-        (lambda: torch.zeros(4).as_strided((3, 9), (0, 0)), "claims 27 numbers, of which 4 are in the file"),
         (lambda: torch.eye(3).to_sparse(), "is sparse"),
         (lambda: torch.quantize_per_tensor(torch.eye(3), 0.1, 0, torch.quint8), "is quantized"),
         (lambda: torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]), "is nested"),

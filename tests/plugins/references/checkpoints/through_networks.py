@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import functional
 
 import gahbench
 from gahbench._util.errors import ParameterError
@@ -30,8 +31,20 @@ def assert_agree(found, expected, noisy):
     assert (found - expected).norm() < 1e-5 * residual
 
 
-def across(vector):
-    return vector.view(1, -1, 1, 1)
+def bias_free_chain(draw, noisy, layers, *, first_relu=True, side=lambda number: 3):
+    """Return the kernels of a chain, the gains and deviations of its normalisations, and the image that it returns."""
+    positive, weights, _ = draw
+    kernels, norms = [weights(WIDTH, noisy.shape[1], 3)], []
+    features = functional.conv2d(noisy, kernels[0], padding=1)
+    features = features.relu() if first_relu else features
+    for number in range(1, layers - 1):
+        kernels.append(weights(WIDTH, WIDTH, side(number)))
+        gain, deviation = positive(1, WIDTH, 1, 1), positive(1, WIDTH, 1, 1)
+        norms.append((gain, deviation))
+        features = functional.conv2d(features, kernels[-1], padding=side(number) // 2) / deviation * gain
+        features = features.relu()
+    kernels.append(weights(noisy.shape[1], WIDTH, 3))
+    return kernels, norms, noisy - functional.conv2d(features, kernels[-1], padding=1)
 
 
 def refused(architecture, state, keys="auto", **parameters):
