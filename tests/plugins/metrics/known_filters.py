@@ -1,4 +1,4 @@
-"""Denoisers whose filters are known, and scores as tables, for tests of what is measured on Jacobians."""
+"""Denoisers whose filters are known, given samples, and scores as tables, for tests of metrics."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from gahbench.contracts.references import Reference
 from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.jacobian import DenseMaps
+from gahbench.sampling import Samples, Sampling
 
 
 class Filters(Reference):
@@ -29,6 +30,18 @@ class Filters(Reference):
 
     def jacobian(self, noisy, sigma, truth):
         return DenseMaps(self._of(truth), tuple(noisy.shape[1:]))
+
+
+def random_images(count, *shape, seed=0):
+    """Return uniformly random images, shape (count, C, H, W)."""
+    return torch.rand(count, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+def samples(given, diverged=()):
+    """Return given images as samples, of which some diverged."""
+    status = tuple("diverged" if place in diverged else "converged" for place in range(len(given)))
+    ones = torch.ones(len(given))
+    return Samples(given, 3 * ones.long(), 0.05 * ones.double(), status, Sampling(count=len(given)))
 
 
 def create(kind, name):

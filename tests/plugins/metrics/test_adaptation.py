@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from known_filters import Filters, evaluation, on_images, table
+from known_filters import Filters, evaluation, on_images, random_images, table
 
 from gahbench.contracts.references import Reference
 from gahbench.jacobian import DenseMaps, FunctionMaps
@@ -10,10 +10,6 @@ from gahbench.jacobian import DenseMaps, FunctionMaps
 
 def psnr(denoised, clean):
     return -10 * math.log10(float((denoised.double() - clean.double()).square().mean()))
-
-
-def images(count, *shape, seed=0):
-    return torch.rand(count, *shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("name", ["low-pass", "gaussian-blur", "wiener-linear", "identity", "untrained[linear]"])
@@ -40,7 +36,7 @@ class Products(Reference):
 def test_it_is_the_gain_over_the_filters_of_others_less_the_sensitivity_to_noise(monkeypatch, size):
     """By hand, for filters that follow image and noise; of four images, three others are all others."""
     monkeypatch.setattr("gahbench.jacobian.maps.LARGEST_EXACT", size)
-    clean = images(4, 2, 4, 3)
+    clean = random_images(4, 2, 4, 3)
     evaluated = on_images(Products(), clean)
     parts = table("adaptation", evaluated)
     noisy, fresh = evaluated.noisy(0.1), evaluated.noisy(0.1, draw=1)
@@ -71,7 +67,7 @@ def test_a_filter_that_follows_the_noise_alone_gains_nothing_after_its_sensitivi
             return DenseMaps(unit[:, :, None] * unit[:, None], tuple(noisy.shape[1:]))
 
     # Faint images under strong noise: the filter is made of noise.
-    parts = table("adaptation", on_images(Follower(torch.eye(256)[None]), 1e-3 * images(6, 1, 16, 16), (1.0,)))
+    parts = table("adaptation", on_images(Follower(torch.eye(256)[None]), 1e-3 * random_images(6, 1, 16, 16), (1.0,)))
     assert parts["sensitivity", 1.0].abs().min() > 3
     # Both gains are those of a filter by unrelated noise: they differ by chance, as much as projections on it do.
     spread = parts["", 1.0].std() / 6**0.5

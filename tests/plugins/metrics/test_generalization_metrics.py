@@ -5,19 +5,18 @@ import math
 import pytest
 import torch
 from given_images import GivenImages
-from known_filters import Filters, create, table
+from known_filters import Filters, create, random_images, samples, table
 
 from gahbench._util.errors import ParameterError
 from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
-from gahbench.sampling import Samples, Sampling
 
 SIGMAS = (0.1, 0.5)
 EYE = torch.eye(64)
 
 
 def images(count=6, seed=0):
-    return torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+    return random_images(count, 1, 8, 8, seed=seed)
 
 
 def evaluation(reference, clean=None, learned=None, partner=None):
@@ -181,9 +180,7 @@ def course(losses, copies, steps=(1, 10, 100, 1000)):
 
     def draw(share, half):
         count = round(32 * share)
-        given = torch.cat([half.repeat(2, 1, 1, 1)[:count] + 1e-3, fresh[count:]])
-        ones = torch.ones(32)
-        return Samples(given, ones.long(), ones.double(), ("converged",) * 32, Sampling(count=32))
+        return samples(torch.cat([half.repeat(2, 1, 1, 1)[:count] + 1e-3, fresh[count:]]))
 
     def follow(half):
         found = Evaluation(scaled(1.0), clean, list(SIGMAS), learned_from=TrainingData(GivenImages(half)))

@@ -3,14 +3,13 @@
 import pytest
 import torch
 from given_images import GivenImages
-from known_filters import create
+from known_filters import create, samples
 from torch import nn
 
 from gahbench._util.errors import ParameterError
 from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.networks.trained import Trained
-from gahbench.sampling import Samples, Sampling
 
 
 class Features(nn.Module):
@@ -27,14 +26,11 @@ class Features(nn.Module):
         return self.last(self.features(noisy))
 
 
-def evaluation(learned, samples, network=None):
+def evaluation(learned, drawn, network=None):
     clean = torch.zeros(4, 1, 8, 8)
-    found = Evaluation(
-        Trained(network or Features()), clean, [1e-6, 0.5], learned_from=TrainingData(GivenImages(learned))
-    )
-    count = len(samples)
-    found._samples = Samples(samples, torch.ones(count).long(), torch.ones(count).double(), ("converged",) * count,
-                             Sampling(count=count))  # fmt: skip
+    learned_from = TrainingData(GivenImages(learned))
+    found = Evaluation(Trained(network or Features()), clean, [1e-6, 0.5], learned_from=learned_from)
+    found._samples = samples(drawn)
     return found
 
 
@@ -46,8 +42,8 @@ def values(metric, evaluated):
 @pytest.mark.parametrize("metric", ["representation", "representation[features]"])
 def test_the_spread_is_that_of_the_largest_features(metric):
     # At the least noise level there is next to no noise: images of .8 have pooled features 0, .8 and 1.6.
-    learned, samples = torch.full((6, 1, 8, 8), 0.8), torch.full((3, 1, 8, 8), 0.4)
-    found = values(metric, evaluation(learned, samples))
+    learned, drawn = torch.full((6, 1, 8, 8), 0.8), torch.full((3, 1, 8, 8), 0.4)
+    found = values(metric, evaluation(learned, drawn))
     assert found["train"] == pytest.approx(0.8, abs=1e-4)
     assert found["generated"] == pytest.approx(0.4, abs=1e-4)
     assert found["test"] == pytest.approx(0, abs=1e-4)

@@ -6,26 +6,19 @@ import math
 import pytest
 import torch
 from given_images import GivenImages
-from known_filters import Filters, create
+from known_filters import Filters, create, random_images, samples
 
 import gahbench
 from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
-from gahbench.sampling import Samples, Sampling
+from gahbench.sampling import Sampling
 
 EYE = torch.eye(64)
 SHAPE = (1, 8, 8)
 
 
 def images(count, seed):
-    return torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(seed))
-
-
-def samples(given, diverged=()):
-    """Return given images as samples, of which some diverged."""
-    status = tuple("diverged" if place in diverged else "converged" for place in range(len(given)))
-    ones = torch.ones(len(given))
-    return Samples(given, 3 * ones.long(), 0.05 * ones.double(), status, Sampling(count=len(given)))
+    return random_images(count, *SHAPE, seed=seed)
 
 
 def evaluation(drawn, learned, fresh=None, partner=None, others=None):

@@ -2,13 +2,9 @@ import math
 
 import pytest
 import torch
-from known_filters import Filters, evaluation, on_images, table
+from known_filters import Filters, evaluation, on_images, random_images, table
 
 SIZE = 36
-
-
-def images(count=3, seed=0):
-    return torch.rand(count, 1, 6, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).float()
 
 
 def turned(eigenvalues, seed=0):
@@ -39,7 +35,7 @@ def test_a_projection_keeps_as_many_dimensions_as_its_rank():
 
 def test_parts_are_those_of_the_eigenvalues():
     eigenvalues = [1.4, 0.6, 0.51, 0.49, 0.2, *[0.0] * 29, -0.1, -0.3]
-    parts = only(table("spectrum", on_images(Filters(turned(eigenvalues)[None]), images())))
+    parts = only(table("spectrum", on_images(Filters(turned(eigenvalues)[None]), random_images(3, 1, 6, 6))))
     expected = {"trace": 2.8, "above-half": 3, "largest": 1.4, "smallest": -0.3, "negative": 0.4 / 3.2, "asymmetry": 0}
     for part, value in expected.items():
         assert parts[part].tolist() == pytest.approx([value] * 3, abs=1e-6), part
@@ -49,7 +45,7 @@ def test_parts_are_those_of_the_eigenvalues():
 def test_asymmetry_is_the_share_of_the_skew_part(symmetric, skew):
     """Of a + b R, R a quarter turn, J - J' is 2 b R, and |J| is that of sqrt(a^2 + b^2)."""
     matrix = symmetric * torch.eye(SIZE).double() + skew * rotation()
-    parts = only(table("spectrum", on_images(Filters(matrix[None]), images())))
+    parts = only(table("spectrum", on_images(Filters(matrix[None]), random_images(3, 1, 6, 6))))
     assert parts["asymmetry"].tolist() == pytest.approx([2 * skew / math.hypot(symmetric, skew)] * 3, abs=1e-6)
     # The skew part has no eigenvalues of the symmetric one.
     for part in ("largest", "smallest"):
@@ -59,7 +55,7 @@ def test_asymmetry_is_the_share_of_the_skew_part(symmetric, skew):
 
 def test_homogeneity_is_what_constants_add():
     matrix, offset = turned([0.5] * SIZE), 0.25
-    evaluated = on_images(Filters(matrix[None], offset), images(), (0.1, 0.4))
+    evaluated = on_images(Filters(matrix[None], offset), random_images(3, 1, 6, 6), (0.1, 0.4))
     parts = table("spectrum", evaluated)
     for sigma in (0.1, 0.4):
         denoised = 0.5 * evaluated.noisy(sigma).double() + offset
@@ -91,10 +87,10 @@ def test_that_of_the_genie_could_be_optimal_and_that_of_a_threshold_is_whole():
 def test_on_large_images_it_is_estimated_and_what_needs_all_eigenvalues_is_left_out(monkeypatch):
     eigenvalues = [1.4, 1.0, 0.51, 0.49, 0.2, *[0.1] * 29, -0.1, -0.3]
     matrix = turned(eigenvalues) + 0.2 * rotation()
-    evaluated = on_images(Filters(matrix[None].expand(3, -1, -1), 0.1), images())
+    evaluated = on_images(Filters(matrix[None].expand(3, -1, -1), 0.1), random_images(3, 1, 6, 6))
     exact = only(table("spectrum", evaluated))
     monkeypatch.setattr("gahbench.jacobian.maps.LARGEST_EXACT", SIZE - 1)
-    found = only(table("spectrum", on_images(Filters(matrix[None].expand(3, -1, -1), 0.1), images())))
+    found = only(table("spectrum", on_images(Filters(matrix[None].expand(3, -1, -1), 0.1), random_images(3, 1, 6, 6))))
     assert set(exact) - set(found) == {"above-half", "negative"}
     for part in ("largest", "smallest"):
         torch.testing.assert_close(found[part], exact[part], atol=2e-3, rtol=0)
@@ -111,4 +107,4 @@ def test_jacobians_that_are_not_finite_are_refused():
     matrices = torch.eye(SIZE).repeat(3, 1, 1)
     matrices[1, 2, 3] = torch.nan
     with pytest.raises(ValueError, match=r"not finite, at sigma=0\.1"):
-        table("spectrum", on_images(Filters(matrices), images()))
+        table("spectrum", on_images(Filters(matrices), random_images(3, 1, 6, 6)))

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from given_images import GivenImages
-from known_filters import Filters
+from known_filters import Filters, random_images
 
 import gahbench
 from gahbench.contracts.truth import TrainingData
@@ -17,7 +17,7 @@ SIDE = 4
 
 
 def images(count, seed=0):
-    return torch.rand(count, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
+    return random_images(count, 1, SIDE, SIDE, seed=seed)
 
 
 def geometric(last, ratio=1.25):
