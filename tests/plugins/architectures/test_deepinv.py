@@ -140,6 +140,7 @@ def test_an_error_names_left_over_weights_too(tmp_path):
 
 
 def test_without_the_extra_an_error_names_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "deepinv", None)
+    for module in ("deepinv", "deepinv.models"):
+        monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ValueError, match=r"pip install 'gahbench\[deepinv\]'"):
         DRUNet(1)

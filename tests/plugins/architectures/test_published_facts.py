@@ -77,7 +77,7 @@ FIELDS = [
     ("unet[width=4,levels=3]", 1, 92, 100),
     ("unet[width=4,levels=4]", 1, 188, 204),
     ("bf-cnn[width=4]", 1, 43, 43),
-    *((f"bf-cnn-rf[width=3,spacing={space}]", 1, field, field)
+    *((f"bf-cnn-rf[width=16,spacing={space}]", 1, field, field)
       for space, field in ((1, 43), (2, 23), (4, 13), (8, 9), (20, 5))),
     *((f"dncnn[width=12,layers={layers}]", 1, 2 * layers + 1, 2 * layers + 1) for layers in (2, 5, 17, 20)),
     # At half the resolution a chain sees 2 layers + 1 positions, of two pixels each.

@@ -237,8 +237,9 @@ def test_what_does_not_fit_is_refused_before_anything_runs(write_suite, builtin,
     ],
 )
 def test_what_is_not_accepted_is_reported_with_its_line(write_suite, builtin, file, change, says):
-    with pytest.raises(SuiteError, match=rf"tiny\.yaml:6: .*{says}"):
+    with pytest.raises(SuiteError, match=says) as error:
         plan(write_suite, builtin, file, SUITE.replace(*change))
+    assert "tiny.yaml:6: " in str(error.value)
 
 
 def test_a_keyword_of_checkpoints_without_one_is_unknown(write_suite, builtin, file):
