@@ -97,24 +97,16 @@ def test_keys_follow_what_is_in_the_files(ddpm, tmp_path):
     assert key(ddpm) != key(tmp_path / "third")
 
 
-@pytest.mark.usefixtures("figures_not_rendered")
-def test_a_row_of_a_board_with_its_jacobian(ddpm, tmp_path, write_suite):
-    shutil.copytree(ddpm, tmp_path / "ddpm")
-    file = write_suite(("  - identity", "  - diffusers: {path: ddpm}"), ("[psnr, slope]", "[psnr, spectrum]"))
-    outcome = gahbench.run(file, tmp_path / "out", engine="inline", only=["diffusers"])
-    assert outcome.failed == 0
-    row = outcome.leaderboard(full=True).set_index("entrant").loc["diffusers[ddpm]"]
-    assert row["kind"] == "trained"
-    assert row["spectrum.trace"] == row["spectrum.trace"]
-    assert "a model of images of 8x8, not of 16x16" in row["note"]
-
-
-def test_noise_beyond_the_timesteps_is_said(ddpm):
+def test_noise_beyond_the_timesteps_and_images_of_another_size_are_said(ddpm):
     reference = created(ddpm, arguments="{num_train_timesteps: 10}")
     for sigma in (0.01, 0.001, 0.02):
         reference.denoise(noisy(), sigma, gahbench.Truth(noisy()))
+    larger = torch.rand(1, 1, 16, 16)
+    reference.denoise(larger, 0.02, gahbench.Truth(larger))
+    assert reference.jacobian(larger, 0.02, gahbench.Truth(larger)) is not None
     # sqrt(1e-4 / (1 - 1e-4)) / 2 is .005.
     assert reference.notes[1].startswith("σ = 0.001: outside 0.005 to ")
+    assert reference.notes[2] == "a model of images of 8x8, not of 16x16"
 
 
 def changed(folder, file, **entries):
