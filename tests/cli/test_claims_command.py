@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -10,14 +11,17 @@ import pytest
 import yaml
 
 import gahbench
+from gahbench.board.claim_values import Table
+from gahbench.board.claims import judge
 from gahbench.contracts.claims import OUTCOMES
+from gahbench.report.claims import GENERATED, exported
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def claims(command):
-    return lambda *arguments: command("claims")(*arguments)
+    return command("claims")
 
 
 def test_the_claims_of_a_paper_as_json_and_csv(claims):
@@ -52,19 +56,6 @@ def test_the_suite_that_would_decide_is_written(claims, tmp_path):
     assert yaml.safe_load((tmp_path / "decide-2.yaml").read_text())["name"] == "optimal"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("-c", "kadkhodaei-2024"), "no claim 'kadkhodaei-2024'; there are those of biroli-2024"),
-        ((ROOT / "suites",), "neither a results folder nor a folder of them; expected results.json, or */results.json"),
-    ],
-)
-def test_what_is_not_there_is_said(claims, arguments, message):
-    status, _, stderr = claims(*arguments)
-    assert status == 2
-    assert message in stderr
-
-
 def test_claims_of_a_file_and_of_a_plugin(claims, command, tmp_path):
     file = tmp_path / "mine.yaml"
     text = (ROOT / "plugins" / "claims" / "chang-2000.yaml").read_text(encoding="utf-8")
@@ -85,8 +76,6 @@ def verdicts():
 
 
 def test_the_table_in_the_documents_is_that_of_the_tidy_tables(verdicts):
-    from gahbench.report.claims import GENERATED, exported
-
     text = (ROOT / "results" / "claims.md").read_text(encoding="utf-8")
     assert text.partition(f"{GENERATED}\n\n## Verdicts\n\n")[2] == exported(verdicts, "markdown")
 
@@ -121,11 +110,6 @@ def test_values_are_the_means_of_the_tidy_tables(verdicts):
 
 
 def test_with_exchanged_labels_a_claim_fails(verdicts):
-    from dataclasses import replace
-
-    from gahbench.board.claim_values import Table
-    from gahbench.board.claims import judge
-
     (one,) = [one for one in verdicts if one.name == "kadkhodaie-2024/directional"]
     results = gahbench.load_results(ROOT / "results" / "basis")
     assert judge(one.name, one.claim, [Table("basis", results)]).outcome == "holds"

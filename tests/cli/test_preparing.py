@@ -121,12 +121,6 @@ def test_a_suite_that_needs_nothing(command, write):
     assert command("prepare")(suite)[:2] == (0, f"suite {suite}: needs nothing from elsewhere\n")
 
 
-def test_bad_input_is_status_2(command, write):
-    status, _, errors = command("prepare")(write("discz"))
-    assert status == 2
-    assert "did you mean 'discs'" in errors
-
-
 def test_run_still_downloads(command, write, scikit_learn, tmp_path):
     status, _, errors = command("run")(write("faces[source=olivetti]"), "--out", tmp_path / "out", "--engine", "inline")
     assert status == 0, errors
