@@ -7,7 +7,6 @@ from .settings import Sampling as Sampling
 from .statistics.copies import MEMORIZED as MEMORIZED
 from .statistics.copies import affine_ratios as affine_ratios
 from .statistics.copies import memorization_ratios as memorization_ratios
-from .statistics.cosines import pair_cosines as pair_cosines
 from .statistics.diversity import relative_spread as relative_spread
 from .statistics.diversity import vendi_score as vendi_score
 from .statistics.membership import own_set as own_set
@@ -15,5 +14,6 @@ from .statistics.membership import simultaneous_lower as simultaneous_lower
 from .statistics.membership import without_shared as without_shared
 from .statistics.neighbours import nearest as nearest
 from .statistics.neighbours import nearest_by_cosine as nearest_by_cosine
+from .statistics.neighbours import pair_cosines as pair_cosines
 from .statistics.patches import patch_distance as patch_distance
 from .statistics.spectra import spectrum_distance as spectrum_distance

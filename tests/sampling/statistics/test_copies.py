@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gahbench.sampling.statistics import (
+from gahbench.sampling.statistics.copies import (
     affine_ratios,
     fresh_distances,
     memorization_ratios,

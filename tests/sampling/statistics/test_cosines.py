@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gahbench.sampling.statistics import pair_cosines
+from gahbench.sampling.statistics.neighbours import pair_cosines
 
 
 def random(*shape, seed=0):

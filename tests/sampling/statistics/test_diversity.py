@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from gahbench.sampling.statistics import relative_spread, vendi_score
+from gahbench.sampling.statistics.diversity import relative_spread, vendi_score
 
 
 def random(*shape, seed=0):

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from gahbench.sampling.statistics import patch_distance, patches
+from gahbench.sampling.statistics import patches
+from gahbench.sampling.statistics.patches import patch_distance
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.references.gaussian_blur import GaussianBlur
 

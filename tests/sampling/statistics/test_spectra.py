@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from gahbench.sampling.statistics import radial_spectrum, spectrum_distance
+from gahbench.sampling.statistics.spectra import radial_spectrum, spectrum_distance
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.references.gaussian_blur import GaussianBlur
 
