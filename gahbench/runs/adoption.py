@@ -89,7 +89,7 @@ class _Adopter:
         self.found = Adoption()
         self._store, self._replanner = store, Replanner(registry)
         #: Keys of fits, and columns of scores, by those that they were adopted from: also by an adoption cut off.
-        self.keys = {former: unit.key for unit in units for former in _formers(store, unit)}
+        self.keys = {one["from"]: unit.key for unit in units for one in (store.done(unit) or {}).get("adopted", ())}
         self.columns: dict[str, str] = {}
         self._fits: set[str] = set()
 
@@ -114,7 +114,8 @@ class _Adopter:
 
     def _settle(self, several: list[tuple[Unit, Unit, tuple[str, ...]]]) -> None:
         """Adopt the newest of units that become the same, unless one is of today's code already."""
-        unit, now, differs = max(several, key=lambda one: (one[0].key == one[1].key, self._time(one[0])))
+        written = {one.folder: (self._store.path(one) / DONE).stat().st_mtime_ns for one, _, _ in several}
+        unit, now, differs = max(several, key=lambda one: (one[0].key == one[1].key, written[one[0].folder]))
         if now.kind == "fit":
             self._fits.add(now.key)
         self.found.superseded += len(several) - 1
@@ -133,15 +134,6 @@ class _Adopter:
             key = after
             seen.add(key)
         return key
-
-    def _time(self, unit: Unit) -> int:
-        return (self._store.path(unit) / DONE).stat().st_mtime_ns
-
-
-def _formers(store: Store, unit: Unit) -> list[str]:
-    """Return the keys that a unit was adopted from."""
-    done = store.done(unit) or {}
-    return [str(one["from"]) for one in done.get("adopted", ())]
 
 
 def superseded(plan: Plan, folder: Path) -> int:
