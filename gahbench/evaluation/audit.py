@@ -57,7 +57,7 @@ def audit(evaluation: Evaluation) -> Audit:
     repetition = audit_repetition(evaluation)
     if kind in SEES_DATASET or not all(bool(evaluation.denoised(one).isfinite().all()) for one in evaluation.sigmas):
         return repetition
-    levels = [_Level.of(evaluation, sigma, secret_generator()) for sigma in evaluation.sigmas]
+    levels = [_LevelAudit.of(evaluation, sigma, secret_generator()) for sigma in evaluation.sigmas]
     fresh = compare_on_fresh_images(evaluation)
     marks = (*repetition.marks, *_level_marks(levels), *(fresh.marks if fresh else ()))
     facts = {"levels": [level.record() for level in levels], "fresh": fresh and fresh.record()}
@@ -127,7 +127,7 @@ def _difference(evaluation: Evaluation, sigma: float) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class _Level:
+class _LevelAudit:
     """What was found at a noise level: mean squared errors per pixel."""
 
     sigma: float
@@ -137,7 +137,7 @@ class _Level:
     fresh: float
 
     @classmethod
-    def of(cls, evaluation: Evaluation, sigma: float, generator: torch.Generator) -> _Level:
+    def of(cls, evaluation: Evaluation, sigma: float, generator: torch.Generator) -> _LevelAudit:
         clean = evaluation.clean.double()
         noise = evaluation.noisy(sigma).double() - clean
         count = min(FRESH, len(clean), evaluation.batches.size)
@@ -162,7 +162,7 @@ class _Level:
         return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
 
 
-def _level_marks(levels: Sequence[_Level]) -> list[str]:
+def _level_marks(levels: Sequence[_LevelAudit]) -> list[str]:
     marks = []
     if off := [level for level in levels if level.is_noise_off]:
         places = ", ".join(f"{level.noise:.2g} σ at σ = {level.sigma:g}" for level in off)

@@ -41,18 +41,18 @@ def flow(
     for begun in range(0, settings.count, batch):
         places = list(range(begun, min(begun + batch, settings.count)))
         white = hardware(device).upload(starting_noise(len(places), shape, settings.seed, first + begun))
-        course = _Course(denoise, settings, places, settings.mean + levels[0] * white, done)
+        flowing = _Flow(denoise, settings, places, settings.mean + levels[0] * white, done)
         for number, level in enumerate(levels):
             following = levels[number + 1] if number + 1 < len(levels) else None
-            if course.places:
-                course.step(level, following)
+            if flowing.places:
+                flowing.step(level, following)
             if following is None or (number + 1) % every == 0:
-                course.drop_finished(are_last=following is None)
+                flowing.drop_finished(are_last=following is None)
             progress((begun // batch * len(levels) + number + 1) / whole, len(done))
     return done.samples()
 
 
-class _Course:
+class _Flow:
     """Images that flow together, and those that have ended since the last check."""
 
     def __init__(self, denoise: Denoise, settings: Sampling, places: list[int], images: Tensor, done: Gathered) -> None:
