@@ -124,9 +124,7 @@ def verify(
     run = functools.partial(_run, store, plan, [Path(file) for file in plugins], device, workers, report, stop)
     with tempfile.TemporaryDirectory(prefix="gahbench-verify-") as scratch, stop_on_signals(stop):
         target = Store(Path(scratch))
-        taker = Taker(target)
-        for key in {key: None for unit in chosen for key in unit.needs}:
-            taker.take(store, networks[key])
+        _take_fits(store, target, [networks[key] for unit in chosen for key in unit.needs])
         run(target, [(_as_recorded(unit, store), unit) for unit in chosen])
         rescored = tuple(_compared(unit, store, target) for unit in chosen)
         refitted = refit(trained.chosen, [*networks.values(), *scores], store, run)
@@ -174,6 +172,12 @@ def _as_recorded(unit: Unit, store: Store) -> Unit:
     if precision not in ("float32", "bfloat16"):
         return unit
     return replace(unit, payload={**unit.payload, "jacobian_precision": precision})
+
+
+def _take_fits(store: Store, target: Store, fits: Iterable[Unit]) -> None:
+    taker = Taker(target)
+    for unit in {unit.key: unit for unit in fits}.values():
+        taker.take(store, unit)
 
 
 def _groups(
