@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from gahbench._util.files import names_in
@@ -119,12 +120,12 @@ class _Scope:
 def united_facts(plan: Plan, recorded: RecordedPlan, kept: Sequence[Unit]) -> dict[str, Any]:
     """Return the facts for the board of a plan and of recorded units that stay on it."""
     now, before = plan.board, recorded.board
-    if not kept or not before:
+    if not kept:
         return now
     asked, whole = _Scope.of(plan.suite), _Scope.of(plan.suite.whole)
     refused = [
         one
-        for one in before.get("refused", ())
+        for one in before["refused"]
         if not (one[0] in asked.datasets and one[1] in asked.rows) and one[0] in whole.datasets and one[1] in whole.rows
     ]
     labels = {unit.entrant for unit in kept} | {one[1] for one in refused}
@@ -132,33 +133,28 @@ def united_facts(plan: Plan, recorded: RecordedPlan, kept: Sequence[Unit]) -> di
     entries = {*map(base_label, labels), *datasets, *metrics}
     # Parts of a metric are named METRIC.PART.
     parts = tuple(f"{metric}." for metric in metrics)
-    is_kept: dict[str, Callable[[Mapping[str, Any]], bool]] = {
-        "datasets": lambda row: row["dataset"] in datasets,
-        "metrics": lambda row: row["metric"] in metrics or row["metric"].startswith(parts),
-        "citations": lambda row: row["entry"] in entries,
-    }
-    # A part of a suite leaves the order of the board as it is.
-    is_part = asked != whole
 
-    def union(table: str, keep: str, name: str) -> list[Mapping[str, Any]]:
-        own = {key(row, name): row for row in now[table]}
-        others = {key(row, name): row for row in before.get(table, ()) if is_kept[keep](row)}
-        order = [[key(row, name) for row in before.get(table, ())], list(own)]
-        rows = {**others, **own}
-        return [rows[one] for one in united(order if is_part else [*reversed(order)]) if one in rows]
+    def ordered(first: list[str], second: list[str]) -> list[str]:
+        # A part of a suite leaves the order of the board as it is.
+        return united([first, second] if asked != whole else [second, first])
 
-    def key(row: Mapping[str, Any], name: str) -> str:
-        return str(row[name]) if name else canonical(row)
+    def union(table: str, key: Callable[[Any], str], is_kept: Callable[[Any], bool]) -> list[Mapping[str, Any]]:
+        own = {key(row): row for row in now[table]}
+        rows = {key(row): row for row in before[table] if is_kept(row)} | own
+        return [rows[name] for name in ordered([key(row) for row in before[table]], list(own)) if name in rows]
 
-    order = [[label for label in before["entrants"] if label in labels or label in now["entrants"]], now["entrants"]]
-    trainings = {label: own for label, own in before.get("trainings", {}).items() if label in labels}
+    def is_measured(row: Mapping[str, str]) -> bool:
+        return row["metric"] in metrics or row["metric"].startswith(parts)
+
+    shown = [label for label in before["entrants"] if label in labels or label in now["entrants"]]
+    trainings = {label: own for label, own in before["trainings"].items() if label in labels}
     return {
         **now,
-        "entrants": united(order if is_part else [*reversed(order)]),
-        "datasets": union("datasets", "datasets", "dataset"),
-        "metrics": union("metrics", "metrics", "metric"),
-        "ratios": union("ratios", "metrics", "metric"),
-        "citations": union("citations", "citations", ""),
+        "entrants": ordered(shown, now["entrants"]),
+        "datasets": union("datasets", itemgetter("dataset"), lambda row: row["dataset"] in datasets),
+        "metrics": union("metrics", itemgetter("metric"), is_measured),
+        "ratios": union("ratios", itemgetter("metric"), is_measured),
+        "citations": union("citations", canonical, lambda row: row["entry"] in entries),
         "trainings": trainings | now["trainings"],
         "refused": [*now["refused"], *(list(one) for one in refused)],
         "needs": {name: needs for name, needs in before["needs"].items() if name in metrics} | now["needs"],
