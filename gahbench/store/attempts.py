@@ -43,31 +43,29 @@ class Attempt:
 
     def finish(self, facts: dict[str, Any], keep: Iterable[str]) -> bool:
         """Make the unit finished."""
+        kept = set(keep)
         with storing(self.folder):
-            return self._finish(facts, set(keep))
+            if missing := sorted(name for name in kept if not (self.folder / name).is_file()):
+                raise ResultsError(f"{self.folder}: not finished, as {listing(missing)} are not there")
+            for file in _visible(self.folder):
+                if file.name not in kept:
+                    shutil.rmtree(file) if file.is_dir() else file.unlink()
+            write_json(self.folder / UNIT, self.unit.record())
+            files = {}
+            for file in sorted(_visible(self.folder)):
+                data = file.read_bytes()
+                files[file.name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+                flush(file)
+            write_sealed(self.folder / DONE, {**facts, "files": files})
+            is_first = publish(self.folder, self._final)
+            self._failure.unlink(missing_ok=True)
+            for earlier in self._earlier:
+                shutil.rmtree(earlier, ignore_errors=True)
+            return is_first
 
     def drop(self) -> None:
         """Remove the attempt."""
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _finish(self, facts: dict[str, Any], keep: set[str]) -> bool:
-        if missing := sorted(name for name in keep if not (self.folder / name).is_file()):
-            raise ResultsError(f"{self.folder}: not finished, as {listing(missing)} are not there")
-        for file in _visible(self.folder):
-            if file.name not in keep:
-                shutil.rmtree(file) if file.is_dir() else file.unlink()
-        write_json(self.folder / UNIT, self.unit.record())
-        files = {}
-        for file in sorted(_visible(self.folder)):
-            data = file.read_bytes()
-            files[file.name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-            flush(file)
-        write_sealed(self.folder / DONE, {**facts, "files": files})
-        is_first = publish(self.folder, self._final)
-        self._failure.unlink(missing_ok=True)
-        for earlier in self._earlier:
-            shutil.rmtree(earlier, ignore_errors=True)
-        return is_first
 
 
 def publish(attempt: Path, final: Path) -> bool:
