@@ -17,7 +17,7 @@ from gahbench._util.shapes import Shape
 from gahbench.contracts.architectures import ArchitectureFactory
 from gahbench.contracts.citation import Citation
 from gahbench.contracts.datasets import Dataset
-from gahbench.registry.checked_images import checking
+from gahbench.registry.checked_images import with_checks
 from gahbench.registry.parameters import file_digest
 from gahbench.registry.plugin import Kind, Plugin
 from gahbench.registry.spec import Spec, format_value
@@ -142,12 +142,10 @@ class Configured:
         filled_in: dict[str, Any] = {} if channels is None else {"channels": channels}
         if shape is not None:
             filled_in = {"channels": shape[0], "shape": shape}
-        factory = self.plugin.factory
+        built = self.plugin.build(given, filled_in)
         # Those that come with gahbench pass the contract checks.
-        is_checked = self.kind == "dataset" and not self.plugin.is_built_in
-        if is_checked and isinstance(factory, type) and issubclass(factory, Dataset):
-            factory = checking(factory, self.where)
-        built = self.plugin.build(factory, given, filled_in)
+        if isinstance(built, Dataset) and not self.plugin.is_built_in:
+            built = with_checks(built, self.where)
         record_spec(built, self.text)
         return built
 

@@ -95,6 +95,13 @@ def test_its_class_is_derived_and_has_the_same_name():
     assert unchecked(checked)("test", 1, start=1).shape == (1, 1, 2, 2)
 
 
+def test_datasets_of_functions_are_checked_too(file):
+    plugin = file(f"{GOOD} * torch.nan")
+    plugin.write_text(plugin.read_text().replace("'mine', Mine", "'mine', lambda: Mine()"))
+    with pytest.raises(PluginError, match="128 values that are infinite or NaN"):
+        Registry((plugin,)).create("dataset", "mine").images("test", 2)
+
+
 def test_a_copy_may_have_other_images():
     checked = checking(Steps, "here")()
     checked.images("test", 2)
