@@ -8,8 +8,6 @@ from surroundings import real_data
 
 from gahbench.board import results as published_results
 from gahbench.board.generalization import course
-from gahbench.board.leaderboard import optimum_check
-from gahbench.board.ranks import over_datasets
 from gahbench.contracts.row_labels import base_label
 from gahbench.planning.rows import rows
 from gahbench.planning.suite import load_suite
@@ -86,7 +84,7 @@ def test_a_published_board_is_of_the_suite_that_ships(builtin, name, tmp_path, m
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_no_entrant_of_a_published_board_is_beyond_the_optimum(name):
     results = load_results(name)
-    checks = [optimum_check(results, dataset) for dataset in results.datasets["dataset"]]
+    checks = [results.optimum_checks.get(dataset) for dataset in results.datasets["dataset"]]
     stand_for_it = results.scores["kind"].isin(("optimal", "bound")).any()
     known = results.datasets["optimum"].isin(("exact", "bracket")) & stand_for_it
     assert [check is not None for check in checks] == known.tolist()
@@ -125,7 +123,7 @@ def test_the_figures_of_the_standard_board_in_the_documents_are_those_of_the_boa
     results = load_results("standard")
     board = results.board
     ranks = {(one.dataset, entry.entrant): entry for one in board.datasets for entry in one.entries}
-    overall = {one.entrant: (one.rank, one.rank_high) for one in over_datasets(results).rows}
+    overall = {one.entrant: (one.rank, one.rank_high) for one in results.means_over_datasets.rows}
 
     def psnr(dataset, entrant):
         entry, value = ranks.get((dataset, entrant)), with_half_width(board.of(dataset).estimate(entrant, "psnr"))

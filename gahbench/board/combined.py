@@ -7,19 +7,18 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gahbench._util.errors import ResultsError, listing
 from gahbench._util.readable import level_name
 from gahbench.board.schemas import SCHEMAS
+from gahbench.board.tables import Tables
 from gahbench.contracts.row_labels import row_label, split_label
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gahbench.board.results import Results
-
-
+_Results = TypeVar("_Results", bound=Tables)
 #: Facts of a dataset that must be equal.
 _FACTS = ("optimum", "channels", "height", "width", "fingerprint")
 #: Decibels by which scores of one reference may differ by rounding.
@@ -29,7 +28,7 @@ _PLACE = ["dataset", "seed", "split", "sigma", "metric", "image"]
 _SAME = ["protocol", "fingerprint", "channels", "height", "width"]
 
 
-def combined(parts: Mapping[str, Results]) -> Results:
+def combined(parts: Mapping[str, _Results]) -> _Results:
     """Return several results as one, each entrant once."""
     import pandas as pd
 
@@ -164,7 +163,7 @@ def _renamed(tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> set[str]:
     return found
 
 
-def labels_of_first(parts: Mapping[str, Results]) -> dict[str, dict[str, str]]:
+def labels_of_first(parts: Mapping[str, Tables]) -> dict[str, dict[str, str]]:
     """Return the labels of datasets to be shown, by the labels that each part has, where the two differ."""
     first: dict[tuple[object, ...], str] = {}
     found: dict[str, dict[str, str]] = {}
@@ -182,7 +181,7 @@ def labels_of_first(parts: Mapping[str, Results]) -> dict[str, dict[str, str]]:
     return found
 
 
-def relabelled(results: Results, labels: Mapping[str, str]) -> Results:
+def relabelled(results: _Results, labels: Mapping[str, str]) -> _Results:
     """Return results whose datasets have other labels."""
     if not labels:
         return results

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral
 from typing import TYPE_CHECKING
 
-from gahbench._util.readable import counted, level_name
+from gahbench._util.readable import counted
 from gahbench.board.statistics import MIN_SOURCES
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from gahbench.board.optimality import OptimumCheck
-    from gahbench.board.results import Results
-    from gahbench.board.scorecube import ScoreCube
+    from gahbench.board.tables import Tables
 
 #: The error of a unit that did not fail, but has not run.
 NOT_RUN = "not run yet"
@@ -27,13 +22,13 @@ REFUSED = "cannot take these images: "
 TIME_BUDGET = "time budget: rows depend on the machine"
 
 
-def dataset_names(results: Results) -> list[str]:
+def dataset_names(results: Tables) -> list[str]:
     """Return the datasets that have results, in the order of the results."""
     tables = (results.datasets, results.scores, results.fits, results.failures)
     return list(dict.fromkeys(str(name) for table in tables for name in table["dataset"].unique()))
 
 
-def entrant_kinds(results: Results) -> dict[str, str]:
+def entrant_kinds(results: Tables) -> dict[str, str]:
     """Return the kind of every entrant that was trained or scored."""
     rows = results.scores[["entrant", "kind"]].drop_duplicates()
     kinds = dict.fromkeys(results.fits["entrant"], "trained")
@@ -42,13 +37,13 @@ def entrant_kinds(results: Results) -> dict[str, str]:
     return kinds | dict(zip(rows["entrant"], rows["kind"], strict=True))
 
 
-def entrants_on(results: Results, dataset: str) -> set[str]:
+def entrants_on(results: Tables, dataset: str) -> set[str]:
     """Return the entrants that have results on a dataset."""
     tables = (results.scores, results.fits, results.failures, results.notes)
     return {label for table in tables for label in table.loc[table["dataset"] == dataset, "entrant"].unique()}
 
 
-def is_fitted(results: Results, dataset: str, entrant: str) -> bool:
+def is_fitted(results: Tables, dataset: str, entrant: str) -> bool:
     """Return whether an entrant was trained by the suite, or was to be; weights from elsewhere have no seed."""
     tables = (results.fits, results.failures[results.failures["stage"] == "fit"])
     return any(
@@ -57,26 +52,26 @@ def is_fitted(results: Results, dataset: str, entrant: str) -> bool:
     )
 
 
-def optimum_of(results: Results, dataset: str) -> tuple[str, float]:
+def optimum_of(results: Tables, dataset: str) -> tuple[str, float]:
     """Return the kind of a dataset's optimum, and the optimal slope, NaN if it is not known."""
     rows = results.datasets[results.datasets["dataset"] == dataset]
     return ("none", math.nan) if rows.empty else (str(rows["optimum"].iloc[0]), float(rows["slope"].iloc[0]))
 
 
-def dataset_notes(results: Results, dataset: str) -> list[str]:
+def dataset_notes(results: Tables, dataset: str) -> list[str]:
     """Return what was done to the images of a dataset that may not be meant."""
     rows = results.datasets.loc[results.datasets["dataset"] == dataset, "notes"]
     return [] if rows.empty else str(rows.iloc[0]).splitlines()
 
 
-def sources_of(results: Results, dataset: str) -> list[int] | None:
+def sources_of(results: Tables, dataset: str) -> list[int] | None:
     """Return which source each test image of a dataset is from; ``None`` where each has its own."""
     rows = results.datasets.loc[results.datasets["dataset"] == dataset, "sources"]
     text = "" if rows.empty else str(rows.iloc[0])
     return [int(number) for number in text.split()] or None
 
 
-def independent_images(results: Results, dataset: str) -> int:
+def independent_images(results: Tables, dataset: str) -> int:
     """Return how many independent test images of a dataset were scored: images of one source count once."""
     scores = results.scores
     chosen = (scores["dataset"] == dataset) & (scores["split"] == "test") & (scores["metric"] == "psnr")
@@ -93,66 +88,7 @@ def too_few(count: int, are_sources: bool) -> str:
     return f"{images}, and {MIN_SOURCES} are needed"
 
 
-def cost_of(results: Results, dataset: str, entrant: str) -> tuple[int | None, float]:
+def cost_of(results: Tables, dataset: str, entrant: str) -> tuple[int | None, float]:
     """Return the number of parameters and the mean seconds of training; ``None`` and NaN if not trained."""
     rows = results.fits[(results.fits["dataset"] == dataset) & (results.fits["entrant"] == entrant)]
     return (None, math.nan) if rows.empty else (int(rows["parameters"].iloc[0]), float(rows["train_seconds"].mean()))
-
-
-def notes_of(results: Results, dataset: str, entrant: str, cube: ScoreCube) -> str:
-    """Return the note on an entrant of a dataset: parts joined by ``; ``, empty if there is nothing to say."""
-    fits = results.fits[(results.fits["dataset"] == dataset) & (results.fits["entrant"] == entrant)]
-    failures = results.failures
-    failures = failures[(failures["dataset"] == dataset) & (failures["entrant"] == entrant)]
-    tried = {int(seed) for table in (fits, failures) for seed in table["seed"].dropna()}
-    counted = cube.seeds.get(entrant, [])
-    tried |= set(cube.scored.get(entrant, []))
-
-    parts = []
-    if counted and len(counted) < len(tried):
-        parts.append(f"{len(counted)} of {len(tried)} seeds")
-    if entrant in cube.problems:
-        parts.append(f"PSNR: {cube.problems[entrant]}")
-    parts += _failures(failures, len(tried))
-    notes = results.notes
-    own = notes.loc[(notes["dataset"] == dataset) & (notes["entrant"] == entrant), "note"].tolist()
-    if failures.empty and entrant not in cube.entrants and not any(note.startswith(REFUSED) for note in own):
-        parts.append("not scored")
-    if (fits["budget"] == "seconds").any():
-        parts.append(TIME_BUDGET)
-    parts += own
-    return "; ".join(parts)
-
-
-def marks_of(results: Results, dataset: str, entrant: str, check: OptimumCheck | None) -> tuple[str, ...]:
-    """Return why the scores of an entrant on a dataset are flagged."""
-    marks = results.marks
-    found = marks.loc[(marks["dataset"] == dataset) & (marks["entrant"] == entrant), "mark"].tolist()
-    places = [one for one in check.beyond if one.entrant == entrant] if check else []
-    if check is not None and places:
-        levels = ", ".join(f"{level_name(one.sigma)} ({one.standard_errors:.1f})" for one in places)
-        found.append(f"beats {check.optimum}, which cannot be, at σ = {levels} (by so many standard errors)")
-    return tuple(found)
-
-
-def _failures(failures: pd.DataFrame, tried: int) -> list[str]:
-    """Return a part for every different error of a stage, naming its metrics, and its seeds if not all failed."""
-    metrics: dict[tuple[str, str], list[str]] = {}
-    seeds: dict[tuple[str, str], set[int]] = {}
-    columns = (failures[name] for name in ("stage", "metric", "error", "seed"))
-    for stage, metric, error, seed in zip(*columns, strict=True):
-        named = metrics.setdefault((stage, error), [])
-        if metric and metric not in named:
-            named.append(metric)
-        if isinstance(seed, Integral):
-            seeds.setdefault((stage, error), set()).add(int(seed))
-    parts = []
-    for (stage, error), named in metrics.items():
-        those = sorted(seeds.get((stage, error), ()))
-        if stage == "score" and error == NOT_RUN and those and seeds.get(("fit", NOT_RUN), set()) >= set(those):
-            continue  # its scores fail as well: one note is enough
-        which = f"seed{'s' if len(those) > 1 else ''} {', '.join(map(str, those))}: "
-        what = " ".join([stage, *([", ".join(named)] if named else [])])
-        verb = "" if error == NOT_RUN else "failed: "
-        parts.append(f"{which if 0 < len(those) < tried else ''}{what} {verb}{error}")
-    return parts

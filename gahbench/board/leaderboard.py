@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,13 +24,14 @@ from numpy.typing import NDArray
 from gahbench._util.readable import level_name
 from gahbench.board.board import CLASHING, RESERVED, Board, Entry, Value
 from gahbench.board.facts import (
+    NOT_RUN,
+    REFUSED,
+    TIME_BUDGET,
     cost_of,
     dataset_names,
     entrant_kinds,
     entrants_on,
     is_fitted,
-    marks_of,
-    notes_of,
     optimum_of,
 )
 from gahbench.board.metric_names import parse_metric_name
@@ -44,7 +46,9 @@ from gahbench.board.optimality import (
 )
 from gahbench.board.ranks import PRACTICAL_KINDS, rank_intervals, sorted_by_psnr
 from gahbench.board.rate_courses import is_of_metric, rate_values
+from gahbench.board.rate_verdicts import RateVerdict
 from gahbench.board.scorecube import (
+    LeftOut,
     ScoreCube,
     metric_cubes,
     psnr_cube,
@@ -56,15 +60,23 @@ from gahbench.board.statistics import DRAWS, Array, Estimate, estimate, estimate
 from gahbench.evaluation.rates import fit_slope, input_psnr
 
 if TYPE_CHECKING:
-    from gahbench.board.results import Results
+    import pandas as pd
+
+    from gahbench.board.tables import Tables
 
 
-def make_board(results: Results, draws: int = DRAWS, seed: int = 0) -> Board:
+def make_board(
+    results: Tables,
+    out: LeftOut,
+    verdicts: Mapping[str, Mapping[str, RateVerdict]],
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Board:
     """Return the board of a suite's results, with all datasets and entrants that have results."""
     entries: list[Entry] = []
     values: list[Value] = []
-    cubes = {dataset: psnr_cube(results, dataset) for dataset in dataset_names(results)}
-    spreads, others = spreads_of(cubes), metric_cubes(results)
+    cubes = {dataset: psnr_cube(results, dataset, out) for dataset in dataset_names(results)}
+    spreads, others = spreads_of(cubes), metric_cubes(results, out)
     for dataset, cube in cubes.items():
         distances = Distances.of(cube, {name: found[dataset] for name, found in others.items() if dataset in found})
         check = check_optimum(cube, entrant_kinds(results), distances)
@@ -74,7 +86,7 @@ def make_board(results: Results, draws: int = DRAWS, seed: int = 0) -> Board:
             values += measured.values()
             values += optimality_values(dataset, cube, entrant_kinds(results), distances, check, draws, seed, spreads)
     values += _other_means(results, others, draws, seed)
-    values += rate_values(results)
+    values += rate_values(verdicts)
     return Board(results.suite, entries, values)
 
 
@@ -154,17 +166,17 @@ def _at(place: int | None, levels: Array, draws: Array) -> Estimate:
     return estimate(levels.mean(), draws.mean(axis=1)) if place is None else estimate(levels[place], draws[:, place])
 
 
-def optimum_check(results: Results, dataset: str) -> OptimumCheck | None:
+def optimum_check(results: Tables, dataset: str, out: LeftOut) -> OptimumCheck | None:
     """Compare the denoisers of a dataset with its optimum; ``None`` if no row is its optimum."""
-    cube, names = psnr_cube(results, dataset), (DISTANCE, OPTIMAL_ERROR, CROSS)
+    cube, names = psnr_cube(results, dataset, out), (DISTANCE, OPTIMAL_ERROR, CROSS)
     distances = Distances.of(
-        cube, {name: of[dataset] for name, of in metric_cubes(results, names).items() if dataset in of}
+        cube, {name: of[dataset] for name, of in metric_cubes(results, out, names).items() if dataset in of}
     )
     return check_optimum(cube, entrant_kinds(results), distances)
 
 
 def _entries(
-    results: Results, dataset: str, cube: ScoreCube, check: OptimumCheck | None, measured: _Measured | None
+    results: Tables, dataset: str, cube: ScoreCube, check: OptimumCheck | None, measured: _Measured | None
 ) -> Iterator[Entry]:
     """Yield the facts of every entrant of a dataset, in the order of the board."""
     kinds = entrant_kinds(results)
@@ -188,8 +200,8 @@ def _entries(
         rank, rank_high = ranks.get(label, (None, None))
         parameters, seconds = cost_of(results, dataset, label)
         counted = len(cube.seeds.get(label, []))
-        marks = marks_of(results, dataset, label, check)
-        note = notes_of(results, dataset, label, cube)
+        marks = _marks(results, dataset, label, check)
+        note = _notes(results, dataset, label, cube)
         if measured is not None and (worse := measured.worse_than_noisy(label)):
             levels = ", ".join(map(level_name, worse))
             note = "; ".join(filter(None, [f"worse than the noisy images at σ = {levels}", note]))
@@ -210,8 +222,67 @@ def _entries(
         )
 
 
+def _notes(results: Tables, dataset: str, entrant: str, cube: ScoreCube) -> str:
+    """Return the note on an entrant of a dataset: parts joined by ``; ``, empty if there is nothing to say."""
+    fits = results.fits[(results.fits["dataset"] == dataset) & (results.fits["entrant"] == entrant)]
+    failures = results.failures
+    failures = failures[(failures["dataset"] == dataset) & (failures["entrant"] == entrant)]
+    tried = {int(seed) for table in (fits, failures) for seed in table["seed"].dropna()}
+    counted = cube.seeds.get(entrant, [])
+    tried |= set(cube.scored.get(entrant, []))
+
+    parts = []
+    if counted and len(counted) < len(tried):
+        parts.append(f"{len(counted)} of {len(tried)} seeds")
+    if entrant in cube.problems:
+        parts.append(f"PSNR: {cube.problems[entrant]}")
+    parts += _failures(failures, len(tried))
+    notes = results.notes
+    own = notes.loc[(notes["dataset"] == dataset) & (notes["entrant"] == entrant), "note"].tolist()
+    if failures.empty and entrant not in cube.entrants and not any(note.startswith(REFUSED) for note in own):
+        parts.append("not scored")
+    if (fits["budget"] == "seconds").any():
+        parts.append(TIME_BUDGET)
+    parts += own
+    return "; ".join(parts)
+
+
+def _marks(results: Tables, dataset: str, entrant: str, check: OptimumCheck | None) -> tuple[str, ...]:
+    """Return why the scores of an entrant on a dataset are flagged."""
+    marks = results.marks
+    found = marks.loc[(marks["dataset"] == dataset) & (marks["entrant"] == entrant), "mark"].tolist()
+    places = [one for one in check.beyond if one.entrant == entrant] if check else []
+    if check is not None and places:
+        levels = ", ".join(f"{level_name(one.sigma)} ({one.standard_errors:.1f})" for one in places)
+        found.append(f"beats {check.optimum}, which cannot be, at σ = {levels} (by so many standard errors)")
+    return tuple(found)
+
+
+def _failures(failures: pd.DataFrame, tried: int) -> list[str]:
+    """Return a part for every different error of a stage, naming its metrics, and its seeds if not all failed."""
+    metrics: dict[tuple[str, str], list[str]] = {}
+    seeds: dict[tuple[str, str], set[int]] = {}
+    columns = (failures[name] for name in ("stage", "metric", "error", "seed"))
+    for stage, metric, error, seed in zip(*columns, strict=True):
+        named = metrics.setdefault((stage, error), [])
+        if metric and metric not in named:
+            named.append(metric)
+        if isinstance(seed, Integral):
+            seeds.setdefault((stage, error), set()).add(int(seed))
+    parts = []
+    for (stage, error), named in metrics.items():
+        those = sorted(seeds.get((stage, error), ()))
+        if stage == "score" and error == NOT_RUN and those and seeds.get(("fit", NOT_RUN), set()) >= set(those):
+            continue  # its scores fail as well: one note is enough
+        which = f"seed{'s' if len(those) > 1 else ''} {', '.join(map(str, those))}: "
+        what = " ".join([stage, *([", ".join(named)] if named else [])])
+        verb = "" if error == NOT_RUN else "failed: "
+        parts.append(f"{which if 0 < len(those) < tried else ''}{what} {verb}{error}")
+    return parts
+
+
 def _other_means(
-    results: Results, others: Mapping[str, Mapping[str, ScoreCube]], draws: int, seed: int
+    results: Tables, others: Mapping[str, Mapping[str, ScoreCube]], draws: int, seed: int
 ) -> Iterator[Value]:
     """Yield the means over seeds and images of the other metrics, and ratios of such means, with intervals."""
     for metric, cubes in others.items():

@@ -34,11 +34,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gahbench.board.facts import dataset_names
-from gahbench.board.scorecube import psnr_cube, spreads_of
+from gahbench.board.scorecube import LeftOut, psnr_cube, spreads_of
 from gahbench.board.statistics import DRAWS, LEVEL, MIN_SOURCES, UNKNOWN, Array, Estimate, bootstrap_means, estimates
 
 if TYPE_CHECKING:
-    from gahbench.board.results import Results
+    from gahbench.board.board import Board
+    from gahbench.board.tables import Tables
 
 #: Kinds that could be used in practice: they have ranks, and the optimum is no worse than any of them.
 PRACTICAL_KINDS = ("trained", "classical")
@@ -96,10 +97,10 @@ class OverDatasets:
     cover: Cover
 
 
-def over_datasets(results: Results) -> OverDatasets:
-    """Return the means over datasets of a board's entrants."""
+def over_datasets(results: Tables, board: Board, out: LeftOut) -> OverDatasets:
+    """Return the means over datasets of a board's entrants; the board is that of all, from which some are selected."""
     whole, shown = results.whole or results, set(dataset_names(results))
-    scored = [one for one in whole.board.datasets if one.dataset in shown and one.is_known("psnr")]
+    scored = [one for one in board.datasets if one.dataset in shown and one.is_known("psnr")]
     kinds = {entry.entrant: entry.kind for one in scored for entry in one.entries if entry.kind}
     labels = [label for label in kinds if all(one.estimate(label, "psnr").is_known for one in scored)]
     if len(scored) < FEWEST or not labels:
@@ -115,15 +116,17 @@ def over_datasets(results: Results) -> OverDatasets:
         drawn = bootstrap_means(psnr[:, None], names=labels)
         gains = bootstrap_means(gain[:, None], names=labels)
     else:
-        drawn = _drawn_by_images(whole, [one.dataset for one in scored], labels)
+        drawn = _drawn_by_images(whole, out, [one.dataset for one in scored], labels)
         gains = np.full_like(drawn, np.nan) if at is None else drawn - drawn[:, [at]]
     if np.isnan(drawn).any():
         cover = ""
     middle = psnr.mean(axis=1)
     shown_psnr = [Estimate(float(value)) for value in middle] if cover == "datasets" else estimates(middle, drawn)
-    out = {label for one in scored for label in whole.left_out.get(one.dataset, {})}
+    unranked = {label for one in scored for label in out.get(one.dataset, {})}
     ranked = [
-        place for place, label in enumerate(labels) if cover and kinds[label] in PRACTICAL_KINDS and label not in out
+        place
+        for place, label in enumerate(labels)
+        if cover and kinds[label] in PRACTICAL_KINDS and label not in unranked
     ]
     low, high = rank_intervals(middle[ranked], drawn[:, ranked])
     ranks = {labels[place]: (int(one), int(other)) for place, one, other in zip(ranked, low, high, strict=True)}
@@ -135,9 +138,9 @@ def over_datasets(results: Results) -> OverDatasets:
     return OverDatasets(chosen, len(scored), cover)
 
 
-def _drawn_by_images(results: Results, datasets: Sequence[str], entrants: Sequence[str]) -> Array:
+def _drawn_by_images(results: Tables, out: LeftOut, datasets: Sequence[str], entrants: Sequence[str]) -> Array:
     """Return draws of the mean PSNR over datasets, shape (D, E), whose images and seeds are drawn apart."""
-    cubes = {dataset: psnr_cube(results, dataset) for dataset in dataset_names(results)}
+    cubes = {dataset: psnr_cube(results, dataset, out) for dataset in dataset_names(results)}
     spreads = spreads_of(cubes)
     total: Array = np.zeros((DRAWS, len(entrants)))
     for dataset in datasets:

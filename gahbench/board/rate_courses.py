@@ -26,14 +26,14 @@ from gahbench.board.facts import entrant_kinds, optimum_of, sources_of
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import squared_errors
 from gahbench.board.rate_verdicts import DeficitCurve, RateVerdict, judge
-from gahbench.board.scorecube import ScoreCube, decibels, psnr_cubes, score_cube, spreads_of
+from gahbench.board.scorecube import LeftOut, ScoreCube, decibels, psnr_cubes, score_cube, spreads_of
 from gahbench.board.statistics import DRAWS, UNKNOWN, Array, Estimate, bootstrap_means, interval, means
 from gahbench.contracts.row_labels import row_label, split_label
 from gahbench.evaluation.rates import MIN_LEVELS, fit_slope, input_psnr
 from gahbench.registry.spec import format_value, parse_spec
 
 if TYPE_CHECKING:
-    from gahbench.board.results import Results
+    from gahbench.board.tables import Tables
 
 #: The metric whose rows are read, and its parts.
 METRIC, ERROR, BOUND = "optimality-slope", "error", "bound"
@@ -70,9 +70,9 @@ def is_of_metric(name: str) -> bool:
     return parse_metric_name(name).name == METRIC
 
 
-def courses(results: Results, draws: int = DRAWS, seed: int = 0) -> dict[str, dict[str, DeficitCurve]]:
+def courses(results: Tables, out: LeftOut, draws: int = DRAWS, seed: int = 0) -> dict[str, dict[str, DeficitCurve]]:
     """Return the course of every entrant, by dataset; none where the metric ``optimality-slope`` was not measured."""
-    errors = _errors(results, draws, seed)
+    errors = _errors(results, out, draws, seed)
     kinds, facts = entrant_kinds(results), results.datasets
     sides = dict(zip(map(str, facts["dataset"]), map(int, facts["height"]), strict=True))
     family = {dataset: members for members in of_one_master(results).values() for dataset in members.values()}
@@ -120,24 +120,24 @@ def courses(results: Results, draws: int = DRAWS, seed: int = 0) -> dict[str, di
     return found
 
 
-def verdicts(results: Results) -> dict[str, dict[str, RateVerdict]]:
+def verdicts(results: Tables, found: Mapping[str, Mapping[str, DeficitCurve]]) -> dict[str, dict[str, RateVerdict]]:
     """Return whether each entrant reaches the optimal rate, by dataset, where ``optimality-slope`` was measured."""
     return {
         dataset: {label: judge(course, optimum_of(results, dataset)[1]) for label, course in made.items()}
-        for dataset, made in results.rate_courses.items()
+        for dataset, made in found.items()
     }
 
 
-def rate_values(results: Results) -> Iterator[Value]:
+def rate_values(verdicts: Mapping[str, Mapping[str, RateVerdict]]) -> Iterator[Value]:
     """Yield the slope of D over the levels that were read, its largest deviation (dB), and their span (dB)."""
-    for dataset, found in results.rate_verdicts.items():
+    for dataset, found in verdicts.items():
         for label, verdict in found.items():
             yield Value(dataset, label, METRIC, "", None, verdict.slope)
             yield Value(dataset, label, METRIC, "deviation", None, verdict.deviation)
             yield Value(dataset, label, METRIC, "span", None, Estimate(verdict.span) if verdict.span else UNKNOWN)
 
 
-def _errors(results: Results, draws: int, seed: int) -> dict[str, Errors]:
+def _errors(results: Tables, out: LeftOut, draws: int, seed: int) -> dict[str, Errors]:
     scores = results.scores
     names = [str(name) for name in scores["metric"].unique() if is_of_metric(str(name))]
     rows = scores[scores["metric"].isin(names) & (scores["split"] == "test") & scores["sigma"].notna()]
@@ -152,7 +152,7 @@ def _errors(results: Results, draws: int, seed: int) -> dict[str, Errors]:
                     chosen[chosen["metric"] == chosen["metric"].min()],
                     results.entrants,
                     sources=sources_of(results, str(dataset)),
-                    left_out=results.left_out.get(str(dataset)),
+                    left_out=out.get(str(dataset)),
                 )
     spreads = spreads_of(cubes[ERROR])
     return {
@@ -190,7 +190,7 @@ def _bound(size: int, members: Mapping[int, Errors], collapsed: NDArray[np.bool_
     return bound, draws
 
 
-def _trained_twice(results: Results, dataset: str, label: str) -> str | None:
+def _trained_twice(results: Tables, dataset: str, label: str) -> str | None:
     """Return the entrant that differs in its number of steps alone, which is twice as large; ``None`` if none does."""
     # Weights from elsewhere have no number of steps.
     rows = results.fits[(results.fits["dataset"] == dataset) & results.fits["steps"].notna()]
@@ -217,7 +217,7 @@ def _without_steps(label: str) -> str:
     return base if number is None else row_label(base, number)
 
 
-def families(results: Results) -> dict[str, dict[int, str]]:
+def families(results: Tables) -> dict[str, dict[int, str]]:
     """Return the datasets that differ by their parameter ``size`` alone, by their side in pixels."""
     found: dict[str, dict[int, str]] = {}
     facts = results.datasets
@@ -233,7 +233,7 @@ def families(results: Results) -> dict[str, dict[int, str]]:
     return {name: dict(sorted(members.items())) for name, members in found.items()}
 
 
-def of_one_master(results: Results) -> dict[str, dict[int, str]]:
+def of_one_master(results: Tables) -> dict[str, dict[int, str]]:
     """Return those of :func:`families` whose images are averages of the same masters, by the parameter ``master``."""
     return {
         name: members
@@ -273,9 +273,10 @@ def is_paired(size: int, sides: Iterable[int]) -> bool:
     return any(side <= size and 2 * side in there for side in there)
 
 
-def entrant_windows(results: Results, windows: Mapping[str, Sequence[float]]) -> dict[str, dict[str, list[float]]]:
+def entrant_windows(results: Tables, windows: Mapping[str, Sequence[float]]) -> dict[str, dict[str, list[float]]]:
     """Return the noise levels in the window of each dataset at which an entrant's error has collapsed as well."""
-    cubes = psnr_cubes(results)
+    # Means alone are read, for which nothing is left out.
+    cubes = psnr_cubes(results, {})
     errors = {dataset: means(squared_errors(cube)) for dataset, cube in cubes.items()}
     family = {dataset: members for members in of_one_master(results).values() for dataset in members.values()}
     found: dict[str, dict[str, list[float]]] = {}

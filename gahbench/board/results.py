@@ -21,11 +21,12 @@ from gahbench.board.facts import dataset_names
 from gahbench.board.leaderboard import make_board, optimum_check
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import OptimumCheck
-from gahbench.board.ranks import over_datasets
+from gahbench.board.ranks import OverDatasets, over_datasets
 from gahbench.board.rate_courses import courses, is_of_metric, verdicts
 from gahbench.board.rate_verdicts import DeficitCurve, RateVerdict
-from gahbench.board.schemas import SCHEMAS, empty, plain, tidy
-from gahbench.board.scorecube import psnr_cube
+from gahbench.board.schemas import SCHEMAS, empty, plain
+from gahbench.board.scorecube import left_out, psnr_cube
+from gahbench.board.tables import Tables
 from gahbench.contracts.citation import Citation
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ INDEX, SCORES, BOARD = "results.json", "scores.parquet", "leaderboard.md"
 
 
 @dataclass(frozen=True, eq=False)
-class Results:
+class Results(Tables):
     """The results of a suite.
 
     The tables are checked and brought to a canonical order of rows and columns, and to canonical types, so
@@ -93,41 +94,13 @@ class Results:
         If a table lacks a column, or names an entrant that is not in ``entrants``.
     """
 
-    suite: str
-    scores: pd.DataFrame
-    fits: pd.DataFrame
-    failures: pd.DataFrame
-    datasets: pd.DataFrame
-    entrants: list[str] = field(default_factory=list)
-    baseline: str | None = None
-    notes: pd.DataFrame = field(default_factory=lambda: empty("notes"))
-    metrics: pd.DataFrame = field(default_factory=lambda: empty("metrics"))
-    marks: pd.DataFrame = field(default_factory=lambda: empty("marks"))
-    checks: pd.DataFrame = field(default_factory=lambda: empty("checks"))
-    ratios: pd.DataFrame = field(default_factory=lambda: empty("ratios"))
-    citations: pd.DataFrame = field(default_factory=lambda: empty("citations"))
     whole: Results | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        for name in SCHEMAS:
-            object.__setattr__(self, name, tidy(getattr(self, name), name))
-        named = {
-            label
-            for table in (self.scores, self.fits, self.failures, self.notes, self.marks, self.checks)
-            for label in table["entrant"].unique()
-        }
-        if self.baseline is not None:
-            named.add(self.baseline)
-        if unknown := sorted(named - set(self.entrants)):
-            raise ResultsError(
-                f"results of suite '{self.suite}' name {listing(unknown)}; its entrants are {listing(self.entrants)}"
-            )
 
     @cached_property
     def board(self) -> Board:
         """The board: ranks and facts of each dataset and entrant, and all values with their intervals."""
         if self.whole is None:
-            return make_board(self)
+            return make_board(self, self.left_out, self.rate_verdicts)
         metrics = {parse_metric_name(str(name)).label for name in self.scores["metric"].unique()}
         return self.whole.board.restricted(self.entrants, dataset_names(self), metrics)
 
@@ -140,6 +113,11 @@ class Results:
             if plugin not in names:
                 names.append(plugin)
         return found
+
+    @cached_property
+    def means_over_datasets(self) -> OverDatasets:
+        """Means over datasets of entrants that were scored on all, and what their intervals cover."""
+        return over_datasets(self, (self.whole or self).board, self.left_out)
 
     def over_datasets(self) -> pd.DataFrame:
         """Return means over datasets as one table, a row for each entrant that was scored on all, the best first.
@@ -160,7 +138,7 @@ class Results:
                 **{f"psnr{end}": value for end, value in zip(ends, astuple(one.psnr), strict=True)},
                 **{f"gain_over_baseline{end}": value for end, value in zip(ends, astuple(one.gain), strict=True)},
             }
-            for one in over_datasets(self).rows
+            for one in self.means_over_datasets.rows
         ]
         return pd.DataFrame(rows).astype({name: "Int64" for name in ("rank", "rank_high") if rows})
 
@@ -170,7 +148,7 @@ class Results:
         if self.whole is not None:
             known = self.whole.optimum_checks
             return {dataset: known[dataset] for dataset in dataset_names(self) if dataset in known}
-        checks = {dataset: optimum_check(self, dataset) for dataset in dataset_names(self)}
+        checks = {dataset: optimum_check(self, dataset, self.left_out) for dataset in dataset_names(self)}
         return {dataset: check for dataset, check in checks.items() if check is not None}
 
     @cached_property
@@ -178,17 +156,17 @@ class Results:
         """Entrants that are left out of comparisons, and why, by dataset (:mod:`gahbench.board.scorecube`)."""
         if self.whole is not None:
             return self.whole.left_out
-        return {dataset: psnr_cube(self, dataset).left_out for dataset in dataset_names(self)}
+        return {dataset: left_out(psnr_cube(self, dataset, {})) for dataset in dataset_names(self)}
 
     @cached_property
     def rate_courses(self) -> dict[str, dict[str, DeficitCurve]]:
         """Distances from the bound against epsilon, by dataset and entrant (:mod:`gahbench.board.rate_courses`)."""
-        return courses(self) if self.whole is None else self._shown(self.whole.rate_courses)
+        return courses(self, self.left_out) if self.whole is None else self._shown(self.whole.rate_courses)
 
     @cached_property
     def rate_verdicts(self) -> dict[str, dict[str, RateVerdict]]:
         """Whether entrants reach the optimal rate, and why, by dataset, where ``optimality-slope`` was measured."""
-        return verdicts(self) if self.whole is None else self._shown(self.whole.rate_verdicts)
+        return verdicts(self, self.rate_courses) if self.whole is None else self._shown(self.whole.rate_verdicts)
 
     def _shown(self, whole: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Return what is known of rates, by dataset and entrant, of those that are among these results."""
@@ -228,7 +206,7 @@ class Results:
         """
         from gahbench.report.figures import draw_board
 
-        return draw_board(self, dataset, metrics)
+        return draw_board(self, self.board, dataset, metrics)
 
     def merged(self, other: Results, names: tuple[str, str] = ("one", "other")) -> Results:
         """Return these results and others as one, where they share a dataset on the same images and noise.

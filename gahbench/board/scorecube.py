@@ -21,8 +21,10 @@ from gahbench.evaluation.rates import input_psnr
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gahbench.board.results import Results
+    from gahbench.board.tables import Tables
 
+#: Entrants that are left out of comparisons, and why, by dataset.
+LeftOut = Mapping[str, Mapping[str, str]]
 #: How the reason begins for which an entrant that has diverged is left out of comparisons.
 DIVERGED = "diverged: "
 #: A row has diverged where the PSNR of an image is below this, dB, and as far below that of the noisy images: its error
@@ -224,7 +226,7 @@ class Ratio:
     denominator: str
 
 
-def ratios_of(results: Results) -> list[Ratio]:
+def ratios_of(results: Tables) -> list[Ratio]:
     """Return the ratios of a suite's metrics."""
     return [Ratio(*map(str, row)) for row in results.ratios.itertuples(index=False, name=None)]
 
@@ -258,7 +260,7 @@ def quotients(cube: ScoreCube, spreads: Mapping[str, float], draws: int = DRAWS,
 
 
 def ratio_cubes(
-    results: Results, others: Mapping[str, Mapping[str, ScoreCube]]
+    results: Tables, others: Mapping[str, Mapping[str, ScoreCube]]
 ) -> Iterator[tuple[Ratio, dict[str, ScoreCube]]]:
     """Yield every ratio with its cubes by dataset."""
     for ratio in ratios_of(results):
@@ -272,20 +274,15 @@ def ratio_cubes(
             yield ratio, found
 
 
-def psnr_cube(results: Results, dataset: str) -> ScoreCube:
-    """Return the PSNR of a dataset's test images as a dense array."""
+def psnr_cube(results: Tables, dataset: str, out: LeftOut) -> ScoreCube:
+    """Return the PSNR of a dataset's test images as a dense array, where some entrants are known to be left out."""
     scores = results.scores
     chosen = (scores["dataset"] == dataset) & (scores["split"] == "test") & (scores["metric"] == "psnr")
     rows = scores[chosen & scores["sigma"].notna()]
-    cube = score_cube(rows, results.entrants, sources=sources_of(results, dataset))
-    if results.whole is None:
-        return replace(cube, left_out=left_out(cube))
-    # As on the whole board, whatever was selected from it.
-    names = results.whole.left_out.get(dataset, {})
-    return replace(cube, left_out={label: why for label, why in names.items() if label in cube.entrants})
+    return score_cube(rows, results.entrants, sources=sources_of(results, dataset), left_out=out.get(dataset))
 
 
-def metric_cubes(results: Results, only: Collection[str] | None = None) -> dict[str, dict[str, ScoreCube]]:
+def metric_cubes(results: Tables, out: LeftOut, only: Collection[str] | None = None) -> dict[str, dict[str, ScoreCube]]:
     """Return the values of test images of each metric that the board averages, by name in the table and dataset."""
     scores = results.scores
     scores = scores[(scores["split"] == "test") & ~scores["metric"].isin(("psnr", "slope"))]
@@ -295,12 +292,12 @@ def metric_cubes(results: Results, only: Collection[str] | None = None) -> dict[
         for metric, values in rows[rows["metric"].isin(names if only is None else only)].groupby("metric"):
             leaves_out = leaves_images_out(str(metric), names)
             sources = sources_of(results, str(dataset))
-            cube = score_cube(values, results.entrants, leaves_out, sources, results.left_out.get(str(dataset)))
+            cube = score_cube(values, results.entrants, leaves_out, sources, out.get(str(dataset)))
             found.setdefault(str(metric), {})[str(dataset)] = cube
     return dict(sorted(found.items()))
 
 
-def psnr_cubes(results: Results) -> dict[str, ScoreCube]:
+def psnr_cubes(results: Tables, out: LeftOut) -> dict[str, ScoreCube]:
     """Return the PSNR of each dataset that has any, as :func:`psnr_cube`."""
-    cubes = {str(dataset): psnr_cube(results, str(dataset)) for dataset in results.datasets["dataset"]}
+    cubes = {str(dataset): psnr_cube(results, str(dataset), out) for dataset in results.datasets["dataset"]}
     return {dataset: cube for dataset, cube in cubes.items() if cube.entrants}

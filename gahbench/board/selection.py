@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 from gahbench._util.errors import GahbenchError, ParameterError, ResultsError, listing, suggestion
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.schemas import SCHEMAS
+from gahbench.board.tables import Tables
 from gahbench.contracts.row_labels import base_label, matches
 
-if TYPE_CHECKING:
-    from gahbench.board.results import Results
+_Results = TypeVar("_Results", bound=Tables)
 
 
 def selected(
-    results: Results, entrants: Sequence[str] = (), datasets: Sequence[str] = (), metrics: Sequence[str] = ()
-) -> Results:
+    results: _Results, entrants: Sequence[str] = (), datasets: Sequence[str] = (), metrics: Sequence[str] = ()
+) -> _Results:
     """Return results of the entrants, datasets and metrics that match one of some patterns; empty for all."""
     if not (entrants or datasets or metrics):
         return results

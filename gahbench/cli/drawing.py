@@ -55,7 +55,7 @@ def metrics(
     registry = _prepare(out, plugins_dir)
     results = selected(gahbench.load_results(folder), datasets=dataset or ())
     for place, board in enumerate(results.board.datasets):
-        _save(metrics_figure(results, board.dataset, registry, metric or ()), _numbered(out, place))
+        _save(metrics_figure(results, board, registry, metric or ()), _numbered(out, place))
 
 
 @app.command()

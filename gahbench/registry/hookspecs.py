@@ -14,7 +14,7 @@ import pluggy
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gahbench.board.results import Results
+    from gahbench.board.tables import Tables
     from gahbench.contracts.unit import Unit
 
 hookspec = pluggy.HookspecMarker("gahbench")
@@ -75,7 +75,7 @@ def run_started(folder: Path, units: tuple[Unit, ...], todo: tuple[Unit, ...]) -
 
 
 @hookspec
-def run_finished(folder: Path, results: Results) -> None:
+def run_finished(folder: Path, results: Tables) -> None:
     """Learn, in the main process, that a run has ended and its board is written, whatever failed."""
 
 

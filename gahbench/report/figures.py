@@ -12,7 +12,7 @@ from matplotlib.transforms import offset_copy
 
 from gahbench._util.errors import GahbenchError, ParameterError, ResultsError, listing, suggestion
 from gahbench._util.readable import level_name
-from gahbench.board.board import DatasetBoard, Entry
+from gahbench.board.board import Board, DatasetBoard, Entry
 from gahbench.board.facts import entrant_kinds
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.selection import chosen_labels
@@ -35,8 +35,7 @@ from gahbench.report.drawing import (
 )
 
 if TYPE_CHECKING:
-    from gahbench.board.results import Results
-    from gahbench.registry.registry import Registry
+    from gahbench.board.tables import Tables
 
 _BEYOND = "0.94"
 _OPTIMA = ("optimal", "bound")
@@ -48,12 +47,12 @@ _WORDS = {True: "higher is better", False: "lower is better", None: ""}
 Quantity = tuple[str, str]
 
 
-def rendered(results: Results) -> Iterator[tuple[str, bytes]]:
+def rendered(results: Tables, board: Board) -> Iterator[tuple[str, bytes]]:
     """Yield the name and the content of every figure, PNG and SVG; equal boards give equal bytes."""
-    stems = file_stems([board.dataset for board in results.board.datasets])
-    for board in results.board.datasets:
-        stem = stems[board.dataset]
-        drawing = figure(board, results.entrants, results.baseline)
+    stems = file_stems([one.dataset for one in board.datasets])
+    for one in board.datasets:
+        stem = stems[one.dataset]
+        drawing = figure(one, results.entrants, results.baseline)
         if drawing is None:
             continue
         for suffix in (".png", ".svg"):
@@ -244,7 +243,7 @@ def shown_metrics(board: DatasetBoard, titles: Mapping[str, str]) -> list[Quanti
     return [of for of in board.overall_metrics if not of[1] or _name(of) in titles]
 
 
-def metric_titles(results: Results) -> dict[str, str]:
+def metric_titles(results: Tables) -> dict[str, str]:
     """Return the titles of metrics and of their parts, by their names in the scores."""
     return dict(zip(map(str, results.metrics["metric"]), map(str, results.metrics["title"]), strict=True))
 
@@ -288,11 +287,9 @@ def draw_metric(
         ax.set_xlabel(f"at σ = {level_name(levels[0])}")
 
 
-def metrics_figure(results: Results, dataset: str, registry: Registry, metrics: Sequence[str] = ()) -> Figure:
+def metrics_figure(results: Tables, board: DatasetBoard, registry: Registry, metrics: Sequence[str] = ()) -> Figure:
     """Draw metrics of a dataset, a panel for each, which says which direction is better."""
-    from gahbench.report.drawing import ShownFigure
-
-    board, titles = results.board.of(dataset), metric_titles(results)
+    titles = metric_titles(results)
     chosen = _chosen(board, titles, metrics)
     entries = [entry for entry in board.entries if any(board.estimate(entry.entrant, *of).is_known for of in chosen)]
     better = directions(registry, [metric for metric, _ in chosen])
@@ -308,7 +305,7 @@ def metrics_figure(results: Results, dataset: str, registry: Registry, metrics: 
             ax.set_title(panel_title(of, titles, better), loc="left")
         for ax in axes[len(chosen) :]:
             ax.set_visible(False)
-        caption_above(drawing, dataset)
+        caption_above(drawing, board.dataset)
         legend_beside(drawing, axes[: len(chosen)])
     return drawing
 
@@ -335,16 +332,16 @@ def _name(of: Quantity) -> str:
     return f"{of[0]}.{of[1]}" if of[1] else of[0]
 
 
-def draw_board(results: Results, dataset: str | None = None, metrics: Sequence[str] = ()) -> Figure:
+def draw_board(results: Tables, board: Board, dataset: str | None = None, metrics: Sequence[str] = ()) -> Figure:
     """Draw the figure of a dataset, or some of its metrics (:meth:`gahbench.Results.figure`)."""
-    boards = {board.dataset: board for board in results.board.datasets}
+    boards = {one.dataset: one for one in board.datasets}
     labels = chosen_labels(None if dataset is None else [dataset], boards, "dataset")
     if len(labels) != 1:
         given = "no dataset is named" if dataset is None else f"'{dataset}' names {len(labels)} datasets"
         raise ParameterError(f"{given}; expected one of {listing(boards) or 'none: the results are empty'}")
     (label,) = labels
     if metrics:
-        return metrics_figure(results, label, Registry(), [metrics] if isinstance(metrics, str) else metrics)
+        return metrics_figure(results, boards[label], Registry(), [metrics] if isinstance(metrics, str) else metrics)
     drawing = figure(boards[label], results.entrants, results.baseline)
     if drawing is None:
         raise ResultsError(f"no entrant has a PSNR on {label}; expected results with scores")

@@ -34,7 +34,7 @@ def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> No
     overall = results.over_datasets()
     if not overall.empty:
         files[OVERALL] = overall.to_csv(index=False, lineterminator="\n").encode()
-    files |= {f"figures/{name}": content for name, content in figures.rendered(results)}
+    files |= {f"figures/{name}": content for name, content in figures.rendered(results, results.board)}
     for name, content in files.items():
         write_whole(folder / name, content)
     index = {

@@ -56,7 +56,7 @@ def rates_figure(
 ) -> Figure:
     """Draw output PSNR, and below it the local slope, against input PSNR for each dataset."""
     chosen = chosen_labels(entrants, results.entrants, "entrant")
-    cubes = {name: cube for name, cube in psnr_cubes(results).items() if len(cube.sigmas) > 1}
+    cubes = {name: cube for name, cube in psnr_cubes(results, results.left_out).items() if len(cube.sigmas) > 1}
     if not cubes:
         raise ResultsError(f"results of suite '{results.suite}' have no dataset with at least two noise levels")
     slopes = dict(zip(results.datasets["dataset"], results.datasets["slope"], strict=True))
@@ -118,7 +118,7 @@ def resolution_figure(
     slopes = dict(zip(results.datasets["dataset"], results.datasets["slope"], strict=True))
     with context():
         styles = looks(results.entrants, entrant_kinds(results))
-        cubes, own = psnr_cubes(results), entrant_windows(results, windows)
+        cubes, own = psnr_cubes(results, results.left_out), entrant_windows(results, windows)
         drawing = Figure(figsize=(3.6 * len(shown) + 2.4, 3.6), layout="constrained")
         axes = drawing.subplots(1, len(shown), squeeze=False, sharey=True)[0]
         for ax, (family, members) in zip(axes, shown.items(), strict=True):

@@ -16,7 +16,7 @@ from rich.text import Text
 from gahbench._util.readable import level_name
 from gahbench.board.board import DatasetBoard
 from gahbench.board.metric_names import parse_metric_name
-from gahbench.board.ranks import OverDatasets, over_datasets
+from gahbench.board.ranks import OverDatasets
 from gahbench.board.rate_courses import METRIC
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report import cells
@@ -123,7 +123,7 @@ def _tables(board: DatasetBoard) -> Iterator[TextTable]:
 
 def _overall(results: Results) -> TextTable | None:
     """Return the table of means over datasets; ``None`` where there are too few of them."""
-    found = over_datasets(results)
+    found = results.means_over_datasets
     if not found.rows:
         return None
     columns = overall_columns(found.rows)

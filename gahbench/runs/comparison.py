@@ -110,7 +110,7 @@ def _paired(parts: Mapping[str, Results]) -> Iterator[Difference]:
         labels = [label for label in first.entrants if all((dataset, label) in pairs for pairs in held)]
         if not labels:
             continue
-        cube = psnr_cube(both, dataset)
+        cube = psnr_cube(both, dataset, both.left_out)
         middle, draws, at = cube.means(), cube.draws(), {label: place for place, label in enumerate(cube.entrants)}
         for label in labels:
             # One that scores alike in both is there once.

@@ -8,7 +8,6 @@ from fake_claims import claim, verdict
 from fake_results import dataset, failure, results, rows
 
 from gahbench.board.claim_values import Table
-from gahbench.board.ranks import over_datasets
 from gahbench.board.selection import selected
 from gahbench.contracts.claims import Compared, Region
 
@@ -161,7 +160,7 @@ def facts_of(table):
         texts[entry.dataset, entry.entrant] = (entry.rank, entry.rank_high, entry.note, entry.marks, entry.seeds)
     for one in table.board.values:
         values[one.dataset, one.entrant, one.metric, one.part, one.sigma] = dataclasses.astuple(one.estimate)
-    for row in over_datasets(table).rows:
+    for row in table.means_over_datasets.rows:
         texts["all", row.entrant] = (row.rank, row.rank_high)
         values["all", row.entrant] = (*dataclasses.astuple(row.psnr), *dataclasses.astuple(row.gain))
     for name, found in table.rate_verdicts.items():

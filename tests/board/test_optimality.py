@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from fake_results import dataset, results, rows
 
-from gahbench.board.leaderboard import optimum_check
 from gahbench.board.optimality import kl_bound
 from gahbench.board.results import saved_beyond_optimum
 from gahbench.report.publish import publish
@@ -33,7 +32,7 @@ def alarms(best, other):
     """Return at how many noise levels other errors are beyond the best, each (S, N); all are compared."""
     sigmas = tuple(np.linspace(0.05, 0.2, len(best)))
     made = board_of([("optimal", "optimal", best), ("net", "trained", other)], sigmas=sigmas)
-    check = optimum_check(made, NAME)
+    check = made.optimum_checks.get(NAME)
     assert (check.comparisons, check.missed) == (len(best), 0)
     return len(check.beyond)
 
@@ -89,7 +88,7 @@ def test_a_bracket_has_two_ends():
 def test_without_a_row_for_the_optimum_nothing_is_reported():
     made = board_of([("net", "trained", errors(2.0))])
     assert made.leaderboard(full=True)["deficit"].isna().all()
-    assert optimum_check(made, NAME) is None
+    assert made.optimum_checks.get(NAME) is None
     text = markdown(made)
     assert "Deficit" not in text
     assert "Checked" not in text
@@ -106,7 +105,7 @@ def test_a_denoiser_beyond_the_optimum_is_reported_and_one_within_chance_is_not(
         ("honest", "trained", best * 1.1),
     ]
     made = board_of(entrants)
-    check = optimum_check(made, NAME)
+    check = made.optimum_checks.get(NAME)
     assert {found.entrant for found in check.beyond} == {"cheat"}
     assert (check.entrants, check.comparisons, check.missed, check.kind) == (3, 9, 0, "exact")
     assert all(found.standard_errors > 3 for found in check.beyond)
@@ -173,7 +172,7 @@ def test_the_check_has_power_where_the_optimum_itself_varies_much():
     best = np.outer(np.square(SIGMAS), np.random.default_rng(3).chisquare(1, size=8)) / 64
     cheat = np.outer(np.square(SIGMAS), np.random.default_rng(4).chisquare(1, size=8)) / 64e4
     made = board_of([("optimal", "optimal", best), ("cheat", "trained", cheat)])
-    assert {found.entrant for found in optimum_check(made, NAME).beyond} == {"cheat"}
+    assert {found.entrant for found in made.optimum_checks.get(NAME).beyond} == {"cheat"}
 
 
 @pytest.mark.parametrize("images", [2, 4, 8])
@@ -188,13 +187,13 @@ def test_few_images_do_not_raise_false_alarms(images):
 def test_what_is_not_compared_is_reported():
     best = errors()
     one = board_of([("optimal", "optimal", best[:, :1]), ("net", "trained", 0.1 * best[:, :1])])
-    assert optimum_check(one, NAME).missed == 3
+    assert one.optimum_checks.get(NAME).missed == 3
     assert "Not checked, for want of scores or images: 3 comparisons" in markdown(one)
     assert "Checked" not in markdown(one).replace("Not checked", "")
     missing = best.copy()
     missing[1, 0] = np.nan
     lost = board_of([("optimal", "optimal", missing), ("net", "trained", 2 * best)])
-    check = optimum_check(lost, NAME)
+    check = lost.optimum_checks.get(NAME)
     assert (check.comparisons, check.missed) == (2, 1)
 
 
@@ -204,7 +203,7 @@ def test_a_seed_that_failed_does_not_hide_the_others():
     for seed in (0, 1):
         scores += rows(NAME, "both", "trained", decibels(1.1 * best), seed, SIGMAS)
     scores += rows(NAME, "one", "trained", decibels(0.5 * best), 0, SIGMAS)
-    check = optimum_check(results(scores, datasets=[dataset(NAME, optimum="exact")]), NAME)
+    check = results(scores, datasets=[dataset(NAME, optimum="exact")]).optimum_checks.get(NAME)
     assert {found.entrant for found in check.beyond} == {"one"}
     assert check.missed == 0
 
@@ -221,7 +220,7 @@ def test_an_entrant_beyond_the_bound_is_not_the_best_of_the_board():
 
 def test_the_optimum_of_gahbench_is_the_yardstick_of_others_that_claim_to_be():
     made = board_of([("mine", "optimal", errors(0.5)), ("optimal", "optimal", errors())])
-    check = optimum_check(made, NAME)
+    check = made.optimum_checks.get(NAME)
     assert check.optimum == "optimal"
     assert {found.entrant for found in check.beyond} == {"mine"}
 
@@ -230,7 +229,7 @@ def test_infinitely_many_standard_errors_are_valid_json(tmp_path):
     # Errors in closed form may be the same for all images.
     best = np.full((len(SIGMAS), IMAGES), 0.25)
     made = board_of([("optimal", "optimal", best), ("cheat", "trained", 0.25 * best)])
-    assert all(np.isinf(found.standard_errors) for found in optimum_check(made, NAME).beyond)
+    assert all(np.isinf(found.standard_errors) for found in made.optimum_checks.get(NAME).beyond)
     publish(made, tmp_path, "digest")
     (first, *_) = saved_beyond_optimum(tmp_path)
     assert first == {"dataset": NAME, "entrant": "cheat", "sigma": 0.05, "standard_errors": None}
@@ -286,7 +285,7 @@ def test_a_cross_term_names_the_entrant_or_accuses_the_optimum():
     for shift, beyond, accused in ((0.0, 0, 0), (1.0, 3, 0), (-1.0, 0, 3)):
         cross = no_cross() + shift * np.square(SIGMAS)[:, None]
         made = measured(0.3 * errors(seed=3), cross, errors(), errors(seed=9))
-        check = optimum_check(made, NAME)
+        check = made.optimum_checks.get(NAME)
         assert (len(check.beyond), len(check.accused)) == (beyond, accused)
         text = markdown(made)
         assert ("the optimum itself is not the best denoiser" in text) is bool(accused)

@@ -94,7 +94,7 @@ def test_an_interrupted_save_keeps_the_old_digest_and_leaves_no_litter(saved, tm
     shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
     before = contents(tmp_path)
 
-    def interrupted(results):
+    def interrupted(results, board):
         yield "one.png", b"png"
         raise KeyboardInterrupt
 

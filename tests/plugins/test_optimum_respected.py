@@ -7,7 +7,6 @@ import torch
 
 import gahbench
 from gahbench._util.noise import evaluation_noise
-from gahbench.board.leaderboard import optimum_check
 from gahbench.board.results import saved_beyond_optimum
 from gahbench.contracts.truth import Truth
 from gahbench.evaluation.evaluation import Evaluation
@@ -126,7 +125,7 @@ def test_every_run_checks_that_no_trained_network_is_beyond_the_optimum(tmp_path
     assert (outcome.failed, outcome.done) == (0, 3 + 3 * 3 + 3)
     board = outcome.leaderboard(full=True)
     for name, rows in board.groupby("dataset"):
-        check = optimum_check(outcome.results, name)
+        check = outcome.results.optimum_checks.get(name)
         assert (check.entrants, check.comparisons, check.missed, check.beyond) == (3, 9, 0, ())
         assert check.optimum == ("lower-bound" if name.startswith("c-alpha") else "optimal")
         rows = rows.set_index("entrant")

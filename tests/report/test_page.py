@@ -133,7 +133,7 @@ def test_colours_can_be_seen_on_dark_screens():
 
 def test_figures_of_metrics_say_which_direction_is_better(builtin):
     found = hostile_results(6)
-    figure = metrics_figure(found, NAME, builtin)
+    figure = metrics_figure(found, found.board.of(NAME), builtin)
     (ax,) = figure.axes
     assert ax.get_title(loc="left") == "ssim\nhigher is better"
     assert len(ax.lines) == 6
@@ -143,7 +143,7 @@ def test_figures_of_metrics_say_which_direction_is_better(builtin):
         "unheard-of": "",
     }
     with pytest.raises(ParameterError, match=r"no values of 'sim'; did you mean 'ssim'"):
-        metrics_figure(found, NAME, builtin, ["sim"])
+        metrics_figure(found, found.board.of(NAME), builtin, ["sim"])
 
 
 def test_the_command_writes_the_page_and_equal_folders_give_equal_pages(hostile, command, builtin, tmp_path):

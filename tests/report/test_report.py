@@ -211,7 +211,7 @@ def test_a_single_noise_level_is_a_list():
 
 def test_nothing_scored_is_no_figure():
     one = results([], failures=[failure("d", "gone", 0, "no")], datasets=[dataset("d")], entrants=["gone"])
-    assert list(rendered(one)) == []
+    assert list(rendered(one, one.board)) == []
 
 
 def test_figures_are_reproducible_and_leave_pyplot_alone():
@@ -220,7 +220,7 @@ def test_figures_are_reproducible_and_leave_pyplot_alone():
 
     one = made()
     before = dict(matplotlib.rcParams)
-    first, second = (dict(rendered(one)) for _ in range(2))
+    first, second = (dict(rendered(one, one.board)) for _ in range(2))
     assert first == second
     assert pyplot.get_fignums() == []
     assert dict(matplotlib.rcParams) == before

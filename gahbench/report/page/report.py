@@ -15,7 +15,6 @@ import gahbench
 from gahbench._util.files import write_output
 from gahbench._util.readable import counted
 from gahbench.board.claim_values import Table
-from gahbench.board.ranks import over_datasets
 from gahbench.board.results import load_results
 from gahbench.report.claims import judged, summary
 from gahbench.report.columns import LENGTH
@@ -58,7 +57,7 @@ def report_values(source: Source) -> dict[str, Any]:
         return Markup(made.svg), " ".join(f"{place:g}" for place in made.places)
 
     results, datasets = source.results, list(_datasets(source))
-    overall = over_datasets(results)
+    overall = results.means_over_datasets
     values: dict[str, Any] = {
         "title": f"{results.suite} – gahbench",
         "heading": results.suite,
