@@ -1,5 +1,6 @@
-"""Direction and alignment: answers that are known, and what they may not be fooled by."""
+"""Direction and alignment, with bases and with the truth: known answers, and what may not fool them."""
 
+import numpy as np
 import pytest
 import torch
 from constructing import construct
@@ -9,8 +10,7 @@ from gahbench._util.errors import ParameterError
 from gahbench.contracts.truth import Truth
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
-from gahbench_plugins.metrics.alignment import Alignment
-from gahbench_plugins.metrics.direction import Direction
+from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.references.local_blur import LocalBlur
 
 COUNT, DATASET = 28, "c-alpha[size=12]"
@@ -201,12 +201,6 @@ def test_images_whose_strength_the_basis_cannot_match_are_left_out(clean, streng
     assert found["left-out", 0.1].sum() == 5
 
 
-def test_bases_that_are_unknown_have_no_value():
-    assert table("direction[true-basis]", evaluation("heat-kernel", "discs[size=8]", count=COUNT)) == {}
-    # Nor for a filter that would score 0 with any basis.
-    assert table("alignment[true-basis]", evaluation("gaussian-blur", "discs[size=8]", count=COUNT)) == {}
-
-
 def test_there_is_no_value_where_the_basis_is_one_filter_for_all_images():
     clean = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)).expand(COUNT, -1, -1, -1)
     matrices = torch.eye(64) + 0.1 * torch.randn(COUNT, 64, 64, generator=torch.Generator().manual_seed(1))
@@ -238,20 +232,6 @@ def test_on_large_images_it_is_an_estimate_with_its_error(monkeypatch, reference
         assert ((found["", 0.1] - exact["", 0.1]).abs() < 4 * error + slack).all()
 
 
-def test_images_that_are_too_large_are_refused():
-    construct(Alignment).check((1, 100, 100), [0.1])
-    construct(Alignment, "sym4").check((1, 128, 128), [0.1])
-    construct(Direction).check((1, 48, 48), [0.1])
-    with pytest.raises(ValueError, match="up to 10000 pixels, as in 100x100, not for 101x100"):
-        construct(Alignment).check((3, 101, 100), [0.1])
-    with pytest.raises(ValueError, match="7x9"):
-        create("metric", "alignment[sym4]").check((1, 7, 9), [0.1])
-    with pytest.raises(ValueError, match="7x9"):
-        create("metric", "alignment[dct,given=sym4]").check((1, 7, 9), [0.1])
-    with pytest.raises(ValueError, match=r"up to 2304 values .* not of 1x49x48"):
-        construct(Direction).check((1, 49, 48), [0.1])
-
-
 @pytest.mark.parametrize(
     ("metric", "fewest"), [("direction", 24), ("alignment", 24), ("truth-alignment", 24), ("adaptation", 2)]
 )
@@ -263,3 +243,61 @@ def test_suites_with_too_few_images_are_refused(write_suite, builtin, metric, fe
         make_plan(load_suite(file, builtin), builtin)
     file = write_suite(changes, network, ("images: 3", f"images: {fewest}"))
     assert len(make_plan(load_suite(file, builtin), builtin).units) == 4
+
+
+COUNT = 28
+
+
+@pytest.mark.parametrize(("reference", "dataset"), [("lower-bound", "c-alpha[size=12]"), ("optimal", "discs[size=8]")])
+def test_the_best_denoiser_scores_1(reference, dataset):
+    parts = table("truth-alignment", evaluation(reference, dataset, (0.2,), COUNT))
+    assert set(parts) == {(part, 0.2) for part in ("", "share", "left-out", "direction")}
+    for part in ("", "direction"):
+        own = parts[part, 0.2]
+        assert own.tolist() == pytest.approx([1] * len(own), abs=1e-4)
+        assert len(own) >= 24
+
+
+def test_the_cosine_is_that_of_residuals_on_the_strength():
+    """By hand: the genie's filters from the true basis, and others that share half of them."""
+    dataset, sigma = CAlpha(2.0, 8), 0.1
+    known = dataset.true_basis("test", COUNT)
+    weights = known.energies / (known.energies + sigma**2)
+    best = (known.vectors * weights[:, None]) @ known.vectors.mT
+    noise = torch.randn(COUNT, 64, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    given = best + 0.02 * noise
+    found = table("truth-alignment", evaluation(Filters(given), "c-alpha[size=8]", count=COUNT))["", sigma]
+    ones = (given + given.mT) / 2
+    logarithms = given.diagonal(dim1=1, dim2=2).sum(1).log().numpy()
+
+    def residuals(matrices):
+        flat = matrices.flatten(1).numpy()
+        return flat - np.stack([np.polyval(column, logarithms) for column in np.polyfit(logarithms, flat, 3).T], 1)
+
+    one, other = residuals(ones), residuals(best)
+    cosines = (one * other).sum(1) / (np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1))
+    np.testing.assert_allclose(found, cosines, atol=1e-4)
+    assert 0.2 < cosines.mean() < 0.98
+
+
+@pytest.mark.parametrize("reference", ["low-pass", "wiener-linear", "untrained[bf-cnn[width=8,layers=6]]"])
+def test_filters_that_ignore_the_image_score_about_0(reference):
+    own = table("truth-alignment", evaluation(reference, "c-alpha[size=12]", count=COUNT))["", 0.1]
+    assert len(own) == COUNT
+    assert own.mean().abs() < 0.05
+
+
+def test_shuffled_images_have_the_same_truth():
+    own = table("truth-alignment", evaluation("lower-bound", "shuffled[c-alpha[size=8]]", count=COUNT))["", 0.1]
+    assert own.tolist() == pytest.approx([1] * len(own), abs=1e-4)
+    assert len(own) >= 24
+
+
+def test_on_large_images_alignment_with_the_truth_is_an_estimate_with_its_error(monkeypatch):
+    exact = table("truth-alignment", evaluation("heat-kernel[kept=0.2]", "c-alpha[size=12]", count=COUNT))
+    for module in ("gahbench.jacobian.maps", "gahbench_plugins.datasets.c_alpha"):
+        monkeypatch.setattr(f"{module}.LARGEST_EXACT", 100)
+    found = table("truth-alignment", evaluation("heat-kernel[kept=0.2]", "c-alpha[size=12]", count=COUNT))
+    assert ("error", 0.1) not in exact
+    assert (found["error", 0.1] > 0).all()
+    assert ((found["", 0.1] - exact["", 0.1]).abs() < 4 * found["error", 0.1] + 0.02).all()

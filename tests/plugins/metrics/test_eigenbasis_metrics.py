@@ -9,15 +9,12 @@ from hypothesis import strategies as st
 from known_filters import Filters, create, evaluation, on_images, table
 from scipy.stats import spearmanr
 
-from gahbench._util.errors import ParameterError
 from gahbench.contracts.truth import Truth
 from gahbench_plugins.bases.dct import DCT
 from gahbench_plugins.bases.graph_laplacian import graph_laplacian
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.metrics.harmonic_order import rank_correlation
 from gahbench_plugins.references.oracle import OracleShrink
-
-METRICS = ["capture", "harmonic-order", "contour-anisotropy", "leakage", "sparsity", "learned-decay"]
 
 
 def random(*shape, seed=0):
@@ -33,26 +30,6 @@ def eigenvectors(matrix):
     """Values, sorted down, and vectors as rows, of the symmetric part, by numpy."""
     values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
     return values[::-1], vectors.T[::-1]
-
-
-@pytest.mark.parametrize("name", METRICS)
-def test_images_that_are_too_large_for_all_eigenvectors_are_refused(name):
-    metric = create("metric", name)
-    metric.check((1, 48, 48), [0.1])
-    for shape, size in (((1, 56, 48), 2688), ((3, 32, 32), 3072)):
-        with pytest.raises(ValueError, match=f"{name} needs all eigenvectors .* up to 2304 values, .* not {size} of"):
-            metric.check(shape, [0.1])
-
-
-def test_bases_that_do_not_fit_are_refused():
-    for name in ("capture", "sparsity"):
-        create("metric", f"{name}[sym4]").check((1, 16, 16), [0.1])
-        with pytest.raises(ValueError, match=f"{name}: basis 'wavelet-ti.*' is not orthonormal"):
-            create("metric", f"{name}[wavelet-ti]").check((1, 16, 16), [0.1])
-    with pytest.raises(ParameterError, match="accepted are those of graphs"):
-        create("metric", "harmonic-order[sym4]")
-    with pytest.raises(ValueError, match="ranks 8 to 8"):
-        create("metric", "learned-decay").check((1, 4, 4), [0.1])
 
 
 # Capture.
@@ -78,11 +55,6 @@ def test_what_keeps_more_or_less_of_one_basis_is_captured_by_that_of_others_as_w
     parts = table("capture", on_images(Filters(filters), clean))
     for part in ("", "null"):
         assert parts[part, 0.1].tolist() == pytest.approx([1] * 6, abs=1e-5)
-
-
-def test_what_keeps_all_dimensions_has_a_value():
-    parts = table("capture", evaluation("identity"))
-    assert all(torch.isfinite(values).all() for values in parts.values())
 
 
 def test_a_low_pass_is_captured_by_low_cosines_and_by_every_basis_for_the_most_part():
@@ -120,7 +92,8 @@ def test_it_is_the_corrected_share_in_the_largest_coefficients():
 def test_an_oracle_is_captured_by_its_own_basis():
     found = table("capture[sym4]", evaluation("oracle-shrink[sym4]"))["", 0.1]
     assert found.min() > 0.99
-    assert table("capture[true-basis]", evaluation("oracle-shrink[sym4]", "discs[size=16]")) == {}
+    # What keeps all dimensions has a value too.
+    assert all(values.isfinite().all() for values in table("capture", evaluation("identity")).values())
 
 
 # Harmonic order.
@@ -256,12 +229,6 @@ def test_angles_are_those_to_the_tangent_space():
     assert parts["extra", 0.1].tolist() == [0] * 2
     assert parts["largest-angle", 0.1].tolist() == pytest.approx([np.rad2deg(angle)] * 2, abs=1e-3)
     assert parts["angle", 0.1].tolist() == pytest.approx([np.rad2deg(angle) / rank] * 2, abs=1e-3)
-
-
-def test_where_there_is_no_tangent_space_there_is_no_leakage():
-    for dataset in ("c-alpha[size=8]", "faces[size=16]", "gaussian-field[size=8]"):
-        assert table("leakage", evaluation("identity", dataset, count=2)) == {}
-    assert table("leakage", on_images("identity", torch.rand(2, 1, 4, 4))) == {}
 
 
 # Sparsity and decay.

@@ -1,12 +1,23 @@
-"""What holds for many metrics: titles, and when there are no values."""
+"""What holds for many metrics: titles, what they refuse, when they have no values, and the bases that they share."""
 
 import inspect
+import math
 import re
 
 import pytest
-from known_filters import create, evaluation, table
+import torch
+from known_filters import create, evaluation
+from small_plugins import marked, small
 
+import gahbench
+from gahbench.contracts.truth import TrainingData
+from gahbench.evaluation.evaluation import Evaluation
+from gahbench.networks.trained import Trained
 from gahbench.registry.registry import Registry
+from gahbench_plugins.bases.pca import PCA
+from gahbench_plugins.metrics._shared_bases import basis_on, filters_on
+from gahbench_plugins.metrics.distance import fitted_alike
+from gahbench_plugins.references.identity import Identity
 
 METRICS = [plugin for plugin in Registry().plugins("metric") if plugin.factory.titles or plugin.factory.nulls]
 
@@ -23,19 +34,201 @@ def test_titles_name_parameters_and_nulls_belong_to_titles(plugin):
     assert all(f"``{part}``" in documented for part in {*titles, *nulls.values()} - {""})
 
 
-def test_a_metric_without_titles_has_none():
-    assert Registry().get("metric", "ssim").factory.titles == {}
-
-
-@pytest.mark.parametrize("metric", [
-    "adaptation", "alignment", "capture", "contour-anisotropy", "direction", "harmonic-order", "leakage",
-    "learned-decay", "local-dimension", "self-consistency", "sparsity", "spectrum", "truth-alignment",
-])  # fmt: skip
-def test_entrants_without_a_jacobian_have_no_values(metric):
-    assert table(metric, evaluation("tv", "discs[size=16]", count=3)) == {}
-
-
 @pytest.mark.parametrize(("metric", "least"), [("slope", 2), ("local-slope", 2), ("rate", 3), ("optimality-slope", 3)])
 def test_slopes_need_different_noise_levels(metric, least):
     with pytest.raises(ValueError, match=f"{metric} needs at least {least} different noise levels"):
         create("metric", metric).check((1, 64, 64), [0.1, 0.2][: least - 1] * 2)
+
+
+#: Metric, the largest or smallest shape that it takes, one that it refuses, and what it says.
+SHAPES = [
+    *((metric, (1, 48, 48), shape, f"{metric} needs all eigenvectors .* up to 2304 values, .* not {size} of")
+      for metric in ("capture", "harmonic-order", "contour-anisotropy", "leakage", "sparsity", "learned-decay")
+      for shape, size in (((1, 56, 48), 2688), ((3, 32, 32), 3072))),
+    ("learned-decay", None, (1, 4, 4), "ranks 8 to 8"),
+    ("decay", (1, 64, 64), (1, 32, 32), "ranks 32 to 32 on images"),
+    ("decay[min_terms=8]", (1, 32, 32), None, ""),
+    ("capture[sym4]", (1, 16, 16), None, ""),
+    ("sparsity[sym4]", (1, 16, 16), None, ""),
+    ("capture[wavelet-ti]", None, (1, 16, 16), "capture: basis 'wavelet-ti.*' is not orthonormal"),
+    ("sparsity[wavelet-ti]", None, (1, 16, 16), "sparsity: basis 'wavelet-ti.*' is not orthonormal"),
+    ("alignment", (1, 100, 100), (3, 101, 100), "up to 10000 pixels, as in 100x100, not for 101x100"),
+    ("alignment[sym4]", (1, 128, 128), (1, 7, 9), "7x9"),
+    ("alignment[dct,given=sym4]", None, (1, 7, 9), "7x9"),
+    ("direction", (1, 48, 48), (1, 49, 48), "up to 2304 values .* not of 1x49x48"),
+    ("gaussian-share", (1, 64, 64), (1, 65, 64), "wiener-linear needs the covariance"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("metric", "taken", "refused", "says"), SHAPES)
+def test_shapes_that_a_metric_cannot_take_are_refused(metric, taken, refused, says):
+    made = create("metric", metric)
+    if taken:
+        made.check(taken, [0.1])
+    if refused:
+        with pytest.raises(ValueError, match=says):
+            made.check(refused, [0.1])
+
+
+@pytest.mark.parametrize(("metric", "says"), [
+    ("harmonic-order[sym4]", "accepted are those of graphs"),
+    *((f"rate[basis={basis}]", "fixed orthonormal") for basis in ("bandlet", "pca", "wavelet[bior2.2]")),
+    ("distance[oracle-shrink]", r"to='oracle-shrink\[sym4\]' is of kind 'oracle'.*classical, trained and optimal"),
+    ("sample-prediction[oracle-shrink]", "sees the clean image"),
+])  # fmt: skip
+def test_bases_and_references_that_do_not_fit_are_refused(metric, says):
+    with pytest.raises(gahbench.ParameterError, match=says):
+        create("metric", metric)
+
+
+#: Metric, reference and family, where there is nothing to measure.
+WITHOUT_VALUES = [
+    # There is no Jacobian.
+    *((metric, "tv", "discs[size=16]") for metric in (
+        "adaptation", "alignment", "capture", "contour-anisotropy", "direction", "harmonic-order", "leakage",
+        "learned-decay", "local-dimension", "self-consistency", "sparsity", "spectrum", "truth-alignment")),
+    # There is no partner.
+    *((metric, "identity", "c-alpha[size=8]") for metric in (
+        "model-variance", "score-agreement", "pair-cosine", "biased-generalization", "own-half")),
+    # There is no tangent space, no optimum, no true basis, or the same true basis for all images.
+    *(("leakage", "identity", family) for family in ("c-alpha[size=8]", "faces[size=16]", "gaussian-field[size=8]")),
+    ("optimum-distance", "identity", "faces[size=12]"),
+    ("optimality-slope", "identity", "faces[size=12]"),
+    ("direction[true-basis]", "heat-kernel", "discs[size=8]"),
+    ("capture[true-basis]", "oracle-shrink[sym4]", "discs[size=16]"),
+    # Nor for a filter that would score 0 with any basis.
+    ("alignment[true-basis]", "gaussian-blur", "discs[size=8]"),
+    ("truth-alignment", "heat-kernel", "c-alpha[construction=paper,size=12]"),
+    ("truth-alignment", "heat-kernel", "faces[size=12,test=30]"),
+    *(("truth-alignment", reference, "gaussian-field[size=8]") for reference in ("heat-kernel", "optimal")),
+    # The denoiser sees more than the noisy image, or is blind.
+    *((metric, reference, "c-alpha[size=16]") for metric in ("optimum-distance", "optimum-cross")
+      for reference in ("oracle-threshold[haar]", "lower-bound")),
+    *(("local-dimension", reference, "c-alpha[size=8]")
+      for reference in ("identity", "untrained[bf-cnn[width=4,layers=3]]", "oracle-shrink[haar]", "lower-bound")),
+    # It does not shrink in an orthonormal basis.
+    *(("decay", reference, "c-alpha[size=64]") for reference in ("identity", "oracle-threshold[wavelet-ti]")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("metric", "reference", "family"), WITHOUT_VALUES)
+def test_where_nothing_can_be_measured_there_are_no_values(metric, reference, family):
+    count = max(3, create("metric", metric).min_images)
+    assert list(create("metric", metric).score(evaluation(reference, family, (0.1, 0.2, 0.4), count)).value) == []
+
+
+#: Those that have values on any family with 8 images, whatever the network.
+OF_BASES = (
+    "adaptation", "spectrum", "self-consistency", "capture", "contour-anisotropy", "sparsity[haar]",
+)  # fmt: skip
+IMAGES, SIGMA = 8, 0.1
+#: All but the one that takes minutes: it works on images of at least 64x64.
+NAMES = [name for name in Registry().names("architecture") if name != "scunet"]
+
+
+@pytest.mark.parametrize("name", marked(NAMES))
+def test_metrics_of_the_basis_have_values_on_every_architecture(tmp_path, name):
+    dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=16)
+    fast = {"backbone": "resnet10t", "levels": 2} if name == "timm-unet" else {}
+    configured = Registry().configure("architecture", name, **small(name, tmp_path) | fast)
+    network = configured.build(dataset.shape)
+    evaluated = Evaluation(Trained(network), dataset.images("test", IMAGES), [SIGMA], dataset=dataset)
+    found = {}
+    for metric in OF_BASES:
+        scores = gahbench.create("metric", metric).score(evaluated)
+        assert all(map(math.isfinite, scores.value)), metric
+        assert scores.value, metric
+        found[metric] = scores
+    parts = zip(found["spectrum"].part, found["spectrum"].value, strict=True)
+    traces = [value for part, value in parts if part == "trace"]
+    assert traces == pytest.approx([trace(network, noisy) for noisy in evaluated.noisy(SIGMA)], rel=1e-3, abs=1e-3)
+
+
+def trace(network, noisy):
+    """Return the trace of the network's Jacobian at an image (C, H, W), from the derivative of each value by itself."""
+    size = noisy.numel()
+    copies = noisy.expand(size, *noisy.shape).clone().requires_grad_()
+    denoised = network(copies, torch.full((size,), SIGMA))
+    # The k-th value of the k-th copy, whose only dependence is on that copy.
+    (gradient,) = torch.autograd.grad(denoised.flatten(1).diagonal().sum(), copies)
+    return float(gradient.flatten(1).diagonal().sum())
+
+
+def faces(size=8):
+    return gahbench.create("dataset", f"faces[size={size}]")
+
+
+def pca(spec="pca"):
+    return gahbench.create("basis", spec)
+
+
+def test_metrics_share_a_basis_that_is_fitted_once():
+    dataset, fits = faces(), []
+    one, other = pca(), pca()
+    fitted = basis_on(one, dataset)
+    fitted.fit = fits.append
+    assert basis_on(other, dataset) is fitted
+    assert fits == []
+
+
+def test_what_a_metric_was_handed_stays_unfitted():
+    basis, dataset = pca(), faces()
+    fitted = basis_on(basis, dataset)
+    assert fitted is not basis
+    fitted.analysis(dataset.images("test", 2))
+    with pytest.raises(gahbench.BasisError):
+        basis.analysis(dataset.images("test", 2))
+    assert basis_on(basis, None) is basis
+
+
+def test_every_dataset_has_a_fit_of_its_own():
+    basis, small = pca(), faces()
+    whole = gahbench.create("dataset", "gaussian-field[size=8]")
+    first = basis_on(basis, small).analysis(small.images("test", 2))
+    other = basis_on(basis, whole)
+    expected = PCA()
+    expected.fit(TrainingData(whole))
+    torch.testing.assert_close(other.analysis(whole.images("test", 2)), expected.analysis(whole.images("test", 2)))
+    assert torch.equal(basis_on(basis, small).analysis(small.images("test", 2)), first)
+
+
+def test_a_basis_without_a_spec_is_shared_with_no_other():
+    dataset = faces()
+    wavelet = type(gahbench.create("basis", "wavelet"))
+    images = dataset.images("test", 2).double()
+    for name in ("haar", "db2"):
+        shared = basis_on(wavelet(name), dataset)
+        assert torch.equal(shared.analysis(images), wavelet(name).analysis(images))
+
+
+def test_filters_are_kept_by_what_decides_them():
+    dataset = faces()
+    clean = dataset.images("test", 3)
+    traces = torch.full((3,), 8.0, dtype=torch.float64)
+    evaluation = Evaluation(Identity(), clean, [0.1, 0.2], dataset=dataset)
+
+    def filters(spec, sigma):
+        return filters_on(gahbench.create("basis", spec), evaluation, sigma)
+
+    first = filters("haar", 0.1)
+    assert filters("haar", 0.1) is first
+    for other in (filters("haar", 0.2), filters("dct", 0.1)):
+        assert other is not first
+    matrices = [family.at(traces).matrices() for family in (first, filters("dct", 0.1))]
+    assert not torch.equal(*matrices)
+
+
+def test_a_reference_learns_anew_at_every_evaluation():
+    dataset = faces()
+    reference = gahbench.create("reference", "empirical-bayes")
+    clean = dataset.images("test", 2)
+    found = []
+    for count in (1, 20):
+        evaluation = Evaluation(Identity(), clean, [0.1], dataset=dataset)
+        evaluation.learned_from = TrainingData(dataset, "train", count)
+        fitted = fitted_alike(reference, evaluation)
+        assert fitted is not reference
+        found.append(fitted.denoise(clean, 0.1, gahbench.Truth(clean)))
+    assert torch.allclose(found[0], dataset.images("train", 1).expand_as(clean), atol=1e-5)
+    assert not torch.allclose(found[0], found[1])
+    assert fitted_alike(reference, Evaluation(Identity(), clean, [0.1], dataset=dataset)) is None

@@ -1,4 +1,4 @@
-"""Metrics of samples: copies, fresh images, and images that are pairwise alike."""
+"""Metrics of samples: copies, fresh images, images that are pairwise alike, and the spread of features."""
 
 import importlib
 import math
@@ -7,10 +7,13 @@ import pytest
 import torch
 from given_images import GivenImages
 from known_filters import Filters, create, random_images, samples
+from torch import nn
 
 import gahbench
+from gahbench._util.errors import ParameterError
 from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
+from gahbench.networks.trained import Trained
 from gahbench.sampling import Sampling
 
 EYE = torch.eye(64)
@@ -205,9 +208,7 @@ def test_what_is_predicted_the_wrong_way_round_is_not_predicted():
     assert explained(one, one + noise).tolist() == pytest.approx([float(value) ** 2 for value in expected], rel=1e-5)
 
 
-def test_what_predicts_must_not_see_the_clean_image_and_must_have_learned():
-    with pytest.raises(gahbench.ParameterError, match="sees the clean image"):
-        create("metric", "sample-prediction[oracle-shrink]")
+def test_what_predicts_must_have_learned():
     evaluated = Evaluation(Filters(EYE[None]), images(4, 9), [0.1])
     assert values("sample-prediction[empirical-bayes]", evaluated)[0] == {}
 
@@ -239,5 +240,63 @@ def test_of_fresh_samples_half_are_nearer_to_their_own():
     assert 0.5 < float(ranks.std()) < 1.1
 
 
-def test_without_halves_there_is_no_share():
-    assert values("own-half", evaluation(samples(images(4, 1)), images(5, 2)))[0] == {}
+class Features(nn.Module):
+    """Its features are multiples 0, 1 and 2 of the image, so that the maximum over space spreads as itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Conv2d(1, 3, 1, bias=False)
+        self.last = nn.Conv2d(3, 1, 1, bias=False)
+        with torch.no_grad():
+            self.features.weight.copy_(torch.tensor([0.0, 1.0, 2.0]).view(3, 1, 1, 1))
+
+    def forward(self, noisy, sigma):
+        return self.last(self.features(noisy))
+
+
+def featured(learned, drawn, network=None):
+    clean = torch.zeros(4, 1, 8, 8)
+    learned_from = TrainingData(GivenImages(learned))
+    found = Evaluation(Trained(network or Features()), clean, [1e-6, 0.5], learned_from=learned_from)
+    found._samples = samples(drawn)
+    return found
+
+
+def spreads(metric, evaluated):
+    scores = create("metric", metric).score(evaluated)
+    return dict(zip(scores.part or (), scores.value, strict=True))
+
+
+@pytest.mark.parametrize("metric", ["representation", "representation[features]"])
+def test_the_spread_is_that_of_the_largest_features(metric):
+    # At the least noise level there is next to no noise: images of .8 have pooled features 0, .8 and 1.6.
+    learned, drawn = torch.full((6, 1, 8, 8), 0.8), torch.full((3, 1, 8, 8), 0.4)
+    found = spreads(metric, featured(learned, drawn))
+    assert found["train"] == pytest.approx(0.8, abs=1e-4)
+    assert found["generated"] == pytest.approx(0.4, abs=1e-4)
+    assert found["test"] == pytest.approx(0, abs=1e-4)
+    assert found[""] == pytest.approx(2, rel=1e-3)
+
+
+def test_a_layer_that_is_not_there_is_named():
+    images = torch.rand(3, 1, 8, 8)
+    with pytest.raises(ParameterError, match="no layer 'feature'; did you mean 'features'"):
+        spreads("representation[feature]", featured(images, images))
+    with pytest.raises(
+        ValueError, match=r"layer 'last' puts out shape \(3, 1, 8, 8\); accepted are \(N, C, H, W\), C > 1"
+    ):
+        spreads("representation[last]", featured(images, images))
+
+
+def test_a_network_without_features_has_no_value():
+    images = torch.rand(3, 1, 8, 8)
+
+    class Flat(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Identity()
+
+        def forward(self, noisy, sigma):
+            return self.inner(noisy.flatten(1)).view_as(noisy)
+
+    assert spreads("representation", featured(images, images, Flat())) == {}

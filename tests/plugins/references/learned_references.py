@@ -1,4 +1,4 @@
-"""References that are fitted to given images, for tests of what they learn."""
+"""Random images, noise, and references that are fitted to given images."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from gahbench import Reference, TrainingData, Truth
 def random(*shape, seed=0):
     """Return random numbers, float64."""
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def with_noise(clean, sigma, seed=0):
+    """Return images with Gaussian noise, of the type of the clean ones."""
+    return clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed), dtype=clean.dtype)
 
 
 def fitted(reference, training) -> Reference:

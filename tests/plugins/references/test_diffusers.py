@@ -109,85 +109,69 @@ def test_noise_beyond_the_timesteps_and_images_of_another_size_are_said(ddpm):
     assert reference.notes[2] == "a model of images of 8x8, not of 16x16"
 
 
-def changed(folder, file, **entries):
-    """Change a configuration."""
-    content = json.loads((folder / file).read_text())
-    (folder / file).write_text(json.dumps(content | entries))
+WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
 
-def without_first(file):
-    """Leave out the first tensor of a file."""
-    tensors = load_file(file)
+def configured(**entries):
+    """Return a function that changes the configuration of the network in a folder."""
+
+    def change(folder):
+        file = folder / "unet" / "config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | entries))
+
+    return change
+
+
+def removed(name):
+    return lambda folder: shutil.rmtree(folder / name)
+
+
+def without_first(folder):
+    """Leave out the first tensor of the weights."""
+    tensors = load_file(folder / WEIGHTS)
     del tensors[min(tensors)]
-    save_file(tensors, file)
+    save_file(tensors, folder / WEIGHTS)
 
 
-BREAK = {
-    "no folder": (lambda folder: shutil.rmtree(folder), {}, "no such folder; accepted: a folder that UNet2DModel"),
-    "nothing": (lambda folder: shutil.rmtree(folder / "unet"), {}, "has no config.json and no unet/config.json"),
-    "other class": (
-        lambda folder: changed(folder, "unet/config.json", _class_name="UNet2DConditionModel"),
-        {},
-        "its class is UNet2DConditionModel, not UNet2DModel",
-    ),
-    "labels": (lambda folder: changed(folder, "unet/config.json", num_class_embeds=10), {}, "labelled images"),
-    "no weights": (
-        lambda folder: (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink(),
-        {},
-        "no weights; accepted: diffusion_pytorch_model.safetensors, diffusion_pytorch_model.bin",
-    ),
-    "other weights": (
-        lambda folder: without_first(folder / "unet" / "diffusion_pytorch_model.safetensors"),
-        {},
-        r"weights of another network: missing keys: conv_in\.bias",
-    ),
-    "other shapes": (
-        lambda folder: changed(folder, "unet/config.json", layers_per_block=2),
-        {},
-        "cannot be read by diffusers: .*size mismatch",
-    ),
-    "damaged": (
-        lambda folder: (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"no tensors"),
-        {},
-        "cannot be read by diffusers",
-    ),
-    "no scheduler": (lambda folder: shutil.rmtree(folder / "scheduler"), {}, "no scheduler is saved in it; accepted"),
-    "another thing": (lambda folder: None, {"scheduler": "UNet2DModel"}, "UNet2DModel is no scheduler of diffusers"),
-    "a name that is not": (
-        lambda folder: None,
-        {"arguments": "{predictiontype: sample}"},
-        "DDPMScheduler has no 'predictiontype'.*prediction_type",
-    ),
-    "no timesteps": (lambda folder: None, {"scheduler": "ScoreSdeVeScheduler"}, "accepted are schedulers of"),
-    "a variance": (
-        lambda folder: None,
-        {"arguments": "{variance_type: learned}"},
-        "1 channels come out of 1; accepted are as many, or twice as many",
-    ),
-}
+def kept(folder):
+    """Change nothing."""
 
 
-@pytest.mark.parametrize("case", BREAK)
-def test_what_is_no_such_model_is_refused(ddpm, tmp_path, case):
-    spoil, parameters, message = BREAK[case]
+@pytest.mark.parametrize(("spoil", "parameters", "message"), [
+    (removed(""), {}, "no such folder; accepted: a folder that UNet2DModel"),
+    (removed("unet"), {}, "has no config.json and no unet/config.json"),
+    (configured(_class_name="UNet2DConditionModel"), {}, "its class is UNet2DConditionModel, not UNet2DModel"),
+    (configured(num_class_embeds=10), {}, "labelled images"),
+    (lambda folder: (folder / WEIGHTS).unlink(), {},
+     "no weights; accepted: diffusion_pytorch_model.safetensors, diffusion_pytorch_model.bin"),
+    (without_first, {}, r"weights of another network: missing keys: conv_in\.bias"),
+    (configured(layers_per_block=2), {}, "cannot be read by diffusers: .*size mismatch"),
+    (lambda folder: (folder / WEIGHTS).write_bytes(b"no tensors"), {}, "cannot be read by diffusers"),
+    (removed("scheduler"), {}, "no scheduler is saved in it; accepted"),
+    (kept, {"scheduler": "UNet2DModel"}, "UNet2DModel is no scheduler of diffusers"),
+    (kept, {"arguments": "{predictiontype: sample}"}, "DDPMScheduler has no 'predictiontype'.*prediction_type"),
+    (kept, {"scheduler": "ScoreSdeVeScheduler"}, "accepted are schedulers of"),
+    (kept, {"arguments": "{variance_type: learned}"}, "1 channels come out of 1; accepted are as many, or twice as m"),
+])  # fmt: skip
+def test_what_is_no_such_model_is_refused(ddpm, tmp_path, spoil, parameters, message):
     folder = shutil.copytree(ddpm, tmp_path / "model")
     spoil(folder)
     with pytest.raises(ParameterError, match=message):
         created(folder, **parameters).check_shape((1, 8, 8))
 
 
-def test_images_that_it_does_not_take_are_refused(ddpm):
-    with pytest.raises(ParameterError, match="takes images of 1 channels, not of 3"):
-        created(ddpm).check_shape((3, 8, 8))
-    with pytest.raises(
-        ParameterError, match="does not take images of 1x7x8: accepted are sides that are multiples of 2"
-    ):
-        created(ddpm).check_shape((1, 7, 8))
+@pytest.mark.parametrize(("shape", "says"), [
+    ((3, 8, 8), "takes images of 1 channels, not of 3"),
+    ((1, 7, 8), "does not take images of 1x7x8: accepted are sides that are multiples of 2"),
+])  # fmt: skip
+def test_images_that_it_does_not_take_are_refused(ddpm, shape, says):
+    with pytest.raises(ParameterError, match=says):
+        created(ddpm).check_shape(shape)
 
 
 def test_only_tensors_of_torch_files_are_unpickled(ddpm, tmp_path):
     folder = shutil.copytree(ddpm, tmp_path / "model")
-    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    (folder / WEIGHTS).unlink()
     torch.save({"conv_in.weight": print}, folder / "unet" / "diffusion_pytorch_model.bin")
     with pytest.raises(ParameterError, match="cannot be read by diffusers"):
         created(folder).check_shape((1, 8, 8))

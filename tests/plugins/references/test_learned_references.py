@@ -1,30 +1,321 @@
-"""What is refused by all references that are made of training images."""
+"""References that are made of training images: memory, its local composites, and the best linear filter."""
 
+import itertools
+
+import numpy as np
 import pytest
 import torch
-from learned_references import fitted, random
+from constructing import construct
+from given_images import GivenImages
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from learned_references import assert_jacobian_is_derivative, fitted, memory, random, with_noise
 
-import gahbench
-from gahbench import DataError, Truth
-
-NAMES = ["empirical-bayes", "local-score[3]", "pspc[3]", "pca-locality", "wiener-linear"]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_errors_say_what_to_do(name):
-    images = random(3, 1, 4, 5)
-    with pytest.raises(DataError, match=r"call fit\(examples\) first"):
-        gahbench.create("reference", name).denoise(images, 0.1, Truth(images))
-    other = torch.zeros(1, 1, 6, 5)
-    with pytest.raises(DataError, match=r"was fitted to images of .* and cannot denoise images of"):
-        fitted(name, images).denoise(other, 0.1, Truth(other))
-    with pytest.raises(DataError, match="no train images"):
-        fitted(name, images[:0])
+from gahbench.contracts.truth import TrainingData, Truth
+from gahbench_plugins.datasets.c_alpha import CAlpha
+from gahbench_plugins.datasets.faces import Faces
+from gahbench_plugins.datasets.finite import Finite
+from gahbench_plugins.datasets.gaussian_field import GaussianField
+from gahbench_plugins.references import _window_sums as window_sums_module
+from gahbench_plugins.references._window_sums import window_sums
+from gahbench_plugins.references.empirical_bayes import EmpiricalBayes
+from gahbench_plugins.references.gaussian_blur import GaussianBlur
+from gahbench_plugins.references.pca_locality import PCALocality
+from gahbench_plugins.references.pspc import PatchSetPosteriorComposites
+from gahbench_plugins.references.wiener_linear import WienerLinear
 
 
-@pytest.mark.parametrize("name", ["pca-locality", "wiener-linear"])
-def test_images_that_are_too_large_for_a_covariance_are_refused(name):
-    gahbench.create("reference", name).check_shape((1, 64, 64))
-    for refuse in (gahbench.create("reference", name).check_shape, lambda shape: fitted(name, torch.zeros(2, *shape))):
-        with pytest.raises(ValueError, match="accepted are up to 4096"):
-            refuse((1, 65, 65))
+@pytest.mark.parametrize("sigma", [0.05, 0.3, 2.0])
+def test_it_is_the_optimum_of_the_finite_dataset_of_its_images(sigma):
+    dataset = construct(Finite, "faces[size=8]", count=20)
+    reference = fitted(EmpiricalBayes(20), Faces(size=8).images("train", 20))
+    clean = dataset.images("test", 5)
+    noisy = with_noise(clean, sigma)
+    denoised = reference.denoise(noisy, sigma, Truth(clean))
+    assert denoised.dtype == torch.float32
+    torch.testing.assert_close(denoised, dataset.posterior(noisy, sigma).mean.float())
+    found = reference.jacobian(noisy, sigma, Truth(clean)).matrices()
+    torch.testing.assert_close(found, dataset.optimal_filters(noisy, sigma, "test").matrices())
+    traces = dataset.posterior(noisy, sigma).trace
+    torch.testing.assert_close(sigma**2 * found.diagonal(dim1=1, dim2=2).sum(1), traces)
+
+
+def test_its_jacobian_is_its_derivative():
+    members, sigma = random(6, 2, 3, 4), 0.4
+    reference = fitted("empirical-bayes", members)
+    noisy = random(1, 2, 3, 4, seed=1)
+    expected = torch.autograd.functional.jacobian(lambda y: reference.denoise(y, sigma, Truth(y)), noisy)
+    found = reference.jacobian(noisy, sigma, Truth(noisy)).matrices()[0]
+    torch.testing.assert_close(found, expected.view(24, 24), atol=1e-9, rtol=1e-7)
+
+
+def test_no_denoiser_errs_less_on_the_training_images():
+    members, sigma = Faces(size=8).images("train", 30), 0.3
+    clean = members.repeat(50, 1, 1, 1)
+    noisy = with_noise(clean, sigma)
+    mine, theirs = (
+        (reference.denoise(noisy, sigma, Truth(clean)) - clean).square().mean()
+        for reference in (fitted("empirical-bayes", members), fitted("wiener-linear", members))
+    )
+    assert mine < 0.7 * theirs
+
+
+def test_limits():
+    members = random(7, 1, 4, 5)
+    reference = fitted("empirical-bayes", members)
+    close = members[[4, 2]] + 0.01 * random(2, 1, 4, 5, seed=1)
+    torch.testing.assert_close(reference.denoise(close, 1e-3, Truth(close)), members[[4, 2]])
+    mean = members.mean(0, keepdim=True).expand(2, -1, -1, -1)
+    torch.testing.assert_close(reference.denoise(close, 1e6, Truth(close)), mean)
+    assert reference.denoise(close, 0.0, Truth(close)) is close
+    assert reference.jacobian(close, 0.0, Truth(close)) is None
+    single = fitted(EmpiricalBayes(1), members)
+    assert torch.equal(single.denoise(close, 0.3, Truth(close)), members[:1].expand(2, -1, -1, -1))
+    assert single.notes == ("memorized 1 training image",)
+    assert reference.notes == ("memorized 7 training images",)
+
+
+@pytest.mark.parametrize("levels", [[0.05, 0.3, 0.3, 2.0], [0.0, 0.3, 2.0, 0.0]])
+def test_images_of_different_noise_levels_are_denoised_at_once(levels):
+    reference = fitted("empirical-bayes", random(9, 1, 6, 6).float())
+    noisy = random(4, 1, 6, 6, seed=1).float()
+    found = reference.denoise_each(noisy, torch.tensor(levels), Truth(torch.full_like(noisy, torch.nan)))
+    for place, sigma in enumerate(levels):
+        some = noisy[place : place + 1]
+        torch.testing.assert_close(found[place : place + 1], reference.denoise(some, sigma, Truth(some)))
+
+
+def fitted_wiener(dataset, images=4096):
+    reference = WienerLinear(images)
+    reference.fit(TrainingData(dataset))
+    return reference
+
+
+def test_two_images_leave_one_direction():
+    """By hand: the mean, and along the difference u of the two the variance |u|^2 / 4."""
+    first, second = random(2, 1, 1, 3, 4)
+    reference, sigma = fitted_wiener(GivenImages(torch.cat([first, second]))), 0.3
+    mean, along = (first + second) / 2, first - second
+    variance = along.square().sum() / 4
+    noisy = random(1, 1, 3, 4, seed=1)
+    weight = variance / (variance + sigma**2)
+    part = ((noisy - mean) * along).sum() / along.square().sum()
+    expected = mean + weight * part * along
+    torch.testing.assert_close(reference.denoise(noisy, sigma, Truth(noisy)), expected)
+    risk = ((expected - noisy).square().sum() + (sigma * weight) ** 2) / 12
+    assert reference.risk(Truth(noisy), sigma).item() == pytest.approx(risk.item())
+
+
+@pytest.mark.parametrize("sigma", [0.03, 0.3])
+def test_reaches_the_optimum_of_gaussian_images_as_training_images_grow(sigma):
+    dataset = GaussianField(2.0, 8)
+    clean = dataset.images("test", 400)
+    least = float(dataset.posterior(clean[:1], sigma).trace[0]) / 64
+    excess = []
+    for images in (300, 4096):
+        risk = fitted_wiener(dataset, images).risk(Truth(clean, dataset), sigma)
+        error = float(risk.std()) / 400**0.5
+        excess.append(float(risk.mean()) / least - 1)
+        assert float(risk.mean()) > least - 4 * error
+    assert excess[1] < 0.05
+    assert excess[1] < excess[0]
+
+
+def test_no_blur_errs_less_on_the_training_images():
+    """Nor does any other affine filter: that is its definition."""
+    clean, sigma = CAlpha(2.0, 12).images("train", 500), 0.1
+    least = fitted_wiener(GivenImages(clean)).risk(Truth(clean), sigma).mean()
+    for width in (0.3, 0.6, 1.0, 2.0):
+        assert least < GaussianBlur(width).risk(Truth(clean), sigma).mean()
+
+
+def composite_of(training, *arguments, **parameters):
+    return fitted(PatchSetPosteriorComposites(*arguments, **parameters), training)
+
+
+def composed(training, noisy, sigma, patch):
+    return composite_of(training, patch).denoise(noisy, sigma, Truth(noisy))
+
+
+def composed_by_hand(training, noisy, sigma, patch):
+    """Patch by patch, as the composite is defined."""
+    total, count = np.zeros(noisy.shape), np.zeros(noisy.shape)
+    _, _, height, width = noisy.shape
+    tops = itertools.product(range(height - patch + 1), range(width - patch + 1))
+    for (top, left), number in itertools.product(tops, range(len(noisy))):
+        rows, columns = slice(top, top + patch), slice(left, left + patch)
+        own = noisy[number, :, rows, columns]
+        distances = np.array([((own - image[:, rows, columns]) ** 2).sum() for image in training])
+        weights = np.exp(-(distances - distances.min()) / (2 * sigma**2))
+        weights /= weights.sum()
+        for weight, image in zip(weights, training, strict=True):
+            total[number, :, rows, columns] += weight * image[:, rows, columns]
+        count[number, :, rows, columns] += 1
+    return total / count
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    images=st.integers(1, 4),
+    channels=st.integers(1, 2),
+    height=st.integers(1, 6),
+    width=st.integers(1, 6),
+    patch=st.integers(1, 6),
+    log_sigma=st.floats(-2, 1),
+    values=st.sampled_from([1 << 18, 30, 1]),
+    seed=st.integers(0, 10**6),
+)
+def test_against_the_definition_whatever_the_pieces(images, channels, height, width, patch, log_sigma, values, seed):
+    training = random(images, channels, height, width, seed=seed)
+    noisy, patch, sigma = random(2, channels, height, width, seed=seed + 1), min(patch, height, width), 10**log_sigma
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(window_sums_module, "VALUES", values)
+        found = composed(training, noisy, sigma, patch)
+    np.testing.assert_allclose(
+        found.numpy(), composed_by_hand(training.numpy(), noisy.numpy(), sigma, patch), atol=1e-10
+    )
+
+
+@pytest.mark.parametrize("side", range(1, 10))
+def test_window_sums(side):
+    values = random(2, 9, 12)
+    windows = values.unfold(1, side, 1).unfold(2, side, 1).sum((-1, -2))
+    torch.testing.assert_close(window_sums(values, side), windows)
+
+
+def test_a_patch_that_is_the_whole_image_is_perfect_memorization():
+    training, noisy = random(5, 2, 6, 6), random(3, 2, 6, 6, seed=1)
+    for sigma in (0.1, 1.0):
+        expected = memory(training, noisy, sigma)
+        torch.testing.assert_close(composed(training, noisy, sigma, 6), expected)
+        torch.testing.assert_close(
+            composite_of(training, 6).jacobian(noisy, sigma, Truth(noisy)).matrices(),
+            fitted("empirical-bayes", training).jacobian(noisy, sigma, Truth(noisy)).matrices(),
+        )
+    assert composed(training, noisy, 0.0, 6) is noisy
+
+
+@pytest.mark.parametrize("sigma", [0.003, 0.3])
+def test_float32_is_accurate(sigma):
+    training, clean = Faces(size=12).images("train", 24), Faces(size=12).images("test", 2)
+    noisy = with_noise(clean, sigma)
+    found = composed(training, noisy, sigma, 5)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(
+        found.double(), composed(training.double(), noisy.double(), sigma, 5), atol=1e-3 * sigma, rtol=0
+    )
+
+
+def test_the_side_is_chosen_on_validation_images():
+    dataset, chosen = Faces(size=12), []
+    machine = PatchSetPosteriorComposites(images=16, validation=2)
+    machine.fit(TrainingData(dataset))
+    examples, clean = TrainingData(dataset), dataset.images("validation", 2)
+    for sigma in (2**-5, 2.0):
+        chosen.append(machine.side(sigma))
+        noisy, sides = clean + examples.noise(2, sigma), machine.sides(dataset.shape)
+        place = sides.index(chosen[-1])
+        errors = [
+            float((composed(dataset.images("train", 16), noisy, sigma, side) - clean).square().mean())
+            for side in sides[max(0, place - 1) : place + 2]
+        ]
+        assert min(errors) == errors[min(place, 1)]
+    assert chosen == sorted(set(chosen))
+    assert machine.notes[1].startswith("patch chosen on 2 validation images: ")
+    assert PatchSetPosteriorComposites().sides((1, 10, 6)) == [1, 3, 5, 6]
+
+
+@pytest.mark.parametrize(("channels", "patch"), [(1, 1), (1, 3), (2, 2), (2, 4)])
+def test_the_jacobian_of_composites_is_their_derivative(channels, patch):
+    machine = composite_of(random(3, channels, 4, 5), patch)
+    assert_jacobian_is_derivative(machine, random(2, channels, 4, 5, seed=1), 0.3)
+
+
+def machine_of(training, **parameters):
+    return fitted(PCALocality(**parameters), training)
+
+
+def denoised(training, noisy, sigma, **parameters):
+    return machine_of(training, **parameters).denoise(noisy, sigma, Truth(noisy))
+
+
+def brute_force(training, noisy, sigma, threshold, batch):
+    """Value by value, of images in rows."""
+    covariance = np.cov(training.T).reshape(training.shape[1], -1)
+    wiener = covariance @ np.linalg.inv(covariance + sigma**2 * np.eye(len(covariance)))
+    rows = np.abs([row / (row[place] if abs(row[place]) >= 1e-6 else 1) for place, row in enumerate(wiener)])
+    result = np.zeros(noisy.shape)
+    for number, image in enumerate(noisy):
+        for value in range(len(image)):
+            seen = [other for other in range(len(image)) if rows[other][value] >= threshold * rows.max()]
+            means = []
+            for start in range(0, len(training), batch):
+                some = training[start : start + batch]
+                distances = ((some[:, seen] - image[seen]) ** 2).sum(1)
+                weights = np.exp(-(distances - distances.min()) / (2 * sigma**2))
+                means.append(weights @ some[:, value] / weights.sum())
+            result[number, value] = np.mean(means)
+    return result
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    images=st.integers(2, 6),
+    channels=st.integers(1, 2),
+    height=st.integers(1, 4),
+    width=st.integers(1, 4),
+    log_sigma=st.floats(-1.5, 1),
+    threshold=st.sampled_from([0.013, 0.21, 0.57]),
+    batch=st.sampled_from([None, 1, 2, 4]),
+    seed=st.integers(0, 10**6),
+)
+def test_against_the_definition(images, channels, height, width, log_sigma, threshold, batch, seed):
+    training, sigma = random(images, channels, height, width, seed=seed), 10**log_sigma
+    noisy = random(2, channels, height, width, seed=seed + 1)
+    found = denoised(training, noisy, sigma, threshold=threshold, batch=batch)
+    rows = [some.flatten(1).numpy() for some in (training, noisy)]
+    expected = brute_force(*rows, sigma, threshold, batch or images)
+    np.testing.assert_allclose(found.flatten(1).numpy(), expected, atol=1e-9)
+
+
+def correlated(count, size, seed=0):
+    """Images of which neighbours are alike, and far pixels are not."""
+    values = random(count, 1, size + 2, size + 2, seed=seed)
+    return torch.nn.functional.avg_pool2d(values, 3, stride=1)
+
+
+def test_the_region_grows_with_the_noise_and_is_whole_in_the_end():
+    training = correlated(400, 6)
+    machine = machine_of(training, threshold=0.1)
+    looked_at = [float(machine.mask(sigma).mean()) for sigma in (1e-3, 0.1, 10.0)]
+    assert looked_at == sorted(looked_at)
+    # Each pixel looks at itself alone where there is hardly any noise.
+    assert torch.equal(machine.mask(1e-3), torch.eye(36))
+
+
+def test_with_a_low_threshold_and_much_noise_it_is_perfect_memorization():
+    training, noisy = random(6, 1, 4, 4), random(2, 1, 4, 4, seed=1)
+    for sigma in (0.3, 3.0):
+        found = denoised(training, noisy, sigma, threshold=1e-9)
+        torch.testing.assert_close(found, memory(training, noisy, sigma))
+
+
+def test_batches_of_the_published_code_change_the_result_and_all_in_one_do_not():
+    training, noisy = correlated(32, 5), correlated(2, 5, seed=1)
+    exact = denoised(training, noisy, 0.1)
+    torch.testing.assert_close(denoised(training, noisy, 0.1, batch=32), exact)
+    apart = denoised(training, noisy, 0.1, batch=4)
+    assert (apart - exact).abs().max() > 0.01
+    # The order of training images plays no part, unless they are in batches.
+    turned = training.flip(0)
+    torch.testing.assert_close(denoised(turned, noisy, 0.1), exact)
+    # A batch of one is an image itself: their mean is left.
+    torch.testing.assert_close(denoised(training, noisy, 0.1, batch=1), training.mean(0).expand(2, 1, 5, 5))
+    assert machine_of(training).denoise(noisy, 0.0, Truth(noisy)) is noisy
+
+
+@pytest.mark.parametrize("batch", [None, 3])
+def test_the_jacobian_of_pca_locality_is_its_derivative(batch):
+    machine = machine_of(correlated(7, 4), threshold=0.2, batch=batch)
+    assert 0.1 < machine.mask(0.1).mean() < 0.9
+    assert_jacobian_is_derivative(machine, correlated(2, 4, seed=1), 0.1)

@@ -5,12 +5,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from learned_references import fitted, memory, random
+from learned_references import fitted, memory, random, with_noise
 
-from gahbench._util.errors import DataError
 from gahbench.contracts.truth import TrainingData, Truth
+from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.datasets.faces import Faces
 from gahbench_plugins.references import _local_posterior as local_posterior
+from gahbench_plugins.references._local_posterior import merged
 from gahbench_plugins.references.local_score import LocalScore
 
 
@@ -150,7 +151,7 @@ def test_it_combines_what_memory_cannot():
     """Left halves and right halves that were never seen together."""
     training = Faces(size=16).images("train", 12).double()
     mosaic = torch.cat([training[:6, ..., :8], training[6:, ..., 8:]], 3)
-    noisy = mosaic + 0.05 * torch.randn(mosaic.shape, generator=torch.Generator().manual_seed(0)).double()
+    noisy = with_noise(mosaic, 0.05)
     errors = [
         (found - mosaic).square().mean()
         for found in (denoised(training, noisy, 0.05, 7, False), memory(training, noisy, 0.05))
@@ -189,7 +190,7 @@ def test_its_jacobian_against_differences_at_little_noise_and_in_pieces(monkeypa
 def test_float32_is_accurate_at_any_noise(sigma):
     """On images that are not those of training, many patches compete."""
     training, clean = Faces(size=16).images("train", 24), Faces(size=16).images("test", 4)
-    noisy = clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    noisy = with_noise(clean, sigma)
     found = denoised(training, noisy, sigma, 5)
     assert found.dtype == torch.float32
     exact = denoised(training.double(), noisy.double(), sigma, 5)
@@ -232,13 +233,53 @@ def test_larger_patches_are_chosen_for_more_noise():
     assert machine.notes == ("learned from 16 training images",)
 
 
-def test_errors_say_what_is_accepted():
-    images = torch.zeros(1, 1, 4, 6)
-    with pytest.raises(ValueError, match="odd sides"):
-        LocalScore(4)
-    with pytest.raises(DataError, match=r"call fit\(examples\) first"):
-        LocalScore().side(0.1)
-    with pytest.raises(ValueError, match="patch=5, not 4x6"):
-        machine_of(images, 5, boundary="periodic")
-    LocalScore(5).check_shape((1, 4, 6))
-    LocalScore(boundary="periodic").check_shape((1, 4, 6))
+@settings(deadline=None, max_examples=40)
+@given(count=st.integers(1, 300), size=st.integers(1, 20), radius=st.floats(0, 2), seed=st.integers(0, 10**6))
+def test_each_patch_counts_once(count, size, radius, seed):
+    patches = random(count, size, seed=seed)
+    means, numbers = merged(patches, radius)
+    assert len(means) == len(numbers) <= count
+    assert numbers.sum() == count
+    torch.testing.assert_close(numbers @ means, patches.sum(0))
+    # What is lost are distances within groups: at most the radius, in root mean square.
+    lost = patches.square().sum() - (numbers * means.square().sum(1)).sum()
+    assert -1e-9 <= lost <= count * radius**2 + 1e-9
+
+
+def test_equal_patches_become_one_and_far_ones_stay():
+    few = 10 * random(4, 9)
+    means, numbers = merged(few.repeat_interleave(64, 0), 1e-6)
+    assert numbers.tolist() == [64] * 4
+    torch.testing.assert_close(means[means[:, 0].argsort()], few[few[:, 0].argsort()])
+    patches = random(50, 9)
+    means, numbers = merged(patches, 1e-3)
+    torch.testing.assert_close(means[means[:, 0].argsort()], patches[patches[:, 0].argsort()])
+    assert numbers.tolist() == [1] * 50
+
+
+@pytest.mark.parametrize(("patch", "sigma"), [(3, 0.05), (5, 0.2)])
+def test_the_local_score_of_merged_patches_is_near_the_exact_one(monkeypatch, patch, sigma):
+    training, clean = CAlpha(size=16).images("train", 60), CAlpha(size=16).images("test", 2)
+    noisy = with_noise(clean, sigma)
+    compared = []
+    add = local_posterior.Average.add
+
+    def counted(self, patches, values, numbers=None):
+        compared.append(patches.shape[1])
+        add(self, patches, values, numbers)
+
+    monkeypatch.setattr(local_posterior.Average, "add", counted)
+
+    def denoised(alike):
+        machine = fitted(LocalScore(patch, alike=alike), training)
+        compared.clear()
+        return machine.denoise(noisy, sigma, Truth(noisy)), sum(compared)
+
+    exact, whole = denoised(0.0)
+    errors, numbers = [], []
+    for alike in (0.2, 0.6):
+        found, number = denoised(alike)
+        errors.append(float((found - exact).square().mean().sqrt()) / sigma)
+        numbers.append(number)
+    assert numbers[1] < numbers[0] < whole
+    assert errors[0] < errors[1] < 0.02

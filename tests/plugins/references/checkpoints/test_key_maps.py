@@ -6,8 +6,8 @@ from through_networks import WIDTH, assert_agree, bias_free_chain, images, ours,
 from torch.nn import functional
 
 import gahbench
-from gahbench._util.errors import ParameterError
 from gahbench_plugins.references._checkpoints.fitting import fitted
+from gahbench_plugins.references._checkpoints.reading import read_state
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -103,7 +103,7 @@ def test_kair_ffdnet_and_fdncnn_estimate_the_image(draw, channels):
     assert_agree(found, image, noisy)
 
 
-@pytest.mark.parametrize("prefix", ["", "layers.", "module.layers.", "module."])
+@pytest.mark.parametrize("prefix", ["", "layers.", "module.layers.", "module.", "_orig_mod.module."])
 def test_networks_of_ours_estimate_the_noise_whatever_part_of_them_was_saved(draw, prefix):
     noisy = images(1, 18, 20)
     state, cells = noise_level_chain(draw, functional.pixel_unshuffle(noisy, 2), 4)
@@ -188,23 +188,6 @@ def test_no_map_is_chosen_where_keys_fit_as_they_are():
     assert not torch.allclose(other, expected, rtol=1e-3)
 
 
-def test_own_weights_are_taken_as_they_are_with_and_without_prefixes():
-    noisy = images(3)
-    network = gahbench.create("architecture", "bf-cnn", channels=3, width=WIDTH, layers=4).eval()
-    expected = network(noisy, torch.ones(2))
-    for prefix in ("", "module.", "_orig_mod.module."):
-        state = {prefix + name: value for name, value in network.state_dict().items()}
-        assert torch.equal(ours("bf-cnn", state, noisy, width=WIDTH, layers=4, expect="same"), expected)
-
-
-def test_weights_of_a_network_inside_an_architecture_are_found():
-    """Such as those of a module that was written elsewhere; bf-cnn keeps all its layers in one."""
-    network = gahbench.create("architecture", "bf-cnn", width=WIDTH, layers=4)
-    converted, name, _ = fitted(network.layers.state_dict(), network, "auto")
-    assert name == "same"
-    assert all(torch.equal(converted[name], value) for name, value in network.state_dict().items())
-
-
 def weights_of(architecture, **parameters):
     return gahbench.create("architecture", architecture, **parameters).state_dict()
 
@@ -242,44 +225,138 @@ def test_a_map_that_is_asked_for_must_apply():
     assert "it lacks 'last_layer.weight'; it has first_layer.weight (4, 1, 3, 3)" in says
 
 
-def wrong(change):
-    state = gahbench.create("architecture", "dncnn", channels=1, width=2, layers=3, bias=True).state_dict()
-    return {**state, **change({name: tensor for name, tensor in state.items() if name.endswith("weight")})}
+@pytest.mark.parametrize(("changes", "says"), [
+    ({"layers.0.bias": torch.zeros(2).long()}, "layers.0.bias holds int64, and the network float32"),
+    ({"layers.0.bias": torch.zeros(2) / 0}, "layers.0.bias holds numbers that are infinite or NaN"),
+    ({"layers.0.bias": torch.ones(2) / 0}, "layers.0.bias holds numbers that are infinite or NaN"),
+    ({"x\n" * 500: torch.zeros(1)}, "the network has no x x x"),
+])  # fmt: skip
+def test_weights_that_are_no_numbers_are_refused_by_name(changes, says):
+    found = refused("dncnn", weights_of("dncnn", width=2, layers=3) | changes, width=2, layers=3)
+    assert says in found
+    assert len(found) < 1000
+    assert "\n" not in found
 
 
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        (lambda some: {name: tensor.long() for name, tensor in some.items()}, "holds int64, and the network float32"),
-        (
-            lambda some: {name: tensor * torch.nan for name, tensor in some.items()},
-            "holds numbers that are infinite or",
-        ),
-        (lambda some: {next(iter(some)): next(iter(some.values())) / 0}, "holds numbers that are infinite or NaN"),
-        (lambda some: {"x\n" * 500: torch.zeros(1)}, "the network has no x x x"),
-    ],
-)
-def test_weights_that_are_no_numbers_are_refused_by_name(change, says):
-    network = gahbench.create("architecture", "dncnn", channels=1, width=2, layers=3, bias=True)
-    with pytest.raises(ParameterError, match=says) as caught:
-        fitted(wrong(change), network, "auto")
-    assert len(str(caught.value)) < 1000
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("keys", "names"),
-    [
-        ("kadkhodaie-unet", ["mid_block.0.weight", "middle.0.weight"]),
-        ("kadkhodaie-unet", ["mid_block.0.weight", "decoder.x.weight"]),
-        ("kadkhodaie-unet", ["mid_block.0.weight", "decoder"]),
-        ("kair", ["9" * 5000 + ".weight"]),
-        ("kair", ["0.weight", "2.weight", "2.running_var"]),
-        ("mohan-dncnn", ["first_layer.weight"]),
-    ],
-)
+@pytest.mark.parametrize(("keys", "names"), [
+    *(("kadkhodaie-unet", ["mid_block.0.weight", name]) for name in ("middle.0.weight", "decoder.x.weight", "decoder")),
+    ("kair", ["9" * 5000 + ".weight"]),
+    ("kair", ["0.weight", "2.weight", "2.running_var"]),
+    ("mohan-dncnn", ["first_layer.weight"]),
+])  # fmt: skip
 def test_names_such_as_no_published_code_has_are_refused(keys, names):
-    network = gahbench.create("architecture", "unet", channels=1, width=2, levels=1)
-    with pytest.raises(ParameterError, match=keys) as caught:
-        fitted({name: torch.zeros(1, 1, 3, 3) for name in names}, network, keys)
-    assert len(str(caught.value)) < 2000
+    says = refused("unet", {name: torch.zeros(1, 1, 3, 3) for name in names}, keys, width=2, levels=1)
+    assert keys in says
+    assert len(says) < 2000
+
+
+def dilated(draw, channels, prefix):
+    """Return a published network of IRCNN, and the function that it computes."""
+    _, weights, vector = draw
+    state = {}
+    for number in range(7):
+        inputs, outputs = (channels if number == 0 else WIDTH), (channels if number == 6 else WIDTH)
+        state[f"{prefix}model.{2 * number}.weight"] = weights(outputs, inputs, 3)
+        state[f"{prefix}model.{2 * number}.bias"] = vector(outputs)
+
+    def denoise(noisy):
+        features = noisy
+        for number, dilation in enumerate((1, 2, 3, 4, 3, 2, 1)):
+            kernel, bias = (state[f"{prefix}model.{2 * number}.{name}"] for name in ("weight", "bias"))
+            features = functional.conv2d(features.relu() if number else features, kernel, bias, 1, dilation, dilation)
+        return noisy - features
+
+    return state, denoise
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_kair_ircnn_of_one_noise_level(draw, channels):
+    noisy = images(channels)
+    state, denoise = dilated(draw, channels, "")
+    assert_agree(ours("ircnn", state, noisy, width=WIDTH, expect="kair"), denoise(noisy), noisy)
+
+
+def test_kair_ircnn_has_a_network_for_every_two_noise_levels_of_255(draw, tmp_path):
+    noisy = images(1)
+    networks = [dilated(draw, 1, "") for _ in range(12)]
+    torch.save({str(number): state for number, (state, _) in enumerate(networks)}, tmp_path / "ircnn_gray.pth")
+    state = read_state(tmp_path / "ircnn_gray.pth")
+    network = gahbench.create("architecture", "ircnn", width=WIDTH, levels=12)
+    network.load_state_dict(fitted(state, network, "kair")[0])
+    # The published code takes number ceil(level / 2), from 1, and the last for all above.
+    numbers = {0.5: 0, 1: 0, 2: 0, 2.1: 1, 4: 1, 4.2: 2, 20: 9, 22: 10, 22.5: 11, 24: 11, 200: 11}
+    for level, number in numbers.items():
+        with torch.no_grad():
+            found = network(noisy, torch.full((2,), level / 255))
+        assert_agree(found, networks[number][1](noisy), noisy)
+    with torch.no_grad():
+        mixed = network(noisy, torch.tensor([20.0, 2.0]) / 255)
+    for place, number in enumerate((9, 0)):
+        assert_agree(mixed[place : place + 1], networks[number][1](noisy[place : place + 1]), noisy[place : place + 1])
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("architecture", "channels"), [("mohan-rcnn", 1), ("mohan-rcnn", 3), ("mohan-densenet", 1)])
+def test_mohan_recurrent_and_dense(draw, architecture, channels, bias):
+    """Chains of seven convolutions on the noisy image beside what the one before returns."""
+    _, weights, vector = draw
+    noisy, state = images(channels), {}
+
+    def chain(name, features, outputs, last_bias):
+        sizes = [features.shape[1], *[WIDTH] * 6, outputs]
+        names = ["first_layer", *(f"hidden_layer_list.{number}" for number in range(5)), "last_layer"]
+        for number, layer in enumerate(f"{name}.{layer}" for layer in names):
+            kernel = state.setdefault(f"{layer}.weight", weights(sizes[number + 1], sizes[number], 3))
+            has_bias = last_bias if number == 6 else bias
+            constant = state.setdefault(f"{layer}.bias", vector(sizes[number + 1])) if has_bias else None
+            features = functional.conv2d(features.relu() if number else features, kernel, constant, padding=1)
+        return features
+
+    if architecture == "mohan-rcnn":
+        image = noisy
+        for _ in range(4):
+            image = chain("cnn", torch.cat([noisy, image], dim=1), channels, last_bias=False)
+    else:
+        maps = chain("cnn_list.0", noisy, 5, last_bias=bias)
+        for number in (1, 2):
+            maps = chain(f"cnn_list.{number}", torch.cat([noisy, maps], dim=1), 5, last_bias=bias)
+        image = chain("cnn_list.3", torch.cat([noisy, maps], dim=1), channels, last_bias=False)
+    assert_agree(ours(architecture, state, noisy, width=WIDTH, bias=bias, expect="same"), image, noisy)
+
+
+@pytest.mark.extras("deepinv")
+@pytest.mark.parametrize("channels", [1, 3])
+def test_kair_drunet(draw, channels):
+    """Four scales of residual blocks: strided convolutions down, transposed ones up, skips added."""
+    _, weights, _ = draw
+    # Of a single block KAIR's names have no number.
+    noisy, widths, blocks, state = images(channels, 40, 32), (4, 8, 16, 32), 2, {}
+
+    def layer(name, inputs, outputs, side=3):
+        kernel = state[f"{name}.weight"] = weights(outputs, inputs, side)
+        return kernel
+
+    def block(name, features):
+        width = features.shape[1]
+        inner = functional.conv2d(features, layer(f"{name}.res.0", width, width), padding=1).relu()
+        return features + functional.conv2d(inner, layer(f"{name}.res.2", width, width), padding=1)
+
+    level = torch.full_like(noisy[:, :1], 0.1)
+    features = functional.conv2d(torch.cat([noisy, level], 1), layer("m_head", channels + 1, widths[0]), padding=1)
+    skips = [features]
+    for scale in range(3):
+        for number in range(blocks):
+            features = block(f"m_down{scale + 1}.{number}", features)
+        kernel = layer(f"m_down{scale + 1}.{blocks}", *widths[scale : scale + 2], 2)
+        features = functional.conv2d(features, kernel, stride=2)
+        skips.append(features)
+    for number in range(blocks):
+        features = block(f"m_body.{number}", features)
+    for scale in (3, 2, 1):
+        # Of a transposed convolution the first side of the kernel is that of its input.
+        kernel = layer(f"m_up{scale}.0", widths[scale - 1], widths[scale], 2)
+        features = functional.conv_transpose2d(features + skips[scale], kernel, stride=2)
+        for number in range(blocks):
+            features = block(f"m_up{scale}.{number + 1}", features)
+    image = functional.conv2d(features + skips[0], layer("m_tail", widths[0], channels), padding=1)
+    assert_agree(ours("drunet", state, noisy, width=4, blocks=blocks, expect="same"), image, noisy)

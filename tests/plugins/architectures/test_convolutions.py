@@ -1,0 +1,271 @@
+"""Chains and U-Nets of convolutions, their normalisation and their map of the noise level."""
+
+import pytest
+import torch
+from given_networks import build, images, untrained
+from torch.nn import functional
+
+from gahbench.networks.receptive_field import receptive_field
+from gahbench_plugins.architectures._bias_free import BiasFreeNorm
+from gahbench_plugins.architectures._chain import Chain
+from gahbench_plugins.architectures._inputs import NoiseEmbedding, with_noise_level
+from gahbench_plugins.architectures.bf_cnn import BFCNN
+from gahbench_plugins.architectures.dncnn import DnCNN
+from gahbench_plugins.architectures.ffdnet import FFDNet
+from gahbench_plugins.architectures.nafnet import Block as NAFBlock
+from gahbench_plugins.architectures.nafnet import ChannelNorm, NAFNet, gate
+from gahbench_plugins.architectures.unet_conditional import Block, UNetConditional
+
+
+def test_evaluation_is_the_formula_of_the_paper():
+    network = build(DnCNN, (3, 16, 16), width=4, layers=4)
+    state = network.state_dict()
+    noisy = images(2, (3, 16, 16))
+    features = functional.conv2d(noisy, state["layers.0.weight"], state["layers.0.bias"], padding=1).relu()
+    for place in (2, 5):
+        features = functional.conv2d(features, state[f"layers.{place}.weight"], padding=1)
+        names = ("running_mean", "running_var", "weight", "bias")
+        mean, variance, gain, offset = (state[f"layers.{place + 1}.{name}"].view(1, -1, 1, 1) for name in names)
+        features = ((features - mean) / (variance + 1e-5).sqrt() * gain + offset).relu()
+    noise = functional.conv2d(features, state["layers.8.weight"], state["layers.8.bias"], padding=1)
+    with torch.no_grad():
+        assert torch.allclose(network(noisy, torch.ones(2)), noisy - noise, atol=1e-4)
+
+
+def test_without_bias_it_is_the_bias_free_network():
+    bias_free = build(BFCNN, (1, 16, 16), width=6, layers=5)
+    network = DnCNN(1, width=6, layers=5, bias=False).eval()
+    network.load_state_dict(bias_free.state_dict())
+    noisy = images(2, (1, 16, 16))
+    with torch.no_grad():
+        assert torch.equal(network(noisy, torch.ones(2)), bias_free(noisy, torch.ones(2)))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_features_keep_their_size_through_many_layers_without_normalisation(bias):
+    torch.manual_seed(0)
+    noise = torch.randn(2, 1, 24, 24)
+    with torch.no_grad():
+        features = Chain(1, 64, 20, bias=bias, norm=False, blind=True).layers[:-1](noise)
+    # He et al. 2015: the mean square is kept in expectation; borders of zeros and chance take some of it.
+    assert 0.1 < float(features.square().mean()) < 10
+
+
+def test_it_moves_with_the_image_by_whole_cells():
+    network = build(FFDNet, (1, 32, 32), width=12, layers=3)
+    noisy, level = images(1, (1, 32, 32)), torch.tensor([0.2])
+    inside = (..., slice(10, -10), slice(10, -10))
+    with torch.no_grad():
+        denoised = network(noisy, level)
+        by_cell = network(noisy.roll((2, -2), (2, 3)), level).roll((-2, 2), (2, 3))
+        by_pixel = network(noisy.roll((1, -1), (2, 3)), level).roll((-1, 1), (2, 3))
+    assert torch.allclose(by_cell[inside], denoised[inside], atol=1e-5)
+    assert not torch.allclose(by_pixel[inside], denoised[inside], atol=1e-2)
+
+
+@pytest.mark.parametrize(("height", "width"), [(15, 16), (16, 15), (15, 15)])
+def test_an_odd_side_is_extended_by_its_last_pixels(height, width):
+    network = build(FFDNet, (3, 16, 16), width=12, layers=4)
+    odd, level = images(1, (3, height, width)), torch.tensor([0.1])
+    even = torch.cat([odd, odd[:, :, -1:]], dim=2)[:, :, :16]
+    even = torch.cat([even, even[..., -1:]], dim=3)[..., :16]
+    with torch.no_grad():
+        assert torch.equal(network(odd, level), network(even, level)[..., :height, :width])
+
+
+def test_the_map_of_the_noise_level_is_at_half_the_resolution():
+    """With two layers and no normalisation the formula is short."""
+    network = build(FFDNet, (1, 6, 6), width=5, layers=2)
+    state = network.state_dict()
+    noisy = images(1, (1, 6, 6))
+    cells = torch.stack([noisy[0, 0, row::2, column::2] for row in (0, 1) for column in (0, 1)])[None]
+    conditioned = torch.cat([cells, torch.full((1, 1, 3, 3), 0.3)], dim=1)
+    hidden = functional.conv2d(conditioned, state["layers.0.weight"], state["layers.0.bias"], padding=1).relu()
+    noise = functional.conv2d(hidden, state["layers.2.weight"], state["layers.2.bias"], padding=1)
+    with torch.no_grad():
+        found = (noisy - network(noisy, torch.tensor([0.3])))[0, 0]
+    for place, (row, column) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
+        assert torch.allclose(found[row::2, column::2], noise[0, place], atol=1e-5)
+
+
+def test_it_divides_by_the_deviation_and_keeps_the_mean():
+    generator = torch.Generator().manual_seed(0)
+    features = 3 * torch.randn(64, 2, 16, 16, generator=generator) + 5
+    norm = BiasFreeNorm(2)
+    out = norm.train()(features)
+    assert torch.allclose(out.std(dim=(0, 2, 3), correction=0), torch.ones(2), atol=1e-4)
+    deviation = features.std(dim=(0, 2, 3), correction=0)
+    assert torch.allclose(out.mean(dim=(0, 2, 3)), features.mean(dim=(0, 2, 3)) / deviation, atol=1e-4)
+    for _ in range(200):
+        norm(features)
+    assert torch.allclose(norm.running_deviation, deviation, atol=1e-4)
+    assert torch.allclose(norm.eval()(features), out, atol=1e-3)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_it_has_the_derivative_of_its_formula(layout):
+    torch.manual_seed(0)
+    norm = BiasFreeNorm(5).double().train()
+    norm.gain.data.uniform_(0.5, 2)
+    # A mean that is not small beside the deviation.
+    features = (torch.randn(3, 5, 6, 7).double() + 0.7).contiguous(memory_format=layout).requires_grad_()
+
+    def formula(features, gain):
+        deviation = (features.var(dim=(0, 2, 3), correction=0) + norm.epsilon).sqrt()
+        return features * (gain / deviation).view(1, -1, 1, 1)
+
+    upstream = torch.randn(features.shape).double()
+    assert torch.allclose(norm(features), formula(features, norm.gain), rtol=1e-12)
+    found = torch.autograd.grad(norm(features), (features, norm.gain), upstream)
+    expected = torch.autograd.grad(formula(features, norm.gain), (features, norm.gain), upstream)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other, rtol=1e-10, atol=1e-12)
+    assert torch.autograd.gradcheck(norm, (features,))
+    small = features.detach()[:, :, :2, :2].clone().requires_grad_()
+    assert torch.autograd.gradgradcheck(norm, (small,))
+
+
+def test_it_in_training_takes_any_precision_and_device():
+    torch.manual_seed(0)
+    norm, features = BiasFreeNorm(3).train(), torch.randn(4, 3, 5, 5)
+    assert torch.allclose(norm(features.double()), norm(features).double(), atol=1e-5)
+    assert norm.to("meta")(features.to("meta")).shape == features.shape
+
+
+def test_it_finds_the_deviation_of_bfloat16_features_in_float32():
+    torch.manual_seed(0)
+    features = torch.randn(8, 4, 20, 20).bfloat16().contiguous(memory_format=torch.channels_last).requires_grad_()
+    norm = BiasFreeNorm(4, momentum=1.0).train()
+    out = norm(features)
+    out.float().square().sum().backward()
+    assert (out.dtype, features.grad.dtype, norm.gain.grad.dtype) == (torch.bfloat16, torch.bfloat16, torch.float32)
+    assert torch.allclose(norm.running_deviation, features.float().std(dim=(0, 2, 3), correction=0), rtol=1e-5)
+
+
+def test_the_map_is_a_further_channel_that_holds_each_images_level():
+    noisy = torch.rand(3, 2, 4, 5)
+    found = with_noise_level(noisy, torch.tensor([0.1, 0.2, 0.3]))
+    assert found.shape == (3, 3, 4, 5)
+    assert torch.equal(found[:, :2], noisy)
+    assert torch.equal(found[:, 2].amin((1, 2)), torch.tensor([0.1, 0.2, 0.3]))
+    assert torch.equal(found[:, 2].amax((1, 2)), torch.tensor([0.1, 0.2, 0.3]))
+
+
+def test_the_map_has_the_type_of_the_images():
+    assert with_noise_level(torch.rand(1, 1, 2, 2).double(), torch.tensor([0.5])).dtype == torch.float64
+    assert with_noise_level(torch.rand(1, 1, 2, 2).bfloat16(), torch.tensor([0.5])).dtype == torch.bfloat16
+
+
+def test_the_embedding_distinguishes_levels_by_their_ratio():
+    torch.manual_seed(0)
+    embedding = NoiseEmbedding(16)
+    # What goes into the layers: features of equal norm, whose products depend on the ratio of the levels alone.
+    seen = []
+    embedding.layers.register_forward_hook(lambda module, inputs, result: seen.append(inputs[0]))
+    levels = torch.tensor([0.01, 0.011, 0.1, 0.11, 1.0, 1.1])
+    embedding(levels)
+    products = seen[0] @ seen[0].T
+    assert products.diagonal() == pytest.approx([16.0] * 6, rel=1e-5)
+    for first, second in ((2, 3), (4, 5)):
+        assert products[first, second] == pytest.approx(float(products[0, 1]), abs=1e-3)
+    assert products[0, 1] < 15.9
+    assert products[0, 4] < 12
+
+
+def test_the_embedding_is_finite_without_noise():
+    levels = torch.tensor([0.0, 1e-9, 1e3], requires_grad=True)
+    vector = NoiseEmbedding(8)(levels)
+    vector.sum().backward()
+    assert vector.isfinite().all()
+    assert levels.grad.isfinite().all()
+
+
+def test_the_receptive_field_is_global_through_the_attention_alone():
+    def local(shape):
+        network = build(NAFNet, shape, width=4, encoder=(1,), decoder=(1,), middle=0)
+        for module in network.modules():
+            if isinstance(module, NAFBlock):
+                torch.nn.init.zeros_(module.attention.weight)
+        return network
+
+    found = receptive_field(lambda shape: build(NAFNet, shape, width=4, encoder=(1,), decoder=(1,)), sides=(64,))
+    assert found.reaches_border
+    assert not receptive_field(local, sides=(64,)).reaches_border
+
+
+def test_a_block_starts_as_the_identity_and_its_nonlinearity_is_a_product():
+    torch.manual_seed(0)
+    block = NAFBlock(6)
+    features = torch.randn(2, 6, 5, 5)
+    assert torch.equal(block(features), features)
+    assert torch.equal(gate(features), features[:, :3] * features[:, 3:])
+
+
+def test_the_norm_is_of_each_pixel_over_its_channels():
+    torch.manual_seed(0)
+    norm = ChannelNorm(8)
+    features = 3 * torch.randn(2, 8, 4, 5) + 2
+    found = norm(features)
+    assert torch.allclose(found.mean(1), torch.zeros(2, 4, 5), atol=1e-5)
+    assert torch.allclose(found.var(1, correction=0), torch.ones(2, 4, 5), atol=1e-4)
+    with torch.no_grad():
+        norm.weight.fill_(2.0)
+        norm.bias.fill_(3.0)
+    assert torch.allclose(norm(features), 2 * found + 3, atol=1e-5)
+
+
+def test_borders_are_filled_with_zeros_to_a_multiple():
+    network = build(NAFNet, (1, 16, 16), width=4)
+    noisy, level = images(1, (1, 13, 10)), torch.ones(1)
+    with torch.no_grad():
+        filled = network(functional.pad(noisy, (0, 6, 0, 3)), level)
+        assert torch.equal(network(noisy, level), filled[..., :13, :10])
+
+
+def test_without_levels_it_works_at_full_resolution():
+    network = untrained(NAFNet, (1, 5, 5), width=4, encoder=(), decoder=(), middle=2)
+    assert network(images(1, (1, 5, 5)), torch.ones(1)).shape == (1, 1, 5, 5)
+
+
+def test_the_layers_estimate_the_noise_over_sigma():
+    """So without noise the image is returned as it is; with a blind embedding what is removed is in proportion."""
+    network = build(UNetConditional, (3, 16, 16), width=4)
+    noisy = images(2, (3, 16, 16))
+    with torch.no_grad():
+        assert torch.equal(network(noisy, torch.zeros(2)), noisy)
+        for parameter in network.embedding.parameters():
+            parameter.zero_()
+        once, twice = (noisy - network(noisy, torch.full((2,), level)) for level in (0.1, 0.2))
+    assert float(once.norm()) > 0
+    assert torch.allclose(twice, 2 * once, atol=1e-5)
+
+
+def test_preconditioned_layers_are_given_unit_variance_and_estimate_it(monkeypatch):
+    """Of white images of standard deviation s about 1/2, whose best denoiser is what they add to: they estimate 0."""
+    spread, generator = 0.2, torch.Generator().manual_seed(0)
+    clean = 0.5 + spread * torch.randn(4, 1, 64, 64, generator=generator)
+    network = build(UNetConditional, (1, 64, 64), width=4, sigma_data=spread)
+    for level in (0.01, 0.2, 5.0):
+        sigma = torch.full((4,), level)
+        noisy = clean + level * torch.randn(clean.shape, generator=generator)
+        monkeypatch.setattr(network, "_layers", lambda images, _: torch.zeros_like(images))
+        linear = network(noisy, sigma)
+        monkeypatch.setattr(network, "_layers", lambda images, _: images)
+        scale = level * spread / (spread**2 + level**2) ** 0.5
+        assert ((network(noisy, sigma) - linear) / scale).std() == pytest.approx(1, abs=0.03)
+        best = 0.5 + spread**2 / (spread**2 + level**2) * (noisy - 0.5)
+        torch.testing.assert_close(linear, best)
+        monkeypatch.setattr(network, "_layers", lambda images, _: torch.ones_like(images))
+        unit = network(noisy, sigma) - linear
+        # What is left to estimate has unit variance.
+        assert ((clean - linear) / unit).std() == pytest.approx(1, abs=0.03)
+        assert ((clean - linear) / unit).mean() == pytest.approx(0, abs=0.03)
+
+
+def test_a_conditional_block_starts_as_the_identity_and_is_modulated():
+    torch.manual_seed(0)
+    block = Block(8, 8, 4, norm=True)
+    features, level = torch.randn(1, 8, 6, 6), torch.randn(1, 4)
+    assert torch.equal(block(features, level), features)
+    torch.nn.init.normal_(block.second.weight)
+    assert not torch.allclose(block(features, level), block(features, 2 * level), atol=1e-2)

@@ -1,0 +1,415 @@
+"""Gaps, distances and times of training, of denoisers whose functions and course are known."""
+
+import math
+
+import pytest
+import torch
+from given_images import GivenImages
+from known_filters import Filters, create, random_images, samples, table
+
+import gahbench
+from gahbench.contracts.truth import TrainingData
+from gahbench.evaluation.evaluation import Evaluation
+from gahbench_plugins.metrics._along_training import crossing, spacing
+from gahbench_plugins.metrics.collapse import collapse_levels
+
+SIGMAS = (0.1, 0.5)
+EYE = torch.eye(64)
+
+
+def images(count=6, seed=0):
+    return random_images(count, 1, 8, 8, seed=seed)
+
+
+def evaluation(reference, clean=None, learned=None, partner=None):
+    """Return the evaluation of a denoiser that learned from given images, with a partner that did from none."""
+    clean = images() if clean is None else clean
+    found = Evaluation(reference, clean, list(SIGMAS), learned_from=learned)
+    if partner is not None:
+        found.partner = found.along(partner)
+    return found
+
+
+def scaled(factor, offset=0.0):
+    return Filters(factor * EYE[None], offset)
+
+
+def empirical(learned):
+    reference = create("reference", "empirical-bayes")
+    reference.fit(learned)
+    return reference
+
+
+def test_the_gap_of_a_denoiser_that_returns_its_only_training_image():
+    learned = TrainingData(GivenImages(images(1, seed=1)))
+    clean = images(4)
+    found = table("generalization-gap", evaluation(empirical(learned), clean, learned))
+    error = (clean - images(1, seed=1)).square().flatten(1).mean(1).double()
+    for sigma in SIGMAS:
+        # What it returns on its own image has no error: 140 dB, by the definition of the PSNR here.
+        assert found["train", sigma] == pytest.approx([140.0] * 4)
+        assert found["", sigma] == pytest.approx((140 + 10 * error.log10()).tolist(), abs=1e-4)
+
+
+def test_a_denoiser_that_ignores_its_training_images_has_no_gap_but_chance():
+    # The identity: its error is the noise, whatever the image, and the mean of 64 squares has a relative standard
+    # deviation of sqrt(2/64), so 0.77 dB in one image.
+    learned = TrainingData(GivenImages(images(200, seed=1)))
+    found = table("generalization-gap", evaluation(scaled(1.0), images(200), learned))
+    for sigma in SIGMAS:
+        gap = torch.as_tensor(found["", sigma])
+        assert abs(float(gap.mean())) < 4 * 0.77 * math.sqrt(2 / 200)
+        assert float(gap.std()) == pytest.approx(0.77, rel=0.2)
+
+
+def test_the_variance_of_two_scalings_is_that_of_the_noisy_image():
+    found = evaluation(scaled(0.9), partner=scaled(0.6))
+    scores_ = table("model-variance", found)
+    for sigma in SIGMAS:
+        noisy = found.noisy(sigma).double()
+        square = 0.09 * noisy.square().flatten(1).mean(1)
+        assert scores_["square", sigma] == pytest.approx(square.tolist(), rel=1e-5)
+        assert scores_["", sigma] == pytest.approx((10 * square.log10()).tolist(), abs=1e-4)
+        errors = [(factor * noisy - found.clean).square().flatten(1).mean(1) for factor in (0.9, 0.6)]
+        relative = 10 * (square / (sum(errors) / 2)).log10()
+        assert scores_["relative", sigma] == pytest.approx(relative.tolist(), abs=1e-4)
+
+
+def test_the_same_function_has_no_variance_and_agrees():
+    found = evaluation(scaled(0.5), partner=scaled(0.5))
+    assert all(value == -140 for value in table("model-variance", found)["", 0.1])
+    agreement = table("score-agreement", found)
+    assert agreement["", 0.1] == pytest.approx([1.0] * 6)
+    assert agreement["errors", 0.1] == pytest.approx([1.0] * 6)
+
+
+def test_scores_may_agree_where_errors_do_not():
+    # Errors of opposite sign, much smaller than the noise that both remove.
+    clean = images()
+
+    class Errs(Filters):
+        def denoise(self, noisy, sigma, truth):
+            return clean + self.offset
+
+    found = evaluation(Errs(EYE[None], 0.01), clean, partner=Errs(EYE[None], -0.01))
+    scores_ = table("score-agreement", found)
+    assert scores_["errors", 0.5] == pytest.approx([-1.0] * 6, abs=1e-4)
+    assert min(scores_["", 0.5]) > 0.99
+
+
+def test_the_distance_from_what_it_is_is_nought():
+    learned = TrainingData(GivenImages(images(5, seed=1)))
+    scores_ = table("distance[empirical-bayes]", evaluation(empirical(learned), learned=learned))
+    assert scores_["", 0.5] == pytest.approx([0.0] * 6, abs=1e-6)
+    assert scores_["r2", 0.5] == pytest.approx([1.0] * 6)
+
+
+def test_a_shift_is_a_distance():
+    learned = TrainingData(GivenImages(images(5, seed=1)))
+
+    class Shifted(Filters):
+        def denoise(self, noisy, sigma, truth):
+            return empirical(learned).denoise(noisy, sigma, truth) + 0.03
+
+    scores_ = table("distance[empirical-bayes]", evaluation(Shifted(EYE[None]), learned=learned))
+    assert scores_["", 0.5] == pytest.approx([0.03] * 6, rel=1e-4)
+    assert scores_["db", 0.5] == pytest.approx([20 * math.log10(0.03)] * 6, abs=1e-3)
+
+
+def test_the_reference_learns_from_what_the_denoiser_learned_from():
+    # A denoiser that returns the third of five training images is at no distance from one that memorizes it alone.
+    given = images(5, seed=1)
+    third = Filters(0 * EYE[None], given[2:3])
+    learned = TrainingData(GivenImages(given[2:3]))
+    assert table("distance[empirical-bayes]", evaluation(third, learned=learned))["", 0.5] == pytest.approx([0] * 6)
+    others = TrainingData(GivenImages(given[:2]))
+    assert min(table("distance[empirical-bayes]", evaluation(third, learned=others))["", 0.5]) > 0.1
+
+
+def test_the_reference_is_asked_as_denoisers_are(monkeypatch):
+    class Random(Filters):
+        """Subtracts one random number, always anew, from all images of a call."""
+
+        def denoise(self, noisy, sigma, truth):
+            assert truth.clean.isnan().all()
+            return noisy - torch.rand(())
+
+    class Flat(Filters):
+        def denoise(self, noisy, sigma, truth):
+            return noisy.mean((1, 2, 3), keepdim=True)
+
+    reference = Random(EYE[None])
+    learned = TrainingData(GivenImages(images(5, seed=1)))
+    monkeypatch.setattr("gahbench_plugins.metrics.distance.fitted_alike", lambda *given: reference)
+    # Under the same seeds the numbers that it draws are those that are drawn where it is an entrant.
+    scores_ = table("distance[empirical-bayes]", evaluation(Random(EYE[None]), learned=learned))
+    assert scores_["", 0.5] == pytest.approx([0.0] * 6, abs=1e-6)
+    # Images are given to it in the batches that entrants are given.
+    monkeypatch.setattr("gahbench.devices.batches.BATCH_PIXELS", 64)
+    apart = table("distance[empirical-bayes]", evaluation(scaled(1.0), learned=learned))["", 0.5]
+    assert len({round(float(value), 4) for value in apart}) == 6
+    reference = Flat(EYE[None])
+    with pytest.raises(ValueError, match=r"returned shape \(1, 1, 1, 1\) for images of \(1, 1, 8, 8\)"):
+        table("distance[empirical-bayes]", evaluation(scaled(1.0), learned=learned))
+
+
+def course(losses, copies, steps=(1, 10, 100, 1000)):
+    """Return the values where the test losses are given, and which share of samples is copies, by snapshot."""
+    clean, halves = images(8), (images(20, 1), images(20, 2))
+    fresh = images(32, 3)
+
+    class At(Filters):
+        def __init__(self, error):
+            super().__init__(EYE[None])
+            self.error = error
+
+        def denoise(self, noisy, sigma, truth):
+            return clean + sigma * self.error
+
+    def draw(share, half):
+        count = round(32 * share)
+        return samples(torch.cat([half.repeat(2, 1, 1, 1)[:count] + 1e-3, fresh[count:]]))
+
+    def follow(half):
+        found = Evaluation(scaled(1.0), clean, list(SIGMAS), learned_from=TrainingData(GivenImages(half)))
+
+        def load(loss, share):
+            made = At(math.sqrt(loss))
+            made.drawn = draw(share, half)
+            return made
+
+        found.snapshots = [
+            (step, lambda loss=loss, share=share: load(loss, share))
+            for step, loss, share in zip(steps, losses, copies, strict=True)
+        ]
+        return found
+
+    found = follow(halves[0])
+    found.partner = follow(halves[1])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Evaluation, "samples", property(lambda self: self.denoiser.drawn))
+        scores = create("metric", "biased-generalization").score(found)
+    return dict(zip(scores.part, scores.value, strict=True)), scores.arrays
+
+
+def test_copies_before_the_least_loss_are_biased_generalization():
+    scores_, arrays = course([1.0, 0.3, 0.25, 0.2], [0.0, 0.8, 0.9, 1.0])
+    assert scores_ == {"": pytest.approx(math.log2(100)), "loss-step": 1000, "onset-step": 10, "last": 1}
+    assert arrays["loss"].tolist() == pytest.approx([1.0, 0.3, 0.25, 0.2], rel=1e-4)
+    # Fresh samples that both draw are nearest to one of the halves: once to the own, once to the other.
+    assert arrays["pi"].tolist() == pytest.approx([0.5, 0.5 + 13 / 32, 0.5 + 14.5 / 32, 1], abs=1e-6)
+    assert (arrays["pi_low"] <= arrays["pi"]).all()
+    assert arrays["steps"].tolist() == [1, 10, 100, 1000]
+
+
+def test_copies_after_the_least_loss_are_overfitting():
+    assert course([1.0, 0.2, 0.25, 0.9], [0.0, 0.0, 0.8, 1.0])[0][""] == pytest.approx(-math.log2(10))
+
+
+def test_a_share_that_comes_back_to_chance_has_no_onset_before():
+    assert course([1.0, 0.3, 0.25, 0.2], [0.0, 0.9, 0.0, 0.9])[0]["onset-step"] == 1000
+    scores_, _ = course([1.0, 0.3, 0.25, 0.2], [0.0, 0.9, 0.9, 0.0])
+    assert scores_ == {"loss-step": 1000, "last": 0.5}
+
+
+SIGMA = 0.1
+SIDE = 4
+
+
+def small_images(count, seed=0):
+    return random_images(count, 1, SIDE, SIDE, seed=seed)
+
+
+def geometric(last, ratio=1.25):
+    """Steps of snapshots, the last one included."""
+    count = math.ceil(math.log(last) / math.log(ratio)) + 1
+    return sorted({round(last ** (place / (count - 1))) for place in range(count)})
+
+
+def by_part(scores):
+    return dict(zip(scores.part, scores.value, strict=True))
+
+
+def test_crossings_are_between_snapshots():
+    steps = [1, 10, 100, 1000]
+    falling = torch.tensor([1.0, 0.8, 0.4, 0.2])
+    assert crossing(steps, falling, 0.6) == pytest.approx(10**1.5)
+    assert crossing(steps, falling, 0.4) == pytest.approx(100)
+    assert crossing(steps, falling, 2.0) == 1
+    assert crossing(steps, falling, 0.1) is None
+    back = torch.tensor([1.0, 0.4, 1.0, 0.2])
+    assert crossing(steps, back, 0.6) == pytest.approx(10 ** (2 / 3))
+    assert crossing(steps, back, 0.6, stays=True) == pytest.approx(10**2.5)
+    assert crossing(steps, back.flip(0), 0.6, stays=True) is None
+
+
+def test_spacing_is_that_of_later_snapshots():
+    assert spacing([1, 2, 4, 8, 10, 13, 15]) == pytest.approx(1.3)
+    assert spacing([1, 2, 4]) == 1
+
+
+class Course:
+    """A linear denoiser by gradient descent on the expected loss, from 0: its gains are known."""
+
+    def __init__(self, sigma, rate=0.04, last=4000):
+        # A basis of known variances, four decades, of images without a mean.
+        basis = torch.linalg.qr(torch.randn(16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)).Q
+        self.variances = 10.0 ** -torch.linspace(0, 2, 16, dtype=torch.float64)
+        rows = (16 * self.variances).sqrt()[:, None] * basis.mT
+        self.images = torch.cat([rows, -rows]).float().view(32, 1, SIDE, SIDE)
+        second = self.images.double().flatten(1)
+        second = second.mT @ second / len(second)
+        noisy = second + sigma**2 * torch.eye(16, dtype=torch.float64)
+        self.steps, self.maps, weight = geometric(last), [], torch.zeros(16, 16, dtype=torch.float64)
+        for step in range(1, last + 1):
+            weight = weight - rate * (weight @ noisy - second)
+            if step in self.steps:
+                self.maps.append(weight.float()[None])
+
+    def scores(self, sigma, **parameters):
+        found = Evaluation(Filters(self.maps[-1], 0.0), small_images(8), [sigma])
+        found.learned_from = TrainingData(GivenImages(self.images))
+        found.snapshots = [
+            (step, lambda made=made: Filters(made, 0.0)) for step, made in zip(self.steps, self.maps, strict=True)
+        ]
+        return gahbench.create("metric", "learning-times", **parameters).score(found)
+
+
+def test_learning_times_of_a_linear_model_are_inverse_to_the_variance():
+    sigma, rate = 0.02, 0.04
+    scores = Course(sigma, rate).scores(sigma, modes=16)
+    times, variances = scores.arrays["times"], scores.arrays["variances"]
+    torch.testing.assert_close(variances, 10.0 ** -torch.linspace(0, 2, 16, dtype=torch.float64), rtol=1e-4, atol=0)
+    # Gradient descent leaves (1 - rate (lambda + sigma^2))^t of a gain; half of what the first step left, after it.
+    expected = 1 + math.log(0.5) / torch.log(1 - rate * (variances + sigma**2))
+    assert (times / expected - 1).abs().max() < 0.01
+    product = times * variances
+    assert (product / product.mean() - 1).abs().max() < 0.05
+    assert by_part(scores)[""] == pytest.approx(-1, abs=0.02)
+    assert by_part(scores)["modes"] == 16
+    assert by_part(scores)["spacing"] < 1.3
+
+
+def test_what_is_learned_from_the_start_or_never_has_no_time():
+    sigma = 0.02
+    course = Course(sigma, last=60)
+    found = course.scores(sigma, modes=16)
+    known = found.arrays["times"].isfinite()
+    # 59 steps after the first, gradient descent has left so much of it.
+    left = (1 - 0.04 * (found.arrays["variances"] + sigma**2)) ** 59
+    assert torch.equal(known, left <= 0.5)
+    assert known.any()
+    assert not known.all()
+    # A gain that stays where it is is not learned.
+    course.maps = [course.maps[-1]] * len(course.maps)
+    assert by_part(course.scores(sigma, modes=16)) == {"modes": 0, "spacing": pytest.approx(spacing(course.steps))}
+
+
+def follow(own, other, test):
+    """Networks whose losses on their own, their partner's and test images are given along the training."""
+    steps = geometric(1000)
+    halves, fresh = (small_images(6, seed=1), small_images(6, seed=2)), small_images(6, seed=3)
+
+    class At(Filters):
+        def __init__(self, place, half):
+            super().__init__(torch.eye(16)[None], 0.0)
+            self.place, self.half = place, half
+
+        def denoise(self, noisy, sigma, truth):
+            losses = test, own if self.half == 0 else other, own if self.half == 1 else other
+            known = torch.cat([fresh, *halves])
+            nearest = torch.cdist(noisy.flatten(1), known.flatten(1)).argmin(1)
+            errors = torch.tensor([math.sqrt(loss(steps[self.place])) for loss in losses])
+            return known[nearest] + sigma * errors[nearest // 6].view(-1, 1, 1, 1)
+
+    def one(half):
+        made = Evaluation(At(-1, half), fresh, [SIGMA], learned_from=TrainingData(GivenImages(halves[half])))
+        made.snapshots = [(step, lambda place=place: At(place, half)) for place, step in enumerate(steps)]
+        return made
+
+    found = one(0)
+    found.partner = one(1)
+    return by_part(gahbench.create("metric", "training-times").score(found))
+
+
+def test_times_of_generalizing_and_of_memorizing():
+    """The test loss is within 5 % of its least after 95 steps, and the gap passes .1 after 300."""
+    found = follow(
+        own=lambda step: 1 - 0.1 * math.log(step) / math.log(300) * (step > 50),
+        other=lambda step: 1.0,
+        test=lambda step: 1 + max(0.0, 0.05 * (1 + math.log(95 / step))),
+    )
+    assert found["generalization"] == pytest.approx(95, rel=0.03)
+    assert found["memorization"] == pytest.approx(300, rel=0.03)
+    assert found[""] == pytest.approx(math.log2(300 / 95), abs=0.1)
+    assert found["gap"] == pytest.approx(0.1 * math.log(1000) / math.log(300), rel=1e-3)
+    assert found["steps"] == 1000
+    assert found["spacing"] < 1.3
+
+
+def test_networks_that_do_not_depend_on_their_half_never_memorize():
+    found = follow(own=lambda step: 1.0, other=lambda step: 1.0, test=lambda step: 1 + 1 / step)
+    assert "memorization" not in found
+    assert "" not in found
+    assert found["gap"] == pytest.approx(0, abs=1e-5)
+    assert found["least"] == 1000
+
+
+def levels(images, chosen, seed=1):
+    noise = torch.randn(chosen, images.shape[1], generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return noise, collapse_levels(images[:chosen], noise, images)
+
+
+@pytest.mark.parametrize("count", [100, 2000])
+@pytest.mark.parametrize("deviation", [0.1, 3.0])
+def test_it_is_that_of_white_gaussian_images_in_theory(count, deviation):
+    """Equation of the collapse for Gaussian data in many dimensions: 1 + s^2 / sigma^2 = N^(2/d)."""
+    size = 256
+    generator = torch.Generator().manual_seed(0)
+    images = deviation * torch.randn(count, size, generator=generator, dtype=torch.float64)
+    _, found = levels(images, 64)
+    expected = deviation / math.sqrt(count ** (2 / size) - 1)
+    error = float(found.log().std()) / 8
+    # Corrections are of the order of 1 / log N.
+    assert found.log().mean().exp() == pytest.approx(expected, rel=0.15 + 3 * error)
+
+
+def test_the_posterior_is_a_half_there_and_more_below():
+    images = torch.randn(200, 30, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    noise, found = levels(images, 50)
+
+    def weights(share):
+        noisy = images[:50] + (share * found)[:, None] * noise
+        distances = (noisy[:, None] - images[None]).square().sum(2) / (2 * (share * found)[:, None] ** 2)
+        return torch.softmax(-distances, dim=1)[torch.arange(50), torch.arange(50)]
+
+    torch.testing.assert_close(weights(1.0), torch.full((50,), 0.5, dtype=torch.float64))
+    assert weights(0.8).mean() > 0.6
+    assert weights(1.25).mean() < 0.4
+
+
+def test_it_scales_with_the_images_and_falls_with_their_number():
+    images = torch.randn(4000, 20, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    noise, found = levels(images[:400], 40)
+    torch.testing.assert_close(collapse_levels(5 * images[:40], noise, 5 * images[:400]), 5 * found)
+    more = collapse_levels(images[:40], noise, images)
+    # More images only add to the weight of the others.
+    assert (more <= found * (1 + 1e-9)).all()
+    assert more.mean() < 0.95 * found.mean()
+
+
+def test_one_image_has_none_and_an_unknown_training_set_neither():
+    dataset = gahbench.create("dataset", "discs", size=16)
+    denoiser = gahbench.create("reference", "identity")
+    metric = gahbench.create("metric", "collapse")
+    clean = dataset.images("test", 8)
+
+    def score(learned):
+        return metric.score(Evaluation(denoiser, clean, [0.1], dataset=dataset, learned_from=learned))
+
+    assert len(score(TrainingData(dataset, count=1)).value) == 0
+    assert len(score(None).value) == 0
+    found = score(TrainingData(dataset, count=50))
+    assert len(found.value) == 8
+    assert all(0 < value < 10 for value in found.value)
+    assert list(score(TrainingData(dataset, count=50)).value) == list(found.value)

@@ -1,0 +1,344 @@
+"""Metrics against the best denoiser: distance, optimal rate, consistency, dimension and Gaussian share."""
+
+import numpy as np
+import pytest
+import torch
+from known_filters import Filters, create, evaluation, on_images, table
+
+import gahbench
+from gahbench import OptimumError
+from gahbench.board.rate_verdicts import DeficitCurve, judge
+from gahbench.board.statistics import bootstrap_means
+from gahbench.contracts.references import Reference
+from gahbench.evaluation import Evaluation, optimum
+from gahbench_plugins.datasets.c_alpha import CAlpha
+
+FAMILIES = ["gaussian-field[size=12]", "sinusoids[size=8]", "rays[discs[size=8]]", "c-alpha[size=16]"]
+
+
+def in_standard_errors(values):
+    return float(values.mean() / values.std() * len(values) ** 0.5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", ["bayes-shrink[haar]", "gaussian-blur[1.0]", "identity"])
+def test_the_error_is_the_optimal_one_and_the_distance(family, name):
+    found = evaluation(name, family, (0.05, 0.3), 150)
+    distances, crosses = table("optimum-distance", found), table("optimum-cross", found)
+    for sigma in found.sigmas:
+        error = (found.denoised(sigma).double() - found.clean).square().flatten(1).mean(1)
+        sums = distances["", sigma] + distances["optimal-error", sigma]
+        assert (distances["", sigma] >= 0).all()
+        assert abs(in_standard_errors(error - sums)) < 4
+        assert abs(in_standard_errors(crosses["", sigma])) < 4
+
+
+def test_it_varies_less_than_a_difference_of_errors():
+    found = evaluation("bayes-shrink[haar]", "c-alpha[size=16]", (0.1,), 150)
+    distances = table("optimum-distance", found)
+    error = (found.denoised(0.1).double() - found.clean).square().flatten(1).mean(1)
+    assert distances["", 0.1].std() < (error - distances["optimal-error", 0.1]).std()
+
+
+@pytest.mark.parametrize("weight", [0.2, 0.8])
+def test_of_gaussian_images_it_is_the_closed_form(weight):
+    """White images of variance v: f = w y is |w - v / (v + s^2)|^2 (v + s^2) from the best, v / (v + s^2) y."""
+    sigma = 0.2
+    found = evaluation(Filters(weight * torch.eye(64)[None]), "gaussian-field[size=8]", (sigma,), 400)
+    noisy, best = found.noisy(sigma).double(), found.optimum(sigma)
+    expected = (weight * noisy - best.mean).square().flatten(1).mean(1)
+    torch.testing.assert_close(table("optimum-distance", found)["", sigma], expected, rtol=1e-5, atol=1e-9)
+
+
+class Sees(Reference):
+    """Goes a share of the way from the best denoiser, or from a poor one, to the clean image."""
+
+    kind = "oracle"
+
+    def __init__(self, share):
+        self.share = share
+
+    def denoise(self, noisy, sigma, truth):
+        best = truth.dataset.posterior(noisy, sigma).mean.float()
+        return best + self.share * (truth.clean - best)
+
+
+@pytest.mark.parametrize(("share", "beyond"), [(0.1, True), (-0.1, False)])
+def test_who_sees_the_clean_image_has_a_cross_term(share, beyond):
+    found = evaluation(Sees(share), "gaussian-field[size=12]", (0.1,), 64)
+    assert table("optimum-cross", found) == {}
+    # As one that only claims not to see it.
+    denoised = found.denoised(0.1)
+    found.denoiser = Filters(torch.eye(144)[None])
+    found._denoised[0.1] = denoised
+    assert (in_standard_errors(table("optimum-cross", found)["", 0.1]) > 3) is beyond
+
+
+def test_the_optimum_itself_is_at_distance_0():
+    parts = table("optimum-distance", evaluation("optimal", "gaussian-field[size=12]", (0.1,)))
+    assert parts["", 0.1].max() < 1e-12
+    assert (parts["optimal-error", 0.1] > 0).all()
+
+
+def test_a_dataset_that_cannot_be_a_key_has_an_optimum_too():
+    found = evaluation("identity", "gaussian-field[size=8]")
+    expected = table("optimum-distance", found)["", 0.1]
+
+    class Unhashable(type(found.dataset)):
+        __hash__ = None
+
+    again = evaluation("identity", "gaussian-field[size=8]")
+    again.dataset.__class__ = Unhashable
+    torch.testing.assert_close(table("optimum-distance", again)["", 0.1], expected)
+
+
+def test_the_optimum_is_found_once_for_all_entrants_at_any_number_of_levels(monkeypatch):
+    asked, find = [], optimum._of_batch
+    monkeypatch.setattr(optimum, "_of_batch", lambda *of: asked.append(of[2]) or find(*of))
+    sigmas = tuple(0.02 * 1.3**step for step in range(20))
+    dataset = gahbench.create("dataset", "gaussian-field[size=8]")
+    for entrant in ("identity", "gaussian-blur[1.0]"):
+        found = Evaluation(gahbench.create("reference", entrant), dataset.images("test", 3), sigmas, dataset=dataset)
+        assert {sigma for _, sigma in table("optimum-distance", found)} == set(sigmas)
+    assert sorted(asked) == sorted(sigmas)
+
+
+def error_of_mean(values):
+    return float(values.std()) / len(values) ** 0.5
+
+
+def ratio(parts, sigma):
+    """Return the ratio of means and its standard error, by the delta method."""
+    realised, expected = parts["realised", sigma], parts["expected", sigma]
+    value = float(realised.mean() / expected.mean())
+    return value, error_of_mean(realised - value * expected) / float(expected.mean())
+
+
+@pytest.mark.parametrize(("family", "sigma"), [("gaussian-field[size=12]", 0.03), ("gaussian-field[size=12]", 0.2)])
+def test_it_is_1_for_the_best_denoiser(family, sigma):
+    value, error = ratio(table("self-consistency", evaluation("optimal", family, (sigma,), count=200)), sigma)
+    assert abs(value - 1) < 4 * error
+    assert error < 0.1
+
+
+@pytest.mark.parametrize("sigma", [0.02, 0.1])
+def test_so_it_is_where_the_error_is_known_from_the_trace_on_average_alone(sigma):
+    """On a ray: the squared error is that of one number, and varies as its square."""
+    parts = table("self-consistency", evaluation("optimal", "rays[discs[size=8]]", (sigma,), count=400))
+    value, error = ratio(parts, sigma)
+    assert (parts["realised", sigma] / parts["expected", sigma]).std() > 1
+    assert abs(value - 1) < 4 * error
+
+
+@pytest.mark.parametrize("reference", ["lower-bound", "gaussian-blur[0.7]", "threshold[haar,rule=soft,k=1.5]"])
+@pytest.mark.parametrize("sigma", [0.05, 0.2])
+def test_steins_estimate_agrees_with_the_error_on_average(reference, sigma):
+    found = evaluation(reference, "c-alpha[size=12]", (sigma,), count=200)
+    parts = table("self-consistency", found)
+    differences = parts["sure", sigma] - parts["realised", sigma]
+    assert abs(float(differences.mean())) < 4 * error_of_mean(differences)
+    # Without the part of chance that is known they would differ by about sqrt(2 / d) of single images.
+    noise = (found.noisy(sigma) - found.clean).double().square().flatten(1).mean(1) / sigma**2
+    plain = differences + (1 - 2 * parts["expected", sigma].mean()) * (noise - 1)
+    assert 0.5 < float(plain.std()) / (2 / 144) ** 0.5 < 1.5
+    # It is most of the chance where the filter is nearly all or nearly nothing, and less of it in between.
+    assert float(differences.std()) < float(plain.std())
+
+
+def test_a_blur_that_is_too_narrow_or_too_wide_is_not_self_consistent():
+    """By hand: of a fraction a of the noisy image tr J is a d, the error (1 - a)^2 |x|^2 + a^2 sigma^2 d."""
+    sigma, clean = 0.1, torch.rand(300, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    for fraction in (0.3, 0.9):
+        parts = table("self-consistency", on_images(Filters(fraction * torch.eye(36)[None]), clean, (sigma,)))
+        energy = clean.double().square().flatten(1).mean(1)
+        expected = ((1 - fraction) ** 2 * energy / sigma**2 + fraction**2).mean() / fraction
+        value, error = ratio(parts, sigma)
+        assert abs(value - float(expected)) < 4 * error
+        assert parts["expected", sigma].tolist() == pytest.approx([fraction] * 300)
+
+
+def test_of_one_image_steins_estimate_is_the_plain_one():
+    clean = torch.rand(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    found = on_images(Filters(-torch.eye(16)[None]), clean)
+    noisy = float(found.noisy(0.1).double().square().mean()) / 0.01
+    assert float(table("self-consistency", found)["sure", 0.1]) == pytest.approx(-2 + 4 * noisy - 1, rel=1e-5)
+
+
+def test_boards_have_the_ratio_of_means_with_its_interval(tmp_path):
+    suite = """
+name: consistent
+datasets: [{gaussian-field: {size: 8}}]
+entrants: [optimal, identity, {gaussian-blur: {width: 0.7}}]
+scoring: {sigmas: [0.1, 0.4], images: 200, metrics: [psnr, self-consistency]}
+"""
+    (tmp_path / "consistent.yaml").write_text(suite)
+    outcome = gahbench.run(tmp_path / "consistent.yaml", out=tmp_path / "out", engine="inline")
+    (board,) = outcome.results.board.datasets
+    for sigma in (0.1, 0.4):
+        found = board.estimate("optimal", "self-consistency", "ratio", sigma)
+        assert found.low < 1 < found.high
+        assert found.high - found.low < 0.15
+        parts = ("realised", "expected", "ratio")
+        of = {part: board.estimate("identity", "self-consistency", part, sigma).value for part in parts}
+        assert of["ratio"] == pytest.approx(of["realised"] / of["expected"])
+    assert gahbench.load_results(tmp_path / "out").board.values == outcome.results.board.values
+    assert "ratio" in (tmp_path / "out" / "leaderboard.md").read_text()
+
+
+@pytest.mark.parametrize(("dataset", "dimension"), [("discs[size=8]", 5), ("rays[discs[size=8]]", 1)])
+def test_the_best_denoiser_finds_the_dimension_of_the_manifold(dataset, dimension):
+    found = table("local-dimension", evaluation("optimal", dataset, (0.01,), count=12))["", 0.01]
+    assert len(found) == 12
+    assert found.median() == pytest.approx(dimension, abs=0.1)
+
+
+def test_on_gaussian_images_it_is_that_of_the_closed_form():
+    """By hand from J = C (C + sigma^2)^-1, C the covariance, and f(x) - x = (J - 1)(x - m)."""
+    sigma, evaluated = 0.2, evaluation("optimal", "gaussian-field[size=8]", (0.2,), count=5)
+    matrix = evaluated.local.matrices(sigma)[0].double()
+    # What it adds to J y is the same for all images.
+    noisy = evaluated.noisy(sigma).double().flatten(1)
+    added = (evaluated.denoised(sigma).double().flatten(1) - noisy @ matrix)[0]
+    clean = evaluated.clean.double().flatten(1)
+    expected = matrix.trace() + (clean @ matrix + added - clean).square().sum(1) / sigma**2
+    torch.testing.assert_close(table("local-dimension", evaluated)["", sigma], expected, rtol=1e-3, atol=1e-3)
+    # In the mean over images: tr J + tr (1 - J) C (1 - J) / sigma^2.
+    many = table("local-dimension", evaluation("optimal", "gaussian-field[size=8]", (sigma,), count=400))["", sigma]
+    residual = torch.eye(64) - matrix
+    covariance = sigma**2 * matrix @ torch.linalg.inv(residual)
+    mean = matrix.trace() + (residual @ covariance @ residual).trace() / sigma**2
+    assert abs(float(many.mean() - mean)) < 4 * float(many.std()) / 20
+
+
+def test_networks_that_depend_on_the_noise_level_have_values():
+    network = "untrained[ffdnet[width=4,layers=3],initialisation=kaiming]"
+    found = table("local-dimension", evaluation(network, "c-alpha[size=8]", count=3))
+    assert len(found["", 0.1]) == 3
+    assert found["", 0.1].isfinite().all()
+
+
+def shares(parts, sigma):
+    size = parts["size", sigma].mean()
+    return float(parts["explained", sigma].mean() / size), float(parts["explained-by-mean", sigma].mean() / size)
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.5])
+def test_it_is_1_for_the_best_denoiser_of_gaussian_images(sigma):
+    parts = table("gaussian-share", evaluation("optimal", "gaussian-field[size=12]", (sigma,), count=100))
+    share, null = shares(parts, sigma)
+    assert share > 0.99
+    assert null < share
+
+
+def test_it_is_exactly_1_for_the_linear_denoiser_of_the_training_images():
+    share, _ = shares(table("gaussian-share", evaluation("wiener-linear", "discs[size=12]", (0.2,))), 0.2)
+    assert share == pytest.approx(1, abs=1e-9)
+
+
+def test_the_mean_image_explains_itself_and_nothing_else():
+    found = evaluation("identity", "discs[size=12]", (0.2,))
+    mean = gahbench.TrainingData(found.dataset).training(4096).mean(0)
+    found.denoiser = Filters(torch.zeros(1, 144, 144), mean)
+    assert shares(table("gaussian-share", found), 0.2)[1] == pytest.approx(1, abs=1e-5)
+
+
+def test_a_denoiser_that_moves_away_has_a_negative_share():
+    found = evaluation(Filters(2 * torch.eye(144)[None]), "discs[size=12]", (0.2,))
+    assert shares(table("gaussian-share", found), 0.2)[0] < 0
+
+
+def test_the_best_denoiser_of_discs_is_gaussian_at_high_noise_alone():
+    parts = table("gaussian-share", evaluation("optimal", "discs[size=8]", (0.05, 3.0), count=32))
+    assert shares(parts, 3.0)[0] > 0.99 > 0.9 > shares(parts, 0.05)[0]
+
+
+def test_on_images_of_no_dataset_there_is_none():
+    found = evaluation("identity", "discs[size=12]")
+    found.dataset = found.learned_from = None
+    assert table("gaussian-share", found) == {}
+
+
+SIGMAS = [0.02 * 2**octave for octave in range(5)]
+FAMILY = "c-alpha[alpha=4,size=16]"
+
+
+class WrongGenie(Reference):
+    """The genie's filter with an error: it takes the noise for half as strong again, and sees what the genie sees."""
+
+    kind = "optimal"
+
+    def denoise(self, noisy, sigma, truth):
+        return truth.dataset.genie(noisy, 1.5 * sigma, truth.split, truth.start)
+
+
+def verdict_of(reference, size):
+    """The verdict on C^4 images were all levels collapsed."""
+    found = table("optimality-slope", evaluation(reference, f"c-alpha[alpha=4,size={size}]", SIGMAS, 6))
+    error, bound = (
+        torch.stack([found[part, sigma] for sigma in SIGMAS]).numpy()[None, :, None] for part in ("error", "bound")
+    )
+    draws = bootstrap_means(np.concatenate([error, bound]), relative=True)
+    middle = 10 * np.log10(error.mean(-1) / bound.mean(-1))[0, :, 0]
+    everywhere = np.full(len(SIGMAS), True)
+    drawn = 10 * np.log10(draws[:, 0] / draws[:, 1])
+    return judge(DeficitCurve(np.array(SIGMAS) / size, middle, drawn, everywhere, everywhere), 0.8)
+
+
+def test_the_genie_passes_and_its_filter_with_an_error_too():
+    genie, wrong = verdict_of("lower-bound", 16), verdict_of(WrongGenie(), 16)
+    assert genie.answer == "near-optimal"
+    assert genie.deviation.high == pytest.approx(0, abs=1e-9)
+    assert wrong.answer == "near-optimal"
+    assert abs(wrong.slope.value) > 1e-4
+
+
+def test_wavelets_fail_even_with_an_oracle():
+    verdict = verdict_of("oracle-shrink[haar]", 32)
+    assert verdict.answer == "not near-optimal"
+    assert verdict.slope.low > 0.1
+    assert any("deviates" in reason for reason in verdict.reasons)
+
+
+@pytest.mark.parametrize("family", ["gaussian-field[size=12]", FAMILY])
+def test_errors_are_the_best_one_and_the_distance_from_it(family):
+    found = evaluation("bayes-shrink[haar]", family, SIGMAS[2:5], 6)
+    own, distance = table("optimality-slope", found), table("optimum-distance", found)
+    for sigma in SIGMAS[2:5]:
+        torch.testing.assert_close(own["bound", sigma], distance["optimal-error", sigma])
+        torch.testing.assert_close(own["error", sigma], distance["", sigma] + distance["optimal-error", sigma])
+        assert (own["error", sigma] > own["bound", sigma]).all()
+
+
+def test_where_the_genie_is_not_computed_errors_are_those_of_the_images(monkeypatch):
+    found = evaluation("bayes-shrink[haar]", FAMILY, SIGMAS[2:5], 6)
+    fails, genie = SIGMAS[3], CAlpha.genie
+
+    def failing(self, noisy, sigma, split, start=0):
+        if sigma == fails:
+            raise OptimumError("did not converge")
+        return genie(self, noisy, sigma, split, start)
+
+    monkeypatch.setattr(CAlpha, "genie", failing)
+    own = table("optimality-slope", found)
+    squared = (found.denoised(fails).double() - found.clean.double()).square().flatten(1).mean(1)
+    torch.testing.assert_close(own["error", fails], squared)
+    assert len(own["", fails]) == 6
+
+
+def test_slopes_are_those_of_the_decibels_between():
+    found = table("optimality-slope", evaluation("oracle-threshold[haar]", FAMILY, SIGMAS[:3], 4))
+    first, _, last = (10 * torch.log10(found["error", sigma] / found["bound", sigma]) for sigma in SIGMAS[:3])
+    # Of three equally spaced levels, that in the middle has the slope from end to end; D grows as noise fades.
+    torch.testing.assert_close(found["", SIGMAS[1]], (first - last) / (40 * np.log10(2)))
+    oracle = create("reference", "oracle-threshold[haar]")
+    again = evaluation(oracle, FAMILY, SIGMAS[:3], 4)
+    torch.testing.assert_close(found["error", SIGMAS[0]], oracle.risk(again.truth, SIGMAS[0]).double())
+
+
+def test_larger_images_may_have_errors_alone():
+    metric = create("metric", "optimality-slope[max_size=15]")
+    found = evaluation("bayes-shrink[haar]", FAMILY, SIGMAS[:3], 4)
+    parts = table(metric, found)
+    assert {part for part, _ in parts} == {"error"}
+    realised = (found.denoised(SIGMAS[0]).double() - found.clean).square().flatten(1).mean(1)
+    torch.testing.assert_close(parts["error", SIGMAS[0]], realised)

@@ -1,0 +1,183 @@
+"""Slopes of errors over noise levels, and exponents of decays."""
+
+import numpy as np
+import pytest
+import torch
+from constructing import construct
+
+import gahbench
+from gahbench.evaluation.evaluation import Evaluation
+from gahbench_plugins.metrics.decay import Decay
+from gahbench_plugins.metrics.local_slope import LocalSlope
+from gahbench_plugins.metrics.psnr import psnr_per_image
+from gahbench_plugins.metrics.rate import Rate
+from gahbench_plugins.metrics.slope import Slope
+from gahbench_plugins.references.bayes_shrink import BayesShrink
+from gahbench_plugins.references.identity import Identity
+
+CLEAN = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+SIGMAS = [0.3, 0.1, 0.03, 0.01]
+
+
+class PowerLaw:
+    """Mean squared error (i + 1) sigma^(2 rate_i) on image i."""
+
+    kind = "oracle"
+    rates = torch.tensor([0.5, 2 / 3, 0.8, 1.0], dtype=torch.float64)
+
+    def denoise(self, noisy, sigma, truth):
+        return noisy
+
+    def risk(self, truth, sigma):
+        return torch.arange(1, 5) * sigma ** (2 * self.rates)
+
+
+def test_recovers_the_rate_of_a_power_law():
+    scores = Slope().score(Evaluation(PowerLaw(), CLEAN, SIGMAS))
+    assert scores.value == pytest.approx(PowerLaw.rates.tolist())
+    assert scores.image == [0, 1, 2, 3]
+    assert scores.sigma is None
+
+
+def test_mean_of_slopes_is_the_slope_of_the_mean_curve():
+    evaluation = Evaluation(construct(BayesShrink), CLEAN, SIGMAS)
+    curve = [psnr_per_image(evaluation, sigma).mean().item() for sigma in SIGMAS]
+    expected = np.polyfit(-20 * np.log10(SIGMAS), curve, 1)[0]
+    assert np.mean(Slope().score(evaluation).value) == pytest.approx(expected)
+
+
+class Bends:
+    """Slope 1/2 above sigma = 0.1, and 1 below it."""
+
+    kind = "oracle"
+
+    def denoise(self, noisy, sigma, truth):
+        return noisy
+
+    def risk(self, truth, sigma):
+        error = sigma if sigma >= 0.1 else 10 * sigma**2
+        return torch.full((len(truth.clean),), error, dtype=torch.float64)
+
+
+def test_each_level_has_its_slope():
+    scores = LocalSlope().score(Evaluation(Bends(), CLEAN[:3], [1.0, 0.4, 0.1, 0.02, 0.01]))
+    assert scores.sigma == [sigma for sigma in (0.01, 0.02, 0.1, 0.4, 1.0) for _ in range(3)]
+    assert scores.image == [0, 1, 2] * 5
+    by_level = torch.tensor(scores.value).reshape(5, 3)
+    assert by_level[[0, 1, 3, 4], 0].tolist() == pytest.approx([1, 1, 0.5, 0.5])
+    assert 0.5 < by_level[2, 0] < 1
+
+
+def test_of_a_line_they_are_its_slope():
+    evaluation = Evaluation(Identity(), CLEAN[:3], [0.3, 0.1, 0.03])
+    assert LocalSlope().score(evaluation).value == pytest.approx([1] * 9)
+    assert Slope().score(evaluation).value == pytest.approx([1] * 3)
+
+
+SIDE = 64
+GENERATOR = torch.Generator().manual_seed(0)
+
+
+def images(alpha, count=2):
+    """Images whose pixels, sorted, have squares that fall as k^-(alpha+1)."""
+    values = torch.arange(1, SIDE * SIDE + 1, dtype=torch.float64) ** (-(alpha + 1) / 2)
+    places = torch.stack([torch.randperm(SIDE * SIDE, generator=GENERATOR) for _ in range(count)])
+    return values[places].reshape(count, 1, SIDE, SIDE).float()
+
+
+@pytest.mark.parametrize("entrant", ["oracle-threshold[pixel]", "bayes-shrink[pixel]"])
+@pytest.mark.parametrize("alpha", [1.0, 3.0])
+def test_the_exponent_is_that_of_the_entrants_own_basis(entrant, alpha):
+    reference = gahbench.create("reference", entrant)
+    scores = Decay().score(Evaluation(reference, images(alpha), [0.1, 0.2]))
+    assert scores.value == pytest.approx([alpha] * 4, abs=1e-3)
+    assert scores.image == [0, 1, 0, 1]
+
+
+def test_nearly_empty_images_have_no_decay():
+    reference = gahbench.create("reference", "oracle-threshold[pixel]")
+    # One of the two images has fewer coefficients than ranks, but for rounding.
+    sparse = images(1.0)
+    sparse[1] = 1e-9 * sparse[1]
+    sparse[1, 0, 0, :10] = 1.0
+    scores = Decay().score(Evaluation(reference, sparse, [0.1, 0.2]))
+    assert (list(scores.image), list(scores.sigma)) == ([0, 0], [0.1, 0.2])
+    assert scores.value == pytest.approx([1.0, 1.0], abs=1e-3)
+
+
+def test_channels_are_fitted_one_by_one():
+    reference = gahbench.create("reference", "oracle-threshold[pixel]")
+    both = torch.cat([images(1.0), 0.01 * images(3.0)], dim=1)
+    assert Decay().score(Evaluation(reference, both, [0.1])).value == pytest.approx([2.0] * 2, abs=1e-3)
+
+
+SIZE = 64
+#: Pixels whose squares fall as k^-2, k = 1 ... 4096: at threshold sigma, 1/sigma of them are kept.
+VALUES = 1 / torch.arange(1, SIZE * SIZE + 1, dtype=torch.float64)
+POWER_LAW = VALUES[torch.randperm(SIZE * SIZE, generator=torch.Generator().manual_seed(0))].reshape(1, 1, SIZE, SIZE)
+#: They keep 8, 33, 50, 63, 100 and 4096 pixels.
+LEVELS = [1 / 8.5, 1 / 33.5, 1 / 50.5, 1 / 63.5, 1 / 100.5, 1e-5]
+
+
+class BendsInside:
+    """An error of slope 1/2 where the rate is, and of slope 1 elsewhere."""
+
+    kind = "oracle"
+
+    def denoise(self, noisy, sigma, truth):
+        return noisy
+
+    def risk(self, truth, sigma):
+        inside = 1 / 64 < sigma < 1 / 32
+        return torch.full((len(truth.clean),), sigma if inside else sigma**2, dtype=torch.float64)
+
+
+def rates(rate, denoiser, sigmas):
+    """Values by part, each of all images."""
+    found = {}
+    scores = rate.score(Evaluation(denoiser, POWER_LAW.float(), sigmas))
+    for value, part in zip(scores.value, scores.part, strict=True):
+        found.setdefault(part, []).append(value)
+    return found
+
+
+def test_the_slope_is_that_of_the_levels_in_the_window():
+    rate = construct(Rate, "pixel", max_terms=1)
+    assert rate.levels(POWER_LAW, LEVELS) == sorted(LEVELS[1:4])
+    assert rates(rate, BendsInside(), LEVELS) == {"": pytest.approx([0.5]), "levels": [3]}
+    assert rates(rate, Identity(), LEVELS) == {"": pytest.approx([1]), "levels": [3]}
+
+
+def test_the_window_ends_at_a_quarter_of_the_side():
+    # Of 256 pixels a side: between 32 and 64.
+    large = torch.zeros(1, 1, 256, 256, dtype=torch.float64)
+    large[..., :SIZE, :SIZE] = POWER_LAW
+    assert construct(Rate, "pixel").levels(large, LEVELS) == sorted(LEVELS[1:4])
+    assert construct(Rate, "pixel").levels(POWER_LAW, LEVELS) == []
+
+
+def test_the_window_can_be_chosen():
+    rate = construct(Rate, "pixel", min_terms=5, max_terms=2)
+    assert rate.levels(POWER_LAW, LEVELS) == sorted(LEVELS[:5])
+
+
+def test_colour_is_counted_by_channel():
+    rate = construct(Rate, "pixel", max_terms=1)
+    assert rate.levels(POWER_LAW.expand(2, 3, SIZE, SIZE), LEVELS) == sorted(LEVELS[1:4])
+
+
+def test_without_three_levels_there_is_no_rate():
+    rate = construct(Rate, "pixel", max_terms=1)
+    assert rate.levels(POWER_LAW, [LEVELS[1], LEVELS[-1]]) == [LEVELS[1]]
+    for few, count in (([LEVELS[1], LEVELS[-1]], 1), (LEVELS[1:3], 2)):
+        assert rates(rate, Identity(), few) == {"levels": [count]}
+    # As on images that are too small for any.
+    assert rates(construct(Rate, "pixel"), Identity(), LEVELS) == {"levels": [0]}
+    construct(Rate, "pixel").check((1, 32, 32), LEVELS)
+
+
+def test_an_oracle_on_the_power_law_has_slope_one_half():
+    oracle = gahbench.create("reference", "oracle-threshold[pixel]")
+    sigmas = np.geomspace(1 / 60, 1 / 34, 6).tolist()
+    found = rates(construct(Rate, "pixel", max_terms=1), oracle, sigmas)
+    assert found == {"": pytest.approx([0.5], abs=0.01), "levels": [6]}

@@ -1,0 +1,211 @@
+"""References that filter all images alike, or by their patches."""
+
+import importlib.util
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from learned_references import random, with_noise
+from scipy import ndimage
+from scipy.fft import dctn, idctn
+from torch.nn import functional
+
+from gahbench.contracts.truth import TrainingData, Truth
+from gahbench_plugins.datasets.c_alpha import CAlpha
+from gahbench_plugins.datasets.discs import Discs
+from gahbench_plugins.references.bm3d import BM3D
+from gahbench_plugins.references.gaussian_blur import GaussianBlur
+from gahbench_plugins.references.identity import Identity
+from gahbench_plugins.references.low_pass import LowPass
+from gahbench_plugins.references.nl_means import NonLocalMeans
+from gahbench_plugins.references.tv import TotalVariation
+
+
+def test_identity_returns_the_noisy_image_with_risk_sigma_squared():
+    clean = torch.rand(3, 1, 4, 4)
+    noisy = clean + 0.1
+    assert torch.equal(Identity().denoise(noisy, 0.1, Truth(clean)), noisy)
+    assert Identity().risk(Truth(clean), 0.1).tolist() == pytest.approx([0.01] * 3)
+
+
+def images(count=3, size=12):
+    return CAlpha(2.0, size).images("test", count).double()
+
+
+@pytest.mark.parametrize("share", [0.03, 0.1, 0.5])
+@pytest.mark.parametrize("shape", [(12, 12), (6, 15)])
+def test_the_cosines_of_lowest_frequency_are_kept(share, shape):
+    noisy = with_noise(torch.zeros(2, 3, *shape).double(), 1.0)
+    found = LowPass(share).denoise(noisy, 0.1, Truth(noisy)).numpy()
+    before, after = (dctn(some, norm="ortho", axes=(2, 3)) for some in (noisy.numpy(), found))
+    kept = np.abs(after).max((0, 1)) > 1e-12
+    assert kept.sum() == round(share * shape[0] * shape[1])
+    np.testing.assert_allclose(after[:, :, kept], before[:, :, kept], atol=1e-12)
+    frequencies = np.hypot(np.arange(shape[0])[:, None] / shape[0], np.arange(shape[1]) / shape[1])
+    assert frequencies[kept].max() <= frequencies[~kept].min() + 1e-12
+    np.testing.assert_allclose(idctn(after * kept, norm="ortho", axes=(2, 3)), found, atol=1e-12)
+
+
+def test_it_is_a_projection_that_is_the_same_for_all_images():
+    noisy = images()
+    found = LowPass(0.2).jacobian(noisy, 0.1, Truth(noisy)).matrices()
+    torch.testing.assert_close(found, found[:1].expand(3, -1, -1))
+    torch.testing.assert_close(found @ found, found)
+    torch.testing.assert_close(found, found.mT)
+    assert found[0].trace().item() == pytest.approx(round(0.2 * 144))
+
+
+def test_all_frequencies_are_the_image_and_the_lowest_is_its_mean():
+    noisy = images()
+    torch.testing.assert_close(LowPass(1.0).denoise(noisy, 0.1, Truth(noisy)), noisy)
+    assert LowPass(1.0).risk(Truth(noisy), 0.1).tolist() == pytest.approx([0.01] * 3)
+    mean = noisy.mean((2, 3), keepdim=True).expand_as(noisy)
+    torch.testing.assert_close(LowPass(1e-6).denoise(noisy, 0.1, Truth(noisy)), mean)
+
+
+FOUR = CAlpha(2.0, 16).images("test", 4)
+
+
+def blur(images, width):
+    return GaussianBlur(width).denoise(images, 0.1, Truth(images))
+
+
+@pytest.mark.parametrize("width", [2.5, 4.0])
+def test_is_the_sampled_gaussian_with_mirrored_borders(width):
+    images = random(2, 2, 20, 13)
+    expected = ndimage.gaussian_filter(images.numpy(), (0, 0, width, width), mode="reflect", truncate=9)
+    np.testing.assert_allclose(blur(images, width).numpy(), expected, atol=1e-7)
+
+
+def test_blurring_twice_adds_squares_of_widths():
+    images = random(1, 1, 9, 12)
+    torch.testing.assert_close(blur(blur(images, 0.6), 0.8), blur(images, 1.0))
+
+
+def test_the_width_grows_with_the_noise_and_is_nearly_the_best():
+    dataset = CAlpha(2.0, 16)
+    tuned = GaussianBlur(images=64)
+    tuned.fit(TrainingData(dataset))
+    sigmas = (0.01, 0.05, 0.2)
+    widths = [tuned.value(sigma) for sigma in sigmas]
+    assert widths == sorted(set(widths))
+    clean = Truth(dataset.images("validation", 64))
+    for sigma, width in zip(sigmas, widths, strict=True):
+        best = min(float(GaussianBlur(w).risk(clean, sigma).mean()) for w in width * torch.logspace(-1, 1, 41))
+        # Candidates are a factor of 1.26 apart, and tried on one draw of noise.
+        assert float(tuned.risk(clean, sigma).mean()) < 1.05 * best
+    assert "width tuned on 64 validation images" in tuned.notes[0]
+
+
+def tv_denoised(images, weight):
+    return TotalVariation(weight).denoise(images, 0.1, Truth(images))
+
+
+@pytest.mark.parametrize("weight", [0.1, 0.4])
+def test_a_step_comes_down_as_the_theory_says(weight):
+    """Of |u - y|^2 / 2 + w TV(u): a side of n columns moves by w / n, and stays flat."""
+    step = torch.zeros(1, 1, 6, 20, dtype=torch.float64)
+    step[..., 8:] = 1
+    found = tv_denoised(step, weight)
+    expected = torch.where(step > 0, 1 - weight / 12, weight / 8).double()
+    # It stops at a relative change of 1e-5 of the objective.
+    torch.testing.assert_close(found, expected, atol=0.04 * weight, rtol=0)
+
+
+def averaged(images, h, sigma=0.1, **parameters):
+    return NonLocalMeans(h, **parameters).denoise(images, sigma, Truth(images))
+
+
+def test_with_all_weights_1_it_is_the_mean_of_the_window():
+    images = random(2, 1, 20, 22)
+    found = averaged(images, 1e3, distance=3)
+    mean = functional.avg_pool2d(images, 7, stride=1)
+    torch.testing.assert_close(found[..., 6:-6, 6:-6], mean[..., 3:-3, 3:-3], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("patch", "distance", "channels"), [(1, 1, 1), (3, 2, 1), (5, 2, 3)])
+def test_against_the_definition_pixel_by_pixel(patch, distance, channels):
+    (image,) = images = random(1, channels, 6, 7)
+    sigma, h, half = 0.1, 0.3, patch // 2
+    # numpy's "symmetric" repeats the border pixel, as the mirror does.
+    padded = np.pad(image.numpy(), [(0, 0), *[(half + distance,) * 2] * 2], mode="symmetric")
+    expected = np.zeros(image.shape)
+    for row, column in itertools.product(range(6), range(7)):
+        total = 0.0
+        here = padded[:, row + distance :, column + distance :][:, :patch, :patch]
+        for down, across in itertools.product(range(2 * distance + 1), repeat=2):
+            there = padded[:, row + down :, column + across :][:, :patch, :patch]
+            weight = np.exp(-max(np.mean((here - there) ** 2) - 2 * sigma**2, 0) / h**2)
+            total += weight
+            expected[:, row, column] += weight * there[:, half, half]
+        expected[:, row, column] /= total
+    np.testing.assert_allclose(averaged(images, h, sigma, patch=patch, distance=distance)[0], expected)
+
+
+def test_it_turns_with_the_image():
+    images = random(2, 1, 12, 14)
+    for axes in ([2], [3], [2, 3]):
+        torch.testing.assert_close(averaged(images.flip(axes), 0.2), averaged(images, 0.2).flip(axes))
+
+
+def test_equal_patches_are_averaged_and_others_are_not():
+    """On stripes every pixel is averaged with its like: they stay as they are, however far they are apart."""
+    stripes = (torch.arange(24) % 4 < 2).double().expand(1, 1, 24, 24)
+    torch.testing.assert_close(averaged(stripes, 0.1), stripes, atol=1e-6, rtol=0)
+    noisy = with_noise(stripes, 0.1)
+    error = (averaged(noisy, 0.1) - stripes)[..., 6:-6, 6:-6].square().mean()
+    assert error < 0.1 * 0.1**2
+
+
+def test_images_smaller_than_a_patch_are_continued():
+    tiny = torch.rand(1, 1, 2, 3)
+    found = NonLocalMeans(1e3).denoise(tiny, 0.1, Truth(tiny))
+    # All weights are equal: an average over a window of mirror images, in which each pixel is nearly as frequent.
+    torch.testing.assert_close(found, tiny.mean().expand(1, 1, 2, 3), atol=0.1, rtol=0)
+
+
+DISCS = Discs(32).images("test", 4)
+
+
+installed = pytest.mark.extras("deepinv", "ptwt")
+
+
+@installed
+@pytest.mark.parametrize("sigma", [0.03, 0.1])
+def test_denoises_better_than_any_blur(sigma):
+    images = with_noise(DISCS, sigma)
+    error = (BM3D().denoise(images, sigma, Truth(DISCS)) - DISCS).square().mean()
+    assert error < sigma**2 / 5
+    for width in (0.3, 0.5, 0.8, 1.2, 2.0):
+        blurred = GaussianBlur(width).denoise(images, sigma, Truth(DISCS))
+        assert error < 0.8 * (blurred - DISCS).square().mean()
+
+
+@installed
+def test_colours_are_denoised_together():
+    """Three channels of one grey image under independent noise: their mean has a third of the variance."""
+    clean, sigma = DISCS.expand(-1, 3, -1, -1), 0.1
+    images = with_noise(clean, sigma)
+    found = BM3D().denoise(images, sigma, Truth(clean))
+    grey = BM3D().denoise(images.mean(1, keepdim=True), sigma / 3**0.5, Truth(DISCS))
+    # The differences of the channels are noise alone, of which hardly any is left.
+    assert (found - grey).square().mean() < 0.02 * sigma**2
+    # Rounding changes which patches are matched, here and there.
+    assert (found.mean(1, keepdim=True) - grey).square().mean() < 1e-5 * sigma**2
+
+
+@pytest.mark.parametrize("missing", ["deepinv", "ptwt"])
+def test_without_the_extra_it_names_it(monkeypatch, missing):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else found(name) or True)
+    with pytest.raises(ValueError, match=rf'{missing} is not installed: pip install "gahbench\[bm3d\]"'):
+        BM3D()
+
+
+@installed
+def test_bm3d_continues_images_smaller_than_a_patch():
+    tiny = torch.rand(1, 1, 7, 9)
+    found = BM3D().denoise(tiny, 0.1, Truth(tiny))
+    whole = BM3D().denoise(torch.cat([tiny, tiny[..., -1:, :]], 2), 0.1, Truth(tiny))
+    assert torch.equal(found, whole[..., :7, :])
