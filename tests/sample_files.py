@@ -13,6 +13,9 @@ training: {steps: 12, batch_size: 4, compile: never, validations: 2, validation_
 scoring: {sigmas: [0.1, 0.3], images: 3, metrics: [psnr, slope]}
 """
 
+#: The same without its network.
+REFERENCES = TINY.replace("  - unet: {width: 2, levels: 1}\n", "")
+
 #: The same with fits of seconds, for those that are cut off in the middle.
 LONG = TINY.replace("steps: 12", "steps: 250").replace("width: 2, levels: 1", "width: [2, 3], levels: 1")
 

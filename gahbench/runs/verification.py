@@ -212,6 +212,8 @@ def _compared(unit: Unit, store: Store, target: Store) -> Repetition:
 DEFAULT_SECONDS = 600.0
 #: How many times as long as recorded a fit may take before that is said.
 SECONDS_FACTOR = 5.0
+#: Fits of fewer seconds take many times as long on a busy machine.
+LEAST_SECONDS = 2.0
 
 #: Does units in a store of their own, each with the threads and kind of device that another unit recorded.
 Run = Callable[[Store, Sequence[tuple[Unit, Unit]]], None]
@@ -339,7 +341,7 @@ class _Refit:
     def _seconds(self) -> str:
         """Return a sentence where training took far longer, or shorter, than is recorded."""
         before, now = self._before["train_seconds"], _record(self._target, self.fit)["train_seconds"]
-        if max(before, now) <= SECONDS_FACTOR * min(before, now):
+        if max(before, now) <= max(SECONDS_FACTOR * min(before, now), LEAST_SECONDS):
             return ""
         return f"its training took {duration(now)} here and {duration(before)} in the folder"
 

@@ -23,13 +23,22 @@ def written(command, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_new_plugin_passes_the_checks_by_the_first_command(written, command, kind):
-    file, (check, _) = written(kind)
+def test_a_new_plugin_is_commented_and_passes_the_checks_by_the_first_command(written, command, kind):
+    file, (check, second) = written(kind)
     assert check == ["gahbench", "check", str(file)]
     status, printed, stderr = command("check")(*check[2:])
     assert status == 0, printed + stderr
     assert f"{kind} my-{kind} ({file})" in printed
     assert "1 of 1 plugins passed" in printed
+    text = file.read_text(encoding="utf-8")
+    assert not re.search(r"PLUGIN_NAME|CLASS_NAME|THIS_FILE|TODO", text)
+    assert text.count("\n    # ") >= 4
+    # The commands to try are in the file as well.
+    assert f"gahbench check {file.name}" in text
+    assert f"gahbench {second[1]} " in text
+    # It is never written over.
+    status, _, stderr = command("new")(kind, f"my-{kind}", "--folder", file.parent)
+    assert (status, "exists" in stderr, file.read_text(encoding="utf-8")) == (2, True, text)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -50,16 +59,3 @@ def test_a_new_plugin_works_by_the_second_command(written, command, write_suite,
         rows = (tmp_path / "out" / "my-tracker.csv").read_text().splitlines()
         assert sum(",psnr/" in row for row in rows) == 6
         assert any(row.startswith('"unet[width=2,levels=1] on discs[size=16] (seed 0)",loss,12,') for row in rows)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_new_plugin_is_commented_and_never_written_over(written, command, kind):
-    file, (_, second) = written(kind)
-    text = file.read_text(encoding="utf-8")
-    assert not re.search(r"PLUGIN_NAME|CLASS_NAME|THIS_FILE|TODO", text)
-    assert text.count("\n    # ") >= 4
-    # The commands to try are in the file as well.
-    assert f"gahbench check {file.name}" in text
-    assert f"gahbench {second[1]} " in text
-    status, _, stderr = command("new")(kind, f"my-{kind}", "--folder", file.parent)
-    assert (status, "exists" in stderr, file.read_text(encoding="utf-8")) == (2, True, text)

@@ -131,12 +131,9 @@ def test_of_a_dataset_from_files_all_parameters_but_the_path_are_in_keys(builtin
     assert "colour" < "path" < "size"
 
 
-def test_a_reference_that_does_not_say_so_learns_from_no_training_images(tmp_path):
-    (tmp_path / "bare.py").write_text(
-        "import gahbench\n\n\n@gahbench.hookimpl\ndef register_references(register):\n"
-        '    register("bare", Bare)\n\n\nclass Bare:\n    """It derives from nothing."""\n'
-    )
-    assert "learned_from" not in score(Registry((tmp_path / "bare.py",)), entrant="bare").document
+def test_a_reference_that_does_not_say_so_learns_from_no_training_images(write_class):
+    file = write_class("reference", '"""It derives from nothing."""', "bare", base="object")
+    assert "learned_from" not in score(Registry((file,)), entrant="bare").document
 
 
 @pytest.mark.parametrize(
@@ -144,6 +141,8 @@ def test_a_reference_that_does_not_say_so_learns_from_no_training_images(tmp_pat
     [
         {"training": {"steps": 6}},
         {"training": {"steps": 5, "learning_rate": 1e-3}},
+        {"training": {"steps": 5, "batch_size": 5}},
+        {"training": {"steps": 5, "recipe": "paper"}},
         {"training": {"steps": 5, "train_images": 7}},
         {"training": {"steps": 5, "split": "A"}},
         {"training": {"steps": 5, "snapshots": 2}},
@@ -151,6 +150,7 @@ def test_a_reference_that_does_not_say_so_learns_from_no_training_images(tmp_pat
         {"entrant": "unet[width=8]"},
         {"entrant": "bf-cnn"},
         {"dataset": "discs[size=32]"},
+        {"dataset": "discs[size=16,seed=1]"},
     ],
 )
 def test_every_field_decides_a_fit(builtin, change):

@@ -1,5 +1,6 @@
 """What a plan refuses, leaves out, and tries."""
 
+import contextlib
 import math
 
 import numpy as np
@@ -175,17 +176,6 @@ def test_a_time_budget_has_no_planned_work_whether_or_not_it_is_done(plan_with):
     assert [unit.work for unit in plan_with(changes=[budget], is_done=lambda key: True).fits] == [math.inf]
 
 
-@pytest.fixture
-def with_images(plan_with, builtin, monkeypatch):
-    def plan(counts, changes=(), entrants=()):
-        monkeypatch.setattr(
-            type(builtin.create("dataset", "discs")), "available", lambda self, split: counts.get(split, None)
-        )
-        return plan_with(*entrants, changes=changes)
-
-    return plan
-
-
 def trains(given):
     return ("steps: 12", f"steps: 12, {given}")
 
@@ -222,12 +212,11 @@ VALIDATION = ("images: 3", "images: 3, splits: [test, validation]")
         ({"A": 0}, [trains("halves: true")], ("identity",), "train_images=1 asked of the A split"),
     ],
 )
-def test_datasets_hold_the_images_that_are_asked_for(with_images, counts, changes, entrants, says):
-    if says is None:
-        assert with_images(counts, changes, entrants).units
-        return
-    with pytest.raises(DataError, match=says):
-        with_images(counts, changes, entrants)
+def test_datasets_hold_the_images_that_are_asked_for(plan_with, builtin, monkeypatch, counts, changes, entrants, says):
+    discs = builtin.get("dataset", "discs").factory
+    monkeypatch.setattr(discs, "available", lambda self, split: counts.get(split))
+    with pytest.raises(DataError, match=says) if says else contextlib.nullcontext():
+        assert plan_with(*entrants, changes=changes).units
 
 
 def test_units_say_what_a_row_and_its_partner_learn_from(plan_with):
@@ -260,34 +249,12 @@ def test_metrics_that_cannot_measure_a_dataset_are_refused(plan_with, builtin, m
         plan_with(changes=[TWO_SIZES])
 
 
-RAISES = '''"""A network that raises in its forward pass."""
-import gahbench
-from torch import nn
-
-
-@gahbench.hookimpl
-def register_architectures(register):
-    register("raises", Raises)
-
-
-class Raises(nn.Module):
-    """It fails."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.layer = nn.Conv2d(channels, channels, 3)
-
-    def forward(self, noisy, sigma):
-        return self.layer(noisy) + undefined
-'''
-
-
-def test_a_plan_names_a_forward_pass_that_raises(write_suite, tmp_path, command):
-    (tmp_path / "raises.py").write_text(RAISES)
-    status, printed, _ = command("plan")(write_suite(), "-p", tmp_path / "raises.py", "-e", "raises")
+def test_a_plan_names_a_forward_pass_that_raises(write_suite, write_plugin, command):
+    file = write_plugin("raises", "return self.noise(noisy) + undefined")
+    status, printed, _ = command("plan")(write_suite(), "-p", file, "-e", "raises")
     assert status == 0
-    line = RAISES.splitlines().index("        return self.layer(noisy) + undefined") + 1
-    assert f"raises: NameError: name 'undefined' is not defined ({tmp_path}/raises.py:{line})" in printed
+    line = file.read_text().splitlines().index("        return self.noise(noisy) + undefined") + 1
+    assert f"raises: NameError: name 'undefined' is not defined ({file}:{line})" in printed
 
 
 def test_rows_that_cannot_be_are_on_the_board_with_the_reason(write_suite, tmp_path):

@@ -11,25 +11,18 @@ from gahbench.planning.suite import load_suite
 
 def test_lists_make_grids(write_suite, builtin):
     file = write_suite(("- unet: {width: 2, levels: 1}", "- unet: {width: [2, 4], levels: [1, 2]}"))
-    labels = [entrant.label for entrant in load_suite(file, builtin).entrants]
-    assert labels == [
-        "unet[width=2,levels=1]",
-        "unet[width=2,levels=2]",
-        "unet[width=4,levels=1]",
-        "unet[width=4,levels=2]",
+    grid = [f"unet[width={width},levels={levels}]" for width in (2, 4) for levels in (1, 2)]
+    assert [entrant.label for entrant in load_suite(file, builtin).entrants] == [
+        *grid,
         "identity",
         "oracle-threshold[haar]",
     ]
 
 
-def test_an_entry_may_be_one_line(write_suite, builtin):
-    file = write_suite(("- unet: {width: 2, levels: 1}", '- "unet[width=2,levels=1]"'))
-    assert load_suite(file, builtin).entrants[0].label == "unet[width=2,levels=1]"
-
-
-def test_equal_entrants_are_one(write_suite, builtin):
-    file = write_suite(("  - identity", "  - identity\n  - identity"))
-    assert [entrant.label for entrant in load_suite(file, builtin).entrants].count("identity") == 1
+def test_an_entry_may_be_one_line_and_equal_entrants_are_one(write_suite, builtin):
+    file = write_suite(("  - identity", '  - identity\n  - "unet[width=2,levels=1]"\n  - identity'))
+    labels = [entrant.label for entrant in load_suite(file, builtin).entrants]
+    assert labels == ["unet[width=2,levels=1]", "identity", "oracle-threshold[haar]"]
 
 
 def test_extra_entrants_are_marked(write_suite, builtin):
@@ -95,24 +88,14 @@ AT |= {
         ("name: tiny", f"name: {101 * 'a'}", 2, "name: string should have at most 100 characters"),
         ("name: tiny", "name: tiny/../..", 2, "name: letters, digits"),
         ("name: tiny", '"na\\n": tiny', 2, "unknown field 'na\\n'"),
-        (
-            "name: tiny",
-            "name: !!python/object/apply:os.getcwd []",
-            2,
-            "the tag '!!python/object/apply:os.getcwd' is not",
-        ),
+        ("name: tiny", "name: !!python/object/apply:os.getcwd []", 2, "the tag '!!python/object/apply:os.getc"),
         ("name: tiny", "name: !!timestamp 2024-13-45", 2, "the tag '!!timestamp' is not accepted"),
         ("name: tiny", "name: !!bool maybe", 2, "'maybe' is neither true nor false"),
         ("name: tiny", 'name: "\\ud800"', 2, "the character U+D800 is not accepted"),
         ("name: tiny", 'name: "a\\0"', 2, "the character U+0000 is not accepted"),
         ("name: tiny", "name: a\0b", 2, "the character U+0000 is not accepted"),
         ("steps: 12", f"steps: {10**400}", AT["tra"], "is not accepted; integers of 64 bits are"),
-        (
-            "size: 16",
-            f"size: {2**63}",
-            AT["discs"],
-            f"{2**63} is not accepted; integers of 64 bits are, -{2**63} to {2**63 - 1}",
-        ),
+        ("size: 16", f"size: {2**63}", AT["discs"], f"integers of 64 bits are, -{2**63} to {2**63 - 1}"),
         ("baseline:", f"seeds: [{2**63}]\nbaseline:", AT["base"], f"{2**63} is not accepted"),
         ("steps: 12", "steps: 12, snapshots: 4000000000", AT["tra"], "less than or equal to 1000"),
         ("steps: 12", "train_images: 8, steps: {per_image: 1e308}", AT["tra"], "less than or equal to 1000000000"),
@@ -121,12 +104,7 @@ AT |= {
         ("name: tiny", "name: " + 100_000 * "[", 2, "more than 40 levels of lists and mappings"),
         ("name: tiny", f"name: [{50_001 * 'x,'}]", 2, "more than 50000 values"),
         ("width: 2", f"width: {[*range(1, 10_002)]}", AT["unet"], "10001 combinations of values; accepted are 10000"),
-        (
-            "levels: 1",
-            f"levels: {[*range(9000)]}, bias: {[*range(9000)]}",
-            AT["unet"],
-            "81000000 combinations of values",
-        ),
+        ("levels: 1", f"levels: {[*range(9000)]}, bias: {[*range(9000)]}", AT["unet"], "81000000 combinations of val"),
     ],
 )
 def test_an_error_names_the_file_the_line_and_what_is_accepted(write_suite, builtin, old, new, line, says):
@@ -183,23 +161,15 @@ def test_a_suite_of_absurdly_many_units_is_refused_before_one_is_made(write_suit
 
 
 @pytest.mark.parametrize("name", [10_000 * "a", "a\0b", "a\nb", 300 * "a/"])
-def test_a_name_that_no_file_has_is_no_suite(builtin, name):
+def test_a_name_that_no_file_has_and_a_folder_are_no_suites(builtin, tmp_path, name):
     with pytest.raises(SuiteError, match="no suite ") as error:
         load_suite(name, builtin)
     assert str(error.value).isprintable()
+    with pytest.raises(SuiteError, match=r"a folder; accepted: a suite's YAML file, or one of .*quick"):
+        load_suite(tmp_path, builtin)
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just text"])
 def test_what_is_no_mapping_is_no_suite(write_suite, builtin, text):
     with pytest.raises(SuiteError, match="a suite is a mapping"):
         load_suite(write_suite(text=text), builtin)
-
-
-def test_an_unknown_suite_names_those_that_ship(builtin):
-    with pytest.raises(SuiteError, match="did you mean 'quick'"):
-        load_suite("quikc", builtin)
-
-
-def test_a_folder_is_no_suite(tmp_path, builtin):
-    with pytest.raises(SuiteError, match=r"a folder; accepted: a suite's YAML file, or one of .*quick"):
-        load_suite(tmp_path, builtin)

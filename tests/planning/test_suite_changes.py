@@ -42,10 +42,7 @@ def test_a_setting_makes_what_the_file_leaves_out(write_suite, builtin):
         ("training.steps=many", r"^--set training.steps=many: training.steps: expected a whole number"),
         ("scoring.sigmas=[0.1, -1]", r"^--set scoring.sigmas=\[0.1, -1\]: scoring.sigmas"),
         ("entrants.unet.wdth=1", r"^--set entrants.unet.wdth=1: .*unknown parameter 'wdth'"),
-        (
-            "entrants.unett.width=1",
-            r"'unett' is not in the list; accepted: unet, identity, oracle-threshold, or a",
-        ),
+        ("entrants.unett.width=1", r"'unett' is not in the list; accepted: unet, identity, oracle-threshold, or a"),
         ("entrants.9.width=1", r"'9' is not in the list"),
         ("scoring.sigmas.0.x=1", r"the entry 0\.1 has no parameters by name"),
         ("entrants.2.basis.name=1", r"'name' is looked for in 'haar', which has no fields"),
@@ -89,15 +86,13 @@ def test_filters_leave_the_baseline_and_the_psnr(write_suite, builtin):
     assert [one.label for one in suite.entrants] == ["unet[width=2,levels=1]", "oracle-threshold[haar]"]
     assert [one.label for one in suite.metrics] == ["psnr"]
     by_label = loaded(write_suite(), builtin, only=["unet[width=2,levels=1]"], metrics=["slope"])
-    assert len(by_label.entrants) == 2
+    assert len(by_label.entrants) == len(loaded(write_suite(), builtin, only=["unet[*"]).entrants) == 2
     assert [one.label for one in by_label.metrics] == ["psnr", "slope"]
     # What is added on request is not filtered out.
     assert len(loaded(write_suite(), builtin, only=["identity"], entrants=["wiener-linear"]).entrants) == 3
     # Nor does it let others in, or stay out because it is in the file.
-    labels = [
-        one.label for one in loaded(write_suite(), builtin, only=["identity"], entrants=["unet[width=3]"]).entrants
-    ]
-    assert labels == ["identity", "oracle-threshold[haar]", "unet[width=3]"]
+    other = loaded(write_suite(), builtin, only=["identity"], entrants=["unet[width=3]"])
+    assert [one.label for one in other.entrants] == ["identity", "oracle-threshold[haar]", "unet[width=3]"]
     again = loaded(write_suite(), builtin, only=["identity"], entrants=["unet[width=2,levels=1]"])
     assert [one.label for one in again.entrants] == ["unet[width=2,levels=1]", "identity", "oracle-threshold[haar]"]
 
@@ -118,20 +113,13 @@ def test_errors_of_a_further_entrant_name_the_option_and_what_was_given(write_su
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"only": ["unet[*"]}, None),
         ({"only": ["bf*"]}, r"--only bf\*: matches none of unet\[width=2,levels=1\], identity"),
         ({"datasets": ["faces"]}, r"--dataset faces: matches none of discs\[size=16\]"),
-        (
-            {"metrics": ["ssim"]},
-            r"--metric ssim: matches none of psnr, slope; .* --set scoring.metrics=\[\.\.\.\] names",
-        ),
+        ({"metrics": ["ssim"]}, r"--metric ssim: matches none of psnr, slope; .* --set scoring.metrics=\[\.\.\.\]"),
         ({"metrics": ["sloppe"]}, "did you mean 'slope'. it chooses among these, of the suite"),
     ],
 )
 def test_a_filter_that_matches_nothing_says_what_there_is(write_suite, builtin, changes, says):
-    if says is None:
-        assert len(loaded(write_suite(), builtin, **changes).entrants) == 2
-        return
     with pytest.raises(gahbench.GahbenchError, match=says):
         loaded(write_suite(), builtin, **changes)
 

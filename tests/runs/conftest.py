@@ -4,7 +4,7 @@ import shutil
 import threading
 
 import pytest
-from sample_files import TINY
+from sample_files import REFERENCES, TINY
 
 import gahbench
 from gahbench.planning.plan import make_plan
@@ -28,6 +28,22 @@ def tiny_run(made_once):
 def out(tiny_run, tmp_path):
     """A copy of the run of the tiny suite, which a test may change."""
     return shutil.copytree(tiny_run, tmp_path / "out")
+
+
+@pytest.fixture(scope="session")
+def _references_run(made_once):
+    def fill(home):
+        (home / "tiny.yaml").write_text(REFERENCES, encoding="utf-8")
+        gahbench.run(home / "tiny.yaml", home / "out", engine="inline")
+
+    return made_once("references", fill)
+
+
+@pytest.fixture
+def references_out(_references_run, tmp_path):
+    """A copy of a run of the tiny suite without its network, with figures; the suite's file is beside it."""
+    shutil.copytree(_references_run, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "out"
 
 
 @pytest.fixture(scope="session")

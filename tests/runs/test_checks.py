@@ -1,25 +1,19 @@
 """Checks of rows have a version: those of earlier code are done again, and nothing else is."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
+from tiny_runs import run, run_and_list
 
 import gahbench
 from gahbench._util.sealed import parse_sealed, write_sealed
-from gahbench.board.results import Results
 from gahbench.planning.units import CHECKS_VERSION
 from gahbench.report.tables import markdown
 from gahbench.store.store import UNCHECKED, Store
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
-
-
-def run(suite, out):
-    events = []
-    outcome = gahbench.run(suite, out, engine="inline[trusted=true]", report=events.append)
-    assert outcome.failed == 0
-    return outcome, [event.unit.folder for event in events if event.kind == "finished"]
 
 
 def records(out):
@@ -45,8 +39,8 @@ def test_checks_by_other_code_alone_are_done_again(write_suite, out):
     results = gahbench.load_results(out)
     assert f"3 of 3 rows were checked by earlier rules (version {CHECKS_VERSION - 1}; today" in markdown(results)
     assert "flagged: is found by earlier rules" in markdown(results)
-    again, finished = run(write_suite(), out)
-    assert set(finished) == checked
+    again, finished = run_and_list(write_suite(), out)
+    assert {unit.folder for unit in finished} == checked
     after = records(out)
     for name, (metric, done) in before.items():
         assert after[name][1]["files"] == done["files"]
@@ -57,7 +51,7 @@ def test_checks_by_other_code_alone_are_done_again(write_suite, out):
     assert not any((out / "unchecked").iterdir())
     pd.testing.assert_frame_equal(first.scores, again.scores)
     assert "earlier rules" not in markdown(again.results)
-    assert run(write_suite(), out)[1] == []
+    assert run_and_list(write_suite(), out)[1] == []
 
 
 def test_scores_whose_checks_were_not_done_again_stay_on_the_board(out):
@@ -70,16 +64,7 @@ def test_scores_whose_checks_were_not_done_again_stay_on_the_board(out):
 
 
 def test_boards_say_where_the_test_images_may_be_known(write_suite, tmp_path):
-    outcome, _ = run(write_suite(("images: 3", "images: 6"), ("discs:", "gaussian-field:")), tmp_path / "out")
-    results = outcome.results
+    results = run(write_suite(("images: 3", "images: 6"), ("discs:", "gaussian-field:")), tmp_path / "out").results
     line = "Rows that know the test images cannot be told from others"
     assert line not in markdown(results)
-    tables = {name: getattr(results, name) for name in ("scores", "fits", "failures", "datasets", "notes", "metrics")}
-    closed = Results(
-        results.suite,
-        **tables,
-        entrants=results.entrants,
-        baseline=results.baseline,
-        checks=results.checks.assign(images=""),
-    )
-    assert line in markdown(closed)
+    assert line in markdown(replace(results, checks=results.checks.assign(images="")))

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 from other_machine import measure_otherwise
-from sample_files import TINY
+from tiny_runs import units_of
 
 import gahbench
 from gahbench.report.publish import publish
@@ -14,28 +14,19 @@ from gahbench.store.store import Store
 pytestmark = pytest.mark.usefixtures("dry_runs_here")
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    home = tmp_path_factory.mktemp("whole")
-    (home / "tiny.yaml").write_text(TINY.replace("  - unet: {width: 2, levels: 1}\n", ""))
-    gahbench.run(home / "tiny.yaml", home / "out", engine="inline")
-    return home
+@pytest.fixture
+def out(references_out):
+    return references_out
 
 
 @pytest.fixture
-def suite(whole, tmp_path):
-    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
-    return tmp_path / "tiny.yaml"
-
-
-@pytest.fixture
-def out(suite):
-    return suite.parent / "out"
+def suite(out):
+    return out.parent / "tiny.yaml"
 
 
 def folder_of(out, entrant, metric="psnr"):
-    store = Store(out)
-    return next(store.path(one) for one in store.recorded() if (one.entrant, one.metric) == (entrant, metric))
+    (unit,) = units_of(out, entrant=entrant, metric=metric)
+    return Store(out).path(unit)
 
 
 def test_scores_that_changed_places_are_not_on_the_board_until_they_are_done_again(suite, out, command):

@@ -8,13 +8,12 @@ import subprocess
 import sys
 
 import pytest
-from sample_files import TINY
+from sample_files import REFERENCES
 
 import gahbench
 from gahbench._util.errors import ResultsError
 
 pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("dry_runs_here")]
-SUITE = TINY.replace("  - unet: {width: 2, levels: 1}\n", "")
 
 
 #: Mounts, commands and checks, one after the other; what is mounted here is gone when this process ends.
@@ -63,18 +62,9 @@ def read_only(folder):
     return [("mount", "--bind", folder, folder), ("mount", "-o", "remount,ro,bind", folder)]
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    home = tmp_path_factory.mktemp("whole")
-    (home / "tiny.yaml").write_text(SUITE)
-    gahbench.run(home / "tiny.yaml", home / "out", engine="inline")
-    return home
-
-
 @pytest.fixture
-def finished(whole, tmp_path):
-    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
-    return tmp_path / "out"
+def finished(references_out):
+    return references_out
 
 
 def test_a_finished_folder_that_cannot_be_written_is_shown(finished):
@@ -114,14 +104,14 @@ def test_a_board_that_cannot_be_written_anew_ends_in_a_line(finished):
     assert after[0] == 0
 
 
-@pytest.mark.parametrize(("engine", "room"), [("inline", 60_000), ("processes", 60_000)])
-def test_a_full_disk_ends_a_run_and_keeps_what_is_finished(tmp_path, engine, room):
-    (tmp_path / "tiny.yaml").write_text(SUITE)
+@pytest.mark.parametrize("engine", ["inline", "processes"])
+def test_a_full_disk_ends_a_run_and_keeps_what_is_finished(tmp_path, engine):
+    (tmp_path / "tiny.yaml").write_text(REFERENCES)
     small, out = tmp_path / "small", tmp_path / "small" / "out"
     small.mkdir()
     run = ("run", tmp_path / "tiny.yaml", "--engine", engine, "--out", out)
     full, kept, again, whole = in_its_own_mounts(
-        ("mount", "-t", "tmpfs", "-o", f"size={room}", "tmpfs", small),
+        ("mount", "-t", "tmpfs", "-o", "size=60000", "tmpfs", small),
         run,
         ("whole", out),
         # It goes on where there is room again.
@@ -156,7 +146,7 @@ def test_tables_that_do_not_fit_leave_the_units_and_no_litter(finished, monkeypa
 
 
 def test_a_path_that_is_too_long_is_named(tmp_path, command):
-    (tmp_path / "tiny.yaml").write_text(SUITE)
+    (tmp_path / "tiny.yaml").write_text(REFERENCES)
     folder = tmp_path / ("x" * 300)
     commands = [(name, folder) for name in ("status", "collect", "leaderboard")]
     for name, *arguments in (*commands, ("run", tmp_path / "tiny.yaml", "--out", folder)):
@@ -167,7 +157,7 @@ def test_a_path_that_is_too_long_is_named(tmp_path, command):
 
 
 def test_a_folder_whose_name_is_not_utf_8_is_one_like_others(tmp_path):
-    (tmp_path / "tiny.yaml").write_text(SUITE)
+    (tmp_path / "tiny.yaml").write_text(REFERENCES)
     out = os.fsencode(tmp_path) + b"/out\xff"
     command = [sys.executable, "-m", "gahbench"]
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}

@@ -1,6 +1,7 @@
 """A results folder keeps its board: parts of a suite, added entrants and seeds, and what its suite no longer has."""
 
 import pytest
+from tiny_runs import UNET, board, run, run_and_list
 
 import gahbench
 from gahbench.store.plan_file import recorded_plan
@@ -18,15 +19,6 @@ baseline: identity
 training: {steps: 2, batch_size: 2, compile: never, validations: 1, validation_images: 2}
 scoring: {sigmas: [0.1, 0.3], images: 2, metrics: [psnr, ssim]}
 """
-UNET = "unet[width=2,levels=1]"
-
-
-def run(suite, out, **options):
-    return gahbench.run(suite, out, engine="inline[trusted=true]", **options)
-
-
-def board(outcome):
-    return outcome.leaderboard(full=True).drop(columns="train_seconds")
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +45,8 @@ def two(tmp_path_factory):
 def test_a_part_of_a_suite_leaves_the_board_whole(two, part):
     suite, out = two
     before, changes = board(gahbench.load_results(out)), recorded_plan(out).changes
-    events = []
-    after = run(suite, out, report=events.append, **part)
-    assert events == []
+    after, done = run_and_list(suite, out, **part)
+    assert done == []
     assert board(after).equals(before)
     assert set(after.results.entrants) == {UNET, "identity", "gaussian-blur", "wiener-linear"}
     assert sorted(after.results.fits["seed"].unique()) == [0, 1]
@@ -112,9 +103,9 @@ def test_what_leaves_the_suite_is_named(write_suite, tmp_path, command):
     (line,) = [line for line in errors.splitlines() if "no longer shown" in line]
     assert sorted(line.split(": ")[1].split("; ")[0].split(", ")) == sorted(gone.split(", "))
     assert "gaussian-blur" not in printed
-    events = []
-    assert board(run(write_suite(text=TWO), out, report=events.append)).equals(whole)
-    assert events == []
+    again, done = run_and_list(write_suite(text=TWO), out)
+    assert board(again).equals(whole)
+    assert done == []
 
 
 def test_a_failed_entrant_stays_until_it_is_removed(write_suite, write_plugin, tmp_path, command):

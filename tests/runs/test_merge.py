@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from other_machine import measure_otherwise, train_otherwise
+from tiny_runs import UNET, board, run, units_of
 
 import gahbench
 from gahbench._util.errors import ResultsError
@@ -16,16 +17,7 @@ from gahbench.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
 
-UNET = "unet[width=2,levels=1]"
 IMAGES = "scoring: {sigmas"
-
-
-def run(suite, out, **options):
-    return gahbench.run(suite, out, engine="inline[trusted=true]", **options)
-
-
-def board(results):
-    return results.leaderboard(full=True).drop(columns="train_seconds")
 
 
 def seeds(*numbers):
@@ -85,7 +77,7 @@ def test_networks_of_one_key_with_other_weights_keep_their_own_scores(folder, tm
     before = board(gahbench.load_results(first)).set_index("entrant")
     train_otherwise(second)
     # The first folder lacks a score of its network, and the second has one of another.
-    (lacking,) = [unit for unit in Store(first).recorded() if (unit.entrant, unit.metric) == (UNET, "slope")]
+    (lacking,) = units_of(first, entrant=UNET, metric="slope")
     shutil.rmtree(Store(first).path(lacking))
     found = gahbench.merge([first, second], tmp_path / "out")
     assert [(unit.kind, unit.seed) for unit in found.differing] == [("fit", 0)]
@@ -99,7 +91,7 @@ def test_networks_of_one_key_with_other_weights_keep_their_own_scores(folder, tm
 
 
 def test_scores_that_differ_are_named_and_the_first_is_kept(out, twin, tmp_path):
-    (unit,) = [unit for unit in Store(twin).recorded() if (unit.entrant, unit.metric) == ("identity", "psnr")]
+    (unit,) = units_of(twin, entrant="identity", metric="psnr")
     measure_otherwise(Store(twin).path(unit))
     found = gahbench.merge([out, twin], tmp_path / "all")
     assert [one.key for one in found.differing] == [unit.key]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from tiny_runs import UNET, board, entrants, run, units_of
 
 import gahbench
 from gahbench._util.errors import ResultsError
@@ -15,16 +16,6 @@ from gahbench.store.leases import Leases
 from gahbench.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
-
-UNET = "unet[width=2,levels=1]"
-
-
-def run(suite, out, **options):
-    return gahbench.run(suite, out, engine="inline[trusted=true]", **options)
-
-
-def board(results):
-    return results.leaderboard(full=True).drop(columns="train_seconds")
 
 
 def files(folder):
@@ -43,7 +34,7 @@ def test_an_entrant_leaves_with_all_that_is_its_own(write_suite, tmp_path):
     run(write_suite(), out)
     run(write_suite(), out, again=[UNET])
     store = Store(out)
-    (fit,) = [unit for unit in store.recorded() if unit.kind == "fit"]
+    (fit,) = units_of(out, kind="fit")
     store.begin(fit)
     store.fail(fit, "no", "")
     found = gahbench.remove(out, [UNET])
@@ -55,7 +46,7 @@ def test_an_entrant_leaves_with_all_that_is_its_own(write_suite, tmp_path):
     without = run(write_suite(("  - unet: {width: 2, levels: 1}\n", "")), tmp_path / "without")
     assert board(gahbench.load_results(out)).equals(board(without))
     # What is in the suite's file is planned again by its next run.
-    assert UNET in set(run(write_suite(), out).leaderboard(full=True)["entrant"])
+    assert UNET in entrants(run(write_suite(), out))
 
 
 def test_an_entrant_that_had_another_label_leaves_whole(write_suite, tmp_path):
@@ -73,7 +64,7 @@ def test_units_that_another_entrant_needs_stay(write_suite, out, tmp_path):
     names = [f"unet[width=2,levels=1,checkpoint={tmp_path}/{name}.safetensors]" for name in ("one", "two")]
     for name in ("one", "two"):
         shutil.copy(trained.weights, tmp_path / f"{name}.safetensors")
-    before = run(write_suite(), out, entrants=names).leaderboard(full=True)["entrant"]
+    before = entrants(run(write_suite(), out, entrants=names))
     one, two = (next(label for label in before if name in label) for name in ("one", "two"))
     found = gahbench.remove(out, [one])
     assert (found.units, found.kept) == (0, 2)
@@ -82,7 +73,7 @@ def test_units_that_another_entrant_needs_stay(write_suite, out, tmp_path):
     assert after.loc[two, "psnr"] == after.loc[UNET, "psnr"]
     assert gahbench.remove(out, [two]).units == 2
     # What was added does not come back.
-    assert two not in set(run(write_suite(), out).leaderboard(full=True)["entrant"])
+    assert two not in entrants(run(write_suite(), out))
 
 
 def test_what_can_be_deleted_in_part_only_is_not_listed_as_finished(out, monkeypatch):
@@ -96,9 +87,9 @@ def test_the_row_of_a_sweep_may_leave_alone_and_an_entrant_leaves_with_all(write
     out = tmp_path / "out"
     run(write_suite(("training: {", "training: {train_images: [2, 4], ")), out)
     assert gahbench.remove(out, [f"{UNET} N=2"]).rows == (f"{UNET} N=2",)
-    assert f"{UNET} N=4" in set(gahbench.load_results(out).leaderboard(full=True)["entrant"])
+    assert f"{UNET} N=4" in entrants(gahbench.load_results(out))
     assert gahbench.remove(out, [UNET, "identity"]).rows == ("identity", f"{UNET} N=4")
-    assert set(gahbench.load_results(out).leaderboard(full=True)["entrant"]) == {"oracle-threshold[haar]"}
+    assert entrants(gahbench.load_results(out)) == {"oracle-threshold[haar]"}
 
 
 @pytest.mark.parametrize("name", ["unet", "un*", "unet[width=*"])
@@ -120,7 +111,7 @@ def test_what_cannot_be_removed_is_refused(write_suite, out, tmp_path):
         with pytest.raises(ResultsError, match=text):
             gahbench.remove(out, names)
     leases = Leases(out / "leases")
-    (score,) = [unit for unit in Store(out).recorded() if (unit.entrant, unit.metric) == ("identity", "psnr")]
+    (score,) = units_of(out, entrant="identity", metric="psnr")
     leases.take(score.folder)
     with pytest.raises(ResultsError, match=r"'score identity on discs\[size=16\] psnr on test' is being done on"):
         gahbench.remove(out, ["identity"])
@@ -205,7 +196,7 @@ def test_weights_are_found_without_torch(out, tmp_path):
 @pytest.fixture
 def taken_before(out, monkeypatch):
     """Let another process try to claim units just before a function is called; return what it got."""
-    names = {unit.folder for unit in Store(out).recorded() if unit.entrant == UNET}
+    names = {unit.folder for unit in units_of(out, entrant=UNET)}
     got = {}
 
     def patch(place, name):
@@ -241,7 +232,7 @@ def test_no_worker_can_begin_what_is_moved(write_suite, out, taken_before, place
 
 def test_nothing_is_adopted_while_a_unit_is_being_done(out):
     leases = Leases(out / "leases")
-    (score,) = [unit for unit in Store(out).recorded() if (unit.entrant, unit.metric) == (UNET, "psnr")]
+    (score,) = units_of(out, entrant=UNET, metric="psnr")
     leases.take(score.folder)
     with pytest.raises(ResultsError, match=r"is being done on .*, process [0-9]+; wait for it, or end it"):
         gahbench.adopt(out)

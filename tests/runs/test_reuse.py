@@ -5,6 +5,7 @@ import shutil
 import pytest
 from finished_units import forge_done
 from other_machine import measure_otherwise, train_otherwise
+from tiny_runs import UNET, board, run_and_list, units_of
 
 import gahbench
 from gahbench._util.errors import ResultsError
@@ -13,30 +14,13 @@ from gahbench.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
 
-UNET = "unet[width=2,levels=1]"
 OTHER_LEVELS = ("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2]")
-
-
-def run(suite, out, **options):
-    events = []
-    outcome = gahbench.run(suite, out, engine="inline[trusted=true]", report=events.append, **options)
-    return outcome, [event.unit for event in events if event.kind == "finished"]
-
-
-def board(outcome):
-    return outcome.leaderboard(full=True).drop(columns="train_seconds")
-
-
-def of(folder, **facts):
-    """Return the finished units of a folder that have these facts."""
-    units = Store(folder).recorded()
-    return [unit for unit in units if all(getattr(unit, name) == value for name, value in facts.items())]
 
 
 def test_what_another_folder_holds_is_not_done_again(write_suite, out, tmp_path):
     first = gahbench.load_results(out)
     grown = write_suite(("name: tiny", "name: other"), ("entrants:\n", "entrants:\n  - bayes-shrink\n"))
-    outcome, done = run(grown, tmp_path / "new", reuse=[out])
+    outcome, done = run_and_list(grown, tmp_path / "new", reuse=[out])
     assert {unit.entrant for unit in done} == {"bayes-shrink[sym4]"}
     assert len(outcome.reused.taken) == 7
     assert outcome.reused.damaged == outcome.reused.other_weights == ()
@@ -45,29 +29,29 @@ def test_what_another_folder_holds_is_not_done_again(write_suite, out, tmp_path)
     # What was taken stays when the other folder goes.
     for file in (out / "units").rglob("*.*"):
         file.unlink()
-    assert run(grown, tmp_path / "new")[1] == []
+    assert run_and_list(grown, tmp_path / "new")[1] == []
 
 
 def test_adopted_units_keep_their_record(write_suite, out, tmp_path):
     history = [{"from": "earlier", "differs": ["metric.source"]}]
     for folder in (out / "units").glob("score-*"):
         forge_done(folder, adopted=history)
-    outcome, _ = run(write_suite(), tmp_path / "new", reuse=[out])
+    outcome, _ = run_and_list(write_suite(), tmp_path / "new", reuse=[out])
     assert all("adopted" in note for note in outcome.leaderboard(full=True)["note"])
 
 
 def test_damaged_units_are_left_and_the_next_folder_is_tried(write_suite, tiny_run, out, tmp_path):
-    (fit,) = of(out, kind="fit")
+    (fit,) = units_of(out, kind="fit")
     weights = Store(out).path(fit) / "weights.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    outcome, done = run(write_suite(), tmp_path / "one", reuse=[out])
+    outcome, done = run_and_list(write_suite(), tmp_path / "one", reuse=[out])
     assert outcome.reused.damaged == (weights.parent,)
     # Whether the scores measured what is trained now was not certain.
     assert {unit.entrant for unit in done} == {UNET}
     assert {unit.entrant for unit in outcome.reused.other_weights} == {UNET}
-    outcome, done = run(write_suite(), tmp_path / "two", reuse=[out, tiny_run])
+    outcome, done = run_and_list(write_suite(), tmp_path / "two", reuse=[out, tiny_run])
     assert outcome.reused.damaged == (weights.parent,)
     assert done == []
 
@@ -78,7 +62,7 @@ def test_a_folder_that_cannot_be_written_is_not_a_damaged_source(write_suite, ti
 
     monkeypatch.setattr("gahbench.store.taking.link_or_copy", full)
     with pytest.raises(OSError, match=r"No space left on device: .*/out/units/"):
-        run(write_suite(), tmp_path / "out", reuse=[tiny_run])
+        run_and_list(write_suite(), tmp_path / "out", reuse=[tiny_run])
     assert Store(tmp_path / "out").finished() == set()
     assert list((tmp_path / "out" / "units").iterdir()) == []
 
@@ -87,8 +71,8 @@ def test_scores_of_other_weights_are_left(write_suite, out, tmp_path):
     first = gahbench.load_results(out)
     train_otherwise(out)
     # This folder has a network of the same key, and no scores of it.
-    run(write_suite(OTHER_LEVELS), tmp_path / "new")
-    outcome, done = run(write_suite(), tmp_path / "new", reuse=[out])
+    run_and_list(write_suite(OTHER_LEVELS), tmp_path / "new")
+    outcome, done = run_and_list(write_suite(), tmp_path / "new", reuse=[out])
     assert {(unit.kind, unit.entrant) for unit in done} == {("score", UNET)}
     assert len(outcome.reused.other_weights) == len(done) == 2
     assert len(outcome.reused.taken) == 4
@@ -97,9 +81,9 @@ def test_scores_of_other_weights_are_left(write_suite, out, tmp_path):
 
 def test_a_network_is_taken_with_the_scores_that_measured_it(write_suite, tiny_run, out, tmp_path):
     train_otherwise(out)
-    _, done = run(write_suite(), tmp_path / "new", reuse=[out, tiny_run])
+    _, done = run_and_list(write_suite(), tmp_path / "new", reuse=[out, tiny_run])
     assert done == []
-    scores = {unit.key: unit for unit in of(tmp_path / "new", kind="score", entrant=UNET)}
+    scores = {unit.key: unit for unit in units_of(tmp_path / "new", kind="score", entrant=UNET)}
     for key, unit in scores.items():
         assert Store(tmp_path / "new").read_scores(unit) == Store(out).read_scores(unit), key
         assert Store(tmp_path / "new").read_scores(unit) != Store(tiny_run).read_scores(unit), key
@@ -108,56 +92,56 @@ def test_a_network_is_taken_with_the_scores_that_measured_it(write_suite, tiny_r
 def test_a_network_that_scores_here_did_not_measure_is_left(write_suite, tiny_run, out, tmp_path):
     other = shutil.copytree(tiny_run, tmp_path / "other")
     train_otherwise(other)
-    (fit,) = of(out, kind="fit")
+    (fit,) = units_of(out, kind="fit")
     # By hand: a run would set the scores aside with it.
     shutil.rmtree(Store(out).path(fit))
-    outcome, done = run(write_suite(), out, reuse=[other])
+    outcome, done = run_and_list(write_suite(), out, reuse=[other])
     assert [unit.key for unit in outcome.reused.other_weights] == [unit.key for unit in done] == [fit.key]
 
 
 @pytest.mark.parametrize(("source", "text"), [("out", "is the results folder itself"), ("none", "holds no units")])
 def test_folders_that_hold_nothing_for_it_are_refused(write_suite, out, tmp_path, source, text):
     with pytest.raises(ResultsError, match=text):
-        run(write_suite(), out, reuse=[tmp_path / source])
+        run_and_list(write_suite(), out, reuse=[tmp_path / source])
 
 
 def test_an_entrant_is_done_again_and_its_board_is_new(write_suite, out):
     first = board(gahbench.load_results(out))
     train_otherwise(out)
-    (changed,) = of(out, entrant="identity", metric="psnr")
+    (changed,) = units_of(out, entrant="identity", metric="psnr")
     measure_otherwise(Store(out).path(changed))
-    other, done = run(write_suite(), out)
+    other, done = run_and_list(write_suite(), out)
     assert done == []
     assert not board(other).equals(first)
-    outcome, done = run(write_suite(), out, again=[UNET])
+    outcome, done = run_and_list(write_suite(), out, again=[UNET])
     assert sorted((unit.kind, unit.entrant) for unit in done) == [("fit", UNET), *[("score", UNET)] * 2]
     assert len(list((out / "replaced").iterdir())) == 3
     before, after = (one.set_index("entrant") for one in (first, board(outcome)))
     assert after.loc[UNET].equals(before.loc[UNET])
     assert after.loc["identity", "psnr"] != before.loc["identity", "psnr"]
     # Once is enough.
-    assert run(write_suite(), out)[1] == []
+    assert run_and_list(write_suite(), out)[1] == []
 
 
 def test_scores_of_replaced_networks_go_too_and_no_checkpoint_is_gone_on_from(write_suite, out):
-    (fit,) = of(out, kind="fit")
+    (fit,) = units_of(out, kind="fit")
     attempt = Store(out).begin(fit)
     (attempt.folder / "checkpoint-5.pt").write_bytes(b"rubbish")
     # The scores that the suite asks for now, and others that are there of the same network.
-    _, done = run(write_suite(OTHER_LEVELS), out, again=[UNET])
+    _, done = run_and_list(write_suite(OTHER_LEVELS), out, again=[UNET])
     assert {unit.metric for unit in done if unit.entrant == UNET} == {None, "psnr", "slope"}
-    assert {tuple(unit.payload["sigmas"]) for unit in of(out, kind="score", entrant=UNET)} == {(0.1, 0.2)}
-    _, done = run(write_suite(), out)
+    assert {tuple(unit.payload["sigmas"]) for unit in units_of(out, kind="score", entrant=UNET)} == {(0.1, 0.2)}
+    _, done = run_and_list(write_suite(), out)
     assert {(unit.entrant, unit.metric) for unit in done} == {(UNET, "psnr"), (UNET, "slope")}
 
 
 def test_again_names_an_entrant_that_nobody_is_at(write_suite, out):
     with pytest.raises(ResultsError, match=r"no entrant 'identitty'; did you mean 'identity'\?; accepted are unet\["):
-        run(write_suite(), out, again=["identitty"])
+        run_and_list(write_suite(), out, again=["identitty"])
     leases = Leases(out / "leases")
-    (fit,) = of(out, kind="fit")
+    (fit,) = units_of(out, kind="fit")
     leases.take(fit.folder)
     with pytest.raises(ResultsError, match="is being done on"):
-        run(write_suite(), out, again=[UNET])
+        run_and_list(write_suite(), out, again=[UNET])
     leases.close()
-    assert len(run(write_suite(), out, again=[UNET])[1]) == 3
+    assert len(run_and_list(write_suite(), out, again=[UNET])[1]) == 3

@@ -6,7 +6,9 @@ import json
 
 import numpy as np
 import pytest
+from cut_off_runs import times
 from safetensors.torch import load_file
+from tiny_runs import UNET, board, entrants, run, run_and_list
 
 import gahbench
 from gahbench._util.errors import ResultsError
@@ -16,18 +18,6 @@ from gahbench.runs.running import run_opened
 from gahbench.store.folder import Folder
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
-
-
-def run(suite, out, **options):
-    return gahbench.run(suite, out, engine="inline[trusted=true]", **options)
-
-
-def times(folder):
-    return {file: file.stat().st_mtime_ns for file in sorted((folder / "units").rglob("*")) if file.is_file()}
-
-
-def board(outcome):
-    return outcome.leaderboard(full=True).drop(columns="train_seconds")
 
 
 def test_a_run_ends_in_a_board_and_weights_that_load(write_suite, tmp_path):
@@ -40,10 +30,10 @@ def test_a_run_ends_in_a_board_and_weights_that_load(write_suite, tmp_path):
     needed = {"suite", "dataset", "entrant", "kind", "seed", "split", "sigma", "metric", "image", "value"}
     assert needed <= set(outcome.scores.columns)
     rows = outcome.leaderboard(full=True).set_index("entrant")
-    assert set(rows.index) == {"unet[width=2,levels=1]", "identity", "oracle-threshold[haar]"}
+    assert set(rows.index) == {UNET, "identity", "oracle-threshold[haar]"}
     assert rows.loc["oracle-threshold[haar]", "gain_over_baseline"] == 0
     assert rows.loc["identity", "gain_over_noisy"] == pytest.approx(0, abs=0.5)
-    assert rows.loc["unet[width=2,levels=1]", "parameters"] > 0
+    assert rows.loc[UNET, "parameters"] > 0
     loaded = gahbench.load_results(out)
     assert loaded.scores.equals(outcome.scores)
     assert loaded.leaderboard(full=True).equals(outcome.leaderboard(full=True))
@@ -54,20 +44,11 @@ def test_a_run_ends_in_a_board_and_weights_that_load(write_suite, tmp_path):
     assert all(state[name].equal(value) for name, value in network.state_dict().items())
 
 
-def test_everyone_sees_the_same_images_and_noise(write_suite, tmp_path):
+def test_everyone_sees_the_same_images_and_noise(write_suite, write_class, tmp_path):
     """One denoiser under two names scores the same to the last digit."""
-    file = tmp_path / "again.py"
-    file.write_text(
-        "import gahbench\n"
-        "@gahbench.hookimpl\n"
-        "def register_references(register):\n"
-        "    register('again', Again)\n"
-        "    register('twice', Again)\n"
-        "class Again(gahbench.Reference):\n"
-        "    def denoise(self, noisy, sigma, truth):\n"
-        "        return noisy\n"
-    )
-    scores = run(write_suite(), tmp_path / "out", entrants=["again", "twice"], plugins=[file]).scores
+    body, names = "def denoise(self, noisy, sigma, truth): return noisy", ["again", "twice"]
+    files = [write_class("reference", body, name) for name in names]
+    scores = run(write_suite(), tmp_path / "out", entrants=names, plugins=files).scores
     values = scores.pivot_table(index=["metric", "sigma", "image"], columns="entrant", values="value", dropna=False)
     assert len(values["again"].dropna()) == 6 + 3
     assert values["again"].dropna().equals(values["twice"].dropna().rename("again"))
@@ -86,12 +67,11 @@ def test_running_again_does_nothing(write_suite, out):
 def test_an_added_entrant_computes_nothing_again_and_stays(write_suite, write_plugin, out):
     before = times(out)
     plugin = write_plugin("mine", "return noisy - self.noise(noisy)")
-    rows = run(write_suite(), out, entrants=["mine[width=3]"], plugins=[plugin]).leaderboard(full=True)
-    assert "mine[width=3]" in set(rows["entrant"])
+    assert "mine[width=3]" in entrants(run(write_suite(), out, entrants=["mine[width=3]"], plugins=[plugin]))
     after = times(out)
     assert {file: after[file] for file in before} == before
     # Without its plugin the row can still be shown, since its scores are there.
-    assert "mine[width=3]" in set(run(write_suite(), out).leaderboard(full=True)["entrant"])
+    assert "mine[width=3]" in entrants(run(write_suite(), out))
 
 
 @pytest.mark.parametrize("change", [("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2]"), ("steps: 12", "steps: 13")])
@@ -99,11 +79,11 @@ def test_an_added_entrant_leaves_while_it_is_measured_or_trained_otherwise(write
     plugin = write_plugin("mine", "return noisy - self.noise(noisy)")
     run(write_suite(), out, entrants=["mine"], plugins=[plugin])
     outcome = run(write_suite(change), out)
-    assert "mine" not in set(outcome.leaderboard(full=True)["entrant"])
+    assert "mine" not in entrants(outcome)
     assert outcome.left_out == ("mine",)
     # Nothing is lost: it is there again where it may be compared.
     outcome = run(write_suite(), out)
-    assert "mine" in set(outcome.leaderboard(full=True)["entrant"])
+    assert "mine" in entrants(outcome)
     assert outcome.left_out == ()
 
 
@@ -125,12 +105,9 @@ def test_damaged_weights_are_not_scored_but_fitted_again(write_suite, out):
     flip(weights)
     # Nobody loads them: what was measured of them before stands.
     assert board(run(write_suite(), out)).equals(board(before))
-    events = []
     with pytest.warns(UserWarning, match=r"3 finished units were damaged, moved to .*damaged, to be done again: .*"):
-        outcome = run(
-            write_suite(("metrics: [psnr, slope]", "metrics: [psnr, slope, ssim]")), out, report=events.append
-        )
-    done = [event.unit.metric for event in events if event.kind == "finished" and event.unit.seed == 0]
+        outcome, finished = run_and_list(write_suite(("metrics: [psnr, slope]", "metrics: [psnr, slope, ssim]")), out)
+    done = [unit.metric for unit in finished if unit.seed == 0]
     assert (done[0], sorted(done[1:])) == (None, ["psnr", "slope", "ssim"])
     assert outcome.failed == 0
     assert weights.read_bytes() == content
@@ -171,20 +148,20 @@ def test_a_folder_of_another_suite_is_refused(write_suite, out):
         (("images: 3", "images: 3, splits: [test, validation]"), 0, 6),
         (("images: 3", "images: 3, noise_seed: 5"), 0, 6),
         (("steps: 12", "steps: 13"), 1, 2),
+        (("[psnr, slope]", "[psnr, slope, ssim]"), 0, 3),
         (("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2, 0.3]"), 0, 6),
     ],
 )
 def test_a_folder_grows(write_suite, out, tiny_run, tmp_path, change, fits, scores):
     """Only what is new is done, the board is that of a folder of its own, and what was there stays."""
-    before, events = times(out), []
-    grown = run(write_suite(change), out, report=events.append)
-    kinds = [event.unit.kind for event in events if event.kind == "finished"]
+    before = times(out)
+    grown, done = run_and_list(write_suite(change), out)
+    kinds = [unit.kind for unit in done]
     assert (kinds.count("fit"), kinds.count("score")) == (fits, scores)
     assert board(grown).equals(board(run(write_suite(change), tmp_path / "whole")))
     assert {file: times(out)[file] for file in before} == before
-    events.clear()
-    again = run(write_suite(), out, report=events.append)
-    assert events == []
+    again, done = run_and_list(write_suite(), out)
+    assert done == []
     assert board(again).equals(board(gahbench.load_results(tiny_run)))
 
 
@@ -257,7 +234,7 @@ def test_lifecycle_hooks_are_called(write_suite, write_plugin, tmp_path):
     assert lines.count("started identity") == lines.count("finished identity") == 2
     assert "failed unlucky RuntimeError: no luck" in lines
     assert (lines[0], lines[-1]) == ("run 10 10", "end out 1")
-    assert "progress unet[width=2,levels=1] 12 of 12" in lines
+    assert f"progress {UNET} 12 of 12" in lines
 
 
 def test_a_lifecycle_hook_that_raises_does_not_end_the_run(write_suite, write_plugin, tmp_path):
@@ -292,24 +269,16 @@ def test_a_stopped_run_goes_on(write_suite, tiny_run, tmp_path):
     assert board(outcome).equals(board(gahbench.load_results(tiny_run)))
 
 
-def test_references_learn_from_examples_and_their_notes_are_on_the_board(write_suite, tmp_path):
-    file = tmp_path / "mean.py"
-    file.write_text(
-        "import gahbench\n"
-        "@gahbench.hookimpl\n"
-        "def register_references(register):\n"
-        "    register('mean', Mean)\n"
-        "class Mean(gahbench.Reference):\n"
-        "    met = ()\n"
-        "    def fit(self, examples):\n"
-        "        self.mean = examples.training(10).mean(0)\n"
-        "    def denoise(self, noisy, sigma, truth):\n"
-        "        self.met = tuple(sorted({*self.met, sigma}))\n"
-        "        return self.mean.expand(noisy.shape)\n"
-        "    @property\n"
-        "    def notes(self):\n"
-        "        return (f'met {self.met}',)\n"
+def test_references_learn_from_examples_and_their_notes_are_on_the_board(write_suite, write_class, tmp_path):
+    body = (
+        "met = ()\n"
+        "notes = property(lambda self: (f'met {self.met}',))\n"
+        "def fit(self, examples): self.mean = examples.training(10).mean(0)\n"
+        "def denoise(self, noisy, sigma, truth):\n"
+        "    self.met = tuple(sorted({*self.met, sigma}))\n"
+        "    return self.mean.expand(noisy.shape)"
     )
+    file = write_class("reference", body, "mean")
     suite = write_suite(("metrics: [psnr, slope]", "metrics: [ssim, psnr, slope]"))
     outcome = run(suite, tmp_path / "out", plugins=[file], entrants=["mean"])
     assert outcome.failed == 0
@@ -327,20 +296,14 @@ def test_references_learn_from_examples_and_their_notes_are_on_the_board(write_s
     assert gahbench.load_results(tmp_path / "out").notes.to_dict("records") == outcome.results.notes.to_dict("records")
 
 
-def test_a_dataset_that_gives_something_else_than_images_fails_its_units_in_a_line(write_suite, tmp_path):
-    file = tmp_path / "late.py"
-    file.write_text(
-        "import gahbench, torch\n"
-        "@gahbench.hookimpl\n"
-        "def register_datasets(register):\n"
-        "    register('late', Late)\n"
-        "class Late(gahbench.Dataset):\n"
-        "    shape = (1, 16, 16)\n"
-        "    def images(self, split, count, start=0):\n"
-        "        found = torch.full((count, 1, 16, 16), 0.5)\n"
-        "        found[2:] = torch.nan\n"
-        "        return found\n"
+def test_a_dataset_that_gives_something_else_than_images_fails_its_units_in_a_line(write_suite, write_class, tmp_path):
+    body = (
+        "shape = (1, 16, 16)\n"
+        "def images(self, split, count, start=0):\n"
+        "    levels = torch.where(torch.arange(count) < 2, 0.5, torch.nan)\n"
+        "    return levels.view(count, 1, 1, 1).repeat(1, 1, 16, 16)"
     )
+    file = write_class("dataset", body, "late")
     suite = write_suite(("  - discs: {size: 16}", "  - late"), ("  - unet: {width: 2, levels: 1}\n", ""))
     outcome = run(suite, tmp_path / "out", plugins=[file])
     assert (outcome.done, outcome.failed) == (0, 4)

@@ -1,15 +1,16 @@
 """Samples of scores and fits are computed again, and files are compared with their checksums."""
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+from finished_units import forge_done
+from sample_files import HALF
+from tiny_runs import run, units_of
 
 import gahbench
 from gahbench._util.errors import ResultsError
-from gahbench._util.sealed import write_sealed
 from gahbench.runs.verification import _compared
 from gahbench.store.store import Store
 
@@ -19,17 +20,6 @@ datasets: [{discs: {size: 12}}]
 entrants: [{linear: {}}, identity, visu-shrink]
 training: {steps: 3, batch_size: 2, compile: never, validations: 1}
 scoring: {sigmas: [0.1, 0.3], images: 4, metrics: [psnr]}
-"""
-PLUGIN = """
-import gahbench
-
-@gahbench.hookimpl
-def register_references(register):
-    register("half", Half)
-
-class Half(gahbench.Reference):
-    def denoise(self, noisy, sigma, truth):
-        return noisy / 2
 """
 
 pytestmark = pytest.mark.usefixtures("figures_not_rendered")
@@ -49,19 +39,15 @@ def folder(done, tmp_path):
 
 
 def score_of(folder, entrant):
-    for unit in (folder / "units").glob("score-*"):
-        if json.loads((unit / "unit.json").read_text())["entrant"].startswith(entrant):
-            return unit
-    raise AssertionError(entrant)
+    (unit,) = units_of(folder, kind="score", entrant=entrant)
+    return Store(folder).path(unit)
 
 
 def edit_score(unit, old, new):
     """Edit the scores of a unit, and all checksums."""
-    file, done = unit / "scores.csv", json.loads((unit / "done.json").read_text())
-    text = file.read_text().replace(old, new)
-    file.write_text(text)
-    done["files"]["scores.csv"] = {"bytes": len(text), "sha256": hashlib.sha256(text.encode()).hexdigest()}
-    write_sealed(unit / "done.json", {name: value for name, value in done.items() if name != "checksum"})
+    file = unit / "scores.csv"
+    file.write_text(file.read_text().replace(old, new))
+    forge_done(unit, "scores.csv")
 
 
 def test_scores_repeat_and_an_edited_one_does_not(folder, command):
@@ -92,10 +78,8 @@ def test_scores_repeat_and_an_edited_one_does_not(folder, command):
     ],
 )
 def test_facts_that_decide_who_ranks_are_compared(done, folder, facts, says):
-    place = score_of(folder, "visu-shrink")
-    before = json.loads((place / "done.json").read_text())
-    write_sealed(place / "done.json", {name: value for name, value in (before | facts).items() if name != "checksum"})
-    unit = next(one for one in Store(folder).recorded() if one.folder == place.name)
+    (unit,) = units_of(folder, entrant="visu-shrink[sym4]")
+    forge_done(Store(folder).path(unit), **facts)
     assert _compared(unit, Store(done), Store(done)).ending == "equal"
     found = _compared(unit, Store(folder), Store(done))
     assert found.ending == "different"
@@ -103,13 +87,10 @@ def test_facts_that_decide_who_ranks_are_compared(done, folder, facts, says):
 
 
 def test_a_mark_that_the_folder_has_not_is_found_beside_others(done, folder):
-    place = score_of(folder, "visu-shrink")
-    unit = next(one for one in Store(folder).recorded() if one.folder == place.name)
+    (unit,) = units_of(folder, entrant="visu-shrink[sym4]")
 
     def marked(folder, *marks):
-        file = folder / "units" / place.name / "done.json"
-        facts = json.loads(file.read_text()) | {"marks": list(marks)}
-        write_sealed(file, {name: value for name, value in facts.items() if name != "checksum"})
+        forge_done(Store(folder).path(unit), marks=list(marks))
         return Store(folder)
 
     here = shutil.copytree(done, folder.parent / "here")
@@ -120,10 +101,9 @@ def test_a_mark_that_the_folder_has_not_is_found_beside_others(done, folder):
 
 def test_an_environment_that_is_none_is_damage(folder):
     unit = score_of(folder, "identity")
-    done = json.loads((unit / "done.json").read_text())
-    changed = done | {"environment": {**done["environment"], "threads": "x"}}
-    write_sealed(unit / "done.json", {name: value for name, value in changed.items() if name != "checksum"})
-    with pytest.raises(ResultsError, match="the field 'environment' is not what it can be"):
+    environment = json.loads((unit / "done.json").read_text())["environment"]
+    forge_done(unit, environment={**environment, "threads": "x"})
+    with pytest.raises(ResultsError, match=r"the field 'environment\.threads' of a finished unit is missing, or not"):
         Store(folder).verify(unit)
 
 
@@ -139,10 +119,7 @@ def test_damaged_files_are_named_and_not_computed_again(folder):
 
 def test_a_forged_fit_is_named_in_json(folder, command):
     (fit,) = (folder / "units").glob("fit-*")
-    done = json.loads((fit / "done.json").read_text())
-    write_sealed(
-        fit / "done.json", {name: value for name, value in (done | {"steps": 2}).items() if name != "checksum"}
-    )
+    forge_done(fit, steps=2)
     status, printed, _ = command("verify")(folder, "--workers", 1, "--units", 1, "--json")
     found = json.loads(printed)
     assert (status, found["repeats"], found["chance"]) == (1, False, 1.0)
@@ -154,12 +131,10 @@ def test_a_forged_fit_is_named_in_json(folder, command):
 def test_a_missing_plugin_is_said(tmp_path):
     suite, plugin = tmp_path / "verified.yaml", tmp_path / "half.py"
     suite.write_text(SUITE)
-    plugin.write_text(PLUGIN)
+    plugin.write_text(HALF)
     out = tmp_path / "out"
-    run = gahbench.run(suite, out, threads=1, engine="inline[trusted=true]", entrants=["half"], plugins=[plugin])
-    assert run.failed == 0
-    plan = json.loads((out / "plan.json").read_text())
-    (copied,) = plan["plugins"]
+    assert run(suite, out, threads=1, entrants=["half"], plugins=[plugin]).failed == 0
+    (copied,) = json.loads((out / "plan.json").read_text())["plugins"]
     (out / copied).write_text("")
     found = gahbench.verify(out, units=9, fits=0, workers=1)
     assert sum(one.repeats for one in found.rescored) == 3
@@ -170,8 +145,6 @@ def test_a_missing_plugin_is_said(tmp_path):
 
 def test_a_published_board_has_nothing_to_verify(folder):
     for unit in (folder / "units").glob("score-*"):
-        for file in unit.iterdir():
-            file.unlink()
-        unit.rmdir()
+        shutil.rmtree(unit)
     with pytest.raises(ResultsError, match="has no finished score; expected a results folder with its units"):
         gahbench.verify(folder)

@@ -1,0 +1,42 @@
+"""Runs of the tiny suite in this process, and what tests look at in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import gahbench
+from gahbench.store.store import Store
+
+#: The network of the tiny suite.
+UNET = "unet[width=2,levels=1]"
+
+
+def run(suite: Path, out: Path, **options: Any) -> Any:
+    """Run a suite in this process."""
+    return gahbench.run(suite, out, engine="inline[trusted=true]", **options)
+
+
+def run_and_list(suite: Path, out: Path, **options: Any) -> tuple[Any, list[Any]]:
+    """Run a suite in this process; return the outcome and the units that were done."""
+    events: list[Any] = []
+    outcome = run(suite, out, report=events.append, **options)
+    return outcome, [event.unit for event in events if event.kind == "finished"]
+
+
+def board(results: Any) -> pd.DataFrame:
+    """Return the board of results, without the times of training."""
+    return results.leaderboard(full=True).drop(columns="train_seconds")
+
+
+def entrants(results: Any) -> set[str]:
+    """Return the entrants on the board of results."""
+    return set(results.leaderboard(full=True)["entrant"])
+
+
+def units_of(folder: Path, **facts: object) -> list[Any]:
+    """Return the finished units of a folder that have these facts."""
+    units = Store(folder).recorded()
+    return [unit for unit in units if all(getattr(unit, name) == value for name, value in facts.items())]
