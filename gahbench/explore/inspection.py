@@ -5,17 +5,19 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gahbench._util.errors import GahbenchError, ParameterError
 from gahbench._util.readable import level_name
-from gahbench.board.alignments import MEASURES, TRUTH_ALIGNMENT, Measure, parts_of
+from gahbench.board.alignments import MEASURES, TRUTH_ALIGNMENT, AgreementCurve, Aligned, Measure, parts_of
+from gahbench.board.statistics import UNKNOWN, Estimate, bootstrap_means, estimate, means
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.metrics import Metric, Scores
@@ -27,7 +29,11 @@ from gahbench.explore.inspected_images import Choice, Images, chosen_images
 from gahbench.planning.suite_entries import untrained_here
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry, open_registry
-from gahbench.report.eigenvectors import LEARNED
+from gahbench.report.alignments import course_figure, ranking_figure
+from gahbench.report.eigenvectors import LEARNED, decay_figure, gallery_figure, level_names, spectra_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SIGMAS = (0.03, 0.1, 0.3)
 DATASET = "faces[size=24]"
@@ -71,7 +77,6 @@ class Inspection:
     def save(self, folder: str | Path, ranks: Sequence[int] | None = None) -> list[Path]:
         """Write the figures: gallery-SIGMA.png per noise level, spectra.png, decay.png, ranking.png, alignment.png."""
         from gahbench.explore.drawing import save_figure
-        from gahbench.explore.inspection_figures import figures
 
         written = []
         for name, drawing in figures(self, ranks):
@@ -374,3 +379,70 @@ def _parts(scores: Scores, count: int) -> dict[str, Tensor]:
     for part, image, value in zip(names, scores.image or (), scores.value, strict=True):
         found.setdefault(part, torch.full((count,), torch.nan, dtype=torch.float64))[image] = value
     return found
+
+
+def figures(inspection: Inspection, ranks: Sequence[int] | None = None) -> Iterator[tuple[str, Figure]]:
+    """Yield the name, without suffix, and each figure of an inspection."""
+    caption = f"{inspection.entrant}\non {inspection.image}"
+    names = level_names(level.sigma for level in inspection.levels)
+    for level in inspection.levels:
+        images = {"clean": inspection.clean, "noisy": level.noisy, "denoised": level.denoised}
+        name = names[level.sigma]
+        yield (
+            f"gallery-{name}",
+            gallery_figure(images, level.eigenvalues, level.eigenvectors, ranks, f"{caption}, σ = {name}"),
+        )
+    yield "spectra", spectra_figure({level.sigma: level.eigenvalues for level in inspection.levels}, caption)
+    yield "decay", decay_figure({level.sigma: level.coefficients for level in inspection.levels}, caption)
+    ascending = sorted(inspection.levels, key=lambda level: level.sigma)
+    compared = {level.sigma: level.compared for level in ascending if level.compared}
+    if not compared:
+        return
+    place = inspection.place
+    panels = {
+        f"σ = {names[sigma]}": {name: _aligned(measures, place) for name, measures in bases.items()}
+        for sigma, bases in compared.items()
+    }
+    yield "ranking", ranking_figure(panels, caption)
+    kinds = dict.fromkeys((name for bases in compared.values() for name in bases), "classical")
+    for measure in MEASURES:
+        curves = {name: curve for name in kinds if (curve := _course(compared, name, measure, place)) is not None}
+        if curves:
+            yield measure, course_figure({caption: curves}, list(kinds), kinds, "each basis", measure)
+
+
+def _aligned(measures: Mapping[Measure, Mapping[str, Tensor]], place: int) -> Aligned:
+    """Return the means over images, and the value of one by which bases are ranked."""
+    direction, alignment = (measures.get(measure, {}) for measure in MEASURES)
+    headline = direction if "" in direction else alignment
+    return Aligned(
+        _estimate(direction),
+        _estimate(alignment),
+        retrieval=float(means(alignment["retrieval"].numpy()[None])) if "retrieval" in alignment else math.nan,
+        single=float(headline[""][place]),
+    )
+
+
+def _estimate(parts: Mapping[str, Tensor]) -> Estimate:
+    if "" not in parts:
+        return UNKNOWN
+    row = parts[""].numpy()[None, None]
+    return estimate(means(row)[0], bootstrap_means(row)[:, 0])
+
+
+def _course(
+    levels: Mapping[float, Mapping[str, Mapping[Measure, Mapping[str, Tensor]]]],
+    basis: str,
+    measure: Measure,
+    place: int,
+) -> AgreementCurve | None:
+    """Return the value of one image with a basis at every noise level that has one; there is no interval."""
+    found = {
+        sigma: float(parts[""][place])
+        for sigma, bases in levels.items()
+        if "" in (parts := bases.get(basis, {}).get(measure, {}))
+    }
+    if not found:
+        return None
+    nothing = np.full(len(found), np.nan)
+    return AgreementCurve(tuple(found), np.array(list(found.values())), nothing, nothing, nothing)

@@ -6,23 +6,30 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from gahbench._util.errors import DataError, OptimumError, ParameterError, listing
 from gahbench._util.noise import evaluation_noise
+from gahbench._util.readable import level_name
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Card, Optimum, Split, checked_split
+from gahbench.evaluation.rates import input_psnr
 from gahbench.explore.dataset_probe import NOISE_SEED, Best, DatasetProbe, Pixels, Vectors
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import open_registry
 from gahbench.registry.spec import format_value
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SIGMAS = (0.05, 0.15, 0.4)
 COUNT = 4
 #: Most images and noise levels of one preview: a picture of them all must fit in memory.
 MAX_IMAGES = 32
 MAX_SIGMAS = 8
+_VECTORS_ABREAST = 8
 #: The noise of an image takes that of all before it in its split: the largest number of values in memory.
 MAX_NOISE = 1 << 27
 #: The meaning of each kind of optimum.
@@ -66,13 +73,13 @@ class Preview:
 
     def save(self, file: str | Path) -> None:
         """Write the contact sheet: clean, noisy and, where they are known, optimal images."""
-        from gahbench.report.contact_sheet import contact_sheet, write_figure
+        from gahbench.report.contact_sheet import write_figure
 
         write_figure(contact_sheet(self), Path(file))
 
     def save_basis(self, file: str | Path) -> None:
         """Write a sheet of the first vectors of the true basis; see :meth:`save`."""
-        from gahbench.report.contact_sheet import basis_sheet, write_figure
+        from gahbench.report.contact_sheet import write_figure
 
         if self.vectors is None:
             raise OptimumError(f"{self.configured.where}: the preview holds no true basis")
@@ -80,7 +87,7 @@ class Preview:
 
     def _repr_png_(self) -> bytes:
         """Return the contact sheet for notebooks."""
-        from gahbench.report.contact_sheet import contact_sheet, encoded
+        from gahbench.report.contact_sheet import encoded
 
         return encoded(contact_sheet(self), ".png")
 
@@ -222,6 +229,54 @@ def _level(probe: DatasetProbe, clean: Tensor, sigma: float, split: Split, start
     except OptimumError as error:
         # Such an error says that this one cannot be computed accurately; all the rest is still worth a look.
         return Level(sigma, noisy, trouble=" ".join(str(error).split()))
+
+
+def contact_sheet(preview: Preview) -> Figure:
+    """Draw a row for each image: clean, noisy at each level, and denoised by the best denoiser or a genie, if known."""
+    from gahbench.report.cells import number
+    from gahbench.report.contact_sheet import Cell, decibels, lay_out, picture, remark
+
+    kind = preview.optimum.kind
+    columns: list[tuple[str, Tensor]] = [("clean", preview.clean)]
+    columns += [
+        (f"noisy\nσ = {level_name(level.sigma)} ({number(float(input_psnr(level.sigma)), 1)} dB)", level.noisy)
+        for level in preview.levels
+    ]
+    for level in preview.levels:
+        if level.best is not None:
+            name, sign = ("optimal", "") if kind == "exact" else ("genie", "≤ ")
+            expected = decibels(level.best.expected)
+            sign = "" if expected.startswith(">") else sign
+            title = f"{name}\nσ = {level_name(level.sigma)} ({sign}{expected})"
+            columns.append((title, level.best.denoised))
+    rows = [
+        [Cell(picture(images[row]), title if row == 0 else "") for title, images in columns]
+        for row in range(len(preview.clean))
+    ]
+    last = preview.start + len(rows) - 1
+    which = f"image {last}" if len(rows) == 1 else f"images {preview.start} to {last}"
+    names = [str(preview.start + row) for row in range(len(rows))]
+    return lay_out(rows, names, [preview.configured.label, f"{preview.split} {which}{remark(preview.shape)}"])
+
+
+def basis_sheet(preview: Preview, vectors: Vectors) -> Figure:
+    """Draw the first vectors of one image's true basis, grey for 0, each stretched to its largest value."""
+    from gahbench.report.contact_sheet import Cell, lay_out, picture, remark
+
+    cells = [Cell(picture(preview.clean[0]), "clean")]
+    for place, vector in enumerate(vectors.images):
+        title = f"vector {place + 1}"
+        if vectors.energies is not None:
+            title += f"\nstd {math.sqrt(max(float(vectors.energies[place]), 0)):.3g}"
+        largest = max(float(vector.abs().max()), 1e-30)
+        cells.append(Cell(picture(0.5 + vector / (2 * largest)), title))
+    rows = [cells[first : first + _VECTORS_ABREAST] for first in range(0, len(cells), _VECTORS_ABREAST)]
+    shown = f"the first {len(cells) - 1} of " if len(cells) - 1 < vectors.count else ""
+    noun = "vector" if vectors.count == 1 else "vectors"
+    caption = (
+        f"true basis of {preview.split} image {preview.start}: {shown}{vectors.count} {noun}{remark(preview.shape)}"
+    )
+    return lay_out(rows, [""] * len(rows), [preview.configured.label, caption])
 
 
 def card_facts(preview: Preview) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Contact sheets: images of a preview, or samples, side by side, every pixel a square of whole device pixels."""
+"""Contact sheets: images side by side, every pixel a square of whole device pixels."""
 
 from __future__ import annotations
 
@@ -16,17 +16,14 @@ from matplotlib.textpath import TextPath
 from numpy.typing import NDArray
 
 from gahbench._util.files import write_output
-from gahbench._util.readable import level_name
 from gahbench._util.shapes import Shape, image_shape
-from gahbench.evaluation.rates import MAX_PSNR, input_psnr
+from gahbench.evaluation.rates import MAX_PSNR
 from gahbench.report.cells import folded, number
 from gahbench.report.drawing import check_suffix, context, encode
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gahbench.explore.dataset_probe import Vectors
-    from gahbench.explore.preview import Preview
     from gahbench.sampling import Samples
 
 # Lengths are in device pixels, of which an inch has so many.
@@ -37,7 +34,6 @@ _GAP = 14
 _MARGIN = 24
 _FONT = 8.0  # points
 _LINE = 1.35 * _FONT * _DPI / 72
-_VECTORS_ABREAST = 8
 _ABREAST = 8
 _MAX_SAMPLES = 64
 
@@ -48,49 +44,6 @@ class Cell:
 
     picture: NDArray[np.float32]
     title: str = ""
-
-
-def contact_sheet(preview: Preview) -> Figure:
-    """Draw a row for each image: clean, noisy at each level, and denoised by the best denoiser or a genie, if known."""
-    kind = preview.optimum.kind
-    columns: list[tuple[str, Tensor]] = [("clean", preview.clean)]
-    columns += [
-        (f"noisy\nσ = {level_name(level.sigma)} ({number(float(input_psnr(level.sigma)), 1)} dB)", level.noisy)
-        for level in preview.levels
-    ]
-    for level in preview.levels:
-        if level.best is not None:
-            name, sign = ("optimal", "") if kind == "exact" else ("genie", "≤ ")
-            expected = decibels(level.best.expected)
-            sign = "" if expected.startswith(">") else sign
-            title = f"{name}\nσ = {level_name(level.sigma)} ({sign}{expected})"
-            columns.append((title, level.best.denoised))
-    rows = [
-        [Cell(picture(images[row]), title if row == 0 else "") for title, images in columns]
-        for row in range(len(preview.clean))
-    ]
-    last = preview.start + len(rows) - 1
-    which = f"image {last}" if len(rows) == 1 else f"images {preview.start} to {last}"
-    names = [str(preview.start + row) for row in range(len(rows))]
-    return lay_out(rows, names, [preview.configured.label, f"{preview.split} {which}{remark(preview.shape)}"])
-
-
-def basis_sheet(preview: Preview, vectors: Vectors) -> Figure:
-    """Draw the first vectors of one image's true basis, grey for 0, each stretched to its largest value."""
-    cells = [Cell(picture(preview.clean[0]), "clean")]
-    for place, vector in enumerate(vectors.images):
-        title = f"vector {place + 1}"
-        if vectors.energies is not None:
-            title += f"\nstd {math.sqrt(max(float(vectors.energies[place]), 0)):.3g}"
-        largest = max(float(vector.abs().max()), 1e-30)
-        cells.append(Cell(picture(0.5 + vector / (2 * largest)), title))
-    rows = [cells[first : first + _VECTORS_ABREAST] for first in range(0, len(cells), _VECTORS_ABREAST)]
-    shown = f"the first {len(cells) - 1} of " if len(cells) - 1 < vectors.count else ""
-    noun = "vector" if vectors.count == 1 else "vectors"
-    caption = (
-        f"true basis of {preview.split} image {preview.start}: {shown}{vectors.count} {noun}{remark(preview.shape)}"
-    )
-    return lay_out(rows, [""] * len(rows), [preview.configured.label, caption])
 
 
 def decibels(error: float) -> str:

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from gahbench._util.errors import ParameterError
 from gahbench.cli.looking import parse_sigmas, print_card
-from gahbench.report.contact_sheet import contact_sheet, encoded
+from gahbench.explore.preview import contact_sheet
+from gahbench.report.contact_sheet import encoded
 
 
 @pytest.fixture

@@ -13,8 +13,7 @@ from gahbench._util.errors import DataError, GahbenchError, ParameterError
 from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.explore.inspected_images import of_file, read_image
-from gahbench.explore.inspection import BASES
-from gahbench.explore.inspection_figures import figures
+from gahbench.explore.inspection import BASES, figures
 from gahbench.planning.suite_entries import configure_entrant
 from gahbench.registry.registry import Registry
 from gahbench.registry.spec import parse_spec

@@ -9,7 +9,7 @@ from gahbench._util.errors import DataError, OptimumError, ParameterError, Plugi
 from gahbench.contracts.datasets import SPLITS
 from gahbench.contracts.truth import Truth
 from gahbench.evaluation.evaluation import Evaluation
-from gahbench.report.contact_sheet import contact_sheet
+from gahbench.explore.preview import contact_sheet
 
 
 @pytest.fixture

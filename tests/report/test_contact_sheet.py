@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gahbench._util.errors import ParameterError
-from gahbench.report.contact_sheet import Cell, basis_sheet, contact_sheet, encoded, lay_out
+from gahbench.explore.preview import basis_sheet, contact_sheet
+from gahbench.report.contact_sheet import Cell, encoded, lay_out
 
 
 @pytest.fixture
