@@ -177,9 +177,7 @@ def test_windows_are_attention_among_all_that_is_masked(grid, shifted):
     # A window is not shifted along a side that it covers.
     starts = [window // 2 if shifted and side > window else 0 for side in grid]
     rows, columns = torch.meshgrid(*(torch.arange(side) for side in grid), indexing="ij")
-    label = 100 * ((rows - starts[0]).div(window, rounding_mode="floor")) + (columns - starts[1]).div(
-        window, rounding_mode="floor"
-    )
+    label = 100 * ((rows - starts[0]) // window) + (columns - starts[1]) // window
     together = label.flatten()[:, None] == label.flatten()[None, :]
     scores = (query @ key.transpose(-2, -1)) / (width // heads) ** 0.5
     attended = scores.masked_fill(~together, float("-inf")).softmax(-1) @ value

@@ -44,6 +44,14 @@ def samples(given, diverged=()):
     return Samples(given, 3 * ones.long(), 0.05 * ones.double(), status, Sampling(count=len(given)))
 
 
+def by_part(scores):
+    """Return the values of scores by part, each a list."""
+    found = {}
+    for part, value in zip(scores.part or (), scores.value, strict=True):
+        found.setdefault(part, []).append(value)
+    return found
+
+
 def create(kind, name):
     return gahbench.create(kind, name)
 

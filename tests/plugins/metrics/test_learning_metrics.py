@@ -17,8 +17,8 @@ SIGMAS = (0.1, 0.5)
 EYE = torch.eye(64)
 
 
-def images(count=6, seed=0):
-    return random_images(count, 1, 8, 8, seed=seed)
+def images(count=6, seed=0, side=8):
+    return random_images(count, 1, side, side, seed=seed)
 
 
 def evaluation(reference, clean=None, learned=None, partner=None):
@@ -216,10 +216,6 @@ SIGMA = 0.1
 SIDE = 4
 
 
-def small_images(count, seed=0):
-    return random_images(count, 1, SIDE, SIDE, seed=seed)
-
-
 def geometric(last, ratio=1.25):
     """Steps of snapshots, the last one included."""
     count = math.ceil(math.log(last) / math.log(ratio)) + 1
@@ -267,7 +263,7 @@ class Course:
                 self.maps.append(weight.float()[None])
 
     def scores(self, sigma, **parameters):
-        found = Evaluation(Filters(self.maps[-1], 0.0), small_images(8), [sigma])
+        found = Evaluation(Filters(self.maps[-1], 0.0), images(8, side=SIDE), [sigma])
         found.learned_from = TrainingData(GivenImages(self.images))
         found.snapshots = [
             (step, lambda made=made: Filters(made, 0.0)) for step, made in zip(self.steps, self.maps, strict=True)
@@ -308,7 +304,7 @@ def test_what_is_learned_from_the_start_or_never_has_no_time():
 def follow(own, other, test):
     """Networks whose losses on their own, their partner's and test images are given along the training."""
     steps = geometric(1000)
-    halves, fresh = (small_images(6, seed=1), small_images(6, seed=2)), small_images(6, seed=3)
+    fresh, *halves = (images(6, seed, SIDE) for seed in (3, 1, 2))
 
     class At(Filters):
         def __init__(self, place, half):

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 from given_images import GivenImages
-from known_filters import Filters, create, random_images, samples
+from known_filters import Filters, by_part, create, random_images, samples
 from torch import nn
 
 import gahbench
@@ -36,12 +36,9 @@ def evaluation(drawn, learned, fresh=None, partner=None, others=None):
 
 
 def values(metric, evaluated):
-    """Return the values by part, each a list over samples."""
+    """Return the values by part, each a list over samples, and the scores."""
     scores = create("metric", metric).score(evaluated)
-    found = {}
-    for part, value in zip(scores.part or (), scores.value, strict=True):
-        found.setdefault(part, []).append(value)
-    return found, scores
+    return by_part(scores), scores
 
 
 def test_copies_are_memorized_and_fresh_images_are_not():
@@ -86,16 +83,13 @@ def test_what_diverged_is_counted_and_measured_no_further():
 
 def test_pairs_from_the_same_noise():
     one, other = images(6, 1), images(6, 2)
-    same, scores = values(
-        "pair-cosine", evaluation(samples(one), images(9, 3), partner=samples(one), others=images(9, 4))
-    )
+    halves = {"learned": images(9, 3), "others": images(9, 4)}
+    same, scores = values("pair-cosine", evaluation(samples(one), partner=samples(one), **halves))
     assert same[""] == pytest.approx([1] * 6)
     assert same["own"] == pytest.approx([1] * 6)
     assert max(map(abs, same["null"])) < 0.6
     assert set(scores.arrays) >= {"samples", "partner_samples", "closest", "partner_closest"}
-    apart, _ = values(
-        "pair-cosine", evaluation(samples(one), images(9, 3), partner=samples(other), others=images(9, 4))
-    )
+    apart, _ = values("pair-cosine", evaluation(samples(one), partner=samples(other), **halves))
     # Of 64 independent values: standard deviation 1/8.
     assert max(map(abs, apart[""])) < 0.6
     # Positive images have a high cosine as they are.
@@ -145,14 +139,8 @@ def test_samples_are_drawn_once_and_are_those_of_the_sampler():
     dataset = gahbench.create("dataset", "finite", dataset="faces[size=16]", count=5)
     reference = create("reference", "optimal")
     sampling = Sampling(count=12, step=0.1, beta=0.3, sigma_start=30.0)
-    evaluated = Evaluation(
-        reference,
-        dataset.images("test", 8),
-        [0.1],
-        dataset=dataset,
-        learned_from=TrainingData(dataset),
-        sampling=sampling,
-    )
+    clean, learned = dataset.images("test", 8), TrainingData(dataset)
+    evaluated = Evaluation(reference, clean, [0.1], dataset=dataset, learned_from=learned, sampling=sampling)
     found, _ = values("memorization", evaluated)
     # The exact optimum of a finite set returns its images.
     assert found[""] == [1] * 12
@@ -262,30 +250,25 @@ def featured(learned, drawn, network=None):
     return found
 
 
-def spreads(metric, evaluated):
-    scores = create("metric", metric).score(evaluated)
-    return dict(zip(scores.part or (), scores.value, strict=True))
-
-
 @pytest.mark.parametrize("metric", ["representation", "representation[features]"])
 def test_the_spread_is_that_of_the_largest_features(metric):
     # At the least noise level there is next to no noise: images of .8 have pooled features 0, .8 and 1.6.
     learned, drawn = torch.full((6, 1, 8, 8), 0.8), torch.full((3, 1, 8, 8), 0.4)
-    found = spreads(metric, featured(learned, drawn))
-    assert found["train"] == pytest.approx(0.8, abs=1e-4)
-    assert found["generated"] == pytest.approx(0.4, abs=1e-4)
-    assert found["test"] == pytest.approx(0, abs=1e-4)
-    assert found[""] == pytest.approx(2, rel=1e-3)
+    found, _ = values(metric, featured(learned, drawn))
+    assert found["train"] == pytest.approx([0.8], abs=1e-4)
+    assert found["generated"] == pytest.approx([0.4], abs=1e-4)
+    assert found["test"] == pytest.approx([0], abs=1e-4)
+    assert found[""] == pytest.approx([2], rel=1e-3)
 
 
 def test_a_layer_that_is_not_there_is_named():
     images = torch.rand(3, 1, 8, 8)
     with pytest.raises(ParameterError, match="no layer 'feature'; did you mean 'features'"):
-        spreads("representation[feature]", featured(images, images))
+        values("representation[feature]", featured(images, images))
     with pytest.raises(
         ValueError, match=r"layer 'last' puts out shape \(3, 1, 8, 8\); accepted are \(N, C, H, W\), C > 1"
     ):
-        spreads("representation[last]", featured(images, images))
+        values("representation[last]", featured(images, images))
 
 
 def test_a_network_without_features_has_no_value():
@@ -299,4 +282,4 @@ def test_a_network_without_features_has_no_value():
         def forward(self, noisy, sigma):
             return self.inner(noisy.flatten(1)).view_as(noisy)
 
-    assert spreads("representation", featured(images, images, Flat())) == {}
+    assert values("representation", featured(images, images, Flat()))[0] == {}

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from constructing import construct
+from known_filters import by_part
 
 import gahbench
 from gahbench.evaluation.evaluation import Evaluation
@@ -133,12 +134,7 @@ class BendsInside:
 
 
 def rates(rate, denoiser, sigmas):
-    """Values by part, each of all images."""
-    found = {}
-    scores = rate.score(Evaluation(denoiser, POWER_LAW.float(), sigmas))
-    for value, part in zip(scores.value, scores.part, strict=True):
-        found.setdefault(part, []).append(value)
-    return found
+    return by_part(rate.score(Evaluation(denoiser, POWER_LAW.float(), sigmas)))
 
 
 def test_the_slope_is_that_of_the_levels_in_the_window():

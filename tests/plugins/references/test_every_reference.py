@@ -185,6 +185,11 @@ def test_without_noise_nothing_is_done(name):
     assert torch.equal(fitted_and_denoised(name, CONTOURS, 0.0), CONTOURS)
 
 
+@pytest.mark.parametrize("name", ["gaussian-blur", "wiener-linear"])
+def test_without_noise_nothing_is_expected_to_be_lost(name):
+    assert fitted(name, CONTOURS).risk(Truth(CONTOURS), 0.0).tolist() == [0] * 4
+
+
 @pytest.mark.parametrize("name", ["gaussian-blur[1.0e3]", "tv[100.0]", "low-pass[1.0e-6]"])
 def test_at_full_strength_the_mean_of_the_image_is_left(name):
     noisy = random(2, 1, 8, 8).float()

@@ -195,6 +195,13 @@ def test_colours_are_denoised_together():
     assert (found.mean(1, keepdim=True) - grey).square().mean() < 1e-5 * sigma**2
 
 
+@installed
+def test_bm3d_keeps_constant_images_and_their_type():
+    flat = torch.full((1, 1, 8, 8), 0.3, dtype=torch.float64)
+    torch.testing.assert_close(BM3D().denoise(flat, 0.1, Truth(flat)), flat, atol=1e-5, rtol=0)
+    assert BM3D().denoise(flat, 0.0, Truth(flat)) is flat
+
+
 @pytest.mark.parametrize("missing", ["deepinv", "ptwt"])
 def test_without_the_extra_it_names_it(monkeypatch, missing):
     found = importlib.util.find_spec

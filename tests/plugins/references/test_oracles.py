@@ -100,13 +100,10 @@ def test_a_basis_is_adapted_to_the_clean_images_in_batches_that_it_can_take(orac
 
 RULES = pytest.mark.parametrize(("rule", "oracle"), [("threshold", OracleThreshold), ("shrink", OracleShrink)])
 #: A few pixels, a wave, and what is neither.
-SPIKES = (
-    torch.zeros(1, 1, 16, 16)
-    .index_fill_(2, torch.tensor([3]), 0)
-    .index_put_((torch.tensor(0), torch.tensor(0), torch.tensor([3, 9]), torch.tensor([5, 14])), torch.tensor(1.0))
-)
+SPIKES = torch.zeros(1, 1, 16, 16)
+SPIKES[0, 0, [3, 9], [5, 14]] = 1
 WAVE = torch.cos(torch.pi / 16 * 5 * (torch.arange(16) + 0.5)).expand(1, 1, 16, 16)
-MIXED = torch.cat([SPIKES, WAVE, CAlpha(2.0, 16).images("test", 4)])
+MIXED = torch.cat([SPIKES, WAVE, CLEAN])
 
 
 @RULES

@@ -61,9 +61,8 @@ def test_each_of_several_state_dicts_can_be_chosen(tmp_path, content, names):
         found = read_part(tmp_path / "x.pt", name)
         assert same(found.state, OTHER)
         assert found.others == (names[0],)
-    with pytest.raises(
-        ParameterError, match=rf"part=average: not in this file; accepted: {re.escape(', '.join(names))}"
-    ):
+    says = re.escape(f"part=average: not in this file; accepted: {', '.join(names)}")
+    with pytest.raises(ParameterError, match=says):
         read_part(tmp_path / "x.pt", "average")
 
 
@@ -98,9 +97,7 @@ def test_nothing_is_run_that_is_in_a_file(tmp_path, plain):
         (tmp_path / "x.pt").write_bytes(pickle.dumps(content, protocol=2))
     else:
         torch.save({"state_dict": STATE, **content}, tmp_path / "x.pt")
-    with pytest.raises(
-        ParameterError, match=r"without running its content: it holds posix.mkdir; accepted: safetensors"
-    ):
+    with pytest.raises(ParameterError, match=r"without running its content: it holds posix\.mkdir; accepted"):
         read_state(tmp_path / "x.pt")
     assert not (tmp_path / "made").exists()
     # The file is such that another reader would run it.
