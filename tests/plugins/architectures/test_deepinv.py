@@ -8,7 +8,6 @@ from given_networks import images, untrained
 from safetensors.torch import save_file
 from torch import nn
 from torch.func import vjp
-from torch.nn import functional
 
 from gahbench._util.errors import ParameterError
 from gahbench_plugins.architectures._deepinv import NOT_TRAINED, denoisers, load
@@ -57,16 +56,6 @@ def test_some_use_sigma_and_the_others_are_blind(network):
     ours, noisy = build(network), images(1, (1, 32, 32))
     moved = relative(ours(noisy, torch.tensor([0.5])), ours(noisy, torch.tensor([0.1])))
     assert (moved > 1e-4) == (network in USE_SIGMA)
-
-
-@installed
-@pytest.mark.parametrize("network", [DRUNet, GSDRUNet, Restormer])
-def test_other_sizes_are_continued_by_their_border_in_training_and_evaluation(network):
-    ours, noisy, sigma = build(network), images(1, (1, 35, 66)), torch.tensor([0.2])
-    whole = functional.pad(noisy, (0, 6, 0, 5), mode="replicate")
-    expected = ours(whole, sigma)[..., :35, :66]
-    assert relative(ours(noisy, sigma), expected) < 1e-5
-    assert relative(ours.train()(noisy, sigma), expected) < 1e-5
 
 
 @installed

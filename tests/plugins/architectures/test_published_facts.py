@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from given_networks import build, images, untrained
+from given_networks import build, images
 from small_plugins import extras
 
 import gahbench
@@ -131,16 +131,6 @@ def test_the_first_layer_of_bf_cnn_rf_is_linear_and_the_whole_is_not():
     with torch.no_grad():
         assert torch.allclose(network.layers[:2](-noisy), -network.layers[:2](noisy))
         assert not torch.allclose(network(-noisy, torch.ones(2)), -network(noisy, torch.ones(2)), atol=1e-6)
-
-
-@pytest.mark.parametrize("size", [(13, 12), (12, 15), (17, 11)])
-def test_odd_sides_of_mohan_unet_are_padded_with_zeros_and_cropped(size):
-    network, noisy = untrained("mohan-unet", (3, *size)), images(2, (3, *size))
-    even = torch.zeros(2, 3, *(side + side % 2 for side in size))
-    even[..., : size[0], : size[1]] = noisy
-    with torch.no_grad():
-        found = network(noisy, torch.ones(2))
-        assert torch.equal(found, network(even, torch.ones(2))[..., : size[0], : size[1]])
 
 
 def test_networks_of_other_noise_levels_of_ircnn_learn_nothing_from_an_image():

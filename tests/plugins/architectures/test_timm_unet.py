@@ -5,7 +5,6 @@ import pytest
 import torch
 from given_networks import build, images, untrained
 from safetensors.torch import save
-from torch.nn import functional
 
 from gahbench_plugins.architectures import timm_unet
 from gahbench_plugins.architectures.timm_unet import TimmUNet
@@ -36,13 +35,6 @@ def test_any_kind_of_backbone_denoises_images_of_a_size_it_was_not_made_for(back
     assert network.encoder.feature_info.reduction()[-1] == BACKBONES[backbone]
     (network.train()(noisy, sigma) - 0.5).square().mean().backward()
     assert all(parameter.grad is not None for parameter in network.joins.parameters())
-
-
-def test_other_sizes_are_continued_by_their_border():
-    network = build(TimmUNet, (1, 32, 32), channels=1, backbone="resnet10t", **TINY)
-    noisy, sigma = images(1, (1, 21, 34)), torch.ones(1)
-    whole = functional.pad(noisy, (0, 2, 0, 11), mode="replicate")
-    assert torch.allclose(network(noisy, sigma), network(whole, sigma)[..., :21, :34], atol=1e-5)
 
 
 def test_detail_passes_beside_the_coarsest_features():

@@ -6,6 +6,7 @@ from given_networks import build, images, untrained
 from small_plugins import SMALL as TINY
 from small_plugins import extras
 from torch.func import functional_call, vjp, vmap
+from torch.nn import functional
 
 import gahbench
 
@@ -160,3 +161,23 @@ def test_images_of_other_shapes_are_refused_with_those_accepted(name, parameters
 def test_parameters_that_do_not_fit_together_are_refused(name, parameters, says):
     with pytest.raises((ValueError, gahbench.GahbenchError), match=says):
         untrained(name, (1, 16, 16), **parameters)
+
+
+#: Network, parameters, a size of images, the size to which they are continued, and how.
+SIZES = [
+    *(("ffdnet", SMALL["ffdnet"], size, (16, 16), "replicate") for size in ((15, 16), (16, 15), (15, 15))),
+    *(("mohan-unet", {}, (height, width), (height + height % 2, width + width % 2), "constant")
+      for height, width in ((13, 12), (12, 15), (17, 11))),
+    ("nafnet", {"width": 4}, (13, 10), (16, 16), "constant"),
+    ("timm-unet", SMALL["timm-unet"], (21, 34), (32, 36), "replicate"),
+    *((name, TINY[name], (35, 66), (40, 72), "replicate") for name in ("drunet", "gs-drunet", "restormer")),
+]  # fmt: skip
+
+
+@each(("name", "parameters", "size", "whole", "mode"), [pytest.param(*case, marks=extras(case[0])) for case in SIZES])
+def test_other_sizes_are_continued_by_zeros_or_by_their_border(name, parameters, size, whole, mode):
+    network, noisy = build(name, (3, 32, 32), **parameters), images(2, (3, *size))
+    continued = functional.pad(noisy, (0, whole[1] - size[1], 0, whole[0] - size[0]), mode=mode)
+    # In training too, where nothing is averaged over the batch.
+    for used in (network, network.train()) if name in ("drunet", "gs-drunet", "restormer") else (network,):
+        assert distance(run(used, noisy, 0.2, 0.3), run(used, continued, 0.2, 0.3)[..., : size[0], : size[1]]) < 1e-5

@@ -169,21 +169,17 @@ def test_a_filter_that_follows_the_noise_has_a_lower_ceiling():
         assert 0 < found.mean() < 0.97
 
 
-@pytest.mark.parametrize(("ceilings", "levels"), [(None, {0.1, 0.4, 0.2}), (2, {0.1, 0.2}), (0, set())])
-def test_ceilings_are_found_at_as_many_noise_levels_as_are_asked_for(ceilings, levels):
+@pytest.mark.parametrize(("count", "levels"), [("null", {0.1, 0.4, 0.2}), (2, {0.1, 0.2}), (0, set())])
+@pytest.mark.parametrize(("metric", "option", "parts"), [
+    ("direction[haar,", "ceilings", ["ceiling"]),
+    ("alignment[haar,", "ceilings", ["ceiling"]),
+    ("alignment[haar,ceilings=0,", "exchanges", ["retrieval", "exchange"]),
+])  # fmt: skip
+def test_some_parts_are_found_at_as_many_noise_levels_as_are_asked_for(metric, option, parts, count, levels):
     evaluated = evaluation("lower-bound", "c-alpha[size=8]", sigmas=(0.2, 0.4, 0.1), count=COUNT)
-    for metric in ("direction", "alignment"):
-        found = table(f"{metric}[haar,ceilings={'null' if ceilings is None else ceilings}]", evaluated)
-        assert {sigma for part, sigma in found if part == "ceiling"} == levels
-        assert {sigma for part, sigma in found if part == ""} == {0.1, 0.2, 0.4}
-
-
-@pytest.mark.parametrize(("exchanges", "levels"), [("null", {0.1, 0.4, 0.2}), (1, {0.1}), (0, set())])
-def test_geometries_are_exchanged_at_as_many_noise_levels_as_are_asked_for(exchanges, levels):
-    evaluated = evaluation("lower-bound", "c-alpha[size=8]", sigmas=(0.2, 0.4, 0.1), count=COUNT)
-    found = table(f"alignment[haar,ceilings=0,exchanges={exchanges}]", evaluated)
-    for parts in ("retrieval", "exchange"):
-        assert {sigma for part, sigma in found if part == parts} == levels
+    found = table(f"{metric}{option}={count}]", evaluated)
+    for name in parts:
+        assert {sigma for part, sigma in found if part == name} == levels
     assert {sigma for part, sigma in found if part == ""} == {0.1, 0.2, 0.4}
 
 

@@ -69,12 +69,6 @@ def test_each_level_has_its_slope():
     assert 0.5 < by_level[2, 0] < 1
 
 
-def test_of_a_line_they_are_its_slope():
-    evaluation = Evaluation(Identity(), CLEAN[:3], [0.3, 0.1, 0.03])
-    assert LocalSlope().score(evaluation).value == pytest.approx([1] * 9)
-    assert Slope().score(evaluation).value == pytest.approx([1] * 3)
-
-
 SIDE = 64
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -152,14 +146,10 @@ def test_the_window_ends_at_a_quarter_of_the_side():
     assert construct(Rate, "pixel").levels(POWER_LAW, LEVELS) == []
 
 
-def test_the_window_can_be_chosen():
-    rate = construct(Rate, "pixel", min_terms=5, max_terms=2)
-    assert rate.levels(POWER_LAW, LEVELS) == sorted(LEVELS[:5])
-
-
-def test_colour_is_counted_by_channel():
-    rate = construct(Rate, "pixel", max_terms=1)
-    assert rate.levels(POWER_LAW.expand(2, 3, SIZE, SIZE), LEVELS) == sorted(LEVELS[1:4])
+def test_the_window_can_be_chosen_and_colour_is_counted_by_channel():
+    assert construct(Rate, "pixel", min_terms=5, max_terms=2).levels(POWER_LAW, LEVELS) == sorted(LEVELS[:5])
+    colour = POWER_LAW.expand(2, 3, SIZE, SIZE)
+    assert construct(Rate, "pixel", max_terms=1).levels(colour, LEVELS) == sorted(LEVELS[1:4])
 
 
 def test_without_three_levels_there_is_no_rate():

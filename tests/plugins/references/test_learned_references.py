@@ -9,7 +9,7 @@ from constructing import construct
 from given_images import GivenImages
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from learned_references import assert_jacobian_is_derivative, fitted, memory, random, with_noise
+from learned_references import assert_jacobian_is_derivative, fitted, random, with_noise
 
 from gahbench.contracts.truth import TrainingData, Truth
 from gahbench_plugins.datasets.c_alpha import CAlpha
@@ -38,15 +38,6 @@ def test_it_is_the_optimum_of_the_finite_dataset_of_its_images(sigma):
     torch.testing.assert_close(found, dataset.optimal_filters(noisy, sigma, "test").matrices())
     traces = dataset.posterior(noisy, sigma).trace
     torch.testing.assert_close(sigma**2 * found.diagonal(dim1=1, dim2=2).sum(1), traces)
-
-
-def test_its_jacobian_is_its_derivative():
-    members, sigma = random(6, 2, 3, 4), 0.4
-    reference = fitted("empirical-bayes", members)
-    noisy = random(1, 2, 3, 4, seed=1)
-    expected = torch.autograd.functional.jacobian(lambda y: reference.denoise(y, sigma, Truth(y)), noisy)
-    found = reference.jacobian(noisy, sigma, Truth(noisy)).matrices()[0]
-    torch.testing.assert_close(found, expected.view(24, 24), atol=1e-9, rtol=1e-7)
 
 
 def test_no_denoiser_errs_less_on_the_training_images():
@@ -183,29 +174,6 @@ def test_window_sums(side):
     torch.testing.assert_close(window_sums(values, side), windows)
 
 
-def test_a_patch_that_is_the_whole_image_is_perfect_memorization():
-    training, noisy = random(5, 2, 6, 6), random(3, 2, 6, 6, seed=1)
-    for sigma in (0.1, 1.0):
-        expected = memory(training, noisy, sigma)
-        torch.testing.assert_close(composed(training, noisy, sigma, 6), expected)
-        torch.testing.assert_close(
-            composite_of(training, 6).jacobian(noisy, sigma, Truth(noisy)).matrices(),
-            fitted("empirical-bayes", training).jacobian(noisy, sigma, Truth(noisy)).matrices(),
-        )
-    assert composed(training, noisy, 0.0, 6) is noisy
-
-
-@pytest.mark.parametrize("sigma", [0.003, 0.3])
-def test_float32_is_accurate(sigma):
-    training, clean = Faces(size=12).images("train", 24), Faces(size=12).images("test", 2)
-    noisy = with_noise(clean, sigma)
-    found = composed(training, noisy, sigma, 5)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(
-        found.double(), composed(training.double(), noisy.double(), sigma, 5), atol=1e-3 * sigma, rtol=0
-    )
-
-
 def test_the_side_is_chosen_on_validation_images():
     dataset, chosen = Faces(size=12), []
     machine = PatchSetPosteriorComposites(images=16, validation=2)
@@ -223,12 +191,6 @@ def test_the_side_is_chosen_on_validation_images():
     assert chosen == sorted(set(chosen))
     assert machine.notes[1].startswith("patch chosen on 2 validation images: ")
     assert PatchSetPosteriorComposites().sides((1, 10, 6)) == [1, 3, 5, 6]
-
-
-@pytest.mark.parametrize(("channels", "patch"), [(1, 1), (1, 3), (2, 2), (2, 4)])
-def test_the_jacobian_of_composites_is_their_derivative(channels, patch):
-    machine = composite_of(random(3, channels, 4, 5), patch)
-    assert_jacobian_is_derivative(machine, random(2, channels, 4, 5, seed=1), 0.3)
 
 
 def machine_of(training, **parameters):
@@ -278,9 +240,9 @@ def test_against_the_definition(images, channels, height, width, log_sigma, thre
     np.testing.assert_allclose(found.flatten(1).numpy(), expected, atol=1e-9)
 
 
-def correlated(count, size, seed=0):
+def correlated(count, size, channels=1, seed=0):
     """Images of which neighbours are alike, and far pixels are not."""
-    values = random(count, 1, size + 2, size + 2, seed=seed)
+    values = random(count, channels, size + 2, size + 2, seed=seed)
     return torch.nn.functional.avg_pool2d(values, 3, stride=1)
 
 
@@ -291,13 +253,6 @@ def test_the_region_grows_with_the_noise_and_is_whole_in_the_end():
     assert looked_at == sorted(looked_at)
     # Each pixel looks at itself alone where there is hardly any noise.
     assert torch.equal(machine.mask(1e-3), torch.eye(36))
-
-
-def test_with_a_low_threshold_and_much_noise_it_is_perfect_memorization():
-    training, noisy = random(6, 1, 4, 4), random(2, 1, 4, 4, seed=1)
-    for sigma in (0.3, 3.0):
-        found = denoised(training, noisy, sigma, threshold=1e-9)
-        torch.testing.assert_close(found, memory(training, noisy, sigma))
 
 
 def test_batches_of_the_published_code_change_the_result_and_all_in_one_do_not():
@@ -314,8 +269,41 @@ def test_batches_of_the_published_code_change_the_result_and_all_in_one_do_not()
     assert machine_of(training).denoise(noisy, 0.0, Truth(noisy)) is noisy
 
 
-@pytest.mark.parametrize("batch", [None, 3])
-def test_the_jacobian_of_pca_locality_is_its_derivative(batch):
-    machine = machine_of(correlated(7, 4), threshold=0.2, batch=batch)
-    assert 0.1 < machine.mask(0.1).mean() < 0.9
-    assert_jacobian_is_derivative(machine, correlated(2, 4, seed=1), 0.1)
+@pytest.mark.parametrize("sigma", [0.3, 1.0])
+@pytest.mark.parametrize("name", [
+    # Of all positions too: none but the same position ends at the borders alike.
+    *(f"local-score[{patch},equivariant={equivariant}]" for patch in (9, 31) for equivariant in ("true", "false")),
+    "pspc[5]",
+    "pca-locality[threshold=1.0e-9]",
+])  # fmt: skip
+def test_what_sees_the_whole_image_is_perfect_memorization(name, sigma):
+    training, noisy = random(6, 2, 5, 5), random(3, 2, 5, 5, seed=1)
+    reference, remembered = fitted(name, training), fitted("empirical-bayes", training)
+    torch.testing.assert_close(
+        reference.denoise(noisy, sigma, Truth(noisy)), remembered.denoise(noisy, sigma, Truth(noisy))
+    )
+    found, expected = (one.jacobian(noisy, sigma, Truth(noisy)).matrices() for one in (reference, remembered))
+    torch.testing.assert_close(found, expected, atol=1e-9, rtol=1e-7)
+
+
+@pytest.mark.parametrize("sigma", [0.003, 0.03, 0.3])
+@pytest.mark.parametrize("name", ["local-score[5]", "pspc[5]"])
+def test_float32_is_accurate_at_any_noise(name, sigma):
+    """On images that are not those of training, many patches compete."""
+    training, clean = Faces(size=16).images("train", 24), Faces(size=16).images("test", 4)
+    noisy = with_noise(clean, sigma)
+    found = fitted(name, training).denoise(noisy, sigma, Truth(noisy))
+    assert found.dtype == torch.float32
+    exact = fitted(name, training.double()).denoise(noisy.double(), sigma, Truth(noisy))
+    torch.testing.assert_close(found.double(), exact, atol=1e-3 * sigma, rtol=0)
+
+
+@pytest.mark.parametrize(("name", "channels"), [
+    ("empirical-bayes", 2), ("pspc[1]", 1), ("pspc[3]", 1), ("pspc[2]", 2), ("pspc[4]", 2),
+    *((f"local-score[{patch},equivariant={equivariant},boundary={boundary}]", channels)
+      for boundary in ("zeros", "periodic") for equivariant in ("true", "false")
+      for channels, patch in ((1, 3), (2, 3), (1, 5), (1, 1))),
+    ("pca-locality[threshold=0.2]", 1), ("pca-locality[threshold=0.2,batch=3]", 1),
+])  # fmt: skip
+def test_the_jacobian_is_the_derivative(name, channels):
+    assert_jacobian_is_derivative(fitted(name, correlated(7, 5, channels)), correlated(2, 5, channels, seed=1), 0.2)

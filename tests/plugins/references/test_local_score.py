@@ -86,16 +86,6 @@ def test_against_the_definition_whatever_the_pieces(
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("sigma", [0.05, 0.5])
-@pytest.mark.parametrize("equivariant", [False, True])
-def test_patches_that_hold_the_whole_image_memorize(equivariant, sigma):
-    """Those of all positions too: none but the same position ends at the borders alike."""
-    training, noisy = random(6, 2, 4, 5), random(3, 2, 4, 5, seed=1)
-    for patch in (9, 31):
-        found = denoised(training, noisy, sigma, patch, equivariant)
-        torch.testing.assert_close(found, memory(training, noisy, sigma))
-
-
 def test_single_pixels_of_everywhere_are_a_scalar_posterior():
     """A share q of the pixels is 1, others are 0: the posterior mean is a logistic function of the pixel."""
     training, noisy, sigma, share = torch.zeros(5, 1, 4, 5), 3 * random(2, 1, 4, 5) - 1, 0.4, 0.3
@@ -159,21 +149,6 @@ def test_it_combines_what_memory_cannot():
     assert errors[0] < 0.1 * errors[1]
 
 
-@pytest.mark.parametrize("boundary", ["zeros", "periodic"])
-@pytest.mark.parametrize("equivariant", [True, False])
-@pytest.mark.parametrize(("channels", "patch"), [(1, 3), (2, 3), (1, 5), (1, 1)])
-def test_its_jacobian_is_its_derivative(boundary, equivariant, channels, patch):
-    training, noisy, sigma = random(3, channels, 5, 6), random(2, channels, 5, 6, seed=1), 0.3
-    machine = machine_of(training, patch, equivariant, boundary)
-    maps = machine.jacobian(noisy, sigma, Truth(noisy))
-    size = noisy[0].numel()
-    for place, found in enumerate(maps.matrices()):
-        own = noisy[place : place + 1]
-        expected = torch.autograd.functional.jacobian(lambda y: machine.denoise(y, sigma, Truth(y)), own)
-        torch.testing.assert_close(found, expected.view(size, size), atol=1e-10, rtol=1e-8)
-    assert machine.jacobian(noisy, 0.0, Truth(noisy)) is None
-
-
 def test_its_jacobian_against_differences_at_little_noise_and_in_pieces(monkeypatch):
     training, sigma = random(4, 1, 6, 6), 0.02
     noisy = training[:2] + 0.02 * random(2, 1, 6, 6, seed=1)
@@ -184,17 +159,6 @@ def test_its_jacobian_against_differences_at_little_noise_and_in_pieces(monkeypa
     ends = [machine.denoise(noisy + step * along, sigma, Truth(noisy)) for step in (1e-6, -1e-6)]
     product = machine.jacobian(noisy, sigma, Truth(noisy)).matvec(along.flatten(1)[:, None])
     torch.testing.assert_close(product[:, 0], (ends[0] - ends[1]).flatten(1) / 2e-6, atol=1e-6, rtol=1e-5)
-
-
-@pytest.mark.parametrize("sigma", [0.003, 0.03, 0.3])
-def test_float32_is_accurate_at_any_noise(sigma):
-    """On images that are not those of training, many patches compete."""
-    training, clean = Faces(size=16).images("train", 24), Faces(size=16).images("test", 4)
-    noisy = with_noise(clean, sigma)
-    found = denoised(training, noisy, sigma, 5)
-    assert found.dtype == torch.float32
-    exact = denoised(training.double(), noisy.double(), sigma, 5)
-    torch.testing.assert_close(found.double(), exact, atol=1e-3 * sigma, rtol=0)
 
 
 def test_candidates():
