@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, ClassVar
 
 from gahbench._util.shapes import Shape
+from gahbench.contracts.needs import Need
 from gahbench.contracts.preparation import Preparable
 
 if TYPE_CHECKING:
@@ -18,36 +18,6 @@ if TYPE_CHECKING:
 
     from gahbench.contracts.citation import Citations
     from gahbench.evaluation.evaluation import Evaluation
-
-
-#: ``training``: the images that the denoiser learned from (:attr:`Evaluation.learned_from`); ``partner``: the same
-#: architecture or reference, learned from other images (:attr:`Evaluation.partner`); ``samples``: images sampled from
-#: the denoiser (:attr:`Evaluation.samples`); ``snapshots``: networks along the training
-#: (:attr:`Evaluation.snapshots`); ``jacobian``: the Jacobians of the denoiser (:attr:`Evaluation.local`); ``test``: the
-#: test split alone, since the split plays no part: it is measured once.
-Need = Literal["training", "partner", "samples", "snapshots", "jacobian", "test"]
-NEEDS: tuple[Need, ...] = get_args(Need)
-
-_Method = TypeVar("_Method", bound=Callable[..., Any])
-
-
-def needed(need: Need) -> Callable[[_Method], _Method]:
-    """Mark a method whose code decides the outcome only of metrics with a need."""
-
-    def mark(method: _Method) -> _Method:
-        @functools.wraps(method)
-        def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
-            granted = getattr(self, "granted", None)
-            if granted is not None and need not in granted:
-                raise ValueError(
-                    f"the metric uses {method.__name__} of its evaluation without asking for it; give its class "
-                    f'needs = frozenset({{"{need}"}})'
-                )
-            return method(self, *args, **kwargs)
-
-        return cast(_Method, checked)
-
-    return mark
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import DenoiserKind, by_noise_level, checked_kind
-from gahbench.contracts.metrics import needed
+from gahbench.contracts.needs import needed
 from gahbench.contracts.preparation import Preparable
 from gahbench.contracts.truth import Truth
 

@@ -6,10 +6,10 @@ from .alignment import changes as changes
 from .alignment import partial_cosine as partial_cosine
 from .direction import directional as directional
 from .evaluation import Evaluation as Evaluation
+from .evaluation import OptimalImages as OptimalImages
 from .exchange import exchange_significance as exchange_significance
 from .exchange import retrieved as retrieved
 from .local_filters import LocalFilters as LocalFilters
-from .optimum import OptimalImages as OptimalImages
 from .rates import MAX_PSNR as MAX_PSNR
 from .rates import MAX_RANK as MAX_RANK
 from .rates import MAX_TERMS as MAX_TERMS

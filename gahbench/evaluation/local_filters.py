@@ -19,7 +19,24 @@ from gahbench.jacobian.eigen import full
 from gahbench.networks.precision import Choice, Precision
 
 if TYPE_CHECKING:
-    from gahbench.evaluation.evaluation import Evaluation
+    from collections.abc import Sequence
+    from typing import Protocol
+
+    from gahbench._util.shapes import Shape
+    from gahbench.networks.precision import Choices
+
+    class _Evaluation(Protocol):
+        """The part of an evaluation that its local filters need."""
+
+        clean: Tensor
+        sigmas: Sequence[float]
+        jacobian_precision: str
+        choices: Choices
+
+        @property
+        def shape(self) -> Shape: ...
+        def jacobian(self, sigma: float, draw: int = 0) -> LinearMaps | None: ...
+
 
 #: Bytes that are kept for the next metric: of matrices and eigenvectors, and as much of residuals.
 MEMORY = 1 << 30
@@ -48,7 +65,7 @@ class LocalFilters:
         The denoiser on its images.
     """
 
-    def __init__(self, evaluation: Evaluation) -> None:
+    def __init__(self, evaluation: _Evaluation) -> None:
         # A copy, as matrices would outlive an evaluation that held them in a circle, until they are collected.
         self._evaluation = copy.copy(evaluation)
         self._maps: Latest[LinearMaps | None] = Latest(MEMORY, _bytes_of_maps)

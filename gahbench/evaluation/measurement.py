@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import Denoiser
-from gahbench.contracts.metrics import Metric, Need, Scores, checked
+from gahbench.contracts.metrics import Metric, Scores, checked
+from gahbench.contracts.needs import Need
 from gahbench.contracts.references import Reference
 from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.evaluation import Evaluation

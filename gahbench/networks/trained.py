@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gahbench.contracts.denoisers import DenoiserKind
-from gahbench.contracts.metrics import needed
+from gahbench.contracts.needs import needed
 from gahbench.contracts.truth import Truth
 from gahbench.devices.hardware import hardware
 

@@ -39,7 +39,7 @@ COMPUTING = (
 #: Arguments of engines decide where units run, and not their outcome.
 NOT_COMPUTING = ("gahbench.contracts.engines", "gahbench.contracts.unit")
 #: The decorator of methods that count only for metrics with a need.
-NEEDED = ("gahbench.contracts.metrics", "needed")
+NEEDED = ("gahbench.contracts.needs", "needed")
 #: Attributes of classes that only describe them, and those of metrics that say how values are shown.
 DESCRIBING = frozenset({"citation"})
 SHOWN = frozenset({"unit", "higher_is_better", "titles", "nulls", "ratios", "label_parameters"})

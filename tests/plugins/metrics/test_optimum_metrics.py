@@ -10,7 +10,8 @@ from gahbench import OptimumError
 from gahbench.board.rate_verdicts import DeficitCurve, judge
 from gahbench.board.statistics import bootstrap_means
 from gahbench.contracts.references import Reference
-from gahbench.evaluation import Evaluation, optimum
+from gahbench.evaluation import Evaluation
+from gahbench.evaluation.evaluation import _optimal_batch
 from gahbench_plugins.datasets.c_alpha import CAlpha
 
 FAMILIES = ["gaussian-field[size=12]", "sinusoids[size=8]", "rays[discs[size=8]]", "c-alpha[size=16]"]
@@ -93,8 +94,9 @@ def test_a_dataset_that_cannot_be_a_key_has_an_optimum_too():
 
 
 def test_the_optimum_is_found_once_for_all_entrants_at_any_number_of_levels(monkeypatch):
-    asked, find = [], optimum._of_batch
-    monkeypatch.setattr(optimum, "_of_batch", lambda *of: asked.append(of[2]) or find(*of))
+    asked = []
+    name = "gahbench.evaluation.evaluation._optimal_batch"
+    monkeypatch.setattr(name, lambda *of: asked.append(of[2]) or _optimal_batch(*of))
     sigmas = tuple(0.02 * 1.3**step for step in range(20))
     dataset = gahbench.create("dataset", "gaussian-field[size=8]")
     for entrant in ("identity", "gaussian-blur[1.0]"):
