@@ -65,9 +65,6 @@ def test_the_card_of_files_says_where_they_are_from(families):
     assert "dB per dB" not in known["optimum"]
     assert known["true basis"] == "not known"
     assert table["0.1"] == ["20.0"]
-
-
-def test_the_card_shows_when_splits_share_images(families):
     shared = facts(families.preview("mine", body="splits_overlap = True"))[0]
     assert shared["images"] == "endless in every split; splits share images"
 

@@ -40,9 +40,8 @@ def test_every_pixel_of_an_image_is_a_square_of_the_sheet(families, shape):
     preview = families.preview(f"white[spread=0.4,depth={channels},height={height},width={width}]", [0.1, 0.5], count=2)
     first, second = preview.levels
     columns = (preview.clean, first.noisy, second.noisy, first.best.denoised, second.best.denoised)
-    expected = [images[row].clamp(0, 1) for row in range(2) for images in columns]
-    if channels == 2:
-        expected = [images[row].mean(0, keepdim=True).clamp(0, 1) for row in range(2) for images in columns]
+    shown_columns = [images.mean(1, keepdim=True) if channels == 2 else images for images in columns]
+    expected = [images[row].clamp(0, 1) for row in range(2) for images in shown_columns]
     found = list(shown(contact_sheet(preview)))
     assert len(found) == len(expected)
     for pixels, image in zip(found, expected, strict=True):
@@ -152,21 +151,17 @@ def test_sheets_are_written_in_the_format_of_their_suffix_and_alike(families, tm
         root = ET.fromstring(first)
         assert root.tag.endswith("svg")
         # Clean, noisy and optimal, each of 24 device pixels for a pixel.
-        sizes = [
-            (float(image.get("width")), float(image.get("height"))) for image in root.iter(root.tag[:-3] + "image")
-        ]
+        images = root.iter(root.tag[:-3] + "image")
+        sizes = [(float(image.get("width")), float(image.get("height"))) for image in images]
         assert sizes == [pytest.approx((8 * 24 * 72 / 200, 10 * 24 * 72 / 200))] * 3
     else:
         assert first.startswith({".png": b"\x89PNG", ".pdf": b"%PDF"}[suffix])
 
 
-def test_a_notebook_shows_the_sheet(families):
-    assert families.preview("files", [0.1])._repr_png_().startswith(b"\x89PNG")
-
-
-def test_a_sheet_that_cannot_be_written_is_an_error(families, tmp_path):
+def test_a_notebook_shows_the_sheet_and_one_that_cannot_be_written_is_an_error(families, tmp_path):
     (tmp_path / "file").write_text("")
     preview = families.preview("files", [0.1])
+    assert preview._repr_png_().startswith(b"\x89PNG")
     with pytest.raises(ParameterError, match="cannot be written"):
         preview.save(tmp_path / "file" / "sheet.png")
     with pytest.raises(ParameterError, match=r"unknown suffix '\.jpg'; accepted: \.png, \.svg, \.pdf"):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tiny_runs import UNET
 
 import gahbench
 from gahbench._util.errors import ParameterError, ResultsError
@@ -9,8 +10,6 @@ from gahbench._util.noise import evaluation_noise
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.report.denoised_images import denoised_sheet, kept_images
 from gahbench.report.training_curves import histories, training_figure
-
-UNET = "unet[width=2,levels=1]"
 
 
 def test_the_images_that_are_kept_are_those_that_were_scored(kept_run):
@@ -38,7 +37,8 @@ def test_of_large_images_the_centre_is_kept_and_of_bounds_nothing():
     kept = psnr.score(Evaluation(gahbench.create("reference", "identity"), images, [0.1], dataset=dataset)).arrays
     assert kept["clean"].shape == (3, 1, 96, 96)
     assert (kept["clean"] / 255 - images[:3, :, 8:104, 8:104].clamp(0, 1)).abs().max() < 0.51 / 255
-    bound = Evaluation(gahbench.create("reference", "lower-bound"), images, [0.1], dataset=dataset)
+    small = gahbench.create("dataset", "c-alpha", size=16)
+    bound = Evaluation(gahbench.create("reference", "lower-bound"), small.images("test", 4), [0.1], dataset=small)
     assert psnr.score(bound).arrays is None
 
 

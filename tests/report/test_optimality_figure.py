@@ -40,11 +40,8 @@ def test_distances_are_drawn_against_noise_over_side():
         np.testing.assert_allclose(lines["net"].get_xdata(), input_psnr(EPSILONS))
         # Shaded where the bound has collapsed; filled markers where the denoiser has, too.
         assert sum(patch.get_height() > 0 for patch in ax.patches) == 3
-        (full,) = [
-            line
-            for line in ax.get_lines()
-            if line.get_linestyle() == "None" and line.get_color() == lines["net"].get_color()
-        ]
+        colour = lines["net"].get_color()
+        (full,) = [one for one in ax.get_lines() if (one.get_linestyle(), one.get_color()) == ("None", colour)]
         np.testing.assert_allclose(full.get_xdata(), input_psnr(EPSILONS[2:]))
         # Over 12 dB nothing is shown to be near-optimal; at 32 pixels the net varies by more than 2 dB.
         assert [text.get_text() for text in ax.texts] == ["?", "✗" if title == NAMES[32] else "?"]

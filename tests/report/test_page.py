@@ -78,9 +78,13 @@ def test_names_notes_and_tracebacks_are_texts(hostile):
     assert sum(tag == "script" for tag, _ in read.tags) == 1
     assert sum(tag == "style" for tag, _ in read.tags) == 1
     assert not any(tag in ("img", "b", "i") for tag, _ in read.tags)
+    # This folder has no units, and its results bear on no claim.
+    assert "This folder holds no images" in read.text
+    assert "This folder holds no histories of training" in read.text
+    assert 'id="claims"' not in hostile[1]
 
 
-def test_the_policy_admits_what_the_page_has(hostile):
+def test_the_policy_admits_what_the_page_has_and_identifiers_are_found(hostile):
     read = Read(hostile[1])
     (policy,) = [of["content"] for tag, of in read.tags if of.get("http-equiv") == "Content-Security-Policy"]
     assert "default-src 'none'" in policy
@@ -90,10 +94,6 @@ def test_the_policy_admits_what_the_page_has(hostile):
         assert not [name for name in attributes if name == "style" or name.startswith("on")], tag
         addresses = [attributes[name] for name in ("href", "src") if attributes.get(name)]
         assert all(address.startswith(("#", "data:")) for address in addresses)
-
-
-def test_identifiers_are_unique_and_found(hostile):
-    read = Read(hostile[1])
     identifiers = [of["id"] for _, of in read.tags if "id" in of]
     assert len(identifiers) == len(set(identifiers))
     referred = {of["href"][1:] for _, of in read.tags if of.get("href", "").startswith("#")}
@@ -114,12 +114,6 @@ def test_series_hold_the_values_of_the_board(hostile):
             assert text == f"{known.value:.2f} {known.low:.2f} {known.high:.2f}"
 
 
-def test_a_folder_without_units_says_what_it_does_not_hold(hostile):
-    text = Read(hostile[1]).text
-    assert "This folder holds no images" in text
-    assert "This folder holds no histories of training" in text
-
-
 def test_colours_can_be_seen_on_dark_screens():
     light, dark = declarations(["#0173b2", "#000000", "#ffffff", "#440154"])
     assert "--c0173b2:#0173b2" in light
@@ -137,11 +131,8 @@ def test_figures_of_metrics_say_which_direction_is_better(builtin):
     (ax,) = figure.axes
     assert ax.get_title(loc="left") == "ssim\nhigher is better"
     assert len(ax.lines) == 6
-    assert directions(builtin, ["leakage", "gaussian-share", "unheard-of"]) == {
-        "leakage": "lower is better",
-        "gaussian-share": "",
-        "unheard-of": "",
-    }
+    expected = {"leakage": "lower is better", "gaussian-share": "", "unheard-of": ""}
+    assert directions(builtin, [*expected]) == expected
     with pytest.raises(ParameterError, match=r"no values of 'sim'; did you mean 'ssim'"):
         metrics_figure(found, found.board.of(NAME), builtin, ["sim"])
 
@@ -167,7 +158,3 @@ def test_claims_that_are_measured_are_on_the_page_with_their_verdicts(builtin):
         after = section.partition(f"{one.name}, {one.claim.place}; ")[2]
         assert after.startswith(f"{CHECKED[one.claim.checked]}{one.outcome}")
     assert len(re.findall(r"[a-z]+-\d{4}/[\w-]+", section)) == len(verdicts)
-
-
-def test_results_that_bear_on_no_claim_have_no_section_of_them(hostile):
-    assert 'id="claims"' not in hostile[1]

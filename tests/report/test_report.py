@@ -68,19 +68,13 @@ def test_folding_loses_nothing(width):
     assert max(map(len, lines)) <= width
 
 
-def test_markdown_columns_line_up():
-    one = made()
-    blocks = [block for block in markdown(one).split("\n\n") if block.startswith("| ")]
+def test_markdown_has_every_entrant_and_the_failure_in_columns_that_line_up():
+    text = markdown(made())
+    blocks = [block.split("\n") for block in text.split("\n\n") if block.startswith("| ")]
     assert len(blocks) == 5
-    for block in blocks:
-        lines = block.split("\n")
+    for lines in blocks:
         bars = [[i for i, c in enumerate(line) if c == "|" and line[i - 1] != "\\"] for line in lines]
         assert all(places == bars[0] for places in bars)
-
-
-def test_markdown_has_every_entrant_and_the_failure():
-    one = made()
-    text = markdown(one)
     assert "The optimal slope 0.67 is a limit for σ → 0; over this window, σ = 0.01 to 0.5, compare with `" in text
     assert "a\\|b" in text
     assert "- `gone`: fit failed: RuntimeError: [red]out of memory[/red]" in text
@@ -102,6 +96,8 @@ def test_terminal_fits_its_width_and_shows_every_number(width):
     text = printed(one, width)
     assert max(map(len, text.split("\n"))) <= width
     assert "…" not in text
+    # Markup in names and errors is printed as it is.
+    assert "[red]out of memory[/red]" in " ".join(text.split())
     board = one.leaderboard(full=True).dropna(subset="psnr")
     for name in ("psnr", "psnr@0.01", "psnr@0.5"):
         for value in board[name]:
@@ -129,10 +125,6 @@ def test_networks_without_scores_are_not_said_to_be_missing():
     fitted = results([], [fit("d", "net", 0)], datasets=[dataset("d")], entrants=["net"])
     assert "Seeds: no trained network is scored yet." in legend(fitted)
     assert "Seeds: this suite trains no network." in legend(results(rows("d", "a", "classical", np.ones((6, 5)))))
-
-
-def test_markup_in_names_and_errors_is_printed_as_it_is():
-    assert "[red]out of memory[/red]" in printed(made())
 
 
 def test_elsewhere_it_is_plain_markdown():
@@ -182,15 +174,10 @@ def test_figure_shows_every_scored_entrant():
     np.testing.assert_allclose(curves(deficits)["a|b"].get_ydata(), [row[f"deficit@{sigma}"] for sigma in SIGMAS])
     assert deficits.get_ylim()[0] > deficits.get_ylim()[1]
     assert "optimal slope 0.67" in [text.get_text() for text in left.texts]
+    (x0, x1), (y0, y1) = left.get_lines()[-1].get_data()
+    assert (y1 - y0) / (x1 - x0) == pytest.approx(2 / 3)
     styles = {drawn[entrant].get_linestyle() for entrant in (BASELINE, "optimal", "a|b")}
     assert len(styles) == 3
-
-
-def test_the_line_of_the_optimal_slope_has_that_slope():
-    one = made()
-    line = figure(one.board.of(NAME), one.entrants).axes[0].get_lines()[-1]
-    (x0, x1), (y0, y1) = line.get_xdata(), line.get_ydata()
-    assert (y1 - y0) / (x1 - x0) == pytest.approx(2 / 3)
 
 
 def test_an_entrant_looks_alike_everywhere():

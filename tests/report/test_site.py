@@ -76,9 +76,8 @@ def site(hostile, kept_run, registry, tmp_path_factory):  # noqa: F811
     shutil.copytree(kept_run, folder / "kept")
     (folder / "kept" / "README.md").write_text("# What\n\n## What it says\n[back](../README.md)\n", encoding="utf-8")
     (folder / "README.md").write_text(README, encoding="utf-8")
-    (folder / "claims.md").write_text(
-        "# All claims\n\n[back](README.md)\n\n<!-- generated -->\n\nof old\n", encoding="utf-8"
-    )
+    claims = "# All claims\n\n[back](README.md)\n\n<!-- generated -->\n\nof old\n"
+    (folder / "claims.md").write_text(claims, encoding="utf-8")
     (folder / "figure.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     (folder / "figure.csv").write_text("a\n", encoding="utf-8")
     (home / "secret.csv").write_text("secret\n", encoding="utf-8")
@@ -189,14 +188,13 @@ def test_links_out_of_the_folder_lead_to_where_it_is_kept():
 
     found = reading("[one](../a.md#b) [two](x.md)", link, lambda path: None)
     assert asked == ["../a.md", "x.md"]
+    assert inline("``a_b`` is *<i>*") == "<code>a_b</code> is *&lt;i&gt;*"
     # Headings of other pages have no prefix.
     assert 'href="https://example.org/../a.md#b"' in found.markup
 
 
 def test_an_entrant_has_its_place_on_every_board(site, kept_run):
-    import gahbench
-
-    board = gahbench.load_results(kept_run).board.datasets[0]
+    board = load_results(kept_run).board.datasets[0]
     entry = next(entry for entry in board.entries if entry.kind == "trained")
     pages = pages_of(site[1])
     title = f"{entry.entrant} – gahbench"
@@ -218,10 +216,6 @@ def test_a_dataset_has_its_card_and_its_images(site):
     unknown = next(read for name, read in pages.items() if name.startswith("datasets/") and NAME in read.text)
     assert "not registered where this page was made" in unknown.text
     assert "No images: this dataset could not be made" in unknown.text
-
-
-def test_meanings_are_rendered_without_their_markup():
-    assert inline("``a_b`` is *<i>*") == "<code>a_b</code> is *&lt;i&gt;*"
 
 
 def test_a_report_has_the_text_of_its_suite(site, hostile, kept_run):  # noqa: F811

@@ -6,6 +6,8 @@ import shutil
 import pytest
 from finished_units import forge_done
 from other_machine import train_otherwise
+from tiny_runs import entrants as rows
+from tiny_runs import units_of
 
 import gahbench
 from gahbench._util.errors import ResultsError
@@ -15,45 +17,28 @@ from gahbench.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
 
-REFERENCE = '''"""A reference."""
-import gahbench
+FADE = '''"""Fades."""
 
+def __init__(self, weight: float = 0.5):
+    self.weight = weight
 
-@gahbench.hookimpl
-def register_references(register):
-    register("fade", Fade)
-
-
-class Fade(gahbench.Reference):
-    """Fades."""
-
-    def __init__(self, weight: float = 0.5):
-        self.weight = weight
-
-    def denoise(self, noisy, sigma, truth):
-        """Return it."""
-        return self.weight * noisy
-'''
+def denoise(self, noisy, sigma, truth):
+    return self.weight * noisy'''
 
 
 @pytest.fixture
-def fade(tmp_path):
-    file = tmp_path / "fade.py"
+def fade(write_class):
+    """Write a reference with some of its code replaced."""
 
     def write(old="", new=""):
-        assert old in REFERENCE
-        file.write_text(REFERENCE.replace(old, new))
-        return file
+        assert old in FADE
+        return write_class("reference", FADE.replace(old, new), "fade")
 
     return write
 
 
-def run(suite, out, *entrants, plugins=()):
-    return gahbench.run(suite, out, entrants=entrants, plugins=plugins, engine="inline[trusted=true]")
-
-
-def rows(outcome):
-    return set(outcome.leaderboard(full=True)["entrant"])
+def run(suite, out, *entrants, **options):
+    return gahbench.run(suite, out, entrants=entrants, engine="inline[trusted=true]", **options)
 
 
 def units(folder):
@@ -136,20 +121,13 @@ def test_adopted_scores_keep_the_weights_that_they_measured(write_suite, write_p
     for name in ("out", "other"):
         gahbench.adopt(tmp_path / name, plugins=[file])
     store = Store(tmp_path / "out")
-    (fit,) = [unit for unit in store.recorded() if (unit.kind, unit.entrant) == ("fit", "mine")]
+    (fit,) = units_of(store.folder, kind="fit", entrant="mine")
     weights = store.done(fit)["files"]["weights.safetensors"]["sha256"]
-    scores = [unit for unit in store.recorded() if (unit.kind, unit.entrant) == ("score", "mine")]
+    scores = units_of(store.folder, kind="score", entrant="mine")
     assert [store.done(unit)["networks"] for unit in scores] == [{fit.key: weights}] * 2
     train_otherwise(tmp_path / "other")
     shutil.rmtree(store.path(fit))
-    outcome = gahbench.run(
-        suite,
-        tmp_path / "out",
-        entrants=["mine"],
-        plugins=[file],
-        engine="inline[trusted=true]",
-        reuse=[tmp_path / "other"],
-    )
+    outcome = run(suite, tmp_path / "out", "mine", plugins=[file], reuse=[tmp_path / "other"])
     assert [unit.key for unit in outcome.reused.other_weights] == [fit.key]
 
 
@@ -176,8 +154,7 @@ def test_of_several_versions_the_newest_is_adopted_whole_and_the_others_stay(wri
 
 def test_nothing_is_adopted_where_all_is_done_with_the_code_of_today(references, fade, tmp_path):
     out = tmp_path / "out"
-    for changed in (False, True):
-        change = ("self.weight * noisy", "self.weight * noisy / 2") if changed else ("", "")
+    for change in ((), ("self.weight * noisy", "self.weight * noisy / 2")):
         run(references, out, "fade", plugins=[fade(*change)])
     before = units(out)
     found = gahbench.adopt(out, plugins=[tmp_path / "fade.py"])

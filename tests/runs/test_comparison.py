@@ -8,15 +8,17 @@ from datetime import UTC, date, datetime
 import numpy as np
 import pandas as pd
 import pytest
+from sample_files import TINY
+from tiny_runs import UNET
 
 import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench.board.combined import combined, labels_of_first, relabelled
 from gahbench.board.selection import selected
-from gahbench.report.export import exported
+from gahbench.report.export import exported, latex
+from gahbench.report.tables import table_of_rows
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
-UNET = "unet[width=2,levels=1]"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -33,14 +35,11 @@ def runs(made_once):
     """Two folders: the tiny suite, and one of another seed, more steps, and one entrant less and one more."""
 
     def fill(home):
-        from sample_files import TINY
-
         (home / "tiny.yaml").write_text(TINY.replace("images: 3", "images: 6"))
         gahbench.run(home / "tiny.yaml", home / "one", engine="inline")
         changed = {"training.steps": 200, "seeds": [1], "training.learning_rate": 5e-3}
-        gahbench.run(
-            home / "tiny.yaml", home / "two", engine="inline", settings=changed, entrants=["bayes-shrink[haar]"]
-        )
+        added = ["bayes-shrink[haar]"]
+        gahbench.run(home / "tiny.yaml", home / "two", engine="inline", settings=changed, entrants=added)
 
     home = made_once("compared", fill)
     return home / "one", home / "two"
@@ -73,9 +72,7 @@ def test_differences_are_those_of_the_tidy_tables(runs):
     assert any(line.startswith("training.steps: 12 and 200 (of fit") for line in found.protocol)
     assert any(line.startswith("training.learning_rate: ") for line in found.protocol)
     assert (found.code, found.environment) == ((), ())
-
-
-def test_another_day_is_no_other_machine(runs):
+    # Another day is no other machine.
     record = json.loads((runs[1] / "environment.json").read_text(encoding="utf-8"))
     assert date.fromisoformat(record["date"]) <= datetime.now(UTC).date()
     (runs[1] / "environment.json").write_text(json.dumps({**record, "date": "2001-01-01"}), encoding="utf-8")
@@ -119,9 +116,8 @@ def test_one_board_of_several_has_each_reference_once(runs):
 def test_other_images_or_noise_are_refused(runs, tmp_path):
     suite = runs[0].parent / "tiny.yaml"
     one = gahbench.load_results(runs[0])
-    noise = gahbench.run(
-        suite, tmp_path / "noise", engine="inline", settings={"scoring.noise_seed": 1}, only=["identity"]
-    )
+    changed = {"scoring.noise_seed": 1}
+    noise = gahbench.run(suite, tmp_path / "noise", engine="inline", settings=changed, only=["identity"])
     with pytest.raises(ResultsError, match="A and B were scored under other noise, or on other images"):
         one.merged(noise.results, ("A", "B"))
     # Where the noise is not on record, references show it.
@@ -185,12 +181,12 @@ def test_tables_for_elsewhere_have_the_values_of_the_board(runs):
     assert text.count(r"\\") == 1 + len(wide)
     assert r"\begin{tabular}{llr}" in text
     assert f"{wide.set_index('entrant').loc[UNET, 'psnr']:.2f} $\\pm$" in text
-    with pytest.raises(gahbench.ParameterError, match="no column 'psnrr'; did you mean 'psnr'"):
-        exported(results, "csv", ["psnrr"])
-    with pytest.raises(
-        gahbench.ParameterError, match=r"accepted: .* PSNR, .* gain, .*; at a noise level PSNR@0.1, PSN"
+    for column, says in (
+        ("psnrr", "no column 'psnrr'; did you mean 'psnr'"),
+        ("gane", r"accepted: .* PSNR, .* gain, .*; at a noise level PSNR@0.1, PSN"),
     ):
-        exported(results, "csv", ["gane"])
+        with pytest.raises(gahbench.ParameterError, match=says):
+            exported(results, "csv", [column])
 
 
 def test_columns_may_be_named_by_the_headings_of_the_board(runs):
@@ -207,9 +203,6 @@ def test_columns_may_be_named_by_the_headings_of_the_board(runs):
 
 
 def test_labels_are_escaped_for_latex():
-    from gahbench.report.export import latex
-    from gahbench.report.tables import table_of_rows
-
     text = latex(table_of_rows("t\n\\input{file}", ["entrant"], [["50_% & {x} \\ ~^#$"]], 1))
     assert text.startswith("% t \\input{file}\n")
     assert r"50\_\% \& \{x\} \textbackslash{} \textasciitilde{}\textasciicircum{}\#\$ \\" in text

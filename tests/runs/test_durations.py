@@ -1,32 +1,23 @@
 """How long units take, by those that have finished."""
 
-import json
 from dataclasses import replace
 
 import pytest
+import torch
+from tiny_runs import units_of
 
 from gahbench.contracts.unit import Unit
 from gahbench.runs.durations import Durations, durations_beside
 from gahbench.runs.environment import unit_environment
+from gahbench.store.store import Store
 
 VALUES = {"discs": 100, "rays": 400}
 
 
 def unit(kind="fit", dataset="discs", entrant="net[a=1]", name="net", work=1e9, metric=None, seconds=None, images=15):
-    return Unit(
-        kind=kind,
-        key=f"{kind} {dataset} {entrant} {metric} {work} {images}",
-        dataset=dataset,
-        entrant=entrant,
-        entrant_kind="architecture",
-        seed=0,
-        split="test",
-        metric=metric,
-        requires=None,
-        column=None,
-        work=work,
-        payload={"entrant": {"name": name}, "training": {"seconds": seconds}, "images": images, "sigmas": [0.1]},
-    )
+    key = f"{kind} {dataset} {entrant} {metric} {work} {images}"
+    payload = {"entrant": {"name": name}, "training": {"seconds": seconds}, "images": images, "sigmas": [0.1]}
+    return Unit(kind, key, dataset, entrant, "architecture", 0, "test", metric, None, None, work, payload)
 
 
 def score(metric="psnr", **given):
@@ -88,31 +79,13 @@ def test_few_units_of_a_kind_are_read(monkeypatch):
     assert found.of(unit(), VALUES) == pytest.approx(1.5, rel=1e-6)
 
 
-@pytest.fixture
-def finished(tmp_path, write_suite):
-    """A results folder of two entrants, run here."""
-    import gahbench
-
-    text = (
-        "name: first\ndatasets: [{discs: {size: 16}}]\nentrants: [identity, gaussian-blur]\nbaseline: identity\n"
-        "scoring: {sigmas: [0.1], images: 2, metrics: [psnr]}\n"
-    )
-    gahbench.run(write_suite(text=text), tmp_path / "runs" / "first", engine="inline")
-    return tmp_path / "runs" / "first"
-
-
-def test_folders_beside_count_if_they_are_of_this_processor(finished, tmp_path):
-    import torch
-
+def test_folders_beside_count_if_they_are_of_this_processor(tiny_run, tmp_path):
     processor = unit_environment(torch.device("cpu"))["processor"]
-    wanted = score(dataset="discs[size=16]", entrant="identity", images=2)
-    (done,) = [
-        json.loads((folder / "done.json").read_bytes())["seconds"]
-        for folder in (finished / "units").iterdir()
-        if json.loads((folder / "unit.json").read_bytes())["entrant"] == "identity"
-    ]
-    values = {"discs[size=16]": 256}
-    assert durations_beside(tmp_path / "runs" / "second", processor).of(wanted, values) == pytest.approx(done)
-    assert durations_beside(finished, processor).of(wanted, values) == pytest.approx(done)
+    wanted, values = score(dataset="discs[size=16]", entrant="identity", images=3), {"discs[size=16]": 256}
+    (done,) = units_of(tiny_run, entrant="identity", metric="psnr")
+    # It was scored at two noise levels.
+    seconds = pytest.approx(Store(tiny_run).done(done)["seconds"] / 2)
+    assert durations_beside(tiny_run.parent / "second", processor).of(wanted, values) == seconds
+    assert durations_beside(tiny_run, processor).of(wanted, values) == seconds
     assert durations_beside(tmp_path / "elsewhere" / "second", processor).of(wanted, values) is None
-    assert durations_beside(finished, "another").of(wanted, values) is None
+    assert durations_beside(tiny_run, "another").of(wanted, values) is None

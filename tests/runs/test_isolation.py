@@ -12,6 +12,8 @@ from gahbench.registry.registry import Registry
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
 
+METRICS = ("metrics: [psnr, slope]", "metrics: [psnr, peak, 'distance[to=half]']")
+ENTRANTS = ["mine", "cycle-spin[half,shifts=1]"]
 METRIC = """
 import gahbench
 @gahbench.hookimpl
@@ -32,8 +34,7 @@ def planned(tmp_path, write_suite, write_plugin):
     folder = write_plugin("mine", "return noisy - self.noise(noisy)").parent
     (folder / "half.py").write_text(HALF)
     (folder / "peak.py").write_text(METRIC)
-    suite = write_suite(("metrics: [psnr, slope]", "metrics: [psnr, peak, 'distance[to=half]']"))
-    return gahbench.plan_suite(suite, entrants=["mine", "cycle-spin[half,shifts=1]"], plugins=[folder]), folder
+    return gahbench.plan_suite(write_suite(METRICS), entrants=ENTRANTS, plugins=[folder]), folder
 
 
 def named(plan, entrant, metric):
@@ -91,11 +92,8 @@ def test_where_code_comes_from_is_no_part_of_a_key(planned, write_suite, tmp_pat
     moved = tmp_path / "moved"
     shutil.copytree(folder, moved)
     (moved / "mine.py").write_text((moved / "mine.py").read_text() + "# edited\n")
-    suite = write_suite(
-        ("metrics: [psnr, slope]", "metrics: [psnr, peak, 'distance[to=half]']"),
-        ("baseline:", "limits: {unit: 7}\nbaseline:"),
-    )
-    again = gahbench.plan_suite(suite, entrants=["mine", "cycle-spin[half,shifts=1]"], plugins=[moved])
+    suite = write_suite(METRICS, ("baseline:", "limits: {unit: 7}\nbaseline:"))
+    again = gahbench.plan_suite(suite, entrants=ENTRANTS, plugins=[moved])
     assert [unit.key for unit in again.units] == [unit.key for unit in plan.units]
     assert again.suite.limits.unit == 7
 

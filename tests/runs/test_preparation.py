@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 import gahbench
-from gahbench import DataError, SuiteError
+from gahbench import DataError
 from gahbench.registry.registry import Registry
 from gahbench.runs.preparation import find_missing
 from gahbench_plugins.datasets._reading import encoded, files
@@ -188,34 +188,9 @@ def far(tmp_path):
     return Far()
 
 
-def all_nouns(far):
-    return far.suite(
-        entrants='[weighted, "oracle-threshold[tables]", "threshold[tables]"]', metrics="[psnr, sharpness]"
-    )
-
-
-def test_everything_of_a_suite_is_prepared_once(far):
-    suite = all_nouns(far)
-    reported = []
-    found = far.prepare(suite, report=reported.append)
-    assert {one.plugin: one.got for one in found} == {
-        "dataset 'set'": ("the file images.npy",),
-        "architecture 'weighted'": ("weights of the network",),
-        "basis 'tables'": ("the file table",),
-        "metric 'sharpness'": ("the file inception",),
-    }
-    assert len(found) == 4
-    assert tuple(reported) == found
-    assert all(one.error is None for one in found)
-    again = far.prepare(suite)
-    assert [one.got for one in again] == [(), (), (), ()]
-    # Even where nothing is missing each is asked, but once.
-    log = (far.here / "log").read_text().split()
-    assert sorted(log) == sorted(2 * ["images.npy", "table", "inception"])
-
-
-def test_what_is_missing_is_said_without_getting_it(far):
-    suite = all_nouns(far)
+def test_everything_of_a_suite_that_is_missing_is_said_and_prepared_once(far):
+    entrants = '[weighted, "oracle-threshold[tables]", "threshold[tables]"]'
+    suite = far.suite(entrants=entrants, metrics="[psnr, sharpness]")
     missing = far.missing(suite)
     assert dict(missing.things) == {
         "dataset 'set'": "the file images.npy",
@@ -224,9 +199,20 @@ def test_what_is_missing_is_said_without_getting_it(far):
         "metric 'sharpness'": "the file inception",
     }
     assert missing.datasets == ("set",)
+    # Nothing was got by asking.
     assert list(far.here.iterdir()) == []
-    far.prepare(suite)
+    reported = []
+    found = far.prepare(suite, report=reported.append)
+    assert {one.plugin: one.got for one in found} == {plugin: (thing,) for plugin, thing in missing.things}
+    assert len(found) == 4
+    assert tuple(reported) == found
     assert far.missing(suite).things == ()
+    assert all(one.error is None for one in found)
+    again = far.prepare(suite)
+    assert [one.got for one in again] == [(), (), (), ()]
+    # Even where nothing is missing each is asked, but once.
+    log = (far.here / "log").read_text().split()
+    assert sorted(log) == sorted(2 * ["images.npy", "table", "inception"])
 
 
 def test_an_entrant_that_is_added_counts_too(far):
@@ -251,7 +237,7 @@ def test_a_dataset_that_reads_another_is_not_built_before_that_is_here(far):
     assert far.missing(suite).things == (("dataset 'set'", "the file images.npy"),)
     assert far.missing(suite).datasets == ("around", "set")
     assert [one.plugin for one in far.prepare(suite)] == ["dataset 'set'"]
-    assert [dataset.label for dataset in far.plan(suite).datasets] == ["around", "set"]
+    assert [row["dataset"] for row in far.plan(suite).datasets] == ["around", "set"]
 
 
 def test_what_cannot_be_had_is_said_and_the_rest_is_prepared(far):
@@ -267,32 +253,27 @@ def test_what_cannot_be_had_is_said_and_the_rest_is_prepared(far):
     assert [one.error for one in others] == [None, None]
 
 
-def test_something_that_is_still_missing_afterwards_is_an_error(far):
-    far.plugins[0].write_text(far.plugins[0].read_text().replace("shutil.copy(FAR / file, HERE / file)", "pass"))
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("shutil.copy(FAR / file, HERE / file)", "pass", "still missing: the file images.npy"),
+        (
+            '(f"the file {self.file}",)',
+            'f"the file {self.file}"',
+            "dataset 'set': missing() returned 'the file images.npy'; accepted: a tuple of texts",
+        ),
+    ],
+)
+def test_a_plugin_whose_methods_are_wrong_is_an_error(far, old, new, says):
+    far.plugins[0].write_text(far.plugins[0].read_text().replace(old, new))
     (failed,) = far.prepare(far.suite())
-    assert (failed.got, failed.error) == ((), "still missing: the file images.npy")
+    assert (failed.got, failed.error) == ((), says)
 
 
 def test_methods_of_a_network_are_its_own(far):
     suite = far.suite(datasets="['discs[size=8]']", entrants="[trunk]")
     assert far.prepare(suite) == ()
     assert far.missing(suite).things == ()
-
-
-def test_words_must_be_texts(far):
-    text = far.plugins[0].read_text()
-    far.plugins[0].write_text(text.replace('(f"the file {self.file}",)', 'f"the file {self.file}"'))
-    (failed,) = far.prepare(far.suite())
-    assert failed.error == "dataset 'set': missing() returned 'the file images.npy'; accepted: a tuple of texts"
-
-
-def test_a_suite_of_generated_images_needs_nothing(far):
-    assert far.prepare(far.suite(datasets="['discs[size=8]']")) == ()
-
-
-def test_a_bad_suite_is_refused(far):
-    with pytest.raises(SuiteError, match="unknown"):
-        far.prepare(far.suite(datasets="[discz]"))
 
 
 class TestImagesOfOnesOwn:

@@ -112,11 +112,14 @@ def test_a_unit_that_was_listed_while_it_was_done_is_not_taken_over(tmp_path, mo
     assert queue.left == 1
 
 
-def test_a_unit_whose_fit_failed_is_not_left(tmp_path):
+def test_a_unit_whose_fit_failed_is_not_left_and_units_of_one_key_are_one(tmp_path):
     store = Store(tmp_path)
     queue = Queue([fit("a"), score("s", "a")], store)
     store.fail(fit("a"), "no luck", "")
     assert (taken(queue), queue.left) == (None, 0)
+    queue = Queue([score("b"), score("b")], store)
+    assert taken(queue) is not None
+    assert (taken(queue), queue.left) == (None, 1)
 
 
 def test_a_unit_that_kills_whatever_does_it_fails_at_the_last_loss(tmp_path):
@@ -191,12 +194,6 @@ def test_a_released_unit_starts_without_losses(tmp_path):
     two.release(unit)
     three = Queue([fit("a")], store)
     assert three.leases.seen(taken(three).folder).record.losses == 0
-
-
-def test_units_of_one_key_are_one(tmp_path):
-    queue = Queue([score("a"), score("a")], Store(tmp_path))
-    assert taken(queue) is not None
-    assert (taken(queue), queue.left) == (None, 1)
 
 
 def _from(unit, *origins):

@@ -64,10 +64,8 @@ def test_scores_are_planned_under_noise_that_is_drawn_after_the_fits(suite, tmp_
     added = ["linear[bias=true]", "visu-shrink"]
     outcome = gahbench.run(suite, out, engine="inline", entrants=added, secret_noise=True)
     assert noise_seeds(out) == {seed}
-    assert {one.entrant for one in outcome.results.board.entries if one.marks} == {
-        "linear[bias=true]",
-        "visu-shrink[sym4]",
-    }
+    marked = {one.entrant for one in outcome.results.board.entries if one.marks}
+    assert marked == {"linear[bias=true]", "visu-shrink[sym4]"}
     assert all("the noise was drawn and known" in mark for mark in outcome.results.marks["mark"])
 
 
@@ -85,10 +83,8 @@ def test_a_run_that_is_ended_before_the_fits_goes_on_with_secret_noise(suite, tm
 
 def test_what_another_run_added_and_is_doing_stays_planned(suite, tmp_path):
     out = tmp_path / "out"
-    plans = [
-        plan_with(Registry(), suite, out, SuiteChanges(entrants=(added,)))
-        for added in ("visu-shrink", "bayes-shrink[haar]")
-    ]
+    added = ("visu-shrink", "bayes-shrink[haar]")
+    plans = [plan_with(Registry(), suite, out, SuiteChanges(entrants=(entrant,))) for entrant in added]
     write_plan(plans[0], out, Registry())
     unit = next(one for one in plans[0].units if one.entrant.startswith("visu"))
     leases = Store(out).leases

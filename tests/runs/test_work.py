@@ -15,7 +15,7 @@ from sample_files import PLUGIN, TINY
 
 import gahbench
 from gahbench._util.errors import ResultsError
-from gahbench._util.resources import python_environment
+from gahbench._util.resources import environment_seconds, python_environment
 from gahbench.registry.registry import open_registry
 from gahbench.runs.child import Child
 from gahbench.runs.opening import plan_with
@@ -216,9 +216,12 @@ def test_a_worker_ends_when_whoever_started_it_dies_in_the_middle_of_a_message(t
     assert child.process.wait(timeout=30) == 0
 
 
-@pytest.mark.parametrize("text", ["5m", "0", "-1", "nan"])
-def test_bad_seconds_in_the_environment_are_refused(tmp_path, text):
+def test_bad_seconds_in_the_environment_are_refused(tmp_path, monkeypatch):
     (tmp_path / "plan.json").write_text("{}")
-    process = start(tmp_path, GAHBENCH_LEASE_SECONDS=text)
+    process = start(tmp_path, GAHBENCH_LEASE_SECONDS="5m")
     assert "expected a number of seconds above 0" in process.communicate(timeout=60)[1]
     assert process.returncode == 2
+    for text in ("0", "-1", "nan"):
+        monkeypatch.setenv("GAHBENCH_LEASE_SECONDS", text)
+        with pytest.raises(gahbench.GahbenchError, match="expected a number of seconds above 0"):
+            environment_seconds("GAHBENCH_LEASE_SECONDS", 300.0)
