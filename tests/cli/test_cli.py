@@ -334,6 +334,11 @@ def test_the_help_has_the_defaults_of_the_function_and_needs_no_torch(command, m
         assert given[name].default in DEFAULTS[command]
 
 
+def test_the_module_runs_as_the_command():
+    done = subprocess.run([sys.executable, "-m", "gahbench", "--version"], capture_output=True, text=True)
+    assert done.stdout.startswith("gahbench ")
+
+
 def test_a_described_docstring_fits_the_terminal():
     doc = (
         "A first line.\n\nA paragraph whose lines\nwere broken for another\nwidth.\n\nParameters\n----------\n"
