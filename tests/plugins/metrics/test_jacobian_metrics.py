@@ -1,13 +1,24 @@
-"""Metrics of the Jacobian: its spectrum, and what it gains by following the image."""
+"""Metrics of the Jacobian: its spectrum, what it gains by following the image, and its eigenvectors."""
 
 import math
 
+import numpy as np
 import pytest
 import torch
-from known_filters import Filters, evaluation, on_images, random_images, table
+from constructing import construct
+from hypothesis import given
+from hypothesis import strategies as st
+from known_filters import Filters, create, evaluation, on_images, random_images, table
+from scipy.stats import spearmanr
 
 from gahbench.contracts.references import Reference
+from gahbench.contracts.truth import Truth
 from gahbench.jacobian import DenseMaps, FunctionMaps
+from gahbench_plugins.bases.dct import DCT
+from gahbench_plugins.bases.graph_laplacian import graph_laplacian
+from gahbench_plugins.datasets.c_alpha import CAlpha
+from gahbench_plugins.metrics.harmonic_order import rank_correlation
+from gahbench_plugins.references.oracle import OracleShrink
 
 SIZE = 36
 
@@ -179,3 +190,261 @@ def test_a_filter_that_follows_the_noise_alone_gains_nothing_after_its_sensitivi
     # Both gains are those of a filter by unrelated noise: they differ by chance, as much as projections on it do.
     spread = parts["", 1.0].std() / 6**0.5
     assert parts["", 1.0].mean().abs() < 4 * spread
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def projections(count, size, rank, seed=0):
+    vectors = torch.linalg.qr(random(count, size, rank, seed=seed))[0]
+    return vectors @ vectors.mT
+
+
+def eigenvectors(matrix):
+    """Values, sorted down, and vectors as rows, of the symmetric part, by numpy."""
+    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+    return values[::-1], vectors.T[::-1]
+
+
+# Capture.
+
+
+def test_heat_on_a_graph_is_captured_by_the_harmonics_of_the_graph():
+    parts = table("capture", evaluation("heat-kernel[time=3]"))
+    assert set(parts) == {("", 0.1), ("null", 0.1), ("low-dct", 0.1)}
+    assert parts["", 0.1].tolist() == pytest.approx([1] * 8, abs=1e-6)
+    assert (parts["null", 0.1] < 0.999).all()
+    assert (parts["low-dct", 0.1] < 0.9999).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_keeps_more_or_less_of_one_basis_is_captured_by_that_of_others_as_well(channels):
+    """Images that are the same have one basis, however strongly each is smoothed."""
+    clean = CAlpha(2.0, 8).images("test", 1).repeat(6, channels, 1, 1)
+    vectors = torch.linalg.eigh(graph_laplacian(clean[:1]))[1][0].mT
+    eye = torch.eye(channels, dtype=torch.float64)
+    rows = torch.einsum("kq,ce->kceq", vectors, eye).reshape(64 * channels, -1)
+    counts = [channels * count for count in (4, 7, 10, 20, 31, 40)]
+    filters = torch.stack([rows[:count].mT @ rows[:count] for count in counts])
+    parts = table("capture", on_images(Filters(filters), clean))
+    for part in ("", "null"):
+        assert parts[part, 0.1].tolist() == pytest.approx([1] * 6, abs=1e-5)
+
+
+def test_a_low_pass_is_captured_by_low_cosines_and_by_every_basis_for_the_most_part():
+    parts = table("capture", evaluation("low-pass"))
+    assert parts["low-dct", 0.1].tolist() == pytest.approx([1] * 8, abs=1e-5)
+    assert (parts["", 0.1] > 0.5).all()
+
+
+@pytest.mark.parametrize("rank", [5, 30, 60])
+def test_chance_captures_nothing_on_average(rank):
+    """The share of a random space in another is rank / size on average, with a small variance."""
+    clean = CAlpha(2.0, 8).images("test", 40)
+    parts = table("capture", on_images(Filters(projections(40, 64, rank)), clean))
+    for values in parts.values():
+        assert abs(float(values.mean())) < 4 * float(values.std()) / 40**0.5
+        assert values.abs().max() < 0.5
+
+
+def test_it_is_the_corrected_share_in_the_largest_coefficients():
+    """By hand, in the cosines that are largest in the clean image."""
+    clean, matrices = CAlpha(2.0, 8).images("test", 4), random(4, 64, 64) * 0.1 + 0.3 * torch.eye(64)
+    found = table("capture[dct]", on_images(Filters(matrices), clean))
+    assert set(found) == {("", 0.1), ("low-dct", 0.1)}
+    cosines = DCT().synthesis(torch.eye(64, dtype=torch.float64).reshape(64, 1, 8, 8)).flatten(1).numpy()
+    for image, matrix, score in zip(clean.double(), matrices.numpy(), found["", 0.1], strict=True):
+        values, vectors = eigenvectors(matrix)
+        count = round(np.trace(matrix))
+        weights = np.maximum(values[:count], 0)
+        largest = np.argsort(-np.abs(cosines @ image.flatten().numpy()), kind="stable")[:count]
+        shares = np.square(vectors[:count] @ cosines[largest].T).sum(1)
+        share = (weights * shares).sum() / weights.sum()
+        assert score.item() == pytest.approx((share - count / 64) / (1 - count / 64), abs=1e-5)
+
+
+def test_an_oracle_is_captured_by_its_own_basis():
+    found = table("capture[sym4]", evaluation("oracle-shrink[sym4]"))["", 0.1]
+    assert found.min() > 0.99
+    # What keeps all dimensions has a value too.
+    assert all(values.isfinite().all() for values in table("capture", evaluation("identity")).values())
+
+
+# Harmonic order.
+
+
+@pytest.mark.parametrize("name", ["heat-kernel", "heat-kernel[kernel=tikhonov]", "heat-kernel[time=0.3]"])
+def test_heat_is_in_harmonic_order_and_commutes_with_the_graph(name):
+    parts = table("harmonic-order", evaluation(name))
+    assert parts["", 0.1].tolist() == pytest.approx([1] * 8, abs=1e-3)
+    assert parts["commutation", 0.1].max() < 1e-5
+
+
+def test_what_keeps_the_fastest_is_in_the_opposite_order():
+    clean = CAlpha(2.0, 8).images("test", 3)
+    laplacians = graph_laplacian(clean)
+    found = table("harmonic-order", on_images(Filters(laplacians / laplacians.diagonal(dim1=1, dim2=2).max()), clean))
+    assert found["", 0.1].tolist() == pytest.approx([-1] * 3, abs=1e-3)
+    assert found["commutation", 0.1].max() < 1e-6
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_it_is_spearmans_correlation_with_the_energies_on_the_graph(channels):
+    clean = random(3, channels, 6, 6).mul(0.1).add(0.5).float()
+    size = 36 * channels
+    matrices = random(3, size, size, seed=1) * 0.05 + 0.4 * torch.eye(size)
+    parts = table("harmonic-order", on_images(Filters(matrices), clean))
+    for place, laplacian in enumerate(graph_laplacian(clean).numpy()):
+        whole = np.kron(np.eye(channels), laplacian)
+        matrix = matrices[place].numpy()
+        vectors = eigenvectors(matrix)[1][: round(np.trace(matrix))]
+        energies = np.einsum("ki,ij,kj->k", vectors, whole, vectors)
+        expected = spearmanr(np.arange(len(energies)), energies).statistic
+        assert parts["", 0.1][place].item() == pytest.approx(expected, abs=1e-6)
+        symmetric = (matrix + matrix.T) / 2
+        commutator = np.linalg.norm(symmetric @ whole - whole @ symmetric)
+        expected = commutator / (2 * np.linalg.norm(symmetric) * np.linalg.norm(whole))
+        assert parts["commutation", 0.1][place].item() == pytest.approx(expected, abs=1e-6)
+        assert expected > 0.01
+
+
+@given(st.lists(st.integers(0, 5), min_size=3, max_size=12))
+def test_equal_energies_share_their_ranks(energies):
+    found = rank_correlation(torch.tensor(energies, dtype=torch.float64))
+    if len(set(energies)) == 1:
+        assert math.isnan(found)
+    else:
+        assert found == pytest.approx(spearmanr(np.arange(len(energies)), energies).statistic, abs=1e-12)
+
+
+def test_of_fewer_than_three_eigenvectors_there_is_no_order():
+    clean = CAlpha(2.0, 8).images("test", 3)
+    for rank, values in ((2, 0), (3, 3)):
+        parts = table("harmonic-order", on_images(Filters(projections(3, 64, rank)), clean))
+        assert len(parts.get(("", 0.1), ())) == values
+
+
+# Contour anisotropy.
+
+
+def striped(along_rows):
+    """Filters that keep what oscillates along the rows alone, or along the columns alone, of 12x12 images."""
+    mean = torch.full((12, 12), 1 / 12)
+    return torch.kron(mean, torch.eye(12))[None] if along_rows else torch.kron(torch.eye(12), mean)[None]
+
+
+def test_it_is_0_for_what_oscillates_across_the_contour_alone_and_1_along_it():
+    # A vertical contour: the image changes along its rows.
+    clean = torch.sigmoid(torch.arange(12.0) - 5.5).expand(2, 1, 12, 12)
+    across, along = (table("contour-anisotropy", on_images(Filters(striped(rows)), clean)) for rows in (True, False))
+    assert across["", 0.1].tolist() == pytest.approx([0] * 2, abs=1e-6)
+    assert along["", 0.1].tolist() == pytest.approx([1] * 2, abs=1e-6)
+    # Turned by a quarter, each is the other.
+    turned = table("contour-anisotropy", on_images(Filters(striped(True)), clean.mT.contiguous()))
+    assert turned["", 0.1].tolist() == pytest.approx([1] * 2, abs=1e-6)
+
+
+def test_it_is_a_half_for_denoisers_that_ignore_contours():
+    """But for what differences are at borders, which are one-sided there."""
+    found = table("contour-anisotropy", evaluation("identity", count=24))["", 0.1]
+    assert found.mean().item() == pytest.approx(0.5, abs=0.06)
+    clean = CAlpha(2.0, 12).images("test", 24)
+    found = table("contour-anisotropy", on_images(Filters(projections(24, 144, 40)), clean))["", 0.1]
+    assert found.mean().item() == pytest.approx(0.5, abs=0.06)
+
+
+def test_the_genie_follows_contours_more_than_the_best_linear_filter():
+    genie, linear = (
+        table("contour-anisotropy", evaluation(name))["", 0.1] for name in ("lower-bound", "wiener-linear")
+    )
+    assert genie.max() < 0.35
+    assert genie.mean() < linear.mean() - 0.1
+
+
+def test_flat_images_have_no_contours_and_no_value():
+    clean = torch.stack([torch.full((1, 8, 8), 0.5), torch.eye(8)[None]])
+    found = table("contour-anisotropy", on_images("identity", clean))
+    assert len(found["", 0.1]) == 1
+
+
+# Leakage.
+
+
+def test_the_best_denoiser_of_a_manifold_hardly_leaks_at_low_noise():
+    parts = table("leakage", evaluation("optimal", "discs[size=16]", (0.003, 0.03), count=3))
+    assert parts["", 0.003].abs().max() < 0.01
+    assert parts["extra", 0.003].tolist() == [0] * 3
+    assert parts["largest-angle", 0.003].max() < 2
+    assert (parts["angle", 0.003] <= parts["largest-angle", 0.003]).all()
+    # It tends to the projection on the tangent space.
+    for part in ("", "angle"):
+        assert (parts[part, 0.003] < 0.5 * parts[part, 0.03]).all()
+
+
+def test_the_noisy_image_leaks_all_other_dimensions():
+    dimension = create("dataset", "discs[size=16]").dimension
+    parts = table("leakage", evaluation("identity", "discs[size=16]", count=2))
+    for part in ("", "extra"):
+        assert parts[part, 0.1].tolist() == pytest.approx([256 - dimension] * 2, abs=1e-6)
+
+
+def test_angles_are_those_to_the_tangent_space():
+    dataset = create("dataset", "discs[size=8]")
+    tangents = dataset.true_basis("test", 2).vectors
+    rank, angle = tangents.shape[2], 0.4
+    # One direction of the tangent space is turned by an angle; one more is kept by a third.
+    vectors = torch.linalg.qr(torch.cat([tangents, random(2, 64, 2)], dim=2))[0]
+    outside, further = vectors[..., rank : rank + 1], vectors[..., rank + 1 :]
+    turned = np.cos(angle) * vectors[..., :1] + np.sin(angle) * outside
+    kept = torch.cat([turned, vectors[..., 1:rank]], dim=2)
+    matrices = kept @ kept.mT + further @ further.mT / 3
+    parts = table("leakage", evaluation(Filters(matrices), "discs[size=8]", count=2))
+    assert parts["", 0.1].tolist() == pytest.approx([1 / 3] * 2, abs=1e-6)
+    assert parts["extra", 0.1].tolist() == [0] * 2
+    assert parts["largest-angle", 0.1].tolist() == pytest.approx([np.rad2deg(angle)] * 2, abs=1e-3)
+    assert parts["angle", 0.1].tolist() == pytest.approx([np.rad2deg(angle) / rank] * 2, abs=1e-3)
+
+
+# Sparsity and decay.
+
+
+def test_an_oracle_gains_nothing_over_its_own_basis_and_the_ratio_of_risks_over_others():
+    evaluated = evaluation("oracle-shrink[sym4]", sigmas=(0.05, 0.2))
+    truth = Truth(evaluated.clean, evaluated.dataset)
+    own = table("sparsity[sym4]", evaluated)
+    others = {basis: table(f"sparsity[{basis}]", evaluated) for basis in ("dct", "haar", "true-basis")}
+    for sigma in (0.05, 0.2):
+        assert own["", sigma].abs().max() < 0.01
+        risk = construct(OracleShrink, "sym4").risk(truth, sigma)
+        for basis, found in others.items():
+            expected = 10 * (construct(OracleShrink, basis).risk(truth, sigma) / risk).log10()
+            torch.testing.assert_close(found["", sigma], expected, atol=0.01, rtol=0)
+            assert expected.abs().max() > 0.5
+
+
+def test_a_denoiser_whose_first_eigenvector_is_the_image_wins_by_far():
+    clean = CAlpha(2.0, 8).images("test", 3).double()
+    units = clean.flatten(1) / clean.flatten(1).norm(dim=1, keepdim=True)
+    found = table("sparsity[sym4]", on_images(Filters(units[:, :, None] * units[:, None]), clean.float()))["", 0.1]
+    energy = clean.flatten(1).square().sum(1)
+    least = 0.01 * energy / (energy + 0.01)
+    expected = 10 * (64 * construct(OracleShrink, "sym4").risk(Truth(clean), 0.1) / least).log10()
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+    assert found.min() > 3
+
+
+@pytest.mark.parametrize("alpha", [1.0, 3.0])
+def test_the_exponent_is_that_of_the_coefficients_in_the_eigenvectors(alpha):
+    sizes = torch.arange(1, 257, dtype=torch.float64) ** (-(alpha + 1) / 2)
+    coefficients = torch.stack([sizes[torch.randperm(256, generator=torch.Generator().manual_seed(k))] for k in (0, 1)])
+    vectors = torch.linalg.qr(random(256, 256))[0]
+    clean = (coefficients @ vectors).reshape(2, 1, 16, 16)
+    # Any eigenvalues will do that differ.
+    matrix = (vectors.mT * torch.linspace(0, 1, 256, dtype=torch.float64)) @ vectors
+    found = table("learned-decay", on_images(Filters(matrix[None]), clean.float(), (0.1, 0.3)))
+    assert found["", 0.1].tolist() == pytest.approx([alpha] * 2, abs=0.01)
+    assert found["", 0.3].tolist() == pytest.approx([alpha] * 2, abs=0.01)
+    # In another basis nothing decays so.
+    other = table("learned-decay", on_images(Filters(torch.diag(torch.linspace(0, 1, 256))[None]), clean.float()))
+    assert (other["", 0.1] - alpha).abs().min() > 0.3

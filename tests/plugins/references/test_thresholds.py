@@ -315,23 +315,6 @@ def test_sparse_bands_get_the_universal_threshold():
     assert (sure_thresholds(draw(200, count)) == sure_thresholds(below)).all()
 
 
-def test_every_band_channel_and_image_has_its_own_threshold():
-    sigma = 0.05
-    clean = CLEAN.reshape(3, 2, 32, 32).double()
-    images = clean + sigma * draw(*clean.shape)
-    basis = Wavelet("haar", 2)
-    labels = basis.bands((2, 32, 32))
-    expected = basis.analysis(images)
-    for image in range(3):
-        for channel in range(2):
-            for band in range(1, 7):
-                values = expected[image, channel][labels == band]
-                threshold = float(sure_thresholds(values[None] / sigma)) * sigma
-                expected[image, channel][labels == band] = soft(values, threshold)
-    denoised = construct(SureShrink, "wavelet[haar,levels=2]").denoise(images, sigma, BLIND)
-    torch.testing.assert_close(basis.analysis(denoised), expected)
-
-
 @pytest.mark.parametrize("sigma", [0.03, 0.1])
 def test_beats_the_universal_threshold(sigma):
     images = CLEAN + sigma * draw(*CLEAN.shape).float()
@@ -350,20 +333,24 @@ def test_denoises_but_never_beats_the_oracle_in_the_same_basis(basis):
     assert oracle < error < sigma**2 / 3
 
 
-@pytest.mark.parametrize("name", ["wavelet[sym4,levels=2]", "dct", "pixel"])
-def test_is_its_definition_band_by_band(name):
-    sigma = 0.1
+def bayes_threshold(values, sigma):
+    signal = max(float(values.square().mean()) - sigma**2, 0) ** 0.5
+    return sigma**2 / signal if signal > 0 else torch.inf
+
+
+@pytest.mark.parametrize(("shrink", "threshold", "name"), [
+    (SureShrink, lambda values, sigma: float(sure_thresholds(values[None] / sigma)) * sigma, "wavelet[haar,levels=2]"),
+    *((BayesShrink, bayes_threshold, name) for name in ("wavelet[sym4,levels=2]", "dct", "pixel")),
+])  # fmt: skip
+def test_every_band_channel_and_image_has_its_own_threshold(shrink, threshold, name):
+    sigma, basis = 0.1, gahbench.create("basis", name)
     images = noisy(sigma).double().reshape(3, 2, 32, 32)
-    basis = gahbench.create("basis", name)
-    labels = basis.bands((2, 32, 32))
-    expected = basis.analysis(images).clone()
+    labels, expected = basis.bands((2, 32, 32)), basis.analysis(images).clone()
     for coefficients in expected.flatten(0, 1):
         for band in labels[labels > 0].unique():
             values = coefficients[labels == band]
-            signal = max(float(values.square().mean()) - sigma**2, 0) ** 0.5
-            threshold = sigma**2 / signal if signal > 0 else float("inf")
-            coefficients[labels == band] = values.sign() * (values.abs() - threshold).clamp(min=0)
-    shrunk = basis.analysis(construct(BayesShrink, name).denoise(images, sigma, Truth(CLEAN)))
+            coefficients[labels == band] = soft(values, threshold(values, sigma))
+    shrunk = basis.analysis(construct(shrink, name).denoise(images, sigma, BLIND))
     torch.testing.assert_close(shrunk, expected, atol=1e-10, rtol=0)
 
 

@@ -1,15 +1,13 @@
 """Published weights of KAIR and MatConvNet on published images, if they are there: see GAHBENCH_DATA."""
 
-import os
-from pathlib import Path
-
 import pytest
 import torch
+from surroundings import real_data
 
 import gahbench
 from gahbench.contracts.truth import Truth
 
-DATA = Path(os.environ.get("GAHBENCH_DATA", Path(__file__).parents[4] / ".." / "shared" / "data"))
+DATA = real_data()
 #: PSNR in dB on Cameraman, the first image of Set12, as published (Zhang et al. 2017, table II; Zhang et al. 2018).
 GREY = [
     ("dncnn[layers=17,norm=false]", "dncnn_15.pth", 15, 32.61),
@@ -54,3 +52,14 @@ def test_grey_weights_have_their_published_psnr(architecture, weights, level, pu
 @pytest.mark.parametrize(("architecture", "weights", "level", "least"), COLOUR, ids=[row[1] for row in COLOUR])
 def test_colour_weights_denoise(architecture, weights, level, least):
     assert psnr(architecture, weights, photograph("cbsd68.npz", "rgb")[..., :160, :160], level) > least
+
+
+def test_claim_m1_on_a_piece_of_a_photograph():
+    """Networks trained on noise of 0 to 30, at 100: the bias-free one generalizes, the other collapses."""
+    clean = photograph("bsd68.npz", "mean")[..., 100:164, 150:214]
+    free, biased = (
+        [psnr(f"dncnn[bias={bias}]", weights, clean, level) for level in (20, 100)]
+        for bias, weights in (("false", "bf_dncnn_0-30.pt"), ("true", "dncnn_0-30.pt"))
+    )
+    assert abs(free[0] - biased[0]) < 0.5
+    assert free[1] > biased[1] + 7
