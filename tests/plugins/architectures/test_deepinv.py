@@ -125,8 +125,6 @@ def test_without_the_extra_an_error_names_it(monkeypatch):
         DRUNet(1)
 
 
-pytestmark = pytest.mark.extras("deepinv")
-
 #: Arguments that make each denoiser small, by the name of its class.
 SMALL = {
     "ADMUNet": "{model_channels: 32, channel_mult: [1, 1], num_blocks: 1, img_resolution: 32}",
@@ -146,6 +144,7 @@ SMALL = {
 COLOUR = ("DScCP",)
 
 
+@installed
 @pytest.mark.parametrize("model", SMALL)
 def test_every_denoiser_maps_images_and_sigmas_to_images(model):
     shape = (3 if model in COLOUR else 1, 32, 32)
@@ -162,6 +161,7 @@ def test_every_denoiser_maps_images_and_sigmas_to_images(model):
     assert torch.equal(*found)
 
 
+@installed
 def test_the_accepted_names_are_all_that_the_package_has():
     from deepinv import models
 
@@ -171,43 +171,41 @@ def test_the_accepted_names_are_all_that_the_package_has():
     assert {"Denoiser", "GSDRUNet", "ICNN", "MoDL", "RAM", "EDMPrecond", "TVDenoiser", "Client"} <= refused
 
 
-@pytest.mark.parametrize(
-    ("model", "reason"),
-    [
-        ("DnCN", "deepinv.models has none of this name; did you mean 'DnCNN'"),
-        ("MoDL", "not the class of a denoiser in deepinv.models"),
-        ("GSDRUNet", "not the class of a denoiser in deepinv.models"),
-        ("MedianFilter", "without weights to train"),
-        ("EquivariantDenoiser", "without weights to train"),
-        ("MPRNet", r"its forward takes no \(image, sigma\)"),
-    ],
-)
+@installed
+@pytest.mark.parametrize(("model", "reason"), [
+    ("DnCN", "deepinv.models has none of this name; did you mean 'DnCNN'"),
+    ("MoDL", "not the class of a denoiser in deepinv.models"),
+    ("GSDRUNet", "not the class of a denoiser in deepinv.models"),
+    ("MedianFilter", "without weights to train"),
+    ("EquivariantDenoiser", "without weights to train"),
+    ("MPRNet", r"its forward takes no \(image, sigma\)"),
+])  # fmt: skip
 def test_other_names_are_refused_with_those_accepted(builtin, model, reason):
     with pytest.raises(ParameterError, match=rf"architecture 'deepinv': model={model}: {reason}.*accepted: ADMUNet, "):
         builtin.create("architecture", f"deepinv[{model}]", (1, 32, 32))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("{dept: 3}", "no argument 'dept' to choose; did you mean 'depth'.*accepted: depth, bias, nf, dim"),
-        ("{in_channels: 3}", "no argument 'in_channels' to choose; accepted: depth"),
-        ("{pretrained: download}", "no argument 'pretrained' to choose; accepted: depth"),
-        ("{depth: deep}", "DnCNN with the arguments {'depth': 'deep'}: TypeError"),
-        ("[3]", "a mapping from names to values is accepted"),
-    ],
-)
+@installed
+@pytest.mark.parametrize(("arguments", "message"), [
+    ("{dept: 3}", "no argument 'dept' to choose; did you mean 'depth'.*accepted: depth, bias, nf, dim"),
+    ("{in_channels: 3}", "no argument 'in_channels' to choose; accepted: depth"),
+    ("{pretrained: download}", "no argument 'pretrained' to choose; accepted: depth"),
+    ("{depth: deep}", "DnCNN with the arguments {'depth': 'deep'}: TypeError"),
+    ("[3]", "a mapping from names to values is accepted"),
+])  # fmt: skip
 def test_arguments_that_the_class_does_not_take_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         Deepinv(1, None, "DnCNN", arguments)
 
 
+@installed
 def test_the_label_shows_model_and_arguments(builtin):
     configured = builtin.configure("architecture", "deepinv", model="DnCNN", arguments={"nf": 8, "depth": 3})
     assert builtin.configure("architecture", configured.label).parameters == configured.parameters
     assert configured.label == "deepinv[DnCNN,arguments='{depth: 3, nf: 8}']"
 
 
+@installed
 def test_it_is_the_same_network_as_the_one_with_parameters_of_ours():
     ours = untrained(DRUNet, (1, 32, 32), width=4, blocks=1)
     theirs = untrained(Deepinv, (1, 32, 32), channels=1, model="DRUNet", arguments=SMALL["DRUNet"])
@@ -215,6 +213,7 @@ def test_it_is_the_same_network_as_the_one_with_parameters_of_ours():
     assert torch.equal(ours(noisy, sigma), theirs(noisy, sigma))
 
 
+@installed
 def test_published_weights_are_the_checkpoint(tmp_path, builtin):
     network = untrained(Deepinv, (1, 16, 16), channels=1, model="DnCNN", arguments=SMALL["DnCNN"])
     # As deepinv publishes them: without a prefix.
@@ -233,6 +232,7 @@ def test_published_weights_are_the_checkpoint(tmp_path, builtin):
         other.check_shape((1, 16, 16))
 
 
+@installed
 @pytest.mark.parametrize("model", [*SMALL, "gs-drunet"])
 def test_nothing_is_downloaded_and_shapes_need_no_numbers(model, monkeypatch):
     def download(*arguments, **options):

@@ -108,14 +108,11 @@ def test_receptive_fields(name, channels, on_grid, largest):
     assert found.on_grid == (on_grid, on_grid) or name.startswith(("vit", "dit"))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "vit[width=16,depth=2,heads=2]",
-        "dit[width=16,depth=2,heads=2]",
-        "unet-conditional[width=8]",
-    ],
-)
+@pytest.mark.parametrize("name", [
+    "vit[width=16,depth=2,heads=2]",
+    "dit[width=16,depth=2,heads=2]",
+    "unet-conditional[width=8]",
+])  # fmt: skip
 def test_attention_and_normalisation_reach_everywhere(name):
     assert field(name).reaches_border
 

@@ -135,7 +135,7 @@ SHAPES = [
     ("vit", {**SMALL["vit"], "window": 3}, (1, 16, 16), (1, 16, 16), "multiples of 3; images of this size have 4x4 p"),
     ("timm-unet", SWIN, (1, 32, 32), (1, 64, 64), "was built for images of 1x32x32"),
     ("swinir", TINY["swinir"], (1, 32, 32), (1, 6, 32), "at least window=8, not 6x32"),
-    ("ncsnpp", {**TINY["ncsnpp"], "multipliers": (1, 1)}, (1, 32, 32), (1, 15, 16), "multiples of 2, not 15x16"),
+    ("ncsnpp", {"multipliers": (1, 1), "attention": 1}, (1, 32, 32), (1, 15, 16), "multiples of 2, not 15x16"),
 ]  # fmt: skip
 
 

@@ -141,21 +141,25 @@ def test_mean_of_slopes_is_the_slope_of_the_mean_curve():
     assert np.mean(Slope().score(evaluation).value) == pytest.approx(expected)
 
 
-class Bends:
-    """Slope 1/2 above sigma = 0.1, and 1 below it."""
+class Errs:
+    """A denoiser whose mean squared error is a function of the noise level."""
 
     kind = "oracle"
+
+    def __init__(self, error):
+        self.error = error
 
     def denoise(self, noisy, sigma, truth):
         return noisy
 
     def risk(self, truth, sigma):
-        error = sigma if sigma >= 0.1 else 10 * sigma**2
-        return torch.full((len(truth.clean),), error, dtype=torch.float64)
+        return torch.full((len(truth.clean),), self.error(sigma), dtype=torch.float64)
 
 
 def test_each_level_has_its_slope():
-    scores = LocalSlope().score(Evaluation(Bends(), FOUR[:3], [1.0, 0.4, 0.1, 0.02, 0.01]))
+    # Slope 1/2 above sigma = 0.1, and 1 below it.
+    bends = Errs(lambda sigma: sigma if sigma >= 0.1 else 10 * sigma**2)
+    scores = LocalSlope().score(Evaluation(bends, FOUR[:3], [1.0, 0.4, 0.1, 0.02, 0.01]))
     assert scores.sigma == [sigma for sigma in (0.01, 0.02, 0.1, 0.4, 1.0) for _ in range(3)]
     assert scores.image == [0, 1, 2] * 5
     by_level = torch.tensor(scores.value).reshape(5, 3)
@@ -208,19 +212,6 @@ POWER_LAW = VALUES[torch.randperm(SIZE * SIZE, generator=torch.Generator().manua
 LEVELS = [1 / 8.5, 1 / 33.5, 1 / 50.5, 1 / 63.5, 1 / 100.5, 1e-5]
 
 
-class BendsInside:
-    """An error of slope 1/2 where the rate is, and of slope 1 elsewhere."""
-
-    kind = "oracle"
-
-    def denoise(self, noisy, sigma, truth):
-        return noisy
-
-    def risk(self, truth, sigma):
-        inside = 1 / 64 < sigma < 1 / 32
-        return torch.full((len(truth.clean),), sigma if inside else sigma**2, dtype=torch.float64)
-
-
 def rates(rate, denoiser, sigmas):
     return by_part(rate.score(Evaluation(denoiser, POWER_LAW.float(), sigmas)))
 
@@ -228,7 +219,9 @@ def rates(rate, denoiser, sigmas):
 def test_the_slope_is_that_of_the_levels_in_the_window():
     rate = construct(Rate, "pixel", max_terms=1)
     assert rate.levels(POWER_LAW, LEVELS) == sorted(LEVELS[1:4])
-    assert rates(rate, BendsInside(), LEVELS) == {"": pytest.approx([0.5]), "levels": [3]}
+    # Slope 1/2 in the window, and 1 elsewhere.
+    bends = Errs(lambda sigma: sigma if 1 / 64 < sigma < 1 / 32 else sigma**2)
+    assert rates(rate, bends, LEVELS) == {"": pytest.approx([0.5]), "levels": [3]}
     assert rates(rate, Identity(), LEVELS) == {"": pytest.approx([1]), "levels": [3]}
 
 

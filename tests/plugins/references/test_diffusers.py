@@ -35,15 +35,12 @@ def ddpm(tmp_path_factory):
     return save_ddpm(tmp_path_factory.mktemp("saved") / "ddpm")
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("DDPMScheduler", {"prediction_type": "sample"}),
-        ("DDIMScheduler", {"prediction_type": "v_prediction", "num_train_timesteps": 100}),
-        ("EDMEulerScheduler", {"sigma_data": 0.7}),
-        ("EDMDPMSolverMultistepScheduler", {"prediction_type": "v_prediction"}),
-    ],
-)
+@pytest.mark.parametrize(("name", "arguments"), [
+    ("DDPMScheduler", {"prediction_type": "sample"}),
+    ("DDIMScheduler", {"prediction_type": "v_prediction", "num_train_timesteps": 100}),
+    ("EDMEulerScheduler", {"sigma_data": 0.7}),
+    ("EDMDPMSolverMultistepScheduler", {"prediction_type": "v_prediction"}),
+])  # fmt: skip
 def test_a_saved_model_is_the_denoiser_of_the_one_in_memory(tmp_path, name, arguments):
     import diffusers
 

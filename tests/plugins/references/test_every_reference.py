@@ -25,6 +25,7 @@ CASES = [
       for basis, sigma in (("sym4", 0.1), ("haar", 0.02), ("dct", 0.3), ("pixel", 0.1))),
     *((f"heat-kernel[kernel={kernel},time={time}]", 0.15) for kernel in ("heat", "tikhonov") for time in ("null", 0.7)),
     *((f"low-pass[{share}]", 0.15) for share in (0.02, 0.3, 1.0)),
+    ("identity", 0.1),
     *((f"{name}", sigma) for name in ("gaussian-blur[0.8]", "wiener-linear[200]") for sigma in (0.03, 0.3)),
 ]  # fmt: skip
 DRAWS = 300
@@ -56,25 +57,11 @@ def test_most_bases_are_orthonormal():
 SIGMA = 0.1
 SIZES = [(17, 23), (30, 45)]
 REFERENCES = [
-    "gaussian-blur[width=1.0]",
-    "low-pass",
-    "threshold",
-    "threshold[block-dct]",
-    "threshold[wavelet-ti]",
-    "threshold[curvelet]",
-    "threshold[wavelet-packet]",
-    "visu-shrink",
-    "sure-shrink",
-    "bayes-shrink",
-    "bandlet",
-    "cycle-spin[threshold,shifts=2]",
-    "tv[weight=0.1]",
-    "nl-means[h=0.1]",
-    "bm3d",
-    "oracle-threshold",
-    "oracle-shrink[wavelet-packet]",
-    "oracle-best-basis",
-]
+    "gaussian-blur[width=1.0]", "low-pass", "threshold", "threshold[block-dct]", "threshold[wavelet-ti]",
+    "threshold[curvelet]", "threshold[wavelet-packet]", "visu-shrink", "sure-shrink", "bayes-shrink", "bandlet",
+    "cycle-spin[threshold,shifts=2]", "tv[weight=0.1]", "nl-means[h=0.1]", "bm3d", "oracle-threshold",
+    "oracle-shrink[wavelet-packet]", "oracle-best-basis",
+]  # fmt: skip
 EACH = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=extras(name.partition("[")[0])) for name in REFERENCES]
 )

@@ -16,17 +16,9 @@ from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.datasets.discs import Discs
 from gahbench_plugins.references.bm3d import BM3D
 from gahbench_plugins.references.gaussian_blur import GaussianBlur
-from gahbench_plugins.references.identity import Identity
 from gahbench_plugins.references.low_pass import LowPass
 from gahbench_plugins.references.nl_means import NonLocalMeans
 from gahbench_plugins.references.tv import TotalVariation
-
-
-def test_identity_returns_the_noisy_image_with_risk_sigma_squared():
-    clean = torch.rand(3, 1, 4, 4)
-    noisy = clean + 0.1
-    assert torch.equal(Identity().denoise(noisy, 0.1, Truth(clean)), noisy)
-    assert Identity().risk(Truth(clean), 0.1).tolist() == pytest.approx([0.01] * 3)
 
 
 def images(count=3, size=12):
@@ -54,17 +46,6 @@ def test_it_is_a_projection_that_is_the_same_for_all_images():
     torch.testing.assert_close(found @ found, found)
     torch.testing.assert_close(found, found.mT)
     assert found[0].trace().item() == pytest.approx(round(0.2 * 144))
-
-
-def test_all_frequencies_are_the_image_and_the_lowest_is_its_mean():
-    noisy = images()
-    torch.testing.assert_close(LowPass(1.0).denoise(noisy, 0.1, Truth(noisy)), noisy)
-    assert LowPass(1.0).risk(Truth(noisy), 0.1).tolist() == pytest.approx([0.01] * 3)
-    mean = noisy.mean((2, 3), keepdim=True).expand_as(noisy)
-    torch.testing.assert_close(LowPass(1e-6).denoise(noisy, 0.1, Truth(noisy)), mean)
-
-
-FOUR = CAlpha(2.0, 16).images("test", 4)
 
 
 def blur(images, width):

@@ -43,8 +43,7 @@ def test_thresholding_is_within_a_factor_two_of_shrinkage(sigma):
 @ORACLES
 def test_limits(oracle):
     reference = construct(oracle, "sym4")
-    for sigma in (0.0, 1e-9):
-        torch.testing.assert_close(reference.denoise(CLEAN, sigma, Truth(CLEAN)), CLEAN, atol=1e-5, rtol=0)
+    torch.testing.assert_close(reference.denoise(CLEAN, 0.0, Truth(CLEAN)), CLEAN, atol=1e-5, rtol=0)
     assert reference.risk(Truth(CLEAN), 0.0).tolist() == [0] * 4
     # Without noise to speak of, nothing can be shrunk; drowned in it, all is lost but the energy.
     generic = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(1))

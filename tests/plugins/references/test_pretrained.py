@@ -137,15 +137,12 @@ def test_what_a_network_returns_and_in_which_units(affine):
     assert expected.min() < 0
 
 
-@pytest.mark.parametrize(
-    ("numbers", "output", "other"),
-    [
-        ((1.0, 0.0, 0.0, -1.0), "image", "residual"),
-        ((1.0, 0.0, 0.0, -1.0), "residual", None),
-        ((0.0, 0.0, 0.0, 1.0), "image", None),
-        ((0.0, 0.0, 0.0, 1.0), "residual", "image"),
-    ],
-)
+@pytest.mark.parametrize(("numbers", "output", "other"), [
+    ((1.0, 0.0, 0.0, -1.0), "image", "residual"),
+    ((1.0, 0.0, 0.0, -1.0), "residual", None),
+    ((0.0, 0.0, 0.0, 1.0), "image", None),
+    ((0.0, 0.0, 0.0, 1.0), "residual", "image"),
+])  # fmt: skip
 def test_weights_that_return_the_noise_are_said(affine, numbers, output, other):
     reference = affine(*numbers, output=output)
     clean = gahbench.create("dataset", "faces", size=24).images("test", 8)

@@ -35,10 +35,6 @@ def noisy(sigma, seed=0, clean=CLEAN):
     return clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed), dtype=clean.dtype)
 
 
-def error(denoised):
-    return (denoised - CLEAN).square().flatten(1).mean(1)
-
-
 def test_rules_by_hand():
     coefficients = torch.tensor([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0])
     assert hard(coefficients, 1.0).tolist() == [-2, 0, 0, 0, 0, 0, 3]

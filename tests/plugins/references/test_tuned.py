@@ -83,14 +83,11 @@ def test_only_validation_images_are_looked_at():
     assert reference.kind == "classical"
 
 
-def test_a_given_value_needs_no_images():
+def test_a_given_value_or_no_noise_needs_no_images():
     reference = Divide(4.0)
     assert torch.equal(reference.denoise(IMAGES, 0.1, Truth(IMAGES)), IMAGES / 4)
     assert reference.notes == ()
     assert fitted(4.0).value(0.3) == 4
-
-
-def test_without_noise_nothing_is_done():
     assert Divide().denoise(IMAGES, 0.0, Truth(IMAGES)) is IMAGES
 
 

@@ -19,19 +19,16 @@ def same(found, expected=STATE):
     return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        STATE,
-        {"state_dict": STATE, "epoch": 3},
-        {"model": [STATE], "args": argparse.Namespace(layers=20), "optimizer": None},
-        {"model_state_dict": STATE, "loss": torch.tensor(0.5)},
-        {"ema": {"model": STATE}, "optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}}},
-        {"net": (STATE,)},
-        [None, STATE],
-        {"a.weight": STATE["a.weight"], "epoch": 3, "b.count": STATE["b.count"]},
-    ],
-)
+@pytest.mark.parametrize("content", [
+    STATE,
+    {"state_dict": STATE, "epoch": 3},
+    {"model": [STATE], "args": argparse.Namespace(layers=20), "optimizer": None},
+    {"model_state_dict": STATE, "loss": torch.tensor(0.5)},
+    {"ema": {"model": STATE}, "optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}}},
+    {"net": (STATE,)},
+    [None, STATE],
+    {"a.weight": STATE["a.weight"], "epoch": 3, "b.count": STATE["b.count"]},
+])  # fmt: skip
 @pytest.mark.parametrize("zipped", [True, False])
 def test_state_dicts_are_found_where_programs_keep_them(tmp_path, content, zipped):
     torch.save(content, tmp_path / "x.pt", _use_new_zipfile_serialization=zipped)
@@ -41,17 +38,14 @@ def test_state_dicts_are_found_where_programs_keep_them(tmp_path, content, zippe
 OTHER = {"a.weight": torch.ones(2, 3)}
 
 
-@pytest.mark.parametrize(
-    ("content", "names"),
-    [
-        ({"model": OTHER, "ema": STATE}, ["ema", "model"]),
-        ({"model": {**OTHER, "ema": STATE}}, ["model.ema", "model"]),
-        ({**OTHER, "ema": {"model": STATE, "step": 3}}, ["ema.model", "."]),
-        ({"net": [OTHER, STATE], "params_ema": STATE}, ["params_ema", "net"]),
-        ({"model": STATE, "loss": torch.tensor(0.5), "sigmas": torch.ones(9)}, ["model"]),
-        (STATE, ["."]),
-    ],
-)
+@pytest.mark.parametrize(("content", "names"), [
+    ({"model": OTHER, "ema": STATE}, ["ema", "model"]),
+    ({"model": {**OTHER, "ema": STATE}}, ["model.ema", "model"]),
+    ({**OTHER, "ema": {"model": STATE, "step": 3}}, ["ema.model", "."]),
+    ({"net": [OTHER, STATE], "params_ema": STATE}, ["params_ema", "net"]),
+    ({"model": STATE, "loss": torch.tensor(0.5), "sigmas": torch.ones(9)}, ["model"]),
+    (STATE, ["."]),
+])  # fmt: skip
 def test_each_of_several_state_dicts_can_be_chosen(tmp_path, content, names):
     torch.save(content, tmp_path / "x.pt")
     first = read_part(tmp_path / "x.pt")
@@ -119,23 +113,16 @@ def test_a_file_without_weights_is_refused_with_what_it_holds(tmp_path, content,
         read_state(tmp_path / "x.pt")
 
 
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        (None, "no such file"),
-        (b"", "cannot be read"),
-        (b"hello, world", "it is no file that torch wrote"),
-        (b"i am no checkpoint", "it is a pickle of another kind"),
-        (b"PK\x03\x04 cut off", "cannot be read"),
-        (b"\x10\0\0\0\0\0\0\0{not json", "cannot be read as safetensors"),
-        # Headers that promise what is not there.
-        ((10**9).to_bytes(8, "little") + b"{}", "cannot be read as safetensors"),
-        (
-            b"K" + bytes(7) + b'{"a":{"dtype":"F32","shape":[1000000,1000000],"data_offsets":[0,4000000]}} ',
-            "safetensors",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("content", "says"), [
+    (None, "no such file"),
+    (b"", "cannot be read"),
+    (b"hello, world", "it is no file that torch wrote"),
+    (b"i am no checkpoint", "it is a pickle of another kind"),
+    (b"PK\x03\x04 cut off", "cannot be read"),
+    # Headers that promise what is not there.
+    ((10**9).to_bytes(8, "little") + b"{}", "cannot be read as safetensors"),
+    (b"K" + bytes(7) + b'{"a":{"dtype":"F32","shape":[1000000,1000000],"data_offsets":[0,4000000]}} ', "safetensors"),
+])  # fmt: skip
 def test_what_is_no_checkpoint_is_an_error(tmp_path, content, says):
     if content is not None:
         (tmp_path / "x.pt").write_bytes(content)
@@ -152,17 +139,14 @@ def test_prefixes_that_all_names_share_are_dropped_one_by_one():
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize(
-    ("tensor", "says"),
-    [
-        (lambda: torch.zeros(1).expand(10**6, 10**6), "claims 1,000,000,000,000 numbers, of which 1 are in the file"),
-        (lambda: torch.eye(3).to_sparse(), "is sparse"),
-        (lambda: torch.quantize_per_tensor(torch.eye(3), 0.1, 0, torch.quint8), "is quantized"),
-        (lambda: torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]), "is nested"),
-        (lambda: torch.empty(3, device="meta"), "is without numbers, on the meta device"),
-        (lambda: torch.eye(3) * 1j, "is complex"),
-    ],
-)
+@pytest.mark.parametrize(("tensor", "says"), [
+    (lambda: torch.zeros(1).expand(10**6, 10**6), "claims 1,000,000,000,000 numbers, of which 1 are in the file"),
+    (lambda: torch.eye(3).to_sparse(), "is sparse"),
+    (lambda: torch.quantize_per_tensor(torch.eye(3), 0.1, 0, torch.quint8), "is quantized"),
+    (lambda: torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]), "is nested"),
+    (lambda: torch.empty(3, device="meta"), "is without numbers, on the meta device"),
+    (lambda: torch.eye(3) * 1j, "is complex"),
+])  # fmt: skip
 def test_tensors_that_are_no_weights_are_refused_by_name(tmp_path, tensor, says):
     torch.save({"state_dict": {**STATE, "odd": tensor()}}, tmp_path / "x.pt")
     with pytest.raises(ParameterError, match=rf"x\.pt: odd {says}; accepted: plain tensors of real numbers"):

@@ -1,0 +1,57 @@
+"""Files of published weights, compared with the digest in their names; pyiqa is not needed for it."""
+
+import hashlib
+
+import pytest
+import torch
+
+import gahbench
+from gahbench_plugins.metrics._perceptual import ALEXNET, File, Perceptual
+
+CONTENT = b"weights"
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    (tmp_path / "published").write_bytes(CONTENT)
+    return File("weights of a test", (tmp_path / "published").as_uri(), f"checkpoints/net-{DIGEST[:8]}.pth")
+
+
+class Given(Perceptual):
+    """A metric of given files."""
+
+    def __init__(self, *files):
+        self.given = files
+
+    @property
+    def files(self):
+        return self.given
+
+    def network(self):
+        raise AssertionError("nothing is built")
+
+
+def test_digests_are_those_in_the_names():
+    assert ALEXNET.digest == "7be5be79"
+    assert File("", "", "checkpoints/net-of-a-kind.pth").digest == ""
+
+
+def test_what_is_downloaded_has_its_digest(file):
+    metric = Given(file, file)
+    metric.prepare()
+    assert metric.missing() == ()
+    file.check()
+    broken = file._replace(place=f"checkpoints/other-{DIGEST[8:16]}.pth")
+    with pytest.raises(gahbench.DataError, match=r"cannot be downloaded from .*invalid hash"):
+        Given(broken, broken).prepare()
+    assert not broken.path.exists()
+
+
+def test_other_content_under_the_name_is_an_error_before_anything_is_planned(file):
+    file.path.parent.mkdir()
+    file.path.write_bytes(CONTENT[:3])
+    begins = hashlib.sha256(CONTENT[:3]).hexdigest()[:8]
+    with pytest.raises(gahbench.DataError, match=rf"begins with {begins}, and its name says {DIGEST[:8]}; remove it"):
+        Given(file, file).fingerprint()
