@@ -19,6 +19,7 @@ Location = tuple[str | int, ...]
 _MESSAGES = {
     "tuple_type": "expected a list",
     "too_short": "expected a list of at least one value",
+    "dataclass_type": "expected fields with values",
     "dict_type": "expected fields with values",
     "model_type": "expected fields with values",
     "string_type": "expected text",

@@ -44,14 +44,6 @@ def checking(plugin: type[Dataset], where: str) -> type[Dataset]:
     return type(plugin.__name__, (plugin,), {**names, "images": functools.wraps(plugin.images)(images)})
 
 
-def with_checks(dataset: Dataset, where: str) -> Dataset:
-    """Return a dataset of the state of a plugin's, whose class checks its images."""
-    kind = checking(type(dataset), where)
-    checked = kind.__new__(kind)
-    vars(checked).update(vars(dataset))
-    return checked
-
-
 def unchecked(dataset: Dataset) -> Callable[..., Any]:
     """Return ``images`` of a dataset as the plugin wrote it, for checks that say more about what it returns."""
     return functools.partial(inspect.unwrap(type(dataset).images), dataset)

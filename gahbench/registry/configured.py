@@ -17,7 +17,7 @@ from gahbench._util.shapes import Shape
 from gahbench.contracts.architectures import ArchitectureFactory
 from gahbench.contracts.citation import Citation
 from gahbench.contracts.datasets import Dataset
-from gahbench.registry.checked_images import with_checks
+from gahbench.registry.checked_images import checking
 from gahbench.registry.parameters import file_digest
 from gahbench.registry.plugin import Kind, Plugin
 from gahbench.registry.spec import Spec, format_value
@@ -142,10 +142,15 @@ class Configured:
         filled_in: dict[str, Any] = {} if channels is None else {"channels": channels}
         if shape is not None:
             filled_in = {"channels": shape[0], "shape": shape}
-        built = self.plugin.build(given, filled_in)
+        factory = self.plugin.factory
         # Those that come with gahbench pass the contract checks.
-        if isinstance(built, Dataset) and not self.plugin.is_built_in:
-            built = with_checks(built, self.where)
+        is_checked = self.kind == "dataset" and not self.plugin.is_built_in
+        if is_checked and isinstance(factory, type) and issubclass(factory, Dataset):
+            factory = checking(factory, self.where)
+        built = self.plugin.build(factory, given, filled_in)
+        if is_checked and not isinstance(factory, type) and isinstance(built, Dataset):
+            # A function has made it: the object may be known elsewhere, and no copy would do.
+            built.__class__ = checking(type(built), self.where)
         record_spec(built, self.text)
         return built
 

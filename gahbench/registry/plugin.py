@@ -119,8 +119,8 @@ class Plugin:
         """Digest of the behaviour of the plugin's code, with all that it uses."""
         return behaviour_digest(self.factory)
 
-    def build(self, parameters: dict[str, Any], filled_in: dict[str, Any]) -> Any:
-        """Call the constructor of the plugin's class, or its function."""
+    def build(self, factory: Any, parameters: dict[str, Any], filled_in: dict[str, Any]) -> Any:
+        """Call the constructor of the plugin's class, or of a class derived from it."""
         given = {**self.preset, **parameters}
         for parameter in self.constructor:
             if parameter.name in FILLED_IN:
@@ -130,6 +130,6 @@ class Plugin:
                     raise ParameterError(f"{self.where}: '{parameter.name}' is required")
         try:
             with watch(self.where, is_outside=not self.is_built_in):
-                return self.factory(**given)
+                return factory(**given)
         except ValueError as error:
             raise ParameterError(f"{self.where}: {error}") from error

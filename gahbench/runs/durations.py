@@ -57,7 +57,7 @@ class Durations:
 
     def of(self, unit: Unit, values: Mapping[str, int]) -> float | None:
         """Return the seconds of a unit; ``None`` where no unit like it has finished."""
-        if unit.kind == "fit" and (budget := unit.payload["training"]["seconds"]) is not None:
+        if unit.kind == "fit" and (budget := unit.payload.get("training", {}).get("seconds")) is not None:
             return float(budget)
         for kind, size in _kinds(unit, values):
             if kind in self._rates:
@@ -99,10 +99,10 @@ def seconds_of(done: Mapping[str, Any] | None) -> float | None:
 
 def _kinds(unit: Unit, values: Mapping[str, int]) -> list[tuple[tuple[Any, ...], float]]:
     """Return the kinds that a unit is of, the finest first, each with what its time is in proportion to there."""
-    name = unit.payload["entrant"]["name"]
+    name = unit.payload.get("entrant", {}).get("name")
     finest = (unit.dataset, unit.entrant)
     if unit.kind == "score":
-        levels = unit.payload["images"] * len(unit.payload["sigmas"])
+        levels = unit.payload.get("images", 1) * len(unit.payload.get("sigmas", (0,)))
         size = float(levels * values.get(unit.dataset, 1)) or 1.0
         kinds = [("score", *finest, unit.metric), ("score", name, unit.metric), ("score", unit.metric), ("score",)]
         return [(kind, size) for kind in kinds]

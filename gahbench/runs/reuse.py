@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,10 +15,9 @@ from gahbench._util.files import write_json
 from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
 from gahbench.planning.replan import differences
-from gahbench.registry.plugin_files import plugin_files
 from gahbench.runs.collect import write_results
 from gahbench.runs.comparison import describe_difference
-from gahbench.store.code_files import PLUGINS, copy_plugins
+from gahbench.store.code_files import PLUGINS
 from gahbench.store.folder import Folder
 from gahbench.store.kept_units import distinct, united, united_rows
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit, read_plan, recorded_plan, write_plan
@@ -123,11 +123,14 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
     with Folder(out).lock():
         # Another run may have planned in it while this one waited.
         plans, plan, notes = _united(paths, out)
-        sources = {path: own for path, own in plans.items() if path.resolve() != out.resolve()}
-        for path, own in sources.items():
-            copy_plugins([file for name in own.plugins for file in plugin_files(path / name)], out)
+        sources = [path for path in plans if path.resolve() != out.resolve()]
+        # plugins/DIGEST/FILE: each file stays where its plan names it, with those beside it.
+        for folder in dict.fromkeys("/".join(name.split("/")[:2]) for name in plan.plugins):
+            for path in sources:
+                if (path / folder).is_dir() and not (out / folder).is_dir():
+                    shutil.copytree(path / folder, out / folder, ignore=shutil.ignore_patterns("__pycache__"))
         write_plan(out, plan)
-        found = _merge_units([one.unit for one in plan.units], Store(out), [Store(path) for path in sources])
+        found = _merge_units([one.unit for one in plan.units], Store(out), list(map(Store, sources)))
         found.notes = tuple(notes)
     write_results(out)
     return found

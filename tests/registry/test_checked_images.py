@@ -95,9 +95,12 @@ def test_its_class_is_derived_and_has_the_same_name():
     assert unchecked(checked)("test", 1, start=1).shape == (1, 1, 2, 2)
 
 
-def test_datasets_of_functions_are_checked_too(file):
+@pytest.mark.parametrize("slots", ["", "    __slots__ = ('level',)\n"])
+@pytest.mark.parametrize("made", ["Mine", "lambda: Mine()"])
+def test_datasets_of_functions_and_with_slots_are_checked_too(file, made, slots):
     plugin = file(f"{GOOD} * torch.nan")
-    plugin.write_text(plugin.read_text().replace("'mine', Mine", "'mine', lambda: Mine()"))
+    text = plugin.read_text().replace("'mine', Mine", f"'mine', {made}")
+    plugin.write_text(text.replace("(gahbench.Dataset):\n", f"(gahbench.Dataset):\n{slots}"))
     with pytest.raises(PluginError, match="128 values that are infinite or NaN"):
         Registry((plugin,)).create("dataset", "mine").images("test", 2)
 

@@ -47,7 +47,7 @@ def test_a_file_and_a_folder_are_doors(tmp_path):
         plugin = Registry((source,)).get("reference", "half")
         assert plugin.origin == str(file)
         assert plugin.summary == "Halves the image."
-        assert plugin.build({"factor": 2.0}, {}).factor == 2.0
+        assert plugin.build(plugin.factory, {"factor": 2.0}, {}).factor == 2.0
 
 
 def test_an_entry_point_is_a_door(tmp_path, monkeypatch):

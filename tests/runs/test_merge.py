@@ -138,6 +138,16 @@ def test_plugin_files_that_the_plan_names_are_copied_and_no_others(folder, write
     assert copied == [f"{home.name}/helper.py", f"{home.name}/mine.py"]
 
 
+def test_plugin_files_stay_where_plans_name_them_when_merged_folders_are_merged_again(folder, write_plugin, tmp_path):
+    files = [write_plugin(name, "return noisy - self.noise(noisy)") for name in ("mine", "other")]
+    first = folder("first", entrants=["mine"], plugins=files[:1])
+    both = folder("both", seeds(1), entrants=["mine", "other"], plugins=files)
+    merge([merge([first, both], tmp_path / "once").folder, first], tmp_path / "again")
+    plan = recorded_plan(tmp_path / "again")
+    assert len(plan.plugins) == 2
+    assert all((tmp_path / "again" / name).is_file() for name in plan.plugins)
+
+
 def test_an_entrant_is_added_where_it_is_in_no_suite(folder, tmp_path):
     first = folder("first", ("  - identity\n", ""), entrants=["identity"])
     second = folder("second", ("  - unet: {width: 2, levels: 1}\n", ""), entrants=["visu-shrink"])
