@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from gahbench.contracts.unit import Unit
 from gahbench.planning.replan import differences
 from gahbench.runs.collect import write_results
 from gahbench.runs.comparison import describe_difference
-from gahbench.store.code_files import PLUGINS
+from gahbench.store.code_files import PLUGINS, take_plugin
 from gahbench.store.folder import Folder
 from gahbench.store.kept_units import distinct, united, united_rows
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit, read_plan, recorded_plan, write_plan
@@ -124,11 +123,9 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
         # Another run may have planned in it while this one waited.
         plans, plan, notes = _united(paths, out)
         sources = [path for path in plans if path.resolve() != out.resolve()]
-        # plugins/DIGEST/FILE: each file stays where its plan names it, with those beside it.
-        for folder in dict.fromkeys("/".join(name.split("/")[:2]) for name in plan.plugins):
-            for path in sources:
-                if (path / folder).is_dir() and not (out / folder).is_dir():
-                    shutil.copytree(path / folder, out / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in plan.plugins:
+            if (source := next((path for path in sources if (path / name).exists()), None)) is not None:
+                take_plugin(name, source, out)
         write_plan(out, plan)
         found = _merge_units([one.unit for one in plan.units], Store(out), list(map(Store, sources)))
         found.notes = tuple(notes)
