@@ -150,6 +150,7 @@ def _parsed(content: dict[str, Any]) -> RecordedPlan:
         for name in _SHARED:
             record[name] = record[name] and {key: values[place] for key, place in record[name].items()}
     check_record(PlanRecord, content, "a plan")
+    check_record(Limits, content["limits"], "the limits of a plan")
     return RecordedPlan(
         content["suite"],
         tuple(map(_recorded, content["units"])),

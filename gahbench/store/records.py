@@ -13,7 +13,6 @@ from typing_extensions import TypedDict
 from gahbench._util.checks import Count, Digest, FileName, InnerPath, Number, check_record
 from gahbench.contracts.datasets import Split
 from gahbench.contracts.denoisers import DenoiserKind
-from gahbench.contracts.engines import Limits
 from gahbench.contracts.unit import Unit
 
 
@@ -149,7 +148,7 @@ class PlanRecord(TypedDict):
     suite: str
     threads: Annotated[int, Field(gt=0, lt=2**16)] | None
     plugins: list[InnerPath]
-    limits: Limits
+    limits: dict[str, Any]
     board: BoardRecord
     code: dict[str, str]
     suite_text: str
