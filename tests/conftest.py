@@ -148,6 +148,12 @@ def dry_runs_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def no_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checks of plugin files are not repeated on the stand-in for a GPU, whose process takes seconds to start."""
+    monkeypatch.setattr("gahbench.testing.findings_of", lambda file, plugins: {})
+
+
+@pytest.fixture
 def figures_not_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are drawn, and their files hold no pictures: matplotlib takes most of the time of a small run for these.
 

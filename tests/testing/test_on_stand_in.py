@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from sample_files import HALF
 
 from gahbench.devices import stand_in
+from gahbench.registry.plugin import KINDS
 from gahbench.registry.registry import Registry
-from gahbench.testing import on_stand_in
+from gahbench.testing import check_file, on_stand_in
 
-PLUGIN = '''"""Architectures that work on a CPU."""
+PLUGIN = '''"""Plugins that work on a CPU."""
 import torch
 from torch import nn
 import gahbench
@@ -22,6 +24,16 @@ def register_architectures(register):
     register("no-buffer", NoBuffer)
     register("through-numpy", ThroughNumpy)
     register("waits", Waits)
+
+
+@gahbench.hookimpl
+def register_references(register):
+    register("moved", Moved)
+
+
+@gahbench.hookimpl
+def register_bases(register):
+    register("flips", Flips)
 
 
 class Net(nn.Module):
@@ -62,6 +74,25 @@ class Waits(Net):
 
     def forward(self, noisy, sigma):
         return super().forward(noisy, sigma) * (1 + 0 * sigma.amax().item())
+
+
+class Moved(gahbench.Reference):
+    """A reference that computes something else once it is moved."""
+
+    def move(self, device):
+        self.weight = 1.0 if device.type == "cpu" else 0.5
+
+    def denoise(self, noisy, sigma, truth):
+        return self.weight * noisy
+
+
+class Flips(gahbench.Basis):
+    """Mirrored images."""
+
+    def analysis(self, images):
+        return images.flip(-1)
+
+    synthesis = analysis
 '''
 pytestmark = pytest.mark.skipif(not stand_in.is_supported(), reason="torch has no Python backends, since it is too old")
 
@@ -72,13 +103,20 @@ def line_of(text):
     return number
 
 
+def write(folder):
+    """Write the plugin file; return it, and its plugins."""
+    file = folder / "on_cpu.py"
+    file.write_text(PLUGIN, encoding="utf-8")
+    registry = Registry((file,))
+    plugins = [plugin for kind in KINDS for plugin in registry.plugins(kind) if plugin.origin == str(file)]
+    return file, plugins
+
+
 @pytest.fixture(scope="module")
 def findings(tmp_path_factory):
     """The findings on the stand-in, by name of the plugin."""
-    file = tmp_path_factory.mktemp("plugins") / "on_cpu.py"
-    file.write_text(PLUGIN, encoding="utf-8")
-    plugins = [plugin for plugin in Registry((file,)).plugins("architecture") if plugin.origin == str(file)]
-    return {name: found for (_, name), found in on_stand_in.findings_of(file, plugins).items()}
+    found = on_stand_in.findings_of(*write(tmp_path_factory.mktemp("plugins")))
+    return {name: findings for (_, name), findings in found.items()}
 
 
 @pytest.mark.parametrize(
@@ -110,21 +148,33 @@ def test_a_sound_network_passes(findings):
     assert [finding.passed for finding in findings["sound"]] == [True, True]
 
 
+def test_a_reference_and_a_basis_are_compared_with_the_cpu(findings):
+    (moved,), (basis,) = findings["moved"], findings["flips"]
+    assert (moved.passed, basis.passed) == (False, True)
+    assert moved.check == "denoises on a stand-in for a GPU as on the CPU"
+    assert basis.check == "transforms on a stand-in for a GPU as on the CPU"
+
+
+def test_a_report_of_a_file_ends_with_the_findings_on_the_stand_in(monkeypatch, tmp_path):
+    monkeypatch.setattr(on_stand_in, "MAX_SECONDS", 0.0)
+    file, _ = write(tmp_path)
+    file.write_text(HALF)
+    (report,) = check_file(file)
+    assert report.passed, str(report)
+    assert report.findings[-1].check == "was not checked on a stand-in for a GPU"
+    assert report.findings[-1].detail == "it took longer than 0 s"
+
+
 def test_a_torch_without_the_backend_says_that_nothing_was_checked(monkeypatch, tmp_path):
-    file = tmp_path / "on_cpu.py"
-    file.write_text(PLUGIN, encoding="utf-8")
-    plugins = [plugin for plugin in Registry((file,)).plugins("architecture") if plugin.origin == str(file)]
     monkeypatch.setattr(stand_in, "is_supported", lambda: False)
-    (finding,) = on_stand_in.findings_of(file, plugins)["architecture", "sound"]
+    (finding,) = on_stand_in.findings_of(*write(tmp_path))["architecture", "sound"]
     assert finding.passed is None
     assert "not checked" in finding.check
     assert torch.__version__ in finding.detail
 
 
-def test_a_process_that_ends_early_is_said(tmp_path):
-    file = tmp_path / "on_cpu.py"
-    file.write_text(PLUGIN, encoding="utf-8")
-    plugins = [plugin for plugin in Registry((file,)).plugins("architecture") if plugin.origin == str(file)]
+def test_a_process_that_ends_early_is_reported_with_its_status(tmp_path):
+    file, plugins = write(tmp_path)
     file.write_text("import os\nos._exit(3)\n", encoding="utf-8")
     (finding,) = on_stand_in.findings_of(file, plugins)["architecture", "sound"]
     assert finding.passed is None
