@@ -1,11 +1,17 @@
+"""C^alpha images: contours, backgrounds, and the published construction."""
+
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gahbench.devices.hardware import Cuda
 from gahbench_plugins.datasets import _c_alpha_published as c_alpha_published
+from gahbench_plugins.datasets._contours import coverage
 from gahbench_plugins.datasets.c_alpha import FIELD_STD, LINE_STD, MEAN_STD, CAlpha
 
 
@@ -33,15 +39,6 @@ def regularity(functions, order, lags):
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 4.0])
-def test_exact_background_amplitude_falls_as_alpha_plus_one(alpha):
-    amplitude = CAlpha(1.0, 32, background_alpha=alpha).background_amplitude()
-    along = amplitude[0, 1:].numpy()
-    assert slope(along, np.arange(1, len(along) + 1)) == pytest.approx(-(alpha + 1))
-    assert amplitude[3, 4] == pytest.approx(amplitude[0, 5].item())
-    assert amplitude[0, 0] == 0
-
-
-@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 4.0])
 def test_exact_contours_are_as_regular_as_designed(alpha):
     dataset = CAlpha(alpha, 256)
     masks = torch.cat([dataset.masks(torch.Generator().manual_seed(block), 64) for block in range(16)])
@@ -59,15 +56,6 @@ def test_exact_backgrounds_are_as_regular_as_designed(alpha):
         found, error = regularity(directed, int(alpha) + 2, [6, 8, 12, 16])
         assert error < 0.02
         assert found == pytest.approx(alpha, abs=0.05)
-
-
-@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
-def test_exact_contour_amplitude_falls_as_alpha_plus_a_half(alpha):
-    contours = CAlpha(alpha)._contours(torch.Generator().manual_seed(0), 2000, 256).double()
-    # The variance of one point: a relative error of sqrt(2 / n) = 3 %.
-    assert contours[:, 7].square().mean().item() == pytest.approx(1, abs=0.13)
-    amplitude = torch.fft.rfft(contours).abs().square().mean(0).sqrt()[1:33].numpy()
-    assert slope(amplitude, np.arange(1, 33)) == pytest.approx(-(alpha + 0.5), abs=0.03)
 
 
 def test_exact_backgrounds_have_the_covariance_of_the_amplitude():
@@ -123,73 +111,6 @@ def test_closed_masks_are_connected_islands_of_the_area_of_their_radius():
     assert expected - 0.02 - 4 * area.std() / 128**0.5 < area.mean() < expected + 4 * area.std() / 128**0.5
 
 
-def test_only_pixels_at_the_contour_mix_regions():
-    # A smooth contour of slope below some units crosses a column in few pixels.
-    masks = CAlpha(4.0, 64).masks(torch.Generator().manual_seed(0), 64)
-    mixed = ((masks > 1e-4) & (masks < 1 - 1e-4)).sum(1)
-    assert mixed.max() <= 8
-    assert mixed.float().mean() < 3
-
-
-def paper_backgrounds(noise, alpha, limits):
-    """Images of one region alone."""
-    shape = (len(noise) // 2, *noise.shape[1:])
-    return [c_alpha_published.images(torch.full(shape, share), noise, alpha, limits) for share in (1.0, 0.0)]
-
-
-def test_paper_regions_are_rescaled_to_their_ranges():
-    generator = torch.Generator().manual_seed(0)
-    noise, limits = torch.rand(4000, 32, 32, generator=generator), torch.rand(3, 2000, 1, 1, generator=generator)
-    first, second = paper_backgrounds(2 * noise - 1, 2.0, limits)
-    bright_first = first.amax((1, 2)) > 1 - 1e-6
-    bright = torch.where(bright_first[:, None, None], first, second)
-    dark = torch.where(bright_first[:, None, None], second, first)
-    assert (bright.amax((1, 2)) > 1 - 1e-6).all()
-    assert (dark.amin((1, 2)) < 1e-6).all()
-    # u and v are uniform, the coin is fair.
-    for uniform in (bright.amin((1, 2)), dark.amax((1, 2))):
-        ordered = uniform.sort().values
-        # Kolmogorov-Smirnov, beyond the 1e-4 quantile.
-        assert (ordered - torch.linspace(0, 1, 2000)).abs().max() < 2.2 / 2000**0.5
-    assert bright_first.float().mean() == pytest.approx(0.5, abs=4 * 0.5 / 2000**0.5)
-
-
-def test_paper_contour_variance_and_blur():
-    size, alpha = 64, 2.0
-    masks = CAlpha(alpha, size, "paper").masks(torch.Generator().manual_seed(0), 3000)
-    assert set(masks.unique().tolist()) <= {0, 0.25, 0.5, 0.75, 1}
-    tops = size - masks.sum(1)
-    # White noise of variance 1/3 through |k|^-alpha has variance (1 + 2 zeta(2 alpha)) / (3 size), here in rows^2.
-    expected = (1 + 2 * sum(k ** (-2 * alpha) for k in range(1, size // 2))) / (3 * size) * size**2
-    centred = tops[:, 8].double() - tops[:, 8].double().mean()
-    assert centred.square().mean().item() == pytest.approx(expected, rel=0.12)
-    # The blur averages a row with the one above, which lowers the edge by half a row. The constant of a contour has a
-    # standard deviation of 4.6 rows.
-    assert tops.mean().item() == pytest.approx(size // 2 + 0.5, abs=4 * 4.6 / 3000**0.5)
-
-
-def test_paper_background_spectrum_falls_as_alpha():
-    # Rescaling changes an image by a factor and a constant, not the slope of its spectrum.
-    noise = 2 * torch.rand(2000, 32, 32, generator=torch.Generator().manual_seed(0)) - 1
-    first, _ = paper_backgrounds(noise, 2.0, torch.rand(3, 1000, 1, 1, generator=torch.Generator().manual_seed(1)))
-    first = (first - first.mean((1, 2), keepdim=True)) / first.std((1, 2), keepdim=True)
-    power = torch.fft.rfft2(first.double()).abs().square().mean(0)[0, 1:16].sqrt().numpy()
-    assert slope(power, np.arange(1, 16)) == pytest.approx(-2.0, abs=0.1)
-
-
-def test_same_seed_draws_the_same_noise_for_every_alpha():
-    smooth, rough = (CAlpha(alpha, 32).images("test", 64).flatten(1) for alpha in (4.0, 2.0))
-    correlation = torch.corrcoef(torch.cat([smooth, rough]))[:64, 64:]
-    assert correlation.diagonal().median() > 0.9
-
-
-def test_optimum_is_that_of_the_rougher_part():
-    assert CAlpha(4.0).optimum.slope == pytest.approx(0.8)
-    assert CAlpha(4.0, background_alpha=1.0).optimum.slope == pytest.approx(0.5)
-    assert CAlpha(2.0, background_alpha=5.0).optimum.kind == "bracket"
-    assert CAlpha(2.0, construction="paper").optimum.kind == "rate"
-
-
 @pytest.mark.parametrize(
     "parameters", [{"construction": "paper"}, {}, {"master": 16}, {"contour": "closed", "background_alpha": "flat"}]
 )
@@ -213,3 +134,136 @@ def test_training_images_alone_are_made_on_a_gpu(monkeypatch):
     for split in ("train", "A", "B", "validation", "test"):
         dataset.images(split, 1)
     assert list(map(str, devices)) == ["cuda", "cuda", "cuda", "cpu", "cpu"]
+
+
+def wave_filter(noise, exponent):
+    """Multiply by |k|^-exponent, 1 at frequency 0, in the full Fourier domain, frequency by frequency."""
+    spectrum = np.fft.fftn(noise)
+    for place in np.ndindex(*noise.shape):
+        signed = [k if k <= side / 2 else k - side for k, side in zip(place, noise.shape, strict=True)]
+        modulus = np.sqrt(sum(k**2 for k in signed))
+        spectrum[place] *= modulus**-exponent if modulus else 1.0
+    return np.fft.ifftn(spectrum).real
+
+
+def one_image(contour_noise, first_noise, second_noise, bottom, top, first_is_bright, alpha, background_alpha):
+    """One image of the published procedure, pixel by pixel, in float64."""
+    size = len(contour_noise)
+    tops = [round(size * height) + size // 2 for height in wave_filter(contour_noise, alpha)]
+    below = np.array([[float(row >= tops[column]) for column in range(size)] for row in range(size)])
+    first, second = (wave_filter(noise, background_alpha) for noise in (first_noise, second_noise))
+    first, second = ((field - field.min()) / (field.max() - field.min()) for field in (first, second))
+    if first_is_bright:
+        first, second = first * (1 - bottom) + bottom, second * top
+    else:
+        first, second = first * top, second * (1 - bottom) + bottom
+    image = np.empty((size, size))
+    for row in range(size):
+        for column in range(size):
+            neighbours = [(abs(row - up), abs(column - left)) for up in (0, 1) for left in (0, 1)]
+            # |0 - 1| is the mirror image, 1, of what is above the first row.
+            share = np.mean([below[place] for place in neighbours])
+            image[row, column] = share * first[row, column] + (1 - share) * second[row, column]
+    return image
+
+
+@pytest.mark.parametrize("size", [16, 21])
+@pytest.mark.parametrize(("alpha", "background_alpha"), [(1.0, 1.0), (2.0, 3.0), (4.0, 2.0)])
+def test_images_are_those_of_the_published_procedure(size, alpha, background_alpha):
+    generator = torch.Generator().manual_seed(3)
+    count = 6
+    contours = 2 * torch.rand(count, size, generator=generator) - 1
+    noise = 2 * torch.rand(2 * count, size, size, generator=generator) - 1
+    limits = torch.rand(3, count, 1, 1, generator=generator)
+    masks = c_alpha_published.masks(contours, alpha)
+    images = c_alpha_published.images(masks, noise, background_alpha, limits)
+    bright = set()
+    for index in range(count):
+        bottom, top, coin = limits[:, index, 0, 0].double().tolist()
+        bright.add(coin < 0.5)
+        parts = contours[index], noise[index], noise[count + index]
+        expected = one_image(
+            *(part.double().numpy() for part in parts), bottom, top, coin < 0.5, alpha, background_alpha
+        )
+        np.testing.assert_allclose(images[index].numpy(), expected, atol=1e-5)
+    assert bright == {True, False}
+
+
+def test_a_contour_that_leaves_the_image_stays_at_its_border():
+    noise = torch.full((2, 16), 0.9)
+    noise[1] *= -1
+    below, above = c_alpha_published.masks(noise, 2.0)
+    assert (below == 0).all()
+    assert (above == 1).all()
+
+
+def test_a_dataset_draws_contours_then_backgrounds_then_limits():
+    dataset = CAlpha(2.0, 16, "paper", background_alpha=3.0)
+    images = dataset.draw(torch.Generator().manual_seed(5), 7)
+    generator = torch.Generator().manual_seed(5)
+    masks = c_alpha_published.masks(2 * torch.rand(7, 16, generator=generator) - 1, 2.0)
+    noise = 2 * torch.rand(14, 16, 16, generator=generator) - 1
+    expected = c_alpha_published.images(masks, noise, 3.0, torch.rand(3, 7, 1, 1, generator=generator))
+    assert torch.equal(images[:, 0], expected)
+
+
+def test_images_do_not_depend_on_how_many_are_made_together(monkeypatch):
+    together = CAlpha(2.0, 20, "paper").images("test", 64)
+    monkeypatch.setattr(c_alpha_published, "TOGETHER", 5)
+    # Batches of other sizes may round differently.
+    torch.testing.assert_close(CAlpha(2.0, 20, "paper").images("test", 64), together, atol=1e-6, rtol=0)
+
+
+def test_noise_of_one_draw_is_not_that_of_another_thread():
+    dataset = CAlpha(2.0, 16, "paper")
+    alone = [dataset.draw(torch.Generator().manual_seed(seed), 64) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda seed: dataset.draw(torch.Generator().manual_seed(seed), 64), range(4)))
+    assert all(torch.equal(one, other) for one, other in zip(alone, found, strict=True))
+
+
+SIZE = 16
+
+
+def line(nodes, start, end):
+    share = torch.linspace(0, 1, nodes, dtype=torch.float64)
+    return (start + (end - start) * share)[None]
+
+
+@pytest.mark.parametrize("ends", [(3.0, 12.0), (1.3, 4.9), (11.7, 2.2), (-3.0, 20.0)])
+def test_slanted_line_agrees_with_fine_supersampling(ends):
+    inside = coverage(line(8 * SIZE + 1, 0, SIZE), line(8 * SIZE + 1, *ends), SIZE)[0].numpy()
+    fine = 64
+    places = (np.arange(SIZE * fine) + 0.5) / fine
+    right = places[None, :] > ends[0] + (ends[1] - ends[0]) * places[:, None] / SIZE
+    expected = right.reshape(SIZE, fine, SIZE, fine).mean((1, 3))
+    # Steps are 1/8 pixel long, so squares of steps are 1/64.
+    assert np.abs(inside - expected).max() < 1 / 64
+
+
+def step_by_step(rows, columns, size):
+    """Area to the right of a path: each step, each row, the width of each pixel right of the middle of the step."""
+    area = np.zeros((size, size))
+    for step in range(len(rows) - 1):
+        middle = (columns[step] + columns[step + 1]) / 2
+        for row in range(size):
+            depth = min(max(rows[step + 1] - row, 0), 1) - min(max(rows[step] - row, 0), 1)
+            for column in range(size):
+                area[row, column] += depth * min(max(column + 1 - middle, 0), 1)
+    return area.clip(0, 1)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.floats(-3, 9), st.floats(-3, 9)), min_size=2, max_size=12))
+def test_any_path_is_the_sum_of_its_steps(nodes):
+    """Steps of any length, up and down, across many rows and out of the image."""
+    rows, columns = np.array(nodes).T
+    expected = step_by_step(rows, columns, 6)
+    np.testing.assert_allclose(
+        coverage(torch.tensor(rows)[None], torch.tensor(columns)[None], 6)[0], expected, atol=1e-12
+    )
+    # In single precision, and with the rows of another path beside.
+    both = coverage(
+        torch.tensor(np.stack([rows, rows[::-1]])).float(), torch.tensor(np.stack([columns] * 2)).float(), 6
+    )
+    np.testing.assert_allclose(both[0], expected, atol=1e-5)

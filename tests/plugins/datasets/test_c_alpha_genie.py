@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from random_images import normal
 
 from gahbench._util.noise import evaluation_noise
+from gahbench.jacobian import FunctionMaps
 from gahbench_plugins.datasets import c_alpha
 from gahbench_plugins.datasets.c_alpha import FIELD_STD, MEAN_STD, CAlpha
 
@@ -121,19 +123,6 @@ def test_answers_depend_on_the_image_alone(size, monkeypatch):
     assert (dataset.genie(noisy[2:], 0.1, "test", start) - filtered[2:]).abs().max() > 1e-3
 
 
-def test_the_true_basis_shrinks_as_the_genie_does():
-    dataset = CAlpha(2.0, 16)
-    noisy = dataset.images("test", 3, 5) + evaluation_noise(3, dataset.shape, 0.1, 0)
-    basis = dataset.true_basis("test", 3, 5)
-    assert basis.vectors.shape == (3, 256, 256)
-    weights = basis.energies / (basis.energies + 0.1**2)
-    parts = (noisy.double() - 0.5).flatten(1)[:, None] @ basis.vectors
-    shrunk = 0.5 + ((parts * weights[:, None]) @ basis.vectors.mT)[:, 0]
-    torch.testing.assert_close(dataset.genie(noisy, 0.1, "test", 5).flatten(1).double(), shrunk, atol=1e-4, rtol=0)
-    error = 0.1**2 * weights.mean(1)
-    torch.testing.assert_close(dataset.lower_bound("test", 3, 0.1, 5), error)
-
-
 def test_bounds_fall_nearly_at_the_optimal_slope():
     """The full measurement, with its figure, is bench/genie_slopes.py."""
     sigmas = [2.0**level / 255 for level in (0, 2, 4, 6)]
@@ -149,3 +138,14 @@ def test_without_images_there_are_no_answers():
     assert dataset.lower_bound("test", 0, 0.1).shape == (0,)
     assert dataset.genie(torch.empty(0, 1, 16, 16), 0.1, "test").shape == (0, 1, 16, 16)
     assert dataset.true_basis("test", 0).vectors.shape[0] == 0
+
+
+def test_filters_of_large_images_are_products_with_the_matrix(monkeypatch):
+    dataset, sigma = CAlpha(2.0, 12), 0.1
+    noisy, vectors = dataset.images("test", 2, 5), normal(2, 40, 144)
+    exact = dataset.optimal_filters(noisy, sigma, "test", 5).matrices().double()
+    monkeypatch.setattr(c_alpha, "LARGEST_EXACT", 100)
+    found = dataset.optimal_filters(noisy, sigma, "test", 5)
+    assert isinstance(found, FunctionMaps)
+    torch.testing.assert_close(found.matvec(vectors).double(), vectors @ exact, atol=1e-4, rtol=0)
+    torch.testing.assert_close(found.only(1).matvec(vectors[1:]).double(), vectors[1:] @ exact[1:], atol=1e-4, rtol=0)

@@ -6,6 +6,7 @@ import torch
 from constructing import construct
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_images import normal
 
 from gahbench.contracts.datasets import SPLITS
 from gahbench_plugins.datasets import finite
@@ -100,18 +101,6 @@ def test_a_single_image_is_returned_exactly(sigma):
     assert posterior.trace.tolist() == [0, 0, 0]
 
 
-def test_limits_of_the_noise():
-    dataset = construct(Finite, "faces[size=8]", count=20)
-    members = dataset.members.double()
-    little = dataset.posterior(members, 1e-12)
-    assert torch.equal(little.mean, members)
-    assert (little.trace == 0).all()
-    much = dataset.posterior(members, 1e9)
-    torch.testing.assert_close(much.mean, members.mean(0).expand_as(members), atol=1e-12, rtol=0)
-    total = members.flatten(1).var(0, correction=0).sum()
-    torch.testing.assert_close(much.trace, total.expand(20), atol=0, rtol=1e-9)
-
-
 @pytest.mark.parametrize("sigma", [0.05, 0.3, 1.0])
 def test_score_and_spread_are_derivatives_of_the_density(sigma):
     """Tweedie, to first and second order (Kadkhodaie 2024, equations 3 and 9)."""
@@ -131,18 +120,6 @@ def test_score_and_spread_are_derivatives_of_the_density(sigma):
     hessian = torch.autograd.functional.hessian(log_density, image)
     identity = torch.eye(12).double()
     torch.testing.assert_close(jacobian, identity + sigma**2 * hessian, atol=1e-9, rtol=1e-9)
-
-
-@pytest.mark.parametrize("sigma", [0.25, 0.5, 1.0])
-def test_realised_error_is_the_trace_on_average(sigma):
-    dataset = construct(Finite, "faces[size=8]", count=32)
-    clean = dataset.images("test", 4096).double()
-    noisy = clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).double()
-    posterior = dataset.posterior(noisy, sigma)
-    realised = (posterior.mean - clean).square().flatten(1).sum(1)
-    difference = realised - posterior.trace
-    assert abs(difference.mean().item()) < 4 * difference.std().item() / 64
-    assert difference.std() / 64 < 0.1 * realised.mean()
 
 
 def test_every_split_draws_uniformly_from_the_same_images():
@@ -176,3 +153,18 @@ def test_noise_levels_may_differ_from_image_to_image():
         alone = empirical_bayes(points, noisy[place : place + 1], sigma)
         torch.testing.assert_close(found.mean[place], alone.mean[0])
         torch.testing.assert_close(found.trace[place], alone.trace[0])
+
+
+@settings(deadline=None, max_examples=8)
+@given(sigma=st.floats(0.02, 3), count=st.integers(1, 30), seed=st.integers(0, 99))
+def test_optimal_filters_are_covariances_of_weighed_members(sigma, count, seed):
+    dataset = construct(Finite, "discs[size=8]", count)
+    noisy = dataset.images("test", 2).double() + sigma * normal(2, 1, 8, 8, seed=seed)
+    found = dataset.optimal_filters(noisy, sigma, "test").matrices().double()
+    members = dataset.members.double().flatten(1)
+    for image, matrix in zip(noisy.flatten(1), found, strict=True):
+        weights = torch.softmax(-(image - members).square().sum(1) / (2 * sigma**2), 0)
+        mean = weights @ members
+        second = members.mT @ (weights[:, None] * members)
+        expected = (second - torch.outer(mean, mean)) / sigma**2
+        torch.testing.assert_close(matrix, expected, atol=1e-10 / sigma**2, rtol=1e-6)
