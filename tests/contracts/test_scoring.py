@@ -24,10 +24,15 @@ def test_numbers_of_numpy_and_torch_become_plain():
     ("scores", "says"),
     [
         (Scores([1.0, 2.0], [0.1]), "2 values but 1 of 'sigma'"),
+        (Scores([1.0, 2.0], [0.1] * 3), "2 values but 3 of 'sigma'"),
+        (Scores([1.0, 2.0], None, [0]), "2 values but 1 of 'image'"),
+        (Scores([1.0, 2.0], None, [0, 1, 2]), "2 values but 3 of 'image'"),
+        (Scores([1.0, 2.0], None, None, ["a"] * 3), "2 values but 3 of 'part'"),
         (Scores([1.0, float("nan")], None, [0, 1]), "1 of 2 values are not finite"),
         (Scores([float("inf")]), "not finite"),
         (Scores([1.0], [0.2]), r"not of the evaluation: \[0.2\]"),
         (Scores([1.0], None, [3]), "images outside 0 to 2"),
+        (Scores([1.0], None, [-1]), "images outside 0 to 2"),
         (Scores([1.0, 2.0], [0.1, 0.1]), "two values for the same noise level"),
         (Scores([1.0, 2.0], [0.1, 0.1], [1, 1]), "two values for the same noise level"),
         (Scores([1.0, 2.0]), "two values"),
@@ -41,14 +46,7 @@ def test_scores_that_cannot_be_kept_are_refused(scores, says):
         checked(scores, SIGMAS, 3)
 
 
-def test_parts_share_noise_levels_and_images():
-    values = {("", 0.1): torch.tensor([1.0, float("nan")]), ("null", 0.1): torch.tensor([2.0, 3.0])}
-    expected = Scores([1.0, 2.0, 3.0], [0.1] * 3, [0, 0, 1], ["", "null", "null"])
-    assert checked(Scores.parts(values), SIGMAS, 2) == expected
-    assert Scores.parts({}) == Scores([])
-
-
-def test_what_is_no_scores_is_refused():
+def test_other_types_than_scores_are_refused():
     with pytest.raises(TypeError, match=r"returns gahbench\.Scores, not list"):
         checked([1.0], SIGMAS, 3)
 
@@ -139,24 +137,16 @@ def test_risks_are_computed_once_and_in_batches_that_memory_can_take():
     assert calls == [2, 2, 1]
 
 
-def test_a_grid_has_a_value_for_every_noise_level_and_image():
+def test_values_of_images_at_all_noise_levels_or_over_them():
     scores = Scores.grid(torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), [0.1, 0.2])
-    assert scores.value == [1, 2, 3, 4, 5, 6]
-    assert scores.sigma == [0.1, 0.1, 0.1, 0.2, 0.2, 0.2]
-    assert scores.image == [0, 1, 2, 0, 1, 2]
-    assert scores.part is None
-
-
-def test_values_of_images_are_of_no_noise_level():
-    scores = Scores.per_image(torch.tensor([1.0, 2.0]))
-    assert (scores.value, scores.image, scores.sigma) == ([1, 2], [0, 1], None)
+    assert scores == Scores([1, 2, 3, 4, 5, 6], [0.1, 0.1, 0.1, 0.2, 0.2, 0.2], [0, 1, 2, 0, 1, 2])
+    assert Scores.per_image(torch.tensor([1.0, 2.0])) == Scores([1, 2], None, [0, 1])
 
 
 def test_parts_are_laid_out_with_their_levels_and_images():
     scores = Scores.parts({("", 0.1): torch.tensor([1.0, torch.nan]), ("trace", 0.2): torch.tensor([3.0, 4.0])})
-    rows = list(zip(scores.value, scores.sigma, scores.image, scores.part, strict=True))
-    assert rows == [(1, 0.1, 0, ""), (3, 0.2, 0, "trace"), (4, 0.2, 1, "trace")]
-    assert list(Scores.parts({("", 0.1): torch.tensor([torch.nan])}).value) == []
+    assert checked(scores, (0.1, 0.2), 2) == Scores([1, 3, 4], [0.1, 0.2, 0.2], [0, 0, 1], ["", "trace", "trace"])
+    assert Scores.parts({}) == Scores.parts({("", 0.1): torch.tensor([torch.nan])}) == Scores([])
 
 
 def test_values_of_samples_are_of_each_or_of_all_together():
@@ -174,20 +164,6 @@ def test_values_of_samples_are_of_each_or_of_all_together():
     assert list(Scores.of_samples({"": torch.tensor([torch.nan])}).value) == []
     with pytest.raises(ValueError, match="do not mix"):
         Scores.of_samples({"": torch.tensor(2.0), "b": torch.tensor([3.0])})
-
-
-@pytest.mark.parametrize("image", [-1, 3, 4])
-def test_images_beyond_those_that_there_are_are_refused(image):
-    with pytest.raises(ValueError, match="images outside 0 to 2"):
-        checked(Scores([1.0], [0.1], [image]), [0.1], 3)
-    assert checked(Scores([1.0, 2.0], [0.1, 0.1], [0, 2]), [0.1], 3).image == [0, 2]
-
-
-@pytest.mark.parametrize("count", [1, 3])
-def test_columns_of_another_length_are_refused(count):
-    for columns in ([[0.1] * count, None, None], [None, list(range(count)), None], [None, None, ["a"] * count]):
-        with pytest.raises(ValueError, match=f"2 values but {count} of"):
-            checked(Scores([1.0, 2.0], *columns), [0.1], 3)
 
 
 def test_scores_are_not_changed_in_place():

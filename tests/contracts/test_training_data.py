@@ -36,7 +36,7 @@ def test_the_dataset_and_its_test_images_are_out_of_reach():
     assert not any(value is dataset for value in vars(TrainingData(dataset)).values())
 
 
-def test_none_is_an_error():
+def test_a_split_without_images_is_an_error():
     with pytest.raises(DataError, match="no validation images to learn from; at least 1"):
         TrainingData(Counted(validation=0)).validation(3)
 

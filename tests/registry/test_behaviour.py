@@ -307,13 +307,6 @@ def test_circles_of_imports_end(tmp_path):
     assert behaviour_digest(loaded.a) == behaviour_digest(loaded.a) != behaviour_digest(loaded.c)
 
 
-def test_a_partial_cannot_be_registered(tmp_path):
-    text = "import functools\nimport gahbench\n\n\n@gahbench.hookimpl\ndef register_references(register):\n"
-    (tmp_path / "part.py").write_text(text + '    register("part", functools.partial(dict, a=1))\n')
-    (problem,) = Registry((tmp_path / "part.py",)).problems
-    assert "takes a class or 'module:Class', and keywords as preset parameters" in problem.error
-
-
 def test_methods_for_what_is_needed_count_for_those_who_need_it():
     score = "gahbench.evaluation.measurement:Measurement"
     plain, samples, jacobian = (computed_by(score, frozenset(needs)) for needs in ((), ("samples",), ("jacobian",)))

@@ -34,16 +34,10 @@ WRONG = {
 
 
 @pytest.fixture
-def file(tmp_path):
-    def write(images):
-        plugin = tmp_path / "mine.py"
-        plugin.write_text(
-            "import gahbench, numpy, torch\n"
-            "@gahbench.hookimpl\ndef register_datasets(register):\n    register('mine', Mine)\n"
-            "class Mine(gahbench.Dataset):\n    shape = (1, 8, 8)\n"
-            f"    def images(self, split, count, start=0):\n        return {images}\n"
-        )
-        return plugin
+def file(write_class):
+    def write(images, **options):
+        body = f"shape = (1, 8, 8)\ndef images(self, split, count, start=0):\n    return {images}"
+        return write_class("dataset", body, head="import numpy", **options)
 
     return write
 

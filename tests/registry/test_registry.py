@@ -11,14 +11,14 @@ from gahbench._util.errors import PluginError
 from gahbench.registry.behaviour import behaviour_digest
 from gahbench.registry.plugin import KINDS
 from gahbench.registry.registry import Registry
-from gahbench.testing import check_file
+from gahbench.testing import check_configured, check_file
 
-TWO_LINES = """
+HALF = """
 import gahbench
 
 @gahbench.hookimpl
 def register_references(register):
-    @register("{name}")
+    @register("half")
     class Half(gahbench.Reference):
         "Halves the image."
         def __init__(self, factor: float = 0.5):
@@ -26,6 +26,9 @@ def register_references(register):
         def denoise(self, noisy, sigma, truth):
             return self.factor * noisy
 """
+
+
+DENOISE = "def denoise(self, noisy, sigma, truth): return noisy\n"
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -41,8 +44,8 @@ def test_built_in_plugins_come_through_the_same_hooks(builtin):
     assert {plugin.origin for kind in KINDS for plugin in builtin.plugins(kind)} == {"built-in"}
 
 
-def test_a_file_and_a_folder_are_doors(tmp_path):
-    file = write(tmp_path, "half.py", TWO_LINES.format(name="half"))
+def test_a_file_and_a_folder_are_sources(tmp_path):
+    file = write(tmp_path, "half.py", HALF)
     for source in (file, tmp_path):
         plugin = Registry((source,)).get("reference", "half")
         assert plugin.origin == str(file)
@@ -50,8 +53,8 @@ def test_a_file_and_a_folder_are_doors(tmp_path):
         assert plugin.build(plugin.factory, {"factor": 2.0}, {}).factor == 2.0
 
 
-def test_an_entry_point_is_a_door(tmp_path, monkeypatch):
-    write(tmp_path, "half_by_package.py", TWO_LINES.format(name="half"))
+def test_an_entry_point_is_a_source(tmp_path, monkeypatch):
+    write(tmp_path, "half_by_package.py", HALF)
     info = tmp_path / "half_package-1.0.dist-info"
     write(info, "METADATA", "Metadata-Version: 2.1\nName: half-package\nVersion: 1.0\n")
     write(info, "entry_points.txt", "[gahbench]\nhalf = half_by_package\n")
@@ -59,36 +62,16 @@ def test_an_entry_point_is_a_door(tmp_path, monkeypatch):
     assert Registry().get("reference", "half").origin == "package 'half-package'"
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "says"),
-    [
-        ("float = 0.5", "float = float('inf')", "reference 'half': the default factor=inf is not finite"),
-        (
-            '@register("half")',
-            '@register("half", factor=float("nan"))',
-            "accepted are finite values, not {'factor': nan}",
-        ),
-    ],
-)
-def test_values_that_are_not_finite_are_refused_by_name(tmp_path, old, new, says):
-    file = write(tmp_path, "half.py", TWO_LINES.format(name="half").replace(old, new))
-    with pytest.raises(PluginError) as error:
-        Registry((file,)).configure("reference", "half")
-    assert says in str(error.value)
-
-
 def test_files_beside_a_plugin_can_be_imported(tmp_path):
     write(tmp_path, "_half_helper.py", "FACTOR = 0.25\n")
-    text = TWO_LINES.format(name="half").replace(
-        "import gahbench\n", "import gahbench\nfrom _half_helper import FACTOR\n"
-    )
-    write(tmp_path, "half2.py", text.replace("float = 0.5", "float = FACTOR"))
+    text = "from _half_helper import FACTOR\n" + HALF.replace("float = 0.5", "float = FACTOR")
+    write(tmp_path, "half2.py", text)
     assert Registry((tmp_path,)).create("reference", "half").factor == 0.25
 
 
-def test_a_name_given_twice_costs_the_newcomer_that_plugin(tmp_path):
+def test_the_second_plugin_of_a_name_is_left_out(tmp_path):
     second = '    register("half-too", "gahbench_plugins.references.identity:Identity")\n'
-    text = TWO_LINES.format(name="identity")
+    text = HALF.replace("half", "identity")
     file = write(tmp_path, "again.py", text.replace("(register):\n", "(register):\n" + second))
     registry = Registry((file,))
     assert registry.get("reference", "identity").is_built_in
@@ -101,13 +84,8 @@ def test_a_name_given_twice_costs_the_newcomer_that_plugin(tmp_path):
         check_file(file)
 
 
-def test_a_plugin_error_while_a_file_is_loaded_disables_nothing_else(tmp_path):
-    write(tmp_path, "asks.py", "import gahbench\ngahbench.create('basis', 'unheard-of')\n")
-    write(tmp_path, "half4.py", TWO_LINES.format(name="half"))
-    registry = Registry((tmp_path,))
-    (problem,) = registry.problems
-    assert "unheard-of" in problem.error
-    assert "half" in registry.names("reference")
+REGISTERS = "import gahbench\n@gahbench.hookimpl\ndef register_metrics(register): register({})\n"
+MUTE = "class Mute(Exception):\n    def __str__(self):\n        raise RuntimeError\nraise Mute\n"
 
 
 @pytest.mark.parametrize(
@@ -117,30 +95,21 @@ def test_a_plugin_error_while_a_file_is_loaded_disables_nothing_else(tmp_path):
         ("\n1 / 0\n", "ZeroDivisionError", 2),
         ("x = 1\ndef (:\n", "SyntaxError", 2),
         ("raise SystemExit(3)\n", "SystemExit", 1),
-        (
-            "import gahbench\n@gahbench.hookimpl\ndef register_architecture(register): ...\n",
-            "register_architecture",
-            None,
-        ),
-        ("import gahbench\n@gahbench.hookimpl\ndef register_metrics(register): register('m', 3)\n", "TypeError", 3),
-        (
-            "import gahbench\n@gahbench.hookimpl\ndef register_metrics(register): register('m[a=1]', int)\n",
-            "register('m[a=1]', ...): accepted is a name alone",
-            3,
-        ),
+        (REGISTERS.format("'m', int").replace("metrics", "metric"), "register_metric", None),
+        (REGISTERS.format("'m', 3"), "TypeError: register('m', ...) takes a class or 'module:Class', and keywords", 3),
+        (REGISTERS.format("'m', __import__('functools').partial(int)"), "takes a class or 'module:Class', and", 3),
+        (REGISTERS.format("'m[a=1]', int"), "register('m[a=1]', ...): accepted is a name alone", 3),
+        (REGISTERS.format("'m', int, a=float('nan')"), "accepted are finite values, not {'a': nan}", 3),
         ("raise ValueError('one\\ntwo')\n", "ValueError: one two", 1),
         ("raise BaseException('boo')\n", "BaseException: boo", 1),
         ("raise GeneratorExit\n", "GeneratorExit", 1),
-        (
-            "class Mute(Exception):\n    def __str__(self):\n        raise RuntimeError\nraise Mute\n",
-            "Mute, whose text cannot be had: RuntimeError",
-            4,
-        ),
+        (MUTE, "Mute, whose text cannot be had: RuntimeError", 4),
+        ("import gahbench\ngahbench.create('basis', 'unheard-of')\n", "unknown basis 'unheard-of'", 2),
     ],
 )
 def test_a_broken_plugin_is_recorded_and_harms_nothing(tmp_path, text, says, line):
     broken = write(tmp_path, "broken.py", text)
-    write(tmp_path, "good.py", TWO_LINES.format(name="half"))
+    write(tmp_path, "good.py", HALF)
     registry = Registry((tmp_path,))
     (problem,) = registry.problems
     assert problem.origin == str(broken)
@@ -188,7 +157,7 @@ def test_labels_are_canonical(builtin):
 
 def test_a_changed_helper_is_imported_again(tmp_path):
     helper = write(tmp_path, "_again.py", "FACTOR = 0.25\n")
-    text = "from _again import FACTOR\n" + TWO_LINES.format(name="half").replace("float = 0.5", "float = FACTOR")
+    text = "from _again import FACTOR\n" + HALF.replace("float = 0.5", "float = FACTOR")
     file = write(tmp_path, "uses_again.py", text)
     assert Registry((file,)).create("reference", "half").factor == 0.25
     helper.write_text("FACTOR = 0.125\n")
@@ -198,7 +167,7 @@ def test_a_changed_helper_is_imported_again(tmp_path):
 def test_helpers_of_one_name_in_two_folders_are_refused(tmp_path):
     for folder, factor in (("one", 0.5), ("two", 0.9)):
         write(tmp_path / folder, "_shared.py", f"FACTOR = {factor}\n")
-        text = "from _shared import FACTOR\n" + TWO_LINES.format(name=f"half-{folder}")
+        text = "from _shared import FACTOR\n" + HALF.replace("half", f"half-{folder}")
         write(tmp_path / folder, f"plugin_{folder}.py", text)
     registry = Registry((tmp_path / "one", tmp_path / "two"))
     assert "half-one" in registry.names("reference")
@@ -210,8 +179,7 @@ def test_helpers_of_one_name_in_two_folders_are_refused(tmp_path):
 def test_a_lazy_plugin_that_cannot_be_imported_is_listed_with_its_error(tmp_path, monkeypatch, text, says):
     write(tmp_path, f"lazy_{says}.py", text)
     monkeypatch.syspath_prepend(str(tmp_path))
-    hook = "import gahbench\n@gahbench.hookimpl\ndef register_metrics(register):\n"
-    file = write(tmp_path / "p", "lazy.py", hook + f"    register('lazy', 'lazy_{says}:Lazy')\n")
+    file = write(tmp_path / "p", "lazy.py", REGISTERS.format(f"'lazy', 'lazy_{says}:Lazy'"))
     plugin = Registry((file,)).get("metric", "lazy")
     assert isinstance(plugin.summary, str)
     with pytest.raises(PluginError, match=says):
@@ -219,58 +187,110 @@ def test_a_lazy_plugin_that_cannot_be_imported_is_listed_with_its_error(tmp_path
 
 
 @pytest.mark.parametrize("is_replaced", [False, True])
-def test_a_class_without_a_constructor_has_no_parameters(tmp_path, monkeypatch, is_replaced):
+def test_a_class_without_a_constructor_has_no_parameters(write_class, monkeypatch, is_replaced):
     if is_replaced:
         original = torch.nn.Module.__init__
         # As by torch.compile, until the process ends.
         monkeypatch.setattr(torch.nn.Module, "__init__", lambda self, *args, **keys: original(self, *args, **keys))
-    text = "import gahbench\nfrom torch import nn\n@gahbench.hookimpl\ndef register_architectures(register):\n"
-    text += "    register('plain', Plain)\nclass Plain(nn.Module):\n    def forward(self, noisy, sigma): return noisy\n"
-    assert Registry((write(tmp_path, "plain.py", text),)).get("architecture", "plain").parameters == ()
+    file = write_class("architecture", "def forward(self, noisy, sigma): return noisy", "plain")
+    assert Registry((file,)).get("architecture", "plain").parameters == ()
 
 
 def test_a_digest_does_not_depend_on_the_folder(tmp_path):
     digests = set()
     for folder in ("one", "two"):
-        file = write(tmp_path / folder, "placed.py", TWO_LINES.format(name="half"))
+        file = write(tmp_path / folder, "placed.py", HALF)
         digests.add(behaviour_digest(Registry((file,)).get("reference", "half").factory))
     assert len(digests) == 1
 
 
 def test_a_decorated_class_can_be_created_outside_a_suite(tmp_path):
-    file = write(tmp_path, "half3.py", TWO_LINES.format(name="half"))
+    file = write(tmp_path, "half3.py", HALF)
     assert gahbench.create("reference", "half", plugins=[file], factor=0.125).factor == 0.125
 
 
 def test_listing_and_help_import_no_torch():
-    for arguments in (["list"], ["--help"], ["run", "--help"]):
-        code = (
-            "import sys; sys.argv[1:] = " + repr(arguments) + "\n"
-            "from gahbench.cli.app import app\n"
-            "try: app()\n"
-            "except SystemExit as end: assert not end.code, end.code\n"
-            "heavy = {'torch', 'pandas', 'matplotlib', 'scipy'} & set(sys.modules)\n"
-            "assert not heavy, heavy\n"
-        )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+    code = """
+import sys
+from gahbench.cli.app import app
+for arguments in (["list"], ["--help"], ["run", "--help"]):
+    sys.argv[1:] = arguments
+    try: app()
+    except SystemExit as end: assert not end.code, end.code
+heavy = {"torch", "pandas", "matplotlib", "scipy"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
-def test_a_default_that_is_written_out_is_the_same_plugin(tmp_path):
-    file = tmp_path / "defaults.py"
-    file.write_text(
-        "import gahbench\n"
-        "@gahbench.hookimpl\n"
-        "def register_references(register):\n"
-        "    register('whole', Whole)\n"
-        "class Whole(gahbench.Reference):\n"
-        "    def __init__(self, width: float = 1, sizes: tuple[float, ...] = (1, 2), name: str | None = None): ...\n"
-        "    def denoise(self, noisy, sigma, truth):\n"
-        "        return noisy\n"
-    )
-    registry = Registry((file,))
+def test_a_default_that_is_written_out_is_the_same_plugin(write_class):
+    parameters = "width: float = 1, sizes: tuple[float, ...] = (1, 2), name: str | None = None"
+    registry = Registry((write_class("reference", f"def __init__(self, {parameters}): ...\n{DENOISE}", "whole"),))
     plain = registry.configure("reference", "whole")
     again = registry.configure("reference", "whole", **plain.parameters)
     assert json.dumps(plain.identity) == json.dumps(again.identity)
     assert plain.label == again.label == "whole"
     assert plain.parameters == {"width": 1.0, "sizes": (1.0, 2.0), "name": None}
+
+
+#: Plugins whose constructors make a registry of their own.
+FLAT = """
+"Flat images, for which a basis is made."
+shape = (1, 16, 16)
+card = gahbench.Card("made here", "CC0-1.0")
+
+def __init__(self):
+    self.basis = gahbench.create("basis", "sym4")
+
+def images(self, split, count, start=0):
+    draws = [gahbench.generator("data", 0, split, place) for place in range(start, start + count)]
+    levels = torch.stack([torch.rand((), generator=draw) for draw in draws])
+    return levels[:, None, None, None].expand(count, *self.shape).clone()
+"""
+THROUGH = """
+"Analysis and synthesis, which change nothing."
+def __init__(self):
+    self.basis = gahbench.create("basis", "sym4")
+
+def denoise(self, noisy, sigma, truth):
+    return self.basis.synthesis(self.basis.analysis(noisy))
+"""
+QUARTER = """
+def __init__(self, inner: Annotated[gahbench.Reference, gahbench.Names("reference", default="half")]):
+    gahbench.create("reference", "identity")
+    self.inner = inner
+
+def denoise(self, noisy, sigma, truth):
+    return self.inner.denoise(noisy, sigma, truth) / 2
+"""
+SUITE = """
+name: mixed
+datasets: [flat]
+entrants: [through-sym4, "cycle-spin[half,shifts=2]"]
+scoring: {sigmas: [0.1], images: 2, metrics: [psnr, "distance[to=half]"]}
+"""
+
+
+@pytest.mark.parametrize("engine", ["inline[trusted=true]", "processes"])
+def test_a_constructor_that_calls_create_leaves_the_others_their_plugins(write_suite, write_class, tmp_path, engine):
+    plugins = [write_class("dataset", FLAT, "flat"), write_class("reference", THROUGH, "through-sym4")]
+    plugins.append(write(tmp_path, "half5.py", HALF))
+    outcome = gahbench.run(write_suite(text=SUITE), tmp_path / "out", plugins=plugins, engine=engine)
+    assert outcome.results.failures.empty
+    assert outcome.failed == outcome.waiting == 0
+    assert set(outcome.scores["entrant"]) == {"through-sym4", "cycle-spin[half,shifts=2]"}
+
+
+def test_registries_do_not_share_plugins(write_class, tmp_path, no_stand_in):
+    write_class("reference", QUARTER, "quarter", head="from typing import Annotated")
+    write(tmp_path, "half6.py", HALF)
+    reports = check_file(tmp_path)
+    assert [report.label for report in reports] == ["half", "quarter"]
+    assert all(report.passed for report in reports), "\n".join(map(str, reports))
+    ours, theirs = Registry((tmp_path,)), Registry()
+    configured = ours.configure("reference", "cycle-spin[half,shifts=1]")
+    assert "half" not in theirs.names("reference")
+    gahbench.create("reference", "identity")
+    assert type(configured.build().reference).__name__ == "Half"
+    assert check_configured(configured).passed
