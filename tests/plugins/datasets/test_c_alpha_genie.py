@@ -20,31 +20,42 @@ def psnr_slope(dataset, sigmas, count):
     return float((centred * levels).sum() / centred.square().sum())
 
 
-@pytest.mark.parametrize("contour", ["line", "closed"])
-@pytest.mark.parametrize("alpha", [1.0, 4.0])
-def test_the_genie_makes_the_error_that_the_bound_says(alpha, contour):
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"alpha": 1.0, "size": 16},
+        {"alpha": 4.0, "size": 16, "contour": "closed"},
+        {"size": 8, "background_alpha": 1.0, "master": 32},
+        {"size": 8, "contour": "disc", "master": 32},
+        {"size": 8, "contour": "closed", "background_alpha": "flat", "master": 32},
+    ],
+)
+def test_the_genie_makes_the_error_that_the_bound_says(parameters):
     """On average over the images and noise, which it has to be given the contours of."""
-    dataset, count, start = CAlpha(alpha, 16, contour=contour), 250, 37
+    dataset, start = CAlpha(**parameters), 37
+    count = 2000 // dataset.size
     clean = dataset.images("validation", count, start)
     for sigma in SIGMAS:
-        noisy = clean + evaluation_noise(count, dataset.shape, sigma, 0)
+        noisy = clean + evaluation_noise(count, dataset.shape, sigma, 0, master=dataset.master)
         errors = (dataset.genie(noisy, sigma, "validation", start) - clean).double().square().mean((1, 2, 3))
         difference = errors - dataset.lower_bound("validation", count, sigma, start)
         error = difference.std() / count**0.5
         assert difference.mean().abs() < 4 * error
-        assert error < 0.05 * errors.mean()
+        assert error < 0.1 * errors.mean()
 
 
-@pytest.mark.parametrize(("size", "alpha"), [(24, 1.0), (41, 2.0)])
-def test_the_bound_is_the_error_of_the_filter_by_monte_carlo(size, alpha):
+@pytest.mark.parametrize(("alpha", "resolved"), [(1.0, 1600), (2.0, 0)])
+def test_the_bound_is_the_error_of_the_filter_by_monte_carlo(alpha, resolved, monkeypatch):
     """Backgrounds as the family draws them, noise, and the filter of one contour: to 1 %."""
-    dataset, sigma = CAlpha(alpha, size), 0.05
+    monkeypatch.setattr("gahbench_plugins.datasets._conditional.SMALL", resolved)
+    dataset, sigma, size = CAlpha(alpha, 24), 0.05, 24
+    assert dataset._conditional.is_resolved(sigma) == (resolved > 0)
     (mask,) = dataset._masks("test", 1, 0)
     bound = float(dataset.lower_bound("test", 1, sigma))
     matrix = dataset._conditional.matrix(mask)
     gain = torch.linalg.solve(matrix + sigma**2 * torch.eye(size**2).double(), matrix)
     errors = []
-    for block in range(32):
+    for block in range(40):
         generator = torch.Generator().manual_seed(block)
         first, second = (part.double().flatten(1) for part in dataset._backgrounds(generator, 256))
         clean = mask * first + (1 - mask) * second
@@ -55,21 +66,6 @@ def test_the_bound_is_the_error_of_the_filter_by_monte_carlo(size, alpha):
     assert error < 0.003 * bound
     # The bound is at most .2 % below the error.
     assert float(errors.mean()) == pytest.approx(bound, abs=0.002 * bound + 3 * error)
-
-
-def test_no_other_filter_makes_less_error():
-    """The best linear filter that is not given the contour, and no filter at all."""
-    dataset, count = CAlpha(2.0, 16), 256
-    sample = dataset.images("train", 4096).double().flatten(1) - 0.5
-    covariance = sample.T @ sample / len(sample)
-    clean = dataset.images("test", count).double().flatten(1) - 0.5
-    for sigma in SIGMAS:
-        noisy = clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1)).double()
-        linear = noisy @ torch.linalg.solve(covariance + sigma**2 * torch.eye(256).double(), covariance)
-        bound = dataset.lower_bound("test", count, sigma)
-        for denoised in (linear, noisy):
-            excess = (denoised - clean).square().mean(1) - bound
-            assert excess.mean() > 4 * excess.std() / count**0.5
 
 
 @pytest.mark.parametrize("alpha", [0.5, 2.0])
@@ -104,7 +100,7 @@ def test_contours_and_backgrounds_are_rough_separately():
     assert 1 < ratio < 2
 
 
-@pytest.mark.parametrize("size", [16, 44])
+@pytest.mark.parametrize("size", [16, 41])
 def test_answers_depend_on_the_image_alone(size, monkeypatch):
     """Neither on what was asked before, nor on how many are asked for together."""
     monkeypatch.setattr(c_alpha, "HELD", 2)
@@ -128,7 +124,7 @@ def test_bounds_fall_nearly_at_the_optimal_slope():
     sigmas = [2.0**level / 255 for level in (0, 2, 4, 6)]
     for alpha in (1.0, 2.0, 4.0):
         dataset = CAlpha(alpha, 32)
-        found = psnr_slope(dataset, sigmas, 4)
+        found = psnr_slope(dataset, sigmas, 2)
         # Slopes over any range of noise levels are a little above that of the limit; a finite grid adds to it.
         assert dataset.optimum.slope < found < dataset.optimum.slope + 0.09
 

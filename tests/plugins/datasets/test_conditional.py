@@ -95,15 +95,6 @@ def test_it_is_the_product_of_its_factor(leading, name):
     torch.testing.assert_close(leading.analysis(mask[None], torch.eye(PIXELS, dtype=torch.float64)), factor)
 
 
-def test_each_image_has_its_mask(leading):
-    masks = torch.stack(list(MASKS.values()))
-    images = torch.randn(len(masks), PIXELS, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    parts = torch.stack([columns(leading, mask).T @ image for mask, image in zip(masks, images, strict=True)])
-    torch.testing.assert_close(leading.analysis(masks, images), parts)
-    expected = torch.stack([columns(leading, mask) @ part for mask, part in zip(masks, parts, strict=True)])
-    torch.testing.assert_close(leading.synthesis(masks, parts), expected)
-
-
 SIGMAS = (1 / 255, 4 / 255, 16 / 255, 64 / 255)
 
 
@@ -172,21 +163,6 @@ def test_bounds_enclose_the_error_whatever_the_mask_and_the_rank(alpha, sigma, s
     exact = error(drawn, mask, sigma)
     assert 0 <= lower <= exact * (1 + 1e-9)
     assert exact * (1 - 1e-9) <= upper
-
-
-def test_one_region_is_stationary():
-    """The risk of the Wiener filter of the background alone, from the eigenvalues of its covariance."""
-    drawn = images_of(2.0, 16)
-    values = torch.linalg.eigvalsh(drawn.field.matrix() + MEAN_STD**2)
-    for mask in (torch.ones(256), torch.zeros(256)):
-        for sigma in SIGMAS:
-            expected = (sigma**2 * values / (values + sigma**2)).sum().item()
-            lower, upper = drawn.error_bounds(mask.double(), sigma)
-            assert lower <= expected * (1 + 1e-9)
-            assert upper >= expected * (1 - 1e-9)
-            assert lower == pytest.approx(expected, rel=2e-3)
-            energies = drawn.eigenvalues(mask.double())
-            assert (sigma**2 * energies / (energies + sigma**2)).sum().item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 4.0])

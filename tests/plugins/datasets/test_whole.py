@@ -55,14 +55,6 @@ def test_a_size_chooses_among_several_in_either_direction(file):
     assert np.array_equal((255 * turned).round().numpy(), pixels[2])
 
 
-@pytest.mark.parametrize("colour", ["rgb", "mean"])
-def test_colour(file, colour):
-    path, pixels = file((8, 9), channels=3)
-    (image,) = Whole(path, colour=colour).images("test", 1)
-    expected = pixels[0].transpose(2, 0, 1) if colour == "rgb" else pixels[0].mean(2)[None]
-    assert np.abs(255 * image.numpy() - expected).max() <= 0.5 + 1e-4
-
-
 def test_there_are_test_images_alone(file):
     path, _ = file((12, 16), (12, 16))
     whole = Whole(path)
@@ -116,12 +108,6 @@ def test_a_folder_of_files_has_the_sum_of_an_array_file(file, tmp_path):
     assert Whole(path, sha256=found).fingerprint() == Whole(path, sha256=found[:8]).fingerprint() == found
     with pytest.raises(DataError, match=f"SHA-256 {found}, not 01234567; accepted"):
         Whole(path, sha256="01234567").fingerprint()
-
-
-def test_sizes_that_do_not_fit_are_refused_with_those_that_there_are(file):
-    path, _ = file((12, 16), (16, 12), (20, 20))
-    with pytest.raises(DataError, match=r"none has 13x16 pixels; there are 12x16 \(2\)"):
-        _ = Whole(path, 13, 16).shape
 
 
 @pytest.mark.parametrize(("name", "sizes"), [("bsd68", [68]), ("set12", [7, 5]), ("cbsd68", [68])])

@@ -109,20 +109,14 @@ def test_source_celeba_finds_its_images_and_says_what_they_are(tmp_path, write_i
             Faces(str(tmp_path), source="celeba", **asked).images("test", 1)
 
 
-@pytest.mark.parametrize("there", ["nothing", "empty", "others", "file", "archive"])
+@pytest.mark.parametrize("there", ["nothing", "empty.zip", "others.npy", "others"])
 def test_missing_celeba_is_explained(tmp_path, write_images, there):
-    path = tmp_path / "data"
-    if there == "file":
-        np.save(tmp_path / "data.npy", FACES[:2])
-        path = tmp_path / "data.npy"
-    elif there == "archive":
-        path = tmp_path / "data.zip"
-        write_images(tmp_path, ["a.png"], FACES[:1])
-        with zipfile.ZipFile(path, "w") as file:
-            file.write(tmp_path / "a.png", "a.png")
-    elif there != "nothing":
-        path.mkdir()
-    if there == "others":
+    path = tmp_path / there
+    if there == "others.npy":
+        np.save(path, FACES[:2])
+    elif there == "empty.zip":
+        zipfile.ZipFile(path, "w").close()
+    elif there == "others":
         write_images(path, ["a.png"], FACES[:1])
     with pytest.raises(DataError) as caught:
         Faces(str(path), source="celeba").shape  # noqa: B018
@@ -144,8 +138,6 @@ def test_missing_celeba_is_explained(tmp_path, write_images, there):
         (text(PARTITION).replace("000004.jpg 0\n", ""), "does not list 000004.jpg"),
         (text(PARTITION).replace("000004.jpg 0", "000004.jpg 3"), "line 4: '000004.jpg 3'; accepted: .* 0, 1, 2"),
         (text(PARTITION).replace("000004.jpg 0", "000004.jpg"), "line 4: '000004.jpg'; accepted"),
-        (text(PARTITION).replace("000004.jpg 0", "000004.jpg x"), "line 4"),
-        ("", "does not list 000001.jpg"),
     ],
 )
 def test_malformed_lists_are_named(tmp_path, write_images, content, says):
@@ -157,14 +149,13 @@ def test_malformed_lists_are_named(tmp_path, write_images, content, says):
 
 def test_lists_are_part_of_the_fingerprint(tmp_path, write_images):
     plain(tmp_path, write_images)
-    fingerprints = {Faces(str(tmp_path)).fingerprint()}
+    fingerprints = [Faces(str(tmp_path)).fingerprint()]
     (tmp_path / "identity_CelebA.txt").write_text(text([*PEOPLE[:-1], 99]))
-    fingerprints.add(Faces(str(tmp_path)).fingerprint())
-    (tmp_path / "identity_CelebA.txt").unlink()
-    fingerprints.add(Faces(str(tmp_path)).fingerprint())
-    (tmp_path / "list_eval_partition.csv").unlink()
-    fingerprints.add(Faces(str(tmp_path)).fingerprint())
-    assert len(fingerprints) == 4
+    for name in ("identity_CelebA.txt", "list_eval_partition.csv", None):
+        fingerprints.append(Faces(str(tmp_path)).fingerprint())
+        if name is not None:
+            (tmp_path / name).unlink()
+    assert len(set(fingerprints)) == 4
 
 
 @pytest.mark.parametrize(

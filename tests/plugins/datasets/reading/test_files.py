@@ -25,8 +25,7 @@ from gahbench_plugins.datasets.faces import Faces
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (6, 12, 12, 3), dtype=np.uint8)
 #: In the order in which a folder is walked.
-NAMES = ["b.png", "c.png", "a/b.png", "d/a.png", "a/z/a.png", "a/z/b.png"]
-WALKED = ["b.png", "c.png", "a/b.png", "a/z/a.png", "a/z/b.png", "d/a.png"]
+NAMES = ["b.png", "c.png", "a/b.png", "a/z/a.png", "a/z/b.png", "d/a.png"]
 
 
 def encode(image, kind="PNG", **options):
@@ -64,25 +63,25 @@ def make_zip(tmp_path):
 
 
 def make_parquet(tmp_path, column=None, **others):
-    order = [NAMES.index(name) for name in WALKED]
-    column = [{"bytes": encode(PIXELS[place]), "path": NAMES[place]} for place in order] if column is None else column
+    if column is None:
+        column = [{"bytes": encode(image), "path": name} for name, image in zip(NAMES, PIXELS, strict=True)]
     pq.write_table(pa.table({**others, "image": column}), tmp_path / "f.parquet", row_group_size=4)
     return tmp_path / "f.parquet"
 
 
 def make_raw_parquet(tmp_path):
-    return make_parquet(tmp_path, [encode(PIXELS[NAMES.index(name)]) for name in WALKED], label=list(range(6)))
+    return make_parquet(tmp_path, [encode(image) for image in PIXELS], label=list(range(6)))
 
 
 def make_array(suffix):
     def make(tmp_path):
-        path, images = tmp_path / f"f{suffix}", PIXELS[[NAMES.index(name) for name in WALKED]]
+        path = tmp_path / f"f{suffix}"
         if suffix == ".npz":
-            np.savez(path, images=images)
+            np.savez(path, images=PIXELS)
         elif suffix == ".npy":
-            np.save(path, images)
+            np.save(path, PIXELS)
         else:
-            torch.save({"images": torch.from_numpy(images), "about": "a test"}, path)
+            torch.save({"images": torch.from_numpy(PIXELS), "about": "a test"}, path)
         return path
 
     return make
@@ -102,7 +101,7 @@ SOURCES = {
 @pytest.mark.parametrize(("size", "colour"), [(None, "rgb"), (11, "mean"), (9, "luma")])
 @pytest.mark.parametrize("source", SOURCES)
 def test_every_kind_of_file_gives_the_same_images_in_walking_order(tmp_path, source, colour, size):
-    images = PIXELS[[NAMES.index(name) for name in WALKED]].transpose(0, 3, 1, 2)
+    images = PIXELS.transpose(0, 3, 1, 2)
     expected = Preprocessing(size, colour)(images, "here")
     found = read(SOURCES[source](tmp_path), size, colour)
     assert all_rows(found).dtype == torch.float32
@@ -122,19 +121,16 @@ def test_digest_is_of_the_pixels_not_of_how_they_are_kept(tmp_path):
     assert read(tmp_path / "f").digest != digests["folder"]
 
 
-def test_npy_file_stays_on_the_disk_where_pixels_stay(tmp_path):
+def test_an_npy_file_stays_on_the_disk_where_pixels_stay_and_floating_point_is_not_rounded(tmp_path):
     np.save(tmp_path / "a.npy", PIXELS[..., 0])
     stored = read(tmp_path / "a.npy", 11, "mean").stored
     assert not stored.flags.writeable
     assert isinstance(stored, np.memmap)
-
-
-def test_floating_point_is_not_rounded(tmp_path):
     np.save(tmp_path / "a.npy", (PIXELS / 255)[..., :1])
-    found = read(tmp_path / "a.npy", 8, "mean")
-    assert found.stored.dtype == np.float32
+    found = read(tmp_path / "a.npy", 8, "mean").stored
+    assert found.dtype == np.float32
     rounded = Preprocessing(8)(PIXELS[..., :1].transpose(0, 3, 1, 2), "")
-    assert 0 < np.abs(found.stored * 255 - rounded).max() < 0.501
+    assert 0 < np.abs(found * 255 - rounded).max() < 0.501
 
 
 def test_people_are_read(tmp_path):
@@ -156,12 +152,12 @@ def test_other_files_hidden_and_deeper_ones_are_left_out(tmp_path):
     for name in ("notes.txt", "list.csv", ".hidden.png", ".git/a.png", "a/z/too/deep.png", "model.pt"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"not an image")
-    assert open_encoded(folder).names == WALKED
+    assert open_encoded(folder).names == NAMES
     with zipfile.ZipFile(tmp_path / "f.zip", "w") as archive:
         for file in folder.rglob("*.*"):
             if file.is_file():
                 archive.write(file, file.relative_to(folder))
-    assert open_encoded(tmp_path / "f.zip").names == WALKED
+    assert open_encoded(tmp_path / "f.zip").names == NAMES
 
 
 def assert_refused(path, *words, **parameters):
@@ -188,13 +184,9 @@ def png(depth, colours, rows):
 
 BAD_FILES = {
     "empty": (b"", "cannot be read as an image: not an image of a known format"),
-    "nonsense": (b"nonsense" * 99, "not an image of a known format"),
     "truncated png": (encode(PIXELS[0])[:-40], "cannot be read as an image"),
-    "truncated jpeg": (encode(PIXELS[0], "JPEG")[:-80], "cannot be read as an image"),
-    "corrupt png": (encode(PIXELS[0])[:60] + bytes(20) + encode(PIXELS[0])[80:], "cannot be read as an image"),
     "16-bit grey": (encode(PIXELS[0, :, :, 0].astype(np.uint16)), "mode I;16; accepted: 8 bits a channel"),
     "16-bit colour": (png(16, 2, [bytes(48)] * 8), "16 bits a channel; accepted: 8 bits a channel"),
-    "floating point": (encode(np.ones((8, 8), np.float32), "TIFF"), "mode F; accepted: 8 bits a channel"),
     "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", "not an image of a known format"),
 }
 
@@ -264,16 +256,16 @@ def test_empty_sources(tmp_path):
     assert_refused(tmp_path / "a.txt", "accepted: a folder of images, or a file .zip")
 
 
-def zip_with(path, name, mode=0o644, content=b""):
+def zip_with(path, name, mode=stat.S_IFREG | 0o644, content=None):
     entry = zipfile.ZipInfo(name)
-    entry.external_attr = (stat.S_IFREG | mode if mode < 0o10000 else mode) << 16
+    entry.external_attr = mode << 16
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.png", encode(PIXELS[0]))
         archive.writestr(entry, content or encode(PIXELS[0]))
     return path
 
 
-@pytest.mark.parametrize("name", ["../a.png", "a/../../b.png", "/etc/b.png", "C:/b.png", "..\\b.png"])
+@pytest.mark.parametrize("name", ["a/../../b.png", "/etc/b.png", "C:/b.png", "..\\b.png"])
 def test_archives_that_reach_outside_are_refused(tmp_path, name):
     assert_refused(zip_with(tmp_path / "f.zip", name), name, "lies outside of the archive; accepted: plain files")
 
@@ -288,6 +280,8 @@ def test_links_encryption_and_bombs_in_archives_are_refused(tmp_path, monkeypatc
     assert_refused(path, "b.png", "is encrypted")
     monkeypatch.setattr(encoded, "LARGEST", 2000)
     assert_refused(zip_with(path, "b.png", content=bytes(2001)), "b.png", "too large")
+    monkeypatch.setattr(encoded, "LARGEST", 100)
+    assert_refused(make_folder(tmp_path), "d/a.png: cannot be read: has", "accepted: up to 100")
 
 
 def test_damaged_archives_and_tables(tmp_path):
@@ -321,7 +315,7 @@ def test_few_images_are_decoded_ahead_of_those_that_are_used(tmp_path, monkeypat
     monkeypatch.setattr(decoding, "IN_FLIGHT", 2 * 12 * 12)
     most = 0
     for used, image in decoding.Decoding(open_encoded(folder)):
-        assert (waiting[used], image.shape) == (f"{folder}: {WALKED[used]}", (12, 12, 3))
+        assert (waiting[used], image.shape) == (f"{folder}: {NAMES[used]}", (12, 12, 3))
         most = max(most, len(waiting) - used)
     assert 1 <= most <= 3
 
@@ -333,11 +327,11 @@ def test_large_images_are_worked_on_in_parts(tmp_path, monkeypatch):
     monkeypatch.setattr(decoding, "STRIP", 12)
     monkeypatch.setenv("GAHBENCH_CACHE", str(tmp_path / "other"))
     assert torch.equal(all_rows(read(tmp_path / "f", 9, "luma")), whole)
-    np.save(tmp_path / "a.npy", PIXELS[[NAMES.index(name) for name in WALKED]])
+    np.save(tmp_path / "a.npy", PIXELS)
     assert torch.equal(all_rows(read(tmp_path / "a.npy", 9, "luma")), whole)
 
 
-@pytest.mark.parametrize("suffix", [".npy", ".npz", ".pt", ".zip", ".parquet", ".png", ""])
+@pytest.mark.parametrize("suffix", [".npy", ".pt", ".zip", ".png", ""])
 def test_what_is_no_regular_file_is_not_waited_for(tmp_path, suffix):
     os.mkfifo(tmp_path / f"f{suffix}")
     assert_refused(tmp_path / f"f{suffix}", "is a FIFO; expected a regular file; accepted: a folder of images")
@@ -356,16 +350,10 @@ def test_a_folder_with_an_image_that_is_none_is_refused(tmp_path):
     assert_refused(folder, "a/y.png: has the name of an image, and is no file")
 
 
-def test_files_of_too_many_bytes_are_refused(tmp_path, monkeypatch):
-    folder = make_folder(tmp_path)
-    monkeypatch.setattr(encoded, "LARGEST", 100)
-    assert_refused(folder, "d/a.png: cannot be read: has", "accepted: up to 100")
-
-
 def test_tables_are_read_a_few_rows_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(parquet, "ROWS", 1)
     table = open_encoded(make_parquet(tmp_path))
-    contents = [encode(PIXELS[NAMES.index(name)]) for name in WALKED]
+    contents = [encode(image) for image in PIXELS]
     assert [table.content(row) for row in range(6)] == contents
     assert [table.content(row) for row in (2, 3)] == contents[2:4]
     monkeypatch.setattr(parquet, "MAX_ROWS", 5)
@@ -382,14 +370,12 @@ class Opened:
 def test_files_that_hold_pickles_are_refused_and_not_run(tmp_path):
     np.save(tmp_path / "a.npy", np.array([Opened()], dtype=object), allow_pickle=True)
     assert_refused(tmp_path / "a.npy", "accepted: an .npy file of one plain array")
-    (tmp_path / "b.npy").write_bytes(pickle.dumps(Opened()))
-    assert_refused(tmp_path / "b.npy", "accepted")
     np.savez(tmp_path / "a.npz", images=np.array([Opened()], dtype=object))
     assert_refused(tmp_path / "a.npz", "accepted")
     torch.save({"images": Opened()}, tmp_path / "a.pt")
-    assert_refused(tmp_path / "a.pt", "without running its content", "accepted")
     (tmp_path / "b.pt").write_bytes(pickle.dumps(Opened()))
-    assert_refused(tmp_path / "b.pt", "without running its content", "accepted")
+    for name in ("a.pt", "b.pt"):
+        assert_refused(tmp_path / name, "without running its content", "accepted")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -400,13 +386,8 @@ def test_files_that_hold_pickles_are_refused_and_not_run(tmp_path):
         ({"faces": torch.zeros(3)}, "no key 'images'; it holds faces"),
         (torch.zeros(3, 8, 8, dtype=torch.bfloat16), "BFloat16"),
         (torch.zeros(3, 8, 8, dtype=torch.int32), "int32; accepted"),
-        (torch.full((3, 8, 8), 2.0), "0-1"),
         (torch.zeros(3, 8), "(3, 8); accepted"),
         ({"images": torch.zeros(1).expand(10**5, 10**5)}, "claims 10,000,000,000 numbers, of which 1 are in the file"),
-        ({"images": torch.rand(6, 12, 12).to_sparse()}, "is sparse"),
-        ({"images": torch.empty(6, 12, 12, device="meta")}, "is without numbers, on the meta device"),
-        ({"images": torch.rand(6, 12, 12) * 1j}, "is complex"),
-        ({"images": torch.zeros(6, 0, 12)}, "an image of 0x12 pixels; accepted: at least 1x1"),
         ({"images": torch.full((6, 12, 12), torch.nan)}, "pixels from nan to nan"),
     ],
 )

@@ -22,12 +22,6 @@ def kept_one_by_one(images):
     return stay
 
 
-@pytest.fixture
-def small_chunks(monkeypatch):
-    monkeypatch.setattr(splits, "CHUNK", 7)
-    monkeypatch.setattr(splits, "SPAN", 5)
-
-
 def test_planted_repeats_are_found_and_nothing_else():
     random = np.random.default_rng(0)
     images = random.uniform(size=(3000, 400)).astype(np.float32)
@@ -39,14 +33,6 @@ def test_planted_repeats_are_found_and_nothing_else():
     assert sorted(set(range(3000)) - set(stay.tolist())) == sorted(copies.tolist())
 
 
-@pytest.mark.usefixtures("small_chunks")
-def test_the_first_of_a_chain_stays_and_what_repeats_only_a_dropped_image():
-    # Steps of 15 degrees: neighbours correlate by cos 15 = .966, next ones by cos 30 = .87.
-    wave = np.sin(np.arange(48) * 2 * np.pi / 48)
-    images = np.stack([np.roll(wave, 2 * step) for step in range(24)]).astype(np.float32)
-    assert without_repeats(torch.from_numpy(images)).tolist() == list(range(0, 24, 2))
-
-
 @pytest.mark.parametrize(("cosine", "kept"), [(0.9501, [0]), (0.9499, [0, 1]), (-0.999, [0, 1])])
 def test_the_threshold_is_sharp(cosine, kept):
     basis = np.linalg.qr(np.concatenate([np.ones((400, 1)), np.random.default_rng(1).normal(size=(400, 2))], 1))[0].T
@@ -54,15 +40,8 @@ def test_the_threshold_is_sharp(cosine, kept):
     assert without_repeats(torch.from_numpy(images.astype(np.float32))).tolist() == kept
 
 
-def test_constant_images_repeat_nothing():
-    images = torch.full((4, 400), 0.5)
-    images[2] = torch.linspace(0, 1, 400)
-    assert without_repeats(images).tolist() == [0, 1, 2, 3]
-    assert without_repeats(torch.empty(0, 400)).tolist() == []
-
-
 @settings(deadline=None, max_examples=40)
-@given(seed=st.integers(0, 10**6), count=st.integers(1, 40), chunk=st.integers(1, 9), span=st.integers(1, 9))
+@given(seed=st.integers(0, 10**6), count=st.integers(0, 40), chunk=st.integers(1, 9), span=st.integers(1, 9))
 def test_chunks_find_what_comparing_one_by_one_finds(seed, count, chunk, span):
     random = np.random.default_rng(seed)
     # Few pixels and values of two kinds, so that repeats and chains of them are common.
@@ -99,30 +78,21 @@ def test_published_partition_leaves_out_what_is_not_kept():
     assert {name: part.tolist() for name, part in parts.items()} == {"train": [2, 5], "validation": [3], "test": [0]}
 
 
-@given(count=st.integers(0, 200), seed=st.integers(0, 2**40))
-def test_halves_are_a_cut_of_training(count, seed):
-    train = np.arange(100, 100 + count)
-    parts = halves(train, None, seed)
-    np.testing.assert_array_equal(np.sort(np.concatenate([parts["A"], parts["B"]])), train)
-    assert 0 <= len(parts["A"]) - len(parts["B"]) <= 1
-
-
 @given(people=st.lists(st.integers(1, 12), min_size=1, max_size=40), seed=st.integers(0, 2**40))
 def test_halves_share_no_person_and_are_balanced(people, seed):
     identity = np.random.default_rng(0).permutation(np.repeat(np.arange(len(people)) * 7 - 3, people))
     # Some images are not for training.
     train = np.arange(len(identity))[len(identity) // 3 :]
-    parts = halves(train, identity, seed)
-    np.testing.assert_array_equal(np.sort(np.concatenate([parts["A"], parts["B"]])), train)
-    assert not set(identity[parts["A"]]) & set(identity[parts["B"]])
-    assert abs(len(parts["A"]) - len(parts["B"])) <= max(people)
+    for known in (identity, None):
+        parts = halves(train, known, seed)
+        np.testing.assert_array_equal(np.sort(np.concatenate([parts["A"], parts["B"]])), train)
+        assert abs(len(parts["A"]) - len(parts["B"])) <= (1 if known is None else max(people))
+        assert known is None or not set(identity[parts["A"]]) & set(identity[parts["B"]])
 
 
 def test_halves_are_random_and_follow_the_seed():
     train = np.arange(1000)
-    first, again, other = (halves(train, None, seed)["A"] for seed in (0, 0, 1))
-    np.testing.assert_array_equal(first, again)
+    first, again, other = (set(halves(train, None, seed)["A"]) for seed in (0, 0, 1))
+    assert first == again
     # Two random halves of 1000 share 250 images, with a standard deviation of 8.
-    assert abs(len(set(first) & set(other)) - 250) < 40
-    # The first images of a half are from all of the set: their mean has a standard deviation of 29.
-    assert abs(first[:100].mean() - 500) < 120
+    assert abs(len(first & other) - 250) < 40

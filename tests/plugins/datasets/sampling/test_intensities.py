@@ -52,31 +52,18 @@ def test_truncated_normal_far_in_the_tail_is_exponential():
     torch.testing.assert_close(centre, torch.tensor([1e-4, 1 - 1e-4]).double(), atol=1e-7, rtol=0)
 
 
-@settings(deadline=None, max_examples=30)
-@given(seed=st.integers(0, 10**6), sigma=st.sampled_from([0.03, 0.1, 0.5, 3.0]))
-def test_one_intensity_agrees_with_a_fine_grid(seed, sigma):
-    parts, data = problem(seed, 1, sigma)
-    found = integrate(*statistics(parts, data), sigma, 1)
-    places, widths = graded(20_000)
-    exponents = -(places**2 * (parts @ parts.T).item() - 2 * places * (parts @ data).item()) / (2 * sigma**2)
-    weights = widths * np.exp(exponents - exponents.max())
-    assert found.log_evidence.item() == pytest.approx(exponents.max() + np.log(weights.sum()), abs=1e-5)
-    weights /= weights.sum()
-    assert found.mean.item() == pytest.approx(weights @ places, abs=1e-6)
-    assert found.second.item() == pytest.approx(weights @ places**2, abs=1e-6)
-
-
+@pytest.mark.parametrize(("intensities", "nodes", "tolerance"), [(1, 20_000, 1e-5), (2, 900, 2e-3)])
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 10**6), sigma=st.sampled_from([0.03, 0.1, 0.5, 3.0]), alike=st.sampled_from([0.0, 0.3, 3.0]))
-def test_two_intensities_agree_with_a_fine_grid(seed, sigma, alike):
-    parts, data = problem(seed, 2, sigma, alike)
-    # Nearly alike parts, of correlation .99, whose density a border cuts off obliquely are the hardest.
-    tolerance = 2e-3
-    found = integrate(*statistics(parts, data), sigma, 2)
-    places, widths = graded(900)
-    grid = np.stack(np.meshgrid(places, places, indexing="ij"), -1).reshape(-1, 2)
+def test_they_agree_with_a_fine_grid(intensities, nodes, tolerance, seed, sigma, alike):
+    """Nearly alike parts, of correlation 0.99, whose density a border cuts off obliquely are the hardest."""
+    parts, data = problem(seed, intensities, sigma, alike)
+    found = integrate(*statistics(parts, data), sigma, intensities)
+    places, widths = graded(nodes)
+    grid = np.stack(np.meshgrid(*[places] * intensities, indexing="ij"), -1).reshape(-1, intensities)
+    volumes = np.prod(np.meshgrid(*[widths] * intensities, indexing="ij"), axis=0).ravel()
     exponents = -(((grid @ (parts @ parts.T)) * grid).sum(1) - 2 * grid @ (parts @ data)) / (2 * sigma**2)
-    weights = np.outer(widths, widths).ravel() * np.exp(exponents - exponents.max())
+    weights = volumes * np.exp(exponents - exponents.max())
     assert found.log_evidence.item() == pytest.approx(exponents.max() + np.log(weights.sum()), abs=tolerance)
     weights /= weights.sum()
     mean = weights @ grid

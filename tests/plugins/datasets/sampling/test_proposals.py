@@ -43,17 +43,6 @@ def test_samples_have_the_moments_of_the_density():
     torch.testing.assert_close(points.mT @ points / 2**14, second, atol=2e-2, rtol=0)
 
 
-def test_weighted_samples_integrate_a_density_that_is_known():
-    # The mean of p / q under q is 1 for any density p that q covers, and that of the points' squares is p's.
-    proposal = mixture()
-    points = proposal.sample(Draws.named("test", 2**13, 2))
-    law = multivariate_normal([0.3, 0.0], [[0.3, 0.1], [0.1, 0.4]])
-    weights = law.pdf(points.numpy()) / proposal.log_density(points).exp().numpy()
-    np.testing.assert_allclose(weights.mean(1), 1, atol=0.02)
-    moment = (weights[..., None] * np.square(points.numpy())).mean(1)
-    np.testing.assert_allclose(moment, [[0.3 + 0.09, 0.4]] * 2, atol=0.02)
-
-
 def test_learning_makes_weights_more_equal():
     proposal = mixture()
     law = multivariate_normal([1.5, -0.5], [[0.02, 0.0], [0.0, 0.3]])
