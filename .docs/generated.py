@@ -107,7 +107,7 @@ def value_of(model: type[BaseModel], name: str) -> str:
 
 def shown(value: Any) -> str:
     """Return a value as YAML has it."""
-    from gahbench import dump_flow
+    from gahbench._util.core_yaml import dump_flow
 
     return f"`{dump_flow(list(value) if isinstance(value, tuple) else value)}`"
 

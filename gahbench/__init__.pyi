@@ -1,22 +1,12 @@
-from ._util.array_files import load_arrays as load_arrays
-from ._util.core_yaml import dump_flow as dump_flow
-from ._util.core_yaml import load_scalar as load_scalar
 from ._util.errors import BasisError as BasisError
 from ._util.errors import DataError as DataError
 from ._util.errors import GahbenchError as GahbenchError
 from ._util.errors import OptimumError as OptimumError
 from ._util.errors import ParameterError as ParameterError
-from ._util.errors import PluginError as PluginError
-from ._util.errors import ResultsError as ResultsError
-from ._util.errors import SuiteError as SuiteError
-from ._util.files import open_regular as open_regular
 from ._util.files import read_regular as read_regular
-from ._util.image_files import check_pixels as check_pixels
-from ._util.image_files import open_image as open_image
 from ._util.noise import BLOCK as BLOCK
 from ._util.noise import generator as generator
 from ._util.noise import in_blocks as in_blocks
-from ._util.resources import cpu_count as cpu_count
 from ._util.shapes import Shape as Shape
 from ._util.shapes import image_shape as image_shape
 from .board.claims import claims as claims
@@ -37,8 +27,6 @@ from .contracts.datasets import Optimum as Optimum
 from .contracts.datasets import Posterior as Posterior
 from .contracts.datasets import Split as Split
 from .contracts.datasets import TrueBasis as TrueBasis
-from .contracts.denoisers import Denoiser as Denoiser
-from .contracts.denoisers import DenoiserKind as DenoiserKind
 from .contracts.engines import Engine as Engine
 from .contracts.engines import Event as Event
 from .contracts.engines import Job as Job
@@ -48,10 +36,8 @@ from .contracts.references import Reference as Reference
 from .contracts.trackers import Tracker as Tracker
 from .contracts.truth import TrainingData as TrainingData
 from .contracts.truth import Truth as Truth
-from .contracts.unit import Unit as Unit
 from .devices.batches import Batches as Batches
 from .devices.hardware import hardware as hardware
-from .explore.bibliography import cite as cite
 from .explore.inspection import inspect as inspect
 from .explore.preview import preview as preview
 from .explore.sample import sample as sample
@@ -60,7 +46,6 @@ from .networks.conversions import as_denoiser as as_denoiser
 from .planning.claim_files import read_claims as read_claims
 from .registry.behaviour import behaviour_digest as behaviour_digest
 from .registry.configured import spec_of as spec_of
-from .registry.hookspecs import Register as Register
 from .registry.hookspecs import hookimpl as hookimpl
 from .registry.marks import Code as Code
 from .registry.marks import External as External
@@ -69,21 +54,10 @@ from .registry.marks import Names as Names
 from .registry.parameters import file_digest as file_digest
 from .registry.registry import Registry as Registry
 from .registry.registry import create as create
-from .runs.adoption import adopt as adopt
-from .runs.collect import collect as collect
-from .runs.comparison import compare as compare
 from .runs.engine_tools import UnitRunner as UnitRunner
 from .runs.engine_tools import work_command as work_command
-from .runs.preparation import prepare as prepare
-from .runs.removal import remove as remove
-from .runs.removal import weights as weights
-from .runs.reuse import merge as merge
-from .runs.running import plan_suite as plan_suite
 from .runs.running import run as run
 from .runs.status import Watch as Watch
-from .runs.status import status as status
 from .runs.supervisor import supervise as supervise
-from .runs.verification import verify as verify
-from .runs.work import work as work
 
 __version__: str

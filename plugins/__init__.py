@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gahbench import Register, hookimpl
+from gahbench import hookimpl
+
+if TYPE_CHECKING:
+    from gahbench.registry.hookspecs import Register
 
 
 @hookimpl

@@ -14,9 +14,8 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor, nn
 
-from gahbench import open_regular
-
-from ._messages import brief
+from gahbench._util.files import open_regular
+from gahbench._util.readable import brief
 
 #: The most bytes of a file, which is read into memory.
 MAX_BYTES = 1 << 32

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-import gahbench
+from gahbench.runs.collect import collect
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 90.0, explain: Callable[[], str] = lambda: "") -> None:
@@ -39,7 +39,7 @@ def is_alive(pid: int) -> bool:
 
 def board(folder: Path) -> pd.DataFrame:
     """Return the board of all that is done in a folder, without the times of training."""
-    return gahbench.collect(folder).leaderboard(full=True).drop(columns="train_seconds")
+    return collect(folder).leaderboard(full=True).drop(columns="train_seconds")
 
 
 def times(folder: Path) -> dict[Path, int]:

@@ -36,10 +36,10 @@ def load_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
 
     Examples
     --------
-    >>> import gahbench, numpy, pathlib, tempfile
+    >>> import numpy, pathlib, tempfile
     >>> file = pathlib.Path(tempfile.mkdtemp()) / "two.npz"
     >>> numpy.savez(file, images=numpy.zeros((2, 8, 8)), other=numpy.zeros(3))
-    >>> list(gahbench.load_arrays(file, ["images", "identity"]))
+    >>> list(load_arrays(file, ["images", "identity"]))
     ['images']
     """
     is_packed = path.suffix.lower() == ".npz"

@@ -182,8 +182,7 @@ def dump_flow(value: Any) -> str:
 
     Examples
     --------
-    >>> import gahbench
-    >>> gahbench.dump_flow({"b": ["on", "1e-3"], "a": 1e-3})
+    >>> dump_flow({"b": ["on", "1e-3"], "a": 1e-3})
     "{a: 0.001, b: ['on', '1e-3']}"
     """
     written: str = yaml.dump(

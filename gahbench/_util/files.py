@@ -66,8 +66,7 @@ def open_regular(path: str | Path, follow: bool = True) -> io.BufferedReader:
 
     Examples
     --------
-    >>> import gahbench
-    >>> gahbench.open_regular("/dev/null")
+    >>> open_regular("/dev/null")
     Traceback (most recent call last):
         ...
     OSError: [Errno 22] is a device; expected a regular file: '/dev/null'

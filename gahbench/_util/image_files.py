@@ -43,8 +43,7 @@ def open_image(content: bytes, where: str) -> Iterator[ImageFile]:
 
     Examples
     --------
-    >>> import gahbench
-    >>> with gahbench.open_image(b"P5 3 2 255 " + bytes(6), "here") as image:
+    >>> with open_image(b"P5 3 2 255 " + bytes(6), "here") as image:
     ...     image.size
     (3, 2)
     """

@@ -179,9 +179,9 @@ def compare(
     other: Annotated[Path, typer.Argument(help="Another, whose differences from the first are printed.")],
 ) -> None:
     """Compare two results folders: paired differences in PSNR, and what differs in protocol, code and environment."""
-    import gahbench
+    from gahbench.runs.comparison import compare as compare_folders
 
-    _print_comparison(gahbench.compare(one, other), Console())
+    _print_comparison(compare_folders(one, other), Console())
 
 
 def _print_comparison(found: Comparison, console: Console) -> None:
@@ -222,9 +222,9 @@ def cite(
     plugins_dir: options.Plugins = None,
 ) -> None:
     """Print BibTeX of the works that plugins follow: of those on the board of a results folder, or by their names."""
-    import gahbench
+    from gahbench.explore.bibliography import cite as bibliography
 
-    typer.echo(gahbench.cite(*targets, plugins=plugins_dir or ()), nl=False)
+    typer.echo(bibliography(*targets, plugins=plugins_dir or ()), nl=False)
 
 
 def claims(

@@ -52,9 +52,9 @@ def work(
     Exit status: 0 all units done, 1 some failed, 2 bad input or other code, 74 the file system failed, 130 ended with
     units left.
     """
-    import gahbench
+    from gahbench.runs.work import work as work_on
 
-    outcome = gahbench.work(
+    outcome = work_on(
         folder,
         workers=workers,
         workers_per_gpu=workers_per_gpu,
@@ -178,10 +178,10 @@ def _failure_lines(failure: Failure) -> Iterator[str]:
 
 def collect(folder: options.Planned) -> None:
     """Write the board of a results folder from what is done in it so far, and print it."""
-    import gahbench
     from gahbench.cli.boards import print_board
+    from gahbench.runs.collect import collect as write_board
 
-    gahbench.collect(folder)
+    write_board(folder)
     print_board(folder)
 
 
@@ -193,9 +193,9 @@ def adopt(
 
     Exit status: 0 no unit was left, 1 some were, since more than their code differs or they cannot be compared.
     """
-    import gahbench
+    from gahbench.runs.adoption import adopt as adopt_units
 
-    found = gahbench.adopt(folder, plugins=plugins_dir or ())
+    found = adopt_units(folder, plugins=plugins_dir or ())
     adopted = counted(len(found.adopted), "unit")
     say(f"{adopted} adopted, {found.current} of today's code already, {len(found.refused)} left")
     if found.superseded:
@@ -223,10 +223,10 @@ def merge(
 
     Where two folders hold a unit the first counts. Folders that differ in images, scoring or training are refused.
     """
-    import gahbench
     from gahbench.cli.boards import print_board
+    from gahbench.runs.reuse import merge as merge_folders
 
-    _print_merged(gahbench.merge(folders, out))
+    _print_merged(merge_folders(folders, out))
     print_board(out)
 
 
@@ -257,10 +257,10 @@ def remove(
     A row of a sweep may be named with its number of images, 'unet[width=16] N=100'. The board is written anew. An
     entrant of the suite's file comes back with the next run of the suite.
     """
-    import gahbench
     from gahbench.cli.boards import print_board
+    from gahbench.runs.removal import remove as remove_entrants
 
-    found = gahbench.remove(folder, entrant)
+    found = remove_entrants(folder, entrant)
     kept = f"; {counted(found.kept, 'unit')} kept, which others need" if found.kept else ""
     say(f"removed {listing(found.rows)}: {counted(found.units, 'unit')}{kept}", err=True)
     print_board(folder)
@@ -272,9 +272,9 @@ def weights(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the snapshots.")] = False,
 ) -> None:
     """Print where the finished networks of entrants are: dataset, seed, weights, history and entrant, with tabs."""
-    import gahbench
+    from gahbench.runs.removal import weights as trained_weights
 
-    found = gahbench.weights(folder, entrant)
+    found = trained_weights(folder, entrant)
     if as_json:
         typer.echo(json.dumps([asdict(one) for one in found], indent=1, default=str))
         return
@@ -308,9 +308,9 @@ def verify(
 
     Exit status: 0 all repeat, 1 some do not, or could not be computed here, 2 bad input, 130 interrupted.
     """
-    import gahbench
+    from gahbench.runs.verification import verify as verify_folder
 
-    found = gahbench.verify(
+    found = verify_folder(
         folder,
         units=units,
         fits=fits,

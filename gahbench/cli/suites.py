@@ -162,9 +162,9 @@ def prepare(
 
     Exit status: 0 all is here, 1 something could not be had, 2 bad input.
     """
-    import gahbench
+    from gahbench.runs.preparation import prepare as prepare_suite
 
-    prepared = gahbench.prepare(
+    prepared = prepare_suite(
         suite, entrants=entrant or (), settings=settings or (), plugins=plugins_dir or (), report=_print_prepared
     )
     failed = sum(one.error is not None for one in prepared)

@@ -45,8 +45,7 @@ def cite(*targets: str | Path, plugins: Sequence[str | Path] = ()) -> str:
 
     Examples
     --------
-    >>> import gahbench
-    >>> print(gahbench.cite("psnr", "bf-cnn").splitlines()[0])
+    >>> print(cite("psnr", "bf-cnn").splitlines()[0])
     @inproceedings{mohan2020robust,
     """
     registry = open_registry(plugins)

@@ -80,8 +80,7 @@ def prepare(
 
     Examples
     --------
-    >>> import gahbench
-    >>> [one.error for one in gahbench.prepare("quick")]
+    >>> [one.error for one in prepare("quick")]
     [None]
     """
     registry = open_registry(plugin_sources(plugins, suite))

@@ -181,7 +181,7 @@ def write_plan(
     reused: Sequence[Source] = (),
     replace: bool = True,
 ) -> tuple[Opened, Reused | None]:
-    """Record a plan in a results folder, which any number of :func:`gahbench.work` then finish."""
+    """Record a plan in a results folder, which any number of :func:`gahbench.runs.work.work` then finish."""
     opened = open_folder(plan, Path(folder), registry, threads, replaces_board=replace)[0]
     _warn_of_moved(opened.damaged, Path(folder))
     return opened, reuse(plan.units, Path(folder), [Path(source) for source in reused]) if reused else None

@@ -54,7 +54,7 @@ class Status:
 def status(folder: str | Path, lease: float = LEASE_SECONDS) -> Status:
     """Return what is done in a results folder, what runs where, what failed, and the time left.
 
-    Checksums of units are left to runs and to :func:`gahbench.collect`.
+    Checksums of units are left to runs and to :func:`gahbench.runs.collect.collect`.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from gahbench import dump_flow, load_scalar
+from gahbench._util.core_yaml import dump_flow, load_scalar
 
 
 def as_text(arguments: Any) -> str:

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gahbench._util.errors import suggestion
+
 from .._extras import imported
-from .._messages import suggestion
 from ..references._checkpoints.reading import read_state, without_prefixes
 from ._inputs import padded
 

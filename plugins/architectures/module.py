@@ -13,8 +13,8 @@ from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
 from gahbench import Code
+from gahbench._util.errors import suggestion
 
-from .._messages import suggestion
 from ._arguments import as_mapping, as_text
 from ._inputs import padded, with_noise_level
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from gahbench import Shape
+from gahbench._util.errors import suggestion
 
-from .._messages import suggestion
 from .._papers import MALLAT_1989
 from .._tensors import kept_tensors
 from ._extension import Extended, Size, first_layer, folded, next_multiples

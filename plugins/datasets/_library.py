@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from gahbench import DataError, generator
+from gahbench._util.readable import brief
 
-from .._messages import brief
 from ._reading.decode import EIGHT_BIT_MODES
 from ._reading.files import Images, from_array
 from ._reading.preprocess import Colour, channels_first, has_colours

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from gahbench import Card, DataError, External
+from gahbench._util.readable import brief
 
 from .._extras import require
-from .._messages import brief
 from ._library import Library, Part
 from ._reading.cache import cache_folder
 from ._reading.preprocess import Colour

@@ -12,9 +12,10 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from gahbench import Card, DataError
+from gahbench._util.errors import suggestion
+from gahbench._util.readable import brief
 
 from .._extras import require
-from .._messages import brief, suggestion
 from ._library import Library, Part
 from ._reading.cache import cache_folder
 from ._reading.preprocess import Colour

@@ -9,7 +9,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gahbench import cpu_count, hardware
+from gahbench import hardware
+from gahbench._util.resources import cpu_count
 
 #: Ends the command, which then writes checkpoints, once its own standard input is closed: so it does not outlive the
 #: worker, however that ends.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gahbench import Engine, Job, PluginError
+from gahbench import Engine, Job
+from gahbench._util.errors import PluginError
 
 
 class Inline(Engine):

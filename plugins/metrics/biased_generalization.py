@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
-from gahbench import Denoiser, Metric, Scores
+from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 from gahbench.sampling import own_set, simultaneous_lower, without_shared
 
 from ._along_training import pairs_along
 from ._sampled import training_images
+
+if TYPE_CHECKING:
+    from gahbench.contracts.denoisers import Denoiser
 
 
 class BiasedGeneralization(Metric):

@@ -5,19 +5,22 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Batches, Denoiser, Metric, Scores, TrainingData, Truth, image_shape
+from gahbench import Batches, Metric, Scores, TrainingData, Truth, image_shape
 from gahbench.evaluation import Evaluation
 
 from .._papers import WANG_2025
 from ..bases._matrices import check_values
 from ..datasets.gaussian_faces import principal_components
 from ._along_training import crossing, spacing
+
+if TYPE_CHECKING:
+    from gahbench.contracts.denoisers import Denoiser
 
 #: A gain that starts nearer to what is to be learned has no time.
 LEARNED = 0.1

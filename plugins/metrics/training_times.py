@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
 from pydantic import Field
 
-from gahbench import Denoiser, Metric, Scores
+from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 
 from .._papers import BONNAIRE_2025
 from ._along_training import crossing, pairs_along, spacing
+
+if TYPE_CHECKING:
+    from gahbench.contracts.denoisers import Denoiser
 
 
 class TrainingTimes(Metric):

@@ -8,14 +8,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from gahbench import DenoiserKind, Reference, Shape, Truth, image_shape
+from gahbench import Reference, Shape, Truth, image_shape
 from gahbench.jacobian import Jacobian
 
 
 class NetworkReference(Reference):
     """A network ``forward(noisy, sigma)`` of images in [0, 1], which is loaded when it is first needed."""
 
-    kind: DenoiserKind = "trained"
+    kind = "trained"
     #: Whether the network is loaded anew for images of another shape.
     has_shape: ClassVar[bool] = False
 

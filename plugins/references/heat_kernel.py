@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Basis, DenoiserKind, Names, Reference, Shape, Truth
+from gahbench import Basis, Names, Reference, Shape, Truth
 
 from ..bases._graph import checked_graph_basis, damping, strength
 
@@ -40,7 +40,7 @@ class HeatKernel(Reference):
         If the basis is none of a graph, or both ``time`` and ``kept`` are given.
     """
 
-    kind: DenoiserKind = "oracle"
+    kind = "oracle"
     label_parameters = ("basis",)
 
     def __init__(

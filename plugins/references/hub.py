@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from gahbench import ArchitectureFactory, DenoiserKind, External, Names, ParameterError, Reference, Shape, Truth
+from gahbench import ArchitectureFactory, External, Names, ParameterError, Reference, Shape, Truth
+from gahbench._util.readable import brief
 from gahbench.jacobian import LinearMaps
 
 from .._extras import imported
-from .._messages import brief
 from ._checkpoints.fitting import Keys
 from .diffusers import CONFIG, SCHEDULER, WEIGHTS, Diffusers, find_files
 from .pretrained import Pretrained
@@ -63,7 +63,7 @@ class HuggingFace(Reference):
         If a file is given without an architecture, or an architecture without a file.
     """
 
-    kind: DenoiserKind = "trained"
+    kind = "trained"
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import DenoiserKind, Reference, Shape, Truth, image_shape
+from gahbench import Reference, Shape, Truth, image_shape
 from gahbench.jacobian import DenseMaps
 
 from ..bases._matrices import check_values, of_all_channels
@@ -41,7 +41,7 @@ class LocalBlur(Reference):
         How fast the width falls with the variance.
     """
 
-    kind: DenoiserKind = "oracle"
+    kind = "oracle"
 
     def __init__(
         self,

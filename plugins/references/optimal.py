@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gahbench import Dataset, DenoiserKind, OptimumError, Reference, Truth
+from gahbench import Dataset, OptimumError, Reference, Truth
 from gahbench.jacobian import LinearMaps
 
 
@@ -15,7 +15,7 @@ class Optimal(Reference):
     same noise as all others, which makes differences from it paired.
     """
 
-    kind: DenoiserKind = "optimal"
+    kind = "optimal"
 
     def supports(self, dataset: Dataset) -> bool:
         """Return whether the posterior of the dataset can be computed."""
@@ -38,7 +38,7 @@ class LowerBound(Reference):
     the genie denoises it.
     """
 
-    kind: DenoiserKind = "bound"
+    kind = "bound"
 
     def supports(self, dataset: Dataset) -> bool:
         """Return whether the dataset provides a lower bound."""

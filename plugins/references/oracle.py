@@ -7,7 +7,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from gahbench import DenoiserKind, Truth, image_shape
+from gahbench import Truth, image_shape
 
 from .._papers import DONOHO_1994, KADKHODAIE_2024
 from ._shrinkage import Shrinkage
@@ -29,7 +29,7 @@ class Oracle(Shrinkage):
     least sum of min(c_k^2, sigma^2).
     """
 
-    kind: DenoiserKind = "oracle"
+    kind = "oracle"
 
     @abstractmethod
     def weights(self, clean: Tensor, levels: Tensor) -> Tensor:

@@ -8,19 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import (
-    Basis,
-    Dataset,
-    DenoiserKind,
-    Names,
-    Reference,
-    Shape,
-    TrainingData,
-    Truth,
-    generator,
-    image_shape,
-    spec_of,
-)
+from gahbench import Basis, Dataset, Names, Reference, Shape, TrainingData, Truth, generator, image_shape, spec_of
 
 from .._messages import name_of
 from .._tensors import alternatives
@@ -51,7 +39,7 @@ class OracleBestBasis(Reference):
         If fewer than two bases are given, or one twice.
     """
 
-    kind: DenoiserKind = "oracle"
+    kind = "oracle"
     label_parameters = ("bases",)
 
     def __init__(

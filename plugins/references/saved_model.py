@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from gahbench import Code, File, ParameterError, Shape, as_denoiser, file_digest
+from gahbench._util.readable import brief
 
-from .._messages import brief
 from ._network import NetworkReference
 
 #: Ends of the grey values of images, by name.

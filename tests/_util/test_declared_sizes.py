@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import gahbench
 from gahbench._util import array_files, image_files
+from gahbench._util.array_files import load_arrays
 from gahbench._util.errors import DataError
+from gahbench._util.image_files import check_pixels, open_image
 
 
 def chunk(kind, content):
@@ -25,7 +26,7 @@ def declaring(height, width):
 
 
 def opened(content):
-    with gahbench.open_image(content, "here") as image:
+    with open_image(content, "here") as image:
         return np.asarray(image)
 
 
@@ -46,7 +47,7 @@ def test_the_limit_is_that_of_pixels_not_of_sides(monkeypatch):
     with pytest.raises(DataError, match="here: an image of 601x1 = 601 pixels; accepted: up to 600"):
         opened(declaring(601, 1))
     with pytest.raises(DataError, match="0x3 pixels; accepted: at least 1x1"):
-        gahbench.check_pixels(0, 3, "here")
+        check_pixels(0, 3, "here")
 
 
 def test_formats_that_start_programs_are_not_opened():
@@ -64,13 +65,13 @@ def zeros(path, size, method=zipfile.ZIP_DEFLATED):
 
 
 def test_archives_that_unpack_to_much_are_refused(tmp_path, monkeypatch):
-    assert len(gahbench.load_arrays(zeros(tmp_path / "a.npz", 10**6), ["images"])["images"]) == 10**6
+    assert len(load_arrays(zeros(tmp_path / "a.npz", 10**6), ["images"])["images"]) == 10**6
     monkeypatch.setattr(array_files, "MAX_UNPACKED", 10**6)
     says = r"a\.npz: its arrays unpack to 1,000,128 bytes; accepted: up to 1,000,000 in an \.npz file, or an \.npy file"
     with pytest.raises(DataError, match=says):
-        gahbench.load_arrays(tmp_path / "a.npz", ["images"])
+        load_arrays(tmp_path / "a.npz", ["images"])
     with pytest.raises(DataError, match=r"b\.npz: cannot be read: images\.npy is compressed by another method"):
-        gahbench.load_arrays(zeros(tmp_path / "b.npz", 10**3, zipfile.ZIP_LZMA), ["images"])
+        load_arrays(zeros(tmp_path / "b.npz", 10**3, zipfile.ZIP_LZMA), ["images"])
 
 
 @pytest.mark.parametrize("shape", [(10**6, 10**6, 10**6), (-1, 8, 8), (2**62, 2**62)])
@@ -78,4 +79,4 @@ def test_arrays_that_are_not_in_the_file_are_refused(tmp_path, shape):
     header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\0" + struct.pack("<H", 118) + header.encode() + bytes(512))
     with pytest.raises(DataError, match=r"a\.npy: cannot be read: .*; accepted: an \.npy file of one plain array"):
-        gahbench.load_arrays(tmp_path / "a.npy", ["images"])
+        load_arrays(tmp_path / "a.npy", ["images"])

@@ -6,10 +6,8 @@ import threading
 
 import pytest
 
-import gahbench
-from gahbench._util import readable
-from gahbench._util.files import check_regular, delete_entry, delete_file, flush, read_regular
-from gahbench_plugins import _messages
+from gahbench._util.files import check_regular, delete_entry, delete_file, flush, open_regular, read_regular
+from gahbench._util.readable import brief
 
 
 def make(kind, path):
@@ -35,7 +33,7 @@ def near(tmp_path, monkeypatch):
 def test_what_is_no_regular_file_is_refused_by_its_kind(near, kind):
     make(kind, near / "x")
     with pytest.raises(OSError, match=rf"is a {kind}; expected a regular file: 'x'"):
-        gahbench.open_regular(near / "x")
+        open_regular(near / "x")
     with pytest.raises(OSError, match=rf"is a {kind}"):
         check_regular("x")
 
@@ -43,7 +41,7 @@ def test_what_is_no_regular_file_is_refused_by_its_kind(near, kind):
 def test_regular_files_and_links_to_them_are_read(tmp_path):
     (tmp_path / "a").write_bytes(b"content")
     (tmp_path / "b").symlink_to("a")
-    with gahbench.open_regular(tmp_path / "b") as file:
+    with open_regular(tmp_path / "b") as file:
         assert file.read() == b"content"
     assert read_regular(str(tmp_path / "a"), 7) == b"content"
     with pytest.raises(OSError, match="has 7 bytes; accepted: up to 6"):
@@ -98,15 +96,14 @@ def test_a_fifo_is_flushed_without_waiting(tmp_path):
 
 def test_paths_of_nothing_are_errors_of_the_system(tmp_path):
     with pytest.raises(FileNotFoundError):
-        gahbench.open_regular(tmp_path / "gone")
+        open_regular(tmp_path / "gone")
     with pytest.raises(OSError, match="null byte"):
-        gahbench.open_regular("a\0b")
+        open_regular("a\0b")
     with pytest.raises(OSError, match="too long"):
-        gahbench.open_regular("x" * 10_000)
+        open_regular("x" * 10_000)
 
 
-@pytest.mark.parametrize("brief", [_messages.brief, readable.brief])
-def test_foreign_texts_become_one_short_line(brief):
+def test_foreign_texts_become_one_short_line():
     assert brief("two\nlines\tand \x1b[2J") == "two lines and \\x1b[2J"
     assert brief(FileNotFoundError(2, "No such file", "x")) == "No such file"
     assert brief(ValueError()) == "ValueError"

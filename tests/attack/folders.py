@@ -18,6 +18,9 @@ from hypothesis import strategies as st
 import gahbench
 from gahbench.report import figures
 from gahbench.report.tables import markdown
+from gahbench.runs.collect import collect
+from gahbench.runs.removal import weights
+from gahbench.runs.status import status
 
 from .damage import FORGED, Damage, damages, inflict
 from .harness import Campaign, accepted
@@ -72,13 +75,13 @@ def attempt(case: Sequence[Damage], scratch: Path) -> None:
     with _small_figures(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with _refusals():
-            gahbench.status(out)
+            status(out)
         with _refusals():
             _check(gahbench.load_results(out), forged)
         with _refusals():
-            _check(gahbench.collect(out), forged)
+            _check(collect(out), forged)
         with _refusals():
-            for one in gahbench.weights(out, "unet[width=2,levels=1]"):
+            for one in weights(out, "unet[width=2,levels=1]"):
                 assert forged or one.weights.read_bytes() in _weights()
         with _refusals():
             outcome = gahbench.run(home / "attacked.yaml", out, engine="inline", entrants=["low-pass[share=0.1]"])

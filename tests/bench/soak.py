@@ -20,13 +20,14 @@ from pathlib import Path
 
 import harness
 
-import gahbench
 from gahbench._util.keys import key_of
 from gahbench.contracts.metrics import Scores
 from gahbench.contracts.unit import Unit
 from gahbench.registry.registry import open_registry
+from gahbench.runs.collect import collect
 from gahbench.runs.opening import plan_with
 from gahbench.runs.running import write_plan
+from gahbench.runs.work import work
 from gahbench.store.plan_file import recorded_plan
 from gahbench.store.score_files import write_scores
 from gahbench.store.store import Store
@@ -54,7 +55,7 @@ def main():
         races(home / "race", options.races)
         (home / "soak.yaml").write_text(SUITE.replace("steps: 400", f"steps: {options.steps}"))
         plan(home / "soak.yaml", home / "whole")
-        gahbench.work(home / "whole", workers=1)
+        work(home / "whole", workers=1)
         expected = board(home / "whole")
         for count in options.work:
             kills = folders = 0
@@ -144,7 +145,7 @@ def check(folder, expected):
 
 def board(folder):
     """Return the board, but for the times of training."""
-    return gahbench.collect(folder).leaderboard(full=True).drop(columns="train_seconds")
+    return collect(folder).leaderboard(full=True).drop(columns="train_seconds")
 
 
 def races(folder, count):

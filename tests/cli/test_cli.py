@@ -16,6 +16,7 @@ from gahbench.cli.app import app
 from gahbench.cli.plugins import PLURALS, reflowed
 from gahbench.explore import inspection
 from gahbench.explore import preview as previews
+from gahbench.explore.bibliography import cite
 from gahbench.planning.suite_files import suite_files
 from gahbench.registry.plugin import KINDS
 from gahbench.sampling import Sampling
@@ -226,7 +227,7 @@ def test_describe_shows_parameters_and_what_is_measured(call):
     assert "receptive field: 18 pixels" in printed
     assert "blind: yes" in printed
     assert call("describe", "quick")[1].startswith("#")
-    assert call("cite", "unet")[1] == gahbench.cite("unet")
+    assert call("cite", "unet")[1] == cite("unet")
 
 
 def test_describe_shows_defaults_that_name_plugins(call):

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 import gahbench
+from gahbench._util.errors import PluginError
+from gahbench.explore.bibliography import cite
+from gahbench.runs.removal import remove
 from gahbench.testing import check_file
 
 ROOT = Path(__file__).parents[2]
@@ -17,19 +20,17 @@ def keys(text):
 
 
 def test_of_names_and_of_what_their_parameters_name():
-    assert keys(gahbench.cite("oracle-threshold[sym4]")) == ["donoho1994ideal", "mallat1989theory"]
+    assert keys(cite("oracle-threshold[sym4]")) == ["donoho1994ideal", "mallat1989theory"]
     # A basis and a reference have this name.
-    assert keys(gahbench.cite("bandlet")) == ["dossal2011bandlet", "peyre2008orthogonal"]
+    assert keys(cite("bandlet")) == ["dossal2011bandlet", "peyre2008orthogonal"]
     # It needs a path, and reads as "faces" does.
-    assert keys(gahbench.cite("images")) == ["kadkhodaie2024generalization"]
-    assert gahbench.cite("psnr") == ""
+    assert keys(cite("images")) == ["kadkhodaie2024generalization"]
+    assert cite("psnr") == ""
 
 
 def test_what_is_neither_folder_nor_plugin_is_refused():
-    with pytest.raises(
-        gahbench.PluginError, match="neither a results folder nor a plugin; did you mean 'bf-cnn'"
-    ) as it:
-        gahbench.cite("bf-cn")
+    with pytest.raises(PluginError, match="neither a results folder nor a plugin; did you mean 'bf-cnn'") as it:
+        cite("bf-cn")
     # Near names alone, and how all are listed.
     assert "'gahbench list'" in str(it.value)
     assert "nl-means" not in str(it.value)
@@ -46,17 +47,17 @@ def test_a_board_has_the_works_of_its_plugins_where_these_are_no_more(tmp_path, 
     gahbench.run(suite, tmp_path / "out", engine="inline[trusted=true]", plugins=[file])
     file.unlink()
     expected = ["donoho1994ideal", "kadkhodaie2024generalization", "mallat1989theory", "noether1918invariants"]
-    assert keys(gahbench.cite(tmp_path / "out")) == ["gahbench", *expected]
+    assert keys(cite(tmp_path / "out")) == ["gahbench", *expected]
     written = (tmp_path / "out" / "leaderboard.md").read_text(encoding="utf-8")
     assert "references: `gahbench cite DIR`." in written
     assert "Noether" not in written
-    gahbench.remove(tmp_path / "out", ["mine"])
-    assert keys(gahbench.cite(tmp_path / "out")) == ["gahbench", *expected[:-1]]
+    remove(tmp_path / "out", ["mine"])
+    assert keys(cite(tmp_path / "out")) == ["gahbench", *expected[:-1]]
 
 
 @pytest.mark.parametrize("folder", sorted(path.parent.name for path in ROOT.glob("results/*/results.json")))
 def test_every_published_board_can_be_cited(folder):
-    text = gahbench.cite(ROOT / "results" / folder)
+    text = cite(ROOT / "results" / folder)
     assert "%" not in text
     assert {"gahbench", "kadkhodaie2024generalization"} <= set(keys(text))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import gahbench
+from gahbench._util.errors import SuiteError
 from gahbench.contracts.claims import Condition, Levels, Measure, Region
 from gahbench.planning.claim_files import accepted_fields
 from gahbench.testing import check_file
@@ -94,7 +95,7 @@ def test_what_a_file_says_is_read(write):
 )
 def test_errors_name_file_line_field_and_what_is_accepted(write, old, new, line, message):
     file = write(old=old, new=new)
-    with pytest.raises(gahbench.SuiteError) as error:
+    with pytest.raises(SuiteError) as error:
         gahbench.read_claims(str(file))
     found = re.fullmatch(rf"{re.escape(str(file))}:(\d+): (.*)", str(error.value))
     assert found is not None, str(error.value)
@@ -103,7 +104,7 @@ def test_errors_name_file_line_field_and_what_is_accepted(write, old, new, line,
 
 
 def test_a_file_of_something_else_is_refused(write):
-    with pytest.raises(gahbench.SuiteError, match="a file of claims is a mapping with the fields paper, suites, cl"):
+    with pytest.raises(SuiteError, match="a file of claims is a mapping with the fields paper, suites, cl"):
         gahbench.read_claims(str(write("- a list\n")))
 
 

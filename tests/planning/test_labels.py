@@ -3,9 +3,11 @@
 import pytest
 
 import gahbench
+from gahbench._util.errors import SuiteError
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
+from gahbench.runs.running import plan_suite
 
 UNET = "unet: {width: 2, levels: 1}"
 
@@ -137,12 +139,12 @@ def test_plugins_of_a_suite_and_of_the_environment_are_found(
     file = write_suite(("  - identity", "  - mine\n  - yours"), ("name: tiny", "name: tiny\nplugins: [plugins]"))
     monkeypatch.setenv("GAHBENCH_PLUGINS", f"{other}:")
     monkeypatch.chdir("/")
-    labels = {unit.entrant for unit in gahbench.plan_suite(file).units}
+    labels = {unit.entrant for unit in plan_suite(file).units}
     assert {"mine", "yours"} <= labels
     assert gahbench.create("architecture", "yours") is not None
     file.write_text(file.read_text().replace("plugins: [plugins]", "plugins: [absent]"))
-    with pytest.raises(gahbench.SuiteError, match=r"tiny\.yaml:3: plugins: no such file or folder: .*absent"):
-        gahbench.plan_suite(file)
+    with pytest.raises(SuiteError, match=r"tiny\.yaml:3: plugins: no such file or folder: .*absent"):
+        plan_suite(file)
 
 
 def test_no_training_of_its_own_is_none(write_suite, builtin):

@@ -12,6 +12,7 @@ from gahbench.planning import dry_run
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
+from gahbench.runs.removal import remove
 
 PLUGINS = '''"""References and a dataset that refuse, or fail."""
 import gahbench
@@ -269,7 +270,7 @@ def test_rows_that_cannot_be_are_on_the_board_with_the_reason(write_suite, tmp_p
         assert board.loc[("discs[size=16]", label), "note"].startswith("cannot take these images: ")
         assert np.isnan(board.loc[("discs[size=16]", label), "psnr"])
         assert board.loc[("discs[size=32]", label), "psnr"] > 0
-    gahbench.remove(out, ["unet[width=2,levels=5]"])
+    remove(out, ["unet[width=2,levels=5]"])
     assert set(gahbench.load_results(out).entrants) == {"identity", "oracle-threshold[haar]"}
 
 

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 import gahbench
+from gahbench._util.errors import SuiteError
 from gahbench.cli.suites import suite_changes
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_changes import SuiteChanges
+from gahbench.runs.running import plan_suite
 
 
 def loaded(file, registry, **changes):
@@ -146,10 +148,10 @@ def test_texts_and_values_of_python_are_taken_or_refused(write_suite, builtin):
 def test_seeds_of_python_are_those_of_the_command_line(write_suite):
     assert SuiteChanges.of(seeds=range(2)) == suite_changes(None, None, None, None, None, [0, 1])
     file = write_suite()
-    planned = gahbench.plan_suite(file, seeds=[4, 7], only=["unet*"], datasets=["discs*"], metrics=["psnr"])
+    planned = plan_suite(file, seeds=[4, 7], only=["unet*"], datasets=["discs*"], metrics=["psnr"])
     assert {unit.seed for unit in planned.units if unit.kind == "fit"} == {4, 7}
-    with pytest.raises(gahbench.SuiteError, match="--set seeds=\\[-1\\]"):
-        gahbench.plan_suite(file, seeds=[-1])
+    with pytest.raises(SuiteError, match="--set seeds=\\[-1\\]"):
+        plan_suite(file, seeds=[-1])
     for wrong in (3, [0.5], "01"):
         with pytest.raises(gahbench.ParameterError, match="expected a list of whole numbers, such as"):
-            gahbench.plan_suite(file, seeds=wrong)
+            plan_suite(file, seeds=wrong)

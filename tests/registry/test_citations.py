@@ -5,6 +5,7 @@ import re
 import pytest
 
 import gahbench
+from gahbench._util.errors import PluginError
 from gahbench.registry.configured import citation_rows, citations
 from gahbench.registry.plugin import KINDS, Plugin
 
@@ -24,7 +25,7 @@ def test_one_or_several_or_none():
 
 @pytest.mark.parametrize("wrong", ["Wiener 1949", (WORK, "Wiener 1949")])
 def test_anything_else_is_refused(wrong):
-    with pytest.raises(gahbench.PluginError, match="reference 'mine': its citation is of type str; accepted: a gahbe"):
+    with pytest.raises(PluginError, match="reference 'mine': its citation is of type str; accepted: a gahbe"):
         of(wrong)
 
 

@@ -5,6 +5,7 @@ import pytest
 import gahbench
 from gahbench.registry.registry import Registry
 from gahbench.report.page.report import html_report
+from gahbench.runs.collect import collect
 from gahbench.runs.opening import plan_with
 from gahbench.runs.running import write_plan
 from gahbench.site.pages import write_site
@@ -29,5 +30,5 @@ def test_pages_show_the_board_as_it_was_written_and_say_so(write_suite, tmp_path
         assert "unet[width=2,levels=1]" in html_report(out, registry)
     with pytest.warns(UserWarning, match="plan was changed"):
         write_site(tmp_path / "runs", tmp_path / "site", registry)
-    gahbench.collect(out)
+    collect(out)
     assert "Mine" in html_report(out, registry)

@@ -13,6 +13,7 @@ import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench._util.keys import key_of
 from gahbench.runs import adoption
+from gahbench.runs.adoption import adopt
 from gahbench.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
@@ -87,7 +88,7 @@ def test_units_of_earlier_code_are_adopted_on_the_record(references, fade, tmp_p
     before = units(out)
     scores = first.scores
     fade("self.weight * noisy", "noisy * self.weight")
-    found = gahbench.adopt(out, plugins=[file])
+    found = adopt(out, plugins=[file])
     assert len(found.adopted) == 2
     assert found.current == len(before) - 2
     assert found.refused == []
@@ -107,7 +108,7 @@ def test_units_of_earlier_code_are_adopted_on_the_record(references, fade, tmp_p
     assert "adopted" not in board["identity"]
     # What is adopted is adopted again when the code changes again, and both are on record.
     fade("self.weight * noisy", "1 * self.weight * noisy")
-    (one, *_) = gahbench.adopt(out, plugins=[file]).adopted
+    (one, *_) = adopt(out, plugins=[file]).adopted
     assert len(json.loads((store.path(one.unit) / "unit.json").read_bytes())["adopted"]) == 2
 
 
@@ -119,7 +120,7 @@ def test_adopted_scores_keep_the_weights_that_they_measured(write_suite, write_p
         run(suite, tmp_path / name, "mine", plugins=[file])
     write_plugin("mine", "return -self.noise(noisy) + noisy")
     for name in ("out", "other"):
-        gahbench.adopt(tmp_path / name, plugins=[file])
+        adopt(tmp_path / name, plugins=[file])
     store = Store(tmp_path / "out")
     (fit,) = units_of(store.folder, kind="fit", entrant="mine")
     weights = store.done(fit)["files"]["weights.safetensors"]["sha256"]
@@ -140,7 +141,7 @@ def test_of_several_versions_the_newest_is_adopted_whole_and_the_others_stay(wri
     scores = last.scores
     before = units(out)
     file = write_plugin("mine", "return noisy * 0.75 + 0 * self.noise(noisy)")
-    found = gahbench.adopt(out, plugins=[file])
+    found = adopt(out, plugins=[file])
     assert sorted(one.unit.kind for one in found.adopted) == ["fit", "score", "score"]
     assert (found.superseded, found.refused) == (6, [])
     assert len(units(out)) == len(before)
@@ -157,7 +158,7 @@ def test_nothing_is_adopted_where_all_is_done_with_the_code_of_today(references,
     for change in ((), ("self.weight * noisy", "self.weight * noisy / 2")):
         run(references, out, "fade", plugins=[fade(*change)])
     before = units(out)
-    found = gahbench.adopt(out, plugins=[tmp_path / "fade.py"])
+    found = adopt(out, plugins=[tmp_path / "fade.py"])
     assert (len(found.adopted), found.superseded) == (0, 2)
     assert units(out) == before
 
@@ -176,9 +177,9 @@ def test_an_adoption_that_was_cut_off_goes_on(write_suite, write_plugin, tmp_pat
 
     monkeypatch.setattr(adoption, "_move", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        gahbench.adopt(out, plugins=[file])
+        adopt(out, plugins=[file])
     monkeypatch.undo()
-    found = gahbench.adopt(out, plugins=[file])
+    found = adopt(out, plugins=[file])
     assert sorted(one.unit.kind for one in found.adopted) == ["score", "score"]
     assert found.refused == []
     done = units(out)
@@ -196,7 +197,7 @@ def test_what_differs_in_more_than_code_is_not_adopted(out):
     moved = folder.with_name(f"score-{record['key']}")
     folder.rename(moved)
     forge_done(moved, "unit.json")
-    found = gahbench.adopt(out)
+    found = adopt(out)
     assert not found.adopted
     ((label, why),) = found.refused
     assert "identity" in label
@@ -206,10 +207,10 @@ def test_what_differs_in_more_than_code_is_not_adopted(out):
 
 def test_only_results_folders_with_units_are_accepted(out, tmp_path):
     with pytest.raises(ResultsError, match="expected a results folder"):
-        gahbench.adopt(tmp_path / "nothing")
+        adopt(tmp_path / "nothing")
     shutil.rmtree(out / "units")
     with pytest.raises(ResultsError, match="holds no finished units"):
-        gahbench.adopt(out)
+        adopt(out)
 
 
 def test_a_damaged_unit_is_left(out, command):

@@ -11,6 +11,7 @@ import gahbench
 from gahbench._util.sealed import parse_sealed, write_sealed
 from gahbench.planning.units import CHECKS_VERSION
 from gahbench.report.tables import markdown
+from gahbench.runs.collect import collect
 from gahbench.store.store import UNCHECKED, Store
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
@@ -35,7 +36,7 @@ def test_checks_by_other_code_alone_are_done_again(write_suite, out):
         assert done["checks"]["version"] == CHECKS_VERSION
         done["checks"] = {"version": CHECKS_VERSION - 1, "code": "earlier", "images": ""}
         write_sealed(file, {**done, "marks": ["is found by earlier rules"]})
-    gahbench.collect(out)
+    collect(out)
     results = gahbench.load_results(out)
     assert f"3 of 3 rows were checked by earlier rules (version {CHECKS_VERSION - 1}; today" in markdown(results)
     assert "flagged: is found by earlier rules" in markdown(results)
@@ -58,7 +59,7 @@ def test_scores_whose_checks_were_not_done_again_stay_on_the_board(out):
     scores = gahbench.load_results(out).scores
     before = records(out)
     assert Store(out).put_away([name for name, (metric, _) in before.items() if metric == "psnr"], UNCHECKED) == 3
-    gahbench.collect(out)
+    collect(out)
     pd.testing.assert_frame_equal(gahbench.load_results(out).scores, scores)
     assert records(out).keys() == before.keys()
 

@@ -7,8 +7,9 @@ from other_machine import measure_otherwise
 from tiny_runs import units_of
 
 import gahbench
+from gahbench._util.errors import ResultsError
 from gahbench.report.publish import publish
-from gahbench.runs.collect import write_results
+from gahbench.runs.collect import collect, write_results
 from gahbench.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here")
@@ -36,7 +37,7 @@ def test_scores_that_changed_places_are_not_on_the_board_until_they_are_done_aga
     other.rename(one)
     (out / "aside").rename(other)
     with pytest.warns(UserWarning, match="2 finished units were damaged, and not on the board"):
-        found = gahbench.collect(out)
+        found = collect(out)
     assert set(found.scores["metric"]) == {"slope"}
     assert set(found.failures["error"]) == {"its files are damaged, to be done again"}
     assert "psnr failed: its files are damaged" in found.leaderboard(full=True)["note"].iloc[0]
@@ -53,10 +54,10 @@ def test_scores_that_changed_places_are_not_on_the_board_until_they_are_done_aga
 def test_a_unit_that_was_done_anew_has_its_board_written_anew(out):
     before = gahbench.load_results(out).leaderboard(full=True).set_index("entrant")["psnr"]
     measure_otherwise(folder_of(out, "identity"))
-    after = gahbench.collect(out).leaderboard(full=True).set_index("entrant")["psnr"]
+    after = collect(out).leaderboard(full=True).set_index("entrant")["psnr"]
     assert after["identity"] > before["identity"]
     stamp = (out / "results.json").stat().st_mtime_ns
-    gahbench.collect(out)
+    collect(out)
     assert (out / "results.json").stat().st_mtime_ns == stamp
 
 
@@ -114,9 +115,9 @@ def test_a_board_without_its_units_says_so(out, command):
     assert (status, printed) == (0, (out / "leaderboard.md").read_text())
     assert errors == "the units are not in this folder: these values cannot be compared with them\n"
     before = (out / "leaderboard.md").read_bytes()
-    with pytest.raises(gahbench.ResultsError, match="without its units"):
-        gahbench.collect(out)
+    with pytest.raises(ResultsError, match="without its units"):
+        collect(out)
     assert (out / "leaderboard.md").read_bytes() == before
-    with pytest.raises(gahbench.ResultsError, match="expected a results folder"):
-        gahbench.collect(out.parent / "none")
+    with pytest.raises(ResultsError, match="expected a results folder"):
+        collect(out.parent / "none")
     assert not (out.parent / "none").exists()

@@ -17,6 +17,7 @@ from gahbench.board.combined import combined, labels_of_first, relabelled
 from gahbench.board.selection import selected
 from gahbench.report.export import exported, latex
 from gahbench.report.tables import table_of_rows
+from gahbench.runs.comparison import compare
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
 
@@ -46,7 +47,7 @@ def runs(made_once):
 
 
 def test_differences_are_those_of_the_tidy_tables(runs):
-    found = gahbench.compare(*runs)
+    found = compare(*runs)
     assert found.names == ("one", "two")
     rows = {(row.entrant, row.sigma): row for row in found.rows}
     assert {entrant for entrant, _ in rows} == {UNET, "identity", "oracle-threshold[haar]"}
@@ -76,7 +77,7 @@ def test_differences_are_those_of_the_tidy_tables(runs):
     record = json.loads((runs[1] / "environment.json").read_text(encoding="utf-8"))
     assert date.fromisoformat(record["date"]) <= datetime.now(UTC).date()
     (runs[1] / "environment.json").write_text(json.dumps({**record, "date": "2001-01-01"}), encoding="utf-8")
-    assert gahbench.compare(*runs).environment == ()
+    assert compare(*runs).environment == ()
 
 
 def test_the_commands_print_them(runs, command):
@@ -252,7 +253,7 @@ def test_rows_of_a_sweep_stay_rows_of_a_sweep(runs, tmp_path):
         gahbench.run(suite, tmp_path / name, engine="inline", settings={**sweep, "seeds": [seed]}).results
         for seed, name in enumerate("AB")
     ]
-    compared = {row.entrant for row in gahbench.compare(tmp_path / "A", tmp_path / "B").rows}
+    compared = {row.entrant for row in compare(tmp_path / "A", tmp_path / "B").rows}
     assert {f"{UNET} N=2", f"{UNET} N=3"} <= compared
     both = parts[0].merged(parts[1], ("A", "B"))
     assert f"{UNET} (A) N=2" in both.entrants
@@ -267,7 +268,7 @@ def test_a_dataset_is_known_by_what_it_is_not_by_its_label(runs, tmp_path, comma
     suite.write_text(text.replace("- discs: {size: 16}", "- discs: {size: 16, label: small}"))
     assert "label: small" in suite.read_text()
     gahbench.run(suite, tmp_path / "out", engine="inline", only=["identity"])
-    found = gahbench.compare(runs[0], tmp_path / "out")
+    found = compare(runs[0], tmp_path / "out")
     rows = {(row.dataset, row.entrant): row.difference.value for row in found.rows if row.sigma is None}
     assert rows == {("discs[size=16]", "identity"): 0, ("discs[size=16]", "oracle-threshold[haar]"): 0}
     assert "discs[size=16]: labelled 'small' in out" in found.protocol

@@ -12,6 +12,7 @@ from sample_files import REFERENCES
 
 import gahbench
 from gahbench._util.errors import ResultsError
+from gahbench.runs.collect import collect
 
 pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("dry_runs_here")]
 
@@ -142,7 +143,7 @@ def test_tables_that_do_not_fit_leave_the_units_and_no_litter(finished, monkeypa
     assert (status, errors) == (74, "error: [Errno 28] No space left on device\n")
     assert {file.name for file in finished.iterdir()} == before
     monkeypatch.undo()
-    assert len(gahbench.collect(finished).leaderboard(full=True)) == 2
+    assert len(collect(finished).leaderboard(full=True)) == 2
 
 
 def test_a_path_that_is_too_long_is_named(tmp_path, command):
@@ -177,6 +178,6 @@ def test_a_lock_that_is_no_file_is_refused_at_once(finished):
     (finished / ".lock").unlink()
     os.mkfifo(finished / ".lock")
     # Nothing is new: the board needs no lock.
-    assert len(gahbench.collect(finished).leaderboard(full=True)) == 2
+    assert len(collect(finished).leaderboard(full=True)) == 2
     with pytest.raises(ResultsError, match=r"cannot be written as a results folder: .*not a regular file"):
         gahbench.run(finished.parent / "tiny.yaml", finished, engine="inline")

@@ -10,8 +10,8 @@ import time
 import pytest
 from sample_files import TINY
 
-import gahbench
 from gahbench.registry.registry import open_registry
+from gahbench.runs.collect import collect
 from gahbench.runs.opening import plan_with
 from gahbench.runs.running import write_plan
 from gahbench.store.plan_file import recorded_plan
@@ -62,4 +62,4 @@ def test_units_are_done_once_through_mounts_that_remember(mounts, tmp_path):
     assert "failed" not in re.sub("0 failed", "", "".join(logs))
     # A wait for a memory to fade, and not several.
     assert seconds < 60 + 2 * CACHE
-    assert len(gahbench.collect(tmp_path / "real" / "out").leaderboard(full=True)) == 4
+    assert len(collect(tmp_path / "real" / "out").leaderboard(full=True)) == 4

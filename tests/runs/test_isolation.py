@@ -6,9 +6,9 @@ import shutil
 import pytest
 from sample_files import HALF
 
-import gahbench
 from gahbench._util.origins import PluginFiles, packages_of
 from gahbench.registry.registry import Registry
+from gahbench.runs.running import plan_suite
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
 
@@ -34,7 +34,7 @@ def planned(tmp_path, write_suite, write_plugin):
     folder = write_plugin("mine", "return noisy - self.noise(noisy)").parent
     (folder / "half.py").write_text(HALF)
     (folder / "peak.py").write_text(METRIC)
-    return gahbench.plan_suite(write_suite(METRICS), entrants=ENTRANTS, plugins=[folder]), folder
+    return plan_suite(write_suite(METRICS), entrants=ENTRANTS, plugins=[folder]), folder
 
 
 def named(plan, entrant, metric):
@@ -93,7 +93,7 @@ def test_where_code_comes_from_is_no_part_of_a_key(planned, write_suite, tmp_pat
     shutil.copytree(folder, moved)
     (moved / "mine.py").write_text((moved / "mine.py").read_text() + "# edited\n")
     suite = write_suite(METRICS, ("baseline:", "limits: {unit: 7}\nbaseline:"))
-    again = gahbench.plan_suite(suite, entrants=ENTRANTS, plugins=[moved])
+    again = plan_suite(suite, entrants=ENTRANTS, plugins=[moved])
     assert [unit.key for unit in again.units] == [unit.key for unit in plan.units]
     assert again.suite.limits.unit == 7
 
@@ -123,6 +123,6 @@ def test_installed_packages_are_loaded_by_name(monkeypatch):
 
 def test_code_that_a_parameter_names_is_from_outside(write_suite):
     entrant = "module[gahbench_plugins.architectures.bf_cnn:BFCNN,arguments='{width: 4, layers: 2}']"
-    plan = gahbench.plan_suite(write_suite(), entrants=[entrant])
+    plan = plan_suite(write_suite(), entrants=[entrant])
     keys = {unit.entrant: unit.isolation_key for unit in plan.units}
     assert [name for name, key in keys.items() if key] == [name for name in keys if name.startswith("module")] != []

@@ -4,6 +4,7 @@ import pytest
 from tiny_runs import UNET, board, run, run_and_list
 
 import gahbench
+from gahbench.runs.removal import remove
 from gahbench.store.plan_file import recorded_plan
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
@@ -124,7 +125,7 @@ def test_a_failed_entrant_stays_until_it_is_removed(write_suite, write_plugin, t
     plugin.write_text(plugin.read_text().replace("len(noisy) > 3", "False"))
     mended = run(suite, out, entrants=["unlucky"], plugins=[plugin])
     assert (mended.failed, mended.unfinished) == (0, ())
-    gahbench.remove(out, ["unlucky"])
+    remove(out, ["unlucky"])
     assert recorded_plan(out).changes == ()
     assert "unlucky" not in run(suite, out).results.entrants
 

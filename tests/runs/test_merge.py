@@ -10,6 +10,9 @@ from tiny_runs import UNET, board, run, units_of
 
 import gahbench
 from gahbench._util.errors import ResultsError
+from gahbench.runs.collect import collect
+from gahbench.runs.reuse import merge
+from gahbench.runs.work import work
 from gahbench.store.folder import Folder
 from gahbench.store.kept_units import united
 from gahbench.store.plan_file import recorded_plan, write_plan
@@ -46,7 +49,7 @@ def test_folders_that_share_half_their_units_give_the_board_of_the_whole(folder,
     changes = (("training: {", f"training: {training}"),)
     whole = folder("whole", *changes, seeds(0, 1, 2))
     first, second = folder("first", *changes, seeds(0, 1)), folder("second", *changes, seeds(1, 2))
-    found = gahbench.merge([first, second], tmp_path / "out")
+    found = merge([first, second], tmp_path / "out")
     assert sum(found.taken.values()) == len(Store(whole).finished())
     assert found.failures == 0
     assert not any((found.differing, found.other_weights, found.damaged, found.notes))
@@ -58,7 +61,7 @@ def test_folders_that_share_half_their_units_give_the_board_of_the_whole(folder,
     # It is a folder like others: nothing is left to do, and what it was made of may go.
     shutil.rmtree(first)
     shutil.rmtree(second)
-    assert gahbench.work(tmp_path / "out").left == 0
+    assert work(tmp_path / "out").left == 0
 
 
 def test_folders_of_different_entrants_splits_and_numbers_of_images(folder, tmp_path):
@@ -66,7 +69,7 @@ def test_folders_of_different_entrants_splits_and_numbers_of_images(folder, tmp_
     whole = folder("whole", ("training: {", "training: {train_images: [2, 4], "), splits)
     first = folder("first", ("training: {", "training: {train_images: [2], "), ("  - identity\n", ""))
     second = folder("second", ("training: {", "training: {train_images: [2, 4], "), splits)
-    found = gahbench.merge([first, second], tmp_path / "out")
+    found = merge([first, second], tmp_path / "out")
     assert found.differing == []
     one, other = gahbench.load_results(tmp_path / "out"), gahbench.load_results(whole)
     assert board(one).equals(board(other))
@@ -79,13 +82,13 @@ def test_networks_of_one_key_with_other_weights_keep_their_own_scores(folder, tm
     # The first folder lacks a score of its network, and the second has one of another.
     (lacking,) = units_of(first, entrant=UNET, metric="slope")
     shutil.rmtree(Store(first).path(lacking))
-    found = gahbench.merge([first, second], tmp_path / "out")
+    found = merge([first, second], tmp_path / "out")
     assert [(unit.kind, unit.seed) for unit in found.differing] == [("fit", 0)]
     assert [unit.key for unit in found.other_weights] == [lacking.key]
     assert list(found.taken.values()) == [6, 3]
-    worked = gahbench.work(tmp_path / "out", workers=1)
+    worked = work(tmp_path / "out", workers=1)
     assert (worked.done, worked.failed, worked.left) == (10, 0, 0)
-    scores = gahbench.collect(tmp_path / "out").scores
+    scores = collect(tmp_path / "out").scores
     psnr = scores[(scores["metric"] == "psnr") & (scores["entrant"] == UNET) & (scores["seed"] == 0)]["value"].mean()
     assert psnr == pytest.approx(before.loc[UNET, "psnr"], abs=1e-12)
 
@@ -93,7 +96,7 @@ def test_networks_of_one_key_with_other_weights_keep_their_own_scores(folder, tm
 def test_scores_that_differ_are_named_and_the_first_is_kept(out, twin, tmp_path):
     (unit,) = units_of(twin, entrant="identity", metric="psnr")
     measure_otherwise(Store(twin).path(unit))
-    found = gahbench.merge([out, twin], tmp_path / "all")
+    found = merge([out, twin], tmp_path / "all")
     assert [one.key for one in found.differing] == [unit.key]
     assert board(gahbench.load_results(tmp_path / "all")).equals(board(gahbench.load_results(out)))
 
@@ -107,20 +110,20 @@ def test_a_failure_counts_where_no_folder_has_the_unit(folder, write_plugin, tmp
         patch.setenv("FAILS", "1")
         first = folder("first", seeds(0, 1), **options)
     second = folder("second", seeds(0), **options)
-    found = gahbench.merge([first, second], tmp_path / "out")
+    found = merge([first, second], tmp_path / "out")
     assert found.failures == 1
     results = gahbench.load_results(tmp_path / "out")
     assert [(row.entrant, row.stage, row.seed) for row in results.failures.itertuples()] == [("mine", "fit", 1)]
     # Its plugin has come along, for workers to try again.
-    worked = gahbench.work(tmp_path / "out", retry=True, workers=1)
+    worked = work(tmp_path / "out", retry=True, workers=1)
     assert (worked.failed, worked.left) == (0, 0)
 
 
 def test_a_folder_with_results_comes_first_and_merging_again_takes_what_is_new(out, folder):
     second = folder("second", seeds(1))
-    gahbench.merge([second], out)
+    merge([second], out)
     assert set(gahbench.load_results(out).fits["seed"]) == {0, 1}
-    assert list(gahbench.merge([out, second], out).taken.values()) == [0]
+    assert list(merge([out, second], out).taken.values()) == [0]
 
 
 def test_plugin_files_that_the_plan_names_are_copied_and_no_others(folder, write_plugin, tmp_path):
@@ -132,7 +135,7 @@ def test_plugin_files_that_the_plan_names_are_copied_and_no_others(folder, write
     (home / "other.py").write_text("", encoding="utf-8")
     (second / "plugins" / "aside").mkdir()
     (second / "plugins" / "aside" / "mine.py").write_text("", encoding="utf-8")
-    gahbench.merge([second, first], tmp_path / "out")
+    merge([second, first], tmp_path / "out")
     out = tmp_path / "out" / "plugins"
     copied = sorted(file.relative_to(out).as_posix() for file in out.rglob("*") if file.is_file())
     assert copied == [f"{home.name}/helper.py", f"{home.name}/mine.py"]
@@ -142,8 +145,8 @@ def test_plugin_files_stay_where_plans_name_them_when_merged_folders_are_merged_
     files = [write_plugin(name, "return noisy - self.noise(noisy)") for name in ("mine", "other")]
     first = folder("first", entrants=["mine"], plugins=files[:1])
     both = folder("both", seeds(1), entrants=["mine", "other"], plugins=files)
-    gahbench.merge([first, both], tmp_path / "once")
-    gahbench.merge([tmp_path / "once", first], tmp_path / "again")
+    merge([first, both], tmp_path / "once")
+    merge([tmp_path / "once", first], tmp_path / "again")
     plan = recorded_plan(tmp_path / "again")
     assert len(plan.plugins) == 2
     assert all((tmp_path / "again" / name).is_file() for name in plan.plugins)
@@ -152,7 +155,7 @@ def test_plugin_files_stay_where_plans_name_them_when_merged_folders_are_merged_
 def test_an_entrant_is_added_where_it_is_in_no_suite(folder, tmp_path):
     first = folder("first", ("  - identity\n", ""), entrants=["identity"])
     second = folder("second", ("  - unet: {width: 2, levels: 1}\n", ""), entrants=["visu-shrink"])
-    gahbench.merge([first, second], tmp_path / "out")
+    merge([first, second], tmp_path / "out")
     added = {one.unit.entrant for one in recorded_plan(tmp_path / "out").units if one.is_added}
     assert added == {"visu-shrink[sym4]"}
 
@@ -168,7 +171,7 @@ def test_what_was_planned_in_the_folder_while_merging_waited_stays(out, folder, 
         return lock(self)
 
     monkeypatch.setattr(Folder, "lock", lock_after_another)
-    gahbench.merge([second], out)
+    merge([second], out)
     assert "visu-shrink[sym4]" in {one.unit.entrant for one in recorded_plan(out).units}
     assert set(gahbench.load_results(out).fits["seed"]) == {0, 1}
 
@@ -181,7 +184,7 @@ def test_plugins_that_are_links_are_refused_before_anything_is_written(out, twin
     linked.rename(tmp_path / "private")
     linked.symlink_to(tmp_path / "private")
     with pytest.raises(ResultsError, match=f"{linked}: is a link; accepted are plugin files as a run copied them"):
-        gahbench.merge([out, twin], tmp_path / "all")
+        merge([out, twin], tmp_path / "all")
     assert not (tmp_path / "all").exists()
 
 
@@ -197,7 +200,7 @@ def test_plugins_that_are_links_are_refused_before_anything_is_written(out, twin
 def test_folders_of_different_protocols_are_refused(out, folder, tmp_path, change, text):
     second = folder("second", change)
     with pytest.raises(ResultsError, match=f"{second} and {out}: {text}"):
-        gahbench.merge([out, second], tmp_path / "all")
+        merge([out, second], tmp_path / "all")
     assert not (tmp_path / "all").exists()
 
 
@@ -207,14 +210,14 @@ def test_plugins_of_different_behaviour_and_images_of_one_label_are_refused(fold
         plugin = write_plugin("mine", f"return noisy - self.noise(noisy) / {factor}")
         made.append(folder(name, entrants=["mine"], plugins=[plugin]))
     with pytest.raises(ResultsError, match=r"'fit mine on .*' differs: entrant\.source; accepted"):
-        gahbench.merge(made, tmp_path / "out")
+        merge(made, tmp_path / "out")
     made = []
     for name in ("third", "fourth"):
         images = np.random.default_rng(len(made)).integers(0, 256, (40, 16, 16), dtype=np.uint8)
         np.savez(tmp_path / "images.npz", images=images)
         made.append(folder(name, ("discs: {size: 16}", f"faces: {{path: {tmp_path}/images.npz}}")))
     with pytest.raises(ResultsError, match=r"the dataset 'faces\[.*' differs: fingerprint: "):
-        gahbench.merge(made, tmp_path / "out")
+        merge(made, tmp_path / "out")
 
 
 def test_threads_and_versions_of_a_plugin_file_that_differ_are_noted(folder, write_plugin, tmp_path):
@@ -222,19 +225,19 @@ def test_threads_and_versions_of_a_plugin_file_that_differ_are_noted(folder, wri
     first = folder("first", entrants=["mine"], plugins=[plugin], threads=1)
     plugin.write_text(f"# Another version.\n{plugin.read_text()}")
     second = folder("second", seeds(1), entrants=["mine"], plugins=[plugin], threads=2)
-    threads, version = gahbench.merge([first, second], tmp_path / "out").notes
+    threads, version = merge([first, second], tmp_path / "out").notes
     assert "planned for 2 threads of a worker; 1 are recorded" in threads
     assert "another version of the plugin file mine.py" in version
     plan = recorded_plan(tmp_path / "out")
     assert (plan.threads, plan.plugins) == (1, recorded_plan(first).plugins)
-    assert gahbench.work(tmp_path / "out").left == 0
+    assert work(tmp_path / "out").left == 0
 
 
 def test_one_folder_is_too_few_and_other_folders_are_none(out, tmp_path):
     with pytest.raises(ResultsError, match="two results folders or more; there are 1"):
-        gahbench.merge([out, tmp_path / "." / "out"], tmp_path / "all")
+        merge([out, tmp_path / "." / "out"], tmp_path / "all")
     with pytest.raises(ResultsError, match=r"no plan\.json"):
-        gahbench.merge([out, tmp_path / "none"], tmp_path / "all")
+        merge([out, tmp_path / "none"], tmp_path / "all")
 
 
 def test_entrants_that_refuse_a_dataset_are_kept_with_the_reason(out, twin, tmp_path):
@@ -242,7 +245,7 @@ def test_entrants_that_refuse_a_dataset_are_kept_with_the_reason(out, twin, tmp_
     for place, lines in ((out, [refused]), (twin, [refused, ["discs[size=16]", "gone", "too small"]])):
         plan = recorded_plan(place)
         write_plan(place, replace(plan, board={**plan.board, "refused": lines}))
-    gahbench.merge([out, twin], tmp_path / "all")
+    merge([out, twin], tmp_path / "all")
     assert [note for note in gahbench.load_results(tmp_path / "all").notes["note"] if "too small" in note] == [
         "cannot take these images: too small"
     ]

@@ -12,6 +12,7 @@ from gahbench._util.errors import ResultsError
 from gahbench._util.files import StorageError
 from gahbench.devices.hardware import hardware
 from gahbench.runs.protocol import NOT_HELD
+from gahbench.runs.status import status
 from gahbench.runs.worker import Worker
 from gahbench.store.finished import DamagedError
 from gahbench.store.leases import Leases
@@ -116,7 +117,7 @@ def test_a_checkpoint_that_is_not_what_it_says_is_kept_with_a_note(job):
     assert note.endswith(str(place))
     assert place.read_bytes() == b"rubbish"
     write_plan(job.store.folder, RecordedPlan("tiny", (RecordedUnit(fit),), EMPTY_BOARD))
-    assert gahbench.status(job.store.folder).damaged == 0
+    assert status(job.store.folder).damaged == 0
 
 
 def test_what_the_store_does_not_hold_has_not_finished(job, monkeypatch):

@@ -7,7 +7,8 @@ from PIL import Image
 import gahbench
 from gahbench import DataError
 from gahbench.registry.registry import Registry
-from gahbench.runs.preparation import find_missing
+from gahbench.runs.preparation import find_missing, prepare
+from gahbench.runs.running import plan_suite
 from gahbench_plugins.datasets._reading import encoded, files
 
 #: Plugins whose files "far" are elsewhere until they are prepared.
@@ -180,10 +181,10 @@ def far(tmp_path):
             return find_missing(Registry(tuple(self.plugins)), suite, entrants)
 
         def prepare(self, suite, **options):
-            return gahbench.prepare(suite, plugins=self.plugins, **options)
+            return prepare(suite, plugins=self.plugins, **options)
 
         def plan(self, suite):
-            return gahbench.plan_suite(suite, tmp_path / "out", plugins=self.plugins)
+            return plan_suite(suite, tmp_path / "out", plugins=self.plugins)
 
     return Far()
 

@@ -11,7 +11,8 @@ from tiny_runs import UNET, board, entrants, run, units_of
 import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench.runs import adoption, removal
-from gahbench.runs.removal import hold, named_rows
+from gahbench.runs.adoption import adopt
+from gahbench.runs.removal import hold, named_rows, remove, weights
 from gahbench.store.leases import Leases
 from gahbench.store.store import Store
 
@@ -37,7 +38,7 @@ def test_an_entrant_leaves_with_all_that_is_its_own(write_suite, tmp_path):
     (fit,) = units_of(out, kind="fit")
     store.begin(fit)
     store.fail(fit, "no", "")
-    found = gahbench.remove(out, [UNET])
+    found = remove(out, [UNET])
     assert (found.rows, found.units, found.kept) == ((UNET,), 3, 0)
     assert not any(fit.key in str(path) for path in out.rglob("*"))
     assert list((out / "replaced").iterdir()) == []
@@ -53,32 +54,32 @@ def test_an_entrant_that_had_another_label_leaves_whole(write_suite, tmp_path):
     out = tmp_path / "out"
     for label in ("before", "now"):
         run(write_suite(("levels: 1}", f"levels: 1, label: {label}}}")), out)
-    found = gahbench.remove(out, ["now"])
+    found = remove(out, ["now"])
     assert (found.rows, found.units, found.kept) == (("now",), 3, 0)
     assert not list((out / "units").glob("fit-*"))
 
 
 def test_units_that_another_entrant_needs_stay(write_suite, out, tmp_path):
     """The same weights under two names are measured once."""
-    (trained,) = gahbench.weights(out, UNET)
+    (trained,) = weights(out, UNET)
     names = [f"unet[width=2,levels=1,checkpoint={tmp_path}/{name}.safetensors]" for name in ("one", "two")]
     for name in ("one", "two"):
         shutil.copy(trained.weights, tmp_path / f"{name}.safetensors")
     before = entrants(run(write_suite(), out, entrants=names))
     one, two = (next(label for label in before if name in label) for name in ("one", "two"))
-    found = gahbench.remove(out, [one])
+    found = remove(out, [one])
     assert (found.units, found.kept) == (0, 2)
     after = gahbench.load_results(out).leaderboard(full=True).set_index("entrant")
     assert one not in after.index
     assert after.loc[two, "psnr"] == after.loc[UNET, "psnr"]
-    assert gahbench.remove(out, [two]).units == 2
+    assert remove(out, [two]).units == 2
     # What was added does not come back.
     assert two not in entrants(run(write_suite(), out))
 
 
 def test_what_can_be_deleted_in_part_only_is_not_listed_as_finished(out, monkeypatch):
     monkeypatch.setattr(shutil, "rmtree", lambda folder, **options: (folder / "done.json").unlink())
-    assert gahbench.remove(out, [UNET]).units == 3
+    assert remove(out, [UNET]).units == 3
     assert {unit.entrant for unit in Store(out).recorded()} == {"identity", "oracle-threshold[haar]"}
     assert len(Store(out).finished()) == 4
 
@@ -86,9 +87,9 @@ def test_what_can_be_deleted_in_part_only_is_not_listed_as_finished(out, monkeyp
 def test_the_row_of_a_sweep_may_leave_alone_and_an_entrant_leaves_with_all(write_suite, tmp_path):
     out = tmp_path / "out"
     run(write_suite(("training: {", "training: {train_images: [2, 4], ")), out)
-    assert gahbench.remove(out, [f"{UNET} N=2"]).rows == (f"{UNET} N=2",)
+    assert remove(out, [f"{UNET} N=2"]).rows == (f"{UNET} N=2",)
     assert f"{UNET} N=4" in entrants(gahbench.load_results(out))
-    assert gahbench.remove(out, [UNET, "identity"]).rows == ("identity", f"{UNET} N=4")
+    assert remove(out, [UNET, "identity"]).rows == ("identity", f"{UNET} N=4")
     assert entrants(gahbench.load_results(out)) == {"oracle-threshold[haar]"}
 
 
@@ -109,19 +110,19 @@ def test_what_cannot_be_removed_is_refused(write_suite, out, tmp_path):
         (["oracle-threshold[haar]"], "is the baseline"),
     ):
         with pytest.raises(ResultsError, match=text):
-            gahbench.remove(out, names)
+            remove(out, names)
     leases = Leases(out / "leases")
     (score,) = units_of(out, entrant="identity", metric="psnr")
     leases.take(score.folder)
     with pytest.raises(ResultsError, match=r"'score identity on discs\[size=16\] psnr on test' is being done on"):
-        gahbench.remove(out, ["identity"])
+        remove(out, ["identity"])
     leases.close()
     assert files(out) == before
     out = tmp_path / "one"
     run(write_suite(("  - unet: {width: 2, levels: 1}\n", ""), ("  - oracle-threshold: {basis: haar}\n", ""),
                     ("baseline: oracle-threshold[haar]\n", "")), out)  # fmt: skip
     with pytest.raises(ResultsError, match="no entrant would be left"):
-        gahbench.remove(out, ["identity"])
+        remove(out, ["identity"])
 
 
 def test_folders_without_units_stay_as_they_are(out, tmp_path):
@@ -134,7 +135,7 @@ def test_folders_without_units_stay_as_they_are(out, tmp_path):
     ):
         before = contents(folder)
         with pytest.raises(ResultsError, match=text):
-            gahbench.remove(folder, ["identity"])
+            remove(folder, ["identity"])
         assert contents(folder) == before
 
 
@@ -142,7 +143,7 @@ def test_the_files_of_networks_are_found(write_suite, tmp_path):
     out = tmp_path / "out"
     suite = write_suite(("training: {", "seeds: [0, 3]\ntraining: {snapshots: 3, "))
     run(suite, out)
-    found = gahbench.weights(out, UNET)
+    found = weights(out, UNET)
     assert [(one.dataset, one.entrant, one.seed, one.split) for one in found] == [
         ("discs[size=16]", UNET, seed, None) for seed in (0, 3)
     ]
@@ -152,11 +153,11 @@ def test_the_files_of_networks_are_found(write_suite, tmp_path):
         assert list(one.snapshots) == sorted(one.snapshots)
         assert all(path.is_file() for path in one.snapshots.values())
     with pytest.raises(ResultsError, match=r"entrants that are trained: no entrant 'identity'; accepted are unet"):
-        gahbench.weights(out, "identity")
+        weights(out, "identity")
     # A network that is not trained yet has none.
     (out / "units" / found[0].weights.parent.name / "done.json").unlink()
     with pytest.warns(UserWarning, match="1 finished unit was damaged, left out here"):
-        assert [one.seed for one in gahbench.weights(out, UNET)] == [3]
+        assert [one.seed for one in weights(out, UNET)] == [3]
 
 
 def test_the_commands_print_what_they_did_and_the_board(write_suite, tiny_run, command, tmp_path):
@@ -188,7 +189,8 @@ def test_the_commands_print_what_they_did_and_the_board(write_suite, tiny_run, c
 
 
 def test_weights_are_found_without_torch(out, tmp_path):
-    code = f"import sys, gahbench; print(len(gahbench.weights('out', {UNET!r})), 'torch' in sys.modules)"
+    count = f"import sys; from gahbench.runs.removal import weights; print(len(weights('out', {UNET!r})))"
+    code = f"{count}; print('torch' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert ended.stdout.split() == ["1", "False"], ended.stderr
 
@@ -218,8 +220,8 @@ def taken_before(out, monkeypatch):
     ("place", "name", "change"),
     [
         (removal, "names_in", lambda suite, out: gahbench.run(suite, out, again=[UNET], engine="inline")),
-        (removal, "write_plan", lambda suite, out: gahbench.remove(out, [UNET])),
-        (adoption, "_rewrite_plan", lambda suite, out: gahbench.adopt(out)),
+        (removal, "write_plan", lambda suite, out: remove(out, [UNET])),
+        (adoption, "_rewrite_plan", lambda suite, out: adopt(out)),
     ],
     ids=["again", "remove", "adopt"],
 )
@@ -235,7 +237,7 @@ def test_nothing_is_adopted_while_a_unit_is_being_done(out):
     (score,) = units_of(out, entrant=UNET, metric="psnr")
     leases.take(score.folder)
     with pytest.raises(ResultsError, match=r"is being done on .*, process [0-9]+; wait for it, or end it"):
-        gahbench.adopt(out)
+        adopt(out)
     # Claims that were taken before are released.
     assert [path.name for path in (out / "leases").iterdir()] == [score.folder]
     leases.close()

@@ -11,6 +11,7 @@ from gahbench.registry.registry import Registry
 from gahbench.runs.opening import plan_with
 from gahbench.runs.running import write_plan
 from gahbench.runs.secret_noise import draw_secret_noise
+from gahbench.runs.status import status
 from gahbench.store.plan_file import recorded_plan
 from gahbench.store.store import Store
 
@@ -53,7 +54,7 @@ def test_scores_are_planned_under_noise_that_is_drawn_after_the_fits(suite, tmp_
     assert noise_seeds(out) == {seed}
     assert seed != 0
     assert outcome.results.marks.empty
-    assert gahbench.status(out).noise.startswith("secret noise, drawn 2")
+    assert status(out).noise.startswith("secret noise, drawn 2")
     with pytest.raises(ResultsError, match="secret noise was drawn while this run was planned; run it again"):
         write_plan(late, out, Registry())
     # Later runs keep the noise, and what they add is marked.
@@ -74,7 +75,7 @@ def test_a_run_that_is_ended_before_the_fits_goes_on_with_secret_noise(suite, tm
     write_plan(plan_with(Registry(), suite, out, (), True), out, Registry())
     assert not draw_secret_noise(out)
     assert [one.unit.kind for one in recorded_plan(out).units] == ["fit"]
-    assert gahbench.status(out).noise.startswith("secret noise, to be drawn")
+    assert status(out).noise.startswith("secret noise, to be drawn")
     # Without being asked again.
     outcome = gahbench.run(suite, out, engine="inline")
     assert (outcome.done, outcome.failed) == (3, 0)

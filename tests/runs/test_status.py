@@ -6,7 +6,7 @@ import pytest
 
 import gahbench
 from gahbench._util.error_text import without_library_frames
-from gahbench.runs.status import failures
+from gahbench.runs.status import failures, status
 from gahbench.store.leases import Leases
 from gahbench.store.store import Store
 
@@ -14,10 +14,10 @@ PUBLISHED = Path(__file__).parents[2] / "results" / "quick"
 
 
 def test_a_published_board_says_that_its_units_are_not_there(command):
-    found = gahbench.status(PUBLISHED)
+    found = status(PUBLISHED)
     assert found.is_board_alone
-    status, printed, _ = command("status")(PUBLISHED, "--watch")
-    assert status == 0
+    code, printed, _ = command("status")(PUBLISHED, "--watch")
+    assert code == 0
     count = found.done + found.failed + found.blocked + found.waiting
     assert printed.splitlines() == [
         f"suite quick: a board of {count} units, which are not in this folder; 'gahbench leaderboard' prints it"
@@ -25,7 +25,7 @@ def test_a_published_board_says_that_its_units_are_not_there(command):
 
 
 def test_a_folder_that_cannot_be_written_shows_its_claims(out, monkeypatch):
-    assert not gahbench.status(out).is_board_alone
+    assert not status(out).is_board_alone
     store = Store(out)
     unit = next(one for one in store.recorded() if one.kind == "score")
     store.put_away([unit.folder], "replaced")
@@ -39,7 +39,7 @@ def test_a_folder_that_cannot_be_written_shows_its_claims(out, monkeypatch):
         return opened(path, mode, *arguments, **options)
 
     monkeypatch.setattr(Path, "open", refuse)
-    (running,) = gahbench.status(out).running
+    (running,) = status(out).running
     assert (running.unit.folder, running.is_lost) == (unit.folder, False)
     assert 0 <= running.seconds < 60
     monkeypatch.setattr(Path, "open", opened)
@@ -54,7 +54,7 @@ def test_a_failure_of_what_somebody_finished_blocks_nothing(out):
     store.put_away([score.folder], "replaced")
     store.failures.mkdir(exist_ok=True)
     (store.failures / f"{fit.folder}.json").write_text('{"error": "lost"}')
-    found = gahbench.status(out)
+    found = status(out)
     assert (found.failed, found.blocked, found.waiting, found.failures) == (0, 0, 1, ())
 
 

@@ -11,7 +11,7 @@ from tiny_runs import run, units_of
 
 import gahbench
 from gahbench._util.errors import ResultsError
-from gahbench.runs.verification import _compared
+from gahbench.runs.verification import _compared, verify
 from gahbench.store.store import Store
 
 SUITE = """
@@ -110,7 +110,7 @@ def test_an_environment_that_is_none_is_damage(folder):
 def test_damaged_files_are_named_and_not_computed_again(folder):
     unit = score_of(folder, "identity")
     (unit / "scores.csv").write_text((unit / "scores.csv").read_text().replace("1", "2"))
-    found = gahbench.verify(folder, units=1, fits=0, seed=0, workers=1)
+    found = verify(folder, units=1, fits=0, seed=0, workers=1)
     (text,) = found.damaged
     assert "scores.csv: damaged" in text
     assert not found.repeats
@@ -136,7 +136,7 @@ def test_a_missing_plugin_is_said(tmp_path):
     assert run(suite, out, threads=1, entrants=["half"], plugins=[plugin]).failed == 0
     (copied,) = json.loads((out / "plan.json").read_text())["plugins"]
     (out / copied).write_text("")
-    found = gahbench.verify(out, units=9, fits=0, workers=1)
+    found = verify(out, units=9, fits=0, workers=1)
     assert sum(one.repeats for one in found.rescored) == 3
     (failed,) = [one for one in found.rescored if not one.repeats]
     assert (failed.ending, failed.unit.entrant) == ("failed", "half")
@@ -147,4 +147,4 @@ def test_a_published_board_has_nothing_to_verify(folder):
     for unit in (folder / "units").glob("score-*"):
         shutil.rmtree(unit)
     with pytest.raises(ResultsError, match="has no finished score; expected a results folder with its units"):
-        gahbench.verify(folder)
+        verify(folder)

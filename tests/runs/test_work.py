@@ -20,6 +20,8 @@ from gahbench.registry.registry import open_registry
 from gahbench.runs.child import Child
 from gahbench.runs.opening import plan_with
 from gahbench.runs.running import write_plan
+from gahbench.runs.status import status
+from gahbench.runs.work import work
 from gahbench.store.plan_file import recorded_plan
 from gahbench.store.plan_file import write_plan as write_recorded
 from gahbench.store.store import Store
@@ -69,7 +71,7 @@ def test_a_signal_has_it_write_a_checkpoint_and_end_and_no_unit_fails(long_run, 
     assert list(store.leases.glob("[!.]*")) == []
     assert list(out.glob("units/fit-*.partial-*/checkpoint-*.pt"))
     before = times(out)
-    assert gahbench.work(out, workers=1).left == 0
+    assert work(out, workers=1).left == 0
     assert {file: times(out)[file] for file in before} == before
     assert board(out).equals(board(long_run / "whole"))
     assert not list(out.glob("units/*.partial*"))
@@ -138,7 +140,7 @@ def test_plugin_files_travel_in_the_folder(dry_runs_here, tmp_path):
     (home / "pack" / "factor.txt").write_text("1.0")
     plan(home / "tiny.yaml", tmp_path / "out", [home / "one.py", home / "pack"], ["one", "packed"])
     shutil.rmtree(home)
-    outcome = gahbench.work(tmp_path / "out", workers=1)
+    outcome = work(tmp_path / "out", workers=1)
     assert (outcome.done, outcome.failed, outcome.left) == (13, 0, 0)
     assert {"one", "packed"} <= set(board(tmp_path / "out")["entrant"])
 
@@ -149,7 +151,7 @@ def test_other_code_of_a_plugin_is_refused_and_fails_nothing(dry_runs_here, writ
     (copy,) = out.glob("plugins/*/mine.py")
     copy.write_text(copy.read_text().replace("noisy - self", "noisy + self"))
     with pytest.raises(ResultsError, match=r"mine.*plugins/mine\.py differ"):
-        gahbench.work(out, workers=1)
+        work(out, workers=1)
     store = Store(out)
     assert store.failed() == set()
     assert store.leases.is_dir()
@@ -165,7 +167,7 @@ def test_other_code_of_gahbench_is_refused_with_the_names_of_the_files(write_sui
     )
     write_recorded(out, replace(before, units=units, code={**before.code, "gahbench/training/trainer.py": "1" * 64}))
     with pytest.raises(ResultsError, match=r"gahbench here is not that which planned: .*gahbench/training/trainer\.py"):
-        gahbench.work(out)
+        work(out)
 
 
 def test_a_unit_that_kills_whatever_does_it_fails_with_the_reason(dry_runs_here, write_suite, write_plugin, tmp_path):
@@ -180,30 +182,30 @@ def test_a_unit_that_kills_whatever_does_it_fails_with_the_reason(dry_runs_here,
         if process.returncode != -signal.SIGKILL:
             break
     assert process.returncode == 1
-    found = gahbench.status(out)
+    found = status(out)
     assert (found.done, found.failed, found.blocked, found.waiting) == (7, 1, 2, 0)
     ((label, why),) = found.failures
     assert "poison" in label
     assert "lost 3 times" in why
     # As a run, work tries it again on request only.
-    assert gahbench.work(out, workers=1).failed == 3
+    assert work(out, workers=1).failed == 3
 
 
 def test_status_shows_what_runs_where_and_what_is_lost(long_run, tmp_path):
     out = tmp_path / "out"
     plan(long_run / "long.yaml", out)
-    assert (gahbench.status(out).waiting, gahbench.status(out).remaining) == (10, None)
+    assert (status(out).waiting, status(out).remaining) == (10, None)
     process = start(out, "--workers", "1")
     # References are scored first.
-    wait_for(lambda: any(one.unit.kind == "fit" for one in gahbench.status(out).running))
-    (running,) = gahbench.status(out).running
+    wait_for(lambda: any(one.unit.kind == "fit" for one in status(out).running))
+    (running,) = status(out).running
     assert (running.unit.kind, running.process, running.is_lost) == ("fit", process.pid, False)
     process.kill()
     process.communicate()
-    (lost,) = gahbench.status(out).running
+    (lost,) = status(out).running
     assert lost.is_lost
-    gahbench.work(out, workers=1)
-    found = gahbench.status(out)
+    work(out, workers=1)
+    found = status(out)
     assert (found.done, found.waiting, found.remaining, found.running) == (10, 0, 0.0, ())
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-import gahbench
+from gahbench.runs.running import plan_suite
 from gahbench.runs.worker_process import do_units, seed_generators
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
@@ -43,7 +43,7 @@ def done(folder, plan, entrant, files, monkeypatch):
 
 def test_a_process_says_what_of_a_plugin_is_imported_and_built(tmp_path, write_suite, write_plugin, monkeypatch):
     file = write_plugin("mine", "return noisy - self.noise(noisy)")
-    plan = gahbench.plan_suite(write_suite(), entrants=["mine"], plugins=[file])
+    plan = plan_suite(write_suite(), entrants=["mine"], plugins=[file])
     sent = done(tmp_path, plan, "mine", [file], monkeypatch)
     ends = [message["event"] for message in sent if "unit" in message]
     assert ends == ["finished"] * 3
@@ -56,7 +56,7 @@ def test_a_process_says_what_of_a_plugin_is_imported_and_built(tmp_path, write_s
 
 
 def test_units_of_built_in_plugins_load_and_report_nothing_from_outside(tmp_path, write_suite, monkeypatch):
-    plan = gahbench.plan_suite(write_suite())
+    plan = plan_suite(write_suite())
     sent = done(tmp_path, plan, "unet[width=2,levels=1]", [], monkeypatch)
     assert {message["event"] for message in sent} <= {"ready", "progress", "note", "finished"}
     assert [message["event"] for message in sent][-1] == "finished"
@@ -66,7 +66,7 @@ def test_a_process_whose_device_is_lost_at_its_start_is_never_ready(tmp_path, wr
     def fail(device):
         raise RuntimeError("no device")
 
-    plan = gahbench.plan_suite(write_suite())
+    plan = plan_suite(write_suite())
     link = Link(plan.units)
     monkeypatch.setattr("gahbench.devices.hardware.Cpu.synchronise", fail)
     monkeypatch.setattr("gahbench.registry.plugin.watch.report", lambda name: None)
@@ -77,7 +77,7 @@ def test_a_process_whose_device_is_lost_at_its_start_is_never_ready(tmp_path, wr
 
 @pytest.mark.parametrize("call", ["fsync", "rename"])
 def test_a_file_system_that_fails_is_reported_as_such(tmp_path, write_suite, monkeypatch, call):
-    plan = gahbench.plan_suite(write_suite())
+    plan = plan_suite(write_suite())
 
     def refuse(*arguments):
         raise OSError(errno.EPERM, "Operation not permitted")

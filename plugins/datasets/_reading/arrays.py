@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gahbench import DataError, check_pixels, load_arrays
+from gahbench import DataError
+from gahbench._util.array_files import load_arrays
+from gahbench._util.image_files import check_pixels
+from gahbench._util.readable import brief
 
-from ..._messages import brief
 from ..._torch_files import fault, load_torch
 
 #: Keys of the images, and of their persons, in an .npz or .pt file.

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gahbench import DataError
+from gahbench._util.readable import brief
 
-from ..._messages import brief
 from .encoded import CELEBA, Encoded
 
 #: Names of the lists, as published and as CSV.

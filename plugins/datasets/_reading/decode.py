@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from gahbench import DataError, cpu_count, open_image
+from gahbench import DataError
+from gahbench._util.image_files import open_image
+from gahbench._util.readable import brief
+from gahbench._util.resources import cpu_count
 
-from ..._messages import brief
 from . import arrays
 from .cache import Progress
 from .encoded import Encoded

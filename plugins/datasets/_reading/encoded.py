@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gahbench import DataError, read_regular
-
-from ..._messages import brief
+from gahbench import DataError
+from gahbench._util.files import read_regular
+from gahbench._util.readable import brief
 
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2")

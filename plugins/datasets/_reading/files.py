@@ -16,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gahbench import DataError, Dataset, open_regular, spec_of
+from gahbench import DataError, Dataset, spec_of
+from gahbench._util.files import open_regular
+from gahbench._util.readable import brief
 
-from ..._messages import brief
 from . import arrays, celeba
 from .cache import cached, damaged
 from .decode import Decoding

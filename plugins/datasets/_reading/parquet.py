@@ -12,8 +12,8 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from gahbench import DataError
+from gahbench._util.readable import brief
 
-from ..._messages import brief
 from .encoded import LARGEST, Encoded, stamp_of
 
 #: Rows that are read at a time.

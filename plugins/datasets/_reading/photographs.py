@@ -17,9 +17,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from gahbench import DataError, Dataset, check_pixels
+from gahbench import DataError, Dataset
+from gahbench._util.image_files import check_pixels
+from gahbench._util.readable import brief
 
-from ..._messages import brief
 from . import arrays
 from .cache import cache_folder, cached, cached_facts, damaged
 from .decode import Decoding

@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 from torch import nn
 
 from gahbench import ParameterError
+from gahbench._util.readable import brief
 
-from ..._messages import brief
 from .key_maps import KEY_MAPS, KeyMap, Output, why
 from .reading import State, without_prefixes
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gahbench import create, plan_suite, run, score
+from gahbench import create, run, score
 from gahbench.registry.registry import Registry
 from gahbench.report.legend import dataset_lines
 from gahbench.report.page.report import html_report
+from gahbench.runs.running import plan_suite
 
 SUITE = """
 name: colours

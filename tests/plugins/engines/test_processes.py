@@ -10,6 +10,7 @@ from cut_off_runs import board, children, is_alive, times, wait_for, wait_for_ch
 from sample_files import PLUGIN, TINY
 
 import gahbench
+from gahbench.runs.running import plan_suite
 from gahbench.store.store import Store
 
 pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("figures_not_rendered")]
@@ -82,7 +83,7 @@ def test_a_run_that_is_cut_off_resumes(long_run, tmp_path, monkeypatch, how):
     assert (outcome.done, outcome.failed) == (10, 0)
     assert {file: times(out)[file] for file in before} == before
     assert board(out).equals(board(long_run / "whole"))
-    plan = gahbench.plan_suite(long_run / "long.yaml")
+    plan = plan_suite(long_run / "long.yaml")
     assert all(map(Store(out).is_done, plan.units))
     assert not list(out.glob("units/*.partial*"))
 

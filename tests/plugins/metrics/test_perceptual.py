@@ -10,6 +10,7 @@ from torch.nn import functional
 
 import gahbench
 from gahbench.evaluation import Evaluation
+from gahbench.runs.running import plan_suite
 from gahbench_plugins.references.identity import Identity
 
 pytestmark = [pytest.mark.extras("pyiqa"), pytest.mark.filterwarnings("ignore")]
@@ -108,7 +109,7 @@ def test_weights_that_are_not_here_are_named_and_not_downloaded(tmp_path, monkey
     assert len(lpips.missing()) == 2
     suite = write_suite(("metrics: [psnr, slope]", "metrics: [psnr, lpips]"), ("size: 16", "size: 32"))
     with pytest.raises(gahbench.DataError, match=r"AlexNet of torchvision.*gahbench prepare"):
-        gahbench.plan_suite(suite)
+        plan_suite(suite)
     monkeypatch.setattr(torch.hub, "download_url_to_file", Mock(side_effect=OSError("no network")))
     with pytest.raises(gahbench.DataError, match=r"cannot be downloaded from https://download\.pytorch\.org/.*by hand"):
         lpips.prepare()

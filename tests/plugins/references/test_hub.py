@@ -9,6 +9,7 @@ from small_plugins import save_ddpm
 
 import gahbench
 from gahbench import ParameterError
+from gahbench.runs.preparation import prepare
 
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 NETWORK = "bf-cnn[width=4,layers=3]"
@@ -101,11 +102,11 @@ def test_nothing_is_downloaded_but_by_preparing(cache, tmp_path, monkeypatch):
     with pytest.raises(ParameterError, match=r"not in the hub's cache, .*'gahbench prepare' downloads it"):
         from_file().check_shape((1, 8, 8))
     assert not asked
-    (prepared,) = [one for one in gahbench.prepare(file) if "hf" in one.plugin]
+    (prepared,) = [one for one in prepare(file) if "hf" in one.plugin]
     assert prepared.error is None
     assert prepared.got == (f"weights of someone/denoiser at {COMMIT}, from the Hugging Face hub into its cache",)
     assert asked == [("someone/denoiser", "weights.safetensors", COMMIT)]
-    assert all(one.got == () for one in gahbench.prepare(file))
+    assert all(one.got == () for one in prepare(file))
     assert len(asked) == 1
 
 
