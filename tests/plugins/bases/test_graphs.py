@@ -1,12 +1,26 @@
-"""What the Laplacians and the bases of all graphs on images have in common."""
+"""Graphs on images: their Laplacians, the bases of their eigenvectors, and the filters that smooth along them."""
 
+import itertools
+import math
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_images import uniform as random
+from scipy.optimize import brentq
 
 import gahbench
+from gahbench.contracts.truth import Truth
+from gahbench.evaluation import directional
+from gahbench.jacobian import DenseMaps, FunctionMaps
+from gahbench_plugins.bases import _graph as tikhonov
+from gahbench_plugins.bases._graph import lowest_first, strength, tikhonov_filters
+from gahbench_plugins.bases.dct import DCT
+from gahbench_plugins.bases.graph_laplacian import GraphLaplacian, graph_laplacian
+from gahbench_plugins.bases.iso_local import IsoLocal, local_variance
+from gahbench_plugins.bases.patch_graph import PatchGraph
 from gahbench_plugins.datasets.c_alpha import CAlpha
 
 GRAPHS = [
@@ -35,18 +49,6 @@ def test_symmetric_not_negative_and_blind_to_shifts_and_the_way_an_image_is_turn
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_vectors_are_ordered_and_diagonalise(name):
-    graph, images = gahbench.create("basis", name), CAlpha(2.0, 12).images("test", 2).double()
-    vectors = graph.adapt(images, 0.1).vectors
-    torch.testing.assert_close(vectors.mT @ vectors, torch.eye(144).double().expand(2, 144, 144), atol=1e-12, rtol=0)
-    diagonal = vectors.mT @ graph.laplacian(images) @ vectors
-    values = diagonal.diagonal(dim1=-2, dim2=-1)
-    scale = 1 + float(values.max())
-    assert (values.diff() > -1e-12 * scale).all()
-    torch.testing.assert_close(diagonal, torch.diag_embed(values), atol=1e-12 * scale, rtol=0)
-
-
-@pytest.mark.parametrize("name", GRAPHS)
 def test_an_image_has_the_same_vectors_in_every_batch_even_where_eigenvalues_repeat(name):
     symmetric = torch.zeros(12, 12)
     symmetric[4:8, 4:8] = 1
@@ -58,9 +60,296 @@ def test_an_image_has_the_same_vectors_in_every_batch_even_where_eigenvalues_rep
         assert vectors[:, 0].tolist() == pytest.approx([1 / 12] * 144)
 
 
-@pytest.mark.parametrize("name", GRAPHS)
-def test_channels_share_a_graph(name):
-    image = random(1, 3, 6, 6)
-    basis = gahbench.create("basis", name).adapt(image, 0.1)
-    torch.testing.assert_close(basis.analysis(image)[:, 1:2], basis.analysis(image[:, 1:2]))
-    assert basis.analysis(image)[0, :, 0, 0].tolist() == pytest.approx((image.sum((2, 3)) / 6)[0].tolist())
+def laplacian_by_hand(image, radius, hs, hr):
+    """The definition, pixel by pixel, for an image (C, H, W)."""
+    pixels = list(itertools.product(range(image.shape[1]), range(image.shape[2])))
+    laplacian = np.zeros((len(pixels), len(pixels)))
+    for (i, one), (j, other) in itertools.permutations(enumerate(pixels), 2):
+        apart = math.dist(one, other)
+        if apart <= radius:
+            colour = np.linalg.norm(image[:, one[0], one[1]] - image[:, other[0], other[1]])
+            weight = math.exp(-(apart**2) / (2 * hs**2) - colour**2 / (2 * hr**2))
+            laplacian[i, j] -= weight
+            laplacian[i, i] += weight
+    return laplacian
+
+
+@pytest.mark.parametrize("radius", [1, 1.5, 2, 2.3, 9])
+@pytest.mark.parametrize("shape", [(1, 4, 5), (3, 5, 3), (1, 1, 6), (2, 1, 1)])
+def test_the_laplacian_is_the_definition(radius, shape):
+    images = random(2, *shape)
+    found = graph_laplacian(images, radius, 1.3, 0.4)
+    for image, laplacian in zip(images, found, strict=True):
+        np.testing.assert_allclose(laplacian.numpy(), laplacian_by_hand(image.numpy(), radius, 1.3, 0.4), atol=1e-14)
+
+
+@pytest.mark.parametrize("shape", [(1, 12), (5, 7)])
+def test_on_a_flat_image_it_is_the_grid_whose_eigenvectors_are_the_dct(shape):
+    height, width = shape
+    laplacian = graph_laplacian(torch.full((1, 1, *shape), 0.3), radius=1, hs=0.8)[0]
+    weight = math.exp(-1 / (2 * 0.8**2))
+    along = [4 * torch.sin(torch.pi * torch.arange(size, dtype=torch.float64) / (2 * size)) ** 2 for size in shape]
+    values = weight * (along[0][:, None] + along[1]).flatten()
+    atoms = DCT().synthesis(torch.eye(height * width).double().reshape(-1, 1, *shape)).flatten(1)
+    torch.testing.assert_close(atoms @ laplacian, values[:, None] * atoms, atol=1e-12, rtol=0)
+    vectors, found = lowest_first(laplacian)
+    torch.testing.assert_close(found, values.sort().values, atol=1e-12, rtol=0)
+    torch.testing.assert_close(vectors.T @ laplacian @ vectors, torch.diag(values.sort().values), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("step", [0.4, 1.0])
+def test_regions_that_hardly_touch_have_the_second_vector_to_themselves(step):
+    """Even where nothing is left of the weights between them, the first is constant."""
+    image = torch.zeros(1, 1, 8, 9, dtype=torch.float64)
+    image[..., 3:] = step
+    second = GraphLaplacian().adapt(image, 0.1).vectors[0, :, 1].reshape(8, 9)
+    assert GraphLaplacian().adapt(image, 0.1).vectors[0, :, 0].tolist() == pytest.approx([72**-0.5] * 72, abs=1e-15)
+    expected = torch.where(image[0, 0] > 0, -1 / 6, 1 / 3).double()
+    expected /= expected.norm()
+    assert (second * expected).sum().abs() > (0.999 if step < 1 else 1 - 1e-10)
+
+
+def test_piecewise_regular_images_are_sparser_than_in_plain_waves():
+    clean, sigma = CAlpha(2.0, 20).images("test", 8).double(), 0.1
+
+    def risk(basis):
+        energy = basis.analysis(clean).square()
+        return (sigma**2 * energy / (energy + sigma**2)).mean()
+
+    assert risk(GraphLaplacian(hr=0.05).adapt(clean, sigma)) < 0.65 * risk(DCT())
+
+
+def test_the_last_is_remembered_and_no_other_is_mistaken_for_it():
+    basis, images = GraphLaplacian(), random(2, 1, 6, 6)
+    found = basis.adapt(images, 0.1)
+    assert basis.adapt(images.clone(), 0.5, noisy=True) is found
+    assert basis.adapt(images.float(), 0.1) is not found
+    changed = images.clone()
+    found = basis.adapt(changed, 0.1)
+    changed[1] += random(6, 6, seed=1)
+    assert not torch.equal(basis.adapt(changed, 0.1).vectors[1], found.vectors[1])
+    # Images of other shapes may have the same bytes.
+    assert not torch.allclose(*[basis.spectrum(torch.zeros(1, 1, *shape))[1] for shape in ((4, 9), (6, 6))])
+
+
+def patches_by_hand(image, patch, window, nearest, h):
+    """The definition, pixel by pixel, for an image (C, H, W) without ties."""
+    half = patch // 2
+    padded = np.pad(image, ((0, 0), (half, half), (half, half)), mode="reflect")
+    pixels = list(itertools.product(range(image.shape[1]), range(image.shape[2])))
+    patches = [padded[:, row : row + patch, column : column + patch] for row, column in pixels]
+    count = len(pixels)
+    square = np.array([[((one - other) ** 2).mean() for other in patches] for one in patches])
+    joined = np.zeros((count, count), dtype=bool)
+    for i, (row, column) in enumerate(pixels):
+        near = [
+            j
+            for j, (other_row, other_column) in enumerate(pixels)
+            if j != i and max(abs(row - other_row), abs(column - other_column)) <= window
+        ]
+        for j in sorted(near, key=lambda j: square[i, j])[:nearest]:
+            joined[i, j] = joined[j, i] = True
+        for j, other in enumerate(pixels):
+            if math.dist((row, column), other) == 1:
+                joined[i, j] = True
+    weights = np.where(joined, np.exp(-square / (2 * h**2)), 0)
+    return np.diag(weights.sum(1)) - weights
+
+
+@pytest.mark.parametrize("shape", [(1, 7, 6), (3, 5, 8)])
+@pytest.mark.parametrize(("patch", "window", "nearest"), [(3, 2, 4), (5, 7, 10), (1, 3, 100)])
+def test_the_patch_graph_is_the_definition(shape, patch, window, nearest):
+    images = random(2, *shape)
+    found = PatchGraph(patch, window, nearest, 0.3).laplacian(images)
+    for image, laplacian in zip(images, found, strict=True):
+        np.testing.assert_allclose(
+            laplacian.numpy(), patches_by_hand(image.numpy(), patch, window, nearest, 0.3), atol=1e-12
+        )
+
+
+def test_pixels_of_a_texture_are_joined_to_their_like():
+    """Stripes of period 4: the nearest patches are those of the same phase, of weight 1."""
+    stripes = (0.5 + 0.5 * torch.sin(torch.pi / 2 * torch.arange(16) + 0.4)).expand(1, 1, 16, 16)
+    weights = -PatchGraph(patch=3, window=4, nearest=12, h=0.05).laplacian(stripes)[0].fill_diagonal_(0)
+    columns = torch.arange(256) % 16
+    # Patches at the border see their mirror image.
+    inside = (columns > 0) & (columns < 15)
+    same = (columns[:, None] - columns) % 4 == 0
+    pairs = inside[:, None] & inside
+    assert weights[pairs & same & (weights > 0)].min() > 1 - 1e-9
+    assert weights[pairs & ~same].max() < 0.1
+    rows, row = torch.arange(256) // 16, 8
+    middle = (rows == row) & (columns == 8)
+    joined = (weights[middle][0] > 0.5).nonzero()[:, 0]
+    assert {4, 8, 12} <= set(columns[joined].tolist())
+
+
+def test_flat_images_join_the_nearest_pixels_first():
+    laplacian = PatchGraph(patch=3, window=3, nearest=4).laplacian(torch.full((1, 1, 9, 9), 0.5))[0]
+    middle = -laplacian[40].reshape(9, 9)
+    assert middle[3, 4] == middle[5, 4] == middle[4, 3] == middle[4, 5] == 1
+    # Others are joined to it only where they have fewer than four beside them.
+    assert laplacian[40, 40] == 4
+
+
+def random_batch(channels=1, count=3):
+    return torch.rand(count, channels, 7, 9, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("window", [3, 5])
+def test_variances_are_those_of_windows(channels, window):
+    clean = random_batch(channels)
+    found = local_variance(clean, window)
+    padded = np.pad(clean.double().numpy(), ((0, 0), (0, 0), *[(window // 2,) * 2] * 2), mode="edge")
+    for row, column in ((0, 0), (3, 4), (6, 8)):
+        cut = padded[:, :, row : row + window, column : column + window]
+        np.testing.assert_allclose(found[:, row, column], cut.var(axis=(2, 3)).mean(1), rtol=1e-9)
+    assert local_variance(clean + 1e3, 3).min() >= 0
+
+
+def test_links_are_those_of_the_variance():
+    clean, basis = random_batch(), IsoLocal(window=3, floor=0.05)
+    found = basis.laplacian(clean)
+    scale = (local_variance(clean, 3) + 0.05**2).sqrt().flatten(1)
+    for one, other, distance in ((0, 1, 1), (10, 20, 2), (0, 18, 4)):
+        expected = -np.exp(-distance / 2) / (scale[:, one] * scale[:, other])
+        torch.testing.assert_close(found[:, one, other], expected)
+    assert found[:, 0, 30].tolist() == [0.0] * 3
+
+
+def test_its_filters_have_hardly_any_direction():
+    clean = gahbench.create("dataset", "c-alpha[size=16]").images("test", 4)
+    found = {}
+    for name in ("iso-local", "graph-laplacian"):
+        filters = gahbench.create("basis", name).filters(gahbench.Truth(clean), 0.1)
+        matrices = filters.at(torch.full((4,), 40.0).double()).matrices()
+        rest = matrices - matrices.mean(0)
+        found[name] = float((directional(rest, (1, 16, 16)).norm() / rest.norm()) ** 2)
+    assert found["iso-local"] < 0.1 * found["graph-laplacian"]
+
+
+def c_alpha(count=3, size=8):
+    return CAlpha(2.0, size).images("test", count)
+
+
+def traces_of(maps):
+    return maps.matrices().double().diagonal(dim1=1, dim2=2).sum(1)
+
+
+def filters_of(basis, images, traces):
+    return tikhonov_filters(basis.laplacian, basis.spectrum, images).at(traces)
+
+
+def sparse_filters_of(basis, images, traces):
+    return tikhonov._SparseTikhonov(basis.laplacian, images).at(traces)
+
+
+def filter_by_hand(laplacian, trace):
+    """(1 + mu L)^-1 by solving equations, mu by a root of the trace."""
+    eye = torch.eye(len(laplacian), dtype=torch.float64)
+
+    def solved(logarithm):
+        return torch.linalg.solve(eye + 10**logarithm * laplacian, eye)
+
+    return solved(brentq(lambda logarithm: float(solved(logarithm).trace()) - trace, -6, 6, xtol=1e-12))
+
+
+def test_filters_solve_the_equations_of_the_graph_and_have_the_traces():
+    clean, traces = c_alpha(), torch.tensor([9.0, 25.0, 60.0], dtype=torch.float64)
+    found = filters_of(GraphLaplacian(), clean, traces)
+    assert isinstance(found, DenseMaps)
+    torch.testing.assert_close(traces_of(found), traces, atol=1e-4, rtol=0)
+    for matrix, laplacian, trace in zip(found.matrices(), graph_laplacian(clean), traces.tolist(), strict=True):
+        torch.testing.assert_close(matrix.double(), filter_by_hand(laplacian, trace), atol=5e-6, rtol=0)
+
+
+@settings(deadline=None, max_examples=20)
+@given(size=st.integers(2, 30), share=st.floats(0.02, 0.98), largest=st.floats(0.01, 100), seed=st.integers(0, 99))
+def test_the_strength_has_the_trace_that_was_asked_for(size, share, largest, seed):
+    draw = torch.rand(1, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    values = largest * draw.sort().values
+    values[:, 0] = 0
+    trace = 1 + share * (size - 1)
+    mu = strength(values, torch.tensor([trace], dtype=torch.float64))
+    assert (1 / (1 + mu[:, None] * values)).sum().item() == pytest.approx(trace, abs=1e-6)
+
+
+def test_where_no_filter_has_the_trace_it_is_the_nearest():
+    clean = c_alpha(2)
+    basis = GraphLaplacian(hr=1.0)
+    for trace in (64.0, 70.0):
+        found = filters_of(basis, clean, torch.full((2,), trace)).matrices()
+        torch.testing.assert_close(found, torch.eye(64).expand(2, -1, -1), atol=1e-5, rtol=0)
+    for trace in (1.0, 0.2, -3.0):
+        found = filters_of(basis, clean, torch.full((2,), trace)).matrices()
+        torch.testing.assert_close(found, torch.full((2, 64, 64), 1 / 64), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_colours_have_one_filter_each_of_a_third_of_the_trace(sparse):
+    clean = torch.rand(2, 3, 5, 6, generator=torch.Generator().manual_seed(0))
+    traces = torch.tensor([24.0, 60.0], dtype=torch.float64)
+    how = sparse_filters_of if sparse else filters_of
+    blocks = how(GraphLaplacian(), clean, traces).matrices().reshape(2, 3, 30, 3, 30)
+    for one in range(3):
+        for other in range(3):
+            block = blocks[:, one, :, other]
+            torch.testing.assert_close(block, blocks[:, 0, :, 0] * (one == other), atol=5e-6, rtol=0)
+    found = blocks[:, 0, :, 0].double()
+    expected = torch.stack([filter_by_hand(*given) for given in zip(graph_laplacian(clean), [8.0, 20.0], strict=True)])
+    if sparse:
+        assert (found - expected).norm() < 0.1 * expected.norm()
+    else:
+        torch.testing.assert_close(found, expected, atol=5e-6, rtol=0)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.8])
+def test_sparse_equations_give_nearly_the_same_filters(share):
+    clean = c_alpha(3, 12)
+    traces = torch.full((3,), share * 144, dtype=torch.float64)
+    dense, sparse = filters_of(GraphLaplacian(), clean, traces), sparse_filters_of(GraphLaplacian(), clean, traces)
+    assert isinstance(sparse, FunctionMaps)
+    # Strengths are from traces that are estimated from 16 random vectors.
+    assert ((traces_of(sparse) - traces).abs() < 0.1 * traces).all()
+    for one, other in zip(dense.matrices(), sparse.matrices(), strict=True):
+        assert (one - other).norm() < 0.1 * one.norm()
+
+
+def test_sparse_filters_are_inverses_of_the_graph_at_one_strength():
+    clean = c_alpha(2, 9)
+    sparse = sparse_filters_of(GraphLaplacian(), clean, torch.full((2,), 30.0, dtype=torch.float64)).matrices().double()
+    for matrix, laplacian in zip(sparse, graph_laplacian(clean), strict=True):
+        rest = torch.linalg.inv(matrix) - torch.eye(81)
+        mu = float((rest * laplacian).sum() / laplacian.square().sum())
+        assert mu > 0
+        torch.testing.assert_close(rest, mu * laplacian, atol=1e-3 * mu * float(laplacian.max()), rtol=0)
+        torch.testing.assert_close(matrix, matrix.mT, atol=1e-6, rtol=0)
+
+
+def test_which_traces_a_graph_reaches_does_not_depend_on_the_way():
+    clean = torch.full((2, 1, 9, 9), 0.5) + 0.1 * c_alpha(2, 9)
+    # Two regions, whose weights of exp(-50) do not join them.
+    clean[1] = (torch.arange(81).reshape(9, 9) >= 45).float()
+    basis = GraphLaplacian()
+    families = (
+        tikhonov_filters(basis.laplacian, basis.spectrum, clean),
+        tikhonov._SparseTikhonov(basis.laplacian, clean),
+    )
+    for trace in (-1.0, 0.5, 1.5, 2.5, 40.0, 80.5, 81.5):
+        asked = torch.full((2,), trace, dtype=torch.float64)
+        for family in families:
+            assert family.reaches(asked).tolist() == [1 < trace < 81, 2 < trace < 81]
+
+
+def test_large_images_take_the_sparse_way(monkeypatch):
+    clean, traces = c_alpha(2, 9), torch.full((2,), 30.0, dtype=torch.float64)
+    exact = GraphLaplacian().filters(Truth(clean), 0.1).at(traces)
+    monkeypatch.setattr(tikhonov, "LARGEST_EXACT", 80)
+    basis = GraphLaplacian()
+    monkeypatch.setattr(basis, "spectrum", lambda images: pytest.fail("eigenvectors were computed"))
+    found = basis.filters(Truth(clean), 0.1).at(traces)
+    assert isinstance(found, FunctionMaps)
+    vectors = torch.randn(1, 200, 81, generator=torch.Generator().manual_seed(0))
+    difference = (found.matvec(vectors) - exact.matvec(vectors)).norm()
+    assert difference < 0.1 * exact.matvec(vectors).norm()

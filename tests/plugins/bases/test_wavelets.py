@@ -1,0 +1,293 @@
+"""Wavelets: orthonormal, biorthogonal, undecimated, and packets."""
+
+import contextlib
+import itertools
+
+import numpy as np
+import pytest
+import pywt
+import torch
+from random_images import normal as images
+
+from gahbench.registry.registry import Registry
+from gahbench_plugins.bases import wavelet
+from gahbench_plugins.bases.wavelet import (
+    Wavelet,
+    wavelet_matrix,
+)
+from gahbench_plugins.bases.wavelet_packet import WaveletPacket
+from gahbench_plugins.bases.wavelet_ti import TranslationInvariantWavelet
+
+#: One or more of every family that is not orthogonal.
+BIORTHOGONAL = ["bior1.3", "bior2.2", "bior3.1", "bior4.4", "bior6.8", "rbio1.5", "rbio3.3", "rbio5.5", "dmey"]
+
+
+def pywavelets(batch, name, levels):
+    """Return what PyWavelets computes; it warns of levels that only make sense for periodic signals."""
+    deep = levels > pywt.dwt_max_level(min(batch.shape[-2:]), name)
+    with pytest.warns(UserWarning, match="boundary effects") if deep else contextlib.nullcontext():
+        return pywt.wavedec2(batch.numpy(), name, mode="periodization", level=levels)
+
+
+@pytest.mark.parametrize(
+    "name", ["haar", "db2", "db4", "db20", "db38", "sym4", "sym8", "sym20", "coif2", "coif17", *BIORTHOGONAL]
+)
+@pytest.mark.parametrize(("size", "levels"), [((16, 48), 2), ((64, 64), 6)])
+def test_agrees_with_pywavelets_coefficientwise(name, size, levels):
+    batch = images(2, 3, *size)
+    ours = Wavelet(name, levels).analysis(batch)
+    theirs, _ = pywt.coeffs_to_array(pywavelets(batch, name, levels), axes=(-2, -1))
+    np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", wavelet.BIORTHOGONAL)
+def test_every_biorthogonal_wavelet_is_inverted_as_by_its_dual_filters(name):
+    batch = images(2, 2, 24, 16)
+    basis = Wavelet(name, 3)
+    assert not basis.orthonormal
+    assert not pywt.Wavelet(name).orthogonal or name == "dmey"
+    coefficients = basis.analysis(batch)
+    torch.testing.assert_close(basis.synthesis(coefficients), batch, atol=1e-12, rtol=0)
+    assert torch.linalg.cond(wavelet_matrix(name, 24)) < 4.01
+    if name == "dmey":
+        return
+    # Synthesis of what is no image's analysis too, as of shrunk coefficients.
+    other = images(2, 2, 24, 16, seed=1)
+    nested = pywavelets(other, name, 3)
+    theirs = pywt.waverec2([nested[0], *(tuple(map(np.sign, level)) for level in nested[1:])], name, "periodization")
+    coefficients = basis.analysis(other)
+    signs = torch.where(basis.bands((2, 24, 16)) > 0, coefficients.sign(), coefficients)
+    np.testing.assert_allclose(basis.synthesis(signs).numpy(), theirs, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", wavelet.ORTHOGONAL)
+def test_every_accepted_wavelet_is_orthogonal(name):
+    matrix = wavelet_matrix(name, 24)
+    torch.testing.assert_close(matrix @ matrix.T, torch.eye(24, dtype=torch.float64), atol=1e-10, rtol=0)
+    assert pywt.Wavelet(name).orthogonal
+
+
+@pytest.mark.parametrize(("name", "moments"), [("haar", 1), ("db2", 2), ("sym4", 4), ("sym8", 8)])
+def test_details_of_polynomials_vanish_inside(name, moments):
+    grid = torch.linspace(-4, 4, 64, dtype=torch.float64)
+    detail = wavelet_matrix(name, 64)[32:]
+    inside = slice(8, 24)
+    assert (detail @ grid ** (moments - 1))[inside].abs().max() < 1e-7
+    assert (detail @ grid**moments)[inside].abs().min() > 1e-5
+
+
+@pytest.mark.parametrize(
+    ("size", "levels"),
+    [((64, 64), 4), ((32, 32), 3), ((24, 24), 2), ((80, 80), 4), ((8, 8), 1), ((4, 4), 1), ((6, 64), 1)],
+)
+def test_default_depth(size, levels):
+    batch = images(1, 1, *size)
+    assert torch.equal(Wavelet("haar").analysis(batch), Wavelet("haar", levels).analysis(batch))
+    # One level more would either be refused or give something else.
+    try:
+        deeper = Wavelet("haar", levels + 1).analysis(batch)
+    except ValueError:
+        return
+    assert not torch.equal(Wavelet("haar").analysis(batch), deeper)
+
+
+def test_bands_are_where_subbands_are():
+    basis = Wavelet("haar", 2)
+    labels = basis.bands((1, 16, 8))
+    assert labels.shape == (16, 8)
+    assert labels.flatten().bincount().tolist() == [8, 8, 8, 8, 32, 32, 32]
+    # Vertical stripes of period 2 lie in the finest band of horizontal changes alone; a constant in band 0.
+    stripes = (torch.arange(8) % 2).double().sub(0.5).expand(1, 1, 16, 8)
+    energy = basis.analysis(stripes)[0, 0].square()
+    assert energy[labels == labels[0, 4]].sum() == pytest.approx(energy.sum().item())
+    constant = basis.analysis(torch.ones(1, 1, 16, 8, dtype=torch.float64))[0, 0].square()
+    assert constant[labels == 0].sum() == pytest.approx(128)
+
+
+def test_short_names_are_presets():
+    registry = Registry()
+    batch = images(1, 1, 16, 16)
+    for name in ("haar", "db2", "db4", "sym4", "sym8"):
+        assert torch.equal(registry.create("basis", name).analysis(batch), Wavelet(name).analysis(batch))
+    assert registry.configure("basis", "wavelet").label == "wavelet[sym4]"
+
+
+@pytest.mark.parametrize("name", ["haar", "db3", "sym4", "sym8", "coif2"])
+@pytest.mark.parametrize(("size", "levels"), [((16, 24), 3), ((32, 32), 4), ((20, 12), 1)])
+def test_ti_agrees_with_pywavelets(name, size, levels):
+    batch = images(2, 3, *size)
+    approximation, *details = pywt.swt2(batch.numpy(), name, levels, norm=True, trim_approx=True)
+    expected = [approximation, *(subband for level in details for subband in level)]
+    ours = TranslationInvariantWavelet(name, levels).analysis(batch)
+    assert ours.shape == (2, 3, 3 * levels + 1, *size)
+    for index, subband in enumerate(expected):
+        torch.testing.assert_close(ours[:, :, index], torch.from_numpy(subband), atol=1e-10, rtol=0)
+
+
+def test_coefficients_move_with_the_image():
+    basis = TranslationInvariantWavelet("sym4", 2)
+    batch = images(1, 2, 15, 18)
+    moved = basis.analysis(batch.roll((3, 5), (-2, -1)))
+    torch.testing.assert_close(moved, basis.analysis(batch).roll((3, 5), (-2, -1)), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["haar", "db2", "sym4"])
+def test_decimated_it_is_the_wavelet_transform(name):
+    batch = images(2, 1, 16, 24)
+    ours = TranslationInvariantWavelet(name, 2).analysis(batch)[:, 0]
+    wavelet = Wavelet(name, 2)
+    coefficients, labels = wavelet.analysis(batch)[:, 0], wavelet.bands((1, 16, 24))
+    for index in range(7):
+        step = 4 if index < 4 else 2
+        expected = coefficients[:, labels == index].reshape(2, 16 // step, 24 // step)
+        torch.testing.assert_close(step * ours[:, index, ::step, ::step], expected, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["haar", "sym4"])
+def test_hard_thresholding_is_cycle_spinning_over_all_shifts(name):
+    batch = images(2, 1, 16, 12)
+    wavelet = Wavelet(name, 2)
+    spun = torch.zeros_like(batch)
+    for down in range(4):
+        for across in range(4):
+            coefficients = wavelet.analysis(batch.roll((down, across), (-2, -1)))
+            kept = coefficients * (coefficients.abs() > 1.1)
+            spun += wavelet.synthesis(kept).roll((-down, -across), (-2, -1)) / 16
+    basis = TranslationInvariantWavelet(name, 2)
+    coefficients = basis.analysis(batch)
+    kept = coefficients * (coefficients.abs() > 1.1 * basis.noise_levels((1, 16, 12)))
+    torch.testing.assert_close(basis.synthesis(kept), spun, atol=1e-10, rtol=0)
+    assert not torch.allclose(spun, batch, atol=0.1)
+
+
+def test_ti_bands_are_subbands():
+    basis = TranslationInvariantWavelet("haar", 2)
+    labels = basis.bands((1, 16, 16))
+    assert labels.flatten().tolist() == list(range(7))
+    # Vertical stripes of period 2 lie in the finest band of horizontal changes, a constant in band 0.
+    stripes = (torch.arange(16) % 2).double().sub(0.5).expand(1, 1, 16, 16)
+    powers = basis.analysis(stripes).square().sum((0, 1, 3, 4))
+    assert powers[5] == pytest.approx(powers.sum().item())
+    powers = basis.analysis(torch.ones(1, 1, 16, 16, dtype=torch.float64)).square().sum((0, 1, 3, 4))
+    assert powers[0] == pytest.approx(256)
+
+
+@pytest.mark.parametrize(("size", "levels"), [((64, 64), 4), ((32, 40), 3), ((25, 31), 2), ((7, 90), 1), ((1, 1), 1)])
+def test_ti_default_depth(size, levels):
+    assert TranslationInvariantWavelet().analysis(images(1, 1, *size)).shape[2] == 3 * levels + 1
+
+
+def textures(count, side):
+    """Return plane waves of many frequencies, which wavelets of coarse frequency resolution take many of."""
+    places = torch.arange(side, dtype=torch.float64)
+    frequencies = torch.rand(count, 2, 1, 1, generator=torch.Generator().manual_seed(7), dtype=torch.float64) * 3
+    return torch.cos(frequencies[:, :1] * places[:, None] + frequencies[:, 1:] * places)
+
+
+def cost(coefficients, threshold):
+    return coefficients.square().clamp(max=threshold**2).sum((-2, -1))
+
+
+def nodes(image, name, levels):
+    """Return the packets of one image by their path, computed by PyWavelets."""
+    packets = pywt.WaveletPacket2D(image.numpy(), name, mode="periodization", maxlevel=levels)
+    return {
+        "".join(path): packets["".join(path)].data
+        for level in range(1, levels + 1)
+        for path in itertools.product("ahvd", repeat=level)
+    }
+
+
+def tree_costs(costs, path, levels):
+    """Return the costs of all trees below a path."""
+    found = [] if set(path) <= {"a"} and len(path) < levels else [costs[path]]
+    if len(path) < levels:
+        below = [tree_costs(costs, path + letter, levels) for letter in "ahvd"]
+        found += [sum(choice) for choice in itertools.product(*below)]
+    return found
+
+
+@pytest.mark.parametrize(("levels", "trees"), [(1, 1), (2, 2**3), (3, 17**3 * 2**3)])
+def test_best_of_all_trees(levels, trees):
+    batch = images(2, 2, 16, 8) + 2 * textures(2, 16)[..., :8]
+    threshold = 1.3
+    found = cost(WaveletPacket("db2", levels).adapt(batch, threshold).analysis(batch), threshold)
+    for image, one in zip(batch.flatten(0, 1), found.flatten(), strict=True):
+        packets = nodes(image, "db2", levels)
+        costs = {path: np.minimum(data**2, threshold**2).sum() for path, data in packets.items()}
+        every = tree_costs(costs, "", levels)
+        assert len(every) == trees
+        assert one == pytest.approx(min(every))
+
+
+def test_coefficients_are_packets_of_pywavelets():
+    batch = textures(2, 32)[1:] + 0.3 * images(1, 1, 32, 32, seed=3)
+    found = WaveletPacket("sym4", 2).adapt(batch, 1.5).analysis(batch)[0, 0].numpy()
+    packets = nodes(batch[0, 0], "sym4", 2)
+    places = {"a": (0, 0), "h": (1, 0), "v": (0, 1), "d": (1, 1)}
+    splits = {}
+    for letter, (row, column) in places.items():
+        quarter = found[16 * row : 16 * row + 16, 16 * column : 16 * column + 16]
+        children = np.block(
+            [[packets[letter + "a"], packets[letter + "v"]], [packets[letter + "h"], packets[letter + "d"]]]
+        )
+        saved = np.minimum(packets[letter] ** 2, 1.5**2).sum() - np.minimum(children**2, 1.5**2).sum()
+        splits[letter] = letter == "a" or saved > 0
+        np.testing.assert_allclose(quarter, children if splits[letter] else packets[letter], atol=1e-9)
+    assert set(list(splits.values())[1:]) == {False, True}
+
+
+@pytest.mark.parametrize("name", ["haar", "db2", "sym4", "sym8"])
+@pytest.mark.parametrize(("threshold", "levels"), [(0.03, 2), (0.3, None), (1, None), (3, 2)])
+def test_never_worse_than_the_wavelet_and_better_on_textures(name, threshold, levels):
+    batch = torch.cat([textures(8, 32), images(4, 1, 32, 32), textures(4, 32) + 0.3 * images(4, 1, 32, 32)])
+    packet = cost(WaveletPacket(name, levels).adapt(batch, threshold).analysis(batch), threshold)
+    wavelet = cost(Wavelet(name, levels).analysis(batch), threshold)
+    assert (packet <= wavelet + 1e-9).all()
+    assert threshold != 1 or packet[:8].mean() < 0.9 * wavelet[:8].mean()
+
+
+def test_without_anything_to_gain_it_is_the_wavelet():
+    batch = images(3, 2, 32, 32)
+    for threshold, noisy in ((0.0, False), (1e3, False), (1e3, True)):
+        adapted = WaveletPacket("sym4").adapt(batch, threshold, noisy)
+        # Matrices of other sizes may be multiplied in another order: equal but for rounding.
+        torch.testing.assert_close(adapted.analysis(batch), Wavelet("sym4").analysis(batch), rtol=0, atol=1e-13)
+
+
+def further_splits(basis):
+    return sum(int(split.sum()) - split.shape[0] * split.shape[1] for split in basis._splits)
+
+
+def test_noise_is_charged_for():
+    noise = images(40, 1, 64, 64)
+    free = WaveletPacket("sym4").adapt(noise, 3.0)
+    charged = WaveletPacket("sym4").adapt(noise, 3.0, noisy=True)
+    assert further_splits(free) > 10 * 40
+    assert further_splits(charged) < 1 * 40
+    # What is worth a split is still split: a texture that stands out.
+    texture = 3 * textures(40, 64) + noise
+    assert further_splits(WaveletPacket("sym4").adapt(texture, 3.0, noisy=True)) > 5 * 40
+
+
+def test_every_channel_of_every_image_has_a_tree_of_its_own():
+    batch = textures(6, 32).reshape(3, 2, 32, 32)
+    together = WaveletPacket("sym4").adapt(batch, 0.3)
+    for image in range(3):
+        for channel in range(2):
+            one = batch[image : image + 1, channel : channel + 1]
+            alone = WaveletPacket("sym4").adapt(one, 0.3).analysis(one)
+            torch.testing.assert_close(together.analysis(batch)[image, channel], alone[0, 0], atol=1e-12, rtol=0)
+    # What is adapted to one image takes any number.
+    single = WaveletPacket("sym4").adapt(batch[:1], 0.3)
+    torch.testing.assert_close(single.analysis(batch)[1], single.analysis(batch[1:2])[0], atol=1e-12, rtol=0)
+
+
+def test_bands_are_the_wavelets():
+    basis = WaveletPacket("sym4", 2)
+    assert torch.equal(basis.adapt(images(1, 1, 16, 8), 1.0).bands((1, 16, 8)), Wavelet("sym4", 2).bands((1, 16, 8)))
+    # The coarse scale is the same for every tree.
+    batch = textures(5, 32)
+    coarse = Wavelet("sym4").bands((1, 32, 32)) == 0
+    found = WaveletPacket("sym4").adapt(batch, 0.3).analysis(batch)
+    torch.testing.assert_close(found[..., coarse], Wavelet("sym4").analysis(batch)[..., coarse], rtol=0, atol=1e-13)
