@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gahbench._util.errors import suggestion
 
 from .._extras import imported
-from ..references._checkpoints.reading import read_state, without_prefixes
+from ..references._checkpoints.reading import read_part, without_prefixes
 from ._inputs import padded
 
 #: How many differing names an error gives.
@@ -86,7 +86,7 @@ def built(factory: Callable[..., Any], arguments: dict[str, Any]) -> Any:
 def load(network: nn.Module, path: Path) -> None:
     """Load the weights of a file, all of them; a network on the meta device is only compared with them."""
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    given = min(without_prefixes(read_state(path)), key=lambda state: len(state.keys() ^ wanted.keys()))
+    given = min(without_prefixes(read_part(path).state), key=lambda state: len(state.keys() ^ wanted.keys()))
     missing, foreign = wanted.keys() - given.keys(), given.keys() - wanted.keys()
     shapes = [name for name in wanted if name in given and tuple(given[name].shape) != wanted[name]]
     faults = [

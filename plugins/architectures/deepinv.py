@@ -10,15 +10,7 @@ from torch import Tensor
 
 from gahbench import File
 
-from .._papers import (
-    HURAULT_2022,
-    LIANG_2021,
-    SONG_2021,
-    TACHELLA_2025,
-    ZAMIR_2022,
-    ZHANG_2021,
-    ZHANG_2023,
-)
+from .._papers import HURAULT_2022, LIANG_2021, SONG_2021, TACHELLA_2025, ZAMIR_2022, ZHANG_2021, ZHANG_2023
 from ._arguments import as_mapping, as_text
 from ._deepinv import Through, build, denoiser
 from ._inputs import need_multiples, padded
@@ -90,11 +82,7 @@ class DRUNet(Through):
     multiple, min_side = 8, 32
 
     def __init__(
-        self,
-        channels: int,
-        width: Positive = 64,
-        blocks: Positive = 4,
-        weights: Annotated[str | None, File()] = None,
+        self, channels: int, width: Positive = 64, blocks: Positive = 4, weights: Annotated[str | None, File()] = None
     ) -> None:
         super().__init__()
         widths = _doubled(width)
@@ -127,11 +115,7 @@ class GSDRUNet(Through):
     multiple, min_side = 8, 32
 
     def __init__(
-        self,
-        channels: int,
-        width: Positive = 64,
-        blocks: Positive = 2,
-        weights: Annotated[str | None, File()] = None,
+        self, channels: int, width: Positive = 64, blocks: Positive = 2, weights: Annotated[str | None, File()] = None
     ) -> None:
         super().__init__()
         widths = _doubled(width)

@@ -72,10 +72,7 @@ def _dilated(channels: int, width: int, *, bias: bool) -> nn.Sequential:
     modules: list[nn.Module] = []
     inputs = channels
     for dilation in DILATIONS[:-1]:
-        modules += [
-            nn.Conv2d(inputs, width, 3, padding=dilation, dilation=dilation, bias=bias),
-            nn.ReLU(inplace=True),
-        ]
+        modules += [nn.Conv2d(inputs, width, 3, padding=dilation, dilation=dilation, bias=bias), nn.ReLU(inplace=True)]
         inputs = width
     network = nn.Sequential(*modules, residual_output(width, channels, bias=bias))
     keep_variance(network)

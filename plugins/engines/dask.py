@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import queue
+import subprocess
+import sys
 import threading
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from gahbench import Engine, Event, GahbenchError, Job, Watch, work_command
-
-from . import _dask_task
+from gahbench import Engine, Event, GahbenchError, Job, Watch, hardware, work_command
+from gahbench._util.resources import cpu_count
 
 #: Seconds between two looks at the cluster and the results folder.
 POLL_SECONDS = 2.0
@@ -26,6 +29,18 @@ GRACE_SECONDS = 60.0
 SHORT_SECONDS = 300.0
 #: So many such tasks in a row, of each worker, are enough; the wait before the next begins here and grows fourfold.
 SHORT_TASKS, FIRST_WAIT_SECONDS = 3, 5.0
+#: Ends the command, which then writes checkpoints, once its own standard input is closed: so it does not outlive the
+#: worker, however that ends.
+_SUPERVISOR = """
+import os, subprocess, sys, threading
+work = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+threading.Thread(target=lambda: (os.read(0, 1), work.terminate()), daemon=True).start()
+status = work.wait()
+os._exit(status if status >= 0 else 128 - status)
+"""
+
+#: By token of a run: its processes on this worker, or nothing any more once the run is stopped.
+_processes: dict[str, list[subprocess.Popen[bytes]] | None] = {}
 
 
 class Dask(Engine):
@@ -147,7 +162,7 @@ class _Following:
 
     def _submit(self, address: str) -> Any:
         return self.client.submit(
-            _dask_task.run_work,
+            run_work,
             # This Python is where it is on this machine.
             work_command(self.job)[1:],
             self.job.threads,
@@ -178,9 +193,7 @@ class _Following:
             if self.client is None:
                 raise GahbenchError("the scheduler is away")
             # A worker that does not answer keeps the others from nothing.
-            self.client.run(
-                _dask_task.stop, self.token, workers=list(self.tasks), on_error="ignore", callback_timeout=10
-            )
+            self.client.run(stop, self.token, workers=list(self.tasks), on_error="ignore", callback_timeout=10)
         except Exception as error:
             self._note_change(
                 f"{error or type(error).__name__}; tasks may be left, which end when nothing is left to do"
@@ -207,3 +220,45 @@ def _ending(future: Any) -> str:
     except OSError as error:
         written = str(error)
     return f"ended with status {status}; the end of {log}:\n{written}"
+
+
+def run_work(arguments: Sequence[str], threads: int, folder: Path, token: str) -> tuple[int, Path]:
+    """Run ``gahbench work`` by this worker's Python until it ends, or the worker does."""
+    from distributed import get_worker
+    from distributed.core import Status
+
+    worker = get_worker()
+    if not hardware().is_accelerator:
+        # Other workers of Dask may be on this machine.
+        arguments = [*arguments, "--workers", str(max(1, min(worker.state.nthreads, cpu_count()) // threads))]
+    log = folder / f"dask-{worker.address.rpartition('/')[2].replace(':', '-')}.log"
+    command = [sys.executable, "-c", _SUPERVISOR, sys.executable, *arguments]
+    with log.open("ab") as out:
+        if _processes.setdefault(token, []) is None:
+            return 130, log
+        # Ctrl-C at the terminal of a local cluster is for those who started it.
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=out, start_new_session=True)
+    processes = _processes[token]
+    if processes is None:
+        _end(process)
+    else:
+        processes.append(process)
+    while process.poll() is None:
+        if worker.status not in (Status.running, Status.paused):
+            _end(process)
+        time.sleep(0.5)
+    _end(process)
+    return process.returncode, log
+
+
+def stop(token: str) -> None:
+    """Ask the processes of a run on this worker to end, and start no other."""
+    processes, _processes[token] = _processes.get(token), None
+    for process in processes or []:
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):
+        process.stdin.close()

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import collections
 import hashlib
+import os
 import re
 import shlex
+import shutil
+import subprocess
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -14,10 +19,6 @@ from typing import Annotated
 from pydantic import Field
 
 from gahbench import Engine, Event, GahbenchError, Job, Watch, work_command
-
-from ._slurm_commands import Slurm as Commands
-from ._slurm_commands import SlurmError, Task
-from ._slurm_script import job_script, log_pattern, time_seconds
 
 #: Seconds between two looks at the queue and the results folder.
 POLL_SECONDS = 5.0
@@ -31,6 +32,62 @@ SHORT_SECONDS = 300.0
 SHORT_ARRAYS, FIRST_WAIT_SECONDS = 3, 15.0
 #: Tasks of an array, unless they are given.
 MAX_TASKS = 16
+#: States of jobs that have ended for good. Any other, of later versions say, means that a job is alive.
+ENDED = (
+    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED"),
+    *("NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"),
+)
+#: Seconds that a command of Slurm may take: a busy controller may leave it waiting for minutes.
+PATIENCE_SECONDS = 60.0
+
+#: The job script, and the part of it for a line of setup.
+_SCRIPT = """\
+#!/usr/bin/env bash
+# Written by gahbench's engine "slurm". Finishes what is planned in the results folder
+#   {folder}
+# Each task of the array takes units until none is left, and any number of tasks may run at once:
+#   sbatch {script}
+# submits {tasks} more.
+#
+{directives}
+
+# Slurm signals this shell. A trap passes the signal on, so that the units in flight write checkpoints.
+# USR2: the time limit is near. TERM: the job is cancelled or preempted.
+reason= work=
+trap 'signalled=1 reason=time; [ -z "$work" ] || kill -USR2 "$work" 2>/dev/null' USR2
+trap 'signalled=1 reason=cancelled; [ -z "$work" ] || kill -TERM "$work" 2>/dev/null' TERM
+
+task="$SLURM_ARRAY_JOB_ID"_"$SLURM_ARRAY_TASK_ID"
+echo "gahbench: task $task starts on $(hostname), restarts before: $SLURM_RESTART_COUNT"
+{setup}
+status=130
+if [ -z "$reason" ]; then
+    {command} &
+    work=$!
+    while :; do
+        signalled=
+        wait "$work"
+        status=$?
+        # A signal ends the wait, but not yet the work.
+        [ -n "$signalled" ] || break
+    done
+fi
+echo "gahbench: task $task ends with status $status $reason"
+
+# Units are left where the status is 130, or above if a signal came before it could be handled. When time was up,
+# the task goes on in a job of the same number; a cancelled one does not.
+if [ "$reason" = time ] && [ "$status" -gt 128 ]; then
+    scontrol requeue "$task"
+fi
+exit "$status"
+"""
+
+_SETUP = """\
+{line}
+if [ $? != 0 ]; then
+    echo "gahbench: the setup of the engine failed" >&2
+    exit 1
+fi"""
 
 
 class Slurm(Engine):
@@ -79,7 +136,7 @@ class Slurm(Engine):
         if memory is not None and not re.fullmatch(r"[1-9]\d*[KMGT]", memory):
             raise ValueError(f"memory={memory!r} must be a whole number with its unit K, M, G or T, such as '8G'")
         if time is not None:
-            seconds = time_seconds(str(time))
+            seconds = _time_seconds(str(time))
             if seconds is None:
                 raise ValueError(
                     f"time={time!r} must be minutes, minutes:seconds, hours:minutes:seconds, days-hours, "
@@ -133,11 +190,11 @@ class Slurm(Engine):
             *self._options,
             # A task that loses its node, or makes way for another job, comes back, and its log goes on.
             "--requeue",
-            f"--output={log_pattern(logs)}",
+            f"--output={_log_pattern(logs)}",
             "--open-mode=append",
             f"--signal=B:USR2@{NOTICE_SECONDS}",
         ]
-        script.write_text(job_script(script, folder, tasks, options, work_command(job), self.setup), encoding="utf-8")
+        script.write_text(_job_script(script, folder, tasks, options, work_command(job), self.setup), encoding="utf-8")
         script.chmod(0o755)
         return script
 
@@ -307,3 +364,118 @@ def _counts(tasks: list[Task]) -> str:
         for task in tasks
     ]
     return ", ".join(f"{count} {name}" for name, count in sorted(collections.Counter(names).items()))
+
+
+class SlurmError(GahbenchError):
+    """A command of Slurm failed."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of an array, as ``squeue`` shows it."""
+
+    name: str
+    state: str
+    reason: str
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs or may yet run without anybody's help."""
+        # A task whose job could not be started on its node is requeued and held, and waits for an administrator.
+        held = self.state in ("REQUEUE_HOLD", "SPECIAL_EXIT") or self.reason.startswith("launch")
+        return self.state not in ENDED and not held
+
+
+class Commands:
+    """Slurm's commands ``sbatch``, ``squeue`` and ``scancel`` for the jobs of one name that belong to this user."""
+
+    def __init__(self, name: str) -> None:
+        missing = [command for command in ("sbatch", "squeue", "scancel") if shutil.which(command) is None]
+        if missing:
+            raise GahbenchError(
+                f"the engine 'slurm' needs the commands sbatch, squeue and scancel of Slurm, and found no "
+                f"{', '.join(missing)} on the PATH: run it where jobs are submitted, such as a login node"
+            )
+        self.name = name
+
+    def submit(self, script: Path, tasks: int) -> str:
+        """Submit an array of tasks, and return its number."""
+        # What is given here goes before variables such as SBATCH_JOB_NAME, which go before lines of the script.
+        options = ["--parsable", f"--job-name={self.name}", f"--array=0-{tasks - 1}"]
+        return _run("sbatch", *options, str(script)).strip().partition(";")[0]
+
+    def tasks(self) -> list[Task]:
+        """Return the tasks of this name: all that are alive, and those that ended a short while ago."""
+        lines = _run(
+            "squeue", "--me", f"--name={self.name}", "--array", "--states=all", "--noheader", "--format=%i|%T|%r"
+        )
+        return [Task(*fields) for line in lines.splitlines() if len(fields := line.strip().split("|", 2)) == 3]
+
+    def cancel(self, *options: str) -> None:
+        """Cancel the tasks, or those of them that options of ``scancel`` select."""
+        _run("scancel", "--me", f"--name={self.name}", *options)
+
+
+def _run(*command: str) -> str:
+    """Run a command and return its output."""
+    # Options in the environment would change what squeue lists and what scancel selects, or let sbatch wait for the
+    # end; inside a job, those of that job are not meant for others.
+    dropped = ["SQUEUE_", "SCANCEL_", "SBATCH_WAIT", *(["SLURM_"] if "SLURM_JOB_ID" in os.environ else [])]
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name in ("SLURM_CONF", "SLURM_CLUSTERS") or not name.startswith(tuple(dropped))
+    }
+    try:
+        done = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=PATIENCE_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise SlurmError(f"{command[0]} did not answer within {PATIENCE_SECONDS:.0f} s") from error
+    except OSError as error:
+        raise SlurmError(f"{command[0]} could not be started: {error}") from error
+    if done.returncode:
+        raise SlurmError(f"{command[0]}: {(done.stderr or done.stdout).strip() or f'status {done.returncode}'}")
+    return done.stdout
+
+
+def _job_script(
+    script: Path, folder: Path, tasks: int, options: Sequence[str], command: Sequence[str], setup: str | None
+) -> str:
+    """Return the text of a job script."""
+    return _SCRIPT.format(
+        folder=folder,
+        script=shlex.quote(str(script)),
+        tasks="one task" if tasks == 1 else f"{tasks} tasks",
+        directives="\n".join(f"#SBATCH {option}" for option in options),
+        setup=_SETUP.format(line=setup) if setup else "",
+        command=shlex.join(command),
+    )
+
+
+def _log_pattern(folder: Path) -> str:
+    """Return the log files in a folder, quoted, as ``sbatch --output`` takes them: a percent sign has a meaning."""
+    quoted = re.sub(r'(["\\])', r"\\\1", str(folder).replace("%", "%%"))
+    return f'"{quoted}/slurm-%A_%a.log"'
+
+
+def _time_seconds(limit: str) -> int | None:
+    """Return a time limit of ``sbatch`` in seconds, or ``None`` if it is none."""
+    days, dash, clock = limit.rpartition("-")
+    pattern = r"(\d+)(?::(\d+))?(?::(\d+))?"
+    found = re.fullmatch(pattern, clock)
+    if found is None or (dash and not days.isdecimal()):
+        return None
+    numbers = [int(number) for number in found.groups() if number is not None]
+    if dash:
+        # Days come with hours first; without days, one number is minutes, and two are minutes and seconds.
+        hours, minutes, seconds = [*numbers, 0, 0][:3]
+    else:
+        hours, minutes, seconds = {1: [0, *numbers, 0], 2: [0, *numbers], 3: numbers}[len(numbers)]
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds

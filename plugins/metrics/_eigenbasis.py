@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch
 from torch import Tensor
 
-from gahbench import Basis, Shape
+from gahbench import Basis, Scores, Shape
+from gahbench.evaluation import Evaluation
 from gahbench.jacobian import LARGEST_EXACT
 
 from .._messages import name_of
@@ -19,6 +22,17 @@ def check_eigenvectors(shape: Shape, name: str) -> None:
             f"{name} needs all eigenvectors of the Jacobian: accepted are images of up to {LARGEST_EXACT} values, as "
             f"in 48x48 grey, not {size} of {'x'.join(map(str, shape))}"
         )
+
+
+def scores_of(evaluation: Evaluation, parts: Callable[[float, Tensor, Tensor], Mapping[str, Tensor]]) -> Scores:
+    """Return the parts, given a noise level, eigenvalues (N, d) and eigenvectors as rows; none without a Jacobian."""
+    values: dict[tuple[str, float], Tensor] = {}
+    for sigma in evaluation.sigmas:
+        pairs = evaluation.local.eigenpairs(sigma)
+        if pairs is None:
+            return Scores([])
+        values |= {(part, sigma): value for part, value in parts(sigma, *pairs).items()}
+    return Scores.parts(values)
 
 
 def check_orthonormal(basis: Basis, shape: Shape, name: str) -> None:

@@ -18,7 +18,6 @@ from torch import Tensor
 from gahbench import Batches, DataError, Metric, Scores, Shape, file_digest
 from gahbench.evaluation import Evaluation
 
-from .._extras import require
 from .._torch_files import load_torch
 
 #: The end of a file's name where it has its digest.
@@ -150,11 +149,6 @@ class Perceptual(Metric):
     def _require_files(self) -> None:
         if missing := self.missing():
             raise DataError(f"weights are not here: {', '.join(missing)}; 'gahbench prepare' with the suite gets them")
-
-
-def require_pyiqa(name: str) -> None:
-    """Refuse a metric without the extra ``pyiqa``."""
-    require(f"metric '{name}'", "pyiqa", "pyiqa")
 
 
 def _distances(network: torch.nn.Module, images: tuple[Tensor, Tensor], device: torch.device, size: int) -> Tensor:

@@ -15,7 +15,7 @@ from gahbench.jacobian import AutogradMaps
 
 from ..bases._graph import GraphBasis
 from ..bases.dct import DCT, frequency_order
-from ._eigenbasis import check_eigenvectors, check_orthonormal, effective_dimension, kept
+from ._eigenbasis import check_eigenvectors, check_orthonormal, effective_dimension, kept, scores_of
 from ._shared_bases import basis_on
 
 
@@ -55,20 +55,17 @@ class Capture(Metric):
         basis = basis_on(self.basis, evaluation.dataset)
         if basis is None:
             return Scores([])
-        values: dict[tuple[str, float], Tensor] = {}
         cosines = _lowest(evaluation.shape)
-        for sigma in evaluation.sigmas:
-            pairs = evaluation.local.eigenpairs(sigma)
-            if pairs is None:
-                return Scores([])
-            eigenvalues, vectors = pairs
+
+        def parts(sigma: float, eigenvalues: Tensor, vectors: Tensor) -> dict[str, Tensor]:
             weights, counts = kept(eigenvalues), effective_dimension(eigenvalues)
             atoms = _leading(basis, evaluation.truth, sigma).to(vectors)
-            values["", sigma] = _captured(vectors, weights, counts, atoms)
+            found = {"": _captured(vectors, weights, counts, atoms)}
             if basis.adaptive:
-                values["null", sigma] = _of_others(vectors, weights, counts, atoms)
-            values["low-dct", sigma] = _captured(vectors, weights, counts, cosines.to(vectors))
-        return Scores.parts(values)
+                found["null"] = _of_others(vectors, weights, counts, atoms)
+            return found | {"low-dct": _captured(vectors, weights, counts, cosines.to(vectors))}
+
+        return scores_of(evaluation, parts)
 
 
 def _captured(vectors: Tensor, weights: Tensor, counts: Tensor, atoms: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch.nn import functional
 from gahbench import Metric, Scores, Shape
 from gahbench.evaluation import Evaluation
 
-from ._eigenbasis import check_eigenvectors, kept
+from ._eigenbasis import check_eigenvectors, kept, scores_of
 
 
 class ContourAnisotropy(Metric):
@@ -45,21 +45,18 @@ class ContourAnisotropy(Metric):
         """Return the share of every image at every noise level; none without a Jacobian, or for a flat image."""
         self.check(evaluation.shape, evaluation.sigmas)
         along, weight = contours(evaluation.clean.double(), self.smoothing)
-        values: dict[tuple[str, float], Tensor] = {}
-        for sigma in evaluation.sigmas:
-            pairs = evaluation.local.eigenpairs(sigma)
-            if pairs is None:
-                return Scores([])
-            eigenvalues, vectors = (part.cpu() for part in pairs)
-            weights = kept(eigenvalues)
+
+        def parts(sigma: float, eigenvalues: Tensor, vectors: Tensor) -> dict[str, Tensor]:
+            weights = kept(eigenvalues.cpu())
             found = [
                 _share(some[:count].reshape(count, *evaluation.shape), importance[:count], direction, place)
                 for some, importance, count, direction, place in zip(
-                    vectors, weights, (weights > 0).sum(1).tolist(), along, weight, strict=True
+                    vectors.cpu(), weights, (weights > 0).sum(1).tolist(), along, weight, strict=True
                 )
             ]
-            values["", sigma] = torch.stack(found)
-        return Scores.parts(values)
+            return {"": torch.stack(found)}
+
+        return scores_of(evaluation, parts)
 
 
 def contours(images: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:

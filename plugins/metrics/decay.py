@@ -32,21 +32,14 @@ class Decay(Metric):
     citation = KADKHODAIE_2024
 
     def __init__(
-        self,
-        min_terms: Annotated[int, Field(ge=1)] = MIN_TERMS,
-        max_terms: Annotated[float, Field(gt=0)] = MAX_RANK,
+        self, min_terms: Annotated[int, Field(ge=1)] = MIN_TERMS, max_terms: Annotated[float, Field(gt=0)] = MAX_RANK
     ) -> None:
         self.min_terms = min_terms
         self.max_terms = max_terms
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError`` for images with too few coefficients to fit."""
-        last = int(self.max_terms * (shape[1] * shape[2]) ** 0.5)
-        if last < self.min_terms + 3:
-            raise ValueError(
-                f"decay fits ranks {self.min_terms} to {last} on images {shape}, which are fewer than 4; accepted are "
-                "larger images, or another 'min_terms' and 'max_terms'"
-            )
+        check_ranks("decay", shape, shape[1] * shape[2], self.min_terms, self.max_terms)
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the exponent of every image at every noise level, the mean over its channels."""
@@ -67,3 +60,13 @@ class Decay(Metric):
             coefficients = basis.adapt_to(part, sigma).analysis(part.clean).flatten(2).cpu().numpy()
             found.append(torch.as_tensor(coefficient_decay(coefficients, self.min_terms, self.max_terms)).mean(1))
         return torch.cat(found)
+
+
+def check_ranks(name: str, shape: Shape, count: int, min_terms: int, max_terms: float) -> None:
+    """Refuse images of which fewer than 4 of their coefficients would be fitted."""
+    last = int(max_terms * count**0.5)
+    if last < min_terms + 3:
+        raise ValueError(
+            f"{name} fits ranks {min_terms} to {last} on images {shape}, which are fewer than 4; accepted are larger "
+            "images, or another 'min_terms' and 'max_terms'"
+        )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from .._extras import require
 from .._papers import DING_2020
-from ._perceptual import HUB, VGG16, File, Perceptual, require_pyiqa
+from ._perceptual import HUB, VGG16, File, Perceptual
 
 
 class Dists(Perceptual):
@@ -22,7 +23,7 @@ class Dists(Perceptual):
     min_side = 16
 
     def __init__(self) -> None:
-        require_pyiqa("dists")
+        require("metric 'dists'", "pyiqa", "pyiqa")
 
     @property
     def files(self) -> tuple[File, File]:

@@ -38,10 +38,7 @@ class GaussianShare(Metric):
     higher_is_better = None
     titles: ClassVar[Mapping[str, str]] = {"": "Gaussian share of the score"}
     nulls: ClassVar[Mapping[str, str]] = {"": "null"}
-    ratios: ClassVar[Mapping[str, tuple[str, str]]] = {
-        "": ("explained", "size"),
-        "null": ("explained-by-mean", "size"),
-    }
+    ratios: ClassVar[Mapping[str, tuple[str, str]]] = {"": ("explained", "size"), "null": ("explained-by-mean", "size")}
 
     def __init__(self, images: Annotated[int, Field(ge=2)] = 4096) -> None:
         self.images = images

@@ -13,7 +13,7 @@ from gahbench.evaluation import Evaluation
 
 from ..bases._graph import checked_graph_basis
 from ..bases._matrices import of_all_channels
-from ._eigenbasis import check_eigenvectors, kept
+from ._eigenbasis import check_eigenvectors, kept, scores_of
 
 
 class HarmonicOrder(Metric):
@@ -45,24 +45,18 @@ class HarmonicOrder(Metric):
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the correlation of every image at every noise level; none without a Jacobian."""
         self.check(evaluation.shape, evaluation.sigmas)
-        laplacian = self.basis.laplacian(evaluation.clean)
-        channels = evaluation.shape[0]
-        values: dict[tuple[str, float], Tensor] = {}
-        for sigma in evaluation.sigmas:
-            pairs = evaluation.local.eigenpairs(sigma)
-            if pairs is None:
-                return Scores([])
-            eigenvalues, vectors = pairs
-            laplacian = laplacian.to(vectors)
+        laplacians, channels = self.basis.laplacian(evaluation.clean), evaluation.shape[0]
+
+        def parts(sigma: float, eigenvalues: Tensor, vectors: Tensor) -> dict[str, Tensor]:
+            laplacian = laplacians.to(vectors)
             split = vectors.reshape(*vectors.shape[:2], channels, -1)
-            energies = (split.flatten(1, 2) @ laplacian).view_as(split).mul(split).sum((2, 3))
+            energies = (split.flatten(1, 2) @ laplacian).view_as(split).mul(split).sum((2, 3)).cpu()
             counts = (kept(eigenvalues) > 0).sum(1).tolist()
-            values["", sigma] = torch.tensor(
-                [rank_correlation(energy[:count]) for energy, count in zip(energies.cpu(), counts, strict=True)]
-            )
+            correlations = [rank_correlation(energy[:count]) for energy, count in zip(energies, counts, strict=True)]
             symmetric = (vectors.mT * eigenvalues[:, None]) @ vectors
-            values["commutation", sigma] = _commutation(symmetric, laplacian, channels).cpu()
-        return Scores.parts(values)
+            return {"": torch.tensor(correlations), "commutation": _commutation(symmetric, laplacian, channels).cpu()}
+
+        return scores_of(evaluation, parts)
 
 
 def rank_correlation(energies: Tensor) -> float:

@@ -11,7 +11,7 @@ from gahbench import Metric, Scores, Shape
 from gahbench.evaluation import Evaluation
 
 from .._papers import KADKHODAIE_2024
-from ._eigenbasis import check_eigenvectors
+from ._eigenbasis import check_eigenvectors, scores_of
 
 
 class Leakage(Metric):
@@ -42,16 +42,16 @@ class Leakage(Metric):
         if known is None or known.energies is not None:
             return Scores([])
         dimension = known.vectors.shape[2]
-        values: dict[tuple[str, float], Tensor] = {}
-        for sigma in evaluation.sigmas:
-            pairs = evaluation.local.eigenpairs(sigma)
-            if pairs is None:
-                return Scores([])
-            eigenvalues, vectors = (part.cpu() for part in pairs)
-            cosines = torch.linalg.svdvals(vectors[:, :dimension] @ known.vectors.to(vectors)).clamp(max=1)
+
+        def parts(sigma: float, eigenvalues: Tensor, vectors: Tensor) -> dict[str, Tensor]:
+            eigenvalues, leading = eigenvalues.cpu(), vectors[:, :dimension].cpu()
+            cosines = torch.linalg.svdvals(leading @ known.vectors.to(leading)).clamp(max=1)
             angles = torch.rad2deg(torch.arccos(cosines))
-            values["", sigma] = eigenvalues[:, dimension:].sum(1)
-            values["extra", sigma] = (eigenvalues > 0.5).sum(1) - dimension
-            values["angle", sigma] = angles.mean(1)
-            values["largest-angle", sigma] = angles.amax(1)
-        return Scores.parts(values)
+            return {
+                "": eigenvalues[:, dimension:].sum(1),
+                "extra": (eigenvalues > 0.5).sum(1) - dimension,
+                "angle": angles.mean(1),
+                "largest-angle": angles.amax(1),
+            }
+
+        return scores_of(evaluation, parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -13,7 +14,8 @@ from gahbench import Metric, Scores, Shape
 from gahbench.evaluation import Evaluation, coefficient_decay
 
 from .._papers import KADKHODAIE_2024
-from ._eigenbasis import check_eigenvectors
+from ._eigenbasis import check_eigenvectors, scores_of
+from .decay import check_ranks
 from .sparsity import coefficients
 
 
@@ -34,9 +36,7 @@ class LearnedDecay(Metric):
     needs = frozenset({"jacobian"})
 
     def __init__(
-        self,
-        min_terms: Annotated[int, Field(ge=1)] = 8,
-        max_terms: Annotated[float, Field(gt=0)] = 2.0,
+        self, min_terms: Annotated[int, Field(ge=1)] = 8, max_terms: Annotated[float, Field(gt=0)] = 2.0
     ) -> None:
         self.min_terms = min_terms
         self.max_terms = max_terms
@@ -44,19 +44,13 @@ class LearnedDecay(Metric):
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError`` for images of more than 2304 values, or too few to fit."""
         check_eigenvectors(shape, "learned-decay")
-        last = int(self.max_terms * (shape[0] * shape[1] * shape[2]) ** 0.5)
-        if last < self.min_terms + 3:
-            raise ValueError(
-                f"learned-decay fits ranks {self.min_terms} to {last} on images {shape}, which are fewer than 4; "
-                "accepted are larger images, or another 'min_terms' and 'max_terms'"
-            )
+        check_ranks("learned-decay", shape, math.prod(shape), self.min_terms, self.max_terms)
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the exponent of every image at every noise level; none without a Jacobian."""
-        values: dict[tuple[str, float], Tensor] = {}
-        for sigma in evaluation.sigmas:
-            found = coefficients(evaluation, sigma)
-            if found is None:
-                return Scores([])
-            values["", sigma] = torch.as_tensor(coefficient_decay(found.numpy(), self.min_terms, self.max_terms))
-        return Scores.parts(values)
+
+        def parts(sigma: float, eigenvalues: Tensor, vectors: Tensor) -> dict[str, Tensor]:
+            sizes = coefficients(evaluation.clean, vectors).numpy()
+            return {"": torch.as_tensor(coefficient_decay(sizes, self.min_terms, self.max_terms))}
+
+        return scores_of(evaluation, parts)

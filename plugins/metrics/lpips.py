@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
+from .._extras import require
 from .._papers import ZHANG_2018_LPIPS
-from ._perceptual import ALEXNET, HUB, VGG16, File, Perceptual, require_pyiqa
+from ._perceptual import ALEXNET, HUB, VGG16, File, Perceptual
 
 #: Of the files of pyiqa, by version and network.
 _DIGESTS = {"0.0_alex": "18720f55", "0.0_vgg": "b9e42362", "0.1_alex": "df73285e", "0.1_vgg": "a78928a0"}
@@ -32,7 +33,7 @@ class Lpips(Perceptual):
     label_parameters = ("net", "version")
 
     def __init__(self, net: Literal["alex", "vgg"] = "alex", version: float = 0.1) -> None:
-        require_pyiqa("lpips")
+        require("metric 'lpips'", "pyiqa", "pyiqa")
         if version not in (0.1, 0.0):
             raise ValueError(f"version={version} of LPIPS is not there; accepted are 0.1 and 0.0")
         self.net, self.version = net, f"{version:.1f}"

@@ -13,7 +13,7 @@ from gahbench.evaluation import Evaluation
 
 from .._papers import KADKHODAIE_2024
 from ..references.oracle import oracle_weights
-from ._eigenbasis import check_eigenvectors, check_orthonormal
+from ._eigenbasis import check_eigenvectors, check_orthonormal, scores_of
 from ._shared_bases import basis_on
 
 
@@ -50,23 +50,19 @@ class Sparsity(Metric):
         if basis is None:
             return Scores([])
         truth = evaluation.truth.double()
-        values: dict[tuple[str, float], Tensor] = {}
-        for sigma in evaluation.sigmas:
-            own = coefficients(evaluation, sigma)
-            if own is None:
-                return Scores([])
-            parts = [basis.adapt_to(part, sigma).analysis(part.clean).flatten(1) for part in basis.parts(truth)]
-            values["", sigma] = 10 * (_risk(torch.cat(parts), sigma) / _risk(own, sigma)).log10()
-        return Scores.parts(values)
+
+        def parts(sigma: float, eigenvalues: Tensor, vectors: Tensor) -> dict[str, Tensor]:
+            own = coefficients(evaluation.clean, vectors)
+            adapted = [basis.adapt_to(part, sigma).analysis(part.clean).flatten(1) for part in basis.parts(truth)]
+            return {"": 10 * (_risk(torch.cat(adapted), sigma) / _risk(own, sigma)).log10()}
+
+        return scores_of(evaluation, parts)
 
 
-def coefficients(evaluation: Evaluation, sigma: float) -> Tensor | None:
-    """Return the clean images' coefficients in the eigenvectors of the Jacobian, shape (N, d), float64."""
-    pairs = evaluation.local.eigenpairs(sigma)
-    if pairs is None:
-        return None
-    vectors = pairs[1].cpu()
-    return (vectors @ evaluation.clean.to(vectors).flatten(1)[..., None])[..., 0]
+def coefficients(clean: Tensor, vectors: Tensor) -> Tensor:
+    """Return the coefficients (N, d) of clean images in eigenvectors (N, d, d), float64."""
+    vectors = vectors.cpu()
+    return (vectors @ clean.to(vectors).flatten(1)[..., None])[..., 0]
 
 
 def _risk(found: Tensor, sigma: float) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -97,8 +97,6 @@ class SingleThreshold(Thresholding):
 
     def __init__(self, basis: Basis, rule: Rule) -> None:
         super().__init__(basis)
-        if rule not in get_args(Rule):
-            raise ValueError(f"rule='{rule}': accepted are hard and soft")
         self.rule = rule
 
     @abstractmethod
@@ -143,8 +141,6 @@ class TunedThreshold(SingleThreshold, Tuned):
     refinements = (6, 12)
 
     def __init__(self, basis: Basis, rule: Rule, k: float | None, images: int) -> None:
-        if k is not None and not 0 < k < math.inf:
-            raise ValueError(f"k={k}: accepted are numbers above 0, or null to tune it")
         SingleThreshold.__init__(self, basis, rule)
         Tuned.__init__(self, k, images)
 

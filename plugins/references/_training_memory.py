@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from gahbench import DataError, Reference, Shape, TrainingData, Truth, image_shape
+from gahbench.jacobian import LinearMaps
 
 from .._messages import name_of
 
@@ -25,6 +26,8 @@ class TrainingMemory(Reference):
     """A reference that is made of training images; computed where it is moved to."""
 
     fits_training_subset = True
+    #: The verb of the note on the training images.
+    verb: ClassVar[str] = "learned from"
 
     def __init__(self, images: Annotated[int, Field(ge=1)] = 4096) -> None:
         self.images = images
@@ -44,11 +47,29 @@ class TrainingMemory(Reference):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """From how many images it was learned."""
+        """The number of its training images."""
         if self._training is None:
             return ()
         count = len(self._training)
-        return (f"learned from {count} training image{'s' * (count > 1)}",)
+        return (f"{self.verb} {count} training image{'s' * (count > 1)}",)
+
+    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
+        """Return the denoised images, shape (N, C, H, W), where the noisy ones are."""
+        training = self.fitted(image_shape(noisy))
+        return noisy if sigma == 0 else self.means(training, noisy.to(self.device), sigma).to(noisy.device)
+
+    def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
+        """Return the derivatives of the denoised images, float64; ``None`` without noise."""
+        training = self.fitted(image_shape(noisy))
+        return None if sigma == 0 else self.derivatives(training, noisy.to(self.device), sigma)
+
+    @abstractmethod
+    def means(self, training: Tensor, noisy: Tensor, sigma: float) -> Tensor:
+        """Return the denoised images, shape (N, C, H, W); ``sigma`` is greater than 0."""
+
+    @abstractmethod
+    def derivatives(self, training: Tensor, noisy: Tensor, sigma: float) -> LinearMaps:
+        """Return the derivatives of :meth:`means`, float64; ``sigma`` is greater than 0."""
 
     def fitted(self, shape: Shape) -> Tensor:
         """Return the training images, for images of a shape (C, H, W)."""
@@ -83,7 +104,7 @@ class ChosenSide(TrainingMemory):
         self._count = 0
 
     @abstractmethod
-    def means(self, training: Tensor, noisy: Tensor, sigma: float, side: int) -> Tensor:
+    def means_of_side(self, training: Tensor, noisy: Tensor, sigma: float, side: int) -> Tensor:
         """Return the images (N, C, H, W) denoised by patches of a side; ``sigma`` is greater than 0."""
 
     @abstractmethod
@@ -98,19 +119,16 @@ class ChosenSide(TrainingMemory):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """From how many images it was learned, and which sides were chosen."""
+        """The number of its training images, and which sides were chosen."""
         learned = super().notes
         if not self._chosen:
             return learned
         found = ", ".join(f"{side} near σ {sigma:.2g}" for sigma, side in sorted(self._chosen.items()))
         return (*learned, f"patch chosen on {self._count} validation image{'s' * (self._count > 1)}: {found}")
 
-    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
-        """Return the denoised images, shape (N, C, H, W), where the noisy ones are."""
-        training = self.fitted(image_shape(noisy))
-        if sigma == 0:
-            return noisy
-        return self.means(training, noisy.to(self.device), sigma, self.side(sigma)).to(noisy.device)
+    def means(self, training: Tensor, noisy: Tensor, sigma: float) -> Tensor:
+        """Return the denoised images, shape (N, C, H, W); ``sigma`` is greater than 0."""
+        return self.means_of_side(training, noisy, sigma, self.side(sigma))
 
     def side(self, sigma: float) -> int:
         """Return the side of a patch at a noise level > 0, chosen if need be."""
@@ -137,7 +155,7 @@ class ChosenSide(TrainingMemory):
 
         def error(place: int) -> float:
             if place not in errors:
-                denoised = self.means(training, noisy, sigma, sides[place])
+                denoised = self.means_of_side(training, noisy, sigma, sides[place])
                 errors[place] = float((denoised - clean).double().square().mean())
             return errors[place]
 

@@ -38,7 +38,7 @@ class CycleSpin(Reference):
     Raises
     ------
     ValueError
-        If the reference is of another kind, or there are no shifts.
+        If the reference is of another kind.
     """
 
     citation = COIFMAN_1995
@@ -49,8 +49,6 @@ class CycleSpin(Reference):
         reference: Annotated[Reference, Names("reference", default="threshold")],
         shifts: Annotated[int, Field(ge=1)] = 8,
     ) -> None:
-        if shifts < 1:
-            raise ValueError(f"shifts={shifts}: accepted are 1, 2, ... along each axis")
         if reference.kind != "classical":
             raise ValueError(
                 f"reference '{name_of(reference)}' is of kind '{reference.kind}'; accepted: those of kind 'classical', "

@@ -17,14 +17,7 @@ import torch
 from pydantic import BeforeValidator
 from torch import Tensor, nn
 
-from gahbench import (
-    ParameterError,
-    Shape,
-    Truth,
-    as_denoiser,
-    file_digest,
-    read_regular,
-)
+from gahbench import ParameterError, Shape, Truth, as_denoiser, file_digest, read_regular
 
 from .._extras import imported
 from .._messages import brief, suggestion

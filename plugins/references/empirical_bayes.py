@@ -30,31 +30,19 @@ class EmpiricalBayes(TrainingMemory):
     """
 
     citation = KADKHODAIE_2024
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """The number of images it memorized."""
-        if self._training is None:
-            return ()
-        count = len(self._training)
-        return (f"memorized {count} training image{'s' * (count > 1)}",)
-
-    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
-        """Return the denoised images, shape (N, C, H, W), where the noisy ones are."""
-        members = self.fitted(image_shape(noisy))
-        return noisy if sigma == 0 else self._means(members, noisy, sigma)
+    verb = "memorized"
 
     def denoise_each(self, noisy: Tensor, sigmas: Tensor, truth: Truth) -> Tensor:
         """Return the denoised images, each of its own noise level, all at once."""
         if not (sigmas > 0).all():
             return super().denoise_each(noisy, sigmas, truth)
-        return self._means(self.fitted(image_shape(noisy)), noisy, sigmas.to(self.device))
-
-    def _means(self, members: Tensor, noisy: Tensor, sigma: float | Tensor) -> Tensor:
-        found = empirical_bayes(members.flatten(1), noisy.to(self.device).flatten(1), sigma).mean
-        return found.view_as(noisy).to(noisy)
-
-    def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
-        """Return the posterior covariances over sigma^2, float64; ``None`` without noise."""
         members = self.fitted(image_shape(noisy))
-        return empirical_filters(members, noisy.to(self.device), sigma) if sigma > 0 else None
+        return self.means(members, noisy.to(self.device), sigmas.to(self.device)).to(noisy.device)
+
+    def means(self, training: Tensor, noisy: Tensor, sigma: float | Tensor) -> Tensor:
+        """Return the averages of the training images under their posterior weights, shape (N, C, H, W)."""
+        return empirical_bayes(training.flatten(1), noisy.flatten(1), sigma).mean.view_as(noisy).to(noisy)
+
+    def derivatives(self, training: Tensor, noisy: Tensor, sigma: float) -> LinearMaps:
+        """Return the posterior covariances over sigma^2."""
+        return empirical_filters(training, noisy, sigma)

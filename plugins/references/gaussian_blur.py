@@ -34,9 +34,7 @@ class GaussianBlur(Tuned):
     limits = (0.01, 1000.0)
 
     def __init__(
-        self,
-        width: Annotated[float, Field(gt=0)] | None = None,
-        images: Annotated[int, Field(ge=1)] = 16,
+        self, width: Annotated[float, Field(gt=0)] | None = None, images: Annotated[int, Field(ge=1)] = 16
     ) -> None:
         super().__init__(width, images)
         self._dct = DCT()

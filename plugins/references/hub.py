@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -82,16 +83,14 @@ class HuggingFace(Reference):
             raise ValueError("accepted are 'file' and 'architecture' together, or neither, for a model of diffusers")
         if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", repo):
             raise ValueError(f"repo={brief(repo)}: accepted is a name of the hub, such as google/ddpm-cifar10-32")
-        self.repo = repo
-        self.revision = revision
-        self.file = file
-        self.architecture = architecture
-        self.keys: Keys = keys
-        self.output: Literal["auto", "image", "residual"] = output
-        self.scale: Literal[1, 255] = scale
-        self.interpolate = interpolate
-        self.clip = clip
-        self.part = part
+        self.repo, self.revision, self.file = repo, revision, file
+        self._build: Callable[[str], Reference]
+        if architecture is None:
+            self._build = functools.partial(Diffusers, interpolate=interpolate, clip=clip)
+        else:
+            self._build = functools.partial(
+                Pretrained, architecture, keys=keys, output=output, scale=scale, clip=clip, part=part
+            )
 
     def missing(self) -> tuple[str, ...]:
         """Return the weights, if they are not in the hub's cache."""
@@ -107,14 +106,15 @@ class HuggingFace(Reference):
             return
         library = hub()
         try:
-            commit = self.revision if self._is_pinned else library.model_info(self.repo, revision=self.revision).sha
             if self._is_pinned:
                 self._download(library)
-        except Exception as error:  # What the hub's client raises is not listed anywhere.
+            else:
+                commit = library.model_info(self.repo, revision=self.revision).sha
+        except Exception as error:  # The exceptions of the hub's client are not listed anywhere.
             raise ParameterError(f"{self.repo} at {self.revision}: cannot be downloaded: {brief(error)}") from error
         if not self._is_pinned:
             raise ParameterError(f"revision={self.revision}: it is the commit {commit} today; write revision={commit}")
-        # What is there may be no such model.
+        # The files may be of another kind of model.
         _ = self._folder
 
     def check_shape(self, shape: Shape) -> None:
@@ -154,10 +154,7 @@ class HuggingFace(Reference):
     @functools.cached_property
     def _inner(self) -> Reference:
         """The denoiser, of the weights in the cache."""
-        if self.file is None or self.architecture is None:
-            return Diffusers(str(self._folder), interpolate=self.interpolate, clip=self.clip)
-        path = str(self._folder / self.file)
-        return Pretrained(self.architecture, path, self.keys, self.output, self.scale, self.clip, self.part)
+        return self._build(str(self._folder / (self.file or "")))
 
     @property
     def _folder(self) -> Path:

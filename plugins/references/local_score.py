@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Shape, TrainingData, Truth, image_shape
-from gahbench.jacobian import LinearMaps, SparseMaps
+from gahbench import Shape, TrainingData, image_shape
+from gahbench.jacobian import SparseMaps
 
 from .._papers import KAMB_2025
 from ._local_posterior import Boundary, Patches, contrast_of, local_derivatives, local_means
@@ -99,7 +99,7 @@ class LocalScore(ChosenSide):
         super().fit(examples)
         self._contrast = contrast_of(self.fitted(examples.shape))
 
-    def means(self, training: Tensor, noisy: Tensor, sigma: float, side: int) -> Tensor:
+    def means_of_side(self, training: Tensor, noisy: Tensor, sigma: float, side: int) -> Tensor:
         """Return the images (N, C, H, W) denoised by patches of a side; ``sigma`` is greater than 0."""
         if self.equivariant:
             return local_means(training, noisy, sigma, self._patches(side), self.alike, self._contrast)
@@ -110,12 +110,9 @@ class LocalScore(ChosenSide):
         shorter, longer = min(shape[1:]), max(shape[1:])
         return doubling_sides((shorter - 1) // 2 * 2 + 1 if self.boundary == "periodic" else 2 * longer - 1)
 
-    def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
-        """Return the derivatives of the denoised images, float64; ``None`` without noise."""
-        training = self.fitted(image_shape(noisy))
-        if sigma == 0:
-            return None
-        found = local_derivatives(training, noisy.to(self.device), sigma, self._patches(self.side(sigma)))
+    def derivatives(self, training: Tensor, noisy: Tensor, sigma: float) -> SparseMaps:
+        """Return the covariances of centres and patches over sigma^2, of patches that are not merged."""
+        found = local_derivatives(training, noisy, sigma, self._patches(self.side(sigma)))
         return SparseMaps(*found, image_shape(noisy))
 
     def _patches(self, side: int) -> Patches:

@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import DataError, Shape, TrainingData, Truth, image_shape
-from gahbench.jacobian import DenseMaps, LinearMaps
+from gahbench import DataError, Shape, TrainingData, image_shape
+from gahbench.jacobian import DenseMaps
 
 from .._papers import LUKOIANOV_2025
 from ..bases._matrices import check_values
@@ -60,7 +60,6 @@ class PCALocality(TrainingMemory):
         self.threshold = threshold
         self.batch = batch
         self._statistics: Fit | None = None
-        self._count = 0
         self._masks: dict[float, Tensor] = {}
 
     def check_shape(self, shape: Shape) -> None:
@@ -73,30 +72,23 @@ class PCALocality(TrainingMemory):
         training = self.fitted(examples.shape)
         if len(training) < 2:
             raise DataError("pca-locality needs the covariance of training images: at least 2 of them, not 1")
-        self._count = len(training)
         self._statistics = principal_components(training.flatten(1).cpu())
         self._masks.clear()
 
-    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
-        """Return the denoised images, shape (N, C, H, W), where the noisy ones are."""
-        training = self.fitted(image_shape(noisy))
-        if sigma == 0:
-            return noisy
-        given, mask = noisy.to(self.device), self.mask(sigma)
+    def means(self, training: Tensor, noisy: Tensor, sigma: float) -> Tensor:
+        """Return the training images averaged at each value by its own weights, shape (N, C, H, W)."""
+        mask = self.mask(sigma)
 
         def logarithms(squares: Tensor) -> Tensor:
             return (squares.flatten(1) @ mask.to(squares)).view_as(squares) / (-2 * sigma**2)
 
         batches = self._batches(training)
-        means = [pixel_means(some, given, logarithms) for some in batches]
-        return (torch.stack(means).sum(0) / len(batches)).to(noisy.device)
+        means = [pixel_means(some, noisy, logarithms) for some in batches]
+        return torch.stack(means).sum(0) / len(batches)
 
-    def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
-        """Return the derivatives of the denoised images, float64; ``None`` without noise."""
-        shape = image_shape(noisy)
-        training = self.fitted(shape).double()
-        if sigma == 0:
-            return None
+    def derivatives(self, training: Tensor, noisy: Tensor, sigma: float) -> DenseMaps:
+        """Return the covariances of the values that look at each other, over sigma^2."""
+        training = training.double()
         mask = self.mask(sigma).to(training)
         batches = [some.flatten(1) for some in self._batches(training)]
 
@@ -108,16 +100,17 @@ class PCALocality(TrainingMemory):
             return total * mask.mT / (sigma**2 * len(batches))
 
         images = noisy.to(training).flatten(1)
-        return DenseMaps(torch.stack([derivative(image) for image in images]), shape)
+        return DenseMaps(torch.stack([derivative(image) for image in images]), image_shape(noisy))
 
     def mask(self, sigma: float) -> Tensor:
         """Return M at a noise level > 0, shape (d, d), float32: column q is 1 at the values that q looks at."""
-        if self._statistics is None:
+        if self._statistics is None or self._training is None:
             raise self.unfitted()
         if sigma not in self._masks:
             _, variances, components = self._statistics
             # Over n - 1, as in the published code.
-            variances = variances * (self._count / (self._count - 1))
+            count = len(self._training)
+            variances = variances * (count / (count - 1))
             wiener = (components * (variances / (variances + sigma**2))) @ components.mT
             diagonal = wiener.diagonal()
             rows = (wiener / torch.where(diagonal.abs() < NOTHING, 1.0, diagonal)[:, None]).abs()

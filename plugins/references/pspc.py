@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gahbench import Shape, Truth, image_shape
-from gahbench.jacobian import DenseMaps, LinearMaps
+from gahbench import Shape, image_shape
+from gahbench.jacobian import DenseMaps
 
 from .._papers import NIEDOBA_2025
 from ..bases._matrices import check_values
@@ -54,16 +54,12 @@ class PatchSetPosteriorComposites(ChosenSide):
         """Return the sides among which one is chosen for images (C, H, W), up to their shorter side."""
         return doubling_sides(min(shape[1:]))
 
-    def means(self, training: Tensor, noisy: Tensor, sigma: float, side: int) -> Tensor:
+    def means_of_side(self, training: Tensor, noisy: Tensor, sigma: float, side: int) -> Tensor:
         """Return the images (N, C, H, W) denoised by patches of a side; ``sigma`` is greater than 0."""
         return composites(training, noisy, sigma, side)
 
-    def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
-        """Return the derivatives of the denoised images, float64; ``None`` without noise."""
-        shape = image_shape(noisy)
-        training = self.fitted(shape)
-        if sigma == 0:
-            return None
+    def derivatives(self, training: Tensor, noisy: Tensor, sigma: float) -> DenseMaps:
+        """Return the covariances of patches over sigma^2, averaged where patches overlap."""
+        shape, side = image_shape(noisy), self.side(sigma)
         check_values(shape, "pspc has Jacobians that are matrices")
-        given, side = noisy.to(self.device).double(), self.side(sigma)
-        return DenseMaps(torch.stack([composite_jacobian(training, one, sigma, side) for one in given]), shape)
+        return DenseMaps(torch.stack([composite_jacobian(training, one.double(), sigma, side) for one in noisy]), shape)

@@ -36,9 +36,7 @@ class TotalVariation(Tuned):
     limits = (1e-6, 1e3)
 
     def __init__(
-        self,
-        weight: Annotated[float, Field(gt=0)] | None = None,
-        images: Annotated[int, Field(ge=1)] = 16,
+        self, weight: Annotated[float, Field(gt=0)] | None = None, images: Annotated[int, Field(ge=1)] = 16
     ) -> None:
         super().__init__(weight, images)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor, nn
@@ -32,36 +32,20 @@ class KeyMap:
 
 
 @dataclass(frozen=True)
-class BiasFree:
-    """Multiplication by gain over deviation, each of shape (channels,)."""
-
-    gain: Tensor
-    deviation: Tensor
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Ordinary batch normalisation, each tensor of shape (channels,)."""
-
-    weight: Tensor
-    bias: Tensor
-    mean: Tensor
-    variance: Tensor
-    epsilon: float
-
-
-@dataclass(frozen=True)
 class Link:
-    """A convolution, and the normalisation after it."""
+    """A convolution, and the weights of the normalisation after it, by their names in the architectures here.
+
+    The variance of a batch normalisation includes the epsilon of the published code.
+    """
 
     weight: Tensor
     bias: Tensor | None = None
-    norm: BiasFree | Batch | None = None
+    norm: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass
-class _Place:
-    """The target of a link: modules of a network, with their names."""
+class _Target:
+    """A convolution of a network, and the normalisation after it, with their names."""
 
     name: str
     convolution: nn.Conv2d
@@ -71,49 +55,50 @@ class _Place:
 
 def written(links: Sequence[Link], network: nn.Module) -> State:
     """Return the state dict that makes a network compute what a published chain computes in evaluation."""
-    places = _places(network)
-    if len(places) != len(links):
-        raise ParameterError(f"it has {len(links)} convolutions, and the network {len(places)}")
+    targets = _targets(network)
+    if len(targets) != len(links):
+        raise ParameterError(f"it has {len(links)} convolutions, and the network {len(targets)}")
     state: State = {}
-    for number, (link, place) in enumerate(zip(links, places, strict=True), start=1):
-        state[f"{place.name}.weight"] = link.weight
-        shift = link.bias
-        norm, target = link.norm, place.norm
-        if isinstance(norm, Batch) and isinstance(target, nn.BatchNorm2d):
-            folded = shift if shift is not None and place.convolution.bias is None else None
-            state |= {
-                f"{place.norm_name}.weight": norm.weight,
-                f"{place.norm_name}.bias": norm.bias,
-                f"{place.norm_name}.running_mean": norm.mean if folded is None else norm.mean - folded,
-                f"{place.norm_name}.running_var": norm.variance + norm.epsilon - target.eps,
-            }
-            shift = shift if folded is None else None
-        elif isinstance(norm, BiasFree) and isinstance(target, BiasFreeNorm):
-            state |= {
-                f"{place.norm_name}.gain": norm.gain,
-                f"{place.norm_name}.running_deviation": norm.deviation,
-            }
-        elif norm is not None or target is not None:
-            raise ParameterError(f"after convolution {number} it has {_name(norm)}, and the network {_name(target)}")
-        if shift is not None:
-            state[f"{place.name}.bias"] = shift
+    for number, (link, target) in enumerate(zip(links, targets, strict=True), start=1):
+        state[f"{target.name}.weight"] = link.weight
+        bias, norm = link.bias, dict(link.norm)
+        kind, wanted = _kind(norm), _kind(target.norm.state_dict() if target.norm else ())
+        if kind != wanted:
+            raise ParameterError(f"after convolution {number} it has {kind}, and the network {wanted}")
+        if isinstance(target.norm, nn.BatchNorm2d):
+            norm["running_var"] = norm["running_var"] - target.norm.eps
+            if bias is not None and target.convolution.bias is None:
+                norm["running_mean"], bias = norm["running_mean"] - bias, None
+        state |= {f"{target.norm_name}.{name}": tensor for name, tensor in norm.items()}
+        if bias is not None:
+            state[f"{target.name}.bias"] = bias
     return state
 
 
-def _places(network: nn.Module) -> list[_Place]:
-    places: list[_Place] = []
+def _targets(network: nn.Module) -> list[_Target]:
+    targets: list[_Target] = []
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d):
-            places.append(_Place(name, module))
-        elif isinstance(module, nn.BatchNorm2d | BiasFreeNorm) and places:
-            places[-1].norm_name, places[-1].norm = name, module
-    return places
+            targets.append(_Target(name, module))
+        elif isinstance(module, nn.BatchNorm2d | BiasFreeNorm) and targets:
+            targets[-1].norm_name, targets[-1].norm = name, module
+    return targets
 
 
-def _name(norm: object) -> str:
-    if norm is None:
-        return "no normalisation"
-    return "batch normalisation" if isinstance(norm, Batch | nn.BatchNorm2d) else "bias-free normalisation"
+def _kind(names: Container[str]) -> str:
+    """Return the kind of a normalisation with weights of some names."""
+    if "running_deviation" in names:
+        return "bias-free normalisation"
+    return "batch normalisation" if "running_var" in names else "no normalisation"
+
+
+def _bias_free(gain: Tensor, deviation: Tensor) -> State:
+    return {"gain": gain, "running_deviation": deviation}
+
+
+def _batch(state: State, name: str, epsilon: float) -> State:
+    found = {part: state[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")}
+    return {**found, "running_var": found["running_var"] + epsilon}
 
 
 def _numbered(state: State, pattern: str) -> list[int]:
@@ -137,11 +122,11 @@ def kadkhodaie_cnn_2021(state: State, network: nn.Module) -> State:
 def _bias_free_links(state: State, gain: str, deviation: str) -> list[Link]:
     """Return the convolutions with their normalisations; the texts are the names of these, with {} for a number."""
     norms = {
-        number + 1: BiasFree(state[gain.format(number)].flatten(), state[deviation.format(number)].flatten())
+        number + 1: _bias_free(state[gain.format(number)].flatten(), state[deviation.format(number)].flatten())
         for number in _numbered(state, gain.replace(".", r"\.").format(r"(\d+)"))
     }
     return [
-        Link(state[f"conv_layers.{number}.weight"], norm=norms.get(number))
+        Link(state[f"conv_layers.{number}.weight"], norm=norms.get(number, {}))
         for number in _numbered(state, r"conv_layers\.(\d+)\.weight")
     ]
 
@@ -191,7 +176,7 @@ def mohan_dncnn(state: State, network: nn.Module) -> State:
                 state.get(f"hidden_layer_list.{number}.bias"),
                 _batch(state, norm, _EPSILON)
                 if is_biased
-                else BiasFree(state[f"{norm}.weight"], state[f"{norm}.running_var"].sqrt() + _EPSILON),
+                else _bias_free(state[f"{norm}.weight"], state[f"{norm}.running_var"].sqrt() + _EPSILON),
             )
         )
     links.append(Link(state["last_layer.weight"], state.get("last_layer.bias")))
@@ -218,13 +203,6 @@ def _kair_output(network: nn.Module) -> Output:
 
 def _numbers(name: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", name)]
-
-
-def _batch(state: State, name: str, epsilon: float) -> Batch:
-    weight, bias, mean, variance = (
-        state[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")
-    )
-    return Batch(weight, bias, mean, variance, epsilon)
 
 
 def _all(pattern: str) -> Callable[[Set[str]], bool]:

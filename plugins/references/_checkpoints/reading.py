@@ -18,16 +18,7 @@ from ..._torch_files import check_weights_file, fault, load_torch
 State = dict[str, Tensor]
 
 #: Keys under which programs keep a state dict, the one to prefer first: averaged weights are those to be used.
-WRAPPERS = (
-    "params_ema",
-    "ema",
-    "state_dict",
-    "model_state_dict",
-    "model",
-    "params",
-    "network",
-    "net",
-)
+WRAPPERS = ("params_ema", "ema", "state_dict", "model_state_dict", "model", "params", "network", "net")
 #: Prefixes of wrappers such as DataParallel and torch.compile.
 PREFIXES = ("module.", "_orig_mod.", "model.")
 #: Depth of nesting that is searched.
@@ -51,13 +42,8 @@ class Part(NamedTuple):
     others: tuple[str, ...]
 
 
-def read_state(path: Path) -> State:
-    """Read the state dict of a safetensors or torch file that is to be preferred, as :func:`read_part` does."""
-    return read_part(path).state
-
-
 def read_part(path: Path, part: str | None = None) -> Part:
-    """Read a state dict of a safetensors or torch file."""
+    """Read the state dict of a name in a safetensors or torch file; by default the preferred state dict."""
     try:
         check_weights_file(path)
     except FileNotFoundError as error:

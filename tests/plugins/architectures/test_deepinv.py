@@ -199,40 +199,6 @@ def test_arguments_that_the_class_does_not_take_are_refused(arguments, message):
 
 
 @installed
-def test_the_label_shows_model_and_arguments(builtin):
-    configured = builtin.configure("architecture", "deepinv", model="DnCNN", arguments={"nf": 8, "depth": 3})
-    assert builtin.configure("architecture", configured.label).parameters == configured.parameters
-    assert configured.label == "deepinv[DnCNN,arguments='{depth: 3, nf: 8}']"
-
-
-@installed
-def test_it_is_the_same_network_as_the_one_with_parameters_of_ours():
-    ours = untrained(DRUNet, (1, 32, 32), width=4, blocks=1)
-    theirs = untrained(Deepinv, (1, 32, 32), channels=1, model="DRUNet", arguments=SMALL["DRUNet"])
-    noisy, sigma = images(2, (1, 32, 32)), torch.tensor([0.1, 0.3])
-    assert torch.equal(ours(noisy, sigma), theirs(noisy, sigma))
-
-
-@installed
-def test_published_weights_are_the_checkpoint(tmp_path, builtin):
-    network = untrained(Deepinv, (1, 16, 16), channels=1, model="DnCNN", arguments=SMALL["DnCNN"])
-    # As deepinv publishes them: without a prefix.
-    save_file(network.network.state_dict(), tmp_path / "dncnn.safetensors")
-    spec = f"deepinv[DnCNN,arguments='{SMALL['DnCNN']}']"
-    file = str(tmp_path / "dncnn.safetensors")
-    reference = builtin.create("reference", "pretrained", architecture=spec, checkpoint=file)
-    reference.check_shape((1, 16, 16))
-    noisy = images(2, (1, 16, 16))
-    with torch.no_grad():
-        expected = network(noisy, torch.full((2,), 0.1))
-    torch.testing.assert_close(reference.denoise(noisy, 0.1, None), expected)
-    spec = "deepinv[DnCNN,arguments='{depth: 4}']"
-    other = builtin.create("reference", "pretrained", architecture=spec, checkpoint=file)
-    with pytest.raises(ParameterError, match=r"checkpoint dncnn\.safetensors for deepinv"):
-        other.check_shape((1, 16, 16))
-
-
-@installed
 @pytest.mark.parametrize("model", [*SMALL, "gs-drunet"])
 def test_nothing_is_downloaded_and_shapes_need_no_numbers(model, monkeypatch):
     def download(*arguments, **options):

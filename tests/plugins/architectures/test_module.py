@@ -146,22 +146,15 @@ def test_arguments_that_are_no_mapping_are_refused(arguments):
         resolve(tuple(PARAMETERS), {"factory": "a:b", "arguments": arguments}, "module")
 
 
-@pytest.mark.parametrize(
-    ("name", "parameters", "message"),
-    [
-        ("Halve", {}, "has no 'Halve'; did you mean 'Halves'"),
-        (
-            "Halves",
-            {"arguments": "{fact: 1}"},
-            r"unexpected keyword argument 'fact'; accepted: \(channels: int, factor",
-        ),
-        ("text", {}, "returned a str, not a torch.nn.Module"),
-        ("built", {}, "a network already built"),
-        ("torch", {}, "a module; a class, or a function"),
-        ("Pair", {}, "returned a tuple for images"),
-        ("Small", {}, r"returned shape \(2, 1, 8, 7\) for images of shape \(2, 1, 8, 8\)"),
-    ],
-)
+@pytest.mark.parametrize(("name", "parameters", "message"), [
+    ("Halve", {}, "has no 'Halve'; did you mean 'Halves'"),
+    ("Halves", {"arguments": "{fact: 1}"}, r"unexpected keyword argument 'fact'; accepted: \(channels: int, factor"),
+    ("text", {}, "returned a str, not a torch.nn.Module"),
+    ("built", {}, "a network already built"),
+    ("torch", {}, "a module; a class, or a function"),
+    ("Pair", {}, "returned a tuple for images"),
+    ("Small", {}, r"returned shape \(2, 1, 8, 7\) for images of shape \(2, 1, 8, 8\)"),
+])  # fmt: skip
 def test_what_is_wrong_with_a_factory_is_reported(factory, name, parameters, message):
     with pytest.raises(ValueError, match=message):
         call(factory(name), **parameters)

@@ -14,29 +14,6 @@ from gahbench_plugins.architectures.mlp import MLP
 from gahbench_plugins.architectures.vit import ViT
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_it_is_linear_and_with_bias_affine(channels):
-    shape = (channels, 5, 6)
-    first, second = images(1, shape, seed=1), images(1, shape, seed=2)
-    level = torch.ones(1)
-    with torch.no_grad():
-        network = build(Linear, shape)
-        assert torch.allclose(
-            network(first - 2 * second, level), network(first, level) - 2 * network(second, level), atol=1e-4
-        )
-        network = build(Linear, shape, bias=True)
-        constant = network(torch.zeros_like(first), level)
-        assert float(constant.norm()) > 0
-        assert torch.allclose(
-            network(first + second, level), network(first, level) + network(second, level) - constant, atol=1e-4
-        )
-
-
-def test_it_starts_as_the_identity():
-    noisy = images(2, (3, 5, 6))
-    assert torch.allclose(untrained(Linear, (3, 5, 6))(noisy, torch.ones(2)), noisy)
-
-
 def test_what_is_removed_is_a_matrix_between_dct_coefficients():
     network = build(Linear, (1, 4, 6))
     noisy = images(2, (1, 4, 6))
@@ -192,18 +169,27 @@ def test_the_kernel_of_training_gives_what_evaluation_gives():
     assert (trained - evaluated).norm() < 1e-5 * evaluated.norm()
 
 
-TINY = {"width": 16, "depth": 2, "heads": 2}
 NOISY = images(2, (1, 16, 16))
 
 
-def test_without_noise_the_image_stays_as_it_is():
-    network = build(DiT, (1, 16, 16), **TINY)
-    assert torch.equal(network(NOISY, torch.zeros(len(NOISY))), NOISY)
+@pytest.mark.parametrize("levels", [(0.0, 0.0), (0.1, 0.4), (0.05, 2.0)])
+def test_the_residual_is_the_noise_level_times_an_estimate_of_unit_noise(monkeypatch, levels):
+    """With an embedding that tells no levels apart the estimate is the same at all, and the residual in proportion."""
+    network, sigma = build(DiT, (1, 16, 16), **SMALL), torch.tensor(levels)
+    with torch.no_grad():
+        denoised = network(NOISY, sigma)
+        alone = [network(NOISY[place : place + 1], sigma[place : place + 1]) for place in range(2)]
+        torch.testing.assert_close(denoised, torch.cat(alone), atol=1e-5, rtol=1e-5)
+        monkeypatch.setattr(network.level, "forward", lambda sigma: torch.ones(len(sigma), 16))
+        estimate = NOISY - network(NOISY, torch.ones(2))
+        assert estimate.norm() > 0
+        torch.testing.assert_close(network(NOISY, sigma), NOISY - sigma.view(2, 1, 1, 1) * estimate)
+    assert torch.equal(denoised, NOISY) == (not any(levels))
 
 
 def test_blocks_start_as_the_identity():
     """With every gate closed no token sees another, so that a pixel depends on its own patch alone."""
-    network = untrained(DiT, (1, 16, 16), **TINY)
+    network = untrained(DiT, (1, 16, 16), **SMALL)
     noisy = NOISY[:1].clone().requires_grad_()
     (gradient,) = torch.autograd.grad(network(noisy, torch.full((1,), 0.5))[0, 0, 9, 9], noisy)
     reached = gradient[0, 0] != 0

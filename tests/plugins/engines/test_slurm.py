@@ -9,7 +9,6 @@ from stand_in_work import Folder
 
 import gahbench
 from gahbench_plugins.engines import slurm
-from gahbench_plugins.engines._slurm_commands import Slurm, Task
 
 
 @pytest.fixture
@@ -24,7 +23,7 @@ def job_name(folder):
 
 
 def alive(folder):
-    return [task for task in Slurm(job_name(folder)).tasks() if task.alive]
+    return [task for task in slurm.Commands(job_name(folder)).tasks() if task.alive]
 
 
 def test_units_are_finished_by_an_array(cluster, make):
@@ -93,7 +92,7 @@ def test_nothing_is_submitted_after_a_request_to_stop(cluster, make):
     folder.job.stop.set()
     slurm.Slurm().run(folder.job)
     assert not folder.events
-    assert Slurm(job_name(folder)).tasks() == []
+    assert slurm.Commands(job_name(folder)).tasks() == []
 
 
 def test_a_task_that_is_out_of_time_goes_on(cluster, make, monkeypatch):
@@ -191,4 +190,4 @@ def test_what_slurm_would_misread_is_refused_before(parameter, value, accepted):
     ],
 )
 def test_which_tasks_are_alive(state, reason, is_alive):
-    assert Task("1_0", state, reason).alive is is_alive
+    assert slurm.Task("1_0", state, reason).alive is is_alive

@@ -208,17 +208,14 @@ def test_suites_with_too_few_images_are_refused(write_suite, builtin, metric, fe
     assert len(make_plan(load_suite(file, builtin), builtin).units) == 4
 
 
-COUNT = 28
-
-
-@pytest.mark.parametrize(("reference", "dataset"), [
-    ("lower-bound", "c-alpha[size=12]"), ("lower-bound", "shuffled[c-alpha[size=8]]"), ("optimal", "discs[size=8]")
+@pytest.mark.parametrize(("reference", "dataset", "sigmas"), [
+    ("lower-bound", "c-alpha[size=12]", (0.03, 0.1, 0.3)), ("lower-bound", "shuffled[c-alpha[size=8]]", (0.1, 0.3)),
+    ("optimal", "discs[size=8]", (0.2, 0.4)),
 ])  # fmt: skip
-def test_the_best_denoiser_scores_1(reference, dataset):
-    parts = table("truth-alignment", evaluation(reference, dataset, (0.2,), COUNT))
-    assert set(parts) == {(part, 0.2) for part in ("", "share", "left-out", "direction")}
-    for part in ("", "direction"):
-        own = parts[part, 0.2]
+def test_the_best_denoiser_scores_1(reference, dataset, sigmas):
+    parts = table("truth-alignment", evaluation(reference, dataset, sigmas, COUNT))
+    assert set(parts) == {(part, sigma) for part in ("", "share", "left-out", "direction") for sigma in sigmas}
+    for own in (parts[part, sigma] for part in ("", "direction") for sigma in sigmas):
         assert own.tolist() == pytest.approx([1] * len(own), abs=1e-4)
         assert len(own) >= 24
 

@@ -80,26 +80,6 @@ def test_homogeneity_is_what_constants_add():
         assert min(expected) > 0.1
 
 
-def test_bias_free_networks_are_homogeneous_and_others_are_not():
-    for bias in (False, True):
-        name = f"untrained[bf-cnn[width=4,layers=4,bias={str(bias).lower()}]]"
-        found = only(table("spectrum", evaluation(name, "c-alpha[size=8]", count=3)))["homogeneity"]
-        assert (found < 1e-5).all() == (not bias)
-
-
-def test_that_of_the_genie_could_be_optimal_and_that_of_a_threshold_is_whole():
-    genie = only(table("spectrum", evaluation("lower-bound", "c-alpha[size=8]", count=3)))
-    assert genie["asymmetry"].max() < 1e-5
-    assert genie["smallest"].min() > -1e-5
-    assert genie["largest"].max() < 1
-    assert genie["trace"].min() > genie["largest"].max()
-    # Filters are affine about grey 1/2: J y is not f(y).
-    assert genie["homogeneity"].min() > 0.001
-    hard = only(table("spectrum", evaluation("threshold[haar]", count=3)))
-    torch.testing.assert_close(hard["trace"], hard["above-half"], atol=1e-4, rtol=0)
-    assert hard["homogeneity"].max() < 1e-5
-
-
 def test_on_large_images_it_is_estimated_and_what_needs_all_eigenvalues_is_left_out(monkeypatch):
     eigenvalues = [1.4, 1.0, 0.51, 0.49, 0.2, *[0.1] * 29, -0.1, -0.3]
     matrix = turned(eigenvalues) + 0.2 * rotation()
@@ -281,14 +261,6 @@ def test_heat_is_in_harmonic_order_and_commutes_with_the_graph(name):
     assert parts["commutation", 0.1].max() < 1e-5
 
 
-def test_what_keeps_the_fastest_is_in_the_opposite_order():
-    clean = CAlpha(2.0, 8).images("test", 3)
-    laplacians = graph_laplacian(clean)
-    found = table("harmonic-order", on_images(Filters(laplacians / laplacians.diagonal(dim1=1, dim2=2).max()), clean))
-    assert found["", 0.1].tolist() == pytest.approx([-1] * 3, abs=1e-3)
-    assert found["commutation", 0.1].max() < 1e-6
-
-
 @pytest.mark.parametrize("channels", [1, 2])
 def test_it_is_spearmans_correlation_with_the_energies_on_the_graph(channels):
     clean = random(3, channels, 6, 6).mul(0.1).add(0.5).float()
@@ -354,14 +326,6 @@ def test_it_is_a_half_for_denoisers_that_ignore_contours():
     assert found.mean().item() == pytest.approx(0.5, abs=0.06)
 
 
-def test_the_genie_follows_contours_more_than_the_best_linear_filter():
-    genie, linear = (
-        table("contour-anisotropy", evaluation(name))["", 0.1] for name in ("lower-bound", "wiener-linear")
-    )
-    assert genie.max() < 0.35
-    assert genie.mean() < linear.mean() - 0.1
-
-
 def test_flat_images_have_no_contours_and_no_value():
     clean = torch.stack([torch.full((1, 8, 8), 0.5), torch.eye(8)[None]])
     found = table("contour-anisotropy", on_images("identity", clean))
@@ -421,17 +385,6 @@ def test_an_oracle_gains_nothing_over_its_own_basis_and_the_ratio_of_risks_over_
             expected = 10 * (construct(OracleShrink, basis).risk(truth, sigma) / risk).log10()
             torch.testing.assert_close(found["", sigma], expected, atol=0.01, rtol=0)
             assert expected.abs().max() > 0.5
-
-
-def test_a_denoiser_whose_first_eigenvector_is_the_image_wins_by_far():
-    clean = CAlpha(2.0, 8).images("test", 3).double()
-    units = clean.flatten(1) / clean.flatten(1).norm(dim=1, keepdim=True)
-    found = table("sparsity[sym4]", on_images(Filters(units[:, :, None] * units[:, None]), clean.float()))["", 0.1]
-    energy = clean.flatten(1).square().sum(1)
-    least = 0.01 * energy / (energy + 0.01)
-    expected = 10 * (64 * construct(OracleShrink, "sym4").risk(Truth(clean), 0.1) / least).log10()
-    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
-    assert found.min() > 3
 
 
 @pytest.mark.parametrize("alpha", [1.0, 3.0])

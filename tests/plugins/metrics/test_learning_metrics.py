@@ -51,17 +51,6 @@ def test_the_gap_of_a_denoiser_that_returns_its_only_training_image():
         assert found["", sigma] == pytest.approx((140 + 10 * error.log10()).tolist(), abs=1e-4)
 
 
-def test_a_denoiser_that_ignores_its_training_images_has_no_gap_but_chance():
-    # The identity: its error is the noise, whatever the image, and the mean of 64 squares has a relative standard
-    # deviation of sqrt(2/64), so 0.77 dB in one image.
-    learned = TrainingData(GivenImages(images(200, seed=1)))
-    found = table("generalization-gap", evaluation(scaled(1.0), images(200), learned))
-    for sigma in SIGMAS:
-        gap = torch.as_tensor(found["", sigma])
-        assert abs(float(gap.mean())) < 4 * 0.77 * math.sqrt(2 / 200)
-        assert float(gap.std()) == pytest.approx(0.77, rel=0.2)
-
-
 def test_the_variance_of_two_scalings_is_that_of_the_noisy_image():
     found = evaluation(scaled(0.9), partner=scaled(0.6))
     scores_ = table("model-variance", found)
@@ -382,16 +371,6 @@ def test_the_posterior_is_a_half_there_and_more_below():
     torch.testing.assert_close(weights(1.0), torch.full((50,), 0.5, dtype=torch.float64))
     assert weights(0.8).mean() > 0.6
     assert weights(1.25).mean() < 0.4
-
-
-def test_it_scales_with_the_images_and_falls_with_their_number():
-    images = torch.randn(4000, 20, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    noise, found = levels(images[:400], 40)
-    torch.testing.assert_close(collapse_levels(5 * images[:40], noise, 5 * images[:400]), 5 * found)
-    more = collapse_levels(images[:40], noise, images)
-    # More images only add to the weight of the others.
-    assert (more <= found * (1 + 1e-9)).all()
-    assert more.mean() < 0.95 * found.mean()
 
 
 def test_one_image_has_none_and_an_unknown_training_set_neither():

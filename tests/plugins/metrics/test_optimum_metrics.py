@@ -34,13 +34,6 @@ def test_the_error_is_the_optimal_one_and_the_distance(family, name):
         assert abs(in_standard_errors(crosses["", sigma])) < 4
 
 
-def test_it_varies_less_than_a_difference_of_errors():
-    found = evaluation("bayes-shrink[haar]", "c-alpha[size=16]", (0.1,), 150)
-    distances = table("optimum-distance", found)
-    error = (found.denoised(0.1).double() - found.clean).square().flatten(1).mean(1)
-    assert distances["", 0.1].std() < (error - distances["optimal-error", 0.1]).std()
-
-
 @pytest.mark.parametrize("weight", [0.2, 0.8])
 def test_of_gaussian_images_it_is_the_closed_form(weight):
     """White images of variance v: f = w y is |w - v / (v + s^2)|^2 (v + s^2) from the best, v / (v + s^2) y."""
@@ -73,12 +66,6 @@ def test_who_sees_the_clean_image_has_a_cross_term(share, beyond):
     found.denoiser = Filters(torch.eye(144)[None])
     found._denoised[0.1] = denoised
     assert (in_standard_errors(table("optimum-cross", found)["", 0.1]) > 3) is beyond
-
-
-def test_the_optimum_itself_is_at_distance_0():
-    parts = table("optimum-distance", evaluation("optimal", "gaussian-field[size=12]", (0.1,)))
-    assert parts["", 0.1].max() < 1e-12
-    assert (parts["optimal-error", 0.1] > 0).all()
 
 
 def test_a_dataset_that_cannot_be_a_key_has_an_optimum_too():
@@ -116,20 +103,14 @@ def ratio(parts, sigma):
     return value, error_of_mean(realised - value * expected) / float(expected.mean())
 
 
-@pytest.mark.parametrize(("family", "sigma"), [("gaussian-field[size=12]", 0.03), ("gaussian-field[size=12]", 0.2)])
-def test_it_is_1_for_the_best_denoiser(family, sigma):
-    value, error = ratio(table("self-consistency", evaluation("optimal", family, (sigma,), count=200)), sigma)
-    assert abs(value - 1) < 4 * error
-    assert error < 0.1
-
-
-@pytest.mark.parametrize("sigma", [0.02, 0.1])
-def test_so_it_is_where_the_error_is_known_from_the_trace_on_average_alone(sigma):
-    """On a ray: the squared error is that of one number, and varies as its square."""
-    parts = table("self-consistency", evaluation("optimal", "rays[discs[size=8]]", (sigma,), count=400))
-    value, error = ratio(parts, sigma)
-    assert (parts["realised", sigma] / parts["expected", sigma]).std() > 1
-    assert abs(value - 1) < 4 * error
+@pytest.mark.parametrize(("family", "sigma"), [
+    ("gaussian-field[size=12]", 0.03), ("gaussian-field[size=12]", 0.2),
+    # On a ray the squared error is that of one number, and varies as its square.
+    ("rays[discs[size=8]]", 0.02), ("rays[discs[size=8]]", 0.1),
+])  # fmt: skip
+def test_the_ratio_of_means_is_1_for_the_best_denoiser(family, sigma):
+    value, error = ratio(table("self-consistency", evaluation("optimal", family, (sigma,), count=300)), sigma)
+    assert abs(value - 1) < 4 * error < 0.5
 
 
 @pytest.mark.parametrize("reference", ["lower-bound", "gaussian-blur[0.7]", "threshold[haar,rule=soft,k=1.5]"])

@@ -8,45 +8,49 @@ from small_plugins import extras
 
 import gahbench
 from gahbench import DataError
-from gahbench.contracts.truth import TrainingData, Truth
+from gahbench.contracts.truth import Truth
 from gahbench.registry.registry import Registry
 from gahbench_plugins.datasets.c_alpha import CAlpha
-from gahbench_plugins.references.oracle import OracleShrink, OracleThreshold
+from gahbench_plugins.references.oracle import OracleShrink
 from gahbench_plugins.references.oracle_best_basis import OracleBestBasis
 
 SQUARE = (1, 16, 16)
 BASES = [plugin.name for plugin in Registry().plugins("basis") if plugin.name != "curvelet"]
 VARIANTS = ["bandlet[wavelet=null]", "bandlet[wavelet=haar,moments=1]", "wavelet[bior2.2,levels=2]"]
-CASES = [
-    *((f"{oracle}[{basis}]", 0.1) for oracle in ("oracle-threshold", "oracle-shrink") for basis in (*BASES, *VARIANTS)),
-    *((f"oracle-best-basis[bases=[dct,haar,bandlet],rule={rule}]", 0.1) for rule in ("threshold", "shrink")),
-    *((f"{oracle}[{basis}]", 0.3) for oracle in ("oracle-threshold", "oracle-shrink") for basis in ("sym4", "pixel")),
-    *((f"threshold[{basis},rule={rule},k=2.5]", sigma) for rule in ("hard", "soft")
-      for basis, sigma in (("sym4", 0.1), ("haar", 0.02), ("dct", 0.3), ("pixel", 0.1))),
-    *((f"heat-kernel[kernel={kernel},time={time}]", 0.15) for kernel in ("heat", "tikhonov") for time in ("null", 0.7)),
-    *((f"low-pass[{share}]", 0.15) for share in (0.02, 0.3, 1.0)),
-    ("identity", 0.1),
-    *((f"{name}", sigma) for name in ("gaussian-blur[0.8]", "wiener-linear[200]") for sigma in (0.03, 0.3)),
+#: References that are affine once the clean image is known.
+AFFINE = [
+    *(f"{oracle}[{basis}]" for oracle in ("oracle-threshold", "oracle-shrink") for basis in (*BASES, *VARIANTS)),
+    *(f"oracle-best-basis[bases=[dct,haar,bandlet],rule={rule}]" for rule in ("threshold", "shrink")),
+    *(f"heat-kernel[kernel={kernel},time={time}]" for kernel in ("heat", "tikhonov") for time in ("null", 0.7)),
+    *(f"low-pass[{share}]" for share in (0.02, 0.3, 1.0)), "identity", "gaussian-blur[0.8]", "wiener-linear[200]",
 ]  # fmt: skip
-DRAWS = 300
 
 
-@pytest.mark.parametrize(("text", "sigma"), CASES)
-def test_closed_form_is_the_mean_over_noise(text, sigma):
+@pytest.mark.parametrize("name", AFFINE)
+def test_the_risk_of_what_is_affine_is_the_squared_bias_and_the_variance(name):
     dataset = gahbench.create("dataset", "c-alpha[alpha=2,size=16]")
-    reference = gahbench.create("reference", text)
-    reference.fit(TrainingData(dataset))
-    clean = dataset.images("test", 1)
-    risk = reference.risk(Truth(clean, dataset), sigma)
-    if risk is None:
-        assert not reference.basis.is_orthonormal(SQUARE)
-        return
-    truth = Truth(clean.double(), dataset)
-    noise = sigma * torch.randn(DRAWS, 1, *SQUARE, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-    errors = torch.stack([(reference.denoise(clean + draw, sigma, truth) - clean).square().mean() for draw in noise])
-    standard_error = float(errors.std()) / DRAWS**0.5
-    assert standard_error < 0.05 * float(risk)
-    assert abs(float(errors.mean()) - float(risk)) < 3 * standard_error
+    reference = fitted(name, dataset)
+    truth = Truth(dataset.images("test", 2).double(), dataset)
+    for sigma in (0.03, 0.3):
+        risk = reference.risk(truth, sigma)
+        if risk is None:
+            assert not reference.basis.is_orthonormal(SQUARE)
+            continue
+        matrices = reference.jacobian(truth.clean, sigma, truth).matrices().double()
+        bias = (reference.denoise(truth.clean, sigma, truth) - truth.clean).flatten(1)
+        expected = (bias.square().sum(1) + sigma**2 * matrices.square().sum((1, 2))) / 256
+        torch.testing.assert_close(risk, expected, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("rule", ["hard", "soft"])
+@pytest.mark.parametrize(("basis", "sigma"), [("sym4", 0.1), ("haar", 0.02), ("dct", 0.3), ("pixel", 0.1)])
+def test_the_risk_of_a_threshold_is_the_mean_over_noise(rule, basis, sigma):
+    reference, draws = gahbench.create("reference", f"threshold[{basis},rule={rule},k=2.5]"), 300
+    clean = CAlpha(2.0, 16).images("test", 1).double()
+    noisy = with_noise(clean.expand(draws, -1, -1, -1), sigma, 5)
+    errors = (reference.denoise(noisy, sigma, Truth(clean)) - clean).square().flatten(1).mean(1)
+    error = float(errors.mean() - reference.risk(Truth(clean), sigma))
+    assert abs(error) < 3 * float(errors.std()) / draws**0.5 < 0.15 * float(errors.mean())
 
 
 def test_most_bases_are_orthonormal():
@@ -112,20 +116,19 @@ def test_constant_images_stay_constant_and_transposed_ones_give_transposed_ones(
     assert (one - other.mT).square().mean().sqrt() < loose
 
 
-def test_the_best_basis_is_that_of_least_error_on_noisy_images():
+def test_measured_risks_are_near_those_of_the_matrices_and_choose_the_basis():
     clean = torch.cat([smooth(2, 17, 23), torch.zeros(1, 1, 17, 23)]).double()
     clean[2, 0, 3, 5] = clean[2, 0, 9, 20] = 1
-    best = construct(OracleBestBasis, ("pixel", "sym4", "wavelet[bior2.2]"))
-    assert best.risk(Truth(clean), SIGMA) is None
-    expected = best._risks(Truth(clean), SIGMA)
-    for place, basis in enumerate(("pixel", "sym4", "wavelet[bior2.2]")):
-        oracle = construct(OracleThreshold, basis)
-        draws = [oracle.denoise(with_noise(clean, SIGMA, draw), SIGMA, Truth(clean)) - clean for draw in range(200)]
-        errors = torch.stack(draws).square().flatten(2).mean(2)
+    best, truth = construct(OracleBestBasis, ("pixel", "sym4", "wavelet[bior2.2]")), Truth(clean)
+    assert best.risk(truth, SIGMA) is None
+    for oracle, found in zip(best.oracles, best._risks(truth, SIGMA), strict=True):
+        bias = (oracle.denoise(clean, SIGMA, truth) - clean).square().flatten(1).sum(1)
+        variance = SIGMA**2 * oracle.jacobian(clean, SIGMA, truth).matrices().square().sum((1, 2))
         # Four draws of the variance err by several per cent on so few pixels.
-        torch.testing.assert_close(expected[place], errors.mean(0), rtol=0.35, atol=1e-6)
-    assert best.choice(Truth(clean), SIGMA)[2] == 0
-    assert (best.choice(Truth(clean), SIGMA)[:2] > 0).all()
+        torch.testing.assert_close(found, (bias + variance) / 391, rtol=0.35, atol=1e-6)
+    choice = best.choice(truth, SIGMA)
+    assert choice[2] == 0
+    assert (choice[:2] > 0).all()
 
 
 def test_a_slightly_larger_image_hardly_differs_where_it_fits():
@@ -172,7 +175,7 @@ def test_without_noise_nothing_is_done(name):
     assert torch.equal(fitted_and_denoised(name, CONTOURS, 0.0), CONTOURS)
 
 
-@pytest.mark.parametrize("name", ["gaussian-blur", "wiener-linear"])
+@pytest.mark.parametrize("name", ["gaussian-blur", "wiener-linear", "threshold", "threshold[rule=soft]"])
 def test_without_noise_nothing_is_expected_to_be_lost(name):
     assert fitted(name, CONTOURS).risk(Truth(CONTOURS), 0.0).tolist() == [0] * 4
 

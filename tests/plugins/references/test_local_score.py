@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from learned_references import fitted, memory, random, with_noise
+from learned_references import assert_jacobian_is_derivative, fitted, random, with_noise
 
 from gahbench.contracts.truth import TrainingData, Truth
 from gahbench_plugins.datasets.c_alpha import CAlpha
@@ -15,12 +15,8 @@ from gahbench_plugins.references._local_posterior import merged
 from gahbench_plugins.references.local_score import LocalScore
 
 
-def machine_of(training, *arguments, **parameters):
-    return fitted(LocalScore(*arguments, **parameters), training)
-
-
 def denoised(training, noisy, sigma, *arguments, **parameters):
-    return machine_of(training, *arguments, **parameters).denoise(noisy, sigma, Truth(noisy))
+    return fitted(LocalScore(*arguments, **parameters), training).denoise(noisy, sigma, Truth(noisy))
 
 
 def patch_at(image, row, column, half, periodic):
@@ -104,34 +100,32 @@ def test_all_shifts_of_the_images_at_one_position_are_all_positions():
 
 def test_it_shifts_with_periodic_images():
     training, noisy = random(3, 1, 7, 8), random(2, 1, 7, 8, seed=1)
-    machine = machine_of(training, 5, boundary="periodic")
-    shifted = noisy.roll((2, 3), (2, 3))
-    torch.testing.assert_close(
-        machine.denoise(shifted, 0.2, Truth(shifted)), machine.denoise(noisy, 0.2, Truth(noisy)).roll((2, 3), (2, 3))
+    plain, shifted = (
+        denoised(training, images, 0.2, 5, boundary="periodic") for images in (noisy, noisy.roll((2, 3), (2, 3)))
     )
+    torch.testing.assert_close(shifted, plain.roll((2, 3), (2, 3)))
 
 
 @pytest.mark.parametrize("equivariant", [True, False])
 def test_away_from_borders_it_shifts_if_it_is_equivariant(equivariant):
     training, wide = random(3, 1, 10, 11), random(2, 1, 12, 14, seed=1)
-    machine = machine_of(training, 5, equivariant)
-    here, there = wide[..., :10, :11], wide[..., 2:, 3:]
-    first, second = (machine.denoise(noisy, 0.2, Truth(noisy)) for noisy in (here, there))
+    first, second = (
+        denoised(training, noisy, 0.2, 5, equivariant) for noisy in (wide[..., :10, :11], wide[..., 2:, 3:])
+    )
     same = torch.isclose(first[..., 4:-2, 5:-2], second[..., 2:-4, 2:-5], atol=1e-9, rtol=0)
     assert same.all() if equivariant else not same.any()
 
 
-def test_little_noise_finds_the_nearest_patch_and_much_noise_the_mean():
+@pytest.mark.parametrize("equivariant", [True, False])
+def test_little_noise_leaves_the_nearest_patch(equivariant):
     training = random(4, 1, 8, 8)
-    close = training[[2, 0]] + 1e-3 * random(2, 1, 8, 8, seed=1)
-    for equivariant in (True, False):
-        torch.testing.assert_close(denoised(training, close, 1e-3, 3, equivariant), training[[2, 0]], atol=1e-3, rtol=0)
-        torch.testing.assert_close(denoised(training, training, 1e-4, 3, equivariant), training)
-        assert denoised(training, close, 0.0, 3, equivariant) is close
-    everywhere = denoised(training, close, 1e6, 3)
-    inside = training[..., 1:-1, 1:-1]
-    torch.testing.assert_close(everywhere[..., 1:-1, 1:-1], inside.mean().expand(2, 1, 6, 6))
-    # Along a border all positions but corners are alike, in a corner none is.
+    torch.testing.assert_close(denoised(training, training, 1e-4, 3, equivariant), training)
+
+
+def test_much_noise_leaves_the_mean_of_the_patches_that_the_border_cuts_off_alike():
+    training = random(4, 1, 8, 8)
+    everywhere = denoised(training, training[:2], 1e6, 3)
+    torch.testing.assert_close(everywhere[..., 1:-1, 1:-1], training[..., 1:-1, 1:-1].mean().expand(2, 1, 6, 6))
     torch.testing.assert_close(everywhere[..., 0, 1:-1], training[..., 0, 1:-1].mean().expand(2, 1, 6))
     torch.testing.assert_close(everywhere[..., 0, 0], training[..., 0, 0].mean().expand(2, 1))
 
@@ -143,21 +137,20 @@ def test_it_combines_what_memory_cannot():
     noisy = with_noise(mosaic, 0.05)
     errors = [
         (found - mosaic).square().mean()
-        for found in (denoised(training, noisy, 0.05, 7, False), memory(training, noisy, 0.05))
+        for found in (
+            denoised(training, noisy, 0.05, 7, False),
+            fitted("empirical-bayes", training).denoise(noisy, 0.05, Truth(noisy)),
+        )
     ]
     assert errors[0] < 0.1 * errors[1]
 
 
-def test_its_jacobian_against_differences_at_little_noise_and_in_pieces(monkeypatch):
-    training, sigma = random(4, 1, 6, 6), 0.02
-    noisy = training[:2] + 0.02 * random(2, 1, 6, 6, seed=1)
-    machine = machine_of(torch.cat([training, training + 0.03 * random(4, 1, 6, 6, seed=2)]), 3)
+def test_its_jacobian_is_the_derivative_at_little_noise_and_in_pieces(monkeypatch):
+    training = random(4, 1, 6, 6)
+    machine = fitted(LocalScore(3), torch.cat([training, training + 0.03 * random(4, 1, 6, 6, seed=2)]))
     monkeypatch.setattr(local_posterior, "PATCHES", 50)
     monkeypatch.setattr(local_posterior, "PAIRS", 40)
-    along = random(2, 1, 6, 6, seed=3)
-    ends = [machine.denoise(noisy + step * along, sigma, Truth(noisy)) for step in (1e-6, -1e-6)]
-    product = machine.jacobian(noisy, sigma, Truth(noisy)).matvec(along.flatten(1)[:, None])
-    torch.testing.assert_close(product[:, 0], (ends[0] - ends[1]).flatten(1) / 2e-6, atol=1e-6, rtol=1e-5)
+    assert_jacobian_is_derivative(machine, training[:2] + 0.02 * random(2, 1, 6, 6, seed=1), 0.02)
 
 
 def test_candidates():
@@ -169,8 +162,7 @@ def test_candidates():
 
 def test_larger_patches_are_chosen_for_more_noise():
     dataset = Faces(size=16)
-    machine = LocalScore(images=16, validation=4)
-    machine.fit(TrainingData(dataset))
+    machine = fitted(LocalScore(images=16, validation=4), dataset)
     examples, chosen = TrainingData(dataset), []
     clean = dataset.images("validation", 4)
     for sigma in (2**-5, 2**-2.5, 2.0):

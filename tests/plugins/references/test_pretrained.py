@@ -1,4 +1,3 @@
-import argparse
 import copy
 
 import numpy as np
@@ -6,8 +5,6 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
-from surroundings import real_data
-from torch.nn import functional
 
 import gahbench
 from gahbench._util.errors import SuiteError
@@ -15,7 +12,6 @@ from gahbench.contracts.truth import Truth
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 
-WEIGHTS = real_data() / "weights"
 NETWORK = {"width": 4, "layers": 3}
 SUITE = """
 name: tiny
@@ -161,14 +157,10 @@ def test_both_spellings_are_one_entrant(write_suite, builtin, file):
     assert not planned.fits
     other = plan(write_suite, builtin, file, extra=(f"bf-cnn[4,3,checkpoint={file},keys=same,scale=255]",))
     assert other.suite.entrants[-1].label == label.replace("]", ",keys=same,scale=255]")
-    plain = plan(write_suite, builtin, file, extra=(f"mohan-unet[checkpoint={write_unet(file)}]",))
+    unet = file.with_name("unet.pt")
+    torch.save(gahbench.create("architecture", "mohan-unet").state_dict(), unet)
+    plain = plan(write_suite, builtin, file, extra=(f"mohan-unet[checkpoint={unet}]",))
     assert plain.suite.entrants[-1].label == "mohan-unet[bias=false,checkpoint=unet.pt]"
-
-
-def write_unet(file):
-    path = file.with_name("unet.pt")
-    torch.save(gahbench.create("architecture", "mohan-unet").state_dict(), path)
-    return path
 
 
 def test_a_list_of_checkpoints_is_a_grid(write_suite, builtin, file, tmp_path):
@@ -231,33 +223,3 @@ def test_a_size_that_the_network_refuses_is_refused_by_the_plan(write_suite, bui
     text = SUITE.replace("bf-cnn: {width: 4, layers: 3,", "unet: {width: 2, levels: 5,")
     with pytest.raises(SuiteError, match="multiples of 32"):
         plan(write_suite, builtin, path, text)
-
-
-def published(name):
-    path = WEIGHTS / f"{name}.pt"
-    if not path.exists():
-        pytest.skip(f"{path} is not there")
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        return path, torch.load(path, weights_only=True)["model"][0]
-
-
-@pytest.mark.parametrize("bias", [False, True])
-def test_published_weights_compute_what_they_did(bias):
-    """The chain of Mohan et al. 2020, written out."""
-    path, state = published("dncnn_0-30" if bias else "bf_dncnn_0-30")
-    noisy = torch.rand(1, 1, 31, 40)
-    features = functional.conv2d(noisy, state["first_layer.weight"], state.get("first_layer.bias"), padding=1).relu()
-    for number in range(18):
-        layer, norm = f"hidden_layer_list.{number}", f"bn_layer_list.{number}"
-        features = functional.conv2d(features, state[f"{layer}.weight"], state.get(f"{layer}.bias"), padding=1)
-        mean, variance, gain, shift = (
-            state[f"{norm}.{name}"].view(1, -1, 1, 1) for name in ("running_mean", "running_var", "weight", "bias")
-        )
-        if bias:
-            features = (features - mean) / (variance + 1e-5).sqrt() * gain + shift
-        else:
-            features = features / (variance.sqrt() + 1e-5) * gain
-        features = features.relu()
-    expected = noisy - functional.conv2d(features, state["last_layer.weight"], state.get("last_layer.bias"), padding=1)
-    reference = pretrained(path, f"dncnn[bias={str(bias).lower()}]")
-    assert torch.allclose(denoised(reference, noisy), expected, atol=2e-6)

@@ -2,12 +2,75 @@
 
 import pytest
 import torch
-from through_networks import WIDTH, assert_agree, bias_free_chain, images, ours, refused
 from torch.nn import functional
 
 import gahbench
+from gahbench import ParameterError
 from gahbench_plugins.references._checkpoints.fitting import fitted
-from gahbench_plugins.references._checkpoints.reading import read_state
+from gahbench_plugins.references._checkpoints.reading import read_part
+
+WIDTH = 6
+
+
+@pytest.fixture
+def draw():
+    generator = torch.Generator().manual_seed(0)
+
+    def positive(*shape):
+        return 0.5 + torch.rand(*shape, generator=generator)
+
+    def weights(outputs, inputs, side):
+        # Variance 2 over the number of inputs keeps that of the features, so that differences in any layer show.
+        deviation = (2 / (inputs * side**2)) ** 0.5
+        return deviation * torch.randn(outputs, inputs, side, side, generator=generator)
+
+    def vector(count):
+        return 0.3 * torch.randn(count, generator=generator)
+
+    return positive, weights, vector
+
+
+def ours(architecture, state, noisy, sigma=0.1, keys="auto", expect=None, **parameters):
+    network = gahbench.create("architecture", architecture, channels=noisy.shape[1], **parameters)
+    fit = fitted(state, network, keys)
+    assert expect in (None, fit.keys)
+    network.load_state_dict(fit.state)
+    with torch.no_grad():
+        found = network.eval()(noisy, torch.full((len(noisy),), sigma))
+    return noisy - found if fit.output == "residual" else found
+
+
+def images(channels, height=17, width=20):
+    return torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(1))
+
+
+def assert_agree(found, expected, noisy):
+    residual = (expected - noisy).norm()
+    assert residual > 0.05 * noisy.norm()
+    assert (found - expected).norm() < 1e-5 * residual
+
+
+def bias_free_chain(draw, noisy, layers, *, first_relu=True, side=lambda number: 3):
+    """Return the kernels of a chain, the gains and deviations of its normalisations, and the image that it returns."""
+    positive, weights, _ = draw
+    kernels, norms = [weights(WIDTH, noisy.shape[1], 3)], []
+    features = functional.conv2d(noisy, kernels[0], padding=1)
+    features = features.relu() if first_relu else features
+    for number in range(1, layers - 1):
+        kernels.append(weights(WIDTH, WIDTH, side(number)))
+        gain, deviation = positive(1, WIDTH, 1, 1), positive(1, WIDTH, 1, 1)
+        norms.append((gain, deviation))
+        features = functional.conv2d(features, kernels[-1], padding=side(number) // 2) / deviation * gain
+        features = features.relu()
+    kernels.append(weights(noisy.shape[1], WIDTH, 3))
+    return kernels, norms, noisy - functional.conv2d(features, kernels[-1], padding=1)
+
+
+def refused(architecture, state, keys="auto", **parameters):
+    network = gahbench.create("architecture", architecture, **parameters)
+    with pytest.raises(ParameterError) as error:
+        fitted(state, network, keys)
+    return str(error.value)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -280,7 +343,7 @@ def test_kair_ircnn_has_a_network_for_every_two_noise_levels_of_255(draw, tmp_pa
     noisy = images(1)
     networks = [dilated(draw, 1, "") for _ in range(12)]
     torch.save({str(number): state for number, (state, _) in enumerate(networks)}, tmp_path / "ircnn_gray.pth")
-    state = read_state(tmp_path / "ircnn_gray.pth")
+    state = read_part(tmp_path / "ircnn_gray.pth").state
     network = gahbench.create("architecture", "ircnn", width=WIDTH, levels=12)
     network.load_state_dict(fitted(state, network, "kair")[0])
     # The published code takes number ceil(level / 2), from 1, and the last for all above.
