@@ -23,20 +23,20 @@ class Architecture(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ArchitectureFactory:
-    """An architecture with its parameters, to be built for images of some shape.
+    """An architecture with its parameters, which builds networks for images of any shape.
 
-    A constructor gets it for a parameter that names an architecture.
+    A constructor receives it for a parameter that names an architecture.
 
     Parameters
     ----------
     label
-        Its name and parameters, as tables show them.
+        The name and parameters, as tables show them.
     build
         Returns a new network with fresh weights for images (C, H, W).
     parameters
-        The values of all its parameters but those that the dataset fills in.
+        The values of all parameters except those that the dataset fills in.
     with_parameters
-        Returns it with other values for some, given by name; raises ``ParameterError`` for values of a wrong type.
+        Returns a factory with other values of the named parameters; raises ``ParameterError`` for a wrong type.
     """
 
     label: str
@@ -45,5 +45,5 @@ class ArchitectureFactory:
     with_parameters: Callable[..., ArchitectureFactory]
 
     def __deepcopy__(self, memo: object) -> ArchitectureFactory:
-        """Return itself: it never changes, and a copy of a reference need not copy all that networks are built from."""
+        """Return the factory itself, which is immutable: copies of a reference share it."""
         return self

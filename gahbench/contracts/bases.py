@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gahbench.contracts.truth import TrainingData
     from gahbench.jacobian import FilterFamily
 
-#: Values that oracles and figures work on at once, so that they stay in a processor's cache: thrice as fast.
+#: Number of values that oracles and figures process at once: a batch that fits the processor's cache is 3 times faster.
 CACHED = 1 << 18
 
 
@@ -32,28 +32,28 @@ class Basis(Preparable, ABC):
 
     #: Whether analysis is an orthonormal change of basis, so that coefficients carry white noise to white noise.
     orthonormal: bool = True
-    #: Whether every image has a basis of its own: then the result of :meth:`adapt` is used in its place.
+    #: Whether every image has a basis of its own: then the result of :meth:`adapt` replaces this basis.
     adaptive: ClassVar[bool] = False
-    #: Whether it depends on the clean image, so that only oracles can use it.
+    #: Whether the basis depends on the clean image, so that only oracles can use it.
     oracle: ClassVar[bool] = False
     #: Parameters that labels always show, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()
-    #: The works that it follows.
+    #: The publications that the basis implements.
     citation: ClassVar[Citations] = None
 
     def check_shape(self, shape: Shape) -> None:
-        """Raise ``ValueError``, naming accepted ones, for images (C, H, W) that it cannot analyse."""
+        """Raise ``ValueError``, naming accepted shapes, for images (C, H, W) that the basis cannot analyse."""
 
     def supports(self, dataset: Dataset) -> bool:
-        """Return whether it exists on this dataset."""
+        """Return whether the basis is defined on a dataset."""
         return True
 
     def is_orthonormal(self, shape: Shape) -> bool:
-        """Return whether it is orthonormal on images (C, H, W), which may depend on their size."""
+        """Return whether the basis is orthonormal on images (C, H, W)."""
         return self.orthonormal
 
     def max_batch(self, shape: Shape) -> int | None:
-        """Return how many images (C, H, W) it can be adapted to at once, for memory; ``None`` for any number."""
+        """Return the maximum number of images (C, H, W) to adapt to at once, for memory; ``None`` for no maximum."""
         return None
 
     def notes(self, shape: Shape) -> tuple[str, ...]:
@@ -71,15 +71,15 @@ class Basis(Preparable, ABC):
         images
             Shape (N, C, H, W). The result analyses N images, the i-th in the basis of the i-th.
         threshold
-            Coefficients below it, in absolute value, will be killed: a best basis has the least sum of
+            Coefficients of smaller absolute value will be set to 0: a best basis minimizes the sum of
             min(c^2, threshold^2).
         noisy
-            Whether the images are noisy, so that a choice among many bases fits the noise and must be charged for.
+            Whether the images are noisy, so that a choice among many bases fits the noise and must be penalized.
         """
         return self
 
     def parts(self, truth: Truth) -> Iterator[Truth]:
-        """Yield the truth in parts, of as many images as it can be adapted to at once."""
+        """Yield the truth in batches that the basis can be adapted to at once."""
         shape = image_shape(truth.clean)
         return truth.batches(self.max_batch(shape) or max(1, CACHED // math.prod(shape)))
 
@@ -88,15 +88,15 @@ class Basis(Preparable, ABC):
         return self.adapt(truth.clean, threshold)
 
     def check_filters(self, shape: Shape) -> None:
-        """Raise ``ValueError``, naming accepted ones, for images (C, H, W) of which it has no :meth:`filters`."""
+        """Raise ``ValueError``, naming accepted shapes, for images (C, H, W) without :meth:`filters`."""
         self.check_shape(shape)
 
     def filters(self, truth: Truth, sigma: float) -> FilterFamily:
         """Return the linear denoisers of each image that shrink in this basis, at any strength.
 
-        By default those of an oracle: weights c_k^2 / (c_k^2 + nu^2 level_k^2), c_k the clean coefficients and level_k
-        the noise levels (Kadkhodaie 2024, equation 12), with nu such that the trace is the one asked for. A basis may
-        have filters that are more its own.
+        By default the filters of an oracle: weights c_k^2 / (c_k^2 + nu^2 level_k^2), where c_k are the clean
+        coefficients, level_k the noise levels (Kadkhodaie 2024, equation 12), and nu gives the requested trace. A basis
+        may override this method.
 
         Parameters
         ----------
@@ -118,13 +118,13 @@ class Basis(Preparable, ABC):
         """Return the images (N, C, H, W) whose analysis the coefficients are."""
 
     def atoms(self, shape: Shape) -> Tensor | None:
-        """Return the matrices of the analysis, of an orthonormal basis that holds them.
+        """Return the matrices of the analysis, if the basis is orthonormal and holds them.
 
         Returns
         -------
         Tensor or None
-            Shape (N, d, d) for a basis of N images (C, H, W) of d values, (1, d, d) for all: the coefficients, in their
-            order, are products with the flat image. ``None`` where they are not at hand, and follow from the analysis.
+            Shape (N, d, d) for a basis of N images (C, H, W) of d values, (1, d, d) for all images: the product with
+            the flat image gives the coefficients in their order. ``None`` if the basis does not hold matrices.
         """
         return None
 

@@ -17,27 +17,27 @@ _SMALL = frozenset({"a", "an", "the", "on", "of"})
 
 @dataclass(frozen=True)
 class Citation:
-    """A published work; a plugin's class has those that it follows as ``citation``: one, or a tuple.
+    """A published work; a plugin's class lists the works that it follows as ``citation``: one work, or a tuple.
 
     Parameters
     ----------
     authors
         As BibTeX has them: ``Mohan, Sreyas and Kadkhodaie, Zahra``.
     title
-        Its title, as plain text.
+        The title, as plain text.
     year
         Year of publication.
     journal, conference, publisher
-        Where it was published: an article, a conference paper, or a book. At most one of them; none of a preprint.
+        The venue of an article, a conference paper, or a book: at most one; none for a preprint.
     arxiv
-        Its number at arXiv, ``1906.05478``.
+        The arXiv identifier, ``1906.05478``.
     doi
-        Its digital object identifier, ``10.1214/aos/1024691081``.
+        The digital object identifier, ``10.1214/aos/1024691081``.
 
     Raises
     ------
     ValueError
-        If it has no authors or title, its year is none, or more than one place of publication is given.
+        If authors or title are missing, the year is invalid, or more than one venue is given.
 
     Examples
     --------
@@ -81,19 +81,19 @@ class Citation:
 
     @property
     def key(self) -> str:
-        """Its key in a bibliography: family name, year, and first word of the title, such as ``mohan2020robust``."""
+        """The key in a bibliography: family name, year, and first word of the title, such as ``mohan2020robust``."""
         words = re.split(r"[^\w]+", _plain(self.title).lower())
         word = next((word for word in words if word and word not in _SMALL), "")
         return f"{re.sub(r'[^a-z]', '', _plain(self.families[0]).lower())}{self.year}{word}"
 
     def bibtex(self, key: str | None = None) -> str:
-        """Return it as an entry of BibTeX, under another key than :attr:`key` if one is given."""
+        """Return a BibTeX entry, under :attr:`key` by default."""
         kind = (
             "article" if self.journal else "inproceedings" if self.conference else "book" if self.publisher else "misc"
         )
         fields = {
             "author": with_accents(escaped(self.authors)),
-            # Braces keep its capitals, and it may hold characters that mean something to LaTeX.
+            # Braces keep capitals.
             "title": f"{{{with_accents(escaped(self.title))}}}",
             "journal": with_accents(escaped(self.journal)),
             "booktitle": with_accents(escaped(self.conference)),
@@ -107,12 +107,12 @@ class Citation:
         return "\n".join([f"@{kind}{{{key or self.key},", *lines, "}"])
 
 
-#: What a plugin's class may have as ``citation``.
+#: Type of the attribute ``citation`` of a plugin's class.
 Citations = Citation | tuple[Citation, ...] | None
 
 
 def bibliography(works: Iterable[Citation]) -> str:
-    """Return works as BibTeX, each once, sorted by their keys, which are made distinct by letters."""
+    """Return works as BibTeX, without duplicates, sorted by their keys, which letters make distinct."""
     entries: dict[str, str] = {}
     for work in sorted(dict.fromkeys(works), key=lambda work: (work.key, str(work))):
         letters = (f"{work.key}{chr(98 + number)}" for number in range(25))
@@ -123,7 +123,7 @@ def bibliography(works: Iterable[Citation]) -> str:
 
 
 def _family(author: str) -> str:
-    """Return the family name of an author: what comes before the comma, or else the last word."""
+    """Return the family name of an author: the part before the comma, or the last word."""
     family, comma, _ = author.partition(",")
     return (family if comma else author.split()[-1]).strip("{} ")
 

@@ -18,7 +18,7 @@ Outcome = Literal["holds", "fails", "undecided", "not measured"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 Checked = Literal["text", "abstract", "code", "memory"]
-#: What a statement and its numbers were compared with, as texts say it.
+#: The source that a statement and its numbers were compared with, in words.
 CHECKED: dict[Checked, str] = {
     "text": "compared with the paper's text",
     "abstract": "compared with the paper's abstract",
@@ -63,20 +63,20 @@ class _Fields:
 
 @dataclass(frozen=True)
 class Region(_Fields):
-    """The region in which a value must lie for a claim to hold: an interval, with its ends or without.
+    """The region in which a value must lie for a claim to hold: an interval, open or closed at each end.
 
     Parameters
     ----------
     start, end
-        The ends of what is accepted, which belong to it; at most one of ``start`` and ``above``, of ``end`` and
-        ``below``. Without both it is unbounded on that side.
+        Ends that belong to the region; at most one of ``start`` and ``above``, and of ``end`` and ``below``. Without
+        either end the region is unbounded on that side.
     above, below
-        The same, for ends that do not belong to it.
+        Ends that do not belong to the region.
 
     Raises
     ------
     ValueError
-        If it is empty, everything, or has two ends on a side.
+        If the region is empty or unbounded, or has two ends on a side.
 
     Examples
     --------
@@ -102,24 +102,24 @@ class Region(_Fields):
 
     @property
     def low(self) -> float:
-        """Its lower end; minus infinity where it has none."""
-        found = self.start if self.start is not None else self.above
-        return -math.inf if found is None else found
+        """The lower end; minus infinity if there is none."""
+        end = self.start if self.start is not None else self.above
+        return -math.inf if end is None else end
 
     @property
     def high(self) -> float:
-        """Its upper end; infinity where it has none."""
-        found = self.end if self.end is not None else self.below
-        return math.inf if found is None else found
+        """The upper end; infinity if there is none."""
+        end = self.end if self.end is not None else self.below
+        return math.inf if end is None else end
 
     def contains(self, value: float) -> bool:
-        """Whether a value lies in it; NaN does not."""
+        """Whether a value lies in the region; NaN does not."""
         above = value >= self.low if self.above is None else value > self.low
         below = value <= self.high if self.below is None else value < self.high
         return above and below
 
     def outcome(self, low: float, high: float) -> Outcome:
-        """Return what an interval says: ``holds`` inside, ``fails`` outside, else ``undecided``, as with NaN."""
+        """Return ``holds`` for an interval inside, ``fails`` outside, else (and for NaN) ``undecided``."""
         if math.isnan(low) or math.isnan(high) or low > high:
             return "undecided"
         if self.contains(low) and self.contains(high):
@@ -133,29 +133,26 @@ class Region(_Fields):
         return min(value - self.low, self.high - value)
 
     def __str__(self) -> str:
-        parts = [
-            *([f"≥ {self.start:g}"] if self.start is not None else []),
-            *([f"> {self.above:g}"] if self.above is not None else []),
-            *([f"≤ {self.end:g}"] if self.end is not None else []),
-            *([f"< {self.below:g}"] if self.below is not None else []),
-        ]
-        closed = self.start is not None and self.end is not None
-        text = f"{self.start:g} to {self.end:g}" if closed else " and ".join(parts)
+        if self.start is not None and self.end is not None:
+            text = f"{self.start:g} to {self.end:g}"
+        else:
+            ends = {"≥": self.start, ">": self.above, "≤": self.end, "<": self.below}
+            text = " and ".join(f"{sign} {end:g}" for sign, end in ends.items() if end is not None)
         return text.replace("-", "−")
 
 
 @dataclass(frozen=True)
 class Levels(_Fields):
-    """Which noise levels, or numbers of training images, and what is taken of them.
+    """A choice of noise levels, or of numbers of training images, and how values at them are reduced.
 
     Parameters
     ----------
     take
-        ``each``: the claim is about each of them at once; ``mean``; or the ``lowest`` or ``highest`` alone.
+        ``each``: the claim is about each level at once; ``mean``; or the ``lowest`` or ``highest`` level alone.
     at
-        These levels, each of which must have been measured, to 5 %; by default all that were.
+        These levels, each of which must have been measured, to 5 %; by default all measured levels.
     start, end
-        Those from ``start`` to ``end``, both included.
+        The levels from ``start`` to ``end``, both included.
     """
 
     take: Take = "each"
@@ -183,7 +180,7 @@ _Levels = Annotated[Levels, BeforeValidator(_as_levels)]
 
 @dataclass(frozen=True)
 class Compared(_Fields):
-    """What a value is compared with: as that value, but for what is given here.
+    """The measure that a value is compared with, by the fields in which it differs from the value's measure.
 
     Parameters
     ----------
@@ -192,7 +189,7 @@ class Compared(_Fields):
     entrant
         A label, or a pattern. Each entrant that matches is compared; in a sweep, at the same number of images.
     dataset
-        The label of a dataset, in which ``{dataset}`` stands for that of the value.
+        The label of a dataset, in which ``{dataset}`` stands for the dataset of the value.
     split
         The split.
     number
@@ -212,7 +209,7 @@ class Compared(_Fields):
 
 @dataclass(frozen=True)
 class Measure(_Fields):
-    """A query on the tidy table: which means over images and seeds, compared with what, reduced how.
+    """A query on the tidy table: means over images and seeds, perhaps compared with others, and reduced.
 
     Parameters
     ----------
@@ -223,7 +220,7 @@ class Measure(_Fields):
     entrants, datasets
         Labels, names before the brackets, or patterns. Each pair that matches is a case of its own.
     without
-        Of the entrants, those that are left out.
+        Entrants that are left out.
     split
         The split.
     sigma
@@ -231,10 +228,10 @@ class Measure(_Fields):
     number
         Numbers of training images: rows of a sweep. By default rows outside sweeps.
     minus, over
-        What is subtracted, or divided by; not both.
+        The measure that is subtracted, or divided by; not both.
     scale
-        ``log10`` of every value, of which means are then taken: of values above 0 whose size is what matters, as of
-        times. With ``over`` it is the difference of two logarithms.
+        ``log10`` of every value, of which means are then taken: for values above 0 whose order of magnitude matters,
+        such as times. With ``over`` it is the difference of two logarithms.
     slope
         The slope against ``input-psnr`` (-20 log10 sigma), over the noise levels, or against ``log10-N``, over the
         numbers of training images, in place of ``take``.
@@ -277,7 +274,7 @@ class Measure(_Fields):
 
 @dataclass(frozen=True)
 class Condition:
-    """What must hold for a claim to be about a case at all.
+    """A condition that a case must meet for a claim to be about it.
 
     Parameters
     ----------
@@ -287,7 +284,7 @@ class Condition:
         ``side`` of the images in pixels, ``steps`` of training; or a measure of the case, whose entrants and datasets
         are those of the claim.
     region
-        Where it must lie; of a measure, its whole interval.
+        The region of the fact, or of the whole interval of the measure.
     """
 
     of: Fact | Measure
@@ -316,34 +313,34 @@ def _as_condition(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Claim(_Fields):
-    """What a publication says, and how gahbench decides on it.
+    """A statement of a publication, and how gahbench decides on it.
 
     Parameters
     ----------
     id
-        Letters, digits and hyphens, one of a kind within its paper.
+        Letters, digits and hyphens, unique within its paper.
     paper
         The publication.
     place
-        Where in it: a figure, table or section.
+        The figure, table or section.
     checked
-        What statement and numbers were compared with: ``text``, ``abstract``, ``code`` or ``memory``.
+        The source that the statement and numbers were compared with: ``text``, ``abstract``, ``code`` or ``memory``.
     statement
         The claim in a sentence.
     measure, region
         The claim holds where the whole interval of the measure lies in the region, and fails where none of it does.
     suite
-        The smallest suite that tests it: the name of one that gahbench ships, or the content of a suite file.
+        The smallest suite that tests it: the name of a shipped suite, or the content of a suite file.
     full_scale
         The suite at the size of the publication, likewise; ``None`` if ``suite`` is of that size.
     requires
         Conditions; a case that does not meet them is not measured.
     published
-        What was measured there, and on what.
+        The published measurement and its data.
     reading
-        How the query differs from what was published, and what follows from it.
+        How the query differs from the published measurement, and the consequences.
     missing
-        What gahbench cannot measure yet; empty if it can.
+        The quantity that gahbench cannot measure yet; empty if it can measure the claim.
 
     Raises
     ------
@@ -375,5 +372,5 @@ class Claim(_Fields):
 
     @property
     def source(self) -> str:
-        """The paper, the place in it, and what the statement was compared with."""
+        """The paper, the place in it, and the source that the statement was compared with."""
         return f"{self.paper}, {self.place} ({CHECKED[self.checked]})"

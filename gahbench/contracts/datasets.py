@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 Split = Literal["train", "validation", "test", "A", "B"]
 OptimumKind = Literal["exact", "bracket", "rate", "none"]
 
-#: The splits; no two of them share an image, but that A and B are disjoint halves of ``train`` where that ends, and but
-#: for families whose ``splits_overlap``.
+#: The splits, which share no images, except that A and B are disjoint halves of a finite ``train``, and except for
+#: families whose ``splits_overlap``.
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "A", "B")
 
 
@@ -38,7 +38,7 @@ def checked_split(name: str) -> Split:
 
 @dataclass(frozen=True)
 class Optimum:
-    """What is known about the best possible denoiser of a dataset.
+    """The knowledge about the best possible denoiser of a dataset.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class Card:
     Parameters
     ----------
     origin
-        Where they come from, in a sentence.
+        The source, in a sentence.
     licence
         The permitted use, in a sentence.
     """
@@ -72,7 +72,7 @@ class Card:
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """The distribution of clean images given noisy ones, as far as denoising goes.
+    """Moments of the distribution of clean images given noisy images.
 
     The mean is the denoised image of least expected squared error, and the trace of the covariance is that error
     (Kadkhodaie 2024, equations 9 and 10).
@@ -84,8 +84,8 @@ class Posterior:
     trace
         Traces of the posterior covariances (sums over pixels), shape (N,), float64, in squared units of the grey scale.
     ess_fraction
-        Effective sample size behind each, as a share in (0, 1] of the samples drawn, shape (N,); ``None`` where no
-        sampling was needed.
+        Effective sample size of each mean, as a share in (0, 1] of the samples drawn, shape (N,); ``None`` without
+        sampling.
     covariance
         Posterior covariances, shape (N, d, d), float64, if requested.
     """
@@ -145,18 +145,18 @@ class Dataset(Preparable, ABC):
 
     #: Parameters that the label of this dataset always shows, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()
-    #: The works that it follows.
+    #: The publications that the dataset implements.
     citation: ClassVar[Citations] = None
     #: Whether splits share images because the density is a finite set of them, which every split draws from.
     splits_overlap: bool = False
-    #: Side of the square images whose block averages its images are, so that those of several sizes show the same under
-    #: the same noise; ``None`` where images are made at their own size.
+    #: Side of the square images of which the dataset returns block averages, so that datasets of several sizes show the
+    #: same scenes under the same noise; ``None`` if images are drawn at their own size.
     master: int | None = None
 
     @property
     @abstractmethod
     def shape(self) -> Shape:
-        """Shape (C, H, W) of one image; of the first, where they have several."""
+        """Shape (C, H, W) of one image; the shape of the first image if they have several shapes."""
 
     @abstractmethod
     def images(self, split: Split, count: int, start: int = 0) -> Tensor:
@@ -194,12 +194,12 @@ class Dataset(Preparable, ABC):
         raise DataError(f"{type(self).__name__}: all images have the shape {self.shape}")
 
     def available(self, split: Split) -> int | None:
-        """Return how many images a split holds; ``None`` where a generator never ends."""
+        """Return the number of images of a split; ``None`` for an endless generator."""
         return None
 
     @property
     def optimum(self) -> Optimum:
-        """What is known about the best possible denoiser on this family."""
+        """The knowledge about the best possible denoiser on this family."""
         return Optimum()
 
     @property
@@ -209,7 +209,7 @@ class Dataset(Preparable, ABC):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was done to the images that may not be meant, in a sentence each; plans print them once."""
+        """Sentences about processing of the images that the user may not expect; plans print them once."""
         return ()
 
     def posterior(self, noisy: Tensor, sigma: float) -> Posterior:
@@ -232,7 +232,7 @@ class Dataset(Preparable, ABC):
     def lower_bound(self, split: Split, count: int, sigma: float, start: int = 0) -> Tensor:
         """Return lower bounds on the expected error of any denoiser; only where the optimum is a ``bracket``.
 
-        It is the expected error of a genie: a denoiser that sees part of an image's parameters.
+        The bound is the expected error of a genie: a denoiser that sees part of an image's parameters.
 
         Returns
         -------
@@ -248,7 +248,7 @@ class Dataset(Preparable, ABC):
         raise OptimumError(f"{type(self).__name__}: no lower bound is known; its optimum is '{self.optimum.kind}'")
 
     def genie(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> Tensor:
-        """Return the noisy images ``start`` and on of a split, denoised by the genie of :meth:`lower_bound`.
+        """Denoise the noisy images from ``start`` of a split by the genie of :meth:`lower_bound`.
 
         Parameters
         ----------
@@ -266,23 +266,23 @@ class Dataset(Preparable, ABC):
 
     @property
     def has_true_basis(self) -> bool:
-        """Whether :meth:`true_basis` gives a basis with energies, found without computing it; tangents have none."""
+        """Whether :meth:`true_basis` returns a basis with energies, without computing it; tangent spaces have none."""
         return False
 
     def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis | None:
-        """Return the basis in which the best denoiser shrinks each image; ``None`` where it is not known."""
+        """Return the basis in which the best denoiser shrinks each image; ``None`` if it is unknown."""
         return None
 
     @property
     def has_level_sets(self) -> bool:
-        """Whether :meth:`level_sets` gives the contours, found without computing them."""
+        """Whether :meth:`level_sets` returns contours, without computing them."""
         return False
 
     def level_sets(self, split: Split, count: int, start: int = 0) -> Tensor | None:
-        """Return functions that are zero on the contour of each image; ``None`` where contours are not known.
+        """Return functions that are zero on the contour of each image; ``None`` if contours are unknown.
 
-        Such a function is negative inside a contour, or below one that crosses the image, and its level lines run along
-        the contour, as those of the distance from it do.
+        Such a function is negative inside a contour, or below a contour that crosses the image, and its level lines run
+        along the contour, like those of the distance from it.
 
         Returns
         -------
@@ -293,15 +293,15 @@ class Dataset(Preparable, ABC):
         return None
 
     def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps | None:
-        """Return the Jacobians of the best denoiser; ``None`` where they are unknown.
+        """Return the Jacobians of the best denoiser, which are symmetric; ``None`` if they are unknown.
 
-        That is the posterior mean, whose Jacobian is the posterior covariance over sigma^2 (Kadkhodaie 2024, equation
-        9), or the genie of :meth:`lower_bound`. They are symmetric.
+        The best denoiser is the posterior mean, whose Jacobian is the posterior covariance over sigma^2 (Kadkhodaie
+        2024, equation 9), or the genie of :meth:`lower_bound`.
 
         Parameters
         ----------
         noisy
-            The noisy images ``start`` and on of a split, shape (N, C, H, W).
+            The noisy images from ``start`` of a split, shape (N, C, H, W).
         sigma
             Standard deviation of the noise, greater than 0.
 
@@ -313,9 +313,9 @@ class Dataset(Preparable, ABC):
         return None
 
     def sources(self, split: Split, count: int) -> Sequence[int] | None:
-        """Return which source each image is from, such as the photograph of a patch; ``None`` where each has its own.
+        """Return the source of each image, such as the photograph of a patch; ``None`` if each image has its own.
 
-        Boards resample images of one source together, as they are alike.
+        Boards resample images of a source together, because they are dependent.
 
         Returns
         -------
@@ -325,7 +325,7 @@ class Dataset(Preparable, ABC):
         return None
 
     def fingerprint(self) -> str | None:
-        """Return the SHA-256 of the pixels for images that come from files; it becomes part of every key."""
+        """Return the SHA-256 of the pixels of images from files, which becomes part of every key."""
         return None
 
 

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from gahbench.jacobian import LinearMaps
 
-#: Kinds of denoiser; the kind says what a denoiser may use of the truth.
+#: Kinds of denoiser; the kind decides which parts of the truth a denoiser may use.
 DenoiserKind = Literal["trained", "classical", "oracle", "optimal", "bound"]
 KINDS: tuple[DenoiserKind, ...] = get_args(DenoiserKind)
-#: Denoisers of these kinds see the clean image; of the others, none does.
+#: Denoisers of these kinds see the clean image.
 SEES_CLEAN: frozenset[DenoiserKind] = frozenset({"oracle", "bound"})
 #: Denoisers of these kinds see the dataset.
 SEES_DATASET: frozenset[DenoiserKind] = SEES_CLEAN | {"optimal"}
@@ -53,7 +53,7 @@ class Denoiser(Protocol):
         ...
 
     def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
-        """Return the Jacobians at the noisy images, ``None`` where it has none or they cannot be computed."""
+        """Return the Jacobians at the noisy images; ``None`` if they do not exist or cannot be computed."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Engines: where units run, and the jobs that they are given."""
+"""Engines, which run units, and their jobs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 class Limits(BaseModel):
-    """Seconds after which what a unit does is ended, and the unit has failed; no part of any key.
+    """Time limits in seconds, after which a unit is ended and has failed; not part of any key.
 
     Parameters
     ----------
     unit
         For a unit, a fit or a score; ``None`` for no limit.
     construction
-        For importing the files of plugins from outside gahbench, and for each call of a constructor of theirs.
+        For importing the files of plugins from outside gahbench, and for each call of their constructors.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -43,15 +43,15 @@ EventKind = Literal["started", "progress", "finished", "failed", "stopped", "not
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a unit.
+    """An event in the life of a unit.
 
     Parameters
     ----------
     kind
-        ``started``, ``progress``, ``finished``, ``failed``, ``stopped`` (it is still to be done: by another process, or
-        later), or ``note`` (a message for the user).
+        ``started``, ``progress``, ``finished``, ``failed``, ``stopped`` (another process, or a later run, must finish
+        the unit), or ``note`` (a message for the user).
     unit
-        The unit; ``None`` for a note about all of the run.
+        The unit; ``None`` for a note about the whole run.
     details
         For ``progress``: the fields of :class:`gahbench.training.trainer.Progress`; for ``finished``: ``seconds``; for
         ``failed``: ``error`` and ``traceback``; for ``note``: ``text``.
@@ -69,28 +69,28 @@ class Job:
     Parameters
     ----------
     units
-        Those to run, each after the units whose keys it ``needs`` (which are among them, or done already). Others may
-        be working on them at the same time: who has claimed one does it.
+        The units to run, each after the units whose keys it ``needs`` (which are among them, or finished already).
+        Other processes may work on the same units: the process that has claimed a unit runs it.
     store
-        Where finished units are.
+        The store of finished units.
     registry
-        Where plugins that run in this process are looked up.
+        The registry of plugins that run in this process.
     report
-        To be called with every event, from one thread.
+        Function to call with every event, from one thread.
     stop
-        Set when the run is to end: units in flight write a checkpoint and stop.
+        Set when the run is to end: running units write a checkpoint and stop.
     threads
         Threads of each worker, which the plan fixes: rounding depends on them.
     workers
-        How many to use; ``None`` for as many as make sense.
+        Number of workers; ``None`` for a sensible number.
     device
-        Where networks compute: ``cpu``, ``cuda``, or ``auto`` for GPUs if there are any.
+        Device of networks: ``cpu``, ``cuda``, or ``auto`` for GPUs if there are any.
     planned_here
-        Whether the units were planned with the code that runs here; otherwise a unit of other code is left to others.
+        Whether the units were planned with the code that runs here; if not, units of other code are skipped.
     files
         Plugin files, for worker processes.
     limits
-        Seconds that units may take in worker processes.
+        Time limits of units in worker processes.
 
     Raises
     ------
@@ -120,7 +120,7 @@ class Job:
 
 
 def check_device(name: str) -> str:
-    """Return the name of a device."""
+    """Return the name of a device; raise ``ParameterError`` if it is unknown."""
     if name not in (accepted := ("auto", *sorted(KINDS))):
         raise ParameterError(f"device '{name}' is not accepted; accepted are {listing(accepted)}")
     return name
@@ -134,7 +134,7 @@ class Engine(ABC):
 
     @abstractmethod
     def run(self, job: Job) -> None:
-        """Run the units of a job, in an order that respects what each needs, reporting events as they come.
+        """Run the units of a job in the order of their needs, and report events as they come.
 
-        The engine need not be believed: afterwards the state of every unit is read from the store.
+        The run does not rely on these events: afterwards it reads the state of every unit from the store.
         """

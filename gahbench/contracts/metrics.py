@@ -29,13 +29,13 @@ class Scores:
     value
         The values, shape (R,).
     sigma, image
-        Noise level and image index of each value, shape (R,); ``None`` where a value belongs to none in particular.
+        Noise level and image index of each value, shape (R,); ``None`` for values over all noise levels or images.
     part
-        Which of the metric's measurements each value is, shape (R,), for a metric that makes several at once: the
-        table of scores calls ``trace`` of metric ``spectrum`` ``spectrum.trace``, and the empty part, which is the
-        headline, by the metric's name alone. ``None`` where all are the headline.
+        Name of the measurement of each value, shape (R,), for a metric that returns several measurements: the table of
+        scores calls ``trace`` of metric ``spectrum`` ``spectrum.trace``, and the empty part, which is the headline, by
+        the metric's name alone. ``None`` if all values are the headline.
     arrays
-        Data for figures beside the values, such as samples, by name; kept with the unit, in no table.
+        Data for figures beside the values, such as samples, by name; stored with the unit, but in no table.
     """
 
     value: Sequence[float]
@@ -46,7 +46,7 @@ class Scores:
 
     @classmethod
     def grid(cls, values: Tensor, sigmas: Sequence[float]) -> Scores:
-        """Lay out values of shape (S, N): one for every noise level and image."""
+        """Lay out values of shape (S, N), for every noise level and image."""
         levels, count = values.shape
         return cls(
             value=values.double().flatten().tolist(),
@@ -56,12 +56,12 @@ class Scores:
 
     @classmethod
     def per_image(cls, values: Tensor) -> Scores:
-        """Lay out values of shape (N,): one for every image, over all noise levels."""
+        """Lay out values of shape (N,), for every image over all noise levels."""
         return cls(value=values.double().tolist(), image=list(range(len(values))))
 
     @classmethod
     def parts(cls, values: Mapping[tuple[str, float], Tensor]) -> Scores:
-        """Lay out the values, shape (N,), of parts at noise levels; an image whose value is not a number has none."""
+        """Lay out the values, shape (N,), of parts at noise levels, without those that are NaN."""
         rows = [
             (value, sigma, image, part)
             for (part, sigma), found in values.items()
@@ -75,10 +75,7 @@ class Scores:
 
     @classmethod
     def of_samples(cls, values: Mapping[str, Tensor], arrays: Mapping[str, Tensor] | None = None) -> Scores:
-        """Lay out the values, shape (N,), of parts at samples, or (), of all together, at no noise level.
-
-        A sample whose value is not finite has none.
-        """
+        """Lay out finite values of parts: of each sample, shape (N,), or of all samples together, shape ()."""
         rows = [
             (value, image if found.ndim else None, part)
             for part, found in values.items()
@@ -93,7 +90,7 @@ class Scores:
 
 
 def checked(scores: Scores, sigmas: Sequence[float], images: int) -> Scores:
-    """Return scores as plain numbers."""
+    """Return scores as plain numbers; raise an error for scores that cannot be stored."""
     if not isinstance(scores, Scores):
         raise TypeError(f"a metric returns gahbench.Scores, not {type(scores).__name__}")
     value = [float(number) for number in scores.value]
@@ -124,28 +121,27 @@ class Metric(Preparable, ABC):
 
     #: Unit of the values, such as ``dB``; empty for plain numbers.
     unit: ClassVar[str] = ""
-    #: The direction in which values are better; ``None`` where neither is.
+    #: Whether higher values are better; ``None`` if neither direction is.
     higher_is_better: ClassVar[bool | None] = True
-    #: How axes of figures call the value (``""``) and its parts, unit included, such as ``{"": "distance from {to}"}``,
-    #: where ``{to}`` stands for the value of a parameter. Figures of all metrics show those with a title.
+    #: Labels of axes for the value (``""``) and its parts, with units, such as ``{"": "distance from {to}"}``, where
+    #: ``{to}`` stands for the value of a parameter. Figures show the parts that have a title.
     titles: ClassVar[Mapping[str, str]] = {}
-    #: Parts that hold the value by chance alone, by the part to compare them with (``""`` for the value).
+    #: Parts that hold the value expected by chance, by the part to compare them with (``""`` for the value).
     nulls: ClassVar[Mapping[str, str]] = {}
     #: Values that boards compute as the ratio of the means of two parts, with its interval: by name of the value
-    #: (``""`` for the headline), numerator and denominator. The mean of single images' ratios is another number.
+    #: (``""`` for the headline), numerator and denominator. It differs from the mean of the images' ratios.
     ratios: ClassVar[Mapping[str, tuple[str, str]]] = {}
-    #: How many images it needs at least; a suite with fewer is refused.
+    #: Minimum number of images; a suite with fewer images is refused.
     min_images: ClassVar[int] = 1
-    #: Its needs beside images and the denoiser (:data:`Need`); an entrant
-    #: without it is not measured.
+    #: Needs beside images and the denoiser (:data:`Need`); entrants that cannot meet them are not measured.
     needs: ClassVar[frozenset[Need]] = frozenset()
     #: Parameters that labels always show, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()
-    #: The works that it follows.
+    #: The publications that the metric implements.
     citation: ClassVar[Citations] = None
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
-        """Raise ``ValueError``, naming accepted ones, for images (C, H, W) or noise levels it cannot measure at."""
+        """Raise ``ValueError``, naming accepted values, for images (C, H, W) or noise levels that are not supported."""
 
     @abstractmethod
     def score(self, evaluation: Evaluation) -> Scores:

@@ -1,4 +1,4 @@
-"""What metrics need of an evaluation beside images and the denoiser."""
+"""The parts of an evaluation that metrics may need beside images and the denoiser."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def needed(need: Need) -> Callable[[_Method], _Method]:
-    """Mark a method whose code decides the outcome only of metrics with a need."""
+    """Mark a method that only metrics with a need may use, and whose code is part of their keys alone."""
 
     def mark(method: _Method) -> _Method:
         @functools.wraps(method)

@@ -1,14 +1,14 @@
-"""What a plugin needs from elsewhere before it can compute: files to download, long work to be done once."""
+"""Downloads, and long work to be done once, that a plugin may need before it can compute."""
 
 from __future__ import annotations
 
 
 class Preparable:
-    """A plugin that may need something from elsewhere; by default nothing."""
+    """A plugin that may need preparation; by default it needs none."""
 
     def missing(self) -> tuple[str, ...]:
-        """Return what is not on this machine yet and takes a network or long work to get, each in words."""
+        """Return in words each thing that this machine lacks, and that takes a download or long work to get."""
         return ()
 
     def prepare(self) -> None:
-        """Get what is :meth:`missing`; where nothing is, do nothing for which a network is needed."""
+        """Get the things that are :meth:`missing`; if nothing is missing, do not use a network."""

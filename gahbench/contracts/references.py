@@ -24,15 +24,16 @@ if TYPE_CHECKING:
 class Reference(Preparable, ABC):
     """A denoiser that is not trained here.
 
-    Its ``kind`` says what it may use of the truth: ``classical`` and ``trained`` nothing (a ``trained`` one brings
-    weights along), ``optimal`` the dataset, ``oracle`` and ``bound`` all: an oracle is an upper limit of practice, a
-    bound of all denoisers. References of all kinds may learn from training and validation images (:meth:`fit`).
+    The ``kind`` decides which parts of the truth the reference may use: ``classical`` and ``trained`` (with published
+    weights) none, ``optimal`` the dataset, ``oracle`` and ``bound`` everything: an oracle limits a family of practical
+    denoisers, a bound limits all denoisers. References of all kinds may learn from training and validation images
+    (:meth:`fit`).
     """
 
     #: Which parts of the truth the reference may use.
     kind: DenoiserKind = "classical"
-    #: Whether it learns from the very images that networks are trained on, and so has a row for each number of them
-    #: where a suite sweeps it, and a partner on the other half.
+    #: Whether the reference learns from the images that networks are trained on: then it has a row for each number of
+    #: images in a sweep, and a partner on the other half.
     fits_training_subset: ClassVar[bool] = False
     #: Parameters that labels always show, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()
@@ -46,25 +47,25 @@ class Reference(Preparable, ABC):
             checked_kind(cls.kind)
 
     def check_shape(self, shape: Shape) -> None:
-        """Raise ``ValueError``, naming accepted ones, for images (C, H, W) that it cannot denoise."""
+        """Raise ``ValueError``, naming accepted shapes, for images (C, H, W) that the reference cannot denoise."""
 
     def supports(self, dataset: Dataset) -> bool:
-        """Return whether it exists on this dataset; where it does not, a suite leaves its row out."""
+        """Return whether the reference is defined on a dataset; if not, suites leave its row out."""
         return True
 
     def fit(self, examples: TrainingData) -> None:
         """Learn from training and validation images of the dataset, before anything is denoised.
 
-        It is called once. Numbers for a noise level may be learned later, when :meth:`denoise` first gets that level.
+        Called once. Parameters for a noise level may be learned later, at the first call of :meth:`denoise` with it.
         """
 
     def move(self, device: torch.device) -> None:
-        """Compute on a device, if it can; images come from the CPU and go there. By default it stays on the CPU."""
+        """Compute on a device from now on, with images from and to the CPU; by default, remain on the CPU."""
 
     def as_network(self, shape: Shape) -> nn.Module | None:
         """Return the reference as a network on images (C, H, W), with the ``forward(noisy, sigma)`` of an architecture.
 
-        By default ``None``: the reference is no network. A sampler passes a network the noise level of each image.
+        ``None``, the default, if the reference is not a network. Samplers pass a network the noise level of each image.
         """
         return None
 
@@ -93,10 +94,10 @@ class Reference(Preparable, ABC):
         """
 
     def denoise_each(self, noisy: Tensor, sigmas: Tensor, truth: Truth) -> Tensor:
-        """Return the denoised images, each of its own noise level, for samplers.
+        """Return the denoised images, each with its own noise level, for samplers.
 
-        By default those of one noise level are denoised together, others apart. A reference that can take them all at
-        once may do so: it is many times faster then.
+        By default the images of each noise level are denoised together. A reference that can denoise all images at once
+        may override this method, which is many times faster.
 
         Parameters
         ----------
@@ -110,15 +111,15 @@ class Reference(Preparable, ABC):
         return by_noise_level(self, noisy, sigmas, truth)
 
     def risk(self, truth: Truth, sigma: float) -> Tensor | None:
-        """Return the expected mean squared error per pixel of each image, shape (N,), where it has a closed form."""
+        """Return the expected mean squared error per pixel of each image, shape (N,), if it has a closed form."""
         return None
 
     @needed("jacobian")
     def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
-        """Return the Jacobians of :meth:`denoise` at the noisy images; ``None`` where they cannot be computed.
+        """Return the Jacobians of :meth:`denoise` at the noisy images; ``None`` if they cannot be computed.
 
-        By default by automatic differentiation of :meth:`denoise`, if its code can be differentiated: the result is
-        compared with differences, so that code which leaves torch on the way has no Jacobian rather than a wrong one.
+        By default :meth:`denoise` is differentiated automatically, and the result compared with finite differences, so
+        that a denoiser which computes partly outside torch has no Jacobian rather than a wrong one.
         """
         from gahbench.jacobian.derivatives import differentiated
 

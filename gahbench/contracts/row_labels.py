@@ -1,4 +1,4 @@
-"""Labels of rows: of an entrant, and where it learns from several numbers of training images, of which."""
+"""Labels of rows: an entrant, and in sweeps over the number of training images that number."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 #: Between an entrant's label and the number of images that it learned from.
 _NUMBER = " N="
-# Parameters, which end in a bracket, may hold anything.
+# The entrant's parameters, which end in a bracket, may hold any text.
 _ROW = re.compile(rf"(?s:(.*)){_NUMBER}(\d+|all)")
 
 
@@ -18,8 +18,8 @@ def row_label(entrant: str, number: int | str) -> str:
 
 def split_label(label: str) -> tuple[str, str | None]:
     """Return the label of a row's entrant, and the number of images as it is written; ``None`` outside sweeps."""
-    found = _ROW.fullmatch(label)
-    return (found[1], found[2]) if found else (label, None)
+    match = _ROW.fullmatch(label)
+    return (match[1], match[2]) if match else (label, None)
 
 
 def base_label(label: str) -> str:
@@ -34,7 +34,6 @@ def number_of_images(label: str) -> int | None:
 
 
 def matches(label: str, pattern: str) -> bool:
-    """Whether a pattern matches a label, or the name in front of its brackets; brackets in it mean themselves."""
-    # They are in labels, and would be sets of characters.
+    """Whether a pattern matches a label, or the name in front of its brackets; brackets in patterns are literal."""
     escaped = "".join(f"[{char}]" if char == "[" else char for char in pattern)
     return any(one == pattern or fnmatchcase(one, escaped) for one in (label, label.partition("[")[0]))

@@ -1,4 +1,4 @@
-"""Trackers: tools for tracking experiments, which a run is written into while it goes on."""
+"""Trackers: tools for tracking experiments, to which a run is logged."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 class Tracker(ABC):
     """A tool for tracking experiments.
 
-    Its methods are called in the process that leads the run, from one thread. What one of them raises becomes a
-    warning, and the tracker is not called again: no run fails by it. The constructor writes nothing, and raises
-    :class:`gahbench.GahbenchError` where a package is not installed.
+    Its methods are called in the process that leads the run, from one thread. If a method raises an error, the error
+    becomes a warning and the tracker is not called again: the run goes on. The constructor writes nothing, and raises
+    :class:`gahbench.GahbenchError` if a package is not installed.
 
-    A row is named as the board and lines of progress have it: ``unet[width=16] on discs[size=32] (seed 1)``.
+    Rows have the names that lines of progress show: ``unet[width=16] on discs[size=32] (seed 1)``.
     """
 
     #: Parameters that labels always show, default or not.
@@ -31,20 +31,20 @@ class Tracker(ABC):
         Parameters
         ----------
         folder
-            The results folder. What is written on this machine is best kept in it.
+            The results folder. Trackers that write on this machine should write here.
         suite
-            What is run, as plain JSON: ``suite`` (its name), ``units`` (how many), ``todo`` (how many of them are to be
-            done), ``datasets``, ``entrants``, ``metrics``, ``splits``, ``sigmas``, ``seeds`` (lists), and ``training``
-            (of each row that is trained, its recipe).
+            The run as plain JSON: ``suite`` (its name), ``units`` (their number), ``todo`` (the number of unfinished
+            units), ``datasets``, ``entrants``, ``metrics``, ``splits``, ``sigmas``, ``seeds`` (lists), and ``training``
+            (the recipe of each trained row).
         """
 
     @abstractmethod
     def log_training(self, row: str, step: int, values: Mapping[str, float]) -> None:
-        """Log values of a fit after a step: ``loss``, and ``validation_psnr`` in dB where it was measured again."""
+        """Log values of a fit after a step: ``loss``, and ``validation_psnr`` in dB if it was measured again."""
 
     @abstractmethod
     def log_scores(self, row: str, values: Mapping[str, float]) -> None:
-        """Log means over images of one metric, when it is measured, by metric and noise level: ``psnr/0.1``."""
+        """Log means over images of a metric by metric and noise level, ``psnr/0.1``, as soon as they are measured."""
 
     @abstractmethod
     def finish(self, results: Results | None) -> None:

@@ -1,4 +1,4 @@
-"""What noisy images were made from, and the images that a reference or a basis may learn from."""
+"""The clean images behind noisy images, and the images that a reference or a basis may learn from."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What noisy images were made from.
+    """The clean images behind noisy images, and their origin.
 
     Parameters
     ----------
     clean
         The clean images, shape (N, C, H, W).
     dataset
-        The dataset that they are from.
+        The dataset of the images.
     split, start
-        Which of its images they are: ``start`` to ``start + N`` of a split.
+        Their position in the dataset: images ``start`` to ``start + N`` of a split.
     """
 
     clean: Tensor
@@ -37,7 +37,7 @@ class Truth:
         return len(self.clean)
 
     def double(self) -> Truth:
-        """Return it with the clean images in float64."""
+        """Return the truth with its clean images in float64."""
         return replace(self, clean=self.clean.double())
 
     def batches(self, size: int) -> Iterator[Truth]:
@@ -57,7 +57,7 @@ class TrainingData:
     Parameters
     ----------
     dataset
-        Where they are from.
+        The dataset.
     split
         The split of the training images: ``train``, or one of its halves.
     count
@@ -83,7 +83,7 @@ class TrainingData:
         self._split = split
         self._count = available(split)
 
-        # Plugins that receive it must not hold a dataset.
+        # A closure, so that plugins that receive this object do not hold a dataset.
         self._images = images
 
     @property
@@ -107,7 +107,7 @@ class TrainingData:
         Raises
         ------
         DataError
-            If there are none.
+            If there are no such images.
         """
         return self._images(self._split, max_images)
 
@@ -117,7 +117,7 @@ class TrainingData:
         Raises
         ------
         DataError
-            If there are none.
+            If there are no such images.
         """
         return self._images("validation", max_images)
 

@@ -1,4 +1,4 @@
-"""A unit of work, with the key of all that decides its outcome."""
+"""A unit of work, with the key of everything that decides its outcome."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Unit:
     kind
         ``fit`` or ``score``.
     key
-        Hash of all that decides the outcome.
+        Hash of everything that decides the outcome.
     dataset, entrant
         Labels.
     entrant_kind
@@ -28,19 +28,19 @@ class Unit:
     seed
         Training seed; ``None`` for a reference.
     split, metric
-        The split that a score unit measures; of a fit, the half that it learns from.
+        The split that a score unit measures, or the half that a fit learns from.
     requires
         Key of the fit that a score unit needs.
     column
-        Hash of all that decides a score but the entrant: only scores of one column may be compared.
+        Hash of everything that decides a score except the entrant: only scores of one column may be compared.
     work
-        Planned multiply-adds, about; infinite for a budget of seconds.
+        Approximate number of planned multiply-adds; infinite for a budget of seconds.
     payload
-        The data for a worker to run it: plain JSON.
+        The data with which a worker runs the unit: plain JSON.
     partner
-        Key of the fit on the other half, which a score unit needs too.
+        Key of the fit on the other half, which a score unit may need too.
     document
-        All that decides the outcome, as plain JSON, whose hash is the key. ``None`` if it was not recorded.
+        Everything that decides the outcome, as plain JSON, whose hash is the key. ``None`` if it was not recorded.
     """
 
     kind: Literal["fit", "score"]
@@ -82,25 +82,25 @@ class Unit:
 
     @functools.cached_property
     def origins(self) -> frozenset[str]:
-        """The files and packages outside gahbench that its plugins come from."""
+        """The files and packages outside gahbench that hold the unit's plugins."""
         return frozenset(origin for described in self._described.values() for origin in described.get("origins", ()))
 
     @functools.cached_property
     def isolation_key(self) -> str:
-        """Its entrant, dataset and metric, as far as they come from outside gahbench, as text: empty if none does.
+        """The entrant, dataset and metric that come from outside gahbench, as text; empty if none does.
 
-        Units with the same key may be done by one process; other units must be out of reach of these plugins.
+        One process may run units with the same key; other units must be out of reach of these plugins.
         """
         own = {name: one for name, one in self._described.items() if one.get("origins")}
         return json.dumps(own, sort_keys=True, default=str) if own else ""
 
     @property
     def _described(self) -> dict[str, Any]:
-        found = {name: self.payload.get(name) for name in ("dataset", "entrant", "metric")}
-        return {name: one for name, one in found.items() if isinstance(one, dict)}
+        described = {name: self.payload.get(name) for name in ("dataset", "entrant", "metric")}
+        return {name: one for name, one in described.items() if isinstance(one, dict)}
 
     def record(self) -> dict[str, Any]:
-        """Return the unit as plain JSON, which :meth:`of_record` reads; its planned work is not part of it."""
+        """Return the unit, without its planned work, as plain JSON, which :meth:`of_record` reads."""
         return {name: getattr(self, name) for name in _names()}
 
     @classmethod

@@ -39,42 +39,32 @@ class Configured:
     @property
     def text(self) -> str:
         """Name and parameters as :func:`gahbench.registry.spec.parse_spec` reads them: the label, with whole paths."""
-        return written(self.plugin, self.parameters, whole_paths=True)
+        return _format(self.plugin, self.parameters, whole_paths=True)
 
     @property
     def unlabelled(self) -> str:
-        """The label that it has where it is given none."""
-        nested = {
-            name: tuple(one.label for one in inner) if isinstance(inner, tuple) else inner.label
-            for name, inner in self.nested.items()
-        }
-        return written(self.plugin, self.parameters | nested)
+        """The label that the plugin has by default."""
+        labels = {name: each(lambda one: one.label, inner) for name, inner in self.nested.items()}
+        return _format(self.plugin, self.parameters | labels)
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
         """All that decides an outcome, of the plugin and of the plugins that its parameters name: plain JSON."""
         files = {parameter.name for parameter in self.plugin.parameters if parameter.is_file}
-        # A fingerprint is of what lies there; of a dataset it is asked for elsewhere.
+        # A fingerprint covers the content of the path; that of a dataset is asked for elsewhere.
         left_out = {*self.nested, *(() if self._fingerprint is None else ("path",))}
-
-        def key_fields(name: str, value: Any) -> Any:
-            return {"sha256": file_digest(value)} if name in files and value is not None else value
-
+        parameters = {name: value for name, value in self.parameters.items() if name not in left_out}
         return {
             "kind": self.kind,
             "name": self.plugin.name,
             "preset": self.plugin.preset,
             "parameters": {
-                name: key_fields(name, value) for name, value in self.parameters.items() if name not in left_out
+                name: {"sha256": file_digest(value)} if name in files and value is not None else value
+                for name, value in parameters.items()
             },
             "source": self.plugin.digest,
             **({"fingerprint": self._fingerprint} if self._fingerprint is not None else {}),
-            "nested": {
-                name: [self._identity_of(one) for one in inner]
-                if isinstance(inner, tuple)
-                else self._identity_of(inner)
-                for name, inner in self.nested.items()
-            },
+            "nested": {name: each(self._identity_of, inner) for name, inner in self.nested.items()},
         }
 
     @functools.cached_property
@@ -84,18 +74,18 @@ class Configured:
 
     @functools.cached_property
     def origins(self) -> tuple[str, ...]:
-        """The files and packages outside gahbench that it and the plugins that its parameters name come from."""
-        several = (inner if isinstance(inner, tuple) else (inner,) for inner in self.nested.values())
-        found = {origin for inner in several for one in inner for origin in one.origins}
-        if not self.plugin.is_built_in:
-            found.add(portable_origin(self.plugin.origin))
-        elif any(one.is_code and self.parameters[one.name] is not None for one in self.plugin.parameters):
-            found.add(package_origin(self.label))
-        return tuple(sorted(found))
+        """The files and packages outside gahbench that hold the plugin, and the plugins that its parameters name."""
+        origins = set()
+        for one in with_nested(self):
+            if not one.plugin.is_built_in:
+                origins.add(portable_origin(one.plugin.origin))
+            elif any(item.is_code and one.parameters[item.name] is not None for item in one.plugin.parameters):
+                origins.add(package_origin(one.label))
+        return tuple(sorted(origins))
 
     @functools.cached_property
     def _fingerprint(self) -> str | None:
-        """All that decides its outcome beyond its own source and parameters, if its class says what."""
+        """The text by which the plugin's class states what else decides the outcome; ``None`` if it states nothing."""
         factory = self.plugin.factory
         if self.kind in ("dataset", "engine") or not callable(getattr(factory, "fingerprint", None)):
             return None
@@ -136,27 +126,25 @@ class Configured:
 
     def build(self, shape: Shape | None = None, channels: int | None = None) -> Any:
         """Build the plugin, and before it those that its parameters name: new objects at every call."""
-        given = dict(self.parameters)
-        for name, inner in self.nested.items():
-            given[name] = tuple(one._argument() for one in inner) if isinstance(inner, tuple) else inner._argument()
+        objects = {name: each(Configured._argument, inner) for name, inner in self.nested.items()}
         filled_in: dict[str, Any] = {} if channels is None else {"channels": channels}
         if shape is not None:
             filled_in = {"channels": shape[0], "shape": shape}
         factory = self.plugin.factory
-        # Those that come with gahbench pass the contract checks.
+        # Built-in datasets pass the contract checks.
         is_checked = self.kind == "dataset" and not self.plugin.is_built_in
         if is_checked and isinstance(factory, type) and issubclass(factory, Dataset):
             factory = checking(factory, self.where)
-        built = self.plugin.build(factory, given, filled_in)
+        built = self.plugin.build(factory, self.parameters | objects, filled_in)
         if is_checked and not isinstance(factory, type) and isinstance(built, Dataset):
-            # A function has made it: the object may be known elsewhere, and no copy would do.
+            # A function has built the object, which may be known elsewhere, so that a copy would not do.
             built.__class__ = checking(type(built), self.where)
         record_spec(built, self.text)
         return built
 
     def _argument(self) -> Any:
         """Return the object passed to a constructor whose parameter names this plugin."""
-        # An architecture is built for images, whose shape is not known yet.
+        # The shape of the images, for which an architecture is built, is not known yet.
         if self.kind != "architecture":
             return self.build()
 
@@ -168,7 +156,12 @@ class Configured:
         return ArchitectureFactory(self.label, self.build, self.parameters, with_parameters)
 
 
-def written(plugin: Plugin, resolved: dict[str, Any], whole_paths: bool = False) -> str:
+def each(function: Callable[[Any], Any], values: Any) -> Any:
+    """Apply a function to the value of a parameter that names a plugin, or to each value of one that names several."""
+    return tuple(map(function, values)) if isinstance(values, tuple) else function(values)
+
+
+def _format(plugin: Plugin, resolved: dict[str, Any], whole_paths: bool = False) -> str:
     """Write a configured plugin canonically: parameters that differ from the defaults, and those always shown."""
     shown = getattr(plugin.factory, "label_parameters", ())
     parts = []
@@ -177,7 +170,7 @@ def written(plugin: Plugin, resolved: dict[str, Any], whole_paths: bool = False)
         always = value is not None and (parameter.name in shown or parameter.required)
         if always or value != parameter.default:
             if parameter.is_path and value is not None and not whole_paths:
-                # The file's name says enough; the folders above it are one machine's.
+                # Folders differ between machines.
                 value = Path(value).name
             bare = place == 0 and isinstance(value, str)
             text = format_value(value)
@@ -190,7 +183,7 @@ _SPECS: dict[int, tuple[weakref.ref[object], str]] = {}
 
 
 def record_spec(built: object, spec: str) -> None:
-    """Remember the spec of an object for as long as it lives; one that cannot be referenced weakly is left out."""
+    """Remember the spec of an object for as long as it lives; skip objects without weak references."""
     place = id(built)
     try:
         reference = weakref.ref(built, lambda _: _SPECS.pop(place, None))
@@ -226,19 +219,19 @@ def spec_of(built: object) -> str | None:
 
 def citations(plugin: Plugin) -> tuple[Citation, ...]:
     """Return the works that a plugin's class has as ``citation``; none where it has no such attribute."""
-    found = getattr(plugin.factory, "citation", None)
-    several = found if isinstance(found, tuple) else () if found is None else (found,)
-    for one in several:
-        if not isinstance(one, Citation):
+    citation = getattr(plugin.factory, "citation", None)
+    works = citation if isinstance(citation, tuple) else () if citation is None else (citation,)
+    for work in works:
+        if not isinstance(work, Citation):
             raise PluginError(
-                f"{plugin.where}: its citation is of type {type(one).__name__}; accepted: a gahbench.Citation, a tuple "
-                "of them, or None"
+                f"{plugin.where}: its citation is of type {type(work).__name__}; accepted: a gahbench.Citation, a "
+                "tuple of them, or None"
             )
-    return several
+    return works
 
 
 def with_nested(configured: Configured) -> Iterator[Configured]:
-    """Yield a plugin, and those that its parameters name, and theirs."""
+    """Yield a plugin, the plugins that its parameters name, and so on."""
     yield configured
     for inner in configured.nested.values():
         for one in inner if isinstance(inner, tuple) else (inner,):

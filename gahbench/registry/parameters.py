@@ -112,11 +112,11 @@ class Parameter:
     def settled_default(self) -> Any:
         """The default in the type that it would have if it were given: 1.0 for ``width: float = 1``."""
         try:
-            # A default is no path of the suite's.
+            # The default is not relative to the suite's folder.
             with relative_to(None):
                 return self.check(self.default)
         except ParameterError:
-            # Out of the range that others must keep to, or not a plain value: as the constructor has it.
+            # The constructor may have a default outside the range of other values, or one that is not a plain value.
             return self.default
 
     def check(self, value: Any) -> Any:
@@ -125,23 +125,19 @@ class Parameter:
             value = located(value)
         elif _admits(self.annotation, (float,)):
             value = [as_number(one) for one in value] if isinstance(value, list | tuple) else as_number(value)
+        given, accepts = f"{self.name}={brief(repr(value))}", f"(accepted: {self.accepted})"
         try:
             # JSON mode is strict about types (no "3" for 3) yet takes a list for a tuple, as YAML writes it.
             accepted = pydantic.TypeAdapter(self.annotation).validate_json(json.dumps(value), strict=True)
-            if not is_finite(accepted):
-                raise ParameterError(
-                    f"{self.name}={brief(repr(value))}: not a finite number (accepted: {self.accepted})"
-                )
-            if not has_plain_integers(accepted):
-                raise ParameterError(f"{self.name}={brief(repr(value))}: not accepted; {ACCEPTED_INTEGERS}")
         except pydantic.ValidationError as error:
             reason = error.errors()[0]["msg"]
-            reason = reason[0].lower() + reason[1:]
-            raise ParameterError(f"{self.name}={brief(repr(value))}: {reason} (accepted: {self.accepted})") from error
+            raise ParameterError(f"{given}: {reason[0].lower()}{reason[1:]} {accepts}") from error
         except TypeError as error:
-            raise ParameterError(
-                f"{self.name}={brief(repr(value))}: not a plain value (accepted: {self.accepted})"
-            ) from error
+            raise ParameterError(f"{given}: not a plain value {accepts}") from error
+        if not is_finite(accepted):
+            raise ParameterError(f"{given}: not a finite number {accepts}")
+        if not has_plain_integers(accepted):
+            raise ParameterError(f"{given}: not accepted; {ACCEPTED_INTEGERS}")
         if self.is_file and isinstance(accepted, str):
             self._check_file(accepted)
         return accepted
@@ -257,7 +253,7 @@ def file_digest(path: str) -> str:
     Parameters
     ----------
     path
-        Where it is; ``~`` is the home folder.
+        The path; ``~`` is the home folder.
 
     Raises
     ------
@@ -274,13 +270,13 @@ def file_digest(path: str) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _digest(file: Path, changed: int, size: int) -> str:
-    """Return the SHA-256 of a file that changed last at some time; large files are not read for every unit."""
+    """Return the SHA-256 of a file; the cache, by time of modification, saves reading a large file for every unit."""
     with open_regular(file) as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _admits(annotation: Any, types: tuple[type, ...]) -> bool:
-    """Whether a type, or one of its alternatives, is among some."""
+    """Whether a type, or an alternative of a union, is one of ``types``."""
     origin = get_origin(annotation)
     if annotation in types or origin in types:
         return True
@@ -315,13 +311,15 @@ def _type_name(annotation: Any) -> str:
 
 
 def _bounds(mark: Any) -> list[str]:
-    found = []
-    for item in [mark, *getattr(mark, "metadata", [])]:
-        for attribute, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<")):
-            bound = getattr(item, attribute, None)
-            if bound is not None:
-                found.append(f"{sign} {bound}")
-    return list(dict.fromkeys(found))
+    """Return the bounds in a mark such as ``Field(ge=1)``, in words."""
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    bounds = [
+        f"{sign} {bound}"
+        for item in (mark, *getattr(mark, "metadata", ()))
+        for attribute, sign in signs.items()
+        if (bound := getattr(item, attribute, None)) is not None
+    ]
+    return list(dict.fromkeys(bounds))
 
 
 _FOLDER: contextvars.ContextVar[Path | None] = contextvars.ContextVar("folder of relative paths", default=None)
@@ -329,7 +327,7 @@ _FOLDER: contextvars.ContextVar[Path | None] = contextvars.ContextVar("folder of
 
 @contextlib.contextmanager
 def relative_to(folder: Path | None) -> Iterator[None]:
-    """Have relative paths among parameters be relative to a folder; ``None`` for the current one, as without."""
+    """Resolve relative paths among parameters against a folder; ``None``, the default, is the current folder."""
     token = _FOLDER.set(folder)
     try:
         yield
@@ -338,7 +336,7 @@ def relative_to(folder: Path | None) -> Iterator[None]:
 
 
 def located(path: str) -> str:
-    """Return the path of a file or folder that a parameter names, if it was relative to a suite's file from here."""
+    """Return a path that a parameter names; a relative path of a suite may be relative to the suite's folder."""
     folder = _FOLDER.get()
     if folder is None or not path or "\0" in path or path.startswith("~") or Path(path).is_absolute():
         return path

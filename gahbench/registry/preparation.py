@@ -1,4 +1,4 @@
-"""What a configured plugin needs from elsewhere, whatever its kind."""
+"""The downloads and the long work that a configured plugin of any kind needs before it can compute."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _NAMES = ("missing", "prepare")
 
 @dataclass(frozen=True)
 class Preparation:
-    """How to find out what a plugin misses, and how to get it."""
+    """The functions of a plugin that say what is missing, and that prepare it."""
 
     missing: Callable[[], tuple[str, ...]]
     prepare: Callable[[], object]
 
 
 def preparation(configured: Configured) -> Preparation | None:
-    """Return the preparation of a plugin; ``None`` for one that has none of its own, which is not built."""
+    """Return the preparation of a plugin; ``None``, without building the plugin, if its class does not define it."""
     factory = configured.plugin.factory
     if configured.kind == "architecture":
         # A network may have methods of these names for other purposes.
-        own = {name: _static(factory, name) for name in _NAMES}
-        if not any(own.values()):
+        own = [_static(factory, name) for name in _NAMES]
+        if not any(own):
             return None
-        given = {**configured.plugin.preset, **configured.parameters}
-        missing, prepare = (functools.partial(method or _nothing, **given) for method in own.values())
+        parameters = {**configured.plugin.preset, **configured.parameters}
+        missing, prepare = (functools.partial(method or (lambda **parameters: ()), **parameters) for method in own)
     else:
         if isinstance(factory, type) and not _needs_something(factory):
             return None
@@ -40,7 +40,14 @@ def preparation(configured: Configured) -> Preparation | None:
         if not _needs_something(type(built)):
             return None
         missing, prepare = built.missing, built.prepare
-    return Preparation(functools.partial(_texts, configured, missing), prepare)
+
+    def checked() -> tuple[str, ...]:
+        texts = missing()
+        if not isinstance(texts, (tuple, list)) or not all(isinstance(text, str) for text in texts):
+            raise PluginError(f"{configured.where}: missing() returned {texts!r}; accepted: a tuple of texts")
+        return tuple(texts)
+
+    return Preparation(checked, prepare)
 
 
 def _static(factory: Any, name: str) -> Any:
@@ -49,17 +56,6 @@ def _static(factory: Any, name: str) -> Any:
 
 
 def _needs_something(factory: type) -> bool:
-    """Return whether a class has methods of its own to say what is missing, or to get it."""
+    """Return whether a class overrides ``missing`` or ``prepare``."""
     default = vars(Preparable)
     return issubclass(factory, Preparable) and any(getattr(factory, name) is not default[name] for name in _NAMES)
-
-
-def _nothing(**parameters: Any) -> tuple[str, ...]:
-    return ()
-
-
-def _texts(configured: Configured, missing: Callable[[], Any]) -> tuple[str, ...]:
-    found = missing()
-    if not isinstance(found, (tuple, list)) or not all(isinstance(text, str) for text in found):
-        raise PluginError(f"{configured.where}: missing() returned {found!r}; accepted: a tuple of texts")
-    return tuple(found)

@@ -1,7 +1,7 @@
 """The registry: every plugin, built in or not, by kind and name.
 
-Plugins come through three doors: the built-in package ``gahbench_plugins``, installed packages with an entry point in
-the group ``gahbench``, and files or folders of files given by the user.
+Plugins have three sources: the built-in package ``gahbench_plugins``, installed packages with an entry point in the
+group ``gahbench``, and files or folders of files given by the user.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import importlib
 import importlib.metadata
 import traceback
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,17 +23,14 @@ from gahbench._util.origins import package_origin
 from gahbench._util.readable import brief
 from gahbench._util.shapes import Shape
 from gahbench.registry import hookspecs
-from gahbench.registry.configured import Configured, written
+from gahbench.registry.configured import Configured, each
 from gahbench.registry.hookspecs import Register
 from gahbench.registry.parameters import is_finite, resolve
 from gahbench.registry.plugin import BUILT_IN, HOOKS, KINDS, Kind, Plugin, watch
 from gahbench.registry.plugin_files import load_file, plugin_files, with_own
 from gahbench.registry.spec import Spec, parse_spec
 
-ENTRY_POINT_GROUP = "gahbench"
-
-
-#: Errors raised here are about a call in the plugin's own file.
+#: The folder of gahbench: an error that is raised in it is about a call in the plugin's file.
 _GAHBENCH = Path(__file__).parents[1]
 
 
@@ -48,7 +45,7 @@ class Problem:
 
     @classmethod
     def of(cls, origin: str, error: BaseException) -> Problem:
-        """Return the problem that an exception made, with the line of the file, and of another that raised it."""
+        """Return the problem of an exception, with the line of the plugin's file, and of the file that raised it."""
         reason = error_text(error)
         if isinstance(error, SyntaxError) and error.filename == origin:
             return cls(origin, f"SyntaxError: {error.msg}", error.lineno, False)
@@ -56,21 +53,21 @@ class Problem:
         line = next((frame.lineno for frame in reversed(frames) if frame.filename == origin), None)
         last = frames[-1] if frames else None
         if line is not None and last is not None and last.filename != origin:
-            # A file beside it, or a library; a syntax error names its place itself.
+            # A file beside the plugin, or a library, raised it; the text of a syntax error names the file.
             outside = _GAHBENCH not in Path(last.filename).parents and not isinstance(error, SyntaxError)
             reason += f" (raised at {last.filename}:{last.lineno})" if outside else ""
         return cls(origin, reason, line, False)
 
     @property
     def place(self) -> str:
-        """Its origin, with the line."""
+        """The origin, with the line."""
         return self.origin if self.line is None else f"{self.origin}:{self.line}"
 
 
 class Registry:
-    """All plugins that can be found.
+    """All registered plugins.
 
-    Of plugins of one kind that share a name the first stays, and the others are listed in ``problems``.
+    If plugins of one kind share a name, the registry keeps the first and lists the others in ``problems``.
 
     Parameters
     ----------
@@ -79,8 +76,8 @@ class Registry:
     packages
         Names of the installed packages whose plugins are loaded; ``None`` for all.
     trust
-        Whether parameters may name code, files and downloads. ``False`` for those of a results folder that somebody
-        else made: :meth:`configure` refuses them before it imports, reads or builds anything.
+        Whether parameters may name code, files and downloads. ``False`` for the parameters of another person's results
+        folder: :meth:`configure` refuses them before it imports, reads or builds anything.
 
     Raises
     ------
@@ -128,7 +125,7 @@ class Registry:
         return [self._plugins[kind, name] for name in self.names(kind)]
 
     def find(self, kind: Kind, name: str) -> Plugin | None:
-        """Return one plugin, or ``None`` if there is none of that name."""
+        """Return one plugin; ``None`` if the name is unknown."""
         return self._plugins.get((kind, name))
 
     def get(self, kind: Kind, name: str) -> Plugin:
@@ -137,7 +134,7 @@ class Registry:
         Raises
         ------
         PluginError
-            If there is none of that name; lists those there are, and those that failed to load.
+            If the name is unknown; the error lists the registered names, and the files that failed to load.
         """
         if kind not in HOOKS:
             raise PluginError(f"unknown kind '{kind}'{suggestion(str(kind), KINDS) or ';'} accepted: {listing(KINDS)}")
@@ -171,31 +168,24 @@ class Registry:
         if isinstance(spec, str):
             spec = parse_spec(spec)
         plugin = self.get(kind, spec.name)
-        by_name = _by_name(plugin, spec, keywords)
+        values = _by_name(plugin, spec, keywords)
         if not self.trust:
-            _refuse_untrusted(plugin, by_name)
-        given = self._as_texts(plugin, by_name)
-        resolved = resolve(plugin.parameters, given, plugin.where)
+            _refuse_untrusted(plugin, values)
+        resolved = resolve(plugin.parameters, self._as_texts(plugin, values), plugin.where)
         nested: dict[str, Configured | tuple[Configured, ...]] = {}
-        shown = dict(resolved)
         for parameter in plugin.parameters:
             value = resolved[parameter.name]
             if parameter.names is None or value is None:
                 continue
-            named, where = cast(Kind, parameter.names), f"{plugin.where}: {parameter.name}"
-            if isinstance(value, str):
-                inner = self._nested(named, value, where)
-                nested[parameter.name] = inner
-                resolved[parameter.name], shown[parameter.name] = inner.text, inner.label
-            else:
-                several = tuple(self._nested(named, item, where) for item in value)
-                nested[parameter.name] = several
-                resolved[parameter.name] = tuple(one.text for one in several)
-                shown[parameter.name] = tuple(one.label for one in several)
-        return Configured(plugin, resolved, written(plugin, shown), nested, self)
+            named = cast(Kind, parameter.names)
+            configure = functools.partial(self._nested, named, f"{plugin.where}: {parameter.name}")
+            nested[parameter.name] = each(configure, value if isinstance(value, str) else tuple(value))
+            resolved[parameter.name] = each(lambda one: one.text, nested[parameter.name])
+        unlabelled = Configured(plugin, resolved, "", nested, self)
+        return replace(unlabelled, label=unlabelled.unlabelled)
 
     def named(self, kind: Kind, given: dict[Any, Any]) -> tuple[str, dict[str, Any]]:
-        """Return name and parameters of a plugin that is named by a mapping, ``{name: {parameter: value}}``.
+        """Return the name and the parameters in a mapping that names a plugin, ``{name: {parameter: value}}``.
 
         Raises
         ------
@@ -212,7 +202,7 @@ class Registry:
         return str(key), {str(name): value for name, value in (parameters or {}).items()}
 
     def _as_texts(self, plugin: Plugin, given: dict[str, Any]) -> dict[str, Any]:
-        """Return given values with a text in place of every mapping that names a plugin."""
+        """Return values with a text in place of every mapping that names a plugin."""
         kinds = {parameter.name: parameter.names for parameter in plugin.parameters if parameter.names is not None}
 
         def text(name: str, value: Any) -> Any:
@@ -229,7 +219,7 @@ class Registry:
 
         return {name: text(name, value) if name in kinds else value for name, value in given.items()}
 
-    def _nested(self, kind: Kind, value: str, where: str) -> Configured:
+    def _nested(self, kind: Kind, where: str, value: str) -> Configured:
         """Resolve the value of a parameter that names a plugin."""
         try:
             return self.configure(kind, value)
@@ -241,7 +231,7 @@ class Registry:
         return self.configure(kind, spec, **keywords).build(shape)
 
     def _add_module(self, origin: str, load: Callable[[], Any]) -> None:
-        """Register one plugin module with all that its hooks register, or record why it failed."""
+        """Register a plugin module and the plugins that its hooks register, or record why it failed."""
         module: Any = None
         try:
             with watch(origin, is_outside=origin != BUILT_IN):
@@ -249,13 +239,13 @@ class Registry:
             if self.manager.is_registered(module):
                 return
             self.manager.register(module)
-            # Otherwise a misspelt hook would do nothing, silently.
+            # A misspelt hook raises here, where it would otherwise be ignored.
             self.manager.check_pending()
-            found: list[Plugin] = []
+            plugins: list[Plugin] = []
             others = [other for other in self.manager.get_plugins() if other is not module]
             for kind, hook in HOOKS.items():
                 caller = self.manager.subset_hook_caller(hook, others)
-                caller(register=_registrar(kind, origin, found))
+                caller(register=_registrar(kind, origin, plugins))
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
@@ -263,7 +253,7 @@ class Registry:
                 self.manager.unregister(module)
             self.problems.append(Problem.of(origin, error))
             return
-        for plugin in found:
+        for plugin in plugins:
             first = self._plugins.setdefault((plugin.kind, plugin.name), plugin)
             if first is not plugin:
                 by = f"by {first.origin} and by {origin}"
@@ -298,8 +288,8 @@ def _refuse_untrusted(plugin: Plugin, given: dict[str, Any]) -> None:
             )
 
 
-def _registrar(kind: Kind, origin: str, found: list[Plugin]) -> Register:
-    """Return the ``register`` callback of one hook; used as a decorator it registers the class below it."""
+def _registrar(kind: Kind, origin: str, plugins: list[Plugin]) -> Register:
+    """Return the ``register`` callback of one hook, which is a decorator if it is given a name alone."""
 
     def register(name: str, target: Any = None, /, **preset: Any) -> Any:
         if target is None:
@@ -311,22 +301,22 @@ def _registrar(kind: Kind, origin: str, found: list[Plugin]) -> Register:
             raise ValueError(f"register('{name}', ...): accepted are finite values, not {preset}")
         if parse_spec(name) != Spec(name):
             raise ValueError(f"register('{name}', ...): accepted is a name alone; parameters are preset by keywords")
-        found.append(Plugin(kind, name, target, origin, preset))
+        plugins.append(Plugin(kind, name, target, origin, preset))
         return target
 
     return register
 
 
 def plugin_packages() -> list[tuple[str, importlib.metadata.EntryPoint]]:
-    """Return the names of the installed packages that bring plugins, with their entry points."""
-    entries = sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP))
+    """Return the names of the installed packages that hold plugins, with their entry points."""
+    entries = sorted(importlib.metadata.entry_points(group="gahbench"))
     return [(entry.dist.name if entry.dist else entry.value, entry) for entry in entries]
 
 
 def open_registry(plugins: Sequence[str | Path] = (), trust: bool = True) -> Registry:
-    """Return a registry of the installed plugins, and of plugin files or folders of them: these, and the user's own."""
+    """Return a registry of the installed plugins, the given files and folders, and those of ``GAHBENCH_PLUGINS``."""
     sources = with_own(plugins)
-    # Files may have changed since they were last loaded.
+    # Files, unlike installed packages, may have changed since they were last loaded.
     return Registry(sources, trust=trust) if sources else _installed(trust)
 
 

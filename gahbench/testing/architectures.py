@@ -41,7 +41,7 @@ MULTIPLES = (1, 2, 4, 8, 16, 32)
 SIZES_CHECK = "denoises other sizes, or refuses them with a ValueError"
 #: Maximum steps and seconds of the test training.
 MAX_STEPS, MAX_SECONDS = 150, 5.0
-#: Fewer steps show nothing.
+#: Minimum of steps after which a network that has not learned fails.
 MIN_STEPS = 50
 LEARNING_SIGMA = 0.5
 
@@ -70,7 +70,8 @@ def check_architecture(configured: Configured) -> Iterator[Finding]:
         yield _shape(denoised, noisy)
         if denoised.shape != noisy.shape:
             return
-        yield Finding("returns float32 for float32", denoised.dtype == torch.float32, _type(denoised))
+        dtype = str(denoised.dtype).removeprefix("torch.")
+        yield Finding("returns float32 for float32", denoised.dtype == torch.float32, dtype)
         if not denoised.isfinite().all():
             share = 1 - float(denoised.isfinite().double().mean())
             text = f"{share:.0%} of the values are NaN or infinite, for untrained weights at sigma {SIGMA}"
@@ -84,7 +85,9 @@ def check_architecture(configured: Configured) -> Iterator[Finding]:
             yield from check_gradients(network, clean, noisy, levels)
             yield check_state(configured, network, noisy, levels)
             yield check_precision(network, noisy, levels)
-            yield from _facts(with_random_weights(_build(configured, shape), shape), noisy, levels)
+            random = with_random_weights(_build(configured, shape), shape)
+            yield Finding("homogeneity", None, homogeneity(homogeneity_residual(random, noisy, levels)))
+            yield Finding("blind", None, "yes" if is_blind(random, noisy) else "no: the result depends on sigma")
             yield _on_meta(configured, shape)
             yield check_learning(_build(configured, shape), shape)
         yield check_layout(_build(configured, shape).eval(), noisy, levels, denoised)
@@ -127,25 +130,19 @@ def _image_not_residual(denoised: Tensor, clean: Tensor, noise: Tensor) -> Findi
     return Finding("returns an image, not the noise", passed, detail)
 
 
-def _facts(network: nn.Module, noisy: Tensor, sigma: Tensor) -> Iterator[Finding]:
-    """Report facts that are not judged, of a network with random weights."""
-    yield Finding("homogeneity", None, homogeneity(homogeneity_residual(network, noisy, sigma)))
-    yield Finding("blind", None, "yes" if is_blind(network, noisy) else "no: the result depends on sigma")
-
-
 def _differentiable(configured: Configured, network: nn.Module, noisy: Tensor, sigma: Tensor) -> Finding:
     """Try Jacobians by torch.func; if they fail, the docstring must say why."""
     name = f"is differentiable by torch.func, {counted(noisy.shape[1], 'channel')}"
     obstacle = torch_func_obstacle(network, noisy, sigma)
     if obstacle is None:
         return Finding(name, True)
-    said = "torch.func" in own_docstring(configured.plugin.factory)
-    advice = "as its docstring says" if said else "no Jacobian scores for it; say why in its docstring"
+    is_documented = "torch.func" in own_docstring(configured.plugin.factory)
+    advice = "as its docstring says" if is_documented else "no Jacobian scores for it; say why in its docstring"
     return Finding("not differentiable by torch.func", None, f"{obstacle} ({advice})")
 
 
 def _on_meta(configured: Configured, shape: Shape) -> Finding:
-    """Check that it runs on the meta device, where `gahbench plan` counts its work and tries sizes."""
+    """Check that the network runs on the meta device, where `gahbench plan` counts its work and tries sizes."""
     try:
         with torch.device("meta"), torch.no_grad():
             configured.build(shape).eval()(torch.zeros(1, *shape), torch.ones(1))
@@ -159,10 +156,6 @@ def _correlation(left: Tensor, right: Tensor) -> float:
     return float(left @ right / (left.norm() * right.norm()).clamp_min(1e-12))
 
 
-def _type(value: Tensor) -> str:
-    return str(value.dtype).removeprefix("torch.")
-
-
 def check_evaluation(network: nn.Module, noisy: Tensor, sigma: Tensor) -> Iterator[Finding]:
     """Check that the results depend on each image and its noise level, and on nothing else."""
     with torch.no_grad():
@@ -171,25 +164,24 @@ def check_evaluation(network: nn.Module, noisy: Tensor, sigma: Tensor) -> Iterat
 
         def alone() -> str | None:
             single = [network(noisy[i : i + 1], sigma[i : i + 1]) for i in range(len(noisy))]
-            what = _differ(torch.cat(single), denoised)
-            return what and f"an image's result depends on the others in its batch: {what}"
+            difference = _differ(torch.cat(single), denoised)
+            return difference and f"an image's result depends on the others in its batch: {difference}"
 
         def at_its_own_level() -> str | None:
-            # The same noisy image at every level, so that the results differ by nothing else.
+            # With the same noisy image at every level, only the level can change the result.
             levels = torch.tensor(LEVELS)
             together = network(noisy[:1].expand(len(levels), -1, -1, -1).contiguous(), levels)
             if not together.isfinite().all():
                 return f"values that are not finite, at noise levels {LEVELS}"
             single = torch.cat([network(noisy[:1], levels[i : i + 1]) for i in range(len(levels))])
-            what = _differ(together, single)
-            return what and f"sigma has shape (N,), one level for each image: {what}"
+            difference = _differ(together, single)
+            return difference and f"sigma has shape (N,), one level for each image: {difference}"
 
         def arguments_stay() -> str | None:
             image, levels = noisy.clone(), sigma.clone()
             network(image, levels)
-            changed = [
-                name for name, one, two in (("noisy", image, noisy), ("sigma", levels, sigma)) if not one.equal(two)
-            ]
+            copies = {"noisy": (image, noisy), "sigma": (levels, sigma)}
+            changed = [name for name, (used, given) in copies.items() if not used.equal(given)]
             return f"it writes into {' and '.join(changed)}; work on a copy" if changed else None
 
         def any_count() -> str | None:
@@ -302,7 +294,7 @@ def check_state(configured: Configured, network: nn.Module, noisy: Tensor, sigma
 
     def fault() -> str | None:
         other = configured.build(image_shape(noisy)).eval()
-        # As weights are kept: tied ones are written twice, and tied again by the constructor.
+        # Stored weights have tied tensors twice, which the constructor ties again.
         state = {name: value.detach().clone().contiguous() for name, value in network.state_dict().items()}
         other.load_state_dict(load(save(state)))
         with torch.no_grad():

@@ -18,7 +18,7 @@ from gahbench.testing.findings import Finding
 from gahbench.testing.samples import SampleDataset, sample_images, sample_noise
 
 SIZES: tuple[Shape, ...] = ((1, 32, 32), (3, 32, 64))
-#: For bases that are made from images: they may take the cube of the number of pixels.
+#: Sizes for bases that are computed from images, whose time may grow as the cube of the number of pixels.
 SMALL_SIZES: tuple[Shape, ...] = ((1, 16, 32), (3, 16, 16))
 #: An odd size, which many transforms do not take as it is.
 ODD: Shape = (1, 17, 23)
@@ -46,7 +46,7 @@ def check_basis(configured: Configured) -> Iterator[Finding]:
 
 
 def _samples(configured: Configured) -> Iterator[tuple[Basis, Truth]]:
-    """Yield bases, fitted, with images to try them on: of families, if the basis uses more than the images."""
+    """Yield fitted bases with images to try them on: images of families if the basis uses more than the images."""
     if configured.build().oracle:
         families: list[Dataset] = [configured.registry.create("dataset", family) for family in FAMILIES]
         for dataset in families:
@@ -64,7 +64,7 @@ def _samples(configured: Configured) -> Iterator[tuple[Basis, Truth]]:
 
 
 def _odd(configured: Configured) -> Iterator[Finding]:
-    """Check images of an odd size, or say that it refuses them."""
+    """Check images of an odd size, or report that the basis refuses them."""
     basis = configured.build()
     if basis.oracle:
         return
@@ -159,11 +159,11 @@ def _orthonormal(basis: Basis, images: Tensor, coefficients: Tensor) -> Iterator
 
 
 def _filters(basis: Basis, truth: Truth) -> Finding:
-    """Check that filters in it are linear maps of the trace asked for, that keep clean images better than noise."""
+    """Check that filters in the basis have the trace asked for, and keep clean images better than noise."""
     traces = torch.full((len(truth),), truth.clean[0].numel() / 8).double()
     family = basis.filters(truth, THRESHOLD)
     maps = family.at(traces)
-    # Those of large images are found from the noise levels, which are checked by themselves.
+    # The traces for large images follow from the noise levels, which have a check of their own.
     found = maps.trace().value if maps.is_small else traces
     if not family.reaches(traces).all() or (found - traces).abs().max() > 0.01 * traces.max():
         detail = f"traces {found.tolist()} where {traces.tolist()} were asked for; accepted: within 1 %"
@@ -193,9 +193,10 @@ def _noise_levels(basis: Basis, truth: Truth, levels: Tensor) -> Finding:
     return Finding("noise levels are those of noise", worst < limit, detail)
 
 
-def _fits(one: Tensor, coefficients: Tensor) -> bool:
+def _fits(values: Tensor, coefficients: Tensor) -> bool:
+    """Return whether values can be broadcast to coefficients."""
     try:
-        one.expand(coefficients.shape)
+        values.expand(coefficients.shape)
     except RuntimeError:
         return False
     return True

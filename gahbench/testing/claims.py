@@ -23,7 +23,7 @@ from gahbench.testing.findings import Finding, attempt
 
 
 def check_claims(configured: Configured) -> Iterator[Finding]:
-    """Check that claims are distinct, and can be judged and tested by the suites that they name."""
+    """Check that claims have distinct ids, can be judged, and name suites that load and measure them."""
     found = configured.build()
     claims = list(found) if isinstance(found, tuple | list) else []
     is_sound = bool(claims) and all(isinstance(one, Claim) for one in claims)
@@ -54,9 +54,9 @@ def _judged(claims: list[Claim]) -> str | None:
 
 
 def _fault(suite: str | Mapping[str, Any], registry: Registry, metric: str) -> str | None:
-    """Return why a suite cannot be read, or lacks a metric; files of the user's, beside it, may be missing."""
+    """Return why a suite cannot be read, or lacks a metric; the user's files beside the suite may be missing."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # Odd noise levels are the suite's business.
+        # Warnings about noise levels concern the author of the suite.
         warnings.simplefilter("ignore")
         file = Path(folder) / "suite.yaml"
         try:
@@ -68,5 +68,5 @@ def _fault(suite: str | Mapping[str, Any], registry: Registry, metric: str) -> s
     measured = sorted({one.plugin.name for one in loaded.metrics})
     needed = DISTANCE if metric == DEFICIT else metric
     if needed in measured or registry.find("metric", needed) is None:
-        return None  # One that is not registered is said above.
+        return None  # Another check reports metrics that are not registered.
     return f"it does not measure {needed}, but {listing(measured)}"

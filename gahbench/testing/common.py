@@ -1,4 +1,4 @@
-"""Contract checks of plugins of every kind: what they cite, and what they need from elsewhere."""
+"""Contract checks of plugins of every kind: citations, and preparation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gahbench.testing.findings import Finding, attempt
 
 
 def check_citation(configured: Configured) -> Iterator[Finding]:
-    """Check that a plugin's ``citation``, if it has one, is what bibliographies are made of."""
+    """Check that a plugin's ``citation``, if it has one, is a citation or a tuple of them."""
     check = "the works that it follows can be cited"
     try:
         found = citations(configured.plugin)

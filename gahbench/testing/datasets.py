@@ -29,7 +29,7 @@ from gahbench.testing.findings import Finding
 from gahbench.testing.samples import sample_noise
 
 COUNT = 6
-#: Images of finite splits that are searched for ones shared with other splits.
+#: Maximum of images of a finite split that are compared with the images of other splits.
 MANY = 4096
 SIGMA = 0.1
 #: A mean error over a few images may differ from its expectation by so much, and by no more.
@@ -79,7 +79,7 @@ def check_dataset(configured: Configured) -> Iterator[Finding]:
 
 
 def _check_shapes(configured: Configured, dataset: Dataset, shapes: Sequence[Shape]) -> Iterator[Finding]:
-    """Check a set of test images of several shapes, of each shape the images."""
+    """Check a set of test images of several shapes."""
     available = dataset.available("test")
     yield Finding("names the shape of each test image", len(shapes) == available, f"{len(shapes)} of {available}")
     again = list(configured.build().shapes(len(shapes)) or ()) == list(shapes)
@@ -105,7 +105,7 @@ def _check_shapes(configured: Configured, dataset: Dataset, shapes: Sequence[Sha
 def _check_images(
     configured: Configured, dataset: Dataset, split: Split, count: int
 ) -> Generator[Finding, None, torch.Tensor | None]:
-    """Check the images of a split and return them; ``None`` if they are such that other checks make no sense."""
+    """Check the images of a split and return them; ``None`` if other checks cannot use them."""
     ask = unchecked(dataset)
     images = ask(split, count)
     kind = _kind(images)
@@ -140,7 +140,7 @@ def _check_images(
 
 
 def _check_sources(configured: Configured, dataset: Dataset, split: Split, count: int) -> Iterator[Finding]:
-    """Check the sources of the images of a split, where a dataset says which come from one."""
+    """Check the sources of the images of a split, if the dataset states them."""
     name = f"{split}: sources are one whole number for each image"
     try:
         found = checked_sources(dataset, split, count)
@@ -151,16 +151,15 @@ def _check_sources(configured: Configured, dataset: Dataset, split: Split, count
         return
     yield Finding(name, True, listing(map(str, found)))
     again = checked_sources(configured.build(), split, count)
-    yield Finding(
-        f"{split}: another instance gives the same sources", again == found, "" if again == found else f"{again}"
-    )
+    differs = "" if again == found else f"{again}"
+    yield Finding(f"{split}: another instance gives the same sources", not differs, differs)
     first = checked_sources(dataset, split, count // 2)
     stable = first == found[: count // 2]
     yield Finding(f"{split}: the first k of n sources are the k", stable, "" if stable else f"{first} of {found}")
 
 
 def _kind(images: object) -> str | None:
-    """Return what images are, if that is no tensor of plain numbers in memory."""
+    """Return in words why images are not a tensor of plain numbers in memory; ``None`` if they are."""
     if not isinstance(images, torch.Tensor):
         return f"they are a {type(images).__name__}"
     if images.is_nested or images.layout != torch.strided or images.is_meta or images.is_quantized:
@@ -176,13 +175,12 @@ def _held(dataset: Dataset, split: Split) -> set[bytes]:
 
 
 def _refusal(dataset: Dataset, split: str, available: int) -> Finding:
+    check = f"{split}: more images than there are is a DataError"
     try:
         unchecked(dataset)(split, available + 1)
     except DataError as error:
-        return Finding(f"{split}: more images than there are is a DataError", True, str(error))
-    return Finding(
-        f"{split}: more images than there are is a DataError", False, f"it gave {available + 1} of {available}"
-    )
+        return Finding(check, True, str(error))
+    return Finding(check, False, f"it gave {available + 1} of {available}")
 
 
 def check_optimum(dataset: Dataset, clean: Tensor) -> Iterator[Finding]:
@@ -221,9 +219,8 @@ def _check_posterior(dataset: Dataset, clean: Tensor, noisy: Tensor) -> Iterator
     realised, expected = float(error.mean()), float(trace.double().mean())
     # Below a millionth of the noise both may be rounding.
     floor = 1e-6 * SIGMA**2 * clean[0].numel()
-    alike = max(realised, floor) < FACTOR * max(expected, floor) and max(expected, floor) < FACTOR * max(
-        realised, floor
-    )
+    ratio = max(realised, floor) / max(expected, floor)
+    alike = 1 / FACTOR < ratio < FACTOR
     yield Finding(
         "posterior trace is of the size of the error",
         alike,

@@ -28,7 +28,7 @@ class Finding:
 
     def __post_init__(self) -> None:
         if self.passed is not None:
-            # A comparison of a plugin's values may give numpy's or torch's idea of true.
+            # A comparison of a plugin's values may be a boolean of numpy or torch.
             object.__setattr__(self, "passed", bool(self.passed))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +30,7 @@ COUNT = 5
 SHARES = (0.1, 0.9)
 #: Sides of images that are tried until one is accepted: small ones, for metrics that need all of a Jacobian.
 SIZES = (16, 64)
-#: Where metrics are tried that have no value for those.
+#: Families for metrics that have no value on images of no dataset.
 FAMILIES = ("c-alpha[size=16]", "discs[size=16]")
 _FAMILY = "c-alpha[size=16]"
 _SIGMAS = (0.1, 0.5)
@@ -41,7 +40,7 @@ _SAMPLING = Sampling(count=5, step=0.5, beta=1.0)
 
 
 class _Shrinks(Reference):
-    """A denoiser that is bad in a known way: it leaves a share of the noise."""
+    """A denoiser that leaves a share of the noise."""
 
     kind: DenoiserKind = "oracle"
 
@@ -56,7 +55,7 @@ class _Shrinks(Reference):
 
 @dataclass
 class _Ordered(Evaluation):
-    """An evaluation whose images, each with its noise, come in some order."""
+    """An evaluation whose images, each with its noise, are permuted."""
 
     order: Sequence[int] = ()
 
@@ -141,7 +140,7 @@ def _on_families(metric: Metric, registry: Registry) -> Finding:
 
     for family in FAMILIES:
         if found := values(registry.create("dataset", family)):
-            # Of a new dataset, without a cache.
+            # A new dataset has no cache.
             repeats = found == values(registry.create("dataset", family))
             return Finding("is deterministic where it has a value", repeats, f"{len(found)} values on {family}")
     return Finding("has a value on a family whose optimum is known", None, f"none on {', '.join(FAMILIES)}")
@@ -166,7 +165,7 @@ def _headline(scores: Scores) -> float | None:
 
 
 def _depends_on_place(score: Callable[[float, Sequence[int]], Scores], count: int) -> str | None:
-    """Return the change of values when the images come in another order, each with its noise."""
+    """Return in words how values change when the images come in another order, each with its noise."""
     # 2, 0, 4, 1, 3 for five images.
     order = [2, 0, 4, 1, 3, *range(count - 1, 4, -1)]
     before, after = _by_place(score(0.5, range(count))), _by_place(score(0.5, order))
@@ -203,17 +202,13 @@ class _Smooth(nn.Module):
         return self.share * noisy + (1 - self.share) * smooth
 
 
-def _smoothing(share: float) -> Trained:
-    return Trained(_Smooth(share))
-
-
 def needs_learning(metric: Metric) -> bool:
     """Return whether a metric asks for more than a denoiser and images."""
     return bool(metric.needs - {"test", "jacobian"})
 
 
 def check_on_network(metric: Metric, registry: Registry) -> Iterator[Finding]:
-    """Check that a metric has scores, and the same again, on a network with all that it may ask for."""
+    """Check that a metric has scores, and repeats them, on a network with everything that a metric may need."""
     count = _SAMPLING.count if "samples" in metric.needs else max(_IMAGES, metric.min_images)
 
     def score() -> Scores:
@@ -233,12 +228,13 @@ def check_on_network(metric: Metric, registry: Registry) -> Iterator[Finding]:
 def _evaluation(metric: Metric, registry: Registry) -> Evaluation:
     dataset: Dataset = registry.create("dataset", _FAMILY)
     clean = dataset.images("test", max(_IMAGES, metric.min_images))
-    found = []
-    halves: tuple[tuple[float, TrainingSplit], ...] = ((0.2, "A"), (0.4, "B"))
-    for share, half in halves:
-        one = Evaluation(_smoothing(share), clean, _SIGMAS, dataset=dataset, sampling=_SAMPLING)
-        one.learned_from = TrainingData(dataset, half, 8)
-        one.snapshots = [(step, partial(_smoothing, left)) for step, left in ((1, 0.9), (10, share))]
-        found.append(one)
-    found[0].partner = found[1]
-    return found[0]
+
+    def on_half(share: float, half: TrainingSplit) -> Evaluation:
+        evaluation = Evaluation(Trained(_Smooth(share)), clean, _SIGMAS, dataset=dataset, sampling=_SAMPLING)
+        evaluation.learned_from = TrainingData(dataset, half, 8)
+        evaluation.snapshots = [(1, lambda: Trained(_Smooth(0.9))), (10, lambda: Trained(_Smooth(share)))]
+        return evaluation
+
+    evaluation = on_half(0.2, "A")
+    evaluation.partner = on_half(0.4, "B")
+    return evaluation

@@ -39,15 +39,15 @@ SIGMA, COUNT = 0.1, 2
 MAX_SECONDS = 300.0
 #: Accepted difference from the CPU's results, relative to the largest value.
 TOLERANCE = 1e-4
-#: Characters of an error that is no fault.
+#: Maximum of characters of an error that is not a fault.
 MAX_DETAIL = 300
-#: Places at which a training step waits that are named.
+#: Maximum of places, at which a training step waits, that a finding names.
 MAX_PLACES = 3
 NAME = "on a stand-in for a GPU"
 
 
 def findings_of(file: Path, plugins: Sequence[Plugin]) -> dict[tuple[str, str], list[Finding]]:
-    """Return the findings of those plugins of a file that compute on a device, by kind and name."""
+    """Return the findings about the plugins of a file that compute on a device, by kind and name."""
     checked = [(plugin.kind, plugin.name) for plugin in plugins if plugin.kind in _CHECKS]
     if not checked:
         return {}
@@ -106,7 +106,7 @@ def _check_architecture(configured: Configured, device: torch.device) -> Iterato
     try:
         network: nn.Module = configured.build(SHAPE)
     except Exception as error:
-        # It refuses such images, or the checks on the CPU say what is wrong.
+        # The network refuses such images, or the checks on the CPU name the fault.
         yield _not_checked(error)
         return
     clean = sample_images(COUNT, SHAPE)
@@ -148,7 +148,7 @@ def _check_architecture(configured: Configured, device: torch.device) -> Iterato
 
 
 def _check_reference(configured: Configured, device: torch.device) -> Iterator[Finding]:
-    """Check that a reference that can be moved denoises there as on the CPU."""
+    """Check that a reference that can be moved denoises on the stand-in as on the CPU."""
     reference: Reference = configured.build()
     dataset = SampleDataset(SHAPE)
     if (
@@ -172,7 +172,7 @@ def _check_reference(configured: Configured, device: torch.device) -> Iterator[F
 
 
 def _check_basis(configured: Configured, device: torch.device) -> Iterator[Finding]:
-    """Check that coefficients there are those on the CPU."""
+    """Check that coefficients on the stand-in are those on the CPU."""
     basis: Basis = configured.build()
     dataset = SampleDataset(SHAPE)
     if not isinstance(basis, Basis) or basis.oracle or not basis.supports(dataset):
@@ -194,7 +194,7 @@ def _result(compute: Callable[[], Tensor]) -> Tensor | Exception:
 
 
 def _judged(verb: str, error: Exception) -> Finding:
-    """Return a fault where a GPU would fail too; the stand-in lacks some operations that a GPU has."""
+    """Return a fault if a GPU would fail too; the stand-in lacks some operations that a GPU has."""
     if isinstance(error, stand_in.MixtureError):
         # The place may be in a thread of torch, which the traceback does not show.
         return Finding(f"{verb} {NAME}", False, error_text(error))
@@ -208,7 +208,7 @@ def _not_checked(error: Exception) -> Finding:
 
 
 def _same(verb: str, compute: Callable[[], Tensor], expected: Tensor) -> Iterator[Finding]:
-    """Compare a result there with that on the CPU."""
+    """Compare a result on the stand-in with the result on the CPU."""
     found = _result(compute)
     if isinstance(found, Exception):
         yield _judged(verb, found)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Generator, Iterator
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -89,7 +90,7 @@ def fitted_samples(configured: Configured) -> Iterator[tuple[Reference, Truth]]:
         try:
             reference.check_shape(dataset.shape)
         except (ValueError, GahbenchError) as error:
-            # Some are for grey images, or for colour, alone.
+            # Some references are for grey images, or for colour, alone.
             refusal = error
             continue
         accepted = True
@@ -133,7 +134,7 @@ def _repeats(
 def _blind(
     configured: Configured, reference: Reference, noisy: Tensor, truth: Truth, denoised: Tensor
 ) -> Iterator[Finding]:
-    """Check that it uses nothing that its kind may not see."""
+    """Check that the reference uses nothing that its kind may not see."""
     if reference.kind not in SEES_CLEAN:
         yield from _stays_away(configured, noisy, truth)
         other = replace(truth, clean=truth.clean.flip(0), start=truth.start + 1)
@@ -141,7 +142,7 @@ def _blind(
         detail = "" if blind else "it looks at the clean image; its kind must be 'oracle'"
         yield Finding("does not look at the clean image", blind, detail)
     if reference.kind not in SEES_DATASET:
-        # It may remember what it was fitted to.
+        # The reference may remember the dataset that it was fitted to.
         blind = torch.equal(denoised, reference.denoise(noisy, SIGMA, replace(truth, dataset=None)))
         yield Finding("does not look at the dataset", blind, "" if blind else "its kind must be 'optimal' or 'oracle'")
     if reference.kind == "classical":
@@ -165,21 +166,19 @@ def _each_differs(reference: Reference, noisy: Tensor, truth: Truth) -> str | No
 
 
 def _stays_away(configured: Configured, noisy: Tensor, truth: Truth) -> Iterator[Finding]:
-    """Check that the images that it is scored on are out of its reach, through the dataset too."""
+    """Check that the reference does not ask the dataset for the images that it is scored on."""
     if truth.dataset is None:
         return
-    watched = Watched(truth.dataset)
     reference: Reference = configured.build()
-    with watched:
+    with _calls_recorded(truth.dataset) as asked:
         reference.fit(TrainingData(truth.dataset))
         reference.denoise(noisy[:1], SIGMA, next(truth.batches(1)))
-    asked = ", ".join(sorted(watched.asked))
-    detail = f"it asked the dataset for {asked}; its kind must be 'oracle'" if asked else ""
+    detail = f"it asked the dataset for {', '.join(sorted(asked))}; its kind must be 'oracle'" if asked else ""
     yield Finding("does not ask for the images that it is scored on", not asked, detail)
 
 
 def _jacobian(reference: Reference, noisy: Tensor, truth: Truth) -> Iterator[Finding]:
-    """Compare the Jacobian, if there is one, with central differences; it may be another denoiser's that is optimal."""
+    """Compare the Jacobian, if it is known, with central differences, except that of an optimal denoiser."""
     maps = reference.jacobian(noisy, SIGMA, truth)
     if maps is None:
         yield Finding("has no Jacobian", None, "metrics of the basis that it shrinks in have no value")
@@ -218,38 +217,28 @@ def _risk(reference: Reference, truth: Truth, risk: float) -> Finding:
     return Finding("closed-form risk agrees with Monte Carlo", passed, detail)
 
 
-class Watched:
-    """Watches a dataset while it is a context manager: ``asked`` holds the calls about its test images."""
+@contextlib.contextmanager
+def _calls_recorded(dataset: Dataset) -> Iterator[set[str]]:
+    """Yield the set of calls about test images of a dataset, except calls that its own methods make."""
+    asked: set[str] = set()
+    depth = 0
 
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-        self.asked: set[str] = set()
-        self._inside = False
-
-    def __enter__(self) -> Self:
-        for name in ("posterior", *_OF_IMAGES):
-            # On the instance, which hides the method of its class.
-            setattr(self.dataset, name, self._recorded(name, getattr(self.dataset, name)))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        for name in ("posterior", *_OF_IMAGES):
-            delattr(self.dataset, name)
-
-    def _recorded(self, name: str, method: Any) -> Any:
+    def recorded(name: str, method: Any) -> Any:
         @functools.wraps(method)
         def call(*arguments: Any, **keywords: Any) -> Any:
-            if not self._inside and name in _OF_IMAGES:
-                place = _OF_IMAGES[name]
-                split = keywords.get("split", arguments[place] if len(arguments) > place else None)
-                if split == "test":
-                    self.asked.add(f"{name} of test images")
-            outermost, self._inside = not self._inside, True
+            nonlocal depth
+            index = _OF_IMAGES.get(name, len(arguments))
+            split = keywords.get("split", arguments[index] if len(arguments) > index else None)
+            if not depth and name in _OF_IMAGES and split == "test":
+                asked.add(f"{name} of test images")
+            depth += 1
             try:
                 return method(*arguments, **keywords)
             finally:
-                self._inside = not outermost
+                depth -= 1
 
         return call
+
+    methods = {name: recorded(name, getattr(dataset, name)) for name in ("posterior", *_OF_IMAGES)}
+    with mock.patch.multiple(dataset, **methods):
+        yield asked

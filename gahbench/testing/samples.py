@@ -1,4 +1,4 @@
-"""Images for checks: smooth random fields, different in every place and channel."""
+"""Images for checks: smooth random fields."""
 
 from __future__ import annotations
 
