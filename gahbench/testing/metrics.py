@@ -85,7 +85,7 @@ def check_metric(configured: Configured) -> Iterator[Finding]:
     if not isinstance(metric, Metric):
         yield Finding("is a gahbench.Metric", False, f"it is a {type(metric).__name__}")
         return
-    if needs_learning(metric):
+    if metric.needs - {"test", "jacobian"}:
         yield from check_on_network(metric, configured.registry)
         return
 
@@ -132,9 +132,9 @@ def _direction(metric: Metric, good: float | None, bad: float | None) -> Finding
 
 def _on_families(metric: Metric, registry: Registry) -> Finding:
     """Try a metric that uses the dataset on families whose best denoiser is known, twice."""
+    count = max(COUNT, metric.min_images)
 
     def values(dataset: Dataset) -> list[float]:
-        count = max(COUNT, metric.min_images)
         evaluation = Evaluation(_Shrinks(0.5, registry), dataset.images("test", count), SIGMAS[:1], dataset=dataset)
         return list(checked(metric.score(evaluation), SIGMAS, count).value)
 
@@ -200,11 +200,6 @@ class _Smooth(nn.Module):
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         smooth: Tensor = self.mean(self.features(noisy))
         return self.share * noisy + (1 - self.share) * smooth
-
-
-def needs_learning(metric: Metric) -> bool:
-    """Return whether a metric asks for more than a denoiser and images."""
-    return bool(metric.needs - {"test", "jacobian"})
 
 
 def check_on_network(metric: Metric, registry: Registry) -> Iterator[Finding]:

@@ -29,7 +29,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.attack", description=str(__doc__).splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(kinds)}; all by default")
     parser.add_argument("--count", type=int, help=f"cases of each campaign; by default {COUNTS}")
-    parser.add_argument("--fraction", type=float, default=1.0, help="of those counts")
     parser.add_argument("--seed", type=int, default=0, help="others are other cases")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="that try cases side by side")
     parser.add_argument("--time", type=float, default=10.0, metavar="SECONDS", help="after which a case hangs")
@@ -51,14 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def campaigns(names: Sequence[str], options: argparse.Namespace) -> bool:
     """Run campaigns and print a table; return whether they found anything."""
-    from .harness import GIB, keep, print_finding, print_table, run
+    from .harness import GIB, keep, print_table, run
 
     outcomes = []
     for name in names:
         campaign = importlib.import_module(f"{__package__}.{name}").CAMPAIGN
-        count = options.count or max(1, round(COUNTS[name] * options.fraction))
+        count = options.count or COUNTS[name]
         processes, memory = min(options.processes, count), round(options.memory * GIB)
-        outcomes.append(run(campaign, count, options.seed, processes, options.time, memory, print_finding))
+        outcomes.append(run(campaign, count, options.seed, processes, options.time, memory))
         if options.keep is not None:
             keep(outcomes[-1], options.keep)
         if not outcomes[-1].is_complete:

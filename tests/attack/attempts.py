@@ -30,16 +30,15 @@ MOST_TEXT = 100_000
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds of a case, and the bytes that its process may hold beyond those that it begins with, if known."""
+    """Seconds of a case, and the bytes that its process may take."""
 
     seconds: float
     memory: int
-    before: int | None = None
 
 
 @dataclass
 class Finding:
-    """A case that did not end as it should: an ``error`` that was raised, ``hang``, ``end`` of the process, ``memory``.
+    """A case that did not end as it should: an ``error`` that was raised, ``hang``, or ``end`` of the process.
 
     The place is the last line of gahbench that took part, with the kind of fault: one finding for each is kept.
     """
@@ -51,28 +50,21 @@ class Finding:
     count: int = 1
 
 
-@dataclass(frozen=True)
-class Result:
-    """What came of a case: the most bytes that its process held, and a finding, if it is one."""
+def findings(attempt: Callable[[Any, Path], None], cases: Sequence[Any], limits: Limits) -> Iterator[Finding | None]:
+    """Try cases in turn in a forked process, and yield a finding, or ``None``, for each.
 
-    peak: int
-    finding: Finding | None = None
-
-
-def tried(attempt: Callable[[Any, Path], None], cases: Sequence[Any], limits: Limits) -> Iterator[Result]:
-    """Try cases in turn in a forked process, and after one that hangs or ends it the others in another.
-
-    A process is killed when the time of a case is over, with all that it started.
+    After a case that hangs or ends the process, another process tries the others. A process is killed when the time of
+    a case is over, with all that it started.
     """
-    tried_so_far = 0
-    while tried_so_far < len(cases):
-        for result in _process(attempt, cases[tried_so_far:], limits):
-            tried_so_far += 1
-            yield result
+    tried = 0
+    while tried < len(cases):
+        for finding in _process(attempt, cases[tried:], limits):
+            tried += 1
+            yield finding
 
 
-def _process(attempt: Callable[[Any, Path], None], cases: Sequence[Any], limits: Limits) -> list[Result]:
-    """Return the results of the first cases, up to one at which the process had to end."""
+def _process(attempt: Callable[[Any, Path], None], cases: Sequence[Any], limits: Limits) -> list[Finding | None]:
+    """Return the findings of the first cases, up to a case at which the process had to end."""
     reader, writer = multiprocessing.Pipe(duplex=False)
     scratch = Path(tempfile.mkdtemp(prefix="attack-"))
     faults: list[tuple[str, str, str] | None] = []
@@ -89,7 +81,7 @@ def _process(attempt: Callable[[Any, Path], None], cases: Sequence[Any], limits:
         except EOFError:
             pass
         finally:
-            status, peak = _end(process)
+            status = _end(process)
             reader.close()
             _delete(scratch)
         log.seek(0)
@@ -99,10 +91,7 @@ def _process(attempt: Callable[[Any, Path], None], cases: Sequence[Any], limits:
     elif len(faults) < len(cases):
         end = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         faults.append(("end", f"process ended by {end} in {_last_own(said)}", said))
-    elif faults[-1] is None and limits.before is not None and peak - limits.before > limits.memory:
-        faults[-1] = ("memory", "memory", f"{peak - limits.before} bytes, {limits.memory} are allowed")
-    pairs = zip(cases, faults, strict=False)
-    return [Result(peak, fault and Finding(*fault, case=repr(case))) for case, fault in pairs]
+    return [fault and Finding(*fault, case=repr(case)) for case, fault in zip(cases, faults, strict=False)]
 
 
 def _child(attempt, cases, scratch, writer, log, limits):  # type: ignore[no-untyped-def]
@@ -161,15 +150,14 @@ def _bound_memory(limit: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (has + limit, resource.RLIM_INFINITY))
 
 
-def _end(process: int) -> tuple[int, int]:
-    """Kill a process and its group; return its status and the most bytes that it held."""
+def _end(process: int) -> int:
+    """Kill a process and its group; return its status."""
     for kill in (os.killpg, os.kill):
         try:
             kill(process, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             continue
-    _, status, usage = os.wait4(process, 0)
-    return status, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return os.waitpid(process, 0)[1]
 
 
 def _delete(folder: Path) -> None:

@@ -17,13 +17,11 @@ from __future__ import annotations
 import contextlib
 import gc
 import multiprocessing
-import multiprocessing.connection
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +30,11 @@ from hypothesis.strategies import SearchStrategy
 
 from gahbench._util.errors import GahbenchError
 
-from .attempts import Finding, Limits, Result, tried
+from .attempts import Finding, Limits, findings
 
 #: Characters of an error that is still one line to read.
 LONGEST_ERROR = 4000
-MIB, GIB = 2**20, 2**30
+GIB = 2**30
 #: Cases that a process tries in turn: to fork takes as long as many a case.
 BATCH = 20
 
@@ -78,34 +76,33 @@ class Campaign:
 
 @dataclass
 class Outcome:
-    """What came of a campaign: bytes that a process holds before its case and at most, and a finding of each place."""
+    """The number of tried cases of a campaign, and the first finding of each place."""
 
     name: str
     cases: int = 0
     seconds: float = 0.0
-    before: int = 0
-    peak: int = 0
     findings: dict[str, Finding] = field(default_factory=dict)
     is_complete: bool = False
 
-    def add(self, result: Result) -> bool:
-        """Count a result; return whether its finding is a new one."""
+    def add(self, finding: Finding | None) -> None:
+        """Count a case, and print its finding if it is the first of its place."""
         self.cases += 1
-        self.peak = max(self.peak, result.peak)
-        if result.finding is None:
-            return False
-        known = self.findings.setdefault(result.finding.place, result.finding)
-        known.count += known is not result.finding
-        return known is result.finding
+        if finding is None:
+            return
+        known = self.findings.setdefault(finding.place, finding)
+        known.count += known is not finding
+        if known is finding:
+            text = f"\n{finding.place}\n{finding.text[-3000:]}\ncase: {finding.case[:1000]}"
+            print(text, file=sys.stderr, flush=True)
 
     @property
     def hangs(self) -> int:
-        """How many cases did not end in time."""
+        """The number of cases that did not end in time."""
         return sum(one.count for one in self.findings.values() if one.kind == "hang")
 
     @property
     def errors(self) -> int:
-        """How many cases ended otherwise than they should."""
+        """The number of cases that ended in another fault."""
         return sum(one.count for one in self.findings.values()) - self.hangs
 
 
@@ -116,42 +113,37 @@ def run(
     processes: int = 1,
     time_limit: float = 10.0,
     memory_limit: int = GIB,
-    notice: Callable[[Finding], None] = lambda finding: None,
 ) -> Outcome:
-    """Try cases, shared out among processes: the same for the same seed ``number``, count and processes.
-
-    ``notice`` is called with the first finding of each place, as it is found.
-    """
+    """Try cases, shared out among processes: the same for the same seed ``number``, count and processes."""
     campaign.prepare()
     # Forked processes then leave these pages alone.
     gc.collect()
     gc.freeze()
     started = time.monotonic()
-    before = next(tried(lambda case, scratch: None, [None], Limits(time_limit, memory_limit))).peak
-    outcome = Outcome(campaign.name, before=before, peak=before)
-    limits = Limits(time_limit, memory_limit, before)
+    outcome, limits = Outcome(campaign.name), Limits(time_limit, memory_limit)
     context = multiprocessing.get_context("fork")
-    drawers, pipes = [], []
+    queue = context.SimpleQueue()
+    drawers = []
     for place in range(processes):
-        receiver, sender = context.Pipe(duplex=False)
         share = count // processes + (place < count % processes)
-        drawers.append(context.Process(target=_draw, args=(campaign, share, f"{number}-{place}", limits, sender)))
+        drawers.append(context.Process(target=_draw, args=(campaign, share, f"{number}-{place}", limits, queue.put)))
         drawers[-1].start()
-        sender.close()
-        pipes.append(receiver)
     try:
-        for result in _results(pipes):
-            if outcome.add(result) and result.finding is not None:
-                notice(result.finding)
+        running = processes
+        while running:
+            drawn = queue.get()
+            if drawn is None:
+                running -= 1
+            for finding in drawn or ():
+                outcome.add(finding)
         outcome.is_complete = True
     except KeyboardInterrupt:
-        pass  # What was found until then is shown.
-    finally:
+        # The table shows the findings until then.
         for drawer in drawers:
-            if not outcome.is_complete:
-                drawer.terminate()
-            drawer.join()
-        gc.unfreeze()
+            drawer.terminate()
+    for drawer in drawers:
+        drawer.join()
+    gc.unfreeze()
     broken = [drawer.exitcode for drawer in drawers if drawer.exitcode]
     if broken and outcome.is_complete:
         raise RuntimeError(f"{campaign.name}: a process that draws cases ended with status {broken[0]}")
@@ -159,58 +151,44 @@ def run(
     return outcome
 
 
-def _results(pipes: list[Connection]) -> Iterator[Result]:
-    """Yield results as they come, until every process has ended."""
-    while pipes:
-        for pipe in multiprocessing.connection.wait(pipes):
-            try:
-                yield pipe.recv()  # type: ignore[union-attr]
-            except EOFError:
-                pipes.remove(pipe)  # type: ignore[arg-type]
-
-
-def _draw(campaign: Campaign, count: int, name: str, limits: Limits, sender: Connection) -> None:
-    """Draw cases and try each; the exit status of this process says whether all were drawn."""
+def _draw(
+    campaign: Campaign, count: int, name: str, limits: Limits, report: Callable[[list[Finding | None] | None], None]
+) -> None:
+    """Draw cases, try them, and report the findings of each batch, and ``None`` at the end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    waiting: list[Any] = []
-    if not count:
-        return
-
-    def send() -> None:
-        for result in tried(campaign.attempt, waiting, limits):
-            sender.send(result)
-        waiting.clear()
-
-    checks = list(HealthCheck)
+    batch: list[Any] = []
     options = settings(
-        max_examples=count, database=None, phases=[Phase.generate], deadline=None, suppress_health_check=checks
+        max_examples=count,
+        database=None,
+        phases=[Phase.generate],
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
     )
 
     @seed(name)
     @options
     @given(campaign.strategy)
     def each(case: Any) -> None:
-        waiting.append(case)
-        if len(waiting) == BATCH:
-            send()
+        batch.append(case)
+        if len(batch) == BATCH:
+            report(list(findings(campaign.attempt, batch, limits)))
+            batch.clear()
 
-    with contextlib.suppress(KeyboardInterrupt):
-        each()
-        send()
-
-
-def print_finding(finding: Finding) -> None:
-    """Print the first finding of a place."""
-    print(f"\n{finding.place}\n{finding.text[-3000:]}\ncase: {finding.case[:1000]}", file=sys.stderr, flush=True)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            if count:
+                each()
+                report(list(findings(campaign.attempt, batch, limits)))
+    finally:
+        report(None)
 
 
 def print_table(outcomes: Sequence[Outcome]) -> None:
     """Print the numbers of every campaign, then what was found."""
-    print("\ncampaign       cases  errors   hangs  peak MiB  of it before  seconds")
+    print("\ncampaign       cases  errors   hangs  seconds")
     for one in outcomes:
-        sizes = f"{one.peak / MIB:9.0f} {one.before / MIB:13.0f}"
-        print(f"{one.name:12} {one.cases:7} {one.errors:7} {one.hangs:7} {sizes} {one.seconds:8.0f}")
+        print(f"{one.name:12} {one.cases:7} {one.errors:7} {one.hangs:7} {one.seconds:8.0f}")
     for one in outcomes:
         if not one.is_complete:
             print(f"{one.name}: interrupted")
