@@ -7,19 +7,26 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from gahbench import BLOCK, Card, Dataset, Split, generator, in_blocks
+from gahbench import BLOCK, Card, Dataset, Shape, Split, generator, in_blocks
 
 
 class Generated(Dataset):
-    """Base of image families that are drawn rather than read: an author writes ``shape`` and ``draw``."""
+    """Base of image families that are drawn rather than read: an author writes ``draw``, and ``shape`` or ``size``."""
 
     #: Images of a block.
     together: int = BLOCK
+    #: Height and width of grey images.
+    size: int
 
     def __init__(self, family: str, seed: int = 0) -> None:
         self.family = family
         self.seed = seed
         self._last: tuple[tuple[str, int], Tensor] | None = None
+
+    @property
+    def shape(self) -> Shape:
+        """Shape (1, size, size) of one image, unless a family has another."""
+        return (1, self.size, self.size)
 
     @property
     def card(self) -> Card:

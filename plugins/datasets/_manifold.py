@@ -11,9 +11,9 @@ from torch import Tensor
 from gahbench import BLOCK, Optimum, Posterior, Split, TrueBasis, in_blocks
 from gahbench.jacobian import LARGEST_EXACT, DenseMaps, LinearMaps
 
+from . import _importance as importance
 from ._generated import Generated
-from ._sampling import importance
-from ._sampling.importance import tangents
+from ._importance import tangents
 
 #: Bytes of filters that are kept.
 KEPT = 1 << 28
@@ -82,7 +82,7 @@ class Manifold(Generated):
 
     def draw_parameters(self, generator: torch.Generator, count: int) -> Tensor:
         """Draw parameters from the prior, shape (count, dimension)."""
-        return self.parameters_at(self._draw_uniform(generator, count))
+        return self.parameters_at(torch.rand(count, self.dimension, generator=generator))
 
     def parameters_at(self, uniform: Tensor) -> Tensor:
         """Return the parameters made of uniform numbers; both (N, dimension)."""
@@ -138,14 +138,15 @@ class Manifold(Generated):
         parts = self.parts(self.place(torch.special.ndtr(coordinates.flatten(0, -2)))).double()
         return parts.reshape(*coordinates.shape[:-1], parts.shape[1], -1)
 
-    def _draw_uniform(self, generator: torch.Generator, count: int) -> Tensor:
-        return torch.rand(count, self.dimension, generator=generator)
-
     def _uniform(self, split: Split, count: int, start: int) -> Tensor:
         """Return the uniform numbers that images of a split are made of, shape (count, dimension)."""
         if count == 0:
             return torch.empty(0, self.dimension)
-        return in_blocks(lambda block: self._draw_uniform(self.generator_of(split, block), BLOCK), count, start)
+
+        def draw(block: int) -> Tensor:
+            return torch.rand(BLOCK, self.dimension, generator=self.generator_of(split, block))
+
+        return in_blocks(draw, count, start)
 
     def _derivatives(self, function: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
         if len(points) == 0:

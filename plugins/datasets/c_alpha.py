@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import BLOCK, Optimum, Shape, Split, TrueBasis, hardware, in_blocks
+from gahbench import BLOCK, Optimum, Split, TrueBasis, hardware, in_blocks
 from gahbench.jacobian import LARGEST_EXACT, DenseMaps, FunctionMaps, LinearMaps
 
 from .._papers import KADKHODAIE_2024, KOROSTELEV_1993, PEYRE_2008
 from .._tensors import kept_tensors
 from . import _c_alpha_published as c_alpha_published
 from ._conditional import ConditionalGaussian, StationaryField
-from ._contours import Lines, Stars
 from ._generated import Generated
 from ._spectral import averaged_field, filtered, filtered_pairs, power_law, unit_variance
 
@@ -143,11 +143,6 @@ class CAlpha(Generated):
         self._energies: dict[tuple[Split, int], Tensor] = {}
 
     @property
-    def shape(self) -> Shape:
-        """Shape (1, size, size) of one image."""
-        return (1, self.size, self.size)
-
-    @property
     def optimum(self) -> Optimum:
         """The optimal slope a / (a + 1), a the smaller exponent, and the genie's bound for ``exact``."""
         contour = math.inf if self.contour == "disc" else self.alpha
@@ -261,10 +256,6 @@ class CAlpha(Generated):
             return c_alpha_published.masks(noise, self.alpha)
         return self._contour(generator, count).masks(self.size)
 
-    def background_amplitude(self) -> Tensor:
-        """Return the amplitudes, ``rfft2`` of the doubled domain, that filter white noise to a background."""
-        return _background_amplitude(self.size, self.background_alpha, self.master)
-
     def _contour(self, generator: torch.Generator, count: int) -> Lines | Stars:
         """Draw the contours of the exact construction."""
         side = self.size if self.master is None else self.master
@@ -297,7 +288,8 @@ class CAlpha(Generated):
             first, second = field.pairs(generator, count, self.size, device)
         else:
             white = torch.randn(count, 2 * self.size, 2 * self.size, 2, generator=generator).to(device)
-            first, second = filtered_pairs(torch.view_as_complex(white), self.background_amplitude(), self.size)
+            amplitude = _background_amplitude(self.size, self.background_alpha, None)
+            first, second = filtered_pairs(torch.view_as_complex(white), amplitude, self.size)
         return means[:count] + first, means[count:] + second
 
     def _drawn(self, split: Split, block: int) -> Tensor:
@@ -341,6 +333,7 @@ class CAlpha(Generated):
 
 
 def _background_amplitude(size: int, alpha: float | Literal["flat"], master: int | None) -> Tensor:
+    """Return the amplitudes, ``rfft2`` of the doubled domain, that filter white noise to a background."""
     if alpha == "flat":
         return torch.zeros(2 * size, size + 1, dtype=torch.float64)
     if master is not None:
@@ -353,3 +346,83 @@ def _background_amplitude(size: int, alpha: float | Literal["flat"], master: int
 @kept_tensors(2)
 def _conditional(size: int, alpha: float | Literal["flat"], master: int | None) -> ConditionalGaussian:
     return ConditionalGaussian(StationaryField(_background_amplitude(size, alpha, master)), MEAN_STD**2)
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """Contours that cross images from left to right."""
+
+    heights: Tensor
+
+    def masks(self, size: int) -> Tensor:
+        """Return the part of each pixel below, shape (N, size, size)."""
+        nodes = self.heights.shape[1] - 1
+        places = torch.arange(nodes + 1)[None] * (size / nodes)
+        # With rows and columns swapped, below a path to the right is right of a path that goes down.
+        return coverage(rows=places, columns=size * self.heights, size=size).mT
+
+    def level_sets(self, size: int) -> Tensor:
+        """Return how far above the contour the middle of each pixel is, in pixels, shape (N, size, size), float64."""
+        step = (self.heights.shape[1] - 1) // size
+        middles = size * self.heights[:, step // 2 :: step].double()
+        return middles[:, None, :] - (torch.arange(size, dtype=torch.float64) + 0.5)[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class Stars:
+    """Closed contours that every ray from a centre crosses once."""
+
+    centres: Tensor
+    radius: float
+    growth: Tensor
+
+    def masks(self, size: int) -> Tensor:
+        """Return the part of each pixel inside, shape (N, size, size)."""
+        nodes = self.growth.shape[1]
+        centres = size * self.centres
+        radii = size * self.radius * self.growth
+        radii = torch.cat([radii, radii[:, :1]], dim=1)
+        angles = torch.arange(nodes + 1) * (2 * math.pi / nodes)
+        rows = centres[:, 0] - radii * torch.sin(angles)
+        columns = centres[:, 1] + radii * torch.cos(angles)
+        # The first and last node differ by rounding in the angle alone; a closed path must close.
+        rows[:, -1], columns[:, -1] = rows[:, 0], columns[:, 0]
+        return coverage(rows, columns, size)
+
+    def level_sets(self, size: int) -> Tensor:
+        """Return how far outside, along the ray, the middle of each pixel is, in pixels, (N, size, size), float64."""
+        nodes = self.growth.shape[1]
+        radii = size * self.radius * self.growth.double()
+        places = torch.arange(size, dtype=torch.float64) + 0.5
+        found = []
+        for centre, radius in zip(size * self.centres[..., 0].double(), radii, strict=True):
+            up, right = (centre[0] - places)[:, None], places - centre[1]
+            turns = (torch.atan2(up.expand(size, size), right.expand(size, size)) / (2 * math.pi)).remainder(1) * nodes
+            before = turns.floor()
+            node = before.long() % nodes
+            share = turns - before
+            found.append(torch.hypot(up, right) - torch.lerp(radius[node], radius[(node + 1) % nodes], share))
+        return torch.stack(found)
+
+
+def coverage(rows: Tensor, columns: Tensor, size: int) -> Tensor:
+    """Return the area of each pixel to the right of a path, or inside of a closed one."""
+    # Parts of a path above or below the image cover nothing, those left of it all columns.
+    middles = ((columns[:, 1:] + columns[:, :-1]) / 2).clamp(0, size)
+    rows = rows.clamp(0, size).expand(len(middles), -1)
+    lefts = middles.floor()
+    shares = middles - lefts
+    ends = rows[:, :-1], rows[:, 1:]
+    first = torch.minimum(*ends).floor()
+    last = torch.maximum(*ends).floor()
+    # The part that a step covers of its row goes to the pixel it crosses and, as an increment, to the next: a sum along
+    # the row then covers all pixels to the right. The row and columns past the image take what has no place in it.
+    increments = rows.new_zeros(len(rows), (size + 1) * (size + 2))
+    for offset in range(int((last - first).max()) + 1):
+        row = first + offset
+        depth = (ends[1] - row).clamp(0, 1) - (ends[0] - row).clamp(0, 1)
+        places = row.long().clamp(max=size) * (size + 2) + lefts.long()
+        increments.scatter_add_(1, places, depth * (1 - shares))
+        increments.scatter_add_(1, places + 1, depth * shares)
+    # The clamp removes only rounding.
+    return increments.view(-1, size + 1, size + 2)[:, :size, :size].cumsum(-1).clamp(0, 1)

@@ -9,8 +9,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Shape
-
 from .._papers import KADKHODAIE_2024
 from ._manifold import Manifold
 
@@ -49,11 +47,6 @@ class Discs(Manifold):
     def __init__(self, size: Annotated[int, Field(ge=8)] = 64, seed: int = 0) -> None:
         super().__init__("discs", seed)
         self.size = size
-
-    @property
-    def shape(self) -> Shape:
-        """Shape (1, size, size) of one image."""
-        return (1, self.size, self.size)
 
     def place(self, uniform: Tensor) -> Tensor:
         """Return (row, column, radius) in pixels made of uniform numbers; both (N, 3)."""

@@ -14,10 +14,10 @@ from torch import Tensor
 from gahbench import Card, Citation, DataError, Dataset, Shape, Split
 
 from .._papers import KADKHODAIE_2024
-from ._reading import celeba, fetched, splits
+from ._reading import fetched, splits
 from ._reading.arrays import read_arrays
 from ._reading.cache import cache_folder, cached, cached_facts
-from ._reading.encoded import Encoded
+from ._reading.encoded import CELEBA, CELEBA_HOME, CELEBA_LICENCE, Encoded, missing_celeba
 from ._reading.files import KIND, Images, OnError, from_array, from_encoded, open_encoded, source_path
 from ._reading.preprocess import Colour, Preprocessing, colour_notes
 from ._reading.splits import alike_neighbours, order_notes, without_repeats
@@ -95,8 +95,8 @@ class Faces(Dataset):
     ) -> None:
         if source == "celeba" and path is None:
             raise ValueError(
-                f"source=celeba needs the 'path' of a folder with {celeba.IMAGES}/; CelebA is {celeba.LICENCE} and is "
-                f"not downloaded for you: {celeba.HOME}"
+                f"source=celeba needs the 'path' of a folder with {CELEBA}/; CelebA is {CELEBA_LICENCE} and is "
+                f"not downloaded for you: {CELEBA_HOME}"
             )
         if source not in (None, "celeba") and path is not None:
             raise ValueError(f"path={path} and source={source}: accepted is one of them, or both with source=celeba")
@@ -216,11 +216,11 @@ class Faces(Dataset):
         if self.source != "celeba":
             return open_encoded(path)
         try:
-            found = open_encoded(path, below=celeba.IMAGES)
+            found = open_encoded(path, below=CELEBA)
         except DataError as error:
-            raise celeba.missing(path) from error
+            raise missing_celeba(path) from error
         if found is None:
-            raise celeba.missing(path)
+            raise missing_celeba(path)
         return found
 
     @functools.cached_property

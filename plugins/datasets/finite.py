@@ -10,11 +10,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Card, Dataset, Names, Optimum, Posterior, Shape, Split, image_shape
+from gahbench import Dataset, Names, Optimum, Posterior, Split, image_shape
 from gahbench.jacobian import FunctionMaps, LinearMaps
 
 from .._messages import name_of
 from .._tensors import can_look_at
+from ._derived import Derived
 from ._generated import Generated
 
 #: Members read at a time.
@@ -25,7 +26,7 @@ ELEMENTS = 2**23
 COUNTS = 1e-14
 
 
-class Finite(Generated):
+class Finite(Derived, Generated):
     """N training images of another dataset, taken for the whole density: each is as likely as any other.
 
     Every split is an endless series of draws from the same N images, with replacement. So here, and on purpose, splits
@@ -68,29 +69,14 @@ class Finite(Generated):
             )
 
     @property
-    def shape(self) -> Shape:
-        """Shape (C, H, W) of one image."""
-        return self.dataset.shape
-
-    @property
     def optimum(self) -> Optimum:
         """The posterior mean is known in closed form."""
         return Optimum("exact")
 
     @property
-    def card(self) -> Card:
-        """Origin and licence of the images."""
-        inner = self.dataset.card
-        return Card(f"{self.count} images, each drawn again and again: {inner.origin}", inner.licence)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Return those of the dataset that the images are from."""
-        return self.dataset.notes
-
-    def fingerprint(self) -> str | None:
-        """Return that of the dataset that the images are from."""
-        return self.dataset.fingerprint()
+    def recipe(self) -> str:
+        """Draws from a few images."""
+        return f"{self.count} images, each drawn again and again"
 
     @functools.cached_property
     def members(self) -> Tensor:

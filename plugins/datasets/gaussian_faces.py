@@ -10,10 +10,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Card, Dataset, Names, Shape
+from gahbench import Dataset, Names
 
 from .._messages import name_of
 from .._papers import LEDOIT_2004
+from ._derived import Derived
 from ._gaussian import Gaussian
 
 #: Images centred at a time.
@@ -28,7 +29,7 @@ class Fit(NamedTuple):
     components: Tensor
 
 
-class GaussianFaces(Gaussian):
+class GaussianFaces(Derived, Gaussian):
     """Gaussian images with the mean and the covariance of the training images of a set of faces.
 
     Of n training images, S is the covariance, divided by n (the Gaussian of maximum likelihood). That is singular where
@@ -71,10 +72,10 @@ class GaussianFaces(Gaussian):
         seed: int = 0,
     ) -> None:
         super().__init__("gaussian-faces", seed)
-        self.faces = faces
+        self.dataset = faces
         self.isotropic = isotropic
         self.contrast = contrast
-        available = self.faces.available("train")
+        available = faces.available("train")
         if available is None or available < 2:
             holds = "never ends" if available is None else f"holds {available} training images"
             raise ValueError(
@@ -83,19 +84,9 @@ class GaussianFaces(Gaussian):
         self.count = available
 
     @property
-    def shape(self) -> Shape:
-        """Shape (C, H, W) of one image, that of the faces."""
-        return self.faces.shape
-
-    @property
-    def card(self) -> Card:
-        """Origin and licence of the faces."""
-        inner = self.faces.card
-        return Card(f"drawn by gahbench from a Gaussian fitted to {self.count} images: {inner.origin}", inner.licence)
-
-    def fingerprint(self) -> str | None:
-        """Return that of the faces, whose pixels decide the Gaussian."""
-        return self.faces.fingerprint()
+    def recipe(self) -> str:
+        """Draws from the Gaussian."""
+        return f"drawn by gahbench from a Gaussian fitted to {self.count} images"
 
     @property
     def mean(self) -> Tensor:
@@ -124,7 +115,7 @@ class GaussianFaces(Gaussian):
 
     @functools.cached_property
     def _fit(self) -> Fit:
-        return principal_components(self.faces.images("train", self.count).flatten(1))
+        return principal_components(self.dataset.images("train", self.count).flatten(1))
 
     @property
     def _even(self) -> Tensor:

@@ -7,13 +7,14 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Card, DataError, Dataset, Names, Shape
+from gahbench import DataError, Dataset, Names
 
 from .._messages import name_of
+from ._derived import Derived
 from ._manifold import Manifold
 
 
-class Rays(Manifold):
+class Rays(Derived, Manifold):
     """One image times a scale that is uniform in [0, 1].
 
     The simplest manifold: a ray out of black, of dimension 1. The best denoiser projects on the image and keeps the
@@ -52,19 +53,9 @@ class Rays(Manifold):
             raise DataError(f"image {index} of '{name_of(image)}' is black; accepted are images with a pixel above 0")
 
     @property
-    def shape(self) -> Shape:
-        """Shape (C, H, W) of the image."""
-        return self.dataset.shape
-
-    @property
-    def card(self) -> Card:
-        """Origin and licence, those of the image."""
-        inner = self.dataset.card
-        return Card(f"one image times scales that gahbench drew; the image: {inner.origin}", inner.licence)
-
-    def fingerprint(self) -> str | None:
-        """Return the fingerprint of the dataset that the image is from."""
-        return self.dataset.fingerprint()
+    def recipe(self) -> str:
+        """Scales of one image."""
+        return "one image times scales that gahbench drew; the image"
 
     def place(self, uniform: Tensor) -> Tensor:
         """Return the non-linear parameters, of which there are none: shape (N, 0)."""

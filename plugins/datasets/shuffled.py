@@ -10,13 +10,14 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from gahbench import Card, Dataset, Names, Optimum, Posterior, Shape, Split, TrueBasis, generator
+from gahbench import Dataset, Names, Optimum, Posterior, Split, TrueBasis, generator
 from gahbench.jacobian import FunctionMaps, LinearMaps
 
 from .._papers import KADKHODAIE_2024
+from ._derived import Derived
 
 
-class Shuffled(Dataset):
+class Shuffled(Derived):
     """Images of another dataset with their pixels permuted: the same permutation for all images and channels.
 
     White noise is invariant under permutations, so that the best denoiser is that of the plain images, permuted; but
@@ -40,19 +41,14 @@ class Shuffled(Dataset):
         self.splits_overlap = self.dataset.splits_overlap
 
     @property
-    def shape(self) -> Shape:
-        """Shape (C, H, W) of one image."""
-        return self.dataset.shape
-
-    @property
     def optimum(self) -> Optimum:
         """The optimum of the plain images, which holds for the shuffled ones."""
         return self.dataset.optimum
 
     @property
-    def card(self) -> Card:
-        """Origin and licence of the plain images."""
-        return replace(self.dataset.card, origin=f"pixels shuffled: {self.dataset.card.origin}")
+    def recipe(self) -> str:
+        """Shuffled pixels."""
+        return "pixels shuffled"
 
     @functools.cached_property
     def permutation(self) -> Tensor:
@@ -80,15 +76,6 @@ class Shuffled(Dataset):
     def sources(self, split: Split, count: int) -> Sequence[int] | None:
         """Return those of the plain images."""
         return self.dataset.sources(split, count)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Return those of the plain images."""
-        return self.dataset.notes
-
-    def fingerprint(self) -> str | None:
-        """Return that of the plain images."""
-        return self.dataset.fingerprint()
 
     def posterior(self, noisy: Tensor, sigma: float) -> Posterior:
         """Return the posterior of the plain images given the noisy ones put in order, its mean shuffled."""

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Posterior, Shape
+from gahbench import Posterior
 
 from .._papers import RICE_1945
 from ._manifold import Manifold
@@ -61,11 +61,6 @@ class Sinusoids(Manifold):
         self.size = size
         self.rows = rows
         self.columns = columns
-
-    @property
-    def shape(self) -> Shape:
-        """Shape (1, size, size) of one image."""
-        return (1, self.size, self.size)
 
     def place(self, uniform: Tensor) -> Tensor:
         """Return phases in radians made of uniform numbers; both (N, 1)."""

@@ -1,8 +1,9 @@
-"""Sources of many image files: folders and zip archives."""
+"""Sources of many image files, folders and zip archives, and the lists of CelebA that come with them."""
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 import zipfile
 from abc import ABC, abstractmethod
@@ -26,8 +27,12 @@ DEPTH = 2
 LONG = 1 << 26
 #: The most bytes of one file: an image of as many pixels as are accepted needs no more.
 LARGEST = 1 << 28
-#: Name of the folder that CelebA's images come in; its lists lie beside it.
+#: Name of the folder that CelebA's images come in, and of the lists beside it, as published and as CSV.
 CELEBA = "img_align_celeba"
+PARTITION = ("list_eval_partition.txt", "list_eval_partition.csv")
+IDENTITY = ("identity_CelebA.txt", "identity_CelebA.csv")
+CELEBA_LICENCE = "for non-commercial research only"
+CELEBA_HOME = "http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 
 
 class Encoded(ABC):
@@ -68,8 +73,40 @@ class Encoded(ABC):
         return None
 
     def identity(self) -> NDArray[np.int64] | None:
-        """Return the person on each image, if the source has them."""
-        return None
+        """Return the number of the person on each image, shape (N,), if the source or a list beside it has them."""
+        return self._listed(IDENTITY, None)
+
+    def partition(self) -> NDArray[np.int64] | None:
+        """Return 0 (training), 1 (validation) or 2 (testing) for each image, shape (N,), where a list says so."""
+        return self._listed(PARTITION, {"0", "1", "2"})
+
+    def _listed(self, names: tuple[str, ...], accepted: set[str] | None) -> NDArray[np.int64] | None:
+        """Return the number that a list has for each image."""
+        name, text = next(((name, text) for name in names if (text := self.text(name)) is not None), ("", None))
+        if text is None:
+            return None
+        values: dict[str, int] = {}
+        for number, line in enumerate(text.splitlines(), 1):
+            fields = re.split(r"[,\s]+", line.strip())
+            # The first line of a CSV file names its columns.
+            if fields == [""] or (number == 1 and len(fields) == 2 and not fields[1].isdecimal()):
+                continue
+            if (
+                len(fields) != 2
+                or not re.fullmatch(r"[0-9]{1,18}", fields[1])
+                or (accepted and fields[1] not in accepted)
+            ):
+                kinds = f"one of {', '.join(sorted(accepted))}" if accepted else "a number"
+                raise DataError(
+                    f"{self.path}: {name}, line {number}: '{brief(line)}'; accepted: an image's name and {kinds}"
+                )
+            values[fields[0]] = int(fields[1])
+        try:
+            return np.array([values[PurePosixPath(image).name] for image in self.names], dtype=np.int64)
+        except KeyError as error:
+            raise DataError(
+                f"{self.path}: {name} does not list {brief(error.args[0])}; accepted: a list with every image"
+            ) from error
 
     def named(self, reasons: Mapping[int, str]) -> dict[str, str]:
         """Return why files cannot be used, by their names, given by their places."""
@@ -84,7 +121,6 @@ class Folder(Encoded):
         super().__init__(path, _images_among(list(self._stats), None if path.name == below else below))
 
     def content(self, place: int) -> bytes:
-        """Return the bytes of a file."""
         return _read(self.path / self.names[place])
 
     def stamp(self) -> list[Any]:
@@ -92,7 +128,6 @@ class Folder(Encoded):
         return [[name, *self._stats[name]] for name in self.names]
 
     def size(self) -> int:
-        """Return the size of the images in bytes."""
         return sum(self._stats[name][0] for name in self.names)
 
     def text(self, name: str) -> str | None:
@@ -123,7 +158,6 @@ class Zip(Encoded):
         super().__init__(path, _images_among(self._files, below))
 
     def content(self, place: int) -> bytes:
-        """Return the bytes of a file."""
         return self._read(self.names[place])
 
     def stamp(self) -> list[Any]:
@@ -131,7 +165,6 @@ class Zip(Encoded):
         return [stamp_of(self.path), self.names]
 
     def text(self, name: str) -> str | None:
-        """Return a text file of that name."""
         found = next((file for file in self._files if PurePosixPath(file).name == name), None)
         return self._read(found).decode("utf-8", errors="replace") if found else None
 
@@ -203,3 +236,15 @@ def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
             raise DataError(
                 f"{path}: its entry '{brief(entry.filename)}' {fault}; accepted: plain files within the archive"
             )
+
+
+def missing_celeba(path: Path) -> DataError:
+    """Return the error for a path where CelebA is not."""
+    return DataError(
+        f"{path}: no CelebA there; expected, as torchvision has it,\n"
+        f"  celeba/{CELEBA}/000001.jpg ... 202599.jpg\n"
+        f"  celeba/{PARTITION[0]} (optional: the published splits)\n"
+        f"  celeba/{IDENTITY[0]} (optional: the persons on the images)\n"
+        f"or, as Kaggle has it, {CELEBA}/{CELEBA}/*.jpg with {PARTITION[1]}. "
+        f"CelebA is {CELEBA_LICENCE} and is not downloaded for you: {CELEBA_HOME}"
+    )

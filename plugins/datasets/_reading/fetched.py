@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from gahbench import Card, DataError, generator
 
-from . import celeba
 from .arrays import Arrays
-from .encoded import Folder
+from .encoded import CELEBA_HOME, CELEBA_LICENCE, Folder
 from .preprocess import Window
 
 #: How many of the rows of scikit-image's sample are faces; the others are not.
@@ -37,7 +36,7 @@ CARDS = {
         "Olivetti faces (Samaria & Harter 1994), taken at AT&T Laboratories Cambridge (ORL), fetched by scikit-learn",
         "free for research, with credit to AT&T Laboratories Cambridge: https://cam-orl.co.uk/facedatabase.html",
     ),
-    "celeba": Card(f"CelebFaces Attributes, aligned and cropped (Liu et al. 2015): {celeba.HOME}", celeba.LICENCE),
+    "celeba": Card(f"CelebFaces Attributes, aligned and cropped (Liu et al. 2015): {CELEBA_HOME}", CELEBA_LICENCE),
 }
 
 

@@ -20,7 +20,7 @@ from gahbench import DataError, Dataset, spec_of
 from gahbench._util.files import open_regular
 from gahbench._util.readable import brief
 
-from . import arrays, celeba
+from . import arrays
 from .cache import cached, damaged
 from .decode import Decoding
 from .encoded import Encoded, Folder, Zip
@@ -157,9 +157,7 @@ def from_encoded(encoded: Encoded, preprocessing: Preprocessing) -> Images:
         raise damaged(folder, error) from error
     unusable: dict[int, str] = dict(facts["unusable"])
     kept = np.array([place for place in range(len(encoded.names)) if place not in unusable])
-    people = encoded.identity()
-    people = celeba.identity(encoded) if people is None else people
-    partition = celeba.partition(encoded)
+    people, partition = encoded.identity(), encoded.partition()
     return Images(
         stored=stored[: len(kept)],
         pooled=lambda: torch.from_numpy(np.array(pooled[: len(kept)])),

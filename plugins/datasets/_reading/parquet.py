@@ -47,7 +47,6 @@ class Parquet(Encoded):
         super().__init__(path, [f"row {row}" for row in range(rows)])
 
     def content(self, place: int) -> bytes:
-        """Return the bytes of a row."""
         content = self._row(place)
         if content is None:
             raise DataError(f"{self.path}: row {place} holds no bytes; accepted: images within the table")
@@ -56,7 +55,6 @@ class Parquet(Encoded):
         return content
 
     def stamp(self) -> list[Any]:
-        """Return size and time of change of the table."""
         return stamp_of(self.path)
 
     def identity(self) -> NDArray[np.int64] | None:

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from gahbench.devices.hardware import Cuda
 from gahbench_plugins.datasets import _c_alpha_published as c_alpha_published
-from gahbench_plugins.datasets._contours import coverage
-from gahbench_plugins.datasets.c_alpha import FIELD_STD, LINE_STD, MEAN_STD, CAlpha
+from gahbench_plugins.datasets.c_alpha import FIELD_STD, LINE_STD, MEAN_STD, CAlpha, _background_amplitude, coverage
 
 
 def slope(amplitude, frequency):
@@ -61,7 +60,7 @@ def test_exact_backgrounds_are_as_regular_as_designed(alpha):
 def test_exact_backgrounds_have_the_covariance_of_the_amplitude():
     dataset = CAlpha(2.0, 8)
     first, second = dataset._backgrounds(torch.Generator().manual_seed(0), 20000)
-    amplitude = dataset.background_amplitude()
+    amplitude = _background_amplitude(8, 2.0, None)
     kernel = torch.fft.irfft2(amplitude.square().to(torch.complex128), s=(16, 16))
     assert kernel[0, 0].item() == pytest.approx(FIELD_STD**2)
     for region in (first, second):

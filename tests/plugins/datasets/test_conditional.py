@@ -12,7 +12,7 @@ from gahbench._util.errors import OptimumError
 from gahbench_plugins.datasets import _conditional as conditional
 from gahbench_plugins.datasets._conditional import ConditionalGaussian, Leading, StationaryField
 from gahbench_plugins.datasets._spectral import power_law
-from gahbench_plugins.datasets.c_alpha import MEAN_STD, CAlpha
+from gahbench_plugins.datasets.c_alpha import MEAN_STD, CAlpha, _background_amplitude
 
 families = st.tuples(st.integers(3, 9), st.floats(0.6, 4))
 
@@ -100,7 +100,7 @@ SIGMAS = (1 / 255, 4 / 255, 16 / 255, 64 / 255)
 
 @functools.cache
 def images_of(alpha, size):
-    return ConditionalGaussian(StationaryField(CAlpha(alpha, size).background_amplitude()), MEAN_STD**2)
+    return ConditionalGaussian(StationaryField(_background_amplitude(size, alpha, None)), MEAN_STD**2)
 
 
 @functools.cache

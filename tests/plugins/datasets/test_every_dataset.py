@@ -227,20 +227,23 @@ def test_labels(spec, label):
     assert Registry().configure("dataset", spec).label == label
 
 
-@pytest.mark.parametrize("spec", ["finite[faces]", "gaussian-faces[faces]", "shuffled[faces]", "rays[faces]"])
-def test_what_is_made_of_a_dataset_has_its_fingerprint_and_licence(spec):
-    dataset, inner = create(spec), create("faces")
-    assert dataset.fingerprint() == inner.fingerprint() is not None
-    assert dataset.card.licence == inner.card.licence
-    assert inner.card.origin in dataset.card.origin
-
-
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     """Write small files of images, and work in their folder."""
     monkeypatch.chdir(tmp_path)
     np.savez("black.npz", images=np.zeros((10, 9, 9), dtype=np.uint8))
+    np.savez("colours.npz", images=np.random.default_rng(0).integers(0, 256, (10, 8, 8, 3), dtype=np.uint8))
     np.savez("one.npz", images=np.random.default_rng(0).integers(0, 256, (1, 8, 8), dtype=np.uint8))
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize("name", ["finite[{},count=4]", "gaussian-faces[{}]", "shuffled[{}]", "rays[{}]"])
+def test_what_is_made_of_a_dataset_has_its_fingerprint_licence_and_notes(name):
+    dataset, inner = create(name.format("faces[colours.npz]")), create("faces[colours.npz]")
+    assert dataset.fingerprint() == inner.fingerprint() is not None
+    assert dataset.card.licence == inner.card.licence
+    assert inner.card.origin in dataset.card.origin
+    assert dataset.notes == inner.notes != ()
 
 
 @pytest.mark.usefixtures("files")

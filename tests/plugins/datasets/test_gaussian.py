@@ -33,7 +33,7 @@ def moments_of_field(dataset):
 
 def moments_of_faces(dataset, share=0.01, contrast=0.6):
     """Mean and covariance, by numpy, from the formula."""
-    images = dataset.faces.images("train", dataset.faces.available("train")).double().flatten(1).numpy()
+    images = dataset.dataset.images("train", dataset.dataset.available("train")).double().flatten(1).numpy()
     covariance = np.cov(images.T, ddof=0)
     even = np.trace(covariance) / len(covariance) * np.eye(len(covariance))
     covariance = contrast**2 * ((1 - share) * covariance + share * even)
@@ -111,7 +111,7 @@ def test_images_have_mean_and_covariance(known):
 
 def test_without_an_even_share_images_lie_in_the_span_of_the_faces():
     dataset = construct(GaussianFaces, "faces[size=12]", isotropic=0.0)
-    faces = dataset.faces.images("train", 64).double().flatten(1)
+    faces = dataset.dataset.images("train", 64).double().flatten(1)
     images = dataset.images("test", 8).double()
     drawn = images.flatten(1) - faces.mean(0)
     span = torch.linalg.qr((faces - faces.mean(0)).mT[:, :63]).Q

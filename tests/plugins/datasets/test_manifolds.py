@@ -9,9 +9,9 @@ from constructing import construct
 
 from gahbench._util.errors import OptimumError
 from gahbench._util.noise import evaluation_noise
+from gahbench_plugins.datasets import _importance as importance
+from gahbench_plugins.datasets._intensities import integrate
 from gahbench_plugins.datasets._manifold import Manifold
-from gahbench_plugins.datasets._sampling import importance
-from gahbench_plugins.datasets._sampling.intensities import integrate
 from gahbench_plugins.datasets.discs import Discs, render
 from gahbench_plugins.datasets.rays import Rays
 from gahbench_plugins.datasets.sinusoids import Sinusoids

@@ -38,7 +38,8 @@ def integrate(gram: Tensor, product: Tensor, sigma: float, intensities: int) -> 
     """Return evidence and moments of intensities uniform in the unit interval or square."""
     gram = gram + RIDGE * sigma**2 * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     if intensities == 0:
-        return Intensities(log_likelihood(gram, product, torch.ones_like(product), sigma), *_known(product))
+        known = torch.ones_like(product)
+        return Intensities(log_likelihood(gram, product, known, sigma), known, known[..., None])
     if intensities == 1:
         log_evidence, mean, second = _inner(gram[..., 0, 0], product[..., 0], sigma)
         return Intensities(log_evidence, mean[..., None], second[..., None, None])
@@ -138,8 +139,3 @@ def _quadrature(*borders: Tensor) -> tuple[Tensor, Tensor]:
     halves = edges.diff(dim=-2) / 2
     nodes = edges[..., :-1, :] + halves * (1 + places)
     return nodes.flatten(-2), torch.log(halves * weights).flatten(-2)
-
-
-def _known(product: Tensor) -> tuple[Tensor, Tensor]:
-    one = torch.ones_like(product)
-    return one, one[..., None]
