@@ -43,7 +43,7 @@ def leaderboard(
     The files of the board are compared with their checksums. 'gahbench collect' compares the units too, and writes the
     board anew if they differ; a published board comes without its units, so that its values cannot be compared.
     """
-    from gahbench.report.export import exported
+    from gahbench.report.tables import exported
     from gahbench.report.tables import print_board as print_results
 
     if len(folders) == 1 and not (entrant or dataset or metric or columns or form or out or legend):

@@ -118,7 +118,7 @@ def alignment(
     import gahbench
     from gahbench.board.alignments import courses
     from gahbench.board.facts import entrant_kinds
-    from gahbench.report.alignments import course_figure
+    from gahbench.report.bases import course_figure
 
     _prepare(out)
     results = gahbench.load_results(folder)
@@ -136,7 +136,7 @@ def ranking(
     """Bases ranked by direction, the mean over noise levels, with alignment beside, a panel for each entrant."""
     import gahbench
     from gahbench.board.alignments import rankings
-    from gahbench.report.alignments import ranking_figure
+    from gahbench.report.bases import ranking_figure
 
     _prepare(out)
     found = rankings(gahbench.load_results(folder), dataset, entrant)
@@ -157,7 +157,7 @@ def generalization(
     """Output PSNR on training and on test images against input PSNR, a curve for each number of training images."""
     import gahbench
     from gahbench.board.generalization import swept
-    from gahbench.report.generalization import curves_figure
+    from gahbench.report.training import curves_figure
 
     _prepare(out)
     results = gahbench.load_results(folder)
@@ -178,7 +178,7 @@ def transitions(
     """Metrics against the number of training images: a figure for each dataset and entrant."""
     import gahbench
     from gahbench.board.generalization import swept
-    from gahbench.report.generalization import transition_metrics, transitions_figure
+    from gahbench.report.training import transition_metrics, transitions_figure
 
     _prepare(out)
     results = gahbench.load_results(folder)
@@ -201,7 +201,7 @@ def samples(
 
     Predictions of references are drawn where the suite has the metric sample-prediction.
     """
-    from gahbench.report.sample_pairs import (
+    from gahbench.report.contact_sheet import (
         cosines_figure,
         paired_samples,
         pairs_sheet,
@@ -233,7 +233,7 @@ def denoised(
 ) -> None:
     """Draw test images clean, noisy, denoised by each entrant, and the errors: a sheet for each dataset."""
     from gahbench.cli.looking import parse_sigmas
-    from gahbench.report.denoised_images import denoised_sheet, kept_images, middle_level
+    from gahbench.report.contact_sheet import denoised_sheet, kept_images, middle_level
 
     _prepare(out)
     kept = kept_images(folder, dataset, entrant)
@@ -252,7 +252,7 @@ def training(
     entrant: options.OnlyEntrant = None,
 ) -> None:
     """Draw the loss and the validation PSNR of the trained networks against steps, a figure for each dataset."""
-    from gahbench.report.training_curves import histories, training_figure
+    from gahbench.report.training import histories, training_figure
 
     _prepare(out)
     for place, (name, fits) in enumerate(histories(folder, dataset, entrant).items()):

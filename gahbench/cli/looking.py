@@ -225,8 +225,8 @@ def _print_inspection(inspection: Inspection, console: Console) -> None:
     """Print the facts at each noise level, and direction and alignment with each basis."""
     from gahbench.board.alignments import MEASURES
     from gahbench.evaluation.rates import input_psnr
+    from gahbench.report.bases import level_names
     from gahbench.report.cells import number
-    from gahbench.report.eigenvectors import level_names
 
     say(f"{inspection.entrant} on {inspection.image}", "bold")
     names = level_names(level.sigma for level in inspection.levels)

@@ -53,7 +53,7 @@ def draw_approximation(registry: Registry, datasets: Sequence[str], bases: Seque
     """Draw the error of nonlinear approximation against the number of terms, a panel for each dataset."""
     from gahbench.contracts.truth import TrainingData
     from gahbench.evaluation.approximation import approximate
-    from gahbench.report.approximation import approximation_figure
+    from gahbench.report.bases import approximation_figure
 
     panels: dict[str, dict[str, Any]] = {}
     slopes: dict[str, float] = {}
@@ -88,7 +88,7 @@ def draw_geometry(
 ) -> Figure:
     """Draw the squares and directions that a bandlet basis chooses, over the image."""
     from gahbench._util.noise import evaluation_noise
-    from gahbench.report.geometry import figure
+    from gahbench.report.bases import geometry_figure
 
     images: Dataset = registry.create("dataset", dataset)
     found = registry.configure("basis", basis)
@@ -99,7 +99,7 @@ def draw_geometry(
     if noisy:
         noise = evaluation_noise(index + 1, images.shape, threshold / 3, 0, "test", master=images.master)
         image = image + noise[index:]
-    return figure(image[0], geometry_of(image[0], threshold, noisy))
+    return geometry_figure(image[0], geometry_of(image[0], threshold, noisy).squares)
 
 
 def save_figure(drawing: Figure, file: Path) -> None:

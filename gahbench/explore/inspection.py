@@ -29,8 +29,15 @@ from gahbench.explore.inspected_images import Choice, Images, chosen_images
 from gahbench.planning.suite_entries import untrained_here
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry, open_registry
-from gahbench.report.alignments import course_figure, ranking_figure
-from gahbench.report.eigenvectors import LEARNED, decay_figure, gallery_figure, level_names, spectra_figure
+from gahbench.report.bases import (
+    LEARNED,
+    course_figure,
+    decay_figure,
+    gallery_figure,
+    level_names,
+    ranking_figure,
+    spectra_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,29 +1,41 @@
-"""Formatting of numbers in tables: few digits, a unit, a dash where unknown."""
+"""Cells and columns of tables, built once from a board and shown on terminals, as Markdown, LaTeX and HTML."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from gahbench._util import readable
+from gahbench.board.board import DatasetBoard, Entry
 from gahbench.board.statistics import Estimate
+
+if TYPE_CHECKING:
+    from gahbench.board.ranks import Overall
 
 DASH = "–"
 MINUS = "−"
+#: The group of columns that a page shows at first.
+SUMMARY = "summary"
+#: Length of a bar, in units of its drawing.
+LENGTH = 72
 
 
 def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
-    """Write a number with a fixed count of decimals, never as ``-0.00``; ``None`` and NaN as a dash."""
+    """Format a number with a fixed count of decimals, never as ``-0.00``; ``None`` and NaN as a dash."""
     if value is None or math.isnan(value):
         return DASH
     text = f"{value:{'+' if sign else ''}.{digits}f}"
-    zero = float(text) == 0
-    return text.lstrip("+-") if zero else text.replace("-", MINUS)
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", MINUS)
 
 
 def with_half_width(estimate: Estimate, sign: bool = False, digits: int = 2) -> str:
-    """Write a value of the board with half the width of its interval, such as ``31.40 ±0.12``."""
+    """Format a value with half the width of its interval, such as ``31.40 ±0.12``."""
     value = number(estimate.value, digits, sign)
     if value == DASH or math.isnan(estimate.low) or math.isnan(estimate.high):
         return value
@@ -31,26 +43,26 @@ def with_half_width(estimate: Estimate, sign: bool = False, digits: int = 2) -> 
 
 
 def between(low: Estimate, high: Estimate, digits: int = 2) -> str:
-    """Write a value of which only a bracket is known, by its two ends, such as ``0.80 to 1.31``."""
+    """Format a value that is known between two limits, such as ``0.80 to 1.31``, or ``high`` if ``low`` is unknown."""
     if not (low.is_known and high.is_known):
         return with_half_width(high, digits=digits)
     return f"{number(low.value, digits)} to {number(high.value, digits)}"
 
 
 def count(value: int | None) -> str:
-    """Write how many, as :func:`gahbench._util.readable.count`."""
+    """Format a count, as :func:`gahbench._util.readable.count`."""
     return DASH if value is None else readable.count(value)
 
 
 def duration(value: float) -> str:
-    """Write seconds, as :func:`gahbench._util.readable.duration`."""
+    """Format seconds, as :func:`gahbench._util.readable.duration`."""
     return readable.duration(value) if math.isfinite(value) else DASH
 
 
-def rank(low: int | None, high: int | None, marked: bool = False) -> str:
-    """Write a rank with the end of its interval, such as ``1–3``, and ``!`` behind that of a marked entrant."""
+def rank(low: int | None, high: int | None, is_flagged: bool = False) -> str:
+    """Format a rank with the end of its interval, such as ``1–3``, followed by ``!`` if the entrant is flagged."""
     text = DASH if low is None else str(low) if high in (None, low) else f"{low}–{high}"
-    return text + ("!" if marked else "")
+    return text + ("!" if is_flagged else "")
 
 
 def folded(label: str, width: int) -> str:
@@ -65,18 +77,185 @@ def folded(label: str, width: int) -> str:
 
 def file_stems(labels: list[str]) -> dict[str, str]:
     """Return a file name, without suffix, for each label: safe, and unique regardless of case."""
-    stems: dict[str, str] = {}
-    for label in labels:
-        stem = re.sub(r"[^A-Za-z0-9.=+-]+", "_", label).strip("_.")[:100] or "dataset"
-        stems[label] = stem
+    stems = {label: re.sub(r"[^A-Za-z0-9.=+-]+", "_", label).strip("_.")[:100] or "dataset" for label in labels}
     lowered = [stem.lower() for stem in stems.values()]
     used: set[str] = set()
     for label, stem in stems.items():
         if lowered.count(stem.lower()) > 1:
             stem = f"{stem}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
-        # A label may be chosen to be what another becomes.
+        # A label may be chosen to equal the stem of another label.
         while stem.lower() in used:
             stem += "_"
         used.add(stem.lower())
         stems[label] = stem
     return stems
+
+
+@dataclass(frozen=True)
+class Bar:
+    """An interval, drawn from ``low`` to ``high`` with a point at ``value``, if any, all from 0 to :data:`LENGTH`."""
+
+    low: float
+    value: float | None
+    high: float
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table: its text, a page's key to sort by, an interval, and where a link leads."""
+
+    text: str
+    key: str = ""
+    bar: Bar | None = None
+    address: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its heading, its cells, whether it holds text, and its group on pages."""
+
+    head: str
+    cells: Sequence[Cell]
+    is_text: bool = False
+    group: str = SUMMARY
+
+    @property
+    def is_known(self) -> bool:
+        """Whether any cell has a value."""
+        return any(cell.text != DASH for cell in self.cells)
+
+    @property
+    def is_left(self) -> bool:
+        """Whether tables of text align it to the left."""
+        return self.is_text or self.head == "rank"
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts of its cells."""
+        return [cell.text for cell in self.cells]
+
+    @property
+    def width(self) -> int:
+        """The most characters of its heading and its cells."""
+        return max(map(len, [self.head, *self.texts]))
+
+
+def plain_column(head: str, texts: Iterable[str], is_text: bool = False) -> Column:
+    """Return a column of texts alone."""
+    return Column(head, [Cell(text) for text in texts], is_text)
+
+
+def estimates_of(
+    board: DatasetBoard, labels: Sequence[str], metric: str, part: str = "", sigma: float | None = None
+) -> list[Estimate]:
+    """Return a value of each of some entrants."""
+    return [board.estimate(label, metric, part, sigma) for label in labels]
+
+
+def overall_columns(rows: Sequence[Overall]) -> list[Column]:
+    """Return the known columns of means over datasets, without the entrants."""
+    columns = [
+        rank_column(rows),
+        kind_column(rows),
+        value_column("PSNR", [row.psnr for row in rows], has_bars=True),
+        value_column("gain", [row.gain for row in rows], sign=True, has_bars=True),
+    ]
+    return [column for column in columns if column.is_known]
+
+
+def kind_column(rows: Sequence[Entry | Overall]) -> Column:
+    """Return the column of the kinds of entrants."""
+    return plain_column("kind", [row.kind or DASH for row in rows], is_text=True)
+
+
+def cost_columns(entries: Sequence[Entry]) -> list[Column]:
+    """Return the columns of parameters, training time and seeds, which pages sort by numbers."""
+
+    def numbers(head: str, values: Sequence[float | None], text: Callable[[Any], str]) -> Column:
+        keys = ["" if value is None or math.isnan(value) else f"{value:g}" for value in values]
+        return Column(head, [Cell(text(value), key) for value, key in zip(values, keys, strict=True)])
+
+    return [
+        numbers("parameters", [entry.parameters for entry in entries], count),
+        numbers("training", [entry.train_seconds for entry in entries], duration),
+        numbers("seeds", [entry.seeds for entry in entries], lambda seeds: DASH if seeds is None else str(seeds)),
+    ]
+
+
+def rank_column(rows: Sequence[Entry | Overall]) -> Column:
+    """Return the column of ranks, each with its interval on the scale of all."""
+    most = max((row.rank_high for row in rows if row.rank_high is not None), default=1)
+    return Column("rank", [Cell(rank_text(row), bar=rank_bar(row, most)) for row in rows])
+
+
+def rank_text(row: Entry | Overall) -> str:
+    """Format the rank of an entrant, with a sign if it is flagged."""
+    return rank(row.rank, row.rank_high, isinstance(row, Entry) and bool(row.marks))
+
+
+def rank_bar(row: Entry | Overall, most: int) -> Bar | None:
+    """Return the bar of the interval of a rank, on the scale from 1 to the last rank; ``None`` without an interval."""
+    if row.rank is None or row.rank_high is None:
+        return None
+    first, last = (LENGTH * (rank - 1) / max(1, most - 1) for rank in (row.rank, row.rank_high))
+    return Bar(first, first, last)
+
+
+def value_column(
+    head: str,
+    values: Sequence[Estimate],
+    *,
+    sign: bool = False,
+    digits: int = 2,
+    has_bars: bool = False,
+    group: str = SUMMARY,
+) -> Column:
+    """Return the column of values with their intervals."""
+    texts = [with_half_width(value, sign, digits) for value in values]
+    return _column_with_bars(head, texts, [(one.low, one.value, one.high) for one in values], has_bars, group)
+
+
+def bracket_column(
+    head: str,
+    low: Sequence[Estimate],
+    high: Sequence[Estimate],
+    *,
+    digits: int = 2,
+    has_bars: bool = False,
+    group: str = SUMMARY,
+) -> Column:
+    """Return the column of values, some of which are known between two limits, which are then their bars."""
+    limits = list(zip(low, high, strict=True))
+    ends = [(a.value, math.nan, b.value) if a.is_known else (b.low, b.value, b.high) for a, b in limits]
+    return _column_with_bars(head, [between(*both, digits) for both in limits], ends, has_bars, group)
+
+
+def _column_with_bars(
+    head: str, texts: Sequence[str], ends: Sequence[tuple[float, float, float]], has_bars: bool, group: str
+) -> Column:
+    bars = _bars(ends) if has_bars else [None] * len(ends)
+    return Column(head, [Cell(text, bar=bar) for text, bar in zip(texts, bars, strict=True)], group=group)
+
+
+def _bars(ends: Sequence[tuple[float, float, float]]) -> list[Bar | None]:
+    """Return bars of (low, value, high) on one scale, if there is one; outliers are drawn at its end."""
+    known = np.array([end for bar in ends for end in bar if math.isfinite(end)])
+    if not len(known):
+        return [None] * len(ends)
+    # Tukey's outer fences: an outlier would leave no room for the other bars.
+    lower, upper = np.quantile(known, (0.25, 0.75))
+    bottom = max(float(known.min()), float(lower - 3 * (upper - lower)))
+    top = min(float(known.max()), float(upper + 3 * (upper - lower)))
+    if bottom == top:
+        return [None] * len(ends)
+
+    def place(end: float, otherwise: float) -> float:
+        shown = end if math.isfinite(end) else otherwise
+        return LENGTH * min(1.0, max(0.0, (shown - bottom) / (top - bottom)))
+
+    return [
+        None
+        if math.isnan(high) and math.isnan(value)
+        else Bar(place(low, value), None if math.isnan(value) else place(value, high), place(high, value))
+        for low, value, high in ends
+    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.mathtext import MathTextParser
 from matplotlib.text import Text
-from numpy.typing import NDArray
 
 from gahbench._util.errors import ParameterError, listing
-from gahbench.board.statistics import Estimate
+from gahbench.board.statistics import Array, Estimate
+from gahbench.report.cells import folded
 
 #: Formats by file suffix, with the entries that would make equal figures differ in their bytes.
 FORMATS: dict[str, dict[str, None]] = {
@@ -25,7 +25,7 @@ FORMATS: dict[str, dict[str, None]] = {
     ".svg": {"Date": None, "Creator": None},
     ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
-# Not a multiple of the number of colours, nor it of theirs: pairs repeat after 91.
+# 13 markers and 7 colours have no common divisor: pairs of both repeat after 91 entrants.
 _MARKERS = "osD^vPX<>pdh*"
 _DASHES: dict[str, str] = {"oracle": "--", "optimal": ":", "bound": ":"}
 GREY = "0.45"
@@ -87,18 +87,19 @@ def context() -> Any:
     return matplotlib.rc_context(settings)
 
 
-def looks(entrants: Sequence[str], kinds: dict[str, str]) -> Styles:
-    """Return how to draw each entrant: no two have both the same colour and the same marker."""
-    colours = PALETTE[:6] + PALETTE[9:]  # without the grey of reference lines, and those too pale for lines
+def looks(labels: Sequence[str], kinds: Mapping[str, str] | None = None) -> Styles:
+    """Return how to draw each label that has a kind: no two have both the same colour and the same marker."""
+    colours = PALETTE[:6] + PALETTE[9:]  # without the grey of reference lines, and colours too pale for lines
+    kinds = dict.fromkeys(labels, "classical") if kinds is None else kinds
     return {
-        entrant: {
+        label: {
             "color": colours[index % len(colours)],
             "marker": _MARKERS[index % len(_MARKERS)],
-            "linestyle": _DASHES.get(kinds[entrant], "-"),
-            "markerfacecolor": "white" if kinds[entrant] in _DASHES else colours[index % len(colours)],
+            "linestyle": _DASHES.get(kinds[label], "-"),
+            "markerfacecolor": "white" if kinds[label] in _DASHES else colours[index % len(colours)],
         }
-        for index, entrant in enumerate(entrants)
-        if entrant in kinds
+        for index, label in enumerate(labels)
+        if label in kinds
     }
 
 
@@ -106,6 +107,29 @@ def grid_shape(panels: int, abreast: int) -> tuple[int, int]:
     """Return the numbers of rows and columns of panels, given the maximum of columns."""
     rows = max(1, math.ceil(panels / abreast))
     return rows, max(1, math.ceil(panels / rows))
+
+
+def panels(
+    count: int, shape: tuple[int, int], size: tuple[float, float], kind: type[Figure] = Figure, **shared: Any
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure of a size in inches, and the axes of ``count`` panels in a grid; the other axes are hidden."""
+    figure = kind(figsize=size, layout="constrained")
+    axes = list(figure.subplots(*shape, squeeze=False, **shared).flat)
+    for ax in axes[count:]:
+        ax.set_visible(False)
+    return figure, axes[:count]
+
+
+def text_at_edge(ax: Axes, y: float, text: str, **options: Any) -> None:
+    """Write above a horizontal line, at the right edge of a panel."""
+    settings = {"color": GREY, "fontsize": 8, "ha": "right", "va": "bottom", **options}
+    ax.text(0.99, y, text, transform=ax.get_yaxis_transform(), **settings)
+
+
+def folded_caption(caption: str, width: int) -> str:
+    """Break each line of a caption into lines of about ``width`` characters."""
+    lines = (line.strip() for text in caption.split("\n") for line in folded(text, width).split("\n"))
+    return "\n".join(lines)
 
 
 def caption_above(drawing: Figure, caption: str) -> None:
@@ -116,14 +140,14 @@ def caption_above(drawing: Figure, caption: str) -> None:
 
 def legend_beside(drawing: Figure, axes: Sequence[Axes]) -> None:
     """Put one legend beside the panels, with every label that is in any of them."""
-    found = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    drawing.legend(list(found.values()), list(found), loc="outside right upper", frameon=False, handlelength=2.8)
+    handles = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    drawing.legend(list(handles.values()), list(handles), loc="outside right upper", frameon=False, handlelength=2.8)
 
 
 def curve_with_band(
     ax: Axes,
-    x: NDArray[np.float64],
-    curve: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
+    x: Array,
+    curve: tuple[Array, Array, Array],
     label: str,
     look: dict[str, Any],
     order: float = 3,
@@ -137,9 +161,9 @@ def curve_with_band(
         ax.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0, zorder=2, gid=band)
 
 
-def bands(found: Sequence[Estimate]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the values and the lower and upper ends of estimates, each of shape (len(found),)."""
-    middle, low, high = (np.array([getattr(one, end) for one in found]) for end in ("value", "low", "high"))
+def bands(estimates: Sequence[Estimate]) -> tuple[Array, Array, Array]:
+    """Return the values and the lower and upper ends of estimates, each of shape (len(estimates),)."""
+    middle, low, high = (np.array([getattr(one, end) for one in estimates]) for end in ("value", "low", "high"))
     return middle, low, high
 
 
@@ -161,7 +185,7 @@ def encode(figure: Figure, suffix: str, *, as_text: bool = False, **options: Any
 
 
 def _without_broken_formulas(figure: Figure) -> None:
-    """Have texts between dollar signs that are no formula, as labels may have, written as they are."""
+    """Draw texts that have dollar signs but are no valid formula, as labels may be, as plain text."""
     parser = MathTextParser("path")
     for text in figure.findobj(Text):
         if isinstance(text, Text) and "$" in text.get_text():

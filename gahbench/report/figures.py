@@ -1,9 +1,10 @@
-"""Figures of one dataset: PSNR, gain and deficit against input PSNR, and any metric with its better direction."""
+"""Figures of one dataset: PSNR, gain and deficit against input PSNR, and other metrics with their better direction."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -32,6 +33,7 @@ from gahbench.report.drawing import (
     grid_shape,
     legend_beside,
     looks,
+    panels,
 )
 
 if TYPE_CHECKING:
@@ -41,8 +43,7 @@ _BEYOND = "0.94"
 _OPTIMA = ("optimal", "bound")
 _MAX_DEFICIT = 20.0  # dB: curves below are off the panel, and in the tables
 _LABEL = 28  # characters in a line of the legend
-_ABREAST = 3
-_WORDS = {True: "higher is better", False: "lower is better", None: ""}
+_BETTER = {True: "higher is better", False: "lower is better", None: ""}
 #: A metric and its part.
 Quantity = tuple[str, str]
 
@@ -51,12 +52,9 @@ def rendered(results: Tables, board: Board) -> Iterator[tuple[str, bytes]]:
     """Yield the name and the content of every figure, PNG and SVG; equal boards give equal bytes."""
     stems = file_stems([one.dataset for one in board.datasets])
     for one in board.datasets:
-        stem = stems[one.dataset]
-        drawing = figure(one, results.entrants, results.baseline)
-        if drawing is None:
-            continue
-        for suffix in (".png", ".svg"):
-            yield f"{stem}{suffix}", encode(drawing, suffix, bbox_inches="tight", pad_inches=0.06)
+        if (drawing := figure(one, results.entrants, results.baseline)) is not None:
+            for suffix in (".png", ".svg"):
+                yield f"{stems[one.dataset]}{suffix}", encode(drawing, suffix, bbox_inches="tight", pad_inches=0.06)
 
 
 def figure(board: DatasetBoard, entrants: Sequence[str], baseline: str | None = None) -> Figure | None:
@@ -68,13 +66,10 @@ def figure(board: DatasetBoard, entrants: Sequence[str], baseline: str | None = 
         for entry in board.entries
         if any(board.estimate(entry.entrant, "psnr", sigma=sigma).is_known for sigma in board.sigmas)
     ]
-    has_gains = board.is_known("gain_over_baseline") and len(scored) > 1
-    gain_of = baseline if has_gains else None
+    shown_baseline = baseline if board.is_known("gain_over_baseline") and len(scored) > 1 else None
+    draw = _dots if len(board.sigmas) == 1 else _curves
     with context():
-        styles = looks(entrants, {entry.entrant: entry.kind for entry in scored})
-        if len(board.sigmas) == 1:
-            return _dots(board, scored, gain_of, styles)
-        return _curves(board, scored, gain_of, styles)
+        return draw(board, scored, shown_baseline, looks(entrants, {entry.entrant: entry.kind for entry in scored}))
 
 
 def _curves(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None, styles: Styles) -> Figure:
@@ -85,8 +80,7 @@ def _curves(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None,
     # Inches, by the size of the legend's font: panels keep their size, whatever the labels.
     legend = 0.65 + 0.07 * max(map(len, lines))
     size = (3.6 * len(shown) + legend, max(3.6, 0.185 * len(lines) + 0.4))
-    drawing = ShownFigure(figsize=size, layout="constrained")
-    axes = drawing.subplots(1, len(shown), squeeze=False)[0]
+    drawing, axes = panels(len(shown), (1, len(shown)), size, ShownFigure)
     for ax, quantity in zip(axes, shown, strict=True):
         ax.set_title(draw_quantity(ax, board, entries, quantity, styles, labels, baseline), loc="left")
     axes[0].set_title(board.dataset, loc="left")
@@ -95,10 +89,10 @@ def _curves(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None,
 
 
 def quantities(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None) -> list[str]:
-    """Return the values that are drawn against input PSNR: PSNR, and those that are known of gain and deficit."""
+    """Return the values that are drawn against input PSNR: PSNR, and gain and deficit if they are known."""
     # The optimum itself has no deficit.
-    compared = any(board.estimate(entry.entrant, "deficit").is_known for entry in entries)
-    return ["psnr"] + ["gain_over_baseline"] * (baseline is not None) + ["deficit"] * compared
+    has_deficits = any(board.estimate(entry.entrant, "deficit").is_known for entry in entries)
+    return ["psnr"] + ["gain_over_baseline"] * (baseline is not None) + ["deficit"] * has_deficits
 
 
 def draw_quantity(
@@ -107,10 +101,10 @@ def draw_quantity(
     entries: Sequence[Entry],
     quantity: str,
     styles: Styles,
-    labels: dict[str, str],
+    labels: Mapping[str, str],
     baseline: str | None,
 ) -> str:
-    """Draw one of :func:`quantities` against input PSNR, and return what it is, for a title."""
+    """Draw one of :func:`quantities` against input PSNR, and return its title."""
     ax.set_xlabel("input PSNR (dB)")
     if quantity == "deficit":
         compared = [entry for entry in entries if board.estimate(entry.entrant, "deficit").is_known]
@@ -133,27 +127,26 @@ def _at_levels(board: DatasetBoard, entrant: str, quantity: str) -> list[Estimat
 
 
 def draw_entrants(
-    ax: Axes, board: DatasetBoard, entries: Sequence[Entry], quantity: str, styles: Styles, labels: dict[str, str]
+    ax: Axes, board: DatasetBoard, entries: Sequence[Entry], quantity: str, styles: Styles, labels: Mapping[str, str]
 ) -> None:
-    """Draw a value against input PSNR, a curve for each entrant; its ``id`` in an SVG is the value and its place."""
-    x = input_psnr(board.sigmas)
-    places = {entrant: place for place, entrant in enumerate(styles)}
-    for index, entry in enumerate(entries):
+    """Draw a value against input PSNR, a curve for each entrant; its ``id`` in an SVG is the value and its index."""
+    x, order_of_styles = input_psnr(board.sigmas), list(styles)
+    for place, entry in enumerate(entries):
         curve = bands(_at_levels(board, entry.entrant, quantity))
-        # The best on top, as in the legend.
-        order = 3 + 0.01 * (len(entries) - index)
-        gid = f"{quantity}-{places[entry.entrant]}"
+        # The best entrant is drawn on top, as in the legend.
+        order = 3 + 0.01 * (len(entries) - place)
+        gid = f"{quantity}-{order_of_styles.index(entry.entrant)}"
         curve_with_band(ax, x, curve, labels[entry.entrant], styles[entry.entrant], order, gid)
 
 
 def _deficits(
-    ax: Axes, board: DatasetBoard, entries: Sequence[Entry], styles: Styles, labels: dict[str, str], kind: str
+    ax: Axes, board: DatasetBoard, entries: Sequence[Entry], styles: Styles, labels: Mapping[str, str], kind: str
 ) -> str:
-    """Draw the deficits from the optimum, smallest on top; curves far below leave the frame. Return what they are."""
+    """Draw the deficits from the optimum, smallest on top; curves far below leave the frame. Return the title."""
     draw_entrants(ax, board, entries, "deficit", styles, labels)
     values = np.array([bands(_at_levels(board, entry.entrant, "deficit"))[0] for entry in entries])
     lowest = min(0.0, float(np.nanmin(values)))
-    # All may be beyond the optimum, or at it.
+    # All entrants may be beyond the optimum, or at it.
     highest = max(min(float(np.nanmax(values)), _MAX_DEFICIT), lowest + 1)
     margin = 0.06 * (highest - lowest)
     ax.set_ylim(highest + margin, lowest - margin)
@@ -164,7 +157,7 @@ def _deficits(
 
 
 def _cut_losses(ax: Axes) -> None:
-    """Let curves far below the baseline leave the frame, with a note: the other panel has all of them."""
+    """Let curves far below the baseline leave the frame, with a note; the panel of PSNR has all curves."""
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for line in ax.get_lines()])
     lowest, highest = float(np.nanmin(values)), float(np.nanmax(values))
     floor = -max(4.0, 1.5 * highest)
@@ -174,8 +167,7 @@ def _cut_losses(ax: Axes) -> None:
         ax.set_ylim(floor, top + 0.05 * (top - floor))
         text = f"cut below; lowest: {lowest:.1f} dB".replace("-", "−")
         # Losses are smallest at low noise, on the right: the left corner is free.
-        corner: dict[str, Any] = {"transform": ax.transAxes, "ha": "left", "va": "bottom"}
-        ax.text(0.02, 0.02, text, fontsize=7, color=GREY, **corner)
+        ax.text(0.02, 0.02, text, fontsize=7, color=GREY, transform=ax.transAxes, ha="left", va="bottom")
 
 
 def _reference_lines(ax: Axes, board: DatasetBoard, entries: Sequence[Entry]) -> None:
@@ -212,17 +204,16 @@ def _along(ax: Axes, x: float, slope: float, intercept: float, text: str, below:
 
 def _dots(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None, styles: Styles) -> Figure:
     """List the entrants from best to worst, with PSNR, and gain over the baseline, at one noise level."""
-    panels = 1 if baseline is None else 2
+    count = 1 if baseline is None else 2
     labels = [folded(entry.entrant, _LABEL) for entry in entries]
     lines = [line for label in labels for line in label.split("\n")]
-    size = (2.9 * panels + 0.3 + 0.08 * max(map(len, lines)), 0.9 + 0.27 * max(len(lines), 3))
-    drawing = ShownFigure(figsize=size, layout="constrained")
-    axes = drawing.subplots(1, panels, squeeze=False, sharey=True)[0]
+    size = (2.9 * count + 0.3 + 0.08 * max(map(len, lines)), 0.9 + 0.27 * max(len(lines), 3))
+    drawing, axes = panels(count, (1, count), size, ShownFigure, sharey=True)
     for ax, name in zip(axes, ("psnr", "gain_over_baseline"), strict=False):
-        for place, entry in enumerate(entries):
-            style, found = styles[entry.entrant], board.estimate(entry.entrant, name)
-            ax.plot([found.low, found.high], [place, place], color=style["color"], linewidth=1.3, zorder=2)
-            ax.plot(found.value, place, zorder=3, **style)
+        for row, entry in enumerate(entries):
+            style, value = styles[entry.entrant], board.estimate(entry.entrant, name)
+            ax.plot([value.low, value.high], [row, row], color=style["color"], linewidth=1.3, zorder=2)
+            ax.plot(value.value, row, zorder=3, **style)
         ax.grid(axis="x", visible=False)
         ax.margins(x=0.08)
     (sigma,) = board.sigmas
@@ -239,8 +230,8 @@ def _dots(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None, s
 
 
 def shown_metrics(board: DatasetBoard, titles: Mapping[str, str]) -> list[Quantity]:
-    """Return the metrics but the PSNR, and the parts of them that have a title, of which any entrant has a value."""
-    return [of for of in board.overall_metrics if not of[1] or _name(of) in titles]
+    """Return the metrics but the PSNR, and their parts with a title, for which any entrant has a value."""
+    return [quantity for quantity in board.overall_metrics if not quantity[1] or _name(quantity) in titles]
 
 
 def metric_titles(results: Tables) -> dict[str, str]:
@@ -249,37 +240,38 @@ def metric_titles(results: Tables) -> dict[str, str]:
 
 
 def directions(registry: Registry, metrics: Sequence[str]) -> dict[str, str]:
-    """Return which direction is better, in words, by the labels of metrics; empty where neither or none is known."""
-    found = {}
+    """Return which direction is better, in words, by the labels of metrics; empty if neither is, or it is unknown."""
+    better = dict.fromkeys(metrics, "")
     for label in metrics:
-        name = parse_metric_name(label).name
-        try:
-            plugin = registry.find("metric", name)
-            found[label] = "" if plugin is None else _WORDS[plugin.factory.higher_is_better]
-        except GahbenchError:
-            found[label] = ""
-    return found
+        with suppress(GahbenchError):
+            if plugin := registry.find("metric", parse_metric_name(label).name):
+                better[label] = _BETTER[plugin.factory.higher_is_better]
+    return better
 
 
 def draw_metric(
-    ax: Axes, board: DatasetBoard, entries: Sequence[Entry], of: Quantity, styles: Styles, labels: Mapping[str, str]
+    ax: Axes,
+    board: DatasetBoard,
+    entries: Sequence[Entry],
+    quantity: Quantity,
+    styles: Styles,
+    labels: Mapping[str, str],
 ) -> None:
-    """Draw one metric of one dataset."""
-    levels = board.levels(*of)
-    known = [entry for entry in entries if board.estimate(entry.entrant, *of).is_known]
-    places = {entrant: place for place, entrant in enumerate(styles)}
+    """Draw one metric of one dataset: curves against input PSNR, or a list of entrants at one noise level or none."""
+    levels, order_of_styles = board.levels(*quantity), list(styles)
+    known = [entry.entrant for entry in entries if board.estimate(entry.entrant, *quantity).is_known]
+    for row, label in enumerate(known):
+        gid, style = f"metric-{order_of_styles.index(label)}", styles[label]
+        if len(levels) > 1:
+            curve = bands([board.estimate(label, *quantity, sigma=sigma) for sigma in levels])
+            curve_with_band(ax, input_psnr(levels), curve, labels[label], style, gid=gid)
+        else:
+            value, band = board.estimate(label, *quantity), f"{gid}-band"
+            ax.plot([value.low, value.high], [row, row], color=style["color"], linewidth=1.3, zorder=2, gid=band)
+            ax.plot(value.value, row, zorder=3, gid=gid, label=labels[label], **style)
     if len(levels) > 1:
-        for entry in known:
-            curve = bands([board.estimate(entry.entrant, *of, sigma=sigma) for sigma in levels])
-            gid = f"metric-{places[entry.entrant]}"
-            curve_with_band(ax, input_psnr(levels), curve, labels[entry.entrant], styles[entry.entrant], gid=gid)
         ax.set_xlabel("input PSNR (dB)")
         return
-    for row, entry in enumerate(known):
-        found, style = board.estimate(entry.entrant, *of), styles[entry.entrant]
-        gid = f"metric-{places[entry.entrant]}"
-        ax.plot([found.low, found.high], [row, row], color=style["color"], linewidth=1.3, zorder=2, gid=f"{gid}-band")
-        ax.plot(found.value, row, zorder=3, gid=gid, label=labels[entry.entrant], **style)
     ax.set_yticks([])
     ax.set_ylim(max(len(known), 3) - 0.4, -0.6)
     ax.margins(x=0.08)
@@ -288,48 +280,46 @@ def draw_metric(
 
 
 def metrics_figure(results: Tables, board: DatasetBoard, registry: Registry, metrics: Sequence[str] = ()) -> Figure:
-    """Draw metrics of a dataset, a panel for each, which says which direction is better."""
+    """Draw metrics of a dataset, a panel for each, with the direction that is better."""
     titles = metric_titles(results)
     chosen = _chosen(board, titles, metrics)
-    entries = [entry for entry in board.entries if any(board.estimate(entry.entrant, *of).is_known for of in chosen)]
+    entries = [entry for entry in board.entries if any(board.estimate(entry.entrant, *one).is_known for one in chosen)]
     better = directions(registry, [metric for metric, _ in chosen])
-    rows, abreast = grid_shape(len(chosen), _ABREAST)
+    rows, columns = grid_shape(len(chosen), 3)
+    labels = {entry.entrant: folded(entry.entrant, _LABEL) for entry in entries}
+    lines = sum(label.count("\n") + 1 for label in labels.values())
+    size = (3.3 * columns + 2.6, max(2.9 * rows, 0.185 * lines) + 0.4)
     with context():
         styles = looks(results.entrants, entrant_kinds(results))
-        labels = {entry.entrant: folded(entry.entrant, _LABEL) for entry in entries}
-        lines = sum(label.count("\n") + 1 for label in labels.values())
-        drawing = ShownFigure(figsize=(3.3 * abreast + 2.6, max(2.9 * rows, 0.185 * lines) + 0.4), layout="constrained")
-        axes = list(drawing.subplots(rows, abreast, squeeze=False).flat)
-        for ax, of in zip(axes, chosen, strict=False):
-            draw_metric(ax, board, entries, of, styles, labels)
-            ax.set_title(panel_title(of, titles, better), loc="left")
-        for ax in axes[len(chosen) :]:
-            ax.set_visible(False)
+        drawing, axes = panels(len(chosen), (rows, columns), size, ShownFigure)
+        for ax, quantity in zip(axes, chosen, strict=True):
+            draw_metric(ax, board, entries, quantity, styles, labels)
+            ax.set_title(panel_title(quantity, titles, better), loc="left")
         caption_above(drawing, board.dataset)
-        legend_beside(drawing, axes[: len(chosen)])
+        legend_beside(drawing, axes)
     return drawing
 
 
-def panel_title(of: Quantity, titles: Mapping[str, str], better: Mapping[str, str], width: int = 42) -> str:
-    """Return what a metric is, and below it which direction is better; of parts nothing is known."""
-    title = folded(titles.get(_name(of)) or _name(of), width)
-    return f"{title}\n{better[of[0]]}" if not of[1] and better.get(of[0]) else title
+def panel_title(quantity: Quantity, titles: Mapping[str, str], better: Mapping[str, str], width: int = 42) -> str:
+    """Return the title of a metric, and below it which direction is better, which is unknown for parts."""
+    title = folded(titles.get(_name(quantity)) or _name(quantity), width)
+    return f"{title}\n{better[quantity[0]]}" if not quantity[1] and better.get(quantity[0]) else title
 
 
 def _chosen(board: DatasetBoard, titles: Mapping[str, str], metrics: Sequence[str]) -> list[Quantity]:
-    known = {_name(of): of for of in board.overall_metrics}
+    known = {_name(quantity): quantity for quantity in board.overall_metrics}
     for metric in metrics:
         if metric not in known:
-            there = suggestion(metric, known) or ";"
-            raise ParameterError(f"no values of '{metric}'{there} {board.dataset} has {listing(known) or 'none'}")
+            near = suggestion(metric, known) or ";"
+            raise ParameterError(f"no values of '{metric}'{near} {board.dataset} has {listing(known) or 'none'}")
     chosen = [known[metric] for metric in metrics] or shown_metrics(board, titles)
     if not chosen:
         raise ParameterError(f"{board.dataset} has no metric but the PSNR, which is in the figures of the board")
     return chosen
 
 
-def _name(of: Quantity) -> str:
-    return f"{of[0]}.{of[1]}" if of[1] else of[0]
+def _name(quantity: Quantity) -> str:
+    return ".".join(filter(None, quantity))
 
 
 def draw_board(results: Tables, board: Board, dataset: str | None = None, metrics: Sequence[str] = ()) -> Figure:

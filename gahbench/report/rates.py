@@ -9,19 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from gahbench._util.errors import ResultsError
 from gahbench.board.facts import entrant_kinds, optimum_of
-from gahbench.board.rate_courses import (
-    entrant_windows,
-    families,
-    window_slopes,
-)
+from gahbench.board.rate_courses import entrant_windows, families, window_slopes
 from gahbench.board.rate_verdicts import WAVELET_RATE, DeficitCurve
 from gahbench.board.scorecube import psnr_cubes
 from gahbench.board.selection import chosen_labels
-from gahbench.board.statistics import interval
+from gahbench.board.statistics import Array, interval
 from gahbench.evaluation.rates import input_psnr, local_slopes
 from gahbench.report.cells import folded
 from gahbench.report.drawing import (
@@ -33,21 +28,18 @@ from gahbench.report.drawing import (
     grid_shape,
     legend_beside,
     looks,
+    panels,
+    text_at_edge,
 )
 
 if TYPE_CHECKING:
     from gahbench.board.results import Results
     from gahbench.board.scorecube import ScoreCube
 
-Array = NDArray[np.float64]
-
 #: The limit of wavelets on images with edges, however regular.
 WAVELET_SLOPE = 0.5
-_WINDOW = "0.93"
+_SHADE = "0.93"
 _LABEL = 34
-#: So many datasets side by side at most; more go below.
-_ABREAST = 5
-_COLLAPSED = "0.93"
 _SIGNS = {"near-optimal": "✓", "not near-optimal": "✗", "undecided": "?"}
 
 
@@ -63,7 +55,7 @@ def rates_figure(
     with context():
         styles = looks(results.entrants, entrant_kinds(results))
         labels = {entrant: folded(entrant, _LABEL) for entrant in chosen}
-        blocks, abreast = grid_shape(len(cubes), _ABREAST)
+        blocks, abreast = grid_shape(len(cubes), 5)
         drawing = Figure(figsize=(2.9 * abreast + 2.4, 5.4 * blocks), layout="constrained")
         axes = drawing.subplots(2 * blocks, abreast, squeeze=False)
         for place, (dataset, cube) in enumerate(cubes.items()):
@@ -72,7 +64,7 @@ def rates_figure(
             _rates(upper, lower, cube, labels, styles)
             if len(window := input_psnr(windows.get(dataset, ()))):
                 for ax in (upper, lower):
-                    ax.axvspan(window.min(), window.max(), color=_WINDOW, linewidth=0, zorder=0)
+                    ax.axvspan(window.min(), window.max(), color=_SHADE, linewidth=0, zorder=0)
             _theory(upper, lower, input_psnr(cube.sigmas), slopes.get(dataset, math.nan))
             upper.set_title(folded(dataset, 36), loc="left")
             lower.set_xlabel("input PSNR (dB)")
@@ -105,11 +97,11 @@ def resolution_figure(
 ) -> Figure:
     """Draw the slope within the window against the size of the images, a panel for each family of datasets."""
     chosen = chosen_labels(entrants, results.entrants, "entrant")
-    found_families = {
-        name: {size: dataset for size, dataset in members.items() if len(windows.get(dataset, ())) > 1}
-        for name, members in families(results).items()
-    }
-    shown = {name: members for name, members in found_families.items() if len(members) > 1}
+    shown = {}
+    for name, members in families(results).items():
+        with_rates = {size: dataset for size, dataset in members.items() if len(windows.get(dataset, ())) > 1}
+        if len(with_rates) > 1:
+            shown[name] = with_rates
     if not shown:
         raise ResultsError(
             f"results of suite '{results.suite}' have no datasets that differ in their 'size' alone and have a rate at "
@@ -119,17 +111,15 @@ def resolution_figure(
     with context():
         styles = looks(results.entrants, entrant_kinds(results))
         cubes, own = psnr_cubes(results, results.left_out), entrant_windows(results, windows)
-        drawing = Figure(figsize=(3.6 * len(shown) + 2.4, 3.6), layout="constrained")
-        axes = drawing.subplots(1, len(shown), squeeze=False, sharey=True)[0]
+        drawing, axes = panels(len(shown), (1, len(shown)), (3.6 * len(shown) + 2.4, 3.6), sharey=True)
         for ax, (family, members) in zip(axes, shown.items(), strict=True):
             for place, entrant in enumerate(chosen):
                 found = window_slopes(cubes, members, own, entrant)
                 if not found:
                     continue
-                sizes = np.array(list(found))
                 middle, low, high = np.array(list(found.values())).T
                 # Side by side, so that intervals do not hide each other.
-                x = sizes * 2.0 ** (0.06 * (place - (len(chosen) - 1) / 2))
+                x = np.array(list(found)) * 2.0 ** (0.06 * (place - (len(chosen) - 1) / 2))
                 ax.errorbar(x, middle, [middle - low, high - middle], label=folded(entrant, _LABEL), **styles[entrant])
             theory = slopes.get(next(iter(members.values())), math.nan)
             _levels(ax, theory)
@@ -139,7 +129,7 @@ def resolution_figure(
             ax.set_xlabel("side of the images (pixels)")
             ax.set_title(folded(family, 40), loc="left")
         axes[0].set_ylabel("slope in the window (dB per dB)")
-        legend_beside(drawing, list(axes))
+        legend_beside(drawing, axes)
     return drawing
 
 
@@ -160,10 +150,9 @@ def _levels(ax: Axes, slope: float) -> None:
         if not math.isnan(value) and (name != "optimal" or value != WAVELET_SLOPE):
             ax.axhline(value, linestyle=dashes, color=GREY, linewidth=0.9, zorder=1)
             text = name if name == "½" else f"optimal {value:.2f}"
-            corner: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "bottom", "ha": "right"}
-            # Above the curves, which it must not be lost among.
+            # The text must stay readable above the curves.
             box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5}
-            ax.text(0.99, value, text, color=GREY, fontsize=7.5, zorder=5, bbox=box, **corner)
+            text_at_edge(ax, value, text, fontsize=7.5, zorder=5, bbox=box)
 
 
 def optimality_figure(
@@ -181,21 +170,19 @@ def optimality_figure(
     with context():
         styles = looks(results.entrants, entrant_kinds(results))
         rows, columns = grid_shape(len(found), 3)
-        drawing = Figure(figsize=(3.6 * columns + 2.8, 3.4 * rows), layout="constrained")
-        axes = drawing.subplots(rows, columns, squeeze=False, sharey=True)
-        for ax, (dataset, made) in zip(axes.flat, found.items(), strict=False):
-            for label in (label for label in chosen if label in made):
-                answer = results.rate_verdicts[dataset][label].answer
-                _course(ax, made[label], folded(label, _LABEL), styles[label], _SIGNS[answer])
-            if shown := [made[label] for label in chosen if label in made]:
-                _reference(ax, shown[0], optimum_of(results, dataset)[1])
+        drawing, axes = panels(len(found), (rows, columns), (3.6 * columns + 2.8, 3.4 * rows), sharey=True)
+        for ax, (dataset, courses) in zip(axes, found.items(), strict=True):
+            shown = [label for label in chosen if label in courses]
+            for label in shown:
+                sign = _SIGNS[results.rate_verdicts[dataset][label].answer]
+                _course(ax, courses[label], folded(label, _LABEL), styles[label], sign)
+            if shown:
+                _reference(ax, courses[shown[0]], optimum_of(results, dataset)[1])
             ax.set_title(folded(dataset, 46), loc="left")
-        for ax in axes.flat[len(found) :]:
-            ax.set_visible(False)
-        for ax in axes[:, 0]:
+        for ax in axes[::columns]:
             ax.set_ylabel("D = 10 log₁₀(MSE / bound), dB")
         caption_above(drawing, ", ".join(f"{sign} {answer}" for answer, sign in _SIGNS.items()))
-        legend_beside(drawing, list(axes.flat[: len(found)]))
+        legend_beside(drawing, axes)
     return drawing
 
 
@@ -216,7 +203,7 @@ def _reference(ax: Axes, course: DeficitCurve, optimal_slope: float) -> None:
     # Half way to the next level, as levels are points.
     edges = np.concatenate([[1.5 * x[0] - 0.5 * x[1]], (x[1:] + x[:-1]) / 2, [1.5 * x[-1] - 0.5 * x[-2]]])
     for place in np.flatnonzero(course.bound_collapsed):
-        ax.axvspan(edges[place + 1], edges[place], color=_COLLAPSED, linewidth=0, zorder=0)
+        ax.axvspan(edges[place + 1], edges[place], color=_SHADE, linewidth=0, zorder=0)
     if optimal_slope > WAVELET_RATE:
         ax.plot(x, (optimal_slope - WAVELET_RATE) * (x - x.min()), color=GREY, linestyle=":", linewidth=0.9, zorder=1)
     ax.axhline(0, color=GREY, linewidth=0.8, zorder=1)

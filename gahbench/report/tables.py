@@ -1,34 +1,37 @@
-"""The board as text: Markdown for files, rich for terminals, both of the same columns."""
+"""The board as text, of the same columns everywhere: Markdown, terminals, CSV and LaTeX."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gahbench._util.errors import ParameterError, listing, suggestion
+from gahbench._util.latex import escaped
 from gahbench._util.readable import level_name
-from gahbench.board.board import DatasetBoard
+from gahbench.board.board import Board, DatasetBoard, Entry, column_name
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.ranks import OverDatasets
 from gahbench.board.rate_courses import METRIC
+from gahbench.board.statistics import UNKNOWN, Estimate
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report import cells
-from gahbench.report.columns import (
+from gahbench.report.cells import (
     Column,
     bracket_column,
-    column,
     cost_columns,
-    entry_kinds,
-    entry_ranks,
     estimates_of,
+    kind_column,
     overall_columns,
+    plain_column,
+    rank_column,
     value_column,
 )
 from gahbench.report.legend import checks_line, dataset_lines, legend, rate_lines, short_legend
@@ -37,11 +40,25 @@ if TYPE_CHECKING:
     from gahbench.board.results import Results
 
 _WIDTH = 120
-_LABEL = 30  # of which so much is for the entrant; a terminal wraps longer ones
-_FOLDED = 16  # to which a terminal folds it at least
-_NOTE = 200  # characters of a note; the CSV has all of it
-#: Columns of a summary that are shown without values too.
+_LABEL = 30  # characters of the width for the entrant; a terminal wraps longer labels
+_FOLDED = 16  # characters to which a terminal folds a label at least
+_NOTE = 200  # characters of a note; the CSV has the whole note
+#: Columns of a summary that are shown even without values.
 _ALWAYS = ("rank", "entrant", "kind", "PSNR")
+
+Form = Literal["markdown", "csv", "latex"]
+#: Columns by default, where they have values.
+COLUMNS = ("rank", "entrant", "kind", "psnr", "gain_over_baseline", "slope", "parameters")
+_TEXTS = ("entrant", "kind", "note", "optimum")
+#: Headings of columns of the wide table (:func:`gahbench.board.board.wide_table`) whose names are longer.
+HEADINGS = {
+    "psnr": "PSNR",
+    "gain_over_baseline": "gain",
+    "kl": "KL (nats)",
+    "parameters": "params",
+    "train_seconds": "training",
+}
+_SIGNED = ("gain_over_baseline", "gain_over_noisy")
 
 
 @dataclass(frozen=True)
@@ -57,15 +74,14 @@ class TextTable:
         return list(zip(*(column.texts for column in self.columns), strict=True))
 
     @property
-    def place(self) -> int:
-        """Which column has the entrants."""
+    def entrant_index(self) -> int:
+        """The index of the column of entrants."""
         return [column.head for column in self.columns].index("entrant")
 
 
 def markdown(results: Results, full_legend: bool = False) -> str:
     """Return the board as Markdown that also reads well as plain text."""
-    how = short_legend(results) if not full_legend else "\n".join(f"- {line}" for line in legend(results))
-    blocks = [f"# {results.suite}", how]
+    blocks = [f"# {results.suite}", _legend(results, full_legend)]
     if checks := checks_line(results):
         blocks.append(checks)
     if overall := _overall(results):
@@ -101,13 +117,15 @@ def print_board(results: Results, console: Console, full_legend: bool = False) -
         for table in (part for whole in _tables(board) for part in _split(whole, console.width, 2, _FOLDED)):
             console.print(Text(f"\n{table.title}", style="italic"))
             console.print(_rich(table, unranked, console.width))
-        noted = notes_below(board)
-        if noted:
+        if notes := notes_below(board):
             console.print()
-        for entrant, note in noted:
+        for entrant, note in notes:
             console.print(Text.assemble((entrant, "bold"), f": {note}"))
-    lines = [f"- {line}" for line in legend(results)] if full_legend else [short_legend(results)]
-    console.print(Text("\n".join(["", *lines, checks_line(results)]).rstrip(), style="dim"))
+    console.print(Text(f"\n{_legend(results, full_legend)}\n{checks_line(results)}".rstrip(), style="dim"))
+
+
+def _legend(results: Results, is_full: bool) -> str:
+    return "\n".join(f"- {line}" for line in legend(results)) if is_full else short_legend(results)
 
 
 def _tables(board: DatasetBoard) -> Iterator[TextTable]:
@@ -123,82 +141,80 @@ def _tables(board: DatasetBoard) -> Iterator[TextTable]:
 
 def _overall(results: Results) -> TextTable | None:
     """Return the table of means over datasets; ``None`` where there are too few of them."""
-    found = results.means_over_datasets
-    if not found.rows:
+    means = results.means_over_datasets
+    if not means.rows:
         return None
-    columns = overall_columns(found.rows)
-    labels = [row.entrant for row in found.rows]
+    columns = overall_columns(means.rows)
+    labels = [row.entrant for row in means.rows]
     # Ranks, if there are any, come first.
-    columns.insert(columns[0].head == "rank", column("entrant", labels, is_text=True))
-    return TextTable(overall_title(found), columns)
+    columns.insert(columns[0].head == "rank", plain_column("entrant", labels, is_text=True))
+    return TextTable(overall_title(means), columns)
 
 
-def overall_title(found: OverDatasets) -> str:
-    """Return what the means over datasets are of, and what their intervals cover."""
+def overall_title(means: OverDatasets) -> str:
+    """Return the title of the means over datasets, with what their intervals cover."""
     cover = {
         "datasets": "± is over datasets",
         "images": "± is over images and seeds, for these datasets",
         "": "no intervals and no ranks, since one of the datasets has none",
     }
-    return f"Means over {found.datasets} datasets, of what was scored on all; {cover[found.cover]}"
+    return f"Means over {means.datasets} datasets, of what was scored on all; {cover[means.cover]}"
 
 
 def notes_below(board: DatasetBoard) -> list[tuple[str, str]]:
-    """Return the entrants that have a note, with it, shortened."""
-    return [
-        (entry.entrant, textwrap.shorten(entry.note, _NOTE, placeholder=" …")) for entry in board.entries if entry.note
-    ]
+    """Return the entrants that have a note, each with its note, shortened."""
+    noted = [entry for entry in board.entries if entry.note]
+    return [(entry.entrant, textwrap.shorten(entry.note, _NOTE, placeholder=" …")) for entry in noted]
 
 
 def _summary(board: DatasetBoard) -> TextTable:
-    """Rank, mean PSNR, gain, slope and cost; columns without values are left out."""
+    """Return rank, mean PSNR, gain, slope and cost; columns without values are left out."""
     labels = [entry.entrant for entry in board.entries]
     of = partial(estimates_of, board, labels)
     parameters, *costs = cost_columns(board.entries)
     columns = [
-        entry_ranks(board.entries),
-        column("entrant", labels, is_text=True),
-        entry_kinds(board.entries),
+        rank_column(board.entries),
+        plain_column("entrant", labels, is_text=True),
+        kind_column(board.entries),
         value_column("PSNR", of("psnr")),
         value_column("gain", of("gain_over_baseline"), sign=True),
-        column("slope", [cells.number(found.value) for found in of("slope")]),
+        plain_column("slope", [cells.number(slope.value) for slope in of("slope")]),
         replace(parameters, head="params"),
         *costs,
     ]
-    return TextTable(summary_title(board), [one for one in columns if one.head in _ALWAYS or one.is_known])
+    return TextTable(summary_title(board), [column for column in columns if column.head in _ALWAYS or column.is_known])
 
 
 def summary_title(board: DatasetBoard) -> str:
-    """Return over which noise levels the means of a dataset are."""
+    """Return the title of the means of a dataset, with their noise levels."""
     sigmas = board.sigmas
-    title = f"Mean over σ = {', '.join(map(level_name, sigmas))}" if sigmas else "Nothing scored"
     if len(sigmas) == 1:
-        title = f"At σ = {level_name(sigmas[0])}; the noisy images have {float(input_psnr(sigmas[0])):.2f} dB"
-    return title
+        return f"At σ = {level_name(sigmas[0])}; the noisy images have {float(input_psnr(sigmas[0])):.2f} dB"
+    return f"Mean over σ = {', '.join(map(level_name, sigmas))}" if sigmas else "Nothing scored"
 
 
 def _levels(board: DatasetBoard) -> TextTable:
-    """Return the PSNR by noise level, and that of the noisy images below."""
+    """Return the PSNR by noise level, with the PSNR of the noisy images in the last row."""
     labels = _known(board, [("psnr", "", sigma) for sigma in board.sigmas])
-    found = {sigma: value_column("", estimates_of(board, labels, "psnr", sigma=sigma)).texts for sigma in board.sigmas}
+    texts = {s: value_column("", estimates_of(board, labels, "psnr", sigma=s)).texts for s in board.sigmas}
     # Under the values, not under their intervals.
-    indent = " " * 6 if any("±" in text for texts in found.values() for text in texts) else ""
+    indent = " " * 6 if any("±" in text for level in texts.values() for text in level) else ""
     levels = [
-        column(f"σ {level_name(sigma)}", [*texts, cells.number(float(input_psnr(sigma))) + indent])
-        for sigma, texts in found.items()
+        plain_column(f"σ {level_name(sigma)}", [*level, cells.number(float(input_psnr(sigma))) + indent])
+        for sigma, level in texts.items()
     ]
-    return TextTable("PSNR by noise level", [column("entrant", [*labels, "(noisy)"], is_text=True), *levels])
+    return TextTable("PSNR by noise level", [plain_column("entrant", [*labels, "(noisy)"], is_text=True), *levels])
 
 
 def _deficits(board: DatasetBoard) -> TextTable:
-    """Return the distances from the optimum of all that were compared with it, in the order of the board."""
+    """Return the distances from the optimum of the entrants that were compared with it, in the order of the board."""
     labels = _known(board, [("deficit", "", None)])
 
     def bracket(head: str, quantity: str, sigma: float | None = None, digits: int = 2) -> Column:
         ends = (estimates_of(board, labels, quantity, part, sigma) for part in ("min", ""))
         return bracket_column(head, *ends, digits=digits)
 
-    columns = [column("entrant", labels, is_text=True)]
+    columns = [plain_column("entrant", labels, is_text=True)]
     if len(board.sigmas) > 1:
         columns += [bracket("KL (nats)", "kl", digits=3), bracket("mean", "deficit")]
     columns += [bracket(f"σ {level_name(sigma)}", "deficit", sigma) for sigma in board.sigmas]
@@ -206,12 +222,9 @@ def _deficits(board: DatasetBoard) -> TextTable:
 
 
 def _known(board: DatasetBoard, quantities: Sequence[tuple[str, str, float | None]]) -> list[str]:
-    """Return the entrants that have one of some values, in the order of the board."""
-    return [
-        entry.entrant
-        for entry in board.entries
-        if any(board.estimate(entry.entrant, *quantity).is_known for quantity in quantities)
-    ]
+    """Return the entrants that have any of some values, in the order of the board."""
+    labels = [entry.entrant for entry in board.entries]
+    return [label for label in labels if any(board.estimate(label, *quantity).is_known for quantity in quantities)]
 
 
 def metric_columns(board: DatasetBoard) -> Iterator[tuple[str, dict[str, tuple[str, str]]]]:
@@ -224,73 +237,170 @@ def metric_columns(board: DatasetBoard) -> Iterator[tuple[str, dict[str, tuple[s
     names = sorted(metric for family in plain for metric in families[family][""].values())
     yield "Other metrics, means over noise levels, images and seeds", {name: (name, "") for name in names}
     for family, parts in families.items():
-        variants = {variant for part in parts.values() for variant in part}
+        variants = {variant for metrics in parts.values() for variant in metrics}
         if family in plain:
             continue
         if len(variants) == 1:
             (variant,) = variants
-            one = {part or family: (of[variant], part) for part, of in parts.items()}
             over = "over collapsed noise levels" if family == METRIC else "means over noise levels"
-            yield f"{family}{f'[{variant}]' if variant else ''}, {over}", one
+            columns = {part or family: (metrics[variant], part) for part, metrics in parts.items()}
+            yield f"{family}{f'[{variant}]' if variant else ''}, {over}", columns
             continue
-        for part, of in parts.items():
-            columns = {variant or family: (metric, part) for variant, metric in of.items()}
+        for part, metrics in parts.items():
+            columns = {variant or family: (metric, part) for variant, metric in metrics.items()}
             yield f"{family}{f', {part}' if part else ''}: means over noise levels", columns
 
 
 def _means(board: DatasetBoard, title: str, quantities: dict[str, tuple[str, str]]) -> TextTable:
     """Return means over noise levels: metrics and parts, by their headings."""
-    labels = _known(board, [(*of, None) for of in quantities.values()])
-    columns = [column("entrant", labels, is_text=True)]
-    for head, of in quantities.items():
-        texts = value_column(head, estimates_of(board, labels, *of), digits=3).texts
-        # Under the values, where others have intervals.
+    labels = _known(board, [(*quantity, None) for quantity in quantities.values()])
+    columns = [plain_column("entrant", labels, is_text=True)]
+    for head, quantity in quantities.items():
+        texts = value_column(head, estimates_of(board, labels, *quantity), digits=3).texts
+        # Align values without an interval with the values that have one.
         indent = " " * 7 if any("±" in text for text in texts) else ""
-        columns.append(column(head, [text if "±" in text else text + indent for text in texts]))
+        columns.append(plain_column(head, [text if "±" in text else text + indent for text in texts]))
     return TextTable(title, columns)
 
 
 def _split(table: TextTable, limit: int, gap: int, fold: int) -> Iterator[TextTable]:
-    """Yield a wide table as several, each with the entrants, whose columns have at most so many characters."""
-    title, place = table.title, table.place
-    widths = [one.width + gap for one in table.columns]
-    widths[place] = min(widths[place], fold + gap)
-    kept = list(range(place + 1))
-    for number in range(place + 1, len(widths)):
-        if kept[-1] != place and sum(widths[one] for one in [*kept, number]) > limit:
-            yield TextTable(title, [table.columns[one] for one in kept])
-            title, kept = f"{table.title}, continued", [place]
-        kept.append(number)
-    yield TextTable(title, [table.columns[one] for one in kept])
+    """Yield a wide table as several, each with the entrants, whose columns have at most ``limit`` characters."""
+    title, entrants = table.title, table.entrant_index
+    widths = [column.width + gap for column in table.columns]
+    widths[entrants] = min(widths[entrants], fold + gap)
+    kept = list(range(entrants + 1))
+    for index in range(entrants + 1, len(widths)):
+        if kept[-1] != entrants and sum(widths[i] for i in [*kept, index]) > limit:
+            yield TextTable(title, [table.columns[i] for i in kept])
+            title, kept = f"{table.title}, continued", [entrants]
+        kept.append(index)
+    yield TextTable(title, [table.columns[i] for i in kept])
 
 
 def table_of_rows(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> TextTable:
-    """Return a table of rows of text, the first columns of which are aligned to the left."""
-    bodies = zip(*rows, strict=True) if rows else [()] * len(heads)
-    return TextTable(
-        title, [column(head, body, place < texts) for place, (head, body) in enumerate(zip(heads, bodies, strict=True))]
-    )
+    """Return a table of rows of text, the first ``texts`` columns of which are aligned to the left."""
+    columns = [[row[index] for row in rows] for index in range(len(heads))]
+    return TextTable(title, [plain_column(heads[i], column_texts, i < texts) for i, column_texts in enumerate(columns)])
 
 
 def aligned(table: TextTable) -> str:
     """Return a Markdown table whose columns line up in plain text."""
     columns = []
-    for one in table.columns:
-        head, *body = (text.replace("|", "\\|") for text in (one.head, *one.texts))
+    for column in table.columns:
+        head, *body = (text.replace("|", "\\|") for text in (column.head, *column.texts))
         width = max(3, *map(len, [head, *body]))
-        pad, rule = (str.ljust, "-" * width) if one.is_left else (str.rjust, "-" * (width - 1) + ":")
+        pad, rule = (str.ljust, "-" * width) if column.is_left else (str.rjust, "-" * (width - 1) + ":")
         columns.append([pad(head, width), rule, *(pad(text, width) for text in body)])
     return "\n".join(f"| {' | '.join(row)} |" for row in zip(*columns, strict=True))
 
 
-def _rich(table: TextTable, unranked: set[str], width: int) -> Any:
+def _rich(table: TextTable, unranked: set[str], width: int) -> Table:
     """Return a table for a terminal of a given width: long entrants wrap, numbers do not."""
     shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False, show_edge=False)
-    for one in table.columns:
-        shown.add_column(Text(one.head), justify="left" if one.is_left else "right", no_wrap=True)
-    at, widths = table.place, [one.width for one in table.columns]
-    room = max(_FOLDED, width - sum(widths) + widths[at] - 2 * len(widths))
+    for column in table.columns:
+        shown.add_column(Text(column.head), justify="left" if column.is_left else "right", no_wrap=True)
+    index, widths = table.entrant_index, [column.width for column in table.columns]
+    room = max(_FOLDED, width - sum(widths) + widths[index] - 2 * len(widths))
     for row in table.rows:
-        style = "dim" if row[at] in unranked or row[at] == "(noisy)" else ""
-        shown.add_row(*(Text(cells.folded(cell, room) if i == at else cell) for i, cell in enumerate(row)), style=style)
+        style = "dim" if row[index] in unranked or row[index] == "(noisy)" else ""
+        texts = [cells.folded(text, room) if i == index else text for i, text in enumerate(row)]
+        shown.add_row(*map(Text, texts), style=style)
     return shown
+
+
+def exported(results: Results, form: Form, columns: Sequence[str] = ()) -> str:
+    """Return boards with chosen columns as CSV, Markdown or LaTeX, for papers and spreadsheets."""
+    wide = results.leaderboard(full=True)
+    known = [name for name in wide.columns if not name.endswith(("_low", "_high"))]
+    by_heading = _by_heading(results.board, known)
+    chosen = list(dict.fromkeys(_column_name(asked, known, by_heading) for asked in columns))
+    chosen = chosen or [name for name in COLUMNS if wide[name].notna().any()]
+    if "entrant" not in chosen:
+        # Numbers alone would not say whose they are.
+        chosen.insert(chosen[:1] == ["rank"], "entrant")
+    if form == "csv":
+        ends = [f"{name}{end}" for name in chosen for end in ("", "_low", "_high")]
+        chosen_columns = wide[["dataset", *dict.fromkeys(name for name in ends if name in wide and name != "dataset")]]
+        return str(chosen_columns.to_csv(index=False, lineterminator="\n"))
+    blocks = []
+    for board in results.board.datasets:
+        table = _table(board, [name for name in chosen if name not in ("suite", "dataset")])
+        blocks.append(latex(table) if form == "latex" else f"## {board.dataset}\n\n{aligned(table)}")
+    return "\n\n".join(blocks) + "\n"
+
+
+def _table(board: DatasetBoard, names: Sequence[str]) -> TextTable:
+    # Texts first: tables align them to the left.
+    texts = (*_TEXTS, "rank")
+    values = {(value.entrant, column_name(value)): value.estimate for value in board.values}
+    columns = []
+    for name in sorted(names, key=lambda name: name not in texts):
+        cell_texts = [_cell(entry, name, values.get((entry.entrant, name), UNKNOWN)) for entry in board.entries]
+        columns.append(plain_column(_heading(name), cell_texts, is_text=name in texts))
+    return TextTable(board.dataset, columns)
+
+
+def _heading(name: str) -> str:
+    base, at, level = name.partition("@")
+    title = HEADINGS.get(base, base)
+    return f"{title}, σ {level}" if at else title
+
+
+def _by_heading(board: Board, names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the names of the columns below each heading of the board's tables, by the heading in lower case."""
+    pairs = []
+    for name in names:
+        base, at, level = name.partition("@")
+        if base in HEADINGS:
+            pairs += [(f"{HEADINGS[base]}{at}{level}", name), (_heading(name), name)]
+        if at and base == "psnr":
+            pairs.append((f"σ {level}", name))
+    for dataset_board in board.datasets:
+        for _, columns in metric_columns(dataset_board):
+            pairs += [(head, f"{metric}.{part}" if part else metric) for head, (metric, part) in columns.items()]
+    by_heading: dict[str, list[str]] = {}
+    for heading, name in dict.fromkeys((heading.lower(), name) for heading, name in pairs):
+        by_heading.setdefault(heading, []).append(name)
+    return by_heading
+
+
+def _column_name(asked: str, names: Sequence[str], by_heading: Mapping[str, Sequence[str]]) -> str:
+    """Return the name of the column that a name or a heading means."""
+    if asked in names:
+        return asked
+    meant = by_heading.get(asked.lower(), [])
+    if len(meant) == 1:
+        return meant[0]
+    if meant:
+        raise ParameterError(f"'{asked}' is the heading of several columns; accepted: {listing(meant)}")
+    overall = [HEADINGS.get(name, name) for name in names if "@" not in name]
+    levels = listing(dict.fromkeys(f"PSNR@{name.partition('@')[2]}" for name in names if "@" in name))
+    at = f"; at a noise level {levels}, and so for others" if levels != "none" else ""
+    near = suggestion(asked, [*names, *by_heading]) or ";"
+    raise ParameterError(f"no column '{asked}'{near} accepted: {listing(overall)}{at}")
+
+
+def _cell(entry: Entry, name: str, estimate: Estimate) -> str:
+    if name == "rank":
+        return cells.rank_text(entry)
+    if name == "parameters":
+        return cells.count(entry.parameters)
+    if name == "train_seconds":
+        return cells.duration(entry.train_seconds)
+    if name == "optimal_slope":
+        return cells.number(entry.optimal_slope)
+    if name in ("seeds", *_TEXTS):
+        value = getattr(entry, name)
+        return cells.DASH if value is None else str(value)
+    return cells.with_half_width(estimate, name.partition("@")[0] in _SIGNED)
+
+
+def latex(table: TextTable) -> str:
+    """Return a table for LaTeX with the rules of the package booktabs."""
+    rows = [[column.head for column in table.columns], *table.rows]
+    head, *body = (" & ".join(map(escaped, row)) + r" \\" for row in rows)
+    layout = "".join("l" if column.is_left else "r" for column in table.columns)
+    # A title of several lines would be text of the document.
+    title = f"% {' '.join(table.title.split())}"
+    rules = (r"\toprule", head, r"\midrule", *body, r"\bottomrule")
+    return "\n".join([title, rf"\begin{{tabular}}{{{layout}}}", *rules, r"\end{tabular}"])

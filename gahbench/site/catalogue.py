@@ -18,7 +18,7 @@ from gahbench.contracts.row_labels import base_label, split_label
 from gahbench.registry.registry import Registry
 from gahbench.report.cells import file_stems
 from gahbench.report.page import provenance
-from gahbench.report.page.source import Source
+from gahbench.report.page.charts import Source
 from gahbench.store.plan_file import RecordedPlan
 
 #: Of a folder, its page of reading.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import json
 import posixpath
 import warnings
@@ -27,12 +26,10 @@ from gahbench.contracts.citation import Citation, bibliography
 from gahbench.explore.description import facts as measured_facts
 from gahbench.planning.suite_files import suite_files, suite_summary
 from gahbench.registry.registry import Registry
-from gahbench.report.cells import count
+from gahbench.report.cells import LENGTH, count
 from gahbench.report.claims import CLAIMS, GENERATED, Judged, judged, summary
-from gahbench.report.columns import LENGTH
-from gahbench.report.page import colours, rendering
-from gahbench.report.page.board import dataset_table
-from gahbench.report.page.report import report_values
+from gahbench.report.page.report import SHARED, dataset_table, page, part, report_values, stylesheet, template_text
+from gahbench.report.page.svg import colours_in
 from gahbench.site import tables
 from gahbench.site.catalogue import PAGE, Catalogue, Place, Run, catalogue
 from gahbench.site.described import Described, described, samples, works_of
@@ -57,10 +54,10 @@ def write_site(
     pages = Pages(folder, catalogue(folder, registry), registry, title, source)
     made = list(pages.all())
     files = {page.path: _rendered(page).encode() for page in made} | pages.links.files
-    own_style = (importlib.resources.files("gahbench.site") / "templates" / "site.css").read_text(encoding="utf-8")
-    used = set[str]().union(*(colours.found_in(page.body) for page in made))
-    files[STYLE] = rendering.stylesheet(used, max(page.groups for page in made), own_style).encode()
-    files[SCRIPT] = rendering.script_text().encode()
+    colours = {colour for page in made for colour in colours_in(page.body)}
+    own_style = template_text("site.css", "gahbench.site")
+    files[STYLE] = stylesheet(colours, max(page.groups for page in made), own_style).encode()
+    files[SCRIPT] = template_text("script.js").encode()
     if base:
         files["sitemap.xml"] = _sitemap(base, [page.path for page in made]).encode()
     files[FILES] = (json.dumps({"format": "gahbench-site", "files": sorted(files)}, indent=1) + "\n").encode()
@@ -80,11 +77,6 @@ class Page:
     title: str
     body: str
     groups: int = 1
-
-    @property
-    def root(self) -> str:
-        """The way from it to the site."""
-        return "../" * self.path.count("/")
 
 
 @dataclass(eq=False)
@@ -175,7 +167,7 @@ class Pages:
             "kinds": [],
             "length": LENGTH,
         }
-        body = rendering.part(template, shown | values, "gahbench.site")
+        body = part(template, shown | values, "gahbench.site")
         title = self.title if heading == self.title else f"{heading} – {self.title}"
         return Page(path, title, body, groups)
 
@@ -301,11 +293,11 @@ class Pages:
         }
 
 
-def _rendered(page: Page) -> str:
-    style = Markup('<link rel="stylesheet" href="{}{}">').format(page.root, STYLE)
-    script = Markup('<script src="{}{}"></script>').format(page.root, SCRIPT)
-    shared = rendering.SHARED
-    return rendering.page(page.title, page.body, style, script, (shared, shared), f"{shared} data:")
+def _rendered(one: Page) -> str:
+    root = "../" * one.path.count("/")
+    style = Markup('<link rel="stylesheet" href="{}{}">').format(root, STYLE)
+    script = Markup('<script src="{}{}"></script>').format(root, SCRIPT)
+    return page(one.title, one.body, style, script, (SHARED, SHARED), f"{SHARED} data:")
 
 
 def _address(given: str, option: str) -> str:

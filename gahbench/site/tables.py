@@ -11,7 +11,7 @@ from gahbench.board.board import DatasetBoard
 from gahbench.board.facts import optimum_of
 from gahbench.contracts.row_labels import base_label
 from gahbench.report import cells
-from gahbench.report.columns import Cell, Column, bracket_column, column, rank_bar, value_column
+from gahbench.report.cells import Cell, Column, bracket_column, plain_column, rank_bar, value_column
 from gahbench.site.catalogue import Catalogue, Place, Run
 
 
@@ -22,7 +22,7 @@ def standings(places: Sequence[Place], pages: Mapping[str, Mapping[str, str]]) -
     columns = [
         _links("dataset", [(place.board.dataset, pages["datasets"][place.board.dataset]) for place in places]),
         _links("run", [(place.run.name, pages["runs"][place.run.name]) for place in places]),
-        column("images", [place.number or cells.DASH for place in places]),
+        plain_column("images", [place.number or cells.DASH for place in places]),
         Column("rank", [_rank(place) for place in places]),
         value_column("PSNR", [board.estimate(label, "psnr") for board, label in found]),
         value_column("gain", gains, sign=True, has_bars=True),
@@ -41,9 +41,9 @@ def boards(catalogue: Catalogue) -> list[Column]:
     columns = [
         _links("dataset", [(board.dataset, pages["datasets"][board.dataset]) for _, board in rows]),
         _links("run", [(run.name, pages["runs"][run.name]) for run, _ in rows]),
-        column("images", [shape_text(shape_of(run, board.dataset)) for run, board in rows]),
-        column("optimum", [optimum_of(run.results, board.dataset)[0] for run, board in rows], is_text=True),
-        column("entrants", [str(len(board.entries)) for _, board in rows]),
+        plain_column("images", [shape_text(shape_of(run, board.dataset)) for run, board in rows]),
+        plain_column("optimum", [optimum_of(run.results, board.dataset)[0] for run, board in rows], is_text=True),
+        plain_column("entrants", [str(len(board.entries)) for _, board in rows]),
         _links("best", [(label or cells.DASH, pages["entrants"].get(base_label(label), "")) for label in best]),
         value_column("PSNR", [board.estimate(label, "psnr") for board, label in found]),
         _deficits(found),
@@ -58,10 +58,10 @@ def entrants(catalogue: Catalogue) -> tuple[list[Column], list[str]]:
     ranked = [[place.entry.rank for place in places if place.entry.rank is not None] for places in found.values()]
     columns = [
         _links("entrant", [(label, pages[label]) for label in found]),
-        column("kind", kinds, is_text=True),
+        plain_column("kind", kinds, is_text=True),
         _parameters([largest(places) for places in found.values()]),
-        column("boards", [str(boards_of(places)) for places in found.values()]),
-        column("first on", [str(sum(rank == 1 for rank in ranks)) if ranks else cells.DASH for ranks in ranked]),
+        plain_column("boards", [str(boards_of(places)) for places in found.values()]),
+        plain_column("first on", [str(sum(rank == 1 for rank in ranks)) if ranks else cells.DASH for ranks in ranked]),
     ]
     return columns, kinds
 
@@ -111,8 +111,7 @@ def _parameters(counts: Sequence[int | None]) -> Column:
 
 
 def _rank(place: Place) -> Cell:
-    entry, most = place.entry, place.ranked
-    text = cells.rank(entry.rank, entry.rank_high, bool(entry.marks))
-    if entry.rank is None:
+    text, most = cells.rank_text(place.entry), place.ranked
+    if place.entry.rank is None:
         return Cell(text)
-    return Cell(f"{text} of {most}", bar=rank_bar(entry.rank, entry.rank_high, most))
+    return Cell(f"{text} of {most}", bar=rank_bar(place.entry, most))

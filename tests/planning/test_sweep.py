@@ -225,10 +225,10 @@ def test_snapshots_are_kept_with_the_fit(outcome):
 
 
 def test_figures_of_a_sweep(outcome, builtin, tmp_path):
-    from gahbench.report.generalization import curves_figure, transition_metrics, transitions_figure
-    from gahbench.report.page.source import Source
-    from gahbench.report.page.sweeps import sample_sheets
-    from gahbench.report.sample_pairs import cosines_figure, paired_samples, pairs_sheet
+    from gahbench.report.contact_sheet import cosines_figure, paired_samples, pairs_sheet
+    from gahbench.report.page.charts import Source
+    from gahbench.report.page.images import sample_sheets
+    from gahbench.report.training import curves_figure, transition_metrics, transitions_figure
 
     results = load_results(outcome.folder)
     pairs = swept(results)
@@ -258,7 +258,7 @@ def test_figures_of_a_sweep(outcome, builtin, tmp_path):
 
 
 def test_samples_are_drawn_above_what_is_predicted(write_suite, tmp_path):
-    from gahbench.report.sample_pairs import predicted_samples, predictions_sheet
+    from gahbench.report.contact_sheet import predicted_samples, predictions_sheet
 
     networks = ("  - unet: {width: 2, levels: 1}\n", ""), ("  - gaussian-blur\n", ""), (", snapshots: 3", "")
     wanted = 'psnr, "sample-prediction[empirical-bayes,max_samples=2]", "sample-prediction[wiener-linear]", pair-cosine'

@@ -8,8 +8,8 @@ import gahbench
 from gahbench._util.errors import ParameterError, ResultsError
 from gahbench._util.noise import evaluation_noise
 from gahbench.evaluation.evaluation import Evaluation
-from gahbench.report.denoised_images import denoised_sheet, kept_images
-from gahbench.report.training_curves import histories, training_figure
+from gahbench.report.contact_sheet import denoised_sheet, kept_images
+from gahbench.report.training import histories, training_figure
 
 
 def test_the_images_that_are_kept_are_those_that_were_scored(kept_run):

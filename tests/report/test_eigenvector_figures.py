@@ -13,9 +13,16 @@ from gahbench.board.alignments import Aligned, courses, parts_of, rankings
 from gahbench.board.statistics import Estimate
 from gahbench.cli.app import app
 from gahbench.evaluation.rates import input_psnr
-from gahbench.report.alignments import course_figure, ranking_figure
+from gahbench.report.bases import (
+    course_figure,
+    decay_figure,
+    gallery_figure,
+    geometric_ranks,
+    level_names,
+    ranking_figure,
+    spectra_figure,
+)
 from gahbench.report.drawing import encode
-from gahbench.report.eigenvectors import decay_figure, gallery_figure, geometric_ranks, level_names, spectra_figure
 from gahbench.report.publish import publish
 
 SIGMAS = (0.1, 0.3)

@@ -11,9 +11,9 @@ import gahbench
 from gahbench._util.errors import ParameterError
 from gahbench.contracts.claims import CHECKED
 from gahbench.report.figures import directions, metrics_figure
-from gahbench.report.page.colours import DARK, contrast, declarations
+from gahbench.report.page.provenance import Failure
 from gahbench.report.page.report import html_report
-from gahbench.report.page.training import Failure
+from gahbench.report.page.svg import DARK, contrast, declarations
 from gahbench.report.publish import publish
 
 HOSTILE = (
@@ -47,7 +47,7 @@ def hostile(tmp_path_factory, builtin):
         publish(found, folder, "0" * 64)
     with pytest.MonkeyPatch.context() as patch:
         traced = [Failure("fit of <i>", "RuntimeError: </li>", 'Traceback </pre><script>alert("x")</script>')]
-        patch.setattr("gahbench.report.page.training.failures", lambda source: traced)
+        patch.setattr("gahbench.report.page.provenance.failures", lambda source: traced)
         return folder, html_report(folder, builtin)
 
 

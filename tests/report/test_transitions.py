@@ -11,10 +11,9 @@ from fake_results import dataset, fit, results, rows
 from gahbench._util.errors import GahbenchError
 from gahbench.board.generalization import course, swept
 from gahbench.planning.board_facts import metric_titles
-from gahbench.report.generalization import transition_metrics, transitions_figure
-from gahbench.report.page.source import Source
+from gahbench.report.page.charts import Source, sweeps
 from gahbench.report.page.svg import inline_svg
-from gahbench.report.page.sweeps import sweeps
+from gahbench.report.training import transition_metrics, transitions_figure
 
 VALUES = {
     "sample-prediction[empirical-bayes,max_samples=12]": 0.7,
@@ -93,11 +92,8 @@ def test_the_curves_of_a_report_hold_the_values(sweep, builtin, tmp_path):
     (scores,) = found.charts[1].series.values()
     assert (scores.name, [text.split()[0] for text in scores.values]) == ("σ = 0.1", ["0.200"] * 3)
     assert found.charts[1].note == "lower is better"
-    drawn = inline_svg(found.charts[1], 3)
+    svg, places = inline_svg(found.charts[1], 3)
     # Three markers of one shape, each a step to the right, as numbers of images are on a logarithmic axis.
-    x = [
-        float(place)
-        for place in re.findall(r'<use href="#f3-\d+" x="([\d.]+)"[^>]*/>', drawn.svg.partition("data-v")[2])
-    ]
-    assert x[:3] == pytest.approx(drawn.places, abs=0.11)
+    x = [float(at) for at in re.findall(r'<use href="#f3-\d+" x="([\d.]+)"[^>]*/>', svg.partition("data-v")[2])]
+    assert x[:3] == pytest.approx(places, abs=0.11)
     assert x[1] - x[0] == pytest.approx(x[2] - x[1], abs=0.11)

@@ -15,8 +15,7 @@ import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench.board.combined import combined, labels_of_first, relabelled
 from gahbench.board.selection import selected
-from gahbench.report.export import exported, latex
-from gahbench.report.tables import table_of_rows
+from gahbench.report.tables import exported, latex, table_of_rows
 from gahbench.runs.comparison import compare
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")

@@ -1,4 +1,4 @@
-"""Kept images of a run: clean, noisy, denoised by each entrant, and errors, as strips in palettes of few colours."""
+"""Images of a page, in palettes of few colours: kept by a run, as strips, and samples beside training images."""
 
 from __future__ import annotations
 
@@ -15,21 +15,29 @@ from PIL import Image
 from gahbench._util.errors import ResultsError
 from gahbench._util.readable import level_name
 from gahbench.report.cells import number
-from gahbench.report.denoised_images import RANGE, kept_images, pictures
-from gahbench.report.page.source import MAX_DRAWN, Source
+from gahbench.report.contact_sheet import (
+    RANGE,
+    encoded,
+    error_pictures,
+    kept_images,
+    level_index,
+    paired_samples,
+    pairs_sheet,
+    pictures,
+)
+from gahbench.report.page.charts import MAX_DRAWN, Source
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from gahbench.report.contact_sheet import Floats
     from gahbench.store.stored_files import StoredArrays
 
-#: Characters of all images of a page.
-MAX_CHARACTERS = 200_000
-#: Noise levels and images that are shown, the first pair of which all fits.
+#: The most characters of all strips, and of all sheets of samples, of a page.
+MAX_CHARACTERS, MAX_SHEET_CHARACTERS = 200_000, 1_200_000
+#: Numbers of noise levels and of images: the first pair is shown whose strips fit.
 _CHOICES = ((5, 3), (3, 3), (3, 2), (2, 2), (1, 3), (1, 2), (1, 1))
-_GREYS, _ERRORS, _COLOURS = 48, 16, 64
+_GREYS, _ERRORS, _COLOURS, _SHEET_COLOURS = 48, 16, 64, 32
 _GAP = 2  # pixels between the images of a strip
-_SIDE = 88  # pixels of the screen, at least, of an image
+_SIDE = 88  # the least pixels of the screen along the longer side of an image
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class Denoised:
-    """What an entrant made of the images at a noise level, its errors, and the PSNR of each."""
+    """The images that an entrant denoised at a noise level, its errors, and the PSNR of each image."""
 
     entrant: str
     denoised: Strip
@@ -69,42 +77,34 @@ class Pictures:
     levels: Sequence[LevelImages]
 
 
-@dataclass(frozen=True)
-class Gallery:
-    """All images of a page."""
-
-    pictures: Sequence[Pictures]
-    note: str
-
-
-def gallery(source: Source) -> Gallery:
-    """Return the images that a run kept, as many as fit into :data:`MAX_CHARACTERS` characters."""
+def gallery(source: Source) -> tuple[list[Pictures], str]:
+    """Return the images that a run kept, as many as fit into :data:`MAX_CHARACTERS` characters, and a note."""
     try:
-        kept = kept_images(source.folder)
+        stored = kept_images(source.folder)
     except ResultsError:
-        return Gallery([], "This folder holds no images: those that a run keeps are in its units, which are not here.")
-    order = {label: place for place, label in enumerate(source.results.entrants)}
-    on_board = {name: [one for one in of if source.has(name, one.entrant)] for name, of in kept.items()}
-    kept = {name: sorted(of, key=lambda one: order[one.entrant])[:MAX_DRAWN] for name, of in on_board.items() if of}
+        return [], "This folder holds no images: those that a run keeps are in its units, which are not here."
+    kept = {}
+    for dataset, of_dataset in stored.items():
+        if on_board := [one for one in of_dataset if source.has(dataset, one.entrant)]:
+            kept[dataset] = sorted(on_board, key=lambda one: source.places[one.entrant])[:MAX_DRAWN]
     if not kept:
-        return Gallery([], "This folder holds no images of the entrants on this board.")
+        return [], "This folder holds no images of the entrants on this board."
     limit = f"{MAX_CHARACTERS // 1000} kB"
     for levels, images in _CHOICES:
-        found = [_pictures(dataset, of, levels, images) for dataset, of in kept.items()]
-        size = sum(len(strip.address) for of in found for strip in _strips(of))
+        shown = [_pictures(dataset, of_dataset, levels, images) for dataset, of_dataset in kept.items()]
+        size = sum(len(strip.address) for one in shown for strip in _strips(one))
         if size <= MAX_CHARACTERS:
             break
     else:
-        return Gallery([], f"The images that this run kept have more than {limit}: 'gahbench draw denoised'.")
-    most = max(len(one.arrays["sigmas"]) for of in kept.values() for one in of)
-    shown = max(len(one.levels) for one in found)
-    images = min(images, max(len(one.arrays["clean"]) for of in kept.values() for one in of))
-    note = (
-        f"{images} of the images that were kept, at {shown} of {most} noise levels: {size / 1000:.0f} kB, at most "
+        return [], f"The images that this run kept have more than {limit}: 'gahbench draw denoised'."
+    arrays = [one.arrays for of_dataset in kept.values() for one in of_dataset]
+    count = min(images, max(len(one["clean"]) for one in arrays))
+    levels, most = max(len(one.levels) for one in shown), max(len(one["sigmas"]) for one in arrays)
+    return shown, (
+        f"{count} of the images that were kept, at {levels} of {most} noise levels: {size / 1000:.0f} kB, at most "
         f"{limit}, in few greys or colours. 'gahbench draw denoised' draws all. Errors are grey for 0, white and "
         f"black for {RANGE:g} σ; of large images the centre is shown, and the PSNR is of the whole."
     )
-    return Gallery(found, note)
 
 
 def _strips(pictures: Pictures) -> Iterator[Strip]:
@@ -124,23 +124,22 @@ def _pictures(dataset: str, kept: Sequence[StoredArrays], levels: int, images: i
     return Pictures(dataset, strip(clean), [_level(kept, clean, float(sigmas[place])) for place in places])
 
 
-def _level(kept: Sequence[StoredArrays], clean: NDArray[np.float32], sigma: float) -> LevelImages:
-    found = []
-    noisy: NDArray[np.float32] | None = None
+def _level(kept: Sequence[StoredArrays], clean: Floats, sigma: float) -> LevelImages:
+    noisy = strip(clean, _ERRORS)
+    entrants: list[Denoised] = []
     for one in kept:
-        at = np.flatnonzero(np.isclose(one.arrays["sigmas"], sigma))
-        if not len(at):
+        if (level := level_index(one, sigma)) is None:
             continue
-        place, arrays = int(at[0]), one.arrays
-        noisy = pictures(arrays["noisy"][place])[: len(clean)] if noisy is None else noisy
-        denoised = pictures(arrays["denoised"][place])[: len(clean)]
-        error = np.clip(0.5 + (denoised - clean) / (2 * RANGE * sigma), 0, 1).astype(np.float32)
-        psnr = ", ".join(number(float(value), 1) for value in arrays["psnr"][place][: len(clean)])
-        found.append(Denoised(one.entrant, strip(denoised), strip(error, _ERRORS), psnr))
-    return LevelImages(level_name(sigma), strip(clean if noisy is None else noisy, _ERRORS), found)
+        if not entrants:
+            noisy = strip(pictures(one.arrays["noisy"][level])[: len(clean)], _ERRORS)
+        denoised = pictures(one.arrays["denoised"][level])[: len(clean)]
+        error = strip(error_pictures(denoised, clean, sigma), _ERRORS)
+        psnr = ", ".join(number(float(value), 1) for value in one.arrays["psnr"][level][: len(clean)])
+        entrants.append(Denoised(one.entrant, strip(denoised), error, psnr))
+    return LevelImages(level_name(sigma), noisy, entrants)
 
 
-def strip(images: NDArray[np.float32], greys: int = _GREYS) -> Strip:
+def strip(images: Floats, greys: int = _GREYS) -> Strip:
     """Return images (N, H, W) or (N, H, W, 3) side by side."""
     levels = greys - 1 if images.ndim == 3 else 255
     steps = np.round(images * levels).clip(0, levels).astype(np.uint8)
@@ -166,7 +165,7 @@ def _encoded(content: bytes, shape: tuple[int, ...], greys: int) -> str:
 
 @dataclass(frozen=True)
 class Extremes:
-    """The images on which an entrant loses the most against another, and those on which it gains: dB by number."""
+    """The images on which an entrant is worst and best compared with another entrant: dB by number of the image."""
 
     entrant: str
     worst: str
@@ -182,17 +181,43 @@ def extremes(source: Source, dataset: str, count: int = 3) -> tuple[str, list[Ex
     rows = rows[rows["entrant"].isin(drawn) & rows["image"].notna()]
     table = rows.groupby(["entrant", "image"])["value"].mean().unstack("entrant")
     others = [label for label in drawn if label in table]
-    ranked = [entry.entrant for entry in entries if entry.rank is not None and entry.entrant in others]
-    against = source.results.baseline if source.results.baseline in others else next(iter([*ranked, *others]), "")
     if len(others) < 2 or len(table) < 2:
         return "", []
+    ranked = [entry.entrant for entry in entries if entry.rank is not None and entry.entrant in others]
+    against = source.results.baseline if source.results.baseline in others else [*ranked, *others][0]
     found = []
     for label in others:
         gains = (table[label] - table[against]).dropna().sort_values()
         if label != against and len(gains):
-            ordered = [f"{image}: {number(gain, 2, sign=True)}" for image, gain in zip(gains.index, gains, strict=True)]
+            ordered = [f"{image}: {number(gain, 2, sign=True)}" for image, gain in gains.items()]
             found.append(Extremes(label, ", ".join(ordered[:count]), ", ".join(ordered[::-1][:count])))
     return str(against), found
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A sheet of samples, as a ``data:`` address, and its size in pixels."""
+
+    title: str
+    address: str
+    width: int
+    height: int
+
+
+def sample_sheets(source: Source) -> list[Sheet]:
+    """Return samples of pairs of networks beside their closest training images, if the folder has them."""
+    try:
+        pairs = paired_samples(source.folder)
+    except ResultsError:
+        return []
+    sheets: list[Sheet] = []
+    for pair, sets in pairs.items():
+        title = ", ".join(reversed(pair))
+        with Image.open(io.BytesIO(encoded(pairs_sheet(sets, title, 6), ".png"))) as image:
+            sheet = Sheet(title, png_address(image, _SHEET_COLOURS), image.width // 2, image.height // 2)
+        if sum(len(one.address) for one in [*sheets, sheet]) <= MAX_SHEET_CHARACTERS:
+            sheets.append(sheet)
+    return sheets
 
 
 def png_address(picture: Image.Image, colours: int, **options: Any) -> str:

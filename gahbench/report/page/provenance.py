@@ -1,20 +1,21 @@
-"""Where the numbers of a page came from: protocol, environment, checksums, citations, and tables to download."""
+"""Origins of the numbers of a page: protocol, environment, fits, failures, checksums, citations, and downloads."""
 
 from __future__ import annotations
 
 import base64
-import csv
 import gzip
 import hashlib
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from gahbench._util.errors import GahbenchError
 from gahbench._util.files import read_regular
+from gahbench.board.facts import NOT_RUN
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.results import SCORES, Results, index_or_none, saved_files
 from gahbench.contracts.citation import Citation, bibliography
@@ -23,9 +24,11 @@ from gahbench.contracts.unit import Unit
 from gahbench.registry.configured import citations
 from gahbench.registry.plugin import Kind
 from gahbench.registry.spec import parse_spec
-from gahbench.report.page.source import Source
+from gahbench.report import cells
+from gahbench.report.page.charts import Source
 from gahbench.report.publish import OVERALL
 from gahbench.store.plan_file import RecordedPlan, read_plan
+from gahbench.store.store import Store
 
 #: Bytes of a table, compressed, that a page still holds.
 MAX_BYTES = 100_000
@@ -48,7 +51,7 @@ class Download:
 
 
 def recorded_plan_of(folder: Path) -> RecordedPlan | None:
-    """Return the plan of a folder; ``None`` where it has none that can be read."""
+    """Return the plan of a folder; ``None`` if it has no plan that can be read."""
     try:
         return read_plan(folder)
     except GahbenchError:
@@ -56,14 +59,14 @@ def recorded_plan_of(folder: Path) -> RecordedPlan | None:
 
 
 def environment_of(folder: Path) -> dict[str, Any]:
-    """Return what the folder records of its environment; nothing where it does not."""
+    """Return the record of a folder's environment; empty without a valid record."""
     try:
-        # A link may lead to anything.
+        # Symbolic links are not followed: they may lead out of the folder.
         found = json.loads(read_regular(folder / "environment.json", MAX_ENVIRONMENT, follow=False))
-    except (OSError, ValueError):
+        is_valid = isinstance(found.get("packages", {}), dict) and isinstance(found.get("gpus", []), list)
+    except (OSError, ValueError, AttributeError):
         return {}
-    is_one = isinstance(found, dict) and isinstance(found.get("packages", {}), dict)
-    return found if is_one and isinstance(found.get("gpus", []), list) else {}
+    return found if is_valid else {}
 
 
 def checksums_of(folder: Path) -> dict[str, str]:
@@ -72,30 +75,30 @@ def checksums_of(folder: Path) -> dict[str, str]:
 
 
 def protocol(plan: RecordedPlan) -> dict[str, dict[str, str]]:
-    """Return what was done, by kind and label: parameters of datasets, entrants and metrics, training, and scoring."""
+    """Return the settings of a plan by kind and label: of datasets, entrants, metrics, training, and scoring."""
     found: dict[str, dict[str, str]] = {}
     for unit in plan.shown:
         payload = unit.payload
         for kind, label in (("datasets", unit.dataset), ("entrants", base_label(unit.entrant))):
-            found.setdefault(kind, {}).setdefault(label, _written(_parameters(payload, kind[:-1])))
+            found.setdefault(kind, {}).setdefault(label, _settings_text(_parameters(payload, kind[:-1])))
         if unit.metric is not None:
-            found.setdefault("metrics", {}).setdefault(str(unit.metric), _written(_parameters(payload, "metric")))
+            found.setdefault("metrics", {}).setdefault(str(unit.metric), _settings_text(_parameters(payload, "metric")))
             if unit.split == "test":
                 scoring = {name: payload[name] for name in _SCORING if name in payload}
-                found.setdefault("scoring", {}).setdefault(f"{unit.metric} on {unit.dataset}", _written(scoring))
+                found.setdefault("scoring", {}).setdefault(f"{unit.metric} on {unit.dataset}", _settings_text(scoring))
         elif isinstance(payload.get("training"), Mapping):
             label = f"{unit.entrant} on {unit.dataset}"
-            found.setdefault("training", {}).setdefault(label, _written(payload["training"]))
+            found.setdefault("training", {}).setdefault(label, _settings_text(payload["training"]))
     return {kind: _merged(rows) if kind in ("training", "scoring") else rows for kind, rows in found.items()}
 
 
 def _merged(rows: Mapping[str, str]) -> dict[str, str]:
-    """Return settings once, with how many share them."""
+    """Return equal settings once, with the number of labels that share them."""
     shared: dict[str, list[str]] = {}
     for label, text in rows.items():
         shared.setdefault(text, []).append(label)
     if len(shared) == 1:
-        return dict.fromkeys(["all"], next(iter(shared)))
+        return {"all": next(iter(shared))}
     return {f"{labels[0]}{f' and {len(labels) - 1} more' * (len(labels) > 1)}": text for text, labels in shared.items()}
 
 
@@ -105,7 +108,7 @@ def _parameters(payload: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     return parameters if isinstance(parameters, Mapping) else {}
 
 
-def _written(settings: Mapping[str, Any]) -> str:
+def _settings_text(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in settings.items()) or "none"
 
 
@@ -172,10 +175,54 @@ def _download(name: str, what: str, content: bytes, kind: str = "text/csv") -> D
 
 
 def _units(units: Sequence[Unit]) -> bytes:
-    buffer = io.StringIO()
-    table = csv.writer(buffer, lineterminator="\n")
-    table.writerow(("kind", "key", "dataset", "entrant", "seed", "split", "metric"))
-    table.writerows(
-        (unit.kind, unit.key, unit.dataset, unit.entrant, unit.seed, unit.split, unit.metric) for unit in units
-    )
-    return buffer.getvalue().encode()
+    names = ["kind", "key", "dataset", "entrant", "seed", "split", "metric"]
+    table = pd.DataFrame([[getattr(unit, name) for name in names] for unit in units], columns=names, dtype=object)
+    return table.to_csv(index=False, lineterminator="\n").encode()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A unit that failed, its error in a line, and its traceback, empty if the folder does not hold it."""
+
+    unit: str
+    error: str
+    traceback: str
+
+
+def fits_table(source: Source) -> list[dict[str, Any]]:
+    """Return the fits of the board, a row each, with texts for time and number of parameters."""
+    return [
+        {
+            **{str(name): "–" if pd.isna(value) or value == "" else value for name, value in row.items()},
+            "parameters": cells.count(None if pd.isna(row["parameters"]) else int(row["parameters"])),
+            "time": cells.duration(float(row["train_seconds"])),
+        }
+        for row in source.results.fits.to_dict("records")
+    ]
+
+
+def failures(source: Source) -> list[Failure]:
+    """Return the failures of the board, with tracebacks if the folder has them."""
+    plan, store = recorded_plan_of(source.folder), Store(source.folder)
+    # Units of two splits have one name.
+    tracebacks: dict[str, list[str]] = {}
+    if plan is not None:
+        names = store.failed()
+        for unit in plan.shown:
+            if unit.folder in names:
+                details = store.failure_record(unit.folder).get("traceback")
+                name = _unit_name(unit.kind, unit.entrant, unit.dataset, unit.seed, unit.metric)
+                tracebacks.setdefault(name, []).append(details if isinstance(details, str) else "")
+    failed = []
+    for row in source.results.failures.to_dict("records"):
+        if row["error"] == NOT_RUN:
+            continue
+        seed = None if pd.isna(row["seed"]) else int(row["seed"])
+        name = _unit_name(row["stage"], row["entrant"], row["dataset"], seed, row["metric"])
+        failed.append(Failure(name, row["error"], tracebacks[name].pop(0) if tracebacks.get(name) else ""))
+    return failed
+
+
+def _unit_name(stage: str, entrant: str, dataset: str, seed: int | None, metric: str | None) -> str:
+    seeds = "" if seed is None else f"seed {seed}"
+    return ", ".join(filter(None, (f"{stage} of {entrant} on {dataset}", seeds, metric)))

@@ -1,38 +1,59 @@
-"""A page of a results folder: board, curves, images, training, bases, generalization, claims, and their provenance."""
+"""A page of a results folder: board, curves, images, training, bases, generalization, claims, and their provenance.
+
+Pages send no request, and their policy admits no script or style but their own.
+"""
 
 from __future__ import annotations
 
+import base64
+import functools
+import hashlib
+import importlib.resources
+import re
 import shlex
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 import gahbench
 from gahbench._util.files import write_output
-from gahbench._util.readable import counted
+from gahbench._util.readable import counted, level_name
+from gahbench.board.board import DatasetBoard
 from gahbench.board.claim_values import Table
+from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.results import load_results
+from gahbench.report.cells import (
+    LENGTH,
+    Column,
+    bracket_column,
+    cost_columns,
+    estimates_of,
+    kind_column,
+    overall_columns,
+    rank_column,
+    value_column,
+)
 from gahbench.report.claims import judged, summary
-from gahbench.report.columns import LENGTH
 from gahbench.report.legend import dataset_lines, legend, rate_lines
-from gahbench.report.page import board, charts, images, provenance, sweeps, training
-from gahbench.report.page.colours import key_drawing
-from gahbench.report.page.rendering import rendered
-from gahbench.report.page.source import Source
-from gahbench.report.page.svg import Chart, inline_svg
+from gahbench.report.page import charts, images, provenance
+from gahbench.report.page.charts import Source
+from gahbench.report.page.svg import Chart, colours_in, declarations, inline_svg, key_drawing
 from gahbench.report.tables import notes_below, overall_title, summary_title
 
 if TYPE_CHECKING:
     from gahbench.registry.registry import Registry
 
-#: Sections of a page, in their order; bases, sweeps and claims only where there are any.
+#: Sections of a page, in their order; bases, sweeps and claims are optional.
 SECTIONS = ("board", "curves", "images", "training", "basis", "generalization", "claims", "provenance")
-#: The pages of runs, entrants and datasets that a report alone has.
-NO_PAGES: Mapping[str, Mapping[str, str]] = {"runs": {}, "entrants": {}, "datasets": {}}
+#: Sources of what a page may load whose style and script are files beside it.
+SHARED = "'self'"
 
 
 def write_report(folder: Path, out: Path, registry: Registry) -> int:
@@ -45,19 +66,26 @@ def write_report(folder: Path, out: Path, registry: Registry) -> int:
 def html_report(folder: Path, registry: Registry) -> str:
     """Return the report of a results folder as one HTML page; equal folders give equal pages."""
     values = report_values(Source(folder, load_results(folder), registry))
-    return rendered({**values, "site": None, "pages": NO_PAGES, "about": None})
+    no_pages: dict[str, dict[str, str]] = {"runs": {}, "entrants": {}, "datasets": {}}
+    body = part("body.html", {**values, "site": None, "pages": no_pages, "about": None})
+    style, script = stylesheet(colours_in(body), values["groups"]), template_text("script.js")
+    hashes = (_hashed(style), _hashed(script))
+    return page(values["title"], body, Markup(f"<style>{style}</style>"), Markup(f"<script>{script}</script>"), hashes)
 
 
 def report_values(source: Source) -> dict[str, Any]:
-    """Return what ``body.html`` shows of results, but for what a site adds: ``site``, ``pages`` and ``about``."""
+    """Return the values of ``body.html`` but for ``site``, ``pages`` and ``about``, which a site adds."""
     numbers = count()
 
     def drawn(chart: Chart) -> tuple[Markup, str]:
-        made = inline_svg(chart, next(numbers))
-        return Markup(made.svg), " ".join(f"{place:g}" for place in made.places)
+        svg, places = inline_svg(chart, next(numbers))
+        return Markup(svg), " ".join(f"{place:g}" for place in places)
 
     results, datasets = source.results, list(_datasets(source))
     overall = results.means_over_datasets
+    pictures, note = images.gallery(source)
+    tables = [Table(results.suite, results)]
+    measured = [claim for claim in judged(source.registry, tables) if claim.outcome != "not measured"]
     values: dict[str, Any] = {
         "title": f"{results.suite} – gahbench",
         "heading": results.suite,
@@ -66,7 +94,7 @@ def report_values(source: Source) -> dict[str, Any]:
         "size": f"{counted(len(results.entrants), 'entrant')} on {counted(len(datasets), 'dataset')}",
         "kinds": sorted({entry.kind for entry in results.board.entries if entry.kind}),
         "legend": legend(results),
-        "overall": board.overall_table(overall),
+        "overall": overall.rows and entrant_table(overall.rows, overall_columns(overall.rows)),
         "overall_title": overall_title(overall),
         "datasets": datasets,
         "groups": max((len(one["table"].groups) for one in datasets), default=1),
@@ -76,41 +104,37 @@ def report_values(source: Source) -> dict[str, Any]:
         },
         "length": LENGTH,
         "drawn": drawn,
-        "gallery": images.gallery(source),
+        "gallery": {"pictures": pictures, "note": note},
         "training": {
-            "trained": training.trainings(source),
-            "fits": training.fits_table(source),
-            "failures": training.failures(source),
+            "trained": charts.trainings(source),
+            "fits": provenance.fits_table(source),
+            "failures": provenance.failures(source),
         },
         "bases": charts.basis_charts(source),
-        "sweeps": sweeps.sweeps(source),
-        "sheets": sweeps.sample_sheets(source),
+        "sweeps": charts.sweeps(source),
+        "sheets": images.sample_sheets(source),
+        "claims": {"judged": measured, "outcomes": summary([claim.outcome for claim in measured])},
         "provenance": _provenance(source),
     }
-    table = Table(source.results.suite, source.results)
-    measured = [one for one in judged(source.registry, [table]) if one.outcome != "not measured"]
-    values["claims"] = {"judged": measured, "outcomes": summary([one.outcome for one in measured])}
     shown = {"basis": values["bases"], "generalization": values["sweeps"], "claims": measured}
     return {**values, "sections": {name: name.capitalize() for name in SECTIONS if shown.get(name, True)}}
 
 
 def _datasets(source: Source) -> Iterator[dict[str, Any]]:
-    for number, one in enumerate(source.results.board.datasets):
-        against, extremes = images.extremes(source, one.dataset)
+    for index, board in enumerate(source.results.board.datasets):
+        against, extremes = images.extremes(source, board.dataset)
+        lines = (*dataset_lines(board.dataset, source.results), *rate_lines(board, source.results))
         yield {
-            "id": f"d{number}",
-            "name": one.dataset,
-            "title": summary_title(one),
-            "lines": [
-                line.replace("`", "")
-                for line in (*dataset_lines(one.dataset, source.results), *rate_lines(one, source.results))
-            ],
-            "table": board.dataset_table(one),
-            "notes": notes_below(one),
-            "charts": charts.board_charts(source, one),
-            "metrics": charts.metric_charts(source, one),
-            "shown": [entry.entrant for entry in source.drawn(one)],
-            "entrants": len(one.entries),
+            "id": f"d{index}",
+            "name": board.dataset,
+            "title": summary_title(board),
+            "lines": [line.replace("`", "") for line in lines],
+            "table": dataset_table(board),
+            "notes": notes_below(board),
+            "charts": charts.board_charts(source, board),
+            "metrics": charts.metric_charts(source, board),
+            "shown": [entry.entrant for entry in source.drawn(board)],
+            "entrants": len(board.entries),
             "against": against,
             "extremes": extremes,
         }
@@ -134,3 +158,115 @@ def _provenance(source: Source) -> dict[str, Any]:
         "works": [(", ".join(names), str(work)) for work, names in works.items()],
         "downloads": provenance.downloads(source.results, plan, works),
     }
+
+
+@dataclass(frozen=True)
+class EntrantTable:
+    """A table of entrants: their labels, their kinds, and columns in groups that a page switches on and off."""
+
+    entrants: Sequence[str]
+    kinds: Sequence[str]
+    columns: Sequence[Column]
+
+    @property
+    def groups(self) -> list[str]:
+        """Groups of columns, the summary first."""
+        return list(dict.fromkeys(column.group for column in self.columns))
+
+
+def entrant_table(rows: Sequence[Any], columns: Sequence[Column]) -> EntrantTable:
+    """Return a table of the rows of a board."""
+    return EntrantTable([row.entrant for row in rows], [row.kind for row in rows], columns)
+
+
+def dataset_table(board: DatasetBoard) -> EntrantTable:
+    """Return the table of one dataset, with every value that has a mean over noise levels, and the PSNR at each."""
+    return entrant_table(board.entries, [column for column in _columns(board) if column.is_known])
+
+
+def _columns(board: DatasetBoard) -> Iterator[Column]:
+    of = partial(estimates_of, board, [entry.entrant for entry in board.entries])
+    yield rank_column(board.entries)
+    yield kind_column(board.entries)
+    yield value_column("PSNR", of("psnr"), has_bars=True)
+    yield value_column("gain", of("gain_over_baseline"), sign=True, has_bars=True)
+    yield bracket_column("deficit", of("deficit", "min"), of("deficit"), has_bars=True)
+    yield bracket_column("KL (nats)", of("kl", "min"), of("kl"), digits=3, has_bars=True)
+    yield value_column("slope", of("slope"))
+    yield from cost_columns(board.entries)
+    levels = {sigma: f"σ {level_name(sigma)}" for sigma in board.sigmas}
+    for sigma, level in levels.items():
+        yield value_column(f"PSNR, {level}", of("psnr", sigma=sigma), group="PSNR by σ")
+    for sigma, level in levels.items():
+        yield value_column(f"gain, {level}", of("gain_over_baseline", sigma=sigma), sign=True, group="gain by σ")
+    for sigma, level in levels.items():
+        low, high = of("deficit", "min", sigma), of("deficit", sigma=sigma)
+        yield bracket_column(f"deficit, {level}", low, high, group="deficit by σ")
+    for metric, part in board.overall_metrics:
+        head, group = f"{metric}.{part}" if part else metric, parse_metric_name(metric).name
+        yield value_column(head, of(metric, part), digits=3, has_bars=not part, group=group)
+
+
+def page(title: str, body: str, style: str, script: str, sources: tuple[str, str], images: str = "data:") -> str:
+    """Return a page of a body, a style and a script, whose sources its policy admits."""
+    policy = {
+        "default-src": "'none'",
+        "img-src": images,
+        "style-src": sources[0],
+        "script-src": sources[1],
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    return part(
+        "page.html",
+        {
+            "title": title,
+            "policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
+            "style": style,
+            "script": script,
+            "body": Markup(body),
+        },
+    )
+
+
+def part(template: str, values: Mapping[str, Any], package: str = "gahbench.report") -> str:
+    """Render a template, of a package or of the report, with values."""
+    return _environment(package).get_template(template).render(values)
+
+
+def stylesheet(used: set[str], groups: int, more: str = "") -> str:
+    """Return the style of pages, and more of it."""
+    light, dark = declarations(used)
+    # Columns are hidden by the number of their group.
+    hidden = ",".join(f".no{place} .g{place}" for place in range(1, groups)) or ".none"
+    dark_screens = f"@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
+    style = "\n".join(filter(None, (template_text("style.css"), more)))
+    return f"{hidden}{{display:none}}\n:root{{{light}}}\n{dark_screens}\n{style}"
+
+
+def template_text(name: str, package: str = "gahbench.report") -> str:
+    """Return the text of a file among the templates of a package, such as ``script.js``."""
+    return (importlib.resources.files(package) / "templates" / name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def _environment(package: str) -> Environment:
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader(name) for name in dict.fromkeys((package, "gahbench.report"))]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["breakable"] = _breakable
+    return environment
+
+
+def _breakable(label: str) -> str:
+    """Return a label that breaks at brackets and commas where it is too long for a line."""
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=,)|(?=\[)", label) if part)
+
+
+def _hashed(content: str) -> str:
+    """Return the source by which a policy admits an inline script or style."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"

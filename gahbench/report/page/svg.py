@@ -1,24 +1,35 @@
-"""Figures of matplotlib inside a page: text as text, series as elements with their values, no styles.
+"""Figures of matplotlib inside a page: text as text, series as elements with their values, colours as variables.
 
-A page whose policy admits no style but its own must have no ``style`` attribute: they become presentation attributes.
+The policy of pages admits no ``style`` attribute, so that styles become presentation attributes. Colours are variables,
+which differ between light and dark screens.
 """
 
 from __future__ import annotations
 
+import colorsys
 import itertools
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.markers import MarkerStyle
 
 from gahbench.report.drawing import encode
-from gahbench.report.page import colours
 
+#: The background of the page on light and on dark screens.
+LIGHT, DARK = "#ffffff", "#15181c"
+_LEAST_CONTRAST = 3.0  # WCAG 2.1, success criterion 1.4.11, of graphics
+_HEX = re.compile("#[0-9a-f]{6}")
+_DASHES = {"--": "5 2.5", ":": "1.5 2"}
+_RADIUS = 3.6  # of the markers of a legend
 _FONT_SIZE = re.compile(r"([\d.]+)px")
-#: Declarations that say what is so without them.
+#: Declarations of default values.
 _DEFAULTS = {
     "stroke-dashoffset": "0",
     "stroke-linecap": "butt",
@@ -31,7 +42,7 @@ _LINES = re.compile(r"M-?[\d.]+ -?[\d.]+(?:L-?[\d.]+ -?[\d.]+)+z?")
 _COMMANDS = re.compile(r"\s*([A-Za-z])\s*")
 #: Attributes that hold lengths, which are rounded to a tenth.
 _LENGTHS = ("d", "x", "y", "x1", "y1", "x2", "y2", "transform", "width", "height", "stroke-width", "stroke-dasharray")
-#: What elements inherit from the group that they are in, or can be done to all of it.
+#: Attributes that elements inherit from their group, or that can be applied to the whole group.
 _SHARED = (
     "clip-path", "fill", "fill-opacity", "font-size", "stroke", "stroke-dasharray", "stroke-dashoffset",
     "stroke-linecap", "stroke-linejoin", "stroke-opacity", "stroke-width", "text-anchor",
@@ -40,7 +51,7 @@ _SHARED = (
 
 @dataclass(frozen=True)
 class Series:
-    """What an element of a figure shows."""
+    """The values of a curve of a figure."""
 
     name: str
     x: Sequence[float]
@@ -61,16 +72,8 @@ class Chart:
     unit: str = ""
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A figure as an element of a page, and where across in it the points of its series are."""
-
-    svg: str
-    places: Sequence[float]
-
-
-def inline_svg(chart: Chart, number: int) -> Drawn:
-    """Return a figure as an element of a page."""
+def inline_svg(chart: Chart, number: int) -> tuple[str, list[float]]:
+    """Return a figure as an element of a page, and the horizontal positions of the points of its series in it."""
     for patch in (chart.figure.patch, *(ax.patch for ax in chart.figure.axes)):
         patch.set_visible(False)
     root = ET.fromstring(encode(chart.figure, ".svg", as_text=True))
@@ -86,7 +89,7 @@ def inline_svg(chart: Chart, number: int) -> Drawn:
     view = root.attrib["viewBox"]
     compact(root, f"f{number}-")
     root.attrib = {"viewBox": view, "role": "img", "aria-label": " ".join(f"{chart.title} {chart.note}".split())}
-    return Drawn(ET.tostring(root, encoding="unicode").replace(" />", "/>"), _places(chart, longest))
+    return ET.tostring(root, encoding="unicode").replace(" />", "/>"), _places(chart, longest)
 
 
 def _rewrite(node: ET.Element, kept: set[str], chart: Chart, places: Mapping[str, Sequence[float]]) -> None:
@@ -97,26 +100,24 @@ def _rewrite(node: ET.Element, kept: set[str], chart: Chart, places: Mapping[str
     identifier = attributes.get("id", "")
     if identifier not in kept:
         attributes.pop("id", None)
-    # A rotation by nothing.
+    # Drop rotations by zero.
     if attributes.get("transform", "").startswith("rotate(-0"):
         del attributes["transform"]
-    node.attrib = {
-        name: colours.variable(value) if colours.is_colour(value) else value for name, value in attributes.items()
-    }
-    if (found := chart.series.get(identifier.removesuffix("-band"))) is not None:
-        node.attrib |= {"class": "series"} | ({} if found.entrant is None else {"data-e": str(found.entrant)})
+    node.attrib = {name: variable(value) if _HEX.fullmatch(value) else value for name, value in attributes.items()}
+    if (series := chart.series.get(identifier.removesuffix("-band"))) is not None:
+        node.attrib |= {"class": "series"} | ({} if series.entrant is None else {"data-e": str(series.entrant)})
         if not identifier.endswith("-band"):
-            node.attrib["data-v"] = "|".join(found.values)
-            if found.points:
+            node.attrib["data-v"] = "|".join(series.values)
+            if series.points:
                 node.attrib["data-at"] = " ".join(f"{place:g}" for place in places[identifier])
-                node.attrib["data-x"] = "|".join(found.points)
+                node.attrib["data-x"] = "|".join(series.points)
             title = ET.Element("title")
-            title.text = found.name
+            title.text = series.name
             node.insert(0, title)
 
 
 def _places(chart: Chart, x: Sequence[float]) -> list[float]:
-    """Return where points are in the SVG, across, once it is drawn."""
+    """Return the horizontal positions of points in the SVG, once it is drawn."""
     if not x:
         return []
     (ax,) = chart.figure.axes
@@ -126,16 +127,16 @@ def _places(chart: Chart, x: Sequence[float]) -> list[float]:
 
 
 def _presentation(style: str) -> dict[str, str]:
-    """Return the declarations of a style attribute as presentation attributes; the font's family is the page's."""
-    found = {}
-    for one in style.split(";"):
-        name, _, value = (part.strip() for part in one.partition(":"))
+    """Return the declarations of a style attribute as presentation attributes, without the family of the font."""
+    attributes = {}
+    for declaration in style.split(";"):
+        name, _, value = (part.strip() for part in declaration.partition(":"))
         if name in ("font", "font-size"):
             size = _FONT_SIZE.search(value)
-            found["font-size"] = size[1] if size else value
+            attributes["font-size"] = size[1] if size else value
         elif name and name not in ("font-family", "stroke-linecap") and _DEFAULTS.get(name) != value:
-            found[name] = value
-    return found
+            attributes[name] = value
+    return attributes
 
 
 def _referred(node: ET.Element) -> list[str]:
@@ -176,7 +177,7 @@ def compact(root: ET.Element, prefix: str) -> None:
 
 
 def _unwrap(node: ET.Element) -> None:
-    """Put the children of groups without attributes in their place, and drop what is empty."""
+    """Replace groups without attributes by their children, and drop empty groups."""
     children: list[ET.Element] = []
     for child in node:
         _unwrap(child)
@@ -187,11 +188,11 @@ def _unwrap(node: ET.Element) -> None:
 
 
 def _put_in_place(root: ET.Element) -> None:
-    """Draw a band where it is used, which is once."""
+    """Replace the only reference to the definition of a band by the band itself."""
     uses = Counter(node.attrib["href"][1:] for node in root.iter("use"))
     shapes = ((defs, one) for defs in root.iter("defs") for one in defs)
     defined = {one.attrib["id"]: (defs, one) for defs, one in shapes if uses[one.attrib.get("id", "")] == 1}
-    # Markers stay what they are: each is a value.
+    # Markers remain references: each of them is a value.
     for node in [one for one in root.iter("use") if "fill-opacity" in one.attrib and one.attrib["href"][1:] in defined]:
         defs, shape = defined[node.attrib.pop("href")[1:]]
         defs.remove(shape)
@@ -202,7 +203,7 @@ def _put_in_place(root: ET.Element) -> None:
 
 
 def _gather(root: ET.Element) -> None:
-    """Cut all series that follow each other, and are cut alike, at once."""
+    """Put successive series with the same clip path into one group that has it."""
     children: list[ET.Element] = []
     for child in root:
         clip = child.attrib.get("clip-path") if child.tag == "g" else None
@@ -217,7 +218,7 @@ def _gather(root: ET.Element) -> None:
 
 
 def _hoist(node: ET.Element) -> None:
-    """Give a group the attributes that all its children share, and they inherit."""
+    """Move attributes that all children of a group share to the group, from which they inherit them."""
     for child in node:
         _hoist(child)
     if node.tag != "g" or len(node) < 2:
@@ -232,7 +233,7 @@ def _hoist(node: ET.Element) -> None:
 
 
 def _relative(path: str) -> str:
-    """Return a path with steps from point to point, where it is one of straight lines, in tenths."""
+    """Return a path of straight lines with relative steps, in tenths; other paths are unchanged."""
     if not _LINES.fullmatch(path):
         return path
     closed = path.endswith("z")
@@ -246,3 +247,59 @@ def _relative(path: str) -> str:
 def _tenths(number: re.Match[str]) -> str:
     text = f"{float(number[0]):.1f}".removesuffix(".0")
     return "0" if text == "-0" else text
+
+
+def variable(colour: str) -> str:
+    """Return the variable of a colour such as ``#0173b2``."""
+    return f"var(--c{colour[1:]})"
+
+
+def declarations(colours: Iterable[str]) -> tuple[str, str]:
+    """Return the declarations of the variables of some colours, for light and for dark screens."""
+    ordered = sorted(set(colours))
+    light = ";".join(f"--c{colour[1:]}:{colour}" for colour in ordered)
+    return light, ";".join(f"--c{colour[1:]}:{_dark(colour)}" for colour in ordered)
+
+
+def colours_in(markup: str) -> set[str]:
+    """Return the colours whose variables a markup uses."""
+    return {f"#{digits}" for digits in re.findall(r"var\(--c([0-9a-f]{6})\)", markup)}
+
+
+def _dark(colour: str) -> str:
+    red, green, blue = to_rgb(colour)
+    if red == green == blue:
+        # Greys are inverted: white becomes the dark background, and black white.
+        r, g, b = (low + (1 - low) * (1 - red) for low in to_rgb(DARK))
+        return to_hex((r, g, b))
+    hue, light, saturation = colorsys.rgb_to_hls(red, green, blue)
+    while contrast(colour, DARK) < _LEAST_CONTRAST and light < 1:
+        light = min(1.0, light + 0.02)
+        colour = to_hex(colorsys.hls_to_rgb(hue, light, saturation))
+    return colour
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast of two colours, from 1 to 21 (WCAG 2.1)."""
+    bright, dim = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (bright + 0.05) / (dim + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in to_rgb(colour)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def key_drawing(style: Mapping[str, Any], identifier: str) -> str:
+    """Return the drawing of a look, as :func:`gahbench.report.drawing.looks` gives them, for legends to refer to."""
+    marker = MarkerStyle(style["marker"])
+    outline = marker.get_path().transformed(marker.get_transform())
+    polygons = [np.asarray(polygon, dtype=np.float64) * 2 * _RADIUS for polygon in outline.to_polygons()]
+    shape = "".join(
+        "M" + "L".join(f"{14 + x:.1f} {6 - y:.1f}" for x, y in polygon.tolist()) + "Z" for polygon in polygons
+    )
+    colour = variable(to_hex(style["color"]))
+    face = variable(to_hex(style["markerfacecolor"]))
+    dashes = f' stroke-dasharray="{dash}"' if (dash := _DASHES.get(style["linestyle"])) else ""
+    paths = f'<path d="M0 6H28" stroke-width="1.6"{dashes}/><path d="{shape}"/>'
+    return f'<g id="{identifier}" stroke="{colour}" fill="{face}">{paths}</g>'

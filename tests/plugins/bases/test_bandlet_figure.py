@@ -5,8 +5,8 @@ import math
 import torch
 from matplotlib.collections import LineCollection
 
-from gahbench.report.geometry import figure
-from gahbench_plugins.bases._bandlets.squares import Geometry, Square
+from gahbench.report.bases import geometry_figure
+from gahbench_plugins.bases._bandlets.squares import Square
 
 
 def test_squares_and_strokes_are_where_they_belong():
@@ -16,7 +16,7 @@ def test_squares_and_strokes_are_where_they_belong():
         Square(band=5, scale=2, orientation="vertical", top=0, left=8, side=8, angle=135.0),
         Square(band=1, scale=4, orientation="horizontal", top=0, left=0, side=4, angle=None),
     )
-    drawing = figure(torch.rand(1, 32, 32), Geometry(squares))
+    drawing = geometry_figure(torch.rand(1, 32, 32), squares)
     assert len(drawing.axes) == 4
     assert [ax.get_title(loc="left") for ax in drawing.axes] == [
         "horizontal, 1:2",
@@ -39,7 +39,7 @@ def test_squares_and_strokes_are_where_they_belong():
 
 def test_pixels_in_colour_are_one_panel():
     square = Square(band=1, scale=1, orientation=None, top=0, left=0, side=8, angle=90.0)
-    drawing = figure(torch.rand(3, 8, 12), Geometry((square,)))
+    drawing = geometry_figure(torch.rand(3, 8, 12), [square])
     (ax,) = drawing.axes
     assert ax.images[0].get_array().shape == (8, 12, 3)
     assert bounds(lines(ax)[1]) == (-0.5, 7.5, -0.5, 7.5)
