@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gahbench.runs.progress import ProgressReport
     from gahbench.runs.reuse import Reused
     from gahbench.runs.running import Outcome
-    from gahbench.store.folder import Opened
+    from gahbench.store.kept_units import NotShown
 
 
 def run(
@@ -62,12 +62,26 @@ def run(
     Exit status: 0 all units done, 1 some failed, 2 bad input, 130 interrupted, or units are left to others.
     """
     from gahbench.cli.boards import print_board, print_report
-    from gahbench.runs.running import make_request, run_request
+    from gahbench.planning.suite_files import plugin_sources
+    from gahbench.runs.opening import RunRequest
+    from gahbench.runs.running import run_request
 
-    plugins, anew = plugins_dir or (), again or ()
-    changes = suite_changes(entrant, settings, dataset, metric, only, seed)
-    request = make_request(suite, out, changes, plugins, reuse or (), anew, engine, workers, threads, secret_noise)
-    outcome, registry = run_request(request, engine, workers, device, track or (), _Beginning(plugins, anew))
+    plugins = plugins_dir or ()
+    request = RunRequest(
+        suite,
+        out,
+        suite_changes(entrant, settings, dataset, metric, only, seed),
+        plugin_sources(plugins, suite),
+        engine,
+        workers,
+        threads,
+        device,
+        tuple(reuse or ()),
+        tuple(again or ()),
+        secret_noise,
+        tuple(track or ()),
+    )
+    outcome, registry = run_request(request, _Beginning(plugins, request.again))
     if outcome.done:
         print_board(outcome.folder)
         if report:
@@ -141,10 +155,10 @@ def plan(
     planned = plan_with(registry, suite, out, changes)
     folder = results_folder(planned.suite, out)
     if out is not None:
-        opened, reused = write_plan(planned, folder, registry, threads, reuse or (), replace)
-        _print_not_shown(opened)
-        if reused is not None:
-            _print_reused(reused)
+        opened = write_plan(planned, folder, registry, threads, reuse or (), replace)
+        _print_not_shown(opened.not_shown)
+        if opened.reused is not None:
+            _print_reused(opened.reused)
     print_plan(planned, folder)
     _print_missing(missing, suite, {"-p": map(str, plugins_dir or ()), "-e": entrant or (), "--set": settings or ()})
     _print_superseded(superseded(planned, folder), folder, plugins_dir or ())
@@ -259,7 +273,7 @@ def _conclude(outcome: Outcome) -> None:
         raise typer.Exit(130)
 
 
-def _print_not_shown(found: Outcome | Opened) -> None:
+def _print_not_shown(found: Outcome | NotShown) -> None:
     """Print what a board does not show of what its folder holds, and how to have it back, a line for each reason."""
     again = "add them again with --entrant, or 'gahbench remove' them"
     for names, text in (

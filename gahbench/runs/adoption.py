@@ -149,14 +149,6 @@ def _name(unit: Unit) -> tuple[object, ...]:
     return (unit.kind, unit.dataset, unit.entrant, unit.seed, unit.split, unit.metric)
 
 
-def current_key(unit: Unit, replanner: Replanner) -> str | None:
-    """Return the key that a unit of an earlier run would have now; ``None`` where it cannot be determined."""
-    try:
-        return replanner.replanned(unit).key
-    except Exception:
-        return None  # Its plugin is not there, or not what it was.
-
-
 def _differs(unit: Unit, now: Unit, mapped: Callable[[str], str]) -> tuple[str, ...]:
     """Return the code in which two units differ."""
     old: dict[str, Any] = dict(unit.document or {})

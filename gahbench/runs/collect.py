@@ -78,7 +78,7 @@ def write_results(folder: Path, problems: Sequence[Problem] = ()) -> Collected:
 
 
 def _collect(folder: Path, problems: Sequence[Problem], refusal: UnwritableError | None) -> Collected:
-    """Write the tables if something is new; raise the refusal of a folder that cannot be written if it has to be."""
+    """Write the tables if anything is new, which raises the refusal of a folder that cannot be written."""
     from gahbench.board.results import saved_digest
     from gahbench.report.publish import publish
 
@@ -145,7 +145,7 @@ def _read_results(plan: RecordedPlan, examined: Examined, states: Mapping[str, s
             rows.add_unfinished(unit, state or None)
             continue
         done = examined.whole[unit.folder].done
-        if (own := plan.board.get("trainings", {}).get(unit.entrant)) is not None:
+        if (own := plan.board["trainings"].get(unit.entrant)) is not None:
             rows.notes[unit.dataset, unit.entrant, OWN_TRAINING + own] = None
         if done.get("adopted"):
             rows.notes[unit.dataset, unit.entrant, ADOPTED] = None
@@ -155,35 +155,25 @@ def _read_results(plan: RecordedPlan, examined: Examined, states: Mapping[str, s
             rows.add_scores(unit, done, examined.scores(unit.folder))
             if mark := late_mark(plan, unit, done):
                 rows.marks[unit.dataset, unit.entrant, mark] = None
-    for dataset, entrant, why in plan.board.get("refused", ()):
+    for dataset, entrant, why in plan.board["refused"]:
         if entrant in rows.entrants:
             rows.notes[dataset, entrant, REFUSED + why] = None
-    return Results(
-        suite=plan.suite,
-        scores=pd.DataFrame(rows.scores, columns=list(SCHEMAS["scores"])),
-        fits=pd.DataFrame(rows.fits, columns=list(SCHEMAS["fits"])),
-        failures=pd.DataFrame(rows.failures, columns=list(SCHEMAS["failures"])),
-        datasets=pd.DataFrame(plan.board["datasets"], columns=list(SCHEMAS["datasets"])),
-        entrants=rows.entrants,
-        baseline=plan.board["baseline"],
-        notes=pd.DataFrame(list(rows.notes), columns=list(SCHEMAS["notes"])),
-        metrics=pd.DataFrame(plan.board["metrics"], columns=list(SCHEMAS["metrics"])),
-        ratios=pd.DataFrame(plan.board.get("ratios", []), columns=list(SCHEMAS["ratios"])),
-        citations=pd.DataFrame(_citations(plan, rows.entrants), columns=list(SCHEMAS["citations"])),
-        marks=pd.DataFrame(list(rows.marks), columns=list(SCHEMAS["marks"])),
-        checks=pd.DataFrame([(*row, *found) for row, found in rows.checks.items()], columns=list(SCHEMAS["checks"])),
-    )
-
-
-def _citations(plan: RecordedPlan, entrants: Iterable[str]) -> list[dict[str, Any]]:
-    """Return the rows of the works that plugins of a board follow, without those of entrants that it does not show."""
-    facts = plan.board
-    shown = {*map(base_label, entrants), *(row["dataset"] for row in facts["datasets"]), *facts.get("needs", ())}
-    return [row for row in facts.get("citations", ()) if row["entry"] in shown]
+    board = plan.board
+    # Works that plugins follow, but for those of entrants that the board does not show.
+    cited = {*map(base_label, rows.entrants), *(row["dataset"] for row in board["datasets"]), *board["needs"]}
+    tables: dict[str, list[Any]] = {
+        **{name: getattr(rows, name) for name in ("scores", "fits", "failures")},
+        **{name: list(getattr(rows, name)) for name in ("notes", "marks")},
+        **{name: board[name] for name in ("datasets", "metrics", "ratios")},
+        "citations": [row for row in board["citations"] if row["entry"] in cited],
+        "checks": [(*row, *found) for row, found in rows.checks.items()],
+    }
+    frames: dict[str, Any] = {name: pd.DataFrame(table, columns=list(SCHEMAS[name])) for name, table in tables.items()}
+    return Results(suite=plan.suite, entrants=rows.entrants, baseline=board["baseline"], **frames)
 
 
 def _digest(plan: RecordedPlan, states: Mapping[str, str], examined: Examined, replaced: list[str]) -> str:
-    """Return a digest of all that a board depends on: the units that are done, by checksums, and why others failed."""
+    """Return a digest of everything that a board depends on: checksums of units, and why others failed."""
     checksums = sorted((name, finished.checksum) for name, finished in examined.whole.items())
     facts = [BOARD_VERSION, plan.suite, dict(plan.board), sorted(states.items()), checksums, replaced]
     facts += [dict(plan.secret_noise)] if plan.secret_noise else []

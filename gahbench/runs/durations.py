@@ -11,7 +11,7 @@ from typing import Any
 
 from gahbench._util.errors import ResultsError
 from gahbench.contracts.unit import Unit
-from gahbench.store.plan_file import PLAN, RecordedPlan, recorded_plan
+from gahbench.store.plan_file import PLAN, recorded_plan
 from gahbench.store.store import Store
 
 #: Finished units of a kind, and in all, whose times are read.
@@ -76,17 +76,13 @@ def durations_beside(folder: Path, processor: str) -> Durations:
         except (ResultsError, OSError):
             continue
         units = [recorded.unit for recorded in plan.units if recorded.unit.folder in finished]
-        found.add(units, store, values_of(plan), lambda done: done.get("environment", {}).get("processor") == processor)
+        values = image_values(plan.board["datasets"])
+        found.add(units, store, values, lambda done: done.get("environment", {}).get("processor") == processor)
     return found
 
 
-def values_of(plan: RecordedPlan) -> dict[str, int]:
-    """Return the number of values of an image, C * H * W, by the label of the dataset."""
-    return image_values(plan.board.get("datasets", ()))
-
-
 def image_values(datasets: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """Return the number of values of an image by the label of the dataset, from rows of the board's table of them."""
+    """Return the number of values of an image, C * H * W, by the label of the dataset, from the board's rows."""
     return {row["dataset"]: math.prod(row[name] for name in ("channels", "height", "width")) for row in datasets}
 
 

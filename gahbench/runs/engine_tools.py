@@ -32,7 +32,7 @@ class UnitRunner:
         self._unit: Unit | None = None
         self._queue = Queue(job.units, job.store)
         self._worker = Worker(
-            # That of the job has only what the leader of a run needs.
+            # The registry of the job has only what the leader of a run needs.
             lambda: Registry(tuple(job.files)) if job.outside and job.files else job.registry,
             job.store,
             hardware(job.device),
@@ -82,7 +82,7 @@ class UnitRunner:
         try:
             return self._do(unit)
         finally:
-            # Whatever happens, nobody waits for this process.
+            # Whatever happens, other processes may claim the unit.
             self._queue.release(unit)
 
     def _do(self, unit: Unit) -> Literal["finished", "failed", "stopped"]:
@@ -117,6 +117,5 @@ def work_command(job: Job) -> list[str]:
     job
         The job.
     """
-    command = [sys.executable, "-P", "-m", "gahbench", "work", str(job.store.folder.resolve())]
-    command += ["--device", job.device]
-    return command
+    folder = str(job.store.folder.resolve())
+    return [sys.executable, "-P", "-m", "gahbench", "work", folder, "--device", job.device]

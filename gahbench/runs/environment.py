@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import torch
 
 
-def environment(problems: Sequence[Problem] = ()) -> dict[str, Any]:
-    """Return day, versions, processor, GPUs and plugins, as plain JSON, without names of machines or persons."""
+def write_environment(folder: Path, problems: Sequence[Problem] = ()) -> None:
+    """Write ``environment.json``: day, versions, processor, GPUs, plugin errors; no names of machines or persons."""
     names = ["gahbench"]
     try:
         required = importlib.metadata.requires("gahbench") or []
@@ -34,7 +34,7 @@ def environment(problems: Sequence[Problem] = ()) -> dict[str, Any]:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = "not installed"
-    return {
+    content = {
         "date": datetime.now(UTC).date().isoformat(),
         "python": platform.python_version(),
         "system": platform.system(),
@@ -46,6 +46,7 @@ def environment(problems: Sequence[Problem] = ()) -> dict[str, Any]:
         "packages": versions,
         "plugin_problems": [problem.error for problem in problems],
     }
+    write_json(folder / "environment.json", content)
 
 
 def unit_environment(device: torch.device) -> dict[str, Any]:
@@ -60,8 +61,3 @@ def unit_environment(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": versions,
     }
-
-
-def write_environment(folder: Path, problems: Sequence[Problem] = ()) -> None:
-    """Write ``environment.json`` into a results folder."""
-    write_json(folder / "environment.json", environment(problems))

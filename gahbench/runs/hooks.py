@@ -37,17 +37,14 @@ _LIFECYCLE: tuple[str, ...] = (
 def notify(registry: Registry, report: Callable[[Event], None], event: Event) -> None:
     """Report an event, and call the lifecycle hooks of plugins."""
     report(event)
-    if event.unit is None:
-        return
-    hook = registry.manager.hook
-    if event.kind == "started":
-        _call(hook.unit_started, lambda: {"unit": event.unit})
-    elif event.kind == "progress":
-        _call(hook.unit_progress, lambda: {"unit": event.unit, "progress": dict(event.details)})
-    elif event.kind == "finished":
-        _call(hook.unit_finished, lambda: {"unit": event.unit, "seconds": event.details["seconds"]})
-    elif event.kind == "failed":
-        _call(hook.unit_failed, lambda: {"unit": event.unit, "error": event.details["error"]})
+    arguments: dict[str, Callable[[], dict[str, object]]] = {
+        "started": dict,
+        "progress": lambda: {"progress": dict(event.details)},
+        "finished": lambda: {"seconds": event.details["seconds"]},
+        "failed": lambda: {"error": event.details["error"]},
+    }
+    if event.unit is not None and (further := arguments.get(event.kind)) is not None:
+        _call(getattr(registry.manager.hook, f"unit_{event.kind}"), lambda: {"unit": event.unit, **further()})
 
 
 def notify_started(registry: Registry, folder: Path, units: tuple[Unit, ...], todo: tuple[Unit, ...]) -> None:
@@ -166,7 +163,7 @@ class Tracking:
 
     @hookimpl
     def run_started(self, folder: Path, units: tuple[Unit, ...], todo: tuple[Unit, ...]) -> None:
-        """Begin, with the suite; a second part of the run is none."""
+        """Start the tracker; a run with secret noise calls this twice, and the second call is ignored."""
         if self._folder is not None:
             return
         self._folder = named = folder.resolve()  # "." has no name.
@@ -174,13 +171,13 @@ class Tracking:
 
     @hookimpl
     def unit_progress(self, unit: Unit, progress: dict[str, Any]) -> None:
-        """Log the loss, and the validation PSNR where there is another."""
+        """Log the loss, and the validation PSNR if it is new."""
         if progress["fraction"] < 1.0:
             self._training(unit, progress["step"], progress["loss"], progress["psnr"])
 
     @hookimpl
     def unit_finished(self, unit: Unit) -> None:
-        """Log what there is only now: the rest of a history, and scores."""
+        """Log the rest of a training history, or scores."""
         self._call(lambda tracker: self._rest(unit) if unit.kind == "fit" else self._scores(tracker, unit))
 
     @hookimpl

@@ -7,6 +7,7 @@ units are started and the board is written.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,34 +18,37 @@ from pydantic import TypeAdapter
 from gahbench.contracts.engines import Limits
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan, make_plan
-from gahbench.planning.replan import Replanner
 from gahbench.planning.suite import Suite, load_suite
 from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.planning.units import AUDITED, CHECKS
 from gahbench.registry.behaviour import computed_by
 from gahbench.registry.registry import Problem, Registry
-from gahbench.runs.adoption import current_key, superseded
+from gahbench.runs.adoption import superseded
 from gahbench.runs.removal import put_back
 from gahbench.runs.reuse import Named, Reused, reuse
 from gahbench.runs.secret_noise import secret_noise_of, with_secret_noise, without_scores
-from gahbench.store.folder import Folder, Opened
-from gahbench.store.plan_file import recorded_plan
+from gahbench.store.folder import Folder
+from gahbench.store.kept_units import NotShown
+from gahbench.store.plan_file import RecordedPlan, recorded_plan
 from gahbench.store.store import UNCHECKED, Store
 
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What is to be run, in plain values."""
+    """The arguments of :func:`gahbench.run`, where ``sources`` are all plugin files, and folders of them."""
 
     suite: str
-    out: str | None = None
+    out: Path | None = None
     changes: SuiteChanges = field(default_factory=SuiteChanges)
-    sources: tuple[str, ...] = ()
-    threads: int | None = None
+    sources: tuple[Path, ...] = ()
+    engine: str = "processes"
     workers: int | None = None
-    reuse: tuple[str, ...] = ()
+    threads: int | None = None
+    device: str = "auto"
+    reuse: tuple[Path, ...] = ()
     again: tuple[str, ...] = ()
     secret_noise: bool = False
+    track: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,7 @@ class OpenedRun:
     units: Named
     todo: Named
     threads: int
-    unfinished: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
-    outdated: tuple[str, ...] = ()
-    stale: tuple[str, ...] = ()
-    dropped: tuple[str, ...] = ()
+    not_shown: NotShown = field(default_factory=NotShown)
     superseded: int = 0
     problems: tuple[Problem, ...] = ()
     reused: Reused | None = None
@@ -84,33 +84,9 @@ def open_run(request: RunRequest, registry: Registry) -> OpenedRun:
     """Plan a suite in this process, and record the plan in its folder."""
     plan = plan_with(registry, request.suite, request.out, request.changes, request.secret_noise)
     folder = results_folder(plan.suite, request.out)
-    again = superseded(plan, folder)
-    reused, replaced = None, 0
-    before: Opened | None = None
-    if request.reuse or request.again:
-        before = open_folder(plan, folder, registry, request.threads, request.workers)[0]
-        reused = reuse(plan.units, folder, [Path(source) for source in request.reuse]) if request.reuse else None
-        replaced = put_back(plan, folder, request.again) if request.again else 0
-    opened, todo = open_folder(plan, folder, registry, request.threads, request.workers)
-    return OpenedRun(
-        folder,
-        plan.units,
-        tuple(todo),
-        opened.plan.threads or 1,
-        opened.unfinished,
-        opened.left_out,
-        opened.outdated,
-        opened.stale,
-        (before or opened).dropped,
-        again,
-        tuple(registry.problems),
-        reused,
-        replaced,
-        tuple(registry.files),
-        plan.suite.limits,
-        plan.secret_noise is not None and plan.secret_noise["seed"] is None,
-        (*(before.damaged if before else ()), *opened.damaged),
-    )
+    # The processors of this machine are shared out among worker processes.
+    workers = request.workers if request.engine.partition("[")[0] == "processes" else None
+    return open_folder(plan, folder, registry, request.threads, workers, request.reuse, request.again)
 
 
 def open_folder(
@@ -119,29 +95,53 @@ def open_folder(
     registry: Registry,
     threads: int | None = None,
     workers: int | None = None,
+    sources: Sequence[Path] = (),
+    again: Sequence[str] = (),
     replaces_board: bool = True,
-) -> tuple[Opened, list[Unit]]:
-    """Record a plan in a results folder, and return with it the units that are to be done."""
-    home, store, replanner = Folder(folder), Store(folder), Replanner(registry)
+) -> OpenedRun:
+    """Record a plan in a results folder, take units from other folders, and move away those to be done again."""
+    earlier = superseded(plan, folder)
+    record = functools.partial(_record, plan, folder, registry, threads, workers, replaces_board)
+    recorded, not_shown, damaged = record()
+    reused = reuse(plan.units, folder, sources) if sources else None
+    replaced = put_back(plan, folder, again) if again else 0
+    if sources or again:
+        _, later, further = record()
+        not_shown, damaged = replace(later, dropped=not_shown.dropped), damaged + further
+    finished = Store(folder).finished()
+    # Units of one key are one: files of equal content, say, under two names.
+    todo = {unit.key: unit for unit in plan.units if unit.folder not in finished}
+    return OpenedRun(
+        folder,
+        plan.units,
+        tuple(todo.values()),
+        recorded.threads or 1,
+        not_shown,
+        earlier,
+        tuple(registry.problems),
+        reused,
+        replaced,
+        tuple(registry.files),
+        plan.suite.limits,
+        plan.secret_noise is not None and plan.secret_noise["seed"] is None,
+        damaged,
+    )
+
+
+def _record(
+    plan: Plan, folder: Path, registry: Registry, threads: int | None, workers: int | None, replaces_board: bool
+) -> tuple[RecordedPlan, NotShown, tuple[str, ...]]:
+    """Record a plan, and move away its finished units that are damaged or whose checks are to be done again."""
+    home, store = Folder(folder), Store(folder)
     with home.lock():
-        opened = home.open(
-            plan,
-            registry,
-            threads,
-            workers,
-            lambda unit: current_key(unit, replanner) in (None, unit.key),
-            replaces_board,
-        )
+        recorded, not_shown = home.open(plan, registry, threads, workers, replaces_board)
         damaged = store.set_aside(plan.units)
         store.put_away(_with_other_checks(plan.units, store), UNCHECKED)
-        finished = store.finished()
-        # Units of one key are one: files of equal content, say, under two names.
-        todo = list({unit.key: unit for unit in plan.units if unit.folder not in finished}.values())
         failed = store.failed()
         for unit in plan.units:
             if unit.folder in failed:
                 store.forget_failure(unit)
-    return replace(opened, damaged=tuple(damaged.values())), todo
+    return recorded, not_shown, tuple(damaged.values())
 
 
 def _with_other_checks(units: Iterable[Unit], store: Store) -> list[str]:

@@ -1,4 +1,4 @@
-"""The store as a queue: which units are left, and leases of those that this process is to do."""
+"""The store as a queue: which units are left, and leases of the units that this process does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gahbench.contracts.unit import Unit
 from gahbench.store.leases import LEASE_SECONDS, MAX_LOSSES, Lease, LeaseRecord, Leases
 from gahbench.store.store import Store
 
-#: Seconds for which a listing of the store is taken as it is: so many, and so many times as long as it took.
+#: A listing of the store is used for this many seconds, or this many times as long as it took.
 _FRESH, _SHARE = 1.0, 10.0
 #: The metric that boards rank by.
 RANKED = "psnr"
@@ -21,7 +21,7 @@ _ABOUT_AS_LONG = 0.5
 
 
 class Queue:
-    """The units that are left of some, as the store is listed; any number of processes share them."""
+    """The units of a job that are left, by listings of the store; any number of processes share them."""
 
     def __init__(self, units: Iterable[Unit], store: Store, lease: float = LEASE_SECONDS) -> None:
         self.store = store
@@ -40,7 +40,7 @@ class Queue:
         began = time.monotonic()
         finished, failed = self.store.ended()
         self._listed_at = time.monotonic()
-        # All of them anew: what was finished may have been moved away since.
+        # From all units: a finished unit may have been moved away since.
         self._open = {
             name: unit
             for name, unit in self._units.items()
@@ -54,7 +54,7 @@ class Queue:
 
     @property
     def left(self) -> int:
-        """How many units are neither finished nor failed, as last listed: here, with others, or with nobody."""
+        """How many units are neither finished nor failed, by the last listing."""
         return len(self._open)
 
     def take(self, last: Unit | None = None) -> Unit | None:
@@ -81,13 +81,13 @@ class Queue:
 
     def release(self, unit: Unit) -> None:
         """Give up the lease of a unit, which may still be to be done."""
-        # It stays its own until the store has it: the release may have to be tried again.
+        # The lease is kept until it is released in the store, since that may have to be tried again.
         if (lease := self._own.get(unit.folder)) is not None:
             self.leases.release(lease)
             del self._own[unit.folder]
 
     def lose(self, unit: Unit, why: str, details: str) -> bool:
-        """Record that the process that did a unit died; of as many as are accepted, the last is its failure."""
+        """Record that the process that did a unit died; return whether the unit has failed, by too many losses."""
         lease = self._own.get(unit.folder)
         if lease is None or lease.is_lost:
             self._own.pop(unit.folder, None)
@@ -105,7 +105,7 @@ class Queue:
         return False
 
     def _ended(self, unit: Unit) -> None:
-        """Forget a unit that is not to be done any more; one that was listed while it was done is among the ready."""
+        """Forget a unit that has ended; it may be among the ready units, if they were listed meanwhile."""
         self._open.pop(unit.folder, None)
         self._ready.remove(unit)
 
@@ -119,14 +119,14 @@ class Queue:
         self.leases.close()
 
     def _claim(self, unit: Unit, losses: int, progress: float) -> bool:
-        """Claim a unit, unless another has it, or has ended it since the store was listed."""
+        """Claim a unit, unless another process has it, or has ended it since the store was listed."""
         lease = self.leases.take(unit.folder, losses, progress)
         if lease is None:
             self._claimed.add(unit.folder)
             return False
         self._ready.remove(unit)
         self._claimed.add(unit.folder)
-        # Who had it may have finished it between our listing and the claim.
+        # Another process may have finished it between the listing and the claim.
         finished = self.store.finished()
         has_ended = unit.folder in finished or unit.folder in self.store.failed()
         if has_ended or not all(f"fit-{key}" in finished for key in unit.needs):
@@ -159,22 +159,22 @@ class Queue:
             return self.leases.clear(seen) and self._claim(unit, losses, self.store.progress(name))
         why = seen.record.lost or f"nothing was heard of it for {seen.age:.0f} s"
         where = f"host {seen.record.host}, process {seen.record.pid}"
-        # Before it can be claimed: nobody is to try it once more.
+        # The failure is recorded before the lease is removed, so that no process tries the unit again.
         self.store.fail(unit, _lost_text(losses, why), where)
         self.leases.clear(seen)
         self._listed_at = float("-inf")
         return False
 
     def _losses(self, name: str, record: LeaseRecord) -> int:
-        """Return how often a unit was lost without getting on, this time included."""
-        # A fit that has got on since it was claimed does not kill whatever does it.
+        """Return how often a unit was lost without progress, this time included."""
+        # A fit that has made progress since it was claimed does not kill the processes that do it.
         if name.startswith("fit-") and self.store.progress(name) > record.progress:
             return 1
         return record.losses + 1
 
 
 class _Ready:
-    """Units that may be done now: found, and removed, in a time that does not depend on how many there are."""
+    """Units that may be done now; finding or removing a unit takes a time that does not depend on their number."""
 
     def __init__(self, units: Iterable[Unit]) -> None:
         ready = list(units)
@@ -244,11 +244,11 @@ class _Scores:
             del groups[group]
 
     def like(self, last: Unit) -> list[Unit]:
-        """Return units that use what another one had in memory."""
+        """Return units that use the objects that another unit had in memory."""
         return list(self._units.get(last.isolation_key, {}).get(group_of(last), {}).values())
 
     def in_order(self, last: Unit | None, near: Collection[_Group]) -> Iterator[Unit]:
-        """Yield units like the last, units of its process, and others; of these, first those that nobody is near."""
+        """Yield units like the last, units of its process, and others: first the groups that no process works on."""
         key = None if last is None else last.isolation_key
         if last is not None:
             yield from self.like(last)

@@ -97,19 +97,22 @@ def remove(folder: str | Path, entrants: Sequence[str]) -> Removed:
         If there is no such entrant, it is the baseline, no other would be left, or a process is doing one of its
         units.
     """
-    folder = Path(folder)
-    _check(folder)
+    folder, store = Path(folder), Store(Path(folder))
+    # Before anything is written.
+    recorded_plan(folder)
+    if not store.units.is_dir():
+        raise ResultsError(f"{folder}: holds no units; expected a results folder as its run left it")
     with Folder(folder).lock():
-        plan, store = recorded_plan(folder), Store(folder)
+        plan = recorded_plan(folder)
         recorded = list(store.recorded())
         units = [*(one.unit for one in plan.units), *recorded]
         rows = named_rows(entrants, (unit.entrant for unit in units), str(folder))
         left = _without(plan, rows, folder)
         own = {unit.folder: unit for unit in units if unit.entrant in rows}
-        # Of a unit that has another label now, the plan is right.
+        # Where a unit has another label now, the label of the plan counts.
         others = [*(unit for unit in recorded if unit.folder not in own), *(one.unit for one in left.units)]
         needed = {one.unit.folder for one in left.units}
-        needed |= {f"fit-{key}" for unit in others for key in _needs(unit, rows)}
+        needed |= {f"fit-{key}" for unit in others if unit.entrant not in rows for key in unit.needs}
         gone = {name: unit for name, unit in own.items() if name not in needed}
         with hold(gone.values(), store):
             write_plan(folder, left)
@@ -120,17 +123,6 @@ def remove(folder: str | Path, entrants: Sequence[str]) -> Removed:
     write_results(folder)
     count = len(finished & gone.keys())
     return Removed(tuple(sorted(rows)), count, len(finished & own.keys()) - count)
-
-
-def _check(folder: Path) -> None:
-    """Refuse folders from which nothing can be removed, before anything is written."""
-    recorded_plan(folder)
-    if not Store(folder).units.is_dir():
-        raise ResultsError(f"{folder}: holds no units; expected a results folder as its run left it")
-
-
-def _needs(unit: Unit, rows: set[str]) -> tuple[str, ...]:
-    return () if unit.entrant in rows else unit.needs
 
 
 def _without(plan: RecordedPlan, rows: set[str], folder: Path) -> RecordedPlan:

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import functools
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import PlainSerializer, PlainValidator, ValidationInfo
 
 from gahbench._util.errors import ResultsError, listing
-from gahbench._util.files import write_json
+from gahbench._util.files import flush, write_json
 from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
 from gahbench.planning.replan import differences
 from gahbench.runs.collect import write_results
 from gahbench.runs.comparison import describe_difference
+from gahbench.store.attempts import PARTIAL, link_or_copy, publish
 from gahbench.store.code_files import PLUGINS, take_plugin
+from gahbench.store.finished import DONE
 from gahbench.store.folder import Folder
 from gahbench.store.kept_units import distinct, united, united_rows
+from gahbench.store.leases import own_name
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit, read_plan, recorded_plan, write_plan
 from gahbench.store.score_files import ARRAYS, SCORES
 from gahbench.store.store import Store
-from gahbench.store.taking import Taker
 from gahbench.training.file_names import WEIGHTS
 
 
@@ -47,6 +51,62 @@ class Reused:
     taken: Named = ()
     damaged: tuple[Path, ...] = ()
     other_weights: Named = ()
+
+
+#: How taking a unit ends: it is here now, its files are damaged, or a score would stand beside a network that it did
+#: not measure.
+Ending = Literal["taken", "damaged", "other weights"]
+
+
+class Taker:
+    """Takes finished units from other results folders."""
+
+    def __init__(self, target: Store) -> None:
+        self._target = target
+        # Finished fits stay as they are.
+        self._held = functools.cache(target.weights_checksum)
+
+    def take(self, source: Store, unit: Unit) -> Ending:
+        """Link or copy a finished unit, unless it is damaged, or scores would not be those of the weights here."""
+        done = source.done(unit)
+        if done is None:
+            return "damaged"
+        if not self._fits(unit, done):
+            return "other weights"
+        attempt = self._target.units / f"{unit.folder}{PARTIAL}-{own_name()}"
+        try:
+            attempt.mkdir(parents=True)
+            for name in (*done["files"], DONE):
+                link_or_copy(source.path(unit) / name, attempt / name)
+                flush(attempt / name)
+            self._target.verify(attempt, unit)
+            publish(attempt, self._target.path(unit))
+        except (OSError, ResultsError):
+            # Either reading or writing has failed.
+            try:
+                source.verify(source.path(unit), unit)
+            except ResultsError:
+                return "damaged"
+            raise
+        finally:
+            shutil.rmtree(attempt, ignore_errors=True)
+        self._target.forget_failure(unit)
+        return "taken"
+
+    def _fits(self, unit: Unit, done: dict[str, Any]) -> bool:
+        """Whether a score measured the networks that are here, or scores here measured a network."""
+        if unit.kind == "fit":
+            return self._measured.get(unit.key) in (None, done["files"].get(WEIGHTS, {}).get("sha256"))
+        networks = done.get("networks", {})
+        return all((held := self._held(key)) is not None and held == networks.get(key) for key in unit.needs)
+
+    @functools.cached_property
+    def _measured(self) -> dict[str, str]:
+        """Checksums of the weights that scores here measured before any were taken, by the keys of the fits."""
+        done = (
+            self._target.done(unit) or {} for unit in self._target.recorded() if unit.kind == "score" and unit.needs
+        )
+        return {key: digest for one in done for key, digest in one.get("networks", {}).items()}
 
 
 def reuse(units: Iterable[Unit], folder: Path, sources: Sequence[Path]) -> Reused:

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,26 +18,18 @@ from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.planning.suite_files import plugin_sources
 from gahbench.registry.registry import Registry, open_registry
+from gahbench.runs import hooks
 from gahbench.runs.collect import write_results
-from gahbench.runs.hooks import (
-    Trackings,
-    has_outside,
-    main_registry,
-    notify,
-    notify_finished,
-    notify_started,
-    trusts_plugins,
-)
+from gahbench.runs.hooks import Trackings
 from gahbench.runs.opening import OpenedRun, RunRequest, open_folder, open_run, plan_with
 from gahbench.runs.opening_process import open_apart
 from gahbench.runs.preparation import find_missing
 from gahbench.runs.progress import progress_of
-from gahbench.runs.reuse import Reused, reuse
+from gahbench.runs.reuse import Reused
 from gahbench.runs.secret_noise import draw_secret_noise
 from gahbench.runs.supervisor import stop_on_signals
 from gahbench.runs.work import count_states
 from gahbench.store.finished import warn_of_damage
-from gahbench.store.folder import Opened
 from gahbench.store.store import DAMAGED, Store
 
 if TYPE_CHECKING:
@@ -87,8 +79,8 @@ class Outcome:
         return self.results.figure(dataset, metrics)
 
 
-def _warn_of_moved(reasons: Iterable[str], folder: Path) -> None:
-    warn_of_damage(reasons, f"moved to {folder / DAMAGED}, to be done again")
+def _warn_of_moved(opened: OpenedRun) -> None:
+    warn_of_damage(opened.damaged, f"moved to {opened.folder / DAMAGED}, to be done again")
 
 
 def run_opened(
@@ -104,19 +96,19 @@ def run_opened(
     from gahbench.board.results import load_results
 
     folder = opened.folder
-    _warn_of_moved(opened.damaged, folder)
+    _warn_of_moved(opened)
     runner: Engine = registry.create("engine", engine)
     store, stop = Store(folder), threading.Event()
     with (track or Trackings(())).of(registry):
-        notify_started(registry, folder, opened.units, opened.todo)
+        hooks.notify_started(registry, folder, opened.units, opened.todo)
         if opened.todo:
-            reported = functools.partial(notify, registry, report)
+            reported = functools.partial(hooks.notify, registry, report)
             job = Job(opened.todo, store, registry, reported, stop, opened.threads, workers, device)
             with stop_on_signals(stop):
                 runner.run(replace(job, files=opened.files, limits=opened.limits))
         collected = write_results(folder, opened.problems)
         counts = count_states(opened.units, store, collected.damaged)
-        notify_finished(registry, folder, lambda: load_results(folder))
+        hooks.notify_finished(registry, folder, lambda: load_results(folder))
     return Outcome(
         folder=folder,
         done=counts.done,
@@ -124,14 +116,10 @@ def run_opened(
         blocked=counts.blocked,
         waiting=counts.left,
         stopped=stop.is_set(),
-        left_out=opened.left_out,
-        outdated=opened.outdated,
         _load=lambda: load_results(folder),
         reused=opened.reused,
         failed_fits=counts.failed_fits,
-        unfinished=opened.unfinished,
-        stale=opened.stale,
-        dropped=opened.dropped,
+        **vars(opened.not_shown),
     )
 
 
@@ -180,11 +168,15 @@ def write_plan(
     threads: int | None = None,
     reused: Sequence[Source] = (),
     replace: bool = True,
-) -> tuple[Opened, Reused | None]:
-    """Record a plan in a results folder, which any number of :func:`gahbench.runs.work.work` then finish."""
-    opened = open_folder(plan, Path(folder), registry, threads, replaces_board=replace)[0]
-    _warn_of_moved(opened.damaged, Path(folder))
-    return opened, reuse(plan.units, Path(folder), [Path(source) for source in reused]) if reused else None
+) -> OpenedRun:
+    """Record a plan in a results folder, which any number of :func:`gahbench.work` then finish."""
+    opened = open_folder(plan, Path(folder), registry, threads, sources=_paths(reused), replaces_board=replace)
+    _warn_of_moved(opened)
+    return opened
+
+
+def _paths(names: Sequence[Source]) -> tuple[Path, ...]:
+    return tuple(map(Path, names))
 
 
 def run(
@@ -240,86 +232,60 @@ def run(
     GahbenchError
         If something is not accepted, or the folder belongs to something else.
     """
-    changes = SuiteChanges.of(entrants, settings, datasets, metrics, only, seeds)
-    request = make_request(suite, out, changes, plugins, reuse, again, engine, workers, threads, secret_noise)
-    show = (lambda opened: contextlib.nullcontext(report)) if report else progress_of
-    return run_request(request, engine, workers, device, track, show)[0]
-
-
-def make_request(
-    suite: Source,
-    out: Source | None,
-    changes: SuiteChanges,
-    plugins: Sequence[Source],
-    reuse: Sequence[Source],
-    again: Sequence[str],
-    engine: str,
-    workers: int | None,
-    threads: int | None,
-    secret_noise: bool,
-) -> RunRequest:
-    """Return what :func:`run` is asked, in plain values."""
-    return RunRequest(
+    request = RunRequest(
         str(suite),
-        None if out is None else str(out),
-        changes,
-        tuple(map(str, plugin_sources(plugins, suite))),
+        None if out is None else Path(out),
+        SuiteChanges.of(entrants, settings, datasets, metrics, only, seeds),
+        plugin_sources(plugins, suite),
+        engine,
+        workers,
         threads,
-        # The processors of this machine are shared out among them.
-        workers if engine.partition("[")[0] == "processes" else None,
-        tuple(map(str, reuse)),
+        device,
+        _paths(reuse),
         tuple(again),
         secret_noise,
+        tuple(track),
     )
+    return run_request(request, (lambda opened: contextlib.nullcontext(report)) if report else progress_of)[0]
 
 
 def run_request(
-    request: RunRequest,
-    engine: str,
-    workers: int | None,
-    device: str,
-    track: Sequence[str],
-    show: Callable[[OpenedRun], AbstractContextManager[Report]],
+    request: RunRequest, show: Callable[[OpenedRun], AbstractContextManager[Report]]
 ) -> tuple[Outcome, Registry]:
     """Plan and run; the progress is reported to what ``show`` returns, which is called once the plan is recorded."""
-    with contextlib.closing(Trackings(track)) as trackings:
-        for opened, registry in _openings(request, engine, track):
+    with contextlib.closing(Trackings(request.track)) as trackings:
+        for opened, registry in _openings(request):
             with show(opened) as report:
-                outcome = run_opened(opened, registry, engine, workers, report, device, trackings)
+                outcome = run_opened(
+                    opened, registry, request.engine, request.workers, report, request.device, trackings
+                )
     return outcome, registry
 
 
-def _openings(request: RunRequest, engine: str, track: Sequence[str]) -> Iterator[tuple[OpenedRun, Registry]]:
+def _openings(request: RunRequest) -> Iterator[tuple[OpenedRun, Registry]]:
     """Plan a run and record the plan; where the noise is secret, again once all fits have ended."""
-    opened, registry = _opened(request, engine, track)
+    opened, registry = _opened(request)
     yield opened, registry
     if opened.awaits_noise and draw_secret_noise(opened.folder):
-        scores, registry = _opened(replace(request, reuse=(), again=()), engine, track)
+        scores, registry = _opened(replace(request, reuse=(), again=()))
         yield replace(scores, reused=opened.reused), registry
 
 
-def _opened(request: RunRequest, engine: str, track: Sequence[str]) -> tuple[OpenedRun, Registry]:
+def _opened(request: RunRequest) -> tuple[OpenedRun, Registry]:
     """Plan in a process of its own where there is code from outside, unless it is to run in this one anyway."""
-    sources = tuple(map(Path, request.sources))
-    if trusts_plugins(engine) or not (has_outside(sources) or _runs_code(request)):
-        registry = open_registry(sources)
-        _require(registry, engine, track)
-        return open_run(request, registry), registry
-    registry = main_registry(sources, engine, track)
-    _require(registry, engine, track)
-    return open_apart(request), registry
+    sources, engine = request.sources, request.engine
+    is_here = hooks.trusts_plugins(engine) or not (hooks.has_outside(sources) or _runs_code(request))
+    registry = open_registry(sources) if is_here else hooks.main_registry(sources, engine, request.track)
+    # An unknown engine or tracker is refused before anything is done.
+    registry.configure("engine", engine)
+    for spec in request.track:
+        registry.create("tracker", spec)
+    return open_run(request, registry) if is_here else open_apart(request), registry
 
 
 def _runs_code(request: RunRequest) -> bool:
     """Whether an entrant of a suite of built-in plugins is a model that was saved with its code, or names code."""
     with warnings.catch_warnings():
-        # Planning says the same again.
+        # Planning repeats the warnings.
         warnings.simplefilter("ignore")
         return any(one.origins for one in load_suite(request.suite, open_registry(()), request.changes).entrants)
-
-
-def _require(registry: Registry, engine: str, track: Sequence[str]) -> None:
-    """Refuse an engine or a tracker that is not there before anything is done."""
-    registry.configure("engine", engine)
-    for spec in track:
-        registry.create("tracker", spec)

@@ -26,7 +26,7 @@ from gahbench.store.store import Store
 
 
 def secret_noise_of(folder: Path, is_wanted: bool) -> Mapping[str, Any] | None:
-    """Return what a results folder records of its secret noise; ``None`` where its noise is that of the suite."""
+    """Return the record of the secret noise of a results folder; ``None`` if it has the noise of the suite."""
     plan = read_plan(folder)
     if plan is not None and plan.secret_noise is not None:
         return plan.secret_noise
@@ -73,7 +73,7 @@ def draw_secret_noise(folder: Path) -> bool:
 
 
 def late_mark(plan: RecordedPlan, unit: Unit, done: Mapping[str, Any]) -> str | None:
-    """Return the mark of an entrant that was there only when the secret noise was known; ``None`` for others."""
+    """Return the mark of an entrant that was added after the secret noise was known; ``None`` for others."""
     noise = plan.secret_noise
     if noise is None or noise["seed"] is None:
         return None

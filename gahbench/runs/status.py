@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gahbench._util.error_text import without_library_frames
-from gahbench._util.errors import ResultsError, listing, suggestion
+from gahbench._util.errors import ResultsError
 from gahbench._util.files import names_in
 from gahbench.contracts.engines import Event, Job
-from gahbench.contracts.row_labels import base_label, matches
 from gahbench.contracts.unit import Unit
-from gahbench.runs.durations import OVERHEAD, Durations, seconds_of, values_of
+from gahbench.runs.durations import OVERHEAD, Durations, image_values, seconds_of
 from gahbench.runs.queue import Queue
+from gahbench.runs.removal import named_rows
 from gahbench.store.attempts import PARTIAL
-from gahbench.store.leases import LEASE_SECONDS, Leases, Seen
+from gahbench.store.leases import LEASE_SECONDS, Leases
 from gahbench.store.plan_file import RecordedPlan, recorded_plan
 from gahbench.store.store import DAMAGED, Store
 
@@ -80,7 +80,12 @@ def status(folder: str | Path, lease: float = LEASE_SECONDS) -> Status:
     leases = Leases(store.leases, lease)
     claimed = leases.names() & {unit.folder for unit in waiting}
     seen = [found for name in sorted(claimed) if (found := leases.seen(name)) is not None]
-    running = tuple(_running(units[one.name], one, leases.now()) for one in seen)
+    now = leases.now()
+    running = []
+    for one in seen:
+        own = one.record
+        age = max(0.0, now - (own.since or now))
+        running.append(Running(units[one.name], own.host, own.pid, own.job, age, own.losses, one.is_stale))
     active = sum(not one.is_lost for one in running)
     seconds = _seconds_left(waiting, [unit for name, unit in units.items() if name in finished], plan, store)
     return Status(
@@ -89,7 +94,7 @@ def status(folder: str | Path, lease: float = LEASE_SECONDS) -> Status:
         len(failed & units.keys()),
         len(blocked),
         len(waiting),
-        running,
+        tuple(running),
         tuple((units[name].label, store.failure_of(name)) for name in sorted(failed & units.keys())),
         None if seconds is None else seconds / max(1, active) + (OVERHEAD if waiting else 0.0),
         not store.units.is_dir() and (folder / "results.json").is_file(),
@@ -107,22 +112,9 @@ def _noise(plan: RecordedPlan) -> str:
     return "secret noise, to be drawn when all fits have ended: 'gahbench run' then plans the scores"
 
 
-def _running(unit: Unit, seen: Seen, now: float) -> Running:
-    record = seen.record
-    return Running(
-        unit,
-        record.host,
-        record.pid,
-        record.job,
-        max(0.0, now - (now if record.since is None else record.since)),
-        record.losses,
-        seen.is_stale,
-    )
-
-
 def _seconds_left(waiting: list[Unit], done: list[Unit], plan: RecordedPlan, store: Store) -> float | None:
     """Return the seconds that one worker needs for some units, by those that units like them took."""
-    durations, values = Durations(), values_of(plan)
+    durations, values = Durations(), image_values(plan.board["datasets"])
     durations.add(done, store, values)
     times = [durations.of(unit, values) for unit in waiting]
     known = [seconds for seconds in times if seconds is not None]
@@ -152,12 +144,12 @@ class Failure:
 def failures(folder: Path, entrants: Sequence[str] = (), full: bool = False) -> list[Failure]:
     """Return why units of a results folder failed, those with the same traceback together."""
     units, store = recorded_plan(folder).shown, Store(folder)
-    for pattern in entrants:
-        _require_match(pattern, units, folder)
+    labels = list(dict.fromkeys(unit.entrant for unit in units))
+    rows = named_rows(entrants, labels, str(folder)) if entrants else labels
     failed = store.failed()
     found: dict[tuple[str, str], dict[str, Unit]] = {}
     for unit in units:
-        if unit.folder in failed and (not entrants or any(_is_named(unit, pattern) for pattern in entrants)):
+        if unit.folder in failed and unit.entrant in rows:
             details = store.failure_record(unit.folder).get("traceback")
             text = details.strip("\n") if isinstance(details, str) else ""
             reason = store.failure_of(unit.folder), text if full else without_library_frames(text)
@@ -171,17 +163,6 @@ def failures(folder: Path, entrants: Sequence[str] = (), full: bool = False) -> 
         )
         for (error, text), own in found.items()
     ]
-
-
-def _is_named(unit: Unit, pattern: str) -> bool:
-    return any(matches(label, pattern) for label in (unit.entrant, base_label(unit.entrant)))
-
-
-def _require_match(pattern: str, units: Sequence[Unit], folder: Path) -> None:
-    if not any(_is_named(unit, pattern) for unit in units):
-        labels = list(dict.fromkeys(base_label(unit.entrant) for unit in units))
-        near = suggestion(pattern, labels) or ";"
-        raise ResultsError(f"{folder}: no entrant '{pattern}'{near} accepted are patterns of {listing(labels)}")
 
 
 class Watch:
@@ -207,28 +188,24 @@ class Watch:
             claimed = self._queue.leases.names()
         except OSError:
             return self._queue.left  # The file server may be back in a moment.
-        for name in sorted(claimed - self._started):
-            if name in self._units:
+        for name in sorted((claimed | finished | failed) - self._ended):
+            unit = self._units.get(name)
+            if unit is not None and name not in self._started:
                 self._started.add(name)
-                self._job.report(Event("started", self._units[name]))
-        for name in sorted((finished | failed) - self._ended):
-            if name not in self._units:
+                self._job.report(Event("started", unit))
+            if unit is None or name not in finished | failed:
                 continue
             self._ended.add(name)
-            if name not in self._started:
-                # It was claimed and ended since the last listing.
-                self._started.add(name)
-                self._job.report(Event("started", self._units[name]))
             if name in finished:
-                self._job.report(Event("finished", self._units[name], {"seconds": self._seconds(name)}))
+                self._job.report(Event("finished", unit, {"seconds": self._seconds(unit)}))
             else:
                 error = self._job.store.failure_of(name)
-                self._job.report(Event("failed", self._units[name], {"error": error, "traceback": ""}))
+                self._job.report(Event("failed", unit, {"error": error, "traceback": ""}))
         return self._queue.left
 
-    def _seconds(self, name: str) -> float:
+    def _seconds(self, unit: Unit) -> float:
         """Return how long a unit took, as it recorded; 0 if it did not."""
         try:
-            return seconds_of(self._job.store.done_at(self._job.store.units / name)) or 0.0
+            return seconds_of(self._job.store.done(unit)) or 0.0
         except ResultsError:
             return 0.0

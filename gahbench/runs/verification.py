@@ -29,11 +29,11 @@ from gahbench.contracts.unit import Unit
 from gahbench.registry.plugin_files import plugin_files
 from gahbench.registry.registry import Registry
 from gahbench.runs.agreement import MIN_FREEDOM, Levels, Repetition, Spread, compare, hidden_mark, levels_of, retrained
+from gahbench.runs.reuse import Taker
 from gahbench.runs.supervisor import stop_on_signals, supervise
 from gahbench.store.finished import is_network
 from gahbench.store.plan_file import RecordedPlan, recorded_plan
 from gahbench.store.store import Store
-from gahbench.store.taking import Taker
 from gahbench.training.recipe import Training
 
 
@@ -124,7 +124,9 @@ def verify(
     run = functools.partial(_run, store, plan, [Path(file) for file in plugins], device, workers, report, stop)
     with tempfile.TemporaryDirectory(prefix="gahbench-verify-") as scratch, stop_on_signals(stop):
         target = Store(Path(scratch))
-        _take_fits(store, target, [networks[key] for unit in chosen for key in unit.needs])
+        taker = Taker(target)
+        for key in dict.fromkeys(key for unit in chosen for key in unit.needs):
+            taker.take(store, networks[key])
         run(target, [(_as_recorded(unit, store), unit) for unit in chosen])
         rescored = tuple(_compared(unit, store, target) for unit in chosen)
         refitted = refit(trained.chosen, [*networks.values(), *scores], store, run)
@@ -174,12 +176,6 @@ def _as_recorded(unit: Unit, store: Store) -> Unit:
     return replace(unit, payload={**unit.payload, "jacobian_precision": precision})
 
 
-def _take_fits(store: Store, target: Store, fits: Iterable[Unit]) -> None:
-    taker = Taker(target)
-    for unit in {unit.key: unit for unit in fits}.values():
-        taker.take(store, unit)
-
-
 def _groups(
     units: Iterable[tuple[Unit, Unit]], store: Store, plan: RecordedPlan, device: str | None
 ) -> dict[tuple[int, str], list[Unit]]:
@@ -197,22 +193,27 @@ def _compared(unit: Unit, store: Store, target: Store) -> Repetition:
     if unit.folder not in target.finished():
         return Repetition(unit, "failed", target.failure(unit) or "was not computed")
     before, now = store.done(unit) or {}, target.done(unit) or {}
-    for name in ("kind", "parameters"):
-        if before.get(name) != now.get(name):
-            detail = f"the field '{name}' is {before.get(name)} in the folder, and {now.get(name)} here"
-            return Repetition(unit, "different", detail)
-    if hidden := hidden_mark(before.get("marks", ()), now.get("marks", ())):
-        return Repetition(unit, "different", f"is flagged here, and is not in the folder: {hidden}")
+    if (difference := _difference(before, now, ("kind", "parameters"))) is not None:
+        return Repetition(unit, "different", difference)
     is_same = before.get("environment") == now.get("environment")
     ending, detail = compare(store.read_scores(unit), target.read_scores(unit), is_same)
     return Repetition(unit, ending, detail)
 
 
-#: Seconds of training up to which a fit is trained again without being asked for.
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any], names: Iterable[str]) -> str | None:
+    """Return how some facts, or the marks, of a unit differ from those computed here; ``None`` if they agree."""
+    for name in names:
+        if before.get(name) != now.get(name):
+            return f"the field '{name}' is {before.get(name)} in the folder, and {now.get(name)} here"
+    hidden = hidden_mark(before.get("marks", ()), now.get("marks", ()))
+    return None if hidden is None else f"is flagged here, and is not in the folder: {hidden}"
+
+
+#: Seconds of training up to which a fit is trained again by default.
 DEFAULT_SECONDS = 600.0
-#: How many times as long as recorded a fit may take before that is said.
+#: A fit that takes this many times as long as recorded is reported.
 SECONDS_FACTOR = 5.0
-#: Fits of fewer seconds take many times as long on a busy machine.
+#: Fits of fewer seconds are not reported: they take many times as long on a busy machine.
 LEAST_SECONDS = 2.0
 
 #: Does units in a store of their own, each with the threads and kind of device that another unit recorded.
@@ -220,15 +221,7 @@ Run = Callable[[Store, Sequence[tuple[Unit, Unit]]], None]
 
 
 def sample(units: Sequence[Unit], store: Store, count: int | None, chooser: random.Random) -> Sample:
-    """Choose fits whose PSNR on test images is stored.
-
-    Parameters
-    ----------
-    units
-        Finished units that are as they were written.
-    count
-        How many; ``None`` for one of those that trained for less than :data:`DEFAULT_SECONDS`.
-    """
+    """Choose some fits whose PSNR on test images is stored, by default one of less than :data:`DEFAULT_SECONDS`."""
     scored = {unit.requires for unit in units if _is_psnr(unit)}
     trained = [unit for unit in units if unit.kind == "fit"]
     among = sorted((unit for unit in trained if unit.key in scored), key=lambda unit: unit.folder)
@@ -316,14 +309,8 @@ class _Refit:
         planned = {"training": Training.model_validate(payload["training"]).key_fields(), "seed": payload["seed"]}
         if document is not None and planned != {name: document.get(name) for name in planned}:
             return Repetition(self.fit, "different", "its recipe and seed in plan.json are not those of its key")
-        before, now = self._before, _record(self._target, self.fit)
-        for name in ("steps", "parameters"):
-            if before[name] != now[name]:
-                detail = f"the field '{name}' is {before[name]} in the folder, and {now[name]} here"
-                return Repetition(self.fit, "different", detail)
-        if hidden := hidden_mark(before.get("marks", ()), now["marks"]):
-            return Repetition(self.fit, "different", f"is flagged here, and is not in the folder: {hidden}")
-        return None
+        difference = _difference(self._before, _record(self._target, self.fit), ("steps", "parameters"))
+        return None if difference is None else Repetition(self.fit, "different", difference)
 
     def _agreement(self) -> Repetition | None:
         """Return how weights and scores agree; ``None`` where that depends on how far seeds differ."""

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import functools
+import json
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import torch
+from torch import nn
 
 from gahbench._util.checks import as_text
 from gahbench._util.error_text import bounded, error_text
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import StorageError
+from gahbench._util.keys import key_of
 from gahbench._util.resources import trim_heap
+from gahbench._util.shapes import Shape
+from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import SEES_DATASET
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
@@ -21,24 +28,106 @@ from gahbench.devices.batches import take_memory_notes
 from gahbench.devices.hardware import Hardware, is_out_of_memory, release_memory
 from gahbench.evaluation.audit import DIVERGED_NOTE, audit, audit_repetition
 from gahbench.evaluation.claimed_risk import check_claimed_risk
-from gahbench.evaluation.measurement import Measurement
+from gahbench.evaluation.measurement import Measurement, Subject
 from gahbench.evaluation.notes import notes_of
 from gahbench.networks.precision import Choices
-from gahbench.planning.units import AUDITED, CHECKS, CHECKS_VERSION, FIT, SCORE
+from gahbench.planning.units import AUDITED, CHECKS, CHECKS_VERSION, FIT, SCORE, configured_as
 from gahbench.registry.behaviour import computed_by
+from gahbench.registry.plugin import Kind, watch
 from gahbench.registry.registry import Registry
 from gahbench.runs.environment import unit_environment
-from gahbench.runs.measurements import Measurements, build
 from gahbench.runs.protocol import MAX_TRACEBACK, CodeChangedError
 from gahbench.store.attempts import Attempt
-from gahbench.store.finished import UNIT, DamagedError, Finished
+from gahbench.store.finished import UNIT, DamagedError, Finished, open_finished
 from gahbench.store.score_files import write_scores
 from gahbench.store.store import DAMAGED, Store
 from gahbench.training.checkpoint import Checkpoints
+from gahbench.training.file_names import WEIGHTS
 from gahbench.training.fit_checks import WatchedFit
 from gahbench.training.fitting import fit
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Progress, Stopped
+
+
+def build(registry: Registry, kind: Kind, described: Mapping[str, Any], shape: Shape | None = None) -> Any:
+    """Build the plugin of a payload, an architecture for images of a shape (C, H, W), and check that it is the same."""
+    # A built-in plugin may run code that its parameters name.
+    with watch(f"{kind} '{described['name']}'", is_outside=bool(described.get("origins"))):
+        configured = configured_as(registry, kind, described)
+        if key_of(configured.identity) != described["identity"]:
+            raise CodeChangedError(f"{configured.where}: its code has changed since this run was planned; run again")
+        return configured.build(shape)
+
+
+#: The number of datasets that are kept for later units.
+DATASETS = 4
+_REQUEST = ("split", "images", "sigmas", "noise_seed", "sampling", "jacobian_precision")
+
+
+class _Measurements:
+    """Builds the measurements of score units from their payloads and the networks in the store.
+
+    Datasets, and the measurement of the last entrant, are kept for the next unit.
+    """
+
+    def __init__(self, registry: Registry, store: Store, device: torch.device, choices: Choices) -> None:
+        self._registry, self._store, self._device, self._choices = registry, store, device, choices
+        self._last: tuple[Any, Measurement] | None = None
+        self._dataset = functools.lru_cache(maxsize=DATASETS)(
+            lambda described: build(registry, "dataset", json.loads(described))
+        )
+
+    def dataset(self, described: Mapping[str, Any]) -> Dataset:
+        """Return the dataset of a payload."""
+        dataset: Dataset = self._dataset(json.dumps(described, sort_keys=True))
+        return dataset
+
+    def of(self, unit: Unit, networks: Mapping[str, str | None]) -> Measurement:
+        """Return the measurement of a score unit; all metrics of an entrant share it."""
+        payload = unit.payload
+        dataset = self.dataset(payload["dataset"])
+        network = networks.get(unit.requires or "")
+        same = (unit.requires, network, {name: value for name, value in payload.items() if name != "metric"})
+        if self._last is None or self._last[0] != same:
+            measurement = Measurement(
+                dataset,
+                self._subject(unit, dataset, unit.requires, payload["learned_from"]),
+                {name: payload[name] for name in _REQUEST if name in payload},
+                self._device,
+                self._choices,
+            )
+            self._last = (same, measurement)
+        measurement = self._last[1]
+        if unit.partner is not None or payload["partner_learned_from"] is not None:
+            # The key of a partner is known to the units of metrics that need one.
+            measurement.partner = functools.partial(
+                self._subject, unit, dataset, unit.partner, payload["partner_learned_from"]
+            )
+        return measurement
+
+    def _subject(
+        self, unit: Unit, dataset: Dataset, fit: str | None, learned_from: Mapping[str, Any] | None
+    ) -> Subject:
+        entrant = unit.payload["entrant"]
+        if fit is None:
+            return Subject(functools.partial(build, self._registry, "reference", entrant), learned_from)
+        finished = open_finished(self._store.fit_folder(fit))
+
+        network = functools.partial(functools.partial, self._network, entrant, dataset, finished)
+        snapshots = [(step, network(file)) for step, file in finished.snapshots.items()]
+        return Subject(network(WEIGHTS), learned_from, snapshots)
+
+    def _network(self, entrant: Mapping[str, Any], dataset: Dataset, fit: Finished, file: str) -> nn.Module:
+        from safetensors.torch import load
+
+        try:
+            # The bytes that are hashed are those that are loaded.
+            weights = load(fit.read(file))
+        except DamagedError as error:
+            raise ResultsError(f"{error}; run again: its network is fitted anew") from error
+        network: nn.Module = build(self._registry, "architecture", entrant, dataset.shape)
+        network.load_state_dict(weights)
+        return network
 
 
 class Worker:
@@ -69,8 +158,8 @@ class Worker:
         return self._open_registry()
 
     @functools.cached_property
-    def _measurements(self) -> Measurements:
-        return Measurements(self._registry, self.store, self.device, self._choices)
+    def _measurements(self) -> _Measurements:
+        return _Measurements(self._registry, self.store, self.device, self._choices)
 
     def run(self, unit: Unit, interruptible: bool = True) -> dict[str, Any]:
         """Do a unit; return what to report: its seconds, that it stopped, or why it failed or its device was lost."""

@@ -1,4 +1,4 @@
-"""Attempts at a unit: each works in a folder of its own, and the first that is whole becomes the unit."""
+"""Attempts at a unit: each writes to a folder of its own, and the first complete folder becomes the unit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gahbench.store.finished import DONE, UNIT
 from gahbench.store.leases import own_name
 from gahbench.training.file_names import checkpoints_in, snapshot_file
 
-#: In the name of an attempt, between the name of its unit and that of who works on it.
+#: In the name of an attempt, between the name of its unit and the name of the process that works on it.
 PARTIAL = ".partial"
 
 
@@ -31,15 +31,23 @@ class Attempt:
         self._failure = failure
         self.folder = units / f"{unit.folder}{PARTIAL}-{own_name()}"
         self._final = units / unit.folder
+        # Scores have no checkpoints to resume from.
+        self._earlier = list(attempts_at(units, unit.folder)) if unit.kind == "fit" else []
         self.folder.mkdir(parents=True)
-        # Scores leave nothing to go on from.
-        self._earlier = list(attempts_at(units, unit.folder, but=self.folder)) if unit.kind == "fit" else []
-        if found := max(self._earlier, key=last_checkpoint, default=None):
-            _link_files(found, self.folder)
-            # The newest stays until the unit is finished: its writer may still be at it.
+        if newest := max(self._earlier, key=last_checkpoint, default=None):
+            self._take_over(newest)
+            # The newest attempt stays until the unit is finished, since its writer may still be working on it.
             for earlier in self._earlier:
-                if earlier != found:
+                if earlier != newest:
                     shutil.rmtree(earlier, ignore_errors=True)
+
+    def _take_over(self, earlier: Path) -> None:
+        """Take over the checkpoints and snapshots of an earlier attempt, which are never written in place."""
+        for file in [*(path for _, path in checkpoints_in(earlier)), *earlier.glob(snapshot_file("*"))]:
+            # Its writer may delete the oldest file meanwhile.
+            with contextlib.suppress(OSError):
+                if file.is_file() and not file.is_symlink():
+                    link_or_copy(file, self.folder / file.name)
 
     def finish(self, facts: dict[str, Any], keep: Iterable[str]) -> bool:
         """Make the unit finished."""
@@ -70,15 +78,15 @@ class Attempt:
 
 def publish(attempt: Path, final: Path) -> bool:
     """Rename a whole attempt to its unit; drop it, and return ``False``, if another was first."""
-    own = (attempt / "done.json").stat().st_ino
+    own = (attempt / DONE).stat().st_ino
     try:
         attempt.rename(final)
     except FileNotFoundError:
-        # A network file system that lost its answer is asked again, for what it has renamed already; or the unit is
-        # another's, who has removed this attempt.
+        # A network file system whose answer was lost is asked twice to rename the same folder; or another process has
+        # finished the unit and removed this attempt.
         if final.name not in names_in(final.parent):
             raise
-        return (final / "done.json").stat().st_ino == own
+        return (final / DONE).stat().st_ino == own
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
@@ -88,11 +96,9 @@ def publish(attempt: Path, final: Path) -> bool:
     return True
 
 
-def attempts_at(units: Path, name: str, but: Path | None = None) -> Iterable[Path]:
-    """Yield the folders of attempts at a unit, but for one."""
-    for entry in names_in(units):
-        if entry.startswith(f"{name}{PARTIAL}") and (but is None or entry != but.name):
-            yield units / entry
+def attempts_at(units: Path, name: str) -> Iterable[Path]:
+    """Yield the folders of attempts at a unit."""
+    return (units / entry for entry in names_in(units) if entry.startswith(f"{name}{PARTIAL}"))
 
 
 def last_checkpoint(folder: Path) -> float:
@@ -112,15 +118,6 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def _link_files(source: Path, target: Path) -> None:
-    """Take over the checkpoints and the snapshots of an earlier attempt: files that are never written in place."""
-    for file in [*(path for _, path in checkpoints_in(source)), *source.glob(snapshot_file("*"))]:
-        # Its writer may delete the oldest meanwhile.
-        with contextlib.suppress(OSError):
-            if file.is_file() and not file.is_symlink():
-                link_or_copy(file, target / file.name)
-
-
 def _visible(folder: Path) -> list[Path]:
-    """Return the files of an attempt, but for those that a network file system keeps of open ones it has removed."""
+    """Return the files of an attempt, without the placeholders of NFS for files that are open and deleted."""
     return [file for file in folder.iterdir() if not file.name.startswith(".nfs")]

@@ -1,19 +1,18 @@
-"""The folder of a finished unit, validated: what is not as it was written does not count.
+"""The folder of a finished unit, validated: a damaged unit does not count.
 
-``done.json`` holds the sizes and checksums of the other files, and a checksum of itself; ``unit.json`` says which unit
-it is. A file is opened once: the bytes that are hashed are those that are used. Whoever can write here can still write
-another unit, with checksums that agree.
+``done.json`` holds the sizes and checksums of the other files, and a checksum of itself; ``unit.json`` holds the unit.
+A file is opened once: the bytes that are hashed are the bytes that are used. A user who can write here can still forge
+a unit, with checksums that agree.
 """
 
 from __future__ import annotations
 
 import errno
-import functools
 import hashlib
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,18 +29,18 @@ from gahbench.store.score_files import SCORES, parsed_scores
 from gahbench.training.file_names import WEIGHTS, snapshot_file
 
 DONE, UNIT = "done.json", "unit.json"
-#: So many bytes of scores are kept from the examination until they are read.
+#: Bytes of scores that an examination may keep in memory until they are read.
 KEPT_BYTES = 256 * 2**20
 _SNAPSHOT = re.compile(re.escape(snapshot_file("*")).replace(r"\*", r"(\d{1,18})"))
 _CHANGED = "damaged, its checksum is not the recorded one"
-#: No such file, or something that is none in its place.
+#: There is no such file, or something else in its place.
 _NOT_A_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG)
-#: Damaged units that a warning names.
+#: The number of damaged units that a warning names.
 _NAMED = 5
 
 
 class DamagedError(ResultsError):
-    """The folder of a unit is not what was written: the unit is not done."""
+    """The folder of a unit was changed since it was written: the unit is not done."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +84,12 @@ class Finished:
 
 
 def is_network(name: str) -> bool:
-    """Whether a file holds the weights of a network: they may be large, and are hashed where they are loaded."""
+    """Whether a file holds the weights of a network, which may be large, and are hashed when they are loaded."""
     return name.endswith(Path(WEIGHTS).suffix)
 
 
 def open_finished(folder: Path, unit: Unit | None = None) -> Finished:
-    """Read what the folder of a finished unit records of itself."""
+    """Read and validate the records in the folder of a finished unit."""
     done, checksum = read_done(folder)
     content = _read(folder, UNIT, done)
     try:
@@ -109,7 +108,7 @@ def open_finished(folder: Path, unit: Unit | None = None) -> Finished:
 
 
 def read_done(folder: Path) -> tuple[dict[str, Any], str]:
-    """Return what ``done.json`` in the folder of a finished unit says, and its SHA-256."""
+    """Return the content of ``done.json`` in the folder of a finished unit, and its SHA-256."""
     path = folder / DONE
     try:
         content = read_regular(path, follow=False)
@@ -135,7 +134,7 @@ def _read(folder: Path, name: str, done: Mapping[str, Any]) -> bytes:
 
 
 def _error(path: Path, error: OSError) -> ResultsError:
-    """Return what an error says of a unit: damaged, or only out of reach, no reason to train a network anew."""
+    """Return the error of a unit that is damaged, or only cannot be read now, which is no reason to train again."""
     if error.errno in _NOT_A_FILE:
         return DamagedError(f"{path}: {error.strerror}")
     return ResultsError(f"{path}: cannot be read ({error.strerror or error}); expected a file of a finished unit")
@@ -143,7 +142,7 @@ def _error(path: Path, error: OSError) -> ResultsError:
 
 @dataclass
 class Examined:
-    """Finished units of a folder: which are as they were written, and what is wrong with others."""
+    """Finished units of a folder: those that are undamaged, and why others are damaged."""
 
     whole: dict[str, Finished] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
@@ -151,7 +150,7 @@ class Examined:
     _room: int = KEPT_BYTES
 
     def scores(self, name: str) -> list[tuple[float | None, int | None, float, str]]:
-        """Return the (sigma, image, value, part) of a score that is whole."""
+        """Return the (sigma, image, value, part) of an undamaged score."""
         finished = self.whole[name]
         content = self._contents.pop(name, None)
         try:
@@ -167,39 +166,8 @@ class Examined:
             self._contents[name] = content
 
 
-def examine(
-    units: Iterable[Unit],
-    place: Callable[[Unit], Path],
-    weights: Callable[[str], str | None],
-    *,
-    thorough: bool = False,
-    keep: bool = False,
-) -> Examined:
-    """Read the folders of finished units, and check them."""
-    found, held = Examined(), functools.cache(weights)
-    for unit in {unit.folder: unit for unit in units}.values():
-        try:
-            finished = open_finished(place(unit), unit)
-            measured: Mapping[str, Any] = finished.done.get("networks", {})
-            # Networks of one key may differ by rounding.
-            if any(measured.get(key) and held(key) not in (None, measured[key]) for key in unit.needs):
-                raise DamagedError(f"{finished.folder}: measured another network than is here")
-            for name in finished.names:
-                if name == SCORES:
-                    content = finished.read(name)
-                    if keep:
-                        found.keep(unit.folder, content)
-                elif name != UNIT:
-                    finished.check(name, whole=thorough and not is_network(name))
-        except DamagedError as error:
-            found.damaged[unit.folder] = str(error)
-        else:
-            found.whole[unit.folder] = finished
-    return found
-
-
 def warn_of_damage(reasons: Iterable[str], outcome: str) -> None:
-    """Warn of finished units that are not as they were written, if there are any."""
+    """Warn of damaged finished units, if there are any."""
     listed = list(reasons)
     if not listed:
         return

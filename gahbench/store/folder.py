@@ -8,19 +8,18 @@ import os
 import stat
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from gahbench._util.errors import ResultsError
 from gahbench._util.keys import canonical
-from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan
 from gahbench.planning.suite_changes import united_options
 from gahbench.registry.registry import Registry
 from gahbench.store.code_files import PLUGINS, code_files, copy_plugins
-from gahbench.store.kept_units import Kept, is_added, kept_units, united_facts
+from gahbench.store.kept_units import Kept, NotShown, is_added, kept_units, united_facts
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit, read_plan, write_plan
 from gahbench.store.store import Store
 
@@ -30,19 +29,6 @@ LOCK_SECONDS = 600.0
 
 class UnwritableError(ResultsError):
     """A results folder cannot be written."""
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A folder with a plan."""
-
-    plan: RecordedPlan
-    unfinished: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
-    outdated: tuple[str, ...] = ()
-    stale: tuple[str, ...] = ()
-    dropped: tuple[str, ...] = ()
-    damaged: tuple[str, ...] = ()
 
 
 class Folder:
@@ -57,12 +43,11 @@ class Folder:
         registry: Registry,
         threads: int | None = None,
         workers: int | None = None,
-        is_current: Callable[[Unit], bool] = lambda unit: True,
         replaces_board: bool = True,
-    ) -> Opened:
+    ) -> tuple[RecordedPlan, NotShown]:
         """Record a plan in the folder, beside which :mod:`gahbench.store.kept_units` keeps units of earlier plans."""
         recorded = self.check(plan)
-        kept = kept_units(plan, recorded, Store(self.path), is_current) if recorded else Kept()
+        kept = kept_units(plan, recorded, Store(self.path), registry) if recorded else Kept()
         # The work of units whose networks are done is not counted again.
         work = {one.unit.folder: one.unit.work for one in recorded.units} if recorded else {}
         units = [unit if unit.work else replace(unit, work=work.get(unit.folder, 0.0)) for unit in plan.units]
@@ -90,7 +75,7 @@ class Folder:
             self._require_same_board(recorded, opened)
         opened = self._with_code(opened, registry, recorded, kept)
         write_plan(self.path, opened)
-        return Opened(opened, kept.unfinished, kept.left_out, kept.outdated, kept.stale, kept.dropped)
+        return opened, kept.not_shown
 
     def _with_code(
         self, plan: RecordedPlan, registry: Registry, recorded: RecordedPlan | None, kept: Kept

@@ -7,7 +7,7 @@ the board as it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
@@ -16,23 +16,37 @@ from gahbench._util.keys import canonical
 from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan, units_on_datasets
+from gahbench.planning.replan import Replanner
 from gahbench.planning.rows import rows
 from gahbench.planning.suite import Suite
 from gahbench.planning.units import comparable_units
+from gahbench.registry.registry import Registry
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit
 from gahbench.store.store import Store
 
 
+@dataclass(frozen=True, kw_only=True)
+class NotShown:
+    """Labels of what a board does not show of the units in its folder, by reason."""
+
+    #: Rows that an earlier run added and did not finish.
+    unfinished: tuple[str, ...] = ()
+    #: Added rows that were measured otherwise.
+    left_out: tuple[str, ...] = ()
+    #: Added rows that were measured with earlier code.
+    outdated: tuple[str, ...] = ()
+    #: Rows of the suite that were done with other code or settings.
+    stale: tuple[str, ...] = ()
+    #: Datasets, rows, metrics, seeds and splits that the suite no longer has.
+    dropped: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Kept:
-    """The recorded units that are not of a plan and stay, and what leaves the board."""
+    """The recorded units that stay beside those of a plan, and what leaves the board."""
 
     units: tuple[RecordedUnit, ...] = ()
-    unfinished: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
-    outdated: tuple[str, ...] = ()
-    stale: tuple[str, ...] = ()
-    dropped: tuple[str, ...] = ()
+    not_shown: NotShown = field(default_factory=NotShown)
 
     @property
     def shown(self) -> list[Unit]:
@@ -40,8 +54,9 @@ class Kept:
         return [one.unit for one in self.units if one.is_shown]
 
 
-def kept_units(plan: Plan, recorded: RecordedPlan, store: Store, is_current: Callable[[Unit], bool]) -> Kept:
+def kept_units(plan: Plan, recorded: RecordedPlan, store: Store, registry: Registry) -> Kept:
     """Return which recorded units stay in a folder beside those of a plan."""
+    replanner = Replanner(registry)
     asked, whole, planned = _Scope.of(plan.suite), _Scope.of(plan.suite.whole), {unit.folder for unit in plan.units}
     others = [one for one in recorded.units if one.unit.folder not in planned and not asked.has(one.unit)]
     rest = [one.unit for one in others if whole.has(one.unit) and (one.is_shown or one.is_added)]
@@ -53,7 +68,7 @@ def kept_units(plan: Plan, recorded: RecordedPlan, store: Store, is_current: Cal
     # The keys of a dataset that cannot be read here are unknown, so its units stay.
     of_suite = [unit for unit in rest if unit.dataset not in keys or unit.key in keys[unit.dataset]]
     stale = set(rest).difference(of_suite)
-    outdated = tuple(dict.fromkeys(unit.entrant for unit in added if not is_current(unit)))
+    outdated = tuple(dict.fromkeys(unit.entrant for unit in added if not _is_current(unit, replanner)))
     comparable = comparable_units([*plan.units, *of_suite], [unit for unit in added if unit.entrant not in outdated])
     shown = {unit.folder for unit in comparable}
     stored = finished | set(names_in(store.leases))
@@ -66,14 +81,22 @@ def kept_units(plan: Plan, recorded: RecordedPlan, store: Store, is_current: Cal
     ]
     hidden = {one.unit.entrant: None for one in units if not one.is_shown}
     rows_shown = {unit.entrant for unit in comparable}
-    return Kept(
-        tuple(units),
-        tuple(dict.fromkeys(unit.entrant for unit in comparable if unit.folder not in stored)),
-        tuple(label for label in hidden if label not in rows_shown and label not in outdated),
-        outdated,
-        tuple(dict.fromkeys(unit.entrant for unit in rest if unit in stale and unit.folder in finished)),
-        tuple(dict.fromkeys(whole.lacks(unit) for unit in gone if unit.folder in finished)),
+    not_shown = NotShown(
+        unfinished=tuple(dict.fromkeys(unit.entrant for unit in comparable if unit.folder not in stored)),
+        left_out=tuple(label for label in hidden if label not in rows_shown and label not in outdated),
+        outdated=outdated,
+        stale=tuple(dict.fromkeys(unit.entrant for unit in rest if unit in stale and unit.folder in finished)),
+        dropped=tuple(dict.fromkeys(whole.lacks(unit) for unit in gone if unit.folder in finished)),
     )
+    return Kept(tuple(units), not_shown)
+
+
+def _is_current(unit: Unit, replanner: Replanner) -> bool:
+    """Whether a unit of an earlier run would have the same key now, as far as this can be determined."""
+    try:
+        return replanner.replanned(unit).key == unit.key
+    except Exception:
+        return True  # Its plugin is absent, or has other parameters now.
 
 
 def is_added(unit: Unit, suite: Suite) -> bool:

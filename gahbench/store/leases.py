@@ -29,9 +29,9 @@ from gahbench._util.resources import environment_seconds, stat_fields
 LEASE_SECONDS = environment_seconds("GAHBENCH_LEASE_SECONDS", 300.0)
 #: No lease lasts longer than this without a refresh, whatever it says, in seconds.
 _LONGEST = 7 * 86400.0
-#: What is found in place of a lease is not a file.
+#: Errors of opening something that is not a file.
 _NOT_A_FILE = (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENXIO)
-#: How often a unit may be lost, with whichever process did it, until that is its failure.
+#: A unit fails when the processes that did it were lost this many times.
 MAX_LOSSES = 3
 #: Leases are refreshed this many times in their duration.
 _BEATS = 10
@@ -165,7 +165,7 @@ class Leases:
             self._write(lease.record.model_copy(update={"lost": why})).replace(self.folder / lease.name)
 
     def sweep(self, finished: Iterable[str], failed: Iterable[str] = ()) -> None:
-        """Remove leases of ended units whose holders died, and files half written."""
+        """Remove leases of ended units whose holders died, and incomplete files."""
         for name in self.names().intersection(finished):
             delete_entry(self.folder / name)
         for name in self.names().intersection(failed):
@@ -193,7 +193,7 @@ class Leases:
                 self._clock = (time.monotonic(), file.stat().st_mtime)
                 file.unlink(missing_ok=True)
             except OSError:
-                # In a folder that cannot be written, this machine's clock is the next best.
+                # The folder cannot be written: fall back to the clock of this machine.
                 self._clock = (time.monotonic(), time.time())
         return self._clock[1] + time.monotonic() - self._clock[0]
 
@@ -239,7 +239,7 @@ class Leases:
 
 
 def _parsed(content: bytes) -> LeaseRecord:
-    """Return the record of a lease; one that is damaged is empty, and will grow old."""
+    """Return the record of a lease; an invalid lease has an empty record, and becomes stale with time."""
     try:
         return LeaseRecord.model_validate_json(content)
     except ValueError:
@@ -276,7 +276,7 @@ def has_ended(record: LeaseRecord) -> bool:
 
 
 def _machine() -> str | None:
-    """Return a name of this machine since it was started, and of the process numbers seen here; None if unknown."""
+    """Return an identifier of this boot and of the PID namespace; ``None`` if it is unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -289,6 +289,6 @@ def _user() -> int | None:
 
 
 def _born(pid: int) -> str | None:
-    """Return when a process was started, in ticks since the machine was; ``None`` if it does not run."""
+    """Return when a process was started, in ticks since boot; ``None`` if it does not run."""
     fields = stat_fields(pid)
     return None if fields is None or fields[0] in "ZX" else fields[19]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +56,11 @@ class RecordedPlan:
 
 def write_plan(folder: Path, plan: RecordedPlan) -> None:
     """Write the plan of a folder, unless it is there already: a unit a line, and values that units share once."""
-    values: dict[str, int] = {}
-    texts: list[str] = []
+    #: Values as JSON, each with its index.
+    texts: dict[str, int] = {}
 
     def place(value: Any) -> int:
-        text = canonical(value)
-        if text not in values:
-            values[text] = len(texts)
-            texts.append(text)
-        return values[text]
+        return texts.setdefault(canonical(value), len(texts))
 
     lines = []
     for recorded in plan.units:
@@ -74,19 +70,11 @@ def write_plan(folder: Path, plan: RecordedPlan) -> None:
         work = recorded.unit.work if recorded.unit.work < float("inf") else None
         record |= {"work": work, "added": recorded.is_added, "shown": recorded.is_shown}
         lines.append(json.dumps(record))
-    head = {
-        "suite": plan.suite,
-        "threads": plan.threads,
-        "plugins": list(plan.plugins),
-        "limits": plan.limits.model_dump(),
-        "board": plan.board,
-        "code": plan.code,
-        "suite_text": plan.suite_text,
-        "changes": list(plan.changes),
-        "secret_noise": plan.secret_noise and dict(plan.secret_noise),
-    }
+    names = ("suite", "threads", "plugins", "limits", "board", "code", "suite_text", "changes", "secret_noise")
+    head = {name: getattr(plan, name) for name in names} | {"limits": plan.limits.model_dump()}
     parts = [f'"{name}": {json.dumps(value)}' for name, value in head.items()]
-    parts += [f'"values": [\n{_lines(texts)}\n]', f'"units": [\n{_lines(lines)}\n]']
+    for name, rows in (("values", texts), ("units", lines)):
+        parts.append(f'"{name}": [\n' + ",\n".join(rows) + "\n]")
     content = sealed(("{\n" + ",\n".join(parts) + "\n}\n").encode())
     file = folder / PLAN
     if not file.is_file() or file.read_bytes() != content:
@@ -110,18 +98,14 @@ def read_plan(folder: Path) -> RecordedPlan | None:
     except OSError as error:
         raise ResultsError(f"{file}: cannot be read ({error.strerror or error}); {other}") from error
     with _no_garbage_collection():
-        return _plan_of(content, file, other)
-
-
-def _plan_of(content: bytes, file: Path, other: str) -> RecordedPlan:
-    try:
-        parsed = parse_sealed(content)
-    except ValueError as error:
-        raise ResultsError(f"{file}: cannot be read ({error}); {other}") from error
-    try:
-        return _parsed(parsed)
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-        raise ResultsError(f"{file}: not the plan of a gahbench suite ({error}); {other}") from error
+        try:
+            parsed = parse_sealed(content)
+        except ValueError as error:
+            raise ResultsError(f"{file}: cannot be read ({error}); {other}") from error
+        try:
+            return _parsed(parsed)
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+            raise ResultsError(f"{file}: not the plan of a gahbench suite ({error}); {other}") from error
 
 
 @contextlib.contextmanager
@@ -151,28 +135,18 @@ def _parsed(content: dict[str, Any]) -> RecordedPlan:
             record[name] = record[name] and {key: values[place] for key, place in record[name].items()}
     check_record(PlanRecord, content, "a plan")
     check_record(Limits, content["limits"], "the limits of a plan")
-    return RecordedPlan(
-        content["suite"],
-        tuple(map(_recorded, content["units"])),
-        content["board"],
-        content["threads"],
-        tuple(content["plugins"]),
-        content["code"],
-        Limits.model_validate(content["limits"]),
-        content["secret_noise"],
-        content["suite_text"],
-        tuple(content["changes"]),
-    )
-
-
-def _recorded(record: dict[str, Any]) -> RecordedUnit:
-    check_metric(record)
-    work = float("inf") if record["work"] is None else record["work"]
-    return RecordedUnit(Unit.of_record(record, work), record["added"], record["shown"])
-
-
-def _lines(items: Iterable[str]) -> str:
-    return ",\n".join(items)
+    units = []
+    for record in content["units"]:
+        check_metric(record)
+        work = float("inf") if record["work"] is None else record["work"]
+        units.append(RecordedUnit(Unit.of_record(record, work), record["added"], record["shown"]))
+    parsed: dict[str, Any] = {
+        "units": tuple(units),
+        "limits": Limits.model_validate(content["limits"]),
+        **{name: tuple(content[name]) for name in ("plugins", "changes")},
+    }
+    names = (field.name for field in fields(RecordedPlan))
+    return RecordedPlan(**{name: parsed.get(name, content[name]) for name in names})
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:

@@ -1,16 +1,17 @@
 """The store: one folder for each finished unit, written whole or not at all.
 
-A unit works in an attempt (:mod:`gahbench.store.attempts`), which becomes ``units/<unit>`` by one rename. What is
-finished is listed, never looked up by its name: network file systems remember for a while that a name was not there. A
-failure is recorded under ``failures/`` and tried again on the next run.
+A unit is written to an attempt (:mod:`gahbench.store.attempts`), which becomes ``units/<unit>`` by one rename. Finished
+units are listed, never looked up by name: network file systems remember for a while that a name was absent. A failure
+is recorded under ``failures/``, and the unit is tried again on the next run.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +27,13 @@ from gahbench.store.finished import (
     DamagedError,
     Examined,
     Finished,
-    examine,
     is_network,
     open_finished,
     read_done,
-)
+)  # fmt: skip
 from gahbench.store.leases import Leases
 from gahbench.store.records import unit_of
-from gahbench.store.score_files import ARRAYS, parsed_arrays
+from gahbench.store.score_files import ARRAYS, SCORES, parsed_arrays
 from gahbench.training.file_names import WEIGHTS
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Store:
         return {name.removesuffix(".json") for name in names_in(self.failures) if name.endswith(".json")}
 
     def ended(self) -> tuple[set[str], set[str]]:
-        """Return the folder names of finished and of failed units: what somebody has finished has not failed."""
+        """Return the folder names of finished and of failed units; a finished unit does not count as failed."""
         finished = self.finished()
         return finished, self.failed() - finished
 
@@ -82,25 +82,42 @@ class Store:
         return None if done is None else done["files"].get(WEIGHTS, {}).get("sha256")
 
     def is_done(self, unit: Unit) -> bool:
-        """Whether a unit has finished, is as it was written, and its network is that here (:meth:`examined`)."""
+        """Whether a unit has finished, is undamaged, and measured the network that is here (:meth:`examined`)."""
         return bool(self.whole([unit]))
 
     def whole(self, units: Iterable[Unit]) -> set[str]:
-        """Return the folder names of those units that are done, as of :meth:`is_done`."""
+        """Return the folder names of the units that are done, in the sense of :meth:`is_done`."""
         return set(self.examined(units).whole)
 
     def examined(self, units: Iterable[Unit], *, thorough: bool = False, keep: bool = False) -> Examined:
-        """Return which units are done, and what is wrong with finished ones that are not as they were written."""
-        finished = self.finished()
-        there = (unit for unit in units if unit.folder in finished)
-        return examine(there, self.path, self.weights_checksum, thorough=thorough, keep=keep)
+        """Return which units are done, and why finished units are damaged."""
+        found, listed, checksum = Examined(), self.finished(), functools.cache(self.weights_checksum)
+        for unit in {unit.folder: unit for unit in units if unit.folder in listed}.values():
+            try:
+                finished = open_finished(self.path(unit), unit)
+                measured: Mapping[str, Any] = finished.done.get("networks", {})
+                # Networks of one key may differ by rounding.
+                if any(measured.get(key) and checksum(key) not in (None, measured[key]) for key in unit.needs):
+                    raise DamagedError(f"{finished.folder}: measured another network than is here")
+                for name in finished.names:
+                    if name == SCORES:
+                        content = finished.read(name)
+                        if keep:
+                            found.keep(unit.folder, content)
+                    elif name != UNIT:
+                        finished.check(name, whole=thorough and not is_network(name))
+            except DamagedError as error:
+                found.damaged[unit.folder] = str(error)
+            else:
+                found.whole[unit.folder] = finished
+        return found
 
     def done(self, unit: Unit) -> dict[str, Any] | None:
-        """Return what ``done.json`` of a finished unit says; ``None`` if it is missing or damaged."""
+        """Return the content of ``done.json`` of a finished unit; ``None`` if it is missing or damaged."""
         return self.done_at(self.path(unit))
 
     def done_at(self, folder: Path) -> dict[str, Any] | None:
-        """Return what ``done.json`` in the folder of a finished unit says, as :meth:`done`."""
+        """Return the content of ``done.json`` in the folder of a finished unit, as :meth:`done` does."""
         try:
             return read_done(folder)[0]
         except DamagedError:
@@ -116,7 +133,7 @@ class Store:
         return max(map(last_checkpoint, attempts_at(self.units, name)), default=0.0)
 
     def set_aside(self, units: Iterable[Unit]) -> dict[Unit, str]:
-        """Move finished units that are not as they were written to ``damaged/``, so that they are done again."""
+        """Move damaged finished units to ``damaged/``, so that they are done again; return them with the reasons."""
         own = {unit.folder: unit for unit in units}
         found = self.examined(own.values(), thorough=True)
         wrong = dict(found.damaged)
@@ -136,7 +153,7 @@ class Store:
         return {own[name]: why for name, why in wrong.items()}
 
     def put_away(self, names: Iterable[str], room: str) -> int:
-        """Move folders of units or attempts into another folder of the results, each under a name of its own."""
+        """Move folders of units or attempts into another folder of the results, each under a unique name."""
         moved = 0
         for name in names:
             place = self.folder / room / f"{name}-{uuid.uuid4().hex[:8]}"
@@ -147,7 +164,7 @@ class Store:
         return moved
 
     def unchecked(self, unit: Unit) -> Finished | None:
-        """Return a finished score unit whose checks are to be done again; ``None`` if there is none that is whole."""
+        """Return an undamaged finished score whose checks are to be done again; ``None`` if there is none."""
         for name in names_in(self.folder / UNCHECKED):
             if name.startswith(f"{unit.folder}-"):
                 with contextlib.suppress(ResultsError):
@@ -155,7 +172,7 @@ class Store:
         return None
 
     def put_back_unchecked(self) -> None:
-        """Move finished units whose checks were to be done again back, where they were not: their scores count."""
+        """Move finished units back whose checks were to be done again and were not: their scores count."""
         finished = self.finished()
         for name in names_in(self.folder / UNCHECKED):
             if (unit := name.rpartition("-")[0]) not in finished:
@@ -163,11 +180,11 @@ class Store:
                     (self.folder / UNCHECKED / name).rename(self.units / unit)
 
     def put_aside(self) -> list[str]:
-        """Return the names of all that was moved away, since it was damaged or replaced."""
+        """Return the names of the units that were moved away, since they were damaged or replaced."""
         return sorted(name for room in (DAMAGED, REPLACED) for name in names_in(self.folder / room))
 
     def recorded(self, but: Set[str] = frozenset()) -> Iterator[Unit]:
-        """Yield finished units as they recorded themselves, fits first, but for those in folders of some names."""
+        """Yield finished units as their folders record them, fits first, except for some folder names."""
         names = sorted(self.finished() - but)
         for kind in ("fit", "score"):
             for folder in (self.units / name for name in names if name.startswith(f"{kind}-")):
@@ -175,7 +192,7 @@ class Store:
                     yield unit
 
     def sweep(self) -> None:
-        """Remove what is left of attempts at units that have finished, and of leases of them."""
+        """Remove attempts at units that have finished, and their leases."""
         names = names_in(self.units)
         finished = {name for name in names if PARTIAL not in name}
         for name in names:
@@ -187,15 +204,13 @@ class Store:
         Leases(self.leases).sweep(finished, self.failed())
 
     def fail(self, unit: Unit, error: str, details: str) -> None:
-        """Record that a unit failed, and why; not of one that somebody has finished."""
+        """Record that a unit failed, and why, unless another process has finished it."""
         if unit.folder not in self.finished():
             write_json(self._failure_path(unit), {**unit.record(), "error": error, "traceback": details})
 
     def failure(self, unit: Unit) -> str | None:
         """Return why a unit failed, in one line; ``None`` if it did not."""
-        if unit.folder not in self.failed():
-            return None
-        return self.failure_of(unit.folder)
+        return self.failure_of(unit.folder) if unit.folder in self.failed() else None
 
     def failure_of(self, name: str) -> str:
         """Return why a unit whose failure is listed failed, in one line."""
@@ -203,7 +218,7 @@ class Store:
         return " ".join(as_text(error).split()) if isinstance(error, str) and error.strip() else "unknown"
 
     def failure_record(self, name: str) -> dict[str, Any]:
-        """Return what is recorded of a failure that is listed; nothing if it cannot be read."""
+        """Return the record of a failure that is listed; empty if it cannot be read."""
         try:
             content = parse_json(read_regular(self.failures / f"{name}.json", follow=False))
         except (OSError, ValueError):
@@ -222,7 +237,7 @@ class Store:
         return finished
 
     def read_arrays(self, unit: Unit) -> dict[str, NDArray[Any]]:
-        """Return the arrays of a finished score unit, none where it has none."""
+        """Return the arrays of a finished score unit."""
         finished = open_finished(self.path(unit), unit)
         if ARRAYS not in finished.names:
             return {}
@@ -242,7 +257,7 @@ class Store:
 
 
 def recorded_unit(folder: Path) -> Unit | None:
-    """Return the unit whose folder this is, as it recorded itself; ``None`` if it cannot be read."""
+    """Return the unit that a folder records; ``None`` if it cannot be read."""
     try:
         return unit_of(parse_json(read_regular(folder / UNIT, follow=False)))
     except (OSError, ValueError):

@@ -78,7 +78,7 @@ def check_tracker(configured: Configured) -> Iterator[Finding]:
         for check in ("follows a run", "follows a run in which nothing is left to do"):
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                opened = open_run(RunRequest(str(file), str(out)), configured.registry)
+                opened = open_run(RunRequest(str(file), out), configured.registry)
                 with contextlib.closing(Trackings([configured.text])) as trackings:
                     run_opened(opened, configured.registry, "inline[trusted=true]", track=trackings)
             given_up = [str(one.message) for one in caught if "the tracker " in str(one.message)]

@@ -13,6 +13,17 @@ from gahbench.registry.registry import Registry
 from gahbench.store.store import Store
 
 
+@pytest.fixture(scope="module")
+def rows_not_audited():
+    """Rows are not compared with the best denoiser of their dataset, which takes most of the time of a tiny run.
+
+    For tests that run suites in this process and look at no audit.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gahbench.evaluation.fresh_images._optimal_p", lambda *given: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_run(made_once):
     """A run of the tiny suite with its units, which tests read and do not change."""
@@ -55,8 +66,13 @@ def tiny_units(builtin, tmp_path_factory):
 
 
 @pytest.fixture
-def job(tiny_units, tmp_path):
-    """A job of the units of the tiny suite, and the events that it reports."""
-    events = []
+def events():
+    """The events that the job has reported."""
+    return []
+
+
+@pytest.fixture
+def job(tiny_units, events, tmp_path):
+    """A job of the units of the tiny suite."""
     registry = Registry(packages=())
-    return gahbench.Job(tiny_units, Store(tmp_path / "out"), registry, events.append, threading.Event(), 1), events
+    return gahbench.Job(tiny_units, Store(tmp_path / "out"), registry, events.append, threading.Event(), 1)

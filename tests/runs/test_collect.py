@@ -9,7 +9,7 @@ from tiny_runs import units_of
 import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench.report.publish import publish
-from gahbench.runs.collect import collect, write_results
+from gahbench.runs.collect import collect
 from gahbench.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here")
@@ -17,12 +17,8 @@ pytestmark = pytest.mark.usefixtures("dry_runs_here")
 
 @pytest.fixture
 def out(references_out):
+    """A copy of a run of references, beside which is its suite."""
     return references_out
-
-
-@pytest.fixture
-def suite(out):
-    return out.parent / "tiny.yaml"
 
 
 def folder_of(out, entrant, metric="psnr"):
@@ -30,7 +26,7 @@ def folder_of(out, entrant, metric="psnr"):
     return Store(out).path(unit)
 
 
-def test_scores_that_changed_places_are_not_on_the_board_until_they_are_done_again(suite, out, command):
+def test_scores_that_changed_places_are_not_on_the_board_until_they_are_done_again(out, command):
     before = gahbench.load_results(out).scores
     one, other = folder_of(out, "identity"), folder_of(out, "oracle-threshold[haar]")
     one.rename(out / "aside")
@@ -44,7 +40,7 @@ def test_scores_that_changed_places_are_not_on_the_board_until_they_are_done_aga
     # Nothing was moved: that is left to runs.
     assert not (out / "damaged").exists()
     with pytest.warns(UserWarning, match=r"2 finished units were damaged, moved to .*damaged, to be done again: "):
-        outcome = gahbench.run(suite, out, engine="inline")
+        outcome = gahbench.run(out.parent / "tiny.yaml", out, engine="inline")
     assert (outcome.done, outcome.failed) == (4, 0)
     assert outcome.scores.equals(before)
     status, printed, _ = command("status")(out)
@@ -75,18 +71,13 @@ def test_tables_that_are_not_as_they_were_written_are_not_shown_and_written_anew
     assert (out / name).read_bytes() == content
 
 
-def test_a_unit_that_is_damaged_while_a_run_goes_on_is_not_done(suite, out):
+def test_a_unit_that_is_damaged_while_a_run_goes_on_is_not_done(out):
     (out / "results.json").unlink()
     victim = folder_of(out, "identity") / "scores.csv"
-    file = folder_of(out, "identity", "slope")
     # One unit is left to do, so that something happens.
-    Store(out).put_away([file.name], "replaced")
-
-    def damage(event):
-        victim.write_bytes(b"")
-
+    Store(out).put_away([folder_of(out, "identity", "slope").name], "replaced")
     with pytest.warns(UserWarning, match="1 finished unit was damaged, and not on the board"):
-        outcome = gahbench.run(suite, out, engine="inline", report=damage)
+        outcome = gahbench.run(out.parent / "tiny.yaml", out, engine="inline", report=lambda _: victim.write_bytes(b""))
     assert (outcome.done, outcome.failed, outcome.waiting) == (3, 1, 0)
 
 
@@ -99,13 +90,6 @@ def test_figures_are_neither_written_nor_removed_behind_a_link(out, tmp_path):
     with pytest.raises(gahbench.GahbenchError, match="figures: is a link; expected a folder"):
         publish(gahbench.load_results(out), out, "another digest")
     assert sorted(file.name for file in elsewhere.iterdir()) == before
-
-
-def test_what_is_damaged_is_returned(out):
-    folder = folder_of(out, "identity")
-    (folder / "unit.json").write_text("{}")
-    with pytest.warns(UserWarning, match=r"unit\.json: damaged"):
-        assert write_results(out).damaged == {folder.name}
 
 
 def test_a_board_without_its_units_says_so(out, command):

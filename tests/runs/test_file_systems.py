@@ -1,5 +1,7 @@
-"""Work through mounts that remember names, absent ones too, as network file systems do."""
+"""File systems that are full, cannot be written, or remember names, and odd names: everything finished is kept."""
 
+import errno
+import json
 import os
 import re
 import shutil
@@ -8,15 +10,184 @@ import sys
 import time
 
 import pytest
-from sample_files import TINY
+from sample_files import REFERENCES, TINY
 
+import gahbench
+from gahbench._util.errors import ResultsError
 from gahbench.registry.registry import open_registry
 from gahbench.runs.collect import collect
 from gahbench.runs.opening import plan_with
 from gahbench.runs.running import write_plan
 from gahbench.store.plan_file import recorded_plan
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("dry_runs_here")]
+
+
+#: Mounts, commands and checks, one after the other; what is mounted here is gone when this process ends.
+SCRIPT = """
+import contextlib, io, json, subprocess, sys
+from pathlib import Path
+from gahbench.cli import main
+from gahbench.store.store import Store
+
+def run(arguments):
+    sys.argv, out, err, status = ["gahbench", *arguments], io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+    return [status, out.getvalue(), err.getvalue()]
+
+def whole(folder):
+    store = Store(Path(folder))
+    return sorted(store.verify(store.units / name).unit.folder for name in store.finished())
+
+found = []
+for name, *arguments in json.loads(sys.argv[1]):
+    if name in ("mount", "umount"):
+        subprocess.run([name, *arguments], check=True)
+    else:
+        found.append(whole(*arguments) if name == "whole" else run([name, *arguments]))
+print(json.dumps(found))
+"""
+ALONE = ["unshare", "--mount", "--propagation", "private"]
+
+
+def in_its_own_mounts(*steps):
+    """Run commands and mounts in a process that others do not share mounts with; skips where that is not permitted."""
+    if shutil.which("unshare") is None or subprocess.run([*ALONE, "true"], capture_output=True).returncode:
+        pytest.skip("needs the right to mount")
+    command = [*ALONE, sys.executable, "-c", SCRIPT, json.dumps(steps, default=str)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+def read_only(folder):
+    """Return the steps after which nobody can write into a folder, root neither."""
+    return [("mount", "--bind", folder, folder), ("mount", "-o", "remount,ro,bind", folder)]
+
+
+@pytest.fixture
+def finished(references_out):
+    return references_out
+
+
+def test_a_finished_folder_that_cannot_be_written_is_shown(finished):
+    board = (finished / "leaderboard.md").read_text()
+    status, collected, shown, run = in_its_own_mounts(
+        *read_only(finished),
+        ("status", finished),
+        ("collect", finished),
+        ("leaderboard", finished),
+        ("run", finished.parent / "tiny.yaml", "--out", finished),
+    )
+    assert status[0] == 0
+    assert "4 of 4 units done" in status[1]
+    assert collected == shown == [0, board, ""]
+    assert run[0] == 2
+    assert f"error: {finished}: cannot be written as a results folder" in run[2]
+
+
+def test_a_board_that_cannot_be_written_anew_ends_in_a_line(finished):
+    (finished / "results.json").unlink()
+    shutil.rmtree(finished / "figures")
+    (finished / "figures").mkdir()
+    folder, figures, after = in_its_own_mounts(
+        *read_only(finished),
+        ("collect", finished),
+        ("umount", finished),
+        *read_only(finished / "figures"),
+        ("collect", finished),
+        ("umount", finished / "figures"),
+        ("collect", finished),
+    )
+    assert folder[0] == 2
+    assert "cannot be written as a results folder" in folder[2]
+    assert (figures[0], len(figures[2].splitlines())) == (74, 1)
+    assert figures[2].startswith("error: ")
+    assert "Read-only file system" in figures[2]
+    assert after[0] == 0
+
+
+@pytest.mark.parametrize("engine", ["inline", "processes"])
+def test_a_full_disk_ends_a_run_and_keeps_what_is_finished(tmp_path, engine):
+    (tmp_path / "tiny.yaml").write_text(REFERENCES)
+    small, out = tmp_path / "small", tmp_path / "small" / "out"
+    small.mkdir()
+    run = ("run", tmp_path / "tiny.yaml", "--engine", engine, "--out", out)
+    full, kept, again, whole = in_its_own_mounts(
+        ("mount", "-t", "tmpfs", "-o", "size=60000", "tmpfs", small),
+        run,
+        ("whole", out),
+        # It goes on where there is room again.
+        ("mount", "-o", "remount,size=50m", small),
+        run,
+        ("whole", out),
+    )
+    assert full[0] == 74, full
+    assert "No space left on device" in full[2]
+    assert "Traceback" not in full[2]
+    assert again[0] == 0, again
+    assert set(kept) <= set(whole)
+    assert len(whole) == 4
+
+
+def test_tables_that_do_not_fit_leave_the_units_and_no_litter(finished, monkeypatch, command):
+    (finished / "results.json").unlink()
+    before = {file.name for file in finished.iterdir()}
+    real = os.fsync
+
+    def full(handle):
+        if "leaderboard.csv" in os.readlink(f"/proc/self/fd/{handle}"):  # noqa: PTH115
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    status, _, errors = command("collect")(finished)
+    assert (status, errors) == (74, "error: [Errno 28] No space left on device\n")
+    assert {file.name for file in finished.iterdir()} == before
+    monkeypatch.undo()
+    assert len(collect(finished).leaderboard(full=True)) == 2
+
+
+def test_a_path_that_is_too_long_is_named(tmp_path, command):
+    (tmp_path / "tiny.yaml").write_text(REFERENCES)
+    folder = tmp_path / ("x" * 300)
+    commands = [(name, folder) for name in ("status", "collect", "leaderboard")]
+    for name, *arguments in (*commands, ("run", tmp_path / "tiny.yaml", "--out", folder)):
+        status, _, errors = command(name)(*arguments)
+        assert status in (2, 74)
+        assert errors.startswith("error: ")
+        assert "File name too long" in errors
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_one_like_others(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(REFERENCES)
+    out = os.fsencode(tmp_path) + b"/out\xff"
+    command = [sys.executable, "-m", "gahbench"]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    for arguments in ([b"run", os.fsencode(tmp_path / "tiny.yaml"), b"--engine", b"inline", b"--out", out],
+                      [b"plan", os.fsencode(tmp_path / "tiny.yaml"), b"--out", out],
+                      [b"collect", out]):  # fmt: skip
+        ended = subprocess.run([*command, *arguments], capture_output=True, timeout=120, env=environment)
+        assert ended.returncode == 0, ended.stderr.decode()
+    (tmp_path / os.fsdecode(b"out\xff") / "plan.json").write_text("{")
+    ended = subprocess.run([*command, b"status", out], capture_output=True, timeout=60, env=environment)
+    assert ended.returncode == 2
+    assert b"plan.json: cannot be read" in ended.stderr
+    assert b"Traceback" not in ended.stderr
+
+
+def test_a_lock_that_is_no_file_is_refused_at_once(finished):
+    (finished / ".lock").unlink()
+    os.mkfifo(finished / ".lock")
+    # Nothing is new: the board needs no lock.
+    assert len(collect(finished).leaderboard(full=True)) == 2
+    with pytest.raises(ResultsError, match=r"cannot be written as a results folder: .*not a regular file"):
+        gahbench.run(finished.parent / "tiny.yaml", finished, engine="inline")
+
 
 #: Seconds for which a mount remembers what it saw.
 CACHE = 20

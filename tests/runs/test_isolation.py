@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from sample_files import HALF
@@ -14,26 +15,16 @@ pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
 
 METRICS = ("metrics: [psnr, slope]", "metrics: [psnr, peak, 'distance[to=half]']")
 ENTRANTS = ["mine", "cycle-spin[half,shifts=1]"]
-METRIC = """
-import gahbench
-@gahbench.hookimpl
-def register_metrics(register):
-    register("peak", Peak)
-class Peak(gahbench.Metric):
-    "The largest error."
-    def score(self, evaluation):
-        values = {("", sigma): (evaluation.denoised(sigma) - evaluation.clean).abs().amax((1, 2, 3))
-                  for sigma in evaluation.sigmas}
-        return gahbench.Scores.parts(values)
-"""
 
 
 @pytest.fixture
-def planned(tmp_path, write_suite, write_plugin):
+def planned(write_class, write_suite, write_plugin):
     """A plan with an outside architecture, reference and metric, and the folder of their files."""
     folder = write_plugin("mine", "return noisy - self.noise(noisy)").parent
     (folder / "half.py").write_text(HALF)
-    (folder / "peak.py").write_text(METRIC)
+    write_class("metric", "def score(self, evaluation): return gahbench.Scores([1.0])", "peak").rename(
+        folder / "peak.py"
+    )
     return plan_suite(write_suite(METRICS), entrants=ENTRANTS, plugins=[folder]), folder
 
 
@@ -80,11 +71,9 @@ def test_the_code_of_a_unit_is_found_where_its_files_were_copied_to(planned, tmp
     assert [file.name for file in files] == ["mine.py", "peak.py"]
     assert files[0].parent == elsewhere
     assert packages_of(unit.origins) == ()
-    # One that was edited is found, to be refused by its unit.
-    (elsewhere / "other" / "mine.py").unlink()
+    # An edited file is found too, to be refused by its unit.
     (elsewhere / "mine.py").write_text((elsewhere / "mine.py").read_text() + "# edited\n")
-    files = PluginFiles(Registry((elsewhere,)).files).of(unit.origins)
-    assert [file.name for file in files] == ["mine.py", "peak.py"]
+    assert PluginFiles(Registry((elsewhere,)).files).of(unit.origins) == files
 
 
 def test_where_code_comes_from_is_no_part_of_a_key(planned, write_suite, tmp_path):
@@ -101,24 +90,19 @@ def test_where_code_comes_from_is_no_part_of_a_key(planned, write_suite, tmp_pat
 def test_installed_packages_are_loaded_by_name(monkeypatch):
     loaded = []
 
-    class Entry:
-        def __init__(self, name):
-            self.value, self.dist = name, type("Distribution", (), {"name": name})
-
-        def __lt__(self, other):
-            return self.value < other.value
+    class Entry(str):
+        value = property(str)
+        dist = property(lambda entry: SimpleNamespace(name=str(entry)))
 
         def load(self):
-            loaded.append(self.value)
-            return type("Module", (), {})
+            loaded.append(str(self))
+            return SimpleNamespace()
 
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [Entry("one"), Entry("two")])
-    Registry(packages=())
-    assert loaded == []
-    Registry(packages=("two",))
-    assert loaded == ["two"]
-    Registry()
-    assert loaded == ["two", "one", "two"]
+    for packages, expected in (((), []), (("two",), ["two"]), (None, ["one", "two"])):
+        loaded.clear()
+        Registry(packages=packages)
+        assert loaded == expected
 
 
 def test_code_that_a_parameter_names_is_from_outside(write_suite):

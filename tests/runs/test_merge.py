@@ -6,21 +6,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from other_machine import measure_otherwise, train_otherwise
+from sample_files import TINY
 from tiny_runs import UNET, board, run, units_of
 
 import gahbench
 from gahbench._util.errors import ResultsError
-from gahbench.runs.collect import collect
+from gahbench.registry.registry import open_registry
 from gahbench.runs.reuse import merge
-from gahbench.runs.work import work
+from gahbench.runs.running import plan_suite, write_plan
 from gahbench.store.folder import Folder
 from gahbench.store.kept_units import united
-from gahbench.store.plan_file import recorded_plan, write_plan
+from gahbench.store.plan_file import recorded_plan
+from gahbench.store.plan_file import write_plan as write_recorded
 from gahbench.store.store import Store
 
-pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
-
-IMAGES = "scoring: {sigmas"
+pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered", "rows_not_audited")
 
 
 def seeds(*numbers):
@@ -28,14 +28,15 @@ def seeds(*numbers):
 
 
 @pytest.fixture
-def folder(write_suite, tmp_path):
-    """Run the tiny suite with some lines replaced, in a folder of this name."""
+def planned(write_suite, tmp_path):
+    """Plan the tiny suite with some lines replaced, in a folder of this name."""
 
-    def made(name, *changes, **options):
-        run(write_suite(*changes), tmp_path / name, **options)
-        return tmp_path / name
+    def plan(name, *changes, threads=1, plugins=(), **options):
+        suite, out = write_suite(*changes), tmp_path / name
+        write_plan(plan_suite(suite, out, plugins=plugins, **options), out, open_registry(plugins), threads)
+        return out
 
-    return made
+    return plan
 
 
 @pytest.fixture
@@ -44,51 +45,66 @@ def twin(tiny_run, tmp_path):
     return shutil.copytree(tiny_run, tmp_path / "twin")
 
 
-@pytest.mark.parametrize("training", ["{", "{halves: true, train_images: [3, 5], "])
-def test_folders_that_share_half_their_units_give_the_board_of_the_whole(folder, tmp_path, training):
-    changes = (("training: {", f"training: {training}"),)
-    whole = folder("whole", *changes, seeds(0, 1, 2))
-    first, second = folder("first", *changes, seeds(0, 1)), folder("second", *changes, seeds(1, 2))
-    found = merge([first, second], tmp_path / "out")
+@pytest.fixture
+def two_seeds(made_once, tmp_path):
+    """A copy of a run of the tiny suite with the seeds 0 and 1."""
+
+    def fill(home):
+        (home / "tiny.yaml").write_text(TINY.replace(*seeds(0, 1)), encoding="utf-8")
+        gahbench.run(home / "tiny.yaml", home / "out", engine="inline", threads=1)
+
+    return shutil.copytree(made_once("two-seeds", fill) / "out", tmp_path / "two-seeds")
+
+
+HALVES = ("training: {", "training: {halves: true, train_images: [3, 5], ")
+SPLITS = ("scoring: {sigmas", "scoring: {splits: [test, validation], sigmas")
+
+
+def sweep(counts):
+    return ("training: {", f"training: {{train_images: {counts}, ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ((HALVES,), [(seeds(0, 1),), (seeds(0),), (seeds(1),)]),
+        ((), [(SPLITS, sweep([2, 4])), (sweep([2]), ("  - identity\n", "")), (SPLITS, sweep([2, 4]))]),
+    ],
+    ids=["seeds", "entrants, splits and numbers of images"],
+)
+def test_merged_folders_give_the_board_of_the_whole(write_suite, tmp_path, changes, parts):
+    whole, first, second = (
+        run(write_suite(("steps: 12", "steps: 2"), *changes, *part), tmp_path / str(place), threads=1).folder
+        for place, part in enumerate(parts)
+    )
+    out = tmp_path / "out"
+    found = merge([first, second], out)
     assert sum(found.taken.values()) == len(Store(whole).finished())
     assert found.failures == 0
     assert not any((found.differing, found.other_weights, found.damaged, found.notes))
-    one, other = gahbench.load_results(tmp_path / "out"), gahbench.load_results(whole)
-    assert board(one).equals(board(other))
-    assert (tmp_path / "out" / "scores.parquet").read_bytes() == (whole / "scores.parquet").read_bytes()
-    keys = [[unit.key for unit in recorded_plan(place).shown] for place in (tmp_path / "out", whole)]
-    assert keys[0] == keys[1]
-    # It is a folder like others: nothing is left to do, and what it was made of may go.
+    assert board(gahbench.load_results(out)).equals(board(gahbench.load_results(whole)))
+    assert (out / "scores.parquet").read_bytes() == (whole / "scores.parquet").read_bytes()
+    units = recorded_plan(out).shown
+    assert [unit.key for unit in units] == [unit.key for unit in recorded_plan(whole).shown]
+    # Nothing is left to do, and the folders that it was made of may go.
     shutil.rmtree(first)
     shutil.rmtree(second)
-    assert work(tmp_path / "out").left == 0
+    assert Store(out).whole(units) == {unit.folder for unit in units}
 
 
-def test_folders_of_different_entrants_splits_and_numbers_of_images(folder, tmp_path):
-    splits = (IMAGES, "scoring: {splits: [test, validation], sigmas")
-    whole = folder("whole", ("training: {", "training: {train_images: [2, 4], "), splits)
-    first = folder("first", ("training: {", "training: {train_images: [2], "), ("  - identity\n", ""))
-    second = folder("second", ("training: {", "training: {train_images: [2, 4], "), splits)
-    found = merge([first, second], tmp_path / "out")
-    assert found.differing == []
-    one, other = gahbench.load_results(tmp_path / "out"), gahbench.load_results(whole)
-    assert board(one).equals(board(other))
-
-
-def test_networks_of_one_key_with_other_weights_keep_their_own_scores(folder, tmp_path):
-    first, second = folder("first", seeds(0)), folder("second", seeds(0, 1))
-    before = board(gahbench.load_results(first)).set_index("entrant")
-    train_otherwise(second)
-    # The first folder lacks a score of its network, and the second has one of another.
-    (lacking,) = units_of(first, entrant=UNET, metric="slope")
-    shutil.rmtree(Store(first).path(lacking))
-    found = merge([first, second], tmp_path / "out")
+def test_networks_of_one_key_with_other_weights_keep_their_own_scores(write_suite, out, two_seeds, tmp_path):
+    before = board(gahbench.load_results(out)).set_index("entrant")
+    train_otherwise(two_seeds)
+    # The first folder lacks a score of its network, and the second has one of another network.
+    (lacking,) = units_of(out, entrant=UNET, metric="slope")
+    shutil.rmtree(Store(out).path(lacking))
+    found = merge([out, two_seeds], tmp_path / "all")
     assert [(unit.kind, unit.seed) for unit in found.differing] == [("fit", 0)]
     assert [unit.key for unit in found.other_weights] == [lacking.key]
     assert list(found.taken.values()) == [6, 3]
-    worked = work(tmp_path / "out", workers=1)
-    assert (worked.done, worked.failed, worked.left) == (10, 0, 0)
-    scores = collect(tmp_path / "out").scores
+    outcome = run(write_suite(seeds(0, 1)), tmp_path / "all")
+    assert (outcome.done, outcome.failed, outcome.waiting) == (10, 0, 0)
+    scores = outcome.scores
     psnr = scores[(scores["metric"] == "psnr") & (scores["entrant"] == UNET) & (scores["seed"] == 0)]["value"].mean()
     assert psnr == pytest.approx(before.loc[UNET, "psnr"], abs=1e-12)
 
@@ -101,36 +117,30 @@ def test_scores_that_differ_are_named_and_the_first_is_kept(out, twin, tmp_path)
     assert board(gahbench.load_results(tmp_path / "all")).equals(board(gahbench.load_results(out)))
 
 
-def test_a_failure_counts_where_no_folder_has_the_unit(folder, write_plugin, tmp_path):
-    plugin = write_plugin(
-        "mine", "if os.environ.get('FAILS'): raise ValueError('no')\nreturn noisy - self.noise(noisy)"
-    )
-    options = {"entrants": ["mine"], "plugins": [plugin]}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FAILS", "1")
-        first = folder("first", seeds(0, 1), **options)
-    second = folder("second", seeds(0), **options)
-    found = merge([first, second], tmp_path / "out")
+def test_a_failure_counts_where_no_folder_has_the_unit(out, two_seeds, tmp_path):
+    store = Store(two_seeds)
+    fits = units_of(two_seeds, kind="fit")
+    for unit in units_of(two_seeds, entrant=UNET):
+        shutil.rmtree(store.path(unit))
+    for unit in fits:
+        store.fail(unit, "ValueError: no", "")
+    found = merge([two_seeds, out], tmp_path / "all")
     assert found.failures == 1
-    results = gahbench.load_results(tmp_path / "out")
-    assert [(row.entrant, row.stage, row.seed) for row in results.failures.itertuples()] == [("mine", "fit", 1)]
-    # Its plugin has come along, for workers to try again.
-    worked = work(tmp_path / "out", retry=True, workers=1)
-    assert (worked.failed, worked.left) == (0, 0)
+    results = gahbench.load_results(tmp_path / "all")
+    assert [(row.entrant, row.stage, row.seed) for row in results.failures.itertuples()] == [(UNET, "fit", 1)]
 
 
-def test_a_folder_with_results_comes_first_and_merging_again_takes_what_is_new(out, folder):
-    second = folder("second", seeds(1))
-    merge([second], out)
+def test_a_folder_with_results_comes_first_and_merging_again_takes_what_is_new(out, two_seeds):
+    merge([two_seeds], out)
     assert set(gahbench.load_results(out).fits["seed"]) == {0, 1}
-    assert list(merge([out, second], out).taken.values()) == [0]
+    assert list(merge([out, two_seeds], out).taken.values()) == [0]
 
 
-def test_plugin_files_that_the_plan_names_are_copied_and_no_others(folder, write_plugin, tmp_path):
+def test_plugin_files_that_the_plan_names_are_copied_and_no_others(planned, write_plugin, tmp_path):
     plugin = write_plugin("mine", "from helper import noisy as found\nreturn found(noisy) - self.noise(noisy)")
     (plugin.parent / "helper.py").write_text("def noisy(given):\n    return given\n", encoding="utf-8")
     options = {"entrants": ["mine"], "plugins": [plugin]}
-    first, second = folder("first", seeds(0), **options), folder("second", seeds(1), **options)
+    first, second = planned("first", seeds(0), **options), planned("second", seeds(1), **options)
     (home,) = (second / "plugins").iterdir()
     (home / "other.py").write_text("", encoding="utf-8")
     (second / "plugins" / "aside").mkdir()
@@ -141,10 +151,10 @@ def test_plugin_files_that_the_plan_names_are_copied_and_no_others(folder, write
     assert copied == [f"{home.name}/helper.py", f"{home.name}/mine.py"]
 
 
-def test_plugin_files_stay_where_plans_name_them_when_merged_folders_are_merged_again(folder, write_plugin, tmp_path):
+def test_plugin_files_stay_where_plans_name_them_when_merged_folders_are_merged_again(planned, write_plugin, tmp_path):
     files = [write_plugin(name, "return noisy - self.noise(noisy)") for name in ("mine", "other")]
-    first = folder("first", entrants=["mine"], plugins=files[:1])
-    both = folder("both", seeds(1), entrants=["mine", "other"], plugins=files)
+    first = planned("first", entrants=["mine"], plugins=files[:1])
+    both = planned("both", seeds(1), entrants=["mine", "other"], plugins=files)
     merge([first, both], tmp_path / "once")
     merge([tmp_path / "once", first], tmp_path / "again")
     plan = recorded_plan(tmp_path / "again")
@@ -152,26 +162,24 @@ def test_plugin_files_stay_where_plans_name_them_when_merged_folders_are_merged_
     assert all((tmp_path / "again" / name).is_file() for name in plan.plugins)
 
 
-def test_an_entrant_is_added_where_it_is_in_no_suite(folder, tmp_path):
-    first = folder("first", ("  - identity\n", ""), entrants=["identity"])
-    second = folder("second", ("  - unet: {width: 2, levels: 1}\n", ""), entrants=["visu-shrink"])
+def test_an_entrant_is_added_where_it_is_in_no_suite(planned, tmp_path):
+    first = planned("first", ("  - identity\n", ""), entrants=["identity"])
+    second = planned("second", ("  - unet: {width: 2, levels: 1}\n", ""), entrants=["visu-shrink"])
     merge([first, second], tmp_path / "out")
     added = {one.unit.entrant for one in recorded_plan(tmp_path / "out").units if one.is_added}
     assert added == {"visu-shrink[sym4]"}
 
 
-def test_what_was_planned_in_the_folder_while_merging_waited_stays(out, folder, write_suite, tmp_path, monkeypatch):
-    second = folder("second", seeds(1))
-    grown = write_suite(("  - identity\n", "  - identity\n  - visu-shrink\n"))
+def test_what_was_planned_in_the_folder_while_merging_waited_stays(out, two_seeds, planned, monkeypatch):
     lock = Folder.lock
 
     def lock_after_another(self):
         monkeypatch.setattr(Folder, "lock", lock)
-        run(grown, out)
+        planned("out", ("  - identity\n", "  - identity\n  - visu-shrink\n"))
         return lock(self)
 
     monkeypatch.setattr(Folder, "lock", lock_after_another)
-    merge([second], out)
+    merge([two_seeds], out)
     assert "visu-shrink[sym4]" in {one.unit.entrant for one in recorded_plan(out).units}
     assert set(gahbench.load_results(out).fits["seed"]) == {0, 1}
 
@@ -197,43 +205,43 @@ def test_plugins_that_are_links_are_refused_before_anything_is_written(out, twin
         (("steps: 12", "steps: 13"), "the training differs: steps: 13 and 12"),
     ],
 )
-def test_folders_of_different_protocols_are_refused(out, folder, tmp_path, change, text):
-    second = folder("second", change)
-    with pytest.raises(ResultsError, match=f"{second} and {out}: {text}"):
-        merge([out, second], tmp_path / "all")
+def test_folders_of_different_protocols_are_refused(planned, tmp_path, change, text):
+    first, second = planned("first"), planned("second", change)
+    with pytest.raises(ResultsError, match=f"{second} and {first}: {text}"):
+        merge([first, second], tmp_path / "all")
     assert not (tmp_path / "all").exists()
 
 
-def test_plugins_of_different_behaviour_and_images_of_one_label_are_refused(folder, write_plugin, tmp_path):
+def test_plugins_of_different_behaviour_and_images_of_one_label_are_refused(planned, write_plugin, tmp_path):
     made = []
     for name, factor in (("first", 1), ("second", 2)):
         plugin = write_plugin("mine", f"return noisy - self.noise(noisy) / {factor}")
-        made.append(folder(name, entrants=["mine"], plugins=[plugin]))
+        made.append(planned(name, entrants=["mine"], plugins=[plugin]))
     with pytest.raises(ResultsError, match=r"'fit mine on .*' differs: entrant\.source; accepted"):
         merge(made, tmp_path / "out")
     made = []
     for name in ("third", "fourth"):
         images = np.random.default_rng(len(made)).integers(0, 256, (40, 16, 16), dtype=np.uint8)
         np.savez(tmp_path / "images.npz", images=images)
-        made.append(folder(name, ("discs: {size: 16}", f"faces: {{path: {tmp_path}/images.npz}}")))
+        made.append(planned(name, ("discs: {size: 16}", f"faces: {{path: {tmp_path}/images.npz}}")))
     with pytest.raises(ResultsError, match=r"the dataset 'faces\[.*' differs: fingerprint: "):
         merge(made, tmp_path / "out")
 
 
-def test_threads_and_versions_of_a_plugin_file_that_differ_are_noted(folder, write_plugin, tmp_path):
+def test_threads_and_versions_of_a_plugin_file_that_differ_are_noted(planned, write_plugin, tmp_path):
     plugin = write_plugin("mine", "return noisy - self.noise(noisy)")
-    first = folder("first", entrants=["mine"], plugins=[plugin], threads=1)
+    first = planned("first", entrants=["mine"], plugins=[plugin], threads=1)
     plugin.write_text(f"# Another version.\n{plugin.read_text()}")
-    second = folder("second", seeds(1), entrants=["mine"], plugins=[plugin], threads=2)
+    second = planned("second", seeds(1), entrants=["mine"], plugins=[plugin], threads=2)
     threads, version = merge([first, second], tmp_path / "out").notes
     assert "planned for 2 threads of a worker; 1 are recorded" in threads
     assert "another version of the plugin file mine.py" in version
     plan = recorded_plan(tmp_path / "out")
     assert (plan.threads, plan.plugins) == (1, recorded_plan(first).plugins)
-    assert work(tmp_path / "out").left == 0
 
 
-def test_one_folder_is_too_few_and_other_folders_are_none(out, tmp_path):
+def test_one_folder_is_too_few_and_other_folders_are_none(planned, tmp_path):
+    out = planned("out")
     with pytest.raises(ResultsError, match="two results folders or more; there are 1"):
         merge([out, tmp_path / "." / "out"], tmp_path / "all")
     with pytest.raises(ResultsError, match=r"no plan\.json"):
@@ -244,7 +252,7 @@ def test_entrants_that_refuse_a_dataset_are_kept_with_the_reason(out, twin, tmp_
     refused = ["discs[size=16]", "identity", "too small"]
     for place, lines in ((out, [refused]), (twin, [refused, ["discs[size=16]", "gone", "too small"]])):
         plan = recorded_plan(place)
-        write_plan(place, replace(plan, board={**plan.board, "refused": lines}))
+        write_recorded(place, replace(plan, board={**plan.board, "refused": lines}))
     merge([out, twin], tmp_path / "all")
     assert [note for note in gahbench.load_results(tmp_path / "all").notes["note"] if "too small" in note] == [
         "cannot take these images: too small"
@@ -253,14 +261,8 @@ def test_entrants_that_refuse_a_dataset_are_kept_with_the_reason(out, twin, tmp_
 
 @pytest.mark.parametrize(
     ("sequences", "expected"),
-    [
-        (["ac", "abc"], "abc"),
-        (["ab", "bc"], "abc"),
-        (["ax", "ay"], "axy"),
-        (["b", "ab"], "ab"),
-        (["ab", "ba"], "ab"),
-        ([], ""),
-    ],
-)
+    [(["ac", "abc"], "abc"), (["ab", "bc"], "abc"), (["ax", "ay"], "axy"), (["b", "ab"], "ab"), (["ab", "ba"], "ab"),
+     ([], "")],
+)  # fmt: skip
 def test_names_are_united_in_order(sequences, expected):
     assert united(sequences) == list(expected)

@@ -63,20 +63,13 @@ class Set(Downloads, gahbench.Dataset):
 
 class Around(gahbench.Dataset):
     "Another dataset, which its constructor reads."
-
-    def __init__(self, inner: Annotated[gahbench.Dataset, gahbench.Names("dataset", default="set")]):
-        self.inner, self.count = inner, inner.available("train")
-
     shape = (1, 8, 8)
 
-    def images(self, split, count, start=0):
-        return self.inner.images(split, count, start)
+    def __init__(self, inner: Annotated[gahbench.Dataset, gahbench.Names("dataset", default="set")]):
+        inner.available("train")
+        self.images, self.available, self.fingerprint = inner.images, inner.available, inner.fingerprint
 
-    def available(self, split):
-        return self.count
-
-    def fingerprint(self):
-        return self.inner.fingerprint()
+    def images(self, split, count, start=0): ...
 
 
 class Tables(Downloads, gahbench.Basis):
@@ -135,16 +128,11 @@ def register_datasets(register):
     register("set", Set)
     register("around", Around)
 
+@gahbench.hookimpl
+def register_bases(register): register("tables", Tables)
 
 @gahbench.hookimpl
-def register_bases(register):
-    register("tables", Tables)
-
-
-@gahbench.hookimpl
-def register_metrics(register):
-    register("sharpness", Sharpness)
-
+def register_metrics(register): register("sharpness", Sharpness)
 
 @gahbench.hookimpl
 def register_architectures(register):
@@ -204,13 +192,12 @@ def test_everything_of_a_suite_that_is_missing_is_said_and_prepared_once(far):
     assert list(far.here.iterdir()) == []
     reported = []
     found = far.prepare(suite, report=reported.append)
-    assert {one.plugin: one.got for one in found} == {plugin: (thing,) for plugin, thing in missing.things}
-    assert len(found) == 4
+    assert [(one.plugin, one.got, one.error) for one in found] == [
+        (plugin, (it,), None) for plugin, it in missing.things
+    ]
     assert tuple(reported) == found
     assert far.missing(suite).things == ()
-    assert all(one.error is None for one in found)
-    again = far.prepare(suite)
-    assert [one.got for one in again] == [(), (), (), ()]
+    assert [one.got for one in far.prepare(suite)] == [(), (), (), ()]
     # Even where nothing is missing each is asked, but once.
     log = (far.here / "log").read_text().split()
     assert sorted(log) == sorted(2 * ["images.npy", "table", "inception"])
@@ -249,9 +236,7 @@ def test_what_cannot_be_had_is_said_and_the_rest_is_prepared(far):
     assert failed.error.startswith("FileNotFoundError: ")
     assert [one.error for one in others] == [None, None]
     far.folder.rename(far.here.parent / "gone")
-    failed, *others = far.prepare(suite)
-    assert failed.error == f"far/images.npy cannot be reached; put it into {far.here}"
-    assert [one.error for one in others] == [None, None]
+    assert far.prepare(suite)[0].error == f"far/images.npy cannot be reached; put it into {far.here}"
 
 
 @pytest.mark.parametrize(
@@ -277,58 +262,59 @@ def test_methods_of_a_network_are_its_own(far):
     assert far.missing(suite).things == ()
 
 
-class TestImagesOfOnesOwn:
-    """Image files are decoded once, into the cache."""
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Write images whose decoding counts as long."""
+    monkeypatch.setattr(encoded, "LONG", 100)
+    (tmp_path / "f").mkdir()
+    for place, image in enumerate(np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)):
+        Image.fromarray(image).save(tmp_path / "f" / f"{place}.png")
+    return tmp_path / "f"
 
-    @pytest.fixture
-    def folder(self, tmp_path, monkeypatch):
-        """Write images whose decoding counts as long."""
-        monkeypatch.setattr(encoded, "LONG", 100)
-        (tmp_path / "f").mkdir()
-        for place, image in enumerate(np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)):
-            Image.fromarray(image).save(tmp_path / "f" / f"{place}.png")
-        return tmp_path / "f"
 
-    @pytest.mark.parametrize("name", ["faces", "photos", "whole"])
-    def test_a_plan_decodes_none_where_that_is_long(self, far, folder, monkeypatch, name):
-        extra = "" if name == "whole" else ",size=8"
-        suite = far.suite(datasets=f"['{name}[path={folder}{extra}]']", metrics="[psnr]").rename(folder / "suite.yaml")
-        suite.write_text(suite.read_text().replace("images: 2", "images: 1"))
-        (thing,) = far.missing(suite).things
-        what = "images" if name == "faces" else "photographs"
-        assert thing[1].startswith(f"6 {what} of {folder}, decoded into ")
-        with pytest.raises(DataError, match="cannot be planned"):
-            far.plan(suite)
-        (prepared,) = far.prepare(suite)
-        assert (prepared.got, prepared.error) == ((thing[1],), None)
+@pytest.mark.parametrize("name", ["faces", "photos", "whole"])
+def test_a_plan_decodes_none_where_that_is_long(far, folder, monkeypatch, name):
+    extra = "" if name == "whole" else ",size=8"
+    suite = far.suite(datasets=f"['{name}[path={folder}{extra}]']", metrics="[psnr]").rename(folder / "suite.yaml")
+    suite.write_text(suite.read_text().replace("images: 2", "images: 1"))
+    (thing,) = far.missing(suite).things
+    what = "images" if name == "faces" else "photographs"
+    assert thing[1].startswith(f"6 {what} of {folder}, decoded into ")
+    with pytest.raises(DataError, match="cannot be planned"):
+        far.plan(suite)
+    (prepared,) = far.prepare(suite)
+    assert (prepared.got, prepared.error) == ((thing[1],), None)
 
-        def decode(content, name):
-            raise AssertionError("decoded")
+    def decode(content, name):
+        raise AssertionError("decoded")
 
-        monkeypatch.setattr("gahbench_plugins.datasets._reading.decode.decode", decode)
-        assert far.missing(suite).things == ()
-        with pytest.warns(UserWarning, match="turned to grey"):
-            assert len(far.plan(suite).units) == 1
-        assert far.prepare(suite)[0].got == ()
+    monkeypatch.setattr("gahbench_plugins.datasets._reading.decode.decode", decode)
+    assert far.missing(suite).things == ()
+    with pytest.warns(UserWarning, match="turned to grey"):
+        assert len(far.plan(suite).units) == 1
+    assert far.prepare(suite)[0].got == ()
 
-    def test_near_repeats_of_many_images_are_looked_for_too(self, far, folder, monkeypatch):
-        monkeypatch.setattr("gahbench_plugins.datasets.faces.QUICK", 3)
-        suite = far.suite(datasets=f"['faces[path={folder}]']")
-        faces = gahbench.create("dataset", f"faces[path={folder}]")
-        assert faces.shape == (1, 16, 16)
-        assert faces.missing()[0].startswith(f"near repeats among 6 images of {folder}")
-        assert gahbench.create("dataset", f"faces[path={folder},near_repeats=keep]").missing() == ()
-        assert far.prepare(suite)[0].error is None
-        assert faces.missing() == ()
 
-    def test_a_folder_that_is_not_there_is_an_error(self, far, folder):
-        suite = far.suite(datasets=f"['faces[path={folder / 'none'}]']")
-        assert far.missing(suite).things == ()
-        (failed,) = far.prepare(suite)
-        assert "no such file or folder" in failed.error
+def test_near_repeats_of_many_images_are_looked_for_too(far, folder, monkeypatch):
+    monkeypatch.setattr("gahbench_plugins.datasets.faces.QUICK", 3)
+    suite = far.suite(datasets=f"['faces[path={folder}]']")
+    faces = gahbench.create("dataset", f"faces[path={folder}]")
+    assert faces.shape == (1, 16, 16)
+    assert faces.missing()[0].startswith(f"near repeats among 6 images of {folder}")
+    assert gahbench.create("dataset", f"faces[path={folder},near_repeats=keep]").missing() == ()
+    assert far.prepare(suite)[0].error is None
+    assert faces.missing() == ()
 
-    def test_few_images_are_no_matter(self, far, folder, monkeypatch):
-        monkeypatch.setattr(encoded, "LONG", 1 << 20)
-        for name in ("faces", "photos", "whole"):
-            assert gahbench.create("dataset", f"{name}[path={folder}]").missing() == ()
-        assert files.open_encoded(folder).size() == sum(file.stat().st_size for file in folder.iterdir())
+
+def test_a_folder_that_is_not_there_is_an_error(far, folder):
+    suite = far.suite(datasets=f"['faces[path={folder / 'none'}]']")
+    assert far.missing(suite).things == ()
+    (failed,) = far.prepare(suite)
+    assert "no such file or folder" in failed.error
+
+
+def test_few_images_are_no_matter(far, folder, monkeypatch):
+    monkeypatch.setattr(encoded, "LONG", 1 << 20)
+    for name in ("faces", "photos", "whole"):
+        assert gahbench.create("dataset", f"{name}[path={folder}]").missing() == ()
+    assert files.open_encoded(folder).size() == sum(file.stat().st_size for file in folder.iterdir())

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from tiny_runs import UNET, board, entrants, run, units_of
@@ -14,19 +15,15 @@ from gahbench.runs import adoption, removal
 from gahbench.runs.adoption import adopt
 from gahbench.runs.removal import hold, named_rows, remove, weights
 from gahbench.store.leases import Leases
+from gahbench.store.plan_file import recorded_plan, write_plan
 from gahbench.store.store import Store
 
-pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
-
-
-def files(folder):
-    return [file for file in sorted(folder.rglob("*")) if "leases" not in file.parts]
+pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered", "rows_not_audited")
 
 
 def contents(folder):
-    return {
-        path: path.read_bytes() if path.is_file() else None for path in [folder, *folder.rglob("*")] if path.exists()
-    }
+    """Return the files of a folder but for leases, with their bytes."""
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file() and file.parent.name != "leases"}
 
 
 def test_an_entrant_leaves_with_all_that_is_its_own(write_suite, tmp_path):
@@ -103,8 +100,8 @@ def test_names_and_patterns_name_rows(name):
         named_rows(["vit*"], rows, "here")
 
 
-def test_what_cannot_be_removed_is_refused(write_suite, out, tmp_path):
-    before = files(out)
+def test_what_cannot_be_removed_is_refused(out):
+    before = contents(out)
     for names, text in (
         (["identitty"], r"no entrant 'identitty'; did you mean 'identity'\?; accepted are unet\["),
         (["oracle-threshold[haar]"], "is the baseline"),
@@ -117,26 +114,20 @@ def test_what_cannot_be_removed_is_refused(write_suite, out, tmp_path):
     with pytest.raises(ResultsError, match=r"'score identity on discs\[size=16\] psnr on test' is being done on"):
         remove(out, ["identity"])
     leases.close()
-    assert files(out) == before
-    out = tmp_path / "one"
-    run(write_suite(("  - unet: {width: 2, levels: 1}\n", ""), ("  - oracle-threshold: {basis: haar}\n", ""),
-                    ("baseline: oracle-threshold[haar]\n", "")), out)  # fmt: skip
+    assert contents(out) == before
+    plan = recorded_plan(out)
+    write_plan(out, replace(plan, board={**plan.board, "baseline": None}))
     with pytest.raises(ResultsError, match="no entrant would be left"):
-        remove(out, ["identity"])
+        remove(out, entrants(gahbench.load_results(out)))
 
 
 def test_folders_without_units_stay_as_they_are(out, tmp_path):
-    published = tmp_path / "published"
-    shutil.copytree(out, published, ignore=shutil.ignore_patterns("units", "leases", ".lock"))
-    for folder, text in (
-        (published, "holds no units"),
-        (tmp_path / "typo", r"no plan\.json"),
-        (tmp_path, "not a results folder"),
-    ):
-        before = contents(folder)
+    shutil.rmtree(out / "units")
+    before = contents(tmp_path)
+    for folder, text in ((out, "holds no units"), ("typo", r"no plan\.json"), (tmp_path, "not a results folder")):
         with pytest.raises(ResultsError, match=text):
             remove(folder, ["identity"])
-        assert contents(folder) == before
+    assert contents(tmp_path) == before
 
 
 def test_the_files_of_networks_are_found(write_suite, tmp_path):
@@ -148,10 +139,9 @@ def test_the_files_of_networks_are_found(write_suite, tmp_path):
         ("discs[size=16]", UNET, seed, None) for seed in (0, 3)
     ]
     for one in found:
-        assert one.weights.is_file()
         assert one.history.read_text().startswith("step")
         assert list(one.snapshots) == sorted(one.snapshots)
-        assert all(path.is_file() for path in one.snapshots.values())
+        assert all(path.is_file() for path in (one.weights, *one.snapshots.values()))
     with pytest.raises(ResultsError, match=r"entrants that are trained: no entrant 'identity'; accepted are unet"):
         weights(out, "identity")
     # A network that is not trained yet has none.
@@ -162,28 +152,27 @@ def test_the_files_of_networks_are_found(write_suite, tmp_path):
 
 def test_the_commands_print_what_they_did_and_the_board(write_suite, tiny_run, command, tmp_path):
     suite, first, out = write_suite(), tiny_run, tmp_path / "new"
-    status, printed, errors = command("plan")(suite, "--out", out, "--reuse", first)
-    assert status == 0, errors
+
+    def call(name, *arguments):
+        status, printed, errors = command(name)(*arguments)
+        assert status == 0, errors
+        return printed, errors
+
+    printed, _ = call("plan", suite, "--out", out, "--reuse", first)
     assert "7 units taken from other folders, 1 fit among them" in printed
     assert "to do: 0 of 7 units" in printed
-    status, printed, errors = command("run")(suite, "--out", out, "--engine", "inline", "--again", "identity")
-    assert status == 0, errors
+    _, errors = call("run", suite, "--out", out, "--engine", "inline", "--again", "identity")
     assert f"2 units moved to {out}/replaced, to be done anew" in errors
-    status, printed, errors = command("merge")(first, out, "--out", tmp_path / "all")
-    assert status == 0, errors
-    assert f"{first}: 7 units taken" in errors
-    assert "identity" in printed
-    status, printed, errors = command("remove")(tmp_path / "all", "-e", "identity")
-    assert status == 0, errors
-    assert "removed identity: 2 units" in errors
-    assert "identity" not in printed
-    status, printed, _ = command("weights")(out, "--entrant", UNET)
+    printed, errors = call("merge", first, out, "--out", tmp_path / "all")
+    assert (f"{first}: 7 units taken" in errors, "identity" in printed) == (True, True)
+    printed, errors = call("remove", tmp_path / "all", "-e", "identity")
+    assert ("removed identity: 2 units" in errors, "identity" in printed) == (True, False)
+    printed, _ = call("weights", out, "--entrant", UNET)
     dataset, seed, weights, history, label = printed.strip().split("\t")
-    assert (status, dataset, seed, label) == (0, "discs[size=16]", "0", UNET)
-    assert command("weights")(out, "--entrant", "un*")[1] == printed
-    assert weights.endswith("weights.safetensors")
-    assert history.endswith("history.csv")
-    (one,) = json.loads(command("weights")(out, "-e", UNET, "--json")[1])
+    assert (dataset, seed, label) == ("discs[size=16]", "0", UNET)
+    assert (weights.split("/")[-1], history.split("/")[-1]) == ("weights.safetensors", "history.csv")
+    assert call("weights", out, "--entrant", "un*")[0] == printed
+    (one,) = json.loads(call("weights", out, "-e", UNET, "--json")[0])
     assert (one["weights"], one["seed"], one["snapshots"]) == (weights, 0, {})
     assert command("plan")(suite, "--reuse", first)[0] == 2
 

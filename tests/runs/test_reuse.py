@@ -12,7 +12,7 @@ from gahbench._util.errors import ResultsError
 from gahbench.store.leases import Leases
 from gahbench.store.store import Store
 
-pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
+pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered", "rows_not_audited")
 
 OTHER_LEVELS = ("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2]")
 
@@ -42,25 +42,20 @@ def test_adopted_units_keep_their_record(write_suite, out, tmp_path):
 
 def test_damaged_units_are_left_and_the_next_folder_is_tried(write_suite, tiny_run, out, tmp_path):
     (fit,) = units_of(out, kind="fit")
-    weights = Store(out).path(fit) / "weights.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[-1] ^= 1
-    weights.write_bytes(content)
+    (Store(out).path(fit) / "weights.safetensors").write_bytes(b"")
     outcome, done = run_and_list(write_suite(), tmp_path / "one", reuse=[out])
-    assert outcome.reused.damaged == (weights.parent,)
+    assert outcome.reused.damaged == (Store(out).path(fit),)
     # Whether the scores measured what is trained now was not certain.
-    assert {unit.entrant for unit in done} == {UNET}
-    assert {unit.entrant for unit in outcome.reused.other_weights} == {UNET}
+    assert {unit.entrant for unit in done} == {unit.entrant for unit in outcome.reused.other_weights} == {UNET}
     outcome, done = run_and_list(write_suite(), tmp_path / "two", reuse=[out, tiny_run])
-    assert outcome.reused.damaged == (weights.parent,)
-    assert done == []
+    assert (outcome.reused.damaged, done) == ((Store(out).path(fit),), [])
 
 
 def test_a_folder_that_cannot_be_written_is_not_a_damaged_source(write_suite, tiny_run, tmp_path, monkeypatch):
     def full(source, target):
         raise OSError(28, "No space left on device", str(target))
 
-    monkeypatch.setattr("gahbench.store.taking.link_or_copy", full)
+    monkeypatch.setattr("gahbench.runs.reuse.link_or_copy", full)
     with pytest.raises(OSError, match=r"No space left on device: .*/out/units/"):
         run_and_list(write_suite(), tmp_path / "out", reuse=[tiny_run])
     assert Store(tmp_path / "out").finished() == set()
@@ -83,10 +78,9 @@ def test_a_network_is_taken_with_the_scores_that_measured_it(write_suite, tiny_r
     train_otherwise(out)
     _, done = run_and_list(write_suite(), tmp_path / "new", reuse=[out, tiny_run])
     assert done == []
-    scores = {unit.key: unit for unit in units_of(tmp_path / "new", kind="score", entrant=UNET)}
-    for key, unit in scores.items():
-        assert Store(tmp_path / "new").read_scores(unit) == Store(out).read_scores(unit), key
-        assert Store(tmp_path / "new").read_scores(unit) != Store(tiny_run).read_scores(unit), key
+    new, first, second = (Store(folder) for folder in (tmp_path / "new", out, tiny_run))
+    for unit in units_of(new.folder, kind="score", entrant=UNET):
+        assert new.read_scores(unit) == first.read_scores(unit) != second.read_scores(unit)
 
 
 def test_a_network_that_scores_here_did_not_measure_is_left(write_suite, tiny_run, out, tmp_path):

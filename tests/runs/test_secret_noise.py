@@ -15,7 +15,7 @@ from gahbench.runs.status import status
 from gahbench.store.plan_file import recorded_plan
 from gahbench.store.store import Store
 
-pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
+pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered", "rows_not_audited")
 
 SUITE = """
 name: secret

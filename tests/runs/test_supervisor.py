@@ -1,16 +1,18 @@
-"""The supervisor of worker processes: how their ends, losses and failed starts are handled."""
+"""The supervisor of worker processes: how many there are, and how their ends, losses and failed starts are handled."""
 
 import errno
 import time
+from dataclasses import replace
 
 import pytest
-from fake_hardware import Fake
+from fake_hardware import GIB, Fake, add_fake_devices
 
 import gahbench
+from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import hardware
 from gahbench.runs.protocol import NOT_HELD
 from gahbench.runs.queue import Queue
-from gahbench.runs.supervisor import _Supervisor
+from gahbench.runs.supervisor import FILLING_WORK, _Supervisor, worker_places, workers_per_device
 from gahbench.store.leases import Leases
 from gahbench.store.store import Store
 
@@ -40,9 +42,8 @@ class Worker:
 
 
 @pytest.fixture
-def supervised(job):
+def supervised(job, events):
     """A supervisor whose one worker has been given the first unit."""
-    job, events = job
     supervisor = _Supervisor(job, [hardware("cpu")])
     assert supervisor.queue.claim(job.units[0])
     worker = Worker(job.units[0])
@@ -55,6 +56,10 @@ def finished(unit):
     return {"event": "finished", "unit": unit.folder, "seconds": 1.0}
 
 
+def kinds(events):
+    return [event.kind for event in events]
+
+
 def test_a_worker_that_only_says_that_it_has_finished_has_failed(supervised):
     supervisor, worker, events = supervised
     unit = worker.unit
@@ -63,7 +68,7 @@ def test_a_worker_that_only_says_that_it_has_finished_has_failed(supervised):
     supervisor._handle(worker, finished(unit))
     assert worker.unit is None
     assert supervisor.job.store.failure(unit) == NOT_HELD
-    assert [event.kind for event in events] == ["failed"]
+    assert kinds(events) == ["failed"]
 
 
 def test_a_worker_that_was_asked_to_stop_leaves_its_unit_to_be_done(supervised):
@@ -72,7 +77,7 @@ def test_a_worker_that_was_asked_to_stop_leaves_its_unit_to_be_done(supervised):
     supervisor.job.stop.set()
     supervisor._handle(worker, {"event": "stopped", "unit": unit.folder})
     assert supervisor.job.store.failed() == set()
-    assert [event.kind for event in events] == ["stopped"]
+    assert kinds(events) == ["stopped"]
 
 
 @pytest.mark.parametrize(("seconds", "reported"), [(1.5, 1.5), (-1.0, 0.0), (float("nan"), 0.0), (float("inf"), 0.0)])
@@ -93,7 +98,7 @@ def test_a_unit_that_cannot_be_stored_is_done_again_after_a_while(supervised, nu
     unit = worker.unit
     supervisor._handle(worker, unstored(unit, number))
     assert (worker.unit, supervisor.job.store.failed()) == (None, set())
-    assert [event.kind for event in events] == ["note", "stopped"]
+    assert kinds(events) == ["note", "stopped"]
     assert events[0].details["text"] == "refused: units/x; it is done again"
     assert supervisor.waits_until > time.monotonic() + 1
     assert supervisor.queue.take() is not None
@@ -127,14 +132,14 @@ def test_the_third_loss_of_its_worker_or_its_device_fails_a_unit(supervised, how
     reason = supervisor.job.store.failure(unit)
     assert "lost 3 times" in reason
     assert ("the worker process exited with status 3" if how == "exit" else "its device was lost: gone") in reason
-    assert [event.kind for event in events] == ["note", "stopped", "note", "stopped", "failed"]
+    assert kinds(events) == ["note", "stopped", "note", "stopped", "failed"]
 
 
 def test_a_worker_that_exits_before_it_is_ready_is_not_the_fault_of_its_unit(supervised):
     supervisor, worker, events = supervised
     worker.is_ready = False
     supervisor._on_worker_exit(worker)
-    assert [event.kind for event in events] == ["stopped"]
+    assert kinds(events) == ["stopped"]
     assert supervisor.queue.leases.names() == set()
     worker.unit, supervisor.children = supervisor.job.units[0], {0: worker}
     with pytest.raises(gahbench.GahbenchError, match="cannot start: the worker process exited with status 3\nwhat it"):
@@ -184,7 +189,7 @@ def test_a_unit_that_was_taken_over_is_abandoned(supervised, monkeypatch):
     supervisor._turn()
     assert (worker.is_killed, supervisor.children) == (True, {})
     assert supervisor.job.store.failed() == set()
-    assert [event.kind for event in events] == ["note", "stopped"]
+    assert kinds(events) == ["note", "stopped"]
     assert events[0].details["text"] == "taken over by another process"
 
 
@@ -220,7 +225,7 @@ def test_an_end_at_which_the_file_server_is_away_is_recorded_when_it_is_back(sup
     assert (worker.unit, list(supervisor.pending)) == (None, [])
     assert supervisor.job.store.failure(unit) == NOT_HELD
     assert supervisor.queue.leases.names() == set()
-    assert [event.kind for event in events] == ["failed"]
+    assert kinds(events) == ["failed"]
 
 
 @pytest.mark.parametrize(("where", "name"), [(Queue, "_losses"), (Leases, "lose")])
@@ -232,3 +237,124 @@ def test_a_loss_at_which_the_file_server_is_away_is_recorded_when_it_is_back(sup
     assert supervisor.queue.lose(worker.unit, "it died", "") is False
     # Anyone may take it over at once.
     assert supervisor.queue.leases.seen(worker.unit.folder).is_stale
+
+
+def fit(step_work, steps=100):
+    payload = {"training": {"steps": steps}}
+    work = step_work * (steps if isinstance(steps, int) else 1)
+    return Unit("fit", "k", "d", "e", "architecture", 0, None, None, None, None, work, payload)
+
+
+@pytest.mark.parametrize(
+    ("units", "gigabytes", "processors", "count"),
+    [
+        ([fit(FILLING_WORK / 3)], 80, 16, 3),
+        ([fit(FILLING_WORK / 100)], 80, 16, 4),
+        ([fit(FILLING_WORK / 100)], 16, 16, 2),
+        ([fit(FILLING_WORK / 100)], 80, 2, 2),
+        ([fit(FILLING_WORK / 100)], 4, 16, 1),
+        # The largest network decides.
+        ([fit(FILLING_WORK / 100), fit(FILLING_WORK)], 80, 16, 1),
+        # Nothing is known of their steps: a budget of seconds, or no networks.
+        ([fit(float("inf"))], 80, 16, 1),
+        ([fit(1.0, None)], 80, 16, 1),
+        ([fit(1.0, {"per_image": 2.0, "least": 1})], 80, 16, 1),
+        ([], 80, 16, 1),
+    ],
+)
+def test_small_networks_share_a_gpu_as_memory_and_processors_allow(units, gigabytes, processors, count):
+    assert workers_per_device(units, gigabytes * GIB, processors) == count
+
+
+@pytest.fixture
+def small_job(job, monkeypatch):
+    """A job of a small network on a machine of 16 processors."""
+    monkeypatch.setattr("gahbench.runs.supervisor.cpu_count", lambda: 16)
+    return replace(job, units=[fit(FILLING_WORK / 100)], threads=2)
+
+
+def visible(places):
+    return [place.environment.get("FAKE_VISIBLE_DEVICES") for place in places]
+
+
+def test_each_device_has_workers_as_its_memory_allows(small_job, monkeypatch):
+    job = small_job
+    add_fake_devices(monkeypatch, 16 * GIB, 8 * GIB)
+    assert visible(worker_places(job)) == ["0", "1", "0"]
+    assert visible(worker_places(job, workers_per_gpu=2)) == ["0", "1", "0", "1"]
+    # Fewer workers than there is room for are on different devices.
+    assert visible(worker_places(job, workers=2)) == ["0", "1"]
+    assert visible(worker_places(job, workers=5)) == ["0", "1", "0", "0", "1"]
+
+
+def test_without_devices_workers_share_the_processors(small_job, monkeypatch):
+    job = replace(small_job, device="cpu")
+    assert visible(worker_places(job)) == [None] * 8
+    assert len(worker_places(job, workers=3)) == 3
+    job.device = "cuda"
+    monkeypatch.setattr("gahbench.devices.hardware.Cuda.devices", classmethod(lambda cls: []))
+    with pytest.raises(gahbench.GahbenchError, match="device 'cuda' was requested, and this machine has none"):
+        worker_places(job)
+
+
+#: References that wait until two devices were used; the device of the first is lost on its first call.
+PLUGIN = """
+import os, pathlib, time
+import gahbench
+from gahbench.devices import hardware
+
+@gahbench.hookimpl
+def register_references(register):
+    register("waiting", Waiting)
+
+def gone(device):
+    raise RuntimeError("an illegal memory access was encountered")
+
+class Waiting(gahbench.Reference):
+    "Returns the noisy image."
+    def __init__(self, number: int = 0):
+        self.number = number
+    def denoise(self, noisy, sigma, truth):
+        folder = pathlib.Path(os.environ["CALLS"])
+        (folder / f"{self.number} {os.environ['FAKE_VISIBLE_DEVICES']} {os.getpid()}").touch()
+        if self.number == 0 and len(list(folder.glob("0 *"))) == 1:
+            hardware.Cpu.is_accelerator, hardware.Cpu.synchronise = True, gone
+            gone(None)
+        end = time.monotonic() + 30
+        while time.monotonic() < end and len({file.name.split()[1] for file in folder.iterdir()}) < 2:
+            time.sleep(0.05)
+        return noisy
+"""
+SUITE = """
+name: two-devices
+datasets: [discs: {size: 16}]
+entrants: [waiting: {number: [0, 1, 2, 3]}, identity]
+baseline: identity
+scoring: {sigmas: [0.1], images: 2, metrics: [psnr]}
+"""
+
+
+@pytest.mark.processes
+def test_two_devices_get_their_units_and_a_lost_one_costs_one(tmp_path, monkeypatch, figures_not_rendered):
+    add_fake_devices(monkeypatch)
+    (tmp_path / "calls").mkdir()
+    monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
+    (tmp_path / "waiting.py").write_text(PLUGIN)
+    (tmp_path / "suite.yaml").write_text(SUITE)
+    notes = []
+
+    def report(event):
+        if event.kind == "note":
+            notes.append(event.details["text"])
+
+    run = gahbench.run(
+        tmp_path / "suite.yaml", tmp_path / "out", plugins=[tmp_path / "waiting.py"], report=report, threads=1
+    )
+    assert (run.done, run.failed) == (5, 0)
+    calls = [file.name.split() for file in (tmp_path / "calls").iterdir()]
+    assert {device for _, device, _ in calls} == {"0", "1"}
+    # Each process used one device.
+    assert len({process for _, _, process in calls}) == len({(device, process) for _, device, process in calls})
+    lost, again = (process for number, _, process in calls if number == "0")
+    assert lost != again
+    assert any("its device was lost: RuntimeError: an illegal" in text for text in notes)

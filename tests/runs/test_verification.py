@@ -71,40 +71,23 @@ def test_scores_repeat_and_an_edited_one_does_not(folder, command):
 
 
 @pytest.mark.parametrize(
-    ("facts", "says"),
+    ("stored", "here", "says"),
     [
-        ({"kind": "oracle"}, "the field 'kind' is oracle in the folder, and classical here"),
-        ({"parameters": 3}, "the field 'parameters' is 3 in the folder, and"),
+        ({}, {}, ""),
+        ({"kind": "oracle"}, {}, "the field 'kind' is oracle in the folder, and classical here"),
+        ({"parameters": 3}, {}, "the field 'parameters' is 3 in the folder, and"),
+        ({"marks": ["is off by 0.022 σ", "uses more"]}, {"marks": ["is off by 0.021 σ", "uses more"]}, ""),
+        ({"marks": ["is off by 0.022 σ"]}, {"marks": ["is off by 0.021 σ", "uses more"]}, "folder: uses more"),
     ],
 )
-def test_facts_that_decide_who_ranks_are_compared(done, folder, facts, says):
+def test_facts_that_decide_who_ranks_are_compared(done, folder, stored, here, says):
+    stores = Store(folder), Store(shutil.copytree(done, folder.parent / "here"))
     (unit,) = units_of(folder, entrant="visu-shrink[sym4]")
-    forge_done(Store(folder).path(unit), **facts)
-    assert _compared(unit, Store(done), Store(done)).ending == "equal"
-    found = _compared(unit, Store(folder), Store(done))
-    assert found.ending == "different"
+    for store, facts in zip(stores, (stored, here), strict=True):
+        forge_done(store.path(unit), **facts)
+    found = _compared(unit, *stores)
+    assert found.ending == ("different" if says else "equal")
     assert says in found.detail
-
-
-def test_a_mark_that_the_folder_has_not_is_found_beside_others(done, folder):
-    (unit,) = units_of(folder, entrant="visu-shrink[sym4]")
-
-    def marked(folder, *marks):
-        forge_done(Store(folder).path(unit), marks=list(marks))
-        return Store(folder)
-
-    here = shutil.copytree(done, folder.parent / "here")
-    marked(here, "differs by 0.021 σ", "uses more")
-    assert _compared(unit, marked(folder, "differs by 0.022 σ", "uses more"), Store(here)).ending == "equal"
-    assert "uses more" in _compared(unit, marked(folder, "differs by 0.022 σ"), Store(here)).detail
-
-
-def test_an_environment_that_is_none_is_damage(folder):
-    unit = score_of(folder, "identity")
-    environment = json.loads((unit / "done.json").read_text())["environment"]
-    forge_done(unit, environment={**environment, "threads": "x"})
-    with pytest.raises(ResultsError, match=r"the field 'environment\.threads' of a finished unit is missing, or not"):
-        Store(folder).verify(unit)
 
 
 def test_damaged_files_are_named_and_not_computed_again(folder):

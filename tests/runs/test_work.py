@@ -34,6 +34,13 @@ def plan(suite, folder, plugins=(), entrants=(), threads=1):
     write_plan(plan_with(registry, suite, folder, entrants), folder, registry, threads)
 
 
+@pytest.fixture
+def out(long_run, tmp_path):
+    """A folder with the plan of the suite whose fits take seconds."""
+    plan(long_run / "long.yaml", tmp_path / "out")
+    return tmp_path / "out"
+
+
 def start(folder, *options, **variables):
     return subprocess.Popen(
         [sys.executable, "-m", "gahbench", "work", str(folder), *options],
@@ -43,24 +50,19 @@ def start(folder, *options, **variables):
     )
 
 
-def test_processes_share_the_units_and_give_the_board_of_one(long_run, tmp_path):
-    out = tmp_path / "out"
-    plan(long_run / "long.yaml", out)
+def test_processes_share_the_units_and_give_the_board_of_one(long_run, out):
     processes = [start(out, "--workers", "1") for _ in range(2)]
     logs = [process.communicate(timeout=240)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     finished = re.findall(r"\d\d:\d\d:\d\d (.*): done in", "\n".join(logs))
-    units = recorded_plan(out).shown
     # Each of them once, and by both.
-    assert sorted(finished) == sorted(unit.label for unit in units)
+    assert sorted(finished) == sorted(unit.label for unit in recorded_plan(out).shown)
     assert all(": done in" in log for log in logs)
     assert board(out).equals(board(long_run / "whole"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])
-def test_a_signal_has_it_write_a_checkpoint_and_end_and_no_unit_fails(long_run, tmp_path, number):
-    out = tmp_path / "out"
-    plan(long_run / "long.yaml", out)
+def test_a_signal_has_it_write_a_checkpoint_and_end_and_no_unit_fails(long_run, out, number):
     process = start(out, "--workers", "1")
     wait_for_checkpoint(out)
     process.send_signal(number)
@@ -77,10 +79,8 @@ def test_a_signal_has_it_write_a_checkpoint_and_end_and_no_unit_fails(long_run, 
     assert not list(out.glob("units/*.partial*"))
 
 
-def test_a_signal_to_all_processes_of_a_job_is_no_loss(long_run, tmp_path):
+def test_a_signal_to_all_processes_of_a_job_is_no_loss(long_run, out):
     """Schedulers that confine jobs in control groups end every process in them, workers too, in any order."""
-    out = tmp_path / "out"
-    plan(long_run / "long.yaml", out)
     process = start(out, "--workers", "1")
     wait_for_checkpoint(out)
     for pid in children(process.pid):
@@ -94,9 +94,7 @@ def test_a_signal_to_all_processes_of_a_job_is_no_loss(long_run, tmp_path):
     assert list(Store(out).leases.glob("[!.]*")) == []
 
 
-def test_what_a_killed_process_did_is_taken_over_by_another(long_run, tmp_path):
-    out = tmp_path / "out"
-    plan(long_run / "long.yaml", out)
+def test_what_a_killed_process_did_is_taken_over_by_another(long_run, out):
     one = start(out, "--workers", "1")
     wait_for_checkpoint(out)
     two = start(out, "--workers", "1")
@@ -107,10 +105,9 @@ def test_what_a_killed_process_did_is_taken_over_by_another(long_run, tmp_path):
     assert board(out).equals(board(long_run / "whole"))
 
 
-def test_a_process_that_fell_silent_loses_its_unit_and_drops_what_it_did(long_run, tmp_path):
+def test_a_process_that_fell_silent_loses_its_unit_and_drops_what_it_did(long_run, out):
     """As one whose machine is out of reach: two copies run, and the first that is whole counts."""
-    out, lease = tmp_path / "out", {"GAHBENCH_LEASE_SECONDS": "2"}
-    plan(long_run / "long.yaml", out)
+    lease = {"GAHBENCH_LEASE_SECONDS": "2"}
     one = start(out, "--workers", "1", **lease)
     wait_for_checkpoint(out)
     # The worker goes on, unseen.
@@ -185,15 +182,12 @@ def test_a_unit_that_kills_whatever_does_it_fails_with_the_reason(dry_runs_here,
     found = status(out)
     assert (found.done, found.failed, found.blocked, found.waiting) == (7, 1, 2, 0)
     ((label, why),) = found.failures
-    assert "poison" in label
-    assert "lost 3 times" in why
+    assert ("poison" in label, "lost 3 times" in why) == (True, True)
     # As a run, work tries it again on request only.
     assert work(out, workers=1).failed == 3
 
 
-def test_status_shows_what_runs_where_and_what_is_lost(long_run, tmp_path):
-    out = tmp_path / "out"
-    plan(long_run / "long.yaml", out)
+def test_status_shows_what_runs_where_and_what_is_lost(long_run, out):
     assert (status(out).waiting, status(out).remaining) == (10, None)
     process = start(out, "--workers", "1")
     # References are scored first.

@@ -56,18 +56,16 @@ def test_a_process_says_what_of_a_plugin_is_imported_and_built(tmp_path, write_s
 
 
 def test_units_of_built_in_plugins_load_and_report_nothing_from_outside(tmp_path, write_suite, monkeypatch):
-    plan = plan_suite(write_suite())
-    sent = done(tmp_path, plan, "unet[width=2,levels=1]", [], monkeypatch)
+    sent = done(tmp_path, plan_suite(write_suite()), "identity", [], monkeypatch)
     assert {message["event"] for message in sent} <= {"ready", "progress", "note", "finished"}
-    assert [message["event"] for message in sent][-1] == "finished"
+    assert sent[-1]["event"] == "finished"
 
 
 def test_a_process_whose_device_is_lost_at_its_start_is_never_ready(tmp_path, write_suite, monkeypatch):
     def fail(device):
         raise RuntimeError("no device")
 
-    plan = plan_suite(write_suite())
-    link = Link(plan.units)
+    link = Link(plan_suite(write_suite()).units)
     monkeypatch.setattr("gahbench.devices.hardware.Cpu.synchronise", fail)
     monkeypatch.setattr("gahbench.registry.plugin.watch.report", lambda name: None)
     with pytest.raises(RuntimeError, match="no device"):

@@ -21,6 +21,11 @@ def unit(kind="fit"):
     return Unit(kind, "k1", "d", "e", "architecture", 0, None, metric, None, None, 0.0, {})
 
 
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path)
+
+
 def write_checkpoint(attempt, text, step=5):
     """Write a checkpoint as fits do: under another name, then renamed."""
     file = attempt.folder / "other"
@@ -28,8 +33,7 @@ def write_checkpoint(attempt, text, step=5):
     return file.replace(attempt.folder / f"checkpoint-{step}.pt")
 
 
-def test_of_two_whole_attempts_the_first_is_the_unit(tmp_path):
-    store = Store(tmp_path)
+def test_of_two_whole_attempts_the_first_is_the_unit(store):
     first, second = store.begin(unit("score")), store.begin(unit("score"))
     write_scores(first.folder, Scores([1.0]))
     write_scores(second.folder, Scores([2.0]))
@@ -39,8 +43,7 @@ def test_of_two_whole_attempts_the_first_is_the_unit(tmp_path):
     assert [file.name for file in store.units.iterdir()] == [unit("score").folder]
 
 
-def test_a_fit_goes_on_from_the_newest_checkpoints_of_anyone(tmp_path):
-    store = Store(tmp_path)
+def test_a_fit_goes_on_from_the_newest_checkpoints_of_anyone(store):
     for number, when in ((1, 100.0), (3, 300.0), (2, 200.0)):
         attempt = store.begin(unit())
         for step in (5, 10):
@@ -57,17 +60,16 @@ def test_a_fit_goes_on_from_the_newest_checkpoints_of_anyone(tmp_path):
     assert [file.name for file in store.units.iterdir()] == [unit().folder]
 
 
-def test_a_unit_is_not_finished_without_its_files(tmp_path):
-    attempt = Store(tmp_path).begin(unit())
+def test_a_unit_is_not_finished_without_its_files(store):
+    attempt = store.begin(unit())
     (attempt.folder / "weights.safetensors").write_text("weights")
     with pytest.raises(ResultsError, match=r"not finished, as snapshot-10\.safetensors are not there"):
         attempt.finish({}, keep=("weights.safetensors", "snapshot-10.safetensors"))
-    assert not Store(tmp_path).is_done(unit())
+    assert not store.is_done(unit())
 
 
-def test_what_an_earlier_attempt_had_finished_is_not_written_into(tmp_path):
+def test_what_an_earlier_attempt_had_finished_is_not_written_into(store):
     """Files of a finished unit may be links of an attempt: written in place, they would change with it."""
-    store = Store(tmp_path)
     first = store.begin(unit())
     (first.folder / "history.csv").write_text("first")
     (first.folder / "weights.safetensors").write_text("trained")
@@ -80,21 +82,19 @@ def test_what_an_earlier_attempt_had_finished_is_not_written_into(tmp_path):
     store.verify(store.path(unit()))
 
 
-def test_earlier_attempts_do_not_pile_up(tmp_path):
-    store = Store(tmp_path)
+def test_earlier_attempts_do_not_pile_up(store):
     for number in range(5):
         write_checkpoint(store.begin(unit()), str(number))
     assert len(list(store.units.iterdir())) <= 2
 
 
 @pytest.mark.parametrize("has_links", [True, False])
-def test_an_old_writer_does_not_change_what_was_taken_over(tmp_path, monkeypatch, has_links):
+def test_an_old_writer_does_not_change_what_was_taken_over(store, monkeypatch, has_links):
     def refuse(*names):
         raise PermissionError(1, "Operation not permitted")
 
     if not has_links:
         monkeypatch.setattr(os, "link", refuse)
-    store = Store(tmp_path)
     old = store.begin(unit())
     write_checkpoint(old, "1")
     new = store.begin(unit())
@@ -142,8 +142,7 @@ def test_an_attempt_that_the_first_has_removed_is_not_first(tmp_path, monkeypatc
     assert not publish(attempt, final)
 
 
-def test_what_is_left_of_finished_units_alone_is_swept(tmp_path):
-    store = Store(tmp_path)
+def test_what_is_left_of_finished_units_alone_is_swept(store):
     late, other = store.begin(unit()), store.begin(unit("score"))
     store.begin(unit()).finish({}, keep=())
     late.folder.mkdir(exist_ok=True)

@@ -7,8 +7,9 @@ import sys
 import time
 
 import pytest
+from cut_off_runs import wait_for
 
-from gahbench.store.leases import LeaseRecord, Leases, has_ended, own_name, own_record
+from gahbench.store.leases import LeaseRecord, Leases, has_ended, own_record
 
 DEAD = "from gahbench.store.leases import own_record; print(own_record().model_dump_json())"
 
@@ -39,9 +40,8 @@ def test_a_lease_is_lost_by_silence_and_kept_by_beats(tmp_path):
     assert not two.seen("fit-kept").is_stale
     one._closed.set()
     time.sleep(0.6)
-    seen = two.seen("fit-kept")
+    assert two.clear(seen := two.seen("fit-kept"))
     assert seen.is_stale
-    assert two.clear(seen)
     taken = two.take("fit-kept", losses=1)
     # Who had it must not take it from its new holder.
     one.release(kept)
@@ -54,10 +54,7 @@ def test_a_holder_notices_that_its_lease_was_taken_over(tmp_path):
     lease = one.take("fit-a")
     assert two.clear(two.seen("fit-a"))
     two.take("fit-a")
-    end = time.monotonic() + 5
-    while not lease.is_lost:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    wait_for(lambda: lease.is_lost, 5)
 
 
 def test_a_fresh_lease_is_not_cleared_by_a_look_at_an_old_one(tmp_path):
@@ -142,10 +139,9 @@ def _race(folder, barrier, count, taken):
             taken.put(number)
 
 
-@pytest.mark.parametrize("processes", [2, 4])
-def test_of_processes_that_claim_at_once_one_gets_each_unit(tmp_path, processes):
-    context = multiprocessing.get_context("spawn")
-    barrier, taken, count = context.Barrier(processes), context.Queue(), 50
+def test_of_processes_that_claim_at_once_one_gets_each_unit(tmp_path):
+    context, processes, count = multiprocessing.get_context("spawn"), 3, 50
+    barrier, taken = context.Barrier(processes), context.Queue()
     started = [context.Process(target=_race, args=(tmp_path, barrier, count, taken)) for _ in range(processes)]
     for process in started:
         process.start()
@@ -156,17 +152,11 @@ def test_of_processes_that_claim_at_once_one_gets_each_unit(tmp_path, processes)
     assert taken.empty()
 
 
-def test_names_of_attempts_differ():
-    assert len({own_name() for _ in range(1000)}) == 1000
-    assert all("/" not in name and name for name in [own_name()])
-
-
 @pytest.mark.parametrize(
     "content",
     [
-        "", "[]", "{", "null", "[" * 100_000, '{"lease": "x"}', '{"lease": 1e300}', '{"lease": -1}', '{"lease": NaN}',
-        '{"since": {}}', '{"losses": []}', '{"pid": 1e9}', '{"host": 3}', '{"losses": 1e400}', '{"pid": -5}',
-        '{"lost": {"a": 1}}', '{"machine": [1]}', '{"host": "\\ud800"}',
+        "", "[]", "{", "null", "[" * 100_000, '{"lease": 1e300}', '{"lease": -1}', '{"lease": NaN}', '{"since": {}}',
+        '{"losses": 1e400}', '{"pid": 1e9}', '{"pid": -5}', '{"host": "\\ud800"}',
     ],
 )  # fmt: skip
 def test_leases_of_any_content_grow_old(tmp_path, content):

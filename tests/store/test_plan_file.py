@@ -1,6 +1,5 @@
 """The plan of a folder: what is none is refused in a line that names the file."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -62,49 +61,33 @@ def test_published_plans_are_read(file):
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        ("suite", 3),
         *(("units", value) for value in ({}, [3], [{"kind": "fit"}])),
         *(("threads", value) for value in (0, "2", True)),
         *(("plugins", value) for value in ("x", ["../x.py"], ["/x.py"], ["x\0.py"])),
-        *(("code", value) for value in ([], {"a": None})),
+        ("code", {"a": None}),
         ("values", 5),
-        ("board", [1]),
         ("board", {}),
-        ("board/baseline", []),
-        ("board/entrants", "e"),
         ("board/datasets", [{"dataset": "d"}]),
-        ("board/datasets/0/slope", "steep"),
         ("board/datasets/0/width", -1),
-        ("board/metrics", None),
         ("board/needs", {"psnr": "all"}),
         *(("board/refused", value) for value in ([["d", "e"]], ["abc"])),
         ("board/ratios", [{"metric": "m"}]),
-        *(("board/citations", value) for value in ([{"title": "T"}], [3])),
-        ("units/0/kind", "train"),
+        ("board/citations", [{"title": "T"}]),
         *(("units/0/key", value) for value in ("../../x", "a/b", "")),
-        ("units/0/entrant", None),
         *(("units/0/seed", value) for value in (-1, 10**30, 1.5)),
-        *(("units/0/split", value) for value in ("tests", ["test"])),
+        ("units/0/split", "tests"),
         ("units/0/metric", None),
         ("units/0/requires", "/x"),
-        *(("units/0/payload", value) for value in (None, {"images": 100}, {"images": "x"})),
-        ("units/0/document", [1]),
+        *(("units/0/payload", value) for value in (None, {"images": "x"})),
         ("units/0/document/training", 0),
-        *(("units/0/work", value) for value in ("much", 10**400)),
+        ("units/0/work", 10**400),
         ("secret_noise", {"seed": 3, "references": []}),
         ("secret_noise", {"seed": 3, "references": [], "drawn": "now", "fits": {"k": "x"}}),
-        *(("units/0/payload/entrant", value) for value in (None, [], {}, {**PLUGIN, "parameters": 3})),
-        ("units/0/payload/entrant", {**PLUGIN, "identity": None}),
+        *(("units/0/payload/entrant", value) for value in (None, {}, {**PLUGIN, "parameters": 3})),
         ("units/0/payload/dataset", {**PLUGIN, "origins": "x"}),
-        ("units/0/payload/metric", {**PLUGIN, "label": 3}),
         ("units/0/payload/training", [1]),
-        ("units/0/payload/seed", -1),
-        *(("units/0/payload/images", value) for value in (None, 2.5)),
-        *(("units/0/payload/sigmas", value) for value in (None, ["x"])),
-        ("units/0/payload/noise_seed", "x"),
+        ("units/0/payload/sigmas", ["x"]),
         ("units/0/payload/learned_from", 3),
-        ("units/0/payload/sampling", None),
-        ("units/0/payload/jacobian_precision", 1),
     ],
 )
 def test_what_is_no_plan_is_refused(plan, tmp_path, place, value):
@@ -129,13 +112,4 @@ def test_what_is_no_plan_is_refused(plan, tmp_path, place, value):
 def test_other_texts_are_refused(tmp_path, text):
     (tmp_path / "plan.json").write_bytes(text)
     with pytest.raises(ResultsError, match=r"plan\.json: "):
-        read_plan(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "make", [os.mkfifo, os.mkdir, lambda file: file.symlink_to(file)], ids=["FIFO", "folder", "loop"]
-)
-def test_nobody_waits_for_what_is_no_file(tmp_path, make):
-    make(tmp_path / "plan.json")
-    with pytest.raises(ResultsError, match=r"plan\.json: cannot be read"):
         read_plan(tmp_path)

@@ -1,7 +1,8 @@
-"""How a unit ends: what a plugin raises is a failure with its reason, and what it pretends is not believed."""
+"""Units in this process, as engines run them: events, failures with their reasons, and what is not believed."""
 
 import errno
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,16 @@ from finished_units import EMPTY_BOARD
 import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import StorageError
-from gahbench.devices.hardware import hardware
+from gahbench.devices.hardware import Cpu, Cuda, hardware
+from gahbench.runs.child import environment
 from gahbench.runs.protocol import NOT_HELD
+from gahbench.runs.queue import Queue
 from gahbench.runs.status import status
 from gahbench.runs.worker import Worker
 from gahbench.store.finished import DamagedError
 from gahbench.store.leases import Leases
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit, write_plan
+from gahbench.testing import check_file
 from gahbench.training.trainer import Stopped
 
 
@@ -53,47 +57,38 @@ def ended(error, job, stopped=False, **options):
     ],
 )
 def test_whatever_is_raised_is_a_failure_in_one_line(job, error, reason):
-    end = ended(error, job[0])
+    end = ended(error, job)
     assert end["event"] == "failed"
     assert end["error"].startswith(reason)
     json.dumps(end).encode()
     end["traceback"].encode()
 
 
-def test_long_texts_are_cut(job):
-    end = ended(ValueError("x" * 20_000_000), job[0])
+def test_long_texts_are_cut_and_stopping_counts_on_request(job):
+    end = ended(ValueError("x" * 20_000_000), job)
     assert len(end["error"]) < 3000
     assert len(end["traceback"]) < 30_000
-
-
-def test_stopping_counts_if_it_was_asked_for(job):
-    assert ended(Stopped(), job[0], stopped=True) == {"event": "stopped"}
+    assert ended(Stopped(), job, stopped=True) == {"event": "stopped"}
 
 
 def test_an_interrupt_is_a_plugins_own_where_no_other_can_arrive(job):
-    assert ended(KeyboardInterrupt(), job[0], interruptible=False)["error"] == "KeyboardInterrupt"
+    assert ended(KeyboardInterrupt(), job, interruptible=False)["error"] == "KeyboardInterrupt"
     with pytest.raises(KeyboardInterrupt):
-        ended(KeyboardInterrupt(), job[0])
-
-
-def out_of_reach():
-    """Return the error of a file of a finished unit that cannot be read now."""
-    error = ResultsError("done.json: cannot be read")
-    error.__cause__ = OSError(errno.ESTALE, "stale file handle")
-    return error
+        ended(KeyboardInterrupt(), job)
 
 
 def test_a_results_folder_that_fails_is_no_failure_of_a_unit(job):
-    for error in (StorageError(errno.EPERM, "not permitted", "a/b"), out_of_reach()):
+    out_of_reach = ResultsError("done.json: cannot be read")
+    out_of_reach.__cause__ = OSError(errno.ESTALE, "stale file handle")
+    for error in (StorageError(errno.EPERM, "not permitted", "a/b"), out_of_reach):
         with pytest.raises(StorageError, match=r"a/b|done\.json"):
-            ended(error, job[0])
+            ended(error, job)
     # A plugin's own error, and that of a file that can be read and is not what was written, are failures.
     for error in (PermissionError(errno.EPERM, "not permitted"), DamagedError("changed")):
-        assert ended(error, job[0])["event"] == "failed"
+        assert ended(error, job)["event"] == "failed"
 
 
 def test_a_file_system_that_fails_ends_a_run_in_this_process_and_fails_no_unit(job, monkeypatch):
-    job, _ = job
 
     def refuse(folder, *arguments, **options):
         raise OSError(errno.EPERM, "Operation not permitted", str(folder))
@@ -106,8 +101,7 @@ def test_a_file_system_that_fails_ends_a_run_in_this_process_and_fails_no_unit(j
     assert Leases(job.store.leases).names() == set()
 
 
-def test_a_checkpoint_that_is_not_what_it_says_is_kept_with_a_note(job):
-    job, events = job
+def test_a_checkpoint_that_is_not_what_it_says_is_kept_with_a_note(job, events):
     fit = next(unit for unit in job.units if unit.kind == "fit")
     (job.store.begin(fit).folder / "checkpoint-5.pt").write_bytes(b"rubbish")
     assert gahbench.UnitRunner(job).run(fit) == "finished"
@@ -120,8 +114,7 @@ def test_a_checkpoint_that_is_not_what_it_says_is_kept_with_a_note(job):
     assert status(job.store.folder).damaged == 0
 
 
-def test_what_the_store_does_not_hold_has_not_finished(job, monkeypatch):
-    job, events = job
+def test_what_the_store_does_not_hold_has_not_finished(job, events, monkeypatch):
     monkeypatch.setattr(Worker, "run", lambda worker, unit: {"event": "finished", "seconds": 0.0})
     assert gahbench.UnitRunner(job).run(job.units[0]) == "failed"
     assert job.store.failure(job.units[0]) == NOT_HELD
@@ -144,10 +137,10 @@ def test_a_unit_whose_device_was_lost_has_neither_finished_nor_failed(job, monke
     circular = ValueError("could not denoise")
     circular.__cause__ = circular
     for error in (GONE, circular):
-        assert ended(error, job[0])["event"] == "failed"
+        assert ended(error, job)["event"] == "failed"
     lose_device(monkeypatch)
     for error in (GONE, circular):
-        end = ended(error, job[0])
+        end = ended(error, job)
         assert end["event"] == "lost"
         assert end["error"] == f"its device was lost: {type(error).__name__}: {error}"
 
@@ -156,16 +149,15 @@ def test_memory_is_freed_after_a_unit_unless_its_device_was_lost(job, monkeypatc
     freed = []
     monkeypatch.setattr("gahbench.runs.worker.trim_heap", lambda: freed.append("heap"))
     monkeypatch.setattr("gahbench.runs.worker.release_memory", lambda: freed.append("device"))
-    ended(ValueError(), job[0])
+    ended(ValueError(), job)
     assert freed == ["heap", "device"]
     lose_device(monkeypatch)
-    ended(GONE, job[0])
+    ended(GONE, job)
     assert freed == ["heap", "device", "heap"]
 
 
-def test_a_lost_device_is_noticed_at_the_end_of_a_unit_that_hid_its_error(job, monkeypatch):
+def test_a_lost_device_is_noticed_at_the_end_of_a_unit_that_hid_its_error(job, events, monkeypatch):
     """An audit takes any error of a denoiser for a mark."""
-    job, events = job
     lose_device(monkeypatch)
     runner = gahbench.UnitRunner(job)
     unit = runner.next()
@@ -179,9 +171,91 @@ def test_a_lost_device_is_noticed_at_the_end_of_a_unit_that_hid_its_error(job, m
 
 
 def test_notes_on_batches_that_were_halved_are_recorded_with_the_unit(job, monkeypatch):
-    job, _ = job
     monkeypatch.setattr("gahbench.runs.worker.take_memory_notes", lambda: ["out of memory: computed in batches of 1"])
     runner = gahbench.UnitRunner(job)
     for unit in (runner.next(), next(unit for unit in job.units if unit.kind == "fit")):
         assert runner.run(unit) == "finished"
         assert "out of memory: computed in batches of 1" in job.store.done(unit)["notes"]
+
+
+ENGINE = """
+import threading
+import gahbench
+
+@gahbench.hookimpl
+def register_engines(register):
+    register("threads", Threads)
+
+class Threads(gahbench.Engine):
+    "One thread, which is not the main one."
+    def run(self, job):
+        thread = threading.Thread(target=self._run, args=(job,))
+        thread.start()
+        thread.join()
+    def _run(self, job):
+        runner, done = gahbench.UnitRunner(job), set()
+        for unit in job.units:
+            if job.stop.is_set():
+                return
+            if runner.run(unit) == "finished":
+                done.add(unit.key)
+"""
+
+
+def test_a_unit_reports_its_start_its_progress_and_its_end_if_no_other_process_does_it(job, events):
+    runner, fit, other = gahbench.UnitRunner(job), job.units[0], Queue(job.units, job.store)
+    assert fit.kind == "fit"
+    assert other.claim(fit)
+    assert runner.run(fit) == "elsewhere"
+    assert events == []
+    other.release(fit)
+    assert runner.run(fit) == "finished"
+    kinds = [event.kind for event in events]
+    assert (kinds[0], kinds[-1]) == ("started", "finished")
+    assert set(kinds[1:-1]) <= {"progress", "note"}
+    assert "progress" in kinds
+    assert {event.unit for event in events} == {fit}
+    assert job.store.is_done(fit)
+    assert gahbench.UnitRunner(job).run(fit) == "elsewhere"
+
+
+def test_a_unit_that_is_stopped_is_still_to_be_done(job, events):
+    job.stop.set()
+    assert gahbench.UnitRunner(job).run(job.units[0]) == "stopped"
+    assert [event.kind for event in events] == ["started", "stopped"]
+    assert not job.store.is_done(job.units[0])
+
+
+def test_an_engine_can_be_written_with_what_is_public(tmp_path):
+    file = tmp_path / "threads.py"
+    file.write_text(ENGINE)
+    (report,) = check_file(file)
+    assert report.passed, str(report)
+
+
+def test_units_come_when_what_they_need_is_done(job):
+    runner, done = gahbench.UnitRunner(job), []
+    while runner.left:
+        unit = runner.next()
+        assert set(unit.needs) <= {other.key for other in done}
+        assert runner.run(unit) == "finished"
+        done.append(unit)
+    assert {unit.folder for unit in done} == job.store.whole(job.units) == {unit.folder for unit in job.units}
+    assert runner.next() is None
+
+
+def test_the_command_of_engines_names_the_folder_and_the_device(job):
+    job.device = "cpu"
+    command = gahbench.work_command(job)
+    assert command[0] == sys.executable
+    assert command[-4:] == ["work", str(job.store.folder.resolve()), "--device", "cpu"]
+
+
+def test_a_worker_gets_its_threads_and_its_gpu(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    variables = environment(3, Cuda("cuda:1").environment)
+    assert variables["OMP_NUM_THREADS"] == variables["MKL_NUM_THREADS"] == "3"
+    assert variables["CUDA_VISIBLE_DEVICES"] == "1"
+    assert "CUDA_VISIBLE_DEVICES" not in environment(3, Cpu("cpu").environment)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
+    assert environment(3, Cuda("cuda:1").environment)["CUDA_VISIBLE_DEVICES"] == "GPU-b"
