@@ -66,22 +66,13 @@ def run(
     from gahbench.runs.opening import RunRequest
     from gahbench.runs.running import run_request
 
-    plugins = plugins_dir or ()
+    changes = suite_changes(entrant, settings, dataset, metric, only, seed)
+    plugins, folders, anew, trackers = plugins_dir or (), tuple(reuse or ()), tuple(again or ()), tuple(track or ())
+    sources = plugin_sources(plugins, suite)
     request = RunRequest(
-        suite,
-        out,
-        suite_changes(entrant, settings, dataset, metric, only, seed),
-        plugin_sources(plugins, suite),
-        engine,
-        workers,
-        threads,
-        device,
-        tuple(reuse or ()),
-        tuple(again or ()),
-        secret_noise,
-        tuple(track or ()),
+        suite, out, changes, sources, engine, workers, threads, device, folders, anew, secret_noise, trackers
     )
-    outcome, registry = run_request(request, _Beginning(plugins, request.again))
+    outcome, registry = run_request(request, _Beginning(plugins, anew))
     if outcome.done:
         print_board(outcome.folder)
         if report:

@@ -203,10 +203,6 @@ class AwakeClock:
 def environment(threads: int, limits: Mapping[str, str]) -> dict[str, str]:
     """Return the environment variables of a worker process: those of this one, and how it shares the machine."""
     variables = python_environment()
-    variables["OMP_NUM_THREADS"] = variables["MKL_NUM_THREADS"] = str(threads)
     cache = Path(variables.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gahbench" / "compiled"
-    variables.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
-    variables.setdefault("TORCHINDUCTOR_FX_GRAPH_CACHE", "1")
-    variables.setdefault("PYTHONFAULTHANDLER", "1")
-    variables.update(limits)
-    return variables
+    defaults = {"TORCHINDUCTOR_CACHE_DIR": str(cache), "TORCHINDUCTOR_FX_GRAPH_CACHE": "1", "PYTHONFAULTHANDLER": "1"}
+    return {**defaults, **variables, **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)), **limits}

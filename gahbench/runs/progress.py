@@ -6,7 +6,6 @@ import contextlib
 import io
 import math
 import time
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console, Group, RenderableType
@@ -51,9 +50,7 @@ class ProgressReport:
             self.live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self.console.is_terminal:
             self.live.stop()
 
@@ -156,14 +153,8 @@ def _cells(details: dict[str, Any]) -> list[str]:
 
 def _facts(details: dict[str, Any]) -> list[str]:
     step, loss, psnr, speed, left = _cells(details)
-    facts = [
-        f"step {step}",
-        f"loss {loss}",
-        f"validation PSNR {psnr}" if psnr else "",
-        f"{speed} images/s",
-        f"{left} left",
-    ]
-    return [fact for fact in facts if fact]
+    validation = [f"validation PSNR {psnr}"] if psnr else []
+    return [f"step {step}", f"loss {loss}", *validation, f"{speed} images/s", f"{left} left"]
 
 
 #: Seconds between two updates of a notebook's output, which is kept with each of them until it is cleared.
@@ -196,9 +187,7 @@ class NotebookReport(ProgressReport):
         self.display = display(self, display_id=True)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.running.clear()
         self.display.update(self)
 

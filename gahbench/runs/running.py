@@ -170,13 +170,11 @@ def write_plan(
     replace: bool = True,
 ) -> OpenedRun:
     """Record a plan in a results folder, which any number of :func:`gahbench.work` then finish."""
-    opened = open_folder(plan, Path(folder), registry, threads, sources=_paths(reused), replaces_board=replace)
+    opened = open_folder(
+        plan, Path(folder), registry, threads, sources=tuple(map(Path, reused)), replaces_board=replace
+    )
     _warn_of_moved(opened)
     return opened
-
-
-def _paths(names: Sequence[Source]) -> tuple[Path, ...]:
-    return tuple(map(Path, names))
 
 
 def run(
@@ -232,19 +230,11 @@ def run(
     GahbenchError
         If something is not accepted, or the folder belongs to something else.
     """
+    changes = SuiteChanges.of(entrants, settings, datasets, metrics, only, seeds)
+    folder, sources = None if out is None else Path(out), plugin_sources(plugins, suite)
+    others, anew, trackers = tuple(map(Path, reuse)), tuple(again), tuple(track)
     request = RunRequest(
-        str(suite),
-        None if out is None else Path(out),
-        SuiteChanges.of(entrants, settings, datasets, metrics, only, seeds),
-        plugin_sources(plugins, suite),
-        engine,
-        workers,
-        threads,
-        device,
-        _paths(reuse),
-        tuple(again),
-        secret_noise,
-        tuple(track),
+        str(suite), folder, changes, sources, engine, workers, threads, device, others, anew, secret_noise, trackers
     )
     return run_request(request, (lambda opened: contextlib.nullcontext(report)) if report else progress_of)[0]
 

@@ -78,7 +78,8 @@ def late_mark(plan: RecordedPlan, unit: Unit, done: Mapping[str, Any]) -> str | 
     if noise is None or noise["seed"] is None:
         return None
     if unit.requires is None:
-        is_late = unit.payload["entrant"]["identity"] not in noise["references"]
-        return f"was added after the noise was drawn and known ({noise['drawn']})" if is_late else None
-    is_late = done.get("networks", {}).get(unit.requires) != noise["fits"].get(unit.requires)
-    return f"was trained after the noise was drawn and known ({noise['drawn']})" if is_late else None
+        verb, is_late = "added", unit.payload["entrant"]["identity"] not in noise["references"]
+    else:
+        verb = "trained"
+        is_late = done.get("networks", {}).get(unit.requires) != noise["fits"].get(unit.requires)
+    return f"was {verb} after the noise was drawn and known ({noise['drawn']})" if is_late else None

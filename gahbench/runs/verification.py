@@ -112,19 +112,16 @@ def verify(
         raise ResultsError(
             f"{folder}: has no finished score; expected a results folder with its units, as a run leaves it"
         )
-    damaged = _damaged(store, done)
+    stop, chooser, damaged = threading.Event(), random.Random(seed), _damaged(store, done)
     whole = [unit for unit in done if unit.folder not in damaged]
     networks = {unit.key: unit for unit in whole if unit.kind == "fit"}
     scored = (unit for unit in whole if unit.kind == "score" and networks.keys() >= set(unit.needs))
     scores = sorted(scored, key=lambda unit: unit.folder)
-    chooser = random.Random(seed)
     chosen = chooser.sample(scores, min(units, len(scores)))
     trained = sample([*networks.values(), *scores], store, fits, chooser)
-    stop = threading.Event()
     run = functools.partial(_run, store, plan, [Path(file) for file in plugins], device, workers, report, stop)
     with tempfile.TemporaryDirectory(prefix="gahbench-verify-") as scratch, stop_on_signals(stop):
-        target = Store(Path(scratch))
-        taker = Taker(target)
+        taker = Taker(target := Store(Path(scratch)))
         for key in dict.fromkeys(key for unit in chosen for key in unit.needs):
             taker.take(store, networks[key])
         run(target, [(_as_recorded(unit, store), unit) for unit in chosen])

@@ -198,10 +198,7 @@ class Worker:
         # Those of a unit that has failed are not of this one.
         take_memory_notes()
         try:
-            if unit.kind == "fit":
-                self._fit(unit, attempt)
-            else:
-                self._score(unit, attempt)
+            (self._fit if unit.kind == "fit" else self._score)(unit, attempt)
         except BaseException:
             # The next attempt at a fit goes on from its checkpoint.
             if unit.kind == "score":

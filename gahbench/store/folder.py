@@ -133,6 +133,7 @@ class Folder:
             while True:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
                 except OSError as error:
                     if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                         warnings.warn(
@@ -147,8 +148,6 @@ class Folder:
                             "for it, or end it"
                         ) from error
                     time.sleep(0.1)
-                else:
-                    break
             yield
 
 

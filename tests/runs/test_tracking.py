@@ -128,6 +128,7 @@ def test_a_run_of_two_parts_starts_and_finishes_its_trackers_once(done, monkeypa
     assert memo.calls[-1][1] is results
 
 
+@pytest.mark.processes
 def test_a_tracker_of_a_file_is_called_in_this_process_of_what_workers_do(write_suite, tmp_path, figures_not_rendered):
     plugin = tmp_path / "memo.py"
     plugin.write_text(

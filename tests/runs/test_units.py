@@ -244,6 +244,19 @@ def test_units_come_when_what_they_need_is_done(job):
     assert runner.next() is None
 
 
+def test_units_that_other_processes_do_are_followed_by_the_store(job, events):
+    watch, other, (fit, *_, score) = gahbench.Watch(job), Queue(job.units, job.store), job.units
+    assert other.claim(fit)
+    assert watch.update() == len(job.units)
+    job.store.fail(fit, "no luck", "")
+    job.store.fail(score, "no luck either", "")
+    # Two scores need the fit.
+    assert watch.update() == watch.update() == len(job.units) - 4
+    ends = [("started", fit), ("failed", fit), ("started", score), ("failed", score)]
+    assert [(event.kind, event.unit) for event in events] == ends
+    other.close()
+
+
 def test_the_command_of_engines_names_the_folder_and_the_device(job):
     job.device = "cpu"
     command = gahbench.work_command(job)

@@ -22,7 +22,7 @@ training: {steps: 3, batch_size: 2, compile: never, validations: 1}
 scoring: {sigmas: [0.1, 0.3], images: 4, metrics: [psnr]}
 """
 
-pytestmark = pytest.mark.usefixtures("figures_not_rendered")
+pytestmark = pytest.mark.usefixtures("figures_not_rendered", "rows_not_audited")
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,18 @@ def folder(done, tmp_path):
     return Path(shutil.copytree(done, tmp_path / "out"))
 
 
+@pytest.fixture
+def units_here(monkeypatch):
+    """Units are computed again in this process: worker processes take seconds to start."""
+
+    def do(job):
+        runner = gahbench.UnitRunner(job)
+        while (unit := runner.next()) is not None:
+            runner.run(unit)
+
+    monkeypatch.setattr("gahbench.runs.verification.supervise", do)
+
+
 def score_of(folder, entrant):
     (unit,) = units_of(folder, kind="score", entrant=entrant)
     return Store(folder).path(unit)
@@ -50,7 +62,13 @@ def edit_score(unit, old, new):
     forge_done(unit, "scores.csv")
 
 
-def test_scores_repeat_and_an_edited_one_does_not(folder, command):
+@pytest.mark.processes
+def test_scores_and_fits_repeat_in_worker_processes(folder):
+    found = verify(folder, workers=1)
+    assert (found.repeats, len(found.rescored), len(found.refitted)) == (True, 3, 1)
+
+
+def test_scores_repeat_and_an_edited_one_does_not(folder, units_here, command):
     verify = command("verify")
     before = sorted(file.name for file in (folder / "units").iterdir())
     status, printed, _ = verify(folder, "--workers", 1)
@@ -90,7 +108,7 @@ def test_facts_that_decide_who_ranks_are_compared(done, folder, stored, here, sa
     assert says in found.detail
 
 
-def test_damaged_files_are_named_and_not_computed_again(folder):
+def test_damaged_files_are_named_and_not_computed_again(folder, units_here):
     unit = score_of(folder, "identity")
     (unit / "scores.csv").write_text((unit / "scores.csv").read_text().replace("1", "2"))
     found = verify(folder, units=1, fits=0, seed=0, workers=1)
@@ -100,7 +118,7 @@ def test_damaged_files_are_named_and_not_computed_again(folder):
     assert (found.checked, [one.repeats for one in found.rescored]) == (4, [True])
 
 
-def test_a_forged_fit_is_named_in_json(folder, command):
+def test_a_forged_fit_is_named_in_json(folder, units_here, command):
     (fit,) = (folder / "units").glob("fit-*")
     forge_done(fit, steps=2)
     status, printed, _ = command("verify")(folder, "--workers", 1, "--units", 1, "--json")
@@ -111,7 +129,7 @@ def test_a_forged_fit_is_named_in_json(folder, command):
     assert [one["ending"] for one in found["scores"]] == ["equal"]
 
 
-def test_a_missing_plugin_is_said(tmp_path):
+def test_a_missing_plugin_is_said(units_here, tmp_path):
     suite, plugin = tmp_path / "verified.yaml", tmp_path / "half.py"
     suite.write_text(SUITE)
     plugin.write_text(HALF)
