@@ -134,8 +134,8 @@ def test_the_figures_of_the_standard_board_in_the_documents_are_those_of_the_boa
         assert last == rank(*overall.get(entrant, (None, None)))
     direction = "direction[graph-laplacian,given=wavelet-ti[haar],ceilings=1]"
     for start, metric, part, sigma, count in (
-        ("Direction with graph harmonics at σ = .05:", direction, "", 0.05, 10),
-        ("the ceiling of direction, at σ = .05:", direction, "ceiling", 0.05, 7),
+        ("Direction with graph harmonics at σ = 0.05:", direction, "", 0.05, 10),
+        ("the ceiling of direction, at σ = 0.05:", direction, "ceiling", 0.05, 7),
         ("Squared error over σ² trace, mean over σ:", "self-consistency", "ratio", None, 10),
     ):
         for entrant, *cells in table_after("standard", start, count):
@@ -143,7 +143,7 @@ def test_the_figures_of_the_standard_board_in_the_documents_are_those_of_the_boa
             assert cells == [with_half_width(value) for value in found]
 
 
-def test_directions_and_alignments_in_the_documents_are_those_of_the_board():
+def test_directions_in_the_documents_are_those_of_the_board():
     board = load_results("basis").board
     faces = "faces[size=24,test=28]"
     families = {
@@ -154,17 +154,15 @@ def test_directions_and_alignments_in_the_documents_are_those_of_the_board():
         "shuffled faces": f"shuffled[{faces}]",
     }
     graph, haar = "graph-laplacian,given=wavelet-ti[haar]", "wavelet-ti[haar],given=graph-laplacian"
-    for metric in ("direction", "alignment"):
-        start = f"{metric.capitalize()} with `graph-laplacian`, mean over σ:"
-        for entrant, *found in table_after("basis", start, 12):
-            estimates = [board.of(family).estimate(entrant, f"{metric}[{graph}]") for family in families.values()]
-            assert found == [with_half_width(one) for one in estimates]
-        for where, *found in table_after("basis", f"{metric.capitalize()} with each basis, mean over σ:", 20):
-            family, name = where.rsplit(", ", 1)
-            (entrant,) = {one.entrant for one in board.entries if one.entrant.startswith(f"{name.strip('`')}[")}
-            own = board.of(families[family.strip("`")])
-            estimates = [own.estimate(entrant, f"{metric}[{basis}]") for basis in (graph, haar, "haar", "sym4")]
-            assert found[:4] == [with_half_width(one) for one in estimates]
+    for entrant, *found in table_after("basis", "Direction with `graph-laplacian`, mean over σ:", 12):
+        estimates = [board.of(family).estimate(entrant, f"direction[{graph}]") for family in families.values()]
+        assert found == [with_half_width(one) for one in estimates]
+    for where, *found in table_after("basis", "Direction with each basis, mean over σ:", 20):
+        family, name = where.rsplit(", ", 1)
+        (entrant,) = {one.entrant for one in board.entries if one.entrant.startswith(f"{name.strip('`')}[")}
+        own = board.of(families[family.strip("`")])
+        estimates = [own.estimate(entrant, f"direction[{basis}]") for basis in (graph, haar, "haar", "sym4")]
+        assert found[:4] == [with_half_width(one) for one in estimates]
     for entrant, *found in table_after("basis", "Eigenvalues above ½ on `discs`:", 5):
         levels = [board.of("discs[size=24]").estimate(entrant, "spectrum", "above-half", s) for s in (0.05, 0.2)]
         assert found == [with_half_width(level) for level in levels]
@@ -247,7 +245,7 @@ def test_what_posteriors_explain_in_the_documents_is_what_the_board_has():
     families = {"c-alpha": "c-alpha[alpha=2,size=24]", "discs": "discs[size=24]"}
     local = "local-score[equivariant=true,images=100]"
     predictors = ("empirical-bayes", local, "pspc", "pca-locality", "pca-locality[batch=32]")
-    for family, entrant, *cells in table_after("posteriors", "mean over σ = .05 to .8:", 12):
+    for family, entrant, *cells in table_after("posteriors", "mean over σ = 0.05 to 0.8:", 12):
         found = [board.of(families[family]).estimate(entrant, f"distance[{one}]", "r2") for one in predictors]
         assert cells == [with_half_width(one, digits=3) for one in found]
     discs, levels = board.of(families["discs"]), (0.05, 0.1, 0.2, 0.4, 0.8)
