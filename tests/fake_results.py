@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from gahbench.board.results import Results
-from gahbench.board.schemas import SCHEMAS
+from gahbench.board.tables import SCHEMAS
 
 SIGMAS = (0.01, 0.03, 0.06, 0.12, 0.25, 0.5)
 FITS = {

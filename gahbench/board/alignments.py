@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gahbench._util.errors import ParameterError, ResultsError, listing, suggestion
-from gahbench.board.facts import sources_of
 from gahbench.board.metric_names import parse_metric_name
-from gahbench.board.scorecube import ScoreCube, leaves_images_out, score_cube
+from gahbench.board.scorecube import ScoreCube, metric_cubes
 from gahbench.board.selection import chosen_labels
 from gahbench.board.statistics import UNKNOWN, Array, Estimate, estimate, interval, means
 from gahbench.registry.spec import parse_spec
@@ -150,22 +149,18 @@ def parts_of(metric: str) -> tuple[Measure, str, str] | None:
 
 def _by_dataset(results: Results, datasets: Sequence[str] | None) -> Iterator[tuple[str, dict[str, _Cubes]]]:
     """Yield the scores of each dataset by metric, basis and part."""
-    table = results.scores[results.scores["split"] == "test"]
+    names = {str(name): found for name in results.scores["metric"].unique() if (found := parts_of(str(name)))}
+    cubes = metric_cubes(results, {}, names)
     for dataset in chosen_labels(datasets, list(map(str, results.datasets["dataset"])), "dataset"):
-        rows = table[table["dataset"] == dataset]
-        cubes: dict[str, _Cubes] = {}
-        names = set(rows["metric"].unique())
-        for metric, scores in rows.groupby("metric", sort=False):
-            if (named := parts_of(str(metric))) is not None:
-                measure, basis, part = named
-                leaves_out = leaves_images_out(str(metric), names)
-                cube = score_cube(scores, results.entrants, leaves_out, sources_of(results, dataset))
-                cubes.setdefault(measure, {}).setdefault(basis, {})[part] = cube
+        measures: dict[str, _Cubes] = {}
+        for name, (measure, basis, part) in names.items():
+            if (cube := cubes.get(name, {}).get(dataset)) is not None:
+                measures.setdefault(measure, {}).setdefault(basis, {})[part] = cube
         yield (
             dataset,
             {
                 measure: {basis: parts for basis, parts in bases.items() if "" in parts}
-                for measure, bases in cubes.items()
+                for measure, bases in measures.items()
             },
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -80,12 +80,12 @@ def _rows(table: Table, dataset: str, entrant: str, wanted: Levels | None) -> di
     if wanted is None:
         return {math.nan: entrant}
     known = numbers(table.entrants(dataset), entrant)
+    rows = list(known.items())
     places = chosen(wanted, list(known))
     if not places:
         held = ", ".join(f"{number:g}" for number in known) or "none"
         raise NotMeasuredError(f"{entrant} on {dataset} has no row for N = {wanted}; there are {held}")
-    numbers_ = list(known)
-    return {numbers_[place]: known[numbers_[place]] for place in places}
+    return dict(rows[place] for place in places)
 
 
 def chosen(wanted: Levels, known: Sequence[float]) -> list[int]:
@@ -216,18 +216,28 @@ def _common(courses: Sequence[MetricCurve]) -> list[float]:
 def _combined(one: MetricCurve, two: MetricCurve, divides: bool) -> MetricCurve:
     sigmas = _common([one, two])
     one, two = _at(one, sigmas), _at(two, sigmas)
-    seeds = min((count for count in (one.seeds, two.seeds) if count), default=0)
-    images = min((count for count in (one.images, two.images) if count), default=0)
     if divides:
         with np.errstate(divide="ignore", invalid="ignore"):
             values, draws = one.values / two.values, one.draws / two.draws
     else:
         values, draws = one.values - two.values, one.draws - two.draws
-    shares, sources = max(one.seed_share, two.seed_share), one.has_sources or two.has_sources
-    return MetricCurve(tuple(sigmas), values, draws, images, seeds, shares, sources)
+    return MetricCurve(
+        tuple(sigmas),
+        values,
+        draws,
+        _least([one.images, two.images]),
+        _least([one.seeds, two.seeds]),
+        max(one.seed_share, two.seed_share),
+        one.has_sources or two.has_sources,
+    )
 
 
-def _reduced(measure: Measure, courses: list[MetricCurve], numbers_: tuple[float, ...], name: str) -> Quantity:
+def _least(counts: Iterable[int]) -> int:
+    """Return the least count of images or seeds, without those that are unknown, which are 0."""
+    return min(filter(None, counts), default=0)
+
+
+def _reduced(measure: Measure, courses: list[MetricCurve], counts: tuple[float, ...], name: str) -> Quantity:
     """Return the quantity of one metric and comparison: rows by noise levels, reduced along both."""
     sigmas = _common(courses)
     places = range(len(sigmas)) if np.isnan(sigmas).all() else chosen(measure.sigma, sigmas)
@@ -246,11 +256,11 @@ def _reduced(measure: Measure, courses: list[MetricCurve], numbers_: tuple[float
         values, draws, at_levels = fit_slope(noisy, values)[:, None], fit_slope(noisy, draws)[..., None], [""]
     elif measure.sigma.take == "mean":
         values, draws, at_levels = values.mean(1, keepdims=True), draws.mean(2, keepdims=True), [""]
-    at_rows = ["" if math.isnan(number) else f"N = {number:g}" for number in numbers_]
+    at_rows = ["" if math.isnan(number) else f"N = {number:g}" for number in counts]
     if measure.slope == "log10-N":
-        if len(numbers_) < 2 or not np.isfinite(numbers_).all():
+        if len(counts) < 2 or not np.isfinite(counts).all():
             raise NotMeasuredError("a slope needs two numbers of training images")
-        x = np.log10(numbers_)
+        x = np.log10(counts)
         values, draws, at_rows = fit_slope(x, values.T)[None], fit_slope(x, draws.swapaxes(1, 2))[:, None], [""]
     elif measure.number is not None and measure.number.take == "mean":
         values, draws, at_rows = values.mean(0, keepdims=True), draws.mean(1, keepdims=True), [""]
@@ -259,11 +269,11 @@ def _reduced(measure: Measure, courses: list[MetricCurve], numbers_: tuple[float
         tuple(names),
         values.reshape(-1),
         draws.reshape(len(draws), -1),
-        min((one.images for one in cut if one.images), default=0),
-        min((one.seeds for one in cut if one.seeds), default=0),
+        _least(one.images for one in cut),
+        _least(one.seeds for one in cut),
         float(np.mean([one.seed_share for one in cut])),
         tuple(used),
-        tuple(number for number in numbers_ if not math.isnan(number)),
+        tuple(number for number in counts if not math.isnan(number)),
         any(one.has_sources for one in cut),
     )
 
@@ -275,8 +285,8 @@ def _joined(found: Sequence[Quantity]) -> Quantity:
         names=tuple(name for one in found for name in one.names),
         values=np.concatenate([one.values for one in found]),
         draws=np.concatenate([one.draws for one in found], axis=1),
-        images=min((one.images for one in found if one.images), default=0),
-        seeds=min((one.seeds for one in found if one.seeds), default=0),
+        images=_least(one.images for one in found),
+        seeds=_least(one.seeds for one in found),
         seed_share=float(np.mean([one.seed_share for one in found])),
         has_sources=any(one.has_sources for one in found),
     )

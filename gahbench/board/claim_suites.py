@@ -16,7 +16,7 @@ from gahbench.planning.suite_files import find_suite
 from gahbench.planning.yaml_lines import Document
 from gahbench.sampling.settings import Sampling
 
-#: More than so many times as many images or seeds are planned by hand.
+#: The largest factor of images or seeds for which a suite is written.
 LARGEST = 16.0
 #: What suites must have in common to be run as one.
 _SHARED = ("training", "plugins", "limits")
@@ -46,7 +46,8 @@ def deciding_suites(verdicts: Sequence[Verdict]) -> list[tuple[dict[str, Any], l
             or any(one.factor > LARGEST or one.of == "sources" for one in needed)
         ):
             continue
-        own = _enlarged(content_of(verdict.claim.suite), needed)
+        suite = verdict.claim.suite
+        own = _enlarged(Document(find_suite(suite)).content if isinstance(suite, str) else suite, needed)
         sampling = dict(own["scoring"].get("sampling") or {})
         sampling.pop("count", None)
         key = dump_flow({**{name: own.get(name) for name in _SHARED}, "sampling": sampling})
@@ -63,27 +64,21 @@ def written(content: Mapping[str, Any], names: Sequence[str]) -> str:
     return head + yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=120)
 
 
-def content_of(suite: str | Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of a suite, which may be the name of one that gahbench ships."""
-    found = Document(find_suite(suite)).content if isinstance(suite, str) else suite
-    return {**found, "scoring": dict(found["scoring"])}
-
-
-def _enlarged(content: dict[str, Any], needed: Sequence[Needs]) -> dict[str, Any]:
+def _enlarged(content: Mapping[str, Any], needed: Sequence[Needs]) -> dict[str, Any]:
     """Return a suite with as many images and seeds as are needed."""
     images_factor, seeds_factor = (
         max((one.factor for one in needed if one.of == of), default=1.0) for of in ("images", "seeds")
     )
-    scoring = content["scoring"]
+    scoring = dict(content["scoring"])
     if isinstance(images := scoring.get("images", 100), int):
         scoring["images"] = math.ceil(images_factor * images)
     if isinstance(sampling := scoring.get("sampling"), dict) and "count" in sampling:
         scoring["sampling"] = {**sampling, "count": math.ceil(images_factor * sampling["count"])}
     seeds = list(content.get("seeds", [0]))
-    # One seed says nothing of their variance.
+    # A variance needs two seeds.
     count = max(len(seeds), 2) if seeds_factor > 1 else len(seeds)
     more = math.ceil(seeds_factor * count) - len(seeds)
-    return {**content, "seeds": [*seeds, *range(max(seeds) + 1, max(seeds) + 1 + more)]}
+    return {**content, "scoring": scoring, "seeds": [*seeds, *range(max(seeds) + 1, max(seeds) + 1 + more)]}
 
 
 def _united(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
@@ -92,7 +87,8 @@ def _united(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     for name in _LISTS:
         if name in scoring or name in other["scoring"]:
             both = [*scoring.get(name, []), *other["scoring"].get(name, [])]
-            scoring[name] = sorted(set(both)) if name == "sigmas" and _are_numbers(both) else _distinct(both)
+            are_numbers = all(isinstance(value, int | float) for value in both)
+            scoring[name] = sorted(set(both)) if name == "sigmas" and are_numbers else _distinct(both)
     counts = [suite["scoring"].get("images", 100) for suite in (one, other)]
     scoring["images"] = "all" if "all" in counts else max(counts)
     samples = [suite["scoring"].get("sampling") or {} for suite in (one, other)]
@@ -111,7 +107,3 @@ def _united(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 def _distinct(values: Sequence[Any]) -> list[Any]:
     return list({dump_flow(value): value for value in values}.values())
-
-
-def _are_numbers(values: Sequence[Any]) -> bool:
-    return all(isinstance(value, int | float) for value in values)

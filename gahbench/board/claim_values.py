@@ -17,12 +17,12 @@ from gahbench.board.optimality import DISTANCE, OPTIMAL_ERROR
 from gahbench.board.scorecube import (
     Ratio,
     ScoreCube,
+    cubes_by_images,
     decibels,
     joined,
     leaves_images_out,
     quotient,
     ratios_of,
-    score_cube,
     spreads_of,
 )
 from gahbench.board.statistics import DRAWS, MIN_SOURCES, Array, bootstrap_means, means
@@ -54,8 +54,8 @@ class MetricCurve:
 class Table:
     """The tidy table of one results folder, as claims ask for it; whatever was asked for is kept."""
 
-    def __init__(self, name: str, results: Results, draws: int = DRAWS) -> None:
-        self.name, self.results, self._draws = name, results, draws
+    def __init__(self, name: str, results: Results) -> None:
+        self.name, self.results = name, results
         self._courses: dict[tuple[str, str, str, str | None, Scale], dict[str, MetricCurve]] = {}
         self._cubes_of: dict[tuple[str, str, str | None, Scale], dict[str, list[ScoreCube]]] = {}
 
@@ -151,37 +151,28 @@ class Table:
         ratio = self._ratios.get(metric)
         names = [metric] if ratio is None else [ratio.numerator, ratio.denominator]
         names += [] if minus is None else [minus]
-        tables = [self._rows.get((dataset, split, name)) for name in names]
-        first = tables[0]
-        if first is None or any(one is None for one in tables):
+        metrics = [rows for name in names if (rows := self._rows.get((dataset, split, name))) is not None]
+        if len(metrics) < len(names):
             return []
-        images = {str(label): frozenset(rows["image"].dropna()) for label, rows in first.groupby("entrant")}
+        sources = sources_of(self.results, dataset) if split == "test" else None
+        every, left_out = self._measured(dataset, split), self.left_out(dataset)
         found = []
-        for same in dict.fromkeys(images.values()):
-            labels = [label for label in self.results.entrants if images.get(label) == same]
-            cubes = [self._cube(one, labels, dataset, split) for one in tables if one is not None]
+        for cubes in cubes_by_images(metrics, self.results.entrants, every, sources, left_out):
             cube = cubes[0]
             if minus is not None:
                 cube = replace(cube, values=cube.values - cubes[-1].laid_like(cube))
             elif ratio is not None:
-                both = joined(ratio, dict(zip(names, cubes, strict=True)))
-                if both is None:
-                    continue
-                cube = both
+                cube = joined(*cubes)
             found.append(cube if scale == "linear" else _logarithms(cube))
         return found
-
-    def _cube(self, rows: pd.DataFrame, labels: Sequence[str], dataset: str, split: str) -> ScoreCube:
-        leaves_out = leaves_images_out(str(rows["metric"].iloc[0]), self._measured(dataset, split))
-        sources = sources_of(self.results, dataset) if split == "test" else None
-        return score_cube(rows, labels, leaves_out, sources, self.left_out(dataset))
 
     def _of_cube(
         self, key: tuple[str, str, str, str | None], cube: ScoreCube, spreads: Mapping[str, float]
     ) -> dict[str, MetricCurve]:
         """Return the courses of a cube's entrants."""
         dataset, metric, split, _ = key
-        values, count, sources = cube.values, values_images(cube), cube.sources
+        values, sources = cube.values, cube.sources
+        count = 0 if cube.images == [-1] else len(cube.images) if sources is None else len(set(sources))
         # The few images that a network learned from are all of the images there are: only trainings vary.
         is_all = cube.images == [-1] or (split == "train" and len(cube.images) < MIN_SOURCES)
         if is_all and len(cube.runs) > 1:
@@ -191,12 +182,12 @@ class Table:
         names = [f"{head} {label}" for label in cube.entrants]
         own = {f"{head} {label}": spread for label, spread in spreads.items()}
         apart = [f"{head} {label}" for label in cube.left_out]
-        drawn = bootstrap_means(values, self._draws, 0, names, own, sources, apart=apart)
+        drawn = bootstrap_means(values, DRAWS, 0, names, own, sources, apart=apart)
         of_images = drawn
         if len(cube.runs) > 1:
             # With the mean of all seeds in place of each, images alone vary.
             averaged = means(values.swapaxes(2, 3)[..., None])[:, :, None, :]
-            of_images = bootstrap_means(averaged, self._draws, 0, names, own, sources)
+            of_images = bootstrap_means(averaged, DRAWS, 0, names, own, sources)
         middle, sigmas = cube.means(), cube.sigmas
         if metric in self._ratios:
             middle, drawn, of_images = quotient(middle), quotient(drawn), quotient(of_images)
@@ -229,13 +220,6 @@ class Table:
         rows = self._rows[dataset, split, metric if ratio is None else ratio.numerator]
         levels = set(rows["sigma"])
         return {str(entrant): levels - set(own["sigma"]) for entrant, own in rows.groupby("entrant")}
-
-
-def values_images(cube: ScoreCube) -> int:
-    """Return how many images, or sources of images, a cube's means are over; 0 where values belong to none."""
-    if cube.images == [-1]:
-        return 0
-    return len(cube.images) if cube.sources is None else len(set(cube.sources))
 
 
 def numbers(labels: Sequence[str], base: str) -> dict[float, str]:

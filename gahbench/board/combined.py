@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gahbench._util.errors import ResultsError, listing
 from gahbench._util.readable import level_name
-from gahbench.board.schemas import SCHEMAS
-from gahbench.board.tables import Tables
+from gahbench.board.tables import SCHEMAS, Tables, psnr_rows
 from gahbench.contracts.row_labels import row_label, split_label
 
 if TYPE_CHECKING:
@@ -41,22 +40,21 @@ def combined(parts: Mapping[str, _Results]) -> _Results:
         if not known:
             _check_same(dataset, {name: tables[name] for name in names})
     renamed = _renamed(tables)
+
+    def label_in(part: str, label: str) -> str:
+        return part_label(label, part) if label in renamed else label
+
     for name, own in tables.items():
         for table in own.values():
             if "entrant" in table:
-                table["entrant"] = [
-                    part_label(label, name) if label in renamed else label for label in table["entrant"]
-                ]
+                table["entrant"] = [label_in(name, label) for label in table["entrant"]]
     joined = {table: pd.concat([own[table] for own in tables.values()], ignore_index=True) for table in SCHEMAS}
     keys = {"scores": ["entrant", *_PLACE], "datasets": ["dataset"], "metrics": ["metric"], "ratios": ["metric"]}
     joined = {name: table.drop_duplicates(keys.get(name), ignore_index=True) for name, table in joined.items()}
-    entrants = [
-        part_label(label, name) if label in renamed else label for name, one in parts.items() for label in one.entrants
-    ]
+    entrants = list(dict.fromkeys(label_in(name, label) for name, one in parts.items() for label in one.entrants))
     baselines = {one.baseline for one in parts.values()}
     baseline = baselines.pop() if len(baselines) == 1 and not baselines & renamed else None
     first = next(iter(parts.values()))
-    entrants = list(dict.fromkeys(entrants))
     return replace(first, suite=" + ".join(parts), **joined, entrants=entrants, baseline=baseline, whole=None)
 
 
@@ -103,8 +101,7 @@ def _cut(dataset: str, parts: Mapping[str, dict[str, pd.DataFrame]]) -> None:
     """Leave out the noise levels and images of a dataset that are not in all parts."""
     levels, images = [], []
     for own in parts.values():
-        rows = own["scores"]
-        rows = rows[(rows["dataset"] == dataset) & (rows["split"] == "test") & (rows["metric"] == "psnr")]
+        rows = psnr_rows(own["scores"], dataset)
         levels.append(set(rows["sigma"].dropna()))
         images.append(set(rows["image"].dropna()))
     common, places = set.intersection(*levels), set.intersection(*images)
@@ -126,7 +123,11 @@ def _cut(dataset: str, parts: Mapping[str, dict[str, pd.DataFrame]]) -> None:
 
 def _check_same(dataset: str, parts: Mapping[str, Mapping[str, pd.DataFrame]]) -> None:
     """Refuse parts in which a reference that is not trained scores otherwise."""
-    rows = {name: _references(dataset, own["scores"]) for name, own in parts.items()}
+    rows = {}
+    for name, own in parts.items():
+        scores = psnr_rows(own["scores"], dataset)
+        scores = scores[scores["seed"].isna() & scores["image"].notna()]
+        rows[name] = scores.set_index(["entrant", "sigma", "image"])["value"]
     for one, other in itertools.combinations(rows, 2):
         both = rows[one].to_frame("one").join(rows[other].rename("other"), how="inner")
         gaps = (both["one"] - both["other"]).abs().to_numpy()
@@ -139,12 +140,6 @@ def _check_same(dataset: str, parts: Mapping[str, Mapping[str, pd.DataFrame]]) -
             )
 
 
-def _references(dataset: str, scores: pd.DataFrame) -> pd.Series[float]:
-    chosen = (scores["dataset"] == dataset) & (scores["split"] == "test") & (scores["metric"] == "psnr")
-    rows = scores[chosen & scores["seed"].isna() & scores["image"].notna()]
-    return rows.set_index(["entrant", "sigma", "image"])["value"]
-
-
 def _renamed(tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> set[str]:
     """Return the labels of entrants that are in several parts and do not score alike where both have scores."""
     found: set[str] = set()
@@ -155,7 +150,7 @@ def _renamed(tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> set[str]:
         rounded = both["seed"].isna()
         differs = (rounded & (both["metric"] == "psnr") & (gaps > TOLERANCE)) | (~rounded & (gaps > 0))
         found |= set(both.loc[differs, "entrant"])
-        # Of networks of other seeds no score is in both.
+        # Networks of disjoint seeds have no score in common.
         seeds: list[dict[Any, Any]] = [
             part["fits"].groupby(["dataset", "entrant"])["seed"].agg(set).to_dict() for part in (one, other)
         ]

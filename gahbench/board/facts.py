@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 
 from gahbench._util.readable import counted
 from gahbench.board.statistics import MIN_SOURCES
+from gahbench.board.tables import psnr_rows, rows_of
 
 if TYPE_CHECKING:
     from gahbench.board.tables import Tables
 
 #: The error of a unit that did not fail, but has not run.
 NOT_RUN = "not run yet"
-#: Of rows whose units were accepted from earlier code.
+#: The note on rows whose units were accepted by ``gahbench adopt``.
 ADOPTED = "measured with earlier code, adopted"
-#: Of rows that were trained otherwise than the suite says for all; followed by the fields, and the suite's in brackets.
+#: How the note begins on rows with training settings of their own; the fields follow, and the suite's in brackets.
 OWN_TRAINING = "trained otherwise: "
-#: Of entrants that cannot take the images of a dataset; followed by why.
+#: How the note begins on entrants that cannot take the images of a dataset; the reason follows.
 REFUSED = "cannot take these images: "
 TIME_BUDGET = "time budget: rows depend on the machine"
 
@@ -46,10 +47,7 @@ def entrants_on(results: Tables, dataset: str) -> set[str]:
 def is_fitted(results: Tables, dataset: str, entrant: str) -> bool:
     """Return whether an entrant was trained by the suite, or was to be; weights from elsewhere have no seed."""
     tables = (results.fits, results.failures[results.failures["stage"] == "fit"])
-    return any(
-        table.loc[(table["dataset"] == dataset) & (table["entrant"] == entrant), "seed"].notna().any()
-        for table in tables
-    )
+    return any(rows_of(table, dataset, entrant)["seed"].notna().any() for table in tables)
 
 
 def optimum_of(results: Tables, dataset: str) -> tuple[str, float]:
@@ -73,9 +71,7 @@ def sources_of(results: Tables, dataset: str) -> list[int] | None:
 
 def independent_images(results: Tables, dataset: str) -> int:
     """Return how many independent test images of a dataset were scored: images of one source count once."""
-    scores = results.scores
-    chosen = (scores["dataset"] == dataset) & (scores["split"] == "test") & (scores["metric"] == "psnr")
-    images = scores.loc[chosen, "image"].dropna().unique()
+    images = psnr_rows(results.scores, dataset)["image"].dropna().unique()
     sources = sources_of(results, dataset)
     if sources is None:
         return len(images)
@@ -90,5 +86,5 @@ def too_few(count: int, are_sources: bool) -> str:
 
 def cost_of(results: Tables, dataset: str, entrant: str) -> tuple[int | None, float]:
     """Return the number of parameters and the mean seconds of training; ``None`` and NaN if not trained."""
-    rows = results.fits[(results.fits["dataset"] == dataset) & (results.fits["entrant"] == entrant)]
+    rows = rows_of(results.fits, dataset, entrant)
     return (None, math.nan) if rows.empty else (int(rows["parameters"].iloc[0]), float(rows["train_seconds"].mean()))

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gahbench._util.errors import ParameterError, ResultsError
 from gahbench.board.facts import sources_of
-from gahbench.board.scorecube import Ratio, joined, leaves_images_out, quotients, ratios_of, score_cube
+from gahbench.board.scorecube import cubes_by_images, joined, quotient, ratios_of
 from gahbench.board.selection import chosen_labels
 from gahbench.board.statistics import Estimate, estimates
 from gahbench.contracts.row_labels import base_label, number_of_images
 from gahbench.registry.spec import parse_spec
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from gahbench.board.results import Results
 
 
@@ -56,20 +54,27 @@ def course(results: Results, dataset: str, entrant: str, metric: str, split: str
     ratio = next((one for one in ratios_of(results) if one.metric == metric), None)
     names = [metric] if ratio is None else [ratio.numerator, ratio.denominator]
     scores = results.scores
-    every = set(map(str, scores["metric"].unique()))
-    scores = scores[(scores["dataset"] == dataset) & scores["metric"].isin(names) & (scores["split"] == split)]
+    scores = scores[(scores["dataset"] == dataset) & (scores["split"] == split)]
+    metrics = [scores[scores["metric"] == name] for name in names]
     labels = [label for label in results.entrants if base_label(label) == entrant and label != entrant]
-    labels = [label for label in sorted(labels, key=_number) if (scores["entrant"] == label).any()]
-    images = {label: frozenset(scores.loc[scores["entrant"] == label, "image"].dropna()) for label in labels}
+    labels = [label for label in sorted(labels, key=_number) if (metrics[0]["entrant"] == label).any()]
+    found: SweepCurves = {number_of_images(label): {} for label in labels}
+    if any(rows.empty for rows in metrics):
+        return found
     sources = sources_of(results, dataset) if split == "test" else None
-    found: SweepCurves = {}
+    every = set(map(str, scores["metric"].unique()))
     # How far trainings differ is pooled over those that are scored on the same images.
-    for same in dict.fromkeys(images.values()):
-        together = [label for label in labels if images[label] == same]
-        left_out = results.left_out.get(dataset)
-        values = _estimates(scores, together, ratio, leaves_images_out(metric, every), sources, left_out)
-        found |= dict(zip(map(number_of_images, together), values, strict=True))
-    return {number_of_images(label): found[number_of_images(label)] for label in labels}
+    for cubes in cubes_by_images(metrics, labels, every, sources, results.left_out.get(dataset)):
+        cube = cubes[0]
+        if ratio is None:
+            middle, draws = cube.means(), cube.draws()
+        else:
+            both = joined(*cubes)
+            middle, draws = quotient(both.means()), quotient(both.draws({}))
+        for at, label in enumerate(cube.entrants):
+            levels = zip(cube.sigmas, estimates(middle[at], draws[:, at]), strict=True)
+            found[number_of_images(label)] = dict(levels)
+    return found
 
 
 def metrics_of(results: Results, dataset: str, entrant: str) -> list[str]:
@@ -90,34 +95,6 @@ def compared_with(metric: str) -> str:
         return ""
     to = spec.keywords.get("to", *spec.positional[:1])
     return "" if to is None else str(to)
-
-
-def _estimates(
-    rows: pd.DataFrame,
-    labels: Sequence[str],
-    ratio: Ratio | None,
-    leaves_out: bool,
-    sources: Sequence[int] | None,
-    left_out: Mapping[str, str] | None,
-) -> list[dict[float, Estimate]]:
-    """Return the means of a metric, or of a ratio of two, by noise level, of each entrant."""
-    cubes = {
-        str(name): score_cube(values, labels, leaves_out, sources, left_out) for name, values in rows.groupby("metric")
-    }
-    if ratio is None:
-        (cube,) = cubes.values()
-        middle, draws = cube.means(), cube.draws()
-    else:
-        both = joined(ratio, cubes)
-        if both is None:
-            return [{} for _ in labels]
-        cube = cubes[ratio.numerator]
-        middle, draws = quotients(both, {})
-    known = [
-        dict(zip(cube.sigmas, estimates(middle[at], draws[:, at]), strict=True)) for at in range(len(cube.entrants))
-    ]
-    found = dict(zip(cube.entrants, known, strict=True))
-    return [found.get(label, {}) for label in labels]
 
 
 def _number(label: str) -> float:

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING
 
@@ -50,13 +50,15 @@ from gahbench.board.rate_verdicts import RateVerdict
 from gahbench.board.scorecube import (
     LeftOut,
     ScoreCube,
+    joined,
     metric_cubes,
     psnr_cube,
-    quotients,
-    ratio_cubes,
+    quotient,
+    ratios_of,
     spreads_of,
 )
-from gahbench.board.statistics import DRAWS, Array, Estimate, estimate, estimates, interval
+from gahbench.board.statistics import Array, Estimate, estimate, estimates, interval
+from gahbench.board.tables import rows_of
 from gahbench.evaluation.rates import fit_slope, input_psnr
 
 if TYPE_CHECKING:
@@ -68,30 +70,35 @@ if TYPE_CHECKING:
 def make_board(
     results: Tables,
     out: LeftOut,
+    checks: Mapping[str, OptimumCheck],
     verdicts: Mapping[str, Mapping[str, RateVerdict]],
-    draws: int = DRAWS,
-    seed: int = 0,
 ) -> Board:
     """Return the board of a suite's results, with all datasets and entrants that have results."""
     entries: list[Entry] = []
     values: list[Value] = []
+    kinds = entrant_kinds(results)
     cubes = {dataset: psnr_cube(results, dataset, out) for dataset in dataset_names(results)}
     spreads, others = spreads_of(cubes), metric_cubes(results, out)
     for dataset, cube in cubes.items():
-        distances = Distances.of(cube, {name: found[dataset] for name, found in others.items() if dataset in found})
-        check = check_optimum(cube, entrant_kinds(results), distances)
-        measured = _Measured.of(dataset, cube, results.baseline, draws, seed, spreads) if cube.entrants else None
-        entries += _entries(results, dataset, cube, check, measured)
-        if measured is not None:
+        check, measured = checks.get(dataset), None
+        if cube.entrants:
+            at = cube.entrants.index(results.baseline) if results.baseline in cube.entrants else None
+            measured = _Measured(dataset, cube, cube.means(), cube.draws(spreads), at)
             values += measured.values()
-            values += optimality_values(dataset, cube, entrant_kinds(results), distances, check, draws, seed, spreads)
-    values += _other_means(results, others, draws, seed)
+            if check is not None:
+                values += optimality_values(dataset, cube, kinds, _distances(dataset, cube, others), check, spreads)
+        entries += _entries(results, dataset, cube, check, measured)
+    values += _other_means(results, others)
     values += rate_values(verdicts)
     return Board(results.suite, entries, values)
 
 
-#: Decibels that a denoiser is worse than the noisy images at least to be named.
-LEAST = 0.01
+def _distances(dataset: str, cube: ScoreCube, others: Mapping[str, Mapping[str, ScoreCube]]) -> Distances:
+    return Distances.of(cube, {name: cubes[dataset] for name, cubes in others.items() if dataset in cubes})
+
+
+#: Entrants are noted as worse than the noisy images beyond this difference, in dB.
+MIN_LOSS = 0.01
 
 
 @dataclass(frozen=True)
@@ -103,19 +110,6 @@ class _Measured:
     levels: Array
     draws: Array
     baseline: int | None
-
-    @classmethod
-    def of(
-        cls,
-        dataset: str,
-        cube: ScoreCube,
-        baseline: str | None,
-        draws: int,
-        seed: int,
-        spreads: Mapping[str, float],
-    ) -> _Measured:
-        at = cube.entrants.index(baseline) if baseline in cube.entrants else None
-        return cls(dataset, cube, cube.means(), cube.draws(draws, seed, spreads), at)
 
     @property
     def psnr(self) -> Array:
@@ -154,7 +148,7 @@ class _Measured:
         _, high = interval(self.draws[:, at])
         noisy = input_psnr(self.cube.sigmas)
         ends = np.where(np.isnan(high), self.levels[at], high)
-        return [sigma for sigma, end, level in zip(self.cube.sigmas, ends, noisy, strict=True) if end < level - LEAST]
+        return [self.cube.sigmas[place] for place in np.flatnonzero(ends < noisy - MIN_LOSS)]
 
     def difference(self, index: int, other: int, place: int | None = None) -> Estimate:
         """Return the paired difference of two entrants and its interval, at one level or over all."""
@@ -166,13 +160,12 @@ def _at(place: int | None, levels: Array, draws: Array) -> Estimate:
     return estimate(levels.mean(), draws.mean(axis=1)) if place is None else estimate(levels[place], draws[:, place])
 
 
-def optimum_check(results: Tables, dataset: str, out: LeftOut) -> OptimumCheck | None:
-    """Compare the denoisers of a dataset with its optimum; ``None`` if no row is its optimum."""
-    cube, names = psnr_cube(results, dataset, out), (DISTANCE, OPTIMAL_ERROR, CROSS)
-    distances = Distances.of(
-        cube, {name: of[dataset] for name, of in metric_cubes(results, out, names).items() if dataset in of}
-    )
-    return check_optimum(cube, entrant_kinds(results), distances)
+def optimum_checks(results: Tables, out: LeftOut) -> dict[str, OptimumCheck]:
+    """Compare the denoisers of each dataset with its optimum, where a row is its optimum."""
+    kinds, others = entrant_kinds(results), metric_cubes(results, out, (DISTANCE, OPTIMAL_ERROR, CROSS))
+    cubes = {dataset: psnr_cube(results, dataset, out) for dataset in dataset_names(results)}
+    checks = {name: check_optimum(cube, kinds, _distances(name, cube, others)) for name, cube in cubes.items()}
+    return {dataset: check for dataset, check in checks.items() if check is not None}
 
 
 def _entries(
@@ -224,9 +217,7 @@ def _entries(
 
 def _notes(results: Tables, dataset: str, entrant: str, cube: ScoreCube) -> str:
     """Return the note on an entrant of a dataset: parts joined by ``; ``, empty if there is nothing to say."""
-    fits = results.fits[(results.fits["dataset"] == dataset) & (results.fits["entrant"] == entrant)]
-    failures = results.failures
-    failures = failures[(failures["dataset"] == dataset) & (failures["entrant"] == entrant)]
+    fits, failures = (rows_of(table, dataset, entrant) for table in (results.fits, results.failures))
     tried = {int(seed) for table in (fits, failures) for seed in table["seed"].dropna()}
     counted = cube.seeds.get(entrant, [])
     tried |= set(cube.scored.get(entrant, []))
@@ -237,8 +228,7 @@ def _notes(results: Tables, dataset: str, entrant: str, cube: ScoreCube) -> str:
     if entrant in cube.problems:
         parts.append(f"PSNR: {cube.problems[entrant]}")
     parts += _failures(failures, len(tried))
-    notes = results.notes
-    own = notes.loc[(notes["dataset"] == dataset) & (notes["entrant"] == entrant), "note"].tolist()
+    own = rows_of(results.notes, dataset, entrant)["note"].tolist()
     if failures.empty and entrant not in cube.entrants and not any(note.startswith(REFUSED) for note in own):
         parts.append("not scored")
     if (fits["budget"] == "seconds").any():
@@ -249,11 +239,10 @@ def _notes(results: Tables, dataset: str, entrant: str, cube: ScoreCube) -> str:
 
 def _marks(results: Tables, dataset: str, entrant: str, check: OptimumCheck | None) -> tuple[str, ...]:
     """Return why the scores of an entrant on a dataset are flagged."""
-    marks = results.marks
-    found = marks.loc[(marks["dataset"] == dataset) & (marks["entrant"] == entrant), "mark"].tolist()
-    places = [one for one in check.beyond if one.entrant == entrant] if check else []
-    if check is not None and places:
-        levels = ", ".join(f"{level_name(one.sigma)} ({one.standard_errors:.1f})" for one in places)
+    found = rows_of(results.marks, dataset, entrant)["mark"].tolist()
+    beyond = [one for one in check.beyond if one.entrant == entrant] if check else []
+    if check is not None and beyond:
+        levels = ", ".join(f"{level_name(one.sigma)} ({one.standard_errors:.1f})" for one in beyond)
         found.append(f"beats {check.optimum}, which cannot be, at σ = {levels} (by so many standard errors)")
     return tuple(found)
 
@@ -281,21 +270,21 @@ def _failures(failures: pd.DataFrame, tried: int) -> list[str]:
     return parts
 
 
-def _other_means(
-    results: Tables, others: Mapping[str, Mapping[str, ScoreCube]], draws: int, seed: int
-) -> Iterator[Value]:
+def _other_means(results: Tables, others: Mapping[str, Mapping[str, ScoreCube]]) -> Iterator[Value]:
     """Yield the means over seeds and images of the other metrics, and ratios of such means, with intervals."""
     for metric, cubes in others.items():
         if metric in (DISTANCE, OPTIMAL_ERROR, CROSS) or is_of_metric(metric):
             continue
         spreads = spreads_of(cubes)
         for dataset, cube in cubes.items():
-            yield from _values(dataset, metric, cube, cube.means(), cube.draws(draws, seed, spreads))
-    for ratio, cubes in ratio_cubes(results, others):
-        spreads = spreads_of(cubes)
-        for dataset, cube in cubes.items():
-            half = replace(cube, sigmas=cube.sigmas[: len(cube.sigmas) // 2])
-            yield from _values(dataset, ratio.metric, half, *quotients(cube, spreads, draws, seed))
+            yield from _values(dataset, metric, cube, cube.means(), cube.draws(spreads))
+    for ratio in ratios_of(results):
+        numerators, denominators = (others.get(name, {}) for name in (ratio.numerator, ratio.denominator))
+        both = {name: joined(cube, denominators[name]) for name, cube in numerators.items() if name in denominators}
+        spreads = spreads_of(both)
+        for dataset, cube in both.items():
+            middle, drawn = quotient(cube.means()), quotient(cube.draws(spreads))
+            yield from _values(dataset, ratio.metric, numerators[dataset], middle, drawn)
 
 
 def _values(dataset: str, metric: str, cube: ScoreCube, middle: Array, drawn: Array) -> Iterator[Value]:

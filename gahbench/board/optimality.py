@@ -39,9 +39,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from gahbench.board.board import Value
 from gahbench.board.ranks import PRACTICAL_KINDS
-from gahbench.board.schemas import plain
 from gahbench.board.scorecube import decibels
 from gahbench.board.statistics import Array, bootstrap_means, estimate, estimates, means
+from gahbench.board.tables import plain
 
 if TYPE_CHECKING:
     from gahbench.board.scorecube import ScoreCube
@@ -53,8 +53,6 @@ _ROUNDING = 1e-6
 _LEAST = 1e-3
 #: An entrant beyond the optimum by more standard errors than this is reported.
 STANDARD_ERRORS = 3.0
-
-
 #: Metrics that compare each image with the optimum.
 DISTANCE, OPTIMAL_ERROR, CROSS = "optimum-distance", "optimum-distance.optimal-error", "optimum-cross"
 
@@ -111,16 +109,12 @@ def optimality_values(
     cube: ScoreCube,
     kinds: dict[str, str],
     distances: Distances,
-    check: OptimumCheck | None,
-    draws: int,
-    seed: int,
+    check: OptimumCheck,
     spreads: Mapping[str, float],
 ) -> Iterator[Value]:
-    """Yield the values of the board that compare with the optimum; none where it is not known."""
-    if check is None:
-        return
+    """Yield the values of the board that compare with the optimum."""
     best = cube.entrants.index(check.optimum)
-    middle, drawn = _mean_errors(cube, best, distances, draws, seed, spreads)
+    middle, drawn = _mean_errors(cube, best, distances, spreads)
     ends = {"": (middle[best], drawn[:, best])}
     wrong = {found.entrant for found in check.beyond}
     practical = [
@@ -146,14 +140,12 @@ def optimality_values(
                 yield Value(dataset, label, "kl", part, None, divergence)
 
 
-def _mean_errors(
-    cube: ScoreCube, best: int, distances: Distances, draws: int, seed: int, spreads: Mapping[str, float]
-) -> tuple[Array, Array]:
+def _mean_errors(cube: ScoreCube, best: int, distances: Distances, spreads: Mapping[str, float]) -> tuple[Array, Array]:
     """Return mean errors, shape (E, S), and draws of them, (D, E, S), of entrants among which one is the optimum."""
     errors = squared_errors(cube, best, distances)
     middle = means(errors)
     drawn = bootstrap_means(
-        errors, draws, seed, cube.entrants, spreads, cube.sources, relative=True, apart=cube.left_out
+        errors, names=cube.entrants, spreads=spreads, sources=cube.sources, relative=True, apart=cube.left_out
     )
     # Errors are positive, and no smaller than the optimum's where they are that and a distance.
     drawn = np.maximum(drawn, _LEAST * middle)
@@ -176,8 +168,8 @@ def check_optimum(cube: ScoreCube, kinds: dict[str, str], distances: Distances) 
     known: NDArray[np.bool_] = finite & finite[best] & (count > 1)
     done = known[compared]
     crossed: NDArray[np.bool_] = np.asarray(np.isfinite(crosses).all(axis=2))
-    # Of a product whose mean is 0 for all who are honest, the largest of many deviates by chance.
-    # Entrants that are left out do not make the others' comparisons more.
+    # Under the null hypothesis that no entrant saw the clean image, the largest of many products deviates by chance.
+    # Comparisons of entrants that are left out do not count.
     counted = [cube.entrants[index] not in cube.left_out for index in compared]
     required = _required_errors(count), _required_errors(count, int((done & crossed[compared])[counted].sum()))
     beyond: list[Beyond] = []

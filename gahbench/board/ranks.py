@@ -124,16 +124,16 @@ def over_datasets(results: Tables, board: Board, out: LeftOut) -> OverDatasets:
     shown_psnr = [Estimate(float(value)) for value in middle] if cover == "datasets" else estimates(middle, drawn)
     unranked = {label for one in scored for label in out.get(one.dataset, {})}
     ranked = [
-        place
-        for place, label in enumerate(labels)
+        index
+        for index, label in enumerate(labels)
         if cover and kinds[label] in PRACTICAL_KINDS and label not in unranked
     ]
     low, high = rank_intervals(middle[ranked], drawn[:, ranked])
-    ranks = {labels[place]: (int(one), int(other)) for place, one, other in zip(ranked, low, high, strict=True)}
+    ranks = {labels[index]: (int(best), int(worst)) for index, best, worst in zip(ranked, low, high, strict=True)}
     rows = {}
-    for label, one, other in zip(labels, shown_psnr, estimates(gain.mean(axis=1), gains), strict=True):
+    for label, psnr_of, gain_of in zip(labels, shown_psnr, estimates(gain.mean(axis=1), gains), strict=True):
         best, worst = ranks.get(label, (None, None))
-        rows[label] = Overall(label, kinds[label], best, worst, one, other if other.is_known else UNKNOWN)
+        rows[label] = Overall(label, kinds[label], best, worst, psnr_of, gain_of if gain_of.is_known else UNKNOWN)
     chosen = [rows[label] for label in sorted_by_psnr(labels, middle) if label in results.entrants]
     return OverDatasets(chosen, len(scored), cover)
 
@@ -145,6 +145,6 @@ def _drawn_by_images(results: Tables, out: LeftOut, datasets: Sequence[str], ent
     total: Array = np.zeros((DRAWS, len(entrants)))
     for dataset in datasets:
         cube = cubes[dataset]
-        drawn = cube.draws(DRAWS, crc32(dataset.encode()), spreads).mean(axis=2)
+        drawn = cube.draws(spreads, crc32(dataset.encode())).mean(axis=2)
         total += drawn[:, [cube.entrants.index(entrant) for entrant in entrants]] / len(datasets)
     return total

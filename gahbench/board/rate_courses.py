@@ -12,6 +12,7 @@ how much they differ is not what the number of pixels does.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,10 +28,10 @@ from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import squared_errors
 from gahbench.board.rate_verdicts import DeficitCurve, RateVerdict, judge
 from gahbench.board.scorecube import LeftOut, ScoreCube, decibels, psnr_cubes, score_cube, spreads_of
-from gahbench.board.statistics import DRAWS, UNKNOWN, Array, Estimate, bootstrap_means, interval, means
+from gahbench.board.statistics import UNKNOWN, Array, Estimate, bootstrap_means, interval, means
 from gahbench.contracts.row_labels import row_label, split_label
 from gahbench.evaluation.rates import MIN_LEVELS, fit_slope, input_psnr
-from gahbench.registry.spec import format_value, parse_spec
+from gahbench.registry.spec import Spec, format_value, parse_spec
 
 if TYPE_CHECKING:
     from gahbench.board.tables import Tables
@@ -48,7 +49,7 @@ Curve = tuple[Array, Array]
 
 #: Errors at N and 2N that differ by less, in dB, have collapsed.
 MAX_DIFFERENCE = 0.1
-#: Levels are the same if epsilon differs by no more than this share, which moves an error by .01 dB or so.
+#: Levels are the same if epsilon differs by no more than this share, which moves an error by 0.01 dB or so.
 _SAME = 1e-3
 
 
@@ -70,9 +71,9 @@ def is_of_metric(name: str) -> bool:
     return parse_metric_name(name).name == METRIC
 
 
-def courses(results: Tables, out: LeftOut, draws: int = DRAWS, seed: int = 0) -> dict[str, dict[str, DeficitCurve]]:
+def courses(results: Tables, out: LeftOut) -> dict[str, dict[str, DeficitCurve]]:
     """Return the course of every entrant, by dataset; none where the metric ``optimality-slope`` was not measured."""
-    errors = _errors(results, out, draws, seed)
+    errors = _errors(results, out)
     kinds, facts = entrant_kinds(results), results.datasets
     sides = dict(zip(map(str, facts["dataset"]), map(int, facts["height"]), strict=True))
     family = {dataset: members for members in of_one_master(results).values() for dataset in members.values()}
@@ -137,7 +138,7 @@ def rate_values(verdicts: Mapping[str, Mapping[str, RateVerdict]]) -> Iterator[V
             yield Value(dataset, label, METRIC, "span", None, Estimate(verdict.span) if verdict.span else UNKNOWN)
 
 
-def _errors(results: Tables, out: LeftOut, draws: int, seed: int) -> dict[str, Errors]:
+def _errors(results: Tables, out: LeftOut) -> dict[str, Errors]:
     scores = results.scores
     names = [str(name) for name in scores["metric"].unique() if is_of_metric(str(name))]
     rows = scores[scores["metric"].isin(names) & (scores["split"] == "test") & scores["sigma"].notna()]
@@ -156,22 +157,25 @@ def _errors(results: Tables, out: LeftOut, draws: int, seed: int) -> dict[str, E
                 )
     spreads = spreads_of(cubes[ERROR])
     return {
-        dataset: _dataset_errors(cube, cubes[BOUND].get(dataset), draws, seed, spreads)
-        for dataset, cube in cubes[ERROR].items()
+        dataset: _dataset_errors(cube, cubes[BOUND].get(dataset), spreads) for dataset, cube in cubes[ERROR].items()
     }
 
 
-def _dataset_errors(
-    cube: ScoreCube, bound: ScoreCube | None, draws: int, seed: int, spreads: Mapping[str, float]
-) -> Errors:
+def _dataset_errors(cube: ScoreCube, bound: ScoreCube | None, spreads: Mapping[str, float]) -> Errors:
     laid = np.full(cube.values.shape, np.nan) if bound is None else bound.laid_like(cube)
     # The same for all entrants that have it, and their seeds.
     shared = np.max(np.where(np.isfinite(laid), laid, -np.inf), axis=(0, 2), keepdims=True)
     shared = np.where(np.isfinite(shared), shared, np.nan).repeat(cube.values.shape[2], axis=2)
     together = np.concatenate([cube.values, shared])
     middle = means(together)
-    labels = [*cube.entrants, BOUND]
-    drawn = bootstrap_means(together, draws, seed, labels, spreads, cube.sources, relative=True, apart=cube.left_out)
+    drawn = bootstrap_means(
+        together,
+        names=[*cube.entrants, BOUND],
+        spreads=spreads,
+        sources=cube.sources,
+        relative=True,
+        apart=cube.left_out,
+    )
     drawn = np.maximum(drawn, _LEAST * middle)
     sigmas = np.asarray(cube.sigmas, dtype=np.float64)
     return Errors(cube.entrants, sigmas, middle[:-1], drawn[:, :-1], middle[-1], drawn[:, -1], cube.images)
@@ -208,13 +212,17 @@ def _without_steps(label: str) -> str:
     """Return the label of an entrant without the number of steps that it is trained for, if that is its own."""
     entrant, number = split_label(label)
     try:
-        spec = parse_spec(entrant)
+        base = _without(parse_spec(entrant), _STEPS)
     except ParameterError:
         return label
-    others = [f"{name}={format_value(value)}" for name, value in spec.keywords.items() if name != _STEPS]
-    written = ",".join([*map(format_value, spec.positional), *others])
-    base = f"{spec.name}[{written}]" if written else spec.name
     return base if number is None else row_label(base, number)
+
+
+def _without(spec: Spec, parameter: str) -> str:
+    """Return the text of a spec without one of its parameters."""
+    others = [f"{name}={format_value(value)}" for name, value in spec.keywords.items() if name != parameter]
+    written = ",".join([*map(format_value, spec.positional), *others])
+    return f"{spec.name}[{written}]" if written else spec.name
 
 
 def families(results: Tables) -> dict[str, dict[int, str]]:
@@ -222,14 +230,9 @@ def families(results: Tables) -> dict[str, dict[int, str]]:
     found: dict[str, dict[int, str]] = {}
     facts = results.datasets
     for dataset, size in zip(map(str, facts["dataset"]), facts["height"], strict=True):
-        try:
-            spec = parse_spec(dataset)
-        except ParameterError:
-            continue
-        # Where the size is the default, the label does not say it.
-        others = [f"{name}={format_value(value)}" for name, value in spec.keywords.items() if name != "size"]
-        written = ",".join([*map(format_value, spec.positional), *others])
-        found.setdefault(f"{spec.name}[{written}]" if written else spec.name, {})[int(size)] = dataset
+        # A label without the parameter has the default size.
+        with contextlib.suppress(ParameterError):
+            found.setdefault(_without(parse_spec(dataset), "size"), {})[int(size)] = dataset
     return {name: dict(sorted(members.items())) for name, members in found.items()}
 
 

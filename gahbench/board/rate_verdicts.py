@@ -111,11 +111,7 @@ class Stretch:
     @property
     def deviation(self) -> Estimate:
         """The largest deviation of D from its mean, in dB."""
-        if not len(self.epsilons):
-            return UNKNOWN
-        middle, width = self._band()
-        off = np.abs(middle)
-        return Estimate(float(off.max()), float(np.maximum(off - width, 0).max()), float((off + width).max()))
+        return _largest(*self._band()) if len(self.epsilons) else UNKNOWN
 
     @property
     def half_range(self) -> Estimate:
@@ -124,8 +120,7 @@ class Stretch:
             return UNKNOWN
         middle, width = self._band()
         ends = [(middle + sign * width).max() - (middle - sign * width).min() for sign in (0, -1, 1)]
-        value, low, high = (max(0.0, float(end)) / 2 for end in ends)
-        return Estimate(value, low, high)
+        return Estimate(*(max(0.0, float(end)) / 2 for end in ends))
 
     @property
     def change(self) -> Estimate:
@@ -134,14 +129,19 @@ class Stretch:
         if changes is None or draws is None or not len(self.epsilons):
             return UNKNOWN
         middle = changes[self.levels]
-        off, width = np.abs(middle), simultaneous(middle, draws[:, self.levels])
-        return Estimate(float(off.max()), float(np.maximum(off - width, 0).max()), float((off + width).max()))
+        return _largest(middle, simultaneous(middle, draws[:, self.levels]))
 
     def _band(self) -> tuple[Array, Array]:
         """Return deviations of D from its mean, and half the width of their simultaneous intervals, shape (K,)."""
         found, draws = self.course.deficits[self.levels], self.course.draws[:, self.levels]
         middle = found - found.mean()
         return middle, simultaneous(middle, draws - draws.mean(axis=1, keepdims=True))
+
+
+def _largest(middle: Array, width: Array) -> Estimate:
+    """Return the largest absolute value, given half the widths of simultaneous intervals."""
+    off = np.abs(middle)
+    return Estimate(float(off.max()), float(np.maximum(off - width, 0).max()), float((off + width).max()))
 
 
 @dataclass(frozen=True)

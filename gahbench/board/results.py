@@ -18,15 +18,14 @@ from gahbench._util.sealed import parse_json, parse_sealed
 from gahbench.board.board import Board, short_table, wide_table
 from gahbench.board.combined import combined
 from gahbench.board.facts import dataset_names
-from gahbench.board.leaderboard import make_board, optimum_check
+from gahbench.board.leaderboard import make_board, optimum_checks
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import OptimumCheck
 from gahbench.board.ranks import OverDatasets, over_datasets
 from gahbench.board.rate_courses import courses, is_of_metric, verdicts
 from gahbench.board.rate_verdicts import DeficitCurve, RateVerdict
-from gahbench.board.schemas import SCHEMAS, empty, plain
 from gahbench.board.scorecube import left_out, psnr_cube
-from gahbench.board.tables import Tables
+from gahbench.board.tables import SCHEMAS, Tables, empty, plain
 from gahbench.contracts.citation import Citation
 
 if TYPE_CHECKING:
@@ -100,19 +99,17 @@ class Results(Tables):
     def board(self) -> Board:
         """The board: ranks and facts of each dataset and entrant, and all values with their intervals."""
         if self.whole is None:
-            return make_board(self, self.left_out, self.rate_verdicts)
+            return make_board(self, self.left_out, self.optimum_checks, self.rate_verdicts)
         metrics = {parse_metric_name(str(name)).label for name in self.scores["metric"].unique()}
         return self.whole.board.restricted(self.entrants, dataset_names(self), metrics)
 
     @cached_property
     def works(self) -> dict[Citation, list[str]]:
         """The works that plugins follow, in their order, each with the names of these plugins."""
-        found: dict[Citation, list[str]] = {}
+        plugins: dict[Citation, dict[str, None]] = {}
         for _, plugin, *fields in self.citations[list(SCHEMAS["citations"])].itertuples(index=False, name=None):
-            names = found.setdefault(Citation(*map(plain, fields)), [])
-            if plugin not in names:
-                names.append(plugin)
-        return found
+            plugins.setdefault(Citation(*map(plain, fields)), {})[plugin] = None
+        return {work: list(names) for work, names in plugins.items()}
 
     @cached_property
     def means_over_datasets(self) -> OverDatasets:
@@ -134,11 +131,11 @@ class Results(Tables):
         ends = ("", "_low", "_high")
         rows = [
             {
-                **{name: getattr(one, name) for name in ("rank", "rank_high", "entrant", "kind")},
-                **{f"psnr{end}": value for end, value in zip(ends, astuple(one.psnr), strict=True)},
-                **{f"gain_over_baseline{end}": value for end, value in zip(ends, astuple(one.gain), strict=True)},
+                **{name: getattr(row, name) for name in ("rank", "rank_high", "entrant", "kind")},
+                **{f"psnr{end}": value for end, value in zip(ends, astuple(row.psnr), strict=True)},
+                **{f"gain_over_baseline{end}": value for end, value in zip(ends, astuple(row.gain), strict=True)},
             }
-            for one in self.means_over_datasets.rows
+            for row in self.means_over_datasets.rows
         ]
         return pd.DataFrame(rows).astype({name: "Int64" for name in ("rank", "rank_high") if rows})
 
@@ -148,8 +145,7 @@ class Results(Tables):
         if self.whole is not None:
             known = self.whole.optimum_checks
             return {dataset: known[dataset] for dataset in dataset_names(self) if dataset in known}
-        checks = {dataset: optimum_check(self, dataset, self.left_out) for dataset in dataset_names(self)}
-        return {dataset: check for dataset, check in checks.items() if check is not None}
+        return optimum_checks(self, self.left_out)
 
     @cached_property
     def left_out(self) -> dict[str, dict[str, str]]:
@@ -280,7 +276,7 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
     except ResultsError as error:
         raise ResultsError(f"{folder}: {error}") from error
     except Exception as error:
-        # Whatever libraries make of tables that are none.
+        # pandas and pyarrow raise errors of many types on invalid tables.
         raise ResultsError(f"{folder}: cannot be read as results of gahbench: {error}") from error
 
 
@@ -308,21 +304,14 @@ def saved_board(folder: str | os.PathLike[str]) -> str | None:
 def saved_files(index: Mapping[str, Any]) -> dict[str, str]:
     """Return the files that were written with results, and their checksums."""
     files = index.get("files")
-    is_listed = isinstance(files, dict) and all(
-        is_inside(name) and isinstance(digest, str) for name, digest in files.items()
-    )
-    return dict(files) if isinstance(files, dict) and is_listed else {}
+    if not isinstance(files, dict):
+        return {}
+    return files if all(is_inside(name) and isinstance(digest, str) for name, digest in files.items()) else {}
 
 
 def saved_beyond_optimum(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Return the denoisers of a folder's board that are better than the optimum (:mod:`gahbench.board.optimality`)."""
-    found = (index_or_none(Path(folder)) or {}).get("beyond_optimum")
-    listed = found if isinstance(found, list) else []
-    return [
-        one
-        for one in listed
-        if isinstance(one, dict) and isinstance(one.get("dataset"), str) and isinstance(one.get("entrant"), str)
-    ]
+    return list((index_or_none(Path(folder)) or {}).get("beyond_optimum", []))
 
 
 def _is_saved(path: Path, digest: str) -> bool:

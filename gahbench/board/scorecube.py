@@ -16,6 +16,7 @@ from gahbench.board.facts import sources_of
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.seed_effects import pool
 from gahbench.board.statistics import DRAWS, MIN_SOURCES, Array, bootstrap_means, means, seed_spreads
+from gahbench.board.tables import psnr_rows
 from gahbench.evaluation.rates import input_psnr
 
 if TYPE_CHECKING:
@@ -53,17 +54,17 @@ class ScoreCube:
         """Return the means over seeds and images, shape (E, S)."""
         return means(self.values)
 
-    def draws(self, count: int = DRAWS, seed: int = 0, spreads: Mapping[str, float] | None = None) -> Array:
+    def draws(self, spreads: Mapping[str, float] | None = None, seed: int = 0) -> Array:
         """Return draws of the means, shape (D, E, S); parameters as those of :func:`bootstrap_means`."""
         values = self.values
         if self.images == [-1] and len(self.runs) > 1:
-            # Images that are alike do not vary.
+            # A value of a whole training does not vary over images.
             values = values.repeat(MIN_SOURCES, axis=3)
-        return bootstrap_means(values, count, seed, self.entrants, spreads, self.sources, apart=self.left_out)
+        return bootstrap_means(values, DRAWS, seed, self.entrants, spreads, self.sources, apart=self.left_out)
 
     @cached_property
     def shared_draws(self) -> Array:
-        """Draws by default, made once."""
+        """The draws without given spreads, computed once."""
         return self.draws()
 
     def laid_like(self, other: ScoreCube) -> Array:
@@ -91,17 +92,12 @@ class ScoreCube:
 
 def spreads_of(cubes: Mapping[str, ScoreCube]) -> dict[str, float]:
     """Return how far the runs of each entrant differ, over the datasets on which it counts (:func:`seed_spreads`)."""
-    counted = {
-        name: [place for place, label in enumerate(cube.entrants) if label not in cube.left_out]
-        for name, cube in cubes.items()
-    }
-    return seed_spreads(
-        {
-            name: (cubes[name].values[places], [cubes[name].entrants[place] for place in places])
-            for name, places in counted.items()
-            if places
-        }
-    )
+    counted = {}
+    for name, cube in cubes.items():
+        places = [place for place, label in enumerate(cube.entrants) if label not in cube.left_out]
+        if places:
+            counted[name] = (cube.values[places], [cube.entrants[place] for place in places])
+    return seed_spreads(counted)
 
 
 def score_cube(
@@ -139,6 +135,24 @@ def score_cube(
     if sources is None or np.isnan(sigmas).any() or not all(0 <= place < len(sources) for place in cube.images):
         return cube
     return replace(cube, sources=tuple(sources[place] for place in cube.images))
+
+
+def cubes_by_images(
+    metrics: Sequence[pd.DataFrame],
+    entrants: Sequence[str],
+    names: Collection[str],
+    sources: Sequence[int] | None,
+    left_out: Mapping[str, str] | None,
+) -> Iterator[list[ScoreCube]]:
+    """Yield the cubes of several metrics, whose rows are given, of entrants that are scored on the same images."""
+    images = {str(label): frozenset(rows["image"].dropna()) for label, rows in metrics[0].groupby("entrant")}
+    images = {label: own for label, own in images.items() if label in entrants}
+    for same in dict.fromkeys(images.values()):
+        labels = [label for label in entrants if images.get(label) == same]
+        yield [
+            score_cube(rows, labels, leaves_images_out(str(rows["metric"].iloc[0]), names), sources, left_out)
+            for rows in metrics
+        ]
 
 
 def leaves_images_out(metric: str, names: Collection[str]) -> bool:
@@ -231,11 +245,8 @@ def ratios_of(results: Tables) -> list[Ratio]:
     return [Ratio(*map(str, row)) for row in results.ratios.itertuples(index=False, name=None)]
 
 
-def joined(ratio: Ratio, cubes: Mapping[str, ScoreCube]) -> ScoreCube | None:
-    """Return the values of a ratio's two parts as one cube, with 2 S levels; ``None`` where one was not measured."""
-    if ratio.numerator not in cubes or ratio.denominator not in cubes:
-        return None
-    first, second = cubes[ratio.numerator], cubes[ratio.denominator]
+def joined(first: ScoreCube, second: ScoreCube) -> ScoreCube:
+    """Return the numerators and denominators of ratios as one cube, with 2 S levels."""
     left_out = first.left_out | {label: why for label, why in second.left_out.items() if label in first.entrants}
     values = np.concatenate([first.values, second.laid_like(first)], axis=1)
     return replace(first, values=values, sigmas=first.sigmas * 2, left_out=left_out)
@@ -243,7 +254,7 @@ def joined(ratio: Ratio, cubes: Mapping[str, ScoreCube]) -> ScoreCube | None:
 
 def decibels(ratio: Array) -> Array:
     """Return ratios of powers in decibels."""
-    # An exact output, of an image and its error, has no finite ratio to another error.
+    # The ratio of an error to that of an exact output is infinite.
     with np.errstate(divide="ignore"):
         return np.asarray(10.0 * np.log10(ratio))
 
@@ -254,31 +265,10 @@ def quotient(values: Array) -> Array:
     return np.where(below > 0, above / np.where(below > 0, below, 1.0), np.nan)
 
 
-def quotients(cube: ScoreCube, spreads: Mapping[str, float], draws: int = DRAWS, seed: int = 0) -> tuple[Array, Array]:
-    """Return ratios, shape (E, S), and draws of them, (D, E, S), of a cube of :func:`joined`."""
-    return quotient(cube.means()), quotient(cube.draws(draws, seed, spreads))
-
-
-def ratio_cubes(
-    results: Tables, others: Mapping[str, Mapping[str, ScoreCube]]
-) -> Iterator[tuple[Ratio, dict[str, ScoreCube]]]:
-    """Yield every ratio with its cubes by dataset."""
-    for ratio in ratios_of(results):
-        datasets = others.get(ratio.numerator, {})
-        found = {
-            dataset: cube
-            for dataset in datasets
-            if (cube := joined(ratio, {name: of[dataset] for name, of in others.items() if dataset in of})) is not None
-        }
-        if found:
-            yield ratio, found
-
-
 def psnr_cube(results: Tables, dataset: str, out: LeftOut) -> ScoreCube:
     """Return the PSNR of a dataset's test images as a dense array, where some entrants are known to be left out."""
-    scores = results.scores
-    chosen = (scores["dataset"] == dataset) & (scores["split"] == "test") & (scores["metric"] == "psnr")
-    rows = scores[chosen & scores["sigma"].notna()]
+    rows = psnr_rows(results.scores, dataset)
+    rows = rows[rows["sigma"].notna()]
     return score_cube(rows, results.entrants, sources=sources_of(results, dataset), left_out=out.get(dataset))
 
 

@@ -8,8 +8,7 @@ from typing import TypeVar
 
 from gahbench._util.errors import GahbenchError, ParameterError, ResultsError, listing, suggestion
 from gahbench.board.metric_names import parse_metric_name
-from gahbench.board.schemas import SCHEMAS
-from gahbench.board.tables import Tables
+from gahbench.board.tables import SCHEMAS, Tables
 from gahbench.contracts.row_labels import base_label, matches
 
 _Results = TypeVar("_Results", bound=Tables)

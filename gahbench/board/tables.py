@@ -1,15 +1,73 @@
-"""The tables of results, which all that a board shows is computed from."""
+"""The tables of results, from which boards are computed: columns, types, and canonical order."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import ResultsError, listing
-from gahbench.board.schemas import SCHEMAS, empty, tidy
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def _columns(text: str) -> dict[str, str]:
+    """Return the types of columns that are named as ``column`` (of text) or ``column:type``."""
+    pairs = (name.partition(":") for name in text.split())
+    return {name: kind or "text" for name, _, kind in pairs}
+
+
+#: Columns and types of each table; "text" has no missing values, "count" is an integer that may be missing.
+SCHEMAS: dict[str, dict[str, str]] = {
+    "scores": _columns("suite dataset entrant kind seed:count split sigma:number metric image:count value:number"),
+    "fits": _columns(
+        "dataset entrant seed:count parameters:count train_seconds:number steps:count device precision compiled:flag "
+        "budget"
+    ),
+    "failures": _columns("dataset entrant seed:count stage metric error"),
+    "datasets": _columns(
+        "dataset optimum slope:number channels:count height:count width:count fingerprint sources protocol notes spec"
+    ),
+    "notes": _columns("dataset entrant note"),
+    "marks": _columns("dataset entrant mark"),
+    "checks": _columns("dataset entrant version:count images"),
+    "metrics": _columns("metric title null"),
+    "ratios": _columns("metric numerator denominator"),
+    "citations": _columns("entry plugin authors title year:count journal conference publisher arxiv doi"),
+}
+#: Tables whose order of rows means something.
+_ORDERED = ("datasets", "metrics", "ratios", "citations")
+
+_DTYPES = {"count": "Int64", "number": "float64", "flag": "bool"}
+
+
+def empty(name: str) -> pd.DataFrame:
+    """Return a table of results without rows."""
+    import pandas as pd
+
+    return tidy(pd.DataFrame(columns=pd.Index(list(SCHEMAS[name]))), name)
+
+
+def tidy(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return a table of results with canonical columns, types and order of rows."""
+    schema = SCHEMAS[name]
+    if missing := [column for column in schema if column not in table.columns]:
+        raise ResultsError(f"table {name} lacks the columns {listing(missing)}; expected {listing(schema)}")
+    table = table[[*schema, *(column for column in table.columns if column not in schema)]].copy()
+    for column, kind in schema.items():
+        try:
+            if kind == "text":
+                table[column] = table[column].astype(object).fillna("").astype("str")
+            elif kind == "number":
+                table[column] = table[column].astype("Float64").to_numpy(dtype="float64", na_value=math.nan)
+            else:
+                table[column] = table[column].astype(_DTYPES[kind])  # type: ignore[call-overload]
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ResultsError(f"table {name}: column {column} holds something else than a {kind} ({error})") from error
+    if name not in _ORDERED:
+        table = table.sort_values(list(schema), kind="stable", na_position="first")
+    return table.reset_index(drop=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,3 +103,29 @@ class Tables:
             raise ResultsError(
                 f"results of suite '{self.suite}' name {listing(unknown)}; its entrants are {listing(self.entrants)}"
             )
+
+
+def rows_of(table: pd.DataFrame, dataset: str, entrant: str) -> pd.DataFrame:
+    """Return the rows of an entrant on a dataset."""
+    return table[(table["dataset"] == dataset) & (table["entrant"] == entrant)]
+
+
+def psnr_rows(scores: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """Return the rows with the PSNR of a dataset's test images."""
+    return scores[(scores["dataset"] == dataset) & (scores["split"] == "test") & (scores["metric"] == "psnr")]
+
+
+def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows as JSON's types: missing and non-finite values are ``None``."""
+    return [
+        {str(name): plain(value) for name, value in zip(table.columns, row, strict=True)}
+        for row in table.itertuples(index=False, name=None)
+    ]
+
+
+def plain(value: Any) -> Any:
+    """Return a cell as one of JSON's types; ``None`` where it is missing or not finite."""
+    item = value.item() if hasattr(value, "item") else value
+    if isinstance(item, bool | int | str):
+        return item
+    return item if isinstance(item, float) and math.isfinite(item) else None

@@ -1,14 +1,16 @@
 from .alignment import MIN_IMAGES as MIN_IMAGES
 from .alignment import Adaptation as Adaptation
+from .alignment import StrengthRemoval as StrengthRemoval
 from .alignment import adaptation as adaptation
 from .alignment import align as align
 from .alignment import changes as changes
+from .alignment import exchange_significance as exchange_significance
 from .alignment import partial_cosine as partial_cosine
+from .alignment import remove_strength as remove_strength
+from .alignment import retrieved as retrieved
 from .direction import directional as directional
 from .evaluation import Evaluation as Evaluation
 from .evaluation import OptimalImages as OptimalImages
-from .exchange import exchange_significance as exchange_significance
-from .exchange import retrieved as retrieved
 from .local_filters import LocalFilters as LocalFilters
 from .rates import MAX_PSNR as MAX_PSNR
 from .rates import MAX_RANK as MAX_RANK
@@ -20,5 +22,3 @@ from .rates import fit_slope as fit_slope
 from .rates import input_psnr as input_psnr
 from .rates import local_slopes as local_slopes
 from .rates import rate_window as rate_window
-from .strength import StrengthRemoval as StrengthRemoval
-from .strength import remove_strength as remove_strength

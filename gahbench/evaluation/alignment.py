@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gahbench._util.noise import generator
 from gahbench._util.shapes import Shape
 from gahbench.evaluation.direction import directional
-from gahbench.evaluation.strength import StrengthRemoval
 from gahbench.jacobian.maps import Sketch
 
 #: A filter whose part that changes with the image is smaller than this, relative to itself, does not change: the rest
@@ -23,6 +23,104 @@ MIN_DIRECTIONAL = 0.02
 MIN_IMAGES = 24
 #: Partial cosines are 0 where sqrt(1 - cosine^2) of either with the third is smaller: it explains all there is.
 MIN_FACTOR = 0.01
+#: Powers of the logarithm of the trace that filters are regressed on.
+DEGREE = 3
+#: Where the standard deviation of log-traces is smaller, all images are smoothed as strongly: only the mean is removed.
+MIN_SPREAD = 1e-3
+#: An image that decides its own regression by more than this has no residual to speak of.
+MAX_LEVERAGE = 0.9
+#: Singular values of Z below this share of the largest are of rounding.
+ROUNDING = 1e-10
+#: Random permutations that the significance is estimated from.
+PERMUTATIONS = 9999
+
+
+@dataclass(frozen=True, eq=False)
+class StrengthRemoval:
+    """The residuals of filters in a regression on their strength: H = 1 - Z (Z'Z)^-1 Z', acting on the image index.
+
+    Z = [1, l, l^2, l^3] for log-traces l, standardised; Z = [1] where all traces are the same. It takes away the mean
+    filter, and whatever filters do that depends on the image by its strength alone.
+
+    Parameters
+    ----------
+    places
+        Images that it is made for, of N, shape (M,), in order.
+    matrix
+        H, shape (M, M), float64.
+    """
+
+    places: Tensor
+    matrix: Tensor
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __call__(self, filters: Tensor) -> Tensor:
+        """Return the residuals, shape (M, ...), of filters (N, ...)."""
+        kept = filters[self.places.to(filters.device)]
+        found: Tensor = (self.matrix.to(kept) @ kept.flatten(1)).reshape(kept.shape)
+        return found
+
+    def left_out(self, count: int) -> Tensor:
+        """Return 1 for the images of N that it is not made for, and 0 for the others, shape (N,), float64."""
+        found = torch.ones(count, dtype=torch.float64)
+        found[self.places] = 0
+        return found
+
+    def among(self, count: int, values: Tensor | float) -> Tensor:
+        """Return values of its images, shape (M,), or one for all, among N, NaN elsewhere, shape (N,), float64."""
+        found = torch.full((count,), torch.nan, dtype=torch.float64)
+        found[self.places] = torch.as_tensor(values, dtype=torch.float64)
+        return found
+
+
+def remove_strength(traces: Tensor, usable: Tensor | None = None) -> StrengthRemoval:
+    """Return what takes the strength out of filters, given their traces.
+
+    Images whose trace is not positive are left out, and those of leverage above .9, which is the diagonal of 1 - H.
+
+    Parameters
+    ----------
+    traces
+        Shape (N,), on any device.
+    usable
+        Which images may be used, shape (N,); all by default.
+
+    Examples
+    --------
+    >>> import torch
+    >>> traces = torch.cat([torch.tensor([-1.0]), torch.linspace(1, 9, 30)])
+    >>> remove = remove_strength(traces)
+    >>> remove.places[0], len(remove)  # The first has no strength.
+    (tensor(1), 30)
+    >>> bool(remove(traces.log().square()[:, None]).abs().max() < 1e-5)
+    True
+    """
+    traces = traces.double().cpu()
+    kept = traces > 0
+    if usable is not None:
+        kept = kept & usable.cpu()
+    while True:
+        places = kept.nonzero()[:, 0]
+        design = _design(traces[places])
+        # Orthonormal columns that span those of Z, which are fewer where several images have one trace.
+        columns, values, _ = torch.linalg.svd(design, full_matrices=False)
+        columns = columns[:, values > ROUNDING * values[:1]]
+        leverage = columns.square().sum(1)
+        if len(places) == 0 or not (leverage > MAX_LEVERAGE).any() or len(places) <= design.shape[1]:
+            break
+        kept[places[leverage > MAX_LEVERAGE]] = False
+    return StrengthRemoval(places, torch.eye(len(places), dtype=torch.float64) - columns @ columns.mT)
+
+
+def _design(traces: Tensor) -> Tensor:
+    """Return Z for positive traces."""
+    logarithms = traces.log()
+    if len(traces) < 2 or logarithms.std() < MIN_SPREAD:
+        return torch.ones(len(traces), 1, dtype=torch.float64)
+    standard = (logarithms - logarithms.mean()) / logarithms.std()
+    return standard[:, None] ** torch.arange(DEGREE + 1, dtype=torch.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +269,8 @@ def align(one: Adaptation, other: Adaptation) -> Alignment:
     if not (one.adapts and other.adapts):
         zeros = torch.zeros(len(one), dtype=torch.float64)
         return Alignment(zeros, zeros)
-    products, left, right = _products(one.sketch, other.sketch), squares(one.sketch), squares(other.sketch)
+    products = one.sketch.own_products(other.sketch).cpu()
+    left, right = squares(one.sketch), squares(other.sketch)
     own = _cosine(products.sum(0), left.sum(0), right.sum(0))
     error = torch.zeros_like(own)
     groups = len(products)
@@ -206,13 +305,52 @@ def partial_cosine(one: Tensor, other: Tensor, third: Tensor) -> Tensor:
 
 def squares(sketch: Sketch) -> Tensor:
     """Return |S_i|^2 from each group of vectors, shape (G, M), float64; their sum over G is it."""
-    return _products(sketch, sketch)
-
-
-def _products(one: Sketch, other: Sketch) -> Tensor:
-    """Return <S_i, W_i> from each group of vectors, shape (G, M), float64."""
-    return one.own_products(other).cpu()
+    return sketch.own_products(sketch).cpu()
 
 
 def _cosine(product: Tensor, left: Tensor, right: Tensor) -> Tensor:
     return torch.where((left > 0) & (right > 0), product / (left * right).clamp_min(1e-300).sqrt(), 0.0)
+
+
+def exchange_significance(table: Tensor, permutations: int = PERMUTATIONS) -> float:
+    """Return the share of permutations of the images under which filters agree as well as with their own geometries.
+
+    Parameters
+    ----------
+    table
+        T_ij, how much the filter of image i agrees with the geometry of image j at the strength of i, shape (M, M); see
+        :meth:`gahbench.jacobian.FilterFamily.exchanged`.
+    permutations
+        How many are drawn, always the same.
+
+    Returns
+    -------
+    float
+        The p-value of sum_i T_ii, from 1 / (1 + permutations) to 1: the permutation that leaves all as it is counts.
+
+    Examples
+    --------
+    >>> import torch
+    >>> exchange_significance(torch.eye(30)), exchange_significance(torch.ones(30, 30))
+    (0.0001, 1.0)
+    """
+    table = table.double().cpu()
+    count = len(table)
+    draw = generator("noise", "exchange", count)
+    orders = torch.rand(permutations, count, generator=draw).argsort(1)
+    sums = table[torch.arange(count), orders].sum(1)
+    own = table.diagonal().sum()
+    # Sums of the same numbers in another order differ by rounding.
+    as_good = sums >= own - 1e-12 * table.abs().sum(1).max() * count
+    return (1 + int(as_good.sum())) / (1 + permutations)
+
+
+def retrieved(table: Tensor) -> Tensor:
+    """Return 1 where of all geometries an image's own agrees the most with its filter, else 0, shape (M,), float64.
+
+    Parameters
+    ----------
+    table
+        T_ij, shape (M, M).
+    """
+    return (table.argmax(1) == torch.arange(len(table), device=table.device)).double().cpu()

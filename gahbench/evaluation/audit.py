@@ -2,14 +2,14 @@
 
 Outputs are computed again in another order, one image at a time. A denoiser that does not see the clean image is tried
 under noise that nobody knows, on scored images, and on images that nobody has seen
-(:mod:`gahbench.evaluation.fresh_images`).
+(:mod:`gahbench.evaluation.fresh_images`). Expected errors that a reference states in closed form are compared with its
+squared errors under such noise.
 """
 
 from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,16 @@ FRESH = 2
 FRESH_FACTOR, FRESH_SHARE = 4.0, 0.1
 #: How far the noise of an evaluation may be off its level, in standard deviations.
 NOISE_ERRORS = 6.0
+#: Squared errors that are drawn at each noise level, at most and at least.
+DRAWS, MIN_DRAWS = 64, 8
+#: No more are drawn where the mean of all ``DRAWS`` would have to be farther than so many standard errors of those that
+#: there are from their mean to refute the claim: errors of large images hardly vary, and take long.
+CERTAIN = 3.0
+#: An error that is above the claim by so many standard errors and this share refutes it; one that is below, by this
+#: share: rare large errors, which an expectation holds, may be missing among the draws.
+STANDARD_ERRORS, ABOVE_SHARE, BELOW_SHARE = 5.0, 0.02, 0.25
+#: Claims below this share of sigma^2 count as that.
+LEAST_SHARE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -57,10 +67,10 @@ def audit(evaluation: Evaluation) -> Audit:
     repetition = audit_repetition(evaluation)
     if kind in SEES_DATASET or not all(bool(evaluation.denoised(one).isfinite().all()) for one in evaluation.sigmas):
         return repetition
-    levels = [_LevelAudit.of(evaluation, sigma, secret_generator()) for sigma in evaluation.sigmas]
+    noise_marks, levels = _compare_with_fresh_noise(evaluation)
     fresh = compare_on_fresh_images(evaluation)
-    marks = (*repetition.marks, *_level_marks(levels), *(fresh.marks if fresh else ()))
-    facts = {"levels": [level.record() for level in levels], "fresh": fresh and fresh.record()}
+    marks = (*repetition.marks, *noise_marks, *(fresh.marks if fresh else ()))
+    facts = {"levels": levels, "fresh": fresh and fresh.record()}
     images = "" if fresh is None else "new" if fresh.images.is_stream else "held out"
     return Audit(marks, repetition.notes, images, {**repetition.facts, **facts})
 
@@ -84,12 +94,12 @@ def audit_repetition(evaluation: Evaluation) -> Audit:
     return Audit(tuple(marks), tuple(notes), facts=facts)
 
 
-def secret_generator() -> torch.Generator:
+def _secret_generator() -> torch.Generator:
     """Return a generator of numbers that nobody can know beforehand."""
     return torch.Generator().manual_seed(secrets.randbits(62))
 
 
-def fresh_errors(evaluation: Evaluation, sigma: float, count: int, generator: torch.Generator) -> tuple[slice, Tensor]:
+def _fresh_errors(evaluation: Evaluation, sigma: float, count: int, generator: torch.Generator) -> tuple[slice, Tensor]:
     """Denoise some of the images of an evaluation under fresh noise."""
     first = int(torch.randint(len(evaluation.clean) - count + 1, (), generator=generator))
     chosen = slice(first, first + count)
@@ -126,48 +136,66 @@ def _difference(evaluation: Evaluation, sigma: float) -> tuple[float, float]:
     return min(sorted(found)[(count - 1) // 2], 1e9), size if math.isfinite(size) else math.inf
 
 
-@dataclass(frozen=True)
-class _LevelAudit:
-    """What was found at a noise level: mean squared errors per pixel."""
-
-    sigma: float
-    noise: float
-    allowed_noise: float
-    claimed: float
-    fresh: float
-
-    @classmethod
-    def of(cls, evaluation: Evaluation, sigma: float, generator: torch.Generator) -> _LevelAudit:
-        clean = evaluation.clean.double()
-        noise = evaluation.noisy(sigma).double() - clean
-        count = min(FRESH, len(clean), evaluation.batches.size)
-        chosen, fresh = fresh_errors(evaluation, sigma, count, generator)
-        claimed = (evaluation.denoised(sigma)[chosen].double() - clean[chosen]).square().mean()
-        allowed = NOISE_ERRORS / (2 * noise.numel()) ** 0.5 + 1e-3
-        return cls(sigma, float(noise.square().mean().sqrt()) / sigma, allowed, float(claimed), float(fresh.mean()))
-
-    @property
-    def is_noise_off(self) -> bool:
-        """Whether the noise that it was scored under is not of its level."""
-        return abs(self.noise - 1) > self.allowed_noise
-
-    @property
-    def is_owed_to_noise(self) -> bool:
-        """Whether its error is small under the noise of the scores alone."""
-        return not self.fresh <= FRESH_FACTOR * self.claimed + FRESH_SHARE * self.sigma**2
-
-    def record(self) -> dict[str, float | None]:
-        """Return the numbers as plain JSON; those that are not finite are ``None``."""
-        numbers = {"sigma": self.sigma, "noise": self.noise, "fresh": self.fresh, "claimed": self.claimed}
-        return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-
-
-def _level_marks(levels: Sequence[_LevelAudit]) -> list[str]:
+def _compare_with_fresh_noise(evaluation: Evaluation) -> tuple[list[str], list[dict[str, float | None]]]:
+    """Return marks, and facts of each noise level: its noise, and mean squared errors per pixel as plain JSON."""
+    off, known, facts = [], [], []
+    clean = evaluation.clean.double()
+    count = min(FRESH, len(clean), evaluation.batches.size)
+    allowed = NOISE_ERRORS / (2 * clean.numel()) ** 0.5 + 1e-3
+    for sigma in evaluation.sigmas:
+        noise = float((evaluation.noisy(sigma).double() - clean).square().mean().sqrt()) / sigma
+        chosen, errors = _fresh_errors(evaluation, sigma, count, _secret_generator())
+        fresh = float(errors.mean())
+        claimed = float((evaluation.denoised(sigma)[chosen].double() - clean[chosen]).square().mean())
+        if abs(noise - 1) > allowed:
+            off.append(f"{noise:.2g} σ at σ = {sigma:g}")
+        if not fresh <= FRESH_FACTOR * claimed + FRESH_SHARE * sigma**2:
+            known.append(f"{fresh:.1e} instead of {claimed:.1e} at σ = {sigma:g}")
+        numbers = {"sigma": sigma, "noise": noise, "fresh": fresh, "claimed": claimed}
+        facts.append({name: value if math.isfinite(value) else None for name, value in numbers.items()})
     marks = []
-    if off := [level for level in levels if level.is_noise_off]:
-        places = ", ".join(f"{level.noise:.2g} σ at σ = {level.sigma:g}" for level in off)
-        marks.append(f"the noise that it was scored under was changed in its process: it is {places}")
-    if known := [level for level in levels if level.is_owed_to_noise]:
-        errors = (f"{level.fresh:.1e} instead of {level.claimed:.1e} at σ = {level.sigma:g}" for level in known)
-        marks.append(f"knows the noise: its squared error grows under fresh noise: {', '.join(errors)}")
-    return marks
+    if off:
+        marks.append(f"the noise that it was scored under was changed in its process: it is {', '.join(off)}")
+    if known:
+        marks.append(f"knows the noise: its squared error grows under fresh noise: {', '.join(known)}")
+    return marks, facts
+
+
+def check_claimed_risk(evaluation: Evaluation) -> bool:
+    """Compare the closed-form risks that were used with squared errors under noise that is drawn then."""
+    if evaluation.denoiser.kind == "bound":
+        return False
+    generator = _secret_generator()
+    used = {sigma: risk for sigma, risk in evaluation._risks.items() if risk is not None}
+    for sigma, risk in used.items():
+        excess = _relative_excess(evaluation, sigma, risk, generator)
+        mean, error = float(excess.mean()), float(excess.std()) / len(excess) ** 0.5
+        if not _is_within(mean, error):
+            claim = float(risk.double().mean())
+            raise ValueError(
+                f"the expected error that its 'risk' claims is wrong: at σ = {sigma:g} it claims {claim:.3g} on "
+                f"average, and {len(excess)} squared errors differ from their claims by {mean:+.2g} ± {error:.1g} "
+                "of them; return the expected mean squared error per pixel of each image, or None"
+            )
+    return bool(used)
+
+
+def _is_within(mean: float, error: float, margin: float = 0.0) -> bool:
+    """Whether a mean of relative excesses, of a standard error, bears a claim out, by a margin."""
+    above, below = STANDARD_ERRORS * error + ABOVE_SHARE, STANDARD_ERRORS * error + BELOW_SHARE
+    return margin - below <= mean <= above - margin
+
+
+def _relative_excess(evaluation: Evaluation, sigma: float, risk: Tensor, generator: torch.Generator) -> Tensor:
+    """Return by how much squared errors exceed their claims, in units of these, shape (``MIN_DRAWS`` or more,)."""
+    count = min(DRAWS, len(risk), evaluation.batches.size)
+    found = torch.empty(0, dtype=torch.float64)
+    while len(found) < DRAWS:
+        chosen, errors = _fresh_errors(evaluation, sigma, count, generator)
+        claims = risk[chosen].double()
+        found = torch.cat([found, (errors - claims) / claims.clamp(min=LEAST_SHARE * sigma**2)])
+        if len(found) >= MIN_DRAWS:
+            mean, spread = float(found.mean()), float(found.std())
+            if _is_within(mean, spread / DRAWS**0.5, CERTAIN * spread / len(found) ** 0.5):
+                break
+    return found

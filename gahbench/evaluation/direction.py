@@ -1,4 +1,4 @@
-"""What of a filter is directional: the rest of it, once it is the same in all eight directions about every pixel."""
+"""The directional part of a filter: what remains without the part that is isotropic about every pixel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gahbench.devices.hardware import hardware
 STEPS = 64
 #: Sets of entries that are solved for together on a CPU: what leaves its cache takes longer than arithmetic.
 TOGETHER = 2048
-#: Below it a number is taken for it where it divides.
+#: The least divisor.
 _TINY = 1e-30
 
 
@@ -55,7 +55,7 @@ def directional(filters: Tensor, shape: Shape, steps: int = STEPS) -> Tensor:
     """
     count, size, _ = filters.shape
     averaged, across, groups, sizes = _orbits(shape, filters.dtype, filters.device)
-    # Symmetric to the last digit: there is no A + A' near an antisymmetric part, and steps towards one lead anywhere.
+    # Exactly symmetric: no A + A' is near an antisymmetric part, and steps towards it diverge.
     filters = (filters + filters.mT) / 2
     # The image index last: sums over sets of entries then run along memory.
     flat = filters.reshape(count, -1).mT.contiguous()
@@ -69,23 +69,23 @@ def directional(filters: Tensor, shape: Shape, steps: int = STEPS) -> Tensor:
 
 def _solved(across: Tensor, rest: Tensor, sizes: Tensor, steps: int) -> Tensor:
     """Return A of A + across A = rest, (G, N), by conjugate gradients in the inner product with weights (G, 1)."""
-    found, way = torch.zeros_like(rest), rest
+    found, direction = torch.zeros_like(rest), rest
     power = (sizes * rest * rest).sum(0)
-    # Beyond it there is rounding only, and steps would lead anywhere.
+    # Smaller residuals are rounding, along which steps diverge.
     rounding = torch.finfo(power.dtype).eps
     enough = rounding**1.2 * power
     for _ in range(steps):
-        moved = way + across @ way
-        # Nor is there a way along what A + A' is 0 for: only rounding is of that kind.
-        curvature = (sizes * way * moved).sum(0)
+        moved = direction + across @ direction
+        # Directions in the null space of A + A' carry only rounding error.
+        curvature = (sizes * direction * moved).sum(0)
         goes_on = (power > enough) & (curvature > 10 * rounding * power)
         if not goes_on.any():
             break
         length = torch.where(goes_on, power / curvature.clamp_min(_TINY), 0.0)
-        found = found + length * way
+        found = found + length * direction
         rest = rest - length * moved
         before, power = power, (sizes * rest * rest).sum(0)
-        way = rest + torch.where(goes_on, power / before.clamp_min(_TINY), 0.0) * way
+        direction = rest + torch.where(goes_on, power / before.clamp_min(_TINY), 0.0) * direction
     return found
 
 
@@ -132,6 +132,6 @@ def _cuts(offsets: Tensor, together: int) -> list[int]:
 
 def _sparse(rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
     with warnings.catch_warnings():
-        # That sparse matrices are new.
+        # Silence torch's warning that sparse CSR tensors are in beta.
         warnings.simplefilter("ignore")
         return torch.sparse_coo_tensor(torch.stack([rows, columns]), values, shape).coalesce().to_sparse_csr()

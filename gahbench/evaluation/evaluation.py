@@ -113,12 +113,12 @@ class Evaluation:
     choices: Choices = field(default_factory=Choices, repr=False)
     #: Names the draw of the noise too, where the images are those of one shape of a set of several.
     _of_shape: tuple[str, ...] = field(default=(), repr=False)
-    _samples: Samples | None = field(default=None, repr=False)
-    _denoised: dict[float, Tensor] = field(default_factory=dict, repr=False)
-    _risks: dict[float, Tensor | None] = field(default_factory=dict, repr=False)
-    _local: LocalFilters | None = field(default=None, repr=False)
     #: The evaluation that it is one image of, and the place of the image.
     _whole: tuple[Evaluation, int] | None = field(default=None, repr=False)
+    _samples: Samples | None = field(default=None, init=False, repr=False)
+    _denoised: dict[float, Tensor] = field(default_factory=dict, init=False, repr=False)
+    _risks: dict[float, Tensor | None] = field(default_factory=dict, init=False, repr=False)
+    _local: LocalFilters | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         checked_kind(self.denoiser.kind)
@@ -232,33 +232,12 @@ class Evaluation:
 
     def only(self, place: int) -> Evaluation:
         """Return the evaluation of one image; results are shared with that of all images."""
-        return replace(
-            self,
-            clean=self.clean[place : place + 1],
-            start=self.start + place,
-            partner=self.partner and self.partner.only(place),
-            _denoised={},
-            _risks={},
-            _local=None,
-            _whole=(self, place),
-        )
+        clean, partner = self.clean[place : place + 1], self.partner and self.partner.only(place)
+        return replace(self, clean=clean, start=self.start + place, partner=partner, _whole=(self, place))
 
     def along(self, denoiser: Denoiser) -> Evaluation:
         """Return another denoiser, such as a snapshot, on the same images under the same noise."""
-        return Evaluation(
-            denoiser,
-            self.clean,
-            self.sigmas,
-            self.noise_seed,
-            self.split,
-            self.dataset,
-            self.learned_from,
-            start=self.start,
-            granted=self.granted,
-            jacobian_precision=self.jacobian_precision,
-            choices=self.choices,
-            _of_shape=self._of_shape,
-        )
+        return replace(self, denoiser=denoiser, partner=None, snapshots=(), _whole=None)
 
     @property
     @needed("jacobian")

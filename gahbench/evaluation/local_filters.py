@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from gahbench._util.latest import Latest
-from gahbench.evaluation.alignment import MIN_IMAGES, Adaptation, adaptation
-from gahbench.evaluation.strength import StrengthRemoval, remove_strength
+from gahbench.evaluation.alignment import MIN_IMAGES, Adaptation, StrengthRemoval, adaptation, remove_strength
 from gahbench.jacobian import DenseMaps, Estimate, Jacobian, LinearMaps, Sketch
 from gahbench.jacobian.eigen import full
 from gahbench.networks.precision import Choice, Precision
@@ -90,22 +89,17 @@ class LocalFilters:
             If a value is not finite.
         """
         maps = self.maps(sigma, draw)
-        if maps is None:
-            return None
-        return self._once("matrices", sigma, draw, lambda: self._found_matrices(maps))[0]
+        return None if maps is None else self._matrices(maps, sigma, draw)
+
+    def _matrices(self, maps: LinearMaps, sigma: float, draw: int = 0) -> Tensor:
+        return self._once("matrices", sigma, draw, lambda: (self._computed(maps),))[0]
 
     def eigenpairs(self, sigma: float) -> tuple[Tensor, Tensor] | None:
         """Return eigenvalues (N, d), sorted down, and eigenvectors (N, d, d), as rows, of the symmetric part of J."""
         maps = self.maps(sigma)
         if maps is None:
             return None
-
-        def found() -> tuple[Tensor, Tensor]:
-            matrices = self.matrices(sigma)
-            assert matrices is not None
-            return full(matrices)
-
-        values, vectors = self._once("eigenpairs", sigma, 0, found)
+        values, vectors = self._once("eigenpairs", sigma, 0, lambda: full(self._matrices(maps, sigma)))
         return values, vectors
 
     def sketch(self, sigma: float, draw: int = 0) -> Sketch | None:
@@ -114,10 +108,9 @@ class LocalFilters:
         if maps is None:
             return None
         if maps.is_small:
-            matrices = self.matrices(sigma, draw)
-            assert matrices is not None
+            matrices = self._matrices(maps, sigma, draw)
             return Sketch((matrices + matrices.mT) / 2, exact=True)
-        return Sketch(self._once("sketch", sigma, draw, lambda: maps.sketch().rows)[0], exact=False)
+        return Sketch(self._once("sketch", sigma, draw, lambda: (maps.sketch().rows,))[0], exact=False)
 
     def trace(self, sigma: float) -> Estimate | None:
         """Return the trace of J at every image."""
@@ -125,9 +118,7 @@ class LocalFilters:
         if maps is None:
             return None
         if maps.is_small:
-            matrices = self.matrices(sigma)
-            assert matrices is not None
-            return DenseMaps(matrices, maps.shape).trace()
+            return DenseMaps(self._matrices(maps, sigma), maps.shape).trace()
         if sigma not in self._traces:
             self._traces[sigma] = maps.trace()
         return self._traces[sigma]
@@ -154,7 +145,7 @@ class LocalFilters:
         key = (sigma, draw, directional, remove.matrix.numpy().tobytes(), remove.places.numpy().tobytes())
         return self._adaptations.get(key, found)
 
-    def _found_matrices(self, maps: LinearMaps) -> Tensor:
+    def _computed(self, maps: LinearMaps) -> Tensor:
         if not isinstance(maps, Jacobian) or self._precision(maps) == "float32":
             return maps.matrices()
         fast = maps.in_precision("bfloat16")
@@ -177,15 +168,12 @@ class LocalFilters:
                 self.choice = Choice("bfloat16" if asked == "bfloat16" else "float32")
         return self.choice.precision
 
-    def _once(
-        self, name: str, sigma: float, draw: int, find: Callable[[], Tensor | tuple[Tensor, ...]]
-    ) -> tuple[Tensor, ...]:
+    def _once(self, name: str, sigma: float, draw: int, find: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         def checked() -> tuple[Tensor, ...]:
             found = find()
-            kept = found if isinstance(found, tuple) else (found,)
-            if not torch.stack([tensor.isfinite().all() for tensor in kept]).all():
+            if not torch.stack([tensor.isfinite().all() for tensor in found]).all():
                 raise ValueError(f"the Jacobian has values that are not finite, at sigma={sigma:g}")
-            return kept
+            return found
 
         return self._kept.get((name, sigma, draw), checked)
 

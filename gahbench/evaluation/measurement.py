@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import itertools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import Denoiser
 from gahbench.contracts.metrics import Metric, Scores, checked
@@ -17,10 +20,14 @@ from gahbench.contracts.needs import Need
 from gahbench.contracts.references import Reference
 from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
-from gahbench.evaluation.several_shapes import by_shape, check_alone, joined
 from gahbench.networks.precision import Choices
 from gahbench.networks.trained import Trained
 from gahbench.sampling.settings import Sampling
+
+#: Needs of metrics that compare images, or are of one shape.
+_NEEDS_OF_ONE_SHAPE = frozenset({"training", "partner", "samples", "snapshots"})
+#: So many shapes have their notes listed, those of the most images first.
+_LISTED_NOTES = 3
 
 
 @dataclass(frozen=True)
@@ -30,14 +37,6 @@ class Subject:
     build: Callable[[], Reference | nn.Module]
     learned_from: Mapping[str, Any] | None = None
     snapshots: Sequence[tuple[int, Callable[[], nn.Module]]] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """An evaluation, and the places of its images among all; ``None`` where they are all."""
-
-    evaluation: Evaluation
-    places: Sequence[int] | None
 
 
 class Measurement:
@@ -51,56 +50,48 @@ class Measurement:
         device: torch.device,
         choices: Choices | None = None,
     ) -> None:
-        self._dataset, self._subject, self._device = dataset, subject, device
+        self._dataset, self._subject, self._request, self._device = dataset, subject, request, device
         self._choices = Choices() if choices is None else choices
         #: Returns the same entrant, learned from other images; called for metrics that need it.
         self.partner: Callable[[], Subject] | None = None
         self._other: Subject | None = None
-        denoiser = self._denoiser(subject)
-        shapes = dataset.shapes(request["images"]) if request["split"] == "test" else None
+        #: For each shape of the images the places of its images among all; ``None`` where all have one shape.
+        self._places: list[list[int]] | None = None
+        denoiser, count = self._denoiser(subject), request["images"]
+        shapes = dataset.shapes(count) if request["split"] == "test" else None
         if shapes is None:
-            clean = dataset.images(request["split"], request["images"])
-            self._parts: tuple[Part, ...] = (Part(self._evaluation(denoiser, dataset, clean, request), None),)
-        else:
-            self._parts = tuple(
-                Part(
-                    self._evaluation(
-                        denoiser, one, one.images("test", len(places)), request, ("x".join(map(str, shape)),)
-                    ),
-                    places,
-                )
-                for shape, one, places in by_shape(dataset, shapes)
-            )
+            clean = dataset.images(request["split"], count)
+            self.evaluations = [self._evaluation(denoiser, dataset, clean)]
+            return
+        self._places, self.evaluations = [], []
+        for shape in dict.fromkeys(shapes):
+            places = [place for place, other in enumerate(shapes) if other == shape]
+            of_shape = dataset.of_shape(shape)
+            clean = of_shape.images("test", len(places))
+            self._places.append(places)
+            self.evaluations.append(self._evaluation(denoiser, of_shape, clean, ("x".join(map(str, shape)),)))
 
     @property
     def evaluation(self) -> Evaluation:
         """The evaluation; where images have several shapes, that of the images of the first."""
-        return self._parts[0].evaluation
-
-    @property
-    def evaluations(self) -> tuple[Evaluation, ...]:
-        """The evaluations, one for each shape of the images."""
-        return tuple(part.evaluation for part in self._parts)
+        return self.evaluations[0]
 
     def score(self, metric: Metric) -> Scores:
         """Measure the denoiser by a metric."""
-        if self._parts[0].places is None:
+        if self._places is None:
             return self._score(metric, self.evaluation)
-        check_alone(metric)
+        if metric.min_images > 1 or frozenset(metric.needs) & _NEEDS_OF_ONE_SHAPE:
+            raise _refusal(metric, "compares images, or needs some of one shape")
         scores = []
-        for part in self._parts:
-            metric.check(part.evaluation.shape, part.evaluation.sigmas)
-            scores.append((self._score(metric, part.evaluation), part.places or ()))
-        return joined(metric, scores)
+        for evaluation in self.evaluations:
+            metric.check(evaluation.shape, evaluation.sigmas)
+            scores.append(self._score(metric, evaluation))
+        return _joined(metric, scores, self._places)
 
     def _evaluation(
-        self,
-        denoiser: Denoiser,
-        dataset: Dataset,
-        clean: Tensor,
-        request: Mapping[str, Any],
-        of_shape: tuple[str, ...] = (),
+        self, denoiser: Denoiser, dataset: Dataset, clean: Tensor, of_shape: tuple[str, ...] = ()
     ) -> Evaluation:
+        request = self._request
         return Evaluation(
             denoiser,
             clean,
@@ -136,8 +127,6 @@ class Measurement:
         denoiser = self._denoiser(subject)
         other = self.evaluation.along(denoiser)
         other.learned_from = self._learned(subject, denoiser)
-        other.sampling, other.device = self.evaluation.sampling, self.evaluation.device
-        other.jacobian_precision, other.choices = self.evaluation.jacobian_precision, self._choices
         return other
 
     def _denoiser(self, subject: Subject) -> Denoiser:
@@ -173,3 +162,45 @@ def _granting(evaluation: Evaluation, needs: frozenset[Need]) -> Evaluation:
     view.learned_from = evaluation.learned_from if needs & {"training", "partner"} else None
     view.sampling = evaluation.sampling if "samples" in needs else Sampling()
     return view
+
+
+def _joined(metric: Metric, scores: Sequence[Scores], places: Sequence[Sequence[int]]) -> Scores:
+    """Return the scores of all images, given those of each shape and the places of its images among all."""
+    rows: list[tuple[float, float | None, int, str | None]] = []
+    for found, among_all in zip(scores, places, strict=True):
+        if found.image is None:
+            if found.value:
+                raise _refusal(metric, "gives one value for all images")
+            continue
+        sigmas, parts = found.sigma or itertools.repeat(None), found.part or itertools.repeat(None)
+        rows += zip(found.value, sigmas, [among_all[image] for image in found.image], parts, strict=False)
+    if not rows:
+        return Scores([])
+    value, sigma, image, part = zip(*rows, strict=True)
+    return Scores(value, None if None in sigma else sigma, image, None if None in part else part, scores[0].arrays)
+
+
+def _refusal(metric: Metric, why: str) -> ValueError:
+    return ValueError(
+        f"{type(metric).__name__} {why}, and these have several shapes; accepted: metrics of each image alone, such as "
+        "psnr and ssim, or a dataset of one shape"
+    )
+
+
+def notes_of(reference: Reference, evaluations: Sequence[Evaluation]) -> list[str]:
+    """Return the notes of a reference that was evaluated on the images of each shape."""
+    notes, basis = list(reference.notes), getattr(reference, "basis", None)
+    if len(evaluations) == 1 or not isinstance(basis, Basis):
+        return notes
+    counts: Counter[str] = Counter()
+    for one in evaluations:
+        counts.update(dict.fromkeys(basis.notes(one.shape), len(one.clean)))
+    images = sum(len(one.clean) for one in evaluations)
+    listed = [
+        note if count == images else f"{note} ({count} of {images} images)"
+        for note, count in counts.most_common(_LISTED_NOTES)
+    ]
+    if others := len(counts) - len(listed):
+        listed.append(f"so are images of {others} other shapes, each as it needs")
+    first = basis.notes(evaluations[0].shape)
+    return [*(note for note in notes if note not in first), *listed]

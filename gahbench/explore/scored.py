@@ -13,7 +13,7 @@ from torch import nn
 
 from gahbench._util.errors import ParameterError, SuiteError, listing, suggestion
 from gahbench.board.results import Results
-from gahbench.board.schemas import SCHEMAS
+from gahbench.board.tables import SCHEMAS
 from gahbench.contracts.references import Reference
 from gahbench.devices.hardware import hardware
 from gahbench.evaluation.measurement import Measurement, Subject

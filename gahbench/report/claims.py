@@ -15,8 +15,8 @@ from rich.text import Text
 from gahbench._util.readable import counted
 from gahbench.board.claim_values import Table
 from gahbench.board.claims import Case, Verdict, judge, known_claims
-from gahbench.board.schemas import plain
 from gahbench.board.statistics import Estimate
+from gahbench.board.tables import plain
 from gahbench.contracts.claims import CHECKED, OUTCOMES
 from gahbench.registry.registry import Registry
 from gahbench.report import cells

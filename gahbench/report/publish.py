@@ -11,7 +11,7 @@ from gahbench._util.errors import ResultsError
 from gahbench._util.files import delete_file, write_whole
 from gahbench._util.sealed import sealed
 from gahbench.board.results import BOARD, FORMAT, INDEX, SCORES, VERSION, Results, index_or_none, saved_files
-from gahbench.board.schemas import SCHEMAS, to_records
+from gahbench.board.tables import SCHEMAS, to_records
 from gahbench.report import figures
 from gahbench.report.tables import markdown
 

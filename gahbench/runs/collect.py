@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import ResultsError
 from gahbench.board.facts import ADOPTED, NOT_RUN, OWN_TRAINING, REFUSED
-from gahbench.board.schemas import SCHEMAS
+from gahbench.board.tables import SCHEMAS
 from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
 from gahbench.planning.units import AUDITED

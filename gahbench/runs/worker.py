@@ -26,10 +26,8 @@ from gahbench.contracts.references import Reference
 from gahbench.contracts.unit import Unit
 from gahbench.devices.batches import take_memory_notes
 from gahbench.devices.hardware import Hardware, is_out_of_memory, release_memory
-from gahbench.evaluation.audit import DIVERGED_NOTE, audit, audit_repetition
-from gahbench.evaluation.claimed_risk import check_claimed_risk
-from gahbench.evaluation.measurement import Measurement, Subject
-from gahbench.evaluation.notes import notes_of
+from gahbench.evaluation.audit import DIVERGED_NOTE, audit, audit_repetition, check_claimed_risk
+from gahbench.evaluation.measurement import Measurement, Subject, notes_of
 from gahbench.networks.precision import Choices
 from gahbench.planning.units import AUDITED, CHECKS, CHECKS_VERSION, FIT, SCORE, configured_as
 from gahbench.registry.behaviour import computed_by

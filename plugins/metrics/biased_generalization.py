@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,9 +15,6 @@ from gahbench.sampling import own_set, simultaneous_lower, without_shared
 
 from ._along_training import pairs_along
 from ._sampled import training_images
-
-if TYPE_CHECKING:
-    from gahbench.contracts.denoisers import Denoiser
 
 
 class BiasedGeneralization(Metric):
@@ -53,7 +50,7 @@ class BiasedGeneralization(Metric):
         halves = without_shared(training_images(evaluation), training_images(partner))
         steps, losses, shares = [], [], []
         for step, load, load_other in pairs_along(evaluation, partner):
-            one, other = _at(evaluation, load), _at(partner, load_other)
+            one, other = evaluation.along(load()), partner.along(load_other())
             steps.append(step)
             losses.append([_means(one, other, sigma) for sigma in evaluation.sigmas])
             shares.append(_own_halves(one, other, *halves))
@@ -73,12 +70,6 @@ class BiasedGeneralization(Metric):
             "pi_low": low,
         }
         return Scores.of_samples({part: torch.tensor(value) for part, value in values.items()}, arrays)
-
-
-def _at(evaluation: Evaluation, load: Callable[[], Denoiser]) -> Evaluation:
-    found = evaluation.along(load())
-    found.sampling, found.device = evaluation.sampling, evaluation.device
-    return found
 
 
 def _own_halves(one: Evaluation, other: Evaluation, own: Tensor, others: Tensor) -> Tensor:

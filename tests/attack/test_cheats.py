@@ -7,8 +7,7 @@ import torch
 
 import gahbench
 from gahbench.evaluation import evaluation as evaluations
-from gahbench.evaluation.audit import audit, audit_repetition
-from gahbench.evaluation.claimed_risk import check_claimed_risk
+from gahbench.evaluation.audit import audit, audit_repetition, check_claimed_risk
 from gahbench.evaluation.measurement import Measurement, Subject
 
 from . import cheating_plugins, cheats

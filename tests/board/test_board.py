@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 from fake_results import SIGMAS, dataset, realistic, results, rows
 
+from gahbench._util.errors import ParameterError, ResultsError
 from gahbench.board.metric_names import MetricName, parse_metric_name
+from gahbench.board.selection import chosen_labels
 from gahbench.board.statistics import UNKNOWN
 
 ENTRANTS = [
@@ -96,3 +98,28 @@ def test_the_slope_is_that_of_the_psnr_whether_or_not_it_is_a_metric():
 def test_names_of_metrics_are_taken_apart(text, found):
     assert parse_metric_name(text) == found
     assert ".".join(filter(None, (found.label, found.part))) == text
+
+
+HELD = ["unet[width=8]", "unet[width=16]", "bf-cnn[width=8]", "identity"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "chosen"),
+    [
+        (None, HELD),
+        ([], HELD),
+        (["unet[width=16]"], HELD[1:2]),
+        (["unet"], HELD[:2]),
+        (["identity", "un*"], [*HELD[:2], "identity"]),
+        (["*[width=8]"], [HELD[0], HELD[2]]),
+    ],
+)
+def test_labels_names_and_patterns_are_taken_in_the_order_of_the_board(asked, chosen):
+    assert chosen_labels(asked, HELD, "entrant") == chosen
+
+
+def test_what_matches_nothing_is_an_error_that_names_what_there_is():
+    with pytest.raises(ParameterError, match=r"entrants vit, x\* are not in the results; accepted: unet\[width=8\], "):
+        chosen_labels(["unet", "vit", "x*"], HELD, "entrant")
+    with pytest.raises(ResultsError, match=r"entrants unett are not in the results; did you mean 'unet'. accepted: "):
+        chosen_labels(["unett"], HELD, "entrant", ResultsError)

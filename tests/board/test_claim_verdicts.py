@@ -36,11 +36,7 @@ def test_an_interval_holds_fails_or_is_undecided_as_its_points_are_in_the_region
     inside = [region.contains(point) for point in points]
     expected = "holds" if all(inside) else "undecided" if any(inside) else "fails"
     assert region.outcome(low, high) == expected
-
-
-def test_what_no_interval_is_known_of_is_undecided():
-    assert Region(above=0).outcome(math.nan, math.nan) == "undecided"
-    assert Region(above=0).outcome(1.0, math.nan) == "undecided"
+    assert region.outcome(low, math.nan) == "undecided"
 
 
 @pytest.mark.parametrize(
@@ -89,15 +85,22 @@ def test_values_that_do_not_vary_or_are_not_known_leave_the_others_alone():
 # --- Verdicts ---
 
 
-def test_a_claim_holds_fails_or_is_undecided_by_its_interval():
-    known = table(rows("net", [30.0, 20.0, 10.0], spread=1.0))
-    assert verdict(claim(Region(above=5)), known).outcome == "holds"
-    assert verdict(claim(Region(above=15)), known).outcome == "fails"
-    # At 1.0 the mean is 10, in the middle of an interval.
-    straddling = verdict(claim(Region(above=9.9)), known)
-    assert straddling.outcome == "undecided"
-    assert straddling.decisive.at == "σ = 1"
-    assert straddling.decisive.estimate.low < 9.9 < straddling.decisive.estimate.high
+@pytest.mark.parametrize(
+    ("spread", "region", "outcome"),
+    [
+        (1.0, Region(above=-5), "holds"),
+        (1.0, Region(above=5), "fails"),
+        (1.0, Region(above=-0.1), "undecided"),
+        (0.0, Region(above=0), "fails"),
+        (0.0, Region(start=0), "holds"),
+    ],
+)
+def test_a_claim_holds_fails_or_is_undecided_by_its_interval(spread, region, outcome):
+    found = verdict(claim(region), table(rows("net", [20.0, 10.0, 0.0], spread=spread)))
+    assert found.outcome == outcome
+    assert found.decisive.at == "σ = 1"
+    low, high = found.decisive.estimate.low, found.decisive.estimate.high
+    assert (low < region.low < high) is (outcome == "undecided")
 
 
 def test_as_many_images_as_it_takes_decide_what_is_undecided():
@@ -122,12 +125,6 @@ def test_a_value_on_the_end_of_the_region_is_never_decided():
     found = verdict(claim(Region(above=10)), table(rows("net", [10, 20, 30], spread=1.0)))
     assert found.outcome == "undecided"
     assert "more than 1000" in str(found.decisive.needs)
-
-
-def test_exact_values_are_decided_without_a_width():
-    known = table(rows("net", [0.0, 0.0, 0.0]))
-    assert verdict(claim(Region(above=0)), known).outcome == "fails"
-    assert verdict(claim(Region(start=0)), known).outcome == "holds"
 
 
 def test_a_claim_fails_if_one_case_does_and_names_it():
@@ -161,41 +158,24 @@ def test_what_is_not_measured_says_why(given, reason):
     found = verdict(claim(Region(above=0), **given), table(rows("net", 3 + 0.5 * NOISY)))
     assert found.outcome == "not measured"
     assert reason in found.reason
-
-
-def test_without_results_a_claim_is_not_measured():
-    assert verdict(claim(Region(above=0))).reason == "no results"
-    lacking = replace(claim(Region(above=0)), missing="needs the reference pspc")
+    assert verdict(claim(Region(above=0), **given)).reason == "no results"
+    lacking = replace(claim(Region(above=0), **given), missing="needs the reference pspc")
     assert verdict(lacking).reason == "needs the reference pspc"
 
 
 # --- Queries, on tables with known answers ---
 
 
-def test_slopes_over_noise_levels():
-    known = table(rows("net", 3 + 0.7 * NOISY))
-    assert verdict(claim(exactly(0.7), slope="input-psnr"), known).outcome == "holds"
-    assert verdict(claim(exactly(0.6), slope="input-psnr"), known).outcome == "fails"
-
-
-@pytest.mark.parametrize(
-    ("sigma", "value"),
-    [
-        (Levels("mean"), 20.0),
-        (Levels("lowest"), 30.0),
-        (Levels("highest"), 10.0),
-        (Levels(at=(0.102,)), 20.0),
-        (Levels("mean", start=0.05), 15.0),
-    ],
-)
-def test_noise_levels_that_are_asked_for(sigma, value):
-    known = table(rows("net", [30.0, 20.0, 10.0], spread=0.0))
-    assert verdict(claim(exactly(value), sigma=sigma), known).outcome == "holds"
-
-
 @pytest.mark.parametrize(
     ("given", "value"),
     [
+        ({"sigma": Levels("mean")}, 10.0),
+        ({"sigma": Levels("lowest"), "metric": "line"}, 3 + 0.7 * NOISY[0]),
+        ({"sigma": Levels("highest"), "metric": "line"}, 3 + 0.7 * NOISY[2]),
+        ({"sigma": Levels(at=(0.102,)), "metric": "line"}, 3 + 0.7 * NOISY[1]),
+        ({"sigma": Levels("mean", start=0.05), "metric": "line"}, 3 + 0.7 * NOISY[1:].mean()),
+        ({"slope": "input-psnr", "metric": "line"}, 0.7),
+        ({"metric": "deficit"}, 10.0),
         ({"minus": Compared(entrant="other")}, 2.0),
         ({"minus": Compared(metrics=("ssim",))}, 9.0),
         ({"minus": Compared(dataset="shuffled[{dataset}]")}, 5.0),
@@ -204,8 +184,11 @@ def test_noise_levels_that_are_asked_for(sigma, value):
         ({"over": Compared(entrant="other"), "scale": "log10"}, math.log10(1.25)),
     ],
 )
-def test_comparisons(given, value):
+def test_levels_slopes_and_comparisons(given, value):
     known = table(
+        rows("net", 3 + 0.7 * NOISY, metric="line"),
+        rows("net", [9e-4] * 3, metric="optimum-distance"),
+        rows("net", [1e-4] * 3, metric="optimum-distance.optimal-error"),
         rows("net", [10.0] * 3),
         rows("other", [8.0] * 3),
         rows("net", [1.0] * 3, metric="ssim"),
@@ -213,6 +196,7 @@ def test_comparisons(given, value):
         rows("net", [13.0] * 3, split="train"),
     )
     assert verdict(claim(exactly(value), **given), known).outcome == "holds"
+    assert verdict(claim(exactly(value + 0.1), **given), known).outcome == "fails"
 
 
 def test_a_comparison_with_several_is_with_each():
@@ -274,14 +258,6 @@ def test_a_single_image_of_a_training_set_varies_with_its_trainings_alone():
     assert half == pytest.approx(4.30 * 0.5 / math.sqrt(3), rel=0.22)
 
 
-def test_the_distance_from_the_optimum_is_in_decibels():
-    known = table(
-        rows("net", [9e-4] * 3, metric="optimum-distance"),
-        rows("net", [1e-4] * 3, metric="optimum-distance.optimal-error"),
-    )
-    assert verdict(claim(exactly(10.0), "deficit"), known).outcome == "holds"
-
-
 def test_a_ratio_that_a_metric_defines_is_one_of_means():
     parts = [
         fake_results.rows("discs", "net", "trained", np.array([[1.0, 9.0]]), sigmas=[0.1], metric="share.above"),
@@ -309,3 +285,90 @@ def test_seeds_of_two_splits_vary_apart():
         found = verdict(claim(Region(above=-50), minus=minus), table(*trainings)).decisive.estimate
         widths.append(found.high - found.low)
     assert widths[1] == pytest.approx(math.sqrt(2) * widths[0], rel=0.2)
+
+
+# --- Missing values ---
+
+
+@pytest.mark.parametrize("lost", [math.nan, -math.inf])
+def test_a_claim_about_all_noise_levels_needs_a_value_at_each(lost):
+    broken = rows("net", [30.0, 20.0, 10.0])
+    broken[-1]["value"] = lost
+    found = verdict(claim(Region(above=5)), table(broken))
+    assert found.outcome == "not measured"
+    assert found.reason == "net on discs is left out, diverged: not finite at σ = 1"
+
+
+def test_a_noise_level_that_other_rows_have_may_not_be_absent():
+    known = table(rows("net", [30.0, 20.0], sigmas=SIGMAS[:2]), rows("other", [9.0] * 3))
+    found = verdict(claim(Region(above=5)), known)
+    assert found.outcome == "not measured"
+    assert "σ = 1" in found.reason
+
+
+def test_a_metric_that_leaves_images_out_has_no_value_where_it_says_so():
+    shown = [rows("other", [9.0] * 3, metric="direction[dct]"), rows("net", [9.0, 9.0], metric="direction[dct]",
+             sigmas=SIGMAS[:2])]  # fmt: skip
+    parts = [rows(name, [0.0, 0.0, 1.0], metric="direction[dct].left-out") for name in ("other", "net")]
+    found = verdict(claim(Region(above=5), "direction[dct]"), table(*shown, *parts))
+    assert found.outcome == "holds"
+    assert found.decisive.count == 2
+
+
+def test_a_ratio_whose_denominator_may_be_zero_has_no_interval_and_says_so():
+    parts = [rows("net", [1.0], sigmas=[0.1], metric="share.above"), rows("net", [0.1], sigmas=[0.1], spread=1.0,
+             metric="share.below")]  # fmt: skip
+    found = verdict(claim(Region(above=0), "share"), table(*parts, ratios=["share", "share.above", "share.below"]))
+    assert found.outcome == "undecided"
+    assert found.decisive.reason == "no interval, as a mean that it is divided by may be 0"
+    assert found.decisive.needs is None
+
+
+def test_few_images_have_no_interval_and_the_verdict_says_how_many_are_needed():
+    known = table(rows("net", [30, 20, 10], spread=1.0, images=12), sources={"discs": "0 0 0 1 1 1 2 2 2 3 3 3"})
+    found = verdict(claim(Region(above=0)), known)
+    assert (found.outcome, found.decisive.needs) == ("undecided", None)
+    assert found.decisive.reason == "no interval: 4 independent sources of images, and 5 are needed"
+
+
+# --- Logarithms ---
+
+
+def times(spread, seeds=3, exponent=0.9):
+    """Times in proportion to a power of N, each training off by a factor of its own; of no image."""
+    draw = np.random.default_rng(0)
+    factors = {(n, seed): math.exp(spread * draw.normal()) for n in (10, 100, 1000) for seed in range(seeds)}
+    return [
+        rows(f"net N={n}", [n**exponent * factor], sigmas=[math.nan], metric="time", images=1, spread=0.0, seed=seed)
+        for (n, seed), factor in factors.items()
+    ]
+
+
+def test_means_of_logarithms_have_intervals_however_far_trainings_differ():
+    """Draws of means of the times themselves would be negative, where trainings differ by factors."""
+    exponent = claim(Region(start=0.4, end=1.4), "time", number=Levels(), scale="log10", slope="log10-N")
+    found = verdict(exponent, table(*times(spread=0.7)))
+    assert found.outcome == "holds"
+    low, high = found.decisive.estimate.low, found.decisive.estimate.high
+    # Of three numbers of images, with three trainings each: t of 6 degrees of freedom times the error of a slope.
+    error = 0.7 / math.log(10) / math.sqrt(3) / math.sqrt(2)
+    assert (high - low) / 2 == pytest.approx(2.45 * error, rel=0.7)
+    assert low < 0.9 < high
+
+
+def test_logarithms_need_a_value_above_zero_of_every_training():
+    exponent = claim(Region(above=0), "time", number=Levels(), scale="log10", slope="log10-N")
+    zero = rows("net N=1", [0.0], sigmas=[math.nan], metric="time", images=1)
+    # Without the last training a mean over the others alone would be too small.
+    for known, number in (([*times(0.1), zero], 1), (times(0.1)[:-1], 1000)):
+        found = verdict(exponent, table(*known))
+        assert found.outcome == "not measured"
+        assert f"no time above 0 in every training of net N={number}" in found.reason
+    with pytest.raises(ValueError, match="not of differences"):
+        claim(Region(above=0), minus=Compared(entrant="other"), scale="log10")
+
+
+@pytest.mark.parametrize("given", [{"metric": "distance[pspc*"}, {"over": Compared(metrics=("distance[wiener",))}])
+def test_brackets_of_metrics_are_closed(given):
+    with pytest.raises(ValueError, match=r"not closed; a pattern closes them"):
+        claim(Region(above=0), **given)

@@ -28,6 +28,10 @@ def errors(factor=1.0, seed=0, spread=0.3):
     return factor * np.outer(np.square(SIGMAS), difficulty) / 4
 
 
+def table_of(*given, **options):
+    return board_of(*given, **options).leaderboard(full=True).set_index("entrant")
+
+
 def alarms(best, other):
     """Return at how many noise levels other errors are beyond the best, each (S, N); all are compared."""
     sigmas = tuple(np.linspace(0.05, 0.2, len(best)))
@@ -40,9 +44,7 @@ def alarms(best, other):
 def test_deficit_is_the_ratio_of_mean_squared_errors_and_not_of_mean_psnr():
     best = errors()
     worse = best * np.where(np.arange(IMAGES) < IMAGES // 2, 1.0, 4.0)
-    board = (
-        board_of([("optimal", "optimal", best), ("net", "trained", worse)]).leaderboard(full=True).set_index("entrant")
-    )
+    board = table_of([("optimal", "optimal", best), ("net", "trained", worse)])
     expected = 10 * np.log10(worse.mean(axis=1) / best.mean(axis=1))
     found = [board.loc["net", f"deficit@{sigma}"] for sigma in SIGMAS]
     np.testing.assert_allclose(found, expected)
@@ -55,8 +57,7 @@ def test_deficit_is_the_ratio_of_mean_squared_errors_and_not_of_mean_psnr():
 
 
 def test_difficulty_cancels_in_the_interval():
-    made = board_of([("optimal", "optimal", errors()), ("net", "trained", errors(2.0))])
-    board = made.leaderboard(full=True).set_index("entrant")
+    board = table_of([("optimal", "optimal", errors()), ("net", "trained", errors(2.0))])
     assert board.loc["net", "deficit_low"] == pytest.approx(10 * np.log10(2))
     assert board.loc["net", "deficit_high"] == pytest.approx(10 * np.log10(2))
     assert board.loc["net", "psnr_high"] - board.loc["net", "psnr_low"] > 0.1
@@ -134,29 +135,21 @@ def test_kl_bound_of_gaussians():
     Between two noise levels it is the divergence of the noisy densities at the first less that at the last.
     """
     truth, model = 0.04, 0.01
-    sigmas = np.geomspace(1e-3, 30, 4000)
-    noise = sigmas**2
-    # The optimal denoiser of the model, x = model / (model + sigma^2) y, applied to data of variance ``truth``.
-    weight = model / (model + noise)
-    error = (1 - weight) ** 2 * truth + weight**2 * noise
-    best = truth * noise / (truth + noise)
+
+    def excess(sigmas):
+        # The optimal denoiser of the model, x = model / (model + sigma^2) y, applied to data of variance ``truth``.
+        noise = sigmas**2
+        weight = model / (model + noise)
+        return (1 - weight) ** 2 * truth + weight**2 * noise - truth * noise / (truth + noise)
 
     def divergence(sigma):
         ratio = (truth + sigma**2) / (model + sigma**2)
         return 0.5 * (ratio - 1 - np.log(ratio))
 
-    assert kl_bound(sigmas, error - best) == pytest.approx(divergence(1e-3) - divergence(30), rel=1e-4)
-    part = (sigmas > 0.05) & (sigmas < 0.5)
-    ends = sigmas[part][[0, -1]]
-    assert kl_bound(sigmas[part], (error - best)[part]) == pytest.approx(
-        divergence(ends[0]) - divergence(ends[1]), rel=1e-4
-    )
-    # A suite has few levels: seven over this range are within 5 %.
-    few = np.geomspace(0.02, 1, 7)
-    noise = few**2
-    weight = model / (model + noise)
-    excess = (1 - weight) ** 2 * truth + weight**2 * noise - truth * noise / (truth + noise)
-    assert kl_bound(few, excess) == pytest.approx(divergence(0.02) - divergence(1), rel=0.05)
+    # A suite has few levels: seven over the last range are within 5 %.
+    for first, last, count, rel in ((1e-3, 30, 4000, 1e-4), (0.05, 0.5, 900, 1e-4), (0.02, 1, 7, 0.05)):
+        sigmas = np.geomspace(first, last, count)
+        assert kl_bound(sigmas, excess(sigmas)) == pytest.approx(divergence(first) - divergence(last), rel=rel)
 
 
 def test_kl_needs_two_levels():
@@ -175,7 +168,7 @@ def test_the_check_has_power_where_the_optimum_itself_varies_much():
     assert {found.entrant for found in made.optimum_checks.get(NAME).beyond} == {"cheat"}
 
 
-@pytest.mark.parametrize("images", [2, 4, 8])
+@pytest.mark.parametrize("images", [2, 8])
 def test_few_images_do_not_raise_false_alarms(images):
     generator = np.random.default_rng(images)
     best = np.exp(0.3 * generator.normal(size=(300, images)))
@@ -209,11 +202,8 @@ def test_a_seed_that_failed_does_not_hide_the_others():
 
 
 def test_an_entrant_beyond_the_bound_is_not_the_best_of_the_board():
-    made = board_of(
-        [("lower-bound", "bound", errors()), ("cheat", "trained", errors(0.01)), ("net", "trained", errors(2.0))],
-        optimum="bracket",
-    )
-    board = made.leaderboard(full=True).set_index("entrant")
+    entrants = [("lower-bound", "bound", errors()), ("cheat", "trained", errors(0.01)), ("net", "trained", errors(2.0))]
+    board = table_of(entrants, optimum="bracket")
     assert board.loc["net", "deficit_min"] == pytest.approx(0)
     assert board.loc["net", "deficit"] == pytest.approx(10 * np.log10(2))
 

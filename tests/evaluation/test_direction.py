@@ -4,18 +4,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_images import normal
 
 from gahbench.evaluation import direction, directional
 
 SHAPES = [(1, 5, 5), (1, 4, 6), (2, 3, 4)]
 
 
-def random(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
 def symmetric(count, size, seed=0):
-    matrices = random(count, size, size, seed=seed)
+    matrices = normal(count, size, size, seed=seed)
     return matrices + matrices.mT
 
 
@@ -24,34 +21,28 @@ def pixels(shape):
     return [(c, y, x) for c in range(channels) for y in range(height) for x in range(width)]
 
 
-def isotropic(shape, seed=0):
-    """A + A', A(p, q) any function of p, the channel of q, and the two absolute offsets in any order."""
+def isotropic_sets(shape):
+    """Indicators of the sets of entries (p, q) with equal p, channel of q, and absolute offsets in any order."""
     places = pixels(shape)
-    draw = torch.Generator().manual_seed(seed)
-    kernel: dict[object, float] = {}
-    found = torch.zeros(len(places), len(places), dtype=torch.float64)
-    for row, (_, y, x) in enumerate(places):
-        for column, (other, v, u) in enumerate(places):
-            key = (row, other, *sorted((abs(v - y), abs(u - x))))
-            if key not in kernel:
-                kernel[key] = float(torch.randn((), generator=draw))
-            found[row, column] = kernel[key]
-    return found + found.mT
-
-
-def by_least_squares(filters, shape):
-    """The projection on the complement of all A + A', from a basis of them."""
-    places = pixels(shape)
-    size = len(places)
     sets: dict[object, torch.Tensor] = {}
     for row, (_, y, x) in enumerate(places):
         for column, (other, v, u) in enumerate(places):
             key = (row, other, *sorted((abs(v - y), abs(u - x))))
-            one = sets.setdefault(key, torch.zeros(size, size, dtype=torch.float64))
-            one[row, column] += 1
-            one[column, row] += 1
-    basis = torch.stack([one.flatten() for one in sets.values()], 1)
-    left, values, _ = torch.linalg.svd(basis, full_matrices=False)
+            sets.setdefault(key, torch.zeros(len(places), len(places), dtype=torch.float64))[row, column] = 1
+    return torch.stack(list(sets.values()))
+
+
+def isotropic(shape, seed=0):
+    """A + A' for a random A that is constant on each set."""
+    sets = isotropic_sets(shape)
+    found = torch.einsum("s,spq->pq", normal(len(sets), seed=seed), sets)
+    return found + found.mT
+
+
+def by_least_squares(filters, shape):
+    """The projection on the complement of all A + A'."""
+    sets = isotropic_sets(shape)
+    left, values, _ = torch.linalg.svd((sets + sets.mT).flatten(1).mT, full_matrices=False)
     span = left[:, values > 1e-9 * values[0]]
     flat = filters.flatten(1).mT
     return (flat - span @ (span.mT @ flat)).mT.reshape(filters.shape)
@@ -85,7 +76,7 @@ def test_filters_that_are_symmetric_but_for_rounding(shape):
     """No A + A' is near an antisymmetric part, and conjugate gradients that look for one diverge."""
     size = len(pixels(shape))
     filters = symmetric(2, size)
-    skew = random(2, size, size, seed=5)
+    skew = normal(2, size, size, seed=5)
     found = directional(filters + 1e-6 * (skew - skew.mT), shape, steps=300)
     torch.testing.assert_close(found, directional(filters, shape, steps=300), atol=1e-8, rtol=0)
 

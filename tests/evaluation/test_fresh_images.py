@@ -76,7 +76,7 @@ def test_the_standard_error_is_that_of_the_advantage_over_many_draws():
 
 def test_p_values_of_honest_rows_are_no_smaller_than_chance_makes_them():
     generator = np.random.default_rng(3)
-    trials, levels = 20_000, 4
+    trials, levels = 8_000, 4
     noise = generator.normal(size=(levels, trials, 24)), generator.normal(size=(levels, trials, 16))
     oracle = generator.normal(size=(levels, trials, 24)), generator.normal(size=(levels, trials, 16))
     p, _, _, _ = compare_levels(noise[0], oracle[0], noise[1], oracle[1])
@@ -124,11 +124,17 @@ def test_new_images_of_a_stream_lie_beyond_the_scored_ones_at_another_place_each
     assert len({one.start for one in chosen}) == 20
 
 
-@pytest.mark.parametrize(("scored", "expected"), [(24, "test"), (90, "validation")])
-def test_of_a_finite_set_images_are_held_out(tmp_path, scored, expected):
-    np.save(tmp_path / "some.npy", np.random.default_rng(0).random((400, 8, 8)))
-    dataset = gahbench.create("dataset", f"images[path={tmp_path / 'some.npy'},test=100,near_repeats=keep]")
+@pytest.mark.parametrize(
+    ("all_images", "test", "scored", "expected"),
+    [(400, 100, 24, "test"), (400, 100, 90, "validation"), (40, 20, 20, None)],
+)
+def test_images_of_a_finite_set_are_held_out_if_there_are_any_to_spare(tmp_path, all_images, test, scored, expected):
+    np.save(tmp_path / "some.npy", np.random.default_rng(0).random((all_images, 8, 8)))
+    dataset = gahbench.create("dataset", f"images[path={tmp_path / 'some.npy'},test={test},near_repeats=keep]")
     evaluation = Evaluation(Given(blurred), dataset.images("test", scored), SIGMAS, dataset=dataset)
+    if expected is None:
+        assert compare_on_fresh_images(evaluation) is FreshImages.choose(evaluation) is None
+        return
     for _ in range(20):
         found = FreshImages.choose(evaluation)
         first = scored if expected == "test" else 0
@@ -136,15 +142,7 @@ def test_of_a_finite_set_images_are_held_out(tmp_path, scored, expected):
         assert first <= found.start <= dataset.available(expected) - IMAGES
 
 
-def test_a_set_without_images_to_spare_has_none(tmp_path):
-    np.save(tmp_path / "few.npy", np.random.default_rng(0).random((40, 8, 8)))
-    dataset = gahbench.create("dataset", f"images[path={tmp_path / 'few.npy'},test=20,near_repeats=keep]")
-    evaluation = Evaluation(Given(blurred), dataset.images("test", 20), SIGMAS, dataset=dataset)
-    assert FreshImages.choose(evaluation) is None
-    assert compare_on_fresh_images(evaluation) is None
-
-
-@pytest.mark.parametrize("images", [1, 4, 32])
+@pytest.mark.parametrize("images", [1, 32])
 def test_networks_that_memorise_training_images_are_not_marked(images):
     dataset = gahbench.create("dataset", "c-alpha[alpha=2,size=16]")
     known = dataset.images("train", images).flatten(1)
@@ -153,21 +151,6 @@ def test_networks_that_memorise_training_images_are_not_marked(images):
         return known[torch.cdist(noisy.flatten(1), known).argmin(1)].view_as(noisy)
 
     assert compare_on_fresh_images(evaluation_of(nearest)).marks == []
-
-
-@pytest.mark.parametrize("share", [0.41, 1.0])
-def test_blending_in_the_nearest_test_image_is_marked(share):
-    known = gahbench.create("dataset", "c-alpha[alpha=2,size=16]").images("test", 24)
-
-    def blends(noisy, sigma, truth):
-        honest = blurred(noisy)
-        distances = torch.cdist(noisy.flatten(1), known.flatten(1)).square() / noisy[0].numel()
-        least, place = distances.min(1)
-        mixed = honest + share * (known[place] - honest)
-        return torch.where((least < 1.3 * sigma**2)[:, None, None, None], mixed, honest)
-
-    (mark,) = compare_on_fresh_images(evaluation_of(blends)).marks
-    assert mark.startswith("is better on the test images than elsewhere")
 
 
 def test_a_denoiser_that_finds_the_new_clean_images_beats_the_optimum(monkeypatch):

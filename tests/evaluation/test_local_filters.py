@@ -63,16 +63,7 @@ def test_no_more_than_a_number_of_bytes_is_kept(monkeypatch, entrant):
     assert sum(one() is not None for one in alive) <= 2
 
 
-def test_homogeneity_is_found_in_float32():
-    found = evaluation("bfloat16", 4)
-    scores = gahbench.create("metric", "spectrum").score(found)
-    assert found.jacobian_error > 1e-4
-    parts = [value for part, value in zip(scores.part, scores.value, strict=True) if part == "homogeneity"]
-    assert len(parts) == 4
-    assert max(parts) < 1e-5
-
-
-@pytest.mark.parametrize("count", [3, 30])
+@pytest.mark.parametrize("count", [3, 24])
 def test_what_filters_do_beyond_their_strength_decides_too(monkeypatch, count):
     exact = evaluation("float32", count).local.matrices(SIGMA)
     rounded = evaluation("bfloat16", count).local
@@ -81,12 +72,6 @@ def test_what_filters_do_beyond_their_strength_decides_too(monkeypatch, count):
     strict = evaluation("bfloat16", count).local
     assert torch.equal(strict.matrices(SIGMA), exact)
     assert strict.error == 0 < rounded.error
-
-
-def test_networks_of_other_nonlinearities_are_done_in_float32():
-    one, other = evaluation("float32", 4, "vit"), evaluation("bfloat16", 4, "vit")
-    assert torch.equal(one.local.matrices(SIGMA), other.local.matrices(SIGMA))
-    assert other.jacobian_error == 0
 
 
 def test_the_faster_precision_is_chosen_and_stated(monkeypatch):
@@ -101,7 +86,10 @@ def test_the_faster_precision_is_chosen_and_stated(monkeypatch):
     assert fast.jacobian_choice == Choice("bfloat16", "faster")
 
 
-def test_networks_that_have_no_products_in_bfloat16_are_not_said_to_have_them(monkeypatch):
+def test_networks_of_other_nonlinearities_are_done_in_float32_and_said_to_be(monkeypatch):
+    one, other = evaluation("float32", 4, "vit"), evaluation("bfloat16", 4, "vit")
+    assert torch.equal(one.local.matrices(SIGMA), other.local.matrices(SIGMA))
+    assert other.jacobian_error == 0
     monkeypatch.setattr("gahbench.devices.hardware.Cpu.has_bfloat16", True)
     monkeypatch.setattr("gahbench.networks.precision.MIN_SECONDS", 0.0)
     monkeypatch.setattr("gahbench.networks.precision.MAX_SHARE", 1e9)
