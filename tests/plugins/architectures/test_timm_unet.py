@@ -47,15 +47,6 @@ def test_detail_passes_beside_the_coarsest_features():
     assert near.std() > 2 * far.std()
 
 
-def test_fewer_levels_leave_the_rest_of_the_backbone_out():
-    def count(levels):
-        with torch.device("meta"):
-            network = TimmUNet(1, backbone="resnet10t", levels=levels, width=4)
-        return sum(parameter.numel() for parameter in network.parameters())
-
-    assert count(1) < count(3) < count(5) == count(None)
-
-
 def test_images_come_to_the_backbone_as_its_weights_expect_them():
     colour = TimmUNet(3, backbone="mobilenetv3_small_050", **TINY)
     assert colour.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])

@@ -6,10 +6,7 @@ import torch
 from constructing import construct
 from known_filters import Filters, create, evaluation, on_images, table
 
-from gahbench._util.errors import ParameterError
 from gahbench.contracts.truth import Truth
-from gahbench.planning.plan import make_plan
-from gahbench.planning.suite import load_suite
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.references.local_blur import LocalBlur
 
@@ -193,19 +190,6 @@ def test_there_is_no_value_where_the_basis_is_one_filter_for_all_images():
     matrices = torch.eye(64) + 0.1 * torch.randn(COUNT, 64, 64, generator=torch.Generator().manual_seed(1))
     scaled = matrices / matrices.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] * 30
     assert table("alignment[sym4]", on_images(Filters(scaled), clean)) == {}
-
-
-@pytest.mark.parametrize(
-    ("metric", "fewest"), [("direction", 24), ("alignment", 24), ("truth-alignment", 24), ("adaptation", 2)]
-)
-def test_suites_with_too_few_images_are_refused(write_suite, builtin, metric, fewest):
-    changes = ("metrics: [psnr, slope]", f"metrics: [psnr, {metric}]")
-    network = ("  - unet: {width: 2, levels: 1}\n", "")
-    file = write_suite(changes, network, ("images: 3", f"images: {fewest - 1}"))
-    with pytest.raises(ParameterError, match=f"images={fewest - 1}, accepted are {fewest} or more"):
-        make_plan(load_suite(file, builtin), builtin)
-    file = write_suite(changes, network, ("images: 3", f"images: {fewest}"))
-    assert len(make_plan(load_suite(file, builtin), builtin).units) == 4
 
 
 @pytest.mark.parametrize(("reference", "dataset", "sigmas"), [

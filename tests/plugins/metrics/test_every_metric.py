@@ -40,6 +40,12 @@ def test_slopes_need_different_noise_levels(metric, least):
         create("metric", metric).check((1, 64, 64), [0.1, 0.2][: least - 1] * 2)
 
 
+def test_regressions_on_the_strength_need_24_images_and_filters_of_others_2():
+    needed = {name: Registry().get("metric", name).factory.min_images for name in Registry().names("metric")}
+    assert {name for name, count in needed.items() if count == 24} == {"direction", "alignment", "truth-alignment"}
+    assert needed["adaptation"] == needed["capture"] == 2
+
+
 #: Metric, the largest or smallest shape that it takes, one that it refuses, and what it says.
 SHAPES = [
     *((metric, (1, 48, 48), shape, f"{metric} needs all eigenvectors .* up to 2304 values, .* not {size} of")
@@ -84,7 +90,7 @@ def test_bases_and_references_that_do_not_fit_are_refused(metric, says):
 #: Metric, reference and family, where there is nothing to measure.
 WITHOUT_VALUES = [
     # There is no Jacobian.
-    *((metric, "tv", "discs[size=16]") for metric in (
+    *((metric, "tv[0.1]", "discs[size=16]") for metric in (
         "adaptation", "alignment", "capture", "contour-anisotropy", "direction", "harmonic-order", "leakage",
         "learned-decay", "local-dimension", "self-consistency", "sparsity", "spectrum", "truth-alignment")),
     # There is no partner.

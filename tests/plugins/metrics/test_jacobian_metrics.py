@@ -218,16 +218,6 @@ def test_a_low_pass_is_captured_by_low_cosines_and_by_every_basis_for_the_most_p
     assert (parts["", 0.1] > 0.5).all()
 
 
-@pytest.mark.parametrize("rank", [5, 30, 60])
-def test_chance_captures_nothing_on_average(rank):
-    """The share of a random space in another is rank / size on average, with a small variance."""
-    clean = CAlpha(2.0, 8).images("test", 40)
-    parts = table("capture", on_images(Filters(projections(40, 64, rank)), clean))
-    for values in parts.values():
-        assert abs(float(values.mean())) < 4 * float(values.std()) / 40**0.5
-        assert values.abs().max() < 0.5
-
-
 def test_it_is_the_corrected_share_in_the_largest_coefficients():
     """By hand, in the cosines that are largest in the clean image."""
     clean, matrices = CAlpha(2.0, 8).images("test", 4), random(4, 64, 64) * 0.1 + 0.3 * torch.eye(64)
@@ -281,20 +271,13 @@ def test_it_is_spearmans_correlation_with_the_energies_on_the_graph(channels):
         assert expected > 0.01
 
 
-@given(st.lists(st.integers(0, 5), min_size=3, max_size=12))
+@given(st.lists(st.integers(0, 5), max_size=12))
 def test_equal_energies_share_their_ranks(energies):
     found = rank_correlation(torch.tensor(energies, dtype=torch.float64))
-    if len(set(energies)) == 1:
+    if len(energies) < 3 or len(set(energies)) == 1:
         assert math.isnan(found)
     else:
         assert found == pytest.approx(spearmanr(np.arange(len(energies)), energies).statistic, abs=1e-12)
-
-
-def test_of_fewer_than_three_eigenvectors_there_is_no_order():
-    clean = CAlpha(2.0, 8).images("test", 3)
-    for rank, values in ((2, 0), (3, 3)):
-        parts = table("harmonic-order", on_images(Filters(projections(3, 64, rank)), clean))
-        assert len(parts.get(("", 0.1), ())) == values
 
 
 # Contour anisotropy.
@@ -344,13 +327,6 @@ def test_the_best_denoiser_of_a_manifold_hardly_leaks_at_low_noise():
     # It tends to the projection on the tangent space.
     for part in ("", "angle"):
         assert (parts[part, 0.003] < 0.5 * parts[part, 0.03]).all()
-
-
-def test_the_noisy_image_leaks_all_other_dimensions():
-    dimension = create("dataset", "discs[size=16]").dimension
-    parts = table("leakage", evaluation("identity", "discs[size=16]", count=2))
-    for part in ("", "extra"):
-        assert parts[part, 0.1].tolist() == pytest.approx([256 - dimension] * 2, abs=1e-6)
 
 
 def test_angles_are_those_to_the_tangent_space():

@@ -374,17 +374,10 @@ def test_the_posterior_is_a_half_there_and_more_below():
 
 
 def test_one_image_has_none_and_an_unknown_training_set_neither():
-    dataset = gahbench.create("dataset", "discs", size=16)
-    denoiser = gahbench.create("reference", "identity")
-    metric = gahbench.create("metric", "collapse")
-    clean = dataset.images("test", 8)
-
-    def score(learned):
-        return metric.score(Evaluation(denoiser, clean, [0.1], dataset=dataset, learned_from=learned))
-
-    assert len(score(TrainingData(dataset, count=1)).value) == 0
-    assert len(score(None).value) == 0
-    found = score(TrainingData(dataset, count=50))
-    assert len(found.value) == 8
-    assert all(0 < value < 10 for value in found.value)
-    assert list(score(TrainingData(dataset, count=50)).value) == list(found.value)
+    dataset = gahbench.create("dataset", "discs[size=16]")
+    for learned, count in ((TrainingData(dataset, count=1), 0), (None, 0), (TrainingData(dataset, count=50), 8)):
+        found = Evaluation(scaled(1.0), dataset.images("test", 8), [0.1], dataset=dataset, learned_from=learned)
+        values, again = (list(create("metric", "collapse").score(found).value) for _ in range(2))
+        assert values == again
+        assert len(values) == count
+        assert all(0 < value < 10 for value in values)

@@ -167,6 +167,7 @@ def test_with_little_noise_or_strength_images_stay(name, sigma):
     torch.testing.assert_close(fitted_and_denoised(name, CONTOURS, sigma), CONTOURS, atol=1e-4, rtol=0)
 
 
+ORACLES = ["oracle-threshold", "oracle-shrink"]
 LEARNED = ["empirical-bayes", "local-score[3]", "pspc[3]", "pca-locality", "wiener-linear"]
 
 
@@ -175,7 +176,7 @@ def test_without_noise_nothing_is_done(name):
     assert torch.equal(fitted_and_denoised(name, CONTOURS, 0.0), CONTOURS)
 
 
-@pytest.mark.parametrize("name", ["gaussian-blur", "wiener-linear", "threshold", "threshold[rule=soft]"])
+@pytest.mark.parametrize("name", ["gaussian-blur", "wiener-linear", "threshold", "threshold[rule=soft]", *ORACLES])
 def test_without_noise_nothing_is_expected_to_be_lost(name):
     assert fitted(name, CONTOURS).risk(Truth(CONTOURS), 0.0).tolist() == [0] * 4
 

@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 from learned_references import assert_jacobian_is_derivative, fitted, random, with_noise
 
 from gahbench.contracts.truth import TrainingData, Truth
-from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.datasets.faces import Faces
 from gahbench_plugins.datasets.finite import Finite
 from gahbench_plugins.datasets.gaussian_field import GaussianField
 from gahbench_plugins.references import _window_sums as window_sums_module
 from gahbench_plugins.references._window_sums import window_sums
 from gahbench_plugins.references.empirical_bayes import EmpiricalBayes
-from gahbench_plugins.references.gaussian_blur import GaussianBlur
+from gahbench_plugins.references.local_score import LocalScore
 from gahbench_plugins.references.pca_locality import PCALocality
 from gahbench_plugins.references.pspc import PatchSetPosteriorComposites
 from gahbench_plugins.references.wiener_linear import WienerLinear
@@ -39,17 +38,6 @@ def test_it_is_the_optimum_of_the_finite_dataset_of_its_images(sigma):
     torch.testing.assert_close(sigma**2 * found.diagonal(dim1=1, dim2=2).sum(1), traces)
 
 
-def test_no_denoiser_errs_less_on_the_training_images():
-    members, sigma = Faces(size=8).images("train", 30), 0.3
-    clean = members.repeat(50, 1, 1, 1)
-    noisy = with_noise(clean, sigma)
-    mine, theirs = (
-        (reference.denoise(noisy, sigma, Truth(clean)) - clean).square().mean()
-        for reference in (fitted("empirical-bayes", members), fitted("wiener-linear", members))
-    )
-    assert mine < 0.7 * theirs
-
-
 @pytest.mark.parametrize("levels", [[0.05, 0.3, 0.3, 2.0], [0.0, 0.3, 2.0, 0.0]])
 def test_images_of_different_noise_levels_are_denoised_at_once(levels):
     reference = fitted("empirical-bayes", random(9, 1, 6, 6).float())
@@ -60,19 +48,18 @@ def test_images_of_different_noise_levels_are_denoised_at_once(levels):
         torch.testing.assert_close(found[place : place + 1], reference.denoise(some, sigma, Truth(some)))
 
 
-def test_two_images_leave_one_direction():
-    """By hand: the mean, and along the difference u of the two the variance |u|^2 / 4."""
-    first, second = random(2, 1, 1, 3, 4)
-    reference, sigma = fitted("wiener-linear", torch.cat([first, second])), 0.3
-    mean, along = (first + second) / 2, first - second
-    variance = along.square().sum() / 4
-    noisy = random(1, 1, 3, 4, seed=1)
-    weight = variance / (variance + sigma**2)
-    part = ((noisy - mean) * along).sum() / along.square().sum()
-    expected = mean + weight * part * along
-    torch.testing.assert_close(reference.denoise(noisy, sigma, Truth(noisy)), expected)
-    risk = ((expected - noisy).square().sum() + (sigma * weight) ** 2) / 12
-    assert reference.risk(Truth(noisy), sigma).item() == pytest.approx(risk.item())
+@pytest.mark.parametrize("images", [2, 6, 40])
+def test_the_best_linear_denoiser_is_that_of_mean_and_covariance(images):
+    """m + K (K + sigma^2)^-1 (y - m), and the expected error of it."""
+    training, noisy, sigma = random(images, 2, 3, 4), random(3, 2, 3, 4, seed=1), 0.3
+    rows = training.flatten(1)
+    covariance = torch.cov(rows.T, correction=0)
+    matrix = covariance @ torch.linalg.inv(covariance + sigma**2 * torch.eye(24))
+    expected = rows.mean(0) + (noisy.flatten(1) - rows.mean(0)) @ matrix.T
+    reference = fitted("wiener-linear", training)
+    torch.testing.assert_close(reference.denoise(noisy, sigma, Truth(noisy)).flatten(1), expected)
+    risk = (expected - noisy.flatten(1)).square().mean(1) + sigma**2 * matrix.square().sum() / 24
+    torch.testing.assert_close(reference.risk(Truth(noisy), sigma), risk)
 
 
 @pytest.mark.parametrize("sigma", [0.03, 0.3])
@@ -88,14 +75,6 @@ def test_reaches_the_optimum_of_gaussian_images_as_training_images_grow(sigma):
         assert float(risk.mean()) > least - 4 * error
     assert excess[1] < 0.05
     assert excess[1] < excess[0]
-
-
-def test_no_blur_errs_less_on_the_training_images():
-    """Nor does any other affine filter: that is its definition."""
-    clean, sigma = CAlpha(2.0, 12).images("train", 500), 0.1
-    least = fitted("wiener-linear", clean).risk(Truth(clean), sigma).mean()
-    for width in (0.3, 0.6, 1.0, 2.0):
-        assert least < GaussianBlur(width).risk(Truth(clean), sigma).mean()
 
 
 def composed(training, noisy, sigma, patch):
@@ -148,32 +127,6 @@ def test_window_sums(side):
     torch.testing.assert_close(window_sums(values, side), windows)
 
 
-def test_the_side_is_chosen_on_validation_images():
-    dataset, chosen = Faces(size=12), []
-    machine = fitted(PatchSetPosteriorComposites(images=16, validation=2), dataset)
-    examples, clean = TrainingData(dataset), dataset.images("validation", 2)
-    for sigma in (2**-5, 2.0):
-        chosen.append(machine.side(sigma))
-        noisy, sides = clean + examples.noise(2, sigma), machine.sides(dataset.shape)
-        place = sides.index(chosen[-1])
-        errors = [
-            float((composed(dataset.images("train", 16), noisy, sigma, side) - clean).square().mean())
-            for side in sides[max(0, place - 1) : place + 2]
-        ]
-        assert min(errors) == errors[min(place, 1)]
-    assert chosen == sorted(set(chosen))
-    assert machine.notes[1].startswith("patch chosen on 2 validation images: ")
-    assert PatchSetPosteriorComposites().sides((1, 10, 6)) == [1, 3, 5, 6]
-
-
-def machine_of(training, **parameters):
-    return fitted(PCALocality(**parameters), training)
-
-
-def denoised(training, noisy, sigma, **parameters):
-    return machine_of(training, **parameters).denoise(noisy, sigma, Truth(noisy))
-
-
 def brute_force(training, noisy, sigma, threshold, batch):
     """Value by value, of images in rows."""
     covariance = np.cov(training.T).reshape(training.shape[1], -1)
@@ -207,7 +160,7 @@ def brute_force(training, noisy, sigma, threshold, batch):
 def test_against_the_definition(images, channels, height, width, log_sigma, threshold, batch, seed):
     training, sigma = random(images, channels, height, width, seed=seed), 10**log_sigma
     noisy = random(2, channels, height, width, seed=seed + 1)
-    found = denoised(training, noisy, sigma, threshold=threshold, batch=batch)
+    found = fitted(PCALocality(threshold, batch), training).denoise(noisy, sigma, Truth(noisy))
     rows = [some.flatten(1).numpy() for some in (training, noisy)]
     expected = brute_force(*rows, sigma, threshold, batch or images)
     np.testing.assert_allclose(found.flatten(1).numpy(), expected, atol=1e-9)
@@ -220,25 +173,11 @@ def correlated(count, size, channels=1, seed=0):
 
 
 def test_the_region_grows_with_the_noise_and_is_whole_in_the_end():
-    training = correlated(400, 6)
-    machine = machine_of(training, threshold=0.1)
+    machine = fitted(PCALocality(0.1), correlated(400, 6))
     looked_at = [float(machine.mask(sigma).mean()) for sigma in (1e-3, 0.1, 10.0)]
     assert looked_at == sorted(looked_at)
     # Each pixel looks at itself alone where there is hardly any noise.
     assert torch.equal(machine.mask(1e-3), torch.eye(36))
-
-
-def test_batches_of_the_published_code_change_the_result_and_all_in_one_do_not():
-    training, noisy = correlated(32, 5), correlated(2, 5, seed=1)
-    exact = denoised(training, noisy, 0.1)
-    torch.testing.assert_close(denoised(training, noisy, 0.1, batch=32), exact)
-    apart = denoised(training, noisy, 0.1, batch=4)
-    assert (apart - exact).abs().max() > 0.01
-    # The order of training images plays no part, unless they are in batches.
-    turned = training.flip(0)
-    torch.testing.assert_close(denoised(turned, noisy, 0.1), exact)
-    # A batch of one is an image itself: their mean is left.
-    torch.testing.assert_close(denoised(training, noisy, 0.1, batch=1), training.mean(0).expand(2, 1, 5, 5))
 
 
 @pytest.mark.parametrize("sigma", [0.3, 1.0])
@@ -292,3 +231,35 @@ def test_the_jacobian_of_composites_agrees_with_differences(patch, channels):
         expected = (ends[0] - 8 * ends[1] + 8 * ends[2] - ends[3]).mT / (12 * step)
         torch.testing.assert_close(matrix, expected, atol=1e-8, rtol=1e-8)
     assert reference.jacobian(noisy, 0.0, Truth(noisy)) is None
+
+
+@pytest.mark.parametrize("plugin", [LocalScore, PatchSetPosteriorComposites])
+def test_larger_patches_are_chosen_for_more_noise_on_validation_images(plugin):
+    dataset, examples, chosen = Faces(size=16), TrainingData(Faces(size=16)), []
+    machine, clean = fitted(plugin(images=16, validation=4), dataset), dataset.images("validation", 4)
+    sides = machine.sides(dataset.shape)
+    for sigma in (2**-5, 2**-2.5, 2.0):
+        # Once for all levels within a quarter of an octave.
+        chosen.append(machine.side(1.15 * sigma))
+        assert machine.side(sigma) == machine.side(0.86 * sigma) == chosen[-1]
+        noisy, place = clean + examples.noise(4, sigma), sides.index(chosen[-1])
+        errors = {}
+        for side in sides[max(0, place - 1) : place + 2]:
+            denoised = fitted(plugin(side, images=16), dataset).denoise(noisy, sigma, Truth(noisy))
+            errors[side] = float((denoised - clean).square().mean())
+        assert min(errors, key=errors.get) == chosen[-1]
+    assert chosen == sorted(set(chosen))
+    assert machine.notes == (
+        "learned from 16 training images",
+        f"patch chosen on 4 validation images: {chosen[0]} near σ 0.031, {chosen[1]} near σ 0.18, {chosen[2]} near σ 2",
+    )
+    machine.fit(examples)
+    assert machine.notes == ("learned from 16 training images",)
+
+
+def test_the_sides_that_are_tried_end_where_patches_hold_the_whole_image():
+    assert PatchSetPosteriorComposites().sides((1, 10, 6)) == [1, 3, 5, 6]
+    assert LocalScore().sides((1, 40, 40)) == [1, 3, 5, 7, 9, 13, 17, 25, 33, 49, 65, 79]
+    assert LocalScore().sides((3, 9, 4)) == [1, 3, 5, 7, 9, 13, 17]
+    assert LocalScore(boundary="periodic").sides((1, 10, 6)) == [1, 3, 5]
+    assert LocalScore().sides((1, 1, 1)) == [1]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from learned_references import assert_jacobian_is_derivative, fitted, random, with_noise
 
-from gahbench.contracts.truth import TrainingData, Truth
+from gahbench.contracts.truth import Truth
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.datasets.faces import Faces
 from gahbench_plugins.references import _local_posterior as local_posterior
@@ -82,54 +82,6 @@ def test_against_the_definition_whatever_the_pieces(
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
 
 
-def test_single_pixels_of_everywhere_are_a_scalar_posterior():
-    """A share q of the pixels is 1, others are 0: the posterior mean is a logistic function of the pixel."""
-    training, noisy, sigma, share = torch.zeros(5, 1, 4, 5), 3 * random(2, 1, 4, 5) - 1, 0.4, 0.3
-    training.view(-1)[torch.randperm(100, generator=torch.Generator().manual_seed(0))[:30]] = 1
-    odds = share / (1 - share) * torch.exp((noisy - 0.5) / sigma**2)
-    torch.testing.assert_close(denoised(training.double(), noisy, sigma, 1), odds / (1 + odds))
-
-
-def test_all_shifts_of_the_images_at_one_position_are_all_positions():
-    training, noisy = random(2, 1, 5, 6), random(2, 1, 5, 6, seed=1)
-    shifted = torch.cat([training.roll(by, (2, 3)) for by in itertools.product(range(5), range(6))])
-    torch.testing.assert_close(
-        denoised(training, noisy, 0.2, 3, True, "periodic"), denoised(shifted, noisy, 0.2, 3, False, "periodic")
-    )
-
-
-def test_it_shifts_with_periodic_images():
-    training, noisy = random(3, 1, 7, 8), random(2, 1, 7, 8, seed=1)
-    plain, shifted = (
-        denoised(training, images, 0.2, 5, boundary="periodic") for images in (noisy, noisy.roll((2, 3), (2, 3)))
-    )
-    torch.testing.assert_close(shifted, plain.roll((2, 3), (2, 3)))
-
-
-@pytest.mark.parametrize("equivariant", [True, False])
-def test_away_from_borders_it_shifts_if_it_is_equivariant(equivariant):
-    training, wide = random(3, 1, 10, 11), random(2, 1, 12, 14, seed=1)
-    first, second = (
-        denoised(training, noisy, 0.2, 5, equivariant) for noisy in (wide[..., :10, :11], wide[..., 2:, 3:])
-    )
-    same = torch.isclose(first[..., 4:-2, 5:-2], second[..., 2:-4, 2:-5], atol=1e-9, rtol=0)
-    assert same.all() if equivariant else not same.any()
-
-
-@pytest.mark.parametrize("equivariant", [True, False])
-def test_little_noise_leaves_the_nearest_patch(equivariant):
-    training = random(4, 1, 8, 8)
-    torch.testing.assert_close(denoised(training, training, 1e-4, 3, equivariant), training)
-
-
-def test_much_noise_leaves_the_mean_of_the_patches_that_the_border_cuts_off_alike():
-    training = random(4, 1, 8, 8)
-    everywhere = denoised(training, training[:2], 1e6, 3)
-    torch.testing.assert_close(everywhere[..., 1:-1, 1:-1], training[..., 1:-1, 1:-1].mean().expand(2, 1, 6, 6))
-    torch.testing.assert_close(everywhere[..., 0, 1:-1], training[..., 0, 1:-1].mean().expand(2, 1, 6))
-    torch.testing.assert_close(everywhere[..., 0, 0], training[..., 0, 0].mean().expand(2, 1))
-
-
 def test_it_combines_what_memory_cannot():
     """Left halves and right halves that were never seen together."""
     training = Faces(size=16).images("train", 12).double()
@@ -151,41 +103,6 @@ def test_its_jacobian_is_the_derivative_at_little_noise_and_in_pieces(monkeypatc
     monkeypatch.setattr(local_posterior, "PATCHES", 50)
     monkeypatch.setattr(local_posterior, "PAIRS", 40)
     assert_jacobian_is_derivative(machine, training[:2] + 0.02 * random(2, 1, 6, 6, seed=1), 0.02)
-
-
-def test_candidates():
-    assert LocalScore().sides((1, 40, 40)) == [1, 3, 5, 7, 9, 13, 17, 25, 33, 49, 65, 79]
-    assert LocalScore().sides((3, 9, 4)) == [1, 3, 5, 7, 9, 13, 17]
-    assert LocalScore(boundary="periodic").sides((1, 10, 6)) == [1, 3, 5]
-    assert LocalScore().sides((1, 1, 1)) == [1]
-
-
-def test_larger_patches_are_chosen_for_more_noise():
-    dataset = Faces(size=16)
-    machine = fitted(LocalScore(images=16, validation=4), dataset)
-    examples, chosen = TrainingData(dataset), []
-    clean = dataset.images("validation", 4)
-    for sigma in (2**-5, 2**-2.5, 2.0):
-        # Once for all levels within a quarter of an octave.
-        chosen.append(machine.side(1.15 * sigma))
-        assert machine.side(sigma) == machine.side(0.86 * sigma) == chosen[-1]
-        noisy = clean + examples.noise(4, sigma)
-
-        def error(side, noisy=noisy, sigma=sigma):
-            found = denoised(dataset.images("train", 16), noisy, sigma, side)
-            return (found - clean).square().mean()
-
-        sides = machine.sides(dataset.shape)
-        place = sides.index(chosen[-1])
-        # No better than those on either side.
-        assert all(error(chosen[-1]) <= error(side) for side in sides[max(0, place - 1) : place + 2])
-    assert chosen == sorted(set(chosen))
-    assert machine.notes == (
-        "learned from 16 training images",
-        f"patch chosen on 4 validation images: {chosen[0]} near σ 0.031, {chosen[1]} near σ 0.18, {chosen[2]} near σ 2",
-    )
-    machine.fit(TrainingData(dataset))
-    assert machine.notes == ("learned from 16 training images",)
 
 
 @settings(deadline=None, max_examples=40)

@@ -41,20 +41,6 @@ def test_thresholding_is_within_a_factor_two_of_shrinkage(sigma):
 
 
 @ORACLES
-def test_limits(oracle):
-    reference = construct(oracle, "sym4")
-    torch.testing.assert_close(reference.denoise(CLEAN, 0.0, Truth(CLEAN)), CLEAN, atol=1e-5, rtol=0)
-    assert reference.risk(Truth(CLEAN), 0.0).tolist() == [0] * 4
-    # Without noise to speak of, nothing can be shrunk; drowned in it, all is lost but the energy.
-    generic = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(
-        reference.risk(Truth(generic), 1e-7), torch.full((2,), 1e-14).double(), rtol=1e-2, atol=0
-    )
-    energy = CLEAN.double().square().flatten(1).mean(1)
-    torch.testing.assert_close(reference.risk(Truth(CLEAN), 1e6), energy, rtol=1e-6, atol=0)
-
-
-@ORACLES
 def test_without_orthonormality_noise_has_its_own_levels_and_no_closed_form(oracle):
     reference = construct(oracle, "wavelet[bior2.2,levels=2]")
     noisy = CLEAN + 0.1
