@@ -33,7 +33,7 @@ def generator(axis: Axis, *parts: int | float | str, device: torch.device | str 
     ----------
     axis
         ``data``, ``noise``, ``initialisation`` or ``batches``: a change along one leaves the others as they were.
-    parts
+    *parts
         Further names of the draw, in order; 1 and 1.0 are different parts.
     device
         Where the generator draws; other devices draw other numbers.

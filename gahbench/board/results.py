@@ -58,31 +58,31 @@ class Results(Tables):
     failures
         A failed unit a row: dataset, entrant, seed, stage (fit, score), metric, error (one line).
     datasets
-        dataset, optimum (exact, bracket, rate, none), slope (the optimal one; NaN if unknown), channels,
-        height, width, fingerprint (SHA-256 of pixels from files; empty for others), sources (of test images, by numbers
-        with spaces between, where several are of one, such as patches of a photograph), protocol (a digest of the
-        dataset's parameters and of the seed of the noise: rows of equal ones can be compared), notes (what was done to
-        the images that may not be meant, one a line), spec (name and parameters, whatever the label). Its order is
-        kept.
+        A dataset a row: dataset, optimum (exact, bracket, rate, none), slope (the optimal one; NaN if unknown),
+        channels, height, width, fingerprint (SHA-256 of pixels from files; empty for others), sources (of test images,
+        by numbers with spaces between, where several are of one, such as patches of a photograph), protocol (a digest
+        of the dataset's parameters and of the seed of the noise: rows of equal ones can be compared), notes (what was
+        done to the images that may not be meant, one a line), spec (name and parameters, whatever the label). Its order
+        is kept.
+    entrants
+        Labels, in the order of the suite.
+    baseline
+        The entrant that gains are measured against.
     notes
         Notes of entrants, one a row: dataset, entrant, note (such as tuned values).
+    metrics
+        Titles of metrics and parts in figures, one a row, in the order of the suite: metric (as in the scores),
+        title, null (the part that holds the value by chance alone, as in the scores; empty if there is none).
     marks
         Why the scores of entrants are flagged, one reason a row: dataset, entrant, mark. Those of entrants that are
         beyond the optimum are not among them (:attr:`optimum_checks`).
     checks
         The checks of each row: dataset, entrant, version (of the rules), images (``new``, ``held out``, or none).
-    metrics
-        Titles of metrics and parts in figures, one a row, in the order of the suite: metric (as in the scores),
-        title, null (the part that holds the value by chance alone, as in the scores; empty if there is none).
     ratios
         Values that are ratios of the means of two others, one a row: metric, numerator, denominator (as in the scores).
     citations
         The works that plugins follow, one a row: entry (the label of the entrant, dataset or metric that uses the
         plugin), plugin, and the fields of :class:`gahbench.Citation`.
-    entrants
-        Labels, in the order of the suite.
-    baseline
-        The entrant that gains are measured against.
     whole
         The results that these were selected from (:func:`gahbench.board.selection.selected`), whose ranks and intervals
         they keep; ``None`` where these are all.

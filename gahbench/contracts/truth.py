@@ -41,7 +41,13 @@ class Truth:
         return replace(self, clean=self.clean.double())
 
     def batches(self, size: int) -> Iterator[Truth]:
-        """Yield the truth of at most ``size`` images at a time."""
+        """Yield the truth of at most ``size`` images at a time.
+
+        Yields
+        ------
+        Truth
+            Of the next images, in their order.
+        """
         for first in range(0, len(self), size):
             yield replace(self, clean=self.clean[first : first + size], start=self.start + first)
 

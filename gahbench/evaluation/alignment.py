@@ -289,9 +289,9 @@ def partial_cosine(one: Tensor, other: Tensor, third: Tensor) -> Tensor:
     Parameters
     ----------
     one
-        c_SW, shape (M,).
+        The cosines c_SW, shape (M,).
     other, third
-        c_SV and c_WV, shape (M,).
+        The cosines c_SV and c_WV, shape (M,).
 
     Returns
     -------

@@ -123,11 +123,15 @@ def inspect(
         Noise levels, up to 8, in units where an image lies in [0, 1].
     bases
         Bases to compare with; by default graph-laplacian, bandlet, sym4, dct and, where it is known, true-basis.
+    checkpoint
+        Trained weights, as ``checkpoint`` of an architecture.
     others
-        How many other images to compare with, 23 or more: the next ones, or squares of the file; 0 for none.
-    checkpoint, plugins, progress
-        Trained weights, as ``checkpoint`` of an architecture; plugin files or folders; a function that is called before
-        each measurement with the number of those that are done, of all, and its name.
+        How many other images to compare with, 23 or more: the next images, or squares of the file; 0 for none.
+    plugins
+        Plugin files or folders.
+    progress
+        A function that is called before each measurement, with the number of measurements that are done, the number of
+        all, and the name of the next.
 
     Returns
     -------

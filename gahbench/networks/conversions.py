@@ -174,10 +174,12 @@ def as_denoiser(
 
     Parameters
     ----------
-    model, sigma, output, alphas_cumprod, interpolate, sigma_data
-        As of :class:`Converted`.
+    model, sigma
+        As for :class:`Converted`.
     value_range
         Ends of the model's range of grey values: by default [0, 1], and [-1, 1] with a scheduler.
+    output, alphas_cumprod, interpolate, sigma_data
+        As for :class:`Converted`.
     scheduler
         A scheduler of diffusers, which says ``sigma``, ``output``, ``alphas_cumprod`` and ``sigma_data``: DDPM, DDIM
         and others with ``alphas_cumprod``, for ``prediction_type`` epsilon, sample or v_prediction, or one of EDM.
