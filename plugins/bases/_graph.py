@@ -54,7 +54,11 @@ class GraphBasis(Basis):
     def spectrum(self, images: Tensor) -> tuple[Matrices, Tensor]:
         """Return the basis of each image, and the eigenvalues of L, lowest first, shape (N, H * W), float64."""
         self.check_shape(image_shape(images))
-        if self._last is None or not _same(self._last[0], images):
+        if self._last is None or not (
+            self._last[0].dtype == images.dtype
+            and self._last[0].device == images.device
+            and torch.equal(self._last[0], images)
+        ):
             # Not held while others are computed, as it may be large.
             self._last = None
             # One at a time, so that an image has the same vectors in every batch.
@@ -89,14 +93,11 @@ class GraphBasis(Basis):
 
     def analysis(self, images: Tensor) -> Tensor:
         """Raise ``BasisError``: it is adapted to images first."""
-        raise self._unadapted()
+        raise BasisError(f"{type(self).__name__} has a basis for each image: call adapt(images, threshold) first")
 
     def synthesis(self, coefficients: Tensor) -> Tensor:
         """Raise ``BasisError``: it is adapted to images first."""
-        raise self._unadapted()
-
-    def _unadapted(self) -> BasisError:
-        return BasisError(f"{type(self).__name__} has a basis for each image: call adapt(images, threshold) first")
+        return self.analysis(coefficients)
 
 
 def checked_graph_basis(basis: Basis) -> GraphBasis:
@@ -124,12 +125,6 @@ def degrees_minus(weights: Tensor) -> Tensor:
     laplacian = weights.neg_()
     laplacian.diagonal(dim1=-2, dim2=-1).copy_(degrees)
     return laplacian
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    """Return whether images are the same, of one dtype and on one device."""
-    alike = (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device)
-    return alike and torch.equal(one, other)
 
 
 #: Bisections of the logarithm of mu, over this range.

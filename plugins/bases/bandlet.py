@@ -15,9 +15,8 @@ from .._papers import PEYRE_2008
 from .._tensors import numbers_of
 from ._bandlets.alpert import alpert, inverse_alpert
 from ._bandlets.flows import parameters
-from ._bandlets.frame import LARGEST_LISTED, SIDES, Flow, Frame, Settings, frame_of
+from ._bandlets.frame import LARGEST_LISTED, SIDES, Flow, Frame, Geometry, Settings, frame_of
 from ._bandlets.quadtree import TOGETHER, Choice, Price, best_choices
-from ._bandlets.squares import Geometry
 from .wavelet import Wavelet, check_orthogonal
 
 
@@ -151,25 +150,18 @@ class Bandlet(Basis):
             if lines.shape != shape[1:]:
                 raise ValueError(f"lines of shape {tuple(lines.shape)}: accepted is that of the images, {shape[1:]}")
             frame = frame.along(lines)
+        price = Price()
+        if lines is None and self.count == "parameters":
+            price = Price(parameter=self.price)
+        elif lines is None and noisy:
+            price = Price(bit=self.price)
         with torch.no_grad():
             coefficients = frame.forward(images).flatten(2).flatten(0, 1)
             if threshold == 0:
                 # All costs are 0: whatever is chosen keeps everything.
                 coefficients, threshold = torch.zeros_like(coefficients), 1.0
-            choices = best_choices(
-                coefficients,
-                frame.squares,
-                frame.flows,
-                frame.moments,
-                threshold,
-                self._price(noisy) if lines is None else Price(),
-            )
+            choices = best_choices(coefficients, frame.squares, frame.flows, frame.moments, threshold, price)
         return AdaptedBandlet(self, frame, shape, choices)
-
-    def _price(self, noisy: bool) -> Price:
-        if self.count == "parameters":
-            return Price(parameter=self.price)
-        return Price(bit=self.price if noisy else 0.0)
 
     def geometry(self, image: Tensor, threshold: float, noisy: bool = False, channel: int = 0) -> Geometry:
         """Return the squares and directions that are chosen for one image, shape (C, H, W)."""
@@ -177,11 +169,11 @@ class Bandlet(Basis):
 
     def analysis(self, images: Tensor) -> Tensor:
         """Raise ``BasisError``: only bandlets adapted to images analyse them."""
-        raise BasisError("bandlet: it has no geometry yet; call adapt(images, threshold), and use what it returns")
+        raise BasisError("bandlet has no geometry yet: call adapt(images, threshold), and use its result")
 
     def synthesis(self, coefficients: Tensor) -> Tensor:
         """Raise ``BasisError``: only bandlets adapted to images synthesise them."""
-        raise BasisError("bandlet: it has no geometry yet; call adapt(images, threshold), and use what it returns")
+        return self.analysis(coefficients)
 
     def noise_levels(self, shape: Shape) -> Tensor:
         """Return the standard deviations under white noise: 1, and of shape (H, W) of the coefficients if padded."""

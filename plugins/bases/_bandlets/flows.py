@@ -130,13 +130,18 @@ def orderings(side: int, max_directions: int | None = None) -> Orderings:
     """Return the distinct orderings of a square of ``side`` samples a side, by their coordinate across a direction."""
     lines = _lines(side)
     bounds = [math.atan2(up, right) for right, up in lines] + [math.pi]
+    # The last arc ends at 180 degrees.
+    ends = [*lines[1:], (-1, 0)]
     arcs = list(range(len(lines)))
     if max_directions is not None and max_directions < len(lines):
         middles = (np.arange(max_directions) + 0.5) * (math.pi / max_directions)
         arcs = sorted(set((np.searchsorted(bounds, middles, side="right") - 1).tolist()))
+    rows, columns = torch.arange(side)[:, None], torch.arange(side)
+    # No two samples lie along the sum of the vectors at both ends of an arc.
+    directions = [(lines[arc][0] + ends[arc][0], lines[arc][1] + ends[arc][1]) for arc in arcs]
     return Orderings(
         angles=tuple(math.degrees((bounds[arc] + bounds[arc + 1]) / 2) for arc in arcs),
-        samples=torch.stack([_ordering(side, *_between(lines, arc)) for arc in arcs]),
+        samples=torch.stack([(right * rows + up * columns).flatten().argsort() for right, up in directions]),
     )
 
 
@@ -147,18 +152,3 @@ def _lines(side: int) -> list[tuple[int, int]]:
         (right, up) for right in entries for up in range(side) if math.gcd(right, up) == 1 and (up > 0 or right > 0)
     ]
     return sorted(primitive, key=lambda vector: math.atan2(vector[1], vector[0]))
-
-
-def _between(lines: list[tuple[int, int]], arc: int) -> tuple[int, int]:
-    """Return the sum of the vectors at both ends of an arc: no two samples lie along it."""
-    right, up = lines[arc]
-    # The last arc ends at 180 degrees.
-    next_right, next_up = lines[arc + 1] if arc + 1 < len(lines) else (-1, 0)
-    return right + next_right, up + next_up
-
-
-def _ordering(side: int, right: int, up: int) -> Tensor:
-    """Return the samples by their integer coordinate across a direction, from above."""
-    rows, columns = torch.arange(side)[:, None], torch.arange(side)[None, :]
-    across = right * rows + up * columns
-    return across.flatten().argsort()

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..._tensors import numbers_of
 from .alpert import alpert
 from .flows import NUMBERS, Flows, parameters
-from .squares import Squares
+from .frame import Squares
 
 #: Numbers that are transformed at once: few enough for memory, whatever the batch, and for a processor's cache.
 TOGETHER = 1 << 20

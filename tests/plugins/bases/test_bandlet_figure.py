@@ -6,7 +6,7 @@ import torch
 from matplotlib.collections import LineCollection
 
 from gahbench.report.bases import geometry_figure
-from gahbench_plugins.bases._bandlets.squares import Square
+from gahbench_plugins.bases._bandlets.frame import Square
 
 
 def test_squares_and_strokes_are_where_they_belong():

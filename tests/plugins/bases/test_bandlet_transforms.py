@@ -10,7 +10,7 @@ import torch
 
 from gahbench_plugins.bases._bandlets.alpert import alpert
 from gahbench_plugins.bases._bandlets.flows import orderings
-from gahbench_plugins.bases._bandlets.squares import dyadic_squares
+from gahbench_plugins.bases._bandlets.frame import dyadic_squares
 
 CASES = [
     (size, moments) for size, moments in itertools.product([4, 16, 64, 256], [1, 2, 3, 4, 5, 8]) if moments <= size
