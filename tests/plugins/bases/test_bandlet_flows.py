@@ -132,6 +132,23 @@ def test_larger_squares_along_the_true_contour_are_no_worse():
     assert costs[-1] < costs[0] - 10 * sigma**2
 
 
+def test_slopes_along_a_known_circle_are_the_published_ones_of_the_prototype():
+    """At 256 pixels these are regression figures, which grow with the squares, and no rates."""
+    size, slopes = 256, []
+    picture, lines = disc(size), outside_disc(size)
+    sigmas = [size / 2048 * 2 ** (power / 2) for power in (-3, 0, 3)]
+    for largest in (None, 8, "null"):
+        risks = []
+        for sigma in sigmas:
+            basis = Wavelet("haar", 5)
+            if largest is not None:
+                cap = None if largest == "null" else largest
+                basis = fine(wavelet="haar", levels=5, moments=1, largest=cap).adapt(picture, sigma, lines=lines)
+            risks.append(cost(basis.analysis(picture), sigma))
+        slopes.append(math.log(risks[-1] / risks[0]) / math.log(sigmas[-1] ** 2 / sigmas[0] ** 2))
+    assert 0.5 < slopes[0] < slopes[1] < slopes[2]
+
+
 def test_given_lines_have_the_size_of_the_images_and_no_directions():
     basis = fine(wavelet="haar")
     with pytest.raises(ValueError, match=r"lines of shape \(32, 32\): accepted is that of the images, \(64, 64\)"):

@@ -80,6 +80,18 @@ def test_noise_levels_are_the_norms_of_the_atoms(name, size):
         assert levels.tolist() == 1 or (levels == 1).all()
 
 
+@pytest.mark.parametrize("name", ["dct", "sym4", "wavelet-ti[haar]", "wavelet-packet", "curvelet", "bandlet"])
+def test_a_basis_that_was_first_used_for_inference_has_derivatives(name):
+    # A size that no other test uses: tensors are kept by size.
+    clean = images(1, 1, 44, 28).float()
+    with torch.inference_mode():
+        adapted(name, clean.clone()).analysis(clean.clone())
+    batch = clean.clone().requires_grad_()
+    basis = adapted(name, clean)
+    basis.synthesis(basis.analysis(batch)).square().sum().backward()
+    torch.testing.assert_close(batch.grad, 2 * clean, atol=1e-4, rtol=0)
+
+
 def test_coefficients_of_pixels_are_the_pixels():
     batch = images(2, 3, 5, 4)
     assert torch.equal(gahbench.create("basis", "pixel").analysis(batch), batch)

@@ -135,6 +135,61 @@ def test_training_images_alone_are_made_on_a_gpu(monkeypatch):
     assert list(map(str, devices)) == ["cuda", "cuda", "cuda", "cpu", "cpu"]
 
 
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
+def test_exact_contour_amplitude_falls_as_alpha_plus_a_half(alpha):
+    contours = CAlpha(alpha)._contours(torch.Generator().manual_seed(0), 2000, 256).double()
+    # The variance of one point: a relative error of sqrt(2 / n) = 3 %.
+    assert contours[:, 7].square().mean().item() == pytest.approx(1, abs=0.13)
+    amplitude = torch.fft.rfft(contours).abs().square().mean(0).sqrt()[1:33].numpy()
+    assert slope(amplitude, np.arange(1, 33)) == pytest.approx(-(alpha + 0.5), abs=0.03)
+
+
+def paper_backgrounds(noise, alpha, limits):
+    """Images of one region alone."""
+    shape = (len(noise) // 2, *noise.shape[1:])
+    return [c_alpha_published.images(torch.full(shape, share), noise, alpha, limits) for share in (1.0, 0.0)]
+
+
+def test_paper_regions_are_rescaled_to_their_ranges():
+    generator = torch.Generator().manual_seed(0)
+    noise, limits = torch.rand(4000, 32, 32, generator=generator), torch.rand(3, 2000, 1, 1, generator=generator)
+    first, second = paper_backgrounds(2 * noise - 1, 2.0, limits)
+    bright_first = first.amax((1, 2)) > 1 - 1e-6
+    bright = torch.where(bright_first[:, None, None], first, second)
+    dark = torch.where(bright_first[:, None, None], second, first)
+    assert (bright.amax((1, 2)) > 1 - 1e-6).all()
+    assert (dark.amin((1, 2)) < 1e-6).all()
+    # u and v are uniform, the coin is fair.
+    for uniform in (bright.amin((1, 2)), dark.amax((1, 2))):
+        ordered = uniform.sort().values
+        # Kolmogorov-Smirnov, beyond the 1e-4 quantile.
+        assert (ordered - torch.linspace(0, 1, 2000)).abs().max() < 2.2 / 2000**0.5
+    assert bright_first.float().mean() == pytest.approx(0.5, abs=4 * 0.5 / 2000**0.5)
+
+
+def test_paper_contour_variance_and_blur():
+    size, alpha = 64, 2.0
+    masks = CAlpha(alpha, size, "paper").masks(torch.Generator().manual_seed(0), 3000)
+    assert set(masks.unique().tolist()) <= {0, 0.25, 0.5, 0.75, 1}
+    tops = size - masks.sum(1)
+    # White noise of variance 1/3 through |k|^-alpha has variance (1 + 2 zeta(2 alpha)) / (3 size), here in rows^2.
+    expected = (1 + 2 * sum(k ** (-2 * alpha) for k in range(1, size // 2))) / (3 * size) * size**2
+    centred = tops[:, 8].double() - tops[:, 8].double().mean()
+    assert centred.square().mean().item() == pytest.approx(expected, rel=0.12)
+    # The blur averages a row with the one above, which lowers the edge by half a row. The constant of a contour has a
+    # standard deviation of 4.6 rows.
+    assert tops.mean().item() == pytest.approx(size // 2 + 0.5, abs=4 * 4.6 / 3000**0.5)
+
+
+def test_paper_background_spectrum_falls_as_alpha():
+    # Rescaling changes an image by a factor and a constant, not the slope of its spectrum.
+    noise = 2 * torch.rand(2000, 32, 32, generator=torch.Generator().manual_seed(0)) - 1
+    first, _ = paper_backgrounds(noise, 2.0, torch.rand(3, 1000, 1, 1, generator=torch.Generator().manual_seed(1)))
+    first = (first - first.mean((1, 2), keepdim=True)) / first.std((1, 2), keepdim=True)
+    power = torch.fft.rfft2(first.double()).abs().square().mean(0)[0, 1:16].sqrt().numpy()
+    assert slope(power, np.arange(1, 16)) == pytest.approx(-2.0, abs=0.1)
+
+
 def wave_filter(noise, exponent):
     """Multiply by |k|^-exponent, 1 at frequency 0, in the full Fourier domain, frequency by frequency."""
     spectrum = np.fft.fftn(noise)
