@@ -35,7 +35,7 @@ def test_a_test_sees_nothing_of_the_user():
     assert surroundings.real_data().is_absolute() or "GAHBENCH_DATA" not in os.environ
 
 
-def test_pytest_of_another_user_sees_the_same(monkeypatch):
+def test_pytest_of_another_user_has_the_same_surroundings(monkeypatch):
     for name in ("runs", "data"):
         Path(name).mkdir()
     # Not for root, who may write everywhere.

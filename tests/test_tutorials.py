@@ -34,7 +34,7 @@ def tutorials():
     return module
 
 
-def test_files_are_written_and_what_commands_print_is_shown(tutorials, tmp_path):
+def test_files_are_written_and_the_output_of_commands_is_shown(tutorials, tmp_path):
     text = tutorials.execute(PAGE, tmp_path)
     assert (tmp_path / "suite.yaml").read_text() == "# suite.yaml\nname: mine\n"
     assert "\n```{code-block} text\n:class: output\n\nname: mine\nwarning\n~/tutorial\n```\n" in text
@@ -42,7 +42,7 @@ def test_files_are_written_and_what_commands_print_is_shown(tutorials, tmp_path)
     assert text.endswith("```sh\nexit 1\n```\n")
 
 
-def test_a_command_that_fails_ends_the_build_with_what_it_printed(tutorials, tmp_path):
+def test_a_command_that_fails_ends_the_build_with_its_output(tutorials, tmp_path):
     with pytest.raises(RuntimeError, match=r"exit status 3 .*\n.*\n.*\n.*\nreason"):
         tutorials.execute("```console\necho reason; (exit 3)\necho never\n```\n", tmp_path)
 

@@ -1,13 +1,13 @@
 """Digests of behaviour: of the code that decides an outcome.
 
-The digest of a class or function is that of the module that defines it, and of all modules that this module imports,
-directly or not, from its own package or folder, from the built-in plugins, and from the rooms of gahbench that compute.
-A name that is imported from a package of gahbench leads to the module that defines it. Docstrings, comments, layout,
-annotations outside the bodies of classes, and the names of modules do not count; nor does how an import is called. What
-is imported from elsewhere counts by its name alone: other versions of a library have the same digest.
+The digest of a class or function covers the module that defines it, and all modules that this module imports, directly
+or not, from its own package or folder, from the built-in plugins, and from the rooms of gahbench that compute. A name
+that is imported from a package of gahbench leads to the module that defines it. Docstrings, comments, layout,
+annotations outside the bodies of classes, names of modules and aliases of imports do not count. An import from
+elsewhere counts by its name alone: other versions of a library have the same digest.
 
-Modules found while the program runs cannot be followed: ``importlib``, or a plugin that is created by its name rather
-than named by a parameter.
+Imports at run time cannot be followed: ``importlib``, or a plugin that is created by name rather than named by a
+parameter.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 
 from gahbench.registry.source import BUILT_INS, Import, Sources, imports_of
 
-#: The rooms of gahbench, and modules of others, whose code decides outcomes. Those that plan, store and show do not.
+#: The rooms and modules of gahbench whose code decides outcomes.
 COMPUTING = (
     "gahbench._util.noise",
     "gahbench._util.shapes",
@@ -40,10 +40,10 @@ COMPUTING = (
 NOT_COMPUTING = ("gahbench.contracts.engines", "gahbench.contracts.unit")
 #: The decorator of methods that count only for metrics with a need.
 NEEDED = ("gahbench.contracts.needs", "needed")
-#: Attributes of classes that only describe them, and those of metrics that say how values are shown.
+#: Attributes that only describe a class, and attributes that decide how the values of a metric are shown.
 DESCRIBING = frozenset({"citation"})
 SHOWN = frozenset({"unit", "higher_is_better", "titles", "nulls", "ratios", "label_parameters"})
-#: Fields of syntax trees that are no behaviour, or differ between versions of Python.
+#: Fields of syntax trees that are not behaviour, or differ between versions of Python.
 _LEFT_OUT = frozenset({"ctx", "type_comment", "type_params", "kind", "returns", "annotation", "simple"})
 
 
@@ -63,7 +63,7 @@ def behaviour_digest(target: Any) -> str:
     module = sys.modules[target.__module__]
     file = getattr(module, "__file__", None)
     if not file:
-        # Defined in a notebook or at a prompt: the class alone is all there is to read.
+        # The class is defined in a notebook or at a prompt.
         text = textwrap.dedent(inspect.getsource(target))
         return _reduced(text.encode(), (), frozenset(), frozenset())[0]
     return _digest(Sources(module.__name__, Path(file)), module.__name__, target.__qualname__, frozenset())
@@ -80,7 +80,7 @@ def computed_by(function: str, needs: frozenset[str] = frozenset()) -> str:
 
 
 def _digest(sources: Sources, start: str, name: str, needs: frozenset[str]) -> str:
-    """Return the digest of a definition of a module: of the module, and of the modules that it is built on."""
+    """Return the digest of a definition: of its module, and of the modules that this module uses."""
     digests: dict[str, str] = {}
     waiting = [start]
     while waiting:
@@ -92,10 +92,10 @@ def _digest(sources: Sources, start: str, name: str, needs: frozenset[str]) -> s
         try:
             imports = _imports(content, module, file.stem == "__init__")
         except (SyntaxError, ValueError):
-            # Compiled code, or importing it will say what is wrong.
+            # Compiled code; an import raises the error of other invalid code.
             digests[module] = hashlib.sha256(content).hexdigest()
             continue
-        own = frozenset(one.module for one in imports if sources.holds(one.module))
+        own = frozenset(item.module for item in imports if sources.holds(item.module))
         digests[module], targets = _reduced(content, imports, own, needs)
         for target in targets:
             waiting += _followed(sources, *target)
@@ -107,7 +107,7 @@ def _hash(parts: Iterable[str]) -> str:
 
 
 def _within(module: str, *rooms: str) -> bool:
-    """Return whether a module is one of those named, or lies in one."""
+    """Return whether a module is one of the given rooms or modules, or lies in one."""
     return any(module == room or module.startswith(f"{room}.") for room in rooms)
 
 
@@ -117,26 +117,26 @@ def _counts(module: str) -> bool:
 
 
 def _followed(sources: Sources, module: str, parts: tuple[str, ...]) -> Iterator[str]:
-    """Yield the modules that define what a dotted name in a module stands for."""
+    """Yield the modules that define the object of a dotted name in a module."""
     if not sources.holds(module):
         return
     file, inner = sources.file(module), ".".join((module, *parts[:1]))
     is_ours = _within(module, "gahbench", BUILT_INS)
     exports: list[Import] = []
     if parts and is_ours and file is not None and file.stem == "__init__":
-        found = _imports(file.read_bytes(), module, True)
-        exports = [one for one in found if one.alias == parts[0] and one.module != module]
-    for one in exports:
-        yield from _followed(sources, one.module, (*one.parts, *parts[1:]))
+        imports = _imports(file.read_bytes(), module, True)
+        exports = [item for item in imports if item.alias == parts[0] and item.module != module]
+    for item in exports:
+        yield from _followed(sources, item.module, (*item.parts, *parts[1:]))
     is_inner = not exports and parts and (file is None or sources.file(inner) is not None)
     if is_inner:
         yield from _followed(sources, inner, parts[1:])
     if not is_ours or not (exports or is_inner):
-        # Importing a package of others runs it.
+        # The import runs the package.
         yield module
 
 
-#: Keeps the latest trees: imports are read before the rest.
+#: A cache of the latest trees, which :func:`_imports` reads before :func:`_reduced`.
 _parse = functools.lru_cache(maxsize=8)(ast.parse)
 
 
@@ -149,19 +149,20 @@ def _imports(content: bytes, module: str, is_package: bool) -> tuple[Import, ...
 def _reduced(
     content: bytes, imports: tuple[Import, ...], own: frozenset[str], needs: frozenset[str]
 ) -> tuple[str, list[tuple[str, tuple[str, ...]]]]:
-    """Return the digest of a module, and the dotted names that it uses of others: those in ``own`` may be renamed."""
+    """Return the digest of a module, and the dotted names that it uses; modules in ``own`` count by their last part."""
     tree = _parse(content)
     names: dict[str, str] = {}
-    for one in imports:
-        name = (one.name or one.module.rpartition(".")[2]) if one.module in own else ".".join((one.module, *one.parts))
-        names[one.alias] = f"{names[one.alias]}|{name}" if one.alias in names else name
-    writer = _Writer(tree, names, {one.alias for one in imports if (one.module, one.name) == NEEDED}, needs)
+    for item in imports:
+        last = item.name or item.module.rpartition(".")[2]
+        name = last if item.module in own else ".".join((item.module, *item.parts))
+        names[item.alias] = f"{names[item.alias]}|{name}" if item.alias in names else name
+    writer = _Writer(tree, names, {item.alias for item in imports if (item.module, item.name) == NEEDED}, needs)
     digest = _hash([writer.write(tree)])
     targets = []
-    for one in imports:
-        uses = [(one.module, (*one.parts, *path[1:])) for path in writer.paths if path[0] == one.alias]
-        # An import of which nothing is used is for its effects, or hands on.
-        targets += uses if uses or one.alias in writer.mentioned else [(one.module, one.parts)]
+    for item in imports:
+        uses = [(item.module, (*item.parts, *path[1:])) for path in writer.paths if path[0] == item.alias]
+        # A module that does not use an import imports it for its effects, or exports it.
+        targets += uses if uses or item.alias in writer.mentioned else [(item.module, item.parts)]
     return digest, targets
 
 
@@ -171,7 +172,7 @@ class _Writer:
     def __init__(self, tree: ast.Module, names: Mapping[str, str], marks: set[str], needs: frozenset[str]) -> None:
         self._names, self._marks, self._needs = names, marks, needs
         found = [node for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Attribute)]
-        #: Names that are read, of variables and attributes, and those of all variables.
+        #: Names of variables and attributes that are read, and names of all variables.
         self._read = {_dotted_end(node) for node in found if isinstance(node.ctx, ast.Load)}
         self.mentioned = {node.id for node in found if isinstance(node, ast.Name)}
         self.paths: set[tuple[str, ...]] = set()
@@ -196,7 +197,7 @@ class _Writer:
         return f"{type(value).__name__}({text}){annotations}"
 
     def _annotations(self, node: ast.ClassDef) -> str:
-        """Return the annotations in the body of a class, which may make fields; what they name is not followed."""
+        """Return the annotations in the body of a class, which may define fields, without following their names."""
         before = set(self.paths)
         found = [[one.target, one.annotation] for one in node.body if isinstance(one, ast.AnnAssign)]
         text = self.write(found) if found else ""
@@ -204,7 +205,7 @@ class _Writer:
         return text
 
     def _without_descriptions(self, node: ast.ClassDef) -> ast.ClassDef:
-        """Return a class without the attributes that only describe it; the fields of dataclasses are more than that."""
+        """Return a class without the attributes that only describe it; decorated classes may use all attributes."""
         is_metric = any(_dotted_end(base) == "Metric" for base in node.bases)
         describing = (DESCRIBING | (SHOWN if is_metric else frozenset())) - self._read
         if node.decorator_list:
@@ -218,7 +219,7 @@ class _Writer:
         return ast.ClassDef(node.name, node.bases, node.keywords, body, [])
 
     def _is_left_out(self, node: object) -> bool:
-        """Return whether a statement has no behaviour, or one that is not needed."""
+        """Return whether a statement has no behaviour, or belongs to another need."""
         if isinstance(node, ast.FunctionDef):
             return any(self._is_unneeded(one) for one in node.decorator_list)
         if isinstance(node, ast.If):

@@ -1,4 +1,4 @@
-"""Datasets from outside, whose images are checked whenever they are asked for: a plugin may return anything."""
+"""Checks of the images that a dataset from outside gahbench returns, at every call."""
 
 from __future__ import annotations
 
@@ -14,18 +14,16 @@ from gahbench.contracts.datasets import Dataset, Split
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Images that took longer than so many seconds are not made again to see whether they are prefix-stable.
+#: Maximum of seconds of a call that is repeated for one image, to check that images are prefix-stable.
 QUICK = 1.0
-#: Differences of rounding between batches of different sizes are for the contract checks.
+#: Accepted difference between an image and itself in a batch of another size; the contract checks are stricter.
 TOLERANCE = 1e-4
-
-
 #: The attribute of a dataset that holds its ``id`` and the first image of each split that was asked for.
 _FIRST = "_first_images_of_splits"
 
 
 def checking(plugin: type[Dataset], where: str) -> type[Dataset]:
-    """Return a class like a dataset's, whose ``images`` raises ``PluginError`` for what its contract does not allow."""
+    """Return a subclass of a dataset's class whose ``images`` raises ``PluginError`` for invalid results."""
 
     def images(self: Dataset, split: Split, count: int, *start: int, **named: int) -> Tensor:
         begun = time.monotonic()
@@ -45,12 +43,12 @@ def checking(plugin: type[Dataset], where: str) -> type[Dataset]:
 
 
 def unchecked(dataset: Dataset) -> Callable[..., Any]:
-    """Return ``images`` of a dataset as the plugin wrote it, for checks that say more about what it returns."""
+    """Return the plugin's own ``images`` of a dataset, for checks that say more about the result."""
     return functools.partial(inspect.unwrap(type(dataset).images), dataset)
 
 
 def fault(found: object, shape: tuple[int, ...]) -> str | None:
-    """Return in words what something is that is no batch of images of a shape (N, C, H, W); ``None`` if it is one."""
+    """Return in words why an object is not a batch of images of a shape (N, C, H, W); ``None`` if it is."""
     import torch
 
     if not isinstance(found, torch.Tensor):
@@ -63,15 +61,15 @@ def fault(found: object, shape: tuple[int, ...]) -> str | None:
         return f"{str(found.dtype).removeprefix('torch.')} on the device {found.device.type}; accepted: float32 on cpu"
     if found.requires_grad:
         return "a tensor that requires a gradient; accepted: plain numbers, as detach() returns them"
-    wild = int((~found.isfinite()).sum())
-    return f"{wild:,} values that are infinite or NaN; accepted: finite ones" if wild else None
+    infinite = int((~found.isfinite()).sum())
+    return f"{infinite:,} values that are infinite or NaN; accepted: finite ones" if infinite else None
 
 
 def _as_before(dataset: Dataset, split: Split, found: Tensor, seconds: float) -> bool:
-    """Return whether the first image is what it was; the first time it is made again, alone, if that is quick."""
+    """Return whether the first image is unchanged; at the first call a quick dataset is asked for it again, alone."""
     owner, first = vars(dataset).get(_FIRST, (None, {}))
     if owner != id(dataset):
-        # A copy of a dataset may be changed.
+        # The attributes of a copy may differ, and so its images.
         first = {}
         vars(dataset)[_FIRST] = (id(dataset), first)
     if split in first:

@@ -1,4 +1,4 @@
-"""Marks of parameters: of those that name plugins, code, files or downloads."""
+"""Marks of parameters that name plugins, code, files or downloads."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Annotated, Any, Union, get_args, get_origin
 class Names:
     """Marks a parameter that names a plugin of some kind.
 
-    In suites its value is a spec, such as ``wavelet[db4]``, whose own parameters are checked too. The constructor is
-    handed the object that was built from it, and of an architecture, which needs the shape of the images, a
-    :class:`gahbench.ArchitectureFactory`; the annotation is the class of that. A parameter annotated with a tuple,
-    ``tuple[Basis, ...]``, names several plugins, and one that admits ``None`` may name none.
+    In suites the value is a spec, such as ``wavelet[db4]``, whose own parameters are checked too. The constructor
+    receives the built plugin, or for an architecture, which needs the shape of the images, a
+    :class:`gahbench.ArchitectureFactory`; the annotation is the class of that object. A parameter annotated with a
+    tuple, ``tuple[Basis, ...]``, names several plugins; a parameter that admits ``None`` may name none.
 
     Parameters
     ----------
     kind
         ``basis``, ``dataset``, ``reference``, ``architecture``, ``metric`` or ``engine``.
     default
-        The spec, or tuple of specs, where a suite gives none. The constructor's own default may be ``None`` alone.
+        The default spec, or tuple of specs. The constructor itself may have no default but ``None``.
 
     Examples
     --------
@@ -40,7 +40,7 @@ class Names:
 class File:
     """Marks a text parameter that is the path of a file whose content decides the outcome.
 
-    Keys depend on the SHA-256 of the file's content, and not on its name or place; labels show only its name. The
+    Keys depend on the SHA-256 of the file's content, and not on its name or folder; labels show only its name. The
     parameter is :class:`External` too.
     """
 
@@ -49,8 +49,8 @@ class File:
 class External:
     """Marks a parameter that makes a plugin read files or use the network: a folder, a repository, published weights.
 
-    A results folder that somebody else made chooses the parameters of its plugins. ``gahbench site`` builds a plugin
-    with such a parameter only with ``--trust``, unless its value is the default, ``None`` or ``False``. A parameter
+    A results folder from another person chooses the parameters of its plugins. ``gahbench site`` builds a plugin with
+    such a parameter only with ``--trust``, unless its value is the default, ``None`` or ``False``. A parameter
     named ``path`` needs no mark.
 
     Examples
@@ -65,10 +65,10 @@ class External:
 
 @dataclass(frozen=True)
 class Code:
-    """Marks a parameter that names code which the plugin runs: something to import, or a file that brings code.
+    """Marks a parameter that names code which the plugin runs: an import, or a file with code.
 
-    ``gahbench site`` builds a plugin with such a parameter only with ``--trust``, as of :class:`External`. Units of a
-    built-in plugin with such a parameter run in a process of their own.
+    ``gahbench site`` builds a plugin with such a parameter only with ``--trust``, as for :class:`External`. Units of a
+    built-in plugin with such a parameter run in their own process.
     """
 
 
@@ -82,7 +82,7 @@ def marks(annotation: Any) -> tuple[Any, ...]:
 
 
 def as_text(annotation: Any) -> Any:
-    """Return an annotation with text in place of every class: of a parameter that names plugins, as suites give it."""
+    """Return the annotation of a parameter that names plugins with text, as in suites, in place of every class."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation in (type(None), ...):
         return annotation

@@ -42,7 +42,7 @@ class _Watch:
 
     @contextlib.contextmanager
     def __call__(self, name: str, is_outside: bool = True) -> Iterator[None]:
-        """Report that a plugin is imported or built meanwhile; a built-in plugin is not reported."""
+        """Report that a plugin from outside gahbench is imported or built within the context."""
         if not is_outside:
             yield
             return
@@ -73,7 +73,7 @@ class Plugin:
 
     @property
     def where(self) -> str:
-        """Its name in errors."""
+        """The plugin in errors: kind and name."""
         return f"{self.kind} '{self.name}'"
 
     @property
@@ -92,7 +92,7 @@ class Plugin:
 
     @functools.cached_property
     def factory(self) -> Any:
-        """The class itself, imported if need be."""
+        """The class, imported if necessary."""
         if not isinstance(self.target, str):
             return self.target
         module, _, attribute = self.target.partition(":")
@@ -116,7 +116,7 @@ class Plugin:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Digest of the behaviour of the plugin's code, with all that it uses."""
+        """Digest of the behaviour of the plugin's code and its imports."""
         return behaviour_digest(self.factory)
 
     def build(self, factory: Any, parameters: dict[str, Any], filled_in: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Plugin files: which a folder holds, and how one is imported."""
+"""Plugin files: the files in a folder, and their import."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def plugin_files(source: Path) -> list[Path]:
 
 
 def with_own(sources: Sequence[str | Path]) -> tuple[Path, ...]:
-    """Return plugin files, or folders of them, and after those the ones that ``GAHBENCH_PLUGINS`` names, each once."""
+    """Return plugin files and folders, followed by those of ``GAHBENCH_PLUGINS``, without duplicates."""
     named = [part for part in os.environ.get("GAHBENCH_PLUGINS", "").split(os.pathsep) if part]
-    found: dict[Path, Path] = {}
+    paths: dict[Path, Path] = {}
     for source in (*map(Path, sources), *(Path(part).expanduser() for part in named)):
-        found.setdefault(source.absolute(), source)
-    return tuple(found.values())
+        paths.setdefault(source.absolute(), source)
+    return tuple(paths.values())
 
 
 def module_name(file: Path) -> str:
@@ -46,7 +46,7 @@ def module_name(file: Path) -> str:
 
 
 def _make_room(helpers: dict[str, Path]) -> None:
-    """Import the files beside a plugin afresh; refuse those whose name is in use by a file of another folder."""
+    """Have the files beside a plugin imported again; refuse a name that a module of another folder has."""
     for name, file in helpers.items():
         loaded = sys.modules.get(name)
         origin = getattr(loaded, "__file__", None)
@@ -57,18 +57,18 @@ def _make_room(helpers: dict[str, Path]) -> None:
 
 
 class _FileLoader(importlib.machinery.SourceFileLoader):
-    """Compiles a file each time: a cached compilation may be stale when a file is edited twice within a second."""
+    """Compiles a file at every import: a cached compilation is stale if the file is edited twice within a second."""
 
     def get_code(self, fullname: str) -> types.CodeType:
         return self.source_to_code(self.get_data(self.path), self.path)
 
 
-#: Endings of files of claims.
+#: Suffixes of files of claims.
 CLAIM_FILES = (".yaml", ".yml")
 
 
 def _claims_module(file: Path) -> types.ModuleType:
-    """Return a plugin that registers the claims of a YAML file, by the file's name; nothing is read of it yet."""
+    """Return a plugin that registers the claims of a YAML file by the file's name, without reading the file."""
     module = types.ModuleType(f"{FILE_PREFIX}{file.stem}")
 
     @hookimpl
@@ -79,19 +79,19 @@ def _claims_module(file: Path) -> types.ModuleType:
     return module
 
 
-#: The attribute of a module made from a plugin file that holds the digest of the file.
+#: The attribute of a module from a plugin file that holds the digest of the file.
 _CONTENT = "__gahbench_content__"
 
 
 def load_file(file: Path) -> types.ModuleType:
-    """Import one plugin file under a unique name; files beside it can be imported as usual."""
+    """Import a plugin file under a unique name; it can import files beside it."""
     check_regular(file)
     if file.suffix in CLAIM_FILES:
         return _claims_module(file)
     folder, name = file.parent.parent if file.name == "__init__.py" else file.parent, module_name(file)
     files = source_files(name, file)
     content = files_digest(files.values())
-    helpers = {other: place for other, place in files.items() if place != file}
+    helpers = {other: path for other, path in files.items() if path != file}
     loaded = sys.modules.get(name)
     if loaded is not None and loaded.__file__ == str(file) and loaded.__dict__.get(_CONTENT) == content:
         return loaded

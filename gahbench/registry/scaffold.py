@@ -1,4 +1,4 @@
-"""``gahbench new``: a plugin file of any noun to start from, and the commands to try on it."""
+"""``gahbench new``: a template of a plugin file for each noun, and commands to try the new plugin."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from gahbench.registry.plugin import KINDS, Kind
 from gahbench.registry.registry import Registry
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-
-
 #: Commands to try on a new plugin once it has passed the checks, by kind.
 _TRY: dict[Kind, str] = {
     "architecture": 'gahbench run quick --plugins-dir {file} --entrant "{name}[width=16]"',
@@ -28,13 +26,13 @@ _TRY: dict[Kind, str] = {
 
 
 def next_commands(kind: Kind, name: str, file: Path) -> tuple[str, str]:
-    """Return the two commands to try on a new plugin file, as a shell takes them: its checks, and its first use."""
+    """Return the shell commands that check a new plugin file, and that use the plugin."""
     path = shlex.quote(str(file))
     return f"gahbench check {path}", _TRY[kind].format(name=name, file=path)
 
 
 def write_plugin(kind: Kind, name: str, folder: Path) -> Path:
-    """Write a one-file plugin that runs as it is."""
+    """Write a plugin file that runs unchanged."""
     if not _NAME.fullmatch(name):
         raise ParameterError(f"'{name}': a plugin's name is lower-case words joined by hyphens, such as my-denoiser")
     registry = Registry()

@@ -1,4 +1,4 @@
-"""Sources of plugins: their summaries without importing them, and the files that they are made of."""
+"""Source code of plugins: summaries without an import, and the files of a plugin."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-#: Modules made from plugin files have names that start so.
+#: Prefix of the names of modules that are imported from plugin files.
 FILE_PREFIX = "gahbench_plugin_"
 #: The package of the built-in plugins.
 BUILT_INS = "gahbench_plugins"
@@ -44,7 +44,7 @@ def lazy_summary(target: str) -> str:
 
 
 def first_line(file: str) -> str:
-    """Return what the first line of a file says, which is a comment; nothing else of it is read."""
+    """Return the text of the comment in the first line of a file."""
     try:
         with Path(file).open(encoding="utf-8") as lines:
             return lines.readline(1000).lstrip("# ").strip()
@@ -53,7 +53,7 @@ def first_line(file: str) -> str:
 
 
 def files_digest(files: Iterable[Path]) -> str:
-    """Return the SHA-256 of the contents of files, in whatever order they come."""
+    """Return the SHA-256 of the contents of files, which does not depend on their order."""
     digest = hashlib.sha256()
     for content in sorted(hashlib.sha256(file.read_bytes()).digest() for file in files):
         digest.update(content)
@@ -61,7 +61,7 @@ def files_digest(files: Iterable[Path]) -> str:
 
 
 class Import(NamedTuple):
-    """A name that an import binds, and its origin: a module, and the name there, ``*`` for all; ``None`` for itself."""
+    """A name that an import binds, its module, and the name there: ``*`` for all, ``None`` for the module itself."""
 
     alias: str
     module: str
@@ -74,28 +74,27 @@ class Import(NamedTuple):
 
 
 def imports_of(tree: ast.AST, module: str, is_package: bool) -> tuple[Import, ...]:
-    """Return the imports anywhere in a module; those of a whole dotted name, ``import a.b``, have an empty alias."""
-    found: list[Import] = []
+    """Return the imports anywhere in a module; the whole dotted name of ``import a.b`` has an empty alias."""
+    imports: list[Import] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for item in node.names:
                 top = item.name.partition(".")[0]
-                found.append(Import(item.asname or "", item.name, None))
-                found += [] if item.asname else [Import(top, top, None)]
+                imports.append(Import(item.asname or "", item.name, None))
+                imports += [] if item.asname else [Import(top, top, None)]
         elif isinstance(node, ast.ImportFrom):
             parts = module.split(".")
             above = parts[: len(parts) - node.level + is_package] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
-            found += [Import(item.asname or item.name, base, item.name) for item in node.names]
-    return tuple(found)
+            imports += [Import(item.asname or item.name, base, item.name) for item in node.names]
+    return tuple(imports)
 
 
 class Sources:
-    """The files that a module may be built on: of its package, or of its folder, and of gahbench and its plugins."""
+    """The files that a module may import: of its package or folder, of gahbench, and of the built-in plugins."""
 
     def __init__(self, name: str, file: Path) -> None:
         top = name.partition(".")[0]
-        # Plugins may build on the built-in ones, whose changes are then theirs too.
         names = {top, BUILT_INS, "gahbench"}
         self._packages = {one: folder for one in names if (folder := _package_folder(one)) is not None}
         self._files: dict[str, Path | None] = {name: file}
@@ -104,7 +103,7 @@ class Sources:
             self._packages[top], self._beside = file.parent, file.parent.parent
 
     def file(self, module: str) -> Path | None:
-        """Return the file of a module; ``None`` for one of a library, or if there is none."""
+        """Return the file of a module; ``None`` for modules of libraries, or if there is no file."""
         if module not in self._files:
             path = self._path(module)
             # The packages of gahbench have their imports in stubs.
@@ -114,7 +113,7 @@ class Sources:
         return self._files[module]
 
     def holds(self, module: str) -> bool:
-        """Return whether the package or folder that a module lies in is one of these."""
+        """Return whether a module lies in one of these packages and folders."""
         top = module.partition(".")[0]
         path = self._path(top)
         return self.file(top) is not None or (path is not None and path.is_dir())
@@ -126,24 +125,24 @@ class Sources:
 
 
 def source_files(name: str, file: Path) -> dict[str, Path]:
-    """Return the files of a module and of all that it imports from its own package or, for a plugin file, folder."""
+    """Return the files of a module and of its imports from its own package or, for a plugin file, folder."""
     sources = Sources(name, file)
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     waiting = [name]
     while waiting:
         module = waiting.pop()
-        place = sources.file(module)
+        path = sources.file(module)
         is_ours = module.partition(".")[0] in ("gahbench", BUILT_INS)
-        if module in found or place is None or place.suffix != ".py" or is_ours:
+        if module in files or path is None or path.suffix != ".py" or is_ours:
             continue
-        found[module] = place
+        files[module] = path
         try:
-            tree = ast.parse(place.read_bytes())
+            tree = ast.parse(path.read_bytes())
         except (SyntaxError, ValueError):
-            continue  # Importing it will say what is wrong.
-        for one in imports_of(tree, module, place.name == "__init__.py"):
-            waiting += [one.module, f"{one.module}.{one.name}"]
-    return found
+            continue  # The import raises the error.
+        for item in imports_of(tree, module, path.name == "__init__.py"):
+            waiting += [item.module, f"{item.module}.{item.name}"]
+    return files
 
 
 def _package_folder(name: str) -> Path | None:

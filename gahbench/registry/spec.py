@@ -1,7 +1,7 @@
 """Specs: a plugin and its parameters in one line of text, such as ``unet[width=16,levels=2]``.
 
 Values are YAML scalars or flow sequences, and may nest: ``oracle-threshold[basis=wavelet[sym4,levels=3]]``. A value
-without a name goes to the parameter at its place in the constructor. Quotes keep commas and brackets together.
+without a name belongs to the parameter at its position in the constructor. Quotes protect commas and brackets.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gahbench._util.readable import brief
 _QUOTES = ("'", '"')
 _BRACKETS = set("[]{}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-#: Bound of the characters of a spec: each level of nesting may double its quotes.
+#: Maximum of characters of a spec: each level of nesting may double its quotes.
 MAX_SPEC = 20_000
 
 
@@ -98,7 +98,7 @@ def _format_key(name: Any) -> str:
 def _quoted(text: str) -> str:
     if text.isprintable():
         return "'" + text.replace("'", "''") + "'"
-    # Only double quotes have escapes; by number, so that nothing in them ends the text.
+    # Double quotes alone have escapes, which are numbers, so that no character in them ends the text.
     return '"' + "".join(char if char.isprintable() and char not in '"\\' else _escape(char) for char in text) + '"'
 
 
@@ -107,10 +107,10 @@ def _escape(char: str) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def _is_plain(text: str, place: str = "x[{}]", expected: Any = None) -> bool:
-    """Return whether a text is read back as it is, without quotes, at its place in a spec."""
+def _is_plain(text: str, spec: str = "x[{}]", expected: Any = None) -> bool:
+    """Return whether a text without quotes is read back unchanged from its position in a spec."""
     try:
-        return text.isprintable() and parse_spec(place.format(text)).positional == (expected or text,)
+        return text.isprintable() and parse_spec(spec.format(text)).positional == (expected or text,)
     except ParameterError:
         return False
 
@@ -128,7 +128,7 @@ def _value(text: str, whole: str) -> Any:
 def _split(text: str, whole: str) -> list[str]:
     parts, depth, current, quote, escaped = [], 0, "", "", False
     for char in text:
-        # A quote opens where a value begins; two of them within stand for one, which opens and closes alike.
+        # A quote opens where a value begins. A doubled quote within it closes and opens it, without effect.
         if quote:
             quote = "" if char == quote and not escaped else quote
             escaped = char == "\\" and quote == '"' and not escaped

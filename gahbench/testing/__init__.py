@@ -63,7 +63,7 @@ def check_configured(configured: Configured, progress: Callable[[Report], None] 
     progress(report)
     try:
         for check in (check_citation, check_preparation, _CHECKS[configured.kind]):
-            # One by one, so that an exception leaves those before it.
+            # After an exception the report keeps the findings before it.
             for finding in check(configured):
                 report.findings.append(finding)
                 progress(report)
@@ -80,7 +80,7 @@ def check_plugin(plugin: Plugin, registry: Registry, **parameters: Any) -> Repor
     plugin
         As :meth:`gahbench.Registry.get` returns it.
     registry
-        Where it is registered.
+        The registry of the plugin.
     **parameters
         Parameters other than its defaults.
     """
@@ -111,7 +111,7 @@ def check_file(file: str | Path, progress: Callable[[Report], None] = lambda rep
     Returns
     -------
     list of Report
-        One for each plugin; ``report.passed`` and ``report.failed`` are the outcome, ``print(report)`` prints all.
+        A report for each plugin; ``report.passed`` and ``report.failed`` are the outcome, ``print(report)`` shows it.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Contract checks of architectures: results, what must not change them, gradients, and a few seconds of training."""
+"""Contract checks of architectures: results, invariances, gradients, and a few seconds of training."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ def _size_fault(network: nn.Module, shape: Shape) -> str | None:
 
 
 def _multiple(network: nn.Module, shape: Shape) -> int | None:
-    """Return the smallest number whose multiples are sides that a network takes; ``None`` if none was found."""
+    """Return the smallest tried number whose multiples are sides that a network takes; ``None`` if there is none."""
     channels, height, width = shape
     for multiple in MULTIPLES:
         try:
@@ -277,7 +277,7 @@ def _accepted(shape: Shape, multiple: int | None) -> str:
 
 
 def _advice(shape: Shape, multiple: int | None) -> str:
-    """Return what lets `gahbench plan` know the accepted sizes, and what makes a network take others."""
+    """Return how to tell `gahbench plan` the accepted sizes, and how to accept other sizes."""
     sizes = "a least side" if multiple == 1 else "sizes" if multiple is None else f"multiples of {multiple}"
     declare = (
         f"what is missing: raise ValueError in forward for other images, naming {sizes}, so that plans refuse them"

@@ -1,4 +1,4 @@
-"""Contract checks of datasets, and of what they state about the best denoiser."""
+"""Contract checks of datasets, and of their statements about the best denoiser."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ DRAWS = 200
 TOLERANCE = 0.1
 #: Families on which references that use more than images are tried, if they are defined there.
 FAMILIES = ("discs[size=16]", "c-alpha[size=16]")
-#: Methods about particular images of a split, and the place of the split among the arguments.
+#: Methods about particular images of a split, and the index of the split among the arguments.
 _OF_IMAGES = {"images": 0, "lower_bound": 0, "genie": 2, "true_basis": 0, "level_sets": 0}
 
 
@@ -70,7 +70,7 @@ def check_reference(configured: Configured) -> Iterator[Finding]:
     yield Finding("notes are a tuple of texts", texts, "" if texts else f"{notes!r}")
     yield from _jacobian(reference, noisy[:1], one)
     if reference.kind == "bound":
-        # Its closed form is an expectation over what its genie does not see, and not for this image.
+        # The closed form is an expectation over the parameters that the genie does not see, not for this image.
         yield _bounds(reference, truth)
     elif (risk := reference.risk(one, SIGMA)) is not None:
         yield _risk(reference, one, float(risk[0]))

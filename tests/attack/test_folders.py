@@ -6,7 +6,7 @@ from .damage import Damage
 from .folders import attempt, whole
 
 
-def test_an_attempt_notices_what_was_not_written(tmp_path, monkeypatch):
+def test_an_attempt_notices_forged_scores(tmp_path, monkeypatch):
     """Here, nobody compares checksums."""
     monkeypatch.setattr("gahbench.store.finished._read", lambda folder, name, facts: (folder / name).read_bytes())
     monkeypatch.setattr("gahbench.store.finished.Finished.check", lambda *arguments, **options: None)

@@ -31,7 +31,7 @@ def found():
     return json.loads(done.stdout)
 
 
-def test_what_is_well_or_refused_in_a_line_is_no_finding(found):
+def test_accepted_and_refused_cases_are_not_findings(found):
     # Each of two processes draws each of three cases.
     assert found["is well"] == [6, 0, 0, []]
 

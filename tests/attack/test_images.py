@@ -25,6 +25,6 @@ FOUND = {
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("case", FOUND)
-def test_what_was_found_once_is_refused(case, tmp_path, monkeypatch):
+def test_images_that_once_caused_faults_are_refused(case, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     attempt(FOUND[case], tmp_path)

@@ -66,6 +66,6 @@ def test_a_bibliography_has_each_work_once_under_a_key_of_its_own():
         ({"journal": "A", "conference": "B"}, "not several of them"),
     ],
 )
-def test_what_no_bibliography_could_hold_is_refused(fields, says):
+def test_invalid_citations_are_refused(fields, says):
     with pytest.raises(ValueError, match=says):
         Citation(**{"authors": "A", "title": "B", "year": 2020, **fields})

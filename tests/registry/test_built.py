@@ -89,7 +89,7 @@ def test_a_constructor_that_refuses_is_named(registry):
         registry.create("reference", "takes[inner=heat-kernel[patch-graph[patch=4]]]")
 
 
-def test_only_what_was_built_has_a_spec():
+def test_only_built_objects_have_a_spec():
     basis = gahbench.create("basis", "wavelet[levels=2,name=db2]")
     assert spec_of(basis) == "wavelet[db2,levels=2]"
     assert spec_of(type(basis)("db2")) is None

@@ -44,7 +44,7 @@ def file(write_class):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_wrong_is_said_in_a_line_and_by_the_contract_checks(file, case):
+def test_wrong_images_are_named_in_a_line_and_by_the_contract_checks(file, case):
     images, says = WRONG[case]
     plugin = file(images)
     with pytest.raises(PluginError) as caught:
@@ -57,7 +57,7 @@ def test_what_is_wrong_is_said_in_a_line_and_by_the_contract_checks(file, case):
     assert "runs" not in report.failed
 
 
-def test_sampling_inspecting_and_previewing_say_it_too(file):
+def test_sampling_inspecting_and_previewing_refuse_wrong_images(file):
     images, _ = WRONG["not stable"]
     asked = {"dataset": "mine", "plugins": [file(images)]}
     for call in (
@@ -110,7 +110,7 @@ def test_a_copy_may_have_other_images():
         checked.images("test", 2)
 
 
-def test_other_splits_and_places_are_others():
+def test_splits_and_positions_have_their_own_first_images():
     class Places(Steps):
         def images(self, split, count, start=0):
             first = {"train": 0.0, "test": 0.5}[split]

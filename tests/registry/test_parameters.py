@@ -82,7 +82,7 @@ def test_an_integer_is_a_float_and_a_list_a_tuple():
         ({"channels": 3}, "come from the dataset"),
     ],
 )
-def test_what_is_not_accepted_is_named(given, says):
+def test_values_that_are_not_accepted_are_named(given, says):
     with pytest.raises(ParameterError) as error:
         resolve(PARAMETERS, given, "architecture 'x'")
     assert says in str(error.value)

@@ -68,19 +68,19 @@ values = st.recursive(
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z][a-z_]{0,6}", fullmatch=True), values, max_size=4))
-def test_what_is_written_is_read_back(parameters):
+def test_written_parameters_are_read_back(parameters):
     text = "unet[" + ",".join(f"{key}={format_value(value)}" for key, value in parameters.items()) + "]"
     assert parse_spec(text).keywords == parameters
 
 
 @given(st.lists(values, max_size=3))
-def test_what_is_written_without_a_name_is_read_back_on_one_line(given):
+def test_written_values_without_names_are_read_back_from_one_line(given):
     text = "unet[" + ",".join(map(format_value, given)) + "]"
     assert text.isprintable()
     assert parse_spec(text).positional == tuple(given)
 
 
-def test_what_is_not_a_number_is_read_back():
+def test_infinite_and_nan_values_are_read_back():
     ((value, items),) = (parse_spec(f"x[{format_value(math.nan)},{format_value([math.inf, math.nan])}]").positional,)
     assert math.isnan(value)
     assert items[0] == math.inf

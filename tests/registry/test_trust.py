@@ -62,7 +62,7 @@ def test_every_text_parameter_of_a_built_in_plugin_is_marked_or_harmless(builtin
         ("metric", "distance[to=untrained[architecture=module[evilmod:Net]]]", "names code to run"),
     ],
 )
-def test_what_a_results_folder_may_not_choose_is_refused(wary, kind, spec, text):
+def test_parameters_that_a_results_folder_may_not_choose_are_refused(wary, kind, spec, text):
     # Before files are looked for and modules are imported: neither is there.
     with pytest.raises(UntrustedError, match=text):
         wary.configure(kind, spec)

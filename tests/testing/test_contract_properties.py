@@ -20,7 +20,7 @@ quick = settings(max_examples=6, deadline=None, suppress_health_check=[HealthChe
 @pytest.mark.parametrize("name", marked(Registry().names("architecture")))
 @quick
 @given(st.integers(1, 3), st.integers(4, 40), st.integers(4, 40), st.lists(levels, min_size=1, max_size=3))
-def test_an_architecture_denoises_or_says_what_it_accepts(builtin, tmp_path, name, channels, height, width, sigmas):
+def test_an_architecture_denoises_or_names_accepted_sizes(builtin, tmp_path, name, channels, height, width, sigmas):
     configured = builtin.configure("architecture", name, **small(name, tmp_path))
     clean, sigma = sample_images(len(sigmas), (channels, height, width)), torch.tensor(sigmas)
     noisy = clean + sigma.view(-1, 1, 1, 1) * sample_noise(clean, 1.0)
@@ -45,7 +45,7 @@ def test_an_architecture_denoises_or_says_what_it_accepts(builtin, tmp_path, nam
 @pytest.mark.parametrize("name", [name for name in BASES if name not in ("curvelet", "true-basis", "true-flow")])
 @quick
 @given(st.sampled_from([(1, 16, 16), (1, 16, 32), (2, 32, 16), (3, 16, 16)]), st.floats(0.01, 1.0))
-def test_a_basis_reconstructs_whatever_it_is_adapted_for(builtin, name, shape, threshold):
+def test_an_adapted_basis_reconstructs(builtin, name, shape, threshold):
     basis = builtin.create("basis", name)
     dataset = SampleDataset(shape)
     basis.check_shape(shape)
