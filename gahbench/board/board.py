@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 
 _HEAD = ("suite", "dataset", "rank", "rank_high", "entrant", "kind")
 _ENDS = ("", "_low", "_high")
-#: By quantity, in the order of the columns; there is no interval of a difference from a constant.
-_PSNR = (*(f"psnr{{level}}{end}" for end in _ENDS), "gain_over_noisy{level}")
-_GAIN = tuple(f"gain_over_baseline{{level}}{end}" for end in _ENDS)
-_DEFICIT = tuple(f"deficit{part}{{level}}{end}" for part in ("", "_min") for end in _ENDS)
-_KL = tuple(f"kl{part}{end}" for part in ("", "_min") for end in _ENDS)
-_SLOPE = tuple(f"slope{end}" for end in _ENDS)
+#: Values at each noise level, in the order of the columns; there is no interval of a difference from a constant.
+_PER_LEVEL = tuple(
+    f"{name}{{level}}{end}"
+    for name in ("psnr", "gain_over_noisy", "gain_over_baseline", "deficit", "deficit_min")
+    for end in (_ENDS if name != "gain_over_noisy" else ("",))
+)
+_OVERALL = (
+    *(name.format(level="") for name in _PER_LEVEL),
+    *(f"{name}{end}" for name in ("kl", "kl_min", "slope") for end in _ENDS),
+)
 _FACTS = ("optimal_slope", "optimum", "parameters", "train_seconds", "seeds")
-_PER_LEVEL = (*_PSNR, *_GAIN, *_DEFICIT)
-_OVERALL = tuple(name.format(level="") for name in _PER_LEVEL)
-_OWN = (*_HEAD, *_OVERALL, *_KL, *_SLOPE, *_FACTS)
+_OWN = (*_HEAD, *_OVERALL, *_FACTS)
 #: A metric that has one of these names is called ``metric NAME`` on boards.
 RESERVED = frozenset({*_OWN, "note"})
 #: Columns of a summary.
@@ -197,7 +199,6 @@ def column_name(value: Value) -> str:
 
 
 def _names(value: Value) -> list[str]:
-    """Return the columns of a value and the ends of its interval."""
     return [f"{column_name(value)}{end}" for end in _ENDS]
 
 

@@ -16,12 +16,12 @@ from gahbench.contracts.claims import Compared, Fact, Levels, Measure, Scale
 from gahbench.contracts.row_labels import base_label, matches, split_label
 from gahbench.evaluation.rates import fit_slope, input_psnr
 
-#: Levels that differ by less than this share are one.
+#: Levels that differ by less than this share are equal.
 _SAME = 0.05
 
 
 class NotMeasuredError(Exception):
-    """What a measure asks for is not in the results; says what."""
+    """The results lack what a measure asks for; the message says what is missing."""
 
 
 @dataclass(frozen=True, eq=False)

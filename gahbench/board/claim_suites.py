@@ -1,4 +1,4 @@
-"""Suites that would decide claims which are not decided."""
+"""Suites that would decide claims which are undecided or not measured."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from gahbench.sampling.settings import Sampling
 
 #: The largest factor of images or seeds for which a suite is written.
 LARGEST = 16.0
-#: What suites must have in common to be run as one.
+#: Fields that suites must have in common to be united.
 _SHARED = ("training", "plugins", "limits")
-#: Fields of the scoring of which the union is taken.
+#: Fields of the scoring that are lists, which are united.
 _LISTS = ("sigmas", "splits", "metrics")
 
 
@@ -82,7 +82,7 @@ def _enlarged(content: Mapping[str, Any], needed: Sequence[Needs]) -> dict[str, 
 
 
 def _united(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Return one suite that has all of two."""
+    """Return a suite that contains two suites."""
     scoring = {**one["scoring"]}
     for name in _LISTS:
         if name in scoring or name in other["scoring"]:

@@ -1,4 +1,4 @@
-"""Verdicts on claims: what tidy tables of results say of what publications say.
+"""Verdicts on claims: whether tidy tables of results support statements of publications.
 
 A claim has a region in which its values must lie. The values are about a family: every noise level, basis or number
 of images that it names, and every case, which is a pair of dataset and entrant in one of the folders. Their intervals
@@ -32,7 +32,7 @@ from gahbench.contracts.row_labels import matches
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.store.plan_file import short_names
 
-#: Many times as many images or seeds are no advice.
+#: Larger factors of images or seeds are not stated.
 FARTHEST = 1000.0
 
 
@@ -52,7 +52,7 @@ class Needs:
         what = "sources of images" if self.of == "sources" else self.of
         if self.factor > FARTHEST:
             return f"more than {FARTHEST:g} × as many {what}: the value lies at the end of the region"
-        # The tails of t statistics become lighter too with more seeds.
+        # With more seeds the tails of t statistics become lighter, too.
         most = "up to " if self.of == "seeds" else ""
         factor = f"{self.factor:.1f}" if self.factor < 10 else f"{self.factor:.0f}"
         return f"{most}{factor} × as many {what}{f' ({self.count})' if self.count else ''}"
@@ -60,7 +60,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Case:
-    """What one dataset and entrant of one results folder say of a claim."""
+    """The outcome of a claim for a dataset and an entrant of a results folder."""
 
     folder: str
     dataset: str

@@ -23,7 +23,7 @@ _FACTS = ("optimum", "channels", "height", "width", "fingerprint")
 #: Decibels by which scores of one reference may differ by rounding.
 TOLERANCE = 1e-3
 _PLACE = ["dataset", "seed", "split", "sigma", "metric", "image"]
-#: What is the same in equal datasets under equal noise.
+#: Columns that are equal in equal datasets under equal noise.
 _SAME = ["protocol", "fingerprint", "channels", "height", "width"]
 
 
@@ -116,7 +116,7 @@ def _cut(dataset: str, parts: Mapping[str, dict[str, pd.DataFrame]]) -> None:
     )
     for own in parts.values():
         rows = own["scores"]
-        # Values of no noise level, such as slopes, are of levels that are left out.
+        # Values without a noise level, such as slopes, depend on levels that are left out.
         kept = rows["sigma"].isin(common) & (rows["image"].isna() | rows["image"].isin(places))
         own["scores"] = rows[(rows["dataset"] != dataset) | kept]
 

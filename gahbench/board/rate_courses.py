@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 #: The metric whose rows are read, and its parts.
 METRIC, ERROR, BOUND = "optimality-slope", "error", "bound"
-#: Where images of other sizes are other images.
+#: Reasons for which it is unknown what has collapsed.
 NO_MASTER = "images of other sizes are not the same images: give the dataset a 'master' size"
 NO_PAIR = "no images of the same masters have half or twice as many pixels a side"
 #: Draws of errors are no smaller than this share of the mean.
@@ -76,17 +76,13 @@ def courses(results: Tables, out: LeftOut) -> dict[str, dict[str, DeficitCurve]]
     errors = _errors(results, out)
     kinds, facts = entrant_kinds(results), results.datasets
     sides = dict(zip(map(str, facts["dataset"]), map(int, facts["height"]), strict=True))
-    family = {dataset: members for members in of_one_master(results).values() for dataset in members.values()}
+    family = _sizes(results, errors)
     found: dict[str, dict[str, DeficitCurve]] = {}
     for dataset, own in errors.items():
         if dataset not in sides:
             continue
         size = sides[dataset]
-        members = {
-            side: errors[name]
-            for side, name in family.get(dataset, {}).items()
-            if name in errors and errors[name].images == own.images
-        } or {size: own}
+        members = {side: errors[name] for side, name in family.get(dataset, {size: dataset}).items()}
         bounds = {side: (one.sigmas, one.bound) for side, one in members.items()}
         collapsed = collapsed_levels(size, bounds)
         bound, bound_draws = _bound(size, members, collapsed)
@@ -245,6 +241,19 @@ def of_one_master(results: Tables) -> dict[str, dict[int, str]]:
     }
 
 
+def _sizes(results: Tables, held: Mapping[str, Errors] | Mapping[str, ScoreCube]) -> dict[str, dict[int, str]]:
+    """Return, for each dataset of a master, the datasets of the master whose same images were scored, by their side."""
+    return {
+        dataset: {
+            side: name
+            for side, name in members.items()
+            if name in held and dataset in held and held[name].images == held[dataset].images
+        }
+        for members in of_one_master(results).values()
+        for dataset in members.values()
+    }
+
+
 def value_at(curve: Curve, sigma: float) -> float:
     """Return the error of a curve at a noise level; NaN where it is not known."""
     place = place_of(curve[0], sigma)
@@ -281,14 +290,10 @@ def entrant_windows(results: Tables, windows: Mapping[str, Sequence[float]]) -> 
     # Means alone are read, for which nothing is left out.
     cubes = psnr_cubes(results, {})
     errors = {dataset: means(squared_errors(cube)) for dataset, cube in cubes.items()}
-    family = {dataset: members for members in of_one_master(results).values() for dataset in members.values()}
+    family = _sizes(results, cubes)
     found: dict[str, dict[str, list[float]]] = {}
     for dataset in (dataset for dataset in windows if dataset in cubes):
-        members = {
-            side: name
-            for side, name in family.get(dataset, {}).items()
-            if name in cubes and cubes[name].images == cubes[dataset].images
-        }
+        members = family.get(dataset, {})
         size = next((side for side, name in members.items() if name == dataset), 0)
         for at, entrant in enumerate(cubes[dataset].entrants):
             curves = {

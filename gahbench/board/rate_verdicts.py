@@ -161,7 +161,7 @@ def judge(course: DeficitCurve, optimal_slope: float) -> RateVerdict:
     if math.isnan(optimal_slope):
         return RateVerdict("undecided", ("the optimal rate is not known",))
     if optimal_slope <= WAVELET_RATE:
-        return RateVerdict("undecided", (f"the optimal rate {optimal_slope:.2f} is not above that of wavelets, .50",))
+        return RateVerdict("undecided", (f"the optimal rate {optimal_slope:.2f} is not above that of wavelets, 0.50",))
     if course.why_not:
         return RateVerdict("undecided", (course.why_not,))
     tolerance = (optimal_slope - WAVELET_RATE) / 2

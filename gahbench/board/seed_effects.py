@@ -62,7 +62,7 @@ class Runs:
 
     @property
     def scale(self) -> Array:
-        """What effects are multiplied by, shape (E, L)."""
+        """The factor of effects, shape (E, L)."""
         return np.where(self.relative & (self.middle != 0), self.middle, 1.0)
 
     @property
@@ -142,7 +142,7 @@ def _runs(by_seed: Array, relative: bool) -> Runs | None:
     freedom = np.where(differs[:, None], np.maximum(counts - 1, 0), 0).astype(np.float64)
     if not freedom.any():
         return None
-    # One that has a single run, where others have several that differ, is trained too.
+    # An entrant with a single run, where others have several, is trained, too.
     trained = differs | ((counts.max(axis=1) == 1) & (seeds > 1))
     runs = Runs(deviations, counts.astype(np.float64), freedom, trained, middle, relative, lead)
     return replace(runs, deviations=deviations / runs.scale[..., None])

@@ -78,7 +78,7 @@ class StrengthRemoval:
 def remove_strength(traces: Tensor, usable: Tensor | None = None) -> StrengthRemoval:
     """Return what takes the strength out of filters, given their traces.
 
-    Images whose trace is not positive are left out, and those of leverage above .9, which is the diagonal of 1 - H.
+    Images whose trace is not positive are left out, and those of leverage above 0.9, which is the diagonal of 1 - H.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def _design(traces: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Adaptation:
-    """What filters of M images do beyond their strength and their mean: the residuals HS, or their directional part.
+    """The residuals HS of filters of M images, without their strength and their mean, or their directional part.
 
     Parameters
     ----------

@@ -19,14 +19,8 @@ Array = NDArray[np.float64]
 class Approximation:
     """Best approximations of N images by the coefficients above each of T thresholds.
 
-    Parameters
-    ----------
-    thresholds
-        Shape (T,), descending.
-    terms
-        How many coefficients are kept, shape (T, N).
-    errors
-        Mean squared error per pixel of the approximation, shape (T, N): the energy of the other coefficients.
+    ``thresholds`` has shape (T,) and descends; the number of terms and the mean squared error per pixel, which is the
+    energy of the other coefficients, have shape (T, N).
     """
 
     thresholds: Array
@@ -55,19 +49,10 @@ def approximate(basis: Basis, truth: Truth, thresholds: Sequence[float]) -> Appr
     An adaptive basis is adapted to the clean images for each threshold. The images' error with M terms falls as
     M^-alpha where sorted coefficients fall as c_(k)^2 ~ k^-(alpha+1) (Kadkhodaie 2024, equation 13).
 
-    Parameters
-    ----------
-    basis
-        Orthonormal on these images, and fitted if it is to be fitted.
-    truth
-        The clean images, and their origin.
-    thresholds
-        Greater than 0.
-
     Raises
     ------
     ValueError
-        If the basis is not orthonormal on these images, or a threshold is not greater than 0.
+        If the basis is not orthonormal on these images, or a threshold is not finite and greater than 0.
 
     Examples
     --------

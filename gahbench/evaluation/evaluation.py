@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from gahbench.jacobian import LinearMaps
     from gahbench.sampling import Samples
 
-#: What was found for the noisy images of datasets in use, which are the same for all entrants: it may take a minute.
+#: Optimal images by dataset, which are the same for all entrants, and may take a minute to compute.
 _KNOWN: WeakKeyDictionary[Dataset, Latest[OptimalImages]] = WeakKeyDictionary()
-#: Bytes of them that are kept for a dataset: of 256 images of 128 x 128 at 16 noise levels.
+#: Bytes that are kept for a dataset: 256 images of 128 x 128 at 16 noise levels.
 _MEMORY = 1 << 29
 
 
@@ -129,7 +129,7 @@ class Evaluation:
         """Return the noisy images at a noise level, shape (N, C, H, W); other draws have fresh noise."""
         fresh = (*self._of_shape, *(() if draw == 0 else (f"draw {draw}",)))
         end = self.start + len(self.clean)
-        # Of large photographs there may be one of a shape only.
+        # Large photographs may each have a shape of their own.
         block = 1 if self._of_shape else BLOCK
         master = None if self.dataset is None else self.dataset.master
         parts = (self.noise_seed, self.split, *fresh)
@@ -274,7 +274,7 @@ class Evaluation:
 
     @property
     def truth(self) -> Truth:
-        """What the noisy images are made from."""
+        """The clean images, and their place in the dataset."""
         return Truth(self.clean, self.dataset, self.split, self.start)
 
     def _visible(self) -> Truth:
@@ -301,7 +301,7 @@ def _optimal_images(evaluation: Evaluation, sigma: float) -> OptimalImages | Non
         return None
     noisy = evaluation.noisy(sigma)
     known: Latest[OptimalImages] = Latest(_MEMORY, lambda images: images.mean.nbytes)
-    # A dataset may not be a key, such as a dataclass that compares by value.
+    # Some datasets are not hashable, such as dataclasses that compare by value.
     with contextlib.suppress(TypeError):
         known = _KNOWN.setdefault(dataset, known)
 

@@ -1,4 +1,4 @@
-"""A test on images that nobody has seen.
+"""A test on fresh images, which nobody has seen.
 
 Is a denoiser as good on them as on the images that it is scored on?
 
@@ -140,7 +140,7 @@ def compare_on_fresh_images(evaluation: Evaluation) -> FreshResult | None:
     try:
         _draw(dataset, images)
     except (GahbenchError, OSError):
-        # That images cannot be read is no fault of the denoiser.
+        # A denoiser is not marked for images that cannot be read.
         return None
     seeds = [secrets.randbits(62) for _ in sigmas]
     denoised = _denoise_fresh(evaluation, images, seeds)
@@ -233,7 +233,7 @@ def _optimal_p(
             best = dataset.genie(noisy, sigma, images.split, images.start)
             expected = dataset.lower_bound(images.split, COMPARED, sigma, images.start)
     except GahbenchError:
-        # Such as importance sampling that is not accurate enough.
+        # Importance sampling, for example, may not be accurate enough.
         return None
     own, least = ((one.double() - clean).square().flatten(1).mean(1) for one in (denoised, best))
     excess = (own - least) / expected.double().clamp(min=_LEAST_ERROR)

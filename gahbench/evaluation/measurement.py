@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import Denoiser
 from gahbench.contracts.metrics import Metric, Scores, checked
@@ -26,8 +24,6 @@ from gahbench.sampling.settings import Sampling
 
 #: Needs of metrics that compare images, or are of one shape.
 _NEEDS_OF_ONE_SHAPE = frozenset({"training", "partner", "samples", "snapshots"})
-#: So many shapes have their notes listed, those of the most images first.
-_LISTED_NOTES = 3
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class Measurement:
         #: Returns the same entrant, learned from other images; called for metrics that need it.
         self.partner: Callable[[], Subject] | None = None
         self._other: Subject | None = None
-        #: For each shape of the images the places of its images among all; ``None`` where all have one shape.
+        #: The places of the images of each shape among all; ``None`` where all images have one shape.
         self._places: list[list[int]] | None = None
         denoiser, count = self._denoiser(subject), request["images"]
         shapes = dataset.shapes(count) if request["split"] == "test" else None
@@ -118,7 +114,7 @@ class Measurement:
         count = evaluation.sampling.count if "samples" in metric.needs else len(evaluation.clean)
         view = _granting(evaluation, frozenset(metric.needs))
         scores = checked(metric.score(view), evaluation.sigmas, count)
-        # What one metric computed is not computed again for the next.
+        # The next metric uses what this metric computed.
         evaluation._samples, evaluation._local = view._samples, view._local
         return scores
 
@@ -134,7 +130,7 @@ class Measurement:
         if not isinstance(built, Reference):
             return Trained(built, self._device)
         built.move(self._device)
-        # Others learn from all training images, also where networks do not.
+        # Other references learn from all training images, also where networks learn from some.
         built.fit(self._training_data(subject.learned_from if built.fits_training_subset else None))
         return built
 
@@ -185,22 +181,3 @@ def _refusal(metric: Metric, why: str) -> ValueError:
         f"{type(metric).__name__} {why}, and these have several shapes; accepted: metrics of each image alone, such as "
         "psnr and ssim, or a dataset of one shape"
     )
-
-
-def notes_of(reference: Reference, evaluations: Sequence[Evaluation]) -> list[str]:
-    """Return the notes of a reference that was evaluated on the images of each shape."""
-    notes, basis = list(reference.notes), getattr(reference, "basis", None)
-    if len(evaluations) == 1 or not isinstance(basis, Basis):
-        return notes
-    counts: Counter[str] = Counter()
-    for one in evaluations:
-        counts.update(dict.fromkeys(basis.notes(one.shape), len(one.clean)))
-    images = sum(len(one.clean) for one in evaluations)
-    listed = [
-        note if count == images else f"{note} ({count} of {images} images)"
-        for note, count in counts.most_common(_LISTED_NOTES)
-    ]
-    if others := len(counts) - len(listed):
-        listed.append(f"so are images of {others} other shapes, each as it needs")
-    first = basis.notes(evaluations[0].shape)
-    return [*(note for note in notes if note not in first), *listed]

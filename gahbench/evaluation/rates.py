@@ -8,7 +8,7 @@ window of noise levels between the two (:func:`rate_window`): where oracle wavel
 side of the image in pixels: an edge crosses about so many, and once so many coefficients are kept, the finest scale
 along the edges is used up, and there is no finer one that the next coefficients could come from. Long before, the
 pixels are seen: with Haar wavelets on discs the error at the same noise per side is the same at twice as many pixels
-a side, within .1 dB, only up to a quarter of the square root. Images of 128 pixels a side or fewer have no window.
+a side, within 0.1 dB, only up to a quarter of the square root. Images of 128 pixels a side or fewer have no window.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from numpy.typing import ArrayLike, NDArray
 
 #: PSNR above which only the rounding of float32 images is seen (relative errors of 6e-8, or 144 dB).
 MAX_PSNR = 140
-
 #: The window of a rate begins at noise levels at which an oracle keeps at least this number of coefficients.
 MIN_TERMS = 32
 #: The window of a rate ends where an oracle keeps this number times the square root of the number of all coefficients.
@@ -27,8 +26,6 @@ MAX_TERMS = 0.25
 MAX_RANK = 1.0
 #: Noise levels that a rate needs in its window, since two points always lie on a line.
 MIN_LEVELS = 3
-
-
 #: Coefficients of float32 images are not known better than to this share of the largest.
 _ROUNDING = 1e-6
 
@@ -86,14 +83,18 @@ def fit_slope(input_psnr: ArrayLike, output_psnr: ArrayLike) -> NDArray[np.float
     >>> round(float(fit_slope([10, 20, 30], [16, 22, 28])), 6)
     0.6
     """
-    x = np.asarray(input_psnr, dtype=np.float64)
-    y = np.asarray(output_psnr, dtype=np.float64)
-    if x.ndim != 1 or y.ndim < 1 or y.shape[-1] != x.size:
-        raise ValueError(f"expected input PSNR of shape (S,) and output of shape (..., S), not {x.shape}, {y.shape}")
+    x, y = _curves(input_psnr, output_psnr)
     if x.size < 2 or np.ptp(x) == 0:
         raise ValueError("a slope needs at least two different noise levels")
     centred = x - x.mean()
     return np.asarray(y @ (centred / (centred @ centred)))
+
+
+def _curves(input_psnr: ArrayLike, output_psnr: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    x, y = np.asarray(input_psnr, dtype=np.float64), np.asarray(output_psnr, dtype=np.float64)
+    if x.ndim != 1 or y.ndim < 1 or y.shape[-1] != x.size:
+        raise ValueError(f"expected input PSNR of shape (S,) and output of shape (..., S), not {x.shape}, {y.shape}")
+    return x, y
 
 
 def local_slopes(input_psnr: ArrayLike, output_psnr: ArrayLike) -> NDArray[np.float64]:
@@ -124,10 +125,7 @@ def local_slopes(input_psnr: ArrayLike, output_psnr: ArrayLike) -> NDArray[np.fl
     >>> local_slopes([10, 20, 40], [16, 22, 34]).round(6).tolist()
     [0.6, 0.6, 0.6]
     """
-    x = np.asarray(input_psnr, dtype=np.float64)
-    y = np.asarray(output_psnr, dtype=np.float64)
-    if x.ndim != 1 or y.ndim < 1 or y.shape[-1] != x.size:
-        raise ValueError(f"expected input PSNR of shape (S,) and output of shape (..., S), not {x.shape}, {y.shape}")
+    x, y = _curves(input_psnr, output_psnr)
     steps = np.diff(x)
     if x.size < 2 or not ((steps > 0).all() or (steps < 0).all()):
         raise ValueError("local slopes need at least two noise levels, in ascending or descending order")

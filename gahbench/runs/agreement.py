@@ -94,7 +94,8 @@ class Spread:
         """Return the spread of runs around the mean of their row, pooled over rows."""
         several = [np.stack(row) for row in rows if len(row) > 1]
         if len(several) > 2:
-            # As on boards, rows that have diverged say nothing about others.
+            # A fixed factor, not the quantile of gahbench.board.seed_effects, by which spreads of two seeds may differ
+            # a hundredfold: bounds would allow forged fits.
             spreads = np.array([row.std(axis=0, ddof=1).max() for row in several])
             usual = spreads <= OUTLIER_FACTOR * np.nanmedian(spreads)
             several = [row for row, is_usual in zip(several, usual, strict=True) if is_usual]

@@ -6,7 +6,8 @@ import functools
 import json
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from gahbench._util.files import StorageError
 from gahbench._util.keys import key_of
 from gahbench._util.resources import trim_heap
 from gahbench._util.shapes import Shape
+from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import SEES_DATASET
 from gahbench.contracts.metrics import Metric
@@ -27,7 +29,8 @@ from gahbench.contracts.unit import Unit
 from gahbench.devices.batches import take_memory_notes
 from gahbench.devices.hardware import Hardware, is_out_of_memory, release_memory
 from gahbench.evaluation.audit import DIVERGED_NOTE, audit, audit_repetition, check_claimed_risk
-from gahbench.evaluation.measurement import Measurement, Subject, notes_of
+from gahbench.evaluation.evaluation import Evaluation
+from gahbench.evaluation.measurement import Measurement, Subject
 from gahbench.networks.precision import Choices
 from gahbench.planning.units import AUDITED, CHECKS, CHECKS_VERSION, FIT, SCORE, configured_as
 from gahbench.registry.behaviour import computed_by
@@ -57,6 +60,8 @@ def build(registry: Registry, kind: Kind, described: Mapping[str, Any], shape: S
         return configured.build(shape)
 
 
+#: Notes are listed for this number of shapes, those of the most images first.
+LISTED_NOTES = 3
 #: The number of datasets that are kept for later units.
 DATASETS = 4
 _REQUEST = ("split", "images", "sigmas", "noise_seed", "sampling", "jacobian_precision")
@@ -287,6 +292,25 @@ class Worker:
     def _checksums(self, unit: Unit) -> dict[str, str | None]:
         """Return the checksums of the networks that a unit needs: those of one key may differ by rounding."""
         return {key: self.store.weights_checksum(key) for key in unit.needs}
+
+
+def notes_of(reference: Reference, evaluations: Sequence[Evaluation]) -> list[str]:
+    """Return the notes of a reference that was evaluated on the images of each shape."""
+    notes, basis = list(reference.notes), getattr(reference, "basis", None)
+    if len(evaluations) == 1 or not isinstance(basis, Basis):
+        return notes
+    counts: Counter[str] = Counter()
+    for one in evaluations:
+        counts.update(dict.fromkeys(basis.notes(one.shape), len(one.clean)))
+    images = sum(len(one.clean) for one in evaluations)
+    listed = [
+        note if count == images else f"{note} ({count} of {images} images)"
+        for note, count in counts.most_common(LISTED_NOTES)
+    ]
+    if others := len(counts) - len(listed):
+        listed.append(f"so are images of {others} other shapes, each as it needs")
+    first = basis.notes(evaluations[0].shape)
+    return [*(note for note in notes if note not in first), *listed]
 
 
 def _jacobian_facts(measurement: Measurement) -> dict[str, Any]:

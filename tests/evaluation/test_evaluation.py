@@ -6,6 +6,8 @@ import torch
 import gahbench
 from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation import Evaluation
+from gahbench.jacobian import DenseMaps
+from gahbench.sampling.settings import Sampling
 
 DATASET = gahbench.create("dataset", "c-alpha[size=12]")
 SIGMA = 0.1
@@ -30,8 +32,6 @@ class Counting:
     def jacobian(self, noisy, sigma, truth):
         self.asked.append("jacobian")
         matrices = 0.5 * torch.eye(144) + noisy.mean((1, 2, 3)).view(-1, 1, 1)
-        from gahbench.jacobian import DenseMaps
-
         return DenseMaps(matrices, (1, 12, 12))
 
 
@@ -52,8 +52,10 @@ def test_later_images_are_seen_as_among_all():
     assert (later.truth.start, later.truth.split) == (2, "test")
     torch.testing.assert_close(later.denoised(SIGMA), whole.denoised(SIGMA)[2:])
     torch.testing.assert_close(later.risk(SIGMA), whole.risk(SIGMA)[2:])
+    later.redraws, later.sampling = False, Sampling(count=7)
     along = later.along(lower_bound())
     assert torch.equal(along.noisy(SIGMA), later.noisy(SIGMA))
+    assert (along.redraws, along.sampling, along.partner) == (False, later.sampling, None)
 
 
 def test_the_best_denoiser_is_that_of_these_images():

@@ -15,7 +15,7 @@ from gahbench.networks.precision import Choice
 SIGMA = 0.2
 
 
-def evaluation(precision, count=30, network="bf-cnn"):
+def evaluation(precision, count=26, network="bf-cnn"):
     dataset = gahbench.create("dataset", "discs[size=12]")
     torch.manual_seed(0)
     parameters = {"width": 8, "layers": 4} if network == "bf-cnn" else {"width": 8, "depth": 1}

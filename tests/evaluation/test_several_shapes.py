@@ -9,8 +9,8 @@ from gahbench import Scores
 from gahbench._util.noise import evaluation_noise
 from gahbench.contracts.metrics import Metric
 from gahbench.evaluation.evaluation import Evaluation
-from gahbench.evaluation.measurement import Measurement, Subject, notes_of
-from gahbench.runs.worker import _audit_row
+from gahbench.evaluation.measurement import Measurement, Subject
+from gahbench.runs.worker import _audit_row, notes_of
 from gahbench_plugins.datasets.whole import Whole
 from gahbench_plugins.metrics.psnr import Psnr
 from gahbench_plugins.metrics.ssim import Ssim
