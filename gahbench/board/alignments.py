@@ -14,7 +14,7 @@ from gahbench._util.errors import ParameterError, ResultsError, listing, suggest
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.scorecube import ScoreCube, metric_cubes
 from gahbench.board.selection import chosen_labels
-from gahbench.board.statistics import UNKNOWN, Array, Estimate, estimate, interval, means
+from gahbench.board.statistics import UNKNOWN, Array, Interval, estimate, interval, means
 from gahbench.registry.spec import parse_spec
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ DEFAULT_BASIS = "graph-laplacian"
 class Aligned:
     """How far a denoiser and filters in one basis adapt alike."""
 
-    direction: Estimate = UNKNOWN
-    alignment: Estimate = UNKNOWN
+    direction: Interval = UNKNOWN
+    alignment: Interval = UNKNOWN
     ceiling: float = math.nan
     retrieval: float = math.nan
     single: float = math.nan
 
     @property
-    def headline(self) -> Estimate:
+    def headline(self) -> Interval:
         """The direction, or where it is not known, as for large images, the alignment."""
         return self.direction if self.direction.is_known else self.alignment
 
@@ -179,7 +179,7 @@ def _draws(cube: ScoreCube, entrant: str, sigmas: Sequence[float]) -> Array:
     return cube.shared_draws[:, cube.entrants.index(entrant)][:, [cube.sigmas.index(sigma) for sigma in sigmas]]
 
 
-def _estimate(cube: ScoreCube, entrant: str, sigmas: Sequence[float]) -> Estimate:
+def _estimate(cube: ScoreCube, entrant: str, sigmas: Sequence[float]) -> Interval:
     """Return an entrant's mean over noise levels."""
     places = [cube.sigmas.index(sigma) for sigma in sigmas]
     middle = cube.means()[cube.entrants.index(entrant), places].mean()

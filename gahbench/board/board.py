@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from gahbench._util.readable import level_name
-from gahbench.board.statistics import UNKNOWN, Estimate
+from gahbench.board.statistics import UNKNOWN, Interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +66,7 @@ class Value:
     metric: str
     part: str
     sigma: float | None
-    estimate: Estimate
+    estimate: Interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,13 +78,13 @@ class DatasetBoard:
     values: Sequence[Value]
 
     @cached_property
-    def _by_quantity(self) -> dict[tuple[str, str, float | None], dict[str, Estimate]]:
-        found: dict[tuple[str, str, float | None], dict[str, Estimate]] = {}
+    def _by_quantity(self) -> dict[tuple[str, str, float | None], dict[str, Interval]]:
+        found: dict[tuple[str, str, float | None], dict[str, Interval]] = {}
         for value in self.values:
             found.setdefault((value.metric, value.part, value.sigma), {})[value.entrant] = value.estimate
         return found
 
-    def estimate(self, entrant: str, metric: str, part: str = "", sigma: float | None = None) -> Estimate:
+    def estimate(self, entrant: str, metric: str, part: str = "", sigma: float | None = None) -> Interval:
         """Return a value and its interval; NaN where it is not known."""
         return self._by_quantity.get((metric, part, sigma), {}).get(entrant, UNKNOWN)
 

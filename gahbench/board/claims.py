@@ -26,7 +26,7 @@ from gahbench.board.claim_measures import NotMeasuredError, Quantity, quantity, 
 from gahbench.board.claim_values import Table
 from gahbench.board.facts import too_few
 from gahbench.board.results import INDEX, load_results
-from gahbench.board.statistics import MIN_SOURCES, UNKNOWN, Estimate, simultaneous_intervals
+from gahbench.board.statistics import MIN_SOURCES, UNKNOWN, Interval, simultaneous_intervals
 from gahbench.contracts.claims import OUTCOMES, Claim, Condition, Measure, Outcome, Region
 from gahbench.contracts.row_labels import matches
 from gahbench.registry.registry import Registry, open_registry
@@ -66,7 +66,7 @@ class Case:
     dataset: str
     entrant: str
     outcome: Outcome
-    estimate: Estimate = UNKNOWN
+    estimate: Interval = UNKNOWN
     at: str = ""
     count: int = 0
     reason: str = ""
@@ -199,7 +199,7 @@ def _decided(claim: Claim, found: Sequence[tuple[Case, Quantity]]) -> Iterable[t
     for case, known in found:
         places = range(start, start + len(known.values))
         start += len(known.values)
-        members = [Estimate(float(values[at]), float(lows[at]), float(highs[at])) for at in places]
+        members = [Interval(float(values[at]), float(lows[at]), float(highs[at])) for at in places]
         orders = [_order(one, claim.region) for one in members]
         worst = min(range(len(members)), key=lambda at: orders[at])
         one = members[worst]
@@ -223,7 +223,7 @@ def _no_interval(known: Quantity) -> str:
     return "one seed has no interval"
 
 
-def _order(one: Estimate, region: Region) -> tuple[int, float]:
+def _order(one: Interval, region: Region) -> tuple[int, float]:
     """Return by what values are sorted: failing ones first, then undecided ones, each the least favourable first."""
     outcome = region.outcome(one.low, one.high)
     if math.isnan(one.low):
@@ -234,7 +234,7 @@ def _order(one: Estimate, region: Region) -> tuple[int, float]:
     return {"fails": 0, "undecided": 1, "holds": 3}[outcome], scaled
 
 
-def needs(one: Estimate, region: Region, known: Quantity) -> Needs:
+def needs(one: Interval, region: Region, known: Quantity) -> Needs:
     """Return how many more images or seeds would decide a value, if it stays where it is."""
     factors = []
     for end in (region.low, region.high):

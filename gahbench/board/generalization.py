@@ -10,7 +10,7 @@ from gahbench._util.errors import ParameterError, ResultsError
 from gahbench.board.facts import sources_of
 from gahbench.board.scorecube import cubes_by_images, joined, quotient, ratios_of
 from gahbench.board.selection import chosen_labels
-from gahbench.board.statistics import Estimate, estimates
+from gahbench.board.statistics import Interval, estimates
 from gahbench.contracts.row_labels import base_label, number_of_images
 from gahbench.registry.spec import parse_spec
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: Means over images or samples, and over training seeds: by number of training images, ascending, ``None``, last, for
 #: all of the split, and by noise level, NaN for none.
-SweepCurves = dict[int | None, dict[float, Estimate]]
+SweepCurves = dict[int | None, dict[float, Interval]]
 
 
 def swept(

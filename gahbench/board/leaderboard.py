@@ -57,7 +57,7 @@ from gahbench.board.scorecube import (
     ratios_of,
     spreads_of,
 )
-from gahbench.board.statistics import Array, Estimate, estimate, estimates, interval
+from gahbench.board.statistics import Array, Interval, estimate, estimates, interval
 from gahbench.board.tables import rows_of
 from gahbench.evaluation.rates import fit_slope, input_psnr
 
@@ -132,7 +132,7 @@ class _Measured:
                 psnr = _at(place, levels, draws)
                 gain = psnr.value - float(noisy.mean() if place is None else noisy[place])
                 yield Value(self.dataset, label, "psnr", "", sigma, psnr)
-                yield Value(self.dataset, label, "gain_over_noisy", "", sigma, Estimate(gain))
+                yield Value(self.dataset, label, "gain_over_noisy", "", sigma, Interval(gain))
                 if self.baseline is not None:
                     paired = self.difference(index, self.baseline, place)
                     yield Value(self.dataset, label, "gain_over_baseline", "", sigma, paired)
@@ -150,12 +150,12 @@ class _Measured:
         ends = np.where(np.isnan(high), self.levels[at], high)
         return [self.cube.sigmas[place] for place in np.flatnonzero(ends < noisy - MIN_LOSS)]
 
-    def difference(self, index: int, other: int, place: int | None = None) -> Estimate:
+    def difference(self, index: int, other: int, place: int | None = None) -> Interval:
         """Return the paired difference of two entrants and its interval, at one level or over all."""
         return _at(place, self.levels[index] - self.levels[other], self.draws[:, index] - self.draws[:, other])
 
 
-def _at(place: int | None, levels: Array, draws: Array) -> Estimate:
+def _at(place: int | None, levels: Array, draws: Array) -> Interval:
     """Return the estimate at one of S noise levels, or the mean over all, of values (S,) with draws (D, S)."""
     return estimate(levels.mean(), draws.mean(axis=1)) if place is None else estimate(levels[place], draws[:, place])
 

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from gahbench.board.facts import dataset_names
 from gahbench.board.scorecube import LeftOut, psnr_cube, spreads_of
-from gahbench.board.statistics import DRAWS, LEVEL, MIN_SOURCES, UNKNOWN, Array, Estimate, bootstrap_means, estimates
+from gahbench.board.statistics import DRAWS, LEVEL, MIN_SOURCES, UNKNOWN, Array, Interval, bootstrap_means, estimates
 
 if TYPE_CHECKING:
     from gahbench.board.board import Board
@@ -84,8 +84,8 @@ class Overall:
     kind: str
     rank: int | None
     rank_high: int | None
-    psnr: Estimate
-    gain: Estimate
+    psnr: Interval
+    gain: Interval
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def over_datasets(results: Tables, board: Board, out: LeftOut) -> OverDatasets:
     if np.isnan(drawn).any():
         cover = ""
     middle = psnr.mean(axis=1)
-    shown_psnr = [Estimate(float(value)) for value in middle] if cover == "datasets" else estimates(middle, drawn)
+    shown_psnr = [Interval(float(value)) for value in middle] if cover == "datasets" else estimates(middle, drawn)
     unranked = {label for one in scored for label in out.get(one.dataset, {})}
     ranked = [
         index

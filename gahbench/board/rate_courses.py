@@ -28,7 +28,7 @@ from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import squared_errors
 from gahbench.board.rate_verdicts import DeficitCurve, RateVerdict, judge
 from gahbench.board.scorecube import LeftOut, ScoreCube, decibels, psnr_cubes, score_cube, spreads_of
-from gahbench.board.statistics import UNKNOWN, Array, Estimate, bootstrap_means, interval, means
+from gahbench.board.statistics import UNKNOWN, Array, Interval, bootstrap_means, interval, means
 from gahbench.contracts.row_labels import row_label, split_label
 from gahbench.evaluation.rates import MIN_LEVELS, fit_slope, input_psnr
 from gahbench.registry.spec import Spec, format_value, parse_spec
@@ -131,7 +131,7 @@ def rate_values(verdicts: Mapping[str, Mapping[str, RateVerdict]]) -> Iterator[V
         for label, verdict in found.items():
             yield Value(dataset, label, METRIC, "", None, verdict.slope)
             yield Value(dataset, label, METRIC, "deviation", None, verdict.deviation)
-            yield Value(dataset, label, METRIC, "span", None, Estimate(verdict.span) if verdict.span else UNKNOWN)
+            yield Value(dataset, label, METRIC, "span", None, Interval(verdict.span) if verdict.span else UNKNOWN)
 
 
 def _errors(results: Tables, out: LeftOut) -> dict[str, Errors]:

@@ -27,7 +27,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gahbench.board.statistics import LEVEL, UNKNOWN, Array, Estimate, estimate
+from gahbench.board.statistics import LEVEL, UNKNOWN, Array, Interval, estimate
 from gahbench.evaluation.rates import MIN_LEVELS, fit_slope, input_psnr
 
 Answer = Literal["near-optimal", "not near-optimal", "undecided"]
@@ -99,7 +99,7 @@ class Stretch:
         return len(self.epsilons) >= MIN_LEVELS and self.span >= MIN_SPAN - _ROUNDING
 
     @property
-    def slope(self) -> Estimate:
+    def slope(self) -> Interval:
         """Slope of D against input PSNR, in dB per dB: above 0 where the denoiser falls behind as noise fades."""
         if len(self.epsilons) < 2:
             return UNKNOWN
@@ -109,21 +109,21 @@ class Stretch:
         )
 
     @property
-    def deviation(self) -> Estimate:
+    def deviation(self) -> Interval:
         """The largest deviation of D from its mean, in dB."""
         return _largest(*self._band()) if len(self.epsilons) else UNKNOWN
 
     @property
-    def half_range(self) -> Estimate:
+    def half_range(self) -> Interval:
         """Half of the largest difference of D between levels, in dB: no mean deviates less from all."""
         if not len(self.epsilons):
             return UNKNOWN
         middle, width = self._band()
         ends = [(middle + sign * width).max() - (middle - sign * width).min() for sign in (0, -1, 1)]
-        return Estimate(*(max(0.0, float(end)) / 2 for end in ends))
+        return Interval(*(max(0.0, float(end)) / 2 for end in ends))
 
     @property
-    def change(self) -> Estimate:
+    def change(self) -> Interval:
         """The largest change of D by twice the training, in dB; NaN where it is not known."""
         changes, draws = self.course.changes, self.course.change_draws
         if changes is None or draws is None or not len(self.epsilons):
@@ -138,10 +138,10 @@ class Stretch:
         return middle, simultaneous(middle, draws - draws.mean(axis=1, keepdims=True))
 
 
-def _largest(middle: Array, width: Array) -> Estimate:
+def _largest(middle: Array, width: Array) -> Interval:
     """Return the largest absolute value, given half the widths of simultaneous intervals."""
     off = np.abs(middle)
-    return Estimate(float(off.max()), float(np.maximum(off - width, 0).max()), float((off + width).max()))
+    return Interval(float(off.max()), float(np.maximum(off - width, 0).max()), float((off + width).max()))
 
 
 @dataclass(frozen=True)
@@ -150,8 +150,8 @@ class RateVerdict:
 
     answer: Answer
     reasons: tuple[str, ...]
-    slope: Estimate = UNKNOWN
-    deviation: Estimate = UNKNOWN
+    slope: Interval = UNKNOWN
+    deviation: Interval = UNKNOWN
     epsilons: tuple[float, ...] = ()
     span: float = 0.0
 
@@ -230,6 +230,6 @@ def _needed() -> str:
     return f"{MIN_LEVELS} that span {MIN_SPAN:g} dB are needed"
 
 
-def _written(found: Estimate, sign: str = "+") -> str:
+def _written(found: Interval, sign: str = "+") -> str:
     ends = "" if math.isnan(found.low) else f" [{found.low:{sign}.2f}, {found.high:{sign}.2f}]"
     return f"{found.value:{sign}.2f}{ends}".replace("-", "−")

@@ -43,7 +43,7 @@ _IMAGES = 0  # stream of random numbers, apart from that of seeds
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Interval:
     """A value with the ends of its 95 % interval; NaN where one is not known."""
 
     value: float
@@ -57,19 +57,19 @@ class Estimate:
 
 
 #: Where nothing is known.
-UNKNOWN = Estimate(math.nan)
+UNKNOWN = Interval(math.nan)
 
 
-def estimate(middle: ArrayLike, draws: ArrayLike) -> Estimate:
+def estimate(middle: ArrayLike, draws: ArrayLike) -> Interval:
     """Return a single value with the percentile interval of its draws (D,)."""
     low, high = interval(draws)
-    return Estimate(float(np.asarray(middle)), float(low), float(high))
+    return Interval(float(np.asarray(middle)), float(low), float(high))
 
 
-def estimates(middle: ArrayLike, draws: ArrayLike) -> list[Estimate]:
+def estimates(middle: ArrayLike, draws: ArrayLike) -> list[Interval]:
     """Return values (K,) with the percentile intervals of their draws (D, K)."""
     columns = (np.asarray(middle, dtype=np.float64), *interval(draws))
-    return [Estimate(*map(float, row)) for row in zip(*columns, strict=True)]
+    return [Interval(*map(float, row)) for row in zip(*columns, strict=True)]
 
 
 def means(values: ArrayLike) -> Array:

@@ -17,7 +17,7 @@ from torch import Tensor
 from gahbench._util.errors import GahbenchError, ParameterError
 from gahbench._util.readable import level_name
 from gahbench.board.alignments import MEASURES, TRUTH_ALIGNMENT, AgreementCurve, Aligned, Measure, parts_of
-from gahbench.board.statistics import UNKNOWN, Estimate, bootstrap_means, estimate, means
+from gahbench.board.statistics import UNKNOWN, Interval, bootstrap_means, estimate, means
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.metrics import Metric, Scores
@@ -434,7 +434,7 @@ def _aligned(measures: Mapping[Measure, Mapping[str, Tensor]], place: int) -> Al
     )
 
 
-def _estimate(parts: Mapping[str, Tensor]) -> Estimate:
+def _estimate(parts: Mapping[str, Tensor]) -> Interval:
     if "" not in parts:
         return UNKNOWN
     row = parts[""].numpy()[None, None]

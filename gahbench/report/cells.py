@@ -13,7 +13,7 @@ import numpy as np
 
 from gahbench._util import readable
 from gahbench.board.board import DatasetBoard, Entry
-from gahbench.board.statistics import Estimate
+from gahbench.board.statistics import Interval
 
 if TYPE_CHECKING:
     from gahbench.board.ranks import Overall
@@ -34,7 +34,7 @@ def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
     return text.lstrip("+-") if float(text) == 0 else text.replace("-", MINUS)
 
 
-def with_half_width(estimate: Estimate, sign: bool = False, digits: int = 2) -> str:
+def with_half_width(estimate: Interval, sign: bool = False, digits: int = 2) -> str:
     """Format a value with half the width of its interval, such as ``31.40 ±0.12``."""
     value = number(estimate.value, digits, sign)
     if value == DASH or math.isnan(estimate.low) or math.isnan(estimate.high):
@@ -42,7 +42,7 @@ def with_half_width(estimate: Estimate, sign: bool = False, digits: int = 2) -> 
     return f"{value} ±{(estimate.high - estimate.low) / 2:.{digits}f}"
 
 
-def between(low: Estimate, high: Estimate, digits: int = 2) -> str:
+def between(low: Interval, high: Interval, digits: int = 2) -> str:
     """Format a value that is known between two limits, such as ``0.80 to 1.31``, or ``high`` if ``low`` is unknown."""
     if not (low.is_known and high.is_known):
         return with_half_width(high, digits=digits)
@@ -147,7 +147,7 @@ def plain_column(head: str, texts: Iterable[str], is_text: bool = False) -> Colu
 
 def estimates_of(
     board: DatasetBoard, labels: Sequence[str], metric: str, part: str = "", sigma: float | None = None
-) -> list[Estimate]:
+) -> list[Interval]:
     """Return a value of each of some entrants."""
     return [board.estimate(label, metric, part, sigma) for label in labels]
 
@@ -203,7 +203,7 @@ def rank_bar(row: Entry | Overall, most: int) -> Bar | None:
 
 def value_column(
     head: str,
-    values: Sequence[Estimate],
+    values: Sequence[Interval],
     *,
     sign: bool = False,
     digits: int = 2,
@@ -217,8 +217,8 @@ def value_column(
 
 def bracket_column(
     head: str,
-    low: Sequence[Estimate],
-    high: Sequence[Estimate],
+    low: Sequence[Interval],
+    high: Sequence[Interval],
     *,
     digits: int = 2,
     has_bars: bool = False,

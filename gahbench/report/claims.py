@@ -15,7 +15,7 @@ from rich.text import Text
 from gahbench._util.readable import counted
 from gahbench.board.claim_values import Table
 from gahbench.board.claims import Case, Verdict, judge, known_claims
-from gahbench.board.statistics import Estimate
+from gahbench.board.statistics import Interval
 from gahbench.board.tables import plain
 from gahbench.contracts.claims import CHECKED, OUTCOMES
 from gahbench.registry.registry import Registry
@@ -129,7 +129,7 @@ def where(case: Case) -> str:
     return f"{place}, {case.at}" if case.at else place
 
 
-def interval(one: Estimate) -> str:
+def interval(one: Interval) -> str:
     """Return a value with its interval, to three digits."""
 
     def short(value: float) -> str:

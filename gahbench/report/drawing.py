@@ -16,7 +16,7 @@ from matplotlib.mathtext import MathTextParser
 from matplotlib.text import Text
 
 from gahbench._util.errors import ParameterError, listing
-from gahbench.board.statistics import Array, Estimate
+from gahbench.board.statistics import Array, Interval
 from gahbench.report.cells import folded
 
 #: Formats by file suffix, with the entries that would make equal figures differ in their bytes.
@@ -161,7 +161,7 @@ def curve_with_band(
         ax.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0, zorder=2, gid=band)
 
 
-def bands(estimates: Sequence[Estimate]) -> tuple[Array, Array, Array]:
+def bands(estimates: Sequence[Interval]) -> tuple[Array, Array, Array]:
     """Return the values and the lower and upper ends of estimates, each of shape (len(estimates),)."""
     middle, low, high = (np.array([getattr(one, end) for one in estimates]) for end in ("value", "low", "high"))
     return middle, low, high

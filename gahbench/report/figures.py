@@ -17,7 +17,7 @@ from gahbench.board.board import Board, DatasetBoard, Entry
 from gahbench.board.facts import entrant_kinds
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.selection import chosen_labels
-from gahbench.board.statistics import Estimate
+from gahbench.board.statistics import Interval
 from gahbench.evaluation.rates import input_psnr
 from gahbench.registry.registry import Registry
 from gahbench.report.cells import file_stems, folded
@@ -122,7 +122,7 @@ def draw_quantity(
     return "output PSNR"
 
 
-def _at_levels(board: DatasetBoard, entrant: str, quantity: str) -> list[Estimate]:
+def _at_levels(board: DatasetBoard, entrant: str, quantity: str) -> list[Interval]:
     return [board.estimate(entrant, quantity, sigma=sigma) for sigma in board.sigmas]
 
 

@@ -20,7 +20,7 @@ from gahbench.board.board import Board, DatasetBoard, Entry, column_name
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.ranks import OverDatasets
 from gahbench.board.rate_courses import METRIC
-from gahbench.board.statistics import UNKNOWN, Estimate
+from gahbench.board.statistics import UNKNOWN, Interval
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report import cells
 from gahbench.report.cells import (
@@ -380,7 +380,7 @@ def _column_name(asked: str, names: Sequence[str], by_heading: Mapping[str, Sequ
     raise ParameterError(f"no column '{asked}'{near} accepted: {listing(overall)}{at}")
 
 
-def _cell(entry: Entry, name: str, estimate: Estimate) -> str:
+def _cell(entry: Entry, name: str, estimate: Interval) -> str:
     if name == "rank":
         return cells.rank_text(entry)
     if name == "parameters":

@@ -17,7 +17,7 @@ from gahbench._util.errors import ParameterError, ResultsError, listing, suggest
 from gahbench._util.readable import level_name
 from gahbench.board.generalization import SweepCurves, course, metrics_of
 from gahbench.board.selection import is_chosen
-from gahbench.board.statistics import Estimate
+from gahbench.board.statistics import Interval
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report.cells import folded
 from gahbench.report.drawing import (
@@ -214,9 +214,9 @@ def number_places(numbers: Sequence[int | None]) -> dict[int | None, float]:
     return {number: number if number is not None else 10 * max(limited, default=0.1) for number in numbers}
 
 
-def by_level(curves: SweepCurves, places: Mapping[int | None, float]) -> dict[float, list[tuple[float, Estimate]]]:
+def by_level(curves: SweepCurves, places: Mapping[int | None, float]) -> dict[float, list[tuple[float, Interval]]]:
     """Return points, with their positions on the axis of numbers of images, by noise level, 0 for none."""
-    levels: dict[float, list[tuple[float, Estimate]]] = {}
+    levels: dict[float, list[tuple[float, Interval]]] = {}
     for number, points in curves.items():
         for sigma, point in points.items():
             levels.setdefault(0.0 if math.isnan(sigma) else sigma, []).append((places[number], point))

@@ -15,7 +15,7 @@ from gahbench.board.combined import combined, labels_of_first, part_label, relab
 from gahbench.board.facts import dataset_names
 from gahbench.board.results import Results, load_results
 from gahbench.board.scorecube import psnr_cube
-from gahbench.board.statistics import Estimate, estimate
+from gahbench.board.statistics import Interval, estimate
 from gahbench.contracts.unit import Unit
 from gahbench.planning.replan import differences, is_code
 from gahbench.store.plan_file import PLAN, recorded_plan, short_names
@@ -35,7 +35,7 @@ class Difference:
     sigma: float | None
     one: float
     other: float
-    difference: Estimate
+    difference: Interval
 
 
 @dataclass(frozen=True)

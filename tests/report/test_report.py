@@ -7,7 +7,7 @@ import pytest
 from fake_results import SIGMAS, dataset, failure, fit, realistic, results, rows
 from rich.console import Console
 
-from gahbench.board.statistics import UNKNOWN, Estimate
+from gahbench.board.statistics import UNKNOWN, Interval
 from gahbench.report import cells
 from gahbench.report.cells import file_stems
 from gahbench.report.drawing import looks
@@ -38,7 +38,7 @@ def printed(one, width=100, terminal=True, full_legend=False):
     return stream.getvalue()
 
 
-KNOWN = Estimate(1.306, 1.2, 1.4)
+KNOWN = Interval(1.306, 1.2, 1.4)
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ KNOWN = Estimate(1.306, 1.2, 1.4)
             {3599.7: "1 h 00 min", 86399: "1 d 00 h", 273600: "3 d 04 h", np.nan: "–"},
         ),
         (lambda value: cells.number(value, sign=True), {1.256: "+1.26", -2.0: "−2.00", -0.001: "0.00", 0.0: "0.00"}),
-        (cells.with_half_width, {Estimate(31.4, 31.0, 31.6): "31.40 ±0.30", Estimate(0.5): "0.50", UNKNOWN: "–"}),
-        (lambda low: cells.between(low, KNOWN), {Estimate(0.8, 0.7, 0.9): "0.80 to 1.31", UNKNOWN: "1.31 ±0.10"}),
+        (cells.with_half_width, {Interval(31.4, 31.0, 31.6): "31.40 ±0.30", Interval(0.5): "0.50", UNKNOWN: "–"}),
+        (lambda low: cells.between(low, KNOWN), {Interval(0.8, 0.7, 0.9): "0.80 to 1.31", UNKNOWN: "1.31 ±0.10"}),
     ],
 )
 def test_values_are_written_short(written, texts):

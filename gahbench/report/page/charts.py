@@ -19,7 +19,7 @@ from gahbench.board.board import DatasetBoard, Entry
 from gahbench.board.facts import entrant_kinds
 from gahbench.board.generalization import SweepCurves, course, swept
 from gahbench.board.results import Results
-from gahbench.board.statistics import Estimate
+from gahbench.board.statistics import Interval
 from gahbench.evaluation.rates import input_psnr
 from gahbench.registry.registry import Registry
 from gahbench.report.bases import ranking_figure
@@ -185,7 +185,7 @@ def _series(
     return series
 
 
-def value_text(estimate: Estimate, digits: int) -> str:
+def value_text(estimate: Interval, digits: int) -> str:
     """Return a value and, if they are known, the ends of its interval, with spaces between."""
     has_interval = not (math.isnan(estimate.low) or math.isnan(estimate.high))
     values = [estimate.value, estimate.low, estimate.high] if has_interval else [estimate.value]
