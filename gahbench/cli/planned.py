@@ -80,16 +80,15 @@ def _estimate(left: list[Unit], plan: Plan, folder: Path) -> str:
     """
     if not left:
         return "nothing is left to do"
-    from gahbench._util.resources import cpu_count
+    from gahbench._util.resources import cpu_count, processor_name
     from gahbench.runs.durations import NOMINAL_SCORE, OVERHEAD, durations_beside, image_values
-    from gahbench.runs.environment import unit_environment
     from gahbench.training.hardware import eager_rate
 
     there = hardware()
     device = there.device
     threads = plan.suggested_threads()
     rate = eager_rate(device, threads)
-    durations = durations_beside(folder, unit_environment(device)["processor"])
+    durations = durations_beside(folder, processor_name())
     values = image_values(plan.board["datasets"])
     times = {unit.key: durations.of(unit, values) for unit in left}
     guessed = [unit for unit in left if times[unit.key] is None and unit.kind == "fit"]

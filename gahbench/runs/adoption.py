@@ -1,4 +1,4 @@
-"""Finished units of earlier code, accepted as those of today's: on request, and recorded."""
+"""Adoption: units that were finished with earlier code are accepted on request, and on the record."""
 
 from __future__ import annotations
 
@@ -88,13 +88,13 @@ class _Adopter:
     def __init__(self, store: Store, registry: Registry, units: list[Unit]) -> None:
         self.found = Adoption()
         self._store, self._replanner = store, Replanner(registry)
-        #: Keys of fits, and columns of scores, by those that they were adopted from: also by an adoption cut off.
+        #: New keys by the keys that they were adopted from, also by an interrupted adoption; and columns likewise.
         self.keys = {one["from"]: unit.key for unit in units for one in (store.done(unit) or {}).get("adopted", ())}
         self.columns: dict[str, str] = {}
         self._fits: set[str] = set()
 
     def adopt(self, units: list[Unit]) -> None:
-        """Adopt units of one kind: of several that become the same unit, the newest."""
+        """Adopt units of one kind; if several would become the same unit, the newest is adopted."""
         groups: dict[str, list[tuple[Unit, Unit, tuple[str, ...]]]] = {}
         for unit in units:
             try:
@@ -113,7 +113,7 @@ class _Adopter:
             self._settle(several)
 
     def _settle(self, several: list[tuple[Unit, Unit, tuple[str, ...]]]) -> None:
-        """Adopt the newest of units that become the same, unless one is of today's code already."""
+        """Adopt the newest of several units that become the same, unless one of them has today's code."""
         written = {one.folder: (self._store.path(one) / DONE).stat().st_mtime_ns for one, _, _ in several}
         unit, now, differs = max(several, key=lambda one: (one[0].key == one[1].key, written[one[0].folder]))
         if now.kind == "fit":
@@ -140,7 +140,7 @@ def superseded(plan: Plan, folder: Path) -> int:
     """Return how many units of a plan are not done in a folder, but were done there with other code or settings."""
     store = Store(folder)
     finished = store.finished()
-    # Mostly there are none, and the units of the plan need not be looked at.
+    # Usually empty, so that few records are read.
     others = {_name(unit) for unit in store.recorded(but={unit.folder for unit in plan.units})}
     return len(others & {_name(unit) for unit in plan.units if unit.folder not in finished})
 
@@ -163,7 +163,7 @@ def _differs(unit: Unit, now: Unit, mapped: Callable[[str], str]) -> tuple[str, 
 
 
 def _move(store: Store, unit: Unit, now: Unit, differs: tuple[str, ...], mapped: Callable[[str], str]) -> None:
-    """Give a finished unit its new key: written beside the old one, renamed, and the old one dropped last."""
+    """Give a finished unit its new key: write a copy, rename the copy, and delete the old folder last."""
     before, after = store.path(unit), store.path(now)
     copy = after.with_name(f"{after.name}{PARTIAL}-{own_name()}")
     finished = open_finished(before, unit)

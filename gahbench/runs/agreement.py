@@ -1,4 +1,4 @@
-"""Whether what was computed again agrees with what is stored.
+"""Agreement of repeated computations with stored results.
 
 Scores of the same weights must be equal to the last bit in the same environment. Elsewhere sums are added up in another
 order, and float32 rounds: the mean difference of each part of a metric may be :data:`TOLERANCE` of its mean size. That
@@ -24,7 +24,7 @@ from gahbench.contracts.unit import Unit
 
 #: How far scores of another environment may be off: share of the mean size, and at least, in the metric's unit.
 TOLERANCE, ABSOLUTE_TOLERANCE = 1e-3, 1e-6
-#: The chance that an honest fit, trained in another environment, is found to differ.
+#: The probability that an honest fit, trained in another environment, is reported as different.
 SIGNIFICANCE = 0.01
 #: A row whose seeds differ this many times as much as those of the median row is left out of the spread.
 OUTLIER_FACTOR = 10.0
@@ -48,12 +48,12 @@ class Repetition:
 
     @property
     def repeats(self) -> bool:
-        """Whether it is what was stored."""
+        """Whether the repetition agrees with the stored result."""
         return self.ending in ("equal", "close")
 
 
 def hidden_mark(stored: Iterable[str], found: Iterable[str]) -> str | None:
-    """Return a mark that was found here and is not stored, up to numbers, which other environments round otherwise."""
+    """Return a mark found here that is not stored, ignoring numbers, which other environments round otherwise."""
     known = {_NUMBER.sub("#", mark) for mark in stored}
     return next((mark for mark in found if _NUMBER.sub("#", mark) not in known), None)
 
@@ -135,7 +135,7 @@ def retrained(
         spread = Spread.pooled([*others, row, here])
         comparisons = [(f"the mean of {len(here)} seeds trained here", np.mean(here, axis=0), stored, len(here))]
     else:
-        # Without the fit in question: a forged one would widen what is allowed.
+        # The fit in question is left out: a forged fit would widen the bounds.
         spread = Spread.pooled([*others, row], row)
         comparisons = [("the stored fit", stored, here[0], 1)]
         if row:

@@ -28,7 +28,7 @@ SILENT_SECONDS = environment_seconds("GAHBENCH_SILENT_SECONDS", 120.0)
 _LOOK_SECONDS = 1.0
 #: A supervisor that was itself suspended for longer than this does not count that time.
 _MAX_TURN = 5.0
-#: How much of what a worker wrote before its end is kept with a failure, in bytes.
+#: Bytes of a worker's output that are kept with a failure.
 _MAX_OUTPUT = 4000
 #: Bytes that are read at once, and how often in a turn: a plugin may write endlessly.
 _READ, _READS = 1 << 16, 64
@@ -83,7 +83,7 @@ class Child:
             if b"\n" in data:
                 *lines, self._unread = self._unread.split(b"\n")
                 messages += [message for line in lines if (message := decode(line, self.process.pid)) is not None]
-            # No message is as long as what a plugin may write here.
+            # Drop what a plugin wrote: no message is as long.
             del self._unread[:-_MAX_UNREAD]
         return messages
 
@@ -140,7 +140,7 @@ class WorkerChild(Child):
         self.unit, self._began, self._constructing = None, None, ""
 
     def observe(self, message: Mapping[str, Any], now: float) -> None:
-        """Note what a message says about the process itself."""
+        """Update the state of the process from a message."""
         self._alive = now
         if message["event"] == "ready":
             self.is_ready = True
@@ -164,13 +164,13 @@ class WorkerChild(Child):
         """Whether it has neither sent a message nor used the processor for too long."""
         if now - self._looked > _LOOK_SECONDS:
             self._looked, ticks = now, processor_ticks(self.process.pid)
-            # Where the system does not say what it uses, it may be computing.
+            # If the system reports no processor time, the worker may be computing.
             if ticks is None or ticks != self._ticks:
                 self._ticks, self._alive = ticks or 0, now
         return now - self._alive > SILENT_SECONDS
 
     def output(self) -> str:
-        """Return the end of what it wrote."""
+        """Return the end of its output."""
         try:
             with self._log.open("rb") as log:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - _MAX_OUTPUT))
@@ -187,7 +187,7 @@ class WorkerChild(Child):
 
 
 class AwakeClock:
-    """Seconds in which this process ran: not those for which it, or the machine, was suspended."""
+    """A clock of the seconds in which this process ran, without times for which it or the machine was suspended."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -201,7 +201,7 @@ class AwakeClock:
 
 
 def environment(threads: int, limits: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment variables of a worker process: those of this one, and how it shares the machine."""
+    """Return the environment variables of a worker process, with its share of the machine."""
     variables = python_environment()
     cache = Path(variables.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gahbench" / "compiled"
     defaults = {"TORCHINDUCTOR_CACHE_DIR": str(cache), "TORCHINDUCTOR_FX_GRAPH_CACHE": "1", "PYTHONFAULTHANDLER": "1"}

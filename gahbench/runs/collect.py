@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.metadata
 import json
+import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from packaging.requirements import Requirement
+
 from gahbench._util.errors import ResultsError
+from gahbench._util.files import write_json
+from gahbench._util.resources import cpu_count, processor_name
 from gahbench.board.facts import ADOPTED, NOT_RUN, OWN_TRAINING, REFUSED
 from gahbench.board.tables import SCHEMAS
 from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
+from gahbench.devices.hardware import KINDS
 from gahbench.planning.units import AUDITED
 from gahbench.registry.registry import Problem
-from gahbench.runs.environment import write_environment
 from gahbench.runs.secret_noise import late_mark
 from gahbench.store.finished import Examined, warn_of_damage
 from gahbench.store.folder import Folder, UnwritableError
@@ -93,10 +100,36 @@ def _collect(folder: Path, problems: Sequence[Problem], refusal: UnwritableError
         if refusal is not None:
             raise refusal
         publish(_read_results(plan, examined, states), folder, digest)
-        write_environment(folder, problems)
+        _write_environment(folder, problems)
     if refusal is None:
         store.sweep()
     return Collected(plan, frozenset(examined.damaged))
+
+
+def _write_environment(folder: Path, problems: Sequence[Problem]) -> None:
+    """Write ``environment.json``: day, versions, processor, GPUs, plugin errors; no names of machines or persons."""
+    required: list[str] = []
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        required = importlib.metadata.requires("gahbench") or []
+    versions = {}
+    for name in ("gahbench", *(Requirement(text).name for text in required if "extra ==" not in text)):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    content = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "processor": processor_name(),
+        "processors": cpu_count(),
+        "gpus": [
+            device.name for kind in KINDS.values() if kind.is_accelerator and kind.is_real for device in kind.devices()
+        ],
+        "packages": versions,
+        "plugin_problems": [problem.error for problem in problems],
+    }
+    write_json(folder / "environment.json", content)
 
 
 def results_so_far(folder: Path) -> tuple[Results, int] | None:

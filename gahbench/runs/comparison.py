@@ -128,13 +128,13 @@ def _paired(parts: Mapping[str, Results]) -> Iterator[Difference]:
 def _of_plans(
     folders: tuple[Path, Path], names: tuple[str, str], shown: Mapping[str, Mapping[str, str]]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return what differs between the documents of units of equal labels: what was asked for, and code."""
+    """Return how the documents of units with equal labels differ, in protocol and in code."""
     if lacking := [name for name, folder in zip(names, folders, strict=True) if not (folder / PLAN).is_file()]:
         return (f"{' and '.join(lacking)}: without a plan, so that what was asked for cannot be compared",), ()
     documents, seeds = [], []
     for name, folder in zip(names, folders, strict=True):
         units = sorted((one.unit for one in recorded_plan(folder).units), key=lambda unit: unit.seed or 0, reverse=True)
-        # Of several seeds the first stands for all: they are named apart.
+        # The first seed stands for all; differences between the seeds themselves are listed separately.
         documents.append({_label(unit, shown[name]): unit.document for unit in units})
         seeds.append(sorted({unit.seed for unit in units if unit.seed is not None}))
     protocol: dict[str, list[str]] = {}
@@ -187,7 +187,7 @@ def _machines(folders: tuple[Path, Path]) -> tuple[str, ...]:
             recorded = dict(json.loads(read_regular(folder / _ENVIRONMENT)))
         except (OSError, ValueError, TypeError):
             return (f"{folder}: no {_ENVIRONMENT} that could be read",)
-        # The day is none of the machine.
+        # The date does not describe the machine.
         recorded.pop("date", None)
         found.append(recorded)
     old, new = found

@@ -1,4 +1,4 @@
-"""How long units take, by what units like them took on this machine."""
+"""Estimates of how long units take, from similar units that finished on this machine."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from gahbench.store.store import Store
 
 #: Finished units of a kind, and in all, whose times are read.
 _SAMPLE, _SAMPLES = 5, 1000
-#: Results folders beside the one that is planned whose times are read, the newest.
+#: The number of neighbouring results folders, the newest, whose times are read.
 _FOLDERS = 4
 #: Seconds that a run takes beside its units: to start worker processes, and to write the board and its figures.
 OVERHEAD = 6.0
-#: Seconds of a score whose like has not run anywhere: those of the PSNR of a few dozen small images.
+#: Seconds of a score without a similar one: about the time of the PSNR of a few dozen small images.
 NOMINAL_SCORE = 0.5
 
 
 class Durations:
-    """Seconds of units, each by those that finished ones of its kind took."""
+    """Seconds of units, estimated from finished units of the same kind."""
 
     def __init__(self) -> None:
         self._rates: dict[tuple[Any, ...], list[float]] = defaultdict(list)
@@ -66,7 +66,7 @@ class Durations:
 
 
 def durations_beside(folder: Path, processor: str) -> Durations:
-    """Return what units took in a results folder and in the newest of those beside it, on this processor."""
+    """Return the durations of units in a results folder and in its newest neighbours, on this processor."""
     found = Durations()
     beside = sorted(folder.parent.glob(f"*/{PLAN}"), key=_changed, reverse=True)[:_FOLDERS]
     for place in dict.fromkeys([folder, *(file.parent for file in beside)]):
@@ -87,14 +87,14 @@ def image_values(datasets: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def seconds_of(done: Mapping[str, Any] | None) -> float | None:
-    """Return how long a finished unit took, by what it recorded; ``None`` if it did not."""
+    """Return the recorded duration of a finished unit; ``None`` if it has none."""
     recorded = () if done is None else (done.get("train_seconds"), done.get("seconds"))
     known = [float(seconds) for seconds in recorded if seconds is not None]
     return max(known, default=None)
 
 
 def _kinds(unit: Unit, values: Mapping[str, int]) -> list[tuple[tuple[Any, ...], float]]:
-    """Return the kinds that a unit is of, the finest first, each with what its time is in proportion to there."""
+    """Return the kinds of a unit, the most specific first, each with the size that its time is proportional to."""
     name = unit.payload.get("entrant", {}).get("name")
     finest = (unit.dataset, unit.entrant)
     if unit.kind == "score":

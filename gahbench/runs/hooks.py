@@ -112,13 +112,13 @@ def _origin(module: str) -> Path | None:
 
 
 def _names_any(hooks: Sequence[str], file: Path) -> bool:
-    """Whether the text of a plugin file, or of any file of a package, names one of some hooks."""
+    """Whether the text of a plugin file, or of any file of a package, contains the name of a hook."""
     files = file.parent.rglob("*.py") if file.name == "__init__.py" else (file,)
     for one in files:
         try:
             text = one.read_text(encoding="utf-8", errors="replace")
         except OSError:
-            continue  # Loading it, where that is needed, says what is wrong.
+            continue  # Loading the file, if that is needed, raises the error.
         if any(hook in text for hook in hooks):
             return True
     return False
@@ -158,7 +158,7 @@ class Tracking:
         self._tracker: Tracker | None = tracker
         self._folder: Path | None = None
         self._results: Results | None = None
-        #: Of fits that are under way: the last step, and the last validation PSNR, that were logged.
+        #: The last step and validation PSNR that were logged, by the key of a running fit.
         self._logged: dict[str, tuple[int, float | None]] = {}
 
     @hookimpl
@@ -182,7 +182,7 @@ class Tracking:
 
     @hookimpl
     def run_finished(self, results: Results) -> None:
-        """Keep the board for the end: another part may follow."""
+        """Keep the results for the end: a second part of the run may follow."""
         self._results = results
 
     def finish(self) -> None:
@@ -220,7 +220,7 @@ class Tracking:
         tracker.log_scores(row_name(unit), {name: sum(values) / len(values) for name, values in found.items()})
 
     def _call(self, call: Callable[[Tracker], None]) -> None:
-        """Call the tracker; one that fails is given up, with a warning."""
+        """Call the tracker; if it fails, warn and call it no more."""
         tracker = self._tracker
         if tracker is None:
             return
@@ -249,7 +249,7 @@ def score_name(unit: Unit, part: str, sigma: float | None) -> str:
 
 
 def described(folder: Path, units: Sequence[Unit], todo: Sequence[Unit]) -> dict[str, Any]:
-    """Return what is run, as plain JSON (:meth:`gahbench.Tracker.start`)."""
+    """Return a description of the run as plain JSON, for :meth:`gahbench.Tracker.start`."""
 
     def values(name: str) -> list[Any]:
         return list(dict.fromkeys(value for unit in units if (value := getattr(unit, name)) is not None))

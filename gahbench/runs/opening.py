@@ -99,7 +99,7 @@ def open_folder(
     again: Sequence[str] = (),
     replaces_board: bool = True,
 ) -> OpenedRun:
-    """Record a plan in a results folder, take units from other folders, and move away those to be done again."""
+    """Record a plan in a results folder, take units from other folders, and move away units to be done again."""
     earlier = superseded(plan, folder)
     record = functools.partial(_record, plan, folder, registry, threads, workers, replaces_board)
     recorded, not_shown, damaged = record()
@@ -109,7 +109,7 @@ def open_folder(
         _, later, further = record()
         not_shown, damaged = replace(later, dropped=not_shown.dropped), damaged + further
     finished = Store(folder).finished()
-    # Units of one key are one: files of equal content, say, under two names.
+    # Units of equal keys are the same unit: for example, two files of equal content.
     todo = {unit.key: unit for unit in plan.units if unit.folder not in finished}
     return OpenedRun(
         folder,
@@ -145,7 +145,7 @@ def _record(
 
 
 def _with_other_checks(units: Iterable[Unit], store: Store) -> list[str]:
-    """Return the folder names of finished scores whose denoiser was checked by other code than there is here."""
+    """Return the folder names of finished scores whose denoiser was checked by other code than the code here."""
     finished, code = store.finished(), computed_by(CHECKS)
     scores = {unit.folder: unit for unit in units if (unit.metric, unit.split) == AUDITED and unit.folder in finished}
     records = {name: store.done(unit) or {} for name, unit in scores.items()}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LINE_SECONDS = 20.0
 #: The score whose mean is shown as soon as it is there: metric and split.
 SHOWN_SCORE = ("psnr", "test")
-#: Lines of a terminal that the table of scores leaves to others, and that it has at least.
+#: Lines of a terminal that the table of scores leaves free, and the least number of its own lines.
 _OTHER_LINES, _LEAST_LINES = 8, 3
 
 
@@ -76,7 +76,7 @@ class ProgressReport:
             self.running.pop(unit.key, None)
             if event.kind == "finished":
                 self.done += 1
-                # Scores come by the dozen: only those that took a while, and the last, are worth a line.
+                # There are many scores: only slow scores, and the last, are printed.
                 seconds = event.details["seconds"]
                 if (psnr := self._psnr(unit)) is not None:
                     place = (unit.dataset, unit.entrant)
@@ -94,7 +94,7 @@ class ProgressReport:
         if self.store is None or (unit.metric, unit.split) != SHOWN_SCORE:
             return None
         values: list[float] = []
-        # A file system may show a unit of another machine later.
+        # A network file system may show a unit of another machine only later.
         with contextlib.suppress(ResultsError, OSError):
             values = [value for _, _, value, part in self.store.read_scores(unit) if not part]
         mean = math.fsum(values) / len(values) if values else math.nan
@@ -164,7 +164,7 @@ _CODE = '<pre style="line-height: normal; white-space: pre; overflow-x: auto">{c
 
 
 def progress_of(opened: OpenedRun, console: Console | None = None) -> ProgressReport:
-    """Return what reports the progress of a run, to be used as a context."""
+    """Return a reporter of the progress of a run, to be used as a context."""
     left = {unit.folder for unit in opened.todo}
     done = sum(unit.folder not in left for unit in opened.units)
     console = console or Console(stderr=True)

@@ -28,7 +28,7 @@ HEARTBEAT_SECONDS = 2.0
 LAST_SECONDS = 20.0
 #: The exit status of a process whose end of the socket was closed in it.
 SOCKET_CLOSED = 70
-#: Why a unit has failed that was said to have finished.
+#: The error of a unit that its worker reports as finished and that the store does not hold.
 NOT_HELD = "its worker said that it had finished, and the store does not hold it whole"
 _NUMBER, _OPTIONAL_NUMBER, _TEXT = (int, float), (int, float, type(None)), (str,)
 #: The fields of each event, with their types.
@@ -124,7 +124,7 @@ class Link:
                     self.inbox.put(message)
         except (OSError, ValueError):
             pass  # The parent died, maybe in the middle of a line.
-        # The parent is gone: a fit writes its checkpoint, and whatever takes longer is killed.
+        # The parent is gone: a fit may write its checkpoint, and then the process group is killed.
         self.stop.set()
         self.inbox.put({})
         time.sleep(LAST_SECONDS)

@@ -148,7 +148,7 @@ def _without(plan: RecordedPlan, rows: set[str], folder: Path) -> RecordedPlan:
 
 
 def _remove(store: Store, gone: Set[str], rows: Set[str]) -> None:
-    """Delete folders of units: finished, attempts, and those that were moved away. Scores before their fits."""
+    """Delete folders of units: finished, attempts, and folders that were moved away; scores before their fits."""
     for name in sorted(names_in(store.units), reverse=True):
         if name.partition(PARTIAL)[0] in gone:
             delete_folder(store.units / name)
@@ -162,7 +162,7 @@ def _remove(store: Store, gone: Set[str], rows: Set[str]) -> None:
 
 
 def put_back(plan: Plan, folder: Path, entrants: Sequence[str]) -> int:
-    """Move what is done of some entrants into ``replaced/``, so that a run does it anew."""
+    """Move the finished units of some entrants into ``replaced/``, so that a run does them again."""
     store = Store(folder)
     rows = named_rows(entrants, (unit.entrant for unit in plan.units), f"suite '{plan.suite.name}'")
     with Folder(folder).lock():

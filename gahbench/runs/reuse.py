@@ -1,4 +1,4 @@
-"""Finished units of other results folders, taken instead of being done again; and several folders made one."""
+"""Reuse of finished units of other results folders, and the merge of several folders."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ from gahbench.runs.collect import write_results
 from gahbench.runs.comparison import describe_difference
 from gahbench.store.attempts import PARTIAL, link_or_copy, publish
 from gahbench.store.code_files import PLUGINS, take_plugin
-from gahbench.store.finished import DONE
+from gahbench.store.finished import ARRAYS, DONE, SCORES
 from gahbench.store.folder import Folder
 from gahbench.store.kept_units import distinct, united, united_rows
 from gahbench.store.leases import own_name
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit, read_plan, recorded_plan, write_plan
-from gahbench.store.score_files import ARRAYS, SCORES
 from gahbench.store.store import Store
 from gahbench.training.file_names import WEIGHTS
 
@@ -110,7 +109,7 @@ class Taker:
 
 
 def reuse(units: Iterable[Unit], folder: Path, sources: Sequence[Path]) -> Reused:
-    """Take units that are finished in other results folders, of any suite, and not in this one."""
+    """Take units that are finished in other results folders, of any suite, but not in this folder."""
     for source in sources:
         if source.resolve() == folder.resolve():
             raise ResultsError(f"{source}: is the results folder itself; accepted are others")
@@ -194,7 +193,7 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
 
 
 def _merge_units(units: Sequence[Unit], target: Store, sources: Sequence[Store]) -> Merged:
-    """Take units, note those of which the stores have different results, and take failures of those done nowhere."""
+    """Take units, note units of which the stores have different results, and take failures of units done nowhere."""
     found = Merged(target.folder)
     for source in sources:
         part = _take(units, target, [source])
@@ -206,7 +205,7 @@ def _merge_units(units: Sequence[Unit], target: Store, sources: Sequence[Store])
     for unit in units:
         if unit.folder in finished:
             here = _checksums(target, unit)
-            # Scores of another network differ for that reason.
+            # Scores of networks that differ are expected to differ.
             is_explained = any(fit.key in unit.needs for fit in found.differing)
             if not is_explained and any(_checksums(source, unit) not in (here, {}) for source in sources):
                 found.differing.append(unit)
@@ -279,7 +278,7 @@ def _require_same_protocol(plans: Mapping[Path, RecordedPlan]) -> None:
 
 
 def _protocol(plan: RecordedPlan) -> Iterator[tuple[str, Any]]:
-    """Yield what must be equal in all folders, each under a name."""
+    """Yield the names and values of everything that must be equal in all folders."""
     yield "the suite", plan.suite
     yield "the baseline", plan.board["baseline"]
     for row in plan.board["datasets"]:

@@ -1,4 +1,4 @@
-"""The state of a results folder while others work in it, without torch: from listings alone."""
+"""The state of a results folder while processes work in it, from listings alone, without torch."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _noise(plan: RecordedPlan) -> str:
 
 
 def _seconds_left(waiting: list[Unit], done: list[Unit], plan: RecordedPlan, store: Store) -> float | None:
-    """Return the seconds that one worker needs for some units, by those that units like them took."""
+    """Return the seconds that one worker needs for some units, estimated from similar units."""
     durations, values = Durations(), image_values(plan.board["datasets"])
     durations.add(done, store, values)
     times = [durations.of(unit, values) for unit in waiting]

@@ -105,9 +105,9 @@ class _Supervisor:
         self.clock = AwakeClock()
         #: The device of each place; a place at which worker processes cannot start is removed.
         self.places = dict(enumerate(places))
-        #: Worker processes by place; a place has one from its first unit on.
+        #: Worker processes by place, started with the first unit of the place.
         self.children: dict[int, WorkerChild] = {}
-        #: Messages that are not handled yet: one at which the store failed is handled again.
+        #: Messages that are not handled yet; a message is handled again if the store failed.
         self.pending: deque[tuple[WorkerChild, dict[str, Any]]] = deque()
         #: By place, how many workers in a row have exited before they were ready.
         self.failed_starts: Counter[int] = Counter()
@@ -233,7 +233,7 @@ class _Supervisor:
             raise OSError(str(error)) from error
 
     def _give(self, place: int, unit: Unit) -> None:
-        """Give a unit to the worker of a place, or to a new worker if that did units of another key."""
+        """Give a unit to the worker of a place, or to a new worker if that worker has another isolation key."""
         child = self.children.get(place)
         if child is not None and child.key != unit.isolation_key:
             self._discard(child)

@@ -48,7 +48,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found of a results folder."""
+    """The outcome of verifying a results folder."""
 
     checked: int
     damaged: tuple[str, ...]
@@ -65,7 +65,7 @@ class Verification:
 
     @property
     def chance(self) -> float:
-        """The chance that a single forged fit, among those that could be chosen, is one that was trained again."""
+        """The probability that a single forged fit, among the fits that could be chosen, was trained again."""
         return len(self.refitted) / self.sample.among if self.sample.among else 0.0
 
 
@@ -141,7 +141,7 @@ def _run(
     target: Store,
     units: Iterable[tuple[Unit, Unit]],
 ) -> None:
-    """Do units in another store, each as the unit of the folder beside it was done."""
+    """Do units in another store, with the threads and the device that the paired unit of the folder recorded."""
     sources = list(plugins) or [store.folder / name for name in plan.plugins]
     files = [file for source in sources for file in plugin_files(source)]
     for (threads, place), group in _groups(units, store, plan, device).items():
@@ -151,7 +151,7 @@ def _run(
 
 
 def _damaged(store: Store, units: Iterable[Unit]) -> dict[str, str]:
-    """Return what is wrong with units whose files are not what was written, or that measured other weights."""
+    """Return why units are damaged, or measured other weights, by folder name."""
     units = list(units)
     whole, found = store.whole(units), {}
     for unit in units:
@@ -176,7 +176,7 @@ def _as_recorded(unit: Unit, store: Store) -> Unit:
 def _groups(
     units: Iterable[tuple[Unit, Unit]], store: Store, plan: RecordedPlan, device: str | None
 ) -> dict[tuple[int, str], list[Unit]]:
-    """Group units by the threads and the kind of device that units of the folder, each beside one, recorded."""
+    """Group units by the threads and the kind of device that the paired units of the folder recorded."""
     groups: dict[tuple[int, str], list[Unit]] = defaultdict(list)
     for unit, stored in units:
         recorded = (store.done(stored) or {}).get("environment", {})
@@ -186,7 +186,7 @@ def _groups(
 
 
 def _compared(unit: Unit, store: Store, target: Store) -> Repetition:
-    """Compare a stored score with what was computed here."""
+    """Compare a stored score with the score computed here."""
     if unit.folder not in target.finished():
         return Repetition(unit, "failed", target.failure(unit) or "was not computed")
     before, now = store.done(unit) or {}, target.done(unit) or {}
@@ -281,7 +281,7 @@ class _Refit:
         return self._further
 
     def repetition(self) -> Repetition:
-        """Compare what is stored with what was computed here."""
+        """Compare the stored fit with the fit trained here."""
         if (problem := self._problem()) is not None:
             return problem
         agreement = self._agreement()
@@ -298,7 +298,7 @@ class _Refit:
         return replace(agreement, detail="; ".join(filter(None, (agreement.detail, self._seconds()))))
 
     def _problem(self) -> Repetition | None:
-        """Return what is wrong before weights and scores are compared."""
+        """Return a problem that makes comparing weights and scores pointless; ``None`` if there is none."""
         for unit in (self.fit, self.score):
             if unit.folder not in self._target.finished():
                 return Repetition(self.fit, "failed", self._target.failure(unit) or "was not computed")
@@ -337,7 +337,7 @@ def _must_be_equal(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 
 
 def _networks(record: Mapping[str, Any]) -> dict[str, str]:
-    """Return the checksums of the weights of a fit, those along the way included."""
+    """Return the checksums of the weights of a fit, snapshots included."""
     return {name: facts["sha256"] for name, facts in record["files"].items() if is_network(name)}
 
 

@@ -1,4 +1,4 @@
-"""The loop of ``gahbench work``: doing what is left in a planned folder, beside any number of others."""
+"""The loop of ``gahbench work``, which does the units that are left in a planned folder."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def work(
     registry = main_registry(files, "processes")
     check_code(plan, files)
     if retry:
-        # Those that others record from now on stay.
+        # Failures that other processes record from now on stay.
         failed = store.failed()
         for unit in (one for one in plan.shown if one.folder in failed):
             store.forget_failure(unit)
@@ -96,7 +96,7 @@ def work(
 
 @dataclass(frozen=True)
 class Counts:
-    """How many of some units are finished, have failed, need one that has, and are left; of those failed, the fits."""
+    """Numbers of units that are finished, failed, blocked by a failed fit, or left; and of fits that failed."""
 
     done: int
     failed: int

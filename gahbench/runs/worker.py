@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import json
+import platform
 import time
 import traceback
 from collections import Counter
@@ -18,7 +20,7 @@ from gahbench._util.error_text import bounded, error_text
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import StorageError
 from gahbench._util.keys import key_of
-from gahbench._util.resources import trim_heap
+from gahbench._util.resources import processor_name, trim_heap
 from gahbench._util.shapes import Shape
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
@@ -36,11 +38,9 @@ from gahbench.planning.units import AUDITED, CHECKS, CHECKS_VERSION, FIT, SCORE,
 from gahbench.registry.behaviour import computed_by
 from gahbench.registry.plugin import Kind, watch
 from gahbench.registry.registry import Registry
-from gahbench.runs.environment import unit_environment
 from gahbench.runs.protocol import MAX_TRACEBACK, CodeChangedError
 from gahbench.store.attempts import Attempt
-from gahbench.store.finished import UNIT, DamagedError, Finished, open_finished
-from gahbench.store.score_files import write_scores
+from gahbench.store.finished import UNIT, DamagedError, Finished, open_finished, write_scores
 from gahbench.store.store import DAMAGED, Store
 from gahbench.training.checkpoint import Checkpoints
 from gahbench.training.file_names import WEIGHTS
@@ -102,7 +102,7 @@ class _Measurements:
             self._last = (same, measurement)
         measurement = self._last[1]
         if unit.partner is not None or payload["partner_learned_from"] is not None:
-            # The key of a partner is known to the units of metrics that need one.
+            # Only units of metrics that need a partner have its key.
             measurement.partner = functools.partial(
                 self._subject, unit, dataset, unit.partner, payload["partner_learned_from"]
             )
@@ -124,7 +124,7 @@ class _Measurements:
         from safetensors.torch import load
 
         try:
-            # The bytes that are hashed are those that are loaded.
+            # The bytes that are hashed are the bytes that are loaded.
             weights = load(fit.read(file))
         except DamagedError as error:
             raise ResultsError(f"{error}; run again: its network is fitted anew") from error
@@ -134,7 +134,7 @@ class _Measurements:
 
 
 class Worker:
-    """Does units one after the other, keeping what the next one may need."""
+    """Does units one after the other, keeping objects that the next unit may need."""
 
     def __init__(
         self,
@@ -150,14 +150,21 @@ class Worker:
         self.progress = progress
         self.note = note
         self.should_stop = should_stop
-        self._environment = unit_environment(self.device)
+        #: What rounding may depend on beside the key of a unit.
+        self._environment = {
+            "threads": torch.get_num_threads(),
+            "device": device.name,
+            "processor": processor_name(),
+            "python": platform.python_version(),
+            "versions": {name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy")},
+        }
         self._choices = Choices(store.precision)
-        #: The last measurement whose claimed risks were found to be right.
+        #: The last measurement whose claimed risks were verified.
         self._verified: Measurement | None = None
 
     @functools.cached_property
     def _registry(self) -> Registry:
-        # Plugins are imported with the first unit, so that what they raise is a failure of that.
+        # Plugins are imported with the first unit, so that an error of theirs is a failure of that unit.
         return self._open_registry()
 
     @functools.cached_property
@@ -182,7 +189,7 @@ class Worker:
             if isinstance(error, Stopped) and self.should_stop():
                 return {"event": "stopped"}
             if unit.folder in self.store.finished():
-                # Another process was faster, and has removed what was left of other attempts.
+                # Another process was faster, and has removed this attempt.
                 return {"event": "finished", "seconds": 0.0}
             if isinstance(error, StorageError):
                 raise
@@ -198,7 +205,7 @@ class Worker:
         """Do a unit and finish it in the store; return the seconds it took."""
         started = time.monotonic()
         attempt = self.store.begin(unit)
-        # Those of a unit that has failed are not of this one.
+        # Discard the notes of an earlier unit that failed.
         take_memory_notes()
         try:
             (self._fit if unit.kind == "fit" else self._score)(unit, attempt)
@@ -240,7 +247,7 @@ class Worker:
         }
         # The time of training is of training alone: this has the images, the network and its validation too.
         facts |= {"seconds": time.monotonic() - started, "environment": self._environment}
-        # Raises the error of a device that was lost, which code that tries several ways may have taken for another.
+        # Raise the error of a lost device, which the code of the unit may have caught.
         self.hardware.synchronise()
         attempt.finish(facts, keep=done.files)
 
@@ -290,7 +297,7 @@ class Worker:
         attempt.finish({**facts, **checks}, keep=[name for name in earlier.names if name != UNIT])
 
     def _checksums(self, unit: Unit) -> dict[str, str | None]:
-        """Return the checksums of the networks that a unit needs: those of one key may differ by rounding."""
+        """Return the checksums of the networks that a unit needs: networks of one key may differ by rounding."""
         return {key: self.store.weights_checksum(key) for key in unit.needs}
 
 
@@ -328,7 +335,7 @@ def _checks(unit: Unit, measurement: Measurement) -> dict[str, Any]:
     """Check the denoiser of a score unit: return ``marks``, and beside the ranked score ``notes`` and ``checks``."""
     if (unit.payload["metric"]["name"], unit.split) == AUDITED:
         return _audit_row(measurement)
-    # Whatever another metric was measured on is what the denoiser always returns.
+    # Scores of other metrics are marked if the denoiser does not return the same output again.
     evaluation = measurement.evaluation
     if unit.split != AUDITED[1] or not evaluation._denoised or evaluation.denoiser.kind in SEES_DATASET:
         return {}
@@ -336,8 +343,8 @@ def _checks(unit: Unit, measurement: Measurement) -> dict[str, Any]:
 
 
 def _audit_row(measurement: Measurement) -> dict[str, Any]:
-    """Audit a denoiser; one that cannot be denoised again is marked, and keeps its scores."""
-    # Of several shapes, that of the most images says most.
+    """Audit a denoiser; if it fails on fresh images it is marked, and keeps its scores."""
+    # The evaluation with the most images is audited, if there are several shapes.
     largest = max(measurement.evaluations, key=lambda one: len(one.clean))
     images = sum(len(one.clean) for one in measurement.evaluations)
     checks: dict[str, Any] = {"version": CHECKS_VERSION, "code": computed_by(CHECKS), "images": ""}
@@ -364,7 +371,7 @@ def _check_code(unit: Unit, function: str, needs: frozenset[str] = frozenset()) 
 
 
 def explain(error: BaseException) -> str:
-    """Return an error in one line, cut where it is long; running out of memory is called that."""
+    """Return an error in one line, shortened if it is long; running out of memory is named as such."""
     if isinstance(error, Stopped):
         return "Stopped: raised without a request to stop"
     text = error_text(error)

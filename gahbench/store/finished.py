@@ -7,28 +7,36 @@ a unit, with checksums that agree.
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
+import io
 import os
 import re
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gahbench._util.checks import check_record
-from gahbench._util.errors import ResultsError
-from gahbench._util.files import open_regular, read_regular
+from gahbench._util.errors import ResultsError, listing
+from gahbench._util.files import open_regular, read_regular, storing
 from gahbench._util.keys import key_of
 from gahbench._util.readable import counted
 from gahbench._util.sealed import parse_json, parse_sealed
+from gahbench.contracts.metrics import Scores
 from gahbench.contracts.unit import Unit
 from gahbench.store.records import DoneRecord, FitRecord, ScoreRecord, unit_of
-from gahbench.store.score_files import SCORES, parsed_scores
 from gahbench.training.file_names import WEIGHTS, snapshot_file
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 DONE, UNIT = "done.json", "unit.json"
+SCORES = "scores.csv"
+ARRAYS = "arrays.npz"
+_COLUMNS = ("sigma", "image", "value", "part")
 #: Bytes of scores that an examination may keep in memory until they are read.
 KEPT_BYTES = 256 * 2**20
 _SNAPSHOT = re.compile(re.escape(snapshot_file("*")).replace(r"\*", r"(\d{1,18})"))
@@ -37,6 +45,61 @@ _CHANGED = "damaged, its checksum is not the recorded one"
 _NOT_A_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG)
 #: The number of damaged units that a warning names.
 _NAMED = 5
+
+
+def write_scores(folder: Path, scores: Scores) -> tuple[str, ...]:
+    """Write values, exactly, and arrays into the folder of an attempt; return the names of the files."""
+    arrays: dict[str, Any] = {name: array.detach().cpu().numpy() for name, array in (scores.arrays or {}).items()}
+    with storing(folder):
+        _write_values(folder / SCORES, scores)
+        if not arrays:
+            return (SCORES,)
+        import numpy as np
+
+        np.savez_compressed(folder / ARRAYS, **arrays)
+    return (SCORES, ARRAYS)
+
+
+def _write_values(path: Path, scores: Scores) -> None:
+    count = len(scores.value)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        writer.writerows(
+            zip(
+                map(repr, scores.sigma) if scores.sigma is not None else [""] * count,
+                scores.image if scores.image is not None else [""] * count,
+                map(repr, scores.value),
+                scores.part if scores.part is not None else [""] * count,
+                strict=True,
+            )
+        )
+
+
+def parsed_scores(content: bytes) -> list[tuple[float | None, int | None, float, str]]:
+    """Return the (sigma, image, value, part) in the file of a finished unit."""
+    try:
+        rows = list(csv.reader(io.StringIO(content.decode("utf-8"), newline="")))
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+    if not rows or tuple(rows[0]) != _COLUMNS:
+        raise ValueError(f"columns {rows[:1]}, expected {listing(_COLUMNS)}")
+    return [
+        (float(sigma) if sigma else None, int(image) if image else None, float(value), part)
+        for sigma, image, value, part in rows[1:]
+    ]
+
+
+def parsed_arrays(content: bytes) -> dict[str, NDArray[Any]]:
+    """Return the arrays in the file of a finished unit."""
+    import numpy as np
+
+    try:
+        with np.load(io.BytesIO(content)) as file:
+            return dict(file)
+    except Exception as error:
+        # Damaged files make zipfile and numpy raise all kinds.
+        raise ValueError(str(error)) from error
 
 
 class DamagedError(ResultsError):

@@ -22,18 +22,20 @@ from gahbench._util.sealed import parse_json
 from gahbench.contracts.unit import Unit
 from gahbench.store.attempts import PARTIAL, Attempt, attempts_at, last_checkpoint
 from gahbench.store.finished import (
+    ARRAYS,
     DONE,
+    SCORES,
     UNIT,
     DamagedError,
     Examined,
     Finished,
     is_network,
     open_finished,
+    parsed_arrays,
     read_done,
 )  # fmt: skip
 from gahbench.store.leases import Leases
 from gahbench.store.records import unit_of
-from gahbench.store.score_files import ARRAYS, SCORES, parsed_arrays
 from gahbench.training.file_names import WEIGHTS
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ from gahbench.runs.collect import collect
 from gahbench.runs.opening import plan_with
 from gahbench.runs.running import write_plan
 from gahbench.runs.work import work
+from gahbench.store.finished import write_scores
 from gahbench.store.plan_file import recorded_plan
-from gahbench.store.score_files import write_scores
 from gahbench.store.store import Store
 
 SUITE = """

@@ -20,8 +20,8 @@ from soak import numbered
 from gahbench.contracts.metrics import Scores
 from gahbench.runs.queue import Queue
 from gahbench.runs.status import status
+from gahbench.store.finished import write_scores
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit, recorded_plan, write_plan
-from gahbench.store.score_files import write_scores
 from gahbench.store.store import Store
 
 #: Looks at the state of a folder while loops share its units.

@@ -99,12 +99,11 @@ def test_units_of_earlier_code_are_adopted_on_the_record(references, fade, tmp_p
     assert len(json.loads((store.path(one.unit) / "unit.json").read_bytes())["adopted"]) == 2
 
 
-def test_adopted_scores_keep_the_weights_that_they_measured(write_suite, write_plugin, tmp_path):
+def test_adopted_scores_keep_the_weights_that_they_measured(references, write_plugin, tmp_path):
     """A network with other weights is not put beside them."""
-    suite = write_suite()
     file = write_plugin("mine", "return noisy - self.noise(noisy)")
     for name in ("out", "other"):
-        run(suite, tmp_path / name, "mine", plugins=[file])
+        run(references, tmp_path / name, "mine", plugins=[file])
     write_plugin("mine", "return -self.noise(noisy) + noisy")
     for name in ("out", "other"):
         adopt(tmp_path / name, plugins=[file])
@@ -115,16 +114,16 @@ def test_adopted_scores_keep_the_weights_that_they_measured(write_suite, write_p
     assert [store.done(unit)["networks"] for unit in scores] == [{fit.key: weights}] * 2
     train_otherwise(tmp_path / "other")
     shutil.rmtree(store.path(fit))
-    outcome = run(suite, tmp_path / "out", "mine", plugins=[file], reuse=[tmp_path / "other"])
+    outcome = run(references, tmp_path / "out", "mine", plugins=[file], reuse=[tmp_path / "other"])
     assert [unit.key for unit in outcome.reused.other_weights] == [fit.key]
 
 
-def test_of_several_versions_the_newest_is_adopted_whole_and_the_others_stay(write_suite, write_plugin, tmp_path):
+def test_of_several_versions_the_newest_is_adopted_whole_and_the_others_stay(references, write_plugin, tmp_path):
     """Scores follow the network that they are of, and no version is lost."""
-    suite, out = write_suite(), tmp_path / "out"
+    out = tmp_path / "out"
     bodies = [f"return {scale} * noisy + 0 * self.noise(noisy)" for scale in (0.25, 0.5, 0.75)]
     for body in bodies:
-        last = run(suite, out, "mine", plugins=[write_plugin("mine", body)])
+        last = run(references, out, "mine", plugins=[write_plugin("mine", body)])
     scores = last.scores
     before = units(out)
     file = write_plugin("mine", "return noisy * 0.75 + 0 * self.noise(noisy)")
@@ -132,20 +131,20 @@ def test_of_several_versions_the_newest_is_adopted_whole_and_the_others_stay(wri
     assert sorted(one.unit.kind for one in found.adopted) == ["fit", "score", "score"]
     assert (found.superseded, found.refused) == (6, [])
     assert len(units(out)) == len(before)
-    again = run(suite, out, "mine", plugins=[file])
+    again = run(references, out, "mine", plugins=[file])
     assert (again.failed, again.scores.equals(scores)) == (0, True)
     assert len(units(out)) == len(before)
     # Back to the first version: it is there, so that nothing is adopted.
     file = write_plugin("mine", bodies[0])
-    run(suite, out, "mine", plugins=[file])
+    run(references, out, "mine", plugins=[file])
     assert len(units(out)) == len(before)
     found = adopt(out, plugins=[file])
     assert (found.adopted, found.superseded) == ([], 6)
 
 
-def test_an_adoption_that_was_cut_off_goes_on(write_suite, write_plugin, tmp_path, monkeypatch):
-    suite, out = write_suite(), tmp_path / "out"
-    run(suite, out, "mine", plugins=[write_plugin("mine", "return noisy - self.noise(noisy)")])
+def test_an_adoption_that_was_cut_off_goes_on(references, write_plugin, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    run(references, out, "mine", plugins=[write_plugin("mine", "return noisy - self.noise(noisy)")])
     file = write_plugin("mine", "return -self.noise(noisy) + noisy")
     move = adoption._move
     moved = []
@@ -163,7 +162,7 @@ def test_an_adoption_that_was_cut_off_goes_on(write_suite, write_plugin, tmp_pat
     assert sorted(one.unit.kind for one in found.adopted) == ["score", "score"]
     assert found.refused == []
     done = units(out)
-    assert run(suite, out, "mine", plugins=[file]).failed == 0
+    assert run(references, out, "mine", plugins=[file]).failed == 0
     assert units(out) == done
 
 

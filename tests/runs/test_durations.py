@@ -3,12 +3,11 @@
 from dataclasses import replace
 
 import pytest
-import torch
 from tiny_runs import units_of
 
+from gahbench._util.resources import processor_name
 from gahbench.contracts.unit import Unit
 from gahbench.runs.durations import Durations, durations_beside
-from gahbench.runs.environment import unit_environment
 from gahbench.store.store import Store
 
 VALUES = {"discs": 100, "rays": 400}
@@ -80,7 +79,7 @@ def test_few_units_of_a_kind_are_read(monkeypatch):
 
 
 def test_folders_beside_count_if_they_are_of_this_processor(tiny_run, tmp_path):
-    processor = unit_environment(torch.device("cpu"))["processor"]
+    processor = processor_name()
     wanted, values = score(dataset="discs[size=16]", entrant="identity", images=3), {"discs[size=16]": 256}
     (done,) = units_of(tiny_run, entrant="identity", metric="psnr")
     # It was scored at two noise levels.

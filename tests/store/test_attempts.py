@@ -11,8 +11,8 @@ from gahbench._util.errors import ResultsError
 from gahbench.contracts.metrics import Scores
 from gahbench.contracts.unit import Unit
 from gahbench.store.attempts import publish
+from gahbench.store.finished import write_scores
 from gahbench.store.leases import Leases
-from gahbench.store.score_files import write_scores
 from gahbench.store.store import Store
 
 

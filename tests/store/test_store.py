@@ -13,8 +13,7 @@ from gahbench._util.errors import ResultsError
 from gahbench._util.keys import key_of
 from gahbench.contracts.metrics import Scores
 from gahbench.contracts.unit import Unit
-from gahbench.store.finished import DamagedError, warn_of_damage
-from gahbench.store.score_files import write_scores
+from gahbench.store.finished import DamagedError, warn_of_damage, write_scores
 from gahbench.store.store import Store
 
 FIT = Unit("fit", "f", "d", "e", "architecture", 0, None, None, None, None, 0.0, {})
