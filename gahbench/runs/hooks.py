@@ -93,11 +93,6 @@ def trusts_plugins(engine: str) -> bool:
     return bool(built_in.configure("engine", engine).parameters.get("trusted"))
 
 
-def has_outside(sources: Sequence[Path]) -> bool:
-    """Whether there are plugins that do not come with gahbench: files that are given, or installed packages."""
-    return bool(sources or plugin_packages())
-
-
 def _origin(module: str) -> Path | None:
     """Return the file of a module without importing it, nor the package that it is in."""
     top = module.partition(".")[0]

@@ -86,10 +86,7 @@ def prepare(
     registry = open_registry(plugin_sources(plugins, suite))
     found: list[Prepared] = []
     failed: set[tuple[str, str]] = set()
-    for configured in _in_order(load_suite(suite, registry, SuiteChanges.of(entrants, settings))):
-        if any(_name(inner) in failed for inner in _nested(configured)):
-            failed.add(_name(configured))
-            continue
+    for configured in _in_order(load_suite(suite, registry, SuiteChanges.of(entrants, settings)), failed):
         prepared = _prepare(configured)
         if prepared is None:
             continue
@@ -105,11 +102,7 @@ def find_missing(registry: Registry, suite: str | Path, changes: SuiteChanges | 
     loaded = load_suite(suite, registry, changes)
     things: list[tuple[str, str]] = []
     unready: set[tuple[str, str]] = set()
-    for configured in _in_order(loaded):
-        # A constructor may read the images of a dataset that a parameter names.
-        if any(_name(inner) in unready for inner in _nested(configured)):
-            unready.add(_name(configured))
-            continue
+    for configured in _in_order(loaded, unready):
         try:
             own = preparation(configured)
             texts = own.missing() if own is not None else ()
@@ -139,24 +132,29 @@ def _prepare(configured: Configured) -> Prepared | None:
     return Prepared(configured.where, got, f"still missing: {'; '.join(left)}" if left else None)
 
 
-def _in_order(suite: Suite) -> Iterator[Configured]:
-    """Yield all plugins of a suite once, each after those that its parameters name."""
+def _in_order(suite: Suite, unready: set[tuple[str, str]]) -> Iterator[Configured]:
+    """Yield all plugins of a suite once, each after the plugins that its parameters name, if these are ready.
+
+    The caller adds plugins that are not ready; plugins whose parameters name such a plugin are added here.
+    """
     seen: set[tuple[str, str]] = set()
 
     def walk(configured: Configured) -> Iterator[Configured]:
-        if _name(configured) not in seen:
-            seen.add(_name(configured))
-            for inner in _nested(configured):
-                yield from walk(inner)
+        if _name(configured) in seen:
+            return
+        seen.add(_name(configured))
+        named = [
+            one for inner in configured.nested.values() for one in (inner if isinstance(inner, tuple) else (inner,))
+        ]
+        for inner in named:
+            yield from walk(inner)
+        # A constructor may read the images of a dataset that a parameter names.
+        if unready.intersection(map(_name, named)):
+            unready.add(_name(configured))
+        else:
             yield configured
 
     return itertools.chain.from_iterable(map(walk, (*suite.datasets, *suite.entrants, *suite.metrics)))
-
-
-def _nested(configured: Configured) -> tuple[Configured, ...]:
-    return tuple(
-        one for inner in configured.nested.values() for one in (inner if isinstance(inner, tuple) else (inner,))
-    )
 
 
 def _name(configured: Configured) -> tuple[str, str]:

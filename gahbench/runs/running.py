@@ -17,7 +17,7 @@ from gahbench.planning.plan import Plan
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.planning.suite_files import plugin_sources
-from gahbench.registry.registry import Registry, open_registry
+from gahbench.registry.registry import Registry, open_registry, plugin_packages
 from gahbench.runs import hooks
 from gahbench.runs.collect import write_results
 from gahbench.runs.hooks import Trackings
@@ -264,7 +264,7 @@ def _openings(request: RunRequest) -> Iterator[tuple[OpenedRun, Registry]]:
 def _opened(request: RunRequest) -> tuple[OpenedRun, Registry]:
     """Plan in a process of its own where there is code from outside, unless it is to run in this one anyway."""
     sources, engine = request.sources, request.engine
-    is_here = hooks.trusts_plugins(engine) or not (hooks.has_outside(sources) or _runs_code(request))
+    is_here = hooks.trusts_plugins(engine) or not (sources or plugin_packages() or _runs_code(request))
     registry = open_registry(sources) if is_here else hooks.main_registry(sources, engine, request.track)
     # An unknown engine or tracker is refused before anything is done.
     registry.configure("engine", engine)

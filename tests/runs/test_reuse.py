@@ -9,7 +9,6 @@ from tiny_runs import UNET, board, run_and_list, units_of
 
 import gahbench
 from gahbench._util.errors import ResultsError
-from gahbench.store.leases import Leases
 from gahbench.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered", "rows_not_audited")
@@ -127,15 +126,3 @@ def test_scores_of_replaced_networks_go_too_and_no_checkpoint_is_gone_on_from(wr
     assert {tuple(unit.payload["sigmas"]) for unit in units_of(out, kind="score", entrant=UNET)} == {(0.1, 0.2)}
     _, done = run_and_list(write_suite(), out)
     assert {(unit.entrant, unit.metric) for unit in done} == {(UNET, "psnr"), (UNET, "slope")}
-
-
-def test_again_names_an_entrant_that_nobody_is_at(write_suite, out):
-    with pytest.raises(ResultsError, match=r"no entrant 'identitty'; did you mean 'identity'\?; accepted are unet\["):
-        run_and_list(write_suite(), out, again=["identitty"])
-    leases = Leases(out / "leases")
-    (fit,) = units_of(out, kind="fit")
-    leases.take(fit.folder)
-    with pytest.raises(ResultsError, match="is being done on"):
-        run_and_list(write_suite(), out, again=[UNET])
-    leases.close()
-    assert len(run_and_list(write_suite(), out, again=[UNET])[1]) == 3

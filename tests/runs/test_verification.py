@@ -1,36 +1,48 @@
-"""Samples of scores and fits are computed again, and files are compared with their checksums."""
+"""Verification: files are compared with their checksums, and samples of scores and fits are computed again."""
 
 import json
+import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from finished_units import forge_done
+from safetensors.torch import load_file, save_file
 from sample_files import HALF
 from tiny_runs import run, units_of
 
 import gahbench
 from gahbench._util.errors import ResultsError
-from gahbench.runs.verification import _compared, verify
+from gahbench.devices.hardware import hardware
+from gahbench.registry.registry import Registry
+from gahbench.runs.agreement import SIGNIFICANCE, TOLERANCE, Spread, compare, hidden_mark, levels_of, retrained
+from gahbench.runs.verification import DEFAULT_SECONDS, _compared, refit, sample, verify
+from gahbench.runs.worker import Worker
+from gahbench.store.plan_file import recorded_plan
 from gahbench.store.store import Store
 
 SUITE = """
 name: verified
 datasets: [{discs: {size: 12}}]
-entrants: [{linear: {}}, identity, visu-shrink]
-training: {steps: 3, batch_size: 2, compile: never, validations: 1}
-scoring: {sigmas: [0.1, 0.3], images: 4, metrics: [psnr]}
+entrants: [{bf-cnn: {width: 3, layers: 3}}, {linear: {}}, identity, visu-shrink]
+seeds: [0, 1]
+training: {steps: 3, batch_size: 2, validations: 1, snapshots: 2}
+scoring: {sigmas: [0.1, 0.3], images: 4, metrics: [psnr, ssim]}
 """
 
 pytestmark = pytest.mark.usefixtures("figures_not_rendered", "rows_not_audited")
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("verified")
-    (folder / "verified.yaml").write_text(SUITE)
-    gahbench.run(folder / "verified.yaml", folder / "out", engine="inline")
-    return folder / "out"
+def done(made_once):
+    def fill(home):
+        (home / "verified.yaml").write_text(SUITE)
+        gahbench.run(home / "verified.yaml", home / "out", engine="inline", threads=torch.get_num_threads())
+
+    return made_once("verified", fill) / "out"
 
 
 @pytest.fixture
@@ -51,7 +63,8 @@ def units_here(monkeypatch):
 
 
 def score_of(folder, entrant):
-    (unit,) = units_of(folder, kind="score", entrant=entrant)
+    """Return the folder of the PSNR of a reference."""
+    (unit,) = units_of(folder, metric="psnr", entrant=entrant)
     return Store(folder).path(unit)
 
 
@@ -64,28 +77,28 @@ def edit_score(unit, old, new):
 
 @pytest.mark.processes
 def test_scores_and_fits_repeat_in_worker_processes(folder):
-    found = verify(folder, workers=1)
+    found = verify(folder, units=3, workers=1)
     assert (found.repeats, len(found.rescored), len(found.refitted)) == (True, 3, 1)
 
 
 def test_scores_repeat_and_an_edited_one_does_not(folder, units_here, command):
     verify = command("verify")
     before = sorted(file.name for file in (folder / "units").iterdir())
-    status, printed, _ = verify(folder, "--workers", 1)
+    status, printed, _ = verify(folder)
     assert status == 0, printed
-    assert [line.split()[0] for line in printed.splitlines()] == ["equal"] * 4 + ["1", "3"]
-    assert "1 of 1 fit repeats; a single forged fit would be among them with a chance of 1 in 1" in printed
-    assert "3 of 3 scores repeat; the files of 4 of 4 units are as they were written" in printed
+    assert [line.split()[0] for line in printed.splitlines()] == ["equal"] * 11 + ["1", "10"]
+    assert "1 of 1 fit repeats; a single forged fit would be among them with a chance of 1 in 4" in printed
+    assert "10 of 10 scores repeat; the files of 16 of 16 units are as they were written" in printed
     assert sorted(file.name for file in (folder / "units").iterdir()) == before
 
     unit = score_of(folder, "identity")
     value = (unit / "scores.csv").read_text().splitlines()[1].split(",")[2]
     edit_score(unit, value, repr(float(value) + 5))
-    status, printed, _ = verify(folder, "--workers", 1, "--fits", 0)
+    status, printed, _ = verify(folder, "--units", 12, "--fits", 0)
     assert status == 1
-    assert "none of 1 fit was trained again" in printed
+    assert "none of 4 fits was trained again" in printed
     assert "different  score identity on discs[size=12] psnr on test: by up to 5, in the same environment" in printed
-    assert "2 of 3 scores repeat; the files of 4 of 4 units" in printed
+    assert "11 of 12 scores repeat; the files of 16 of 16 units" in printed
 
 
 @pytest.mark.parametrize(
@@ -100,7 +113,7 @@ def test_scores_repeat_and_an_edited_one_does_not(folder, units_here, command):
 )
 def test_facts_that_decide_who_ranks_are_compared(done, folder, stored, here, says):
     stores = Store(folder), Store(shutil.copytree(done, folder.parent / "here"))
-    (unit,) = units_of(folder, entrant="visu-shrink[sym4]")
+    (unit,) = units_of(folder, entrant="visu-shrink[sym4]", metric="psnr")
     for store, facts in zip(stores, (stored, here), strict=True):
         forge_done(store.path(unit), **facts)
     found = _compared(unit, *stores)
@@ -115,16 +128,15 @@ def test_damaged_files_are_named_and_not_computed_again(folder, units_here):
     (text,) = found.damaged
     assert "scores.csv: damaged" in text
     assert not found.repeats
-    assert (found.checked, [one.repeats for one in found.rescored]) == (4, [True])
+    assert (found.checked, [one.repeats for one in found.rescored]) == (16, [True])
 
 
 def test_a_forged_fit_is_named_in_json(folder, units_here, command):
-    (fit,) = (folder / "units").glob("fit-*")
-    forge_done(fit, steps=2)
-    status, printed, _ = command("verify")(folder, "--workers", 1, "--units", 1, "--json")
+    forge_done(folder / "units" / fit_of(folder).folder, steps=2)
+    status, printed, _ = command("verify")(folder, "--fits", 4, "--units", 1, "--json")
     found = json.loads(printed)
     assert (status, found["repeats"], found["chance"]) == (1, False, 1.0)
-    (said,) = found["fits"]
+    (said,) = [one for one in found["fits"] if one["ending"] != "equal"]
     assert (said["ending"], said["detail"]) == ("different", "the field 'steps' is 2 in the folder, and 3 here")
     assert [one["ending"] for one in found["scores"]] == ["equal"]
 
@@ -134,14 +146,13 @@ def test_a_missing_plugin_is_said(units_here, tmp_path):
     suite.write_text(SUITE)
     plugin.write_text(HALF)
     out = tmp_path / "out"
-    assert run(suite, out, threads=1, entrants=["half"], plugins=[plugin]).failed == 0
+    assert run(suite, out, threads=1, entrants=["half"], plugins=[plugin], only=["identity"]).failed == 0
     (copied,) = json.loads((out / "plan.json").read_text())["plugins"]
     (out / copied).write_text("")
     found = verify(out, units=9, fits=0, workers=1)
-    assert sum(one.repeats for one in found.rescored) == 3
-    (failed,) = [one for one in found.rescored if not one.repeats]
-    assert (failed.ending, failed.unit.entrant) == ("failed", "half")
-    assert "half" in failed.detail
+    failed = [one for one in found.rescored if not one.repeats]
+    assert [(one.ending, one.unit.entrant, "half" in one.detail) for one in failed] == [("failed", "half", True)] * 2
+    assert len(found.rescored) == 4
 
 
 def test_a_published_board_has_nothing_to_verify(folder):
@@ -149,3 +160,196 @@ def test_a_published_board_has_nothing_to_verify(folder):
         shutil.rmtree(unit)
     with pytest.raises(ResultsError, match="has no finished score; expected a results folder with its units"):
         verify(folder)
+
+
+def refit_of(folder, entrant="bf-cnn", fit=None):
+    """Train a fit of a folder again in this process; return the repetition, and the units that were computed."""
+    store, computed = Store(folder), []
+    units = [unit for unit in recorded_plan(folder).shown if unit.folder in store.finished()]
+
+    def run(target, pairs):
+        worker = Worker(lambda: Registry(packages=()), target, hardware("cpu"))
+        for unit, _ in pairs:
+            worker.do(unit)
+            computed.append(unit)
+
+    fit = fit or fit_of(folder, entrant)
+    (found,) = refit([fit], units, store, run)
+    assert found.unit == fit
+    return found, computed
+
+
+def fit_of(folder, entrant="bf-cnn", seed=0):
+    return next(
+        unit
+        for unit in recorded_plan(folder).shown
+        if (unit.kind, unit.seed) == ("fit", seed) and unit.entrant.startswith(entrant)
+    )
+
+
+def edit(folder, unit, scale=None, file="weights.safetensors", **facts):
+    """Edit the record of a unit, and scale its weights, with all checksums."""
+    place = folder / "units" / unit.folder
+    if scale is not None:
+        save_file({name: scale * value for name, value in load_file(place / file).items()}, place / file)
+    forge_done(place, *(() if scale is None else (file,)), **facts)
+
+
+def elsewhere(folder, unit):
+    """Return the environment of a unit on another processor."""
+    return {"environment": {**Store(folder).done(unit)["environment"], "processor": "another"}}
+
+
+@pytest.mark.parametrize("entrant", ["bf-cnn", "linear"])
+def test_an_honest_fit_repeats_to_the_last_bit(folder, entrant):
+    found, computed = refit_of(folder, entrant)
+    assert (found.ending, found.detail) == ("equal", "")
+    assert [unit.kind for unit in computed] == ["fit", "score"]
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "snapshot-1.safetensors"])
+def test_other_weights_in_the_same_environment_are_named(folder, file):
+    edit(folder, fit_of(folder), scale=1.02, file=file)
+    found, computed = refit_of(folder)
+    assert found.ending == "different"
+    assert found.detail.startswith("its weights differ in the same environment: PSNR ")
+    assert len(computed) == 2
+
+
+@pytest.mark.parametrize("why", [{"resumed": True}, {"notes": ["begun in bfloat16, goes on in float32"]}, {}])
+def test_weights_may_differ_where_a_part_was_trained_elsewhere(folder, why):
+    fit = fit_of(folder)
+    edit(folder, fit, scale=1 + 1e-6, **(why or elsewhere(folder, fit)))
+    found, _ = refit_of(folder)
+    assert found.ending == "close"
+    assert found.detail == "its weights differ, and its PSNR does not"
+
+
+def test_scores_of_another_network_are_named_in_any_environment(folder):
+    fit = fit_of(folder)
+    edit(folder, fit, scale=1.5, **elsewhere(folder, fit))
+    score = next(unit for unit in recorded_plan(folder).shown if unit.requires == fit.key and unit.metric == "psnr")
+    file = folder / "units" / score.folder / "scores.csv"
+    head, *lines = file.read_text().splitlines()
+    place = head.split(",").index("value")
+    rows = [line.split(",") for line in lines]
+    for row in rows:
+        row[place] = repr(float(row[place]) + 30)
+    file.write_text("\n".join([head, *map(",".join, rows)]) + "\n")
+    forge_done(file.parent, file.name)
+    found, computed = refit_of(folder)
+    assert found.ending == "different"
+    assert "from the mean of 3 seeds trained here, allowed are" in found.detail
+    # One degree of freedom is stored, of the other row: two further seeds make it three.
+    assert [unit.kind for unit in computed] == ["fit", "score"] * 3
+    assert {unit.seed for unit in computed} == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("facts", "says"),
+    [
+        ({"steps": 40}, "the field 'steps' is 40 in the folder, and 3 here"),
+        ({"parameters": 1}, "the field 'parameters' is 1 in the folder, and"),
+    ],
+)
+def test_facts_of_the_board_are_compared(folder, facts, says):
+    edit(folder, fit_of(folder), **facts)
+    found, _ = refit_of(folder)
+    assert found.ending == "different"
+    assert says in found.detail
+
+
+def test_seconds_that_are_far_off_are_said(folder):
+    edit(folder, fit_of(folder), train_seconds=5000.0)
+    found, _ = refit_of(folder)
+    assert found.ending == "equal"
+    assert found.detail.endswith("here and 1 h 23 min in the folder")
+
+
+def test_a_recipe_that_is_not_that_of_the_key_is_named(folder):
+    fit = fit_of(folder)
+    training = {**fit.payload["training"], "batch_size": 3}
+    found, _ = refit_of(folder, fit=replace(fit, payload={**fit.payload, "training": training}))
+    assert (found.ending, found.detail) == ("different", "its recipe and seed in plan.json are not those of its key")
+
+
+def test_one_short_fit_is_chosen_by_default_and_any_on_request(folder):
+    store = Store(folder)
+    units = list(recorded_plan(folder).shown)
+    for seed in (0, 1):
+        edit(folder, fit_of(folder, "linear", seed), train_seconds=DEFAULT_SECONDS)
+    by_default = [sample(units, store, None, random.Random(seed)) for seed in range(20)]
+    assert {(len(one.chosen), one.among, one.trained) for one in by_default} == {(1, 2, 4)}
+    assert {one.chosen[0].folder for one in by_default} == {fit_of(folder, seed=seed).folder for seed in (0, 1)}
+    assert len(sample(units, store, 9, random.Random(0)).chosen) == 4
+    assert sample(units, store, 0, random.Random(0)).chosen == ()
+    without_psnr = [unit for unit in units if unit.metric != "psnr"]
+    assert sample(without_psnr, store, 9, random.Random(0)).among == 0
+
+
+ROWS = [(0.1, image, 20.0 + image, part) for part in ("", "other") for image in range(4)]
+
+
+def changed(by, part=None):
+    return [(sigma, image, value + by * (part in (None, name)), name) for sigma, image, value, name in ROWS]
+
+
+def test_equal_environments_give_equal_bits_and_others_equal_numbers():
+    assert compare(ROWS, ROWS, True)[0] == compare(ROWS, ROWS, False)[0] == "equal"
+    assert compare(ROWS, changed(1e-9), True)[0] == "different"
+    assert compare(ROWS, changed(0.9 * TOLERANCE * 21.5), False)[0] == "close"
+    # Each part is compared for itself.
+    assert compare(ROWS, changed(1.1 * TOLERANCE * 21.5, "other"), False)[0] == "different"
+    assert compare(ROWS, ROWS[1:], False)[0] == "different"
+    # A second value of a place would change the mean.
+    assert compare([*ROWS, (*ROWS[0][:2], 90.0, ROWS[0][3])], ROWS, True)[0] == "different"
+
+
+def test_marks_are_compared_without_their_numbers():
+    assert hidden_mark(["differs by 0.021 σ"], ["differs by 0.022 σ"]) is None
+    assert hidden_mark(["differs by 0.021 σ"], ["differs by 0.022 σ", "uses more"]) == "uses more"
+
+
+def test_levels_are_means_over_images_then_over_levels():
+    rows = [(0.3, 0, 10.0, ""), (0.1, 0, 20.0, ""), (0.1, 1, 22.0, ""), (0.1, 0, 99.0, "part")]
+    assert levels_of(rows).tolist() == [21.0, 10.0, 15.5]
+
+
+def test_the_spread_is_pooled_over_rows_and_bounds_are_those_of_students_t():
+    rows = [[np.array([1.0]), np.array([3.0])], [np.array([5.0]), np.array([6.0]), np.array([7.0])], [np.array([9.0])]]
+    spread = Spread.pooled(rows)
+    # Squares 2 and 2, with 1 and 2 degrees of freedom.
+    assert (spread.deviations[0], spread.freedom) == (pytest.approx((4 / 3) ** 0.5), 3)
+    # The quantile 0.995 of t with 3 degrees of freedom is 5.841 in any table.
+    assert spread.bounds(1, 1)[0] == pytest.approx(5.841 * (4 / 3 * 2) ** 0.5, rel=1e-3)
+    assert spread.bounds(4, 1)[0] < spread.bounds(4, 2)[0] < spread.bounds(1, 2)[0]
+    assert Spread.pooled(rows, [np.array([0.0]), np.array([8.0])]).deviations[0] == pytest.approx(32**0.5)
+    assert Spread.pooled([[np.array([1.0])]]).freedom == 0
+
+
+@pytest.mark.parametrize(("further", "seeds"), [(0, 2), (3, 0), (3, 2)])
+def test_honest_fits_differ_as_rarely_as_stated_and_better_ones_are_found(further, seeds):
+    draw = np.random.default_rng(0)
+
+    def run(count):
+        # Levels share a part of the effect of a seed.
+        effects = 0.2 * draw.standard_normal((count, 1)) + 0.2 * draw.standard_normal((count, 3))
+        levels = 20 + effects
+        return list(np.column_stack([levels, levels.mean(axis=1)]))
+
+    def agrees(gain):
+        others = [run(3), run(3)] if seeds else []
+        return retrained(run(1)[0] + gain, run(seeds), run(1 + further), others)[0]
+
+    wrong = np.mean([not agrees(0.0) for _ in range(1000)])
+    assert wrong <= SIGNIFICANCE + 3 * (SIGNIFICANCE / 1000) ** 0.5
+    assert np.mean([not agrees(4.0) for _ in range(100)]) > 0.9
+
+
+def test_one_forged_seed_does_not_hide_behind_the_spread_that_it_makes():
+    honest = [np.array([20.0 + 0.1 * place]) for place in range(3)]
+    stored = np.array([24.0])
+    is_close, detail = retrained(stored, honest[:2], [honest[2]], [honest])
+    assert not is_close
+    assert "PSNR 20.20 dB here and 24.00 dB in the folder: 3.80 dB from the stored fit, allowed are" in detail
+    assert retrained(np.array([20.1]), honest[:2], [honest[2]], [honest])[0]
