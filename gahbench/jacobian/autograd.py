@@ -21,13 +21,10 @@ from gahbench.jacobian.maps import LinearMaps, probes_for
 
 #: Bytes that the features and gradients of one batch of products may take.
 MEMORY = 1 << 30
-#: Values of the images of one batch of products: more are slower on a processor, whose caches they overflow.
-TOGETHER = 1 << 15
-#: On a GPU more are.
-TOGETHER_GPU = 1 << 20
+#: Values of the images of one batch of products, on a processor, whose caches more would overflow, and on a GPU.
+TOGETHER, TOGETHER_GPU = 1 << 15, 1 << 20
 #: Relative error up to which products in bfloat16 are used, and the random vectors that it is measured with.
-MAX_ERROR = 0.01
-ERROR_PROBES = 8
+MAX_ERROR, ERROR_PROBES = 0.01, 8
 
 #: A function of images ``first`` and on, shape (N, C, H, W), that treats each alone.
 Forward = Callable[[Tensor, int], Tensor]
@@ -93,7 +90,7 @@ class AutogradMaps(LinearMaps):
 
     def rmatvec(self, vectors: Tensor) -> Tensor:
         """Return J_i' v for vectors (N, P, d), or (1, P, d) for the same vectors for all; shape (N, P, d)."""
-        return self._each(vectors, self._backward)
+        return self._each(vectors, self._repeated if self._repeatable else self._batched)
 
     def matvec(self, vectors: Tensor) -> Tensor:
         """Return J_i v for vectors (N, P, d), or (1, P, d) for the same vectors for all; shape (N, P, d)."""
@@ -113,11 +110,8 @@ class AutogradMaps(LinearMaps):
     def _call(self, images: Tensor, place: int) -> Tensor:
         return self._forward(images, self._first + place)
 
-    def _backward(self, place: int, cotangents: Tensor, step: int) -> Tensor:
-        """Return J' of image ``place`` times cotangents, shape (P, 1, C, H, W) both, ``step`` at a time."""
-        return self._repeated(place, cotangents, step) if self._repeatable else self._batched(place, cotangents, step)
-
     def _batched(self, place: int, cotangents: Tensor, step: int) -> Tensor:
+        """Return J' of image ``place`` times cotangents, shape (P, 1, C, H, W) both, ``step`` at a time."""
         with _differentiating():
             image = self._images[place : place + 1].clone().requires_grad_()
             value = self._call(image, place)
@@ -128,6 +122,7 @@ class AutogradMaps(LinearMaps):
         return torch.cat(found).detach()
 
     def _repeated(self, place: int, cotangents: Tensor, step: int) -> Tensor:
+        """Return the same from copies of the image."""
         found, step = [], min(step, len(cotangents))
         with _differentiating():
             # The copies run forward once, and back as often as there are batches of cotangents.
@@ -188,14 +183,24 @@ class AutogradMaps(LinearMaps):
         return torch.cat(found)[:, None].detach()
 
     def _features_of(self, place: int) -> int:
-        """Return the bytes of the features that a backward pass of one image needs."""
+        """Return the bytes of the features that autograd keeps for a backward pass of one image."""
+        sizes: dict[int, int] = {}
+
+        def count(tensor: Tensor) -> Tensor:
+            # Weights, which are leaves, are kept anyway.
+            if not tensor.is_leaf:
+                storage = tensor.untyped_storage()
+                sizes.setdefault(storage.data_ptr(), storage.nbytes())
+            # An operation that saves its own output would hold itself in a cycle, which nothing collects.
+            return tensor.detach()
+
         try:
-            with _differentiating(), _features() as features:
+            with _differentiating(), torch.autograd.graph.saved_tensors_hooks(count, lambda kept: kept):
                 self._call(self._images[place : place + 1].clone().requires_grad_(), place)
         except RuntimeError:
-            # Within torch.func, which a forward pass may use, nothing can be counted: as if they took all memory.
+            # Nothing can be counted within torch.func, which a forward pass may use: as if they took all memory.
             return self._memory
-        return features.bytes
+        return sum(sizes.values())
 
     def _batches(self, place: int) -> Batches:
         """Return how many products are taken at once, by the features of an image."""
@@ -357,30 +362,6 @@ def _channels_last(network: nn.Module) -> dict[str, Tensor]:
 
 #: Weights of networks, laid out once for all Jacobians of each.
 _laid_out = Prepared(_channels_last)
-
-
-class _Features:
-    """Counts the bytes that autograd keeps for the backward pass."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-        self._seen: set[int] = set()
-
-    def keep(self, tensor: Tensor) -> Tensor:
-        """Count a tensor once; weights, which are leaves, are kept anyway."""
-        storage = tensor.untyped_storage()
-        if not tensor.is_leaf and storage.data_ptr() not in self._seen:
-            self._seen.add(storage.data_ptr())
-            self.bytes += storage.nbytes()
-        # An operation that saves its own output would hold itself in a circle, which nothing collects.
-        return tensor.detach()
-
-
-@contextlib.contextmanager
-def _features() -> Iterator[_Features]:
-    found = _Features()
-    with torch.autograd.graph.saved_tensors_hooks(found.keep, lambda kept: kept):
-        yield found
 
 
 @contextlib.contextmanager

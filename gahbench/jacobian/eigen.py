@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -108,26 +108,18 @@ def top(
         chosen = slice(-count, None) if smallest else slice(0, count)
         exact = torch.zeros(len(maps), count).double()
         return Eigenpairs(values[:, chosen].cpu(), vectors[:, chosen].cpu(), exact, "full")
-    found = [_lanczos(maps.only(place), count, tolerance, smallest) for place in range(len(maps))]
-    return Eigenpairs(
-        torch.stack([one.values for one in found]),
-        torch.stack([_signed(one.vectors) for one in found]),
-        torch.stack([one.residuals for one in found]),
-        f"lanczos, {sum(one.products for one in found)} products",
-    )
+    pairs = [_lanczos(maps.only(place), count, tolerance, smallest) for place in range(len(maps))]
+    all_values, all_vectors, residuals, products = zip(*pairs, strict=True)
+    signed = torch.stack([_signed(one) for one in all_vectors])
+    method = f"lanczos, {sum(products)} products"
+    return Eigenpairs(torch.stack(all_values), signed, torch.stack(residuals), method)
 
 
-class _Found(NamedTuple):
-    """Eigenvalues (k,), sorted down, eigenvectors (k, d), residuals (k,), and the number of products that they took."""
+def _lanczos(one: LinearMaps, count: int, tolerance: float, smallest: bool) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Return the largest eigenvalues of the symmetric part of one map, or the smallest, by Lanczos' method.
 
-    values: Tensor
-    vectors: Tensor
-    residuals: Tensor
-    products: int
-
-
-def _lanczos(one: LinearMaps, count: int, tolerance: float, smallest: bool) -> _Found:
-    """Return the largest eigenvalues of the symmetric part of one map, or the smallest, by Lanczos' method."""
+    They are values (k,), sorted down, vectors (k, d), residuals (k,), and the number of products that they took.
+    """
     from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 
     products = 0
@@ -142,7 +134,7 @@ def _lanczos(one: LinearMaps, count: int, tolerance: float, smallest: bool) -> _
     start = np.random.default_rng(0).standard_normal(one.size)
     if not multiply(start).any():
         # A map that is 0, as of a denoiser that returns the same for all images, has no Krylov space.
-        return _Found(torch.zeros(count).double(), torch.eye(count, one.size).double(), torch.zeros(count).double(), 1)
+        return torch.zeros(count).double(), torch.eye(count, one.size).double(), torch.zeros(count).double(), 1
 
     def largest(multiply: Callable[[np.ndarray], np.ndarray], count: int) -> Any:
         operator: Any = LinearOperator((one.size, one.size), matvec=multiply, dtype=np.float64)
@@ -163,7 +155,7 @@ def _lanczos(one: LinearMaps, count: int, tolerance: float, smallest: bool) -> _
     order = np.argsort(values)[::-1]
     sorted_values, rows = torch.as_tensor(values[order].copy()), torch.as_tensor(vectors.T[order].copy())
     images = one.symmetric_product(rows[None].to(one.like))[0].double().cpu()
-    return _Found(sorted_values, rows, (images - sorted_values[:, None] * rows).norm(dim=1), products)
+    return sorted_values, rows, (images - sorted_values[:, None] * rows).norm(dim=1), products
 
 
 def _signed(vectors: Tensor) -> Tensor:

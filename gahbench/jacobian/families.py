@@ -13,8 +13,8 @@ from gahbench.jacobian.maps import DenseMaps, LinearMaps
 
 #: Ends of the natural logarithm of mu.
 LOG_RANGE = (-60.0, 60.0)
-#: Bisections of the range, to .12, in which the trace is as good as linear; then steps of Newton's method, which double
-#: the digits each time.
+#: Bisections of the range, to 0.12, in which the trace is nearly linear; then steps of Newton's method, which double
+#: the number of digits.
 BISECTIONS = 10
 NEWTON_STEPS = 4
 #: A trace is reached if one differs from it by less than this share of the number of values.

@@ -26,20 +26,9 @@ from gahbench.devices.batches import Batches
 from gahbench.devices.hardware import hardware, is_out_of_memory
 
 #: The rectifiers of torch, as functions and methods.
-RECTIFIERS = frozenset(
-    {
-        torch.relu,
-        torch.relu_,
-        functional.relu,
-        functional.relu_,
-        torch.Tensor.relu,
-        torch.Tensor.relu_,
-    }
-)
-#: Unit vectors that are sent through the network at once.
-TOGETHER = 32
-#: On a GPU more are.
-TOGETHER_GPU = 512
+RECTIFIERS = frozenset(getattr(owner, name) for owner in (torch, functional, Tensor) for name in ("relu", "relu_"))
+#: Unit vectors that are sent through the network at once, on a processor and on a GPU.
+TOGETHER, TOGETHER_GPU = 32, 512
 
 T = TypeVar("T")
 
@@ -110,18 +99,15 @@ def _columns(
     size, dtype, device, columns = math.prod(shape), level.dtype, level.device, []
     with torch.no_grad():
         # Biases are the same for all vectors.
-        constant = _through(network, _images(torch.zeros(1, size, dtype=dtype, device=device), shape), level, gates)
+        zero = torch.zeros(1, *shape, dtype=dtype, device=device)
+        constant = _through(network, _laid_out(zero), level, gates)
         graph = _graphs.of(network, (step, *shape), tuple(gate.shape for gate in gates), dtype, device)
         linear = graph or functools.partial(_through, network)
         for first in range(0, count, step):
             units = torch.zeros(step, size, dtype=dtype, device=device)
             units.diagonal(first).fill_(1)
-            columns.append((linear(_images(units, shape), level, gates) - constant).float().flatten(1))
+            columns.append((linear(_laid_out(units.reshape(-1, *shape)), level, gates) - constant).float().flatten(1))
     return torch.cat(columns)
-
-
-def _images(vectors: Tensor, shape: torch.Size) -> Tensor:
-    return _laid_out(vectors.reshape(-1, *shape))
 
 
 def _laid_out(values: Tensor) -> Tensor:

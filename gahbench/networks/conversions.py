@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -23,22 +23,12 @@ EDM_SCHEDULERS = frozenset({"EDMEulerScheduler", "EDMDPMSolverMultistepScheduler
 LEARNED = ("learned", "learned_range")
 
 
-class Convention(NamedTuple):
-    """What a model sees and returns."""
-
-    sigma: SigmaInput
-    output: Output
-    alphas_cumprod: Tensor | None = None
-    sigma_data: float = 0.5
-    returns_variance: bool = False
-
-
-def convention(scheduler: Any) -> Convention:
-    """Return the convention of the models of a scheduler of diffusers; no step of it is taken."""
+def convention(scheduler: Any) -> dict[str, Any]:
+    """Return the parameters of :class:`Converted` for models of a scheduler of diffusers; no step of it is taken."""
     name, config = type(scheduler).__name__, dict(getattr(scheduler, "config", {}))
-    is_edm = not EDM_SCHEDULERS.isdisjoint(one.__name__ for one in type(scheduler).__mro__)
+    is_edm = not EDM_SCHEDULERS.isdisjoint(ancestor.__name__ for ancestor in type(scheduler).__mro__)
     products = getattr(scheduler, "alphas_cumprod", None)
-    # Of the continuous ones of EulerDiscreteScheduler the model sees log(sigma) / 4.
+    # With continuous timesteps, as EulerDiscreteScheduler may have, the model sees log(sigma) / 4.
     if not is_edm and (products is None or config.get("timestep_type") == "continuous"):
         raise ParameterError(
             f"scheduler={name}: accepted are schedulers of diffusers with alphas_cumprod and discrete timesteps, such "
@@ -47,11 +37,9 @@ def convention(scheduler: Any) -> Convention:
     accepted, prediction = (EDM_PREDICTIONS if is_edm else PREDICTIONS), config.get("prediction_type")
     if prediction not in accepted:
         raise ParameterError(f"prediction_type={prediction!r} of {name}: accepted are {listing(accepted)}")
-    output = accepted[prediction]
     if is_edm:
-        return Convention("level", output, sigma_data=float(config["sigma_data"]))
-    products = torch.as_tensor(products, dtype=torch.float64)
-    return Convention("timestep", output, products, returns_variance=config.get("variance_type") in LEARNED)
+        return {"sigma": "level", "output": accepted[prediction], "sigma_data": float(config["sigma_data"])}
+    return {"sigma": "timestep", "output": accepted[prediction], "alphas_cumprod": products}
 
 
 class FirstChannels(nn.Module):
@@ -117,7 +105,6 @@ class Converted(nn.Module):
         return (self._image(given, found.to(given), column) - self.low) / self.scale
 
     def _called(self, given: Tensor, level: Tensor, column: Tensor) -> Tensor:
-        found: Any
         if self.output in ("edm", "edm-v"):
             norm = (column.square() + self.sigma_data**2).sqrt()
             found = self.model(given / norm, level.log() / 4)
@@ -133,7 +120,7 @@ class Converted(nn.Module):
 
     def _time(self, level: Tensor) -> Tensor:
         levels: Tensor = self.get_buffer("log_levels")
-        # As tensors: numbers would have a GPU waited for.
+        # Tensors, since numbers would make a GPU wait.
         asked = level.double().log().clamp(levels[0], levels[-1])
         after = torch.searchsorted(levels, asked).clamp(1, len(levels) - 1)
         below, above = levels[after - 1], levels[after]
@@ -209,7 +196,8 @@ def as_denoiser(
         return Converted(model, sigma, ends, output, alphas_cumprod, interpolate, sigma_data).eval()
     if (sigma, output, alphas_cumprod, sigma_data) != ("level", "image", None, 0.5):
         raise ParameterError("sigma, output, alphas_cumprod, sigma_data: the scheduler says them; accepted: it alone")
-    said = convention(scheduler)
-    shown = FirstChannels(model) if said.returns_variance else model
+    given = convention(scheduler)
+    if dict(scheduler.config).get("variance_type") in LEARNED:
+        model = FirstChannels(model)
     ends = (-1.0, 1.0) if value_range is None else value_range
-    return Converted(shown, said.sigma, ends, said.output, said.alphas_cumprod, interpolate, said.sigma_data).eval()
+    return Converted(model, value_range=ends, interpolate=interpolate, **given).eval()

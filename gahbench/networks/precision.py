@@ -74,16 +74,14 @@ class Choices:
         question = {"work": work, "network": _identity(network), "shape": list(shape), "passes": f"{passes:.3g}"}
         fields = {**question, **_machine(device)}
         key = key_of(fields)
-        choice = self._known.get(key) or self._read(key)
+        choice = self._known.get(key)
+        if choice is None and (written := self._content(f"{key}.json")) is not None:
+            choice = written[1]
         if choice is None:
             choice = self._keep(key, fields, measure(run, passes, device))
         self._known[key] = choice
         earlier = self._elsewhere(key, question, choice)
         return choice if earlier is None else replace(choice, note=earlier)
-
-    def _read(self, key: str) -> Choice | None:
-        content = self._content(f"{key}.json")
-        return None if content is None else content[1]
 
     def _content(self, name: str) -> tuple[dict[str, Any], Choice] | None:
         """Return what a file says, and its choice; ``None`` where it is missing or damaged."""
@@ -112,8 +110,8 @@ class Choices:
             try:
                 os.link(own, file)
             except FileExistsError:
-                if (first := self._read(key)) is not None:
-                    choice = first
+                if (first := self._content(file.name)) is not None:
+                    choice = first[1]
                 else:
                     own.replace(file)  # a damaged file
             finally:

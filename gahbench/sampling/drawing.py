@@ -76,29 +76,26 @@ def draw_samples(
     (torch.Size([4, 1, 8, 8]), 'converged')
     """
     settings = Sampling() if settings is None else settings
-    where = torch.device(device)
-    batches = Batches(_batch_size(batch, first, shape, where))
-    report = progress or (lambda share, finished: None)
-    with torch.no_grad(), hardware(where).restored():
-        return batches.run(lambda size: _draw(denoise, shape, settings, first, size, where, report))
-
-
-def _draw(
-    denoise: Denoise, shape: Shape, settings: Sampling, first: int, batch: int, device: torch.device, progress: Progress
-) -> Samples:
-    """Draw samples, computed in batches of a size; the arguments are those of :func:`draw_samples`."""
-    sampler = {"stochastic": stochastic, "flow": flow}[settings.sampler]
-    every = CHECK_EVERY_GPU if hardware(device).is_accelerator else 1
-    # For denoisers that draw random numbers of their own.
-    torch.manual_seed(derive_seed("noise", "samples", settings.seed, "denoiser", first))
-    return sampler(denoise, shape, settings, first=first, batch=batch, every=every, device=device, progress=progress)
-
-
-def _batch_size(batch: int | None, first: int, shape: Shape, where: torch.device) -> int:
-    """Return how many images are denoised at a time, having checked the numbers."""
+    there = hardware(device)
     if batch is None:
-        batch = max(1, (BATCH_PIXELS_GPU if hardware(where).has_large_batches else BATCH_PIXELS) // math.prod(shape))
+        batch = max(1, (BATCH_PIXELS_GPU if there.has_large_batches else BATCH_PIXELS) // math.prod(shape))
     for name, value, lower in (("batch", batch, 1), ("first", first, 0)):
         if value < lower:
             raise ParameterError(f"{name}={value}: accepted are {lower}, {lower + 1}, ...")
-    return batch
+
+    def draw(size: int) -> Samples:
+        # For denoisers that draw random numbers of their own.
+        torch.manual_seed(derive_seed("noise", "samples", settings.seed, "denoiser", first))
+        return {"stochastic": stochastic, "flow": flow}[settings.sampler](
+            denoise,
+            shape,
+            settings,
+            first=first,
+            batch=size,
+            every=CHECK_EVERY_GPU if there.is_accelerator else 1,
+            device=there.device,
+            progress=progress or (lambda share, finished: None),
+        )
+
+    with torch.no_grad(), there.restored():
+        return Batches(batch).run(draw)

@@ -44,20 +44,14 @@ def starting_noise(count: int, shape: Shape, seed: int = 0, first: int = 0) -> T
     return in_blocks(draw, count, first)
 
 
-class InjectedNoise:
-    """The white noise that is added to a sample, step after step."""
-
-    def __init__(self, seed: int, number: int) -> None:
-        self._generator = generator("noise", "samples", seed, "steps", number)
-
-    def fill(self, image: Tensor) -> None:
-        """Fill a contiguous image with the noise of the next step."""
-        image.normal_(generator=self._generator)
+def step_noise(seed: int, number: int) -> torch.Generator:
+    """Return the generator of the white noise that is added to a sample, step after step."""
+    return generator("noise", "samples", seed, "steps", number)
 
 
-def injected(sources: Iterable[InjectedNoise], like: Tensor) -> Tensor:
+def injected(generators: Iterable[torch.Generator], like: Tensor) -> Tensor:
     """Return the noise of the next step of samples, in the shape (N, C, H, W) and on the device of their images."""
     noise = torch.empty(like.shape)
-    for source, image in zip(sources, noise, strict=True):
-        source.fill(image)
+    for draw, image in zip(generators, noise, strict=True):
+        image.normal_(generator=draw)
     return hardware(like.device).upload(noise)

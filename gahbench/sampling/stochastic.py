@@ -10,7 +10,7 @@ from torch import Tensor
 from gahbench._util.shapes import Shape
 from gahbench.devices.hardware import hardware
 from gahbench.sampling.denoisers import Denoise, residuals
-from gahbench.sampling.noise import InjectedNoise, injected, starting_noise
+from gahbench.sampling.noise import injected, starting_noise, step_noise
 from gahbench.sampling.samples import Gathered, Progress, Samples
 from gahbench.sampling.settings import Sampling
 
@@ -71,7 +71,7 @@ class _Pool:
         self._limit = settings.step_limit()
         self._begun = 0
         self.places: list[int] = []
-        self.sources: list[InjectedNoise] = []
+        self.sources: list[torch.Generator] = []
         #: Calls of the denoiser for each image, those in vain too.
         self._calls: list[int] = []
         self.images = torch.empty(0, *shape, device=device)
@@ -94,7 +94,7 @@ class _Pool:
             self._calls += [0] * count
             self._going = torch.cat([self._going, self._going.new_ones(count)])
             self._steps, self._sigma = (torch.cat([one, one.new_zeros(count)]) for one in (self._steps, self._sigma))
-            self.sources += [InjectedNoise(settings.seed, number + place) for place in range(count)]
+            self.sources += [step_noise(settings.seed, number + place) for place in range(count)]
             self.places += range(self._begun, self._begun + count)
             self._begun += count
         return len(self.places)

@@ -35,14 +35,16 @@ class RunningAverage:
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Move the average towards a network of the same architecture, on the same device."""
-        pairs = list(zip(_tensors(self.network), _tensors(network), strict=True))
-        floating = [pair for pair in pairs if pair[0].is_floating_point() and self._updates]
-        if floating:
-            averages, values = zip(*floating, strict=True)
-            torch._foreach_lerp_(averages, values, 1 - self._decay)
-        for average, value in pairs:
-            if not (average.is_floating_point() and self._updates):
+        moving: tuple[list[Tensor], list[Tensor]] = ([], [])
+        ours, theirs = ([*each.parameters(), *each.buffers()] for each in (self.network, network))
+        for average, value in zip(ours, theirs, strict=True):
+            if self._updates and average.is_floating_point():
+                moving[0].append(average)
+                moving[1].append(value)
+            else:
                 average.copy_(value)
+        if moving[0]:
+            torch._foreach_lerp_(*moving, 1 - self._decay)
         for average, value in zip(self.network.buffers(), network.buffers(), strict=True):
             if average.is_floating_point():
                 average.copy_(torch.where(average.isfinite(), average, value))
@@ -56,10 +58,6 @@ class RunningAverage:
         """Continue from what :meth:`state_dict` returned."""
         load_whole_state(self.network, state["network"])
         self._updates = state["updates"]
-
-
-def _tensors(network: nn.Module) -> list[Tensor]:
-    return [*network.parameters(), *network.buffers()]
 
 
 class AverageStatistics:
@@ -84,7 +82,7 @@ class AverageStatistics:
         self._updates = 0
 
     def _buffers(self) -> list[Tensor]:
-        # Each time: some modules replace theirs.
+        # Not cached, since some modules replace their buffers.
         return [buffer for buffer in self._network.buffers() if buffer.is_floating_point()]
 
     @torch.no_grad()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import queue
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator
-from types import TracebackType
+from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, Self, TypeVar
 
 import torch
@@ -20,55 +19,36 @@ from gahbench.training.recipe import Training, tiled
 
 #: Length in images of the part of an endless split that each seed streams.
 STRETCH = 1 << 32
-#: Results that may wait to be taken.
-DEPTH = 4
+#: Results that are computed or wait to be taken, and the name of the thread that computes them.
+DEPTH, THREAD = 5, "gahbench-ahead"
 
 Result = TypeVar("Result")
 
 
 class Ahead(Generic[Result]):
-    """The results of a function of the step, made in one thread for a few steps in advance."""
+    """The results of a function of the step, computed in one thread for a few steps in advance."""
 
-    def __init__(self, make: Callable[[int], Result], first: int, depth: int = DEPTH) -> None:
-        self._made: queue.Queue[tuple[Result | None, BaseException | None]] = queue.Queue(depth)
-        self._next = first
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(make, first), name="gahbench-ahead", daemon=True)
+    def __init__(self, compute: Callable[[int], Result], first: int, depth: int = DEPTH) -> None:
+        self._compute, self._next = compute, first
+        self._pool = ThreadPoolExecutor(1, THREAD)
+        self._results = deque(self._pool.submit(compute, step) for step in range(first, first + depth))
 
     def __enter__(self) -> Self:
-        self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        # The thread may be waiting for room. Once there is room it makes at most one more result.
-        while not self._made.empty():
-            self._made.get()
-        self._thread.join()
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
 
     def take(self, step: int) -> Result:
         """Return the result of the next step, waiting for it if necessary."""
         if step != self._next:
             raise ValueError(f"step {step} was requested; the next one is {self._next}")
-        result, error = self._made.get()
-        if error is not None:
-            # The thread has ended: leave the error for whoever tries again.
-            self._made.put((None, error))
-            raise error
+        # An error stays in the queue, so that it is raised again.
+        result = self._results[0].result()
+        self._results.popleft()
+        self._results.append(self._pool.submit(self._compute, step + len(self._results) + 1))
         self._next += 1
-        return result  # type: ignore[return-value]
-
-    def _run(self, make: Callable[[int], Result], step: int) -> None:
-        while not self._stop.is_set():
-            try:
-                result = make(step)
-            except BaseException as error:
-                self._made.put((None, error))
-                return
-            self._made.put((result, None))
-            step += 1
+        return result
 
 
 class TrainingImages:

@@ -43,13 +43,8 @@ class Pace:
     def wrote(self, began: float, ended: float) -> None:
         """Note when a checkpoint was begun and when it was written."""
         self._written += ended - began
-        self._due = ended + pause(ended - began, self._written, ended - self._started)
-
-
-def pause(write: float, written: float, elapsed: float) -> float:
-    """Return for how many seconds not to write another checkpoint."""
-    affordable = written / SHARE - elapsed
-    return max(MIN_PAUSE, min(write / SHARE, MAX_PAUSE), affordable)
+        affordable = self._written / SHARE - (ended - self._started)
+        self._due = ended + max(MIN_PAUSE, min((ended - began) / SHARE, MAX_PAUSE), affordable)
 
 
 class Checkpoints:

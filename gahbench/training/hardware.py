@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import time
+import timeit
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,8 +20,8 @@ from gahbench.training.recipe import Training
 #: The share of the speed of large matrix products that an eager training step reaches on a processor: roughly, for the
 #: estimates of ``gahbench plan``.
 SHARE_OF_PEAK = 0.45
-#: A gradient is wrong that is off by more than this share of it, by so many times what rounding takes it off, and by
-#: this share of the gradient of all parameters: some, as of a bias before a normalisation, are rounding alone.
+#: The gradient of a parameter is wrong if its error is more than this share of it, this many times the error of
+#: rounding, and this share of the gradient of all parameters: that of a bias before a normalisation is rounding alone.
 SHARE, TIMES, LEAST = 0.5, 5.0, 1e-4
 
 
@@ -93,16 +93,10 @@ def eager_rate(device: torch.device, threads: int) -> float:
     matrix = torch.ones(side, side)
     torch.set_num_threads(threads)
     try:
-        seconds = min(_timed_product(matrix) for _ in range(4))
+        seconds = min(timeit.repeat(lambda: torch.matmul(matrix, matrix), repeat=4, number=1))
     finally:
         torch.set_num_threads(before)
     return SHARE_OF_PEAK * side**3 / seconds
-
-
-def _timed_product(matrix: torch.Tensor) -> float:
-    started = time.perf_counter()
-    torch.matmul(matrix, matrix)
-    return time.perf_counter() - started
 
 
 def choose(training: Training, choice: Choice, seconds: float, device: torch.device) -> Acceleration:
@@ -137,12 +131,12 @@ def wrong_gradients(
     exact: Mapping[str, Tensor], rounded: Mapping[str, Tensor], compiled: Mapping[str, Tensor]
 ) -> list[str]:
     """Return the names of the parameters whose gradient is not that of the network."""
-    floor = LEAST * sum(float(one.double().square().sum()) for one in exact.values()) ** 0.5
+    floor = LEAST * sum(float(gradient.double().square().sum()) for gradient in exact.values()) ** 0.5
     wrong = []
-    for name, one in exact.items():
-        none = torch.zeros_like(one)
-        off, usual = (float((other.get(name, none) - one).norm()) for other in (compiled, rounded))
-        # Also where it is not a number.
-        if not off <= max(SHARE * float(one.norm()), TIMES * usual, floor):
+    for name, gradient in exact.items():
+        zero = torch.zeros_like(gradient)
+        off, usual = (float((other.get(name, zero) - gradient).norm()) for other in (compiled, rounded))
+        # Written so that NaN is wrong.
+        if not off <= max(SHARE * float(gradient.norm()), TIMES * usual, floor):
             wrong.append(name)
     return wrong

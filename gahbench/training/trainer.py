@@ -100,9 +100,8 @@ class Trainer:
         self.images = TrainingImages(self.dataset, training, self.seed, self.device)
         self.steps = training.total_steps(self.images.count)
         self._snapshots = frozenset(training.snapshot_steps(self.steps) if self.steps is not None else ())
-        optimizer = OPTIMIZERS[training.optimizer]
         parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        self.optimizer = optimizer(
+        self.optimizer = OPTIMIZERS[training.optimizer](
             parameters, lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
         )
         self.average = RunningAverage(self.network, training.ema) if training.ema else None
@@ -230,7 +229,10 @@ class Trainer:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         self._hardware.reseed(derive_seed("batches", self.seed, "network", step))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
-            denoised = self._forward(self.network if compiled is None else compiled, noisy, sigma)
+            denoised: Tensor = (self.network if compiled is None else compiled)(noisy, sigma)
+        if denoised.shape != noisy.shape:
+            # Broadcasting would hide it in the loss.
+            raise ValueError(f"forward returned shape {tuple(denoised.shape)} for images of {tuple(noisy.shape)}")
         residual, power = denoised.float() - clean, 1 if self.training.loss == "mae" else 2
         errors = (residual.abs() if power == 1 else residual.square()).mean(dim=(1, 2, 3))
         loss = (errors / error_scale(self.training, sigma) ** power).mean()
@@ -241,14 +243,6 @@ class Trainer:
         mode = "reduce-overhead" if self.acceleration.graphs else None
         self._compiled = torch.compile(self.network, mode=mode) if self.acceleration.compiled else None
         self._is_checked = False
-
-    @staticmethod
-    def _forward(network: Callable[..., Any], noisy: Tensor, sigma: Tensor) -> Tensor:
-        denoised: Tensor = network(noisy, sigma)
-        if denoised.shape != noisy.shape:
-            # Broadcasting would hide it in the loss.
-            raise ValueError(f"forward returned shape {tuple(denoised.shape)} for images of {tuple(noisy.shape)}")
-        return denoised
 
     def _fraction(self) -> float:
         if self.steps is not None:
@@ -296,30 +290,20 @@ class Trainer:
         return Batches.of_images(shape).run(denoise)
 
     def _report(self, loss: float, steps_per_second: float) -> None:
-        fraction = min(self._fraction(), 1.0)
-        recent = (
-            [number for name, number in self._history[-1].items() if name.startswith("psnr@")] if self._history else []
-        )
+        row = self._history[-1] if self._history else {}
+        recent = [number for name, number in row.items() if name.startswith("psnr@")]
+        psnr = sum(recent) / len(recent) if recent else None
         if self.steps is not None:
             remaining = (self.steps - self._step) / steps_per_second
         else:
             remaining = max((self.training.seconds or 0.0) - self._seconds, 0.0)
-        self.report(
-            Progress(
-                step=self._step,
-                steps=self.steps,
-                fraction=fraction,
-                loss=loss,
-                psnr=sum(recent) / len(recent) if recent else None,
-                images_per_second=steps_per_second * self.training.batch_size,
-                remaining_seconds=remaining,
-            )
-        )
+        pace, fraction = steps_per_second * self.training.batch_size, min(self._fraction(), 1.0)
+        self.report(Progress(self._step, self.steps, fraction, loss, psnr, pace, remaining))
 
     def _checkpoint(self) -> None:
         if self.checkpoints is None:
             return
-        state: dict[str, Any] = {
+        state = {
             "step": self._step,
             "precision": self.acceleration.precision,
             "compiled": self.acceleration.compiled,

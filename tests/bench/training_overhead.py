@@ -54,7 +54,9 @@ def print_overhead(options, scratch):
         writes.append(harness.timed(trainer._checkpoint)[0])
     against = [100 * (ratio - 1) for ratio in harness.ratios(fits, bares)]
     write = statistics.median(writes)
-    pause = checkpoint.pause(write, write, checkpoint.MAX_PAUSE)
+    pace = checkpoint.Pace(0.0)
+    pace.wrote(checkpoint.MAX_PAUSE - write, checkpoint.MAX_PAUSE)
+    pause = pace._due - checkpoint.MAX_PAUSE
     saving = 100 * write / pause
     total = statistics.median(inside) + saving
     print("\nRunner overhead")
