@@ -10,6 +10,7 @@ from torch import nn
 
 import gahbench
 from gahbench.networks.initialisation import build_network
+from gahbench.training.batches import THREAD
 from gahbench.training.checkpoint import Checkpoints
 from gahbench.training.hardware import Acceleration
 from gahbench.training.recipe import Training
@@ -84,4 +85,4 @@ def dropout_weight(disturb, device=CPU):
 
 def ahead_threads():
     """Return the threads that make images ahead."""
-    return [thread for thread in threading.enumerate() if thread.name == "gahbench-ahead"]
+    return [thread for thread in threading.enumerate() if thread.name.startswith(THREAD)]

@@ -111,8 +111,8 @@ def top(
     pairs = [_lanczos(maps.only(place), count, tolerance, smallest) for place in range(len(maps))]
     all_values, all_vectors, residuals, products = zip(*pairs, strict=True)
     signed = torch.stack([_signed(one) for one in all_vectors])
-    method = f"lanczos, {sum(products)} products"
-    return Eigenpairs(torch.stack(all_values), signed, torch.stack(residuals), method)
+    taken = f"lanczos, {sum(products)} products"
+    return Eigenpairs(torch.stack(all_values), signed, torch.stack(residuals), taken)
 
 
 def _lanczos(one: LinearMaps, count: int, tolerance: float, smallest: bool) -> tuple[Tensor, Tensor, Tensor, int]:

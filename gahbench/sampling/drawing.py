@@ -10,7 +10,7 @@ from gahbench._util.errors import ParameterError
 from gahbench._util.noise import derive_seed
 from gahbench._util.shapes import Shape
 from gahbench.devices.batches import Batches
-from gahbench.devices.hardware import hardware
+from gahbench.devices.hardware import Hardware, hardware
 from gahbench.sampling.denoisers import Denoise
 from gahbench.sampling.flow import flow
 from gahbench.sampling.samples import Progress, Samples
@@ -75,27 +75,23 @@ def draw_samples(
     >>> drawn.images.shape, drawn.status[0]
     (torch.Size([4, 1, 8, 8]), 'converged')
     """
-    settings = Sampling() if settings is None else settings
-    there = hardware(device)
+    settings, there = settings or Sampling(), hardware(device)
     if batch is None:
         batch = max(1, (BATCH_PIXELS_GPU if there.has_large_batches else BATCH_PIXELS) // math.prod(shape))
     for name, value, lower in (("batch", batch, 1), ("first", first, 0)):
         if value < lower:
             raise ParameterError(f"{name}={value}: accepted are {lower}, {lower + 1}, ...")
-
-    def draw(size: int) -> Samples:
-        # For denoisers that draw random numbers of their own.
-        torch.manual_seed(derive_seed("noise", "samples", settings.seed, "denoiser", first))
-        return {"stochastic": stochastic, "flow": flow}[settings.sampler](
-            denoise,
-            shape,
-            settings,
-            first=first,
-            batch=size,
-            every=CHECK_EVERY_GPU if there.is_accelerator else 1,
-            device=there.device,
-            progress=progress or (lambda share, finished: None),
-        )
-
+    report = progress or (lambda share, finished: None)
     with torch.no_grad(), there.restored():
-        return Batches(batch).run(draw)
+        return Batches(batch).run(lambda size: _draw(denoise, shape, settings, first, size, there, report))
+
+
+def _draw(
+    denoise: Denoise, shape: Shape, settings: Sampling, first: int, batch: int, there: Hardware, progress: Progress
+) -> Samples:
+    """Draw samples, computed in batches of a size; the arguments are those of :func:`draw_samples`."""
+    sampler = {"stochastic": stochastic, "flow": flow}[settings.sampler]
+    every, device = CHECK_EVERY_GPU if there.is_accelerator else 1, there.device
+    # For denoisers that draw random numbers of their own.
+    torch.manual_seed(derive_seed("noise", "samples", settings.seed, "denoiser", first))
+    return sampler(denoise, shape, settings, first=first, batch=batch, every=every, device=device, progress=progress)

@@ -25,7 +25,6 @@ from gahbench.contracts.truth import TrainingData
 from gahbench.jacobian import Jacobian, top
 from gahbench.networks.trained import Trained
 from gahbench.sampling import Sampling, draw_samples, of_network
-from gahbench.sampling.statistics import copies
 from gahbench.testing.samples import SampleDataset
 from gahbench.training import trainer
 from gahbench.training.fit_checks import WatchedFit
@@ -47,7 +46,7 @@ from tests.devices.subjects import (
 
 STEPS = 2
 #: Of images whose Jacobians are found whole.
-SMALL_SIDE = 12
+SMALL_SIDE = 8
 OPTIMA = (
     "c-alpha[size=16]",
     "discs[size=8]",
@@ -56,8 +55,8 @@ OPTIMA = (
     "rays",
     "sinusoids[size=16]",
 )
-#: Metrics of families that are manifolds of few dimensions.
-OF_MANIFOLDS = ("leakage", "local-dimension")
+#: Families of metrics of manifolds, and of metrics of larger images.
+FAMILY_OF = {"leakage": "sinusoids[size=8]", "local-dimension": "sinusoids[size=8]", "ssim": FAMILIES[0]}
 #: What a training step may be beside plain.
 RECIPES: dict[str, dict[str, Any]] = {
     "clip": {"clip": 1.0},
@@ -195,7 +194,7 @@ def jacobians():
 def bases():
     def transform(device, name, dataset=None):
         basis = create("basis", name)
-        clean = None if dataset is None else dataset.images("test", 2)
+        clean = None if dataset is None else dataset.images("test", 1)
         if clean is None:
             basis, dataset, clean = on_family("basis", name)
         basis.fit(TrainingData(dataset))
@@ -278,7 +277,7 @@ def references():
 def posteriors():
     def posterior(device, family):
         dataset = gahbench.create("dataset", family)
-        clean = dataset.images("test", 2)
+        clean = dataset.images("test", 1)
         noisy = noisy_images(clean).to(device)
 
         def run():
@@ -303,9 +302,9 @@ def metrics():
     def score(device, name):
         # The default of one, local-score, is a path of its own.
         given = {"to": "wiener-linear"} if name == "sample-prediction" else {}
-        metric, family = gahbench.create("metric", name, **given), f"c-alpha[size={SMALL_SIDE}]"
+        metric = gahbench.create("metric", name, **given)
         # Metrics share what is computed, and the first that needs it waits for it.
-        evaluation = evaluation_on(device, "sinusoids[size=8]" if name in OF_MANIFOLDS else family)
+        evaluation = evaluation_on(device, FAMILY_OF.get(name, f"c-alpha[size={SMALL_SIDE}]"))
         return lambda: metric.score(evaluation).value
 
     for name in plugin_names("metric"):
@@ -328,7 +327,7 @@ def sampled():
 
     yield path("sampling", "stochastic", draw, sampler="stochastic", step=0.1, beta=0.5)
     for solver in ("euler", "heun"):
-        yield path("sampling", f"flow, {solver}", draw, sampler="flow", solver=solver)
+        yield path("sampling", f"flow, {solver}", draw, sampler="flow", levels=10, solver=solver)
 
 
 def statistics():
@@ -340,12 +339,8 @@ def statistics():
 
     functions = {
         "affine ratios": sampling.affine_ratios,
-        "fresh distances": lambda samples, images: copies.fresh_distances(samples),
         "memorization ratios": sampling.memorization_ratios,
         "memorization ratios, one image": lambda samples, images: sampling.memorization_ratios(samples, images[:1]),
-        "near duplicates": lambda samples, images: copies.near_duplicate_share(
-            sampling.nearest(samples, images).values[:, 0], copies.fresh_distances(images)
-        ),
         "nearest": lambda samples, images: sampling.nearest(samples, images, 2).values,
         "nearest by cosine": lambda samples, images: sampling.nearest_by_cosine(samples, images, 2).values,
         "patch distance": sampling.patch_distance,

@@ -57,7 +57,7 @@ def on_family(kind: str, name: str, **given: Any) -> tuple[Any, Any, Tensor]:
 
 
 @functools.cache
-def clean_images(family: str = FAMILIES[0], count: int = 4) -> Tensor:
+def clean_images(family: str = FAMILIES[0], count: int = 2) -> Tensor:
     """Return test images of a family."""
     return gahbench.create("dataset", family).images("test", count)
 

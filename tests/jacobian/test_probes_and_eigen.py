@@ -1,10 +1,12 @@
+import functools
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from gahbench.jacobian import DenseMaps, FunctionMaps, Jacobian, probes_for
+from gahbench.jacobian import DenseMaps, FunctionMaps, Jacobian, SparseMaps, probes_for
 from gahbench.jacobian.eigen import full, top
 
 SHAPE, SIZE = (1, 6, 7), 42
@@ -57,13 +59,8 @@ def test_probes_agree_with_what_is_exact_within_their_errors(found):
     assert (estimate.error > 0).all()
 
 
-@pytest.mark.parametrize("what", ["trace", "product"])
-def test_standard_errors_are_honest(what):
-    one, other = maps(1), maps(1, seed=1)
-
-    def measure(**given):
-        return one.trace(**given) if what == "trace" else one.frobenius_product(other, **given)
-
+@pytest.mark.parametrize("measure", [maps(1).trace, functools.partial(maps(1).frobenius_product, maps(1, seed=1))])
+def test_standard_errors_are_honest(measure):
     exact = measure().value.item()
     found = [measure(probes=48, seed=seed) for seed in range(300)]
     scores = torch.tensor([(estimate.value.item() - exact) / estimate.error.item() for estimate in found])
@@ -216,3 +213,26 @@ def test_a_map_that_is_0_has_eigenvalues_0(smallest):
     assert found.values.tolist() == [[0.0] * 3] * 2
     torch.testing.assert_close(found.vectors @ found.vectors.mT, torch.eye(3).double().expand(2, -1, -1))
     assert found.residuals.max() == 0
+
+
+def test_sparse_maps_are_their_matrices():
+    draw = torch.Generator().manual_seed(0)
+    matrices = torch.randn(3, 12, 12, generator=draw, dtype=torch.float64)
+    matrices *= torch.rand(12, 12, generator=draw) < 0.3
+    places = (matrices[0] != 0).nonzero().T
+    # In no order.
+    places = places[:, torch.randperm(places.shape[1], generator=draw)]
+    maps, dense = SparseMaps(places, matrices[:, places[0], places[1]], (3, 2, 2)), DenseMaps(matrices, (3, 2, 2))
+    assert torch.equal(maps.matrices(), matrices)
+    for vectors in (torch.randn(3, 5, 12, generator=draw).double(), torch.randn(1, 4, 12, generator=draw)):
+        torch.testing.assert_close(maps.matvec(vectors), dense.matvec(vectors))
+        torch.testing.assert_close(maps.rmatvec(vectors), dense.rmatvec(vectors))
+        torch.testing.assert_close(maps.only(1).matvec(vectors[:1]), dense.only(1).matvec(vectors[:1]))
+    torch.testing.assert_close(maps.trace().value, matrices.diagonal(dim1=1, dim2=2).sum(1))
+    assert len(maps) == 3
+    assert maps.method == "sparse matrices"
+
+
+def test_values_and_places_must_be_as_many():
+    with pytest.raises(ValueError, match=r"\(2, K\)"):
+        SparseMaps(torch.zeros(2, 3, dtype=torch.long), torch.zeros(1, 4), (1, 2, 2))

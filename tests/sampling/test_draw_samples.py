@@ -13,14 +13,16 @@ from gahbench._util.errors import ParameterError
 from gahbench.networks.precision import Choice
 from gahbench.networks.trained import Trained
 from gahbench.sampling import Sampling, draw_samples, images_device, of_denoiser, of_network
-from gahbench.sampling.noise import InjectedNoise, starting_noise
+from gahbench.sampling.flow import flow
+from gahbench.sampling.noise import injected, starting_noise, step_noise
+from gahbench.sampling.stochastic import stochastic
 
 SHAPE = (1, 6, 5)
 SAMPLERS = pytest.mark.parametrize("sampler", ["stochastic", "flow"])
 
 
 def shrinking(noisy, sigma):
-    """The best denoiser of white images around 1/2 of standard deviation .2."""
+    """The best denoiser of white images around 1/2 of standard deviation 0.2."""
     return 0.5 + (noisy - 0.5) * 0.04 / (0.04 + sigma[:, None, None, None] ** 2)
 
 
@@ -82,11 +84,8 @@ def test_starting_noise_is_white_and_every_sample_has_its_own():
 
 
 def test_injected_noise_is_white_and_differs_from_step_to_step_and_sample_to_sample():
-    images = torch.empty(2, 50, 1, 8, 8)
-    for number, series in enumerate(images):
-        source = InjectedNoise(0, number)
-        for image in series:
-            source.fill(image)
+    sources = [step_noise(0, number) for number in range(2)]
+    images = torch.stack([injected(sources, torch.empty(2, 1, 8, 8)) for _ in range(50)], dim=1)
     assert float((images.flatten(1) @ images.flatten(1).mT / images[0].numel() - torch.eye(2)).abs().max()) < 0.1
     start = starting_noise(2, (1, 8, 8), 0)
     series = torch.cat([start[:1], images[0]]).flatten(1)
@@ -109,7 +108,7 @@ def test_steps_are_those_of_the_formula():
     """One image, step by step, written out."""
     settings = Sampling(count=1, seed=6, step=0.1, beta=0.3)
     drawn = draw_samples(shrinking, SHAPE, settings)
-    noise = InjectedNoise(6, 0)
+    sources = [step_noise(6, 0)]
     y, sigma, number = 0.5 + starting_noise(1, SHAPE, 6).double(), 1.0, 0
     while True:
         residual = (0.5 + (y - 0.5) * 0.04 / (0.04 + sigma**2)) - y
@@ -118,8 +117,7 @@ def test_steps_are_those_of_the_formula():
             break
         number += 1
         h = 0.1 * number / (1 + 0.1 * (number - 1))
-        z = torch.empty(1, *SHAPE)
-        noise.fill(z)
+        z = injected(sources, torch.empty(1, *SHAPE))
         y = y + h * residual + math.sqrt((1 - 0.3 * h) ** 2 - (1 - h) ** 2) * sigma * z.double()
     assert drawn.steps.tolist() == [number]
     torch.testing.assert_close(drawn.images.double(), y + residual, rtol=0, atol=1e-5)
@@ -136,19 +134,6 @@ def test_a_denoiser_that_measures_the_noise_exactly_takes_the_ideal_steps(growth
     assert bool((drawn.sigma <= 0.05).all())
     rest = draw_samples(known_noise, (1, 48, 48), settings.model_copy(update={"final_step": False}))
     torch.testing.assert_close((rest.images - 0.5).flatten(1).square().mean(1).sqrt().double(), drawn.sigma)
-
-
-def test_images_that_are_done_leave_the_batch_and_others_take_their_places():
-    sizes = []
-
-    def denoise(noisy, sigma):
-        sizes.append(len(noisy))
-        return shrinking(noisy, sigma)
-
-    drawn = draw_samples(denoise, SHAPE, Sampling(count=50), batch=8)
-    # No work but one call a step of each image, and one for the residual at its end.
-    assert sum(sizes) == int(drawn.steps.sum()) + 50
-    assert set(sizes[: sizes.index(7)]) == {8}
 
 
 def test_a_network_gets_the_noise_level_of_each_image():
@@ -351,3 +336,86 @@ def test_settings_need_no_torch():
     code = "import sys; from gahbench.sampling import Sampling; Sampling(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+RULES = {
+    "stochastic": {},
+    "without the final step": {"final_step": False},
+    "out of steps": {"max_steps": 40, "beta": 0.3},
+    "heun": {"sampler": "flow", "levels": 13},
+    "euler": {"sampler": "flow", "levels": 13, "solver": "euler"},
+}
+
+
+def failing(noisy, sigma):
+    """The same, but for images that come near a value, which become NaN or infinite."""
+    first = noisy[:, :1, :1, :1]
+    denoised = torch.where((first - 0.9).abs() < 0.03, torch.nan, shrinking(noisy, sigma))
+    return torch.where((first - 0.1).abs() < 0.03, torch.inf, denoised)
+
+
+def draw_checked(denoise, settings, every, batch, device="cpu"):
+    """Draw samples, looking every so many steps which images have finished."""
+    sampler, where = flow if settings.sampler == "flow" else stochastic, torch.device(device)
+    given = {"first": 3, "batch": batch, "every": every, "device": where, "progress": lambda *report: None}
+    return sampler(denoise, SHAPE, settings, **given)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("denoise", [shrinking, failing])
+def test_samples_are_the_same_whenever_and_in_whatever_batch_they_are_checked(denoise, rule):
+    settings = Sampling(count=30, seed=2, **RULES[rule])
+    one = draw_checked(denoise, settings, every=1, batch=30)
+    assert "converged" in one.status
+    assert ("diverged" in one.status) == (denoise is failing)
+    assert ("out of steps" in one.status) == (rule == "out of steps" and denoise is shrinking)
+    for every, batch in ((8, 7), (200, 10)):
+        other = draw_checked(denoise, settings, every, batch)
+        torch.testing.assert_close(other.images, one.images, rtol=0, atol=1e-5)
+        torch.testing.assert_close(other.sigma, one.sigma, rtol=1e-5, atol=1e-7, equal_nan=True)
+        assert (other.steps.tolist(), other.status) == (one.steps.tolist(), one.status)
+
+
+@pytest.mark.parametrize("every", [1, 8])
+def test_a_check_refills_the_places_and_each_image_is_denoised_in_vain_for_less_than_an_interval(every):
+    sizes = []
+
+    def counted(noisy, sigma):
+        sizes.append(len(noisy))
+        return shrinking(noisy, sigma)
+
+    drawn = draw_checked(counted, Sampling(count=50), every, batch=8)
+    # One call a step of each image, and one for the residual at its end, rounded up to whole intervals.
+    assert sum(sizes) == sum(-(-(steps + 1) // every) * every for steps in drawn.steps.tolist())
+    assert set(sizes[: sizes.index(7)]) == {8}
+
+
+def test_images_that_have_ended_are_given_to_the_denoiser_as_they_are_and_never_with_what_broke_them():
+    seen = []
+
+    def watched(noisy, sigma):
+        seen.append((noisy.clone(), sigma.clone()))
+        return failing(noisy, sigma)
+
+    for rule in ("stochastic", "heun"):
+        seen.clear()
+        drawn = draw_checked(watched, Sampling(count=200, seed=2, **RULES[rule]), every=200, batch=200)
+        assert "diverged" in drawn.status
+        assert all(bool(noisy.isfinite().all() and sigma.isfinite().all()) for noisy, sigma in seen)
+        for place in (place for place, status in enumerate(drawn.status) if status == "diverged"):
+            torch.testing.assert_close(seen[-1][0][place], drawn.images[place])
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_between_checks_nothing_is_read(rule):
+    """Tensors on the device ``meta`` have no values: reading one raises an error."""
+    calls, settings = [], Sampling(count=4, **RULES[rule])
+
+    def counted(noisy, sigma):
+        calls.append(noisy.device.type)
+        return shrinking(noisy, sigma)
+
+    with pytest.raises(NotImplementedError, match="meta"):
+        draw_checked(counted, settings, every=5, batch=3, device="meta")
+    # Heun's method denoises twice a step.
+    assert calls == ["meta"] * (10 if rule == "heun" else 5)

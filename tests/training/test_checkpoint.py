@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from small_fits import kept_in, make, weights
 from torch import nn
 
-from gahbench._util.files import StorageError, temporary_name
+from gahbench._util.files import StorageError
 from gahbench.training import checkpoint, fitting
-from gahbench.training.checkpoint import Pace, pause
+from gahbench.training.checkpoint import Pace
 from gahbench.training.file_names import checkpoints_in
 from gahbench.training.trainer import Stopped
 
@@ -69,36 +69,22 @@ def test_a_slow_write_at_the_start_is_paid_for_first():
     assert begins[1] == pytest.approx(3000, abs=1)
 
 
-def test_pauses():
-    assert pause(0.0, 0.0, 100.0) == 5.0
-    assert pause(1.0, 1.0, 100.0) == 50.0
-    assert pause(10.0, 10.0, 100_000.0) == 300.0
-    assert pause(10.0, 10.0, 100.0) == 400.0
-
-
-def test_temporary_names_are_hidden_and_never_the_same(tmp_path):
-    names = {temporary_name(tmp_path / "checkpoint.pt").name for _ in range(100)}
-    assert len(names) == 100
-    assert all(name.startswith(".checkpoint.pt.") for name in names)
+def names(folder):
+    return [file.name for file in folder.iterdir()]
 
 
 STATE = {"step": 10, "network": {"weight": torch.arange(4096.0)}, "history": [{"step": 10, "loss": 0.5}]}
 
 
-def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
-    notes = []
-    kept_in(tmp_path / "fit").write(STATE)
-    state = kept_in(tmp_path / "fit", notes=notes).read()
-    assert torch.equal(state["network"]["weight"], STATE["network"]["weight"])
-    assert (state["step"], state["history"], notes) == (10, STATE["history"], [])
-
-
-def test_the_last_two_checkpoints_are_kept(tmp_path):
-    kept = kept_in(tmp_path / "fit")
+def test_the_last_two_checkpoints_are_kept_and_the_last_is_read_as_it_was_written(tmp_path):
+    kept, notes = kept_in(tmp_path / "fit"), []
     for step in (9, 10, 100, 101):
         kept.write({**STATE, "step": step})
     assert [path.name for _, path in checkpoints_in(tmp_path / "fit")] == ["checkpoint-101.pt", "checkpoint-100.pt"]
-    assert len(list((tmp_path / "fit").iterdir())) == 2
+    assert len(names(tmp_path / "fit")) == 2
+    state = kept_in(tmp_path / "fit", notes=notes).read()
+    assert torch.equal(state["network"]["weight"], STATE["network"]["weight"])
+    assert (state["step"], state["history"], notes) == (101, STATE["history"], [])
 
 
 def test_one_flipped_bit_anywhere_is_noticed(tmp_path):
@@ -107,7 +93,7 @@ def test_one_flipped_bit_anywhere_is_noticed(tmp_path):
     path = tmp_path / "fit" / "checkpoint-10.pt"
     content = path.read_bytes()
     path.unlink()
-    for place in [*range(100), *range(100, len(content), 97), *range(len(content) - 100, len(content))]:
+    for place in [*range(100), *range(100, len(content), 997), *range(len(content) - 100, len(content))]:
         damaged = bytearray(content)
         damaged[place] ^= 1 << place % 8
         path.write_bytes(damaged)
@@ -122,30 +108,24 @@ def test_one_flipped_bit_anywhere_is_noticed(tmp_path):
     assert notes[0].endswith(f"kept as {aside}")
 
 
+def save(path, content):
+    """Write content with a digest that agrees."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    path.write_bytes(f"{hashlib.sha256(buffer.getvalue()).hexdigest()}\n".encode() + buffer.getvalue())
+
+
 def tampered(path, **fields):
-    """Change fields of a checkpoint, and write a digest that agrees."""
-    state = {**torch.load(io.BytesIO(path.read_bytes()[65:]), weights_only=True), **fields}
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    path.write_bytes(f"{hashlib.sha256(buffer.getvalue()).hexdigest()}\n".encode() + buffer.getvalue())
-
-
-def truncate(path):
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def save_a_list(path):
-    buffer = io.BytesIO()
-    torch.save([1], buffer)
-    path.write_bytes(f"{hashlib.sha256(buffer.getvalue()).hexdigest()}\n".encode() + buffer.getvalue())
+    """Change fields of a checkpoint."""
+    save(path, {**torch.load(io.BytesIO(path.read_bytes()[65:]), weights_only=True), **fields})
 
 
 DAMAGES = {
-    "truncated": (truncate, "its content does not agree with its digest"),
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-1]), "its content does not agree with its digest"),
     "empty": (lambda path: path.write_bytes(b""), "its content does not agree with its digest"),
     "another unit": (lambda path: tampered(path, key="k2"), "it belongs to the unit fit-k2, not to fit-k1"),
     "another step": (lambda path: tampered(path, step=19), "it holds the state after 19 steps, and its name says 20"),
-    "another object": (save_a_list, "it does not hold the state of a fit"),
+    "another object": (lambda path: save(path, [1]), "it does not hold the state of a fit"),
     "snapshots": (lambda path: tampered(path, snapshots={"snapshot-8.safetensors": "0"}), "snapshot-8.safetensors, wh"),
 }
 
@@ -196,13 +176,10 @@ def test_a_snapshot_that_is_not_what_the_checkpoint_counted_on_is_noticed(tmp_pa
     assert "snapshot-8.safetensors, which was written before it, is missing or damaged" in notes[0]
 
 
-def names(folder):
-    return [file.name for file in folder.iterdir()]
-
-
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EPERM])
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path, monkeypatch, number, call):
+    """The same holds for weights, whose absence is the fault of the file system, too."""
     kept = kept_in(tmp_path / "fit")
     kept.write(STATE)
 
@@ -213,6 +190,8 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path, monke
         patch.setattr(*((os, "fsync") if call == "fsync" else (Path, "replace")), fail)
         with pytest.raises(StorageError, match=r"checkpoint-20\.pt") as caught:
             kept.write({**STATE, "step": 20})
+        with pytest.raises(StorageError, match=r": .*weights\.safetensors"):
+            fitting.save_weights(tmp_path / "fit" / "weights.safetensors", nn.Linear(2, 2))
     assert caught.value.errno == number
     assert kept.read()["step"] == 10
     assert names(tmp_path / "fit") == ["checkpoint-10.pt"]
@@ -251,21 +230,11 @@ def test_a_checkpoint_that_cannot_be_read_now_stays(tmp_path, monkeypatch, error
     assert kept.read()["step"] == 10
 
 
-class Cut:
-    """Asks to stop at some steps of one fit after the other."""
-
-    def __init__(self, trainer, steps):
-        self.trainer, self.steps = trainer, steps
-
-    def __call__(self):
-        return self.trainer._step == self.steps
-
-
 def cut_fit(folder, seed, key):
     """Leave the checkpoints that a fit which was stopped twice does, after 5 and 9 steps."""
     for steps in (5, 9):
         trainer = make(kept_in(folder, key), seed=seed)
-        trainer.should_stop = Cut(trainer, steps)
+        trainer.should_stop = lambda trainer=trainer, steps=steps: trainer._step == steps
         with pytest.raises(Stopped):
             trainer.fit()
 
@@ -303,17 +272,6 @@ def test_the_checkpoints_of_two_seeds_cannot_be_exchanged(tmp_path):
         fitted = make(kept_in(tmp_path / f"fit{seed}", f"k{seed}", notes), seed=seed).fit()
         assert torch.equal(weights(fitted), weights(make(seed=seed).fit()))
         assert f"it belongs to the unit fit-k{1 - seed}, not to fit-k{seed}; the fit resumes from step 5" in notes[0]
-
-
-@pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_weights_that_cannot_be_written_are_the_fault_of_the_file_system(tmp_path, monkeypatch, call):
-    def fail(*arguments):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(*((os, "fsync") if call == "fsync" else (Path, "replace")), fail)
-    with pytest.raises(StorageError, match=r"No space left on device: .*weights\.safetensors"):
-        fitting.save_weights(tmp_path / "weights.safetensors", nn.Linear(2, 2))
-    assert names(tmp_path) == []
 
 
 def test_weights_written_by_two_at_once_are_those_of_one(tmp_path, monkeypatch):

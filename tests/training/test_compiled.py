@@ -2,11 +2,16 @@
 
 import pytest
 import torch
+from global_state import changed, global_state
 from small_fits import CPU, PLAIN, make, weights
 from torch import nn
 
 from gahbench.devices.hardware import hardware
+from gahbench.training.fit_checks import WatchedFit
 from gahbench.training.hardware import Acceleration, wrong_gradients
+from gahbench.training.recipe import Training
+
+COMPILED, GRAPHS = Acceleration(False, compiled=True), Acceleration(False, compiled=True, graphs=True)
 
 
 def gradients(**values):
@@ -45,7 +50,7 @@ class Losing(nn.Module):
 
 
 class Layers(nn.Module):
-    """Three convolutions, the second normalised, so that there are statistics too."""
+    """Three convolutions, the second at half the resolution and normalised, so that there are statistics too."""
 
     def __init__(self):
         super().__init__()
@@ -54,37 +59,64 @@ class Layers(nn.Module):
         self.last = nn.Conv2d(4, 1, 3, padding=1)
 
     def forward(self, noisy, sigma):
-        return noisy - self.last(self.hidden(self.first(noisy).relu()).relu())
+        inner = self.hidden(self.first(noisy).relu()[:, :, ::2, ::2]).relu()
+        return noisy - self.last(inner.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3))
 
 
-def test_a_compiler_that_loses_gradients_is_done_without_and_nothing_else_changes(monkeypatch):
+@pytest.mark.parametrize("loses", [True, False])
+def test_a_compiler_that_loses_gradients_is_done_without_and_nothing_else_changes(monkeypatch, loses):
     plain = make(network=Layers, steps=5).fit()
-    monkeypatch.setattr(torch, "compile", lambda network, mode: Losing(network))
-    fitted = make(network=Layers, steps=5, acceleration=Acceleration(False, compiled=True)).fit()
-    (note,) = fitted.acceleration.notes
-    assert note == "not compiled: its gradients of 1 of 8 parameters, hidden.0.weight first, are wrong"
-    assert not fitted.acceleration.compiled
+    monkeypatch.setattr(torch, "compile", lambda network, mode: Losing(network) if loses else network)
+    fitted = make(network=Layers, steps=5, acceleration=COMPILED).fit()
+    note = "not compiled: its gradients of 1 of 8 parameters, hidden.0.weight first, are wrong"
+    assert fitted.acceleration.notes == ((note,) if loses else ())
+    assert fitted.acceleration.compiled is not loses
     assert torch.equal(weights(fitted), weights(plain))
 
 
-def test_a_compiler_that_keeps_them_changes_nothing_either(monkeypatch):
-    plain = make(network=Layers, steps=5).fit()
-    monkeypatch.setattr(torch, "compile", lambda network, mode: network)
-    fitted = make(network=Layers, steps=5, acceleration=Acceleration(False, compiled=True)).fit()
-    assert fitted.acceleration.compiled
-    assert torch.equal(weights(fitted), weights(plain))
+@pytest.fixture
+def _compiler():
+    """Skip tests where there is no compiler; take from the processor which instructions there are, which is quicker."""
+    if reason := hardware(CPU).compiler_missing:
+        pytest.skip(reason)
+    from torch._inductor import config
+
+    torch.compiler.reset()
+    with config.patch({"cpp.vec_isa_ok": True}):
+        yield
 
 
-@pytest.mark.skipif(hardware(CPU).compiler_missing is not None, reason="no compiler here")
+@pytest.mark.usefixtures("_compiler")
+def test_a_compiled_step_is_the_eager_step():
+    losses = []
+    # On a CPU there are no CUDA graphs; the compiler then compiles as without.
+    for acceleration in (PLAIN, COMPILED, GRAPHS):
+        torch.compiler.reset()
+        trainer = make(acceleration=acceleration, network=Layers)
+        losses.append([float(trainer.step(step, step / 30)) for step in range(4)])
+        assert trainer.acceleration == acceleration
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    assert losses[2] == losses[1]
+
+
+@pytest.mark.usefixtures("_compiler")
+def test_compiled_fits_leave_their_process_as_it_was_and_are_not_flagged():
+    """Twice, for the compiler must find what it needs again."""
+    watched = WatchedFit(Layers, Training(batch_size=4), 0)
+    for _ in range(2):
+        torch.compiler.reset()
+        before = global_state()
+        fitted = make(acceleration=COMPILED, network=watched.build, steps=2).fit()
+        assert fitted.acceleration.compiled
+        assert changed(before) == []
+    assert watched.marks((1, 16, 16), CPU) == []
+
+
+@pytest.mark.usefixtures("_compiler")
 def test_all_layers_of_a_network_that_is_compiled_in_bfloat16_learn():
     """In batches of 32 the compiler of torch 2.13 loses gradients behind ``interpolate`` on CPUs, in silence."""
-    torch.compiler.reset()
-    given = {"architecture": "unet-conditional[width=8,levels=2]", "batch_size": 32, "initialisation": "kaiming"}
-    found = []
-    for acceleration in (PLAIN, Acceleration(True, compiled=True)):
-        trainer = make(acceleration=acceleration, **given)
-        before = [value.clone() for value in trainer.network.parameters()]
-        trainer.step(0, 0.5)
-        moves = zip(before, trainer.network.parameters(), strict=True)
-        found.append(sum(bool((one != other).any()) for one, other in moves))
-    assert found[0] == found[1] == len(before)
+    trainer = make(acceleration=Acceleration(True, compiled=True), network=Layers, batch_size=32)
+    before = [value.clone() for value in trainer.network.parameters()]
+    trainer.step(0, 0.5)
+    assert trainer.acceleration == Acceleration(True, compiled=True)
+    assert all(bool((old != new).any()) for old, new in zip(before, trainer.network.parameters(), strict=True))

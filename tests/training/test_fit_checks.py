@@ -9,7 +9,6 @@ from torch import nn
 
 import gahbench
 from gahbench._util import noise
-from gahbench.devices.hardware import hardware
 from gahbench.training import batches, fitting
 from gahbench.training.fit_checks import WatchedFit, replaced_code
 from gahbench.training.recipe import Training
@@ -74,13 +73,6 @@ def test_built_in_architectures_are_not_flagged(spec, tmp_path, builtin):
 )
 def test_batch_norm_dropout_and_late_layers_are_not_flagged(given, tmp_path):
     assert marks_of(WithState, tmp_path, **given)[0] == []
-
-
-@pytest.mark.skipif(hardware(CPU).compiler_missing is not None, reason="needs a compiler")
-def test_a_compiled_fit_is_not_flagged(tmp_path):
-    marks, facts = marks_of(Small, tmp_path, compile="always")
-    assert facts["compiled"]
-    assert marks == []
 
 
 class Small(nn.Module):

@@ -2,7 +2,6 @@ import copy
 
 import pytest
 import torch
-from global_state import changed, global_state
 from small_fits import CPU, PLAIN, make, weights
 
 import gahbench
@@ -191,30 +190,6 @@ def test_only_compiled_fits_on_gpus_use_cuda_graphs(monkeypatch):
     assert choose(training, fast, 1e9, CPU) == Acceleration(True, True, graphs=False)
     monkeypatch.setattr(Cuda, "compiler_missing", "triton is not installed")
     assert choose(training, fast, 1e9, gpu) == Acceleration(True, False, ("not compiled: triton is not installed",))
-
-
-@pytest.mark.skipif(Cpu("cpu").compiler_missing is not None, reason="no compiler here")
-def test_a_compiled_step_is_the_eager_step():
-    losses = []
-    # On a CPU there are no CUDA graphs; the compiler then compiles as without.
-    for acceleration in (PLAIN, Acceleration(False, True), Acceleration(False, True, graphs=True)):
-        torch.compiler.reset()
-        trainer = make(acceleration=acceleration, architecture="bf-cnn[width=4,layers=3]")
-        losses.append([float(trainer.step(step, step / 30)) for step in range(4)])
-        assert trainer.acceleration == acceleration
-    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
-    assert losses[2] == losses[1]
-
-
-@pytest.mark.skipif(Cpu("cpu").compiler_missing is not None, reason="no compiler here")
-def test_compiled_fits_leave_their_process_as_it_was():
-    """Twice, for the compiler must find what it needs again."""
-    for _ in range(2):
-        torch.compiler.reset()
-        before = global_state()
-        fitted = make(acceleration=Acceleration(False, True), architecture="bf-cnn[width=4,layers=3]", steps=2).fit()
-        assert fitted.acceleration.compiled
-        assert changed(before) == []
 
 
 def test_multiply_adds_are_counted():

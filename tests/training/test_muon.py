@@ -1,15 +1,12 @@
 """Muon: singular values, sizes of updates, and checkpoints."""
 
 import copy
-import json
 
 import pytest
 import torch
-from small_fits import PLAIN, StopAfter, kept_in, make, weights
 from torch import nn
 
 from gahbench.training.muon import SIZE, Muon, orthogonalise
-from gahbench.training.trainer import Stopped
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(6, 6), (4, 30), (30, 4)])
@@ -25,12 +22,9 @@ def test_singular_values_become_about_one_and_singular_vectors_stay(rows, column
     assert float(values.min()) > 0
     assert float(values.median()) > 0.6
     assert float(values.max()) < 1.3
-    # The size of a gradient does not matter.
+    # The size of a gradient does not matter, nor is a matrix of zeros divided by its size.
     assert torch.allclose(orthogonalise(3 * matrices), found, atol=1e-4)
-
-
-def test_a_matrix_of_zeros_stays_one():
-    assert torch.equal(orthogonalise(torch.zeros(2, 3, 4)), torch.zeros(2, 3, 4))
+    assert torch.equal(orthogonalise(0 * matrices), 0 * matrices)
 
 
 def test_a_layer_that_has_no_gradient_any_more_comes_to_rest():
@@ -96,21 +90,3 @@ def test_a_parameter_without_a_gradient_stays():
     Muon([weight, idle], lr=0.1, weight_decay=0.5).step()
     assert torch.equal(idle, torch.ones(2, 3))
     assert not torch.equal(weight, torch.ones(2, 3))
-
-
-def test_a_fit_that_was_cut_off_goes_on_bit_for_bit(tmp_path):
-    whole = make(optimizer="muon").fit()
-    part = make(kept_in(tmp_path / "fit"), optimizer="muon")
-    part.should_stop = StopAfter(7)
-    with pytest.raises(Stopped):
-        part.fit()
-    rest = make(kept_in(tmp_path / "fit"), optimizer="muon").fit()
-    assert torch.equal(weights(rest), weights(whole))
-    assert rest.acceleration == PLAIN
-
-
-def test_states_are_plain():
-    optimizer = Muon([nn.Parameter(torch.ones(2, 3)), nn.Parameter(torch.ones(2))])
-    state = optimizer.state_dict()
-    assert json.dumps(state["param_groups"])
-    Muon([nn.Parameter(torch.ones(2, 3)), nn.Parameter(torch.ones(2))]).load_state_dict(state)

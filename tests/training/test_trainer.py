@@ -42,6 +42,7 @@ class RunningScale(nn.Module):
         {"ema": 0.9},
         {"recipe": "paper", "optimizer": "adamw", "weight_decay": 0.1},
         {"optimizer": "sgd"},
+        {"optimizer": "muon"},
         {"network": RunningScale},
         {"network": RunningScale, "ema": 0.9},
     ],
@@ -56,9 +57,7 @@ def test_a_fit_that_was_cut_off_ends_as_one_that_was_not(tmp_path, given):
             trainer.fit()
     resumed = make(kept, **given).fit()
     assert torch.equal(weights(resumed), weights(whole))
-    assert [(row["step"], row["loss"], row["psnr@0.1"]) for row in resumed.history] == [
-        (row["step"], row["loss"], row["psnr@0.1"]) for row in whole.history
-    ]
+    assert [{**row, "seconds": 0} for row in resumed.history] == [{**row, "seconds": 0} for row in whole.history]
 
 
 def test_snapshots_of_a_fit_that_was_cut_off_are_those_of_one_that_was_not(tmp_path):
@@ -107,20 +106,14 @@ def test_a_network_draws_from_the_generator_of_its_step_and_seed():
 
 
 def test_a_fit_leaves_the_default_generator_as_it_was():
-    def left(steps):
-        before = torch.random.get_rng_state()
-        trainer = make(network=Drawing)
-        trainer.should_stop = StopAfter(steps)
-        if steps <= 30:
-            with pytest.raises(Stopped):
-                trainer.fit()
-        else:
-            trainer.fit()
-        assert len(trainer.network.drawn) >= min(steps, 30)
-        return torch.equal(torch.random.get_rng_state(), before)
-
-    assert left(31)
-    assert left(5)
+    before = torch.random.get_rng_state()
+    make(network=Drawing).fit()
+    trainer = make(network=Drawing)
+    trainer.should_stop = StopAfter(5)
+    with pytest.raises(Stopped):
+        trainer.fit()
+    assert len(trainer.network.drawn) == 5
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_images_made_ahead_change_nothing(tmp_path):
@@ -201,19 +194,20 @@ def test_checkpoints_are_written_when_they_are_due(monkeypatch, tmp_path):
 
 
 def test_seeds_decide_everything():
-    assert torch.equal(weights(make(seed=1).fit()), weights(make(seed=1).fit()))
-    assert not torch.equal(weights(make(seed=1).fit()), weights(make(seed=2).fit()))
+    first, again, other = (weights(make(seed=seed, steps=5).fit()) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 @pytest.mark.parametrize("recipe", ["kl", "paper"])
 def test_both_recipes_learn(recipe):
     fitted = make(
-        recipe=recipe, steps=300, batch_size=16, learning_rate=5e-3, architecture="unet[width=8,levels=2]"
+        recipe=recipe, steps=200, batch_size=8, learning_rate=1e-2, architecture="bf-cnn[width=8,layers=4]"
     ).fit()
     # A noisy image at sigma = 0.3 has 10.46 dB.
     assert fitted.history[-1]["psnr@0.3"] > 14
     assert fitted.history[-1]["psnr@0.3"] > fitted.history[0]["psnr@0.3"] - 0.5
-    assert fitted.steps == 300
+    assert fitted.steps == 200
 
 
 def test_history_is_regular():
@@ -306,17 +300,18 @@ def test_bfloat16_loses_no_psnr():
     Rounding makes two fits drift apart like another seed would, by some 0.3 dB either way, and differently on every
     processor: the mean of six pairs is known to about 0.1 dB.
     """
-    clean = gahbench.create("dataset", "discs", size=16).images("test", 64)
+    clean = gahbench.create("dataset", "discs", size=16).images("test", 32)
 
     def psnr(seed, bfloat16):
         trainer = make(
             acceleration=Acceleration(bfloat16, compiled=False),
-            architecture="bf-cnn[width=8,layers=4]",
+            architecture="bf-cnn[width=8,layers=3]",
             seed=seed,
-            steps=300,
-            batch_size=16,
-            learning_rate=5e-3,
+            steps=150,
+            batch_size=8,
+            learning_rate=1e-2,
             sigma_min=0.02,
+            validations=1,
         )
         evaluation = Evaluation(Trained(trainer.fit().network), clean, (0.03, 0.1, 0.3))
         errors = [(evaluation.denoised(sigma) - clean).square().mean((1, 2, 3)) for sigma in evaluation.sigmas]

@@ -3,11 +3,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gahbench.sampling.statistics.neighbours import nearest, nearest_by_cosine, unit_vectors
+from gahbench.sampling.statistics.neighbours import nearest, nearest_by_cosine, pair_cosines, unit_vectors
 
 
 def random(*shape, seed=0):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def cosines(queries, images, centred=True, origin=0.0):
@@ -125,3 +129,38 @@ def test_errors_say_what_is_accepted():
             search(images, images, 0)
         with pytest.raises(ValueError, match="not alike"):
             search(images, random(3, 1, 4, 1))
+
+
+def test_cosines_of_pairs_are_correlations_of_pixels():
+    first, second = normal(6, 1, 5, 5), normal(6, 1, 5, 5, seed=1)
+    second = second + torch.arange(6).view(6, 1, 1, 1) * first
+    expected = [
+        torch.corrcoef(torch.stack([a.flatten(), b.flatten()]).double())[0, 1]
+        for a, b in zip(first, second, strict=True)
+    ]
+    torch.testing.assert_close(pair_cosines(first, second), torch.stack(expected))
+
+
+def test_the_mean_that_is_removed_does_not_count():
+    first = normal(4, 3, 6, 6)
+    torch.testing.assert_close(pair_cosines(first, 2 * first + 5), torch.ones(4).double())
+    # Brightness decides whether it is left in.
+    assert (pair_cosines(first + 5, 5 - first, centred=False) > 0.8).all()
+    torch.testing.assert_close(pair_cosines(first + 5, 5 - first), -torch.ones(4).double())
+    family = 10 * normal(3, 6, 6, seed=2)
+    one, other = family + normal(4, 3, 6, 6, seed=3), family + normal(4, 3, 6, 6, seed=4)
+    assert (pair_cosines(one, other) > 0.95).all()
+    assert (pair_cosines(one, other, origin=family).abs() < 0.5).all()
+
+
+def test_independent_noise_has_none():
+    """Cosines of d independent pixels have mean 0 and variance 1 / (d - 1)."""
+    found = pair_cosines(normal(4000, 1, 5, 5), normal(4000, 1, 5, 5, seed=1))
+    assert abs(found.mean()) < 4 / (24 * 4000) ** 0.5
+    assert found.var().item() == pytest.approx(1 / 24, rel=0.1)
+
+
+def test_pairs_of_flat_images_and_of_other_shapes():
+    assert pair_cosines(torch.ones(2, 1, 3, 3), normal(2, 1, 3, 3)).tolist() == [0, 0]
+    with pytest.raises(ValueError, match="same shape"):
+        pair_cosines(torch.ones(2, 1, 3, 3), torch.ones(3, 1, 3, 3))
