@@ -74,7 +74,7 @@ class Module(nn.Module):
         super().__init__()
         self.factory, self.output, self.scale, self.multiple = factory, output, scale, multiple
         given = as_mapping(arguments)
-        if _is_archive(factory):
+        if factory.endswith(ARCHIVES):
             if given:
                 raise ValueError(f"factory={factory}: an archive takes no arguments, not {arguments}")
             self.network: Any = _from_archive(Path(factory))
@@ -87,7 +87,11 @@ class Module(nn.Module):
         """Return the SHA-256 of the foreign source, with what it imports from its own package, or of the archive."""
         from gahbench import behaviour_digest, file_digest
 
-        return file_digest(str(_existing(Path(factory)))) if _is_archive(factory) else behaviour_digest(_find(factory))
+        return (
+            file_digest(str(_existing(Path(factory))))
+            if factory.endswith(ARCHIVES)
+            else behaviour_digest(_find(factory))
+        )
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise images of shape (N, C, H, W) whose noise has standard deviations ``sigma``, shape (N,)."""
@@ -105,10 +109,6 @@ class Module(nn.Module):
         height, width = noisy.shape[-2:]
         found = found[..., :height, :width] / self.scale
         return noisy - found if self.output == "residual" else found
-
-
-def _is_archive(factory: str) -> bool:
-    return factory.endswith(ARCHIVES)
 
 
 def _existing(path: Path) -> Path:

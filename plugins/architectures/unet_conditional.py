@@ -43,7 +43,7 @@ class UNetConditional(nn.Module):
     blind
         Whether to ignore the noise level: no embedding, and the layers estimate the noise itself.
     sigma_data
-        Standard deviation s of the pixels of the data about 1/2, .15 on C^alpha images, for preconditioning: the
+        Standard deviation s of the pixels of the data about 1/2, 0.15 on C^alpha images, for preconditioning: the
         layers are given (y - 1/2) / sqrt(sigma^2 + s^2), and add what best estimates the image beside the best linear
         one without correlations, 1/2 + (y - 1/2) s^2 / (sigma^2 + s^2), in units of its error. Not by default.
 

@@ -129,10 +129,6 @@ def compare(evaluation: Evaluation, sigma: float, *bases: Basis) -> ComparedFilt
     reached = torch.stack([family.reaches(traces) for family in families]).all(0)
     remove = remove_strength(traces, reached)
     probes = None if sketch.exact else sketch.rows.shape[1]
-    of_bases = tuple(_basis(family, traces, probes, remove) for family in families)
+    sketches = (family.at(traces).sketch(probes) for family in families)
+    of_bases = tuple(adaptation(Sketch(found.rows.cpu(), found.exact), remove) for found in sketches)
     return ComparedFilters(remove, evaluation.local.adaptation(sigma, remove), of_bases, traces, families)
-
-
-def _basis(family: FilterFamily, traces: Tensor, probes: int | None, remove: StrengthRemoval) -> Adaptation:
-    found = family.at(traces).sketch(probes)
-    return adaptation(Sketch(found.rows.cpu(), found.exact), remove)

@@ -13,11 +13,6 @@ MAX_IMAGES = 100_000
 MAX_BYTES = 1 << 30
 
 
-def converged(evaluation: Evaluation) -> Tensor:
-    """Return the places of the samples that converged, shape (K,): of others nothing is measured."""
-    return evaluation.samples.converged.nonzero()[:, 0]
-
-
 def placed(values: Tensor, places: Tensor, count: int) -> Tensor:
     """Return values of the samples at some places, shape (K,), among those of all, shape (count,): others have none."""
     found = torch.full((count,), torch.nan, dtype=torch.float64)

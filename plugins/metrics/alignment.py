@@ -27,7 +27,7 @@ class Alignment(BasisComparison):
     Images whose trace no filter in the basis has are left out; with fewer than 24 others there is no value.
     Entrants without a Jacobian have none either.
 
-    Parts: ``share`` (U), how much of what changes from image to image is not strength (below .02 the score is 0 by
+    Parts: ``share`` (U), how much of what changes from image to image is not strength (below 0.02 the score is 0 by
     definition); ``left-out``, 1 for images that are left out; ``ceiling``, the alignment with the denoiser's own
     filters under fresh noise: a basis that depends on the clean image alone can reach its square root; ``retrieval``,
     the share of images whose filter agrees more with the geometry of its own image than with that of any other, at its

@@ -43,9 +43,7 @@ class BiasedGeneralization(Metric):
     def score(self, evaluation: Evaluation) -> Scores:
         """Return one value over all images, noise levels and starting noises, and its parts."""
         partner = evaluation.partner
-        if partner is None or evaluation.learned_from is None or partner.learned_from is None:
-            return Scores([])
-        if not evaluation.snapshots:
+        if partner is None or not (evaluation.learned_from and partner.learned_from and evaluation.snapshots):
             return Scores([])
         halves = without_shared(training_images(evaluation), training_images(partner))
         steps, losses, shares = [], [], []

@@ -9,7 +9,7 @@ from gahbench.evaluation import Evaluation
 from gahbench.sampling import nearest, nearest_by_cosine
 
 from .._papers import KADKHODAIE_2024
-from ._sampled import converged, placed, training_images
+from ._sampled import placed, training_images
 
 
 class ClosestTraining(Metric):
@@ -31,7 +31,7 @@ class ClosestTraining(Metric):
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the cosine of every sample, and the parts."""
-        places, count = converged(evaluation), len(evaluation.samples)
+        places, count = evaluation.samples.converged.nonzero()[:, 0], len(evaluation.samples)
         if not len(places) or evaluation.learned_from is None:
             return Scores([])
         samples, images = evaluation.samples.images[places], training_images(evaluation)

@@ -20,7 +20,7 @@ class Direction(BasisComparison):
     As ``alignment``, with one thing more taken out of both families: all that is the same in the eight directions about
     each pixel (:func:`gahbench.evaluation.directional`). A blur whose width follows the image has a high alignment with
     a graph, since both smooth least where there are edges, but no direction: it is isotropic at every pixel. What is
-    left is geometry. It is 1 for a denoiser that shrinks in the basis, and 0 by definition where less than .02 of what
+    left is geometry. It is 1 for a denoiser that shrinks in the basis, and 0 by definition where less than 0.02 of what
     a denoiser adapts is directional.
 
     Parts: ``directional-share``, how much of what the denoiser adapts is directional; ``left-out``, ``ceiling``

@@ -35,7 +35,7 @@ class LearningTimes(Metric):
     at steps of the size of the noise, is the mean over images of <f(y + sigma u_k) - f(y - sigma u_k), u_k> / 2 sigma;
     that of the best linear denoiser is lambda_k / (lambda_k + sigma^2). tau_k is the number of steps after which half
     of the difference between the two at the first snapshot is left, read between snapshots, linear in the logarithm of
-    steps. Components whose gain starts within .1 of what is to be learned have none, nor have those that do not get
+    steps. Components whose gain starts within 0.1 of what is to be learned have none, nor have those that do not get
     there.
 
     A linear denoiser that is trained by gradient descent at one noise level approaches each gain exponentially, at a

@@ -11,7 +11,7 @@ from gahbench.evaluation import Evaluation
 from gahbench.sampling import MEMORIZED, affine_ratios, memorization_ratios, nearest
 
 from .._papers import YOON_2023
-from ._sampled import converged, placed, training_images
+from ._sampled import placed, training_images
 
 
 class Memorization(Metric):
@@ -44,7 +44,7 @@ class Memorization(Metric):
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return 1 or 0 for each sample, and the parts."""
-        places, count = converged(evaluation), len(evaluation.samples)
+        places, count = evaluation.samples.converged.nonzero()[:, 0], len(evaluation.samples)
         if not len(places) or evaluation.learned_from is None:
             return Scores([])
         samples, images = evaluation.samples.images[places], training_images(evaluation)

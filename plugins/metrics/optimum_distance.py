@@ -21,8 +21,8 @@ class OptimumDistance(Metric):
     deficits and the KL bound from it: it is never negative, and varies less than a difference of errors. None for
     oracles and bounds, which see more than the noisy image, nor where nothing is known.
 
-    On manifolds f* is found by importance sampling, and its own error counts in the distance: about .1 % of the optimal
-    error with the 800 effective samples that are wanted, 1 % with the 100 that are accepted.
+    On manifolds f* is estimated by importance sampling, and its own error counts in the distance: about 0.1 % of the
+    optimal error with the 800 effective samples that are wanted, 1 % with the 100 that are accepted.
 
     Part: ``optimal-error``, the expected mean squared error of f* in closed form.
     """

@@ -11,7 +11,6 @@ from gahbench.evaluation import Evaluation
 from gahbench.sampling import relative_spread, vendi_score
 
 from .._papers import FRIEDMAN_2023
-from ._sampled import converged
 
 
 class SampleDiversity(Metric):
@@ -28,7 +27,7 @@ class SampleDiversity(Metric):
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return one value of all samples, and its part; none with fewer than two samples that converged."""
-        samples = evaluation.samples.images[converged(evaluation)]
+        samples = evaluation.samples.images[evaluation.samples.converged]
         count = min(len(samples), len(evaluation.clean))
         if count < 2:
             return Scores([])

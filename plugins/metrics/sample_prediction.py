@@ -25,7 +25,7 @@ class SamplePrediction(Metric):
     them if its own parameters allow no more, and is sampled in the same way.
 
     With ``local-score`` it measures how much of a network's samples is training patches put together. Kamb & Ganguli,
-    ICML 2025 (arXiv 2412.20292), report medians of .94 to .96 for their best machine and networks of convolutions
+    ICML 2025 (arXiv 2412.20292), report medians of 0.94 to 0.96 for their best machine and networks of convolutions
     alone, as r^2; the evaluation script that they published takes medians of the correlation itself. With
     ``empirical-bayes`` it measures the share of the training image that the same noise leads to.
 

@@ -10,8 +10,6 @@ from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 from gahbench.sampling import patch_distance, spectrum_distance
 
-from ._sampled import converged
-
 #: Side of the patches, or of the images if that is less.
 PATCH = 7
 
@@ -32,7 +30,7 @@ class SampleQuality(Metric):
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return one value of all samples, and its parts."""
-        samples, real = evaluation.samples.images[converged(evaluation)], evaluation.clean
+        samples, real = evaluation.samples.images[evaluation.samples.converged], evaluation.clean
         if not len(samples):
             return Scores([])
         side = min(PATCH, *evaluation.shape[1:])

@@ -22,7 +22,7 @@ class Ssim(Metric):
     """Structural similarity of the denoised and the clean image, from -1 to 1.
 
     After Wang, Bovik, Sheikh & Simoncelli 2004: local means, variances and covariance under a Gaussian window
-    11 pixels wide of standard deviation 1.5, K1 = .01, K2 = .03, data range 1, averaged over all windows
+    11 pixels wide of standard deviation 1.5, K1 = 0.01, K2 = 0.03, data range 1, averaged over all windows
     inside the image and over the channels. It has no closed form for oracles, so it is measured on the image
     that they return for one draw of the noise.
     """

@@ -66,9 +66,7 @@ class TrainingTimes(Metric):
     def score(self, evaluation: Evaluation) -> Scores:
         """Return one value over all images and noise levels, and its parts."""
         partner = evaluation.partner
-        if partner is None or evaluation.learned_from is None or partner.learned_from is None:
-            return Scores([])
-        if not evaluation.snapshots:
+        if partner is None or not (evaluation.learned_from and partner.learned_from and evaluation.snapshots):
             return Scores([])
         halves = evaluation.on_training(self.images), partner.on_training(self.images)
         steps, losses, gaps = [], [], []

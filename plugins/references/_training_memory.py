@@ -74,17 +74,13 @@ class TrainingMemory(Reference):
     def fitted(self, shape: Shape) -> Tensor:
         """Return the training images, for images of a shape (C, H, W)."""
         if self._training is None:
-            raise self.unfitted()
+            raise DataError(f"{name_of(self)} is made of training images: call fit(examples) first")
         if image_shape(self._training) != shape:
             raise DataError(
                 f"{name_of(self)} was fitted to images of shape {image_shape(self._training)} and cannot denoise "
                 f"images of shape {shape}"
             )
         return self._training
-
-    def unfitted(self) -> DataError:
-        """Return the error that there are no training images yet."""
-        return DataError(f"{name_of(self)} is made of training images: call fit(examples) first")
 
 
 class ChosenSide(TrainingMemory):
@@ -140,8 +136,8 @@ class ChosenSide(TrainingMemory):
         return self._chosen[near]
 
     def _choose(self, sigma: float) -> int:
-        if self._examples is None or self._training is None:
-            raise DataError("the side of a patch is chosen on validation images: call fit(examples) first, or give it")
+        assert self._examples is not None
+        assert self._training is not None
         training = self._training
         try:
             clean = self._examples.validation(self.validation)

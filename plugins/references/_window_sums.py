@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,8 +14,11 @@ from gahbench import Shape, hardware, image_shape
 
 from .._tensors import numbers_of
 from ..datasets.finite import COUNTS
-from ._local_posterior import NEGLIGIBLE, Boundary
 
+Boundary = Literal["zeros", "periodic"]
+
+#: Logarithm of weights that do not count: smaller ones would be denormal numbers, which processors are slow at.
+NEGLIGIBLE = -80.0
 #: Values of training images that are compared at a time, on a processor, whose cache holds them, and on a GPU.
 VALUES = 1 << 18
 VALUES_GPU = 1 << 24

@@ -25,7 +25,7 @@ class BM3D(Reference):
     """BM3D: alike patches are stacked and filtered together, by a threshold first, then as Wiener (Dabov et al. 2007).
 
     The implementation is the one of deepinv (BSD licence) in torch, with its defaults: patches of 8x8 within 19 pixels
-    in rows and columns, groups of 16 and then 32, a threshold of 3 sigma, and .4 sigma^2 in the Wiener weights. It is
+    in rows and columns, groups of 16 and then 32, a threshold of 3 sigma, and 0.4 sigma^2 in the Wiener weights. It is
     not the authors' program. Colour images are denoised in opponent colours, an orthonormal DCT across the channels
     whose first is the grey image; patches are matched in that one (Dabov et al. 2007, "Color image denoising"). Every
     image size is taken; sides below 8 are continued by the mirror image for the time being.

@@ -88,13 +88,8 @@ class OracleBestBasis(Reference):
         return self._risks(truth, sigma).argmin(0)
 
     def _risks(self, truth: Truth, sigma: float) -> Tensor:
-        risks = [oracle.risk(truth, sigma) for oracle in self.oracles]
-        return torch.stack(
-            [
-                _measured(oracle, truth, sigma) if risk is None else risk
-                for oracle, risk in zip(self.oracles, risks, strict=True)
-            ]
-        )
+        known = ((oracle, oracle.risk(truth, sigma)) for oracle in self.oracles)
+        return torch.stack([_measured(oracle, truth, sigma) if risk is None else risk for oracle, risk in known])
 
 
 def _measured(oracle: Oracle, truth: Truth, sigma: float) -> Tensor:

@@ -31,9 +31,9 @@ class PCALocality(TrainingMemory):
     shape that data and noise level decide. Where all is looked at it is ``empirical-bayes``.
 
     The published code takes the softmax within each batch of training images, and then the mean over batches, the last
-    of which may be smaller: what it returns depends on the batch. That is ``batch``, 256 or 512 there; ``null``, the
-    default, is the softmax over all images. Published thresholds are .02 (CelebA), .05 (CIFAR-10) and .005 (MNIST); a
-    threshold of 0 there leaves the rows as weights, which may be negative, and is not offered.
+    of which may be smaller: its result depends on the batch. That is ``batch``, 256 or 512 there; ``null``, the
+    default, is the softmax over all images. Published thresholds are 0.02 (CelebA), 0.05 (CIFAR-10) and 0.005
+    (MNIST); a threshold of 0 there leaves the rows as weights, which may be negative, and is not offered.
 
     The Jacobian is exact: M_rq / sigma^2 times the covariance of the images' values at q and r under w(q); it is not
     symmetric. Without noise the images are returned as they are.
@@ -104,8 +104,8 @@ class PCALocality(TrainingMemory):
 
     def mask(self, sigma: float) -> Tensor:
         """Return M at a noise level > 0, shape (d, d), float32: column q is 1 at the values that q looks at."""
-        if self._statistics is None or self._training is None:
-            raise self.unfitted()
+        assert self._statistics is not None
+        assert self._training is not None
         if sigma not in self._masks:
             _, variances, components = self._statistics
             # Over n - 1, as in the published code.

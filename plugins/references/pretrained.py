@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from gahbench import ArchitectureFactory, File, Names, ParameterError, Shape, Truth, file_digest
 from gahbench.networks import Trained
 
-from ._checkpoints.fitting import Fit, Keys, fitted
-from ._checkpoints.key_maps import Output, why
+from ._checkpoints.fitting import Fit, Keys, Output, fitted, why
 from ._checkpoints.near_fits import near_fit
 from ._checkpoints.reading import read_part
 from ._network import Clipped, NetworkReference

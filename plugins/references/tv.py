@@ -12,7 +12,7 @@ from torch import Tensor
 from .._papers import RUDIN_1992
 from ._tuned import Tuned
 
-#: Relative change of the objective at which to stop: at the 2e-4 of scikit-image PSNR is .2 dB lower on photographs at
+#: Relative change of the objective at which to stop: at the 2e-4 of scikit-image PSNR is 0.2 dB lower on photographs at
 #: sigma = 50/255.
 CHANGE = 1e-5
 

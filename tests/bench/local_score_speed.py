@@ -14,8 +14,8 @@ import harness
 import torch
 
 import gahbench
-from gahbench_plugins.references._local_posterior import Patches, local_means
 from gahbench_plugins.references._window_sums import positioned_means
+from gahbench_plugins.references.local_score import Patches, local_means
 
 
 def main():

@@ -65,7 +65,7 @@ def test_half_of_a_filter_is_nearly_as_aligned(metric, strengths):
     dataset = "c-alpha[size=16]"
     clean = create("dataset", dataset).images("test", COUNT)
     matrices = filters("graph-laplacian", clean, strengths * 1.6)
-    # From 16x16 to 24x24 pixels it is .957 in direction and .950 in alignment, give or take .001.
+    # From 16x16 to 24x24 pixels it is 0.957 in direction and 0.950 in alignment, give or take 0.001.
     assert scores(matrices / 2, metric=metric, dataset=dataset)[""] == pytest.approx(1, abs=0.053)
 
 
@@ -103,7 +103,7 @@ def test_the_geometry_of_another_image_scores_nothing(metric, clean, strengths):
         scores(filters("graph-laplacian", clean.roll(places, 0), strengths), metric=metric)
         for places in (1, 3, 5, 7, 11)
     ]
-    # One pairing of images is .03 to .06 off, give or take.
+    # One pairing of images is 0.03 to 0.06 off, give or take.
     assert sum(one[""] for one in found) / len(found) == pytest.approx(0, abs=0.04)
     if metric == "alignment":
         assert found[0]["exchange"] > 0.01

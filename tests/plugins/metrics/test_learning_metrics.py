@@ -318,7 +318,7 @@ def follow(own, other, test):
 
 
 def test_times_of_generalizing_and_of_memorizing():
-    """The test loss is within 5 % of its least after 95 steps, and the gap passes .1 after 300."""
+    """The test loss is within 5 % of its least after 95 steps, and the gap passes 0.1 after 300."""
     found = follow(
         own=lambda step: 1 - 0.1 * math.log(step) / math.log(300) * (step > 50),
         other=lambda step: 1.0,

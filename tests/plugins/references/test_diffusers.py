@@ -101,7 +101,7 @@ def test_noise_beyond_the_timesteps_and_images_of_another_size_are_said(ddpm):
     larger = torch.rand(1, 1, 16, 16)
     reference.denoise(larger, 0.02, gahbench.Truth(larger))
     assert reference.jacobian(larger, 0.02, gahbench.Truth(larger)) is not None
-    # sqrt(1e-4 / (1 - 1e-4)) / 2 is .005.
+    # sqrt(1e-4 / (1 - 1e-4)) / 2 is 0.005.
     assert reference.notes[1].startswith("σ = 0.001: outside 0.005 to ")
     assert reference.notes[2] == "a model of images of 8x8, not of 16x16"
 

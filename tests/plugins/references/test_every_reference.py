@@ -273,10 +273,6 @@ def test_what_learning_needs_is_said():
     for name in ("wiener-linear", "pca-locality"):
         with pytest.raises(ValueError, match="are up to 4096"):
             fitted(name, torch.zeros(2, 1, 65, 65))
-    with pytest.raises(DataError, match=r"call fit\(examples\) first"):
-        gahbench.create("reference", "pca-locality").mask(0.1)
-    with pytest.raises(DataError, match=r"call fit\(examples\) first"):
-        gahbench.create("reference", "local-score").side(0.1)
     with pytest.raises(DataError, match="at least 2 of them"):
         fitted("pca-locality", torch.zeros(1, 1, 4, 6))
     large = torch.zeros(1, 1, 65, 65)

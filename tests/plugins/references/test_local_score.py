@@ -10,9 +10,8 @@ from learned_references import assert_jacobian_is_derivative, fitted, random, wi
 from gahbench.contracts.truth import Truth
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.datasets.faces import Faces
-from gahbench_plugins.references import _local_posterior as local_posterior
-from gahbench_plugins.references._local_posterior import merged
-from gahbench_plugins.references.local_score import LocalScore
+from gahbench_plugins.references import local_score
+from gahbench_plugins.references.local_score import LocalScore, merged
 
 
 def denoised(training, noisy, sigma, *arguments, **parameters):
@@ -74,7 +73,7 @@ def test_against_the_definition_whatever_the_pieces(
             continue
         with pytest.MonkeyPatch.context() as context:
             for name, value in zip(("PATCHES", "PAIRS", "ROWS"), pieces, strict=True):
-                context.setattr(local_posterior, name, value)
+                context.setattr(local_score, name, value)
             found = denoised(training, noisy, sigma, patch, equivariant, boundary)
         expected = brute_force(
             training.numpy(), noisy.numpy(), sigma, patch, equivariant, periodic=boundary == "periodic"
@@ -100,8 +99,8 @@ def test_it_combines_what_memory_cannot():
 def test_its_jacobian_is_the_derivative_at_little_noise_and_in_pieces(monkeypatch):
     training = random(4, 1, 6, 6)
     machine = fitted(LocalScore(3), torch.cat([training, training + 0.03 * random(4, 1, 6, 6, seed=2)]))
-    monkeypatch.setattr(local_posterior, "PATCHES", 50)
-    monkeypatch.setattr(local_posterior, "PAIRS", 40)
+    monkeypatch.setattr(local_score, "PATCHES", 50)
+    monkeypatch.setattr(local_score, "PAIRS", 40)
     assert_jacobian_is_derivative(machine, training[:2] + 0.02 * random(2, 1, 6, 6, seed=1), 0.02)
 
 
@@ -134,13 +133,13 @@ def test_the_local_score_of_merged_patches_is_near_the_exact_one(monkeypatch, pa
     training, clean = CAlpha(size=16).images("train", 60), CAlpha(size=16).images("test", 2)
     noisy = with_noise(clean, sigma)
     compared = []
-    add = local_posterior.Average.add
+    add = local_score.Average.add
 
     def counted(self, patches, values, numbers=None):
         compared.append(patches.shape[1])
         add(self, patches, values, numbers)
 
-    monkeypatch.setattr(local_posterior.Average, "add", counted)
+    monkeypatch.setattr(local_score.Average, "add", counted)
 
     def denoised(alike):
         machine = fitted(LocalScore(patch, alike=alike), training)

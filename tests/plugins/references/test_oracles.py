@@ -106,7 +106,7 @@ def test_every_image_has_its_best_basis(rule, oracle, sigma):
 
 
 class Known(Dataset):
-    """White Gaussian images of variance .01 around 1/2, whose optimum is called what one likes."""
+    """White Gaussian images of variance 0.01 around 1/2, whose optimum is called what one likes."""
 
     shape = (1, 8, 8)
     variance = 0.01

@@ -11,7 +11,7 @@ IMAGES = 0.2 * torch.randn(64, 1, 16, 16, generator=torch.Generator().manual_see
 
 
 class Divide(Tuned):
-    """Divides white images of variance .04 by a number, of which 1 + sigma^2 / .04 is the best."""
+    """Divides white images of variance 0.04 by a number, of which 1 + sigma^2 / 0.04 is the best."""
 
     number = "divisor"
     limits = (0.1, 50.0)

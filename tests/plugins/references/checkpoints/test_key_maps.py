@@ -144,7 +144,7 @@ def test_kair_dncnn(draw, channels, norm, prefix):
 
 
 def noise_level_chain(draw, features, outputs):
-    """Return the names and weights of a chain of KAIR with a map of the noise level, .1, and what it returns."""
+    """Return the names and weights of a chain of KAIR with a map of the noise level, 0.1, and what it returns."""
     _, weights, vector = draw
     features = torch.cat([features, torch.full_like(features[:, :1], 0.1)], dim=1)
     state = {}
