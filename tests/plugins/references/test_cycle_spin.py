@@ -1,6 +1,7 @@
 import pytest
 import torch
 from constructing import construct
+from learned_references import with_noise
 
 import gahbench
 from gahbench.contracts.truth import TrainingData, Truth
@@ -13,14 +14,10 @@ BLIND = Truth(torch.full_like(CLEAN, torch.nan))
 SIGMA = 0.1
 
 
-def noisy(seed=0):
-    return CLEAN + SIGMA * torch.randn(CLEAN.shape, generator=torch.Generator().manual_seed(seed))
-
-
 @pytest.mark.parametrize(("levels", "shifts"), [(1, 2), (2, 4)])
 def test_all_shifts_of_a_wavelet_make_it_translation_invariant(levels, shifts):
     spun = construct(CycleSpin, f"bayes-shrink[wavelet[haar,levels={levels}]]", shifts)
-    images = noisy().double()[:2, :, :32, :48]
+    images = with_noise(CLEAN, SIGMA).double()[:2, :, :32, :48]
     denoised = spun.denoise(images, SIGMA, BLIND)
     for shift in ((1, 0), (0, 3), (5, 7)):
         shifted = spun.denoise(images.roll(shift, (-2, -1)), SIGMA, BLIND)
@@ -38,7 +35,9 @@ def test_it_is_the_mean_over_shifts_however_many_are_denoised_together(monkeypat
     spun, sizes, denoise = CycleSpin(inner, 3), [], inner.denoise
     places = [(down, right) for down in range(3) for right in range(3)]
     expected = sum(
-        denoise(noisy().roll(place, (-2, -1)), SIGMA, BLIND).roll([-shift for shift in place], (-2, -1))
+        denoise(with_noise(CLEAN, SIGMA).roll(place, (-2, -1)), SIGMA, BLIND).roll(
+            [-shift for shift in place], (-2, -1)
+        )
         for place in places
     )
 
@@ -48,14 +47,14 @@ def test_it_is_the_mean_over_shifts_however_many_are_denoised_together(monkeypat
         return denoise(images, sigma, truth)
 
     monkeypatch.setattr(inner, "denoise", counted)
-    torch.testing.assert_close(spun.denoise(noisy(), SIGMA, BLIND), expected / 9, rtol=0, atol=1e-6)
+    torch.testing.assert_close(spun.denoise(with_noise(CLEAN, SIGMA), SIGMA, BLIND), expected / 9, rtol=0, atol=1e-6)
     assert sizes == {1: [1] * 9, 5: [5, 4], 100: [9]}[max(1, together // CLEAN.numel())]
 
 
 @pytest.mark.parametrize(("basis", "shifts"), [("haar,levels=2", 4), ("haar", 16), ("sym4,levels=2", 4)])
 @pytest.mark.parametrize("rule", ["hard", "soft"])
 def test_all_shifts_are_thresholding_in_the_translation_invariant_frame(basis, shifts, rule):
-    images = noisy()[:2].double()
+    images = with_noise(CLEAN, SIGMA)[:2].double()
     spun = construct(CycleSpin, f"threshold[wavelet[{basis}],rule={rule}]", shifts).denoise(images, SIGMA, BLIND)
     frame = construct(Threshold, f"wavelet-ti[{basis}]", rule).denoise(images, SIGMA, BLIND)
     torch.testing.assert_close(spun, frame, atol=1e-9, rtol=0)
@@ -66,7 +65,7 @@ def test_passes_on_what_is_asked_of_it():
     spun = construct(CycleSpin, "threshold[haar,k=null]", 2)
     assert spun.notes == ()
     spun.fit(TrainingData(dataset))
-    spun.denoise(noisy(), SIGMA, BLIND)
+    spun.denoise(with_noise(CLEAN, SIGMA), SIGMA, BLIND)
     assert spun.notes[0].startswith("k tuned on 16 validation images")
     assert spun.supports(dataset)
     spun.reference.supports = lambda _: False

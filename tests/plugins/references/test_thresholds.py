@@ -9,6 +9,7 @@ import torch
 from constructing import construct
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from learned_references import with_noise
 from scipy import integrate, stats
 
 import gahbench
@@ -32,10 +33,6 @@ CLEAN = CAlpha(2.0, 32).images("test", 6)
 BLIND = Truth(torch.full_like(CLEAN, torch.nan))
 RULES = pytest.mark.parametrize(("rule", "risk"), [(hard, hard_risk), (soft, soft_risk)], ids=["hard", "soft"])
 NAMES = pytest.mark.parametrize("rule", ["hard", "soft"])
-
-
-def noisy(sigma, seed=0, clean=CLEAN):
-    return clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed), dtype=clean.dtype)
 
 
 @RULES
@@ -83,7 +80,7 @@ def test_soft_risk_of_nothing_is_small_and_positive():
 def test_shrinks_the_details_and_nothing_else(rule):
     basis = Wavelet("haar", 2)
     sigma, k = 0.1, 2.0
-    images = noisy(sigma).double()
+    images = with_noise(CLEAN, sigma).double()
     before = basis.analysis(images)
     after = basis.analysis(construct(Threshold, "wavelet[haar,levels=2]", rule, k).denoise(images, sigma, BLIND))
     coarse = torch.zeros(32, 32, dtype=torch.bool)
@@ -125,7 +122,7 @@ class Doubled(Basis):
 
 @pytest.mark.parametrize(("shrink", "rule"), [(Threshold, ["hard"]), (Threshold, ["soft"]), (BayesShrink, [])])
 def test_in_frames_coefficients_are_compared_with_their_noise_levels(shrink, rule):
-    reference, images = construct(shrink, "wavelet[haar,levels=1]", *rule), noisy(0.1)
+    reference, images = construct(shrink, "wavelet[haar,levels=1]", *rule), with_noise(CLEAN, 0.1)
     expected = reference.denoise(images, 0.1, BLIND)
     reference.basis = Doubled()
     torch.testing.assert_close(reference.denoise(images, 0.1, BLIND), expected)
@@ -152,7 +149,7 @@ def test_adaptive_bases_are_adapted_to_the_noisy_images_in_batches():
     basis = Adapted()
     reference = construct(Threshold, "pixel", "hard", 2.5)
     reference.basis = basis
-    images = noisy(0.1)
+    images = with_noise(CLEAN, 0.1)
     denoised = reference.denoise(images, 0.1, BLIND)
     assert torch.equal(denoised, construct(Threshold, "pixel", "hard", 2.5).denoise(images, 0.1, BLIND))
     assert reference.risk(Truth(CLEAN), 0.1) is None
@@ -169,11 +166,11 @@ def test_k_is_tuned_on_validation_images():
     dataset = CAlpha(2.0, 32)
     reference = construct(Threshold, k=None)
     with pytest.raises(DataError, match="call fit"):
-        reference.denoise(noisy(0.1), 0.1, BLIND)
+        reference.denoise(with_noise(CLEAN, 0.1), 0.1, BLIND)
     reference.fit(TrainingData(dataset))
-    denoised = reference.denoise(noisy(0.1), 0.1, BLIND)
+    denoised = reference.denoise(with_noise(CLEAN, 0.1), 0.1, BLIND)
     k = reference.value(0.1)
-    assert torch.equal(denoised, construct(Threshold, k=k).denoise(noisy(0.1), 0.1, BLIND))
+    assert torch.equal(denoised, construct(Threshold, k=k).denoise(with_noise(CLEAN, 0.1), 0.1, BLIND))
     assert torch.equal(reference.risk(Truth(CLEAN), 0.1), construct(Threshold, k=k).risk(Truth(CLEAN), 0.1))
     # On the validation images the expected error is nearly the least there.
     validation = Truth(dataset.images("validation", 16))
@@ -190,7 +187,7 @@ def test_k_is_tuned_on_validation_images():
 def test_agrees_with_scikit_image_where_borders_do_not_matter(shrink, rule, sigma):
     restoration = pytest.importorskip("skimage.restoration")
     # Haar on sides that are powers of two never looks beyond the border, so the boundary rules agree.
-    images = noisy(sigma).double().clamp(0, 1)
+    images = with_noise(CLEAN, sigma).double().clamp(0, 1)
     reference = construct(shrink, "wavelet[haar,levels=3]", *([rule] if shrink is VisuShrink else []))
     # Theirs counts all pixels; VisuShrink the details. A sigma of their size makes the thresholds equal.
     details = math.sqrt(math.log(1024 - 16) / math.log(1024)) if shrink is VisuShrink else 1.0
@@ -287,7 +284,7 @@ def test_sparse_bands_get_the_universal_threshold():
 @pytest.mark.parametrize("basis", ["sym4", "dct", "haar"])
 def test_denoises_but_never_beats_the_oracle_in_the_same_basis(shrink, basis):
     sigma = 0.1
-    error = (construct(shrink, basis).denoise(noisy(sigma), sigma, BLIND) - CLEAN).square().mean()
+    error = (construct(shrink, basis).denoise(with_noise(CLEAN, sigma), sigma, BLIND) - CLEAN).square().mean()
     oracle = gahbench.create("reference", f"oracle-shrink[{basis}]").risk(Truth(CLEAN), sigma).mean()
     assert oracle < error < sigma**2 / 3
 
@@ -303,7 +300,7 @@ def bayes_threshold(values, sigma):
 ])  # fmt: skip
 def test_every_band_channel_and_image_has_its_own_threshold(shrink, threshold, name):
     sigma, basis = 0.1, gahbench.create("basis", name)
-    images = noisy(sigma).double().reshape(3, 2, 32, 32)
+    images = with_noise(CLEAN, sigma).double().reshape(3, 2, 32, 32)
     labels, expected = basis.bands((2, 32, 32)), basis.analysis(images).clone()
     for coefficients in expected.flatten(0, 1):
         for band in labels[labels > 0].unique():
@@ -315,7 +312,7 @@ def test_every_band_channel_and_image_has_its_own_threshold(shrink, threshold, n
 
 def test_bandlets_are_those_of_the_noisy_image_and_beat_the_wavelet_underneath():
     clean, sigma = CAlpha(4.0, 64).images("test", 16), 0.03
-    images = noisy(sigma, clean=clean)
+    images = with_noise(clean, sigma)
     basis = Bandlet("sym4").adapt(images, 3.25 * sigma, noisy=True)
     coefficients = basis.analysis(images)
     kept = (coefficients.abs() > 3.25 * sigma) | (basis.bands((1, 64, 64)) == 0)

@@ -1,6 +1,8 @@
+import learned_references
 import pytest
 import torch
 from given_images import GivenImages
+from learned_references import with_noise
 
 import gahbench
 from gahbench._util.errors import DataError
@@ -100,13 +102,11 @@ def test_without_images_it_says_what_to_do():
     ("name", "limit"), [("nl-means[images=8]", 0.4), ("tv[images=8]", 0.5), ("gaussian-blur[images=8]", 0.7)]
 )
 def test_the_number_grows_with_the_noise(name, limit):
-    dataset, tuned = gahbench.create("dataset", "discs[size=20]"), gahbench.create("reference", name)
-    tuned.fit(TrainingData(dataset))
-    clean = dataset.images("test", 8)
+    dataset = gahbench.create("dataset", "discs[size=20]")
+    tuned, clean = learned_references.fitted(name, dataset), dataset.images("test", 8)
     values = []
     for sigma in (0.02, 0.1, 0.3):
-        noisy = clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
-        assert (tuned.denoise(noisy, sigma, Truth(clean)) - clean).square().mean() < limit * sigma**2
+        assert (tuned.denoise(with_noise(clean, sigma), sigma, Truth(clean)) - clean).square().mean() < limit * sigma**2
         values.append(tuned.value(sigma))
     assert values == sorted(set(values))
     assert tuned.notes[0].startswith(f"{tuned.number} tuned on 8 validation images")
