@@ -74,7 +74,7 @@ class DiagonalFamily(FilterFamily):
     values
         How fast coefficients are damped, v, shape (N, K), float64, at least 0.
     gains
-        What each coefficient contributes to the trace, (A Y')_kk, float64, broadcastable to (N, K): 1 in an orthonormal
+        Contribution of each coefficient to the trace, (A Y')_kk, float64, broadcastable to (N, K): 1 in an orthonormal
         basis.
     shape
         Shape (C, H, W) of the images, of d values.
@@ -170,7 +170,7 @@ class DiagonalFamily(FilterFamily):
         if self._atoms is None:
             return None
         analysis, synthesis = self._atoms
-        # Of image j at the strength of image i.
+        # Weights of image j at the strength of image i.
         weights = self.weights(traces.to(self._values)[:, None].expand(-1, len(places)), places).to(analysis)
         alike = len(analysis) == 1
         if not alike:

@@ -138,7 +138,7 @@ def _graph(
     try:
         graph = make_fx(through)(*examples)
     except Exception:
-        # What it does depends on values, or is none of torch.
+        # The forward pass depends on values, or leaves torch.
         return None
     graph.graph.eliminate_dead_code()
     graph.recompile()

@@ -242,7 +242,7 @@ class DenseMaps(LinearMaps):
 
     @property
     def method(self) -> str:
-        """That matrices are given."""
+        """How the maps are stored."""
         return "matrices"
 
     def only(self, place: int) -> DenseMaps:
@@ -292,7 +292,7 @@ class FunctionMaps(LinearMaps):
 
     @property
     def like(self) -> Tensor:
-        """What was given."""
+        """The tensor that was given."""
         return self._like
 
     def only(self, place: int) -> FunctionMaps:

@@ -44,7 +44,7 @@ class SparseMaps(LinearMaps):
 
     @property
     def method(self) -> str:
-        """That matrices are given."""
+        """How the maps are stored."""
         return "sparse matrices"
 
     def only(self, place: int) -> SparseMaps:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -51,24 +51,31 @@ def feature_layers(network: nn.Module, noisy: Tensor, sigma: Tensor) -> list[Lay
     >>> layers[0].channels, layers[0].pixels
     (4, 64)
     """
-    found: list[Layer] = []
-    hooks = []
-    for name, module in network.named_modules():
-        if not any(module.children()):
+    layers: dict[str, Layer] = {}
 
-            def note(module: nn.Module, inputs: Any, output: Any, name: str = name) -> None:
-                known = [layer.name for layer in found]
-                if isinstance(output, Tensor) and output.ndim == 4 and name not in known:
-                    found.append(Layer(name, output.shape[1], output.shape[2] * output.shape[3]))
+    def note(name: str, output: Any) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4:
+            layers.setdefault(name, Layer(name, output.shape[1], output.shape[2] * output.shape[3]))
 
-            hooks.append(module.register_forward_hook(note))
+    modules = {name: module for name, module in network.named_modules() if not any(module.children())}
+    _run(network, noisy, sigma, modules, note)
+    return [*layers.values()]
+
+
+def _run(
+    network: nn.Module, noisy: Tensor, sigma: Tensor, modules: dict[str, nn.Module], note: Callable[[str, Any], None]
+) -> None:
+    """Call a network, and ``note`` with the name and the output of each call of some of its modules."""
+    hooks = [
+        module.register_forward_hook(lambda module, inputs, output, name=name: note(name, output))
+        for name, module in modules.items()
+    ]
     try:
         with torch.no_grad():
             network(noisy, sigma)
     finally:
         for hook in hooks:
             hook.remove()
-    return found
 
 
 def middle_layer(layers: Sequence[tuple[str, int]]) -> str:
@@ -114,12 +121,7 @@ def layer_output(network: nn.Module, layer: str, noisy: Tensor, sigma: Tensor) -
         shown = listing(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
         raise ParameterError(f"the network has no layer '{layer}'{suggestion(layer, names) or ';'} accepted: {shown}")
     kept: list[Any] = []
-    hook = modules[layer].register_forward_hook(lambda module, inputs, output: kept.append(output))
-    try:
-        with torch.no_grad():
-            network(noisy, sigma)
-    finally:
-        hook.remove()
+    _run(network, noisy, sigma, {layer: modules[layer]}, lambda name, output: kept.append(output))
     if not kept or not isinstance(kept[-1], Tensor):
         what = "is not called in the forward pass" if not kept else f"puts out {type(kept[-1]).__name__}, not a tensor"
         raise ParameterError(f"layer '{layer}' {what}; accepted are layers with features (N, C, H, W)")

@@ -38,8 +38,8 @@ def stochastic(
     place in the batch goes to the next image.
 
     Steps are not infinitely small, and samples have less contrast than the density: of the variance of
-    ``gaussian-field[size=32]``, sampled by its best denoiser, growing steps of .01 draw 74 %, constant ones 91 %, and
-    those at beta = .01 all of it, in 89, 2,600 and 12,000 steps.
+    ``gaussian-field[size=32]``, sampled by its best denoiser, growing steps of 0.01 draw 74 %, constant steps 91 %, and
+    constant steps at beta = 0.01 all of it, in 89, 2,600 and 12,000 steps.
 
     The denoiser is passed sigma_start at first, and then the sigma_t of the step before. A blind one does not need it.
     """

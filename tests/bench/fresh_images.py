@@ -64,7 +64,7 @@ def p_values(own, oracle, scored, trials, generator, advantage=0.0):
 
 
 def detectable(own, oracle, scored, generator):
-    """Return the advantage that is marked in 80 % of trials, dB, to .1."""
+    """Return the advantage that is marked in 80 % of trials, dB, to 0.1."""
     for advantage in np.arange(0.1, 20, 0.1):
         if (p_values(own, oracle, scored, BATCH, generator, advantage) < ALPHA).mean() >= 0.8:
             return advantage

@@ -3,8 +3,8 @@
 Not a test: run it as ``python tests/bench/sampling_speed.py --published DIR`` on an otherwise idle machine, DIR being a
 folder with the code of Kadkhodaie et al. 2024 (``network.py``, ``algorithm_inv_prob.py`` and what they import). Both
 sides sample the same module, the published UNet, trained for a minute on C^alpha images, by the published rule:
-h = .01 and growing, beta = .1, from sigma 1 to .05. Beside it stands our UNet with the same weights, which computes the
-same in fewer operations, in float32 and in bfloat16. It ends with an error unless all in float32 give the same images
+h = 0.01 and growing, beta = 0.1, from sigma 1 to 0.05. Beside it stands our UNet with the same weights, which needs
+fewer operations, in float32 and in bfloat16. It ends with an error unless all in float32 give the same images
 where no noise is injected. Without ``--published`` only our UNet is timed. ``--training`` are steps, ``--alone``
 samples of the published routine in a round, and ``--batch`` images that are denoised at a time.
 """

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gahbench.sampling.statistics.neighbours import nearest
 
-#: Of fewer values there is no interval.
+#: Least number of values of which an interval is estimated.
 FEWEST = 6
 
 
@@ -51,9 +51,9 @@ def simultaneous_lower(values: Tensor, level: float = 0.95, draws: int = 2000) -
         Shape (T, N), such as :func:`own_set` of N samples at T times; NaN where one is missing. A row with fewer than
         six has the end NaN.
     level
-        Of the interval.
+        Share of cases in which all ends are below their means.
     draws
-        Of the bootstrap.
+        Number of resamplings.
     """
     values = values.double()
     there = ~values.isnan()

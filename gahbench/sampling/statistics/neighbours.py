@@ -67,8 +67,6 @@ def nearest(queries: Tensor, images: Tensor, count: int = 1, memory: int = MEMOR
     ([[2, 3]], [[0.25, 0.75]])
     """
     _check(queries, images, count)
-    if not len(queries):
-        return _none(queries, min(count, len(images)))
     # Distances do not depend on the origin, but rounding does.
     origin = images[:1].flatten(1).to(queries.device, torch.float64)
 
@@ -122,8 +120,6 @@ def nearest_by_cosine(
         If there is no image, ``count`` is less than 1, or shapes differ.
     """
     _check(queries, images, count)
-    if not len(queries):
-        return _none(queries, min(count, len(images)))
 
     def similarity(some: Tensor, others: Tensor) -> Tensor:
         return unit_vectors(some, centred, origin) @ unit_vectors(others, centred, origin).mT
@@ -149,10 +145,10 @@ def unit_vectors(images: Tensor, centred: bool = True, origin: Tensor | None = N
 def pair_cosines(first: Tensor, second: Tensor, centred: bool = True, origin: Tensor | None = None) -> Tensor:
     """Return the cosine of the i-th image of one series with the i-th of another.
 
-    Of samples that two networks drew from the same noise, after training on images none of which they share, it is
-    near 1 if both learned the same density (Kadkhodaie 2024, figure 2). The removed mean decides what counts as
-    alike: none, and all bright images are; each image's own (``centred``), and all faces are; that of the training
-    images (``origin``), and only what sets an image apart from the others counts.
+    It is near 1 for samples that two networks drew from the same noise, after training on disjoint sets of images, if
+    both learned the same density (Kadkhodaie 2024, figure 2). The removed mean decides which images count as alike:
+    without any, all bright images do; without each image's own (``centred``), all faces do; without that of the
+    training images (``origin``), the images differ in what is particular to each.
 
     Parameters
     ----------
@@ -210,11 +206,6 @@ def _search(
 
 def _size(images: Tensor) -> int:
     return math.prod(images.shape[1:])
-
-
-def _none(queries: Tensor, count: int) -> Neighbours:
-    values = torch.empty(0, count, dtype=torch.float64, device=queries.device)
-    return Neighbours(values.long(), values)
 
 
 def _check(queries: Tensor, images: Tensor, count: int) -> None:

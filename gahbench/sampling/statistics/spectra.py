@@ -57,7 +57,7 @@ def spectrum_distance(samples: Tensor, images: Tensor) -> float:
 
     The log-spectral distance of :func:`radial_spectrum`. A blur or a lack of texture shows, copies do not. For two
     halves of one set it is not 0, but as far as chance goes: compare with that. Halves of 100 and 2000 C^alpha images
-    of 24x24 are 1.1 and .5 dB apart, one half blurred by .7 pixels 10 dB.
+    of 24x24 are 1.1 and 0.5 dB apart, and 10 dB if one half is blurred by 0.7 pixels.
 
     Parameters
     ----------
