@@ -46,15 +46,8 @@ def results(scores, fits=(), failures=(), datasets=(), entrants=None, baseline=N
 
 
 def dataset(name, slope=np.nan, optimum="none"):
-    return {
-        "dataset": name,
-        "optimum": optimum,
-        "slope": slope,
-        "channels": 1,
-        "height": 32,
-        "width": 32,
-        "fingerprint": "",
-    }
+    shape = {"channels": 1, "height": 32, "width": 32}
+    return {"dataset": name, "optimum": optimum, "slope": slope, **shape, "fingerprint": ""}
 
 
 def fit(dataset, entrant, seed, budget="steps", **other):
@@ -62,14 +55,7 @@ def fit(dataset, entrant, seed, budget="steps", **other):
 
 
 def failure(dataset, entrant, seed, error, stage="fit", metric=""):
-    return {
-        "dataset": dataset,
-        "entrant": entrant,
-        "seed": seed,
-        "stage": stage,
-        "metric": metric,
-        "error": error,
-    }
+    return {"dataset": dataset, "entrant": entrant, "seed": seed, "stage": stage, "metric": metric, "error": error}
 
 
 def realistic(entrants, name="c-alpha[alpha=2,size=32]", sigmas=SIGMAS, images=24, slope=2 / 3, seed=0):

@@ -33,9 +33,9 @@ def test_every_hook_is_documented(hook):
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in Registry().names(kind)])
-def test_every_plugin_is_documented(kind, name):
+def test_every_plugin_is_documented(builtin, kind, name):
     """By the first line of its docstring, which the reference shows, and in the guide to its folder."""
-    plugin = Registry().get(kind, name)
+    plugin = builtin.get(kind, name)
     assert plugin.summary
     folder = {"basis": "bases"}.get(kind, f"{kind}s")
     # A preset is a short name of another plugin.
@@ -43,10 +43,10 @@ def test_every_plugin_is_documented(kind, name):
 
 
 @pytest.mark.parametrize("name", marked(Registry().names("dataset")))
-def test_every_dataset_and_its_optimum_are_in_the_guide_to_datasets(name, tmp_path):
+def test_every_dataset_and_its_optimum_are_in_the_guide_to_datasets(builtin, name, tmp_path):
     guide = (ROOT / "plugins" / "datasets" / "README.md").read_text(encoding="utf-8")
     (row,) = [line for line in guide.splitlines() if line.startswith(f"| `{name}` ")]
-    kind = Registry().create("dataset", name, **small(name, tmp_path)).optimum.kind
+    kind = builtin.create("dataset", name, **small(name, tmp_path)).optimum.kind
     stated = row.split("|")[3]
     assert name == "shuffled" or stated.split()[0].strip(":,") == kind
 
@@ -67,11 +67,10 @@ def blocks(file, language):
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("kind", ["basis", "reference"])
-def test_every_basis_and_reference_is_in_its_rooms_guide(kind):
-    folder = {"basis": "bases", "reference": "references"}[kind]
+@pytest.mark.parametrize(("kind", "folder"), [("basis", "bases"), ("reference", "references")])
+def test_every_basis_and_reference_is_in_the_guide_to_its_folder(builtin, kind, folder):
     guide = (ROOT / "plugins" / folder / "README.md").read_text(encoding="utf-8")
-    plugins = [plugin for plugin in Registry().plugins(kind) if not plugin.preset]
+    plugins = [plugin for plugin in builtin.plugins(kind) if not plugin.preset]
     rows = {line.split("`")[1]: line.split("|")[2].strip() for line in guide.splitlines() if line.startswith("| `")}
     assert set(rows) == {plugin.name for plugin in plugins}
     if kind == "reference":

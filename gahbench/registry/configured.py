@@ -64,7 +64,12 @@ class Configured:
             },
             "source": self.plugin.digest,
             **({"fingerprint": self._fingerprint} if self._fingerprint is not None else {}),
-            "nested": {name: each(self._identity_of, inner) for name, inner in self.nested.items()},
+            "nested": {
+                name: [self._identity_of(one) for one in inner]
+                if isinstance(inner, tuple)
+                else self._identity_of(inner)
+                for name, inner in self.nested.items()
+            },
         }
 
     @functools.cached_property

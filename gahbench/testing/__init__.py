@@ -11,23 +11,26 @@ Each noun has a function that yields one :class:`Finding` for each check::
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from gahbench._util.error_text import error_with_place
 from gahbench._util.errors import PluginError, listing
 from gahbench.devices.stand_in import install as install_stand_in
-from gahbench.registry.configured import Configured
+from gahbench.registry.configured import Configured, citations
 from gahbench.registry.plugin import HOOKS, KINDS, Kind, Plugin
 from gahbench.registry.plugin_files import CLAIM_FILES
+from gahbench.registry.preparation import preparation
 from gahbench.registry.registry import Registry
 from gahbench.testing.architectures import check_architecture
 from gahbench.testing.bases import check_basis
 from gahbench.testing.claims import check_claims
-from gahbench.testing.common import check_citation, check_preparation
 from gahbench.testing.datasets import check_dataset
-from gahbench.testing.findings import Finding, Report
+from gahbench.testing.findings import Finding, Report, attempt
 from gahbench.testing.metrics import check_metric
 from gahbench.testing.on_stand_in import findings_of
 from gahbench.testing.references import check_reference
@@ -62,7 +65,7 @@ def check_configured(configured: Configured, progress: Callable[[Report], None] 
     report = Report(configured.kind, configured.label, configured.plugin.origin)
     progress(report)
     try:
-        for check in (check_citation, check_preparation, _CHECKS[configured.kind]):
+        for check in (_check_citation, _check_preparation, _CHECKS[configured.kind]):
             # After an exception the report keeps the findings before it.
             for finding in check(configured):
                 report.findings.append(finding)
@@ -70,6 +73,48 @@ def check_configured(configured: Configured, progress: Callable[[Report], None] 
     except Exception as error:
         report.findings.append(Finding("runs", False, error_with_place(error)))
     return report
+
+
+def _check_citation(configured: Configured) -> Iterator[Finding]:
+    """Check that a plugin's ``citation``, if it has one, is a citation or a tuple of them."""
+    check = "the works that it follows can be cited"
+    try:
+        found = citations(configured.plugin)
+    except PluginError as error:
+        yield Finding(check, False, str(error))
+        return
+    if found:
+        yield Finding(check, True, "; ".join(map(str, found)))
+
+
+def _check_preparation(configured: Configured) -> Iterator[Finding]:
+    """Check that a plugin says what is missing without a network, and that nothing is once it is prepared."""
+    own = preparation(configured)
+    if own is None:
+        return
+    with _without_network() as reached:
+        missing = own.missing()
+    detail = f"it asked for {reached[0]}; look for files alone" if reached else "; ".join(missing)
+    yield Finding("says what is missing without a network", not reached, detail)
+
+    def left() -> str | None:
+        own.prepare()
+        return "; ".join(own.missing()) or None
+
+    yield attempt("prepare leaves nothing missing", left)
+
+
+@contextlib.contextmanager
+def _without_network() -> Iterator[list[str]]:
+    """Refuse every connection, and yield a list of those that were asked for."""
+    reached: list[str] = []
+
+    def refuse(*arguments: Any, **keywords: Any) -> Any:
+        reached.append(", ".join(str(one) for one in arguments if not isinstance(one, socket.socket)))
+        raise OSError("missing() may not use a network")
+
+    with mock.patch.object(socket.socket, "connect", refuse), mock.patch.object(socket, "getaddrinfo", refuse):
+        yield reached
 
 
 def check_plugin(plugin: Plugin, registry: Registry, **parameters: Any) -> Report:

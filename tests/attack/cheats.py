@@ -5,15 +5,12 @@ Run as ``python -m tests.attack cheats``.
 
 from __future__ import annotations
 
-import argparse
 import re
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 PLUGINS = Path(__file__).with_name("cheating_plugins.py")
 SECURITY = Path(__file__).parents[2] / ".github" / "SECURITY.md"
-HONEST = ("identity", "visu-shrink", "gaussian-blur", "threshold", "oracle-threshold")
 SUITE = """
 name: cheats
 datasets: [{c-alpha: {alpha: 2, size: 16}}]
@@ -22,10 +19,10 @@ scoring: {sigmas: [0.005, 0.1, 0.2, 0.4], images: 24, metrics: [ssim, psnr]}
 """
 
 
-def documented() -> dict[str, str]:
-    """Return what SECURITY.md says of each cheat: ``flagged``, ``failed`` or ``out of reach``."""
-    rows = re.findall(r"^\| `(cheat-[a-z-]+)` \|[^|]*\| (flagged|failed|out of reach)\b", SECURITY.read_text(), re.M)
-    return dict(rows)
+def documented(prefix: str = "cheat") -> dict[str, str]:
+    """Return the outcome of each cheat in SECURITY.md: ``flagged``, ``failed`` or ``out of reach``."""
+    row = rf"^\| `({prefix}-[a-z-]+)` \|[^|]*\| (flagged|failed|out of reach)\b"
+    return dict(re.findall(row, SECURITY.read_text(encoding="utf-8"), re.MULTILINE))
 
 
 def outcome(cheat: str, folder: Path) -> tuple[str, list[str]]:
@@ -43,16 +40,13 @@ def outcome(cheat: str, folder: Path) -> tuple[str, list[str]]:
     return ("flagged" if entry.marks else "unnamed"), wrong
 
 
-def main(argv: Sequence[str] = ()) -> int:
-    """Run cheats; return 1 if one is not found out as documented, or an honest row is flagged, and else 0."""
-    parser = argparse.ArgumentParser(prog="python -m tests.attack cheats", description=__doc__)
-    parser.add_argument("names", nargs="*", help="Cheats. [default: all that SECURITY.md lists]")
-    known, status = documented(), 0
+def main(arguments: object = ()) -> int:
+    """Run the cheats of SECURITY.md; return 1 if an outcome is not the documented one, or an honest row is flagged."""
+    status = 0
     with tempfile.TemporaryDirectory() as folder:
-        for cheat in parser.parse_args(argv).names or known:
+        for cheat, expected in documented().items():
             found, wrong = outcome(cheat, Path(folder))
-            expected = {"out of reach": "unnamed"}.get(known[cheat], known[cheat])
-            as_expected = found == expected and not wrong
+            as_expected = found == expected.replace("out of reach", "unnamed") and not wrong
             status |= not as_expected
-            print(f"{'ok  ' if as_expected else 'WRONG'} {cheat}: {found}, documented: {known[cheat]}", *wrong)
+            print(f"{'ok  ' if as_expected else 'WRONG'} {cheat}: {found}, documented: {expected}", *wrong)
     return int(status)

@@ -56,7 +56,7 @@ def trained(name, dataset, images):
     return Trained(Trainer(network, dataset, settings, 0, Acceleration(False, compiled=False)).fit().network)
 
 
-def main(argv=()):
+def main(arguments=()):
     """Check all rows; print those that are flagged, and return 1 if there are any."""
     started, count, flagged, least = time.monotonic(), 0, 0, 1.0
     for family, name, found in rows():
