@@ -65,8 +65,8 @@ class Extended(Basis):
         """Return the images, shape (N, C, H, W)."""
         height, width = _size(coefficients)
         fitting = self.fitting(height, width)
-        found = self.backward(coefficients.flatten(2), fitting)
-        return found if fitting == (height, width) else found[..., :height, :width]
+        extended = self.backward(coefficients.flatten(2), fitting)
+        return extended if fitting == (height, width) else extended[..., :height, :width]
 
     def bands(self, shape: Shape) -> Tensor:
         """Return the labels of the coefficients, 0 the coarse scale; of images that are continued (K, H, W)."""
@@ -81,9 +81,9 @@ class Extended(Basis):
         fitting = self.fitting(*size)
         if fitting == size:
             return super().noise_levels(shape)
-        found = self.extended_noise(size, fitting)
+        levels = self.extended_noise(size, fitting)
         # Of blocks that are their own mirror image rounding leaves some.
-        return laid_out(torch.where(found > NO_NOISE, found, 0).flatten(), size)
+        return laid_out(torch.where(levels > NO_NOISE, levels, 0).flatten(), size)
 
     def check_filters(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) that are continued: filters that shrink there are not symmetric."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gahbench import Basis, BasisError, Shape, Truth, image_shape
+from gahbench._util.latest import Latest
 from gahbench.jacobian import LARGEST_EXACT, DiagonalFamily, FilterFamily, FunctionMaps, LinearMaps, probes_for
 
 from .._messages import name_of
@@ -29,7 +30,7 @@ class GraphBasis(Basis):
 
     def __init__(self) -> None:
         self._last: tuple[Tensor, Matrices, Tensor] | None = None
-        self._found: dict[tuple[tuple[int, ...], bytes], tuple[Tensor, Tensor]] = {}
+        self._spectra: Latest[tuple[Tensor, Tensor]] = Latest(KEPT, lambda spectrum: spectrum[0].nbytes)
 
     @abstractmethod
     def laplacian(self, images: Tensor) -> Tensor:
@@ -62,9 +63,9 @@ class GraphBasis(Basis):
             # Not held while others are computed, as it may be large.
             self._last = None
             # One at a time, so that an image has the same vectors in every batch.
-            found = [self._of(image) for image in images]
-            vectors = Matrices(torch.stack([vectors for vectors, _ in found]))
-            self._last = (images.clone(), vectors, torch.stack([values for _, values in found]))
+            spectra = [self._of(image) for image in images]
+            vectors = Matrices(torch.stack([vectors for vectors, _ in spectra]))
+            self._last = (images.clone(), vectors, torch.stack([values for _, values in spectra]))
         return self._last[1:]
 
     def _of(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,12 +73,7 @@ class GraphBasis(Basis):
         if image.device.type != "cpu":
             return lowest_first(self.laplacian(image[None])[0])
         key = (tuple(image.shape), image.double().numpy().tobytes())
-        if key not in self._found:
-            held = max(1, KEPT // (8 * image[0].numel() ** 2))
-            while len(self._found) >= held:
-                self._found.pop(next(iter(self._found)))
-            self._found[key] = lowest_first(self.laplacian(image[None])[0])
-        return self._found[key]
+        return self._spectra.get(key, lambda: lowest_first(self.laplacian(image[None])[0]))
 
     def check_filters(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) of more than 10,000 pixels, whose dense L would be too large."""
@@ -101,7 +97,7 @@ class GraphBasis(Basis):
 
 
 def checked_graph_basis(basis: Basis) -> GraphBasis:
-    """Return a basis if it is one of harmonics of a graph."""
+    """Return a basis of a graph; raise ``ValueError`` for any other basis."""
     if not isinstance(basis, GraphBasis):
         raise ValueError(f"basis '{name_of(basis)}': accepted are those of graphs, graph-laplacian and patch-graph")
     return basis
@@ -198,10 +194,10 @@ class _SparseTikhonov(FilterFamily):
     def at(self, traces: Tensor) -> LinearMaps:
         """Return the filter of each image that has its trace, about, or the nearest that there is."""
         if self._latest is None or not torch.equal(self._latest[0], traces):
-            self._latest = (traces.clone(), self._found(traces))
+            self._latest = (traces.clone(), self._with_traces(traces))
         return self._latest[1]
 
-    def _found(self, traces: Tensor) -> LinearMaps:
+    def _with_traces(self, traces: Tensor) -> LinearMaps:
         from scipy.sparse import eye_array
         from scipy.sparse.linalg import splu
 

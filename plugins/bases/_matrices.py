@@ -46,22 +46,17 @@ class Matrices(Basis):
                 f"this basis was made for {count} images of {size} values each, alone or in each channel; "
                 f"it cannot transform images of shape {tuple(images.shape)}"
             )
-        vectors = self._vectors(images)
-        if transposed:
-            vectors = vectors.mT
+        key = (images.dtype, images.device)
+        if key not in self._copies:
+            self._copies[key] = self.vectors.to(images)
+        vectors = self._copies[key].mT if transposed else self._copies[key]
         if count == 1:
             return (images.reshape(-1, size) @ vectors[0]).reshape(images.shape)
         return (images.reshape(count, -1, size) @ vectors).reshape(images.shape)
 
-    def _vectors(self, images: Tensor) -> Tensor:
-        key = (images.dtype, images.device)
-        if key not in self._copies:
-            self._copies[key] = self.vectors.to(images)
-        return self._copies[key]
-
 
 def of_all_channels(matrices: Tensor, channels: int) -> Tensor:
-    """Return matrices on images of which each channel has the same, a block for each, (N, C d, C d), for (N, d, d)."""
+    """Return block-diagonal matrices, shape (N, C d, C d), that apply a matrix of (N, d, d) to each of C channels."""
     if channels == 1:
         return matrices
     eye = torch.eye(channels, dtype=matrices.dtype, device=matrices.device)
@@ -69,7 +64,7 @@ def of_all_channels(matrices: Tensor, channels: int) -> Tensor:
 
 
 def check_values(shape: Shape, what: str) -> None:
-    """Refuse images (C, H, W) whose matrix over all values would be too large."""
+    """Raise ``ValueError`` for images (C, H, W) whose matrix over all values would be too large."""
     size = math.prod(shape)
     if size > LARGEST:
         raise ValueError(

@@ -58,7 +58,7 @@ class Bandlet(Basis):
     flow
         ``straight``, or ``quadratic`` or ``cubic`` for flows that bend, which need ``fine`` directions.
     moments
-        Vanishing moments of the Alpert transform, at most ``smallest``^2. 1 is Haar, as good or better by up to .4 dB
+        Vanishing moments of the Alpert transform, at most ``smallest``^2. 1 is Haar, as good or better by up to 0.4 dB
         where little but contours is to be seen (``c-alpha``), slightly worse on faces and photographs.
     count
         The geometry costs ``bits``, in noisy images, for every square larger than the smallest (is it cut?),
@@ -66,7 +66,7 @@ class Bandlet(Basis):
         noisy and clean images, 1 for a straight flow, 2 for a quadratic and 3 for a cubic one, so that squares without
         a flow are free.
     price
-        Price of a bit or of a parameter, in units of a kept coefficient; by default .25 for bits and 1 for parameters.
+        Price of a bit or of a parameter, in units of a kept coefficient; by default 0.25 for bits and 1 for parameters.
         With ``count=parameters,price=0`` the geometry is free.
 
     Raises
@@ -230,7 +230,7 @@ class AdaptedBandlet(AsBefore):
         if any(flows.given is not None for flows in self._frame.flows):
             raise BasisError("bandlets along given lines have no directions")
         row = image * self._shape[0] + channel
-        found = []
+        drawn = []
         for squares, flows, choice in zip(self._frame.squares, self._frame.flows, self._choices, strict=True):
             leaves = choice.leaves[row].nonzero().flatten().cpu()
             flowing, chosen = choice.flowing[row].cpu()[leaves].tolist(), choice.flows[row].cpu()[leaves].tolist()
@@ -239,8 +239,8 @@ class AdaptedBandlet(AsBefore):
             ):
                 angle = flows.angles[direction] if flows_here else None
                 curve = (bend / 2, twist / 2) if flows_here else (0.0, 0.0)
-                found.append(self._frame.square(place[0], place[1], squares.side, angle, curve))
-        return Geometry(tuple(sorted(found, key=lambda square: (square.band, -square.side, square.top, square.left))))
+                drawn.append(self._frame.square(place[0], place[1], squares.side, angle, curve))
+        return Geometry(tuple(sorted(drawn, key=lambda square: (square.band, -square.side, square.top, square.left))))
 
     def num_parameters(self) -> Tensor:
         """Return how many numbers describe the flows of each image, float64, shape (N,), or (1,) for any image."""
@@ -268,10 +268,10 @@ class AdaptedBandlet(AsBefore):
                 visited = places.gather(1, flows.orders(chosen))
                 source, target = (places, visited) if inverse else (visited, places)
                 transform = inverse_alpert if inverse else alpert
-                found = transform(values[source], self._frame.moments)
+                transformed = transform(values[source], self._frame.moments)
                 if len(every) == len(moved):
-                    found = torch.where(moved[some, None], found, result[target])
-                result[target] = found
+                    transformed = torch.where(moved[some, None], transformed, result[target])
+                result[target] = transformed
         return result.reshape(coefficients.shape)
 
     def _check(self, given: Tensor, shape: tuple[int, ...]) -> None:

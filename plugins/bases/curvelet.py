@@ -54,7 +54,7 @@ def fans(
     rows, columns = np.divmod(np.arange(height * width), width)
     opposite = -rows % height * width + -columns % width
     power = np.zeros(height * width)
-    found = []
+    sampled = []
     for scale, directions in enumerate(transform.windows):
         for windows, decimation in zip(directions, transform.decimation_ratios[scale], strict=True):
             size = (height // int(decimation[0]), width // int(decimation[1]))
@@ -68,7 +68,7 @@ def fans(
                 its_sources[places] = frequencies
                 its_values[places] = window.values[order] * (1 if scale == 0 else np.sqrt(2))
             np.add.at(power, sources, values**2)
-            found.append((scale, size, sources, values))
+            sampled.append((scale, size, sources, values))
     # The real and imaginary parts see a frequency and its opposite alike; the window of scale 0 is symmetric.
     root = np.sqrt((power + power[opposite]) / 2)
     return tuple(
@@ -79,7 +79,7 @@ def fans(
             _deviations(sources, values / root[sources], opposite, complex_valued=scale > 0),
             scale,
         )
-        for scale, size, sources, values in found
+        for scale, size, sources, values in sampled
     )
 
 
@@ -100,12 +100,12 @@ def _deviations(sources: Integers, values: Floats, opposite: Integers, complex_v
 @kept_tensors(4)
 def extended_deviations(size: Size, extended: Size, scales: int, wedges: int) -> Tensor:
     """Return the standard deviations of curvelets of unit white noise that is continued by its mirror image."""
-    found = []
+    norms = []
     for fan in fans(*extended, scales, wedges):
         curvelets = _at_origin(fan, extended)
         parts = [curvelets.real, curvelets.imag] if fan.scale > 0 else [curvelets.real]
-        found += [_folded_norms(curvelet, size, fan.size) for part in parts for curvelet in part]
-    return torch.cat(found)
+        norms += [_folded_norms(curvelet, size, fan.size) for part in parts for curvelet in part]
+    return torch.cat(norms)
 
 
 def _at_origin(fan: Fan, size: Size) -> Tensor:

@@ -21,7 +21,7 @@ class GraphLaplacian(GraphBasis):
 
     L = D - W, lowest eigenvalues first, with w_ij = exp(-|i - j|^2 / (2 hs^2) - |x_i - x_j|^2 / (2 hr^2)) for pixels at
     most ``radius`` apart (bilateral weights, Tomasi & Manduchi 1998, in the combinatorial Laplacian). The difference of
-    colours is Euclidean over the channels. In float64, on one core in .2 s for 32x32 pixels and 13 s for 64x64.
+    colours is Euclidean over the channels. In float64, on one core in 0.2 s for 32x32 pixels and 13 s for 64x64.
 
     Parameters
     ----------

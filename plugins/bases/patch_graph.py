@@ -23,7 +23,7 @@ class PatchGraph(GraphBasis):
     with D_ij^2 the mean squared difference of two patches, and two pixels are joined if either is among the ``nearest``
     of the other within a window; of patches that are equally alike, the nearer pixels. Each pixel is also joined to the
     four beside it, which makes the graph connected. Patches at the border are continued by reflection; channels count
-    alike. L = D - W, lowest eigenvalues first, in float64, on one core in .25 s for 32x32 pixels and 16 s for 64x64.
+    alike. L = D - W, lowest eigenvalues first, in float64, on one core in 0.25 s for 32x32 pixels and 16 s for 64x64.
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ class PCA(Basis):
         check_values(shape, "pca needs the second moments")
 
     def fit(self, examples: TrainingData) -> None:
-        """Find the eigenvectors; on one core it takes 17 s for 4096 values, .4 s for 1024."""
+        """Find the eigenvectors; on one core it takes 17 s for 4096 values, 0.4 s for 1024."""
         self.check_shape(examples.shape)
         self._shape = examples.shape
         images = examples.training(self.images)

@@ -17,7 +17,7 @@ class FromTruth(Basis):
 
     adaptive: ClassVar[bool] = True
     oracle: ClassVar[bool] = True
-    #: What it is, and what it depends on, in errors.
+    #: Name of the basis, and of the facts that it depends on, in errors.
     of: ClassVar[str]
     depends_on: ClassVar[str]
 
@@ -84,6 +84,6 @@ class FamilyBasis(FromTruth):
         known = dataset.true_basis(truth.split, len(truth), truth.start)
         if known is None:
             raise BasisError(f"{type(dataset).__name__}.true_basis returned none, though 'has_true_basis' is true")
-        found = Matrices(completed(known.vectors))
-        self._last = (*asked, found)
-        return found
+        matrices = Matrices(completed(known.vectors))
+        self._last = (*asked, matrices)
+        return matrices

@@ -74,14 +74,14 @@ class TrueFlow(FromTruth, AsBefore):
         dataset = self.dataset_of(truth)
         if not dataset.has_level_sets:
             raise BasisError(f"{type(dataset).__name__} does not give the contours of its images")
-        found = dataset.level_sets(truth.split, len(truth), truth.start)
-        if found is None:
+        levels = dataset.level_sets(truth.split, len(truth), truth.start)
+        if levels is None:
             raise BasisError(f"{type(dataset).__name__}.level_sets returned none, though 'has_level_sets' is true")
         return OneByOne(
             self._plain,
             [
                 self._plain.adapt(truth.clean[place : place + 1], threshold, lines=lines)
-                for place, lines in enumerate(found)
+                for place, lines in enumerate(levels)
             ],
         )
 

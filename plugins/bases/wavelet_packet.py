@@ -126,7 +126,7 @@ class WaveletPacket(Wavelet):
         return self._splits
 
     def _check(self, given: Tensor) -> None:
-        """Refuse images, or coefficients, of others than those that it was adapted to."""
+        """Raise ``BasisError`` for images, or coefficients of images, that it was not adapted to."""
         self._chosen()
         assert self._of is not None
         of = (*given.shape[:2], *given.shape[-2:])

@@ -120,14 +120,14 @@ def filter_responses(name: str, size: int, levels: int) -> Tensor:
     places = np.arange(filters.shape[1]) - filters.shape[1] // 2
     frequencies = np.arange(size)
     low = np.ones(size)
-    found: list[np.ndarray] = []
+    composites: list[np.ndarray] = []
     for level in range(levels):
         # Taken modulo the size in integers, the phase is exact for holes of any length.
         phases = np.outer(places * 2**level, frequencies) % size
         both = filters @ np.exp(-2j * np.pi / size * phases) / np.sqrt(2)
-        found = [low * both[0], low * both[1], *found]
-        low = found[0]
-    return torch.from_numpy(np.stack(found))
+        composites = [low * both[0], low * both[1], *composites]
+        low = composites[0]
+    return torch.from_numpy(np.stack(composites))
 
 
 # Of a photograph they are 100 MB: few are kept, for two orientations in two precisions.

@@ -66,14 +66,14 @@ class StationaryField:
         """Return all eigenvalues of K, largest first, shape (d,), and the first ``count`` eigenvectors, (d, count)."""
         values, leading, vectors = [], [], []
         for row, column in ((1, 1), (1, -1), (-1, -1)):
-            found, parts = torch.linalg.eigh(self._block(row, column))
+            of_block, parts = torch.linalg.eigh(self._block(row, column))
             rows, columns = _reflected(self.size, row), _reflected(self.size, column)
             # No block holds more than ``count`` of the largest.
             quadrants = parts[:, -count:].T.reshape(-1, rows.shape[1], columns.shape[1])
             images = rows @ quadrants @ columns.T
             for whole in [images] if row == column else [images, images.mT]:
-                values.append(found)
-                leading.append(found[-count:])
+                values.append(of_block)
+                leading.append(of_block[-count:])
                 vectors.append(whole.reshape(-1, self.pixels))
         chosen = torch.cat(leading).sort(descending=True).indices[:count]
         # Rounding errors may leave the least ones negative.
@@ -89,16 +89,16 @@ class StationaryField:
     def _block(self, row: int, column: int) -> Tensor:
         """Return K between images of one parity in each direction, in the basis of :func:`_reflected`."""
         (rows, upright), (columns, level) = _lags(self.size, row), _lags(self.size, column)
-        found = self._at(rows[0], columns[0]) + column * self._at(rows[0], columns[1])
-        found += row * self._at(rows[1], columns[0]) + row * column * self._at(rows[1], columns[1])
+        covariance = self._at(rows[0], columns[0]) + column * self._at(rows[0], columns[1])
+        covariance += row * self._at(rows[1], columns[0]) + row * column * self._at(rows[1], columns[1])
         weights = (upright[:, None] * level).flatten()
-        return weights[:, None] * found * weights
+        return weights[:, None] * covariance * weights
 
     def _at(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Return covariances at distances of shapes (r, r) and (c, c), as a matrix between r * c places."""
-        found = self.covariances[rows[:, None, :, None], columns[None, :, None, :]]
+        entries = self.covariances[rows[:, None, :, None], columns[None, :, None, :]]
         places = len(rows) * len(columns)
-        return found.reshape(places, places)
+        return entries.reshape(places, places)
 
 
 def _lags(side: int, parity: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
@@ -186,16 +186,16 @@ class Leading:
         first = (self.scaled * mask.square()[:, None]).T @ self.scaled
         across = (self.scaled[mixed] * both[mixed, None]).T @ self.scaled[mixed]
         second = torch.diag(self.values) - first - 2 * across
-        found = torch.empty(self.columns, self.columns, dtype=torch.float64)
-        found[:rank, :rank], found[rank:-2, rank:-2] = first, second
-        found[:rank, rank:-2], found[rank:-2, :rank] = across, across
+        products = torch.empty(self.columns, self.columns, dtype=torch.float64)
+        products[:rank, :rank], products[rank:-2, rank:-2] = first, second
+        products[:rank, rank:-2], products[rank:-2, :rank] = across, across
         shares = torch.stack([mask.square(), both, (1 - mask).square()])
         sums = self.root * shares @ self.scaled
-        found[:rank, -2:] = sums[:2].T
-        found[rank:-2, -2:] = sums[1:].T
-        found[-2:, :-2] = found[:-2, -2:].T
-        found[-2:, -2:] = self.root**2 * shares.sum(1)[torch.tensor([[0, 1], [1, 2]])]
-        return found
+        products[:rank, -2:] = sums[:2].T
+        products[rank:-2, -2:] = sums[1:].T
+        products[-2:, :-2] = products[:-2, -2:].T
+        products[-2:, -2:] = self.root**2 * shares.sum(1)[torch.tensor([[0, 1], [1, 2]])]
+        return products
 
 
 class ConditionalGaussian:
@@ -217,17 +217,17 @@ class ConditionalGaussian:
 
     def matvec(self, masks: Tensor, images: Tensor) -> Tensor:
         """Return K_x x for images x, shape (N, d), and their masks, shape (N, d) or (1, d)."""
-        found = torch.zeros_like(images)
+        products = torch.zeros_like(images)
         for share in (masks, 1 - masks):
             inside = share * images
-            found += share * (self.field.matvec(inside) + self.constant * inside.sum(-1, keepdim=True))
-        return found
+            products += share * (self.field.matvec(inside) + self.constant * inside.sum(-1, keepdim=True))
+        return products
 
     def matrix(self, mask: Tensor) -> Tensor:
         """Return K_x, shape (d, d), for a mask, shape (d,)."""
-        found: Tensor = torch.outer(mask, mask) + torch.outer(1 - mask, 1 - mask)
-        found *= self._background
-        return found
+        covariance: Tensor = torch.outer(mask, mask) + torch.outer(1 - mask, 1 - mask)
+        covariance *= self._background
+        return covariance
 
     def is_resolved(self, sigma: float) -> bool:
         """Return whether the error is best had from all :meth:`eigenvalues` rather than from :meth:`error_bounds`."""
@@ -258,8 +258,8 @@ class ConditionalGaussian:
         Both T lambda_{r + 1} / sigma^2 and the sum of squares of the unresolved eigenvalues over sigma^2 are such an S,
         the first as G <= sigma^-2, the second as moreover no entry of B exceeds that of K_h; the smaller is taken.
 
-        The r eigenvalues are those above .1 sigma^2, at most d / 4 and at most 2047. Where these limits do not bind,
-        the two bounds are within 1 % of each other and the lower one within .2 % of the error.
+        The r eigenvalues are those above 0.1 sigma^2, at most d / 4 and at most 2047. Where these limits do not bind,
+        the two bounds are within 1 % of each other and the lower one within 0.2 % of the error.
         """
         leading = self._leading(self._rank(RESOLVED * sigma**2))
         energies, turns = torch.linalg.eigh(leading.gram(mask))
@@ -326,14 +326,14 @@ class ConditionalGaussian:
 
     def _overlaps(self, leading: Leading, mask: Tensor, energies: Tensor, turns: Tensor) -> Tensor:
         """Return u' B u for the unit eigenvectors u of A, shape (k,)."""
-        found = []
+        overlaps = []
         for some, parts in zip(torch.split(energies, TOGETHER), torch.split(turns.T, TOGETHER), strict=True):
             vectors = leading.synthesis(mask[None], parts) / some.sqrt()[:, None]
             whole = self.constant * ((vectors @ mask).square() + (vectors @ (1 - mask)).square())
             for share in (mask, 1 - mask):
                 whole += self.field.energy(share * vectors)
-            found.append((whole - some).clamp(min=0))
-        return torch.cat(found)
+            overlaps.append((whole - some).clamp(min=0))
+        return torch.cat(overlaps)
 
     def _count(self, lower: float) -> int:
         """Return how many eigenvalues of K are above ``lower``."""

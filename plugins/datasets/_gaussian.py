@@ -69,8 +69,8 @@ class Gaussian(Generated):
             # The same vectors for all images, as for matrices, are filtered once.
             same = vectors.stride(0) == 0
             images = (vectors[:1] if same else vectors).reshape(-1, *self.shape)
-            found = self.weighted(images, lambda energies: energies / (energies + sigma**2))
-            return found.reshape(-1, *vectors.shape[1:]).expand(vectors.shape)
+            products = self.weighted(images, lambda energies: energies / (energies + sigma**2))
+            return products.reshape(-1, *vectors.shape[1:]).expand(vectors.shape)
 
         return FunctionMaps(filtered, len(noisy), self.shape, noisy.double())
 

@@ -4,7 +4,7 @@ For an image c_1 p_1 + ... + c_L p_L in white noise the likelihood of the intens
 sigma^2, G the Gram matrix of the parts p, cut off at the borders of [0, 1]^L where the prior ends. With one intensity
 its integral is a difference of error functions; with two, the inner integral is, and the outer one is taken by
 Gauss-Legendre quadrature over the part of [0, 1] that holds the mass, in three pieces: exact to about 1e-4 for parts
-of correlation up to .9 (those of a disc have hardly any), and to 3e-3 for parts of correlation .99.
+of correlation up to 0.9 (those of a disc have hardly any), and to 3e-3 for parts of correlation 0.99.
 """
 
 from __future__ import annotations

@@ -47,11 +47,11 @@ class Library(Faces):
             raise DataError(
                 f"{self._where}: {', '.join(missing)} is not here; 'gahbench prepare' with the suite gets it"
             )
-        found = {part: [_pixels(image) for image in images] for part, images in self.parts().items()}
+        parts_read = {part: [_pixels(image) for image in images] for part, images in self.parts().items()}
         # Sources are often sorted by class, and the first and the last of their images are of few classes.
-        order = torch.randperm(len(found["train"]), generator=generator("data", self.seed, "order")).tolist()
-        found["train"] = [found["train"][place] for place in order]
-        images = [image for part in found.values() for image in part]
+        order = torch.randperm(len(parts_read["train"]), generator=generator("data", self.seed, "order")).tolist()
+        parts_read["train"] = [parts_read["train"][place] for place in order]
+        images = [image for part in parts_read.values() for image in part]
         if not images:
             raise DataError(f"{self._where}: holds no images")
         if any(image.ndim != images[0].ndim for image in images):
@@ -67,9 +67,9 @@ class Library(Faces):
             read = replace(read, had_colours=had_colours)
         else:
             read = from_array(np.stack(images), preprocessing, self._where)
-        if set(found) == {"train"}:
+        if set(parts_read) == {"train"}:
             return read
-        return replace(read, partition=_partition({part: len(images) for part, images in found.items()}))
+        return replace(read, partition=_partition({part: len(images) for part, images in parts_read.items()}))
 
 
 def _partition(counts: Mapping[Part, int]) -> NDArray[np.int64]:

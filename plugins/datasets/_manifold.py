@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from gahbench import BLOCK, Optimum, Posterior, Split, TrueBasis, in_blocks
+from gahbench._util.latest import Latest
 from gahbench.jacobian import LARGEST_EXACT, DenseMaps, LinearMaps
 
 from . import _importance as importance
@@ -43,7 +44,7 @@ class Manifold(Generated):
 
     def __init__(self, family: str, seed: int = 0) -> None:
         super().__init__(family, seed)
-        self._filters: dict[tuple[bytes, float], DenseMaps] = {}
+        self._filters: Latest[DenseMaps] = Latest(KEPT, lambda filters: filters.matrices().nbytes)
         if self.intensities not in (0, 1, 2) or self.nonlinear < 0 or self.dimension == 0:
             raise ValueError(
                 f"{type(self).__name__}: {self.nonlinear} non-linear parameters and {self.intensities} intensities; "
@@ -105,33 +106,29 @@ class Manifold(Generated):
 
     def posterior(self, noisy: Tensor, sigma: float) -> Posterior:
         """Return mean and spread of the images given noisy ones; see :meth:`gahbench.Dataset.posterior`."""
-        found = importance.posterior(self, (noisy.double() - self.offset).flatten(1), sigma)
-        mean = (found.mean + self.offset).reshape(noisy.shape).to(noisy.dtype)
-        return Posterior(mean, found.trace, found.ess_fraction)
+        estimate = importance.posterior(self, (noisy.double() - self.offset).flatten(1), sigma)
+        mean = (estimate.mean + self.offset).reshape(noisy.shape).to(noisy.dtype)
+        return Posterior(mean, estimate.trace, estimate.ess_fraction)
 
     def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps | None:
         """Return the posterior covariances over sigma^2, by the sampling of :meth:`posterior`."""
         if noisy[0].numel() > LARGEST_EXACT:
             return None
         # Asked for by every denoiser's metrics in turn, on the same images.
+        if 4 * len(noisy) * noisy[0].numel() ** 2 > KEPT:
+            return self._sampled_filters(noisy, sigma)
         key = (noisy.cpu().double().numpy().tobytes(), sigma)
-        if key not in self._filters:
-            filters = DenseMaps(torch.cat(list(self._covariances(noisy, sigma))), self.shape)
-            held = KEPT // (4 * len(noisy) * noisy[0].numel() ** 2)
-            if held == 0:
-                return filters
-            while len(self._filters) >= held:
-                self._filters.pop(next(iter(self._filters)))
-            self._filters[key] = filters
-        return self._filters[key]
+        return self._filters.get(key, lambda: self._sampled_filters(noisy, sigma))
 
-    def _covariances(self, noisy: Tensor, sigma: float) -> Iterator[Tensor]:
-        """Yield the posterior covariances over sigma^2, float32, of a few images after the other."""
+    def _sampled_filters(self, noisy: Tensor, sigma: float) -> DenseMaps:
+        """Return the posterior covariances over sigma^2, float32, of a few images after the other."""
+        filters = []
         together = max(1, KEPT // (8 * noisy[0].numel() ** 2))
         for images in torch.split((noisy.double() - self.offset).flatten(1), together):
-            found = importance.posterior(self, images, sigma, covariance=True).covariance
-            assert found is not None
-            yield (found / sigma**2).float()
+            covariance = importance.posterior(self, images, sigma, covariance=True).covariance
+            assert covariance is not None
+            filters.append((covariance / sigma**2).float())
+        return DenseMaps(torch.cat(filters), self.shape)
 
     def parts_at(self, coordinates: Tensor) -> Tensor:
         """Return the parts, shape (..., L, d), float64, at coordinates (..., nonlinear) of standard normal prior."""

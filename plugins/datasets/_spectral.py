@@ -113,8 +113,8 @@ class AveragedField:
             squares = self.quarter[along[rows].abs()][:, along.abs()].double().square_()
             return squares.mul_(gains[rows, None]).mul_(gains)
 
-        found = self._folded(power, along, size, torch.float64)
-        amplitude: Tensor = found[:, : size + 1].sqrt() * (size / self.master)
+        folded = self._folded(power, along, size, torch.float64)
+        amplitude: Tensor = folded[:, : size + 1].sqrt() * (size / self.master)
         return amplitude
 
     def _frequencies(self) -> Tensor:
@@ -132,14 +132,14 @@ class AveragedField:
     def _folded(self, values: Callable[[Tensor], Tensor], along: Tensor, size: int, dtype: torch.dtype) -> Tensor:
         """Add values, given by rows, at frequencies that are alike on the grid of twice a size."""
         side, device = 2 * size, along.device
-        found = torch.zeros(side, side, dtype=dtype, device=device)
+        sums = torch.zeros(side, side, dtype=dtype, device=device)
         for rows in torch.split(torch.arange(len(along), device=device), max(1, TOGETHER // len(along))):
             part = values(rows)
             columns = torch.zeros(len(rows), side, dtype=dtype, device=device)
             for source, target in _runs(-self.highest, len(along), side):
                 columns[:, target] += part[:, source]
-            found.index_add_(0, along[rows] % side, columns)
-        return found
+            sums.index_add_(0, along[rows] % side, columns)
+        return sums
 
 
 def _runs(lowest: int, count: int, side: int) -> Iterator[tuple[slice, slice]]:

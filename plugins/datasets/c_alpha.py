@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gahbench import BLOCK, Optimum, Split, TrueBasis, hardware, in_blocks
+from gahbench._util.latest import Latest
 from gahbench.jacobian import LARGEST_EXACT, DenseMaps, FunctionMaps, LinearMaps
 
 from .._papers import KADKHODAIE_2024, KOROSTELEV_1993, PEYRE_2008
@@ -51,13 +52,13 @@ class CAlpha(Generated):
     Construction ``exact`` (default). The contour and the two backgrounds are Gaussian with amplitudes
     |w|^-(alpha + 1/2) and |w|^-(alpha + 1), which makes them C^alpha but for logarithms; all are drawn on a
     domain twice the image and cropped, so that nothing is periodic. A background is 1/2 + m + g with
-    independent m ~ N(0, .12^2), one for each region, and g a stationary field of zero mean over the doubled
-    domain and variance .08^2 at every pixel. Nothing is clipped or rescaled, so that given the contour the
+    independent m ~ N(0, 0.12^2), one for each region, and g a stationary field of zero mean over the doubled
+    domain and variance 0.08^2 at every pixel. Nothing is clipped or rescaled, so that given the contour the
     image is Gaussian; values leave [0, 1] at 5 pixels in 10,000, in 6 images of 1,000 (alpha = 2, size 64; 9
     for alpha = 1). Contours are anti-aliased by area. A ``line`` crosses the image from left to right at
-    height 1/2 plus a Gaussian process of standard deviation .15 sides; a ``closed`` contour is star-shaped
-    around a centre uniform in [.35, .65]^2, with radius .25 exp(g(angle)), g Gaussian of standard deviation
-    .25, so that contours take every direction. A ``disc`` is such a contour with one g for all angles. With
+    height 1/2 plus a Gaussian process of standard deviation 0.15 sides; a ``closed`` contour is star-shaped
+    around a centre uniform in [0.35, 0.65]^2, with radius 0.25 exp(g(angle)), g Gaussian of standard deviation
+    0.25, so that contours take every direction. A ``disc`` is such a contour with one g for all angles. With
     ``background_alpha=flat`` regions have no g but their constant: cartoon images, whose contour is all that is to be
     found. Contours are known to oracles, as functions that are zero on them, which ``true-flow`` follows.
 
@@ -71,8 +72,8 @@ class CAlpha(Generated):
     denoiser: its error bounds that of any denoiser, and the eigenvectors of the image's covariance are the true
     geometry-adaptive harmonic basis (see ``_conditional.py``). Its slope tends to that of the backgrounds, 1 where they
     are flat, which is the optimal one unless the contour is rougher than they are; from sigma = 1/255 to 64/255 it is
-    .54, .72 and .86 for alpha = 1, 2 and 4 at 64x64 pixels, where the limits are .50, .67 and .80. The bound of an
-    image at a noise level takes at most seconds at 64x64 pixels; at 128x128 it takes most of a minute once, and then
+    0.54, 0.72 and 0.86 for alpha = 1, 2 and 4 at 64x64 pixels, where the limits are 0.50, 0.67 and 0.80. The bound of
+    an image at a noise level takes at most seconds at 64x64 pixels; at 128x128 it takes most of a minute once, and then
     2 s at most for alpha = 2, half a minute for alpha = 1.
 
     Construction ``paper`` is that of Kadkhodaie 2024 (published code): white noise uniform on
@@ -140,7 +141,7 @@ class CAlpha(Generated):
         if master is not None:
             # A block must not depend on the size, so that all sizes have the same images.
             self.together = max(1, min(BLOCK, MASTER_PIXELS // master**2))
-        self._energies: dict[tuple[Split, int], Tensor] = {}
+        self._energies: Latest[Tensor] = Latest(HELD, lambda energies: 1)
 
     @property
     def optimum(self) -> Optimum:
@@ -168,7 +169,7 @@ class CAlpha(Generated):
         """Return the expected error of the genie, which sees the contours; see :meth:`gahbench.Dataset.lower_bound`.
 
         From all eigenvalues for up to 1600 pixels, and for up to 4096 where the noise is weak; otherwise the lower end
-        of bounds on it, which is within .2 % of it unless more than 2047 eigenvalues of a background exceed .1
+        of bounds on it, which is within 0.2 % of it unless more than 2047 eigenvalues of a background exceed 0.1
         sigma^2: for alpha = 1 and 128x128 pixels, below sigma = 2.7/255. There it is below by 1.5 % at sigma = 1/255.
         """
         if self.construction == "paper":
@@ -188,8 +189,8 @@ class CAlpha(Generated):
             return noisy
         masks = torch.split(self._masks(split, len(noisy), start), TOGETHER)
         centred = torch.split((noisy.double().cpu() - 0.5).flatten(1), TOGETHER)
-        found = [self._conditional.wiener(*some, sigma) for some in zip(masks, centred, strict=True)]
-        return 0.5 + torch.cat(found).reshape(noisy.shape).to(noisy)
+        denoised = [self._conditional.wiener(*some, sigma) for some in zip(masks, centred, strict=True)]
+        return 0.5 + torch.cat(denoised).reshape(noisy.shape).to(noisy)
 
     def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps | None:
         """Return the Wiener filters K_x (K_x + sigma^2)^-1 of images given their contours."""
@@ -207,14 +208,14 @@ class CAlpha(Generated):
 
         if self.size**2 > LARGEST_EXACT:
             return FunctionMaps(filtered, len(noisy), self.shape, masks)
-        found = []
+        matrices = []
         for mask in masks:
             # K (K + s)^-1 = 1 - s (K + s)^-1.
             covariance = self._conditional.matrix(mask)
             covariance.diagonal().add_(sigma**2)
             inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
-            found.append((torch.eye(len(mask), dtype=mask.dtype) - sigma**2 * inverse).float())
-        return DenseMaps(torch.stack(found), self.shape)
+            matrices.append((torch.eye(len(mask), dtype=mask.dtype) - sigma**2 * inverse).float())
+        return DenseMaps(torch.stack(matrices), self.shape)
 
     @property
     def has_true_basis(self) -> bool:
@@ -229,10 +230,10 @@ class CAlpha(Generated):
         """
         if self.construction == "paper":
             return None
-        found = [self._conditional.basis(mask) for mask in self._masks(split, count, start)]
-        if not found:
+        bases = [self._conditional.basis(mask) for mask in self._masks(split, count, start)]
+        if not bases:
             return TrueBasis(torch.empty(0, self.size**2, 0).double(), torch.empty(0, 0).double())
-        return TrueBasis(torch.stack([vectors for vectors, _ in found]), torch.stack([values for _, values in found]))
+        return TrueBasis(torch.stack([vectors for vectors, _ in bases]), torch.stack([values for _, values in bases]))
 
     @property
     def has_level_sets(self) -> bool:
@@ -319,12 +320,7 @@ class CAlpha(Generated):
         """Return a lower bound on the genie's squared error, a sum over pixels."""
         if not self._conditional.is_resolved(sigma):
             return self._conditional.error_bounds(mask, sigma)[0]
-        key = (split, index)
-        energies = self._energies.get(key)
-        if energies is None:
-            if len(self._energies) == HELD:
-                self._energies.pop(next(iter(self._energies)))
-            energies = self._energies[key] = self._conditional.eigenvalues(mask)
+        energies = self._energies.get((split, index), lambda: self._conditional.eigenvalues(mask))
         return float((sigma**2 * energies / (energies + sigma**2)).sum())
 
     @property
@@ -394,15 +390,15 @@ class Stars:
         nodes = self.growth.shape[1]
         radii = size * self.radius * self.growth.double()
         places = torch.arange(size, dtype=torch.float64) + 0.5
-        found = []
+        levels = []
         for centre, radius in zip(size * self.centres[..., 0].double(), radii, strict=True):
             up, right = (centre[0] - places)[:, None], places - centre[1]
             turns = (torch.atan2(up.expand(size, size), right.expand(size, size)) / (2 * math.pi)).remainder(1) * nodes
             before = turns.floor()
             node = before.long() % nodes
             share = turns - before
-            found.append(torch.hypot(up, right) - torch.lerp(radius[node], radius[(node + 1) % nodes], share))
-        return torch.stack(found)
+            levels.append(torch.hypot(up, right) - torch.lerp(radius[node], radius[(node + 1) % nodes], share))
+        return torch.stack(levels)
 
 
 def coverage(rows: Tensor, columns: Tensor, size: int) -> Tensor:

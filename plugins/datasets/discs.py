@@ -26,7 +26,7 @@ class Discs(Manifold):
     """One disc on a flat background, with a soft edge.
 
     Images of 5 parameters (Kadkhodaie 2024): the centre's row and column, the radius, the grey
-    values of foreground and background. The radius is uniform in [.1, .4] sides (at least 1.5 pixels), the
+    values of foreground and background. The radius is uniform in [0.1, 0.4] sides (at least 1.5 pixels), the
     centre uniform where the disc stays half a pixel inside the image, the grey values independent and uniform
     in [0, 1]. The dimension of the manifold is 5: as sigma tends to 0 the least squared error tends to 5
     sigma^2, so the optimal slope is 1. The posterior integrates the grey values by quadrature, and centre and

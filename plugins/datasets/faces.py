@@ -32,7 +32,7 @@ class Faces(Dataset):
     """Faces: the 100 embedded in scikit-image (25x25 pixels, grey), or those of a file, folder or known source.
 
     Nothing is known about the best possible denoiser. Near repeats are left out: images whose mean-removed correlation
-    with an earlier one, both pooled to 20x20 pixels, is above .95 (Kadkhodaie 2024); the embedded faces hold none.
+    with an earlier one, both pooled to 20x20 pixels, is above 0.95 (Kadkhodaie 2024); the embedded faces hold none.
 
     Splits are consecutive in the order of the files unless ``split`` says otherwise: first training, then validation,
     last test images; there are half as many validation as test images. Of the embedded faces 64 are for training, 12
@@ -57,7 +57,7 @@ class Faces(Dataset):
     test
         Number of test images; by default 24 % of all, at most 1024.
     colour
-        ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, .299 R + .587 G + .114 B; ``rgb``.
+        ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, 0.299 R + 0.587 G + 0.114 B; ``rgb``.
     source
         ``lfw-subset``: the embedded faces. ``lfw``: Labeled Faces in the Wild, 125x94 pixels around the face, and
         ``olivetti``: 400 faces of 64x64 pixels, both fetched by scikit-learn. ``celeba``: CelebA below ``path``, as
@@ -190,17 +190,17 @@ class Faces(Dataset):
 
     @functools.cached_property
     def _all(self) -> Images:
-        found = self._read()
-        found.check_usable(self, self.on_error, self._where)
-        return found
+        images = self._read()
+        images.check_usable(self, self.on_error, self._where)
+        return images
 
     def _read(self) -> Images:
         if (encoded := self._opened()) is not None:
             return from_encoded(encoded, self._preprocessing)
         if self.source == "lfw-subset":
             return from_array(fetched.embedded(), self._preprocessing, self._where)
-        found = fetched.olivetti() if self.source == "olivetti" else read_arrays(source_path(str(self.path)))
-        return from_array(found.images, self._preprocessing, self._where, found.identity)
+        stored = fetched.olivetti() if self.source == "olivetti" else read_arrays(source_path(str(self.path)))
+        return from_array(stored.images, self._preprocessing, self._where, stored.identity)
 
     @property
     def _preprocessing(self) -> Preprocessing:
@@ -216,12 +216,12 @@ class Faces(Dataset):
         if self.source != "celeba":
             return open_encoded(path)
         try:
-            found = open_encoded(path, below=CELEBA)
+            encoded = open_encoded(path, below=CELEBA)
         except DataError as error:
             raise missing_celeba(path) from error
-        if found is None:
+        if encoded is None:
             raise missing_celeba(path)
-        return found
+        return encoded
 
     @functools.cached_property
     def _splits(self) -> dict[Split, splits.Places]:
@@ -269,8 +269,8 @@ class Faces(Dataset):
             return {"places": len(places)}
 
         folder, _ = cached(*self._repeats(self._all.digest), find)
-        found: splits.Places = np.load(folder / "places.npy", allow_pickle=False)
-        return found
+        kept: splits.Places = np.load(folder / "places.npy", allow_pickle=False)
+        return kept
 
     def _repeats(self, digest: str) -> tuple[str, list[str | None]]:
         """Return kind and content of the near repeats in the cache."""

@@ -94,8 +94,8 @@ class Finite(Derived, Generated):
 
     def posterior(self, noisy: Tensor, sigma: float) -> Posterior:
         """Return mean, float64, and spread of the members given noisy images; see :func:`empirical_bayes`."""
-        found = empirical_bayes(self.members.flatten(1), noisy.flatten(1), sigma)
-        return Posterior(found.mean.view_as(noisy), found.trace)
+        flat = empirical_bayes(self.members.flatten(1), noisy.flatten(1), sigma)
+        return Posterior(flat.mean.view_as(noisy), flat.trace)
 
     def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps:
         """Return the posterior covariances over sigma^2; see :func:`empirical_filters`."""

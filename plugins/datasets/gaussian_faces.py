@@ -40,7 +40,7 @@ class GaussianFaces(Derived, Gaussian):
 
     Faces are so rich in contrast that with c = 1 a Gaussian leaves [0, 1] at 2 to 5 % of its pixels, and clipping would
     end Gaussianity. So deviations from the mean face are reduced; which is no loss, as the best denoiser at sigma for
-    one contrast is that at sigma / c for the full one. With the default of .6, 2 pixels in 1000 leave [0, 1] (embedded
+    one contrast is that at sigma / c for the full one. With the default of 0.6, 2 pixels in 1000 leave [0, 1] (embedded
     faces, 24x24; 5 in 1000 for Labeled Faces in the Wild, 40x40). Nothing is clipped. The best denoiser is the Wiener
     filter, in closed form.
 

@@ -25,7 +25,7 @@ class GaussianField(Gaussian):
 
     The amplitude at the integer frequency k is proportional to |k|^-(alpha + 1), that of frequency 0 being as great as
     at |k| = 1; this makes fields C^alpha but for logarithms. The mean is 1/2 and every pixel has the standard deviation
-    ``std``: at the default of .14, 4 pixels in 10,000 leave [0, 1]; nothing is clipped. Channels of colour fields are
+    ``std``: at the default of 0.14, 4 pixels in 10,000 leave [0, 1]; nothing is clipped. Channels of colour fields are
     independent.
 
     The best denoiser is the Wiener filter. The grid is a torus, on which the covariance is a convolution: waves are its

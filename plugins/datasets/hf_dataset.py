@@ -47,7 +47,7 @@ class HuggingFace(Library):
     test
         Number of test images of a dataset with one split; by default 24 % of all, at most 1024.
     colour
-        ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, .299 R + .587 G + .114 B; ``rgb``.
+        ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, 0.299 R + 0.587 G + 0.114 B; ``rgb``.
     seed
         Seed of the order of the training images, and of the halves A and B.
     """

@@ -34,10 +34,10 @@ class Images(Faces):
     test
         Number of test images; by default 24 % of all, at most 1024.
     colour
-        ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, .299 R + .587 G + .114 B; ``rgb``.
+        ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, 0.299 R + 0.587 G + 0.114 B; ``rgb``.
     near_repeats
         Whether to ``drop`` or to ``keep`` images that nearly repeat an earlier one: their mean-removed correlation,
-        both pooled to 20x20 pixels, is above .95 (Kadkhodaie 2024).
+        both pooled to 20x20 pixels, is above 0.95 (Kadkhodaie 2024).
     seed
         Seed of the halves A and B, and of random splits.
     split

@@ -58,7 +58,7 @@ class Photos(PhotographSet):
         Number of photographs for testing, half as many for validation; by default 24 % of all, at most 1024. Only
         with a path.
     colour
-        ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, .299 R + .587 G + .114 B; ``rgb``.
+        ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, 0.299 R + 0.587 G + 0.114 B; ``rgb``.
     seed
         Seed of the positions, and of random splits.
     split
@@ -179,7 +179,7 @@ class Photos(PhotographSet):
     @functools.cached_property
     def _tiles(self) -> dict[Split, Tensor]:
         """Photograph, row and column of every patch for validation and testing, shape (K, 3)."""
-        found: dict[Split, Tensor] = {}
+        by_split: dict[Split, Tensor] = {}
         for split in HELD_OUT:
             tiles = [torch.empty(0, 3, dtype=torch.long)]
             for place in self._photographs[split]:
@@ -188,8 +188,8 @@ class Photos(PhotographSet):
                 tiles.append(torch.cartesian_prod(place[None], rows, columns))
             every = torch.cat(tiles)
             order = torch.randperm(len(every), generator=generator("data", self.seed, "photos", split))
-            found[split] = every[order]
-        return found
+            by_split[split] = every[order]
+        return by_split
 
     def _positions(self, split: Split, count: int, start: int) -> Tensor:
         """Draw photograph, row and column of patches ``start`` to ``start + count`` of a stream, shape (count, 3)."""

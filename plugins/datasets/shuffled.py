@@ -99,12 +99,12 @@ class Shuffled(Derived):
         def filtered(vectors: Tensor, places: Sequence[int]) -> Tensor:
             ordered = self.inverse(vectors.reshape(-1, *self.shape)).reshape(vectors.shape)
             if len(places) == len(plain):
-                found = plain.matvec(ordered)
+                products = plain.matvec(ordered)
             else:
-                found = torch.cat(
+                products = torch.cat(
                     [plain.only(place).matvec(one[None]) for place, one in zip(places, ordered, strict=True)]
                 )
-            return self.shuffle(found.reshape(-1, *self.shape)).reshape(vectors.shape)
+            return self.shuffle(products.reshape(-1, *self.shape)).reshape(vectors.shape)
 
         return FunctionMaps(filtered, len(plain), self.shape, plain.like)
 

@@ -81,7 +81,9 @@ class Sinusoids(Manifold):
         projection = data @ plane.mT / energy
         seen = projection.norm(dim=1, keepdim=True)
         std = sigma / math.sqrt(energy)
-        low, high = self._window(seen, HALF_WIDTH * std)
+        # The posterior has its mass between these amplitudes.
+        nearest, reach = seen.clamp(0, 0.5), HALF_WIDTH * std
+        low, high = (nearest - reach).clamp(min=0), (nearest + reach).clamp(max=0.5)
         places, weights = (torch.from_numpy(array).to(data) for array in np.polynomial.legendre.leggauss(NODES))
         amplitudes = (low + high) / 2 + (high - low) / 2 * places
         # Bessel functions without their exponential growth, which completes the square.
@@ -95,11 +97,6 @@ class Sinusoids(Manifold):
         mean = self.offset + (along * direction) @ plane
         trace = energy * ((shares * amplitudes.square()).sum(1) - along[:, 0].square())
         return Posterior(mean.reshape(noisy.shape).to(noisy.dtype), trace.clamp(min=0))
-
-    def _window(self, seen: Tensor, reach: float) -> tuple[Tensor, Tensor]:
-        """Return the amplitudes between which the posterior has its mass, the seen ones known to ``reach``."""
-        nearest = seen.clamp(0, 0.5)
-        return (nearest - reach).clamp(min=0), (nearest + reach).clamp(max=0.5)
 
     def _angles(self, like: Tensor) -> Tensor:
         places = torch.arange(self.size, dtype=like.dtype, device=like.device)

@@ -20,7 +20,7 @@ from ._library import Library, Part
 from ._reading.cache import cache_folder
 from ._reading.preprocess import Colour
 
-#: What torchvision calls the images for validation.
+#: Names of validation splits in torchvision.
 VALIDATION = ("val", "valid")
 
 
@@ -40,7 +40,7 @@ class Torchvision(Library):
         Height and width to give the images: within 10 % of the smaller side the centre is cropped, otherwise the
         largest centred square is resized, bicubic and anti-aliased. By default images keep their size.
     colour
-        ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, .299 R + .587 G + .114 B; ``rgb``.
+        ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, 0.299 R + 0.587 G + 0.114 B; ``rgb``.
     seed
         Seed of the order of the training images, and of the halves A and B.
     """

@@ -40,7 +40,7 @@ class Whole(PhotographSet):
     height, width
         Which photographs to take, turned or not; others are left out. By default all, of whatever sizes.
     colour
-        ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, .299 R + .587 G + .114 B; ``rgb``.
+        ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, 0.299 R + 0.587 G + 0.114 B; ``rgb``.
     sha256
         The SHA-256 of the pixels that are expected, as :meth:`fingerprint` gives it and boards record it, at least its
         first 8 digits; other pixels are refused.
@@ -88,12 +88,12 @@ class Whole(PhotographSet):
     def of_shape(self, shape: Shape) -> Whole:
         """Return the set of the photographs of one shape, turned or not."""
         _, height, width = shape
-        found = Whole(self.path, height, width, self.colour, self.sha256, self.on_error)
+        subset = Whole(self.path, height, width, self.colour, self.sha256, self.on_error)
         # They are not read again.
-        found._all, found._digest = self._all, self._digest
-        if shape != found.shape:
-            raise DataError(f"{self._where}: photographs of shape {found.shape}, not {shape}")
-        return found
+        subset._all, subset._digest = self._all, self._digest
+        if shape != subset.shape:
+            raise DataError(f"{self._where}: photographs of shape {subset.shape}, not {shape}")
+        return subset
 
     @property
     def card(self) -> Card:
@@ -127,8 +127,12 @@ class Whole(PhotographSet):
             raise DataError(
                 f"{self._where}: photographs of different sizes; give the height and width of {self._sizes}"
             )
-        chosen = self._places[start : start + count]
-        return torch.stack([self._image(place) for place in chosen]) if chosen else torch.empty(0, *self.shape)
+        images, pixels = [], self._all.flat_pixels()
+        for place in self._places[start : start + count]:
+            size = tuple(self._all.shapes[place].tolist())
+            image = torch.from_numpy(np.array(pixels[place])).reshape(*size, -1).permute(2, 0, 1).float() / 255
+            images.append(image if size == self._upright[place] else torch.rot90(image, 1, (1, 2)))
+        return torch.stack(images) if images else torch.empty(0, *self.shape)
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the pixels of all photographs of the source, in the colours that are asked for."""
@@ -140,13 +144,13 @@ class Whole(PhotographSet):
         for (height, width), pixels in zip(self._all.shapes.tolist(), self._all.flat_pixels(), strict=True):
             digest.update(f"{height}x{width}x{pixels.shape[1]}".encode())
             digest.update(pixels.tobytes())
-        found = digest.hexdigest()
-        if self.sha256 is not None and not found.startswith(self.sha256):
+        pixels_digest = digest.hexdigest()
+        if self.sha256 is not None and not pixels_digest.startswith(self.sha256):
             raise DataError(
-                f"{self._where}: its pixels have the SHA-256 {found}, not {self.sha256}; accepted: the files that are "
-                "meant, or no 'sha256'"
+                f"{self._where}: its pixels have the SHA-256 {pixels_digest}, not {self.sha256}; accepted: the files "
+                "that are meant, or no 'sha256'"
             )
-        return found
+        return pixels_digest
 
     @functools.cached_property
     def _upright(self) -> list[Size]:
@@ -165,19 +169,12 @@ class Whole(PhotographSet):
     def _places(self) -> list[int]:
         if self.height is None:
             return list(range(len(self._upright)))
-        found = [place for place, size in enumerate(self._upright) if size == (self.height, self.width)]
-        if not found:
+        places = [place for place, size in enumerate(self._upright) if size == (self.height, self.width)]
+        if not places:
             raise DataError(f"{self._where}: none has {self.height}x{self.width} pixels; there are {self._sizes}")
-        return found
+        return places
 
     @property
     def _sizes(self) -> str:
-        found = Counter((min(size), max(size)) for size in self._all.shapes.tolist())
-        return ", ".join(f"{height}x{width} ({count})" for (height, width), count in found.most_common(8))
-
-    def _image(self, place: int) -> Tensor:
-        """Return a photograph, shape (C, H, W)."""
-        height, width = self._all.shapes[place].tolist()
-        pixels = np.array(self._all.flat_pixels()[place])
-        image = torch.from_numpy(pixels).reshape(height, width, -1).permute(2, 0, 1).float() / 255
-        return (image if (height, width) == self._upright[place] else torch.rot90(image, 1, (1, 2))).contiguous()
+        counts = Counter((min(size), max(size)) for size in self._all.shapes.tolist())
+        return ", ".join(f"{height}x{width} ({count})" for (height, width), count in counts.most_common(8))

@@ -48,7 +48,7 @@ class Flows:
 
     @functools.cached_property
     def angles(self) -> tuple[float, ...]:
-        """Of the directions, in degrees from 0 to 180, counter-clockwise from the rows of the grid."""
+        """Angles of the directions in degrees, from 0 to 180, counter-clockwise from the rows of the grid."""
         if self.table is not None:
             return self.table.angles
         count = max(16, math.ceil(math.pi / 2 * self.side))
@@ -56,7 +56,7 @@ class Flows:
 
     @property
     def largest_bend(self) -> int:
-        """The largest bend and twist."""
+        """The largest bend and twist, in half samples."""
         return int(2 * LARGEST_BEND * self.side)
 
     def directions(self) -> Tensor:
@@ -70,7 +70,7 @@ class Flows:
         return near
 
     def moved(self, flows: Tensor, by: tuple[int, int, int]) -> Tensor:
-        """Return flows (..., 3) whose numbers are changed by ``by``, within what there is."""
+        """Return flows (..., 3) whose numbers are changed by ``by`` and stay in their ranges."""
         moved = flows + torch.tensor(by, device=flows.device)
         # Turned by 180 degrees a direction is the same, and a parabola opens to the other side.
         turned = (moved[..., 0] < 0) | (moved[..., 0] >= len(self.angles))

@@ -89,7 +89,7 @@ class Square:
 
     @property
     def pixels(self) -> tuple[int, int, int]:
-        """First row, first column and side of what it covers of the image, in pixels."""
+        """First row, first column and side of its area in the image, in pixels."""
         return self.scale * self.top, self.scale * self.left, self.scale * self.side
 
 
@@ -137,7 +137,7 @@ class Frame:
         return self.wavelet.synthesis(coefficients)[..., : self.size[0], : self.size[1]]
 
     def along(self, lines: Tensor) -> Frame:
-        """Return the same with flows along the level lines of a function of the pixels, shape (H, W)."""
+        """Return this frame with flows along the level lines of a function of the pixels, shape (H, W)."""
         finer = self._pad(lines.cpu().double()[None, None])
         values = finer[0, 0].clone()
         if self.wavelet is not None:
@@ -178,7 +178,7 @@ class Frame:
 
 @kept_tensors(16)
 def frame_of(settings: Settings, height: int, width: int) -> Frame:
-    """Return what bandlets need for images of a size, computed once."""
+    """Return the frame of images of a size, computed once."""
     size = padded = (height, width)
     wavelet = None
     bands = torch.ones(size, dtype=torch.long)
@@ -235,9 +235,9 @@ def _axis(wavelet: str, levels: int, size: int, padded: int) -> list[tuple[Tenso
     padding = torch.zeros(padded, size, dtype=torch.float64)
     padding[torch.arange(padded), torch.arange(padded).clamp(max=size - 1)] = 1
     approximation = torch.eye(padded, dtype=torch.float64)
-    found = []
+    statistics = []
     for level in range(levels):
         both = wavelet_matrix(wavelet, padded >> level) @ approximation
-        found.append(((both @ padding).norm(dim=1), (both[:, size:].abs() < 1e-12).all(dim=1)))
+        statistics.append(((both @ padding).norm(dim=1), (both[:, size:].abs() < 1e-12).all(dim=1)))
         approximation = both[: len(both) // 2]
-    return found
+    return statistics

@@ -28,7 +28,7 @@ SPREAD = 8
 
 @dataclass(frozen=True)
 class Price:
-    """What the geometry costs, in units of a kept coefficient."""
+    """Price of the geometry, in units of a kept coefficient."""
 
     bit: float = 0.0
     parameter: float = 0.0
@@ -109,15 +109,15 @@ def _best_of_level(
             break
         search = _Search(blocks[rows], flows, moments, price)
         if flows.given is not None:
-            found = search.given(rows % shape[1])
+            choice = search.given(rows % shape[1])
         elif below is None or flows.table is not None or flows.side <= ALL_DIRECTIONS:
-            found = search.all_directions()
+            choice = search.all_directions()
         else:
-            found = search.refined(below[1].flatten(0, 1)[rows])
-        better = worth[rows] & (found.costs < costs[rows])
-        best[rows] = torch.where(worth[rows, None], found.flows, 0)
+            choice = search.refined(below[1].flatten(0, 1)[rows])
+        better = worth[rows] & (choice.costs < costs[rows])
+        best[rows] = torch.where(worth[rows, None], choice.flows, 0)
         flowing[rows] = better
-        costs[rows] = torch.where(better, found.costs, costs[rows])
+        costs[rows] = torch.where(better, choice.costs, costs[rows])
     cut = torch.zeros_like(worth)
     if below is not None:
         parts = below[0].flatten()
@@ -160,12 +160,12 @@ class _Search:
     def all_directions(self) -> _Found:
         """Try every direction, and then bend the best."""
         directions = self.flows.directions().to(self.blocks.device)
-        found = [
+        candidates = [
             # All squares are visited in the same orders.
             self._least(self.blocks[:, self.flows.orders(group)], group.expand(len(self.blocks), -1, -1))
             for group in torch.split(directions, self._together)
         ]
-        return self._bent(functools.reduce(_Found.or_better, found))
+        return self._bent(functools.reduce(_Found.or_better, candidates))
 
     def refined(self, near: Tensor) -> _Found:
         """Begin with flows (R, F, 3) and with directions that are equally spread, turn the best, and then bend it."""
@@ -199,11 +199,11 @@ class _Search:
 
     def _best_of(self, flows: Tensor) -> _Found:
         """Return the best of flows (R, F, 3)."""
-        found = []
+        candidates = []
         for group in torch.split(flows, self._together, dim=1):
             orders = self.flows.orders(group)
-            found.append(self._least(self.blocks[:, None].expand(orders.shape).gather(2, orders), group))
-        return functools.reduce(_Found.or_better, found)
+            candidates.append(self._least(self.blocks[:, None].expand(orders.shape).gather(2, orders), group))
+        return functools.reduce(_Found.or_better, candidates)
 
     def _least(self, visited: Tensor, flows: Tensor) -> _Found:
         """Return the best of flows (R, F, 3), given the samples in the order of each, shape (R, F, side^2)."""

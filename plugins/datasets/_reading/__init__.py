@@ -1,1 +1,1 @@
-"""Images from files: found, decoded, checked, cropped, resized, split, and kept."""
+"""Readers of images from files: they decode, check, crop, resize, split and cache them."""

@@ -35,13 +35,13 @@ class Arrays(NamedTuple):
 
 def read_arrays(path: Path) -> Arrays:
     """Read the images of an .npz, .npy or .pt file; an .npy file stays on the disk and is memory-mapped."""
-    found = _read(path)
-    if KEY not in found:
+    content = _read(path)
+    if KEY not in content:
         raise DataError(
-            f"{path}: no key '{KEY}'; it holds {', '.join(found) or 'none'}; accepted: images under '{KEY}'"
+            f"{path}: no key '{KEY}'; it holds {', '.join(content) or 'none'}; accepted: images under '{KEY}'"
         )
-    images = found[KEY]
-    identity = found.get(PEOPLE)
+    images = content[KEY]
+    identity = content.get(PEOPLE)
     if identity is None:
         return Arrays(images, None)
     if identity.shape != images.shape[:1] or identity.dtype.kind not in "iu":
@@ -54,10 +54,10 @@ def read_arrays(path: Path) -> Arrays:
 
 def read_named(path: Path) -> dict[str, NDArray[Any]]:
     """Return photographs by name: the images under ``images``, numbered, or else each array of an .npz or .pt file."""
-    found = _read(path)
-    if KEY not in found:
-        return dict(sorted(found.items()))
-    return {f"image {number}": image for number, image in enumerate(found[KEY])}
+    content = _read(path)
+    if KEY not in content:
+        return dict(sorted(content.items()))
+    return {f"image {number}": image for number, image in enumerate(content[KEY])}
 
 
 def parts(count: int, shape: tuple[int, ...]) -> list[slice]:
@@ -114,14 +114,14 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
 def _read_pt(path: Path) -> dict[str, NDArray[Any]]:
     accepted = f"accepted: a .pt file with one tensor, or a dictionary of tensors with the images under '{KEY}'"
     try:
-        found = load_torch(path)
+        loaded = load_torch(path)
     except ValueError as error:
         raise DataError(f"{path}: cannot be read without running its content: {error}; {accepted}") from error
-    if isinstance(found, Tensor):
-        found = {KEY: found}
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: it holds a {type(found).__name__}; {accepted}")
-    tensors = {brief(name): value for name, value in found.items() if isinstance(value, Tensor)}
+    if isinstance(loaded, Tensor):
+        loaded = {KEY: loaded}
+    if not isinstance(loaded, dict):
+        raise DataError(f"{path}: it holds a {type(loaded).__name__}; {accepted}")
+    tensors = {brief(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
     for name, tensor in tensors.items():
         if (why := fault(tensor)) is not None:
             raise DataError(f"{path}: '{name}' {why}; {accepted}")

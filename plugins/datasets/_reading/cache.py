@@ -34,8 +34,8 @@ def cache_folder() -> Path:
 def cached(kind: str, decides: Any, make: Callable[[Path], dict[str, Any]]) -> tuple[Path, dict[str, Any]]:
     """Return a folder of the cache with its facts, made if it is not there."""
     folder = _folder(kind, decides)
-    if (found := _facts(folder)) is not None:
-        return folder, found
+    if (kept := _facts(folder)) is not None:
+        return folder, kept
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent))
@@ -47,9 +47,9 @@ def cached(kind: str, decides: Any, make: Callable[[Path], dict[str, Any]]) -> t
         made.rename(folder)
     except OSError as error:
         # Another process was first, or the disk is full.
-        if (found := _facts(folder)) is None:
+        if (kept := _facts(folder)) is None:
             raise _unwritable(error) from error
-        return folder, found
+        return folder, kept
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return folder, facts

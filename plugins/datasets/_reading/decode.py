@@ -32,20 +32,20 @@ STRIP = 1 << 20
 
 
 class Decoding:
-    """The image files of a source, decoded in order, and what is found out about them on the way."""
+    """Decodes the image files of a source in order, and collects their digest, and the files that are unusable."""
 
     def __init__(self, encoded: Encoded) -> None:
         self.encoded = encoded
-        #: Why files cannot be used, by their places.
+        #: Reasons why files cannot be used, by the numbers of the files.
         self.unusable: dict[int, str] = {}
         self._digest = hashlib.sha256()
         self._had_colours = False
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Yield place and pixels, shape (H, W, 3), of each image that can be read."""
+        """Yield number and pixels, shape (H, W, 3), of each image that can be read."""
         threads, count = cpu_count(), len(self.encoded.names)
         progress = Progress(f"decoding {self.encoded.path.name}", count)
-        # Place, number of pixels, and the pixels to come.
+        # Number of the image, count of its pixels, and the pixels to come.
         queue: deque[tuple[int, int, Future[NDArray[np.uint8]]]] = deque()
         with ThreadPoolExecutor(threads) as pool:
             for place in range(count):
@@ -69,7 +69,7 @@ class Decoding:
         self._had_colours |= has_colours(channels_first(image))
 
     def facts(self) -> dict[str, Any]:
-        """Return what is found, as plain JSON: the digest of the images that are used, colours, and unusable files."""
+        """Return, as plain JSON, the digest of the images in use, whether any has colours, and the unusable files."""
         return {
             "digest": self._digest.hexdigest(),
             "colours": self._had_colours,
@@ -113,9 +113,9 @@ def decode(content: bytes, where: str) -> NDArray[np.uint8]:
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:
     """Copy the pixels of an RGB image, shape (H, W, 3), strip by strip: PIL makes two copies of what it hands over."""
     width, height = image.size
-    found = np.empty((height, width, 3), dtype=np.uint8)
+    copied = np.empty((height, width, 3), dtype=np.uint8)
     rows = max(1, STRIP // width)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
-        found[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
-    return found
+        copied[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
+    return copied

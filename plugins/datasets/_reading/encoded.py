@@ -132,12 +132,12 @@ class Folder(Encoded):
 
     def text(self, name: str) -> str | None:
         """Return a text file of that name, which may lie beside the folder where that is CelebA's of the images."""
-        found = next((self.path / file for file in self._stats if PurePosixPath(file).name == name), None)
+        text_file = next((self.path / file for file in self._stats if PurePosixPath(file).name == name), None)
         folder = self.path.resolve()
-        while found is None and folder.name == CELEBA:
+        while text_file is None and folder.name == CELEBA:
             folder = folder.parent
-            found = folder / name if (folder / name).is_file() else None
-        return _read(found).decode("utf-8", errors="replace") if found else None
+            text_file = folder / name if (folder / name).is_file() else None
+        return _read(text_file).decode("utf-8", errors="replace") if text_file else None
 
 
 class Zip(Encoded):
@@ -165,8 +165,8 @@ class Zip(Encoded):
         return [stamp_of(self.path), self.names]
 
     def text(self, name: str) -> str | None:
-        found = next((file for file in self._files if PurePosixPath(file).name == name), None)
-        return self._read(found).decode("utf-8", errors="replace") if found else None
+        entry = next((file for file in self._files if PurePosixPath(file).name == name), None)
+        return self._read(entry).decode("utf-8", errors="replace") if entry else None
 
     def _read(self, name: str) -> bytes:
         try:

@@ -1,4 +1,4 @@
-"""Faces that scikit-image embeds or scikit-learn fetches, each with what it is and what one may do with it."""
+"""Faces that scikit-image embeds or scikit-learn fetches, each with its origin and licence."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CARDS = {
 
 
 class Download(NamedTuple):
-    """What scikit-learn downloads."""
+    """A download of scikit-learn."""
 
     what: str
     address: str
@@ -92,8 +92,8 @@ def embedded() -> NDArray[Any]:
 
 def skimage_file(name: str) -> Path:
     """Return a file that scikit-image installs with its code."""
-    found = importlib.util.find_spec("skimage")
-    folder = Path(found.origin).parent if found and found.origin else Path("skimage")
+    spec = importlib.util.find_spec("skimage")
+    folder = Path(spec.origin).parent if spec and spec.origin else Path("skimage")
     file = folder / "data" / name
     if not file.is_file():
         raise DataError(
@@ -115,8 +115,8 @@ def labeled_faces() -> LabeledFaces:
 def olivetti() -> Arrays:
     """Return the 400 Olivetti faces, 64x64, ten of each person in a row, fetched by scikit-learn if need be."""
     datasets = _scikit_learn("olivetti")
-    found = _fetch("olivetti", datasets.fetch_olivetti_faces)
-    return Arrays(np.asarray(found.images), np.asarray(found.target, dtype=np.int64))
+    bunch = _fetch("olivetti", datasets.fetch_olivetti_faces)
+    return Arrays(np.asarray(bunch.images), np.asarray(bunch.target, dtype=np.int64))
 
 
 def missing(source: str) -> tuple[str, ...]:

@@ -210,16 +210,16 @@ def _decode_all(encoded: Encoded, preprocessing: Preprocessing, folder: Path) ->
 
 def _batches(decoding: Decoding) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
     """Yield the places of images of one size that follow each other, and their pixels, (N, H, W, 3)."""
-    found: list[NDArray[np.uint8]] = []
+    batch: list[NDArray[np.uint8]] = []
     places: list[int] = []
     for place, image in decoding:
-        if found and (image.shape != found[0].shape or len(arrays.parts(len(found) + 1, image.shape)) > 1):
-            yield places, np.stack(found)
-            found, places = [], []
-        found.append(image)
+        if batch and (image.shape != batch[0].shape or len(arrays.parts(len(batch) + 1, image.shape)) > 1):
+            yield places, np.stack(batch)
+            batch, places = [], []
+        batch.append(image)
         places.append(place)
-    if found:
-        yield places, np.stack(found)
+    if batch:
+        yield places, np.stack(batch)
 
 
 def _unequal(encoded: Encoded, sizes: dict[tuple[int, ...], list[int]]) -> str:

@@ -48,7 +48,7 @@ class Photographs(Source):
         return len(self.names)
 
     def at_least(self, side: int) -> Photographs:
-        """Return those whose sides have at least so many pixels; the others become unusable."""
+        """Return the photographs whose sides have at least so many pixels; all others become unusable."""
         large = self.shapes.amin(1) >= side
         places = large.nonzero().flatten()
         small = [name for name, is_large in zip(self.names, large.tolist(), strict=True) if not is_large]
@@ -61,19 +61,19 @@ class Photographs(Source):
         )
 
     def flat_pixels(self) -> list[NDArray[np.uint8]]:
-        """Return the pixels of each, row by row, shape (H * W, C)."""
+        """Return the pixels of each photograph, row by row, shape (H * W, C)."""
         areas = self.shapes.prod(1).tolist()
         return [self.pixels[start : start + area] for start, area in zip(self.starts.tolist(), areas, strict=True)]
 
     def pooled(self) -> Tensor:
         """Return small grey copies in which to look for likeness, shape (N, P), float32, of a part of the pixels."""
-        found = []
+        small_copies = []
         for (height, width), pixels in zip(self.shapes.tolist(), self.flat_pixels(), strict=True):
             image = pixels.reshape(height, width, -1)
             some = image[:: max(1, height // (4 * POOLED)), :: max(1, width // (4 * POOLED))]
             grey = torch.from_numpy(some.astype(np.float32).mean(2))
-            found.append(functional.adaptive_avg_pool2d(grey[None], POOLED).flatten())
-        return torch.stack(found)
+            small_copies.append(functional.adaptive_avg_pool2d(grey[None], POOLED).flatten())
+        return torch.stack(small_copies)
 
     def patches(self, which: Tensor, rows: Tensor, columns: Tensor, size: int) -> Tensor:
         """Return patches, shape (K, C, size, size), float32 in [0, 1]."""
@@ -81,8 +81,8 @@ class Photographs(Source):
         corners = self.starts[which] + rows * widths + columns
         steps = torch.arange(size)
         places = corners[:, None, None] + steps[:, None] * widths[:, None, None] + steps
-        found = torch.from_numpy(self.pixels[places.numpy()])
-        return found.permute(0, 3, 1, 2).float() / 255
+        gathered = torch.from_numpy(self.pixels[places.numpy()])
+        return gathered.permute(0, 3, 1, 2).float() / 255
 
 
 class PhotographSet(Dataset):
@@ -121,16 +121,16 @@ class PhotographSet(Dataset):
     @functools.cached_property
     def _all(self) -> Photographs:
         if self.path is not None:
-            found = read_photographs(source_path(self.path), self.colour)
+            photographs = read_photographs(source_path(self.path), self.colour)
         else:
             named = {}
             for name in self._embedded:
                 with Image.open(skimage_file(name)) as image:
                     named[name] = np.asarray(image)
-            found = joined(named, self.colour, self._where)
-        found = found.at_least(self.smallest_side)
-        found.check_usable(self, "raise" if self.path is None else self.on_error, self._where)
-        return found
+            photographs = joined(named, self.colour, self._where)
+        photographs = photographs.at_least(self.smallest_side)
+        photographs.check_usable(self, "raise" if self.path is None else self.on_error, self._where)
+        return photographs
 
 
 def read_photographs(path: Path, colour: Colour) -> Photographs:
@@ -180,9 +180,9 @@ def joined(named: dict[str, NDArray[Any]], colour: Colour, where: str) -> Photog
     for name, photograph in named.items():
         had_colours |= has_colours(channels_first(photograph))
         arrays.update(digest, photograph)
-        found = _pixels(photograph, colour, f"{where}: {brief(name)}")
-        pixels[start : start + len(found)] = found
-        start += len(found)
+        own = _pixels(photograph, colour, f"{where}: {brief(name)}")
+        pixels[start : start + len(own)] = own
+        start += len(own)
     return Photographs(
         pixels=pixels,
         shapes=shapes,

@@ -65,7 +65,9 @@ class Preprocessing:
             raise DataError(f"{where}: images of {height}x{width} pixels; size={size}, accepted is {side} at most")
         crops = size is None or size >= CROP_ONLY * side
         if size is not None:
-            images = _centre(images, size if crops else side)
+            kept = size if crops else side
+            top, left = (height - kept) // 2, (width - kept) // 2
+            images = images[:, :, top : top + kept, left : left + kept]
         if crops:
             return in_colour(images, self.colour, where)
         together = len(images) if images[0].size <= STRIP else 1
@@ -140,11 +142,11 @@ def _by_rows(
 ) -> NDArray[Any]:
     """Mix the channels of a few rows at a time, so that a large image is never in floating point with all of them."""
     count, _, height, width = images.shape
-    found = np.empty((count, 3 if colour == "rgb" else 1, height, width), dtype=dtype)
+    mixed = np.empty((count, 3 if colour == "rgb" else 1, height, width), dtype=dtype)
     rows = max(1, STRIP // (count * width))
     for top in range(0, height, rows):
-        found[:, :, top : top + rows] = finish(_mixed(images[:, :, top : top + rows], colour, where))
-    return found
+        mixed[:, :, top : top + rows] = finish(_mixed(images[:, :, top : top + rows], colour, where))
+    return mixed
 
 
 def _mixed(images: NDArray[Any], colour: Colour, where: str) -> Tensor:
@@ -161,8 +163,3 @@ def _mixed(images: NDArray[Any], colour: Colour, where: str) -> Tensor:
 def _rounded(levels: Tensor) -> NDArray[np.uint8]:
     """Return 8-bit pixels, of which :func:`grey_levels` makes floating point again."""
     return (levels * 255).round().to(torch.uint8).numpy()
-
-
-def _centre(images: NDArray[Any], size: int) -> NDArray[Any]:
-    top, left = (images.shape[2] - size) // 2, (images.shape[3] - size) // 2
-    return images[:, :, top : top + size, left : left + size]

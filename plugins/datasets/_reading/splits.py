@@ -25,7 +25,7 @@ DOUBTFUL = 1e-5
 def without_repeats(pooled: Tensor, what: str = "images") -> Tensor:
     """Return which images to keep so that no two of them are near repeats: of each group the first.
 
-    An image goes if its mean-removed correlation with an earlier one that stays is above .95. A constant image has
+    An image goes if its mean-removed correlation with an earlier one that stays is above 0.95. A constant image has
     no correlation, and stays. The cost is N^2 P multiply-adds, most of it in matrix products.
     """
     progress = Progress(f"looking for near repeats in {what}", len(pooled))
@@ -95,10 +95,10 @@ def _normalised(images: Tensor) -> Tensor:
 
 def _above(left: Tensor, right: Tensor) -> Tensor:
     correlations = left @ right.mT
-    found = correlations > THRESHOLD
+    above = correlations > THRESHOLD
     rows, columns = ((correlations - THRESHOLD).abs() < DOUBTFUL).nonzero(as_tuple=True)
-    found[rows, columns] = (left[rows].double() * right[columns].double()).sum(1) > THRESHOLD
-    return found
+    above[rows, columns] = (left[rows].double() * right[columns].double()).sum(1) > THRESHOLD
+    return above
 
 
 # The share of all images that is for testing by default, and its maximum.

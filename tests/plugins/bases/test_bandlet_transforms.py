@@ -8,7 +8,7 @@ import pytest
 import pywt
 import torch
 
-from gahbench_plugins.bases._bandlets.alpert import alpert
+from gahbench_plugins.bases._bandlets.alpert import alpert, inverse_alpert
 from gahbench_plugins.bases._bandlets.flows import orderings
 from gahbench_plugins.bases._bandlets.frame import dyadic_squares
 
@@ -25,7 +25,9 @@ def alpert_matrix(size, moments):
 @pytest.mark.parametrize(("size", "moments"), CASES)
 def test_alpert_is_orthonormal_and_blind_to_polynomials_of_the_rank(size, moments):
     matrix = alpert_matrix(size, moments)
-    torch.testing.assert_close(matrix @ matrix.T, torch.eye(size, dtype=torch.float64), atol=1e-12, rtol=0)
+    eye = torch.eye(size, dtype=torch.float64)
+    torch.testing.assert_close(matrix @ matrix.T, eye, atol=1e-12, rtol=0)
+    torch.testing.assert_close(inverse_alpert(matrix.T, moments), eye, atol=1e-12, rtol=0)
     ranks = torch.linspace(-1, 1, size, dtype=torch.float64)
     powers = torch.stack([ranks**degree for degree in range(moments + 1)], dim=1)
     details = matrix[moments:] @ powers
@@ -91,6 +93,16 @@ def test_an_ordering_is_that_of_its_angle(side, most):
     for angle, samples in zip(chosen.angles, chosen.samples, strict=True):
         assert 0 < angle < 180
         assert canonical(samples) == by_angle(side, angle)
+
+
+@pytest.mark.parametrize("most", [8, 31, 32])
+def test_some_orderings_are_equally_spread(most):
+    angles = 180 * (np.arange(most) + 0.5) / most
+    # Where the middle of an equal arc meets tied samples, either side will do.
+    expected = {by_angle(16, angle) for angle in angles}
+    ours = {canonical(samples) for samples in orderings(16, most).samples}
+    assert len(expected ^ ours) <= 2 * sum(abs(angle % 45) < 1e-9 for angle in angles)
+    assert len(orderings(16, 1000)) == len(orderings(16)) == 288
 
 
 def test_squares_cover_what_they_can_once():

@@ -76,13 +76,13 @@ def test_exact_backgrounds_have_the_covariance_of_the_amplitude():
 def test_exact_is_gaussian_given_the_contour_and_rarely_leaves_the_unit_interval():
     images = CAlpha(2.0, 32).images("train", 2048)
     outside = (images < 0) | (images > 1)
-    # Two-sided tail of a Gaussian of standard deviation .144 at .5 is 5.3e-4.
+    # Two-sided tail of a Gaussian of standard deviation 0.144 at 0.5 is 5.3e-4.
     assert outside.float().mean() < 1.5e-3
     assert outside.flatten(1).any(1).float().mean() < 0.02
     corner = (images[:, 0, 0, 0] - 0.5).double()
     assert corner.mean().abs() < 4 * corner.std() / 2048**0.5
     kurtosis = corner.pow(4).mean() / corner.square().mean() ** 2
-    # Standard error of the kurtosis is sqrt(24 / n) = .11.
+    # Standard error of the kurtosis is sqrt(24 / n) = 0.11.
     assert kurtosis == pytest.approx(3, abs=0.45)
 
 
@@ -104,7 +104,7 @@ def test_closed_masks_are_connected_islands_of_the_area_of_their_radius():
     masks = dataset.masks(torch.Generator().manual_seed(0), 128)
     inside = (masks[:, 1:-1, 1:-1] > 0.99).flatten(1).any(1)
     assert inside.all()
-    # r = .25 exp(.25 g): E r^2 = .0625 exp(2 * .0625), so the mean area is pi times that, some of it outside.
+    # r = 0.25 exp(0.25 g): E r^2 = 0.0625 exp(2 * 0.0625), so the mean area is pi times that, some of it outside.
     expected = np.pi * 0.0625 * np.exp(2 * 0.0625)
     area = masks.mean((1, 2)).double()
     assert expected - 0.02 - 4 * area.std() / 128**0.5 < area.mean() < expected + 4 * area.std() / 128**0.5

@@ -64,7 +64,7 @@ def test_the_bound_is_the_error_of_the_filter_by_monte_carlo(alpha, resolved, mo
     errors = torch.cat(errors)
     error = float(errors.std() / len(errors) ** 0.5)
     assert error < 0.003 * bound
-    # The bound is at most .2 % below the error.
+    # The bound is at most 0.2 % below the error.
     assert float(errors.mean()) == pytest.approx(bound, abs=0.002 * bound + 3 * error)
 
 

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -91,12 +92,11 @@ def test_trace_keeps_its_relative_accuracy_where_one_point_has_all_the_weight(se
     assert 0 < posterior.trace.item() < 1e-20
 
 
-@pytest.mark.parametrize("sigma", [1e-12, 1e-3, 1.0, 1e6])
+@pytest.mark.parametrize("sigma", [1e-12, 1.0, 1e6])
 def test_a_single_image_is_returned_exactly(sigma):
     dataset = construct(Finite, "faces", count=1)
     image = dataset.images("test", 1)
-    noisy = image + sigma * torch.randn(3, *dataset.shape, generator=torch.Generator().manual_seed(0))
-    posterior = dataset.posterior(noisy, sigma)
+    posterior = dataset.posterior(image + sigma * normal(3, *dataset.shape), sigma)
     assert torch.equal(posterior.mean.float(), image.expand(3, -1, -1, -1))
     assert posterior.trace.tolist() == [0, 0, 0]
 
@@ -129,19 +129,17 @@ def test_every_split_draws_uniformly_from_the_same_images():
     drawn = []
     for split in SPLITS:
         images = dataset.images(split, 1000)
-        which = torch.cdist(images.flatten(1), members.flatten(1)).argmin(1)
-        assert torch.equal(images, members[which])
-        counts = torch.bincount(which, minlength=5).double()
+        drawn.append(torch.cdist(images.flatten(1), members.flatten(1)).argmin(1))
+        assert torch.equal(images, members[drawn[-1]])
+        counts = torch.bincount(drawn[-1], minlength=5).double()
         # Chi square with 4 degrees of freedom: above 23.5 once in 10,000 times.
         assert ((counts - 200).square() / 200).sum() < 23.5
-        drawn.append(which)
-    # Splits agree in a fifth of the places, by chance.
-    for first, second in ((0, 2), (1, 2), (3, 4)):
-        assert (drawn[first] == drawn[second]).double().mean().item() == pytest.approx(0.2, abs=4 * 0.4 / 1000**0.5)
-    assert torch.equal(construct(Finite, "faces[size=8]", count=5, seed=1).members, members)
-    assert not torch.equal(
-        construct(Finite, "faces[size=8]", count=5, seed=1).images("test", 64), dataset.images("test", 64)
-    )
+    # Splits agree in a fifth of the draws, by chance.
+    for first, second in itertools.combinations(drawn, 2):
+        assert (first == second).double().mean().item() == pytest.approx(0.2, abs=4 * 0.4 / 1000**0.5)
+    other = construct(Finite, "faces[size=8]", count=5, seed=1)
+    assert torch.equal(other.members, members)
+    assert not torch.equal(other.images("test", 64), dataset.images("test", 64))
 
 
 def test_noise_levels_may_differ_from_image_to_image():

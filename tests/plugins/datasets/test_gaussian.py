@@ -105,25 +105,19 @@ def test_images_have_mean_and_covariance(known):
     off = (centred.mT @ centred / count - exact) / error
     assert off.abs().max() < 5.5  # of 37,000 numbers
     assert off.square().mean() == pytest.approx(1, abs=0.5)
-    # A fourth moment has a standard error of sqrt(96 / n) = .07.
+    # A fourth moment has a standard error of sqrt(96 / n) = 0.07.
     assert ((centred.square() / variance).square().mean(0) - 3).abs().max() < 0.4
 
 
 def test_without_an_even_share_images_lie_in_the_span_of_the_faces():
     dataset = construct(GaussianFaces, "faces[size=12]", isotropic=0.0)
     faces = dataset.dataset.images("train", 64).double().flatten(1)
-    images = dataset.images("test", 8).double()
-    drawn = images.flatten(1) - faces.mean(0)
     span = torch.linalg.qr((faces - faces.mean(0)).mT[:, :63]).Q
-    assert (drawn - drawn @ span @ span.mT).abs().max() < 1e-6
-    assert drawn.std() > 0.05
-    # As sigma tends to 0 the error is that of 63 dimensions: 64 faces less their mean.
-    torch.testing.assert_close(
-        dataset.posterior(images, 1e-6).trace, torch.full((8,), 63e-12, dtype=torch.float64), rtol=1e-4, atol=0
-    )
-    posterior = dataset.posterior(images + noise(images, 1), 1e-3)
-    offset = posterior.mean.flatten(1) - faces.mean(0)
-    assert (offset - offset @ span @ span.mT).abs().max() < 1e-9
+    images = dataset.images("test", 8).double()
+    assert (images.flatten(1) - faces.mean(0)).std() > 0.05
+    for found in (images, dataset.posterior(images + noise(images, 1), 1e-3).mean):
+        offset = found.flatten(1) - faces.mean(0)
+        assert (offset - offset @ span @ span.mT).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize(("name", "share"), [("field", 4e-4), ("faces", 2.4e-3)])

@@ -51,7 +51,7 @@ def test_truncated_normal_agrees_with_scipy(mean, std):
 
 
 def test_truncated_normal_far_in_the_tail_is_exponential():
-    # 1,000 standard deviations of .1 outside, the density at the border falls by a factor e within .1 / 1,000.
+    # 1,000 standard deviations of 0.1 outside, the density at the border falls by a factor e within 0.1 / 1,000.
     log_mass, centre, _ = truncated_normal(torch.tensor([-100.0, 101.0]).double(), torch.tensor(0.1).double())
     assert log_mass.isfinite().all()
     torch.testing.assert_close(centre, torch.tensor([1e-4, 1 - 1e-4]).double(), atol=1e-7, rtol=0)
@@ -167,7 +167,7 @@ def test_learning_makes_weights_more_equal():
         efficiency.append((1 / shares.square().sum(1) / 1024).min().item())
         proposal = proposal.updated(points, shares)
     assert efficiency[0] < 0.2
-    # A Student distribution of the target's covariance would have about .9.
+    # A Student distribution of the target's covariance would have about 0.9.
     assert efficiency[-1] > 0.75
 
 
@@ -187,7 +187,7 @@ def test_draws_are_fixed_and_even():
     draws = Draws.named("test", 4096, 3)
     assert torch.equal(draws.normal, Draws.named("test", 4096, 3).normal)
     assert not torch.equal(draws.normal, Draws.named("other", 4096, 3).normal)
-    # Independent draws would miss by 1 / sqrt(4096) = .016.
+    # Independent draws would miss by 1 / sqrt(4096) = 0.016.
     assert draws.normal.mean(0).abs().max() < 2e-3
     assert draws.component.mean().item() == pytest.approx(0.5, abs=1e-3)
     # E of FREEDOM / chi^2 is FREEDOM / (FREEDOM - 2).

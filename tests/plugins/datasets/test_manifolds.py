@@ -186,6 +186,14 @@ def test_tangent_is_the_finite_difference_and_true_basis_spans_it(dataset):
     torch.testing.assert_close(vectors.mT @ vectors, identity, atol=1e-10, rtol=0)
     # Parameters are rounded to float32.
     torch.testing.assert_close(vectors @ (vectors.mT @ tangent), tangent, atol=1e-4, rtol=1e-4)
+    # The first vectors change most, in units of the spread of each parameter.
+    uniform = torch.rand(5, dataset.dimension, generator=dataset.generator_of("test", 0)).double()
+    step = 1e-6 * torch.eye(dataset.dimension).double()
+    ahead, behind = (
+        dataset.render(dataset.parameters_at((uniform[:, None] + sign * step).flatten(0, 1))) for sign in (1, -1)
+    )
+    changes = ((ahead - behind).reshape(5, dataset.dimension, -1) @ vectors).norm(dim=1)
+    assert (changes.diff() <= 1e-4 * changes.max()).all()
 
 
 @sampled

@@ -8,7 +8,7 @@ from PIL import Image
 import gahbench
 from gahbench._util.errors import DataError
 from gahbench.contracts.datasets import SPLITS
-from gahbench_plugins.datasets.photos import EMBEDDED, Photos
+from gahbench_plugins.datasets.photos import Photos
 
 
 def ramps(count, height=40, width=56):
@@ -108,15 +108,11 @@ def test_embedded_photographs_need_no_download_and_do_not_share():
     # 512 x 512 and 300 x 451 pixels, and 427 x 640.
     assert [photos.available(split) for split in ("test", "validation")] == [8 * 8 + 4 * 7, 8 * 8 + 6 * 10]
     assert Photos(colour="rgb").available("test") == 4 * 7
-    purposes = [purpose for purpose, _ in EMBEDDED.values()]
-    assert {purpose: purposes.count(purpose) for purpose in purposes} == {"A": 2, "B": 2, "validation": 2, "test": 2}
     for colour, count in (("mean", 8), ("rgb", 4)):
-        photos = Photos(colour=colour)
-        parts = photos._photographs
-        assert sorted(torch.cat([parts[split] for split in ("train", "validation", "test")]).tolist()) == list(
-            range(count)
-        )
-        assert sorted(parts["train"].tolist()) == sorted(parts["A"].tolist() + parts["B"].tolist())
+        parts = {split: numbers.tolist() for split, numbers in Photos(colour=colour)._photographs.items()}
+        assert sorted(parts["train"] + parts["validation"] + parts["test"]) == list(range(count))
+        assert sorted(parts["train"]) == sorted(parts["A"] + parts["B"])
+        assert len(set(map(len, (parts["A"], parts["B"], parts["validation"], parts["test"])))) == 1
 
 
 def test_embedded_patches_are_of_their_photographs():
@@ -148,24 +144,27 @@ def test_fingerprint_follows_the_pixels_alone(tmp_path, ten, name):
     assert fingerprint(tmp_path / "shape.npz") != fingerprint(ten)
 
 
-def test_refusals(tmp_path, ten):
-    with pytest.raises(DataError, match=r"10 of 10 images .* image 0, .*: smaller than 41x41 pixels \(size=41\)"):
-        Photos(ten, size=41).shape  # noqa: B018
+@pytest.mark.parametrize(
+    ("arrays", "parameters", "says"),
+    [
+        (ramps(10), {"size": 41}, r"10 of 10 images .* image 0, .*: smaller than 41x41 pixels \(size=41\)"),
+        (ramps(4), {}, "4 photographs, of which 1 for training; accepted: at least 5"),
+        (ramps(5) / 255, {}, r"own\.npz: image 0 of shape .* accepted: photographs"),
+        (ramps(5)[:, 0, :, 0], {}, r"own\.npz: image 0 of shape .* accepted: photographs"),
+        (np.zeros((5, 9, 9, 2), np.uint8), {}, r"own\.npz: image 0 of shape .* accepted: photographs"),
+        (ramps(5)[..., 1], {"colour": "rgb"}, "grey images; colour=rgb accepts"),
+        (None, {}, "no photographs; accepted"),
+    ],
+)
+def test_photographs_that_cannot_be_used_are_refused(tmp_path, arrays, parameters, says):
+    np.savez(tmp_path / "own.npz", **({} if arrays is None else {"images": arrays}))
+    with pytest.raises(DataError, match=says):
+        Photos(str(tmp_path / "own.npz"), **{"size": 8, **parameters}).images("train", 1)
+
+
+def test_embedded_photographs_may_be_too_small():
     with pytest.raises(DataError, match=r"chelsea\.png: smaller than 301x301 pixels"):
         Photos(size=301).shape  # noqa: B018
-    np.savez(tmp_path / "four.npz", images=ramps(4))
-    with pytest.raises(DataError, match="4 photographs, of which 1 for training; accepted: at least 5"):
-        Photos(str(tmp_path / "four.npz"), size=8).images("train", 1)
-    for wrong in (ramps(5) / 255, ramps(5)[:, 0, :, 0], np.zeros((5, 9, 9, 2), np.uint8)):
-        np.savez(tmp_path / "wrong.npz", images=wrong)
-        with pytest.raises(DataError, match=r"wrong\.npz: image 0 of shape .* accepted: photographs"):
-            Photos(str(tmp_path / "wrong.npz"), size=8).shape  # noqa: B018
-    np.savez(tmp_path / "grey.npz", images=ramps(5)[..., 1])
-    with pytest.raises(DataError, match="grey images; colour=rgb accepts"):
-        Photos(str(tmp_path / "grey.npz"), size=8, colour="rgb").shape  # noqa: B018
-    np.savez(tmp_path / "none.npz")
-    with pytest.raises(DataError, match="no photographs; accepted"):
-        Photos(str(tmp_path / "none.npz"), size=8).shape  # noqa: B018
 
 
 def test_card_names_the_photographs_in_use():

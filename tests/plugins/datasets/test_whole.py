@@ -16,18 +16,13 @@ from gahbench_plugins.datasets.whole import Whole
 DATA = real_data()
 
 
-def photographs(*sizes, channels=None):
-    draw = np.random.default_rng(0)
-    shapes = [size if channels is None else (*size, channels) for size in sizes]
-    return {f"p{place}": draw.integers(0, 256, shape, dtype=np.uint8) for place, shape in enumerate(shapes)}
-
-
 @pytest.fixture
 def file(tmp_path):
-    def write(*sizes, **options):
-        found = photographs(*sizes, **options)
-        np.savez(tmp_path / "some.npz", **found)
-        return str(tmp_path / "some.npz"), list(found.values())
+    def write(*sizes):
+        draw = np.random.default_rng(0)
+        photographs = [draw.integers(0, 256, size, dtype=np.uint8) for size in sizes]
+        np.savez(tmp_path / "some.npz", *photographs)
+        return str(tmp_path / "some.npz"), photographs
 
     return write
 
@@ -48,11 +43,18 @@ def test_a_size_chooses_among_several_in_either_direction(file):
     path, pixels = file((12, 16), (20, 20), (16, 12), (10, 9))
     for height, width, count in ((12, 16, 2), (16, 12, 2), (20, 20, 1)):
         whole = Whole(path, height, width)
-        assert whole.shape == (1, height, width)
         assert whole.available("test") == count
         assert whole.images("test", count).shape == (count, 1, height, width)
-    turned = Whole(path, 16, 12).images("test", 2, start=0)[1, 0]
+    turned = Whole(path, 16, 12).images("test", 2)[1, 0]
     assert np.array_equal((255 * turned).round().numpy(), pixels[2])
+
+
+@pytest.mark.parametrize("colour", ["rgb", "mean"])
+def test_colours_are_kept_or_averaged(file, colour):
+    path, (pixels,) = file((8, 9, 3))
+    (image,) = Whole(path, colour=colour).images("test", 1)
+    expected = pixels.transpose(2, 0, 1) if colour == "rgb" else pixels.mean(2)[None]
+    assert np.abs(255 * image.numpy() - expected).max() <= 0.5 + 1e-4
 
 
 def test_there_are_test_images_alone(file):
@@ -100,7 +102,7 @@ def test_a_folder_of_files_has_the_sum_of_an_array_file(file, tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     for place, photograph in enumerate(pixels):
-        Image.fromarray(photograph).save(folder / f"p{place}.png")
+        Image.fromarray(photograph).save(folder / f"arr_{place}.png")
     found = Whole(str(folder)).fingerprint()
     assert found == Whole(path).fingerprint()
     expected = hashlib.sha256(b"12x16x1" + pixels[0].tobytes() + b"20x20x1" + pixels[1].tobytes()).hexdigest()

@@ -20,29 +20,33 @@ def text(values):
 
 
 def csv(values, columns):
-    return columns + "\n" + "".join(f"{name},{value}\n" for name, value in zip(FILES, values, strict=True))
+    return columns + "\n" + text(values).replace(" ", ",")
 
 
-def torchvision(root, write_images):
-    write_images(root / "celeba" / "img_align_celeba", FILES, FACES)
-    (root / "celeba" / "list_eval_partition.txt").write_text(text(PARTITION))
-    (root / "celeba" / "identity_CelebA.txt").write_text(text(PEOPLE))
-    (root / "celeba" / "list_attr_celeba.txt").write_text("not read")
+def lay_out(root, write_images, folder, lists):
+    """Write the images below a folder of the root, and lists, by their names."""
+    write_images(root / folder, FILES, FACES)
+    for name, content in lists.items():
+        (root / name).write_text(content)
 
 
-def kaggle(root, write_images):
-    write_images(root / "img_align_celeba" / "img_align_celeba", FILES, FACES)
-    (root / "list_eval_partition.csv").write_text(csv(PARTITION, "image_id,partition"))
-    (root / "identity_CelebA.csv").write_text(csv(PEOPLE, "image_id,identity"))
-
-
-def plain(root, write_images):
-    write_images(root, FILES, FACES)
-    (root / "list_eval_partition.csv").write_text(csv(PARTITION, "image_id,partition"))
-    (root / "identity_CelebA.txt").write_text(text(PEOPLE))
-
-
-LAYOUTS = {"torchvision": torchvision, "kaggle": kaggle, "plain": plain}
+PUBLISHED = {"list_eval_partition.csv": csv(PARTITION, "image_id,partition")}
+#: Where the images are, and the lists, as torchvision and Kaggle lay them out, and all in one folder.
+LAYOUTS = {
+    "torchvision": (
+        "celeba/img_align_celeba",
+        {
+            "celeba/list_eval_partition.txt": text(PARTITION),
+            "celeba/identity_CelebA.txt": text(PEOPLE),
+            "celeba/list_attr_celeba.txt": "not read",
+        },
+    ),
+    "kaggle": (
+        "img_align_celeba/img_align_celeba",
+        {**PUBLISHED, "identity_CelebA.csv": csv(PEOPLE, "image_id,identity")},
+    ),
+    "plain": ("", {**PUBLISHED, "identity_CelebA.txt": text(PEOPLE)}),
+}
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +74,7 @@ def test_each_layout_gives_the_papers_images_and_the_published_splits(
     tmp_path, write_images, expected, layout, archive
 ):
     path = tmp_path / "root"
-    LAYOUTS[layout](path, write_images)
+    lay_out(path, write_images, *LAYOUTS[layout])
     if archive:
         with zipfile.ZipFile(tmp_path / "root.zip", "w") as file:
             for child in path.rglob("*.*"):
@@ -91,7 +95,7 @@ def test_each_layout_gives_the_papers_images_and_the_published_splits(
 
 
 def test_source_celeba_finds_its_images_and_says_what_they_are(tmp_path, write_images):
-    torchvision(tmp_path, write_images)
+    lay_out(tmp_path, write_images, *LAYOUTS["torchvision"])
     write_images(tmp_path / "celeba" / "other", ["a.png"], FACES[:1])
     faces = Faces(str(tmp_path), source="celeba")
     assert sum(faces.available(split) for split in ("train", "validation", "test")) == COUNT
@@ -148,7 +152,7 @@ def test_malformed_lists_are_named(tmp_path, write_images, content, says):
 
 
 def test_lists_are_part_of_the_fingerprint(tmp_path, write_images):
-    plain(tmp_path, write_images)
+    lay_out(tmp_path, write_images, *LAYOUTS["plain"])
     fingerprints = [Faces(str(tmp_path)).fingerprint()]
     (tmp_path / "identity_CelebA.txt").write_text(text([*PEOPLE[:-1], 99]))
     for name in ("identity_CelebA.txt", "list_eval_partition.csv", None):
@@ -162,7 +166,7 @@ def test_lists_are_part_of_the_fingerprint(tmp_path, write_images):
     ("layout", "inner"), [("torchvision", "celeba/img_align_celeba"), ("kaggle", "img_align_celeba")]
 )
 def test_lists_beside_the_folder_of_the_images_are_found(tmp_path, write_images, layout, inner):
-    LAYOUTS[layout](tmp_path, write_images)
+    lay_out(tmp_path, write_images, *LAYOUTS[layout])
     for folder in {inner, f"{inner}/img_align_celeba" if layout == "kaggle" else inner}:
         faces = Faces(path=str(tmp_path / folder), source="celeba")
         assert [faces.available(split) for split in ("train", "validation", "test")] == [15, 2, 3]
