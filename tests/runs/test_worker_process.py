@@ -1,20 +1,124 @@
-"""Units in a worker process: what is loaded for them, and what it reports."""
+"""Worker processes: the code from outside gahbench that a unit needs, which units share a process, and reports."""
 
 import errno
+import importlib.metadata
 import os
 import queue
 import random
+import shutil
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from sample_files import HALF
 
+from gahbench._util.origins import PluginFiles, packages_of
+from gahbench.registry.registry import Registry
 from gahbench.runs.running import plan_suite
 from gahbench.runs.worker_process import do_units, seed_generators
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
+
+METRICS = ("metrics: [psnr, slope]", "metrics: [psnr, peak, 'distance[to=half]']")
+ENTRANTS = ["mine", "cycle-spin[half,shifts=1]"]
+
+
+@pytest.fixture
+def planned(write_class, write_suite, write_plugin):
+    """A plan with an outside architecture, reference and metric, and the folder of their files."""
+    folder = write_plugin("mine", "return noisy - self.noise(noisy)").parent
+    (folder / "half.py").write_text(HALF)
+    write_class("metric", "def score(self, evaluation): return gahbench.Scores([1.0])", "peak").rename(
+        folder / "peak.py"
+    )
+    return plan_suite(write_suite(METRICS), entrants=ENTRANTS, plugins=[folder]), folder
+
+
+def named(plan, entrant, metric):
+    """Return the names of the files that a score names."""
+    (unit,) = [unit for unit in plan.units if (unit.entrant, unit.metric) == (entrant, metric)]
+    return unit, sorted(origin.split()[0] for origin in unit.origins)
+
+
+def test_units_name_the_files_of_their_plugins_and_of_those_that_these_name(planned):
+    plan, _ = planned
+    assert named(plan, "identity", "psnr")[1] == []
+    assert named(plan, "mine", "psnr")[1] == ["mine.py"]
+    assert named(plan, "identity", "peak")[1] == ["peak.py"]
+    assert named(plan, "mine", "peak")[1] == ["mine.py", "peak.py"]
+    assert named(plan, "cycle-spin[half,shifts=1]", "psnr")[1] == ["half.py"]
+    assert named(plan, "identity", "distance[half]")[1] == ["half.py"]
+    assert [unit.origins for unit in plan.units if unit.kind == "fit" and unit.entrant != "mine"] == [frozenset()]
+
+
+def test_units_share_a_process_if_their_outside_plugins_are_the_same(planned):
+    plan, _ = planned
+
+    def key(entrant, metric):
+        return named(plan, entrant, metric)[0].isolation_key
+
+    assert key("identity", "psnr") == key("oracle-threshold[haar]", "psnr") == ""
+    assert key("identity", "peak") == key("oracle-threshold[haar]", "peak") != ""
+    (fit,) = [unit for unit in plan.units if unit.kind == "fit" and unit.entrant == "mine"]
+    assert fit.isolation_key == key("mine", "psnr")
+    others = {key("identity", "peak"), key("mine", "psnr"), key("mine", "peak"), key("identity", "distance[half]")}
+    assert len(others) == 4
+
+
+def test_the_code_of_a_unit_is_found_where_its_files_were_copied_to(planned, tmp_path):
+    plan, folder = planned
+    unit, _ = named(plan, "mine", "peak")
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(folder, elsewhere)
+    (elsewhere / "other").mkdir()
+    # Another file of the same name is none of this unit's.
+    (elsewhere / "other" / "mine.py").write_text("1 / 0")
+    files = PluginFiles(Registry((elsewhere, elsewhere / "other")).files).of(unit.origins)
+    assert [file.name for file in files] == ["mine.py", "peak.py"]
+    assert files[0].parent == elsewhere
+    assert packages_of(unit.origins) == ()
+    # An edited file is found too, to be refused by its unit.
+    (elsewhere / "mine.py").write_text((elsewhere / "mine.py").read_text() + "# edited\n")
+    assert PluginFiles(Registry((elsewhere,)).files).of(unit.origins) == files
+
+
+def test_where_code_comes_from_is_no_part_of_a_key(planned, write_suite, tmp_path):
+    plan, folder = planned
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    (moved / "mine.py").write_text((moved / "mine.py").read_text() + "# edited\n")
+    suite = write_suite(METRICS, ("baseline:", "limits: {unit: 7}\nbaseline:"))
+    again = plan_suite(suite, entrants=ENTRANTS, plugins=[moved])
+    assert [unit.key for unit in again.units] == [unit.key for unit in plan.units]
+    assert again.suite.limits.unit == 7
+
+
+def test_installed_packages_are_loaded_by_name(monkeypatch):
+    loaded = []
+
+    class Entry(str):
+        value = property(str)
+        dist = property(lambda entry: SimpleNamespace(name=str(entry)))
+
+        def load(self):
+            loaded.append(str(self))
+            return SimpleNamespace()
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [Entry("one"), Entry("two")])
+    for packages, expected in (((), []), (("two",), ["two"]), (None, ["one", "two"])):
+        loaded.clear()
+        Registry(packages=packages)
+        assert loaded == expected
+
+
+def test_code_that_a_parameter_names_is_from_outside(write_suite):
+    entrant = "module[gahbench_plugins.architectures.bf_cnn:BFCNN,arguments='{width: 4, layers: 2}']"
+    plan = plan_suite(write_suite(), entrants=[entrant])
+    keys = {unit.entrant: unit.isolation_key for unit in plan.units}
+    assert [name for name, key in keys.items() if key] == [name for name in keys if name.startswith("module")] != []
 
 
 class Link:
