@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: By basis and part.
 _Cubes = dict[str, dict[str, ScoreCube]]
 
-#: The two metrics that compare filters with those in a basis.
+#: The metrics that compare filters with filters in a basis.
 Measure = Literal["direction", "alignment"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 
@@ -136,13 +136,13 @@ def margin(
 
 
 def parts_of(metric: str) -> tuple[Measure, str, str] | None:
-    """Return what a name in the table of scores measures, with which basis, and the part; ``None`` for other names."""
+    """Parse a name in the table of scores to the measure, the basis and the part; ``None`` for other names."""
     found = parse_metric_name(metric)
     if found.label == TRUTH_ALIGNMENT:
         return ("direction", TRUTH, "") if found.part == "direction" else ("alignment", TRUTH, found.part)
     for measure in MEASURES:
         if found.name == measure and found.parameters:
-            # The basis comes first; what else there is, such as another basis given, comes with its name.
+            # The basis is the first parameter.
             return measure, str(parse_spec(found.label).positional[0]), found.part
     return None
 
@@ -189,7 +189,7 @@ def _estimate(cube: ScoreCube, entrant: str, sigmas: Sequence[float]) -> Interva
 def _aligned(cubes: dict[str, _Cubes], entrant: str) -> dict[str, Aligned]:
     """Return the means over noise levels by basis."""
     found: dict[str, Aligned] = {}
-    # Direction last: where there is any it ranks, and the ceiling is its own.
+    # Direction last: it ranks, and the ceiling is its own, where it is measured.
     for measure in sorted(cubes, key=MEASURES.index, reverse=True):
         bases = cubes[measure]
         known = {basis: values for basis in bases if (values := _values(bases, basis, "", entrant))}

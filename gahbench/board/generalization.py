@@ -17,7 +17,6 @@ from gahbench.registry.spec import parse_spec
 if TYPE_CHECKING:
     from gahbench.board.results import Results
 
-
 #: Means over images or samples, and over training seeds: by number of training images, ascending, ``None``, last, for
 #: all of the split, and by noise level, NaN for none.
 SweepCurves = dict[int | None, dict[float, Interval]]

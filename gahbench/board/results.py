@@ -49,43 +49,44 @@ class Results(Tables):
     suite
         Name of the suite.
     scores
-        The tidy table, a value a row: suite, dataset, entrant, kind (trained, classical, oracle, optimal, bound),
-        seed (of training; missing for references), split, sigma (NaN where a value belongs to none),
-        metric, image (missing where it belongs to none), value.
+        The tidy table, one row per value: suite, dataset, entrant, kind (trained, classical, oracle, optimal, bound),
+        seed (of training; missing for references), split, sigma (NaN for a value without a noise level),
+        metric, image (missing for a value without an image), value.
     fits
-        A trained network a row: dataset, entrant, seed, parameters (how many), train_seconds, steps, device,
+        One row per trained network: dataset, entrant, seed, parameters (their number), train_seconds, steps, device,
         precision, compiled, budget (steps, epochs, seconds).
     failures
-        A failed unit a row: dataset, entrant, seed, stage (fit, score), metric, error (one line).
+        One row per failed unit: dataset, entrant, seed, stage (fit, score), metric, error (one line).
     datasets
-        A dataset a row: dataset, optimum (exact, bracket, rate, none), slope (the optimal one; NaN if unknown),
-        channels, height, width, fingerprint (SHA-256 of pixels from files; empty for others), sources (of test images,
-        by numbers with spaces between, where several are of one, such as patches of a photograph), protocol (a digest
-        of the dataset's parameters and of the seed of the noise: rows of equal ones can be compared), notes (what was
-        done to the images that may not be meant, one a line), spec (name and parameters, whatever the label). Its order
-        is kept.
+        One row per dataset, in the order of the suite: dataset, optimum (exact, bracket, rate, none), slope (the
+        optimal slope; NaN if unknown), channels, height, width, fingerprint (SHA-256 of pixels from files; empty for
+        other datasets), sources (the number of the source of each test image, separated by spaces, if several images,
+        such as patches of a photograph, have one source), protocol (a digest of the dataset's parameters and of the
+        seed of the noise: rows of equal digests can be compared), notes (unexpected changes of the images, one a
+        line), spec (name and parameters, whatever the label).
+    notes
+        Notes on entrants, one per row: dataset, entrant, note (such as tuned values).
+    marks
+        Reasons why the scores of entrants are flagged, one per row: dataset, entrant, mark. Entrants beyond the optimum
+        are in :attr:`optimum_checks`.
+    checks
+        The checks of each row: dataset, entrant, version (of the rules), images (``new``, ``held out``, or none).
+    metrics
+        Titles of metrics and parts in figures, one per row, in the order of the suite: metric (as in the scores),
+        title, null (the part that holds the value by chance alone, as in the scores; empty if there is none).
+    ratios
+        Values that are ratios of the means of two metrics, one per row: metric, numerator, denominator (as in the
+        scores).
+    citations
+        The works that plugins follow, one per row: entry (the label of the entrant, dataset or metric that uses the
+        plugin), plugin, and the fields of :class:`gahbench.Citation`.
     entrants
         Labels, in the order of the suite.
     baseline
         The entrant that gains are measured against.
-    notes
-        Notes of entrants, one a row: dataset, entrant, note (such as tuned values).
-    metrics
-        Titles of metrics and parts in figures, one a row, in the order of the suite: metric (as in the scores),
-        title, null (the part that holds the value by chance alone, as in the scores; empty if there is none).
-    marks
-        Why the scores of entrants are flagged, one reason a row: dataset, entrant, mark. Those of entrants that are
-        beyond the optimum are not among them (:attr:`optimum_checks`).
-    checks
-        The checks of each row: dataset, entrant, version (of the rules), images (``new``, ``held out``, or none).
-    ratios
-        Values that are ratios of the means of two others, one a row: metric, numerator, denominator (as in the scores).
-    citations
-        The works that plugins follow, one a row: entry (the label of the entrant, dataset or metric that uses the
-        plugin), plugin, and the fields of :class:`gahbench.Citation`.
     whole
-        The results that these were selected from (:func:`gahbench.board.selection.selected`), whose ranks and intervals
-        they keep; ``None`` where these are all.
+        The results from which these were selected (:func:`gahbench.board.selection.selected`), whose ranks and
+        intervals these keep; ``None`` for complete results.
 
     Raises
     ------
@@ -113,7 +114,7 @@ class Results(Tables):
 
     @cached_property
     def means_over_datasets(self) -> OverDatasets:
-        """Means over datasets of entrants that were scored on all, and what their intervals cover."""
+        """Means over datasets of entrants that were scored on all, and the population of their intervals."""
         return over_datasets(self, (self.whole or self).board, self.left_out)
 
     def over_datasets(self) -> pd.DataFrame:
@@ -165,13 +166,13 @@ class Results(Tables):
         return verdicts(self, self.rate_courses) if self.whole is None else self._shown(self.whole.rate_verdicts)
 
     def _shown(self, whole: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        """Return what is known of rates, by dataset and entrant, of those that are among these results."""
+        """Restrict facts of rates, by dataset and entrant, to these results."""
         shown = dataset_names(self) if any(map(is_of_metric, map(str, self.scores["metric"].unique()))) else ()
-        found = {
-            dataset: {label: one for label, one in whole.get(dataset, {}).items() if label in self.entrants}
+        facts = {
+            dataset: {label: fact for label, fact in whole.get(dataset, {}).items() if label in self.entrants}
             for dataset in shown
         }
-        return {dataset: one for dataset, one in found.items() if one}
+        return {dataset: by_entrant for dataset, by_entrant in facts.items() if by_entrant}
 
     def leaderboard(self, full: bool = False) -> pd.DataFrame:
         """Return the board as one table, a row for each dataset and entrant.
@@ -179,8 +180,8 @@ class Results(Tables):
         Parameters
         ----------
         full
-            Whether it has every value, each noise level and the ends of all intervals
-            (:func:`gahbench.board.board.wide_table`), rather than what a summary shows.
+            Whether the table has every value, each noise level and the ends of all intervals
+            (:func:`gahbench.board.board.wide_table`), rather than those of a summary.
         """
         return wide_table(self.board) if full else short_table(self.board)
 

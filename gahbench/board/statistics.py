@@ -56,7 +56,6 @@ class Interval:
         return not math.isnan(self.value)
 
 
-#: Where nothing is known.
 UNKNOWN = Interval(math.nan)
 
 
@@ -74,7 +73,7 @@ def estimates(middle: ArrayLike, draws: ArrayLike) -> list[Interval]:
 
 def means(values: ArrayLike) -> Array:
     """Return the means over seeds and images of values (..., R, N), shape (...)."""
-    array = _checked(values)
+    array = np.asarray(values, dtype=np.float64)
     present = ~np.isnan(array)
     count = present.sum(axis=(-2, -1))
     total = np.where(present, array, 0.0).sum(axis=(-2, -1))
@@ -91,10 +90,8 @@ def bootstrap_means(
     relative: bool | None = None,
     apart: Collection[str] = (),
 ) -> Array:
-    """Return draws of the means over seeds and images."""
-    array = _checked(values)
-    if array.ndim < 3:
-        raise ValueError(f"expected values of shape (entrants, ..., seeds, images), not {array.shape}")
+    """Return draws of the means over seeds and images, shape (D, E, ...), of values (E, ..., R, N)."""
+    array = np.asarray(values, dtype=np.float64)
     entrants, lead, images = array.shape[0], array.shape[:-2], array.shape[-1]
     _, groups = np.unique(np.arange(images) if sources is None else np.asarray(sources), return_inverse=True)
     if groups.max() + 1 < MIN_SOURCES or 0 in lead:
@@ -111,7 +108,7 @@ def seed_spreads(arrays: Mapping[str, tuple[ArrayLike, Sequence[str]]]) -> dict[
     """Return the variance over seeds of each entrant, relative to that of all entrants, the mean over datasets."""
     ratios: dict[str, list[tuple[float, float]]] = {}
     for values, names in arrays.values():
-        for place, found in relative_variances(_by_seed(_checked(values))).items():
+        for place, found in relative_variances(_by_seed(np.asarray(values, dtype=np.float64))).items():
             ratios.setdefault(names[place], []).append(found)
     return {
         name: sum(ratio * freedom for ratio, freedom in found) / sum(freedom for _, freedom in found)
@@ -143,11 +140,9 @@ def _image_deviations(by_image: Array, groups: NDArray[np.int64], draws: int, se
 
 def interval(draws: ArrayLike, level: float = LEVEL) -> tuple[Array, Array]:
     """Return the percentile interval of draws (D, ...): lower and upper ends, each of shape (...)."""
-    if not 0 < level < 1:
-        raise ValueError(f"the level of an interval lies between 0 and 1, not at {level}")
     array = np.asarray(draws, dtype=np.float64)
     known = ~np.isnan(array).all(axis=0)
-    # A column without a single value would make nanquantile warn.
+    # nanquantile warns about a column without a value.
     tail = (1 - level) / 2
     low, high = np.nanquantile(np.where(known, array, 0.0), [tail, 1 - tail], axis=0)
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
@@ -177,10 +172,3 @@ def resampling_weights(size: int, draws: int, seed: int = 0) -> Array:
     generator = np.random.default_rng([seed, _IMAGES, size])
     counts = generator.multinomial(size, np.full(size, 1 / size), size=draws)
     return np.asarray(counts / size)
-
-
-def _checked(values: ArrayLike) -> Array:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim < 2 or 0 in array.shape[-2:]:
-        raise ValueError(f"expected values of shape (..., seeds, images), none of them empty, not {array.shape}")
-    return array

@@ -28,7 +28,7 @@ from __future__ import annotations
 import functools
 import math
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -145,9 +145,9 @@ def compare_on_fresh_images(evaluation: Evaluation) -> FreshResult | None:
     seeds = [secrets.randbits(62) for _ in sigmas]
     denoised = _denoise_fresh(evaluation, images, seeds)
     clean = _draw(dataset, images)
-    scored, scored_oracle = _by_source(_curves(sigmas, evaluation.clean, evaluation.denoised), scored_groups)
-    outputs = dict(zip(sigmas, denoised, strict=True))
-    fresh, fresh_oracle = _by_source(_curves(sigmas, clean, outputs.__getitem__), fresh_groups)
+    known = [evaluation.denoised(sigma) for sigma in sigmas]
+    scored, scored_oracle = _by_source(_curves(sigmas, evaluation.clean, known), scored_groups)
+    fresh, fresh_oracle = _by_source(_curves(sigmas, clean, denoised), fresh_groups)
     middle = len(sigmas) // 2
     p, place, advantages, detectable = compare_levels(scored, scored_oracle, fresh, fresh_oracle)
     return FreshResult(
@@ -160,9 +160,9 @@ def compare_on_fresh_images(evaluation: Evaluation) -> FreshResult | None:
     )
 
 
-def _curves(sigmas: Sequence[float], clean: Tensor, denoised: Callable[[float], Tensor]) -> Array:
+def _curves(sigmas: Sequence[float], clean: Tensor, denoised: Sequence[Tensor]) -> Array:
     """Return the PSNR of a denoiser and of the oracle at each noise level, shape (2, L, N)."""
-    own = np.stack([psnr(denoised(sigma), clean) for sigma in sigmas])
+    own = np.stack([psnr(images, clean) for images in denoised])
     return np.stack([own, np.stack([oracle_psnr(clean, sigma) for sigma in sigmas])])
 
 

@@ -23,25 +23,19 @@ def scores(means, spread, images=40, seed=0):
     return np.asarray(means, float)[:, None, None] + own - own.mean(axis=2, keepdims=True)
 
 
-def test_those_far_apart_have_one_rank_each():
-    assert ranks(scores([3, 1, 2], 0.01)) == ([1, 3, 2], [1, 3, 2])
-
-
-def test_equals_share_all_ranks():
-    assert ranks(np.zeros((4, 1, 9))) == ([1, 1, 1, 1], [4, 4, 4, 4])
-
-
-def test_one_that_is_not_apart_from_either_neighbour_has_the_ranks_of_both():
-    first = scores([0.0], 0.001)
-    others = np.concatenate([scores([-0.3], 2.0), scores([-0.6], 0.001)])
-    low, high = ranks(np.concatenate([first, others]))
-    # The second is within its spread of both; the first is surely better than the third.
-    assert (low, high) == ([1, 1, 2], [2, 3, 3])
-
-
-def test_of_one_image_no_rank_is_known():
-    low, high = rank_intervals(np.array([1.0, 3.0, 3.0]), np.full((10, 3), np.nan))
-    assert (low.tolist(), high.tolist()) == ([1, 1, 1], [3, 3, 3])
+@pytest.mark.parametrize(
+    ("values", "low", "high"),
+    [
+        (scores([3, 1, 2], 0.01), [1, 3, 2], [1, 3, 2]),
+        (np.zeros((4, 1, 9)), [1, 1, 1, 1], [4, 4, 4, 4]),
+        # One image has no interval.
+        (scores([1, 3, 3], 0.0, images=1), [1, 1, 1], [3, 3, 3]),
+        # The second is within its spread of both; the first is surely better than the third.
+        (np.concatenate([scores([0.0], 0.001), scores([-0.3], 2.0), scores([-0.6], 0.001)]), [1, 1, 2], [2, 3, 3]),
+    ],
+)
+def test_ranks_count_the_entrants_that_are_surely_better_and_worse(values, low, high):
+    assert ranks(values) == (low, high)
 
 
 @given(st.integers(0, 1000), st.permutations(range(5)))

@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from random_images import normal
 
 from gahbench.evaluation import direction, directional
@@ -54,7 +52,8 @@ def test_it_is_the_orthogonal_projection(shape):
     expected = by_least_squares(filters, shape)
     found = directional(filters, shape, steps=100)
     torch.testing.assert_close(found, expected, atol=1e-8, rtol=0)
-    # The usual steps come near.
+    torch.testing.assert_close(found, found.mT)
+    # The default number of steps comes near.
     assert (directional(filters, shape) - expected).norm() < 1e-4 * expected.norm()
 
 
@@ -98,37 +97,3 @@ def test_nothing_is_left_of_kernels_that_are_isotropic_at_each_pixel(shape):
     filters = torch.stack([isotropic(shape, seed) for seed in range(2)])
     assert directional(filters, shape).norm() < 5e-3 * filters.norm()
     assert directional(filters, shape, steps=100).norm() < 1e-9 * filters.norm()
-
-
-@settings(deadline=None, max_examples=10)
-@given(seed=st.integers(0, 99), scale=st.floats(-9, 9))
-def test_it_is_linear_symmetric_and_blind_to_what_is_isotropic(seed, scale):
-    shape = (1, 4, 5)
-    one, other = symmetric(1, 20, seed), symmetric(1, 20, seed + 100)
-    found = directional(one + scale * other, shape)
-    torch.testing.assert_close(
-        found, directional(one, shape) + scale * directional(other, shape), atol=1e-4 * (1 + abs(scale)), rtol=0
-    )
-    torch.testing.assert_close(found, found.mT)
-    moved = directional(one + scale * isotropic(shape, seed)[None], shape, steps=60)
-    torch.testing.assert_close(moved, directional(one, shape, steps=60), atol=1e-6 * (1 + abs(scale)), rtol=0)
-
-
-def test_turning_and_mirroring_images_turns_the_result():
-    side = 5
-    filters = symmetric(1, side * side)
-    places = torch.arange(side * side).reshape(side, side)
-    for order in (places.flip(0), places.flip(1), places.mT, places.rot90()):
-        turn = order.flatten()
-        turned = directional(filters[:, turn][:, :, turn], (1, side, side))
-        torch.testing.assert_close(
-            turned, directional(filters, (1, side, side))[:, turn][:, :, turn], atol=1e-6, rtol=0
-        )
-
-
-def test_smoothing_along_one_direction_is_directional():
-    side = 6
-    places = torch.arange(side * side)
-    rows, columns = places // side, places % side
-    along = ((rows[:, None] == rows) & ((columns[:, None] - columns).abs() <= 1)).double()[None] / 3
-    assert directional(along, (1, side, side)).norm() > 0.4 * along.norm()
