@@ -40,7 +40,7 @@ class BFCNN(Chain):
         self,
         channels: int,
         width: Annotated[int, Field(ge=1)] = 64,
-        layers: Annotated[int, Field(ge=2)] = 21,
+        layers: Annotated[int, Field(ge=2, le=1000)] = 21,
         bias: bool = False,
         norm: bool = True,
         blind: bool = True,

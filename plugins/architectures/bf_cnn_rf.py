@@ -37,7 +37,7 @@ class BFCNNRF(Chain):
         self,
         channels: int,
         width: Annotated[int, Field(ge=1)] = 64,
-        layers: Annotated[int, Field(ge=2)] = 21,
+        layers: Annotated[int, Field(ge=2, le=1000)] = 21,
         spacing: Annotated[int, Field(ge=1)] = 1,
     ) -> None:
         super().__init__(channels, width, layers, bias=False, norm=True, blind=True, spacing=spacing, first_relu=False)

@@ -18,6 +18,7 @@ from ._inputs import need_multiples, padded
 #: ``ncsnpp`` takes the logarithm of the noise level; lower ones are taken for this one.
 LOWEST = 1e-4
 Positive = Annotated[int, Field(ge=1)]
+Depth = Annotated[int, Field(ge=1, le=1000)]
 
 
 class Deepinv(Through):
@@ -82,7 +83,7 @@ class DRUNet(Through):
     multiple, min_side = 8, 32
 
     def __init__(
-        self, channels: int, width: Positive = 64, blocks: Positive = 4, weights: Annotated[str | None, File()] = None
+        self, channels: int, width: Positive = 64, blocks: Depth = 4, weights: Annotated[str | None, File()] = None
     ) -> None:
         super().__init__()
         widths = _doubled(width)
@@ -115,7 +116,7 @@ class GSDRUNet(Through):
     multiple, min_side = 8, 32
 
     def __init__(
-        self, channels: int, width: Positive = 64, blocks: Positive = 2, weights: Annotated[str | None, File()] = None
+        self, channels: int, width: Positive = 64, blocks: Depth = 2, weights: Annotated[str | None, File()] = None
     ) -> None:
         super().__init__()
         widths = _doubled(width)
@@ -166,8 +167,8 @@ class SwinIR(Through):
         self,
         channels: int,
         width: Positive = 180,
-        groups: Positive = 6,
-        blocks: Positive = 6,
+        groups: Depth = 6,
+        blocks: Depth = 6,
         heads: Positive = 6,
         window: Annotated[int, Field(ge=2, le=64)] = 8,
         weights: Annotated[str | None, File()] = None,
@@ -229,7 +230,7 @@ class Restormer(Through):
         self,
         channels: int,
         width: Positive = 48,
-        blocks: tuple[Positive, Positive, Positive, Positive] = (4, 6, 6, 8),
+        blocks: tuple[Depth, Depth, Depth, Depth] = (4, 6, 6, 8),
         refinement: Annotated[int, Field(ge=0)] = 4,
         bias: bool = False,
         weights: Annotated[str | None, File()] = None,
@@ -276,7 +277,7 @@ class SCUNet(Through):
         self,
         channels: int,
         width: Annotated[int, Field(ge=64, multiple_of=64)] = 64,
-        blocks: Positive = 4,
+        blocks: Depth = 4,
         weights: Annotated[str | None, File()] = None,
     ) -> None:
         super().__init__()
@@ -316,7 +317,7 @@ class NCSNpp(Through):
         channels: int,
         width: Annotated[int, Field(ge=32, multiple_of=32)] = 32,
         multipliers: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 2, 2),
-        blocks: Positive = 2,
+        blocks: Depth = 2,
         attention: Annotated[int, Field(ge=0)] | None = 2,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ) -> None:

@@ -44,7 +44,7 @@ class DnCNN(Chain):
         self,
         channels: int,
         width: Annotated[int, Field(ge=1)] = 64,
-        layers: Annotated[int, Field(ge=2)] = 20,
+        layers: Annotated[int, Field(ge=2, le=1000)] = 20,
         bias: bool = True,
         norm: bool = True,
         blind: bool = True,

@@ -49,7 +49,7 @@ class FFDNet(Chain):
         self,
         channels: int,
         width: Annotated[int, Field(ge=1)] = 64,
-        layers: Annotated[int, Field(ge=2)] = 15,
+        layers: Annotated[int, Field(ge=2, le=1000)] = 15,
         bias: bool = True,
         norm: bool = True,
         blind: bool = False,

@@ -46,7 +46,7 @@ class IRCNN(nn.Module):
         self,
         channels: int,
         width: Annotated[int, Field(ge=1)] = 64,
-        levels: Annotated[int, Field(ge=1)] = 1,
+        levels: Annotated[int, Field(ge=1, le=1000)] = 1,
         bias: bool = True,
     ) -> None:
         super().__init__()

@@ -53,7 +53,7 @@ class MLP(nn.Module):
         self,
         shape: tuple[int, int, int],
         width: Annotated[int, Field(ge=1)] = 1024,
-        layers: Annotated[int, Field(ge=2)] = 3,
+        layers: Annotated[int, Field(ge=2, le=1000)] = 3,
         bias: bool = True,
         blind: bool = True,
     ) -> None:

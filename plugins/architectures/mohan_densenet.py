@@ -39,7 +39,7 @@ class MohanDenseNet(nn.Module):
         self,
         channels: int,
         width: Annotated[int, Field(ge=1)] = 64,
-        stages: Annotated[int, Field(ge=1)] = 4,
+        stages: Annotated[int, Field(ge=1, le=1000)] = 4,
         bias: bool = False,
     ) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from .._papers import CHEN_2022
 from ._bias_free import residual_output
 from ._inputs import with_noise_level
 
-Blocks = tuple[Annotated[int, Field(ge=0)], ...]
+Blocks = tuple[Annotated[int, Field(ge=0, le=1000)], ...]
 
 
 class NAFNet(nn.Module):
@@ -53,7 +53,7 @@ class NAFNet(nn.Module):
         channels: int,
         width: Annotated[int, Field(ge=1)] = 16,
         encoder: Blocks = (1, 1, 1),
-        middle: Annotated[int, Field(ge=0)] = 1,
+        middle: Annotated[int, Field(ge=0, le=1000)] = 1,
         decoder: Blocks = (1, 1, 1),
         blind: bool = True,
     ) -> None:

@@ -61,7 +61,7 @@ class UNetConditional(nn.Module):
         channels: int,
         width: Annotated[int, Field(ge=1)] = 32,
         levels: Annotated[int, Field(ge=1, le=6)] = 2,
-        blocks: Annotated[int, Field(ge=1)] = 1,
+        blocks: Annotated[int, Field(ge=1, le=1000)] = 1,
         norm: bool = True,
         blind: bool = False,
         sigma_data: Annotated[float, Field(gt=0)] | None = None,

@@ -56,7 +56,7 @@ class ViT(nn.Module):
         shape: tuple[int, int, int],
         patch: Annotated[int, Field(ge=1)] = 4,
         width: Annotated[int, Field(ge=4)] = 96,
-        depth: Annotated[int, Field(ge=1)] = 6,
+        depth: Annotated[int, Field(ge=1, le=1000)] = 6,
         heads: Annotated[int, Field(ge=1)] = 4,
         window: Annotated[int, Field(ge=2)] | None = None,
         mlp_ratio: Annotated[float, Field(gt=0)] = 4.0,

@@ -104,6 +104,7 @@ AT |= {
         ("name: tiny", "name: " + 100_000 * "[", 2, "more than 40 levels of lists and mappings"),
         ("name: tiny", f"name: [{50_001 * 'x,'}]", 2, "more than 50000 values"),
         ("width: 2", f"width: {[*range(1, 10_002)]}", AT["unet"], "10001 combinations of values; accepted are 10000"),
+        ("- identity", "- bf-cnn: {layers: 2147483648}", AT["unet"] + 1, "layers=2147483648: input should be less"),
         ("levels: 1", f"levels: {[*range(9000)]}, bias: {[*range(9000)]}", AT["unet"], "81000000 combinations of val"),
     ],
 )
