@@ -3,7 +3,6 @@ from ._util.errors import DataError as DataError
 from ._util.errors import GahbenchError as GahbenchError
 from ._util.errors import OptimumError as OptimumError
 from ._util.errors import ParameterError as ParameterError
-from ._util.files import read_regular as read_regular
 from ._util.noise import BLOCK as BLOCK
 from ._util.noise import generator as generator
 from ._util.noise import in_blocks as in_blocks

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from gahbench import spec_of
-from gahbench._util.errors import suggestion as suggestion
-from gahbench._util.readable import brief as brief
 
 
 def name_of(built: object) -> str:

@@ -8,6 +8,12 @@ from typing import Any
 import pandas as pd
 
 import gahbench
+from gahbench.planning.plan import Plan
+from gahbench.planning.suite_changes import SuiteChanges
+from gahbench.planning.suite_files import plugin_sources
+from gahbench.registry.registry import open_registry
+from gahbench.runs.opening import plan_with
+from gahbench.runs.preparation import find_missing
 from gahbench.store.store import Store
 
 #: The network of the tiny suite.
@@ -17,6 +23,13 @@ UNET = "unet[width=2,levels=1]"
 def run(suite: Path, out: Path, **options: Any) -> Any:
     """Run a suite in this process."""
     return gahbench.run(suite, out, engine="inline[trusted=true]", **options)
+
+
+def plan_suite(suite: Path, out: Path | None = None, *, plugins: Any = (), **changes: Any) -> Plan:
+    """Plan a suite, as ``gahbench plan`` does."""
+    registry, wanted = open_registry(plugin_sources(plugins, suite)), SuiteChanges.of(**changes)
+    find_missing(registry, suite, wanted).require_datasets()
+    return plan_with(registry, suite, out, wanted)
 
 
 def run_and_list(suite: Path, out: Path, **options: Any) -> tuple[Any, list[Any]]:

@@ -21,7 +21,8 @@ def portable_origin(origin: str) -> str:
     if origin.startswith(_PACKAGE):
         return origin
     file = Path(origin)
-    return f"{_file_name(file)} {_digest(file)}"
+    name = f"{file.parent.name}/{file.name}" if file.name == "__init__.py" else file.name
+    return f"{name} {_digest(file)}"
 
 
 def origin_name(origin: str) -> str:
@@ -48,10 +49,6 @@ class PluginFiles:
             same_name = {own for own in known if origin_name(own) == origin_name(origin)}
             wanted |= {origin} if origin in known else same_name
         return tuple(file for file, own in self._origins if own in wanted)
-
-
-def _file_name(file: Path) -> str:
-    return f"{file.parent.name}/{file.name}" if file.name == "__init__.py" else file.name
 
 
 def _digest(file: Path) -> str:

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import TextIO
+from typing import Any
 
 
 def print_warnings_as_lines() -> None:
     """Have this process print each warning as one line, ``warning: TEXT``, on standard error."""
-    warnings.showwarning = _print_warning
 
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 
-def _print_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+    warnings.showwarning = show

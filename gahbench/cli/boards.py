@@ -26,8 +26,7 @@ def leaderboard(
     dataset: options.Dataset = None,
     metric: options.Metric = None,
     columns: Annotated[
-        str | None,
-        typer.Option(help="Columns by their headings or names, with commas between: PSNR,gain@0.1,ssim."),
+        str | None, typer.Option(help="Columns by their headings or names, with commas between: PSNR,gain@0.1,ssim.")
     ] = None,
     form: Annotated[
         Literal["markdown", "csv", "latex"] | None,

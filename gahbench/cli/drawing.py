@@ -48,12 +48,11 @@ def metrics(
     plugins_dir: options.Plugins = None,
 ) -> None:
     """Every metric against input PSNR, with the direction that is better: a figure for each dataset."""
-    import gahbench
     from gahbench.board.selection import selected
     from gahbench.report.figures import metrics_figure
 
     registry = _prepare(out, plugins_dir)
-    results = selected(gahbench.load_results(folder), datasets=dataset or ())
+    results = selected(_results(folder, out), datasets=dataset or ())
     for place, board in enumerate(results.board.datasets):
         _save(metrics_figure(results, board, registry, metric or ()), _numbered(out, place))
 
@@ -94,11 +93,9 @@ def optimality(
     entrant: options.OnlyEntrant = None,
 ) -> None:
     """Distance from the bound against noise over side, with the levels that have collapsed, of `optimality-slope`."""
-    import gahbench
     from gahbench.report.rates import optimality_figure
 
-    _prepare(out)
-    _save(optimality_figure(gahbench.load_results(folder), dataset, entrant), out)
+    _save(optimality_figure(_results(folder, out), dataset, entrant), out)
 
 
 @app.command()
@@ -115,13 +112,11 @@ def alignment(
     ] = "direction",
 ) -> None:
     """Direction or alignment with a basis against input PSNR, a curve for each entrant."""
-    import gahbench
     from gahbench.board.alignments import courses
     from gahbench.board.facts import entrant_kinds
     from gahbench.report.bases import course_figure
 
-    _prepare(out)
-    results = gahbench.load_results(folder)
+    results = _results(folder, out)
     panels = courses(results, basis, dataset, entrant, metric)
     _save(course_figure(panels, results.entrants, entrant_kinds(results), basis, metric), out)
 
@@ -134,12 +129,10 @@ def ranking(
     entrant: options.OnlyEntrant = None,
 ) -> None:
     """Bases ranked by direction, the mean over noise levels, with alignment beside, a panel for each entrant."""
-    import gahbench
     from gahbench.board.alignments import rankings
     from gahbench.report.bases import ranking_figure
 
-    _prepare(out)
-    found = rankings(gahbench.load_results(folder), dataset, entrant)
+    found = rankings(_results(folder, out), dataset, entrant)
     datasets = list(dict.fromkeys(name for name, _ in found))
     # Labels common to all panels are shown once.
     one = len(datasets) == 1
@@ -155,12 +148,10 @@ def generalization(
     entrant: options.OnlyEntrant = None,
 ) -> None:
     """Output PSNR on training and on test images against input PSNR, a curve for each number of training images."""
-    import gahbench
     from gahbench.board.generalization import swept
     from gahbench.report.training import curves_figure
 
-    _prepare(out)
-    results = gahbench.load_results(folder)
+    results = _results(folder, out)
     _save(curves_figure(results, swept(results, dataset, entrant)), out)
 
 
@@ -176,12 +167,10 @@ def transitions(
     ] = None,
 ) -> None:
     """Metrics against the number of training images: a figure for each dataset and entrant."""
-    import gahbench
     from gahbench.board.generalization import swept
     from gahbench.report.training import transition_metrics, transitions_figure
 
-    _prepare(out)
-    results = gahbench.load_results(folder)
+    results = _results(folder, out)
     pairs = swept(results, dataset, entrant)
     for place, pair in enumerate(pairs):
         chosen = transition_metrics(results, *pair, metric)
@@ -311,13 +300,12 @@ def _draw_rates(
     plugins_dir: list[Path] | None,
 ) -> None:
     """Draw results with the windows of their datasets, and print which have none."""
-    import gahbench
     from gahbench.board.rate_courses import entrant_windows
     from gahbench.evaluation.rates import MIN_LEVELS
     from gahbench.explore.drawing import rate_windows
 
     registry = _prepare(out, plugins_dir)
-    results = gahbench.load_results(folder)
+    results = _results(folder, out)
     windows = rate_windows(results, registry, rate)
     without = [str(name) for name in results.datasets["dataset"] if name not in windows]
     if without:
@@ -329,6 +317,15 @@ def _draw_rates(
         text = f"in the window, but with an error that depends on the number of pixels: {', '.join(lost)}"
         say(text, "yellow", err=True)
     _save(draw(results, windows, entrants), out)
+
+
+def _results(folder: Path, out: Path) -> Results:
+    """Return the results of a folder, after a check of the name of the figure."""
+    from gahbench.board.results import load_results
+    from gahbench.report.drawing import check_suffix
+
+    check_suffix(out)
+    return load_results(folder)
 
 
 def _prepare(out: Path, plugins_dir: list[Path] | None = None) -> Registry:

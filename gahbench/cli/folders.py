@@ -17,7 +17,7 @@ from rich.console import Console
 from gahbench._util.errors import listing
 from gahbench._util.readable import counted, duration
 from gahbench.cli import options
-from gahbench.cli.printing import say, say_several
+from gahbench.cli.printing import say, say_not_taken, say_several
 from gahbench.contracts.engines import Event, check_device
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ def work(
         typer.Option(min=1, help="Worker processes. [default: by --workers-per-gpu, or one to the plan's threads]"),
     ] = None,
     workers_per_gpu: Annotated[
-        int | None,
-        typer.Option(min=1, help="Worker processes that share a GPU. [default: by memory and networks]"),
+        int | None, typer.Option(min=1, help="Worker processes that share a GPU. [default: by memory and networks]")
     ] = None,
     device: options.Device = "auto",
     retry: Annotated[bool, typer.Option("--retry", help="Try units again that have failed.")] = False,
@@ -55,12 +54,7 @@ def work(
     from gahbench.runs.work import work as work_on
 
     outcome = work_on(
-        folder,
-        workers=workers,
-        workers_per_gpu=workers_per_gpu,
-        device=device,
-        retry=retry,
-        report=_print_event,
+        folder, workers=workers, workers_per_gpu=workers_per_gpu, device=device, retry=retry, report=_print_event
     )
     typer.echo(f"{outcome.done} done, {outcome.failed} failed, {outcome.left} left in {folder}", err=True)
     if outcome.left:
@@ -240,9 +234,7 @@ def _print_merged(found: Merged) -> None:
         say(f"{counted(found.failures, 'unit')} failed, and done in no folder", "yellow", err=True)
     text = "with other weights or scores in another folder; the first is kept"
     say_several(text, (unit.label for unit in found.differing), err=True)
-    text = "not taken, since the weights here are not those that were measured"
-    say_several(text, (unit.label for unit in found.other_weights), err=True)
-    say_several("not taken, since damaged", map(str, found.damaged), err=True)
+    say_not_taken(found, err=True)
 
 
 def remove(

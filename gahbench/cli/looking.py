@@ -46,8 +46,7 @@ _FACTS = {
 def preview(
     dataset: Annotated[str, typer.Argument(help="A dataset, optionally with parameters: name[key=value,...].")],
     sigma: Annotated[
-        list[str] | None,
-        typer.Option("--sigma", "-s", help="Noise levels. May be repeated. [default: 0.05,0.15,0.4]"),
+        list[str] | None, typer.Option("--sigma", "-s", help="Noise levels. May be repeated. [default: 0.05,0.15,0.4]")
     ] = None,
     count: Annotated[int | None, typer.Option(help="Number of images. [default: 4, or all there are]")] = None,
     split: Annotated[str, typer.Option(help="train, validation, test, A or B.")] = "test",
@@ -153,7 +152,6 @@ _Entrant = Annotated[
 _ImageDataset = Annotated[
     str, typer.Option("--dataset", "-d", help="Dataset of the image, and of the training images of references.")
 ]
-_Index = Annotated[int, typer.Option(help="Number of the test image.")]
 _Image = Annotated[Path | None, typer.Option(help="An image file, .npy or .npz in place of the dataset's image.")]
 _Size = Annotated[
     int | None,
@@ -183,7 +181,7 @@ def inspect(
     entrant: _Entrant,
     checkpoint: options.Checkpoint = None,
     dataset: _ImageDataset = "faces[size=24]",
-    index: _Index = 0,
+    index: Annotated[int, typer.Option(help="Number of the test image.")] = 0,
     image: _Image = None,
     size: _Size = None,
     colour: _Colour = False,
@@ -266,25 +264,16 @@ _Sampled = Annotated[
 _LearnedDataset = Annotated[
     str, typer.Option("--dataset", "-d", help="Dataset that references learn from, and whose image size samples have.")
 ]
-_Count = Annotated[int, typer.Option("--count", "-n", help="Number of samples.")]
-_Seed = Annotated[int, typer.Option(help="Seed of the noise, which is the same for every denoiser and count.")]
 _Sampler = Annotated[str, typer.Option(help="stochastic, or flow: the deterministic probability flow.")]
-_Mean = Annotated[float, typer.Option(help="Grey level that samples start around.")]
 _SigmaStart = Annotated[
     float | None, typer.Option(help="Noise level where sampling starts. [default: 1.0]", show_default=False)
 ]
 _SigmaEnd = Annotated[float | None, typer.Option(help="Noise level where it ends. [default: 0.05]", show_default=False)]
-_FinalStep = Annotated[bool, typer.Option(help="Denoise once at the end.")]
-_Step = Annotated[float, typer.Option(help="Stochastic: part of the residual that the first step takes.")]
-_Beta = Annotated[float, typer.Option(help="Stochastic: 1 adds no noise, less adds more.")]
-_Growth = Annotated[str, typer.Option(help="Stochastic: growing or constant steps.")]
 _MaxSteps = Annotated[
     int | None, typer.Option(help="Stochastic: maximum of steps. [default: ten times those of an ideal denoiser]")
 ]
 _Levels = Annotated[str, typer.Option(help="Flow: number of noise levels, or falling levels such as 1,0.5,0.2,0.05.")]
-_Solver = Annotated[str, typer.Option(help="Flow: heun or euler.")]
 _Batch = Annotated[int | None, typer.Option(help="Images denoised at a time. [default: as many as suit the memory]")]
-_SampleDevice = Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU if there is one.")]
 _Samples = Annotated[
     Path | None, typer.Option("--out", "-o", help="Folder of samples.png and .npz. [default: sample-ENTRANT]")
 ]
@@ -294,21 +283,21 @@ def sample(
     entrant: _Sampled,
     checkpoint: options.Checkpoint = None,
     dataset: _LearnedDataset = "faces[size=24]",
-    count: _Count = 16,
-    seed: _Seed = 0,
+    count: Annotated[int, typer.Option("--count", "-n", help="Number of samples.")] = 16,
+    seed: Annotated[int, typer.Option(help="Seed of the noise, which is the same for every denoiser and count.")] = 0,
     sampler: _Sampler = "stochastic",
-    mean: _Mean = 0.5,
+    mean: Annotated[float, typer.Option(help="Grey level that samples start around.")] = 0.5,
     sigma_start: _SigmaStart = None,
     sigma_end: _SigmaEnd = None,
-    final_step: _FinalStep = True,
-    step: _Step = 0.01,
-    beta: _Beta = 0.1,
-    growth: _Growth = "growing",
+    final_step: Annotated[bool, typer.Option(help="Denoise once at the end.")] = True,
+    step: Annotated[float, typer.Option(help="Stochastic: part of the residual that the first step takes.")] = 0.01,
+    beta: Annotated[float, typer.Option(help="Stochastic: 1 adds no noise, less adds more.")] = 0.1,
+    growth: Annotated[str, typer.Option(help="Stochastic: growing or constant steps.")] = "growing",
     max_steps: _MaxSteps = None,
     levels: _Levels = "50",
-    solver: _Solver = "heun",
+    solver: Annotated[str, typer.Option(help="Flow: heun or euler.")] = "heun",
     batch: _Batch = None,
-    device: _SampleDevice = "auto",
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU if there is one.")] = "auto",
     out: _Samples = None,
     plugins_dir: options.Plugins = None,
 ) -> None:

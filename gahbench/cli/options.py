@@ -18,8 +18,7 @@ def _shipped(incomplete: str) -> list[str]:
 
 
 Suite = Annotated[
-    str,
-    typer.Argument(help="Path of a suite, or the name of one that gahbench ships.", autocompletion=_shipped),
+    str, typer.Argument(help="Path of a suite, or the name of one that gahbench ships.", autocompletion=_shipped)
 ]
 Folder = Annotated[Path, typer.Argument(help="A results folder.")]
 Planned = Annotated[Path, typer.Argument(help="A results folder with a plan: by 'gahbench plan --out', or of a run.")]
@@ -29,8 +28,7 @@ Plugins = Annotated[
     typer.Option("--plugins-dir", "-p", help="A plugin file, a folder of them, or a YAML file of claims. Repeatable."),
 ]
 Entrant = Annotated[
-    list[str] | None,
-    typer.Option("--entrant", "-e", help="A further entrant: name[key=value,...]. May be repeated."),
+    list[str] | None, typer.Option("--entrant", "-e", help="A further entrant: name[key=value,...]. May be repeated.")
 ]
 Set = Annotated[
     list[str] | None,

@@ -195,9 +195,7 @@ def reflowed(doc: str, width: int) -> str:
     return "\n".join(found)
 
 
-def check(
-    file: Annotated[Path, typer.Argument(help="A plugin file, or a folder of them.")],
-) -> None:
+def check(file: Annotated[Path, typer.Argument(help="A plugin file, or a folder of them.")]) -> None:
     """Put the plugins of a file through the contract checks.
 
     Exit status: 0 all passed, 1 some failed, 2 the file cannot be loaded.

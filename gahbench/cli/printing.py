@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from gahbench.runs.reuse import Merged, Reused
 
 #: Names that are printed of several.
 _SHOWN = 12
@@ -25,6 +29,13 @@ def say_several(what: str, names: Iterable[str], *, err: bool = False) -> None:
     lines += [f"  and {len(listed) - _SHOWN} more"] if len(listed) > _SHOWN else []
     for line in lines:
         say(line, "yellow", err=err)
+
+
+def say_not_taken(found: Merged | Reused, *, err: bool) -> None:
+    """Print which units were not taken from other folders."""
+    labels = [unit.label for unit in found.other_weights]
+    say_several("not taken, since the weights here are not those that were measured", labels, err=err)
+    say_several("not taken, since damaged", map(str, found.damaged), err=err)
 
 
 def write_or_print(text: str, out: Path | None) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,10 +15,10 @@ from rich.console import Console
 from gahbench._util.errors import listing
 from gahbench._util.readable import counted
 from gahbench.cli import options
-from gahbench.cli.printing import say, say_several
+from gahbench.cli.printing import say, say_not_taken
+from gahbench.planning.suite_changes import SuiteChanges
 
 if TYPE_CHECKING:
-    from gahbench.planning.suite_changes import SuiteChanges
     from gahbench.runs.opening import OpenedRun
     from gahbench.runs.preparation import Missing, Prepared
     from gahbench.runs.progress import ProgressReport
@@ -25,15 +27,39 @@ if TYPE_CHECKING:
     from gahbench.store.kept_units import NotShown
 
 
-def run(
-    suite: options.Suite = "quick",
-    out: options.Out = None,
+def suite_changes(
     entrant: options.Entrant = None,
     settings: options.Set = None,
     seed: options.Seed = None,
     dataset: options.Dataset = None,
     metric: options.Metric = None,
     only: options.Only = None,
+) -> SuiteChanges:
+    """Return the changes to a suite that some options ask for."""
+    return SuiteChanges.of(entrant or (), settings or (), dataset or (), metric or (), only or (), seed or ())
+
+
+def with_suite_changes(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of :func:`suite_changes` after ``--out``, in place of its argument ``changes``."""
+    shared = inspect.signature(suite_changes, eval_str=True).parameters
+    own = inspect.signature(command, eval_str=True)
+
+    @functools.wraps(command)
+    def called(**given: Any) -> None:
+        command(suite_changes(**{name: given.pop(name) for name in shared}), **given)
+
+    _, suite, out, *others = own.parameters.values()
+    parameters = [suite, out, *shared.values(), *others]
+    called.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return called
+
+
+@with_suite_changes
+def run(
+    changes: SuiteChanges,
+    suite: options.Suite = "quick",
+    out: options.Out = None,
     plugins_dir: options.Plugins = None,
     engine: Annotated[
         str, typer.Option(help="Engine for units: processes, inline, slurm[...], dask[...], ...")
@@ -66,7 +92,6 @@ def run(
     from gahbench.runs.opening import RunRequest
     from gahbench.runs.running import run_request
 
-    changes = suite_changes(entrant, settings, dataset, metric, only, seed)
     plugins, folders, anew, trackers = plugins_dir or (), tuple(reuse or ()), tuple(again or ()), tuple(track or ())
     sources = plugin_sources(plugins, suite)
     request = RunRequest(
@@ -104,15 +129,11 @@ class _Beginning:
         return progress_of(opened, Console(stderr=True))
 
 
+@with_suite_changes
 def plan(
+    changes: SuiteChanges,
     suite: options.Suite = "quick",
     out: options.Out = None,
-    entrant: options.Entrant = None,
-    settings: options.Set = None,
-    seed: options.Seed = None,
-    dataset: options.Dataset = None,
-    metric: options.Metric = None,
-    only: options.Only = None,
     plugins_dir: options.Plugins = None,
     threads: options.Threads = None,
     reuse: options.Reuse = None,
@@ -140,7 +161,6 @@ def plan(
             )
     registry = open_registry(plugin_sources(plugins_dir or (), suite))
     print_problems(registry.problems, Console(stderr=True))
-    changes = suite_changes(entrant, settings, dataset, metric, only, seed)
     missing = find_missing(registry, suite, changes)
     missing.require_datasets()
     planned = plan_with(registry, suite, out, changes)
@@ -151,7 +171,9 @@ def plan(
         if opened.reused is not None:
             _print_reused(opened.reused)
     print_plan(planned, folder)
-    _print_missing(missing, suite, {"-p": map(str, plugins_dir or ()), "-e": entrant or (), "--set": settings or ()})
+    _print_missing(
+        missing, suite, {"-p": map(str, plugins_dir or ()), "-e": changes.entrants, "--set": changes.settings}
+    )
     _print_superseded(superseded(planned, folder), folder, plugins_dir or ())
     if out is not None:
         typer.echo(f"planned; 'gahbench work {shlex.quote(str(folder))}' does it, on any machine that sees this folder")
@@ -177,20 +199,6 @@ def prepare(
         say(f"suite {suite}: {failed} of {len(prepared)} could not be had", "red")
         raise typer.Exit(1)
     say(f"suite {suite}: {'all that it needs is here' if prepared else 'needs nothing from elsewhere'}")
-
-
-def suite_changes(
-    entrant: Sequence[str] | None,
-    settings: Sequence[str] | None,
-    dataset: Sequence[str] | None,
-    metric: Sequence[str] | None,
-    only: Sequence[str] | None,
-    seed: Sequence[int] | None,
-) -> SuiteChanges:
-    """Return the changes to a suite that some options ask for."""
-    from gahbench.planning.suite_changes import SuiteChanges
-
-    return SuiteChanges.of(entrant or (), settings or (), dataset or (), metric or (), only or (), seed or ())
 
 
 def _print_prepared(one: Prepared) -> None:
@@ -227,9 +235,7 @@ def _print_reused(found: Reused, *, err: bool = False) -> None:
     fits = sum(unit.kind == "fit" for unit in found.taken)
     taken = f"{counted(len(found.taken), 'unit')} taken from other folders, {counted(fits, 'fit')} among them"
     say(taken, err=err)
-    labels = [unit.label for unit in found.other_weights]
-    say_several("not taken, since the weights here are not those that were measured", labels, err=err)
-    say_several("not taken, since damaged", map(str, found.damaged), err=err)
+    say_not_taken(found, err=err)
 
 
 def _conclude(outcome: Outcome) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NoReturn, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -95,7 +95,7 @@ class DatasetProbe:
         with self._asking("card"):
             card = self.dataset.card
         if not isinstance(card, Card):
-            self._refuse("card", card, "a gahbench.Card")
+            raise self._fault(f"card is {card!r}; accepted: a gahbench.Card")
         return card
 
     def notes(self) -> tuple[str, ...]:
@@ -108,7 +108,7 @@ class DatasetProbe:
         with self._asking("optimum"):
             optimum = self.dataset.optimum
         if not isinstance(optimum, Optimum) or optimum.kind not in _KINDS:
-            self._refuse("optimum", optimum, f"a gahbench.Optimum of kind {listing(_KINDS)}")
+            raise self._fault(f"optimum is {optimum!r}; accepted: a gahbench.Optimum of kind {listing(_KINDS)}")
         return optimum
 
     def fingerprint(self) -> str | None:
@@ -196,9 +196,6 @@ class DatasetProbe:
         if not bool(found.isfinite().all()):
             raise self._fault(f"{what} must be finite")
         return found.detach().cpu()
-
-    def _refuse(self, what: str, found: object, accepted: str) -> NoReturn:
-        raise self._fault(f"{what} is {found!r}; accepted: {accepted}")
 
     def _fault(self, what: str) -> PluginError:
         return PluginError(f"{self.configured.where} cannot be previewed: {what}")

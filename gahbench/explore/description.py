@@ -125,7 +125,8 @@ def _reference(configured: Configured, registry: Registry, shape: Shape | None) 
         yield Fact("reference", f"unknown, and all about it: {one_line(error)}")
         return
     yield Fact("kind", _or_why(lambda: _SEES.get(reference.kind, str(reference.kind))))
-    yield Fact("learns", _learns(reference))
+    learns = "from training and validation images, if at all" if type(reference).fit is not Reference.fit else "nothing"
+    yield Fact("learns", learns)
     yield Fact("defined on", _or_why(lambda: _defined_on(reference, registry)))
     yield Fact("closed-form risk", _or_why(lambda: _closed_form(configured)))
     for inner in configured.nested.values():
@@ -156,10 +157,6 @@ def _metric(configured: Configured) -> Iterator[Fact]:
     yield Fact("direction", directions[metric.higher_is_better])
     images = f"{metric.min_images} images or more" if metric.min_images > 1 else "images"
     yield Fact("needs", ", ".join([images, *sorted(metric.needs)]))
-
-
-def _learns(reference: Reference) -> str:
-    return "nothing" if type(reference).fit is Reference.fit else "from training and validation images, if at all"
 
 
 def _defined_on(reference: Reference, registry: Registry) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.alignment import MIN_IMAGES
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.explore.inspected_images import Choice, Images, chosen_images
+from gahbench.explore.preview import checked_levels
 from gahbench.planning.suite_entries import untrained_here
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry, open_registry
@@ -48,7 +48,6 @@ DATASET = "faces[size=24]"
 OTHERS = 23
 #: Bases that it is compared with where none are named: those of these that exist there.
 BASES = ("graph-laplacian", "bandlet", "sym4", "dct", "true-basis")
-MAX_SIGMAS = 8
 MAX_OTHERS = 63
 #: The metrics that are measured on the image alone.
 _FACTS = ("psnr", "spectrum", "self-consistency")
@@ -164,7 +163,11 @@ def _inspect(
     others: int,
     progress: Callable[[int, int, str], None],
 ) -> Inspection:
-    levels = _checked(sigmas, choice.index, others)
+    levels = checked_levels(sigmas)
+    if choice.index < 0:
+        raise ParameterError(f"index={choice.index}: accepted: 0 or more")
+    if others and not MIN_IMAGES - 1 <= others <= MAX_OTHERS:
+        raise ParameterError(f"others={others}: accepted: {MIN_IMAGES - 1} to {MAX_OTHERS}, or 0 for no comparison")
     configured = untrained_here(registry, entrant, checkpoint, "inspect")
     family = registry.configure("dataset", choice.dataset)
     images = chosen_images(choice, family, others)
@@ -192,20 +195,6 @@ def _inspect(
         images.place,
         tuple(dict.fromkeys(notes)),
     )
-
-
-def _checked(sigmas: Sequence[float], index: int, others: int) -> tuple[float, ...]:
-    levels = tuple(dict.fromkeys(float(sigma) for sigma in sigmas))
-    for sigma in levels:
-        if not (math.isfinite(sigma) and sigma > 0):
-            raise ParameterError(f"sigma={sigma:g}: accepted: finite noise levels greater than 0")
-    if not 1 <= len(levels) <= MAX_SIGMAS:
-        raise ParameterError(f"{len(levels)} noise levels: accepted: 1 to {MAX_SIGMAS}")
-    if index < 0:
-        raise ParameterError(f"index={index}: accepted: 0 or more")
-    if others and not MIN_IMAGES - 1 <= others <= MAX_OTHERS:
-        raise ParameterError(f"others={others}: accepted: {MIN_IMAGES - 1} to {MAX_OTHERS}, or 0 for no comparison")
-    return levels
 
 
 def _ready(configured: Configured, family: Configured, images: Images) -> Reference:
@@ -276,7 +265,10 @@ def _level(
         jacobian_precision="auto",  # the default of suites, so that the numbers are those of their boards
     )
     one = group.only(images.place)
-    step = functools.partial(_announce, begin, sigma)
+
+    def step(name: str) -> None:
+        begin(f"{name} at σ = {level_name(sigma)}")
+
     try:
         step(_JACOBIAN)
         _check_finite(group.denoised(sigma))
@@ -297,13 +289,6 @@ def _level(
         raise ParameterError(f"{configured.where} on {images.label}, sigma={level_name(sigma)}: {error}") from error
     values, vectors = (found[0].cpu() for found in pairs)
     clean = images.clean[images.place]
-    coefficients = {LEARNED: vectors @ clean.double().flatten()}
-    for label, known_basis in bases.items():
-        found = _coefficients(known_basis, one, sigma)
-        if found is None:
-            notes.append(f"decay without {label}: it is not orthonormal on images of this size")
-        else:
-            coefficients[label] = found
     return Level(
         sigma,
         one.noisy(sigma)[0],
@@ -312,7 +297,7 @@ def _level(
         vectors,
         scores,
         {basis: measures for basis, measures in compared.items() if _has_value(measures)},
-        coefficients,
+        {LEARNED: vectors @ clean.double().flatten()} | _coefficients(bases, one, sigma, notes),
     )
 
 
@@ -323,10 +308,6 @@ def _check_finite(denoised: Tensor) -> None:
             f"{wrong} of {len(denoised)} denoised images have values that are infinite or NaN; accepted are denoisers "
             "that return finite values"
         )
-
-
-def _announce(begin: Callable[[str], None], sigma: float, name: str) -> None:
-    begin(f"{name} at σ = {level_name(sigma)}")
 
 
 def _facts(one: Evaluation, registry: Registry, step: Callable[[str], None]) -> dict[str, float]:
@@ -365,12 +346,15 @@ def _has_value(measures: Mapping[Measure, Mapping[str, Tensor]]) -> bool:
     return any("" in parts for parts in measures.values())
 
 
-def _coefficients(basis: Basis, one: Evaluation, sigma: float) -> Tensor | None:
-    """Return the clean image's coefficients, shape (d,), float64, if the basis is orthonormal."""
-    if not basis.is_orthonormal(one.shape):
-        return None
-    truth = one.truth.double()
-    return basis.adapt_to(truth, sigma).analysis(truth.clean).flatten()
+def _coefficients(bases: Mapping[str, Basis], one: Evaluation, sigma: float, notes: list[str]) -> dict[str, Tensor]:
+    """Return the clean image's coefficients, shape (d,), float64, in each basis that is orthonormal."""
+    truth, found = one.truth.double(), {}
+    for label, basis in bases.items():
+        if basis.is_orthonormal(one.shape):
+            found[label] = basis.adapt_to(truth, sigma).analysis(truth.clean).flatten()
+        else:
+            notes.append(f"decay without {label}: it is not orthonormal on images of this size")
+    return found
 
 
 def _with_ratios(metric: Metric, parts: dict[str, Tensor]) -> dict[str, Tensor]:

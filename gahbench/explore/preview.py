@@ -152,11 +152,18 @@ def make_preview(
     max_pixels: int | None = None,
 ) -> Preview:
     """Preview a few images of a dataset under noise, with its optimum."""
-    (checked_split, levels), probe = _check_arguments(sigmas, count, split, start), DatasetProbe(configured)
+    levels, chosen = checked_levels(sigmas), checked_split(split)
+    if count is not None and not 1 <= count <= MAX_IMAGES:
+        raise ParameterError(f"count={count}: accepted: 1 to {MAX_IMAGES}")
+    if start < 0:
+        raise ParameterError(f"start={start}: accepted: 0 or more")
+    probe = DatasetProbe(configured)
     available = probe.available()
-    count = _check_count(configured, available, checked_split, start, count)
-    _check_start(probe, start, count)
-    clean = probe.images(checked_split, count, start)
+    count = _check_count(configured, available, chosen, start, count)
+    furthest = max(MAX_NOISE // math.prod(probe.shape) - count, 0)
+    if start > furthest:
+        raise ParameterError(f"start={start}: accepted for {count} images of this size: up to {furthest}")
+    clean = probe.images(chosen, count, start)
     basis_asked = true_basis or probe.has_cheap_basis
     return Preview(
         configured,
@@ -167,30 +174,25 @@ def make_preview(
         available,
         probe.splits_overlap(),
         probe.notes(),
-        probe.pixels(checked_split, available[checked_split]),
-        checked_split,
+        probe.pixels(chosen, available[chosen]),
+        chosen,
         start,
         clean,
-        tuple(_level(probe, clean, sigma, checked_split, start, max_pixels) for sigma in levels),
-        probe.vectors(checked_split, start, true_basis) if basis_asked else None,
+        tuple(_level(probe, clean, sigma, chosen, start, max_pixels) for sigma in levels),
+        probe.vectors(chosen, start, true_basis) if basis_asked else None,
         basis_asked,
     )
 
 
-def _check_arguments(
-    sigmas: Sequence[float], count: int | None, split: str, start: int
-) -> tuple[Split, tuple[float, ...]]:
+def checked_levels(sigmas: Sequence[float]) -> tuple[float, ...]:
+    """Return noise levels, each once, if they are accepted."""
     levels = tuple(dict.fromkeys(float(sigma) for sigma in sigmas))
     for sigma in levels:
         if not (math.isfinite(sigma) and sigma > 0):
             raise ParameterError(f"sigma={sigma:g}: accepted: finite noise levels greater than 0")
     if not 1 <= len(levels) <= MAX_SIGMAS:
         raise ParameterError(f"{len(levels)} noise levels: accepted: 1 to {MAX_SIGMAS}")
-    if count is not None and not 1 <= count <= MAX_IMAGES:
-        raise ParameterError(f"count={count}: accepted: 1 to {MAX_IMAGES}")
-    if start < 0:
-        raise ParameterError(f"start={start}: accepted: 0 or more")
-    return checked_split(split), levels
+    return levels
 
 
 def _check_count(
@@ -209,12 +211,6 @@ def _check_count(
             f"but the split holds {held}"
         )
     return min(COUNT, held - start) if count is None else count
-
-
-def _check_start(probe: DatasetProbe, start: int, count: int) -> None:
-    furthest = max(MAX_NOISE // math.prod(probe.shape) - count, 0)
-    if start > furthest:
-        raise ParameterError(f"start={start}: accepted for {count} images of this size: up to {furthest}")
 
 
 def _level(probe: DatasetProbe, clean: Tensor, sigma: float, split: Split, start: int, max_pixels: int | None) -> Level:

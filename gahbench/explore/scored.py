@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import pandas as pd
 import torch
 from torch import nn
 
@@ -113,15 +114,12 @@ def _score(
     # Parts of a model may be in another mode than the whole.
     modes = [(module, module.training) for module in given.modules()]
     given.eval()
-    scores: list[dict[str, Any]] = []
-    failures: list[dict[str, Any]] = []
-    facts: list[dict[str, Any]] = []
-    notes: list[dict[str, Any]] = []
+    tables: dict[str, list[dict[str, Any]]] = {name: [] for name in ("scores", "fits", "failures", "datasets", "notes")}
     try:
         for configured in datasets:
             dataset: Dataset = configured.build()
             count = scored_images(scoring, dataset, "test")
-            facts.append(dataset_row(configured, dataset, count, seed))
+            tables["datasets"].append(dataset_row(configured, dataset, count, seed))
             request = {
                 "split": "test",
                 "images": count,
@@ -129,18 +127,23 @@ def _score(
                 "noise_seed": seed,
                 "sampling": Sampling().model_dump(mode="json"),
             }
-            notes.append({"dataset": configured.label, "entrant": name, "note": NOTE})
+            tables["notes"].append({"dataset": configured.label, "entrant": name, "note": NOTE})
             for label, subject in _subjects(given, name, references, dataset):
                 place = {"dataset": configured.label, "entrant": label}
                 for row in _rows(dataset, subject, request, asked, hardware(device).device):
-                    (failures if "error" in row else scores).append(place | row)
+                    tables["failures" if "error" in row else "scores"].append(place | row)
     finally:
         for module, was_training in modes:
             module.training = was_training
-    _warn_if_nothing(name, scores, failures)
-    entrants = [name, *(one.label for one in references)]
-    citations = citation_rows([*references, *datasets, *asked])
-    return _results(on, scores, failures, facts, notes, entrants, baseline, asked, citations)
+    _warn_if_nothing(name, tables["scores"], tables["failures"])
+    suite = Path(on).stem if Path(on).suffix in (".yaml", ".yml") else str(on)
+    tables["scores"] = [{"suite": suite, "seed": None, "split": "test", **row} for row in tables["scores"]]
+    tables["metrics"], tables["ratios"] = metric_titles(asked), metric_ratios(asked)
+    tables["citations"] = citation_rows([*references, *datasets, *asked])
+    frames: dict[str, Any] = {
+        name: pd.DataFrame(rows, columns=pd.Index(list(SCHEMAS[name]))) for name, rows in tables.items()
+    }
+    return Results(suite=suite, entrants=[name, *(one.label for one in references)], baseline=baseline, **frames)
 
 
 def _warn_if_nothing(name: str, scores: Sequence[Mapping[str, Any]], failures: Sequence[Mapping[str, Any]]) -> None:
@@ -215,11 +218,7 @@ def _subjects(
 
 
 def _rows(
-    dataset: Dataset,
-    subject: Subject,
-    request: Mapping[str, Any],
-    metrics: Sequence[Configured],
-    device: torch.device,
+    dataset: Dataset, subject: Subject, request: Mapping[str, Any], metrics: Sequence[Configured], device: torch.device
 ) -> Iterator[dict[str, Any]]:
     """Yield the scores of one denoiser, and what failed."""
     try:
@@ -244,35 +243,3 @@ def _rows(
 def _failure(metric: str, error: Exception) -> dict[str, Any]:
     text = f"{type(error).__name__}: {error}".splitlines()[0]
     return {"seed": None, "stage": "score", "metric": metric, "error": text}
-
-
-def _results(
-    on: str | Path,
-    scores: list[dict[str, Any]],
-    failures: list[dict[str, Any]],
-    facts: list[dict[str, Any]],
-    notes: list[dict[str, Any]],
-    entrants: list[str],
-    baseline: str | None,
-    metrics: Sequence[Configured],
-    citations: list[dict[str, Any]],
-) -> Results:
-    import pandas as pd
-
-    def table(name: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
-        return pd.DataFrame(rows, columns=pd.Index(list(SCHEMAS[name])))
-
-    suite = Path(on).stem if Path(on).suffix in (".yaml", ".yml") else str(on)
-    return Results(
-        suite=suite,
-        scores=table("scores", [{"suite": suite, "seed": None, "split": "test", **row} for row in scores]),
-        fits=table("fits", []),
-        failures=table("failures", failures),
-        datasets=table("datasets", facts),
-        notes=table("notes", notes),
-        metrics=table("metrics", metric_titles(metrics)),
-        ratios=table("ratios", metric_ratios(metrics)),
-        citations=table("citations", citations),
-        entrants=entrants,
-        baseline=baseline,
-    )

@@ -10,15 +10,7 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
 from gahbench.contracts.citation import Citation
-from gahbench.contracts.claims import (
-    FILE_NAMES,
-    Claim,
-    Compared,
-    ConditionFields,
-    Levels,
-    Measure,
-    Region,
-)
+from gahbench.contracts.claims import FILE_NAMES, Claim, Compared, ConditionFields, Levels, Measure, Region
 from gahbench.planning.yaml_lines import Document, Location
 
 #: The types of the mappings in a claim, by the last part of their place.

@@ -21,9 +21,8 @@ from gahbench.registry.registry import Registry, open_registry, plugin_packages
 from gahbench.runs import hooks
 from gahbench.runs.collect import write_results
 from gahbench.runs.hooks import Trackings
-from gahbench.runs.opening import OpenedRun, RunRequest, open_folder, open_run, plan_with
+from gahbench.runs.opening import OpenedRun, RunRequest, open_folder, open_run
 from gahbench.runs.opening_process import open_apart
-from gahbench.runs.preparation import find_missing
 from gahbench.runs.progress import progress_of
 from gahbench.runs.reuse import Reused
 from gahbench.runs.secret_noise import draw_secret_noise
@@ -125,40 +124,6 @@ def run_opened(
 
 Source = str | Path
 Settings = Mapping[str, Any] | Sequence[str]
-
-
-def plan_suite(
-    suite: Source,
-    out: Source | None = None,
-    *,
-    entrants: Sequence[str] = (),
-    settings: Settings = (),
-    datasets: Sequence[str] = (),
-    metrics: Sequence[str] = (),
-    only: Sequence[str] = (),
-    seeds: Sequence[int] = (),
-    plugins: Sequence[Source] = (),
-) -> Plan:
-    """Return the units of a suite, checked, without running any.
-
-    Parameters
-    ----------
-    suite
-        Path of a suite, or the name of one that gahbench ships.
-    out
-        Results folder, as for :func:`run`; networks whose fits are done there are not tried out again.
-    entrants, settings, datasets, metrics, only, seeds, plugins
-        As of :func:`run`.
-
-    Raises
-    ------
-    GahbenchError
-        If the suite, a plugin or a parameter is not accepted, or images must be prepared before (:func:`prepare`).
-    """
-    registry = open_registry(plugin_sources(plugins, suite))
-    changes = SuiteChanges.of(entrants, settings, datasets, metrics, only, seeds)
-    find_missing(registry, suite, changes).require_datasets()
-    return plan_with(registry, suite, out, changes)
 
 
 def write_plan(

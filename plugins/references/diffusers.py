@@ -17,10 +17,12 @@ import torch
 from pydantic import BeforeValidator
 from torch import Tensor, nn
 
-from gahbench import ParameterError, Shape, Truth, as_denoiser, file_digest, read_regular
+from gahbench import ParameterError, Shape, Truth, as_denoiser, file_digest
+from gahbench._util.errors import suggestion
+from gahbench._util.files import read_regular
+from gahbench._util.readable import brief
 
 from .._extras import imported
-from .._messages import brief, suggestion
 from .._papers import HO_2020, KARRAS_2022
 from .._torch_files import check_weights_file
 from ..architectures._arguments import as_mapping, as_text

@@ -13,7 +13,6 @@ import yaml
 import gahbench
 from gahbench.board.claim_values import Table
 from gahbench.board.claims import judge
-from gahbench.contracts.claims import OUTCOMES
 from gahbench.report.claims import GENERATED, exported
 
 ROOT = Path(__file__).parents[2]
@@ -78,13 +77,6 @@ def verdicts():
 def test_the_table_in_the_documents_is_that_of_the_tidy_tables(verdicts):
     text = (ROOT / "results" / "claims.md").read_text(encoding="utf-8")
     assert text.partition(f"{GENERATED}\n\n## Verdicts\n\n")[2] == exported(verdicts, "markdown")
-
-
-def test_most_claims_are_measured_and_there_are_verdicts_of_each_kind(verdicts):
-    count = {outcome: sum(one.outcome == outcome for one in verdicts) for outcome in OUTCOMES}
-    assert len(verdicts) >= 35
-    assert count["not measured"] <= len(verdicts) - 25
-    assert all(count.values())
 
 
 def test_values_are_the_means_of_the_tidy_tables(verdicts):

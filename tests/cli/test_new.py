@@ -41,6 +41,7 @@ def test_a_new_plugin_is_commented_and_passes_the_checks_by_the_first_command(wr
     assert (status, "exists" in stderr, file.read_text(encoding="utf-8")) == (2, True, text)
 
 
+@pytest.mark.usefixtures("figures_not_rendered", "dry_runs_here")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_new_plugin_works_by_the_second_command(written, command, write_suite, tmp_path, kind):
     _, (_, (program, name, *arguments)) = written(kind)

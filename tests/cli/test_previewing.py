@@ -9,8 +9,7 @@ import pytest
 from fake_families import HARD_AT_LOW_NOISE, Families
 from rich.console import Console
 
-from gahbench._util.errors import ParameterError
-from gahbench.cli.looking import parse_sigmas, print_card
+from gahbench.cli.looking import print_card
 from gahbench.explore.preview import contact_sheet
 from gahbench.report.contact_sheet import encoded
 
@@ -95,14 +94,6 @@ def test_a_share_that_is_not_zero_never_looks_like_it(families, share, words):
     assert words in card(replace(preview, pixels=replace(preview.pixels, outside=share)))
 
 
-def test_levels_are_read_with_or_without_commas():
-    assert parse_sigmas(["0.05, 0.15", "1e-1"]) == (0.05, 0.15, 0.1)
-    assert parse_sigmas([]) == ()
-    for text in ("loud", "0.1,", ""):
-        with pytest.raises(ParameterError, match=r"accepted: numbers greater than 0, such as 0\.05,0\.15"):
-            parse_sigmas([text])
-
-
 @pytest.fixture
 def call(command):
     return command("preview")
@@ -124,19 +115,3 @@ def test_the_command_writes_the_true_basis_beside_the_sheet(call, families):
     assert status == 0
     assert sorted(file.name for file in Path("out").iterdir()) == ["sheet-true-basis.svg", "sheet.svg"]
     assert "wrote out/sheet-true-basis.svg" in printed
-
-
-BAD = {
-    "out of range": (["discs[size=2]"], "size=2"),
-    "no suffix": (["white", "-o", "sheet"], "unknown suffix ''"),
-    "faulty": (["mine"], "dataset 'mine' cannot be previewed: posterior at sigma=0.05: RuntimeError: no luck"),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_ends_in_status_2_and_leaves_no_file(call, families, case):
-    arguments, says = BAD[case]
-    families.write("def posterior(self, noisy, sigma): raise RuntimeError('no luck')")
-    status, _, stderr = call(*arguments, "-p", families.file)
-    assert (status, list(Path().iterdir())) == (2, [])
-    assert says in stderr

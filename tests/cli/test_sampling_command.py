@@ -10,7 +10,6 @@ from PIL import Image
 
 import gahbench
 from gahbench._util.errors import DataError, GahbenchError, ParameterError
-from gahbench.cli.looking import parse_levels
 from gahbench.sampling import Sampling
 
 FINITE = "finite[discs[size=8],count=4]"
@@ -112,8 +111,3 @@ def test_settings_are_checked_before_anything_is_read():
         gahbench.sample("optimal", dataset="faces[path=/nowhere]", bta=1)
     with pytest.raises((DataError, GahbenchError)):
         gahbench.sample("wiener-linear", dataset="faces[path=/nowhere]")
-
-
-def test_levels_are_read_as_typed():
-    assert parse_levels("50") == 50
-    assert parse_levels("1, 0.5,.1") == [1, 0.5, 0.1]

@@ -1,5 +1,6 @@
 """BibTeX of plugins by name and of boards."""
 
+import json
 import re
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from gahbench.testing import check_file
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = "citation = {citation}\ndef denoise(self, noisy, sigma, truth): return 0.9 * noisy"
+
+
+def has_no_works(file):
+    return not json.loads(file.read_bytes())["citations"]
 
 
 def keys(text):
@@ -55,13 +60,17 @@ def test_a_board_has_the_works_of_its_plugins_where_these_are_no_more(tmp_path, 
     assert keys(cite(tmp_path / "out")) == ["gahbench", *expected[:-1]]
 
 
-@pytest.mark.parametrize("folder", sorted(path.parent.name for path in ROOT.glob("results/*/results.json")))
-def test_every_published_board_can_be_cited(folder):
-    text = cite(ROOT / "results" / folder)
+#: Boards that were written before boards recorded the works of their plugins: these are found by labels.
+UNRECORDED = [file.parent for file in sorted(ROOT.glob("results/*/results.json")) if has_no_works(file)]
+
+
+@pytest.mark.parametrize("folder", [*UNRECORDED, ROOT / "results" / "quick"], ids=lambda folder: folder.name)
+def test_published_boards_can_be_cited(folder):
+    text = cite(folder)
     assert "%" not in text
     assert {"gahbench", "kadkhodaie2024generalization"} <= set(keys(text))
 
 
-def test_a_wrong_citation_fails_the_check(write_class):
+def test_a_wrong_citation_fails_the_check(write_class, no_stand_in):
     (report,) = check_file(write_class("reference", PLUGIN.format(citation="'Noether 1918'")))
     assert report.failed == ["the works that it follows can be cited"]

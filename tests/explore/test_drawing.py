@@ -162,5 +162,3 @@ def test_the_commands_write_files(tmp_path):
         assert result.stdout == f"wrote {out}\n"
         assert ("no window of rates" in result.stderr) == (arguments[0] == "rates")
         assert out.read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(ParameterError, match=r"accepted: \.png"):
-        CliRunner().invoke(app, ["draw", "geometry", "discs", "--out", "x.gif"], catch_exceptions=False)

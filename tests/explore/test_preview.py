@@ -38,10 +38,8 @@ def test_the_noise_is_what_runs_see(families):
 
 def test_images_further_on_keep_their_noise(families):
     # Noise is drawn in blocks of 64.
-    first, second = (
-        families.preview("white", [0.1], start=62, count=4),
-        families.preview("white", [0.1], start=64, count=2),
-    )
+    first = families.preview("white", [0.1], start=62, count=4)
+    second = families.preview("white", [0.1], start=64, count=2)
     assert torch.equal(first.clean[2:], second.clean)
     assert torch.equal(first.levels[0].noisy[2:], second.levels[0].noisy)
     assert torch.equal(first.levels[0].best.denoised[2:], second.levels[0].best.denoised)
@@ -146,6 +144,8 @@ def test_bad_arguments_are_refused(families, case):
     assert says in str(raised.value)
 
 
+IMAGES = "def images(self, split, count, start=0): return "
+BASIS = "def true_basis(self, *a): return gahbench.TrueBasis("
 POSTERIOR = "def posterior(self, noisy, sigma):\n    return gahbench.Posterior("
 BRACKET = "optimum = gahbench.Optimum('bracket')\n"
 FAULTS = {
@@ -158,22 +158,10 @@ FAULTS = {
     "card": ("card = 'mine, free'", "card is 'mine, free'; accepted: a gahbench.Card"),
     "optimum": ("optimum = gahbench.Optimum('exactly')", "of kind exact, bracket, rate, none"),
     "fingerprint": ("def fingerprint(self): raise RuntimeError('gone')", "fingerprint: RuntimeError: gone"),
-    "array": (
-        "def images(self, split, count, start=0): return [[0.5]]",
-        "4 images of the split 'test': it gave a list; accepted: a tensor",
-    ),
-    "few": (
-        "def images(self, split, count, start=0): return torch.zeros(1, 1, 10, 8)",
-        "it gave the shape (1, 1, 10, 8); accepted: (4, 1, 10, 8)",
-    ),
-    "nan": (
-        "def images(self, split, count, start=0): return torch.full((count, 1, 10, 8), torch.nan)",
-        "it gave 320 values that are infinite or NaN; accepted: finite ones",
-    ),
-    "sparse mean": (
-        POSTERIOR + "noisy.to_sparse(), torch.ones(len(noisy)))",
-        "the posterior mean must be an ordinary tensor, not a nested, sparse, meta or quantized one",
-    ),
+    "array": (IMAGES + "[[0.5]]", "4 images of the split 'test': it gave a list; accepted: a tensor"),
+    "few": (IMAGES + "torch.zeros(1, 1, 10, 8)", "it gave the shape (1, 1, 10, 8); accepted: (4, 1, 10, 8)"),
+    "nan": (IMAGES + "torch.full((count, 1, 10, 8), torch.nan)", "it gave 320 values that are infinite or NaN"),
+    "sparse mean": (POSTERIOR + "noisy.to_sparse(), torch.ones(len(noisy)))", "mean must be an ordinary tensor, not a"),
     "posterior": ("def posterior(self, noisy, sigma): return noisy", "posterior at sigma=0.05: AttributeError"),
     "mean": (POSTERIOR + "noisy[:1], torch.ones(len(noisy)))", "the posterior mean must have shape"),
     "trace": (POSTERIOR + "noisy, torch.ones(()))", "the posterior trace must have shape (4,), not ()"),
@@ -185,12 +173,9 @@ FAULTS = {
         "genie at sigma=0.05: KeyError: 'lamp'",
     ),
     "basis": ("def true_basis(self, *a): return 3", "true_basis: AttributeError"),
-    "basis shape": (
-        "def true_basis(self, *a): return gahbench.TrueBasis(torch.eye(80))",
-        "the true basis must have shape (1, 80, 80), not (80, 80)",
-    ),
+    "basis shape": (BASIS + "torch.eye(80))", "the true basis must have shape (1, 80, 80), not (80, 80)"),
     "energies": (
-        "def true_basis(self, *a): return gahbench.TrueBasis(torch.eye(80)[None], torch.ones(80))",
+        BASIS + "torch.eye(80)[None], torch.ones(80))",
         "the energies of the true basis must have shape (1, 80)",
     ),
 }

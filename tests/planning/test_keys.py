@@ -19,17 +19,8 @@ from gahbench.registry.registry import Registry
 from gahbench.training.recipe import Training
 
 ROOT = Path(__file__).parents[2]
-REQUEST = Request(
-    split="train",
-    shown="train",
-    images=24,
-    sigmas=[0.1, 0.2],
-    noise_seed=0,
-    sampling={"count": 4},
-    jacobian_precision="auto",
-    learned_from={"split": "train", "count": None},
-    partner_learned_from={"split": "B", "count": 5},
-)
+LEARNED_FROM, PARTNER = {"split": "train", "count": None}, {"split": "B", "count": 5}
+REQUEST = Request("train", "train", 24, [0.1, 0.2], 0, {"count": 4}, "auto", LEARNED_FROM, PARTNER)
 #: By field of the request, a value that decides another outcome.
 OTHERS = {
     "split": "test",

@@ -1,14 +1,15 @@
 """Labels of entries, training of their own, and files of one name."""
 
 import pytest
+from tiny_runs import plan_suite
 
 import gahbench
 from gahbench._util.errors import SuiteError
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
-from gahbench.runs.running import plan_suite
 
+pytestmark = pytest.mark.usefixtures("figures_not_rendered")
 UNET = "unet: {width: 2, levels: 1}"
 
 

@@ -14,68 +14,43 @@ from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
 from gahbench.runs.removal import remove
 
-PLUGINS = '''"""References and a dataset that refuse, or fail."""
+PLUGINS = """
 import gahbench
-
 
 @gahbench.hookimpl
 def register_references(register):
-    register("unsure", Unsure)
-    register("clumsy", Clumsy)
-    register("picky", Picky)
-    register("elsewhere", Elsewhere)
-
+    for name, reference in (("unsure", Unsure), ("clumsy", Clumsy), ("picky", Picky), ("elsewhere", Elsewhere)):
+        register(name, reference)
 
 @gahbench.hookimpl
 def register_datasets(register):
     register("broken", Broken)
 
-
 class Unsure(gahbench.Reference):
-    """It cannot say where it exists."""
-
-    def supports(self, dataset):
-        raise RuntimeError("unsure")
-
-    def denoise(self, noisy, sigma, truth):
-        return noisy
-
+    "It cannot say where it exists."
+    def supports(self, dataset): raise RuntimeError("unsure")
+    def denoise(self, noisy, sigma, truth): return noisy
 
 class Clumsy(Unsure):
-    """It cannot say what it takes."""
-
-    def supports(self, dataset):
-        return True
-
-    def check_shape(self, shape):
-        raise RuntimeError("clumsy")
-
+    "It cannot say what it takes."
+    def supports(self, dataset): return True
+    def check_shape(self, shape): raise RuntimeError("clumsy")
 
 class Picky(Clumsy):
-    """It takes no images of 16 pixels."""
-
+    "It takes no images of 16 pixels."
     def check_shape(self, shape):
-        if shape[-1] == 16:
-            raise ValueError("16 is too few")
-
+        if shape[-1] == 16: raise ValueError("16 is too few")
 
 class Elsewhere(Picky):
-    """And does not exist for them."""
-
-    def supports(self, dataset):
-        return dataset.shape[-1] != 16
-
+    "And does not exist for them."
+    def supports(self, dataset): return dataset.shape[-1] != 16
 
 class Broken:
-    """A dataset of nothing."""
-
-    def __init__(self, error: str = "KeyError"):
-        self.error = error
-
+    "A dataset of nothing."
+    def __init__(self, error: str = "KeyError"): self.error = error
     @property
-    def shape(self):
-        raise {"KeyError": KeyError, "DataError": gahbench.DataError}[self.error]("no shape")
-'''
+    def shape(self): raise {"KeyError": KeyError, "DataError": gahbench.DataError}[self.error]("no shape")
+"""
 ENTRANTS = "  - unet: {width: 2, levels: 1}\n  - identity\n  - oracle-threshold: {basis: haar}\n"
 NO_BASELINE = ("baseline: oracle-threshold[haar]\n", "")
 
@@ -250,7 +225,7 @@ def test_metrics_that_cannot_measure_a_dataset_are_refused(plan_with, builtin, m
         plan_with(changes=[TWO_SIZES])
 
 
-def test_a_plan_names_a_forward_pass_that_raises(write_suite, write_plugin, command):
+def test_a_plan_names_a_forward_pass_that_raises(dry_runs_here, write_suite, write_plugin, command):
     file = write_plugin("raises", "return self.noise(noisy) + undefined")
     status, printed, _ = command("plan")(write_suite(), "-p", file, "-e", "raises")
     assert status == 0
@@ -258,7 +233,7 @@ def test_a_plan_names_a_forward_pass_that_raises(write_suite, write_plugin, comm
     assert f"raises: NameError: name 'undefined' is not defined ({file}:{line})" in printed
 
 
-def test_rows_that_cannot_be_are_on_the_board_with_the_reason(write_suite, tmp_path):
+def test_rows_that_cannot_be_are_on_the_board_with_the_reason(figures_not_rendered, write_suite, tmp_path):
     sweep = ("steps: 12", "steps: 2, train_images: [2, 3]")
     file = write_suite(TWO_SIZES, sweep, ("unet: {width: 2, levels: 1}", "unet: {width: 2, levels: 5}"))
     out = tmp_path / "out"

@@ -131,17 +131,8 @@ def test_a_metric_measures_rows_of_enough_images(builtin, split, min_images, mea
     assert it.is_measured_by(metric(min_images=min_images), split, 4) == measured
 
 
-@pytest.mark.parametrize(
-    ("needs", "min_images", "says"),
-    [
-        (["partner"], 1, "set 'halves: true'"),
-        (["snapshots"], 1, "set 'snapshots'"),
-        ([], 4, "it compares 4 images or more, and no entrant is scored on so many"),
-        (["samples"], 4, "it measures samples"),
-    ],
-)
-def test_a_metric_that_measures_no_row_is_refused(builtin, write_suite, needs, min_images, says):
+def test_a_metric_that_compares_more_images_than_any_row_has_is_refused(builtin, write_suite):
     suite = load_suite(write_suite(), builtin)
-    with pytest.raises(ParameterError, match=f"metric 'psnr': .*{says}"):
-        check_training(suite, suite.metrics[0], metric(*needs, min_images=min_images))
+    with pytest.raises(ParameterError, match="'psnr': it compares 4 images or more, and no entrant is scored on so"):
+        check_training(suite, suite.metrics[0], metric(min_images=4))
     assert check_training(suite, suite.metrics[0], metric("samples", min_images=3)) is None

@@ -4,13 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
+from tiny_runs import plan_suite
 
 import gahbench
 from gahbench._util.errors import SuiteError
 from gahbench.cli.suites import suite_changes
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_changes import SuiteChanges
-from gahbench.runs.running import plan_suite
 
 
 def loaded(file, registry, **changes):
@@ -146,7 +146,7 @@ def test_texts_and_values_of_python_are_taken_or_refused(write_suite, builtin):
 
 
 def test_seeds_of_python_are_those_of_the_command_line(write_suite):
-    assert SuiteChanges.of(seeds=range(2)) == suite_changes(None, None, None, None, None, [0, 1])
+    assert SuiteChanges.of(seeds=range(2)) == suite_changes(seed=[0, 1])
     file = write_suite()
     planned = plan_suite(file, seeds=[4, 7], only=["unet*"], datasets=["discs*"], metrics=["psnr"])
     assert {unit.seed for unit in planned.units if unit.kind == "fit"} == {4, 7}

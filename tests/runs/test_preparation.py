@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_runs import plan_suite
 
 import gahbench
 from gahbench import DataError
 from gahbench.registry.registry import Registry
 from gahbench.runs.preparation import find_missing, prepare
-from gahbench.runs.running import plan_suite
 from gahbench_plugins.datasets._reading import encoded, files
 
 #: Plugins whose files "far" are elsewhere until they are prepared.

@@ -8,13 +8,13 @@ import pytest
 from finished_units import forge_done
 from other_machine import measure_otherwise, train_otherwise
 from sample_files import TINY
-from tiny_runs import UNET, board, run, run_and_list, units_of
+from tiny_runs import UNET, board, plan_suite, run, run_and_list, units_of
 
 import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench.registry.registry import open_registry
 from gahbench.runs.reuse import merge
-from gahbench.runs.running import plan_suite, write_plan
+from gahbench.runs.running import write_plan
 from gahbench.store.folder import Folder
 from gahbench.store.kept_units import united
 from gahbench.store.plan_file import recorded_plan

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 from sample_files import HALF
+from tiny_runs import plan_suite
 
 from gahbench._util.origins import PluginFiles, packages_of
 from gahbench.registry.registry import Registry
-from gahbench.runs.running import plan_suite
 from gahbench.runs.worker_process import do_units, seed_generators
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from gahbench import ParameterError
+from gahbench._util.readable import brief
 
-from ..._messages import brief
 from ..._torch_files import check_weights_file, fault, load_torch
 
 State = dict[str, Tensor]

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_runs import plan_suite
 
 from gahbench import create, run, score
 from gahbench.registry.registry import Registry
 from gahbench.report.legend import dataset_lines
 from gahbench.report.page.report import html_report
-from gahbench.runs.running import plan_suite
 
 SUITE = """
 name: colours

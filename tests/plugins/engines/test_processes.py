@@ -8,9 +8,9 @@ import sys
 import pytest
 from cut_off_runs import board, children, is_alive, times, wait_for, wait_for_checkpoint
 from sample_files import PLUGIN, TINY
+from tiny_runs import plan_suite
 
 import gahbench
-from gahbench.runs.running import plan_suite
 from gahbench.store.store import Store
 
 pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("figures_not_rendered")]

@@ -6,11 +6,11 @@ import pytest
 import torch
 from known_filters import random_images
 from pyiqa_weights import draw_weights
+from tiny_runs import plan_suite
 from torch.nn import functional
 
 import gahbench
 from gahbench.evaluation import Evaluation
-from gahbench.runs.running import plan_suite
 from gahbench_plugins.references.identity import Identity
 
 pytestmark = [pytest.mark.extras("pyiqa"), pytest.mark.filterwarnings("ignore")]
