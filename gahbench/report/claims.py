@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, Literal
 
+import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
@@ -17,66 +17,58 @@ from gahbench.board.claim_values import Table
 from gahbench.board.claims import Case, Verdict, judge, known_claims
 from gahbench.board.statistics import Interval
 from gahbench.board.tables import plain
-from gahbench.contracts.claims import CHECKED, OUTCOMES
+from gahbench.contracts.claims import CHECKED, OUTCOMES, Claim
 from gahbench.registry.registry import Registry
 from gahbench.report import cells
 from gahbench.report.tables import TextTable, aligned, table_of_rows
 
 Form = Literal["markdown", "csv", "json"]
-#: Of a folder of results folders, its page of claims, and the line from which it is what ``gahbench claims`` prints.
+#: The page of claims of a folder of results folders, and the line below which ``gahbench claims`` wrote it.
 CLAIMS, GENERATED = "claims.md", "<!-- generated -->"
 _PLURALS = {"holds": "hold", "fails": "fail", "undecided": "undecided"}
 _STYLES = {"holds": "green", "fails": "red", "undecided": "yellow", "not measured": "dim"}
+_ENDS = ("value", "low", "high")
+_COLUMNS = (
+    "claim", "verdict", "folder", "dataset", "entrant", "at", *_ENDS, "region", "needs", "reason", "statement",
+    "source",
+)  # fmt: skip
 
 
 def summary(outcomes: Sequence[str]) -> str:
-    """Return how many claims there are, and how many have each outcome that there is, in a line."""
+    """Return the number of claims, and of the claims with each outcome, in a line."""
     counts = [(outcomes.count(outcome), outcome) for outcome in OUTCOMES]
     parts = ", ".join(f"{count} {outcome}" for count, outcome in counts if count)
     return f"{counted(len(outcomes), 'claim')}{f': {parts}' if parts else ''}"
 
 
 def exported(verdicts: Sequence[Verdict], form: Form, cases: bool = False) -> str:
-    """Return verdicts as a table for elsewhere."""
+    """Return verdicts as Markdown, CSV or JSON."""
     if form == "json":
         return json.dumps([record(one) for one in verdicts], indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     if form == "csv":
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, list(_COLUMNS), extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
+        rows = []
         for one in verdicts:
+            shown = one.cases if cases else filter(None, [one.decisive])
             unmeasured = Case("", "", "", one.outcome, reason=one.reason)
-            shown = (one.cases if cases else [one.decisive]) or [None]
-            for case in shown:
-                writer.writerow({**record(one), **_case_record(case or unmeasured)})
-        return buffer.getvalue()
-    blocks = [summary([one.outcome for one in verdicts]), _by_outcome(verdicts)]
-    for paper, found in _by_paper(verdicts).items():
-        blocks += [f"### {paper}", aligned(_table(found))]
-        notes = [f"- `{one.claim.id}`: {note}" for one in found for note in _notes(one)]
+            rows += [{**record(one), **_case_record(case)} for case in [*shown] or [unmeasured]]
+        return str(pd.DataFrame(rows, columns=list(_COLUMNS), dtype=object).to_csv(index=False, lineterminator="\n"))
+    names = {outcome: [f"`{one.name}`" for one in verdicts if one.outcome == outcome] for outcome in OUTCOMES}
+    by_outcome = [f"- **{outcome}**: {', '.join(of_outcome)}" for outcome, of_outcome in names.items() if of_outcome]
+    blocks = [summary([one.outcome for one in verdicts]), "\n".join(by_outcome)]
+    by_paper: dict[str, list[Verdict]] = {}
+    for one in verdicts:
+        by_paper.setdefault(f"{one.name.partition('/')[0]}: {one.claim.paper}", []).append(one)
+    for paper, of_paper in by_paper.items():
+        blocks += [f"### {paper}", aligned(_table(of_paper))]
+        notes = [f"- `{one.claim.id}`: {note}" for one in of_paper if (note := _note(one.claim))]
         blocks += ["\n".join(notes)] if notes else []
-        blocks += map(case_list, found) if cases else ()
+        blocks += map(case_list, of_paper) if cases else ()
     return "\n\n".join(blocks) + "\n"
 
 
-def _by_outcome(verdicts: Sequence[Verdict]) -> str:
-    """Return the names of claims by outcome, as a list in Markdown."""
-    named = {outcome: [f"`{one.name}`" for one in verdicts if one.outcome == outcome] for outcome in OUTCOMES}
-    return "\n".join(f"- **{outcome}**: {', '.join(names)}" for outcome, names in named.items() if names)
-
-
-def _by_paper(verdicts: Sequence[Verdict]) -> dict[str, list[Verdict]]:
-    found: dict[str, list[Verdict]] = {}
-    for one in verdicts:
-        found.setdefault(f"{one.name.partition('/')[0]}: {one.claim.paper}", []).append(one)
-    return found
-
-
-def _notes(one: Verdict) -> list[str]:
-    """Return what else there is to say: what was published, and how the query reads it."""
-    published = f"published: {one.claim.published}." if one.claim.published else ""
-    text = " ".join(filter(None, (published, one.claim.reading)))
-    return [text] if text else []
+def _note(claim: Claim) -> str:
+    """Return the published value, and how the query reads it."""
+    return " ".join(filter(None, (claim.published and f"published: {claim.published}.", claim.reading)))
 
 
 def print_claims(verdicts: Sequence[Verdict], console: Console, cases: bool = False) -> None:
@@ -97,25 +89,23 @@ def print_claims(verdicts: Sequence[Verdict], console: Console, cases: bool = Fa
 def _table(verdicts: Sequence[Verdict]) -> TextTable:
     """Return verdicts as a table, a row for each claim."""
     head = ["claim", "verdict", "value", "region", "least favourable case", "source", "what would decide it"]
-    rows = []
-    for one in verdicts:
-        case, claim = one.decisive, one.claim
-        rows.append(
-            [
-                f"`{claim.id}`: {claim.statement}",
-                f"**{one.outcome}**",
-                cells.DASH if case is None else interval(case.estimate),
-                str(claim.region),
-                cells.DASH if case is None else f"{where(case)}{_tally(one)}",
-                f"{claim.place}; {CHECKED[claim.checked]}",
-                wanted(one),
-            ]
-        )
+    rows = [
+        [
+            f"`{one.claim.id}`: {one.claim.statement}",
+            f"**{one.outcome}**",
+            interval(one.decisive.estimate) if one.decisive else cells.DASH,
+            str(one.claim.region),
+            f"{where(one.decisive)}{_tally(one)}" if one.decisive else cells.DASH,
+            f"{one.claim.place}; {CHECKED[one.claim.checked]}",
+            wanted(one),
+        ]
+        for one in verdicts
+    ]
     return table_of_rows("claims", head, rows, len(head))
 
 
 def _tally(one: Verdict) -> str:
-    """Return how many cases have which outcome, where there are several that are measured."""
+    """Return the number of cases with each outcome, if several cases are measured."""
     found = {outcome: count for outcome, count in one.counted().items() if count and outcome != "not measured"}
     if sum(found.values()) < 2:
         return ""
@@ -124,7 +114,7 @@ def _tally(one: Verdict) -> str:
 
 
 def where(case: Case) -> str:
-    """Return which case, and which of its values."""
+    """Return the entrant, dataset and folder of a case, and which of its values is decisive."""
     place = f"`{case.entrant}` on `{case.dataset}` ({case.folder})"
     return f"{place}, {case.at}" if case.at else place
 
@@ -141,7 +131,7 @@ def interval(one: Interval) -> str:
 
 
 def wanted(one: Verdict) -> str:
-    """Return what would decide a claim; empty if it is decided."""
+    """Return the measurements that would decide a claim; empty if it is decided."""
     if one.outcome == "not measured":
         suite = f"; suite `{one.claim.suite}`" if isinstance(one.claim.suite, str) else ""
         return f"{one.reason}{suite}"
@@ -190,13 +180,6 @@ def case_list(one: Verdict) -> str:
     return "\n".join([f"**{one.name}**: {one.outcome}", "", *(lines or [f"- {one.reason}"])])
 
 
-_ENDS = ("value", "low", "high")
-_COLUMNS = (
-    "claim", "verdict", "folder", "dataset", "entrant", "at", *_ENDS, "region", "needs", "reason", "statement",
-    "source",
-)  # fmt: skip
-
-
 def _found(one: Verdict) -> str:
     case = one.decisive
     if case is None:
@@ -230,7 +213,13 @@ class Judged:
 
 def judged(registry: Registry, tables: Sequence[Table]) -> list[Judged]:
     """Return the claims of a registry as tidy tables decide them, by paper."""
-    return [_shown(judge(name, claim, tables)) for name, claim in known_claims(registry).items()]
+    return [_shown(judge(name, claim, tables)) for name, claim in _claims_of(registry).items()]
+
+
+@functools.lru_cache(maxsize=1)
+def _claims_of(registry: Registry) -> Mapping[str, Claim]:
+    """Return the claims of a registry, whose files are read once for all pages of a site."""
+    return known_claims(registry)
 
 
 def _shown(one: Verdict) -> Judged:

@@ -30,8 +30,21 @@ from gahbench.report.cells import LENGTH, count
 from gahbench.report.claims import CLAIMS, GENERATED, Judged, judged, summary
 from gahbench.report.page.report import SHARED, dataset_table, page, part, report_values, stylesheet, template_text
 from gahbench.report.page.svg import colours_in
-from gahbench.site import tables
-from gahbench.site.catalogue import PAGE, Catalogue, Place, Run, catalogue
+from gahbench.site.catalogue import (
+    PAGE,
+    Catalogue,
+    Place,
+    Run,
+    boards_of,
+    boards_table,
+    catalogue,
+    entrants_table,
+    kind_of,
+    largest,
+    shape_of,
+    shape_text,
+    standings,
+)
 from gahbench.site.described import Described, described, samples, works_of
 from gahbench.site.reading import Links, Reading, inline, paragraphs, reading
 
@@ -172,7 +185,7 @@ class Pages:
         return Page(path, title, body, groups)
 
     def _index(self) -> Page:
-        columns, kinds = tables.entrants(self.found)
+        columns, kinds = entrants_table(self.found)
         found = self.found
         sizes = {"run": found.runs, "entrant": found.entrants, "dataset": found.datasets}
         return self._page(
@@ -183,7 +196,7 @@ class Pages:
                 "size": ", ".join(counted(len(of), noun) for noun, of in sizes.items()),
                 "version": gahbench.__version__,
                 "runs": [self._card(run) for run in found.runs],
-                "boards": tables.boards(found),
+                "boards": boards_table(found),
                 "entrants": columns,
                 "entrant_kinds": kinds,
                 "kinds": sorted(set(kinds)),
@@ -240,11 +253,11 @@ class Pages:
         runs = [run for run in self.found.runs if label in run.entrants]
         plugin = described(runs, "entrant", label, self.registry)
         values = {
-            "kind": tables.kind_of(places),
-            "boards": counted(tables.boards_of(places), "board"),
-            "parameters": count(tables.largest(places)),
+            "kind": kind_of(places),
+            "boards": counted(boards_of(places), "board"),
+            "parameters": count(largest(places)),
             "networks": self._networks(plugin, places),
-            "standings": tables.standings(places, self.found.pages_from("../")),
+            "standings": standings(places, self.found.pages_from("../")),
             "baselines": list(dict.fromkeys(run.results.baseline for run in runs if run.results.baseline)),
             **self._about(plugin, runs, label),
         }
@@ -252,7 +265,7 @@ class Pages:
 
     def _networks(self, plugin: Described, places: Sequence[Place]) -> list[tuple[str, list[tuple[str, str]]]]:
         """Return what is measured of the architectures of an entrant, for the first images that it is scored on."""
-        shape = next((tables.shape_of(place.run, place.board.dataset) for place in places), None)
+        shape = next((shape_of(place.run, place.board.dataset) for place in places), None)
         found = []
         for network in plugin.networks:
             facts = [(fact.name, fact.value) for fact in measured_facts(network, self.registry, shape)]
@@ -271,7 +284,7 @@ class Pages:
         values = {
             "places": {name: place for place, name in enumerate(labels)},
             "kinds": sorted({kind for _, _, table in rows for kind in table.kinds if kind}),
-            "shape": tables.shape_text(tables.shape_of(runs[0], label)),
+            "shape": shape_text(shape_of(runs[0], label)),
             "boards": [(run.name, f"d{numbers[run.name]}-curves", table) for run, _, table in rows],
             "samples": samples(plugin),
             **self._about(plugin, runs, label),

@@ -1,4 +1,4 @@
-"""A browser for the tests of pages."""
+"""Pages of hostile results, and a browser for them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,65 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostile_pages import CLAIM, RUN, TEXTS, hostile_failures, hostile_results, write_small_site
+
+from gahbench.registry.registry import Registry, open_registry
+from gahbench.report.page.report import html_report
+from gahbench.report.publish import publish
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture
+def charts_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages have no charts, which take most of the time of a page."""
+    monkeypatch.setattr("gahbench.report.page.report.inline_svg", lambda chart, number: ("", []))
+
+
+@pytest.fixture(scope="session")
+def hostile(made_once: Callable[[str, Callable[[Path], None]], Path]) -> tuple[Path, str]:
+    """A folder of hostile results, and its page, with the traceback of a failed unit."""
+
+    def fill(home: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("gahbench.report.figures.encode", lambda figure, suffix, **options: suffix.encode())
+            publish(hostile_results(), home / "results", "0" * 64)
+            patch.setattr("gahbench.report.page.provenance.failures", hostile_failures)
+            (home / "page.html").write_text(html_report(home / "results", Registry()), encoding="utf-8")
+
+    home = made_once("hostile", fill)
+    return home / "results", (home / "page.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    file = tmp_path_factory.mktemp("claims") / "author-2020.yaml"
+    file.write_text(CLAIM, encoding="utf-8")
+    return open_registry([file])
+
+
+@pytest.fixture(scope="session")
+def site(
+    hostile: tuple[Path, str],
+    kept_run: Path,
+    registry: Registry,
+    made_once: Callable[[str, Callable[[Path], None]], Path],
+) -> tuple[Path, Path]:
+    """A folder of results with hostile names and texts, and its site."""
+
+    def fill(home: Path) -> None:
+        folder = home / "results"
+        shutil.copytree(hostile[0], folder / RUN)
+        shutil.copytree(kept_run, folder / "kept")
+        for name, text in TEXTS.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        (folder / "figure.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+        (home / "secret.csv").write_text("secret\n", encoding="utf-8")
+        (folder / "secret.csv").symlink_to(home / "secret.csv")
+        write_small_site(folder, home / "out", registry, base_url="https://example.org/b")
+
+    home = made_once("hostile-site", fill)
+    return home / "results", home / "out"
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ def shown(figure):
 
 
 @pytest.mark.parametrize(
-    "shape", [(1, 10, 8), (3, 7, 9), (1, 64, 64), (1, 25, 25), (2, 6, 6), (3, 1, 50), (1, 300, 260)]
+    "shape", [(1, 10, 8), (3, 7, 9), (1, 64, 64), (1, 25, 25), (2, 6, 6), (3, 1, 50), (1, 245, 20)]
 )
 def test_every_pixel_of_an_image_is_a_square_of_the_sheet(families, shape):
     channels, height, width = shape
@@ -54,9 +54,10 @@ def test_every_pixel_of_an_image_is_a_square_of_the_sheet(families, shape):
 
 def test_the_centre_is_shown_of_images_that_are_too_large(families):
     preview = families.preview("white[height=600,width=520]", [0.1], count=1)
-    for pixels, image in zip(shown(contact_sheet(preview)), (preview.clean, preview.levels[0].noisy), strict=False):
+    sheet = contact_sheet(preview)
+    for pixels, image in zip(shown(sheet), (preview.clean, preview.levels[0].noisy), strict=False):
         assert np.abs(pixels[:, :, 0] / 255 - image[0, 0, 44:556, 4:516].clamp(0, 1).numpy()).max() < 0.51 / 255
-    assert "central 512×512 of 600×520 pixels" in words(contact_sheet(preview))
+    assert "central 512×512 of 600×520 pixels" in words(sheet)
 
 
 def words(figure):
@@ -119,7 +120,7 @@ def check_layout(figure):
         assert top <= height
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     height=st.integers(1, 90),
     width=st.integers(1, 90),

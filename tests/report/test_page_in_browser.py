@@ -4,7 +4,7 @@ import re
 
 import pandas as pd
 import pytest
-from test_page import HOSTILE, hostile  # noqa: F401
+from hostile_pages import HOSTILE
 
 from gahbench.report.page.report import html_report
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.extras("playwright", "axe_core_python")
 
 
 @pytest.fixture(scope="module")
-def files(hostile, kept_run, builtin, tmp_path_factory):  # noqa: F811
+def files(hostile, kept_run, builtin, tmp_path_factory):
     """Pages of made-up results with hostile names, and of a run with its images."""
     home = tmp_path_factory.mktemp("pages")
     for name, page in (("hostile", hostile[1]), ("kept", html_report(kept_run, builtin))):

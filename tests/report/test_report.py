@@ -205,7 +205,7 @@ def test_figures_are_reproducible_and_leave_pyplot_alone():
     import matplotlib
     from matplotlib import pyplot
 
-    one = made()
+    one = made(ENTRANTS[2:], None)
     before = dict(matplotlib.rcParams)
     first, second = (dict(rendered(one, one.board)) for _ in range(2))
     assert first == second

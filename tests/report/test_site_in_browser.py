@@ -5,8 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from test_page import hostile  # noqa: F401
-from test_site import made, registry, site  # noqa: F401
+from hostile_pages import write_small_site
 
 pytestmark = pytest.mark.extras("playwright", "axe_core_python")
 RESULTS = Path(__file__).parents[2] / "results"
@@ -25,7 +24,7 @@ KINDS = (
 @pytest.fixture(scope="module")
 def published(made_once, builtin):
     """The site of the published results."""
-    return made_once("published-site", lambda home: made(RESULTS, home / "out", builtin)) / "out"
+    return made_once("published-site", lambda home: write_small_site(RESULTS, home / "out", builtin)) / "out"
 
 
 def test_all_links_lead_to_pages_without_errors(browse, published):
@@ -67,7 +66,7 @@ def test_a_phone_does_not_scroll_sideways(browse, published, name):
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
-def test_hostile_names_run_nothing(browse, violations, site):  # noqa: F811
+def test_hostile_names_run_nothing(browse, violations, site):
     page = browse(site[1] / "index.html", viewport={"width": 390, "height": 844}, bypass_csp=True)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert violations(page) == []

@@ -1,0 +1,121 @@
+"""Made-up results whose names, notes and errors would be markup, were they not escaped, and a reader of pages."""
+
+from html.parser import HTMLParser
+from unittest import mock
+
+from fake_results import failure, fit, realistic, results
+
+from gahbench.explore.description import Fact
+from gahbench.explore.preview import make_preview
+from gahbench.report.page.provenance import Failure
+from gahbench.site.pages import write_site
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "\"quotes' & </style>[a=1]",
+    "emoji 🌲",
+    "long " + 295 * "x",
+    "עברית [x=1]",
+)
+NAME = 'c-alpha[alpha=2]"><img src=x>'
+RUN = "\"><b>run' 🌲"
+README = """# Boards & <i>more</i>
+
+<script>alert(1)</script> and <b onclick="x()">bold</b>, [script](javascript:alert(1)), [data](data:text/html,x).
+
+## Same
+## Same
+[second](#same-1), [the run](kept/leaderboard.md), [its text](kept/README.md#what-it-says), [outside](secret.csv),
+[rooms](../plugins/README.md#a), [claims](claims.md), [kept](figure.csv),
+[elsewhere](https://example.org/a?b=c), ![a figure](figure.png),
+![far](https://example.org/x.png)
+
+| name | dB |
+| --- | ---: |
+| a | 1.0 |
+
+```python
+print("<b>")
+```
+"""
+#: Files of a folder of results.
+TEXTS = {
+    "README.md": README,
+    "kept/README.md": "# What\n\n## What it says\n[back](../README.md)\n",
+    "claims.md": "# All claims\n\n[back](README.md)\n\n<!-- generated -->\n\nof old\n",
+    "figure.csv": "a\n",
+}
+
+#: A claim that the run of other tests measures.
+CLAIM = """
+paper: {authors: "Author, An", title: On optimal denoisers, year: 2020, journal: A Journal}
+claims:
+  above-input:
+    place: abstract
+    checked: memory
+    statement: The optimum is above the noisy image.
+    measure: {metric: psnr, entrants: optimal, datasets: "*", sigma: mean, minus: {entrant: identity}}
+    region: {above: 0}
+    suite: quick
+"""
+
+
+def hostile_results(entrants=12):
+    made = [(name, "trained" if place < 2 else "classical", 0.3 * place, 0.6, 1) for place, name in enumerate(HOSTILE)]
+    made += [(f"plain-{place}", "classical", 2 + 0.2 * place, 0.6, 1) for place in range(entrants - len(made))]
+    scores, fits, datasets = realistic(made, NAME, images=6)
+    failures = [failure(NAME, "gone", 0, "Error: <b>bold</b>"), failure(NAME, HOSTILE[0], 0, "</pre><script>", "score")]
+    fits.append(fit(NAME, "gone", 1))
+    labels = [name for name, *_ in made]
+    return results(scores, fits, failures, datasets, [*labels, "gone"], labels[-1])
+
+
+def hostile_failures(source):
+    return [Failure("fit of <i>", "RuntimeError: </li>", 'Traceback </pre><script>alert("x")</script>')]
+
+
+def write_small_site(folder, out, registry, **options):
+    """Write a site with small images of datasets, whose networks are not measured."""
+
+    def previewed(configured):
+        return make_preview(configured, [0.1], count=1, max_pixels=256)
+
+    facts = [Fact("receptive field", "7x7 pixels"), Fact("citation", "none"), Fact("blind", "unknown: /a/file")]
+    with (
+        mock.patch("gahbench.site.pages.measured_facts", return_value=facts),
+        mock.patch("gahbench.site.described._previewed", previewed),
+    ):
+        return write_site(folder, out, registry, **options)
+
+
+class Read(HTMLParser):
+    """Tags, with their attributes, and text outside scripts and styles."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.text, self.within = [], "", ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.within = tag
+
+    def handle_endtag(self, tag):
+        self.within = ""
+
+    def handle_data(self, data):
+        if self.within not in ("script", "style"):
+            self.text += data
+
+    @property
+    def addresses(self):
+        return [of[name] for _, of in self.tags for name in ("href", "src") if of.get(name)]
+
+    def check_policy(self):
+        """Check that no content is refused by the page's policy, which admits no inline style or handler."""
+        (policy,) = [of["content"] for _, of in self.tags if of.get("http-equiv") == "Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert not [of for _, of in self.tags if "style" in of or any(key.startswith("on") for key in of)]
+        assert sum(tag == "script" for tag, _ in self.tags) == 1
+        assert not {"b", "i", "iframe"} & {tag for tag, _ in self.tags}
