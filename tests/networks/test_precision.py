@@ -92,32 +92,38 @@ def test_a_network_that_fails_in_bfloat16_is_in_float32(monkeypatch):
     assert "BFloat16" in choice.reason
 
 
-def network(width):
-    return nn.Conv2d(1, width, 3)
-
-
-def test_a_folder_chooses_once_for_a_network_and_shape(monkeypatch, tmp_path):
+@pytest.fixture
+def choose(monkeypatch, tmp_path):
+    """Return a function that chooses a precision for work in a folder; its attribute is the clock."""
     clock = Clock(monkeypatch, 0.1, 0.05)
-    choices = Choices(tmp_path)
-    given = (CPU, 10_000, clock.run)
-    first = choices.make("training", network(2), (4, 1, 8, 8), *given)
+
+    def run(work="training", width=2, side=8, passes=10_000, choices=None, run=clock.run):
+        choices = choices or Choices(tmp_path)
+        return choices.make(work, nn.Conv2d(1, width, 3), (4, 1, side, side), CPU, passes, run)
+
+    run.clock = clock
+    return run
+
+
+def test_a_folder_chooses_once_for_a_network_and_shape(choose, tmp_path):
+    choices, passes = Choices(tmp_path), choose.clock.passes
+    first = choose(choices=choices)
     assert first.precision == "bfloat16"
-    count = len(clock.passes)
+    count = len(passes)
     # Another seed of it, here or in another process: even if the machine is busy otherwise now.
-    clock.cost["bfloat16"] = 1.0
-    assert choices.make("training", network(2), (4, 1, 8, 8), *given).precision == "bfloat16"
-    assert Choices(tmp_path).make("training", network(2), (4, 1, 8, 8), *given) == first
-    assert len(clock.passes) == count
-    # Other widths, shapes, kinds of work are others.
-    for work, width, side in (("training", 3, 8), ("training", 2, 9), ("jacobian", 2, 8)):
-        count = len(clock.passes)
-        assert choices.make(work, network(width), (4, 1, side, side), *given).precision == "float32"
-        assert len(clock.passes) > count
+    choose.clock.cost["bfloat16"] = 1.0
+    assert choose(choices=choices).precision == "bfloat16"
+    assert choose() == first
+    assert len(passes) == count
+    # Other widths, shapes and kinds of work are measured anew.
+    for given in ({"width": 3}, {"side": 9}, {"work": "jacobian"}):
+        count = len(passes)
+        assert choose(**given).precision == "float32"
+        assert len(passes) > count
 
 
-def test_what_decided_is_recorded(monkeypatch, tmp_path):
-    clock = Clock(monkeypatch, 0.1, 0.05)
-    Choices(tmp_path).make("training", network(2), (4, 1, 8, 8), CPU, 10_000, clock.run)
+def test_what_decided_is_recorded(choose, tmp_path):
+    choose()
     (file,) = tmp_path.iterdir()
     content = json.loads(file.read_text())
     assert content["precision"] == "bfloat16"
@@ -126,84 +132,67 @@ def test_what_decided_is_recorded(monkeypatch, tmp_path):
     assert content["threads"] == torch.get_num_threads()
 
 
-def test_a_folder_that_goes_on_elsewhere_says_if_the_precision_changes(monkeypatch, tmp_path):
-    clock = Clock(monkeypatch, 0.1, 0.05)
-    given = ("training", network(2), (4, 1, 8, 8), CPU, 10_000, clock.run)
-    monkeypatch.setattr(module, "processor_name", lambda: "with matrix units")
-    assert Choices(tmp_path).make(*given).note is None
-    monkeypatch.setattr(module, "processor_name", lambda: "without them")
-    same = Choices(tmp_path).make(*given)
-    assert same.precision == "bfloat16"
-    assert same.note is None
+def test_a_folder_that_goes_on_elsewhere_says_if_the_precision_changes(monkeypatch, choose):
+    for name in ("with matrix units", "without them"):
+        monkeypatch.setattr(module, "processor_name", lambda name=name: name)
+        choice = choose()
+        assert (choice.precision, choice.note) == ("bfloat16", None)
     monkeypatch.setattr(module, "processor_name", lambda: "a third")
-    clock.cost["bfloat16"] = 0.2
-    other = Choices(tmp_path).make(*given)
+    choose.clock.cost["bfloat16"] = 0.2
+    other = choose()
     assert other.precision == "float32"
-    assert other.note is not None
     assert "with matrix units" in other.note or "without them" in other.note
-    # Also for the next seed.
-    assert Choices(tmp_path).make(*given).note == other.note
+    # The note is there for the next seed, too.
+    assert choose().note == other.note
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"precision": "float16", "seconds": {}, "reason": ""}', "[]"])
-def test_a_damaged_record_is_measured_again(monkeypatch, tmp_path, content):
-    clock = Clock(monkeypatch, 0.1, 0.05)
-    given = ("training", network(2), (4, 1, 8, 8), CPU, 10_000, clock.run)
-    Choices(tmp_path).make(*given)
+def test_a_damaged_record_is_measured_again(choose, tmp_path, content):
+    choose()
     (file,) = tmp_path.iterdir()
     file.write_text(content)
-    assert Choices(tmp_path).make(*given).precision == "bfloat16"
-    count = len(clock.passes)
+    assert choose().precision == "bfloat16"
+    count = len(choose.clock.passes)
     # The damaged file was replaced.
-    assert Choices(tmp_path).make(*given).precision == "bfloat16"
-    assert len(clock.passes) == count
+    assert choose().precision == "bfloat16"
+    assert len(choose.clock.passes) == count
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_of_two_workers_that_measure_at_once_the_first_decides(monkeypatch, tmp_path):
-    clock = Clock(monkeypatch, 0.1, 0.05)
-    question = ("training", network(2), (4, 1, 8, 8), CPU, 10_000)
-    slower = Clock(monkeypatch, 0.1, 0.2)
+def test_of_two_workers_that_measure_at_once_the_first_decides(monkeypatch, choose):
+    clock, slower = choose.clock, Clock(monkeypatch, 0.1, 0.2)
     made = []
 
     def run(precision):
         # Another worker measures, and writes, while this one does.
         if not made:
-            made.append(Choices(tmp_path).make(*question, slower.run))
+            made.append(choose(run=slower.run))
         clock.run(precision)
         slower.now = clock.now
 
     monkeypatch.setattr(module.time, "perf_counter", lambda: clock.now + slower.now)
-    assert Choices(tmp_path).make(*question, run).precision == made[0].precision == "float32"
+    assert choose(run=run).precision == made[0].precision == "float32"
 
 
-def test_longer_work_is_measured_although_shorter_was_not(monkeypatch, tmp_path):
-    clock = Clock(monkeypatch, 0.1, 0.05)
-    question = ("training", network(2), (4, 1, 8, 8), CPU)
-    assert Choices(tmp_path).make(*question, 100, clock.run).precision == "float32"
-    longer = Choices(tmp_path).make(*question, 100_000, clock.run)
-    assert longer.precision == "bfloat16"
+def test_longer_work_is_measured_although_shorter_was_not(choose):
+    assert choose(passes=100).precision == "float32"
+    longer = choose(passes=100_000)
     # It is the same machine.
-    assert longer.note is None
+    assert (longer.precision, longer.note) == ("bfloat16", None)
 
 
-def test_a_choice_that_cannot_be_kept_is_made_all_the_same(monkeypatch, tmp_path):
-    clock = Clock(monkeypatch, 0.1, 0.05)
-
+def test_a_choice_that_cannot_be_kept_is_made_all_the_same(monkeypatch, choose, tmp_path):
     def full(path, content):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(module, "write_json", full)
     choices = Choices(tmp_path)
-    given = ("training", network(2), (4, 1, 8, 8), CPU, 10_000, clock.run)
-    assert choices.make(*given).precision == "bfloat16"
-    count = len(clock.passes)
-    assert choices.make(*given).precision == "bfloat16"
-    assert len(clock.passes) == count
+    assert choose(choices=choices).precision == "bfloat16"
+    count = len(choose.clock.passes)
+    assert choose(choices=choices).precision == "bfloat16"
+    assert len(choose.clock.passes) == count
 
 
-def test_without_instructions_nothing_is_measured(monkeypatch):
+def test_without_instructions_nothing_is_measured(monkeypatch, choose):
     monkeypatch.setattr(Cpu, "has_bfloat16", False)
-    clock = Clock(monkeypatch, 0.1, 0.01)
-    choice = Choices().make("training", network(2), (4, 1, 8, 8), CPU, 1e9, clock.run)
-    assert (choice.precision, clock.passes) == ("float32", [])
+    assert (choose(passes=1e9).precision, choose.clock.passes) == ("float32", [])

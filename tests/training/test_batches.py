@@ -52,31 +52,22 @@ def test_epochs_differ_and_seeds_differ():
 
 def test_a_batch_depends_on_its_step_alone():
     training = Training.model_validate({"batch_size": 5, "epoch_images": 12})
-    forward = TrainingImages(Numbers(12), training, 0, CPU)
-    backward = TrainingImages(Numbers(12), training, 0, CPU)
+    forward, backward = (TrainingImages(Numbers(12), training, 0, CPU) for _ in range(2))
     one = [forward.batch(step) for step in range(8)]
     other = [backward.batch(step) for step in reversed(range(8))]
-    assert all(torch.equal(a, b) for a, b in zip(one, reversed(other), strict=True))
+    assert all(map(torch.equal, one, reversed(other)))
 
 
 def test_the_first_n_images_are_used():
     assert set(batches(100, 4, 12, train_images=3).tolist()) == {0.0, 1.0, 2.0}
 
 
-def test_seeds_stream_images_of_their_own():
-    dataset = gahbench.create("dataset", "discs", size=16)
-    training = Training.model_validate({"batch_size": 8})
-    one, other = (TrainingImages(dataset, training, seed, CPU) for seed in (0, 1))
-    seen = torch.cat([images.batch(step) for images in (one, other) for step in range(4)]).flatten(1)
-    assert len(torch.unique(seen, dim=0)) == 64
-
-
-def test_a_generator_streams_without_repeating():
-    dataset = gahbench.create("dataset", "discs", size=16)
-    images = TrainingImages(dataset, Training.model_validate({"batch_size": 8}), 0, CPU)
-    seen = torch.cat([images.batch(step) for step in range(20)]).flatten(1)
-    assert len(torch.unique(seen, dim=0)) == 160
-    assert torch.equal(seen.view(-1, 1, 16, 16), dataset.images("train", 160))
+def test_a_generator_streams_without_repeating_and_seeds_stream_images_of_their_own():
+    dataset, training = gahbench.create("dataset", "discs", size=16), Training.model_validate({"batch_size": 8})
+    streams = [TrainingImages(dataset, training, seed, CPU) for seed in (0, 1)]
+    seen = torch.cat([images.batch(step) for images in streams for step in range(10)])
+    assert len(torch.unique(seen.flatten(1), dim=0)) == 160
+    assert torch.equal(seen[:80], dataset.images("train", 80))
 
 
 @pytest.mark.parametrize("noise", ["log-uniform", "quadratic"])

@@ -5,7 +5,7 @@ import time
 
 import pytest
 import torch
-from small_fits import StopAfter, ahead_threads, dropout_weight, kept_in, make, weights, weights_of
+from small_fits import StopAfter, ahead_threads, kept_in, make, weights, weights_of
 from torch import nn
 
 import gahbench
@@ -78,10 +78,6 @@ def test_snapshots_of_a_fit_that_was_cut_off_are_those_of_one_that_was_not(tmp_p
     fit(make(kept, snapshots=6), resumed)
     assert list(resumed) == list(whole)
     assert all(torch.equal(resumed[step], whole[step]) for step in whole)
-
-
-def test_what_a_network_draws_depends_on_the_step_alone():
-    assert torch.equal(dropout_weight(0), dropout_weight(5))
 
 
 class Drawing(nn.Module):
