@@ -81,10 +81,9 @@ def test_the_jacobian_of_a_linear_network_is_its_matrix(shape):
     torch.testing.assert_close(jacobian.matrices(), expected)
     torch.testing.assert_close(jacobian.value().flatten(1), (expected @ noisy.flatten(1)[..., None])[..., 0])
     own, shared = random(3, 7, size, seed=2), random(1, 4, size, seed=3)
-    torch.testing.assert_close(jacobian.matvec(own), own @ expected.mT)
-    torch.testing.assert_close(jacobian.matvec(shared), shared @ expected.mT)
-    torch.testing.assert_close(jacobian.rmatvec(own), own @ expected)
-    torch.testing.assert_close(jacobian.rmatvec(shared), shared @ expected)
+    for vectors in (own, shared):
+        torch.testing.assert_close(jacobian.matvec(vectors), vectors @ expected.mT)
+        torch.testing.assert_close(jacobian.rmatvec(vectors), vectors @ expected)
     torch.testing.assert_close(jacobian.symmetric_product(own), own @ (expected + expected.mT) / 2)
     torch.testing.assert_close(jacobian.only(2).matrices(), expected[2:])
     torch.testing.assert_close(jacobian.only(2).matvec(own[2:]), own[2:] @ expected[2].mT)
@@ -269,12 +268,15 @@ def test_the_network_is_left_as_it_was(activation):
 def test_results_need_no_gradients_and_come_where_gradients_are_off():
     network, noisy = Convolutional(), random(1, 1, 4, 4).requires_grad_()
     vectors = random(1, 2, 16, seed=1)
-    found = Jacobian(network, noisy, 0.1)
-    results = [found.matrices(), found.matvec(vectors), found.rmatvec(vectors), found.value()]
+
+    def compute():
+        jacobian = Jacobian(network, noisy, 0.1)
+        return [jacobian.matrices(), jacobian.matvec(vectors), jacobian.rmatvec(vectors), jacobian.value()]
+
+    results = compute()
     assert not any(result.requires_grad for result in results)
     with torch.no_grad():
-        found = Jacobian(network, noisy, 0.1)
-        quiet = [found.matrices(), found.matvec(vectors), found.rmatvec(vectors), found.value()]
+        quiet = compute()
         assert not torch.is_grad_enabled()
     for one, other in zip(results, quiet, strict=True):
         assert one.abs().max() > 0.1
