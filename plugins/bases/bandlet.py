@@ -17,7 +17,7 @@ from ._bandlets.alpert import alpert, inverse_alpert
 from ._bandlets.flows import parameters
 from ._bandlets.frame import LARGEST_LISTED, SIDES, Flow, Frame, Geometry, Settings, frame_of
 from ._bandlets.quadtree import TOGETHER, Choice, Price, best_choices
-from .wavelet import Wavelet, check_orthogonal
+from .wavelet import Wavelet, check_orthogonal, check_sides
 
 
 class Bandlet(Basis):
@@ -117,11 +117,7 @@ class Bandlet(Basis):
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) with sides too short for ``levels``."""
-        levels = self._settings.levels
-        if levels is not None and min(shape[1:]) < 1 << levels:
-            raise ValueError(
-                f"bandlet with levels={levels} needs image sides of at least {1 << levels}, not {shape[1]}x{shape[2]}"
-            )
+        check_sides("bandlet", self._settings.levels, shape)
 
     def check_filters(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) that are padded: filters that shrink there are not symmetric."""

@@ -98,11 +98,7 @@ class Wavelet(Extended):
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) with sides shorter than 2^levels, where ``levels`` are given."""
-        if self.levels is not None and min(shape[-2:]) < 1 << self.levels:
-            raise ValueError(
-                f"wavelet with levels={self.levels} needs image sides of at least {1 << self.levels}, "
-                f"not {shape[-2]}x{shape[-1]}"
-            )
+        check_sides("wavelet", self.levels, shape)
 
     def notes(self, shape: Shape) -> tuple[str, ...]:
         """Say where images (C, H, W) are continued, or their sides can be halved less often than they should."""
@@ -190,6 +186,14 @@ class Wavelet(Extended):
         """Transform images by a level, or back, by the matrices of their rows and columns."""
         rows, columns = (matrix(self.name, side, images.dtype, images.device) for side in images.shape[-2:])
         return rows @ images @ columns.T
+
+
+def check_sides(basis: str, levels: int | None, shape: Shape) -> None:
+    """Raise ``ValueError`` for images (C, H, W) with sides shorter than 2^levels, where ``levels`` are given."""
+    if levels is not None and min(shape[-2:]) < 1 << levels:
+        raise ValueError(
+            f"{basis} with levels={levels} needs image sides of at least {1 << levels}, not {shape[-2]}x{shape[-1]}"
+        )
 
 
 def check_orthogonal(name: str) -> None:

@@ -13,7 +13,7 @@ from gahbench import Basis, Shape
 
 from .._papers import HOLSCHNEIDER_1989, NASON_1995
 from .._tensors import kept_tensors
-from .wavelet import SMALLEST_APPROXIMATION, check_orthogonal
+from .wavelet import SMALLEST_APPROXIMATION, check_orthogonal, check_sides
 
 
 class TranslationInvariantWavelet(Basis):
@@ -92,14 +92,9 @@ class TranslationInvariantWavelet(Basis):
         return _responses(self.name, height, width, self._depth(height, width), like.dtype, like.device)
 
     def _depth(self, height: int, width: int) -> int:
-        side = min(height, width)
         if self.levels is None:
-            return max(1, int(math.log2(max(1, side / SMALLEST_APPROXIMATION))))
-        if 2**self.levels > side:
-            raise ValueError(
-                f"wavelet-ti with levels={self.levels} needs image sides of at least {2**self.levels}, "
-                f"not {height}x{width}"
-            )
+            return max(1, int(math.log2(max(1, min(height, width) / SMALLEST_APPROXIMATION))))
+        check_sides("wavelet-ti", self.levels, (1, height, width))
         return self.levels
 
 

@@ -1,19 +1,28 @@
+"""Bases that are given by matrices, and principal components."""
+
 import pytest
 import torch
-from random_images import normal as random
+from given_images import GivenImages
+from random_images import normal
+from random_images import uniform as random
 
-from gahbench._util.errors import BasisError
+from gahbench._util.errors import BasisError, DataError
+from gahbench.contracts.truth import TrainingData
 from gahbench_plugins.bases._matrices import Matrices, completed, octaves
+from gahbench_plugins.bases.dct import DCT
+from gahbench_plugins.bases.pca import PCA
+from gahbench_plugins.datasets.c_alpha import CAlpha
+from gahbench_plugins.datasets.gaussian_field import GaussianField
 
 
 def turns(count, size, seed=0):
-    return torch.linalg.qr(random(count, size, size, seed=seed))[0]
+    return torch.linalg.qr(normal(count, size, size, seed=seed))[0]
 
 
 @pytest.mark.parametrize(("count", "size"), [(3, 12), (1, 12), (3, 24), (1, 24)])
 def test_each_coefficient_is_the_product_with_a_column(count, size):
     """One matrix for each image or for all, of each channel alone or of all values together."""
-    vectors, images = turns(count, size), random(3, 2, 3, 4, seed=1)
+    vectors, images = turns(count, size), normal(3, 2, 3, 4, seed=1)
     found = Matrices(vectors).analysis(images)
     for image in range(3):
         basis = vectors[image % count]
@@ -49,8 +58,78 @@ def test_completed_starts_with_the_given_vectors(dtype, accuracy, count):
 
 @pytest.mark.parametrize(("count", "size"), [(3, 12), (1, 12), (3, 24), (1, 24)])
 def test_its_matrices_are_those_of_the_analysis(count, size):
-    basis, images = Matrices(turns(count, size)), random(3, 2, 3, 4, seed=1)
+    basis, images = Matrices(turns(count, size)), normal(3, 2, 3, 4, seed=1)
     atoms = basis.atoms((2, 3, 4))
     assert atoms.shape == (count, 24, 24)
     expected = basis.analysis(images).flatten(1)
     torch.testing.assert_close((atoms @ images.flatten(1)[..., None])[..., 0], expected)
+
+
+def fitted(images, max_images=4096):
+    basis = PCA(max_images)
+    basis.fit(TrainingData(GivenImages(images)))
+    return basis
+
+
+@pytest.mark.parametrize("shape", [(200, 1, 6, 8), (90, 3, 4, 4), (20, 1, 6, 8)])
+def test_coefficients_of_the_training_images_are_uncorrelated_and_fall(shape):
+    images = random(*shape)
+    coefficients = fitted(images).analysis(images).flatten(1)
+    moments = coefficients.T @ coefficients / len(images)
+    energies = moments.diagonal()
+    assert (moments - torch.diag(energies)).abs().max() < 1e-12
+    assert (energies.diff() < 1e-12).all()
+    torch.testing.assert_close(energies.sum(), images.flatten(1).square().sum(1).mean())
+
+
+def test_finds_the_waves_of_a_stationary_field():
+    """The mean and the four waves of frequency 1 have by far the most energy."""
+    dataset = GaussianField(2.0, 8)
+    basis = PCA(4096)
+    basis.fit(TrainingData(dataset))
+    grid = 2 * torch.pi * torch.arange(8, dtype=torch.float64) / 8
+    ones = torch.ones(8, dtype=torch.float64)
+    waves = [torch.outer(one, other) for one, other in ((ones, ones), (grid.cos(), ones), (grid.sin(), ones))]
+    waves += [waves[1].T, waves[2].T]
+    stacked = torch.stack([wave / wave.norm() for wave in waves])[:, None]
+    captured = basis.analysis(stacked).flatten(1).square()
+    assert captured[0, 0] > 0.999
+    # The next energies are an eighth; 4096 images separate them well.
+    assert (captured[:, :5].sum(1) > 0.99).all()
+
+
+def test_no_other_basis_approximates_the_training_images_better_with_m_fixed_vectors():
+    images = CAlpha(2.0, 16).images("train", 600).double()
+    ours = fitted(images).analysis(images).flatten(1).square().mean(0)
+    theirs = DCT().analysis(images).flatten(1).square().mean(0).sort(descending=True).values
+    left = ours.flip(0).cumsum(0).flip(0), theirs.flip(0).cumsum(0).flip(0)
+    assert (left[0] <= left[1] + 1e-12).all()
+    assert left[0][20] < 0.9 * left[1][20]
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_fewer_images_than_pixels_are_completed(count):
+    images = random(count, 1, 4, 5)
+    basis = fitted(images)
+    coefficients = basis.analysis(images).flatten(1)
+    assert coefficients[:, count:].abs().max() < 1e-12
+    if count == 1:
+        assert abs(coefficients[0, 0]) == pytest.approx(images.norm().item())
+    others = random(7, 1, 4, 5, seed=1)
+    torch.testing.assert_close(basis.synthesis(basis.analysis(others)), others)
+    torch.testing.assert_close(basis.analysis(others).square().sum(), others.square().sum())
+
+
+def test_learns_from_no_more_images_than_asked():
+    images = random(50, 1, 4, 4)
+    assert torch.equal(fitted(images, 30).analysis(images), fitted(images[:30]).analysis(images))
+
+
+def test_errors_say_what_to_do():
+    images = random(4, 1, 4, 4)
+    with pytest.raises(BasisError, match=r"fitted to images of shape \(1, 4, 4\), not \(1, 2, 8\)"):
+        fitted(images).synthesis(images.reshape(4, 1, 2, 8))
+    with pytest.raises(ValueError, match="up to 4096"):
+        fitted(torch.zeros(2, 3, 64, 64))
+    with pytest.raises(DataError, match="train"):
+        fitted(images[:0])

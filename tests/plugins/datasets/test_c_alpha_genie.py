@@ -1,12 +1,19 @@
-"""The genie of C^alpha images, which is given the contours."""
+"""The genie of C^alpha images, which is given the contours, and images that are block averages of a master."""
+
+import functools
+import itertools
 
 import pytest
 import torch
 from random_images import normal
+from torch.nn.functional import avg_pool2d, max_pool2d
 
+import gahbench
 from gahbench._util.noise import evaluation_noise
+from gahbench.evaluation import Evaluation
 from gahbench.jacobian import FunctionMaps
-from gahbench_plugins.datasets import c_alpha
+from gahbench_plugins.datasets import _spectral, c_alpha
+from gahbench_plugins.datasets._spectral import AveragedField
 from gahbench_plugins.datasets.c_alpha import FIELD_STD, MEAN_STD, CAlpha
 
 SIGMAS = (1 / 255, 4 / 255, 16 / 255, 64 / 255)
@@ -145,3 +152,189 @@ def test_filters_of_large_images_are_products_with_the_matrix(monkeypatch):
     assert isinstance(found, FunctionMaps)
     torch.testing.assert_close(found.matvec(vectors).double(), vectors @ exact, atol=1e-4, rtol=0)
     torch.testing.assert_close(found.only(1).matvec(vectors[1:]).double(), vectors[1:] @ exact[1:], atol=1e-4, rtol=0)
+
+
+CONTOURS = ("line", "closed", "disc")
+
+
+def parts(dataset, seed=3, count=2):
+    """Masks and backgrounds of a dataset, shape (count, size, size) each."""
+    generator = torch.Generator().manual_seed(seed)
+    return dataset.masks(generator, count), *dataset._backgrounds(generator, count)
+
+
+def halved(images):
+    return avg_pool2d(images[:, None], 2)[:, 0]
+
+
+@pytest.mark.parametrize("contour", CONTOURS)
+@pytest.mark.parametrize(("alpha", "background"), [(1.0, 0.5), (2.0, 4.0), (4.0, "flat")])
+def test_masks_and_backgrounds_are_block_averages_of_those_of_twice_the_size(contour, alpha, background):
+    """Each by itself, down from the master; 12 is no power of 2."""
+    for master, sizes in ((32, (32, 16, 8)), (96, (24, 12))):
+        made = [parts(CAlpha(alpha, size, "exact", contour, background, master)) for size in sizes]
+        for large, small in itertools.pairwise(made):
+            for fine, coarse in zip(large, small, strict=True):
+                torch.testing.assert_close(coarse, halved(fine), atol=2e-6, rtol=0)
+        assert 0.05 < made[-1][0].mean() < 0.95
+
+
+def test_an_image_is_composed_of_averages_and_is_no_average_itself():
+    small, large = (CAlpha(2.0, size, contour="closed", master=64) for size in (16, 32))
+    images = small.images("test", 3, 1)
+    generator = small.generator_of("test", 0)
+    of_block = small.masks(generator, small.together), *small._backgrounds(generator, small.together)
+    for place in range(3):
+        mask, first, second = (part[1 + place] for part in of_block)
+        torch.testing.assert_close(images[place, 0], mask * first + (1 - mask) * second)
+    difference = (images - avg_pool2d(large.images("test", 3, 1), 2)).abs()
+    # Only where a pixel is of both regions.
+    mixed = (small._masks("test", 3, 1) * (1 - small._masks("test", 3, 1)) > 0).view_as(images)
+    assert difference[~mixed].max() < 1e-5 < 1e-3 < difference[mixed].max()
+
+
+def test_blocks_of_images_depend_on_the_master_alone():
+    assert [CAlpha(2.0, 8, master=master).together for master in (64, 256, 512, 4096)] == [64, 16, 4, 1]
+    dataset = CAlpha(4.0, 8, master=512)
+    images = dataset.images("test", 6)
+    assert torch.equal(dataset.images("test", 3, 3), images[3:])
+    assert torch.equal(CAlpha(4.0, 8, master=512).images("test", 1), images[:1])
+    assert not torch.equal(dataset.images("train", 1), images[:1])
+
+
+def explicit(dataset):
+    """The covariance of averaged backgrounds, from every pair of pixels of the master, shape (d, d)."""
+    master, size, exponent = dataset.master, dataset.size, dataset.background_alpha + 1
+    waves = torch.fft.fftfreq(2 * master, 1 / (2 * master)).double()
+    moduli = torch.hypot(waves[:, None], waves)
+    power = torch.where(moduli == 0, 0.0, moduli.clamp(min=1) ** (-2 * exponent))
+    kernel = torch.fft.ifft2(power).real
+    kernel *= FIELD_STD**2 / kernel[0, 0]
+    places = torch.cartesian_prod(torch.arange(master), torch.arange(master))
+    lags = (places[:, None] - places) % (2 * master)
+    full = kernel[lags[..., 0], lags[..., 1]]
+    # Each pixel of a size is the mean of its block.
+    blocks = torch.eye(size).repeat_interleave(master // size, 1).double() * (size / master)
+    means = torch.kron(blocks, blocks)
+    return means @ full @ means.T
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 4.0])
+def test_the_covariance_is_that_of_the_averaged_field(alpha):
+    for size, master in ((8, 24), (8, 8)):
+        dataset = CAlpha(alpha, size, master=master)
+        found = dataset._conditional.field.matrix()
+        torch.testing.assert_close(found, explicit(dataset), atol=1e-9, rtol=1e-5)
+
+
+def test_fields_that_are_drawn_have_it():
+    dataset, count = CAlpha(1.0, 8, master=32), 2000
+    found = (
+        torch.cat(AveragedField(32, 1.0, FIELD_STD).pairs(torch.Generator().manual_seed(0), count, 8))
+        .flatten(1)
+        .double()
+    )
+    expected = explicit(dataset)
+    # A covariance estimated from n pairs has a standard error of at most sqrt(2 / n) of the variance.
+    assert (found.T @ found / len(found) - expected).abs().max() < 5 * (2 / len(found)) ** 0.5 * expected.max()
+    # The two of a pair are independent.
+    cross = found[:count].T @ found[count:] / count
+    assert cross.abs().max() < 5 * count**-0.5 * expected.max()
+
+
+@pytest.mark.parametrize("alpha", [3.0, 4.0])
+def test_left_out_frequencies_are_less_than_rounding(alpha, monkeypatch):
+    """Their part of the variance is summed over all frequencies."""
+    kept = AveragedField(256, alpha, FIELD_STD).highest
+    assert kept < 256
+    monkeypatch.setattr(_spectral, "ROUNDING", 1e-30)
+    squares = AveragedField(256, alpha, FIELD_STD).quarter.double().square()
+    counts = torch.full((257,), 2.0).double()
+    counts[[0, -1]] = 1
+    inside = counts[: kept + 1] @ squares[: kept + 1, : kept + 1] @ counts[: kept + 1]
+    assert 0 < counts @ squares @ counts - inside < inside * (2.0**-25 / FIELD_STD) ** 2
+
+
+@pytest.mark.parametrize("contour", ["line", "closed"])
+def test_the_genie_is_the_mean_given_the_contour_and_its_error_the_bound(contour):
+    """Both from the explicit covariance of an image of 8x8 pixels."""
+    dataset, sigma = CAlpha(1.0, 8, contour=contour, master=24), 0.05
+    background = explicit(dataset) + MEAN_STD**2
+    noisy = dataset.images("test", 3, 2) + 0.05
+    found = dataset.genie(noisy, sigma, "test", 2).flatten(1).double()
+    for mask, image, one, bound in zip(
+        dataset._masks("test", 3, 2),
+        noisy.flatten(1).double(),
+        found,
+        dataset.lower_bound("test", 3, sigma, 2),
+        strict=True,
+    ):
+        covariance = background * (torch.outer(mask, mask) + torch.outer(1 - mask, 1 - mask))
+        gain = torch.linalg.solve(covariance + sigma**2 * torch.eye(64).double(), covariance)
+        torch.testing.assert_close(one, 0.5 + (image - 0.5) @ gain, atol=1e-5, rtol=0)
+        assert float(bound) == pytest.approx(sigma**2 * float(gain.trace()) / 64, rel=1e-5)
+
+
+def test_flat_regions_leave_two_numbers_to_the_genie():
+    """Two constants that are hardly known before: an error of about 2 sigma^2, as a sum over pixels."""
+    for size in (16, 44):
+        dataset = CAlpha(2.0, size, contour="disc", background_alpha="flat")
+        bound = dataset.lower_bound("test", 2, 1e-3) * size**2
+        torch.testing.assert_close(bound, torch.full((2,), 2e-6).double(), rtol=1e-3, atol=0)
+    assert dataset.optimum.slope == 1
+    assert dataset.true_basis("test", 1).vectors.shape == (1, 44**2, 2)
+    image, mask = dataset.images("test", 1).flatten(), dataset._masks("test", 1, 0).flatten()
+    assert len(image[mask == 0].unique()) == len(image[mask == 1].unique()) == 1
+
+
+@pytest.mark.parametrize("contour", CONTOURS)
+@pytest.mark.parametrize("master", [None, 64])
+def test_level_sets_are_zero_on_the_contour(contour, master):
+    """A pixel is all inside if it and its neighbours are; over its slope a level set is the distance, near zero."""
+    dataset = CAlpha(4.0, 16, contour=contour, master=master)
+    levels, masks = dataset.level_sets("test", 20, 3), dataset._masks("test", 20, 3).reshape(20, 16, 16)
+    assert levels.shape == (20, 16, 16)
+    assert levels.dtype == torch.float64
+    highest, lowest = (sign * max_pool2d(sign * levels[:, None], 3, 1, 1)[:, 0] for sign in (1, -1))
+    # A contour may still cut a corner.
+    assert (masks[highest < 0] > 0.95).all()
+    assert (masks[lowest > 0] < 0.05).all()
+    slopes = torch.hypot(*torch.gradient(levels, dim=(1, 2))).clamp(min=0.5)
+    assert (masks - (0.5 - levels / slopes).clamp(0, 1)).abs().mean() < 0.01
+    assert torch.equal(dataset.level_sets("test", 1, 22), levels[19:])
+
+
+def test_of_a_disc_the_level_set_is_the_distance():
+    levels = CAlpha(2.0, 32, contour="disc", master=64).level_sets("test", 2)
+    down, across = torch.gradient(levels, dim=(1, 2))
+    slopes = torch.hypot(down, across)[:, 1:-1, 1:-1]
+    # But about its centre, where it has a corner; inside the radius is 8 pixels or so.
+    away = levels[:, 1:-1, 1:-1] > levels.amin((1, 2), keepdim=True) + 3
+    assert (slopes[away] - 1).abs().max() < 0.04
+
+
+def test_at_one_sigma_over_side_noise_is_the_same_whatever_the_size():
+    noise = functools.partial(evaluation_noise, 3, master=32)
+    small, large = noise((1, 8, 8), 0.1, 5, "test"), noise((1, 16, 16), 0.2, 5, "test")
+    # An average of four has half the standard deviation, which is that of the smaller.
+    torch.testing.assert_close(small, avg_pool2d(large, 2), atol=1e-6, rtol=0)
+    assert torch.equal(evaluation_noise(1, (1, 8, 8), 0.1, 5, "test", master=32), small[:1])
+    torch.testing.assert_close(noise((1, 8, 8), 0.2, 5, "test"), 2 * small)
+    for others in ((6, "test"), (5, "train"), (5, "test", "draw 1")):
+        assert (noise((1, 8, 8), 0.1, *others) - small).abs().max() > 0.05
+    assert (small[1:] - small[:-1]).abs().amax((1, 2, 3)).min() > 0.05
+    many = evaluation_noise(400, (1, 8, 8), 0.1, 5, "test", master=32)
+    assert float(many.std()) == pytest.approx(0.1, rel=4 / (2 * many.numel()) ** 0.5)
+    with pytest.raises(ValueError, match="block averages"):
+        noise((1, 12, 12), 0.1)
+
+
+def test_an_evaluation_has_the_noise_of_the_master():
+    found = []
+    for size, sigma in ((8, 0.1), (16, 0.2)):
+        dataset = CAlpha(2.0, size, master=32)
+        clean = dataset.images("test", 2)
+        denoiser = gahbench.create("reference", "identity")
+        evaluation = Evaluation(denoiser, clean, [sigma], dataset=dataset)
+        found.append(evaluation.noisy(sigma) - clean)
+    torch.testing.assert_close(found[0], avg_pool2d(found[1], 2), atol=1e-6, rtol=0)
