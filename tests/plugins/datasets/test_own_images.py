@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_runs import plan_suite
 
 import gahbench
 from gahbench import create, run, score
@@ -14,7 +15,6 @@ from gahbench._util.errors import DataError
 from gahbench.registry.registry import Registry
 from gahbench.report.legend import dataset_lines
 from gahbench.report.page.report import html_report
-from tiny_runs import plan_suite
 from gahbench_plugins.datasets._reading.files import describe
 from gahbench_plugins.datasets._reading.splits import alike_neighbours
 
