@@ -301,6 +301,18 @@ def test_weights_that_are_no_numbers_are_refused_by_name(changes, says):
     assert "\n" not in found
 
 
+@pytest.mark.parametrize(("keys", "names"), [
+    *(("kadkhodaie-unet", ["mid_block.0.weight", name]) for name in ("middle.0.weight", "decoder.x.weight", "decoder")),
+    ("kair", ["9" * 5000 + ".weight"]),
+    ("kair", ["0.weight", "2.weight", "2.running_var"]),
+    ("mohan-dncnn", ["first_layer.weight"]),
+])  # fmt: skip
+def test_names_such_as_no_published_code_has_are_refused(keys, names):
+    says = refused("unet", {name: torch.zeros(1, 1, 3, 3) for name in names}, keys, width=2, levels=1)
+    assert keys in says
+    assert len(says) < 2000
+
+
 def dilated(draw, channels, prefix):
     """Return a published network of IRCNN, and the function that it computes."""
     _, weights, vector = draw
