@@ -13,27 +13,6 @@ from gahbench._util.noise import derive_seed
 Initialisation = Literal["kaiming", "own"]
 
 
-def initialise(network: nn.Module, initialisation: Initialisation) -> None:
-    """Draw the weights of convolutions and linear layers as Kaiming et al. 2015, or leave them as they are.
-
-    Uses the global generator: seed it first, as :func:`build_network` does.
-
-    Parameters
-    ----------
-    network
-        Its weights are written over.
-    initialisation
-        ``kaiming``, or ``own`` for the architecture's.
-    """
-    if initialisation != "kaiming":
-        return
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight, a=0, mode="fan_in")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-
-
 def build_network(
     build: Callable[[], nn.Module], seed: int = 0, initialisation: Initialisation = "own", stream: str | None = None
 ) -> nn.Module:
@@ -46,7 +25,8 @@ def build_network(
     seed
         Names the weights.
     initialisation
-        ``kaiming`` draws the weights of convolutions and linear layers anew; ``own`` keeps the architecture's.
+        ``kaiming`` draws the weights of convolutions and linear layers anew, as Kaiming et al. 2015; ``own`` keeps the
+        architecture's.
     stream
         Names weights that differ from those of the seed alone, such as those of a partner with its own initialisation.
 
@@ -60,5 +40,9 @@ def build_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("initialisation", seed, *(() if stream is None else (stream,))))
         network = build()
-        initialise(network, initialisation)
+        for module in network.modules() if initialisation == "kaiming" else ():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, a=0, mode="fan_in")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
     return network

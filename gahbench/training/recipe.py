@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -42,7 +43,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "initialisation": "own",
     },
 }
-
 
 Count = Annotated[int, Field(ge=1)] | Literal["all"]
 #: Later fields: at their defaults, keys are as before them.
@@ -278,18 +278,12 @@ class Training(BaseModel):
     def rate(self, step: int, progress: float) -> float:
         """Return the learning rate at a step, ``progress`` in [0, 1] being the part of the budget that is spent."""
         warm = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
-        return self.learning_rate * warm * decay(self.schedule, progress)
-
-
-def decay(schedule: str, progress: float) -> float:
-    """Return the factor of a schedule at ``progress`` in [0, 1] of the budget."""
-    import math
-
-    if schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-    if schedule == "halving":
-        return 0.5 ** math.floor(10 * min(progress, 1.0))
-    return 1.0
+        progress, decay = min(progress, 1.0), 1.0
+        if self.schedule == "cosine":
+            decay = 0.5 * (1 + math.cos(math.pi * progress))
+        elif self.schedule == "halving":
+            decay = 0.5 ** math.floor(10 * progress)
+        return self.learning_rate * warm * decay
 
 
 def tiled(images: int, epoch_images: int) -> int:
