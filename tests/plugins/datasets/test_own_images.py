@@ -176,9 +176,9 @@ entrants:
   - unet: {width: 2, levels: 1}
   - identity
   - bayes-shrink
-  - oracle-threshold: {basis: [haar, dct]}
+  - oracle-threshold: {basis: haar}
 baseline: oracle-threshold[haar]
-training: {steps: 12, batch_size: 4, compile: never, validations: 2, validation_images: 2}
+training: {steps: 4, batch_size: 4, compile: never, validations: 1, validation_images: 2}
 scoring: {sigmas: [0.1, 0.3], images: 3, metrics: [psnr, ssim, slope]}
 """
 
@@ -190,7 +190,7 @@ def test_a_suite_in_colour_runs_to_the_end(tmp_path):
     outcome = run(file, tmp_path / "out", engine="inline")
     assert outcome.failed == 0
     board = outcome.leaderboard(full=True)
-    assert board["dataset"].value_counts().to_dict() == {"faces[faces.npz,colour=rgb]": 5}
+    assert board["dataset"].value_counts().to_dict() == {"faces[faces.npz,colour=rgb]": 4}
     assert board["psnr"].notna().all()
     # The noise alone: -20 log10 of its standard deviation, averaged over both.
     identity = board.set_index("entrant")["psnr"]["identity"]
@@ -234,6 +234,7 @@ def test_of_grey_pictures_nothing_is_said(pictures, name, channels):
     assert create("dataset", name, path=str(pictures(grey.repeat(channels, 3)))).notes == ()
 
 
+@pytest.mark.usefixtures("figures_not_rendered")
 def test_a_plan_says_it(tmp_path):
     np.savez(tmp_path / "mine.npz", images=np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8))
     file = tmp_path / "grey.yaml"
