@@ -134,7 +134,7 @@ def write_plan(
     reused: Sequence[Source] = (),
     replace: bool = True,
 ) -> OpenedRun:
-    """Record a plan in a results folder, which any number of :func:`gahbench.work` then finish."""
+    """Record a plan in a results folder, which any number of :func:`gahbench.runs.work.work` then finish."""
     opened = open_folder(
         plan, Path(folder), registry, threads, sources=tuple(map(Path, reused)), replaces_board=replace
     )

@@ -1,7 +1,7 @@
 import pytest
 
 from gahbench._util.core_yaml import as_number
-from gahbench._util.readable import count, counted, duration, level_name
+from gahbench._util.readable import brief, count, counted, duration, level_name
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,10 @@ def test_noise_levels_have_names_of_their_own():
 
 def test_numbers_of_things():
     assert [counted(number, "unit") for number in (0, 1, 2)] == ["0 units", "1 unit", "2 units"]
+
+
+def test_foreign_texts_become_one_short_line():
+    assert brief("two\nlines\tand \x1b[2J") == "two lines and \\x1b[2J"
+    assert brief(FileNotFoundError(2, "No such file", "x")) == "No such file"
+    assert brief(ValueError()) == "ValueError"
+    assert len(brief("x" * 10_000)) <= 200

@@ -7,7 +7,6 @@ import threading
 import pytest
 
 from gahbench._util.files import check_regular, delete_entry, delete_file, flush, open_regular, read_regular
-from gahbench._util.readable import brief
 
 
 def make(kind, path):
@@ -92,10 +91,3 @@ def test_paths_of_nothing_are_errors_of_the_system(tmp_path):
         open_regular("a\0b")
     with pytest.raises(OSError, match="too long"):
         open_regular("x" * 10_000)
-
-
-def test_foreign_texts_become_one_short_line():
-    assert brief("two\nlines\tand \x1b[2J") == "two lines and \\x1b[2J"
-    assert brief(FileNotFoundError(2, "No such file", "x")) == "No such file"
-    assert brief(ValueError()) == "ValueError"
-    assert len(brief("x" * 10_000)) <= 200

@@ -173,7 +173,7 @@ def test_an_image_file_can_be_inspected(tmp_path):
 def test_a_network_is_inspected_with_its_weights(tmp_path):
     network = gahbench.create("architecture", "bf-cnn", width=4, layers=3)
     torch.save(network.state_dict(), tmp_path / "w.pt")
-    asked = {"dataset": "discs[size=8]", "sigmas": [0.1], "bases": ["dct"], "others": 23}
+    asked = {"dataset": "discs[size=8]", "sigmas": [0.1], "bases": ["dct"], "others": 0}
     one = gahbench.inspect("bf-cnn[width=4,layers=3]", checkpoint=tmp_path / "w.pt", **asked)
     other = gahbench.inspect(f"bf-cnn[width=4,layers=3,checkpoint={tmp_path / 'w.pt'}]", **asked)
     assert one.entrant == other.entrant
