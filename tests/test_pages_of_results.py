@@ -1,4 +1,4 @@
-"""What the pages of the published results say is what their boards have."""
+"""The pages of the published results agree with their boards."""
 
 import functools
 from pathlib import Path
@@ -59,7 +59,19 @@ def of_today(label, registry):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_published_board_is_of_the_suite_that_ships(builtin, name, tmp_path, monkeypatch):
+def test_a_published_board_is_of_the_suite_that_ships_and_no_entrant_is_beyond_the_optimum(
+    builtin, name, tmp_path, monkeypatch
+):
+    results = load_results(name)
+    checks = [results.optimum_checks.get(dataset) for dataset in results.datasets["dataset"]]
+    has_optimum = results.scores["kind"].isin(("optimal", "bound")).any()
+    known = results.datasets["optimum"].isin(("exact", "bracket")) & has_optimum
+    assert [check is not None for check in checks] == known.tolist()
+    assert all(check.beyond == () for check in checks if check)
+    assert results.failures.empty
+    written = (ROOT / "results" / name / "leaderboard.md").read_text(encoding="utf-8")
+    assert written == markdown(results)
+    assert f"`{name}`" in (ROOT / "results" / "README.md").read_text(encoding="utf-8")
     if name == "published":
         data = real_data()
         if not (data / "weights").is_dir():
@@ -70,25 +82,9 @@ def test_a_published_board_is_of_the_suite_that_ships(builtin, name, tmp_path, m
             (tmp_path / file.name).symlink_to(file)
         monkeypatch.chdir(tmp_path)
     suite = load_suite(name, builtin)
-    results = load_results(name)
-    board = results.leaderboard(full=True)
     labels = {row.label for row in rows(suite)}
-    assert {label if label in labels else of_today(label, builtin) for label in board["entrant"]} == labels
-    assert set(board["dataset"]) == {dataset.label for dataset in suite.datasets}
-    assert results.failures.empty
-    written = (ROOT / "results" / name / "leaderboard.md").read_text(encoding="utf-8")
-    assert written == markdown(results)
-    assert f"`{name}`" in (ROOT / "results" / "README.md").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_no_entrant_of_a_published_board_is_beyond_the_optimum(name):
-    results = load_results(name)
-    checks = [results.optimum_checks.get(dataset) for dataset in results.datasets["dataset"]]
-    stand_for_it = results.scores["kind"].isin(("optimal", "bound")).any()
-    known = results.datasets["optimum"].isin(("exact", "bracket")) & stand_for_it
-    assert [check is not None for check in checks] == known.tolist()
-    assert [check.beyond for check in checks if check] == [()] * len([check for check in checks if check])
+    assert {label if label in labels else of_today(label, builtin) for label in results.entrants} == labels
+    assert {board.dataset for board in results.board.datasets} == {dataset.label for dataset in suite.datasets}
 
 
 def test_the_deficits_in_the_documents_are_those_of_the_board():
@@ -240,7 +236,7 @@ def test_learning_times_in_the_documents_are_those_of_the_board():
     assert cells == [with_half_width(found[part], digits=digits) for part, digits in parts.items()]
 
 
-def test_what_posteriors_explain_in_the_documents_is_what_the_board_has():
+def test_shares_that_posteriors_explain_in_the_documents_are_those_of_the_board():
     board = load_results("posteriors").board
     families = {"c-alpha": "c-alpha[alpha=2,size=24]", "discs": "discs[size=24]"}
     local = "local-score[equivariant=true,images=100]"

@@ -1,4 +1,4 @@
-"""Lines around the tables of a board: how to read them, and what is said of a dataset, of its optimum and of rates."""
+"""Text around the tables of a board: how to read them, and notes on a dataset, its optimum and its rates."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from gahbench.board.board import Board, DatasetBoard
     from gahbench.board.results import Results
 
-#: How to read what :func:`rate_lines` says of the optimal rate.
+#: How to read the verdicts of :func:`rate_lines` on the optimal rate.
 RATE_LEGEND = (
     "Optimal rate: D = 10·log₁₀(MSE/bound) is read over the noise levels, σ relative to the side of the images, at "
-    "which images of N and 2N pixels a side have errors that differ by less than .1 dB. Near-optimal: over 15 dB or "
+    "which images of N and 2N pixels a side have errors that differ by less than 0.1 dB. Near-optimal: over 15 dB or "
     "more of them, of bound and denoiser, its slope against input PSNR is within half of the optimal slope less ½, it "
-    "deviates from its mean by 1 dB at most, and twice the training moves it by less than .2 dB. "
+    "deviates from its mean by 1 dB at most, and twice the training moves it by less than 0.2 dB. "
     f"{METRIC}: that slope, with the largest deviation and the span of the levels in dB."
 )
 
 
 def short_legend(results: Results) -> str:
-    """Return how to read the tables in three lines, which name the commands that say more."""
+    """Return how to read the tables in three lines, with the commands that explain more."""
     board = results.board
     gain = "" if results.baseline is None else f" Gain: over {results.baseline}."
     weights = ", of these weights" if _seeds(board) == {1} else ""
@@ -46,7 +46,7 @@ def short_legend(results: Results) -> str:
 
 
 def checks_line(results: Results) -> str:
-    """Return a line on rows that were checked by weaker rules than those of today; empty if there are none."""
+    """Return a line on rows that were checked by earlier rules; empty without such rows."""
     versions = results.checks["version"]
     count = int((versions < CHECKS_VERSION).sum())
     if not count:
@@ -58,7 +58,7 @@ def checks_line(results: Results) -> str:
 
 
 def legend(results: Results) -> list[str]:
-    """Return what every column of the tables means, a line for each."""
+    """Return the meaning of every column of the tables, a line for each."""
     board, baseline = results.board, results.baseline
     lines = [
         "PSNR: −10·log10 of the mean squared error of an image in [0, 1], in dB; the mean over test images, training "
@@ -93,12 +93,12 @@ def legend(results: Results) -> list[str]:
 
 
 def _seeds(board: Board) -> set[int]:
-    """Return how many seeds count, of the rows that are trained and scored."""
+    """Return the numbers of seeds of the rows that are trained and scored."""
     return {entry.seeds for entry in board.entries if entry.seeds}
 
 
 def _on_seeds(board: Board) -> str:
-    """Return what the intervals cover, by the number of training seeds."""
+    """Return the meaning of the intervals, which depends on the number of training seeds."""
     if all(entry.seeds is None for entry in board.entries):
         return "this suite trains no network."
     seeds = _seeds(board)
@@ -113,14 +113,14 @@ def _on_seeds(board: Board) -> str:
 
 
 def rate_lines(board: DatasetBoard, results: Results) -> Iterator[str]:
-    """Yield what is said of rates above the table of a dataset; nothing where none was measured."""
-    found = results.rate_verdicts.get(board.dataset, {})
-    said = {(verdict.answer, verdict.reasons) for verdict in found.values()}
-    if len(said) == 1 and len(found) > 1:
-        ((answer, reasons),) = said
-        yield f"Optimal rate: {answer} for all {len(found)} entrants: {'; '.join(reasons)}."
+    """Yield the lines on rates above the table of a dataset; none if no rate was measured."""
+    verdicts = results.rate_verdicts.get(board.dataset, {})
+    different = {(verdict.answer, verdict.reasons) for verdict in verdicts.values()}
+    if len(different) == 1 and len(verdicts) > 1:
+        ((answer, reasons),) = different
+        yield f"Optimal rate: {answer} for all {len(verdicts)} entrants: {'; '.join(reasons)}."
     else:
-        for label, verdict in found.items():
+        for label, verdict in verdicts.items():
             yield f"Optimal rate: `{label}` is {verdict.answer}: {'; '.join(verdict.reasons)}."
     yield from _without_window(board)
 
@@ -131,12 +131,9 @@ def _without_window(board: DatasetBoard) -> Iterator[str]:
         named = parse_metric_name(metric)
         if (named.name, part) != ("rate", "levels"):
             continue
-        # The same for every entrant.
-        levels = next(
-            one.value
-            for one in (board.estimate(entry.entrant, metric, part) for entry in board.entries)
-            if one.is_known
-        )
+        # The number of levels is equal for all entrants.
+        counts = (board.estimate(entry.entrant, metric, part) for entry in board.entries)
+        levels = next(count.value for count in counts if count.is_known)
         if levels < MIN_LEVELS:
             window = "" if named.parameters else f", where an oracle keeps {MIN_TERMS} to {MAX_TERMS:g}·√d coefficients"
             yield (
@@ -146,7 +143,7 @@ def _without_window(board: DatasetBoard) -> Iterator[str]:
 
 
 def dataset_lines(dataset: str, results: Results) -> list[str]:
-    """Return lines on a dataset: what was done to its images, their sources, its optimal slope and its optimum."""
+    """Return lines on a dataset: notes on its images, their sources, its optimal slope and its optimum."""
     notes = [f"{note[:1].upper()}{note[1:]}." for note in dataset_notes(results, dataset)]
     board = results.board.of(dataset)
     lines = (sources_line(dataset, results), slope_line(board), optimum_line(dataset, results))
@@ -154,7 +151,7 @@ def dataset_lines(dataset: str, results: Results) -> list[str]:
 
 
 def slope_line(board: DatasetBoard) -> str:
-    """Return how the slopes of a table relate to the optimal one; empty where there are none, or it is not known."""
+    """Return how the slopes of a table relate to the optimal slope; empty if either is unknown."""
     optimal = board.entries[0].optimal_slope if board.entries else math.nan
     if math.isnan(optimal) or not board.is_known("slope"):
         return ""
@@ -188,7 +185,7 @@ def optimum_line(dataset: str, results: Results) -> str:
 
 
 def sources_line(dataset: str, results: Results) -> str:
-    """Return a line on the number of independent images, where there are few or several are of one source."""
+    """Return a line on the number of independent images, if there are few, or several of one source."""
     count, sources = independent_images(results, dataset), sources_of(results, dataset)
     if 0 < count < MIN_SOURCES:
         return f"No intervals and no ranks: {too_few(count, sources is not None)}."
@@ -198,7 +195,7 @@ def sources_line(dataset: str, results: Results) -> str:
 
 
 def memory_line(dataset: str, results: Results) -> str:
-    """Return that rows which know the test images cannot be named, where no images were left over for the test."""
+    """Return a line if rows that know the test images cannot be detected, for want of images for the test."""
     checks = results.checks[(results.checks["dataset"] == dataset) & (results.checks["version"] >= CHECKS_VERSION)]
     kinds = {entry.entrant: entry.kind for entry in results.board.of(dataset).entries}
     practical = checks[checks["entrant"].map(kinds).isin(PRACTICAL_KINDS)]

@@ -1,3 +1,5 @@
+"""The board as text and as figures."""
+
 import io
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -6,13 +8,19 @@ import numpy as np
 import pytest
 from fake_results import SIGMAS, dataset, failure, fit, realistic, results, rows
 from rich.console import Console
+from typer.testing import CliRunner
 
+from gahbench._util.errors import ParameterError, ResultsError
 from gahbench.board.statistics import UNKNOWN, Interval
+from gahbench.cli.app import app
+from gahbench.evaluation.rates import input_psnr
 from gahbench.report import cells
 from gahbench.report.cells import file_stems
 from gahbench.report.drawing import looks
 from gahbench.report.figures import figure, rendered
 from gahbench.report.legend import legend, short_legend
+from gahbench.report.publish import publish
+from gahbench.report.rates import optimality_figure
 from gahbench.report.tables import markdown, print_board
 
 ENTRANTS = [
@@ -245,3 +253,105 @@ def test_no_two_of_many_entrants_look_alike():
     names = [f"entrant {number}" for number in range(24)]
     found = looks(names, dict.fromkeys(names, "trained"))
     assert len({(look["color"], look["marker"]) for look in found.values()}) == 24
+
+
+@pytest.fixture
+def two_datasets():
+    falling = np.linspace(40, 20, len(SIGMAS))[:, None] + np.zeros(4)
+    scores = [
+        row
+        for name in ("discs[size=16]", "faces")
+        for entrant, kind in (("identity", "classical"), ("base", "oracle"))
+        for row in rows(name, entrant, kind, falling + (kind == "oracle"))
+    ]
+    scores += rows("faces", "identity", "classical", falling / 50, metric="ssim")
+    return results(scores, datasets=[dataset("discs[size=16]"), dataset("faces")], baseline="base")
+
+
+def test_results_draw_the_figure_of_a_dataset_which_a_notebook_shows(two_datasets):
+    drawing = two_datasets.figure("discs")
+    assert [ax.get_title("left") for ax in drawing.axes] == ["discs[size=16]", "gain over base"]
+    assert drawing._repr_png_().startswith(b"\x89PNG")
+    (panel,) = [ax for ax in two_datasets.figure("fac*", metrics=["ssim"]).axes if ax.get_visible()]
+    assert panel.get_title("left").startswith("ssim")
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({}, r"no dataset is named; expected one of .*discs\[size=16\].*faces"),
+        ({"dataset": "*"}, r"'\*' names 2 datasets; expected one of"),
+        ({"dataset": "disks"}, "datasets disks are not in the results"),
+        ({"dataset": "faces", "metrics": "ssi"}, "no values of 'ssi'.*ssim"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(two_datasets, asked, message):
+    with pytest.raises(ParameterError, match=message):
+        two_datasets.figure(**asked)
+
+
+def test_the_board_of_a_notebook_has_no_more_digits_than_a_reader_needs(two_datasets):
+    page = two_datasets._repr_html_()
+    assert "30.00" in page
+    assert "30.000" not in page
+    assert "NA" not in page
+
+
+EPSILONS = np.array([1.0, 2.0, 4.0, 8.0]) / 256
+SIZES = {size: f"c-alpha[alpha=4,size={size},master=64]" for size in (16, 32)}
+DEFICITS = {"lower-bound": np.zeros(4), "net": np.array([4.0, 3.0, 2.0, 1.0])}
+
+
+def distances(metric="optimality-slope"):
+    """Distances from a bound that has collapsed at all levels but the weakest noise; at 32 pixels so has the net."""
+    scores, facts = [], []
+    for size, name in SIZES.items():
+        bound = np.outer(EPSILONS, [1.0, 2.0] * 3) * np.array([1 + 0.1 * (size == 32), 1, 1, 1])[:, None]
+        sigmas = tuple(EPSILONS * size)
+        for label, distance in DEFICITS.items():
+            kind = "bound" if label == "lower-bound" else "classical"
+            off = distance + (label == "net" and size == 32) * np.array([0, 0.5, 0, 0])
+            error = bound * 10 ** (off[:, None] / 10)
+            scores += rows(name, label, kind, error, None, sigmas, f"{metric}.error")
+            scores += rows(name, label, kind, bound, None, sigmas, f"{metric}.bound")
+            scores += rows(name, label, kind, -10 * np.log10(error), None, sigmas)
+        facts.append(dataset(name, 0.8, "bracket") | {"height": size, "width": size})
+    return results(scores, datasets=facts)
+
+
+def test_distances_are_drawn_against_noise_over_side():
+    figure = optimality_figure(distances())
+    assert len(figure.axes) == 2
+    for ax, title in zip(figure.axes, SIZES.values(), strict=True):
+        assert ax.get_title(loc="left") == title
+        lines = {line.get_label(): line for line in ax.get_lines()}
+        np.testing.assert_allclose(lines["net"].get_xdata(), input_psnr(EPSILONS))
+        # Shaded where the bound has collapsed; filled markers where the denoiser has, too.
+        assert sum(patch.get_height() > 0 for patch in ax.patches) == 3
+        colour = lines["net"].get_color()
+        (full,) = [one for one in ax.get_lines() if (one.get_linestyle(), one.get_color()) == ("None", colour)]
+        np.testing.assert_allclose(full.get_xdata(), input_psnr(EPSILONS[2:]))
+        # Over 12 dB nothing is shown to be near-optimal; at 32 pixels the net varies by more than 2 dB.
+        assert [text.get_text() for text in ax.texts] == ["?", "✗" if title == SIZES[32] else "?"]
+    np.testing.assert_allclose(
+        next(line for line in figure.axes[0].get_lines() if line.get_label() == "net").get_ydata(), DEFICITS["net"]
+    )
+
+
+def test_some_may_be_drawn_and_what_cannot_is_said():
+    figure = optimality_figure(distances(), [SIZES[32]], ["net"])
+    assert [ax.get_title(loc="left") for ax in figure.axes] == [SIZES[32]]
+    assert "lower-bound" not in {line.get_label() for line in figure.axes[0].get_lines()}
+    with pytest.raises(ParameterError, match="nobody are not in the results"):
+        optimality_figure(distances(), None, ["nobody"])
+    with pytest.raises(ResultsError, match="accepted: those of a suite with the metric optimality-slope"):
+        optimality_figure(distances("another"))
+
+
+@pytest.mark.usefixtures("figures_not_rendered")
+def test_the_command_writes_the_figure(tmp_path):
+    publish(distances(), tmp_path / "results", "digest")
+    out = tmp_path / "optimality.png"
+    arguments = ["draw", "optimality", str(tmp_path / "results"), "-e", "net", "--out", str(out)]
+    assert CliRunner().invoke(app, arguments, catch_exceptions=False).stdout == f"wrote {out}\n"
+    assert out.read_bytes().startswith(b"\x89PNG")
