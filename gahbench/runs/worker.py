@@ -173,33 +173,34 @@ class Worker:
 
     def run(self, unit: Unit, interruptible: bool = True) -> dict[str, Any]:
         """Do a unit; return what to report: its seconds, that it stopped, or why it failed or its device was lost."""
-        end = self._run(unit, interruptible)
-        # Only now is the error gone that holds the tensors of a failed unit.
+        try:
+            end = {"event": "finished", "seconds": self.do(unit)}
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and interruptible:
+                raise
+            end = self._end_by(error, unit)
+        # The error, which holds the tensors of a failed unit, is gone only now.
         trim_heap()
         if end["event"] != "lost":
             release_memory()
         return end
 
-    def _run(self, unit: Unit, interruptible: bool) -> dict[str, Any]:
-        try:
-            return {"event": "finished", "seconds": self.do(unit)}
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) and interruptible:
-                raise
-            if isinstance(error, Stopped) and self.should_stop():
-                return {"event": "stopped"}
-            if unit.folder in self.store.finished():
-                # Another process was faster, and has removed this attempt.
-                return {"event": "finished", "seconds": 0.0}
-            if isinstance(error, StorageError):
-                raise
-            cause = error.__cause__
-            if isinstance(error, ResultsError) and not isinstance(error, DamagedError) and isinstance(cause, OSError):
-                raise StorageError(cause.errno, str(error)) from error
-            details = {"error": explain(error), "traceback": bounded(_traceback(error), MAX_TRACEBACK)}
-            if self.hardware.is_lost:
-                return {"event": "lost", **details, "error": f"its device was lost: {details['error']}"}
-            return {"event": "failed", "code_changed": isinstance(error, CodeChangedError), **details}
+    def _end_by(self, error: BaseException, unit: Unit) -> dict[str, Any]:
+        """Return how an error has ended a unit; raise the error of a results folder that cannot be used."""
+        if isinstance(error, Stopped) and self.should_stop():
+            return {"event": "stopped"}
+        if unit.folder in self.store.finished():
+            # Another process was faster, and has removed this attempt.
+            return {"event": "finished", "seconds": 0.0}
+        if isinstance(error, StorageError):
+            raise error
+        cause = error.__cause__
+        if isinstance(error, ResultsError) and not isinstance(error, DamagedError) and isinstance(cause, OSError):
+            raise StorageError(cause.errno, str(error)) from error
+        details = {"error": explain(error), "traceback": bounded(_traceback(error), MAX_TRACEBACK)}
+        if self.hardware.is_lost:
+            return {"event": "lost", **details, "error": f"its device was lost: {details['error']}"}
+        return {"event": "failed", "code_changed": isinstance(error, CodeChangedError), **details}
 
     def do(self, unit: Unit) -> float:
         """Do a unit and finish it in the store; return the seconds it took."""
