@@ -24,10 +24,10 @@ def load_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     Parameters
     ----------
     path
-        The file. That of an .npy file stays on the disk, and is memory-mapped.
+        The file. The array of an .npy file stays on the disk, and is memory-mapped.
     names
-        The arrays of an .npz file to load: those of these that it has, if it has the first, and otherwise all. The
-        array of an .npy file is returned under the first name.
+        The arrays of an .npz file to load, if the file has the first of them, and otherwise all arrays. The array of an
+        .npy file is returned under the first name.
 
     Raises
     ------

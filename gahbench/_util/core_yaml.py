@@ -90,10 +90,10 @@ def _error(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
     return yaml.constructor.ConstructorError(None, None, problem, mark)
 
 
-#: NUL, which no path has, and halves of characters beyond U+FFFF, which no encoding writes.
+#: NUL, which no path has, and lone surrogates, which no encoding writes.
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
-# Not those of YAML 1.1.
+# The resolvers and constructors of YAML 1.1 are dropped.
 CoreLoader.yaml_implicit_resolvers = {}
 CoreLoader.yaml_constructors = {
     _TAG + name: yaml.SafeLoader.yaml_constructors[_TAG + name] for name in ("null", "str", "seq", "map")

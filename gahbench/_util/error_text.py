@@ -19,7 +19,7 @@ MAX_ERROR = 2000
 
 
 def bounded(text: str, limit: int) -> str:
-    """Return text that any file can hold: the beginning and the end of one that is too long."""
+    """Return text that any file can hold; the middle of a long text is cut out."""
     if len(text) > limit:
         text = f"{text[: limit // 2]} [...] {text[-limit // 2 :]}"
     return text.encode("utf-8", "backslashreplace").decode()
@@ -37,7 +37,7 @@ def printable(line: str) -> str:
 
 
 def error_text(error: BaseException) -> str:
-    """Return an error in one line, ``ValueError: text``; of one whose text cannot be had, its name and why."""
+    """Return an error in one line, ``ValueError: text``; if its text cannot be had, its name and the reason."""
     name = str(type(error).__name__)
     try:
         text = one_line(str(error))

@@ -202,7 +202,7 @@ def flush(path: Path) -> None:
 
 
 def write_output(content: bytes, file: Path) -> None:
-    """Write a file that a user requested, and make its folder if there is none."""
+    """Write a file that a user requested, and make its folder if it is missing."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)

@@ -1,4 +1,4 @@
-"""The latest results of what is asked for again, as many as a number of bytes holds."""
+"""A small cache of the results that were used last."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Latest(Generic[T]):
-    """Results by their keys; those that were used least recently are dropped first, and the last one never."""
+    """An LRU cache with a limit in bytes; it always keeps the last result."""
 
     def __init__(self, limit: int, bytes_of: Callable[[T], int]) -> None:
         self._limit = limit
@@ -18,7 +18,7 @@ class Latest(Generic[T]):
         self._kept: OrderedDict[Hashable, T] = OrderedDict()
 
     def get(self, key: Hashable, find: Callable[[], T]) -> T:
-        """Return the result of a key, found now if it is not kept."""
+        """Return the result of a key, computed by ``find`` if the cache does not hold it."""
         if key not in self._kept:
             self._kept[key] = find()
             while len(self._kept) > 1 and sum(map(self._bytes_of, self._kept.values())) > self._limit:

@@ -1,4 +1,4 @@
-"""What the system gives to processes: processors, memory, settings; and the environment of those that are started."""
+"""Processors, memory and settings of processes, and the environment of the processes that they start."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def describe(
 ) -> None:
     """Describe a plugin: its summary, parameters, origin, and measured facts.
 
-    Of a network: parameters, multiply-adds, receptive field, whether it is homogeneous, blind, differentiable; of a
+    For a network: parameters, multiply-adds, receptive field, whether it is homogeneous, blind, differentiable; for a
     reference: what it uses, where it is defined; of a metric: unit, direction, needs. Facts that cannot be measured are
     listed as unknown, with the reason.
     """

@@ -22,7 +22,7 @@ def say(text: str, style: str | None = None, *, err: bool = False) -> None:
 
 
 def say_several(what: str, names: Iterable[str], *, err: bool = False) -> None:
-    """Print how many there are of something, and the first names; nothing if there are none."""
+    """Print a number of things and the first of their names; print nothing for an empty list."""
     listed = list(names)
     lines = [f"{len(listed)} {what}:"] if listed else []
     lines += [f"  {name}" for name in listed[:_SHOWN]]

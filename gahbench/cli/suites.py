@@ -83,7 +83,7 @@ def run(
     ] = None,
     report: Annotated[bool, typer.Option("--report", help="Also write report.html into the folder.")] = False,
 ) -> None:
-    """Run a suite and print its leaderboard. What is done already is not done again.
+    """Run a suite and print its leaderboard. Finished units are not run again.
 
     Exit status: 0 all units done, 1 some failed, 2 bad input, 130 interrupted, or units are left to others.
     """

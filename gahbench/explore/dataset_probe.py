@@ -177,7 +177,7 @@ class DatasetProbe:
     def _asking(self, what: str, sigma: float | None = None) -> Iterator[None]:
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                # For datasets that draw random numbers of their own: a preview is the same every time.
+                # A preview is the same every time, even if the dataset draws from the default generator.
                 torch.manual_seed(derive_seed("noise", NOISE_SEED, what))
                 yield
         except GahbenchError:

@@ -30,11 +30,11 @@ from gahbench.sampling.settings import Sampling
 if TYPE_CHECKING:
     from gahbench.contracts.datasets import Dataset
 
-#: What boards say of the row.
+#: The note on the row of the model.
 NOTE = "a model in memory: not reproducible from a file"
 #: Needs that a model in memory cannot meet: nothing says what it learned from.
 UNMET = frozenset({"training", "partner", "snapshots"})
-#: What a dataset alone is scored with.
+#: The scoring of a dataset that is given without a suite.
 SIGMAS, IMAGES, METRICS = (0.05, 0.1, 0.2, 0.4), 24, ("psnr", "ssim")
 BASELINE = "oracle-threshold[sym4]"
 REFERENCES = ("identity", "bayes-shrink[sym4]", BASELINE)

@@ -1,6 +1,6 @@
 """A dry run of architectures before a run: shapes, sizes and work, without numbers.
 
-An architecture is built and called on torch's meta device. That runs a plugin's code, which may crash, so
+An architecture is built and called on torch's meta device. This runs a plugin's code, which may crash, so
 architectures that are not built in, or run code that they name, run in a process of their own. Errors there, except
 for a refused size, are left to the unit itself to report.
 """

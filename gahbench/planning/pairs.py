@@ -24,7 +24,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Pairs:
-    """What is known of the pairs of a suite."""
+    """The pairs of a suite: undefined ones, refused ones, and dry runs."""
 
     undefined: frozenset[Pair] = frozenset()
     refused: dict[Pair, str] = field(default_factory=dict)
@@ -68,7 +68,7 @@ def checked_pairs(
         if (configured.label, entrant.label) not in undefined
     ]
     networks = [case for case in cases if case[1].kind == "architecture" and case[0] not in done]
-    # Of a set of images of several shapes, each is tried; the numbers are those of the first.
+    # Every shape of a set of images is tried; the numbers are those of the first shape.
     tried = [(pair, entrant, shape) for pair, entrant, dataset in networks for shape in _shapes(suite, dataset)]
     runs = dry_runs([(entrant, shape) for _, entrant, shape in tried], registry)
     for (pair, _, _), run in reversed(list(zip(tried, runs, strict=True))):

@@ -36,7 +36,7 @@ class Plan:
     units: tuple[Unit, ...]
     datasets: tuple[dict[str, Any], ...]
     pairs: Pairs = field(default_factory=Pairs)
-    #: As of :class:`gahbench.store.plan_file.RecordedPlan`.
+    #: The secret noise, as :class:`gahbench.store.plan_file.RecordedPlan` records it.
     secret_noise: Mapping[str, Any] | None = None
 
     @property
@@ -245,7 +245,7 @@ def _check_metric(suite: Suite, metric: Configured, built: list[tuple[Configured
                 f"{metric.where}: images={images}, accepted are {measure.min_images} or more, as it compares images"
             )
         if dataset.shapes(1) is not None:
-            continue  # Of several shapes, some may be accepted: a refusal costs the value, not the suite.
+            continue  # Some of several shapes may be accepted: a refusal costs the value, not the suite.
         try:
             measure.check(dataset.shape, suite.scoring.sigmas)
         except ValueError as error:

@@ -27,7 +27,7 @@ from gahbench.training.recipe import Training
 
 @dataclass(frozen=True)
 class Choices:
-    """What a suite lists, and a run may take a part of: ``seeds`` are those of the file, whatever a run sets."""
+    """The lists of a suite, of which a run may take a part; ``seeds`` are those of the file."""
 
     datasets: tuple[Configured, ...]
     entrants: tuple[Configured, ...]

@@ -80,7 +80,7 @@ def test_the_table_in_the_documents_is_that_of_the_tidy_tables(verdicts):
 
 
 def test_values_are_the_means_of_the_tidy_tables(verdicts):
-    """Those that are plain means, or differences of two at one noise level, computed here anew."""
+    """Plain means, and differences of two at one noise level, are computed here again."""
     tables = {path.parent.name: pd.read_parquet(path) for path in (ROOT / "results").glob("*/scores.parquet")}
     checked = 0
     for one in verdicts:

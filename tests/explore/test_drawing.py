@@ -81,7 +81,7 @@ def test_resolution_leaves_out_levels_that_have_not_collapsed():
     assert held == {name: {"haar": sigmas[size][1:].tolist()} for name, size in sides.items()}
     (ax,) = resolution_figure(found, windows).axes
     np.testing.assert_allclose(ax.containers[0][0].get_xydata(), [[32, 0.5], [64, 0.5]])
-    # Of other images nothing is known.
+    # Images without a master are kept at all levels.
     plain = made()
     assert entrant_windows(plain, {NAMES[0]: [0.25, 0.5]})[NAMES[0]] == {"wavelets": [0.25, 0.5], "better": [0.25, 0.5]}
 

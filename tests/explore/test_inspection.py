@@ -1,4 +1,4 @@
-"""What basis a denoiser learned at one image, in Python and on the command line."""
+"""The basis that a denoiser learned at one image, in Python and on the command line."""
 
 import re
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_a_low_pass_keeps_and_kills():
     np.testing.assert_allclose(level.eigenvalues, [1] * 16 + [0] * 48, atol=1e-5)
     assert level.scores["spectrum.trace"] == pytest.approx(16, abs=1e-4)
     assert level.scores["spectrum.above-half"] == 16
-    # What ignores the image aligns with nothing.
+    # A denoiser that ignores the image aligns with nothing.
     for measure in ("direction", "alignment"):
         assert level.compared["dct"][measure][""].tolist() == [0] * 24
     # The energy of the image is the same in every orthonormal basis.

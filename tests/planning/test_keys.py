@@ -1,4 +1,4 @@
-"""What changes keys, field by field and edit by edit, and what does not."""
+"""Fields and edits that change keys, and those that do not."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""What a plan refuses, leaves out, and tries."""
+"""Suites that a plan refuses, pairs that it leaves out, and dry runs."""
 
 import contextlib
 import math

@@ -90,9 +90,9 @@ def test_filters_leave_the_baseline_and_the_psnr(write_suite, builtin):
     by_label = loaded(write_suite(), builtin, only=["unet[width=2,levels=1]"], metrics=["slope"])
     assert len(by_label.entrants) == len(loaded(write_suite(), builtin, only=["unet[*"]).entrants) == 2
     assert [one.label for one in by_label.metrics] == ["psnr", "slope"]
-    # What is added on request is not filtered out.
+    # Added entrants are not filtered out.
     assert len(loaded(write_suite(), builtin, only=["identity"], entrants=["wiener-linear"]).entrants) == 3
-    # Nor does it let others in, or stay out because it is in the file.
+    # An added entrant lets no other entrant in, and is kept even if it is in the file.
     other = loaded(write_suite(), builtin, only=["identity"], entrants=["unet[width=3]"])
     assert [one.label for one in other.entrants] == ["identity", "oracle-threshold[haar]", "unet[width=3]"]
     again = loaded(write_suite(), builtin, only=["identity"], entrants=["unet[width=2,levels=1]"])
