@@ -45,10 +45,12 @@ class HarmonicOrder(Metric):
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the correlation of every image at every noise level; none without a Jacobian."""
         self.check(evaluation.shape, evaluation.sigmas)
-        laplacians, channels = self.basis.laplacian(evaluation.clean), evaluation.shape[0]
+        laplacian, channels = self.basis.laplacian(evaluation.clean), evaluation.shape[0]
 
         def parts(sigma: float, eigenvalues: Tensor, vectors: Tensor) -> dict[str, Tensor]:
-            laplacian = laplacians.to(vectors)
+            # Uploaded once, at the first noise level.
+            nonlocal laplacian
+            laplacian = laplacian.to(vectors)
             split = vectors.reshape(*vectors.shape[:2], channels, -1)
             energies = (split.flatten(1, 2) @ laplacian).view_as(split).mul(split).sum((2, 3)).cpu()
             counts = (kept(eigenvalues) > 0).sum(1).tolist()
