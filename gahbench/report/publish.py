@@ -1,4 +1,4 @@
-"""Results as the folder that they are published in: tables, board and figures."""
+"""Published folders of results: tables, board and figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gahbench.board.tables import SCHEMAS, to_records
 from gahbench.report import figures
 from gahbench.report.tables import markdown
 
-#: Means over datasets, where there are enough of them.
+#: Means over datasets, if there are enough datasets.
 OVERALL = "over_datasets.csv"
 
 

@@ -49,7 +49,7 @@ class Run:
 
     @property
     def text(self) -> str:
-        """The path of its page of reading, from the site's folder."""
+        """The path of its README.md, from the site's folder."""
         return posixpath.normpath(f"{self.path}/{PAGE}")
 
     @property
@@ -59,7 +59,7 @@ class Run:
 
     @cached_property
     def plan(self) -> RecordedPlan | None:
-        """The plan; ``None`` where it cannot be read."""
+        """The plan; ``None`` if it cannot be read."""
         return provenance.recorded_plan_of(self.source.folder)
 
     @cached_property
@@ -69,7 +69,7 @@ class Run:
 
     @property
     def entrants(self) -> list[str]:
-        """Labels of entrants; the rows of a sweep are of one."""
+        """Labels of entrants; the rows of a sweep are one entrant."""
         return list(dict.fromkeys(map(base_label, self.results.entrants)))
 
     @cached_property
@@ -114,7 +114,7 @@ class Catalogue:
 
     @cached_property
     def entrants(self) -> dict[str, list[Place]]:
-        """The rows of each entrant on all boards; of one that no board has, none."""
+        """The rows of each entrant on all boards; empty for entrants that are on no board."""
         found: dict[str, list[Place]] = {label: [] for run in self.runs for label in run.entrants}
         for boards in self.datasets.values():
             for run, board in boards:
@@ -132,7 +132,7 @@ class Catalogue:
         }
 
     def pages_from(self, root: str) -> dict[str, dict[str, str]]:
-        """Return addresses of pages from a page, given the way from it to the site."""
+        """Return addresses of pages relative to a page, given the relative path from it to the site."""
         return {folder: {label: root + page for label, page in found.items()} for folder, found in self.pages.items()}
 
 

@@ -1,4 +1,4 @@
-"""Plugins as runs used them: with the parameters of their plans, and what is documented and can be measured of them."""
+"""Plugins as runs used them: their parameters in plans, their documentation, and images and cards of datasets."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _KINDS: dict[Noun, tuple[Kind, ...]] = {"entrant": ("architecture", "reference")
 _UNDERLINE = re.compile(r"^-{3,}$", re.MULTILINE)
 #: A role of reStructuredText, such as :func:`~gahbench.list_plugins`.
 _ROLE = re.compile(r":[a-z:]+:`~?([^`]+)`")
-#: Of large images the centre is shown, so many pixels high and wide.
+#: Large images are cropped to a centre of this many pixels a side.
 SIDE = 128
-#: Values of an image of a dataset that a site shows.
+#: The most values of an image of a dataset that a site shows.
 MAX_VALUES = 1 << 20
 
 
@@ -51,7 +51,7 @@ class Description:
 
 
 def description(documented: object) -> Description:
-    """Return the description of a class or function that is documented as numpydoc says."""
+    """Return the description of a class or function that has a numpydoc docstring."""
     lines = _ROLE.sub(r"``\1``", own_docstring(documented)).splitlines()
     heads = [place for place in range(1, len(lines)) if _UNDERLINE.match(lines[place].strip())]
     text = lines[: heads[0] - 1] if heads else lines
@@ -88,7 +88,7 @@ class Described:
 
     @property
     def text(self) -> Description:
-        """What its docstring says; nothing where it cannot be imported."""
+        """The text of its docstring; empty if it cannot be imported."""
         try:
             return description(self.plugin.factory) if self.plugin else Description("", {})
         except GahbenchError:
@@ -102,7 +102,7 @@ class Described:
 
     @property
     def networks(self) -> list[Configured]:
-        """The architecture that it is, or those that it trains or loads."""
+        """The architecture itself, or the architectures that it trains or loads."""
         if self.configured is None:
             return [self.network] if self.network else []
         return [one for one in with_nested(self.configured) if one.kind == "architecture"]
@@ -150,7 +150,7 @@ def _of_label(noun: Noun, label: str, registry: Registry) -> Described:
 
 
 def works_of(runs: Sequence[Run], label: str, found: Described) -> Iterator[Citation]:
-    """Yield the works that a plugin follows: those that boards record, or else those that it has here."""
+    """Yield the references of a plugin as boards record them, or else as the installed plugin has them."""
     recorded = dict.fromkeys(work for run in runs for work in _recorded(run, label))
     if recorded or found.configured is None:
         yield from recorded
@@ -163,7 +163,7 @@ def works_of(runs: Sequence[Run], label: str, found: Described) -> Iterator[Cita
 
 
 def _recorded(run: Run, label: str) -> Iterator[Citation]:
-    """Yield the works of an entry of a board."""
+    """Yield the references of an entry of a board."""
     rows = run.results.citations
     entries = rows.loc[rows["entry"] == label]
     known = {(work.title, work.year): work for work in run.results.works}
@@ -173,16 +173,16 @@ def _recorded(run: Run, label: str) -> Iterator[Citation]:
 
 @dataclass(frozen=True)
 class Samples:
-    """What a page shows of a dataset.
+    """Images and facts of a dataset on its page.
 
     Parameters
     ----------
     rows
-        Images side by side, each with what they are: clean, noisy, and denoised.
+        Images side by side, each row with its name: clean, noisy, or denoised.
     facts
         The dataset's card, by name.
     trouble
-        Why there are no images; empty where there are.
+        The reason why there are no images, or an empty text.
     """
 
     rows: tuple[tuple[tuple[str, Strip], ...], ...] = ()
@@ -205,7 +205,7 @@ def samples(plugin: Described) -> Samples:
     except GahbenchError:
         # The reason may name files of one machine.
         return Samples(trouble="No images: they could not be made where this page was.")
-    # The page has the parameters; commands that compute what takes long are of no use on it.
+    # The page shows the parameters elsewhere, and cannot run the commands for facts that take long to compute.
     facts = card_facts(preview)
     shown = [fact for fact in facts if fact[0] != "parameters" and not fact[1].startswith("not computed")]
     return Samples(_rows(preview), tuple(shown))

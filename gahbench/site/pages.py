@@ -1,4 +1,4 @@
-"""A site of results folders: an index, and a page for each run, entrant, dataset and page of reading."""
+"""A site of results folders: an index, and a page for each run, entrant, dataset and README.md."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ from gahbench.site.catalogue import (
 from gahbench.site.described import Described, described, samples, works_of
 from gahbench.site.reading import Links, Reading, inline, paragraphs, reading
 
-#: Names the files of a site, so that another one into the same folder leaves none of them behind.
+#: Lists the files of a site, so that a new site in the same folder replaces all of them.
 FILES = "site.json"
 STYLE, SCRIPT = "assets/style.css", "assets/script.js"
-#: Bytes of a page of reading: forged Markdown takes time that grows with their square, half a minute for so many.
+#: The most bytes of a Markdown file: the time for forged Markdown grows with their square, to half a minute.
 MAX_BYTES = 200_000
 
 
@@ -65,14 +65,14 @@ def write_site(
     base, source = _address(base_url, "--base-url"), _address(source_url, "--source-url")
     before = _files_of(out)
     pages = Pages(folder, catalogue(folder, registry), registry, title, source)
-    made = list(pages.all())
-    files = {page.path: _rendered(page).encode() for page in made} | pages.links.files
-    colours = {colour for page in made for colour in colours_in(page.body)}
+    every = list(pages.all())
+    files = {one.path: _rendered(one).encode() for one in every} | pages.links.files
+    colours = {colour for one in every for colour in colours_in(one.body)}
     own_style = template_text("site.css", "gahbench.site")
-    files[STYLE] = stylesheet(colours, max(page.groups for page in made), own_style).encode()
+    files[STYLE] = stylesheet(colours, max(one.groups for one in every), own_style).encode()
     files[SCRIPT] = template_text("script.js").encode()
     if base:
-        files["sitemap.xml"] = _sitemap(base, [page.path for page in made]).encode()
+        files["sitemap.xml"] = _sitemap(base, [one.path for one in every]).encode()
     files[FILES] = (json.dumps({"format": "gahbench-site", "files": sorted(files)}, indent=1) + "\n").encode()
     for name, content in files.items():
         write_output(content, out / name)
@@ -104,14 +104,14 @@ class Pages:
 
     @cached_property
     def texts(self) -> dict[str, str]:
-        """The pages of reading: Markdown by path in the folder."""
+        """The Markdown of the README.md files, by path in the folder."""
         paths = dict.fromkeys([PAGE, *(run.text for run in self.found.runs)])
         return {path: text for path in paths if (text := self._text(path)) is not None}
 
     def _text(self, path: str) -> str | None:
-        """Return a Markdown file of the folder; ``None`` where there is none."""
+        """Return a Markdown file of the folder; ``None`` if it does not exist."""
         try:
-            # No symbolic link: it may lead out of the folder.
+            # Symbolic links are not followed: they may lead out of the folder.
             return read_regular(self.folder / path, MAX_BYTES, follow=False).decode(errors="replace")
         except FileNotFoundError:
             return None
@@ -121,21 +121,21 @@ class Pages:
 
     @cached_property
     def reading_pages(self) -> dict[str, str]:
-        """Their addresses in the site, by path in the folder."""
+        """The addresses of the README.md files in the site, by path in the folder."""
         pages = self.found.pages["runs"]
         addresses = {run.text: pages[run.name].replace("runs/", "reading/", 1) for run in self.found.runs}
         return {path: addresses.get(path, "reading.html") for path in self.texts}
 
     @cached_property
     def claims(self) -> list[Judged]:
-        """Claims held against all runs; none where no run measures one."""
+        """The verdicts of all runs on claims; empty if no run measures any claim."""
         tables = [Table(run.name, run.results) for run in self.found.runs]
         found = judged(self.registry, tables)
         return found if any(one.run for one in found) else []
 
     @cached_property
     def links(self) -> Links:
-        """Where links of pages of reading lead."""
+        """The addresses that links of README.md files lead to."""
         pages = {PAGE: self.reading_pages.get(PAGE, "index.html")}
         for run in self.found.runs:
             page = self.found.pages["runs"][run.name]
@@ -149,7 +149,7 @@ class Pages:
 
     @cached_property
     def readings(self) -> dict[str, Reading]:
-        """Pages of reading, by path in the folder."""
+        """The README.md files as HTML, by path in the folder."""
         roots = {path: "../" * page.count("/") for path, page in self.reading_pages.items()}
         return {path: reading(text, *self.links.of(path, roots[path])) for path, text in self.texts.items()}
 
@@ -218,7 +218,7 @@ class Pages:
         return self.readings[path].title or path
 
     def _card(self, run: Run) -> dict[str, Any]:
-        """Return what the index says of a run."""
+        """Return the summary of a run on the index."""
         path, machine = run.text, run.environment
         shipped = suite_files().get(run.results.suite)
         about = self.readings[path].title if path in self.readings else suite_summary(shipped) if shipped else ""
@@ -264,12 +264,12 @@ class Pages:
         return self._page("site/entrant.html", self.found.pages["entrants"][label], label, values)
 
     def _networks(self, plugin: Described, places: Sequence[Place]) -> list[tuple[str, list[tuple[str, str]]]]:
-        """Return what is measured of the architectures of an entrant, for the first images that it is scored on."""
+        """Return the measured facts of the architectures of an entrant, for the first images that it is scored on."""
         shape = next((shape_of(place.run, place.board.dataset) for place in places), None)
         found = []
         for network in plugin.networks:
             facts = [(fact.name, fact.value) for fact in measured_facts(network, self.registry, shape)]
-            # What is unknown may be so on this machine alone.
+            # Unknown facts may be unknown only on this machine.
             kept = [(name, value) for name, value in facts if name != "citation" and not value.startswith("unknown")]
             found.append(("" if network is plugin.configured else network.label, kept))
         return found
@@ -314,7 +314,7 @@ def _rendered(one: Page) -> str:
 
 
 def _address(given: str, option: str) -> str:
-    """Return an address of a folder, with a slash at its end; empty where none is given."""
+    """Return the address of a folder, with a slash at its end, or an empty address."""
     if not given:
         return ""
     parts = urlsplit(given)
@@ -332,7 +332,7 @@ def _sitemap(base: str, paths: list[str]) -> str:
 
 
 def _files_of(out: Path) -> list[str]:
-    """Return the files of the site that is in a folder; none of one that is empty or new."""
+    """Return the files of the site in a folder; empty for an empty or new folder."""
     if not names_in(out):
         return []
     try:

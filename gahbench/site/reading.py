@@ -1,4 +1,4 @@
-"""Pages of reading: Markdown as HTML that holds no markup of its own, with links to the pages and files of a site."""
+"""Markdown files as HTML, in which markup is escaped, with links to the pages and files of a site."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from markdown_it.renderer import RendererProtocol
     from markdown_it.token import Token
 
-#: Files that a site has copies of where links lead to them.
+#: Files that are copied into a site if links lead to them.
 _KEPT = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".csv", ".json", ".parquet", ".txt", ".yaml", ".bib", ".pdf")
 _PICTURES = _KEPT[:5]
-#: Bytes of such a file.
+#: The most bytes of such a file.
 MAX_BYTES = 20_000_000
-#: Bytes of all SVG files of a page.
+#: The most bytes of all SVG files of a page.
 MAX_SVG_BYTES = 2_000_000
-#: Of headings, apart from the identifiers that pages have.
+#: Prefix of the identifiers of headings, which must differ from the other identifiers of pages.
 PREFIX = "s-"
 _OUTSIDE = re.compile("(?:https?|mailto):", re.IGNORECASE)
 _PICTURE = re.compile("data:image/(?:png|gif|jpeg|webp);", re.IGNORECASE)
@@ -51,7 +51,7 @@ def reading(text: str, link: Callable[[str], str | None], image: Callable[[str],
         if token.type == "heading_open":
             token.attrs["id"] = PREFIX + _slug(tokens[place + 1].content, seen)
         if token.type in ("th_open", "td_open"):
-            # The policy admits no style in an attribute.
+            # The policy admits no style attribute.
             token.attrs = {} if "right" in str(token.attrs.get("style")) else {"class": "left"}
         token.children = token.children and _with_addresses(token.children, link, image)
     return Reading(title, renderer.renderer.render(tokens, renderer.options, {}))
@@ -70,11 +70,11 @@ def inline(text: str) -> str:
 def _renderer(*without: str) -> MarkdownIt:
     from markdown_it import MarkdownIt
 
-    # Markup in the text is text.
-    found = MarkdownIt("commonmark", {"html": False}).enable("table").disable(list(without))
+    # Markup in the text is shown as text.
+    renderer = MarkdownIt("commonmark", {"html": False}).enable("table").disable(list(without))
     for name, rule in {"table_open": _table, "table_close": _table_end, "fence": _code, "code_block": _code}.items():
-        found.add_render_rule(name, rule)
-    return found
+        renderer.add_render_rule(name, rule)
+    return renderer
 
 
 def _table(renderer: RendererProtocol, tokens: Sequence[Token], place: int, *given: Any) -> str:
@@ -91,7 +91,7 @@ def _code(renderer: RendererProtocol, tokens: Sequence[Token], place: int, *give
 
 
 def _take_title(tokens: list[Token]) -> str:
-    """Remove the first heading where it is one of the first level, and return its text."""
+    """Remove the first heading if it is of the first level, and return its text."""
     place = next((place for place, token in enumerate(tokens) if token.type == "heading_open"), None)
     if place is None or tokens[place].tag != "h1":
         return ""
@@ -125,7 +125,7 @@ def _with_addresses(
                 token = token.copy(type="text", tag="", content=token.content, children=None)
             else:
                 token.attrs["src"] = address
-        # Links do not hold others.
+        # Links cannot be nested, so that the next closing token belongs to this link.
         if is_kept or token.type not in ("link_open", "link_close"):
             found.append(token)
     return found
@@ -138,13 +138,13 @@ def _address(given: str, link: Callable[[str], str | None]) -> str | None:
     address = link(path) if path else ""
     if address is None:
         return None
-    # Headings of the site have a prefix, those of pages elsewhere do not.
+    # Only headings of the site have a prefix.
     return f"{address}{mark}{'' if _OUTSIDE.match(address) else PREFIX}{place}" if place else address
 
 
 @dataclass(eq=False)
 class Links:
-    """Addresses in a site of what is in its folder."""
+    """Addresses in a site of the files of its folder."""
 
     folder: Path
     pages: dict[str, str]
@@ -152,7 +152,7 @@ class Links:
     files: dict[str, bytes] = field(default_factory=dict)
 
     def of(self, path: str, root: str) -> tuple[Callable[[str], str | None], Callable[[str], str | None]]:
-        """Return what gives the addresses of links and of images in a Markdown file."""
+        """Return the functions that resolve the links and the images of a Markdown file."""
         left = MAX_SVG_BYTES
 
         def link(given: str) -> str | None:
@@ -167,7 +167,7 @@ class Links:
             if target is None or not target.lower().endswith(".svg"):
                 copy = self._copy(target, _PICTURES)
                 return copy and root + copy
-            # A copy that is opened by itself would run its scripts; browsers run none in the data of an image.
+            # A copy that is opened by itself would run its scripts; browsers run no script in the data of an image.
             if (content := self._read(target, left)) is None:
                 return None
             left -= len(content)
@@ -176,7 +176,7 @@ class Links:
         return link, image
 
     def _copy(self, target: str | None, kept: tuple[str, ...]) -> str | None:
-        """Return the address of a copy of a file in the folder; ``None`` of what is not there, or no such file."""
+        """Return the address of a copy of a file in the folder; ``None`` if it is absent or not to be copied."""
         if target is None or not target.lower().endswith(kept):
             return None
         stem, suffix = posixpath.splitext(target)
@@ -184,7 +184,7 @@ class Links:
         address = f"files/{re.sub('[^A-Za-z0-9]+', '-', stem)[-60:].strip('-')}-{digest}{suffix.lower()}"
         if address not in self.files:
             content = self._read(target, MAX_BYTES)
-            # Servers that do not know its type have browsers guess it: markup could be taken for a page.
+            # Browsers guess the type of a file if the server does not know it: markup could be taken for a page.
             if content is None or content.lstrip().startswith(b"<"):
                 return None
             self.files[address] = content
@@ -201,7 +201,7 @@ class Links:
 
 
 def _path(page: str, given: str) -> str | None:
-    """Return the path in the folder that a relative link of a file leads to; ``None`` where it is none."""
+    """Return the path in the folder that a link of a file leads to; ``None`` if the link is not relative."""
     path = unquote(given)
     if not path or path.startswith("/") or "\\" in path or "\0" in path or "://" in path:
         return None
