@@ -16,8 +16,23 @@ from gahbench.jacobian.families import DiagonalFamily, FilterFamily
 from gahbench.jacobian.maps import LARGEST_EXACT, LinearMaps
 
 if TYPE_CHECKING:
-    from gahbench.contracts.bases import Basis
+    from collections.abc import Iterator
+    from typing import ClassVar, Protocol
+
     from gahbench.contracts.truth import Truth
+
+    class _Basis(Protocol):
+        """The attributes of :class:`gahbench.Basis` that filters use; an import of that class would be circular."""
+
+        adaptive: ClassVar[bool]
+
+        def parts(self, truth: Truth) -> Iterator[Truth]: ...
+        def adapt_to(self, truth: Truth, threshold: float) -> _Basis: ...
+        def analysis(self, images: Tensor) -> Tensor: ...
+        def synthesis(self, coefficients: Tensor) -> Tensor: ...
+        def atoms(self, shape: Shape) -> Tensor | None: ...
+        def noise_levels(self, shape: Shape) -> Tensor: ...
+        def is_orthonormal(self, shape: Shape) -> bool: ...
 
 
 #: Added to clean coefficients, in units of sigma, so that filters of every trace exist.
@@ -30,7 +45,7 @@ _TOGETHER = 256
 _ROUNDING = 1e-5
 
 
-def oracle_filters(basis: Basis, truth: Truth, sigma: float) -> FilterFamily:
+def oracle_filters(basis: _Basis, truth: Truth, sigma: float) -> FilterFamily:
     """Return the linear denoisers that shrink in a basis as oracles do, at any strength, for each image.
 
     The weights of clean coefficients c_k are a_k^2 / (a_k^2 + nu^2 level_k^2), a_k^2 = c_k^2 + (sigma / 1000)^2, as for
@@ -71,7 +86,7 @@ def oracle_filters(basis: Basis, truth: Truth, sigma: float) -> FilterFamily:
     return DiagonalFamily(values, (analysis * synthesis).double().sum(-1), shape, (analysis, synthesis))
 
 
-def _atoms(basis: Basis, coefficients: Tensor, shape: Shape, rows: _Rows) -> tuple[Tensor, Tensor]:
+def _atoms(basis: _Basis, coefficients: Tensor, shape: Shape, rows: _Rows) -> tuple[Tensor, Tensor]:
     """Return rows of the analysis A and columns of the synthesis Y, (N, K, d) each, one tensor twice if Y is A'."""
     held = basis.atoms(shape)
     if held is not None:
