@@ -1,4 +1,4 @@
-"""The built-in plugins; they use the same hooks as all others, and are imported only when used."""
+"""Registration of the built-in plugins, through the same hooks as other plugins; each is imported when it is used."""
 
 from __future__ import annotations
 
@@ -182,6 +182,6 @@ def register_trackers(register: Register) -> None:
 
 @hookimpl
 def register_claims(register: Register) -> None:
-    """Register the claims of papers, a file for each."""
+    """Register the claims of papers, one YAML file per paper."""
     for file in sorted((Path(__file__).parent / "claims").glob("*.yaml")):
         register(file.stem, "gahbench:read_claims", file=str(file))

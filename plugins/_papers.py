@@ -1,4 +1,4 @@
-"""The published works that the built-in plugins follow."""
+"""Citations of the publications that the built-in plugins implement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tensors that are kept for all calls, and choices by their values, for which a GPU would have to be waited for."""
+"""A cache of tensors, and choices that depend on tensor values without synchronising a GPU."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def kept_tensors(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Have a function keep what it returned for its latest arguments."""
+def cache_tensors(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Return a decorator that caches the results of a function for its ``maxsize`` most recent arguments."""
 
-    def decorated(function: Callable[P, T]) -> Callable[P, T]:
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
         @functools.lru_cache(maxsize=maxsize)
         @functools.wraps(function)
-        def kept(*arguments: P.args, **keywords: P.kwargs) -> T:
+        def cached(*arguments: P.args, **keywords: P.kwargs) -> T:
             with torch.inference_mode(False):
                 return function(*arguments, **keywords)
 
-        return kept  # type: ignore[return-value]
+        return cached  # type: ignore[return-value]
 
-    return decorated
+    return decorate
 
 
-def can_look_at(tensor: Tensor) -> bool:
-    """Return whether values may be looked at: on a processor; a GPU would have to be waited for."""
+def can_read_values(tensor: Tensor) -> bool:
+    """Return whether a tensor is on the CPU; reading values of a tensor on a GPU would synchronise it."""
     return tensor.device.type == "cpu"
 
 
-def numbers_of(mask: Tensor) -> Tensor:
-    """Return the flat numbers of the places where a mask holds, on a processor; on a GPU those of all places."""
-    if can_look_at(mask):
+def candidate_indices(mask: Tensor) -> Tensor:
+    """Return the flat indices where a mask is true on the CPU, and all flat indices on a GPU."""
+    if can_read_values(mask):
         return mask.flatten().nonzero()[:, 0]
     return torch.arange(mask.numel(), device=mask.device)
 
 
-def alternatives(choice: Tensor, count: int) -> Sequence[int]:
-    """Return which of ``count`` alternatives a tensor of their numbers names, on a processor; on a GPU all of them."""
-    return sorted(set(choice.flatten().tolist())) if can_look_at(choice) else range(count)
+def candidate_choices(choice: Tensor, count: int) -> Sequence[int]:
+    """Return the distinct indices in ``choice`` on the CPU, and all indices below ``count`` on a GPU."""
+    return sorted(set(choice.flatten().tolist())) if can_read_values(choice) else range(count)

@@ -12,7 +12,7 @@ from torch import Tensor
 from gahbench import Basis, BasisError, Shape, image_shape
 
 from .._papers import PEYRE_2008
-from .._tensors import numbers_of
+from .._tensors import candidate_indices
 from ._bandlets.alpert import alpert, inverse_alpert
 from ._bandlets.flows import parameters
 from ._bandlets.frame import LARGEST_LISTED, SIDES, Flow, Frame, Geometry, Settings, frame_of
@@ -254,7 +254,7 @@ class AdaptedBandlet(AsBefore):
         copies = 1 if self._count == len(coefficients) else len(coefficients)
         for squares, flows, choice in zip(self._frame.squares, self._frame.flows, self._choices, strict=True):
             moved = (choice.leaves & choice.flowing).repeat(copies, 1).flatten()
-            every = numbers_of(moved)
+            every = candidate_indices(moved)
             for some in torch.split(every, max(1, TOGETHER // squares.side**2)):
                 if len(some) == 0:
                     break

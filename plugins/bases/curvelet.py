@@ -17,7 +17,7 @@ from torch import Tensor
 from gahbench import Shape
 
 from .._papers import NGUYEN_2010
-from .._tensors import kept_tensors
+from .._tensors import cache_tensors
 from ._extension import Extended, Size, folded, mirrored_places, next_multiples
 
 Floats = npt.NDArray[np.float64]
@@ -38,7 +38,7 @@ class Fan:
     scale: int
 
 
-@kept_tensors(16)
+@cache_tensors(16)
 def fans(
     height: int,
     width: int,
@@ -97,7 +97,7 @@ def _deviations(sources: Integers, values: Floats, opposite: Integers, complex_v
     return torch.from_numpy(np.sqrt(np.stack(parts) / 2))
 
 
-@kept_tensors(4)
+@cache_tensors(4)
 def extended_deviations(size: Size, extended: Size, scales: int, wedges: int) -> Tensor:
     """Return the standard deviations of curvelets of unit white noise that is continued by its mirror image."""
     norms = []

@@ -10,7 +10,7 @@ from torch import Tensor
 from gahbench import Basis, Shape
 
 from .._papers import AHMED_1974
-from .._tensors import kept_tensors
+from .._tensors import cache_tensors
 
 
 class DCT(Basis):
@@ -52,7 +52,7 @@ def frequency_order(height: int, width: int) -> Tensor:
     return (rows[:, None].square() + columns.square()).flatten().argsort(stable=True)
 
 
-@kept_tensors(64)
+@cache_tensors(64)
 def dct_matrix(size: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Tensor:
     """Return the orthonormal DCT-II as a matrix of shape (size, size) whose rows are the atoms."""
     places = torch.arange(size, dtype=torch.float64)

@@ -13,7 +13,7 @@ from gahbench import Shape
 from gahbench._util.errors import suggestion
 
 from .._papers import MALLAT_1989
-from .._tensors import kept_tensors
+from .._tensors import cache_tensors
 from ._extension import Extended, Size, first_layer, folded, next_multiples
 
 
@@ -204,7 +204,7 @@ def check_orthogonal(name: str) -> None:
         )
 
 
-@kept_tensors(128)
+@cache_tensors(128)
 def wavelet_matrix(
     name: str, size: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
 ) -> Tensor:
@@ -222,7 +222,7 @@ def wavelet_matrix(
     return torch.from_numpy(matrix).to(device=device, dtype=dtype)
 
 
-@kept_tensors(128)
+@cache_tensors(128)
 def wavelet_inverse(
     name: str, size: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
 ) -> Tensor:
@@ -233,7 +233,7 @@ def wavelet_inverse(
     return inverse.to(device=device, dtype=dtype)
 
 
-@kept_tensors(128)
+@cache_tensors(128)
 def _composite_norms(name: str, sizes: tuple[int, ...], signal: int) -> tuple[Tensor, ...]:
     """Return, level by level, the norms of the rows that compute all coefficients of the level from the signal."""
     approximation = torch.eye(sizes[0], dtype=torch.float64)

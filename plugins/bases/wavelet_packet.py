@@ -11,7 +11,7 @@ from torch import Tensor
 from gahbench import BasisError, Shape
 
 from .._papers import COIFMAN_1992
-from .._tensors import kept_tensors
+from .._tensors import cache_tensors
 from ._extension import Size, first_layer, folded, laid_out, mirrored
 from .wavelet import Wavelet, check_orthogonal, wavelet_inverse, wavelet_matrix
 
@@ -166,7 +166,7 @@ def _reached(splits: list[Tensor]) -> list[Tensor]:
     return reached
 
 
-@kept_tensors(32)
+@cache_tensors(32)
 def _norms(name: str, side: int, extended: int, levels: int) -> tuple[Tensor, ...]:
     """Return the norms of the rows that split a continued signal into all packets of each level, coarsest last."""
     composite = torch.eye(extended, dtype=torch.float64)

@@ -12,7 +12,7 @@ from torch import Tensor
 from gahbench import Basis, Shape
 
 from .._papers import HOLSCHNEIDER_1989, NASON_1995
-from .._tensors import kept_tensors
+from .._tensors import cache_tensors
 from .wavelet import SMALLEST_APPROXIMATION, check_orthogonal, check_sides
 
 
@@ -126,7 +126,7 @@ def filter_responses(name: str, size: int, levels: int) -> Tensor:
 
 
 # Of a photograph they are 100 MB: few are kept, for two orientations in two precisions.
-@kept_tensors(4)
+@cache_tensors(4)
 def _responses(
     name: str, height: int, width: int, levels: int, dtype: torch.dtype, device: torch.device | str
 ) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gahbench import hardware
 
-from .._tensors import kept_tensors
+from .._tensors import cache_tensors
 from ._spectral import filtered, power_law
 
 #: Images that are made together on a CPU: what leaves its cache takes longer than arithmetic.
@@ -67,6 +67,6 @@ def _background(noise: Tensor, amplitude: Tensor, height: Tensor, depth: Tensor)
     return fields.sub_(low).div_(high - low).mul_(height).add_(depth)
 
 
-@kept_tensors(8)
+@cache_tensors(8)
 def _amplitude(domain: tuple[int, ...], alpha: float) -> Tensor:
     return power_law(domain, alpha, constant=1).float()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from .._tensors import kept_tensors
+from .._tensors import cache_tensors
 
 
 def frequencies(shape: tuple[int, ...]) -> Tensor:
@@ -152,7 +152,7 @@ def _runs(lowest: int, count: int, side: int) -> Iterator[tuple[slice, slice]]:
         place += length
 
 
-@kept_tensors(4)
+@cache_tensors(4)
 def averaged_field(master: int, alpha: float, std: float) -> AveragedField:
     """Return an averaged field, shared by all datasets of a process."""
     return AveragedField(master, alpha, std)

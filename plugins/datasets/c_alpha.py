@@ -16,7 +16,7 @@ from gahbench._util.latest import Latest
 from gahbench.jacobian import LARGEST_EXACT, DenseMaps, FunctionMaps, LinearMaps
 
 from .._papers import KADKHODAIE_2024, KOROSTELEV_1993, PEYRE_2008
-from .._tensors import kept_tensors
+from .._tensors import cache_tensors
 from . import _c_alpha_published as c_alpha_published
 from ._conditional import ConditionalGaussian, StationaryField
 from ._generated import Generated
@@ -339,7 +339,7 @@ def _background_amplitude(size: int, alpha: float | Literal["flat"], master: int
 
 
 # Computed from size and regularity, shared by all datasets of a process: it takes half a minute at 128x128.
-@kept_tensors(2)
+@cache_tensors(2)
 def _conditional(size: int, alpha: float | Literal["flat"], master: int | None) -> ConditionalGaussian:
     return ConditionalGaussian(StationaryField(_background_amplitude(size, alpha, master)), MEAN_STD**2)
 

@@ -14,7 +14,7 @@ from gahbench import Dataset, Names, Optimum, Posterior, Split, image_shape
 from gahbench.jacobian import FunctionMaps, LinearMaps
 
 from .._messages import name_of
-from .._tensors import can_look_at
+from .._tensors import can_read_values
 from ._derived import Derived
 from ._generated import Generated
 
@@ -167,7 +167,7 @@ def _posterior(points: Tensor, centre: Tensor, noisy: Tensor, variance: Tensor) 
         shares = others[:, start : start + len(some)]
         start += len(some)
         # At low noise hardly any point counts; a GPU adds them all rather than wait for which do.
-        if not can_look_at(shares) or shares.any():
+        if not can_read_values(shares) or shares.any():
             sums = sums + shares @ some
             energy = energy + shares @ some.square().sum(1)
     share = others.sum(1)

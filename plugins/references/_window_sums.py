@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from gahbench import Shape, hardware, image_shape
 
-from .._tensors import numbers_of
+from .._tensors import candidate_indices
 from ..datasets.finite import COUNTS
 
 Boundary = Literal["zeros", "periodic"]
@@ -143,7 +143,7 @@ def composite_jacobian(training: Tensor, image: Tensor, sigma: float, side: int)
     for row, column in itertools.product(range(height - side + 1), range(width - side + 1)):
         inside = (slice(None), slice(row, row + side), slice(column, column + side))
         own = weights[:, row, column]
-        chosen = numbers_of(own > COUNTS)
+        chosen = candidate_indices(own > COUNTS)
         patches, own = training[(chosen, *inside)].double().flatten(1), own[chosen]
         centred = patches - own @ patches
         places = numbers[inside].flatten()

@@ -11,7 +11,7 @@ from torch import Tensor
 from gahbench import Basis, Dataset, Names, Reference, Shape, TrainingData, Truth, generator, image_shape, spec_of
 
 from .._messages import name_of
-from .._tensors import alternatives
+from .._tensors import candidate_choices
 from .oracle import Oracle, OracleShrink, OracleThreshold
 
 #: Draws of noise on which variances without a closed form are measured.
@@ -72,7 +72,7 @@ class OracleBestBasis(Reference):
         """Return the denoised images, shape (N, C, H, W)."""
         choice = self.choice(truth, sigma)
         denoised = noisy
-        for place in alternatives(choice, len(self.oracles)):
+        for place in candidate_choices(choice, len(self.oracles)):
             chosen = (choice == place)[:, None, None, None]
             denoised = torch.where(chosen, self.oracles[place].denoise(noisy, sigma, truth), denoised)
         return denoised

@@ -6,7 +6,7 @@ from constructing import construct
 
 import gahbench
 from gahbench.contracts.truth import Truth
-from gahbench_plugins._tensors import alternatives, kept_tensors, numbers_of
+from gahbench_plugins._tensors import cache_tensors, candidate_choices, candidate_indices
 from gahbench_plugins.bases._bandlets import quadtree
 from gahbench_plugins.bases._bandlets.flows import Flows, _orders
 from gahbench_plugins.bases.bandlet import Bandlet
@@ -18,7 +18,7 @@ from gahbench_plugins.references.oracle_best_basis import OracleBestBasis
 def test_results_are_kept_and_are_no_tensors_of_inference():
     made = []
 
-    @kept_tensors(2)
+    @cache_tensors(2)
     def zeros(size):
         """Return zeros."""
         made.append(size)
@@ -68,9 +68,11 @@ def test_bandlets_are_the_same_if_every_square_is_searched_and_transformed(monke
     assert 0 < float((expected != basis._frame(images.shape[1:]).forward(images)).double().mean()) < 0.9
     searched = []
     monkeypatch.setattr(
-        quadtree, "numbers_of", lambda worth: searched.append(float(worth.double().mean())) or every_number(worth)
+        quadtree,
+        "candidate_indices",
+        lambda worth: searched.append(float(worth.double().mean())) or every_number(worth),
     )
-    monkeypatch.setattr("gahbench_plugins.bases.bandlet.numbers_of", every_number)
+    monkeypatch.setattr("gahbench_plugins.bases.bandlet.candidate_indices", every_number)
     adapted = basis.adapt(images, 0.3, noisy=True)
     # Some squares were not worth a search.
     assert min(searched) < 1
@@ -92,7 +94,7 @@ def test_the_best_basis_is_the_same_if_all_are_tried(monkeypatch):
     best = construct(OracleBestBasis, ("pixel", "dct", "sym4"))
     expected = best.denoise(NOISY, 0.1, Truth(CLEAN))
     assert len(set(best.choice(Truth(CLEAN), 0.1).tolist())) < 3
-    monkeypatch.setattr(oracle_best_basis, "alternatives", lambda choice, count: range(count))
+    monkeypatch.setattr(oracle_best_basis, "candidate_choices", lambda choice, count: range(count))
     assert torch.equal(best.denoise(NOISY, 0.1, Truth(CLEAN)), expected)
 
 
@@ -100,18 +102,18 @@ def test_the_jacobian_of_composites_is_the_same_if_all_patches_are_counted(monke
     training, image = CLEAN[..., :8, :8].repeat(4, 1, 1, 1) + torch.linspace(0, 1, 12)[:, None, None, None], NOISY[0]
     arguments = (training, image[:, :8, :8].double(), 0.05, 3)
     expected = _window_sums.composite_jacobian(*arguments)
-    monkeypatch.setattr(_window_sums, "numbers_of", every_number)
+    monkeypatch.setattr(_window_sums, "candidate_indices", every_number)
     torch.testing.assert_close(_window_sums.composite_jacobian(*arguments), expected, rtol=1e-10, atol=1e-10)
 
 
 def test_a_processor_looks_and_what_holds_no_values_does_not():
     """Tensors on the device ``meta`` have no values to look at."""
     mask = torch.tensor([[True, False], [False, True]])
-    assert numbers_of(mask).tolist() == [0, 3]
-    assert numbers_of(mask.to("meta")).shape == (4,)
+    assert candidate_indices(mask).tolist() == [0, 3]
+    assert candidate_indices(mask.to("meta")).shape == (4,)
     choice = torch.tensor([2, 0, 2])
-    assert list(alternatives(choice, 4)) == [0, 2]
-    assert list(alternatives(choice.to("meta"), 4)) == [0, 1, 2, 3]
+    assert list(candidate_choices(choice, 4)) == [0, 2]
+    assert list(candidate_choices(choice.to("meta"), 4)) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(

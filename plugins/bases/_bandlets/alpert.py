@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..._tensors import kept_tensors
+from ..._tensors import cache_tensors
 
 Matrix = NDArray[np.float64]
 #: Samples in the parts that are transformed by one matrix.
@@ -51,7 +51,7 @@ def inverse_alpert(coefficients: Tensor, moments: int) -> Tensor:
     return (torch.cat([parts, details], dim=-1) @ first).flatten(-2)
 
 
-@kept_tensors(128)
+@cache_tensors(128)
 def _steps(size: int, moments: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
     """Return an orthogonal matrix for short parts, and one that joins two halves for each longer part."""
     first, *steps = _cascade(size, moments)[1]

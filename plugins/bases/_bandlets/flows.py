@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..._tensors import can_look_at, kept_tensors
+from ..._tensors import cache_tensors, can_read_values
 
 #: Numbers of a flow: its angle, and by how many half samples it bends and twists at the ends of the square.
 NUMBERS = 3
@@ -87,7 +87,7 @@ class Flows:
             return self.table.samples.to(flows.device)[flows[..., 0]]
         if self.degree == 1 and len(self.angles) * self.side**2 <= KEPT:
             return _straight(self.side, len(self.angles)).to(flows.device)[flows[..., 0]]
-        if not can_look_at(flows):
+        if not can_read_values(flows):
             # A GPU orders equal flows again rather than wait for which are distinct.
             return _orders(self.side, len(self.angles), flows.reshape(-1, NUMBERS)).view(*flows.shape[:-1], -1)
         distinct, places = torch.unique(flows.reshape(-1, NUMBERS), dim=0, return_inverse=True)
@@ -106,7 +106,7 @@ def _directions(count: int) -> Tensor:
     return flows
 
 
-@kept_tensors(16)
+@cache_tensors(16)
 def _straight(side: int, count: int) -> Tensor:
     return _orders(side, count, _directions(count))
 
@@ -125,7 +125,7 @@ def _orders(side: int, count: int, flows: Tensor) -> Tensor:
     return across.flatten(1).argsort(dim=1, stable=True)
 
 
-@kept_tensors(16)
+@cache_tensors(16)
 def orderings(side: int, max_directions: int | None = None) -> Orderings:
     """Return the distinct orderings of a square of ``side`` samples a side, by their coordinate across a direction."""
     lines = _lines(side)

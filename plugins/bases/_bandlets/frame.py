@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..._tensors import kept_tensors
+from ..._tensors import cache_tensors
 from .._extension import NO_NOISE
 from ..wavelet import COARSE, SMALLEST_APPROXIMATION, Wavelet, wavelet_matrix
 from .flows import Flows, orderings
@@ -176,7 +176,7 @@ class Frame:
         return Square(band, scale, ORIENTATIONS[orientation], *place, side, angle, *curve)
 
 
-@kept_tensors(16)
+@cache_tensors(16)
 def frame_of(settings: Settings, height: int, width: int) -> Frame:
     """Return the frame of images of a size, computed once."""
     size = padded = (height, width)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..._tensors import numbers_of
+from ..._tensors import candidate_indices
 from .alpert import alpert
 from .flows import NUMBERS, Flows, parameters
 from .frame import Squares
@@ -104,7 +104,7 @@ def _best_of_level(
         worth &= bound <= below[0].flatten()
     best = torch.zeros(len(blocks), NUMBERS, dtype=torch.long, device=blocks.device)
     flowing = torch.zeros_like(worth)
-    for rows in torch.split(numbers_of(worth), max(1, TOGETHER // blocks.shape[1])):
+    for rows in torch.split(candidate_indices(worth), max(1, TOGETHER // blocks.shape[1])):
         if len(rows) == 0:
             break
         search = _Search(blocks[rows], flows, moments, price)

@@ -401,4 +401,4 @@ def test_compressed_torch_files_are_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.pt") as whole, zipfile.ZipFile(tmp_path / "b.pt", "w", 8) as packed:
         for name in whole.namelist():
             packed.writestr(name, whole.read(name))
-    assert_refused(tmp_path / "b.pt", "is compressed, and torch compresses none")
+    assert_refused(tmp_path / "b.pt", "is compressed, and torch never compresses records")

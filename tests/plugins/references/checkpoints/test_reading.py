@@ -120,8 +120,8 @@ def test_a_file_without_weights_is_refused_with_what_it_holds(tmp_path, content,
 @pytest.mark.parametrize(("content", "says"), [
     (None, "no such file"),
     (b"", "cannot be read"),
-    (b"hello, world", "it is no file that torch wrote"),
-    (b"i am no checkpoint", "it is a pickle of another kind"),
+    (b"hello, world", "it was not written by torch"),
+    (b"i am no checkpoint", "it is a pickle that torch did not write"),
     (b"PK\x03\x04 cut off", "cannot be read"),
     # Headers that promise what is not there.
     ((10**9).to_bytes(8, "little") + b"{}", "cannot be read as safetensors"),
@@ -166,7 +166,7 @@ def test_programs_and_compressed_files_are_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.pt") as archive, zipfile.ZipFile(tmp_path / "b.pt", "w", 8) as packed:
         for name in archive.namelist():
             packed.writestr(name, archive.read(name))
-    with pytest.raises(ParameterError, match="is compressed, and torch compresses none"):
+    with pytest.raises(ParameterError, match="is compressed, and torch never compresses records"):
         read_state(tmp_path / "b.pt")
 
 
@@ -176,5 +176,5 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path, monkeypatch):
         read_state(tmp_path / "x.pt")
     torch.save(STATE, tmp_path / "a.pt")
     monkeypatch.setattr(_torch_files, "MAX_BYTES", 100)
-    with pytest.raises(ParameterError, match=r"a\.pt: cannot be read: it has .* bytes, and up to 100 are read"):
+    with pytest.raises(ParameterError, match=r"a\.pt: cannot be read: it has .* bytes; accepted: up to 100"):
         read_state(tmp_path / "a.pt")
