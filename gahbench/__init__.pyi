@@ -3,6 +3,9 @@ from ._util.errors import DataError as DataError
 from ._util.errors import GahbenchError as GahbenchError
 from ._util.errors import OptimumError as OptimumError
 from ._util.errors import ParameterError as ParameterError
+from ._util.errors import PluginError as PluginError
+from ._util.errors import ResultsError as ResultsError
+from ._util.errors import SuiteError as SuiteError
 from ._util.noise import BLOCK as BLOCK
 from ._util.noise import generator as generator
 from ._util.noise import in_blocks as in_blocks
@@ -37,6 +40,7 @@ from .contracts.truth import TrainingData as TrainingData
 from .contracts.truth import Truth as Truth
 from .devices.batches import Batches as Batches
 from .devices.hardware import hardware as hardware
+from .explore.bibliography import cite as cite
 from .explore.inspection import inspect as inspect
 from .explore.preview import preview as preview
 from .explore.sample import sample as sample
@@ -53,10 +57,17 @@ from .registry.marks import Names as Names
 from .registry.parameters import file_digest as file_digest
 from .registry.registry import Registry as Registry
 from .registry.registry import create as create
+from .runs.collect import collect as collect
+from .runs.comparison import compare as compare
 from .runs.engine_tools import UnitRunner as UnitRunner
 from .runs.engine_tools import work_command as work_command
+from .runs.preparation import prepare as prepare
+from .runs.reuse import merge as merge
 from .runs.running import run as run
 from .runs.status import Watch as Watch
+from .runs.status import status as status
 from .runs.supervisor import supervise as supervise
+from .runs.verification import verify as verify
+from .runs.work import work as work
 
 __version__: str

@@ -64,26 +64,26 @@ class Results(Tables):
         such as patches of a photograph, have one source), protocol (a digest of the dataset's parameters and of the
         seed of the noise: rows of equal digests can be compared), notes (unexpected changes of the images, one a
         line), spec (name and parameters, whatever the label).
+    entrants
+        Labels, in the order of the suite.
+    baseline
+        The entrant that gains are measured against.
     notes
         Notes on entrants, one per row: dataset, entrant, note (such as tuned values).
+    metrics
+        Titles of metrics and parts in figures, one per row, in the order of the suite: metric (as in the scores),
+        title, null (the part that holds the value by chance alone, as in the scores; empty if there is none).
     marks
         Reasons why the scores of entrants are flagged, one per row: dataset, entrant, mark. Entrants beyond the optimum
         are in :attr:`optimum_checks`.
     checks
         The checks of each row: dataset, entrant, version (of the rules), images (``new``, ``held out``, or none).
-    metrics
-        Titles of metrics and parts in figures, one per row, in the order of the suite: metric (as in the scores),
-        title, null (the part that holds the value by chance alone, as in the scores; empty if there is none).
     ratios
         Values that are ratios of the means of two metrics, one per row: metric, numerator, denominator (as in the
         scores).
     citations
         The works that plugins follow, one per row: entry (the label of the entrant, dataset or metric that uses the
         plugin), plugin, and the fields of :class:`gahbench.Citation`.
-    entrants
-        Labels, in the order of the suite.
-    baseline
-        The entrant that gains are measured against.
     whole
         The results from which these were selected (:func:`gahbench.board.selection.selected`), whose ranks and
         intervals these keep; ``None`` for complete results.
