@@ -51,5 +51,5 @@ def entrants(results: Any) -> set[str]:
 
 def units_of(folder: Path, **facts: object) -> list[Any]:
     """Return the finished units of a folder that have these facts."""
-    units = Store(folder).recorded()
+    units = Store(folder).recorded_units()
     return [unit for unit in units if all(getattr(unit, name) == value for name, value in facts.items())]

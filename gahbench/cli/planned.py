@@ -31,7 +31,7 @@ def print_plan(plan: Plan, folder: Path) -> None:
 
 
 def _lines(plan: Plan, store: Store, folder: Path) -> Iterator[str]:
-    all_rows, done = list(rows(plan.suite)), store.whole(plan.units)
+    all_rows, done = list(rows(plan.suite)), store.undamaged(plan.units)
     width = 2 + max(len(row.label) for row in all_rows)
     units_of: dict[tuple[str, str], list[Unit]] = defaultdict(list)
     for unit in plan.units:

@@ -31,7 +31,7 @@ from gahbench.report.drawing import (
     legend_beside,
     panels,
 )
-from gahbench.store.plan_file import recorded_plan
+from gahbench.store.plan_file import require_plan
 from gahbench.store.stored_files import StoredWeights, stored_weights
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def histories(
     folder: str | Path, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> dict[str, list[tuple[StoredWeights, pd.DataFrame]]]:
     """Return the histories of the finished fits of a folder, by dataset."""
-    plan = recorded_plan(Path(folder))
+    plan = require_plan(Path(folder))
     trained = {one.unit.entrant for one in plan.units if one.unit.kind == "fit"}
     chosen = {label for label in trained if is_chosen(label, entrants)}
     found: dict[str, list[tuple[StoredWeights, pd.DataFrame]]] = {}

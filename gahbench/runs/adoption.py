@@ -19,8 +19,8 @@ from gahbench.runs.removal import hold
 from gahbench.store.attempts import PARTIAL, link_or_copy, publish
 from gahbench.store.finished import DONE, UNIT, open_finished
 from gahbench.store.folder import Folder
-from gahbench.store.leases import own_name
-from gahbench.store.plan_file import recorded_plan, write_plan
+from gahbench.store.leases import unique_name
+from gahbench.store.plan_file import require_plan, write_plan
 from gahbench.store.store import Store
 
 
@@ -67,14 +67,14 @@ def adopt(folder: str | Path, *, plugins: Sequence[str | Path] = ()) -> Adoption
         If it is no results folder, has no units, or another run is using it.
     """
     folder, registry = Path(folder), open_registry(plugins)
-    recorded_plan(folder)
+    require_plan(folder)
     store = Store(folder)
-    units = list(store.recorded())
+    units = list(store.recorded_units())
     if not units:
         raise ResultsError(f"{folder}: holds no finished units; expected the folder as the run left it")
     # Networks are moved, which scores that are to be done need.
-    with Folder(folder).lock(), hold([*units, *(one.unit for one in recorded_plan(folder).units)], store):
-        units = list(store.recorded())
+    with Folder(folder).lock(), hold([*units, *(one.unit for one in require_plan(folder).units)], store):
+        units = list(store.recorded_units())
         adopter = _Adopter(store, registry, units)
         for kind in ("fit", "score"):
             adopter.adopt([unit for unit in units if unit.kind == kind])
@@ -89,7 +89,9 @@ class _Adopter:
         self.found = Adoption()
         self._store, self._replanner = store, Replanner(registry)
         #: New keys by the keys that they were adopted from, also by an interrupted adoption; and columns likewise.
-        self.keys = {one["from"]: unit.key for unit in units for one in (store.done(unit) or {}).get("adopted", ())}
+        self.keys = {
+            one["from"]: unit.key for unit in units for one in (store.done_record(unit) or {}).get("adopted", ())
+        }
         self.columns: dict[str, str] = {}
         self._fits: set[str] = set()
 
@@ -141,7 +143,7 @@ def superseded(plan: Plan, folder: Path) -> int:
     store = Store(folder)
     finished = store.finished()
     # Usually empty, so that few records are read.
-    others = {_name(unit) for unit in store.recorded(but={unit.folder for unit in plan.units})}
+    others = {_name(unit) for unit in store.recorded_units(excluded={unit.folder for unit in plan.units})}
     return len(others & {_name(unit) for unit in plan.units if unit.folder not in finished})
 
 
@@ -165,7 +167,7 @@ def _differs(unit: Unit, now: Unit, mapped: Callable[[str], str]) -> tuple[str, 
 def _move(store: Store, unit: Unit, now: Unit, differs: tuple[str, ...], mapped: Callable[[str], str]) -> None:
     """Give a finished unit its new key: write a copy, rename the copy, and delete the old folder last."""
     before, after = store.path(unit), store.path(now)
-    copy = after.with_name(f"{after.name}{PARTIAL}-{own_name()}")
+    copy = after.with_name(f"{after.name}{PARTIAL}-{unique_name()}")
     finished = open_finished(before, unit)
     copy.mkdir()
     for name in finished.names:
@@ -194,5 +196,5 @@ def _rewrite_plan(folder: Path, keys: dict[str, str], columns: dict[str, str]) -
         after = {name: keys.get(value, value) for name in names if (value := getattr(unit, name))}
         return replace(unit, column=columns.get(unit.column or "", unit.column), **after)
 
-    plan = recorded_plan(folder)
+    plan = require_plan(folder)
     write_plan(folder, replace(plan, units=tuple(replace(one, unit=mapped(one.unit)) for one in plan.units)))

@@ -19,7 +19,7 @@ from gahbench._util.resources import environment_seconds, kill_group, processor_
 from gahbench.contracts.engines import Job
 from gahbench.contracts.unit import Unit
 from gahbench.runs.protocol import SOCKET_CLOSED, decode
-from gahbench.store.leases import own_name
+from gahbench.store.leases import unique_name
 
 #: Seconds for which a worker may send nothing while it uses no processor. Code outside Python may keep it from sending
 #: for as long as it computes.
@@ -124,7 +124,7 @@ class WorkerChild(Child):
         self._ticks = 0
         logs = job.store.folder / "logs"
         logs.mkdir(parents=True, exist_ok=True)
-        self._log = logs / f"worker-{own_name()}.log"
+        self._log = logs / f"worker-{unique_name()}.log"
         arguments = [str(job.store.folder), str(job.threads), job.device]
         with self._log.open("ab") as log:
             super().__init__("gahbench.runs.worker_process", log.fileno(), arguments, environment(job.threads, limits))

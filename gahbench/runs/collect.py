@@ -26,9 +26,9 @@ from gahbench.devices.hardware import KINDS
 from gahbench.planning.units import AUDITED
 from gahbench.registry.registry import Problem
 from gahbench.runs.secret_noise import late_mark
-from gahbench.store.finished import Examined, warn_of_damage
+from gahbench.store.finished import Examination, warn_of_damage
 from gahbench.store.folder import Folder, UnwritableError
-from gahbench.store.plan_file import PLAN, RecordedPlan, recorded_plan
+from gahbench.store.plan_file import PLAN, RecordedPlan, require_plan
 from gahbench.store.store import Store
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def write_results(folder: Path, problems: Sequence[Problem] = ()) -> Collected:
     """Write the tables, board and figures of a results folder; see :func:`collect`."""
     from gahbench.board.results import saved_digest
 
-    recorded_plan(folder)
+    require_plan(folder)
     if saved_digest(folder) is not None and not (folder / "units").is_dir():
         raise ResultsError(f"{folder}: a published board without its units; 'gahbench leaderboard' prints it")
     with contextlib.ExitStack() as stack:
@@ -89,21 +89,23 @@ def _collect(folder: Path, problems: Sequence[Problem], refusal: UnwritableError
     from gahbench.board.results import saved_digest
     from gahbench.report.publish import publish
 
-    plan, store = recorded_plan(folder), Store(folder)
+    plan, store = require_plan(folder), Store(folder)
     if refusal is None:
-        store.put_back_unchecked()
-    examined = store.examined(plan.shown, keep=True)
-    warn_of_damage(examined.damaged.values(), f"and not on the board; 'gahbench run' in {folder} does it again")
-    states = _states(plan, store, examined)
-    digest = _digest(plan, states, examined, store.put_aside())
+        store.restore_unchecked()
+    examination = store.examine(plan.shown, keep=True)
+    warn_of_damage(
+        examination.damaged.values(), f"and not on the board ('gahbench run' in {folder} does damaged units again)"
+    )
+    states = _states(plan, store, examination)
+    digest = _digest(plan, states, examination, store.moved_names())
     if saved_digest(folder) != digest:
         if refusal is not None:
             raise refusal
-        publish(_read_results(plan, examined, states), folder, digest)
+        publish(_read_results(plan, examination, states), folder, digest)
         _write_environment(folder, problems)
     if refusal is None:
         store.sweep()
-    return Collected(plan, frozenset(examined.damaged))
+    return Collected(plan, frozenset(examination.damaged))
 
 
 def _write_environment(folder: Path, problems: Sequence[Problem]) -> None:
@@ -142,29 +144,29 @@ def results_so_far(folder: Path) -> tuple[Results, int] | None:
     store, has_board = Store(folder), (folder / INDEX).is_file()
     if has_board and not store.units.is_dir():
         return None
-    plan = recorded_plan(folder)
+    plan = require_plan(folder)
     left = count_states(plan.shown, store).left
     if has_board and not left:
         return None
-    examined = store.examined(plan.shown, keep=True)
-    return _read_results(plan, examined, _states(plan, store, examined)), left
+    examination = store.examine(plan.shown, keep=True)
+    return _read_results(plan, examination, _states(plan, store, examination)), left
 
 
-def _states(plan: RecordedPlan, store: Store, examined: Examined) -> dict[str, str]:
+def _states(plan: RecordedPlan, store: Store, examination: Examination) -> dict[str, str]:
     """Return the states of the units that a board shows, by folder name: ``done``, or why it failed, or nothing."""
     failed = store.failed()
 
     def state(name: str) -> str:
-        if name in examined.whole:
+        if name in examination.undamaged:
             return "done"
-        if name in examined.damaged:
-            return "its files are damaged, to be done again"
+        if name in examination.damaged:
+            return "its files are damaged; the next run does it again"
         return store.failure_of(name) if name in failed else ""
 
     return {name: state(name) for name in dict.fromkeys(unit.folder for unit in plan.shown)}
 
 
-def _read_results(plan: RecordedPlan, examined: Examined, states: Mapping[str, str]) -> Results:
+def _read_results(plan: RecordedPlan, examination: Examination, states: Mapping[str, str]) -> Results:
     """Read finished and failed units into :class:`gahbench.board.results.Results`."""
     import pandas as pd
 
@@ -177,7 +179,7 @@ def _read_results(plan: RecordedPlan, examined: Examined, states: Mapping[str, s
         if state != "done":
             rows.add_unfinished(unit, state or None)
             continue
-        done = examined.whole[unit.folder].done
+        done = examination.undamaged[unit.folder].done
         if (own := plan.board["trainings"].get(unit.entrant)) is not None:
             rows.notes[unit.dataset, unit.entrant, OWN_TRAINING + own] = None
         if done.get("adopted"):
@@ -185,7 +187,7 @@ def _read_results(plan: RecordedPlan, examined: Examined, states: Mapping[str, s
         if unit.kind == "fit":
             rows.add_fit(unit, done)
         else:
-            rows.add_scores(unit, done, examined.scores(unit.folder))
+            rows.add_scores(unit, done, examination.scores(unit.folder))
             if mark := late_mark(plan, unit, done):
                 rows.marks[unit.dataset, unit.entrant, mark] = None
     for dataset, entrant, why in plan.board["refused"]:
@@ -205,9 +207,9 @@ def _read_results(plan: RecordedPlan, examined: Examined, states: Mapping[str, s
     return Results(suite=plan.suite, entrants=rows.entrants, baseline=board["baseline"], **frames)
 
 
-def _digest(plan: RecordedPlan, states: Mapping[str, str], examined: Examined, replaced: list[str]) -> str:
+def _digest(plan: RecordedPlan, states: Mapping[str, str], examination: Examination, replaced: list[str]) -> str:
     """Return a digest of everything that a board depends on: checksums of units, and why others failed."""
-    checksums = sorted((name, finished.checksum) for name, finished in examined.whole.items())
+    checksums = sorted((name, finished.checksum) for name, finished in examination.undamaged.items())
     facts = [BOARD_VERSION, plan.suite, dict(plan.board), sorted(states.items()), checksums, replaced]
     facts += [dict(plan.secret_noise)] if plan.secret_noise else []
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

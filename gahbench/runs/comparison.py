@@ -18,7 +18,7 @@ from gahbench.board.scorecube import psnr_cube
 from gahbench.board.statistics import Interval, estimate
 from gahbench.contracts.unit import Unit
 from gahbench.planning.replan import differences, is_code
-from gahbench.store.plan_file import PLAN, recorded_plan, short_names
+from gahbench.store.plan_file import PLAN, require_plan, short_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,7 +133,7 @@ def _of_plans(
         return (f"{' and '.join(lacking)}: without a plan, so that what was asked for cannot be compared",), ()
     documents, seeds = [], []
     for name, folder in zip(names, folders, strict=True):
-        units = sorted((one.unit for one in recorded_plan(folder).units), key=lambda unit: unit.seed or 0, reverse=True)
+        units = sorted((one.unit for one in require_plan(folder).units), key=lambda unit: unit.seed or 0, reverse=True)
         # The first seed stands for all; differences between the seeds themselves are listed separately.
         documents.append({_label(unit, shown[name]): unit.document for unit in units})
         seeds.append(sorted({unit.seed for unit in units if unit.seed is not None}))

@@ -11,7 +11,7 @@ from typing import Any
 
 from gahbench._util.errors import ResultsError
 from gahbench.contracts.unit import Unit
-from gahbench.store.plan_file import PLAN, recorded_plan
+from gahbench.store.plan_file import PLAN, require_plan
 from gahbench.store.store import Store
 
 #: Finished units of a kind, and in all, whose times are read.
@@ -45,7 +45,7 @@ class Durations:
             if self._taken[finest] >= _SAMPLE or self._taken.total() >= _SAMPLES:
                 continue
             try:
-                done = store.done(unit)
+                done = store.done_record(unit)
             except ResultsError:
                 continue
             seconds = seconds_of(done)
@@ -71,7 +71,7 @@ def durations_beside(folder: Path, processor: str) -> Durations:
     beside = sorted(folder.parent.glob(f"*/{PLAN}"), key=_changed, reverse=True)[:_FOLDERS]
     for place in dict.fromkeys([folder, *(file.parent for file in beside)]):
         try:
-            plan, store = recorded_plan(place), Store(place)
+            plan, store = require_plan(place), Store(place)
             finished, _ = store.ended()
         except (ResultsError, OSError):
             continue

@@ -22,7 +22,7 @@ from gahbench.registry.hookspecs import hookimpl
 from gahbench.registry.plugin_files import plugin_files
 from gahbench.registry.registry import Registry, plugin_packages
 from gahbench.store.finished import open_finished
-from gahbench.store.plan_file import recorded_plan
+from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
 from gahbench.training.file_names import HISTORY
 
@@ -251,7 +251,7 @@ def described(folder: Path, units: Sequence[Unit], todo: Sequence[Unit]) -> dict
 
     scores = [unit for unit in units if unit.kind == "score"]
     return {
-        "suite": recorded_plan(folder).suite,
+        "suite": require_plan(folder).suite,
         "units": len(units),
         "todo": len(todo),
         **{f"{name}s": values(name) for name in ("dataset", "entrant", "metric", "seed")},

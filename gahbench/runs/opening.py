@@ -29,7 +29,7 @@ from gahbench.runs.reuse import Named, Reused, reuse
 from gahbench.runs.secret_noise import secret_noise_of, with_secret_noise, without_scores
 from gahbench.store.folder import Folder
 from gahbench.store.kept_units import NotShown
-from gahbench.store.plan_file import RecordedPlan, recorded_plan
+from gahbench.store.plan_file import RecordedPlan, require_plan
 from gahbench.store.store import UNCHECKED, Store
 
 
@@ -76,7 +76,7 @@ class OpenedRun:
     @classmethod
     def of_record(cls, record: dict[str, Any]) -> OpenedRun:
         """Return the run of a record."""
-        planned = {one.unit.folder: one.unit for one in recorded_plan(Path(record["folder"])).units}
+        planned = {one.unit.folder: one.unit for one in require_plan(Path(record["folder"])).units}
         return TypeAdapter(OpenedRun).validate_python(record, context=planned)
 
 
@@ -135,8 +135,8 @@ def _record(
     home, store = Folder(folder), Store(folder)
     with home.lock():
         recorded, not_shown = home.open(plan, registry, threads, workers, replaces_board)
-        damaged = store.set_aside(plan.units)
-        store.put_away(_with_other_checks(plan.units, store), UNCHECKED)
+        damaged = store.move_damaged(plan.units)
+        store.move_away(_with_other_checks(plan.units, store), UNCHECKED)
         failed = store.failed()
         for unit in plan.units:
             if unit.folder in failed:
@@ -148,7 +148,7 @@ def _with_other_checks(units: Iterable[Unit], store: Store) -> list[str]:
     """Return the folder names of finished scores whose denoiser was checked by other code than the code here."""
     finished, code = store.finished(), computed_by(CHECKS)
     scores = {unit.folder: unit for unit in units if (unit.metric, unit.split) == AUDITED and unit.folder in finished}
-    records = {name: store.done(unit) or {} for name, unit in scores.items()}
+    records = {name: store.done_record(unit) or {} for name, unit in scores.items()}
     return [name for name, done in records.items() if done.get("checks", {}).get("code") != code]
 
 

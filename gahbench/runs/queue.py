@@ -128,8 +128,8 @@ class Queue:
         self._claimed.add(unit.folder)
         # Another process may have finished it between the listing and the claim.
         finished = self.store.finished()
-        has_ended = unit.folder in finished or unit.folder in self.store.failed()
-        if has_ended or not all(f"fit-{key}" in finished for key in unit.needs):
+        has_exited = unit.folder in finished or unit.folder in self.store.failed()
+        if has_exited or not all(f"fit-{key}" in finished for key in unit.needs):
             self.leases.release(lease)
             self._listed_at = float("-inf")
             return False
@@ -148,7 +148,7 @@ class Queue:
     def _claim_again(self, unit: Unit) -> bool:
         """Claim a unit whose lease of another process is stale; after too many losses it has failed."""
         name = unit.folder
-        seen = self.leases.seen(name)
+        seen = self.leases.inspect(name)
         if seen is None:
             self._claimed.discard(name)
             return self._claim(unit, 0, 0.0)
@@ -156,7 +156,7 @@ class Queue:
             return False
         losses = self._losses(name, seen.record)
         if losses < MAX_LOSSES:
-            return self.leases.clear(seen) and self._claim(unit, losses, self.store.progress(name))
+            return self.leases.clear(seen) and self._claim(unit, losses, self.store.checkpoint_time(name))
         why = seen.record.lost or f"nothing was heard of it for {seen.age:.0f} s"
         where = f"host {seen.record.host}, process {seen.record.pid}"
         # The failure is recorded before the lease is removed, so that no process tries the unit again.
@@ -168,7 +168,7 @@ class Queue:
     def _losses(self, name: str, record: LeaseRecord) -> int:
         """Return how often a unit was lost without progress, this time included."""
         # A fit that has made progress since it was claimed does not kill the processes that do it.
-        if name.startswith("fit-") and self.store.progress(name) > record.progress:
+        if name.startswith("fit-") and self.store.checkpoint_time(name) > record.progress:
             return 1
         return record.losses + 1
 

@@ -18,7 +18,7 @@ from gahbench.runs.collect import write_results
 from gahbench.store.attempts import PARTIAL
 from gahbench.store.folder import Folder
 from gahbench.store.leases import Leases
-from gahbench.store.plan_file import RecordedPlan, recorded_plan, write_plan
+from gahbench.store.plan_file import RecordedPlan, require_plan, write_plan
 from gahbench.store.store import DAMAGED, REPLACED, Store, recorded_unit
 from gahbench.store.stored_files import StoredWeights, stored_weights
 
@@ -59,7 +59,7 @@ def _claim(unit: Unit, leases: Leases, store: Store) -> None:
     for _ in range(_TRIES):
         if leases.take(unit.folder) is not None:
             return
-        seen = leases.seen(unit.folder)
+        seen = leases.inspect(unit.folder)
         if seen is None:
             continue
         where = f"on {seen.record.host}, process {seen.record.pid}"
@@ -99,12 +99,12 @@ def remove(folder: str | Path, entrants: Sequence[str]) -> Removed:
     """
     folder, store = Path(folder), Store(Path(folder))
     # Before anything is written.
-    recorded_plan(folder)
+    require_plan(folder)
     if not store.units.is_dir():
         raise ResultsError(f"{folder}: holds no units; expected a results folder as its run left it")
     with Folder(folder).lock():
-        plan = recorded_plan(folder)
-        recorded = list(store.recorded())
+        plan = require_plan(folder)
+        recorded = list(store.recorded_units())
         units = [*(one.unit for one in plan.units), *recorded]
         rows = named_rows(entrants, (unit.entrant for unit in units), str(folder))
         left = _without(plan, rows, folder)
@@ -168,14 +168,14 @@ def put_back(plan: Plan, folder: Path, entrants: Sequence[str]) -> int:
     with Folder(folder).lock():
         own = {unit.folder: unit for unit in plan.units if unit.entrant in rows}
         fits = {unit.key for unit in own.values() if unit.kind == "fit"}
-        others = (*plan.units, *store.recorded()) if fits else ()
+        others = (*plan.units, *store.recorded_units()) if fits else ()
         own |= {unit.folder: unit for unit in others if fits.intersection(unit.needs)}
         with hold(own.values(), store):
             # Scores before the networks that they measured.
             listed = sorted(names_in(store.units), reverse=True)
             attempts = (name for name in listed if PARTIAL in name and name.partition(PARTIAL)[0] in own)
-            store.put_away(attempts, REPLACED)
-            return store.put_away((name for name in listed if name in own), REPLACED)
+            store.move_away(attempts, REPLACED)
+            return store.move_away((name for name in listed if name in own), REPLACED)
 
 
 def weights(folder: str | Path, entrant: str) -> list[StoredWeights]:
@@ -194,6 +194,6 @@ def weights(folder: str | Path, entrant: str) -> list[StoredWeights]:
     ResultsError
         If it is no results folder, or has no such entrant that is trained.
     """
-    plan = recorded_plan(Path(folder))
+    plan = require_plan(Path(folder))
     trained = (one.unit.entrant for one in plan.units if one.unit.kind == "fit")
     return stored_weights(Path(folder), plan, named_rows([entrant], trained, f"{folder}, entrants that are trained"))

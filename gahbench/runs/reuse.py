@@ -19,12 +19,12 @@ from gahbench.planning.replan import differences
 from gahbench.runs.collect import write_results
 from gahbench.runs.comparison import describe_difference
 from gahbench.store.attempts import PARTIAL, link_or_copy, publish
-from gahbench.store.code_files import PLUGINS, take_plugin
+from gahbench.store.code_files import PLUGINS, copy_plugin
 from gahbench.store.finished import ARRAYS, DONE, SCORES
 from gahbench.store.folder import Folder
-from gahbench.store.kept_units import distinct, united, united_rows
-from gahbench.store.leases import own_name
-from gahbench.store.plan_file import RecordedPlan, RecordedUnit, read_plan, recorded_plan, write_plan
+from gahbench.store.kept_units import drop_duplicates, merge_orders, merge_rows
+from gahbench.store.leases import unique_name
+from gahbench.store.plan_file import RecordedPlan, RecordedUnit, read_plan, require_plan, write_plan
 from gahbench.store.store import Store
 from gahbench.training.file_names import WEIGHTS
 
@@ -67,12 +67,12 @@ class Taker:
 
     def take(self, source: Store, unit: Unit) -> Ending:
         """Link or copy a finished unit, unless it is damaged, or scores would not be those of the weights here."""
-        done = source.done(unit)
+        done = source.done_record(unit)
         if done is None:
             return "damaged"
         if not self._fits(unit, done):
             return "other weights"
-        attempt = self._target.units / f"{unit.folder}{PARTIAL}-{own_name()}"
+        attempt = self._target.units / f"{unit.folder}{PARTIAL}-{unique_name()}"
         try:
             attempt.mkdir(parents=True)
             for name in (*done["files"], DONE):
@@ -103,7 +103,9 @@ class Taker:
     def _measured(self) -> dict[str, str]:
         """Checksums of the weights that scores here measured before any were taken, by the keys of the fits."""
         done = (
-            self._target.done(unit) or {} for unit in self._target.recorded() if unit.kind == "score" and unit.needs
+            self._target.done_record(unit) or {}
+            for unit in self._target.recorded_units()
+            if unit.kind == "score" and unit.needs
         )
         return {key: digest for one in done for key, digest in one.get("networks", {}).items()}
 
@@ -184,7 +186,7 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
         sources = [path for path in plans if path.resolve() != out.resolve()]
         for name in plan.plugins:
             if (source := next((path for path in sources if (path / name).exists()), None)) is not None:
-                take_plugin(name, source, out)
+                copy_plugin(name, source, out)
         write_plan(out, plan)
         found = _merge_units([one.unit for one in plan.units], Store(out), list(map(Store, sources)))
         found.notes = tuple(notes)
@@ -217,7 +219,7 @@ def _merge_units(units: Sequence[Unit], target: Store, sources: Sequence[Store])
 
 def _checksums(store: Store, unit: Unit) -> dict[str, Any]:
     """Return the checksums of the results of a unit; none if it is not finished."""
-    files = (store.done(unit) or {}).get("files", {})
+    files = (store.done_record(unit) or {}).get("files", {})
     return {name: files[name]["sha256"] for name in (WEIGHTS, SCORES, ARRAYS) if name in files}
 
 
@@ -226,7 +228,7 @@ def _united(folders: Sequence[Path], out: Path) -> tuple[dict[Path, RecordedPlan
     listed = {path.resolve(): path for path in ([out, *folders] if read_plan(out) is not None else folders)}
     if len(listed) < 2:
         raise ResultsError(f"merging into {out} takes two results folders or more; there are {len(listed)}")
-    plans = {path: recorded_plan(path) for path in listed.values()}
+    plans = {path: require_plan(path) for path in listed.values()}
     _require_same_protocol(plans)
     for path in plans:
         for place in (path / PLUGINS, *(path / PLUGINS).rglob("*")):
@@ -307,9 +309,9 @@ def _united_boards(boards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     tables = {"datasets": "dataset", "metrics": "metric", "ratios": "metric"}
     return {
         "baseline": boards[0]["baseline"],
-        "entrants": united(board["entrants"] for board in boards),
-        **{name: united_rows((board[name] for board in boards), column) for name, column in tables.items()},
-        "citations": distinct(row for board in boards for row in board["citations"]),
+        "entrants": merge_orders(board["entrants"] for board in boards),
+        **{name: merge_rows((board[name] for board in boards), column) for name, column in tables.items()},
+        "citations": drop_duplicates(row for board in boards for row in board["citations"]),
         "refused": [list(one) for one in dict.fromkeys(tuple(one) for board in boards for one in board["refused"])],
         **{
             name: {label: own for board in reversed(boards) for label, own in board[name].items()}
@@ -330,7 +332,9 @@ def _united_units(plans: Sequence[RecordedPlan], board: Mapping[str, Any]) -> li
     first = {"dataset": [row["dataset"] for row in board["datasets"]], "entrant": board["entrants"]}
 
     def places(name: str) -> dict[str, int]:
-        names = united([first.get(name, []), *([str(getattr(one.unit, name)) for one in plan.units] for plan in plans)])
+        names = merge_orders(
+            [first.get(name, []), *([str(getattr(one.unit, name)) for one in plan.units] for plan in plans)]
+        )
         return {value: place for place, value in enumerate(names)}
 
     order = {name: places(name) for name in ("dataset", "entrant", "split", "metric")}

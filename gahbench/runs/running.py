@@ -79,7 +79,7 @@ class Outcome:
 
 
 def _warn_of_moved(opened: OpenedRun) -> None:
-    warn_of_damage(opened.damaged, f"moved to {opened.folder / DAMAGED}, to be done again")
+    warn_of_damage(opened.damaged, f"moved to {opened.folder / DAMAGED}, and will be done again")
 
 
 def run_opened(

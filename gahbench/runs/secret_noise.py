@@ -21,7 +21,7 @@ from gahbench.planning.plan import Plan
 from gahbench.planning.suite import Suite
 from gahbench.planning.units import described
 from gahbench.store.folder import Folder
-from gahbench.store.plan_file import RecordedPlan, read_plan, recorded_plan, write_plan
+from gahbench.store.plan_file import RecordedPlan, read_plan, require_plan, write_plan
 from gahbench.store.store import Store
 
 
@@ -55,7 +55,7 @@ def without_scores(plan: Plan) -> Plan:
 def draw_secret_noise(folder: Path) -> bool:
     """Draw the seed of the noise of a results folder, and record it, if all fits have ended."""
     with Folder(folder).lock():
-        plan, store = recorded_plan(folder), Store(folder)
+        plan, store = require_plan(folder), Store(folder)
         noise = plan.secret_noise
         if noise is None or noise["seed"] is not None:
             return noise is not None

@@ -17,7 +17,7 @@ from gahbench.runs.queue import Queue
 from gahbench.runs.removal import named_rows
 from gahbench.store.attempts import PARTIAL
 from gahbench.store.leases import LEASE_SECONDS, Leases
-from gahbench.store.plan_file import RecordedPlan, recorded_plan
+from gahbench.store.plan_file import RecordedPlan, require_plan
 from gahbench.store.store import DAMAGED, Store
 
 
@@ -69,7 +69,7 @@ def status(folder: str | Path, lease: float = LEASE_SECONDS) -> Status:
         If it is no results folder.
     """
     folder = Path(folder)
-    plan, store = recorded_plan(folder), Store(folder)
+    plan, store = require_plan(folder), Store(folder)
     units = {unit.folder: unit for unit in plan.shown}
     finished, failed = store.ended()
     blocked = {
@@ -79,7 +79,7 @@ def status(folder: str | Path, lease: float = LEASE_SECONDS) -> Status:
     waiting = [unit for name, unit in units.items() if name not in ended]
     leases = Leases(store.leases, lease)
     claimed = leases.names() & {unit.folder for unit in waiting}
-    seen = [found for name in sorted(claimed) if (found := leases.seen(name)) is not None]
+    seen = [found for name in sorted(claimed) if (found := leases.inspect(name)) is not None]
     now = leases.now()
     running = []
     for one in seen:
@@ -143,7 +143,7 @@ class Failure:
 
 def failures(folder: Path, entrants: Sequence[str] = (), full: bool = False) -> list[Failure]:
     """Return why units of a results folder failed, those with the same traceback together."""
-    units, store = recorded_plan(folder).shown, Store(folder)
+    units, store = require_plan(folder).shown, Store(folder)
     labels = list(dict.fromkeys(unit.entrant for unit in units))
     rows = named_rows(entrants, labels, str(folder)) if entrants else labels
     failed = store.failed()
@@ -206,6 +206,6 @@ class Watch:
     def _seconds(self, unit: Unit) -> float:
         """Return how long a unit took, as it recorded; 0 if it did not."""
         try:
-            return seconds_of(self._job.store.done(unit)) or 0.0
+            return seconds_of(self._job.store.done_record(unit)) or 0.0
         except ResultsError:
             return 0.0

@@ -32,7 +32,7 @@ from gahbench.runs.agreement import MIN_FREEDOM, Levels, Repetition, Spread, com
 from gahbench.runs.reuse import Taker
 from gahbench.runs.supervisor import stop_on_signals, supervise
 from gahbench.store.finished import is_network
-from gahbench.store.plan_file import RecordedPlan, recorded_plan
+from gahbench.store.plan_file import RecordedPlan, require_plan
 from gahbench.store.store import Store
 from gahbench.training.recipe import Training
 
@@ -105,7 +105,7 @@ def verify(
     ResultsError
         If it is no results folder, or has no finished score.
     """
-    plan, store = recorded_plan(Path(folder)), Store(Path(folder))
+    plan, store = require_plan(Path(folder)), Store(Path(folder))
     finished = store.finished()
     done = list({unit.folder: unit for unit in plan.shown if unit.folder in finished}.values())
     if not any(unit.kind == "score" for unit in done):
@@ -153,7 +153,7 @@ def _run(
 def _damaged(store: Store, units: Iterable[Unit]) -> dict[str, str]:
     """Return why units are damaged, or measured other weights, by folder name."""
     units = list(units)
-    whole, found = store.whole(units), {}
+    whole, found = store.undamaged(units), {}
     for unit in units:
         try:
             store.verify(store.path(unit))
@@ -167,7 +167,7 @@ def _damaged(store: Store, units: Iterable[Unit]) -> dict[str, str]:
 
 def _as_recorded(unit: Unit, store: Store) -> Unit:
     """Return a score unit whose Jacobians are computed in the precision that its record names."""
-    precision = (store.done(unit) or {}).get("jacobian_precision")
+    precision = (store.done_record(unit) or {}).get("jacobian_precision")
     if precision not in ("float32", "bfloat16"):
         return unit
     return replace(unit, payload={**unit.payload, "jacobian_precision": precision})
@@ -179,7 +179,7 @@ def _groups(
     """Group units by the threads and the kind of device that the paired units of the folder recorded."""
     groups: dict[tuple[int, str], list[Unit]] = defaultdict(list)
     for unit, stored in units:
-        recorded = (store.done(stored) or {}).get("environment", {})
+        recorded = (store.done_record(stored) or {}).get("environment", {})
         place = device or ("cpu" if recorded.get("device") == "cpu" else "auto")
         groups[int(recorded.get("threads") or plan.threads or 1), place].append(unit)
     return groups
@@ -189,7 +189,7 @@ def _compared(unit: Unit, store: Store, target: Store) -> Repetition:
     """Compare a stored score with the score computed here."""
     if unit.folder not in target.finished():
         return Repetition(unit, "failed", target.failure(unit) or "was not computed")
-    before, now = store.done(unit) or {}, target.done(unit) or {}
+    before, now = store.done_record(unit) or {}, target.done_record(unit) or {}
     if (difference := _difference(before, now, ("kind", "parameters"))) is not None:
         return Repetition(unit, "different", difference)
     is_same = before.get("environment") == now.get("environment")
@@ -346,6 +346,6 @@ def _is_psnr(unit: Unit) -> bool:
 
 
 def _record(store: Store, unit: Unit) -> dict[str, Any]:
-    record = store.done(unit)
+    record = store.done_record(unit)
     assert record is not None
     return record

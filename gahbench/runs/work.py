@@ -18,7 +18,7 @@ from gahbench.runs.hooks import main_registry, notify
 from gahbench.runs.protocol import CodeChangedError
 from gahbench.runs.supervisor import stop_on_signals, supervise
 from gahbench.store.code_files import changed_files
-from gahbench.store.plan_file import RecordedPlan, recorded_plan
+from gahbench.store.plan_file import RecordedPlan, require_plan
 from gahbench.store.store import Store
 
 
@@ -63,7 +63,7 @@ def work(
         If it is no results folder, or was planned with other code; names the files that differ.
     """
     folder, stop = Path(folder), threading.Event()
-    plan, store = recorded_plan(folder), Store(folder)
+    plan, store = require_plan(folder), Store(folder)
     files = [file for name in plan.plugins for file in plugin_files(folder / name)]
     registry = main_registry(files, "processes")
     check_code(plan, files)

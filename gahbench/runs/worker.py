@@ -40,7 +40,7 @@ from gahbench.registry.plugin import Kind, watch
 from gahbench.registry.registry import Registry
 from gahbench.runs.protocol import MAX_TRACEBACK, CodeChangedError
 from gahbench.store.attempts import Attempt
-from gahbench.store.finished import UNIT, DamagedError, Finished, open_finished, write_scores
+from gahbench.store.finished import UNIT, DamagedError, FinishedUnit, open_finished, write_scores
 from gahbench.store.store import DAMAGED, Store
 from gahbench.training.checkpoint import Checkpoints
 from gahbench.training.file_names import WEIGHTS
@@ -120,7 +120,7 @@ class _Measurements:
         snapshots = [(step, network(file)) for step, file in finished.snapshots.items()]
         return Subject(network(WEIGHTS), learned_from, snapshots)
 
-    def _network(self, entrant: Mapping[str, Any], dataset: Dataset, fit: Finished, file: str) -> nn.Module:
+    def _network(self, entrant: Mapping[str, Any], dataset: Dataset, fit: FinishedUnit, file: str) -> nn.Module:
         from safetensors.torch import load
 
         try:
@@ -258,7 +258,7 @@ class Worker:
         _check_code(unit, SCORE, frozenset(metric.needs))
         networks = self._checksums(unit)
         measurement = self._measurements.of(unit, networks)
-        if (earlier := self.store.unchecked(unit)) is not None and earlier.done.get("networks", {}) == networks:
+        if (earlier := self.store.find_unchecked(unit)) is not None and earlier.done.get("networks", {}) == networks:
             self._check_again(earlier, measurement, attempt)
             return
         files = write_scores(attempt.folder, measurement.score(metric))
@@ -287,7 +287,7 @@ class Worker:
         self.hardware.synchronise()
         attempt.finish({**facts, "seconds": time.monotonic() - started}, keep=files)
 
-    def _check_again(self, earlier: Finished, measurement: Measurement, attempt: Attempt) -> None:
+    def _check_again(self, earlier: FinishedUnit, measurement: Measurement, attempt: Attempt) -> None:
         """Finish a score unit with the files that it had, and new checks."""
         for name in earlier.names:
             (attempt.folder / name).write_bytes(earlier.read(name))

@@ -1,1 +1,1 @@
-"""The results folder: finished units, failures, arrays."""
+"""The results folder on disk: its plan, finished units, failures and leases."""

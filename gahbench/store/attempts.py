@@ -1,4 +1,4 @@
-"""Attempts at a unit: each writes to a folder of its own, and the first complete folder becomes the unit."""
+"""Attempts at a unit: each has its own folder, and the first complete folder is renamed to that of the unit."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from gahbench._util.files import flush, names_in, storing, write_json
 from gahbench._util.sealed import write_sealed
 from gahbench.contracts.unit import Unit
 from gahbench.store.finished import DONE, UNIT
-from gahbench.store.leases import own_name
+from gahbench.store.leases import unique_name
 from gahbench.training.file_names import checkpoints_in, snapshot_file
 
-#: In the name of an attempt, between the name of its unit and the name of the process that works on it.
+#: Separates the name of the unit from the name of the process in the folder name of an attempt.
 PARTIAL = ".partial"
 
 
@@ -29,38 +29,41 @@ class Attempt:
     def __init__(self, units: Path, unit: Unit, failure: Path) -> None:
         self.unit = unit
         self._failure = failure
-        self.folder = units / f"{unit.folder}{PARTIAL}-{own_name()}"
+        self.folder = units / f"{unit.folder}{PARTIAL}-{unique_name()}"
         self._final = units / unit.folder
         # Scores have no checkpoints to resume from.
         self._earlier = list(attempts_at(units, unit.folder)) if unit.kind == "fit" else []
         self.folder.mkdir(parents=True)
-        if newest := max(self._earlier, key=last_checkpoint, default=None):
+        if newest := max(self._earlier, key=checkpoint_time, default=None):
             self._take_over(newest)
-            # The newest attempt stays until the unit is finished, since its writer may still be working on it.
+            # The newest attempt is kept until the unit is finished, since another process may still be writing to it.
             for earlier in self._earlier:
                 if earlier != newest:
                     shutil.rmtree(earlier, ignore_errors=True)
 
     def _take_over(self, earlier: Path) -> None:
-        """Take over the checkpoints and snapshots of an earlier attempt, which are never written in place."""
+        """Link or copy the checkpoints and snapshots of an earlier attempt; these files are never changed in place."""
         for file in [*(path for _, path in checkpoints_in(earlier)), *earlier.glob(snapshot_file("*"))]:
-            # Its writer may delete the oldest file meanwhile.
+            # The process that wrote the file may delete it in the meantime.
             with contextlib.suppress(OSError):
                 if file.is_file() and not file.is_symlink():
                     link_or_copy(file, self.folder / file.name)
 
     def finish(self, facts: dict[str, Any], keep: Iterable[str]) -> bool:
-        """Make the unit finished."""
+        """Write the records of the unit, and publish it; return ``False`` if another process was first.
+
+        ``keep`` names the files of the result; all other files of the attempt are deleted.
+        """
         kept = set(keep)
         with storing(self.folder):
             if missing := sorted(name for name in kept if not (self.folder / name).is_file()):
-                raise ResultsError(f"{self.folder}: not finished, as {listing(missing)} are not there")
-            for file in _visible(self.folder):
+                raise ResultsError(f"{self.folder}: cannot be finished without {listing(missing)}")
+            for file in _files_of(self.folder):
                 if file.name not in kept:
                     shutil.rmtree(file) if file.is_dir() else file.unlink()
             write_json(self.folder / UNIT, self.unit.record())
             files = {}
-            for file in sorted(_visible(self.folder)):
+            for file in sorted(_files_of(self.folder)):
                 data = file.read_bytes()
                 files[file.name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
                 flush(file)
@@ -72,21 +75,21 @@ class Attempt:
             return is_first
 
     def drop(self) -> None:
-        """Remove the attempt."""
+        """Delete the folder of the attempt."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def publish(attempt: Path, final: Path) -> bool:
-    """Rename a whole attempt to its unit; drop it, and return ``False``, if another was first."""
-    own = (attempt / DONE).stat().st_ino
+    """Rename a complete attempt to the folder of its unit; return ``False`` if another process was first."""
+    inode = (attempt / DONE).stat().st_ino
     try:
         attempt.rename(final)
     except FileNotFoundError:
-        # A network file system whose answer was lost is asked twice to rename the same folder; or another process has
-        # finished the unit and removed this attempt.
+        # Either a network file system lost its reply and repeated the rename, or another process has finished the unit
+        # and removed this attempt.
         if final.name not in names_in(final.parent):
             raise
-        return (final / DONE).stat().st_ino == own
+        return (final / DONE).stat().st_ino == inode
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
@@ -101,8 +104,8 @@ def attempts_at(units: Path, name: str) -> Iterable[Path]:
     return (units / entry for entry in names_in(units) if entry.startswith(f"{name}{PARTIAL}"))
 
 
-def last_checkpoint(folder: Path) -> float:
-    """Return when an attempt last wrote a checkpoint, by the file server's clock; 0 if it never did."""
+def checkpoint_time(folder: Path) -> float:
+    """Return when the last checkpoint of an attempt was written, by the file server's clock; 0 if it has none."""
     times = [0.0]
     with contextlib.suppress(OSError):
         for _, file in checkpoints_in(folder):
@@ -111,13 +114,13 @@ def last_checkpoint(folder: Path) -> float:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Link a file that is never written in place, or copy it where the file system has no links."""
+    """Hard-link a file that is never changed in place, or copy it if the file system has no links."""
     try:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
 
 
-def _visible(folder: Path) -> list[Path]:
-    """Return the files of an attempt, without the placeholders of NFS for files that are open and deleted."""
+def _files_of(folder: Path) -> list[Path]:
+    """Return the files of an attempt, without the ``.nfs`` placeholders for deleted files that are still open."""
     return [file for file in folder.iterdir() if not file.name.startswith(".nfs")]

@@ -1,4 +1,4 @@
-"""The code that planned: its digests, and copies of plugin files for workers on other machines."""
+"""Digests of the code that planned a results folder, and copies of plugin files for workers on other machines."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from gahbench.registry.plugin_files import module_name, plugin_files
 from gahbench.registry.source import BUILT_INS, source_files
 
 PLUGINS = "plugins"
-#: A package of plugins may bring files of data, up to this many bytes.
+#: Data files of a plugin package are copied only if their total size is at most this many bytes.
 MAX_BYTES = 200_000_000
 
 
 def code_files(plugins: Sequence[Path]) -> dict[str, str]:
-    """Return the SHA-256 of the files of gahbench, of built-in plugins, and of plugin files, by name."""
+    """Return the SHA-256 of each file of gahbench, of the built-in plugins, and of plugin files, by name."""
     files = {
         f"{name}/{file.relative_to(root).as_posix()}": file
         for name in ("gahbench", BUILT_INS)
         for root in importlib.import_module(name).__path__
         for file in sorted(Path(root).rglob("*.py"))
     }
-    for folder, members in _by_folder(plugins).items():
+    for folder, members in _files_by_folder(plugins).items():
         files |= {f"{PLUGINS}/{member.relative_to(folder).as_posix()}": member for member in members}
     return {name: _digest(file) for name, file in files.items()}
 
 
 def changed_files(planned: Mapping[str, str], plugins: Sequence[Path]) -> list[str]:
-    """Return the names of the files of code that differ from those that planned."""
+    """Return the names of the code files whose digests differ from the planned ones."""
     own = code_files(plugins)
     return sorted(name for name in {*planned, *own} if planned.get(name) != own.get(name))
 
 
 def copy_plugins(plugins: Sequence[Path], folder: Path) -> tuple[str, ...]:
-    """Copy plugin files, and files beside them that they import, into a results folder."""
+    """Copy plugin files, and the neighbouring files that they import, into a results folder; return their paths."""
     copied: list[str] = []
-    for home, members in _by_folder(plugins).items():
+    for home, members in _files_by_folder(plugins).items():
         content = "".join(f"{member.relative_to(home)} {_digest(member)}\n" for member in sorted(members))
         target = Path(PLUGINS) / hashlib.sha256(content.encode()).hexdigest()[:8]
         for member in members:
@@ -53,9 +53,9 @@ def copy_plugins(plugins: Sequence[Path], folder: Path) -> tuple[str, ...]:
     return tuple(copied)
 
 
-def take_plugin(name: str, source: Path, folder: Path) -> None:
-    """Copy a plugin file of another results folder, and those that it imports, to the paths that they have there."""
-    for members in _by_folder(plugin_files(source / name)).values():
+def copy_plugin(name: str, source: Path, folder: Path) -> None:
+    """Copy a plugin file and its imports from another results folder, to the same relative paths."""
+    for members in _files_by_folder(plugin_files(source / name)).values():
         for member in members:
             copy = folder / member.relative_to(source)
             if not copy.is_file():
@@ -63,19 +63,19 @@ def take_plugin(name: str, source: Path, folder: Path) -> None:
                 shutil.copy2(member, copy)
 
 
-def _by_folder(plugins: Sequence[Path]) -> dict[Path, set[Path]]:
-    """Return the files that each plugin file is made of, by the folder that they lie in."""
-    found: dict[Path, set[Path]] = {}
+def _files_by_folder(plugins: Sequence[Path]) -> dict[Path, set[Path]]:
+    """Return the plugin files, their package data and the neighbouring files that they import, by home folder."""
+    files_of: dict[Path, set[Path]] = {}
     for file in plugins:
         is_package = file.name == "__init__.py"
         home = file.parent.parent if is_package else file.parent
-        members = found.setdefault(home, set())
+        members = files_of.setdefault(home, set())
         if is_package:
-            data = [one for one in file.parent.rglob("*") if one.is_file() and "__pycache__" not in one.parts]
-            size = sum(one.stat().st_size for one in data)
-            members |= {one for one in data if size <= MAX_BYTES or one.suffix == ".py"}
-        members |= {one for one in source_files(module_name(file), file).values() if one.is_relative_to(home)}
-    return found
+            data = [path for path in file.parent.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+            size = sum(path.stat().st_size for path in data)
+            members |= {path for path in data if size <= MAX_BYTES or path.suffix == ".py"}
+        members |= {path for path in source_files(module_name(file), file).values() if path.is_relative_to(home)}
+    return files_of
 
 
 def _digest(file: Path) -> str:

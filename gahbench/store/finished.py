@@ -1,8 +1,8 @@
-"""The folder of a finished unit, validated: a damaged unit does not count.
+"""Reading and validation of the folder of a finished unit; a damaged unit counts as not done.
 
 ``done.json`` holds the sizes and checksums of the other files, and a checksum of itself; ``unit.json`` holds the unit.
-A file is opened once: the bytes that are hashed are the bytes that are used. A user who can write here can still forge
-a unit, with checksums that agree.
+A file is opened once, so that the bytes that are hashed are the bytes that are used. The checksums detect damage, not
+forgery: a user who can write to the folder can write matching checksums.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ DONE, UNIT = "done.json", "unit.json"
 SCORES = "scores.csv"
 ARRAYS = "arrays.npz"
 _COLUMNS = ("sigma", "image", "value", "part")
-#: Bytes of scores that an examination may keep in memory until they are read.
+#: Limit in bytes on the contents of score files that an :class:`Examination` keeps in memory.
 KEPT_BYTES = 256 * 2**20
 _SNAPSHOT = re.compile(re.escape(snapshot_file("*")).replace(r"\*", r"(\d{1,18})"))
-_CHANGED = "damaged, its checksum is not the recorded one"
-#: There is no such file, or something else in its place.
+_WRONG_CHECKSUM = "damaged, its checksum is not the recorded one"
+#: Errors of opening a path that is absent or not a regular file.
 _NOT_A_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG)
-#: The number of damaged units that a warning names.
-_NAMED = 5
+#: The maximum number of damaged units that a warning lists.
+_MAX_NAMED = 5
 
 
 def write_scores(folder: Path, scores: Scores) -> tuple[str, ...]:
-    """Write values, exactly, and arrays into the folder of an attempt; return the names of the files."""
+    """Write values (as ``repr``, so without rounding) and arrays to a folder; return the names of the files."""
     arrays: dict[str, Any] = {name: array.detach().cpu().numpy() for name, array in (scores.arrays or {}).items()}
     with storing(folder):
         _write_values(folder / SCORES, scores)
@@ -76,8 +76,8 @@ def _write_values(path: Path, scores: Scores) -> None:
         )
 
 
-def parsed_scores(content: bytes) -> list[tuple[float | None, int | None, float, str]]:
-    """Return the (sigma, image, value, part) in the file of a finished unit."""
+def parse_scores(content: bytes) -> list[tuple[float | None, int | None, float, str]]:
+    """Return the rows (sigma, image, value, part) of a score file."""
     try:
         rows = list(csv.reader(io.StringIO(content.decode("utf-8"), newline="")))
     except csv.Error as error:
@@ -90,25 +90,25 @@ def parsed_scores(content: bytes) -> list[tuple[float | None, int | None, float,
     ]
 
 
-def parsed_arrays(content: bytes) -> dict[str, NDArray[Any]]:
-    """Return the arrays in the file of a finished unit."""
+def parse_arrays(content: bytes) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an array file."""
     import numpy as np
 
     try:
         with np.load(io.BytesIO(content)) as file:
             return dict(file)
     except Exception as error:
-        # Damaged files make zipfile and numpy raise all kinds.
+        # zipfile and numpy raise many types of errors for damaged files.
         raise ValueError(str(error)) from error
 
 
 class DamagedError(ResultsError):
-    """The folder of a unit was changed since it was written: the unit is not done."""
+    """The folder of a finished unit is incomplete or has changed since it was written, so the unit is not done."""
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A finished unit, as its folder records it."""
+class FinishedUnit:
+    """The records in the folder of a finished unit."""
 
     folder: Path
     unit: Unit
@@ -117,57 +117,57 @@ class Finished:
 
     @property
     def names(self) -> list[str]:
-        """Names of the files, but for ``done.json``."""
+        """The names of all files except ``done.json``."""
         return list(self.done["files"])
 
     @property
     def snapshots(self) -> dict[int, str]:
-        """Names of the files of weights along the training, by the number of steps."""
-        found = ((_SNAPSHOT.fullmatch(name), name) for name in self.names)
-        return dict(sorted((int(match[1]), name) for match, name in found if match))
+        """The names of the files of weights saved during training, by the number of steps."""
+        matches = ((_SNAPSHOT.fullmatch(name), name) for name in self.names)
+        return dict(sorted((int(match[1]), name) for match, name in matches if match))
 
     def read(self, name: str) -> bytes:
-        """Return the content of a file."""
+        """Return the content of a file, after comparing its checksum."""
         return _read(self.folder, name, self.done)
 
-    def check(self, name: str, *, whole: bool = True) -> None:
-        """Check that a file is there as it was written, in little memory."""
+    def check(self, name: str, *, full: bool = True) -> None:
+        """Compare the size of a file, and its checksum if ``full``, with the recorded ones."""
         facts = self.done["files"][name]
         try:
-            # A file that is opened shows its present state, on network file systems too.
+            # Opening a file refreshes its attributes on network file systems, which ``os.stat`` may read from a cache.
             with open_regular(self.folder / name, follow=False) as file:
                 size = os.fstat(file.fileno()).st_size
-                digest = hashlib.file_digest(file, "sha256").hexdigest() if whole else facts["sha256"]
+                digest = hashlib.file_digest(file, "sha256").hexdigest() if full else facts["sha256"]
         except OSError as error:
-            raise _error(self.folder / name, error) from error
+            raise _as_results_error(self.folder / name, error) from error
         if size != facts["bytes"]:
             raise DamagedError(f"{self.folder / name}: damaged, its size is not the recorded one")
         if digest != facts["sha256"]:
-            raise DamagedError(f"{self.folder / name}: {_CHANGED}")
+            raise DamagedError(f"{self.folder / name}: {_WRONG_CHECKSUM}")
 
 
 def is_network(name: str) -> bool:
-    """Whether a file holds the weights of a network, which may be large, and are hashed when they are loaded."""
+    """Return whether a file holds weights of a network, which are hashed only when they are loaded."""
     return name.endswith(Path(WEIGHTS).suffix)
 
 
-def open_finished(folder: Path, unit: Unit | None = None) -> Finished:
-    """Read and validate the records in the folder of a finished unit."""
+def open_finished(folder: Path, unit: Unit | None = None) -> FinishedUnit:
+    """Read and validate ``done.json`` and ``unit.json`` in the folder of a finished unit."""
     done, checksum = read_done(folder)
     content = _read(folder, UNIT, done)
     try:
         recorded = unit_of(parse_json(content))
         if recorded.folder != (folder.name if unit is None else unit.folder):
-            raise ValueError(f"is of another unit, {recorded.folder}")
+            raise ValueError(f"belongs to another unit, {recorded.folder}")
         if recorded.document is not None and key_of(recorded.document) != recorded.key:
-            raise ValueError("the hash of its document is not its key")
+            raise ValueError("its key is not the hash of its document")
         check_record(FitRecord if recorded.kind == "fit" else ScoreRecord, done, DONE)
         values = WEIGHTS if recorded.kind == "fit" else SCORES
         if values not in done["files"]:
-            raise ValueError(f"{DONE} names no {values}")
+            raise ValueError(f"{DONE} does not list {values}")
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"{folder / UNIT}: {error}") from error
-    return Finished(folder, unit or recorded, done, checksum)
+    return FinishedUnit(folder, unit or recorded, done, checksum)
 
 
 def read_done(folder: Path) -> tuple[dict[str, Any], str]:
@@ -178,7 +178,7 @@ def read_done(folder: Path) -> tuple[dict[str, Any], str]:
         done = parse_sealed(content)
         check_record(DoneRecord, done, "a finished unit")
     except OSError as error:
-        raise _error(path, error) from error
+        raise _as_results_error(path, error) from error
     except ValueError as error:
         raise DamagedError(f"{path}: {error}") from error
     return done, hashlib.sha256(content).hexdigest()
@@ -186,54 +186,56 @@ def read_done(folder: Path) -> tuple[dict[str, Any], str]:
 
 def _read(folder: Path, name: str, done: Mapping[str, Any]) -> bytes:
     if name not in done["files"]:
-        raise DamagedError(f"{folder / DONE}: names no {name}")
+        raise DamagedError(f"{folder / DONE}: does not list {name}")
     try:
         content = read_regular(folder / name, follow=False)
     except OSError as error:
-        raise _error(folder / name, error) from error
+        raise _as_results_error(folder / name, error) from error
     if hashlib.sha256(content).hexdigest() != done["files"][name]["sha256"]:
-        raise DamagedError(f"{folder / name}: {_CHANGED}")
+        raise DamagedError(f"{folder / name}: {_WRONG_CHECKSUM}")
     return content
 
 
-def _error(path: Path, error: OSError) -> ResultsError:
-    """Return the error of a unit that is damaged, or only cannot be read now, which is no reason to train again."""
+def _as_results_error(path: Path, error: OSError) -> ResultsError:
+    """Return a :class:`DamagedError` if the file is missing; other errors must not cause the unit to be done again."""
     if error.errno in _NOT_A_FILE:
         return DamagedError(f"{path}: {error.strerror}")
     return ResultsError(f"{path}: cannot be read ({error.strerror or error}); expected a file of a finished unit")
 
 
 @dataclass
-class Examined:
-    """Finished units of a folder: those that are undamaged, and why others are damaged."""
+class Examination:
+    """The outcome of :meth:`gahbench.store.store.Store.examine`: undamaged units, and the reasons for damaged ones."""
 
-    whole: dict[str, Finished] = field(default_factory=dict)
+    undamaged: dict[str, FinishedUnit] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
     _contents: dict[str, bytes] = field(default_factory=dict, repr=False)
-    _room: int = KEPT_BYTES
+    _bytes_left: int = KEPT_BYTES
 
     def scores(self, name: str) -> list[tuple[float | None, int | None, float, str]]:
-        """Return the (sigma, image, value, part) of an undamaged score."""
-        finished = self.whole[name]
+        """Return the rows (sigma, image, value, part) of an undamaged score unit."""
+        finished = self.undamaged[name]
         content = self._contents.pop(name, None)
         try:
-            return parsed_scores(finished.read(SCORES) if content is None else content)
+            return parse_scores(finished.read(SCORES) if content is None else content)
         except ValueError as error:
-            reason = f"holds no scores ({error}); delete its folder and run again"
+            reason = f"is not a file of scores ({error}); delete the unit's folder and run again"
             raise DamagedError(f"{finished.folder / SCORES}: {reason}") from error
 
     def keep(self, name: str, content: bytes) -> None:
-        """Keep the content of a file of scores, if there is room for it."""
-        if len(content) <= self._room:
-            self._room -= len(content)
+        """Keep the content of a score file in memory, unless that would exceed :data:`KEPT_BYTES`."""
+        if len(content) <= self._bytes_left:
+            self._bytes_left -= len(content)
             self._contents[name] = content
 
 
 def warn_of_damage(reasons: Iterable[str], outcome: str) -> None:
-    """Warn of damaged finished units, if there are any."""
+    """Warn about damaged finished units, if there are any."""
     listed = list(reasons)
     if not listed:
         return
-    named = "; ".join(listed[:_NAMED]) + (f"; and {len(listed) - _NAMED} more" if len(listed) > _NAMED else "")
+    named = "; ".join(listed[:_MAX_NAMED]) + (
+        f"; and {len(listed) - _MAX_NAMED} more" if len(listed) > _MAX_NAMED else ""
+    )
     verb = "was" if len(listed) == 1 else "were"
     warnings.warn(f"{counted(len(listed), 'finished unit')} {verb} damaged, {outcome}: {named}", stacklevel=3)

@@ -1,4 +1,4 @@
-"""The results folder of one suite: whose it is, what is planned in it, and one process at a time that writes tables."""
+"""The results folder of one suite: recording a plan in it, and the lock of the process that writes plans and tables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gahbench.planning.plan import Plan
 from gahbench.planning.suite_changes import united_options
 from gahbench.registry.registry import Registry
 from gahbench.store.code_files import PLUGINS, code_files, copy_plugins
-from gahbench.store.kept_units import Kept, NotShown, is_added, kept_units, united_facts
+from gahbench.store.kept_units import Kept, NotShown, is_added, kept_units, merge_facts
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit, read_plan, write_plan
 from gahbench.store.store import Store
 
@@ -45,26 +45,30 @@ class Folder:
         workers: int | None = None,
         replaces_board: bool = True,
     ) -> tuple[RecordedPlan, NotShown]:
-        """Record a plan in the folder, beside which :mod:`gahbench.store.kept_units` keeps units of earlier plans."""
+        """Record a plan in the folder, together with the units of earlier plans that the folder keeps.
+
+        ``threads`` are the threads of each worker, by default those recorded before, or those suggested for ``workers``
+        processes. Unless ``replaces_board``, a plan that would change an existing board is refused.
+        """
         recorded = self.check(plan)
         kept = kept_units(plan, recorded, Store(self.path), registry) if recorded else Kept()
-        # The work of units whose networks are done is not counted again.
-        work = {one.unit.folder: one.unit.work for one in recorded.units} if recorded else {}
+        # The plan does not count the work of fits that are done, so it is taken from the earlier plan.
+        work = {record.unit.folder: record.unit.work for record in recorded.units} if recorded else {}
         units = [unit if unit.work else replace(unit, work=work.get(unit.folder, 0.0)) for unit in plan.units]
         if threads is None:
             threads = recorded.threads if recorded and recorded.threads else plan.suggested_threads(workers)
         changes = plan.suite.changes
         if recorded and kept.shown:
             changes = united_options(recorded.changes, changes)
-        both = [*(RecordedUnit(unit, is_added(unit, plan.suite)) for unit in units), *kept.units]
+        records = [*(RecordedUnit(unit, is_added(unit, plan.suite)) for unit in units), *kept.units]
         if recorded and kept.shown:
-            # A part of a suite leaves the order of the plan as it is.
-            places = {one.unit.folder: place for place, one in enumerate(recorded.units)}
-            both.sort(key=lambda one: (one.unit.kind != "fit", places.get(one.unit.folder, len(places))))
+            # A run of a part of the suite must not reorder the plan.
+            order = {record.unit.folder: index for index, record in enumerate(recorded.units)}
+            records.sort(key=lambda record: (record.unit.kind != "fit", order.get(record.unit.folder, len(order))))
         opened = RecordedPlan(
             plan.suite.name,
-            tuple(both),
-            united_facts(plan, recorded, kept.shown) if recorded else plan.board,
+            tuple(records),
+            merge_facts(plan, recorded, kept.shown) if recorded else plan.board,
             threads,
             limits=plan.suite.limits,
             secret_noise=recorded.secret_noise if recorded and plan.secret_noise is None else plan.secret_noise,
@@ -83,31 +87,34 @@ class Folder:
         """Return a plan with its plugin files, which are copied into the folder, and the digests of its code."""
         plugins, code = copy_plugins(registry.files, self.path), code_files(registry.files)
         finished = Store(self.path).finished() if kept.units else set()
-        if recorded and any(one.unit.origins and one.unit.folder not in finished for one in kept.units):
-            # Workers do these units with the files that they were planned with: plugins/DIGEST/FILE.
+        if recorded and any(record.unit.origins and record.unit.folder not in finished for record in kept.units):
+            # Workers need the plugin files (plugins/DIGEST/FILE) with which the kept units were planned.
             names = {file.split("/", 2)[-1] for file in plugins}
             plugins += tuple(file for file in recorded.plugins if file.split("/", 2)[-1] not in names)
-            code = {**{name: one for name, one in recorded.code.items() if name.startswith(f"{PLUGINS}/")}, **code}
+            code = {
+                **{name: record for name, record in recorded.code.items() if name.startswith(f"{PLUGINS}/")},
+                **code,
+            }
         return replace(plan, plugins=plugins, code=code)
 
     def _require_same_board(self, recorded: RecordedPlan | None, plan: RecordedPlan) -> None:
-        """Refuse to change the plan of a folder whose board was written."""
+        """Raise an error if the plan would change a board that the folder already holds."""
         if recorded is None or not (self.path / "results.json").is_file():
             return
         units, before = ([(unit.folder, unit.label) for unit in one.shown] for one in (plan, recorded))
         if set(units) != set(before) or canonical(plan.board) != canonical(recorded.board):
             raise ResultsError(
-                f"{self.path}: holds a board, whose plan this would change; give another folder with --out, or "
-                "--replace for a new plan here (finished units stay, and 'gahbench collect' writes the board anew)"
+                f"{self.path}: holds a board that this plan would change; give another folder with --out, or "
+                "--replace to change it (finished units are kept, and 'gahbench collect' writes the board again)"
             )
 
     def check(self, plan: Plan) -> RecordedPlan | None:
-        """Return what the folder records, having checked that a plan may use it."""
+        """Return the recorded plan of the folder, if any, after checking that a new plan may use the folder."""
         recorded = read_plan(self.path)
         if recorded is not None and recorded.suite != plan.suite.name:
             raise ResultsError(
                 f"{self.path}: holds results of the suite '{recorded.suite}', not '{plan.suite.name}'; give another "
-                f"folder with --out, and '--reuse {self.path}' to take what is done there"
+                f"folder with --out, and '--reuse {self.path}' to take its finished units"
             )
         drawn = (recorded.secret_noise or {}).get("seed") if recorded is not None else None
         if drawn is not None and (plan.secret_noise or {}).get("seed") != drawn:
@@ -116,10 +123,10 @@ class Folder:
 
     @contextlib.contextmanager
     def lock(self, seconds: float = LOCK_SECONDS) -> Iterator[None]:
-        """Let one process at a time record plans and write tables; workers need no lock."""
+        """Hold the lock of the folder, which serialises writers of plans and tables; workers need no lock."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            file = _opened_lock(self.path / ".lock")
+            file = _open_lock(self.path / ".lock")
         except OSError as error:
             reason = f"cannot be written as a results folder: {error}"
             raise UnwritableError(f"{self.path}: {reason}") from error
@@ -127,7 +134,7 @@ class Folder:
             try:
                 import fcntl
             except ImportError:
-                yield  # A system without file locks.
+                yield  # The system has no file locks.
                 return
             deadline = time.monotonic() + seconds
             while True:
@@ -137,22 +144,22 @@ class Folder:
                 except OSError as error:
                     if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                         warnings.warn(
-                            f"{self.path}: this file system has no locks ({error.strerror}); see that no two runs plan "
-                            "or collect tables here at the same time",
+                            f"{self.path}: this file system has no locks ({error.strerror}); do not plan or collect "
+                            "with two processes here at the same time",
                             stacklevel=3,
                         )
                         break
                     if time.monotonic() > deadline:
                         raise ResultsError(
                             f"{self.path}: another run has been writing its plan or tables for {seconds:.0f} s; wait "
-                            "for it, or end it"
+                            "for it, or stop it"
                         ) from error
                     time.sleep(0.1)
             yield
 
 
-def _opened_lock(path: Path) -> BinaryIO:
-    """Open a lock file, and no FIFO, which would wait for another process, or link to another file."""
+def _open_lock(path: Path) -> BinaryIO:
+    """Open a lock file; refuse a FIFO, which would block, and a link, which could lead to another file."""
     flags = os.O_RDWR | os.O_CREAT | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_NOFOLLOW"))
     handle = os.open(path, flags, 0o666)
     if not stat.S_ISREG(os.fstat(handle).st_mode):

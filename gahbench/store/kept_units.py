@@ -1,7 +1,7 @@
-"""What a results folder keeps when a plan is recorded in it: its board only loses what its suite no longer has.
+"""The units that a results folder keeps when a new plan is recorded in it.
 
-Entrants and seeds that earlier runs added stay until they are removed. A run of a part of a suite leaves the rest of
-the board as it is.
+A board loses only the rows and columns that its suite no longer has. Entrants and seeds that earlier runs added stay
+until they are removed, and a run of a part of a suite leaves the rest of the board unchanged.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from gahbench.store.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class NotShown:
-    """Labels of what a board does not show of the units in its folder, by reason."""
+    """Labels of the rows, datasets and so on that have units in the folder but are not on the board, by reason."""
 
-    #: Rows that an earlier run added and did not finish.
+    #: Added rows that an earlier run did not finish.
     unfinished: tuple[str, ...] = ()
-    #: Added rows that were measured otherwise.
+    #: Added rows that were measured with other settings.
     left_out: tuple[str, ...] = ()
     #: Added rows that were measured with earlier code.
     outdated: tuple[str, ...] = ()
-    #: Rows of the suite that were done with other code or settings.
+    #: Rows of the suite that were measured with other code or settings.
     stale: tuple[str, ...] = ()
     #: Datasets, rows, metrics, seeds and splits that the suite no longer has.
     dropped: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class NotShown:
 
 @dataclass(frozen=True)
 class Kept:
-    """The recorded units that stay beside those of a plan, and what leaves the board."""
+    """The recorded units that are kept in addition to those of a plan, and the labels that leave the board."""
 
     units: tuple[RecordedUnit, ...] = ()
     not_shown: NotShown = field(default_factory=NotShown)
@@ -51,62 +51,68 @@ class Kept:
     @property
     def shown(self) -> list[Unit]:
         """The units that stay on the board."""
-        return [one.unit for one in self.units if one.is_shown]
+        return [record.unit for record in self.units if record.is_shown]
 
 
 def kept_units(plan: Plan, recorded: RecordedPlan, store: Store, registry: Registry) -> Kept:
-    """Return which recorded units stay in a folder beside those of a plan."""
+    """Return the recorded units that a folder keeps in addition to those of a plan."""
     replanner = Replanner(registry)
-    asked, whole, planned = _Scope.of(plan.suite), _Scope.of(plan.suite.whole), {unit.folder for unit in plan.units}
-    others = [one for one in recorded.units if one.unit.folder not in planned and not asked.has(one.unit)]
-    rest = [one.unit for one in others if whole.has(one.unit) and (one.is_shown or one.is_added)]
-    added = [one.unit for one in others if not whole.has(one.unit) and one.is_added]
-    gone = [one.unit for one in others if not whole.has(one.unit) and one.is_shown and not one.is_added]
+    requested, suite, planned = _Scope.of(plan.suite), _Scope.of(plan.suite.whole), {unit.folder for unit in plan.units}
+    outside_plan = [
+        record for record in recorded.units if record.unit.folder not in planned and not requested.has(record.unit)
+    ]
+    in_suite = [
+        record.unit for record in outside_plan if suite.has(record.unit) and (record.is_shown or record.is_added)
+    ]
+    added = [record.unit for record in outside_plan if not suite.has(record.unit) and record.is_added]
+    dropped = [
+        record.unit for record in outside_plan if not suite.has(record.unit) and record.is_shown and not record.is_added
+    ]
     finished = store.finished()
-    now = units_on_datasets(plan.suite.whole, {unit.dataset for unit in rest}) if rest else {}
-    keys = {dataset: {unit.key for unit in units} for dataset, units in now.items()}
-    # The keys of a dataset that cannot be read here are unknown, so its units stay.
-    of_suite = [unit for unit in rest if unit.dataset not in keys or unit.key in keys[unit.dataset]]
-    stale = set(rest).difference(of_suite)
+    current = units_on_datasets(plan.suite.whole, {unit.dataset for unit in in_suite}) if in_suite else {}
+    current_keys = {dataset: {unit.key for unit in units} for dataset, units in current.items()}
+    # Units of a dataset that cannot be read here are kept, since their current keys are unknown.
+    of_suite = [unit for unit in in_suite if unit.dataset not in current_keys or unit.key in current_keys[unit.dataset]]
+    stale = set(in_suite).difference(of_suite)
     outdated = tuple(dict.fromkeys(unit.entrant for unit in added if not _is_current(unit, replanner)))
     comparable = comparable_units([*plan.units, *of_suite], [unit for unit in added if unit.entrant not in outdated])
     shown = {unit.folder for unit in comparable}
     stored = finished | set(names_in(store.leases))
-    # An entrant that this run adds again, with one of its seeds, keeps its other seeds as added ones.
+    # If this run adds an entrant again with one of its seeds, its other seeds are kept as added units.
     units = [RecordedUnit(unit, is_added(unit, plan.suite)) for unit in of_suite]
     units += [
         RecordedUnit(unit, True, unit.folder in shown)
         for unit in added
         if unit.folder in shown or unit.folder in stored
     ]
-    hidden = {one.unit.entrant: None for one in units if not one.is_shown}
+    hidden = {record.unit.entrant: None for record in units if not record.is_shown}
     rows_shown = {unit.entrant for unit in comparable}
     not_shown = NotShown(
         unfinished=tuple(dict.fromkeys(unit.entrant for unit in comparable if unit.folder not in stored)),
         left_out=tuple(label for label in hidden if label not in rows_shown and label not in outdated),
         outdated=outdated,
-        stale=tuple(dict.fromkeys(unit.entrant for unit in rest if unit in stale and unit.folder in finished)),
-        dropped=tuple(dict.fromkeys(whole.lacks(unit) for unit in gone if unit.folder in finished)),
+        stale=tuple(dict.fromkeys(unit.entrant for unit in in_suite if unit in stale and unit.folder in finished)),
+        dropped=tuple(dict.fromkeys(suite.missing_part(unit) for unit in dropped if unit.folder in finished)),
     )
     return Kept(tuple(units), not_shown)
 
 
 def _is_current(unit: Unit, replanner: Replanner) -> bool:
-    """Whether a unit of an earlier run would have the same key now, as far as this can be determined."""
+    """Return whether a unit of an earlier run would have the same key now; true if this cannot be determined."""
     try:
         return replanner.replanned(unit).key == unit.key
     except Exception:
-        return True  # Its plugin is absent, or has other parameters now.
+        return True  # The plugin is missing, or its parameters have changed.
 
 
 def is_added(unit: Unit, suite: Suite) -> bool:
-    """Whether a unit of a plan is of an entrant, or a seed, that the suite's file does not have."""
+    """Return whether the entrant or the seed of a unit was added to the suite on the command line."""
     return base_label(unit.entrant) in suite.added or (unit.seed is not None and unit.seed not in suite.whole.seeds)
 
 
 @dataclass(frozen=True)
 class _Scope:
-    """What a suite, or a part of it, has: labels of datasets, rows and metrics; seeds and splits."""
+    """The labels of datasets, rows and metrics, the seeds and the splits of a suite or of a part of it."""
 
     datasets: frozenset[str]
     rows: frozenset[str]
@@ -117,18 +123,18 @@ class _Scope:
     @classmethod
     def of(cls, suite: Suite) -> _Scope:
         return cls(
-            frozenset(one.label for one in suite.datasets),
+            frozenset(entry.label for entry in suite.datasets),
             frozenset(row.label for row in rows(suite)),
-            frozenset(one.label for one in suite.metrics),
+            frozenset(entry.label for entry in suite.metrics),
             frozenset(suite.seeds),
             frozenset(suite.scoring.splits),
         )
 
     def has(self, unit: Unit) -> bool:
-        return not self.lacks(unit)
+        return not self.missing_part(unit)
 
-    def lacks(self, unit: Unit) -> str:
-        """Return what of a unit it does not have, in words; nothing if it has all."""
+    def missing_part(self, unit: Unit) -> str:
+        """Return the first part of a unit that is outside the scope, such as ``seed 3``; empty if none is."""
         if unit.dataset not in self.datasets:
             return f"dataset {unit.dataset}"
         if unit.entrant not in self.rows:
@@ -140,69 +146,71 @@ class _Scope:
         return f"split {unit.split}" if unit.kind == "score" and unit.split not in self.splits else ""
 
 
-def united_facts(plan: Plan, recorded: RecordedPlan, kept: Sequence[Unit]) -> dict[str, Any]:
-    """Return the facts for the board of a plan and of recorded units that stay on it."""
-    now, before = plan.board, recorded.board
+def merge_facts(plan: Plan, recorded: RecordedPlan, kept: Sequence[Unit]) -> dict[str, Any]:
+    """Return the facts for a board that shows the units of a plan and some kept units of the recorded plan."""
+    planned, earlier = plan.board, recorded.board
     if not kept:
-        return now
-    asked, whole = _Scope.of(plan.suite), _Scope.of(plan.suite.whole)
+        return planned
+    requested, suite = _Scope.of(plan.suite), _Scope.of(plan.suite.whole)
     refused = [
-        one
-        for one in before["refused"]
-        if not (one[0] in asked.datasets and one[1] in asked.rows) and one[0] in whole.datasets and one[1] in whole.rows
+        row
+        for row in earlier["refused"]
+        if not (row[0] in requested.datasets and row[1] in requested.rows)
+        and row[0] in suite.datasets
+        and row[1] in suite.rows
     ]
-    labels = {unit.entrant for unit in kept} | {one[1] for one in refused}
+    labels = {unit.entrant for unit in kept} | {row[1] for row in refused}
     datasets, metrics = {unit.dataset for unit in kept}, {unit.metric for unit in kept if unit.metric}
     entries = {*map(base_label, labels), *datasets, *metrics}
     # Parts of a metric are named METRIC.PART.
     parts = tuple(f"{metric}." for metric in metrics)
 
-    def ordered(first: list[str], second: list[str]) -> list[str]:
-        # A part of a suite leaves the order of the board as it is.
-        return united([first, second] if asked != whole else [second, first])
+    def merge_order(first: list[str], second: list[str]) -> list[str]:
+        # A run of a part of the suite must not reorder the board.
+        return merge_orders([first, second] if requested != suite else [second, first])
 
-    def union(table: str, key: Callable[[Any], str], is_kept: Callable[[Any], bool]) -> list[Mapping[str, Any]]:
-        own = {key(row): row for row in now[table]}
-        rows = {key(row): row for row in before[table] if is_kept(row)} | own
-        return [rows[name] for name in ordered([key(row) for row in before[table]], list(own)) if name in rows]
+    def merge_table(table: str, key: Callable[[Any], str], is_kept: Callable[[Any], bool]) -> list[Mapping[str, Any]]:
+        own = {key(row): row for row in planned[table]}
+        rows = {key(row): row for row in earlier[table] if is_kept(row)} | own
+        return [rows[name] for name in merge_order([key(row) for row in earlier[table]], list(own)) if name in rows]
 
     def is_measured(row: Mapping[str, str]) -> bool:
         return row["metric"] in metrics or row["metric"].startswith(parts)
 
-    shown = [label for label in before["entrants"] if label in labels or label in now["entrants"]]
-    trainings = {label: own for label, own in before["trainings"].items() if label in labels}
+    shown = [label for label in earlier["entrants"] if label in labels or label in planned["entrants"]]
+    trainings = {label: own for label, own in earlier["trainings"].items() if label in labels}
     return {
-        **now,
-        "entrants": ordered(shown, now["entrants"]),
-        "datasets": union("datasets", itemgetter("dataset"), lambda row: row["dataset"] in datasets),
-        "metrics": union("metrics", itemgetter("metric"), is_measured),
-        "ratios": union("ratios", itemgetter("metric"), is_measured),
-        "citations": union("citations", canonical, lambda row: row["entry"] in entries),
-        "trainings": trainings | now["trainings"],
-        "refused": [*now["refused"], *(list(one) for one in refused)],
-        "needs": {name: needs for name, needs in before["needs"].items() if name in metrics} | now["needs"],
+        **planned,
+        "entrants": merge_order(shown, planned["entrants"]),
+        "datasets": merge_table("datasets", itemgetter("dataset"), lambda row: row["dataset"] in datasets),
+        "metrics": merge_table("metrics", itemgetter("metric"), is_measured),
+        "ratios": merge_table("ratios", itemgetter("metric"), is_measured),
+        "citations": merge_table("citations", canonical, lambda row: row["entry"] in entries),
+        "trainings": trainings | planned["trainings"],
+        "refused": [*planned["refused"], *(list(row) for row in refused)],
+        "needs": {name: needs for name, needs in earlier["needs"].items() if name in metrics} | planned["needs"],
     }
 
 
-def united(sequences: Iterable[Iterable[str]]) -> list[str]:
-    """Return the names of several sequences once, in an order in which each has its own as far as may be."""
-    found: list[str] = []
+def merge_orders(sequences: Iterable[Iterable[str]]) -> list[str]:
+    """Merge sequences of names without repetitions, keeping the order of each sequence as far as possible."""
+    merged: list[str] = []
     for sequence in sequences:
         names = list(dict.fromkeys(sequence))
-        for place, name in enumerate(names):
-            if name not in found:
-                after = next((later for later in names[place + 1 :] if later in found), None)
-                found.insert(len(found) if after is None else found.index(after), name)
-    return found
+        for index, name in enumerate(names):
+            if name not in merged:
+                after = next((later for later in names[index + 1 :] if later in merged), None)
+                merged.insert(len(merged) if after is None else merged.index(after), name)
+    return merged
 
 
-def united_rows(tables: Iterable[Sequence[Mapping[str, Any]]], name: str) -> list[Mapping[str, Any]]:
-    """Return the rows of several tables, one for each value of a column; of several the first."""
-    listed = list(tables)
-    rows = {row[name]: row for table in reversed(listed) for row in table}
-    return [rows[value] for value in united([row[name] for row in table] for table in listed)]
+def merge_rows(tables: Iterable[Sequence[Mapping[str, Any]]], column: str) -> list[Mapping[str, Any]]:
+    """Merge tables: one row for each value of a column, from the first table that has it."""
+    all_rows = list(tables)
+    rows = {row[column]: row for table in reversed(all_rows) for row in table}
+    return [rows[value] for value in merge_orders([row[column] for row in table] for table in all_rows)]
 
 
-def distinct(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return rows, each once."""
+def drop_duplicates(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return rows without duplicates."""
     return list({canonical(row): row for row in rows}.values())

@@ -1,8 +1,9 @@
-"""Leases: who is working on a unit, on any machine that sees the folder.
+"""Leases on units of work, for processes on any machine that sees the results folder.
 
-A lease is a file made by ``os.link``, which succeeds for one process of many. Its holder refreshes the time of the
-file; a lease that was not refreshed for a while is taken over by a rename, which again succeeds for one process. Ages
-are measured by the clock of the file server, so that the clocks of machines need not agree.
+A lease is a file created with ``os.link``, which succeeds for exactly one process. The holder refreshes the
+modification time of the file. A lease that was not refreshed for some time is stale: another process removes it by a
+rename, which again succeeds for exactly one process. Ages are measured by the clock of the file server, so that the
+clocks of the machines need not agree.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from gahbench._util.files import delete_entry, names_in, open_regular, read_regular
 from gahbench._util.resources import environment_seconds, stat_fields
 
-#: Seconds after which a lease that was not refreshed is lost.
+#: Seconds after which a lease that was not refreshed is stale.
 LEASE_SECONDS = environment_seconds("GAHBENCH_LEASE_SECONDS", 300.0)
-#: No lease lasts longer than this without a refresh, whatever it says, in seconds.
-_LONGEST = 7 * 86400.0
-#: Errors of opening something that is not a file.
+#: The longest duration that a lease may declare, in seconds.
+_MAX_SECONDS = 7 * 86400.0
+#: Errors of opening a path that is not a regular file.
 _NOT_A_FILE = (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENXIO)
-#: A unit fails when the processes that did it were lost this many times.
+#: A unit fails once the processes that worked on it were lost this many times.
 MAX_LOSSES = 3
-#: Leases are refreshed this many times in their duration.
-_BEATS = 10
+#: Leases are refreshed this many times per duration.
+_REFRESHES = 10
 
 
 class LeaseRecord(BaseModel):
-    """The content of a lease: its holder, and how often the unit was lost before; empty if it cannot be read."""
+    """The content of a lease file: its holder, and how often the unit was lost before."""
 
     model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
 
@@ -49,19 +50,19 @@ class LeaseRecord(BaseModel):
     user: Annotated[int, Field(ge=0)] | None = None
     job: str | None = None
     since: float | None = None
-    lease: Annotated[float, Field(gt=0, le=_LONGEST)] | None = None
+    lease: Annotated[float, Field(gt=0, le=_MAX_SECONDS)] | None = None
     losses: Annotated[int, Field(ge=0)] = 0
-    #: When earlier attempts last wrote a checkpoint, by the file server's clock; 0 if they never did.
+    #: When an earlier attempt last wrote a checkpoint, by the file server's clock; 0 if none did.
     progress: float = 0.0
-    #: Distinguishes it from other leases of the unit.
+    #: A random token that distinguishes this lease from other leases of the unit.
     token: str | None = None
-    #: Why the unit was lost with its holder: the lease may be taken over at once.
+    #: Why the holder's process was lost; the lease is then stale at once.
     lost: str | None = None
 
 
 @dataclass
 class Lease:
-    """A lease of this process."""
+    """A lease that this process holds; ``is_lost`` once another process has taken it over."""
 
     name: str
     record: LeaseRecord
@@ -69,8 +70,8 @@ class Lease:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A lease of any process."""
+class SeenLease:
+    """A lease of any process, as read from its file; the age is in seconds."""
 
     name: str
     record: LeaseRecord
@@ -85,7 +86,7 @@ class Leases:
         self.folder, self.seconds = folder, seconds
         self._held: dict[str, Lease] = {}
         self._lock = threading.Lock()
-        self._beating: threading.Thread | None = None
+        self._refresher: threading.Thread | None = None
         self._closed = threading.Event()
         self._clock: tuple[float, float] | None = None
 
@@ -93,33 +94,33 @@ class Leases:
         """Return the names of the units that have a lease."""
         return set(names_in(self.folder))
 
-    def seen(self, name: str) -> Seen | None:
-        """Return the lease of a unit; ``None`` if there is none any more."""
+    def inspect(self, name: str) -> SeenLease | None:
+        """Return the lease of a unit; ``None`` if there is none."""
         try:
-            # A file that is opened shows its present state, on network file systems too.
+            # Opening a file refreshes its attributes on network file systems, which ``os.stat`` may read from a cache.
             with open_regular(self.folder / name, follow=False) as handle:
                 touched, content = os.fstat(handle.fileno()).st_mtime, handle.read()
         except OSError as error:
-            return Seen(name, LeaseRecord(), 0.0, True) if error.errno in _NOT_A_FILE else None
-        record = _parsed(content)
+            return SeenLease(name, LeaseRecord(), 0.0, True) if error.errno in _NOT_A_FILE else None
+        record = _parse_record(content)
         age = self.now() - touched
-        # Processes may differ in how often they refresh their leases.
-        is_stale = age > (record.lease or self.seconds) or bool(record.lost) or has_ended(record)
-        return Seen(name, record, age, is_stale)
+        # Processes may have different lease durations, so the recorded duration counts.
+        is_stale = age > (record.lease or self.seconds) or bool(record.lost) or has_exited(record)
+        return SeenLease(name, record, age, is_stale)
 
     def take(self, name: str, losses: int = 0, progress: float = 0.0) -> Lease | None:
-        """Take the lease of a unit that no process has; ``None`` if another process was faster."""
-        facts = {"since": self.now(), "lease": min(self.seconds, _LONGEST), "losses": losses, "progress": progress}
-        lease = Lease(name, own_record().model_copy(update={**facts, "token": uuid.uuid4().hex}))
+        """Take the lease of a unit; return ``None`` if another process holds it."""
+        fields = {"since": self.now(), "lease": min(self.seconds, _MAX_SECONDS), "losses": losses, "progress": progress}
+        lease = Lease(name, own_record().model_copy(update={**fields, "token": uuid.uuid4().hex}))
         temporary = self._write(lease.record)
         try:
             os.link(temporary, self.folder / name)
         except FileExistsError:
-            # A server may have done it, and answered twice.
+            # A network file system may have repeated the request after it succeeded.
             if not self._is_own(lease):
                 return None
         except OSError:
-            # The file system has no links.
+            # The file system has no hard links.
             try:
                 with (self.folder / name).open("xb") as file:
                     file.write(temporary.read_bytes())
@@ -129,21 +130,21 @@ class Leases:
             temporary.unlink(missing_ok=True)
         with self._lock:
             self._held[name] = lease
-            if self._beating is None:
-                self._beating = threading.Thread(target=self._keep_alive, daemon=True)
-                self._beating.start()
+            if self._refresher is None:
+                self._refresher = threading.Thread(target=self._refresh_held, daemon=True)
+                self._refresher.start()
         return lease
 
-    def clear(self, seen: Seen) -> bool:
+    def clear(self, stale: SeenLease) -> bool:
         """Remove a stale lease; ``False`` if another process was faster."""
-        file, aside = self.folder / seen.name, self.folder / f".stale-{uuid.uuid4().hex}"
+        file, aside = self.folder / stale.name, self.folder / f".stale-{uuid.uuid4().hex}"
         try:
             file.rename(aside)
         except OSError:
             return False
-        is_same = self._token(aside) == seen.record.token
+        is_same = self._token(aside) == stale.record.token
         if not is_same:
-            # Another process cleared it meanwhile, and this is the next lease, which is alive.
+            # In the meantime another process removed the stale lease and took a new one, which must be restored.
             with contextlib.suppress(OSError):
                 os.link(aside, file)
         with contextlib.suppress(OSError):
@@ -151,26 +152,26 @@ class Leases:
         return is_same
 
     def release(self, lease: Lease) -> None:
-        """Give up a lease, if it is still this process's."""
+        """Delete the file of a lease, if this process still holds it."""
         with self._lock:
             self._held.pop(lease.name, None)
         if self._is_own(lease):
             (self.folder / lease.name).unlink(missing_ok=True)
 
     def lose(self, lease: Lease, why: str) -> None:
-        """Record that the unit was lost with the process that did it: the lease may be taken over at once."""
+        """Record that the process that did the unit was lost, so that another process may take over at once."""
         with self._lock:
             self._held.pop(lease.name, None)
         if self._is_own(lease):
             self._write(lease.record.model_copy(update={"lost": why})).replace(self.folder / lease.name)
 
     def sweep(self, finished: Iterable[str], failed: Iterable[str] = ()) -> None:
-        """Remove leases of ended units whose holders died, and incomplete files."""
+        """Remove the leases of finished units, stale leases of failed units, and old temporary files."""
         for name in self.names().intersection(finished):
             delete_entry(self.folder / name)
         for name in self.names().intersection(failed):
-            if (seen := self.seen(name)) is not None and seen.is_stale:
-                self.clear(seen)
+            if (lease := self.inspect(name)) is not None and lease.is_stale:
+                self.clear(lease)
         for file in self.folder.glob(".*"):
             with contextlib.suppress(OSError):
                 if self.now() - file.stat().st_mtime > self.seconds:
@@ -184,7 +185,7 @@ class Leases:
 
     def now(self) -> float:
         """Return the time by the file server's clock, in seconds."""
-        if self._clock is None or time.monotonic() - self._clock[0] > self.seconds / _BEATS:
+        if self._clock is None or time.monotonic() - self._clock[0] > self.seconds / _REFRESHES:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 file = self.folder / f".{uuid.uuid4().hex}"
@@ -198,35 +199,35 @@ class Leases:
         return self._clock[1] + time.monotonic() - self._clock[0]
 
     def _write(self, record: LeaseRecord) -> Path:
-        """Write a lease under a name of its own."""
-        temporary = self.folder / f".{uuid.uuid4().hex}"
+        """Write a lease record to a temporary file with a unique name."""
+        path = self.folder / f".{uuid.uuid4().hex}"
         try:
-            temporary.write_text(record.model_dump_json(), encoding="utf-8")
+            path.write_text(record.model_dump_json(), encoding="utf-8")
         except OSError:
             with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
             raise
-        return temporary
+        return path
 
     def _is_own(self, lease: Lease) -> bool:
         return self._token(self.folder / lease.name) == lease.record.token
 
     def _token(self, file: Path) -> str | None:
-        """Return the token of a lease; ``None`` if there is none."""
+        """Return the token in a lease file; ``None`` if the file is missing or invalid."""
         try:
-            return _parsed(read_regular(file, follow=False)).token
+            return _parse_record(read_regular(file, follow=False)).token
         except OSError as error:
             if error.errno in _NOT_A_FILE or isinstance(error, FileNotFoundError):
                 return None
             raise
 
-    def _keep_alive(self) -> None:
-        while not self._closed.wait(self.seconds / _BEATS):
+    def _refresh_held(self) -> None:
+        while not self._closed.wait(self.seconds / _REFRESHES):
             with self._lock:
                 held = list(self._held.values())
                 if not held:
-                    # The next lease starts it anew.
-                    self._beating = None
+                    # ``take`` starts a new thread for the next lease.
+                    self._refresher = None
                     return
             for lease in held:
                 try:
@@ -235,48 +236,48 @@ class Leases:
                     else:
                         lease.is_lost = True
                 except OSError:
-                    continue  # The file server may be back at the next beat.
+                    continue  # The file server may respond again at the next refresh.
 
 
-def _parsed(content: bytes) -> LeaseRecord:
-    """Return the record of a lease; an invalid lease has an empty record, and becomes stale with time."""
+def _parse_record(content: bytes) -> LeaseRecord:
+    """Parse the content of a lease file; invalid content gives an empty record, which becomes stale with time."""
     try:
         return LeaseRecord.model_validate_json(content)
     except ValueError:
         return LeaseRecord()
 
 
-def own_name() -> str:
-    """Return a name that no other attempt, file or lease has: host, process and a random number."""
+def unique_name() -> str:
+    """Return a name that is unique across machines: host, process and a random number."""
     host = re.sub(r"[^A-Za-z0-9.]", "", socket.gethostname())[:40] or "host"
     node = os.environ.get("SLURMD_NODENAME", "")
     return "-".join(part for part in (host, node, str(os.getpid()), uuid.uuid4().hex[:8]) if part)
 
 
 def own_record() -> LeaseRecord:
-    """Return this process as leases record it."""
+    """Return a lease record that describes this process."""
     return LeaseRecord(
         host=socket.gethostname(),
         pid=os.getpid(),
-        born=_born(os.getpid()),
-        machine=_machine(),
+        born=_start_time(os.getpid()),
+        machine=_boot_and_namespace(),
         user=_user(),
         job=os.environ.get("SLURM_JOB_ID"),
     )
 
 
-def has_ended(record: LeaseRecord) -> bool:
-    """Whether a holder is known to have ended: it was a process of this machine, and does not run any more."""
-    if record.pid is None or record.machine is None or record.machine != _machine():
+def has_exited(record: LeaseRecord) -> bool:
+    """Return whether the holder was a process of this machine that no longer runs; false for other machines."""
+    if record.pid is None or record.machine is None or record.machine != _boot_and_namespace():
         return False
     if _user() not in (0, record.user):
         return False  # Some systems hide the processes of other users.
-    born = _born(record.pid)
+    born = _start_time(record.pid)
     return born is None or born != record.born
 
 
-def _machine() -> str | None:
-    """Return an identifier of this boot and of the PID namespace; ``None`` if it is unknown."""
+def _boot_and_namespace() -> str | None:
+    """Return an identifier of the current boot and PID namespace of this machine; ``None`` if it is unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -288,7 +289,7 @@ def _user() -> int | None:
     return os.getuid() if hasattr(os, "getuid") else None
 
 
-def _born(pid: int) -> str | None:
-    """Return when a process was started, in ticks since boot; ``None`` if it does not run."""
+def _start_time(pid: int) -> str | None:
+    """Return the start time of a process in ticks since boot; ``None`` if the process does not run."""
     fields = stat_fields(pid)
     return None if fields is None or fields[0] in "ZX" else fields[19]

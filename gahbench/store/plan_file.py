@@ -1,4 +1,4 @@
-"""The plan that a results folder records: its units, and what their board shows."""
+"""The file ``plan.json`` of a results folder: its units, and the facts that its board shows."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from gahbench.contracts.unit import Unit
 from gahbench.store.records import PlanRecord, check_metric
 
 PLAN = "plan.json"
-#: The fields of a unit whose values many units share.
+#: The fields of a unit whose values are shared by many units, and are stored once.
 _SHARED = ("payload", "document")
 
 
 @dataclass(frozen=True)
 class RecordedUnit:
-    """A unit in the plan of a folder."""
+    """A unit in the recorded plan of a results folder."""
 
     unit: Unit
     is_added: bool = False
@@ -35,7 +35,7 @@ class RecordedUnit:
 
 @dataclass(frozen=True)
 class RecordedPlan:
-    """The plan of a results folder."""
+    """The recorded plan of a results folder."""
 
     suite: str
     units: tuple[RecordedUnit, ...]
@@ -55,18 +55,18 @@ class RecordedPlan:
 
 
 def write_plan(folder: Path, plan: RecordedPlan) -> None:
-    """Write the plan of a folder, unless it is there already: a unit a line, and values that units share once."""
-    #: Values as JSON, each with its index.
+    """Write the plan of a folder, unless the file is up to date: one line for each unit, and each shared value once."""
+    #: The index of each shared value, by its JSON text.
     texts: dict[str, int] = {}
 
-    def place(value: Any) -> int:
+    def index_of(value: Any) -> int:
         return texts.setdefault(canonical(value), len(texts))
 
     lines = []
     for recorded in plan.units:
         record = recorded.unit.record()
         for name in _SHARED:
-            record[name] = record[name] and {key: place(value) for key, value in record[name].items()}
+            record[name] = record[name] and {key: index_of(value) for key, value in record[name].items()}
         work = recorded.unit.work if recorded.unit.work < float("inf") else None
         record |= {"work": work, "added": recorded.is_added, "shown": recorded.is_shown}
         lines.append(json.dumps(record))
@@ -82,35 +82,35 @@ def write_plan(folder: Path, plan: RecordedPlan) -> None:
 
 
 def read_plan(folder: Path) -> RecordedPlan | None:
-    """Return the plan of a folder; ``None`` for one that is new or empty."""
+    """Return the recorded plan of a folder; ``None`` if the folder is absent or empty."""
     file = folder / PLAN
-    other = f"give another results folder; '--reuse {folder}' takes what is done in this one"
+    advice = f"give another results folder; '--reuse {folder}' takes the finished units of this one"
     try:
         content = read_regular(file)
     except FileNotFoundError:
-        if folder.is_dir() and (others := [child.name for child in folder.iterdir() if not child.name.startswith(".")]):
+        if folder.is_dir() and (names := [child.name for child in folder.iterdir() if not child.name.startswith(".")]):
             raise ResultsError(
-                f"{folder}: not a results folder (it holds {others[0]} but no {PLAN}); give a new or empty one"
+                f"{folder}: not a results folder (it holds {names[0]} but no {PLAN}); give a new or empty one"
             ) from None
         return None
     except NotADirectoryError as error:
-        raise ResultsError(f"{folder}: a file; give a results folder, or a path at which there is none yet") from error
+        raise ResultsError(f"{folder}: is a file; give a results folder, or a path that does not exist yet") from error
     except OSError as error:
-        raise ResultsError(f"{file}: cannot be read ({error.strerror or error}); {other}") from error
-    with _no_garbage_collection():
+        raise ResultsError(f"{file}: cannot be read ({error.strerror or error}); {advice}") from error
+    with _garbage_collection_suspended():
         try:
             parsed = parse_sealed(content)
         except ValueError as error:
-            raise ResultsError(f"{file}: cannot be read ({error}); {other}") from error
+            raise ResultsError(f"{file}: cannot be read ({error}); {advice}") from error
         try:
-            return _parsed(parsed)
+            return _parse(parsed)
         except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-            raise ResultsError(f"{file}: not the plan of a gahbench suite ({error}); {other}") from error
+            raise ResultsError(f"{file}: not the plan of a gahbench suite ({error}); {advice}") from error
 
 
 @contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Suspend garbage collection: among the objects of a large plan, which all stay, it takes a third of the time."""
+def _garbage_collection_suspended() -> Iterator[None]:
+    """Suspend garbage collection, which takes a third of the time of reading a large plan and frees nothing."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -120,19 +120,19 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def recorded_plan(folder: Path) -> RecordedPlan:
-    """Return the plan of a results folder."""
+def require_plan(folder: Path) -> RecordedPlan:
+    """Return the recorded plan of a results folder; raise an error if it has none."""
     plan = read_plan(folder)
     if plan is None:
         raise ResultsError(f"{folder}: no {PLAN}; expected a results folder")
     return plan
 
 
-def _parsed(content: dict[str, Any]) -> RecordedPlan:
+def _parse(content: dict[str, Any]) -> RecordedPlan:
     values = content["values"]
     for record in content["units"]:
         for name in _SHARED:
-            record[name] = record[name] and {key: values[place] for key, place in record[name].items()}
+            record[name] = record[name] and {key: values[index] for key, index in record[name].items()}
     check_record(PlanRecord, content, "a plan")
     check_record(Limits, content["limits"], "the limits of a plan")
     units = []
@@ -150,7 +150,7 @@ def _parsed(content: dict[str, Any]) -> RecordedPlan:
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:
-    """Return names of folders: as much of their paths, from the end, as distinguishes them."""
+    """Return the shortest ends of the paths of folders that distinguish them."""
     parts = [folder.absolute().parts for folder in folders]
     for depth in range(1, max(map(len, parts)) + 1):
         names = ["/".join(part[-depth:]) for part in parts]

@@ -1,4 +1,4 @@
-"""The records in the files of a results folder, as types that JSON is checked against."""
+"""Types of the JSON records in a results folder, against which its files are checked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired, Required
 
 from pydantic import Field
 
-# Before Python 3.12, pydantic cannot read those of typing.
+# Before Python 3.12, pydantic does not support ``typing.TypedDict``.
 from typing_extensions import TypedDict
 
 from gahbench._util.checks import Count, Digest, FileName, InnerPath, Number, check_record
@@ -27,7 +27,7 @@ class PluginRecord(TypedDict):
 
 
 class PayloadRecord(TypedDict, total=False):
-    """The data for a worker to do a unit."""
+    """The data that a worker needs to do a unit."""
 
     dataset: PluginRecord
     entrant: PluginRecord
@@ -45,7 +45,7 @@ class PayloadRecord(TypedDict, total=False):
 
 
 class DocumentRecord(TypedDict, total=False):
-    """The document of a unit, as far as it is used."""
+    """The fields of the document of a unit that are read from disk."""
 
     training: dict[str, Any]
 
@@ -69,7 +69,7 @@ class UnitRecord(TypedDict):
 
 
 class PlannedRecord(UnitRecord):
-    """A unit in a plan, with its planned work, which is ``None`` if infinite, and whether it was added or is shown."""
+    """A unit in a plan: its planned work (``None`` if infinite), whether it was added, and whether it is shown."""
 
     work: Number | None
     added: bool
@@ -116,7 +116,7 @@ class _CitationRow(TypedDict):
 
 
 class BoardRecord(TypedDict):
-    """The facts for the board."""
+    """The facts for the board of a plan."""
 
     baseline: str | None
     entrants: list[str]
@@ -126,7 +126,7 @@ class BoardRecord(TypedDict):
     citations: list[_CitationRow]
     needs: dict[str, list[str]]
     trainings: dict[str, str]
-    #: Dataset, row, and why the row refuses the dataset.
+    #: Dataset, row, and the reason why the row refuses the dataset.
     refused: list[Annotated[list[str], Field(min_length=3, max_length=3)]]
 
 
@@ -177,7 +177,7 @@ _Adopted = TypedDict("_Adopted", {"from": FileName, "differs": list[str]})
 
 
 class DoneRecord(TypedDict, total=False):
-    """What ``done.json`` says of a finished unit, as far as it is used."""
+    """The fields of ``done.json`` of a finished unit that are read from disk."""
 
     files: Required[dict[FileName, FileRecord]]
     notes: list[str]
@@ -211,13 +211,13 @@ class ScoreRecord(TypedDict):
 
 
 def unit_of(record: Any) -> Unit:
-    """Return the unit of a record."""
+    """Return the unit that a record describes."""
     check_record(UnitRecord, record, "a unit")
     check_metric(record)
     return Unit.of_record(record)
 
 
 def check_metric(record: Mapping[str, Any]) -> None:
-    """Refuse the record of a score without a metric, or of a fit with one."""
+    """Raise an error for the record of a score without a metric, or of a fit with a metric."""
     if (record["kind"] == "score") != (record["metric"] is not None):
-        raise ValueError("the field 'metric' of a unit is missing, or not what it can be")
+        raise ValueError("the field 'metric' of a unit must be null for a fit, and a text for a score")

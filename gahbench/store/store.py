@@ -1,8 +1,8 @@
-"""The store: one folder for each finished unit, written whole or not at all.
+"""The store of units in a results folder: one folder for each finished unit, written atomically.
 
-A unit is written to an attempt (:mod:`gahbench.store.attempts`), which becomes ``units/<unit>`` by one rename. Finished
-units are listed, never looked up by name: network file systems remember for a while that a name was absent. A failure
-is recorded under ``failures/``, and the unit is tried again on the next run.
+A process writes a unit to an attempt (:mod:`gahbench.store.attempts`), and renames the attempt to ``units/<unit>`` once
+it is complete. Finished units are listed, never looked up by name, since network file systems cache for a while that a
+name was absent. Failures are recorded in ``failures/``, and the next run tries these units again.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from gahbench._util.errors import ResultsError
 from gahbench._util.files import delete_entry, names_in, read_regular, storing, write_json
 from gahbench._util.sealed import parse_json
 from gahbench.contracts.unit import Unit
-from gahbench.store.attempts import PARTIAL, Attempt, attempts_at, last_checkpoint
+from gahbench.store.attempts import PARTIAL, Attempt, attempts_at, checkpoint_time
 from gahbench.store.finished import (
     ARRAYS,
     DONE,
     SCORES,
     UNIT,
     DamagedError,
-    Examined,
-    Finished,
+    Examination,
+    FinishedUnit,
     is_network,
     open_finished,
-    parsed_arrays,
+    parse_arrays,
     read_done,
 )  # fmt: skip
 from gahbench.store.leases import Leases
@@ -41,8 +41,8 @@ from gahbench.training.file_names import WEIGHTS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Folders of units and checkpoints that were moved away: their files were damaged, they were to be done anew, or their
-#: checks are to be done again.
+#: Subfolders for units that were moved away: their files were damaged, the user asked to do them again, or the checks
+#: of their denoisers are to be repeated.
 DAMAGED, REPLACED, UNCHECKED = "damaged", "replaced", "unchecked"
 
 
@@ -54,7 +54,7 @@ class Store:
         self.units = folder / "units"
         self.failures = folder / "failures"
         self.leases = folder / "leases"
-        #: Precisions that were chosen by measurement, a file each.
+        #: Records of the precisions that were chosen by measurement, one file each.
         self.precision = folder / "precision"
 
     def finished(self) -> set[str]:
@@ -66,7 +66,7 @@ class Store:
         return {name.removesuffix(".json") for name in names_in(self.failures) if name.endswith(".json")}
 
     def ended(self) -> tuple[set[str], set[str]]:
-        """Return the folder names of finished and of failed units; a finished unit does not count as failed."""
+        """Return the folder names of finished units, and of failed units that are not finished."""
         finished = self.finished()
         return finished, self.failed() - finished
 
@@ -75,126 +75,130 @@ class Store:
         return self.units / unit.folder
 
     def fit_folder(self, key: str) -> Path:
-        """Return the folder of the fit of a key."""
+        """Return the folder of the finished fit with a key."""
         return self.units / f"fit-{key}"
 
     def weights_checksum(self, fit: str) -> str | None:
-        """Return the SHA-256 of the weights of a finished fit, by its key; ``None`` if it is not there."""
-        done = self.done_at(self.fit_folder(fit))
+        """Return the SHA-256 of the weights of the fit with a key; ``None`` if the fit is not finished."""
+        done = self.done_record_at(self.fit_folder(fit))
         return None if done is None else done["files"].get(WEIGHTS, {}).get("sha256")
 
     def is_done(self, unit: Unit) -> bool:
-        """Whether a unit has finished, is undamaged, and measured the network that is here (:meth:`examined`)."""
-        return bool(self.whole([unit]))
+        """Return whether a unit is finished and undamaged, and measured the weights that the store holds."""
+        return bool(self.undamaged([unit]))
 
-    def whole(self, units: Iterable[Unit]) -> set[str]:
-        """Return the folder names of the units that are done, in the sense of :meth:`is_done`."""
-        return set(self.examined(units).whole)
+    def undamaged(self, units: Iterable[Unit]) -> set[str]:
+        """Return the folder names of the units for which :meth:`is_done` holds."""
+        return set(self.examine(units).undamaged)
 
-    def examined(self, units: Iterable[Unit], *, thorough: bool = False, keep: bool = False) -> Examined:
-        """Return which units are done, and why finished units are damaged."""
-        found, listed, checksum = Examined(), self.finished(), functools.cache(self.weights_checksum)
+    def examine(self, units: Iterable[Unit], *, thorough: bool = False, keep: bool = False) -> Examination:
+        """Check the files of finished units.
+
+        Weights are checked by their size alone; arrays by their checksums if ``thorough``. If ``keep``, the contents of
+        score files are kept in memory, up to a limit, for :meth:`Examination.scores`.
+        """
+        examination, listed, checksum = Examination(), self.finished(), functools.cache(self.weights_checksum)
         for unit in {unit.folder: unit for unit in units if unit.folder in listed}.values():
             try:
                 finished = open_finished(self.path(unit), unit)
                 measured: Mapping[str, Any] = finished.done.get("networks", {})
-                # Networks of one key may differ by rounding.
+                # Two fits with the same key may have weights that differ by rounding.
                 if any(measured.get(key) and checksum(key) not in (None, measured[key]) for key in unit.needs):
-                    raise DamagedError(f"{finished.folder}: measured another network than is here")
+                    raise DamagedError(f"{finished.folder}: measured other weights than those in this folder")
                 for name in finished.names:
                     if name == SCORES:
                         content = finished.read(name)
                         if keep:
-                            found.keep(unit.folder, content)
+                            examination.keep(unit.folder, content)
                     elif name != UNIT:
-                        finished.check(name, whole=thorough and not is_network(name))
+                        finished.check(name, full=thorough and not is_network(name))
             except DamagedError as error:
-                found.damaged[unit.folder] = str(error)
+                examination.damaged[unit.folder] = str(error)
             else:
-                found.whole[unit.folder] = finished
-        return found
+                examination.undamaged[unit.folder] = finished
+        return examination
 
-    def done(self, unit: Unit) -> dict[str, Any] | None:
+    def done_record(self, unit: Unit) -> dict[str, Any] | None:
         """Return the content of ``done.json`` of a finished unit; ``None`` if it is missing or damaged."""
-        return self.done_at(self.path(unit))
+        return self.done_record_at(self.path(unit))
 
-    def done_at(self, folder: Path) -> dict[str, Any] | None:
-        """Return the content of ``done.json`` in the folder of a finished unit, as :meth:`done` does."""
+    def done_record_at(self, folder: Path) -> dict[str, Any] | None:
+        """Return the content of ``done.json`` in a folder; ``None`` if it is missing or damaged."""
         try:
             return read_done(folder)[0]
         except DamagedError:
             return None
 
     def begin(self, unit: Unit) -> Attempt:
-        """Begin an attempt at a unit."""
+        """Start an attempt at a unit."""
         with storing(self.units):
             return Attempt(self.units, unit, self._failure_path(unit))
 
-    def progress(self, name: str) -> float:
-        """Return when attempts at a unit last wrote a checkpoint, by the file server's clock; 0 if they never did."""
-        return max(map(last_checkpoint, attempts_at(self.units, name)), default=0.0)
+    def checkpoint_time(self, name: str) -> float:
+        """Return when the last checkpoint of a unit was written, by the file server's clock; 0 if it has none."""
+        return max(map(checkpoint_time, attempts_at(self.units, name)), default=0.0)
 
-    def set_aside(self, units: Iterable[Unit]) -> dict[Unit, str]:
-        """Move damaged finished units to ``damaged/``, so that they are done again; return them with the reasons."""
-        own = {unit.folder: unit for unit in units}
-        found = self.examined(own.values(), thorough=True)
-        wrong = dict(found.damaged)
-        measured = {key for name, unit in own.items() if name not in found.whole for key in unit.needs}
-        for finished in (found.whole.get(f"fit-{key}") for key in measured):
+    def move_damaged(self, units: Iterable[Unit]) -> dict[Unit, str]:
+        """Move damaged finished units to ``damaged/``, so that they are done again; return the reason for each."""
+        by_name = {unit.folder: unit for unit in units}
+        examination = self.examine(by_name.values(), thorough=True)
+        reasons = dict(examination.damaged)
+        measured = {key for name, unit in by_name.items() if name not in examination.undamaged for key in unit.needs}
+        for finished in (examination.undamaged.get(f"fit-{key}") for key in measured):
             if finished is not None:
                 try:
                     for name in filter(is_network, finished.names):
                         finished.check(name)
                 except DamagedError as error:
-                    wrong[finished.unit.folder] = str(error)
-        fits = {f"fit-{key}" for unit in own.values() for key in unit.needs}.intersection(wrong)
-        for name in found.whole:
-            if any(f"fit-{key}" in fits for key in own[name].needs):
-                wrong.setdefault(name, "measured a network that is done again")
-        self.put_away(wrong, DAMAGED)
-        return {own[name]: why for name, why in wrong.items()}
+                    reasons[finished.unit.folder] = str(error)
+        fits = {f"fit-{key}" for unit in by_name.values() for key in unit.needs}.intersection(reasons)
+        for name in examination.undamaged:
+            if any(f"fit-{key}" in fits for key in by_name[name].needs):
+                reasons.setdefault(name, "measured a network that is trained again")
+        self.move_away(reasons, DAMAGED)
+        return {by_name[name]: why for name, why in reasons.items()}
 
-    def put_away(self, names: Iterable[str], room: str) -> int:
-        """Move folders of units or attempts into another folder of the results, each under a unique name."""
+    def move_away(self, names: Iterable[str], subfolder: str) -> int:
+        """Move folders of units or attempts into a subfolder of the results folder; return how many were moved."""
         moved = 0
         for name in names:
-            place = self.folder / room / f"{name}-{uuid.uuid4().hex[:8]}"
-            place.parent.mkdir(exist_ok=True)
+            target = self.folder / subfolder / f"{name}-{uuid.uuid4().hex[:8]}"
+            target.parent.mkdir(exist_ok=True)
             with contextlib.suppress(FileNotFoundError):
-                (self.units / name).rename(place)
+                (self.units / name).rename(target)
                 moved += 1
         return moved
 
-    def unchecked(self, unit: Unit) -> Finished | None:
-        """Return an undamaged finished score whose checks are to be done again; ``None`` if there is none."""
+    def find_unchecked(self, unit: Unit) -> FinishedUnit | None:
+        """Return the undamaged score of a unit whose checks are to be repeated; ``None`` if there is none."""
         for name in names_in(self.folder / UNCHECKED):
             if name.startswith(f"{unit.folder}-"):
                 with contextlib.suppress(ResultsError):
                     return self.verify(self.folder / UNCHECKED / name, unit)
         return None
 
-    def put_back_unchecked(self) -> None:
-        """Move finished units back whose checks were to be done again and were not: their scores count."""
+    def restore_unchecked(self) -> None:
+        """Move units back whose checks were to be repeated and were not: their scores stay on the board."""
         finished = self.finished()
         for name in names_in(self.folder / UNCHECKED):
             if (unit := name.rpartition("-")[0]) not in finished:
                 with contextlib.suppress(OSError):
                     (self.folder / UNCHECKED / name).rename(self.units / unit)
 
-    def put_aside(self) -> list[str]:
-        """Return the names of the units that were moved away, since they were damaged or replaced."""
-        return sorted(name for room in (DAMAGED, REPLACED) for name in names_in(self.folder / room))
+    def moved_names(self) -> list[str]:
+        """Return the names of the folders of units that were moved away as damaged or replaced."""
+        return sorted(name for subfolder in (DAMAGED, REPLACED) for name in names_in(self.folder / subfolder))
 
-    def recorded(self, but: Set[str] = frozenset()) -> Iterator[Unit]:
-        """Yield finished units as their folders record them, fits first, except for some folder names."""
-        names = sorted(self.finished() - but)
+    def recorded_units(self, excluded: Set[str] = frozenset()) -> Iterator[Unit]:
+        """Yield the units that the folders of finished units record, fits first, except for some folder names."""
+        names = sorted(self.finished() - excluded)
         for kind in ("fit", "score"):
             for folder in (self.units / name for name in names if name.startswith(f"{kind}-")):
                 if (folder / DONE).is_file() and (unit := recorded_unit(folder)) and unit.folder == folder.name:
                     yield unit
 
     def sweep(self) -> None:
-        """Remove attempts at units that have finished, and their leases."""
+        """Remove the attempts, leases and unchecked copies of units that are finished."""
         names = names_in(self.units)
         finished = {name for name in names if PARTIAL not in name}
         for name in names:
@@ -206,21 +210,21 @@ class Store:
         Leases(self.leases).sweep(finished, self.failed())
 
     def fail(self, unit: Unit, error: str, details: str) -> None:
-        """Record that a unit failed, and why, unless another process has finished it."""
+        """Record why a unit failed, unless another process has finished it."""
         if unit.folder not in self.finished():
             write_json(self._failure_path(unit), {**unit.record(), "error": error, "traceback": details})
 
     def failure(self, unit: Unit) -> str | None:
-        """Return why a unit failed, in one line; ``None`` if it did not."""
+        """Return the error of a failed unit, in one line; ``None`` if the unit did not fail."""
         return self.failure_of(unit.folder) if unit.folder in self.failed() else None
 
     def failure_of(self, name: str) -> str:
-        """Return why a unit whose failure is listed failed, in one line."""
+        """Return the error in the failure record of a unit, in one line."""
         error = self.failure_record(name).get("error")
         return " ".join(as_text(error).split()) if isinstance(error, str) and error.strip() else "unknown"
 
     def failure_record(self, name: str) -> dict[str, Any]:
-        """Return the record of a failure that is listed; empty if it cannot be read."""
+        """Return the failure record of a unit; empty if it cannot be read."""
         try:
             content = parse_json(read_regular(self.failures / f"{name}.json", follow=False))
         except (OSError, ValueError):
@@ -228,38 +232,38 @@ class Store:
         return content if isinstance(content, dict) else {}
 
     def forget_failure(self, unit: Unit) -> None:
-        """Drop the record of a failure, before the unit is tried again."""
+        """Delete the failure record of a unit, so that the unit is tried again."""
         delete_entry(self._failure_path(unit))
 
-    def verify(self, folder: Path, unit: Unit | None = None) -> Finished:
-        """Check all files of the folder of a finished unit, weights too."""
+    def verify(self, folder: Path, unit: Unit | None = None) -> FinishedUnit:
+        """Check the checksums of all files in the folder of a finished unit, including weights."""
         finished = open_finished(folder, unit)
         for name in finished.names:
             finished.check(name)
         return finished
 
     def read_arrays(self, unit: Unit) -> dict[str, NDArray[Any]]:
-        """Return the arrays of a finished score unit."""
+        """Return the arrays that the metric of a finished score unit stored."""
         finished = open_finished(self.path(unit), unit)
         if ARRAYS not in finished.names:
             return {}
         try:
-            return parsed_arrays(finished.read(ARRAYS))
+            return parse_arrays(finished.read(ARRAYS))
         except ValueError as error:
             raise DamagedError(
-                f"{finished.folder / ARRAYS}: holds no arrays ({error}); delete its folder and run again"
+                f"{finished.folder / ARRAYS}: is not a file of arrays ({error}); delete the unit's folder and run again"
             ) from error
 
     def read_scores(self, unit: Unit) -> list[tuple[float | None, int | None, float, str]]:
-        """Return the (sigma, image, value, part) of a finished score unit."""
-        return Examined({unit.folder: open_finished(self.path(unit), unit)}).scores(unit.folder)
+        """Return the rows (sigma, image, value, part) of a finished score unit."""
+        return Examination({unit.folder: open_finished(self.path(unit), unit)}).scores(unit.folder)
 
     def _failure_path(self, unit: Unit) -> Path:
         return self.failures / f"{unit.folder}.json"
 
 
 def recorded_unit(folder: Path) -> Unit | None:
-    """Return the unit that a folder records; ``None`` if it cannot be read."""
+    """Return the unit that a folder records; ``None`` if its record cannot be read."""
     try:
         return unit_of(parse_json(read_regular(folder / UNIT, follow=False)))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Files of finished units that reports read: arrays for figures, and trained networks."""
+"""The files of finished units that reports read: arrays for figures, and weights of trained networks."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import ResultsError
 from gahbench.store.finished import DamagedError, warn_of_damage
-from gahbench.store.plan_file import RecordedPlan, recorded_plan
+from gahbench.store.plan_file import RecordedPlan, require_plan
 from gahbench.store.store import Store
 from gahbench.training.file_names import HISTORY, WEIGHTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_OUTCOME = "left out here, and to be done again by 'gahbench run'"
+_OUTCOME = "and left out here ('gahbench run' does damaged units again)"
 
 
 @dataclass(frozen=True, eq=False)
 class StoredArrays:
-    """The arrays of one unit."""
+    """The arrays that a metric stored for one unit."""
 
     dataset: str
     entrant: str
@@ -43,47 +43,47 @@ class StoredWeights:
 
 
 def stored_arrays(folder: str | Path, metric: str, *, required: bool = True) -> list[StoredArrays]:
-    """Return the arrays that a metric stored, in the order of the plan."""
+    """Return the arrays that a metric stored, in the order of the plan; empty if not measured and not ``required``."""
     path = Path(folder)
-    plan = recorded_plan(path)
+    plan = require_plan(path)
     store = Store(path)
     units = [unit for unit in plan.shown if unit.kind == "score" and str(unit.metric).partition("[")[0] == metric]
     if not units:
         if not required:
             return []
-        raise ResultsError(f"{path}: the suite '{plan.suite}' does not measure {metric}, which keeps images")
-    examined = store.examined(units)
-    damaged, found = list(examined.damaged.values()), []
-    for unit in (one for one in units if one.folder in examined.whole):
+        raise ResultsError(f"{path}: the suite '{plan.suite}' does not measure {metric}, which stores images")
+    examination = store.examine(units)
+    damaged, stored = list(examination.damaged.values()), []
+    for unit in (unit for unit in units if unit.folder in examination.undamaged):
         try:
             arrays = store.read_arrays(unit)
         except DamagedError as error:
             damaged.append(str(error))
             continue
         if arrays:
-            found.append(StoredArrays(unit.dataset, unit.entrant, str(unit.metric), unit.seed, arrays))
+            stored.append(StoredArrays(unit.dataset, unit.entrant, str(unit.metric), unit.seed, arrays))
     warn_of_damage(damaged, _OUTCOME)
-    if not found:
+    if not stored:
         raise ResultsError(
-            f"{path}: the units of {metric} are not there, or kept no images; expected the folder as the run left it"
+            f"{path}: the units of {metric} are missing or stored no images; expected the folder as the run left it"
         )
-    return found
+    return stored
 
 
 def stored_weights(folder: Path, plan: RecordedPlan, rows: set[str]) -> list[StoredWeights]:
-    """Return the files of the finished fits of some rows, in the order of the plan, having compared their checksums."""
+    """Return the files of the finished fits of some rows, in the order of the plan, after checking their checksums."""
     store = Store(folder)
-    finished, damaged, found = store.finished(), [], []
+    finished, damaged, stored = store.finished(), [], []
     for unit in (one.unit for one in plan.units if one.unit.kind == "fit" and one.unit.entrant in rows):
         if unit.folder in finished:
-            home = store.path(unit)
+            unit_folder = store.path(unit)
             try:
-                names = store.verify(home, unit).snapshots
+                names = store.verify(unit_folder, unit).snapshots
             except DamagedError as error:
                 damaged.append(str(error))
                 continue
-            snapshots = {step: home / name for step, name in names.items()}
-            where = (unit.dataset, unit.entrant, unit.seed, unit.split)
-            found.append(StoredWeights(*where, home / WEIGHTS, home / HISTORY, snapshots))
+            snapshots = {step: unit_folder / name for step, name in names.items()}
+            identity = (unit.dataset, unit.entrant, unit.seed, unit.split)
+            stored.append(StoredWeights(*identity, unit_folder / WEIGHTS, unit_folder / HISTORY, snapshots))
     warn_of_damage(damaged, _OUTCOME)
-    return found
+    return stored

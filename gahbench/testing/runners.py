@@ -48,7 +48,7 @@ def check_engine(configured: Configured) -> Iterator[Finding]:
         # Workers elsewhere find the units in the folder.
         Folder(store.folder).open(dataclasses.replace(plan, units=units), registry, threads=1)
         engine.run(Job(units, store, registry, events.append, threading.Event(), 1))
-        whole = store.whole(plan.units)
+        whole = store.undamaged(plan.units)
         done = [unit.folder in whole for unit in plan.units]
         yield Finding("finishes units in the store", all(done), f"{sum(done)} of {len(done)}")
         yield Finding("records a failure and goes on", store.failure(broken) is not None)

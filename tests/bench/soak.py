@@ -29,7 +29,7 @@ from gahbench.runs.opening import plan_with
 from gahbench.runs.running import write_plan
 from gahbench.runs.work import work
 from gahbench.store.finished import write_scores
-from gahbench.store.plan_file import recorded_plan
+from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
 
 SUITE = """
@@ -78,7 +78,7 @@ def plan(suite, folder):
 def disturbed(folder, count, most):
     """Finish a folder with some concurrent processes, killing some at random; return how many were killed."""
     store, kills, seen = Store(folder), 0, {}
-    units = recorded_plan(folder).shown
+    units = require_plan(folder).shown
     processes = [start(folder) for _ in range(count)]
     while len(store.finished()) < len({unit.folder for unit in units}):
         time.sleep(random.uniform(0.2, 10.0 / count))
@@ -127,8 +127,8 @@ def unchanged(store, seen):
 
 def check(folder, expected):
     """Check that all is done, whole, and as it was without disturbance."""
-    store, units = Store(folder), recorded_plan(folder).shown
-    lost = [unit.label for unit in units if unit.folder not in store.whole(units)]
+    store, units = Store(folder), require_plan(folder).shown
+    lost = [unit.label for unit in units if unit.folder not in store.undamaged(units)]
     if lost:
         raise SystemExit(f"{folder}: lost: {lost}")
     for unit in units:
@@ -158,7 +158,7 @@ def races(folder, count):
     for process in processes:
         process.join()
     store, units = Store(folder), [numbered(number) for number in range(count)]
-    whole = store.whole(units)
+    whole = store.undamaged(units)
     if len(whole) < count:
         raise SystemExit(f"races: {count - len(whole)} units of {count} are not done, or damaged")
     for unit in units:

@@ -21,7 +21,7 @@ from gahbench.contracts.metrics import Scores
 from gahbench.runs.queue import Queue
 from gahbench.runs.status import status
 from gahbench.store.finished import write_scores
-from gahbench.store.plan_file import RecordedPlan, RecordedUnit, recorded_plan, write_plan
+from gahbench.store.plan_file import RecordedPlan, RecordedUnit, require_plan, write_plan
 from gahbench.store.store import Store
 
 #: Looks at the state of a folder while loops share its units.
@@ -60,7 +60,7 @@ def claim_loops(folder, count, loops):
     print(f"{loops} loops, {count} units: {seconds:.1f} s, {count / seconds:.0f} units/s")
     print(f"  finished by somebody {sum(one for one, _ in each)}, done in vain {sum(vain for _, vain in each)}")
     print(f"  status meanwhile, {LOOKS} times: {statistics.median(looks):.2f} s, at most {max(looks):.2f} s")
-    assert len(Store(folder).whole(units)) == count
+    assert len(Store(folder).undamaged(units)) == count
 
 
 def look(folder):
@@ -71,7 +71,7 @@ def look(folder):
 
 def _loop(folder, ready, done):
     store, finished, vain = Store(folder), 0, 0
-    queue = Queue(recorded_plan(folder).shown, store)
+    queue = Queue(require_plan(folder).shown, store)
     ready.wait()
     queue.refresh()
     while queue.left:
@@ -112,9 +112,9 @@ def real_work(home, count, processes, look):
     for process in running:
         process.wait()
     seconds = time.monotonic() - started
-    units = recorded_plan(folder).shown
+    units = require_plan(folder).shown
     print(f"{processes} work processes: {seconds:.0f} s, {len(units) / seconds:.0f} units/s, their start included")
-    assert len(Store(folder).whole(units)) == len(units)
+    assert len(Store(folder).undamaged(units)) == len(units)
     timed("status, all done", ["status", str(folder)])
     timed("collect", ["collect", str(folder)])
     timed("plan again", ["plan", str(home / "scale.yaml"), "--out", str(folder)])

@@ -18,8 +18,9 @@ def test_the_board_shows_what_is_scored_so_far_and_says_how_much_is_left(write_s
     whole = call(out)
     assert "left" not in whole[2]
     store = Store(out)
-    (fit,) = [unit for unit in store.recorded() if unit.kind == "fit"]
-    store.put_away([fit.folder, *(unit.folder for unit in store.recorded() if fit.key in unit.needs)], "replaced")
+    (fit,) = [unit for unit in store.recorded_units() if unit.kind == "fit"]
+    scores = [unit.folder for unit in store.recorded_units() if fit.key in unit.needs]
+    store.move_away([fit.folder, *scores], "replaced")
     before = {file: file.stat().st_mtime_ns for file in out.iterdir()}
     status, printed, errors = call(out)
     assert errors.startswith(f"{out}: the board so far, 3 units left")

@@ -15,7 +15,7 @@ from gahbench.registry.registry import Registry
 from gahbench.site.catalogue import catalogue
 from gahbench.site.described import Samples, described, samples
 from gahbench.site.pages import Pages
-from gahbench.store.plan_file import recorded_plan, write_plan
+from gahbench.store.plan_file import require_plan, write_plan
 
 #: Forged plugins of a plan: {home} is a private folder with pictures and a module.
 PICTURES = "{home}/pictures"
@@ -82,7 +82,7 @@ def forge(kept_run, home, tmp_path):
     def made(*forgeries):
         folder = tmp_path / "results" / "forged"
         shutil.copytree(kept_run, folder)
-        plan = recorded_plan(folder)
+        plan = require_plan(folder)
         for kind, name, parameters in forgeries:
             forged = {"name": name, "parameters": filled(parameters, home), "label": LABELS[kind]}
             units = tuple(

@@ -1,4 +1,4 @@
-"""Results folders and plans of the tiny suite, made once for all tests."""
+"""Fixtures: results folders and plans of the tiny suite, computed once for all tests."""
 
 import shutil
 import threading
@@ -15,18 +15,18 @@ from gahbench.store.store import Store
 
 @pytest.fixture(scope="module")
 def rows_not_audited():
-    """Rows are not compared with the best denoiser of their dataset, which takes most of the time of a tiny run.
+    """Skip the comparison of rows with the optimal denoiser, which takes most of the time of a tiny run.
 
-    For tests that run suites in this process and look at no audit.
+    For tests that run suites in this process and do not depend on the audit.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gahbench.evaluation.fresh_images._optimal_p", lambda *given: None)
+        patch.setattr("gahbench.evaluation.fresh_images._optimal_p", lambda *arguments: None)
         yield
 
 
 @pytest.fixture(scope="session")
 def tiny_run(made_once):
-    """A run of the tiny suite with its units, which tests read and do not change."""
+    """A results folder of the tiny suite with its units; tests must not change it."""
 
     def fill(home):
         (home / "tiny.yaml").write_text(TINY, encoding="utf-8")
@@ -37,7 +37,7 @@ def tiny_run(made_once):
 
 @pytest.fixture
 def out(tiny_run, tmp_path):
-    """A copy of the run of the tiny suite, which a test may change."""
+    """A copy of the results folder of the tiny suite, which a test may change."""
     return shutil.copytree(tiny_run, tmp_path / "out")
 
 
@@ -52,7 +52,7 @@ def _references_run(made_once):
 
 @pytest.fixture
 def references_out(_references_run, tmp_path):
-    """A copy of a run of the tiny suite without its network, with figures; the suite's file is beside it."""
+    """A copy of the results folder of the tiny suite without its network; the suite file lies next to it."""
     shutil.copytree(_references_run, tmp_path, dirs_exist_ok=True)
     return tmp_path / "out"
 
@@ -67,12 +67,12 @@ def tiny_units(builtin, tmp_path_factory):
 
 @pytest.fixture
 def events():
-    """The events that the job has reported."""
+    """The events that the job reports."""
     return []
 
 
 @pytest.fixture
 def job(tiny_units, events, tmp_path):
-    """A job of the units of the tiny suite."""
+    """A job with the units of the tiny suite."""
     registry = Registry(packages=())
     return gahbench.Job(tiny_units, Store(tmp_path / "out"), registry, events.append, threading.Event(), 1)

@@ -1,4 +1,4 @@
-"""Units of earlier code: left out of the board, reported, and adopted on request."""
+"""Tests of units measured with earlier code: they are left off the board, reported, and adopted on request."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ def denoise(self, noisy, sigma, truth):
 
 @pytest.fixture
 def fade(write_class):
-    """Write a reference whose result is computed by some code."""
+    """A function that writes a reference plugin whose result is given by an expression."""
 
     def write(code="self.weight * noisy"):
         return write_class("reference", FADE.format(code), "fade")
@@ -49,11 +49,11 @@ def references(write_suite):
     return write_suite(("  - unet: {width: 2, levels: 1}\n", ""))
 
 
-def test_rows_of_a_plugins_earlier_code_are_left_out_and_reported(references, fade, tmp_path, command):
+def test_added_rows_measured_with_earlier_plugin_code_are_left_out_and_reported(references, fade, tmp_path, command):
     out = tmp_path / "out"
     file = fade()
     assert "fade[weight=0.25]" in rows(run(references, out, "fade[weight=0.25]", plugins=[file]))
-    # The same code: it stays beside another of its kind, and beside none.
+    # While the code is unchanged, the row stays, whether or not another row of the plugin is added.
     again = run(references, out, "fade[weight=0.75]", plugins=[file])
     assert {"fade[weight=0.25]", "fade[weight=0.75]"} <= rows(again)
     assert again.outdated == ()
@@ -70,22 +70,22 @@ def test_rows_of_a_plugins_earlier_code_are_left_out_and_reported(references, fa
     assert (status, "fade[weight=0.75]" in printed, "fade[weight=0.25]" in printed) == (0, True, False)
 
 
-def test_units_of_earlier_code_are_adopted_on_the_record(references, fade, tmp_path):
+def test_adopted_units_get_current_keys_and_record_their_adoption(references, fade, tmp_path):
     out = tmp_path / "out"
     file = fade()
     first = run(references, out, "fade", plugins=[file])
     before = units(out)
     scores = first.scores
     fade("noisy * self.weight")
-    found = adopt(out, plugins=[file])
-    assert (len(found.adopted), found.current, found.refused) == (2, len(before) - 2, [])
-    assert {place for one in found.adopted for place in one.differs} == {"entrant.source"}
+    outcome = adopt(out, plugins=[file])
+    assert (len(outcome.adopted), outcome.current, outcome.refused) == (2, len(before) - 2, [])
+    assert {path for adopted in outcome.adopted for path in adopted.differs} == {"entrant.source"}
     store = Store(out)
-    for one in found.adopted:
-        record = json.loads((store.path(one.unit) / "unit.json").read_bytes())
-        assert record["key"] == one.unit.key != one.former
-        assert record["adopted"] == [{"from": one.former, "differs": ["entrant.source"]}]
-        store.verify(store.path(one.unit))
+    for adopted in outcome.adopted:
+        record = json.loads((store.path(adopted.unit) / "unit.json").read_bytes())
+        assert record["key"] == adopted.unit.key != adopted.former
+        assert record["adopted"] == [{"from": adopted.former, "differs": ["entrant.source"]}]
+        store.verify(store.path(adopted.unit))
     after = units(out)
     again = run(references, out, "fade", plugins=[file])
     assert units(out) == after
@@ -93,14 +93,14 @@ def test_units_of_earlier_code_are_adopted_on_the_record(references, fade, tmp_p
     board = again.leaderboard(full=True).set_index("entrant")["note"]
     assert "measured with earlier code, adopted" in board["fade"]
     assert "adopted" not in board["identity"]
-    # What is adopted is adopted again when the code changes again, and both are on record.
+    # An adopted unit is adopted again when the code changes again, and both adoptions are recorded.
     fade("1 * self.weight * noisy")
-    (one, *_) = adopt(out, plugins=[file]).adopted
-    assert len(json.loads((store.path(one.unit) / "unit.json").read_bytes())["adopted"]) == 2
+    (adopted, *_) = adopt(out, plugins=[file]).adopted
+    assert len(json.loads((store.path(adopted.unit) / "unit.json").read_bytes())["adopted"]) == 2
 
 
 def test_adopted_scores_keep_the_weights_that_they_measured(references, write_plugin, tmp_path):
-    """A network with other weights is not put beside them."""
+    """Reuse does not take a network whose weights differ from those that the scores measured."""
     file = write_plugin("mine", "return noisy - self.noise(noisy)")
     for name in ("out", "other"):
         run(references, tmp_path / name, "mine", plugins=[file])
@@ -109,17 +109,17 @@ def test_adopted_scores_keep_the_weights_that_they_measured(references, write_pl
         adopt(tmp_path / name, plugins=[file])
     store = Store(tmp_path / "out")
     (fit,) = units_of(store.folder, kind="fit", entrant="mine")
-    weights = store.done(fit)["files"]["weights.safetensors"]["sha256"]
+    weights = store.done_record(fit)["files"]["weights.safetensors"]["sha256"]
     scores = units_of(store.folder, kind="score", entrant="mine")
-    assert [store.done(unit)["networks"] for unit in scores] == [{fit.key: weights}] * 2
+    assert [store.done_record(unit)["networks"] for unit in scores] == [{fit.key: weights}] * 2
     train_otherwise(tmp_path / "other")
     shutil.rmtree(store.path(fit))
     outcome = run(references, tmp_path / "out", "mine", plugins=[file], reuse=[tmp_path / "other"])
     assert [unit.key for unit in outcome.reused.other_weights] == [fit.key]
 
 
-def test_of_several_versions_the_newest_is_adopted_whole_and_the_others_stay(references, write_plugin, tmp_path):
-    """Scores follow the network that they are of, and no version is lost."""
+def test_the_newest_of_several_versions_is_adopted_and_the_others_are_kept(references, write_plugin, tmp_path):
+    """Scores are adopted together with the network that they measured, and no version is lost."""
     out = tmp_path / "out"
     bodies = [f"return {scale} * noisy + 0 * self.noise(noisy)" for scale in (0.25, 0.5, 0.75)]
     for body in bodies:
@@ -127,22 +127,22 @@ def test_of_several_versions_the_newest_is_adopted_whole_and_the_others_stay(ref
     scores = last.scores
     before = units(out)
     file = write_plugin("mine", "return noisy * 0.75 + 0 * self.noise(noisy)")
-    found = adopt(out, plugins=[file])
-    assert sorted(one.unit.kind for one in found.adopted) == ["fit", "score", "score"]
-    assert (found.superseded, found.refused) == (6, [])
+    outcome = adopt(out, plugins=[file])
+    assert sorted(adopted.unit.kind for adopted in outcome.adopted) == ["fit", "score", "score"]
+    assert (outcome.superseded, outcome.refused) == (6, [])
     assert len(units(out)) == len(before)
     again = run(references, out, "mine", plugins=[file])
     assert (again.failed, again.scores.equals(scores)) == (0, True)
     assert len(units(out)) == len(before)
-    # Back to the first version: it is there, so that nothing is adopted.
+    # After a return to the first version, its units are current, so nothing is adopted.
     file = write_plugin("mine", bodies[0])
     run(references, out, "mine", plugins=[file])
     assert len(units(out)) == len(before)
-    found = adopt(out, plugins=[file])
-    assert (found.adopted, found.superseded) == ([], 6)
+    outcome = adopt(out, plugins=[file])
+    assert (outcome.adopted, outcome.superseded) == ([], 6)
 
 
-def test_an_adoption_that_was_cut_off_goes_on(references, write_plugin, tmp_path, monkeypatch):
+def test_an_interrupted_adoption_can_be_continued(references, write_plugin, tmp_path, monkeypatch):
     out = tmp_path / "out"
     run(references, out, "mine", plugins=[write_plugin("mine", "return noisy - self.noise(noisy)")])
     file = write_plugin("mine", "return -self.noise(noisy) + noisy")
@@ -158,15 +158,15 @@ def test_an_adoption_that_was_cut_off_goes_on(references, write_plugin, tmp_path
     with pytest.raises(KeyboardInterrupt):
         adopt(out, plugins=[file])
     monkeypatch.undo()
-    found = adopt(out, plugins=[file])
-    assert sorted(one.unit.kind for one in found.adopted) == ["score", "score"]
-    assert found.refused == []
+    outcome = adopt(out, plugins=[file])
+    assert sorted(adopted.unit.kind for adopted in outcome.adopted) == ["score", "score"]
+    assert outcome.refused == []
     done = units(out)
     assert run(references, out, "mine", plugins=[file]).failed == 0
     assert units(out) == done
 
 
-def test_what_differs_in_more_than_code_is_not_adopted(out):
+def test_a_unit_that_differs_in_more_than_code_is_not_adopted(out):
     unit, _ = units_of(out, entrant="identity")
     folder, record = Store(out).path(unit), unit.record()
     record["document"]["noise_seed"] = 5
@@ -175,10 +175,10 @@ def test_what_differs_in_more_than_code_is_not_adopted(out):
     moved = folder.with_name(f"score-{record['key']}")
     folder.rename(moved)
     forge_done(moved, "unit.json")
-    found = adopt(out)
-    ((label, why),) = found.refused
+    outcome = adopt(out)
+    ((label, why),) = outcome.refused
     assert ("identity" in label, "not only code differs: noise_seed" in why) == (True, True)
-    assert (found.adopted, moved.is_dir()) == ([], True)
+    assert (outcome.adopted, moved.is_dir()) == ([], True)
 
 
 def test_only_results_folders_with_units_are_accepted(out, tmp_path):
@@ -189,7 +189,7 @@ def test_only_results_folders_with_units_are_accepted(out, tmp_path):
         adopt(out)
 
 
-def test_a_damaged_unit_is_left(out, command):
+def test_a_damaged_unit_is_not_adopted(out, command):
     next((out / "units").glob("score-*/scores.csv")).write_text("nothing")
     status, printed, _ = command("adopt")(out)
     assert status == 1

@@ -41,11 +41,13 @@ def test_scores_that_changed_places_are_not_on_the_board_until_they_are_done_aga
     with pytest.warns(UserWarning, match="2 finished units were damaged, and not on the board"):
         found = collect(out)
     assert set(found.scores["metric"]) == {"slope"}
-    assert set(found.failures["error"]) == {"its files are damaged, to be done again"}
+    assert set(found.failures["error"]) == {"its files are damaged; the next run does it again"}
     assert "psnr failed: its files are damaged" in found.leaderboard(full=True)["note"].iloc[0]
     # Nothing was moved: that is left to runs.
     assert not (out / "damaged").exists()
-    with pytest.warns(UserWarning, match=r"2 finished units were damaged, moved to .*damaged, to be done again: "):
+    with pytest.warns(
+        UserWarning, match=r"2 finished units were damaged, moved to .*damaged, and will be done again: "
+    ):
         outcome = gahbench.run(out.parent / "tiny.yaml", out, engine="inline")
     assert (outcome.done, outcome.failed) == (4, 0)
     assert outcome.scores.equals(before)
@@ -81,7 +83,7 @@ def test_a_unit_that_is_damaged_while_a_run_goes_on_is_not_done(out):
     (out / "results.json").unlink()
     victim = folder_of(out, "identity") / "scores.csv"
     # One unit is left to do, so that something happens.
-    Store(out).put_away([folder_of(out, "identity", "slope").name], "replaced")
+    Store(out).move_away([folder_of(out, "identity", "slope").name], "replaced")
     with pytest.warns(UserWarning, match="1 finished unit was damaged, and not on the board"):
         outcome = gahbench.run(out.parent / "tiny.yaml", out, engine="inline", report=lambda _: victim.write_bytes(b""))
     assert (outcome.done, outcome.failed, outcome.waiting) == (3, 1, 0)
@@ -154,7 +156,7 @@ def test_checks_by_other_code_alone_are_done_again(out, figures_not_rendered):
 def test_scores_whose_checks_were_not_done_again_stay_on_the_board(out, figures_not_rendered):
     scores = gahbench.load_results(out).scores
     before = records(out)
-    assert Store(out).put_away([name for name, (metric, _) in before.items() if metric == "psnr"], UNCHECKED) == 2
+    assert Store(out).move_away([name for name, (metric, _) in before.items() if metric == "psnr"], UNCHECKED) == 2
     collect(out)
     pd.testing.assert_frame_equal(gahbench.load_results(out).scores, scores)
     assert records(out).keys() == before.keys()

@@ -83,7 +83,7 @@ def test_folders_beside_count_if_they_are_of_this_processor(tiny_run, tmp_path):
     wanted, values = score(dataset="discs[size=16]", entrant="identity", images=3), {"discs[size=16]": 256}
     (done,) = units_of(tiny_run, entrant="identity", metric="psnr")
     # It was scored at two noise levels.
-    seconds = pytest.approx(Store(tiny_run).done(done)["seconds"] / 2)
+    seconds = pytest.approx(Store(tiny_run).done_record(done)["seconds"] / 2)
     assert durations_beside(tiny_run.parent / "second", processor).of(wanted, values) == seconds
     assert durations_beside(tiny_run, processor).of(wanted, values) == seconds
     assert durations_beside(tmp_path / "elsewhere" / "second", processor).of(wanted, values) is None

@@ -18,7 +18,7 @@ from gahbench.registry.registry import open_registry
 from gahbench.runs.collect import collect
 from gahbench.runs.opening import plan_with
 from gahbench.runs.running import write_plan
-from gahbench.store.plan_file import recorded_plan
+from gahbench.store.plan_file import require_plan
 
 pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("dry_runs_here")]
 
@@ -228,7 +228,7 @@ def test_units_are_done_once_through_mounts_that_remember(mounts, tmp_path):
     seconds = time.monotonic() - started
     assert [process.returncode for process in processes] == [0, 0], logs
     finished = re.findall(r"\d\d:\d\d:\d\d (.*): done in ", "\n".join(logs))
-    assert sorted(finished) == sorted(unit.label for unit in recorded_plan(out).shown)
+    assert sorted(finished) == sorted(unit.label for unit in require_plan(out).shown)
     assert all(": done in" in log for log in logs)
     assert "failed" not in re.sub("0 failed", "", "".join(logs))
     # A wait for a memory to fade, and not several.

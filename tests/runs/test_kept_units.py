@@ -5,7 +5,7 @@ from tiny_runs import UNET, board, run, run_and_list
 
 import gahbench
 from gahbench.runs.removal import remove
-from gahbench.store.plan_file import recorded_plan
+from gahbench.store.plan_file import require_plan
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered", "rows_not_audited")
 
@@ -45,14 +45,14 @@ def two(made_once):
 )
 def test_a_part_of_a_suite_leaves_the_board_whole(two, part):
     suite, out = two
-    before, changes = board(gahbench.load_results(out)), recorded_plan(out).changes
+    before, changes = board(gahbench.load_results(out)), require_plan(out).changes
     after, done = run_and_list(suite, out, **part)
     assert done == []
     assert board(after).equals(before)
     assert set(after.results.entrants) == {UNET, "identity", "gaussian-blur", "wiener-linear"}
     assert sorted(after.results.fits["seed"].unique()) == [0, 1]
     assert (after.dropped, after.stale, after.left_out, after.unfinished) == ((), (), (), ())
-    assert {option for option in changes if "seeds" not in option} == set(recorded_plan(out).changes) - {
+    assert {option for option in changes if "seeds" not in option} == set(require_plan(out).changes) - {
         "--set seeds=[0, 1]"
     }
 
@@ -70,12 +70,12 @@ def test_an_added_entrant_keeps_its_seeds_when_one_of_them_is_asked_for_again(wr
 def test_parts_grow_together_and_what_is_left_is_done_by_a_run_of_all(write_suite, tmp_path):
     suite, out = write_suite(text=TWO), tmp_path / "out"
     run(suite, out, datasets=["discs"], only=["gaussian-blur"])
-    assert recorded_plan(out).changes == ("--only gaussian-blur", "--dataset discs")
+    assert require_plan(out).changes == ("--only gaussian-blur", "--dataset discs")
     grown = run(suite, out, datasets=["c-alpha"], metrics=["psnr"])
     assert len(grown.leaderboard()) == 2 + 3
-    assert recorded_plan(out).changes == ("--dataset discs", "--dataset c-alpha")
+    assert require_plan(out).changes == ("--dataset discs", "--dataset c-alpha")
     assert board(run(suite, out)).equals(board(run(suite, tmp_path / "whole")))
-    assert recorded_plan(out).changes == ()
+    assert require_plan(out).changes == ()
 
 
 def test_the_rest_of_a_board_is_not_shown_beside_other_settings(write_suite, out, command):
@@ -120,7 +120,7 @@ def test_a_failed_entrant_stays_until_it_is_removed(write_suite, write_plugin, t
     assert "- `unlucky`: fit failed: RuntimeError: no luck" in printed
     assert "added by an earlier run, and not finished: unlucky; add them again with --entrant" in errors
     # Other workers find its plugin.
-    assert [file.split("/")[-1] for file in recorded_plan(out).plugins] == ["unlucky.py"]
+    assert [file.split("/")[-1] for file in require_plan(out).plugins] == ["unlucky.py"]
     assert "RuntimeError: no luck" in command("why")(out, "unlucky")[1]
     # It is tried again.
     luck.touch()
@@ -129,7 +129,7 @@ def test_a_failed_entrant_stays_until_it_is_removed(write_suite, write_plugin, t
     assert list((out / "failures").iterdir()) == []
     assert "no luck" not in str(mended.leaderboard(full=True)["note"].tolist())
     remove(out, ["unlucky"])
-    assert recorded_plan(out).changes == ()
+    assert require_plan(out).changes == ()
     assert "unlucky" not in run(suite, out).results.entrants
 
 

@@ -150,7 +150,7 @@ def test_a_unit_is_taken_over_from_a_process_that_fell_silent(store):
     assert taken(two) is None
     time.sleep(0.6)
     assert taken(two) == unit
-    assert two.leases.seen(unit.folder).record.losses == 1
+    assert two.leases.inspect(unit.folder).record.losses == 1
     assert not one.lose(unit, "x", "") or pytest.fail("it is no longer the first one's")
 
 
@@ -178,9 +178,9 @@ def test_a_released_unit_starts_without_losses(store):
     one, two, three = (Queue([fit("a")], store) for _ in range(3))
     one.lose(taken(one), "x", "")
     unit = taken(two)
-    assert two.leases.seen(unit.folder).record.losses == 1
+    assert two.leases.inspect(unit.folder).record.losses == 1
     two.release(unit)
-    assert three.leases.seen(taken(three).folder).record.losses == 0
+    assert three.leases.inspect(taken(three).folder).record.losses == 0
 
 
 def _from(unit, *origins):

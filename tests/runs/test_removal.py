@@ -15,7 +15,7 @@ from gahbench.runs import adoption, removal
 from gahbench.runs.adoption import adopt
 from gahbench.runs.removal import hold, named_rows, remove, weights
 from gahbench.store.leases import Leases
-from gahbench.store.plan_file import recorded_plan, write_plan
+from gahbench.store.plan_file import require_plan, write_plan
 from gahbench.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered", "rows_not_audited")
@@ -39,7 +39,7 @@ def test_an_entrant_leaves_with_all_that_is_its_own(write_suite, tmp_path):
     assert (found.rows, found.units, found.kept) == ((UNET,), 3, 0)
     assert not any(fit.key in str(path) for path in out.rglob("*"))
     assert list((out / "replaced").iterdir()) == []
-    assert {unit.entrant for unit in store.recorded()} == {"identity", "oracle-threshold[haar]"}
+    assert {unit.entrant for unit in store.recorded_units()} == {"identity", "oracle-threshold[haar]"}
     assert UNET not in (out / "plan.json").read_text()
     without = run(write_suite(("  - unet: {width: 2, levels: 1}\n", "")), tmp_path / "without")
     assert board(gahbench.load_results(out)).equals(board(without))
@@ -77,7 +77,7 @@ def test_units_that_another_entrant_needs_stay(write_suite, out, tmp_path):
 def test_what_can_be_deleted_in_part_only_is_not_listed_as_finished(out, monkeypatch):
     monkeypatch.setattr(shutil, "rmtree", lambda folder, **options: (folder / "done.json").unlink())
     assert remove(out, [UNET]).units == 3
-    assert {unit.entrant for unit in Store(out).recorded()} == {"identity", "oracle-threshold[haar]"}
+    assert {unit.entrant for unit in Store(out).recorded_units()} == {"identity", "oracle-threshold[haar]"}
     assert len(Store(out).finished()) == 4
 
 
@@ -115,7 +115,7 @@ def test_what_cannot_be_removed_is_refused(out):
         remove(out, ["identity"])
     leases.close()
     assert contents(out) == before
-    plan = recorded_plan(out)
+    plan = require_plan(out)
     write_plan(out, replace(plan, board={**plan.board, "baseline": None}))
     with pytest.raises(ResultsError, match="no entrant would be left"):
         remove(out, entrants(gahbench.load_results(out)))
@@ -146,7 +146,7 @@ def test_the_files_of_networks_are_found(write_suite, tmp_path):
         weights(out, "identity")
     # A network that is not trained yet has none.
     (out / "units" / found[0].weights.parent.name / "done.json").unlink()
-    with pytest.warns(UserWarning, match="1 finished unit was damaged, left out here"):
+    with pytest.warns(UserWarning, match="1 finished unit was damaged, and left out here"):
         assert [one.seed for one in weights(out, UNET)] == [3]
 
 
@@ -234,9 +234,9 @@ def test_nothing_is_adopted_while_a_unit_is_being_done(out):
 
 def test_stale_claims_are_taken_over(out):
     store = Store(out)
-    unit, *_ = store.recorded()
+    unit, *_ = store.recorded_units()
     leases = Leases(out / "leases")
     leases.lose(leases.take(unit.folder), "its process died")
     with hold([unit], store):
-        assert not leases.seen(unit.folder).is_stale
+        assert not leases.inspect(unit.folder).is_stale
     assert leases.names() == set()

@@ -16,8 +16,8 @@ from gahbench.registry.registry import open_registry
 from gahbench.runs.reuse import merge
 from gahbench.runs.running import write_plan
 from gahbench.store.folder import Folder
-from gahbench.store.kept_units import united
-from gahbench.store.plan_file import recorded_plan
+from gahbench.store.kept_units import merge_orders
+from gahbench.store.plan_file import require_plan
 from gahbench.store.plan_file import write_plan as write_recorded
 from gahbench.store.store import Store
 
@@ -85,12 +85,12 @@ def test_merged_folders_give_the_board_of_the_whole(write_suite, tmp_path, chang
     assert not any((found.differing, found.other_weights, found.damaged, found.notes))
     assert board(gahbench.load_results(out)).equals(board(gahbench.load_results(whole)))
     assert (out / "scores.parquet").read_bytes() == (whole / "scores.parquet").read_bytes()
-    units = recorded_plan(out).shown
-    assert [unit.key for unit in units] == [unit.key for unit in recorded_plan(whole).shown]
+    units = require_plan(out).shown
+    assert [unit.key for unit in units] == [unit.key for unit in require_plan(whole).shown]
     # Nothing is left to do, and the folders that it was made of may go.
     shutil.rmtree(first)
     shutil.rmtree(second)
-    assert Store(out).whole(units) == {unit.folder for unit in units}
+    assert Store(out).undamaged(units) == {unit.folder for unit in units}
 
 
 def test_networks_of_one_key_with_other_weights_keep_their_own_scores(write_suite, out, two_seeds, tmp_path):
@@ -158,7 +158,7 @@ def test_plugin_files_stay_where_plans_name_them_when_merged_folders_are_merged_
     both = planned("both", seeds(1), entrants=["mine", "other"], plugins=files)
     merge([first, both], tmp_path / "once")
     merge([tmp_path / "once", first], tmp_path / "again")
-    plan = recorded_plan(tmp_path / "again")
+    plan = require_plan(tmp_path / "again")
     assert len(plan.plugins) == 2
     assert all((tmp_path / "again" / name).is_file() for name in plan.plugins)
 
@@ -167,7 +167,7 @@ def test_an_entrant_is_added_where_it_is_in_no_suite(planned, tmp_path):
     first = planned("first", ("  - identity\n", ""), entrants=["identity"])
     second = planned("second", ("  - unet: {width: 2, levels: 1}\n", ""), entrants=["visu-shrink"])
     merge([first, second], tmp_path / "out")
-    added = {one.unit.entrant for one in recorded_plan(tmp_path / "out").units if one.is_added}
+    added = {one.unit.entrant for one in require_plan(tmp_path / "out").units if one.is_added}
     assert added == {"visu-shrink[sym4]"}
 
 
@@ -181,7 +181,7 @@ def test_what_was_planned_in_the_folder_while_merging_waited_stays(out, two_seed
 
     monkeypatch.setattr(Folder, "lock", lock_after_another)
     merge([two_seeds], out)
-    assert "visu-shrink[sym4]" in {one.unit.entrant for one in recorded_plan(out).units}
+    assert "visu-shrink[sym4]" in {one.unit.entrant for one in require_plan(out).units}
     assert set(gahbench.load_results(out).fits["seed"]) == {0, 1}
 
 
@@ -237,8 +237,8 @@ def test_threads_and_versions_of_a_plugin_file_that_differ_are_noted(planned, wr
     threads, version = merge([first, second], tmp_path / "out").notes
     assert "planned for 2 threads of a worker; 1 are recorded" in threads
     assert "another version of the plugin file mine.py" in version
-    plan = recorded_plan(tmp_path / "out")
-    assert (plan.threads, plan.plugins) == (1, recorded_plan(first).plugins)
+    plan = require_plan(tmp_path / "out")
+    assert (plan.threads, plan.plugins) == (1, require_plan(first).plugins)
 
 
 def test_one_folder_is_too_few_and_other_folders_are_none(planned, tmp_path):
@@ -252,7 +252,7 @@ def test_one_folder_is_too_few_and_other_folders_are_none(planned, tmp_path):
 def test_entrants_that_refuse_a_dataset_are_kept_with_the_reason(out, twin, tmp_path):
     refused = ["discs[size=16]", "identity", "too small"]
     for place, lines in ((out, [refused]), (twin, [refused, ["discs[size=16]", "gone", "too small"]])):
-        plan = recorded_plan(place)
+        plan = require_plan(place)
         write_recorded(place, replace(plan, board={**plan.board, "refused": lines}))
     merge([out, twin], tmp_path / "all")
     assert [note for note in gahbench.load_results(tmp_path / "all").notes["note"] if "too small" in note] == [
@@ -266,7 +266,7 @@ def test_entrants_that_refuse_a_dataset_are_kept_with_the_reason(out, twin, tmp_
      ([], "")],
 )  # fmt: skip
 def test_names_are_united_in_order(sequences, expected):
-    assert united(sequences) == list(expected)
+    assert merge_orders(sequences) == list(expected)
 
 
 OTHER_LEVELS = ("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2]")

@@ -97,7 +97,9 @@ def test_damaged_weights_are_not_scored_but_fitted_again(write_suite, out):
     flip(weights)
     # Nobody loads them: what was measured of them before stands.
     assert board(run(write_suite(), out)).equals(board(before))
-    with pytest.warns(UserWarning, match=r"3 finished units were damaged, moved to .*damaged, to be done again: .*"):
+    with pytest.warns(
+        UserWarning, match=r"3 finished units were damaged, moved to .*damaged, and will be done again: .*"
+    ):
         outcome, finished = run_and_list(write_suite(("metrics: [psnr, slope]", "metrics: [psnr, slope, ssim]")), out)
     done = [unit.metric for unit in finished if unit.seed == 0]
     assert (done[0], sorted(done[1:])) == (None, ["psnr", "slope", "ssim"])

@@ -12,7 +12,7 @@ from gahbench.runs.opening import plan_with
 from gahbench.runs.running import write_plan
 from gahbench.runs.secret_noise import draw_secret_noise
 from gahbench.runs.status import status
-from gahbench.store.plan_file import recorded_plan
+from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered", "rows_not_audited")
@@ -34,7 +34,7 @@ def suite(tmp_path):
 
 
 def noise_seeds(folder):
-    return {one.unit.payload["noise_seed"] for one in recorded_plan(folder).units if one.unit.kind == "score"}
+    return {one.unit.payload["noise_seed"] for one in require_plan(folder).units if one.unit.kind == "score"}
 
 
 def test_scores_are_planned_under_noise_that_is_drawn_after_the_fits(suite, tmp_path):
@@ -43,14 +43,14 @@ def test_scores_are_planned_under_noise_that_is_drawn_after_the_fits(suite, tmp_
 
     def report(event):
         if event.kind == "started":
-            noise = recorded_plan(out).secret_noise
+            noise = require_plan(out).secret_noise
             seen.append((event.unit.kind, noise["seed"] is None))
 
     outcome = gahbench.run(suite, out, engine="inline", secret_noise=True, report=report)
     # At the fit there is no seed anywhere; at the scores it is on record.
     assert seen == [("fit", True), ("score", False), ("score", False)]
     assert (outcome.done, outcome.failed) == (3, 0)
-    seed = recorded_plan(out).secret_noise["seed"]
+    seed = require_plan(out).secret_noise["seed"]
     assert noise_seeds(out) == {seed}
     assert seed != 0
     assert outcome.results.marks.empty
@@ -74,12 +74,12 @@ def test_a_run_that_is_ended_before_the_fits_goes_on_with_secret_noise(suite, tm
     out = tmp_path / "out"
     write_plan(plan_with(Registry(), suite, out, (), True), out, Registry())
     assert not draw_secret_noise(out)
-    assert [one.unit.kind for one in recorded_plan(out).units] == ["fit"]
+    assert [one.unit.kind for one in require_plan(out).units] == ["fit"]
     assert status(out).noise.startswith("secret noise, to be drawn")
     # Without being asked again.
     outcome = gahbench.run(suite, out, engine="inline")
     assert (outcome.done, outcome.failed) == (3, 0)
-    assert noise_seeds(out) == {recorded_plan(out).secret_noise["seed"]}
+    assert noise_seeds(out) == {require_plan(out).secret_noise["seed"]}
 
 
 def test_what_another_run_added_and_is_doing_stays_planned(suite, tmp_path):
@@ -92,7 +92,7 @@ def test_what_another_run_added_and_is_doing_stays_planned(suite, tmp_path):
     leases.mkdir(exist_ok=True)
     (leases / unit.folder).write_text("{}")
     write_plan(plans[1], out, Registry())
-    assert {"visu-shrink[sym4]", "bayes-shrink[haar]"} <= {one.unit.entrant for one in recorded_plan(out).units}
+    assert {"visu-shrink[sym4]", "bayes-shrink[haar]"} <= {one.unit.entrant for one in require_plan(out).units}
 
 
 def test_networks_of_another_folder_are_taken_and_scores_are_not(suite, tmp_path):

@@ -27,8 +27,8 @@ def test_a_published_board_says_that_its_units_are_not_there(command):
 def test_a_folder_that_cannot_be_written_shows_its_claims(out, monkeypatch):
     assert not status(out).is_board_alone
     store = Store(out)
-    unit = next(one for one in store.recorded() if one.kind == "score")
-    store.put_away([unit.folder], "replaced")
+    unit = next(one for one in store.recorded_units() if one.kind == "score")
+    store.move_away([unit.folder], "replaced")
     leases = Leases(store.leases)
     leases.take(unit.folder)
     opened = Path.open

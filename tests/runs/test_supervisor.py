@@ -236,7 +236,7 @@ def test_a_loss_at_which_the_file_server_is_away_is_recorded_when_it_is_back(sup
         supervisor.queue.lose(worker.unit, "it died", "")
     assert supervisor.queue.lose(worker.unit, "it died", "") is False
     # Anyone may take it over at once.
-    assert supervisor.queue.leases.seen(worker.unit.folder).is_stale
+    assert supervisor.queue.leases.inspect(worker.unit.folder).is_stale
 
 
 def fit(step_work, steps=100):

@@ -11,7 +11,7 @@ import gahbench
 from gahbench.contracts.trackers import Tracker
 from gahbench.registry.registry import Registry
 from gahbench.runs.hooks import Tracking, Trackings, notify_finished, notify_started
-from gahbench.store.plan_file import recorded_plan
+from gahbench.store.plan_file import require_plan
 
 UNET = "unet[width=2,levels=1] on discs[size=16] (seed 0)"
 
@@ -43,7 +43,7 @@ def done(made_once, figures_not_rendered):
         assert gahbench.run(home / "tiny.yaml", home / "out", engine="inline").failed == 0
 
     folder = made_once("tracked", fill) / "out"
-    return folder, tuple(recorded_plan(folder).shown), gahbench.load_results(folder)
+    return folder, tuple(require_plan(folder).shown), gahbench.load_results(folder)
 
 
 def progress(step, psnr=None, fraction=0.5):

@@ -175,7 +175,7 @@ def test_notes_on_batches_that_were_halved_are_recorded_with_the_unit(job, monke
     runner = gahbench.UnitRunner(job)
     for unit in (runner.next(), next(unit for unit in job.units if unit.kind == "fit")):
         assert runner.run(unit) == "finished"
-        assert "out of memory: computed in batches of 1" in job.store.done(unit)["notes"]
+        assert "out of memory: computed in batches of 1" in job.store.done_record(unit)["notes"]
 
 
 ENGINE = """
@@ -240,7 +240,7 @@ def test_units_come_when_what_they_need_is_done(job):
         assert set(unit.needs) <= {other.key for other in done}
         assert runner.run(unit) == "finished"
         done.append(unit)
-    assert {unit.folder for unit in done} == job.store.whole(job.units) == {unit.folder for unit in job.units}
+    assert {unit.folder for unit in done} == job.store.undamaged(job.units) == {unit.folder for unit in job.units}
     assert runner.next() is None
 
 

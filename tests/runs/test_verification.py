@@ -21,7 +21,7 @@ from gahbench.registry.registry import Registry
 from gahbench.runs.agreement import SIGNIFICANCE, TOLERANCE, Spread, compare, hidden_mark, levels_of, retrained
 from gahbench.runs.verification import DEFAULT_SECONDS, _compared, refit, sample, verify
 from gahbench.runs.worker import Worker
-from gahbench.store.plan_file import recorded_plan
+from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
 
 SUITE = """
@@ -165,7 +165,7 @@ def test_a_published_board_has_nothing_to_verify(folder):
 def refit_of(folder, entrant="bf-cnn", fit=None):
     """Train a fit of a folder again in this process; return the repetition, and the units that were computed."""
     store, computed = Store(folder), []
-    units = [unit for unit in recorded_plan(folder).shown if unit.folder in store.finished()]
+    units = [unit for unit in require_plan(folder).shown if unit.folder in store.finished()]
 
     def run(target, pairs):
         worker = Worker(lambda: Registry(packages=()), target, hardware("cpu"))
@@ -182,7 +182,7 @@ def refit_of(folder, entrant="bf-cnn", fit=None):
 def fit_of(folder, entrant="bf-cnn", seed=0):
     return next(
         unit
-        for unit in recorded_plan(folder).shown
+        for unit in require_plan(folder).shown
         if (unit.kind, unit.seed) == ("fit", seed) and unit.entrant.startswith(entrant)
     )
 
@@ -197,7 +197,7 @@ def edit(folder, unit, scale=None, file="weights.safetensors", **facts):
 
 def elsewhere(folder, unit):
     """Return the environment of a unit on another processor."""
-    return {"environment": {**Store(folder).done(unit)["environment"], "processor": "another"}}
+    return {"environment": {**Store(folder).done_record(unit)["environment"], "processor": "another"}}
 
 
 @pytest.mark.parametrize("entrant", ["bf-cnn", "linear"])
@@ -228,7 +228,7 @@ def test_weights_may_differ_where_a_part_was_trained_elsewhere(folder, why):
 def test_scores_of_another_network_are_named_in_any_environment(folder):
     fit = fit_of(folder)
     edit(folder, fit, scale=1.5, **elsewhere(folder, fit))
-    score = next(unit for unit in recorded_plan(folder).shown if unit.requires == fit.key and unit.metric == "psnr")
+    score = next(unit for unit in require_plan(folder).shown if unit.requires == fit.key and unit.metric == "psnr")
     file = folder / "units" / score.folder / "scores.csv"
     head, *lines = file.read_text().splitlines()
     place = head.split(",").index("value")
@@ -275,7 +275,7 @@ def test_a_recipe_that_is_not_that_of_the_key_is_named(folder):
 
 def test_one_short_fit_is_chosen_by_default_and_any_on_request(folder):
     store = Store(folder)
-    units = list(recorded_plan(folder).shown)
+    units = list(require_plan(folder).shown)
     for seed in (0, 1):
         edit(folder, fit_of(folder, "linear", seed), train_seconds=DEFAULT_SECONDS)
     by_default = [sample(units, store, None, random.Random(seed)) for seed in range(20)]

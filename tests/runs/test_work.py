@@ -22,7 +22,7 @@ from gahbench.runs.opening import plan_with
 from gahbench.runs.running import write_plan
 from gahbench.runs.status import status
 from gahbench.runs.work import work
-from gahbench.store.plan_file import recorded_plan
+from gahbench.store.plan_file import require_plan
 from gahbench.store.plan_file import write_plan as write_recorded
 from gahbench.store.store import Store
 
@@ -56,7 +56,7 @@ def test_processes_share_the_units_and_give_the_board_of_one(long_run, out):
     assert [process.returncode for process in processes] == [0, 0]
     finished = re.findall(r"\d\d:\d\d:\d\d (.*): done in", "\n".join(logs))
     # Each of them once, and by both.
-    assert sorted(finished) == sorted(unit.label for unit in recorded_plan(out).shown)
+    assert sorted(finished) == sorted(unit.label for unit in require_plan(out).shown)
     assert all(": done in" in log for log in logs)
     assert board(out).equals(board(long_run / "whole"))
 
@@ -158,7 +158,7 @@ def test_other_code_of_a_plugin_is_refused_and_fails_nothing(dry_runs_here, writ
 def test_other_code_of_gahbench_is_refused_with_the_names_of_the_files(write_suite, tmp_path):
     out = tmp_path / "out"
     plan(write_suite(), out)
-    before = recorded_plan(out)
+    before = require_plan(out)
     units = tuple(
         replace(one, unit=replace(one.unit, document={**one.unit.document, "code": "0" * 64})) for one in before.units
     )

@@ -1,4 +1,4 @@
-"""Attempts: the first that is whole is the unit, and nobody removes it."""
+"""Tests of attempts: the first complete attempt becomes the unit, and no other process removes it."""
 
 import os
 import shutil
@@ -27,13 +27,13 @@ def store(tmp_path):
 
 
 def write_checkpoint(attempt, text, step=5):
-    """Write a checkpoint as fits do: under another name, then renamed."""
+    """Write a checkpoint as fits do: under a temporary name, which is then renamed."""
     file = attempt.folder / "other"
     file.write_text(text)
     return file.replace(attempt.folder / f"checkpoint-{step}.pt")
 
 
-def test_of_two_whole_attempts_the_first_is_the_unit(store):
+def test_the_first_complete_attempt_becomes_the_unit(store):
     first, second = store.begin(unit("score")), store.begin(unit("score"))
     write_scores(first.folder, Scores([1.0]))
     write_scores(second.folder, Scores([2.0]))
@@ -43,33 +43,33 @@ def test_of_two_whole_attempts_the_first_is_the_unit(store):
     assert [file.name for file in store.units.iterdir()] == [unit("score").folder]
 
 
-def test_a_fit_goes_on_from_the_newest_checkpoints_of_anyone(store):
+def test_a_fit_resumes_from_the_newest_checkpoints_of_any_attempt(store):
     for number, when in ((1, 100.0), (3, 300.0), (2, 200.0)):
         attempt = store.begin(unit())
         for step in (5, 10):
             os.utime(write_checkpoint(attempt, f"{number} at {step}", step), (when, when))
-    # Its writer was cut off.
+    # The process that wrote this file was killed.
     (attempt.folder / ".checkpoint-15.pt.x.tmp").write_text("half")
-    # It is a link, which may lead anywhere.
+    # A link is not copied, since it may lead outside the folder.
     (attempt.folder / "checkpoint-20.pt").symlink_to("checkpoint-10.pt")
     last = store.begin(unit())
     copied = {file.name: file.read_text() for file in last.folder.iterdir()}
     assert copied == {"checkpoint-5.pt": "3 at 5", "checkpoint-10.pt": "3 at 10"}
-    assert store.progress(unit().folder) == 300.0
+    assert store.checkpoint_time(unit().folder) == 300.0
     last.finish({}, keep=())
     assert [file.name for file in store.units.iterdir()] == [unit().folder]
 
 
-def test_a_unit_is_not_finished_without_its_files(store):
+def test_a_unit_cannot_be_finished_without_its_files(store):
     attempt = store.begin(unit())
     (attempt.folder / "weights.safetensors").write_text("weights")
-    with pytest.raises(ResultsError, match=r"not finished, as snapshot-10\.safetensors are not there"):
+    with pytest.raises(ResultsError, match=r"cannot be finished without snapshot-10\.safetensors"):
         attempt.finish({}, keep=("weights.safetensors", "snapshot-10.safetensors"))
     assert not store.is_done(unit())
 
 
-def test_what_an_earlier_attempt_had_finished_is_not_written_into(store):
-    """Files of a finished unit may be links of an attempt: written in place, they would change with it."""
+def test_a_later_attempt_does_not_change_files_of_a_finished_unit(store):
+    """Files of a finished unit may be hard links to files of an attempt, which must not be changed in place."""
     first = store.begin(unit())
     (first.folder / "history.csv").write_text("first")
     (first.folder / "weights.safetensors").write_text("trained")
@@ -82,14 +82,14 @@ def test_what_an_earlier_attempt_had_finished_is_not_written_into(store):
     store.verify(store.path(unit()))
 
 
-def test_earlier_attempts_do_not_pile_up(store):
+def test_a_new_attempt_deletes_all_but_the_newest_earlier_attempt(store):
     for number in range(5):
         write_checkpoint(store.begin(unit()), str(number))
     assert len(list(store.units.iterdir())) <= 2
 
 
 @pytest.mark.parametrize("has_links", [True, False])
-def test_an_old_writer_does_not_change_what_was_taken_over(store, monkeypatch, has_links):
+def test_an_earlier_attempt_does_not_change_checkpoints_that_were_taken_over(store, monkeypatch, has_links):
     def refuse(*names):
         raise PermissionError(1, "Operation not permitted")
 
@@ -102,47 +102,47 @@ def test_an_old_writer_does_not_change_what_was_taken_over(store, monkeypatch, h
     assert (new.folder / "checkpoint-5.pt").read_text() == "1"
 
 
-def test_other_errors_of_a_rename_are_not_taken_for_a_second_attempt(tmp_path):
+def test_publish_raises_if_the_attempt_does_not_exist(tmp_path):
     with pytest.raises(FileNotFoundError):
         publish(tmp_path / "none", tmp_path / "final")
 
 
-def whole(folder, text):
+def write_attempt(folder, text):
     folder.mkdir()
     (folder / "done.json").write_text(text)
     return folder
 
 
-def test_a_rename_that_is_asked_for_twice_is_the_same_rename(tmp_path, monkeypatch):
-    """A network file system whose answer is lost is asked again, and finds nothing under the old name."""
-    attempt, final = whole(tmp_path / "unit.partial-1", "{}"), tmp_path / "unit"
+def test_publish_accepts_a_rename_that_the_file_system_repeats(tmp_path, monkeypatch):
+    """A network file system may lose its reply and repeat the rename, which then finds nothing at the old name."""
+    attempt, final = write_attempt(tmp_path / "unit.partial-1", "{}"), tmp_path / "unit"
     rename = Path.rename
 
-    def twice(path, target):
+    def rename_twice(path, target):
         rename(path, target)
         return rename(path, target)
 
-    monkeypatch.setattr(Path, "rename", twice)
+    monkeypatch.setattr(Path, "rename", rename_twice)
     assert publish(attempt, final)
     assert (final / "done.json").read_text() == "{}"
 
 
-def test_an_attempt_that_the_first_has_removed_is_not_first(tmp_path, monkeypatch):
-    attempt, final = whole(tmp_path / "unit.partial-1", "{}"), tmp_path / "unit"
+def test_publish_detects_that_another_process_removed_the_attempt(tmp_path, monkeypatch):
+    attempt, final = write_attempt(tmp_path / "unit.partial-1", "{}"), tmp_path / "unit"
 
-    def gone(path, target):
+    def remove_and_fail(path, target):
         shutil.rmtree(path)
         raise FileNotFoundError(path)
 
-    monkeypatch.setattr(Path, "rename", gone)
+    monkeypatch.setattr(Path, "rename", remove_and_fail)
     with pytest.raises(FileNotFoundError):
         publish(attempt, final)
-    whole(attempt, "{}")
-    whole(final, "[]")
+    write_attempt(attempt, "{}")
+    write_attempt(final, "[]")
     assert not publish(attempt, final)
 
 
-def test_what_is_left_of_finished_units_alone_is_swept(store):
+def test_sweep_removes_attempts_and_leases_of_finished_units_only(store):
     late, other = store.begin(unit()), store.begin(unit("score"))
     store.begin(unit()).finish({}, keep=())
     late.folder.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Leases: one of many has a unit, and whoever dies loses it."""
+"""Tests of leases: one process at a time holds the lease of a unit, and loses it when it dies."""
 
 import multiprocessing
 import os
@@ -9,7 +9,7 @@ import time
 import pytest
 from cut_off_runs import wait_for
 
-from gahbench.store.leases import LeaseRecord, Leases, has_ended, own_record
+from gahbench.store.leases import LeaseRecord, Leases, has_exited, own_record
 
 DEAD = "from gahbench.store.leases import own_record; print(own_record().model_dump_json())"
 
@@ -21,77 +21,77 @@ def dead():
     return LeaseRecord.model_validate_json(done.stdout)
 
 
-def test_one_has_a_unit_until_it_gives_it_up(tmp_path):
+def test_one_process_holds_a_lease_until_it_releases_it(tmp_path):
     one, two = Leases(tmp_path), Leases(tmp_path)
     lease = one.take("fit-a")
     assert two.take("fit-a") is None
     assert two.names() == {"fit-a"}
-    assert not two.seen("fit-a").is_stale
-    assert two.seen("fit-none") is None
+    assert not two.inspect("fit-a").is_stale
+    assert two.inspect("fit-none") is None
     one.release(lease)
     assert two.names() == set()
     assert two.take("fit-a") is not None
 
 
-def test_a_lease_is_lost_by_silence_and_kept_by_beats(tmp_path):
+def test_a_lease_is_kept_by_refreshes_and_stale_without_them(tmp_path):
     one, two = Leases(tmp_path, 0.3), Leases(tmp_path, 0.3)
     kept = one.take("fit-kept")
     time.sleep(0.6)
-    assert not two.seen("fit-kept").is_stale
+    assert not two.inspect("fit-kept").is_stale
     one._closed.set()
     time.sleep(0.6)
-    assert two.clear(seen := two.seen("fit-kept"))
+    assert two.clear(seen := two.inspect("fit-kept"))
     assert seen.is_stale
     taken = two.take("fit-kept", losses=1)
-    # Who had it must not take it from its new holder.
+    # The former holder must not release the lease of the new holder.
     one.release(kept)
-    assert two.seen("fit-kept").record.token == taken.record.token
-    assert two.seen("fit-kept").record.losses == 1
+    assert two.inspect("fit-kept").record.token == taken.record.token
+    assert two.inspect("fit-kept").record.losses == 1
 
 
 def test_a_holder_notices_that_its_lease_was_taken_over(tmp_path):
     one, two = Leases(tmp_path, 1.0), Leases(tmp_path, 1.0)
     lease = one.take("fit-a")
-    assert two.clear(two.seen("fit-a"))
+    assert two.clear(two.inspect("fit-a"))
     two.take("fit-a")
     wait_for(lambda: lease.is_lost, 5)
 
 
-def test_a_fresh_lease_is_not_cleared_by_a_look_at_an_old_one(tmp_path):
+def test_clearing_a_stale_lease_does_not_remove_a_new_lease(tmp_path):
     one, two, three = (Leases(tmp_path) for _ in range(3))
     one.take("fit-a")
-    old = three.seen("fit-a")
-    assert two.clear(two.seen("fit-a"))
+    old = three.inspect("fit-a")
+    assert two.clear(two.inspect("fit-a"))
     fresh = two.take("fit-a")
     assert not three.clear(old)
-    assert three.seen("fit-a").record.token == fresh.record.token
+    assert three.inspect("fit-a").record.token == fresh.record.token
 
 
-def test_a_lease_of_a_process_that_has_ended_is_stale_at_once(tmp_path, dead):
-    assert has_ended(dead)
-    assert not has_ended(own_record())
-    # Another process of the same number is not the one that has the lease, nor is one of another machine.
-    assert has_ended(own_record().model_copy(update={"born": "1"}))
-    assert not has_ended(dead.model_copy(update={"machine": "another"}))
+def test_the_lease_of_a_process_that_has_exited_is_stale_at_once(tmp_path, dead):
+    assert has_exited(dead)
+    assert not has_exited(own_record())
+    # A later process with the same PID is not the holder; of a process on another machine nothing is known.
+    assert has_exited(own_record().model_copy(update={"born": "1"}))
+    assert not has_exited(dead.model_copy(update={"machine": "another"}))
     (tmp_path / "fit-a").write_text(dead.model_dump_json())
-    assert Leases(tmp_path).seen("fit-a").is_stale
+    assert Leases(tmp_path).inspect("fit-a").is_stale
 
 
-def test_processes_of_other_users_may_be_hidden(dead, monkeypatch):
+def test_processes_of_other_users_are_not_taken_to_have_exited(dead, monkeypatch):
     monkeypatch.setattr(os, "getuid", lambda: 12345)
-    assert not has_ended(dead)
-    assert has_ended(dead.model_copy(update={"user": 12345}))
+    assert not has_exited(dead)
+    assert has_exited(dead.model_copy(update={"user": 12345}))
 
 
 @pytest.mark.parametrize("seconds", [300.0, 1e8])
-def test_processes_may_differ_in_how_often_they_refresh_leases(tmp_path, seconds):
+def test_the_recorded_duration_of_a_lease_counts(tmp_path, seconds):
     Leases(tmp_path, seconds).take("fit-a")
     old = time.time() - 100
     os.utime(tmp_path / "fit-a", (old, old))
-    assert not Leases(tmp_path, 10.0).seen("fit-a").is_stale
+    assert not Leases(tmp_path, 10.0).inspect("fit-a").is_stale
 
 
-def test_what_was_left_in_the_folder_is_swept(tmp_path):
+def test_sweep_removes_leases_of_ended_units_and_old_temporary_files(tmp_path):
     leases = Leases(tmp_path)
     for name in ("fit-a", "fit-b", "fit-tried-again"):
         leases.take(name)
@@ -104,10 +104,10 @@ def test_what_was_left_in_the_folder_is_swept(tmp_path):
     assert {file.name for file in tmp_path.iterdir()} == {".new", "fit-b", "fit-tried-again"}
 
 
-def test_a_unit_lost_with_its_worker_may_be_taken_at_once(tmp_path):
+def test_the_lease_of_a_lost_unit_is_stale_at_once(tmp_path):
     one, two = Leases(tmp_path), Leases(tmp_path)
     one.lose(one.take("fit-a", losses=1), "it crashed")
-    seen = two.seen("fit-a")
+    seen = two.inspect("fit-a")
     assert (seen.is_stale, seen.record.losses, seen.record.lost) == (True, 1, "it crashed")
 
 
@@ -124,11 +124,11 @@ def test_leases_work_without_hard_links(tmp_path, monkeypatch):
     assert two.take("fit-a") is not None
 
 
-def test_ages_are_by_the_clock_of_the_file_server(tmp_path, monkeypatch):
+def test_ages_are_measured_by_the_clock_of_the_file_server(tmp_path, monkeypatch):
     """A machine whose own clock is a day off sees the same ages."""
     Leases(tmp_path).take("fit-a")
     monkeypatch.setattr(time, "time", lambda: 1e9)
-    assert abs(Leases(tmp_path).seen("fit-a").age) < 5
+    assert abs(Leases(tmp_path).inspect("fit-a").age) < 5
 
 
 def _race(folder, barrier, count, taken):
@@ -139,16 +139,16 @@ def _race(folder, barrier, count, taken):
             taken.put(number)
 
 
-def test_of_processes_that_claim_at_once_one_gets_each_unit(tmp_path):
+def test_one_of_several_concurrent_processes_gets_each_lease(tmp_path):
     context, processes, count = multiprocessing.get_context("spawn"), 3, 50
     barrier, taken = context.Barrier(processes), context.Queue()
     started = [context.Process(target=_race, args=(tmp_path, barrier, count, taken)) for _ in range(processes)]
     for process in started:
         process.start()
-    found = sorted(taken.get(timeout=60) for _ in range(count))
+    numbers = sorted(taken.get(timeout=60) for _ in range(count))
     for process in started:
         process.join()
-    assert found == list(range(count))
+    assert numbers == list(range(count))
     assert taken.empty()
 
 
@@ -159,15 +159,15 @@ def test_of_processes_that_claim_at_once_one_gets_each_unit(tmp_path):
         '{"losses": 1e400}', '{"pid": 1e9}', '{"pid": -5}', '{"host": "\\ud800"}',
     ],
 )  # fmt: skip
-def test_leases_of_any_content_grow_old(tmp_path, content):
+def test_a_lease_with_invalid_content_becomes_stale(tmp_path, content):
     leases = Leases(tmp_path, 60.0)
     (tmp_path / "u").write_text(content)
-    seen = leases.seen("u")
+    seen = leases.inspect("u")
     assert (seen.record, seen.is_stale) == (LeaseRecord(), False)
     assert leases.take("u") is None
     os.utime(tmp_path / "u", (0, 0))
-    assert leases.seen("u").is_stale
-    assert leases.clear(leases.seen("u"))
+    assert leases.inspect("u").is_stale
+    assert leases.clear(leases.inspect("u"))
     assert leases.take("u") is not None
     leases.close()
 
@@ -175,12 +175,12 @@ def test_leases_of_any_content_grow_old(tmp_path, content):
 @pytest.mark.parametrize(
     "make", [os.mkfifo, os.mkdir, lambda file: file.symlink_to(file)], ids=["FIFO", "folder", "loop"]
 )
-def test_what_is_no_file_is_nobodys_lease(tmp_path, make):
+def test_a_path_that_is_not_a_file_is_a_stale_lease(tmp_path, make):
     leases = Leases(tmp_path)
     make(tmp_path / "u")
     assert leases.take("u") is None
-    assert leases.seen("u").is_stale
-    assert leases.clear(leases.seen("u"))
+    assert leases.inspect("u").is_stale
+    assert leases.clear(leases.inspect("u"))
     assert leases.take("u") is not None
     leases.close()
     make(tmp_path / "v")

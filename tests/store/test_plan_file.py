@@ -1,4 +1,4 @@
-"""The plan of a folder: what is none is refused in a line that names the file."""
+"""Tests of ``plan.json``: plans are read back unchanged, and invalid files are refused by an error naming the file."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from finished_units import EMPTY_BOARD
 from gahbench._util.errors import ResultsError
 from gahbench._util.sealed import parse_sealed, write_sealed
 from gahbench.contracts.unit import Unit
-from gahbench.store.plan_file import RecordedPlan, RecordedUnit, read_plan, recorded_plan, write_plan
+from gahbench.store.plan_file import RecordedPlan, RecordedUnit, read_plan, require_plan, write_plan
 
 ROW = {"dataset": "d", "optimum": "none", "slope": None, "channels": 1, "height": 8, "width": 8}
 BOARD = EMPTY_BOARD | {
@@ -36,26 +36,26 @@ def plan(tmp_path):
     return plan
 
 
-def test_a_plan_comes_back(plan, tmp_path):
-    assert recorded_plan(tmp_path) == plan
+def test_a_plan_is_read_back_unchanged(plan, tmp_path):
+    assert require_plan(tmp_path) == plan
     before = (tmp_path / "plan.json").stat().st_mtime_ns
     write_plan(tmp_path, plan)
     assert (tmp_path / "plan.json").stat().st_mtime_ns == before
 
 
-def test_a_change_is_noticed_but_for_how_lines_end(plan, tmp_path):
+def test_a_changed_plan_is_refused_unless_only_line_endings_changed(plan, tmp_path):
     file = tmp_path / "plan.json"
     text = file.read_bytes()
     file.write_bytes(text.replace(b"\n", b"\r\n"))
-    assert recorded_plan(tmp_path) == plan
+    assert require_plan(tmp_path) == plan
     file.write_bytes(text.replace(b'"threads": 2', b'"threads": 1'))
     with pytest.raises(ResultsError, match=r"plan.json: .*its checksum is not that of its content.*'--reuse"):
         read_plan(tmp_path)
 
 
 @pytest.mark.parametrize("file", PUBLISHED, ids=lambda file: file.parent.name)
-def test_published_plans_are_read(file):
-    assert recorded_plan(file.parent).shown
+def test_published_plans_can_be_read(file):
+    assert require_plan(file.parent).shown
 
 
 @pytest.mark.parametrize(
@@ -90,26 +90,26 @@ def test_published_plans_are_read(file):
         ("units/0/payload/learned_from", 3),
     ],
 )
-def test_what_is_no_plan_is_refused(plan, tmp_path, place, value):
+def test_a_plan_with_an_invalid_field_is_refused(plan, tmp_path, place, value):
     file = tmp_path / "plan.json"
     *path, last = place.split("/")
-    found = holder = parse_sealed(file.read_bytes())
+    content = holder = parse_sealed(file.read_bytes())
     for name in path:
         holder = holder[int(name) if isinstance(holder, list) else name]
     if path[-1:] in (["payload"], ["document"]):
-        # They hold places in the list of values, which units share.
-        found["values"].append(value)
-        value = len(found["values"]) - 1
+        # These fields hold indices into the list of shared values.
+        content["values"].append(value)
+        value = len(content["values"]) - 1
     holder[last] = value
-    write_sealed(file, found)
+    write_sealed(file, content)
     field = place.replace("/", r"\.")
-    named = rf"the field '{field}[^']*' of a plan is missing" if "payload/" in place or "board/" in place else ""
-    with pytest.raises(ResultsError, match=rf"plan\.json: not the plan of a gahbench suite \({named}"):
+    expected = rf"the field '{field}[^']*' of a plan is missing" if "payload/" in place or "board/" in place else ""
+    with pytest.raises(ResultsError, match=rf"plan\.json: not the plan of a gahbench suite \({expected}"):
         read_plan(tmp_path)
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"suite": "s", "suite": 1}'])
-def test_other_texts_are_refused(tmp_path, text):
+def test_a_file_that_is_not_a_sealed_json_object_is_refused(tmp_path, text):
     (tmp_path / "plan.json").write_bytes(text)
     with pytest.raises(ResultsError, match=r"plan\.json: "):
         read_plan(tmp_path)

@@ -1,4 +1,4 @@
-"""The store: values come back exactly, and the folder of a finished unit is validated before it counts."""
+"""Tests of the store: values are read back exactly, and the folder of a finished unit is validated before use."""
 
 import hashlib
 import json
@@ -21,8 +21,8 @@ FIT = Unit("fit", "f", "d", "e", "architecture", 0, None, None, None, None, 0.0,
 
 def score(entrant="e"):
     document = {"entrant": entrant, "sigmas": [0.1]}
-    rest = ("reference", None, "test", "psnr", None, "c", 0.0, {})
-    return Unit("score", key_of(document), "d", entrant, *rest, document=document)
+    fields = ("reference", None, "test", "psnr", None, "c", 0.0, {})
+    return Unit("score", key_of(document), "d", entrant, *fields, document=document)
 
 
 def score_of_fit(key):
@@ -49,22 +49,22 @@ def store(tmp_path):
     return store
 
 
-def why(store, unit):
-    """Return why a unit is not whole; it is set aside, and done again."""
-    found = store.examined([unit])
-    assert found.whole == {}
-    (reason,) = found.damaged.values()
+def reason_for_damage(store, unit):
+    """Return why a unit is damaged, after checking that it is moved away and can be done again."""
+    examination = store.examine([unit])
+    assert examination.undamaged == {}
+    (reason,) = examination.damaged.values()
     with pytest.raises(DamagedError):
         store.read_scores(unit)
-    assert set(store.set_aside([unit, unit])) == {unit}
+    assert set(store.move_damaged([unit, unit])) == {unit}
     assert store.finished() == set()
     assert finish(store, unit)
     assert store.is_done(unit)
-    assert store.set_aside([unit]) == {}
+    assert store.move_damaged([unit]) == {}
     return reason
 
 
-def test_a_unit_is_done_only_when_it_is_finished(tmp_path):
+def test_a_unit_is_done_only_once_its_attempt_is_finished(tmp_path):
     store = Store(tmp_path)
     assert not store.is_done(score())
     attempt = store.begin(score())
@@ -90,53 +90,53 @@ def test_a_unit_is_done_only_when_it_is_finished(tmp_path):
         (Scores([0.5, 0.7], None, [0, 0], ["", "null"]), [(None, 0, 0.5, ""), (None, 0, 0.7, "null")]),
     ],
 )
-def test_values_come_back_exactly(tmp_path, scores, rows):
+def test_scores_are_read_back_exactly(tmp_path, scores, rows):
     store = Store(tmp_path)
     finish(store, score(), scores)
     assert store.read_scores(score()) == rows
 
 
 @pytest.mark.parametrize("content", ["a,b\n1,2\n", f"sigma,image,value,part\n,,1,{'x' * 140_000}\n", "", "\n"])
-def test_foreign_scores_are_refused(store, content):
+def test_files_that_are_not_score_tables_are_refused(store, content):
     (store.path(score()) / "scores.csv").write_text(content)
     forge_done(store.path(score()), "scores.csv")
-    with pytest.raises(ResultsError, match=r"scores\.csv: holds no scores"):
+    with pytest.raises(ResultsError, match=r"scores\.csv: is not a file of scores"):
         store.read_scores(score())
 
 
-def test_checksums_find_a_change_of_equal_size(store):
+def test_a_change_that_keeps_the_file_size_is_detected(store):
     store.verify(store.path(score()))
     file = store.path(score()) / "scores.csv"
     file.write_text(file.read_text().replace("2.0", "3.0"))
-    assert "scores.csv: damaged, its checksum" in why(store, score())
+    assert "scores.csv: damaged, its checksum" in reason_for_damage(store, score())
 
 
-def test_a_changed_fact_does_not_count(store):
+def test_a_changed_done_record_is_detected(store):
     file = store.path(score()) / "done.json"
     file.write_text(file.read_text().replace('"classical"', '"trained"'))
-    assert "done.json: its checksum is not that of its content" in why(store, score())
+    assert "done.json: its checksum is not that of its content" in reason_for_damage(store, score())
 
 
-def test_scores_that_changed_places_are_of_other_units(store):
+def test_units_whose_folders_were_swapped_are_damaged(store):
     one, other = store.path(score("a")), store.path(score("b"))
     finish(store, score("a"))
     finish(store, score("b"))
     one.rename(one.with_name("aside"))
     other.rename(one)
     one.with_name("aside").rename(other)
-    assert set(store.examined([score("a"), score("b")]).damaged) == {one.name, other.name}
-    assert set(store.set_aside([score("a"), score("b")])) == {score("a"), score("b")}
-    # Nor are they taken for what they say they are.
-    assert {unit.entrant for unit in store.recorded()} == {"e"}
+    assert set(store.examine([score("a"), score("b")]).damaged) == {one.name, other.name}
+    assert set(store.move_damaged([score("a"), score("b")])) == {score("a"), score("b")}
+    # The units recorded inside the folders do not count either.
+    assert {unit.entrant for unit in store.recorded_units()} == {"e"}
 
 
-def test_a_record_whose_document_is_not_that_of_its_key_does_not_count(store):
+def test_a_unit_record_whose_key_is_not_the_hash_of_its_document_is_damaged(store):
     folder = store.path(score())
     record = json.loads((folder / "unit.json").read_bytes())
     record["document"]["sigmas"] = [0.2]
     (folder / "unit.json").write_text(json.dumps(record))
     forge_done(folder, "unit.json")
-    assert "the hash of its document is not its key" in why(store, score())
+    assert "its key is not the hash of its document" in reason_for_damage(store, score())
 
 
 @pytest.mark.parametrize(
@@ -144,12 +144,12 @@ def test_a_record_whose_document_is_not_that_of_its_key_does_not_count(store):
     ["", "{", "[]", "null", '"\\ud800"', "[" * 100_000, '{"files": []}', '{"files": {"a": 1}}', "9" * 5000, "\udcff"],
 )
 @pytest.mark.parametrize("name", ["done.json", "unit.json"])
-def test_what_is_no_record_does_not_count(store, name, content):
+def test_invalid_records_are_damaged(store, name, content):
     folder = store.path(score())
     (folder / name).write_text(content, errors="surrogateescape")
     if name == "unit.json":
         forge_done(folder, name)
-    assert name in why(store, score())
+    assert name in reason_for_damage(store, score())
 
 
 @pytest.mark.parametrize(
@@ -167,14 +167,14 @@ def test_what_is_no_record_does_not_count(store, name, content):
     ],
     ids=repr,
 )
-def test_facts_of_other_types_do_not_count(store, facts):
+def test_done_records_with_fields_of_wrong_types_are_damaged(store, facts):
     forge_done(store.path(score()), **facts)
-    assert ".json" in why(store, score())
+    assert ".json" in reason_for_damage(store, score())
 
 
 @pytest.mark.parametrize("name", ["done.json", "unit.json", "scores.csv"])
 @pytest.mark.parametrize("kind", ["fifo", "folder", "link", "loop", "gone"])
-def test_what_is_no_file_does_not_count_and_nobody_waits_for_it(store, name, kind):
+def test_a_path_that_is_not_a_regular_file_is_damaged_and_does_not_block(store, name, kind):
     file, elsewhere = store.path(score()) / name, store.folder / "elsewhere"
     file.rename(elsewhere)
     if kind == "fifo":
@@ -183,15 +183,15 @@ def test_what_is_no_file_does_not_count_and_nobody_waits_for_it(store, name, kin
         file.mkdir()
     elif kind != "gone":
         file.symlink_to(elsewhere if kind == "link" else name)
-    assert name in why(store, score())
+    assert name in reason_for_damage(store, score())
 
 
-def test_other_things_than_folders_are_no_units(store):
+def test_entries_that_are_not_unit_folders_are_damaged(store):
     (store.units / "score-file").write_text("x")
     (store.units / "score-folder").mkdir()
     os.mkfifo(store.units / "score-fifo")
     units = [score_of_fit(key) for key in ("file", "folder", "fifo")]
-    assert set(store.set_aside(units)) == set(units)
+    assert set(store.move_damaged(units)) == set(units)
     assert len(list((store.folder / "damaged").iterdir())) == 3
     (store.folder / "other").mkdir()
     (store.folder / "other" / "units").touch()
@@ -199,28 +199,28 @@ def test_other_things_than_folders_are_no_units(store):
         Store(store.folder / "other").finished()
 
 
-def test_weights_are_hashed_where_something_is_to_be_measured_of_them(tmp_path):
+def test_weights_are_hashed_if_a_unit_is_still_to_measure_them(tmp_path):
     store = Store(tmp_path)
     finish_fit(store)
     (store.path(FIT) / "weights.safetensors").write_bytes(b"WEIGHTS")
-    assert store.set_aside([FIT]) == {}
-    assert set(store.set_aside([FIT, score_of_fit("s")])) == {FIT}
+    assert store.move_damaged([FIT]) == {}
+    assert set(store.move_damaged([FIT, score_of_fit("s")])) == {FIT}
 
 
-def test_a_score_counts_beside_the_network_that_it_measured_alone(tmp_path):
+def test_a_score_counts_only_with_the_weights_that_it_measured(tmp_path):
     store = Store(tmp_path)
     digest = finish_fit(store)
     one, other = score_of_fit("s1"), score_of_fit("s2")
     finish(store, one, kind="trained", networks={FIT.key: digest})
     finish(store, other, kind="trained", networks={FIT.key: "0" * 64})
-    assert store.whole([FIT, one, other]) == {FIT.folder, one.folder}
-    assert list(store.set_aside([FIT, one, other])) == [other]
-    # A network that is damaged takes its scores along: the next one may differ by rounding.
+    assert store.undamaged([FIT, one, other]) == {FIT.folder, one.folder}
+    assert list(store.move_damaged([FIT, one, other])) == [other]
+    # The scores of a damaged network are moved away too, since the retrained weights may differ by rounding.
     (store.path(FIT) / "weights.safetensors").write_bytes(b"")
-    assert set(store.set_aside([FIT, one])) == {FIT, one}
+    assert set(store.move_damaged([FIT, one])) == {FIT, one}
 
 
-def test_a_file_that_cannot_be_read_is_no_reason_to_do_a_unit_again(store, monkeypatch):
+def test_an_unreadable_file_does_not_cause_a_unit_to_be_done_again(store, monkeypatch):
     real = os.open
 
     def refuse(path, *arguments, **options):
@@ -230,12 +230,12 @@ def test_a_file_that_cannot_be_read_is_no_reason_to_do_a_unit_again(store, monke
 
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(ResultsError, match="Permission denied"):
-        store.set_aside([score()])
+        store.move_damaged([score()])
     monkeypatch.undo()
     assert store.is_done(score())
 
 
-def test_a_failure_is_recorded_and_forgotten_by_success(tmp_path):
+def test_a_failure_record_is_deleted_once_the_unit_finishes(tmp_path):
     store = Store(tmp_path)
     store.fail(score(), "ValueError: no", "Traceback ...")
     assert store.failure(score()) == "ValueError: no"
@@ -243,14 +243,14 @@ def test_a_failure_is_recorded_and_forgotten_by_success(tmp_path):
     assert not store.is_done(score())
     finish(store, score())
     assert store.failure(score()) is None
-    # What has finished does not fail.
+    # A finished unit is not recorded as failed.
     store.fail(score(), "lost", "")
     assert store.failed() == set()
     (store.failures / "fit-odd.json").write_text("[1]")
     assert store.failure_of("fit-odd") == "unknown"
 
 
-def test_a_warning_names_some_of_many():
+def test_a_warning_of_damage_lists_five_units_at_most():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_of_damage([], "moved")

@@ -10,7 +10,7 @@ import pytest
 
 import gahbench
 from gahbench.runs.hooks import described, row_name
-from gahbench.store.plan_file import recorded_plan
+from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
 
 # What packages deprecate of each other is not ours.
@@ -35,7 +35,7 @@ def followed(write_suite, tmp_path, figures_not_rendered):
         last = list(csv.DictReader(io.StringIO(history.read_text())))[-1]
         levels = [float(value) for name, value in last.items() if name.startswith("psnr@")]
         scores = {}
-        for unit in recorded_plan(out).shown:
+        for unit in require_plan(out).shown:
             if unit.metric == "psnr":
                 found = [value for sigma, _, value, _ in Store(out).read_scores(unit) if sigma == 0.1]
                 scores[row_name(unit)] = sum(found) / len(found)
@@ -113,7 +113,7 @@ def test_mlflow_has_a_run_of_the_suite_and_one_of_each_row(followed):
     assert {row["entrant"] for row in csv.DictReader(io.StringIO(board))} == {row.split(" on ")[0] for row in scores}
     # What goes on is in the same runs; of one that an error ends they have failed.
     tracker = gahbench.create("tracker", "mlflow")
-    tracker.start(out, described(out, recorded_plan(out).shown, ()))
+    tracker.start(out, described(out, require_plan(out).shown, ()))
     tracker.log_scores(UNET, {"ssim[window=7]/0.1": 0.5})
     tracker.finish(None)
     again = runs()[UNET]
