@@ -30,13 +30,13 @@ class ArchitectureFactory:
     Parameters
     ----------
     label
-        The name and parameters, as tables show them.
+        The architecture's name and parameters, as tables show them.
     build
-        Returns a new network with fresh weights for images (C, H, W).
+        Returns a new network with fresh weights for images of shape (C, H, W).
     parameters
         The values of all parameters except those that the dataset fills in.
     with_parameters
-        Returns a factory with other values of the named parameters; raises ``ParameterError`` for a wrong type.
+        Returns a factory with new values of the named parameters; raises ``ParameterError`` for a wrong type.
     """
 
     label: str
@@ -45,5 +45,5 @@ class ArchitectureFactory:
     with_parameters: Callable[..., ArchitectureFactory]
 
     def __deepcopy__(self, memo: object) -> ArchitectureFactory:
-        """Return the factory itself, which is immutable: copies of a reference share it."""
+        """Return the factory itself, which is immutable, so that copies of a reference share it."""
         return self

@@ -27,12 +27,12 @@ class Basis(Preparable, ABC):
     """Analysis and synthesis of a batch of images.
 
     A basis may be fixed, fitted to the training images of a dataset (:meth:`fit`), or adapted to images
-    (:meth:`adapt`), which gives each image of a batch a basis of its own.
+    (:meth:`adapt`), which gives each image of a batch its own basis.
     """
 
     #: Whether analysis is an orthonormal change of basis, so that coefficients carry white noise to white noise.
     orthonormal: bool = True
-    #: Whether every image has a basis of its own: then the result of :meth:`adapt` replaces this basis.
+    #: Whether every image has its own basis; the result of :meth:`adapt` then replaces this basis.
     adaptive: ClassVar[bool] = False
     #: Whether the basis depends on the clean image, so that only oracles can use it.
     oracle: ClassVar[bool] = False
@@ -61,17 +61,17 @@ class Basis(Preparable, ABC):
         return ()
 
     def fit(self, examples: TrainingData) -> None:
-        """Learn from the training images of a dataset; by default there is nothing to learn."""
+        """Learn from the training images of a dataset; by default, do nothing."""
 
     def adapt(self, images: Tensor, threshold: float, noisy: bool = False) -> Basis:
-        """Return the basis adapted to each of the images; by default the basis itself.
+        """Return the basis adapted to each of the images; by default, return the basis itself.
 
         Parameters
         ----------
         images
-            Shape (N, C, H, W). The result analyses N images, the i-th in the basis of the i-th.
+            Shape (N, C, H, W). The result analyses N images, each in the basis adapted to the image at its index.
         threshold
-            Coefficients of smaller absolute value will be set to 0: a best basis minimizes the sum of
+            The absolute value below which coefficients will be set to 0: a best basis minimizes the sum of
             min(c^2, threshold^2).
         noisy
             Whether the images are noisy, so that a choice among many bases fits the noise and must be penalized.
@@ -79,12 +79,12 @@ class Basis(Preparable, ABC):
         return self
 
     def parts(self, truth: Truth) -> Iterator[Truth]:
-        """Yield the truth in batches that the basis can be adapted to at once."""
+        """Yield the truth in batches, each of which the basis can be adapted to at once."""
         shape = image_shape(truth.clean)
         return truth.batches(self.max_batch(shape) or max(1, CACHED // math.prod(shape)))
 
     def adapt_to(self, truth: Truth, threshold: float) -> Basis:
-        """Return the basis that an oracle uses: by default adapted to the clean images."""
+        """Return the basis that an oracle uses; by default, adapt it to the clean images."""
         return self.adapt(truth.clean, threshold)
 
     def check_filters(self, shape: Shape) -> None:
@@ -94,9 +94,9 @@ class Basis(Preparable, ABC):
     def filters(self, truth: Truth, sigma: float) -> FilterFamily:
         """Return the linear denoisers of each image that shrink in this basis, at any strength.
 
-        By default the filters of an oracle: weights c_k^2 / (c_k^2 + nu^2 level_k^2), where c_k are the clean
-        coefficients, level_k the noise levels (Kadkhodaie 2024, equation 12), and nu gives the requested trace. A basis
-        may override this method.
+        By default these are the filters of an oracle, with weights c_k^2 / (c_k^2 + nu^2 level_k^2), where
+        c_k are the clean coefficients and level_k the noise levels (Kadkhodaie 2024, equation 12), and nu is chosen to
+        give the requested trace. A basis may override this method.
 
         Parameters
         ----------
@@ -111,11 +111,11 @@ class Basis(Preparable, ABC):
 
     @abstractmethod
     def analysis(self, images: Tensor) -> Tensor:
-        """Return the coefficients, shape (N, C, ...), (N, C, H, W) when orthonormal, of images (N, C, H, W)."""
+        """Return the coefficients of images (N, C, H, W): shape (N, C, ...), and (N, C, H, W) if orthonormal."""
 
     @abstractmethod
     def synthesis(self, coefficients: Tensor) -> Tensor:
-        """Return the images (N, C, H, W) whose analysis the coefficients are."""
+        """Return the images (N, C, H, W) whose analysis returns these coefficients."""
 
     def atoms(self, shape: Shape) -> Tensor | None:
         """Return the matrices of the analysis, if the basis is orthonormal and holds them.
@@ -123,29 +123,30 @@ class Basis(Preparable, ABC):
         Returns
         -------
         Tensor or None
-            Shape (N, d, d) for a basis of N images (C, H, W) of d values, (1, d, d) for all images: the product with
-            the flat image gives the coefficients in their order. ``None`` if the basis does not hold matrices.
+            Shape (N, d, d) for a basis adapted to N images (C, H, W) of d values, or (1, d, d) if all images share it.
+            The product with a flattened image gives its flattened coefficients. ``None`` if the basis does not hold
+            matrices.
         """
         return None
 
     def noise_levels(self, shape: Shape) -> Tensor:
-        """Return the standard deviation of each coefficient of white noise of standard deviation 1.
+        """Return the standard deviation of each coefficient of white noise whose standard deviation is 1.
 
         Returns
         -------
         Tensor
-            Float64, broadcastable to one image's coefficients (C, ...), or to those (N, C, ...) of the images that a
-            basis is adapted to; by default 1, as in any orthonormal basis.
+            Float64, broadcastable to the coefficients (C, ...) of an image, or to the coefficients (N, C, ...) of the
+            images that a basis is adapted to; by default 1, as in any orthonormal basis.
         """
         import torch
 
         return torch.ones((), dtype=torch.float64)
 
     def bands(self, shape: Shape) -> Tensor:
-        """Return an integer label per coefficient, broadcastable to one image's coefficients.
+        """Return an integer label for each coefficient, broadcastable to the coefficients of an image.
 
-        Coefficients of one label share their statistics; label 0 is the coarse scale, which practical thresholding
-        leaves alone. The default is a single band, labelled 1.
+        Coefficients with the same label share their statistics; label 0 is the coarse scale, which practical
+        thresholding leaves alone. The default is a single band, labelled 1.
         """
         import torch
 

@@ -10,29 +10,34 @@ from dataclasses import dataclass
 
 from gahbench._util.latex import escaped, with_accents
 
-#: Authors that a text names before it says "et al.".
-_NAMED = 4
-_SMALL = frozenset({"a", "an", "the", "on", "of"})
+#: Maximum number of authors before a text shortens them to "et al.".
+_MAX_AUTHORS = 4
+#: Words that keys leave out at the start of titles.
+_SMALL_WORDS = frozenset({"a", "an", "the", "on", "of"})
 
 
 @dataclass(frozen=True)
 class Citation:
-    """A published work; a plugin's class lists the works that it follows as ``citation``: one work, or a tuple.
+    """A published work; the attribute ``citation`` of a plugin's class holds the works that it follows: one or a tuple.
 
     Parameters
     ----------
     authors
-        As BibTeX has them: ``Mohan, Sreyas and Kadkhodaie, Zahra``.
+        Names in the format of BibTeX: ``Mohan, Sreyas and Kadkhodaie, Zahra``.
     title
         The title, as plain text.
     year
         Year of publication.
-    journal, conference, publisher
-        The venue of an article, a conference paper, or a book: at most one; none for a preprint.
+    journal
+        The journal of an article. At most one of ``journal``, ``conference`` and ``publisher`` may be given.
+    conference
+        The conference of a paper.
+    publisher
+        The publisher of a book.
     arxiv
-        The arXiv identifier, ``1906.05478``.
+        The arXiv identifier, such as ``1906.05478``.
     doi
-        The digital object identifier, ``10.1214/aos/1024691081``.
+        The digital object identifier, such as ``10.1214/aos/1024691081``.
 
     Raises
     ------
@@ -60,31 +65,31 @@ class Citation:
         if not (self.authors.strip() and self.title.strip()):
             raise ValueError(f"a citation needs authors and a title, not {self.authors!r} and {self.title!r}")
         if not (isinstance(self.year, int) and 1000 <= self.year <= 9999):
-            raise ValueError(f"the year of a citation is a whole number of four digits, not {self.year!r}")
-        if len([place for place in (self.journal, self.conference, self.publisher) if place]) > 1:
-            raise ValueError(f"'{self.title}': a journal, a conference or a publisher is accepted, not several of them")
+            raise ValueError(f"the year of a citation is an integer of four digits, not {self.year!r}")
+        if len([venue for venue in (self.journal, self.conference, self.publisher) if venue]) > 1:
+            raise ValueError(f"'{self.title}': only one of journal, conference and publisher is accepted")
 
     @property
     def families(self) -> list[str]:
         """Family names of the authors."""
-        return [_family(author) for author in re.split(r"\s+and\s+", self.authors.strip())]
+        return [_family_name(author) for author in re.split(r"\s+and\s+", self.authors.strip())]
 
     def __str__(self) -> str:
         names = self.families
-        if len(names) > _NAMED or "others" in names:
-            by = f"{names[0]} et al."
+        if len(names) > _MAX_AUTHORS or "others" in names:
+            authors = f"{names[0]} et al."
         else:
-            by = " & ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
-        place = f"{self.journal or self.conference or self.publisher} {self.year}".strip()
-        numbers = [f"arXiv {self.arxiv}"] if self.arxiv else [f"doi {self.doi}"] if self.doi else []
-        return ", ".join([by, self.title, place, *numbers])
+            authors = " & ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
+        venue = f"{self.journal or self.conference or self.publisher} {self.year}".strip()
+        identifiers = [f"arXiv {self.arxiv}"] if self.arxiv else [f"doi {self.doi}"] if self.doi else []
+        return ", ".join([authors, self.title, venue, *identifiers])
 
     @property
     def key(self) -> str:
-        """The key in a bibliography: family name, year, and first word of the title, such as ``mohan2020robust``."""
-        words = re.split(r"[^\w]+", _plain(self.title).lower())
-        word = next((word for word in words if word and word not in _SMALL), "")
-        return f"{re.sub(r'[^a-z]', '', _plain(self.families[0]).lower())}{self.year}{word}"
+        """The BibTeX key: family name, year, and first word of the title, such as ``mohan2020robust``."""
+        words = re.split(r"[^\w]+", _to_ascii(self.title).lower())
+        word = next((word for word in words if word and word not in _SMALL_WORDS), "")
+        return f"{re.sub(r'[^a-z]', '', _to_ascii(self.families[0]).lower())}{self.year}{word}"
 
     def bibtex(self, key: str | None = None) -> str:
         """Return a BibTeX entry, under :attr:`key` by default."""
@@ -93,7 +98,7 @@ class Citation:
         )
         fields = {
             "author": with_accents(escaped(self.authors)),
-            # Braces keep capitals.
+            # Braces make BibTeX keep capitals.
             "title": f"{{{with_accents(escaped(self.title))}}}",
             "journal": with_accents(escaped(self.journal)),
             "booktitle": with_accents(escaped(self.conference)),
@@ -112,7 +117,7 @@ Citations = Citation | tuple[Citation, ...] | None
 
 
 def bibliography(works: Iterable[Citation]) -> str:
-    """Return works as BibTeX, without duplicates, sorted by their keys, which letters make distinct."""
+    """Return works as BibTeX, without duplicates, sorted by key; a letter after a key makes it unique."""
     entries: dict[str, str] = {}
     for work in sorted(dict.fromkeys(works), key=lambda work: (work.key, str(work))):
         letters = (f"{work.key}{chr(98 + number)}" for number in range(25))
@@ -122,11 +127,11 @@ def bibliography(works: Iterable[Citation]) -> str:
     return "\n\n".join(entries.values()) + "\n" if entries else ""
 
 
-def _family(author: str) -> str:
-    """Return the family name of an author: the part before the comma, or the last word."""
+def _family_name(author: str) -> str:
+    """Return the part before the comma, or the last word."""
     family, comma, _ = author.partition(",")
     return (family if comma else author.split()[-1]).strip("{} ")
 
 
-def _plain(text: str) -> str:
+def _to_ascii(text: str) -> str:
     return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()

@@ -1,4 +1,4 @@
-"""Claims: what a publication says of denoisers, as a quantity of the tidy table and the region where it must lie."""
+"""Claims: statements of publications, as a quantity in the tidy table and the region in which it must lie."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Scale = Literal["linear", "log10"]
 Fact = Literal["images", "seeds", "levels", "decibels", "N", "side", "steps"]
 
 _ID = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
-#: The names of fields in YAML files, where these differ.
+#: Names of fields in YAML files that differ from the names of attributes.
 FILE_NAMES = {"start": "from", "end": "to", "number": "N", "metrics": "metric"}
 
 
@@ -46,15 +46,15 @@ def _as_levels(value: Any) -> Any:
     return {"at": value} if isinstance(value, str | int | float | list) else value
 
 
-#: The types of fields, as files of claims give them.
+#: Types of fields as YAML files write them.
 _Number = Annotated[float, Field(strict=True), BeforeValidator(as_number)]
 _Texts = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
-_SomeTexts = Annotated[_Texts, Field(min_length=1)]
+_NonEmptyTexts = Annotated[_Texts, Field(min_length=1)]
 _Line = Annotated[str, AfterValidator(lambda text: " ".join(text.split()))]
 
 
 class _Fields:
-    """Parts of a claim that are read from files."""
+    """Base of the parts of a claim that are read from files."""
 
     __pydantic_config__ = ConfigDict(
         extra="forbid", allow_inf_nan=False, alias_generator=lambda name: FILE_NAMES.get(name, name)
@@ -67,16 +67,21 @@ class Region(_Fields):
 
     Parameters
     ----------
-    start, end
-        Ends that belong to the region; at most one of ``start`` and ``above``, and of ``end`` and ``below``. Without
-        either end the region is unbounded on that side.
-    above, below
-        Ends that do not belong to the region.
+    start
+        Lower end that belongs to the region. Give at most one of ``start`` and ``above``; without either, the region
+        is unbounded below.
+    end
+        Upper end that belongs to the region. Give at most one of ``end`` and ``below``; without either, the region is
+        unbounded above.
+    above
+        Lower end that does not belong to the region.
+    below
+        Upper end that does not belong to the region.
 
     Raises
     ------
     ValueError
-        If the region is empty or unbounded, or has two ends on a side.
+        If the region is empty, is unbounded on both sides, or has two ends on one side.
 
     Examples
     --------
@@ -90,36 +95,36 @@ class Region(_Fields):
     below: _Number | None = None
 
     def __post_init__(self) -> None:
-        given = [value for value in (self.start, self.end, self.above, self.below) if value is not None]
-        if not given or not all(map(math.isfinite, given)):
+        ends = [value for value in (self.start, self.end, self.above, self.below) if value is not None]
+        if not ends or not all(map(math.isfinite, ends)):
             raise ValueError(
-                f"a region has a finite end on one side at least, of from, to, above and below, not {given}"
+                f"a region needs at least one of from, to, above and below, and finite values for them, not {ends}"
             )
         if (self.start is not None and self.above is not None) or (self.end is not None and self.below is not None):
-            raise ValueError("a region has one end on a side: from or above, and to or below")
+            raise ValueError("a region has one end on each side: either from or above, and either to or below")
         if self.low > self.high or (self.low == self.high and (self.above is not None or self.below is not None)):
-            raise ValueError(f"a region holds a value at least, and this one is empty: {self}")
+            raise ValueError(f"the region is empty: {self}")
 
     @property
     def low(self) -> float:
-        """The lower end; minus infinity if there is none."""
+        """The lower end; minus infinity if the region is unbounded below."""
         end = self.start if self.start is not None else self.above
         return -math.inf if end is None else end
 
     @property
     def high(self) -> float:
-        """The upper end; infinity if there is none."""
+        """The upper end; infinity if the region is unbounded above."""
         end = self.end if self.end is not None else self.below
         return math.inf if end is None else end
 
     def contains(self, value: float) -> bool:
-        """Whether a value lies in the region; NaN does not."""
+        """Return whether a value lies in the region; NaN does not."""
         above = value >= self.low if self.above is None else value > self.low
         below = value <= self.high if self.below is None else value < self.high
         return above and below
 
     def outcome(self, low: float, high: float) -> Outcome:
-        """Return ``holds`` for an interval inside, ``fails`` outside, else (and for NaN) ``undecided``."""
+        """Return ``holds`` for an interval inside the region, ``fails`` for one outside, otherwise ``undecided``."""
         if math.isnan(low) or math.isnan(high) or low > high:
             return "undecided"
         if self.contains(low) and self.contains(high):
@@ -129,7 +134,7 @@ class Region(_Fields):
         return "fails" if below or above else "undecided"
 
     def distance(self, value: float) -> float:
-        """Return how far a value is from the nearest end, negative outside."""
+        """Return the distance of a value from the nearest end; negative outside the region."""
         return min(value - self.low, self.high - value)
 
     def __str__(self) -> str:
@@ -150,9 +155,11 @@ class Levels(_Fields):
     take
         ``each``: the claim is about each level at once; ``mean``; or the ``lowest`` or ``highest`` level alone.
     at
-        These levels, each of which must have been measured, to 5 %; by default all measured levels.
-    start, end
-        The levels from ``start`` to ``end``, both included.
+        The levels, each of which must have been measured, to within 5 %; by default, all measured levels.
+    start
+        The smallest level.
+    end
+        The largest level.
     """
 
     take: Take = "each"
@@ -164,7 +171,7 @@ class Levels(_Fields):
         if self.take not in get_args(Take):
             raise ValueError(f"take={self.take!r}; accepted: {listing(get_args(Take))}")
         if not all(level > 0 for level in self.at) or self.start > self.end:
-            raise ValueError(f"levels are above 0, in a range that is not empty, not {self}")
+            raise ValueError(f"levels are greater than 0, and 'from' is at most 'to', not {self}")
 
     def __str__(self) -> str:
         if self.at:
@@ -180,20 +187,20 @@ _Levels = Annotated[Levels, BeforeValidator(_as_levels)]
 
 @dataclass(frozen=True)
 class Compared(_Fields):
-    """The measure that a value is compared with, by the fields in which it differs from the value's measure.
+    """The measure that a value is compared with, given by the fields that differ from the value's measure.
 
     Parameters
     ----------
     metrics
-        Names in the tidy table, or patterns; the claim is about the comparison with each.
+        Names of metrics in the tidy table, or patterns; the claim is about the comparison with each of them.
     entrant
         A label, or a pattern. Each entrant that matches is compared; in a sweep, at the same number of images.
     dataset
         The label of a dataset, in which ``{dataset}`` stands for the dataset of the value.
     split
-        The split.
+        The split of the dataset.
     number
-        Numbers of training images.
+        The numbers of training images.
     """
 
     metrics: _Texts = ()
@@ -204,37 +211,39 @@ class Compared(_Fields):
 
     def __post_init__(self) -> None:
         if not (self.metrics or self.entrant or self.dataset or self.split or self.number):
-            raise ValueError("a comparison differs in one of metric, entrant, dataset, split, N")
+            raise ValueError("a comparison needs at least one of metric, entrant, dataset, split, N")
 
 
 @dataclass(frozen=True)
 class Measure(_Fields):
-    """A query on the tidy table: means over images and seeds, perhaps compared with others, and reduced.
+    """A query on the tidy table: means over images and seeds, optionally compared with another measure and reduced.
 
     Parameters
     ----------
     metric
-        A name in the tidy table, ``spectrum.above-half``, a ratio that a metric defines, ``self-consistency``, or
-        ``deficit``, the distance from the optimum in dB. ``*`` stands for any characters, as in
+        The name of a metric in the tidy table, such as ``spectrum.above-half``, a ratio that a metric defines,
+        ``self-consistency``, or ``deficit``, the distance from the optimum in dB. ``*`` matches any characters, as in
         ``direction[graph-laplacian*]``.
     entrants, datasets
-        Labels, names before the brackets, or patterns. Each pair that matches is a case of its own.
+        Labels, names before the brackets, or patterns. Each matching pair of an entrant and a dataset is one case.
     without
-        Entrants that are left out.
+        Entrants to leave out.
     split
-        The split.
+        The split of the dataset.
     sigma
-        Noise levels, where the metric has any.
+        The noise levels, for a metric that has them.
     number
-        Numbers of training images: rows of a sweep. By default rows outside sweeps.
-    minus, over
-        The measure that is subtracted, or divided by; not both.
+        The numbers of training images, which select rows of a sweep. By default, rows outside sweeps are selected.
+    minus
+        The measure to subtract; not together with ``over``.
+    over
+        The measure to divide by; not together with ``minus``.
     scale
-        ``log10`` of every value, of which means are then taken: for values above 0 whose order of magnitude matters,
-        such as times. With ``over`` it is the difference of two logarithms.
+        ``linear``, or ``log10`` to average the logarithms of values, for values above 0 whose order of magnitude
+        matters, such as times. With ``over``, ``log10`` gives the difference of two logarithms.
     slope
-        The slope against ``input-psnr`` (-20 log10 sigma), over the noise levels, or against ``log10-N``, over the
-        numbers of training images, in place of ``take``.
+        The slope against ``input-psnr`` (-20 log10 sigma) over the noise levels, or against ``log10-N`` over the
+        numbers of training images; it replaces ``take``.
 
     Raises
     ------
@@ -243,8 +252,8 @@ class Measure(_Fields):
     """
 
     metric: str
-    entrants: _SomeTexts = ("*",)
-    datasets: _SomeTexts = ("*",)
+    entrants: _NonEmptyTexts = ("*",)
+    datasets: _NonEmptyTexts = ("*",)
     without: _Texts = ()
     split: str = "test"
     sigma: _Levels = field(default_factory=Levels)
@@ -256,20 +265,20 @@ class Measure(_Fields):
 
     def __post_init__(self) -> None:
         if not (self.metric and self.entrants and self.datasets):
-            raise ValueError("a measure names a metric, entrants and datasets")
-        for name in (self.metric, *(one for other in (self.minus, self.over) if other for one in other.metrics)):
+            raise ValueError("a measure needs a metric, entrants and datasets")
+        for name in (self.metric, *(metric for other in (self.minus, self.over) if other for metric in other.metrics)):
             if name.count("[") != name.count("]"):
-                raise ValueError(f"metric: brackets of {name!r} are not closed; a pattern closes them: distance[pspc*]")
+                raise ValueError(f"metric: the brackets of {name!r} are not closed, as in distance[pspc*]")
         if self.minus is not None and self.over is not None:
-            raise ValueError("a measure has minus or over, not both")
+            raise ValueError("a measure has either minus or over, not both")
         if self.minus is not None and self.scale == "log10":
-            raise ValueError("scale: log10 is of values and of what they are over, not of differences")
+            raise ValueError("scale: log10 cannot be combined with minus, since differences may be negative; use over")
         if self.slope == "log10-N" and self.number is None:
-            raise ValueError("a slope against log10-N needs numbers of training images: N")
+            raise ValueError("slope: log10-N needs N, the numbers of training images")
         if self.slope == "input-psnr" and self.sigma.take != "each":
-            raise ValueError(f"a slope over noise levels takes each of them, not {self.sigma.take}")
+            raise ValueError(f"slope: input-psnr uses all noise levels, so sigma takes 'each', not {self.sigma.take!r}")
         if self.slope == "log10-N" and self.number is not None and self.number.take != "each":
-            raise ValueError(f"a slope over numbers of images takes each of them, not {self.number.take}")
+            raise ValueError(f"slope: log10-N uses all numbers of images, so N takes 'each', not {self.number.take!r}")
 
 
 @dataclass(frozen=True)
@@ -279,12 +288,12 @@ class Condition:
     Parameters
     ----------
     of
-        A fact: ``images`` that are scored, or the sources that several of them are from, ``seeds``, noise ``levels``
-        used, ``decibels`` between the least and the largest of them, ``N``, the largest number of training images used,
-        ``side`` of the images in pixels, ``steps`` of training; or a measure of the case, whose entrants and datasets
-        are those of the claim.
+        Either a measure of the case, for the entrants and datasets of the claim, or a fact about the case: the number
+        of scored ``images`` (of their sources, if several images share a source), of ``seeds``, or of noise ``levels``;
+        the range of the noise levels in ``decibels``; ``N``, the largest number of training images; the ``side`` of the
+        images in pixels; or the number of training ``steps``.
     region
-        The region of the fact, or of the whole interval of the measure.
+        The region in which the fact, or the whole interval of the measure, must lie.
     """
 
     of: Fact | Measure
@@ -293,7 +302,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class ConditionFields(_Fields):
-    """The fields of a condition in a file: a fact, or a measure, and its region."""
+    """The fields of a condition in a file: either a fact or a measure, and its region."""
 
     region: Region
     fact: Fact | None = None
@@ -301,7 +310,7 @@ class ConditionFields(_Fields):
 
     def __post_init__(self) -> None:
         if (self.fact is None) == (self.measure is None):
-            raise ValueError("a condition has either a fact or a measure")
+            raise ValueError("a condition needs either a fact or a measure, not both")
 
 
 def _as_condition(value: Any) -> Any:
@@ -313,39 +322,41 @@ def _as_condition(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Claim(_Fields):
-    """A statement of a publication, and how gahbench decides on it.
+    """A statement of a publication, and the measure and region by which gahbench decides on it.
 
     Parameters
     ----------
     id
-        Letters, digits and hyphens, unique within its paper.
+        The name of the claim, of letters, digits and hyphens, unique within its paper.
     paper
         The publication.
     place
-        The figure, table or section.
+        The figure, table or section of the paper.
     checked
         The source that the statement and numbers were compared with: ``text``, ``abstract``, ``code`` or ``memory``.
     statement
         The claim in a sentence.
-    measure, region
-        The claim holds where the whole interval of the measure lies in the region, and fails where none of it does.
+    measure
+        The measured quantity.
+    region
+        The claim holds if the whole interval of the measure lies in the region, and fails if no part of it does.
     suite
-        The smallest suite that tests it: the name of a shipped suite, or the content of a suite file.
+        The smallest suite that tests the claim: the name of a shipped suite, or the content of a suite file.
     full_scale
-        The suite at the size of the publication, likewise; ``None`` if ``suite`` is of that size.
+        The suite at the scale of the publication, given like ``suite``; ``None`` if ``suite`` has that scale.
     requires
-        Conditions; a case that does not meet them is not measured.
+        The conditions; a case that does not meet all of them is not measured.
     published
         The published measurement and its data.
     reading
         How the query differs from the published measurement, and the consequences.
     missing
-        The quantity that gahbench cannot measure yet; empty if it can measure the claim.
+        The quantity of the claim that gahbench cannot measure yet; empty if it can.
 
     Raises
     ------
     ValueError
-        If the id is not accepted, or a text is missing.
+        If the id is not accepted, or a required text is empty.
     """
 
     id: str
@@ -366,7 +377,7 @@ class Claim(_Fields):
         if not _ID.fullmatch(self.id):
             raise ValueError(f"id={self.id!r}: letters, digits and single hyphens are accepted")
         if not (self.statement.strip() and self.place.strip()):
-            raise ValueError(f"claim {self.id}: a statement, and its place in the paper, are expected")
+            raise ValueError(f"claim {self.id}: 'statement' and 'place' must not be empty")
         if self.checked not in CHECKED:
             raise ValueError(f"claim {self.id}: checked={self.checked!r}; accepted: {listing(CHECKED)}")
 

@@ -1,4 +1,4 @@
-"""Datasets: image families, their splits, and the best possible denoiser on them."""
+"""Datasets: image families, their splits, and the optimal denoiser on them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 Split = Literal["train", "validation", "test", "A", "B"]
 OptimumKind = Literal["exact", "bracket", "rate", "none"]
 
-#: The splits, which share no images, except that A and B are disjoint halves of a finite ``train``, and except for
-#: families whose ``splits_overlap``.
+#: The splits. They share no images, except that A and B are disjoint halves of a finite ``train``, and except in
+#: families with ``splits_overlap``.
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "A", "B")
 
 
-def checked_split(name: str) -> Split:
-    """Return the name of a split."""
+def validate_split(name: str) -> Split:
+    """Return the name of a split; raise ``ParameterError`` if it is unknown."""
     for known in SPLITS:
         if known == name:
             return known
@@ -38,15 +38,15 @@ def checked_split(name: str) -> Split:
 
 @dataclass(frozen=True)
 class Optimum:
-    """The knowledge about the best possible denoiser of a dataset.
+    """What is known about the optimal denoiser of a dataset.
 
     Parameters
     ----------
     kind
-        ``exact``: the posterior mean can be computed; ``bracket``: a lower and an upper bound on its error;
-        ``rate``: only the slope; ``none``: nothing.
+        ``exact``: the posterior mean can be computed; ``bracket``: a lower and an upper bound on its error are known;
+        ``rate``: only the slope is known; ``none``: nothing is known.
     slope
-        Optimal slope of output PSNR against input PSNR as sigma tends to 0, in dB per dB: alpha/(alpha+1) where
+        The optimal slope of output PSNR against input PSNR as sigma tends to 0, in dB per dB: alpha/(alpha+1) if
         coefficients decay as k^-(alpha+1) (Kadkhodaie 2024, equation 13).
     """
 
@@ -56,12 +56,12 @@ class Optimum:
 
 @dataclass(frozen=True)
 class Card:
-    """The source and licence of images.
+    """The origin and licence of images.
 
     Parameters
     ----------
     origin
-        The source, in a sentence.
+        The origin of the images, in a sentence.
     licence
         The permitted use, in a sentence.
     """
@@ -74,7 +74,7 @@ class Card:
 class Posterior:
     """Moments of the distribution of clean images given noisy images.
 
-    The mean is the denoised image of least expected squared error, and the trace of the covariance is that error
+    The mean is the denoised image with the least expected squared error, and the trace of the covariance is that error
     (Kadkhodaie 2024, equations 9 and 10).
 
     Parameters
@@ -84,8 +84,8 @@ class Posterior:
     trace
         Traces of the posterior covariances (sums over pixels), shape (N,), float64, in squared units of the grey scale.
     ess_fraction
-        Effective sample size of each mean, as a share in (0, 1] of the samples drawn, shape (N,); ``None`` without
-        sampling.
+        Effective sample size of each mean, as a share in (0, 1] of the drawn samples, shape (N,); ``None`` if the mean
+        is not computed by sampling.
     covariance
         Posterior covariances, shape (N, d, d), float64, if requested.
     """
@@ -98,98 +98,100 @@ class Posterior:
 
 @dataclass(frozen=True, eq=False)
 class TrueBasis:
-    """The basis in which the best denoiser of a family shrinks each of N images of d = C * H * W pixels.
+    """The basis in which the optimal denoiser of a family shrinks each of N images of d = C * H * W pixels.
 
     Parameters
     ----------
     vectors
-        Orthonormal columns, shape (N, d, k) or (1, d, k) where all images share them, in falling order of energy.
+        Orthonormal columns by decreasing energy, shape (N, d, k), or (1, d, k) if all images share them.
     energies
-        Variance of the coefficient of each vector, shape (N, k) or (1, k): the best denoiser multiplies it by
-        energy / (energy + sigma^2). ``None`` where the vectors span a tangent space, which is kept whole as sigma
-        tends to 0.
+        Variance of the coefficient of each vector, shape (N, k) or (1, k): the optimal denoiser multiplies the
+        coefficient by energy / (energy + sigma^2). ``None`` if the vectors span a tangent space, onto which the optimal
+        denoiser projects as sigma tends to 0.
     """
 
     vectors: Tensor
     energies: Tensor | None = None
 
 
-def checked_sources(dataset: Dataset, split: Split, count: int) -> list[int] | None:
-    """Return the sources of the first images of a split, as plain numbers; ``None`` where each image has its own."""
-    given = dataset.sources(split, count)
-    if given is None:
+def validate_sources(dataset: Dataset, split: Split, count: int) -> list[int] | None:
+    """Return the sources of the first images of a split, as integers; ``None`` if each image has its own source."""
+    sources = dataset.sources(split, count)
+    if sources is None:
         return None
     try:
-        # Unlike int(), it takes neither fractions nor texts.
-        found = [operator.index(number) for number in given]
+        # Unlike int(), operator.index() refuses floats and strings.
+        numbers = [operator.index(source) for source in sources]
     except (TypeError, ValueError):
-        found = []
-    if len(found) != count:
+        numbers = []
+    if len(numbers) != count:
         raise DataError(
-            f"sources('{split}', {count}) of {type(dataset).__name__} returned {given!r:.100}; expected {count} whole "
-            "numbers, or None"
+            f"sources('{split}', {count}) of {type(dataset).__name__} returned {sources!r:.100}; expected {count} "
+            "integers, or None"
         )
-    return found
+    return numbers
 
 
 class Dataset(Preparable, ABC):
     """An image family with its parameters.
 
-    The images are deterministic and prefix-stable: the first k of n are the k. A family whose optimum is ``exact``
-    has a :meth:`posterior`; one whose optimum is a ``bracket`` has a :meth:`lower_bound` and its :meth:`genie`.
+    The images are deterministic and prefix-stable: a request for k images returns the first k of a request for n. A
+    family whose optimum is ``exact`` has a :meth:`posterior`; a family whose optimum is a ``bracket`` has a
+    :meth:`lower_bound` and its :meth:`genie`.
 
-    All images have one :attr:`shape`, but in a set of test images of several shapes, which :meth:`shapes` names: it
-    gives those of each shape as a dataset of its own (:meth:`of_shape`), and its :meth:`images` is not asked for them.
-    All of them have as many channels, and nothing is known about their optimum.
+    All images have the same :attr:`shape`, unless :meth:`shapes` returns several shapes for a set of test images. Then
+    :meth:`of_shape` returns a dataset of the test images of each shape, and :meth:`images` is not called for them. All
+    images of such a set have the same number of channels, and no optimum is known for them.
     """
 
-    #: Parameters that the label of this dataset always shows, default or not.
+    #: Parameters that labels always show, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()
     #: The publications that the dataset implements.
     citation: ClassVar[Citations] = None
-    #: Whether splits share images because the density is a finite set of them, which every split draws from.
+    #: Whether splits share images because every split draws from the same finite set of images.
     splits_overlap: bool = False
-    #: Side of the square images of which the dataset returns block averages, so that datasets of several sizes show the
-    #: same scenes under the same noise; ``None`` if images are drawn at their own size.
+    #: Side of the square images whose block averages the dataset returns, so that datasets of several sizes show the
+    #: same scenes under the same noise; ``None`` if images are drawn at their final size.
     master: int | None = None
 
     @property
     @abstractmethod
     def shape(self) -> Shape:
-        """Shape (C, H, W) of one image; the shape of the first image if they have several shapes."""
+        """Shape (C, H, W) of an image; the shape of the first image if they have several shapes."""
 
     @abstractmethod
     def images(self, split: Split, count: int, start: int = 0) -> Tensor:
         """Return images ``start`` to ``start + count`` of a split.
 
-        Where a split never ends, ``start`` may be as large as 2^32: do not draw the images before it. A fit on a GPU
-        calls it in a thread: draw from generators of your own, not from the default one.
+        In an endless split, ``start`` may be as large as 2^32, so do not draw the images before it. A fit on a GPU
+        calls this method in a thread, so do not draw from torch's default generator.
 
         Returns
         -------
         Tensor
-            Float32 of shape (count, C, H, W), on the CPU; values in [0, 1] (Gaussian families may leave it, rarely).
+            Float32 of shape (count, C, H, W), on the CPU; values in [0, 1] (rarely outside, in Gaussian families).
 
         Raises
         ------
         DataError
-            If the split holds fewer images.
+            If the split has fewer images.
         """
 
     def shapes(self, count: int) -> Sequence[Shape] | None:
-        """Return the shape (C, H, W) of each of the first ``count`` test images; ``None`` where all have one shape.
+        """Return the shape (C, H, W) of each of the first ``count`` test images; ``None`` if all have the same shape.
 
-        Then entrants are scored on the images of each shape together, by metrics that measure each image alone.
+        If there are several shapes, the images of each shape are scored together, and only by metrics that measure each
+        image separately.
         """
         return None
 
     def of_shape(self, shape: Shape) -> Dataset:
-        """Return the dataset of the test images of one of several shapes, in their order; see :meth:`shapes`.
+        """Return the dataset of the test images of one of the :meth:`shapes`, in their order.
 
         Raises
         ------
         DataError
-            If all images have one shape, or none has this one.
+            If all images have the same shape, or no image has this shape.
         """
         raise DataError(f"{type(self).__name__}: all images have the shape {self.shape}")
 
@@ -199,7 +201,7 @@ class Dataset(Preparable, ABC):
 
     @property
     def optimum(self) -> Optimum:
-        """The knowledge about the best possible denoiser on this family."""
+        """What is known about the optimal denoiser on this family."""
         return Optimum()
 
     @property
@@ -209,11 +211,11 @@ class Dataset(Preparable, ABC):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences about processing of the images that the user may not expect; plans print them once."""
+        """Notes on unexpected processing of the images, as sentences that plans print once."""
         return ()
 
     def posterior(self, noisy: Tensor, sigma: float) -> Posterior:
-        """Return mean and spread of the clean images given the noisy ones; only where the optimum is ``exact``.
+        """Return mean and spread of the clean images given the noisy images; only if the optimum is ``exact``.
 
         Parameters
         ----------
@@ -230,15 +232,15 @@ class Dataset(Preparable, ABC):
         raise OptimumError(f"{type(self).__name__}: no posterior is known; its optimum is '{self.optimum.kind}'")
 
     def lower_bound(self, split: Split, count: int, sigma: float, start: int = 0) -> Tensor:
-        """Return lower bounds on the expected error of any denoiser; only where the optimum is a ``bracket``.
+        """Return lower bounds on the expected error of any denoiser; only if the optimum is a ``bracket``.
 
         The bound is the expected error of a genie: a denoiser that sees part of an image's parameters.
 
         Returns
         -------
         Tensor
-            Mean squared error per pixel, shape (count,), float64, for images ``start`` to ``start + count`` of a split:
-            expected over the noise and the parameters that the genie does not see.
+            Mean squared error per pixel, shape (count,), float64, for images ``start`` to ``start + count`` of a split,
+            as expectations over the noise and the parameters that the genie does not see.
 
         Raises
         ------
@@ -248,14 +250,18 @@ class Dataset(Preparable, ABC):
         raise OptimumError(f"{type(self).__name__}: no lower bound is known; its optimum is '{self.optimum.kind}'")
 
     def genie(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> Tensor:
-        """Denoise the noisy images from ``start`` of a split by the genie of :meth:`lower_bound`.
+        """Denoise images ``start`` to ``start + N`` of a split with the genie of :meth:`lower_bound`.
 
         Parameters
         ----------
         noisy
-            Shape (N, C, H, W).
+            The noisy images, shape (N, C, H, W).
         sigma
             Standard deviation of the noise, greater than 0.
+        split
+            The split of the images.
+        start
+            Index of the first image in the split.
 
         Raises
         ------
@@ -266,70 +272,74 @@ class Dataset(Preparable, ABC):
 
     @property
     def has_true_basis(self) -> bool:
-        """Whether :meth:`true_basis` returns a basis with energies, without computing it; tangent spaces have none."""
+        """Whether :meth:`true_basis` returns a basis with energies; the answer does not compute the basis."""
         return False
 
     def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis | None:
-        """Return the basis in which the best denoiser shrinks each image; ``None`` if it is unknown."""
+        """Return the basis in which the optimal denoiser shrinks each image; ``None`` if it is unknown."""
         return None
 
     @property
     def has_level_sets(self) -> bool:
-        """Whether :meth:`level_sets` returns contours, without computing them."""
+        """Whether :meth:`level_sets` returns contours; the answer does not compute them."""
         return False
 
     def level_sets(self, split: Split, count: int, start: int = 0) -> Tensor | None:
         """Return functions that are zero on the contour of each image; ``None`` if contours are unknown.
 
-        Such a function is negative inside a contour, or below a contour that crosses the image, and its level lines run
-        along the contour, like those of the distance from it.
+        Such a function is negative inside a contour, or below a contour that crosses the image. Its level lines run
+        along the contour, as for the signed distance from it.
 
         Returns
         -------
         Tensor or None
-            Values at the middles of pixels, in pixels, shape (count, H, W), float64, for images ``start`` to
+            Values at the centres of pixels, in pixels, shape (count, H, W), float64, for images ``start`` to
             ``start + count`` of a split.
         """
         return None
 
     def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps | None:
-        """Return the Jacobians of the best denoiser, which are symmetric; ``None`` if they are unknown.
+        """Return the symmetric Jacobians of the optimal denoiser; ``None`` if they are unknown.
 
-        The best denoiser is the posterior mean, whose Jacobian is the posterior covariance over sigma^2 (Kadkhodaie
+        The optimal denoiser is the posterior mean, whose Jacobian is the posterior covariance over sigma^2 (Kadkhodaie
         2024, equation 9), or the genie of :meth:`lower_bound`.
 
         Parameters
         ----------
         noisy
-            The noisy images from ``start`` of a split, shape (N, C, H, W).
+            Noisy versions of images ``start`` to ``start + N`` of a split, shape (N, C, H, W).
         sigma
             Standard deviation of the noise, greater than 0.
+        split
+            The split of the images.
+        start
+            Index of the first image in the split.
 
         Raises
         ------
         OptimumError
-            If they are known, but cannot be computed accurately for one of these images.
+            If the Jacobians are known, but cannot be computed accurately for one of these images.
         """
         return None
 
     def sources(self, split: Split, count: int) -> Sequence[int] | None:
-        """Return the source of each image, such as the photograph of a patch; ``None`` if each image has its own.
+        """Return the source of each image, such as the photograph of a patch; ``None`` if no images share a source.
 
-        Boards resample images of a source together, because they are dependent.
+        Boards resample images of a source together, because these images are dependent.
 
         Returns
         -------
         Sequence or None
-            A whole number for each of the first ``count`` images of a split.
+            An integer for each of the first ``count`` images of a split, equal for images with the same source.
         """
         return None
 
     def fingerprint(self) -> str | None:
-        """Return the SHA-256 of the pixels of images from files, which becomes part of every key."""
+        """Return the SHA-256 of the pixels of images from files, which is part of every key; ``None`` without files."""
         return None
 
 
 def all_shapes(dataset: Dataset, count: int) -> tuple[Shape, ...]:
-    """Return the different shapes of the first test images of a dataset, in their order."""
+    """Return the distinct shapes of the first test images of a dataset, in order of first occurrence."""
     shapes = dataset.shapes(count)
     return (dataset.shape,) if not shapes else tuple(dict.fromkeys(shapes))

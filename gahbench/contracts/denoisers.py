@@ -1,4 +1,4 @@
-"""Denoisers as metrics and samplers see them: trained networks and references alike."""
+"""The common interface of trained networks and references for metrics and samplers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from gahbench.jacobian import LinearMaps
 
-#: Kinds of denoiser; the kind decides which parts of the truth a denoiser may use.
+#: Kinds of denoisers; the kind decides which parts of the truth a denoiser may use.
 DenoiserKind = Literal["trained", "classical", "oracle", "optimal", "bound"]
 KINDS: tuple[DenoiserKind, ...] = get_args(DenoiserKind)
 #: Denoisers of these kinds see the clean image.
@@ -23,24 +23,24 @@ SEES_CLEAN: frozenset[DenoiserKind] = frozenset({"oracle", "bound"})
 SEES_DATASET: frozenset[DenoiserKind] = SEES_CLEAN | {"optimal"}
 
 
-def checked_kind(kind: str) -> DenoiserKind:
-    """Return the kind of a denoiser."""
+def validate_kind(kind: str) -> DenoiserKind:
+    """Return the kind of a denoiser; raise ``ValueError`` if it is unknown."""
     for known in KINDS:
         if known == kind:
             return known
     raise ValueError(
-        f"kind={kind!r} of a denoiser is unknown{suggestion(str(kind), KINDS) or ';'} accepted: {listing(KINDS)}"
+        f"unknown kind of denoiser: kind={kind!r}{suggestion(str(kind), KINDS) or ';'} accepted: {listing(KINDS)}"
     )
 
 
-def shown(kind: DenoiserKind, truth: Truth) -> Truth:
-    """Return the truth that a denoiser of a kind may see: clean images that it may not see are NaN."""
-    clean = truth.clean if checked_kind(kind) in SEES_CLEAN else truth.clean.new_full(truth.clean.shape, math.nan)
+def visible_truth(kind: DenoiserKind, truth: Truth) -> Truth:
+    """Return the truth without the parts that a denoiser of a kind may not see; hidden clean images are NaN."""
+    clean = truth.clean if validate_kind(kind) in SEES_CLEAN else truth.clean.new_full(truth.clean.shape, math.nan)
     return replace(truth, clean=clean, dataset=truth.dataset if kind in SEES_DATASET else None)
 
 
 class Denoiser(Protocol):
-    """A trained network or a reference, behind one interface for metrics."""
+    """A trained network or a reference, as metrics use it."""
 
     kind: DenoiserKind
 
@@ -49,7 +49,7 @@ class Denoiser(Protocol):
         ...
 
     def risk(self, truth: Truth, sigma: float) -> Tensor | None:
-        """Return the expected mean squared error per pixel of each image, shape (N,), where it has a closed form."""
+        """Return the expected mean squared error per pixel of each image, shape (N,), if it has a closed form."""
         ...
 
     def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
@@ -61,7 +61,7 @@ def by_noise_level(denoiser: Denoiser, noisy: Tensor, sigmas: Tensor, truth: Tru
     """Return the denoised images, shape (N, C, H, W), with one call for each noise level of ``sigmas``, shape (N,)."""
     denoised = noisy.clone()
     for sigma in sorted(set(sigmas.tolist())):
-        places = (sigmas == sigma).nonzero()[:, 0]
-        part = replace(truth, clean=truth.clean[places.to(truth.clean.device)])
-        denoised[places] = denoiser.denoise(noisy[places], sigma, part).to(denoised)
+        indices = (sigmas == sigma).nonzero()[:, 0]
+        part = replace(truth, clean=truth.clean[indices.to(truth.clean.device)])
+        denoised[indices] = denoiser.denoise(noisy[indices], sigma, part).to(denoised)
     return denoised

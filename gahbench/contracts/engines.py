@@ -1,4 +1,4 @@
-"""Engines, which run units, and their jobs."""
+"""Engines, which run units of work, and their jobs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 class Limits(BaseModel):
-    """Time limits in seconds, after which a unit is ended and has failed; not part of any key.
+    """Time limits in seconds, after which a unit fails. Keys do not depend on them.
 
     Parameters
     ----------
     unit
-        For a unit, a fit or a score; ``None`` for no limit.
+        The limit for a unit; ``None`` for no limit.
     construction
-        For importing the files of plugins from outside gahbench, and for each call of their constructors.
+        The limit for each import of an external plugin, and for each call of its constructor.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -48,8 +48,8 @@ class Event:
     Parameters
     ----------
     kind
-        ``started``, ``progress``, ``finished``, ``failed``, ``stopped`` (another process, or a later run, must finish
-        the unit), or ``note`` (a message for the user).
+        ``started``, ``progress``, ``finished``, ``failed``, ``stopped`` (the unit remains for another process or a
+        later run), or ``note`` (a message for the user).
     unit
         The unit; ``None`` for a note about the whole run.
     details
@@ -69,8 +69,8 @@ class Job:
     Parameters
     ----------
     units
-        The units to run, each after the units whose keys it ``needs`` (which are among them, or finished already).
-        Other processes may work on the same units: the process that has claimed a unit runs it.
+        The units to run, sorted so that each unit follows the units whose keys it ``needs``, unless these are
+        finished. Other processes may work on the same units; the process that has claimed a unit runs it.
     store
         The store of finished units.
     registry
@@ -78,24 +78,24 @@ class Job:
     report
         Function to call with every event, from one thread.
     stop
-        Set when the run is to end: running units write a checkpoint and stop.
+        Set to end the run: running units write a checkpoint and stop.
     threads
-        Threads of each worker, which the plan fixes: rounding depends on them.
+        Number of threads of each worker. The plan fixes it, because rounding depends on it.
     workers
-        Number of workers; ``None`` for a sensible number.
+        Number of workers; ``None`` for the engine's default.
     device
-        Device of networks: ``cpu``, ``cuda``, or ``auto`` for GPUs if there are any.
+        Device of networks: ``cpu``, ``cuda``, or ``auto`` to use GPUs if available.
     planned_here
-        Whether the units were planned with the code that runs here; if not, units of other code are skipped.
+        Whether the units were planned with the code of this process; if not, units of different code are skipped.
     files
-        Plugin files, for worker processes.
+        Plugin files that worker processes load.
     limits
-        Time limits of units in worker processes.
+        Time limits in worker processes.
 
     Raises
     ------
     ParameterError
-        If there is no such device.
+        If the device is unknown.
     """
 
     units: Sequence[Unit]
@@ -112,7 +112,7 @@ class Job:
 
     @property
     def outside(self) -> tuple[str, ...]:
-        """The names of the plugin files and packages outside gahbench that its units use, sorted."""
+        """The sorted names of the external plugin files and packages that the units use."""
         return tuple(sorted({origin_name(origin) for unit in self.units for origin in unit.origins}))
 
     def __post_init__(self) -> None:
@@ -120,21 +120,21 @@ class Job:
 
 
 def check_device(name: str) -> str:
-    """Return the name of a device; raise ``ParameterError`` if it is unknown."""
+    """Return ``name``; raise ``ParameterError`` if it is not the name of a device."""
     if name not in (accepted := ("auto", *sorted(KINDS))):
         raise ParameterError(f"device '{name}' is not accepted; accepted are {listing(accepted)}")
     return name
 
 
 class Engine(ABC):
-    """A way to run work units."""
+    """A way to run units of work."""
 
     #: Parameters that labels always show, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def run(self, job: Job) -> None:
-        """Run the units of a job in the order of their needs, and report events as they come.
+        """Run the units of a job, each after the units that it needs, and report events as they happen.
 
-        The run does not rely on these events: afterwards it reads the state of every unit from the store.
+        The outcome does not rely on these events: afterwards, the state of every unit is read from the store.
         """

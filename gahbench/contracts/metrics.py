@@ -28,14 +28,16 @@ class Scores:
     ----------
     value
         The values, shape (R,).
-    sigma, image
-        Noise level and image index of each value, shape (R,); ``None`` for values over all noise levels or images.
+    sigma
+        Noise level of each value, shape (R,); ``None`` for values over all noise levels.
+    image
+        Image index of each value, shape (R,); ``None`` for values over all images.
     part
-        Name of the measurement of each value, shape (R,), for a metric that returns several measurements: the table of
-        scores calls ``trace`` of metric ``spectrum`` ``spectrum.trace``, and the empty part, which is the headline, by
-        the metric's name alone. ``None`` if all values are the headline.
+        Part of each value, shape (R,), for a metric that returns several measurements: part ``trace`` of the metric
+        ``spectrum`` is ``spectrum.trace`` in the table of scores, and the empty part, the headline, is ``spectrum``.
+        ``None`` if all values belong to the headline.
     arrays
-        Data for figures beside the values, such as samples, by name; stored with the unit, but in no table.
+        Additional data for figures by name, such as samples; stored with the unit, but in no table.
     """
 
     value: Sequence[float]
@@ -61,11 +63,11 @@ class Scores:
 
     @classmethod
     def parts(cls, values: Mapping[tuple[str, float], Tensor]) -> Scores:
-        """Lay out the values, shape (N,), of parts at noise levels, without those that are NaN."""
+        """Lay out the values, shape (N,), of parts at noise levels, without NaN."""
         rows = [
             (value, sigma, image, part)
-            for (part, sigma), found in values.items()
-            for image, value in enumerate(found.double().tolist())
+            for (part, sigma), column in values.items()
+            for image, value in enumerate(column.double().tolist())
             if not math.isnan(value)
         ]
         if not rows:
@@ -75,22 +77,22 @@ class Scores:
 
     @classmethod
     def of_samples(cls, values: Mapping[str, Tensor], arrays: Mapping[str, Tensor] | None = None) -> Scores:
-        """Lay out finite values of parts: of each sample, shape (N,), or of all samples together, shape ()."""
+        """Lay out the finite values of parts, for each sample, shape (N,), or for all samples together, shape ()."""
         rows = [
-            (value, image if found.ndim else None, part)
-            for part, found in values.items()
-            for image, value in enumerate(found.double().reshape(-1).tolist())
+            (value, image if column.ndim else None, part)
+            for part, column in values.items()
+            for image, value in enumerate(column.double().reshape(-1).tolist())
             if math.isfinite(value)
         ]
         value, image, part = zip(*rows, strict=True) if rows else ((), (), ())
-        whole = all(place is None for place in image)
-        if not whole and any(place is None for place in image):
-            raise ValueError("values of each sample and of all together do not mix: give them in two metrics")
-        return cls(value, None, None if whole else image, part, arrays)
+        is_whole = all(index is None for index in image)
+        if not is_whole and any(index is None for index in image):
+            raise ValueError("values for each sample and for all samples cannot be mixed; return them in two metrics")
+        return cls(value, None, None if is_whole else image, part, arrays)
 
 
-def checked(scores: Scores, sigmas: Sequence[float], images: int) -> Scores:
-    """Return scores as plain numbers; raise an error for scores that cannot be stored."""
+def validate_scores(scores: Scores, sigmas: Sequence[float], images: int) -> Scores:
+    """Return scores as plain numbers; raise ``TypeError`` or ``ValueError`` if they are invalid."""
     if not isinstance(scores, Scores):
         raise TypeError(f"a metric returns gahbench.Scores, not {type(scores).__name__}")
     value = [float(number) for number in scores.value]
@@ -99,19 +101,19 @@ def checked(scores: Scores, sigmas: Sequence[float], images: int) -> Scores:
     part = None if scores.part is None else [str(name) for name in scores.part]
     for name, column in (("sigma", sigma), ("image", image), ("part", part)):
         if column is not None and len(column) != len(value):
-            raise ValueError(f"the metric returned {len(value)} values but {len(column)} of '{name}'")
-    wrong = sum(not math.isfinite(number) for number in value)
-    if wrong:
-        raise ValueError(f"{wrong} of {len(value)} values are not finite numbers (NaN or infinite)")
-    if sigma is not None and (other := set(sigma) - set(map(float, sigmas))):
-        raise ValueError(f"the metric returned noise levels that are not of the evaluation: {sorted(other)}")
-    if image is not None and any(not 0 <= place < images for place in image):
-        raise ValueError(f"the metric returned images outside 0 to {images - 1}")
-    if part is not None and (wrong_names := sorted({name for name in part if not re.fullmatch(r"[a-z0-9-]*", name)})):
-        raise ValueError(f"parts are named by small letters, digits and dashes, not {wrong_names}")
-    nowhere = [None] * len(value)
-    places = list(zip(*(nowhere if column is None else column for column in (sigma, image, part)), strict=True))
-    if len(set(places)) < len(places):
+            raise ValueError(f"the metric returned {len(value)} values but {len(column)} in '{name}'")
+    num_invalid = sum(not math.isfinite(number) for number in value)
+    if num_invalid:
+        raise ValueError(f"{num_invalid} of {len(value)} values are not finite numbers (NaN or infinite)")
+    if sigma is not None and (unknown := set(sigma) - set(map(float, sigmas))):
+        raise ValueError(f"the metric returned noise levels that the evaluation does not have: {sorted(unknown)}")
+    if image is not None and any(not 0 <= index < images for index in image):
+        raise ValueError(f"the metric returned image indices outside 0 to {images - 1}")
+    if part is not None and (invalid := sorted({name for name in part if not re.fullmatch(r"[a-z0-9-]*", name)})):
+        raise ValueError(f"names of parts consist of lower-case letters, digits and hyphens, not {invalid}")
+    missing = [None] * len(value)
+    keys = list(zip(*(missing if column is None else column for column in (sigma, image, part)), strict=True))
+    if len(set(keys)) < len(keys):
         raise ValueError("the metric returned two values for the same noise level and image; give each its 'image'")
     return Scores(value, sigma, image, part, scores.arrays)
 
@@ -121,19 +123,19 @@ class Metric(Preparable, ABC):
 
     #: Unit of the values, such as ``dB``; empty for plain numbers.
     unit: ClassVar[str] = ""
-    #: Whether higher values are better; ``None`` if neither direction is.
+    #: Whether higher values are better; ``None`` if neither direction is better.
     higher_is_better: ClassVar[bool | None] = True
     #: Labels of axes for the value (``""``) and its parts, with units, such as ``{"": "distance from {to}"}``, where
     #: ``{to}`` stands for the value of a parameter. Figures show the parts that have a title.
     titles: ClassVar[Mapping[str, str]] = {}
-    #: Parts that hold the value expected by chance, by the part to compare them with (``""`` for the value).
+    #: Maps a part (``""`` for the value) to the part that holds its value expected by chance.
     nulls: ClassVar[Mapping[str, str]] = {}
-    #: Values that boards compute as the ratio of the means of two parts, with its interval: by name of the value
-    #: (``""`` for the headline), numerator and denominator. It differs from the mean of the images' ratios.
+    #: Values that boards compute, with an interval, as the ratio of the means of two parts, which differs from the mean
+    #: of the images' ratios: maps the name of the value (``""`` for the headline) to numerator and denominator.
     ratios: ClassVar[Mapping[str, tuple[str, str]]] = {}
-    #: Minimum number of images; a suite with fewer images is refused.
+    #: Minimum number of images of a suite.
     min_images: ClassVar[int] = 1
-    #: Needs beside images and the denoiser (:data:`Need`); entrants that cannot meet them are not measured.
+    #: Needs other than the images and the denoiser (:data:`Need`); entrants that cannot meet them are not measured.
     needs: ClassVar[frozenset[Need]] = frozenset()
     #: Parameters that labels always show, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()

@@ -1,4 +1,4 @@
-"""Downloads, and long work to be done once, that a plugin may need before it can compute."""
+"""Downloads and other preparation that a plugin may need before it can compute."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ class Preparable:
     """A plugin that may need preparation; by default it needs none."""
 
     def missing(self) -> tuple[str, ...]:
-        """Return in words each thing that this machine lacks, and that takes a download or long work to get."""
+        """Return a description of each download or computation that is still to be done on this machine."""
         return ()
 
     def prepare(self) -> None:
-        """Get the things that are :meth:`missing`; if nothing is missing, do not use a network."""
+        """Get everything that is :meth:`missing`; do not use the network if nothing is missing."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset
-from gahbench.contracts.denoisers import DenoiserKind, by_noise_level, checked_kind
+from gahbench.contracts.denoisers import DenoiserKind, by_noise_level, validate_kind
 from gahbench.contracts.needs import needed
 from gahbench.contracts.preparation import Preparable
 from gahbench.contracts.truth import Truth
@@ -25,15 +25,15 @@ class Reference(Preparable, ABC):
     """A denoiser that is not trained here.
 
     The ``kind`` decides which parts of the truth the reference may use: ``classical`` and ``trained`` (with published
-    weights) none, ``optimal`` the dataset, ``oracle`` and ``bound`` everything: an oracle limits a family of practical
-    denoisers, a bound limits all denoisers. References of all kinds may learn from training and validation images
-    (:meth:`fit`).
+    weights) no part, ``optimal`` the dataset, ``oracle`` and ``bound`` all parts. An oracle is a limit for a family of
+    practical denoisers, a bound is a limit for all denoisers. References of all kinds may learn from training and
+    validation images (:meth:`fit`).
     """
 
-    #: Which parts of the truth the reference may use.
+    #: The kind, which decides which parts of the truth the reference may use.
     kind: DenoiserKind = "classical"
-    #: Whether the reference learns from the images that networks are trained on: then it has a row for each number of
-    #: images in a sweep, and a partner on the other half.
+    #: Whether the reference learns from the training images of networks; if so, it has a row for each number of images
+    #: in a sweep, and a partner that learns from the other half.
     fits_training_subset: ClassVar[bool] = False
     #: Parameters that labels always show, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()
@@ -44,23 +44,24 @@ class Reference(Preparable, ABC):
         """Refuse a class whose ``kind`` is unknown, with a ``ValueError``."""
         super().__init_subclass__(**keywords)
         if isinstance(cls.kind, str):
-            checked_kind(cls.kind)
+            validate_kind(cls.kind)
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError``, naming accepted shapes, for images (C, H, W) that the reference cannot denoise."""
 
     def supports(self, dataset: Dataset) -> bool:
-        """Return whether the reference is defined on a dataset; if not, suites leave its row out."""
+        """Return whether the reference is defined on a dataset; suites leave out its row on other datasets."""
         return True
 
     def fit(self, examples: TrainingData) -> None:
         """Learn from training and validation images of the dataset, before anything is denoised.
 
-        Called once. Parameters for a noise level may be learned later, at the first call of :meth:`denoise` with it.
+        This method is called once. Parameters for a noise level may be learned later, at the first call of
+        :meth:`denoise` with that noise level.
         """
 
     def move(self, device: torch.device) -> None:
-        """Compute on a device from now on, with images from and to the CPU; by default, remain on the CPU."""
+        """Compute on a device from now on, with inputs and results on the CPU; by default, remain on the CPU."""
 
     def as_network(self, shape: Shape) -> nn.Module | None:
         """Return the reference as a network on images (C, H, W), with the ``forward(noisy, sigma)`` of an architecture.
@@ -71,12 +72,12 @@ class Reference(Preparable, ABC):
 
     @property
     def num_parameters(self) -> int | None:
-        """Number of trained numbers, for the board; read after scoring."""
+        """Number of trained parameters, for the board; read after scoring."""
         return None
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes for its row of the board, such as what was tuned on which images; read after scoring."""
+        """Notes for the board, such as which parameters were tuned on which images; read after scoring."""
         return ()
 
     @abstractmethod
@@ -90,14 +91,14 @@ class Reference(Preparable, ABC):
         sigma
             Standard deviation of the noise.
         truth
-            The truth of the images, with only the parts that the ``kind`` allows.
+            The truth of the images, restricted to the parts that the ``kind`` allows.
         """
 
     def denoise_each(self, noisy: Tensor, sigmas: Tensor, truth: Truth) -> Tensor:
         """Return the denoised images, each with its own noise level, for samplers.
 
         By default the images of each noise level are denoised together. A reference that can denoise all images at once
-        may override this method, which is many times faster.
+        may override this method to be many times faster.
 
         Parameters
         ----------
@@ -106,7 +107,7 @@ class Reference(Preparable, ABC):
         sigmas
             Standard deviations of the noise, shape (N,).
         truth
-            As of :meth:`denoise`.
+            The truth of the images, as in :meth:`denoise`.
         """
         return by_noise_level(self, noisy, sigmas, truth)
 
@@ -118,8 +119,8 @@ class Reference(Preparable, ABC):
     def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
         """Return the Jacobians of :meth:`denoise` at the noisy images; ``None`` if they cannot be computed.
 
-        By default :meth:`denoise` is differentiated automatically, and the result compared with finite differences, so
-        that a denoiser which computes partly outside torch has no Jacobian rather than a wrong one.
+        By default :meth:`denoise` is differentiated automatically, and the result is compared with finite differences,
+        so that a denoiser which computes partly outside torch has no Jacobian rather than a wrong Jacobian.
         """
         from gahbench.jacobian.derivatives import differentiated
 

@@ -1,4 +1,4 @@
-"""Trackers: tools for tracking experiments, to which a run is logged."""
+"""Trackers, which log runs to tools for tracking experiments."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 class Tracker(ABC):
     """A tool for tracking experiments.
 
-    Its methods are called in the process that leads the run, from one thread. If a method raises an error, the error
-    becomes a warning and the tracker is not called again: the run goes on. The constructor writes nothing, and raises
+    Its methods are called in the main process of a run, from one thread. If a method raises an error, the run continues
+    with a warning and does not call the tracker again. The constructor writes nothing, and raises
     :class:`gahbench.GahbenchError` if a package is not installed.
 
-    Rows have the names that lines of progress show: ``unet[width=16] on discs[size=32] (seed 1)``.
+    Rows are named as in progress lines: ``unet[width=16] on discs[size=32] (seed 1)``.
     """
 
     #: Parameters that labels always show, default or not.
@@ -26,26 +26,26 @@ class Tracker(ABC):
 
     @abstractmethod
     def start(self, folder: Path, suite: Mapping[str, Any]) -> None:
-        """Begin.
+        """Start tracking a run.
 
         Parameters
         ----------
         folder
-            The results folder. Trackers that write on this machine should write here.
+            The results folder. Trackers that write files should write them here.
         suite
-            The run as plain JSON: ``suite`` (its name), ``units`` (their number), ``todo`` (the number of unfinished
-            units), ``datasets``, ``entrants``, ``metrics``, ``splits``, ``sigmas``, ``seeds`` (lists), and ``training``
-            (the recipe of each trained row).
+            The run as plain JSON: ``suite`` (its name), ``units`` (the number of units), ``todo`` (the number of
+            unfinished units), ``datasets``, ``entrants``, ``metrics``, ``splits``, ``sigmas``, ``seeds`` (lists), and
+            ``training`` (the recipe of each trained row).
         """
 
     @abstractmethod
     def log_training(self, row: str, step: int, values: Mapping[str, float]) -> None:
-        """Log values of a fit after a step: ``loss``, and ``validation_psnr`` in dB if it was measured again."""
+        """Log values of a fit after a step: ``loss``, and ``validation_psnr`` in dB if it was measured at this step."""
 
     @abstractmethod
     def log_scores(self, row: str, values: Mapping[str, float]) -> None:
-        """Log means over images of a metric by metric and noise level, ``psnr/0.1``, as soon as they are measured."""
+        """Log means over images by metric and noise level (``psnr/0.1``), as soon as they are measured."""
 
     @abstractmethod
     def finish(self, results: Results | None) -> None:
-        """End, with the results; ``None`` if the run was ended by an error."""
+        """Finish with the results of the run; ``None`` if an error ended it."""

@@ -1,4 +1,4 @@
-"""The clean images behind noisy images, and the images that a reference or a basis may learn from."""
+"""Clean images behind noisy images, and images that a reference or a basis may learn from."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ class Truth:
         The clean images, shape (N, C, H, W).
     dataset
         The dataset of the images.
-    split, start
-        Their position in the dataset: images ``start`` to ``start + N`` of a split.
+    split
+        The split of the images.
+    start
+        Index of the first image in the split.
     """
 
     clean: Tensor
@@ -46,19 +48,19 @@ class Truth:
         Yields
         ------
         Truth
-            Of the next images, in their order.
+            The truth of the next images, in order.
         """
         for first in range(0, len(self), size):
             yield replace(self, clean=self.clean[first : first + size], start=self.start + first)
 
 
 TrainingSplit = Literal["train", "A", "B"]
-#: The seed of noise for learning; that of scores is the suite's `noise_seed`.
-_NOISE = "examples"
+#: The seed of noise for learning; noise for scores has the suite's `noise_seed`.
+_NOISE_SEED = "examples"
 
 
 class TrainingData:
-    """Training and validation images of a dataset; its test images are out of reach.
+    """Training and validation images of a dataset, without access to its test images.
 
     Parameters
     ----------
@@ -67,7 +69,7 @@ class TrainingData:
     split
         The split of the training images: ``train``, or one of its halves.
     count
-        The maximum of training images, the first ones; ``None`` for all of the split.
+        Use only the first ``count`` training images; ``None`` for all images of the split.
     """
 
     def __init__(self, dataset: Dataset, split: TrainingSplit = "train", count: int | None = None) -> None:
@@ -75,26 +77,26 @@ class TrainingData:
         name = type(dataset).__name__
 
         def available(which: Split) -> int | None:
-            held = dataset.available(which)
+            size = dataset.available(which)
             limit = count if which == split else None
-            return min((number for number in (held, limit) if number is not None), default=None)
+            return min((number for number in (size, limit) if number is not None), default=None)
 
         def images(which: Split, max_images: int) -> Tensor:
-            held = available(which)
-            found = max_images if held is None else min(max_images, held)
-            if found == 0:
+            size = available(which)
+            number = max_images if size is None else min(max_images, size)
+            if number == 0:
                 raise DataError(f"{name}: no {which} images to learn from; at least 1 is needed")
-            return dataset.images(which, found)
+            return dataset.images(which, number)
 
         self._split = split
         self._count = available(split)
 
-        # A closure, so that plugins that receive this object do not hold a dataset.
+        # This is a closure so that plugins that receive this object have no attribute that is the dataset.
         self._images = images
 
     @property
     def split(self) -> TrainingSplit:
-        """The split that training images are from."""
+        """The split of the training images."""
         return self._split
 
     @property
@@ -104,7 +106,7 @@ class TrainingData:
 
     @property
     def shape(self) -> Shape:
-        """Shape (C, H, W) of one image."""
+        """Shape (C, H, W) of an image."""
         return self._shape
 
     def training(self, max_images: int) -> Tensor:
@@ -128,7 +130,7 @@ class TrainingData:
         return self._images("validation", max_images)
 
     def noise(self, count: int, sigma: float) -> Tensor:
-        """Return noise of standard deviation ``sigma`` for ``count`` images, always the same: (count, C, H, W)."""
+        """Return noise of standard deviation ``sigma``, shape (count, C, H, W), the same at every call."""
         from gahbench._util.noise import evaluation_noise
 
-        return evaluation_noise(count, self.shape, sigma, _NOISE)
+        return evaluation_noise(count, self.shape, sigma, _NOISE_SEED)

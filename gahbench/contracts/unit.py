@@ -1,4 +1,4 @@
-"""A unit of work, with the key of everything that decides its outcome."""
+"""Units of work, whose keys are hashes of everything that decides the outcome."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gahbench.contracts.datasets import Split
 
 @dataclass(frozen=True)
 class Unit:
-    """One piece of work: a fit (train a network) or a score (measure a denoiser with one metric on one split).
+    """A unit of work: a fit (train a network) or a score (measure a denoiser with one metric on one split).
 
     Parameters
     ----------
@@ -21,24 +21,28 @@ class Unit:
         ``fit`` or ``score``.
     key
         Hash of everything that decides the outcome.
-    dataset, entrant
-        Labels.
+    dataset
+        Label of the dataset.
+    entrant
+        Label of the entrant.
     entrant_kind
         ``architecture`` or ``reference``.
     seed
         Training seed; ``None`` for a reference.
-    split, metric
-        The split that a score unit measures, or the half that a fit learns from.
+    split
+        The split that a score unit measures, or the half that a fit learns from; ``None`` for a fit on ``train``.
+    metric
+        Label of the metric of a score unit; ``None`` for a fit.
     requires
         Key of the fit that a score unit needs.
     column
-        Hash of everything that decides a score except the entrant: only scores of one column may be compared.
+        Hash of everything that decides a score except the entrant; only scores with the same hash may be compared.
     work
-        Approximate number of planned multiply-adds; infinite for a budget of seconds.
+        Planned number of multiply-adds, approximately; infinite for a budget of seconds.
     payload
-        The data with which a worker runs the unit: plain JSON.
+        The data with which a worker runs the unit, as plain JSON.
     partner
-        Key of the fit on the other half, which a score unit may need too.
+        Key of the fit on the other half, if a score unit needs it too.
     document
         Everything that decides the outcome, as plain JSON, whose hash is the key. ``None`` if it was not recorded.
     """
@@ -60,16 +64,16 @@ class Unit:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Keys of the fits that must be done before."""
+        """Keys of the fits that must be finished before this unit."""
         return tuple(key for key in (self.requires, self.partner) if key is not None)
 
     def is_blocked(self, failed: Set[str]) -> bool:
-        """Whether a fit that must be done before is among failed units, given by their folder names."""
+        """Return whether a fit that this unit needs is among failed units, given by their folder names."""
         return any(f"fit-{key}" in failed for key in self.needs)
 
     @property
     def label(self) -> str:
-        """The unit in a line of progress."""
+        """The unit as progress lines show it."""
         seed = "" if self.seed is None else f" (seed {self.seed})"
         half = f" from {self.split}" if self.split else ""
         measured = f" {self.metric} on {self.split}" if self.kind == "score" else half
@@ -82,34 +86,33 @@ class Unit:
 
     @functools.cached_property
     def origins(self) -> frozenset[str]:
-        """The files and packages outside gahbench that hold the unit's plugins."""
-        return frozenset(origin for described in self._described.values() for origin in described.get("origins", ()))
+        """The external files and packages that define the unit's plugins."""
+        return frozenset(origin for plugin in self._plugins.values() for origin in plugin.get("origins", ()))
 
     @functools.cached_property
     def isolation_key(self) -> str:
-        """The entrant, dataset and metric that come from outside gahbench, as text; empty if none does.
+        """The entrant, dataset and metric that external plugins define, as JSON; empty without external plugins.
 
-        One process may run units with the same key; other units must be out of reach of these plugins.
+        Only units with the same key may run in one process, so that external plugins cannot affect other units.
         """
-        own = {name: one for name, one in self._described.items() if one.get("origins")}
-        return json.dumps(own, sort_keys=True, default=str) if own else ""
+        external = {name: plugin for name, plugin in self._plugins.items() if plugin.get("origins")}
+        return json.dumps(external, sort_keys=True, default=str) if external else ""
 
     @property
-    def _described(self) -> dict[str, Any]:
-        described = {name: self.payload.get(name) for name in ("dataset", "entrant", "metric")}
-        return {name: one for name, one in described.items() if isinstance(one, dict)}
+    def _plugins(self) -> dict[str, Any]:
+        plugins = {name: self.payload.get(name) for name in ("dataset", "entrant", "metric")}
+        return {name: plugin for name, plugin in plugins.items() if isinstance(plugin, dict)}
 
     def record(self) -> dict[str, Any]:
-        """Return the unit, without its planned work, as plain JSON, which :meth:`of_record` reads."""
-        return {name: getattr(self, name) for name in _names()}
+        """Return the unit, without its planned work, as plain JSON for :meth:`of_record`."""
+        return {name: getattr(self, name) for name in _recorded_fields()}
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any], work: float = 0.0) -> Unit:
-        """Return the unit of a record; further fields are ignored."""
-        return cls(work=work, **{name: record[name] for name in _names() if name in record})
+        """Return the unit of a record; unknown fields are ignored."""
+        return cls(work=work, **{name: record[name] for name in _recorded_fields() if name in record})
 
 
 @functools.cache
-def _names() -> tuple[str, ...]:
-    """Return the names of the fields of a recorded unit."""
+def _recorded_fields() -> tuple[str, ...]:
     return tuple(field.name for field in fields(Unit) if field.name != "work")

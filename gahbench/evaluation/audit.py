@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gahbench.contracts.denoisers import SEES_DATASET, shown
+from gahbench.contracts.denoisers import SEES_DATASET, visible_truth
 from gahbench.contracts.truth import Truth
 from gahbench.evaluation.fresh_images import compare_on_fresh_images
 
@@ -114,7 +114,7 @@ def _denoised(evaluation: Evaluation, sigma: float, noisy: Tensor, chosen: slice
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(secrets.randbits(62))
         # No variable holds these clean images, here or in a function that calls this one.
-        truth = shown(kind, Truth(evaluation.clean[chosen], evaluation.dataset, evaluation.split, start))
+        truth = visible_truth(kind, Truth(evaluation.clean[chosen], evaluation.dataset, evaluation.split, start))
         return evaluation._checked(evaluation.denoiser.denoise(noisy, sigma, truth), noisy).double()
 
 

@@ -18,7 +18,7 @@ from gahbench._util.latest import Latest
 from gahbench._util.noise import BLOCK, derive_seed, evaluation_noise
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.contracts.datasets import Dataset, Split
-from gahbench.contracts.denoisers import Denoiser, checked_kind, shown
+from gahbench.contracts.denoisers import Denoiser, validate_kind, visible_truth
 from gahbench.contracts.needs import Need, needed
 from gahbench.contracts.truth import TrainingData, Truth
 from gahbench.devices.batches import Batches
@@ -121,7 +121,7 @@ class Evaluation:
     _local: LocalFilters | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        checked_kind(self.denoiser.kind)
+        validate_kind(self.denoiser.kind)
         #: How many images are denoised at a time, at all noise levels.
         self.batches = Batches.of_images(self.shape)
 
@@ -279,7 +279,7 @@ class Evaluation:
 
     def _visible(self) -> Truth:
         """Return the part of the truth that the denoiser's kind may use."""
-        return shown(self.denoiser.kind, self.truth)
+        return visible_truth(self.denoiser.kind, self.truth)
 
     @property
     def shape(self) -> Shape:

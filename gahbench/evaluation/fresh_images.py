@@ -38,8 +38,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gahbench._util.errors import GahbenchError
-from gahbench.contracts.datasets import Dataset, Split, checked_sources
-from gahbench.contracts.denoisers import shown
+from gahbench.contracts.datasets import Dataset, Split, validate_sources
+from gahbench.contracts.denoisers import visible_truth
 from gahbench.contracts.truth import Truth
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class FreshImages:
         if dataset is None or evaluation.split != "test" or dataset.shapes(scored) is not None:
             return None
         if dataset.available("test") is None:
-            is_one_each = checked_sources(dataset, "test", 1) is None
+            is_one_each = validate_sources(dataset, "test", 1) is None
             return cls("test", scored + secrets.randbelow(LAST_START), True) if is_one_each else None
         places: tuple[tuple[Split, int], ...] = (("test", scored), ("validation", 0))
         for split, first in places:
@@ -262,7 +262,7 @@ def _denoise(evaluation: Evaluation, noisy: Tensor, sigma: float, size: int) -> 
     denoiser, parts = evaluation.denoiser, []
     for batch in torch.split(noisy, size):
         # A denoiser that knew the index could draw these images.
-        truth = shown(denoiser.kind, Truth(torch.full_like(batch, math.nan)))
+        truth = visible_truth(denoiser.kind, Truth(torch.full_like(batch, math.nan)))
         with torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(secrets.randbits(62))
             parts.append(evaluation._checked(denoiser.denoise(batch, sigma, truth), batch))
@@ -281,7 +281,7 @@ def _sources(dataset: Dataset, split: Split, start: int, count: int) -> list[int
     """Return the source of each of some images, by number."""
     if dataset.available(split) is None:
         return list(range(count))
-    found = checked_sources(dataset, split, start + count)
+    found = validate_sources(dataset, split, start + count)
     return list(range(count)) if found is None else found[start:]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import Denoiser
-from gahbench.contracts.metrics import Metric, Scores, checked
+from gahbench.contracts.metrics import Metric, Scores, validate_scores
 from gahbench.contracts.needs import Need
 from gahbench.contracts.references import Reference
 from gahbench.contracts.truth import TrainingData
@@ -113,7 +113,7 @@ class Measurement:
                 evaluation.partner.snapshots = self._snapshots(self._other)
         count = evaluation.sampling.count if "samples" in metric.needs else len(evaluation.clean)
         view = _granting(evaluation, frozenset(metric.needs))
-        scores = checked(metric.score(view), evaluation.sigmas, count)
+        scores = validate_scores(metric.score(view), evaluation.sigmas, count)
         # The next metric uses what this metric computed.
         evaluation._samples, evaluation._local = view._samples, view._local
         return scores

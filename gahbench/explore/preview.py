@@ -14,7 +14,7 @@ from gahbench._util.errors import DataError, OptimumError, ParameterError, listi
 from gahbench._util.noise import evaluation_noise
 from gahbench._util.readable import level_name
 from gahbench._util.shapes import Shape
-from gahbench.contracts.datasets import Card, Optimum, Split, checked_split
+from gahbench.contracts.datasets import Card, Optimum, Split, validate_split
 from gahbench.evaluation.rates import input_psnr
 from gahbench.explore.dataset_probe import NOISE_SEED, Best, DatasetProbe, Pixels, Vectors
 from gahbench.registry.configured import Configured
@@ -152,7 +152,7 @@ def make_preview(
     max_pixels: int | None = None,
 ) -> Preview:
     """Preview a few images of a dataset under noise, with its optimum."""
-    levels, chosen = checked_levels(sigmas), checked_split(split)
+    levels, chosen = checked_levels(sigmas), validate_split(split)
     if count is not None and not 1 <= count <= MAX_IMAGES:
         raise ParameterError(f"count={count}: accepted: 1 to {MAX_IMAGES}")
     if start < 0:

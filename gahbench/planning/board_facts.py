@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gahbench.contracts.datasets import Dataset, checked_sources
+from gahbench.contracts.datasets import Dataset, validate_sources
 from gahbench.planning.rows import rows
 from gahbench.planning.suite import Suite
 from gahbench.planning.units import PlannedDataset, protocol_key
@@ -34,7 +34,7 @@ def dataset_row(configured: Configured, dataset: Dataset, images: int, noise_see
 
 def _sources_text(dataset: Dataset, images: int) -> str:
     """Return the sources of test images as text; empty where no two have the same."""
-    found = checked_sources(dataset, "test", images) or []
+    found = validate_sources(dataset, "test", images) or []
     return " ".join(map(str, found)) if len(set(found)) < len(found) else ""
 
 

@@ -13,7 +13,7 @@ from gahbench._util.errors import ParameterError
 from gahbench._util.resources import keep_freed_blocks
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.contracts.datasets import Dataset
-from gahbench.contracts.denoisers import SEES_CLEAN, Denoiser, by_noise_level, checked_kind, shown
+from gahbench.contracts.denoisers import SEES_CLEAN, Denoiser, by_noise_level, validate_kind, visible_truth
 from gahbench.contracts.references import Reference
 from gahbench.contracts.truth import Truth
 from gahbench.devices.hardware import hardware
@@ -106,7 +106,7 @@ def of_denoiser(
     ValueError
         If its kind is unknown.
     """
-    if checked_kind(denoiser.kind) in SEES_CLEAN:
+    if validate_kind(denoiser.kind) in SEES_CLEAN:
         raise ParameterError(
             f"its kind is '{denoiser.kind}': it sees the clean image, and a sample has none; accepted are denoisers of "
             "the kinds trained, classical and optimal"
@@ -121,7 +121,7 @@ def of_denoiser(
 
     def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
         images = noisy.cpu()
-        truth = shown(denoiser.kind, Truth(images, dataset))
+        truth = visible_truth(denoiser.kind, Truth(images, dataset))
         return each(images, sigma.cpu(), truth).float().to(noisy.device)
 
     return denoise

@@ -20,7 +20,7 @@ from gahbench.contracts.datasets import (
     Posterior,
     Split,
     TrueBasis,
-    checked_sources,
+    validate_sources,
 )
 from gahbench.jacobian import LARGEST_EXACT
 from gahbench.registry.checked_images import unchecked
@@ -143,17 +143,17 @@ def _check_sources(configured: Configured, dataset: Dataset, split: Split, count
     """Check the sources of the images of a split, if the dataset states them."""
     name = f"{split}: sources are one whole number for each image"
     try:
-        found = checked_sources(dataset, split, count)
+        found = validate_sources(dataset, split, count)
     except DataError as error:
         yield Finding(name, False, str(error))
         return
     if found is None:
         return
     yield Finding(name, True, listing(map(str, found)))
-    again = checked_sources(configured.build(), split, count)
+    again = validate_sources(configured.build(), split, count)
     differs = "" if again == found else f"{again}"
     yield Finding(f"{split}: another instance gives the same sources", not differs, differs)
-    first = checked_sources(dataset, split, count // 2)
+    first = validate_sources(dataset, split, count // 2)
     stable = first == found[: count // 2]
     yield Finding(f"{split}: the first k of n sources are the k", stable, "" if stable else f"{first} of {found}")
 

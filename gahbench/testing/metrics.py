@@ -13,7 +13,7 @@ from gahbench._util.shapes import Shape
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import DenoiserKind
-from gahbench.contracts.metrics import Metric, Scores, checked
+from gahbench.contracts.metrics import Metric, Scores, validate_scores
 from gahbench.contracts.references import Reference
 from gahbench.contracts.truth import TrainingData, TrainingSplit, Truth
 from gahbench.evaluation.evaluation import Evaluation
@@ -94,7 +94,7 @@ def check_metric(configured: Configured) -> Iterator[Finding]:
 
     def score(share: float, order: Sequence[int] = range(count)) -> Scores:
         evaluation = _Ordered(_Shrinks(share, configured.registry), clean, SIGMAS, order=order)
-        scores = checked(metric.score(evaluation), SIGMAS, count)
+        scores = validate_scores(metric.score(evaluation), SIGMAS, count)
         spoilt.append(not evaluation.is_whole())
         return scores
 
@@ -136,7 +136,7 @@ def _on_families(metric: Metric, registry: Registry) -> Finding:
 
     def values(dataset: Dataset) -> list[float]:
         evaluation = Evaluation(_Shrinks(0.5, registry), dataset.images("test", count), SIGMAS[:1], dataset=dataset)
-        return list(checked(metric.score(evaluation), SIGMAS, count).value)
+        return list(validate_scores(metric.score(evaluation), SIGMAS, count).value)
 
     for family in FAMILIES:
         if found := values(registry.create("dataset", family)):
@@ -207,7 +207,7 @@ def check_on_network(metric: Metric, registry: Registry) -> Iterator[Finding]:
     count = _SAMPLING.count if "samples" in metric.needs else max(_IMAGES, metric.min_images)
 
     def score() -> Scores:
-        return checked(metric.score(_evaluation(metric, registry)), _SIGMAS, count)
+        return validate_scores(metric.score(_evaluation(metric, registry)), _SIGMAS, count)
 
     try:
         scores = score()

@@ -10,7 +10,7 @@ from gahbench.contracts.citation import bibliography
 MOHAN = Citation("Mohan, Sreyas and Kadkhodaie, Zahra", "Robust & blind", 2020, conference="ICLR", arxiv="1906.05478")
 
 
-def test_as_text():
+def test_citation_as_text():
     assert str(MOHAN) == "Mohan & Kadkhodaie, Robust & blind, ICLR 2020, arXiv 1906.05478"
     three = Citation("Ahmed, Nasir and T. Natarajan and Rao, K. R.", "Cosines", 1974, journal="Computers", doi="10.1/x")
     assert str(three) == "Ahmed, Natarajan & Rao, Cosines, Computers 1974, doi 10.1/x"
@@ -19,7 +19,7 @@ def test_as_text():
     assert str(Citation(many, "Noise", 2023)) == "K et al., Noise, 2023"
 
 
-def test_as_bibtex():
+def test_citation_as_bibtex():
     assert MOHAN.bibtex().splitlines() == [
         "@inproceedings{mohan2020robust,",
         "  author = {Mohan, Sreyas and Kadkhodaie, Zahra},",
@@ -35,7 +35,7 @@ def test_as_bibtex():
     assert Citation("A", "B", 1993).bibtex().startswith("@misc{")
 
 
-def test_accents_are_commands_and_keys_are_plain():
+def test_bibtex_writes_accents_as_commands_and_keys_in_ascii():
     work = Citation("Peyré, Gabriel and Hervé Čech", "On über ñandú façades", 2008)
     assert work.key == "peyre2008uber"
     text = work.bibtex()
@@ -44,28 +44,28 @@ def test_accents_are_commands_and_keys_are_plain():
         assert command in text
 
 
-def test_a_bibliography_has_each_work_once_under_a_key_of_its_own():
-    alike = [Citation("Mohan, S.", f"Robust {what}", 2020) for what in ("nets", "ears")]
-    text = bibliography([MOHAN, *alike, MOHAN])
+def test_a_bibliography_lists_each_work_once_under_a_unique_key():
+    same_key = [Citation("Mohan, S.", f"Robust {noun}", 2020) for noun in ("nets", "ears")]
+    text = bibliography([MOHAN, *same_key, MOHAN])
     assert re.findall(r"^@\w+{(\w+),$", text, re.MULTILINE) == [
         "mohan2020robust",
         "mohan2020robustb",
         "mohan2020robustc",
     ]
-    assert bibliography([*reversed(alike), MOHAN]) == text
+    assert bibliography([*reversed(same_key), MOHAN]) == text
     assert bibliography([]) == ""
 
 
 @pytest.mark.parametrize(
-    ("fields", "says"),
+    ("fields", "message"),
     [
         ({"authors": " "}, "needs authors and a title"),
         ({"title": ""}, "needs authors and a title"),
-        ({"year": "2020"}, "whole number of four digits, not '2020'"),
+        ({"year": "2020"}, "integer of four digits, not '2020'"),
         ({"year": 20}, "four digits"),
-        ({"journal": "A", "conference": "B"}, "not several of them"),
+        ({"journal": "A", "conference": "B"}, "only one of journal, conference and publisher is accepted"),
     ],
 )
-def test_invalid_citations_are_refused(fields, says):
-    with pytest.raises(ValueError, match=says):
+def test_invalid_citations_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
         Citation(**{"authors": "A", "title": "B", "year": 2020, **fields})

@@ -1,3 +1,5 @@
+"""Scores, and what an evaluation passes to a denoiser."""
+
 import dataclasses
 
 import numpy as np
@@ -5,15 +7,15 @@ import pytest
 import torch
 
 import gahbench
-from gahbench.contracts.metrics import Scores, checked
+from gahbench.contracts.metrics import Scores, validate_scores
 from gahbench.contracts.references import Reference
 from gahbench.evaluation.evaluation import Evaluation
 
 SIGMAS = (0.1, 0.3)
 
 
-def test_numbers_of_numpy_and_torch_become_plain():
-    scores = checked(
+def test_numpy_and_torch_values_become_plain_numbers():
+    scores = validate_scores(
         Scores(np.arange(4.0), torch.tensor([0.5, 0.5, 0.25, 0.25]), np.array([0, 1, 0, 1])), (0.5, 0.25), 2
     )
     assert scores == Scores([0.0, 1.0, 2.0, 3.0], [0.5, 0.5, 0.25, 0.25], [0, 1, 0, 1])
@@ -21,34 +23,34 @@ def test_numbers_of_numpy_and_torch_become_plain():
 
 
 @pytest.mark.parametrize(
-    ("scores", "says"),
+    ("scores", "message"),
     [
-        (Scores([1.0, 2.0], [0.1]), "2 values but 1 of 'sigma'"),
-        (Scores([1.0, 2.0], [0.1] * 3), "2 values but 3 of 'sigma'"),
-        (Scores([1.0, 2.0], None, [0]), "2 values but 1 of 'image'"),
-        (Scores([1.0, 2.0], None, [0, 1, 2]), "2 values but 3 of 'image'"),
-        (Scores([1.0, 2.0], None, None, ["a"] * 3), "2 values but 3 of 'part'"),
+        (Scores([1.0, 2.0], [0.1]), "2 values but 1 in 'sigma'"),
+        (Scores([1.0, 2.0], [0.1] * 3), "2 values but 3 in 'sigma'"),
+        (Scores([1.0, 2.0], None, [0]), "2 values but 1 in 'image'"),
+        (Scores([1.0, 2.0], None, [0, 1, 2]), "2 values but 3 in 'image'"),
+        (Scores([1.0, 2.0], None, None, ["a"] * 3), "2 values but 3 in 'part'"),
         (Scores([1.0, float("nan")], None, [0, 1]), "1 of 2 values are not finite"),
         (Scores([float("inf")]), "not finite"),
-        (Scores([1.0], [0.2]), r"not of the evaluation: \[0.2\]"),
-        (Scores([1.0], None, [3]), "images outside 0 to 2"),
-        (Scores([1.0], None, [-1]), "images outside 0 to 2"),
+        (Scores([1.0], [0.2]), r"that the evaluation does not have: \[0.2\]"),
+        (Scores([1.0], None, [3]), "image indices outside 0 to 2"),
+        (Scores([1.0], None, [-1]), "image indices outside 0 to 2"),
         (Scores([1.0, 2.0], [0.1, 0.1]), "two values for the same noise level"),
         (Scores([1.0, 2.0], [0.1, 0.1], [1, 1]), "two values for the same noise level"),
         (Scores([1.0, 2.0]), "two values"),
         (Scores([1.0, 2.0], None, [0, 0], ["null", "null"]), "two values"),
-        (Scores([1.0, 2.0], None, [0, 0], ["null"]), "2 values but 1 of 'part'"),
-        (Scores([1.0], None, [0], ["of [sym4]"]), "small letters, digits and dashes"),
+        (Scores([1.0, 2.0], None, [0, 0], ["null"]), "2 values but 1 in 'part'"),
+        (Scores([1.0], None, [0], ["of [sym4]"]), "lower-case letters, digits and hyphens"),
     ],
 )
-def test_scores_that_cannot_be_kept_are_refused(scores, says):
-    with pytest.raises(ValueError, match=says):
-        checked(scores, SIGMAS, 3)
+def test_invalid_scores_are_refused(scores, message):
+    with pytest.raises(ValueError, match=message):
+        validate_scores(scores, SIGMAS, 3)
 
 
-def test_other_types_than_scores_are_refused():
+def test_a_list_is_refused_as_scores():
     with pytest.raises(TypeError, match=r"returns gahbench\.Scores, not list"):
-        checked([1.0], SIGMAS, 3)
+        validate_scores([1.0], SIGMAS, 3)
 
 
 class Flat(Reference):
@@ -85,27 +87,27 @@ ALLOWED = {
 
 
 @pytest.mark.parametrize("kind", ALLOWED)
-def test_a_denoiser_is_given_no_more_than_its_kind_may_use(kind):
+def test_a_denoiser_receives_only_the_truth_that_its_kind_may_use(kind):
     sees_clean, sees_dataset = ALLOWED[kind]
-    given = []
+    truths = []
 
-    class Curious:
+    class RecordsTruth:
         def denoise(self, noisy, sigma, truth):
-            given.append(truth)
+            truths.append(truth)
             return noisy
 
-    Curious.kind = kind
+    RecordsTruth.kind = kind
     clean = torch.rand(2, 1, 8, 8)
-    Evaluation(Curious(), clean, [0.1], dataset=gahbench.create("dataset", "discs[size=8]")).denoised(0.1)
-    assert torch.equal(given[0].clean, clean) == sees_clean
-    assert given[0].clean.isnan().all() != sees_clean
-    assert (given[0].dataset is not None) == sees_dataset
+    Evaluation(RecordsTruth(), clean, [0.1], dataset=gahbench.create("dataset", "discs[size=8]")).denoised(0.1)
+    assert torch.equal(truths[0].clean, clean) == sees_clean
+    assert truths[0].clean.isnan().all() != sees_clean
+    assert (truths[0].dataset is not None) == sees_dataset
 
 
-def test_a_classical_denoiser_learns_nothing_from_its_own_risk():
+def test_risk_does_not_show_the_clean_image_to_a_classical_denoiser():
     clean = torch.rand(3, 1, 8, 8)
 
-    class Sly:
+    class RemembersClean:
         kind = "classical"
         seen = None
 
@@ -116,12 +118,12 @@ def test_a_classical_denoiser_learns_nothing_from_its_own_risk():
         def denoise(self, noisy, sigma, truth):
             return noisy if self.seen is None else self.seen
 
-    evaluation = Evaluation(Sly(), clean, [0.1])
+    evaluation = Evaluation(RemembersClean(), clean, [0.1])
     assert evaluation.risk(0.1).tolist() == pytest.approx([0.01] * 3)
     assert torch.equal(evaluation.denoised(0.1), evaluation.noisy(0.1))
 
 
-def test_risks_are_computed_once_and_in_batches_that_memory_can_take():
+def test_risks_are_computed_once_and_in_batches_that_fit_in_memory():
     clean, calls = torch.rand(5, 1, 256, 256), []
 
     class Counted:
@@ -137,19 +139,21 @@ def test_risks_are_computed_once_and_in_batches_that_memory_can_take():
     assert calls == [2, 2, 1]
 
 
-def test_values_of_images_at_all_noise_levels_or_over_them():
+def test_grid_and_per_image_lay_out_values_of_images():
     scores = Scores.grid(torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), [0.1, 0.2])
     assert scores == Scores([1, 2, 3, 4, 5, 6], [0.1, 0.1, 0.1, 0.2, 0.2, 0.2], [0, 1, 2, 0, 1, 2])
     assert Scores.per_image(torch.tensor([1.0, 2.0])) == Scores([1, 2], None, [0, 1])
 
 
-def test_parts_are_laid_out_with_their_levels_and_images():
+def test_parts_lay_out_noise_levels_and_images_without_nan():
     scores = Scores.parts({("", 0.1): torch.tensor([1.0, torch.nan]), ("trace", 0.2): torch.tensor([3.0, 4.0])})
-    assert checked(scores, (0.1, 0.2), 2) == Scores([1, 3, 4], [0.1, 0.2, 0.2], [0, 0, 1], ["", "trace", "trace"])
+    assert validate_scores(scores, (0.1, 0.2), 2) == Scores(
+        [1, 3, 4], [0.1, 0.2, 0.2], [0, 0, 1], ["", "trace", "trace"]
+    )
     assert Scores.parts({}) == Scores.parts({("", 0.1): torch.tensor([torch.nan])}) == Scores([])
 
 
-def test_values_of_samples_are_of_each_or_of_all_together():
+def test_values_of_samples_belong_to_each_sample_or_to_all():
     each = Scores.of_samples({"": torch.tensor([1.0, torch.inf, 3.0]), "b": torch.tensor([4.0, 5.0, torch.nan])})
     assert list(zip(each.value, each.image, each.part, strict=True)) == [
         (1, 0, ""),
@@ -162,10 +166,10 @@ def test_values_of_samples_are_of_each_or_of_all_together():
     assert (list(whole.value), whole.image, list(whole.part)) == ([2, 3], None, ["", "b"])
     assert list(whole.arrays) == ["kept"]
     assert list(Scores.of_samples({"": torch.tensor([torch.nan])}).value) == []
-    with pytest.raises(ValueError, match="do not mix"):
+    with pytest.raises(ValueError, match="cannot be mixed"):
         Scores.of_samples({"": torch.tensor(2.0), "b": torch.tensor([3.0])})
 
 
-def test_scores_are_not_changed_in_place():
+def test_scores_are_immutable():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Scores([1.0]).value = [2.0]

@@ -1,3 +1,5 @@
+"""Training and validation images that plugins may learn from."""
+
 import pytest
 import torch
 
@@ -7,8 +9,8 @@ from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.truth import TrainingData
 
 
-class Counted(Dataset):
-    """Images that say their split and number."""
+class IndexedImages(Dataset):
+    """A dataset whose pixels hold the index of the image, plus 100 in ``train`` and 200 in ``validation``."""
 
     def __init__(self, validation=5):
         self.validation = validation
@@ -23,26 +25,26 @@ class Counted(Dataset):
         return (first + torch.arange(start, start + count))[:, None, None, None].expand(count, 1, 2, 2).float()
 
 
-def test_training_and_validation_images_and_as_many_as_there_are():
-    examples = TrainingData(Counted())
+def test_training_data_returns_the_first_images_of_each_split():
+    examples = TrainingData(IndexedImages())
     assert examples.shape == (1, 2, 2)
     assert examples.training(3)[:, 0, 0, 0].tolist() == [100, 101, 102]
     assert examples.validation(3)[:, 0, 0, 0].tolist() == [200, 201, 202]
     assert len(examples.validation(50)) == 5
 
 
-def test_the_dataset_and_its_test_images_are_out_of_reach():
-    dataset = Counted()
+def test_no_attribute_of_training_data_is_the_dataset():
+    dataset = IndexedImages()
     assert not any(value is dataset for value in vars(TrainingData(dataset)).values())
 
 
-def test_a_split_without_images_is_an_error():
+def test_an_empty_split_raises_an_error():
     with pytest.raises(DataError, match="no validation images to learn from; at least 1"):
-        TrainingData(Counted(validation=0)).validation(3)
+        TrainingData(IndexedImages(validation=0)).validation(3)
 
 
-def test_noise_repeats_and_is_not_that_of_scores():
-    examples = TrainingData(Counted())
+def test_noise_is_deterministic_and_differs_from_the_noise_of_scores():
+    examples = TrainingData(IndexedImages())
     noise = examples.noise(2000, 0.5)
     assert torch.equal(noise[:10], examples.noise(10, 0.5))
     assert noise.std().item() == pytest.approx(0.5, rel=0.03)
