@@ -42,7 +42,7 @@ def leaderboard(
     The files of the board are compared with their checksums. 'gahbench collect' compares the units too, and writes the
     board anew if they differ; a published board comes without its units, so that its values cannot be compared.
     """
-    from gahbench.report.tables import exported
+    from gahbench.report.tables import export_board
     from gahbench.report.tables import print_board as print_results
 
     if len(folders) == 1 and not (entrant or dataset or metric or columns or form or out or legend):
@@ -50,7 +50,7 @@ def leaderboard(
         return
     found, left = _results_of(folders, entrant or (), dataset or (), metric or ())
     if columns or form or out:
-        write_or_print(exported(found, form or "markdown", _columns(columns or "")), out)
+        write_or_print(export_board(found, form or "markdown", _columns(columns or "")), out)
     else:
         print_results(found, Console(), full_legend=legend)
     for folder, count in left.items():
@@ -186,7 +186,7 @@ def compare(
 def _print_comparison(found: Comparison, console: Console) -> None:
     """Print the differences of two runs: of PSNR, then of all that they come from."""
     from gahbench.report import cells
-    from gahbench.report.tables import aligned, table_of_rows
+    from gahbench.report.tables import markdown_table, table_of_rows
 
     one, other = found.names
     for dataset in dict.fromkeys(row.dataset for row in found.rows):
@@ -204,7 +204,7 @@ def _print_comparison(found: Comparison, console: Console) -> None:
             f"\n## {dataset}\n\nMean PSNR in dB; differences are {other} minus {one}, paired by images and noise,"
         )
         console.out("± half of their 95 % intervals.\n", highlight=False)
-        console.out(aligned(table_of_rows(dataset, head, body, 1)), highlight=False)
+        console.out(markdown_table(table_of_rows(dataset, head, body, 1)), highlight=False)
     for title, lines in (
         ("Entrants", found.only),
         ("Protocol", found.protocol),
@@ -253,11 +253,11 @@ def claims(
     """
     import gahbench
     from gahbench.board.claim_suites import write_claim_suites
-    from gahbench.report.claims import exported, print_claims
+    from gahbench.report.claims import export_claims, print_claims
 
     found = gahbench.claims(*(folders or ()), only=claim or (), plugins=plugins_dir or ())
     if form or out:
-        write_or_print(exported(found, form or "markdown", cases), out)
+        write_or_print(export_claims(found, form or "markdown", cases), out)
     else:
         print_claims(found, Console(), cases)
     if suite is not None:

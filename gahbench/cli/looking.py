@@ -120,7 +120,7 @@ def _levels(preview: Preview) -> Table:
     """Return the table of PSNR in dB at every noise level."""
     from gahbench.evaluation.rates import input_psnr
     from gahbench.report.cells import number
-    from gahbench.report.contact_sheet import decibels
+    from gahbench.report.contact_sheet import format_psnr
 
     names = _OPTIMA.get(preview.optimum.kind, ())
     sampled = any(level.best is not None and level.best.ess_fraction is not None for level in preview.levels)
@@ -130,7 +130,7 @@ def _levels(preview: Preview) -> Table:
         best = level.best
         if names:
             errors = (math.nan, math.nan) if best is None else (best.expected, best.measured)
-            row += [DASH if math.isnan(error) else decibels(error).removesuffix(" dB") for error in errors]
+            row += [DASH if math.isnan(error) else format_psnr(error).removesuffix(" dB") for error in errors]
         if sampled:
             row.append(DASH if best is None or best.ess_fraction is None else f"{100 * best.ess_fraction:.0f} %")
         table.add_row(*row)

@@ -87,9 +87,9 @@ class Preview:
 
     def _repr_png_(self) -> bytes:
         """Return the contact sheet for notebooks."""
-        from gahbench.report.contact_sheet import encoded
+        from gahbench.report.contact_sheet import encode_sheet
 
-        return encoded(contact_sheet(self), ".png")
+        return encode_sheet(contact_sheet(self), ".png")
 
 
 def preview(
@@ -230,7 +230,7 @@ def _level(probe: DatasetProbe, clean: Tensor, sigma: float, split: Split, start
 def contact_sheet(preview: Preview) -> Figure:
     """Draw a row for each image: clean, noisy at each level, and denoised by the best denoiser or a genie, if known."""
     from gahbench.report.cells import number
-    from gahbench.report.contact_sheet import Cell, decibels, lay_out, picture, remark
+    from gahbench.report.contact_sheet import Cell, cropping_note, format_psnr, lay_out, to_picture
 
     kind = preview.optimum.kind
     columns: list[tuple[str, Tensor]] = [("clean", preview.clean)]
@@ -241,37 +241,36 @@ def contact_sheet(preview: Preview) -> Figure:
     for level in preview.levels:
         if level.best is not None:
             name, sign = ("optimal", "") if kind == "exact" else ("genie", "≤ ")
-            expected = decibels(level.best.expected)
+            expected = format_psnr(level.best.expected)
             sign = "" if expected.startswith(">") else sign
             title = f"{name}\nσ = {level_name(level.sigma)} ({sign}{expected})"
             columns.append((title, level.best.denoised))
     rows = [
-        [Cell(picture(images[row]), title if row == 0 else "") for title, images in columns]
+        [Cell(to_picture(images[row]), title if row == 0 else "") for title, images in columns]
         for row in range(len(preview.clean))
     ]
     last = preview.start + len(rows) - 1
     which = f"image {last}" if len(rows) == 1 else f"images {preview.start} to {last}"
     names = [str(preview.start + row) for row in range(len(rows))]
-    return lay_out(rows, names, [preview.configured.label, f"{preview.split} {which}{remark(preview.shape)}"])
+    return lay_out(rows, names, [preview.configured.label, f"{preview.split} {which}{cropping_note(preview.shape)}"])
 
 
 def basis_sheet(preview: Preview, vectors: Vectors) -> Figure:
     """Draw the first vectors of one image's true basis, grey for 0, each stretched to its largest value."""
-    from gahbench.report.contact_sheet import Cell, lay_out, picture, remark
+    from gahbench.report.contact_sheet import Cell, cropping_note, lay_out, to_picture
 
-    cells = [Cell(picture(preview.clean[0]), "clean")]
+    cells = [Cell(to_picture(preview.clean[0]), "clean")]
     for place, vector in enumerate(vectors.images):
         title = f"vector {place + 1}"
         if vectors.energies is not None:
             title += f"\nstd {math.sqrt(max(float(vectors.energies[place]), 0)):.3g}"
         largest = max(float(vector.abs().max()), 1e-30)
-        cells.append(Cell(picture(0.5 + vector / (2 * largest)), title))
+        cells.append(Cell(to_picture(0.5 + vector / (2 * largest)), title))
     rows = [cells[first : first + _VECTORS_ABREAST] for first in range(0, len(cells), _VECTORS_ABREAST)]
     shown = f"the first {len(cells) - 1} of " if len(cells) - 1 < vectors.count else ""
     noun = "vector" if vectors.count == 1 else "vectors"
-    caption = (
-        f"true basis of {preview.split} image {preview.start}: {shown}{vectors.count} {noun}{remark(preview.shape)}"
-    )
+    note = cropping_note(preview.shape)
+    caption = f"true basis of {preview.split} image {preview.start}: {shown}{vectors.count} {noun}{note}"
     return lay_out(rows, [""] * len(rows), [preview.configured.label, caption])
 
 

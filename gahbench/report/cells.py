@@ -1,4 +1,4 @@
-"""Cells and columns of tables, built once from a board and shown on terminals, as Markdown, LaTeX and HTML."""
+"""Cells and columns of tables, independent of the output format: terminal, Markdown, LaTeX or HTML."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 DASH = "–"
 MINUS = "−"
-#: The group of columns that a page shows at first.
+#: The group of columns that a page shows initially.
 SUMMARY = "summary"
-#: Length of a bar, in units of its drawing.
+#: The length of the axis of a bar, in SVG units.
 LENGTH = 72
 
 
 def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
-    """Format a number with a fixed count of decimals, never as ``-0.00``; ``None`` and NaN as a dash."""
+    """Format a number with a fixed number of decimals, never as ``-0.00``; ``None`` and NaN become a dash."""
     if value is None or math.isnan(value):
         return DASH
     text = f"{value:{'+' if sign else ''}.{digits}f}"
@@ -50,17 +50,17 @@ def between(low: Interval, high: Interval, digits: int = 2) -> str:
 
 
 def count(value: int | None) -> str:
-    """Format a count, as :func:`gahbench._util.readable.count`."""
+    """Format a count by :func:`gahbench._util.readable.count`; ``None`` becomes a dash."""
     return DASH if value is None else readable.count(value)
 
 
 def duration(value: float) -> str:
-    """Format seconds, as :func:`gahbench._util.readable.duration`."""
+    """Format seconds by :func:`gahbench._util.readable.duration`; infinity and NaN become a dash."""
     return readable.duration(value) if math.isfinite(value) else DASH
 
 
 def rank(low: int | None, high: int | None, is_flagged: bool = False) -> str:
-    """Format a rank with the end of its interval, such as ``1–3``, followed by ``!`` if the entrant is flagged."""
+    """Format a rank and the upper end of its interval, such as ``1–3``, followed by ``!`` if the entrant is flagged."""
     text = DASH if low is None else str(low) if high in (None, low) else f"{low}–{high}"
     return text + ("!" if is_flagged else "")
 
@@ -83,7 +83,7 @@ def file_stems(labels: list[str]) -> dict[str, str]:
     for label, stem in stems.items():
         if lowered.count(stem.lower()) > 1:
             stem = f"{stem}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
-        # A label may be chosen to equal the stem of another label.
+        # A label may equal the stem that another label was given.
         while stem.lower() in used:
             stem += "_"
         used.add(stem.lower())
@@ -93,7 +93,7 @@ def file_stems(labels: list[str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Bar:
-    """An interval, drawn from ``low`` to ``high`` with a point at ``value``, if any, all from 0 to :data:`LENGTH`."""
+    """An interval from ``low`` to ``high``, with a point at ``value`` if it is known; all from 0 to :data:`LENGTH`."""
 
     low: float
     value: float | None
@@ -102,7 +102,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table: its text, a page's key to sort by, an interval, and where a link leads."""
+    """A cell of a table: its text, sort key on pages, the bar of its interval, and the target of its link."""
 
     text: str
     key: str = ""
@@ -112,7 +112,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: its heading, its cells, whether it holds text, and its group on pages."""
+    """A column of a table: its heading, its cells, whether it holds text, and the group that pages show or hide."""
 
     head: str
     cells: Sequence[Cell]
@@ -126,34 +126,34 @@ class Column:
 
     @property
     def is_left(self) -> bool:
-        """Whether tables of text align it to the left."""
+        """Whether text tables align the column to the left."""
         return self.is_text or self.head == "rank"
 
     @property
     def texts(self) -> list[str]:
-        """The texts of its cells."""
+        """The texts of the cells."""
         return [cell.text for cell in self.cells]
 
     @property
     def width(self) -> int:
-        """The most characters of its heading and its cells."""
+        """The length of the longest text among the heading and the cells, in characters."""
         return max(map(len, [self.head, *self.texts]))
 
 
 def plain_column(head: str, texts: Iterable[str], is_text: bool = False) -> Column:
-    """Return a column of texts alone."""
+    """Return a column of texts without bars, keys or links."""
     return Column(head, [Cell(text) for text in texts], is_text)
 
 
 def estimates_of(
     board: DatasetBoard, labels: Sequence[str], metric: str, part: str = "", sigma: float | None = None
 ) -> list[Interval]:
-    """Return a value of each of some entrants."""
+    """Return the value of a metric for each of the given entrants."""
     return [board.estimate(label, metric, part, sigma) for label in labels]
 
 
 def overall_columns(rows: Sequence[Overall]) -> list[Column]:
-    """Return the known columns of means over datasets, without the entrants."""
+    """Return the columns of means over datasets that have values, without the column of entrants."""
     columns = [
         rank_column(rows),
         kind_column(rows),
@@ -169,7 +169,7 @@ def kind_column(rows: Sequence[Entry | Overall]) -> Column:
 
 
 def cost_columns(entries: Sequence[Entry]) -> list[Column]:
-    """Return the columns of parameters, training time and seeds, which pages sort by numbers."""
+    """Return the columns of parameters, training time and seeds, with numeric sort keys."""
 
     def numbers(head: str, values: Sequence[float | None], text: Callable[[Any], str]) -> Column:
         keys = ["" if value is None or math.isnan(value) else f"{value:g}" for value in values]
@@ -183,18 +183,18 @@ def cost_columns(entries: Sequence[Entry]) -> list[Column]:
 
 
 def rank_column(rows: Sequence[Entry | Overall]) -> Column:
-    """Return the column of ranks, each with its interval on the scale of all."""
+    """Return the column of ranks, each with the bar of its interval on a common scale."""
     most = max((row.rank_high for row in rows if row.rank_high is not None), default=1)
     return Column("rank", [Cell(rank_text(row), bar=rank_bar(row, most)) for row in rows])
 
 
 def rank_text(row: Entry | Overall) -> str:
-    """Format the rank of an entrant, with a sign if it is flagged."""
+    """Format the rank of an entrant, with ``!`` if it is flagged."""
     return rank(row.rank, row.rank_high, isinstance(row, Entry) and bool(row.marks))
 
 
 def rank_bar(row: Entry | Overall, most: int) -> Bar | None:
-    """Return the bar of the interval of a rank, on the scale from 1 to the last rank; ``None`` without an interval."""
+    """Return the bar of the interval of a rank, on a scale from 1 to ``most``; ``None`` without an interval."""
     if row.rank is None or row.rank_high is None:
         return None
     first, last = (LENGTH * (rank - 1) / max(1, most - 1) for rank in (row.rank, row.rank_high))
@@ -210,9 +210,9 @@ def value_column(
     has_bars: bool = False,
     group: str = SUMMARY,
 ) -> Column:
-    """Return the column of values with their intervals."""
+    """Return a column of values with their intervals."""
     texts = [with_half_width(value, sign, digits) for value in values]
-    return _column_with_bars(head, texts, [(one.low, one.value, one.high) for one in values], has_bars, group)
+    return _column_with_bars(head, texts, [(value.low, value.value, value.high) for value in values], has_bars, group)
 
 
 def bracket_column(
@@ -224,10 +224,10 @@ def bracket_column(
     has_bars: bool = False,
     group: str = SUMMARY,
 ) -> Column:
-    """Return the column of values, some of which are known between two limits, which are then their bars."""
-    limits = list(zip(low, high, strict=True))
-    ends = [(a.value, math.nan, b.value) if a.is_known else (b.low, b.value, b.high) for a, b in limits]
-    return _column_with_bars(head, [between(*both, digits) for both in limits], ends, has_bars, group)
+    """Return a column of values, some of which are only known to lie between two limits, which their bars show."""
+    brackets = list(zip(low, high, strict=True))
+    ends = [(a.value, math.nan, b.value) if a.is_known else (b.low, b.value, b.high) for a, b in brackets]
+    return _column_with_bars(head, [between(*bracket, digits) for bracket in brackets], ends, has_bars, group)
 
 
 def _column_with_bars(
@@ -238,24 +238,24 @@ def _column_with_bars(
 
 
 def _bars(ends: Sequence[tuple[float, float, float]]) -> list[Bar | None]:
-    """Return bars of (low, value, high) on one scale, if there is one; outliers are drawn at its end."""
+    """Return bars of (low, value, high) on a common scale, outliers at its ends; ``None`` if all values are equal."""
     known = np.array([end for bar in ends for end in bar if math.isfinite(end)])
     if not len(known):
         return [None] * len(ends)
-    # Tukey's outer fences: an outlier would leave no room for the other bars.
+    # Without Tukey's outer fences an outlier would leave no room for the other bars.
     lower, upper = np.quantile(known, (0.25, 0.75))
     bottom = max(float(known.min()), float(lower - 3 * (upper - lower)))
     top = min(float(known.max()), float(upper + 3 * (upper - lower)))
     if bottom == top:
         return [None] * len(ends)
 
-    def place(end: float, otherwise: float) -> float:
-        shown = end if math.isfinite(end) else otherwise
-        return LENGTH * min(1.0, max(0.0, (shown - bottom) / (top - bottom)))
+    def position(end: float, fallback: float) -> float:
+        finite = end if math.isfinite(end) else fallback
+        return LENGTH * min(1.0, max(0.0, (finite - bottom) / (top - bottom)))
 
     return [
         None
         if math.isnan(high) and math.isnan(value)
-        else Bar(place(low, value), None if math.isnan(value) else place(value, high), place(high, value))
+        else Bar(position(low, value), None if math.isnan(value) else position(value, high), position(high, value))
         for low, value, high in ends
     ]

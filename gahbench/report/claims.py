@@ -1,4 +1,4 @@
-"""Verdicts on claims as text: for terminals, Markdown, CSV, JSON and pages."""
+"""Verdicts on claims as text for terminals and pages, and as Markdown, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from gahbench.board.tables import plain
 from gahbench.contracts.claims import CHECKED, OUTCOMES, Claim
 from gahbench.registry.registry import Registry
 from gahbench.report import cells
-from gahbench.report.tables import TextTable, aligned, table_of_rows
+from gahbench.report.tables import TextTable, markdown_table, table_of_rows
 
 Form = Literal["markdown", "csv", "json"]
-#: The page of claims of a folder of results folders, and the line below which ``gahbench claims`` wrote it.
+#: The page of claims in a folder of results folders, and the marker line that ``gahbench claims`` writes its output
+#: below.
 CLAIMS, GENERATED = "claims.md", "<!-- generated -->"
 _PLURALS = {"holds": "hold", "fails": "fail", "undecided": "undecided"}
 _STYLES = {"holds": "green", "fails": "red", "undecided": "yellow", "not measured": "dim"}
@@ -35,132 +36,139 @@ _COLUMNS = (
 
 
 def summary(outcomes: Sequence[str]) -> str:
-    """Return the number of claims, and of the claims with each outcome, in a line."""
+    """Return a line with the number of claims, in total and by outcome."""
     counts = [(outcomes.count(outcome), outcome) for outcome in OUTCOMES]
     parts = ", ".join(f"{count} {outcome}" for count, outcome in counts if count)
     return f"{counted(len(outcomes), 'claim')}{f': {parts}' if parts else ''}"
 
 
-def exported(verdicts: Sequence[Verdict], form: Form, cases: bool = False) -> str:
+def export_claims(verdicts: Sequence[Verdict], form: Form, cases: bool = False) -> str:
     """Return verdicts as Markdown, CSV or JSON."""
     if form == "json":
-        return json.dumps([record(one) for one in verdicts], indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return (
+            json.dumps([verdict_record(verdict) for verdict in verdicts], indent=1, ensure_ascii=False, allow_nan=False)
+            + "\n"
+        )
     if form == "csv":
         rows = []
-        for one in verdicts:
-            shown = one.cases if cases else filter(None, [one.decisive])
-            unmeasured = Case("", "", "", one.outcome, reason=one.reason)
-            rows += [{**record(one), **_case_record(case)} for case in [*shown] or [unmeasured]]
+        for verdict in verdicts:
+            exported_cases = verdict.cases if cases else filter(None, [verdict.decisive])
+            unmeasured = Case("", "", "", verdict.outcome, reason=verdict.reason)
+            rows += [{**verdict_record(verdict), **_case_record(case)} for case in [*exported_cases] or [unmeasured]]
         return str(pd.DataFrame(rows, columns=list(_COLUMNS), dtype=object).to_csv(index=False, lineterminator="\n"))
-    names = {outcome: [f"`{one.name}`" for one in verdicts if one.outcome == outcome] for outcome in OUTCOMES}
+    names = {
+        outcome: [f"`{verdict.name}`" for verdict in verdicts if verdict.outcome == outcome] for outcome in OUTCOMES
+    }
     by_outcome = [f"- **{outcome}**: {', '.join(of_outcome)}" for outcome, of_outcome in names.items() if of_outcome]
-    blocks = [summary([one.outcome for one in verdicts]), "\n".join(by_outcome)]
+    blocks = [summary([verdict.outcome for verdict in verdicts]), "\n".join(by_outcome)]
     by_paper: dict[str, list[Verdict]] = {}
-    for one in verdicts:
-        by_paper.setdefault(f"{one.name.partition('/')[0]}: {one.claim.paper}", []).append(one)
+    for verdict in verdicts:
+        by_paper.setdefault(f"{verdict.name.partition('/')[0]}: {verdict.claim.paper}", []).append(verdict)
     for paper, of_paper in by_paper.items():
-        blocks += [f"### {paper}", aligned(_table(of_paper))]
-        notes = [f"- `{one.claim.id}`: {note}" for one in of_paper if (note := _note(one.claim))]
+        blocks += [f"### {paper}", markdown_table(_table(of_paper))]
+        notes = [f"- `{verdict.claim.id}`: {note}" for verdict in of_paper if (note := _note(verdict.claim))]
         blocks += ["\n".join(notes)] if notes else []
         blocks += map(case_list, of_paper) if cases else ()
     return "\n\n".join(blocks) + "\n"
 
 
 def _note(claim: Claim) -> str:
-    """Return the published value, and how the query reads it."""
+    """Return the published value of a claim, and how its query interprets the publication."""
     return " ".join(filter(None, (claim.published and f"published: {claim.published}.", claim.reading)))
 
 
 def print_claims(verdicts: Sequence[Verdict], console: Console, cases: bool = False) -> None:
-    """Print verdicts: in colour and by claim on a terminal, as Markdown elsewhere."""
+    """Print verdicts: in colour on a terminal, as Markdown otherwise."""
     if not console.is_terminal:
-        console.out(exported(verdicts, "markdown", cases), end="", highlight=False)
+        console.out(export_claims(verdicts, "markdown", cases), end="", highlight=False)
         return
 
-    for one in verdicts:
-        head = Text.assemble((one.outcome, _STYLES[one.outcome]), "  ", (one.name, "bold"), "  ", one.claim.statement)
+    for verdict in verdicts:
+        head = Text.assemble(
+            (verdict.outcome, _STYLES[verdict.outcome]), "  ", (verdict.name, "bold"), "  ", verdict.claim.statement
+        )
         console.print(head)
-        console.print(Text(f"  {_found(one)}", style="dim"))
-        for case in one.cases if cases else ():
-            console.print(Text(f"    {_case(case)}"))
-    console.print(Text(summary([one.outcome for one in verdicts]), style="bold"))
+        console.print(Text(f"  {_describe_decisive_case(verdict)}", style="dim"))
+        for case in verdict.cases if cases else ():
+            console.print(Text(f"    {_describe_case(case)}"))
+    console.print(Text(summary([verdict.outcome for verdict in verdicts]), style="bold"))
 
 
 def _table(verdicts: Sequence[Verdict]) -> TextTable:
-    """Return verdicts as a table, a row for each claim."""
+    """Return a table with a row for each claim."""
     head = ["claim", "verdict", "value", "region", "least favourable case", "source", "what would decide it"]
     rows = [
         [
-            f"`{one.claim.id}`: {one.claim.statement}",
-            f"**{one.outcome}**",
-            interval(one.decisive.estimate) if one.decisive else cells.DASH,
-            str(one.claim.region),
-            f"{where(one.decisive)}{_tally(one)}" if one.decisive else cells.DASH,
-            f"{one.claim.place}; {CHECKED[one.claim.checked]}",
-            wanted(one),
+            f"`{verdict.claim.id}`: {verdict.claim.statement}",
+            f"**{verdict.outcome}**",
+            format_interval(verdict.decisive.estimate) if verdict.decisive else cells.DASH,
+            str(verdict.claim.region),
+            f"{case_location(verdict.decisive)}{_tally(verdict)}" if verdict.decisive else cells.DASH,
+            f"{verdict.claim.place}; {CHECKED[verdict.claim.checked]}",
+            needed_measurements(verdict),
         ]
-        for one in verdicts
+        for verdict in verdicts
     ]
     return table_of_rows("claims", head, rows, len(head))
 
 
-def _tally(one: Verdict) -> str:
-    """Return the number of cases with each outcome, if several cases are measured."""
-    found = {outcome: count for outcome, count in one.counted().items() if count and outcome != "not measured"}
-    if sum(found.values()) < 2:
+def _tally(verdict: Verdict) -> str:
+    """Return the number of cases with each outcome; empty with fewer than two measured cases."""
+    counts = {outcome: count for outcome, count in verdict.counted().items() if count and outcome != "not measured"}
+    if sum(counts.values()) < 2:
         return ""
-    parts = ", ".join(f"{count} {_PLURALS[outcome]}" for outcome, count in found.items())
-    return f"; of {sum(found.values())} cases {parts}"
+    parts = ", ".join(f"{count} {_PLURALS[outcome]}" for outcome, count in counts.items())
+    return f"; of {sum(counts.values())} cases {parts}"
 
 
-def where(case: Case) -> str:
-    """Return the entrant, dataset and folder of a case, and which of its values is decisive."""
-    place = f"`{case.entrant}` on `{case.dataset}` ({case.folder})"
-    return f"{place}, {case.at}" if case.at else place
+def case_location(case: Case) -> str:
+    """Return the entrant, dataset and folder of a case, and the position of its decisive value."""
+    location = f"`{case.entrant}` on `{case.dataset}` ({case.folder})"
+    return f"{location}, {case.at}" if case.at else location
 
 
-def interval(one: Interval) -> str:
-    """Return a value with its interval, to three digits."""
+def format_interval(estimate: Interval) -> str:
+    """Format a value and its interval with three digits."""
 
     def short(value: float) -> str:
         return f"{value:.3g}".replace("-", cells.MINUS)
 
-    if one.low != one.low:
-        return short(one.value)
-    return f"{short(one.value)} [{short(one.low)}, {short(one.high)}]"
+    if estimate.low != estimate.low:
+        return short(estimate.value)
+    return f"{short(estimate.value)} [{short(estimate.low)}, {short(estimate.high)}]"
 
 
-def wanted(one: Verdict) -> str:
+def needed_measurements(verdict: Verdict) -> str:
     """Return the measurements that would decide a claim; empty if it is decided."""
-    if one.outcome == "not measured":
-        suite = f"; suite `{one.claim.suite}`" if isinstance(one.claim.suite, str) else ""
-        return f"{one.reason}{suite}"
-    case = one.decisive
-    if one.outcome == "undecided" and case is not None:
+    if verdict.outcome == "not measured":
+        suite = f"; suite `{verdict.claim.suite}`" if isinstance(verdict.claim.suite, str) else ""
+        return f"{verdict.reason}{suite}"
+    case = verdict.decisive
+    if verdict.outcome == "undecided" and case is not None:
         return case.reason or str(case.needs)
     return ""
 
 
-def record(one: Verdict) -> dict[str, Any]:
-    """Return a verdict as JSON's types."""
-    claim = one.claim
+def verdict_record(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as a dictionary of JSON types."""
+    claim = verdict.claim
     return {
-        "claim": one.name,
+        "claim": verdict.name,
         "statement": claim.statement,
         "source": claim.source,
         "checked": claim.checked,
         "published": claim.published,
         "reading": claim.reading,
         "region": str(claim.region),
-        "verdict": one.outcome,
-        "reason": one.reason,
+        "verdict": verdict.outcome,
+        "reason": verdict.reason,
         "suite": claim.suite if isinstance(claim.suite, str) else dict(claim.suite),
-        "cases": [_case_record(case) for case in one.cases],
+        "cases": [_case_record(case) for case in verdict.cases],
     }
 
 
 def _case_record(case: Case) -> dict[str, Any]:
-    """Return a case as JSON's types."""
+    """Return a case as a dictionary of JSON types."""
     return {
         "folder": case.folder,
         "dataset": case.dataset,
@@ -174,30 +182,30 @@ def _case_record(case: Case) -> dict[str, Any]:
     }
 
 
-def case_list(one: Verdict) -> str:
-    """Return the cases of a verdict as a list in Markdown."""
-    lines = [f"- {_case(case)}" for case in one.cases]
-    return "\n".join([f"**{one.name}**: {one.outcome}", "", *(lines or [f"- {one.reason}"])])
+def case_list(verdict: Verdict) -> str:
+    """Return the cases of a verdict as a Markdown list."""
+    lines = [f"- {_describe_case(case)}" for case in verdict.cases]
+    return "\n".join([f"**{verdict.name}**: {verdict.outcome}", "", *(lines or [f"- {verdict.reason}"])])
 
 
-def _found(one: Verdict) -> str:
-    case = one.decisive
+def _describe_decisive_case(verdict: Verdict) -> str:
+    case = verdict.decisive
     if case is None:
-        return wanted(one)
-    more = f"; {wanted(one)}" if wanted(one) else ""
-    return f"{interval(case.estimate)}, region {one.claim.region}, {where(case)}{more}"
+        return needed_measurements(verdict)
+    more = f"; {needed_measurements(verdict)}" if needed_measurements(verdict) else ""
+    return f"{format_interval(case.estimate)}, region {verdict.claim.region}, {case_location(case)}{more}"
 
 
-def _case(case: Case) -> str:
+def _describe_case(case: Case) -> str:
     if case.outcome == "not measured":
-        return f"not measured: {where(case)}: {case.reason}"
+        return f"not measured: {case_location(case)}: {case.reason}"
     more = f"; {case.reason or case.needs}" if case.reason or case.needs else ""
-    return f"{case.outcome}: {interval(case.estimate)}, {where(case)}{more}"
+    return f"{case.outcome}: {format_interval(case.estimate)}, {case_location(case)}{more}"
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A claim, held against boards."""
+class JudgedClaim:
+    """A claim with its verdict, as pages show it."""
 
     paper: str
     name: str
@@ -211,28 +219,28 @@ class Judged:
     needs: str
 
 
-def judged(registry: Registry, tables: Sequence[Table]) -> list[Judged]:
-    """Return the claims of a registry as tidy tables decide them, by paper."""
-    return [_shown(judge(name, claim, tables)) for name, claim in _claims_of(registry).items()]
+def judge_claims(registry: Registry, tables: Sequence[Table]) -> list[JudgedClaim]:
+    """Judge the claims of a registry by the values of some boards."""
+    return [_judged_claim(judge(name, claim, tables)) for name, claim in _registered_claims(registry).items()]
 
 
 @functools.lru_cache(maxsize=1)
-def _claims_of(registry: Registry) -> Mapping[str, Claim]:
-    """Return the claims of a registry, whose files are read once for all pages of a site."""
+def _registered_claims(registry: Registry) -> Mapping[str, Claim]:
+    """Return the claims of a registry; cached, so that a site reads their files once."""
     return known_claims(registry)
 
 
-def _shown(one: Verdict) -> Judged:
-    case, claim = one.decisive, one.claim
-    return Judged(
+def _judged_claim(verdict: Verdict) -> JudgedClaim:
+    case, claim = verdict.decisive, verdict.claim
+    return JudgedClaim(
         paper=str(claim.paper),
-        name=one.name,
+        name=verdict.name,
         place=f"{claim.place}; {CHECKED[claim.checked]}",
-        outcome=one.outcome,
+        outcome=verdict.outcome,
         statement=claim.statement,
-        value=interval(case.estimate) if case else cells.DASH,
+        value=format_interval(case.estimate) if case else cells.DASH,
         region=str(claim.region),
         at=f"{case.entrant} on {case.dataset}{f', {case.at}' if case.at else ''}".replace("`", "") if case else "",
         run=case.folder if case else "",
-        needs=wanted(one).replace("`", ""),
+        needs=needed_measurements(verdict).replace("`", ""),
     )

@@ -1,6 +1,6 @@
 """Contact sheets: images side by side, as they were sampled, denoised or compared with training images.
 
-Every pixel of an image is a square of whole device pixels.
+Images are enlarged by a whole factor, so that each of their pixels is a square of device pixels.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from gahbench.board.selection import chosen_labels, is_chosen
 from gahbench.contracts.row_labels import base_label, number_of_images
 from gahbench.evaluation.rates import MAX_PSNR
 from gahbench.report.cells import folded, number
-from gahbench.report.drawing import PALETTE, check_suffix, context, encode, panels
+from gahbench.report.drawing import PALETTE, check_suffix, create_panels, encode, figure_style
 from gahbench.store.stored_files import StoredArrays, stored_arrays
 
 if TYPE_CHECKING:
@@ -42,14 +42,14 @@ _MIN_SIDE = 240
 _MAX_SIDE = 512
 _GAP = 14
 _MARGIN = 24
-_FONT = 8.0  # points
-_LINE = 1.35 * _FONT * _DPI / 72
-_ABREAST = 8
+_FONT_POINTS = 8.0  # points
+_LINE_HEIGHT = 1.35 * _FONT_POINTS * _DPI / 72
+_COLUMNS = 8
 _MAX_SAMPLES = 64
 
-#: Errors are grey for 0, and black or white for this many standard deviations of the noise.
-RANGE = 2.0
-#: Rows of a sheet of pairs: name, array of images, and array of the cosine that is written above.
+#: An error of 0 is grey; errors of this many standard deviations of the noise, or more, are black or white.
+ERROR_RANGE = 2.0
+#: Rows of a sheet of pairs: name, array of images, and array of the cosines that are written above them.
 _PAIR_ROWS = (
     ("A", "samples", None),
     ("closest in A", "closest", "closest_cosine"),
@@ -64,109 +64,111 @@ Arrays = Mapping[str, "NDArray[Any]"]
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One picture of a sheet."""
+    """A picture of a sheet, with its title."""
 
     picture: Floats
     title: str = ""
 
 
-def decibels(error: float) -> str:
-    """Format a mean squared error per pixel as PSNR; errors below the rounding of pixels as ``> 140 dB``."""
+def format_psnr(error: float) -> str:
+    """Format a mean squared error per pixel as PSNR; errors at the level of rounding become ``> 140 dB``."""
     return f"{number(-10 * math.log10(error), 1)} dB" if error > 10 ** (-MAX_PSNR / 10) else f"> {MAX_PSNR} dB"
 
 
 def write_figure(figure: Figure, file: Path) -> None:
-    """Write a sheet in the format of its suffix."""
+    """Write a sheet in the format that the suffix of the file names."""
     check_suffix(file)
-    write_output(encoded(figure, file.suffix.lower()), file)
+    write_output(encode_sheet(figure, file.suffix.lower()), file)
 
 
-def encoded(figure: Figure, suffix: str) -> bytes:
-    """Return a sheet's file; equal sheets give equal bytes."""
+def encode_sheet(figure: Figure, suffix: str) -> bytes:
+    """Encode a sheet as PNG, SVG or PDF; equal sheets give equal bytes."""
     return encode(figure, suffix, dpi=_DPI)
 
 
 def lay_out(rows: Sequence[Sequence[Cell]], names: Sequence[str], captions: Sequence[str]) -> Figure:
-    """Lay out pictures of one size in rows."""
-    with context():
+    """Lay out rows of pictures, all of the same size."""
+    with figure_style():
         height, width = rows[0][0].picture.shape[:2]
         scale = max(1, math.ceil(_MIN_SIDE / max(height, width)))
         height, width = scale * height, scale * width
-        # Pictures may be flatter than the name of their row.
-        line = _GAP + max(height, math.ceil(_LINE))
+        # A picture may be lower than the text of its row's name.
+        row_height = _GAP + max(height, math.ceil(_LINE_HEIGHT))
         titles = [[cell.title for cell in row] for row in rows]
         pitch = _GAP + max(width, *(_text_width(title) for row in titles for title in row))
         left = _MARGIN + max(map(_text_width, names)) + (_GAP if any(names) else 0)
         total = left + max(map(len, rows)) * pitch - _GAP + _MARGIN
-        # An estimate of the width of characters; if they are wider, the sheet grows with its caption.
-        fold = max(12, int((total - 2 * _MARGIN) / (0.72 * _FONT * _DPI / 72)))
-        caption = "\n".join(folded(text, fold) for text in captions)
+        # The width of a character is an estimate; if the caption is wider, the sheet grows with it.
+        caption_width = max(12, int((total - 2 * _MARGIN) / (0.72 * _FONT_POINTS * _DPI / 72)))
+        caption = "\n".join(folded(text, caption_width) for text in captions)
         total = max(total, _text_width(caption) + 2 * _MARGIN)
-        heads = [math.ceil(_LINE * max(title.count("\n") + 1 if title else 0 for title in row)) for row in titles]
-        top = _MARGIN + math.ceil(_LINE * (caption.count("\n") + 1)) + _GAP
-        bottom = top + sum(heads) + len(rows) * line - _GAP + _MARGIN
-        # Half a device pixel more, since the backend cuts off fractions.
+        title_heights = [
+            math.ceil(_LINE_HEIGHT * max(title.count("\n") + 1 if title else 0 for title in row)) for row in titles
+        ]
+        top = _MARGIN + math.ceil(_LINE_HEIGHT * (caption.count("\n") + 1)) + _GAP
+        bottom = top + sum(title_heights) + len(rows) * row_height - _GAP + _MARGIN
+        # The backend truncates fractions of a pixel, so half a device pixel is added.
         figure = Figure(figsize=((total + 0.5) / _DPI, (bottom + 0.5) / _DPI), dpi=_DPI)
         axes = figure.add_axes((0, 0, total / (total + 0.5), bottom / (bottom + 0.5)))
         axes.set(xlim=(0, total), ylim=(bottom, 0))
         axes.axis("off")
-        text: dict[str, Any] = {"fontsize": _FONT, "linespacing": 1.2}
-        axes.text(_MARGIN, _MARGIN, caption, va="top", **text)
-        for row, name, head in zip(rows, names, heads, strict=True):
-            top += head
-            axes.text(left - _GAP, top + height / 2, name, ha="right", va="center", color="0.45", **text)
-            for place, cell in enumerate(row):
-                x = left + place * pitch
+        font: dict[str, Any] = {"fontsize": _FONT_POINTS, "linespacing": 1.2}
+        axes.text(_MARGIN, _MARGIN, caption, va="top", **font)
+        for row, name, title_height in zip(rows, names, title_heights, strict=True):
+            top += title_height
+            axes.text(left - _GAP, top + height / 2, name, ha="right", va="center", color="0.45", **font)
+            for column, cell in enumerate(row):
+                x = left + column * pitch
                 extent = (x, x + width, top + height, top)
-                # A frame of one device pixel separates white pixels from the paper.
+                # A frame of one device pixel separates white pixels from the background.
                 axes.add_patch(Rectangle((x - 1, top - 1), width + 2, height + 2, color="0.75", linewidth=0, zorder=1))
                 axes.imshow(_eight_bits(cell.picture), extent=extent, interpolation="nearest", aspect="auto", zorder=2)
-                axes.text(x, top - _GAP / 2, cell.title, va="bottom", **text)
-            top += line
-        # Showing an image has moved the limits.
+                axes.text(x, top - _GAP / 2, cell.title, va="bottom", **font)
+            top += row_height
+        # imshow changes the limits.
         axes.set(xlim=(0, total), ylim=(bottom, 0))
     return figure
 
 
 def _eight_bits(picture: Floats) -> NDArray[np.uint8]:
-    """Return RGB values, shape (H, W, 3): a colour map would round grey values twice."""
+    """Return RGB values, shape (H, W, 3), since a colour map would round grey values twice."""
     colours = picture if picture.ndim == 3 else picture[:, :, None].repeat(3, axis=2)
     return np.round(255 * colours).astype(np.uint8)
 
 
 def _text_width(text: str) -> int:
     """Return the width of the widest line, in device pixels."""
-    font = FontProperties(size=_FONT)
+    font = FontProperties(size=_FONT_POINTS)
     widths = [TextPath((0, 0), line, prop=font).get_extents().x1 for line in text.split("\n") if line.strip()]
     return math.ceil(max(widths, default=0) * _DPI / 72)
 
 
-def picture(image: Tensor) -> Floats:
-    """Return an image (C, H, W) as it is shown: colours if it has three channels, else the mean of its channels."""
+def to_picture(image: Tensor) -> Floats:
+    """Return the centre of an image (C, H, W) as a picture: (H, W, 3) for three channels, else their mean (H, W)."""
     top, left = (max(0, (length - _MAX_SIDE) // 2) for length in image.shape[1:])
-    seen = image[:, top : top + _MAX_SIDE, left : left + _MAX_SIDE].float()
-    return np.asarray((seen.permute(1, 2, 0) if len(seen) == 3 else seen.mean(0)).clamp(0, 1))
+    cropped = image[:, top : top + _MAX_SIDE, left : left + _MAX_SIDE].float()
+    return np.asarray((cropped.permute(1, 2, 0) if len(cropped) == 3 else cropped.mean(0)).clamp(0, 1))
 
 
-def remark(shape: Shape) -> str:
-    """Return a note on what pictures of images (C, H, W) leave out, if anything."""
+def cropping_note(shape: Shape) -> str:
+    """Return a note if pictures of images (C, H, W) average channels or are cropped, else an empty text."""
     channels, height, width = shape
-    left_out = "" if channels in (1, 3) else f", mean of {channels} channels"
+    note = "" if channels in (1, 3) else f", mean of {channels} channels"
     if max(height, width) > _MAX_SIDE:
-        left_out += f", central {min(height, _MAX_SIDE)}×{min(width, _MAX_SIDE)} of {height}×{width} pixels"
-    return left_out
+        note += f", central {min(height, _MAX_SIDE)}×{min(width, _MAX_SIDE)} of {height}×{width} pixels"
+    return note
 
 
 def sample_sheet(samples: Samples) -> Figure:
-    """Draw the first 64 samples, with the status above samples that did not converge."""
-    shown = min(len(samples), _MAX_SAMPLES)
-    images = samples.images[:shown].nan_to_num(nan=0, posinf=0, neginf=0)
-    titles = ["" if status == "converged" else status for status in samples.status[:shown]]
-    cells = [Cell(picture(image), title) for image, title in zip(images, titles, strict=True)]
-    firsts = range(0, shown, _ABREAST)
-    rows = [cells[first : first + _ABREAST] for first in firsts]
-    which = "" if shown == len(samples) else f"the first {shown} of "
-    caption = f"{which}{samples}, seed {samples.settings.seed}{remark(image_shape(samples.images))}"
+    """Draw the first 64 samples; samples that did not converge have their status as title."""
+    count = min(len(samples), _MAX_SAMPLES)
+    images = samples.images[:count].nan_to_num(nan=0, posinf=0, neginf=0)
+    titles = ["" if status == "converged" else status for status in samples.status[:count]]
+    cells = [Cell(to_picture(image), title) for image, title in zip(images, titles, strict=True)]
+    firsts = range(0, count, _COLUMNS)
+    rows = [cells[first : first + _COLUMNS] for first in firsts]
+    prefix = "" if count == len(samples) else f"the first {count} of "
+    caption = f"{prefix}{samples}, seed {samples.settings.seed}{cropping_note(image_shape(samples.images))}"
     names = [str(samples.first + first) for first in firsts]
     return lay_out(rows, names, [*samples.source.split("\n"), caption] if samples.source else [caption])
 
@@ -174,36 +176,42 @@ def sample_sheet(samples: Samples) -> Figure:
 def kept_images(
     folder: str | Path, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> dict[str, list[StoredArrays]]:
-    """Return the images that the metric ``psnr`` kept, by dataset; of several training seeds, the first."""
-    stored = stored_arrays(folder, "psnr")
-    chosen_datasets = chosen_labels(datasets, dict.fromkeys(one.dataset for one in stored), "dataset", ResultsError)
-    chosen_entrants = chosen_labels(entrants, dict.fromkeys(one.entrant for one in stored), "entrant", ResultsError)
+    """Return the images that the metric ``psnr`` kept, by dataset, for the first training seed of each entrant."""
+    all_stored = stored_arrays(folder, "psnr")
+    chosen_datasets = chosen_labels(
+        datasets, dict.fromkeys(stored.dataset for stored in all_stored), "dataset", ResultsError
+    )
+    chosen_entrants = chosen_labels(
+        entrants, dict.fromkeys(stored.entrant for stored in all_stored), "entrant", ResultsError
+    )
     kept: dict[str, dict[str, StoredArrays]] = {}
-    for one in stored:
-        if one.dataset in chosen_datasets and one.entrant in chosen_entrants:
-            kept.setdefault(one.dataset, {}).setdefault(one.entrant, one)
+    for stored in all_stored:
+        if stored.dataset in chosen_datasets and stored.entrant in chosen_entrants:
+            kept.setdefault(stored.dataset, {}).setdefault(stored.entrant, stored)
     if not kept:
-        raise ResultsError(f"{folder}: no images of that dataset and entrant; without -d and -e all are drawn")
+        raise ResultsError(f"{folder}: has no images of this dataset and entrant; without -d and -e all are drawn")
     return {dataset: list(by_entrant.values()) for dataset, by_entrant in kept.items()}
 
 
 def denoised_sheet(kept: Sequence[StoredArrays], sigma: float, count: int = 3) -> Figure:
-    """Draw a row for each entrant, and two columns for each image: denoised, with its PSNR, and the error."""
-    levels = [level_index(one, sigma) for one in kept]
+    """Draw a row for each entrant, with two pictures for each image: denoised, with its PSNR, and the error."""
+    levels = [level_index(stored, sigma) for stored in kept]
     if None in levels:
-        held = sorted(set.intersection(*(set(one.arrays["sigmas"].tolist()) for one in kept)))
-        raise ParameterError(f"no images at sigma {level_name(sigma)}; accepted: {listing(map(level_name, held))}")
-    count = min(count, *(len(one.arrays["clean"]) for one in kept))
-    clean = pictures(kept[0].arrays["clean"])[:count]
-    noisy = pictures(kept[0].arrays["noisy"][levels[0]])[:count]
+        shared_sigmas = sorted(set.intersection(*(set(stored.arrays["sigmas"].tolist()) for stored in kept)))
+        raise ParameterError(
+            f"no images at sigma {level_name(sigma)}; accepted: {listing(map(level_name, shared_sigmas))}"
+        )
+    count = min(count, *(len(stored.arrays["clean"]) for stored in kept))
+    clean = to_pictures(kept[0].arrays["clean"])[:count]
+    noisy = to_pictures(kept[0].arrays["noisy"][levels[0]])[:count]
     rows = [[cell for pair in zip(clean, noisy, strict=True) for cell in map(Cell, pair, ("clean", "noisy"))]]
-    for one, level in zip(kept, levels, strict=True):
-        denoised = pictures(one.arrays["denoised"][level])[:count]
-        titles = [f"{number(float(psnr), 1)} dB" for psnr in one.arrays["psnr"][level][:count]]
+    for stored, level in zip(kept, levels, strict=True):
+        denoised = to_pictures(stored.arrays["denoised"][level])[:count]
+        titles = [f"{number(float(psnr), 1)} dB" for psnr in stored.arrays["psnr"][level][:count]]
         pairs = zip(denoised, titles, error_pictures(denoised, clean, sigma), strict=True)
         rows.append([cell for image, title, error in pairs for cell in (Cell(image, title), Cell(error, "error"))])
-    names = ["", *(folded(one.entrant, 22) for one in kept)]
-    note = f"PSNR of whole images; of large ones the centre is shown; errors: grey 0, white or black {RANGE:g} σ"
+    names = ["", *(folded(stored.entrant, 22) for stored in kept)]
+    note = f"PSNR is of whole images, of which the centre is shown; errors: grey 0, white or black {ERROR_RANGE:g} σ"
     return lay_out(rows, names, [f"{kept[0].dataset}, σ = {level_name(sigma)}", note])
 
 
@@ -213,19 +221,19 @@ def level_index(kept: StoredArrays, sigma: float) -> int | None:
 
 
 def error_pictures(denoised: Floats, clean: Floats, sigma: float) -> Floats:
-    """Return the errors of pictures as pictures."""
-    errors: Floats = np.clip(0.5 + (denoised - clean) / (2 * RANGE * sigma), 0, 1).astype(np.float32)
+    """Return the errors of denoised pictures as pictures, in which grey is zero."""
+    errors: Floats = np.clip(0.5 + (denoised - clean) / (2 * ERROR_RANGE * sigma), 0, 1).astype(np.float32)
     return errors
 
 
-def pictures(images: NDArray[Any]) -> Floats:
-    """Return bytes (N, C, H, W) as pictures in [0, 1], (N, H, W), or (N, H, W, 3) of three channels."""
+def to_pictures(images: NDArray[Any]) -> Floats:
+    """Return images of bytes (N, C, H, W) as pictures in [0, 1]: (N, H, W, 3) for three channels, else (N, H, W)."""
     scaled: Floats = (images / np.float32(255)).astype(np.float32)
     return np.moveaxis(scaled, 1, -1) if scaled.shape[1] == 3 else scaled.mean(axis=1)
 
 
 def middle_level(kept: Mapping[str, Sequence[StoredArrays]]) -> float:
-    """Return a noise level in the middle of the levels at which images were kept."""
+    """Return the middle of the noise levels at which images were kept."""
     levels = next(iter(kept.values()))[0].arrays["sigmas"]
     return float(levels[len(levels) // 2])
 
@@ -234,77 +242,83 @@ def paired_samples(
     folder: str | Path, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> dict[tuple[str, str], dict[int | None, Arrays]]:
     """Return the arrays of the metric ``pair-cosine``, by dataset and entrant, and by number of training images."""
-    found: dict[tuple[str, str], dict[int | None, Arrays]] = {}
-    for pair, images, one in _chosen(stored_arrays(folder, "pair-cosine"), datasets, entrants):
-        found.setdefault(pair, {}).setdefault(images, one.arrays)
-    if not found:
+    arrays: dict[tuple[str, str], dict[int | None, Arrays]] = {}
+    for pair, images, stored in _select(stored_arrays(folder, "pair-cosine"), datasets, entrants):
+        arrays.setdefault(pair, {}).setdefault(images, stored.arrays)
+    if not arrays:
         raise ResultsError(
-            f"{folder}: no samples of that dataset and entrant; without --dataset and --entrant all are drawn"
+            f"{folder}: has no samples of this dataset and entrant; without --dataset and --entrant all are drawn"
         )
-    return found
+    return arrays
 
 
 def predicted_samples(
     folder: str | Path, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> dict[tuple[str, str], dict[int | None, dict[str, Arrays]]]:
-    """Return the arrays of the metric ``sample-prediction``, as :func:`paired_samples` does, and by reference."""
-    found: dict[tuple[str, str], dict[int | None, dict[str, Arrays]]] = {}
-    for pair, images, one in _chosen(stored_arrays(folder, "sample-prediction", required=False), datasets, entrants):
-        reference = compared_with(one.metric) or "prediction"
-        found.setdefault(pair, {}).setdefault(images, {}).setdefault(reference, one.arrays)
-    return found
+    """Return the arrays of ``sample-prediction`` by dataset and entrant, number of training images, and reference."""
+    arrays: dict[tuple[str, str], dict[int | None, dict[str, Arrays]]] = {}
+    for pair, images, stored in _select(stored_arrays(folder, "sample-prediction", required=False), datasets, entrants):
+        reference = compared_with(stored.metric) or "prediction"
+        arrays.setdefault(pair, {}).setdefault(images, {}).setdefault(reference, stored.arrays)
+    return arrays
 
 
-def _chosen(
-    stored: Sequence[StoredArrays], datasets: Sequence[str] | None, entrants: Sequence[str] | None
+def _select(
+    all_stored: Sequence[StoredArrays], datasets: Sequence[str] | None, entrants: Sequence[str] | None
 ) -> Iterator[tuple[tuple[str, str], int | None, StoredArrays]]:
-    """Yield the arrays of the datasets and entrants, by default all, with both and the number of training images."""
-    for one in stored:
-        entrant = base_label(one.entrant)
-        if is_chosen(one.dataset, datasets) and is_chosen(entrant, entrants):
-            yield (one.dataset, entrant), number_of_images(one.entrant), one
+    """Yield (dataset, entrant), the number of training images, and the arrays of the chosen datasets and entrants."""
+    for stored in all_stored:
+        entrant = base_label(stored.entrant)
+        if is_chosen(stored.dataset, datasets) and is_chosen(entrant, entrants):
+            yield (stored.dataset, entrant), number_of_images(stored.entrant), stored
 
 
 def pairs_sheet(sets: Mapping[int | None, Arrays], caption: str, count: int = 8) -> Figure:
     """Draw samples of two denoisers from the same noise, and the training images most similar to each.
 
-    As figure 2 of Kadkhodaie et al. 2024: for each number of training images a row of samples of A, below each the
-    closest image that A learned from, then those of B. Above a closest image is its cosine with the sample, above a
-    sample of B its cosine with that of A, means removed.
+    The layout follows figure 2 of Kadkhodaie et al. 2024. For each number of training images there are four rows:
+    samples of denoiser A, the closest image in the training set of A, and the same two rows for B. The title of a
+    closest image is its cosine with the sample, the title of a sample of B is its cosine with the sample of A, both
+    after subtraction of the means.
     """
     rows, names = [], []
     for images, arrays in sets.items():
         for name, samples, cosines in _PAIR_ROWS:
-            rows.append(_row(arrays[samples][:count], None if cosines is None else arrays[cosines][:count]))
+            rows.append(_cells(arrays[samples][:count], None if cosines is None else arrays[cosines][:count]))
             names.append(f"{_images_title(images)}\n{name}" if name == "A" else name)
     return lay_out(rows, names, [caption, "above an image: cosine with the sample of A, or with its own sample"])
 
 
 def predictions_sheet(sets: Mapping[int | None, Mapping[str, Arrays]], caption: str, count: int = 8) -> Figure:
-    """Draw samples above the predictions of references from the same noise, with r^2 above each."""
+    """Draw samples, and below them the predictions of references from the same noise, each with its r^2."""
     rows, names = [], []
     for images, predictions in sets.items():
-        # A reference lacks the samples whose prediction did not converge.
-        shared = functools.reduce(np.intersect1d, (arrays["places"] for arrays in predictions.values()))[:count]
+        # References lack the samples for which their prediction did not converge.
+        shared_numbers = functools.reduce(np.intersect1d, (arrays["places"] for arrays in predictions.values()))[:count]
         # The samples are the same for all references.
-        rows.append(_row(_at(next(iter(predictions.values())), "samples", shared)))
+        rows.append(_cells(_rows_of_samples(next(iter(predictions.values())), "samples", shared_numbers)))
         names.append(f"{_images_title(images)}\nsample")
         for reference, arrays in predictions.items():
-            rows.append(_row(_at(arrays, "predicted", shared), _at(arrays, "r2", shared)))
+            rows.append(
+                _cells(
+                    _rows_of_samples(arrays, "predicted", shared_numbers),
+                    _rows_of_samples(arrays, "r2", shared_numbers),
+                )
+            )
             names.append(folded(reference, 18))
     return lay_out(rows, names, [caption, "above an image: r² of the sample and the prediction from its noise"])
 
 
 def cosines_figure(sets: Mapping[int | None, Arrays], caption: str) -> Figure:
     """Draw the distributions of cosines, a panel for each number of training images."""
-    with context():
-        figure, axes = panels(len(sets), (1, len(sets)), (1.1 + 1.9 * len(sets), 2.6), sharey=True)
+    with figure_style():
+        figure, axes = create_panels(len(sets), (1, len(sets)), (1.1 + 1.9 * len(sets), 2.6), sharey=True)
         for ax, (images, arrays) in zip(axes, sets.items(), strict=True):
             closest = np.concatenate([arrays["closest_cosine"], arrays["partner_closest_cosine"]])
             kinds = (("A and B", arrays["pair_cosine"], PALETTE[0]), ("sample and closest", closest, PALETTE[1]))
             for label, values, colour in kinds:
                 share = np.full(len(values), 1 / max(1, len(values)))
-                # Filled and outlined, so that both distributions are seen where they overlap.
+                # The outline keeps both distributions visible where they overlap.
                 ax.hist(values, _BINS, weights=share, color=colour, alpha=0.35, label=label)
                 ax.hist(values, _BINS, weights=share, color=colour, histtype="step", linewidth=1.2)
                 ax.axvline(float(np.median(values)), color=colour, linestyle="--", linewidth=0.9)
@@ -319,18 +333,18 @@ def cosines_figure(sets: Mapping[int | None, Arrays], caption: str) -> Figure:
 
 
 def _images_title(images: int | None) -> str:
-    """Return the label of a number of training images, empty for all of a split or outside a sweep."""
+    """Return the label of a number of training images; empty for ``None``, which means all images of the split."""
     return "" if images is None else f"N = {images}"
 
 
-def _at(arrays: Arrays, name: str, places: NDArray[Any]) -> NDArray[Any]:
-    """Return the rows of an array that belong to the samples of some numbers."""
-    return arrays[name][np.searchsorted(arrays["places"], places)]
+def _rows_of_samples(arrays: Arrays, name: str, numbers: NDArray[Any]) -> NDArray[Any]:
+    """Return the rows of an array that belong to the samples with the given numbers."""
+    return arrays[name][np.searchsorted(arrays["places"], numbers)]
 
 
-def _row(images: NDArray[Any], values: NDArray[Any] | None = None) -> list[Cell]:
-    """Return images as a row of a sheet, each with its value above it."""
+def _cells(images: NDArray[Any], values: NDArray[Any] | None = None) -> list[Cell]:
+    """Return images as a row of cells, with values as titles."""
     import torch
 
-    above = [""] * len(images) if values is None else [f"{value:.2f}" for value in values]
-    return [Cell(picture(image), title) for image, title in zip(torch.from_numpy(images), above, strict=True)]
+    titles = [""] * len(images) if values is None else [f"{value:.2f}" for value in values]
+    return [Cell(to_picture(image), title) for image, title in zip(torch.from_numpy(images), titles, strict=True)]

@@ -1,4 +1,4 @@
-"""Figures of one dataset: PSNR, gain and deficit against input PSNR, and other metrics with their better direction."""
+"""Figures of a dataset: PSNR, gain and deficit against input PSNR, and other metrics."""
 
 from __future__ import annotations
 
@@ -25,40 +25,43 @@ from gahbench.report.drawing import (
     GREY,
     ShownFigure,
     Styles,
-    bands,
-    caption_above,
-    context,
-    curve_with_band,
+    add_caption,
+    add_legend,
+    create_panels,
+    draw_curve,
     encode,
+    entrant_styles,
+    figure_style,
     grid_shape,
-    legend_beside,
-    looks,
-    panels,
+    split_intervals,
 )
 
 if TYPE_CHECKING:
     from gahbench.board.tables import Tables
 
-_BEYOND = "0.94"
+_BEYOND_SHADE = "0.94"
 _OPTIMA = ("optimal", "bound")
-_MAX_DEFICIT = 20.0  # dB: curves below are off the panel, and in the tables
-_LABEL = 28  # characters in a line of the legend
+_MAX_DEFICIT = 20.0  # dB; larger deficits are outside the panel, but in the tables
+_LABEL_WIDTH = 28  # characters in a line of the legend
 _BETTER = {True: "higher is better", False: "lower is better", None: ""}
 #: A metric and its part.
 Quantity = tuple[str, str]
 
 
-def rendered(results: Tables, board: Board) -> Iterator[tuple[str, bytes]]:
-    """Yield the name and the content of every figure, PNG and SVG; equal boards give equal bytes."""
-    stems = file_stems([one.dataset for one in board.datasets])
-    for one in board.datasets:
-        if (drawing := figure(one, results.entrants, results.baseline)) is not None:
+def render_figures(results: Tables, board: Board) -> Iterator[tuple[str, bytes]]:
+    """Yield the file name and the content of each figure, as PNG and as SVG; equal boards give equal bytes."""
+    stems = file_stems([dataset_board.dataset for dataset_board in board.datasets])
+    for dataset_board in board.datasets:
+        if (drawing := figure(dataset_board, results.entrants, results.baseline)) is not None:
             for suffix in (".png", ".svg"):
-                yield f"{stems[one.dataset]}{suffix}", encode(drawing, suffix, bbox_inches="tight", pad_inches=0.06)
+                yield (
+                    f"{stems[dataset_board.dataset]}{suffix}",
+                    encode(drawing, suffix, bbox_inches="tight", pad_inches=0.06),
+                )
 
 
 def figure(board: DatasetBoard, entrants: Sequence[str], baseline: str | None = None) -> Figure | None:
-    """Draw one dataset's figure; ``None`` if no entrant has a PSNR."""
+    """Draw the figure of a dataset; return ``None`` if no entrant has a PSNR."""
     if not board.sigmas:
         return None
     scored = [
@@ -67,29 +70,31 @@ def figure(board: DatasetBoard, entrants: Sequence[str], baseline: str | None = 
         if any(board.estimate(entry.entrant, "psnr", sigma=sigma).is_known for sigma in board.sigmas)
     ]
     shown_baseline = baseline if board.is_known("gain_over_baseline") and len(scored) > 1 else None
-    draw = _dots if len(board.sigmas) == 1 else _curves
-    with context():
-        return draw(board, scored, shown_baseline, looks(entrants, {entry.entrant: entry.kind for entry in scored}))
+    draw = _draw_dots if len(board.sigmas) == 1 else _draw_curves
+    with figure_style():
+        return draw(
+            board, scored, shown_baseline, entrant_styles(entrants, {entry.entrant: entry.kind for entry in scored})
+        )
 
 
-def _curves(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None, styles: Styles) -> Figure:
-    """Draw PSNR, and gain over the baseline, against input PSNR."""
-    shown = quantities(board, entries, baseline)
-    labels = {entrant: folded(entrant, _LABEL) for entrant in styles}
+def _draw_curves(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None, styles: Styles) -> Figure:
+    """Draw PSNR, gain over the baseline and deficit, as far as they are known, against input PSNR."""
+    panel_quantities = quantities(board, entries, baseline)
+    labels = {entrant: folded(entrant, _LABEL_WIDTH) for entrant in styles}
     lines = [line for label in labels.values() for line in label.split("\n")]
-    # Inches, by the size of the legend's font: panels keep their size, whatever the labels.
-    legend = 0.65 + 0.07 * max(map(len, lines))
-    size = (3.6 * len(shown) + legend, max(3.6, 0.185 * len(lines) + 0.4))
-    drawing, axes = panels(len(shown), (1, len(shown)), size, ShownFigure)
-    for ax, quantity in zip(axes, shown, strict=True):
+    # In inches, for the font of the legend, so that the size of the panels does not depend on the labels.
+    legend_width = 0.65 + 0.07 * max(map(len, lines))
+    size = (3.6 * len(panel_quantities) + legend_width, max(3.6, 0.185 * len(lines) + 0.4))
+    drawing, axes = create_panels(len(panel_quantities), (1, len(panel_quantities)), size, ShownFigure)
+    for ax, quantity in zip(axes, panel_quantities, strict=True):
         ax.set_title(draw_quantity(ax, board, entries, quantity, styles, labels, baseline), loc="left")
     axes[0].set_title(board.dataset, loc="left")
-    legend_beside(drawing, axes)
+    add_legend(drawing, axes)
     return drawing
 
 
 def quantities(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None) -> list[str]:
-    """Return the values that are drawn against input PSNR: PSNR, and gain and deficit if they are known."""
+    """Return the quantities that are drawn against input PSNR: PSNR, and gain and deficit if they are known."""
     # The optimum itself has no deficit.
     has_deficits = any(board.estimate(entry.entrant, "deficit").is_known for entry in entries)
     return ["psnr"] + ["gain_over_baseline"] * (baseline is not None) + ["deficit"] * has_deficits
@@ -109,15 +114,15 @@ def draw_quantity(
     if quantity == "deficit":
         compared = [entry for entry in entries if board.estimate(entry.entrant, "deficit").is_known]
         kind = next((entry.kind for entry in board.entries if entry.kind in _OPTIMA), "optimal")
-        return _deficits(ax, board, compared, styles, labels, kind)
+        return _draw_deficits(ax, board, compared, styles, labels, kind)
     if quantity == "gain_over_baseline":
         ax.axhline(0, color=GREY, linewidth=0.8, zorder=1)
         draw_entrants(ax, board, entries, quantity, styles, labels)
         ax.set_ylabel("gain (dB)")
-        _cut_losses(ax)
+        _limit_losses(ax)
         return f"gain over {folded(str(baseline), 34)}"
     draw_entrants(ax, board, entries, quantity, styles, labels)
-    _reference_lines(ax, board, entries)
+    _draw_reference_lines(ax, board, entries)
     ax.set_ylabel("output PSNR (dB)")
     return "output PSNR"
 
@@ -129,64 +134,64 @@ def _at_levels(board: DatasetBoard, entrant: str, quantity: str) -> list[Interva
 def draw_entrants(
     ax: Axes, board: DatasetBoard, entries: Sequence[Entry], quantity: str, styles: Styles, labels: Mapping[str, str]
 ) -> None:
-    """Draw a value against input PSNR, a curve for each entrant; its ``id`` in an SVG is the value and its index."""
-    x, order_of_styles = input_psnr(board.sigmas), list(styles)
-    for place, entry in enumerate(entries):
-        curve = bands(_at_levels(board, entry.entrant, quantity))
+    """Draw a quantity against input PSNR, a curve for each entrant, whose ``id`` in an SVG is ``QUANTITY-INDEX``."""
+    x, style_order = input_psnr(board.sigmas), list(styles)
+    for rank, entry in enumerate(entries):
+        curve = split_intervals(_at_levels(board, entry.entrant, quantity))
         # The best entrant is drawn on top, as in the legend.
-        order = 3 + 0.01 * (len(entries) - place)
-        gid = f"{quantity}-{order_of_styles.index(entry.entrant)}"
-        curve_with_band(ax, x, curve, labels[entry.entrant], styles[entry.entrant], order, gid)
+        zorder = 3 + 0.01 * (len(entries) - rank)
+        gid = f"{quantity}-{style_order.index(entry.entrant)}"
+        draw_curve(ax, x, curve, labels[entry.entrant], styles[entry.entrant], zorder, gid)
 
 
-def _deficits(
+def _draw_deficits(
     ax: Axes, board: DatasetBoard, entries: Sequence[Entry], styles: Styles, labels: Mapping[str, str], kind: str
 ) -> str:
-    """Draw the deficits from the optimum, smallest on top; curves far below leave the frame. Return the title."""
+    """Draw the deficits from the optimum, the smallest at the top, and return the title; large deficits are cut off."""
     draw_entrants(ax, board, entries, "deficit", styles, labels)
-    values = np.array([bands(_at_levels(board, entry.entrant, "deficit"))[0] for entry in entries])
+    values = np.array([split_intervals(_at_levels(board, entry.entrant, "deficit"))[0] for entry in entries])
     lowest = min(0.0, float(np.nanmin(values)))
-    # All entrants may be beyond the optimum, or at it.
+    # The axis has a height even if no deficit is above 0.
     highest = max(min(float(np.nanmax(values)), _MAX_DEFICIT), lowest + 1)
     margin = 0.06 * (highest - lowest)
     ax.set_ylim(highest + margin, lowest - margin)
-    ax.axhspan(lowest - margin, 0, color=_BEYOND, linewidth=0, zorder=0)
+    ax.axhspan(lowest - margin, 0, color=_BEYOND_SHADE, linewidth=0, zorder=0)
     ax.axhline(0, color=GREY, linewidth=0.8, zorder=1)
     ax.set_ylabel("deficit (dB)")
     return "deficit from the optimum" if kind == "optimal" else "deficit from the bound (at most)"
 
 
-def _cut_losses(ax: Axes) -> None:
-    """Let curves far below the baseline leave the frame, with a note; the panel of PSNR has all curves."""
+def _limit_losses(ax: Axes) -> None:
+    """Cut off curves far below the baseline, with a note; the panel of PSNR shows all curves."""
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for line in ax.get_lines()])
     lowest, highest = float(np.nanmin(values)), float(np.nanmax(values))
     floor = -max(4.0, 1.5 * highest)
     if lowest < floor - 1:
-        # The bands reach above the curves, and must stay whole.
+        # The interval bands reach above the curves.
         top = max([highest, *(float(band.get_datalim(ax.transData).y1) for band in ax.collections)])
         ax.set_ylim(floor, top + 0.05 * (top - floor))
         text = f"cut below; lowest: {lowest:.1f} dB".replace("-", "−")
-        # Losses are smallest at low noise, on the right: the left corner is free.
+        # Curves leave the panel at low noise, on the right, so the lower left corner is free.
         ax.text(0.02, 0.02, text, fontsize=7, color=GREY, transform=ax.transAxes, ha="left", va="bottom")
 
 
-def _reference_lines(ax: Axes, board: DatasetBoard, entries: Sequence[Entry]) -> None:
-    """Draw the identity and, just above the best curve, a line of the optimal slope."""
+def _draw_reference_lines(ax: Axes, board: DatasetBoard, entries: Sequence[Entry]) -> None:
+    """Draw the line output = input and, just above the best curve, a line of the optimal slope."""
     x = input_psnr(board.sigmas)
     span = np.array([x.min(), x.max()])
     ax.plot(span, span, color="0.7", linewidth=0.8, zorder=1)
-    _along(ax, float(span[0] + 0.3 * np.ptp(span)), 1.0, 0.0, "output = input", below=True)
+    _write_along_line(ax, float(span[0] + 0.3 * np.ptp(span)), 1.0, 0.0, "output = input", below=True)
     slope = entries[0].optimal_slope
     if np.isnan(slope):
         return
-    curves = np.array([bands(_at_levels(board, entry.entrant, "psnr"))[0] for entry in entries])
+    curves = np.array([split_intervals(_at_levels(board, entry.entrant, "psnr"))[0] for entry in entries])
     intercept = float(np.nanmax(curves - slope * x)) + 0.05 * float(np.ptp(x))
     ax.plot(span, intercept + slope * span, color=GREY, linewidth=1, zorder=1)
-    _along(ax, float(span[0] + 0.4 * np.ptp(span)), slope, intercept, f"optimal slope {slope:.2f}")
+    _write_along_line(ax, float(span[0] + 0.4 * np.ptp(span)), slope, intercept, f"optimal slope {slope:.2f}")
 
 
-def _along(ax: Axes, x: float, slope: float, intercept: float, text: str, below: bool = False) -> None:
-    """Write along a line of a panel, above or below it."""
+def _write_along_line(ax: Axes, x: float, slope: float, intercept: float, text: str, below: bool = False) -> None:
+    """Write a text along a line of a panel, above or below the line."""
     ax.text(
         x,
         slope * x + intercept,
@@ -202,13 +207,13 @@ def _along(ax: Axes, x: float, slope: float, intercept: float, text: str, below:
     )
 
 
-def _dots(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None, styles: Styles) -> Figure:
-    """List the entrants from best to worst, with PSNR, and gain over the baseline, at one noise level."""
+def _draw_dots(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None, styles: Styles) -> Figure:
+    """Draw PSNR and gain over the baseline at a single noise level, with the entrants listed from best to worst."""
     count = 1 if baseline is None else 2
-    labels = [folded(entry.entrant, _LABEL) for entry in entries]
+    labels = [folded(entry.entrant, _LABEL_WIDTH) for entry in entries]
     lines = [line for label in labels for line in label.split("\n")]
     size = (2.9 * count + 0.3 + 0.08 * max(map(len, lines)), 0.9 + 0.27 * max(len(lines), 3))
-    drawing, axes = panels(count, (1, count), size, ShownFigure, sharey=True)
+    drawing, axes = create_panels(count, (1, count), size, ShownFigure, sharey=True)
     for ax, name in zip(axes, ("psnr", "gain_over_baseline"), strict=False):
         for row, entry in enumerate(entries):
             style, value = styles[entry.entrant], board.estimate(entry.entrant, name)
@@ -230,17 +235,17 @@ def _dots(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None, s
 
 
 def shown_metrics(board: DatasetBoard, titles: Mapping[str, str]) -> list[Quantity]:
-    """Return the metrics but the PSNR, and their parts with a title, for which any entrant has a value."""
-    return [quantity for quantity in board.overall_metrics if not quantity[1] or _name(quantity) in titles]
+    """Return the metrics other than the PSNR, and their parts with a title, for which any entrant has a value."""
+    return [quantity for quantity in board.overall_metrics if not quantity[1] or _quantity_name(quantity) in titles]
 
 
 def metric_titles(results: Tables) -> dict[str, str]:
-    """Return the titles of metrics and of their parts, by their names in the scores."""
+    """Return the titles of metrics and of their parts, by name in the table of scores."""
     return dict(zip(map(str, results.metrics["metric"]), map(str, results.metrics["title"]), strict=True))
 
 
-def directions(registry: Registry, metrics: Sequence[str]) -> dict[str, str]:
-    """Return which direction is better, in words, by the labels of metrics; empty if neither is, or it is unknown."""
+def better_directions(registry: Registry, metrics: Sequence[str]) -> dict[str, str]:
+    """Return ``higher is better``, ``lower is better`` or an empty text for each label of a metric."""
     better = dict.fromkeys(metrics, "")
     for label in metrics:
         with suppress(GahbenchError):
@@ -257,14 +262,14 @@ def draw_metric(
     styles: Styles,
     labels: Mapping[str, str],
 ) -> None:
-    """Draw one metric of one dataset: curves against input PSNR, or a list of entrants at one noise level or none."""
-    levels, order_of_styles = board.levels(*quantity), list(styles)
+    """Draw a metric: curves against input PSNR, or a list of entrants if there are fewer than two noise levels."""
+    levels, style_order = board.levels(*quantity), list(styles)
     known = [entry.entrant for entry in entries if board.estimate(entry.entrant, *quantity).is_known]
     for row, label in enumerate(known):
-        gid, style = f"metric-{order_of_styles.index(label)}", styles[label]
+        gid, style = f"metric-{style_order.index(label)}", styles[label]
         if len(levels) > 1:
-            curve = bands([board.estimate(label, *quantity, sigma=sigma) for sigma in levels])
-            curve_with_band(ax, input_psnr(levels), curve, labels[label], style, gid=gid)
+            curve = split_intervals([board.estimate(label, *quantity, sigma=sigma) for sigma in levels])
+            draw_curve(ax, input_psnr(levels), curve, labels[label], style, gid=gid)
         else:
             value, band = board.estimate(label, *quantity), f"{gid}-band"
             ax.plot([value.low, value.high], [row, row], color=style["color"], linewidth=1.3, zorder=2, gid=band)
@@ -280,55 +285,59 @@ def draw_metric(
 
 
 def metrics_figure(results: Tables, board: DatasetBoard, registry: Registry, metrics: Sequence[str] = ()) -> Figure:
-    """Draw metrics of a dataset, a panel for each, with the direction that is better."""
+    """Draw metrics of a dataset, a panel for each, which says whether higher or lower is better."""
     titles = metric_titles(results)
-    chosen = _chosen(board, titles, metrics)
-    entries = [entry for entry in board.entries if any(board.estimate(entry.entrant, *one).is_known for one in chosen)]
-    better = directions(registry, [metric for metric, _ in chosen])
+    chosen = _choose_metrics(board, titles, metrics)
+    entries = [
+        entry
+        for entry in board.entries
+        if any(board.estimate(entry.entrant, *quantity).is_known for quantity in chosen)
+    ]
+    better = better_directions(registry, [metric for metric, _ in chosen])
     rows, columns = grid_shape(len(chosen), 3)
-    labels = {entry.entrant: folded(entry.entrant, _LABEL) for entry in entries}
+    labels = {entry.entrant: folded(entry.entrant, _LABEL_WIDTH) for entry in entries}
     lines = sum(label.count("\n") + 1 for label in labels.values())
     size = (3.3 * columns + 2.6, max(2.9 * rows, 0.185 * lines) + 0.4)
-    with context():
-        styles = looks(results.entrants, entrant_kinds(results))
-        drawing, axes = panels(len(chosen), (rows, columns), size, ShownFigure)
+    with figure_style():
+        styles = entrant_styles(results.entrants, entrant_kinds(results))
+        drawing, axes = create_panels(len(chosen), (rows, columns), size, ShownFigure)
         for ax, quantity in zip(axes, chosen, strict=True):
             draw_metric(ax, board, entries, quantity, styles, labels)
             ax.set_title(panel_title(quantity, titles, better), loc="left")
-        caption_above(drawing, board.dataset)
-        legend_beside(drawing, axes)
+        add_caption(drawing, board.dataset)
+        add_legend(drawing, axes)
     return drawing
 
 
 def panel_title(quantity: Quantity, titles: Mapping[str, str], better: Mapping[str, str], width: int = 42) -> str:
-    """Return the title of a metric, and below it which direction is better, which is unknown for parts."""
-    title = folded(titles.get(_name(quantity)) or _name(quantity), width)
+    """Return the title of a metric, with ``higher is better`` or ``lower is better`` below it unless it is a part."""
+    title = folded(titles.get(_quantity_name(quantity)) or _quantity_name(quantity), width)
     return f"{title}\n{better[quantity[0]]}" if not quantity[1] and better.get(quantity[0]) else title
 
 
-def _chosen(board: DatasetBoard, titles: Mapping[str, str], metrics: Sequence[str]) -> list[Quantity]:
-    known = {_name(quantity): quantity for quantity in board.overall_metrics}
+def _choose_metrics(board: DatasetBoard, titles: Mapping[str, str], metrics: Sequence[str]) -> list[Quantity]:
+    known = {_quantity_name(quantity): quantity for quantity in board.overall_metrics}
     for metric in metrics:
         if metric not in known:
             near = suggestion(metric, known) or ";"
             raise ParameterError(f"no values of '{metric}'{near} {board.dataset} has {listing(known) or 'none'}")
     chosen = [known[metric] for metric in metrics] or shown_metrics(board, titles)
     if not chosen:
-        raise ParameterError(f"{board.dataset} has no metric but the PSNR, which is in the figures of the board")
+        raise ParameterError(f"{board.dataset} has no metric other than the PSNR, which the figures of the board show")
     return chosen
 
 
-def _name(quantity: Quantity) -> str:
+def _quantity_name(quantity: Quantity) -> str:
     return ".".join(filter(None, quantity))
 
 
 def draw_board(results: Tables, board: Board, dataset: str | None = None, metrics: Sequence[str] = ()) -> Figure:
-    """Draw the figure of a dataset, or some of its metrics (:meth:`gahbench.Results.figure`)."""
-    boards = {one.dataset: one for one in board.datasets}
+    """Draw the figure of a dataset, or the chosen metrics, for :meth:`gahbench.Results.figure`."""
+    boards = {dataset_board.dataset: dataset_board for dataset_board in board.datasets}
     labels = chosen_labels(None if dataset is None else [dataset], boards, "dataset")
     if len(labels) != 1:
-        given = "no dataset is named" if dataset is None else f"'{dataset}' names {len(labels)} datasets"
-        raise ParameterError(f"{given}; expected one of {listing(boards) or 'none: the results are empty'}")
+        problem = "no dataset is named" if dataset is None else f"'{dataset}' names {len(labels)} datasets"
+        raise ParameterError(f"{problem}; expected one of {listing(boards) or 'none: the results are empty'}")
     (label,) = labels
     if metrics:
         return metrics_figure(results, boards[label], Registry(), [metrics] if isinstance(metrics, str) else metrics)

@@ -15,16 +15,16 @@ from gahbench.board.tables import SCHEMAS, to_records
 from gahbench.report import figures
 from gahbench.report.tables import markdown
 
-#: Means over datasets, if there are enough datasets.
+#: The table of means over datasets, which exists if there are enough datasets.
 OVERALL = "over_datasets.csv"
 
 
 def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> None:
-    """Write the results, the board and the figures into a folder, each file whole or not at all."""
+    """Write the results, the board and the figures into a folder, each file atomically."""
     folder = Path(folder)
     if (folder / "figures").is_symlink():
-        raise ResultsError(f"{folder / 'figures'}: is a link; expected a folder, whose files are replaced")
-    before = index_or_none(folder)
+        raise ResultsError(f"{folder / 'figures'}: is a symbolic link; expected a folder, whose files are replaced")
+    previous_index = index_or_none(folder)
     scores = results.parquet()
     files = {
         SCORES: scores,
@@ -34,7 +34,7 @@ def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> No
     overall = results.over_datasets()
     if not overall.empty:
         files[OVERALL] = overall.to_csv(index=False, lineterminator="\n").encode()
-    files |= {f"figures/{name}": content for name, content in figures.rendered(results, results.board)}
+    files |= {f"figures/{name}": content for name, content in figures.render_figures(results, results.board)}
     for name, content in files.items():
         write_whole(folder / name, content)
     index = {
@@ -45,9 +45,9 @@ def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> No
         "baseline": results.baseline,
         "entrants": results.entrants,
         "beyond_optimum": [
-            {"dataset": dataset, **found.record()}
+            {"dataset": dataset, **finding.record()}
             for dataset, check in results.optimum_checks.items()
-            for found in check.beyond
+            for finding in check.beyond
         ],
         "scores_sha256": hashlib.sha256(scores).hexdigest(),
         "files": {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)},
@@ -55,6 +55,6 @@ def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> No
     }
     text = json.dumps(index, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_whole(folder / INDEX, sealed(text.encode()))
-    for name in saved_files(before) if before else ():
+    for name in saved_files(previous_index) if previous_index else ():
         if name not in files and (name == OVERALL or name.startswith("figures/")):
             delete_file(folder, name)

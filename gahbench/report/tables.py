@@ -1,4 +1,4 @@
-"""The board as text, of the same columns everywhere: Markdown, terminals, CSV and LaTeX."""
+"""The board as text with the same columns in every format: Markdown, terminals, CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ from gahbench.report.legend import checks_line, dataset_lines, legend, rate_line
 if TYPE_CHECKING:
     from gahbench.board.results import Results
 
-_WIDTH = 120
-_LABEL = 30  # characters of the width for the entrant; a terminal wraps longer labels
-_FOLDED = 16  # characters to which a terminal folds a label at least
-_NOTE = 200  # characters of a note; the CSV has the whole note
-#: Columns of a summary that are shown even without values.
-_ALWAYS = ("rank", "entrant", "kind", "PSNR")
+_PAGE_WIDTH = 120
+_LABEL_WIDTH = 30  # characters for the entrant when tables are split
+_MIN_LABEL_WIDTH = 16  # characters; terminals do not fold labels to a smaller width
+_NOTE_LENGTH = 200  # characters; the CSV has the full note
+#: Columns that a summary shows even if they have no values.
+_REQUIRED_COLUMNS = ("rank", "entrant", "kind", "PSNR")
 
 Form = Literal["markdown", "csv", "latex"]
-#: Columns by default, where they have values.
+#: Columns that are exported by default, if they have values.
 COLUMNS = ("rank", "entrant", "kind", "psnr", "gain_over_baseline", "slope", "parameters")
 _TEXTS = ("entrant", "kind", "note", "optimum")
-#: Headings of columns of the wide table (:func:`gahbench.board.board.wide_table`) whose names are longer.
+#: Headings of columns of :func:`gahbench.board.board.wide_table`, by name, where they differ from the name.
 HEADINGS = {
     "psnr": "PSNR",
     "gain_over_baseline": "gain",
@@ -63,14 +63,14 @@ _SIGNED = ("gain_over_baseline", "gain_over_noisy")
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table of text: its title, and its columns."""
+    """A text table: its title and its columns."""
 
     title: str
     columns: Sequence[Column]
 
     @property
     def rows(self) -> list[tuple[str, ...]]:
-        """The texts of its rows."""
+        """The texts of the rows."""
         return list(zip(*(column.texts for column in self.columns), strict=True))
 
     @property
@@ -80,79 +80,81 @@ class TextTable:
 
 
 def markdown(results: Results, full_legend: bool = False) -> str:
-    """Return the board as Markdown that also reads well as plain text."""
-    blocks = [f"# {results.suite}", _legend(results, full_legend)]
+    """Return the board as Markdown that is also readable as plain text."""
+    blocks = [f"# {results.suite}", _legend_text(results, full_legend)]
     if checks := checks_line(results):
         blocks.append(checks)
-    if overall := _overall(results):
-        blocks += ["## All datasets", f"**{overall.title}**", aligned(overall)]
+    if overall := _overall_table(results):
+        blocks += ["## All datasets", f"**{overall.title}**", markdown_table(overall)]
     for board in results.board.datasets:
         blocks.append(f"## {board.dataset}")
         blocks += dataset_lines(board.dataset, results)
         if rates := list(rate_lines(board, results)):
             blocks.append("\n".join(f"- {line}" for line in rates))
-        for table in _tables(board):
-            blocks += [f"**{table.title}**", aligned(table)]
+        for table in _dataset_tables(board):
+            blocks += [f"**{table.title}**", markdown_table(table)]
         if notes := [f"- `{entrant}`: {note}" for entrant, note in notes_below(board)]:
             blocks.append("\n".join(notes))
     return "\n\n".join(blocks) + "\n"
 
 
 def print_board(results: Results, console: Console, full_legend: bool = False) -> None:
-    """Print the board: in colour on a terminal, wrapping long names; as :func:`markdown` elsewhere."""
+    """Print the board: in colour and with wrapped names on a terminal, as :func:`markdown` otherwise."""
     if not console.is_terminal:
-        # print would wrap at a width that a file does not have.
+        # console.print would wrap lines at the width of a terminal.
         console.out(markdown(results, full_legend), end="", highlight=False)
         return
 
-    if overall := _overall(results):
+    if overall := _overall_table(results):
         console.print(Text("\nAll datasets", style="bold"))
         console.print(Text(f"\n{overall.title}", style="italic"))
-        console.print(_rich(overall, {row[1] for row in overall.rows if row[0] == cells.DASH}, console.width))
+        console.print(_rich_table(overall, {row[1] for row in overall.rows if row[0] == cells.DASH}, console.width))
     for board in results.board.datasets:
         console.print(Text(f"\n{board.dataset}", style="bold"))
         for line in (*dataset_lines(board.dataset, results), *rate_lines(board, results)):
             console.print(Text(line, style="dim"))
         unranked = {entry.entrant for entry in board.entries if entry.rank is None}
-        for table in (part for whole in _tables(board) for part in _split(whole, console.width, 2, _FOLDED)):
+        for table in (
+            part for whole in _dataset_tables(board) for part in _split(whole, console.width, 2, _MIN_LABEL_WIDTH)
+        ):
             console.print(Text(f"\n{table.title}", style="italic"))
-            console.print(_rich(table, unranked, console.width))
+            console.print(_rich_table(table, unranked, console.width))
         if notes := notes_below(board):
             console.print()
         for entrant, note in notes:
             console.print(Text.assemble((entrant, "bold"), f": {note}"))
-    console.print(Text(f"\n{_legend(results, full_legend)}\n{checks_line(results)}".rstrip(), style="dim"))
+    console.print(Text(f"\n{_legend_text(results, full_legend)}\n{checks_line(results)}".rstrip(), style="dim"))
 
 
-def _legend(results: Results, is_full: bool) -> str:
+def _legend_text(results: Results, is_full: bool) -> str:
     return "\n".join(f"- {line}" for line in legend(results)) if is_full else short_legend(results)
 
 
-def _tables(board: DatasetBoard) -> Iterator[TextTable]:
-    """Yield the tables of one dataset that fit a page: the summary, PSNR by noise level, deficits, other metrics."""
-    yield _summary(board)
-    tables = [_levels(board)] if len(board.sigmas) > 1 else []
+def _dataset_tables(board: DatasetBoard) -> Iterator[TextTable]:
+    """Yield the tables of a dataset, split to the width of a page: summary, PSNR by noise level, deficits, metrics."""
+    yield _summary_table(board)
+    tables = [_levels_table(board)] if len(board.sigmas) > 1 else []
     if board.is_known("deficit"):
-        tables.append(_deficits(board))
-    tables += [_means(board, title, quantities) for title, quantities in metric_columns(board) if quantities]
+        tables.append(_deficits_table(board))
+    tables += [_means_table(board, title, quantities) for title, quantities in metric_columns(board) if quantities]
     for table in tables:
-        yield from _split(table, _WIDTH - 1, 3, _LABEL - 3)
+        yield from _split(table, _PAGE_WIDTH - 1, 3, _LABEL_WIDTH - 3)
 
 
-def _overall(results: Results) -> TextTable | None:
-    """Return the table of means over datasets; ``None`` where there are too few of them."""
+def _overall_table(results: Results) -> TextTable | None:
+    """Return the table of means over datasets; ``None`` if there are too few datasets."""
     means = results.means_over_datasets
     if not means.rows:
         return None
     columns = overall_columns(means.rows)
     labels = [row.entrant for row in means.rows]
-    # Ranks, if there are any, come first.
+    # The ranks, if any are known, stay in the first column.
     columns.insert(columns[0].head == "rank", plain_column("entrant", labels, is_text=True))
     return TextTable(overall_title(means), columns)
 
 
 def overall_title(means: OverDatasets) -> str:
-    """Return the title of the means over datasets, with what their intervals cover."""
+    """Return the title of the means over datasets, which says what their intervals cover."""
     cover = {
         "datasets": "± is over datasets",
         "images": "± is over images and seeds, for these datasets",
@@ -162,13 +164,13 @@ def overall_title(means: OverDatasets) -> str:
 
 
 def notes_below(board: DatasetBoard) -> list[tuple[str, str]]:
-    """Return the entrants that have a note, each with its note, shortened."""
+    """Return the entrants that have a note, each with its shortened note."""
     noted = [entry for entry in board.entries if entry.note]
-    return [(entry.entrant, textwrap.shorten(entry.note, _NOTE, placeholder=" …")) for entry in noted]
+    return [(entry.entrant, textwrap.shorten(entry.note, _NOTE_LENGTH, placeholder=" …")) for entry in noted]
 
 
-def _summary(board: DatasetBoard) -> TextTable:
-    """Return rank, mean PSNR, gain, slope and cost; columns without values are left out."""
+def _summary_table(board: DatasetBoard) -> TextTable:
+    """Return the table of rank, mean PSNR, gain, slope and cost, without columns that have no values."""
     labels = [entry.entrant for entry in board.entries]
     of = partial(estimates_of, board, labels)
     parameters, *costs = cost_columns(board.entries)
@@ -182,22 +184,24 @@ def _summary(board: DatasetBoard) -> TextTable:
         replace(parameters, head="params"),
         *costs,
     ]
-    return TextTable(summary_title(board), [column for column in columns if column.head in _ALWAYS or column.is_known])
+    return TextTable(
+        summary_title(board), [column for column in columns if column.head in _REQUIRED_COLUMNS or column.is_known]
+    )
 
 
 def summary_title(board: DatasetBoard) -> str:
-    """Return the title of the means of a dataset, with their noise levels."""
+    """Return the title of a summary, with the noise levels of its means."""
     sigmas = board.sigmas
     if len(sigmas) == 1:
         return f"At σ = {level_name(sigmas[0])}; the noisy images have {float(input_psnr(sigmas[0])):.2f} dB"
     return f"Mean over σ = {', '.join(map(level_name, sigmas))}" if sigmas else "Nothing scored"
 
 
-def _levels(board: DatasetBoard) -> TextTable:
-    """Return the PSNR by noise level, with the PSNR of the noisy images in the last row."""
-    labels = _known(board, [("psnr", "", sigma) for sigma in board.sigmas])
+def _levels_table(board: DatasetBoard) -> TextTable:
+    """Return the table of PSNR by noise level, with the PSNR of the noisy images in the last row."""
+    labels = _entrants_with_values(board, [("psnr", "", sigma) for sigma in board.sigmas])
     texts = {s: value_column("", estimates_of(board, labels, "psnr", sigma=s)).texts for s in board.sigmas}
-    # Under the values, not under their intervals.
+    # Align the PSNR of the noisy images with the values rather than with their intervals.
     indent = " " * 6 if any("±" in text for level in texts.values() for text in level) else ""
     levels = [
         plain_column(f"σ {level_name(sigma)}", [*level, cells.number(float(input_psnr(sigma))) + indent])
@@ -206,9 +210,9 @@ def _levels(board: DatasetBoard) -> TextTable:
     return TextTable("PSNR by noise level", [plain_column("entrant", [*labels, "(noisy)"], is_text=True), *levels])
 
 
-def _deficits(board: DatasetBoard) -> TextTable:
-    """Return the distances from the optimum of the entrants that were compared with it, in the order of the board."""
-    labels = _known(board, [("deficit", "", None)])
+def _deficits_table(board: DatasetBoard) -> TextTable:
+    """Return the table of deficits of the entrants that were compared with the optimum, in the order of the board."""
+    labels = _entrants_with_values(board, [("deficit", "", None)])
 
     def bracket(head: str, quantity: str, sigma: float | None = None, digits: int = 2) -> Column:
         ends = (estimates_of(board, labels, quantity, part, sigma) for part in ("min", ""))
@@ -221,14 +225,14 @@ def _deficits(board: DatasetBoard) -> TextTable:
     return TextTable("Deficit from the optimum in dB, and the KL bound", columns)
 
 
-def _known(board: DatasetBoard, quantities: Sequence[tuple[str, str, float | None]]) -> list[str]:
-    """Return the entrants that have any of some values, in the order of the board."""
+def _entrants_with_values(board: DatasetBoard, quantities: Sequence[tuple[str, str, float | None]]) -> list[str]:
+    """Return the entrants that have at least one of the given values, in the order of the board."""
     labels = [entry.entrant for entry in board.entries]
     return [label for label in labels if any(board.estimate(label, *quantity).is_known for quantity in quantities)]
 
 
 def metric_columns(board: DatasetBoard) -> Iterator[tuple[str, dict[str, tuple[str, str]]]]:
-    """Yield the title of each table of metrics but the PSNR, and the metric and part of its columns, by heading."""
+    """Yield the title and the columns, as (metric, part) by heading, of each table of metrics other than the PSNR."""
     families: dict[str, dict[str, dict[str, str]]] = {}
     for metric, part in board.overall_metrics:
         named = parse_metric_name(metric)
@@ -251,9 +255,9 @@ def metric_columns(board: DatasetBoard) -> Iterator[tuple[str, dict[str, tuple[s
             yield f"{family}{f', {part}' if part else ''}: means over noise levels", columns
 
 
-def _means(board: DatasetBoard, title: str, quantities: dict[str, tuple[str, str]]) -> TextTable:
-    """Return means over noise levels: metrics and parts, by their headings."""
-    labels = _known(board, [(*quantity, None) for quantity in quantities.values()])
+def _means_table(board: DatasetBoard, title: str, quantities: dict[str, tuple[str, str]]) -> TextTable:
+    """Return the table of means over noise levels of some quantities, (metric, part) by heading."""
+    labels = _entrants_with_values(board, [(*quantity, None) for quantity in quantities.values()])
     columns = [plain_column("entrant", labels, is_text=True)]
     for head, quantity in quantities.items():
         texts = value_column(head, estimates_of(board, labels, *quantity), digits=3).texts
@@ -263,27 +267,27 @@ def _means(board: DatasetBoard, title: str, quantities: dict[str, tuple[str, str
     return TextTable(title, columns)
 
 
-def _split(table: TextTable, limit: int, gap: int, fold: int) -> Iterator[TextTable]:
-    """Yield a wide table as several, each with the entrants, whose columns have at most ``limit`` characters."""
+def _split(table: TextTable, limit: int, gap: int, label_width: int) -> Iterator[TextTable]:
+    """Split a table into tables of at most ``limit`` characters a line, each with the column of entrants."""
     title, entrants = table.title, table.entrant_index
     widths = [column.width + gap for column in table.columns]
-    widths[entrants] = min(widths[entrants], fold + gap)
-    kept = list(range(entrants + 1))
+    widths[entrants] = min(widths[entrants], label_width + gap)
+    indices = list(range(entrants + 1))
     for index in range(entrants + 1, len(widths)):
-        if kept[-1] != entrants and sum(widths[i] for i in [*kept, index]) > limit:
-            yield TextTable(title, [table.columns[i] for i in kept])
-            title, kept = f"{table.title}, continued", [entrants]
-        kept.append(index)
-    yield TextTable(title, [table.columns[i] for i in kept])
+        if indices[-1] != entrants and sum(widths[i] for i in [*indices, index]) > limit:
+            yield TextTable(title, [table.columns[i] for i in indices])
+            title, indices = f"{table.title}, continued", [entrants]
+        indices.append(index)
+    yield TextTable(title, [table.columns[i] for i in indices])
 
 
 def table_of_rows(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> TextTable:
-    """Return a table of rows of text, the first ``texts`` columns of which are aligned to the left."""
+    """Return a table of the given rows, whose first ``texts`` columns are aligned to the left."""
     columns = [[row[index] for row in rows] for index in range(len(heads))]
     return TextTable(title, [plain_column(heads[i], column_texts, i < texts) for i, column_texts in enumerate(columns)])
 
 
-def aligned(table: TextTable) -> str:
+def markdown_table(table: TextTable) -> str:
     """Return a Markdown table whose columns line up in plain text."""
     columns = []
     for column in table.columns:
@@ -294,29 +298,29 @@ def aligned(table: TextTable) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in zip(*columns, strict=True))
 
 
-def _rich(table: TextTable, unranked: set[str], width: int) -> Table:
-    """Return a table for a terminal of a given width: long entrants wrap, numbers do not."""
-    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False, show_edge=False)
+def _rich_table(table: TextTable, unranked: set[str], width: int) -> Table:
+    """Return a table for a terminal of a given width, in which long labels wrap and numbers do not."""
+    rich_table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False, show_edge=False)
     for column in table.columns:
-        shown.add_column(Text(column.head), justify="left" if column.is_left else "right", no_wrap=True)
+        rich_table.add_column(Text(column.head), justify="left" if column.is_left else "right", no_wrap=True)
     index, widths = table.entrant_index, [column.width for column in table.columns]
-    room = max(_FOLDED, width - sum(widths) + widths[index] - 2 * len(widths))
+    label_width = max(_MIN_LABEL_WIDTH, width - sum(widths) + widths[index] - 2 * len(widths))
     for row in table.rows:
         style = "dim" if row[index] in unranked or row[index] == "(noisy)" else ""
-        texts = [cells.folded(text, room) if i == index else text for i, text in enumerate(row)]
-        shown.add_row(*map(Text, texts), style=style)
-    return shown
+        texts = [cells.folded(text, label_width) if i == index else text for i, text in enumerate(row)]
+        rich_table.add_row(*map(Text, texts), style=style)
+    return rich_table
 
 
-def exported(results: Results, form: Form, columns: Sequence[str] = ()) -> str:
-    """Return boards with chosen columns as CSV, Markdown or LaTeX, for papers and spreadsheets."""
+def export_board(results: Results, form: Form, columns: Sequence[str] = ()) -> str:
+    """Return the board with chosen columns as CSV, Markdown or LaTeX."""
     wide = results.leaderboard(full=True)
     known = [name for name in wide.columns if not name.endswith(("_low", "_high"))]
-    by_heading = _by_heading(results.board, known)
+    by_heading = _names_by_heading(results.board, known)
     chosen = list(dict.fromkeys(_column_name(asked, known, by_heading) for asked in columns))
     chosen = chosen or [name for name in COLUMNS if wide[name].notna().any()]
     if "entrant" not in chosen:
-        # Numbers alone would not say whose they are.
+        # Every row needs the name of its entrant.
         chosen.insert(chosen[:1] == ["rank"], "entrant")
     if form == "csv":
         ends = [f"{name}{end}" for name in chosen for end in ("", "_low", "_high")]
@@ -324,18 +328,18 @@ def exported(results: Results, form: Form, columns: Sequence[str] = ()) -> str:
         return str(chosen_columns.to_csv(index=False, lineterminator="\n"))
     blocks = []
     for board in results.board.datasets:
-        table = _table(board, [name for name in chosen if name not in ("suite", "dataset")])
-        blocks.append(latex(table) if form == "latex" else f"## {board.dataset}\n\n{aligned(table)}")
+        table = _chosen_columns_table(board, [name for name in chosen if name not in ("suite", "dataset")])
+        blocks.append(latex(table) if form == "latex" else f"## {board.dataset}\n\n{markdown_table(table)}")
     return "\n\n".join(blocks) + "\n"
 
 
-def _table(board: DatasetBoard, names: Sequence[str]) -> TextTable:
-    # Texts first: tables align them to the left.
+def _chosen_columns_table(board: DatasetBoard, names: Sequence[str]) -> TextTable:
+    # Text columns come first.
     texts = (*_TEXTS, "rank")
     values = {(value.entrant, column_name(value)): value.estimate for value in board.values}
     columns = []
     for name in sorted(names, key=lambda name: name not in texts):
-        cell_texts = [_cell(entry, name, values.get((entry.entrant, name), UNKNOWN)) for entry in board.entries]
+        cell_texts = [_cell_text(entry, name, values.get((entry.entrant, name), UNKNOWN)) for entry in board.entries]
         columns.append(plain_column(_heading(name), cell_texts, is_text=name in texts))
     return TextTable(board.dataset, columns)
 
@@ -346,8 +350,8 @@ def _heading(name: str) -> str:
     return f"{title}, σ {level}" if at else title
 
 
-def _by_heading(board: Board, names: Sequence[str]) -> dict[str, list[str]]:
-    """Return the names of the columns below each heading of the board's tables, by the heading in lower case."""
+def _names_by_heading(board: Board, names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the names of columns by the heading, in lower case, that they have in the board's tables."""
     pairs = []
     for name in names:
         base, at, level = name.partition("@")
@@ -364,23 +368,23 @@ def _by_heading(board: Board, names: Sequence[str]) -> dict[str, list[str]]:
     return by_heading
 
 
-def _column_name(asked: str, names: Sequence[str], by_heading: Mapping[str, Sequence[str]]) -> str:
-    """Return the name of the column that a name or a heading means."""
-    if asked in names:
-        return asked
-    meant = by_heading.get(asked.lower(), [])
-    if len(meant) == 1:
-        return meant[0]
-    if meant:
-        raise ParameterError(f"'{asked}' is the heading of several columns; accepted: {listing(meant)}")
+def _column_name(requested: str, names: Sequence[str], by_heading: Mapping[str, Sequence[str]]) -> str:
+    """Return the name of the column with a given name or heading."""
+    if requested in names:
+        return requested
+    matches = by_heading.get(requested.lower(), [])
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise ParameterError(f"'{requested}' is the heading of several columns; accepted: {listing(matches)}")
     overall = [HEADINGS.get(name, name) for name in names if "@" not in name]
     levels = listing(dict.fromkeys(f"PSNR@{name.partition('@')[2]}" for name in names if "@" in name))
-    at = f"; at a noise level {levels}, and so for others" if levels != "none" else ""
-    near = suggestion(asked, [*names, *by_heading]) or ";"
-    raise ParameterError(f"no column '{asked}'{near} accepted: {listing(overall)}{at}")
+    at = f"; at a noise level {levels}, and likewise for other columns" if levels != "none" else ""
+    hint = suggestion(requested, [*names, *by_heading]) or ";"
+    raise ParameterError(f"no column '{requested}'{hint} accepted: {listing(overall)}{at}")
 
 
-def _cell(entry: Entry, name: str, estimate: Interval) -> str:
+def _cell_text(entry: Entry, name: str, estimate: Interval) -> str:
     if name == "rank":
         return cells.rank_text(entry)
     if name == "parameters":
@@ -396,11 +400,11 @@ def _cell(entry: Entry, name: str, estimate: Interval) -> str:
 
 
 def latex(table: TextTable) -> str:
-    """Return a table for LaTeX with the rules of the package booktabs."""
+    """Return a LaTeX table in the style of the package booktabs."""
     rows = [[column.head for column in table.columns], *table.rows]
     head, *body = (" & ".join(map(escaped, row)) + r" \\" for row in rows)
     layout = "".join("l" if column.is_left else "r" for column in table.columns)
-    # A title of several lines would be text of the document.
+    # Only the first line of the title would be a comment, so it is joined to one line.
     title = f"% {' '.join(table.title.split())}"
     rules = (r"\toprule", head, r"\midrule", *body, r"\bottomrule")
     return "\n".join([title, rf"\begin{{tabular}}{{{layout}}}", *rules, r"\end{tabular}"])

@@ -23,13 +23,13 @@ from gahbench.report.cells import folded
 from gahbench.report.drawing import (
     GREY,
     PALETTE,
-    bands,
-    caption_above,
-    context,
-    curve_with_band,
+    add_caption,
+    add_legend,
+    create_panels,
+    draw_curve,
+    figure_style,
     grid_shape,
-    legend_beside,
-    panels,
+    split_intervals,
 )
 from gahbench.store.plan_file import require_plan
 from gahbench.store.stored_files import StoredWeights, stored_weights
@@ -40,30 +40,30 @@ if TYPE_CHECKING:
 _MARKERS = "osD^vPX<>"
 _DASHES = ("-", "--", ":", "-.")
 
-#: Finished fits, each with its history.
+#: Finished fits, each with its training history.
 Fits = Sequence[tuple[StoredWeights, pd.DataFrame]]
 
 
 def histories(
     folder: str | Path, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> dict[str, list[tuple[StoredWeights, pd.DataFrame]]]:
-    """Return the histories of the finished fits of a folder, by dataset."""
+    """Return the finished fits of a folder with their training histories, by dataset."""
     plan = require_plan(Path(folder))
-    trained = {one.unit.entrant for one in plan.units if one.unit.kind == "fit"}
+    trained = {recorded.unit.entrant for recorded in plan.units if recorded.unit.kind == "fit"}
     chosen = {label for label in trained if is_chosen(label, entrants)}
-    found: dict[str, list[tuple[StoredWeights, pd.DataFrame]]] = {}
+    by_dataset: dict[str, list[tuple[StoredWeights, pd.DataFrame]]] = {}
     for fit in stored_weights(Path(folder), plan, chosen):
         if is_chosen(fit.dataset, datasets):
-            found.setdefault(fit.dataset, []).append((fit, pd.read_csv(fit.history)))
-    if not found:
-        raise ResultsError(f"{folder}: no finished fits of that dataset and entrant; expected the folder of a run")
-    return found
+            by_dataset.setdefault(fit.dataset, []).append((fit, pd.read_csv(fit.history)))
+    if not by_dataset:
+        raise ResultsError(f"{folder}: no finished fits of this dataset and entrant; expected the folder of a run")
+    return by_dataset
 
 
 def training_figure(dataset: str, fits: Fits) -> Figure:
-    """Draw the loss and the mean PSNR on validation images against steps: entrants by colour, seeds by dashes."""
-    with context():
-        figure, (loss, psnr) = panels(2, (1, 2), (9.0, 3.4))
+    """Draw training loss and validation PSNR against steps; colours are entrants, dashes are seeds."""
+    with figure_style():
+        figure, (loss, psnr) = create_panels(2, (1, 2), (9.0, 3.4))
         draw_loss(loss, fits)
         draw_validation(psnr, fits)
         loss.set_title("lower is better")
@@ -74,54 +74,55 @@ def training_figure(dataset: str, fits: Fits) -> Figure:
 
 
 def draw_loss(ax: Axes, fits: Fits, colours: Mapping[str, str] | None = None) -> None:
-    """Draw the loss against steps; in an SVG the curve of each fit has the ``id`` ``loss-`` and its index."""
-    for index, ((_, history), look) in enumerate(zip(fits, _fit_looks(fits, colours), strict=True)):
-        ax.plot(history["step"], history["loss"], gid=f"loss-{index}", **look)
+    """Draw the training loss against steps; in an SVG the curve of a fit has the ``id`` ``loss-INDEX``."""
+    for index, ((_, history), style) in enumerate(zip(fits, _fit_styles(fits, colours), strict=True)):
+        ax.plot(history["step"], history["loss"], gid=f"loss-{index}", **style)
     ax.set_yscale("log")
     ax.set(xlabel="step", ylabel="training loss")
 
 
 def draw_validation(ax: Axes, fits: Fits, colours: Mapping[str, str] | None = None) -> None:
-    """Draw the validation PSNR against steps, as :func:`draw_loss`; the ``id`` of a curve begins with ``psnr-``."""
-    for index, ((_, history), look) in enumerate(zip(fits, _fit_looks(fits, colours), strict=True)):
-        # Both panels share the legend, which the curves of the loss fill.
-        ax.plot(history["step"], validation_psnr(history), gid=f"psnr-{index}", **{**look, "label": None})
+    """Draw the validation PSNR against steps; in an SVG the curve of a fit has the ``id`` ``psnr-INDEX``."""
+    for index, ((_, history), style) in enumerate(zip(fits, _fit_styles(fits, colours), strict=True)):
+        # The curves of the loss already provide the labels of the shared legend.
+        ax.plot(history["step"], validation_psnr(history), gid=f"psnr-{index}", **{**style, "label": None})
     ax.set(xlabel="step", ylabel="validation PSNR (dB), mean over σ")
 
 
 def validation_psnr(history: pd.DataFrame) -> pd.Series[float]:
-    """Return the PSNR on validation images at each step, the mean over noise levels."""
+    """Return the PSNR on validation images at each recorded step, averaged over noise levels."""
     return history[[name for name in history if str(name).startswith("psnr@")]].mean(axis=1)
 
 
-def _fit_looks(fits: Fits, colours: Mapping[str, str] | None) -> list[dict[str, Any]]:
-    """Return how to draw each fit; the first of each entrant is in the legend."""
+def _fit_styles(fits: Fits, colours: Mapping[str, str] | None) -> list[dict[str, Any]]:
+    """Return the plot style of each fit; only the first fit of an entrant has a label."""
     labels = list(dict.fromkeys(fit.entrant for fit, _ in fits))
     seeds = list(dict.fromkeys((fit.seed, fit.split) for fit, _ in fits))
-    looks: list[dict[str, Any]] = []
+    styles: list[dict[str, Any]] = []
     for index, (fit, _) in enumerate(fits):
-        own = PALETTE[labels.index(fit.entrant) % len(PALETTE)]
+        default_colour = PALETTE[labels.index(fit.entrant) % len(PALETTE)]
         is_first = all(earlier.entrant != fit.entrant for earlier, _ in fits[:index])
-        looks.append(
+        styles.append(
             {
-                "color": own if colours is None else colours.get(fit.entrant, own),
+                "color": default_colour if colours is None else colours.get(fit.entrant, default_colour),
                 "linestyle": _DASHES[seeds.index((fit.seed, fit.split)) % len(_DASHES)],
                 "marker": ".",
                 "label": fit.entrant if is_first else None,
             }
         )
-    return looks
+    return styles
 
 
 def curves_figure(results: Results, pairs: Sequence[tuple[str, str]]) -> Figure:
     """Draw output PSNR on training and on test images against input PSNR, a curve for each number of images.
 
-    As figure 1 of Kadkhodaie et al. 2024: a row for each dataset and entrant. Bands are 95 % bootstrap intervals.
+    The layout follows figure 1 of Kadkhodaie et al. 2024, with a row for each dataset and entrant. Bands are 95 %
+    bootstrap intervals.
     """
     curves = {pair: [course(results, *pair, "psnr", split) for split in ("train", "test")] for pair in pairs}
-    with context():
-        styles = number_looks(numbers_of([one for both in curves.values() for one in both]))
-        figure, axes = panels(2 * len(pairs), (len(pairs), 2), (8.2, 3.5 * len(pairs)), sharey="row")
+    with figure_style():
+        styles = number_styles(numbers_of([curve for both_splits in curves.values() for curve in both_splits]))
+        figure, axes = create_panels(2 * len(pairs), (len(pairs), 2), (8.2, 3.5 * len(pairs)), sharey="row")
         for row, ((dataset, entrant), (train, test)) in enumerate(curves.items()):
             left, right = axes[2 * row : 2 * row + 2]
             draw_course(left, train, styles)
@@ -129,7 +130,7 @@ def curves_figure(results: Results, pairs: Sequence[tuple[str, str]]) -> Figure:
             right.set_ylabel("")
             left.set_title(f"{folded(f'{entrant}, {dataset}', 60)}\ntraining images", loc="left")
             right.set_title("test images", loc="left")
-        legend_beside(figure, axes)
+        add_legend(figure, axes)
     return figure
 
 
@@ -139,24 +140,24 @@ def transitions_figure(results: Results, dataset: str, entrant: str, metrics: Se
         dict(zip(results.metrics["metric"], results.metrics[name], strict=True)) for name in ("title", "null")
     )
     curves = {metric: course(results, dataset, entrant, metric) for metric in metrics}
-    curves = {metric: found for metric, found in curves.items() if found}
+    curves = {metric: by_number for metric, by_number in curves.items() if by_number}
     rows, columns = grid_shape(len(curves), 3)
-    places = number_places(numbers_of(list(curves.values())))
-    with context():
-        sigmas = sorted({sigma for found in curves.values() for points in found.values() for sigma in points})
-        styles = level_looks([sigma for sigma in sigmas if not math.isnan(sigma)])
-        figure, axes = panels(len(curves), (rows, columns), (3.0 * columns + 1.2, 2.5 * rows + 0.4))
-        for ax, (metric, found) in zip(axes, curves.items(), strict=True):
+    positions = number_positions(numbers_of(list(curves.values())))
+    with figure_style():
+        sigmas = sorted({sigma for by_number in curves.values() for points in by_number.values() for sigma in points})
+        styles = level_styles([sigma for sigma in sigmas if not math.isnan(sigma)])
+        figure, axes = create_panels(len(curves), (rows, columns), (3.0 * columns + 1.2, 2.5 * rows + 0.4))
+        for ax, (metric, by_number) in zip(axes, curves.items(), strict=True):
             null = course(results, dataset, entrant, nulls[metric]) if nulls.get(metric) else {}
-            draw_transition(ax, found, null, places, styles)
+            draw_transition(ax, by_number, null, positions, styles)
             ax.set_title(folded(titles.get(metric, metric), 42), loc="left")
-        caption_above(figure, folded(f"{entrant}, {dataset}", 45 * columns))
-        legend_beside(figure, axes)
+        add_caption(figure, folded(f"{entrant}, {dataset}", 45 * columns))
+        add_legend(figure, axes)
     return figure
 
 
 def transition_metrics(results: Results, dataset: str, entrant: str, chosen: Sequence[str] | None = None) -> list[str]:
-    """Return the metrics that a figure of transitions shows: the chosen ones, or all that have a title and values."""
+    """Return the metrics that a figure of transitions shows: those chosen, or all that have a title and values."""
     known = metrics_of(results, dataset, entrant)
     for metric in chosen or ():
         if metric not in known:
@@ -171,9 +172,9 @@ def number_label(number: int | None) -> str:
     return f"N = {'all' if number is None else number}"
 
 
-def number_looks(numbers: Sequence[int | None]) -> dict[int | None, dict[str, Any]]:
-    """Return how to draw each number of images: darker for more, and with a marker of its own."""
-    # Without the palest colours.
+def number_styles(numbers: Sequence[int | None]) -> dict[int | None, dict[str, Any]]:
+    """Return the plot style of each number of images: colours darken with the number, and markers differ."""
+    # The palest colours of the map are skipped.
     colours = matplotlib.colormaps["viridis_r"](np.linspace(0, 1, len(numbers) + 3)[2:-1])
     return {
         number: {"color": tuple(colour), "marker": _MARKERS[index % len(_MARKERS)]}
@@ -182,13 +183,13 @@ def number_looks(numbers: Sequence[int | None]) -> dict[int | None, dict[str, An
 
 
 def numbers_of(curves: Sequence[SweepCurves]) -> list[int | None]:
-    """Return the numbers of training images of any curve, ascending, all images of the split last."""
+    """Return the numbers of training images of all curves, ascending; ``None``, all images of the split, comes last."""
     numbers = {number for by_number in curves for number in by_number}
     return sorted(numbers, key=lambda number: math.inf if number is None else number)
 
 
-def level_looks(sigmas: Sequence[float]) -> dict[float, dict[str, Any]]:
-    """Return how to draw each noise level."""
+def level_styles(sigmas: Sequence[float]) -> dict[float, dict[str, Any]]:
+    """Return the plot style of each noise level."""
     return {
         sigma: {"color": PALETTE[index % len(PALETTE)], "marker": _MARKERS[index % len(_MARKERS)]}
         for index, sigma in enumerate(sigmas)
@@ -196,11 +197,11 @@ def level_looks(sigmas: Sequence[float]) -> dict[float, dict[str, Any]]:
 
 
 def draw_course(ax: Axes, curves: SweepCurves, styles: Mapping[int | None, dict[str, Any]]) -> None:
-    """Draw output PSNR against input PSNR, a curve for each number of images, and the identity."""
+    """Draw output PSNR against input PSNR, a curve for each number of images, and the line output = input."""
     for index, (number, points) in enumerate(curves.items()):
         levels = sorted(points)
-        curve = bands([points[sigma] for sigma in levels])
-        curve_with_band(ax, input_psnr(levels), curve, number_label(number), styles[number], gid=f"number-{index}")
+        curve = split_intervals([points[sigma] for sigma in levels])
+        draw_curve(ax, input_psnr(levels), curve, number_label(number), styles[number], gid=f"number-{index}")
     if sigmas := [sigma for points in curves.values() for sigma in points]:
         span = np.array([input_psnr(max(sigmas)), input_psnr(min(sigmas))])
         ax.plot(span, span, color=GREY, linewidth=0.8, zorder=1, label="output = input")
@@ -208,18 +209,18 @@ def draw_course(ax: Axes, curves: SweepCurves, styles: Mapping[int | None, dict[
     ax.set_ylabel("output PSNR (dB)")
 
 
-def number_places(numbers: Sequence[int | None]) -> dict[int | None, float]:
-    """Return the positions of numbers of images on their axis, all of a split a decade beyond the largest number."""
+def number_positions(numbers: Sequence[int | None]) -> dict[int | None, float]:
+    """Return the positions of numbers of images on their axis; ``None`` is a decade beyond the largest number."""
     limited = [number for number in numbers if number is not None]
     return {number: number if number is not None else 10 * max(limited, default=0.1) for number in numbers}
 
 
-def by_level(curves: SweepCurves, places: Mapping[int | None, float]) -> dict[float, list[tuple[float, Interval]]]:
-    """Return points, with their positions on the axis of numbers of images, by noise level, 0 for none."""
+def by_level(curves: SweepCurves, positions: Mapping[int | None, float]) -> dict[float, list[tuple[float, Interval]]]:
+    """Return (position, point) on the axis of numbers of images, by noise level; 0 stands for no noise level."""
     levels: dict[float, list[tuple[float, Interval]]] = {}
     for number, points in curves.items():
         for sigma, point in points.items():
-            levels.setdefault(0.0 if math.isnan(sigma) else sigma, []).append((places[number], point))
+            levels.setdefault(0.0 if math.isnan(sigma) else sigma, []).append((positions[number], point))
     return levels
 
 
@@ -227,30 +228,30 @@ def draw_transition(
     ax: Axes,
     curves: SweepCurves,
     null: SweepCurves,
-    places: Mapping[int | None, float],
+    positions: Mapping[int | None, float],
     styles: Mapping[float, dict[str, Any]],
 ) -> None:
-    """Draw a metric against the number of training images, a curve for each noise level, and its value by chance."""
-    for index, (sigma, values) in enumerate(sorted(by_level(curves, places).items())):
+    """Draw a metric against the number of training images, a curve for each noise level, and the chance level."""
+    for index, (sigma, values) in enumerate(sorted(by_level(curves, positions).items())):
         numbers, points = zip(*values, strict=True)
-        look = styles.get(sigma, {"color": "black", "marker": "o"})
+        style = styles.get(sigma, {"color": "black", "marker": "o"})
         x = np.array(numbers, dtype=np.float64)
-        curve_with_band(ax, x, bands(points), level_label(sigma), look, gid=f"level-{index}")
-    for values in by_level(null, places).values():
+        draw_curve(ax, x, split_intervals(points), level_label(sigma), style, gid=f"level-{index}")
+    for values in by_level(null, positions).values():
         numbers, points = zip(*values, strict=True)
         ax.plot(numbers, [point.value for point in points], color=GREY, linestyle=":", label="chance")
     ax.set_xscale("log")
-    ax.set_xticks(list(places.values()), [_short(number) for number in places])
+    ax.set_xticks(list(positions.values()), [_tick_label(number) for number in positions])
     ax.minorticks_off()
     ax.set_xlabel("training images N")
 
 
 def level_label(sigma: float) -> str:
-    """Return the label of a noise level in figures, 0 for none."""
+    """Return the label of a noise level in figures; 0 stands for no noise level."""
     return f"σ = {level_name(sigma)}" if sigma else "samples"
 
 
-def _short(number: int | None) -> str:
+def _tick_label(number: int | None) -> str:
     if number is None:
         return "all"
     return f"{number // 1000} k" if number >= 1000 and number % 1000 == 0 else str(number)

@@ -24,7 +24,7 @@ from gahbench.registry.preparation import preparation
 from gahbench.registry.registry import Registry
 from gahbench.registry.source import own_docstring
 from gahbench.registry.spec import format_value, parse_spec
-from gahbench.report.contact_sheet import decibels, picture
+from gahbench.report.contact_sheet import format_psnr, to_picture
 from gahbench.report.page.images import Strip, strip
 from gahbench.site.catalogue import Run
 
@@ -222,7 +222,7 @@ def _rows(preview: Preview) -> tuple[tuple[tuple[str, Strip], ...], ...]:
     noisy = [(f"noisy, σ = {level_name(level.sigma)}", _strip(level.noisy)) for level in preview.levels]
     name = "optimal" if preview.optimum.kind == "exact" else "genie of the bound"
     denoised = [
-        (f"{name}, σ = {level_name(level.sigma)}: {decibels(level.best.expected)}", _strip(level.best.denoised))
+        (f"{name}, σ = {level_name(level.sigma)}: {format_psnr(level.best.expected)}", _strip(level.best.denoised))
         for level in preview.levels
         if level.best is not None
     ]
@@ -232,7 +232,7 @@ def _rows(preview: Preview) -> tuple[tuple[tuple[str, Strip], ...], ...]:
 def _strip(images: Tensor) -> Strip:
     shown = []
     for image in images:
-        seen = picture(image)
+        seen = to_picture(image)
         top, left = (max(0, (side - SIDE) // 2) for side in seen.shape[:2])
         shown.append(seen[top : top + SIDE, left : left + SIDE])
     return strip(np.stack(shown))

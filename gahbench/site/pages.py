@@ -27,7 +27,7 @@ from gahbench.explore.description import facts as measured_facts
 from gahbench.planning.suite_files import suite_files, suite_summary
 from gahbench.registry.registry import Registry
 from gahbench.report.cells import LENGTH, count
-from gahbench.report.claims import CLAIMS, GENERATED, Judged, judged, summary
+from gahbench.report.claims import CLAIMS, GENERATED, JudgedClaim, judge_claims, summary
 from gahbench.report.page.report import SHARED, dataset_table, page, part, report_values, stylesheet, template_text
 from gahbench.report.page.svg import colours_in
 from gahbench.site.catalogue import (
@@ -127,10 +127,10 @@ class Pages:
         return {path: addresses.get(path, "reading.html") for path in self.texts}
 
     @cached_property
-    def claims(self) -> list[Judged]:
+    def claims(self) -> list[JudgedClaim]:
         """The verdicts of all runs on claims; empty if no run measures any claim."""
         tables = [Table(run.name, run.results) for run in self.found.runs]
-        found = judged(self.registry, tables)
+        found = judge_claims(self.registry, tables)
         return found if any(one.run for one in found) else []
 
     @cached_property

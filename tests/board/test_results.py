@@ -97,7 +97,7 @@ def test_an_interrupted_save_keeps_the_old_digest_and_leaves_no_litter(saved, tm
         yield "one.png", b"png"
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gahbench.report.figures.rendered", interrupted)
+    monkeypatch.setattr("gahbench.report.figures.render_figures", interrupted)
     with pytest.raises(KeyboardInterrupt):
         publish(made(seed=1), tmp_path, "new")
     assert contents(tmp_path) == before

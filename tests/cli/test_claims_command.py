@@ -13,7 +13,7 @@ import yaml
 import gahbench
 from gahbench.board.claim_values import Table
 from gahbench.board.claims import judge
-from gahbench.report.claims import GENERATED, exported
+from gahbench.report.claims import GENERATED, export_claims
 
 ROOT = Path(__file__).parents[2]
 
@@ -76,7 +76,7 @@ def verdicts():
 
 def test_the_table_in_the_documents_is_that_of_the_tidy_tables(verdicts):
     text = (ROOT / "results" / "claims.md").read_text(encoding="utf-8")
-    assert text.partition(f"{GENERATED}\n\n## Verdicts\n\n")[2] == exported(verdicts, "markdown")
+    assert text.partition(f"{GENERATED}\n\n## Verdicts\n\n")[2] == export_claims(verdicts, "markdown")
 
 
 def test_values_are_the_means_of_the_tidy_tables(verdicts):

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from gahbench.cli.looking import print_card
 from gahbench.explore.preview import contact_sheet
-from gahbench.report.contact_sheet import encoded
+from gahbench.report.contact_sheet import encode_sheet
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_the_command_prints_a_card_and_writes_a_sheet(call, families):
     assert printed.endswith("wrote preview-white_spread=0.2.png\n")
     assert [file.name for file in Path().iterdir()] == ["preview-white_spread=0.2.png"]
     preview = families.preview("white[spread=0.2]", [0.1, 0.3, 0.2], split="A", start=2, count=2)
-    assert Path("preview-white_spread=0.2.png").read_bytes() == encoded(contact_sheet(preview), ".png")
+    assert Path("preview-white_spread=0.2.png").read_bytes() == encode_sheet(contact_sheet(preview), ".png")
 
 
 def test_the_command_writes_the_true_basis_beside_the_sheet(call, families):

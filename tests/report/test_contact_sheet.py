@@ -13,7 +13,7 @@ from PIL import Image
 
 from gahbench._util.errors import ParameterError
 from gahbench.explore.preview import basis_sheet, contact_sheet
-from gahbench.report.contact_sheet import Cell, encoded, lay_out
+from gahbench.report.contact_sheet import Cell, encode_sheet, lay_out
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def families(tmp_path):
 
 def shown(figure):
     """Yield the pixels of a sheet's PNG where each picture is."""
-    page = np.asarray(Image.open(io.BytesIO(encoded(figure, ".png"))).convert("RGB"))
+    page = np.asarray(Image.open(io.BytesIO(encode_sheet(figure, ".png"))).convert("RGB"))
     (axes,) = figure.axes
     height, width = axes.get_ylim()[0], axes.get_xlim()[1]
     assert page.shape == (height, width, 3)

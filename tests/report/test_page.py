@@ -6,7 +6,7 @@ import pytest
 from hostile_pages import HOSTILE, NAME, Read, hostile_failures, hostile_results
 
 from gahbench._util.errors import ParameterError
-from gahbench.report.figures import directions, metrics_figure
+from gahbench.report.figures import better_directions, metrics_figure
 from gahbench.report.page.svg import DARK, contrast, declarations
 
 
@@ -60,7 +60,7 @@ def test_figures_of_metrics_say_which_direction_is_better(builtin):
     assert ax.get_title(loc="left") == "ssim\nhigher is better"
     assert len(ax.lines) == 6
     expected = {"leakage": "lower is better", "gaussian-share": "", "unheard-of": ""}
-    assert directions(builtin, [*expected]) == expected
+    assert better_directions(builtin, [*expected]) == expected
     with pytest.raises(ParameterError, match=r"no values of 'sim'; did you mean 'ssim'"):
         metrics_figure(found, found.board.of(NAME), builtin, ["sim"])
 

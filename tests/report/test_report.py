@@ -16,8 +16,8 @@ from gahbench.cli.app import app
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report import cells
 from gahbench.report.cells import file_stems
-from gahbench.report.drawing import looks
-from gahbench.report.figures import figure, rendered
+from gahbench.report.drawing import entrant_styles
+from gahbench.report.figures import figure, render_figures
 from gahbench.report.legend import legend, short_legend
 from gahbench.report.publish import publish
 from gahbench.report.rates import optimality_figure
@@ -33,14 +33,14 @@ BASELINE = ENTRANTS[1][0]
 NAME = "c-alpha[alpha=2,size=32]"
 
 
-def made(entrants=ENTRANTS, baseline=BASELINE, **other):
+def make_results(entrants=ENTRANTS, baseline=BASELINE, **other):
     scores, fits, datasets = realistic(entrants, images=6, **other)
     failures = [failure(NAME, "gone", 0, "RuntimeError: [red]out of memory[/red]")]
     labels = [entrant[0] for entrant in entrants]
     return results(scores, fits, failures, datasets, [*labels, "gone"], baseline)
 
 
-def printed(one, width=100, terminal=True, full_legend=False):
+def print_to_text(one, width=100, terminal=True, full_legend=False):
     stream = io.StringIO()
     print_board(one, Console(file=stream, width=width, force_terminal=terminal, color_system=None), full_legend)
     return stream.getvalue()
@@ -77,7 +77,7 @@ def test_folding_loses_nothing(width):
 
 
 def test_markdown_has_every_entrant_and_the_failure_in_columns_that_line_up():
-    text = markdown(made())
+    text = markdown(make_results())
     blocks = [block.split("\n") for block in text.split("\n\n") if block.startswith("| ")]
     assert len(blocks) == 5
     for lines in blocks:
@@ -100,8 +100,8 @@ def test_ranks_are_written_with_their_intervals():
 
 @pytest.mark.parametrize("width", [80, 100, 120])
 def test_terminal_fits_its_width_and_shows_every_number(width):
-    one = made()
-    text = printed(one, width)
+    one = make_results()
+    text = print_to_text(one, width)
     assert max(map(len, text.split("\n"))) <= width
     assert "…" not in text
     # Markup in names and errors is printed as it is.
@@ -113,19 +113,24 @@ def test_terminal_fits_its_width_and_shows_every_number(width):
 
 
 def test_the_legend_has_three_lines_and_the_whole_one_every_column():
-    text = printed(made(), 80)
+    text = print_to_text(make_results(), 80)
     legend = text[text.index("PSNR: mean in dB") :].strip().split("\n")
     assert len(legend) == 3 + (len(f"PSNR: mean in dB ± half its 95 % interval. Gain: over {BASELINE}.") > 80)
     assert "`gahbench leaderboard DIR --legend`; references: `gahbench cite DIR`." in legend[-1]
-    usual = made([("oracle-threshold[sym4]", *one[1:]) if one[0] == BASELINE else one for one in ENTRANTS], None)
+    usual = make_results(
+        [("oracle-threshold[sym4]", *one[1:]) if one[0] == BASELINE else one for one in ENTRANTS], None
+    )
     assert max(map(len, short_legend(replace(usual, baseline="oracle-threshold[sym4]")).split("\n"))) <= 80
-    for whole in (markdown(made(), full_legend=True), " ".join(printed(made(), full_legend=True).split())):
+    for whole in (
+        markdown(make_results(), full_legend=True),
+        " ".join(print_to_text(make_results(), full_legend=True).split()),
+    ):
         for term in ("PSNR", "±", "Seeds", "Rank", "Gain", "Slope", "Deficit", "KL"):
             assert f"- {term}: " in whole
 
 
 def test_without_an_optimum_on_the_board_no_slope_is_compared_with():
-    text = markdown(made([one for one in ENTRANTS if one[1] != "optimal"]))
+    text = markdown(make_results([one for one in ENTRANTS if one[1] != "optimal"]))
     assert "is a limit for σ → 0; none is known for this window, σ = 0.01 to 0.5." in text
 
 
@@ -136,8 +141,8 @@ def test_networks_without_scores_are_not_said_to_be_missing():
 
 
 def test_elsewhere_it_is_plain_markdown():
-    one = made()
-    assert printed(one, width=40, terminal=False) == markdown(one)
+    one = make_results()
+    assert print_to_text(one, width=40, terminal=False) == markdown(one)
 
 
 def test_many_metrics_make_several_tables():
@@ -163,23 +168,25 @@ def test_file_names_are_safe_and_unique():
         assert not stem.startswith(".")
 
 
-def curves(ax):
+def labelled_lines(ax):
     return {line.get_label().replace("\n", ""): line for line in ax.get_lines() if line.get_label()[0] != "_"}
 
 
 def test_figure_shows_every_scored_entrant():
-    one = made()
+    one = make_results()
     board = one.leaderboard(full=True)
     left, right, deficits = figure(one.board.of(NAME), one.entrants, BASELINE).axes
-    drawn = curves(left)
+    drawn = labelled_lines(left)
     assert set(drawn) == {entrant[0] for entrant in ENTRANTS}
     row = board.set_index("entrant").loc["optimal"]
     np.testing.assert_allclose(drawn["optimal"].get_ydata(), [row[f"psnr@{sigma}"] for sigma in SIGMAS])
     np.testing.assert_allclose(drawn["optimal"].get_xdata(), -20 * np.log10(SIGMAS))
-    np.testing.assert_allclose(curves(right)[BASELINE].get_ydata(), 0, atol=1e-9)
-    assert set(curves(deficits)) == {entrant[0] for entrant in ENTRANTS} - {"optimal"}
+    np.testing.assert_allclose(labelled_lines(right)[BASELINE].get_ydata(), 0, atol=1e-9)
+    assert set(labelled_lines(deficits)) == {entrant[0] for entrant in ENTRANTS} - {"optimal"}
     row = board.set_index("entrant").loc["a|b"]
-    np.testing.assert_allclose(curves(deficits)["a|b"].get_ydata(), [row[f"deficit@{sigma}"] for sigma in SIGMAS])
+    np.testing.assert_allclose(
+        labelled_lines(deficits)["a|b"].get_ydata(), [row[f"deficit@{sigma}"] for sigma in SIGMAS]
+    )
     assert deficits.get_ylim()[0] > deficits.get_ylim()[1]
     assert "optimal slope 0.67" in [text.get_text() for text in left.texts]
     (x0, x1), (y0, y1) = left.get_lines()[-1].get_data()
@@ -189,16 +196,19 @@ def test_figure_shows_every_scored_entrant():
 
 
 def test_an_entrant_looks_alike_everywhere():
-    one, fewer = made(), made(ENTRANTS[2:], baseline=None)
-    looks = [
-        [(line.get_color(), line.get_marker()) for line in (curves(figure(board, one.entrants).axes[0])["a|b"],)]
+    one, fewer = make_results(), make_results(ENTRANTS[2:], baseline=None)
+    styles = [
+        [
+            (line.get_color(), line.get_marker())
+            for line in (labelled_lines(figure(board, one.entrants).axes[0])["a|b"],)
+        ]
         for board in (one.board.of(NAME), fewer.board.of(NAME))
     ]
-    assert looks[0] == looks[1]
+    assert styles[0] == styles[1]
 
 
 def test_a_single_noise_level_is_a_list():
-    one = made(sigmas=(0.1,))
+    one = make_results(sigmas=(0.1,))
     axes = figure(one.board.of(NAME), one.entrants, BASELINE).axes
     names = [label.get_text().replace("\n", "") for label in axes[0].get_yticklabels()]
     assert names == one.leaderboard(full=True)["entrant"].tolist()[:-1]
@@ -206,16 +216,16 @@ def test_a_single_noise_level_is_a_list():
 
 def test_nothing_scored_is_no_figure():
     one = results([], failures=[failure("d", "gone", 0, "no")], datasets=[dataset("d")], entrants=["gone"])
-    assert list(rendered(one, one.board)) == []
+    assert list(render_figures(one, one.board)) == []
 
 
 def test_figures_are_reproducible_and_leave_pyplot_alone():
     import matplotlib
     from matplotlib import pyplot
 
-    one = made(ENTRANTS[2:], None)
+    one = make_results(ENTRANTS[2:], None)
     before = dict(matplotlib.rcParams)
-    first, second = (dict(rendered(one, one.board)) for _ in range(2))
+    first, second = (dict(render_figures(one, one.board)) for _ in range(2))
     assert first == second
     assert pyplot.get_fignums() == []
     assert dict(matplotlib.rcParams) == before
@@ -251,7 +261,7 @@ def test_metrics_with_parameters_and_parts_have_tables_of_their_own():
 
 def test_no_two_of_many_entrants_look_alike():
     names = [f"entrant {number}" for number in range(24)]
-    found = looks(names, dict.fromkeys(names, "trained"))
+    found = entrant_styles(names, dict.fromkeys(names, "trained"))
     assert len({(look["color"], look["marker"]) for look in found.values()}) == 24
 
 
@@ -302,7 +312,7 @@ SIZES = {size: f"c-alpha[alpha=4,size={size},master=64]" for size in (16, 32)}
 DEFICITS = {"lower-bound": np.zeros(4), "net": np.array([4.0, 3.0, 2.0, 1.0])}
 
 
-def distances(metric="optimality-slope"):
+def make_distances(metric="optimality-slope"):
     """Distances from a bound that has collapsed at all levels but the weakest noise; at 32 pixels so has the net."""
     scores, facts = [], []
     for size, name in SIZES.items():
@@ -320,7 +330,7 @@ def distances(metric="optimality-slope"):
 
 
 def test_distances_are_drawn_against_noise_over_side():
-    figure = optimality_figure(distances())
+    figure = optimality_figure(make_distances())
     assert len(figure.axes) == 2
     for ax, title in zip(figure.axes, SIZES.values(), strict=True):
         assert ax.get_title(loc="left") == title
@@ -339,18 +349,18 @@ def test_distances_are_drawn_against_noise_over_side():
 
 
 def test_some_may_be_drawn_and_what_cannot_is_said():
-    figure = optimality_figure(distances(), [SIZES[32]], ["net"])
+    figure = optimality_figure(make_distances(), [SIZES[32]], ["net"])
     assert [ax.get_title(loc="left") for ax in figure.axes] == [SIZES[32]]
     assert "lower-bound" not in {line.get_label() for line in figure.axes[0].get_lines()}
     with pytest.raises(ParameterError, match="nobody are not in the results"):
-        optimality_figure(distances(), None, ["nobody"])
-    with pytest.raises(ResultsError, match="accepted: those of a suite with the metric optimality-slope"):
-        optimality_figure(distances("another"))
+        optimality_figure(make_distances(), None, ["nobody"])
+    with pytest.raises(ResultsError, match="accepted: results of a suite with the metric optimality-slope"):
+        optimality_figure(make_distances("another"))
 
 
 @pytest.mark.usefixtures("figures_not_rendered")
 def test_the_command_writes_the_figure(tmp_path):
-    publish(distances(), tmp_path / "results", "digest")
+    publish(make_distances(), tmp_path / "results", "digest")
     out = tmp_path / "optimality.png"
     arguments = ["draw", "optimality", str(tmp_path / "results"), "-e", "net", "--out", str(out)]
     assert CliRunner().invoke(app, arguments, catch_exceptions=False).stdout == f"wrote {out}\n"

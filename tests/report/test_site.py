@@ -17,7 +17,7 @@ from gahbench.board.claims import judge, known_claims
 from gahbench.contracts.claims import CHECKED
 from gahbench.registry.registry import Registry
 from gahbench.report.cells import file_stems
-from gahbench.report.claims import summary, wanted
+from gahbench.report.claims import needed_measurements, summary
 from gahbench.report.publish import publish
 from gahbench.runs.collect import collect
 from gahbench.runs.opening import plan_with
@@ -90,7 +90,7 @@ def test_claims_are_held_against_all_runs(site, pages, registry):
     assert summary([one.outcome for one in verdicts]) in read.text
     for one in verdicts:
         assert one.name in read.text
-        assert wanted(one).replace("`", "") in read.text
+        assert needed_measurements(one).replace("`", "") in read.text
     (measured,) = [one for one in verdicts if one.decisive]
     assert measured.decisive.folder == "kept"
     assert "runs/kept.html#claims" in read.addresses

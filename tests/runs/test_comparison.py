@@ -15,7 +15,7 @@ import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench.board.combined import combined, labels_of_first, relabelled
 from gahbench.board.selection import selected
-from gahbench.report.tables import exported, latex, table_of_rows
+from gahbench.report.tables import export_board, latex, table_of_rows
 from gahbench.runs.comparison import compare
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered", "rows_not_audited")
@@ -162,14 +162,14 @@ def test_a_selected_row_is_that_of_the_whole_board(runs):
 def test_tables_for_elsewhere_have_the_values_of_the_board(runs):
     results = gahbench.load_results(runs[0])
     wide = results.leaderboard(full=True)
-    table = pd.read_csv(io.StringIO(exported(results, "csv", ["entrant", "psnr@0.1", "gain_over_baseline"])))
+    table = pd.read_csv(io.StringIO(export_board(results, "csv", ["entrant", "psnr@0.1", "gain_over_baseline"])))
     assert table.columns.tolist() == [
         "dataset", "entrant", "psnr@0.1", "psnr@0.1_low", "psnr@0.1_high", "gain_over_baseline",
         "gain_over_baseline_low", "gain_over_baseline_high",
     ]  # fmt: skip
     for name in table.columns[2:]:
         assert np.allclose(table[name], wide[name])
-    text = exported(results, "latex", ["rank", "entrant", "psnr"])
+    text = export_board(results, "latex", ["rank", "entrant", "psnr"])
     assert text.count(r"\\") == 1 + len(wide)
     assert r"\begin{tabular}{llr}" in text
     assert f"{wide.set_index('entrant').loc[UNET, 'psnr']:.2f} $\\pm$" in text
@@ -178,7 +178,7 @@ def test_tables_for_elsewhere_have_the_values_of_the_board(runs):
         ("gane", r"accepted: .* PSNR, .* gain, .*; at a noise level PSNR@0.1, PSN"),
     ):
         with pytest.raises(gahbench.ParameterError, match=says):
-            exported(results, "csv", [column])
+            export_board(results, "csv", [column])
 
 
 def test_columns_may_be_named_by_the_headings_of_the_board(runs):
@@ -187,10 +187,10 @@ def test_columns_may_be_named_by_the_headings_of_the_board(runs):
     gain = "gain_over_baseline"
     names = ["entrant", "psnr", gain, f"{gain}@0.1", "psnr@0.3", "parameters", "train_seconds"]
     for form in ("csv", "markdown", "latex"):
-        assert exported(results, form, headings) == exported(results, form, names)
+        assert export_board(results, form, headings) == export_board(results, form, names)
     for title in ("PSNR", "gain", "gain, σ 0.1", "PSNR, σ 0.3", "params", "training"):
-        assert exported(results, "markdown", [title]) == exported(results, "markdown", [title.upper()])
-        assert f" {title} |" in exported(results, "markdown", headings)
+        assert export_board(results, "markdown", [title]) == export_board(results, "markdown", [title.upper()])
+        assert f" {title} |" in export_board(results, "markdown", headings)
 
 
 def test_labels_are_escaped_for_latex():

@@ -24,10 +24,10 @@ from gahbench.evaluation.rates import input_psnr
 from gahbench.registry.registry import Registry
 from gahbench.report.bases import ranking_figure
 from gahbench.report.cells import folded, number
-from gahbench.report.drawing import Styles, context, looks
+from gahbench.report.drawing import Styles, entrant_styles, figure_style
 from gahbench.report.figures import (
     Quantity,
-    directions,
+    better_directions,
     draw_metric,
     draw_quantity,
     metric_titles,
@@ -45,10 +45,10 @@ from gahbench.report.training import (
     draw_validation,
     histories,
     level_label,
-    level_looks,
+    level_styles,
     number_label,
-    number_looks,
-    number_places,
+    number_positions,
+    number_styles,
     numbers_of,
     transition_metrics,
     validation_psnr,
@@ -87,7 +87,7 @@ class Source:
     @cached_property
     def styles(self) -> Styles:
         """The look of each entrant that was trained or scored."""
-        return looks(self.results.entrants, entrant_kinds(self.results))
+        return entrant_styles(self.results.entrants, entrant_kinds(self.results))
 
     @cached_property
     def drawn_places(self) -> dict[str, int]:
@@ -108,7 +108,9 @@ class Source:
     def better(self) -> dict[str, str]:
         """Which direction of a metric is better."""
         boards = self.results.board.datasets
-        return directions(self.registry, list({metric for board in boards for metric, _ in board.overall_metrics}))
+        return better_directions(
+            self.registry, list({metric for board in boards for metric, _ in board.overall_metrics})
+        )
 
     def drawn(self, board: DatasetBoard) -> list[Entry]:
         """Return the entrants that figures of a dataset show: at most the best 24 that have any value."""
@@ -160,7 +162,7 @@ def _metric(source: Source, board: DatasetBoard, quantity: Quantity, title: str,
 
 def drawn(draw: Callable[[Axes], str | None]) -> tuple[Figure, str]:
     """Draw a figure of one pair of axes, and return it with the title that the function returns."""
-    with context():
+    with figure_style():
         figure = Figure(figsize=_SIZE)
         return figure, draw(figure.add_axes(_FRAME)) or ""
 
@@ -288,7 +290,7 @@ def _sweep_charts(source: Source, dataset: str, entrant: str) -> list[Chart]:
 
 def _against_noise(curves: SweepCurves, split: str) -> Chart:
     """Return the PSNR against input PSNR, a curve for each number of images."""
-    styles = number_looks(numbers_of([curves]))
+    styles = number_styles(numbers_of([curves]))
     figure, _ = drawn(lambda ax: _with_legend(ax, lambda: draw_course(ax, curves, styles)))
     series = {}
     for index, (images, points) in enumerate(curves.items()):
@@ -302,9 +304,9 @@ def _against_noise(curves: SweepCurves, split: str) -> Chart:
 
 
 def _against_number(source: Source, metric: str, curves: SweepCurves, null: SweepCurves) -> Chart:
-    places = number_places(numbers_of([curves]))
+    places = number_positions(numbers_of([curves]))
     levels = dict(sorted(by_level(curves, places).items()))
-    styles = level_looks([sigma for sigma in levels if sigma])
+    styles = level_styles([sigma for sigma in levels if sigma])
     figure, _ = drawn(lambda ax: _with_legend(ax, lambda: draw_transition(ax, curves, null, places, styles)))
     labels = {place: number_label(images) for images, place in places.items()}
     series = {}

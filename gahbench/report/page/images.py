@@ -16,14 +16,14 @@ from gahbench._util.errors import ResultsError
 from gahbench._util.readable import level_name
 from gahbench.report.cells import number
 from gahbench.report.contact_sheet import (
-    RANGE,
-    encoded,
+    ERROR_RANGE,
+    encode_sheet,
     error_pictures,
     kept_images,
     level_index,
     paired_samples,
     pairs_sheet,
-    pictures,
+    to_pictures,
 )
 from gahbench.report.page.charts import MAX_DRAWN, Source
 
@@ -103,7 +103,7 @@ def gallery(source: Source) -> tuple[list[Pictures], str]:
     return shown, (
         f"{count} of the images that were kept, at {levels} of {most} noise levels: {size / 1000:.0f} kB, at most "
         f"{limit}, in few greys or colours. 'gahbench draw denoised' draws all. Errors are grey for 0, white and "
-        f"black for {RANGE:g} σ; of large images the centre is shown, and the PSNR is of the whole."
+        f"black for {ERROR_RANGE:g} σ; of large images the centre is shown, and the PSNR is of the whole."
     )
 
 
@@ -120,7 +120,7 @@ def _pictures(dataset: str, kept: Sequence[StoredArrays], levels: int, images: i
     places = sorted({round(place) for place in np.linspace(0, len(sigmas) - 1, levels + 2)[1:-1]})
     if levels >= len(sigmas):
         places = list(range(len(sigmas)))
-    clean = pictures(kept[0].arrays["clean"])[:images]
+    clean = to_pictures(kept[0].arrays["clean"])[:images]
     return Pictures(dataset, strip(clean), [_level(kept, clean, float(sigmas[place])) for place in places])
 
 
@@ -131,8 +131,8 @@ def _level(kept: Sequence[StoredArrays], clean: Floats, sigma: float) -> LevelIm
         if (level := level_index(one, sigma)) is None:
             continue
         if not entrants:
-            noisy = strip(pictures(one.arrays["noisy"][level])[: len(clean)], _ERRORS)
-        denoised = pictures(one.arrays["denoised"][level])[: len(clean)]
+            noisy = strip(to_pictures(one.arrays["noisy"][level])[: len(clean)], _ERRORS)
+        denoised = to_pictures(one.arrays["denoised"][level])[: len(clean)]
         error = strip(error_pictures(denoised, clean, sigma), _ERRORS)
         psnr = ", ".join(number(float(value), 1) for value in one.arrays["psnr"][level][: len(clean)])
         entrants.append(Denoised(one.entrant, strip(denoised), error, psnr))
@@ -213,7 +213,7 @@ def sample_sheets(source: Source) -> list[Sheet]:
     sheets: list[Sheet] = []
     for pair, sets in pairs.items():
         title = ", ".join(reversed(pair))
-        with Image.open(io.BytesIO(encoded(pairs_sheet(sets, title, 6), ".png"))) as image:
+        with Image.open(io.BytesIO(encode_sheet(pairs_sheet(sets, title, 6), ".png"))) as image:
             sheet = Sheet(title, png_address(image, _SHEET_COLOURS), image.width // 2, image.height // 2)
         if sum(len(one.address) for one in [*sheets, sheet]) <= MAX_SHEET_CHARACTERS:
             sheets.append(sheet)

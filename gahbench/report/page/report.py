@@ -40,7 +40,7 @@ from gahbench.report.cells import (
     rank_column,
     value_column,
 )
-from gahbench.report.claims import judged, summary
+from gahbench.report.claims import judge_claims, summary
 from gahbench.report.legend import dataset_lines, legend, rate_lines
 from gahbench.report.page import charts, images, provenance
 from gahbench.report.page.charts import Source
@@ -85,7 +85,7 @@ def report_values(source: Source) -> dict[str, Any]:
     overall = results.means_over_datasets
     pictures, note = images.gallery(source)
     tables = [Table(results.suite, results)]
-    measured = [claim for claim in judged(source.registry, tables) if claim.outcome != "not measured"]
+    measured = [claim for claim in judge_claims(source.registry, tables) if claim.outcome != "not measured"]
     values: dict[str, Any] = {
         "title": f"{results.suite} – gahbench",
         "heading": results.suite,
