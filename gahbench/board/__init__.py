@@ -1,1 +1,1 @@
-"""From the tidy table to numbers: intervals, ranks, the leaderboard."""
+"""Statistics of results: intervals, ranks, the leaderboard, and verdicts on claims, from the tidy table of scores."""

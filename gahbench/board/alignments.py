@@ -1,4 +1,4 @@
-"""Direction and alignment out of the tidy table of scores, for figures."""
+"""Direction and alignment of denoisers with bases, read from the tidy table of scores for figures."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from gahbench.registry.spec import parse_spec
 if TYPE_CHECKING:
     from gahbench.board.results import Results
 
-#: By basis and part.
+#: Cubes of scores by basis and part of the metric.
 _Cubes = dict[str, dict[str, ScoreCube]]
 
-#: The metrics that compare filters with filters in a basis.
+#: The metrics that compare a denoiser's filters with filters in a basis.
 Measure = Literal["direction", "alignment"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 
-#: The name of the filters of the best denoiser among the bases.
+#: The name that stands for the filters of the best denoiser in lists of bases.
 TRUTH = "best denoiser"
-#: The metric that compares with them.
+#: The metric that compares a denoiser's filters with those of the best denoiser.
 TRUTH_ALIGNMENT = "truth-alignment"
 DEFAULT_BASIS = "graph-laplacian"
 
 
 @dataclass(frozen=True)
 class Aligned:
-    """How far a denoiser and filters in one basis adapt alike."""
+    """Agreement between a denoiser and filters in one basis: means over noise levels."""
 
     direction: Interval = UNKNOWN
     alignment: Interval = UNKNOWN
@@ -46,18 +46,18 @@ class Aligned:
 
     @property
     def headline(self) -> Interval:
-        """The direction, or where it is not known, as for large images, the alignment."""
+        """The direction, or the alignment where the direction is unknown, as for large images."""
         return self.direction if self.direction.is_known else self.alignment
 
     @property
     def ranked(self) -> float:
-        """The value that it is ranked by."""
+        """The value by which bases are ranked."""
         return self.headline.value if math.isnan(self.single) else self.single
 
 
 @dataclass(frozen=True, eq=False)
 class AgreementCurve:
-    """Direction, or alignment, at noise levels."""
+    """Direction or alignment against the noise level."""
 
     sigmas: Sequence[float]
     value: Array
@@ -69,16 +69,16 @@ class AgreementCurve:
 def rankings(
     results: Results, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> dict[tuple[str, str], dict[str, Aligned]]:
-    """Return direction and alignment with every basis, by dataset and entrant, the means over noise levels."""
-    found: dict[tuple[str, str], dict[str, Aligned]] = {}
-    for dataset, cubes in _by_dataset(results, datasets):
+    """Return mean direction and alignment over noise levels with every basis, by dataset and entrant."""
+    agreements: dict[tuple[str, str], dict[str, Aligned]] = {}
+    for dataset, cubes in _cubes_by_dataset(results, datasets):
         for entrant in chosen_labels(entrants, results.entrants, "entrant"):
-            rows = _aligned(cubes, entrant)
+            rows = _mean_agreements(cubes, entrant)
             if rows:
-                found[dataset, entrant] = rows
-    if not found:
-        raise ResultsError(_nothing(results))
-    return found
+                agreements[dataset, entrant] = rows
+    if not agreements:
+        raise ResultsError(_not_measured_message(results))
+    return agreements
 
 
 def courses(
@@ -89,29 +89,33 @@ def courses(
     metric: Measure = "direction",
 ) -> dict[str, dict[str, AgreementCurve]]:
     """Return direction or alignment with one basis at every noise level, by dataset and entrant."""
-    tables = [(dataset, cubes.get(metric, {})) for dataset, cubes in _by_dataset(results, datasets)]
-    held = list(dict.fromkeys(name for _, cubes in tables for name in cubes))
-    if not held:
-        raise ResultsError(_nothing(results))
-    if basis not in held:
+    tables = [(dataset, cubes.get(metric, {})) for dataset, cubes in _cubes_by_dataset(results, datasets)]
+    bases = list(dict.fromkeys(name for _, cubes in tables for name in cubes))
+    if not bases:
+        raise ResultsError(_not_measured_message(results))
+    if basis not in bases:
         raise ParameterError(
-            f"basis '{basis}': the results hold no {metric} with it{suggestion(basis, held) or ';'} "
-            f"accepted: {listing(held)}"
+            f"basis '{basis}': the results hold no {metric} with this basis{suggestion(basis, bases) or ';'} "
+            f"accepted: {listing(bases)}"
         )
-    found: dict[str, dict[str, AgreementCurve]] = {}
+    curves: dict[str, dict[str, AgreementCurve]] = {}
     for dataset, cubes in tables:
         for entrant in chosen_labels(entrants, results.entrants, "entrant"):
-            known = _values(cubes, basis, "", entrant)
-            if not known:
+            values_by_sigma = _values_by_sigma(cubes, basis, "", entrant)
+            if not values_by_sigma:
                 continue
-            values, cube = np.stack(list(known.values())), cubes[basis][""]
-            ceilings = _values(cubes, basis, "ceiling", entrant)
-            ceiling = np.array([_reachable(ceilings[sigma]) if sigma in ceilings else np.nan for sigma in known])
-            ends = interval(_draws(cube, entrant, list(known)))
-            found.setdefault(dataset, {})[entrant] = AgreementCurve(tuple(known), means(values), *ends, ceiling)
-    if not found:
-        raise ResultsError(_nothing(results))
-    return found
+            values, cube = np.stack(list(values_by_sigma.values())), cubes[basis][""]
+            ceilings = _values_by_sigma(cubes, basis, "ceiling", entrant)
+            ceiling = np.array(
+                [_mean_root(ceilings[sigma]) if sigma in ceilings else np.nan for sigma in values_by_sigma]
+            )
+            ends = interval(_draws(cube, entrant, list(values_by_sigma)))
+            curves.setdefault(dataset, {})[entrant] = AgreementCurve(
+                tuple(values_by_sigma), means(values), *ends, ceiling
+            )
+    if not curves:
+        raise ResultsError(_not_measured_message(results))
+    return curves
 
 
 def margin(
@@ -123,37 +127,37 @@ def margin(
     sigma: float | None = None,
     metric: Measure = "direction",
 ) -> tuple[float, float, float] | None:
-    """Return by how much an entrant agrees more with one basis than with another, and the ends of the interval."""
-    cubes = dict(_by_dataset(results, [dataset]))[dataset].get(metric, {})
-    known = [_values(cubes, name, "", entrant) for name in (basis, other)]
-    sigmas = sorted(set(known[0]) & set(known[1]) & ({sigma} if sigma is not None else set(known[0])))
+    """Return how much more an entrant agrees with one basis than with another, and the ends of the interval."""
+    cubes = dict(_cubes_by_dataset(results, [dataset]))[dataset].get(metric, {})
+    shared_sigmas = set.intersection(*(set(_values_by_sigma(cubes, name, "", entrant)) for name in (basis, other)))
+    sigmas = sorted(shared_sigmas if sigma is None else shared_sigmas & {sigma})
     if not sigmas:
         return None
-    first = cubes[basis][""]
-    paired = replace(first, values=first.values - cubes[other][""].laid_like(first))
-    found = _estimate(paired, entrant, sigmas)
-    return found.value, found.low, found.high
+    cube = cubes[basis][""]
+    paired = replace(cube, values=cube.values - cubes[other][""].laid_like(cube))
+    difference = _estimate(paired, entrant, sigmas)
+    return difference.value, difference.low, difference.high
 
 
 def parts_of(metric: str) -> tuple[Measure, str, str] | None:
-    """Parse a name in the table of scores to the measure, the basis and the part; ``None`` for other names."""
-    found = parse_metric_name(metric)
-    if found.label == TRUTH_ALIGNMENT:
-        return ("direction", TRUTH, "") if found.part == "direction" else ("alignment", TRUTH, found.part)
+    """Return measure, basis and part of a metric in the table of scores; ``None`` for other metrics."""
+    name = parse_metric_name(metric)
+    if name.label == TRUTH_ALIGNMENT:
+        return ("direction", TRUTH, "") if name.part == "direction" else ("alignment", TRUTH, name.part)
     for measure in MEASURES:
-        if found.name == measure and found.parameters:
+        if name.name == measure and name.parameters:
             # The basis is the first parameter.
-            return measure, str(parse_spec(found.label).positional[0]), found.part
+            return measure, str(parse_spec(name.label).positional[0]), name.part
     return None
 
 
-def _by_dataset(results: Results, datasets: Sequence[str] | None) -> Iterator[tuple[str, dict[str, _Cubes]]]:
+def _cubes_by_dataset(results: Results, datasets: Sequence[str] | None) -> Iterator[tuple[str, dict[str, _Cubes]]]:
     """Yield the scores of each dataset by metric, basis and part."""
-    names = {str(name): found for name in results.scores["metric"].unique() if (found := parts_of(str(name)))}
-    cubes = metric_cubes(results, {}, names)
+    parsed_names = {str(name): parsed for name in results.scores["metric"].unique() if (parsed := parts_of(str(name)))}
+    cubes = metric_cubes(results, {}, parsed_names)
     for dataset in chosen_labels(datasets, list(map(str, results.datasets["dataset"])), "dataset"):
         measures: dict[str, _Cubes] = {}
-        for name, (measure, basis, part) in names.items():
+        for name, (measure, basis, part) in parsed_names.items():
             if (cube := cubes.get(name, {}).get(dataset)) is not None:
                 measures.setdefault(measure, {}).setdefault(basis, {})[part] = cube
         yield (
@@ -165,64 +169,74 @@ def _by_dataset(results: Results, datasets: Sequence[str] | None) -> Iterator[tu
         )
 
 
-def _values(cubes: _Cubes, basis: str, part: str, entrant: str) -> dict[float, Array]:
-    """Return the values (R, N) of an entrant by noise level, where there are any; NaN for images that are left out."""
+def _values_by_sigma(cubes: _Cubes, basis: str, part: str, entrant: str) -> dict[float, Array]:
+    """Return the values (R, N) of an entrant at each noise level that has any; NaN for images that are left out."""
     cube = cubes.get(basis, {}).get(part)
     if cube is None or entrant not in cube.entrants:
         return {}
-    found = zip(cube.sigmas, cube.values[cube.entrants.index(entrant)], strict=True)
-    return {sigma: values for sigma, values in found if np.isfinite(values).any()}
+    pairs = zip(cube.sigmas, cube.values[cube.entrants.index(entrant)], strict=True)
+    return {sigma: values for sigma, values in pairs if np.isfinite(values).any()}
 
 
 def _draws(cube: ScoreCube, entrant: str, sigmas: Sequence[float]) -> Array:
-    """Return draws of an entrant's means at noise levels, shape (D, S)."""
+    """Return bootstrap draws of an entrant's means at noise levels, shape (D, S)."""
     return cube.shared_draws[:, cube.entrants.index(entrant)][:, [cube.sigmas.index(sigma) for sigma in sigmas]]
 
 
 def _estimate(cube: ScoreCube, entrant: str, sigmas: Sequence[float]) -> Interval:
     """Return an entrant's mean over noise levels."""
-    places = [cube.sigmas.index(sigma) for sigma in sigmas]
-    middle = cube.means()[cube.entrants.index(entrant), places].mean()
+    indices = [cube.sigmas.index(sigma) for sigma in sigmas]
+    middle = cube.means()[cube.entrants.index(entrant), indices].mean()
     return estimate(middle, _draws(cube, entrant, sigmas).mean(axis=1))
 
 
-def _aligned(cubes: dict[str, _Cubes], entrant: str) -> dict[str, Aligned]:
-    """Return the means over noise levels by basis."""
-    found: dict[str, Aligned] = {}
-    # Direction last: it ranks, and the ceiling is its own, where it is measured.
+def _mean_agreements(cubes: dict[str, _Cubes], entrant: str) -> dict[str, Aligned]:
+    """Return an entrant's means over noise levels, by basis."""
+    agreements: dict[str, Aligned] = {}
+    # Direction comes last because bases are ranked by it: its ceiling replaces the ceiling of the alignment.
     for measure in sorted(cubes, key=MEASURES.index, reverse=True):
         bases = cubes[measure]
-        known = {basis: values for basis in bases if (values := _values(bases, basis, "", entrant))}
-        common = sorted(set.intersection(*map(set, known.values()))) if known else []
-        if not common:
+        values_by_basis = {basis: values for basis in bases if (values := _values_by_sigma(bases, basis, "", entrant))}
+        shared_sigmas = sorted(set.intersection(*map(set, values_by_basis.values()))) if values_by_basis else []
+        if not shared_sigmas:
             continue
-        for basis in known:
-            row = found.get(basis, Aligned())
-            value = _estimate(bases[basis][""], entrant, common)
-            row = replace(row, ceiling=_over_levels(_values(bases, basis, "ceiling", entrant), common, _reachable))
+        for basis in values_by_basis:
+            row = agreements.get(basis, Aligned())
+            mean = _estimate(bases[basis][""], entrant, shared_sigmas)
+            row = replace(
+                row,
+                ceiling=_mean_over_levels(
+                    _values_by_sigma(bases, basis, "ceiling", entrant), shared_sigmas, _mean_root
+                ),
+            )
             if measure == "direction":
-                row = replace(row, direction=value)
+                row = replace(row, direction=mean)
             else:
-                retrieval = _over_levels(_values(bases, basis, "retrieval", entrant), common, means)
-                row = replace(row, alignment=value, retrieval=retrieval)
-            found[basis] = row
-    return found
+                retrieval = _mean_over_levels(
+                    _values_by_sigma(bases, basis, "retrieval", entrant), shared_sigmas, means
+                )
+                row = replace(row, alignment=mean, retrieval=retrieval)
+            agreements[basis] = row
+    return agreements
 
 
-def _reachable(ceiling: Array) -> float:
-    """Return the mean square root of agreements with fresh noise, those below 0 as 0."""
+def _mean_root(ceiling: Array) -> float:
+    """Return the mean square root of agreements under fresh noise, with negative agreements set to 0."""
     return float(means(np.sqrt(np.clip(ceiling, 0, None))))
 
 
-def _over_levels(values: dict[float, Array], sigmas: Sequence[float], of_level: Callable[[Array], ArrayLike]) -> float:
-    """Return the mean over noise levels of what is found of the values (R, N) of each; NaN if one is not known."""
+def _mean_over_levels(
+    values: dict[float, Array], sigmas: Sequence[float], reduce: Callable[[Array], ArrayLike]
+) -> float:
+    """Return the mean over noise levels of the reduced values (R, N); NaN if a level is missing."""
     if not set(sigmas) <= set(values):
         return math.nan
-    return float(np.mean([of_level(values[sigma]) for sigma in sigmas]))
+    return float(np.mean([reduce(values[sigma]) for sigma in sigmas]))
 
 
-def _nothing(results: Results) -> str:
+def _not_measured_message(results: Results) -> str:
     return (
-        f"results of suite '{results.suite}' hold neither direction nor alignment of those; a suite measures them with "
-        "the metrics direction[BASIS], alignment[BASIS] and truth-alignment, of entrants that have a Jacobian"
+        f"results of suite '{results.suite}' hold neither direction nor alignment of the chosen datasets and entrants; "
+        "a suite measures them with the metrics direction[BASIS], alignment[BASIS] and truth-alignment, for entrants "
+        "that have a Jacobian"
     )

@@ -1,4 +1,4 @@
-"""The board: facts of each dataset and entrant, a row for each measured value, and all of it as one wide table."""
+"""The board of a suite: facts of each dataset and entrant, measured values, and one wide table of both."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from gahbench.board.statistics import UNKNOWN, Interval
 if TYPE_CHECKING:
     import pandas as pd
 
-_HEAD = ("suite", "dataset", "rank", "rank_high", "entrant", "kind")
-_ENDS = ("", "_low", "_high")
-#: Values at each noise level, in the order of the columns; there is no interval of a difference from a constant.
+_LEADING_COLUMNS = ("suite", "dataset", "rank", "rank_high", "entrant", "kind")
+_SUFFIXES = ("", "_low", "_high")
+#: Columns at each noise level, in order. The gain over the noisy images has no interval: their PSNR is a constant.
 _PER_LEVEL = tuple(
     f"{name}{{level}}{end}"
     for name in ("psnr", "gain_over_noisy", "gain_over_baseline", "deficit", "deficit_min")
-    for end in (_ENDS if name != "gain_over_noisy" else ("",))
+    for end in (_SUFFIXES if name != "gain_over_noisy" else ("",))
 )
-_OVERALL = (
+_OVERALL_COLUMNS = (
     *(name.format(level="") for name in _PER_LEVEL),
-    *(f"{name}{end}" for name in ("kl", "kl_min", "slope") for end in _ENDS),
+    *(f"{name}{end}" for name in ("kl", "kl_min", "slope") for end in _SUFFIXES),
 )
-_FACTS = ("optimal_slope", "optimum", "parameters", "train_seconds", "seeds")
-_OWN = (*_HEAD, *_OVERALL, *_FACTS)
-#: A metric that has one of these names is called ``metric NAME`` on boards.
-RESERVED = frozenset({*_OWN, "note"})
-#: Columns of a summary.
+_FACT_COLUMNS = ("optimal_slope", "optimum", "parameters", "train_seconds", "seeds")
+_FIXED_COLUMNS = (*_LEADING_COLUMNS, *_OVERALL_COLUMNS, *_FACT_COLUMNS)
+#: A metric with one of these names is called ``metric NAME`` on boards.
+RESERVED = frozenset({*_FIXED_COLUMNS, "note"})
+#: Columns of the short table.
 SHORT = (
     "dataset", "rank", "entrant", "kind", "psnr", "psnr_low", "psnr_high", "gain_over_baseline", "deficit", "slope",
     "parameters", "seeds", "note",
 )  # fmt: skip
-_COUNTS = ("rank", "rank_high", "parameters", "seeds")
-_TEXTS = ("suite", "dataset", "entrant", "kind", "optimum", "note")
+_COUNT_COLUMNS = ("rank", "rank_high", "parameters", "seeds")
+_TEXT_COLUMNS = ("suite", "dataset", "entrant", "kind", "optimum", "note")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Facts of an entrant on a dataset: a row of the board."""
+    """Facts about an entrant on a dataset: a row of the board."""
 
     dataset: str
     entrant: str
@@ -79,18 +79,18 @@ class DatasetBoard:
 
     @cached_property
     def _by_quantity(self) -> dict[tuple[str, str, float | None], dict[str, Interval]]:
-        found: dict[tuple[str, str, float | None], dict[str, Interval]] = {}
+        estimates: dict[tuple[str, str, float | None], dict[str, Interval]] = {}
         for value in self.values:
-            found.setdefault((value.metric, value.part, value.sigma), {})[value.entrant] = value.estimate
-        return found
+            estimates.setdefault((value.metric, value.part, value.sigma), {})[value.entrant] = value.estimate
+        return estimates
 
     def estimate(self, entrant: str, metric: str, part: str = "", sigma: float | None = None) -> Interval:
-        """Return a value and its interval; NaN where it is not known."""
+        """Return a value and its interval; NaN if the value is unknown."""
         return self._by_quantity.get((metric, part, sigma), {}).get(entrant, UNKNOWN)
 
     def is_known(self, metric: str, part: str = "", sigma: float | None = None) -> bool:
         """Return whether any entrant has a value."""
-        return any(found.is_known for found in self._by_quantity.get((metric, part, sigma), {}).values())
+        return any(estimate.is_known for estimate in self._by_quantity.get((metric, part, sigma), {}).values())
 
     @cached_property
     def sigmas(self) -> list[float]:
@@ -99,12 +99,16 @@ class DatasetBoard:
 
     def levels(self, metric: str, part: str = "") -> list[float]:
         """Return the noise levels at which a value of any entrant is known, ascending."""
-        levels = {sigma for name, of, sigma in self._by_quantity if (name, of) == (metric, part) and sigma is not None}
+        levels = {
+            sigma
+            for name, its_part, sigma in self._by_quantity
+            if (name, its_part) == (metric, part) and sigma is not None
+        }
         return sorted(sigma for sigma in levels if self.is_known(metric, part, sigma))
 
     @cached_property
     def overall_metrics(self) -> list[tuple[str, str]]:
-        """Metrics other than the board's own, with their parts, of which a mean over noise levels is known, sorted."""
+        """Metrics beyond the board's own values, as sorted pairs of metric and part, with a mean over noise levels."""
         return sorted(
             (
                 (metric, part)
@@ -115,9 +119,9 @@ class DatasetBoard:
         )
 
 
-#: Values that the board ranks by or computes; all others are means of metrics.
+#: Values that the board ranks by or computes; all other values are means of metrics.
 OWN = ("psnr", "gain_over_noisy", "gain_over_baseline", "deficit", "kl", "slope")
-#: In front of the label of a metric that is called like one of the board's own values.
+#: Prefix of the label of a metric whose name is reserved for the board's own values.
 CLASHING = "metric "
 
 
@@ -141,18 +145,18 @@ class Board:
         return [DatasetBoard(name, rows, values.get(name, [])) for name, rows in entries.items()]
 
     def of(self, dataset: str) -> DatasetBoard:
-        """Return the board of one dataset; without entries if it has no results."""
+        """Return the board of one dataset, which is empty if the dataset has no results."""
         return next((board for board in self.datasets if board.dataset == dataset), DatasetBoard(dataset, [], []))
 
     def is_known(self, metric: str) -> bool:
-        """Return whether any entrant has a mean over noise levels."""
+        """Return whether any entrant has a mean of the metric over noise levels."""
         return any(board.is_known(metric) for board in self.datasets)
 
     def restricted(self, entrants: Collection[str], datasets: Collection[str], metrics: Collection[str]) -> Board:
         """Return the rows of some entrants and datasets, with the board's own values and those of some metrics."""
 
-        def is_kept(one: Entry | Value) -> bool:
-            return one.entrant in entrants and one.dataset in datasets
+        def is_kept(row: Entry | Value) -> bool:
+            return row.entrant in entrants and row.dataset in datasets
 
         return Board(
             self.suite,
@@ -166,13 +170,13 @@ class Board:
 
 
 def short_table(board: Board) -> pd.DataFrame:
-    """Return what a summary shows of a board: means over noise levels and facts, without columns that are empty."""
+    """Return a summary of a board: means over noise levels and facts, without empty columns."""
     wide = wide_table(board)
     return wide[[name for name in SHORT if wide[name].notna().any() and (wide[name] != "").any()]]
 
 
 def wide_table(board: Board) -> pd.DataFrame:
-    """Return a board as one table."""
+    """Return a board as one table with all values, a row for each dataset and entrant."""
     import pandas as pd
 
     rows: dict[tuple[str, str], dict[str, Any]] = {
@@ -180,36 +184,36 @@ def wide_table(board: Board) -> pd.DataFrame:
     }
     for value in board.values:
         if (row := rows.get((value.dataset, value.entrant))) is not None:
-            row |= dict(zip(_names(value), astuple(value.estimate), strict=True))
+            row |= dict(zip(_column_names(value), astuple(value.estimate), strict=True))
     columns = _columns(board)
     table = pd.DataFrame(list(rows.values()), columns=pd.Index(columns))
-    kinds = dict.fromkeys(columns, "float64") | dict.fromkeys(_COUNTS, "Int64")
-    table = table.astype({name: kind for name, kind in kinds.items() if name not in _TEXTS})
-    return table.astype(dict.fromkeys(_TEXTS, "str"))
+    dtypes = dict.fromkeys(columns, "float64") | dict.fromkeys(_COUNT_COLUMNS, "Int64")
+    table = table.astype({name: dtype for name, dtype in dtypes.items() if name not in _TEXT_COLUMNS})
+    return table.astype(dict.fromkeys(_TEXT_COLUMNS, "str"))
 
 
-def _stem(value: Value) -> str:
-    """Return the beginning of the names of a value's columns."""
+def _column_stem(value: Value) -> str:
+    """Return the column name of a value, without its noise level."""
     return f"{value.metric}{'_' if value.metric in OWN else '.'}{value.part}" if value.part else value.metric
 
 
 def column_name(value: Value) -> str:
-    """Return the column of a value."""
-    return f"{_stem(value)}{'' if value.sigma is None else f'@{level_name(value.sigma)}'}"
+    """Return the name of the column that holds a value."""
+    return f"{_column_stem(value)}{'' if value.sigma is None else f'@{level_name(value.sigma)}'}"
 
 
-def _names(value: Value) -> list[str]:
-    return [f"{column_name(value)}{end}" for end in _ENDS]
+def _column_names(value: Value) -> list[str]:
+    return [f"{column_name(value)}{end}" for end in _SUFFIXES]
 
 
 def _columns(board: Board) -> list[str]:
-    """Return the columns in an order that depends only on the content of the results."""
+    """Return the names of all columns, in an order that depends only on the content of the results."""
     levels = sorted({value.sigma for value in board.values if value.metric == "psnr" and value.sigma is not None})
     at_levels = [name.format(level=f"@{level_name(sigma)}") for sigma in levels for name in _PER_LEVEL]
-    others = {
-        (_stem(value), -1.0 if value.sigma is None else value.sigma, end): name
+    other_columns = {
+        (_column_stem(value), -1.0 if value.sigma is None else value.sigma, end): name
         for value in board.values
         if value.metric not in OWN
-        for end, name in zip(_ENDS, _names(value), strict=True)
+        for end, name in zip(_SUFFIXES, _column_names(value), strict=True)
     }
-    return [*_OWN, *at_levels, *(others[key] for key in sorted(others)), "note"]
+    return [*_FIXED_COLUMNS, *at_levels, *(other_columns[key] for key in sorted(other_columns)), "note"]

@@ -1,4 +1,4 @@
-"""The quantity that a claim is about, in one case: a dataset and an entrant of one results folder."""
+"""The quantity that a claim is about, for one case: a dataset and an entrant of a results folder."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import numpy as np
 
 from gahbench._util.errors import listing
 from gahbench._util.readable import level_name
-from gahbench.board.claim_values import MetricCurve, Table, numbers
+from gahbench.board.claim_values import MetricCurve, Table, rows_by_number_of_images
 from gahbench.board.statistics import Array
 from gahbench.contracts.claims import Compared, Fact, Levels, Measure, Scale
 from gahbench.contracts.row_labels import base_label, matches, split_label
 from gahbench.evaluation.rates import fit_slope, input_psnr
 
-#: Levels that differ by less than this share are equal.
-_SAME = 0.05
+#: Levels that differ by less than this share are treated as equal.
+_RELATIVE_TOLERANCE = 0.05
 
 
 class NotMeasuredError(Exception):
-    """The results lack what a measure asks for; the message says what is missing."""
+    """The results lack values that a measure needs; the message says which."""
 
 
 @dataclass(frozen=True, eq=False)
 class Quantity:
-    """The values of a measure in one case, all of which a claim is about."""
+    """The values of a measure in one case; a claim is about all of them."""
 
     names: tuple[str, ...]
     values: Array
@@ -39,228 +39,241 @@ class Quantity:
     has_sources: bool = False
 
     def fact(self, name: Fact) -> float:
-        """Return a fact of it; NaN if it is not known."""
-        levels = [sigma for sigma in self.sigmas if not math.isnan(sigma)]
-        known = {
+        """Return a fact about the quantity, such as its number of images; NaN if unknown."""
+        known_sigmas = [sigma for sigma in self.sigmas if not math.isnan(sigma)]
+        facts = {
             "images": self.images,
             "seeds": self.seeds,
-            "levels": len(levels),
-            "decibels": float(np.ptp(input_psnr(levels))) if levels else 0.0,
+            "levels": len(known_sigmas),
+            "decibels": float(np.ptp(input_psnr(known_sigmas))) if known_sigmas else 0.0,
             "N": max(self.numbers, default=math.nan),
         }
-        return float(known.get(name, math.nan))
+        return float(facts.get(name, math.nan))
 
 
-def rows_of(table: Table, dataset: str, measure: Measure) -> list[str]:
-    """Return the entrants of a dataset that a measure is about, without their numbers of images."""
+def measured_entrants(table: Table, dataset: str, measure: Measure) -> list[str]:
+    """Return the entrants of a dataset that a measure is about, as labels without numbers of training images."""
     is_swept = measure.number is not None
     labels = [label for label in table.entrants(dataset) if (split_label(label)[1] is not None) == is_swept]
-    bases = dict.fromkeys(map(base_label, labels))
+    base_labels = dict.fromkeys(map(base_label, labels))
     return [
         label
-        for label in bases
-        if any(matches(label, one) for one in measure.entrants)
-        and not any(matches(label, one) for one in measure.without)
+        for label in base_labels
+        if any(matches(label, pattern) for pattern in measure.entrants)
+        and not any(matches(label, pattern) for pattern in measure.without)
     ]
 
 
-def quantity(table: Table, dataset: str, entrant: str, measure: Measure) -> Quantity:
+def measure_quantity(table: Table, dataset: str, entrant: str, measure: Measure) -> Quantity:
     """Return the values of a measure in one case."""
     rows = _rows(table, dataset, entrant, measure.number)
     metrics = _metrics(table, measure.metric, dataset, measure.split)
-    found = []
+    quantities = []
     for metric in metrics:
-        for name, courses in _compared(table, dataset, rows, measure, metric):
-            found.append(_reduced(measure, courses, tuple(rows), name if name or len(metrics) == 1 else metric))
-    return _joined(found)
+        for name, curves in _comparisons(table, dataset, rows, measure, metric):
+            quantities.append(_reduce(measure, curves, tuple(rows), name if name or len(metrics) == 1 else metric))
+    return _join(quantities)
 
 
 def _rows(table: Table, dataset: str, entrant: str, wanted: Levels | None) -> dict[float, str]:
-    """Return the labels of a case's rows by number of training images; NaN for none."""
+    """Return the labels of a case's rows by number of training images; the key is NaN outside sweeps."""
     if wanted is None:
         return {math.nan: entrant}
-    known = numbers(table.entrants(dataset), entrant)
-    rows = list(known.items())
-    places = chosen(wanted, list(known))
-    if not places:
-        held = ", ".join(f"{number:g}" for number in known) or "none"
-        raise NotMeasuredError(f"{entrant} on {dataset} has no row for N = {wanted}; there are {held}")
-    return dict(rows[place] for place in places)
+    rows_by_number = rows_by_number_of_images(table.entrants(dataset), entrant)
+    rows = list(rows_by_number.items())
+    indices = find_levels(wanted, list(rows_by_number))
+    if not indices:
+        available = ", ".join(f"{number:g}" for number in rows_by_number) or "none"
+        raise NotMeasuredError(f"{entrant} on {dataset} has no row for N = {wanted}; there are {available}")
+    return dict(rows[index] for index in indices)
 
 
-def chosen(wanted: Levels, known: Sequence[float]) -> list[int]:
-    """Return the places of the levels that are asked for among known ones, ascending; none if one is missing."""
-    places = [place for place, level in enumerate(known) if wanted.start <= level <= wanted.end]
+def find_levels(wanted: Levels, known: Sequence[float]) -> list[int]:
+    """Return the ascending indices of wanted levels among known levels; empty if a wanted level is missing."""
+    indices = [index for index, level in enumerate(known) if wanted.start <= level <= wanted.end]
     if wanted.at:
-        near = [[place for place in places if abs(known[place] / level - 1) <= _SAME] for level in wanted.at]
-        if not all(near):
+        near_indices = [
+            [index for index in indices if abs(known[index] / level - 1) <= _RELATIVE_TOLERANCE] for level in wanted.at
+        ]
+        if not all(near_indices):
             return []
-        nearest = zip(near, wanted.at, strict=True)
-        places = sorted({min(close, key=lambda one: abs(known[one] - level)) for close, level in nearest})
-    return places[:1] if wanted.take == "lowest" else places[-1:] if wanted.take == "highest" else places
+        nearest = zip(near_indices, wanted.at, strict=True)
+        indices = sorted({min(near, key=lambda index: abs(known[index] - level)) for near, level in nearest})
+    return indices[:1] if wanted.take == "lowest" else indices[-1:] if wanted.take == "highest" else indices
 
 
 def _metrics(table: Table, pattern: str, dataset: str, split: str) -> list[str]:
-    found = table.metrics(pattern, dataset, split)
-    if not found:
+    metrics = table.metrics(pattern, dataset, split)
+    if not metrics:
         raise NotMeasuredError(f"no {pattern} on {dataset}{'' if split == 'test' else f', split {split}'}")
-    return found
+    return metrics
 
 
-def _compared(
+def _comparisons(
     table: Table, dataset: str, rows: dict[float, str], measure: Measure, metric: str
 ) -> list[tuple[str, list[MetricCurve]]]:
-    """Return courses of a metric for each of the rows, or of its comparisons, each with its name."""
-    own = [_course(table, metric, measure.split, dataset, label, measure.scale) for label in rows.values()]
-    other = measure.minus or measure.over
-    if other is None:
-        return [("", own)]
+    """Return curves of a metric for all rows: one list, or a list for each comparison, with the comparison's name."""
+    own_curves = [_curve(table, metric, measure.split, dataset, label, measure.scale) for label in rows.values()]
+    compared = measure.minus or measure.over
+    if compared is None:
+        return [("", own_curves)]
     sign = "minus" if measure.minus is not None else "over"
-    place = other.dataset.replace("{dataset}", dataset) or dataset
-    split = other.split or measure.split
-    found = []
-    for compared in [name for one in other.metrics or (metric,) for name in _metrics(table, one, place, split)]:
-        shown = [compared] if other.metrics else []
-        elsewhere = place != dataset or other.entrant or other.split or other.number
-        if sign == "minus" and other.metrics and not elsewhere:
-            found.append((f"minus {compared}", _paired(table, measure, metric, compared, dataset, rows, own)))
+    other_dataset = compared.dataset.replace("{dataset}", dataset) or dataset
+    other_split = compared.split or measure.split
+    comparisons = []
+    patterns = compared.metrics or (metric,)
+    other_metrics = [name for pattern in patterns for name in _metrics(table, pattern, other_dataset, other_split)]
+    for other_metric in other_metrics:
+        metric_names = [other_metric] if compared.metrics else []
+        has_other_rows = other_dataset != dataset or compared.entrant or compared.split or compared.number
+        if sign == "minus" and compared.metrics and not has_other_rows:
+            differences = _paired_differences(table, measure, metric, other_metric, dataset, rows, own_curves)
+            comparisons.append((f"minus {other_metric}", differences))
             continue
-        for label, labels in _other_rows(table, place, rows, other).items():
-            against = [_course(table, compared, split, place, one, measure.scale) for one in labels]
-            # The logarithm of a ratio is the difference of two.
+        for label, labels in _other_rows(table, other_dataset, rows, compared).items():
+            other_curves = [
+                _curve(table, other_metric, other_split, other_dataset, other_label, measure.scale)
+                for other_label in labels
+            ]
+            # On a logarithmic scale a ratio is a difference of logarithms.
             divides = sign == "over" and measure.scale == "linear"
-            both = [_combined(one, two, divides) for one, two in zip(own, against, strict=True)]
-            extra = [*([label] if other.entrant else []), *([place] if other.dataset else []), *shown]
-            extra += [f"split {split}"] if other.split else []
-            extra += [f"N = {other.number}"] if other.number else []
-            found.append((f"{sign} {' '.join(extra)}", both))
-    return found
+            both = [_compare(first, second, divides) for first, second in zip(own_curves, other_curves, strict=True)]
+            name_parts = [label] if compared.entrant else []
+            name_parts += [other_dataset] if compared.dataset else []
+            name_parts += metric_names
+            name_parts += [f"split {other_split}"] if compared.split else []
+            name_parts += [f"N = {compared.number}"] if compared.number else []
+            comparisons.append((f"{sign} {' '.join(name_parts)}", both))
+    return comparisons
 
 
-def _paired(
+def _paired_differences(
     table: Table,
     measure: Measure,
     metric: str,
     other: str,
     dataset: str,
     rows: dict[float, str],
-    own: list[MetricCurve],
+    curves: list[MetricCurve],
 ) -> list[MetricCurve]:
-    """Return differences of two metrics of the same rows, image by image where both are of images."""
-    against = [_course(table, other, measure.split, dataset, label, "linear") for label in rows.values()]
-    found = []
-    for label, one, two in zip(rows.values(), own, against, strict=True):
-        exact = None
-        if metric not in table.ratio_names and other not in table.ratio_names and one.images == two.images:
-            exact = table.courses(dataset, metric, measure.split, other).get(label)
-        found.append(_combined(one, two, divides=False) if exact is None else exact)
-    return found
+    """Return differences of two metrics of the same rows, image by image if both metrics have values for images."""
+    other_curves = [_curve(table, other, measure.split, dataset, label, "linear") for label in rows.values()]
+    differences = []
+    for label, first, second in zip(rows.values(), curves, other_curves, strict=True):
+        difference = None
+        if metric not in table.ratio_names and other not in table.ratio_names and first.images == second.images:
+            difference = table.curves(dataset, metric, measure.split, other).get(label)
+        differences.append(_compare(first, second, divides=False) if difference is None else difference)
+    return differences
 
 
 def _other_rows(table: Table, dataset: str, rows: dict[float, str], other: Compared) -> dict[str, list[str]]:
-    """Return the rows that are compared with, for each of the entrants that match."""
-    there = table.entrants(dataset)
-    bases = list(dict.fromkeys(map(base_label, rows.values())))
+    """Return the labels to compare the rows with, for each matching entrant."""
+    labels_on_dataset = table.entrants(dataset)
+    base_labels = list(dict.fromkeys(map(base_label, rows.values())))
     if other.entrant:
-        bases = [base for base in dict.fromkeys(map(base_label, there)) if matches(base, other.entrant)]
-        bases = [base for base in bases if base not in set(map(base_label, rows.values()))]
-        # An entrant that is left out does not take comparisons with others away, unless there is no other.
-        out = set(map(base_label, table.left_out(dataset)))
-        bases = [base for base in bases if base not in out] or bases
-        if not bases:
+        own_labels = set(base_labels)
+        base_labels = [
+            base for base in dict.fromkeys(map(base_label, labels_on_dataset)) if matches(base, other.entrant)
+        ]
+        base_labels = [base for base in base_labels if base not in own_labels]
+        # Skip entrants that are left out, unless no other entrant matches.
+        left_out_labels = set(map(base_label, table.left_out(dataset)))
+        base_labels = [base for base in base_labels if base not in left_out_labels] or base_labels
+        if not base_labels:
             raise NotMeasuredError(f"no {other.entrant} on {dataset} to compare with")
-    found = {}
-    for base in bases:
-        known = numbers(there, base)
+    rows_by_base = {}
+    for base in base_labels:
+        rows_by_number = rows_by_number_of_images(labels_on_dataset, base)
         if other.number is not None:
-            places = chosen(other.number, list(known))
-            if len(places) != 1:
+            indices = find_levels(other.number, list(rows_by_number))
+            if len(indices) != 1:
                 raise NotMeasuredError(f"{base} on {dataset} has no one row for N = {other.number}")
-            found[base] = [known[list(known)[places[0]]]] * len(rows)
+            rows_by_base[base] = [rows_by_number[list(rows_by_number)[indices[0]]]] * len(rows)
             continue
-        labels = [known.get(number, base) for number in rows]
-        if missing := [label for label in labels if label not in there]:
+        labels = [rows_by_number.get(number, base) for number in rows]
+        if missing := [label for label in labels if label not in labels_on_dataset]:
             raise NotMeasuredError(f"no {listing(missing)} on {dataset} to compare with")
-        found[base] = labels
-    return found
+        rows_by_base[base] = labels
+    return rows_by_base
 
 
-def _course(table: Table, metric: str, split: str, dataset: str, label: str, scale: Scale) -> MetricCurve:
-    if why := table.left_out(dataset).get(label):
-        raise NotMeasuredError(f"{label} on {dataset} is left out, {why}")
+def _curve(table: Table, metric: str, split: str, dataset: str, label: str, scale: Scale) -> MetricCurve:
+    if reason := table.left_out(dataset).get(label):
+        raise NotMeasuredError(f"{label} on {dataset} is left out, {reason}")
     if scale == "log10" and metric in table.ratio_names:
         raise NotMeasuredError(f"{metric} is a ratio of means, and scale: log10 is of values")
-    found = table.courses(dataset, metric, split, scale=scale).get(label)
-    if found is None:
-        above = " above 0 in every training" if scale == "log10" else ""
+    curve = table.curves(dataset, metric, split, scale=scale).get(label)
+    if curve is None:
+        condition = " above 0 in every training" if scale == "log10" else ""
         where = f"{dataset}{'' if split == 'test' else f', split {split}'}"
-        raise NotMeasuredError(f"no {metric}{above} of {label} on {where}")
-    return found
+        raise NotMeasuredError(f"no {metric}{condition} of {label} on {where}")
+    return curve
 
 
-def _at(course: MetricCurve, sigmas: Sequence[float]) -> MetricCurve:
-    keys = [repr(float(sigma)) for sigma in course.sigmas]
-    places = [keys.index(repr(float(sigma))) for sigma in sigmas]
-    return replace(course, sigmas=tuple(sigmas), values=course.values[places], draws=course.draws[:, places])
+def _at_levels(curve: MetricCurve, sigmas: Sequence[float]) -> MetricCurve:
+    keys = [repr(float(sigma)) for sigma in curve.sigmas]
+    indices = [keys.index(repr(float(sigma))) for sigma in sigmas]
+    return replace(curve, sigmas=tuple(sigmas), values=curve.values[indices], draws=curve.draws[:, indices])
 
 
-def _common(courses: Sequence[MetricCurve]) -> list[float]:
-    """Return the noise levels that all courses have; NaN, for none, is one of them."""
-    shared = set.intersection(*({repr(float(sigma)) for sigma in one.sigmas} for one in courses))
-    found = [sigma for sigma in courses[0].sigmas if repr(float(sigma)) in shared]
-    if not found:
+def _shared_levels(curves: Sequence[MetricCurve]) -> list[float]:
+    """Return the noise levels that all curves have; NaN stands for values without a noise level."""
+    shared = set.intersection(*({repr(float(sigma)) for sigma in curve.sigmas} for curve in curves))
+    sigmas = [sigma for sigma in curves[0].sigmas if repr(float(sigma)) in shared]
+    if not sigmas:
         raise NotMeasuredError("what is compared has no noise level in common")
-    return found
+    return sigmas
 
 
-def _combined(one: MetricCurve, two: MetricCurve, divides: bool) -> MetricCurve:
-    sigmas = _common([one, two])
-    one, two = _at(one, sigmas), _at(two, sigmas)
+def _compare(first: MetricCurve, second: MetricCurve, divides: bool) -> MetricCurve:
+    sigmas = _shared_levels([first, second])
+    first, second = _at_levels(first, sigmas), _at_levels(second, sigmas)
     if divides:
         with np.errstate(divide="ignore", invalid="ignore"):
-            values, draws = one.values / two.values, one.draws / two.draws
+            values, draws = first.values / second.values, first.draws / second.draws
     else:
-        values, draws = one.values - two.values, one.draws - two.draws
+        values, draws = first.values - second.values, first.draws - second.draws
     return MetricCurve(
         tuple(sigmas),
         values,
         draws,
-        _least([one.images, two.images]),
-        _least([one.seeds, two.seeds]),
-        max(one.seed_share, two.seed_share),
-        one.has_sources or two.has_sources,
+        _smallest_known([first.images, second.images]),
+        _smallest_known([first.seeds, second.seeds]),
+        max(first.seed_share, second.seed_share),
+        first.has_sources or second.has_sources,
     )
 
 
-def _least(counts: Iterable[int]) -> int:
-    """Return the least count of images or seeds, without those that are unknown, which are 0."""
+def _smallest_known(counts: Iterable[int]) -> int:
+    """Return the smallest count of images or seeds, ignoring 0, which means unknown."""
     return min(filter(None, counts), default=0)
 
 
-def _reduced(measure: Measure, courses: list[MetricCurve], counts: tuple[float, ...], name: str) -> Quantity:
-    """Return the quantity of one metric and comparison: rows by noise levels, reduced along both."""
-    sigmas = _common(courses)
-    places = range(len(sigmas)) if np.isnan(sigmas).all() else chosen(measure.sigma, sigmas)
-    if not places:
+def _reduce(measure: Measure, curves: list[MetricCurve], row_numbers: tuple[float, ...], name: str) -> Quantity:
+    """Reduce the curves of one metric and comparison along rows and noise levels to a quantity."""
+    sigmas = _shared_levels(curves)
+    indices = range(len(sigmas)) if np.isnan(sigmas).all() else find_levels(measure.sigma, sigmas)
+    if not indices:
         levels = ", ".join(map(level_name, sigmas))
         raise NotMeasuredError(f"{measure.metric} is not known at σ = {measure.sigma}; it is at {levels}")
-    used = [sigmas[place] for place in places]
-    cut = [_at(one, used) for one in courses]
-    values = np.stack([one.values for one in cut])
-    draws = np.stack([one.draws for one in cut], axis=1)
-    at_levels = ["" if math.isnan(sigma) else f"σ = {level_name(sigma)}" for sigma in used]
+    chosen_sigmas = [sigmas[index] for index in indices]
+    chosen_curves = [_at_levels(curve, chosen_sigmas) for curve in curves]
+    values = np.stack([curve.values for curve in chosen_curves])
+    draws = np.stack([curve.draws for curve in chosen_curves], axis=1)
+    at_levels = ["" if math.isnan(sigma) else f"σ = {level_name(sigma)}" for sigma in chosen_sigmas]
     if measure.slope == "input-psnr":
-        if len(used) < 2:
-            raise NotMeasuredError(f"a slope needs two noise levels, and there is {level_name(used[0])} alone")
-        noisy = input_psnr(used)
+        if len(chosen_sigmas) < 2:
+            raise NotMeasuredError(f"a slope needs two noise levels, and there is {level_name(chosen_sigmas[0])} alone")
+        noisy = input_psnr(chosen_sigmas)
         values, draws, at_levels = fit_slope(noisy, values)[:, None], fit_slope(noisy, draws)[..., None], [""]
     elif measure.sigma.take == "mean":
         values, draws, at_levels = values.mean(1, keepdims=True), draws.mean(2, keepdims=True), [""]
-    at_rows = ["" if math.isnan(number) else f"N = {number:g}" for number in counts]
+    at_rows = ["" if math.isnan(number) else f"N = {number:g}" for number in row_numbers]
     if measure.slope == "log10-N":
-        if len(counts) < 2 or not np.isfinite(counts).all():
+        if len(row_numbers) < 2 or not np.isfinite(row_numbers).all():
             raise NotMeasuredError("a slope needs two numbers of training images")
-        x = np.log10(counts)
+        x = np.log10(row_numbers)
         values, draws, at_rows = fit_slope(x, values.T)[None], fit_slope(x, draws.swapaxes(1, 2))[:, None], [""]
     elif measure.number is not None and measure.number.take == "mean":
         values, draws, at_rows = values.mean(0, keepdims=True), draws.mean(1, keepdims=True), [""]
@@ -269,24 +282,24 @@ def _reduced(measure: Measure, courses: list[MetricCurve], counts: tuple[float, 
         tuple(names),
         values.reshape(-1),
         draws.reshape(len(draws), -1),
-        _least(one.images for one in cut),
-        _least(one.seeds for one in cut),
-        float(np.mean([one.seed_share for one in cut])),
-        tuple(used),
-        tuple(number for number in counts if not math.isnan(number)),
-        any(one.has_sources for one in cut),
+        _smallest_known(curve.images for curve in chosen_curves),
+        _smallest_known(curve.seeds for curve in chosen_curves),
+        float(np.mean([curve.seed_share for curve in chosen_curves])),
+        tuple(chosen_sigmas),
+        tuple(number for number in row_numbers if not math.isnan(number)),
+        any(curve.has_sources for curve in chosen_curves),
     )
 
 
-def _joined(found: Sequence[Quantity]) -> Quantity:
-    first = found[0]
+def _join(quantities: Sequence[Quantity]) -> Quantity:
+    first = quantities[0]
     return replace(
         first,
-        names=tuple(name for one in found for name in one.names),
-        values=np.concatenate([one.values for one in found]),
-        draws=np.concatenate([one.draws for one in found], axis=1),
-        images=_least(one.images for one in found),
-        seeds=_least(one.seeds for one in found),
-        seed_share=float(np.mean([one.seed_share for one in found])),
-        has_sources=any(one.has_sources for one in found),
+        names=tuple(name for quantity in quantities for name in quantity.names),
+        values=np.concatenate([quantity.values for quantity in quantities]),
+        draws=np.concatenate([quantity.draws for quantity in quantities], axis=1),
+        images=_smallest_known(quantity.images for quantity in quantities),
+        seeds=_smallest_known(quantity.seeds for quantity in quantities),
+        seed_share=float(np.mean([quantity.seed_share for quantity in quantities])),
+        has_sources=any(quantity.has_sources for quantity in quantities),
     )

@@ -1,4 +1,4 @@
-"""Values that claims are about: means out of the tidy tables of results, with joint draws of them."""
+"""Values that claims are about: means from the tidy tables of results, with joint bootstrap draws."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from gahbench.board.results import Results
     from gahbench.contracts.claims import Scale
 
-#: The distance from the optimum in dB, as on boards.
+#: Name of the distance from the optimum in dB, as on boards.
 DEFICIT = "deficit"
 
 
 @dataclass(frozen=True, eq=False)
 class MetricCurve:
-    """Means of one metric of one row of results, at its noise levels."""
+    """Means of one metric for one row of results, against the noise level."""
 
     sigmas: tuple[float, ...]
     values: Array
@@ -52,32 +52,32 @@ class MetricCurve:
 
 
 class Table:
-    """The tidy table of one results folder, as claims ask for it; whatever was asked for is kept."""
+    """The tidy table of one results folder, with cached curves of its metrics."""
 
     def __init__(self, name: str, results: Results) -> None:
         self.name, self.results = name, results
-        self._courses: dict[tuple[str, str, str, str | None, Scale], dict[str, MetricCurve]] = {}
+        self._curves: dict[tuple[str, str, str, str | None, Scale], dict[str, MetricCurve]] = {}
         self._cubes_of: dict[tuple[str, str, str | None, Scale], dict[str, list[ScoreCube]]] = {}
 
     @cached_property
     def datasets(self) -> list[str]:
-        """The datasets."""
+        """Labels of the datasets."""
         return dataset_names(self.results)
 
     @cached_property
     def _rows(self) -> dict[tuple[str, str, str], pd.DataFrame]:
-        """Rows by dataset, split and metric."""
+        """Rows of scores by dataset, split and metric."""
         keys = ["dataset", "split", "metric"]
-        found = self.results.scores.groupby(keys, sort=False)
-        return {(str(key[0]), str(key[1]), str(key[2])): rows for key, rows in found}
+        groups = self.results.scores.groupby(keys, sort=False)
+        return {(str(key[0]), str(key[1]), str(key[2])): rows for key, rows in groups}
 
     @cached_property
     def _ratios(self) -> dict[str, Ratio]:
-        found = {one.metric: one for one in ratios_of(self.results)}
-        return {**found, DEFICIT: Ratio(DEFICIT, DISTANCE, OPTIMAL_ERROR)}
+        ratios = {ratio.metric: ratio for ratio in ratios_of(self.results)}
+        return {**ratios, DEFICIT: Ratio(DEFICIT, DISTANCE, OPTIMAL_ERROR)}
 
     def left_out(self, dataset: str) -> dict[str, str]:
-        """Return the rows of a dataset that are left out of comparisons, and why."""
+        """Return the rows of a dataset that are left out of comparisons, with the reason for each."""
         return self.results.left_out.get(dataset, {})
 
     def entrants(self, dataset: str) -> list[str]:
@@ -87,165 +87,182 @@ class Table:
     @cached_property
     def _entrants(self) -> dict[str, list[str]]:
         pairs = self.results.scores[["dataset", "entrant"]].drop_duplicates()
-        there = {str(dataset): set(rows["entrant"]) for dataset, rows in pairs.groupby("dataset")}
-        return {name: [one for one in self.results.entrants if one in held] for name, held in there.items()}
+        labels_by_dataset = {
+            str(dataset): set(dataset_rows["entrant"]) for dataset, dataset_rows in pairs.groupby("dataset")
+        }
+        return {
+            name: [label for label in self.results.entrants if label in labels]
+            for name, labels in labels_by_dataset.items()
+        }
 
     @property
     def ratio_names(self) -> frozenset[str]:
-        """Names of values that are ratios of means."""
+        """Names of metrics that are ratios of means."""
         return frozenset(self._ratios)
 
     def metrics(self, pattern: str, dataset: str, split: str) -> list[str]:
-        """Return the names of metrics that match a pattern, of which rows of a dataset and split are there."""
+        """Return the names of metrics that match a pattern and were measured on a dataset and split."""
         names = self._measured(dataset, split)
-        names |= {name for name, one in self._ratios.items() if {one.numerator, one.denominator} <= names}
+        names |= {name for name, ratio in self._ratios.items() if {ratio.numerator, ratio.denominator} <= names}
         wanted = parse_metric_name(pattern)
-        found = [parse_metric_name(name) for name in sorted(names)]
+        parsed_names = [parse_metric_name(name) for name in sorted(names)]
         return [
-            f"{one.label}{'.' if one.part else ''}{one.part}"
-            for one in found
-            if one.part == wanted.part
-            and one.name == wanted.name
-            and (one.label == wanted.label or ("*" in wanted.label and matches(one.label, wanted.label)))
+            f"{parsed.label}{'.' if parsed.part else ''}{parsed.part}"
+            for parsed in parsed_names
+            if parsed.part == wanted.part
+            and parsed.name == wanted.name
+            and (parsed.label == wanted.label or ("*" in wanted.label and matches(parsed.label, wanted.label)))
         ]
 
     def _measured(self, dataset: str, split: str) -> set[str]:
-        """Return the names of the metrics that there are rows of."""
-        return {metric for place, of, metric in self._rows if (place, of) == (dataset, split)}
+        """Return the names of the metrics with rows for a dataset and split."""
+        return {metric for row_dataset, row_split, metric in self._rows if (row_dataset, row_split) == (dataset, split)}
 
-    def courses(
+    def curves(
         self, dataset: str, metric: str, split: str, minus: str | None = None, scale: Scale = "linear"
     ) -> dict[str, MetricCurve]:
-        """Return a metric of every row of a dataset, or its difference image by image from another, by entrant."""
+        """Return the curves of a metric, or of its difference from another metric image by image, by entrant."""
         key = (dataset, metric, split, minus, scale)
-        if key not in self._courses:
-            self._courses[key] = self._found(*key)
-        return self._courses[key]
+        if key not in self._curves:
+            self._curves[key] = self._load_curves(*key)
+        return self._curves[key]
 
     def steps(self, dataset: str, entrant: str) -> int | None:
-        """Return the fewest steps of training of an entrant, or of the rows of its sweep; ``None`` if it has none."""
+        """Return the fewest training steps among the rows of an entrant, sweeps included; ``None`` if untrained."""
         fits = self.results.fits[self.results.fits["dataset"] == dataset]
         steps = fits.loc[fits["entrant"].map(base_label) == entrant, "steps"].dropna()
         return None if steps.empty else int(steps.min())
 
     def side(self, dataset: str) -> int | None:
-        """Return the side of the images of a dataset in pixels, the smaller one."""
+        """Return the shorter side of the images of a dataset, in pixels; ``None`` if unknown."""
         rows = self.results.datasets[self.results.datasets["dataset"] == dataset]
         sides = [rows[axis].dropna() for axis in ("height", "width")]
-        return None if any(one.empty for one in sides) else int(min(int(one.iloc[0]) for one in sides))
+        return None if any(side.empty for side in sides) else int(min(int(side.iloc[0]) for side in sides))
 
-    def _found(self, dataset: str, metric: str, split: str, minus: str | None, scale: Scale) -> dict[str, MetricCurve]:
+    def _load_curves(
+        self, dataset: str, metric: str, split: str, minus: str | None, scale: Scale
+    ) -> dict[str, MetricCurve]:
         key = (metric, split, minus, scale)
         if key not in self._cubes_of:
             self._cubes_of[key] = {name: self._cubes(name, split, metric, minus, scale) for name in self.datasets}
         cubes = self._cubes_of[key]
-        # How far trainings differ is pooled over datasets.
-        spreads = spreads_of({f"{name} {place}": one for name in cubes for place, one in enumerate(cubes[name])})
-        found: dict[str, MetricCurve] = {}
+        # The variance between training runs is pooled over datasets.
+        spreads = spreads_of({f"{name} {index}": cube for name in cubes for index, cube in enumerate(cubes[name])})
+        curves: dict[str, MetricCurve] = {}
         for cube in cubes[dataset]:
-            found |= self._of_cube((dataset, metric, split, minus), cube, spreads)
-        return found
+            curves |= self._curves_of_cube((dataset, metric, split, minus), cube, spreads)
+        return curves
 
     def _cubes(self, dataset: str, split: str, metric: str, minus: str | None, scale: Scale) -> list[ScoreCube]:
-        """Return the values of a metric, those of rows on the same images together; of ratios both parts."""
+        """Return the values of a metric, a cube for each set of images; ratios have numerator and denominator."""
         ratio = self._ratios.get(metric)
         names = [metric] if ratio is None else [ratio.numerator, ratio.denominator]
         names += [] if minus is None else [minus]
-        metrics = [rows for name in names if (rows := self._rows.get((dataset, split, name))) is not None]
-        if len(metrics) < len(names):
+        tables = [rows for name in names if (rows := self._rows.get((dataset, split, name))) is not None]
+        if len(tables) < len(names):
             return []
         sources = sources_of(self.results, dataset) if split == "test" else None
-        every, left_out = self._measured(dataset, split), self.left_out(dataset)
-        found = []
-        for cubes in cubes_by_images(metrics, self.results.entrants, every, sources, left_out):
+        measured_metrics, left_out = self._measured(dataset, split), self.left_out(dataset)
+        scaled_cubes = []
+        for cubes in cubes_by_images(tables, self.results.entrants, measured_metrics, sources, left_out):
             cube = cubes[0]
             if minus is not None:
                 cube = replace(cube, values=cube.values - cubes[-1].laid_like(cube))
             elif ratio is not None:
                 cube = joined(*cubes)
-            found.append(cube if scale == "linear" else _logarithms(cube))
-        return found
+            scaled_cubes.append(cube if scale == "linear" else _logarithms(cube))
+        return scaled_cubes
 
-    def _of_cube(
+    def _curves_of_cube(
         self, key: tuple[str, str, str, str | None], cube: ScoreCube, spreads: Mapping[str, float]
     ) -> dict[str, MetricCurve]:
-        """Return the courses of a cube's entrants."""
+        """Return the curves of a cube's entrants."""
         dataset, metric, split, _ = key
         values, sources = cube.values, cube.sources
         count = 0 if cube.images == [-1] else len(cube.images) if sources is None else len(set(sources))
-        # The few images that a network learned from are all of the images there are: only trainings vary.
-        is_all = cube.images == [-1] or (split == "train" and len(cube.images) < MIN_SOURCES)
-        if is_all and len(cube.runs) > 1:
+        # A few training images are the whole population, not a sample of images, so that only training runs vary.
+        is_population = cube.images == [-1] or (split == "train" and len(cube.images) < MIN_SOURCES)
+        if is_population and len(cube.runs) > 1:
             values, sources = means(values[..., None, :])[..., None].repeat(MIN_SOURCES, axis=3), None
-        # Effects of seeds on different metrics, splits and datasets are drawn apart, as if independent.
-        head = " ".join(filter(None, key))
-        names = [f"{head} {label}" for label in cube.entrants]
-        own = {f"{head} {label}": spread for label, spread in spreads.items()}
-        apart = [f"{head} {label}" for label in cube.left_out]
-        drawn = bootstrap_means(values, DRAWS, 0, names, own, sources, apart=apart)
-        of_images = drawn
+        # Effects of seeds on different metrics, splits and datasets are drawn independently.
+        prefix = " ".join(filter(None, key))
+        entrant_names = [f"{prefix} {label}" for label in cube.entrants]
+        entrant_spreads = {f"{prefix} {label}": spread for label, spread in spreads.items()}
+        left_out_names = [f"{prefix} {label}" for label in cube.left_out]
+        draws = bootstrap_means(values, DRAWS, 0, entrant_names, entrant_spreads, sources, apart=left_out_names)
+        image_draws = draws
         if len(cube.runs) > 1:
-            # With the mean of all seeds in place of each, images alone vary.
-            averaged = means(values.swapaxes(2, 3)[..., None])[:, :, None, :]
-            of_images = bootstrap_means(averaged, DRAWS, 0, names, own, sources)
-        middle, sigmas = cube.means(), cube.sigmas
+            # With the mean over seeds in place of each seed, only images vary.
+            seed_means = means(values.swapaxes(2, 3)[..., None])[:, :, None, :]
+            image_draws = bootstrap_means(seed_means, DRAWS, 0, entrant_names, entrant_spreads, sources)
+        values_by_level, sigmas = cube.means(), cube.sigmas
         if metric in self._ratios:
-            middle, drawn, of_images = quotient(middle), quotient(drawn), quotient(of_images)
+            values_by_level, draws, image_draws = quotient(values_by_level), quotient(draws), quotient(image_draws)
             sigmas = sigmas[: len(sigmas) // 2]
         if metric == DEFICIT:
-            middle, drawn, of_images = (decibels(1 + np.maximum(one, 0)) for one in (middle, drawn, of_images))
+            values_by_level, draws, image_draws = (
+                decibels(1 + np.maximum(ratio, 0)) for ratio in (values_by_level, draws, image_draws)
+            )
         left_out = self._left_out(dataset, metric, split)
-        found = {}
-        for place, label in enumerate(cube.entrants):
-            may_lack = [math.isnan(sigma) or sigma in left_out.get(label, ()) for sigma in sigmas]
-            kept = [at for at, value in enumerate(middle[place]) if np.isfinite(value) or not may_lack[at]]
-            if kept:
+        curves = {}
+        for index, label in enumerate(cube.entrants):
+            may_be_missing = [math.isnan(sigma) or sigma in left_out.get(label, ()) for sigma in sigmas]
+            kept_levels = [
+                level
+                for level, value in enumerate(values_by_level[index])
+                if np.isfinite(value) or not may_be_missing[level]
+            ]
+            if kept_levels:
                 seeds = len(cube.seeds.get(label, []))
-                found[label] = MetricCurve(
-                    tuple(sigmas[at] for at in kept),
-                    middle[place, kept],
-                    drawn[:, place][:, kept],
+                curves[label] = MetricCurve(
+                    tuple(sigmas[level] for level in kept_levels),
+                    values_by_level[index, kept_levels],
+                    draws[:, index][:, kept_levels],
                     count,
                     seeds,
-                    _seed_share(drawn[:, place][:, kept], of_images[:, place][:, kept]),
+                    _seed_share(draws[:, index][:, kept_levels], image_draws[:, index][:, kept_levels]),
                     cube.sources is not None and count < len(cube.images),
                 )
-        return found
+        return curves
 
     def _left_out(self, dataset: str, metric: str, split: str) -> dict[str, set[float]]:
-        """Return the noise levels of a dataset at which rows have no value by definition, by entrant."""
+        """Return the noise levels at which a metric leaves out all images of an entrant, by entrant."""
         if not leaves_images_out(metric, self._measured(dataset, split)):
             return {}
         ratio = self._ratios.get(metric)
         rows = self._rows[dataset, split, metric if ratio is None else ratio.numerator]
         levels = set(rows["sigma"])
-        return {str(entrant): levels - set(own["sigma"]) for entrant, own in rows.groupby("entrant")}
+        return {str(entrant): levels - set(entrant_rows["sigma"]) for entrant, entrant_rows in rows.groupby("entrant")}
 
 
-def numbers(labels: Sequence[str], base: str) -> dict[float, str]:
-    """Return the rows of an entrant's sweep by number of training images, ascending; ``all`` is infinity, last."""
-    found = {}
+def rows_by_number_of_images(labels: Sequence[str], base: str) -> dict[float, str]:
+    """Return the rows of an entrant's sweep by ascending number of training images; ``all`` has the key infinity."""
+    rows = {}
     for label in labels:
-        own, number = split_label(label)
-        if own == base and number is not None:
+        label_base, number = split_label(label)
+        if label_base == base and number is not None:
             count = number_of_images(label)
-            found[math.inf if count is None else float(count)] = label
-    return dict(sorted(found.items()))
+            rows[math.inf if count is None else float(count)] = label
+    return dict(sorted(rows.items()))
 
 
 def _logarithms(cube: ScoreCube) -> ScoreCube:
-    """Return a cube of logarithms to base 10; all of an entrant at a noise level are NaN where a value has none."""
-    there: NDArray[np.bool_] = np.asarray(np.isfinite(cube.values).any(axis=3, keepdims=True))
-    is_wrong = (cube.values <= 0).any(axis=(2, 3), keepdims=True) | ~there.all(axis=2, keepdims=True)
+    """Return a cube of logarithms to base 10; if one value has no logarithm, its entrant and noise level are NaN."""
+    is_present: NDArray[np.bool_] = np.asarray(np.isfinite(cube.values).any(axis=3, keepdims=True))
+    is_invalid = (cube.values <= 0).any(axis=(2, 3), keepdims=True) | ~is_present.all(axis=2, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return replace(cube, values=np.where(is_wrong, np.nan, np.log10(cube.values)))
+        return replace(cube, values=np.where(is_invalid, np.nan, np.log10(cube.values)))
 
 
-def _seed_share(drawn: Array, of_images: Array) -> float:
-    if not np.isfinite(drawn).all():
+def _seed_share(draws: Array, image_draws: Array) -> float:
+    if not np.isfinite(draws).all():
         return 0.0
-    whole = drawn.var(axis=0)
-    # Without draws over images, as of values of none, all of it is of seeds.
-    images = np.where(np.isfinite(of_images).all(axis=0), of_images.var(axis=0), 0.0)
-    known = whole > 0
-    return float(np.clip(1 - images[known] / whole[known], 0, 1).mean()) if known.any() else 0.0
+    variances = draws.var(axis=0)
+    # Values without images have no draws over images: all their variance is due to seeds.
+    image_variances = np.where(np.isfinite(image_draws).all(axis=0), image_draws.var(axis=0), 0.0)
+    is_positive = variances > 0
+    return (
+        float(np.clip(1 - image_variances[is_positive] / variances[is_positive], 0, 1).mean())
+        if is_positive.any()
+        else 0.0
+    )

@@ -22,7 +22,7 @@ from typing import Literal
 import numpy as np
 
 from gahbench._util.errors import ParameterError, ResultsError, listing
-from gahbench.board.claim_measures import NotMeasuredError, Quantity, quantity, rows_of
+from gahbench.board.claim_measures import NotMeasuredError, Quantity, measure_quantity, measured_entrants
 from gahbench.board.claim_values import Table
 from gahbench.board.facts import too_few
 from gahbench.board.results import INDEX, load_results
@@ -32,17 +32,17 @@ from gahbench.contracts.row_labels import matches
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.store.plan_file import short_names
 
-#: Larger factors of images or seeds are not stated.
-FARTHEST = 1000.0
+#: Larger factors of images or seeds are reported as "more than" this.
+LARGEST_STATED_FACTOR = 1000.0
 
 
 class UnmetError(NotMeasuredError):
-    """A condition of a claim is not met in a case."""
+    """A case does not meet a condition of its claim."""
 
 
 @dataclass(frozen=True)
 class Needs:
-    """How many more images, samples, sources of images or seeds an undecided value needs."""
+    """The factor by which images, sources of images or seeds must grow to decide an undecided value."""
 
     factor: float
     of: Literal["images", "sources", "seeds"]
@@ -50,9 +50,9 @@ class Needs:
 
     def __str__(self) -> str:
         what = "sources of images" if self.of == "sources" else self.of
-        if self.factor > FARTHEST:
-            return f"more than {FARTHEST:g} × as many {what}: the value lies at the end of the region"
-        # With more seeds the tails of t statistics become lighter, too.
+        if self.factor > LARGEST_STATED_FACTOR:
+            return f"more than {LARGEST_STATED_FACTOR:g} × as many {what}: the value lies at the end of the region"
+        # More seeds also make the tails of t statistics lighter, so that the factor is an upper bound.
         most = "up to " if self.of == "seeds" else ""
         factor = f"{self.factor:.1f}" if self.factor < 10 else f"{self.factor:.0f}"
         return f"{most}{factor} × as many {what}{f' ({self.count})' if self.count else ''}"
@@ -85,7 +85,7 @@ class Verdict:
 
     @property
     def decisive(self) -> Case | None:
-        """The least favourable case; ``None`` if none is measured."""
+        """The least favourable case; ``None`` if no case is measured."""
         return self.cases[0] if self.cases and self.outcome != "not measured" else None
 
     def counted(self) -> dict[Outcome, int]:
@@ -94,7 +94,7 @@ class Verdict:
 
 
 def known_claims(registry: Registry) -> dict[str, Claim]:
-    """Return the claims of a registry by ``paper/claim``, as papers are registered."""
+    """Return the claims of a registry by ``paper/claim``, in order of registration."""
     return {
         f"{plugin.name}/{claim.id}": claim
         for plugin in registry.plugins("claim")
@@ -103,44 +103,54 @@ def known_claims(registry: Registry) -> dict[str, Claim]:
 
 
 def claims(*folders: str | Path, only: Sequence[str] = (), plugins: Sequence[str | Path] = ()) -> list[Verdict]:
-    """Return the verdict of results on each claim of a publication that is known.
+    """Return the verdict of results on each known claim of a publication.
 
     Parameters
     ----------
     *folders
-        Results folders, or folders of them. Without any no claim is measured.
+        Results folders, or folders that contain results folders. Without folders, no claim is measured.
     only
-        Papers, claims, ``paper/claim``, or patterns of these; by default all.
+        Names of papers or claims, ``paper/claim``, or patterns of these; all claims by default.
     plugins
         Plugin files, YAML files of claims, or folders of plugin files.
 
     Returns
     -------
     list of Verdict
-        Whether each ``holds``, ``fails``, is ``undecided`` or ``not measured``, with its cases.
+        One verdict for each claim, with its cases: the outcome is ``holds``, ``fails``, ``undecided`` or
+        ``not measured``.
 
     Raises
     ------
     ParameterError
-        If a pattern matches no claim; names what there is.
+        If a pattern matches no claim; the message lists the papers.
     ResultsError
-        If a folder holds no results, or they cannot be read.
+        If a folder holds no results, or its results cannot be read.
     SuiteError
-        If a file of claims does not validate.
+        If a file of claims is invalid.
+
+    Examples
+    --------
+    In a clone of the repository:
+
+    >>> import gahbench
+    >>> [verdict] = gahbench.claims("results/quick", only=["kadkhodaie-2024/discs-slope"])
+    >>> verdict.outcome, round(verdict.decisive.estimate.value, 2)
+    ('holds', 0.87)
     """
-    known = _chosen(known_claims(open_registry(plugins)), only)
+    chosen_claims = _select(known_claims(open_registry(plugins)), only)
     paths = [path for folder in folders for path in _results_folders(Path(folder))]
     names = short_names(paths) if paths else []
     tables = [Table(name, load_results(path)) for name, path in zip(names, paths, strict=True)]
-    return [judge(name, claim, tables) for name, claim in known.items()]
+    return [judge(name, claim, tables) for name, claim in chosen_claims.items()]
 
 
-def _chosen(known: dict[str, Claim], only: Sequence[str]) -> dict[str, Claim]:
-    """Return the claims that match one of some patterns by ``paper/claim``; all without patterns."""
+def _select(known: dict[str, Claim], only: Sequence[str]) -> dict[str, Claim]:
+    """Return the claims that match a pattern, by ``paper/claim``; all claims if there are no patterns."""
     for pattern in only:
         if not any(_is_named(name, pattern) for name in known):
             papers = list(dict.fromkeys(name.partition("/")[0] for name in known))
-            raise ParameterError(f"no claim '{pattern}'; there are those of {listing(papers)}")
+            raise ParameterError(f"no claim matches '{pattern}'; there are claims of {listing(papers)}")
     return {
         name: claim for name, claim in known.items() if not only or any(_is_named(name, pattern) for pattern in only)
     }
@@ -148,146 +158,151 @@ def _chosen(known: dict[str, Claim], only: Sequence[str]) -> dict[str, Claim]:
 
 def _is_named(name: str, pattern: str) -> bool:
     paper, _, claim = name.partition("/")
-    return any(matches(one, pattern) for one in (name, paper, claim))
+    return any(matches(candidate, pattern) for candidate in (name, paper, claim))
 
 
 def _results_folders(folder: Path) -> list[Path]:
-    """Return the results folders that a path names: itself, or those in it."""
+    """Return the results folders that a path names: the folder itself, or the results folders in it."""
     if (folder / INDEX).is_file():
         return [folder]
-    found = sorted(path.parent for path in folder.glob(f"*/{INDEX}")) if folder.is_dir() else []
-    if not found:
-        raise ResultsError(f"{folder}: neither a results folder nor a folder of them; expected {INDEX}, or */{INDEX}")
-    return found
+    folders = sorted(path.parent for path in folder.glob(f"*/{INDEX}")) if folder.is_dir() else []
+    if not folders:
+        raise ResultsError(f"{folder}: holds no results; expected {INDEX}, or */{INDEX}")
+    return folders
 
 
 def judge(name: str, claim: Claim, tables: Sequence[Table]) -> Verdict:
     """Return the verdict of tidy tables on a claim."""
-    found: list[tuple[Case, Quantity]] = []
+    measured: list[tuple[Case, Quantity]] = []
     unmet: list[Case] = []
     missing: list[Case] = []
     for table in tables:
         for dataset in table.datasets:
-            if not any(matches(dataset, one) for one in claim.measure.datasets):
+            if not any(matches(dataset, pattern) for pattern in claim.measure.datasets):
                 continue
-            for entrant in rows_of(table, dataset, claim.measure):
+            for entrant in measured_entrants(table, dataset, claim.measure):
                 case = Case(table.name, dataset, entrant, "not measured")
                 try:
-                    known = quantity(table, dataset, entrant, claim.measure)
+                    quantity = measure_quantity(table, dataset, entrant, claim.measure)
                     for condition in claim.requires:
-                        _require(condition, table, case, known)
-                    _require_finite(known, claim.measure, case)
-                    found.append((case, known))
+                        _require(condition, table, case, quantity)
+                    _require_finite(quantity, claim.measure, case)
+                    measured.append((case, quantity))
                 except UnmetError as error:
                     unmet.append(replace(case, reason=str(error)))
                 except NotMeasuredError as error:
                     missing.append(replace(case, reason=str(error)))
     missing = [*unmet, *missing]
-    if not found:
-        return Verdict(name, claim, "not measured", tuple(missing), _why(claim, tables, missing))
-    cases = sorted(_decided(claim, found), key=lambda pair: pair[1])
+    if not measured:
+        return Verdict(name, claim, "not measured", tuple(missing), _why_not_measured(claim, tables, missing))
+    cases = sorted(_decide(claim, measured), key=lambda pair: pair[1])
     outcomes = {case.outcome for case, _ in cases}
     outcome: Outcome = "fails" if "fails" in outcomes else "undecided" if "undecided" in outcomes else "holds"
     return Verdict(name, claim, outcome, (*(case for case, _ in cases), *missing))
 
 
-def _decided(claim: Claim, found: Sequence[tuple[Case, Quantity]]) -> Iterable[tuple[Case, tuple[int, float]]]:
-    """Yield cases with their outcomes, and by what they are sorted: the least favourable first."""
-    values = np.concatenate([known.values for _, known in found])
-    lows, highs = simultaneous_intervals(values, np.concatenate([known.draws for _, known in found], axis=1))
+def _decide(claim: Claim, measured: Sequence[tuple[Case, Quantity]]) -> Iterable[tuple[Case, tuple[int, float]]]:
+    """Yield cases with their outcomes and sort keys; the least favourable case has the smallest key."""
+    values = np.concatenate([quantity.values for _, quantity in measured])
+    draws = np.concatenate([quantity.draws for _, quantity in measured], axis=1)
+    lows, highs = simultaneous_intervals(values, draws)
     start = 0
-    for case, known in found:
-        places = range(start, start + len(known.values))
-        start += len(known.values)
-        members = [Interval(float(values[at]), float(lows[at]), float(highs[at])) for at in places]
-        orders = [_order(one, claim.region) for one in members]
-        worst = min(range(len(members)), key=lambda at: orders[at])
-        one = members[worst]
-        outcome = claim.region.outcome(one.low, one.high)
-        reason = _no_interval(known) if math.isnan(one.low) else ""
+    for case, quantity in measured:
+        indices = range(start, start + len(quantity.values))
+        start += len(quantity.values)
+        members = [Interval(float(values[index]), float(lows[index]), float(highs[index])) for index in indices]
+        sort_keys = [_sort_key(member, claim.region) for member in members]
+        worst_index = min(range(len(members)), key=lambda index: sort_keys[index])
+        worst = members[worst_index]
+        outcome = claim.region.outcome(worst.low, worst.high)
+        reason = _why_no_interval(quantity) if math.isnan(worst.low) else ""
+        needs = estimate_needs(worst, claim.region, quantity) if outcome == "undecided" and not reason else None
         yield (
             Case(
-                case.folder, case.dataset, case.entrant, outcome, one, known.names[worst], len(members), reason,
-                needs(one, claim.region, known) if outcome == "undecided" and not reason else None,
+                case.folder, case.dataset, case.entrant, outcome, worst, quantity.names[worst_index], len(members),
+                reason, needs,
             ),
-            orders[worst],
+            sort_keys[worst_index],
         )  # fmt: skip
 
 
-def _no_interval(known: Quantity) -> str:
+def _why_no_interval(quantity: Quantity) -> str:
     """Return why a value has no interval."""
-    if 0 < known.images < MIN_SOURCES:
-        return f"no interval: {too_few(known.images, known.has_sources)}"
-    if known.images > 1 or known.seeds > 1:
+    if 0 < quantity.images < MIN_SOURCES:
+        return f"no interval: {too_few(quantity.images, quantity.has_sources)}"
+    if quantity.images > 1 or quantity.seeds > 1:
         return "no interval, as a mean that it is divided by may be 0"
     return "one seed has no interval"
 
 
-def _order(one: Interval, region: Region) -> tuple[int, float]:
-    """Return by what values are sorted: failing ones first, then undecided ones, each the least favourable first."""
-    outcome = region.outcome(one.low, one.high)
-    if math.isnan(one.low):
+def _sort_key(interval: Interval, region: Region) -> tuple[int, float]:
+    """Return a sort key: failing values come first, then undecided values, each from the least favourable."""
+    outcome = region.outcome(interval.low, interval.high)
+    if math.isnan(interval.low):
         return 2, 0.0
-    half = (one.high - one.low) / 2
-    distance = region.distance(one.value)
-    scaled = distance / half if half > 0 else math.copysign(math.inf, distance) if distance else 0.0
+    half_width = (interval.high - interval.low) / 2
+    distance = region.distance(interval.value)
+    scaled = distance / half_width if half_width > 0 else math.copysign(math.inf, distance) if distance else 0.0
     return {"fails": 0, "undecided": 1, "holds": 3}[outcome], scaled
 
 
-def needs(one: Interval, region: Region, known: Quantity) -> Needs:
-    """Return how many more images or seeds would decide a value, if it stays where it is."""
+def estimate_needs(interval: Interval, region: Region, quantity: Quantity) -> Needs:
+    """Estimate how many more images or seeds would decide a value, if the value itself does not change."""
     factors = []
     for end in (region.low, region.high):
-        if math.isfinite(end) and one.low <= end <= one.high:
-            half = one.value - one.low if end < one.value else one.high - one.value
-            gap = abs(one.value - end)
-            factors.append((half / gap) ** 2 if gap > 0 else math.inf)
-    factor = max(1.0, (max if region.contains(one.value) else min)(factors, default=math.inf))
-    of: Literal["images", "sources", "seeds"] = "sources" if known.has_sources else "images"
-    if known.seed_share > 0.5 or not known.images:
-        of = "seeds"
-    count = known.seeds if of == "seeds" else known.images
-    return Needs(factor, of, math.ceil(factor * count) if factor <= FARTHEST else 0)
+        if math.isfinite(end) and interval.low <= end <= interval.high:
+            half_width = interval.value - interval.low if end < interval.value else interval.high - interval.value
+            gap = abs(interval.value - end)
+            factors.append((half_width / gap) ** 2 if gap > 0 else math.inf)
+    factor = max(1.0, (max if region.contains(interval.value) else min)(factors, default=math.inf))
+    kind: Literal["images", "sources", "seeds"] = "sources" if quantity.has_sources else "images"
+    if quantity.seed_share > 0.5 or not quantity.images:
+        kind = "seeds"
+    count = quantity.seeds if kind == "seeds" else quantity.images
+    return Needs(factor, kind, math.ceil(factor * count) if factor <= LARGEST_STATED_FACTOR else 0)
 
 
-def _require_finite(known: Quantity, measure: Measure, case: Case) -> None:
-    """Raise where a value is missing, or is not finite: without it the claim would be about the others alone."""
-    lost = [name for name, value in zip(known.names, known.values, strict=True) if not np.isfinite(value)]
-    if lost:
-        places = f" at {'; '.join(lost)}" if any(lost) else ""
-        raise NotMeasuredError(f"{measure.metric} of {case.entrant} on {case.dataset} has no finite value{places}")
+def _require_finite(quantity: Quantity, measure: Measure, case: Case) -> None:
+    """Raise if a value is missing or not finite, since the claim is about all values."""
+    missing_names = [
+        name for name, value in zip(quantity.names, quantity.values, strict=True) if not np.isfinite(value)
+    ]
+    if missing_names:
+        location = f" at {'; '.join(missing_names)}" if any(missing_names) else ""
+        raise NotMeasuredError(f"{measure.metric} of {case.entrant} on {case.dataset} has no finite value{location}")
 
 
-def _require(condition: Condition, table: Table, case: Case, known: Quantity) -> None:
-    """Raise unless a condition is met in a case."""
+def _require(condition: Condition, table: Table, case: Case, quantity: Quantity) -> None:
+    """Raise unless a case meets a condition."""
     if not isinstance(condition.of, Measure):
         fact = condition.of
         side, steps = table.side(case.dataset), table.steps(case.dataset, case.entrant)
         facts = {"side": math.nan if side is None else side, "steps": math.nan if steps is None else steps}
-        value = float(facts.get(fact, known.fact(fact)))
+        value = float(facts.get(fact, quantity.fact(fact)))
         if not condition.region.contains(value):
-            shown = "unknown" if math.isnan(value) else f"{value:g}"
-            raise UnmetError(f"{fact} of {case.entrant} on {case.dataset}: {shown}, needed {condition.region}")
+            value_text = "unknown" if math.isnan(value) else f"{value:g}"
+            raise UnmetError(f"{fact} of {case.entrant} on {case.dataset}: {value_text}, needed {condition.region}")
         return
-    own = quantity(table, case.dataset, case.entrant, condition.of)
-    lows, highs = simultaneous_intervals(own.values, own.draws)
-    for name, value, low, high in zip(own.names, own.values, lows, highs, strict=True):
+    required = measure_quantity(table, case.dataset, case.entrant, condition.of)
+    lows, highs = simultaneous_intervals(required.values, required.draws)
+    for name, value, low, high in zip(required.names, required.values, lows, highs, strict=True):
         if condition.region.outcome(low, high) != "holds":
-            what = " ".join(filter(None, (condition.of.slope and "slope of", condition.of.metric)))
-            place = f"{f' at {name}' if name else ''} of {case.entrant} on {case.dataset}"
+            measure_name = " ".join(filter(None, (condition.of.slope and "slope of", condition.of.metric)))
+            location = f"{f' at {name}' if name else ''} of {case.entrant} on {case.dataset}"
             raise UnmetError(
-                f"{what}{place}: {value:.3g} [{low:.3g}, {high:.3g}], needed {condition.region}, as a condition"
+                f"{measure_name}{location}: {value:.3g} [{low:.3g}, {high:.3g}], needed {condition.region}, "
+                "as a condition"
             )
 
 
-def _why(claim: Claim, tables: Sequence[Table], missing: Sequence[Case]) -> str:
-    """Return why a claim is not measured at all."""
+def _why_not_measured(claim: Claim, tables: Sequence[Table], missing: Sequence[Case]) -> str:
+    """Return the reason why no case of a claim is measured."""
     if claim.missing:
         return claim.missing
     if not tables:
         return "no results"
     measure = claim.measure
-    if not any(matches(name, one) for table in tables for name in table.datasets for one in measure.datasets):
+    if not any(matches(name, pattern) for table in tables for name in table.datasets for pattern in measure.datasets):
         return f"no dataset {listing(measure.datasets)}"
     if not missing:
         rows = "" if measure.number is None else " for several numbers of training images"

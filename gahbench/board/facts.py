@@ -1,4 +1,4 @@
-"""Facts about datasets and entrants in results, beside scores: names, kinds, costs, optima, notes."""
+"""Facts about datasets and entrants in results: names, kinds, costs, optima and notes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from gahbench.board.tables import psnr_rows, rows_of
 if TYPE_CHECKING:
     from gahbench.board.tables import Tables
 
-#: The error of a unit that did not fail, but has not run.
+#: The error of a unit that has not run yet.
 NOT_RUN = "not run yet"
 #: The note on rows whose units were accepted by ``gahbench adopt``.
 ADOPTED = "measured with earlier code, adopted"
-#: How the note begins on rows with training settings of their own; the fields follow, and the suite's in brackets.
+#: Prefix of the note on rows with their own training settings; the fields follow, with those of the suite in brackets.
 OWN_TRAINING = "trained otherwise: "
-#: How the note begins on entrants that cannot take the images of a dataset; the reason follows.
+#: Prefix of the note on entrants that cannot take the images of a dataset; the reason follows.
 REFUSED = "cannot take these images: "
 TIME_BUDGET = "time budget: rows depend on the machine"
 
@@ -31,11 +31,11 @@ def dataset_names(results: Tables) -> list[str]:
 
 def entrant_kinds(results: Tables) -> dict[str, str]:
     """Return the kind of every entrant that was trained or scored."""
-    rows = results.scores[["entrant", "kind"]].drop_duplicates()
+    scored = results.scores[["entrant", "kind"]].drop_duplicates()
     kinds = dict.fromkeys(results.fits["entrant"], "trained")
     failures = results.failures
     kinds |= dict.fromkeys(failures.loc[failures["stage"] == "fit", "entrant"], "trained")
-    return kinds | dict(zip(rows["entrant"], rows["kind"], strict=True))
+    return kinds | dict(zip(scored["entrant"], scored["kind"], strict=True))
 
 
 def entrants_on(results: Tables, dataset: str) -> set[str]:
@@ -45,32 +45,32 @@ def entrants_on(results: Tables, dataset: str) -> set[str]:
 
 
 def is_fitted(results: Tables, dataset: str, entrant: str) -> bool:
-    """Return whether an entrant was trained by the suite, or was to be; weights from elsewhere have no seed."""
+    """Return whether the suite trained, or tried to train, an entrant; weights from elsewhere have no seed."""
     tables = (results.fits, results.failures[results.failures["stage"] == "fit"])
     return any(rows_of(table, dataset, entrant)["seed"].notna().any() for table in tables)
 
 
 def optimum_of(results: Tables, dataset: str) -> tuple[str, float]:
-    """Return the kind of a dataset's optimum, and the optimal slope, NaN if it is not known."""
+    """Return the kind of a dataset's optimum, and the optimal slope, which is NaN if unknown."""
     rows = results.datasets[results.datasets["dataset"] == dataset]
     return ("none", math.nan) if rows.empty else (str(rows["optimum"].iloc[0]), float(rows["slope"].iloc[0]))
 
 
 def dataset_notes(results: Tables, dataset: str) -> list[str]:
-    """Return what was done to the images of a dataset that may not be meant."""
+    """Return the notes on a dataset: changes of its images that may be unintended."""
     rows = results.datasets.loc[results.datasets["dataset"] == dataset, "notes"]
     return [] if rows.empty else str(rows.iloc[0]).splitlines()
 
 
 def sources_of(results: Tables, dataset: str) -> list[int] | None:
-    """Return which source each test image of a dataset is from; ``None`` where each has its own."""
+    """Return the number of the source of each test image of a dataset; ``None`` if each image has its own."""
     rows = results.datasets.loc[results.datasets["dataset"] == dataset, "sources"]
     text = "" if rows.empty else str(rows.iloc[0])
     return [int(number) for number in text.split()] or None
 
 
 def independent_images(results: Tables, dataset: str) -> int:
-    """Return how many independent test images of a dataset were scored: images of one source count once."""
+    """Return the number of independent test images that were scored; images of one source count once."""
     images = psnr_rows(results.scores, dataset)["image"].dropna().unique()
     sources = sources_of(results, dataset)
     if sources is None:
@@ -79,12 +79,12 @@ def independent_images(results: Tables, dataset: str) -> int:
 
 
 def too_few(count: int, are_sources: bool) -> str:
-    """Return how many independent images there are, and how many an interval needs."""
+    """Format the number of independent images, and the number that an interval needs."""
     images = f"{counted(count, 'independent source')} of images" if are_sources else counted(count, "image")
     return f"{images}, and {MIN_SOURCES} are needed"
 
 
 def cost_of(results: Tables, dataset: str, entrant: str) -> tuple[int | None, float]:
-    """Return the number of parameters and the mean seconds of training; ``None`` and NaN if not trained."""
+    """Return the number of parameters and the mean training time in seconds; ``None`` and NaN if not trained."""
     rows = rows_of(results.fits, dataset, entrant)
     return (None, math.nan) if rows.empty else (int(rows["parameters"].iloc[0]), float(rows["train_seconds"].mean()))

@@ -1,4 +1,4 @@
-"""Scores by number of training images, out of the tidy table, for figures."""
+"""Scores by number of training images, read from the tidy table for figures."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from gahbench.registry.spec import parse_spec
 if TYPE_CHECKING:
     from gahbench.board.results import Results
 
-#: Means over images or samples, and over training seeds: by number of training images, ascending, ``None``, last, for
-#: all of the split, and by noise level, NaN for none.
+#: Means over images or samples and over training seeds, by number of training images and noise level. Numbers ascend,
+#: and ``None``, which comes last, stands for the whole split; the noise level is NaN for values without a noise level.
 SweepCurves = dict[int | None, dict[float, Interval]]
 
 
@@ -27,7 +27,7 @@ def swept(
 ) -> list[tuple[str, str]]:
     """Return the datasets and entrants that have rows for several numbers of training images."""
     rows = results.scores[["dataset", "entrant"]].drop_duplicates()
-    found = list(
+    pairs = list(
         dict.fromkeys(
             (str(dataset), base_label(str(entrant)))
             for dataset in results.datasets["dataset"]
@@ -35,67 +35,69 @@ def swept(
             if base_label(entrant) != entrant and ((rows["dataset"] == dataset) & (rows["entrant"] == entrant)).any()
         )
     )
-    if not found:
+    if not pairs:
         raise ResultsError(
-            f"results of suite '{results.suite}' have no row for each of several numbers of training images; a suite "
-            "that lists train_images under 'training' has"
+            f"results of suite '{results.suite}' have no rows for several numbers of training images; a suite creates "
+            "them if it lists train_images under 'training'"
         )
-    known = [list(dict.fromkeys(names)) for names in zip(*found, strict=True)]
-    of, by = (
-        chosen_labels(asked, names, kind)
-        for kind, asked, names in zip(("dataset", "entrant"), (datasets, entrants), known, strict=True)
+    known_labels = [list(dict.fromkeys(names)) for names in zip(*pairs, strict=True)]
+    chosen_datasets, chosen_entrants = (
+        chosen_labels(patterns, names, kind)
+        for kind, patterns, names in zip(("dataset", "entrant"), (datasets, entrants), known_labels, strict=True)
     )
-    return [(dataset, entrant) for dataset, entrant in found if dataset in of and entrant in by]
+    return [
+        (dataset, entrant) for dataset, entrant in pairs if dataset in chosen_datasets and entrant in chosen_entrants
+    ]
 
 
 def course(results: Results, dataset: str, entrant: str, metric: str, split: str = "test") -> SweepCurves:
-    """Return a metric, or ``metric.part``, by number of training images and noise level (NaN where it has none)."""
-    ratio = next((one for one in ratios_of(results) if one.metric == metric), None)
+    """Return a metric, or ``metric.part``, by number of training images and noise level (NaN without a level)."""
+    ratio = next((ratio for ratio in ratios_of(results) if ratio.metric == metric), None)
     names = [metric] if ratio is None else [ratio.numerator, ratio.denominator]
     scores = results.scores
     scores = scores[(scores["dataset"] == dataset) & (scores["split"] == split)]
-    metrics = [scores[scores["metric"] == name] for name in names]
+    tables = [scores[scores["metric"] == name] for name in names]
     labels = [label for label in results.entrants if base_label(label) == entrant and label != entrant]
-    labels = [label for label in sorted(labels, key=_number) if (metrics[0]["entrant"] == label).any()]
-    found: SweepCurves = {number_of_images(label): {} for label in labels}
-    if any(rows.empty for rows in metrics):
-        return found
+    labels = [label for label in sorted(labels, key=_sort_key) if (tables[0]["entrant"] == label).any()]
+    curves: SweepCurves = {number_of_images(label): {} for label in labels}
+    if any(rows.empty for rows in tables):
+        return curves
     sources = sources_of(results, dataset) if split == "test" else None
-    every = set(map(str, scores["metric"].unique()))
-    # How far trainings differ is pooled over those that are scored on the same images.
-    for cubes in cubes_by_images(metrics, labels, every, sources, results.left_out.get(dataset)):
+    measured_metrics = set(map(str, scores["metric"].unique()))
+    # The variance between training runs is pooled over entrants that are scored on the same images.
+    for cubes in cubes_by_images(tables, labels, measured_metrics, sources, results.left_out.get(dataset)):
         cube = cubes[0]
         if ratio is None:
-            middle, draws = cube.means(), cube.draws()
+            values, draws = cube.means(), cube.draws()
         else:
-            both = joined(*cubes)
-            middle, draws = quotient(both.means()), quotient(both.draws({}))
-        for at, label in enumerate(cube.entrants):
-            levels = zip(cube.sigmas, estimates(middle[at], draws[:, at]), strict=True)
-            found[number_of_images(label)] = dict(levels)
-    return found
+            cube_of_both = joined(*cubes)
+            values, draws = quotient(cube_of_both.means()), quotient(cube_of_both.draws({}))
+        for index, label in enumerate(cube.entrants):
+            levels = zip(cube.sigmas, estimates(values[index], draws[:, index]), strict=True)
+            curves[number_of_images(label)] = dict(levels)
+    return curves
 
 
 def metrics_of(results: Results, dataset: str, entrant: str) -> list[str]:
-    """Return the metrics, and parts of metrics, that an entrant of a sweep has on test images, sorted."""
+    """Return the sorted names of metrics, and parts of metrics, that an entrant of a sweep has on test images."""
     scores = results.scores
     labels = [label for label in results.entrants if base_label(label) == entrant and label != entrant]
     rows = scores[(scores["dataset"] == dataset) & (scores["split"] == "test") & scores["entrant"].isin(labels)]
     names = set(map(str, rows["metric"].unique()))
-    ratios = {one.metric for one in ratios_of(results) if {one.numerator, one.denominator} <= names}
+    ratios = {ratio.metric for ratio in ratios_of(results) if {ratio.numerator, ratio.denominator} <= names}
     return sorted(names | ratios)
 
 
 def compared_with(metric: str) -> str:
-    """Return the reference that a metric compares a denoiser with, by the metric's label; empty if there is none."""
+    """Return the reference with which a metric, given by its label, compares a denoiser; empty without a reference."""
     try:
         spec = parse_spec(metric)
     except ParameterError:
         return ""
-    to = spec.keywords.get("to", *spec.positional[:1])
-    return "" if to is None else str(to)
+    reference = spec.keywords.get("to", *spec.positional[:1])
+    return "" if reference is None else str(reference)
 
 
-def _number(label: str) -> float:
-    found = number_of_images(label)
-    return math.inf if found is None else found
+def _sort_key(label: str) -> float:
+    number = number_of_images(label)
+    return math.inf if number is None else number

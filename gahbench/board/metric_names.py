@@ -1,4 +1,4 @@
-"""Names of metrics in the table of scores: ``alignment[sym4].null`` is a name, its parameters and a part."""
+"""Names of metrics in the table of scores: ``alignment[sym4].null`` has a name, parameters and a part."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class MetricName:
 
 def parse_metric_name(text: str) -> MetricName:
     """Parse ``name``, ``name.part``, ``name[parameters]`` or ``name[parameters].part``."""
-    # Parameters may hold dots, parts and names of metrics do not.
+    # Parameters may hold dots; names and parts of metrics do not.
     name, bracket, rest = text.partition("[")
     if not bracket:
         name, _, part = text.partition(".")

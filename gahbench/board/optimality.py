@@ -1,29 +1,30 @@
-"""Distances of denoisers from the optimum, and a check that none is beyond it.
+"""Distances of denoisers from the optimum, and a check that no denoiser beats the optimum.
 
-The optimum of a dataset is a row of its board: of kind ``optimal`` where it is exact, or of kind ``bound``,
-which no denoiser's expected error can be below. Optimality is a matter of the mean squared error over the
-distribution, so everything here compares means of squared errors, not means of the images' PSNR.
+The optimum of a dataset is a row of its board, of kind ``optimal`` if it is exact, or of kind ``bound`` if it is a
+lower bound on the expected error of all denoisers. The optimum minimises the mean squared error over the distribution,
+so this module compares means of squared errors, not means of the images' PSNR.
 
-The metric ``optimum-distance`` gives the mean squared distance D of a denoiser from the best one, or from the genie of
-a bound, and the error MSE* of the best one in closed form. For what sees the noisy image alone, MSE = MSE* + D on
-average, by Pythagoras, and D is never negative. Where a suite does not measure it, and for oracles, which see the clean
-image, D is the difference of errors.
+The metric ``optimum-distance`` gives the mean squared distance D of a denoiser from the best denoiser, or from the
+genie of a bound, and the error MSE* of the best denoiser in closed form. For denoisers that see only the noisy image,
+MSE = MSE* + D on average, by Pythagoras, and D is never negative. If a suite does not measure the distance, and for
+oracles, which see the clean image, D is the difference of errors.
 
-- **Deficit**: 10 log10(1 + D / MSE*), in dB. With a bound in place of the optimum it is the largest that the deficit
-  can be; the smallest is that against the smallest error of all the trained and classical denoisers of the board, since
-  the optimum is no worse than any of them.
-- **KL bound**: the integral over sigma of D sigma^-3, in nats per pixel and channel, which bounds how far
-  the density that a denoiser models is from the true one (Kadkhodaie 2024, equation 5). It covers the noise levels of
-  the suite, from the lowest to the highest, and nothing beyond; between them the integrand times sigma is taken as
-  linear in log sigma. With a genie in place of the optimum it bounds the divergence too, more loosely. The other end of
-  the bracket, against the best denoiser of the board, bounds nothing: the bound would be there were that one optimal.
-- **Check**: the metric ``optimum-cross`` has mean 0 for all that see the noisy image alone. Where it is above 0 by more
-  than 3 standard errors (over images; with few, by a quantile of the t distribution; more where there are many
-  comparisons), the entrant is nearer to the clean images than can be; where it is as far below, the optimum is not the
-  best. Where a suite does not measure it, an entrant is reported whose mean error is smaller than the optimum's by as
-  much (of the logarithm of their ratio, by the delta method): then that entrant or the optimum is wrong. Such an
-  entrant is not the best of its board, nor is one that is left out (:mod:`gahbench.board.scorecube`): the lower ends of
-  others' deficits do not refer to it.
+- **Deficit**: 10 log10(1 + D / MSE*), in dB. With a bound in place of the optimum, this is the largest possible
+  deficit. The smallest possible deficit is relative to the smallest error of all trained and classical denoisers of
+  the board, since the optimum is at least as good as each of them.
+- **KL bound**: the integral over sigma of D sigma^-3, in nats per pixel and channel, which bounds the divergence
+  between the density that a denoiser models and the true density (Kadkhodaie 2024, equation 5). The integral covers
+  the noise levels of the suite, from the lowest to the highest; between levels, the integrand times sigma is
+  interpolated linearly in log sigma. With a genie in place of the optimum the integral is a looser bound. The other end
+  of the bracket, relative to the best denoiser of the board, is no bound: it is the bound that would hold if that
+  denoiser were optimal.
+- **Check**: the metric ``optimum-cross`` has mean 0 for all denoisers that see only the noisy image. If it is above 0
+  by more than 3 standard errors (over images; a quantile of the t distribution if there are few images, and more if
+  there are many comparisons), the entrant is nearer to the clean images than possible; if it is as far below 0, the
+  optimum is not the best. If a suite does not measure this metric, an entrant is reported if its mean error is smaller
+  than the error of the optimum by as many standard errors (of the logarithm of their ratio, by the delta method): then
+  the entrant or the optimum is wrong. Reported entrants, and entrants that are left out
+  (:mod:`gahbench.board.scorecube`), do not count as best denoiser of the board.
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ if TYPE_CHECKING:
     from gahbench.board.scorecube import ScoreCube
 
 CHECKED_KINDS = (*PRACTICAL_KINDS, "optimal")
-#: A ratio of errors that is closer to 1 than this is 1.
-_ROUNDING = 1e-6
-#: Draws of errors are no smaller than this share of the mean.
-_LEAST = 1e-3
-#: An entrant beyond the optimum by more standard errors than this is reported.
+#: Relative differences of errors below this are rounding.
+_RELATIVE_ROUNDING = 1e-6
+#: Draws of errors are clipped below at this share of the mean.
+_SMALLEST_DRAW = 1e-3
+#: Entrants are reported if they are beyond the optimum by more standard errors than this.
 STANDARD_ERRORS = 3.0
 #: Metrics that compare each image with the optimum.
 DISTANCE, OPTIMAL_ERROR, CROSS = "optimum-distance", "optimum-distance.optimal-error", "optimum-cross"
@@ -59,7 +60,7 @@ DISTANCE, OPTIMAL_ERROR, CROSS = "optimum-distance", "optimum-distance.optimal-e
 
 @dataclass(frozen=True, eq=False)
 class Distances:
-    """Distances from the optimum, on the axes of a dataset's PSNR, shape (E, S, R, N); NaN where not measured."""
+    """Distances from the optimum on the axes of a dataset's PSNR, shape (E, S, R, N); NaN if not measured."""
 
     distance: Array
     optimal: Array
@@ -67,22 +68,22 @@ class Distances:
 
     @classmethod
     def of(cls, cube: ScoreCube, others: Mapping[str, ScoreCube]) -> Distances:
-        """Lay out those metrics that were measured."""
-        laid = {name: others[name].laid_like(cube) for name in (DISTANCE, OPTIMAL_ERROR, CROSS) if name in others}
+        """Lay out the measured metrics on the axes of a cube."""
+        arrays = {name: others[name].laid_like(cube) for name in (DISTANCE, OPTIMAL_ERROR, CROSS) if name in others}
         unknown = np.full(cube.values.shape, np.nan)
-        return cls(*(laid.get(name, unknown) for name in (DISTANCE, OPTIMAL_ERROR, CROSS)))
+        return cls(*(arrays.get(name, unknown) for name in (DISTANCE, OPTIMAL_ERROR, CROSS)))
 
 
 @dataclass(frozen=True)
 class Beyond:
-    """An entrant that is nearer to the clean images than the optimum allows, by a number of standard errors."""
+    """An entrant that is nearer to the clean images than the optimum allows, and by how many standard errors."""
 
     entrant: str
     sigma: float
     standard_errors: float
 
     def record(self) -> dict[str, Any]:
-        """Return it as JSON's types; infinitely many standard errors, as of an exact multiple, are ``None``."""
+        """Return the fields as JSON types; an infinite number of standard errors is ``None``."""
         return {name: plain(value) for name, value in asdict(self).items()}
 
 
@@ -99,9 +100,12 @@ class OptimumCheck:
     accused: tuple[Beyond, ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """Return it as JSON's types."""
+        """Return the fields as JSON types."""
         lists = {"beyond": self.beyond, "accused": self.accused}
-        return {**asdict(self), **{name: [found.record() for found in those] for name, those in lists.items()}}
+        return {
+            **asdict(self),
+            **{name: [entrant.record() for entrant in entrants] for name, entrants in lists.items()},
+        }
 
 
 def optimality_values(
@@ -112,91 +116,102 @@ def optimality_values(
     check: OptimumCheck,
     spreads: Mapping[str, float],
 ) -> Iterator[Value]:
-    """Yield the values of the board that compare with the optimum."""
+    """Yield the deficit and the KL bound of each entrant."""
     best = cube.entrants.index(check.optimum)
-    middle, drawn = _mean_errors(cube, best, distances, spreads)
-    ends = {"": (middle[best], drawn[:, best])}
-    wrong = {found.entrant for found in check.beyond}
-    practical = [
+    errors, error_draws = _mean_errors(cube, best, distances, spreads)
+    references = {"": (errors[best], error_draws[:, best])}
+    beyond_entrants = {value.entrant for value in check.beyond}
+    practical_indices = [
         index
         for index, label in enumerate(cube.entrants)
-        if kinds.get(label) in PRACTICAL_KINDS and label not in wrong and label not in cube.left_out
+        if kinds.get(label) in PRACTICAL_KINDS and label not in beyond_entrants and label not in cube.left_out
     ]
-    if check.kind == "bracket" and practical:
-        smallest = np.asarray(practical)[np.nanargmin(np.nan_to_num(middle[practical], nan=np.inf), axis=0)]
+    if check.kind == "bracket" and practical_indices:
+        smallest = np.asarray(practical_indices)[
+            np.nanargmin(np.nan_to_num(errors[practical_indices], nan=np.inf), axis=0)
+        ]
         levels = np.arange(len(cube.sigmas))
-        ends["min"] = (middle[smallest, levels], drawn[:, smallest, levels])
+        references["min"] = (errors[smallest, levels], error_draws[:, smallest, levels])
     for index, label in enumerate(cube.entrants):
         if index == best:
             continue
-        for part, (at, draw) in ends.items():
-            deficit, deficits = decibels(middle[index] / at), decibels(drawn[:, index] / draw)
-            yield Value(dataset, label, "deficit", part, None, estimate(deficit.mean(), deficits.mean(axis=1)))
-            for sigma, found in zip(cube.sigmas, estimates(deficit, deficits), strict=True):
-                yield Value(dataset, label, "deficit", part, sigma, found)
+        for part, (reference, reference_draws) in references.items():
+            deficit, deficit_draws = (
+                decibels(errors[index] / reference),
+                decibels(error_draws[:, index] / reference_draws),
+            )
+            yield Value(dataset, label, "deficit", part, None, estimate(deficit.mean(), deficit_draws.mean(axis=1)))
+            for sigma, value in zip(cube.sigmas, estimates(deficit, deficit_draws), strict=True):
+                yield Value(dataset, label, "deficit", part, sigma, value)
             if len(cube.sigmas) > 1:
-                excess = kl_bound(cube.sigmas, middle[index] - at)
-                divergence = estimate(excess, kl_bound(cube.sigmas, drawn[:, index] - draw))
+                bound = kl_bound(cube.sigmas, errors[index] - reference)
+                divergence = estimate(bound, kl_bound(cube.sigmas, error_draws[:, index] - reference_draws))
                 yield Value(dataset, label, "kl", part, None, divergence)
 
 
 def _mean_errors(cube: ScoreCube, best: int, distances: Distances, spreads: Mapping[str, float]) -> tuple[Array, Array]:
-    """Return mean errors, shape (E, S), and draws of them, (D, E, S), of entrants among which one is the optimum."""
+    """Return mean squared errors, shape (E, S), and draws of them, (D, E, S); ``best`` is the index of the optimum."""
     errors = squared_errors(cube, best, distances)
-    middle = means(errors)
-    drawn = bootstrap_means(
+    mean_errors = means(errors)
+    draws = bootstrap_means(
         errors, names=cube.entrants, spreads=spreads, sources=cube.sources, relative=True, apart=cube.left_out
     )
-    # Errors are positive, and no smaller than the optimum's where they are that and a distance.
-    drawn = np.maximum(drawn, _LEAST * middle)
-    known = np.isfinite(means(distances.distance)) & np.isfinite(middle[best])
-    return middle, np.where(known, np.maximum(drawn, drawn[:, [best]]), drawn)
+    # Errors are positive. With a measured distance D >= 0, they are not below the error of the optimum.
+    draws = np.maximum(draws, _SMALLEST_DRAW * mean_errors)
+    is_known = np.isfinite(means(distances.distance)) & np.isfinite(mean_errors[best])
+    return mean_errors, np.where(is_known, np.maximum(draws, draws[:, [best]]), draws)
 
 
 def check_optimum(cube: ScoreCube, kinds: dict[str, str], distances: Distances) -> OptimumCheck | None:
-    """Compare every trained and classical entrant with the optimum; ``None`` where none is known."""
-    found = _optimum(cube, kinds)
-    if found is None:
+    """Compare trained, classical and optimal entrants with the optimum; ``None`` if the optimum is unknown."""
+    optimum = _find_optimum(cube, kinds)
+    if optimum is None:
         return None
-    best, kind = found
-    errors, crosses = (_by_source(_over_seeds(one), cube.sources) for one in (squared_errors(cube), distances.cross))
+    best, kind = optimum
+    errors, crosses = (
+        _means_over_sources(_means_over_seeds(values), cube.sources)
+        for values in (squared_errors(cube), distances.cross)
+    )
     count = errors.shape[-1]
     compared = [
         index for index, label in enumerate(cube.entrants) if index != best and kinds.get(label) in CHECKED_KINDS
     ]
-    finite: NDArray[np.bool_] = np.asarray(np.isfinite(errors.mean(axis=2)))
-    known: NDArray[np.bool_] = finite & finite[best] & (count > 1)
-    done = known[compared]
-    crossed: NDArray[np.bool_] = np.asarray(np.isfinite(crosses).all(axis=2))
-    # Under the null hypothesis that no entrant saw the clean image, the largest of many products deviates by chance.
-    # Comparisons of entrants that are left out do not count.
-    counted = [cube.entrants[index] not in cube.left_out for index in compared]
-    required = _required_errors(count), _required_errors(count, int((done & crossed[compared])[counted].sum()))
+    is_finite: NDArray[np.bool_] = np.asarray(np.isfinite(errors.mean(axis=2)))
+    is_known: NDArray[np.bool_] = is_finite & is_finite[best] & (count > 1)
+    is_compared = is_known[compared]
+    has_cross: NDArray[np.bool_] = np.asarray(np.isfinite(crosses).all(axis=2))
+    # Even if no entrant saw the clean image, the largest of many cross terms deviates by chance, so that the threshold
+    # grows with the number of comparisons. Comparisons of entrants that are left out do not count.
+    is_counted = [cube.entrants[index] not in cube.left_out for index in compared]
+    required = (
+        _required_standard_errors(count),
+        _required_standard_errors(count, int((is_compared & has_cross[compared])[is_counted].sum())),
+    )
     beyond: list[Beyond] = []
     accused: list[Beyond] = []
-    for index, (place, sigma) in product(compared, enumerate(cube.sigmas)):
-        if not known[index, place]:
+    for index, (level, sigma) in product(compared, enumerate(cube.sigmas)):
+        if not is_known[index, level]:
             continue
-        if crossed[index, place]:
-            by = _by_cross(crosses[index, place], float(errors[best, place].mean()))
-            if by < -required[1]:
-                accused.append(Beyond(cube.entrants[index], sigma, -by))
+        if has_cross[index, level]:
+            standard_errors = _cross_in_standard_errors(crosses[index, level], float(errors[best, level].mean()))
+            if standard_errors < -required[1]:
+                accused.append(Beyond(cube.entrants[index], sigma, -standard_errors))
         else:
-            by = _by_errors(errors[index, place], errors[best, place])
-        if by > required[int(crossed[index, place])]:
-            beyond.append(Beyond(cube.entrants[index], sigma, by))
+            standard_errors = _advantage_in_standard_errors(errors[index, level], errors[best, level])
+        if standard_errors > required[int(has_cross[index, level])]:
+            beyond.append(Beyond(cube.entrants[index], sigma, standard_errors))
     return OptimumCheck(
         cube.entrants[best],
         kind,
-        int(done.any(axis=1).sum()),
-        int(done.sum()),
-        int((~done).sum()),
+        int(is_compared.any(axis=1).sum()),
+        int(is_compared.sum()),
+        int((~is_compared).sum()),
         tuple(beyond),
         tuple(accused),
     )
 
 
-def _by_source(values: Array, sources: Sequence[int] | None) -> Array:
+def _means_over_sources(values: Array, sources: Sequence[int] | None) -> Array:
     """Return means over the images of each source, shape (E, S, C), of values (E, S, N)."""
     if sources is None:
         return values
@@ -204,43 +219,43 @@ def _by_source(values: Array, sources: Sequence[int] | None) -> Array:
     return np.stack([values[..., groups == group].mean(axis=-1) for group in range(groups.max() + 1)], axis=-1)
 
 
-def _by_cross(cross: Array, optimal: float) -> float:
-    """Return the mean of inner products (N,) in standard errors; 0 where it is rounding."""
+def _cross_in_standard_errors(cross: Array, optimal: float) -> float:
+    """Return the mean of inner products (N,) in standard errors; 0 if the mean is rounding."""
     mean, error = float(cross.mean()), float(cross.std(ddof=1)) / np.sqrt(len(cross))
-    if abs(mean) <= _ROUNDING * optimal:
+    if abs(mean) <= _RELATIVE_ROUNDING * optimal:
         return 0.0
     return mean / error if error else float(np.copysign(np.inf, mean))
 
 
-def _by_errors(own: Array, best: Array) -> float:
-    """Return by how many standard errors errors (N,) are smaller than the best ones."""
-    mean, optimal = own.mean(), best.mean()
-    if mean >= optimal * (1 - _ROUNDING):
+def _advantage_in_standard_errors(errors: Array, best_errors: Array) -> float:
+    """Return by how many standard errors the squared errors (N,) of an entrant are below those of the optimum."""
+    mean, optimal = errors.mean(), best_errors.mean()
+    if mean >= optimal * (1 - _RELATIVE_ROUNDING):
         return 0.0
-    error = float((own / mean - best / optimal).std(ddof=1)) / np.sqrt(len(own))
+    error = float((errors / mean - best_errors / optimal).std(ddof=1)) / np.sqrt(len(errors))
     ratio = float(np.log(optimal / mean))
     return ratio / error if error else np.inf
 
 
-def _over_seeds(values: Array) -> Array:
-    """Return means over the seeds that are there, shape (E, S, N)."""
+def _means_over_seeds(values: Array) -> Array:
+    """Return means over the available seeds, shape (E, S, N)."""
     with warnings.catch_warnings():
-        # All seeds may be missing.
+        # Silence the warning about entrants without any seed.
         warnings.simplefilter("ignore", RuntimeWarning)
         return np.asarray(np.nanmean(values, axis=2))
 
 
-def _required_errors(images: int, comparisons: int = 1) -> float:
-    """Return how many standard errors count: 3, or as many as are as rare with few images and many comparisons."""
+def _required_standard_errors(images: int, comparisons: int = 1) -> float:
+    """Return the threshold in standard errors: 3, corrected for few images (t) and many comparisons (Bonferroni)."""
     from scipy.stats import norm, t
 
     return float(t.isf(norm.sf(STANDARD_ERRORS) / max(1, comparisons), images - 1)) if images > 1 else np.inf
 
 
 def kl_bound(sigmas: ArrayLike, excess: ArrayLike) -> Array:
-    """Return the integral of excess error times sigma^-3 over the noise levels given."""
+    """Return the integral over sigma of the excess error times sigma^-3, between the given noise levels."""
     levels = np.asarray(sigmas, dtype=np.float64)
-    # In log sigma the integrand is excess / sigma^2, which varies far less than excess / sigma^3 in sigma.
+    # Integrate excess / sigma^2 over log sigma, which varies far less than excess / sigma^3 over sigma.
     integrand = np.asarray(excess, dtype=np.float64) / levels**2
     return np.asarray(((integrand[..., 1:] + integrand[..., :-1]) / 2) @ np.diff(np.log(levels)))
 
@@ -250,24 +265,24 @@ def squared_errors(cube: ScoreCube, best: int | None = None, distances: Distance
     errors = np.asarray(10.0 ** (-cube.values / 10))
     if best is None or distances is None or not np.isfinite(distances.optimal).any():
         return errors
-    # At a noise level all entrants with distances have the same optimum.
+    # At each noise level all entrants with distances have the same optimum.
     optimal = np.nanmax(
         np.where(np.isfinite(distances.optimal), distances.optimal, -np.inf), axis=(0, 2), keepdims=True
     )
-    known = np.isfinite(distances.distance) & np.isfinite(optimal)
-    errors = np.where(known, optimal + distances.distance, errors)
+    is_known = np.isfinite(distances.distance) & np.isfinite(optimal)
+    errors = np.where(is_known, optimal + distances.distance, errors)
     errors[best] = np.where(np.isfinite(optimal[0]), optimal[0], errors[best])
     return errors
 
 
-def _optimum(cube: ScoreCube, kinds: dict[str, str]) -> tuple[int, Literal["exact", "bracket"]] | None:
-    """Return which entrant is the optimum, if one is, and whether it is exact."""
-    known: tuple[tuple[str, str, Literal["exact", "bracket"]], ...] = (
+def _find_optimum(cube: ScoreCube, kinds: dict[str, str]) -> tuple[int, Literal["exact", "bracket"]] | None:
+    """Return the index of the optimum, and whether it is exact or a bracket; ``None`` without an optimum."""
+    candidates: tuple[tuple[str, str, Literal["exact", "bracket"]], ...] = (
         ("optimal", "optimal", "exact"),
         ("bound", "lower-bound", "bracket"),
     )
-    for kind, own, meaning in known:
+    for kind, preferred, meaning in candidates:
         labels = [label for label in cube.entrants if kinds.get(label) == kind]
         if labels:
-            return cube.entrants.index(own if own in labels else labels[0]), meaning
+            return cube.entrants.index(preferred if preferred in labels else labels[0]), meaning
     return None

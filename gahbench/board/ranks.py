@@ -1,21 +1,22 @@
 """Order and ranks of entrants by their PSNR, and means over datasets.
 
-- Only denoisers for practice have a rank: kinds ``trained`` and ``classical``. Oracles, which see the clean
-  image, optimal denoisers, which are computed from the distribution, and bounds, stand in place, by PSNR, without one.
-- The rank of an entrant is 1 + the number of entrants that are better than it, and the other end of the interval of its
-  rank is the number of entrants less the number of those that it is better than. All pairs are compared at once: one is
-  better where its paired difference, in units of its spread, is beyond what the largest of all pairs reaches in 95 % of
-  the draws. So all intervals hold at once with that probability, in whatever order the entrants are.
+- Only denoisers that could be used in practice have a rank: kinds ``trained`` and ``classical``. Oracles, which see the
+  clean image, optimal denoisers, which are computed from the distribution, and bounds are sorted by PSNR, too, but have
+  no rank.
+- Ranks are intervals. The low end is 1 + the number of entrants that are significantly better; the high end is the
+  number of entrants less the number of entrants that are significantly worse. All pairs are tested simultaneously: a
+  paired difference is significant if, in units of its spread, it exceeds the 95 % quantile of the largest such
+  difference among all pairs. So all intervals hold together with a probability of 95 %.
 
-What an interval of a mean over datasets covers depends on how many datasets there are:
+The population of an interval of a mean over datasets depends on the number of datasets:
 
-- Five or more are a sample of datasets. Whole datasets are resampled, as images are within one: intervals are of the
-  gain over datasets of this kind, and ranks are of paired differences. The mean PSNR has no interval: datasets differ
+- Five or more datasets are treated as a sample of datasets. Whole datasets are resampled: intervals describe the gain
+  on datasets of this kind, and ranks compare paired differences. The mean PSNR has no interval, since datasets differ
   by many decibels, which says nothing about an entrant.
-- Of fewer, intervals are of *these datasets*: images of different datasets are independent, and resampled within each.
-  There are none if one of the datasets has too few images, or sources of images, for intervals.
+- With fewer datasets, intervals describe *these datasets*: images are resampled within each dataset, independently.
+  There are no intervals if a dataset has too few images, or sources of images.
 
-An entrant that is left out on any of the datasets (:mod:`gahbench.board.scorecube`) has no rank over them.
+An entrant that is left out on any of the datasets (:mod:`gahbench.board.scorecube`) has no rank over datasets.
 
 References
 ----------
@@ -41,44 +42,45 @@ if TYPE_CHECKING:
     from gahbench.board.board import Board
     from gahbench.board.tables import Tables
 
-#: Kinds that could be used in practice: they have ranks, and the optimum is no worse than any of them.
+#: Kinds of denoisers that could be used in practice: they have ranks, and the optimum is at least as good as each.
 PRACTICAL_KINDS = ("trained", "classical")
-_TOLERANCE = 1e-9  # dB: below this a difference is rounding
-#: With fewer datasets there is no mean over them.
+_ROUNDING_DB = 1e-9  # Smaller differences in dB are rounding.
+#: There is no mean over fewer datasets than this.
 FEWEST = 3
-#: The population that intervals describe: datasets of this kind, images and seeds of these datasets, or none.
+#: The population that intervals describe: datasets of this kind, or images and seeds of these datasets; empty without
+#: intervals.
 Cover = Literal["datasets", "images", ""]
 
 
 def sorted_by_psnr(labels: Sequence[str], psnr: Array) -> list[str]:
-    """Sort by PSNR, highest first, unknown last; equals stay in the order of the suite."""
+    """Sort labels by PSNR, highest first, unknown last; labels with equal PSNR keep the order of the suite."""
     keys = np.where(np.isnan(psnr), np.inf, -psnr)
     return [labels[index] for index in np.argsort(keys, kind="stable")]
 
 
 def rank_intervals(psnr: Array, draws: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the lowest and the highest rank that each entrant may have, shape (E,); 1 is the best."""
+    """Return the ends of each entrant's interval of ranks, each of shape (E,); rank 1 is the best."""
     count = len(psnr)
     difference = psnr[:, None] - psnr[None, :]
     deviations = draws - psnr
-    known = np.isfinite(deviations).all(axis=0)
-    needed = np.full(difference.shape, np.inf)
-    if known.any():
-        chosen = deviations[:, known]
-        spread = np.stack([np.abs(chosen[:, [one]] - chosen).mean(axis=0) for one in range(chosen.shape[1])])
-        varies = spread > _TOLERANCE
+    is_known = np.isfinite(deviations).all(axis=0)
+    threshold = np.full(difference.shape, np.inf)
+    if is_known.any():
+        chosen = deviations[:, is_known]
+        spread = np.stack([np.abs(chosen[:, [index]] - chosen).mean(axis=0) for index in range(chosen.shape[1])])
+        differs = spread > _ROUNDING_DB
         largest = np.zeros(len(draws))
-        for one in range(chosen.shape[1]):
-            scaled = np.abs(chosen[:, [one]] - chosen)[:, varies[one]] / spread[one, varies[one]]
+        for index in range(chosen.shape[1]):
+            scaled = np.abs(chosen[:, [index]] - chosen)[:, differs[index]] / spread[index, differs[index]]
             largest = np.maximum(largest, scaled.max(axis=1, initial=0.0))
-        needed[np.ix_(known, known)] = _TOLERANCE + float(np.quantile(largest, LEVEL)) * spread * varies
-    better = difference > needed
+        threshold[np.ix_(is_known, is_known)] = _ROUNDING_DB + float(np.quantile(largest, LEVEL)) * spread * differs
+    better = difference > threshold
     return 1 + better.sum(axis=0), count - better.sum(axis=1)
 
 
 @dataclass(frozen=True)
 class Overall:
-    """An entrant over datasets."""
+    """Means of an entrant over datasets."""
 
     entrant: str
     kind: str
@@ -90,61 +92,69 @@ class Overall:
 
 @dataclass(frozen=True)
 class OverDatasets:
-    """The means over datasets."""
+    """Means over datasets of all entrants, and the population of their intervals."""
 
     rows: Sequence[Overall]
     datasets: int
     cover: Cover
 
 
-def over_datasets(results: Tables, board: Board, out: LeftOut) -> OverDatasets:
-    """Return the means over datasets of a board's entrants; the board is that of all, from which some are selected."""
-    whole, shown = results.whole or results, set(dataset_names(results))
-    scored = [one for one in board.datasets if one.dataset in shown and one.is_known("psnr")]
-    kinds = {entry.entrant: entry.kind for one in scored for entry in one.entries if entry.kind}
-    labels = [label for label in kinds if all(one.estimate(label, "psnr").is_known for one in scored)]
+def over_datasets(results: Tables, board: Board, left_out: LeftOut) -> OverDatasets:
+    """Return the means over datasets of selected entrants; the board holds all entrants, since ranks compare all."""
+    complete, shown_datasets = results.whole or results, set(dataset_names(results))
+    scored = [
+        dataset_board
+        for dataset_board in board.datasets
+        if dataset_board.dataset in shown_datasets and dataset_board.is_known("psnr")
+    ]
+    kinds = {entry.entrant: entry.kind for dataset_board in scored for entry in dataset_board.entries if entry.kind}
+    labels = [
+        label for label in kinds if all(dataset_board.estimate(label, "psnr").is_known for dataset_board in scored)
+    ]
     if len(scored) < FEWEST or not labels:
         return OverDatasets([], len(scored), "")
     # Means over images and noise levels, shape (E, K).
     psnr, gain = (
-        np.array([[one.estimate(label, metric).value for one in scored] for label in labels])
+        np.array([[dataset_board.estimate(label, metric).value for dataset_board in scored] for label in labels])
         for metric in ("psnr", "gain_over_baseline")
     )
     cover: Cover = "datasets" if len(scored) >= MIN_SOURCES else "images"
-    at = labels.index(whole.baseline) if whole.baseline in labels else None
+    baseline_index = labels.index(complete.baseline) if complete.baseline in labels else None
     if cover == "datasets":
-        drawn = bootstrap_means(psnr[:, None], names=labels)
-        gains = bootstrap_means(gain[:, None], names=labels)
+        draws = bootstrap_means(psnr[:, None], names=labels)
+        gain_draws = bootstrap_means(gain[:, None], names=labels)
     else:
-        drawn = _drawn_by_images(whole, out, [one.dataset for one in scored], labels)
-        gains = np.full_like(drawn, np.nan) if at is None else drawn - drawn[:, [at]]
-    if np.isnan(drawn).any():
+        draws = _draws_over_images(complete, left_out, [dataset_board.dataset for dataset_board in scored], labels)
+        gain_draws = np.full_like(draws, np.nan) if baseline_index is None else draws - draws[:, [baseline_index]]
+    if np.isnan(draws).any():
         cover = ""
-    middle = psnr.mean(axis=1)
-    shown_psnr = [Interval(float(value)) for value in middle] if cover == "datasets" else estimates(middle, drawn)
-    unranked = {label for one in scored for label in out.get(one.dataset, {})}
+    mean_psnr = psnr.mean(axis=1)
+    psnr_intervals = (
+        [Interval(float(value)) for value in mean_psnr] if cover == "datasets" else estimates(mean_psnr, draws)
+    )
+    unranked = {label for dataset_board in scored for label in left_out.get(dataset_board.dataset, {})}
     ranked = [
         index
         for index, label in enumerate(labels)
         if cover and kinds[label] in PRACTICAL_KINDS and label not in unranked
     ]
-    low, high = rank_intervals(middle[ranked], drawn[:, ranked])
-    ranks = {labels[index]: (int(best), int(worst)) for index, best, worst in zip(ranked, low, high, strict=True)}
+    lowest, highest = rank_intervals(mean_psnr[ranked], draws[:, ranked])
+    ranks = {labels[index]: (int(best), int(worst)) for index, best, worst in zip(ranked, lowest, highest, strict=True)}
     rows = {}
-    for label, psnr_of, gain_of in zip(labels, shown_psnr, estimates(gain.mean(axis=1), gains), strict=True):
+    for label, psnr_of, gain_of in zip(labels, psnr_intervals, estimates(gain.mean(axis=1), gain_draws), strict=True):
         best, worst = ranks.get(label, (None, None))
         rows[label] = Overall(label, kinds[label], best, worst, psnr_of, gain_of if gain_of.is_known else UNKNOWN)
-    chosen = [rows[label] for label in sorted_by_psnr(labels, middle) if label in results.entrants]
-    return OverDatasets(chosen, len(scored), cover)
+    sorted_rows = [rows[label] for label in sorted_by_psnr(labels, mean_psnr) if label in results.entrants]
+    return OverDatasets(sorted_rows, len(scored), cover)
 
 
-def _drawn_by_images(results: Tables, out: LeftOut, datasets: Sequence[str], entrants: Sequence[str]) -> Array:
-    """Return draws of the mean PSNR over datasets, shape (D, E), whose images and seeds are drawn apart."""
-    cubes = {dataset: psnr_cube(results, dataset, out) for dataset in dataset_names(results)}
+def _draws_over_images(results: Tables, left_out: LeftOut, datasets: Sequence[str], entrants: Sequence[str]) -> Array:
+    """Return draws of the mean PSNR over datasets, shape (D, E); images and seeds are independent between datasets."""
+    cubes = {dataset: psnr_cube(results, dataset, left_out) for dataset in dataset_names(results)}
     spreads = spreads_of(cubes)
     total: Array = np.zeros((DRAWS, len(entrants)))
     for dataset in datasets:
         cube = cubes[dataset]
-        drawn = cube.draws(spreads, crc32(dataset.encode())).mean(axis=2)
-        total += drawn[:, [cube.entrants.index(entrant) for entrant in entrants]] / len(datasets)
+        draws = cube.draws(spreads, crc32(dataset.encode())).mean(axis=2)
+        total += draws[:, [cube.entrants.index(entrant) for entrant in entrants]] / len(datasets)
     return total

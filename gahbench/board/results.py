@@ -1,4 +1,4 @@
-"""The results of a suite: tidy tables, and the folder that they are published in."""
+"""Results of a suite: tidy tables, and the folder in which they are published."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ INDEX, SCORES, BOARD = "results.json", "scores.parquet", "leaderboard.md"
 class Results(Tables):
     """The results of a suite.
 
-    The tables are checked and brought to a canonical order of rows and columns, and to canonical types, so
-    that equal results are equal tables whatever order units ran in.
+    The tables are checked, and converted to a canonical order of rows and columns and to canonical types. So equal
+    results are equal tables, in whatever order the units ran.
 
     Parameters
     ----------
@@ -50,8 +50,8 @@ class Results(Tables):
         Name of the suite.
     scores
         The tidy table, one row per value: suite, dataset, entrant, kind (trained, classical, oracle, optimal, bound),
-        seed (of training; missing for references), split, sigma (NaN for a value without a noise level),
-        metric, image (missing for a value without an image), value.
+        seed (of the training; missing for references), split, sigma (NaN for a value without a noise level), metric,
+        image (missing for a value without an image), value.
     fits
         One row per trained network: dataset, entrant, seed, parameters (their number), train_seconds, steps, device,
         precision, compiled, budget (steps, epochs, seconds).
@@ -61,32 +61,32 @@ class Results(Tables):
         One row per dataset, in the order of the suite: dataset, optimum (exact, bracket, rate, none), slope (the
         optimal slope; NaN if unknown), channels, height, width, fingerprint (SHA-256 of pixels from files; empty for
         other datasets), sources (the number of the source of each test image, separated by spaces, if several images,
-        such as patches of a photograph, have one source), protocol (a digest of the dataset's parameters and of the
-        seed of the noise: rows of equal digests can be compared), notes (unexpected changes of the images, one a
-        line), spec (name and parameters, whatever the label).
+        such as patches of a photograph, share a source), protocol (a digest of the dataset's parameters and of the
+        seed of the noise: rows with equal digests can be compared), notes (unexpected changes of the images, one per
+        line), spec (name and parameters, independent of the label).
     entrants
-        Labels, in the order of the suite.
+        Labels of the entrants, in the order of the suite.
     baseline
-        The entrant that gains are measured against.
+        Label of the entrant that gains are measured against; ``None`` without a baseline.
     notes
-        Notes on entrants, one per row: dataset, entrant, note (such as tuned values).
+        One row per note on an entrant: dataset, entrant, note (such as tuned values).
     metrics
-        Titles of metrics and parts in figures, one per row, in the order of the suite: metric (as in the scores),
-        title, null (the part that holds the value by chance alone, as in the scores; empty if there is none).
+        One row per metric or part of a metric, in the order of the suite: metric (as in the scores), title (in
+        figures), null (the part that holds the value expected by chance, as in the scores; empty if there is none).
     marks
-        Reasons why the scores of entrants are flagged, one per row: dataset, entrant, mark. Entrants beyond the optimum
-        are in :attr:`optimum_checks`.
+        One row per reason why scores of an entrant are flagged: dataset, entrant, mark (the reason). Entrants beyond
+        the optimum are in :attr:`optimum_checks`.
     checks
-        The checks of each row: dataset, entrant, version (of the rules), images (``new``, ``held out``, or none).
+        One row per checked entrant: dataset, entrant, version (of the rules), images (``new``, ``held out``, or empty).
     ratios
-        Values that are ratios of the means of two metrics, one per row: metric, numerator, denominator (as in the
+        One row per value that is a ratio of the means of two metrics: metric, numerator, denominator (as in the
         scores).
     citations
-        The works that plugins follow, one per row: entry (the label of the entrant, dataset or metric that uses the
-        plugin), plugin, and the fields of :class:`gahbench.Citation`.
+        One row per work that a plugin cites: entry (the label of the entrant, dataset or metric that uses the plugin),
+        plugin, and the fields of :class:`gahbench.Citation`.
     whole
-        The results from which these were selected (:func:`gahbench.board.selection.selected`), whose ranks and
-        intervals these keep; ``None`` for complete results.
+        The complete results from which these were selected (:func:`gahbench.board.selection.selected`); ranks and
+        intervals are those of the complete results. ``None`` if these results are complete.
 
     Raises
     ------
@@ -106,7 +106,7 @@ class Results(Tables):
 
     @cached_property
     def works(self) -> dict[Citation, list[str]]:
-        """The works that plugins follow, in their order, each with the names of these plugins."""
+        """The works that plugins cite, in order, each with the names of the plugins that cite it."""
         plugins: dict[Citation, dict[str, None]] = {}
         for _, plugin, *fields in self.citations[list(SCHEMAS["citations"])].itertuples(index=False, name=None):
             plugins.setdefault(Citation(*map(plain, fields)), {})[plugin] = None
@@ -114,18 +114,18 @@ class Results(Tables):
 
     @cached_property
     def means_over_datasets(self) -> OverDatasets:
-        """Means over datasets of entrants that were scored on all, and the population of their intervals."""
+        """Means over datasets of entrants that were scored on all datasets, and the population of their intervals."""
         return over_datasets(self, (self.whole or self).board, self.left_out)
 
     def over_datasets(self) -> pd.DataFrame:
-        """Return means over datasets as one table, a row for each entrant that was scored on all, the best first.
+        """Return means over datasets as one table, a row for each entrant that was scored on all datasets.
 
         Returns
         -------
         DataFrame
-            ``rank``, ``rank_high``, ``entrant``, ``kind``, ``psnr``, ``gain_over_baseline`` (dB, each with ``_low`` and
-            ``_high``, the 95 % interval; :mod:`gahbench.board.ranks` says over what). Without rows where fewer
-            than three datasets are scored.
+            Columns ``rank``, ``rank_high``, ``entrant``, ``kind``, ``psnr``, ``gain_over_baseline`` (dB, each with
+            the ends ``_low`` and ``_high`` of a 95 % interval, whose population :mod:`gahbench.board.ranks` defines).
+            Rows are sorted by PSNR, highest first. Empty if fewer than three datasets are scored.
         """
         import pandas as pd
 
@@ -142,7 +142,7 @@ class Results(Tables):
 
     @cached_property
     def optimum_checks(self) -> dict[str, OptimumCheck]:
-        """Comparisons with the optimum, by dataset, where one of the entrants is the optimum."""
+        """Comparisons with the optimum, by dataset; only for datasets where an entrant is the optimum."""
         if self.whole is not None:
             known = self.whole.optimum_checks
             return {dataset: known[dataset] for dataset in dataset_names(self) if dataset in known}
@@ -150,26 +150,26 @@ class Results(Tables):
 
     @cached_property
     def left_out(self) -> dict[str, dict[str, str]]:
-        """Entrants that are left out of comparisons, and why, by dataset (:mod:`gahbench.board.scorecube`)."""
+        """Reasons why entrants are left out of comparisons, by dataset (:mod:`gahbench.board.scorecube`)."""
         if self.whole is not None:
             return self.whole.left_out
         return {dataset: left_out(psnr_cube(self, dataset, {})) for dataset in dataset_names(self)}
 
     @cached_property
     def rate_courses(self) -> dict[str, dict[str, DeficitCurve]]:
-        """Distances from the bound against epsilon, by dataset and entrant (:mod:`gahbench.board.rate_courses`)."""
+        """Distance from the bound against epsilon, by dataset and entrant (:mod:`gahbench.board.rate_courses`)."""
         return courses(self, self.left_out) if self.whole is None else self._shown(self.whole.rate_courses)
 
     @cached_property
     def rate_verdicts(self) -> dict[str, dict[str, RateVerdict]]:
-        """Whether entrants reach the optimal rate, and why, by dataset, where ``optimality-slope`` was measured."""
+        """Whether each entrant reaches the optimal rate, and why, for datasets with the metric ``optimality-slope``."""
         return verdicts(self, self.rate_courses) if self.whole is None else self._shown(self.whole.rate_verdicts)
 
-    def _shown(self, whole: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        """Restrict facts of rates, by dataset and entrant, to these results."""
+    def _shown(self, complete: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Restrict values by dataset and entrant to the datasets and entrants of these results."""
         shown = dataset_names(self) if any(map(is_of_metric, map(str, self.scores["metric"].unique()))) else ()
         facts = {
-            dataset: {label: fact for label, fact in whole.get(dataset, {}).items() if label in self.entrants}
+            dataset: {label: fact for label, fact in complete.get(dataset, {}).items() if label in self.entrants}
             for dataset in shown
         }
         return {dataset: by_entrant for dataset, by_entrant in facts.items() if by_entrant}
@@ -180,43 +180,45 @@ class Results(Tables):
         Parameters
         ----------
         full
-            Whether the table has every value, each noise level and the ends of all intervals
-            (:func:`gahbench.board.board.wide_table`), rather than those of a summary.
+            Whether the table has all values at all noise levels with their intervals
+            (:func:`gahbench.board.board.wide_table`), instead of a summary.
         """
         return wide_table(self.board) if full else short_table(self.board)
 
     def figure(self, dataset: str | None = None, metrics: Sequence[str] = ()) -> Figure:
-        """Draw a figure of a dataset, which a notebook shows and ``savefig`` writes.
+        """Draw a figure of a dataset; a notebook displays it, and ``savefig`` writes it.
 
         Parameters
         ----------
         dataset
-            Label, name or pattern of the dataset; not needed where there is only one.
+            Label, name or pattern of the dataset; optional if there is only one dataset.
         metrics
-            Metrics, or ``metric.part``, a panel for each. By default the figure of the board: PSNR, the gain over the
-            baseline and, where the optimum is known, the deficit from it, against input PSNR.
+            Metrics, or ``metric.part``; each gets a panel. By default the panels of the board: PSNR, the gain over the
+            baseline and, if the optimum is known, the deficit from the optimum, against input PSNR.
 
         Raises
         ------
         GahbenchError
-            If not just one dataset is meant, or there are no values of it.
+            If ``dataset`` does not select exactly one dataset, or there are no values to draw.
         """
         from gahbench.report.figures import draw_board
 
         return draw_board(self, self.board, dataset, metrics)
 
     def merged(self, other: Results, names: tuple[str, str] = ("one", "other")) -> Results:
-        """Return these results and others as one, where they share a dataset on the same images and noise.
+        """Combine these results with others; datasets in both must have the same images and noise.
 
         Parameters
         ----------
+        other
+            The other results.
         names
-            Of the two, which labels of entrants that are in both then have.
+            Names of these and of the other results, appended to the label of an entrant whose scores differ.
 
         Raises
         ------
         ResultsError
-            If a dataset has other images or noise in the other (:func:`gahbench.board.combined.combined`).
+            If the names are equal, or images or noise of a dataset differ (:func:`gahbench.board.combined.combined`).
         """
         if names[0] == names[1]:
             raise ResultsError(f"names={names}: expected two different names")
@@ -234,7 +236,7 @@ class Results(Tables):
         return str(table.where(table.notna(), "–").to_html(index=False, float_format="{:.2f}".format))
 
     def parquet(self) -> bytes:
-        """Return the tidy scores as a Parquet file; equal scores give equal bytes."""
+        """Return the tidy scores as the bytes of a Parquet file; equal scores give equal bytes."""
         buffer = io.BytesIO()
         self.scores.to_parquet(buffer, engine="pyarrow", index=False, compression="zstd")
         return buffer.getvalue()
@@ -246,12 +248,20 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
     Parameters
     ----------
     folder
-        A results folder, of which ``scores.parquet`` and ``results.json`` are read.
+        A results folder with the files ``scores.parquet`` and ``results.json``.
 
     Raises
     ------
     ResultsError
-        If a file is missing, cannot be read, is not of gahbench, or does not belong to the other.
+        If a file is missing or unreadable, was not written by gahbench, or does not match the other file.
+
+    Examples
+    --------
+    In a clone of the repository:
+
+    >>> import gahbench
+    >>> gahbench.load_results("results/quick")
+    Results('quick', 3 datasets, 8 entrants, 7920 scores)
     """
     import pandas as pd
 
@@ -263,7 +273,7 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
     except OSError as error:
         raise ResultsError(f"{path}: cannot be read ({error.strerror}); expected the tidy table of scores") from error
     if hashlib.sha256(content).hexdigest() != index.get("scores_sha256"):
-        raise ResultsError(f"{path}: damaged, or not written together with {INDEX}; expected the file that it names")
+        raise ResultsError(f"{path}: damaged, or not written together with {INDEX}, whose checksum differs")
     try:
         scores = pd.read_parquet(io.BytesIO(content), engine="pyarrow")
         tables: dict[str, Any] = {
@@ -273,7 +283,7 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
         }
         return Results(index["suite"], scores, **tables, entrants=index["entrants"], baseline=index["baseline"])
     except KeyError as error:
-        raise ResultsError(f"{folder / INDEX}: {error} is missing; expected what gahbench {VERSION} writes") from error
+        raise ResultsError(f"{folder / INDEX}: {error} is missing; expected version {VERSION} of the format") from error
     except ResultsError as error:
         raise ResultsError(f"{folder}: {error}") from error
     except Exception as error:
@@ -282,7 +292,7 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
 
 
 def saved_digest(folder: str | os.PathLike[str]) -> str | None:
-    """Return the digest of the results in a folder; ``None`` if there are none, or a file is not as it was written."""
+    """Return the digest of the results in a folder; ``None`` if there are no results, or a file was changed."""
     folder = Path(folder)
     index = index_or_none(folder)
     if index is None or not isinstance(index.get("digest"), str):
@@ -292,7 +302,7 @@ def saved_digest(folder: str | os.PathLike[str]) -> str | None:
 
 
 def saved_board(folder: str | os.PathLike[str]) -> str | None:
-    """Return the board that was written with the results; ``None`` if it is not known to be as it was written."""
+    """Return the board that was written with the results; ``None`` if the file is missing or was changed."""
     index = index_or_none(Path(folder))
     digest = None if index is None else saved_files(index).get(BOARD)
     try:
@@ -303,7 +313,7 @@ def saved_board(folder: str | os.PathLike[str]) -> str | None:
 
 
 def saved_files(index: Mapping[str, Any]) -> dict[str, str]:
-    """Return the files that were written with results, and their checksums."""
+    """Return the checksums of the files that were written with results, by name."""
     files = index.get("files")
     if not isinstance(files, dict):
         return {}
@@ -311,12 +321,12 @@ def saved_files(index: Mapping[str, Any]) -> dict[str, str]:
 
 
 def saved_beyond_optimum(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Return the denoisers of a folder's board that are better than the optimum (:mod:`gahbench.board.optimality`)."""
+    """Return a record for each denoiser on a folder's board that is beyond the optimum."""
     return list((index_or_none(Path(folder)) or {}).get("beyond_optimum", []))
 
 
 def _is_saved(path: Path, digest: str) -> bool:
-    """Whether a file is there, and as it was written."""
+    """Return whether a file exists and is unchanged."""
     try:
         with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == digest
@@ -336,13 +346,17 @@ def _index(folder: Path) -> dict[str, Any]:
         content = read_regular(path)
         index = parse_json(content)
     except OSError as error:
-        below = sorted(file.parent.name for file in folder.glob(f"*/{INDEX}")) if folder.is_dir() else []
-        what = f"one of the folders in it, {listing(below)}" if below else "a folder of results, written by gahbench"
-        raise ResultsError(f"{path}: cannot be read ({error.strerror}); expected {what}") from error
+        results_folders = sorted(file.parent.name for file in folder.glob(f"*/{INDEX}")) if folder.is_dir() else []
+        expected_folder = (
+            f"a results folder, such as {listing(results_folders)} in it"
+            if results_folders
+            else "a results folder, written by gahbench"
+        )
+        raise ResultsError(f"{path}: cannot be read ({error.strerror}); expected {expected_folder}") from error
     except ValueError as error:
         raise ResultsError(f"{path}: not valid JSON ({error}); {expected}") from error
     if not isinstance(index, dict) or index.get("format") != FORMAT:
-        raise ResultsError(f'{path}: not of gahbench; expected "format": "{FORMAT}"')
+        raise ResultsError(f'{path}: not a file of gahbench; expected "format": "{FORMAT}"')
     if index.get("version") != VERSION:
         raise ResultsError(f"{path}: version {index.get('version')}; this gahbench reads version {VERSION}")
     try:
@@ -352,7 +366,7 @@ def _index(folder: Path) -> dict[str, Any]:
 
 
 def index_or_none(folder: Path) -> dict[str, Any] | None:
-    """Return the content of ``results.json``; ``None`` if there is none, or it is not of gahbench."""
+    """Return the content of ``results.json``; ``None`` if it is missing or invalid."""
     try:
         return _index(folder)
     except ResultsError:

@@ -1,4 +1,4 @@
-"""The tables of results, from which boards are computed: columns, types, and canonical order."""
+"""Tables of results, from which boards are computed: columns, types and canonical order."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def _columns(text: str) -> dict[str, str]:
-    """Return the types of columns that are named as ``column`` (of text) or ``column:type``."""
+    """Parse columns, each given as ``column`` (of type text) or ``column:type``, to their types."""
     pairs = (name.partition(":") for name in text.split())
     return {name: kind or "text" for name, _, kind in pairs}
 
 
-#: Columns and types of each table; "text" has no missing values, "count" is an integer that may be missing.
+#: Columns and types of each table: "text" is never missing, "count" is an integer that may be missing.
 SCHEMAS: dict[str, dict[str, str]] = {
     "scores": _columns("suite dataset entrant kind seed:count split sigma:number metric image:count value:number"),
     "fits": _columns(
@@ -36,7 +36,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
     "ratios": _columns("metric numerator denominator"),
     "citations": _columns("entry plugin authors title year:count journal conference publisher arxiv doi"),
 }
-#: Tables whose order of rows means something.
+#: Tables that keep the order of their rows; the others are sorted.
 _ORDERED = ("datasets", "metrics", "ratios", "citations")
 
 _DTYPES = {"count": "Int64", "number": "float64", "flag": "bool"}
@@ -64,7 +64,7 @@ def tidy(table: pd.DataFrame, name: str) -> pd.DataFrame:
             else:
                 table[column] = table[column].astype(_DTYPES[kind])  # type: ignore[call-overload]
         except (ValueError, TypeError, OverflowError) as error:
-            raise ResultsError(f"table {name}: column {column} holds something else than a {kind} ({error})") from error
+            raise ResultsError(f"table {name}: column {column} holds a value that is no {kind} ({error})") from error
     if name not in _ORDERED:
         table = table.sort_values(list(schema), kind="stable", na_position="first")
     return table.reset_index(drop=True)
@@ -92,14 +92,14 @@ class Tables:
     def __post_init__(self) -> None:
         for name in SCHEMAS:
             object.__setattr__(self, name, tidy(getattr(self, name), name))
-        named = {
+        labels = {
             label
             for table in (self.scores, self.fits, self.failures, self.notes, self.marks, self.checks)
             for label in table["entrant"].unique()
         }
         if self.baseline is not None:
-            named.add(self.baseline)
-        if unknown := sorted(named - set(self.entrants)):
+            labels.add(self.baseline)
+        if unknown := sorted(labels - set(self.entrants)):
             raise ResultsError(
                 f"results of suite '{self.suite}' name {listing(unknown)}; its entrants are {listing(self.entrants)}"
             )
@@ -116,7 +116,7 @@ def psnr_rows(scores: pd.DataFrame, dataset: str) -> pd.DataFrame:
 
 
 def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows as JSON's types: missing and non-finite values are ``None``."""
+    """Return the rows as JSON types; missing and non-finite values are ``None``."""
     return [
         {str(name): plain(value) for name, value in zip(table.columns, row, strict=True)}
         for row in table.itertuples(index=False, name=None)
@@ -124,7 +124,7 @@ def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def plain(value: Any) -> Any:
-    """Return a cell as one of JSON's types; ``None`` where it is missing or not finite."""
+    """Return a cell as a JSON type; ``None`` if it is missing or not finite."""
     item = value.item() if hasattr(value, "item") else value
     if isinstance(item, bool | int | str):
         return item

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from fake_claims import claim, rows, table, verdict
 
-from gahbench.board.claim_suites import deciding_suites, written
+from gahbench.board.claim_suites import deciding_suites, format_suite
 from gahbench.contracts.claims import Region
 from gahbench.planning.suite import load_suite
 
@@ -17,7 +17,7 @@ def test_the_suite_that_would_decide_has_the_images_that_are_needed(tmp_path, bu
     assert names == ["paper/one"]
     assert content["scoring"]["images"] == math.ceil(found.decisive.needs.factor * 24)
     file = tmp_path / "decide.yaml"
-    file.write_text(written(content, names), encoding="utf-8")
+    file.write_text(format_suite(content, names), encoding="utf-8")
     assert load_suite(file, builtin).scoring.images == content["scoring"]["images"]
 
 
@@ -35,7 +35,7 @@ def test_claims_of_one_training_share_a_suite_and_decided_ones_have_none(tmp_pat
     ((content, _),) = joined
     assert "rays" in content["datasets"]
     file = tmp_path / "decide.yaml"
-    file.write_text(written(content, []), encoding="utf-8")
+    file.write_text(format_suite(content, []), encoding="utf-8")
     assert {one.plugin.name for one in load_suite(file, builtin).datasets} == {"c-alpha", "discs", "faces", "rays"}
 
 

@@ -153,11 +153,11 @@ def drop_a_column(index, scores):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda index, scores: index.unlink(), "results.json: cannot be read .*expected a folder of results"),
+        (lambda index, scores: index.unlink(), "results.json: cannot be read .*expected a results folder"),
         (lambda index, scores: scores.unlink(), "scores.parquet: cannot be read .*expected the tidy table"),
         (lambda index, scores: index.write_bytes(index.read_bytes()[:100]), "results.json: not valid JSON"),
         (lambda index, scores: scores.write_bytes(scores.read_bytes()[:-9]), "scores.parquet: damaged"),
-        (lambda index, scores: index.write_text('{"name": "app"}'), "results.json: not of gahbench"),
+        (lambda index, scores: index.write_text('{"name": "app"}'), "results.json: not a file of gahbench"),
         (rewrite(version=99), "results.json: version 99"),
         (
             lambda index, scores: index.write_text(index.read_text().replace('"net"', '"ten"')),

@@ -181,8 +181,11 @@ BAD = {
     "levels of samples": (lambda tmp: ["sample", "optimal", "--levels", "1,x"], "--levels 1,x: accepted: a whole"),
     "device of samples": (lambda tmp: ["sample", "optimal", "--device", "gpu"], "accepted: auto, cpu, or cuda"),
     "figure": (lambda tmp: ["draw", "geometry", "discs", "--out", "x.gif"], "accepted: .png"),
-    "claim": (lambda tmp: ["claims", "-c", "mohan-2002"], "no claim 'mohan-2002'; there are those of biroli-2024"),
-    "no claims": (lambda tmp: ["claims", str(tmp)], "neither a results folder nor a folder of them"),
+    "claim": (
+        lambda tmp: ["claims", "-c", "mohan-2002"],
+        "no claim matches 'mohan-2002'; there are claims of biroli-2024",
+    ),
+    "no claims": (lambda tmp: ["claims", str(tmp)], "holds no results; expected results.json"),
 }
 
 

@@ -73,4 +73,4 @@ def test_the_command_writes_the_page_and_equal_folders_give_equal_pages(hostile,
     assert (tmp_path / "page.html").read_text(encoding="utf-8") == hostile[1]
     status, _, errors = command("report")(tmp_path / "nowhere")
     assert status == 2
-    assert "expected a folder of results" in errors
+    assert "expected a results folder" in errors

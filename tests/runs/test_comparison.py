@@ -114,7 +114,7 @@ def test_one_board_of_several_has_each_reference_once(runs):
 def test_other_images_or_noise_are_refused(runs, run, tmp_path):
     one = gahbench.load_results(runs[0])
     noise = run(tmp_path / "noise", settings={"scoring.noise_seed": 1}, only=["identity"])
-    with pytest.raises(ResultsError, match="A and B were scored under other noise, or on other images"):
+    with pytest.raises(ResultsError, match="A and B were scored under different noise, or on different images"):
         one.merged(noise, ("A", "B"))
     # Where the noise is not on record, references show it.
     unknown = replace(one, datasets=one.datasets.assign(protocol=""))
