@@ -1,4 +1,4 @@
-"""References that are networks with weights from elsewhere."""
+"""Base class of references that are networks with externally trained weights."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from gahbench.jacobian import Jacobian
 
 
 class NetworkReference(Reference):
-    """A network ``forward(noisy, sigma)`` of images in [0, 1], which is loaded when it is first needed."""
+    """A network ``forward(noisy, sigma)`` for images in [0, 1], loaded on first use."""
 
     kind = "trained"
-    #: Whether the network is loaded anew for images of another shape.
-    has_shape: ClassVar[bool] = False
+    #: Whether the network depends on the image shape, and is reloaded when the shape changes.
+    depends_on_shape: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.device = torch.device("cpu")
@@ -25,11 +25,11 @@ class NetworkReference(Reference):
 
     @abstractmethod
     def load(self, shape: Shape) -> nn.Module:
-        """Return the network for images (C, H, W), in evaluation."""
+        """Return the network for images of shape (C, H, W), in evaluation mode."""
 
     def as_network(self, shape: Shape) -> nn.Module:
-        """Return the network for images (C, H, W), on its device."""
-        if self._loaded is None or (self.has_shape and self._loaded[0] != shape):
+        """Return the network for images of shape (C, H, W), on the device of the reference."""
+        if self._loaded is None or (self.depends_on_shape and self._loaded[0] != shape):
             self._loaded = shape, self.load(shape).to(self.device)
         return self._loaded[1]
 
@@ -40,16 +40,16 @@ class NetworkReference(Reference):
 
     @property
     def num_parameters(self) -> int | None:
-        """Number of trained numbers, once it has denoised something."""
-        return None if self._loaded is None else sum(one.numel() for one in self._loaded[1].parameters())
+        """Number of parameters, or ``None`` before the network is loaded."""
+        return None if self._loaded is None else sum(parameter.numel() for parameter in self._loaded[1].parameters())
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images, shape (N, C, H, W)."""
         network = self.as_network(image_shape(noisy))
         with torch.no_grad():
             levels = torch.full((len(noisy),), sigma, device=self.device)
-            found: Tensor = network(noisy.to(self.device), levels)
-            return found.float().cpu()
+            denoised: Tensor = network(noisy.to(self.device), levels)
+            return denoised.float().cpu()
 
     def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> Jacobian:
         """Return the Jacobians at the noisy images, on the network's device."""
@@ -65,5 +65,5 @@ class Clipped(nn.Module):
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Return the denoised images, shape (N, C, H, W)."""
-        found: Tensor = self.network(noisy, sigma)
-        return found.clamp(0, 1)
+        denoised: Tensor = self.network(noisy, sigma)
+        return denoised.clamp(0, 1)

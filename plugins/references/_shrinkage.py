@@ -1,4 +1,4 @@
-"""Bases of references that shrink coefficients; hard and soft thresholding, and their expected errors."""
+"""Base classes of references that shrink coefficients, and hard and soft thresholding with their expected errors."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ._tuned import Tuned
 
 Rule = Literal["hard", "soft"]
 
-#: The threshold that adaptive bases are adapted for where there is no single one, in units of the noise.
-USUAL = 3.0
-#: Beyond the threshold by this many standard deviations, no coefficient is ever taken for noise.
-_FAR = 40.0
+#: Threshold for which adaptive bases are adapted by rules with several thresholds, in units of sigma.
+ADAPTATION_THRESHOLD = 3.0
+#: Coefficients that exceed the threshold by this many standard deviations are never set to 0.
+_CERTAIN_EXCESS = 40.0
 
 
 class Shrinkage(Reference):
@@ -32,11 +32,11 @@ class Shrinkage(Reference):
         self.basis = basis
 
     def check_shape(self, shape: Shape) -> None:
-        """Raise ``ValueError`` for images (C, H, W) that the basis cannot analyse."""
+        """Raise ``ValueError`` for image shapes (C, H, W) that the basis cannot analyse."""
         self.basis.check_shape(shape)
 
     def supports(self, dataset: Dataset) -> bool:
-        """Return whether the basis exists on the dataset."""
+        """Return whether the basis supports the dataset."""
         return self.basis.supports(dataset)
 
     def fit(self, examples: TrainingData) -> None:
@@ -46,54 +46,51 @@ class Shrinkage(Reference):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The notes of the basis."""
+        """Notes of the basis."""
         return self._notes
 
 
 class Thresholding(Shrinkage):
-    """A practical reference that shrinks the details in a basis: every band but 0, the coarse scale."""
+    """A practical reference that shrinks detail coefficients: those of all bands except band 0, the coarse scale."""
 
     def __init__(self, basis: Annotated[Basis, Names("basis", default="sym4")]) -> None:
         super().__init__(basis)
         if self.basis.oracle:
-            raise ValueError(
-                f"basis '{name_of(basis)}' is for oracles only; "
-                "accepted: bases made from the noisy image, from training images or from none"
-            )
+            raise ValueError(f"basis '{name_of(basis)}' is for oracles only; accepted: bases that need no clean image")
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
-        """Return the denoised images, shape (N, C, H, W); without noise, the images as they are."""
+        """Return the denoised images, shape (N, C, H, W); unchanged images if ``sigma`` is 0."""
         if sigma == 0:
             return noisy
         if not self.basis.adaptive:
             return self._denoise(self.basis, noisy, sigma)
         shape = image_shape(noisy)
-        threshold = self._adapted_for(shape, sigma) * sigma
+        threshold = self._adaptation_threshold(shape, sigma) * sigma
         batches = torch.split(noisy, self.basis.max_batch(shape) or len(noisy))
         adapted = (self.basis.adapt(batch, threshold, noisy=True) for batch in batches)
         return torch.cat([self._denoise(basis, batch, sigma) for basis, batch in zip(adapted, batches, strict=True)])
 
     @abstractmethod
     def shrink(self, coefficients: Tensor, labels: Tensor, sigma: float) -> Tensor:
-        """Return the coefficients without their noise."""
+        """Return the shrunk coefficients, of the same shape as ``coefficients``."""
 
-    def _adapted_for(self, shape: Shape, sigma: float) -> float:
-        """Return what threshold an adaptive basis is adapted for, in units of the noise."""
-        return USUAL
+    def _adaptation_threshold(self, shape: Shape, sigma: float) -> float:
+        """Return the threshold for which an adaptive basis is adapted, in units of sigma."""
+        return ADAPTATION_THRESHOLD
 
     def _denoise(self, basis: Basis, noisy: Tensor, sigma: float) -> Tensor:
         shape = image_shape(noisy)
         coefficients = basis.analysis(noisy)
         labels = basis.bands(shape).expand(coefficients.shape[1:])
         levels = basis.noise_levels(shape).to(coefficients)
-        # A coefficient that has no noise, as of an empty atom, is always 0.
+        # Atoms that are 0 have coefficients without noise, which are always 0.
         levels = torch.where(levels > 0, levels, 1)
         shrunk = self.shrink(coefficients / levels, labels, sigma) * levels
         return basis.synthesis(torch.where((labels == 0).to(noisy.device), coefficients, shrunk))
 
 
 class SingleThreshold(Thresholding):
-    """A practical reference with one threshold for all details."""
+    """A practical reference with one threshold for all detail coefficients."""
 
     def __init__(self, basis: Basis, rule: Rule) -> None:
         super().__init__(basis)
@@ -101,7 +98,7 @@ class SingleThreshold(Thresholding):
 
     @abstractmethod
     def multiple(self, details: int, sigma: float) -> float:
-        """Return the threshold in units of the noise."""
+        """Return the threshold in units of sigma, given the number of detail coefficients of a channel."""
 
     def shrink(self, coefficients: Tensor, labels: Tensor, sigma: float) -> Tensor:
         """Return the thresholded coefficients, shape (N, C, ...)."""
@@ -117,27 +114,27 @@ class SingleThreshold(Thresholding):
             return truth.clean.new_zeros(len(truth), dtype=torch.float64)
         coefficients = self.basis.analysis(truth.clean.double())
         labels = self.basis.bands(shape).expand(shape)
-        risk = hard_risk if self.rule == "hard" else soft_risk
-        risks = risk(coefficients / sigma, self.multiple(_details(labels), sigma))
+        expected_error = hard_risk if self.rule == "hard" else soft_risk
+        risks = expected_error(coefficients / sigma, self.multiple(_details(labels), sigma))
         # Coefficients that are not thresholded keep their noise.
         return sigma**2 * torch.where((labels == 0).to(risks.device), 1, risks).flatten(1).mean(1)
 
-    def _adapted_for(self, shape: Shape, sigma: float) -> float:
-        # How many details there are is known only once the basis is adapted; there are nearly as many as pixels.
+    def _adaptation_threshold(self, shape: Shape, sigma: float) -> float:
+        # The number of detail coefficients is known only after adaptation; it is close to the number of pixels.
         return self.multiple(shape[1] * shape[2], sigma)
 
 
 def _details(labels: Tensor) -> int:
-    """Return how many coefficients of a channel have a label other than 0, given those of an image (C, ...)."""
+    """Return the number of detail coefficients per channel, given the band labels (C, ...) of an image."""
     return int((labels > 0).sum()) // len(labels)
 
 
 class TunedThreshold(SingleThreshold, Tuned):
-    """A practical reference that thresholds all details at k sigma."""
+    """A practical reference that thresholds all detail coefficients at k sigma."""
 
     number = "k"
     limits = (0.25, 16.0)
-    # The number of false alarms changes fast with the threshold.
+    # The number of noise coefficients above the threshold changes quickly with it.
     refinements = (6, 12)
 
     def __init__(self, basis: Basis, rule: Rule, k: float | None, images: int) -> None:
@@ -145,21 +142,21 @@ class TunedThreshold(SingleThreshold, Tuned):
         Tuned.__init__(self, k, images)
 
     def fit(self, examples: TrainingData) -> None:
-        """Fit the basis, and keep the examples for when k must be tuned."""
+        """Fit the basis, and keep the examples for tuning k later."""
         SingleThreshold.fit(self, examples)
         Tuned.fit(self, examples)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The notes of the basis, and the tuned values."""
+        """Notes of the basis, and the tuned values of k."""
         return self._notes + self.tuned()
 
     def multiple(self, details: int, sigma: float) -> float:
-        """Return k, tuned if need be."""
+        """Return k, which is tuned first if it is not fixed."""
         return self.value(sigma)
 
     def filtered(self, noisy: Tensor, sigma: float, value: float) -> Tensor:
-        """Return the images denoised with another k, shape (N, C, H, W)."""
+        """Return the images denoised with k = ``value``, shape (N, C, H, W)."""
         return TunedThreshold(self.basis, self.rule, value, self._max_images).denoise(noisy, sigma, Truth(noisy))
 
     def guess(self, sigma: float) -> float:
@@ -168,56 +165,58 @@ class TunedThreshold(SingleThreshold, Tuned):
 
 
 def soft(coefficients: Tensor, thresholds: Tensor | float) -> Tensor:
-    """Return coefficients brought nearer to 0 by the threshold, those below it killed."""
+    """Return soft-thresholded coefficients: moved towards 0 by the threshold, and 0 below it."""
     return coefficients.sign() * (coefficients.abs() - thresholds).clamp(min=0)
 
 
 def hard(coefficients: Tensor, thresholds: Tensor | float) -> Tensor:
-    """Return coefficients as they are where they exceed the threshold in absolute value, 0 elsewhere."""
+    """Return hard-thresholded coefficients: unchanged above the threshold in absolute value, and 0 below it."""
     return coefficients * (coefficients.abs() > thresholds)
 
 
 def soft_risk(clean: Tensor, threshold: float) -> Tensor:
-    """Return the expected squared error of soft thresholding c + z, z standard normal (Donoho & Johnstone 1994).
+    """Return the expected squared error of soft thresholding c + z with standard normal z (Donoho & Johnstone 1994).
 
-    With Q(x) = P(z > x), density phi and threshold t it is
+    With Q(x) = P(z > x), normal density phi and threshold t, the error is
     (1 + t^2) (Q(t-c) + Q(t+c)) + c^2 P(-t < c+z < t) - (t+c) phi(t-c) - (t-c) phi(t+c).
     """
-    clean, below, above = _places(clean, threshold)
-    tails = _exceeds(below) + _exceeds(above)
+    clean, below, above = _margins(clean, threshold)
+    tails = _upper_tail(below) + _upper_tail(above)
     return (
         (1 + threshold**2) * tails
-        + clean.square() * _killed(below, above)
+        + clean.square() * _zeroing_probability(below, above)
         - above * _density(below)
         - below * _density(above)
     )
 
 
 def hard_risk(clean: Tensor, threshold: float) -> Tensor:
-    """Return the expected squared error of hard thresholding c + z, z standard normal (Donoho & Johnstone 1994).
+    """Return the expected squared error of hard thresholding c + z with standard normal z (Donoho & Johnstone 1994).
 
-    With Q(x) = P(z > x), density phi and threshold t it is
+    With Q(x) = P(z > x), normal density phi and threshold t, the error is
     Q(t-c) + Q(t+c) + c^2 P(-t < c+z < t) + (t-c) phi(t-c) + (t+c) phi(t+c).
     """
-    clean, below, above = _places(clean, threshold)
-    tails = _exceeds(below) + _exceeds(above)
-    return tails + clean.square() * _killed(below, above) + below * _density(below) + above * _density(above)
+    clean, below, above = _margins(clean, threshold)
+    tails = _upper_tail(below) + _upper_tail(above)
+    return (
+        tails + clean.square() * _zeroing_probability(below, above) + below * _density(below) + above * _density(above)
+    )
 
 
-def _places(clean: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return |c|, t - |c| and t + |c|; a c so large that both risks have reached their limit is cut off."""
-    clean = clean.abs().clamp(max=threshold + _FAR)
+def _margins(clean: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return |c|, t - |c| and t + |c|, with |c| clamped where both risks have reached their limits."""
+    clean = clean.abs().clamp(max=threshold + _CERTAIN_EXCESS)
     return clean, threshold - clean, threshold + clean
 
 
-def _killed(below: Tensor, above: Tensor) -> Tensor:
-    return _exceeds(-below) - _exceeds(above)
+def _zeroing_probability(below: Tensor, above: Tensor) -> Tensor:
+    return _upper_tail(-below) - _upper_tail(above)
 
 
-def _exceeds(place: Tensor) -> Tensor:
-    """Return P(z > place), accurate far out too, where 1 - P(z < place) is not."""
-    return torch.erfc(place / math.sqrt(2)) / 2
+def _upper_tail(values: Tensor) -> Tensor:
+    """Return P(z > value) for standard normal z; unlike 1 - P(z < value), it is accurate for large values."""
+    return torch.erfc(values / math.sqrt(2)) / 2
 
 
-def _density(place: Tensor) -> Tensor:
-    return torch.exp(-place.square() / 2) / math.sqrt(2 * math.pi)
+def _density(values: Tensor) -> Tensor:
+    return torch.exp(-values.square() / 2) / math.sqrt(2 * math.pi)

@@ -1,4 +1,4 @@
-"""References with one number that is tuned on validation images, anew at every noise level."""
+"""Base class of references with one parameter that is tuned on validation images at each noise level."""
 
 from __future__ import annotations
 
@@ -11,45 +11,45 @@ from torch import Tensor
 
 from gahbench import Batches, DataError, Reference, TrainingData, Truth, image_shape
 
-#: Candidates first differ by this factor, and then by its cube root.
+#: Ratio of successive candidates in the coarse search; the fine search uses its cube root.
 FACTOR = 2.0
 
 
 class Tuned(Reference):
-    """A reference with one positive number, given or chosen by the least mean squared error on validation images.
+    """A reference with one positive parameter, either fixed or tuned for least mean squared error on validation images.
 
-    At each noise level candidates start at a guess and go up and down by factors of 2, as far as the error keeps
-    falling; then the two on either side of the best, at factors of 2^(1/3) and 2^(2/3), are tried, and finer ones
-    where the error is sensitive to the number. Validation images and their noise are the same for all candidates; test
-    images are never looked at.
+    At each noise level the search starts at :meth:`guess` and moves up and down by factors of 2 as long as the error
+    falls. Then it tries the candidates at factors of 2^(1/3) and 2^(2/3) above and below the best, and finer factors
+    where the error is sensitive to the parameter. All candidates see the same validation images and noise. Test images
+    are never used.
     """
 
-    #: The name of the number in notes and errors.
+    #: Name of the parameter in notes and error messages.
     number: ClassVar[str]
-    #: Values it must stay within; where the best of them is an end, a note says so.
+    #: Smallest and largest candidate; a note says if the best candidate is one of them.
     limits: ClassVar[tuple[float, float]]
-    #: Of which roots of 2 the last steps are, where a third of an octave is too coarse.
+    #: Degrees n of additional refinements by factors of 2^(1/n), if a third of an octave is too coarse.
     refinements: ClassVar[tuple[int, ...]] = ()
 
     def __init__(self, value: float | None, images: int) -> None:
-        self._given = value
+        self._fixed_value = value
         self._max_images = images
         self._examples: TrainingData | None = None
         self._count = 0
-        self._chosen: dict[float, float] = {}
+        self._tuned_values: dict[float, float] = {}
 
     @abstractmethod
     def filtered(self, noisy: Tensor, sigma: float, value: float) -> Tensor:
-        """Return the denoised images, shape (N, C, H, W), for a value of the number; ``sigma`` is greater than 0."""
+        """Return the images denoised with a value of the parameter, shape (N, C, H, W); ``sigma`` is greater than 0."""
 
     @abstractmethod
     def guess(self, sigma: float) -> float:
-        """Return a value to start from, within the limits."""
+        """Return the initial candidate, within the limits."""
 
     def fit(self, examples: TrainingData) -> None:
-        """Keep the examples: the number is tuned when a noise level is first met."""
+        """Keep the examples; the parameter is tuned when a noise level first occurs."""
         self._examples = examples
-        self._chosen.clear()
+        self._tuned_values.clear()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -57,43 +57,43 @@ class Tuned(Reference):
         return self.tuned()
 
     def tuned(self) -> tuple[str, ...]:
-        """Return a note on how many images the number was tuned on, and the values found, if it was."""
-        if not self._chosen:
+        """Return a note with the number of validation images and the tuned values, if the parameter was tuned."""
+        if not self._tuned_values:
             return ()
-        found = ", ".join(
+        values = ", ".join(
             f"{value:.2g} at σ {sigma:.3g}" + (" (the end of its range)" if value in self.limits else "")
-            for sigma, value in sorted(self._chosen.items())
+            for sigma, value in sorted(self._tuned_values.items())
         )
         images = "1 validation image" if self._count == 1 else f"{self._count} validation images"
-        return (f"{self.number} tuned on {images}: {found}",)
+        return (f"{self.number} tuned on {images}: {values}",)
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
-        """Return the denoised images, shape (N, C, H, W); without noise, the images as they are."""
+        """Return the denoised images, shape (N, C, H, W); unchanged images if ``sigma`` is 0."""
         return noisy if sigma == 0 else self.filtered(noisy, sigma, self.value(sigma))
 
     def value(self, sigma: float) -> float:
-        """Return the number at a noise level, tuned if need be."""
-        if self._given is not None:
-            return self._given
-        if sigma not in self._chosen:
-            self._chosen[sigma] = self._tune(sigma)
-        return self._chosen[sigma]
+        """Return the parameter at a noise level, which is tuned first if it is not fixed."""
+        if self._fixed_value is not None:
+            return self._fixed_value
+        if sigma not in self._tuned_values:
+            self._tuned_values[sigma] = self._tune(sigma)
+        return self._tuned_values[sigma]
 
     def _error(self, noisy: Tensor, clean: Tensor, sigma: float, value: float, size: int) -> float:
-        """Return the mean squared error per pixel of images filtered in batches of a size."""
-        parts = zip(torch.split(noisy, size), torch.split(clean, size), strict=True)
-        sums = [(self.filtered(part, sigma, value) - of).double().square().sum() for part, of in parts]
+        """Return the mean squared error per pixel of images that are denoised in batches of a size."""
+        batches = zip(torch.split(noisy, size), torch.split(clean, size), strict=True)
+        sums = [(self.filtered(batch, sigma, value) - target).double().square().sum() for batch, target in batches]
         return float(torch.stack(sums).sum()) / clean.numel()
 
     def _tune(self, sigma: float) -> float:
         if self._examples is None:
             raise DataError(
-                f"{self.number} is tuned on validation images: call fit(examples) first, or give it a value"
+                f"{self.number} is tuned on validation images: call fit(examples) first, or set it to a number"
             )
         try:
             clean = self._examples.validation(self._max_images)
         except DataError as reason:
-            raise DataError(f"{reason}, or give '{self.number}' a value") from reason
+            raise DataError(f"{reason}, or set '{self.number}' to a number") from reason
         batches = Batches.of_images(image_shape(clean))
         self._count = len(clean)
         noisy = clean + self._examples.noise(self._count, sigma)
@@ -118,8 +118,8 @@ class Tuned(Reference):
         centre = best()
         for step in (-2, -1, 1, 2):
             error(centre * FACTOR ** (step / 3))
-        for finer in self.refinements:
+        for root in self.refinements:
             centre = best()
             for step in (-1, 1):
-                error(centre * FACTOR ** (step / finer))
+                error(centre * FACTOR ** (step / root))
         return best()

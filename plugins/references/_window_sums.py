@@ -1,4 +1,4 @@
-"""Sums over square windows, and what is weighted by squared differences that are summed over them."""
+"""Sums over square windows, and averages of training images weighted by the distances of patches."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ..datasets.finite import COUNTS
 
 Boundary = Literal["zeros", "periodic"]
 
-#: Logarithm of weights that do not count: smaller ones would be denormal numbers, which processors are slow at.
+#: Lower bound of log weights: smaller weights are negligible, and would be denormal numbers, which are slow on CPUs.
 NEGLIGIBLE = -80.0
-#: Values of training images that are compared at a time, on a processor, whose cache holds them, and on a GPU.
-VALUES = 1 << 18
-VALUES_GPU = 1 << 24
+#: Values of training images that are compared at a time: on a CPU they fit into its cache.
+CHUNK_VALUES = 1 << 18
+CHUNK_VALUES_GPU = 1 << 24
 
 
 def window_sums(values: Tensor, side: int) -> Tensor:
-    """Return the sums over all windows of ``side`` x ``side`` in (..., H, W): (..., H - side + 1, W - side + 1)."""
-    return _sums(_sums(values, side, -1), side, -2)
+    """Return the sums over all ``side`` x ``side`` windows of (..., H, W), shape (..., H - side + 1, W - side + 1)."""
+    return _sums_along(_sums_along(values, side, -1), side, -2)
 
 
-def _sums(values: Tensor, side: int, dim: int) -> Tensor:
+def _sums_along(values: Tensor, side: int, dim: int) -> Tensor:
     length = values.shape[dim]
     count, covered, width = length - side + 1, 0, 1
     total: Tensor | None = None
@@ -41,38 +41,39 @@ def _sums(values: Tensor, side: int, dim: int) -> Tensor:
         if 2 * width > side:
             assert total is not None
             return total
-        left = length - 2 * width + 1
-        values = values.narrow(dim, 0, left) + values.narrow(dim, width, left)
+        remaining = length - 2 * width + 1
+        values = values.narrow(dim, 0, remaining) + values.narrow(dim, width, remaining)
         width *= 2
 
 
-def pieces(training: Tensor) -> tuple[Tensor, ...]:
-    """Return training images (M, C, H, W) in pieces that fit into a cache."""
-    return torch.split(training, piece_of(training))
+def split_into_chunks(training: Tensor) -> tuple[Tensor, ...]:
+    """Split training images (M, C, H, W) into chunks that fit into the CPU cache."""
+    return torch.split(training, chunk_size(training))
 
 
-def piece_of(training: Tensor) -> int:
-    """Return how many training images (M, C, H, W) are compared at a time."""
-    return max(1, (VALUES_GPU if hardware(training.device).has_large_batches else VALUES) // training[0].numel())
+def chunk_size(training: Tensor) -> int:
+    """Return how many of the training images (M, C, H, W) are compared at a time."""
+    values = CHUNK_VALUES_GPU if hardware(training.device).has_large_batches else CHUNK_VALUES
+    return max(1, values // training[0].numel())
 
 
 class RunningMean:
-    """Averages at each place under weights exp(l) that come in parts, relative to the largest so far."""
+    """A weighted average at each pixel whose values and log weights arrive in chunks."""
 
     def __init__(self) -> None:
         self._peak: Tensor | None = None
 
-    def add(self, logarithms: Tensor, values: Tensor) -> None:
-        """Add values, shape (K, ...), of given logarithms of weights, which broadcast to it and are written over."""
-        # It cancels, and has no derivative.
-        peak = logarithms.detach().amax(0)
+    def add(self, log_weights: Tensor, values: Tensor) -> None:
+        """Add values, shape (K, ...), with log weights that broadcast to that shape and are overwritten."""
+        # The peak cancels in the average, so no gradient through it is needed.
+        peak = log_weights.detach().amax(0)
         if self._peak is None:
             self._peak, self._sum, self._total = peak, torch.zeros_like(values[0]), torch.zeros_like(peak)
         else:
             peak = torch.maximum(self._peak, peak)
-            shrunk = torch.exp(self._peak - peak)
-            self._peak, self._sum, self._total = peak, self._sum * shrunk, self._total * shrunk
-        weights = logarithms.sub_(peak).clamp_(min=NEGLIGIBLE).exp_()
+            scale = torch.exp(self._peak - peak)
+            self._peak, self._sum, self._total = peak, self._sum * scale, self._total * scale
+        weights = log_weights.sub_(peak).clamp_(min=NEGLIGIBLE).exp_()
         self._total += weights.sum(0)
         self._sum += (weights * values).sum(0)
 
@@ -81,83 +82,84 @@ class RunningMean:
         return self._sum / self._total
 
 
-def pixel_means(training: Tensor, noisy: Tensor, logarithms: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return at each pixel the average of the training images there, with weights of its own."""
+def pixel_means(training: Tensor, noisy: Tensor, log_weights: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the average of the training images at each pixel, with separate weights for each pixel."""
     dtype = torch.promote_types(training.dtype, noisy.dtype)
     result = torch.empty_like(noisy)
-    for place, image in enumerate(noisy.to(dtype)):
+    for index, image in enumerate(noisy.to(dtype)):
         mean = RunningMean()
-        for some in pieces(training):
-            mean.add(logarithms((some - image).square()), some)
-        result[place] = mean.value()
+        for chunk in split_into_chunks(training):
+            mean.add(log_weights((chunk - image).square()), chunk)
+        result[index] = mean.value()
     return result
 
 
-def positioned_means(training: Tensor, noisy: Tensor, sigma: float, side: int, boundary: Boundary) -> Tensor:
-    """Return at each pixel the average of the training images there, weighted by the patches around it."""
+def means_by_position(training: Tensor, noisy: Tensor, sigma: float, side: int, boundary: Boundary) -> Tensor:
+    """Return the average of the training images at each pixel, weighted by the distance of the patches around it."""
     mode = "circular" if boundary == "periodic" else "constant"
 
-    def logarithms(squares: Tensor) -> Tensor:
-        around = functional.pad(squares.sum(1, keepdim=True), (side // 2,) * 4, mode=mode)
-        return window_sums(around, side) / (-2 * sigma**2)
+    def log_weights(squares: Tensor) -> Tensor:
+        padded = functional.pad(squares.sum(1, keepdim=True), (side // 2,) * 4, mode=mode)
+        return window_sums(padded, side) / (-2 * sigma**2)
 
-    return pixel_means(training, noisy, logarithms)
+    return pixel_means(training, noisy, log_weights)
 
 
 def composites(training: Tensor, noisy: Tensor, sigma: float, side: int) -> Tensor:
-    """Return the averages over overlapping patches of the posterior means of patches, each from its position alone.
+    """Return the averages, over overlapping patches, of the posterior mean of each patch given its position.
 
-    At a pixel that is sum_i x_i sum_p w_i(p) / n, over training images x_i and the n patches p that cover the pixel,
-    w(p) = softmax(-|y_p - x_ip|^2 / 2 sigma^2) over i. It needs 4 bytes for each training image and pixel.
+    The value of a pixel is sum_i x_i sum_p w_i(p) / n, over training images x_i and the n patches p that cover the
+    pixel, with w(p) = softmax(-|y_p - x_ip|^2 / 2 sigma^2) over i. Memory is 4 bytes for each training image and pixel.
     """
     dtype = torch.promote_types(training.dtype, noisy.dtype)
     result = torch.empty_like(noisy)
-    covering = _covering_number(image_shape(noisy), side).to(noisy.device, dtype)
-    for place, image in enumerate(noisy.to(dtype)):
+    covering = _patch_counts(image_shape(noisy), side).to(noisy.device, dtype)
+    for index, image in enumerate(noisy.to(dtype)):
         total = torch.zeros_like(image)
         weights = posterior_weights(training, image, sigma, side)
-        for some, of_some in zip(pieces(training), torch.split(weights, piece_of(training)), strict=True):
-            total += (some * _covering(of_some, side)[:, None]).sum(0)
-        result[place] = total / covering
+        weight_chunks = torch.split(weights, chunk_size(training))
+        for chunk, chunk_weights in zip(split_into_chunks(training), weight_chunks, strict=True):
+            total += (chunk * _sum_over_covering_patches(chunk_weights, side)[:, None]).sum(0)
+        result[index] = total / covering
     return result
 
 
 def posterior_weights(training: Tensor, image: Tensor, sigma: float, side: int) -> Tensor:
-    """Return the weights of M training images for each patch of a noisy one: (M, H - side + 1, W - side + 1)."""
-    parts = [window_sums((some - image).square().sum(1), side) for some in pieces(training)]
-    logarithms = torch.cat(parts).div_(-2 * sigma**2)
-    weights = logarithms.sub_(logarithms.amax(0)).clamp_(min=NEGLIGIBLE).exp_()
+    """Return the weights of the M training images for each patch of a noisy image, (M, H - side + 1, W - side + 1)."""
+    parts = [window_sums((chunk - image).square().sum(1), side) for chunk in split_into_chunks(training)]
+    log_weights = torch.cat(parts).div_(-2 * sigma**2)
+    weights = log_weights.sub_(log_weights.amax(0)).clamp_(min=NEGLIGIBLE).exp_()
     return weights.div_(weights.sum(0))
 
 
 def composite_jacobian(training: Tensor, image: Tensor, sigma: float, side: int) -> Tensor:
-    """Return the derivative of :func:`composites` at one noisy image, shape (d, d), d = C * H * W, float64.
+    """Return the Jacobian of :func:`composites` at a noisy image, shape (d, d), d = C * H * W, float64.
 
-    It is the sum over patches p of their posterior covariance over sigma^2, each row divided by the number of patches
-    that cover its pixel.
+    The Jacobian is the sum over patches of their posterior covariance over sigma^2, with each row divided by the number
+    of patches that cover its pixel.
     """
     channels, height, width = image.shape
     weights = posterior_weights(training, image.double(), sigma, side)
-    numbers = torch.arange(image.numel(), device=image.device).view(image.shape)
+    indices = torch.arange(image.numel(), device=image.device).view(image.shape)
     result = image.new_zeros(image.numel(), image.numel(), dtype=torch.float64)
     for row, column in itertools.product(range(height - side + 1), range(width - side + 1)):
         inside = (slice(None), slice(row, row + side), slice(column, column + side))
-        own = weights[:, row, column]
-        chosen = candidate_indices(own > COUNTS)
-        patches, own = training[(chosen, *inside)].double().flatten(1), own[chosen]
-        centred = patches - own @ patches
-        places = numbers[inside].flatten()
-        result[places[:, None], places] += (own[:, None] * centred).mT @ centred / sigma**2
-    covering = _covering_number((channels, height, width), side).to(result)
+        patch_weights = weights[:, row, column]
+        members = candidate_indices(patch_weights > COUNTS)
+        patches, patch_weights = training[(members, *inside)].double().flatten(1), patch_weights[members]
+        centred = patches - patch_weights @ patches
+        pixels = indices[inside].flatten()
+        result[pixels[:, None], pixels] += (patch_weights[:, None] * centred).mT @ centred / sigma**2
+    covering = _patch_counts((channels, height, width), side).to(result)
     return result / covering.expand(channels, -1, -1).flatten()[:, None]
 
 
-def _covering_number(shape: Shape, side: int) -> Tensor:
-    """Return how many patches cover each pixel of images (C, H, W), shape (1, H, W)."""
+def _patch_counts(shape: Shape, side: int) -> Tensor:
+    """Return how many patches cover each pixel of images of shape (C, H, W), shape (1, H, W)."""
     _, height, width = shape
-    return _covering(torch.ones(1, height - side + 1, width - side + 1), side)
+    return _sum_over_covering_patches(torch.ones(1, height - side + 1, width - side + 1), side)
 
 
-def _covering(weights: Tensor, side: int) -> Tensor:
-    """Return at each pixel the sum over the patches that cover it, (K, H, W), of (K, H - side + 1, W - side + 1)."""
+def _sum_over_covering_patches(weights: Tensor, side: int) -> Tensor:
+    """Return the sums over the patches that cover each pixel, (K, H, W), given (K, H - side + 1, W - side + 1)."""
     return window_sums(functional.pad(weights, (side - 1,) * 4), side)

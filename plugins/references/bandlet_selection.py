@@ -1,4 +1,4 @@
-"""Bandlets chosen from the noisy image."""
+"""Thresholding in the best bandlet basis of the noisy image."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ._shrinkage import TunedThreshold
 class BandletSelection(TunedThreshold):
     """Hard thresholding at T = k sigma in the best orthonormal bandlet basis of the noisy image.
 
-    The basis is the one of least ||f - f_M||^2 + T^2 M plus a charge for its geometry, where f_M is what is left of the
-    noisy image f when only its M coefficients above T are kept: a penalised choice among many bases, which comes
-    near the optimal rate on geometrically regular images (Peyre & Mallat 2008; Dossal, Le Pennec & Mallat 2011). The
-    coarse scale (band 0) is left alone. It is ``threshold`` in the basis ``bandlet``, but for the default of k.
+    The basis minimises ||f - f_M||^2 + T^2 M plus a penalty for its geometry, where f_M is the approximation of the
+    noisy image f by its M coefficients above T. This penalised choice among many bases comes near the optimal rate on
+    geometrically regular images (Peyre & Mallat 2008; Dossal, Le Pennec & Mallat 2011). The coarse scale (band 0) is
+    not thresholded. The reference is ``threshold`` in the basis ``bandlet`` with another default of k.
 
     Parameters
     ----------
     wavelet
-        The orthonormal wavelet underneath; ``null`` for none: then the pixels are cut into squares.
+        The orthonormal wavelet of the bandlet transform; with ``null`` squares of the image itself are transformed.
     k
-        Threshold in units of the noise; null for the best at each noise level on validation images. The default is a
-        little more than the 3 that is usual in a fixed basis, since the best of many bases fits some of the noise.
+        Threshold in units of sigma; ``null`` to tune it at each noise level on validation images. The default is a
+        little above 3, the usual value in a fixed basis, since the best of many bases fits some of the noise.
     images
-        Most validation images to tune on.
+        Largest number of validation images for tuning.
     """
 
     citation = (PEYRE_2008, DOSSAL_2011)

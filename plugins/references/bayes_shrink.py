@@ -1,4 +1,4 @@
-"""Adaptive soft thresholding, the classic that needs no clean image."""
+"""BayesShrink: soft thresholding with a threshold for each subband."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from ._shrinkage import Thresholding, soft
 
 
 class BayesShrink(Thresholding):
-    """BayesShrink: soft thresholding with a threshold of its own for each subband.
+    """BayesShrink: soft thresholding with a separate threshold for each subband.
 
     The threshold is T = sigma^2 / sigma_x with sigma_x^2 = max(mean(c^2) - sigma^2, 0) over the noisy
     coefficients c of the subband, nearly optimal for Laplacian coefficients (Chang, Yu & Vetterli 2000); a
-    subband with sigma_x = 0 is killed. The coarse scale (band 0) is left alone. Every channel has thresholds
-    of its own.
+    subband with sigma_x = 0 is set to 0. The coarse scale (band 0) is not thresholded. Each channel has separate
+    thresholds.
 
     Parameters
     ----------
     basis
-        Any basis but those for oracles only. In a frame or a biorthogonal basis coefficients are divided
-        by their noise levels first, a heuristic, since their noise is not independent. An adaptive basis is adapted
-        to the noisy image for a threshold of 3 sigma, and has then fitted some of the noise.
+        Any basis except those for oracles only. In a frame or a biorthogonal basis, coefficients are first divided by
+        their noise levels; this is a heuristic, since their noise is not independent. An adaptive basis is adapted to
+        the noisy image for a threshold of 3 sigma, so it fits some of the noise.
     """
 
     citation = CHANG_2000
@@ -33,6 +33,6 @@ class BayesShrink(Thresholding):
         sums = energy.new_zeros(*energy.shape[:2], int(labels.max()) + 1)
         counts = sums.scatter_add(2, bands, energy.new_ones(()).expand_as(energy))
         power = sums.scatter_add(2, bands, energy) / counts.clamp(min=1)
-        # Where the signal's variance is 0 the division gives an infinite threshold, which kills the subband.
+        # A signal variance of 0 gives an infinite threshold, which sets the subband to 0.
         thresholds = sigma**2 / (power - sigma**2).clamp(min=0).sqrt()
         return soft(coefficients, thresholds.gather(2, bands).reshape(coefficients.shape))

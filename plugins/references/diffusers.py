@@ -1,4 +1,4 @@
-"""Diffusion models that were saved by the package diffusers."""
+"""Diffusion models saved by the package diffusers."""
 
 from __future__ import annotations
 
@@ -28,41 +28,42 @@ from .._torch_files import check_weights_file
 from ..architectures._arguments import as_mapping, as_text
 from ._network import Clipped, NetworkReference
 
-#: The most bytes of a configuration.
+#: Maximum size of a configuration file in bytes.
 MAX_BYTES = 1 << 20
 CONFIG, SCHEDULER, STEM = "config.json", "scheduler_config.json", "diffusion_pytorch_model"
-#: Files of weights, the format to prefer first; ``*`` of those that are cut into several.
+#: File names of weights by format, in order of preference; ``*`` matches weights that are split into several files.
 WEIGHTS = {kind: (f"{STEM}.{kind}", f"{STEM}.{kind}.index.json", f"{STEM}-*.{kind}") for kind in ("safetensors", "bin")}
-#: What diffusers lists of weights that do not fit.
+#: Lists that diffusers returns for weights that do not fit the model.
 FAULTS = ("missing_keys", "unexpected_keys", "mismatched_keys")
 ACCEPTED = (
-    "accepted: a folder that UNet2DModel.save_pretrained wrote, or one of a pipeline, with unet/ and scheduler/ or "
-    "with all in it"
+    "accepted: a folder that UNet2DModel.save_pretrained wrote, or the folder of a pipeline, with unet/ and scheduler/ "
+    "or with their files"
 )
 
 
 class Diffusers(NetworkReference):
-    """A diffusion model that diffusers saved, a ``UNet2DModel``, as a denoiser; needs the extra diffusers.
+    """A diffusion model (``UNet2DModel``) saved by diffusers, as a denoiser; needs the extra ``diffusers``.
 
-    It is scored as it is, and never trained; nothing is downloaded. Its images are in [-1, 1], where the noise is twice
-    as strong. The scheduler says how it was trained: to estimate the noise, the image or v from timesteps (DDPM of Ho
-    et al. 2020, DDIM, and others of their noise schedule), or preconditioned as of Karras et al. 2022 (the EDM
-    schedulers). With timesteps the noisy image is scaled to the diffused one of its noise level; a level beyond those
-    of the timesteps is given the nearest, which is noted.
+    The model is not trained further, and nothing is downloaded. Its images are in [-1, 1], where the noise is twice as
+    strong. The scheduler determines how the model was trained: to estimate the noise, the image or v from timesteps
+    (DDPM of Ho et al. 2020, DDIM, and others with their noise schedule), or with the preconditioning of Karras et al.
+    2022 (the EDM schedulers). For models with timesteps the noisy image is scaled to the diffused image of its noise
+    level. Noise levels outside the range of the timesteps use the nearest timestep; a note lists them.
 
     Parameters
     ----------
     path
-        A folder that ``UNet2DModel.save_pretrained`` wrote, or that of a pipeline, with ``unet`` and ``scheduler``.
-        The content of its files decides, not its path.
+        A folder that ``UNet2DModel.save_pretrained`` wrote, or the folder of a pipeline, with ``unet`` and
+        ``scheduler``. Results depend on the content of the files, not on the path.
     scheduler
-        The class of a scheduler of diffusers, such as ``DDPMScheduler``, instead of the one that is saved.
+        Class name of a diffusers scheduler, such as ``DDPMScheduler``, which replaces the saved scheduler.
     arguments
-        Arguments of its constructor, or instead of those of the saved one: ``{prediction_type: v_prediction}``.
+        Arguments of the scheduler, which override saved arguments, such as ``{prediction_type: v_prediction}``.
     interpolate
-        Whether the model is given fractions of timesteps, linear in the logarithm of sigma; otherwise the nearest step.
+        Whether the model gets fractional timesteps, interpolated linearly in log sigma, instead of the nearest
+        timestep.
     clip
-        Whether the output is clipped to [0, 1], as samplers often do.
+        Whether the output is clipped to [0, 1], as in many samplers.
     """
 
     citation = (HO_2020, KARRAS_2022)
@@ -83,39 +84,40 @@ class Diffusers(NetworkReference):
         self.clip = clip
         self._facts = ""
         self._noise_levels: tuple[float, float] | None = None
-        self._asked: set[float] = set()
-        self._sizes: set[tuple[int, ...]] = set()
+        self._noise_levels_seen: set[float] = set()
+        self._sizes_seen: set[tuple[int, ...]] = set()
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the model's files."""
         return self._files.digest
 
     def check_shape(self, shape: Shape) -> None:
-        """Raise ``ParameterError`` if the model cannot be read, or does not take such images."""
-        # Its weights, too, are refused before anything runs.
+        """Raise ``ParameterError`` if the model cannot be read, or refuses images of shape (C, H, W)."""
+        # Loading the network checks its weights before a run starts.
         self.as_network(shape)
         config = self._files.config
         size, multiple = "x".join(map(str, shape)), 2 ** (len(config.get("block_out_channels", range(4))) - 1)
         if (channels := config.get("in_channels", 3)) != shape[0]:
-            raise ParameterError(f"{self.path.name} takes images of {channels} channels, not of {shape[0]}")
+            raise ParameterError(f"{self.path.name} takes images with {channels} channels, not {shape[0]}")
         try:
             with torch.device("meta"), torch.no_grad():
                 diffusers().UNet2DModel.from_config(dict(config))(torch.empty(1, *shape), torch.ones(1))
         except RuntimeError as error:
             raise ParameterError(
-                f"{self.path.name} does not take images of {size}: accepted are sides that are multiples of {multiple} "
+                f"{self.path.name} does not take images of {size}; accepted: sides that are multiples of {multiple} "
                 f"({brief(error)})"
             ) from error
 
     def load(self, shape: Shape) -> nn.Module:
-        """Return the model as a network for images in [0, 1]."""
-        scheduler, config = self._made_scheduler(), self._files.config
+        """Return the model as a denoiser of images in [0, 1]."""
+        scheduler, config = self._build_scheduler(), self._files.config
         learned = str(scheduler.config.get("variance_type")).startswith("learned")
         channels, returned = config.get("in_channels", 3), config.get("out_channels", 3)
         if returned != (2 if learned else 1) * channels:
             raise ParameterError(
-                f"{self.path.name}: {returned} channels come out of {channels}; accepted are as many, or twice as many "
-                "with 'variance_type: learned' or 'learned_range' of the scheduler"
+                f"{self.path.name}: the model has {channels} input and {returned} output channels; accepted: equal "
+                "numbers, or twice as many output channels if the scheduler has 'variance_type: learned' or "
+                "'learned_range'"
             )
         network = as_denoiser(load_unet(self._files), scheduler=scheduler, interpolate=self.interpolate)
         self._noise_levels = network.noise_levels
@@ -124,39 +126,41 @@ class Diffusers(NetworkReference):
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images, shape (N, C, H, W)."""
-        self._asked.add(sigma)
-        self._sizes.add(tuple(noisy.shape[-2:]))
+        self._noise_levels_seen.add(sigma)
+        self._sizes_seen.add(tuple(noisy.shape[-2:]))
         return super().denoise(noisy, sigma, truth)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The model, the beginning of its SHA-256, its scheduler, and what it was not trained for."""
+        """The model, its SHA-256 prefix, its scheduler, and noise levels and sizes for which it was not trained."""
         if not self._facts:
             return ()
         notes = [f"a UNet2DModel in {self.path.name} (SHA-256 {self._files.digest[:8]}), {self._facts}"]
         low, high = self._noise_levels or (0.0, math.inf)
-        # Those of the timesteps are rounded to float32.
-        beyond = [f"{level:g}" for level in sorted(self._asked) if not 0.999 * low <= level <= 1.001 * high]
-        if beyond:
-            notes.append(f"σ = {', '.join(beyond)}: outside {low:.3g} to {high:.3g}, the noise of its timesteps")
-        trained = self._files.config.get("sample_size")
-        size = (trained, trained) if isinstance(trained, int) else tuple(trained or ())
-        other = sorted("x".join(map(str, one)) for one in self._sizes if size and one != size)
-        if other:
-            notes.append(f"a model of images of {'x'.join(map(str, size))}, not of {', '.join(other)}")
+        # The noise levels of timesteps are rounded to float32.
+        outside = [
+            f"{level:g}" for level in sorted(self._noise_levels_seen) if not 0.999 * low <= level <= 1.001 * high
+        ]
+        if outside:
+            notes.append(f"σ = {', '.join(outside)}: outside {low:.3g} to {high:.3g}, the noise of its timesteps")
+        sample_size = self._files.config.get("sample_size")
+        size = (sample_size, sample_size) if isinstance(sample_size, int) else tuple(sample_size or ())
+        other_sizes = sorted("x".join(map(str, seen)) for seen in self._sizes_seen if size and seen != size)
+        if other_sizes:
+            notes.append(f"a model of images of {'x'.join(map(str, size))}, not of {', '.join(other_sizes)}")
         return tuple(notes)
 
     @functools.cached_property
     def _files(self) -> Files:
         return find_files(self.path)
 
-    def _made_scheduler(self) -> Any:
+    def _build_scheduler(self) -> Any:
         if self.scheduler is not None:
             return make_scheduler(self.scheduler, {}, self.arguments, "scheduler")
         path = self._files.scheduler
         if path is None:
             raise ParameterError(
-                f"{self.path.name}: no scheduler is saved in it; accepted: 'scheduler', such as DDPMScheduler, and its "
+                f"{self.path.name}: the folder contains no scheduler; set 'scheduler', such as DDPMScheduler, and its "
                 "'arguments'"
             )
         saved = read_config(path)
@@ -165,7 +169,7 @@ class Diffusers(NetworkReference):
 
 @dataclass(frozen=True)
 class Files:
-    """The files of a model."""
+    """The files of a saved model."""
 
     unet: Path
     weights: tuple[Path, ...]
@@ -174,25 +178,25 @@ class Files:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that decides what the model computes."""
+        """SHA-256 of the files that determine the output of the model."""
         paths = (self.unet / CONFIG, *self.weights, *((self.scheduler,) if self.scheduler else ()))
         names = "\n".join(f"{path.name} {file_digest(str(path))}" for path in paths)
         return hashlib.sha256(names.encode()).hexdigest()
 
 
 def find_files(folder: Path) -> Files:
-    """Return the files of a model in a folder."""
-    unet = next((one for one in (folder / "unet", folder) if (one / CONFIG).is_file()), None)
+    """Return the files of the model in a folder."""
+    unet = next((path for path in (folder / "unet", folder) if (path / CONFIG).is_file()), None)
     if unet is None:
         reason = f"has no {CONFIG} and no unet/{CONFIG}" if folder.is_dir() else "no such folder"
         raise ParameterError(f"{folder}: {reason}; {ACCEPTED}")
     config = read_config(unet / CONFIG)
     if (name := config.get("_class_name")) != "UNet2DModel":
-        raise ParameterError(f"{unet / CONFIG}: its class is {brief(name)}, not UNet2DModel; {ACCEPTED}")
+        raise ParameterError(f"{unet / CONFIG}: the class is {brief(name)}, not UNet2DModel; {ACCEPTED}")
     if config.get("class_embed_type") is not None or config.get("num_class_embeds") is not None:
-        raise ParameterError(f"{unet / CONFIG}: a model of labelled images; accepted are models of images alone")
-    found = (tuple(path for one in names for path in sorted(unet.glob(one))) for names in WEIGHTS.values())
-    weights = next((paths for paths in found if paths), ())
+        raise ParameterError(f"{unet / CONFIG}: the model needs class labels; accepted: models without class labels")
+    formats = (tuple(path for name in names for path in sorted(unet.glob(name))) for names in WEIGHTS.values())
+    weights = next((paths for paths in formats if paths), ())
     if not weights:
         raise ParameterError(f"{unet}: no weights; accepted: {', '.join(names[0] for names in WEIGHTS.values())}")
     schedulers = (folder / "scheduler" / SCHEDULER, folder / SCHEDULER)
@@ -200,19 +204,19 @@ def find_files(folder: Path) -> Files:
 
 
 def read_config(path: Path) -> Mapping[str, Any]:
-    """Return a configuration."""
+    """Read a JSON configuration."""
     try:
-        found = json.loads(read_regular(path, MAX_BYTES))
-        if not isinstance(found, Mapping):
-            raise ValueError(f"it is a {type(found).__name__}")
+        config = json.loads(read_regular(path, MAX_BYTES))
+        if not isinstance(config, Mapping):
+            raise ValueError(f"it is a {type(config).__name__}")
     except (OSError, ValueError, RecursionError) as error:
         raise ParameterError(f"{path}: cannot be read as a JSON object: {brief(error)}") from error
-    return found
+    return config
 
 
 def load_unet(files: Files) -> nn.Module:
-    """Return the network, float32, on the CPU. Of torch files only tensors are unpickled."""
-    kind, library = files.weights[0].name.split(".")[1], diffusers()
+    """Load the network in float32 on the CPU; only tensors are unpickled from torch files."""
+    file_format, library = files.weights[0].name.split(".")[1], diffusers()
     try:
         for path in files.weights:
             check_weights_file(path)
@@ -220,35 +224,35 @@ def load_unet(files: Files) -> nn.Module:
             network, info = library.UNet2DModel.from_pretrained(
                 str(files.unet),
                 local_files_only=True,
-                use_safetensors=kind == "safetensors",
+                use_safetensors=file_format == "safetensors",
                 low_cpu_mem_usage=False,
                 torch_dtype=torch.float32,
                 output_loading_info=True,
             )
     except (OSError, ValueError, RuntimeError, TypeError) as error:
         raise ParameterError(f"{files.unet}: cannot be read by diffusers: {brief(error)}") from error
-    # What is missing would be left random.
+    # diffusers initialises missing weights at random.
     faults = [
         f"{name.replace('_', ' ')}: {brief(', '.join(map(str, info[name])))}" for name in FAULTS if info.get(name)
     ]
     if faults:
-        raise ParameterError(f"{files.unet}: weights of another network: {'; '.join(faults)}")
+        raise ParameterError(f"{files.unet}: the weights do not fit the configuration: {'; '.join(faults)}")
     module: nn.Module = network
     return module
 
 
 def make_scheduler(name: Any, saved: Mapping[str, Any], arguments: Mapping[str, Any], where: str) -> Any:
-    """Return a scheduler of diffusers."""
+    """Build a scheduler of diffusers."""
     library = diffusers()
     factory = getattr(library, name, None) if isinstance(name, str) and name.endswith("Scheduler") else None
     if not (isinstance(factory, type) and issubclass(factory, library.SchedulerMixin)):
-        raise ParameterError(f"{where}: {brief(name)} is no scheduler of diffusers, such as DDPMScheduler")
-    known = [one for one in inspect.signature(factory).parameters if one != "self"]
-    for one in arguments:
-        if one not in known:
-            near = suggestion(one, known) or ";"
+        raise ParameterError(f"{where}: {brief(name)} is not a scheduler of diffusers, such as DDPMScheduler")
+    known = [parameter for parameter in inspect.signature(factory).parameters if parameter != "self"]
+    for argument in arguments:
+        if argument not in known:
+            advice = suggestion(argument, known) or ";"
             raise ParameterError(
-                f"arguments: {name} has no '{brief(one)}'{near} accepted: {', '.join(known) or 'none'}"
+                f"arguments: {name} has no '{brief(argument)}'{advice} accepted: {', '.join(known) or 'none'}"
             )
     try:
         with _quiet():
@@ -264,7 +268,7 @@ def diffusers() -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Have diffusers say in errors alone what is wrong: unused entries of configurations are usual."""
+    """Silence warnings of diffusers, which are usual for unused configuration entries."""
     from diffusers.utils import logging
 
     before = logging.get_verbosity()

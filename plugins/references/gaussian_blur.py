@@ -1,4 +1,4 @@
-"""Blurring: the plainest denoiser, which keeps low frequencies."""
+"""Gaussian blur, the simplest denoiser."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from ._tuned import Tuned
 
 
 class GaussianBlur(Tuned):
-    """Convolution with a Gaussian; at the borders the image is continued by its mirror image.
+    """Convolution with a Gaussian, with reflecting boundaries.
 
-    It multiplies DCT coefficients by exp(-w^2 |f|^2 / 2), w the width in pixels and f = pi (k / H, l / W) the
-    frequency, the transfer function of the Gaussian: the heat flow of the image after time w^2 / 2. It is linear, so
-    that its expected squared error is exact: bias^2 + sigma^2 times the sum of squares of the multipliers.
+    The filter multiplies DCT coefficients by exp(-w^2 |f|^2 / 2), with the width w in pixels and the frequency
+    f = pi (k / H, l / W). This is the transfer function of the Gaussian, and the heat flow of the image after time
+    w^2 / 2. The filter is linear, so its expected squared error is exact: bias^2 + sigma^2 times the sum of squares of
+    the multipliers.
 
     Parameters
     ----------
     width
-        Standard deviation of the Gaussian in pixels; if not given, the best at each noise level.
+        Standard deviation of the Gaussian in pixels; ``null`` to tune it at each noise level.
     images
-        Most validation images to tune on.
+        Largest number of validation images for tuning.
     """
 
     number = "width"
@@ -44,7 +45,7 @@ class GaussianBlur(Tuned):
         return self._dct.synthesis(self._dct.analysis(noisy) * _multipliers(noisy, value))
 
     def guess(self, sigma: float) -> float:
-        """Return one pixel."""
+        """Return a width of one pixel."""
         return 1.0
 
     def risk(self, truth: Truth, sigma: float) -> Tensor:
@@ -52,13 +53,13 @@ class GaussianBlur(Tuned):
         clean = truth.clean.double()
         if sigma == 0:
             return clean.new_zeros(len(clean))
-        kept = _multipliers(clean, self.value(sigma))
-        bias = ((1 - kept) * self._dct.analysis(clean)).square().flatten(1).mean(1)
-        return bias + sigma**2 * kept.square().mean()
+        multipliers = _multipliers(clean, self.value(sigma))
+        bias = ((1 - multipliers) * self._dct.analysis(clean)).square().flatten(1).mean(1)
+        return bias + sigma**2 * multipliers.square().mean()
 
 
 def _multipliers(images: Tensor, width: float) -> Tensor:
-    """Return what each DCT coefficient is multiplied by, shape (H, W)."""
+    """Return the multipliers of the DCT coefficients, shape (H, W)."""
 
     def along(size: int) -> Tensor:
         frequencies = math.pi / size * torch.arange(size, dtype=torch.float64)

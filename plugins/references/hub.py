@@ -1,4 +1,4 @@
-"""Trained weights of the Hugging Face hub, as entrants."""
+"""Denoisers with weights from the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -20,43 +20,44 @@ from ._checkpoints.fitting import Keys
 from .diffusers import CONFIG, SCHEDULER, WEIGHTS, Diffusers, find_files
 from .pretrained import Pretrained
 
-#: What is downloaded of a diffusion model, beside its weights.
+#: Files of a diffusion model that are downloaded in addition to its weights.
 CONFIGS = (CONFIG, f"unet/{CONFIG}", SCHEDULER, f"scheduler/{SCHEDULER}")
 
 
 class HuggingFace(Reference):
-    """Weights of the Hugging Face hub, scored as they are; needs the extra hub, and diffusers for diffusion models.
+    """A denoiser with weights from the Hugging Face hub; needs the extra ``hub``.
 
-    Without a ``file`` the repository holds a diffusion model of the package diffusers, and is scored as ``diffusers``
-    does; with one it has weights of an ``architecture`` here, as ``pretrained`` takes them. ``gahbench prepare``
-    downloads it, into the hub's own cache, and nothing else does.
+    Without ``file`` the repository must contain a diffusion model of the package diffusers, which is loaded like
+    ``diffusers`` and needs the extra of that name. With ``file`` and ``architecture`` the weights are loaded like
+    ``pretrained``. The weights are not trained further. Only ``gahbench prepare`` downloads them, into the cache of the
+    hub.
 
     Parameters
     ----------
     repo
         The repository, such as ``google/ddpm-cifar10-32``.
     revision
-        The commit, 40 hexadecimal digits: weights under a name may change. For a name, such as ``main``,
-        ``gahbench prepare`` says which commit it is today.
+        The commit, 40 hexadecimal digits. A name such as ``main`` is refused, since its weights may change;
+        ``gahbench prepare`` then reports its current commit.
     file
-        The file of weights in the repository, safetensors or of torch.
+        The file of weights in the repository, in safetensors or torch format.
     architecture
-        The network that the file holds the weights of.
+        The network to which the weights in ``file`` belong.
     keys
-        The names of the weights in the file: ``same`` as those of the architecture, those of a published program, or
-        ``auto`` to find out; ``gahbench describe pretrained`` lists the programs.
+        Naming scheme of the weights in ``file``: ``same`` as the architecture, that of a published program, or
+        ``auto`` to detect it; ``gahbench describe pretrained`` lists the programs.
     output
-        The output of the architecture's ``forward`` with the weights of the file: the denoised ``image``, the noise
-        (``residual``), or ``auto`` for what is known of the program whose names the weights have.
+        Output of the architecture's ``forward`` with these weights: the denoised ``image``, the noise (``residual``),
+        or ``auto`` for that of the detected program.
     scale
-        The value of white, 1 or 255, for which the weights of the file were trained.
+        The grey value of white, 1 or 255, in training.
     interpolate
-        Whether a diffusion model is given fractions of timesteps, linear in the logarithm of sigma; otherwise the
-        nearest step.
+        Whether a diffusion model gets fractional timesteps, interpolated linearly in log sigma, instead of the nearest
+        timestep.
     clip
         Whether the output is clipped to [0, 1].
     part
-        The name of the weights in a file that holds several, as for ``pretrained``.
+        Name of the state dict in a file that contains several, as for ``pretrained``.
 
     Raises
     ------
@@ -80,9 +81,11 @@ class HuggingFace(Reference):
         part: str | None = None,
     ) -> None:
         if (file is None) != (architecture is None):
-            raise ValueError("accepted are 'file' and 'architecture' together, or neither, for a model of diffusers")
+            raise ValueError("set both 'file' and 'architecture', or neither for a diffusion model of diffusers")
         if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", repo):
-            raise ValueError(f"repo={brief(repo)}: accepted is a name of the hub, such as google/ddpm-cifar10-32")
+            raise ValueError(
+                f"repo={brief(repo)}: accepted: a repository name of the hub, such as google/ddpm-cifar10-32"
+            )
         self.repo, self.revision, self.file = repo, revision, file
         self._build: Callable[[str], Reference]
         if architecture is None:
@@ -93,7 +96,7 @@ class HuggingFace(Reference):
             )
 
     def missing(self) -> tuple[str, ...]:
-        """Return the weights, if they are not in the hub's cache."""
+        """Return a description of the weights if they are not in the cache of the hub."""
         try:
             _ = self._folder
         except ParameterError:
@@ -101,7 +104,7 @@ class HuggingFace(Reference):
         return ()
 
     def prepare(self) -> None:
-        """Download the weights into the hub's cache."""
+        """Download the weights into the cache of the hub."""
         if self._is_pinned and not self.missing():
             return
         library = hub()
@@ -110,59 +113,59 @@ class HuggingFace(Reference):
                 self._download(library)
             else:
                 commit = library.model_info(self.repo, revision=self.revision).sha
-        except Exception as error:  # The exceptions of the hub's client are not listed anywhere.
+        except Exception as error:  # The exceptions of the hub client are not documented.
             raise ParameterError(f"{self.repo} at {self.revision}: cannot be downloaded: {brief(error)}") from error
         if not self._is_pinned:
-            raise ParameterError(f"revision={self.revision}: it is the commit {commit} today; write revision={commit}")
-        # The files may be of another kind of model.
+            raise ParameterError(f"revision={self.revision}: its current commit is {commit}; write revision={commit}")
+        # Check that the downloaded files are those of a supported model.
         _ = self._folder
 
     def check_shape(self, shape: Shape) -> None:
-        """Raise ``ParameterError`` if the weights are not here, or do not fit, or not these images."""
-        self._inner.check_shape(shape)
+        """Raise ``ParameterError`` if weights are absent, or fit neither the architecture nor images of the shape."""
+        self._denoiser.check_shape(shape)
 
     def move(self, device: torch.device) -> None:
         """Compute on a device."""
-        self._inner.move(device)
+        self._denoiser.move(device)
 
     def as_network(self, shape: Shape) -> nn.Module | None:
-        """Return the network for images (C, H, W)."""
-        return self._inner.as_network(shape)
+        """Return the network for images of shape (C, H, W)."""
+        return self._denoiser.as_network(shape)
 
     @property
     def num_parameters(self) -> int | None:
-        """Number of trained numbers, once it has denoised something."""
-        return self._inner.num_parameters
+        """Number of parameters, or ``None`` before the network is loaded."""
+        return self._denoiser.num_parameters
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The repository and its commit, and the notes of the denoiser."""
-        return (f"{self.repo} of the Hugging Face hub, commit {self.revision[:12]}", *self._inner.notes)
+        """The repository and commit, and the notes of the denoiser."""
+        return (f"{self.repo} of the Hugging Face hub, commit {self.revision[:12]}", *self._denoiser.notes)
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images, shape (N, C, H, W)."""
-        return self._inner.denoise(noisy, sigma, truth)
+        return self._denoiser.denoise(noisy, sigma, truth)
 
     def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
         """Return the Jacobians at the noisy images."""
-        return self._inner.jacobian(noisy, sigma, truth)
+        return self._denoiser.jacobian(noisy, sigma, truth)
 
     @property
     def _is_pinned(self) -> bool:
         return re.fullmatch("[0-9a-f]{40}", self.revision) is not None
 
     @functools.cached_property
-    def _inner(self) -> Reference:
-        """The denoiser, of the weights in the cache."""
+    def _denoiser(self) -> Reference:
+        """The denoiser built from the weights in the cache."""
         return self._build(str(self._folder / (self.file or "")))
 
     @property
     def _folder(self) -> Path:
-        """The folder of the repository at its commit in the hub's cache."""
+        """The folder of the commit in the cache of the hub."""
         if not self._is_pinned:
             raise ParameterError(
-                f"revision={brief(self.revision)}: weights under a name may change; accepted is a commit, 40 "
-                "hexadecimal digits: 'gahbench prepare' says which it is today"
+                f"revision={brief(self.revision)}: weights under a name may change; accepted: a commit, 40 "
+                "hexadecimal digits; 'gahbench prepare' reports the current commit"
             )
         library = hub()
         cache = Path(library.constants.HF_HUB_CACHE)
@@ -179,7 +182,7 @@ class HuggingFace(Reference):
         if self.file is not None:
             library.hf_hub_download(self.repo, self.file, revision=self.revision)
             return
-        # The other format, which may be as large, only where the preferred one is not there.
+        # The second format is downloaded only if the preferred one is absent, since both may be large.
         for names in WEIGHTS.values():
             patterns = [*CONFIGS, *names, *(f"unet/{name}" for name in names)]
             library.snapshot_download(self.repo, revision=self.revision, allow_patterns=patterns)
@@ -189,6 +192,6 @@ class HuggingFace(Reference):
 
 def hub() -> Any:
     """Return the package huggingface_hub."""
-    # Not loaded with the package.
+    # huggingface_hub does not import its module ``constants`` by itself.
     imported("huggingface_hub.constants", "hub")
     return imported("huggingface_hub", "hub")

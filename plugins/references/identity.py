@@ -1,4 +1,4 @@
-"""No denoising at all."""
+"""The identity, which does not denoise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gahbench import Reference, Truth
 
 
 class Identity(Reference):
-    """The noisy image as it is: the floor of every table, with output PSNR equal to input PSNR."""
+    """Returns the noisy image unchanged: a baseline whose output PSNR equals the input PSNR."""
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the noisy images, shape (N, C, H, W)."""

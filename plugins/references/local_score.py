@@ -1,4 +1,4 @@
-"""The best denoiser that compares images with the training images only patch by patch."""
+"""Local score machines: posterior means that depend on a patch around each pixel."""
 
 from __future__ import annotations
 
@@ -16,69 +16,69 @@ from gahbench import Shape, TrainingData, hardware, image_shape
 from gahbench.jacobian import SparseMaps
 
 from .._papers import KAMB_2025
-from ._training_memory import ChosenSide, doubling_sides
-from ._window_sums import NEGLIGIBLE, Boundary, positioned_means
+from ._training_memory import PatchComparison, candidate_sides
+from ._window_sums import NEGLIGIBLE, Boundary, means_by_position
 
-#: Values of the patches that are copied at a time: 16 MiB in float64, for noisy and for training patches each.
+#: Values of patches that are copied at a time: 16 MiB in float64, each for noisy and for training patches.
 PATCHES = 1 << 21
-#: Pairs of patches that are weighed at a time, on a processor, whose cache holds them, and on a GPU.
+#: Pairs of patches whose weights are computed at a time: on a CPU they fit into its cache.
 PAIRS = 1 << 18
 PAIRS_GPU = 1 << 24
-#: Noisy patches that are weighed at a time.
+#: Noisy patches whose weights are computed at a time.
 ROWS = 1024
-#: Values of training patches among which those alike are merged: 128 MiB.
-MERGED = 1 << 25
-#: Patches are alike in groups of at most so many, and not split below so few.
-LARGEST, SMALLEST = 1024, 4
-#: Principal components that groups are split along, and patches that they are found from.
+#: Values of training patches within which similar patches are merged: 128 MiB.
+MERGE_VALUES = 1 << 25
+#: Largest number of patches that are merged into one, and smallest group that is split further.
+LARGEST_GROUP, SMALLEST_GROUP = 1024, 4
+#: Number of principal components along which groups are split, and of patches that determine them.
 COMPONENTS, EXAMPLES = 12, 4096
-#: How far rounding may put off the logarithm of a weight, at worst, in float32: beyond it float64 is used.
-ROUNDING = 1e-3
+#: Largest rounding error of a log weight for which float32 is used; otherwise float64.
+MAX_ROUNDING = 1e-3
 
 
-class LocalScore(ChosenSide):
-    """The local score machines of Kamb & Ganguli, ICML 2025 (arXiv 2412.20292).
+class LocalScore(PatchComparison):
+    """Local score machine of Kamb & Ganguli, ICML 2025 (arXiv 2412.20292).
 
-    Of all functions whose value at a pixel depends on the patch around it alone, it has the least training loss. The
-    value is sum_p w_p c_p, an average of the centres c_p of training patches p, w = softmax(-|y - p|^2 / 2 sigma^2), y
-    the noisy patch around the pixel, with all channels. ``equivariant`` (ELS), where the function has to be the same at
-    all pixels, the patches come from everywhere in the training images; otherwise (LS) from the position of the pixel.
-    They are the limit of a convolutional network with such a small receptive field, and combine patches of
-    training images into new images. With patches that hold the whole image, the machine that is not equivariant is
+    The machine has the least training loss of all functions whose value at a pixel depends only on the patch around it.
+    The value is sum_p w_p c_p, an average of the centres c_p of training patches p with w = softmax(-|y - p|^2 / 2
+    sigma^2), where y is the noisy patch around the pixel, with all channels. The ``equivariant`` machine (ELS) computes
+    the same function at all pixels, and compares a patch with training patches at all positions. The other machine (LS)
+    compares it with training patches at the same position only. Both model a convolutional network with a small
+    receptive field, and combine patches of training images into new images. If patches cover the whole image, LS is
     ``empirical-bayes``.
 
-    Borders are those of a network that pads with zeros. Beyond the border there is no
-    noise, so that the network can detect the border: patches are compared where they are inside the image, and
-    those of pixels near a border with those training patches alone that it cuts off alike. Pixels at equal distance
-    from a border share patches, so in corners only the same position is left. ``periodic`` images go on at the other
-    end: then shifts of the noisy image are shifts of the result, exactly, and training patches wrap around too.
+    Boundaries with ``zeros`` are those of a network that pads with zeros. Beyond the border there is no noise, so the
+    network can detect the border: patches near it are compared inside the image only, and only with training patches
+    that the border cuts off in the same way. Pixels at equal distance from a border share patches, so a pixel in a
+    corner is compared with the same position only. With ``periodic`` boundaries noisy and training patches wrap around,
+    and the machine commutes exactly with shifts.
 
-    The side of the patch is the one parameter that is calibrated. If it is not given it is chosen by the mean squared
-    error on validation images, once for each half octave of noise levels: among 1, 3, 5, 7, 9, 13, 17, 25, 33, ... and
-    the side from which on patches hold the whole image, it goes up from 7, or else down, as long as the error falls.
+    The patch side is the only tuned parameter. If it is ``null``, it is chosen for each half octave of noise levels by
+    the mean squared error on validation images, among 1, 3, 5, 7, 9, 13, 17, 25, 33, ... and the smallest side at which
+    every patch covers the whole image. The search starts at 7 and moves up, or else down, as long as the error falls.
 
-    It may be fitted to any :class:`gahbench.TrainingData`, such as the very images that a network was trained on. Time
-    grows with the square of the number of pixels (equivariant), and with training images: 256 of 40x40 take two to
-    four seconds for an image on one core. Most patches of large sets are alike: ``alike`` merges those that are, for
-    many noisy images at once. Where positions matter, time grows with pixels and training images alone. The Jacobian is
-    exact, and that of patches that are not merged: covariances of centres and patches over sigma^2, which are not
-    symmetric. Without noise the images are returned as they are.
+    The machine can be fitted to any :class:`gahbench.TrainingData`, such as the images that a network was trained on.
+    The time of ELS is proportional to the squared number of pixels and to the number of training images: with 256
+    training images of 40x40 an image takes two to four seconds on one core. Most patches of large sets are similar;
+    ``alike`` merges them, which pays for many noisy images at once. The time of LS is proportional to pixels and
+    training images. The Jacobian is exact, for patches that are not merged: covariances of centres and patches over
+    sigma^2, which are not symmetric. If sigma is 0 the images are returned unchanged.
 
     Parameters
     ----------
     patch
-        Side of a patch in pixels, odd; ``null`` for the best near each noise level.
+        Side of a patch in pixels, odd; ``null`` to choose it near each noise level.
     equivariant
-        Whether patches come from all positions.
+        Whether training patches at all positions are compared.
     boundary
-        The continuation beyond the border.
+        ``zeros`` for patches cut off at the border, ``periodic`` for patches that wrap around.
     alike
-        Training patches are replaced by their mean where its root mean square distance from them is at most this share
-        of sigma; 0 for the exact average. For equivariant machines.
+        Groups of training patches are replaced by their mean if their root mean square distance from it is at most this
+        fraction of sigma, in [0, 1]; 0 for the exact average. Used by equivariant machines only.
     images
-        Most training images to learn from.
+        Largest number of training images.
     validation
-        Most validation images to choose the side on.
+        Largest number of validation images for choosing the patch side.
 
     Raises
     ------
@@ -99,7 +99,9 @@ class LocalScore(ChosenSide):
         validation: Annotated[int, Field(ge=1)] = 4,
     ) -> None:
         if patch is not None and patch % 2 == 0:
-            raise ValueError(f"patch={patch}: accepted are odd sides, 1, 3, 5, ..., or null to choose one")
+            raise ValueError(
+                f"patch={patch}: accepted: odd sides, 1, 3, 5, ..., or null to choose a side on validation images"
+            )
         super().__init__(patch, images, validation)
         self.equivariant = equivariant
         self.boundary: Boundary = boundary
@@ -107,7 +109,7 @@ class LocalScore(ChosenSide):
         self._contrast: float | None = None
 
     def check_shape(self, shape: Shape) -> None:
-        """Raise ``ValueError`` for periodic images (C, H, W) that are smaller than a patch, which would meet itself."""
+        """Raise ``ValueError`` for periodic images (C, H, W) that are smaller than a patch."""
         if self.boundary == "periodic" and self.patch is not None and self.patch > min(shape[1:]):
             raise ValueError(
                 f"periodic images need sides of at least patch={self.patch}, not {shape[1]}x{shape[2]}; accepted: a "
@@ -115,25 +117,25 @@ class LocalScore(ChosenSide):
             )
 
     def fit(self, examples: TrainingData) -> None:
-        """Keep the training images, and the examples for when a side must be chosen; see :meth:`ChosenSide.fit`."""
+        """Keep the training images, and the examples for choosing a side later."""
         super().fit(examples)
         self._contrast = contrast_of(self.fitted(examples.shape))
 
-    def means_of_side(self, training: Tensor, noisy: Tensor, sigma: float, side: int) -> Tensor:
-        """Return the images (N, C, H, W) denoised by patches of a side; ``sigma`` is greater than 0."""
+    def means_with_side(self, training: Tensor, noisy: Tensor, sigma: float, side: int) -> Tensor:
+        """Return the images (N, C, H, W) denoised with patches of the given side; ``sigma`` is greater than 0."""
         if self.equivariant:
             return local_means(training, noisy, sigma, self._patches(side), self.alike, self._contrast)
-        return positioned_means(training, noisy, sigma, side, self.boundary)
+        return means_by_position(training, noisy, sigma, side, self.boundary)
 
     def sides(self, shape: Shape) -> list[int]:
-        """Return the sides among which one is chosen: up to the least that has the whole image in each patch."""
+        """Return the candidate sides, up to the smallest at which every patch covers the whole image."""
         shorter, longer = min(shape[1:]), max(shape[1:])
-        return doubling_sides((shorter - 1) // 2 * 2 + 1 if self.boundary == "periodic" else 2 * longer - 1)
+        return candidate_sides((shorter - 1) // 2 * 2 + 1 if self.boundary == "periodic" else 2 * longer - 1)
 
     def derivatives(self, training: Tensor, noisy: Tensor, sigma: float) -> SparseMaps:
-        """Return the covariances of centres and patches over sigma^2, of patches that are not merged."""
-        found = local_derivatives(training, noisy, sigma, self._patches(self.side(sigma)))
-        return SparseMaps(*found, image_shape(noisy))
+        """Return the covariances of centres and patches over sigma^2, float64, for patches that are not merged."""
+        derivatives = local_derivatives(training, noisy, sigma, self._patches(self.side(sigma)))
+        return SparseMaps(*derivatives, image_shape(noisy))
 
     def _patches(self, side: int) -> Patches:
         return Patches(side, self.equivariant, self.boundary)
@@ -141,7 +143,7 @@ class LocalScore(ChosenSide):
 
 @dataclass(frozen=True)
 class Span:
-    """Rows, or columns, of pixels whose patches reach equally far within the image."""
+    """Consecutive rows, or columns, of pixels whose patches are cut off in the same way."""
 
     first: int
     count: int
@@ -151,28 +153,28 @@ class Span:
 
 
 def spans(side: int, patch: int, boundary: Boundary) -> list[Span]:
-    """Return the spans of an image side, in order."""
+    """Return the spans along an image side, in order."""
     half = patch // 2
     if boundary == "periodic":
         return [Span(0, side, 0, half, patch)]
-    reaches = [(min(place, half), min(side - 1 - place, half)) for place in range(side)]
-    found = []
-    for (before, after), places in itertools.groupby(range(side), key=lambda place: reaches[place]):
-        first, *others = places
-        found.append(Span(first, 1 + len(others), first - before, before, before + after + 1))
-    return found
+    reaches = [(min(position, half), min(side - 1 - position, half)) for position in range(side)]
+    result = []
+    for (before, after), positions in itertools.groupby(range(side), key=lambda position: reaches[position]):
+        first, *following = positions
+        result.append(Span(first, 1 + len(following), first - before, before, before + after + 1))
+    return result
 
 
 @dataclass(frozen=True)
 class Patches:
-    """The patches of images, and which of them are compared."""
+    """Extraction of the patches that are compared."""
 
     side: int
     equivariant: bool
     boundary: Boundary
 
     def areas(self, shape: Shape) -> Iterator[tuple[Span, Span]]:
-        """Yield rows and columns of the pixels whose patches are alike; in one row where positions matter."""
+        """Yield rows and columns of pixels whose patches have the same shape; a single row if positions matter."""
         rows, columns = (spans(side, self.side, self.boundary) for side in shape[1:])
         if not self.equivariant:
             rows = [
@@ -183,39 +185,39 @@ class Patches:
         yield from itertools.product(rows, columns)
 
     def extended(self, images: Tensor) -> Tensor:
-        """Return the images with the margin that their patches reach into."""
+        """Return the images, padded where patches extend beyond a periodic border."""
         half = self.side // 2
         return functional.pad(images, (half,) * 4, mode="circular") if self.boundary == "periodic" else images
 
     def cut(self, images: Tensor, rows: Span, columns: Span) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Yield the patches of an area, of as many extended images, or else rows of one, as fit into memory."""
+        """Yield the patches of an area in batches of images, or of rows of an image, that fit into memory."""
         down = slice(rows.top, rows.top + rows.count + rows.size - 1)
         region = images[:, :, down, columns.top : columns.top + columns.count + columns.size - 1]
         windows = region.unfold(2, rows.size, 1).unfold(3, columns.size, 1).permute(0, 2, 3, 1, 4, 5)
         row = columns.count * images.shape[1] * rows.size * columns.size
-        together = max(1, PATCHES // (row * rows.count))
-        height = rows.count if together > 1 else max(1, PATCHES // row)
-        for image, line in itertools.product(range(0, len(images), together), range(0, rows.count, height)):
-            which, lines = slice(image, image + together), slice(line, min(line + height, rows.count))
-            patches = windows[which, lines].flatten(3)
+        batch_size = max(1, PATCHES // (row * rows.count))
+        height = rows.count if batch_size > 1 else max(1, PATCHES // row)
+        for image, start in itertools.product(range(0, len(images), batch_size), range(0, rows.count, height)):
+            batch, lines = slice(image, image + batch_size), slice(start, min(start + height, rows.count))
+            patches = windows[batch, lines].flatten(3)
             if self.equivariant:
-                yield which, lines, patches.flatten(0, 2)[None]
+                yield batch, lines, patches.flatten(0, 2)[None]
             else:
-                yield which, lines, patches.flatten(1, 2).transpose(0, 1)
+                yield batch, lines, patches.flatten(1, 2).transpose(0, 1)
 
     def images(self, values: Tensor, columns: Span, count: int) -> Tensor:
-        """Return what belongs to the centres of patches, shape (B, R, v), as images: (count, v, rows, columns)."""
+        """Return values at the centres of patches, shape (B, R, v), as images, shape (count, v, rows, columns)."""
         if self.equivariant:
             return values.view(count, -1, columns.count, values.shape[2]).permute(0, 3, 1, 2)
         return values.view(-1, columns.count, count, values.shape[2]).permute(2, 3, 0, 1)
 
     def centres(self, channels: int, rows: Span, columns: Span) -> Tensor:
-        """Return where the centre is in a patch, for each channel, shape (C,)."""
+        """Return the flat index of the centre in a patch for each channel, shape (C,)."""
         return torch.arange(channels) * rows.size * columns.size + rows.before * columns.size + columns.before
 
 
 class Average:
-    """Averages over training patches p, which come in parts, under weights softmax(-|y - p|^2 / 2 sigma^2)."""
+    """Averages over training patches p, added in chunks, with weights softmax(-|y - p|^2 / 2 sigma^2)."""
 
     def __init__(self, noisy: Tensor, sigma: float, size: int) -> None:
         self._noisy, self._variance = noisy / sigma**2, sigma**2
@@ -224,29 +226,30 @@ class Average:
         self._sums = noisy.new_zeros(batch, count, 1 + size)
         self._pairs = PAIRS_GPU if hardware(noisy.device).has_large_batches else PAIRS
 
-    def add(self, patches: Tensor, values: Tensor, numbers: Tensor | None = None) -> None:
-        """Add training patches, shape (B, K, d), with what is averaged, shape (B, K, v)."""
+    def add(self, patches: Tensor, values: Tensor, counts: Tensor | None = None) -> None:
+        """Add training patches (B, K, d) with the values to average (B, K, v), and optionally their counts (B, K)."""
         offsets = patches.square().sum(2)[:, None] / (-2 * self._variance)
-        if numbers is not None:
-            offsets = offsets + numbers.log()[:, None]
+        if counts is not None:
+            offsets = offsets + counts.log()[:, None]
         values = functional.pad(values, (1, 0), value=1)
         batch, count, _ = self._noisy.shape
-        rows = min(count, ROWS)
-        columns = min(patches.shape[1], max(64, self._pairs // rows))
-        places = max(1, self._pairs // (rows * columns))
-        for place, row, column in itertools.product(
-            range(0, batch, places), range(0, count, rows), range(0, patches.shape[1], columns)
+        row_step = min(count, ROWS)
+        column_step = min(patches.shape[1], max(64, self._pairs // row_step))
+        batch_step = max(1, self._pairs // (row_step * column_step))
+        for first, row, column in itertools.product(
+            range(0, batch, batch_step), range(0, count, row_step), range(0, patches.shape[1], column_step)
         ):
-            here, some, others = slice(place, place + places), slice(row, row + rows), slice(column, column + columns)
-            # The logarithms of the weights, but for |y|^2, which all share.
-            weights = torch.baddbmm(offsets[here, :, others], self._noisy[here, some], patches[here, others].mT)
-            before = self._peak[here, some]
-            # It cancels, and has no derivative.
-            peak = torch.maximum(before, weights.detach().amax(2, keepdim=True))
+            items, rows = slice(first, first + batch_step), slice(row, row + row_step)
+            columns = slice(column, column + column_step)
+            # The log weights omit |y|^2, which is the same for all training patches.
+            weights = torch.baddbmm(offsets[items, :, columns], self._noisy[items, rows], patches[items, columns].mT)
+            previous_peak = self._peak[items, rows]
+            # The peak cancels in the average, so no gradient through it is needed.
+            peak = torch.maximum(previous_peak, weights.detach().amax(2, keepdim=True))
             weights.sub_(peak).clamp_(min=NEGLIGIBLE).exp_()
-            sums = self._sums[here, some] * torch.exp(before - peak)
-            self._sums[here, some] = torch.baddbmm(sums, weights, values[here, others])
-            self._peak[here, some] = peak
+            sums = self._sums[items, rows] * torch.exp(previous_peak - peak)
+            self._sums[items, rows] = torch.baddbmm(sums, weights, values[items, columns])
+            self._peak[items, rows] = peak
 
     def values(self) -> Tensor:
         """Return the averages, shape (B, R, v)."""
@@ -256,131 +259,133 @@ class Average:
 def local_means(
     training: Tensor, noisy: Tensor, sigma: float, patches: Patches, alike: float = 0.0, contrast: float | None = None
 ) -> Tensor:
-    """Return the average centre of the training patches at each pixel."""
+    """Return the weighted average of the centres of training patches at each pixel, shape (N, C, H, W)."""
     channels = noisy.shape[1]
     dtype = torch.promote_types(noisy.dtype, _precision(training, sigma, patches, contrast))
-    # Distances do not depend on the origin of grey values, but rounding does.
+    # Subtracting the mean does not change distances, but reduces rounding errors.
     origin = training.mean()
-    known, given = patches.extended(training), patches.extended((noisy - origin).to(dtype))
+    extended_training, extended_noisy = patches.extended(training), patches.extended((noisy - origin).to(dtype))
     result = torch.empty_like(noisy)
     for rows, columns in patches.areas(image_shape(noisy)):
         centres = patches.centres(channels, rows, columns).to(noisy.device)
-        fewer = list(_merged(known, rows, columns, patches, origin, alike * sigma)) if alike else None
-        for which, lines, some in patches.cut(given, rows, columns):
-            average = Average(some, sigma, channels)
-            if fewer is None:
-                for _, _, others in patches.cut(known, rows, columns):
-                    compared = others.to(dtype) - origin
+        merged_patches = (
+            list(_merged(extended_training, rows, columns, patches, origin, alike * sigma)) if alike else None
+        )
+        for batch, lines, noisy_patches in patches.cut(extended_noisy, rows, columns):
+            average = Average(noisy_patches, sigma, channels)
+            if merged_patches is None:
+                for _, _, training_patches in patches.cut(extended_training, rows, columns):
+                    compared = training_patches.to(dtype) - origin
                     average.add(compared, compared[..., centres])
             else:
-                for means, numbers in fewer:
-                    average.add(means[None].to(dtype), means[None, :, centres].to(dtype), numbers[None].to(dtype))
-            found = patches.images(average.values() + origin, columns, len(noisy[which]))
+                for means, counts in merged_patches:
+                    average.add(means[None].to(dtype), means[None, :, centres].to(dtype), counts[None].to(dtype))
+            denoised = patches.images(average.values() + origin, columns, len(noisy[batch]))
             across = slice(columns.first, columns.first + columns.count)
-            result[which, :, rows.first + lines.start : rows.first + lines.stop, across] = found.to(noisy.dtype)
+            result[batch, :, rows.first + lines.start : rows.first + lines.stop, across] = denoised.to(noisy.dtype)
     return result
 
 
 def _merged(
-    known: Tensor, rows: Span, columns: Span, patches: Patches, origin: Tensor, radius: float
+    extended_training: Tensor, rows: Span, columns: Span, patches: Patches, origin: Tensor, radius: float
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the training patches of an area, those merged that are alike, and the numbers that they stand for."""
-    held: list[Tensor] = []
-    for _, _, others in patches.cut(known, rows, columns):
-        held.append(others[0] - origin)
-        if sum(some.numel() for some in held) >= MERGED:
-            yield merged(torch.cat(held), radius)
-            held.clear()
-    if held:
-        yield merged(torch.cat(held), radius)
+    """Yield the training patches of an area after merging similar ones, and how many patches each represents."""
+    buffer: list[Tensor] = []
+    for _, _, training_patches in patches.cut(extended_training, rows, columns):
+        buffer.append(training_patches[0] - origin)
+        if sum(chunk.numel() for chunk in buffer) >= MERGE_VALUES:
+            yield merge_similar(torch.cat(buffer), radius)
+            buffer.clear()
+    if buffer:
+        yield merge_similar(torch.cat(buffer), radius)
 
 
 def local_derivatives(training: Tensor, noisy: Tensor, sigma: float, patches: Patches) -> tuple[Tensor, Tensor]:
-    """Return the derivatives of :func:`local_means`: covariances of centre and patch over sigma^2."""
+    """Return indices and values of the Jacobians of :func:`local_means`: covariances of centre and patch / sigma^2."""
     shape = image_shape(noisy)
     origin = training.mean().double()
-    known, given = patches.extended(training), patches.extended(noisy.double() - origin)
-    numbers = patches.extended(torch.arange(noisy[0].numel(), device=noisy.device).double().view(1, *shape)).long()
-    places: list[Tensor] = []
+    extended_training, extended_noisy = patches.extended(training), patches.extended(noisy.double() - origin)
+    pixels = patches.extended(torch.arange(noisy[0].numel(), device=noisy.device).double().view(1, *shape)).long()
+    indices: list[Tensor] = []
     derivatives: list[list[Tensor]] = [[] for _ in noisy]
     for rows, columns in patches.areas(shape):
         centres = patches.centres(shape[0], rows, columns).to(noisy.device)
-        for _, _, inside in patches.cut(numbers, rows, columns):
+        for _, _, inside in patches.cut(pixels, rows, columns):
             inside = inside.flatten(0, 1)
             centre = inside[:, centres, None].expand(-1, -1, inside.shape[1])
-            places.append(torch.stack([centre, inside[:, None].expand(-1, shape[0], -1)]).flatten(1))
-        for image, found in enumerate(derivatives):
-            for _, _, some in patches.cut(given[image : image + 1], rows, columns):
-                size = some.shape[2]
-                average = Average(some, sigma, size + shape[0] * size)
-                for _, _, others in patches.cut(known, rows, columns):
-                    compared = others.double() - origin
+            indices.append(torch.stack([centre, inside[:, None].expand(-1, shape[0], -1)]).flatten(1))
+        for image, values in enumerate(derivatives):
+            for _, _, noisy_patches in patches.cut(extended_noisy[image : image + 1], rows, columns):
+                size = noisy_patches.shape[2]
+                average = Average(noisy_patches, sigma, size + shape[0] * size)
+                for _, _, training_patches in patches.cut(extended_training, rows, columns):
+                    compared = training_patches.double() - origin
                     products = compared[..., centres, None] * compared[..., None, :]
                     average.add(compared, torch.cat([compared, products.flatten(-2)], -1))
                 means, products = average.values().flatten(0, 1).tensor_split([size], dim=1)
-                found.append((products - (means[:, centres, None] * means[:, None]).flatten(1)).flatten() / sigma**2)
-    return torch.cat(places, 1), torch.stack([torch.cat(found) for found in derivatives])
+                values.append((products - (means[:, centres, None] * means[:, None]).flatten(1)).flatten() / sigma**2)
+    return torch.cat(indices, 1), torch.stack([torch.cat(values) for values in derivatives])
 
 
 def contrast_of(training: Tensor) -> float:
-    """Return the largest difference of grey values in training images, for which a GPU is waited for."""
+    """Return the largest difference of grey values in training images; it synchronises a GPU."""
     return float(training.amax() - training.amin())
 
 
 def _precision(training: Tensor, sigma: float, patches: Patches, contrast: float | None) -> torch.dtype:
-    """Return the dtype in which weights are accurate: products of patches, over sigma^2, are their logarithms."""
+    """Return the dtype in which log weights, which are products of patches over sigma^2, are accurate."""
     _, channels, height, width = training.shape
     values = channels * min(patches.side, height) * min(patches.side, width)
     largest = contrast_of(training) if contrast is None else contrast
     error = torch.finfo(torch.float32).eps * values * largest * (largest + 3 * sigma) / sigma**2
-    return torch.float32 if error < ROUNDING else torch.float64
+    return torch.float32 if error < MAX_ROUNDING else torch.float64
 
 
-def merged(patches: Tensor, radius: float) -> tuple[Tensor, Tensor]:
-    """Return patches, with those that lie close together replaced by their mean, and how many each stands for."""
+def merge_similar(patches: Tensor, radius: float) -> tuple[Tensor, Tensor]:
+    """Replace groups of similar patches by their means; return the patches, and how many patches each represents."""
     count = len(patches)
-    halvings = max(0, (count // SMALLEST).bit_length() - 1)
+    halvings = max(0, (count // SMALLEST_GROUP).bit_length() - 1)
     size = -(-count // 2**halvings)
-    # The last patch is repeated to fill the groups, with the weight 0.
-    places = torch.arange(size * 2**halvings, device=patches.device)
-    weights = (places < count).to(patches)
+    # The last patch is repeated with weight 0 to fill the groups.
+    indices = torch.arange(size * 2**halvings, device=patches.device)
+    weights = (indices < count).to(patches)
     coordinates = _coordinates(patches)
-    groups = places.clamp(max=count - 1)[None]
-    of_groups = weights[None]
-    means, numbers = [], []
+    groups = indices.clamp(max=count - 1)[None]
+    group_weights = weights[None]
+    means, counts = [], []
     for _ in range(halvings + 1):
-        if groups.shape[1] <= LARGEST:
-            own = patches[groups]
-            number = of_groups.sum(1)
-            mean = (of_groups[..., None] * own).sum(1) / number.clamp(min=1)[:, None]
-            spread = (of_groups * (own - mean[:, None]).square().sum(2)).sum(1) / number.clamp(min=1)
-            alike = spread <= radius**2
-            kept = alike & (number > 0)
-            means.append(mean[kept])
-            numbers.append(number[kept])
-            groups, of_groups = groups[~alike], of_groups[~alike]
-        if not len(groups) or groups.shape[1] < 2 * SMALLEST:
+        if groups.shape[1] <= LARGEST_GROUP:
+            members = patches[groups]
+            group_count = group_weights.sum(1)
+            mean = (group_weights[..., None] * members).sum(1) / group_count.clamp(min=1)[:, None]
+            spread = (group_weights * (members - mean[:, None]).square().sum(2)).sum(1) / group_count.clamp(min=1)
+            is_similar = spread <= radius**2
+            is_kept = is_similar & (group_count > 0)
+            means.append(mean[is_kept])
+            counts.append(group_count[is_kept])
+            groups, group_weights = groups[~is_similar], group_weights[~is_similar]
+        if not len(groups) or groups.shape[1] < 2 * SMALLEST_GROUP:
             break
-        groups, of_groups = _halved(groups, of_groups, coordinates)
-    single = groups[of_groups > 0]
-    return torch.cat([*means, patches[single]]), torch.cat([*numbers, weights.new_ones(len(single))])
+        groups, group_weights = _halve(groups, group_weights, coordinates)
+    remaining = groups[group_weights > 0]
+    return torch.cat([*means, patches[remaining]]), torch.cat([*counts, weights.new_ones(len(remaining))])
 
 
 def _coordinates(patches: Tensor) -> Tensor:
-    """Return coordinates of patches in which groups are split, shape (K, r)."""
-    some = patches[:: max(1, len(patches) // EXAMPLES)]
-    centred = some - some.mean(0)
+    """Return the principal coordinates of patches, shape (K, r)."""
+    examples = patches[:: max(1, len(patches) // EXAMPLES)]
+    centred = examples - examples.mean(0)
     vectors: Tensor = torch.linalg.eigh(centred.mT @ centred).eigenvectors
     return patches @ vectors[:, -COMPONENTS:]
 
 
-def _halved(groups: Tensor, weights: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
-    """Return twice as many groups of half the size: (2 G, L / 2) of (G, L), L even or one more of weight 0."""
+def _halve(groups: Tensor, weights: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
+    """Split groups (G, L) in half along their widest coordinate: (2 G, L / 2); odd L is padded with weight 0."""
     if groups.shape[1] % 2:
         groups = torch.cat([groups, groups[:, -1:]], 1)
         weights = torch.cat([weights, torch.zeros_like(weights[:, -1:])], 1)
-    own = coordinates[groups]
-    widest = own.var(1).argmax(1)
-    order = own.gather(2, widest[:, None, None].expand(-1, own.shape[1], 1))[..., 0].argsort(1)
+    members = coordinates[groups]
+    widest = members.var(1).argmax(1)
+    order = members.gather(2, widest[:, None, None].expand(-1, members.shape[1], 1))[..., 0].argsort(1)
     half = groups.shape[1] // 2
     return groups.gather(1, order).reshape(-1, half), weights.gather(1, order).reshape(-1, half)

@@ -1,4 +1,4 @@
-"""The same low-pass filter for all images."""
+"""An ideal low-pass filter."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from ..bases.dct import DCT, frequency_order
 
 
 class LowPass(Reference):
-    """Keeps the cosines of lowest frequency and removes the others, whatever the image.
+    """Ideal low-pass filter: keeps the DCT coefficients of lowest frequency, and sets the others to 0.
 
-    A projection, the same for all images: its filter adapts to nothing, so that every alignment with what is adapted
-    is 0.
+    The filter is the same projection for all images, so its alignment with image-adaptive filters is 0.
 
     Parameters
     ----------
     share
-        Share of the frequencies that are kept, of those up to the highest along either axis.
+        Fraction of the frequencies that are kept, in (0, 1].
     """
 
     label_parameters = ("share",)
@@ -39,12 +38,12 @@ class LowPass(Reference):
         """Return the expected mean squared error per pixel of each image, shape (N,), float64: bias^2 + variance."""
         clean = truth.clean.double()
         mask = self._mask(clean)
-        lost = (DCT().analysis(clean) * (1 - mask)).square().flatten(1).mean(1)
-        return lost + sigma**2 * mask.mean()
+        bias = (DCT().analysis(clean) * (1 - mask)).square().flatten(1).mean(1)
+        return bias + sigma**2 * mask.mean()
 
-    def _mask(self, like: Tensor) -> Tensor:
-        """Return 1 for the frequencies that are kept and 0 for the others, shape (H, W)."""
-        _, height, width = image_shape(like)
+    def _mask(self, images: Tensor) -> Tensor:
+        """Return a mask of the DCT coefficients, shape (H, W): 1 at the frequencies that are kept."""
+        _, height, width = image_shape(images)
         mask = torch.zeros(height * width, dtype=torch.float64)
         mask[frequency_order(height, width)[: max(1, round(self.share * height * width))]] = 1
-        return mask.reshape(height, width).to(like)
+        return mask.reshape(height, width).to(images)

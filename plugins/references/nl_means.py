@@ -14,23 +14,22 @@ from ._tuned import Tuned
 
 
 class NonLocalMeans(Tuned):
-    """Non-local means (Buades, Coll & Morel 2005): every pixel becomes an average of those whose patches look alike.
+    """Non-local means (Buades, Coll & Morel 2005): each pixel is an average of pixels with similar patches.
 
-    A pixel weighs exp(-max(D^2 - 2 sigma^2, 0) / h^2), D^2 the mean squared difference of the two patches, which are
-    centred on the pixels and weigh all of theirs alike; the channels of colour images share their weights. The image is
-    continued by its mirror image. All pixels are treated at once, one displacement of the two patches after the other
-    (Darbon et al. 2008).
+    The weight of a pixel is exp(-max(D^2 - 2 sigma^2, 0) / h^2), where D^2 is the unweighted mean squared difference of
+    the patches centred on the two pixels. The channels of colour images share their weights. Boundaries are reflecting.
+    All pixels are processed at once for each displacement between the patches (Darbon et al. 2008).
 
     Parameters
     ----------
     h
-        Scale of the weights, in units of the grey scale; if not given, the best at each noise level.
+        Scale of the weights, in units of grey values; ``null`` to tune it at each noise level.
     patch
         Side of a patch in pixels, odd.
     distance
-        Greatest distance in rows and in columns, in pixels, at which patches are looked for.
+        Largest displacement between patches, in pixels, along rows and along columns.
     images
-        Most validation images to tune on.
+        Largest number of validation images for tuning.
 
     Raises
     ------
@@ -51,7 +50,7 @@ class NonLocalMeans(Tuned):
     ) -> None:
         super().__init__(h, images)
         if patch % 2 == 0:
-            raise ValueError(f"patch={patch}: accepted are odd sides, 1, 3, 5, ...")
+            raise ValueError(f"patch={patch}: accepted: odd sides, 1, 3, 5, ...")
         self.patch = patch
         self.distance = distance
 
@@ -60,31 +59,31 @@ class NonLocalMeans(Tuned):
         reach, half = self.distance, self.patch // 2
         height, width = noisy.shape[-2:]
         margin = reach + half
-        padded = _mirrored(noisy, margin)
-        # The patches of the pixels themselves, and the pixels that they are compared with.
-        own = padded[..., reach : height + reach + 2 * half, reach : width + reach + 2 * half]
+        padded = _pad_by_reflection(noisy, margin)
+        # Pixels with the margin that their patches need; each displacement compares them with a shifted window.
+        centre = padded[..., reach : height + reach + 2 * half, reach : width + reach + 2 * half]
         total, weights = torch.zeros_like(noisy), noisy.new_zeros(len(noisy), 1, height, width)
         for down in range(2 * reach + 1):
             for across in range(2 * reach + 1):
-                other = padded[..., down : down + height + 2 * half, across : across + width + 2 * half]
-                squares = (own - other).square_()
+                shifted = padded[..., down : down + height + 2 * half, across : across + width + 2 * half]
+                squares = (centre - shifted).square_()
                 if squares.shape[1] > 1:
                     squares = squares.mean(1, keepdim=True)
                 weight = functional.avg_pool2d(squares, self.patch, stride=1)
                 weight.sub_(2 * sigma**2).clamp_(min=0).mul_(-1 / value**2).exp_()
-                total.addcmul_(weight, other[..., half : half + height, half : half + width])
+                total.addcmul_(weight, shifted[..., half : half + height, half : half + width])
                 weights.add_(weight)
         return total / weights
 
     def guess(self, sigma: float) -> float:
-        """Return four fifths of sigma, within the limits."""
+        """Return 0.8 sigma, clamped to the limits."""
         return min(max(0.8 * sigma, self.limits[0]), self.limits[1])
 
 
-def _mirrored(images: Tensor, margin: int) -> Tensor:
-    """Return images continued by their mirror images, again and again where the margin is wider than they are."""
+def _pad_by_reflection(images: Tensor, margin: int) -> Tensor:
+    """Pad images by reflection, repeatedly if the margin is wider than the image."""
     for axis in (2, 3):
         size = images.shape[axis]
-        places = torch.arange(-margin, size + margin, device=images.device).remainder(2 * size)
-        images = images.index_select(axis, torch.minimum(places, 2 * size - 1 - places))
+        indices = torch.arange(-margin, size + margin, device=images.device).remainder(2 * size)
+        images = images.index_select(axis, torch.minimum(indices, 2 * size - 1 - indices))
     return images

@@ -1,4 +1,4 @@
-"""The optimum of a dataset: its best denoiser, and lower bounds."""
+"""The posterior mean of a dataset, and lower bounds on the error of any denoiser."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from gahbench.jacobian import LinearMaps
 
 
 class Optimal(Reference):
-    """The posterior mean: no denoiser has a smaller expected squared error on the dataset.
+    """Posterior mean of the dataset: no denoiser has a smaller expected squared error.
 
-    Known where a dataset's optimum is ``exact``; a suite leaves its row out elsewhere. Its error is that under the
-    same noise as all others, which makes differences from it paired.
+    The posterior mean is available for datasets whose optimum is ``exact``; a suite omits its row for other datasets.
+    Its error is measured under the same noise as that of all entrants, so differences from it are paired.
     """
 
     kind = "optimal"
@@ -26,16 +26,16 @@ class Optimal(Reference):
         return _dataset(truth).posterior(noisy, sigma).mean.to(noisy.dtype)
 
     def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
-        """Return the posterior covariances over sigma^2, where the dataset provides them."""
+        """Return the posterior covariances over sigma^2, or ``None`` if the dataset does not provide them."""
         return _dataset(truth).optimal_filters(noisy, sigma, truth.split, truth.start)
 
 
 class LowerBound(Reference):
-    """A lower bound on any denoiser's expected squared error: that of a genie that sees more.
+    """Lower bound on the expected squared error of any denoiser: the error of a genie with additional information.
 
-    Known where a dataset's optimum is a ``bracket``; a suite leaves its row out elsewhere. The bound of an image is
-    expected over the noise and over all that the genie does not see; what it returns as denoised is the image as
-    the genie denoises it.
+    The bound is available for datasets whose optimum is a ``bracket``; a suite omits its row for other datasets. The
+    bound of an image is an expectation over the noise and over all that the genie does not know. The denoised images of
+    this reference are those of the genie.
     """
 
     kind = "bound"
@@ -45,7 +45,7 @@ class LowerBound(Reference):
         return dataset.optimum.kind == "bracket"
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
-        """Return the genie's images, shape (N, C, H, W)."""
+        """Return the images denoised by the genie, shape (N, C, H, W)."""
         return _dataset(truth).genie(noisy, sigma, truth.split, truth.start).to(noisy.dtype)
 
     def risk(self, truth: Truth, sigma: float) -> Tensor:
@@ -53,11 +53,11 @@ class LowerBound(Reference):
         return _dataset(truth).lower_bound(truth.split, len(truth), sigma, truth.start)
 
     def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
-        """Return the genie's filters."""
+        """Return the Jacobians of the genie, or ``None`` if the dataset does not provide them."""
         return _dataset(truth).optimal_filters(noisy, sigma, truth.split, truth.start)
 
 
 def _dataset(truth: Truth) -> Dataset:
     if truth.dataset is None:
-        raise OptimumError("the optimum is that of a dataset; pass a gahbench.Truth that names its 'dataset'")
+        raise OptimumError("the optimum depends on the dataset; pass a gahbench.Truth with a 'dataset'")
     return truth.dataset

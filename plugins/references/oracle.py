@@ -1,4 +1,4 @@
-"""Oracles: the best that shrinking coefficients in a basis can do, knowing the clean image."""
+"""Oracles that shrink coefficients in a basis, given the clean image."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from ._shrinkage import Shrinkage
 
 
 def oracle_weights(clean: Tensor, levels: Tensor) -> Tensor:
-    """Return the weights c^2 / (c^2 + level^2) of clean coefficients c; without noise every weight is 1."""
+    """Return the weights c^2 / (c^2 + level^2) of clean coefficients c; the weight is 1 where the level is 0."""
     energy, power = clean.square(), levels.square()
     return torch.where(power > 0, energy / (energy + power).clamp(min=torch.finfo(clean.dtype).tiny), 1.0)
 
 
 class Oracle(Shrinkage):
-    """Multiplies every noisy coefficient by a weight that the clean one decides.
+    """An oracle that multiplies every noisy coefficient by a weight, which depends on the clean coefficient.
 
-    The weights are best, and the expected error has a closed form, in an orthonormal basis. In a frame or a
-    biorthogonal basis the noise of a coefficient has its own level, which takes the place of sigma; such weights are a
-    good choice, not the best, and the error is measured on noisy images instead; so too where a basis continues images
-    of a size that its transform does not take. A basis that is adapted to images is adapted to the clean ones, for the
-    least sum of min(c_k^2, sigma^2).
+    In an orthonormal basis the weights are optimal, and the expected error has a closed form. In a frame or a
+    biorthogonal basis sigma is replaced by the noise level of each coefficient. These weights are good but not optimal,
+    and the error is measured on noisy images. The error is also measured if the basis extends images because its
+    transform does not accept their size. An adaptive basis is adapted to the clean images, for the least sum of
+    min(c_k^2, sigma^2).
     """
 
     kind = "oracle"
 
     @abstractmethod
     def weights(self, clean: Tensor, levels: Tensor) -> Tensor:
-        """Return the weights of coefficients, given the clean ones and the noise levels of each, broadcastable."""
+        """Return the weights of coefficients, given the clean coefficients and broadcastable noise levels."""
 
     @abstractmethod
     def expected(self, clean: Tensor, sigma: float) -> Tensor:
-        """Return the expected squared error of each coefficient in an orthonormal basis, given the clean ones."""
+        """Return the expected squared errors of coefficients in an orthonormal basis, given the clean coefficients."""
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images, shape (N, C, H, W)."""
@@ -47,8 +47,8 @@ class Oracle(Shrinkage):
         for part, noisy_part in zip(parts, torch.split(noisy, [len(part) for part in parts]), strict=True):
             adapted = self.basis.adapt_to(part, sigma)
             levels = sigma * adapted.noise_levels(shape).to(noisy)
-            kept = self.weights(adapted.analysis(part.clean), levels)
-            denoised.append(adapted.synthesis(adapted.analysis(noisy_part) * kept))
+            weights = self.weights(adapted.analysis(part.clean), levels)
+            denoised.append(adapted.synthesis(adapted.analysis(noisy_part) * weights))
         return torch.cat(denoised)
 
     def risk(self, truth: Truth, sigma: float) -> Tensor | None:
@@ -63,16 +63,16 @@ class Oracle(Shrinkage):
 
 
 class OracleThreshold(Oracle):
-    """Oracle thresholding: keeps the coefficients whose clean value exceeds the noise, kills the others.
+    """Oracle thresholding: keeps the coefficients whose clean value exceeds sigma, and sets the others to 0.
 
-    The weights are 1 where |c_k| > sigma and 0 elsewhere, c_k the coefficients of the clean image; the
-    expected squared error is sum_k min(c_k^2, sigma^2) (Donoho & Johnstone 1994), within a factor 2 of oracle
+    The weights are 1 where |c_k| > sigma and 0 elsewhere, where c_k are the coefficients of the clean image. The
+    expected squared error is sum_k min(c_k^2, sigma^2) (Donoho & Johnstone 1994), at most twice that of oracle
     shrinkage.
 
     Parameters
     ----------
     basis
-        A basis.
+        Any basis.
     """
 
     citation = DONOHO_1994
@@ -87,21 +87,21 @@ class OracleThreshold(Oracle):
 
 
 class OracleShrink(Oracle):
-    """Oracle shrinkage: multiplies each coefficient by the best weight for its clean value.
+    """Oracle shrinkage: multiplies each coefficient by the optimal weight for its clean value.
 
-    The weights are c_k^2 / (c_k^2 + sigma^2), c_k the coefficients of the clean image; the expected squared
+    The weights are c_k^2 / (c_k^2 + sigma^2), where c_k are the coefficients of the clean image. The expected squared
     error is sum_k sigma^2 c_k^2 / (c_k^2 + sigma^2) (Kadkhodaie 2024, equation 12).
 
     Parameters
     ----------
     basis
-        A basis.
+        Any basis.
     """
 
     citation = KADKHODAIE_2024
 
     def weights(self, clean: Tensor, levels: Tensor) -> Tensor:
-        """Return c^2 / (c^2 + sigma^2); without noise every weight is 1."""
+        """Return c^2 / (c^2 + sigma^2), and 1 if sigma is 0."""
         return oracle_weights(clean, levels)
 
     def expected(self, clean: Tensor, sigma: float) -> Tensor:

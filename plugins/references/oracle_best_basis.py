@@ -1,4 +1,4 @@
-"""The oracle that also chooses the basis."""
+"""An oracle that also chooses the basis."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from .._messages import name_of
 from .._tensors import candidate_choices
 from .oracle import Oracle, OracleShrink, OracleThreshold
 
-#: Draws of noise on which variances without a closed form are measured.
+#: Number of noise images on which variances without a closed form are measured.
 PROBES = 4
 
 
 class OracleBestBasis(Reference):
-    """Oracle thresholding, or shrinkage, of each image in whichever of several bases its expected error is least in.
+    """Oracle thresholding or shrinkage of each image in the basis of least expected error among several bases.
 
-    In an orthonormal basis the expected error has a closed form, so that the error is nowhere above that of an oracle
-    in any one of such bases. In others, among them those that continue images of this size, it is the squared bias,
-    exactly, and a variance that is measured on fixed noise, to some per cent on small images: of bases that are nearly
-    equal another one may be taken. Then errors are measured on noisy images.
+    In orthonormal bases the expected error has a closed form, and is never above that of an oracle in one of these
+    bases. In other bases, including those that extend images of this size, the expected error is the exact squared bias
+    plus a variance that is measured on fixed noise, with an error of a few per cent on small images. The choice among
+    nearly equal bases may then differ from the best, and reported errors are measured on noisy images.
 
     Parameters
     ----------
     bases
-        The library of bases, such as ``[sym4, dct, bandlet]``.
+        Two or more different bases, such as ``[sym4, dct, bandlet]``.
     rule
-        Whether coefficients are kept or killed, or shrunk.
+        ``threshold`` to keep coefficients or set them to 0, ``shrink`` for optimal weights.
 
     Raises
     ------
     ValueError
-        If fewer than two bases are given, or one twice.
+        If fewer than two bases are given, or a basis is repeated.
     """
 
     kind = "oracle"
@@ -50,17 +50,17 @@ class OracleBestBasis(Reference):
         self.names = tuple(map(name_of, bases))
         specs = [spec for spec in map(spec_of, bases) if spec is not None]
         if len(set(specs)) < len(specs):
-            raise ValueError(f"bases={list(self.names)}: repeats a basis; accepted are different ones")
+            raise ValueError(f"bases={list(self.names)}: repeats a basis; accepted: different bases")
         oracle = OracleThreshold if rule == "threshold" else OracleShrink
         self.oracles: tuple[Oracle, ...] = tuple(oracle(basis) for basis in bases)
 
     def check_shape(self, shape: Shape) -> None:
-        """Raise ``ValueError`` for images (C, H, W) that a basis cannot analyse."""
+        """Raise ``ValueError`` for image shapes (C, H, W) that a basis cannot analyse."""
         for oracle in self.oracles:
             oracle.check_shape(shape)
 
     def supports(self, dataset: Dataset) -> bool:
-        """Return whether all of the bases exist on the dataset."""
+        """Return whether all bases support the dataset."""
         return all(oracle.supports(dataset) for oracle in self.oracles)
 
     def fit(self, examples: TrainingData) -> None:
@@ -72,9 +72,9 @@ class OracleBestBasis(Reference):
         """Return the denoised images, shape (N, C, H, W)."""
         choice = self.choice(truth, sigma)
         denoised = noisy
-        for place in candidate_choices(choice, len(self.oracles)):
-            chosen = (choice == place)[:, None, None, None]
-            denoised = torch.where(chosen, self.oracles[place].denoise(noisy, sigma, truth), denoised)
+        for index in candidate_choices(choice, len(self.oracles)):
+            chosen = (choice == index)[:, None, None, None]
+            denoised = torch.where(chosen, self.oracles[index].denoise(noisy, sigma, truth), denoised)
         return denoised
 
     def risk(self, truth: Truth, sigma: float) -> Tensor | None:
@@ -84,21 +84,23 @@ class OracleBestBasis(Reference):
         return self._risks(truth, sigma).amin(0)
 
     def choice(self, truth: Truth, sigma: float) -> Tensor:
-        """Return the place in the library of the best basis of each image, shape (N,)."""
+        """Return the index of the best basis for each image, shape (N,)."""
         return self._risks(truth, sigma).argmin(0)
 
     def _risks(self, truth: Truth, sigma: float) -> Tensor:
-        known = ((oracle, oracle.risk(truth, sigma)) for oracle in self.oracles)
-        return torch.stack([_measured(oracle, truth, sigma) if risk is None else risk for oracle, risk in known])
+        exact = ((oracle, oracle.risk(truth, sigma)) for oracle in self.oracles)
+        return torch.stack([_measure_risk(oracle, truth, sigma) if risk is None else risk for oracle, risk in exact])
 
 
-def _measured(oracle: Oracle, truth: Truth, sigma: float) -> Tensor:
-    """Return the expected mean squared errors of an oracle: its weights do not depend on the noise, so it is linear."""
+def _measure_risk(oracle: Oracle, truth: Truth, sigma: float) -> Tensor:
+    """Estimate the expected mean squared errors of an oracle, which is linear in the noise."""
     truth = truth.double()
     shape = image_shape(truth.clean)
     bias = (oracle.denoise(truth.clean, sigma, truth) - truth.clean).square().flatten(1).mean(1)
     random = generator("noise", "oracle-best-basis")
-    # The same noise for all images, so that an image has the same basis in every batch.
+    # All images share the noise, so that the choice for an image does not depend on its batch.
     probes = torch.randn(PROBES, *shape, generator=random, dtype=torch.float64).to(truth.clean.device)
-    left = [oracle.denoise(probe.expand_as(truth.clean), sigma, truth).square().flatten(1).mean(1) for probe in probes]
-    return bias + sigma**2 * torch.stack(left).mean(0)
+    variances = [
+        oracle.denoise(probe.expand_as(truth.clean), sigma, truth).square().flatten(1).mean(1) for probe in probes
+    ]
+    return bias + sigma**2 * torch.stack(variances).mean(0)

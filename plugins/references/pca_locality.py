@@ -1,4 +1,4 @@
-"""The training images, weighted at each pixel by the region that the best linear denoiser looks at there."""
+"""Posterior means over training images that depend on a region given by the Wiener filter."""
 
 from __future__ import annotations
 
@@ -17,35 +17,37 @@ from ..datasets.gaussian_faces import Fit, principal_components
 from ._training_memory import TrainingMemory
 from ._window_sums import pixel_means
 
-#: Diagonals of the Wiener filter that count as 0: their rows are not divided.
-NOTHING = 1e-6
+#: Rows of the Wiener filter with a smaller diagonal value are not divided by it.
+MIN_DIAGONAL = 1e-6
 
 
 class PCALocality(TrainingMemory):
-    """The analytical denoiser of Lukoianov et al., NeurIPS 2025 (arXiv 2509.09672): locality from data statistics.
+    """Analytical denoiser of Lukoianov et al., NeurIPS 2025 (arXiv 2509.09672), with locality from data statistics.
 
-    Of the Wiener filter W = K (K + sigma^2)^-1, K the unbiased covariance of the training images, each row is divided
-    by its diagonal value. Value q of an image looks at the values r where |W_rq / W_rr| is at least ``threshold`` times
-    the largest of all; M_rq is 1 there, else 0. The result is sum_i w_i(q) x_i(q), w(q) = softmax(-sum_r M_rq (y(r) -
-    x_i(r))^2 / 2 sigma^2) over the training images x_i: that of ``local-score`` without equivariance, with patches of a
-    shape that data and noise level decide. Where all is looked at it is ``empirical-bayes``.
+    Each row of the Wiener filter W = K (K + sigma^2)^-1 is divided by its diagonal value, where K is the unbiased
+    covariance of the training images. Value q of an image depends on the values r at which |W_rq / W_rr| is at least
+    ``threshold`` times the maximum over all entries; M_rq is 1 there and 0 elsewhere. The result is sum_i w_i(q) x_i(q)
+    with w(q) = softmax(-sum_r M_rq (y(r) - x_i(r))^2 / 2 sigma^2) over the training images x_i. This is ``local-score``
+    without equivariance, with patches whose shape depends on the data and the noise level. If M is 1 everywhere, it is
+    ``empirical-bayes``.
 
-    The published code takes the softmax within each batch of training images, and then the mean over batches, the last
-    of which may be smaller: its result depends on the batch. That is ``batch``, 256 or 512 there; ``null``, the
-    default, is the softmax over all images. Published thresholds are 0.02 (CelebA), 0.05 (CIFAR-10) and 0.005
-    (MNIST); a threshold of 0 there leaves the rows as weights, which may be negative, and is not offered.
+    The published code computes the softmax within batches of training images, and then the mean over batches, the last
+    of which may be smaller, so its result depends on the batch size. ``batch`` reproduces this, with 256 or 512 in the
+    publication; the default ``null`` is the softmax over all images. Published thresholds are 0.02 (CelebA), 0.05
+    (CIFAR-10) and 0.005 (MNIST). A threshold of 0, which in the published code uses the rows as weights that may be
+    negative, is not supported.
 
-    The Jacobian is exact: M_rq / sigma^2 times the covariance of the images' values at q and r under w(q); it is not
-    symmetric. Without noise the images are returned as they are.
+    The Jacobian is exact: M_rq / sigma^2 times the covariance of the image values at q and r under w(q). It is not
+    symmetric. If sigma is 0 the images are returned unchanged.
 
     Parameters
     ----------
     threshold
-        Share of the largest value of the rows from which on a value is looked at.
+        Fraction of the largest normalised entry of the Wiener filter above which values are compared, in (0, 1].
     batch
-        Training images in a softmax of the published code; ``null`` for all in one.
+        Number of training images per softmax, as in the published code; ``null`` for a softmax over all images.
     images
-        Most training images to learn from.
+        Largest number of training images.
     """
 
     citation = LUKOIANOV_2025
@@ -63,57 +65,57 @@ class PCALocality(TrainingMemory):
         self._masks: dict[float, Tensor] = {}
 
     def check_shape(self, shape: Shape) -> None:
-        """Raise ``ValueError`` for images (C, H, W) of more than 4096 values, whose covariance is too large."""
+        """Raise ``ValueError`` for image shapes (C, H, W) of more than 4096 values, whose covariance is too large."""
         check_values(shape, "pca-locality needs the covariance")
 
     def fit(self, examples: TrainingData) -> None:
-        """Keep the training images, and find their covariance."""
+        """Keep the training images, and compute their covariance."""
         super().fit(examples)
         training = self.fitted(examples.shape)
         if len(training) < 2:
-            raise DataError("pca-locality needs the covariance of training images: at least 2 of them, not 1")
+            raise DataError("pca-locality needs the covariance of training images: got 1 image; accepted: at least 2")
         self._statistics = principal_components(training.flatten(1).cpu())
         self._masks.clear()
 
     def means(self, training: Tensor, noisy: Tensor, sigma: float) -> Tensor:
-        """Return the training images averaged at each value by its own weights, shape (N, C, H, W)."""
+        """Return the averages of the training images with separate weights at each value, shape (N, C, H, W)."""
         mask = self.mask(sigma)
 
-        def logarithms(squares: Tensor) -> Tensor:
+        def log_weights(squares: Tensor) -> Tensor:
             return (squares.flatten(1) @ mask.to(squares)).view_as(squares) / (-2 * sigma**2)
 
         batches = self._batches(training)
-        means = [pixel_means(some, noisy, logarithms) for some in batches]
+        means = [pixel_means(batch, noisy, log_weights) for batch in batches]
         return torch.stack(means).sum(0) / len(batches)
 
     def derivatives(self, training: Tensor, noisy: Tensor, sigma: float) -> DenseMaps:
-        """Return the covariances of the values that look at each other, over sigma^2."""
+        """Return the masked covariances of image values over sigma^2, float64."""
         training = training.double()
         mask = self.mask(sigma).to(training)
-        batches = [some.flatten(1) for some in self._batches(training)]
+        batches = [batch.flatten(1) for batch in self._batches(training)]
 
         def derivative(image: Tensor) -> Tensor:
             total = torch.zeros_like(mask)
-            for some in batches:
-                weights = torch.softmax((some - image).square() @ mask / (-2 * sigma**2), dim=0)
-                total += (weights * (some - (weights * some).sum(0))).mT @ some
+            for batch in batches:
+                weights = torch.softmax((batch - image).square() @ mask / (-2 * sigma**2), dim=0)
+                total += (weights * (batch - (weights * batch).sum(0))).mT @ batch
             return total * mask.mT / (sigma**2 * len(batches))
 
         images = noisy.to(training).flatten(1)
         return DenseMaps(torch.stack([derivative(image) for image in images]), image_shape(noisy))
 
     def mask(self, sigma: float) -> Tensor:
-        """Return M at a noise level > 0, shape (d, d), float32: column q is 1 at the values that q looks at."""
+        """Return M at a noise level > 0, shape (d, d), float32: column q is 1 at the values on which q depends."""
         assert self._statistics is not None
         assert self._training is not None
         if sigma not in self._masks:
             _, variances, components = self._statistics
-            # Over n - 1, as in the published code.
+            # The published code uses the unbiased covariance.
             count = len(self._training)
             variances = variances * (count / (count - 1))
             wiener = (components * (variances / (variances + sigma**2))) @ components.mT
             diagonal = wiener.diagonal()
-            rows = (wiener / torch.where(diagonal.abs() < NOTHING, 1.0, diagonal)[:, None]).abs()
+            rows = (wiener / torch.where(diagonal.abs() < MIN_DIAGONAL, 1.0, diagonal)[:, None]).abs()
             self._masks = {sigma: (rows >= self.threshold * rows.amax()).float().to(self.device)}
         return self._masks[sigma]
 

@@ -1,4 +1,4 @@
-"""Soft thresholding with the thresholds that look best to Stein's unbiased risk estimate."""
+"""SureShrink: soft thresholding with thresholds chosen by Stein's unbiased risk estimate."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from ._shrinkage import Thresholding, soft
 
 
 class SureShrink(Thresholding):
-    """SureShrink: soft thresholding with a threshold of its own for each subband, by Stein's unbiased risk estimate.
+    """SureShrink: soft thresholding of each subband with the threshold of least estimated risk (Stein's estimate).
 
-    For the d coefficients x of a subband, in units of the noise, the threshold minimises
-    SURE(t) = d - 2 #{|x_i| <= t} + sum min(|x_i|, t)^2 over 0 <= t <= sqrt(2 log d): exactly, since the minimum lies at
-    0 or at one of the |x_i|. Where the subband is so sparse that the estimate drowns in its own noise, that is where
-    mean(x^2) - 1 <= log2(d)^(3/2) / sqrt(d), it is the universal threshold sqrt(2 log d) instead (Donoho & Johnstone
-    1995, sections 2.3 and 2.4). The coarse scale (band 0) is left alone. Every channel has thresholds of its own.
+    For the d coefficients x of a subband, in units of sigma, the threshold t minimises Stein's unbiased risk estimate
+    SURE(t) = d - 2 #{|x_i| <= t} + sum min(|x_i|, t)^2 over 0 <= t <= sqrt(2 log d). The minimisation is exact, since
+    the minimum is at 0 or at one of the |x_i|. If the subband is so sparse that the estimate is too noisy, that is if
+    mean(x^2) - 1 <= log2(d)^(3/2) / sqrt(d), the universal threshold sqrt(2 log d) is used (Donoho & Johnstone 1995,
+    sections 2.3 and 2.4). The coarse scale (band 0) is not thresholded. Each channel has separate thresholds.
 
-    The estimate is unbiased in fixed orthonormal bases. Elsewhere it is a heuristic: errors of the coefficients of a
-    frame are not those of the image, and an adaptive basis, which is adapted to the noisy image for a threshold of 3
-    sigma, has fitted some of the noise.
+    The estimate is unbiased in fixed orthonormal bases. In other bases it is a heuristic: errors of the coefficients in
+    a frame are not those of the image, and an adaptive basis, which is adapted to the noisy image for a threshold of 3
+    sigma, fits some of the noise.
 
     Parameters
     ----------
     basis
-        Any basis but those for oracles only.
+        Any basis except those for oracles only.
     hybrid
-        Whether sparse subbands get the universal threshold, as published. On photographs, whose finest subbands are
-        called sparse though edges are in them, the minimum of the estimate alone is often better.
+        Whether sparse subbands use the universal threshold, as published. On photographs, whose finest subbands count
+        as sparse although they contain edges, the minimum of the estimate is often better.
     """
 
     citation = DONOHO_1995
@@ -44,14 +44,16 @@ class SureShrink(Thresholding):
 
     def shrink(self, coefficients: Tensor, labels: Tensor, sigma: float) -> Tensor:
         """Return the thresholded coefficients, shape (N, C, ...)."""
-        # Flat numbers of coefficients are found on the CPU: a mask on a GPU would have to be waited for.
+        # Indices are computed on the CPU, since indexing with a mask would synchronise a GPU.
         flat = coefficients.flatten(2)
         thresholds = torch.zeros_like(flat)
         for channel, bands in enumerate(labels.flatten(1)):
             for band in bands[bands > 0].unique():
-                numbers = (bands == band).nonzero()[:, 0].to(flat.device)
-                found = sure_thresholds(flat[:, channel].index_select(1, numbers) / sigma, self.hybrid)
-                thresholds[:, channel].index_copy_(1, numbers, (sigma * found[:, None]).expand(-1, len(numbers)))
+                indices = (bands == band).nonzero()[:, 0].to(flat.device)
+                relative_thresholds = sure_thresholds(flat[:, channel].index_select(1, indices) / sigma, self.hybrid)
+                thresholds[:, channel].index_copy_(
+                    1, indices, (sigma * relative_thresholds[:, None]).expand(-1, len(indices))
+                )
         return soft(coefficients, thresholds.view_as(coefficients))
 
 
@@ -60,11 +62,11 @@ def sure_thresholds(coefficients: Tensor, hybrid: bool = True) -> Tensor:
     count = coefficients.shape[1]
     universal = math.sqrt(2 * math.log(count))
     candidates = torch.nn.functional.pad(coefficients.abs(), (1, 0)).sort(1).values
-    # The k smallest coefficients do not exceed the k-th candidate, the 0th of which is 0. Of equal candidates the last
-    # counts all of them rightly, and the others estimate more risk than there is.
-    killed = torch.arange(count + 1, device=coefficients.device)
+    # The k-th candidate, where the 0th is 0, sets the k smallest coefficients to 0. Among equal candidates only the
+    # last counts all of them; the others overestimate the risk and are never chosen.
+    zeroed = torch.arange(count + 1, device=coefficients.device)
     energy = candidates.double().square()
-    estimates = count - 2 * killed + energy.cumsum(1) + (count - killed) * energy
+    estimates = count - 2 * zeroed + energy.cumsum(1) + (count - zeroed) * energy
     best = estimates.masked_fill(candidates > universal, torch.inf).argmin(1, keepdim=True)
     thresholds = candidates.gather(1, best).squeeze(1)
     if not hybrid:

@@ -1,4 +1,4 @@
-"""Thresholding of wavelet coefficients, or of those in another basis."""
+"""Hard and soft thresholding in a basis."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from ._shrinkage import Rule, TunedThreshold
 
 
 class Threshold(TunedThreshold):
-    """Hard or soft thresholding at k sigma, the same for all coefficients but those of the coarse scale (band 0).
+    """Hard or soft thresholding at k sigma of all coefficients except those of the coarse scale (band 0).
 
     In a fixed orthonormal basis its expected squared error has a closed form (Donoho & Johnstone 1994). In a frame or a
-    biorthogonal basis the threshold of a coefficient is k sigma times its noise level.
+    biorthogonal basis the threshold of a coefficient is k sigma times its relative noise level.
 
     Parameters
     ----------
     basis
-        Any basis but those for oracles only. An adaptive one is adapted to the noisy image for the same
-        threshold, at a charge for the choice.
+        Any basis except those for oracles only. An adaptive basis is adapted to the noisy image for the same
+        threshold, with a penalty for the choice.
     rule
-        ``hard`` keeps or kills; ``soft`` also brings what it keeps nearer to 0 by the threshold.
+        ``hard`` sets coefficients below the threshold to 0; ``soft`` also moves the others towards 0 by the threshold.
     k
-        Threshold in units of the noise; null for the best at each noise level on validation images. 3 is usual with
-        ``hard``; ``soft``, which takes the threshold from all that it keeps, is best at about half of that, 1.5.
+        Threshold in units of sigma; ``null`` to tune it at each noise level on validation images. Usual values are 3
+        for ``hard`` and 1.5 for ``soft``, which reduces all coefficients.
     images
-        Most validation images to tune on.
+        Largest number of validation images for tuning.
     """
 
     citation = DONOHO_1994

@@ -12,23 +12,23 @@ from torch import Tensor
 from .._papers import RUDIN_1992
 from ._tuned import Tuned
 
-#: Relative change of the objective at which to stop: at the 2e-4 of scikit-image PSNR is 0.2 dB lower on photographs at
-#: sigma = 50/255.
+#: Relative change of the objective at which the iteration stops. At 2e-4, the default of scikit-image, the PSNR of
+#: photographs at sigma = 50/255 is 0.2 dB lower.
 CHANGE = 1e-5
 
 
 class TotalVariation(Tuned):
-    """Total variation denoising (Rudin, Osher & Fatemi 1992): the u of least |u - y|^2 / 2 + weight TV(u).
+    """Total variation denoising (Rudin, Osher & Fatemi 1992): the minimiser u of |u - y|^2 / 2 + weight TV(u).
 
-    By the projection algorithm of Chambolle (2004) in scikit-image, to a relative change of 1e-5 of the objective, at
-    most 200 steps. Every channel of colour images is denoised alone.
+    The minimiser is computed by the projection algorithm of Chambolle (2004) in scikit-image, until the objective
+    changes by less than 1e-5 (relative), in at most 200 steps. Channels are denoised separately.
 
     Parameters
     ----------
     weight
-        Weight of the total variation, in units of the grey scale; if not given, the best at each noise level.
+        Weight of the total variation, in units of grey values; ``null`` to tune it at each noise level.
     images
-        Most validation images to tune on.
+        Largest number of validation images for tuning.
     """
 
     citation = RUDIN_1992
@@ -42,12 +42,12 @@ class TotalVariation(Tuned):
 
     def filtered(self, noisy: Tensor, sigma: float, value: float) -> Tensor:
         """Return the denoised images, shape (N, C, H, W)."""
-        found = [
+        denoised = [
             denoise_tv_chambolle(image, weight=value, eps=CHANGE, channel_axis=0)  # type: ignore[no-untyped-call]
             for image in noisy.cpu().numpy()
         ]
-        return torch.stack([torch.from_numpy(image) for image in found]).to(noisy)
+        return torch.stack([torch.from_numpy(image) for image in denoised]).to(noisy)
 
     def guess(self, sigma: float) -> float:
-        """Return sigma, within the limits."""
+        """Return sigma, clamped to the limits."""
         return min(max(sigma, self.limits[0]), self.limits[1])

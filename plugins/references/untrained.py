@@ -1,4 +1,4 @@
-"""A network as it is before training."""
+"""Networks with their initial weights."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from gahbench.networks import Trained, build_network
 
 
 class Untrained(Reference):
-    """A network with the weights that training would start from: what of a score is owed to the architecture alone.
+    """A network with the initial weights of training, which shows the effect of the architecture alone.
 
     Parameters
     ----------
     architecture
         The network.
     seed
-        Seed of its weights, as of a fit.
+        Seed of the initial weights, the same as for a fit.
     initialisation
-        ``own``: the architecture's; ``kaiming``: drawn anew, as the recipe ``paper`` does.
+        ``own`` for the initialisation of the architecture, ``kaiming`` for that of the recipe ``paper``.
     """
 
     label_parameters = ("architecture",)
@@ -40,9 +40,9 @@ class Untrained(Reference):
         self._built: tuple[Shape, Trained] | None = None
 
     def check_shape(self, shape: Shape) -> None:
-        """Raise ``ValueError`` for images (C, H, W) that the network refuses."""
+        """Raise ``ValueError`` for image shapes (C, H, W) that the network refuses."""
         with torch.no_grad():
-            self._network(shape).network(torch.zeros(1, *shape, device=self.device), torch.ones(1, device=self.device))
+            self._build(shape).network(torch.zeros(1, *shape, device=self.device), torch.ones(1, device=self.device))
 
     def move(self, device: torch.device) -> None:
         """Compute on a device."""
@@ -50,18 +50,18 @@ class Untrained(Reference):
             self.device, self._built = device, None
 
     def as_network(self, shape: Shape) -> nn.Module:
-        """Return the network for images (C, H, W)."""
-        return self._network(shape).network
+        """Return the network for images of shape (C, H, W)."""
+        return self._build(shape).network
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
-        """Return the network's images, shape (N, C, H, W)."""
-        return self._network(image_shape(noisy)).denoise(noisy, sigma, truth)
+        """Return the output of the network, shape (N, C, H, W)."""
+        return self._build(image_shape(noisy)).denoise(noisy, sigma, truth)
 
     def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> Jacobian:
-        """Return the network's Jacobians at the noisy images."""
-        return self._network(image_shape(noisy)).jacobian(noisy, sigma, truth)
+        """Return the Jacobians of the network at the noisy images."""
+        return self._build(image_shape(noisy)).jacobian(noisy, sigma, truth)
 
-    def _network(self, shape: Shape) -> Trained:
+    def _build(self, shape: Shape) -> Trained:
         if self._built is None or self._built[0] != shape:
             network = build_network(lambda: self.architecture.build(shape), self.seed, self.initialisation)
             self._built = (shape, Trained(network, self.device))

@@ -1,4 +1,4 @@
-"""The universal threshold."""
+"""VisuShrink: thresholding at the universal threshold."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from ._shrinkage import Rule, SingleThreshold
 
 
 class VisuShrink(SingleThreshold):
-    """VisuShrink: thresholding at sigma sqrt(2 log d), which pure noise hardly ever exceeds.
+    """VisuShrink: thresholding at the universal threshold sigma sqrt(2 log d), which noise rarely exceeds.
 
-    d is the number of coefficients of one channel that are not of the coarse scale; in a redundant frame it counts all
-    its detail coefficients, which are more than the pixels. With the soft rule its expected squared error is at most
-    2 log d + 1 times the sum of sigma^2 and the error of an oracle that sees which coefficients exceed the noise
-    (Donoho & Johnstone 1994, theorem 1). It leaves smooth images, with a larger error than smaller thresholds have.
+    The number d of detail coefficients per channel excludes the coarse scale; in a redundant frame it is larger than
+    the number of pixels. With the soft rule the expected squared error is at most 2 log d + 1 times the sum of sigma^2
+    and the error of an oracle that knows which coefficients exceed sigma (Donoho & Johnstone 1994, theorem 1). The
+    denoised images are smooth, with a larger error than at smaller thresholds.
 
     Parameters
     ----------
     basis
-        Any basis but those for oracles only; an adaptive one is adapted to the noisy image, d being its number of
-        pixels then.
+        Any basis except those for oracles only. An adaptive basis is adapted to the noisy image with d equal to the
+        number of pixels.
     rule
-        ``soft``, as in the paper's name for it, or ``hard``.
+        ``soft``, as in the publication, or ``hard``.
     """
 
     citation = DONOHO_1994
@@ -34,5 +34,5 @@ class VisuShrink(SingleThreshold):
         super().__init__(basis, rule)
 
     def multiple(self, details: int, sigma: float) -> float:
-        """Return sqrt(2 log d), whatever the noise."""
+        """Return sqrt(2 log d) for d detail coefficients, at all noise levels."""
         return math.sqrt(2 * math.log(max(details, 1)))

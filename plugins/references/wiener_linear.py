@@ -16,17 +16,18 @@ from ..datasets.gaussian_faces import Fit, principal_components
 
 
 class WienerLinear(Reference):
-    """The linear (affine) denoiser of least expected squared error on the training images (Wiener 1949).
+    """Affine denoiser of least expected squared error on the training images (Wiener 1949).
 
-    It is m + K (K + sigma^2)^-1 (y - m), m their mean and K their covariance, over all pixels and channels together:
-    the best denoiser of the Gaussian that has both, whose score is (f(y) - y) / sigma^2. As it is linear, its expected
-    error on an image is exact: bias^2 + variance. Fewer images than values span no more than that many directions: the
-    rest of an image becomes that of the mean, however small sigma is. Only without noise is the image itself returned.
+    The denoised image is m + K (K + sigma^2)^-1 (y - m), with the mean m and the covariance K of the training images
+    over all pixels and channels. It is the posterior mean for a Gaussian with this mean and covariance, whose score is
+    (f(y) - y) / sigma^2. Since the denoiser is affine, its expected error on an image is exact: bias^2 + variance. If
+    there are fewer training images than values, components outside the span of the training images are replaced by
+    those of the mean for all sigma > 0. If sigma is 0 the images are returned unchanged.
 
     Parameters
     ----------
     images
-        Most training images to learn from.
+        Largest number of training images.
     """
 
     citation = WIENER_1949
@@ -38,11 +39,11 @@ class WienerLinear(Reference):
         self._count = 0
 
     def check_shape(self, shape: Shape) -> None:
-        """Raise ``ValueError`` for images (C, H, W) of more than 4096 values, whose covariance is too large."""
+        """Raise ``ValueError`` for image shapes (C, H, W) of more than 4096 values, whose covariance is too large."""
         check_values(shape, "wiener-linear needs the covariance")
 
     def fit(self, examples: TrainingData) -> None:
-        """Find mean, variances and principal components of the training images."""
+        """Compute the mean, variances and principal components of the training images."""
         self.check_shape(examples.shape)
         images = examples.training(self.images)
         self._count = len(images)
@@ -50,14 +51,14 @@ class WienerLinear(Reference):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """From how many images it was learned."""
+        """The number of training images."""
         return (f"learned from {self._count} training images",) if self._count else ()
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images, shape (N, C, H, W)."""
         if sigma == 0:
             return noisy
-        fit = self._fitted(noisy)
+        fit = self._require_fit(noisy)
         mean, components = fit.mean.to(noisy), fit.components.to(noisy)
         weights = (fit.variances / (fit.variances + sigma**2)).to(noisy)
         return (mean + ((noisy.flatten(1) - mean) @ components * weights) @ components.mT).view_as(noisy)
@@ -67,14 +68,14 @@ class WienerLinear(Reference):
         clean = truth.clean.double()
         if sigma == 0:
             return clean.new_zeros(len(clean))
-        variances = self._fitted(clean).variances
+        variances = self._require_fit(clean).variances
         weights = variances / (variances + sigma**2)
         bias = (self.denoise(clean, sigma, truth) - clean).square().flatten(1).mean(1)
         return bias + sigma**2 * float(weights.square().sum()) / clean[0].numel()
 
-    def _fitted(self, images: Tensor) -> Fit:
+    def _require_fit(self, images: Tensor) -> Fit:
         if self._fit is None:
-            raise DataError("wiener-linear is learned from training images: call fit(examples) first")
+            raise DataError("wiener-linear needs training images: call fit(examples) first")
         if len(self._fit.mean) != math.prod(images.shape[1:]):
             raise DataError(
                 f"wiener-linear was fitted to images of {len(self._fit.mean)} values and cannot denoise images of "

@@ -14,7 +14,7 @@ import harness
 import torch
 
 import gahbench
-from gahbench_plugins.references._window_sums import positioned_means
+from gahbench_plugins.references._window_sums import means_by_position
 from gahbench_plugins.references.local_score import Patches, local_means
 
 
@@ -40,7 +40,7 @@ def main():
             error = float((near - exact).square().mean().sqrt()) / sigma
             print(f"  alike {alike:g}: {fast:.2f} s, {seconds / fast:.1f} times as fast, error {error:.4f} σ")
         old, expected = timed(functools.partial(means, placed))
-        new, found = timed(functools.partial(positioned_means, training, noisy, sigma, side, "zeros"))
+        new, found = timed(functools.partial(means_by_position, training, noisy, sigma, side, "zeros"))
         if not torch.allclose(expected, found, atol=1e-3 * sigma):
             sys.exit(f"error: the two differ by {float((expected - found).abs().max()):.1e}")
         print(f"  where positions matter: old {old:.2f} s, new {new:.2f} s, {old / new:.1f} times as fast")

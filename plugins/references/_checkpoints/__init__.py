@@ -1,1 +1,1 @@
-"""Trained weights of others: read without running what is in a file, and fitted to an architecture."""
+"""Loading of weights from other programs without running their code, and conversion to architectures of gahbench."""

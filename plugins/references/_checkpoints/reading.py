@@ -1,4 +1,4 @@
-"""The state dict in a file of weights, read without running anything that is in it."""
+"""Loading of state dicts from files of weights, without running any code in them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ..._torch_files import check_weights_file, fault, load_torch
 
 State = dict[str, Tensor]
 
-#: Keys under which programs keep a state dict, the one to prefer first: averaged weights are those to be used.
+#: Keys under which programs save a state dict, in order of preference: averaged weights come first.
 WRAPPERS = ("params_ema", "ema", "state_dict", "model_state_dict", "model", "params", "network", "net")
-#: Prefixes of wrappers such as DataParallel and torch.compile.
+#: Prefixes that wrappers such as DataParallel and torch.compile add to names.
 PREFIXES = ("module.", "_orig_mod.", "model.")
-#: Depth of nesting that is searched.
-DEPTH = 4
-#: How many keys an error or a note names.
-SHOWN = 8
-#: The name of the weights beside those under the usual keys.
+#: Largest depth of nested containers that is searched.
+MAX_DEPTH = 4
+#: Largest number of keys in an error message or a note.
+MAX_LISTED = 8
+#: Name of the tensors at the top level of a file.
 TOP = "."
 
 _ACCEPTED = (
@@ -35,7 +35,7 @@ _ACCEPTED = (
 
 
 class Part(NamedTuple):
-    """A state dict in a file, its name there, and the names of the others."""
+    """A state dict in a file, its name, and the names of the other state dicts in the file."""
 
     state: State
     name: str
@@ -43,39 +43,41 @@ class Part(NamedTuple):
 
 
 def read_part(path: Path, part: str | None = None) -> Part:
-    """Read the state dict of a name in a safetensors or torch file; by default the preferred state dict."""
+    """Read a state dict from a safetensors or torch file, by name or in order of preference."""
     try:
         check_weights_file(path)
     except FileNotFoundError as error:
         raise ParameterError(f"{path}: no such file; {_ACCEPTED}") from error
     except Exception as error:
         raise ParameterError(f"{path}: cannot be read: {brief(error)}; {_ACCEPTED}") from error
-    content = _safetensors(path) if _is_safetensors(path) else _unpickled(path)
+    content = _load_safetensors(path) if _is_safetensors(path) else _load_torch_file(path)
     try:
-        found = dict(itertools.islice(_parts(content, DEPTH), SHOWN + 1))
+        parts = dict(itertools.islice(_parts(content, MAX_DEPTH), MAX_LISTED + 1))
     except ParameterError as error:
         raise ParameterError(f"{path}: {error}; {_ACCEPTED}") from error
-    if not found:
-        raise ParameterError(f"{path}: no weights found in {_described(content)}; {_ACCEPTED}")
-    name = next(iter(found)) if part is None else part
-    if name not in found:
-        raise ParameterError(f"{path}: part={brief(name)}: not in this file; accepted: {', '.join(found)}")
-    state = found[name]
+    if not parts:
+        raise ParameterError(f"{path}: no weights found in {_describe(content)}; {_ACCEPTED}")
+    name = next(iter(parts)) if part is None else part
+    if name not in parts:
+        raise ParameterError(f"{path}: part={brief(name)}: not in this file; accepted: {', '.join(parts)}")
+    state = parts[name]
     for key, tensor in state.items():
-        if (why := fault(tensor)) is not None:
-            raise ParameterError(f"{path}: {brief(key)} {why}; accepted: plain tensors of real numbers")
+        if (problem := fault(tensor)) is not None:
+            raise ParameterError(f"{path}: {brief(key)} {problem}; accepted: plain tensors of real numbers")
     try:
         converted = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
-        return Part(converted, name, tuple(other for other in found if other != name))
+        return Part(converted, name, tuple(other for other in parts if other != name))
     except RuntimeError as error:
-        raise ParameterError(f"{path}: numbers of a type that does not convert to float32: {brief(error)}") from error
+        raise ParameterError(
+            f"{path}: the data type of a tensor cannot be converted to float32: {brief(error)}"
+        ) from error
 
 
 def without_prefixes(state: State) -> Iterator[State]:
-    """Yield a state dict as it is, and then with one after the other of the prefixes that all of its names share."""
+    """Yield a state dict, then the state dict after each removal of a prefix that all of its names share."""
     yield state
     for _ in range(len(PREFIXES) if state else 0):
-        prefix = next((some for some in PREFIXES if all(name.startswith(some) for name in state)), None)
+        prefix = next((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in state)), None)
         if prefix is None:
             return
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
@@ -83,57 +85,57 @@ def without_prefixes(state: State) -> Iterator[State]:
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Recognize safetensors by the content: eight bytes of length, and then a JSON object; or else by the name."""
+    """Return whether a file is in safetensors format, by its content (a JSON object after 8 bytes) or its name."""
     with path.open("rb") as file:
         return file.read(9)[8:] == b"{" or path.suffix.lower() == ".safetensors"
 
 
-def _safetensors(path: Path) -> State:
+def _load_safetensors(path: Path) -> State:
     from safetensors.torch import load_file
 
     try:
         state: State = load_file(path)
     except Exception as error:
-        # Damaged files make it raise all kinds.
+        # On damaged files safetensors raises many kinds of exceptions.
         raise ParameterError(f"{path}: cannot be read as safetensors: {brief(error)}; {_ACCEPTED}") from error
     return state
 
 
-def _unpickled(path: Path) -> Any:
+def _load_torch_file(path: Path) -> Any:
     try:
         return load_torch(path, [argparse.Namespace])
     except ValueError as error:
         raise ParameterError(
-            f"{path}: cannot be read without running its content: {error}; {_ACCEPTED}; save its state_dict() alone"
+            f"{path}: cannot be read without running code: {error}; {_ACCEPTED}; save only the state_dict()"
         ) from error
 
 
 def _parts(content: Any, depth: int, name: str = "") -> Iterator[tuple[str, State]]:
-    """Yield the state dicts under the usual keys of a mapping, then its own tensors; of a list, those of one item."""
+    """Yield the state dicts under the usual keys of a mapping, then its tensors; of a list, only those of one item."""
     if depth == 0:
         return
     if isinstance(content, Mapping):
         is_wrapper = False
         for key in WRAPPERS:
             if key in content:
-                for found in _parts(content[key], depth - 1, f"{name}.{key}" if name else key):
+                for part in _parts(content[key], depth - 1, f"{name}.{key}" if name else key):
                     is_wrapper = True
-                    yield found
-        # What stands beside state dicts may be a loss, or levels of noise.
+                    yield part
+        # Vectors and scalars next to state dicts may be losses or noise levels rather than weights.
         if not is_wrapper or any(isinstance(value, Tensor) and value.dim() > 1 for value in content.values()):
-            named = [(str(key), value) for key, value in content.items() if isinstance(value, Tensor)]
-            named += [] if is_wrapper else _numbered(content, depth)
-            if len(state := dict(named)) < len(named):
-                raise ParameterError("two of its weights have the same name")
+            tensors = [(str(key), value) for key, value in content.items() if isinstance(value, Tensor)]
+            tensors += [] if is_wrapper else _numbered_networks(content, depth)
+            if len(state := dict(tensors)) < len(tensors):
+                raise ParameterError("two weights have the same name")
             if state:
                 yield name or TOP, state
     elif isinstance(content, list | tuple):
-        several = (list(_parts(item, depth - 1, name)) for item in content)
-        yield from next(filter(None, several), [])
+        parts_of_items = (list(_parts(item, depth - 1, name)) for item in content)
+        yield from next(filter(None, parts_of_items), [])
 
 
-def _numbered(content: Mapping[Any, Any], depth: int) -> list[tuple[str, Tensor]]:
-    """Return the weights of several networks in one file, whose keys are their numbers: each named by its own first."""
+def _numbered_networks(content: Mapping[Any, Any], depth: int) -> list[tuple[str, Tensor]]:
+    """Return the weights of numbered networks in a file, with the network number as prefix of their names."""
     if not all(str(key).isdecimal() and isinstance(value, Mapping) for key, value in content.items()):
         return []
     return [
@@ -143,9 +145,9 @@ def _numbered(content: Mapping[Any, Any], depth: int) -> list[tuple[str, Tensor]
     ]
 
 
-def _described(content: Any) -> str:
+def _describe(content: Any) -> str:
     if isinstance(content, Mapping):
-        kinds = [f"{brief(key)} ({type(value).__name__})" for key, value in content.items()]
-        more = f" and {len(kinds) - SHOWN} more" if len(kinds) > SHOWN else ""
-        return f"its keys {', '.join(kinds[:SHOWN])}{more}"
+        keys = [f"{brief(key)} ({type(value).__name__})" for key, value in content.items()]
+        more = f" and {len(keys) - MAX_LISTED} more" if len(keys) > MAX_LISTED else ""
+        return f"its keys {', '.join(keys[:MAX_LISTED])}{more}"
     return f"its {type(content).__name__}"

@@ -30,7 +30,7 @@ def test_all_shifts_of_a_wavelet_make_it_translation_invariant(levels, shifts):
 
 @pytest.mark.parametrize("together", [1, 5 * CLEAN.numel(), 100 * CLEAN.numel()])
 def test_it_is_the_mean_over_shifts_however_many_are_denoised_together(monkeypatch, together):
-    monkeypatch.setattr("gahbench_plugins.references.cycle_spin.TOGETHER", together)
+    monkeypatch.setattr("gahbench_plugins.references.cycle_spin.BATCH_VALUES", together)
     inner = gahbench.create("reference", "sure-shrink")
     spun, sizes, denoise = CycleSpin(inner, 3), [], inner.denoise
     places = [(down, right) for down in range(3) for right in range(3)]

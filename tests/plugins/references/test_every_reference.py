@@ -220,7 +220,7 @@ def test_in_float32_risk_is_estimated_as_in_float64():
     ("nl-means[patch=4]", "odd sides"),
     ("local-score[4]", "odd sides"),
     ("heat-kernel[sym4]", "accepted are those of graphs, graph-laplacian and patch-graph"),
-    ("heat-kernel[time=1.0,kept=0.5]", "accepted is one"),
+    ("heat-kernel[time=1.0,kept=0.5]", "accepted: one of the two"),
     ("oracle-best-basis[bases=[haar]]", "at least 2"),
     ("oracle-best-basis[bases=[haar,haar]]", "repeats a basis"),
     ("cycle-spin[shifts=0]", "shifts=0"),
@@ -239,7 +239,7 @@ SHAPES = [
     ("pca-locality", (1, 64, 64), (1, 65, 65), "accepted are up to 4096"),
     ("wiener-linear", (1, 64, 64), (1, 65, 65), "accepted are up to 4096"),
     ("cycle-spin[shifts=8]", (1, 8, 32), None, ""),
-    ("cycle-spin[shifts=9]", (1, 25, 25), (1, 8, 32), "accepted are 1 to 8"),
+    ("cycle-spin[shifts=9]", (1, 25, 25), (1, 8, 32), "accepted: 1 to 8"),
     ("local-score[5]", (1, 4, 6), None, ""),
     ("local-score[5,boundary=periodic]", None, (1, 4, 6), "patch=5, not 4x6"),
     ("local-score[boundary=periodic]", (1, 4, 6), None, ""),
@@ -273,7 +273,7 @@ def test_what_learning_needs_is_said():
     for name in ("wiener-linear", "pca-locality"):
         with pytest.raises(ValueError, match="are up to 4096"):
             fitted(name, torch.zeros(2, 1, 65, 65))
-    with pytest.raises(DataError, match="at least 2 of them"):
+    with pytest.raises(DataError, match="accepted: at least 2"):
         fitted("pca-locality", torch.zeros(1, 1, 4, 6))
     large = torch.zeros(1, 1, 65, 65)
     with pytest.raises(ValueError, match="accepted are up to 4096"):

@@ -132,12 +132,12 @@ def test_torch_files_are_downloaded_where_there_is_no_safetensors(cache, monkeyp
 def test_a_name_that_may_move_is_refused_and_looked_up_by_preparing(cache, monkeypatch):
     save_weights(cache)
     named = from_file(revision="main")
-    with pytest.raises(ParameterError, match=r"revision=main: .* accepted is a commit, 40 hexadecimal digits"):
+    with pytest.raises(ParameterError, match=r"revision=main: .* accepted: a commit, 40 hexadecimal digits"):
         named.check_shape((1, 8, 8))
     found = type("Info", (), {"sha": COMMIT})
     monkeypatch.setattr("huggingface_hub.model_info", lambda repo, revision: found)
     with pytest.raises(
-        ParameterError, match=f"^revision=main: it is the commit {COMMIT} today; write revision={COMMIT}"
+        ParameterError, match=f"^revision=main: its current commit is {COMMIT}; write revision={COMMIT}"
     ):
         named.prepare()
 
@@ -145,7 +145,7 @@ def test_a_name_that_may_move_is_refused_and_looked_up_by_preparing(cache, monke
 def test_what_cannot_be_had_is_said(cache):
     with pytest.raises(ParameterError, match=f"someone/denoiser at {COMMIT}: cannot be downloaded: "):
         from_file().prepare()
-    with pytest.raises(gahbench.GahbenchError, match="'file' and 'architecture' together, or neither"):
+    with pytest.raises(gahbench.GahbenchError, match="set both 'file' and 'architecture', or neither"):
         created(file="weights.safetensors")
-    with pytest.raises(gahbench.GahbenchError, match="accepted is a name of the hub"):
+    with pytest.raises(gahbench.GahbenchError, match="accepted: a repository name of the hub"):
         created(repo="../../denoiser")

@@ -113,7 +113,7 @@ def test_against_the_definition_whatever_the_pieces(images, channels, height, wi
     training = random(images, channels, height, width, seed=seed)
     noisy, patch, sigma = random(2, channels, height, width, seed=seed + 1), min(patch, height, width), 10**log_sigma
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(window_sums_module, "VALUES", values)
+        patched.setattr(window_sums_module, "CHUNK_VALUES", values)
         found = composed(training, noisy, sigma, patch)
     np.testing.assert_allclose(
         found.numpy(), composed_by_hand(training.numpy(), noisy.numpy(), sigma, patch), atol=1e-10

@@ -11,7 +11,7 @@ from gahbench.contracts.truth import Truth
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.datasets.faces import Faces
 from gahbench_plugins.references import local_score
-from gahbench_plugins.references.local_score import LocalScore, merged
+from gahbench_plugins.references.local_score import LocalScore, merge_similar
 
 
 def denoised(training, noisy, sigma, *arguments, **parameters):
@@ -108,7 +108,7 @@ def test_its_jacobian_is_the_derivative_at_little_noise_and_in_pieces(monkeypatc
 @given(count=st.integers(1, 300), size=st.integers(1, 20), radius=st.floats(0, 2), seed=st.integers(0, 10**6))
 def test_each_patch_counts_once(count, size, radius, seed):
     patches = random(count, size, seed=seed)
-    means, numbers = merged(patches, radius)
+    means, numbers = merge_similar(patches, radius)
     assert len(means) == len(numbers) <= count
     assert numbers.sum() == count
     torch.testing.assert_close(numbers @ means, patches.sum(0))
@@ -119,11 +119,11 @@ def test_each_patch_counts_once(count, size, radius, seed):
 
 def test_equal_patches_become_one_and_far_ones_stay():
     few = 10 * random(4, 9)
-    means, numbers = merged(few.repeat_interleave(64, 0), 1e-6)
+    means, numbers = merge_similar(few.repeat_interleave(64, 0), 1e-6)
     assert numbers.tolist() == [64] * 4
     torch.testing.assert_close(means[means[:, 0].argsort()], few[few[:, 0].argsort()])
     patches = random(50, 9)
-    means, numbers = merged(patches, 1e-3)
+    means, numbers = merge_similar(patches, 1e-3)
     torch.testing.assert_close(means[means[:, 0].argsort()], patches[patches[:, 0].argsort()])
     assert numbers.tolist() == [1] * 50
 

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 import gahbench
 from gahbench import ParameterError
-from gahbench_plugins.references._checkpoints.fitting import fitted
+from gahbench_plugins.references._checkpoints.fitting import fit_weights
 from gahbench_plugins.references._checkpoints.reading import read_part
 
 WIDTH = 6
@@ -32,7 +32,7 @@ def draw():
 
 def ours(architecture, state, noisy, sigma=0.1, keys="auto", expect=None, **parameters):
     network = gahbench.create("architecture", architecture, channels=noisy.shape[1], **parameters)
-    fit = fitted(state, network, keys)
+    fit = fit_weights(state, network, keys)
     assert expect in (None, fit.keys)
     network.load_state_dict(fit.state)
     with torch.no_grad():
@@ -69,7 +69,7 @@ def bias_free_chain(draw, noisy, layers, *, first_relu=True, side=lambda number:
 def refused(architecture, state, keys="auto", **parameters):
     network = gahbench.create("architecture", architecture, **parameters)
     with pytest.raises(ParameterError) as error:
-        fitted(state, network, keys)
+        fit_weights(state, network, keys)
     return str(error.value)
 
 
@@ -199,7 +199,7 @@ def test_kadkhodaie_cnn_2021(draw, channels, prefix):
     found = ours("bf-cnn", state, noisy, width=WIDTH, layers=13, expect="kadkhodaie-cnn-2021")
     assert_agree(found, expected, noisy)
     says = refused("bf-cnn-rf", state, channels=channels, width=WIDTH, layers=13)
-    assert says.endswith("a ReLU follows its first convolution, as in bf-cnn, and none in the network")
+    assert says.endswith("a ReLU follows its first convolution, as in bf-cnn, but not that of the network")
 
 
 def test_kadkhodaie_unet(draw):
@@ -274,9 +274,9 @@ def test_mismatches_of_chains_are_reported_by_convolution(draw):
     kair = {f"model.{2 * place}.weight": weights(4, 4, 3) for place in range(3)}
     says = refused("dncnn", kair, width=4, layers=4, norm=False)
     named = "named as those of DnCNN, FDnCNN, FFDNet and IRCNN of KAIR"
-    assert says == f"with its keys read as 'kair', {named}, it has 3 convolutions, and the network 4"
+    assert says == f"with its keys read as 'kair', {named}, the file has 3 convolutions, and the network 4"
     says = refused("dncnn", kair, width=4, layers=3)
-    assert says.endswith("after convolution 2 it has no normalisation, and the network batch normalisation")
+    assert says.endswith("after convolution 2 the file has no normalisation, and the network batch normalisation")
     kair |= {"model.2.bias": torch.zeros(4)}
     assert "the network has no layers.2.bias (4,)" in refused("dncnn", kair, width=4, layers=3, norm=False, bias=False)
 
@@ -345,7 +345,7 @@ def test_kair_ircnn_has_a_network_for_every_two_noise_levels_of_255(draw, tmp_pa
     torch.save({str(number): state for number, (state, _) in enumerate(networks)}, tmp_path / "ircnn_gray.pth")
     state = read_part(tmp_path / "ircnn_gray.pth").state
     network = gahbench.create("architecture", "ircnn", width=WIDTH, levels=12)
-    network.load_state_dict(fitted(state, network, "kair")[0])
+    network.load_state_dict(fit_weights(state, network, "kair")[0])
     # The published code takes number ceil(level / 2), from 1, and the last for all above.
     numbers = {0.5: 0, 1: 0, 2: 0, 2.1: 1, 4: 1, 4.2: 2, 20: 9, 22: 10, 22.5: 11, 24: 11, 200: 11}
     for level, number in numbers.items():

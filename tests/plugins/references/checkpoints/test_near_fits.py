@@ -81,5 +81,5 @@ def test_the_search_ends(monkeypatch):
     state = {f"blocks.{place}.weight": torch.zeros(place + 2, 3 * place + 5) for place in range(40)}
     factory = gahbench.create("reference", "untrained[bf-cnn]").architecture
     search = near_fits._Search(state, factory, (1, 16, 16))
-    search.nearest(near_fits._Case((), 1))
+    search.nearest(near_fits._Candidate((), 1))
     assert search.builds == 12
