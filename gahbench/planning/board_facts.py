@@ -28,7 +28,7 @@ def dataset_row(configured: Configured, dataset: Dataset, images: int, noise_see
         "protocol": protocol_key(PlannedDataset(configured, dataset), noise_seed),
         "notes": "\n".join(" ".join(note.split()) for note in dataset.notes),
         # A label of the suite's may hide it.
-        "spec": configured.unlabelled,
+        "spec": configured.default_label,
     }
 
 

@@ -12,7 +12,7 @@ from gahbench._util.core_yaml import load_scalar
 from gahbench._util.errors import SuiteError, listing, suggestion
 from gahbench._util.readable import brief
 from gahbench.planning.yaml_lines import Document
-from gahbench.registry.plugin_files import with_own
+from gahbench.registry.plugin_files import add_environment_sources
 
 
 def suite_files() -> dict[str, Path]:
@@ -67,4 +67,4 @@ def plugin_sources(given: Sequence[str | Path], suite: str | Path) -> tuple[Path
         if not exists:
             raise document.error(("plugins", place), f"plugins: no such file or folder: {path}")
         found.append(path)
-    return with_own(found)
+    return add_environment_sources(found)

@@ -15,7 +15,7 @@ from gahbench._util.keys import canonical, key_of
 from gahbench.contracts.datasets import Dataset, Split
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.unit import Unit
-from gahbench.registry.behaviour import computed_by
+from gahbench.registry.behaviour import function_digest
 from gahbench.registry.configured import Configured
 from gahbench.registry.plugin import Kind
 from gahbench.registry.registry import Registry
@@ -68,7 +68,7 @@ def fit_unit(
 ) -> Unit:
     """Return the unit that trains an architecture."""
     document = {
-        "code": computed_by(FIT),
+        "code": function_digest(FIT),
         "dataset": at.document,
         "entrant": entrant.identity,
         "training": training.key_fields(),
@@ -148,7 +148,7 @@ def score_unit(
 def _column(at: PlannedDataset, metric: Configured, measure: Metric, request: Request) -> dict[str, Any]:
     """Return all that decides a score except the entrant: scores of one column are comparable."""
     column: dict[str, Any] = {
-        "code": computed_by(SCORE, frozenset(measure.needs)),
+        "code": function_digest(SCORE, frozenset(measure.needs)),
         "dataset": at.document,
         "metric": metric.identity,
         "split": request.split,

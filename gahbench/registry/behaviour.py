@@ -1,13 +1,13 @@
-"""Digests of behaviour: of the code that decides an outcome.
+"""Digests of the code that decides an outcome.
 
 The digest of a class or function covers the module that defines it, and all modules that this module imports, directly
 or not, from its own package or folder, from the built-in plugins, and from the rooms of gahbench that compute. A name
-that is imported from a package of gahbench leads to the module that defines it. Docstrings, comments, layout,
-annotations outside the bodies of classes, names of modules and aliases of imports do not count. An import from
-elsewhere counts by its name alone: other versions of a library have the same digest.
+that is imported from a package of gahbench is followed to the module that defines it. Docstrings, comments, formatting,
+annotations outside class bodies, names of modules and aliases of imports do not affect the digest. Other imports enter
+the digest only by name, so that it does not depend on the versions of libraries.
 
-Imports at run time cannot be followed: ``importlib``, or a plugin that is created by name rather than named by a
-parameter.
+The digest does not follow imports at run time, such as by ``importlib``, or of a plugin that code creates by name
+rather than receives as a parameter.
 """
 
 from __future__ import annotations
@@ -36,19 +36,20 @@ COMPUTING = (
     "gahbench.evaluation",
     "gahbench.training",
 )
-#: Arguments of engines decide where units run, and not their outcome.
+#: Modules that only decide where units run, and so do not affect outcomes.
 NOT_COMPUTING = ("gahbench.contracts.engines", "gahbench.contracts.unit")
-#: The decorator of methods that count only for metrics with a need.
+#: Module and name of the decorator of methods that only count for metrics with a need.
 NEEDED = ("gahbench.contracts.needs", "needed")
-#: Attributes that only describe a class, and attributes that decide how the values of a metric are shown.
-DESCRIBING = frozenset({"citation"})
-SHOWN = frozenset({"unit", "higher_is_better", "titles", "nulls", "ratios", "label_parameters"})
-#: Fields of syntax trees that are not behaviour, or differ between versions of Python.
-_LEFT_OUT = frozenset({"ctx", "type_comment", "type_params", "kind", "returns", "annotation", "simple"})
+#: Attributes that only describe a class.
+DESCRIPTIONS = frozenset({"citation"})
+#: Attributes of metrics that only decide how values are displayed.
+DISPLAY_ATTRIBUTES = frozenset({"unit", "higher_is_better", "titles", "nulls", "ratios", "label_parameters"})
+#: Fields of syntax trees that do not affect behaviour, or differ between versions of Python.
+_IGNORED_FIELDS = frozenset({"ctx", "type_comment", "type_params", "kind", "returns", "annotation", "simple"})
 
 
 def behaviour_digest(target: Any) -> str:
-    """Return the digest of the behaviour of a class or function, with all that it uses.
+    """Return the digest of the behaviour of a class or function, including the code that it uses.
 
     Parameters
     ----------
@@ -63,42 +64,42 @@ def behaviour_digest(target: Any) -> str:
     module = sys.modules[target.__module__]
     file = getattr(module, "__file__", None)
     if not file:
-        # The class is defined in a notebook or at a prompt.
+        # The class was defined in a notebook or an interactive session.
         text = textwrap.dedent(inspect.getsource(target))
-        return _reduced(text.encode(), (), frozenset(), frozenset())[0]
+        return _reduce(text.encode(), (), frozenset(), frozenset())[0]
     return _digest(Sources(module.__name__, Path(file)), module.__name__, target.__qualname__, frozenset())
 
 
 @functools.cache
-def computed_by(function: str, needs: frozenset[str] = frozenset()) -> str:
-    """Return the digest of the behaviour of a function of gahbench, ``module:function``, which is not imported."""
+def function_digest(function: str, needs: frozenset[str] = frozenset()) -> str:
+    """Return the digest of a function of gahbench, ``module:function``, without importing it."""
     module, _, name = function.partition(":")
-    found = importlib.util.find_spec(module)
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"there is no module {module}")
-    return _digest(Sources(module, Path(found.origin)), module, name, needs)
+    return _digest(Sources(module, Path(spec.origin)), module, name, needs)
 
 
 def _digest(sources: Sources, start: str, name: str, needs: frozenset[str]) -> str:
-    """Return the digest of a definition: of its module, and of the modules that this module uses."""
+    """Return the digest of a name in module ``start``, over this module and the modules that it uses."""
     digests: dict[str, str] = {}
-    waiting = [start]
-    while waiting:
-        module = waiting.pop()
+    queue = [start]
+    while queue:
+        module = queue.pop()
         file = sources.file(module)
-        if module in digests or file is None or not (_counts(module) or module == start):
+        if module in digests or file is None or not (_affects_outcomes(module) or module == start):
             continue
         content = file.read_bytes()
         try:
             imports = _imports(content, module, file.stem == "__init__")
         except (SyntaxError, ValueError):
-            # Compiled code; an import raises the error of other invalid code.
+            # The file holds compiled code, or invalid code that raises an error when it is imported.
             digests[module] = hashlib.sha256(content).hexdigest()
             continue
-        own = frozenset(item.module for item in imports if sources.holds(item.module))
-        digests[module], targets = _reduced(content, imports, own, needs)
+        own = frozenset(item.module for item in imports if sources.contains(item.module))
+        digests[module], targets = _reduce(content, imports, own, needs)
         for target in targets:
-            waiting += _followed(sources, *target)
+            queue += _defining_modules(sources, *target)
     return _hash([name, digests[start], *sorted(digests.values())])
 
 
@@ -107,36 +108,36 @@ def _hash(parts: Iterable[str]) -> str:
 
 
 def _within(module: str, *rooms: str) -> bool:
-    """Return whether a module is one of the given rooms or modules, or lies in one."""
+    """Return whether a module is one of the rooms, or lies in one of them."""
     return any(module == room or module.startswith(f"{room}.") for room in rooms)
 
 
-def _counts(module: str) -> bool:
+def _affects_outcomes(module: str) -> bool:
     computes = _within(module, *COMPUTING) and not _within(module, *NOT_COMPUTING)
     return computes or not _within(module, "gahbench")
 
 
-def _followed(sources: Sources, module: str, parts: tuple[str, ...]) -> Iterator[str]:
+def _defining_modules(sources: Sources, module: str, parts: tuple[str, ...]) -> Iterator[str]:
     """Yield the modules that define the object of a dotted name in a module."""
-    if not sources.holds(module):
+    if not sources.contains(module):
         return
-    file, inner = sources.file(module), ".".join((module, *parts[:1]))
+    file, submodule = sources.file(module), ".".join((module, *parts[:1]))
     is_ours = _within(module, "gahbench", BUILT_INS)
     exports: list[Import] = []
     if parts and is_ours and file is not None and file.stem == "__init__":
         imports = _imports(file.read_bytes(), module, True)
         exports = [item for item in imports if item.alias == parts[0] and item.module != module]
     for item in exports:
-        yield from _followed(sources, item.module, (*item.parts, *parts[1:]))
-    is_inner = not exports and parts and (file is None or sources.file(inner) is not None)
-    if is_inner:
-        yield from _followed(sources, inner, parts[1:])
-    if not is_ours or not (exports or is_inner):
-        # The import runs the package.
+        yield from _defining_modules(sources, item.module, (*item.parts, *parts[1:]))
+    is_submodule = not exports and parts and (file is None or sources.file(submodule) is not None)
+    if is_submodule:
+        yield from _defining_modules(sources, submodule, parts[1:])
+    if not is_ours or not (exports or is_submodule):
+        # The import executes the module.
         yield module
 
 
-#: A cache of the latest trees, which :func:`_imports` reads before :func:`_reduced`.
+#: Parses with a small cache, since :func:`_imports` and then :func:`_reduce` parse the same content.
 _parse = functools.lru_cache(maxsize=8)(ast.parse)
 
 
@@ -146,7 +147,7 @@ def _imports(content: bytes, module: str, is_package: bool) -> tuple[Import, ...
 
 
 @functools.lru_cache(maxsize=1024)
-def _reduced(
+def _reduce(
     content: bytes, imports: tuple[Import, ...], own: frozenset[str], needs: frozenset[str]
 ) -> tuple[str, list[tuple[str, tuple[str, ...]]]]:
     """Return the digest of a module, and the dotted names that it uses; modules in ``own`` count by their last part."""
@@ -161,26 +162,27 @@ def _reduced(
     targets = []
     for item in imports:
         uses = [(item.module, (*item.parts, *path[1:])) for path in writer.paths if path[0] == item.alias]
-        # A module that does not use an import imports it for its effects, or exports it.
+        # An import that the module does not use has side effects, or is exported.
         targets += uses if uses or item.alias in writer.mentioned else [(item.module, item.parts)]
     return digest, targets
 
 
 class _Writer:
-    """Writes a syntax tree as text, reduced to its behaviour, and notes the dotted names in it."""
+    """Writes a syntax tree as text, reduced to its behaviour, and collects the dotted names in it."""
 
     def __init__(self, tree: ast.Module, names: Mapping[str, str], marks: set[str], needs: frozenset[str]) -> None:
         self._names, self._marks, self._needs = names, marks, needs
-        found = [node for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Attribute)]
-        #: Names of variables and attributes that are read, and names of all variables.
-        self._read = {_dotted_end(node) for node in found if isinstance(node.ctx, ast.Load)}
-        self.mentioned = {node.id for node in found if isinstance(node, ast.Name)}
+        nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Attribute)]
+        #: Names of variables and attributes that the code reads.
+        self._read = {_last_part(node) for node in nodes if isinstance(node.ctx, ast.Load)}
+        #: Names of all variables.
+        self.mentioned = {node.id for node in nodes if isinstance(node, ast.Name)}
         self.paths: set[tuple[str, ...]] = set()
 
     def write(self, value: object) -> str:
         """Return the text of a node, or of the value of a field."""
         if isinstance(value, list):
-            return f"[{','.join(self.write(one) for one in value if not self._is_left_out(one))}]"
+            return f"[{','.join(self.write(item) for item in value if not self._is_ignored(item))}]"
         if not isinstance(value, ast.AST):
             return repr(value)
         if isinstance(value, ast.Name | ast.Attribute) and (path := _dotted(value)):
@@ -191,37 +193,37 @@ class _Writer:
             value, annotations = self._without_descriptions(value), self._annotations(value)
         elif isinstance(value, ast.AnnAssign) and value.value is not None:
             value = ast.Assign([value.target], value.value)
-        # Empty fields differ between versions of Python.
-        fields = ((name, field) for name, field in ast.iter_fields(value) if name not in _LEFT_OUT)
+        # Versions of Python differ in empty fields.
+        fields = ((name, field) for name, field in ast.iter_fields(value) if name not in _IGNORED_FIELDS)
         text = ",".join(f"{name}={self.write(field)}" for name, field in fields if field is not None and field != [])
         return f"{type(value).__name__}({text}){annotations}"
 
     def _annotations(self, node: ast.ClassDef) -> str:
-        """Return the annotations in the body of a class, which may define fields, without following their names."""
+        """Return the annotations in a class body, which may define fields; the names in them are not followed."""
         before = set(self.paths)
-        found = [[one.target, one.annotation] for one in node.body if isinstance(one, ast.AnnAssign)]
-        text = self.write(found) if found else ""
+        annotations = [[item.target, item.annotation] for item in node.body if isinstance(item, ast.AnnAssign)]
+        text = self.write(annotations) if annotations else ""
         self.paths = before
         return text
 
     def _without_descriptions(self, node: ast.ClassDef) -> ast.ClassDef:
         """Return a class without the attributes that only describe it; decorated classes may use all attributes."""
-        is_metric = any(_dotted_end(base) == "Metric" for base in node.bases)
-        describing = (DESCRIBING | (SHOWN if is_metric else frozenset())) - self._read
+        is_metric = any(_last_part(base) == "Metric" for base in node.bases)
+        ignored = (DESCRIPTIONS | (DISPLAY_ATTRIBUTES if is_metric else frozenset())) - self._read
         if node.decorator_list:
             return node
 
-        def describes(one: ast.stmt) -> bool:
-            targets = one.targets if isinstance(one, ast.Assign) else [getattr(one, "target", None)]
-            return all(isinstance(target, ast.Name) and target.id in describing for target in targets)
+        def is_description(statement: ast.stmt) -> bool:
+            targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+            return all(isinstance(target, ast.Name) and target.id in ignored for target in targets)
 
-        body = [one for one in node.body if not describes(one)]
+        body = [statement for statement in node.body if not is_description(statement)]
         return ast.ClassDef(node.name, node.bases, node.keywords, body, [])
 
-    def _is_left_out(self, node: object) -> bool:
-        """Return whether a statement has no behaviour, or belongs to another need."""
+    def _is_ignored(self, node: object) -> bool:
+        """Return whether a statement has no effect, or is a method for a need that the metric does not have."""
         if isinstance(node, ast.FunctionDef):
-            return any(self._is_unneeded(one) for one in node.decorator_list)
+            return any(self._is_unneeded(decorator) for decorator in node.decorator_list)
         if isinstance(node, ast.If):
             test = ast.unparse(node.test)
             return test.rpartition(".")[2] == "TYPE_CHECKING" or test.startswith("__name__ ==")
@@ -230,12 +232,12 @@ class _Writer:
         return isinstance(node, ast.Import | ast.ImportFrom | ast.Pass)
 
     def _is_unneeded(self, decorator: ast.expr) -> bool:
-        if not (isinstance(decorator, ast.Call) and _dotted_end(decorator.func) in self._marks):
+        if not (isinstance(decorator, ast.Call) and _last_part(decorator.func) in self._marks):
             return False
         return ast.literal_eval(decorator.args[0]) not in self._needs
 
 
-def _dotted_end(node: ast.expr) -> str:
+def _last_part(node: ast.expr) -> str:
     """Return the last part of a dotted name; empty for other expressions."""
     return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
 

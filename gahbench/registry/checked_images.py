@@ -1,4 +1,4 @@
-"""Checks of the images that a dataset from outside gahbench returns, at every call."""
+"""Checks of the images that external datasets return, at every call."""
 
 from __future__ import annotations
 
@@ -14,67 +14,67 @@ from gahbench.contracts.datasets import Dataset, Split
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Maximum of seconds of a call that is repeated for one image, to check that images are prefix-stable.
-QUICK = 1.0
-#: Accepted difference between an image and itself in a batch of another size; the contract checks are stricter.
+#: Maximum seconds of a call that is repeated for one image, to check that images are prefix-stable.
+MAX_SECONDS = 1.0
+#: Accepted difference of an image between batches of different sizes; the contract checks are stricter.
 TOLERANCE = 1e-4
-#: The attribute of a dataset that holds its ``id`` and the first image of each split that was asked for.
-_FIRST = "_first_images_of_splits"
+#: The attribute of a dataset that holds its ``id`` and the first image of each split that was requested.
+_FIRST_IMAGES = "_first_images_of_splits"
 
 
-def checking(plugin: type[Dataset], where: str) -> type[Dataset]:
+def add_image_checks(plugin: type[Dataset], where: str) -> type[Dataset]:
     """Return a subclass of a dataset's class whose ``images`` raises ``PluginError`` for invalid results."""
 
     def images(self: Dataset, split: Split, count: int, *start: int, **named: int) -> Tensor:
-        begun = time.monotonic()
-        found = plugin.images(self, split, count, *start, **named)
-        seconds = time.monotonic() - begun
-        if (why := fault(found, (count, *self.shape))) is not None:
-            raise PluginError(f"{where}: {count} images of the split '{split}': it gave {why}")
-        if (*start, *named.values(), 0)[0] == 0 and count and not _as_before(self, split, found, seconds):
+        started = time.monotonic()
+        batch = plugin.images(self, split, count, *start, **named)
+        seconds = time.monotonic() - started
+        if (fault := find_fault(batch, (count, *self.shape))) is not None:
+            raise PluginError(f"{where}: {count} images of the split '{split}': it returned {fault}")
+        if (*start, *named.values(), 0)[0] == 0 and count and not _is_stable(self, split, batch, seconds):
             raise PluginError(
-                f"{where}: the first of {count} images of the split '{split}' is another than when fewer or more were "
-                "asked for; accepted: the same image for any number"
+                f"{where}: the first of {count} images of the split '{split}' differs from an earlier call; accepted: "
+                "the same image for any number of images"
             )
-        return found
+        return batch
 
     names = {name: getattr(plugin, name) for name in ("__module__", "__qualname__", "__doc__")}
     return type(plugin.__name__, (plugin,), {**names, "images": functools.wraps(plugin.images)(images)})
 
 
-def unchecked(dataset: Dataset) -> Callable[..., Any]:
-    """Return the plugin's own ``images`` of a dataset, for checks that say more about the result."""
+def unchecked_images(dataset: Dataset) -> Callable[..., Any]:
+    """Return the plugin's own method ``images``, for checks that give more details about the result."""
     return functools.partial(inspect.unwrap(type(dataset).images), dataset)
 
 
-def fault(found: object, shape: tuple[int, ...]) -> str | None:
-    """Return in words why an object is not a batch of images of a shape (N, C, H, W); ``None`` if it is."""
+def find_fault(batch: object, shape: tuple[int, ...]) -> str | None:
+    """Return why an object is not a valid batch of images of shape (N, C, H, W); ``None`` if it is valid."""
     import torch
 
-    if not isinstance(found, torch.Tensor):
-        return f"a {type(found).__name__}; accepted: a tensor"
-    if found.is_nested or found.layout != torch.strided:
-        return "a nested or sparse tensor; accepted: an ordinary one"
-    if tuple(found.shape) != shape:
-        return f"the shape {tuple(found.shape)}; accepted: {shape}"
-    if found.dtype != torch.float32 or found.device.type != "cpu":
-        return f"{str(found.dtype).removeprefix('torch.')} on the device {found.device.type}; accepted: float32 on cpu"
-    if found.requires_grad:
+    if not isinstance(batch, torch.Tensor):
+        return f"a {type(batch).__name__}; accepted: a tensor"
+    if batch.is_nested or batch.layout != torch.strided:
+        return "a nested or sparse tensor; accepted: a dense tensor"
+    if tuple(batch.shape) != shape:
+        return f"the shape {tuple(batch.shape)}; accepted: {shape}"
+    if batch.dtype != torch.float32 or batch.device.type != "cpu":
+        return f"{str(batch.dtype).removeprefix('torch.')} on the device {batch.device.type}; accepted: float32 on cpu"
+    if batch.requires_grad:
         return "a tensor that requires a gradient; accepted: plain numbers, as detach() returns them"
-    infinite = int((~found.isfinite()).sum())
-    return f"{infinite:,} values that are infinite or NaN; accepted: finite ones" if infinite else None
+    num_invalid = int((~batch.isfinite()).sum())
+    return f"{num_invalid:,} values that are infinite or NaN; accepted: finite values" if num_invalid else None
 
 
-def _as_before(dataset: Dataset, split: Split, found: Tensor, seconds: float) -> bool:
-    """Return whether the first image is unchanged; at the first call a quick dataset is asked for it again, alone."""
-    owner, first = vars(dataset).get(_FIRST, (None, {}))
+def _is_stable(dataset: Dataset, split: Split, batch: Tensor, seconds: float) -> bool:
+    """Return whether the first image is as in earlier calls; a quick first call is repeated for one image."""
+    owner, first = vars(dataset).get(_FIRST_IMAGES, (None, {}))
     if owner != id(dataset):
-        # The attributes of a copy may differ, and so its images.
+        # The images of a copy may differ, since its attributes may differ.
         first = {}
-        vars(dataset)[_FIRST] = (id(dataset), first)
+        vars(dataset)[_FIRST_IMAGES] = (id(dataset), first)
     if split in first:
-        return bool(first[split].allclose(found[0], rtol=0, atol=TOLERANCE))
-    first[split] = found[0].clone()
-    if len(found) == 1 or seconds > QUICK:
+        return bool(first[split].allclose(batch[0], rtol=0, atol=TOLERANCE))
+    first[split] = batch[0].clone()
+    if len(batch) == 1 or seconds > MAX_SECONDS:
         return True
-    return bool(dataset.images(split, 1).allclose(found[:1], rtol=0, atol=TOLERANCE))
+    return bool(dataset.images(split, 1).allclose(batch[:1], rtol=0, atol=TOLERANCE))

@@ -1,4 +1,4 @@
-"""A plugin with all its parameters resolved: its key, the object built from it, and the works that it follows."""
+"""Plugins with resolved parameters: their keys, the objects built from them, and their citations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gahbench._util.shapes import Shape
 from gahbench.contracts.architectures import ArchitectureFactory
 from gahbench.contracts.citation import Citation
 from gahbench.contracts.datasets import Dataset
-from gahbench.registry.checked_images import checking
+from gahbench.registry.checked_images import add_image_checks
 from gahbench.registry.parameters import file_digest
 from gahbench.registry.plugin import Kind, Plugin
 from gahbench.registry.spec import Spec, format_value
@@ -38,22 +38,22 @@ class Configured:
 
     @property
     def text(self) -> str:
-        """Name and parameters as :func:`gahbench.registry.spec.parse_spec` reads them: the label, with whole paths."""
-        return _format(self.plugin, self.parameters, whole_paths=True)
+        """The spec, which :func:`gahbench.registry.spec.parse_spec` reads: the label, but with complete paths."""
+        return _format_spec(self.plugin, self.parameters, full_paths=True)
 
     @property
-    def unlabelled(self) -> str:
-        """The label that the plugin has by default."""
-        labels = {name: each(lambda one: one.label, inner) for name, inner in self.nested.items()}
-        return _format(self.plugin, self.parameters | labels)
+    def default_label(self) -> str:
+        """The label that the plugin has unless a suite sets a label."""
+        labels = {name: map_values(lambda plugin: plugin.label, inner) for name, inner in self.nested.items()}
+        return _format_spec(self.plugin, self.parameters | labels)
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
-        """All that decides an outcome, of the plugin and of the plugins that its parameters name: plain JSON."""
+        """Everything about the plugin and its nested plugins that decides an outcome, as plain JSON."""
         files = {parameter.name for parameter in self.plugin.parameters if parameter.is_file}
-        # A fingerprint covers the content of the path; that of a dataset is asked for elsewhere.
-        left_out = {*self.nested, *(() if self._fingerprint is None else ("path",))}
-        parameters = {name: value for name, value in self.parameters.items() if name not in left_out}
+        # A fingerprint covers the content of the path. The fingerprint of a dataset enters keys elsewhere.
+        excluded = {*self.nested, *(() if self._fingerprint is None else ("path",))}
+        parameters = {name: value for name, value in self.parameters.items() if name not in excluded}
         return {
             "kind": self.kind,
             "name": self.plugin.name,
@@ -65,9 +65,9 @@ class Configured:
             "source": self.plugin.digest,
             **({"fingerprint": self._fingerprint} if self._fingerprint is not None else {}),
             "nested": {
-                name: [self._identity_of(one) for one in inner]
+                name: [self._nested_identity(plugin) for plugin in inner]
                 if isinstance(inner, tuple)
-                else self._identity_of(inner)
+                else self._nested_identity(inner)
                 for name, inner in self.nested.items()
             },
         }
@@ -79,45 +79,49 @@ class Configured:
 
     @functools.cached_property
     def origins(self) -> tuple[str, ...]:
-        """The files and packages outside gahbench that hold the plugin, and the plugins that its parameters name."""
+        """The external files and packages that define the plugin and its nested plugins."""
         origins = set()
-        for one in with_nested(self):
-            if not one.plugin.is_built_in:
-                origins.add(portable_origin(one.plugin.origin))
-            elif any(item.is_code and one.parameters[item.name] is not None for item in one.plugin.parameters):
-                origins.add(package_origin(one.label))
+        for item in with_nested(self):
+            if not item.plugin.is_built_in:
+                origins.add(portable_origin(item.plugin.origin))
+            elif any(
+                parameter.is_code and item.parameters[parameter.name] is not None
+                for parameter in item.plugin.parameters
+            ):
+                origins.add(package_origin(item.label))
         return tuple(sorted(origins))
 
     @functools.cached_property
     def _fingerprint(self) -> str | None:
-        """The text by which the plugin's class states what else decides the outcome; ``None`` if it states nothing."""
+        """The result of the plugin's method ``fingerprint``; ``None`` without such a method, and for datasets."""
         factory = self.plugin.factory
         if self.kind in ("dataset", "engine") or not callable(getattr(factory, "fingerprint", None)):
             return None
         if self.kind == "architecture":
-            return self._checked_fingerprint(lambda: factory.fingerprint(**self.plugin.preset, **self.parameters))
-        return self._checked_fingerprint(lambda: self.build().fingerprint())
+            return self._call_fingerprint(lambda: factory.fingerprint(**self.plugin.preset, **self.parameters))
+        return self._call_fingerprint(lambda: self.build().fingerprint())
 
-    def _checked_fingerprint(self, call: Callable[[], Any]) -> str | None:
+    def _call_fingerprint(self, call: Callable[[], Any]) -> str | None:
         try:
-            found = call()
+            fingerprint = call()
         except (ValueError, OSError) as error:
             raise ParameterError(f"{self.plugin.where}: {brief(error)}") from error
         except GahbenchError:
             raise
         except Exception as error:
             raise PluginError(f"{self.where}: its fingerprint: {type(error).__name__}: {brief(error)}") from error
-        if not isinstance(found, str | None):
-            raise PluginError(f"{self.where}: its fingerprint is a {type(found).__name__}; accepted: a text, or None")
-        return found
+        if not isinstance(fingerprint, str | None):
+            type_name = type(fingerprint).__name__
+            raise PluginError(f"{self.where}: its fingerprint is a {type_name}; accepted: a string, or None")
+        return fingerprint
 
-    def _identity_of(self, nested: Configured) -> dict[str, Any]:
-        """Return the identity of a plugin that a parameter names: of a dataset, with the images that it reads."""
-        found = nested.identity
+    def _nested_identity(self, nested: Configured) -> dict[str, Any]:
+        """Return the identity of a nested plugin; for a dataset, include the fingerprint of its images."""
+        identity = nested.identity
         if nested.kind != "dataset" or self.kind == "dataset":
-            return found
-        fingerprint = nested._checked_fingerprint(lambda: nested.build().fingerprint())
-        return found if fingerprint is None else {**found, "fingerprint": fingerprint}
+            return identity
+        fingerprint = nested._call_fingerprint(lambda: nested.build().fingerprint())
+        return identity if fingerprint is None else {**identity, "fingerprint": fingerprint}
 
     @property
     def kind(self) -> Kind:
@@ -126,91 +130,91 @@ class Configured:
 
     @property
     def where(self) -> str:
-        """Its name in errors."""
+        """The kind and label, for error messages."""
         return f"{self.kind} '{self.label}'"
 
     def build(self, shape: Shape | None = None, channels: int | None = None) -> Any:
-        """Build the plugin, and before it those that its parameters name: new objects at every call."""
-        objects = {name: each(Configured._argument, inner) for name, inner in self.nested.items()}
+        """Build a new object, after the plugins that its parameters name."""
+        objects = {name: map_values(Configured._build_argument, inner) for name, inner in self.nested.items()}
         filled_in: dict[str, Any] = {} if channels is None else {"channels": channels}
         if shape is not None:
             filled_in = {"channels": shape[0], "shape": shape}
         factory = self.plugin.factory
-        # Built-in datasets pass the contract checks.
+        # Built-in datasets need no checks here, since tests run the contract checks on them.
         is_checked = self.kind == "dataset" and not self.plugin.is_built_in
         if is_checked and isinstance(factory, type) and issubclass(factory, Dataset):
-            factory = checking(factory, self.where)
+            factory = add_image_checks(factory, self.where)
         built = self.plugin.build(factory, self.parameters | objects, filled_in)
         if is_checked and not isinstance(factory, type) and isinstance(built, Dataset):
-            # A function has built the object, which may be known elsewhere, so that a copy would not do.
-            built.__class__ = checking(type(built), self.where)
+            # A function built the object and may keep a reference to it, so change its class in place.
+            built.__class__ = add_image_checks(type(built), self.where)
         record_spec(built, self.text)
         return built
 
-    def _argument(self) -> Any:
-        """Return the object passed to a constructor whose parameter names this plugin."""
-        # The shape of the images, for which an architecture is built, is not known yet.
+    def _build_argument(self) -> Any:
+        """Return the object to pass to a constructor whose parameter names this plugin."""
+        # An architecture needs the shape of the images, which is not known yet.
         if self.kind != "architecture":
             return self.build()
 
         def with_parameters(**changes: Any) -> ArchitectureFactory:
             spec = Spec(self.plugin.name, (), {**self.parameters, **changes})
-            changed: ArchitectureFactory = self.registry.configure(self.kind, spec)._argument()
+            changed: ArchitectureFactory = self.registry.configure(self.kind, spec)._build_argument()
             return changed
 
         return ArchitectureFactory(self.label, self.build, self.parameters, with_parameters)
 
 
-def each(function: Callable[[Any], Any], values: Any) -> Any:
-    """Apply a function to the value of a parameter that names a plugin, or to each value of one that names several."""
+def map_values(function: Callable[[Any], Any], values: Any) -> Any:
+    """Apply a function to each item of a tuple, or to a single value."""
     return tuple(map(function, values)) if isinstance(values, tuple) else function(values)
 
 
-def _format(plugin: Plugin, resolved: dict[str, Any], whole_paths: bool = False) -> str:
-    """Write a configured plugin canonically: parameters that differ from the defaults, and those always shown."""
-    shown = getattr(plugin.factory, "label_parameters", ())
+def _format_spec(plugin: Plugin, resolved: dict[str, Any], full_paths: bool = False) -> str:
+    """Return the canonical spec, with the parameters that differ from their defaults or are always shown."""
+    always_shown = getattr(plugin.factory, "label_parameters", ())
     parts = []
-    for place, parameter in enumerate(plugin.parameters):
+    for index, parameter in enumerate(plugin.parameters):
         value = resolved[parameter.name]
-        always = value is not None and (parameter.name in shown or parameter.required)
-        if always or value != parameter.default:
-            if parameter.is_path and value is not None and not whole_paths:
+        is_always_shown = value is not None and (parameter.name in always_shown or parameter.required)
+        if is_always_shown or value != parameter.default:
+            if parameter.is_path and value is not None and not full_paths:
                 # Folders differ between machines.
                 value = Path(value).name
-            bare = place == 0 and isinstance(value, str)
+            is_positional = index == 0 and isinstance(value, str)
             text = format_value(value)
-            parts.append(text if bare else f"{parameter.name}={text}")
+            parts.append(text if is_positional else f"{parameter.name}={text}")
     return f"{plugin.name}[{','.join(parts)}]" if parts else plugin.name
 
 
-#: By ``id``: objects may be equal without being the same, or have no hash.
+#: Specs of built objects by ``id``, because distinct objects may be equal, and some have no hash.
 _SPECS: dict[int, tuple[weakref.ref[object], str]] = {}
 
 
 def record_spec(built: object, spec: str) -> None:
-    """Remember the spec of an object for as long as it lives; skip objects without weak references."""
-    place = id(built)
+    """Remember the spec of an object during its lifetime; skip objects that do not support weak references."""
+    key = id(built)
     try:
-        reference = weakref.ref(built, lambda _: _SPECS.pop(place, None))
+        reference = weakref.ref(built, lambda _: _SPECS.pop(key, None))
     except TypeError:
         return
-    _SPECS[place] = (reference, spec)
+    _SPECS[key] = (reference, spec)
 
 
 def spec_of(built: object) -> str | None:
-    """Return the spec that gahbench built an object from: its plugin's name, and the parameters that differ.
+    """Return the spec from which gahbench built an object: the plugin's name and the non-default parameters.
 
-    Together with the object's class it determines the results, so it can be part of the key of a cache.
+    The spec and the object's class determine the results, so both together can be the key of a cache.
 
     Parameters
     ----------
     built
-        An object from a parameter that names a plugin, or from :func:`gahbench.create`.
+        An object that a constructor received as a plugin, or that :func:`gahbench.create` returned.
 
     Returns
     -------
     str or None
-        As in ``wavelet[db4,levels=3]``; ``None`` for an object that was constructed directly, or copied.
+        The spec, such as ``wavelet[db4,levels=3]``; ``None`` for an object that was constructed directly, or copied.
 
     Examples
     --------
@@ -223,7 +227,7 @@ def spec_of(built: object) -> str | None:
 
 
 def citations(plugin: Plugin) -> tuple[Citation, ...]:
-    """Return the works that a plugin's class has as ``citation``; none where it has no such attribute."""
+    """Return the works in the attribute ``citation`` of a plugin's class; empty without such an attribute."""
     citation = getattr(plugin.factory, "citation", None)
     works = citation if isinstance(citation, tuple) else () if citation is None else (citation,)
     for work in works:
@@ -236,19 +240,19 @@ def citations(plugin: Plugin) -> tuple[Citation, ...]:
 
 
 def with_nested(configured: Configured) -> Iterator[Configured]:
-    """Yield a plugin, the plugins that its parameters name, and so on."""
+    """Yield a plugin and, recursively, the plugins that its parameters name."""
     yield configured
     for inner in configured.nested.values():
-        for one in inner if isinstance(inner, tuple) else (inner,):
-            yield from with_nested(one)
+        for plugin in inner if isinstance(inner, tuple) else (inner,):
+            yield from with_nested(plugin)
 
 
 def citation_rows(entries: Iterable[Configured]) -> list[dict[str, Any]]:
-    """Return the works that plugins follow, as the table ``citations`` of results holds them."""
+    """Return the rows of the table ``citations`` of results for some plugins."""
     rows = [
-        {"entry": entry.label, "plugin": one.plugin.name, **asdict(work)}
+        {"entry": entry.label, "plugin": item.plugin.name, **asdict(work)}
         for entry in entries
-        for one in with_nested(entry)
-        for work in citations(one.plugin)
+        for item in with_nested(entry)
+        for work in citations(item.plugin)
     ]
     return list({tuple(row.values()): row for row in rows}.values())

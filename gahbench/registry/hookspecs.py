@@ -1,7 +1,7 @@
 """The hooks that a plugin may implement, marked with ``gahbench.hookimpl``.
 
-Every ``register_...`` hook gets a callback ``register(name, target, **preset)``: ``target`` is a class, or
-``"module:Class"`` to import it only when needed; ``preset`` fixes some of its parameters under that name.
+Every ``register_...`` hook receives a callback ``register(name, target, **preset)``. ``target`` is a class, or
+``"module:Class"`` to import it only when needed. ``preset`` fixes some of its parameters under that name.
 """
 
 from __future__ import annotations
@@ -64,36 +64,36 @@ def register_trackers(register: Register) -> None:
 def register_claims(register: Register) -> None:
     """Register the claims of a paper: a function that returns a sequence of ``gahbench.Claim``.
 
-    Of a YAML file ``register("smith-2026", gahbench.read_claims, file="smith-2026.yaml")`` has the claims; or the file
-    itself is given in place of a plugin file, and is registered by its name.
+    For the claims of a YAML file, call ``register("smith-2026", gahbench.read_claims, file="smith-2026.yaml")``, or
+    pass the YAML file itself as a plugin file, which registers it by the file's name.
     """
 
 
 @hookspec
 def run_started(folder: Path, units: tuple[Unit, ...], todo: tuple[Unit, ...]) -> None:
-    """Learn, in the main process, that a run begins: its results folder, all its units, and those to be done."""
+    """Handle the start of a run, in the main process: its results folder, all units, and unfinished units."""
 
 
 @hookspec
 def run_finished(folder: Path, results: Tables) -> None:
-    """Learn, in the main process, that a run has ended and its board is written, whatever failed."""
+    """Handle the end of a run, in the main process, after its board is written; units may have failed."""
 
 
 @hookspec
 def unit_started(unit: Unit) -> None:
-    """Learn, in the main process, that a unit started."""
+    """Handle the start of a unit, in the main process."""
 
 
 @hookspec
 def unit_progress(unit: Unit, progress: dict[str, Any]) -> None:
-    """Learn, in the main process, how far a fit is, about twice a second."""
+    """Handle the progress of a fit, in the main process, about twice a second."""
 
 
 @hookspec
 def unit_finished(unit: Unit, seconds: float) -> None:
-    """Learn, in the main process, that a unit finished, and after how many seconds."""
+    """Handle the end of a unit, in the main process, and its duration in seconds."""
 
 
 @hookspec
 def unit_failed(unit: Unit, error: str) -> None:
-    """Learn, in the main process, that a unit failed, and why."""
+    """Handle the failure of a unit, in the main process, and its error."""

@@ -1,4 +1,4 @@
-"""Marks of parameters that name plugins, code, files or downloads."""
+"""Annotations that mark parameters which name plugins, code, files or downloads."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 @dataclass(frozen=True)
 class Names:
-    """Marks a parameter that names a plugin of some kind.
+    """Mark of a parameter that names a plugin of some kind.
 
-    In suites the value is a spec, such as ``wavelet[db4]``, whose own parameters are checked too. The constructor
-    receives the built plugin, or for an architecture, which needs the shape of the images, a
+    In suites the value is a spec, such as ``wavelet[db4]``, whose parameters are checked too. The constructor receives
+    the built plugin, but for an architecture, which needs the shape of the images, a
     :class:`gahbench.ArchitectureFactory`; the annotation is the class of that object. A parameter annotated with a
-    tuple, ``tuple[Basis, ...]``, names several plugins; a parameter that admits ``None`` may name none.
+    tuple, ``tuple[Basis, ...]``, names several plugins; a parameter that admits ``None`` is optional.
 
     Parameters
     ----------
     kind
         ``basis``, ``dataset``, ``reference``, ``architecture``, ``metric`` or ``engine``.
     default
-        The default spec, or tuple of specs. The constructor itself may have no default but ``None``.
+        The default spec, or tuple of specs. In the constructor, the only possible default is ``None``.
 
     Examples
     --------
@@ -38,16 +38,16 @@ class Names:
 
 @dataclass(frozen=True)
 class File:
-    """Marks a text parameter that is the path of a file whose content decides the outcome.
+    """Mark of a string parameter that is the path of a file whose content decides the outcome.
 
     Keys depend on the SHA-256 of the file's content, and not on its name or folder; labels show only its name. The
-    parameter is :class:`External` too.
+    parameter is also :class:`External`.
     """
 
 
 @dataclass(frozen=True)
 class External:
-    """Marks a parameter that makes a plugin read files or use the network: a folder, a repository, published weights.
+    """Mark of a parameter that makes a plugin read files or use the network: a folder, a repository, published weights.
 
     A results folder from another person chooses the parameters of its plugins. ``gahbench site`` builds a plugin with
     such a parameter only with ``--trust``, unless its value is the default, ``None`` or ``False``. A parameter
@@ -65,15 +65,15 @@ class External:
 
 @dataclass(frozen=True)
 class Code:
-    """Marks a parameter that names code which the plugin runs: an import, or a file with code.
+    """Mark of a parameter that names code which the plugin runs: an import, or a file with code.
 
     ``gahbench site`` builds a plugin with such a parameter only with ``--trust``, as for :class:`External`. Units of a
-    built-in plugin with such a parameter run in their own process.
+    built-in plugin that uses such a parameter run in a separate process.
     """
 
 
 def marks(annotation: Any) -> tuple[Any, ...]:
-    """Return the marks of an annotation, or of its alternatives to null."""
+    """Return the marks of an annotation, or of the alternatives in a union."""
     if get_origin(annotation) is Annotated:
         return get_args(annotation)[1:]
     if get_origin(annotation) in (Union, types.UnionType):
@@ -81,15 +81,15 @@ def marks(annotation: Any) -> tuple[Any, ...]:
     return ()
 
 
-def as_text(annotation: Any) -> Any:
-    """Return the annotation of a parameter that names plugins with text, as in suites, in place of every class."""
+def replace_classes(annotation: Any) -> Any:
+    """Return an annotation with ``str``, the type of specs in suites, in place of every class."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation in (type(None), ...):
         return annotation
     if origin is Annotated:
-        return Annotated[(as_text(arguments[0]), *arguments[1:])]
+        return Annotated[(replace_classes(arguments[0]), *arguments[1:])]
     if origin in (tuple, list):
-        return origin[tuple(map(as_text, arguments))]
+        return origin[tuple(map(replace_classes, arguments))]
     if origin in (Union, types.UnionType):
-        return Union[tuple(map(as_text, arguments))]  # noqa: UP007
+        return Union[tuple(map(replace_classes, arguments))]  # noqa: UP007
     return str

@@ -1,9 +1,9 @@
 """A plugin's parameters, read from its constructor's typed keyword arguments.
 
 Any annotation that pydantic understands works, constraints included (``Annotated[int, Field(ge=1)]``). Three kinds of
-argument are special: ``channels`` and ``shape`` are filled in from the dataset; one marked with :class:`Names`, as in
-``Annotated[Basis, Names("basis")]``, names another plugin, which the constructor is handed built; and one marked
-``Annotated[str, File()]`` is the path of a file.
+argument are special: ``channels`` and ``shape`` are filled in from the dataset; an argument with the mark
+:class:`Names`, as in ``Annotated[Basis, Names("basis")]``, names another plugin, and the constructor receives the built
+plugin; and an argument ``Annotated[str, File()]`` is the path of a file.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from gahbench._util.core_yaml import ACCEPTED_INTEGERS, INTEGERS, as_number
 from gahbench._util.errors import ParameterError, PluginError, listing, suggestion
 from gahbench._util.files import check_regular, open_regular
 from gahbench._util.readable import brief
-from gahbench.registry.marks import Code, External, File, Names, as_text, marks
+from gahbench.registry.marks import Code, External, File, Names, marks, replace_classes
 
 FILLED_IN = ("channels", "shape")
-#: Plugins of each kind, by name alone and with parameters, for errors.
+#: An example of a plugin of each kind, without and with parameters, for errors.
 _EXAMPLES = {
     "architecture": ("unet", "unet[width=16,levels=2]"),
     "dataset": ("discs", "c-alpha[alpha=2]"),
@@ -46,7 +46,7 @@ _EXAMPLES = {
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a plugin, as suites give it."""
+    """A parameter of a plugin that suites may set."""
 
     name: str
     annotation: Any
@@ -59,7 +59,7 @@ class Parameter:
 
     @property
     def names(self) -> str | None:
-        """The kind of plugin that this parameter names, if it does."""
+        """The kind of plugin that this parameter names; ``None`` for other parameters."""
         return next((mark.kind for mark in marks(self.annotation) if isinstance(mark, Names)), None)
 
     @property
@@ -69,7 +69,7 @@ class Parameter:
 
     @property
     def is_path(self) -> bool:
-        """Whether this parameter is the path of a file or folder, of which labels show the name alone."""
+        """Whether this parameter is the path of a file or folder; labels only show its last part."""
         return self.name == "path" or self.is_file
 
     @property
@@ -83,12 +83,12 @@ class Parameter:
         return self.is_path or any(isinstance(mark, External) for mark in marks(self.annotation))
 
     def needs_trust(self, value: Any) -> bool:
-        """Whether a value names code, files or a download that the plugin itself does not choose."""
+        """Return whether a value names code, files or a download, other than by the parameter's default."""
         return (self.is_code or self.is_external) and value not in (None, False, self.default)
 
     @property
     def is_sequence(self) -> bool:
-        """Whether a list is one value of this parameter, rather than a grid of values."""
+        """Whether a list is a single value of this parameter, rather than a grid of values."""
         return _admits(self.annotation, (list, tuple))
 
     @property
@@ -98,46 +98,46 @@ class Parameter:
 
     @property
     def accepted(self) -> str:
-        """The accepted type in words, with examples where it is a plugin."""
-        given = _EXAMPLES.get(self.names or "")
-        if given is None:
+        """The accepted type in words, with examples if it is a plugin."""
+        examples = _EXAMPLES.get(self.names or "")
+        if examples is None:
             return self.type_name
-        plain, full = given
+        plain, full = examples
         mapping = f"{{{full.partition('[')[0]}: {{...}}}}"
         if self.is_sequence:
             return f'{self.type_name}, such as ["{plain}", "{full}", {mapping}]'
         return f'{self.type_name}, such as "{plain}" or "{full}", or {mapping}'
 
     @property
-    def settled_default(self) -> Any:
-        """The default in the type that it would have if it were given: 1.0 for ``width: float = 1``."""
+    def converted_default(self) -> Any:
+        """The default, converted like a value from a suite: 1.0 for ``width: float = 1``."""
         try:
-            # The default is not relative to the suite's folder.
+            # A path in the default is not relative to the suite's folder.
             with relative_to(None):
                 return self.check(self.default)
         except ParameterError:
-            # The constructor may have a default outside the range of other values, or one that is not a plain value.
+            # A default may lie outside the accepted range, or be an object that suites cannot write.
             return self.default
 
     def check(self, value: Any) -> Any:
-        """Return the value if it is accepted, in the type that the constructor expects."""
+        """Return the value in the type that the constructor expects; raise ``ParameterError`` if it is invalid."""
         if isinstance(value, str) and self.is_path:
-            value = located(value)
+            value = resolve_path(value)
         elif _admits(self.annotation, (float,)):
-            value = [as_number(one) for one in value] if isinstance(value, list | tuple) else as_number(value)
-        given, accepts = f"{self.name}={brief(repr(value))}", f"(accepted: {self.accepted})"
+            value = [as_number(item) for item in value] if isinstance(value, list | tuple) else as_number(value)
+        assignment, accepts = f"{self.name}={brief(repr(value))}", f"(accepted: {self.accepted})"
         try:
-            # JSON mode is strict about types (no "3" for 3) yet takes a list for a tuple, as YAML writes it.
+            # JSON mode is strict about types (no "3" for 3), yet accepts a list for a tuple, since YAML has no tuples.
             accepted = pydantic.TypeAdapter(self.annotation).validate_json(json.dumps(value), strict=True)
         except pydantic.ValidationError as error:
             reason = error.errors()[0]["msg"]
-            raise ParameterError(f"{given}: {reason[0].lower()}{reason[1:]} {accepts}") from error
+            raise ParameterError(f"{assignment}: {reason[0].lower()}{reason[1:]} {accepts}") from error
         except TypeError as error:
-            raise ParameterError(f"{given}: not a plain value {accepts}") from error
+            raise ParameterError(f"{assignment}: not a plain value {accepts}") from error
         if not is_finite(accepted):
-            raise ParameterError(f"{given}: not a finite number {accepts}")
+            raise ParameterError(f"{assignment}: not a finite number {accepts}")
         if not has_plain_integers(accepted):
-            raise ParameterError(f"{given}: not accepted; {ACCEPTED_INTEGERS}")
+            raise ParameterError(f"{assignment}: not accepted; {ACCEPTED_INTEGERS}")
         if self.is_file and isinstance(accepted, str):
             self._check_file(accepted)
         return accepted
@@ -154,13 +154,13 @@ class Parameter:
 
 
 def _has_constructor(target: type) -> bool:
-    """Whether a class has a constructor other than those of ``object`` and of torch's ``Module``."""
+    """Return whether a class has a constructor other than those of ``object`` and ``torch.nn.Module``."""
     owner = next(base for base in target.__mro__ if "__init__" in vars(base))
     return owner is not object and owner.__module__ != "torch.nn.modules.module"
 
 
 def constructor_parameters(target: Any, where: str) -> tuple[Parameter, ...]:
-    """Read the parameters of a class or factory from its signature, ``channels`` and ``shape`` included."""
+    """Return the parameters in the signature of a class or factory, including ``channels`` and ``shape``."""
     if inspect.isclass(target) and not _has_constructor(target):
         return ()
     signature = inspect.signature(target)
@@ -172,41 +172,41 @@ def constructor_parameters(target: Any, where: str) -> tuple[Parameter, ...]:
     parameters = []
     for name, item in signature.parameters.items():
         if item.kind in (item.VAR_POSITIONAL, item.VAR_KEYWORD):
-            raise PluginError(f"{where}: '{item}' hides its parameters; name each with its type")
+            raise PluginError(f"{where}: '{item}' hides parameters; name each parameter, with its type")
         if name not in hints:
             raise PluginError(f"{where}: parameter '{name}' needs a type annotation, such as '{name}: int'")
         if not is_finite(item.default):
             raise PluginError(
                 f"{where}: the default {name}={item.default} is not finite; accepted are finite numbers, and None for "
-                "what has no bound"
+                "no bound"
             )
         names = next((mark for mark in marks(hints[name]) if isinstance(mark, Names)), None)
         if names is None:
             parameters.append(Parameter(name, hints[name], item.default))
         else:
-            parameters.append(_of_plugins(name, hints[name], item.default, names, where))
+            parameters.append(_plugin_parameter(name, hints[name], item.default, names, where))
     return tuple(parameters)
 
 
-def _of_plugins(name: str, annotation: Any, default: Any, names: Names, where: str) -> Parameter:
-    """Return a parameter that names plugins, given the constructor's annotation, which is of their objects."""
+def _plugin_parameter(name: str, annotation: Any, default: Any, names: Names, where: str) -> Parameter:
+    """Return a parameter that names plugins; the constructor annotates it with the classes of the plugins."""
     if not (default is None or default is inspect.Parameter.empty):
         raise PluginError(
-            f"{where}: parameter '{name}' is handed an object, so its default is a spec in its mark: "
+            f"{where}: parameter '{name}' receives an object, so write its default as a spec in its mark: "
             f"Names('{names.kind}', default=...)"
         )
-    text = as_text(annotation)
-    if text == annotation:
-        handed = "ArchitectureFactory" if names.kind == "architecture" else names.kind.capitalize()
+    spec_annotation = replace_classes(annotation)
+    if spec_annotation == annotation:
+        class_name = "ArchitectureFactory" if names.kind == "architecture" else names.kind.capitalize()
         raise PluginError(
-            f"{where}: parameter '{name}' is handed the object that it names: annotate it as one, such as "
-            f"Annotated[gahbench.{handed}, gahbench.Names('{names.kind}')]"
+            f"{where}: parameter '{name}' receives a built plugin: annotate it with the plugin's class, such as "
+            f"Annotated[gahbench.{class_name}, gahbench.Names('{names.kind}')]"
         )
-    return Parameter(name, text, default if names.default is None else names.default)
+    return Parameter(name, spec_annotation, default if names.default is None else names.default)
 
 
 def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str) -> dict[str, Any]:
-    """Check given values and fill in the defaults."""
+    """Return the values of all parameters: the given values, after checks, and defaults for the others."""
     names = [parameter.name for parameter in parameters]
     for name in given:
         if name not in names:
@@ -224,25 +224,24 @@ def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str
         elif parameter.required:
             raise ParameterError(f"{where}: parameter '{parameter.name}' ({parameter.type_name}) is required")
         else:
-            resolved[parameter.name] = parameter.settled_default
+            resolved[parameter.name] = parameter.converted_default
     return resolved
 
 
 def is_finite(value: Any) -> bool:
-    """Return whether a value has no number in it that is infinite or NaN."""
-    return all(not isinstance(one, float) or math.isfinite(one) for one in _values_in(value))
+    """Return whether no number in a nested value is infinite or NaN."""
+    return all(not isinstance(leaf, float) or math.isfinite(leaf) for leaf in _leaves(value))
 
 
 def has_plain_integers(value: Any) -> bool:
-    """Return whether a value has no integer in it of more than 64 bits."""
-    return all(not isinstance(one, int) or one in INTEGERS for one in _values_in(value))
+    """Return whether no integer in a nested value needs more than 64 bits."""
+    return all(not isinstance(leaf, int) or leaf in INTEGERS for leaf in _leaves(value))
 
 
-def _values_in(value: Any) -> Iterator[Any]:
-    """Yield the values in nested lists and mappings."""
+def _leaves(value: Any) -> Iterator[Any]:
     if isinstance(value, dict | list | tuple | set | frozenset):
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from _values_in(one)
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(item)
     else:
         yield value
 
@@ -253,30 +252,30 @@ def file_digest(path: str) -> str:
     Parameters
     ----------
     path
-        The path; ``~`` is the home folder.
+        The path; a leading ``~`` is the home folder.
 
     Raises
     ------
     ParameterError
-        If it cannot be read.
+        If the file cannot be read.
     """
     try:
         file = Path(path).expanduser()
-        facts = file.stat()
-        return _digest(file, facts.st_mtime_ns, facts.st_size)
+        status = file.stat()
+        return _digest(file, status.st_mtime_ns, status.st_size)
     except (OSError, ValueError, RuntimeError) as error:
         raise ParameterError(f"{brief(path)}: cannot be read: {brief(error)}") from error
 
 
 @functools.lru_cache(maxsize=64)
-def _digest(file: Path, changed: int, size: int) -> str:
-    """Return the SHA-256 of a file; the cache, by time of modification, saves reading a large file for every unit."""
+def _digest(file: Path, modified: int, size: int) -> str:
+    """Return the SHA-256 of a file, cached until its time of modification or size changes."""
     with open_regular(file) as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _admits(annotation: Any, types: tuple[type, ...]) -> bool:
-    """Whether a type, or an alternative of a union, is one of ``types``."""
+    """Return whether a type, or an alternative of a union, is in ``types``."""
     origin = get_origin(annotation)
     if annotation in types or origin in types:
         return True
@@ -286,12 +285,12 @@ def _admits(annotation: Any, types: tuple[type, ...]) -> bool:
 def _type_name(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        several = _admits(arguments[0], (list, tuple))
+        is_sequence = _admits(arguments[0], (list, tuple))
         null = " or null" if type(None) in get_args(arguments[0]) else ""
         if any(isinstance(mark, File) for mark in arguments[1:]):
             return "path of a file" + null
         kinds = [
-            (f"list of plugins of kind {mark.kind}" if several else f"a {mark.kind}") + null
+            (f"list of plugins of kind {mark.kind}" if is_sequence else f"a {mark.kind}") + null
             for mark in arguments[1:]
             if isinstance(mark, Names)
         ]
@@ -311,7 +310,7 @@ def _type_name(annotation: Any) -> str:
 
 
 def _bounds(mark: Any) -> list[str]:
-    """Return the bounds in a mark such as ``Field(ge=1)``, in words."""
+    """Return the bounds in a mark such as ``Field(ge=1)``, as text."""
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
     bounds = [
         f"{sign} {bound}"
@@ -335,8 +334,8 @@ def relative_to(folder: Path | None) -> Iterator[None]:
         _FOLDER.reset(token)
 
 
-def located(path: str) -> str:
-    """Return a path that a parameter names; a relative path of a suite may be relative to the suite's folder."""
+def resolve_path(path: str) -> str:
+    """Return a path, resolved against the folder of :func:`relative_to` if it exists there."""
     folder = _FOLDER.get()
     if folder is None or not path or "\0" in path or path.startswith("~") or Path(path).is_absolute():
         return path
@@ -345,8 +344,8 @@ def located(path: str) -> str:
             return str(folder / path)
         if os.path.lexists(path):
             warnings.warn(
-                f"{path}: not in {folder}, the folder of the suite, which paths in it are relative to; taken from the "
-                f"current folder, {Path.cwd()}",
+                f"{path}: does not exist in the suite's folder, {folder}, against which a suite's paths are resolved; "
+                f"using the current folder, {Path.cwd()}",
                 stacklevel=2,
             )
     return path

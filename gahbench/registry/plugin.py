@@ -1,4 +1,4 @@
-"""One registered plugin: its class, its parameters, and its origin."""
+"""Registered plugins: their classes, parameters and origins."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gahbench.registry.spec import format_value
 
 Kind = Literal["architecture", "dataset", "reference", "basis", "metric", "engine", "tracker", "claim"]
 
-#: Hook of each kind of plugin, in the order of listings.
+#: Hook of each kind of plugin, in the order of lists.
 HOOKS: dict[Kind, str] = {
     "architecture": "register_architectures",
     "dataset": "register_datasets",
@@ -33,7 +33,7 @@ BUILT_IN = "built-in"
 
 
 class _Watch:
-    """Reports imports and constructor calls of plugins from outside."""
+    """Reports the imports and constructor calls of external plugins; refuses those listed in ``broken``."""
 
     def __init__(self) -> None:
         self.report: Callable[[str], None] = lambda name: None
@@ -41,9 +41,9 @@ class _Watch:
         self._stack: list[str] = [""]
 
     @contextlib.contextmanager
-    def __call__(self, name: str, is_outside: bool = True) -> Iterator[None]:
-        """Report that a plugin from outside gahbench is imported or built within the context."""
-        if not is_outside:
+    def __call__(self, name: str, is_external: bool = True) -> Iterator[None]:
+        """Report that an external plugin is imported or built within the context."""
+        if not is_external:
             yield
             return
         if name in self.broken:
@@ -63,7 +63,7 @@ watch = _Watch()
 
 @dataclass(frozen=True)
 class Plugin:
-    """One registered plugin."""
+    """A registered plugin."""
 
     kind: Kind
     name: str
@@ -73,7 +73,7 @@ class Plugin:
 
     @property
     def where(self) -> str:
-        """The plugin in errors: kind and name."""
+        """The kind and name, for error messages."""
         return f"{self.kind} '{self.name}'"
 
     @property
@@ -83,7 +83,7 @@ class Plugin:
 
     @property
     def summary(self) -> str:
-        """First line of the docstring, read without importing a lazy plugin."""
+        """First line of the docstring; a lazy plugin is not imported."""
         if self.kind == "claim" and "file" in self.preset:
             return first_line(str(self.preset["file"]))
         text = lazy_summary(self.target) if isinstance(self.target, str) else summary(self.target)
@@ -92,12 +92,12 @@ class Plugin:
 
     @functools.cached_property
     def factory(self) -> Any:
-        """The class, imported if necessary."""
+        """The class or function, imported if necessary."""
         if not isinstance(self.target, str):
             return self.target
         module, _, attribute = self.target.partition(":")
         try:
-            with watch(self.where, is_outside=not self.is_built_in):
+            with watch(self.where, is_external=not self.is_built_in):
                 return getattr(importlib.import_module(module), attribute)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
@@ -121,15 +121,15 @@ class Plugin:
 
     def build(self, factory: Any, parameters: dict[str, Any], filled_in: dict[str, Any]) -> Any:
         """Call the constructor of the plugin's class, or of a class derived from it."""
-        given = {**self.preset, **parameters}
+        arguments = {**self.preset, **parameters}
         for parameter in self.constructor:
             if parameter.name in FILLED_IN:
                 if parameter.name in filled_in:
-                    given[parameter.name] = filled_in[parameter.name]
+                    arguments[parameter.name] = filled_in[parameter.name]
                 elif parameter.required:
                     raise ParameterError(f"{self.where}: '{parameter.name}' is required")
         try:
-            with watch(self.where, is_outside=not self.is_built_in):
-                return factory(**given)
+            with watch(self.where, is_external=not self.is_built_in):
+                return factory(**arguments)
         except ValueError as error:
             raise ParameterError(f"{self.where}: {error}") from error

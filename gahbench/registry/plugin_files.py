@@ -1,4 +1,4 @@
-"""Plugin files: the files in a folder, and their import."""
+"""Plugin files: finding them in folders, and importing them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gahbench.registry.source import FILE_PREFIX, files_digest, source_files
 
 
 def plugin_files(source: Path) -> list[Path]:
-    """Return the plugin files of a source: itself, or the public modules and packages of a folder."""
+    """Return the plugin files of a source: the file itself, or the public modules and packages of a folder."""
     if source.is_file():
         return [source]
     if not source.is_dir():
@@ -31,8 +31,8 @@ def plugin_files(source: Path) -> list[Path]:
     return sorted(files + packages)
 
 
-def with_own(sources: Sequence[str | Path]) -> tuple[Path, ...]:
-    """Return plugin files and folders, followed by those of ``GAHBENCH_PLUGINS``, without duplicates."""
+def add_environment_sources(sources: Sequence[str | Path]) -> tuple[Path, ...]:
+    """Return plugin files and folders, followed by those in ``GAHBENCH_PLUGINS``, without duplicates."""
     named = [part for part in os.environ.get("GAHBENCH_PLUGINS", "").split(os.pathsep) if part]
     paths: dict[Path, Path] = {}
     for source in (*map(Path, sources), *(Path(part).expanduser() for part in named)):
@@ -41,12 +41,12 @@ def with_own(sources: Sequence[str | Path]) -> tuple[Path, ...]:
 
 
 def module_name(file: Path) -> str:
-    """Return the name of the module that a plugin file is imported as, unless another file has taken it."""
+    """Return the name under which a plugin file is imported, unless another file has this name already."""
     return f"{FILE_PREFIX}{file.parent.name if file.name == '__init__.py' else file.stem}"
 
 
-def _make_room(helpers: dict[str, Path]) -> None:
-    """Have the files beside a plugin imported again; refuse a name that a module of another folder has."""
+def _forget_helpers(helpers: dict[str, Path]) -> None:
+    """Forget imported helper modules of a plugin; refuse a name that a module in another folder has."""
     for name, file in helpers.items():
         loaded = sys.modules.get(name)
         origin = getattr(loaded, "__file__", None)
@@ -57,18 +57,18 @@ def _make_room(helpers: dict[str, Path]) -> None:
 
 
 class _FileLoader(importlib.machinery.SourceFileLoader):
-    """Compiles a file at every import: a cached compilation is stale if the file is edited twice within a second."""
+    """Loader that ignores cached bytecode, which is stale if the file is edited twice within a second."""
 
     def get_code(self, fullname: str) -> types.CodeType:
         return self.source_to_code(self.get_data(self.path), self.path)
 
 
 #: Suffixes of files of claims.
-CLAIM_FILES = (".yaml", ".yml")
+CLAIM_SUFFIXES = (".yaml", ".yml")
 
 
 def _claims_module(file: Path) -> types.ModuleType:
-    """Return a plugin that registers the claims of a YAML file by the file's name, without reading the file."""
+    """Return a plugin module that registers the claims of a YAML file by the file's name, without reading it."""
     module = types.ModuleType(f"{FILE_PREFIX}{file.stem}")
 
     @hookimpl
@@ -79,25 +79,25 @@ def _claims_module(file: Path) -> types.ModuleType:
     return module
 
 
-#: The attribute of a module from a plugin file that holds the digest of the file.
-_CONTENT = "__gahbench_content__"
+#: Attribute of a module that holds the digest of its plugin file and helpers.
+_DIGEST = "__gahbench_content__"
 
 
 def load_file(file: Path) -> types.ModuleType:
-    """Import a plugin file under a unique name; it can import files beside it."""
+    """Import a plugin file under a unique name; the file may import other files in its folder."""
     check_regular(file)
-    if file.suffix in CLAIM_FILES:
+    if file.suffix in CLAIM_SUFFIXES:
         return _claims_module(file)
     folder, name = file.parent.parent if file.name == "__init__.py" else file.parent, module_name(file)
     files = source_files(name, file)
-    content = files_digest(files.values())
-    helpers = {other: path for other, path in files.items() if path != file}
+    digest = files_digest(files.values())
+    helpers = {module: path for module, path in files.items() if path != file}
     loaded = sys.modules.get(name)
-    if loaded is not None and loaded.__file__ == str(file) and loaded.__dict__.get(_CONTENT) == content:
+    if loaded is not None and loaded.__file__ == str(file) and loaded.__dict__.get(_DIGEST) == digest:
         return loaded
     if loaded is not None and loaded.__file__ != str(file):
         name = f"{name}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
-    _make_room(helpers)
+    _forget_helpers(helpers)
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
     locations = [str(file.parent)] if file.name == "__init__.py" else None
@@ -106,7 +106,7 @@ def load_file(file: Path) -> types.ModuleType:
     if spec is None or spec.loader is None:
         raise ImportError(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    module.__dict__[_CONTENT] = content
+    module.__dict__[_DIGEST] = digest
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)

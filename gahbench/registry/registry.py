@@ -1,4 +1,4 @@
-"""The registry: every plugin, built in or not, by kind and name.
+"""The registry of all plugins, by kind and name.
 
 Plugins have three sources: the built-in package ``gahbench_plugins``, installed packages with an entry point in the
 group ``gahbench``, and files or folders of files given by the user.
@@ -23,20 +23,20 @@ from gahbench._util.origins import package_origin
 from gahbench._util.readable import brief
 from gahbench._util.shapes import Shape
 from gahbench.registry import hookspecs
-from gahbench.registry.configured import Configured, each
+from gahbench.registry.configured import Configured, map_values
 from gahbench.registry.hookspecs import Register
 from gahbench.registry.parameters import is_finite, resolve
 from gahbench.registry.plugin import BUILT_IN, HOOKS, KINDS, Kind, Plugin, watch
-from gahbench.registry.plugin_files import load_file, plugin_files, with_own
+from gahbench.registry.plugin_files import add_environment_sources, load_file, plugin_files
 from gahbench.registry.spec import Spec, parse_spec
 
-#: The folder of gahbench: an error that is raised in it is about a call in the plugin's file.
+#: The folder of gahbench. Errors that its code raises are reported at the line of the plugin file that called it.
 _GAHBENCH = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A plugin that could not be loaded or registered: it is listed with its error and breaks nothing else."""
+    """A plugin that could not be loaded or registered; it is listed with its error, and other plugins still work."""
 
     origin: str
     error: str
@@ -45,7 +45,7 @@ class Problem:
 
     @classmethod
     def of(cls, origin: str, error: BaseException) -> Problem:
-        """Return the problem of an exception, with the line of the plugin's file, and of the file that raised it."""
+        """Return the problem for an exception, with the lines of the plugin file and of the file that raised it."""
         reason = error_text(error)
         if isinstance(error, SyntaxError) and error.filename == origin:
             return cls(origin, f"SyntaxError: {error.msg}", error.lineno, False)
@@ -53,14 +53,14 @@ class Problem:
         line = next((frame.lineno for frame in reversed(frames) if frame.filename == origin), None)
         last = frames[-1] if frames else None
         if line is not None and last is not None and last.filename != origin:
-            # A file beside the plugin, or a library, raised it; the text of a syntax error names the file.
-            outside = _GAHBENCH not in Path(last.filename).parents and not isinstance(error, SyntaxError)
-            reason += f" (raised at {last.filename}:{last.lineno})" if outside else ""
+            # A helper file or a library raised the error. The message of a syntax error already names the file.
+            is_elsewhere = _GAHBENCH not in Path(last.filename).parents and not isinstance(error, SyntaxError)
+            reason += f" (raised at {last.filename}:{last.lineno})" if is_elsewhere else ""
         return cls(origin, reason, line, False)
 
     @property
     def place(self) -> str:
-        """The origin, with the line."""
+        """The origin, with the line if it is known."""
         return self.origin if self.line is None else f"{self.origin}:{self.line}"
 
 
@@ -76,8 +76,8 @@ class Registry:
     packages
         Names of the installed packages whose plugins are loaded; ``None`` for all.
     trust
-        Whether parameters may name code, files and downloads. ``False`` for the parameters of another person's results
-        folder: :meth:`configure` refuses them before it imports, reads or builds anything.
+        Whether parameters may name code, files and downloads. With ``False``, for the parameters in another person's
+        results folder, :meth:`configure` refuses such values before it imports, reads or builds anything.
 
     Raises
     ------
@@ -99,37 +99,37 @@ class Registry:
             if packages is None or package in packages:
                 self._add_module(package_origin(package), entry.load)
         files = [file for source in self.sources for file in plugin_files(source)]
-        #: The plugin files that the sources hold.
+        #: The plugin files in the sources.
         self.files = [file for file in files if file.is_file()]
         for file in files:
             self._add_module(str(file), functools.partial(load_file, file))
 
     def require_files(self) -> None:
-        """Refuse a plugin file that was given by its name, rather than by its folder, and could not be loaded.
+        """Raise an error for a source that is a plugin file, rather than a folder, and could not be loaded.
 
         Raises
         ------
         PluginError
-            Naming file, line and error.
+            If there is such a file; the message names file, line and error.
         """
         for problem in self.problems:
             if not problem.is_loaded and Path(problem.origin) in self.sources:
                 raise PluginError(f"{problem.place}: cannot be loaded: {problem.error}")
 
     def names(self, kind: Kind) -> list[str]:
-        """Return the names of one kind, sorted."""
-        return sorted(name for other, name in self._plugins if other == kind)
+        """Return the sorted names of the plugins of a kind."""
+        return sorted(name for plugin_kind, name in self._plugins if plugin_kind == kind)
 
     def plugins(self, kind: Kind) -> list[Plugin]:
-        """Return the plugins of one kind, sorted by name."""
+        """Return the plugins of a kind, sorted by name."""
         return [self._plugins[kind, name] for name in self.names(kind)]
 
     def find(self, kind: Kind, name: str) -> Plugin | None:
-        """Return one plugin; ``None`` if the name is unknown."""
+        """Return a plugin; ``None`` if the name is unknown."""
         return self._plugins.get((kind, name))
 
     def get(self, kind: Kind, name: str) -> Plugin:
-        """Return one plugin.
+        """Return a plugin.
 
         Raises
         ------
@@ -147,45 +147,46 @@ class Registry:
 
     @property
     def missing(self) -> str:
-        """Reasons why a plugin may be missing, for errors: files that failed to load, or that were not given."""
+        """Possible reasons why a plugin is unknown, for errors: files that failed to load, or were not given."""
         reasons = [f"note that {problem.place} failed to load: {problem.error}" for problem in self.problems]
         if not self.sources:
-            reasons.append("a plugin in a file of yours is found by --plugins-dir FILE_OR_FOLDER")
+            reasons.append("--plugins-dir FILE_OR_FOLDER loads plugins from your own files")
         return "".join(f"; {reason}" for reason in reasons)
 
     def configure(self, kind: Kind, spec: Spec | str, **keywords: Any) -> Configured:
         """Resolve a plugin's name and parameters into a :class:`Configured`.
 
-        A parameter that names a plugin may be a text, ``wavelet[levels=3]``, or ``{"wavelet": {"levels": 3}}``.
+        The value of a parameter that names a plugin may be a string, ``"wavelet[levels=3]"``, or a mapping,
+        ``{"wavelet": {"levels": 3}}``.
 
         Raises
         ------
         PluginError, ParameterError
             If the name or a parameter is not accepted.
         UntrustedError
-            If a parameter, or one of a plugin that it names, names code, files or a download without ``trust``.
+            If a parameter, here or of a nested plugin, names code, files or a download without ``trust``.
         """
         if isinstance(spec, str):
             spec = parse_spec(spec)
         plugin = self.get(kind, spec.name)
-        values = _by_name(plugin, spec, keywords)
+        values = _match_names(plugin, spec, keywords)
         if not self.trust:
             _refuse_untrusted(plugin, values)
-        resolved = resolve(plugin.parameters, self._as_texts(plugin, values), plugin.where)
+        resolved = resolve(plugin.parameters, self._replace_mappings(plugin, values), plugin.where)
         nested: dict[str, Configured | tuple[Configured, ...]] = {}
         for parameter in plugin.parameters:
             value = resolved[parameter.name]
             if parameter.names is None or value is None:
                 continue
-            named = cast(Kind, parameter.names)
-            configure = functools.partial(self._nested, named, f"{plugin.where}: {parameter.name}")
-            nested[parameter.name] = each(configure, value if isinstance(value, str) else tuple(value))
-            resolved[parameter.name] = each(lambda one: one.text, nested[parameter.name])
-        unlabelled = Configured(plugin, resolved, "", nested, self)
-        return replace(unlabelled, label=unlabelled.unlabelled)
+            nested_kind = cast(Kind, parameter.names)
+            configure = functools.partial(self._configure_nested, nested_kind, f"{plugin.where}: {parameter.name}")
+            nested[parameter.name] = map_values(configure, value if isinstance(value, str) else tuple(value))
+            resolved[parameter.name] = map_values(lambda inner: inner.text, nested[parameter.name])
+        configured = Configured(plugin, resolved, "", nested, self)
+        return replace(configured, label=configured.default_label)
 
     def named(self, kind: Kind, given: dict[Any, Any]) -> tuple[str, dict[str, Any]]:
-        """Return the name and the parameters in a mapping that names a plugin, ``{name: {parameter: value}}``.
+        """Split a mapping that names a plugin, ``{name: {parameter: value}}``, into name and parameters.
 
         Raises
         ------
@@ -201,45 +202,45 @@ class Registry:
             raise ParameterError(f"{key}: expected parameters with values, not {parameters!r}; accepted: {form}")
         return str(key), {str(name): value for name, value in (parameters or {}).items()}
 
-    def _as_texts(self, plugin: Plugin, given: dict[str, Any]) -> dict[str, Any]:
-        """Return values with a text in place of every mapping that names a plugin."""
+    def _replace_mappings(self, plugin: Plugin, given: dict[str, Any]) -> dict[str, Any]:
+        """Return values with a spec in place of every mapping that names a plugin."""
         kinds = {parameter.name: parameter.names for parameter in plugin.parameters if parameter.names is not None}
 
-        def text(name: str, value: Any) -> Any:
+        def to_spec(name: str, value: Any) -> Any:
             if isinstance(value, list | tuple):
-                return [text(name, one) for one in value]
+                return [to_spec(name, item) for item in value]
             if not isinstance(value, dict):
                 return value
             kind = cast(Kind, kinds[name])
             try:
-                inner, parameters = self.named(kind, value)
-                return self.configure(kind, Spec(inner, (), parameters)).text
+                nested_name, parameters = self.named(kind, value)
+                return self.configure(kind, Spec(nested_name, (), parameters)).text
             except (ParameterError, PluginError) as error:
                 raise type(error)(f"{plugin.where}: {name}: {error}") from error
 
-        return {name: text(name, value) if name in kinds else value for name, value in given.items()}
+        return {name: to_spec(name, value) if name in kinds else value for name, value in given.items()}
 
-    def _nested(self, kind: Kind, where: str, value: str) -> Configured:
-        """Resolve the value of a parameter that names a plugin."""
+    def _configure_nested(self, kind: Kind, where: str, value: str) -> Configured:
+        """Configure a plugin that a parameter names; errors name the parameter."""
         try:
             return self.configure(kind, value)
         except (ParameterError, PluginError) as error:
             raise type(error)(f"{where}={value}: {error}") from error
 
     def create(self, kind: Kind, spec: Spec | str, shape: Shape | None = None, **keywords: Any) -> Any:
-        """Build a plugin by name and parameters."""
+        """Build a plugin from its name and parameters."""
         return self.configure(kind, spec, **keywords).build(shape)
 
     def _add_module(self, origin: str, load: Callable[[], Any]) -> None:
-        """Register a plugin module and the plugins that its hooks register, or record why it failed."""
+        """Register a plugin module and the plugins that its hooks register; record an error as a problem."""
         module: Any = None
         try:
-            with watch(origin, is_outside=origin != BUILT_IN):
+            with watch(origin, is_external=origin != BUILT_IN):
                 module = load()
             if self.manager.is_registered(module):
                 return
             self.manager.register(module)
-            # A misspelt hook raises here, where it would otherwise be ignored.
+            # pluggy ignores misspelt hooks unless this check raises an error.
             self.manager.check_pending()
             plugins: list[Plugin] = []
             others = [other for other in self.manager.get_plugins() if other is not module]
@@ -256,13 +257,13 @@ class Registry:
         for plugin in plugins:
             first = self._plugins.setdefault((plugin.kind, plugin.name), plugin)
             if first is not plugin:
-                by = f"by {first.origin} and by {origin}"
-                reason = f"{plugin.where} is registered twice, {by}: the first is kept; rename the other"
+                origins = f"by {first.origin} and by {origin}"
+                reason = f"{plugin.where} is registered twice, {origins}: the first is kept; rename the second"
                 self.problems.append(Problem(origin, reason))
 
 
-def _by_name(plugin: Plugin, spec: Spec, keywords: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of a spec, and further ones, by parameter."""
+def _match_names(plugin: Plugin, spec: Spec, keywords: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a spec and of further keywords by the name of the parameter."""
     names = [parameter.name for parameter in plugin.parameters]
     if len(spec.positional) > len(names):
         raise ParameterError(
@@ -281,15 +282,15 @@ def _refuse_untrusted(plugin: Plugin, given: dict[str, Any]) -> None:
     for parameter in plugin.parameters:
         name = parameter.name
         if name in given and parameter.needs_trust(given[name]):
-            what = "code to run" if parameter.is_code else "files or a download"
+            resource = "code to run" if parameter.is_code else "files or a download"
             raise UntrustedError(
-                f"{plugin.where}: {name}={brief(repr(given[name]))} names {what}; a results folder "
+                f"{plugin.where}: {name}={brief(repr(given[name]))} names {resource}; a results folder "
                 "may do so only with 'gahbench site --trust'"
             )
 
 
 def _registrar(kind: Kind, origin: str, plugins: list[Plugin]) -> Register:
-    """Return the ``register`` callback of one hook, which is a decorator if it is given a name alone."""
+    """Return the ``register`` callback of a hook, which returns a decorator if it is called with only a name."""
 
     def register(name: str, target: Any = None, /, **preset: Any) -> Any:
         if target is None:
@@ -298,9 +299,9 @@ def _registrar(kind: Kind, origin: str, plugins: list[Plugin]) -> Register:
             accepted = "a class or 'module:Class', and keywords as preset parameters"
             raise TypeError(f"register('{name}', ...) takes {accepted}, not {target!r}")
         if not is_finite(preset):
-            raise ValueError(f"register('{name}', ...): accepted are finite values, not {preset}")
+            raise ValueError(f"register('{name}', ...): preset values must be finite, not {preset}")
         if parse_spec(name) != Spec(name):
-            raise ValueError(f"register('{name}', ...): accepted is a name alone; parameters are preset by keywords")
+            raise ValueError(f"register('{name}', ...): not a name; to preset parameters, pass keywords")
         plugins.append(Plugin(kind, name, target, origin, preset))
         return target
 
@@ -308,20 +309,20 @@ def _registrar(kind: Kind, origin: str, plugins: list[Plugin]) -> Register:
 
 
 def plugin_packages() -> list[tuple[str, importlib.metadata.EntryPoint]]:
-    """Return the names of the installed packages that hold plugins, with their entry points."""
+    """Return the names of the installed packages with plugins, and their entry points."""
     entries = sorted(importlib.metadata.entry_points(group="gahbench"))
     return [(entry.dist.name if entry.dist else entry.value, entry) for entry in entries]
 
 
 def open_registry(plugins: Sequence[str | Path] = (), trust: bool = True) -> Registry:
-    """Return a registry of the installed plugins, the given files and folders, and those of ``GAHBENCH_PLUGINS``."""
-    sources = with_own(plugins)
-    # Files, unlike installed packages, may have changed since they were last loaded.
-    return Registry(sources, trust=trust) if sources else _installed(trust)
+    """Return a registry of the installed plugins, the given files and folders, and those in ``GAHBENCH_PLUGINS``."""
+    sources = add_environment_sources(plugins)
+    # A registry with files is not cached, since files may have changed.
+    return Registry(sources, trust=trust) if sources else _installed_registry(trust)
 
 
 @functools.cache
-def _installed(trust: bool) -> Registry:
+def _installed_registry(trust: bool) -> Registry:
     return Registry(trust=trust)
 
 
@@ -334,25 +335,27 @@ def create(
     plugins: Sequence[str | Path] = (),
     **parameters: Any,
 ) -> Any:
-    """Build any registered plugin outside a suite.
+    """Build a registered plugin outside a suite.
 
     Parameters
     ----------
     kind
         ``architecture``, ``dataset``, ``reference``, ``basis``, ``metric`` or ``engine``.
     name
-        Its name, or its name with parameters: ``wavelet[db4,levels=3]``.
-    channels, shape
-        For an architecture that asks for them: channels, or shape (C, H, W), of its images.
+        The name of the plugin, with or without parameters, such as ``wavelet[db4,levels=3]``.
+    channels
+        Number of channels of the images, for an architecture whose constructor has this parameter.
+    shape
+        Shape (C, H, W) of the images, for an architecture whose constructor has this parameter.
     plugins
-        Plugin files, or folders of them.
+        Plugin files, or folders of plugin files.
     **parameters
-        The plugin's own parameters.
+        The parameters of the plugin.
 
     Raises
     ------
     PluginError, ParameterError
-        If there is no such plugin, or it does not accept a parameter.
+        If the plugin is unknown, or does not accept a parameter.
 
     Examples
     --------

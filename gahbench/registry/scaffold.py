@@ -1,4 +1,4 @@
-"""``gahbench new``: a template of a plugin file for each noun, and commands to try the new plugin."""
+"""New plugin files from templates, for ``gahbench new``, and commands to try them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from gahbench.registry.plugin import KINDS, Kind
 from gahbench.registry.registry import Registry
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-#: Commands to try on a new plugin once it has passed the checks, by kind.
-_TRY: dict[Kind, str] = {
+#: Commands that use a new plugin, by kind.
+_COMMANDS: dict[Kind, str] = {
     "architecture": 'gahbench run quick --plugins-dir {file} --entrant "{name}[width=16]"',
     "dataset": "gahbench preview {name} --plugins-dir {file}",
     "reference": "gahbench run quick --plugins-dir {file} --entrant {name}",
@@ -26,27 +26,27 @@ _TRY: dict[Kind, str] = {
 
 
 def next_commands(kind: Kind, name: str, file: Path) -> tuple[str, str]:
-    """Return the shell commands that check a new plugin file, and that use the plugin."""
+    """Return two shell commands: the first checks a new plugin file, the second uses the plugin."""
     path = shlex.quote(str(file))
-    return f"gahbench check {path}", _TRY[kind].format(name=name, file=path)
+    return f"gahbench check {path}", _COMMANDS[kind].format(name=name, file=path)
 
 
 def write_plugin(kind: Kind, name: str, folder: Path) -> Path:
-    """Write a plugin file that runs unchanged."""
+    """Write a plugin file from the template of a kind; the file runs unchanged."""
     if not _NAME.fullmatch(name):
         raise ParameterError(f"'{name}': a plugin's name is lower-case words joined by hyphens, such as my-denoiser")
     registry = Registry()
-    for other in KINDS:
-        if name in registry.names(other):
-            raise PluginError(f"'{name}' is the name of a {other} already; choose another")
+    for existing_kind in KINDS:
+        if name in registry.names(existing_kind):
+            raise PluginError(f"'{name}' is already the name of a {existing_kind}; choose another name")
     file = folder / f"{name.replace('-', '_')}.py"
     if file.exists():
-        raise PluginError(f"{file} exists; choose another name or folder")
+        raise PluginError(f"{file} already exists; choose another name or folder")
     template = importlib.resources.files("gahbench.registry").joinpath("templates", f"{kind}.py.txt")
     text = template.read_text(encoding="utf-8")
     class_name = "".join(word.capitalize() for word in name.split("-"))
     folder.mkdir(parents=True, exist_ok=True)
-    for mark, value in (("PLUGIN_NAME", name), ("CLASS_NAME", class_name), ("THIS_FILE", file.name)):
-        text = text.replace(mark, value)
+    for placeholder, value in (("PLUGIN_NAME", name), ("CLASS_NAME", class_name), ("THIS_FILE", file.name)):
+        text = text.replace(placeholder, value)
     file.write_text(text, encoding="utf-8")
     return file

@@ -1,4 +1,4 @@
-"""Source code of plugins: summaries without an import, and the files of a plugin."""
+"""Source code of plugins: summaries without importing them, and the files that they import."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def own_docstring(target: Any) -> str:
 
 
 def summary(target: Any) -> str:
-    """Return the first line of a class's own docstring, or an empty string."""
+    """Return the first line of a class's own docstring; empty without a docstring."""
     return own_docstring(target).partition("\n")[0]
 
 
@@ -32,8 +32,8 @@ def lazy_summary(target: str) -> str:
     """Return the first line of the docstring of ``"module:Class"`` without importing the module."""
     module, _, name = target.partition(":")
     try:
-        found = importlib.util.find_spec(module)
-        tree = ast.parse(Path(found.origin).read_bytes()) if found is not None and found.origin else ast.Module([], [])
+        spec = importlib.util.find_spec(module)
+        tree = ast.parse(Path(spec.origin).read_bytes()) if spec is not None and spec.origin else ast.Module([], [])
     except (ImportError, OSError, SyntaxError, ValueError) as error:
         return f"cannot be read: {type(error).__name__}: {error}"
     for node in tree.body:
@@ -61,7 +61,7 @@ def files_digest(files: Iterable[Path]) -> str:
 
 
 class Import(NamedTuple):
-    """A name that an import binds, its module, and the name there: ``*`` for all, ``None`` for the module itself."""
+    """An imported name: its alias, the module, and the name there (``*`` for all, ``None`` for the module itself)."""
 
     alias: str
     module: str
@@ -74,7 +74,7 @@ class Import(NamedTuple):
 
 
 def imports_of(tree: ast.AST, module: str, is_package: bool) -> tuple[Import, ...]:
-    """Return the imports anywhere in a module; the whole dotted name of ``import a.b`` has an empty alias."""
+    """Return all imports in a module, nested ones included; ``import a.b`` also gives ``a.b`` with an empty alias."""
     imports: list[Import] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -84,35 +84,35 @@ def imports_of(tree: ast.AST, module: str, is_package: bool) -> tuple[Import, ..
                 imports += [] if item.asname else [Import(top, top, None)]
         elif isinstance(node, ast.ImportFrom):
             parts = module.split(".")
-            above = parts[: len(parts) - node.level + is_package] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
+            parents = parts[: len(parts) - node.level + is_package] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
             imports += [Import(item.asname or item.name, base, item.name) for item in node.names]
     return tuple(imports)
 
 
 class Sources:
-    """The files that a module may import: of its package or folder, of gahbench, and of the built-in plugins."""
+    """Finds the files of modules in a module's own package or folder, in gahbench, and in the built-in plugins."""
 
     def __init__(self, name: str, file: Path) -> None:
         top = name.partition(".")[0]
         names = {top, BUILT_INS, "gahbench"}
-        self._packages = {one: folder for one in names if (folder := _package_folder(one)) is not None}
+        self._packages = {package: folder for package in names if (folder := _package_folder(package)) is not None}
         self._files: dict[str, Path | None] = {name: file}
-        self._beside = None if top in self._packages else file.parent
+        self._folder = None if top in self._packages else file.parent
         if top.startswith(FILE_PREFIX) and file.name == "__init__.py":
-            self._packages[top], self._beside = file.parent, file.parent.parent
+            self._packages[top], self._folder = file.parent, file.parent.parent
 
     def file(self, module: str) -> Path | None:
         """Return the file of a module; ``None`` for modules of libraries, or if there is no file."""
         if module not in self._files:
             path = self._path(module)
-            # The packages of gahbench have their imports in stubs.
+            # Packages of gahbench declare their imports in stubs.
             names = ("__init__.pyi", "__init__.py") if module.partition(".")[0] == "gahbench" else ("__init__.py",)
-            choices = () if path is None else (*(path / name for name in names), path.with_name(f"{path.name}.py"))
-            self._files[module] = next((choice for choice in choices if choice.is_file()), None)
+            candidates = () if path is None else (*(path / name for name in names), path.with_name(f"{path.name}.py"))
+            self._files[module] = next((candidate for candidate in candidates if candidate.is_file()), None)
         return self._files[module]
 
-    def holds(self, module: str) -> bool:
+    def contains(self, module: str) -> bool:
         """Return whether a module lies in one of these packages and folders."""
         top = module.partition(".")[0]
         path = self._path(top)
@@ -120,17 +120,17 @@ class Sources:
 
     def _path(self, module: str) -> Path | None:
         top, *rest = module.split(".")
-        base = self._packages.get(top, self._beside / top if self._beside and top else None)
+        base = self._packages.get(top, self._folder / top if self._folder and top else None)
         return None if base is None else base.joinpath(*rest)
 
 
 def source_files(name: str, file: Path) -> dict[str, Path]:
-    """Return the files of a module and of its imports from its own package or, for a plugin file, folder."""
+    """Return the files of a module and of its imports from its own package, or from the folder of a plugin file."""
     sources = Sources(name, file)
     files: dict[str, Path] = {}
-    waiting = [name]
-    while waiting:
-        module = waiting.pop()
+    queue = [name]
+    while queue:
+        module = queue.pop()
         path = sources.file(module)
         is_ours = module.partition(".")[0] in ("gahbench", BUILT_INS)
         if module in files or path is None or path.suffix != ".py" or is_ours:
@@ -139,13 +139,13 @@ def source_files(name: str, file: Path) -> dict[str, Path]:
         try:
             tree = ast.parse(path.read_bytes())
         except (SyntaxError, ValueError):
-            continue  # The import raises the error.
+            continue  # Importing the file will raise the error.
         for item in imports_of(tree, module, path.name == "__init__.py"):
-            waiting += [item.module, f"{item.module}.{item.name}"]
+            queue += [item.module, f"{item.module}.{item.name}"]
     return files
 
 
 def _package_folder(name: str) -> Path | None:
-    """Return the folder of a package that is imported."""
-    found = getattr(sys.modules.get(name), "__path__", None)
-    return Path(next(iter(found))) if found else None
+    """Return the folder of an imported package; ``None`` if it is not imported."""
+    paths = getattr(sys.modules.get(name), "__path__", None)
+    return Path(next(iter(paths))) if paths else None

@@ -1,6 +1,6 @@
 """Specs: a plugin and its parameters in one line of text, such as ``unet[width=16,levels=2]``.
 
-Values are YAML scalars or flow sequences, and may nest: ``oracle-threshold[basis=wavelet[sym4,levels=3]]``. A value
+Values are YAML scalars or flow sequences, or nested specs: ``oracle-threshold[basis=wavelet[sym4,levels=3]]``. A value
 without a name belongs to the parameter at its position in the constructor. Quotes protect commas and brackets.
 """
 
@@ -20,13 +20,13 @@ from gahbench._util.readable import brief
 _QUOTES = ("'", '"')
 _BRACKETS = set("[]{}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-#: Maximum of characters of a spec: each level of nesting may double its quotes.
-MAX_SPEC = 20_000
+#: Maximum number of characters of a spec. Specs may be long, since each level of nesting may double the quotes.
+MAX_LENGTH = 20_000
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A plugin's name with the parameters as given, not yet checked."""
+    """The name of a plugin with its unchecked parameters."""
 
     name: str
     positional: tuple[Any, ...] = ()
@@ -34,35 +34,37 @@ class Spec:
 
 
 def parse_spec(text: str) -> Spec:
-    """Parse ``name``, ``name[value,key=value]``."""
+    """Parse ``name`` or ``name[value,key=value]``."""
     text = text.strip()
-    if len(text) > MAX_SPEC:
-        raise ParameterError(f"{brief(repr(text))}: {len(text)} characters; accepted are {MAX_SPEC} or fewer")
+    if len(text) > MAX_LENGTH:
+        raise ParameterError(f"{brief(repr(text))}: {len(text)} characters; accepted are {MAX_LENGTH} or fewer")
     name, bracket, rest = text.partition("[")
     name = name.strip()
     if not _NAME.fullmatch(name):
-        raise ParameterError(f"'{text}': expected a name of 100 characters at most, then nothing or [key=value,...]")
+        raise ParameterError(
+            f"'{text}': expected a name of at most 100 characters, optionally followed by [key=value,...]"
+        )
     if not bracket:
         return Spec(name)
     if not rest.endswith("]"):
         raise ParameterError(f"'{text}': the bracket after '{name}' is not closed at the end")
     positional: list[Any] = []
     keywords: dict[str, Any] = {}
-    for part in _split(rest[:-1], text):
+    for part in _split_parameters(rest[:-1], text):
         key, equals, value = part.partition("=")
         if equals and not _BRACKETS & set(key) and not key.strip().startswith(_QUOTES):
             if key.strip() in keywords:
                 raise ParameterError(f"'{text}': '{key.strip()}' is given twice")
-            keywords[key.strip()] = _value(value, text)
+            keywords[key.strip()] = _parse_value(value, text)
         elif keywords:
             raise ParameterError(f"'{text}': '{part.strip()}' without a name follows a named parameter")
         else:
-            positional.append(_value(part, text))
+            positional.append(_parse_value(part, text))
     return Spec(name, tuple(positional), keywords)
 
 
 def format_value(value: Any) -> str:
-    """Write a parameter's value as :func:`parse_spec` reads it: a plain value, a list, or a mapping of them."""
+    """Format a value for :func:`parse_spec`: a plain value, or nested lists and mappings of plain values."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -72,7 +74,7 @@ def format_value(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ",".join(f"{_format_key(name)}: {_format_item(item)}" for name, item in value.items()) + "}"
     if isinstance(value, str):
-        return value if _is_plain(value) else _quoted(value)
+        return value if _is_plain(value) else _quote(value)
     if isinstance(value, float):
         return _format_float(value)
     return str(value)
@@ -85,20 +87,20 @@ def _format_float(value: float) -> str:
 
 
 def _format_item(value: Any) -> str:
-    """Write an item of a list or mapping, where brackets need quotes."""
+    """Format an item of a list or mapping, in which brackets need quotes."""
     if not isinstance(value, str):
         return format_value(value)
-    return value if not _BRACKETS & set(value) and _is_plain(value, "x[[{}]]", [value]) else _quoted(value)
+    return value if not _BRACKETS & set(value) and _is_plain(value, "x[[{}]]", [value]) else _quote(value)
 
 
 def _format_key(name: Any) -> str:
-    return _format_item(name) if not isinstance(name, str) or name.isidentifier() else _quoted(name)
+    return _format_item(name) if not isinstance(name, str) or name.isidentifier() else _quote(name)
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     if text.isprintable():
         return "'" + text.replace("'", "''") + "'"
-    # Double quotes alone have escapes, which are numbers, so that no character in them ends the text.
+    # Only double quotes have escapes. They are numeric, so that no escaped character ends the text.
     return '"' + "".join(char if char.isprintable() and char not in '"\\' else _escape(char) for char in text) + '"'
 
 
@@ -108,14 +110,14 @@ def _escape(char: str) -> str:
 
 
 def _is_plain(text: str, spec: str = "x[{}]", expected: Any = None) -> bool:
-    """Return whether a text without quotes is read back unchanged from its position in a spec."""
+    """Return whether a text without quotes is parsed unchanged at its position in a spec."""
     try:
         return text.isprintable() and parse_spec(spec.format(text)).positional == (expected or text,)
     except ParameterError:
         return False
 
 
-def _value(text: str, whole: str) -> Any:
+def _parse_value(text: str, whole: str) -> Any:
     try:
         return load_scalar(text)
     except yaml.YAMLError as error:
@@ -125,10 +127,10 @@ def _value(text: str, whole: str) -> Any:
         ) from error
 
 
-def _split(text: str, whole: str) -> list[str]:
+def _split_parameters(text: str, whole: str) -> list[str]:
     parts, depth, current, quote, escaped = [], 0, "", "", False
     for char in text:
-        # A quote opens where a value begins. A doubled quote within it closes and opens it, without effect.
+        # A quote opens at the start of a value. A doubled quote in it closes and reopens it, without effect.
         if quote:
             quote = "" if char == quote and not escaped else quote
             escaped = char == "\\" and quote == '"' and not escaped
@@ -139,9 +141,9 @@ def _split(text: str, whole: str) -> list[str]:
             quote = char
         depth += (char in "[{") - (char in "]}")
         if depth > MAX_DEPTH:
-            raise ParameterError(f"'{whole}': more than {MAX_DEPTH} brackets within each other")
+            raise ParameterError(f"'{whole}': brackets nested more than {MAX_DEPTH} deep")
         if depth < 0:
-            raise ParameterError(f"'{whole}': a bracket is closed that was not opened")
+            raise ParameterError(f"'{whole}': a closing bracket without an opening bracket")
         if char == "," and depth == 0:
             parts.append(current)
             current = ""

@@ -21,7 +21,7 @@ from gahbench.planning.plan import Plan, make_plan
 from gahbench.planning.suite import Suite, load_suite
 from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.planning.units import AUDITED, CHECKS
-from gahbench.registry.behaviour import computed_by
+from gahbench.registry.behaviour import function_digest
 from gahbench.registry.registry import Problem, Registry
 from gahbench.runs.adoption import superseded
 from gahbench.runs.removal import put_back
@@ -146,7 +146,7 @@ def _record(
 
 def _with_other_checks(units: Iterable[Unit], store: Store) -> list[str]:
     """Return the folder names of finished scores whose denoiser was checked by other code than the code here."""
-    finished, code = store.finished(), computed_by(CHECKS)
+    finished, code = store.finished(), function_digest(CHECKS)
     scores = {unit.folder: unit for unit in units if (unit.metric, unit.split) == AUDITED and unit.folder in finished}
     records = {name: store.done_record(unit) or {} for name, unit in scores.items()}
     return [name for name, done in records.items() if done.get("checks", {}).get("code") != code]

@@ -12,7 +12,7 @@ from gahbench._util.errors import ResultsError, listing
 from gahbench.contracts.engines import Event, Job
 from gahbench.contracts.unit import Unit
 from gahbench.planning.units import FIT, SCORE
-from gahbench.registry.behaviour import computed_by
+from gahbench.registry.behaviour import function_digest
 from gahbench.registry.plugin_files import plugin_files
 from gahbench.runs.hooks import main_registry, notify
 from gahbench.runs.protocol import CodeChangedError
@@ -123,7 +123,7 @@ def check_code(plan: RecordedPlan, files: Sequence[Path]) -> None:
     for kind, metric, digest in planned:
         if digest is None or (kind == "score" and metric not in needs):
             continue
-        if digest != (computed_by(FIT) if metric is None else computed_by(SCORE, needs[metric])):
+        if digest != (function_digest(FIT) if metric is None else function_digest(SCORE, needs[metric])):
             raise ResultsError(f"the code of gahbench here is not that which planned: {differing(plan, files)}")
 
 

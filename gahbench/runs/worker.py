@@ -35,7 +35,7 @@ from gahbench.evaluation.evaluation import Evaluation
 from gahbench.evaluation.measurement import Measurement, Subject
 from gahbench.networks.precision import Choices
 from gahbench.planning.units import AUDITED, CHECKS, CHECKS_VERSION, FIT, SCORE, configured_as
-from gahbench.registry.behaviour import computed_by
+from gahbench.registry.behaviour import function_digest
 from gahbench.registry.plugin import Kind, watch
 from gahbench.registry.registry import Registry
 from gahbench.runs.protocol import MAX_TRACEBACK, CodeChangedError
@@ -53,7 +53,7 @@ from gahbench.training.trainer import Progress, Stopped
 def build(registry: Registry, kind: Kind, described: Mapping[str, Any], shape: Shape | None = None) -> Any:
     """Build the plugin of a payload, an architecture for images of a shape (C, H, W), and check that it is the same."""
     # A built-in plugin may run code that its parameters name.
-    with watch(f"{kind} '{described['name']}'", is_outside=bool(described.get("origins"))):
+    with watch(f"{kind} '{described['name']}'", is_external=bool(described.get("origins"))):
         configured = configured_as(registry, kind, described)
         if key_of(configured.identity) != described["identity"]:
             raise CodeChangedError(f"{configured.where}: its code has changed since this run was planned; run again")
@@ -348,7 +348,7 @@ def _audit_row(measurement: Measurement) -> dict[str, Any]:
     # The evaluation with the most images is audited, if there are several shapes.
     largest = max(measurement.evaluations, key=lambda one: len(one.clean))
     images = sum(len(one.clean) for one in measurement.evaluations)
-    checks: dict[str, Any] = {"version": CHECKS_VERSION, "code": computed_by(CHECKS), "images": ""}
+    checks: dict[str, Any] = {"version": CHECKS_VERSION, "code": function_digest(CHECKS), "images": ""}
     try:
         found = audit(largest)
     except Exception as error:
@@ -367,7 +367,7 @@ def _audit_row(measurement: Measurement) -> dict[str, Any]:
 
 def _check_code(unit: Unit, function: str, needs: frozenset[str] = frozenset()) -> None:
     """Refuse a unit that was planned with other code of gahbench: its key would not be that of its outcome."""
-    if unit.document is not None and unit.document["code"] != computed_by(function, needs):
+    if unit.document is not None and unit.document["code"] != function_digest(function, needs):
         raise CodeChangedError("the code of gahbench has changed since this run was planned; run again")
 
 

@@ -23,7 +23,7 @@ from gahbench._util.errors import PluginError, listing
 from gahbench.devices.stand_in import install as install_stand_in
 from gahbench.registry.configured import Configured, citations
 from gahbench.registry.plugin import HOOKS, KINDS, Kind, Plugin
-from gahbench.registry.plugin_files import CLAIM_FILES
+from gahbench.registry.plugin_files import CLAIM_SUFFIXES
 from gahbench.registry.preparation import preparation
 from gahbench.registry.registry import Registry
 from gahbench.testing.architectures import check_architecture
@@ -164,7 +164,7 @@ def check_file(file: str | Path, progress: Callable[[Report], None] = lambda rep
         If the file does not exist, cannot be loaded, or registers nothing.
     """
     file = Path(file)
-    if file.is_file() and file.suffix not in (".py", *CLAIM_FILES):
+    if file.is_file() and file.suffix not in (".py", *CLAIM_SUFFIXES):
         raise PluginError(
             f"{file}: not a Python file; expected a plugin file that ends in .py, a folder of them, or a file of "
             "claims that ends in .yaml"

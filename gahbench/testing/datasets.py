@@ -23,7 +23,7 @@ from gahbench.contracts.datasets import (
     validate_sources,
 )
 from gahbench.jacobian import LARGEST_EXACT
-from gahbench.registry.checked_images import unchecked
+from gahbench.registry.checked_images import unchecked_images
 from gahbench.registry.configured import Configured
 from gahbench.testing.findings import Finding
 from gahbench.testing.samples import sample_noise
@@ -106,7 +106,7 @@ def _check_images(
     configured: Configured, dataset: Dataset, split: Split, count: int
 ) -> Generator[Finding, None, torch.Tensor | None]:
     """Check the images of a split and return them; ``None`` if other checks cannot use them."""
-    ask = unchecked(dataset)
+    ask = unchecked_images(dataset)
     images = ask(split, count)
     kind = _kind(images)
     yield Finding(f"{split}: images are an ordinary tensor", kind is None, kind or "")
@@ -122,7 +122,7 @@ def _check_images(
     yield Finding(f"{split}: values are finite", finite)
     outside = float(((images < 0) | (images > 1)).float().mean())
     yield Finding(f"{split}: values lie in [0, 1]", outside < 0.05, f"{outside:.2%} outside; accepted: below 5%")
-    again = unchecked(configured.build())(split, count)
+    again = unchecked_images(configured.build())(split, count)
     yield Finding(f"{split}: another instance gives the same images", torch.equal(again, images))
     kept = images.clone()
     images.zero_()
@@ -170,14 +170,14 @@ def _kind(images: object) -> str | None:
 def _held(dataset: Dataset, split: Split) -> set[bytes]:
     """Return the images of a split, or the first of them, each as its bytes."""
     available = dataset.available(split)
-    images = unchecked(dataset)(split, COUNT if available is None else min(MANY, available))
+    images = unchecked_images(dataset)(split, COUNT if available is None else min(MANY, available))
     return {image.numpy().tobytes() for image in images}
 
 
 def _refusal(dataset: Dataset, split: str, available: int) -> Finding:
     check = f"{split}: more images than there are is a DataError"
     try:
-        unchecked(dataset)(split, available + 1)
+        unchecked_images(dataset)(split, available + 1)
     except DataError as error:
         return Finding(check, True, str(error))
     return Finding(check, False, f"it gave {available + 1} of {available}")

@@ -99,10 +99,10 @@ def _constant(text: str) -> str:
 def keys(folder: Path) -> dict[str, str]:
     from gahbench.planning.plan import make_plan
     from gahbench.planning.suite import load_suite
-    from gahbench.registry.behaviour import computed_by
+    from gahbench.registry.behaviour import function_digest
     from gahbench.registry.registry import Registry
 
-    computed_by.cache_clear()
+    function_digest.cache_clear()
     registry = Registry((folder / "mine.py",))
     # As if the fits were done: networks are not tried in another process then.
     plan = make_plan(load_suite(folder / "suite.yaml", registry), registry, lambda key: True)

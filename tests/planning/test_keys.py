@@ -14,7 +14,7 @@ from gahbench._util.keys import key_of
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.planning.units import FIT, SCORE, PlannedDataset, Request, fit_unit, score_unit
-from gahbench.registry.behaviour import computed_by
+from gahbench.registry.behaviour import function_digest
 from gahbench.registry.registry import Registry
 from gahbench.training.recipe import Training
 
@@ -160,7 +160,7 @@ def test_a_key_is_the_hash_of_the_document_that_the_unit_records(write_suite, bu
     for unit in plan.units:
         assert unit.key == key_of(unit.document)
         code = FIT if unit.kind == "fit" else SCORE
-        assert unit.document["code"] == computed_by(code)
+        assert unit.document["code"] == function_digest(code)
         # As it is read back from a file.
         assert unit.key == key_of(json.loads(json.dumps(unit.document)))
 

@@ -1,11 +1,11 @@
-"""Digests of behaviour: which code counts, and what of it."""
+"""Digests of behaviour: the changes of code that change a digest."""
 
 import shutil
 import sys
 
 import pytest
 
-from gahbench.registry.behaviour import behaviour_digest, computed_by
+from gahbench.registry.behaviour import behaviour_digest, function_digest
 from gahbench.registry.plugin_files import load_file
 from gahbench.registry.registry import Registry
 
@@ -83,8 +83,11 @@ FILES = {
 
 @pytest.fixture
 def digest_of(tmp_path, monkeypatch):
-    """Return a function: the digest of the reference of the first of some files, after changes (file, old, new)."""
-    # The folder of a plugin stays on the path, for its imports.
+    """Return a function that returns the digest of the plugin in the first of some files.
+
+    Its further arguments are changes (file, old, new) of the files.
+    """
+    # Loading a plugin adds its folder to the path.
     monkeypatch.setattr(sys, "path", [*sys.path])
     known = {*sys.modules}
 
@@ -99,7 +102,8 @@ def digest_of(tmp_path, monkeypatch):
             (tmp_path / name).write_text(text)
         registry = Registry((tmp_path / next(iter(files)),))
         assert not registry.problems
-        (plugin,) = (one for kind in ("reference", "metric") for one in registry.plugins(kind) if not one.is_built_in)
+        plugins = [plugin for kind in ("reference", "metric") for plugin in registry.plugins(kind)]
+        (plugin,) = (plugin for plugin in plugins if not plugin.is_built_in)
         try:
             return behaviour_digest(plugin.factory)
         finally:
@@ -110,7 +114,7 @@ def digest_of(tmp_path, monkeypatch):
     return of
 
 
-SAME = {
+UNCHANGED = {
     "docstrings": [("half.py", '"""Half of it."""', '"""Half."""'), ("_helper.py", '    """Scale."""\n', "")],
     "comments": [("half.py", "TABLE = ", "# A comment.\nTABLE = ")],
     "layout": [("half.py", "self.factor = factor", "self.factor = (\n            factor\n        )")],
@@ -119,24 +123,27 @@ SAME = {
         ("_helper.py", "FACTOR = 0.25", "FACTOR: float = 0.25"),
         ("half.py", "total: float = sum", "total = sum"),
     ],
-    "an import under another name": [
+    "an alias of an import": [
         ("half.py", "import torch.nn.functional as F", "from torch.nn import functional"),
         ("half.py", "F.relu", "functional.relu"),
         ("half.py", "import FACTOR, scaled", "import FACTOR, scaled as moved"),
         ("half.py", "scaled(", "moved("),
     ],
-    "another way to import": [("half.py", "import math\n", "from math import pi\n"), ("half.py", "math.pi", "pi")],
-    "an import where it is used": [
+    "an import of a name instead of its module": [
+        ("half.py", "import math\n", "from math import pi\n"),
+        ("half.py", "math.pi", "pi"),
+    ],
+    "an import in a function": [
         ("half.py", "from _helper import FACTOR, scaled\n", ""),
         ("half.py", '        """Return it."""\n', "        from _helper import FACTOR, scaled\n"),
     ],
     "an import for type checkers": [("half.py", "if TYPE_CHECKING:\n    from torch import Tensor\n", "")],
     "a citation": [("half.py", "def __init__", 'citation = gahbench.Citation("A", "B", 2020)\n\n    def __init__')],
-    "a citation of another module": [
+    "a citation in another module": [
         ("half.py", "import math\n", "import math\nfrom _works import WORK\n"),
         ("half.py", 'kind = "classical"', 'kind = "classical"\n    citation = (WORK,)'),
     ],
-    "what it does as a script": [
+    "code for running the file as a script": [
         ("half.py", "\n\nclass Half", '\nif __name__ == "__main__":\n    print(TABLE)\n\n\nclass Half'),
     ],
 }  # fmt: skip
@@ -144,51 +151,52 @@ CITED = [
     ("half.py", 'kind = "classical"', 'kind = "classical"\n    citation = 2'),
     ("half.py", "* FACTOR", "* FACTOR * self.citation"),
 ]
-OTHER = {
+CHANGED = {
     "a constant": [("half.py", "math.pi", "math.e")],
     "a default": [("half.py", "factor: float = 0.5", "factor: float = 0.25")],
     "a constant of a helper": [("_helper.py", "FACTOR = 0.25", "FACTOR = 0.5")],
     "a function of a helper": [("_helper.py", "images * weight", "images + weight")],
-    "what a helper uses": [("_leaf.py", "OFFSET = 7", "OFFSET = 8")],
+    "a constant that a helper imports": [("_leaf.py", "OFFSET = 7", "OFFSET = 8")],
     "a change in place": [("half.py", 'TABLE["b"] = 2', 'TABLE["b"] = 3')],
     "a fallback": [("half.py", "LIMIT = 4", "LIMIT = 5")],
     "a field of a dataclass": [("half.py", "= 1\n\n\nclass Half", "= 2\n\n\nclass Half")],
     "a field without a default": [("half.py", "one: Anno", "zero: int\n    one: Anno")],
-    "what is a field": [("half.py", "one: Annotated[int, Field(le=3)]", "one: ClassVar[int]")],
+    "a field that becomes a class variable": [("half.py", "one: Annotated[int, Field(le=3)]", "one: ClassVar[int]")],
     "the bounds of a field": [("half.py", "le=3", "le=4")],
     "a field named citation": [("half.py", "class Facts:", "class Facts:\n    citation: int = 1")],
     "a function of a library": [("half.py", "F.relu", "F.silu")],
     "a library": [("half.py", "import math\n", "import cmath as math\n")],
     "a class attribute": [("half.py", 'kind = "classical"', 'kind = "oracle"')],
-    "a citation that is computed with": CITED,
-    "another such citation": [*CITED, ("half.py", "citation = 2", "citation = 3")],
+    "a citation that the code uses": CITED,
+    "the value of a citation that the code uses": [*CITED, ("half.py", "citation = 2", "citation = 3")],
     "a base class": [("half.py", "class Half(gahbench.Reference)", "class Half(gahbench.Reference, dict)")],
     "a decorator": [("_helper.py", "def scaled", "@staticmethod\ndef scaled")],
     "a method with a decorator called needed": [("half.py", "return 2", "return 3")],
-    "a call when it is imported": [("half.py", "\n\nclass Half", "\nmath.sqrt(2)\n\n\nclass Half")],
-    "another type of number": [("_leaf.py", "7", "7.0")],
-    "an order of parameters": [("_helper.py", "scaled(images, weight)", "scaled(weight, images)")],
-    "a method's name": [("half.py", "def denoise", "def denoised")],
-    "an order": [("half.py", "+ LIMIT + Facts().one", "+ Facts().one + LIMIT")],
+    "a call at import": [("half.py", "\n\nclass Half", "\nmath.sqrt(2)\n\n\nclass Half")],
+    "the type of a number": [("_leaf.py", "7", "7.0")],
+    "the order of parameters": [("_helper.py", "scaled(images, weight)", "scaled(weight, images)")],
+    "the name of a method": [("half.py", "def denoise", "def denoised")],
+    "the order of terms": [("half.py", "+ LIMIT + Facts().one", "+ Facts().one + LIMIT")],
 }
 
 
-def test_changes_without_effect_keep_the_digest(digest_of):
+def test_changes_without_effect_on_results_keep_the_digest(digest_of):
     plain = digest_of(FILES)
-    assert [name for name, changes in SAME.items() if digest_of(FILES, *changes) != plain] == []
+    assert [name for name, changes in UNCHANGED.items() if digest_of(FILES, *changes) != plain] == []
 
 
-def test_every_change_of_behaviour_changes_the_digest_in_its_own_way(digest_of):
-    digests = {name: digest_of(FILES, *changes) for name, changes in {"none": [], **OTHER}.items()}
-    by_digest = {digest: [name for name, one in digests.items() if one == digest] for digest in digests.values()}
+def test_different_changes_of_behaviour_give_different_digests(digest_of):
+    digests = {name: digest_of(FILES, *changes) for name, changes in {"none": [], **CHANGED}.items()}
+    by_digest = {digest: [name for name, other in digests.items() if other == digest] for digest in digests.values()}
     assert [names for names in by_digest.values() if len(names) > 1] == []
 
 
 F = "def f(x):\n    return x / 2\n"
 EITHER = "try:\n    from _fast import f\nexcept ImportError:\n    from _slow import f\n"
-#: By name: files beside the plugin, its first lines, what it returns, and the file in which x / 2 counts.
+#: By description: helper files, first lines of the plugin, the value that it returns, and the file whose ``x / 2`` it
+#: reaches.
 REACHED = {
-    "a function that a decorator enters into a table": (
+    "a function that a decorator adds to a table": (
         {"_table.py": "TABLE = []\n\n\ndef add(f):\n    TABLE.append(f)\n    return f\n"},
         f"from _table import TABLE, add\n\n\n@add\n{F}",
         "TABLE[0](noisy)",
@@ -200,25 +208,25 @@ REACHED = {
         "TABLE[0](noisy)",
         "_setup.py",
     ),
-    "the first of two imports": (
+    "the first of two alternative imports": (
         {"_fast.py": F, "_slow.py": F.replace("2", "4")},
         EITHER,
         "f(noisy)",
         "_fast.py",
     ),
-    "the second of two imports, of another module": (
+    "the second of two alternative imports in a helper": (
         {"_fast.py": F.replace("2", "4"), "_slow.py": F, "_either.py": EITHER},
         "import _either\n",
         "_either.f(noisy)",
         "_slow.py",
     ),
-    "a folder without __init__": (
-        {"helpers_of_it/tools.py": F},
-        "from helpers_of_it import tools\n",
+    "a folder without __init__.py": (
+        {"tool_folder/tools.py": F},
+        "from tool_folder import tools\n",
         "tools.f(noisy)",
-        "helpers_of_it/tools.py",
+        "tool_folder/tools.py",
     ),
-    "a module that is passed on": ({"_tools.py": F}, "import _tools\n", "vars(_tools)['f'](noisy)", "_tools.py"),
+    "a module as an argument": ({"_tools.py": F}, "import _tools\n", "vars(_tools)['f'](noisy)", "_tools.py"),
     "all names of a module": (
         {"_tools.py": "from _more import *\n", "_more.py": F},
         "from _tools import *\n",
@@ -232,7 +240,7 @@ REACHED = {
         "_pack.deep.g(noisy)",
         "_pack/deeper.py",
     ),
-    "what a package hands on": (
+    "a function that a package exports": (
         {"_pack/__init__.py": "from ._deep import f\n", "_pack/_deep.py": F},
         "import _pack\n",
         "_pack.f(noisy)",
@@ -250,7 +258,7 @@ REACHED = {
         "TABLE[0](noisy)",
         "_pack/setup.py",
     ),
-    "a class that a function makes": (
+    "a class that a function creates": (
         {},
         "def make():\n    class Made:\n        def f(self, x):\n            return x / 2\n\n    return Made\n",
         "make()().f(noisy)",
@@ -260,7 +268,7 @@ REACHED = {
 
 
 @pytest.mark.parametrize("name", REACHED)
-def test_code_counts_whichever_import_reaches_it(digest_of, name):
+def test_the_digest_covers_code_reached_by_any_import(digest_of, name):
     helpers, text, result, file = REACHED[name]
     plugin = (
         f"import gahbench\n{text}\n\n@gahbench.hookimpl\ndef register_references(register):\n"
@@ -279,39 +287,42 @@ METRIC = (
 )
 
 
-def test_titles_and_units_of_a_metric_count_only_if_it_computes_with_them(digest_of):
+def test_titles_and_units_of_a_metric_change_the_digest_only_if_it_uses_them(digest_of):
     def digest(*changes, text=METRIC):
         return digest_of({"shown.py": text}, *(("shown.py", *change) for change in changes))
 
-    shown = ('unit = "dB"', 'unit = "octaves"\n    ratios = {}'), ("higher_is_better = True", "higher_is_better = None")
-    assert digest(*shown) == digest() != digest(("min_images = 2", "min_images = 3"))
+    display = (
+        ('unit = "dB"', 'unit = "octaves"\n    ratios = {}'),
+        ("higher_is_better = True", "higher_is_better = None"),
+    )
+    assert digest(*display) == digest() != digest(("min_images = 2", "min_images = 3"))
     title = ('{"a": "A"}', '{"a": "B"}')
     assert digest(title) == digest()
     computed = METRIC.replace("(1, 2)", "self.titles")
     assert digest(title, text=computed) != digest(text=computed)
-    # In another class such names may mean anything.
+    # In other classes the same names are not ignored.
     plain = METRIC.replace("class Shown(gahbench.Metric)", "class Shown")
     assert digest(('unit = "dB"', 'unit = "m"'), text=plain) != digest(text=plain)
 
 
-def test_circles_of_imports_end(tmp_path):
+def test_circular_imports_have_a_digest(tmp_path):
     (tmp_path / "_other.py").write_text("import circle\n\n\ndef b(n):\n    return n and circle.a(n - 1)\n")
     (tmp_path / "circle.py").write_text("def a(n):\n    from _other import b\n\n    return b(n)\n\n\ndef c(): ...\n")
     loaded = load_file(tmp_path / "circle.py")
     assert behaviour_digest(loaded.a) == behaviour_digest(loaded.a) != behaviour_digest(loaded.c)
 
 
-def test_methods_for_a_need_count_for_metrics_with_the_need():
+def test_methods_for_a_need_change_digests_of_metrics_with_the_need():
     score = "gahbench.evaluation.measurement:Measurement"
-    plain, samples, jacobian = (computed_by(score, frozenset(needs)) for needs in ((), ("samples",), ("jacobian",)))
+    plain, samples, jacobian = (function_digest(score, frozenset(needs)) for needs in ((), ("samples",), ("jacobian",)))
     assert len({plain, samples, jacobian}) == 3
-    assert computed_by(score, frozenset(("test", "training"))) == plain
+    assert function_digest(score, frozenset(("test", "training"))) == plain
 
 
 @pytest.mark.parametrize("module", ["gahbench.nowhere", "nowhere_at_all"])
-def test_a_missing_module_has_no_digest(module):
+def test_the_digest_of_a_missing_module_raises_an_error(module):
     with pytest.raises(ModuleNotFoundError, match=f"(there is n|N)o module (named ')?{module}"):
-        computed_by(f"{module}:f")
+        function_digest(f"{module}:f")
 
 
 STABLE = """
@@ -345,7 +356,7 @@ def f(x, /, y=1, *args, z=None, **more):
 """
 
 
-def test_digests_are_those_of_earlier_results(tmp_path):
-    """Under all versions of Python. A change of this digest has all that was ever computed computed anew."""
+def test_the_digest_of_a_fixed_file_is_stable(tmp_path):
+    """The digest is the same in all versions of Python; a change of it invalidates all stored results."""
     (tmp_path / "stable.py").write_text(STABLE)
     assert behaviour_digest(load_file(tmp_path / "stable.py").f)[:16] == "3dca7f34b1846950"

@@ -1,4 +1,4 @@
-"""The plugins that a constructor names are handed to it built, and the specs of what was built are kept."""
+"""Plugins that receive other plugins, and the specs of built objects."""
 
 import gc
 
@@ -22,7 +22,7 @@ def register_references(register):
     register("preset", Takes, basis="haar", several=("dct",))
 
 class Takes(gahbench.Reference):
-    "Takes all that can be named."
+    "Takes plugins of several kinds."
     def __init__(
         self,
         basis: Annotated[gahbench.Basis, gahbench.Names("basis", default="wavelet[db4]")],
@@ -44,15 +44,15 @@ def registry(tmp_path):
     return Registry((tmp_path / "takes.py",))
 
 
-def test_defaults_are_built(registry):
+def test_default_plugins_are_built(registry):
     configured = registry.configure("reference", "takes")
     assert configured.label == configured.text == "takes"
-    found = configured.build()
-    assert isinstance(found.basis, gahbench.Basis)
-    assert spec_of(found.basis) == "wavelet[db4]"
-    assert [spec_of(one) for one in found.several] == ["pixel", "dct"]
-    assert found.inner is found.metric is None
-    assert spec_of(found) == "takes"
+    built = configured.build()
+    assert isinstance(built.basis, gahbench.Basis)
+    assert spec_of(built.basis) == "wavelet[db4]"
+    assert [spec_of(basis) for basis in built.several] == ["pixel", "dct"]
+    assert built.inner is built.metric is None
+    assert spec_of(built) == "takes"
 
 
 def test_an_architecture_is_built_for_the_images(registry):
@@ -63,26 +63,26 @@ def test_an_architecture_is_built_for_the_images(registry):
     assert network(torch.rand(2, 3, 8, 8), torch.ones(2)).shape == (2, 3, 8, 8)
 
 
-def test_specs_that_are_given_are_built_however_deep(registry):
+def test_nested_specs_are_built(registry):
     spec = "takes[sym4,several=[dct],inner=takes[inner=threshold[haar,k=2],network=unet[levels=3]],metric=psnr,scale=2]"
     configured = registry.configure("reference", spec)
     assert registry.configure("reference", configured.text).label == configured.label
-    found = configured.build()
-    assert spec_of(found.inner.inner.basis) == "haar"
-    assert found.inner.network.label == "unet[width=64]"
-    assert isinstance(found.metric, gahbench.Metric)
-    assert spec_of(found) == configured.text
+    built = configured.build()
+    assert spec_of(built.inner.inner.basis) == "haar"
+    assert built.inner.network.label == "unet[width=64]"
+    assert isinstance(built.metric, gahbench.Metric)
+    assert spec_of(built) == configured.text
 
 
-def test_every_build_has_objects_of_its_own(registry):
+def test_every_build_creates_new_nested_plugins(registry):
     configured = registry.configure("reference", "takes[inner=takes]")
-    one, other = configured.build(), configured.build()
-    assert one.basis is not other.basis
-    assert one.inner is not other.inner
-    assert one.several[0] is not other.several[0]
+    first, second = configured.build(), configured.build()
+    assert first.basis is not second.basis
+    assert first.inner is not second.inner
+    assert first.several[0] is not second.several[0]
 
 
-def test_a_constructor_that_refuses_is_named(registry):
+def test_errors_of_nested_plugins_name_the_plugin(registry):
     with pytest.raises(ParameterError, match=r"takes.*basis=dct\[levels=3\].*unknown parameter 'levels'"):
         registry.configure("reference", "takes[dct[levels=3]]")
     with pytest.raises(ParameterError, match=r"^basis 'patch-graph': patch=4: accepted are odd sides"):
@@ -94,22 +94,22 @@ def test_only_built_objects_have_a_spec():
     assert spec_of(basis) == "wavelet[db2,levels=2]"
     assert spec_of(type(basis)("db2")) is None
     assert spec_of(None) is spec_of("sym4") is None
-    place = id(basis)
+    key = id(basis)
     del basis
     gc.collect()
-    assert place not in configured_plugins._SPECS
+    assert key not in configured_plugins._SPECS
 
 
-def test_equal_objects_keep_specs_of_their_own():
+def test_equal_objects_keep_different_specs():
     class Equal:
         __hash__ = None
 
         def __eq__(self, other):
             return True
 
-    one, other = Equal(), Equal()
-    record_spec(one, "one")
-    record_spec(other, "other")
-    assert (spec_of(one), spec_of(other)) == ("one", "other")
+    first, second = Equal(), Equal()
+    record_spec(first, "first")
+    record_spec(second, "second")
+    assert (spec_of(first), spec_of(second)) == ("first", "second")
     record_spec(3, "three")
     assert spec_of(3) is None

@@ -1,4 +1,4 @@
-"""What a dataset returns is checked wherever it is asked for images."""
+"""Checks of the images that external datasets return."""
 
 import copy
 
@@ -8,28 +8,28 @@ import torch
 
 import gahbench
 from gahbench._util.errors import PluginError
-from gahbench.registry.checked_images import checking, unchecked
+from gahbench.registry.checked_images import add_image_checks, unchecked_images
 from gahbench.registry.registry import Registry
 from gahbench.testing import check_file
 
 GOOD = "torch.full((count, 1, 8, 8), 0.5)"
-WRONG = {
-    "array": ("numpy.zeros((count, 1, 8, 8))", "gave a ndarray; accepted: a tensor"),
-    "objects": ("numpy.array([None] * count, dtype=object)", "gave a ndarray; accepted: a tensor"),
-    "nothing": ("None", "gave a NoneType; accepted: a tensor"),
-    "sparse": (f"{GOOD}.to_sparse()", "gave a nested or sparse tensor"),
-    "nested": (f"torch.nested.nested_tensor(list({GOOD}))", "gave a nested or sparse tensor"),
+INVALID = {
+    "array": ("numpy.zeros((count, 1, 8, 8))", "returned a ndarray; accepted: a tensor"),
+    "objects": ("numpy.array([None] * count, dtype=object)", "returned a ndarray; accepted: a tensor"),
+    "nothing": ("None", "returned a NoneType; accepted: a tensor"),
+    "sparse": (f"{GOOD}.to_sparse()", "returned a nested or sparse tensor"),
+    "nested": (f"torch.nested.nested_tensor(list({GOOD}))", "returned a nested or sparse tensor"),
     "meta": ("torch.empty(count, 1, 8, 8, device='meta')", "float32 on the device meta; accepted: float32 on cpu"),
     "double": (f"{GOOD}.double()", "float64 on the device cpu; accepted: float32"),
-    "whole numbers": (f"{GOOD}.long()", "int64 on the device cpu; accepted: float32"),
+    "integers": (f"{GOOD}.long()", "int64 on the device cpu; accepted: float32"),
     "complex": (f"{GOOD}.to(torch.complex64)", "complex64 on the device cpu"),
     "quantized": (f"torch.quantize_per_tensor({GOOD}, .1, 0, torch.quint8)", "quint8 on the device cpu"),
     "gradient": (f"{GOOD}.requires_grad_()", "a tensor that requires a gradient"),
     "not a number": (f"{GOOD} * torch.nan", "128 values that are infinite or NaN"),
     "too few": (f"{GOOD}[:1]", "the shape (1, 1, 8, 8); accepted: (2, 1, 8, 8)"),
     "colour": (f"{GOOD}.expand(-1, 3, -1, -1)", "the shape (2, 3, 8, 8); accepted: (2, 1, 8, 8)"),
-    "not stable": (f"{GOOD} / count", "the first of 1 images of the split 'test' is another"),
-    "other each time": ("torch.rand(count, 1, 8, 8)", "the first of 1 images of the split 'test' is another"),
+    "not stable": (f"{GOOD} / count", "the first of 1 images of the split 'test' differs from an earlier call"),
+    "random": ("torch.rand(count, 1, 8, 8)", "the first of 1 images of the split 'test' differs from an earlier call"),
 }
 
 
@@ -43,34 +43,34 @@ def file(write_class):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("case", WRONG)
-def test_wrong_images_are_named_in_a_line_and_by_the_contract_checks(file, case):
-    images, says = WRONG[case]
+@pytest.mark.parametrize("case", INVALID)
+def test_invalid_images_raise_an_error_and_fail_the_contract_checks(file, case):
+    images, message = INVALID[case]
     plugin = file(images)
     with pytest.raises(PluginError) as caught:
         Registry((plugin,)).create("dataset", "mine").images("test", 2)
     assert str(caught.value).startswith("dataset 'mine': ")
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     (report,) = check_file(plugin)
     assert report.failed
     assert "runs" not in report.failed
 
 
-def test_sampling_inspecting_and_previewing_refuse_wrong_images(file):
-    images, _ = WRONG["not stable"]
-    asked = {"dataset": "mine", "plugins": [file(images)]}
+def test_sample_inspect_and_preview_refuse_invalid_images(file):
+    images, _ = INVALID["not stable"]
+    arguments = {"dataset": "mine", "plugins": [file(images)]}
     for call in (
-        lambda: gahbench.preview("mine", [0.1], count=2, plugins=asked["plugins"]),
-        lambda: gahbench.inspect("wiener-linear", sigmas=[0.1], bases=["dct"], **asked),
-        lambda: gahbench.sample("wiener-linear", count=1, **asked),
+        lambda: gahbench.preview("mine", [0.1], count=2, plugins=arguments["plugins"]),
+        lambda: gahbench.inspect("wiener-linear", sigmas=[0.1], bases=["dct"], **arguments),
+        lambda: gahbench.sample("wiener-linear", count=1, **arguments),
     ):
-        with pytest.raises(PluginError, match=r"dataset 'mine'.*is another than when"):
+        with pytest.raises(PluginError, match=r"dataset 'mine'.*differs from an earlier call"):
             call()
 
 
-class Steps(gahbench.Dataset):
-    """Images whose brightness a user may set."""
+class ConstantImages(gahbench.Dataset):
+    """A dataset of constant images, whose brightness is an attribute."""
 
     shape = (1, 2, 2)
 
@@ -81,42 +81,44 @@ class Steps(gahbench.Dataset):
         return torch.full((count, *self.shape), self.level)
 
 
-def test_its_class_is_derived_and_has_the_same_name():
-    checked = checking(Steps, "here")()
-    assert isinstance(checked, Steps)
-    assert (type(checked).__name__, type(checked).__module__) == ("Steps", __name__)
+def test_the_checked_class_is_a_subclass_with_the_same_name():
+    checked = add_image_checks(ConstantImages, "here")()
+    assert isinstance(checked, ConstantImages)
+    assert (type(checked).__name__, type(checked).__module__) == ("ConstantImages", __name__)
     assert checked.images(count=2, split="test").shape == (2, 1, 2, 2)
-    assert unchecked(checked)("test", 1, start=1).shape == (1, 1, 2, 2)
+    assert unchecked_images(checked)("test", 1, start=1).shape == (1, 1, 2, 2)
 
 
 @pytest.mark.parametrize("slots", ["", "    __slots__ = ('level',)\n"])
-@pytest.mark.parametrize("made", ["Mine", "lambda: Mine()"])
-def test_datasets_of_functions_and_with_slots_are_checked_too(file, made, slots):
+@pytest.mark.parametrize("factory", ["Mine", "lambda: Mine()"])
+def test_datasets_from_functions_and_with_slots_are_checked(file, factory, slots):
     plugin = file(f"{GOOD} * torch.nan")
-    text = plugin.read_text().replace("'mine', Mine", f"'mine', {made}")
+    text = plugin.read_text().replace("'mine', Mine", f"'mine', {factory}")
     plugin.write_text(text.replace("(gahbench.Dataset):\n", f"(gahbench.Dataset):\n{slots}"))
     with pytest.raises(PluginError, match="128 values that are infinite or NaN"):
         Registry((plugin,)).create("dataset", "mine").images("test", 2)
 
 
-def test_a_copy_may_have_other_images():
-    checked = checking(Steps, "here")()
+def test_a_copy_may_have_different_images():
+    checked = add_image_checks(ConstantImages, "here")()
     checked.images("test", 2)
     other = copy.copy(checked)
     other.level = 0.5
     assert float(other.images("test", 2).mean()) == 0.5
     checked.level = 0.75
-    with pytest.raises(PluginError, match="here: the first of 2 images of the split 'test' is another"):
+    with pytest.raises(
+        PluginError, match="here: the first of 2 images of the split 'test' differs from an earlier call"
+    ):
         checked.images("test", 2)
 
 
-def test_splits_and_positions_have_their_own_first_images():
-    class Places(Steps):
+def test_images_are_compared_only_at_the_start_of_the_same_split():
+    class IndexedImages(ConstantImages):
         def images(self, split, count, start=0):
             first = {"train": 0.0, "test": 0.5}[split]
             levels = first + torch.arange(start, start + count) / 100
             return levels[:, None, None, None].expand(count, *self.shape).clone()
 
-    checked = checking(Places, "here")()
-    found = [checked.images("train", 3), checked.images("test", 3), checked.images("train", 2, 1)]
-    np.testing.assert_allclose([float(images[0, 0, 0, 0]) for images in found], [0, 0.5, 0.01], atol=1e-6)
+    checked = add_image_checks(IndexedImages, "here")()
+    batches = [checked.images("train", 3), checked.images("test", 3), checked.images("train", 2, 1)]
+    np.testing.assert_allclose([float(images[0, 0, 0, 0]) for images in batches], [0, 0.5, 0.01], atol=1e-6)

@@ -1,4 +1,4 @@
-"""The works that plugins follow, as their classes name them."""
+"""The works that plugins cite."""
 
 import re
 
@@ -13,39 +13,39 @@ WORK = gahbench.Citation("Wiener, Norbert", "Smoothing", 1949)
 YEAR = re.compile(r"\b(?:18|19|20)\d\d\b")
 
 
-def of(found):
-    return citations(Plugin("reference", "mine", type("Mine", (), {"citation": found}), "mine.py"))
+def citations_of(citation):
+    return citations(Plugin("reference", "mine", type("Mine", (), {"citation": citation}), "mine.py"))
 
 
-def test_one_or_several_or_none():
-    assert of(WORK) == (WORK,)
-    assert of((WORK, WORK)) == (WORK, WORK)
-    assert of(None) == citations(Plugin("reference", "mine", type("Mine", (), {}), "mine.py")) == ()
+def test_a_plugin_cites_one_work_or_several_or_none():
+    assert citations_of(WORK) == (WORK,)
+    assert citations_of((WORK, WORK)) == (WORK, WORK)
+    assert citations_of(None) == citations(Plugin("reference", "mine", type("Mine", (), {}), "mine.py")) == ()
 
 
-@pytest.mark.parametrize("wrong", ["Wiener 1949", (WORK, "Wiener 1949")])
-def test_anything_else_is_refused(wrong):
+@pytest.mark.parametrize("invalid", ["Wiener 1949", (WORK, "Wiener 1949")])
+def test_values_other_than_citations_are_refused(invalid):
     with pytest.raises(PluginError, match="reference 'mine': its citation is of type str; accepted: a gahbe"):
-        of(wrong)
+        citations_of(invalid)
 
 
-def test_built_in_plugins_whose_docstring_names_a_work_cite_one(builtin):
+def test_built_in_plugins_whose_docstring_names_a_work_have_a_citation(builtin):
     plugins = [plugin for kind in KINDS for plugin in builtin.plugins(kind)]
     named = [plugin for plugin in plugins if YEAR.search((plugin.factory.__doc__ or "").partition("Parameters\n")[0])]
     assert len(named) > 60
     assert [plugin.where for plugin in named if not citations(plugin)] == []
 
 
-def test_the_years_of_works_are_those_of_the_docstring(builtin):
-    """A plugin is assigned the work that its own text names."""
-    wrong = []
+def test_the_years_of_citations_appear_in_the_docstring(builtin):
+    """A plugin whose docstring names years cites works of these years."""
+    invalid = []
     for plugin in (plugin for kind in KINDS for plugin in builtin.plugins(kind)):
         years = set(YEAR.findall(plugin.factory.__doc__ or ""))
-        wrong += [(plugin.where, work.key) for work in citations(plugin) if years and str(work.year) not in years]
-    assert wrong == []
+        invalid += [(plugin.where, work.key) for work in citations(plugin) if years and str(work.year) not in years]
+    assert invalid == []
 
 
-def test_rows_name_the_entry_and_the_plugin_within_it_once(builtin):
+def test_citation_rows_name_the_entry_and_the_nested_plugin_without_duplicates(builtin):
     entries = [builtin.configure("reference", "cycle-spin[threshold[haar]]"), builtin.configure("basis", "haar")]
     rows = [(row["entry"], row["plugin"], row["year"]) for row in citation_rows([*entries, *entries])]
     outer = "cycle-spin[threshold[haar]]"

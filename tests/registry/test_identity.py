@@ -1,4 +1,4 @@
-"""The identity of a plugin holds the content of its files, and never their names or paths."""
+"""The identity of a plugin depends on the content of its files, and not on their names or paths."""
 
 import os
 from typing import Annotated
@@ -34,7 +34,7 @@ ASKS = f"""def __init__(
     reference: Annotated[gahbench.Reference | None, gahbench.Names("reference")] = None,
 ): ...
 {DENOISE}"""
-#: By the kind that has a fingerprint, and the spec whose identity holds it.
+#: The kind of the plugin with a fingerprint, and the kind and the spec of the plugin whose identity depends on it.
 CASES = [
     *((kind, kind, "mine") for kind in ("reference", "basis", "metric", "architecture")),
     ("basis", "reference", "asks[basis=mine]"),
@@ -44,19 +44,19 @@ CASES = [
 
 @pytest.fixture
 def identity(write_class):
-    """Return a function: the identity of a spec, where a plugin of a kind has a fingerprint with the given body."""
+    """Return a function that returns the identity of a case whose method ``fingerprint`` has the given body."""
 
     def of(case, body=READS):
-        own, kind, spec = case
-        text = INIT + FINGERPRINTS[own].format(body) + BODIES[own]
-        files = (write_class(own, text, head=HEAD), write_class("reference", ASKS, "asks", head=HEAD))
+        fingerprint_kind, kind, spec = case
+        text = INIT + FINGERPRINTS[fingerprint_kind].format(body) + BODIES[fingerprint_kind]
+        files = (write_class(fingerprint_kind, text, head=HEAD), write_class("reference", ASKS, "asks", head=HEAD))
         return Registry(files).configure(kind, spec).identity
 
     return of
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_keys_follow_the_fingerprint(identity, tmp_path, case):
+def test_keys_depend_on_the_fingerprint(identity, tmp_path, case):
     keys = []
     for content in ("one", "two", "one"):
         (tmp_path / "table.txt").write_text(content)
@@ -65,25 +65,25 @@ def test_keys_follow_the_fingerprint(identity, tmp_path, case):
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_fingerprint_that_cannot_be_had_is_an_error(identity, case):
-    for body, error, says in (
-        ("return 3", PluginError, "its fingerprint is a int; accepted: a text, or None"),
+def test_an_invalid_fingerprint_raises_an_error(identity, case):
+    for body, error, message in (
+        ("return 3", PluginError, "its fingerprint is a int; accepted: a string, or None"),
         ("raise KeyError('lost')", PluginError, "its fingerprint: KeyError: 'lost'"),
         ("raise ValueError('no such table')", ParameterError, "no such table"),
         (READS, ParameterError, "No such file"),
     ):
-        with pytest.raises(error, match=says):
+        with pytest.raises(error, match=message):
             identity(case, body)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_fingerprint_of_none_is_not_part_of_the_identity(identity, case):
-    found = identity(case, "return None")
-    assert set(found) == {"kind", "name", "preset", "parameters", "source", "nested"}
-    assert all("fingerprint" not in inner for inner in found["nested"].values())
+    without_fingerprint = identity(case, "return None")
+    assert set(without_fingerprint) == {"kind", "name", "preset", "parameters", "source", "nested"}
+    assert all("fingerprint" not in inner for inner in without_fingerprint["nested"].values())
 
 
-def test_a_path_beside_a_fingerprint_is_not_in_the_key(write_class):
+def test_a_fingerprint_replaces_the_path_in_the_key(write_class):
     plain = "def __init__(self, path: str):\n    self.path = path\n" + DENOISE
     reads = plain + "def fingerprint(self): return self.path[-1]\n"
     registry = Registry((write_class("reference", plain, "plain"), write_class("reference", reads, "reads")))
@@ -113,7 +113,7 @@ def key(registry, spec):
 
 
 @pytest.mark.parametrize("spec", ["reads[{}]", "asks[reference='reads[{}]']"])
-def test_keys_follow_the_content_of_files(registry, tmp_path, monkeypatch, spec):
+def test_keys_depend_on_the_content_of_files(registry, tmp_path, monkeypatch, spec):
     for name, content in (("a.bin", "x"), ("b.bin", "x"), ("c.bin", "y")):
         (tmp_path / name).write_text(content)
     first, same, other = (key(registry, spec.format(tmp_path / name)) for name in ("a.bin", "b.bin", "c.bin"))
@@ -124,21 +124,21 @@ def test_keys_follow_the_content_of_files(registry, tmp_path, monkeypatch, spec)
     assert key(registry, spec.format(tmp_path / "a.bin")) == other
 
 
-def test_labels_show_the_name_of_the_file_alone(registry, tmp_path):
+def test_labels_show_only_the_name_of_a_file(registry, tmp_path):
     (tmp_path / "some, name.bin").write_text("x")
     configured = registry.configure("reference", "reads", file=str(tmp_path / "some, name.bin"))
     assert configured.label == "reads['some, name.bin']"
     assert registry.configure("reference", configured.text).parameters == configured.parameters
 
 
-def test_a_file_that_cannot_be_read_is_refused(registry, tmp_path):
+def test_an_unreadable_file_is_refused(registry, tmp_path):
     os.mkfifo(tmp_path / "fifo")
-    for path, says in (
+    for path, message in (
         ("gone.bin", r"file='gone.bin': no such file in .* \(accepted: path of a file\)"),
         (tmp_path, "is a folder; expected a regular file"),
         (tmp_path / "fifo", r"fifo': is a FIFO; expected a regular file \(accepted: path of a file\)"),
     ):
-        with pytest.raises(ParameterError, match=says):
+        with pytest.raises(ParameterError, match=message):
             registry.configure("reference", f"reads[{path}]")
     (tmp_path / "a.bin").write_text("x")
     configured = registry.configure("reference", f"reads[{tmp_path / 'a.bin'}]")
@@ -147,10 +147,10 @@ def test_a_file_that_cannot_be_read_is_refused(registry, tmp_path):
         _ = configured.identity
 
 
-def test_a_file_may_be_left_out():
+def test_a_file_parameter_may_be_optional():
     def factory(file: Annotated[str | None, File()] = None) -> None: ...
 
     (parameter,) = constructor_parameters(factory, "factory")
     assert parameter.is_file
-    assert parameter.settled_default is None
+    assert parameter.converted_default is None
     assert parameter.type_name == "path of a file or null"

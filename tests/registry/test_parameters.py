@@ -1,3 +1,5 @@
+"""Parameters of plugins, read from constructors."""
+
 import math
 import re
 from typing import Annotated, Literal
@@ -29,7 +31,7 @@ class Plugin:
 PARAMETERS = constructor_parameters(Plugin, "architecture 'x'")
 
 
-def test_defaults_fill_in():
+def test_defaults_are_filled_in():
     assert resolve(PARAMETERS, {}, "x") == {
         "width": 16,
         "rate": 0.5,
@@ -42,14 +44,14 @@ def test_defaults_fill_in():
     }
 
 
-def test_an_integer_is_a_float_and_a_list_a_tuple():
+def test_integers_become_floats_and_lists_become_tuples():
     resolved = resolve(PARAMETERS, {"rate": 1, "sizes": [-(2**63)], "levels": 2**63 - 1}, "x")
     assert isinstance(resolved["rate"], float)
     assert (resolved["rate"], resolved["sizes"], resolved["levels"]) == (1.0, (-(2**63),), 2**63 - 1)
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("given", "message"),
     [
         ({"widht": 3}, "unknown parameter 'widht'; did you mean 'width'"),
         ({"width": "16"}, "width='16'"),
@@ -74,14 +76,14 @@ def test_an_integer_is_a_float_and_a_list_a_tuple():
         ({"channels": 3}, "come from the dataset"),
     ],
 )
-def test_values_that_are_not_accepted_are_named(given, says):
+def test_invalid_values_are_named_in_the_error(given, message):
     with pytest.raises(ParameterError) as error:
         resolve(PARAMETERS, given, "architecture 'x'")
-    assert says in str(error.value)
+    assert message in str(error.value)
     assert str(error.value).startswith("architecture 'x': ")
 
 
-def test_a_parameter_that_names_a_plugin_is_recognised():
+def test_parameters_that_name_plugins_are_recognised():
     named = [parameter for parameter in PARAMETERS if parameter.names]
     assert [(parameter.name, parameter.names) for parameter in named] == [
         ("basis", "basis"),
@@ -97,11 +99,11 @@ def test_a_parameter_that_names_a_plugin_is_recognised():
     }
 
 
-def test_sequences_are_distinguished_from_grids():
+def test_parameters_with_list_values_are_recognised():
     assert [parameter.name for parameter in PARAMETERS if parameter.is_sequence] == ["sizes", "bases"]
 
 
-def test_a_required_parameter_is_asked_for():
+def test_a_missing_required_parameter_raises_an_error():
     def factory(width: int, basis: Annotated[Basis, Names("basis")]): ...
 
     parameters = constructor_parameters(factory, "x")
@@ -137,25 +139,25 @@ def network(network: Annotated[str | None, Names("architecture")] = None): ...
 
 
 @pytest.mark.parametrize(
-    ("factory", "says"),
+    ("factory", "message"),
     [
         (untyped, "x: parameter 'width' needs a type annotation"),
-        (hidden, "hides its parameters"),
+        (hidden, "hides parameters"),
         (infinite, "x: the default bound=inf is not finite"),
         (nan, "x: the default bound=nan is not finite"),
         (nested, "x: the default bound=(1.0, -inf) is not finite"),
         (as_text, "such as Annotated[gahbench.Basis, gahbench.Names('basis')]"),
-        (with_default, "its default is a spec in its mark: Names('basis', default=...)"),
+        (with_default, "write its default as a spec in its mark: Names('basis', default=...)"),
         (network, "such as Annotated[gahbench.ArchitectureFactory, gahbench.Names('architecture')]"),
     ],
 )
-def test_constructors_without_readable_parameters_are_refused(factory, says):
-    with pytest.raises(PluginError, match=re.escape(says)):
+def test_invalid_constructors_are_refused(factory, message):
+    with pytest.raises(PluginError, match=re.escape(message)):
         constructor_parameters(factory, "x")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_examples_of_plugins_are_accepted(builtin, kind):
+def test_examples_in_error_messages_are_valid(builtin, kind):
     parameter = Parameter("other", Annotated[str, Names(kind)])
     (plain, full), mapping = re.findall(r'"(.+?)"', parameter.accepted), re.search(r"{(.*): {...}}", parameter.accepted)
     for text in (plain, full):
@@ -164,7 +166,7 @@ def test_examples_of_plugins_are_accepted(builtin, kind):
     assert builtin.find(kind, mapping[1]) is not None
 
 
-def test_a_plugin_is_named_by_a_mapping(builtin):
+def test_a_mapping_may_name_a_plugin(builtin):
     given = {"threshold": {"basis": {"wavelet": {"name": "db4", "levels": 2}}}}
     configured = builtin.configure("reference", "cycle-spin", reference=given, shifts=2)
     assert configured.label == "cycle-spin[threshold[wavelet[db4,levels=2]],shifts=2]"
@@ -173,7 +175,7 @@ def test_a_plugin_is_named_by_a_mapping(builtin):
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("given", "message"),
     [
         ({"wavelet": {"level": 2}}, "reference 'threshold': basis: basis 'wavelet': unknown parameter 'level'"),
         ({"wavlet": None}, "reference 'threshold': basis: unknown basis 'wavlet'"),
@@ -181,12 +183,12 @@ def test_a_plugin_is_named_by_a_mapping(builtin):
         ({"haar": [1]}, r"basis: haar: expected parameters with values, not \[1\]"),
     ],
 )
-def test_a_mapping_that_names_no_plugin_is_refused(builtin, given, says):
-    with pytest.raises((ParameterError, PluginError), match=says):
+def test_an_invalid_mapping_is_refused(builtin, given, message):
+    with pytest.raises((ParameterError, PluginError), match=message):
         builtin.configure("reference", "threshold", basis=given)
 
 
-def test_numbers_may_be_fractions_and_texts_stay_texts():
+def test_fractions_become_numbers_but_strings_stay_strings():
     number, text = Parameter("sigma", Annotated[float, Field(gt=0)] | None), Parameter("name", str)
     numbers = Parameter("sigmas", tuple[float, ...])
     assert number.check("25/255") == 25 / 255

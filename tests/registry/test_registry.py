@@ -1,3 +1,5 @@
+"""The registry: sources of plugins, problems, specs and labels."""
+
 import json
 import subprocess
 import sys
@@ -38,13 +40,13 @@ def write(folder: Path, name: str, text: str) -> Path:
     return file
 
 
-def test_built_in_plugins_come_through_the_same_hooks(builtin):
+def test_built_in_plugins_register_by_hooks(builtin):
     assert builtin.problems == []
     assert "unet" in builtin.names("architecture")
     assert {plugin.origin for kind in KINDS for plugin in builtin.plugins(kind)} == {"built-in"}
 
 
-def test_a_file_and_a_folder_are_sources(tmp_path):
+def test_plugins_are_loaded_from_a_file_and_from_a_folder(tmp_path):
     file = write(tmp_path, "half.py", HALF)
     for source in (file, tmp_path):
         plugin = Registry((source,)).get("reference", "half")
@@ -53,7 +55,7 @@ def test_a_file_and_a_folder_are_sources(tmp_path):
         assert plugin.build(plugin.factory, {"factor": 2.0}, {}).factor == 2.0
 
 
-def test_an_entry_point_is_a_source(tmp_path, monkeypatch):
+def test_plugins_are_loaded_from_an_entry_point(tmp_path, monkeypatch):
     write(tmp_path, "half_by_package.py", HALF)
     info = tmp_path / "half_package-1.0.dist-info"
     write(info, "METADATA", "Metadata-Version: 2.1\nName: half-package\nVersion: 1.0\n")
@@ -62,14 +64,14 @@ def test_an_entry_point_is_a_source(tmp_path, monkeypatch):
     assert Registry().get("reference", "half").origin == "package 'half-package'"
 
 
-def test_files_beside_a_plugin_can_be_imported(tmp_path):
+def test_a_plugin_can_import_files_in_its_folder(tmp_path):
     write(tmp_path, "_half_helper.py", "FACTOR = 0.25\n")
     text = "from _half_helper import FACTOR\n" + HALF.replace("float = 0.5", "float = FACTOR")
     write(tmp_path, "half2.py", text)
     assert Registry((tmp_path,)).create("reference", "half").factor == 0.25
 
 
-def test_the_second_plugin_of_a_name_is_left_out(tmp_path):
+def test_a_plugin_with_a_registered_name_is_a_problem(tmp_path):
     second = '    register("half-too", "gahbench_plugins.references.identity:Identity")\n'
     text = HALF.replace("half", "identity")
     file = write(tmp_path, "again.py", text.replace("(register):\n", "(register):\n" + second))
@@ -89,7 +91,7 @@ MUTE = "class Mute(Exception):\n    def __str__(self):\n        raise RuntimeErr
 
 
 @pytest.mark.parametrize(
-    ("text", "says", "line"),
+    ("text", "message", "line"),
     [
         ("import no_such_package\n", "ModuleNotFoundError", 1),
         ("\n1 / 0\n", "ZeroDivisionError", 2),
@@ -98,8 +100,8 @@ MUTE = "class Mute(Exception):\n    def __str__(self):\n        raise RuntimeErr
         (REGISTERS.format("'m', int").replace("metrics", "metric"), "register_metric", None),
         (REGISTERS.format("'m', 3"), "TypeError: register('m', ...) takes a class or 'module:Class', and keywords", 3),
         (REGISTERS.format("'m', __import__('functools').partial(int)"), "takes a class or 'module:Class', and", 3),
-        (REGISTERS.format("'m[a=1]', int"), "register('m[a=1]', ...): accepted is a name alone", 3),
-        (REGISTERS.format("'m', int, a=float('nan')"), "accepted are finite values, not {'a': nan}", 3),
+        (REGISTERS.format("'m[a=1]', int"), "register('m[a=1]', ...): not a name", 3),
+        (REGISTERS.format("'m', int, a=float('nan')"), "preset values must be finite, not {'a': nan}", 3),
         ("raise ValueError('one\\ntwo')\n", "ValueError: one two", 1),
         ("raise BaseException('boo')\n", "BaseException: boo", 1),
         ("raise GeneratorExit\n", "GeneratorExit", 1),
@@ -107,13 +109,13 @@ MUTE = "class Mute(Exception):\n    def __str__(self):\n        raise RuntimeErr
         ("import gahbench\ngahbench.create('basis', 'unheard-of')\n", "unknown basis 'unheard-of'", 2),
     ],
 )
-def test_a_broken_plugin_is_recorded_and_harms_nothing(tmp_path, text, says, line):
+def test_a_broken_plugin_is_a_problem_and_other_plugins_still_work(tmp_path, text, message, line):
     broken = write(tmp_path, "broken.py", text)
     write(tmp_path, "good.py", HALF)
     registry = Registry((tmp_path,))
     (problem,) = registry.problems
     assert problem.origin == str(broken)
-    assert says in problem.error
+    assert message in problem.error
     assert "\n" not in problem.error
     assert (problem.line, "raised at" in problem.error) == (line, False)
     assert "half" in registry.names("reference")
@@ -121,7 +123,7 @@ def test_a_broken_plugin_is_recorded_and_harms_nothing(tmp_path, text, says, lin
         registry.get("reference", "missing")
 
 
-def test_an_error_in_a_file_beside_a_plugin_names_both(tmp_path):
+def test_an_error_in_a_helper_file_names_the_plugin_and_the_helper(tmp_path):
     broken = write(tmp_path, "broken.py", "import math\nfrom _helps import x\n")
     helper = write(tmp_path, "_helps.py", "\n\nx = y\n")
     (problem,) = Registry((broken,)).problems
@@ -133,12 +135,12 @@ def test_an_error_in_a_file_beside_a_plugin_names_both(tmp_path):
     assert problem.error == "SyntaxError: invalid syntax (_helps.py, line 1)"
 
 
-def test_a_missing_source_is_an_error(tmp_path):
+def test_a_missing_source_raises_an_error(tmp_path):
     with pytest.raises(PluginError, match="no such plugin file or folder"):
         Registry((tmp_path / "nowhere",))
 
 
-def test_unknown_names_suggest_the_nearest(builtin):
+def test_unknown_names_suggest_similar_names(builtin):
     with pytest.raises(PluginError, match="did you mean 'unet'"):
         builtin.get("architecture", "unett")
     with pytest.raises(PluginError, match=r"basis=sym44: unknown basis .* did you mean 'sym4'"):
@@ -155,7 +157,7 @@ def test_labels_are_canonical(builtin):
     assert label("reference", "oracle-shrink[wavelet[db4,levels=2]]") == "oracle-shrink[wavelet[db4,levels=2]]"
 
 
-def test_a_changed_helper_is_imported_again(tmp_path):
+def test_an_edited_helper_is_imported_again(tmp_path):
     helper = write(tmp_path, "_again.py", "FACTOR = 0.25\n")
     text = "from _again import FACTOR\n" + HALF.replace("float = 0.5", "float = FACTOR")
     file = write(tmp_path, "uses_again.py", text)
@@ -164,7 +166,7 @@ def test_a_changed_helper_is_imported_again(tmp_path):
     assert Registry((file,)).create("reference", "half").factor == 0.125
 
 
-def test_helpers_of_one_name_in_two_folders_are_refused(tmp_path):
+def test_helpers_with_the_same_name_in_two_folders_are_refused(tmp_path):
     for folder, factor in (("one", 0.5), ("two", 0.9)):
         write(tmp_path / folder, "_shared.py", f"FACTOR = {factor}\n")
         text = "from _shared import FACTOR\n" + HALF.replace("half", f"half-{folder}")
@@ -175,14 +177,14 @@ def test_helpers_of_one_name_in_two_folders_are_refused(tmp_path):
     assert "'_shared' would be imported from" in problem.error
 
 
-@pytest.mark.parametrize(("text", "says"), [("def (:\n", "SyntaxError"), ("1 / 0\n", "ZeroDivisionError")])
-def test_a_lazy_plugin_that_cannot_be_imported_is_listed_with_its_error(tmp_path, monkeypatch, text, says):
-    write(tmp_path, f"lazy_{says}.py", text)
+@pytest.mark.parametrize(("text", "error"), [("def (:\n", "SyntaxError"), ("1 / 0\n", "ZeroDivisionError")])
+def test_a_lazy_plugin_that_cannot_be_imported_is_listed(tmp_path, monkeypatch, text, error):
+    write(tmp_path, f"lazy_{error}.py", text)
     monkeypatch.syspath_prepend(str(tmp_path))
-    file = write(tmp_path / "p", "lazy.py", REGISTERS.format(f"'lazy', 'lazy_{says}:Lazy'"))
+    file = write(tmp_path / "p", "lazy.py", REGISTERS.format(f"'lazy', 'lazy_{error}:Lazy'"))
     plugin = Registry((file,)).get("metric", "lazy")
     assert isinstance(plugin.summary, str)
-    with pytest.raises(PluginError, match=says):
+    with pytest.raises(PluginError, match=error):
         _ = plugin.parameters
 
 
@@ -190,7 +192,7 @@ def test_a_lazy_plugin_that_cannot_be_imported_is_listed_with_its_error(tmp_path
 def test_a_class_without_a_constructor_has_no_parameters(write_class, monkeypatch, is_replaced):
     if is_replaced:
         original = torch.nn.Module.__init__
-        # As by torch.compile, until the process ends.
+        # torch.compile replaces the constructor like this, until the process ends.
         monkeypatch.setattr(torch.nn.Module, "__init__", lambda self, *args, **keys: original(self, *args, **keys))
     file = write_class("architecture", "def forward(self, noisy, sigma): return noisy", "plain")
     assert Registry((file,)).get("architecture", "plain").parameters == ()
@@ -204,12 +206,12 @@ def test_a_digest_does_not_depend_on_the_folder(tmp_path):
     assert len(digests) == 1
 
 
-def test_a_decorated_class_can_be_created_outside_a_suite(tmp_path):
+def test_create_builds_a_plugin_outside_a_suite(tmp_path):
     file = write(tmp_path, "half3.py", HALF)
     assert gahbench.create("reference", "half", plugins=[file], factor=0.125).factor == 0.125
 
 
-def test_listing_and_help_import_no_torch():
+def test_list_and_help_do_not_import_torch():
     code = """
 import sys
 from gahbench.cli.app import app
@@ -224,7 +226,7 @@ assert not heavy, heavy
     assert done.returncode == 0, done.stderr
 
 
-def test_a_default_that_is_written_out_is_the_same_plugin(write_class):
+def test_explicit_defaults_give_the_same_identity_and_label(write_class):
     parameters = "width: float = 1, sizes: tuple[float, ...] = (1, 2), name: str | None = None"
     registry = Registry((write_class("reference", f"def __init__(self, {parameters}): ...\n{DENOISE}", "whole"),))
     plain = registry.configure("reference", "whole")
@@ -234,9 +236,9 @@ def test_a_default_that_is_written_out_is_the_same_plugin(write_class):
     assert plain.parameters == {"width": 1.0, "sizes": (1.0, 2.0), "name": None}
 
 
-#: Plugins whose constructors make a registry of their own.
+#: Plugins whose constructors create another registry.
 FLAT = """
-"Flat images, for which a basis is made."
+"Constant images; the constructor creates a basis."
 shape = (1, 16, 16)
 card = gahbench.Card("made here", "CC0-1.0")
 
@@ -244,12 +246,12 @@ def __init__(self):
     self.basis = gahbench.create("basis", "sym4")
 
 def images(self, split, count, start=0):
-    draws = [gahbench.generator("data", 0, split, place) for place in range(start, start + count)]
+    draws = [gahbench.generator("data", 0, split, index) for index in range(start, start + count)]
     levels = torch.stack([torch.rand((), generator=draw) for draw in draws])
     return levels[:, None, None, None].expand(count, *self.shape).clone()
 """
 THROUGH = """
-"Analysis and synthesis, which change nothing."
+"Analysis and synthesis, which return the noisy image."
 def __init__(self):
     self.basis = gahbench.create("basis", "sym4")
 
@@ -273,7 +275,7 @@ scoring: {sigmas: [0.1], images: 2, metrics: [psnr, "distance[to=half]"]}
 
 
 @pytest.mark.parametrize("engine", ["inline[trusted=true]", "processes"])
-def test_a_constructor_that_calls_create_leaves_the_others_their_plugins(write_suite, write_class, tmp_path, engine):
+def test_create_in_a_constructor_does_not_affect_other_plugins(write_suite, write_class, tmp_path, engine):
     plugins = [write_class("dataset", FLAT, "flat"), write_class("reference", THROUGH, "through-sym4")]
     plugins.append(write(tmp_path, "half5.py", HALF))
     outcome = gahbench.run(write_suite(text=SUITE), tmp_path / "out", plugins=plugins, engine=engine)

@@ -1,3 +1,5 @@
+"""Specs: parsing and formatting."""
+
 import math
 
 import pytest
@@ -8,14 +10,14 @@ from gahbench._util.errors import ParameterError
 from gahbench.registry.spec import Spec, format_value, parse_spec
 
 
-def test_names_and_parameters():
+def test_specs_are_parsed_into_names_and_parameters():
     assert parse_spec("unet") == Spec("unet")
     assert parse_spec("unet[]") == Spec("unet")
     assert parse_spec(" unet[width=16, bias=true] ") == Spec("unet", (), {"width": 16, "bias": True})
     assert parse_spec("wavelet[sym4,levels=3]") == Spec("wavelet", ("sym4",), {"levels": 3})
 
 
-def test_nested_specs_and_lists_stay_whole():
+def test_nested_specs_and_lists_are_parsed_as_values():
     parsed = parse_spec("oracle-threshold[basis=wavelet[sym4,levels=3]]")
     assert parsed.keywords == {"basis": "wavelet[sym4,levels=3]"}
     assert parse_spec("x[sizes=[1,2],y=null]").keywords == {"sizes": [1, 2], "y": None}
@@ -28,13 +30,13 @@ def test_nested_specs_and_lists_stay_whole():
         ("[a=1]", "expected a name"),
         ("unet[width=1", "not closed"),
         ("unet[width=[1]", "not closed"),
-        ("unet[width=1]]", "not opened"),
+        ("unet[width=1]]", "without an opening"),
         ("unet[width=1,width=2]", "given twice"),
         ("unet[width=1,2]", "follows a named"),
         ("unet[,]", "empty"),
         ("unet[a='x]", "a quote is not closed"),
         ("unet[a={x]", "a bracket is not closed"),
-        ("unet[a={x: 1, : }}]", "not opened"),
+        ("unet[a={x: 1, : }}]", "without an opening"),
         ("unet[a=@x]", "cannot read"),
         ('unet[a="x\\"]', "a quote is not closed"),
         ("unet[a=!!python/name:os.system]", "cannot read the value"),
@@ -43,12 +45,12 @@ def test_nested_specs_and_lists_stay_whole():
         ('unet[a="\\0"]', "cannot read the value"),
         ('unet[a="\\ud800"]', "cannot read the value"),
         (f"unet[a={2**63}]", rf"cannot read the value '{2**63}': {2**63} is not accepted; integers of 64 bits are"),
-        ("unet[a=" + 41 * "[" + 41 * "]" + "]", "more than 40 brackets within each other"),
-        ("a" * 101, "expected a name of 100 characters at most"),
+        ("unet[a=" + 41 * "[" + 41 * "]" + "]", "brackets nested more than 40 deep"),
+        ("a" * 101, "expected a name of at most 100 characters"),
         (f"unet[a={20_000 * 'x'}]", "20008 characters; accepted are 20000 or fewer"),
     ],
 )
-def test_errors_are_reported(text, reason):
+def test_invalid_specs_are_refused(text, reason):
     with pytest.raises(ParameterError, match=reason):
         parse_spec(text)
 
@@ -68,19 +70,19 @@ values = st.recursive(
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z][a-z_]{0,6}", fullmatch=True), values, max_size=4))
-def test_written_parameters_are_read_back(parameters):
+def test_formatted_parameters_are_parsed_unchanged(parameters):
     text = "unet[" + ",".join(f"{key}={format_value(value)}" for key, value in parameters.items()) + "]"
     assert parse_spec(text).keywords == parameters
 
 
 @given(st.lists(values, max_size=3))
-def test_written_values_without_names_are_read_back_from_one_line(given):
+def test_formatted_positional_values_are_parsed_unchanged_from_one_line(given):
     text = "unet[" + ",".join(map(format_value, given)) + "]"
     assert text.isprintable()
     assert parse_spec(text).positional == tuple(given)
 
 
-def test_infinite_and_nan_values_are_read_back():
+def test_infinite_and_nan_values_are_parsed_unchanged():
     ((value, items),) = (parse_spec(f"x[{format_value(math.nan)},{format_value([math.inf, math.nan])}]").positional,)
     assert math.isnan(value)
     assert items[0] == math.inf
@@ -88,7 +90,7 @@ def test_infinite_and_nan_values_are_read_back():
 
 
 @given(texts)
-def test_any_text_is_read_back_even_nested(text):
+def test_any_text_is_parsed_unchanged_even_if_nested(text):
     inner = f"faces[path={format_value(text)},size=24]"
     assert parse_spec(inner).keywords == {"path": text, "size": 24}
     outer = f"shuffled[{format_value(inner)},seed=1]"

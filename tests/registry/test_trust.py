@@ -1,4 +1,4 @@
-"""Parameters that name code, files or downloads: marked, and refused where a results folder chose them."""
+"""Parameters that name code, files or downloads are marked, and refused if a results folder sets them."""
 
 from typing import Annotated, Literal, get_args, get_origin
 
@@ -17,12 +17,12 @@ HARMLESS = {
     "module.arguments", "pretrained.part", "representation.layer", "timm-unet.backbone", "torchvision.name",
     "true-flow.wavelet", "wavelet-packet.name", "wavelet-ti.name", "wavelet.name", "whole.sha256",
 }  # fmt: skip
-#: Kinds of plugins that a plan names.
+#: Kinds of plugins that plans name.
 KINDS = ("architecture", "dataset", "reference", "basis", "metric")
 
 
 @pytest.fixture(scope="module")
-def wary():
+def untrusting_registry():
     return Registry(trust=False)
 
 
@@ -34,8 +34,8 @@ def admits_text(annotation):
 
 def test_every_text_parameter_of_a_built_in_plugin_is_marked_or_harmless(builtin):
     texts, marked = set(), set()
-    for plugin in (one for kind in KINDS for one in builtin.plugins(kind)):
-        for parameter in (one for one in plugin.parameters if one.names is None):
+    for plugin in (plugin for kind in KINDS for plugin in builtin.plugins(kind)):
+        for parameter in (parameter for parameter in plugin.parameters if parameter.names is None):
             key = f"{plugin.name}.{parameter.name}"
             if parameter.is_code or parameter.is_external:
                 marked.add(key)
@@ -62,15 +62,15 @@ def test_every_text_parameter_of_a_built_in_plugin_is_marked_or_harmless(builtin
         ("metric", "distance[to=untrained[architecture=module[evilmod:Net]]]", "names code to run"),
     ],
 )
-def test_parameters_that_a_results_folder_may_not_choose_are_refused(wary, kind, spec, text):
-    # Before files are looked for and modules are imported: neither is there.
+def test_parameters_that_a_results_folder_may_not_choose_are_refused(untrusting_registry, kind, spec, text):
+    # The error precedes access to files and imports of modules, since these do not exist.
     with pytest.raises(UntrustedError, match=text):
-        wary.configure(kind, spec)
+        untrusting_registry.configure(kind, spec)
 
 
-def test_mappings_are_refused_too(wary):
+def test_untrusted_mappings_are_refused(untrusting_registry):
     with pytest.raises(UntrustedError, match="path='/nowhere'"):
-        wary.configure("dataset", "finite", dataset={"whole": {"path": "/nowhere"}})
+        untrusting_registry.configure("dataset", "finite", dataset={"whole": {"path": "/nowhere"}})
 
 
 @pytest.mark.parametrize(
@@ -83,11 +83,11 @@ def test_mappings_are_refused_too(wary):
         ("reference", "oracle-threshold[basis=wavelet[sym4]]"),
     ],
 )
-def test_values_that_name_nothing_are_accepted(wary, kind, spec):
-    assert wary.configure(kind, spec).plugin.name == spec.partition("[")[0]
+def test_harmless_values_are_accepted(untrusting_registry, kind, spec):
+    assert untrusting_registry.configure(kind, spec).plugin.name == spec.partition("[")[0]
 
 
-def test_plugins_from_elsewhere_say_the_same_by_marks():
+def test_marks_in_external_plugins_need_trust():
     class Scans:
         def __init__(
             self,
@@ -100,9 +100,11 @@ def test_plugins_from_elsewhere_say_the_same_by_marks():
         ) -> None: ...
 
     folder, reader, mask, path, note, basis = constructor_parameters(Scans, "here")
-    assert [one.needs_trust("x") for one in (folder, reader, mask, path, note, basis)] == [True] * 4 + [False] * 2
-    assert [one.is_code for one in (folder, reader, mask)] == [False, True, False]
-    # The default is the plugin's own choice.
+    assert [parameter.needs_trust("x") for parameter in (folder, reader, mask, path, note, basis)] == [True] * 4 + [
+        False
+    ] * 2
+    assert [parameter.is_code for parameter in (folder, reader, mask)] == [False, True, False]
+    # Defaults need no trust, since the plugin chose them.
     assert not folder.needs_trust("scans")
     assert not path.needs_trust("")
     assert not reader.needs_trust(None)

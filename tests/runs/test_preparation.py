@@ -246,7 +246,7 @@ def test_what_cannot_be_had_is_said_and_the_rest_is_prepared(far):
         (
             '(f"the file {self.file}",)',
             'f"the file {self.file}"',
-            "dataset 'set': missing() returned 'the file images.npy'; accepted: a tuple of texts",
+            "dataset 'set': missing() returned 'the file images.npy'; accepted: a tuple of strings",
         ),
     ],
 )

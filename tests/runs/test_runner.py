@@ -261,5 +261,5 @@ def test_a_dataset_that_gives_something_else_than_images_fails_its_units_in_a_li
     suite = write_suite(("  - discs: {size: 16}", "  - late"), ("  - unet: {width: 2, levels: 1}\n", ""))
     outcome = run(suite, tmp_path / "out", plugins=[file])
     assert (outcome.done, outcome.failed) == (0, 4)
-    says = "dataset 'late': 3 images of the split 'test': it gave 256 values that are infinite or NaN"
+    says = "dataset 'late': 3 images of the split 'test': it returned 256 values that are infinite or NaN"
     assert all(says in error for error in outcome.results.failures["error"])
