@@ -90,7 +90,7 @@ def _refusal(suite: Suite, entrant: Configured, dataset: Dataset) -> str | None:
     try:
         reference: Reference = suite.build(entrant)
         # A model that was saved with its code may end the process.
-        with watch(entrant.where, is_outside=bool(entrant.origins)):
+        with watch(entrant.where, is_external=bool(entrant.origins)):
             for shape in _shapes(suite, dataset):
                 reference.check_shape(shape)
     except SuiteError:
