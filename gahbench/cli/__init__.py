@@ -10,14 +10,14 @@ from gahbench._util.warning_lines import print_warnings_as_lines
 
 
 def main() -> None:
-    """Run the command line; bad input ends in one message and exit status 2, a file system that fails in 74."""
+    """Run the command line, and exit with 2 on bad input, 74 on a failing file system, and 130 on Ctrl-C."""
     from gahbench.cli.app import app
 
     print_warnings_as_lines()
-    # Where the home cannot be written to, matplotlib says at length that its cache is a temporary folder.
+    # If the home directory is read-only, matplotlib warns at length that its cache is a temporary folder.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     if hasattr(sys.stdout, "reconfigure"):
-        # Names of folders need not be UTF-8.
+        # Folder names may not be valid UTF-8.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
@@ -25,7 +25,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        # Not a failure of units: schedulers may try again.
+        # No unit has failed, so a status of its own tells schedulers that they may retry.
         print(f"error: {error}", file=sys.stderr)
         sys.exit(74)
     except KeyboardInterrupt:

@@ -9,12 +9,11 @@ import typer
 from gahbench.cli import boards, drawing, folders, looking, plugins, suites
 
 app = typer.Typer(
-    help="How good is an image denoiser really, and why: train, score, and rank denoisers against optimal rates, "
-    "oracles and optimal denoisers.",
+    help="Train, score and rank image denoisers against optimal rates, oracles and optimal denoisers.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
-    # Rich's own markup would swallow [key=value] and [default: ...].
+    # Rich markup would swallow [key=value] and [default: ...].
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )

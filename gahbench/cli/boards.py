@@ -1,4 +1,4 @@
-"""The commands that print and write what results folders hold: ``leaderboard report site compare cite claims``."""
+"""Commands that print or publish results: ``leaderboard report site compare cite claims``."""
 
 from __future__ import annotations
 
@@ -21,43 +21,46 @@ if TYPE_CHECKING:
 
 
 def leaderboard(
-    folders: Annotated[list[Path], typer.Argument(help="A results folder, or several on one board.")],
+    folders: Annotated[list[Path], typer.Argument(help="One or more results folders, shown on one board.")],
     entrant: options.OnlyEntrant = None,
     dataset: options.Dataset = None,
     metric: options.Metric = None,
     columns: Annotated[
-        str | None, typer.Option(help="Columns by their headings or names, with commas between: PSNR,gain@0.1,ssim.")
+        str | None,
+        typer.Option(
+            help="Show only these columns: headings or names separated by commas, such as PSNR,gain@0.1,ssim."
+        ),
     ] = None,
     form: Annotated[
         Literal["markdown", "csv", "latex"] | None,
-        typer.Option("--format", help="A table for elsewhere: markdown, csv or latex."),
+        typer.Option("--format", help="Print the table as markdown, csv or latex."),
     ] = None,
     out: options.TableOut = None,
-    legend: Annotated[bool, typer.Option("--legend", help="Explain every column.")] = False,
+    legend: Annotated[bool, typer.Option("--legend", help="Explain all columns.")] = False,
 ) -> None:
     """Print the leaderboard of a results folder, or of several that share images and noise.
 
-    While units are left, it is the board of what is scored so far.
+    If units are unfinished, the board shows what is scored so far.
 
-    The files of the board are compared with their checksums. 'gahbench collect' compares the units too, and writes the
-    board anew if they differ; a published board comes without its units, so that its values cannot be compared.
+    The board's files are verified against their checksums. 'gahbench collect' also compares the board with the units,
+    and rewrites it if they differ. A published board comes without units, so its values cannot be verified.
     """
     from gahbench.report.tables import export_board
     from gahbench.report.tables import print_board as print_results
 
     if len(folders) == 1 and not (entrant or dataset or metric or columns or form or out or legend):
-        _print_one(folders[0])
+        _print_folder(folders[0])
         return
-    found, left = _results_of(folders, entrant or (), dataset or (), metric or ())
+    results, unfinished = _load_selected(folders, entrant or (), dataset or (), metric or ())
     if columns or form or out:
-        write_or_print(export_board(found, form or "markdown", _columns(columns or "")), out)
+        write_or_print(export_board(results, form or "markdown", _split_columns(columns or "")), out)
     else:
-        print_results(found, Console(), full_legend=legend)
-    for folder, count in left.items():
-        _say_left(folder, count, found)
+        print_results(results, Console(), full_legend=legend)
+    for folder, count in unfinished.items():
+        _print_unfinished(folder, count, results)
 
 
-def _print_one(folder: Path) -> None:
+def _print_folder(folder: Path) -> None:
     from gahbench.report.tables import print_board as print_results
     from gahbench.runs.collect import results_so_far
 
@@ -65,32 +68,32 @@ def _print_one(folder: Path) -> None:
         results, count = so_far
         if not results.scores.empty:
             print_results(results, Console())
-        _say_left(folder, count, results)
+        _print_unfinished(folder, count, results)
         return
     print_board(folder)
     if not (folder / "units").is_dir():
-        typer.echo("the units are not in this folder: these values cannot be compared with them", err=True)
+        typer.echo("this folder has no units, so the values of its board cannot be verified", err=True)
 
 
-def _results_of(
+def _load_selected(
     folders: Sequence[Path], entrants: Sequence[str], datasets: Sequence[str], metrics: Sequence[str]
 ) -> tuple[Results, dict[Path, int]]:
-    """Return the chosen results of one or several folders, and how many units are left in each."""
+    """Return the selected results of all folders, and the number of unfinished units in each."""
     from gahbench.board.combined import combined
     from gahbench.board.results import load_results
     from gahbench.board.selection import selected
     from gahbench.runs.collect import results_so_far
     from gahbench.store.plan_file import short_names
 
-    parts, left = {}, {}
+    results_by_name, unfinished = {}, {}
     for name, folder in zip(short_names(folders), folders, strict=True):
-        parts[name], left[folder] = results_so_far(folder) or (load_results(folder), 0)
-    found = next(iter(parts.values())) if len(parts) == 1 else combined(parts)
-    return selected(found, entrants, datasets, metrics), left
+        results_by_name[name], unfinished[folder] = results_so_far(folder) or (load_results(folder), 0)
+    results = next(iter(results_by_name.values())) if len(results_by_name) == 1 else combined(results_by_name)
+    return selected(results, entrants, datasets, metrics), unfinished
 
 
-def _columns(text: str) -> list[str]:
-    """Return the names of columns in a text with commas between them, but for those within brackets."""
+def _split_columns(text: str) -> list[str]:
+    """Split names of columns at commas, except at commas within brackets."""
     columns, depth = [""], 0
     for char in text:
         depth += (char == "[") - (char == "]")
@@ -101,22 +104,22 @@ def _columns(text: str) -> list[str]:
     return [name for column in columns if (name := column.strip())]
 
 
-def _say_left(folder: Path, count: int, results: Results) -> None:
-    """Say that the board of a folder shows what is scored so far, if units are left."""
+def _print_unfinished(folder: Path, count: int, results: Results) -> None:
+    """Print how many units are unfinished, if any."""
     if count:
         so_far = "nothing is scored yet" if results.scores.empty else "the board so far"
         status = f"'gahbench status {shlex.quote(str(folder))}'"
-        typer.echo(f"{folder}: {so_far}, {counted(count, 'unit')} left; {status} shows them", err=True)
+        typer.echo(f"{folder}: {so_far}, {counted(count, 'unit')} left; see {status}", err=True)
 
 
 def print_board(folder: Path) -> None:
-    """Print the board of a results folder, as it was written."""
+    """Print the saved board of a results folder."""
     from gahbench.board.results import load_results, saved_board
     from gahbench.report.tables import print_board
 
     console = Console()
     if not console.is_terminal and (text := saved_board(folder)) is not None:
-        # The same text was written with the results: no need to render it again.
+        # The saved text is what would be rendered here.
         typer.echo(text, nl=False)
         return
     print_board(load_results(folder), console)
@@ -125,13 +128,14 @@ def print_board(folder: Path) -> None:
 def report(
     folder: options.Folder,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The file. [default: report.html in the folder]")
+        Path | None, typer.Option("--out", "-o", help="File to write. [default: report.html in the folder]")
     ] = None,
     plugins_dir: options.Plugins = None,
 ) -> None:
-    """Write all of a results folder as one HTML file: tables, figures, images, and where they came from.
+    """Write a results folder as one HTML file: tables, figures, images, and provenance.
 
-    The file needs no other and no network. With scripts, tables are sorted and filtered, and curves show their values.
+    The file is self-contained and works offline. With JavaScript, tables can be sorted and filtered, and curves show
+    their values.
     """
     from gahbench.registry.registry import open_registry
 
@@ -139,7 +143,7 @@ def report(
 
 
 def print_report(folder: Path, registry: Registry, out: Path | None = None) -> None:
-    """Write the report of a results folder, and print where it is."""
+    """Write the report of a results folder, and print its path and size."""
     from gahbench.report.page.report import write_report
 
     file = out or folder / "report.html"
@@ -148,22 +152,25 @@ def print_report(folder: Path, registry: Registry, out: Path | None = None) -> N
 
 
 def site(
-    folder: Annotated[Path, typer.Argument(help="A folder of results folders.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The site's folder: new, empty, or of an earlier site.")],
-    title: Annotated[str, typer.Option(help="The title of the site.")] = "gahbench",
-    base_url: Annotated[str, typer.Option(help="The address of the site, for a sitemap.")] = "",
+    folder: Annotated[Path, typer.Argument(help="A folder that contains results folders.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to: new, empty, or an earlier site.")],
+    title: Annotated[str, typer.Option(help="Title of the site.")] = "gahbench",
+    base_url: Annotated[str, typer.Option(help="URL of the site, for its sitemap.")] = "",
     source_url: Annotated[
-        str, typer.Option(help="The address of the folder elsewhere, for links of its README.md that lead out of it.")
+        str,
+        typer.Option(
+            help="URL of the folder's source, for links in its README.md files that point outside the folder."
+        ),
     ] = "",
     plugins_dir: options.Plugins = None,
     trust: Annotated[
-        bool, typer.Option("--trust", help="Build plugins whose parameters name code, files or downloads.")
+        bool, typer.Option("--trust", help="Build also plugins whose parameters name code, files or downloads.")
     ] = False,
 ) -> None:
-    """Write a site of results folders: an index, and a page for each run, entrant, dataset and README.md.
+    """Write a website of results folders: an index, and a page for each run, entrant, dataset and README.md.
 
-    It works from files and any server, and makes no requests. Plugins whose parameters name code, files or downloads
-    are not built without --trust, and pages say so.
+    The site works from disk and from any server, and loads nothing from other servers. Without --trust, plugins whose
+    parameters name code, files or downloads are not built, and their pages say so.
     """
     from gahbench.registry.registry import open_registry
     from gahbench.site.pages import write_site
@@ -174,42 +181,42 @@ def site(
 
 
 def compare(
-    one: options.Folder,
-    other: Annotated[Path, typer.Argument(help="Another, whose differences from the first are printed.")],
+    first: options.Folder,
+    second: Annotated[Path, typer.Argument(help="The results folder to compare with the first.")],
 ) -> None:
-    """Compare two results folders: paired differences in PSNR, and what differs in protocol, code and environment."""
+    """Compare two results folders: paired differences in PSNR, and differences in protocol, code and environment."""
     from gahbench.runs.comparison import compare as compare_folders
 
-    _print_comparison(compare_folders(one, other), Console())
+    _print_comparison(compare_folders(first, second), Console())
 
 
-def _print_comparison(found: Comparison, console: Console) -> None:
-    """Print the differences of two runs: of PSNR, then of all that they come from."""
+def _print_comparison(comparison: Comparison, console: Console) -> None:
+    """Print differences in PSNR, then in entrants, protocol, code and environment."""
     from gahbench.report import cells
     from gahbench.report.tables import markdown_table, table_of_rows
 
-    one, other = found.names
-    for dataset in dict.fromkeys(row.dataset for row in found.rows):
-        rows = [row for row in found.rows if row.dataset == dataset]
+    first, second = comparison.names
+    for dataset in dict.fromkeys(row.dataset for row in comparison.rows):
+        rows = [row for row in comparison.rows if row.dataset == dataset]
         levels = list(dict.fromkeys(row.sigma for row in rows if row.sigma is not None))
-        gaps = {(row.entrant, row.sigma): cells.with_half_width(row.difference, sign=True) for row in rows}
+        differences = {(row.entrant, row.sigma): cells.with_half_width(row.difference, sign=True) for row in rows}
         body = [
             [row.entrant, cells.number(row.one), cells.number(row.other)]
-            + [gaps[row.entrant, level] for level in (None, *levels)]
+            + [differences[row.entrant, level] for level in (None, *levels)]
             for row in rows
             if row.sigma is None
         ]
-        head = ["entrant", one, other, "difference", *(f"σ {level_name(sigma)}" for sigma in levels)]
+        header = ["entrant", first, second, "difference", *(f"σ {level_name(sigma)}" for sigma in levels)]
         console.out(
-            f"\n## {dataset}\n\nMean PSNR in dB; differences are {other} minus {one}, paired by images and noise,"
+            f"\n## {dataset}\n\nMean PSNR in dB; differences are {second} minus {first}, paired by images and noise,"
         )
         console.out("± half of their 95 % intervals.\n", highlight=False)
-        console.out(markdown_table(table_of_rows(dataset, head, body, 1)), highlight=False)
+        console.out(markdown_table(table_of_rows(dataset, header, body, 1)), highlight=False)
     for title, lines in (
-        ("Entrants", found.only),
-        ("Protocol", found.protocol),
-        ("Code", found.code),
-        ("Environment", found.environment),
+        ("Entrants", comparison.only),
+        ("Protocol", comparison.protocol),
+        ("Code", comparison.code),
+        ("Environment", comparison.environment),
     ):
         console.out(f"\n{title}: " + ("no difference" if not lines else ""), highlight=False)
         for line in lines:
@@ -217,10 +224,12 @@ def _print_comparison(found: Comparison, console: Console) -> None:
 
 
 def cite(
-    targets: Annotated[list[str], typer.Argument(help="Results folders, and plugins: bf-cnn, oracle-threshold[sym4].")],
+    targets: Annotated[
+        list[str], typer.Argument(help="Results folders, or plugins such as bf-cnn or oracle-threshold[sym4].")
+    ],
     plugins_dir: options.Plugins = None,
 ) -> None:
-    """Print BibTeX of the works that plugins follow: of those on the board of a results folder, or by their names."""
+    """Print BibTeX entries of the publications behind plugins: those on a results folder's board, or those named."""
     from gahbench.explore.bibliography import cite as bibliography
 
     typer.echo(bibliography(*targets, plugins=plugins_dir or ()), nl=False)
@@ -228,38 +237,43 @@ def cite(
 
 def claims(
     folders: Annotated[
-        list[Path] | None, typer.Argument(help="Results folders, or folders of them; without any nothing is measured.")
+        list[Path] | None,
+        typer.Argument(help="Results folders, or folders that contain them. [default: list the claims, measure none]"),
     ] = None,
     claim: Annotated[
         list[str] | None,
-        typer.Option("--claim", "-c", help="Only claims of this paper, id, paper/id or pattern. May be repeated."),
+        typer.Option("--claim", "-c", help="Show only claims of this paper, id, paper/id or pattern. Repeatable."),
     ] = None,
-    cases: Annotated[bool, typer.Option("--cases", help="Also each dataset and entrant of every claim.")] = False,
+    cases: Annotated[bool, typer.Option("--cases", help="Show each dataset and entrant of every claim.")] = False,
     suite: Annotated[
         Path | None,
-        typer.Option("--suite", help="Write the suite that would decide those that are not decided; or several."),
+        typer.Option(
+            "--suite",
+            help="Write suites that would decide the undecided claims to this file, and to numbered files next to it.",
+        ),
     ] = None,
     form: Annotated[
-        Literal["markdown", "csv", "json"] | None, typer.Option("--format", help="A table for elsewhere.")
+        Literal["markdown", "csv", "json"] | None,
+        typer.Option("--format", help="Print the table as markdown, csv or json."),
     ] = None,
     out: options.TableOut = None,
     plugins_dir: options.Plugins = None,
 ) -> None:
-    """Hold results against what publications say: each claim holds, fails, is undecided or not measured.
+    """Test claims of publications against results: each claim holds, fails, is undecided or is not measured.
 
-    A claim holds where the whole 95 % interval lies in its region, and fails where none of it does; over noise levels,
-    bases, datasets and entrants all intervals count at once. Claims come with gahbench, in plugins, and in YAML files:
-    -p mine.yaml.
+    A claim holds if its 95 % interval lies inside the claimed region, and fails if the interval lies outside. A claim
+    about several noise levels, bases, datasets or entrants is tested with simultaneous intervals. Claims come with
+    gahbench, in plugins, and in YAML files: -p mine.yaml.
     """
     import gahbench
     from gahbench.board.claim_suites import write_claim_suites
     from gahbench.report.claims import export_claims, print_claims
 
-    found = gahbench.claims(*(folders or ()), only=claim or (), plugins=plugins_dir or ())
+    verdicts = gahbench.claims(*(folders or ()), only=claim or (), plugins=plugins_dir or ())
     if form or out:
-        write_or_print(export_claims(found, form or "markdown", cases), out)
+        write_or_print(export_claims(verdicts, form or "markdown", cases), out)
     else:
-        print_claims(found, Console(), cases)
+        print_claims(verdicts, Console(), cases)
     if suite is not None:
-        for file, names in write_claim_suites(found, suite):
+        for file, names in write_claim_suites(verdicts, suite):
             typer.echo(f"wrote {file}, for {', '.join(names)}", err=True)

@@ -1,4 +1,4 @@
-"""The commands ``draw``: figures beyond those of a board."""
+"""Commands of ``gahbench draw``: figures that a results folder does not already hold."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from gahbench.registry.registry import Registry
 
 app = typer.Typer(
-    help="Draw figures beyond those of a board: rates, alignment, generalization, approximation errors, bases.",
+    help="Draw further figures: rates, alignment, generalization, samples, approximation errors, bases.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
 
 
-RateOption = Annotated[str, typer.Option(help="The window in which a slope is a rate: rate, with parameters.")]
+RateOption = Annotated[str, typer.Option(help="Metric rate, optionally with parameters: the window of noise levels.")]
 
 
 def _out(default: str) -> typer.models.OptionInfo:
     option: typer.models.OptionInfo = typer.Option(
-        "--out", "-o", help=f"Figure: .png, .svg or .pdf. [default: {default}]", show_default=False
+        "--out", "-o", help=f"File of the figure: .png, .svg or .pdf. [default: {default}]", show_default=False
     )
     return option
 
@@ -41,20 +41,18 @@ def metrics(
     dataset: options.OnlyDataset = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option(
-            "--metric", "-m", help="A metric, or metric.part. May be repeated. [default: all that have a title]"
-        ),
+        typer.Option("--metric", "-m", help="A metric or metric.part. Repeatable. [default: all with a title]"),
     ] = None,
     plugins_dir: options.Plugins = None,
 ) -> None:
-    """Every metric against input PSNR, with the direction that is better: a figure for each dataset."""
+    """Draw metrics against input PSNR, and mark the better direction: a figure for each dataset."""
     from gahbench.board.selection import selected
     from gahbench.report.figures import metrics_figure
 
-    registry = _prepare(out, plugins_dir)
-    results = selected(_results(folder, out), datasets=dataset or ())
-    for place, board in enumerate(results.board.datasets):
-        _save(metrics_figure(results, board, registry, metric or ()), _numbered(out, place))
+    registry = _open_registry(out, plugins_dir)
+    results = selected(_load_results(folder, out), datasets=dataset or ())
+    for index, board in enumerate(results.board.datasets):
+        _save(metrics_figure(results, board, registry, metric or ()), _numbered(out, index))
 
 
 @app.command()
@@ -65,7 +63,7 @@ def rates(
     rate: RateOption = "rate",
     plugins_dir: options.Plugins = None,
 ) -> None:
-    """Output PSNR and local slopes against input PSNR, with the slopes of theory."""
+    """Draw output PSNR and local slopes against input PSNR, with the slopes that theory predicts."""
     from gahbench.report.rates import rates_figure
 
     _draw_rates(rates_figure, folder, out, entrant, rate, plugins_dir)
@@ -79,7 +77,7 @@ def resolution(
     rate: RateOption = "rate",
     plugins_dir: options.Plugins = None,
 ) -> None:
-    """Slopes against the size of the images, for datasets that differ only in size."""
+    """Draw slopes against image size, for datasets that differ only in size."""
     from gahbench.report.rates import resolution_figure
 
     _draw_rates(resolution_figure, folder, out, entrant, rate, plugins_dir)
@@ -92,10 +90,10 @@ def optimality(
     dataset: options.OnlyDataset = None,
     entrant: options.OnlyEntrant = None,
 ) -> None:
-    """Distance from the bound against noise over side, with the levels that have collapsed, of `optimality-slope`."""
+    """Draw distance from the bound against noise level over image side, and mark where the entrant has collapsed."""
     from gahbench.report.rates import optimality_figure
 
-    _save(optimality_figure(_results(folder, out), dataset, entrant), out)
+    _save(optimality_figure(_load_results(folder, out), dataset, entrant), out)
 
 
 @app.command()
@@ -105,18 +103,16 @@ def alignment(
     dataset: options.OnlyDataset = None,
     entrant: options.OnlyEntrant = None,
     basis: Annotated[
-        str, typer.Option("--basis", "-b", help="The basis, as in its metric, or 'best denoiser'.")
+        str, typer.Option("--basis", "-b", help="Basis, as in the name of its metric, or 'best denoiser'.")
     ] = "graph-laplacian",
-    metric: Annotated[
-        Literal["direction", "alignment"], typer.Option(help="What is compared with the basis.")
-    ] = "direction",
+    metric: Annotated[Literal["direction", "alignment"], typer.Option(help="Comparison with the basis.")] = "direction",
 ) -> None:
-    """Direction or alignment with a basis against input PSNR, a curve for each entrant."""
+    """Draw direction or alignment with a basis against input PSNR: a curve for each entrant."""
     from gahbench.board.alignments import courses
     from gahbench.board.facts import entrant_kinds
     from gahbench.report.bases import course_figure
 
-    results = _results(folder, out)
+    results = _load_results(folder, out)
     panels = courses(results, basis, dataset, entrant, metric)
     _save(course_figure(panels, results.entrants, entrant_kinds(results), basis, metric), out)
 
@@ -128,16 +124,21 @@ def ranking(
     dataset: options.OnlyDataset = None,
     entrant: options.OnlyEntrant = None,
 ) -> None:
-    """Bases ranked by direction, the mean over noise levels, with alignment beside, a panel for each entrant."""
+    """Draw bases ranked by their mean direction over noise levels, with alignment: a panel for each entrant."""
     from gahbench.board.alignments import rankings
     from gahbench.report.bases import ranking_figure
 
-    found = rankings(_results(folder, out), dataset, entrant)
-    datasets = list(dict.fromkeys(name for name, _ in found))
-    # Labels common to all panels are shown once.
-    one = len(datasets) == 1
-    panels = {label if one else f"{label} on {name}": rows for (name, label), rows in found.items()}
-    _save(ranking_figure(panels, f"{datasets[0]}, mean over noise levels" if one else "mean over noise levels"), out)
+    rows_by_panel = rankings(_load_results(folder, out), dataset, entrant)
+    datasets = list(dict.fromkeys(name for name, _ in rows_by_panel))
+    # With a single dataset, its name is in the title rather than in the label of each panel.
+    has_one_dataset = len(datasets) == 1
+    panels = {label if has_one_dataset else f"{label} on {name}": rows for (name, label), rows in rows_by_panel.items()}
+    _save(
+        ranking_figure(
+            panels, f"{datasets[0]}, mean over noise levels" if has_one_dataset else "mean over noise levels"
+        ),
+        out,
+    )
 
 
 @app.command()
@@ -147,11 +148,11 @@ def generalization(
     dataset: options.OnlyDataset = None,
     entrant: options.OnlyEntrant = None,
 ) -> None:
-    """Output PSNR on training and on test images against input PSNR, a curve for each number of training images."""
+    """Draw output PSNR on training and test images against input PSNR: a curve for each number of training images."""
     from gahbench.board.generalization import swept
     from gahbench.report.training import curves_figure
 
-    results = _results(folder, out)
+    results = _load_results(folder, out)
     _save(curves_figure(results, swept(results, dataset, entrant)), out)
 
 
@@ -163,19 +164,19 @@ def transitions(
     entrant: options.OnlyEntrant = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option("--metric", "-m", help="A metric, or metric.part. May be repeated. [default: the usual ones]"),
+        typer.Option("--metric", "-m", help="A metric or metric.part. Repeatable. [default: all with a title]"),
     ] = None,
 ) -> None:
-    """Metrics against the number of training images: a figure for each dataset and entrant."""
+    """Draw metrics against the number of training images: a figure for each dataset and entrant."""
     from gahbench.board.generalization import swept
     from gahbench.report.training import transition_metrics, transitions_figure
 
-    results = _results(folder, out)
+    results = _load_results(folder, out)
     pairs = swept(results, dataset, entrant)
-    for place, pair in enumerate(pairs):
+    for index, pair in enumerate(pairs):
         chosen = transition_metrics(results, *pair, metric)
         if chosen:
-            _save(transitions_figure(results, *pair, chosen), _numbered(out, place))
+            _save(transitions_figure(results, *pair, chosen), _numbered(out, index))
 
 
 @app.command()
@@ -186,9 +187,9 @@ def samples(
     entrant: options.OnlyEntrant = None,
     count: Annotated[int, typer.Option(min=1, max=32, help="Number of pairs of samples.")] = 8,
 ) -> None:
-    """Draw samples of partners beside their closest training images, how the cosines are distributed, and predictions.
+    """Draw paired samples of two networks with their nearest training images, and histograms of their cosines.
 
-    Predictions of references are drawn where the suite has the metric sample-prediction.
+    If the suite has the metric sample-prediction, also draw the predictions of references.
     """
     from gahbench.report.contact_sheet import (
         cosines_figure,
@@ -198,11 +199,11 @@ def samples(
         predictions_sheet,
     )
 
-    _prepare(out)
+    _open_registry(out)
     predicted = predicted_samples(folder, dataset, entrant)
-    for place, (pair, sets) in enumerate(paired_samples(folder, dataset, entrant).items()):
+    for index, (pair, sets) in enumerate(paired_samples(folder, dataset, entrant).items()):
         caption = ", ".join(reversed(pair))
-        file = _numbered(out, place)
+        file = _numbered(out, index)
         _save(pairs_sheet(sets, caption, count), file)
         _save(cosines_figure(sets, caption), file.with_stem(f"{file.stem}-cosines"))
         if pair in predicted:
@@ -215,22 +216,20 @@ def denoised(
     out: Annotated[Path, _out("denoised.png")] = Path("denoised.png"),
     dataset: options.OnlyDataset = None,
     entrant: options.OnlyEntrant = None,
-    sigma: Annotated[
-        str | None, typer.Option("--sigma", "-s", help="Noise level. [default: one in the middle]")
-    ] = None,
+    sigma: Annotated[str | None, typer.Option("--sigma", "-s", help="Noise level. [default: the middle level]")] = None,
     count: Annotated[int, typer.Option(min=1, max=3, help="Number of images.")] = 3,
 ) -> None:
-    """Draw test images clean, noisy, denoised by each entrant, and the errors: a sheet for each dataset."""
+    """Draw test images clean, noisy and denoised by each entrant, and the errors: a sheet for each dataset."""
     from gahbench.cli.looking import parse_sigmas
     from gahbench.report.contact_sheet import denoised_sheet, kept_images, middle_level
 
-    _prepare(out)
+    _open_registry(out)
     kept = kept_images(folder, dataset, entrant)
     levels = parse_sigmas([sigma]) if sigma is not None else (middle_level(kept),)
     if len(levels) > 1:
-        raise typer.BadParameter("accepted: one noise level", param_hint="--sigma")
-    for place, of in enumerate(kept.values()):
-        _save(denoised_sheet(of, levels[0], count), _numbered(out, place))
+        raise typer.BadParameter("accepted: a single noise level", param_hint="--sigma")
+    for index, images in enumerate(kept.values()):
+        _save(denoised_sheet(images, levels[0], count), _numbered(out, index))
 
 
 @app.command()
@@ -240,33 +239,33 @@ def training(
     dataset: options.OnlyDataset = None,
     entrant: options.OnlyEntrant = None,
 ) -> None:
-    """Draw the loss and the validation PSNR of the trained networks against steps, a figure for each dataset."""
+    """Draw loss and validation PSNR of the trained networks against steps: a figure for each dataset."""
     from gahbench.report.training import histories, training_figure
 
-    _prepare(out)
-    for place, (name, fits) in enumerate(histories(folder, dataset, entrant).items()):
-        _save(training_figure(name, fits), _numbered(out, place))
+    _open_registry(out)
+    for index, (name, fits) in enumerate(histories(folder, dataset, entrant).items()):
+        _save(training_figure(name, fits), _numbered(out, index))
 
 
-def _numbered(out: Path, place: int) -> Path:
-    """Return the file of one of several figures: the first has the given name."""
-    return out if place == 0 else out.with_stem(f"{out.stem}-{place + 1}")
+def _numbered(out: Path, index: int) -> Path:
+    """Return the path of the figure at an index: `out` for the first, numbered from 2 for the rest."""
+    return out if index == 0 else out.with_stem(f"{out.stem}-{index + 1}")
 
 
 @app.command()
 def approximation(
     dataset: Annotated[list[str], typer.Argument(help="Datasets, optionally with parameters: name[key=value,...].")],
     basis: Annotated[
-        list[str] | None, typer.Option("--basis", "-b", help="An orthonormal basis. May be repeated. [default: sym4]")
+        list[str] | None, typer.Option("--basis", "-b", help="An orthonormal basis. Repeatable. [default: sym4]")
     ] = None,
     images: Annotated[int, typer.Option(min=1, help="Number of images to average over.")] = 16,
     out: Annotated[Path, _out("approximation.png")] = Path("approximation.png"),
     plugins_dir: options.Plugins = None,
 ) -> None:
-    """Error of nonlinear approximation against the number of terms."""
+    """Draw the error of nonlinear approximation against the number of terms."""
     from gahbench.explore.drawing import draw_approximation
 
-    registry = _prepare(out, plugins_dir)
+    registry = _open_registry(out, plugins_dir)
     _save(draw_approximation(registry, dataset, basis or ["sym4"], images), out)
 
 
@@ -276,18 +275,18 @@ def geometry(
     basis: Annotated[
         str, typer.Option("--basis", "-b", help="A bandlet basis, optionally with parameters.")
     ] = "bandlet",
-    threshold: Annotated[float, typer.Option(min=0, help="Coefficients below it are killed.")] = 0.1,
-    index: Annotated[int, typer.Option(min=0, help="Number of the test image.")] = 0,
+    threshold: Annotated[float, typer.Option(min=0, help="Threshold below which coefficients are set to zero.")] = 0.1,
+    index: Annotated[int, typer.Option(min=0, help="Index of the test image.")] = 0,
     noisy: Annotated[
-        bool, typer.Option("--noisy", help="Adapt to it under noise of a third of the threshold.")
+        bool, typer.Option("--noisy", help="Adapt to the image plus noise of a third of the threshold.")
     ] = False,
     out: Annotated[Path, _out("geometry.png")] = Path("geometry.png"),
     plugins_dir: options.Plugins = None,
 ) -> None:
-    """Squares and directions of bandlets, over the image that they are adapted to."""
+    """Draw the squares and directions of a bandlet basis over the image that it is adapted to."""
     from gahbench.explore.drawing import draw_geometry
 
-    registry = _prepare(out, plugins_dir)
+    registry = _open_registry(out, plugins_dir)
     _save(draw_geometry(registry, dataset, basis, threshold, index, noisy=noisy), out)
 
 
@@ -299,28 +298,35 @@ def _draw_rates(
     rate: str,
     plugins_dir: list[Path] | None,
 ) -> None:
-    """Draw results with the windows of their datasets, and print which have none."""
+    """Draw a figure of rates; warn of datasets and entrants without enough noise levels in the window."""
     from gahbench.board.rate_courses import entrant_windows
     from gahbench.evaluation.rates import MIN_LEVELS
     from gahbench.explore.drawing import rate_windows
 
-    registry = _prepare(out, plugins_dir)
-    results = _results(folder, out)
+    registry = _open_registry(out, plugins_dir)
+    results = _load_results(folder, out)
     windows = rate_windows(results, registry, rate)
     without = [str(name) for name in results.datasets["dataset"] if name not in windows]
     if without:
-        text = f"no window of rates, for want of {MIN_LEVELS} noise levels in it or of the images: {', '.join(without)}"
+        text = (
+            f"no rate: fewer than {MIN_LEVELS} noise levels in the window, or images are missing: {', '.join(without)}"
+        )
         say(text, "yellow", err=True)
-    held = entrant_windows(results, windows).items()
-    lost = [f"{name} on {on}" for on, own in held for name, levels in own.items() if len(levels) < MIN_LEVELS]
-    if lost:
-        text = f"in the window, but with an error that depends on the number of pixels: {', '.join(lost)}"
+    levels_by_dataset = entrant_windows(results, windows)
+    excluded = [
+        f"{entrant} on {dataset}"
+        for dataset, levels_by_entrant in levels_by_dataset.items()
+        for entrant, levels in levels_by_entrant.items()
+        if len(levels) < MIN_LEVELS
+    ]
+    if excluded:
+        text = f"no rate: the error depends on the number of pixels in the window: {', '.join(excluded)}"
         say(text, "yellow", err=True)
     _save(draw(results, windows, entrants), out)
 
 
-def _results(folder: Path, out: Path) -> Results:
-    """Return the results of a folder, after a check of the name of the figure."""
+def _load_results(folder: Path, out: Path) -> Results:
+    """Check the suffix of the figure, then load the results."""
     from gahbench.board.results import load_results
     from gahbench.report.drawing import check_suffix
 
@@ -328,8 +334,8 @@ def _results(folder: Path, out: Path) -> Results:
     return load_results(folder)
 
 
-def _prepare(out: Path, plugins_dir: list[Path] | None = None) -> Registry:
-    """Check the name of the figure, then load the plugins, which takes long."""
+def _open_registry(out: Path, plugins_dir: list[Path] | None = None) -> Registry:
+    """Check the suffix of the figure before the slow loading of plugins."""
     from gahbench.registry.registry import open_registry
     from gahbench.report.drawing import check_suffix
 

@@ -1,4 +1,4 @@
-"""The commands about results folders: ``work status why collect adopt merge remove weights verify``."""
+"""Commands on results folders: ``work status why collect adopt merge remove weights verify``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.console import Console
 from gahbench._util.errors import listing
 from gahbench._util.readable import counted, duration
 from gahbench.cli import options
-from gahbench.cli.printing import say, say_not_taken, say_several
+from gahbench.cli.printing import say, say_names, say_not_taken
 from gahbench.contracts.engines import Event, check_device
 
 if TYPE_CHECKING:
@@ -26,30 +26,33 @@ if TYPE_CHECKING:
     from gahbench.runs.status import Failure, Status
     from gahbench.runs.verification import Verification
 
-#: Failures that are printed with their reason.
-_FAILURES = 20
-#: Units that were not adopted, printed with the reason.
-_REFUSED = 12
+#: Maximum number of failed units that are printed.
+_MAX_FAILURES = 20
+#: Maximum number of refused units that `adopt` prints.
+_MAX_REFUSED = 12
 
 
 def work(
     folder: options.Planned,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Worker processes. [default: by --workers-per-gpu, or one to the plan's threads]"),
+        typer.Option(
+            min=1, help="Number of worker processes. [default: by --workers-per-gpu, or cores over the plan's threads]"
+        ),
     ] = None,
     workers_per_gpu: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes that share a GPU. [default: by memory and networks]")
+        int | None,
+        typer.Option(min=1, help="Number of worker processes per GPU. [default: by GPU memory and networks]"),
     ] = None,
     device: options.Device = "auto",
-    retry: Annotated[bool, typer.Option("--retry", help="Try units again that have failed.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Retry failed units.")] = False,
 ) -> None:
-    """Do what is left in a planned folder, beside any number of others, on any machines that see it.
+    """Run the unfinished units of a planned folder; any number of machines that share the folder can do so together.
 
-    Ends when nothing is left. SIGTERM, SIGINT and SIGUSR2 have it write checkpoints and end; no unit fails by that.
+    The command ends when no unit is left. On SIGTERM, SIGINT or SIGUSR2 it writes checkpoints and ends; no unit fails.
 
-    Exit status: 0 all units done, 1 some failed, 2 bad input or other code, 74 the file system failed, 130 ended with
-    units left.
+    Exit status: 0 all units done, 1 some failed, 2 bad input or different code, 74 the file system failed, 130 stopped
+    with units left.
     """
     from gahbench.runs.work import work as work_on
 
@@ -67,70 +70,70 @@ def work(
 
 
 def _print_event(event: Event) -> None:
-    """Print a line for a unit that begins, ends or fails, as a log of a job wants it."""
+    """Print a log line when a unit starts, finishes or fails."""
     if event.kind == "progress":
         return
-    said: str = event.kind
+    message: str = event.kind
     if event.kind == "finished":
-        said = f"done in {duration(event.details['seconds'])}"
+        message = f"done in {duration(event.details['seconds'])}"
     elif event.kind == "failed":
-        said = f"failed: {event.details['error']}"
+        message = f"failed: {event.details['error']}"
     elif event.kind == "note":
-        said = str(event.details["text"])
+        message = str(event.details["text"])
     label = f"{event.unit.label}: " if event.unit is not None else ""
-    say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {label}{said}", err=True)
+    say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {label}{message}", err=True)
 
 
 def status(
     folder: options.Planned,
-    watch: Annotated[bool, typer.Option("--watch", help="Print every two seconds, until nothing is left.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds until no unit is left.")] = False,
 ) -> None:
-    """Show what is done in a results folder, what runs where and since when, what failed and why, and the time left."""
+    """Show the finished, running and failed units of a results folder, and the estimated time left."""
     from gahbench.runs import status as statuses
 
     console = Console()
-    for found in statuses.watch(folder) if watch else (statuses.status(folder),):
+    for snapshot in statuses.watch(folder) if watch else (statuses.status(folder),):
         if watch and console.is_terminal:
             console.clear()
-        for line in _status_lines(found, folder):
+        for line in _status_lines(snapshot, folder):
             say(line)
 
 
-def _status_lines(found: Status, folder: Path) -> Iterator[str]:
-    total = found.done + found.failed + found.blocked + found.waiting
-    if found.is_board_alone:
-        where = "which are not in this folder; 'gahbench leaderboard' prints it"
-        yield f"suite {found.suite}: a board of {total} units, {where}"
+def _status_lines(status: Status, folder: Path) -> Iterator[str]:
+    total = status.done + status.failed + status.blocked + status.waiting
+    if status.is_board_alone:
+        note = "which are not in this folder; 'gahbench leaderboard' prints it"
+        yield f"suite {status.suite}: a board of {total} units, {note}"
         return
-    active = [one for one in found.running if not one.is_lost]
-    lost = [one for one in found.running if one.is_lost]
-    yield f"suite {found.suite}: {found.done} of {total} units done, {len(active)} running, {found.failed} failed"
-    if found.noise:
-        yield found.noise
-    if found.damaged:
-        yield f"{counted(found.damaged, 'unit')} moved to damaged/ before, not as they were written"
-    if found.blocked:
-        yield f"{found.blocked} units wait for one that failed"
-    if found.waiting and found.remaining is not None:
+    active = [unit for unit in status.running if not unit.is_lost]
+    lost = [unit for unit in status.running if unit.is_lost]
+    yield f"suite {status.suite}: {status.done} of {total} units done, {len(active)} running, {status.failed} failed"
+    if status.noise:
+        yield status.noise
+    if status.damaged:
+        yield f"{counted(status.damaged, 'unit')} moved to damaged/, since a checksum did not match"
+    if status.blocked:
+        yield f"{status.blocked} units wait for failed units"
+    if status.waiting and status.remaining is not None:
         workers = f"{len(active)} workers" if len(active) > 1 else "one worker"
-        yield f"about {duration(found.remaining)} left with {workers}, by the time that units took so far"
+        yield f"about {duration(status.remaining)} left with {workers}, estimated from finished units"
     for title, units in (("running", active), ("lost, to be taken over", lost)):
         if not units:
             continue
         yield ""
         yield title
-        for one in units:
-            job = f", job {one.job}" if one.job else ""
-            losses = f", lost {one.losses} times before" if one.losses else ""
-            where = f"{one.host}, process {one.process}{job}"
-            yield f"  {one.unit.label}: since {duration(one.seconds)} on {where}{losses}"
-    if found.failures:
+        for running in units:
+            job = f", job {running.job}" if running.job else ""
+            losses = f", lost {running.losses} times before" if running.losses else ""
+            worker = f"{running.host}, process {running.process}{job}"
+            yield f"  {running.unit.label}: for {duration(running.seconds)} on {worker}{losses}"
+    if status.failures:
         yield ""
         yield "failed"
-        for label, why in found.failures[:_FAILURES]:
-            yield f"  {label}: {why}"
-        if len(found.failures) > _FAILURES:
-            yield f"  and {len(found.failures) - _FAILURES} more"
+        for label, reason in status.failures[:_MAX_FAILURES]:
+            yield f"  {label}: {reason}"
+        if len(status.failures) > _MAX_FAILURES:
+            yield f"  and {len(status.failures) - _MAX_FAILURES} more"
         yield f"'gahbench why {shlex.quote(str(folder))}' prints the tracebacks"
 
 
@@ -138,40 +141,40 @@ def why(
     folder: options.Planned,
     entrant: Annotated[
         list[str] | None,
-        typer.Argument(help="Only entrants of this label, name or pattern. [default: all that failed]"),
+        typer.Argument(help="Show only entrants of this label, name or pattern. [default: all that failed]"),
     ] = None,
     full: Annotated[
-        bool, typer.Option("--full", help="Keep the frames of gahbench, of installed packages and of Python.")
+        bool, typer.Option("--full", help="Show also stack frames of gahbench, installed packages and Python.")
     ] = False,
 ) -> None:
-    """Print why units of a results folder failed: each traceback once, down to the last line of your own code."""
+    """Print why units of a results folder failed: each distinct traceback once, ending at your own code."""
     from gahbench._util.error_text import printable
     from gahbench.runs.status import failures
 
-    found = failures(folder, entrant or (), full)
-    for one in found:
-        for line in _failure_lines(one):
+    distinct_failures = failures(folder, entrant or (), full)
+    for failure in distinct_failures:
+        for line in _failure_lines(failure):
             say(printable(line))
-    if not found:
+    if not distinct_failures:
         say(f"no unit{f' of {listing(entrant)}' if entrant else ''} has failed")
 
 
 def _failure_lines(failure: Failure) -> Iterator[str]:
-    yield from failure.units[:_FAILURES]
-    if len(failure.units) > _FAILURES:
-        yield f"and {len(failure.units) - _FAILURES} more"
+    yield from failure.units[:_MAX_FAILURES]
+    if len(failure.units) > _MAX_FAILURES:
+        yield f"and {len(failure.units) - _MAX_FAILURES} more"
     if failure.blocked:
-        yield f"{counted(failure.blocked, 'score')} not started for lack of a network"
+        yield f"{counted(failure.blocked, 'score')} not started, since the network is missing"
     yield ""
     yield from (f"  {line}" for line in failure.traceback.splitlines())
     if " ".join(failure.error.split()) not in " ".join(failure.traceback.split()):
-        # The worker process died, or the error has no traceback.
+        # If the worker process died, there is an error without a traceback.
         yield f"  {failure.error}"
     yield ""
 
 
 def collect(folder: options.Planned) -> None:
-    """Write the board of a results folder from what is done in it so far, and print it."""
+    """Write the board of a results folder from its finished units, and print it."""
     from gahbench.cli.boards import print_board
     from gahbench.runs.collect import collect as write_board
 
@@ -183,39 +186,42 @@ def adopt(
     folder: Annotated[Path, typer.Argument(help="A results folder with its units.")],
     plugins_dir: options.Plugins = None,
 ) -> None:
-    """Accept finished units of earlier code, where only code differs; the board notes it.
+    """Accept finished units of earlier code if only the code differs; the board notes this.
 
-    Exit status: 0 no unit was left, 1 some were, since more than their code differs or they cannot be compared.
+    Exit status: 0 all units accepted, 1 some refused, since more than code differs or they cannot be compared.
     """
     from gahbench.runs.adoption import adopt as adopt_units
 
-    found = adopt_units(folder, plugins=plugins_dir or ())
-    adopted = counted(len(found.adopted), "unit")
-    say(f"{adopted} adopted, {found.current} of today's code already, {len(found.refused)} left")
-    if found.superseded:
-        say(f"{found.superseded} units of earlier code were done again later, and stay as they are")
-    for place, count in Counter(place for one in found.adopted for place in one.differs).most_common():
-        say(f"  differs in {place}: {counted(count, 'unit')}")
-    for label, reason in found.refused[:_REFUSED]:
-        say(f"  left: {label}: {reason}")
-    if len(found.refused) > _REFUSED:
-        say(f"  and {len(found.refused) - _REFUSED} more")
-    if found.adopted:
-        say("the next run of the suite in this folder takes them as done, and its board says that they were adopted")
-    if found.refused:
+    adoption = adopt_units(folder, plugins=plugins_dir or ())
+    adopted = counted(len(adoption.adopted), "unit")
+    say(f"{adopted} adopted, {adoption.current} already up to date, {len(adoption.refused)} refused")
+    if adoption.superseded:
+        say(f"{adoption.superseded} units of earlier code are left as they are, since newer units replace them")
+    for part, count in Counter(part for unit in adoption.adopted for part in unit.differs).most_common():
+        say(f"  differs in {part}: {counted(count, 'unit')}")
+    for label, reason in adoption.refused[:_MAX_REFUSED]:
+        say(f"  refused: {label}: {reason}")
+    if len(adoption.refused) > _MAX_REFUSED:
+        say(f"  and {len(adoption.refused) - _MAX_REFUSED} more")
+    if adoption.adopted:
+        say("the next run of the suite in this folder keeps the adopted units, and its board notes them")
+    if adoption.refused:
         raise typer.Exit(1)
 
 
 def merge(
-    folders: Annotated[list[Path], typer.Argument(help="Results folders of one suite, with their units.")],
+    folders: Annotated[list[Path], typer.Argument(help="Results folders of the same suite, with their units.")],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", help="The folder of all: new, or with results of the suite, which come first."),
+        typer.Option(
+            "--out", "-o", help="Folder to write to: new, or with results of the suite, whose units take precedence."
+        ),
     ],
 ) -> None:
-    """Make one results folder of several, and print its board: units of equal keys once, linked or copied.
+    """Merge several results folders into one, and print its board. Units are linked or copied.
 
-    Where two folders hold a unit the first counts. Folders that differ in images, scoring or training are refused.
+    If several folders hold the same unit, the first folder counts. Folders that differ in images, scoring or training
+    are refused.
     """
     from gahbench.cli.boards import print_board
     from gahbench.runs.reuse import merge as merge_folders
@@ -224,85 +230,90 @@ def merge(
     print_board(out)
 
 
-def _print_merged(found: Merged) -> None:
-    """Print what came from where, and how the folders differ."""
-    for path, count in found.taken.items():
+def _print_merged(merged: Merged) -> None:
+    """Print how many units each folder contributed, and how the folders differ."""
+    for path, count in merged.taken.items():
         say(f"{path}: {counted(count, 'unit')} taken", err=True)
-    for note in found.notes:
+    for note in merged.notes:
         say(note, "yellow", err=True)
-    if found.failures:
-        say(f"{counted(found.failures, 'unit')} failed, and done in no folder", "yellow", err=True)
-    text = "with other weights or scores in another folder; the first is kept"
-    say_several(text, (unit.label for unit in found.differing), err=True)
-    say_not_taken(found, err=True)
+    if merged.failures:
+        say(f"{counted(merged.failures, 'unit')} failed, and finished in no folder", "yellow", err=True)
+    title = "with different weights or scores in another folder; those of the first folder are kept"
+    say_names(title, (unit.label for unit in merged.differing), err=True)
+    say_not_taken(merged, err=True)
 
 
 def remove(
     folder: options.Planned,
     entrant: Annotated[
         list[str],
-        typer.Option("--entrant", "-e", help="Entrants: label, name or pattern, such as unet*. May be repeated."),
+        typer.Option("--entrant", "-e", help="Entrants of this label, name or pattern, such as unet*. Repeatable."),
     ],
 ) -> None:
-    """Remove entrants from a results folder: rows, units, failures and attempts; units that others need stay.
+    """Remove entrants from a results folder: their rows, units, failures and attempts.
 
-    A row of a sweep may be named with its number of images, 'unet[width=16] N=100'. The board is written anew. An
-    entrant of the suite's file comes back with the next run of the suite.
+    Units that other entrants need are kept. To remove a single row of a sweep, add its number of images:
+    'unet[width=16] N=100'. The board is rewritten. An entrant of the suite's file returns with the next run of the
+    suite.
     """
     from gahbench.cli.boards import print_board
     from gahbench.runs.removal import remove as remove_entrants
 
-    found = remove_entrants(folder, entrant)
-    kept = f"; {counted(found.kept, 'unit')} kept, which others need" if found.kept else ""
-    say(f"removed {listing(found.rows)}: {counted(found.units, 'unit')}{kept}", err=True)
+    removal = remove_entrants(folder, entrant)
+    kept = f"; {counted(removal.kept, 'unit')} kept, which other entrants need" if removal.kept else ""
+    say(f"removed {listing(removal.rows)}: {counted(removal.units, 'unit')}{kept}", err=True)
     print_board(folder)
 
 
 def weights(
     folder: options.Planned,
-    entrant: Annotated[str, typer.Option("--entrant", "-e", help="Entrants: label, name or pattern, such as unet*.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the snapshots.")] = False,
+    entrant: Annotated[
+        str, typer.Option("--entrant", "-e", help="Entrants of this label, name or pattern, such as unet*.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, including snapshots.")] = False,
 ) -> None:
-    """Print where the finished networks of entrants are: dataset, seed, weights, history and entrant, with tabs."""
+    """Print the files of trained networks, tab-separated: dataset, seed, weights, history and entrant."""
     from gahbench.runs.removal import weights as trained_weights
 
-    found = trained_weights(folder, entrant)
+    networks = trained_weights(folder, entrant)
     if as_json:
-        typer.echo(json.dumps([asdict(one) for one in found], indent=1, default=str))
+        typer.echo(json.dumps([asdict(network) for network in networks], indent=1, default=str))
         return
-    for one in found:
-        seed = f"{one.seed} {one.split}" if one.split else str(one.seed)
-        typer.echo("\t".join((one.dataset, seed, str(one.weights), str(one.history), one.entrant)))
-    if not found:
-        typer.echo("none is finished", err=True)
+    for network in networks:
+        seed = f"{network.seed} {network.split}" if network.split else str(network.seed)
+        typer.echo("\t".join((network.dataset, seed, str(network.weights), str(network.history), network.entrant)))
+    if not networks:
+        typer.echo("no network is finished", err=True)
 
 
 def verify(
     folder: options.Planned,
-    units: Annotated[int, typer.Option(min=1, help="How many scores are computed again.")] = 10,
+    units: Annotated[int, typer.Option(min=1, help="Number of scores to compute again.")] = 10,
     fits: Annotated[
         int | None,
-        typer.Option(min=0, help="How many fits are trained again. [default: 1 of those of less than ten minutes]"),
+        typer.Option(min=0, help="Number of fits to train again. [default: 1, of less than ten minutes]"),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of their choice. [default: another one each time]")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes. [default: by the threads]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the random choice of units. [default: random]")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Number of worker processes. [default: cores over threads]")
+    ] = None,
     device: Annotated[
-        str | None, typer.Option(help="cpu, cuda or auto. [default: the kind that each unit was computed on]")
+        str | None, typer.Option(help="cpu, cuda or auto. [default: the device kind of each unit]")
     ] = None,
     plugins_dir: options.Plugins = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check the files of a results folder, score a sample of its networks again, and train a sample of them again.
+    """Check the files of a results folder, and repeat a random sample of its scores and fits.
 
-    Scores must be equal to the last bit in the same environment, and within a thousandth of their mean size elsewhere.
-    Weights must be equal to the last bit in the same environment; elsewhere the PSNR of the new network may differ by
-    as much as seeds do. Nothing in the folder is changed. Its plugins are code, and run here.
+    In the same environment, scores and weights must be equal bit for bit. Elsewhere, scores must agree within a
+    thousandth of their mean size, and the PSNR of a network may differ by as much as between seeds. The folder is not
+    changed. The plugins of the folder are code, and are executed.
 
     Exit status: 0 all repeat, 1 some do not, or could not be computed here, 2 bad input, 130 interrupted.
     """
     from gahbench.runs.verification import verify as verify_folder
 
-    found = verify_folder(
+    verification = verify_folder(
         folder,
         units=units,
         fits=fits,
@@ -313,53 +324,56 @@ def verify(
         report=_print_event,
     )
     if as_json:
-        typer.echo(json.dumps(_verification_record(found), indent=1))
+        typer.echo(json.dumps(_verification_record(verification), indent=1))
     else:
-        _print_verification(found)
-    if not found.repeats:
-        raise typer.Exit(130 if found.stopped else 1)
+        _print_verification(verification)
+    if not verification.repeats:
+        raise typer.Exit(130 if verification.stopped else 1)
 
 
-def _print_verification(found: Verification) -> None:
-    """Print a line for each unit that was computed again, and what is damaged."""
-    for one in (*found.rescored, *found.refitted):
-        detail = f": {one.detail}" if one.detail else ""
-        say(f"{one.ending:<9}  {one.unit.label}{detail}", None if one.repeats else "red")
-    for text in found.damaged:
+def _print_verification(verification: Verification) -> None:
+    """Print a line for each unit that was computed again and for each damaged file."""
+    for repetition in (*verification.rescored, *verification.refitted):
+        detail = f": {repetition.detail}" if repetition.detail else ""
+        say(f"{repetition.ending:<9}  {repetition.unit.label}{detail}", None if repetition.repeats else "red")
+    for text in verification.damaged:
         say(f"damaged    {text}", "red")
-    if found.sample.trained:
-        say(_about_fits(found))
-    repeating = sum(one.repeats for one in found.rescored)
+    if verification.sample.trained:
+        say(_summarize_fits(verification))
+    repeating = sum(repetition.repeats for repetition in verification.rescored)
     say(
-        f"{repeating} of {counted(len(found.rescored), 'score')} repeat; the files of "
-        f"{found.checked - len(found.damaged)} of {counted(found.checked, 'unit')} are as they were written"
+        f"{repeating} of {counted(len(verification.rescored), 'score')} repeat; files match their checksums in "
+        f"{verification.checked - len(verification.damaged)} of {counted(verification.checked, 'unit')}"
     )
 
 
-def _about_fits(found: Verification) -> str:
-    """Return how many fits repeat, and the chance that a forged one is among those that were trained again."""
-    among, trained = found.sample.among, found.sample.trained
-    left = f"; {trained - among} could not be chosen (ten minutes or more, or no PSNR)" if among < trained else ""
-    if not found.refitted:
+def _summarize_fits(verification: Verification) -> str:
+    """Return how many fits repeat, and the probability that a forged fit is in the sample."""
+    eligible, trained = verification.sample.among, verification.sample.trained
+    left = f"; {trained - eligible} could not be chosen (ten minutes or more, or no PSNR)" if eligible < trained else ""
+    if not verification.refitted:
         return f"none of {counted(trained, 'fit')} was trained again{left}"
-    repeating, count = sum(one.repeats for one in found.refitted), len(found.refitted)
+    repeating, count = sum(fit.repeats for fit in verification.refitted), len(verification.refitted)
     verb = "repeats" if count == 1 else "repeat"
     return (
-        f"{repeating} of {counted(count, 'fit')} {verb}; a single forged fit would be among them with a chance "
-        f"of {count} in {among}{left}"
+        f"{repeating} of {counted(count, 'fit')} {verb}; a single forged fit would be in this sample with probability "
+        f"{count}/{eligible}{left}"
     )
 
 
-def _verification_record(found: Verification) -> dict[str, object]:
-    def listed(units: tuple[Repetition, ...]) -> list[dict[str, str]]:
-        return [{"unit": one.unit.label, "ending": one.ending, "detail": one.detail} for one in units]
+def _verification_record(verification: Verification) -> dict[str, object]:
+    def records(repetitions: tuple[Repetition, ...]) -> list[dict[str, str]]:
+        return [
+            {"unit": repetition.unit.label, "ending": repetition.ending, "detail": repetition.detail}
+            for repetition in repetitions
+        ]
 
     return {
-        "repeats": found.repeats,
-        "stopped": found.stopped,
-        "checked": found.checked,
-        "damaged": list(found.damaged),
-        "scores": listed(found.rescored),
-        "fits": listed(found.refitted),
-        "chance": found.chance,
+        "repeats": verification.repeats,
+        "stopped": verification.stopped,
+        "checked": verification.checked,
+        "damaged": list(verification.damaged),
+        "scores": records(verification.rescored),
+        "fits": records(verification.refitted),
+        "chance": verification.chance,
     }

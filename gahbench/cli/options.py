@@ -1,4 +1,4 @@
-"""Arguments and options of several commands."""
+"""Arguments and options that several commands share."""
 
 from __future__ import annotations
 
@@ -10,71 +10,73 @@ import typer
 from gahbench.contracts.engines import check_device
 
 
-def _shipped(incomplete: str) -> list[str]:
-    """Complete the name of a suite that comes with gahbench."""
+def _complete_suite(incomplete: str) -> list[str]:
+    """Complete the name of a built-in suite."""
     from gahbench.planning.suite_files import suite_files
 
     return [name for name in suite_files() if name.startswith(incomplete)]
 
 
 Suite = Annotated[
-    str, typer.Argument(help="Path of a suite, or the name of one that gahbench ships.", autocompletion=_shipped)
+    str, typer.Argument(help="Path of a suite, or the name of a built-in suite.", autocompletion=_complete_suite)
 ]
 Folder = Annotated[Path, typer.Argument(help="A results folder.")]
-Planned = Annotated[Path, typer.Argument(help="A results folder with a plan: by 'gahbench plan --out', or of a run.")]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="Results folder. [default: runs/ and the suite's name]")]
+Planned = Annotated[Path, typer.Argument(help="A results folder with a plan, from 'gahbench plan --out' or a run.")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Results folder. [default: runs/SUITE]")]
 Plugins = Annotated[
     list[Path] | None,
-    typer.Option("--plugins-dir", "-p", help="A plugin file, a folder of them, or a YAML file of claims. Repeatable."),
+    typer.Option(
+        "--plugins-dir", "-p", help="A plugin file, a folder of plugin files, or a YAML file of claims. Repeatable."
+    ),
 ]
 Entrant = Annotated[
-    list[str] | None, typer.Option("--entrant", "-e", help="A further entrant: name[key=value,...]. May be repeated.")
+    list[str] | None, typer.Option("--entrant", "-e", help="Add an entrant: name[key=value,...]. Repeatable.")
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", help="A field of the suite set otherwise: training.steps=100. May be repeated."),
+    typer.Option("--set", help="Override a field of the suite: training.steps=100. Repeatable."),
 ]
 Seed = Annotated[
     list[int] | None,
-    typer.Option("--seed", min=0, help="Seeds of the trainings, in place of the suite's. May be repeated."),
+    typer.Option("--seed", min=0, help="Training seed, in place of the suite's seeds. Repeatable."),
 ]
 Dataset = Annotated[
     list[str] | None,
-    typer.Option("--dataset", "-d", help="Only datasets of this label, name or pattern. May be repeated."),
+    typer.Option("--dataset", "-d", help="Use only datasets of this label, name or pattern. Repeatable."),
 ]
 Metric = Annotated[
     list[str] | None,
-    typer.Option("--metric", "-m", help="Only metrics of this label, name or pattern, and PSNR. May be repeated."),
+    typer.Option("--metric", "-m", help="Use only PSNR and metrics of this label, name or pattern. Repeatable."),
 ]
 Only = Annotated[
     list[str] | None,
     typer.Option(
-        "--only", help="Only the suite's entrants of this label, name or pattern, and the baseline. May be repeated."
+        "--only", help="Use only the baseline and the suite's entrants of this label, name or pattern. Repeatable."
     ),
 ]
 OnlyEntrant = Annotated[
     list[str] | None,
-    typer.Option("--entrant", "-e", help="Only these entrants: label, name or pattern. May be repeated."),
+    typer.Option("--entrant", "-e", help="Show only entrants of this label, name or pattern. Repeatable."),
 ]
 OnlyDataset = Annotated[
     list[str] | None,
-    typer.Option("--dataset", "-d", help="Only these datasets: label, name or pattern. May be repeated."),
+    typer.Option("--dataset", "-d", help="Show only datasets of this label, name or pattern. Repeatable."),
 ]
 Device = Annotated[
     str,
-    typer.Option(callback=check_device, help="Where networks compute: cpu, cuda, or auto for GPUs if there are any."),
+    typer.Option(callback=check_device, help="Device of networks: cpu, cuda, or auto (cuda if available)."),
 ]
 Reuse = Annotated[
     list[Path] | None,
-    typer.Option(help="Another results folder, whose finished units of equal keys are taken first. Repeatable."),
+    typer.Option(help="Take finished units with equal keys from this results folder. Repeatable."),
 ]
 Threads = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Threads of each worker; rounding depends on them. [default: as recorded, or by the fits]"
+        min=1, help="Threads per worker; they affect rounding. [default: as recorded, or by the number of fits]"
     ),
 ]
 Checkpoint = Annotated[
-    Path | None, typer.Option(help="Trained weights, the same as the parameter checkpoint of an architecture.")
+    Path | None, typer.Option(help="File of trained weights; same as the architecture's parameter checkpoint.")
 ]
-TableOut = Annotated[Path | None, typer.Option("--out", "-o", help="File for that table.")]
+TableOut = Annotated[Path | None, typer.Option("--out", "-o", help="File to write the table to. [default: print it]")]

@@ -15,15 +15,15 @@ from gahbench.planning.rows import rows
 from gahbench.store.folder import Folder
 from gahbench.store.store import Store
 
-#: Units of a kind wait for those of the one before.
-KINDS = ("fit", "score")
-#: Seconds of training on a processor from which on it is said how long a GPU takes.
-FOR_GPU = 12 * 3600.0
+#: Kinds of units in the order in which they run: scores wait for fits.
+_KINDS = ("fit", "score")
+#: Seconds of training on a CPU above which the time on a GPU is printed too.
+_LONG_TRAINING = 12 * 3600.0
 _COLUMNS = ("parameters", "seeds", "fits done", "scores done", "multiply-adds")
 
 
 def print_plan(plan: Plan, folder: Path) -> None:
-    """Print the fits and scores of a plan, finished and unfinished."""
+    """Print the fits and scores of a plan, how many are finished, and an estimate of the time left."""
     Folder(folder).check(plan)
     for line in _lines(plan, Store(folder), folder):
         say(line)
@@ -44,16 +44,16 @@ def _lines(plan: Plan, store: Store, folder: Path) -> Iterator[str]:
         for row in all_rows:
             pair = dataset["dataset"], row.entrant.label
             if pair in plan.pairs.undefined:
-                yield f"  {row.label:<{width - 2}}  not known here: the optimum is '{dataset['optimum']}'"
+                yield f"  {row.label:<{width - 2}}  not defined on this dataset: the optimum is '{dataset['optimum']}'"
                 continue
-            if (why := plan.pairs.refused.get(pair)) is not None:
-                yield f"  {row.label:<{width - 2}}  cannot be here: {why}"
+            if (reason := plan.pairs.refused.get(pair)) is not None:
+                yield f"  {row.label:<{width - 2}}  cannot run on this dataset: {reason}"
                 continue
-            found = plan.pairs.dry_runs[pair]
-            cells = _cells(units_of[dataset["dataset"], row.label], found.parameters, done)
+            dry_run = plan.pairs.dry_runs[pair]
+            cells = _cells(units_of[dataset["dataset"], row.label], dry_run.parameters, done)
             yield f"  {row.label:<{width - 2}}" + "".join(f"  {cell:>13}" for cell in cells)
-            if found.error is not None:
-                yield f"    raises: {found.error}"
+            if dry_run.error is not None:
+                yield f"    raises: {dry_run.error}"
     left = [unit for unit in plan.units if unit.folder not in done]
     yield ""
     yield f"to do: {len(left)} of {len(plan.units)} units; {_estimate(left, plan, folder)}"
@@ -73,10 +73,10 @@ def _cells(units: list[Unit], parameters: int, done: set[str]) -> list[str]:
 
 
 def _estimate(left: list[Unit], plan: Plan, folder: Path) -> str:
-    """Return about how long a run of the units that are left takes, by what units like them took on this machine.
+    """Estimate the time that unfinished units take from the durations of similar units on this machine.
 
-    Trainings of a kind that was not timed here are estimated by their work, at the rate of a matrix product, and scores
-    by a nominal time each. Starting workers and writing the board count too.
+    Without such durations, a fit takes its work over the rate of a matrix product, and a score a nominal time. Starting
+    workers and writing the board are included.
     """
     if not left:
         return "nothing is left to do"
@@ -84,35 +84,37 @@ def _estimate(left: list[Unit], plan: Plan, folder: Path) -> str:
     from gahbench.runs.durations import NOMINAL_SCORE, OVERHEAD, durations_beside, image_values
     from gahbench.training.hardware import eager_rate
 
-    there = hardware()
-    device = there.device
+    machine = hardware()
+    device = machine.device
     threads = plan.suggested_threads()
     rate = eager_rate(device, threads)
     durations = durations_beside(folder, processor_name())
     values = image_values(plan.board["datasets"])
     times = {unit.key: durations.of(unit, values) for unit in left}
-    guessed = [unit for unit in left if times[unit.key] is None and unit.kind == "fit"]
-    unknown = [unit for unit in left if times[unit.key] is None and unit.kind == "score"]
-    workers = len(there.devices()) if there.is_accelerator else max(1, cpu_count() // threads)
-    times |= {unit.key: unit.work / rate for unit in guessed} | {unit.key: NOMINAL_SCORE for unit in unknown}
-    by_kind = [[times[unit.key] or 0.0 for unit in left if unit.kind == kind] for kind in KINDS]
-    seconds = OVERHEAD + sum(_makespan(one, workers) for one in by_kind)
+    untimed_fits = [unit for unit in left if times[unit.key] is None and unit.kind == "fit"]
+    untimed_scores = [unit for unit in left if times[unit.key] is None and unit.kind == "score"]
+    workers = len(machine.devices()) if machine.is_accelerator else max(1, cpu_count() // threads)
+    times |= {unit.key: unit.work / rate for unit in untimed_fits} | {
+        unit.key: NOMINAL_SCORE for unit in untimed_scores
+    }
+    by_kind = [[times[unit.key] or 0.0 for unit in left if unit.kind == kind] for kind in _KINDS]
+    seconds = OVERHEAD + sum(_makespan(durations_of_kind, workers) for durations_of_kind in by_kind)
     notes = []
-    if guessed:
-        work = sum(unit.work for unit in guessed)
+    if untimed_fits:
+        work = sum(unit.work for unit in untimed_fits)
         notes.append(f"{count(work)} multiply-adds of training at about {count(rate)} a second")
-        if not there.is_accelerator and work / rate > FOR_GPU and Cuda.nominal_rate is not None:
+        if not machine.is_accelerator and work / rate > _LONG_TRAINING and Cuda.nominal_rate is not None:
             notes.append(
                 f"that training takes about {duration(work / Cuda.nominal_rate)} on one GPU, at a nominal "
                 f"{count(Cuda.nominal_rate)} a second"
             )
-    if unknown:
-        like = f"{counted(len(unknown), 'score')} of a kind that was not timed here"
-        notes.append(f"{like}, at an assumed {NOMINAL_SCORE:g} s each: scores with Jacobians take longer")
-    start = f"{OVERHEAD:g} s of them to start and to write the board"
-    return f"about {duration(seconds)} with {counted(workers, 'worker')}, {start}{''.join(f'; {one}' for one in notes)}"
+    if untimed_scores:
+        untimed = f"{counted(len(untimed_scores), 'score')} without a similar score timed on this machine"
+        notes.append(f"{untimed}, assumed to take {NOMINAL_SCORE:g} s each: scores with Jacobians take longer")
+    overhead = f"including {OVERHEAD:g} s to start and to write the board"
+    return "; ".join([f"about {duration(seconds)} with {counted(workers, 'worker')}, {overhead}", *notes])
 
 
 def _makespan(times: list[float], workers: int) -> float:
-    """Return about how long units take that are shared out among workers: no less than the longest."""
+    """Return the time in seconds that parallel workers take, at least that of the longest unit."""
     return max(sum(times) / workers, max(times, default=0.0))

@@ -1,4 +1,4 @@
-"""The commands ``list describe check new``."""
+"""Commands ``list describe check new``."""
 
 from __future__ import annotations
 
@@ -29,19 +29,21 @@ if TYPE_CHECKING:
     from gahbench.registry.configured import Configured
     from gahbench.testing import Report
 
-#: Kinds to list, by plural, which is the heading.
+#: Kinds by their plural, which is the heading of the list.
 PLURALS = {**{"bases" if kind == "basis" else f"{kind}s": kind for kind in KINDS}, "suites": "suite"}
-#: Left unchanged when a docstring is wrapped anew: lists, tables, examples and directives.
-_KEPT = re.compile(r"\s*([-*|]\s|>>>|\.\.\s|\[\[)")
+#: Lines of a docstring that are not wrapped: lists, tables, examples and directives.
+_VERBATIM = re.compile(r"\s*([-*|]\s|>>>|\.\.\s|\[\[)")
 _UNDERLINE = re.compile(r"[-=~]{3,}")
-_WHOLE: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+_WRAP_OPTIONS: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
 
 
 def list_(
-    kind: Annotated[str | None, typer.Argument(help="Only one kind: architectures, datasets, ..., suites.")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="List only this kind: architectures, datasets, ..., suites.")
+    ] = None,
     plugins_dir: options.Plugins = None,
 ) -> None:
-    """List the plugins and suites that can be used, and plugins that failed to load."""
+    """List available plugins and suites, and plugins that failed to load."""
     wanted = PLURALS.get(kind, kind) if kind else None
     if wanted not in (None, *PLURALS.values()):
         accepted = (*PLURALS, *PLURALS.values())
@@ -62,13 +64,13 @@ def list_(
 
 
 def print_problems(problems: Iterable[Problem], console: Console) -> None:
-    """Say which plugins failed to load, and why."""
+    """Print which plugins failed to load, and why."""
     for problem in problems:
         console.print(f"[red]failed to load[/red] {escape(problem.place)}: {escape(problem.error)}", soft_wrap=True)
 
 
 def _entries(name: str, registry: Registry) -> list[tuple[str, str]]:
-    """Return names and summaries of the plugins of a kind, with the origin of those that are not built in."""
+    """Return the names and summaries of a kind, with the origin of plugins that are not built in."""
     if name == "suite":
         return [(suite, suite_summary(file)) for suite, file in suite_files().items()]
     return [
@@ -82,39 +84,39 @@ def describe(
     plugins_dir: options.Plugins = None,
     shape: Annotated[
         str | None,
-        typer.Option(help="channels,height,width: images to count a network's multiply-adds for. [default: 1,64,64]"),
+        typer.Option(help="Image shape channels,height,width for counting multiply-adds. [default: 1,64,64]"),
     ] = None,
 ) -> None:
-    """Describe a plugin: its summary, parameters, origin, and measured facts.
+    """Describe a plugin or suite: its summary, parameters, origin, and measured facts.
 
-    For a network: parameters, multiply-adds, receptive field, whether it is homogeneous, blind, differentiable; for a
-    reference: what it uses, where it is defined; of a metric: unit, direction, needs. Facts that cannot be measured are
-    listed as unknown, with the reason.
+    Facts of a network are its number of parameters, multiply-adds, receptive field, and whether it is homogeneous,
+    blind and differentiable; of a reference, what it uses and where it is defined; of a metric, its unit, direction and
+    requirements. Facts that cannot be measured are listed as unknown, with the reason.
     """
     registry, console = open_registry(plugins_dir or ()), Console()
-    images = None if shape is None else _shape(shape)
+    images = None if shape is None else _parse_shape(shape)
     spec = parse_spec(name)
-    found = [kind for kind in KINDS if spec.name in registry.names(kind)]
+    kinds = [kind for kind in KINDS if spec.name in registry.names(kind)]
     suites = suite_files()
-    if not found and spec.name in suites:
+    if not kinds and spec.name in suites:
         console.print(suites[spec.name].read_text(encoding="utf-8"), markup=False, highlight=False)
         return
-    if not found:
+    if not kinds:
         names = [*(name for kind in KINDS for name in registry.names(kind)), *suites]
         raise PluginError(
             f"nothing is named '{spec.name}'{nearest(spec.name, names) or ';'} 'gahbench list' prints all names"
             f"{registry.missing}"
         )
-    for kind in found:
+    for kind in kinds:
         plugin = registry.get(kind, spec.name)
         required = [parameter.name for parameter in plugin.parameters if parameter.required]
-        bare = not spec.positional and not spec.keywords
-        # Required parameters need not be given to be described.
-        configured = None if required and bare else _configure(registry, kind, spec)
-        # With a checkpoint an architecture becomes another plugin, which holds it.
+        has_no_parameters = not spec.positional and not spec.keywords
+        # A plugin is described even if its required parameters are not set, but not measured.
+        configured = None if required and has_no_parameters else _configure(registry, kind, spec)
+        # A checkpoint turns an architecture into a reference that holds the weights.
         _print_plugin(configured.plugin if configured else plugin, configured, console)
         if configured is None:
-            console.print(f"to measure it, give it {listing(required)}", markup=False, highlight=False)
+            console.print(f"to measure it, set {listing(required)}", markup=False, highlight=False)
         else:
             _print_facts(configured, registry, images, console)
 
@@ -131,9 +133,9 @@ def _print_plugin(plugin: Plugin, configured: Configured | None, console: Consol
     """Print the summary of a plugin, and its parameters with their defaults."""
     label = configured.label if configured else plugin.name
     console.print(f"{plugin.kind} {label}  ({plugin.origin})", style="bold", markup=False, highlight=False)
-    # Claims are read from files by one function, whose docstring says nothing of them.
+    # All claims share a single factory, whose docstring does not describe them.
     doc = plugin.summary if plugin.kind == "claim" else own_docstring(plugin.factory)
-    text = reflowed(doc, console.width) or "It has no docstring; its first line would be shown by `gahbench list`."
+    text = reflow(doc, console.width) or "This plugin has no docstring; `gahbench list` would show its first line."
     say(text, "" if doc else "dim")
     table = Table(title="parameters", title_justify="left", box=None, pad_edge=False)
     for name in ("name", "accepts", "default", "here"):
@@ -141,7 +143,7 @@ def _print_plugin(plugin: Plugin, configured: Configured | None, console: Consol
     for parameter in plugin.parameters:
         default = "required" if parameter.required else format_value(parameter.default)
         here = format_value(configured.parameters[parameter.name]) if configured else ""
-        # A list is written in brackets, which would be taken for markup.
+        # Escape the brackets of lists, which rich would read as markup.
         table.add_row(parameter.name, *map(escape, (parameter.type_name, default, here)))
     if plugin.parameters:
         console.print(table)
@@ -151,63 +153,65 @@ def _print_facts(configured: Configured, registry: Registry, shape: Shape | None
     from gahbench.explore.description import facts
 
     for fact in facts(configured, registry, shape):
-        # As they come: some take seconds.
+        # Print each fact at once, since some take seconds to measure.
         console.print(Text.assemble((f"{fact.name}: ", "bold"), fact.value))
 
 
-def _shape(text: str) -> Shape:
+def _parse_shape(text: str) -> Shape:
     try:
         channels, height, width = (int(part) for part in text.split(","))
     except ValueError:
         channels = height = width = 0
     if min(channels, height, width) < 1:
-        raise ParameterError(f"--shape {text}: expected channels,height,width, such as 3,80,80")
+        raise ParameterError(f"--shape {text}: accepted: channels,height,width, such as 3,80,80")
     return channels, height, width
 
 
-def reflowed(doc: str, width: int) -> str:
-    """Return a docstring with its paragraphs wrapped for a terminal of a given width.
+def reflow(doc: str, width: int) -> str:
+    """Wrap the paragraphs of a docstring to the width of a terminal.
 
     Headings, lists, tables and examples keep their lines.
     """
-    found: list[str] = []
+    result: list[str] = []
     paragraph: list[str] = []
 
-    def end() -> None:
+    def flush() -> None:
         if paragraph:
             indent = " " * (len(paragraph[0]) - len(paragraph[0].lstrip()))
             text = " ".join(line.strip() for line in paragraph)
-            wide = max(width, len(indent) + 20)
-            found.append(textwrap.fill(text, wide, initial_indent=indent, subsequent_indent=indent, **_WHOLE))
+            wrap_width = max(width, len(indent) + 20)
+            result.append(
+                textwrap.fill(text, wrap_width, initial_indent=indent, subsequent_indent=indent, **_WRAP_OPTIONS)
+            )
             paragraph.clear()
 
     lines = doc.splitlines()
-    for place, line in enumerate(lines):
-        under = place + 1 < len(lines) and bool(_UNDERLINE.fullmatch(lines[place + 1].strip()))
-        if not line.strip() or under or _UNDERLINE.fullmatch(line.strip()) or _KEPT.match(line):
-            end()
-            found.append(line)
+    for index, line in enumerate(lines):
+        is_heading = index + 1 < len(lines) and bool(_UNDERLINE.fullmatch(lines[index + 1].strip()))
+        if not line.strip() or is_heading or _UNDERLINE.fullmatch(line.strip()) or _VERBATIM.match(line):
+            flush()
+            result.append(line)
             continue
         if paragraph and len(line) - len(line.lstrip()) != len(paragraph[0]) - len(paragraph[0].lstrip()):
-            end()
+            flush()
         paragraph.append(line)
-    end()
-    return "\n".join(found)
+    flush()
+    return "\n".join(result)
 
 
-def check(file: Annotated[Path, typer.Argument(help="A plugin file, or a folder of them.")]) -> None:
-    """Put the plugins of a file through the contract checks.
+def check(file: Annotated[Path, typer.Argument(help="A plugin file, or a folder of plugin files.")]) -> None:
+    """Check that the plugins of a file keep the contract of their kind.
 
-    Exit status: 0 all passed, 1 some failed, 2 the file cannot be loaded.
+    Exit status: 0 all plugins passed, 1 some failed, 2 the file cannot be loaded.
     """
     from gahbench.cli.progress import Progress
     from gahbench.testing import check_file
 
-    with Progress("checking") as shown:
+    with Progress("checking") as show_progress:
 
         def progress(report: Report) -> None:
-            last = f", last: {report.findings[-1].check}" if report.findings else ""
-            shown(f"{report.kind} {report.label}: {counted(len(report.findings), 'check')} done{last}")
+            latest_check = f", last: {report.findings[-1].check}" if report.findings else ""
+            show_progress(f"{report.kind} {report.label}: {counted(len(report.findings), 'check')} done{latest_check}")
 
         reports = check_file(file, progress)
     for report in reports:
@@ -221,9 +225,9 @@ def check(file: Annotated[Path, typer.Argument(help="A plugin file, or a folder 
 def new(
     kind: Annotated[Kind, typer.Argument(help="Kind of the plugin.")],
     name: Annotated[str, typer.Argument(help="Name of the plugin, such as my-denoiser.")],
-    folder: Annotated[Path, typer.Option("--folder", help="Folder to write it to.")] = Path(),
+    folder: Annotated[Path, typer.Option("--folder", help="Folder to write the file to.")] = Path(),
 ) -> None:
-    """Write a commented one-file plugin that runs as it is."""
+    """Write a commented plugin file that already works, as a template."""
     from gahbench.registry.scaffold import next_commands, write_plugin
 
     file = write_plugin(kind, name, folder)

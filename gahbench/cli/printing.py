@@ -1,4 +1,4 @@
-"""Lines that commands print."""
+"""Printing of lines and tables."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from rich.console import Console
 if TYPE_CHECKING:
     from gahbench.runs.reuse import Merged, Reused
 
-#: Names that are printed of several.
-_SHOWN = 12
+#: Maximum number of names that are printed in a list.
+_MAX_NAMES = 12
 
 
 def say(text: str, style: str | None = None, *, err: bool = False) -> None:
-    """Print a line as it is: labels have brackets, and paths are for copying, so it is neither marked up nor broken."""
+    """Print a line without markup or wrapping, since labels have brackets and paths are copied."""
     Console(stderr=err).print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def say_several(what: str, names: Iterable[str], *, err: bool = False) -> None:
-    """Print a number of things and the first of their names; print nothing for an empty list."""
+def say_names(title: str, names: Iterable[str], *, err: bool = False) -> None:
+    """Print a title with the number of names, and the first names; print nothing for an empty list."""
     listed = list(names)
-    lines = [f"{len(listed)} {what}:"] if listed else []
-    lines += [f"  {name}" for name in listed[:_SHOWN]]
-    lines += [f"  and {len(listed) - _SHOWN} more"] if len(listed) > _SHOWN else []
+    lines = [f"{len(listed)} {title}:"] if listed else []
+    lines += [f"  {name}" for name in listed[:_MAX_NAMES]]
+    lines += [f"  and {len(listed) - _MAX_NAMES} more"] if len(listed) > _MAX_NAMES else []
     for line in lines:
         say(line, "yellow", err=err)
 
 
-def say_not_taken(found: Merged | Reused, *, err: bool) -> None:
-    """Print which units were not taken from other folders."""
-    labels = [unit.label for unit in found.other_weights]
-    say_several("not taken, since the weights here are not those that were measured", labels, err=err)
-    say_several("not taken, since damaged", map(str, found.damaged), err=err)
+def say_not_taken(outcome: Merged | Reused, *, err: bool) -> None:
+    """Print which units of other folders were not taken, and why."""
+    labels = [unit.label for unit in outcome.other_weights]
+    say_names("not taken, since this folder has other weights than those that were scored", labels, err=err)
+    say_names("not taken, since damaged", map(str, outcome.damaged), err=err)
 
 
 def write_or_print(text: str, out: Path | None) -> None:
-    """Write a text into a file, or print it."""
+    """Write a text to a file, or print it if `out` is ``None``."""
     from gahbench._util.files import write_whole
 
     if out is None:
@@ -50,6 +50,6 @@ def write_or_print(text: str, out: Path | None) -> None:
 
 
 def say_written(files: Iterable[Path]) -> None:
-    """Print the names of files that were written into one folder."""
+    """Print the names of files that were written to a folder."""
     written = list(files)
     say(f"wrote {', '.join(file.name for file in written)} to {written[0].parent}/")

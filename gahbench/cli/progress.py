@@ -1,4 +1,4 @@
-"""Progress of commands that may take minutes."""
+"""Progress display of commands that may take minutes."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from rich.text import Text
 
 from gahbench._util.readable import duration
 
-#: Seconds until the first line where there is no terminal, and between two lines.
+#: Seconds until the first line, and between lines, if standard error is not a terminal.
 FIRST_SECONDS, LINE_SECONDS = 3.0, 10.0
-#: The time that is left is estimated once this share of the work is done.
-LEAST_SHARE = 0.05
+#: Share of the work after which the remaining time is estimated.
+MIN_SHARE = 0.05
 
 
 class Progress:
-    """Shows on standard error what a command does: a live line on a terminal, elsewhere a line every ten seconds.
+    """Progress display on standard error: a live line on a terminal, otherwise a line every ten seconds.
 
-    It is used as a context, and called whenever something else is done.
+    Use it as a context manager, and call it with the current step whenever that changes.
 
     Parameters
     ----------
     command
-        The command, such as ``inspecting``.
+        Name of the activity, such as ``inspecting``.
     """
 
     def __init__(self, command: str) -> None:
@@ -61,15 +61,17 @@ class Progress:
             self._thread.join()
 
     def __call__(self, text: str, share: float = 0.0) -> None:
-        """Record what is done now, and which share of all work, in [0, 1], is finished."""
+        """Set the current step, and the finished share of the work in [0, 1]."""
         self.text, self.share = text, share
 
     @property
     def line(self) -> str:
-        """The line to show now."""
-        spent = time.monotonic() - self.started
-        left = f", about {duration(spent * (1 - self.share) / self.share)} left" if self.share > LEAST_SHARE else ""
-        return f"{self.command} for {duration(spent)}{left}{': ' * bool(self.text)}{self.text}"
+        """Current line of the display."""
+        elapsed = time.monotonic() - self.started
+        remaining = (
+            f", about {duration(elapsed * (1 - self.share) / self.share)} left" if self.share > MIN_SHARE else ""
+        )
+        return f"{self.command} for {duration(elapsed)}{remaining}{': ' * bool(self.text)}{self.text}"
 
     def _print_lines(self) -> None:
         seconds = FIRST_SECONDS

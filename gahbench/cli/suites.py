@@ -1,4 +1,4 @@
-"""The commands ``run plan prepare``."""
+"""Commands ``run plan prepare``."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ def suite_changes(
     metric: options.Metric = None,
     only: options.Only = None,
 ) -> SuiteChanges:
-    """Return the changes to a suite that some options ask for."""
+    """Build the changes to a suite from command-line options."""
     return SuiteChanges.of(entrant or (), settings or (), dataset or (), metric or (), only or (), seed or ())
 
 
 def with_suite_changes(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of :func:`suite_changes` after ``--out``, in place of its argument ``changes``."""
-    shared = inspect.signature(suite_changes, eval_str=True).parameters
-    own = inspect.signature(command, eval_str=True)
+    """Replace the parameter ``changes`` of a command by the options of :func:`suite_changes`, after ``--out``."""
+    shared_options = inspect.signature(suite_changes, eval_str=True).parameters
+    signature = inspect.signature(command, eval_str=True)
 
     @functools.wraps(command)
-    def called(**given: Any) -> None:
-        command(suite_changes(**{name: given.pop(name) for name in shared}), **given)
+    def wrapper(**values: Any) -> None:
+        command(suite_changes(**{name: values.pop(name) for name in shared_options}), **values)
 
-    _, suite, out, *others = own.parameters.values()
-    parameters = [suite, out, *shared.values(), *others]
-    called.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return called
+    _, suite, out, *others = signature.parameters.values()
+    parameters = [suite, out, *shared_options.values(), *others]
+    wrapper.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return wrapper
 
 
 @with_suite_changes
@@ -62,7 +62,7 @@ def run(
     out: options.Out = None,
     plugins_dir: options.Plugins = None,
     engine: Annotated[
-        str, typer.Option(help="Engine for units: processes, inline, slurm[...], dask[...], ...")
+        str, typer.Option(help="Engine that runs units: processes, inline, slurm[...], dask[...], ...")
     ] = "processes",
     workers: Annotated[int | None, typer.Option(min=1, help="Number of workers. [default: the engine chooses]")] = None,
     threads: options.Threads = None,
@@ -71,33 +71,38 @@ def run(
     again: Annotated[
         list[str] | None,
         typer.Option(
-            help="Entrants to be done anew: label, name or pattern; what is done moves to replaced/. Repeatable."
+            help="Run entrants of this label, name or pattern again; finished units move to replaced/. Repeatable."
         ),
     ] = None,
     secret_noise: Annotated[
-        bool, typer.Option("--secret-noise", help="Draw the seed of the noise when all fits have ended, and record it.")
+        bool, typer.Option("--secret-noise", help="Draw the seed of the noise once all fits have ended, and record it.")
     ] = False,
     track: Annotated[
         list[str] | None,
-        typer.Option(help="Follow the run in tensorboard, wandb[...], mlflow[...], trackio[...]. May be repeated."),
+        typer.Option(help="Track the run with tensorboard, wandb[...], mlflow[...], trackio[...]. Repeatable."),
     ] = None,
-    report: Annotated[bool, typer.Option("--report", help="Also write report.html into the folder.")] = False,
+    report: Annotated[bool, typer.Option("--report", help="Write also report.html to the folder.")] = False,
 ) -> None:
     """Run a suite and print its leaderboard. Finished units are not run again.
 
-    Exit status: 0 all units done, 1 some failed, 2 bad input, 130 interrupted, or units are left to others.
+    Exit status: 0 all units done, 1 some failed, 2 bad input, 130 interrupted, or units are left to other workers.
     """
     from gahbench.cli.boards import print_board, print_report
     from gahbench.planning.suite_files import plugin_sources
     from gahbench.runs.opening import RunRequest
     from gahbench.runs.running import run_request
 
-    plugins, folders, anew, trackers = plugins_dir or (), tuple(reuse or ()), tuple(again or ()), tuple(track or ())
+    plugins, folders, run_again, trackers = (
+        plugins_dir or (),
+        tuple(reuse or ()),
+        tuple(again or ()),
+        tuple(track or ()),
+    )
     sources = plugin_sources(plugins, suite)
     request = RunRequest(
-        suite, out, changes, sources, engine, workers, threads, device, folders, anew, secret_noise, trackers
+        suite, out, changes, sources, engine, workers, threads, device, folders, run_again, secret_noise, trackers
     )
-    outcome, registry = run_request(request, _Beginning(plugins, anew))
+    outcome, registry = run_request(request, _StartPrinter(plugins, run_again))
     if outcome.done:
         print_board(outcome.folder)
         if report:
@@ -105,15 +110,15 @@ def run(
     _conclude(outcome)
 
 
-class _Beginning:
-    """Prints what is known before a run, and returns its progress; after the fits again if the noise is secret."""
+class _StartPrinter:
+    """Printer of notes at the start of a run; under secret noise it is called again when the fits have ended."""
 
     def __init__(self, plugins: Sequence[Path], again: Sequence[str]) -> None:
         self._plugins, self._again = plugins, again
         self._is_first = True
 
     def __call__(self, opened: OpenedRun) -> ProgressReport:
-        """Print it."""
+        """Print the notes on a run, and return its progress report."""
         from gahbench.cli.plugins import print_problems
         from gahbench.runs.progress import progress_of
 
@@ -122,7 +127,7 @@ class _Beginning:
             if opened.reused is not None:
                 _print_reused(opened.reused, err=True)
             if self._again:
-                moved = f"{counted(opened.replaced, 'unit')} moved to {opened.folder}/replaced, to be done anew"
+                moved = f"{counted(opened.replaced, 'unit')} moved to {opened.folder}/replaced, to be run again"
                 say(moved, err=True)
         self._is_first = False
         _print_superseded(opened.superseded, opened.folder, self._plugins, err=True)
@@ -138,12 +143,12 @@ def plan(
     threads: options.Threads = None,
     reuse: options.Reuse = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="With --out: change the plan of a folder that holds a board.")
+        bool, typer.Option("--replace", help="Replace the plan of a folder that holds a board. Requires --out.")
     ] = False,
 ) -> None:
-    """Show the units of a suite, which are finished, and an estimate of the work; run nothing.
+    """Show the units of a suite, which are finished, and an estimate of the time; run nothing.
 
-    With ``--out``, also write the plan into that folder, which any number of 'gahbench work' then finish.
+    With ``--out``, also write the plan to that folder, for any number of 'gahbench work' to run.
     """
     from gahbench.cli.planned import print_plan
     from gahbench.cli.plugins import print_problems
@@ -156,9 +161,7 @@ def plan(
 
     for option, value in (("--reuse", reuse), ("--threads", threads), ("--replace", replace)):
         if value and out is None:
-            raise typer.BadParameter(
-                "is of a plan that is written: give the results folder too, --out", param_hint=option
-            )
+            raise typer.BadParameter("needs a results folder: add --out", param_hint=option)
     registry = open_registry(plugin_sources(plugins_dir or (), suite))
     print_problems(registry.problems, Console(stderr=True))
     missing = find_missing(registry, suite, changes)
@@ -176,7 +179,9 @@ def plan(
     )
     _print_superseded(superseded(planned, folder), folder, plugins_dir or ())
     if out is not None:
-        typer.echo(f"planned; 'gahbench work {shlex.quote(str(folder))}' does it, on any machine that sees this folder")
+        typer.echo(
+            f"planned; to run it, on any machine that shares this folder: gahbench work {shlex.quote(str(folder))}"
+        )
 
 
 def prepare(
@@ -185,84 +190,86 @@ def prepare(
     settings: options.Set = None,
     plugins_dir: options.Plugins = None,
 ) -> None:
-    """Get what a suite needs from elsewhere: downloads, and images that take long to decode; run nothing.
+    """Download the files that a suite needs, and decode large images; run nothing.
 
-    Exit status: 0 all is here, 1 something could not be had, 2 bad input.
+    Exit status: 0 everything is available, 1 something could not be obtained, 2 bad input.
     """
     from gahbench.runs.preparation import prepare as prepare_suite
 
     prepared = prepare_suite(
         suite, entrants=entrant or (), settings=settings or (), plugins=plugins_dir or (), report=_print_prepared
     )
-    failed = sum(one.error is not None for one in prepared)
+    failed = sum(plugin.error is not None for plugin in prepared)
     if failed:
-        say(f"suite {suite}: {failed} of {len(prepared)} could not be had", "red")
+        say(f"suite {suite}: {failed} of {len(prepared)} could not be obtained", "red")
         raise typer.Exit(1)
-    say(f"suite {suite}: {'all that it needs is here' if prepared else 'needs nothing from elsewhere'}")
+    say(f"suite {suite}: {'everything is available' if prepared else 'nothing to prepare'}")
 
 
-def _print_prepared(one: Prepared) -> None:
-    for text in one.got:
-        say(f"{one.plugin}: got {text}")
-    if one.error is not None:
-        say(f"{one.plugin}: could not be had: {one.error}", "red")
-    elif not one.got:
-        say(f"{one.plugin}: here already")
+def _print_prepared(prepared: Prepared) -> None:
+    for text in prepared.got:
+        say(f"{prepared.plugin}: got {text}")
+    if prepared.error is not None:
+        say(f"{prepared.plugin}: could not be obtained: {prepared.error}", "red")
+    elif not prepared.got:
+        say(f"{prepared.plugin}: already available")
 
 
-def _print_missing(missing: Missing, suite: str, named: Mapping[str, Any]) -> None:
+def _print_missing(missing: Missing, suite: str, options: Mapping[str, Any]) -> None:
     """Print a line for each thing that is missing, with the command that gets it."""
-    given = [part for option, values in named.items() for value in values for part in (option, value)]
-    command = shlex.join(["gahbench", "prepare", suite, *given])
-    for plugin, what in missing.things:
-        say(f"missing here: {plugin}: {what}; '{command}' gets it", "yellow")
+    arguments = [part for option, values in options.items() for value in values for part in (option, value)]
+    command = shlex.join(["gahbench", "prepare", suite, *arguments])
+    for plugin, item in missing.things:
+        say(f"missing: {plugin}: {item}; to get it: {command}", "yellow")
 
 
 def _print_superseded(count: int, folder: Path, plugins: Sequence[Path], *, err: bool = False) -> None:
-    """Say, before they are done again, that some units were done with other code or settings."""
+    """Warn that units of other code or settings are about to be run again."""
     if count:
-        given = [part for plugin in plugins for part in ("-p", str(plugin))]
-        command = shlex.join(["gahbench", "adopt", str(folder), *given])
-        text = (
-            f"{counted(count, 'unit')} in {folder} {'was' if count == 1 else 'were'} done with other code or settings"
-        )
-        accepts = f"'{command}' accepts those in which nothing but code differs"
-        say(f"{text}, to be done again; {accepts}", "yellow", err=err)
+        arguments = [part for plugin in plugins for part in ("-p", str(plugin))]
+        command = shlex.join(["gahbench", "adopt", str(folder), *arguments])
+        text = f"{counted(count, 'unit')} in {folder} {'was' if count == 1 else 'were'} run with other code or settings"
+        remedy = f"to accept units in which only the code differs: {command}"
+        say(f"{text}, and will be run again; {remedy}", "yellow", err=err)
 
 
-def _print_reused(found: Reused, *, err: bool = False) -> None:
-    """Print how many units were taken from other folders, and which were left."""
-    fits = sum(unit.kind == "fit" for unit in found.taken)
-    taken = f"{counted(len(found.taken), 'unit')} taken from other folders, {counted(fits, 'fit')} among them"
+def _print_reused(reused: Reused, *, err: bool = False) -> None:
+    """Print how many units were taken from other folders, and which were not."""
+    fits = sum(unit.kind == "fit" for unit in reused.taken)
+    taken = f"{counted(len(reused.taken), 'unit')} taken from other folders, {counted(fits, 'fit')} among them"
     say(taken, err=err)
-    say_not_taken(found, err=err)
+    say_not_taken(reused, err=err)
 
 
 def _conclude(outcome: Outcome) -> None:
-    """Print where the board is, and exit with the status of the outcome."""
+    """Print where the board is and what is wrong, and exit with the status of the outcome."""
     from gahbench.board.results import saved_beyond_optimum, saved_marks
 
     folder = shlex.quote(str(outcome.folder))
     if outcome.done:
         say(f"board, scores and figures: {outcome.folder}", err=True)
     if beyond := saved_beyond_optimum(outcome.folder):
-        places = ", ".join(dict.fromkeys(f"{one['entrant']} on {one['dataset']}" for one in beyond))
-        text = f"better than the optimum, which is impossible: {places}; that entrant or the optimum is wrong"
+        rows = ", ".join(dict.fromkeys(f"{row['entrant']} on {row['dataset']}" for row in beyond))
+        text = f"better than the optimum, which is impossible: {rows}; the entrant or the optimum is wrong"
         say(text, "red", err=True)
-    for one in saved_marks(outcome.folder):
-        say(f"flagged: {one['entrant']} on {one['dataset']}: {one['mark']}", "red", err=True)
+    for row in saved_marks(outcome.folder):
+        say(f"flagged: {row['entrant']} on {row['dataset']}: {row['mark']}", "red", err=True)
     _print_not_shown(outcome)
-    left = f"{counted(outcome.waiting, 'unit')} to do"
+    unfinished = f"{counted(outcome.waiting, 'unit')} to do"
     if outcome.stopped:
-        say(f"stopped with {left}; the same command goes on from here", "yellow", err=True)
+        say(f"stopped with {unfinished}; run the same command again to resume", "yellow", err=True)
         raise typer.Exit(130)
     if outcome.waiting:
-        # They were left to others.
-        say(f"{left}: 'gahbench status {folder}' shows them, 'gahbench collect' then writes the board", err=True)
+        # Other workers run them.
+        say(f"{unfinished}: see 'gahbench status {folder}'; then 'gahbench collect' writes the board", err=True)
     if outcome.failed:
         scores = outcome.failed - outcome.blocked - outcome.failed_fits
         kinds = [counted(number, kind) for number, kind in ((outcome.failed_fits, "fit"), (scores, "score")) if number]
-        blocked = f"; {counted(outcome.blocked, 'score')} not started for lack of a network" if outcome.blocked else ""
+        blocked = (
+            f"; {counted(outcome.blocked, 'score')} not started, since the network is missing"
+            if outcome.blocked
+            else ""
+        )
         why = f"'gahbench why {folder}' prints the tracebacks"
         say(f"{' and '.join(kinds)} failed{blocked}; {why}", "red", err=True)
         raise typer.Exit(1)
@@ -270,18 +277,21 @@ def _conclude(outcome: Outcome) -> None:
         raise typer.Exit(130)
 
 
-def _print_not_shown(found: Outcome | NotShown) -> None:
-    """Print what a board does not show of what its folder holds, and how to have it back, a line for each reason."""
-    again = "add them again with --entrant, or 'gahbench remove' them"
+def _print_not_shown(outcome: Outcome | NotShown) -> None:
+    """Print which entrants of a folder are not on its board, why, and how to get them back."""
+    remedy = "add them again with --entrant, or 'gahbench remove' them"
     for names, text in (
-        (found.unfinished, f"added by an earlier run, and not finished: %s; {again}"),
-        (found.left_out, f"not shown, since measured otherwise before: %s; {again}"),
-        (found.outdated, f"not shown, since measured with earlier code: %s; {again}"),
+        (outcome.unfinished, f"added by an earlier run, but not finished: %s; {remedy}"),
+        (outcome.left_out, f"not shown, since run with other settings: %s; {remedy}"),
+        (outcome.outdated, f"not shown, since run with earlier code: %s; {remedy}"),
         (
-            found.stale,
-            "not shown, since done with other code or settings: %s; a run of the whole suite does them again",
+            outcome.stale,
+            "not shown, since run with other code or settings: %s; run the whole suite to update them",
         ),
-        (found.dropped, "no longer shown, since not in the suite: %s; put back into the suite, nothing is done again"),
+        (
+            outcome.dropped,
+            "no longer shown, since not in the suite: %s; if added to the suite again, their units are reused",
+        ),
     ):
         if names:
             say(text % listing(names), "yellow", err=True)

@@ -1,4 +1,4 @@
-"""The command line as a user meets it."""
+"""The command line: help, output, exit statuses and error messages."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import gahbench
 from gahbench.cli.app import app
-from gahbench.cli.plugins import PLURALS, reflowed
+from gahbench.cli.plugins import PLURALS, reflow
 from gahbench.explore import inspection
 from gahbench.explore import preview as previews
 from gahbench.explore.bibliography import cite
@@ -29,7 +29,7 @@ def call(command):
 
 @pytest.fixture
 def write(tmp_path):
-    """Write a file, and return it."""
+    """Write a file, and return its path."""
 
     def write(name, text):
         (tmp_path / name).write_text(text, encoding="utf-8")
@@ -45,25 +45,25 @@ def test_every_command_has_help(command):
     assert "Usage" in done.output
 
 
-def test_run_prints_a_board_that_leaderboard_prints_again(call, write_suite, tmp_path, monkeypatch):
+def test_run_and_leaderboard_print_the_same_board(call, write_suite, tmp_path, monkeypatch):
     out = tmp_path / "out"
     status, printed, stderr = call("run", write_suite(), "--out", out, "--engine", "inline", "--report")
     assert status == 0
     assert "oracle-threshold[haar]" in printed
-    # With the images that the run keeps.
+    # The report has the images that the run keeps.
     assert 'alt="denoised by unet[width=2,levels=1]"' in (out / "report.html").read_text(encoding="utf-8")
     assert "fit unet[width=2,levels=1] on discs[size=16] (seed 0): done" in stderr
     assert call("leaderboard", out)[:2] == (0, printed)
     status, _, stderr = call("run", write_suite(("name: tiny", "name: other")), "--out", out, "--engine", "inline")
     assert (status, "holds results of the suite 'tiny'" in stderr) == (2, True)
-    # Networks that are trained there are not tried out.
+    # Networks that are already trained are not checked by a dry run.
     monkeypatch.setattr(
-        "gahbench.planning.pairs.dry_runs", lambda networks, registry: networks and pytest.fail("tried")
+        "gahbench.planning.pairs.dry_runs", lambda networks, registry: networks and pytest.fail("dry run")
     )
     assert "to do: 0 of 7 units" in call("plan", write_suite(), "--out", out)[1]
 
 
-def test_plan_writes_the_folder_that_work_finishes(figures_not_rendered, call, write_suite, tmp_path):
+def test_plan_work_and_collect_give_a_board(figures_not_rendered, call, write_suite, tmp_path):
     out = tmp_path / "out"
     assert "gahbench work" in call("plan", write_suite(), "--out", out, "--threads", 1)[1]
     assert "0 of 7 units done" in call("status", out)[1]
@@ -75,7 +75,7 @@ def test_plan_writes_the_folder_that_work_finishes(figures_not_rendered, call, w
     assert call("leaderboard", out)[1] == printed
 
 
-def test_run_without_a_home_that_can_be_written_to_says_nothing_of_it(write_suite, monkeypatch):
+def test_run_with_an_unwritable_home_prints_no_warning(write_suite, monkeypatch):
     Path("file").touch()
     monkeypatch.setenv("HOME", "file/home")
     suite = write_suite(text=REFERENCES)
@@ -88,7 +88,7 @@ def test_run_without_a_home_that_can_be_written_to_says_nothing_of_it(write_suit
 
 
 @pytest.mark.parametrize("name", ["work", "run"])
-def test_devices_that_are_not_there_are_refused_before_anything_is_written(call, name):
+def test_invalid_devices_are_refused_before_anything_is_written(call, name):
     status, _, stderr = call(name, "quick", "--device", "gpu")
     assert (status, list(Path().iterdir())) == (2, [])
     assert "device 'gpu' is not accepted; accepted are auto, cpu, cuda" in stderr
@@ -101,26 +101,26 @@ NETWORK = (
 REFERENCE = "name: references\ndatasets: ['discs[size=16]']\nentrants: [%s]\nscoring: {sigmas: [0.1], images: 2}\n"
 
 
-def test_plan_says_how_long_a_gpu_takes_for_long_training(call, write, tmp_path):
+def test_plan_estimates_the_time_on_a_gpu_for_long_training(call, write, tmp_path):
     file = write("trained.yaml", NETWORK % "")
     for steps, is_long in ((5, False), (10**10, True)):
         status, out, _ = call("plan", file, "--set", f"training.steps={steps}", "--out", tmp_path / "out")
         assert status == 0
-        said = "on one GPU, at a nominal 20 T a second" in " ".join(out.split())
-        assert said == (is_long and not torch.cuda.is_available())
+        has_estimate = "on one GPU, at a nominal 20 T a second" in " ".join(out.split())
+        assert has_estimate == (is_long and not torch.cuda.is_available())
 
 
-def test_plan_estimates_what_a_run_takes_by_budgets_and_by_what_has_run(call, write):
+def test_plan_estimates_the_time_from_budgets_and_timed_units(call, write):
     oracles = write("references.yaml", REFERENCE % "identity")
     timed = write("timed.yaml", NETWORK % ", training: {seconds: 600, allow_time_budget: true}")
     code, out, _ = call("plan", oracles)
     assert code == 0
     assert not Path("runs").exists()
     assert "to do: 1 of 1 units; about 6.5 s with " in out
-    assert ", 6 s of them to start and to write the board; 1 score of a kind that was not timed here" in out
-    said = " ".join(call("plan", timed)[1].split())
-    assert "about 10 min 07 s with 1 worker, 6 s of them to start" in said
-    assert "2 scores of a kind that was not timed here, at an assumed 0.5 s each" in said
+    assert ", including 6 s to start and to write the board; 1 score without a similar score timed" in out
+    printed = " ".join(call("plan", timed)[1].split())
+    assert "about 10 min 07 s with 1 worker, including 6 s to start" in printed
+    assert "2 scores without a similar score timed on this machine, assumed to take 0.5 s each" in printed
     assert call("run", oracles, "--engine", "inline")[0] == 0
     assert "to do: 0 of 1 units; nothing is left to do" in call("plan", oracles)[1]
     out = call("plan", timed)[1]
@@ -135,17 +135,17 @@ def test_a_failed_unit_makes_the_exit_status_1(dry_runs_here, call, write_suite,
     assert status == 1
     assert "RuntimeError: no luck" in printed
     why = f"gahbench why {tmp_path / 'out'}"
-    assert f"1 fit failed; 2 scores not started for lack of a network; '{why}' prints the tracebacks" in stderr
+    assert f"1 fit failed; 2 scores not started, since the network is missing; '{why}' prints the tracebacks" in stderr
 
 
-def test_one_unit_that_failed_is_one_unit(figures_not_rendered, call, write, write_class, tmp_path):
+def test_a_single_failed_score_is_counted_in_the_singular(figures_not_rendered, call, write, write_class, tmp_path):
     plugin = write_class("reference", "def denoise(self, noisy, sigma, truth): raise RuntimeError", "unlucky")
     options = ("--out", tmp_path / "out", "--engine", "inline[trusted=true]", "-p", plugin)
     status, _, stderr = call("run", write("one.yaml", REFERENCE % "unlucky"), *options)
     assert (status, "1 score failed; 'gahbench why" in stderr) == (1, True)
 
 
-def bad_image(folder: Path) -> Path:
+def write_bad_image(folder: Path) -> Path:
     folder.mkdir()
     (folder / "face.png").write_bytes(b"not an image")
     return folder
@@ -155,15 +155,18 @@ BAD = {
     "unknown suite": (lambda tmp: ["run", "quikc"], "did you mean 'quick'"),
     "unknown plugin": (lambda tmp: [("- discs:", "- disks:")], "did you mean 'discs'"),
     "bad yaml": (lambda tmp: [("name: tiny", "name: [tiny")], "tiny.yaml:3: not valid YAML"),
-    "unreadable image": (lambda tmp: [("discs: {size: 16}", f"faces: {{path: {bad_image(tmp / 'f')}}}")], "face.png"),
+    "unreadable image": (
+        lambda tmp: [("discs: {size: 16}", f"faces: {{path: {write_bad_image(tmp / 'f')}}}")],
+        "face.png",
+    ),
     "undivided size": (lambda tmp: [("size: 16", "size: 18"), ("levels: 1", "levels: 2")], "multiples of 4"),
     "missing plugins": (lambda tmp: ["run", "quick", "--plugins-dir", str(tmp / "none")], "no such plugin file"),
     "unclosed entrant": (lambda tmp: ["run", "quick", "--entrant", "unet[width=16"], "not closed"),
     "unknown engine": (lambda tmp: ["run", "quick", "--out", str(tmp / "o"), "--engine", "slrum"], "unknown engine"),
     "unknown kind": (lambda tmp: ["list", "archtecture"], "did you mean 'architecture'"),
     "unknown plural": (lambda tmp: ["list", "metrcs"], "did you mean 'metrics'"),
-    "unknown kind, and those that there are": (lambda tmp: ["list", "networks"], ", ".join(PLURALS)),
-    "unknown name, and how all are listed": (lambda tmp: ["describe", "x"], "'x'; 'gahbench list' prints all names"),
+    "unknown kind lists all kinds": (lambda tmp: ["list", "networks"], ", ".join(PLURALS)),
+    "unknown name": (lambda tmp: ["describe", "x"], "'x'; 'gahbench list' prints all names"),
     "unreadable shape": (lambda tmp: ["describe", "unet", "--shape", "64x64"], "such as 3,80,80"),
     "no results": (lambda tmp: ["leaderboard", str(tmp)], "results"),
     "no plan": (lambda tmp: ["work", str(tmp / "none")], "expected a results folder"),
@@ -178,7 +181,7 @@ BAD = {
     "levels of a preview": (lambda tmp: ["preview", "discs", "-s", "loud"], "--sigma loud: accepted"),
     "suffix of a preview": (lambda tmp: ["preview", "discs", "-o", "sheet.jpg"], "accepted: .png, .svg, .pdf"),
     "levels of an inspection": (lambda tmp: ["inspect", "low-pass", "-s", "1/0"], "--sigma 1/0: accepted"),
-    "levels of samples": (lambda tmp: ["sample", "optimal", "--levels", "1,x"], "--levels 1,x: accepted: a whole"),
+    "levels of samples": (lambda tmp: ["sample", "optimal", "--levels", "1,x"], "--levels 1,x: accepted: an integer"),
     "device of samples": (lambda tmp: ["sample", "optimal", "--device", "gpu"], "accepted: auto, cpu, or cuda"),
     "figure": (lambda tmp: ["draw", "geometry", "discs", "--out", "x.gif"], "accepted: .png"),
     "claim": (
@@ -191,18 +194,18 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_ends_in_status_2_and_leaves_no_file(call, write_suite, tmp_path, case):
-    make, says = BAD[case]
-    arguments = make(tmp_path)
+    make_arguments, message = BAD[case]
+    arguments = make_arguments(tmp_path)
     if isinstance(arguments[0], tuple):
         arguments = ["run", write_suite(*arguments), "--out", tmp_path / "out", "--engine", "inline"]
     status, _, stderr = call(*arguments)
     assert status == 2, stderr
-    assert says in " ".join(stderr.split())
+    assert message in " ".join(stderr.split())
     assert "Traceback" not in stderr
     assert list(Path().iterdir()) == []
 
 
-def test_list_shows_plugins_suites_and_what_failed_to_load(call, write):
+def test_list_shows_plugins_suites_and_plugins_that_failed_to_load(call, write):
     status, printed, _ = call("list", "--plugins-dir", write("broken.py", "1 / 0\n"))
     assert status == 0
     words = printed.split()
@@ -211,7 +214,7 @@ def test_list_shows_plugins_suites_and_what_failed_to_load(call, write):
     assert "broken.py" in printed.replace("\n", "")
 
 
-def test_list_takes_plurals_and_singulars(call, builtin):
+def test_list_accepts_plurals_and_singulars(call, builtin):
     for plural, singular in PLURALS.items():
         status, printed, _ = call("list", plural)
         assert status == 0
@@ -221,7 +224,7 @@ def test_list_takes_plurals_and_singulars(call, builtin):
     assert call("list", "suite")[1] == printed
 
 
-def test_describe_shows_parameters_and_what_is_measured(call):
+def test_describe_shows_parameters_and_measured_facts(call):
     status, printed, _ = call("describe", "unet[width=8,levels=1]", "--shape", "3,32,32")
     assert status == 0
     assert "ICLR 2024" in printed
@@ -240,28 +243,28 @@ def test_describe_shows_defaults_that_name_plugins(call):
     assert row.split()[-4:] == ["a", "basis", "graph-laplacian", "graph-laplacian"]
 
 
-def test_describe_shows_no_docstring_but_the_plugins_own(call, write_plugin):
+def test_describe_does_not_show_inherited_docstrings(call, write_plugin):
     file = write_plugin("silent", "return noisy - self.noise(noisy)")
     text = file.read_text(encoding="utf-8")
     own = re.search(r'class \w+\(nn\.Module\):\n( +""".*?"""\n)', text, re.DOTALL)
     file.write_text(text.replace(own[1], "") if own else text, encoding="utf-8")
     status, printed, _ = call("describe", "silent", "-p", file)
     assert status == 0
-    assert "It has no docstring" in printed
+    assert "This plugin has no docstring" in printed
     assert "Base class" not in printed
     assert "Base class" not in call("list", "architectures", "-p", file)[1]
 
 
-def test_describe_shows_a_plugin_that_needs_a_parameter(call, write_class):
+def test_describe_shows_a_plugin_without_its_required_parameter(call, write_class):
     body = "def __init__(self, strength: float): ...\ndef denoise(self, noisy, sigma, truth): return noisy"
     file = write_class("reference", body, "needs")
     status, printed, _ = call("describe", "needs", "--plugins-dir", file)
     assert status == 0
     assert "required" in printed
-    assert "to measure it, give it strength" in printed
+    assert "to measure it, set strength" in printed
 
 
-def test_check_of_a_broken_plugin_ends_in_status_1(no_stand_in, call, write_plugin):
+def test_check_of_a_broken_plugin_exits_with_status_1(no_stand_in, call, write_plugin):
     status, printed, _ = call("check", write_plugin("broken", "return noisy[:, :, 1:]"))
     assert status == 1
     assert "FAIL returns the shape it got" in printed
@@ -277,7 +280,7 @@ DEFAULTS = {
 }
 
 
-def test_torch_is_not_imported_where_nothing_is_computed():
+def test_list_and_help_do_not_import_torch():
     commands = [["list"], ["--help"], ["describe", "--help"], *([name, "--help"] for name in DEFAULTS)]
     program = (
         "import sys\nfrom gahbench.cli import main\n"
@@ -290,19 +293,19 @@ def test_torch_is_not_imported_where_nothing_is_computed():
 
 
 @pytest.mark.parametrize("command", DEFAULTS)
-def test_the_help_has_the_defaults_of_the_function(command, monkeypatch):
+def test_the_help_shows_the_defaults_of_the_python_function(command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    # The help is in boxes, its lines broken anywhere.
+    # The help is printed in boxes, with lines broken anywhere.
     text = re.sub(r"[\s│]", "", CliRunner().invoke(app, [command, "--help"]).output)
     for value in DEFAULTS[command]:
         assert f"[default:{','.join(map(str, value)) if isinstance(value, tuple) else value}]" in text
     assert command != "preview" or f"[default:{previews.COUNT}," in text
-    given = signature(getattr(gahbench, command)).parameters
-    for name in {"sigmas", "dataset", "others"} & given.keys() - ({"dataset"} if command == "preview" else set()):
-        assert given[name].default in DEFAULTS[command]
+    parameters = signature(getattr(gahbench, command)).parameters
+    for name in {"sigmas", "dataset", "others"} & parameters.keys() - ({"dataset"} if command == "preview" else set()):
+        assert parameters[name].default in DEFAULTS[command]
 
 
-def test_a_described_docstring_fits_the_terminal():
+def test_reflowed_docstrings_fit_the_terminal():
     doc = (
         "A first line.\n\nA paragraph whose lines\nwere broken for another\nwidth.\n\nParameters\n----------\n"
         "width\n    How wide it is, in\n    columns.\n\n- one\n- two\n\n>>> 1 + 1\n2"
@@ -311,12 +314,12 @@ def test_a_described_docstring_fits_the_terminal():
         "A first line.\n\nA paragraph whose lines were broken for another width.\n\nParameters\n----------\n"
         "width\n    How wide it is, in columns.\n\n- one\n- two\n\n>>> 1 + 1\n2"
     )
-    assert reflowed(doc, 200) == wide
-    assert max(map(len, reflowed(doc, 24).splitlines())) <= 24
-    assert reflowed(doc, 24).split() == doc.split()
+    assert reflow(doc, 200) == wide
+    assert max(map(len, reflow(doc, 24).splitlines())) <= 24
+    assert reflow(doc, 24).split() == doc.split()
 
 
-def test_a_file_system_that_fails_is_no_failure_of_units(call, tmp_path, monkeypatch):
+def test_a_failing_file_system_exits_with_status_74(call, tmp_path, monkeypatch):
     def refuse(*arguments, **options):
         raise OSError(5, "Input/output error")
 
@@ -333,13 +336,13 @@ def test_modules_of_the_current_folder_are_not_imported(command, monkeypatch):
         Path(f"{name}.py").write_text(f"open('{name}.imported', 'w').close()", encoding="utf-8")
     for name in ("PYTHONPATH", "PYTHONSAFEPATH"):
         monkeypatch.delenv(name, raising=False)
-    found = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
+    completed = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
     assert list(Path().glob("*.imported")) == []
-    says = "gahbench " if "--version" in command else "importing 'evilmod' failed: ModuleNotFoundError"
-    assert says in found.stdout + found.stderr
+    message = "gahbench " if "--version" in command else "importing 'evilmod' failed: ModuleNotFoundError"
+    assert message in completed.stdout + completed.stderr
 
 
-def test_the_import_path_of_other_programs_stays():
+def test_importing_gahbench_keeps_the_import_path_of_a_program():
     Path("program.py").write_text("import gahbench, beside", encoding="utf-8")
     Path("beside.py").write_text("print('found')", encoding="utf-8")
     command = [sys.executable, "-m", "program"]

@@ -1,4 +1,4 @@
-"""Images of three channels, through the commands that train, score, look and draw."""
+"""Colour images in the commands ``run``, ``inspect``, ``sample`` and ``draw``."""
 
 import numpy as np
 import pytest
@@ -16,24 +16,24 @@ scoring: {sigmas: [0.1], images: 4, metrics: [psnr]}
 
 @pytest.fixture
 def folder(command, tmp_path):
-    """A folder with a suite of made-up images: a ramp along rows, its opposite along columns, and noise in blue."""
-    here = tmp_path / "here"
-    here.mkdir(exist_ok=True)
+    """A folder with a suite of synthetic images: red ramps along rows, green along columns, blue is noise."""
+    folder = tmp_path / "here"
+    folder.mkdir(exist_ok=True)
     ramp = np.linspace(0, 255, 8)
     images = np.random.default_rng(0).uniform(0, 255, (40, 8, 8, 3))
     images[..., 0], images[..., 1] = ramp[:, None], 255 - ramp
-    np.savez(here / "images.npz", images=images.astype(np.uint8))
-    (here / "colour.yaml").write_text(SUITE)
-    return here
+    np.savez(folder / "images.npz", images=images.astype(np.uint8))
+    (folder / "colour.yaml").write_text(SUITE)
+    return folder
 
 
 def is_coloured(file):
-    """Whether a picture has pixels of which channels differ by much."""
+    """Return whether the channels of some pixel differ by more than 0.5."""
     pixels = pyplot.imread(file)[..., :3]
     return float((pixels.max(-1) - pixels.min(-1)).max()) > 0.5
 
 
-def test_networks_of_three_channels_are_trained_scored_inspected_sampled_and_drawn(command, folder):
+def test_colour_networks_are_trained_scored_inspected_sampled_and_drawn(command, folder):
     status, output, errors = command("run")("colour.yaml", "--out", "out", "--engine", "inline")
     assert status == 0, errors
     assert all(entrant in output for entrant in ("dncnn[width=4,layers=3]", "bf-cnn[width=4,layers=3]"))

@@ -1,4 +1,4 @@
-"""``gahbench new``: what it writes passes the checks, and what it says to try works."""
+"""``gahbench new``: the plugin that it writes passes the checks, and the commands that it suggests work."""
 
 import re
 import shlex
@@ -9,8 +9,8 @@ from gahbench.registry.plugin import KINDS
 
 
 @pytest.fixture
-def written(command, tmp_path):
-    """Write a new plugin of a kind in a folder whose name has a space; return its file and the commands to try."""
+def write_new(command, tmp_path):
+    """Write a new plugin to a folder whose name has a space; return its file and the suggested commands."""
 
     def write(kind):
         folder = tmp_path / "my plugins"
@@ -23,8 +23,8 @@ def written(command, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_new_plugin_is_commented_and_passes_the_checks_by_the_first_command(written, command, kind):
-    file, (check, second) = written(kind)
+def test_a_new_plugin_is_commented_and_passes_the_suggested_check(write_new, command, kind):
+    file, (check, second) = write_new(kind)
     assert check == ["gahbench", "check", str(file)]
     status, printed, stderr = command("check")(*check[2:])
     assert status == 0, printed + stderr
@@ -33,28 +33,28 @@ def test_a_new_plugin_is_commented_and_passes_the_checks_by_the_first_command(wr
     text = file.read_text(encoding="utf-8")
     assert not re.search(r"PLUGIN_NAME|CLASS_NAME|THIS_FILE|TODO", text)
     assert text.count("\n    # ") >= 4
-    # The commands to try are in the file as well.
+    # The file repeats the suggested commands.
     assert f"gahbench check {file.name}" in text
     assert f"gahbench {second[1]} " in text
-    # It is never written over.
+    # An existing file is never overwritten.
     status, _, stderr = command("new")(kind, f"my-{kind}", "--folder", file.parent)
     assert (status, "exists" in stderr, file.read_text(encoding="utf-8")) == (2, True, text)
 
 
 @pytest.mark.usefixtures("figures_not_rendered", "dry_runs_here")
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_new_plugin_works_by_the_second_command(written, command, write_suite, tmp_path, kind):
-    _, (_, (program, name, *arguments)) = written(kind)
+def test_a_new_plugin_works_in_the_suggested_command(write_new, command, write_suite, tmp_path, kind):
+    _, (_, (program, name, *arguments)) = write_new(kind)
     assert program == "gahbench"
     if name == "run":
-        # The suite is one of seconds rather than minutes.
+        # Replace the suite by a faster one.
         assert arguments[0] == "quick"
         arguments = [write_suite(), *arguments[1:], "--out", tmp_path / "out"]
         if "--engine" not in arguments:
             arguments += ["--engine", "inline[trusted=true]"]
     status, printed, stderr = command(name)(*arguments)
     assert status == 0, printed + stderr
-    # An engine or a tracker leaves no mark on the board that is printed.
+    # Engines and trackers do not appear on the board.
     assert ("oracle-threshold[haar]" if kind in ("engine", "tracker") else f"my-{kind}") in printed
     if kind == "tracker":
         rows = (tmp_path / "out" / "my-tracker.csv").read_text().splitlines()

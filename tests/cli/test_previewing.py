@@ -1,4 +1,4 @@
-"""The command that previews a dataset: its card, and the files it writes."""
+"""``gahbench preview``: the printed card of a dataset, and the files that it writes."""
 
 import io
 from dataclasses import replace
@@ -26,7 +26,7 @@ def card(preview, width=200):
 
 
 def facts(preview):
-    """Return the card's lines by their first words, and the cells of its table by noise level."""
+    """Return the facts of the card by name, and the cells of its table by noise level."""
     lines = card(preview).splitlines()
     return {line[:13].strip(): line[13:].strip() for line in lines}, {
         line.split()[0]: line.split()[1:] for line in lines[::-1] if line.strip()
@@ -35,40 +35,42 @@ def facts(preview):
 
 def test_the_card_shows_the_facts_of_a_dataset(families):
     preview = families.preview("white[spread=0.2]", [0.1, 0.2], split="train")
-    known, table = facts(preview)
+    facts_by_name, table = facts(preview)
     assert card(preview).splitlines()[0] == f"dataset white[spread=0.2]  ({families.file})"
-    assert known["parameters"] == "spread=0.2, height=10, width=8, depth=1"
-    assert known["shape"].startswith("1 × 10 × 8 ")
-    assert known["images"] == "endless in every split"
-    assert known["origin"] == known["licence"] == "not stated"
-    assert known["optimum"].startswith("exact: ")
-    assert "0.00 dB per dB" in known["optimum"]
-    assert known["true basis"].startswith("known: 80 vectors")
-    assert "over 256 images of train" in known["pixels"]
-    # 1 / (1 / .04 + 1 / .01) and 1 / (1 / .04 + 1 / .04), in dB.
+    assert facts_by_name["parameters"] == "spread=0.2, height=10, width=8, depth=1"
+    assert facts_by_name["shape"].startswith("1 × 10 × 8 ")
+    assert facts_by_name["images"] == "endless in every split"
+    assert facts_by_name["origin"] == facts_by_name["licence"] == "not stated"
+    assert facts_by_name["optimum"].startswith("exact: ")
+    assert "0.00 dB per dB" in facts_by_name["optimum"]
+    assert facts_by_name["true basis"].startswith("known: 80 vectors")
+    assert "over 256 images of train" in facts_by_name["pixels"]
+    # 1 / (1 / 0.04 + 1 / 0.01) and 1 / (1 / 0.04 + 1 / 0.04), in dB.
     assert table["0.1"][:2] == ["20.0", "21.0"]
     assert table["0.2"][:2] == ["14.0", "17.0"]
     for sigma, level in zip(("0.1", "0.2"), preview.levels, strict=True):
         assert float(table[sigma][2]) == pytest.approx(-10 * np.log10(level.best.measured), abs=0.051)
 
 
-def test_the_card_of_files_says_where_they_are_from(families):
-    known, table = facts(families.preview("files", [0.1]))
-    assert "parameters" not in known
-    assert known["origin"] == "[bold]Nowhere[/bold]"
-    assert known["licence"] == "CC0 [1]"
-    assert known["images"] == "train 6, validation 0, test 3, A 3, B 3"
-    assert known["fingerprint"] == "c0ffee" + "0" * 58
-    assert known["pixels"].startswith("mean 1.000, standard deviation 1.000, 50 % outside [0, 1], over 3 images")
-    assert known["optimum"].startswith("none: the best denoiser is unknown")
-    assert "dB per dB" not in known["optimum"]
-    assert known["true basis"] == "not known"
+def test_the_card_of_files_shows_their_origin_and_licence(families):
+    facts_by_name, table = facts(families.preview("files", [0.1]))
+    assert "parameters" not in facts_by_name
+    assert facts_by_name["origin"] == "[bold]Nowhere[/bold]"
+    assert facts_by_name["licence"] == "CC0 [1]"
+    assert facts_by_name["images"] == "train 6, validation 0, test 3, A 3, B 3"
+    assert facts_by_name["fingerprint"] == "c0ffee" + "0" * 58
+    assert facts_by_name["pixels"].startswith(
+        "mean 1.000, standard deviation 1.000, 50 % outside [0, 1], over 3 images"
+    )
+    assert facts_by_name["optimum"].startswith("none: the best denoiser is unknown")
+    assert "dB per dB" not in facts_by_name["optimum"]
+    assert facts_by_name["true basis"] == "not known"
     assert table["0.1"] == ["20.0"]
     shared = facts(families.preview("mine", body="splits_overlap = True"))[0]
     assert shared["images"] == "endless in every split; splits share images"
 
 
-def test_the_card_of_a_bracket_gives_the_bound(families):
+def test_the_card_of_a_bracket_shows_the_bound(families):
     text = card(families.preview("genied[spread=0.2]", [0.2]))
     assert "at most" in text
     assert "no denoiser beats a genie" in text
@@ -76,7 +78,7 @@ def test_the_card_of_a_bracket_gives_the_bound(families):
     assert facts(families.preview("noiseless-genie", [0.2]))[1]["0.2"] == ["14.0", ">", "140", ">", "140"]
 
 
-def test_the_card_shows_samples_and_problems(families):
+def test_the_card_shows_effective_samples_and_failures_of_the_optimum(families):
     preview = families.preview("mine", [0.05, 0.2], body=HARD_AT_LOW_NOISE)
     text = card(preview)
     assert "σ = 0.05: the optimum cannot be computed: too few effective samples" in text
@@ -86,12 +88,12 @@ def test_the_card_shows_samples_and_problems(families):
 
 
 @pytest.mark.parametrize(
-    ("share", "words"),
+    ("share", "expected"),
     [(0.0, "none outside"), (1e-7, "less than 0.001 % outside"), (0.0305, "3.05 % outside"), (1.0, "100 % outside")],
 )
-def test_a_share_that_is_not_zero_never_looks_like_it(families, share, words):
+def test_a_tiny_share_outside_is_not_shown_as_zero(families, share, expected):
     preview = families.preview("files")
-    assert words in card(replace(preview, pixels=replace(preview.pixels, outside=share)))
+    assert expected in card(replace(preview, pixels=replace(preview.pixels, outside=share)))
 
 
 @pytest.fixture
@@ -110,7 +112,7 @@ def test_the_command_prints_a_card_and_writes_a_sheet(call, families):
     assert Path("preview-white_spread=0.2.png").read_bytes() == encode_sheet(contact_sheet(preview), ".png")
 
 
-def test_the_command_writes_the_true_basis_beside_the_sheet(call, families):
+def test_the_command_writes_a_sheet_of_the_true_basis(call, families):
     status, printed, _ = call("white", "-p", families.file, "-o", "out/sheet.svg", "--true-basis")
     assert status == 0
     assert sorted(file.name for file in Path("out").iterdir()) == ["sheet-true-basis.svg", "sheet.svg"]

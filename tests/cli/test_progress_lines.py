@@ -1,3 +1,5 @@
+"""Progress lines of commands on standard error."""
+
 import re
 import time
 
@@ -9,39 +11,39 @@ from gahbench.cli.progress import Progress
 
 
 @pytest.fixture
-def often(monkeypatch):
+def frequent_lines(monkeypatch):
     monkeypatch.setattr(progress, "FIRST_SECONDS", 0.01)
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.05)
 
 
-def test_lines_are_printed_where_there_is_no_terminal(capsys, monkeypatch):
+def test_lines_are_printed_without_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr(progress, "FIRST_SECONDS", 0.05)
-    with Progress("working") as shown:
-        shown("3 of 4 steps done", 0.75)
+    with Progress("working") as show_progress:
+        show_progress("3 of 4 steps done", 0.75)
         time.sleep(0.3)
-    found = capsys.readouterr()
-    (line,) = found.err.splitlines()
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
     assert re.fullmatch(r"working for \d+\.\d s, about \d+\.\d s left: 3 of 4 steps done", line)
-    assert not found.out
+    assert not captured.out
 
 
-def test_a_terminal_has_one_live_line(monkeypatch):
+def test_a_terminal_shows_one_live_line(monkeypatch):
     terminal = Console(force_terminal=True, width=80, record=True)
     monkeypatch.setattr(progress, "Console", lambda stderr: terminal)
-    with Progress("working") as shown:
-        shown("3 of 4 steps done")
-        shown._live.refresh()
-        assert not shown._thread.is_alive()
+    with Progress("working") as show_progress:
+        show_progress("3 of 4 steps done")
+        show_progress._live.refresh()
+        assert not show_progress._thread.is_alive()
     assert " s: 3 of 4 steps done" in terminal.export_text()
 
 
-def test_quick_commands_print_no_progress(capsys):
+def test_fast_commands_print_no_progress(capsys):
     with Progress("working"):
         pass
     assert capsys.readouterr().err == ""
 
 
-def test_check_says_what_was_checked_last(often, write_class, command, no_stand_in):
+def test_check_shows_the_latest_check(frequent_lines, write_class, command, no_stand_in):
     body = '"""Shrinks."""\ndef denoise(self, noisy, sigma, truth): return 0.9 * noisy'
     status, out, err = command("check")(write_class("reference", body, "sound"))
     assert status == 0
@@ -49,7 +51,7 @@ def test_check_says_what_was_checked_last(often, write_class, command, no_stand_
     assert re.search(r": reference sound: \d+ checks? done, last: ", err)
 
 
-def test_inspect_says_what_it_measures(often, command):
+def test_inspect_shows_the_current_measurement(frequent_lines, command):
     options = ("--dataset", "discs[size=8]", "--sigma", "0.1", "--basis", "dct", "--others", "0")
     status, out, err = command("inspect")("low-pass", *options)
     assert status == 0

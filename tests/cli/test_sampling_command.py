@@ -1,4 +1,4 @@
-"""The command that samples, and the same in Python."""
+"""``gahbench sample`` and :func:`gahbench.sample`."""
 
 import re
 from pathlib import Path
@@ -27,7 +27,7 @@ def call(command):
     return command("sample")
 
 
-def test_the_command_prints_a_table_and_writes_a_sheet_and_the_arrays(call):
+def test_the_command_prints_a_table_and_writes_a_sheet_and_arrays(call):
     status, printed, stderr = call("optimal", "-d", FINITE, "-n", 5, "--seed", 3, "--out", "here")
     assert status == 0, stderr
     lines = printed.splitlines()
@@ -43,7 +43,7 @@ def test_the_command_prints_a_table_and_writes_a_sheet_and_the_arrays(call):
         assert sheet.width > 5 * 240
 
 
-def test_the_flow_has_its_own_settings(call):
+def test_the_command_accepts_settings_of_the_flow_sampler(call):
     arguments = ("optimal", "-d", FINITE, "-n", 2, "--sampler", "flow", "--levels", "4,1,0.1", "--solver", "euler")
     status, printed, stderr = call(*arguments)
     assert status == 0, stderr
@@ -54,45 +54,45 @@ def test_the_flow_has_its_own_settings(call):
     assert printed.splitlines()[2].split()[:4] == ["2", "2", "2.0", "2"]
 
 
-def test_all_diverged_is_a_failure_and_some_are_reported(call, write_class):
+def test_the_command_fails_if_all_samples_diverge(call, write_class):
     file = write_class("reference", BROKEN, "explodes")
     status, printed, stderr = call("explodes", "-d", "discs[size=8]", "-p", file, "-n", 3)
     assert status == 1, stderr
     assert "all samples diverged: the residual was not finite, or over 4 a pixel (root mean square)" in printed
     assert Path("sample-explodes/samples.npz").is_file()
     status, printed, stderr = call("identity", "-d", "discs[size=8]", "-n", 3)
-    # It sees no noise.
+    # The identity estimates no noise, so it converges without a step.
     assert (status, printed.splitlines()[2].split()[:2]) == (0, ["3", "0"])
     weak = ("explodes[factor=0.9]", "-d", "discs[size=8]", "-p", file, "-n", 3, "--max-steps", 4, "--mean", 0)
     status, printed, stderr = call(*weak)
     assert status == 0, stderr
-    assert "3 of 3 samples were out of steps, after 4: the noise that the denoiser sees did not fall to 0.05" in printed
+    assert "3 of 3 samples were out of steps, after 4: the estimated noise level did not fall to 0.05" in printed
 
 
 def test_networks_are_sampled_with_their_weights(tmp_path):
     network = gahbench.create("architecture", "bf-cnn", width=4, layers=3)
     torch.save(network.state_dict(), tmp_path / "w.pt")
-    asked = {"dataset": "discs[size=8]", "count": 2, "max_steps": 20}
-    one = gahbench.sample("bf-cnn[width=4,layers=3]", checkpoint=tmp_path / "w.pt", **asked)
-    other = gahbench.sample(f"bf-cnn[width=4,layers=3,checkpoint={tmp_path / 'w.pt'}]", **asked)
-    assert torch.equal(one.images, other.images)
+    settings = {"dataset": "discs[size=8]", "count": 2, "max_steps": 20}
+    by_argument = gahbench.sample("bf-cnn[width=4,layers=3]", checkpoint=tmp_path / "w.pt", **settings)
+    by_name = gahbench.sample(f"bf-cnn[width=4,layers=3,checkpoint={tmp_path / 'w.pt'}]", **settings)
+    assert torch.equal(by_argument.images, by_name.images)
     with pytest.raises(ParameterError, match=r"'bf-cnn\[width=4\]' has no weights: .* or sample untrained\["):
-        gahbench.sample("bf-cnn[width=4]", **asked)
+        gahbench.sample("bf-cnn[width=4]", **settings)
 
 
-def test_a_reference_is_fitted():
-    found = gahbench.sample("wiener-linear[images=64]", dataset="gaussian-field[size=8]", count=3, sampler="flow")
-    assert found.status == ("converged",) * 3
-    assert abs(float(found.images.mean()) - 0.5) < 0.2
+def test_a_reference_is_fitted_before_sampling():
+    samples = gahbench.sample("wiener-linear[images=64]", dataset="gaussian-field[size=8]", count=3, sampler="flow")
+    assert samples.status == ("converged",) * 3
+    assert abs(float(samples.images.mean()) - 0.5) < 0.2
 
 
 @pytest.mark.parametrize(
-    ("entrant", "asked", "says"),
+    ("entrant", "settings", "message"),
     [
         ("optimall", {}, "did you mean 'optimal'"),
         ("unet", {}, "has no weights: give a checkpoint"),
         ("oracle-shrink", {"dataset": "discs[size=8]"}, r"on discs\[size=8\]: its kind is 'oracle': it sees the clean"),
-        ("optimal", {"dataset": "c-alpha[size=8]"}, "not defined there; the kind of the optimum is 'bracket'"),
+        ("optimal", {"dataset": "c-alpha[size=8]"}, "not defined on a dataset whose optimum is 'bracket'"),
         ("optimal", {"dataset": FINITE, "step": 0.0}, r"step=0\.0: input should be greater than 0"),
         ("optimal", {"dataset": FINITE, "sampler": "flo"}, "sampler='flo': input should be 'stochastic' or 'flow'"),
         ("optimal", {"dataset": FINITE, "levels": 7}, "levels belongs to the flow sampler"),
@@ -101,12 +101,12 @@ def test_a_reference_is_fitted():
         ("optimal", {"dataset": "discs[sise=8]"}, "did you mean 'size'"),
     ],
 )
-def test_what_cannot_be_sampled_is_refused(entrant, asked, says):
-    with pytest.raises(GahbenchError, match=says):
-        gahbench.sample(entrant, **asked)
+def test_invalid_entrants_and_settings_raise(entrant, settings, message):
+    with pytest.raises(GahbenchError, match=message):
+        gahbench.sample(entrant, **settings)
 
 
-def test_settings_are_checked_before_anything_is_read():
+def test_settings_are_checked_before_files_are_read():
     with pytest.raises(ParameterError, match="unknown setting 'bta' of sampling; did you mean 'beta'"):
         gahbench.sample("optimal", dataset="faces[path=/nowhere]", bta=1)
     with pytest.raises((DataError, GahbenchError)):

@@ -62,9 +62,9 @@ def test_added_rows_measured_with_earlier_plugin_code_are_left_out_and_reported(
     arguments = (references, "--out", out, "-p", file, "--engine", "inline[trusted=true]", "-e", "fade[weight=0.75]")
     status, printed, errors = command("run")(*arguments)
     for text in (
-        "not shown, since measured with earlier code: fade[weight=0.25]",
-        f"2 units in {out} were done with other code or settings",
-        f"'gahbench adopt {out} -p {file}' accepts",
+        "not shown, since run with earlier code: fade[weight=0.25]",
+        f"2 units in {out} were run with other code or settings",
+        f"to accept units in which only the code differs: gahbench adopt {out} -p {file}",
     ):
         assert text in errors
     assert (status, "fade[weight=0.75]" in printed, "fade[weight=0.25]" in printed) == (0, True, False)
@@ -193,5 +193,5 @@ def test_a_damaged_unit_is_not_adopted(out, command):
     next((out / "units").glob("score-*/scores.csv")).write_text("nothing")
     status, printed, _ = command("adopt")(out)
     assert status == 1
-    assert "0 units adopted, 6 of today's code already, 1 left" in printed
+    assert "0 units adopted, 6 already up to date, 1 refused" in printed
     assert "damaged" in printed

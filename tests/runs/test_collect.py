@@ -52,7 +52,7 @@ def test_scores_that_changed_places_are_not_on_the_board_until_they_are_done_aga
     assert (outcome.done, outcome.failed) == (4, 0)
     assert outcome.scores.equals(before)
     status, printed, _ = command("status")(out)
-    assert (status, "2 units moved to damaged/ before, not as they were written" in printed) == (0, True)
+    assert (status, "2 units moved to damaged/, since a checksum did not match" in printed) == (0, True)
 
 
 def test_a_unit_that_was_done_anew_has_its_board_written_anew(out):
@@ -105,7 +105,7 @@ def test_a_board_without_its_units_says_so(out, command):
     (out / "units").rename(out.parent / "elsewhere")
     status, printed, errors = command("leaderboard")(out)
     assert (status, printed) == (0, (out / "leaderboard.md").read_text())
-    assert errors == "the units are not in this folder: these values cannot be compared with them\n"
+    assert errors == "this folder has no units, so the values of its board cannot be verified\n"
     before = (out / "leaderboard.md").read_bytes()
     with pytest.raises(ResultsError, match="without its units"):
         collect(out)

@@ -82,7 +82,7 @@ def test_the_rest_of_a_board_is_not_shown_beside_other_settings(write_suite, out
     arguments = ("--only", "identity", "--set", "training.steps=3", "--engine", "inline[trusted=true]")
     status, printed, errors = command("run")(write_suite(), "--out", out, *arguments)
     assert status == 0
-    assert f"not shown, since done with other code or settings: {UNET}; a run of the whole suite" in errors
+    assert f"not shown, since run with other code or settings: {UNET}; run the whole suite" in errors
     assert "identity" in printed
     assert UNET not in printed
 
@@ -118,7 +118,7 @@ def test_a_failed_entrant_stays_until_it_is_removed(write_suite, write_plugin, t
     status, printed, errors = command("run")(suite, "--out", out, "--engine", "inline")
     assert status == 0
     assert "- `unlucky`: fit failed: RuntimeError: no luck" in printed
-    assert "added by an earlier run, and not finished: unlucky; add them again with --entrant" in errors
+    assert "added by an earlier run, but not finished: unlucky; add them again with --entrant" in errors
     # Other workers find its plugin.
     assert [file.split("/")[-1] for file in require_plan(out).plugins] == ["unlucky.py"]
     assert "RuntimeError: no luck" in command("why")(out, "unlucky")[1]

@@ -162,7 +162,7 @@ def test_the_commands_print_what_they_did_and_the_board(write_suite, tiny_run, c
     assert "7 units taken from other folders, 1 fit among them" in printed
     assert "to do: 0 of 7 units" in printed
     _, errors = call("run", suite, "--out", out, "--engine", "inline", "--again", "identity")
-    assert f"2 units moved to {out}/replaced, to be done anew" in errors
+    assert f"2 units moved to {out}/replaced, to be run again" in errors
     printed, errors = call("merge", first, out, "--out", tmp_path / "all")
     assert (f"{first}: 7 units taken" in errors, "identity" in printed) == (True, True)
     printed, errors = call("remove", tmp_path / "all", "-e", "identity")

@@ -93,7 +93,7 @@ def test_why_prints_a_traceback_to_the_users_line_without_control_characters(
     assert lines[:3] == [
         "fit unlucky on discs[size=16] (seed 0)",
         "fit unlucky[width=3] on discs[size=16] (seed 0)",
-        "4 scores not started for lack of a network",
+        "4 scores not started, since the network is missing",
     ]
     assert lines[-3:] == [
         f'    File "{plugin}", line 26, in forward',

@@ -87,8 +87,8 @@ def test_scores_repeat_and_an_edited_one_does_not(folder, units_here, command):
     status, printed, _ = verify(folder)
     assert status == 0, printed
     assert [line.split()[0] for line in printed.splitlines()] == ["equal"] * 11 + ["1", "10"]
-    assert "1 of 1 fit repeats; a single forged fit would be among them with a chance of 1 in 4" in printed
-    assert "10 of 10 scores repeat; the files of 16 of 16 units are as they were written" in printed
+    assert "1 of 1 fit repeats; a single forged fit would be in this sample with probability 1/4" in printed
+    assert "10 of 10 scores repeat; files match their checksums in 16 of 16 units" in printed
     assert sorted(file.name for file in (folder / "units").iterdir()) == before
 
     unit = score_of(folder, "identity")
