@@ -1,1 +1,1 @@
-"""Inspection of datasets and denoisers without training."""
+"""Inspection of datasets and denoisers, without training."""

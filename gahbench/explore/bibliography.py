@@ -1,4 +1,4 @@
-"""BibTeX of the works that plugins follow: of some by name, or of all on a board."""
+"""BibTeX entries of the publications that plugins cite."""
 
 from __future__ import annotations
 
@@ -20,26 +20,28 @@ from gahbench.registry.spec import parse_spec
 
 
 def cite(*targets: str | Path, plugins: Sequence[str | Path] = ()) -> str:
-    """Return BibTeX of the works that plugins follow.
+    """Return BibTeX entries of the publications that plugins cite.
 
     Parameters
     ----------
-    *targets
-        Results folders, for all plugins on their boards; and plugins with or without parameters,
-        ``"oracle-threshold[sym4]"``, for these and those that their parameters name.
-    plugins
-        Plugin files, or folders of them.
+    *targets : str or Path
+        Results folders, to cite all plugins on their boards; or plugins, optionally with parameters, such as
+        ``"oracle-threshold[sym4]"``, to cite the plugin and the plugins that its parameters name.
+    plugins : sequence of str or Path, default ()
+        Plugin files, or folders of plugin files.
 
     Returns
     -------
     str
-        Each work once, sorted by key; before them gahbench itself, where there is a results folder. Empty where no
-        plugin has a ``citation``.
+        Entries without duplicates, sorted by key. If a target is a results folder, an entry for gahbench comes first.
+        Empty if no plugin has a ``citation``.
 
     Raises
     ------
-    PluginError, ParameterError
-        If there is no such folder and no such plugin, or it does not accept a parameter.
+    PluginError
+        If a target is neither a results folder nor a plugin.
+    ParameterError
+        If a plugin does not accept a parameter.
     ResultsError
         If a folder holds no results.
 
@@ -49,31 +51,31 @@ def cite(*targets: str | Path, plugins: Sequence[str | Path] = ()) -> str:
     @inproceedings{mohan2020robust,
     """
     registry = open_registry(plugins)
-    works: list[Citation] = []
-    head: list[str] = []
+    citations_found: list[Citation] = []
+    preamble: list[str] = []
     for target in targets:
         if _is_folder(target):
             results = load_results(target)
-            head = head or [_own()]
-            works += results.works
+            preamble = preamble or [_gahbench_entry()]
+            citations_found += results.works
             if not results.works:
-                found, unknown = _of_labels(results, registry)
-                works += found
-                head += [f"% {target}: no plugin is known by the name of {label}" for label in unknown]
+                label_citations, unknown_labels = _cite_labels(results, registry)
+                citations_found += label_citations
+                preamble += [f"% {target}: no plugin is named {label}" for label in unknown_labels]
         else:
-            works += _of_name(str(target), registry)
-    entries = bibliography(works)
-    return "\n\n".join([*head, *([entries] if entries else [])]).rstrip() + "\n" if head or entries else ""
+            citations_found += _cite_name(str(target), registry)
+    entries = bibliography(citations_found)
+    return "\n\n".join([*preamble, *([entries] if entries else [])]).rstrip() + "\n" if preamble or entries else ""
 
 
 def _is_folder(target: str | Path) -> bool:
-    """Return whether there is such a folder; a text that is too long for a path is none."""
+    """Return whether a target is an existing folder; texts too long for a path are not."""
     with contextlib.suppress(OSError):
         return Path(target).is_dir()
     return False
 
 
-def _own() -> str:
+def _gahbench_entry() -> str:
     fields = [
         "author = {{The gahbench developers}}",
         "title = {{gahbench}}",
@@ -82,8 +84,8 @@ def _own() -> str:
     return "\n".join(["@misc{gahbench,", *(f"  {field}," for field in fields), "}"])
 
 
-def _of_name(text: str, registry: Registry) -> Iterator[Citation]:
-    """Yield the works of a plugin, and of those that its parameters name."""
+def _cite_name(text: str, registry: Registry) -> Iterator[Citation]:
+    """Yield the citations of a plugin and of the plugins that its parameters name."""
     spec = parse_spec(text)
     kinds = [kind for kind in KINDS if spec.name in registry.names(kind)]
     if not kinds:
@@ -95,22 +97,22 @@ def _of_name(text: str, registry: Registry) -> Iterator[Citation]:
     for kind in kinds:
         plugin = registry.get(kind, spec.name)
         if any(parameter.required for parameter in plugin.parameters) and not (spec.positional or spec.keywords):
-            # Required parameters need not be given to be cited.
+            # A plugin is cited even if its required parameters are not set.
             yield from citations(plugin)
         elif kind in ("architecture", "reference"):
-            yield from _of_plugins([configure_entrant(registry, spec)])
+            yield from _cite_configured([configure_entrant(registry, spec)])
         else:
-            yield from _of_plugins([registry.configure(kind, spec)])
+            yield from _cite_configured([registry.configure(kind, spec)])
 
 
-def _of_plugins(entries: Iterable[Configured]) -> Iterator[Citation]:
+def _cite_configured(entries: Iterable[Configured]) -> Iterator[Citation]:
     for entry in entries:
-        for one in with_nested(entry):
-            yield from citations(one.plugin)
+        for plugin in with_nested(entry):
+            yield from citations(plugin.plugin)
 
 
-def _of_labels(results: Results, registry: Registry) -> tuple[list[Citation], list[str]]:
-    """Return the works of a board that was written before boards had them, by its labels, and labels of no plugin."""
+def _cite_labels(results: Results, registry: Registry) -> tuple[list[Citation], list[str]]:
+    """Return the citations of a board from its labels, for boards of early versions, and unknown labels."""
     works: list[Citation] = []
     unknown: list[str] = []
     metrics = dict.fromkeys(parse_metric_name(str(name)).label for name in results.scores["metric"].unique())
@@ -121,11 +123,11 @@ def _of_labels(results: Results, registry: Registry) -> tuple[list[Citation], li
         try:
             spec = parse_spec(label)
             if "checkpoint" in spec.keywords:
-                # The file need not be here.
-                works += _of_name(spec.name, registry)
+                # The checkpoint file may be absent.
+                works += _cite_name(spec.name, registry)
                 continue
-            one = configure_entrant(registry, spec) if kind == "entrant" else registry.configure(kind, spec)  # type: ignore[arg-type]
-            works += _of_plugins([one])
+            configured = configure_entrant(registry, spec) if kind == "entrant" else registry.configure(kind, spec)  # type: ignore[arg-type]
+            works += _cite_configured([configured])
         except GahbenchError:
             unknown.append(label)
     return works, unknown

@@ -1,6 +1,6 @@
-"""Facts that ``gahbench describe`` measures of an entrant, in seconds.
+"""Facts that ``gahbench describe`` measures about a plugin, in seconds.
 
-Any plugin may fail: a fact that cannot be measured is reported as unknown, with the reason.
+Any plugin may fail: facts that cannot be measured are reported as unknown, with the reason.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from gahbench.registry.registry import Registry
 from gahbench.testing.references import fitted_samples
 from gahbench.training.hardware import multiply_adds
 
-#: The shape of images for which multiply-adds are counted, unless another is given.
+#: Default shape of images for which multiply-adds are counted.
 SHAPE: Shape = (1, 64, 64)
-#: Sides that are tried where that is refused.
+#: Image sides to try if a network refuses the requested shape.
 OTHER_SIDES = (32, 80, 96, 128, 224, 256)
-#: Images that are enough for everything but the receptive field, if they are accepted.
+#: Shape of images for all facts but the receptive field, if the network accepts it.
 SMALL: Shape = (1, 32, 32)
-#: Larger networks are not built, for memory.
+#: Maximum size of a network that is built, to limit memory.
 MAX_PARAMETERS = 200_000_000
 
-_SEES = {
+_KINDS = {
     "trained": "trained: it uses what it was trained on",
     "classical": "classical: it uses neither the clean image nor the dataset",
     "optimal": "optimal: it uses the dataset",
@@ -54,14 +54,14 @@ _SEES = {
 
 @dataclass(frozen=True)
 class Fact:
-    """A measured fact about a plugin, or why it could not be measured."""
+    """A measured fact about a plugin, or the reason why it is unknown."""
 
     name: str
     value: str
 
 
 def facts(configured: Configured, registry: Registry, shape: Shape | None = None) -> Iterator[Fact]:
-    """Yield the facts about a plugin: of every kind its citation, of networks, references and metrics more."""
+    """Yield the facts about a plugin, according to its kind."""
     if configured.kind == "architecture":
         yield from _architecture(configured, shape)
     if configured.kind == "reference":
@@ -72,7 +72,7 @@ def facts(configured: Configured, registry: Registry, shape: Shape | None = None
         yield from _claims(configured)
     if configured.kind == "dataset":
         yield from _dataset(configured)
-    yield Fact("citation", _or_why(lambda: _citation(configured)))
+    yield Fact("citation", _or_reason(lambda: _citation(configured)))
 
 
 def _citation(configured: Configured) -> str:
@@ -80,60 +80,67 @@ def _citation(configured: Configured) -> str:
 
 
 def _dataset(configured: Configured) -> Iterator[Fact]:
-    """Yield how many images there are, and the notes; nothing that takes long is prepared for it."""
+    """Yield the number of images and notes, without preparing data that takes long."""
     try:
         dataset: Dataset = configured.build()
         if missing := dataset.missing():
-            yield Fact("images", f"not here yet: {listing(missing)}; `gahbench prepare` with a suite gets them")
+            yield Fact("images", f"missing: {listing(missing)}; `gahbench prepare` with a suite downloads them")
             return
         counts = {split: dataset.available(split) for split in SPLITS}
-        numbers = listing(f"{split} {'endless' if held is None else held}" for split, held in counts.items())
-        yield Fact("images", f"{numbers}; of {_by(dataset.shape)}")
+        sizes = listing(f"{split} {'endless' if count is None else count}" for split, count in counts.items())
+        yield Fact("images", f"{sizes}; of {_format_shape(dataset.shape)}")
         for note in dataset.notes:
             yield Fact("note", note)
     except Exception as error:
         yield Fact("images", f"unknown: {one_line(error)}")
 
 
-def _architecture(configured: Configured, asked: Shape | None) -> Iterator[Fact]:
-    shape, refusal = _accepted(configured, asked or SHAPE)
+def _architecture(configured: Configured, requested: Shape | None) -> Iterator[Fact]:
+    shape, refusal = _find_accepted_shape(configured, requested or SHAPE)
     if shape is None:
-        yield Fact("network", f"unknown, and all about it: {refusal}")
+        yield Fact("network", f"unknown: {refusal}")
         return
-    images = f"images of {_by(shape)}"
+    images = f"images of {_format_shape(shape)}"
     if refusal:
-        yield Fact("images", f"of {_by(shape)}, since {_by(asked or SHAPE)} is refused: {refusal}")
-    yield Fact("parameters", _or_why(lambda: _parameters(configured, shape)))
-    yield Fact("multiply-adds", _or_why(lambda: f"{count(_work(configured, shape))} for one of the {images}"))
-    yield Fact("receptive field", _or_why(lambda: str(receptive_field(lambda one: _random(configured, one), shape[0]))))
-    small = _accepted(configured, (shape[0], *SMALL[1:]))[0] or shape
+        yield Fact(
+            "images", f"of {_format_shape(shape)}, since {_format_shape(requested or SHAPE)} is refused: {refusal}"
+        )
+    yield Fact("parameters", _or_reason(lambda: _parameters(configured, shape)))
+    yield Fact(
+        "multiply-adds", _or_reason(lambda: f"{count(_count_multiply_adds(configured, shape))} per image, on {images}")
+    )
+    yield Fact(
+        "receptive field",
+        _or_reason(lambda: str(receptive_field(lambda trial: _build_with_random_weights(configured, trial), shape[0]))),
+    )
+    small = _find_accepted_shape(configured, (shape[0], *SMALL[1:]))[0] or shape
     try:
-        network, noisy = _random(configured, small), random_images(2, small)
+        network, noisy = _build_with_random_weights(configured, small), random_images(2, small)
     except (Exception, SystemExit) as error:
-        yield Fact("in use", f"unknown: {one_line(error)}")
+        yield Fact("forward pass", f"unknown: {one_line(error)}")
         return
     sigma = torch.full((2,), 0.1)
-    yield Fact("homogeneity", _or_why(lambda: homogeneity(homogeneity_residual(network, noisy, sigma))))
-    yield Fact("blind", _or_why(lambda: _blind(is_blind(network, noisy))))
-    yield Fact("torch.func", _or_why(lambda: _differentiable(torch_func_obstacle(network, noisy, sigma))))
+    yield Fact("homogeneity", _or_reason(lambda: homogeneity(homogeneity_residual(network, noisy, sigma))))
+    yield Fact("blind", _or_reason(lambda: _format_blind(is_blind(network, noisy))))
+    yield Fact("torch.func", _or_reason(lambda: _format_obstacle(torch_func_obstacle(network, noisy, sigma))))
 
 
 def _reference(configured: Configured, registry: Registry, shape: Shape | None) -> Iterator[Fact]:
     try:
         reference: Reference = configured.build()
     except (Exception, SystemExit) as error:
-        yield Fact("reference", f"unknown, and all about it: {one_line(error)}")
+        yield Fact("reference", f"unknown: {one_line(error)}")
         return
-    yield Fact("kind", _or_why(lambda: _SEES.get(reference.kind, str(reference.kind))))
+    yield Fact("kind", _or_reason(lambda: _KINDS.get(reference.kind, str(reference.kind))))
     learns = "from training and validation images, if at all" if type(reference).fit is not Reference.fit else "nothing"
     yield Fact("learns", learns)
-    yield Fact("defined on", _or_why(lambda: _defined_on(reference, registry)))
-    yield Fact("closed-form risk", _or_why(lambda: _closed_form(configured)))
+    yield Fact("defined on", _or_reason(lambda: _defined_on(reference, registry)))
+    yield Fact("closed-form risk", _or_reason(lambda: _closed_form(configured)))
     for inner in configured.nested.values():
         if isinstance(inner, Configured) and inner.kind == "architecture":
             yield Fact("network", inner.label)
             yield from _architecture(inner, shape)
-            yield Fact("citation of the network", _or_why(lambda inner=inner: _citation(inner)))  # type: ignore[misc]
+            yield Fact("citation of the network", _or_reason(lambda inner=inner: _citation(inner)))  # type: ignore[misc]
 
 
 def _claims(configured: Configured) -> Iterator[Fact]:
@@ -150,7 +157,7 @@ def _metric(configured: Configured) -> Iterator[Fact]:
     try:
         metric: Metric = configured.build()
     except (Exception, SystemExit) as error:
-        yield Fact("metric", f"unknown, and all about it: {one_line(error)}")
+        yield Fact("metric", f"unknown: {one_line(error)}")
         return
     yield Fact("unit", metric.unit or "none")
     directions = {True: "higher is better", False: "lower is better", None: "neither higher nor lower is better"}
@@ -160,17 +167,17 @@ def _metric(configured: Configured) -> Iterator[Fact]:
 
 
 def _defined_on(reference: Reference, registry: Registry) -> str:
-    known, unknown, untried = list[str](), list[str](), list[str]()
+    supported, unsupported, untried = list[str](), list[str](), list[str]()
     for plugin in registry.plugins("dataset"):
         try:
             dataset: Dataset = registry.create("dataset", plugin.name)
-            (known if reference.supports(dataset) else unknown).append(plugin.name)
+            (supported if reference.supports(dataset) else unsupported).append(plugin.name)
         except (Exception, SystemExit):
             untried.append(plugin.name)
-    text = ", ".join(known) if unknown or not known else "every dataset"
-    parts = [text or "none that could be tried"]
-    if unknown:
-        parts.append(f"not on {', '.join(unknown)}")
+    text = ", ".join(supported) if unsupported or not supported else "every dataset"
+    parts = [text or "no dataset that could be tried"]
+    if unsupported:
+        parts.append(f"not on {', '.join(unsupported)}")
     if untried:
         parts.append(f"not tried on {', '.join(untried)}, which need parameters or files")
     return "; ".join(parts)
@@ -179,87 +186,89 @@ def _defined_on(reference: Reference, registry: Registry) -> str:
 def _closed_form(configured: Configured) -> str:
     for reference, truth in fitted_samples(configured):
         return "yes" if reference.risk(truth, 0.1) is not None else "no: measured on noisy images"
-    return "unknown: there is no dataset to try it on"
+    return "unknown: no dataset to try it on"
 
 
-def _accepted(configured: Configured, shape: Shape) -> tuple[Shape | None, str]:
-    """Return the first shape that the network accepts, and why it refuses the requested one, if it does."""
+def _find_accepted_shape(configured: Configured, shape: Shape) -> tuple[Shape | None, str]:
+    """Return the first shape that the network accepts, and why it refuses the requested shape, if so."""
     refusal = ""
-    for one in (shape, *((shape[0], side, side) for side in OTHER_SIDES)):
+    for candidate in (shape, *((shape[0], side, side) for side in OTHER_SIDES)):
         try:
-            _take(configured, one)
+            _try_forward(configured, candidate)
         except (ValueError, GahbenchError) as error:
             refusal = refusal or one_line(error)
         except (Exception, SystemExit) as error:
-            # Not a size that is refused, but a fault.
+            # Other errors are not about the size of images.
             return None, one_line(error)
         else:
-            return one, refusal
+            return candidate, refusal
     return None, refusal
 
 
-def _take(configured: Configured, shape: Shape) -> None:
-    """Call the network on an image of this shape, and raise its error, if any."""
+def _try_forward(configured: Configured, shape: Shape) -> None:
+    """Call the network on an image of this shape, to raise its error if any."""
     try:
-        _work(configured, shape)
+        _count_multiply_adds(configured, shape)
     except (NotImplementedError, RuntimeError):
-        # Not every operation supports the meta device.
+        # Some operations do not support the meta device.
         with torch.no_grad():
-            _built(configured, shape).eval()(torch.zeros(1, *shape), torch.ones(1))
+            _build(configured, shape).eval()(torch.zeros(1, *shape), torch.ones(1))
 
 
-def _on_meta(configured: Configured, shape: Shape) -> nn.Module:
+def _build_on_meta(configured: Configured, shape: Shape) -> nn.Module:
     with torch.device("meta"):
         network: nn.Module = configured.build(shape).eval()
     return network
 
 
-def _built(configured: Configured, shape: Shape) -> nn.Module:
+def _build(configured: Configured, shape: Shape) -> nn.Module:
     try:
-        size = sum(parameter.numel() for parameter in _on_meta(configured, shape).parameters())
+        size = sum(parameter.numel() for parameter in _build_on_meta(configured, shape).parameters())
     except (NotImplementedError, RuntimeError):
         size = 0
     if size > MAX_PARAMETERS:
-        raise ValueError(f"its {count(size)} parameters for images of {_by(shape)} are too many to build here")
+        raise ValueError(
+            f"its {count(size)} parameters for images of {_format_shape(shape)} are too many to build here"
+        )
     return build_network(lambda: configured.build(shape))
 
 
-def _random(configured: Configured, shape: Shape) -> nn.Module:
+def _build_with_random_weights(configured: Configured, shape: Shape) -> nn.Module:
     try:
-        return with_random_weights(_built(configured, shape), shape)
+        return with_random_weights(_build(configured, shape), shape)
     except GahbenchError as error:
-        # A constructor's refusal of a shape.
+        # The constructor refuses this shape.
         raise ValueError(str(error)) from error
 
 
 def _parameters(configured: Configured, shape: Shape) -> str:
     try:
-        network = _on_meta(configured, shape)
+        network = _build_on_meta(configured, shape)
     except (NotImplementedError, RuntimeError):
-        network = _built(configured, shape)
+        network = _build(configured, shape)
     trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     frozen = sum(parameter.numel() for parameter in network.parameters() if not parameter.requires_grad)
-    text = f"{count(trained)} ({trained:,}) to train, on images of {_by(shape)}"
+    text = f"{count(trained)} ({trained:,}) to train, on images of {_format_shape(shape)}"
     return f"{text}; {count(frozen)} frozen" if frozen else text
 
 
-def _work(configured: Configured, shape: Shape) -> float:
-    return multiply_adds(_on_meta(configured, shape), shape)
+def _count_multiply_adds(configured: Configured, shape: Shape) -> float:
+    return multiply_adds(_build_on_meta(configured, shape), shape)
 
 
-def _blind(blind: bool) -> str:
+def _format_blind(blind: bool) -> str:
     return "yes: the result does not depend on sigma" if blind else "no: the result depends on sigma"
 
 
-def _differentiable(obstacle: str | None) -> str:
+def _format_obstacle(obstacle: str | None) -> str:
     return f"not differentiable: {obstacle}" if obstacle else "differentiable: vjp under vmap"
 
 
-def _by(shape: Shape) -> str:
+def _format_shape(shape: Shape) -> str:
     return "x".join(map(str, shape))
 
 
-def _or_why(measure: Callable[[], str]) -> str:
+def _or_reason(measure: Callable[[], str]) -> str:
     try:
         return measure()
     except (Exception, SystemExit) as error:

@@ -1,4 +1,4 @@
-"""Figures beyond a board's own: rates, approximation, and the geometry of bandlets."""
+"""Figures of ``gahbench draw``: rates, approximation errors, and the geometry of bandlets."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ if TYPE_CHECKING:
 
     from gahbench.board.results import Results
 
-#: Thresholds of an approximation, between these, in half octaves.
-THRESHOLDS = tuple(2.0 ** (place / 2) for place in range(-18, 9))
+#: Thresholds of nonlinear approximation, in half octaves.
+THRESHOLDS = tuple(2.0 ** (exponent / 2) for exponent in range(-18, 9))
 
 
 def rate_windows(results: Results, registry: Registry, rate: str = "rate") -> dict[str, list[float]]:
-    """Return the noise levels of the results at which slopes are valid estimates of rates, by dataset."""
+    """Return, by dataset, the noise levels of results at which slopes are valid estimates of rates."""
     levels = getattr(registry.create("metric", rate), "levels", None)
     if levels is None:
-        raise ParameterError(f"metric '{rate}' chooses no window; accepted: rate, with parameters")
+        raise ParameterError(f"metric '{rate}' has no window of noise levels; accepted: rate, with parameters")
     windows = {}
     scores = results.scores[(results.scores["metric"] == "psnr") & (results.scores["split"] == "test")]
     facts = results.datasets
     columns = (facts[name] for name in ("dataset", "channels", "height", "width"))
     shapes = {str(label): tuple(map(int, shape)) for label, *shape in zip(*columns, strict=True)}
     specs = {str(label): str(spec or label) for label, spec in zip(facts["dataset"], facts["spec"], strict=True)}
-    for label, rows in scores.groupby("dataset", sort=False):
+    for label, dataset_scores in scores.groupby("dataset", sort=False):
         try:
             dataset: Dataset = registry.create("dataset", specs.get(str(label), str(label)))
             if shapes.get(str(label), dataset.shape) != dataset.shape:
-                continue  # A label of the suite's that is the name of another dataset.
-            clean = dataset.images("test", int(rows["image"].max()) + 1)
-            inside = levels(clean, rows["sigma"].dropna().unique().tolist())
+                continue  # The suite uses the name of a different dataset as a label.
+            clean = dataset.images("test", int(dataset_scores["image"].max()) + 1)
+            window = levels(clean, dataset_scores["sigma"].dropna().unique().tolist())
         except (GahbenchError, ValueError):
             continue
-        if len(inside) >= MIN_LEVELS:
-            windows[str(label)] = inside
+        if len(window) >= MIN_LEVELS:
+            windows[str(label)] = window
     return windows
 
 
 def draw_approximation(registry: Registry, datasets: Sequence[str], bases: Sequence[str], images: int) -> Figure:
-    """Draw the error of nonlinear approximation against the number of terms, a panel for each dataset."""
+    """Draw the error of nonlinear approximation against the number of terms: a panel for each dataset."""
     from gahbench.contracts.truth import TrainingData
     from gahbench.evaluation.approximation import approximate
     from gahbench.report.bases import approximation_figure
@@ -64,17 +64,17 @@ def draw_approximation(registry: Registry, datasets: Sequence[str], bases: Seque
         slope = dataset.optimum.slope
         slopes[configured.label] = np.nan if slope is None else slope
         curves = panels.setdefault(configured.label, {})
-        for described in bases:
-            found = registry.configure("basis", described)
-            basis: Basis = found.build()
+        for spec in bases:
+            configured_basis = registry.configure("basis", spec)
+            basis: Basis = configured_basis.build()
             try:
                 basis.check_shape(dataset.shape)
                 if not basis.supports(dataset):
-                    raise ParameterError("it does not exist there")
+                    raise ParameterError("the basis is not defined on this dataset")
                 basis.fit(TrainingData(dataset))
-                curves[found.label] = approximate(basis, truth, THRESHOLDS)
+                curves[configured_basis.label] = approximate(basis, truth, THRESHOLDS)
             except (ValueError, ParameterError) as error:
-                raise ParameterError(f"{found.where} on {configured.label}: {error}") from error
+                raise ParameterError(f"{configured_basis.where} on {configured.label}: {error}") from error
     return approximation_figure(panels, slopes)
 
 
@@ -86,24 +86,24 @@ def draw_geometry(
     index: int = 0,
     noisy: bool = False,
 ) -> Figure:
-    """Draw the squares and directions that a bandlet basis chooses, over the image."""
+    """Draw the squares and directions that a bandlet basis selects, over the image."""
     from gahbench._util.noise import evaluation_noise
     from gahbench.report.bases import geometry_figure
 
     images: Dataset = registry.create("dataset", dataset)
-    found = registry.configure("basis", basis)
-    geometry_of = getattr(found.build(), "geometry", None)
-    if geometry_of is None:
-        raise ParameterError(f"{found.where}: has no geometry to draw; accepted are bandlets")
+    configured = registry.configure("basis", basis)
+    find_geometry = getattr(configured.build(), "geometry", None)
+    if find_geometry is None:
+        raise ParameterError(f"{configured.where}: has no geometry to draw; accepted: bandlets")
     image = images.images("test", 1, index)
     if noisy:
         noise = evaluation_noise(index + 1, images.shape, threshold / 3, 0, "test", master=images.master)
         image = image + noise[index:]
-    return geometry_figure(image[0], geometry_of(image[0], threshold, noisy).squares)
+    return geometry_figure(image[0], find_geometry(image[0], threshold, noisy).squares)
 
 
 def save_figure(drawing: Figure, file: Path) -> None:
-    """Write a figure as ``.png``, ``.svg`` or ``.pdf``; equal figures give equal files."""
+    """Write a figure as ``.png``, ``.svg`` or ``.pdf``; equal figures give equal bytes."""
     from gahbench._util.files import write_output
     from gahbench.report.drawing import check_suffix, encode
 

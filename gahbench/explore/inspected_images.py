@@ -1,4 +1,4 @@
-"""The images that a denoiser is inspected on: one of a dataset or of a file, and others to compare it with."""
+"""Images on which a denoiser is inspected: an image of a dataset or file, and images to compare it with."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from gahbench.contracts.datasets import Dataset
 from gahbench.jacobian import LARGEST_EXACT
 from gahbench.registry.configured import Configured
 
-#: The side of the square that is cut from the centre of a file's image, unless another is given.
+#: Default side of the square that is cropped from the centre of an image file.
 SIDE = 40
-#: Suffixes of array files; all others are for PIL.
+#: Suffixes of array files. PIL opens all other files.
 ARRAYS = (".npy", ".npz")
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Images that a denoiser is inspected on."""
+    """Images (N, C, H, W) on which a denoiser is inspected; the inspected image is ``clean[index]``."""
 
     clean: Tensor
-    place: int
+    index: int
     start: int
     dataset: Dataset | None
     label: str
@@ -41,7 +41,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Choice:
-    """The image to inspect: a test image of a dataset, or that of a file."""
+    """The image to inspect: a test image of a dataset, or an image file."""
 
     dataset: str
     index: int = 0
@@ -50,92 +50,94 @@ class Choice:
     colour: bool = False
 
 
-def chosen_images(choice: Choice, family: Configured, others: int) -> Images:
-    """Return the inspected image, and others."""
+def load_images(choice: Choice, family: Configured, others: int) -> Images:
+    """Load the inspected image and the images to compare it with."""
     if choice.file is None:
         if choice.size is not None or choice.colour:
-            raise ParameterError("size and colour belong to an image file; a dataset has its own parameters")
-        whole: Dataset = family.build()
-        return of_dataset(whole, family.label, choice.index, others)
+            raise ParameterError("size and colour belong to an image file; set the parameters of the dataset instead")
+        dataset: Dataset = family.build()
+        return load_dataset_images(dataset, family.label, choice.index, others)
     if choice.index:
-        raise ParameterError(f"index={choice.index}: accepted for an image file: 0, since it holds one image")
+        raise ParameterError(f"index={choice.index}: accepted for an image file: 0, since it holds a single image")
     try:
         file = Path(choice.file).expanduser()
     except RuntimeError as error:
         raise DataError(f"{brief(choice.file)}: {brief(error)}") from error
-    return of_file(file, choice.size, choice.colour, others)
+    return load_file_images(file, choice.size, choice.colour, others)
 
 
-def of_dataset(dataset: Dataset, label: str, index: int, others: int) -> Images:
-    """Return a test image of a dataset and the next ones; near the end of the split, some before it instead."""
+def load_dataset_images(dataset: Dataset, label: str, index: int, others: int) -> Images:
+    """Load a test image of a dataset and the images after it, or before it near the end of the split."""
     check_size(dataset.shape, label)
-    held = dataset.available("test")
-    if held is not None and index >= held:
-        raise DataError(f"{label}: test image {index} requested, but the split holds {held}: 0 to {held - 1}")
-    count = others + 1 if held is None else min(others + 1, held)
-    start = index if held is None else min(index, held - count)
+    available = dataset.available("test")
+    if available is not None and index >= available:
+        raise DataError(f"{label}: test image {index} requested; accepted: 0 to {available - 1}")
+    count = others + 1 if available is None else min(others + 1, available)
+    start = index if available is None else min(index, available - count)
     return Images(dataset.images("test", count, start), index - start, start, dataset, f"{label}, test image {index}")
 
 
-def of_file(file: Path, size: int | None, colour: bool, others: int) -> Images:
-    """Return the centre of a file's image, and other squares of it, none overlapping."""
-    values = _values(file)
+def load_file_images(file: Path, size: int | None, colour: bool, others: int) -> Images:
+    """Load the central square of an image file, and squares of the image that do not overlap."""
+    values = _load_raw(file)
     channels, (height, width) = 3 if colour else 1, values.shape[:2]
     side = min(height, width, SIDE) if size is None else size
     if not 1 <= side <= min(height, width):
         raise ParameterError(f"size={side}: accepted for {file}, {height}x{width} pixels: 1 to {min(height, width)}")
     check_size((channels, side, side), str(file))
-    middle = ((height - side) // 2, (width - side) // 2)
-    # A grid of squares of which the one in the centre is one.
+    central = ((height - side) // 2, (width - side) // 2)
+    # Corners of a grid of squares that includes the central square.
     rows, columns = (
-        range(centre % side, length - side + 1, side) for centre, length in zip(middle, (height, width), strict=True)
+        range(corner % side, length - side + 1, side) for corner, length in zip(central, (height, width), strict=True)
     )
-    free = [(row, column) for row in rows for column in columns if (row, column) != middle]
-    chosen = [free[int((place + 0.5) * len(free) / others)] for place in range(others)] if len(free) > others else free
+    corners = [(row, column) for row in rows for column in columns if (row, column) != central]
+    if len(corners) > others:
+        corners = [corners[int((index + 0.5) * len(corners) / others)] for index in range(others)]
     squares = [
-        _as_image(values[row : row + side, column : column + side], colour, file) for row, column in [middle, *chosen]
+        _convert_image(values[row : row + side, column : column + side], colour, file)
+        for row, column in [central, *corners]
     ]
     return Images(torch.stack(squares), 0, 0, None, f"{file.name}, central {side}×{side} of {height}×{width} pixels")
 
 
 def check_size(shape: Shape, where: str) -> None:
-    """Refuse images (C, H, W) with too many eigenvectors."""
+    """Raise if images (C, H, W) have too many values for a full eigendecomposition."""
     if math.prod(shape) > LARGEST_EXACT:
         side = math.isqrt(LARGEST_EXACT // shape[0])
         raise ParameterError(
-            f"{where}: all eigenvectors of {'x'.join(map(str, shape))} = {math.prod(shape)} values are too many; "
-            f"accepted with {shape[0]} channel{'s' if shape[0] > 1 else ''}: up to {side}x{side}, by the dataset's "
-            "parameters or, of an image file, by size"
+            f"{where}: images of {'x'.join(map(str, shape))} = {math.prod(shape)} values have too many eigenvectors; "
+            f"accepted with {shape[0]} channel{'s' if shape[0] > 1 else ''}: up to {side}x{side}; reduce the size by "
+            "the parameters of the dataset or, for an image file, by size"
         )
 
 
-def read_image(file: Path, colour: bool) -> Tensor:
-    """Return the image of a file, shape (1, H, W), or (3, H, W) in colour: float32 in [0, 1]."""
-    return _as_image(_values(file), colour, file)
+def load_image(file: Path, colour: bool) -> Tensor:
+    """Load an image file as float32 in [0, 1], shape (1, H, W), or (3, H, W) in colour."""
+    return _convert_image(_load_raw(file), colour, file)
 
 
-def _values(file: Path) -> NDArray[Any]:
-    """Return the image of a file, shape (H, W, C), as it is held there."""
-    values = _array(file) if file.suffix.lower() in ARRAYS else _picture(file)
+def _load_raw(file: Path) -> NDArray[Any]:
+    """Load the raw values of an image file, shape (H, W, C)."""
+    values = _load_array(file) if file.suffix.lower() in ARRAYS else _load_picture(file)
     if values.ndim == 3 and values.shape[2] not in (1, 3, 4) and values.shape[0] in (1, 3, 4):
         values = np.moveaxis(values, 0, 2)
     if values.ndim == 2:
         values = values[:, :, None]
     if values.ndim != 3 or values.shape[2] not in (1, 3, 4) or 0 in values.shape:
         raise DataError(
-            f"{file}: an array of shape {values.shape}; accepted: one image, of shape (H, W), (H, W, C) or (C, H, W), "
+            f"{file}: an array of shape {values.shape}; accepted: an image of shape (H, W), (H, W, C) or (C, H, W), "
             "with C = 1, 3 or 4"
         )
     check_pixels(values.shape[0], values.shape[1], str(file))
-    # Written so that NaN is refused.
+    # The negated comparison refuses NaN too.
     if np.issubdtype(values.dtype, np.floating) and not (values.min() >= 0 and values.max() <= 1):
         raise DataError(f"{file}: values from {values.min():g} to {values.max():g}; accepted: from 0 to 1")
     return values
 
 
-def _as_image(values: NDArray[Any], colour: bool, file: Path) -> Tensor:
-    """Return an image, or a part of one, as :func:`read_image` does."""
-    scaled = _scaled(values[:, :, :3], file)
+def _convert_image(values: NDArray[Any], colour: bool, file: Path) -> Tensor:
+    """Convert raw values (H, W, C) to a float32 image (1, H, W), or (3, H, W) in colour."""
+    scaled = _scale(values[:, :, :3], file)
     if not colour:
         scaled = scaled.mean(2, keepdims=True)
     elif scaled.shape[2] == 1:
@@ -143,8 +145,8 @@ def _as_image(values: NDArray[Any], colour: bool, file: Path) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(scaled, 2, 0))).float()
 
 
-def _scaled(values: NDArray[Any], file: Path) -> NDArray[np.float64]:
-    """Return values in units where an image lies in [0, 1]."""
+def _scale(values: NDArray[Any], file: Path) -> NDArray[np.float64]:
+    """Scale raw values to the range [0, 1]."""
     if values.dtype in (np.uint8, np.uint16):
         return np.asarray(values / float(np.iinfo(values.dtype).max))
     if values.dtype == np.bool_ or np.issubdtype(values.dtype, np.floating):
@@ -154,15 +156,15 @@ def _scaled(values: NDArray[Any], file: Path) -> NDArray[np.float64]:
     )
 
 
-def _array(file: Path) -> NDArray[Any]:
-    found = load_arrays(file, ["images"])
-    if len(found) != 1:
-        names = listing(map(brief, found))
-        raise DataError(f"{file}: arrays {names}; accepted: one array, or one named images")
-    return next(iter(found.values()))
+def _load_array(file: Path) -> NDArray[Any]:
+    arrays = load_arrays(file, ["images"])
+    if len(arrays) != 1:
+        names = listing(map(brief, arrays))
+        raise DataError(f"{file}: arrays {names}; accepted: a single array, or an array named images")
+    return next(iter(arrays.values()))
 
 
-def _picture(file: Path) -> NDArray[Any]:
+def _load_picture(file: Path) -> NDArray[Any]:
     from PIL import ImageOps
 
     try:
@@ -171,14 +173,14 @@ def _picture(file: Path) -> NDArray[Any]:
         raise DataError(f"{brief(file)}: cannot be read as an image: {brief(error)}") from error
     with open_image(content, str(file)) as image:
         ImageOps.exif_transpose(image, in_place=True)
-        # Transparency would cost the palette a warning.
+        # Avoid PIL's warning about palettes with transparency.
         image.info.pop("transparency", None)
         if image.mode.startswith("I"):
-            # 16 bits, which PIL may hold in 32.
-            deep = np.asarray(image)
-            if deep.min() < 0 or deep.max() > 65535:
-                raise DataError(f"{file}: values from {deep.min()} to {deep.max()}; accepted: 8 or 16 bits a channel")
-            return deep.astype(np.uint16)
+            # PIL may store 16-bit values in 32 bits.
+            raw = np.asarray(image)
+            if raw.min() < 0 or raw.max() > 65535:
+                raise DataError(f"{file}: values from {raw.min()} to {raw.max()}; accepted: 8 or 16 bits a channel")
+            return raw.astype(np.uint16)
         if image.mode in ("1", "L", "LA", "F"):
             return np.asarray(image.convert("F" if image.mode == "F" else "L"))
         return np.asarray(image.convert("RGB"))

@@ -1,4 +1,4 @@
-"""The basis that a denoiser learned: its Jacobian at one image, decomposed."""
+"""Eigendecomposition of a denoiser's Jacobian at an image, and comparison with bases."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from gahbench.contracts.references import Reference
 from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.alignment import MIN_IMAGES
 from gahbench.evaluation.evaluation import Evaluation
-from gahbench.explore.inspected_images import Choice, Images, chosen_images
-from gahbench.explore.preview import checked_levels
+from gahbench.explore.inspected_images import Choice, Images, load_images
+from gahbench.explore.preview import check_levels
 from gahbench.planning.suite_entries import untrained_here
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry, open_registry
@@ -44,20 +44,20 @@ if TYPE_CHECKING:
 
 SIGMAS = (0.03, 0.1, 0.3)
 DATASET = "faces[size=24]"
-#: Images beside the one that is inspected, for alignment.
+#: Default number of other images, for direction and alignment.
 OTHERS = 23
-#: Bases that it is compared with where none are named: those of these that exist there.
+#: Default bases; bases that are not defined on the images are left out.
 BASES = ("graph-laplacian", "bandlet", "sym4", "dct", "true-basis")
 MAX_OTHERS = 63
-#: The metrics that are measured on the image alone.
-_FACTS = ("psnr", "spectrum", "self-consistency")
-#: The first measurement at a noise level.
+#: Metrics that need the inspected image alone.
+_IMAGE_METRICS = ("psnr", "spectrum", "self-consistency")
+#: Name of the first measurement at a noise level.
 _JACOBIAN = "eigenvectors of the Jacobian"
 
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """A denoiser at one image and noise level; d = C * H * W."""
+    """A denoiser's Jacobian and scores at an image of d = C * H * W values and a noise level."""
 
     sigma: float
     noisy: Tensor
@@ -71,7 +71,7 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """The basis that a denoiser learned, at one image and several noise levels."""
+    """Eigenvectors of a denoiser's Jacobian at an image and several noise levels."""
 
     entrant: str
     image: str
@@ -84,11 +84,11 @@ class Inspection:
         """Write the figures: gallery-SIGMA.png per noise level, spectra.png, decay.png, ranking.png, alignment.png."""
         from gahbench.explore.drawing import save_figure
 
-        written = []
+        files = []
         for name, drawing in figures(self, ranks):
-            written.append(Path(folder) / f"{name}.png")
-            save_figure(drawing, written[-1])
-        return written
+            files.append(Path(folder) / f"{name}.png")
+            save_figure(drawing, files[-1])
+        return files
 
 
 def inspect(
@@ -106,47 +106,54 @@ def inspect(
     plugins: Sequence[str | Path] = (),
     progress: Callable[[int, int, str], None] = lambda done, steps, doing: None,
 ) -> Inspection:
-    """Decompose a denoiser's Jacobian at one image, with the metrics and the noise of runs.
+    """Decompose a denoiser's Jacobian at an image, with the metrics and the noise of runs.
 
     Parameters
     ----------
-    entrant
-        A reference, fitted to the dataset, or an architecture with weights: ``unet[checkpoint=w.safetensors]``.
-    dataset, index, image
-        Test image number ``index`` of a dataset, or in its place the image of a file: of a format that PIL opens, or an
-        array (.npy, .npz).
-    size, colour
-        Of an image file: side in pixels of the square in its centre, by default 40 or less, up to 48 for grey; and
-        whether three channels are kept, rather than their mean.
-    sigmas
-        Noise levels, up to 8, in units where an image lies in [0, 1].
-    bases
-        Bases to compare with; by default graph-laplacian, bandlet, sym4, dct and, where it is known, true-basis.
-    checkpoint
-        Trained weights, as ``checkpoint`` of an architecture.
-    others
-        How many other images to compare with, 23 or more: the next images, or squares of the file; 0 for none.
-    plugins
-        Plugin files or folders.
-    progress
-        A function that is called before each measurement, with the number of measurements that are done, the number of
-        all, and the name of the next.
+    entrant : str
+        A reference, which is fitted to the dataset, or an architecture with weights, such as
+        ``unet[checkpoint=w.safetensors]``.
+    dataset : str, default "faces[size=24]"
+        Dataset of the inspected image, and of the training images of references.
+    index : int, default 0
+        Index of the test image, 0 or more.
+    image : str or Path, optional
+        File to inspect in place of a test image: an array (.npy, .npz), or a format that PIL opens.
+    size : int, optional
+        Side in pixels of the square that is cropped from the centre of `image`. A grey square can have up to 48 pixels
+        a side. By default 40, or the smaller side of the image if that is less.
+    colour : bool, default False
+        Whether to keep the three channels of `image`, instead of their mean.
+    sigmas : sequence of float, default (0.03, 0.1, 0.3)
+        One to 8 noise levels greater than 0, in units where images lie in [0, 1].
+    bases : sequence of str, default ()
+        Bases to compare with. If empty, graph-laplacian, bandlet, sym4, dct and, if known, true-basis.
+    checkpoint : str or Path, optional
+        File of trained weights; same as the parameter ``checkpoint`` of an architecture.
+    others : int, default 23
+        Number of other images that direction and alignment need: 23 to 63, or 0 to skip both. They are the next test
+        images, or squares of `image`.
+    plugins : sequence of str or Path, default ()
+        Plugin files, or folders of plugin files.
+    progress : callable, optional
+        Called before each measurement with the number of finished measurements, the number of all measurements, and the
+        name of the next measurement.
 
     Returns
     -------
     Inspection
-        The tensors, and ``save("folder")``, which draws them.
+        Eigenvalues, eigenvectors and scores at each noise level. ``save("folder")`` draws them.
 
     Raises
     ------
     GahbenchError
-        If an argument is not accepted, the image cannot be read, or the denoiser has no weights or no Jacobian.
+        If an argument is invalid, the image cannot be read, or the denoiser has no weights or no Jacobian.
 
     Examples
     --------
     >>> import gahbench
-    >>> found = gahbench.inspect("low-pass", dataset="discs[size=8]", sigmas=[0.1], others=0)
-    >>> [round(value) for value in found.levels[0].eigenvalues[:8].tolist()]
+    >>> inspection = gahbench.inspect("low-pass", dataset="discs[size=8]", sigmas=[0.1], others=0)
+    >>> [round(value) for value in inspection.levels[0].eigenvalues[:8].tolist()]
     [1, 1, 1, 1, 1, 1, 0, 0]
     """
     registry, choice = open_registry(plugins), Choice(dataset, index, image, size, colour)
@@ -163,42 +170,44 @@ def _inspect(
     others: int,
     progress: Callable[[int, int, str], None],
 ) -> Inspection:
-    levels = checked_levels(sigmas)
+    levels = check_levels(sigmas)
     if choice.index < 0:
         raise ParameterError(f"index={choice.index}: accepted: 0 or more")
     if others and not MIN_IMAGES - 1 <= others <= MAX_OTHERS:
         raise ParameterError(f"others={others}: accepted: {MIN_IMAGES - 1} to {MAX_OTHERS}, or 0 for no comparison")
     configured = untrained_here(registry, entrant, checkpoint, "inspect")
     family = registry.configure("dataset", choice.dataset)
-    images = chosen_images(choice, family, others)
-    reference = _ready(configured, family, images)
-    wanted, notes = _bases(registry, bases, images)
+    images = load_images(choice, family, others)
+    reference = _fit_reference(configured, family, images)
+    compared_bases, notes = _build_bases(registry, bases, images)
     if others and len(images.clean) < MIN_IMAGES:
         notes.append(
-            f"no direction or alignment: they compare at least {MIN_IMAGES} images, and there are "
-            f"{len(images.clean)} of {images.label}"
+            f"no direction or alignment: they need at least {MIN_IMAGES} images, but {images.label} has "
+            f"{len(images.clean)}"
         )
-    compares = len(images.clean) >= MIN_IMAGES
-    names = [_JACOBIAN, *_FACTS, *(_comparisons(wanted) if compares else ())]
+    can_compare = len(images.clean) >= MIN_IMAGES
+    names = [_JACOBIAN, *_IMAGE_METRICS, *(_comparison_metrics(compared_bases) if can_compare else ())]
     steps, done = len(levels) * len(names), itertools.count()
 
     def begin(name: str) -> None:
         progress(next(done), steps, name)
 
-    measured = [_level(reference, configured, images, sigma, wanted, registry, notes, begin) for sigma in levels]
+    measured = [
+        _measure_level(reference, configured, images, sigma, compared_bases, registry, notes, begin) for sigma in levels
+    ]
     begin("nothing")
     return Inspection(
         configured.label,
         images.label,
-        images.clean[images.place],
+        images.clean[images.index],
         tuple(measured),
-        images.place,
+        images.index,
         tuple(dict.fromkeys(notes)),
     )
 
 
-def _ready(configured: Configured, family: Configured, images: Images) -> Reference:
-    """Return the reference, fitted, on images that it can denoise."""
+def _fit_reference(configured: Configured, family: Configured, images: Images) -> Reference:
+    """Build and fit the reference; raise if it cannot denoise the images."""
     where = f"{configured.where} on {images.label}"
     reference: Reference = configured.build()
     channels, height, width = images.clean.shape[1:]
@@ -208,42 +217,42 @@ def _ready(configured: Configured, family: Configured, images: Images) -> Refere
         raise ParameterError(f"{where}: {error}") from error
     if images.dataset is None and reference.kind in ("optimal", "bound"):
         raise ParameterError(
-            f"{where}: its kind is '{reference.kind}', which needs a dataset; accepted: an image of one"
+            f"{where}: its kind is '{reference.kind}', which needs a dataset; accepted: an image of a dataset"
         )
     if images.dataset is not None and not reference.supports(images.dataset):
-        raise ParameterError(f"{where}: not defined there; the kind of the optimum is '{images.dataset.optimum.kind}'")
-    # A dataset is read for a file's image only if something is learned from it.
+        raise ParameterError(f"{where}: not defined on a dataset whose optimum is '{images.dataset.optimum.kind}'")
+    # For an image file, the dataset is loaded only if the reference learns from it.
     if images.dataset is not None or type(reference).fit is not Reference.fit:
         reference.fit(TrainingData(images.dataset or cast(Dataset, family.build())))
     return reference
 
 
-def _bases(registry: Registry, asked: Sequence[str], images: Images) -> tuple[dict[str, Basis], list[str]]:
-    """Return the bases to compare with, by label, and notes on default ones that do not exist here."""
-    found: dict[str, Basis] = {}
+def _build_bases(registry: Registry, specs: Sequence[str], images: Images) -> tuple[dict[str, Basis], list[str]]:
+    """Build the bases to compare with, by label, and notes on default bases that are not defined on the images."""
+    bases: dict[str, Basis] = {}
     notes: list[str] = []
     channels, height, width = images.clean.shape[1:]
-    for described in asked or BASES:
-        configured = registry.configure("basis", described)
+    for spec in specs or BASES:
+        configured = registry.configure("basis", spec)
         basis: Basis = configured.build()
         try:
             if basis.oracle and (images.dataset is None or not basis.supports(images.dataset)):
-                raise ParameterError("it does not exist there")
+                raise ParameterError("the basis is not defined on these images")
             basis.check_shape((channels, height, width))
             if images.dataset is not None:
                 basis.fit(TrainingData(images.dataset))
             elif type(basis).fit is not Basis.fit:
-                raise ParameterError("it learns from a dataset; accepted: an image of one")
-            found[configured.label] = basis
+                raise ParameterError("the basis learns from a dataset; accepted: an image of a dataset")
+            bases[configured.label] = basis
         except (ValueError, GahbenchError) as error:
-            if asked:
+            if specs:
                 raise ParameterError(f"{configured.where} on {images.label}: {error}") from error
             if not basis.oracle:
                 notes.append(f"without {configured.label}: {error}")
-    return found, notes
+    return bases, notes
 
 
-def _level(
+def _measure_level(
     reference: Reference,
     configured: Configured,
     images: Images,
@@ -253,92 +262,92 @@ def _level(
     notes: list[str],
     begin: Callable[[str], None],
 ) -> Level:
-    # An evaluation for each noise level, so that the matrices of one at a time are held, and only those: fresh noise
-    # would take as long again.
-    group = Evaluation(
+    # An evaluation for each noise level holds the matrices of a single level in memory. Fresh noise would double the
+    # time.
+    evaluation = Evaluation(
         reference,
         images.clean,
         [sigma],
         dataset=images.dataset,
         start=images.start,
         redraws=False,
-        jacobian_precision="auto",  # the default of suites, so that the numbers are those of their boards
+        jacobian_precision="auto",  # the default of suites, so that values agree with boards
     )
-    one = group.only(images.place)
+    single = evaluation.only(images.index)
 
     def step(name: str) -> None:
         begin(f"{name} at σ = {level_name(sigma)}")
 
     try:
         step(_JACOBIAN)
-        _check_finite(group.denoised(sigma))
-        pairs = one.local.eigenpairs(sigma)
+        _check_finite(evaluation.denoised(sigma))
+        pairs = single.local.eigenpairs(sigma)
         if pairs is None:
-            raise ParameterError("it has no Jacobian; accepted are denoisers whose code can be differentiated")
-        scores = _facts(one, registry, step)
+            raise ParameterError("the denoiser has no Jacobian; accepted: denoisers that can be differentiated")
+        scores = _score_image(single, registry, step)
         compared: dict[str, dict[Measure, dict[str, Tensor]]] = {}
         if len(images.clean) >= MIN_IMAGES:
-            compared = _compared(group, bases, registry, step)
-            short = [basis for basis in bases if not _has_value(compared.get(basis, {}))]
-            if short:
+            compared = _compare_with_bases(evaluation, bases, registry, step)
+            incomparable = [basis for basis in bases if not _has_value(compared.get(basis, {}))]
+            if incomparable:
                 notes.append(
-                    f"σ = {level_name(sigma)}: no direction or alignment with {', '.join(short)}: its filters are the "
-                    f"same for all images, or fewer than {MIN_IMAGES} images have a strength that they can match"
+                    f"σ = {level_name(sigma)}: no direction or alignment with {', '.join(incomparable)}: filters are "
+                    f"equal for all images, or fewer than {MIN_IMAGES} images have a strength that they can match"
                 )
     except (ValueError, GahbenchError) as error:
         raise ParameterError(f"{configured.where} on {images.label}, sigma={level_name(sigma)}: {error}") from error
-    values, vectors = (found[0].cpu() for found in pairs)
-    clean = images.clean[images.place]
+    values, vectors = (decomposition[0].cpu() for decomposition in pairs)
+    clean = images.clean[images.index]
     return Level(
         sigma,
-        one.noisy(sigma)[0],
-        one.denoised(sigma)[0],
+        single.noisy(sigma)[0],
+        single.denoised(sigma)[0],
         values,
         vectors,
         scores,
         {basis: measures for basis, measures in compared.items() if _has_value(measures)},
-        {LEARNED: vectors @ clean.double().flatten()} | _coefficients(bases, one, sigma, notes),
+        {LEARNED: vectors @ clean.double().flatten()} | _orthonormal_coefficients(bases, single, sigma, notes),
     )
 
 
 def _check_finite(denoised: Tensor) -> None:
-    wrong = int((~denoised.isfinite().flatten(1).all(dim=1)).sum())
-    if wrong:
+    bad = int((~denoised.isfinite().flatten(1).all(dim=1)).sum())
+    if bad:
         raise ParameterError(
-            f"{wrong} of {len(denoised)} denoised images have values that are infinite or NaN; accepted are denoisers "
-            "that return finite values"
+            f"{bad} of {len(denoised)} denoised images have infinite or NaN values; accepted: denoisers that return "
+            "finite values"
         )
 
 
-def _facts(one: Evaluation, registry: Registry, step: Callable[[str], None]) -> dict[str, float]:
-    """Return the values of the metrics that are measured on the image alone."""
+def _score_image(evaluation: Evaluation, registry: Registry, step: Callable[[str], None]) -> dict[str, float]:
+    """Return the scores of metrics that need the inspected image alone."""
     scores: dict[str, float] = {}
-    for name in _FACTS:
+    for name in _IMAGE_METRICS:
         step(name)
         metric: Metric = registry.create("metric", name)
-        parts = _with_ratios(metric, _parts(metric.score(one), 1))
+        parts = _with_ratios(metric, _values_by_part(metric.score(evaluation), 1))
         scores |= {f"{name}.{part}" if part else name: float(value[0]) for part, value in parts.items()}
     return scores
 
 
-def _compared(
-    group: Evaluation, bases: Iterable[str], registry: Registry, step: Callable[[str], None]
+def _compare_with_bases(
+    evaluation: Evaluation, bases: Iterable[str], registry: Registry, step: Callable[[str], None]
 ) -> dict[str, dict[Measure, dict[str, Tensor]]]:
-    """Return the values of the metrics that compare images, as of :attr:`Level.compared`."""
+    """Return the values of metrics that compare images with bases, for :attr:`Level.compared`."""
     compared: dict[str, dict[Measure, dict[str, Tensor]]] = {}
-    for metric_name in _comparisons(bases):
+    for metric_name in _comparison_metrics(bases):
         step(metric_name)
-        measured: Metric = registry.create("metric", metric_name)
-        for part, value in _parts(measured.score(group), len(group.clean)).items():
-            known = parts_of(f"{metric_name}.{part}" if part else metric_name)
-            assert known is not None
-            measure, basis, name = known
+        metric: Metric = registry.create("metric", metric_name)
+        for part, value in _values_by_part(metric.score(evaluation), len(evaluation.clean)).items():
+            parsed = parts_of(f"{metric_name}.{part}" if part else metric_name)
+            assert parsed is not None
+            measure, basis, name = parsed
             compared.setdefault(basis, {}).setdefault(measure, {})[name] = value
     return compared
 
 
-def _comparisons(bases: Iterable[str]) -> list[str]:
-    """Return the metrics that compare images."""
+def _comparison_metrics(bases: Iterable[str]) -> list[str]:
+    """Return the names of metrics that compare images with bases."""
     return [*(f"{measure}[{basis}]" for basis in bases for measure in MEASURES), TRUTH_ALIGNMENT]
 
 
@@ -346,38 +355,40 @@ def _has_value(measures: Mapping[Measure, Mapping[str, Tensor]]) -> bool:
     return any("" in parts for parts in measures.values())
 
 
-def _coefficients(bases: Mapping[str, Basis], one: Evaluation, sigma: float, notes: list[str]) -> dict[str, Tensor]:
-    """Return the clean image's coefficients, shape (d,), float64, in each basis that is orthonormal."""
-    truth, found = one.truth.double(), {}
+def _orthonormal_coefficients(
+    bases: Mapping[str, Basis], evaluation: Evaluation, sigma: float, notes: list[str]
+) -> dict[str, Tensor]:
+    """Return the coefficients of the clean image, float64 of shape (d,), in each orthonormal basis."""
+    truth, coefficients = evaluation.truth.double(), {}
     for label, basis in bases.items():
-        if basis.is_orthonormal(one.shape):
-            found[label] = basis.adapt_to(truth, sigma).analysis(truth.clean).flatten()
+        if basis.is_orthonormal(evaluation.shape):
+            coefficients[label] = basis.adapt_to(truth, sigma).analysis(truth.clean).flatten()
         else:
-            notes.append(f"decay without {label}: it is not orthonormal on images of this size")
-    return found
+            notes.append(f"no decay for {label}: the basis is not orthonormal on images of this size")
+    return coefficients
 
 
 def _with_ratios(metric: Metric, parts: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the parts of one image and those that boards compute as ratios."""
-    known = {part: pair for part, pair in metric.ratios.items() if set(pair) <= set(parts)}
+    """Add the parts that boards compute as ratios to the parts of a single image."""
+    ratios = {part: pair for part, pair in metric.ratios.items() if set(pair) <= set(parts)}
     return parts | {
         part: parts[numerator] / parts[denominator]
-        for part, (numerator, denominator) in known.items()
+        for part, (numerator, denominator) in ratios.items()
         if float(parts[denominator]) > 0
     }
 
 
-def _parts(scores: Scores, count: int) -> dict[str, Tensor]:
-    """Return the values of a metric's parts, shape (count,), NaN for images without one."""
-    found: dict[str, Tensor] = {}
+def _values_by_part(scores: Scores, count: int) -> dict[str, Tensor]:
+    """Return the values of a metric's parts, shape (count,); NaN for images without a value."""
+    values_by_part: dict[str, Tensor] = {}
     names = scores.part or [""] * len(scores.value)
     for part, image, value in zip(names, scores.image or (), scores.value, strict=True):
-        found.setdefault(part, torch.full((count,), torch.nan, dtype=torch.float64))[image] = value
-    return found
+        values_by_part.setdefault(part, torch.full((count,), torch.nan, dtype=torch.float64))[image] = value
+    return values_by_part
 
 
 def figures(inspection: Inspection, ranks: Sequence[int] | None = None) -> Iterator[tuple[str, Figure]]:
-    """Yield the name, without suffix, and each figure of an inspection."""
+    """Yield the figures of an inspection with their names, without suffix."""
     caption = f"{inspection.entrant}\non {inspection.image}"
     names = level_names(level.sigma for level in inspection.levels)
     for level in inspection.levels:
@@ -393,28 +404,28 @@ def figures(inspection: Inspection, ranks: Sequence[int] | None = None) -> Itera
     compared = {level.sigma: level.compared for level in ascending if level.compared}
     if not compared:
         return
-    place = inspection.place
+    index = inspection.place
     panels = {
-        f"σ = {names[sigma]}": {name: _aligned(measures, place) for name, measures in bases.items()}
+        f"σ = {names[sigma]}": {name: _aligned(measures, index) for name, measures in bases.items()}
         for sigma, bases in compared.items()
     }
     yield "ranking", ranking_figure(panels, caption)
     kinds = dict.fromkeys((name for bases in compared.values() for name in bases), "classical")
     for measure in MEASURES:
-        curves = {name: curve for name in kinds if (curve := _course(compared, name, measure, place)) is not None}
+        curves = {name: curve for name in kinds if (curve := _curve(compared, name, measure, index)) is not None}
         if curves:
             yield measure, course_figure({caption: curves}, list(kinds), kinds, "each basis", measure)
 
 
-def _aligned(measures: Mapping[Measure, Mapping[str, Tensor]], place: int) -> Aligned:
-    """Return the means over images, and the value of one by which bases are ranked."""
+def _aligned(measures: Mapping[Measure, Mapping[str, Tensor]], index: int) -> Aligned:
+    """Return the means over images, and the value at the inspected image, by which bases are ranked."""
     direction, alignment = (measures.get(measure, {}) for measure in MEASURES)
     headline = direction if "" in direction else alignment
     return Aligned(
         _estimate(direction),
         _estimate(alignment),
         retrieval=float(means(alignment["retrieval"].numpy()[None])) if "retrieval" in alignment else math.nan,
-        single=float(headline[""][place]),
+        single=float(headline[""][index]),
     )
 
 
@@ -425,19 +436,19 @@ def _estimate(parts: Mapping[str, Tensor]) -> Interval:
     return estimate(means(row)[0], bootstrap_means(row)[:, 0])
 
 
-def _course(
+def _curve(
     levels: Mapping[float, Mapping[str, Mapping[Measure, Mapping[str, Tensor]]]],
     basis: str,
     measure: Measure,
-    place: int,
+    index: int,
 ) -> AgreementCurve | None:
-    """Return the value of one image with a basis at every noise level that has one; there is no interval."""
-    found = {
-        sigma: float(parts[""][place])
+    """Return a curve without intervals: the inspected image's value with a basis at each noise level."""
+    values = {
+        sigma: float(parts[""][index])
         for sigma, bases in levels.items()
         if "" in (parts := bases.get(basis, {}).get(measure, {}))
     }
-    if not found:
+    if not values:
         return None
-    nothing = np.full(len(found), np.nan)
-    return AgreementCurve(tuple(found), np.array(list(found.values())), nothing, nothing, nothing)
+    no_interval = np.full(len(values), np.nan)
+    return AgreementCurve(tuple(values), np.array(list(values.values())), no_interval, no_interval, no_interval)

@@ -1,4 +1,4 @@
-"""A preview of a dataset: a few of its images under noise, their optimum, and its card as texts."""
+"""Previews of datasets: images under noise, optimal estimates, and a card of properties."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 SIGMAS = (0.05, 0.15, 0.4)
 COUNT = 4
-#: Most images and noise levels of one preview: a picture of them all must fit in memory.
+#: Maximum numbers of images and noise levels, so that the contact sheet fits in memory.
 MAX_IMAGES = 32
 MAX_SIGMAS = 8
-_VECTORS_ABREAST = 8
-#: The noise of an image takes that of all before it in its split: the largest number of values in memory.
+_VECTORS_PER_ROW = 8
+#: Maximum number of values of noise in memory: noise is drawn for all preceding images of the split too.
 MAX_NOISE = 1 << 27
-#: The meaning of each kind of optimum.
+#: Meaning of each kind of optimum.
 _MEANING = {
     "exact": "exact: the posterior mean, which no denoiser beats, can be computed",
     "bracket": "bracket: no denoiser beats a genie that sees part of the parameters of an image",
-    "rate": "rate: only how fast the error falls with the noise",
+    "rate": "rate: only the rate at which the error falls with the noise is known",
     "none": "none: the best denoiser is unknown",
 }
 
@@ -53,7 +53,7 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class Preview:
-    """A few images of a dataset under noise, and the dataset's properties."""
+    """Images of a dataset under noise, and the dataset's properties."""
 
     configured: Configured
     shape: Shape
@@ -72,7 +72,7 @@ class Preview:
     basis_asked: bool
 
     def save(self, file: str | Path) -> None:
-        """Write the contact sheet: clean, noisy and, where they are known, optimal images."""
+        """Write the contact sheet: clean, noisy and, if known, optimally denoised images."""
         from gahbench.report.contact_sheet import write_figure
 
         write_figure(contact_sheet(self), Path(file))
@@ -102,40 +102,42 @@ def preview(
     true_basis: bool = False,
     plugins: Sequence[str | Path] = (),
 ) -> Preview:
-    """Preview a dataset: a few of its images, clean, noisy and optimally denoised, and their optimum.
+    """Preview a dataset: its properties, and a few images that are clean, noisy and optimally denoised.
 
     Parameters
     ----------
-    dataset
-        Its name, or its name with parameters: ``c-alpha[alpha=2,size=32]``.
-    sigmas
-        Noise levels, up to 8. The noise is that which runs see, unless their suite names another seed.
-    count
-        Number of images, up to 32; by default 4, or as many as there are.
-    split, start
-        Which images: number ``start`` and on of ``train``, ``validation``, ``test``, ``A`` or ``B``.
-    true_basis
-        Insist on the basis in which the best denoiser shrinks the first of these images; for large images that may
-        take minutes and much memory. By default it is computed only where images are small.
-    plugins
-        Plugin files, or folders of them.
+    dataset : str
+        Name of a dataset, optionally with parameters, such as ``c-alpha[alpha=2,size=32]``.
+    sigmas : sequence of float, default (0.05, 0.15, 0.4)
+        One to 8 noise levels greater than 0, in units where images lie in [0, 1]. The noise is the same as in runs with
+        the default noise seed.
+    count : int, optional
+        Number of images, 1 to 32. By default 4, or all images if the split has fewer.
+    split : {"train", "validation", "test", "A", "B"}, default "test"
+        Split of the images.
+    start : int, default 0
+        Index of the first image in the split, 0 or more.
+    true_basis : bool, default False
+        Whether to require the basis in which the optimal denoiser shrinks the first image. For large images this may
+        take minutes and much memory. By default, the basis is computed for small images only.
+    plugins : sequence of str or Path, default ()
+        Plugin files, or folders of plugin files.
 
     Returns
     -------
     Preview
-        A notebook shows its contact sheet, and ``save("sheet.png")`` writes it.
+        Notebooks display its contact sheet, and ``save("sheet.png")`` writes it.
 
     Raises
     ------
     GahbenchError
-        If an argument is not accepted, there are too few images, no true basis is known although it was insisted on,
-        or the dataset fails.
+        If an argument is invalid, the split has too few images, a required true basis is unknown, or the dataset fails.
 
     Examples
     --------
     >>> import gahbench
-    >>> look = gahbench.preview("discs[size=16]", sigmas=[0.1], count=2)
-    >>> tuple(look.levels[0].noisy.shape)
+    >>> preview = gahbench.preview("discs[size=16]", sigmas=[0.1], count=2)
+    >>> tuple(preview.levels[0].noisy.shape)
     (2, 1, 16, 16)
     """
     configured = open_registry(plugins).configure("dataset", dataset)
@@ -151,19 +153,19 @@ def make_preview(
     true_basis: bool = False,
     max_pixels: int | None = None,
 ) -> Preview:
-    """Preview a few images of a dataset under noise, with its optimum."""
-    levels, chosen = checked_levels(sigmas), validate_split(split)
+    """Build a preview; above `max_pixels` per image, the optimum is not computed."""
+    levels, valid_split = check_levels(sigmas), validate_split(split)
     if count is not None and not 1 <= count <= MAX_IMAGES:
         raise ParameterError(f"count={count}: accepted: 1 to {MAX_IMAGES}")
     if start < 0:
         raise ParameterError(f"start={start}: accepted: 0 or more")
     probe = DatasetProbe(configured)
     available = probe.available()
-    count = _check_count(configured, available, chosen, start, count)
-    furthest = max(MAX_NOISE // math.prod(probe.shape) - count, 0)
-    if start > furthest:
-        raise ParameterError(f"start={start}: accepted for {count} images of this size: up to {furthest}")
-    clean = probe.images(chosen, count, start)
+    count = _check_count(configured, available, valid_split, start, count)
+    max_start = max(MAX_NOISE // math.prod(probe.shape) - count, 0)
+    if start > max_start:
+        raise ParameterError(f"start={start}: accepted for {count} images of this size: up to {max_start}")
+    clean = probe.images(valid_split, count, start)
     basis_asked = true_basis or probe.has_cheap_basis
     return Preview(
         configured,
@@ -174,18 +176,18 @@ def make_preview(
         available,
         probe.splits_overlap(),
         probe.notes(),
-        probe.pixels(chosen, available[chosen]),
-        chosen,
+        probe.pixels(valid_split, available[valid_split]),
+        valid_split,
         start,
         clean,
-        tuple(_level(probe, clean, sigma, chosen, start, max_pixels) for sigma in levels),
-        probe.vectors(chosen, start, true_basis) if basis_asked else None,
+        tuple(_preview_level(probe, clean, sigma, valid_split, start, max_pixels) for sigma in levels),
+        probe.vectors(valid_split, start, true_basis) if basis_asked else None,
         basis_asked,
     )
 
 
-def checked_levels(sigmas: Sequence[float]) -> tuple[float, ...]:
-    """Return noise levels, each once, if they are accepted."""
+def check_levels(sigmas: Sequence[float]) -> tuple[float, ...]:
+    """Return noise levels without duplicates; raise if they are invalid."""
     levels = tuple(dict.fromkeys(float(sigma) for sigma in sigmas))
     for sigma in levels:
         if not (math.isfinite(sigma) and sigma > 0):
@@ -198,23 +200,24 @@ def checked_levels(sigmas: Sequence[float]) -> tuple[float, ...]:
 def _check_count(
     configured: Configured, available: dict[Split, int | None], split: Split, start: int, count: int | None
 ) -> int:
-    """Return how many images to preview, given how many there are."""
-    held = available[split]
-    if held is None:
+    """Return the number of images to preview; raise if the split has too few."""
+    size = available[split]
+    if size is None:
         return COUNT if count is None else count
-    if held == 0:
-        others = [name for name, number in available.items() if number is None or number > 0]
-        raise DataError(f"{configured.where}: the {split} split holds no images; splits that do: {listing(others)}")
-    if start + (count or 1) > held:
+    if size == 0:
+        nonempty = [name for name, number in available.items() if number is None or number > 0]
+        raise DataError(f"{configured.where}: the {split} split holds no images; splits that do: {listing(nonempty)}")
+    if start + (count or 1) > size:
         raise DataError(
-            f"{configured.where}: {count or 1} {split} images requested from number {start} on, "
-            f"but the split holds {held}"
+            f"{configured.where}: {count or 1} {split} images requested from index {start}, but the split holds {size}"
         )
-    return min(COUNT, held - start) if count is None else count
+    return min(COUNT, size - start) if count is None else count
 
 
-def _level(probe: DatasetProbe, clean: Tensor, sigma: float, split: Split, start: int, max_pixels: int | None) -> Level:
-    # Noise belongs to an image's place in its split.
+def _preview_level(
+    probe: DatasetProbe, clean: Tensor, sigma: float, split: Split, start: int, max_pixels: int | None
+) -> Level:
+    # Noise is drawn by the index of an image in its split.
     end, master = start + len(clean), probe.dataset.master
     noise = evaluation_noise(end, probe.shape, sigma, NOISE_SEED, split, master=master)[start:]
     noisy = clean + noise
@@ -223,12 +226,12 @@ def _level(probe: DatasetProbe, clean: Tensor, sigma: float, split: Split, start
     try:
         return Level(sigma, noisy, probe.best(clean, noisy, sigma, split, start))
     except OptimumError as error:
-        # Such an error says that this one cannot be computed accurately; all the rest is still worth a look.
+        # The optimum cannot be computed accurately at this level; the rest of the preview is still useful.
         return Level(sigma, noisy, trouble=" ".join(str(error).split()))
 
 
 def contact_sheet(preview: Preview) -> Figure:
-    """Draw a row for each image: clean, noisy at each level, and denoised by the best denoiser or a genie, if known."""
+    """Draw a row for each image: clean, noisy, and denoised by the optimal denoiser or a genie, if known."""
     from gahbench.report.cells import number
     from gahbench.report.contact_sheet import Cell, cropping_note, format_psnr, lay_out, to_picture
 
@@ -250,27 +253,29 @@ def contact_sheet(preview: Preview) -> Figure:
         for row in range(len(preview.clean))
     ]
     last = preview.start + len(rows) - 1
-    which = f"image {last}" if len(rows) == 1 else f"images {preview.start} to {last}"
+    images_text = f"image {last}" if len(rows) == 1 else f"images {preview.start} to {last}"
     names = [str(preview.start + row) for row in range(len(rows))]
-    return lay_out(rows, names, [preview.configured.label, f"{preview.split} {which}{cropping_note(preview.shape)}"])
+    return lay_out(
+        rows, names, [preview.configured.label, f"{preview.split} {images_text}{cropping_note(preview.shape)}"]
+    )
 
 
 def basis_sheet(preview: Preview, vectors: Vectors) -> Figure:
-    """Draw the first vectors of one image's true basis, grey for 0, each stretched to its largest value."""
+    """Draw the first vectors of an image's true basis; grey is 0, and each vector has its own contrast."""
     from gahbench.report.contact_sheet import Cell, cropping_note, lay_out, to_picture
 
     cells = [Cell(to_picture(preview.clean[0]), "clean")]
-    for place, vector in enumerate(vectors.images):
-        title = f"vector {place + 1}"
+    for index, vector in enumerate(vectors.images):
+        title = f"vector {index + 1}"
         if vectors.energies is not None:
-            title += f"\nstd {math.sqrt(max(float(vectors.energies[place]), 0)):.3g}"
+            title += f"\nstd {math.sqrt(max(float(vectors.energies[index]), 0)):.3g}"
         largest = max(float(vector.abs().max()), 1e-30)
         cells.append(Cell(to_picture(0.5 + vector / (2 * largest)), title))
-    rows = [cells[first : first + _VECTORS_ABREAST] for first in range(0, len(cells), _VECTORS_ABREAST)]
-    shown = f"the first {len(cells) - 1} of " if len(cells) - 1 < vectors.count else ""
+    rows = [cells[first : first + _VECTORS_PER_ROW] for first in range(0, len(cells), _VECTORS_PER_ROW)]
+    excerpt = f"the first {len(cells) - 1} of " if len(cells) - 1 < vectors.count else ""
     noun = "vector" if vectors.count == 1 else "vectors"
     note = cropping_note(preview.shape)
-    caption = f"true basis of {preview.split} image {preview.start}: {shown}{vectors.count} {noun}{note}"
+    caption = f"true basis of {preview.split} image {preview.start}: {excerpt}{vectors.count} {noun}{note}"
     return lay_out(rows, [""] * len(rows), [preview.configured.label, caption])
 
 
@@ -282,7 +287,7 @@ def card_facts(preview: Preview) -> Iterator[tuple[str, str]]:
     yield "shape", " × ".join(map(str, preview.shape)) + " (channels, height, width)"
     yield "origin", preview.card.origin
     yield "licence", preview.card.licence
-    yield "images", _images(preview)
+    yield "images", _format_sizes(preview)
     for note in preview.notes:
         yield "note", note
     yield "fingerprint", preview.fingerprint or "none: no files are read"
@@ -290,33 +295,33 @@ def card_facts(preview: Preview) -> Iterator[tuple[str, str]]:
     sample = "1 image" if pixels.count == 1 else f"{pixels.count} images"
     yield (
         "pixels",
-        f"mean {pixels.mean:.3f}, standard deviation {pixels.std:.3f}, {_share(pixels.outside)} outside [0, 1], "
+        f"mean {pixels.mean:.3f}, standard deviation {pixels.std:.3f}, {_format_share(pixels.outside)} outside [0, 1], "
         f"over {sample} of {preview.split}",
     )
-    yield "optimum", _optimum(preview.optimum)
-    yield "true basis", _basis(preview)
+    yield "optimum", _format_optimum(preview.optimum)
+    yield "true basis", _format_basis(preview)
 
 
-def _images(preview: Preview) -> str:
-    held = preview.available
+def _format_sizes(preview: Preview) -> str:
+    sizes = preview.available
     shared = "; splits share images" if preview.splits_overlap else ""
-    if all(count is None for count in held.values()):
+    if all(count is None for count in sizes.values()):
         return f"endless in every split{shared}"
-    return ", ".join(f"{split} {'endless' if count is None else count}" for split, count in held.items()) + shared
+    return ", ".join(f"{split} {'endless' if count is None else count}" for split, count in sizes.items()) + shared
 
 
-def _share(share: float) -> str:
-    """Write a share in percent; one that is not 0 never looks like it."""
+def _format_share(share: float) -> str:
+    """Format a share as a percentage, so that a positive share never reads as 0."""
     return "none" if share == 0 else "less than 0.001 %" if share < 1e-5 else f"{100 * share:.3g} %"
 
 
-def _optimum(optimum: Optimum) -> str:
+def _format_optimum(optimum: Optimum) -> str:
     if optimum.slope is None:
         return _MEANING[optimum.kind]
     return f"{_MEANING[optimum.kind]}; PSNR rises by {optimum.slope:.2f} dB per dB of input PSNR as σ tends to 0"
 
 
-def _basis(preview: Preview) -> str:
+def _format_basis(preview: Preview) -> str:
     if preview.vectors is not None:
         kind = "spanning the tangent space" if preview.vectors.energies is None else "with the variance of each"
         return f"known: {preview.vectors.count} {'vector' if preview.vectors.count == 1 else 'vectors'} {kind}"

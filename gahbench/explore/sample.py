@@ -1,4 +1,4 @@
-"""Samples of an entrant, by its name: resolved, fitted on a dataset, and sampled."""
+"""Sampling of images from entrants."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from gahbench.sampling.settings import make_sampling
 
 
 class EntrantSamples(Samples):
-    """Samples of an entrant, which can be written with a sheet of them."""
+    """Samples of an entrant, which can be saved with a contact sheet."""
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write ``samples.png``, a sheet of the first 64, and ``samples.npz``; equal samples give equal bytes."""
@@ -50,37 +50,40 @@ def sample(
     plugins: Sequence[str | Path] = (),
     **settings: Any,
 ) -> EntrantSamples:
-    """Sample images from a denoiser, by the density that it implies.
+    """Sample images from the density that a denoiser implies.
 
-    Sample k of a seed starts from the same noise for every denoiser, however many samples are drawn.
+    For a given seed, sample k starts from the same noise for every denoiser and every number of samples.
 
     Parameters
     ----------
-    entrant
-        A reference that sees no clean image, or an architecture with a ``checkpoint``. One that takes a single noise
-        level at a time, as all that are no networks do, is called image by image by the stochastic sampler, and if it
-        learns anew at every noise level, as tuned references do, is better sampled by the flow.
-    dataset, checkpoint
-        The dataset that references learn from, and whose image size samples have; trained weights of an architecture.
-    batch, device
-        How many images are denoised at a time, by default as many as suit the memory; ``cpu``, ``cuda``, or ``auto``
-        for a GPU if there is one.
-    progress, plugins
-        A function that is called with the share of the work that is done, in [0, 1], and the number of finished
-        samples; plugin files, or folders of them.
+    entrant : str
+        A reference that does not see the clean image, or an architecture with a ``checkpoint``. The stochastic sampler
+        calls denoisers that are not networks image by image. For references that are tuned at each noise level, the
+        flow sampler is faster.
+    dataset : str, default "faces[size=24]"
+        Dataset that references learn from; samples have the size of its images.
+    checkpoint : str or Path, optional
+        File of trained weights; same as the parameter ``checkpoint`` of an architecture.
+    batch : int, optional
+        Number of images that are denoised at once, 1 or more. By default chosen by memory.
+    device : {"auto", "cpu", "cuda"}, default "auto"
+        Device of networks; ``auto`` is a GPU if available.
+    progress : callable, optional
+        Called with the finished share of the work, in [0, 1], and the number of finished samples.
+    plugins : sequence of str or Path, default ()
+        Plugin files, or folders of plugin files.
     **settings
-        Those of :class:`gahbench.sampling.Sampling`: ``sampler``, ``count``, ``seed``, ``step``, ``beta``, ...
+        Settings of :class:`gahbench.sampling.Sampling`, such as ``sampler``, ``count``, ``seed``, ``step``, ``beta``.
 
     Returns
     -------
     EntrantSamples
-        The images, and of each whether it converged, in how many steps and to which noise; ``save("folder")`` writes
-        them.
+        Images, with the status, number of steps and final noise level of each. ``save("folder")`` writes them.
 
     Raises
     ------
     GahbenchError
-        If an argument is not accepted, or the denoiser has no weights or sees the clean image.
+        If an argument is invalid, the denoiser has no weights, or it sees the clean image.
 
     Examples
     --------
@@ -89,24 +92,26 @@ def sample(
     >>> samples.status
     ('converged', 'converged', 'converged')
     """
-    sampling, where = make_sampling(settings), _device(device)
+    sampling, target_device = make_sampling(settings), _find_device(device)
     registry = open_registry(plugins)
     configured = untrained_here(registry, entrant, checkpoint, "sample")
     family = registry.configure("dataset", dataset)
     reference, images = configured.build(), family.build()
-    denoise = _ready(reference, images, where, f"{configured.where} on {family.label}")
-    there = images_device(reference, images.shape, where)
-    drawn = draw_samples(denoise, images.shape, sampling, batch=batch, device=there, progress=progress)
+    denoise = _fit_denoiser(reference, images, target_device, f"{configured.where} on {family.label}")
+    sampling_device = images_device(reference, images.shape, target_device)
+    samples = draw_samples(denoise, images.shape, sampling, batch=batch, device=sampling_device, progress=progress)
     source = f"{configured.label}\nfor {family.label}"
-    return EntrantSamples(drawn.images, drawn.steps, drawn.sigma, drawn.status, drawn.settings, drawn.first, source)
+    return EntrantSamples(
+        samples.images, samples.steps, samples.sigma, samples.status, samples.settings, samples.first, source
+    )
 
 
-def _ready(reference: Reference, dataset: Dataset, device: torch.device, where: str) -> Denoise:
-    """Return the denoiser of a reference, fitted to a dataset."""
+def _fit_denoiser(reference: Reference, dataset: Dataset, device: torch.device, where: str) -> Denoise:
+    """Fit a reference to a dataset, and return its denoising function."""
     try:
         reference.check_shape(dataset.shape)
         if not reference.supports(dataset):
-            raise ParameterError(f"not defined there; the kind of the optimum is '{dataset.optimum.kind}'")
+            raise ParameterError(f"not defined on a dataset whose optimum is '{dataset.optimum.kind}'")
         denoise = of_denoiser(reference, dataset.shape, dataset, device)
     except (ValueError, ParameterError) as error:
         raise ParameterError(f"{where}: {error}") from error
@@ -114,11 +119,11 @@ def _ready(reference: Reference, dataset: Dataset, device: torch.device, where: 
     return denoise
 
 
-def _device(name: str) -> torch.device:
+def _find_device(name: str) -> torch.device:
     try:
-        found = chosen_device(name)
-        torch.empty(0, device=found)
+        device = chosen_device(name)
+        torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ParameterError(f"device={name}: {reason}; accepted: auto, cpu, or cuda if there is a GPU") from error
-    return found
+    return device

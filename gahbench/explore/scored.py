@@ -1,4 +1,4 @@
-"""A model in memory, scored beside the references of a suite, without a results folder."""
+"""Scoring of a model in memory, together with the references of a suite, without a results folder."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from gahbench.sampling.settings import Sampling
 if TYPE_CHECKING:
     from gahbench.contracts.datasets import Dataset
 
-#: The note on the row of the model.
+#: Note on the row of the model.
 NOTE = "a model in memory: not reproducible from a file"
-#: Needs that a model in memory cannot meet: nothing says what it learned from.
-UNMET = frozenset({"training", "partner", "snapshots"})
-#: The scoring of a dataset that is given without a suite.
+#: Needs of metrics that a model in memory cannot meet, since its training data are unknown.
+UNAVAILABLE = frozenset({"training", "partner", "snapshots"})
+#: Scoring of a dataset without a suite.
 SIGMAS, IMAGES, METRICS = (0.05, 0.1, 0.2, 0.4), 24, ("psnr", "ssim")
 BASELINE = "oracle-threshold[sym4]"
 REFERENCES = ("identity", "bayes-shrink[sym4]", BASELINE)
@@ -51,35 +51,41 @@ def score(
     device: str = "cpu",
     plugins: Sequence[str | Path] = (),
 ) -> Results:
-    """Score a model that is in memory beside the references of a suite, or on a dataset.
+    """Score a model in memory together with references, on the datasets of a suite or on a single dataset.
 
     Parameters
     ----------
-    model
-        A module or a function ``model(noisy, sigma)`` of images in [0, 1], shape (N, C, H, W), and noise levels (N,),
-        that returns the denoised images: others become one by :func:`gahbench.as_denoiser`. A module is put into
-        evaluation meanwhile, and moved to the device.
-    on
-        A suite, by name or path, whose references are scored on the same images under the same noise, and whose
-        architectures are left out; or a dataset, such as ``faces[size=24]``, with three references.
-    sigmas, images, metrics
-        Instead of those of the suite. Metrics that need to know what the model learned from are left out.
-    name
-        Of its row.
-    device
-        Where networks compute.
-    plugins
-        Plugin files, or folders of them.
+    model : callable
+        A module or function ``model(noisy, sigma)`` that returns denoised images, given noisy images (N, C, H, W) with
+        grey values in [0, 1], and noise levels (N,). :func:`gahbench.as_denoiser` converts other models. A module is
+        switched to evaluation mode during scoring, and moved to the device.
+    on : str or Path
+        Name or path of a suite, whose references are scored on the same images and noise, and whose architectures are
+        left out; or a dataset such as ``faces[size=24]``, which is scored with three references.
+    sigmas : sequence of float, optional
+        Noise levels greater than 0, in units where images lie in [0, 1]. By default those of the suite, or
+        (0.05, 0.1, 0.2, 0.4) for a dataset.
+    images : int, optional
+        Number of test images, 1 or more. By default that of the suite, or 24 for a dataset.
+    metrics : sequence of str, optional
+        Metrics, including psnr. By default those of the suite, or psnr and ssim for a dataset. Metrics that need the
+        training data of the model are left out.
+    name : str, default "model"
+        Name of the model's row, different from the references.
+    device : {"cpu", "cuda", "auto"}, default "cpu"
+        Device of networks.
+    plugins : sequence of str or Path, default ()
+        Plugin files, or folders of plugin files.
 
     Returns
     -------
     Results
-        ``results.leaderboard()`` is its board, in which the row is noted as not reproducible from a file.
+        ``results.leaderboard()`` is the board. It notes that the model's row is not reproducible from a file.
 
     Raises
     ------
     GahbenchError
-        If an argument is not accepted.
+        If an argument is invalid.
 
     Examples
     --------
@@ -91,7 +97,7 @@ def score(
     """
     sources: Sequence[str | Path] = plugins
     with contextlib.suppress(SuiteError):
-        # It may be a dataset.
+        # `on` may be a dataset instead of a suite.
         sources = plugin_sources(plugins, on)
     return _score(model, on, open_registry(sources), sigmas, images, metrics, name, device)
 
@@ -106,14 +112,14 @@ def _score(
     name: str,
     device: str,
 ) -> Results:
-    datasets, references, asked, baseline, scoring = _asked(on, registry, sigmas, images, metrics)
+    datasets, references, chosen_metrics, baseline, scoring = _resolve(on, registry, sigmas, images, metrics)
     chosen, seed = scoring.sigmas, scoring.noise_seed
-    if name in (one.label for one in references):
-        raise ParameterError(f"name='{name}': a reference of that name is scored beside it; accepted: another name")
-    given = model if isinstance(model, nn.Module) else Converted(model)
-    # Parts of a model may be in another mode than the whole.
-    modes = [(module, module.training) for module in given.modules()]
-    given.eval()
+    if name in (reference.label for reference in references):
+        raise ParameterError(f"name='{name}': a reference has this name; accepted: any other name")
+    module = model if isinstance(model, nn.Module) else Converted(model)
+    # Modules of a model may be in different modes.
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
     tables: dict[str, list[dict[str, Any]]] = {name: [] for name in ("scores", "fits", "failures", "datasets", "notes")}
     try:
         for configured in datasets:
@@ -128,63 +134,65 @@ def _score(
                 "sampling": Sampling().model_dump(mode="json"),
             }
             tables["notes"].append({"dataset": configured.label, "entrant": name, "note": NOTE})
-            for label, subject in _subjects(given, name, references, dataset):
-                place = {"dataset": configured.label, "entrant": label}
-                for row in _rows(dataset, subject, request, asked, hardware(device).device):
-                    tables["failures" if "error" in row else "scores"].append(place | row)
+            for label, subject in _subjects(module, name, references, dataset):
+                labels = {"dataset": configured.label, "entrant": label}
+                for row in _rows(dataset, subject, request, chosen_metrics, hardware(device).device):
+                    tables["failures" if "error" in row else "scores"].append(labels | row)
     finally:
-        for module, was_training in modes:
-            module.training = was_training
+        for part, was_training in modes:
+            part.training = was_training
     _warn_if_nothing(name, tables["scores"], tables["failures"])
     suite = Path(on).stem if Path(on).suffix in (".yaml", ".yml") else str(on)
     tables["scores"] = [{"suite": suite, "seed": None, "split": "test", **row} for row in tables["scores"]]
-    tables["metrics"], tables["ratios"] = metric_titles(asked), metric_ratios(asked)
-    tables["citations"] = citation_rows([*references, *datasets, *asked])
+    tables["metrics"], tables["ratios"] = metric_titles(chosen_metrics), metric_ratios(chosen_metrics)
+    tables["citations"] = citation_rows([*references, *datasets, *chosen_metrics])
     frames: dict[str, Any] = {
         name: pd.DataFrame(rows, columns=pd.Index(list(SCHEMAS[name]))) for name, rows in tables.items()
     }
-    return Results(suite=suite, entrants=[name, *(one.label for one in references)], baseline=baseline, **frames)
+    return Results(
+        suite=suite, entrants=[name, *(reference.label for reference in references)], baseline=baseline, **frames
+    )
 
 
 def _warn_if_nothing(name: str, scores: Sequence[Mapping[str, Any]], failures: Sequence[Mapping[str, Any]]) -> None:
-    """Say why a model has no score at all: its row alone is easily overlooked."""
+    """Warn if a model has no scores, since an empty row is easily overlooked."""
     errors = [row["error"] for row in failures if row["entrant"] == name]
     if errors and not any(row["entrant"] == name for row in scores):
         warnings.warn(
-            f"{name} has no scores: {errors[0]}; a model is called with noisy images and noise levels, and "
-            'gahbench.as_denoiser makes one of others, such as as_denoiser(model, "none")',
+            f"{name} has no scores: {errors[0]}; a model is called with noisy images and noise levels; "
+            'gahbench.as_denoiser converts other models, such as as_denoiser(model, "none")',
             stacklevel=4,
         )
 
 
-def _asked(
+def _resolve(
     on: str | Path,
     registry: Registry,
     sigmas: Sequence[float] | None,
     images: int | None,
     metrics: Sequence[str] | None,
 ) -> tuple[list[Configured], list[Configured], list[Configured], str | None, Scoring]:
-    """Return datasets, references, metrics, the baseline, and how images are scored."""
-    named = str(on).partition("[")[0]
-    if named in registry.names("dataset"):
+    """Return datasets, references, metrics, baseline and scoring of a suite or dataset."""
+    plugin_name = str(on).partition("[")[0]
+    if plugin_name in registry.names("dataset"):
         datasets = [registry.configure("dataset", str(on))]
-        references = [registry.configure("reference", one) for one in REFERENCES]
-        chosen = [registry.configure("metric", one) for one in metrics or METRICS]
+        references = [registry.configure("reference", spec) for spec in REFERENCES]
+        chosen = [registry.configure("metric", spec) for spec in metrics or METRICS]
         return datasets, references, _measurable(chosen), BASELINE, _scoring(sigmas or SIGMAS, images or IMAGES)
     try:
         suite = load_suite(on, registry)
     except SuiteError as error:
         if Path(on).suffix in (".yaml", ".yml"):
             raise
-        near = suggestion(named, [*registry.names("dataset"), *suite_files()])
+        hint = suggestion(plugin_name, [*registry.names("dataset"), *suite_files()])
         raise SuiteError(
-            f"'{on}' is neither a suite nor a dataset{near or ';'} suites: {listing(suite_files())}, or a file; "
+            f"'{on}' is neither a suite nor a dataset{hint or ';'} suites: {listing(suite_files())}, or a file; "
             f"datasets: {listing(registry.names('dataset'))}"
         ) from error
-    references = [one for one in suite.entrants if one.kind == "reference"]
-    chosen = list(suite.metrics) if metrics is None else [registry.configure("metric", one) for one in metrics]
+    references = [entrant for entrant in suite.entrants if entrant.kind == "reference"]
+    chosen = list(suite.metrics) if metrics is None else [registry.configure("metric", spec) for spec in metrics]
     scoring = suite.scoring
-    baseline = suite.baseline if suite.baseline in [one.label for one in references] else None
+    baseline = suite.baseline if suite.baseline in [reference.label for reference in references] else None
     return (
         list(suite.datasets),
         references,
@@ -195,16 +203,16 @@ def _asked(
 
 
 def _scoring(sigmas: Sequence[float], images: int | Literal["all"], noise_seed: int = 0) -> Scoring:
-    # Anything that `score` accepts, also where a suite would not.
+    # `score` accepts values that a suite would refuse, so validation is skipped.
     return Scoring.model_construct(sigmas=tuple(sigmas), images=images, noise_seed=noise_seed)
 
 
 def _measurable(metrics: Sequence[Configured]) -> list[Configured]:
-    """Return the metrics that a model in memory can be measured by, the PSNR among them."""
-    found = [one for one in metrics if not frozenset(one.plugin.factory.needs) & UNMET]
-    if "psnr" not in [one.plugin.name for one in found]:
-        raise ParameterError("metrics must have psnr, which boards rank by")
-    return found
+    """Return the metrics that a model in memory can be scored by; raise if psnr is missing."""
+    measurable = [metric for metric in metrics if not frozenset(metric.plugin.factory.needs) & UNAVAILABLE]
+    if "psnr" not in [metric.plugin.name for metric in measurable]:
+        raise ParameterError("metrics must include psnr, by which boards rank")
+    return measurable
 
 
 def _subjects(
@@ -212,15 +220,15 @@ def _subjects(
 ) -> Iterator[tuple[str, Subject]]:
     yield name, Subject(lambda: model)
     for configured in references:
-        built: Reference = configured.build()
-        if built.supports(dataset):
+        reference: Reference = configured.build()
+        if reference.supports(dataset):
             yield configured.label, Subject(configured.build)
 
 
 def _rows(
     dataset: Dataset, subject: Subject, request: Mapping[str, Any], metrics: Sequence[Configured], device: torch.device
 ) -> Iterator[dict[str, Any]]:
-    """Yield the scores of one denoiser, and what failed."""
+    """Yield the scores and failures of a denoiser."""
     try:
         measurement = Measurement(dataset, subject, request, device)
     except Exception as error:
@@ -229,12 +237,17 @@ def _rows(
     kind = measurement.evaluation.denoiser.kind
     for metric in metrics:
         try:
-            found = measurement.score(metric.build())
+            scores = measurement.score(metric.build())
         except Exception as error:
             yield _failure(metric.label, error)
             continue
-        nothing = [None] * len(found.value)
-        columns = (found.value, found.sigma or nothing, found.image or nothing, found.part or [""] * len(found.value))
+        missing = [None] * len(scores.value)
+        columns = (
+            scores.value,
+            scores.sigma or missing,
+            scores.image or missing,
+            scores.part or [""] * len(scores.value),
+        )
         for value, sigma, image, part in zip(*columns, strict=True):
             label = f"{metric.label}.{part}" if part else metric.label
             yield {"kind": kind, "sigma": sigma, "image": image, "metric": label, "value": value}

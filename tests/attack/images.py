@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gahbench._util.errors import DataError
 from gahbench.contracts.datasets import SPLITS, Dataset
-from gahbench.explore.inspected_images import of_file
+from gahbench.explore.inspected_images import load_file_images
 from gahbench.explore.preview import make_preview
 from gahbench.registry.registry import open_registry
 from gahbench.registry.spec import Spec
@@ -53,7 +53,7 @@ def attempt(case: Case, scratch: Path) -> None:
     path = _written(case, scratch)
     with accepted():
         if case.reader == "inspect":
-            image = of_file(Path(path), case.parameters.get("size"), case.parameters.get("colour") == "rgb", 7)
+            image = load_file_images(Path(path), case.parameters.get("size"), case.parameters.get("colour") == "rgb", 7)
             assert image.clean.isfinite().all()
         else:
             _read(case, path)

@@ -1,4 +1,4 @@
-"""The facts that ``describe`` lists: right for plugins whose facts are known, and never a crash."""
+"""Facts of ``gahbench describe``: correct for known plugins, and robust against faulty plugins."""
 
 import pytest
 
@@ -6,64 +6,64 @@ from gahbench.explore.description import facts
 from gahbench.registry.registry import Registry
 
 
-def described(spec, kind="architecture", sources=(), shape=None):
+def describe(spec, kind="architecture", sources=(), shape=None):
     registry = Registry(tuple(sources))
     return {fact.name: fact.value for fact in facts(registry.configure(kind, spec), registry, shape)}
 
 
-def test_a_network_that_is_known():
-    found = described("bf-cnn[width=4,layers=5]")
-    # 5 convolutions of 3x3 between 1, 4, 4, 4, 4 and 1 channels, and 3 gains for each of 4.
-    assert found["parameters"].startswith("516 (516) to train")
-    # 9 multiplications for each weight at each of 64x64 pixels: (4 + 3 * 16 + 4) * 9 * 4096 = 2.06 M.
-    assert found["multiply-adds"] == "2.1 M for one of the images of 1x64x64"
-    assert found["receptive field"] == "11 pixels"
-    assert found["homogeneity"].startswith("homogeneous")
-    assert found["blind"].startswith("yes")
-    assert found["torch.func"].startswith("differentiable")
-    assert "ICLR 2020" in found["citation"]
-    assert described("bf-cnn[width=4,layers=5,bias=true]")["homogeneity"].startswith("not homogeneous")
+def test_facts_of_a_known_network():
+    facts_by_name = describe("bf-cnn[width=4,layers=5]")
+    # 5 convolutions of 3x3 between 1, 4, 4, 4, 4 and 1 channels, and 4 gains in each of 3 layers.
+    assert facts_by_name["parameters"].startswith("516 (516) to train")
+    # 9 multiply-adds per pair of channels at each of 64x64 pixels: (4 + 3 * 16 + 4) * 9 * 4096 = 2.06 M.
+    assert facts_by_name["multiply-adds"] == "2.1 M per image, on images of 1x64x64"
+    assert facts_by_name["receptive field"] == "11 pixels"
+    assert facts_by_name["homogeneity"].startswith("homogeneous")
+    assert facts_by_name["blind"].startswith("yes")
+    assert facts_by_name["torch.func"].startswith("differentiable")
+    assert "ICLR 2020" in facts_by_name["citation"]
+    assert describe("bf-cnn[width=4,layers=5,bias=true]")["homogeneity"].startswith("not homogeneous")
 
 
-def test_the_shape_decides_the_work():
-    assert described("bf-cnn[width=4,layers=5]", shape=(1, 128, 64))["multiply-adds"].startswith("4.1 M")
-    assert described("bf-cnn[width=4,layers=5]", shape=(3, 64, 64))["parameters"].startswith("660 ")
-    refused = described("unet[width=2,levels=2]", shape=(1, 30, 30))
+def test_parameters_and_multiply_adds_depend_on_the_shape():
+    assert describe("bf-cnn[width=4,layers=5]", shape=(1, 128, 64))["multiply-adds"].startswith("4.1 M")
+    assert describe("bf-cnn[width=4,layers=5]", shape=(3, 64, 64))["parameters"].startswith("660 ")
+    refused = describe("unet[width=2,levels=2]", shape=(1, 30, 30))
     assert refused["images"].startswith("of 1x32x32, since 1x30x30 is refused")
     assert "multiples of 4" in refused["images"]
 
 
-def test_references_show_what_they_use_and_which_datasets_they_support():
-    optimal = described("optimal", "reference")
+def test_facts_of_references():
+    optimal = describe("optimal", "reference")
     assert optimal["kind"].startswith("optimal")
     assert "discs" in optimal["defined on"].split(";")[0]
     assert "not on c-alpha" in optimal["defined on"]
-    oracle = described("oracle-shrink", "reference")
+    oracle = describe("oracle-shrink", "reference")
     assert (oracle["defined on"], oracle["closed-form risk"]) == (
         "every dataset; not tried on hf-dataset, images, which need parameters or files",
         "yes",
     )
-    assert described("tv", "reference")["closed-form risk"].startswith("no")
-    assert described("identity", "reference")["learns"] == "nothing"
+    assert describe("tv", "reference")["closed-form risk"].startswith("no")
+    assert describe("identity", "reference")["learns"] == "nothing"
 
 
-def test_metrics_show_unit_direction_and_needs(write_class):
-    alignment = described("alignment", "metric")
+def test_facts_of_metrics(write_class):
+    alignment = describe("alignment", "metric")
     assert (alignment["unit"], alignment["direction"]) == ("none", "higher is better")
     assert alignment["needs"] == "24 images or more, jacobian"
-    psnr = described("psnr", "metric")
+    psnr = describe("psnr", "metric")
     assert (psnr["unit"], psnr["needs"]) == ("dB", "images")
-    assert described("distance", "metric")["direction"] == "lower is better"
+    assert describe("distance", "metric")["direction"] == "lower is better"
     file = write_class("metric", "higher_is_better = None\ndef score(self, evaluation): ...", "undirected")
-    assert described("undirected", "metric", (file,))["direction"] == "neither higher nor lower is better"
+    assert describe("undirected", "metric", (file,))["direction"] == "neither higher nor lower is better"
 
 
 def test_a_metric_that_cannot_be_built_is_described_by_its_error():
-    assert "accepted are fixed orthonormal bases" in described("rate[basis=patch-graph]", "metric")["metric"]
+    assert "accepted are fixed orthonormal bases" in describe("rate[basis=patch-graph]", "metric")["metric"]
 
 
-def test_other_kinds_have_a_citation():
-    assert described("wavelet", "basis") == {"citation": described("sym4", "basis")["citation"]}
+def test_plugins_of_other_kinds_have_a_citation():
+    assert describe("wavelet", "basis") == {"citation": describe("sym4", "basis")["citation"]}
 
 
 FAULTY = {
@@ -80,28 +80,28 @@ FAULTY = {
 
 
 @pytest.mark.parametrize("fault", FAULTY)
-def test_a_fault_of_a_third_party_plugin_is_reported_and_harms_nothing(write_plugin, fault):
+def test_faults_of_plugins_are_reported(write_plugin, fault):
     body, name, reason = FAULTY[fault]
-    found = described("mine", sources=[write_plugin("mine", body)])
-    assert reason in found[name]
-    assert found["citation"] == "none"
+    facts_by_name = describe("mine", sources=[write_plugin("mine", body)])
+    assert reason in facts_by_name[name]
+    assert facts_by_name["citation"] == "none"
 
 
 @pytest.mark.parametrize(("kind", "name"), [("architecture", "network"), ("reference", "reference")])
-def test_a_constructor_that_fails(write_class, kind, name):
+def test_a_failing_constructor_is_reported(write_class, kind, name):
     body = (
         "citation = gahbench.Citation('Wiener, Norbert', 'Smoothing', 1949)\n"
         "def __init__(self): raise RuntimeError('no luck')"
     )
-    found = described("mine", kind, [write_class(kind, body, base="object")])
-    assert found == {name: "unknown, and all about it: RuntimeError: no luck", "citation": "Wiener, Smoothing, 1949"}
+    facts_by_name = describe("mine", kind, [write_class(kind, body, base="object")])
+    assert facts_by_name == {name: "unknown: RuntimeError: no luck", "citation": "Wiener, Smoothing, 1949"}
 
 
-def test_what_is_too_large_is_not_built(write_class):
+def test_large_networks_are_not_built(write_class):
     body = (
         "def __init__(self):\n    super().__init__()\n    self.map = nn.Linear(64, 10**9)\n"
         "def forward(self, noisy, sigma):\n    return noisy + self.map(noisy)[..., :64]"
     )
-    found = described("mine", sources=[write_class("architecture", body)])
-    assert found["parameters"].startswith("65 G")
-    assert "too many to build here" in found["receptive field"]
+    facts_by_name = describe("mine", sources=[write_class("architecture", body)])
+    assert facts_by_name["parameters"].startswith("65 G")
+    assert "too many to build here" in facts_by_name["receptive field"]

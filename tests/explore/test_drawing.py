@@ -1,4 +1,4 @@
-"""Figures beyond the board's own."""
+"""Figures of ``gahbench draw``: rates, resolution, approximation and geometry."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from gahbench.report.publish import publish
 from gahbench.report.rates import rates_figure, resolution_figure
 
 SIGMAS = (0.125, 0.25, 0.5, 1.0)
-#: The first has the default size.
+#: The first dataset has the default size.
 NAMES = ["c-alpha[alpha=2]", "c-alpha[alpha=2,size=128]"]
 
 
@@ -23,7 +23,7 @@ def curve(slope, sigmas=SIGMAS, images=5):
     return slope * input_psnr(sigmas)[:, None] + 10 + np.arange(images)
 
 
-def made(slopes=(("wavelets", 0.5), ("better", 0.7)), names=NAMES):
+def make_results(slopes=(("wavelets", 0.5), ("better", 0.7)), names=NAMES):
     scores = [
         row
         for name in names
@@ -40,20 +40,20 @@ def lines(ax):
 
 
 def test_rates_show_curves_local_slopes_and_the_window():
-    figure = rates_figure(made(), {NAMES[0]: [0.25, 0.5]})
+    figure = rates_figure(make_results(), {NAMES[0]: [0.25, 0.5]})
     upper, lower = figure.axes[0], figure.axes[2]
     np.testing.assert_allclose(lines(upper)["wavelets"], np.stack([input_psnr(SIGMAS), curve(0.5).mean(1)], 1))
     np.testing.assert_allclose(lines(lower)["better"][:, 1], [0.7] * 4)
     dashed = [line for line in lower.get_lines() if line.get_linestyle() == "--"]
     assert any(line.get_ydata()[0] == pytest.approx(2 / 3) for line in dashed)
-    # The window is shaded where there is one.
+    # Only the dataset with a window has a shaded area.
     shaded = [sum(patch.get_width() > 0 for patch in ax.patches) for ax in figure.axes]
     assert shaded == [1, 0, 1, 0]
 
 
-def test_resolution_shows_the_slope_in_the_window_at_each_size():
-    bent = made()
-    # Outside the window the curve is another.
+def test_resolution_shows_the_slope_within_the_window_at_each_size():
+    bent = make_results()
+    # Change the curve outside the window only.
     outside = (bent.scores["sigma"] == 0.125) & (bent.scores["entrant"] == "better")
     bent.scores.loc[outside, "value"] = 99.0
     figure = resolution_figure(bent, {name: [0.25, 0.5, 1.0] for name in NAMES}, ["better"])
@@ -67,7 +67,7 @@ def test_resolution_leaves_out_levels_that_have_not_collapsed():
     names = [f"c-alpha[alpha=2,size={size},master=256]" for size in (32, 64)]
     sides = dict(zip(names, (32, 64), strict=True))
     sigmas = {32: np.array([0.125, 0.25, 0.5, 1.0]), 64: 2 * np.array([0.125, 0.25, 0.5, 1.0])}
-    # At the weakest noise the error falls by .2 dB with the pixels.
+    # At the weakest noise, the error falls by 0.2 dB from the small to the large size.
     outputs = {size: curve(0.5, sigmas[32]) + np.array([0.2 * (size == 64), 0, 0, 0])[:, None] for size in (32, 64)}
     scores = [
         row
@@ -75,51 +75,51 @@ def test_resolution_leaves_out_levels_that_have_not_collapsed():
         for row in rows(name, "haar", "oracle", outputs[size], sigmas=tuple(sigmas[size]))
     ]
     facts = [dataset(name, 2 / 3) | {"height": size, "width": size} for name, size in sides.items()]
-    found = results(scores, datasets=facts)
+    results_of_sizes = results(scores, datasets=facts)
     windows = {name: sigmas[size].tolist() for name, size in sides.items()}
-    held = entrant_windows(found, windows)
-    assert held == {name: {"haar": sigmas[size][1:].tolist()} for name, size in sides.items()}
-    (ax,) = resolution_figure(found, windows).axes
+    levels = entrant_windows(results_of_sizes, windows)
+    assert levels == {name: {"haar": sigmas[size][1:].tolist()} for name, size in sides.items()}
+    (ax,) = resolution_figure(results_of_sizes, windows).axes
     np.testing.assert_allclose(ax.containers[0][0].get_xydata(), [[32, 0.5], [64, 0.5]])
     # Images without a master are kept at all levels.
-    plain = made()
+    plain = make_results()
     assert entrant_windows(plain, {NAMES[0]: [0.25, 0.5]})[NAMES[0]] == {"wavelets": [0.25, 0.5], "better": [0.25, 0.5]}
 
 
-def test_what_cannot_be_drawn_is_reported():
+def test_invalid_results_raise():
     with pytest.raises(ParameterError, match="entrants nobody are not in the results; accepted: wavelets, better"):
-        rates_figure(made(), {}, ["nobody"])
+        rates_figure(make_results(), {}, ["nobody"])
     with pytest.raises(ResultsError, match="at least two noise levels"):
         rates_figure(results(rows("d", "a", "oracle", [[20.0, 21.0]], sigmas=(0.1,)), datasets=[dataset("d")]), {})
     for windows in ({}, {NAMES[0]: [0.25, 0.5]}):
         with pytest.raises(ResultsError, match="differ in their 'size' alone"):
-            resolution_figure(made(), windows)
+            resolution_figure(make_results(), windows)
 
 
-def test_windows_are_counted_in_the_test_images(builtin):
-    windows = rate_windows(made(names=[NAMES[0], "faces[path=gone.npz]"]), builtin)
+def test_windows_are_computed_from_test_images(builtin):
+    windows = rate_windows(make_results(names=[NAMES[0], "faces[path=gone.npz]"]), builtin)
     assert set(windows) <= {NAMES[0]}
-    chosen = rate_windows(made(), builtin, "rate[min_terms=20,max_terms=4]")
+    chosen = rate_windows(make_results(), builtin, "rate[min_terms=20,max_terms=4]")
     images = gahbench.create("dataset", NAMES[0]).images("test", 5)
     assert chosen[NAMES[0]] == gahbench.create("metric", "rate[min_terms=20,max_terms=4]").levels(images, SIGMAS)
-    # A label of the suite's, of images of another size than those of the dataset that has it as its name.
-    labelled = made(names=[NAMES[0]])
+    # The suite uses the name of a dataset as the label of images of a different size.
+    labelled = make_results(names=[NAMES[0]])
     labelled.datasets["height"] = 32
     assert rate_windows(labelled, builtin) == {}
-    # Its name and parameters are on record beside it.
-    labelled = made(names=["small"])
+    # The results record the name and parameters of the dataset separately from the label.
+    labelled = make_results(names=["small"])
     labelled.datasets["spec"] = NAMES[0]
     assert rate_windows(labelled, builtin, "rate[min_terms=20,max_terms=4]") == {"small": chosen[NAMES[0]]}
-    with pytest.raises(ParameterError, match="chooses no window"):
-        rate_windows(made(), builtin, "psnr")
+    with pytest.raises(ParameterError, match="has no window"):
+        rate_windows(make_results(), builtin, "psnr")
 
 
-def test_approximation_of_a_smooth_field_is_best_in_its_own_waves(builtin, tmp_path):
+def test_a_smooth_field_is_approximated_better_by_cosines_than_by_pixels(builtin, tmp_path):
     figure = draw_approximation(builtin, ["gaussian-field[size=16]"], ["dct", "pixel"], images=4)
     (ax,) = figure.axes
-    found = lines(ax)
-    at = {name: np.interp(50, *found[name].T) for name in ("dct", "pixel")}
-    assert at["dct"] < 0.2 * at["pixel"]
+    curves = lines(ax)
+    error_at_50_terms = {name: np.interp(50, *curves[name].T) for name in ("dct", "pixel")}
+    assert error_at_50_terms["dct"] < 0.2 * error_at_50_terms["pixel"]
     save_figure(figure, tmp_path / "sub" / "a.svg")
     first = (tmp_path / "sub" / "a.svg").read_bytes()
     save_figure(
@@ -129,27 +129,27 @@ def test_approximation_of_a_smooth_field_is_best_in_its_own_waves(builtin, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("names", "bases", "says"),
+    ("names", "bases", "message"),
     [
         (["gaussian-field[size=15]"], ["sym4"], "basis 'sym4' on gaussian-field.*not orthonormal"),
         (["gaussian-field[size=16]"], ["wavelet-ti"], "not orthonormal"),
-        (["discs[size=16]"], ["true-basis"], "does not exist there"),
+        (["discs[size=16]"], ["true-basis"], "not defined on this dataset"),
         (["discs[size=16]"], ["sim4"], "did you mean 'sym4'"),
     ],
 )
-def test_approximation_in_an_unfit_basis_is_refused(builtin, names, bases, says):
-    with pytest.raises(GahbenchError, match=says):
+def test_approximation_in_an_invalid_basis_raises(builtin, names, bases, message):
+    with pytest.raises(GahbenchError, match=message):
         draw_approximation(builtin, names, bases, images=2)
 
 
-def test_geometry_is_drawn_for_bandlets_alone(builtin):
+def test_geometry_is_drawn_for_bandlets_only(builtin):
     assert draw_geometry(builtin, "discs[size=32]", "bandlet[directions=4]", 0.05, noisy=True).axes
     with pytest.raises(ParameterError, match="basis 'dct': has no geometry to draw"):
         draw_geometry(builtin, "discs[size=32]", "dct")
 
 
-def test_the_commands_write_files(tmp_path):
-    publish(made(), tmp_path / "results", "digest")
+def test_the_draw_commands_write_files(tmp_path):
+    publish(make_results(), tmp_path / "results", "digest")
     for arguments in (
         ["rates", str(tmp_path / "results"), "-e", "better"],
         ["resolution", str(tmp_path / "results"), "--rate", "rate[min_terms=5,max_terms=9]"],
@@ -160,5 +160,5 @@ def test_the_commands_write_files(tmp_path):
         result = CliRunner().invoke(app, ["draw", *arguments, "--out", str(out)], catch_exceptions=False)
         assert result.exit_code == 0
         assert result.stdout == f"wrote {out}\n"
-        assert ("no window of rates" in result.stderr) == (arguments[0] == "rates")
+        assert ("no rate: fewer than" in result.stderr) == (arguments[0] == "rates")
         assert out.read_bytes().startswith(b"\x89PNG")

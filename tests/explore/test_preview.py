@@ -1,4 +1,4 @@
-"""Previews: what they ask of a dataset, and how they take its probe."""
+"""``gahbench.preview``: images, noise, optimum, true basis, and faults of datasets."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def families(tmp_path):
     return Families(tmp_path)
 
 
-class Blank:
+class Identity:
     kind = "classical"
 
     def denoise(self, noisy, sigma, truth: Truth):
@@ -27,16 +27,18 @@ class Blank:
         return None
 
 
-def test_the_noise_is_what_runs_see(families):
+def test_the_noise_is_that_of_runs(families):
     preview = families.preview("white", [0.2, 0.05], count=5, split="validation")
     dataset = preview.configured.build()
-    seen = Evaluation(Blank(), dataset.images("validation", 5), [0.2, 0.05], split="validation", dataset=dataset)
+    evaluation = Evaluation(
+        Identity(), dataset.images("validation", 5), [0.2, 0.05], split="validation", dataset=dataset
+    )
     for level in preview.levels:
-        assert torch.equal(level.noisy, seen.noisy(level.sigma))
-        assert torch.equal(preview.clean, seen.clean)
+        assert torch.equal(level.noisy, evaluation.noisy(level.sigma))
+        assert torch.equal(preview.clean, evaluation.clean)
 
 
-def test_images_further_on_keep_their_noise(families):
+def test_the_noise_of_an_image_does_not_depend_on_the_start(families):
     # Noise is drawn in blocks of 64.
     first = families.preview("white", [0.1], start=62, count=4)
     second = families.preview("white", [0.1], start=64, count=2)
@@ -47,26 +49,26 @@ def test_images_further_on_keep_their_noise(families):
 
 @pytest.mark.parametrize("name", ["white", "genied"])
 @pytest.mark.parametrize("sigma", [0.03, 0.1, 0.7])
-def test_the_best_error_is_that_of_the_closed_form(families, name, sigma):
+def test_the_optimal_error_equals_the_closed_form(families, name, sigma):
     (level,) = families.preview(f"{name}[spread=0.2,depth=3]", [sigma], count=32).levels
     truth = 1 / (1 / 0.2**2 + 1 / sigma**2)
     assert level.best.expected == pytest.approx(truth, rel=1e-6)
-    # 32 images of 240 Gaussian errors: the mean of their squares is off by sqrt(2 / 7680) of itself.
+    # The mean square of 32 * 240 = 7680 Gaussian errors has a relative standard error of sqrt(2 / 7680).
     assert abs(level.best.measured / truth - 1) < 4 * (2 / 7680) ** 0.5
 
 
-def test_the_genie_is_given_the_place_of_its_images(families):
+def test_the_genie_is_given_the_index_of_its_images(families):
     (level,) = families.preview("noiseless-genie", [0.3], count=3, split="train", start=7).levels
     assert level.best.measured == 0
     assert level.best.expected == 0
 
 
-def test_images_so_far_on_that_their_noise_does_not_fit_are_refused(families):
+def test_a_start_whose_noise_does_not_fit_in_memory_raises(families):
     with pytest.raises(ParameterError, match=r"start=1677722: accepted for 4 images of this size: up to 1677717"):
         families.preview("white", start=1_677_722)
 
 
-def test_repeated_levels_count_once_and_keep_their_order(families):
+def test_repeated_levels_are_dropped(families):
     assert [level.sigma for level in families.preview("white", [0.3, 0.1, 0.3], count=1).levels] == [0.3, 0.1]
 
 
@@ -76,7 +78,7 @@ def test_statistics_are_over_all_pixels_of_the_sample(families):
     assert families.preview("white").pixels.count == 256
 
 
-def test_by_default_there_are_as_many_images_as_the_split_holds(families):
+def test_the_default_count_is_limited_by_the_split(families):
     assert len(families.preview("files").clean) == 3
     assert len(families.preview("files", start=2).clean) == 1
     assert len(families.preview("files", split="train").clean) == 4
@@ -91,18 +93,18 @@ def test_the_true_basis_is_that_of_the_first_image(families):
     )
     vectors = families.preview("mine", split="A", start=9, body=body).vectors
     assert (vectors.count, vectors.energies) == (2, None)
-    # Pixel 9 of rows of 8.
-    assert [tuple(place.tolist()) for place in vectors.images.nonzero()] == [(0, 0, 1, 1), (1, 0, 0, 0)]
+    # Pixel 9 is in row 1 and column 1 of an image of width 8.
+    assert [tuple(index.tolist()) for index in vectors.images.nonzero()] == [(0, 0, 1, 1), (1, 0, 0, 0)]
 
 
-def test_only_so_many_vectors_are_kept(families):
+def test_only_15_vectors_are_kept(families):
     vectors = families.preview("white[spread=0.3]").vectors
     assert vectors.count == 80
     assert vectors.images.shape == (15, 1, 10, 8)
     assert vectors.energies.tolist() == pytest.approx([0.09] * 15)
 
 
-def test_a_large_true_basis_is_asked_for_only_if_insisted_on(families):
+def test_a_large_true_basis_is_computed_only_if_required(families):
     body = "def true_basis(self, split, count, start=0):\n    raise MemoryError('too large')"
     preview = families.preview("mine[height=40,width=40]", body=body)
     assert (preview.vectors, preview.basis_asked) == (None, False)
@@ -112,13 +114,13 @@ def test_a_large_true_basis_is_asked_for_only_if_insisted_on(families):
         families.preview("mine[height=40,width=40]", true_basis=True)
 
 
-def test_a_true_basis_that_is_insisted_on_must_be_known(families):
+def test_a_required_true_basis_must_be_known(families):
     assert families.preview("genied").vectors is None
     with pytest.raises(OptimumError, match="'genied': no true basis is known"):
         families.preview("genied", true_basis=True)
 
 
-REFUSED = {
+INVALID = {
     "sigma of zero": ({"sigmas": [0.1, 0.0]}, ParameterError, "sigma=0: accepted: finite noise levels greater than 0"),
     "sigma not a number": ({"sigmas": [float("nan")]}, ParameterError, "sigma=nan"),
     "no sigma": ({"sigmas": []}, ParameterError, "accepted: 1 to 8"),
@@ -129,19 +131,19 @@ REFUSED = {
     "too many": (
         {"count": 3, "start": 1},
         DataError,
-        "3 test images requested from number 1 on, but the split holds 3",
+        "3 test images requested from index 1, but the split holds 3",
     ),
     "start at the end": ({"start": 3}, DataError, "the split holds 3"),
     "empty split": ({"split": "validation"}, DataError, "holds no images; splits that do: train, test, A, B"),
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_bad_arguments_are_refused(families, case):
-    keywords, error, says = REFUSED[case]
+@pytest.mark.parametrize("case", INVALID)
+def test_invalid_arguments_raise(families, case):
+    arguments, error, message = INVALID[case]
     with pytest.raises(error) as raised:
-        families.preview("files", **keywords)
-    assert says in str(raised.value)
+        families.preview("files", **arguments)
+    assert message in str(raised.value)
 
 
 IMAGES = "def images(self, split, count, start=0): return "
@@ -182,20 +184,20 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_the_fault_of_a_dataset_is_reported(families, fault):
-    body, says = FAULTS[fault]
+def test_faults_of_datasets_are_reported(families, fault):
+    body, message = FAULTS[fault]
     with pytest.raises(PluginError, match=r"dataset 'mine'( cannot be previewed)?: ") as raised:
         families.preview("mine", body=body)
-    assert says in str(raised.value)
+    assert message in str(raised.value)
 
 
-def test_something_else_than_a_dataset_is_refused(families):
+def test_a_plugin_that_is_no_dataset_raises(families):
     families.file.write_text(HEAD + "\nclass Mine:\n    def __init__(self, width: int = 3): ...\n")
     with pytest.raises(PluginError, match=r"it is a Mine, not a gahbench\.Dataset"):
         families.preview("mine")
 
 
-def test_an_optimum_that_cannot_be_computed_leaves_the_rest(families):
+def test_a_failing_optimum_keeps_the_rest_of_the_preview(families):
     low, high = families.preview("mine", [0.05, 0.2], body=HARD_AT_LOW_NOISE).levels
     assert (low.best, low.trouble) == (None, "too few effective samples")
     assert (high.best.ess_fraction, high.trouble) == (0.25, "")
@@ -205,5 +207,5 @@ def test_an_optimum_that_cannot_be_computed_leaves_the_rest(families):
 def test_built_in_datasets_can_be_previewed(dataset):
     preview = gahbench.preview(dataset, [0.2], count=2)
     assert set(preview.available) == set(SPLITS)
-    known = preview.optimum.kind in ("exact", "bracket")
-    assert len(contact_sheet(preview).axes[0].images) == 2 * (3 if known else 2)
+    has_optimum = preview.optimum.kind in ("exact", "bracket")
+    assert len(contact_sheet(preview).axes[0].images) == 2 * (3 if has_optimum else 2)

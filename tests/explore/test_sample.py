@@ -1,4 +1,4 @@
-"""Samples of entrants as files."""
+"""Files of samples."""
 
 import numpy as np
 import pytest
@@ -8,16 +8,16 @@ from gahbench.explore.sample import EntrantSamples
 from gahbench.sampling import Sampling, draw_samples
 
 
-def breaking(noisy, sigma):
-    """Denoise all but the first image of a batch, which breaks."""
+def denoise_with_nan(noisy, sigma):
+    """Denoise images, but return NaN for the first image of a batch."""
     denoised = 0.5 + (noisy - 0.5) / (1 + 100 * sigma.view(-1, 1, 1, 1) ** 2)
     denoised[0] = torch.nan
     return denoised
 
 
 @pytest.mark.parametrize("sampler", ["flow", "stochastic"])
-def test_files_hold_all_and_are_the_same_each_time(tmp_path, sampler):
-    drawn = draw_samples(breaking, (1, 8, 8), Sampling(sampler=sampler, count=4))
+def test_files_are_complete_and_reproducible(tmp_path, sampler):
+    drawn = draw_samples(denoise_with_nan, (1, 8, 8), Sampling(sampler=sampler, count=4))
     samples = EntrantSamples(drawn.images, drawn.steps, drawn.sigma, drawn.status, drawn.settings, drawn.first, "mine")
     contents = [[file.read_bytes() for file in samples.save(tmp_path / name)] for name in "ab"]
     assert contents[0] == contents[1]
