@@ -71,7 +71,15 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """Eigenvectors of a denoiser's Jacobian at an image and several noise levels."""
+    """Eigenvectors of a denoiser's Jacobian at an image and several noise levels.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> inspection = gahbench.inspect("low-pass", dataset="discs[size=8]", sigmas=[0.1], others=0)
+    >>> [round(value) for value in inspection.levels[0].eigenvalues[:8].tolist()]
+    [1, 1, 1, 1, 1, 1, 0, 0]
+    """
 
     entrant: str
     image: str
@@ -111,8 +119,7 @@ def inspect(
     Parameters
     ----------
     entrant : str
-        A reference, which is fitted to the dataset, or an architecture with weights, such as
-        ``unet[checkpoint=w.safetensors]``.
+        A reference, fitted to the dataset, or an architecture with weights: ``unet[checkpoint=w.safetensors]``.
     dataset : str, default "faces[size=24]"
         Dataset of the inspected image, and of the training images of references.
     index : int, default 0
@@ -120,8 +127,7 @@ def inspect(
     image : str or Path, optional
         File to inspect in place of a test image: an array (.npy, .npz), or a format that PIL opens.
     size : int, optional
-        Side in pixels of the square that is cropped from the centre of `image`. A grey square can have up to 48 pixels
-        a side. By default 40, or the smaller side of the image if that is less.
+        Side in pixels, at most 48, of a square that is cropped from the centre of `image`. By default 40, or less.
     colour : bool, default False
         Whether to keep the three channels of `image`, instead of their mean.
     sigmas : sequence of float, default (0.03, 0.1, 0.3)
@@ -132,12 +138,11 @@ def inspect(
         File of trained weights; same as the parameter ``checkpoint`` of an architecture.
     others : int, default 23
         Number of other images that direction and alignment need: 23 to 63, or 0 to skip both. They are the next test
-        images, or squares of `image`.
+        images of the dataset, or other squares of `image`.
     plugins : sequence of str or Path, default ()
         Plugin files, or folders of plugin files.
     progress : callable, optional
-        Called before each measurement with the number of finished measurements, the number of all measurements, and the
-        name of the next measurement.
+        Called before each measurement with the number of finished and of all measurements, and the name of the next.
 
     Returns
     -------
@@ -148,13 +153,6 @@ def inspect(
     ------
     GahbenchError
         If an argument is invalid, the image cannot be read, or the denoiser has no weights or no Jacobian.
-
-    Examples
-    --------
-    >>> import gahbench
-    >>> inspection = gahbench.inspect("low-pass", dataset="discs[size=8]", sigmas=[0.1], others=0)
-    >>> [round(value) for value in inspection.levels[0].eigenvalues[:8].tolist()]
-    [1, 1, 1, 1, 1, 1, 0, 0]
     """
     registry, choice = open_registry(plugins), Choice(dataset, index, image, size, colour)
     return _inspect(entrant, registry, choice, sigmas, bases, checkpoint, others, progress)

@@ -58,8 +58,7 @@ def sample(
     ----------
     entrant : str
         A reference that does not see the clean image, or an architecture with a ``checkpoint``. The stochastic sampler
-        calls denoisers that are not networks image by image. For references that are tuned at each noise level, the
-        flow sampler is faster.
+        calls references image by image; for references that are tuned at each noise level, prefer the flow sampler.
     dataset : str, default "faces[size=24]"
         Dataset that references learn from; samples have the size of its images.
     checkpoint : str or Path, optional
@@ -88,22 +87,18 @@ def sample(
     Examples
     --------
     >>> import gahbench
-    >>> samples = gahbench.sample("optimal", dataset="finite[discs[size=8],count=4]", count=3)
-    >>> samples.status
+    >>> gahbench.sample("optimal", dataset="finite[discs[size=8],count=4]", count=3).status
     ('converged', 'converged', 'converged')
     """
-    sampling, target_device = make_sampling(settings), _find_device(device)
-    registry = open_registry(plugins)
+    sampling, target_device, registry = make_sampling(settings), _find_device(device), open_registry(plugins)
     configured = untrained_here(registry, entrant, checkpoint, "sample")
     family = registry.configure("dataset", dataset)
     reference, images = configured.build(), family.build()
     denoise = _fit_denoiser(reference, images, target_device, f"{configured.where} on {family.label}")
     sampling_device = images_device(reference, images.shape, target_device)
-    samples = draw_samples(denoise, images.shape, sampling, batch=batch, device=sampling_device, progress=progress)
+    drawn = draw_samples(denoise, images.shape, sampling, batch=batch, device=sampling_device, progress=progress)
     source = f"{configured.label}\nfor {family.label}"
-    return EntrantSamples(
-        samples.images, samples.steps, samples.sigma, samples.status, samples.settings, samples.first, source
-    )
+    return EntrantSamples(drawn.images, drawn.steps, drawn.sigma, drawn.status, drawn.settings, drawn.first, source)
 
 
 def _fit_denoiser(reference: Reference, dataset: Dataset, device: torch.device, where: str) -> Denoise:

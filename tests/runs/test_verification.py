@@ -98,7 +98,7 @@ def test_scores_repeat_and_an_edited_one_does_not(folder, units_here, command):
     assert status == 1
     assert "none of 4 fits was trained again" in printed
     assert "different  score identity on discs[size=12] psnr on test: by up to 5, in the same environment" in printed
-    assert "11 of 12 scores repeat; the files of 16 of 16 units" in printed
+    assert "11 of 12 scores repeat; files match their checksums in 16 of 16 units" in printed
 
 
 @pytest.mark.parametrize(
