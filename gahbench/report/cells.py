@@ -107,7 +107,7 @@ class Cell:
     text: str
     key: str = ""
     bar: Bar | None = None
-    address: str = ""
+    link: str = ""
 
 
 @dataclass(frozen=True)

@@ -28,55 +28,64 @@ from gahbench.planning.suite_files import suite_files, suite_summary
 from gahbench.registry.registry import Registry
 from gahbench.report.cells import LENGTH, count
 from gahbench.report.claims import CLAIMS, GENERATED, JudgedClaim, judge_claims, summary
-from gahbench.report.page.report import SHARED, dataset_table, page, part, report_values, stylesheet, template_text
+from gahbench.report.page.report import (
+    SAME_ORIGIN,
+    dataset_table,
+    render_page,
+    render_template,
+    report_values,
+    stylesheet,
+    template_text,
+)
 from gahbench.report.page.svg import colours_in
 from gahbench.site.catalogue import (
-    PAGE,
+    README,
     Catalogue,
-    Place,
     Run,
-    boards_of,
+    Standing,
     boards_table,
-    catalogue,
+    count_boards,
     entrants_table,
     kind_of,
-    largest,
+    largest_parameter_count,
+    load_catalogue,
     shape_of,
     shape_text,
-    standings,
+    standings_table,
 )
-from gahbench.site.described import Described, described, samples, works_of
-from gahbench.site.reading import Links, Reading, inline, paragraphs, reading
+from gahbench.site.markdown import Links, RenderedMarkdown, render_inline, render_markdown, render_paragraphs
+from gahbench.site.plugins import UsedPlugin, dataset_samples, references_of, used_plugin
 
-#: Lists the files of a site, so that a new site in the same folder replaces all of them.
+#: The list of the files of a site, which lets a new site in the same folder replace all of them.
 FILES = "site.json"
 STYLE, SCRIPT = "assets/style.css", "assets/script.js"
-#: The most bytes of a Markdown file: the time for forged Markdown grows with their square, to half a minute.
+#: The largest Markdown file, in bytes: the time to render forged Markdown grows with the square of its size.
 MAX_BYTES = 200_000
 
 
 def write_site(
     folder: Path, out: Path, registry: Registry, *, title: str = "gahbench", base_url: str = "", source_url: str = ""
 ) -> list[str]:
-    """Write a site of all results folders in a folder, and return the names of its files; equal folders, equal sites.
+    """Write a site of all results folders in a folder, and return the names of its files.
 
-    ``base_url`` is the address of the site, for a sitemap; ``source_url`` that of the folder elsewhere.
+    Equal folders give equal sites. ``base_url`` is the URL of the site, for a sitemap; ``source_url`` is the URL of the
+    published folder, for links to files that are not part of the site.
     """
-    base, source = _address(base_url, "--base-url"), _address(source_url, "--source-url")
-    before = _files_of(out)
-    pages = Pages(folder, catalogue(folder, registry), registry, title, source)
-    every = list(pages.all())
-    files = {one.path: _rendered(one).encode() for one in every} | pages.links.files
-    colours = {colour for one in every for colour in colours_in(one.body)}
+    base, source = _folder_url(base_url, "--base-url"), _folder_url(source_url, "--source-url")
+    previous_files = _site_files(out)
+    pages = Pages(folder, load_catalogue(folder, registry), registry, title, source)
+    all_pages = list(pages.build())
+    files = {page.path: _render(page).encode() for page in all_pages} | pages.links.files
+    colours = {colour for page in all_pages for colour in colours_in(page.body)}
     own_style = template_text("site.css", "gahbench.site")
-    files[STYLE] = stylesheet(colours, max(one.groups for one in every), own_style).encode()
+    files[STYLE] = stylesheet(colours, max(page.groups for page in all_pages), own_style).encode()
     files[SCRIPT] = template_text("script.js").encode()
     if base:
-        files["sitemap.xml"] = _sitemap(base, [one.path for one in every]).encode()
+        files["sitemap.xml"] = _sitemap(base, [page.path for page in all_pages]).encode()
     files[FILES] = (json.dumps({"format": "gahbench-site", "files": sorted(files)}, indent=1) + "\n").encode()
     for name, content in files.items():
         write_output(content, out / name)
-    for name in before:
+    for name in previous_files:
         if name not in files:
             delete_file(out, name)
     return sorted(files)
@@ -84,7 +93,7 @@ def write_site(
 
 @dataclass(frozen=True)
 class Page:
-    """A page: its path in the site, its title, its markup, and the most groups of columns of its tables."""
+    """A page: its path in the site, its title, its HTML body, and the largest number of column groups of its tables."""
 
     path: str
     title: str
@@ -97,19 +106,19 @@ class Pages:
     """The pages of a site."""
 
     folder: Path
-    found: Catalogue
+    catalogue: Catalogue
     registry: Registry
     title: str
     source_url: str = ""
 
     @cached_property
-    def texts(self) -> dict[str, str]:
-        """The Markdown of the README.md files, by path in the folder."""
-        paths = dict.fromkeys([PAGE, *(run.text for run in self.found.runs)])
-        return {path: text for path in paths if (text := self._text(path)) is not None}
+    def readmes(self) -> dict[str, str]:
+        """The text of the README.md files, by path in the folder."""
+        paths = dict.fromkeys([README, *(run.readme for run in self.catalogue.runs)])
+        return {path: text for path in paths if (text := self._read_markdown(path)) is not None}
 
-    def _text(self, path: str) -> str | None:
-        """Return a Markdown file of the folder; ``None`` if it does not exist."""
+    def _read_markdown(self, path: str) -> str | None:
+        """Return the text of a Markdown file; ``None`` if it does not exist or cannot be read."""
         try:
             # Symbolic links are not followed: they may lead out of the folder.
             return read_regular(self.folder / path, MAX_BYTES, follow=False).decode(errors="replace")
@@ -120,226 +129,236 @@ class Pages:
             return None
 
     @cached_property
-    def reading_pages(self) -> dict[str, str]:
-        """The addresses of the README.md files in the site, by path in the folder."""
-        pages = self.found.pages["runs"]
-        addresses = {run.text: pages[run.name].replace("runs/", "reading/", 1) for run in self.found.runs}
-        return {path: addresses.get(path, "reading.html") for path in self.texts}
+    def readme_pages(self) -> dict[str, str]:
+        """The pages of the README.md files in the site, by path in the folder."""
+        pages = self.catalogue.pages["runs"]
+        run_pages = {run.readme: pages[run.name].replace("runs/", "reading/", 1) for run in self.catalogue.runs}
+        return {path: run_pages.get(path, "reading.html") for path in self.readmes}
 
     @cached_property
     def claims(self) -> list[JudgedClaim]:
-        """The verdicts of all runs on claims; empty if no run measures any claim."""
-        tables = [Table(run.name, run.results) for run in self.found.runs]
-        found = judge_claims(self.registry, tables)
-        return found if any(one.run for one in found) else []
+        """The verdicts on claims by the boards of all runs; empty if no run measures a claim."""
+        tables = [Table(run.name, run.results) for run in self.catalogue.runs]
+        claims = judge_claims(self.registry, tables)
+        return claims if any(claim.run for claim in claims) else []
 
     @cached_property
     def links(self) -> Links:
-        """The addresses that links of README.md files lead to."""
-        pages = {PAGE: self.reading_pages.get(PAGE, "index.html")}
-        for run in self.found.runs:
-            page = self.found.pages["runs"][run.name]
+        """The targets of links in README.md files."""
+        pages = {README: self.readme_pages.get(README, "index.html")}
+        for run in self.catalogue.runs:
+            page = self.catalogue.pages["runs"][run.name]
             pages |= {run.path: page, posixpath.normpath(f"{run.path}/{BOARD}"): page}
-            if run.text in self.reading_pages:
-                pages[run.text] = self.reading_pages[run.text]
+            if run.readme in self.readme_pages:
+                pages[run.readme] = self.readme_pages[run.readme]
         pages["."] = "index.html"
         if self.claims:
             pages[CLAIMS] = "claims.html"
         return Links(self.folder, pages, self.source_url)
 
     @cached_property
-    def readings(self) -> dict[str, Reading]:
-        """The README.md files as HTML, by path in the folder."""
-        roots = {path: "../" * page.count("/") for path, page in self.reading_pages.items()}
-        return {path: reading(text, *self.links.of(path, roots[path])) for path, text in self.texts.items()}
+    def rendered_readmes(self) -> dict[str, RenderedMarkdown]:
+        """The rendered README.md files, by path in the folder."""
+        roots = {path: "../" * page.count("/") for path, page in self.readme_pages.items()}
+        return {
+            path: render_markdown(text, *self.links.resolvers(path, roots[path])) for path, text in self.readmes.items()
+        }
 
-    def all(self) -> Iterator[Page]:
-        """Yield all pages."""
-        yield self._index()
+    def build(self) -> Iterator[Page]:
+        """Build and yield all pages."""
+        yield self._build_index()
         if self.claims:
-            yield self._claims()
-        yield from map(self._reading, self.readings)
-        yield from map(self._run, self.found.runs)
-        yield from map(self._entrant, self.found.entrants)
-        yield from map(self._dataset, self.found.datasets)
+            yield self._build_claims()
+        yield from map(self._build_readme, self.rendered_readmes)
+        yield from map(self._build_run, self.catalogue.runs)
+        yield from map(self._build_entrant, self.catalogue.entrants)
+        yield from map(self._build_dataset, self.catalogue.datasets)
 
-    def _page(self, template: str, path: str, heading: str, values: dict[str, Any], groups: int = 1) -> Page:
+    def _make_page(self, template: str, path: str, heading: str, values: dict[str, Any], groups: int = 1) -> Page:
         root = "../" * path.count("/")
-        shown: dict[str, Any] = {
+        common_values: dict[str, Any] = {
             "heading": heading,
             "site": {
                 "root": root,
                 "title": self.title,
-                "has_reading": bool(self.texts),
+                "has_reading": bool(self.readmes),
                 "has_claims": bool(self.claims),
             },
-            "pages": self.found.pages_from(root),
+            "pages": self.catalogue.pages_from(root),
             "sections": {},
             "keys": {},
-            "places": {},
+            "indices": {},
             "kinds": [],
             "length": LENGTH,
         }
-        body = part(template, shown | values, "gahbench.site")
+        body = render_template(template, common_values | values, "gahbench.site")
         title = self.title if heading == self.title else f"{heading} – {self.title}"
         return Page(path, title, body, groups)
 
-    def _index(self) -> Page:
-        columns, kinds = entrants_table(self.found)
-        found = self.found
-        sizes = {"run": found.runs, "entrant": found.entrants, "dataset": found.datasets}
-        return self._page(
+    def _build_index(self) -> Page:
+        columns, kinds = entrants_table(self.catalogue)
+        catalogue = self.catalogue
+        sizes = {"run": catalogue.runs, "entrant": catalogue.entrants, "dataset": catalogue.datasets}
+        return self._make_page(
             "site/index.html",
             "index.html",
             self.title,
             {
-                "size": ", ".join(counted(len(of), noun) for noun, of in sizes.items()),
+                "size": ", ".join(counted(len(items), noun) for noun, items in sizes.items()),
                 "version": gahbench.__version__,
-                "runs": [self._card(run) for run in found.runs],
-                "boards": boards_table(found),
+                "runs": [self._run_summary(run) for run in catalogue.runs],
+                "boards": boards_table(catalogue),
                 "entrants": columns,
                 "entrant_kinds": kinds,
                 "kinds": sorted(set(kinds)),
-                "readings": [(self.reading_pages[path], self._title(path)) for path in self.readings],
+                "readings": [(self.readme_pages[path], self._readme_title(path)) for path in self.rendered_readmes],
             },
         )
 
-    def _claims(self) -> Page:
-        text = (self._text(CLAIMS) or "").partition(GENERATED)[0]
-        found = reading(text, *self.links.of(CLAIMS, ""))
+    def _build_claims(self) -> Page:
+        text = (self._read_markdown(CLAIMS) or "").partition(GENERATED)[0]
+        page = render_markdown(text, *self.links.resolvers(CLAIMS, ""))
         values = {
             "judged": self.claims,
-            "outcomes": summary([one.outcome for one in self.claims]),
-            "markup": Markup(found.markup),
+            "outcomes": summary([claim.outcome for claim in self.claims]),
+            "markup": Markup(page.markup),
         }
-        return self._page("site/claims.html", "claims.html", found.title or "Claims", values)
+        return self._make_page("site/claims.html", "claims.html", page.title or "Claims", values)
 
-    def _title(self, path: str) -> str:
-        return self.readings[path].title or path
+    def _readme_title(self, path: str) -> str:
+        return self.rendered_readmes[path].title or path
 
-    def _card(self, run: Run) -> dict[str, Any]:
+    def _run_summary(self, run: Run) -> dict[str, Any]:
         """Return the summary of a run on the index."""
-        path, machine = run.text, run.environment
+        path, environment = run.readme, run.environment
         shipped = suite_files().get(run.results.suite)
-        about = self.readings[path].title if path in self.readings else suite_summary(shipped) if shipped else ""
-        gpus = [str(gpu) for gpu in machine.get("gpus", [])]
+        about = (
+            self.rendered_readmes[path].title
+            if path in self.rendered_readmes
+            else suite_summary(shipped)
+            if shipped
+            else ""
+        )
+        gpus = [str(gpu) for gpu in environment.get("gpus", [])]
         return {
             "name": run.name,
             "about": about,
-            "reading": self.reading_pages.get(path, ""),
+            "reading": self.readme_pages.get(path, ""),
             "entrants": counted(len(run.entrants), "entrant"),
             "datasets": counted(len(run.results.board.datasets), "dataset"),
             "scores": f"{len(run.results.scores):,}".replace(",", " "),
-            "date": str(machine.get("date", "")),
-            "machine": ", ".join([*gpus, *([str(machine["processor"])] if machine.get("processor") else [])]),
-            "processors": machine.get("processors"),
+            "date": str(environment.get("date", "")),
+            "machine": ", ".join([*gpus, *([str(environment["processor"])] if environment.get("processor") else [])]),
+            "processors": environment.get("processors"),
         }
 
-    def _run(self, run: Run) -> Page:
-        path, text = self.found.pages["runs"][run.name], self.reading_pages.get(run.text)
+    def _build_run(self, run: Run) -> Page:
+        path, text = self.catalogue.pages["runs"][run.name], self.readme_pages.get(run.readme)
         values = report_values(run.source)
         heading = values["heading"] if values["heading"] == run.name else f"{run.name}: {values['heading']}"
-        about = (f"../{text}", self._title(run.text)) if text else None
-        return self._page("body.html", path, heading, {**values, "heading": heading, "about": about}, values["groups"])
+        about = (f"../{text}", self._readme_title(run.readme)) if text else None
+        return self._make_page(
+            "body.html", path, heading, {**values, "heading": heading, "about": about}, values["groups"]
+        )
 
-    def _reading(self, path: str) -> Page:
-        found = self.readings[path]
-        run = next((run for run in self.found.runs if run.text == path), None)
-        values = {"markup": Markup(found.markup), "run": run and run.name}
-        return self._page("site/reading.html", self.reading_pages[path], self._title(path), values)
+    def _build_readme(self, path: str) -> Page:
+        page = self.rendered_readmes[path]
+        run = next((run for run in self.catalogue.runs if run.readme == path), None)
+        values = {"markup": Markup(page.markup), "run": run and run.name}
+        return self._make_page("site/reading.html", self.readme_pages[path], self._readme_title(path), values)
 
-    def _entrant(self, label: str) -> Page:
-        places = self.found.entrants[label]
-        runs = [run for run in self.found.runs if label in run.entrants]
-        plugin = described(runs, "entrant", label, self.registry)
+    def _build_entrant(self, label: str) -> Page:
+        standings = self.catalogue.entrants[label]
+        runs = [run for run in self.catalogue.runs if label in run.entrants]
+        plugin = used_plugin(runs, "entrant", label, self.registry)
         values = {
-            "kind": kind_of(places),
-            "boards": counted(boards_of(places), "board"),
-            "parameters": count(largest(places)),
-            "networks": self._networks(plugin, places),
-            "standings": standings(places, self.found.pages_from("../")),
+            "kind": kind_of(standings),
+            "boards": counted(count_boards(standings), "board"),
+            "parameters": count(largest_parameter_count(standings)),
+            "networks": self._network_facts(plugin, standings),
+            "standings": standings_table(standings, self.catalogue.pages_from("../")),
             "baselines": list(dict.fromkeys(run.results.baseline for run in runs if run.results.baseline)),
-            **self._about(plugin, runs, label),
+            **self._plugin_values(plugin, runs, label),
         }
-        return self._page("site/entrant.html", self.found.pages["entrants"][label], label, values)
+        return self._make_page("site/entrant.html", self.catalogue.pages["entrants"][label], label, values)
 
-    def _networks(self, plugin: Described, places: Sequence[Place]) -> list[tuple[str, list[tuple[str, str]]]]:
-        """Return the measured facts of the architectures of an entrant, for the first images that it is scored on."""
-        shape = next((shape_of(place.run, place.board.dataset) for place in places), None)
-        found = []
+    def _network_facts(
+        self, plugin: UsedPlugin, standings: Sequence[Standing]
+    ) -> list[tuple[str, list[tuple[str, str]]]]:
+        """Return measured facts of the networks of an entrant, for images of the first dataset that it is scored on."""
+        shape = next((shape_of(standing.run, standing.board.dataset) for standing in standings), None)
+        facts_by_network = []
         for network in plugin.networks:
             facts = [(fact.name, fact.value) for fact in measured_facts(network, self.registry, shape)]
-            # Unknown facts may be unknown only on this machine.
+            # A fact that is unknown here may be known on other machines.
             kept = [(name, value) for name, value in facts if name != "citation" and not value.startswith("unknown")]
-            found.append(("" if network is plugin.configured else network.label, kept))
-        return found
+            facts_by_network.append(("" if network is plugin.configured else network.label, kept))
+        return facts_by_network
 
-    def _dataset(self, label: str) -> Page:
-        boards = self.found.datasets[label]
+    def _build_dataset(self, label: str) -> Page:
+        boards = self.catalogue.datasets[label]
         runs = [run for run, _ in boards]
-        plugin = described(runs, "dataset", label, self.registry)
+        plugin = used_plugin(runs, "dataset", label, self.registry)
         rows = [(run, board, dataset_table(board)) for run, board in boards]
         labels = dict.fromkeys(label for _, _, table in rows for label in table.entrants)
         numbers = {run.name: list(run.results.board.datasets).index(board) for run, board in boards}
         values = {
-            "places": {name: place for place, name in enumerate(labels)},
+            "indices": {name: index for index, name in enumerate(labels)},
             "kinds": sorted({kind for _, _, table in rows for kind in table.kinds if kind}),
             "shape": shape_text(shape_of(runs[0], label)),
             "boards": [(run.name, f"d{numbers[run.name]}-curves", table) for run, _, table in rows],
-            "samples": samples(plugin),
-            **self._about(plugin, runs, label),
+            "samples": dataset_samples(plugin),
+            **self._plugin_values(plugin, runs, label),
         }
         groups = max(len(table.groups) for _, _, table in rows)
-        return self._page("site/dataset.html", self.found.pages["datasets"][label], label, values, groups)
+        return self._make_page("site/dataset.html", self.catalogue.pages["datasets"][label], label, values, groups)
 
-    def _about(self, plugin: Described, runs: Sequence[Run], label: str) -> dict[str, Any]:
-        if plugin.withheld:
-            warnings.warn(f"not built: {plugin.withheld}", stacklevel=2)
-        works: list[Citation] = list(works_of(runs, label, plugin))
+    def _plugin_values(self, plugin: UsedPlugin, runs: Sequence[Run], label: str) -> dict[str, Any]:
+        if plugin.refusal:
+            warnings.warn(f"not built: {plugin.refusal}", stacklevel=2)
+        works: list[Citation] = list(references_of(runs, label, plugin))
         return {
-            "withheld": plugin.withheld,
+            "refusal": plugin.refusal,
             "plugin": plugin.plugin,
-            "text": Markup(paragraphs(plugin.text.text)),
-            "rows": [(name, value, Markup(inline(meaning))) for name, value, meaning in plugin.rows],
+            "text": Markup(render_paragraphs(plugin.docstring.text)),
+            "rows": [(name, value, Markup(render_inline(meaning))) for name, value, meaning in plugin.rows],
             "works": [str(work) for work in works],
             "bibtex": bibliography(works),
         }
 
 
-def _rendered(one: Page) -> str:
-    root = "../" * one.path.count("/")
+def _render(page: Page) -> str:
+    root = "../" * page.path.count("/")
     style = Markup('<link rel="stylesheet" href="{}{}">').format(root, STYLE)
     script = Markup('<script src="{}{}"></script>').format(root, SCRIPT)
-    return page(one.title, one.body, style, script, (SHARED, SHARED), f"{SHARED} data:")
+    return render_page(page.title, page.body, style, script, (SAME_ORIGIN, SAME_ORIGIN), f"{SAME_ORIGIN} data:")
 
 
-def _address(given: str, option: str) -> str:
-    """Return the address of a folder, with a slash at its end, or an empty address."""
-    if not given:
+def _folder_url(url: str, option: str) -> str:
+    """Return the URL of a folder with a trailing slash; an empty URL stays empty."""
+    if not url:
         return ""
-    parts = urlsplit(given)
+    parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
-        raise ParameterError(
-            f"{option} {given}: accepted: the address of a folder, such as https://example.org/boards/"
-        )
-    return given if given.endswith("/") else f"{given}/"
+        raise ParameterError(f"{option} {url}: expected the URL of a folder, such as https://example.org/boards/")
+    return url if url.endswith("/") else f"{url}/"
 
 
 def _sitemap(base: str, paths: list[str]) -> str:
-    places = "".join(f"<url><loc>{escape(urljoin(base, quote(path)))}</loc></url>\n" for path in paths)
+    urls = "".join(f"<url><loc>{escape(urljoin(base, quote(path)))}</loc></url>\n" for path in paths)
     head = '<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n'
-    return f"{head}{places}</urlset>\n"
+    return f"{head}{urls}</urlset>\n"
 
 
-def _files_of(out: Path) -> list[str]:
-    """Return the files of the site in a folder; empty for an empty or new folder."""
+def _site_files(out: Path) -> list[str]:
+    """Return the files of the site in a folder; empty for a new or an empty folder."""
     if not names_in(out):
         return []
     try:
-        found: Any = json.loads(read_regular(out / FILES))
+        index: Any = json.loads(read_regular(out / FILES))
     except (OSError, ValueError):
-        found = None
-    files = found.get("files") if isinstance(found, dict) and found.get("format") == "gahbench-site" else None
+        index = None
+    files = index.get("files") if isinstance(index, dict) and index.get("format") == "gahbench-site" else None
     if not isinstance(files, list) or not all(map(is_inside, files)):
-        raise ParameterError(f"{out}: holds other things than a site; give a new or an empty folder")
+        raise ParameterError(f"{out}: contains files other than a site; expected a new or an empty folder, or a site")
     return files

@@ -83,7 +83,7 @@ def write_small_site(folder, out, registry, **options):
     facts = [Fact("receptive field", "7x7 pixels"), Fact("citation", "none"), Fact("blind", "unknown: /a/file")]
     with (
         mock.patch("gahbench.site.pages.measured_facts", return_value=facts),
-        mock.patch("gahbench.site.described._previewed", previewed),
+        mock.patch("gahbench.site.plugins._make_preview", previewed),
     ):
         return write_site(folder, out, registry, **options)
 

@@ -12,9 +12,9 @@ from hostile_pages import Read
 from PIL import Image
 
 from gahbench.registry.registry import Registry
-from gahbench.site.catalogue import catalogue
-from gahbench.site.described import Samples, described, samples
+from gahbench.site.catalogue import load_catalogue
 from gahbench.site.pages import Pages
+from gahbench.site.plugins import DatasetSamples, dataset_samples, used_plugin
 from gahbench.store.plan_file import require_plan, write_plan
 
 #: Forged plugins of a plan: {home} is a private folder with pictures and a module.
@@ -103,13 +103,13 @@ def forge(kept_run, home, tmp_path):
 def test_forged_plugins_are_neither_imported_nor_read(forge, forgery):
     kind, name, parameters = FORGERIES[forgery]
     registry = Registry(trust=False)
-    runs = catalogue(forge((kind, name, parameters)), registry).runs
-    found = described(runs, kind, LABELS[kind], registry)
-    assert re.search(f"'{name}': .* names (code to run|files or a download); a results folder", found.withheld)
-    assert found.plugin.name == name
-    assert found.networks == []
+    runs = load_catalogue(forge((kind, name, parameters)), registry).runs
+    plugin = used_plugin(runs, kind, LABELS[kind], registry)
+    assert re.search(f"'{name}': .* names (code to run|files or a download); a results folder", plugin.refusal)
+    assert plugin.plugin.name == name
+    assert plugin.networks == []
     if kind == "dataset":
-        assert samples(found) == Samples(trouble=f"No images: {found.withheld}.")
+        assert dataset_samples(plugin) == DatasetSamples(problem=f"No images: {plugin.refusal}.")
     assert _opened == []
     assert "evilmod" not in sys.modules
 
@@ -149,7 +149,7 @@ def test_huge_plugins_are_not_built(forge, command, tmp_path):
     huge = ("dataset", "discs", {"size": 1 << 14}), ("entrant", "unet", {"width": 1 << 14, "levels": 1})
     assert command("site")(forge(*huge), "--out", tmp_path / "out")[0] == 0
     page = (tmp_path / "out" / "datasets" / "discs_size=16.html").read_text(encoding="utf-8")
-    assert "No images: they could not be made where this page was." in page
+    assert "No images: they could not be generated on the machine" in page
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def texts(kept_run, home, tmp_path):
 
 def pages_of(folder):
     registry = Registry(trust=False)
-    return Pages(folder, catalogue(folder, registry), registry, "title")
+    return Pages(folder, load_catalogue(folder, registry), registry, "title")
 
 
 def test_drawings_with_scripts_are_data_of_images_alone(texts):
@@ -182,7 +182,7 @@ def test_drawings_with_scripts_are_data_of_images_alone(texts):
     links = " ".join(f"[{name}]({name})" for name in (*names, "plain.txt", "link.txt"))
     (texts / "kept" / "README.md").write_text(f"![drawn](x.svg) ![out](link.png) {links}\n", encoding="utf-8")
     pages = pages_of(texts)
-    read = Read(pages.readings["kept/README.md"].markup)
+    read = Read(pages.rendered_readmes["kept/README.md"].markup)
     (image,) = [of for tag, of in read.tags if tag == "img"]
     assert image["alt"] == "drawn"
     assert base64.b64decode(image["src"].removeprefix("data:image/svg+xml;base64,")).strip() == markup
@@ -193,11 +193,11 @@ def test_drawings_with_scripts_are_data_of_images_alone(texts):
 
 
 def test_drawings_of_a_page_are_shown_up_to_a_size(texts, monkeypatch):
-    monkeypatch.setattr("gahbench.site.reading.MAX_SVG_BYTES", 1000)
+    monkeypatch.setattr("gahbench.site.markdown.MAX_SVG_BYTES", 1000)
     (texts / "kept" / "x.svg").write_bytes(b"<svg>".ljust(400))
     (texts / "kept" / "large.svg").write_bytes(b"<svg>".ljust(1001))
     (texts / "kept" / "README.md").write_text("![large](large.svg) " + 5 * "![x](x.svg) ", encoding="utf-8")
-    assert pages_of(texts).readings["kept/README.md"].markup.count("data:image/svg+xml") == 2
+    assert pages_of(texts).rendered_readmes["kept/README.md"].markup.count("data:image/svg+xml") == 2
 
 
 def test_links_that_lead_out_and_large_texts_are_named(texts, home, monkeypatch):
@@ -206,12 +206,14 @@ def test_links_that_lead_out_and_large_texts_are_named(texts, home, monkeypatch)
     (texts / "kept" / "README.md").symlink_to(home / "pictures" / "SECRET.md")
     monkeypatch.setattr("gahbench.site.pages.MAX_BYTES", 1000)
     (texts / "README.md").write_text(1001 * "x", encoding="utf-8")
-    with pytest.warns(UserWarning, match=f"left out: {texts}/linked: is a link that leads out of {texts}; copy it"):
+    with pytest.warns(
+        UserWarning, match=f"left out: {texts}/linked: is a symbolic link that leads out of {texts}; copy it"
+    ):
         pages = pages_of(texts)
     with pytest.warns(UserWarning, match="left out") as warned:
-        assert pages.readings == {}
+        assert pages.rendered_readmes == {}
     found = "\n".join(str(one.message) for one in warned)
     assert f"left out: {texts / 'kept' / 'README.md'}: is a link; expected a regular file" in found
     assert f"left out: {texts / 'README.md'}: has 1,001 bytes; accepted: up to 1,000" in found
-    assert [run.environment for run in pages.found.runs] == [{}]
+    assert [run.environment for run in pages.catalogue.runs] == [{}]
     assert _opened == []

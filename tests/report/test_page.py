@@ -7,7 +7,7 @@ from hostile_pages import HOSTILE, NAME, Read, hostile_failures, hostile_results
 
 from gahbench._util.errors import ParameterError
 from gahbench.report.figures import better_directions, metrics_figure
-from gahbench.report.page.svg import DARK, contrast, declarations
+from gahbench.report.page.svg import DARK, contrast, css_declarations
 
 
 def test_names_notes_and_tracebacks_are_texts(hostile):
@@ -43,7 +43,7 @@ def test_series_hold_the_values_of_the_board(hostile):
 
 
 def test_colours_can_be_seen_on_dark_screens():
-    light, dark = declarations(["#0173b2", "#000000", "#ffffff", "#440154"])
+    light, dark = css_declarations(["#0173b2", "#000000", "#ffffff", "#440154"])
     assert "--c0173b2:#0173b2" in light
     on_dark = dict(re.findall(r"--c([0-9a-f]{6}):(#[0-9a-f]{6})", dark))
     assert on_dark["ffffff"] == DARK

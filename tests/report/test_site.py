@@ -22,9 +22,9 @@ from gahbench.report.publish import publish
 from gahbench.runs.collect import collect
 from gahbench.runs.opening import plan_with
 from gahbench.runs.running import write_plan
-from gahbench.site.described import description
+from gahbench.site.markdown import render_inline, render_markdown
 from gahbench.site.pages import write_site
-from gahbench.site.reading import inline, reading
+from gahbench.site.plugins import parse_docstring
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_claims_are_held_against_all_runs(site, pages, registry):
     assert "runs/kept.html#claims" in read.addresses
     # The page of a run has the claims that it measures.
     text = " ".join(pages["runs/kept.html"].text.split())
-    section = text[text.rindex("Claims What publications say") : text.rindex("Provenance")]
+    section = text[text.rindex("Claims Statements of publications") : text.rindex("Provenance")]
     assert re.findall(r"[a-z]+-\d{4}/[\w-]+", section) == [measured.name]
     claim = measured.claim
     after = f"{claim.statement}{measured.name}, {claim.place}; {CHECKED[claim.checked]}{measured.outcome}"
@@ -110,11 +110,11 @@ def test_links_out_of_the_folder_lead_to_where_it_is_kept():
         asked.append(path)
         return f"https://example.org/{path}"
 
-    found = reading("[one](../a.md#b) [two](x.md)", link, lambda path: None)
+    rendered = render_markdown("[one](../a.md#b) [two](x.md)", link, lambda path: None)
     assert asked == ["../a.md", "x.md"]
-    assert inline("``a_b`` is *<i>*") == "<code>a_b</code> is *&lt;i&gt;*"
+    assert render_inline("``a_b`` is *<i>*") == "<code>a_b</code> is *&lt;i&gt;*"
     # Headings of other pages have no prefix.
-    assert 'href="https://example.org/../a.md#b"' in found.markup
+    assert 'href="https://example.org/../a.md#b"' in rendered.markup
 
 
 def test_an_entrant_has_its_place_on_every_board(pages, kept_run):
@@ -136,14 +136,14 @@ def test_a_dataset_has_its_card_and_its_images(pages):
     assert "drawn by gahbench" in read.text
     assert [of["alt"].partition(",")[0] for tag, of in read.tags if tag == "img"] == ["clean", "noisy", "optimal"]
     unknown = next(read for name, read in pages.items() if name.startswith("datasets/") and NAME in read.text)
-    assert "not registered where this page was made" in unknown.text
-    assert "No images: this dataset could not be made" in unknown.text
+    assert "not registered when this page was built" in unknown.text
+    assert "No images: this dataset could not be built" in unknown.text
 
 
 def test_a_report_has_the_text_of_its_suite(pages, kept_run):
     assert (kept_run.parent / "kept.yaml").read_text(encoding="utf-8") in pages["runs/kept.html"].text
     other = next(read for name, read in pages.items() if name.startswith("runs/") and name != "runs/kept.html")
-    assert "The text of the suite is not kept in this folder." in other.text
+    assert "This folder does not hold the suite file." in other.text
 
 
 @pytest.mark.usefixtures("figures_not_rendered", "charts_not_drawn")
@@ -158,9 +158,9 @@ def test_another_site_replaces_one_and_nothing_else(builtin, tmp_path):
     assert set(files) - set(write_small_site(folder, out, builtin)) == {"sitemap.xml"}
     assert not (out / "sitemap.xml").exists()
     assert {name: (out / name).read_bytes() for name in before} == before
-    with pytest.raises(ParameterError, match="holds other things than a site; give a new or an empty folder"):
+    with pytest.raises(ParameterError, match="contains files other than a site; expected a new or an empty folder"):
         write_site(folder, folder, builtin)
-    with pytest.raises(ParameterError, match=r"--base-url example\.org: accepted: the address of a folder"):
+    with pytest.raises(ParameterError, match=r"--base-url example\.org: expected the URL of a folder"):
         write_site(folder, tmp_path / "new", builtin, base_url="example.org")
 
 
@@ -173,7 +173,7 @@ def test_pages_show_the_board_as_it_was_written_and_say_if_its_plan_was_changed(
     text = text.replace("levels: 1}", "levels: 1, label: Mine}").replace("size: 16}", "size: 16, label: Discs}")
     suite.write_text(text, encoding="utf-8")
     write_plan(plan_with(registry, suite, out), out, registry)
-    with pytest.warns(UserWarning, match=rf"plan was changed after .*'gahbench collect {out}' writes the board anew"):
+    with pytest.warns(UserWarning, match=rf"plan was changed after .*'gahbench collect {out}' writes the board again"):
         write_small_site(tmp_path / "runs", tmp_path / "site", registry)
     assert "unet[width=2,levels=1]" in (tmp_path / "site" / "runs" / "out.html").read_text(encoding="utf-8")
     collect(out)
@@ -212,8 +212,8 @@ def test_docstrings_are_taken_apart():
             If not.
         """
 
-    found = description(Blur)
-    assert found.text == "A blur.\n\nWith ``scipy.ndimage.gaussian_filter``."
+    docstring = parse_docstring(Blur)
+    assert docstring.text == "A blur.\n\nWith ``scipy.ndimage.gaussian_filter``."
     size = "Of the window, in pixels."
-    assert found.parameters == {"width": size, "height": size, "mode": "At borders."}
-    assert description(Path.cwd).text
+    assert docstring.parameters == {"width": size, "height": size, "mode": "At borders."}
+    assert parse_docstring(Path.cwd).text

@@ -11,7 +11,7 @@ from fake_results import dataset, fit, results, rows
 from gahbench._util.errors import GahbenchError
 from gahbench.board.generalization import course, swept
 from gahbench.planning.board_facts import metric_titles
-from gahbench.report.page.charts import Source, sweeps
+from gahbench.report.page.charts import Source, sweep_charts
 from gahbench.report.page.svg import inline_svg
 from gahbench.report.training import transition_metrics, transitions_figure
 
@@ -82,7 +82,7 @@ def test_seeds_are_pooled_over_the_numbers_that_are_scored_on_the_same_images():
 
 
 def test_the_curves_of_a_report_hold_the_values(sweep, builtin, tmp_path):
-    (found,) = sweeps(Source(tmp_path, sweep, builtin))
+    (found,) = sweep_charts(Source(tmp_path, sweep, builtin))
     assert (found.dataset, found.entrant) == ("faces", "unet")
     assert [chart.title for chart in found.charts] == [sweep.metrics.set_index("metric")["title"][one] for one in SHOWN]
     (samples,) = found.charts[0].series.values()

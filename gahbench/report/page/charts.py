@@ -1,4 +1,4 @@
-"""Figures of a page, and the source that they are drawn from: board, metrics, ranked bases, training, and sweeps."""
+"""Charts of a page: board, metrics, ranked bases, training and sweeps, and the source that they are drawn from."""
 
 from __future__ import annotations
 
@@ -55,73 +55,73 @@ from gahbench.report.training import (
 )
 
 _SIZE = (4.4, 3.2)  # inches
-#: Left, bottom, width and height of the axes: computing a layout would take most of the time of a page.
-_FRAME = (0.135, 0.15, 0.85, 0.83)
-#: The most entrants in a figure, the best ones: more could not be distinguished.
+#: Left, bottom, width and height of the axes, fixed since computing a layout would take most of the time of a page.
+_AXES_BOX = (0.135, 0.15, 0.85, 0.83)
+#: The largest number of entrants in a figure, chosen from the best: more could not be distinguished.
 MAX_DRAWN = 24
-#: The most figures of metrics of one dataset.
+#: The largest number of figures of metrics of a dataset.
 MAX_METRICS = 24
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """The results that a page shows, their folder, and the look of each entrant."""
+    """The results that a page shows, their folder, and the plot style of each entrant."""
 
     folder: Path
     results: Results
     registry: Registry
 
     @cached_property
-    def places(self) -> dict[str, int]:
-        """The index of each entrant, by which the page refers to it."""
+    def indices(self) -> dict[str, int]:
+        """The index of each entrant in the results, by which pages identify it."""
         return {label: index for index, label in enumerate(self.results.entrants)}
 
     @cached_property
     def _datasets(self) -> frozenset[str]:
         return frozenset(self.results.datasets["dataset"])
 
-    def has(self, dataset: str, entrant: str) -> bool:
-        """Whether labels are on the board: the plan of the folder may have changed after the board was written."""
-        return entrant in self.places and dataset in self._datasets
+    def is_on_board(self, dataset: str, entrant: str) -> bool:
+        """Return whether the board has a row; the plan of the folder may have changed after the board was written."""
+        return entrant in self.indices and dataset in self._datasets
 
     @cached_property
     def styles(self) -> Styles:
-        """The look of each entrant that was trained or scored."""
+        """The plot style of each entrant that was trained or scored."""
         return entrant_styles(self.results.entrants, entrant_kinds(self.results))
 
     @cached_property
-    def drawn_places(self) -> dict[str, int]:
-        """The index of each entrant among :attr:`styles`, which is in the ``id`` of its curves."""
+    def style_indices(self) -> dict[str, int]:
+        """The index of each entrant in :attr:`styles`, which is part of the ``id`` of its curves."""
         return {label: index for index, label in enumerate(self.styles)}
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """The labels of entrants as figures show them."""
+        """The labels of entrants, broken into lines for figures."""
         return {label: folded(label, 60) for label in self.results.entrants}
 
     @cached_property
     def titles(self) -> dict[str, str]:
-        """Titles of metrics and of their parts."""
+        """The titles of metrics and of their parts."""
         return metric_titles(self.results)
 
     @cached_property
     def better(self) -> dict[str, str]:
-        """Which direction of a metric is better."""
+        """Whether higher or lower values of each metric are better, in words."""
         boards = self.results.board.datasets
         return better_directions(
             self.registry, list({metric for board in boards for metric, _ in board.overall_metrics})
         )
 
-    def drawn(self, board: DatasetBoard) -> list[Entry]:
-        """Return the entrants that figures of a dataset show: at most the best 24 that have any value."""
+    def drawn_entries(self, board: DatasetBoard) -> list[Entry]:
+        """Return the entrants that figures of a dataset show: the best 24 of those that have any value."""
         known = {value.entrant for value in board.values if value.estimate.is_known}
         scored = [entry for entry in board.entries if entry.entrant in known and entry.entrant in self.styles]
         return scored[:MAX_DRAWN]
 
 
 def board_charts(source: Source, board: DatasetBoard) -> list[Chart]:
-    """Return the figures of PSNR, gain and deficit, against input PSNR; entrants listed at one level."""
-    entries = source.drawn(board)
+    """Return the charts of PSNR, gain and deficit against input PSNR, or lists of entrants at a single noise level."""
+    entries = source.drawn_entries(board)
     psnr = [entry for entry in entries if board.estimate(entry.entrant, "psnr").is_known]
     if not psnr:
         return []
@@ -129,42 +129,44 @@ def board_charts(source: Source, board: DatasetBoard) -> list[Chart]:
     if len(board.sigmas) < 2:
         names = {"psnr": "PSNR (dB)", "gain_over_baseline": f"gain over {baseline} (dB)"}
         known = [name for name in names if board.is_known(name)]
-        return [_metric(source, board, (name, ""), names[name], "higher is better", 2) for name in known]
-    return [_quantity(source, board, psnr, quantity, baseline) for quantity in quantities(board, psnr, baseline)]
+        return [_metric_chart(source, board, (name, ""), names[name], "higher is better", 2) for name in known]
+    return [_quantity_chart(source, board, psnr, quantity, baseline) for quantity in quantities(board, psnr, baseline)]
 
 
-def _quantity(
+def _quantity_chart(
     source: Source, board: DatasetBoard, entries: Sequence[Entry], quantity: str, baseline: str | None
 ) -> Chart:
     look = (source.styles, source.names, baseline)
-    figure, title = drawn(lambda ax: draw_quantity(ax, board, entries, quantity, *look))
+    figure, title = draw_figure(lambda ax: draw_quantity(ax, board, entries, quantity, *look))
     series = _series(source, board, entries, (quantity, ""), board.sigmas, quantity, 2)
     better = "lower is better" if quantity == "deficit" else "higher is better"
-    return Chart(figure, title, series, _levels(board.sigmas), better, "dB")
+    return Chart(figure, title, series, _level_labels(board.sigmas), better, "dB")
 
 
 def metric_charts(source: Source, board: DatasetBoard) -> list[Chart]:
-    """Return the figures of the other metrics, and of their parts with a title."""
+    """Return the charts of the other metrics, and of their parts with a title."""
     charts = []
     for quantity in shown_metrics(board, source.titles)[:MAX_METRICS]:
         metric, part = quantity
         better = "" if part else source.better.get(metric, "")
-        charts.append(_metric(source, board, quantity, panel_title(quantity, source.titles, {}, 60), better, 3))
+        charts.append(_metric_chart(source, board, quantity, panel_title(quantity, source.titles, {}, 60), better, 3))
     return charts
 
 
-def _metric(source: Source, board: DatasetBoard, quantity: Quantity, title: str, better: str, digits: int) -> Chart:
-    entries, levels = source.drawn(board), board.levels(*quantity)
-    figure, _ = drawn(lambda ax: draw_metric(ax, board, entries, quantity, source.styles, source.names))
+def _metric_chart(
+    source: Source, board: DatasetBoard, quantity: Quantity, title: str, better: str, digits: int
+) -> Chart:
+    entries, levels = source.drawn_entries(board), board.levels(*quantity)
+    figure, _ = draw_figure(lambda ax: draw_metric(ax, board, entries, quantity, source.styles, source.names))
     series = _series(source, board, entries, quantity, levels if len(levels) > 1 else (), "metric", digits)
-    return Chart(figure, title, series, _levels(levels) or [""], better)
+    return Chart(figure, title, series, _level_labels(levels) or [""], better)
 
 
-def drawn(draw: Callable[[Axes], str | None]) -> tuple[Figure, str]:
-    """Draw a figure of one pair of axes, and return it with the title that the function returns."""
+def draw_figure(draw: Callable[[Axes], str | None]) -> tuple[Figure, str]:
+    """Draw a figure with one set of axes, and return it with the title that ``draw`` returns."""
     with figure_style():
         figure = Figure(figsize=_SIZE)
-        return figure, draw(figure.add_axes(_FRAME)) or ""
+        return figure, draw(figure.add_axes(_AXES_BOX)) or ""
 
 
 def _series(
@@ -176,36 +178,36 @@ def _series(
     prefix: str,
     digits: int,
 ) -> dict[str, Series]:
-    """Return the values of the entrants that have any, at noise levels, or without levels their mean over levels."""
+    """Return the values of the entrants that have any: at the given noise levels, or without levels the mean."""
     series = {}
     for label in (entry.entrant for entry in entries if board.estimate(entry.entrant, *quantity).is_known):
         overall = board.estimate(label, *quantity)
         values = [board.estimate(label, *quantity, sigma=sigma) for sigma in levels] or [overall]
         x = input_psnr(levels).tolist() or [overall.value]
         texts = [value_text(value, digits) for value in values]
-        series[f"{prefix}-{source.drawn_places[label]}"] = Series(label, x, texts, source.places[label])
+        series[f"{prefix}-{source.style_indices[label]}"] = Series(label, x, texts, source.indices[label])
     return series
 
 
 def value_text(estimate: Interval, digits: int) -> str:
-    """Return a value and, if they are known, the ends of its interval, with spaces between."""
+    """Return a value and, if they are known, the ends of its interval, separated by spaces."""
     has_interval = not (math.isnan(estimate.low) or math.isnan(estimate.high))
     values = [estimate.value, estimate.low, estimate.high] if has_interval else [estimate.value]
     return " ".join(number(value, digits) for value in values)
 
 
-def _levels(sigmas: Sequence[float]) -> list[str]:
+def _level_labels(sigmas: Sequence[float]) -> list[str]:
     return [f"σ = {level_name(sigma)}" for sigma in sigmas]
 
 
 def basis_charts(source: Source) -> dict[str, list[Chart]]:
-    """Return a figure of the ranked bases for each entrant, by dataset; empty if no bases were compared."""
+    """Return a chart of the ranked bases for each entrant, by dataset; empty if no bases were compared."""
     try:
-        found = rankings(source.results)
+        ranked = rankings(source.results)
     except ResultsError:
         return {}
     charts: dict[str, list[Chart]] = {}
-    for (dataset, entrant), rows in found.items():
+    for (dataset, entrant), rows in ranked.items():
         best = max(rows, key=lambda name: rows[name].ranked)
         title = f"{entrant}: closest to {best} ({rows[best].ranked:.2f})"
         charts.setdefault(dataset, []).append(Chart(ranking_figure({"": rows}), title))
@@ -213,34 +215,34 @@ def basis_charts(source: Source) -> dict[str, list[Chart]]:
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
-    """The networks that were trained on a dataset: their entrants, and figures of their training."""
+class TrainingCharts:
+    """Charts of the training on a dataset, with the entrants that were trained."""
 
     dataset: str
     entrants: Sequence[str]
     charts: Sequence[Chart]
 
 
-def trainings(source: Source) -> list[Trained]:
-    """Return the loss and the validation PSNR against steps, by dataset; empty if the folder has no units."""
+def training_charts(source: Source) -> list[TrainingCharts]:
+    """Return charts of the loss and the validation PSNR for each dataset; empty if the folder has no histories."""
     try:
         stored = histories(source.folder)
     except ResultsError:
         return []
     trained = []
     for dataset, of_dataset in stored.items():
-        if fits := [fit for fit in of_dataset if source.has(dataset, fit[0].entrant)]:
+        if fits := [fit for fit in of_dataset if source.is_on_board(dataset, fit[0].entrant)]:
             entrants = list(dict.fromkeys(fit.entrant for fit, _ in fits))
-            figures = [_training_chart(source, fits, what) for what in ("loss", "psnr")]
-            trained.append(Trained(dataset, entrants, figures))
+            figures = [_training_chart(source, fits, quantity) for quantity in ("loss", "psnr")]
+            trained.append(TrainingCharts(dataset, entrants, figures))
     return trained
 
 
-def _training_chart(source: Source, fits: Fits, what: str) -> Chart:
-    is_loss = what == "loss"
-    # Entrants have the colours of the other charts.
+def _training_chart(source: Source, fits: Fits, quantity: str) -> Chart:
+    is_loss = quantity == "loss"
+    # An entrant has the same colour as in the other charts.
     colours = {label: style["color"] for label, style in source.styles.items()}
-    figure, _ = drawn(lambda ax: (draw_loss if is_loss else draw_validation)(ax, fits, colours))
+    figure, _ = draw_figure(lambda ax: (draw_loss if is_loss else draw_validation)(ax, fits, colours))
     has_seeds = len({(fit.seed, fit.split) for fit, _ in fits}) > 1
     series = {}
     for index, (fit, history) in enumerate(fits):
@@ -251,73 +253,77 @@ def _training_chart(source: Source, fits: Fits, what: str) -> Chart:
         steps = history["step"][known]
         texts = [f"{value:.4g}" if is_loss else number(value) for value in values[known]]
         points = [f"step {step}" for step in steps]
-        series[f"{what}-{index}"] = Series(name, steps.tolist(), texts, source.places.get(fit.entrant), points)
+        series[f"{quantity}-{index}"] = Series(name, steps.tolist(), texts, source.indices.get(fit.entrant), points)
     if is_loss:
         return Chart(figure, "training loss", series, note="lower is better")
     return Chart(figure, "validation PSNR, mean over σ", series, note="higher is better", unit="dB")
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep:
-    """An entrant that was trained on several numbers of images of a dataset, and its figures."""
+class SweepCharts:
+    """Charts of an entrant that was trained on several numbers of images of a dataset."""
 
     dataset: str
     entrant: str
     charts: Sequence[Chart]
 
 
-def sweeps(source: Source) -> list[Sweep]:
-    """Return the figures of all entrants that were trained on several numbers of images."""
+def sweep_charts(source: Source) -> list[SweepCharts]:
+    """Return charts of each entrant that was trained on several numbers of images."""
     try:
         pairs = swept(source.results)
     except ResultsError:
         return []
-    return [Sweep(dataset, entrant, _sweep_charts(source, dataset, entrant)) for dataset, entrant in pairs]
+    return [SweepCharts(dataset, entrant, _charts_of_sweep(source, dataset, entrant)) for dataset, entrant in pairs]
 
 
-def _sweep_charts(source: Source, dataset: str, entrant: str) -> list[Chart]:
+def _charts_of_sweep(source: Source, dataset: str, entrant: str) -> list[Chart]:
     results = source.results
     curves = [(course(results, dataset, entrant, "psnr", split), split) for split in ("train", "test")]
     # A curve needs two noise levels.
-    charts = [_against_noise(*both) for both in curves if any(len(points) > 1 for points in both[0].values())]
+    charts = [
+        _noise_chart(*curve_and_split)
+        for curve_and_split in curves
+        if any(len(points) > 1 for points in curve_and_split[0].values())
+    ]
     nulls = dict(zip(results.metrics["metric"], results.metrics["null"], strict=True))
     for metric in transition_metrics(results, dataset, entrant):
         if values := course(results, dataset, entrant, metric):
             null = course(results, dataset, entrant, nulls[metric]) if nulls.get(metric) else {}
-            charts.append(_against_number(source, metric, values, null))
+            charts.append(_number_chart(source, metric, values, null))
     return charts
 
 
-def _against_noise(curves: SweepCurves, split: str) -> Chart:
-    """Return the PSNR against input PSNR, a curve for each number of images."""
+def _noise_chart(curves: SweepCurves, split: str) -> Chart:
+    """Return the chart of PSNR against input PSNR, a curve for each number of training images."""
     styles = number_styles(numbers_of([curves]))
-    figure, _ = drawn(lambda ax: _with_legend(ax, lambda: draw_course(ax, curves, styles)))
+    figure, _ = draw_figure(lambda ax: _with_legend(ax, lambda: draw_course(ax, curves, styles)))
     series = {}
     for index, (images, points) in enumerate(curves.items()):
         levels = sorted(points)
         texts = [value_text(points[sigma], 2) for sigma in levels]
         series[f"number-{index}"] = Series(
-            number_label(images), input_psnr(levels).tolist(), texts, None, _levels(levels)
+            number_label(images), input_psnr(levels).tolist(), texts, None, _level_labels(levels)
         )
-    what = "training" if split == "train" else split
-    return Chart(figure, f"output PSNR on {what} images, by number of training images", series, unit="dB")
+    image_kind = "training" if split == "train" else split
+    return Chart(figure, f"output PSNR on {image_kind} images, by number of training images", series, unit="dB")
 
 
-def _against_number(source: Source, metric: str, curves: SweepCurves, null: SweepCurves) -> Chart:
-    places = number_positions(numbers_of([curves]))
-    levels = dict(sorted(by_level(curves, places).items()))
+def _number_chart(source: Source, metric: str, curves: SweepCurves, null: SweepCurves) -> Chart:
+    positions = number_positions(numbers_of([curves]))
+    levels = dict(sorted(by_level(curves, positions).items()))
     styles = level_styles([sigma for sigma in levels if sigma])
-    figure, _ = drawn(lambda ax: _with_legend(ax, lambda: draw_transition(ax, curves, null, places, styles)))
-    labels = {place: number_label(images) for images, place in places.items()}
+    figure, _ = draw_figure(lambda ax: _with_legend(ax, lambda: draw_transition(ax, curves, null, positions, styles)))
+    labels = {position: number_label(images) for images, position in positions.items()}
     series = {}
     for index, (sigma, values) in enumerate(levels.items()):
-        x, texts = [place for place, _ in values], [value_text(point, 3) for _, point in values]
-        series[f"level-{index}"] = Series(level_label(sigma), x, texts, None, [labels[place] for place in x])
-    note = ", ".join(filter(None, [source.better.get(metric, ""), "dotted: by chance" if null else ""]))
+        x, texts = [position for position, _ in values], [value_text(point, 3) for _, point in values]
+        series[f"level-{index}"] = Series(level_label(sigma), x, texts, None, [labels[position] for position in x])
+    note = ", ".join(filter(None, [source.better.get(metric, ""), "dotted: chance level" if null else ""]))
     return Chart(figure, source.titles.get(metric) or metric, series, note=note)
 
 
 def _with_legend(ax: Axes, draw: Callable[[], None]) -> None:
-    """Draw, and name the curves within the axes, which are few."""
+    """Draw curves, and add a legend inside the axes."""
     draw()
     ax.legend(fontsize=6.5, ncols=2, frameon=False, handlelength=1.8, columnspacing=1.0)

@@ -1,4 +1,4 @@
-"""Images of a page, in palettes of few colours: kept by a run, as strips, and samples beside training images."""
+"""Images of a page, reduced to few colours: strips of denoised images, and sheets of samples."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ if TYPE_CHECKING:
     from gahbench.report.contact_sheet import Floats
     from gahbench.store.stored_files import StoredArrays
 
-#: The most characters of all strips, and of all sheets of samples, of a page.
+#: The largest number of characters of all strips, and of all sheets of samples, of a page.
 MAX_CHARACTERS, MAX_SHEET_CHARACTERS = 200_000, 1_200_000
-#: Numbers of noise levels and of images: the first pair is shown whose strips fit.
-_CHOICES = ((5, 3), (3, 3), (3, 2), (2, 2), (1, 3), (1, 2), (1, 1))
+#: Numbers of noise levels and of images; the first pair whose strips fit is used.
+_LEVEL_AND_IMAGE_COUNTS = ((5, 3), (3, 3), (3, 2), (2, 2), (1, 3), (1, 2), (1, 1))
 _GREYS, _ERRORS, _COLOURS, _SHEET_COLOURS = 48, 16, 64, 32
 _GAP = 2  # pixels between the images of a strip
-_SIDE = 88  # the least pixels of the screen along the longer side of an image
+_MIN_SIDE = 88  # pixels of the screen along the longer side of an image
 
 
 @dataclass(frozen=True)
 class Strip:
-    """Images side by side."""
+    """Images side by side as a ``data:`` URL of a PNG, and its size in pixels."""
 
-    address: str
+    url: str
     width: int
     height: int
 
 
 @dataclass(frozen=True)
-class Denoised:
+class DenoisedImages:
     """The images that an entrant denoised at a noise level, its errors, and the PSNR of each image."""
 
     entrant: str
@@ -65,11 +65,11 @@ class LevelImages:
 
     sigma: str
     noisy: Strip
-    entrants: Sequence[Denoised]
+    entrants: Sequence[DenoisedImages]
 
 
 @dataclass(frozen=True)
-class Pictures:
+class DatasetImages:
     """The images of a dataset."""
 
     dataset: str
@@ -77,106 +77,109 @@ class Pictures:
     levels: Sequence[LevelImages]
 
 
-def gallery(source: Source) -> tuple[list[Pictures], str]:
-    """Return the images that a run kept, as many as fit into :data:`MAX_CHARACTERS` characters, and a note."""
+def gallery(source: Source) -> tuple[list[DatasetImages], str]:
+    """Return as many of the images that a run kept as fit into :data:`MAX_CHARACTERS`, and a note for the page."""
     try:
-        stored = kept_images(source.folder)
+        stored_by_dataset = kept_images(source.folder)
     except ResultsError:
-        return [], "This folder holds no images: those that a run keeps are in its units, which are not here."
+        return [], "This folder holds no images: a run keeps them in its units, which this folder does not have."
     kept = {}
-    for dataset, of_dataset in stored.items():
-        if on_board := [one for one in of_dataset if source.has(dataset, one.entrant)]:
-            kept[dataset] = sorted(on_board, key=lambda one: source.places[one.entrant])[:MAX_DRAWN]
+    for dataset, of_dataset in stored_by_dataset.items():
+        if on_board := [images for images in of_dataset if source.is_on_board(dataset, images.entrant)]:
+            kept[dataset] = sorted(on_board, key=lambda images: source.indices[images.entrant])[:MAX_DRAWN]
     if not kept:
         return [], "This folder holds no images of the entrants on this board."
     limit = f"{MAX_CHARACTERS // 1000} kB"
-    for levels, images in _CHOICES:
-        shown = [_pictures(dataset, of_dataset, levels, images) for dataset, of_dataset in kept.items()]
-        size = sum(len(strip.address) for one in shown for strip in _strips(one))
+    for level_count, image_count in _LEVEL_AND_IMAGE_COUNTS:
+        shown = [_dataset_images(dataset, stored, level_count, image_count) for dataset, stored in kept.items()]
+        size = sum(len(strip.url) for pictures in shown for strip in _strips(pictures))
         if size <= MAX_CHARACTERS:
             break
     else:
-        return [], f"The images that this run kept have more than {limit}: 'gahbench draw denoised'."
-    arrays = [one.arrays for of_dataset in kept.values() for one in of_dataset]
-    count = min(images, max(len(one["clean"]) for one in arrays))
-    levels, most = max(len(one.levels) for one in shown), max(len(one["sigmas"]) for one in arrays)
+        return [], f"The images of this run take more than {limit}; 'gahbench draw denoised' draws them."
+    arrays = [stored.arrays for of_dataset in kept.values() for stored in of_dataset]
+    count = min(image_count, max(len(stored["clean"]) for stored in arrays))
+    levels = max(len(pictures.levels) for pictures in shown)
+    max_levels = max(len(stored["sigmas"]) for stored in arrays)
     return shown, (
-        f"{count} of the images that were kept, at {levels} of {most} noise levels: {size / 1000:.0f} kB, at most "
-        f"{limit}, in few greys or colours. 'gahbench draw denoised' draws all. Errors are grey for 0, white and "
-        f"black for {ERROR_RANGE:g} σ; of large images the centre is shown, and the PSNR is of the whole."
+        f"{count} of the images that the run kept, at {levels} of {max_levels} noise levels, with few greys or colours "
+        f"({size / 1000:.0f} kB of at most {limit}). 'gahbench draw denoised' draws all. In the errors, grey is 0; "
+        f"white and black are {ERROR_RANGE:g} σ. Large images are cropped to their centre; the PSNR is of whole images."
     )
 
 
-def _strips(pictures: Pictures) -> Iterator[Strip]:
+def _strips(pictures: DatasetImages) -> Iterator[Strip]:
     yield pictures.clean
     for level in pictures.levels:
         yield level.noisy
-        for one in level.entrants:
-            yield from (one.denoised, one.error)
+        for entrant in level.entrants:
+            yield from (entrant.denoised, entrant.error)
 
 
-def _pictures(dataset: str, kept: Sequence[StoredArrays], levels: int, images: int) -> Pictures:
+def _dataset_images(dataset: str, kept: Sequence[StoredArrays], level_count: int, image_count: int) -> DatasetImages:
     sigmas = kept[0].arrays["sigmas"]
-    places = sorted({round(place) for place in np.linspace(0, len(sigmas) - 1, levels + 2)[1:-1]})
-    if levels >= len(sigmas):
-        places = list(range(len(sigmas)))
-    clean = to_pictures(kept[0].arrays["clean"])[:images]
-    return Pictures(dataset, strip(clean), [_level(kept, clean, float(sigmas[place])) for place in places])
+    indices = sorted({round(index) for index in np.linspace(0, len(sigmas) - 1, level_count + 2)[1:-1]})
+    if level_count >= len(sigmas):
+        indices = list(range(len(sigmas)))
+    clean = to_pictures(kept[0].arrays["clean"])[:image_count]
+    return DatasetImages(
+        dataset, make_strip(clean), [_level_images(kept, clean, float(sigmas[index])) for index in indices]
+    )
 
 
-def _level(kept: Sequence[StoredArrays], clean: Floats, sigma: float) -> LevelImages:
-    noisy = strip(clean, _ERRORS)
-    entrants: list[Denoised] = []
-    for one in kept:
-        if (level := level_index(one, sigma)) is None:
+def _level_images(kept: Sequence[StoredArrays], clean: Floats, sigma: float) -> LevelImages:
+    noisy = make_strip(clean, _ERRORS)
+    entrants: list[DenoisedImages] = []
+    for stored in kept:
+        if (level := level_index(stored, sigma)) is None:
             continue
         if not entrants:
-            noisy = strip(to_pictures(one.arrays["noisy"][level])[: len(clean)], _ERRORS)
-        denoised = to_pictures(one.arrays["denoised"][level])[: len(clean)]
-        error = strip(error_pictures(denoised, clean, sigma), _ERRORS)
-        psnr = ", ".join(number(float(value), 1) for value in one.arrays["psnr"][level][: len(clean)])
-        entrants.append(Denoised(one.entrant, strip(denoised), error, psnr))
+            noisy = make_strip(to_pictures(stored.arrays["noisy"][level])[: len(clean)], _ERRORS)
+        denoised = to_pictures(stored.arrays["denoised"][level])[: len(clean)]
+        error = make_strip(error_pictures(denoised, clean, sigma), _ERRORS)
+        psnr = ", ".join(number(float(value), 1) for value in stored.arrays["psnr"][level][: len(clean)])
+        entrants.append(DenoisedImages(stored.entrant, make_strip(denoised), error, psnr))
     return LevelImages(level_name(sigma), noisy, entrants)
 
 
-def strip(images: Floats, greys: int = _GREYS) -> Strip:
-    """Return images (N, H, W) or (N, H, W, 3) side by side."""
+def make_strip(images: Floats, greys: int = _GREYS) -> Strip:
+    """Return a strip of images (N, H, W) or (N, H, W, 3)."""
     levels = greys - 1 if images.ndim == 3 else 255
     steps = np.round(images * levels).clip(0, levels).astype(np.uint8)
     height, width = steps.shape[1:3]
-    scale = max(1, -(-_SIDE // max(height, width)))
+    scale = max(1, -(-_MIN_SIDE // max(height, width)))
     across = len(steps) * (width + _GAP) - _GAP
-    return Strip(_encoded(steps.tobytes(), steps.shape, greys), scale * across, scale * height)
+    return Strip(_strip_url(steps.tobytes(), steps.shape, greys), scale * across, scale * height)
 
 
 @functools.lru_cache(maxsize=4096)
-def _encoded(content: bytes, shape: tuple[int, ...], greys: int) -> str:
-    """Return a strip as the address of a PNG; gaps between grey images are transparent."""
+def _strip_url(content: bytes, shape: tuple[int, ...], greys: int) -> str:
+    """Return the ``data:`` URL of a strip; gaps between grey images are transparent."""
     steps = np.frombuffer(content, np.uint8).reshape(shape)
     gap = np.full((shape[1], _GAP, *shape[3:]), greys if len(shape) == 3 else 255, np.uint8)
     joined = np.concatenate([part for image in steps for part in (image, gap)][:-1], axis=1)
     if joined.ndim == 3:
-        return png_address(Image.fromarray(joined), _COLOURS)
+        return png_data_url(Image.fromarray(joined), _COLOURS)
     picture = Image.fromarray(joined, "P")
     shades = [round(255 * step / (greys - 1)) for step in range(greys)]
     picture.putpalette([shade for step in [*shades, 255] for shade in (step, step, step)])
-    return png_address(picture, _COLOURS, transparency=greys)
+    return png_data_url(picture, _COLOURS, transparency=greys)
 
 
 @dataclass(frozen=True)
-class Extremes:
-    """The images on which an entrant is worst and best compared with another entrant: dB by number of the image."""
+class ExtremeImages:
+    """The images on which an entrant is worst and best compared with another entrant: numbers and gains in dB."""
 
     entrant: str
     worst: str
     best: str
 
 
-def extremes(source: Source, dataset: str, count: int = 3) -> tuple[str, list[Extremes]]:
-    """Return the images on which entrants differ the most from the baseline, or else from the best that has a rank."""
+def extremes(source: Source, dataset: str, count: int = 3) -> tuple[str, list[ExtremeImages]]:
+    """Return the baseline, or without a baseline the best ranked entrant, and the images with extreme gains over it."""
     scores = source.results.scores
     rows = scores[(scores["dataset"] == dataset) & (scores["metric"] == "psnr") & (scores["split"] == "test")]
-    entries = source.drawn(source.results.board.of(dataset))
+    entries = source.drawn_entries(source.results.board.of(dataset))
     drawn = [entry.entrant for entry in entries]
     rows = rows[rows["entrant"].isin(drawn) & rows["image"].notna()]
     table = rows.groupby(["entrant", "image"])["value"].mean().unstack("entrant")
@@ -185,27 +188,29 @@ def extremes(source: Source, dataset: str, count: int = 3) -> tuple[str, list[Ex
         return "", []
     ranked = [entry.entrant for entry in entries if entry.rank is not None and entry.entrant in others]
     against = source.results.baseline if source.results.baseline in others else [*ranked, *others][0]
-    found = []
+    extremes_by_entrant = []
     for label in others:
         gains = (table[label] - table[against]).dropna().sort_values()
         if label != against and len(gains):
             ordered = [f"{image}: {number(gain, 2, sign=True)}" for image, gain in gains.items()]
-            found.append(Extremes(label, ", ".join(ordered[:count]), ", ".join(ordered[::-1][:count])))
-    return str(against), found
+            extremes_by_entrant.append(
+                ExtremeImages(label, ", ".join(ordered[:count]), ", ".join(ordered[::-1][:count]))
+            )
+    return str(against), extremes_by_entrant
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A sheet of samples, as a ``data:`` address, and its size in pixels."""
+    """A sheet of samples as a ``data:`` URL of a PNG, and its size in pixels."""
 
     title: str
-    address: str
+    url: str
     width: int
     height: int
 
 
 def sample_sheets(source: Source) -> list[Sheet]:
-    """Return samples of pairs of networks beside their closest training images, if the folder has them."""
+    """Return sheets of samples of pairs of networks with their closest training images; empty if none are stored."""
     try:
         pairs = paired_samples(source.folder)
     except ResultsError:
@@ -214,14 +219,14 @@ def sample_sheets(source: Source) -> list[Sheet]:
     for pair, sets in pairs.items():
         title = ", ".join(reversed(pair))
         with Image.open(io.BytesIO(encode_sheet(pairs_sheet(sets, title, 6), ".png"))) as image:
-            sheet = Sheet(title, png_address(image, _SHEET_COLOURS), image.width // 2, image.height // 2)
-        if sum(len(one.address) for one in [*sheets, sheet]) <= MAX_SHEET_CHARACTERS:
+            sheet = Sheet(title, png_data_url(image, _SHEET_COLOURS), image.width // 2, image.height // 2)
+        if sum(len(drawn_sheet.url) for drawn_sheet in [*sheets, sheet]) <= MAX_SHEET_CHARACTERS:
             sheets.append(sheet)
     return sheets
 
 
-def png_address(picture: Image.Image, colours: int, **options: Any) -> str:
-    """Return a picture as a ``data:`` address of a PNG."""
+def png_data_url(picture: Image.Image, colours: int, **options: Any) -> str:
+    """Return a picture as a ``data:`` URL of a PNG."""
     small = picture if picture.mode == "P" else picture.convert("RGB").quantize(colours)
     buffer = io.BytesIO()
     small.save(buffer, "PNG", optimize=True, **options)

@@ -1,4 +1,4 @@
-"""Origins of the numbers of a page: protocol, environment, fits, failures, checksums, citations, and downloads."""
+"""The provenance section of a page: protocol, environment, fits, failures, checksums, citations, and downloads."""
 
 from __future__ import annotations
 
@@ -30,70 +30,77 @@ from gahbench.report.publish import OVERALL
 from gahbench.store.plan_file import RecordedPlan, read_plan
 from gahbench.store.store import Store
 
-#: Bytes of a table, compressed, that a page still holds.
+#: The largest table that a page embeds, in bytes, after compression.
 MAX_BYTES = 100_000
-#: Bytes of the record of an environment.
+#: The largest record of an environment that is read, in bytes.
 MAX_ENVIRONMENT = 1_000_000
-#: Bytes of a table that is not compressed.
+#: The largest table that is embedded without compression, in bytes.
 _MAX_PLAIN = 60_000
 _SCORING: tuple[str, ...] = ("images", "sigmas", "noise_seed")
 
 
 @dataclass(frozen=True)
 class Download:
-    """A file that a page holds."""
+    """A file that is embedded in a page as a ``data:`` URL, which is empty if the file is too large."""
 
     name: str
-    what: str
-    address: str
+    description: str
+    url: str
     size: int
     checksum: str
 
 
-def recorded_plan_of(folder: Path) -> RecordedPlan | None:
-    """Return the plan of a folder; ``None`` if it has no plan that can be read."""
+def find_plan(folder: Path) -> RecordedPlan | None:
+    """Return the plan of a folder; ``None`` if it has no valid plan."""
     try:
         return read_plan(folder)
     except GahbenchError:
         return None
 
 
-def environment_of(folder: Path) -> dict[str, Any]:
-    """Return the record of a folder's environment; empty without a valid record."""
+def load_environment(folder: Path) -> dict[str, Any]:
+    """Return the recorded environment of a folder; empty without a valid record."""
     try:
         # Symbolic links are not followed: they may lead out of the folder.
-        found = json.loads(read_regular(folder / "environment.json", MAX_ENVIRONMENT, follow=False))
-        is_valid = isinstance(found.get("packages", {}), dict) and isinstance(found.get("gpus", []), list)
+        environment = json.loads(read_regular(folder / "environment.json", MAX_ENVIRONMENT, follow=False))
+        is_valid = isinstance(environment.get("packages", {}), dict) and isinstance(environment.get("gpus", []), list)
     except (OSError, ValueError, AttributeError):
         return {}
-    return found if is_valid else {}
+    return environment if is_valid else {}
 
 
-def checksums_of(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of the files that were written with the board, by name."""
+def file_checksums(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of the files that were published with the board, by name."""
     return dict(sorted(saved_files(index_or_none(folder) or {}).items()))
 
 
 def protocol(plan: RecordedPlan) -> dict[str, dict[str, str]]:
-    """Return the settings of a plan by kind and label: of datasets, entrants, metrics, training, and scoring."""
-    found: dict[str, dict[str, str]] = {}
+    """Return the settings of datasets, entrants, metrics, training and scoring in a plan, by kind and label."""
+    settings: dict[str, dict[str, str]] = {}
     for unit in plan.shown:
         payload = unit.payload
         for kind, label in (("datasets", unit.dataset), ("entrants", base_label(unit.entrant))):
-            found.setdefault(kind, {}).setdefault(label, _settings_text(_parameters(payload, kind[:-1])))
+            settings.setdefault(kind, {}).setdefault(label, _format_settings(_parameters(payload, kind[:-1])))
         if unit.metric is not None:
-            found.setdefault("metrics", {}).setdefault(str(unit.metric), _settings_text(_parameters(payload, "metric")))
+            settings.setdefault("metrics", {}).setdefault(
+                str(unit.metric), _format_settings(_parameters(payload, "metric"))
+            )
             if unit.split == "test":
                 scoring = {name: payload[name] for name in _SCORING if name in payload}
-                found.setdefault("scoring", {}).setdefault(f"{unit.metric} on {unit.dataset}", _settings_text(scoring))
+                settings.setdefault("scoring", {}).setdefault(
+                    f"{unit.metric} on {unit.dataset}", _format_settings(scoring)
+                )
         elif isinstance(payload.get("training"), Mapping):
             label = f"{unit.entrant} on {unit.dataset}"
-            found.setdefault("training", {}).setdefault(label, _settings_text(payload["training"]))
-    return {kind: _merged(rows) if kind in ("training", "scoring") else rows for kind, rows in found.items()}
+            settings.setdefault("training", {}).setdefault(label, _format_settings(payload["training"]))
+    return {
+        kind: _merge_equal_settings(rows) if kind in ("training", "scoring") else rows
+        for kind, rows in settings.items()
+    }
 
 
-def _merged(rows: Mapping[str, str]) -> dict[str, str]:
-    """Return equal settings once, with the number of labels that share them."""
+def _merge_equal_settings(rows: Mapping[str, str]) -> dict[str, str]:
+    """Merge labels with equal settings into one row, which names the first label and the number of the others."""
     shared: dict[str, list[str]] = {}
     for label, text in rows.items():
         shared.setdefault(text, []).append(label)
@@ -103,35 +110,35 @@ def _merged(rows: Mapping[str, str]) -> dict[str, str]:
 
 
 def _parameters(payload: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
-    described = payload.get(kind)
-    parameters = described.get("parameters") if isinstance(described, Mapping) else None
+    plugin = payload.get(kind)
+    parameters = plugin.get("parameters") if isinstance(plugin, Mapping) else None
     return parameters if isinstance(parameters, Mapping) else {}
 
 
-def _settings_text(settings: Mapping[str, Any]) -> str:
+def _format_settings(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in settings.items()) or "none"
 
 
 def works(source: Source, plan: RecordedPlan | None) -> dict[Citation, list[str]]:
-    """Return the works that the plugins of a board follow, each with the names of these plugins."""
+    """Return the publications that the plugins of a board implement, each with the names of these plugins."""
     if source.results.works:
         return source.results.works
-    found: dict[Citation, list[str]] = {}
+    works_found: dict[Citation, list[str]] = {}
     for kind, name in dict.fromkeys(_plugins(source.results, plan)):
         try:
             plugin = source.registry.find(kind, name)
             for work in () if plugin is None else citations(plugin):
-                found.setdefault(work, []).append(name)
+                works_found.setdefault(work, []).append(name)
         except GahbenchError:
             continue
-    return found
+    return works_found
 
 
 def _plugins(results: Results, plan: RecordedPlan | None) -> Iterator[tuple[Kind, str]]:
     if plan is not None:
         for unit in plan.shown:
-            of: dict[str, Kind] = {"dataset": "dataset", "entrant": unit.entrant_kind, "metric": "metric"}
-            for key, kind in of.items():
+            kinds_by_key: dict[str, Kind] = {"dataset": "dataset", "entrant": unit.entrant_kind, "metric": "metric"}
+            for key, kind in kinds_by_key.items():
                 if isinstance(described := unit.payload.get(key), Mapping):
                     yield kind, str(described.get("name"))
         return
@@ -147,31 +154,38 @@ def _plugins(results: Results, plan: RecordedPlan | None) -> Iterator[tuple[Kind
         yield from ((kind, name) for kind in kinds)
 
 
-def downloads(results: Results, plan: RecordedPlan | None, followed: Iterable[Citation]) -> list[Download]:
-    """Return the tables of a board as files that the page holds, numbers to six digits, and BibTeX of works."""
+def downloads(results: Results, plan: RecordedPlan | None, cited_works: Iterable[Citation]) -> list[Download]:
+    """Return the tables of a board, with six digits, and the BibTeX of the cited works as embedded files."""
     tables = [
         ("leaderboard.csv", "the board: every value with its interval", results.leaderboard(full=True)),
         (OVERALL, "means over datasets", results.over_datasets()),
-        ("scores.csv", f"every score; {SCORES} of the folder has all digits", results.scores),
+        ("scores.csv", f"every score, with six digits; {SCORES} in the folder has all digits", results.scores),
     ]
-    found = [
-        _download(name, what, table.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode())
-        for name, what, table in tables
+    files = [
+        _download(name, description, table.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode())
+        for name, description, table in tables
         if not table.empty
     ]
     if plan is not None:
-        found.append(_download("units.csv", "the units of the board with their keys", _units(plan.shown)))
-    if entries := bibliography(followed):
-        found.append(_download("works.bib", "the works that plugins follow", entries.encode(), "application/x-bibtex"))
-    return found
+        files.append(_download("units.csv", "the units of the board with their keys", _units(plan.shown)))
+    if entries := bibliography(cited_works):
+        files.append(
+            _download(
+                "works.bib",
+                "BibTeX of the publications that the plugins implement",
+                entries.encode(),
+                "application/x-bibtex",
+            )
+        )
+    return files
 
 
-def _download(name: str, what: str, content: bytes, kind: str = "text/csv") -> Download:
+def _download(name: str, description: str, content: bytes, media_type: str = "text/csv") -> Download:
     if len(content) > _MAX_PLAIN:
-        # Without the time, so that equal tables give equal pages.
-        content, name, kind = gzip.compress(content, mtime=0), f"{name}.gz", "application/gzip"
-    address = f"data:{kind};base64,{base64.b64encode(content).decode()}" if len(content) <= MAX_BYTES else ""
-    return Download(name, what, address, len(content), hashlib.sha256(content).hexdigest())
+        # The header has no time stamp, so that equal tables give equal pages.
+        content, name, media_type = gzip.compress(content, mtime=0), f"{name}.gz", "application/gzip"
+    url = f"data:{media_type};base64,{base64.b64encode(content).decode()}" if len(content) <= MAX_BYTES else ""
+    return Download(name, description, url, len(content), hashlib.sha256(content).hexdigest())
 
 
 def _units(units: Sequence[Unit]) -> bytes:
@@ -182,7 +196,7 @@ def _units(units: Sequence[Unit]) -> bytes:
 
 @dataclass(frozen=True)
 class Failure:
-    """A unit that failed, its error in a line, and its traceback, empty if the folder does not hold it."""
+    """A failed unit with its error, one line, and its traceback, which is empty if the folder does not have it."""
 
     unit: str
     error: str
@@ -190,7 +204,7 @@ class Failure:
 
 
 def fits_table(source: Source) -> list[dict[str, Any]]:
-    """Return the fits of the board, a row each, with texts for time and number of parameters."""
+    """Return a row for each fit of the board, with formatted values."""
     return [
         {
             **{str(name): "–" if pd.isna(value) or value == "" else value for name, value in row.items()},
@@ -202,9 +216,9 @@ def fits_table(source: Source) -> list[dict[str, Any]]:
 
 
 def failures(source: Source) -> list[Failure]:
-    """Return the failures of the board, with tracebacks if the folder has them."""
-    plan, store = recorded_plan_of(source.folder), Store(source.folder)
-    # Units of two splits have one name.
+    """Return the failures of the board, with their tracebacks if the folder has them."""
+    plan, store = find_plan(source.folder), Store(source.folder)
+    # Units of two splits share a name, so a name may have several tracebacks.
     tracebacks: dict[str, list[str]] = {}
     if plan is not None:
         names = store.failed()

@@ -1,6 +1,6 @@
-"""A page of a results folder: board, curves, images, training, bases, generalization, claims, and their provenance.
+"""The HTML report of a results folder.
 
-Pages send no request, and their policy admits no script or style but their own.
+Pages send no requests, and their content security policy admits only their own script and style.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ from gahbench.report.claims import judge_claims, summary
 from gahbench.report.legend import dataset_lines, legend, rate_lines
 from gahbench.report.page import charts, images, provenance
 from gahbench.report.page.charts import Source
-from gahbench.report.page.svg import Chart, colours_in, declarations, inline_svg, key_drawing
+from gahbench.report.page.svg import Chart, colours_in, css_declarations, inline_svg, key_drawing
 from gahbench.report.tables import notes_below, overall_title, summary_title
 
 if TYPE_CHECKING:
     from gahbench.registry.registry import Registry
 
-#: Sections of a page, in their order; bases, sweeps and claims are optional.
+#: The sections of a page in their order; basis, generalization and claims are optional.
 SECTIONS = ("board", "curves", "images", "training", "basis", "generalization", "claims", "provenance")
-#: Sources of what a page may load whose style and script are files beside it.
-SHARED = "'self'"
+#: The policy source of a page whose style and script are files of its site.
+SAME_ORIGIN = "'self'"
 
 
 def write_report(folder: Path, out: Path, registry: Registry) -> int:
-    """Write the report of a results folder, and return how many bytes it has."""
+    """Write the report of a results folder, and return its size in bytes."""
     content = html_report(folder, registry).encode()
     write_output(content, out)
     return len(content)
@@ -67,19 +67,21 @@ def html_report(folder: Path, registry: Registry) -> str:
     """Return the report of a results folder as one HTML page; equal folders give equal pages."""
     values = report_values(Source(folder, load_results(folder), registry))
     no_pages: dict[str, dict[str, str]] = {"runs": {}, "entrants": {}, "datasets": {}}
-    body = part("body.html", {**values, "site": None, "pages": no_pages, "about": None})
+    body = render_template("body.html", {**values, "site": None, "pages": no_pages, "about": None})
     style, script = stylesheet(colours_in(body), values["groups"]), template_text("script.js")
-    hashes = (_hashed(style), _hashed(script))
-    return page(values["title"], body, Markup(f"<style>{style}</style>"), Markup(f"<script>{script}</script>"), hashes)
+    hashes = (_hash_source(style), _hash_source(script))
+    return render_page(
+        values["title"], body, Markup(f"<style>{style}</style>"), Markup(f"<script>{script}</script>"), hashes
+    )
 
 
 def report_values(source: Source) -> dict[str, Any]:
-    """Return the values of ``body.html`` but for ``site``, ``pages`` and ``about``, which a site adds."""
+    """Return the values of ``body.html`` except ``site``, ``pages`` and ``about``, which a site adds."""
     numbers = count()
 
-    def drawn(chart: Chart) -> tuple[Markup, str]:
-        svg, places = inline_svg(chart, next(numbers))
-        return Markup(svg), " ".join(f"{place:g}" for place in places)
+    def draw_chart(chart: Chart) -> tuple[Markup, str]:
+        svg, positions = inline_svg(chart, next(numbers))
+        return Markup(svg), " ".join(f"{position:g}" for position in positions)
 
     results, datasets = source.results, list(_datasets(source))
     overall = results.means_over_datasets
@@ -97,27 +99,27 @@ def report_values(source: Source) -> dict[str, Any]:
         "overall": overall.rows and entrant_table(overall.rows, overall_columns(overall.rows)),
         "overall_title": overall_title(overall),
         "datasets": datasets,
-        "groups": max((len(one["table"].groups) for one in datasets), default=1),
-        "places": source.places,
+        "groups": max((len(dataset["table"].groups) for dataset in datasets), default=1),
+        "indices": source.indices,
         "keys": {
-            label: Markup(key_drawing(style, f"k{source.places[label]}")) for label, style in source.styles.items()
+            label: Markup(key_drawing(style, f"k{source.indices[label]}")) for label, style in source.styles.items()
         },
         "length": LENGTH,
-        "drawn": drawn,
+        "draw_chart": draw_chart,
         "gallery": {"pictures": pictures, "note": note},
         "training": {
-            "trained": charts.trainings(source),
+            "trained": charts.training_charts(source),
             "fits": provenance.fits_table(source),
             "failures": provenance.failures(source),
         },
         "bases": charts.basis_charts(source),
-        "sweeps": charts.sweeps(source),
+        "sweeps": charts.sweep_charts(source),
         "sheets": images.sample_sheets(source),
         "claims": {"judged": measured, "outcomes": summary([claim.outcome for claim in measured])},
         "provenance": _provenance(source),
     }
-    shown = {"basis": values["bases"], "generalization": values["sweeps"], "claims": measured}
-    return {**values, "sections": {name: name.capitalize() for name in SECTIONS if shown.get(name, True)}}
+    optional_sections = {"basis": values["bases"], "generalization": values["sweeps"], "claims": measured}
+    return {**values, "sections": {name: name.capitalize() for name in SECTIONS if optional_sections.get(name, True)}}
 
 
 def _datasets(source: Source) -> Iterator[dict[str, Any]]:
@@ -133,7 +135,7 @@ def _datasets(source: Source) -> Iterator[dict[str, Any]]:
             "notes": notes_below(board),
             "charts": charts.board_charts(source, board),
             "metrics": charts.metric_charts(source, board),
-            "shown": [entry.entrant for entry in source.drawn(board)],
+            "drawn": [entry.entrant for entry in source.drawn_entries(board)],
             "entrants": len(board.entries),
             "against": against,
             "extremes": extremes,
@@ -141,20 +143,20 @@ def _datasets(source: Source) -> Iterator[dict[str, Any]]:
 
 
 def _provenance(source: Source) -> dict[str, Any]:
-    folder, plan = source.folder, provenance.recorded_plan_of(source.folder)
+    folder, plan = source.folder, provenance.find_plan(source.folder)
     works = provenance.works(source, plan)
-    if plan is not None and not all(source.has(unit.dataset, unit.entrant) for unit in plan.shown):
+    if plan is not None and not all(source.is_on_board(unit.dataset, unit.entrant) for unit in plan.shown):
         warnings.warn(
             f"{folder}: its plan was changed after its board was written; "
-            f"'gahbench collect {shlex.quote(str(folder))}' writes the board anew",
+            f"'gahbench collect {shlex.quote(str(folder))}' writes the board again",
             stacklevel=2,
         )
     return {
         "suite": "" if plan is None else plan.suite_text,
         "changes": () if plan is None else plan.changes,
         "protocol": {} if plan is None else provenance.protocol(plan),
-        "environment": provenance.environment_of(folder),
-        "checksums": provenance.checksums_of(folder),
+        "environment": provenance.load_environment(folder),
+        "checksums": provenance.file_checksums(folder),
         "works": [(", ".join(names), str(work)) for work, names in works.items()],
         "downloads": provenance.downloads(source.results, plan, works),
     }
@@ -162,7 +164,7 @@ def _provenance(source: Source) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class EntrantTable:
-    """A table of entrants: their labels, their kinds, and columns in groups that a page switches on and off."""
+    """A table of entrants: their labels and kinds, and columns in groups that a page shows or hides."""
 
     entrants: Sequence[str]
     kinds: Sequence[str]
@@ -170,17 +172,17 @@ class EntrantTable:
 
     @property
     def groups(self) -> list[str]:
-        """Groups of columns, the summary first."""
+        """The groups of columns, the summary first."""
         return list(dict.fromkeys(column.group for column in self.columns))
 
 
 def entrant_table(rows: Sequence[Any], columns: Sequence[Column]) -> EntrantTable:
-    """Return a table of the rows of a board."""
+    """Return a table of entrants for the rows of a board."""
     return EntrantTable([row.entrant for row in rows], [row.kind for row in rows], columns)
 
 
 def dataset_table(board: DatasetBoard) -> EntrantTable:
-    """Return the table of one dataset, with every value that has a mean over noise levels, and the PSNR at each."""
+    """Return the table of a dataset: all means over noise levels, and PSNR, gain and deficit at each noise level."""
     return entrant_table(board.entries, [column for column in _columns(board) if column.is_known])
 
 
@@ -202,13 +204,13 @@ def _columns(board: DatasetBoard) -> Iterator[Column]:
     for sigma, level in levels.items():
         low, high = of("deficit", "min", sigma), of("deficit", sigma=sigma)
         yield bracket_column(f"deficit, {level}", low, high, group="deficit by σ")
-    for metric, part in board.overall_metrics:
-        head, group = f"{metric}.{part}" if part else metric, parse_metric_name(metric).name
-        yield value_column(head, of(metric, part), digits=3, has_bars=not part, group=group)
+    for metric, render_template in board.overall_metrics:
+        head, group = f"{metric}.{render_template}" if render_template else metric, parse_metric_name(metric).name
+        yield value_column(head, of(metric, render_template), digits=3, has_bars=not render_template, group=group)
 
 
-def page(title: str, body: str, style: str, script: str, sources: tuple[str, str], images: str = "data:") -> str:
-    """Return a page of a body, a style and a script, whose sources its policy admits."""
+def render_page(title: str, body: str, style: str, script: str, sources: tuple[str, str], images: str = "data:") -> str:
+    """Render a page with a body, style and script; ``sources`` are the policy sources of style and script."""
     policy = {
         "default-src": "'none'",
         "img-src": images,
@@ -217,7 +219,7 @@ def page(title: str, body: str, style: str, script: str, sources: tuple[str, str
         "base-uri": "'none'",
         "form-action": "'none'",
     }
-    return part(
+    return render_template(
         "page.html",
         {
             "title": title,
@@ -229,23 +231,23 @@ def page(title: str, body: str, style: str, script: str, sources: tuple[str, str
     )
 
 
-def part(template: str, values: Mapping[str, Any], package: str = "gahbench.report") -> str:
-    """Render a template, of a package or of the report, with values."""
+def render_template(template: str, values: Mapping[str, Any], package: str = "gahbench.report") -> str:
+    """Render a template of a package, or of the report, with values."""
     return _environment(package).get_template(template).render(values)
 
 
-def stylesheet(used: set[str], groups: int, more: str = "") -> str:
-    """Return the style of pages, and more of it."""
-    light, dark = declarations(used)
-    # Columns are hidden by the number of their group.
-    hidden = ",".join(f".no{place} .g{place}" for place in range(1, groups)) or ".none"
+def stylesheet(used_colours: set[str], groups: int, more: str = "") -> str:
+    """Return the style sheet of pages with the given colours and number of column groups, and ``more`` rules."""
+    light, dark = css_declarations(used_colours)
+    # The class noN on a table hides the columns of group N.
+    hidden = ",".join(f".no{group} .g{group}" for group in range(1, groups)) or ".none"
     dark_screens = f"@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
     style = "\n".join(filter(None, (template_text("style.css"), more)))
     return f"{hidden}{{display:none}}\n:root{{{light}}}\n{dark_screens}\n{style}"
 
 
 def template_text(name: str, package: str = "gahbench.report") -> str:
-    """Return the text of a file among the templates of a package, such as ``script.js``."""
+    """Return the text of a template file of a package, such as ``script.js``."""
     return (importlib.resources.files(package) / "templates" / name).read_text(encoding="utf-8")
 
 
@@ -263,10 +265,10 @@ def _environment(package: str) -> Environment:
 
 
 def _breakable(label: str) -> str:
-    """Return a label that breaks at brackets and commas where it is too long for a line."""
-    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=,)|(?=\[)", label) if part)
+    """Return a label as HTML with possible line breaks at brackets and after commas."""
+    return Markup("<wbr>").join(escape(segment) for segment in re.split(r"(?<=,)|(?=\[)", label) if segment)
 
 
-def _hashed(content: str) -> str:
-    """Return the source by which a policy admits an inline script or style."""
+def _hash_source(content: str) -> str:
+    """Return the policy source that admits an inline script or style by its hash."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"

@@ -1,7 +1,7 @@
-"""Figures of matplotlib inside a page: text as text, series as elements with their values, colours as variables.
+"""Figures of matplotlib as SVG elements of a page.
 
-The policy of pages admits no ``style`` attribute, so that styles become presentation attributes. Colours are variables,
-which differ between light and dark screens.
+Text stays text, series hold their values, and colours become CSS variables, which differ between light and dark
+screens. The policy of pages admits no ``style`` attribute, so styles become presentation attributes.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from gahbench.report.drawing import encode
 
 #: The background of the page on light and on dark screens.
 LIGHT, DARK = "#ffffff", "#15181c"
-_LEAST_CONTRAST = 3.0  # WCAG 2.1, success criterion 1.4.11, of graphics
+_MIN_CONTRAST = 3.0  # for graphics, by success criterion 1.4.11 of WCAG 2.1
 _HEX = re.compile("#[0-9a-f]{6}")
 _DASHES = {"--": "5 2.5", ":": "1.5 2"}
 _RADIUS = 3.6  # of the markers of a legend
 _FONT_SIZE = re.compile(r"([\d.]+)px")
-#: Declarations of default values.
+#: Default values, whose declarations are dropped.
 _DEFAULTS = {
     "stroke-dashoffset": "0",
     "stroke-linecap": "butt",
@@ -40,9 +40,9 @@ _DEFAULTS = {
 _NUMBER = re.compile(r"-?\d+\.\d+")
 _LINES = re.compile(r"M-?[\d.]+ -?[\d.]+(?:L-?[\d.]+ -?[\d.]+)+z?")
 _COMMANDS = re.compile(r"\s*([A-Za-z])\s*")
-#: Attributes that hold lengths, which are rounded to a tenth.
+#: Attributes with lengths, which are rounded to a tenth.
 _LENGTHS = ("d", "x", "y", "x1", "y1", "x2", "y2", "transform", "width", "height", "stroke-width", "stroke-dasharray")
-#: Attributes that elements inherit from their group, or that can be applied to the whole group.
+#: Attributes that elements inherit from their group, or that have the same effect on the group.
 _SHARED = (
     "clip-path", "fill", "fill-opacity", "font-size", "stroke", "stroke-dasharray", "stroke-dashoffset",
     "stroke-linecap", "stroke-linejoin", "stroke-opacity", "stroke-width", "text-anchor",
@@ -51,7 +51,7 @@ _SHARED = (
 
 @dataclass(frozen=True)
 class Series:
-    """The values of a curve of a figure."""
+    """A curve of a figure: its name, values, index of its entrant, and labels of its points."""
 
     name: str
     x: Sequence[float]
@@ -62,7 +62,7 @@ class Series:
 
 @dataclass(frozen=True, eq=False)
 class Chart:
-    """A figure of a page."""
+    """A figure of a page, with its series by ``id`` and the common labels of their points."""
 
     figure: Figure
     title: str
@@ -73,61 +73,61 @@ class Chart:
 
 
 def inline_svg(chart: Chart, number: int) -> tuple[str, list[float]]:
-    """Return a figure as an element of a page, and the horizontal positions of the points of its series in it."""
+    """Return a figure as an SVG element, and the horizontal positions of the points of its longest series."""
     for patch in (chart.figure.patch, *(ax.patch for ax in chart.figure.axes)):
         patch.set_visible(False)
     root = ET.fromstring(encode(chart.figure, ".svg", as_text=True))
-    longest = max((one.x for one in chart.series.values()), key=len, default=())
-    places = {name: _places(chart, one.x) for name, one in chart.series.items()}
-    kept = {identifier for node in root.iter() for identifier in _referred(node)}
+    longest = max((series.x for series in chart.series.values()), key=len, default=())
+    positions = {name: _point_positions(chart, series.x) for name, series in chart.series.items()}
+    kept_ids = {identifier for node in root.iter() for identifier in _referenced_ids(node)}
     for parent in list(root.iter()):
         for child in list(parent):
-            if _local(child.tag) in ("metadata", "style", "title"):
+            if _local_name(child.tag) in ("metadata", "style", "title"):
                 parent.remove(child)
     for node in root.iter():
-        _rewrite(node, kept, chart, places)
+        _rewrite(node, kept_ids, chart, positions)
     view = root.attrib["viewBox"]
     compact(root, f"f{number}-")
     root.attrib = {"viewBox": view, "role": "img", "aria-label": " ".join(f"{chart.title} {chart.note}".split())}
-    return ET.tostring(root, encoding="unicode").replace(" />", "/>"), _places(chart, longest)
+    return ET.tostring(root, encoding="unicode").replace(" />", "/>"), _point_positions(chart, longest)
 
 
-def _rewrite(node: ET.Element, kept: set[str], chart: Chart, places: Mapping[str, Sequence[float]]) -> None:
-    """Give an element the names and the attributes that it has in HTML, and those of its series."""
-    node.tag = _local(node.tag)
-    attributes = {_local(name): value for name, value in node.attrib.items() if _local(name) != "style"}
+def _rewrite(node: ET.Element, kept_ids: set[str], chart: Chart, positions: Mapping[str, Sequence[float]]) -> None:
+    """Convert an element for use in HTML, and add the values of its series."""
+    node.tag = _local_name(node.tag)
+    attributes = {_local_name(name): value for name, value in node.attrib.items() if _local_name(name) != "style"}
     attributes |= _presentation(node.attrib.get("style", ""))
     identifier = attributes.get("id", "")
-    if identifier not in kept:
+    if identifier not in kept_ids:
         attributes.pop("id", None)
     # Drop rotations by zero.
     if attributes.get("transform", "").startswith("rotate(-0"):
         del attributes["transform"]
-    node.attrib = {name: variable(value) if _HEX.fullmatch(value) else value for name, value in attributes.items()}
+    node.attrib = {name: css_variable(value) if _HEX.fullmatch(value) else value for name, value in attributes.items()}
     if (series := chart.series.get(identifier.removesuffix("-band"))) is not None:
         node.attrib |= {"class": "series"} | ({} if series.entrant is None else {"data-e": str(series.entrant)})
         if not identifier.endswith("-band"):
             node.attrib["data-v"] = "|".join(series.values)
             if series.points:
-                node.attrib["data-at"] = " ".join(f"{place:g}" for place in places[identifier])
+                node.attrib["data-at"] = " ".join(f"{position:g}" for position in positions[identifier])
                 node.attrib["data-x"] = "|".join(series.points)
             title = ET.Element("title")
             title.text = series.name
             node.insert(0, title)
 
 
-def _places(chart: Chart, x: Sequence[float]) -> list[float]:
-    """Return the horizontal positions of points in the SVG, once it is drawn."""
+def _point_positions(chart: Chart, x: Sequence[float]) -> list[float]:
+    """Return the horizontal positions of points in the SVG of a drawn figure."""
     if not x:
         return []
     (ax,) = chart.figure.axes
-    # An SVG has 72 units to an inch.
+    # SVG files of matplotlib have 72 units per inch.
     scale, y = 72 / chart.figure.dpi, ax.get_ylim()[0]
-    return [round(scale * float(ax.transData.transform((one, y))[0]), 1) for one in x]
+    return [round(scale * float(ax.transData.transform((value, y))[0]), 1) for value in x]
 
 
 def _presentation(style: str) -> dict[str, str]:
-    """Return the declarations of a style attribute as presentation attributes, without the family of the font."""
+    """Return the declarations of a style attribute as presentation attributes, without the font family."""
     attributes = {}
     for declaration in style.split(";"):
         name, _, value = (part.strip() for part in declaration.partition(":"))
@@ -139,21 +139,21 @@ def _presentation(style: str) -> dict[str, str]:
     return attributes
 
 
-def _referred(node: ET.Element) -> list[str]:
-    """Return the identifiers that an element refers to."""
-    found = re.findall(r"url\(#([^)]+)\)", " ".join(node.attrib.values()))
-    return found + [value[1:] for name, value in node.attrib.items() if _local(name) == "href" and value[:1] == "#"]
+def _referenced_ids(node: ET.Element) -> list[str]:
+    """Return the ids that an element refers to."""
+    ids = re.findall(r"url\(#([^)]+)\)", " ".join(node.attrib.values()))
+    return ids + [value[1:] for name, value in node.attrib.items() if _local_name(name) == "href" and value[:1] == "#"]
 
 
-def _local(name: str) -> str:
+def _local_name(name: str) -> str:
     """Return a name without its namespace."""
     return name.rpartition("}")[2]
 
 
 def compact(root: ET.Element, prefix: str) -> None:
-    """Shorten a figure in place."""
+    """Shorten the markup of a figure in place."""
     _unwrap(root)
-    _put_in_place(root)
+    _inline_bands(root)
     short: dict[str, str] = {}
     for node in root.iter():
         if node.tag not in ("text", "tspan", "title"):
@@ -161,7 +161,7 @@ def compact(root: ET.Element, prefix: str) -> None:
         node.tail = None if node.tag != "tspan" else node.tail
         for name in _LENGTHS:
             if name in node.attrib:
-                node.attrib[name] = _NUMBER.sub(_tenths, node.attrib[name])
+                node.attrib[name] = _NUMBER.sub(_round_to_tenth, node.attrib[name])
         if "d" in node.attrib:
             node.attrib["d"] = _relative(_COMMANDS.sub(r"\1", node.attrib["d"]).strip())
         if "id" in node.attrib:
@@ -172,12 +172,12 @@ def compact(root: ET.Element, prefix: str) -> None:
                 node.attrib[name] = f"#{short[value[1:]]}"
             elif value.startswith("url(#") and value[5:-1] in short:
                 node.attrib[name] = f"url(#{short[value[5:-1]]})"
-    _hoist(root)
-    _gather(root)
+    _hoist_attributes(root)
+    _group_by_clip_path(root)
 
 
 def _unwrap(node: ET.Element) -> None:
-    """Replace groups without attributes by their children, and drop empty groups."""
+    """Replace groups without attributes by their children, and remove empty groups."""
     children: list[ET.Element] = []
     for child in node:
         _unwrap(child)
@@ -187,13 +187,14 @@ def _unwrap(node: ET.Element) -> None:
     node[:] = children
 
 
-def _put_in_place(root: ET.Element) -> None:
-    """Replace the only reference to the definition of a band by the band itself."""
+def _inline_bands(root: ET.Element) -> None:
+    """Replace the reference to a band by the band itself if it is referenced only once."""
     uses = Counter(node.attrib["href"][1:] for node in root.iter("use"))
-    shapes = ((defs, one) for defs in root.iter("defs") for one in defs)
-    defined = {one.attrib["id"]: (defs, one) for defs, one in shapes if uses[one.attrib.get("id", "")] == 1}
-    # Markers remain references: each of them is a value.
-    for node in [one for one in root.iter("use") if "fill-opacity" in one.attrib and one.attrib["href"][1:] in defined]:
+    all_shapes = ((defs, shape) for defs in root.iter("defs") for shape in defs)
+    defined = {shape.attrib["id"]: (defs, shape) for defs, shape in all_shapes if uses[shape.attrib.get("id", "")] == 1}
+    # References to markers stay, since each is a point of a series.
+    bands = [use for use in root.iter("use") if "fill-opacity" in use.attrib and use.attrib["href"][1:] in defined]
+    for node in bands:
         defs, shape = defined[node.attrib.pop("href")[1:]]
         defs.remove(shape)
         x, y = (float(node.attrib.pop(axis, "0")) for axis in "xy")
@@ -202,8 +203,8 @@ def _put_in_place(root: ET.Element) -> None:
     _unwrap(root)
 
 
-def _gather(root: ET.Element) -> None:
-    """Put successive series with the same clip path into one group that has it."""
+def _group_by_clip_path(root: ET.Element) -> None:
+    """Move successive series with the same clip path into a group with that clip path."""
     children: list[ET.Element] = []
     for child in root:
         clip = child.attrib.get("clip-path") if child.tag == "g" else None
@@ -217,10 +218,10 @@ def _gather(root: ET.Element) -> None:
     root[:] = children
 
 
-def _hoist(node: ET.Element) -> None:
-    """Move attributes that all children of a group share to the group, from which they inherit them."""
+def _hoist_attributes(node: ET.Element) -> None:
+    """Move attributes that all children of a group share to the group."""
     for child in node:
-        _hoist(child)
+        _hoist_attributes(child)
     if node.tag != "g" or len(node) < 2:
         return
     drawn = [child for child in node if child.tag not in ("defs", "title")]
@@ -233,36 +234,36 @@ def _hoist(node: ET.Element) -> None:
 
 
 def _relative(path: str) -> str:
-    """Return a path of straight lines with relative steps, in tenths; other paths are unchanged."""
+    """Return a path of straight lines with relative coordinates, rounded to tenths; other paths are unchanged."""
     if not _LINES.fullmatch(path):
         return path
-    closed = path.endswith("z")
+    is_closed = path.endswith("z")
     points = [[round(10 * float(number)) for number in point.split()] for point in path.strip("Mz").split("L")]
-    steps = [(x - before_x, y - before_y) for (before_x, before_y), (x, y) in itertools.pairwise(points)]
+    steps = [(x - previous_x, y - previous_y) for (previous_x, previous_y), (x, y) in itertools.pairwise(points)]
     head = " ".join(f"{number / 10:g}" for number in points[0])
     tail = "".join(f"{' ' if step >= 0 else ''}{step / 10:g}" for both in steps for step in both).strip()
-    return f"M{head}l{tail}{'z' if closed else ''}"
+    return f"M{head}l{tail}{'z' if is_closed else ''}"
 
 
-def _tenths(number: re.Match[str]) -> str:
+def _round_to_tenth(number: re.Match[str]) -> str:
     text = f"{float(number[0]):.1f}".removesuffix(".0")
     return "0" if text == "-0" else text
 
 
-def variable(colour: str) -> str:
-    """Return the variable of a colour such as ``#0173b2``."""
+def css_variable(colour: str) -> str:
+    """Return the CSS variable of a colour such as ``#0173b2``."""
     return f"var(--c{colour[1:]})"
 
 
-def declarations(colours: Iterable[str]) -> tuple[str, str]:
-    """Return the declarations of the variables of some colours, for light and for dark screens."""
+def css_declarations(colours: Iterable[str]) -> tuple[str, str]:
+    """Return the declarations of the CSS variables of colours, for light and for dark screens."""
     ordered = sorted(set(colours))
     light = ";".join(f"--c{colour[1:]}:{colour}" for colour in ordered)
     return light, ";".join(f"--c{colour[1:]}:{_dark(colour)}" for colour in ordered)
 
 
 def colours_in(markup: str) -> set[str]:
-    """Return the colours whose variables a markup uses."""
+    """Return the colours whose CSS variables are used in some markup."""
     return {f"#{digits}" for digits in re.findall(r"var\(--c([0-9a-f]{6})\)", markup)}
 
 
@@ -273,15 +274,15 @@ def _dark(colour: str) -> str:
         r, g, b = (low + (1 - low) * (1 - red) for low in to_rgb(DARK))
         return to_hex((r, g, b))
     hue, light, saturation = colorsys.rgb_to_hls(red, green, blue)
-    while contrast(colour, DARK) < _LEAST_CONTRAST and light < 1:
+    while contrast(colour, DARK) < _MIN_CONTRAST and light < 1:
         light = min(1.0, light + 0.02)
         colour = to_hex(colorsys.hls_to_rgb(hue, light, saturation))
     return colour
 
 
-def contrast(one: str, other: str) -> float:
+def contrast(colour: str, other_colour: str) -> float:
     """Return the contrast of two colours, from 1 to 21 (WCAG 2.1)."""
-    bright, dim = sorted((_luminance(one), _luminance(other)), reverse=True)
+    bright, dim = sorted((_luminance(colour), _luminance(other_colour)), reverse=True)
     return (bright + 0.05) / (dim + 0.05)
 
 
@@ -291,15 +292,15 @@ def _luminance(colour: str) -> float:
 
 
 def key_drawing(style: Mapping[str, Any], identifier: str) -> str:
-    """Return the drawing of a look, as :func:`gahbench.report.drawing.looks` gives them, for legends to refer to."""
+    """Return the SVG group of a plot style (:func:`gahbench.report.drawing.entrant_styles`), to which legends refer."""
     marker = MarkerStyle(style["marker"])
     outline = marker.get_path().transformed(marker.get_transform())
     polygons = [np.asarray(polygon, dtype=np.float64) * 2 * _RADIUS for polygon in outline.to_polygons()]
     shape = "".join(
         "M" + "L".join(f"{14 + x:.1f} {6 - y:.1f}" for x, y in polygon.tolist()) + "Z" for polygon in polygons
     )
-    colour = variable(to_hex(style["color"]))
-    face = variable(to_hex(style["markerfacecolor"]))
+    colour = css_variable(to_hex(style["color"]))
+    face = css_variable(to_hex(style["markerfacecolor"]))
     dashes = f' stroke-dasharray="{dash}"' if (dash := _DASHES.get(style["linestyle"])) else ""
     paths = f'<path d="M0 6H28" stroke-width="1.6"{dashes}/><path d="{shape}"/>'
     return f'<g id="{identifier}" stroke="{colour}" fill="{face}">{paths}</g>'

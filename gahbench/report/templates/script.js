@@ -1,17 +1,17 @@
 // @ts-check
-// What a report gains where scripts run: all that it shows is there without.
+// Sorting, filtering, highlighting and tooltips of a report, which shows the same content without scripts.
 "use strict";
 
 /** @typedef {{q: string, kind: string, entrant: string}} State */
 
 /** @template {Element} T @param {string} selector @param {ParentNode} [root] @returns {T[]} */
-const all = (selector, root = document) => /** @type {T[]} */ ([...root.querySelectorAll(selector)]);
+const findAll = (selector, root = document) => /** @type {T[]} */ ([...root.querySelectorAll(selector)]);
 
 /** @template {Element} T @param {string} selector @param {ParentNode} [root] @returns {T} */
-const one = (selector, root = document) => /** @type {T} */ (root.querySelector(selector));
+const find = (selector, root = document) => /** @type {T} */ (root.querySelector(selector));
 
 /** @param {string} tag @param {Record<string, string>} attributes @param {string} [text] @returns {HTMLElement} */
-const made = (tag, attributes, text = "") => {
+const createElement = (tag, attributes, text = "") => {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.textContent = text;
@@ -19,19 +19,23 @@ const made = (tag, attributes, text = "") => {
 };
 
 document.documentElement.classList.add("scripted");
-/** How many entrants of a figure are shown at first. */
-const FIRST = 8;
+/** The number of entrants that a figure shows initially. */
+const INITIALLY_SHOWN = 8;
 
-// The filter and the highlighted entrant, which the address keeps.
+// The filter and the highlighted entrant, which are kept in the fragment of the URL.
 
 /** @returns {State} */
-const stateOfAddress = () => {
-  const found = new URLSearchParams(location.hash.slice(1));
-  return { q: found.get("q") ?? "", kind: found.get("kind") ?? "", entrant: found.get("entrant") ?? "" };
+const readState = () => {
+  const parameters = new URLSearchParams(location.hash.slice(1));
+  return {
+    q: parameters.get("q") ?? "",
+    kind: parameters.get("kind") ?? "",
+    entrant: parameters.get("entrant") ?? "",
+  };
 };
-const state = stateOfAddress();
+const state = readState();
 
-const keepState = () => {
+const writeState = () => {
   const kept = new URLSearchParams(Object.entries(state).filter(([, value]) => value));
   const address = location.href.split("#")[0];
   history.replaceState(null, "", kept.size ? `${address}#${kept}` : address);
@@ -46,48 +50,48 @@ const filter = () => {
   const hidden = new Set();
   /** @type {Set<string>} */
   const shown = new Set();
-  for (const row of /** @type {HTMLTableRowElement[]} */ (all("table.board tr[data-e]"))) {
+  for (const row of /** @type {HTMLTableRowElement[]} */ (findAll("table.board tr[data-e]"))) {
     const label = (row.cells[0].textContent ?? "").toLowerCase();
-    const stays = label.includes(text) && (!state.kind || row.dataset.kind === state.kind);
-    row.classList.toggle("out", !stays);
-    (stays ? shown : hidden).add(row.dataset.e ?? "");
+    const isShown = label.includes(text) && (!state.kind || row.dataset.kind === state.kind);
+    row.classList.toggle("out", !isShown);
+    (isShown ? shown : hidden).add(row.dataset.e ?? "");
   }
-  for (const item of /** @type {HTMLElement[]} */ (all(".legend > [data-e], .series[data-e], .pictures [data-e]")))
+  for (const item of /** @type {HTMLElement[]} */ (findAll(".legend > [data-e], .series[data-e], .pictures [data-e]")))
     item.classList.toggle("out", hidden.has(item.dataset.e ?? "") && !shown.has(item.dataset.e ?? ""));
   const count = `${shown.size} of ${new Set([...shown, ...hidden]).size} entrants`;
-  one("#found").textContent = state.q || state.kind ? count : "";
+  find("#found").textContent = state.q || state.kind ? count : "";
 };
 
 const highlight = () => {
   const chosen = state.entrant;
-  for (const item of /** @type {(HTMLElement | SVGElement)[]} */ (all("[data-e]"))) {
+  for (const item of /** @type {(HTMLElement | SVGElement)[]} */ (findAll("[data-e]"))) {
     item.classList.toggle("on", item.dataset.e === chosen);
     if (item.classList.contains("series")) item.classList.toggle("dim", chosen !== "" && item.dataset.e !== chosen);
   }
-  for (const button of all("button.pick")) {
+  for (const button of findAll("button.pick")) {
     const row = /** @type {HTMLElement} */ (button.closest("[data-e]"));
     button.setAttribute("aria-pressed", String(row.dataset.e === chosen));
   }
-  for (const series of all(".series.on")) series.parentNode?.appendChild(series);
+  for (const series of findAll(".series.on")) series.parentNode?.appendChild(series);
 };
 
 /** @param {string} entrant */
 const choose = (entrant) => {
   state.entrant = state.entrant === entrant ? "" : entrant;
   highlight();
-  keepState();
+  writeState();
 };
 
-/** @param {Element} place Whose content, but for a link, becomes a button that highlights its entrant. */
-const makePick = (place) => {
-  const button = made("button", { type: "button", class: "pick", "aria-pressed": "false" });
-  button.append(...[...place.childNodes].filter((node) => !(node instanceof HTMLAnchorElement)));
-  place.prepend(button);
-  const whose = /** @type {HTMLElement} */ (place.closest("[data-e]"));
-  button.addEventListener("click", () => choose(whose.dataset.e ?? ""));
+/** @param {Element} element Its content, except for a link, becomes a button that highlights its entrant. */
+const makePick = (element) => {
+  const button = createElement("button", { type: "button", class: "pick", "aria-pressed": "false" });
+  button.append(...[...element.childNodes].filter((node) => !(node instanceof HTMLAnchorElement)));
+  element.prepend(button);
+  const owner = /** @type {HTMLElement} */ (element.closest("[data-e]"));
+  button.addEventListener("click", () => choose(owner.dataset.e ?? ""));
 };
 
-// Tables: sorted by a click on a heading, columns in groups that are switched.
+// Tables: a click on a heading sorts, and buttons show or hide groups of columns.
 
 /** @param {HTMLTableRowElement} row @param {number} column @returns {string | number | null} */
 const sortKey = (row, column) => {
@@ -99,41 +103,41 @@ const sortKey = (row, column) => {
 
 /** @param {HTMLTableElement} table @param {HTMLTableCellElement} head */
 const sort = (table, head) => {
-  // Numbers from the largest, ranks and texts from the first.
-  const rising = head.classList.contains("left") || head.textContent === "rank";
-  const before = head.getAttribute("aria-sort");
-  const order = before ? (before === "descending" ? "ascending" : "descending") : rising ? "ascending" : "descending";
-  for (const other of all("th", /** @type {Element} */ (head.parentNode))) other.removeAttribute("aria-sort");
+  // Ranks and texts ascend at first, other numbers descend.
+  const isAscendingFirst = head.classList.contains("left") || head.textContent === "rank";
+  const previous = head.getAttribute("aria-sort");
+  const first = isAscendingFirst ? "ascending" : "descending";
+  const order = previous ? (previous === "descending" ? "ascending" : "descending") : first;
+  for (const other of findAll("th", /** @type {Element} */ (head.parentNode))) other.removeAttribute("aria-sort");
   head.setAttribute("aria-sort", order);
   const body = table.tBodies[0];
-  const keyed = [...body.rows].map((row, place) => ({ row, place, key: sortKey(row, head.cellIndex) }));
+  const keyed = [...body.rows].map((row, index) => ({ row, index, key: sortKey(row, head.cellIndex) }));
   const sign = order === "ascending" ? 1 : -1;
-  keyed.sort((one, other) => {
-    // Those without a value stay last.
-    if (one.key === null || other.key === null)
-      return Number(one.key === null) - Number(other.key === null) || one.place - other.place;
-    const apart = typeof one.key === "string" ? one.key.localeCompare(String(other.key)) : one.key - Number(other.key);
-    return sign * apart || one.place - other.place;
+  keyed.sort((a, b) => {
+    // Rows without a value stay last.
+    if (a.key === null || b.key === null) return Number(a.key === null) - Number(b.key === null) || a.index - b.index;
+    const difference = typeof a.key === "string" ? a.key.localeCompare(String(b.key)) : a.key - Number(b.key);
+    return sign * difference || a.index - b.index;
   });
   body.append(...keyed.map(({ row }) => row));
 };
 
 /** @param {HTMLTableElement} table */
 const prepareTable = (table) => {
-  for (const head of /** @type {HTMLTableCellElement[]} */ (all("thead th", table))) {
-    const button = made("button", { type: "button" }, head.textContent ?? "");
+  for (const head of /** @type {HTMLTableCellElement[]} */ (findAll("thead th", table))) {
+    const button = createElement("button", { type: "button" }, head.textContent ?? "");
     head.replaceChildren(button);
     button.addEventListener("click", () => sort(table, head));
   }
   /** @type {string[]} */
   const groups = JSON.parse(table.dataset.groups ?? "[]");
   if (groups.length < 2) return;
-  const bar = made("div", { class: "groups", role: "group", "aria-label": "columns" }, "Columns: ");
-  groups.forEach((name, place) => {
-    const button = made("button", { type: "button", "aria-pressed": String(place === 0) }, name);
-    if (place) table.classList.add(`no${place}`);
+  const bar = createElement("div", { class: "groups", role: "group", "aria-label": "columns" }, "Columns: ");
+  groups.forEach((name, index) => {
+    const button = createElement("button", { type: "button", "aria-pressed": String(index === 0) }, name);
+    if (index) table.classList.add(`no${index}`);
     button.addEventListener("click", () => {
-      const isHidden = table.classList.toggle(`no${place}`);
+      const isHidden = table.classList.toggle(`no${index}`);
       button.setAttribute("aria-pressed", String(!isHidden));
     });
     bar.append(button);
@@ -141,60 +145,63 @@ const prepareTable = (table) => {
   table.parentElement?.before(bar);
 };
 
-// Figures: entrants on and off, and the values of points.
+// Figures: check boxes show or hide entrants, and a tooltip shows the value of a point.
 
 /** @param {HTMLElement} legend */
 const prepareLegend = (legend) => {
   const section = /** @type {Element} */ (legend.closest(".dataset"));
   const items = /** @type {HTMLElement[]} */ ([...legend.children]);
   /** @type {Map<string, Element[]>} */
-  const drawn = new Map();
-  for (const series of /** @type {SVGElement[]} */ (all(".series[data-e]", section))) {
-    const whose = series.dataset.e ?? "";
-    drawn.set(whose, [...(drawn.get(whose) ?? []), series]);
+  const seriesByEntrant = new Map();
+  for (const series of /** @type {SVGElement[]} */ (findAll(".series[data-e]", section))) {
+    const entrant = series.dataset.e ?? "";
+    seriesByEntrant.set(entrant, [...(seriesByEntrant.get(entrant) ?? []), series]);
   }
   /** @type {HTMLInputElement[]} */
-  const boxes = items.map((item, place) => {
+  const boxes = items.map((item, index) => {
     makePick(item);
-    const name = one("bdi", item).textContent ?? "";
-    const box = /** @type {HTMLInputElement} */ (made("input", { type: "checkbox", "aria-label": `draw ${name}` }));
-    box.checked = place < FIRST;
+    const name = find("bdi", item).textContent ?? "";
+    const attributes = { type: "checkbox", "aria-label": `draw ${name}` };
+    const box = /** @type {HTMLInputElement} */ (createElement("input", attributes));
+    box.checked = index < INITIALLY_SHOWN;
     const show = () => {
-      for (const series of drawn.get(item.dataset.e ?? "") ?? []) series.classList.toggle("off", !box.checked);
+      for (const series of seriesByEntrant.get(item.dataset.e ?? "") ?? [])
+        series.classList.toggle("off", !box.checked);
     };
     box.addEventListener("change", show);
     item.prepend(box);
     show();
     return box;
   });
-  if (items.length <= FIRST) return;
-  const every = made("button", { type: "button" }, `all ${items.length}`);
-  every.addEventListener("click", () => {
+  if (items.length <= INITIALLY_SHOWN) return;
+  const toggleAll = createElement("button", { type: "button" }, `all ${items.length}`);
+  toggleAll.addEventListener("click", () => {
     const isOn = boxes.some((box) => !box.checked);
     for (const box of boxes) {
       box.checked = isOn;
       box.dispatchEvent(new Event("change"));
     }
   });
-  const last = made("li", {});
-  last.append(every);
-  legend.append(last);
+  const item = createElement("li", {});
+  item.append(toggleAll);
+  legend.append(item);
 };
 
 /** @type {HTMLElement} */
-const tip = one("#tip");
+const tip = find("#tip");
 
 /** @param {SVGUseElement} point @param {HTMLElement} chart */
 const showValue = (point, chart) => {
   const series = /** @type {SVGElement} */ (point.closest(".series"));
-  const places = (series.dataset.at ?? chart.dataset.at ?? "").split(" ").map(Number);
+  const positions = (series.dataset.at ?? chart.dataset.at ?? "").split(" ").map(Number);
   const x = Number(point.getAttribute("x"));
-  const at = places.reduce((best, place, k) => (Math.abs(place - x) < Math.abs(places[best] - x) ? k : best), 0);
+  const distances = positions.map((position) => Math.abs(position - x));
+  const nearest = distances.reduce((best, distance, index) => (distance < distances[best] ? index : best), 0);
   const values = (series.dataset.v ?? "").split("|");
-  const [value, low, high] = values[Math.min(at, values.length - 1)].split(" ");
+  const [value, low, high] = values[Math.min(nearest, values.length - 1)].split(" ");
   const unit = chart.dataset.unit ? ` ${chart.dataset.unit}` : "";
   const interval = low ? ` (${low} to ${high})` : "";
-  const where = (series.dataset.x ?? chart.dataset.x ?? "").split("|")[at] ?? "";
+  const where = (series.dataset.x ?? chart.dataset.x ?? "").split("|")[nearest] ?? "";
   tip.textContent = `${series.dataset.name}: ${value}${unit}${interval}${where ? `, ${where}` : ""}`;
   tip.hidden = false;
   const box = point.getBoundingClientRect();
@@ -202,38 +209,40 @@ const showValue = (point, chart) => {
   const above = box.top - tip.offsetHeight - 10;
   tip.style.left = `${left + scrollX}px`;
   tip.style.top = `${(above > 0 ? above : box.bottom + 10) + scrollY}px`;
-  for (const other of all(".current")) other.classList.remove("current");
+  for (const other of findAll(".current")) other.classList.remove("current");
   point.classList.add("current");
 };
 
 const hideValue = () => {
   tip.hidden = true;
-  for (const other of all(".current")) other.classList.remove("current");
+  for (const other of findAll(".current")) other.classList.remove("current");
 };
 
 /** @param {HTMLElement} chart @returns {SVGUseElement[][]} The points of each series that is shown. */
 const points = (chart) =>
-  all(".series[data-v]:not(.off):not(.out)", chart).map((series) => /** @type {SVGUseElement[]} */ (all("use", series)));
+  findAll(".series[data-v]:not(.off):not(.out)", chart).map(
+    (series) => /** @type {SVGUseElement[]} */ (findAll("use", series)),
+  );
 
 /** @param {HTMLElement} chart */
 const prepareChart = (chart) => {
-  const drawing = one("svg", chart);
-  for (const series of /** @type {SVGElement[]} */ (all(".series[data-v]", chart))) {
-    // Else browsers would show it beside the values.
-    const title = one("title", series);
+  const drawing = find("svg", chart);
+  for (const series of /** @type {SVGElement[]} */ (findAll(".series[data-v]", chart))) {
+    // Browsers would show the title as a second tooltip.
+    const title = find("title", series);
     series.dataset.name = title.textContent ?? "";
     title.remove();
   }
   chart.tabIndex = 0;
   chart.setAttribute("role", "group");
-  chart.setAttribute("aria-label", `${drawing.getAttribute("aria-label")}: arrow keys go from value to value`);
+  chart.setAttribute("aria-label", `${drawing.getAttribute("aria-label")}: use the arrow keys to move between values`);
   chart.addEventListener("pointermove", (event) => {
     let nearest = null;
-    let least = 30;
+    let smallest = 30;
     for (const point of points(chart).flat()) {
       const box = point.getBoundingClientRect();
-      const apart = Math.hypot(box.x + box.width / 2 - event.clientX, box.y + box.height / 2 - event.clientY);
-      if (apart < least) [nearest, least] = [point, apart];
+      const distance = Math.hypot(box.x + box.width / 2 - event.clientX, box.y + box.height / 2 - event.clientY);
+      if (distance < smallest) [nearest, smallest] = [point, distance];
     }
     if (nearest) showValue(nearest, chart);
     else hideValue();
@@ -250,7 +259,7 @@ const prepareChart = (chart) => {
     if (event.key === "Escape") hideValue();
     const step = steps[/** @type {keyof typeof steps} */ (event.key)];
     const lines = points(chart).filter((line) => line.length);
-    const rows = lines.map((line) => line.sort((one, other) => one.x.baseVal.value - other.x.baseVal.value));
+    const rows = lines.map((line) => line.sort((a, b) => a.x.baseVal.value - b.x.baseVal.value));
     if (!step || !rows.length) return;
     event.preventDefault();
     row = (row + step[0] + rows.length) % rows.length;
@@ -259,27 +268,28 @@ const prepareChart = (chart) => {
   });
 };
 
-// Images of two entrants, one over the other.
+// A slider that compares the images of two entrants, one laid over the other.
 
 /** @param {HTMLElement} pictures The images of a dataset at one noise level. */
 const prepareSlider = (pictures) => {
-  const rows = /** @type {HTMLElement[]} */ (all("[data-e]", pictures));
+  const rows = /** @type {HTMLElement[]} */ (findAll("[data-e]", pictures));
   if (rows.length < 2) return;
-  const names = rows.map((row) => one("bdi", row).textContent ?? "");
-  const [first, second] = ["A", "B"].map((name, place) => {
-    const label = made("label", {}, `${name} `);
-    const select = /** @type {HTMLSelectElement} */ (made("select", {}));
-    names.forEach((text, value) => select.append(new Option(text, String(value), false, value === place)));
+  const names = rows.map((row) => find("bdi", row).textContent ?? "");
+  const [first, second] = ["A", "B"].map((name, index) => {
+    const label = createElement("label", {}, `${name} `);
+    const select = /** @type {HTMLSelectElement} */ (createElement("select", {}));
+    names.forEach((text, value) => select.append(new Option(text, String(value), false, value === index)));
     label.append(select);
     return { label, select };
   });
-  const label = made("label", {}, "A to B ");
-  const range = /** @type {HTMLInputElement} */ (made("input", { type: "range", min: "0", max: "100", value: "50" }));
+  const label = createElement("label", {}, "A to B ");
+  const attributes = { type: "range", min: "0", max: "100", value: "50" };
+  const range = /** @type {HTMLInputElement} */ (createElement("input", attributes));
   label.append(range);
-  const stack = made("div", { class: "stack" });
+  const stack = createElement("div", { class: "stack" });
   const draw = () => {
     const copies = [first, second].map(({ select }) => {
-      const image = /** @type {HTMLImageElement} */ (one("img.denoised", rows[Number(select.value)]).cloneNode());
+      const image = /** @type {HTMLImageElement} */ (find("img.denoised", rows[Number(select.value)]).cloneNode());
       image.alt = `${names[Number(select.value)]}, denoised`;
       return image;
     });
@@ -294,25 +304,26 @@ const prepareSlider = (pictures) => {
   };
   range.addEventListener("input", cut);
   for (const { select } of [first, second]) select.addEventListener("change", draw);
-  const slider = made("div", { class: "slider", role: "group", "aria-label": "two entrants, one over the other" });
+  const description = "two entrants, one over the other";
+  const slider = createElement("div", { class: "slider", role: "group", "aria-label": description });
   slider.append(first.label, second.label, label, stack);
   pictures.prepend(slider);
   draw();
 };
 
-// All of it.
+// Set up all parts of the page.
 
 /** @param {() => void} change */
 const onFilter = (change) => () => {
   change();
   filter();
-  keepState();
+  writeState();
 };
 if (form) {
   /** @type {HTMLInputElement} */
-  const query = one("[name=q]", form);
+  const query = find("[name=q]", form);
   /** @type {HTMLSelectElement} */
-  const kinds = one("[name=kind]", form);
+  const kinds = find("[name=kind]", form);
   form.hidden = false;
   [query.value, kinds.value] = [state.q, state.kind];
   query.addEventListener("input", onFilter(() => (state.q = query.value)));
@@ -320,20 +331,20 @@ if (form) {
   form.addEventListener("reset", onFilter(() => ([state.q, state.kind] = ["", ""])));
   form.addEventListener("submit", (event) => event.preventDefault());
 }
-for (const link of /** @type {HTMLAnchorElement[]} */ (all('a[href^="#"]')))
+for (const link of /** @type {HTMLAnchorElement[]} */ (findAll('a[href^="#"]')))
   link.addEventListener("click", (event) => {
     const target = document.getElementById(decodeURIComponent(link.hash.slice(1)));
     if (!target) return;
-    // The address keeps the filter.
+    // The fragment of the URL keeps the filter.
     event.preventDefault();
     target.tabIndex = -1;
     target.focus();
     target.scrollIntoView();
   });
-all("table.board").forEach((table) => prepareTable(/** @type {HTMLTableElement} */ (table)));
-all("tr[data-e] > th:not(.plain)").forEach(makePick);
-all(".legend").forEach((legend) => prepareLegend(/** @type {HTMLElement} */ (legend)));
-all(".chart[data-at]").forEach((chart) => prepareChart(/** @type {HTMLElement} */ (chart)));
-all(".pictures").forEach((pictures) => prepareSlider(/** @type {HTMLElement} */ (pictures)));
+findAll("table.board").forEach((table) => prepareTable(/** @type {HTMLTableElement} */ (table)));
+findAll("tr[data-e] > th:not(.plain)").forEach(makePick);
+findAll(".legend").forEach((legend) => prepareLegend(/** @type {HTMLElement} */ (legend)));
+findAll(".chart[data-at]").forEach((chart) => prepareChart(/** @type {HTMLElement} */ (chart)));
+findAll(".pictures").forEach((pictures) => prepareSlider(/** @type {HTMLElement} */ (pictures)));
 if (form && (state.q || state.kind)) filter();
 if (state.entrant) highlight();
