@@ -23,7 +23,7 @@ def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> No
     """Write the results, the board and the figures into a folder, each file atomically."""
     folder = Path(folder)
     if (folder / "figures").is_symlink():
-        raise ResultsError(f"{folder / 'figures'}: is a symbolic link; expected a folder, whose files are replaced")
+        raise ResultsError(f"{folder / 'figures'}: is a link; expected a folder, whose files are replaced")
     previous_index = index_or_none(folder)
     scores = results.parquet()
     files = {
