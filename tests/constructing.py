@@ -26,5 +26,5 @@ def construct(plugin: type[T], *values: Any, **parameters: Any) -> T:
 
 def _argument(kind: str, spec: str) -> Any:
     if kind == "architecture":
-        return Registry().configure("architecture", spec)._argument()
+        return Registry().configure("architecture", spec)._build_argument()
     return gahbench.create(kind, spec)
