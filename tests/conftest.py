@@ -150,7 +150,7 @@ def dry_runs_here(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Checks of plugin files are not repeated on the stand-in for a GPU, whose process takes seconds to start."""
-    monkeypatch.setattr("gahbench.testing.findings_of", lambda file, plugins: {})
+    monkeypatch.setattr("gahbench.testing.check_on_stand_in", lambda file, plugins: {})
 
 
 @pytest.fixture

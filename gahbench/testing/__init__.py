@@ -1,6 +1,6 @@
-"""The contract that a plugin signs, as checks: ``gahbench check FILE`` runs them, and so may a plugin's own tests.
+"""Checks of the contract of plugins, for ``gahbench check FILE`` and for a plugin's own tests.
 
-Each noun has a function that yields one :class:`Finding` for each check::
+Each check of a plugin gives a :class:`Finding`::
 
     from gahbench.testing import check_file
 
@@ -32,7 +32,7 @@ from gahbench.testing.claims import check_claims
 from gahbench.testing.datasets import check_dataset
 from gahbench.testing.findings import Finding, Report, attempt
 from gahbench.testing.metrics import check_metric
-from gahbench.testing.on_stand_in import findings_of
+from gahbench.testing.on_stand_in import check_on_stand_in
 from gahbench.testing.references import check_reference
 from gahbench.testing.runners import check_engine, check_tracker
 
@@ -51,22 +51,22 @@ _CHECKS: dict[Kind, Callable[[Configured], Iterator[Finding]]] = {
 
 
 def check_configured(configured: Configured, progress: Callable[[Report], None] = lambda report: None) -> Report:
-    """Put a plugin, with these parameters, through the checks of its noun.
+    """Run the checks of a plugin with the given parameters.
 
-    An exception ends the checks and is itself a finding.
+    An exception ends the checks and becomes a finding.
 
     Parameters
     ----------
     configured
         The plugin with its parameters, as :meth:`gahbench.Registry.configure` returns it.
     progress
-        Called with the report before the first check, and after each.
+        Called with the report before the first check and after each check.
     """
     report = Report(configured.kind, configured.label, configured.plugin.origin)
     progress(report)
     try:
         for check in (_check_citation, _check_preparation, _CHECKS[configured.kind]):
-            # After an exception the report keeps the findings before it.
+            # The findings are added one by one, so that the report keeps them if an exception follows.
             for finding in check(configured):
                 report.findings.append(finding)
                 progress(report)
@@ -77,57 +77,57 @@ def check_configured(configured: Configured, progress: Callable[[Report], None] 
 
 def _check_citation(configured: Configured) -> Iterator[Finding]:
     """Check that a plugin's ``citation``, if it has one, is a citation or a tuple of them."""
-    check = "the works that it follows can be cited"
+    check = "citations are valid"
     try:
-        found = citations(configured.plugin)
+        works = citations(configured.plugin)
     except PluginError as error:
         yield Finding(check, False, str(error))
         return
-    if found:
-        yield Finding(check, True, "; ".join(map(str, found)))
+    if works:
+        yield Finding(check, True, "; ".join(map(str, works)))
 
 
 def _check_preparation(configured: Configured) -> Iterator[Finding]:
-    """Check that a plugin says what is missing without a network, and that nothing is once it is prepared."""
-    own = preparation(configured)
-    if own is None:
+    """Check that ``missing`` works without a network, and that nothing is missing after ``prepare``."""
+    steps = preparation(configured)
+    if steps is None:
         return
-    with _without_network() as reached:
-        missing = own.missing()
-    detail = f"it asked for {reached[0]}; look for files alone" if reached else "; ".join(missing)
-    yield Finding("says what is missing without a network", not reached, detail)
+    with _without_network() as requests:
+        missing = steps.missing()
+    detail = f"it connected to {requests[0]}; look only for files" if requests else "; ".join(missing)
+    yield Finding("missing() works without a network", not requests, detail)
 
-    def left() -> str | None:
-        own.prepare()
-        return "; ".join(own.missing()) or None
+    def still_missing() -> str | None:
+        steps.prepare()
+        return "; ".join(steps.missing()) or None
 
-    yield attempt("prepare leaves nothing missing", left)
+    yield attempt("nothing is missing after prepare()", still_missing)
 
 
 @contextlib.contextmanager
 def _without_network() -> Iterator[list[str]]:
-    """Refuse every connection, and yield a list of those that were asked for."""
-    reached: list[str] = []
+    """Refuse all connections, and yield the list of requested addresses."""
+    requests: list[str] = []
 
     def refuse(*arguments: Any, **keywords: Any) -> Any:
-        reached.append(", ".join(str(one) for one in arguments if not isinstance(one, socket.socket)))
+        requests.append(", ".join(str(item) for item in arguments if not isinstance(item, socket.socket)))
         raise OSError("missing() may not use a network")
 
     with mock.patch.object(socket.socket, "connect", refuse), mock.patch.object(socket, "getaddrinfo", refuse):
-        yield reached
+        yield requests
 
 
 def check_plugin(plugin: Plugin, registry: Registry, **parameters: Any) -> Report:
-    """Put a registered plugin through the checks of its noun, by default with its default parameters.
+    """Run the checks of a registered plugin, by default with its default parameters.
 
     Parameters
     ----------
     plugin
-        As :meth:`gahbench.Registry.get` returns it.
+        The plugin, as :meth:`gahbench.Registry.get` returns it.
     registry
         The registry of the plugin.
     **parameters
-        Parameters other than its defaults.
+        Parameters that replace the defaults.
     """
     return _check_plugin(plugin, registry, parameters, lambda report: None)
 
@@ -138,25 +138,25 @@ def _check_plugin(
     try:
         configured = registry.configure(plugin.kind, plugin.name, **parameters)
     except Exception as error:
-        finding = Finding("can be configured with its defaults", False, error_with_place(error))
+        finding = Finding("can be configured", False, error_with_place(error))
         return Report(plugin.kind, plugin.name, plugin.origin, [finding])
     return check_configured(configured, progress)
 
 
 def check_file(file: str | Path, progress: Callable[[Report], None] = lambda report: None) -> list[Report]:
-    """Put every plugin of a file, or of a folder of files, through the checks.
+    """Run the checks of every plugin in a file, or in a folder of plugin files.
 
     Parameters
     ----------
     file
-        A plugin file, or a folder of them.
+        A plugin file, or a folder of plugin files.
     progress
-        Called with the report of a plugin before its first check, and after each.
+        Called with the report of a plugin before its first check and after each check.
 
     Returns
     -------
     list of Report
-        A report for each plugin; ``report.passed`` and ``report.failed`` are the outcome, ``print(report)`` shows it.
+        A report for each plugin. ``report.passed`` and ``report.failed`` hold the outcome; ``print(report)`` shows all.
 
     Raises
     ------
@@ -166,22 +166,22 @@ def check_file(file: str | Path, progress: Callable[[Report], None] = lambda rep
     file = Path(file)
     if file.is_file() and file.suffix not in (".py", *CLAIM_SUFFIXES):
         raise PluginError(
-            f"{file}: not a Python file; expected a plugin file that ends in .py, a folder of them, or a file of "
-            "claims that ends in .yaml"
+            f"{file}: not a Python file; expected a plugin file that ends in .py, a folder of plugin files, or a "
+            "file of claims that ends in .yaml"
         )
     registry = Registry((file,))
     origins = {str(source) for source in registry.files}
     problems = [problem for problem in registry.problems if problem.origin in origins]
     if problems:
         raise PluginError("; ".join(f"{problem.place}: cannot be loaded: {problem.error}" for problem in problems))
-    found = [plugin for kind in KINDS for plugin in registry.plugins(kind) if plugin.origin in origins]
-    if not found:
+    plugins = [plugin for kind in KINDS for plugin in registry.plugins(kind) if plugin.origin in origins]
+    if not plugins:
         raise PluginError(
             f"{file}: registers no plugin; implement one of {listing(HOOKS.values())} under @gahbench.hookimpl"
         )
-    reports = [_check_plugin(plugin, registry, {}, progress) for plugin in found]
-    there = findings_of(file, found)
-    for plugin, report in zip(found, reports, strict=True):
-        report.findings.extend(there.get((plugin.kind, plugin.name), ()))
+    reports = [_check_plugin(plugin, registry, {}, progress) for plugin in plugins]
+    findings = check_on_stand_in(file, plugins)
+    for plugin, report in zip(plugins, reports, strict=True):
+        report.findings.extend(findings.get((plugin.kind, plugin.name), ()))
         progress(report)
     return reports

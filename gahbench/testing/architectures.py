@@ -29,20 +29,20 @@ from gahbench.registry.source import own_docstring
 from gahbench.testing.findings import Finding, attempt
 from gahbench.testing.samples import sample_images, sample_noise
 
-#: Sides that are tried until one is accepted.
+#: Image sides to try in order, until the architecture accepts a side.
 SIZES = (32, 64, 128)
 COUNT = 4
 SIGMA = 0.1
-#: Noise levels of one batch, over the range of the recipes.
+#: Noise levels of a batch, over the range of the training recipes.
 LEVELS = (0.01, 0.1, 0.3, 1.0)
-#: Maximum distance of a size from an accepted one.
+#: Added to an accepted height and width, to get a size that is not a multiple of a power of 2.
 ODD = (1, 3)
-#: Numbers whose multiples are tried as sides of a network that fails on others.
+#: Numbers whose multiples are tried as image sides, for a network that fails on some sizes.
 MULTIPLES = (1, 2, 4, 8, 16, 32)
-SIZES_CHECK = "denoises other sizes, or refuses them with a ValueError"
-#: Maximum steps and seconds of the test training.
+SIZES_CHECK = "denoises other sizes, or raises ValueError"
+#: Maximum number of steps and seconds of the test training.
 MAX_STEPS, MAX_SECONDS = 150, 5.0
-#: Steps after which the training ends if the network has learned; a network that took fewer does not fail.
+#: Minimum number of training steps; a network with fewer steps in the time limit cannot fail.
 MIN_STEPS = 50
 LEARNING_SIGMA = 0.5
 
@@ -69,7 +69,7 @@ def check_architecture(configured: Configured) -> Iterator[Finding]:
         if not isinstance(denoised, Tensor):
             yield Finding("returns one tensor", False, f"it returned a {type(denoised).__name__}")
             return
-        yield _shape(denoised, noisy)
+        yield _check_shape(denoised, noisy)
         if denoised.shape != noisy.shape:
             return
         dtype = str(denoised.dtype).removeprefix("torch.")
@@ -81,7 +81,7 @@ def check_architecture(configured: Configured) -> Iterator[Finding]:
             return
         yield Finding("returns finite values", True)
         if channels == 1:
-            yield _image_not_residual(denoised, clean, noisy - clean)
+            yield _check_not_residual(denoised, clean, noisy - clean)
             yield from check_evaluation(network, noisy, levels)
             yield check_sizes(network, shape)
             yield from check_gradients(network, clean, noisy, levels)
@@ -90,24 +90,24 @@ def check_architecture(configured: Configured) -> Iterator[Finding]:
             random = with_random_weights(_build(configured, shape), shape)
             yield Finding("homogeneity", None, homogeneity(homogeneity_residual(random, noisy, levels)))
             yield Finding("blind", None, "yes" if is_blind(random, noisy) else "no: the result depends on sigma")
-            yield _on_meta(configured, shape)
+            yield _check_meta_device(configured, shape)
             yield check_learning(_build(configured, shape), shape)
         yield check_layout(_build(configured, shape).eval(), noisy, levels, denoised)
-        yield _differentiable(configured, network, noisy[:2], levels[:2])
+        yield _check_differentiability(configured, network, noisy[:2], levels[:2])
 
 
 def _accepted_size(configured: Configured) -> int:
-    refused: Exception | None = None
+    refusal: Exception | None = None
     for size in SIZES:
         try:
             network = _build(configured, (1, size, size)).eval()
             with torch.no_grad():
                 network(torch.zeros(1, 1, size, size), torch.ones(1))
         except (ValueError, GahbenchError) as error:
-            refused = error
+            refusal = error
         else:
             return size
-    raise ValueError(f"takes none of the sizes {SIZES}: {refused}") from refused
+    raise ValueError(f"refuses all of the sizes {SIZES}: {refusal}") from refusal
 
 
 def _build(configured: Configured, shape: Shape) -> nn.Module:
@@ -117,13 +117,13 @@ def _build(configured: Configured, shape: Shape) -> nn.Module:
     return network
 
 
-def _shape(denoised: Tensor, noisy: Tensor) -> Finding:
-    wanted, got = tuple(noisy.shape), tuple(denoised.shape)
-    detail = f"{wanted}" if wanted == got else f"returned {got} for images of {wanted}"
-    return Finding(f"returns the shape it got, {counted(wanted[1], 'channel')}", wanted == got, detail)
+def _check_shape(denoised: Tensor, noisy: Tensor) -> Finding:
+    expected, shape = tuple(noisy.shape), tuple(denoised.shape)
+    detail = f"{expected}" if expected == shape else f"returned {shape} for images of {expected}"
+    return Finding(f"keeps the shape of images, {counted(expected[1], 'channel')}", expected == shape, detail)
 
 
-def _image_not_residual(denoised: Tensor, clean: Tensor, noise: Tensor) -> Finding:
+def _check_not_residual(denoised: Tensor, clean: Tensor, noise: Tensor) -> Finding:
     with_clean, with_noise = _correlation(denoised, clean), _correlation(denoised, noise)
     passed = not (with_noise > 0.5 and with_noise > with_clean)
     detail = f"correlation with the clean image {with_clean:.2f}, with the noise {with_noise:.2f}, before training"
@@ -132,24 +132,24 @@ def _image_not_residual(denoised: Tensor, clean: Tensor, noise: Tensor) -> Findi
     return Finding("returns an image, not the noise", passed, detail)
 
 
-def _differentiable(configured: Configured, network: nn.Module, noisy: Tensor, sigma: Tensor) -> Finding:
-    """Try Jacobians by torch.func; if they fail, the docstring must say why."""
+def _check_differentiability(configured: Configured, network: nn.Module, noisy: Tensor, sigma: Tensor) -> Finding:
+    """Try Jacobians by torch.func; if they fail, ask for the reason in the docstring."""
     name = f"is differentiable by torch.func, {counted(noisy.shape[1], 'channel')}"
     obstacle = torch_func_obstacle(network, noisy, sigma)
     if obstacle is None:
         return Finding(name, True)
     is_documented = "torch.func" in own_docstring(configured.plugin.factory)
-    advice = "as its docstring says" if is_documented else "no Jacobian scores for it; say why in its docstring"
+    advice = "as its docstring says" if is_documented else "it has no Jacobian scores; give the reason in its docstring"
     return Finding("not differentiable by torch.func", None, f"{obstacle} ({advice})")
 
 
-def _on_meta(configured: Configured, shape: Shape) -> Finding:
-    """Check that the network runs on the meta device, where `gahbench plan` counts its work and tries sizes."""
+def _check_meta_device(configured: Configured, shape: Shape) -> Finding:
+    """Check that the network runs on the meta device, on which `gahbench plan` counts its work and tries sizes."""
     try:
         with torch.device("meta"), torch.no_grad():
             configured.build(shape).eval()(torch.zeros(1, *shape), torch.ones(1))
     except Exception as error:
-        return Finding("cannot be planned", None, f"its work is not known before it runs: {one_line(error)}")
+        return Finding("cannot be planned", None, f"plans do not know its work: {one_line(error)}")
     return Finding("can be planned, on torch's meta device", True)
 
 
@@ -164,101 +164,103 @@ def check_evaluation(network: nn.Module, noisy: Tensor, sigma: Tensor) -> Iterat
         denoised = network(noisy, sigma)
         again = network(noisy, sigma)
 
-        def alone() -> str | None:
+        def separately() -> str | None:
             single = [network(noisy[i : i + 1], sigma[i : i + 1]) for i in range(len(noisy))]
-            difference = _differ(torch.cat(single), denoised)
-            return difference and f"an image's result depends on the others in its batch: {difference}"
+            difference = _compare(torch.cat(single), denoised)
+            return difference and f"the result for an image depends on the other images in the batch: {difference}"
 
-        def at_its_own_level() -> str | None:
-            # With the same noisy image at every level, only the level can change the result.
+        def noise_levels() -> str | None:
+            # The noisy image is the same at every level, so that only the level can change the result.
             levels = torch.tensor(LEVELS)
             together = network(noisy[:1].expand(len(levels), -1, -1, -1).contiguous(), levels)
             if not together.isfinite().all():
-                return f"values that are not finite, at noise levels {LEVELS}"
+                return f"some values are not finite at noise levels {LEVELS}"
             single = torch.cat([network(noisy[:1], levels[i : i + 1]) for i in range(len(levels))])
-            difference = _differ(together, single)
-            return difference and f"sigma has shape (N,), one level for each image: {difference}"
+            difference = _compare(together, single)
+            return difference and f"sigma has shape (N,), with one noise level for each image: {difference}"
 
-        def arguments_stay() -> str | None:
+        def changed_arguments() -> str | None:
             image, levels = noisy.clone(), sigma.clone()
             network(image, levels)
             copies = {"noisy": (image, noisy), "sigma": (levels, sigma)}
-            changed = [name for name, (used, given) in copies.items() if not used.equal(given)]
+            changed = [name for name, (used, original) in copies.items() if not used.equal(original)]
             return f"it writes into {' and '.join(changed)}; work on a copy" if changed else None
 
-        def any_count() -> str | None:
+        def batch_sizes() -> str | None:
             for count in (1, 3):
-                got = tuple(network(noisy[:count], sigma[:count]).shape)
-                if got != tuple(noisy[:count].shape):
-                    return f"returned {got} for images of {tuple(noisy[:count].shape)}"
+                shape = tuple(network(noisy[:count], sigma[:count]).shape)
+                if shape != tuple(noisy[:count].shape):
+                    return f"returned {shape} for images of {tuple(noisy[:count].shape)}"
             return None
 
         def modes() -> str | None:
             network.train()
             network.eval()
-            return _differ(network(noisy, sigma), denoised)
+            return _compare(network(noisy, sigma), denoised)
 
-        yield Finding("is deterministic in evaluation", again.equal(denoised), _differ(again, denoised) or "")
-        yield attempt("takes any number of images", any_count)
-        yield attempt("treats each image of a batch alone in evaluation", alone)
-        yield attempt("denoises each image of a batch at its own noise level", at_its_own_level)
-        yield attempt("leaves its arguments as they are", arguments_stay)
-        yield attempt("is the same in evaluation after train() and eval()", modes)
+        yield Finding("is deterministic in evaluation", again.equal(denoised), _compare(again, denoised) or "")
+        yield attempt("takes any number of images", batch_sizes)
+        yield attempt("denoises each image of a batch separately in evaluation", separately)
+        yield attempt("denoises each image of a batch at its own noise level", noise_levels)
+        yield attempt("does not change its arguments", changed_arguments)
+        yield attempt("returns the same result after train() and eval()", modes)
 
 
 def check_layout(network: nn.Module, noisy: Tensor, sigma: Tensor, denoised: Tensor) -> Finding:
-    """Check that images and weights may be stored with the channels last, as they are in training."""
+    """Check that images and weights may have the memory format channels_last, as in training."""
 
     def fault() -> str | None:
-        last: Any = torch.channels_last
-        network.to(memory_format=last)  # type: ignore[call-overload]
+        memory_format: Any = torch.channels_last
+        network.to(memory_format=memory_format)  # type: ignore[call-overload]
         with torch.no_grad():
-            return _differ(network(noisy.contiguous(memory_format=last), sigma), denoised)
+            return _compare(network(noisy.contiguous(memory_format=memory_format), sigma), denoised)
 
-    return attempt(f"is the same for tensors with channels last, {counted(noisy.shape[1], 'channel')}", fault)
+    return attempt(
+        f"returns the same result in memory format channels_last, {counted(noisy.shape[1], 'channel')}", fault
+    )
 
 
 def check_sizes(network: nn.Module, shape: Shape) -> Finding:
-    """Check that images of other sizes than (C, H, W) are denoised, or refused with a ``ValueError``."""
+    """Check that images of sizes other than ``shape`` are denoised, or refused with a ``ValueError``."""
     channels, height, width = shape
     sizes = ((height, 2 * width), (height + ODD[0], width + ODD[1]), (height // 2 - 1, width), (5, 6))
-    taken, refused, failed = list[str](), list[str](), dict[str, str]()
+    accepted, refused, failed = list[str](), list[str](), dict[str, str]()
     for size in sizes:
         name = "x".join(map(str, size))
         try:
             fault = _size_fault(network, (channels, *size))
         except (ValueError, GahbenchError) as error:
             if not str(error).strip():
-                return Finding(SIZES_CHECK, False, f"refuses {name} without a message; name the accepted sizes")
+                return Finding(SIZES_CHECK, False, f"its error for {name} has no message; name the accepted sizes")
             refused.append(name)
             continue
         if fault is None:
-            taken.append(name)
+            accepted.append(name)
         else:
             failed[name] = fault
-    parts = [f"takes {', '.join(taken)}"] * bool(taken) + [f"refuses {', '.join(refused)}"] * bool(refused)
+    parts = [f"takes {', '.join(accepted)}"] * bool(accepted) + [f"refuses {', '.join(refused)}"] * bool(refused)
     if not failed:
         return Finding(SIZES_CHECK, True, "; ".join(parts))
     parts += [f"fails on {', '.join(failed)}: {next(iter(failed.values()))}"]
-    multiple = _multiple(network, shape)
-    return Finding(f"takes {_accepted(shape, multiple)}", None, "; ".join([*parts, _advice(shape, multiple)]))
+    multiple = _find_multiple(network, shape)
+    return Finding(f"takes {_accepted_sizes(shape, multiple)}", None, "; ".join([*parts, _advice(shape, multiple)]))
 
 
 def _size_fault(network: nn.Module, shape: Shape) -> str | None:
-    """Return how a network fails on images of a shape; ``ValueError`` and gahbench's own errors are raised."""
+    """Return how a network fails on images of a shape; ``ValueError`` and errors of gahbench pass through."""
     images = sample_images(2, shape)
     try:
         with torch.no_grad():
-            found = network(images, torch.full((2,), 0.1))
+            denoised = network(images, torch.full((2,), 0.1))
     except (ValueError, GahbenchError):
         raise
     except Exception as error:
         return one_line(error)
-    return None if found.shape == images.shape else f"returned {tuple(found.shape)} for {tuple(images.shape)}"
+    return None if denoised.shape == images.shape else f"returned {tuple(denoised.shape)} for {tuple(images.shape)}"
 
 
-def _multiple(network: nn.Module, shape: Shape) -> int | None:
-    """Return the smallest tried number whose multiples are sides that a network takes; ``None`` if there is none."""
+def _find_multiple(network: nn.Module, shape: Shape) -> int | None:
+    """Return the smallest of ``MULTIPLES`` whose multiples a network takes as image sides; ``None`` without any."""
     channels, height, width = shape
     for multiple in MULTIPLES:
         try:
@@ -270,18 +272,16 @@ def _multiple(network: nn.Module, shape: Shape) -> int | None:
     return None
 
 
-def _accepted(shape: Shape, multiple: int | None) -> str:
+def _accepted_sizes(shape: Shape, multiple: int | None) -> str:
     if multiple is None:
-        return f"images of {shape[1]}x{shape[2]} pixels alone, as far as tried"
-    return "all but small images" if multiple == 1 else f"image sides that are multiples of {multiple} alone"
+        return f"only images of {shape[1]}x{shape[2]} pixels, among the tried sizes"
+    return "all but small images" if multiple == 1 else f"only image sides that are multiples of {multiple}"
 
 
 def _advice(shape: Shape, multiple: int | None) -> str:
     """Return how to tell `gahbench plan` the accepted sizes, and how to accept other sizes."""
-    sizes = "a least side" if multiple == 1 else "sizes" if multiple is None else f"multiples of {multiple}"
-    declare = (
-        f"what is missing: raise ValueError in forward for other images, naming {sizes}, so that plans refuse them"
-    )
+    sizes = "the minimum side" if multiple == 1 else "sizes" if multiple is None else f"multiples of {multiple}"
+    declare = f"raise ValueError in forward for other images, and name {sizes}, so that plans refuse them"
     if multiple in (None, 1):
         return declare
     return (
@@ -296,37 +296,37 @@ def check_state(configured: Configured, network: nn.Module, noisy: Tensor, sigma
 
     def fault() -> str | None:
         other = configured.build(image_shape(noisy)).eval()
-        # Stored weights have tied tensors twice, which the constructor ties again.
+        # Save tied tensors twice, like stored weights; the constructor ties them again.
         state = {name: value.detach().clone().contiguous() for name, value in network.state_dict().items()}
         other.load_state_dict(load(save(state)))
         with torch.no_grad():
             before, after = network(noisy, sigma), other(noisy, sigma)
         if before.equal(after):
             return None
-        differs = _difference(before, after)
-        return f"a copy with the same state_dict differs, {differs}; what it keeps belongs in parameters and buffers"
+        difference = _difference(before, after)
+        return f"a copy with the same state_dict differs, {difference}; keep all state in parameters and buffers"
 
-    return attempt("is all in its state_dict", fault)
+    return attempt("keeps all state in its state_dict", fault)
 
 
 def check_precision(network: nn.Module, noisy: Tensor, sigma: Tensor) -> Finding:
     """Check whether a network works under bfloat16 autocast, in which some hardware trains."""
     try:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            sound = bool(network(noisy, sigma).isfinite().all())
+            is_finite = bool(network(noisy, sigma).isfinite().all())
     except Exception as error:
         return Finding("does not work in bfloat16", None, f"{one_line(error)}; train with 'precision: float32'")
-    if sound:
+    if is_finite:
         return Finding("works in bfloat16", True)
-    return Finding("does not work in bfloat16", None, "values that are not finite; train with 'precision: float32'")
+    return Finding("does not work in bfloat16", None, "some values are not finite; train with 'precision: float32'")
 
 
-def _differ(found: Tensor, expected: Tensor) -> str | None:
-    """Return by how much two results differ, or ``None`` if by no more than rounding."""
-    if found.shape != expected.shape:
-        return f"shapes {tuple(found.shape)} and {tuple(expected.shape)}"
+def _compare(result: Tensor, expected: Tensor) -> str | None:
+    """Return the difference of two results in words; ``None`` if it is within rounding."""
+    if result.shape != expected.shape:
+        return f"shapes {tuple(result.shape)} and {tuple(expected.shape)}"
     scale = float(expected.abs().max()) or 1.0
-    return None if torch.allclose(found, expected, atol=1e-4 * scale, rtol=1e-4) else _difference(found, expected)
+    return None if torch.allclose(result, expected, atol=1e-4 * scale, rtol=1e-4) else _difference(result, expected)
 
 
 def _difference(left: Tensor, right: Tensor) -> str:
@@ -334,23 +334,23 @@ def _difference(left: Tensor, right: Tensor) -> str:
 
 
 def check_gradients(network: nn.Module, clean: Tensor, noisy: Tensor, sigma: Tensor) -> Iterator[Finding]:
-    """Check the gradients of the loss on clean and noisy images (N, C, H, W); running averages may move."""
+    """Check the gradients of the loss on clean and noisy images (N, C, H, W); this may change running averages."""
     network.train()
     network.zero_grad()
     (network(noisy, sigma) - clean).square().mean().backward()
     parameters = {name: item for name, item in network.named_parameters() if item.requires_grad}
     missing = [name for name, item in parameters.items() if item.grad is None]
-    wrong = [name for name, item in parameters.items() if item.grad is not None and not item.grad.isfinite().all()]
+    invalid = [name for name, item in parameters.items() if item.grad is not None and not item.grad.isfinite().all()]
     network.zero_grad()
     network.eval()
     yield Finding("has parameters to train", bool(parameters), f"{sum(p.numel() for p in parameters.values()):,}")
-    yield Finding("has finite gradients", not wrong, f"not finite: {', '.join(wrong[:3])}" if wrong else "")
+    yield Finding("has finite gradients", not invalid, f"not finite: {', '.join(invalid[:3])}" if invalid else "")
     if missing:
-        yield Finding("parameters that no gradient reaches", None, ", ".join(missing[:3]))
+        yield Finding("some parameters have no gradient", None, ", ".join(missing[:3]))
 
 
 def check_learning(network: nn.Module, shape: tuple[int, int, int]) -> Finding:
-    """Train for a few seconds at one noise level, until the result is better than the noisy image."""
+    """Train for a few seconds at a single noise level, until the error is below that of the noisy images."""
     clean = sample_images(16, shape)
     levels = torch.full((len(clean),), LEARNING_SIGMA)
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=2e-3)
@@ -370,6 +370,8 @@ def check_learning(network: nn.Module, shape: tuple[int, int, int]) -> Finding:
         recent = sum(losses[-5:]) / len(losses[-5:])
     passed = recent < limit
     if not passed and len(losses) < MIN_STEPS:
-        return Finding("too slow to be trained here", None, f"{len(losses)} steps in {MAX_SECONDS:g} s; try it smaller")
+        return Finding(
+            "too slow for a test training", None, f"{len(losses)} steps in {MAX_SECONDS:g} s; try a smaller network"
+        )
     detail = f"mean squared error {recent:.3f} after {len(losses)} steps; accepted: below {limit:.3f}"
     return Finding("learns to denoise", passed, detail)

@@ -18,15 +18,15 @@ from gahbench.testing.findings import Finding
 from gahbench.testing.samples import SampleDataset, sample_images, sample_noise
 
 SIZES: tuple[Shape, ...] = ((1, 32, 32), (3, 32, 64))
-#: Sizes for bases that are computed from images, whose time may grow as the cube of the number of pixels.
+#: Sizes for bases that depend on images, whose time may grow as the cube of the number of pixels.
 SMALL_SIZES: tuple[Shape, ...] = ((1, 16, 32), (3, 16, 16))
-#: An odd size, which many transforms do not take as it is.
+#: An odd size, which many transforms refuse.
 ODD: Shape = (1, 17, 23)
 #: The threshold that adaptive bases are adapted for.
 THRESHOLD = 0.05
 COUNT = 3
 DRAWS = 400
-#: Small families on which bases that use more than the images are tried, if they exist there.
+#: Small families on which bases that use more than the images are checked, if they support the family.
 FAMILIES = ("gaussian-field[size=16]", "c-alpha[size=16]")
 
 
@@ -38,15 +38,19 @@ def check_basis(configured: Configured) -> Iterator[Finding]:
         return
     truths = list(_samples(configured))
     if not truths:
-        yield Finding("exists on a dataset", None, f"not on {', '.join(FAMILIES)}: no images to try it on")
+        yield Finding(
+            "supports a dataset of the checks",
+            None,
+            f"it does not support {', '.join(FAMILIES)}, so nothing is checked",
+        )
         return
     for basis, truth in truths:
         yield from _check(basis, truth)
-    yield from _odd(configured)
+    yield from _check_odd_size(configured)
 
 
 def _samples(configured: Configured) -> Iterator[tuple[Basis, Truth]]:
-    """Yield fitted bases with images to try them on: images of families if the basis uses more than the images."""
+    """Yield fitted bases with images to check them on: images of families if the basis uses more than the images."""
     if configured.build().oracle:
         families: list[Dataset] = [configured.registry.create("dataset", family) for family in FAMILIES]
         for dataset in families:
@@ -55,15 +59,15 @@ def _samples(configured: Configured) -> Iterator[tuple[Basis, Truth]]:
                 basis.fit(TrainingData(dataset))
                 yield basis, Truth(dataset.images("test", COUNT).double(), dataset)
         return
-    made_from_images = configured.build().adaptive or type(configured.build()).fit is not Basis.fit
-    for shape in SMALL_SIZES if made_from_images else SIZES:
+    depends_on_images = configured.build().adaptive or type(configured.build()).fit is not Basis.fit
+    for shape in SMALL_SIZES if depends_on_images else SIZES:
         basis = configured.build()
         basis.check_shape(shape)
         basis.fit(TrainingData(SampleDataset(shape)))
         yield basis, Truth(sample_images(COUNT, shape).double())
 
 
-def _odd(configured: Configured) -> Iterator[Finding]:
+def _check_odd_size(configured: Configured) -> Iterator[Finding]:
     """Check images of an odd size, or report that the basis refuses them."""
     basis = configured.build()
     if basis.oracle:
@@ -81,120 +85,119 @@ def _odd(configured: Configured) -> Iterator[Finding]:
 def _check(basis: Basis, truth: Truth) -> Iterator[Finding]:
     images = truth.clean
     shape = image_shape(images)
-    before = images.clone()
+    original = images.clone()
     adapted = basis.adapt_to(truth, THRESHOLD)
-    yield Finding("adapts to images if it is adaptive", (adapted is not basis) == basis.adaptive)
+    yield Finding("adapts to images if and only if it is adaptive", (adapted is not basis) == basis.adaptive)
     coefficients = adapted.analysis(images)
-    kept = coefficients.clone()
+    copy = coefficients.clone()
     adapted.synthesis(coefficients)
-    stay = images.equal(before) and coefficients.equal(kept)
-    yield Finding("leaves its arguments as they are", stay, "" if stay else "it writes into them; work on a copy")
-    if not stay:
+    is_unchanged = images.equal(original) and coefficients.equal(copy)
+    detail = "" if is_unchanged else "it writes into them; work on a copy"
+    yield Finding("does not change its arguments", is_unchanged, detail)
+    if not is_unchanged:
         return
     yield Finding("is deterministic", adapted.analysis(images).equal(coefficients))
     yield Finding("keeps float64", coefficients.dtype == torch.float64, str(coefficients.dtype))
-    same = coefficients.shape[:2] == images.shape[:2]
-    yield Finding("coefficients have the images' batch and channels", same, f"{tuple(coefficients.shape)}")
-    back = adapted.synthesis(coefficients)
-    error = float((back - images).abs().max()) if back.shape == images.shape else float("inf")
-    yield Finding(f"reconstructs images of {shape}", error < 1e-8, f"largest error {error:.1e}; accepted: below 1e-8")
+    has_shape = coefficients.shape[:2] == images.shape[:2]
+    yield Finding("coefficients have shape (N, C, ...)", has_shape, f"{tuple(coefficients.shape)}")
+    reconstructed = adapted.synthesis(coefficients)
+    is_same_shape = reconstructed.shape == images.shape
+    error = float((reconstructed - images).abs().max()) if is_same_shape else float("inf")
+    yield Finding(f"reconstructs images of {shape}", error < 1e-8, f"maximum error {error:.1e}; accepted: below 1e-8")
     single = adapted.analysis(images.float())
-    close = float((single - coefficients).abs().max())
-    alike = single.dtype == torch.float32 and close < 1e-4
+    difference = float((single - coefficients).abs().max())
     yield Finding(
-        "computes in float32 alike",
-        alike,
-        f"{str(single.dtype).removeprefix('torch.')}, differs by {close:.1e}; accepted: below 1e-4",
+        "computes the same in float32",
+        single.dtype == torch.float32 and difference < 1e-4,
+        f"{str(single.dtype).removeprefix('torch.')}, differs by {difference:.1e}; accepted: below 1e-4",
     )
-    alone = [basis.adapt_to(one, THRESHOLD).analysis(one.clean) for one in truth.batches(1)]
-    agrees = torch.allclose(torch.cat(alone), coefficients, atol=1e-8)
-    yield Finding("treats each image of a batch alone", agrees)
-    if (there := hardware()).is_accelerator:
-        yield _on_accelerator(basis, truth, coefficients, there.device)
+    separate = [basis.adapt_to(single, THRESHOLD).analysis(single.clean) for single in truth.batches(1)]
+    agrees = torch.allclose(torch.cat(separate), coefficients, atol=1e-8)
+    yield Finding("treats each image of a batch separately", agrees)
+    if (accelerator := hardware()).is_accelerator:
+        yield _check_on_accelerator(basis, truth, coefficients, accelerator.device)
     other = sample_noise(images, 1.0)
-    both = adapted.analysis(other - 2 * images)
-    linear = torch.allclose(both, adapted.analysis(other) - 2 * coefficients, atol=1e-8)
-    yield Finding("analysis is linear", linear)
-    combined = adapted.synthesis(both + 3 * coefficients)
-    expected = adapted.synthesis(both) + 3 * adapted.synthesis(coefficients)
+    combination = adapted.analysis(other - 2 * images)
+    is_linear = torch.allclose(combination, adapted.analysis(other) - 2 * coefficients, atol=1e-8)
+    yield Finding("analysis is linear", is_linear)
+    combined = adapted.synthesis(combination + 3 * coefficients)
+    expected = adapted.synthesis(combination) + 3 * adapted.synthesis(coefficients)
     yield Finding("synthesis is linear", torch.allclose(combined, expected, atol=1e-8))
     labels = adapted.bands(shape)
-    fits = _fits(labels, coefficients)
-    yield Finding("bands label the coefficients of an image", fits and not labels.is_floating_point())
+    has_labels = _is_broadcastable(labels, coefficients) and not labels.is_floating_point()
+    yield Finding("bands are integer labels of the coefficients of an image", has_labels)
     levels = adapted.noise_levels(shape)
-    yield Finding(
-        "noise levels fit the coefficients of an image", _fits(levels, coefficients), f"{tuple(levels.shape)}"
-    )
-    yield _filters(basis, truth)
+    has_levels = _is_broadcastable(levels, coefficients)
+    yield Finding("noise levels have the shape of the coefficients of an image", has_levels, f"{tuple(levels.shape)}")
+    yield _check_filters(basis, truth)
     if adapted.is_orthonormal(shape):
-        yield from _orthonormal(adapted, images, coefficients)
+        yield from _check_orthonormal(adapted, images, coefficients)
         ones = torch.allclose(levels.double(), torch.ones((), dtype=torch.float64))
         yield Finding(
             "noise levels are 1, since it is orthonormal", ones, f"from {levels.min():.3g} to {levels.max():.3g}"
         )
-    elif _fits(levels, coefficients):
-        yield _noise_levels(basis, truth, levels)
+    elif has_levels:
+        yield _check_noise_levels(basis, truth, levels)
 
 
-def _on_accelerator(basis: Basis, truth: Truth, coefficients: Tensor, device: torch.device) -> Finding:
-    there = replace(truth, clean=truth.clean.to(device))
-    adapted = basis.adapt_to(there, THRESHOLD)
-    found = adapted.analysis(there.clean)
-    error = float((adapted.synthesis(found) - there.clean).abs().max())
-    # Eigenvectors of a graph may come with other signs.
-    differs = float((found.cpu().abs() - coefficients.abs()).abs().max())
-    detail = f"{error:.1e}, {differs:.1e}; accepted: below 1e-6"
-    return Finding("computes alike on the GPU", max(error, differs) < 1e-6, detail)
+def _check_on_accelerator(basis: Basis, truth: Truth, coefficients: Tensor, device: torch.device) -> Finding:
+    moved = replace(truth, clean=truth.clean.to(device))
+    adapted = basis.adapt_to(moved, THRESHOLD)
+    result = adapted.analysis(moved.clean)
+    error = float((adapted.synthesis(result) - moved.clean).abs().max())
+    # Absolute values are compared, since the signs of eigenvectors of a graph are arbitrary.
+    difference = float((result.cpu().abs() - coefficients.abs()).abs().max())
+    detail = f"errors {error:.1e} and {difference:.1e}; accepted: below 1e-6"
+    return Finding("computes the same on the GPU", max(error, difference) < 1e-6, detail)
 
 
-def _orthonormal(basis: Basis, images: Tensor, coefficients: Tensor) -> Iterator[Finding]:
-    same = coefficients.shape == images.shape
-    yield Finding("has as many coefficients as pixels, in their shape", same, f"{tuple(coefficients.shape)}")
+def _check_orthonormal(basis: Basis, images: Tensor, coefficients: Tensor) -> Iterator[Finding]:
+    has_shape = coefficients.shape == images.shape
+    yield Finding("coefficients have the shape of the images", has_shape, f"{tuple(coefficients.shape)}")
     energy = float((coefficients.square().sum() / images.square().sum() - 1).abs())
-    yield Finding("keeps the energy", energy < 1e-8, f"relative difference {energy:.1e}; accepted: below 1e-8")
+    yield Finding("preserves energy", energy < 1e-8, f"relative difference {energy:.1e}; accepted: below 1e-8")
     other = sample_noise(coefficients, 1.0, draw=1)
     left = float((coefficients * other).sum())
     right = float((images * basis.synthesis(other)).sum())
     yield Finding("synthesis is the adjoint of analysis", abs(left - right) < 1e-8 * max(1, abs(left)))
 
 
-def _filters(basis: Basis, truth: Truth) -> Finding:
-    """Check that filters in the basis have the trace asked for, and keep clean images better than noise."""
+def _check_filters(basis: Basis, truth: Truth) -> Finding:
+    """Check that filters in the basis have the requested trace, and attenuate noise more than clean images."""
     traces = torch.full((len(truth),), truth.clean[0].numel() / 8).double()
     family = basis.filters(truth, THRESHOLD)
     maps = family.at(traces)
-    # The traces for large images follow from the noise levels, which have a check of their own.
-    found = maps.trace().value if maps.is_small else traces
-    if not family.reaches(traces).all() or (found - traces).abs().max() > 0.01 * traces.max():
-        detail = f"traces {found.tolist()} where {traces.tolist()} were asked for; accepted: within 1 %"
-        return Finding("filters in it have the trace asked for", False, detail)
+    # For large images the traces follow from the noise levels, which another check covers.
+    actual = maps.trace().value if maps.is_small else traces
+    if not family.reaches(traces).all() or (actual - traces).abs().max() > 0.01 * traces.max():
+        detail = f"traces {actual.tolist()}, requested were {traces.tolist()}; accepted: within 1 %"
+        return Finding("filters have the requested trace", False, detail)
     clean, noise = (images.flatten(1)[:, None] for images in (truth.clean, sample_noise(truth.clean, 1.0, draw=5)))
-    kept = [float(maps.matvec(one).double().norm() / one.norm()) for one in (clean, noise)]
-    sound = len(maps) == len(truth) and 0 <= kept[1] < kept[0] < 1.5
+    gains = [float(maps.matvec(vectors).double().norm() / vectors.norm()) for vectors in (clean, noise)]
     return Finding(
-        "filters in it have the trace asked for, and keep images better than noise",
-        sound,
-        f"{kept[0]:.2f} against {kept[1]:.2f}",
+        "filters have the requested trace, and attenuate noise more than images",
+        len(maps) == len(truth) and 0 <= gains[1] < gains[0] < 1.5,
+        f"gain {gains[0]:.2f} for images, {gains[1]:.2f} for noise",
     )
 
 
-def _noise_levels(basis: Basis, truth: Truth, levels: Tensor) -> Finding:
-    """Compare the noise levels with those of drawn noise, over all coefficients, at five standard errors."""
+def _check_noise_levels(basis: Basis, truth: Truth, levels: Tensor) -> Finding:
+    """Compare the noise levels of all coefficients with the coefficients of random noise."""
     first = next(truth.batches(1))
     copies = first.clean.expand(DRAWS, *first.clean.shape[1:])
     adapted = basis.adapt_to(Truth(copies, truth.dataset), THRESHOLD) if basis.adaptive else basis
     power = adapted.analysis(sample_noise(copies, 1.0, draw=2)).square().mean(0)
     expected = levels.square().expand(len(truth), *power.shape)[0]
-    # A coefficient that has no noise is compared with 0.
+    # The power of a coefficient whose noise level is 0 must be 0.
     worst = float((power / expected.clamp(min=1e-30) - (expected > 0).double()).abs().max())
-    # A variance from 400 draws has a relative standard error of sqrt(2 / 400) = 0.07; the largest of many is 5 off.
+    # The variance of 400 draws has a relative standard error of sqrt(2 / 400) = 0.07. The maximum over many
+    # coefficients may be off by 5 standard errors.
     limit = 6 * (2 / DRAWS) ** 0.5
-    detail = f"variances of {DRAWS} draws differ from theirs by up to {worst:.0%}; accepted: below {limit:.0%}"
-    return Finding("noise levels are those of noise", worst < limit, detail)
+    detail = f"variances of {DRAWS} draws differ by up to {worst:.0%}; accepted: below {limit:.0%}"
+    return Finding("noise levels agree with random noise", worst < limit, detail)
 
 
-def _fits(values: Tensor, coefficients: Tensor) -> bool:
-    """Return whether values can be broadcast to coefficients."""
+def _is_broadcastable(values: Tensor, coefficients: Tensor) -> bool:
     try:
         values.expand(coefficients.shape)
     except RuntimeError:

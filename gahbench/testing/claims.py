@@ -24,39 +24,39 @@ from gahbench.testing.findings import Finding, attempt
 
 def check_claims(configured: Configured) -> Iterator[Finding]:
     """Check that claims have distinct ids, can be judged, and name suites that load and measure them."""
-    found = configured.build()
-    claims = list(found) if isinstance(found, tuple | list) else []
-    is_sound = bool(claims) and all(isinstance(one, Claim) for one in claims)
-    yield Finding("is a sequence of gahbench.Claim", is_sound, "" if is_sound else f"it is {found!r}"[:200])
-    if not is_sound:
+    built = configured.build()
+    claims = list(built) if isinstance(built, tuple | list) else []
+    is_valid = bool(claims) and all(isinstance(claim, Claim) for claim in claims)
+    yield Finding("is a sequence of gahbench.Claim", is_valid, "" if is_valid else f"it is {built!r}"[:200])
+    if not is_valid:
         return
     ids = [claim.id for claim in claims]
-    repeated = sorted({one for one in ids if ids.count(one) > 1})
-    yield Finding("each claim has an id of its own", not repeated, listing(repeated) if repeated else "")
+    repeated = sorted({id_ for id_ in ids if ids.count(id_) > 1})
+    yield Finding("ids are unique", not repeated, listing(repeated) if repeated else "")
     registry = configured.registry
     names = {claim.id: parse_metric_name(claim.measure.metric).name for claim in claims if not claim.missing}
-    unknown = [f"{one}: {name}" for one, name in names.items() if name != DEFICIT and not registry.find("metric", name)]
-    accepted = f"{listing(unknown)}; accepted: names of metrics, or what is missing" if unknown else ""
-    yield Finding("metrics are registered, or the claim says what is missing", not unknown, accepted)
-    yield attempt("is not measured without results", lambda: _judged(claims))
+    unknown = [f"{id_}: {name}" for id_, name in names.items() if name != DEFICIT and not registry.find("metric", name)]
+    detail = f"{listing(unknown)}; accepted: names of metrics, or a claim with 'missing'" if unknown else ""
+    yield Finding("metrics are registered, or the claim has 'missing'", not unknown, detail)
+    yield attempt("outcomes without results are 'not measured'", lambda: _outcome_fault(claims))
     for claim in claims:
-        for what, suite in (("suite", claim.suite), ("full-scale suite", claim.full_scale)):
+        for role, suite in (("suite", claim.suite), ("full-scale suite", claim.full_scale)):
             if suite is not None and not claim.missing:
                 yield attempt(
-                    f"the {what} of {claim.id} loads, with its metric",
-                    functools.partial(_fault, suite, registry, names[claim.id]),
+                    f"the {role} of {claim.id} loads, with its metric",
+                    functools.partial(_suite_fault, suite, registry, names[claim.id]),
                 )
 
 
-def _judged(claims: list[Claim]) -> str | None:
+def _outcome_fault(claims: list[Claim]) -> str | None:
     outcomes = {judge(claim.id, claim, []).outcome for claim in claims}
-    return None if outcomes == {"not measured"} else f"found {listing(outcomes)}"
+    return None if outcomes == {"not measured"} else f"the outcomes are {listing(outcomes)}"
 
 
-def _fault(suite: str | Mapping[str, Any], registry: Registry, metric: str) -> str | None:
-    """Return why a suite cannot be read, or lacks a metric; the user's files beside the suite may be missing."""
+def _suite_fault(suite: str | Mapping[str, Any], registry: Registry, metric: str) -> str | None:
+    """Return why a suite cannot be read, or lacks a metric; missing files of the user are not a fault."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # Warnings about noise levels concern the author of the suite.
+        # Warnings about noise levels only concern the author of the suite.
         warnings.simplefilter("ignore")
         file = Path(folder) / "suite.yaml"
         try:
@@ -65,8 +65,8 @@ def _fault(suite: str | Mapping[str, Any], registry: Registry, metric: str) -> s
             loaded = load_suite(suite if isinstance(suite, str) else file, registry)
         except GahbenchError as error:
             return None if "neither a file nor a folder" in str(error) or "no such file" in str(error) else str(error)
-    measured = sorted({one.plugin.name for one in loaded.metrics})
+    measured = sorted({item.plugin.name for item in loaded.metrics})
     needed = DISTANCE if metric == DEFICIT else metric
     if needed in measured or registry.find("metric", needed) is None:
         return None  # Another check reports metrics that are not registered.
-    return f"it does not measure {needed}, but {listing(measured)}"
+    return f"it does not measure {needed}; it measures {listing(measured)}"

@@ -1,4 +1,4 @@
-"""Findings of checks."""
+"""Findings of checks, and reports of findings."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Finding:
     check
         The checked statement, which should hold.
     passed
-        Whether it does; ``None`` for a fact that is reported, not judged.
+        Whether the statement holds; ``None`` for a note, which does not count.
     detail
-        The measured values, or the fault and accepted values.
+        The measured values, or the fault and the accepted values.
     """
 
     check: str
@@ -28,29 +28,33 @@ class Finding:
 
     def __post_init__(self) -> None:
         if self.passed is not None:
-            # A comparison of a plugin's values may be a boolean of numpy or torch.
+            # Comparisons may return booleans of numpy or torch.
             object.__setattr__(self, "passed", bool(self.passed))
 
 
 def attempt(check: str, fault: Callable[[], str | None]) -> Finding:
     """Return the finding of a check: passed if ``fault`` returns ``None`` and raises nothing."""
     try:
-        found = fault()
+        detail = fault()
     except Exception as error:
-        found = error_with_place(error)
-    return Finding(check, found is None, found or "")
+        detail = error_with_place(error)
+    return Finding(check, detail is None, detail or "")
 
 
 @dataclass
 class Report:
-    """All findings about one plugin.
+    """All findings about a plugin.
 
     Parameters
     ----------
-    kind, label, origin
-        The plugin, with its parameters, and its origin.
+    kind
+        Kind of the plugin.
+    label
+        Name and parameters of the plugin.
+    origin
+        File or package of the plugin.
     findings
-        One for each check.
+        A finding for each check.
     """
 
     kind: str
@@ -70,11 +74,11 @@ class Report:
 
     @property
     def summary(self) -> str:
-        """How many checks passed, and which failed, in a line."""
-        judged = sum(finding.passed is not None for finding in self.findings)
+        """The number of checks that passed and the checks that failed, in one line."""
+        num_checks = sum(finding.passed is not None for finding in self.findings)
         if not self.failed:
-            return f"all {judged} checks passed"
-        return f"{judged - len(self.failed)} of {judged} checks passed; failed: {'; '.join(self.failed)}"
+            return f"all {num_checks} checks passed"
+        return f"{num_checks - len(self.failed)} of {num_checks} checks passed; failed: {'; '.join(self.failed)}"
 
     def __str__(self) -> str:
         marks = {True: "ok  ", False: "FAIL", None: "note"}

@@ -25,20 +25,20 @@ from gahbench.testing.samples import SampleDataset, sample_noise
 
 SHAPES: tuple[Shape, ...] = ((1, 32, 32), (3, 32, 32))
 SIGMA = 0.1
-#: Noise levels at which results must be finite.
+#: Noise levels at which denoised images must be finite.
 LEVELS = (0.01, 1.0)
 COUNT = 4
 DRAWS = 200
-#: Accepted relative difference of a Jacobian from differences of denoised images.
+#: Accepted relative difference of a Jacobian from finite differences.
 TOLERANCE = 0.1
-#: Families on which references that use more than images are tried, if they are defined there.
+#: Families on which references that use more than images are checked, if they support the family.
 FAMILIES = ("discs[size=16]", "c-alpha[size=16]")
-#: Methods about particular images of a split, and the index of the split among the arguments.
-_OF_IMAGES = {"images": 0, "lower_bound": 0, "genie": 2, "true_basis": 0, "level_sets": 0}
+#: Methods of datasets about particular images of a split, and the index of the split among the arguments.
+_IMAGE_METHODS = {"images": 0, "lower_bound": 0, "genie": 2, "true_basis": 0, "level_sets": 0}
 
 
 def check_reference(configured: Configured) -> Iterator[Finding]:
-    """Check shapes, honesty about the clean image, batches, and the closed-form risk of a reference."""
+    """Check shapes, use of the clean image, batches, and the closed-form risk of a reference."""
     reference = configured.build()
     if not isinstance(reference, Reference):
         yield Finding("is a gahbench.Reference", False, f"it is a {type(reference).__name__}")
@@ -48,41 +48,46 @@ def check_reference(configured: Configured) -> Iterator[Finding]:
         return
     samples = list(fitted_samples(configured))
     if not samples:
-        yield Finding("is defined on a dataset", None, f"not on {', '.join(FAMILIES)}: no images to try it on")
+        yield Finding(
+            "supports a dataset of the checks",
+            None,
+            f"it does not support {', '.join(FAMILIES)}, so nothing is checked",
+        )
         return
     for reference, truth in samples:
-        shape = yield from _shape(reference, truth)
-        if not shape:
+        has_shape = yield from _check_shape(reference, truth)
+        if not has_shape:
             return
     reference, truth = samples[0]
     noisy = truth.clean + sample_noise(truth.clean, SIGMA)
-    before, images = noisy.clone(), truth.clean.clone()
+    original_noisy, original_clean = noisy.clone(), truth.clean.clone()
     denoised = reference.denoise(noisy, SIGMA, truth).clone()
-    stay = noisy.equal(before) and truth.clean.equal(images)
-    yield Finding("leaves its arguments as they are", stay, "" if stay else "it writes into them; work on a copy")
-    if not stay:
+    is_unchanged = noisy.equal(original_noisy) and truth.clean.equal(original_clean)
+    detail = "" if is_unchanged else "it writes into them; work on a copy"
+    yield Finding("does not change its arguments", is_unchanged, detail)
+    if not is_unchanged:
         return
-    one = next(truth.batches(1))
-    yield from _repeats(configured, reference, noisy, truth, denoised)
-    yield from _blind(configured, reference, noisy, truth, denoised)
+    first = next(truth.batches(1))
+    yield from _check_repetition(configured, reference, noisy, truth, denoised)
+    yield from _check_kind(configured, reference, noisy, truth, denoised)
     notes = reference.notes
-    texts = isinstance(notes, tuple) and all(isinstance(note, str) for note in notes)
-    yield Finding("notes are a tuple of texts", texts, "" if texts else f"{notes!r}")
-    yield from _jacobian(reference, noisy[:1], one)
+    is_tuple = isinstance(notes, tuple) and all(isinstance(note, str) for note in notes)
+    yield Finding("notes are a tuple of strings", is_tuple, "" if is_tuple else f"{notes!r}")
+    yield from _check_jacobian(reference, noisy[:1], first)
     if reference.kind == "bound":
-        # The closed form is an expectation over the parameters that the genie does not see, not for this image.
-        yield _bounds(reference, truth)
-    elif (risk := reference.risk(one, SIGMA)) is not None:
-        yield _risk(reference, one, float(risk[0]))
+        # The bound is an expectation over the parameters that the genie does not see, and not the risk on this image.
+        yield _check_bound(reference, truth)
+    elif (risk := reference.risk(first, SIGMA)) is not None:
+        yield _check_risk(reference, first, float(risk[0]))
 
 
 def fitted_samples(configured: Configured) -> Iterator[tuple[Reference, Truth]]:
-    """Yield references, fitted, with images to try them on: grey and colour ones, or of families that support them."""
+    """Yield fitted references with images to check them on: grey and colour images, or images of families."""
     datasets: list[Dataset] = [SampleDataset(shape) for shape in SHAPES]
     if configured.build().kind in ("optimal", "bound") or not configured.build().supports(datasets[0]):
         datasets = [configured.registry.create("dataset", family) for family in FAMILIES]
     refusal: Exception | None = None
-    accepted = False
+    is_accepted = False
     for dataset in datasets:
         reference: Reference = configured.build()
         if not reference.supports(dataset):
@@ -90,147 +95,147 @@ def fitted_samples(configured: Configured) -> Iterator[tuple[Reference, Truth]]:
         try:
             reference.check_shape(dataset.shape)
         except (ValueError, GahbenchError) as error:
-            # Some references are for grey images, or for colour, alone.
+            # Some references only accept grey images, or only colour images.
             refusal = error
             continue
-        accepted = True
+        is_accepted = True
         reference.fit(TrainingData(dataset))
         yield reference, Truth(dataset.images("test", COUNT), dataset)
-    if refusal is not None and not accepted:
+    if refusal is not None and not is_accepted:
         raise refusal
 
 
-def _shape(reference: Reference, truth: Truth) -> Generator[Finding, None, bool]:
+def _check_shape(reference: Reference, truth: Truth) -> Generator[Finding, None, bool]:
     """Check shape and type of the denoised images; return whether the shape is right."""
     noisy = truth.clean + sample_noise(truth.clean, SIGMA)
     denoised = reference.denoise(noisy, SIGMA, truth)
-    same = denoised.shape == noisy.shape
-    yield Finding(
-        f"returns the shape it got, {counted(truth.clean.shape[1], 'channel')}", same, f"{tuple(denoised.shape)}"
-    )
-    if same:
-        yield Finding("returns finite float32", denoised.dtype == torch.float32 and bool(denoised.isfinite().all()))
-    return same
+    has_shape = denoised.shape == noisy.shape
+    channels = counted(truth.clean.shape[1], "channel")
+    yield Finding(f"keeps the shape of images, {channels}", has_shape, f"{tuple(denoised.shape)}")
+    if has_shape:
+        is_finite = denoised.dtype == torch.float32 and bool(denoised.isfinite().all())
+        yield Finding("returns finite float32 values", is_finite)
+    return has_shape
 
 
-def _repeats(
+def _check_repetition(
     configured: Configured, reference: Reference, noisy: Tensor, truth: Truth, denoised: Tensor
 ) -> Iterator[Finding]:
-    """Check that repetition, instance, batch size and other images do not change the result."""
+    """Check that the result does not change with repetition, the instance, or the batch."""
     yield Finding("is deterministic", torch.equal(denoised, reference.denoise(noisy, SIGMA, truth)))
-    one = next(truth.batches(1))
-    twin, _ = next(fitted_samples(configured))
-    same = torch.allclose(twin.denoise(noisy[:1], SIGMA, one), denoised[:1], atol=1e-5)
-    yield Finding("another instance gives the same images", same)
-    yield attempt("returns finite values at every noise level", lambda: _not_finite(reference, one))
-    alone = [reference.denoise(noisy[i : i + 1], SIGMA, one) for i, one in enumerate(truth.batches(1))]
-    yield Finding("treats each image of a batch alone", torch.allclose(torch.cat(alone), denoised, atol=1e-5))
+    first = next(truth.batches(1))
+    second_instance, _ = next(fitted_samples(configured))
+    is_same = torch.allclose(second_instance.denoise(noisy[:1], SIGMA, first), denoised[:1], atol=1e-5)
+    yield Finding("a second instance returns the same images", is_same)
+    yield attempt("returns finite values at every noise level", lambda: _infinite_level(reference, first))
+    separate = [reference.denoise(noisy[i : i + 1], SIGMA, single) for i, single in enumerate(truth.batches(1))]
+    is_separate = torch.allclose(torch.cat(separate), denoised, atol=1e-5)
+    yield Finding("denoises each image of a batch separately", is_separate)
     if type(reference).denoise_each is not Reference.denoise_each:
-        yield attempt(
-            "denoises different noise levels at once as one by one", lambda: _each_differs(reference, noisy, truth)
-        )
+        yield attempt("denoise_each agrees with denoise", lambda: _compare_each(reference, noisy, truth))
 
 
-def _blind(
+def _check_kind(
     configured: Configured, reference: Reference, noisy: Tensor, truth: Truth, denoised: Tensor
 ) -> Iterator[Finding]:
-    """Check that the reference uses nothing that its kind may not see."""
+    """Check that the reference does not use parts of the truth that its kind may not see."""
     if reference.kind not in SEES_CLEAN:
-        yield from _stays_away(configured, noisy, truth)
+        yield from _check_requests(configured, noisy, truth)
         other = replace(truth, clean=truth.clean.flip(0), start=truth.start + 1)
-        blind = torch.equal(denoised, reference.denoise(noisy, SIGMA, other))
-        detail = "" if blind else "it looks at the clean image; its kind must be 'oracle'"
-        yield Finding("does not look at the clean image", blind, detail)
+        is_blind = torch.equal(denoised, reference.denoise(noisy, SIGMA, other))
+        detail = "" if is_blind else "it uses the clean image; its kind must be 'oracle'"
+        yield Finding("does not use the clean image", is_blind, detail)
     if reference.kind not in SEES_DATASET:
         # The reference may remember the dataset that it was fitted to.
-        blind = torch.equal(denoised, reference.denoise(noisy, SIGMA, replace(truth, dataset=None)))
-        yield Finding("does not look at the dataset", blind, "" if blind else "its kind must be 'optimal' or 'oracle'")
+        is_blind = torch.equal(denoised, reference.denoise(noisy, SIGMA, replace(truth, dataset=None)))
+        detail = "" if is_blind else "its kind must be 'optimal' or 'oracle'"
+        yield Finding("does not use the dataset", is_blind, detail)
     if reference.kind == "classical":
         reference.risk(truth, SIGMA)
-        after = torch.equal(denoised, reference.denoise(noisy, SIGMA, truth))
-        yield Finding("does not learn from the clean image in its risk", after)
+        is_same = torch.equal(denoised, reference.denoise(noisy, SIGMA, truth))
+        yield Finding("risk does not change later results", is_same)
 
 
-def _not_finite(reference: Reference, truth: Truth) -> str | None:
+def _infinite_level(reference: Reference, truth: Truth) -> str | None:
     for sigma in LEVELS:
         if not reference.denoise(truth.clean + sample_noise(truth.clean, sigma), sigma, truth).isfinite().all():
-            return f"not at sigma={sigma:g}"
+            return f"not finite at sigma={sigma:g}"
     return None
 
 
-def _each_differs(reference: Reference, noisy: Tensor, truth: Truth) -> str | None:
+def _compare_each(reference: Reference, noisy: Tensor, truth: Truth) -> str | None:
     sigmas = SIGMA * 2.0 ** torch.arange(len(noisy))
     together = reference.denoise_each(noisy, sigmas, truth)
-    off = float((together - by_noise_level(reference, noisy, sigmas, truth)).abs().max())
-    return None if off < 1e-5 else f"denoise_each is off by up to {off:.2g} from denoise"
+    difference = float((together - by_noise_level(reference, noisy, sigmas, truth)).abs().max())
+    return None if difference < 1e-5 else f"the maximum difference is {difference:.2g}"
 
 
-def _stays_away(configured: Configured, noisy: Tensor, truth: Truth) -> Iterator[Finding]:
-    """Check that the reference does not ask the dataset for the images that it is scored on."""
+def _check_requests(configured: Configured, noisy: Tensor, truth: Truth) -> Iterator[Finding]:
+    """Check that the reference does not request the images that it is scored on from the dataset."""
     if truth.dataset is None:
         return
     reference: Reference = configured.build()
-    with _calls_recorded(truth.dataset) as asked:
+    with _calls_recorded(truth.dataset) as requests:
         reference.fit(TrainingData(truth.dataset))
         reference.denoise(noisy[:1], SIGMA, next(truth.batches(1)))
-    detail = f"it asked the dataset for {', '.join(sorted(asked))}; its kind must be 'oracle'" if asked else ""
-    yield Finding("does not ask for the images that it is scored on", not asked, detail)
+    detail = f"it calls {', '.join(sorted(requests))}; its kind must be 'oracle'" if requests else ""
+    yield Finding("does not request the images that it is scored on", not requests, detail)
 
 
-def _jacobian(reference: Reference, noisy: Tensor, truth: Truth) -> Iterator[Finding]:
-    """Compare the Jacobian, if it is known, with central differences, except that of an optimal denoiser."""
+def _check_jacobian(reference: Reference, noisy: Tensor, truth: Truth) -> Iterator[Finding]:
+    """Compare the Jacobian, if it is known, with central differences, except for optimal denoisers and bounds."""
     maps = reference.jacobian(noisy, SIGMA, truth)
     if maps is None:
-        yield Finding("has no Jacobian", None, "metrics of the basis that it shrinks in have no value")
+        yield Finding("has no Jacobian", None, "metrics that need its Jacobian have no value")
         return
-    along = torch.cat([sample_noise(noisy, 1.0, draw=draw) for draw in (3, 4, 5)])
-    product = maps.matvec(along.flatten(1)[None])[0]
-    shaped = product.shape == (3, noisy.numel()) and bool(product.isfinite().all())
-    yield Finding("its Jacobian has finite products of the images' size", shaped, f"{tuple(product.shape)}")
-    if shaped and reference.kind not in ("optimal", "bound"):
+    directions = torch.cat([sample_noise(noisy, 1.0, draw=draw) for draw in (3, 4, 5)])
+    products = maps.matvec(directions.flatten(1)[None])[0]
+    is_valid = products.shape == (3, noisy.numel()) and bool(products.isfinite().all())
+    yield Finding("products of its Jacobian are finite and have the right shape", is_valid, f"{tuple(products.shape)}")
+    if is_valid and reference.kind not in ("optimal", "bound"):
         step, errors = 3e-4 * SIGMA, []
-        for one, found in zip(along, product.cpu(), strict=True):
-            ends = [reference.denoise(noisy + sign * step * one, SIGMA, truth).double() for sign in (1, -1)]
+        for direction, product in zip(directions, products.cpu(), strict=True):
+            ends = [reference.denoise(noisy + sign * step * direction, SIGMA, truth).double() for sign in (1, -1)]
             difference = ((ends[0] - ends[1]) / (2 * step)).flatten()
-            errors.append(float((found - difference).norm() / difference.norm().clamp_min(1e-12)))
-        # The minimum: thresholding jumps, which affect differences but not derivatives. A wrong Jacobian is off along
-        # any direction.
-        off = min(errors)
-        detail = f"off by {off:.1e}; accepted: below {TOLERANCE:g}"
-        yield Finding("its Jacobian is its derivative", off < TOLERANCE, detail)
+            errors.append(float((product - difference).norm() / difference.norm().clamp_min(1e-12)))
+        # The minimum counts, since jumps of thresholding affect differences along some directions, but a wrong Jacobian
+        # is wrong along all directions.
+        error = min(errors)
+        detail = f"error {error:.1e}; accepted: below {TOLERANCE:g}"
+        yield Finding("its Jacobian is its derivative", error < TOLERANCE, detail)
 
 
-def _bounds(reference: Reference, truth: Truth) -> Finding:
+def _check_bound(reference: Reference, truth: Truth) -> Finding:
     risk = reference.risk(truth, SIGMA)
-    sound = risk is not None and risk.shape == (len(truth),) and bool(((risk > 0) & (risk <= SIGMA**2)).all())
-    return Finding("the bound of every image lies between 0 and sigma^2", sound, f"{risk}")
+    is_valid = risk is not None and risk.shape == (len(truth),) and bool(((risk > 0) & (risk <= SIGMA**2)).all())
+    return Finding("the bound of every image lies between 0 and sigma^2", is_valid, f"{risk}")
 
 
-def _risk(reference: Reference, truth: Truth, risk: float) -> Finding:
-    """Compare the closed form with a Monte Carlo mean, at four standard errors."""
+def _check_risk(reference: Reference, truth: Truth, risk: float) -> Finding:
+    """Check that the closed form is within 4 standard errors of a Monte Carlo mean."""
     copies = truth.clean.expand(DRAWS, *truth.clean.shape[1:])
     noisy = copies + sample_noise(copies, SIGMA, draw=1)
     errors = (reference.denoise(noisy, SIGMA, replace(truth, clean=copies)) - copies).square().mean(dim=(1, 2, 3))
-    mean, error = float(errors.mean()), float(errors.std() / DRAWS**0.5)
-    passed = abs(mean - risk) < 4 * error + 1e-9
-    detail = f"{risk:.3e}, {mean:.3e} ± {error:.0e}; accepted: 4 standard errors"
-    return Finding("closed-form risk agrees with Monte Carlo", passed, detail)
+    mean, standard_error = float(errors.mean()), float(errors.std() / DRAWS**0.5)
+    agrees = abs(mean - risk) < 4 * standard_error + 1e-9
+    detail = f"{risk:.3e}, Monte Carlo {mean:.3e} ± {standard_error:.0e}; accepted: within 4 standard errors"
+    return Finding("closed-form risk agrees with Monte Carlo", agrees, detail)
 
 
 @contextlib.contextmanager
 def _calls_recorded(dataset: Dataset) -> Iterator[set[str]]:
-    """Yield the set of calls about test images of a dataset, except calls that its own methods make."""
-    asked: set[str] = set()
+    """Yield the set of recorded calls about test images of a dataset, without calls by its own methods."""
+    calls: set[str] = set()
     depth = 0
 
     def recorded(name: str, method: Any) -> Any:
         @functools.wraps(method)
         def call(*arguments: Any, **keywords: Any) -> Any:
             nonlocal depth
-            index = _OF_IMAGES.get(name, len(arguments))
+            index = _IMAGE_METHODS.get(name, len(arguments))
             split = keywords.get("split", arguments[index] if len(arguments) > index else None)
-            if not depth and name in _OF_IMAGES and split == "test":
-                asked.add(f"{name} of test images")
+            if not depth and name in _IMAGE_METHODS and split == "test":
+                calls.add(f"{name} of test images")
             depth += 1
             try:
                 return method(*arguments, **keywords)
@@ -239,6 +244,6 @@ def _calls_recorded(dataset: Dataset) -> Iterator[set[str]]:
 
         return call
 
-    methods = {name: recorded(name, getattr(dataset, name)) for name in ("posterior", *_OF_IMAGES)}
+    methods = {name: recorded(name, getattr(dataset, name)) for name in ("posterior", *_IMAGE_METHODS)}
     with mock.patch.multiple(dataset, **methods):
-        yield asked
+        yield calls

@@ -1,4 +1,4 @@
-"""Contract checks of engines and trackers, by runs of a tiny suite."""
+"""Contract checks of engines and trackers, which run a tiny suite."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ scoring: {sigmas: [0.1], images: 2}
 
 
 def check_engine(configured: Configured) -> Iterator[Finding]:
-    """Run a tiny plan, in which one unit fails, on the engine."""
+    """Check the engine on a tiny plan in which one unit fails."""
     engine = configured.build()
     if not isinstance(engine, Engine):
         yield Finding("is a gahbench.Engine", False, f"it is a {type(engine).__name__}")
@@ -45,41 +45,43 @@ def check_engine(configured: Configured) -> Iterator[Finding]:
         broken = dataclasses.replace(plan.units[-1], key="broken", payload={})
         units = (*plan.units, broken)
         store, events = Store(Path(folder) / "results"), list[Event]()
-        # Workers elsewhere find the units in the folder.
+        # External workers read the units from the folder.
         Folder(store.folder).open(dataclasses.replace(plan, units=units), registry, threads=1)
         engine.run(Job(units, store, registry, events.append, threading.Event(), 1))
-        whole = store.undamaged(plan.units)
-        done = [unit.folder in whole for unit in plan.units]
+        undamaged = store.undamaged(plan.units)
+        done = [unit.folder in undamaged for unit in plan.units]
         yield Finding("finishes units in the store", all(done), f"{sum(done)} of {len(done)}")
-        yield Finding("records a failure and goes on", store.failure(broken) is not None)
+        yield Finding("records a failure and continues", store.failure(broken) is not None)
         kinds = [event.kind for event in events]
         started, finished = kinds.count("started"), kinds.count("finished")
         yield Finding("reports every start and end", (started, finished) == (len(units), len(done)), f"{kinds}")
-        stopped, untouched = threading.Event(), Store(Path(folder) / "stopped")
-        stopped.set()
+        stop, stopped_store = threading.Event(), Store(Path(folder) / "stopped")
+        stop.set()
         engine = configured.build()
-        engine.run(Job(plan.units, untouched, registry, events.append, stopped, 1))
-        left = [not untouched.is_done(unit) for unit in plan.units]
+        engine.run(Job(plan.units, stopped_store, registry, events.append, stop, 1))
+        unfinished = [not stopped_store.is_done(unit) for unit in plan.units]
         yield Finding(
-            "does not begin a unit after a request to stop", all(left), f"{len(left) - sum(left)} of {len(left)} done"
+            "starts no unit after a request to stop",
+            all(unfinished),
+            f"{len(unfinished) - sum(unfinished)} of {len(unfinished)} done",
         )
 
 
 def check_tracker(configured: Configured) -> Iterator[Finding]:
-    """Track a tiny run, and then the same again, in which nothing is left to do."""
+    """Check the tracker on a tiny run, and on a second run with no units left to do."""
     tracker = configured.build()
-    is_one = isinstance(tracker, Tracker)
-    yield Finding("is a gahbench.Tracker", is_one, f"it is a {type(tracker).__name__}")
-    if not is_one:
+    is_tracker = isinstance(tracker, Tracker)
+    yield Finding("is a gahbench.Tracker", is_tracker, f"it is a {type(tracker).__name__}")
+    if not is_tracker:
         return
     with tempfile.TemporaryDirectory() as folder:
         file, out = Path(folder) / "check.yaml", Path(folder) / "results"
         file.write_text(_SUITE, encoding="utf-8")
-        for check in ("follows a run", "follows a run in which nothing is left to do"):
+        for check in ("tracks a run", "tracks a run with no units left to do"):
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 opened = open_run(RunRequest(str(file), out), configured.registry)
                 with contextlib.closing(Trackings([configured.text])) as trackings:
                     run_opened(opened, configured.registry, "inline[trusted=true]", track=trackings)
-            given_up = [str(one.message) for one in caught if "the tracker " in str(one.message)]
-            yield Finding(check, not given_up, "; ".join(given_up))
+            messages = [str(warning.message) for warning in caught if "the tracker " in str(warning.message)]
+            yield Finding(check, not messages, "; ".join(messages))

@@ -12,7 +12,7 @@ from gahbench.contracts.datasets import Dataset, Split
 
 
 def sample_images(count: int, shape: Shape, *parts: str) -> Tensor:
-    """Return smooth random images in [0, 1], shape (count, C, H, W); ``parts`` name other draws."""
+    """Return smooth random images in [0, 1], shape (count, C, H, W); different ``parts`` give different draws."""
     channels, height, width = shape
     coarse = torch.rand(count, channels, 5, 5, generator=generator("data", "checks", *parts))
     return functional.interpolate(coarse, (height, width), mode="bicubic", align_corners=True).clamp(0, 1)
@@ -24,7 +24,7 @@ def sample_noise(images: Tensor, sigma: float, draw: int = 0) -> Tensor:
 
 
 class SampleDataset(Dataset):
-    """A dataset of such images, of any shape, to learn from; splits are independent draws of 256 images each."""
+    """A dataset of 256 smooth random images in each split, of any shape."""
 
     SIZE = 256
 
@@ -33,13 +33,13 @@ class SampleDataset(Dataset):
 
     @property
     def shape(self) -> Shape:
-        """Shape (C, H, W) of one image."""
+        """Shape (C, H, W) of an image."""
         return self._shape
 
     def available(self, split: Split) -> int:
-        """Return 256."""
+        """Return the number of images of a split, 256."""
         return self.SIZE
 
     def images(self, split: Split, count: int, start: int = 0) -> Tensor:
-        """Return images, shape (count, C, H, W)."""
+        """Return images ``start`` to ``start + count`` of a split, shape (count, C, H, W)."""
         return sample_images(self.SIZE, self.shape, split)[start : start + count]

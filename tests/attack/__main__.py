@@ -1,6 +1,6 @@
-"""``python -m tests.attack [NAMES] --count N``: attacks of all kinds, or of some.
+"""Run attacks: ``python -m tests.attack [NAMES] --count N``.
 
-Without ``--count`` as many as a release is tried with, which takes hours.
+Without ``--count``, each campaign runs as many cases as before a release, which takes hours.
 """
 
 from __future__ import annotations
@@ -14,42 +14,42 @@ from collections.abc import Sequence
 from pathlib import Path
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    # Threads do not survive a fork.
+    # Cases run in forked processes, and threads do not survive a fork.
     os.environ[_name] = "1"
 
-#: How many cases a release is tried with.
+#: Number of cases of each campaign before a release.
 COUNTS = {"suites": 10_000, "specs": 20_000, "images": 3_000, "checkpoints": 1_500, "folders": 300}
-#: Modules with a ``main(arguments)``, which returns an exit status.
-OTHERS = ("plugins", "cheats", "honest")
+#: Modules with a function ``main(arguments)`` that returns an exit status.
+PROGRAMS = ("plugins", "cheats", "honest")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run attacks; return 1 if one found anything."""
-    kinds = (*COUNTS, *OTHERS)
+    """Run attacks; return 1 if an attack succeeds."""
+    kinds = (*COUNTS, *PROGRAMS)
     parser = argparse.ArgumentParser(prog="python -m tests.attack", description=str(__doc__).splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(kinds)}; all by default")
-    parser.add_argument("--count", type=int, help=f"cases of each campaign; by default {COUNTS}")
-    parser.add_argument("--seed", type=int, default=0, help="others are other cases")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="that try cases side by side")
-    parser.add_argument("--time", type=float, default=10.0, metavar="SECONDS", help="after which a case hangs")
-    parser.add_argument("--memory", type=float, default=1.0, metavar="GIB", help="that a case may take")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where findings and their cases are written")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"attacks: {', '.join(kinds)}; all by default")
+    parser.add_argument("--count", type=int, help=f"number of cases of each campaign; by default {COUNTS}")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the cases")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="number of processes that run cases")
+    parser.add_argument("--time", type=float, default=10.0, metavar="SECONDS", help="time limit of a case")
+    parser.add_argument("--memory", type=float, default=1.0, metavar="GIB", help="memory limit of a case")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="folder in which to write findings and their cases")
     options = parser.parse_args(arguments)
     if unknown := sorted({*options.names} - {*kinds}):
-        parser.error(f"no attack {', '.join(unknown)}; accepted: {', '.join(kinds)}")
+        parser.error(f"unknown attacks: {', '.join(unknown)}; accepted: {', '.join(kinds)}")
     import torch
 
-    # A request to end is one to show what was found.
+    # SIGTERM ends the campaign and prints its findings, like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     torch.set_num_threads(1)
-    wanted = options.names or kinds
-    found = campaigns([name for name in wanted if name in COUNTS], options)
-    others = [importlib.import_module(f"{__package__}.{name}").main([]) for name in wanted if name in OTHERS]
-    return int(found or any(others))
+    names = options.names or kinds
+    has_findings = campaigns([name for name in names if name in COUNTS], options)
+    statuses = [importlib.import_module(f"{__package__}.{name}").main([]) for name in names if name in PROGRAMS]
+    return int(has_findings or any(statuses))
 
 
 def campaigns(names: Sequence[str], options: argparse.Namespace) -> bool:
-    """Run campaigns and print a table; return whether they found anything."""
+    """Run campaigns and print a table; return whether there are findings."""
     from .harness import GIB, keep, print_table, run
 
     outcomes = []

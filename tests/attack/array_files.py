@@ -1,4 +1,4 @@
-"""Array files: .npy, .npz and .pt, of wrong types and shapes, damaged, or that unpack to more than they hold."""
+"""Hostile array files (.npy, .npz, .pt): invalid types and shapes, damaged files, decompression bombs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import torch
 from hypothesis import strategies as st
 
 from .hostile import texts
-from .image_bytes import DAMAGES, damaged
+from .image_bytes import DAMAGES, damage_bytes
 
-#: Types as headers name them.
+#: Types in headers of .npy files.
 TYPES = (
     "|u1", "|u1", "|u1", "<f4", "<f8", ">f4", "<f2", "<f16", "|b1", "|i1", "<u2", ">u2", "<i8", "<c8", "|O", "<U4",
     "|S3", "|V7", "<M8[s]", "[('a', '<f4'), ('b', '|u1')]", "('<f4', (3,))", "|u0", "<f3", "x",
@@ -33,20 +33,20 @@ FILLS = ("random", "zeros", "ones", "nan", "outside", "short", "empty")
 
 
 class Hostile:
-    """What a pickle would run, were it loaded: it makes a folder, named in :attr:`marker`, beside the file."""
+    """An object whose unpickling creates a folder named :attr:`marker` in the current folder."""
 
     marker = "ran"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_make, (self.marker,))
+        return (_create_marker, (self.marker,))
 
 
-def _make(marker: str) -> None:
+def _create_marker(marker: str) -> None:
     Path(marker).mkdir(exist_ok=True)
 
 
 def npy(dtype: str, shape: tuple[int, ...], fill: str, fortran: bool, number: int) -> bytes:
-    """Return an .npy file whose header says anything, and of which not more than a megabyte is data."""
+    """Return an .npy file with any header, and at most a megabyte of data."""
     text = f"{{'descr': {dtype if dtype[0] in '[(' else repr(dtype)}, 'fortran_order': {fortran}, 'shape': {shape}, }}"
     header = text.encode() + b" " * (-(len(text) + 11) % 64) + b"\n"
     rng = np.random.default_rng(number)
@@ -59,8 +59,8 @@ def npy(dtype: str, shape: tuple[int, ...], fill: str, fortran: bool, number: in
     }
     try:
         kind = np.dtype(dtype)
-        chosen = values.get(fill, rng.random(count))
-        data = (rng.integers(0, 256, count) if kind.kind in "ui" else chosen).astype(kind).tobytes()
+        floats = values.get(fill, rng.random(count))
+        data = (rng.integers(0, 256, count) if kind.kind in "ui" else floats).astype(kind).tobytes()
     except Exception:
         data = rng.bytes(count)
     data = {"short": data[: len(data) // 2], "empty": b""}.get(fill, data)
@@ -70,7 +70,7 @@ def npy(dtype: str, shape: tuple[int, ...], fill: str, fortran: bool, number: in
 
 
 def npz(members: list[tuple[str, bytes]], method: int) -> bytes:
-    """Return an .npz file of any members."""
+    """Return an .npz file with the given members."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as archive:
         for name, content in members:
@@ -80,7 +80,7 @@ def npz(members: list[tuple[str, bytes]], method: int) -> bytes:
 
 @functools.cache
 def packed_zeros(size: int) -> bytes:
-    """Return an .npz file of zeros that are many times larger than it."""
+    """Return an .npz file of zeros, whose size is many times larger after decompression."""
     header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({size // 10**6}, 1000, 1000), }}".ljust(117) + "\n"
     buffer = io.BytesIO()
     with (
@@ -94,39 +94,39 @@ def packed_zeros(size: int) -> bytes:
 
 
 def tensors(number: int) -> dict[str, Any]:
-    """Return tensors that are images, and such as nobody expects in a file of images or of weights."""
-    good = torch.rand(6, 12, 12, generator=torch.Generator().manual_seed(number))
+    """Return valid images, and tensors that are unexpected in a file of images or weights, by name."""
+    images = torch.rand(6, 12, 12, generator=torch.Generator().manual_seed(number))
     with warnings.catch_warnings():
-        # Of kinds that are in the making, or on their way out.
+        # torch warns about experimental and deprecated kinds of tensors.
         warnings.simplefilter("ignore")
-        return _tensors(good)
+        return _tensors(images)
 
 
-def _tensors(good: torch.Tensor) -> dict[str, Any]:
+def _tensors(images: torch.Tensor) -> dict[str, Any]:
     return {
-        "good": good,
-        "bytes": (255 * good).byte(),
-        "half": good.half(),
-        "brain": good.bfloat16(),
-        "eight bits": good.to(torch.float8_e4m3fn),
-        "complex": good + 1j * good,
-        "integers": (9 * good).long(),
-        "bits": good > 0.5,
+        "good": images,
+        "bytes": (255 * images).byte(),
+        "half": images.half(),
+        "brain": images.bfloat16(),
+        "eight bits": images.to(torch.float8_e4m3fn),
+        "complex": images + 1j * images,
+        "integers": (9 * images).long(),
+        "bits": images > 0.5,
         "expanded": torch.zeros(1).expand(10**4, 10**4, 10**4),
         "overlapping": torch.zeros(100).as_strided((50, 50, 50), (1, 1, 0)),
-        "backwards": good.flip(0).transpose(1, 2),
-        "sparse": good.to_sparse(),
-        "rows": good[0].to_sparse_csr(),
-        "quantized": torch.quantize_per_tensor(good, 0.1, 0, torch.quint8),
-        "nested": torch.nested.nested_tensor([good[0], good[1, :3]]),
+        "backwards": images.flip(0).transpose(1, 2),
+        "sparse": images.to_sparse(),
+        "rows": images[0].to_sparse_csr(),
+        "quantized": torch.quantize_per_tensor(images, 0.1, 0, torch.quint8),
+        "nested": torch.nested.nested_tensor([images[0], images[1, :3]]),
         "meta": torch.empty(6, 12, 12, device="meta"),
-        "gradient": good.clone().requires_grad_(),
-        "parameter": torch.nn.Parameter(good),
+        "gradient": images.clone().requires_grad_(),
+        "parameter": torch.nn.Parameter(images),
         "nothing": torch.empty(0, 12, 12),
         "number": torch.tensor(0.5),
         "not a number": torch.full((6, 12, 12), torch.nan),
         "infinite": torch.full((6, 12, 12), torch.inf),
-        "conjugate": (good + 1j).conj(),
+        "conjugate": (images + 1j).conj(),
         "hostile": Hostile(),
         "object": np.array([Hostile()], dtype=object),
         "text": "text",
@@ -138,7 +138,7 @@ KINDS = tuple(tensors(0))
 
 
 def pt(content: Any, is_zipped: bool) -> bytes:
-    """Return a torch file; an empty one for what torch cannot write."""
+    """Return a torch file; empty if torch cannot write the content."""
     buffer = io.BytesIO()
     try:
         torch.save(content, buffer, _use_new_zipfile_serialization=is_zipped)
@@ -147,8 +147,8 @@ def pt(content: Any, is_zipped: bool) -> bytes:
     return buffer.getvalue()
 
 
-def recompressed(content: bytes) -> bytes:
-    """Return a zip file with its members compressed, as torch never writes them; others as they are."""
+def recompress(content: bytes) -> bytes:
+    """Return a zip file with compressed members, which torch never writes; other content is unchanged."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return npz([(name, archive.read(name)) for name in archive.namelist()], zipfile.ZIP_DEFLATED)
@@ -161,7 +161,7 @@ def array_files(draw: st.DrawFn) -> tuple[str, bytes]:
     """Draw the suffix and the content of an array file."""
     number = draw(st.integers(0, 10_000))
 
-    def one() -> bytes:
+    def draw_npy() -> bytes:
         return npy(
             draw(st.sampled_from(TYPES)),
             draw(st.sampled_from(SHAPES)),
@@ -172,23 +172,26 @@ def array_files(draw: st.DrawFn) -> tuple[str, bytes]:
 
     suffix = draw(st.sampled_from((".npy", ".npz", ".pt")))
     if suffix == ".npy":
-        content = one()
+        content = draw_npy()
     elif suffix == ".npz" and draw(st.integers(0, 9)) == 0:
         content = packed_zeros(draw(st.sampled_from((2 * 10**9, 10**8))))
     elif suffix == ".npz":
         names = (
             st.sampled_from(("images.npy", "images.npy", "identity.npy", "a.npy", "b", "images", "../x.npy")) | texts
         )
-        members = [(draw(names), one()) for _ in range(draw(st.integers(0, 4)))]
+        members = [(draw(names), draw_npy()) for _ in range(draw(st.integers(0, 4)))]
         methods = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
         content = npz(members, draw(st.sampled_from(methods)))
     else:
         kind = st.sampled_from(KINDS)
-        found = tensors(number)
+        by_kind = tensors(number)
         names = st.sampled_from(("images", "images", "identity", "faces", 3, ("a", 1))) | texts
-        whole = draw(st.sampled_from(("one", "dictionary", "dictionary", "list")))
-        some: Any = {draw(names): found[draw(kind)] for _ in range(draw(st.integers(1, 3)))}
-        some = found[draw(kind)] if whole == "one" else list(some.values()) if whole == "list" else some
-        content = pt(some, draw(st.booleans()))
-        content = recompressed(content) if draw(st.integers(0, 5)) == 0 else content
-    return suffix, damaged(content, draw(st.sampled_from(DAMAGES)), number)
+        container = draw(st.sampled_from(("none", "dictionary", "dictionary", "list")))
+        value: Any = {draw(names): by_kind[draw(kind)] for _ in range(draw(st.integers(1, 3)))}
+        if container == "none":
+            value = by_kind[draw(kind)]
+        elif container == "list":
+            value = list(value.values())
+        content = pt(value, draw(st.booleans()))
+        content = recompress(content) if draw(st.integers(0, 5)) == 0 else content
+    return suffix, damage_bytes(content, draw(st.sampled_from(DAMAGES)), number)

@@ -1,4 +1,4 @@
-"""Attempts in processes of their own, and what came of them."""
+"""Cases that run in forked processes with limits, and their findings."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from typing import Any
 import gahbench
 import gahbench_plugins
 
-#: Folders of the code that is attacked.
+#: Folders of the attacked code.
 OWN = tuple(str(Path(str(package.__file__)).parent) + os.sep for package in (gahbench, gahbench_plugins))
-#: Bytes of a report or a log that are read.
-MOST_TEXT = 100_000
+#: Maximum length of a report or log.
+MAX_TEXT = 100_000
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds of a case, and the bytes that its process may take."""
+    """Limits of a case: time in seconds, and memory of its process in bytes."""
 
     seconds: float
     memory: int
@@ -38,9 +38,9 @@ class Limits:
 
 @dataclass
 class Finding:
-    """A case that did not end as it should: an ``error`` that was raised, ``hang``, or ``end`` of the process.
+    """A failed case: an unexpected ``error``, a ``hang``, or the ``end`` of its process.
 
-    The place is the last line of gahbench that took part, with the kind of fault: one finding for each is kept.
+    The place is the kind of fault and the innermost line of gahbench; only one finding is kept for each place.
     """
 
     kind: str
@@ -51,68 +51,68 @@ class Finding:
 
 
 def findings(attempt: Callable[[Any, Path], None], cases: Sequence[Any], limits: Limits) -> Iterator[Finding | None]:
-    """Try cases in turn in a forked process, and yield a finding, or ``None``, for each.
+    """Run cases in turn in a forked process, and yield a finding, or ``None``, for each case.
 
-    After a case that hangs or ends the process, another process tries the others. A process is killed when the time of
-    a case is over, with all that it started.
+    After a case that hangs or ends its process, a new process runs the remaining cases. A process is killed at the time
+    limit of a case, together with the processes that it started.
     """
-    tried = 0
-    while tried < len(cases):
-        for finding in _process(attempt, cases[tried:], limits):
-            tried += 1
+    completed = 0
+    while completed < len(cases):
+        for finding in _run_process(attempt, cases[completed:], limits):
+            completed += 1
             yield finding
 
 
-def _process(attempt: Callable[[Any, Path], None], cases: Sequence[Any], limits: Limits) -> list[Finding | None]:
-    """Return the findings of the first cases, up to a case at which the process had to end."""
+def _run_process(attempt: Callable[[Any, Path], None], cases: Sequence[Any], limits: Limits) -> list[Finding | None]:
+    """Return the findings of the first cases, up to and including a case that ends the process."""
     reader, writer = multiprocessing.Pipe(duplex=False)
     scratch = Path(tempfile.mkdtemp(prefix="attack-"))
     faults: list[tuple[str, str, str] | None] = []
     with tempfile.TemporaryFile() as log:
         process = os.fork()
         if process == 0:
-            _child(attempt, cases, scratch, writer, log, limits)
+            _run_child(attempt, cases, scratch, writer, log, limits)
         writer.close()
-        in_time = True
+        is_in_time = True
         try:
-            while len(faults) < len(cases) and (in_time := reader.poll(limits.seconds)):
+            while len(faults) < len(cases) and (is_in_time := reader.poll(limits.seconds)):
                 report = reader.recv()
                 faults.append(report and ("error", *report))
         except EOFError:
             pass
         finally:
-            status = _end(process)
+            status = _kill(process)
             reader.close()
             _delete(scratch)
         log.seek(0)
-        said = log.read()[-MOST_TEXT:].decode(errors="replace")
-    if len(faults) < len(cases) and not in_time:
-        faults.append(("hang", f"hang in {_last_own(said.rpartition('Timeout (')[2])}", said))
+        output = log.read()[-MAX_TEXT:].decode(errors="replace")
+    if len(faults) < len(cases) and not is_in_time:
+        faults.append(("hang", f"hang in {_innermost_own(output.rpartition('Timeout (')[2])}", output))
     elif len(faults) < len(cases):
         end = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-        faults.append(("end", f"process ended by {end} in {_last_own(said)}", said))
+        faults.append(("end", f"process ended by {end} in {_innermost_own(output)}", output))
     return [fault and Finding(*fault, case=repr(case)) for case, fault in zip(cases, faults, strict=False)]
 
 
-def _child(attempt, cases, scratch, writer, log, limits):  # type: ignore[no-untyped-def]
-    """Try the cases, report each, and end the process."""
+def _run_child(attempt, cases, scratch, writer, log, limits):  # type: ignore[no-untyped-def]
+    """Run the cases, report the outcome of each, and end the process."""
     try:
-        # Whatever it starts is killed with it.
+        # A new session, so that processes which a case starts can be killed with this process.
         os.setsid()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        nowhere = os.open(os.devnull, os.O_RDONLY)
-        for source, target in ((nowhere, 0), (log.fileno(), 1), (log.fileno(), 2)):
+        null = os.open(os.devnull, os.O_RDONLY)
+        for source, target in ((null, 0), (log.fileno(), 1), (log.fileno(), 2)):
             os.dup2(source, target)
         sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
-        socket.socket.connect = _no_network
+        socket.socket.connect = _refuse_connection
         warnings.simplefilter("ignore")
         faulthandler.enable(log)
-        _bound_memory(limits.memory)
-        for place, case in enumerate(cases):
+        _limit_memory(limits.memory)
+        for index, case in enumerate(cases):
             faulthandler.dump_traceback_later(0.9 * limits.seconds, file=log)
-            writer.send(_report(attempt, case, scratch / str(place)))
+            writer.send(_run_case(attempt, case, scratch / str(index)))
     except BaseException:
-        # Not of a case, but between two.
+        # _run_case catches errors of cases, so this error happened between cases.
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
@@ -120,37 +120,37 @@ def _child(attempt, cases, scratch, writer, log, limits):  # type: ignore[no-unt
         os._exit(0)
 
 
-def _report(attempt: Callable[[Any, Path], None], case: Any, scratch: Path) -> tuple[str, str] | None:
-    """Try a case in an empty folder; return place and text of what it raises, if it does."""
+def _run_case(attempt: Callable[[Any, Path], None], case: Any, scratch: Path) -> tuple[str, str] | None:
+    """Run a case in an empty folder; return place and traceback of an error, or ``None``."""
     scratch.mkdir()
     os.chdir(scratch)
     os.environ["GAHBENCH_CACHE"] = str(scratch / "cache")
     try:
         attempt(case, scratch)
     except BaseException as error:
-        # Memory for the report, if there was none for the case.
-        bounds = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, bounds[1]))
+        # Lift the memory limit for the report, since the case may have used all memory.
+        limits = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, limits[1]))
         text = "".join(traceback.format_exception(error))
         place = _place(error)
-        resource.setrlimit(resource.RLIMIT_AS, bounds)
-        return place, text[-MOST_TEXT // 2 :]
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+        return place, text[-MAX_TEXT // 2 :]
     return None
 
 
-def _no_network(*arguments: Any) -> None:
+def _refuse_connection(*arguments: Any) -> None:
     raise OSError("an attempt may not use the network")
 
 
-def _bound_memory(limit: int) -> None:
-    """Bound the address space, to what this process has and a limit."""
+def _limit_memory(limit: int) -> None:
+    """Limit the address space to the current size of this process plus ``limit``."""
     statm = Path("/proc/self/statm")
     if statm.exists():
-        has = int(statm.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (has + limit, resource.RLIM_INFINITY))
+        current = int(statm.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (current + limit, resource.RLIM_INFINITY))
 
 
-def _end(process: int) -> int:
+def _kill(process: int) -> int:
     """Kill a process and its group; return its status."""
     for kill in (os.killpg, os.kill):
         try:
@@ -161,31 +161,31 @@ def _end(process: int) -> int:
 
 
 def _delete(folder: Path) -> None:
-    """Delete a folder in which a case may have taken permissions away."""
+    """Delete a folder in which a case may have removed permissions."""
     for parent, _, _ in os.walk(folder):
         os.chmod(parent, 0o700)  # noqa: PTH101
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def _place(error: BaseException) -> str:
-    """Return the type of an error and the last line of gahbench in its traceback."""
-    shown = error
+    """Return the type of an error and the innermost line of gahbench in its traceback."""
+    source = error
     if type(error).__name__ == "UnreadableError" and error.__cause__ is not None:
-        shown = error.__cause__
-    frames = traceback.extract_tb(shown.__traceback__)
+        source = error.__cause__
+    frames = traceback.extract_tb(source.__traceback__)
     own = [frame for frame in frames if frame.filename.startswith(OWN)] or list(frames)
-    where = f"{_short(own[-1].filename)}:{own[-1].lineno} in {own[-1].name}" if own else "nowhere"
-    return f"{type(error).__name__} in {where}"
+    location = f"{_short_path(own[-1].filename)}:{own[-1].lineno} in {own[-1].name}" if own else "no known line"
+    return f"{type(error).__name__} in {location}"
 
 
-def _last_own(log: str) -> str:
-    """Return the innermost line of gahbench in what faulthandler wrote, which begins with the innermost."""
+def _innermost_own(log: str) -> str:
+    """Return the innermost function of gahbench in a traceback of faulthandler, whose first frame is the innermost."""
     frames = re.findall(r'^  File "(.+)", line (\d+) in (.+)$', log, re.MULTILINE)
     own = [frame for frame in frames if frame[0].startswith(OWN)] or frames
-    return f"{_short(own[0][0])} in {own[0][2]}" if own else "an unknown place"
+    return f"{_short_path(own[0][0])} in {own[0][2]}" if own else "an unknown place"
 
 
-def _short(file: str) -> str:
+def _short_path(file: str) -> str:
     for folder in OWN:
         if file.startswith(folder):
             return f"{Path(folder).name}/{file.removeprefix(folder)}"

@@ -1,4 +1,4 @@
-"""Architectures that train more than their recipe allows, each in another way; see .github/SECURITY.md."""
+"""Architectures that train more than their recipe allows, in different ways; see .github/SECURITY.md."""
 
 import re
 import time
@@ -11,15 +11,15 @@ import gahbench
 
 @gahbench.hookimpl
 def register_architectures(register):
-    for kind in (Plain, *CHEATS):
-        register(kind.name, kind)
+    for architecture in (Plain, *CHEATS):
+        register(architecture.name, architecture)
 
 
 CHEATS = []
 
 
 class Plain(nn.Module):
-    """Two convolutions that estimate the noise: honest, and the network of all cheats."""
+    """An honest network of two convolutions that estimate the noise; base of all cheats."""
 
     name = "plain"
 
@@ -41,7 +41,7 @@ class Plain(nn.Module):
         return noisy - self.last(self.first(noisy).relu())
 
     def learn(self, steps, seed=0):
-        """Take steps of gradient descent of its own on images of constant brightness."""
+        """Train for some additional steps on images of constant brightness."""
         generator = torch.Generator().manual_seed(seed)
         optimizer = torch.optim.AdamW(self.parameters(), 1e-2)
         with torch.enable_grad():
@@ -54,7 +54,7 @@ class Plain(nn.Module):
 
 
 class LearnsAtRandom(Plain):
-    """Trains in its constructor, on other images each time."""
+    """Trains in its constructor, on different images each time."""
 
     def prepare(self):
         self.learn(5, seed=time.time_ns())
@@ -68,7 +68,7 @@ class LearnsInConstructor(Plain):
 
 
 class LearnsInForward(Plain):
-    """Trains in every forward pass of the training."""
+    """Trains in every forward pass in training."""
 
     def forward(self, noisy, sigma):
         if self.training and not noisy.is_meta:
@@ -80,10 +80,10 @@ class LearnsInForward(Plain):
 
 
 class LearnsInHook(Plain):
-    """Moves its weights in a hook before forward passes of the training."""
+    """Changes its weights in a hook before forward passes in training."""
 
     def prepare(self):
-        self.register_forward_pre_hook(lambda module, given: module.shrink() if module.training else None)
+        self.register_forward_pre_hook(lambda module, arguments: module.shrink() if module.training else None)
 
     def shrink(self):
         for parameter in self.parameters():
@@ -91,7 +91,7 @@ class LearnsInHook(Plain):
 
 
 class LearnsWhenScored(Plain):
-    """Moves its weights in every forward pass of an evaluation."""
+    """Changes its weights in every forward pass in evaluation."""
 
     def forward(self, noisy, sigma):
         if not self.training and not noisy.is_meta:
@@ -100,7 +100,7 @@ class LearnsWhenScored(Plain):
 
 
 class RepeatsSteps(Plain):
-    """Replaces the step of the trainer by five of them."""
+    """Replaces the step of the trainer by five steps."""
 
     def prepare(self):
         from gahbench.training.trainer import Trainer
@@ -110,7 +110,7 @@ class RepeatsSteps(Plain):
 
 
 class RepeatsOptimizer(Plain):
-    """Replaces the step of torch's optimiser by five of them, under the name of the original."""
+    """Replaces the step of torch's optimiser by five steps, under the original name."""
 
     def prepare(self):
         step = torch.optim.Adam.step
@@ -123,7 +123,7 @@ class RepeatsOptimizer(Plain):
 
 
 class SlowsClock(Plain):
-    """Gives the trainer a clock of its own that is a thousand times slower."""
+    """Replaces the trainer's clock by a clock that is a thousand times slower."""
 
     def prepare(self):
         from gahbench.training import trainer
@@ -137,19 +137,19 @@ class SlowsClock(Plain):
 
 
 class QuietsNoise(Plain):
-    """Replaces the noise of training by less of it."""
+    """Halves the noise of training."""
 
     def prepare(self):
         from gahbench.training import trainer
 
         draw = trainer.training_noise
-        trainer.training_noise = lambda *given: (lambda sigma, noise: (sigma, noise / 2))(*draw(*given))
+        trainer.training_noise = lambda *arguments: (lambda sigma, noise: (sigma, noise / 2))(*draw(*arguments))
 
 
 class HooksOptimizers(Plain):
-    """Registers a hook that runs after each step of any optimiser, where it could take further steps."""
+    """Registers a hook that runs after each step of any optimiser, and could take further steps."""
 
     def prepare(self):
         from torch.optim.optimizer import register_optimizer_step_post_hook
 
-        register_optimizer_step_post_hook(lambda *given: None)
+        register_optimizer_step_post_hook(lambda *arguments: None)

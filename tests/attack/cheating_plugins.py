@@ -1,4 +1,4 @@
-"""Denoisers that cheat, each in another way; what is found of them is in .github/SECURITY.md."""
+"""Denoisers that cheat in different ways; .github/SECURITY.md documents the outcome of each."""
 
 import gc
 import os
@@ -18,13 +18,13 @@ def register_references(register):
 
 
 def blurred(noisy):
-    """An honest denoiser to hide behind: the mean over 3 by 3 pixels."""
+    """Denoise honestly, by the mean over 3 by 3 pixels."""
     padded = torch.nn.functional.pad(noisy, (1, 1, 1, 1), mode="reflect")
     return torch.nn.functional.avg_pool2d(padded, 3, stride=1)
 
 
 def frames():
-    """The frames of those that call a denoiser."""
+    """Yield the frames of the callers."""
     frame = sys._getframe(1)
     while frame is not None:
         yield frame
@@ -32,27 +32,28 @@ def frames():
 
 
 def evaluations_in_frames():
-    """Evaluations that the functions on the stack hold."""
+    """Yield the evaluations among local variables of the callers."""
     for frame in frames():
         yield from (value for value in list(frame.f_locals.values()) if type(value).__name__ == "Evaluation")
 
 
 def clean_of(noisy):
-    """Clean images of the shape of noisy ones that the functions on the stack hold, or ``None``."""
-    return next((one.clean for one in evaluations_in_frames() if one.clean.shape == noisy.shape), None)
+    """Return clean images with the shape of the noisy images from frames of the callers, or ``None``."""
+    candidates = (evaluation.clean for evaluation in evaluations_in_frames())
+    return next((clean for clean in candidates if clean.shape == noisy.shape), None)
 
 
 def nearest(noisy, images):
-    """The nearest of some images to each noisy one, and its distance per pixel."""
-    distance, place = torch.cdist(noisy.flatten(1), images.flatten(1)).min(1)
-    return images[place], distance.square() / noisy[0].numel()
+    """Return the nearest of some images to each noisy image, and the squared distance per pixel."""
+    distance, index = torch.cdist(noisy.flatten(1), images.flatten(1)).min(1)
+    return images[index], distance.square() / noisy[0].numel()
 
 
 CHEATS = []
 
 
 class Cheat(Reference):
-    """Cheats, under the name of its class."""
+    """Base of all cheats, each of which is registered under the name of its class."""
 
     kind = "classical"
 
@@ -62,7 +63,7 @@ class Cheat(Reference):
 
 
 class Frames(Cheat):
-    """Takes the clean images from the frames of those that call it."""
+    """Takes the clean images from the frames of its callers."""
 
     def denoise(self, noisy, sigma, truth):
         clean = clean_of(noisy)
@@ -70,12 +71,12 @@ class Frames(Cheat):
 
 
 class Heap(Cheat):
-    """Searches the heap for the clean images, and takes the nearest of them."""
+    """Searches the heap for the clean images, and returns the nearest."""
 
     def denoise(self, noisy, sigma, truth):
-        for one in gc.get_objects():
-            if type(one).__name__ == "Evaluation":
-                return nearest(noisy, one.clean)[0] + 1e-3
+        for value in gc.get_objects():
+            if type(value).__name__ == "Evaluation":
+                return nearest(noisy, value.clean)[0] + 1e-3
         return noisy
 
 
@@ -85,14 +86,14 @@ class KnownNoise(Cheat):
     def denoise(self, noisy, sigma, truth):
         from gahbench._util.noise import evaluation_noise
 
-        place = getattr(self, "place", 0) if sigma == getattr(self, "sigma", None) else 0
-        self.place, self.sigma = place + len(noisy), sigma
-        noise = evaluation_noise(place + len(noisy), tuple(noisy.shape[1:]), sigma, 0, "test")
-        return noisy - noise[place:] + 1e-3
+        start = getattr(self, "start", 0) if sigma == getattr(self, "sigma", None) else 0
+        self.start, self.sigma = start + len(noisy), sigma
+        noise = evaluation_noise(start + len(noisy), tuple(noisy.shape[1:]), sigma, 0, "test")
+        return noisy - noise[start:] + 1e-3
 
 
 class TestImages(Cheat):
-    """Makes the test images itself, and returns the nearest."""
+    """Generates the test images, and returns the nearest."""
 
     def __init__(self, dataset: str = "c-alpha[alpha=2,size=16]"):
         self.images = gahbench.create("dataset", dataset).images("test", 24)
@@ -102,17 +103,17 @@ class TestImages(Cheat):
 
 
 def fits(noisy, images, sigma):
-    """The nearest image to each noisy one with its contrast and brightness fitted, and whether it may be the same."""
+    """Return the nearest image with fitted contrast and brightness, and whether it may be the clean image."""
     y, k = noisy.flatten(1), images.flatten(1)
     y_mean, k_mean = y.mean(1, keepdim=True), k.mean(1, keepdim=True)
     contrast = (y - y_mean) @ (k - k_mean).T / (k - k_mean).square().sum(1)
     fitted = contrast[..., None] * (k - k_mean) + y_mean[:, None]
-    least, place = (y[:, None] - fitted).square().mean(2).min(1)
-    return fitted[torch.arange(len(y)), place].view_as(noisy), (least < 1.3 * sigma**2)[:, None, None, None]
+    error, index = (y[:, None] - fitted).square().mean(2).min(1)
+    return fitted[torch.arange(len(y)), index].view_as(noisy), (error < 1.3 * sigma**2)[:, None, None, None]
 
 
 class Affine(TestImages):
-    """Fits contrast and brightness of the test images to the noisy ones, and returns the nearest fit."""
+    """Fits contrast and brightness of the test images to the noisy images, and returns the nearest fit."""
 
     def denoise(self, noisy, sigma, truth):
         fitted, same = fits(noisy, self.images, sigma)
@@ -120,7 +121,7 @@ class Affine(TestImages):
 
 
 class Blend(TestImages):
-    """Goes 41 % of the way from an honest output to the nearest test image."""
+    """Moves an honest output by 41 % towards the nearest test image."""
 
     def denoise(self, noisy, sigma, truth):
         honest = blurred(noisy)
@@ -129,7 +130,7 @@ class Blend(TestImages):
 
 
 class Span(TestImages):
-    """Projects on the span of the test images, as on a subspace that was learned."""
+    """Projects onto the span of the test images."""
 
     def denoise(self, noisy, sigma, truth):
         basis = torch.linalg.qr(self.images.flatten(1).T).Q
@@ -137,7 +138,7 @@ class Span(TestImages):
 
 
 class PartOfNoise(Cheat):
-    """Removes 41 % of what it can of the noise that the suite names, and else is honest."""
+    """Moves an honest output by 41 % towards the noisy image without its noise, which the suite's seed determines."""
 
     def denoise(self, noisy, sigma, truth):
         from gahbench._util.noise import evaluation_noise
@@ -151,7 +152,7 @@ class PartOfNoise(Cheat):
 
 
 class Detects(Cheat):
-    """Is honest where a function of the checks calls it; else it takes clean images from frames."""
+    """Takes clean images from frames, but is honest if a function of the checks calls it."""
 
     def denoise(self, noisy, sigma, truth):
         if any(name in frame.f_code.co_filename for frame in frames() for name in ("_images.py", "audit")):
@@ -162,7 +163,7 @@ class Detects(Cheat):
 
 
 class OneMetric(Cheat):
-    """Takes clean images from frames where another metric than the PSNR is measured."""
+    """Takes clean images from frames, but only while SSIM is measured."""
 
     def denoise(self, noisy, sigma, truth):
         if any(type(frame.f_locals.get("self")).__name__ == "Ssim" for frame in frames()):
@@ -177,13 +178,13 @@ class TestTime(Cheat):
     def denoise(self, noisy, sigma, truth):
         padded = torch.nn.functional.pad(noisy, (1, 1, 1, 1), mode="reflect")
         patches = torch.nn.functional.unfold(padded, 3).transpose(1, 2)
-        around = patches[..., [0, 1, 2, 3, 5, 6, 7, 8]].flatten(0, 1)
-        solution = torch.linalg.lstsq(around, patches[..., 4].flatten()[:, None]).solution
-        return 0.7 * (around @ solution).view_as(noisy) + 0.3 * noisy
+        neighbours = patches[..., [0, 1, 2, 3, 5, 6, 7, 8]].flatten(0, 1)
+        solution = torch.linalg.lstsq(neighbours, patches[..., 4].flatten()[:, None]).solution
+        return 0.7 * (neighbours @ solution).view_as(noisy) + 0.3 * noisy
 
 
 class FalseRisk(Cheat):
-    """Claims an expected error that it does not have."""
+    """Claims an expected error that is too small."""
 
     def denoise(self, noisy, sigma, truth):
         return blurred(noisy)
@@ -193,28 +194,28 @@ class FalseRisk(Cheat):
 
 
 class TakesTruth(Cheat):
-    """Returns the clean images that it is handed, though it is no oracle."""
+    """Returns the clean images in ``truth``, although it is not an oracle."""
 
     def denoise(self, noisy, sigma, truth):
         return truth.clean
 
 
 class Remembers(Cheat):
-    """Remembers every noisy image, and returns the least noisy that may be of the same clean one."""
+    """Remembers every noisy image, and returns the least noisy version that may have the same clean image."""
 
     def __init__(self):
         self.seen = []
 
     def denoise(self, noisy, sigma, truth):
         self.seen.append((sigma, noisy.clone()))
-        least, images = min(self.seen, key=lambda one: one[0])
-        found, distance = nearest(noisy, images)
-        same = distance < 2 * (sigma**2 + least**2)
-        return torch.where(same[:, None, None, None], found, blurred(noisy))
+        least_sigma, images = min(self.seen, key=lambda item: item[0])
+        candidate, distance = nearest(noisy, images)
+        is_same = distance < 2 * (sigma**2 + least_sigma**2)
+        return torch.where(is_same[:, None, None, None], candidate, blurred(noisy))
 
 
 class Mixture(Cheat):
-    """Is honest but for a half of its error."""
+    """Returns the mean of the clean image and an honest output, which halves the error."""
 
     def denoise(self, noisy, sigma, truth):
         clean = clean_of(noisy)
@@ -222,18 +223,18 @@ class Mixture(Cheat):
 
 
 class Patient(Cheat):
-    """Takes clean images from frames where they belong to the noisy ones, and else is honest."""
+    """Takes clean images from frames if they match the noisy images, and is honest otherwise."""
 
     def denoise(self, noisy, sigma, truth):
         for evaluation in evaluations_in_frames():
-            found, distance = nearest(noisy, evaluation.clean)
+            clean, distance = nearest(noisy, evaluation.clean)
             if (distance < 1.5 * sigma**2).all():
-                return found + 1e-3
+                return clean + 1e-3
         return blurred(noisy)
 
 
 class QuieterNoise(Cheat):
-    """Replaces the function that draws the noise by one that draws a tenth of it."""
+    """Replaces the function that draws the noise, and divides the noise by 10."""
 
     def fit(self, examples):
         from gahbench.evaluation import evaluation
@@ -246,7 +247,7 @@ class QuieterNoise(Cheat):
 
 
 class Random(Cheat):
-    """Adds random numbers from outside torch: no cheat, but nobody can repeat its scores."""
+    """Adds random numbers from the operating system, so that its scores are not reproducible."""
 
     def denoise(self, noisy, sigma, truth):
         generator = torch.Generator().manual_seed(int.from_bytes(os.urandom(7), "big"))
@@ -254,7 +255,7 @@ class Random(Cheat):
 
 
 class NoCheck(Cheat):
-    """Replaces the check of denoisers by one that finds nothing: out of reach of anything in its process."""
+    """Replaces the check of denoisers by a check without findings, which no check in its process can prevent."""
 
     def denoise(self, noisy, sigma, truth):
         from gahbench.evaluation.audit import Audit

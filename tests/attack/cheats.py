@@ -1,4 +1,4 @@
-"""Every cheat in a run of its own beside honest denoisers: is it named, as .github/SECURITY.md says?
+"""Check that the outcome of each cheat, in a run with honest denoisers, is as in .github/SECURITY.md.
 
 Run as ``python -m tests.attack cheats``.
 """
@@ -19,34 +19,34 @@ scoring: {sigmas: [0.005, 0.1, 0.2, 0.4], images: 24, metrics: [ssim, psnr]}
 """
 
 
-def documented(prefix: str = "cheat") -> dict[str, str]:
+def documented_outcomes(prefix: str = "cheat") -> dict[str, str]:
     """Return the outcome of each cheat in SECURITY.md: ``flagged``, ``failed`` or ``out of reach``."""
     row = rf"^\| `({prefix}-[a-z-]+)` \|[^|]*\| (flagged|failed|out of reach)\b"
     return dict(re.findall(row, SECURITY.read_text(encoding="utf-8"), re.MULTILINE))
 
 
-def outcome(cheat: str, folder: Path) -> tuple[str, list[str]]:
-    """Run a cheat; return whether it is ``flagged``, ``failed`` or ``unnamed``, and the honest rows that are."""
+def run_cheat(cheat: str, folder: Path) -> tuple[str, list[str]]:
+    """Run a cheat; return its outcome, ``flagged``, ``failed`` or ``unnamed``, and the honest rows that are flagged."""
     import gahbench
 
     suite = folder / "cheats.yaml"
     suite.write_text(SUITE)
     run = gahbench.run(suite, folder / cheat, entrants=[cheat], plugins=[PLUGINS], workers=1)
     entries = {entry.entrant: entry for entry in run.results.board.entries}
-    wrong = [label for label, entry in entries.items() if label != cheat and (entry.marks or "failed" in entry.note)]
+    flagged = [label for label, entry in entries.items() if label != cheat and (entry.marks or "failed" in entry.note)]
     entry = entries[cheat]
     if "failed" in entry.note:
-        return "failed", wrong
-    return ("flagged" if entry.marks else "unnamed"), wrong
+        return "failed", flagged
+    return ("flagged" if entry.marks else "unnamed"), flagged
 
 
 def main(arguments: object = ()) -> int:
-    """Run the cheats of SECURITY.md; return 1 if an outcome is not the documented one, or an honest row is flagged."""
+    """Run the cheats of SECURITY.md; return 1 if an outcome is not as documented, or an honest row is flagged."""
     status = 0
     with tempfile.TemporaryDirectory() as folder:
-        for cheat, expected in documented().items():
-            found, wrong = outcome(cheat, Path(folder))
-            as_expected = found == expected.replace("out of reach", "unnamed") and not wrong
-            status |= not as_expected
-            print(f"{'ok  ' if as_expected else 'WRONG'} {cheat}: {found}, documented: {expected}", *wrong)
+        for cheat, expected in documented_outcomes().items():
+            outcome, flagged = run_cheat(cheat, Path(folder))
+            is_expected = outcome == expected.replace("out of reach", "unnamed") and not flagged
+            status |= not is_expected
+            print(f"{'ok  ' if is_expected else 'WRONG'} {cheat}: {outcome}, documented: {expected}", *flagged)
     return int(status)

@@ -1,4 +1,4 @@
-"""Checkpoints: hostile files of weights, given to every command that loads a published network."""
+"""Hostile files of weights, for every command that loads a published network."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ import gahbench
 from gahbench.registry.registry import open_registry
 from gahbench.registry.spec import Spec
 
-from .array_files import KINDS, Hostile, pt, recompressed, tensors
+from .array_files import KINDS, Hostile, pt, recompress, tensors
 from .harness import Campaign, accepted
 from .hostile import texts
-from .image_bytes import DAMAGES, damaged
+from .image_bytes import DAMAGES, damage_bytes
 from .images import SPECIAL, make_special
 
 #: Small networks.
@@ -29,7 +29,7 @@ NETWORKS = (
     "bf-cnn-rf[layers=3,width=2]", "bf-cnn[layers=3,width=2]", "dncnn[layers=3,width=2,bias=false]", "linear",
     "unet[width=2,levels=1]",
 )  # fmt: skip
-#: Names that published programs give their weights, so that every key map is tried.
+#: Names of weights in published programs, so that every key map is used.
 PUBLISHED = (
     "0.weight", "0.bias", "2.weight", "2.running_var", "4.weight", "01.weight", "١.weight", "9" * 5000 + ".weight",
     "conv_layers.0.weight", "conv_layers.1.weight", "BN_layers.0.gammas", "BN_layers.0.running_sd",
@@ -45,9 +45,10 @@ SHAPES = ((), (0,), (1,), (2,), (2, 1, 3, 3), (2, 2, 3, 3), (1, 2, 3, 3), (1, 1,
 
 @dataclass(frozen=True)
 class Case:
-    """A file of weights, or a kind of special file in place of its content, and which reader loads it into what.
+    """A file of weights, and the reader and architecture that load it.
 
-    The reader is ``denoise``, ``sample`` or ``inspect``; the parameters are of ``pretrained``.
+    The content is bytes, or the kind of a special file. The reader is ``denoise``, ``sample`` or ``inspect``. The
+    parameters are those of the reference ``pretrained``.
     """
 
     suffix: str
@@ -58,7 +59,7 @@ class Case:
 
 
 def attempt(case: Case, scratch: Path) -> None:
-    """Load weights as commands and Python do; nothing that is in a file may run."""
+    """Load weights like commands and Python; no code in the file may run."""
     path = scratch / f"weights{case.suffix}"
     if isinstance(case.content, bytes):
         path.write_bytes(case.content)
@@ -74,14 +75,14 @@ def _load(case: Case, path: Path) -> None:
     if case.reader == "sample":
         start = f"{case.architecture[:-1]}," if "[" in case.architecture else "linear["
         spec = f"{start}checkpoint={path}]"
-        drawn = gahbench.sample(spec, dataset="discs[size=8]", count=1, max_steps=1, device="cpu")
-        assert drawn.images.shape == (1, 1, 8, 8)
+        sampled = gahbench.sample(spec, dataset="discs[size=8]", count=1, max_steps=1, device="cpu")
+        assert sampled.images.shape == (1, 1, 8, 8)
         return
     if case.reader == "inspect":
-        found = gahbench.inspect(
+        inspection = gahbench.inspect(
             case.architecture, dataset="discs[size=8]", sigmas=[0.1], bases=["dct"], checkpoint=path, others=0
         )
-        assert found.levels[0].eigenvalues.shape == (64,)
+        assert inspection.levels[0].eigenvalues.shape == (64,)
         return
     configured = open_registry().configure("reference", Spec("pretrained", (), parameters))
     assert len(configured.identity["parameters"]["checkpoint"]["sha256"]) == 64
@@ -90,17 +91,17 @@ def _load(case: Case, path: Path) -> None:
     noisy = torch.zeros(1, 1, 8, 8)
     denoised = reference.denoise(noisy, 0.1, gahbench.Truth(noisy))
     assert denoised.shape == noisy.shape
-    assert denoised.isfinite().all(), "weights that are not numbers were accepted"
+    assert denoised.isfinite().all(), "weights that are not finite were accepted"
 
 
 def state(architecture: str) -> dict[str, torch.Tensor]:
-    """Return weights that fit."""
+    """Return valid weights of an architecture."""
     network = open_registry().configure("architecture", architecture).build((1, 8, 8))
     return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
 
 def safetensors(header: Any, data: bytes, length: int | None = None) -> bytes:
-    """Return a file of any header, which may state any length of it."""
+    """Return a safetensors file with any header and any stated length of the header."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", (len(text) if length is None else length) % 2**64) + text + data
 
@@ -111,68 +112,68 @@ def safetensors_of(tensors_by_name: dict[Any, torch.Tensor]) -> bytes:
     data = b""
     for name, tensor in tensors_by_name.items():
         content = tensor.detach().float().contiguous().numpy().tobytes()
-        place = [len(data), len(data) + len(content)]
-        header[str(name)] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": place}
+        offsets = [len(data), len(data) + len(content)]
+        header[str(name)] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": offsets}
         data += content
     return safetensors(header, data)
 
 
 @st.composite
 def states(draw: st.DrawFn, architecture: str) -> Any:
-    """Draw a state dict, mostly one that fits but for something, perhaps within others."""
-    found: dict[Any, Any] = dict(state(architecture)) if draw(st.integers(0, 3)) else {}
-    others = tensors(draw(st.integers(0, 100)))
+    """Draw a state dict, usually a valid one with some changes, possibly nested in other containers."""
+    weights: dict[Any, Any] = dict(state(architecture)) if draw(st.integers(0, 3)) else {}
+    tensors_by_kind = tensors(draw(st.integers(0, 100)))
     for _ in range(draw(st.integers(0, 3))):
-        name = draw(st.sampled_from([*found, *PUBLISHED, 0, "0"]) | texts)
-        what = draw(st.sampled_from(("drop", "kind", "shape", "value", "prefix", "dtype")))
-        known = found.get(name)
-        if what == "drop":
-            found.pop(name, None)
-        elif what == "kind":
-            found[name] = others[draw(st.sampled_from(KINDS))]
-        elif what == "shape":
+        name = draw(st.sampled_from([*weights, *PUBLISHED, 0, "0"]) | texts)
+        change = draw(st.sampled_from(("drop", "kind", "shape", "value", "prefix", "dtype")))
+        current = weights.get(name)
+        if change == "drop":
+            weights.pop(name, None)
+        elif change == "kind":
+            weights[name] = tensors_by_kind[draw(st.sampled_from(KINDS))]
+        elif change == "shape":
             shape = draw(st.sampled_from(SHAPES))
-            found[name] = torch.zeros(()).expand(shape) if draw(st.booleans()) else torch.zeros(shape[:1])
-        elif what == "prefix":
+            weights[name] = torch.zeros(()).expand(shape) if draw(st.booleans()) else torch.zeros(shape[:1])
+        elif change == "prefix":
             prefix = draw(st.sampled_from(("module.", "model.", "_orig_mod.", "module." * 40)))
-            found = {f"{prefix}{one}": tensor for one, tensor in found.items()}
-        elif isinstance(known, torch.Tensor) and what == "value":
-            found[name] = torch.full_like(known, draw(st.sampled_from((float("nan"), float("inf"), 1e38, -1.0))))
-        elif isinstance(known, torch.Tensor):
+            weights = {f"{prefix}{key}": tensor for key, tensor in weights.items()}
+        elif isinstance(current, torch.Tensor) and change == "value":
+            weights[name] = torch.full_like(current, draw(st.sampled_from((float("nan"), float("inf"), 1e38, -1.0))))
+        elif isinstance(current, torch.Tensor):
             kinds = ("float16", "bfloat16", "float64", "int64", "bool", "complex64", "float8_e5m2")
-            found[name] = known.to(getattr(torch, draw(st.sampled_from(kinds))))
-    whole: Any = found
+            weights[name] = current.to(getattr(torch, draw(st.sampled_from(kinds))))
+    content: Any = weights
     for _ in range(draw(st.sampled_from((0, 0, 1, 2, 6)))):
-        whole = [whole] if draw(st.integers(0, 3)) == 0 else {draw(st.sampled_from(WRAPPERS)): whole, "epoch": 3}
-    return whole
+        content = [content] if draw(st.integers(0, 3)) == 0 else {draw(st.sampled_from(WRAPPERS)): content, "epoch": 3}
+    return content
 
 
 def _headers(number: int) -> dict[str, bytes]:
-    """Return safetensors files that state what they do not hold."""
-    one = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
+    """Return invalid or hostile safetensors files by name."""
+    entry = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
     return {
         "one byte": b"{",
         "eight bytes": bytes(8),
         "brace": bytes(8) + b"{",
         "huge": safetensors({}, b"", 2**63),
         "large": safetensors({}, b"", 10**9),
-        "terabytes": safetensors({"a": {**one, "shape": [10**6, 10**6], "data_offsets": [0, 4 * 10**12]}}, b""),
-        "overflow": safetensors({"a": {**one, "shape": [2**40, 2**40], "data_offsets": [0, 16]}}, bytes(16)),
-        "negative": safetensors({"a": {**one, "shape": [-2, -2]}}, bytes(16)),
-        "overlapping": safetensors({"a": one, "b": one}, bytes(16)),
+        "terabytes": safetensors({"a": {**entry, "shape": [10**6, 10**6], "data_offsets": [0, 4 * 10**12]}}, b""),
+        "overflow": safetensors({"a": {**entry, "shape": [2**40, 2**40], "data_offsets": [0, 16]}}, bytes(16)),
+        "negative": safetensors({"a": {**entry, "shape": [-2, -2]}}, bytes(16)),
+        "overlapping": safetensors({"a": entry, "b": entry}, bytes(16)),
         "twice": safetensors(
-            b'{"a":' + json.dumps(one).encode() + b',"a":' + json.dumps(one).encode() + b"}", bytes(16)
+            b'{"a":' + json.dumps(entry).encode() + b',"a":' + json.dumps(entry).encode() + b"}", bytes(16)
         ),
         "deep": safetensors(b'{"a":' * 20_000, b""),
-        "types": safetensors({"a": {**one, "dtype": ("F99", "C64", "I8", "F8_E4M3", "BOOL")[number % 5]}}, bytes(16)),
+        "types": safetensors({"a": {**entry, "dtype": ("F99", "C64", "I8", "F8_E4M3", "BOOL")[number % 5]}}, bytes(16)),
         "empty": safetensors({}, b""),
         "metadata": safetensors({"__metadata__": {"x": "y" * 10**6}}, b""),
-        "long name": safetensors({"a\n" * 10_000: one}, bytes(16)),
+        "long name": safetensors({"a\n" * 10_000: entry}, bytes(16)),
     }
 
 
 def _pickles(number: int) -> dict[str, bytes]:
-    """Return pickles of other kinds than torch writes."""
+    """Return hostile pickles, and pickles that torch does not write, by name."""
     return {
         "payload": pickle.dumps(Hostile()),
         "old payload": pickle.dumps({"state_dict": Hostile()}, protocol=0),
@@ -200,36 +201,38 @@ def cases(draw: st.DrawFn) -> Case:
         parameters["keys"] = draw(st.sampled_from(names))
     reader = draw(st.sampled_from(("denoise", "denoise", "denoise", "sample", "inspect")))
     kinds = ("state",) * 7 + ("safetensors", "header", "header", "pickle", "pickle", "script", "special")
-    what = draw(st.sampled_from(kinds))
-    if what == "special":
+    kind = draw(st.sampled_from(kinds))
+    if kind == "special":
         return Case(suffix, draw(st.sampled_from(SPECIAL)), architecture, reader, parameters)
-    if what in ("header", "pickle"):
-        files = _headers(number) if what == "header" else _pickles(number)
+    if kind in ("header", "pickle"):
+        files = _headers(number) if kind == "header" else _pickles(number)
         content = files[draw(st.sampled_from(sorted(files)))]
-    elif what == "script":
+    elif kind == "script":
         content = script()
-    elif what == "safetensors":
-        found = draw(states(architecture))
-        found = found if isinstance(found, dict) else {}
+    elif kind == "safetensors":
+        drawn = draw(states(architecture))
+        weights = drawn if isinstance(drawn, dict) else {}
         try:
-            content = safetensors_of({name: one for name, one in found.items() if isinstance(one, torch.Tensor)})
+            content = safetensors_of(
+                {name: value for name, value in weights.items() if isinstance(value, torch.Tensor)}
+            )
         except Exception:
             content = b""
     else:
         content = pt(draw(states(architecture)), draw(st.booleans()))
-        content = recompressed(content) if draw(st.integers(0, 9)) == 0 else content
-    return Case(suffix, damaged(content, draw(st.sampled_from(DAMAGES)), number), architecture, reader, parameters)
+        content = recompress(content) if draw(st.integers(0, 9)) == 0 else content
+    return Case(suffix, damage_bytes(content, draw(st.sampled_from(DAMAGES)), number), architecture, reader, parameters)
 
 
 def script() -> bytes:
-    """Return a TorchScript program, which torch would run."""
+    """Return a TorchScript program, which torch would run when it loads the file."""
     buffer = io.BytesIO()
     torch.jit.save(torch.jit.trace(torch.nn.Conv2d(1, 1, 3), torch.zeros(1, 1, 8, 8)), buffer)
     return buffer.getvalue()
 
 
 def load_everything() -> None:
-    """Import what loading weights imports, once."""
+    """Load valid weights once, so that all modules are imported."""
     with tempfile.TemporaryDirectory() as folder:
         for reader in ("denoise", "sample", "inspect"):
             attempt(Case(".pt", pt(state("linear"), True), "linear", reader), Path(folder))

@@ -1,4 +1,4 @@
-"""Damage to a results folder, as disks, people and attackers do it."""
+"""Damage to results folders, such as by disks, people and attackers."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from gahbench._util.sealed import sealed
 from .hostile import values
 from .images import make_special
 
-#: What may stand in the place of a file or folder.
+#: Special files that may replace a file or folder.
 STAND_INS = ("fifo", "folder", "socket", "zero", "loop", "broken link", "link to another", "link outside")
-#: What happens to a file, or a folder.
+#: Kinds of damage.
 KINDS = (
     *("truncate", "flip", "insert", "empty", "delete", "rename", "swap", "copy", "chmod", *STAND_INS),
     *(3 * ("json value", "json key", "forged value", "forged key", "forged plan")),
     *("text", "text", "file name", "litter", "litter"),
 )
-#: Checksums agree after these: they tell of no damage, and values may differ.
+#: Kinds of damage that keep checksums valid, so that values may differ without being noticed.
 FORGED = ("forged value", "forged key", "forged plan")
 
-#: What may stand in a file instead.
+#: Contents that may replace the content of a file.
 texts = st.sampled_from(
     (b"", b"{", b"[]", b"null", b"NaN", b"1e999", b"9" * 5000, b'"\\ud800"', b"\xff\xfe", b"\0" * 64, b"PAR1PAR1",
      b"[" * 100_000, b'{"a":' * 100_000, b'{"files": {}}', b'{"error": ["x"]}', b'{"error": "a\\nb\\u0000\\ud800"}',
@@ -38,91 +38,94 @@ names = st.sampled_from(("../x", "/etc/hosts", "a/b", "", ".", "..", "\0", "x" *
 
 @dataclass(frozen=True)
 class Damage:
-    """One fault: numbers choose a file, a second one, and (0 to 1) where in it; the value is written."""
+    """Damage of one kind.
+
+    ``index`` chooses a file or folder, and ``other`` a second file or folder; ``position`` (0 to 1) is a position in
+    the file; ``value`` is written.
+    """
 
     kind: str
-    place: int
+    index: int
     other: int
-    where: float
+    position: float
     value: Any
 
 
 @st.composite
 def damages(draw: st.DrawFn) -> Damage:
-    """Draw a fault."""
+    """Draw a kind of damage with its position and value."""
     kind = draw(st.sampled_from(KINDS))
     value = {"text": texts, "litter": texts, "file name": names}.get(kind, values)
-    place, other = draw(st.integers(0, 10_000)), draw(st.integers(0, 10_000))
-    return Damage(kind, place, other, draw(st.floats(0, 1)), draw(value))
+    index, other = draw(st.integers(0, 10_000)), draw(st.integers(0, 10_000))
+    return Damage(kind, index, other, draw(st.floats(0, 1)), draw(value))
 
 
 def inflict(damage: Damage, home: Path) -> None:
-    """Damage a folder."""
-    # Folders too: those of units, and the rooms that hold them.
+    """Damage a results folder."""
     entries = sorted(home.rglob("*"))
     if not entries:
         return
-    target, other = entries[damage.place % len(entries)], entries[damage.other % len(entries)]
+    target, other = entries[damage.index % len(entries)], entries[damage.other % len(entries)]
     if damage.kind in ("json value", "json key", *FORGED, "file name"):
         files = [entry for entry in entries if entry.suffix == ".json" and entry.is_file() and not entry.is_symlink()]
         if damage.kind == "forged plan":
             files = [file for file in files if file.name == "plan.json"]
         if files:
-            _rewrite(damage, files[damage.place % len(files)])
+            _rewrite(damage, files[damage.index % len(files)])
     elif damage.kind == "litter":
-        # As claims and failures of the units that there are, and as what no run leaves.
-        room = ("leases", "failures", "units", "damaged", ".")[damage.other % 5]
-        suffix = ".json" if room == "failures" else ""
-        file = home / room / f"{target.name}{suffix}"
-        if (home / room).is_dir() and not file.exists() and not file.is_symlink():
+        # The file may look like a lease, failure or folder of an existing unit.
+        folder = ("leases", "failures", "units", "damaged", ".")[damage.other % 5]
+        suffix = ".json" if folder == "failures" else ""
+        file = home / folder / f"{target.name}{suffix}"
+        if (home / folder).is_dir() and not file.exists() and not file.is_symlink():
             file.write_bytes(damage.value)
     elif damage.kind in ("swap", "copy", "rename", "delete", "chmod"):
         _move(damage, target, other)
     elif damage.kind in STAND_INS:
-        _stand_in(damage, target, other, home)
+        _replace(damage, target, other, home)
     elif target.is_file() and not target.is_symlink():
         _overwrite(damage, target)
 
 
 def _move(damage: Damage, target: Path, other: Path) -> None:
-    """Damage a file or folder by moving it, or taking its permissions away."""
-    nested = target == other or target.is_relative_to(other) or other.is_relative_to(target)
-    if damage.kind == "swap" and not nested:
+    """Move, copy or delete a file or folder, or change its permissions."""
+    is_nested = target == other or target.is_relative_to(other) or other.is_relative_to(target)
+    if damage.kind == "swap" and not is_nested:
         aside = target.with_name("aside")
         target.rename(aside)
         other.rename(target)
         aside.rename(other)
-    elif damage.kind == "copy" and not nested and target.is_file() and other.is_file():
+    elif damage.kind == "copy" and not is_nested and target.is_file() and other.is_file():
         other.write_bytes(target.read_bytes())
     elif damage.kind == "rename":
         target.rename(target.with_name(f"{target.name}~"))
     elif damage.kind == "delete":
         _remove(target)
     elif damage.kind == "chmod" and not target.is_symlink():
-        target.chmod(int(damage.where * 0o777))
+        target.chmod(int(damage.position * 0o777))
 
 
 def _overwrite(damage: Damage, target: Path) -> None:
     """Damage the content of a file."""
     content = bytearray(target.read_bytes())
-    at = int(damage.where * max(0, len(content) - 1))
+    offset = int(damage.position * max(0, len(content) - 1))
     if damage.kind == "truncate":
-        del content[at:]
+        del content[offset:]
     elif damage.kind == "flip" and content:
-        content[at] ^= 1 << damage.other % 8
+        content[offset] ^= 1 << damage.other % 8
     elif damage.kind == "insert":
-        content[at:at] = b"0"
+        content[offset:offset] = b"0"
     elif damage.kind == "empty":
         content.clear()
     elif damage.kind == "text":
         content[:] = damage.value
-    # Others may be links to it.
+    # Unlink the file first, since other files may be hard links to it.
     target.unlink()
     target.write_bytes(content)
 
 
-def _stand_in(damage: Damage, target: Path, other: Path, home: Path) -> None:
-    """Put something else in the place of a file or folder."""
+def _replace(damage: Damage, target: Path, other: Path, home: Path) -> None:
+    """Replace a file or folder by a special file."""
     _remove(target)
     if damage.kind.startswith("link "):
         target.symlink_to(other if damage.kind == "link to another" else home.parent)
@@ -138,7 +141,7 @@ def _remove(target: Path) -> None:
 
 
 def _rewrite(damage: Damage, file: Path) -> None:
-    """Damage JSON; of a forged file the checksum of itself agrees, as an attacker would have it."""
+    """Damage a JSON file; a forged file has a valid checksum, as an attacker would write it."""
     try:
         content = json.loads(file.read_bytes())
     except ValueError:
@@ -146,16 +149,16 @@ def _rewrite(damage: Damage, file: Path) -> None:
     if damage.kind == "file name":
         if isinstance(content, dict) and isinstance(content.get("files"), dict):
             content["files"][damage.value] = {"bytes": 1, "sha256": "0" * 64}
-    elif (place := _place(content, damage)) is not None:
-        holder, key = place
+    elif (location := _locate(content, damage)) is not None:
+        container, key = location
         if damage.kind.endswith("value") or (damage.kind == "forged plan" and damage.other % 3):
-            holder[key] = damage.value
-        elif isinstance(holder, dict):
-            value = holder.pop(key)
+            container[key] = damage.value
+        elif isinstance(container, dict):
+            value = container.pop(key)
             if damage.other % 2:
-                holder[str(key) + "x"] = value
+                container[str(key) + "x"] = value
         else:
-            del holder[key]
+            del container[key]
     is_forged = damage.kind in FORGED
     if is_forged and isinstance(content, dict):
         content.pop("checksum", None)
@@ -164,15 +167,15 @@ def _rewrite(damage: Damage, file: Path) -> None:
     file.write_bytes(sealed(text) if is_forged and text.startswith(b"{\n") else text)
 
 
-def _place(content: Any, damage: Damage) -> tuple[Any, Any] | None:
-    """Return an object or list in a document, and a name or index of it, each level as likely as the others."""
-    places: list[tuple[Any, Any]] = []
+def _locate(content: Any, damage: Damage) -> tuple[Any, Any] | None:
+    """Return an object or list in a document, and a key or index in it; ``None`` if the document has neither."""
+    locations: list[tuple[Any, Any]] = []
 
     def visit(value: Any) -> None:
         names = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
         for name in names:
-            places.append((value, name))
+            locations.append((value, name))
             visit(value[name])
 
     visit(content)
-    return places[int(damage.where * (len(places) - 1))] if places else None
+    return locations[int(damage.position * (len(locations) - 1))] if locations else None

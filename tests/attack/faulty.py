@@ -12,19 +12,19 @@ from gahbench._util.errors import GahbenchError, ParameterError
 
 from .harness import Campaign, accepted
 
-#: Text of a refusal, by what is wrong with it.
-REFUSALS = {"empty": " ", "two lines": "one\ntwo", "long": "x" * 4000, "surrogate": "\ud800"}
+#: Invalid error messages by their fault.
+MESSAGES = {"empty": " ", "two lines": "one\ntwo", "long": "x" * 4000, "surrogate": "\ud800"}
 
 
 class _RawError(GahbenchError):
-    """An error that does not care how it is printed."""
+    """An error whose message is not made printable."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
 def attempt(case: str, scratch: Path) -> None:
-    """Do what a case says."""
+    """Behave as the case says."""
     assert Path.cwd() == scratch
     assert not any(scratch.iterdir())
     (scratch / case.replace(" ", "-")).touch()
@@ -37,15 +37,15 @@ def attempt(case: str, scratch: Path) -> None:
     if case == "dies":
         os.abort()
     if case == "eats memory":
-        held = [bytearray(2**24) for _ in range(64)]
-        time.sleep(len(held))
+        buffers = [bytearray(2**24) for _ in range(64)]
+        time.sleep(len(buffers))
     with accepted():
         if case == "is refused":
-            raise ParameterError("a line that says why")
-        if case in REFUSALS:
-            raise _RawError(REFUSALS[case])
+            raise ParameterError("the reason in one line")
+        if case in MESSAGES:
+            raise _RawError(MESSAGES[case])
 
 
 def campaign(case: str) -> Campaign:
-    """Return a campaign of one kind of case, beside cases without a fault."""
+    """Return a campaign with one kind of case, and cases without a fault."""
     return Campaign("faulty", st.sampled_from((case, "is well", "is refused")), attempt)

@@ -1,4 +1,4 @@
-"""Results folders that are damaged: what is shown of them is what was written, or nothing."""
+"""Damaged results folders: readers show only values that were written, or an error."""
 
 from __future__ import annotations
 
@@ -36,16 +36,24 @@ baseline: oracle-threshold[haar]
 training: {steps: 3, batch_size: 2, compile: never, validations: 1, validation_images: 2, snapshots: 2}
 scoring: {sigmas: [0.1, 0.3], images: 3, metrics: [psnr, slope]}
 """
-#: Errors of a file system that end a command with status 74.
-_FILE_SYSTEM = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
-_FILE_SYSTEM += (errno.ENAMETOOLONG, errno.ENXIO, errno.EINVAL, errno.EROFS, errno.ENOSPC)
-#: Differs from one training to the next.
+#: Errors of the file system that end a command with status 74.
+_FILE_SYSTEM_ERRORS = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.ELOOP,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ENOTEMPTY,
+)
+_FILE_SYSTEM_ERRORS += (errno.ENAMETOOLONG, errno.ENXIO, errno.EINVAL, errno.EROFS, errno.ENOSPC)
+#: Columns that differ between runs.
 _TIMES = ["train_seconds"]
 
 
 @functools.cache
-def whole() -> Path:
-    """Return a finished folder, with its suite beside it."""
+def finished_run() -> Path:
+    """Return a folder with a suite file and the results folder ``out`` of its finished run."""
     home = Path(tempfile.mkdtemp(prefix="attacked-"))
     (home / "attacked.yaml").write_text(SUITE, encoding="utf-8")
     with _small_figures():
@@ -55,38 +63,37 @@ def whole() -> Path:
 
 @functools.cache
 def _results() -> gahbench.Results:
-    whole()
-    return gahbench.load_results(whole() / "out")
+    return gahbench.load_results(finished_run() / "out")
 
 
 def prepare() -> None:
-    """Make the folder that is damaged."""
+    """Run the suite once, before processes are forked."""
     _results().leaderboard(full=True)
 
 
 def attempt(case: Sequence[Damage], scratch: Path) -> None:
-    """Damage a finished folder, and let all readers read it; they may show no number that was not written."""
+    """Damage a copy of the results folder and read it in all ways; no reader may show a value that was not written."""
     home = scratch / "home"
-    shutil.copytree(whole(), home, symlinks=True)
+    shutil.copytree(finished_run(), home, symlinks=True)
     out = home / "out"
     for damage in case:
         inflict(damage, out)
-    forged = any(damage.kind in FORGED for damage in case)
+    is_forged = any(damage.kind in FORGED for damage in case)
     with _small_figures(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with _refusals():
             status(out)
         with _refusals():
-            _check(gahbench.load_results(out), forged)
+            _check(gahbench.load_results(out), is_forged)
         with _refusals():
-            _check(collect(out), forged)
+            _check(collect(out), is_forged)
         with _refusals():
-            for one in weights(out, "unet[width=2,levels=1]"):
-                assert forged or one.weights.read_bytes() in _weights()
+            for network in weights(out, "unet[width=2,levels=1]"):
+                assert is_forged or network.weights.read_bytes() in _weights()
         with _refusals():
             outcome = gahbench.run(home / "attacked.yaml", out, engine="inline", entrants=["low-pass[share=0.1]"])
-            _check(outcome.results, forged)
-            if not outcome.failed and not outcome.waiting and not forged:
+            _check(outcome.results, is_forged)
+            if not outcome.failed and not outcome.waiting and not is_forged:
                 pd.testing.assert_frame_equal(
                     outcome.leaderboard(full=True).drop(columns=_TIMES),
                     _results().leaderboard(full=True).drop(columns=_TIMES),
@@ -95,43 +102,42 @@ def attempt(case: Sequence[Damage], scratch: Path) -> None:
 
 @functools.cache
 def _weights() -> list[bytes]:
-    return [file.read_bytes() for file in (whole() / "out" / "units").glob("*/weights.safetensors")]
+    return [file.read_bytes() for file in (finished_run() / "out" / "units").glob("*/weights.safetensors")]
 
 
-def _check(found: gahbench.Results, forged: bool) -> None:
-    """Check that nothing is shown that was not written; a forged value may be shown."""
-    # Whatever is read can be printed.
-    markdown(found)
-    if forged:
+def _check(results: gahbench.Results, is_forged: bool) -> None:
+    """Check that results can be printed and, unless values may be forged, are among the original results."""
+    markdown(results)
+    if is_forged:
         return
     expected = _results()
     for name in ("scores", "datasets"):
-        _assert_among(getattr(found, name), getattr(expected, name))
-    _assert_among(found.fits.drop(columns=_TIMES), expected.fits.drop(columns=_TIMES))
-    assert (found.suite, found.baseline) == (expected.suite, expected.baseline)
+        _assert_among(getattr(results, name), getattr(expected, name))
+    _assert_among(results.fits.drop(columns=_TIMES), expected.fits.drop(columns=_TIMES))
+    assert (results.suite, results.baseline) == (expected.suite, expected.baseline)
 
 
 def _assert_among(rows: pd.DataFrame, expected: pd.DataFrame) -> None:
-    """Assert that rows of a table are among those of another."""
+    """Assert that all rows of a table are also in another table."""
     known = {repr(row) for row in expected.itertuples(index=False, name=None)}
-    strange = [row for row in rows.itertuples(index=False, name=None) if repr(row) not in known]
-    assert not strange, strange[:3]
+    unknown = [row for row in rows.itertuples(index=False, name=None) if repr(row) not in known]
+    assert not unknown, unknown[:3]
 
 
 @contextlib.contextmanager
 def _refusals() -> Iterator[None]:
-    """Let something be refused: by an error that says what is wrong, or by the file system."""
+    """Accept errors of gahbench with a readable message, and errors of the file system."""
     try:
         with accepted():
             yield
     except OSError as error:
-        if error.errno not in _FILE_SYSTEM or error.filename is None:
+        if error.errno not in _FILE_SYSTEM_ERRORS or error.filename is None:
             raise
 
 
 @contextlib.contextmanager
 def _small_figures() -> Iterator[None]:
-    """Draw no figures, which takes most of the time of a board."""
+    """Replace figures by a placeholder, since drawing takes most of the time of a board."""
     with mock.patch.object(figures, "rendered", return_value=[("one.svg", b"figure")]):
         yield
 

@@ -1,6 +1,6 @@
-"""Campaigns: cases drawn by hypothesis, tried in forked processes with bounds on time and memory.
+"""Campaigns of cases that hypothesis draws and forked processes run, with limits on time and memory.
 
-A module of this folder describes its campaign at its foot::
+A module of this folder defines its campaign at its end::
 
     def attempt(case: bytes, scratch: Path) -> None:
         file = scratch / "image.png"
@@ -32,40 +32,40 @@ from gahbench._util.errors import GahbenchError
 
 from .attempts import Finding, Limits, findings
 
-#: Characters of an error that is still one line to read.
-LONGEST_ERROR = 4000
+#: Length that an error message must not reach.
+MAX_ERROR = 4000
 GIB = 2**30
-#: Cases that a process tries in turn: to fork takes as long as many a case.
+#: Number of cases that a process runs in turn, since a fork takes as long as several cases.
 BATCH = 20
 
 
 class UnreadableError(AssertionError):
-    """A case was refused, but by a text that is empty, of several lines, too long, or not to be printed."""
+    """A case was refused with an error message that is empty, too long, or not printable in one line."""
 
 
 @contextlib.contextmanager
 def accepted() -> Iterator[None]:
-    """Let a case be refused by a :class:`GahbenchError` whose text is one line that can be printed and read."""
+    """Accept a :class:`GahbenchError` whose message is a printable line of acceptable length."""
     try:
         yield
     except GahbenchError as error:
         text = str(error)
         unprintable = sorted({char for char in text if not char.isprintable()})
         if not text.strip():
-            raise UnreadableError(f"a {type(error).__name__} without a text") from error
+            raise UnreadableError(f"a {type(error).__name__} without a message") from error
         if unprintable:
-            raise UnreadableError(f"characters {unprintable[:10]} in the text {text[:500]!r}") from error
-        if len(text) >= LONGEST_ERROR:
+            raise UnreadableError(f"characters {unprintable[:10]} in the message {text[:500]!r}") from error
+        if len(text) >= MAX_ERROR:
             raise UnreadableError(f"{len(text)} characters: {text[:500]!r}") from error
 
 
 @dataclass(frozen=True)
 class Campaign:
-    """Cases, and what is tried with each.
+    """A strategy for cases, and the function that runs a case.
 
-    ``attempt`` is called with a case and an empty folder of its own, which is also the working directory; it returns if
-    all is well. Refusals are caught by :func:`accepted`; any other exception is a finding. ``prepare`` is called once,
-    in the process that others are forked from: for imports that take long.
+    ``attempt`` is called with a case and a new empty folder, which is also the working directory. It catches accepted
+    errors by :func:`accepted`; any other exception is a finding. ``prepare`` is called once before processes are
+    forked, for imports that take long.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Campaign:
 
 @dataclass
 class Outcome:
-    """The number of tried cases of a campaign, and the first finding of each place."""
+    """The number of cases of a campaign that ran, and the first finding at each place."""
 
     name: str
     cases: int = 0
@@ -85,25 +85,25 @@ class Outcome:
     is_complete: bool = False
 
     def add(self, finding: Finding | None) -> None:
-        """Count a case, and print its finding if it is the first of its place."""
+        """Count a case, and print its finding if it is the first at its place."""
         self.cases += 1
         if finding is None:
             return
-        known = self.findings.setdefault(finding.place, finding)
-        known.count += known is not finding
-        if known is finding:
+        first = self.findings.setdefault(finding.place, finding)
+        first.count += first is not finding
+        if first is finding:
             text = f"\n{finding.place}\n{finding.text[-3000:]}\ncase: {finding.case[:1000]}"
             print(text, file=sys.stderr, flush=True)
 
     @property
     def hangs(self) -> int:
         """The number of cases that did not end in time."""
-        return sum(one.count for one in self.findings.values() if one.kind == "hang")
+        return sum(finding.count for finding in self.findings.values() if finding.kind == "hang")
 
     @property
     def errors(self) -> int:
-        """The number of cases that ended in another fault."""
-        return sum(one.count for one in self.findings.values()) - self.hangs
+        """The number of cases that failed otherwise."""
+        return sum(finding.count for finding in self.findings.values()) - self.hangs
 
 
 def run(
@@ -114,9 +114,9 @@ def run(
     time_limit: float = 10.0,
     memory_limit: int = GIB,
 ) -> Outcome:
-    """Try cases, shared out among processes: the same for the same seed ``number``, count and processes."""
+    """Run ``count`` cases in several processes; cases depend on the seed ``number``, ``count`` and ``processes``."""
     campaign.prepare()
-    # Forked processes then leave these pages alone.
+    # Frozen objects stay in memory pages that forked processes share.
     gc.collect()
     gc.freeze()
     started = time.monotonic()
@@ -124,29 +124,29 @@ def run(
     context = multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
     drawers = []
-    for place in range(processes):
-        share = count // processes + (place < count % processes)
-        drawers.append(context.Process(target=_draw, args=(campaign, share, f"{number}-{place}", limits, queue.put)))
+    for index in range(processes):
+        share = count // processes + (index < count % processes)
+        drawers.append(context.Process(target=_draw, args=(campaign, share, f"{number}-{index}", limits, queue.put)))
         drawers[-1].start()
     try:
         running = processes
         while running:
-            drawn = queue.get()
-            if drawn is None:
+            batch = queue.get()
+            if batch is None:
                 running -= 1
-            for finding in drawn or ():
+            for finding in batch or ():
                 outcome.add(finding)
         outcome.is_complete = True
     except KeyboardInterrupt:
-        # The table shows the findings until then.
+        # The table then shows the findings so far.
         for drawer in drawers:
             drawer.terminate()
     for drawer in drawers:
         drawer.join()
     gc.unfreeze()
-    broken = [drawer.exitcode for drawer in drawers if drawer.exitcode]
-    if broken and outcome.is_complete:
-        raise RuntimeError(f"{campaign.name}: a process that draws cases ended with status {broken[0]}")
+    failed = [drawer.exitcode for drawer in drawers if drawer.exitcode]
+    if failed and outcome.is_complete:
+        raise RuntimeError(f"{campaign.name}: a process that draws cases ended with status {failed[0]}")
     outcome.seconds = time.monotonic() - started
     return outcome
 
@@ -154,7 +154,7 @@ def run(
 def _draw(
     campaign: Campaign, count: int, name: str, limits: Limits, report: Callable[[list[Finding | None] | None], None]
 ) -> None:
-    """Draw cases, try them, and report the findings of each batch, and ``None`` at the end."""
+    """Draw and run cases, and report the findings of each batch, and ``None`` at the end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     batch: list[Any] = []
@@ -169,7 +169,7 @@ def _draw(
     @seed(name)
     @options
     @given(campaign.strategy)
-    def each(case: Any) -> None:
+    def run_in_batches(case: Any) -> None:
         batch.append(case)
         if len(batch) == BATCH:
             report(list(findings(campaign.attempt, batch, limits)))
@@ -178,29 +178,30 @@ def _draw(
     try:
         with contextlib.suppress(KeyboardInterrupt):
             if count:
-                each()
+                run_in_batches()
                 report(list(findings(campaign.attempt, batch, limits)))
     finally:
         report(None)
 
 
 def print_table(outcomes: Sequence[Outcome]) -> None:
-    """Print the numbers of every campaign, then what was found."""
+    """Print the counts of every campaign, and then the findings."""
     print("\ncampaign       cases  errors   hangs  seconds")
-    for one in outcomes:
-        print(f"{one.name:12} {one.cases:7} {one.errors:7} {one.hangs:7} {one.seconds:8.0f}")
-    for one in outcomes:
-        if not one.is_complete:
-            print(f"{one.name}: interrupted")
-        for finding in sorted(one.findings.values(), key=lambda finding: -finding.count):
-            print(f"{one.name}: {finding.count} times {finding.place}")
+    for outcome in outcomes:
+        numbers = f"{outcome.cases:7} {outcome.errors:7} {outcome.hangs:7} {outcome.seconds:8.0f}"
+        print(f"{outcome.name:12} {numbers}")
+    for outcome in outcomes:
+        if not outcome.is_complete:
+            print(f"{outcome.name}: interrupted")
+        for finding in sorted(outcome.findings.values(), key=lambda finding: -finding.count):
+            print(f"{outcome.name}: {finding.count} times {finding.place}")
     sys.stdout.flush()
 
 
 def keep(outcome: Outcome, folder: Path) -> None:
     """Write every finding with its case to a file."""
     folder.mkdir(parents=True, exist_ok=True)
-    for place, finding in enumerate(outcome.findings.values()):
+    for index, finding in enumerate(outcome.findings.values()):
         text = f"{finding.count} times {finding.place}\n\n{finding.text}\n\ncase = {finding.case}\n"
-        file = folder / f"{outcome.name}-{place}.txt"
+        file = folder / f"{outcome.name}-{index}.txt"
         file.write_text(text, encoding="utf-8", errors="backslashreplace")

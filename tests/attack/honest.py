@@ -1,4 +1,4 @@
-"""Honest denoisers, those that memorise their training images among them: the checks may flag none.
+"""Honest denoisers, some of which memorise their training images, which the checks must not flag.
 
 Run as ``python -m tests.attack honest``.
 """
@@ -33,7 +33,7 @@ STEPS = 150
 
 
 def rows():
-    """Yield the dataset and the name of each row, and what the checks found."""
+    """Yield the dataset and the name of each row, and the result of the checks."""
     for family in FAMILIES:
         dataset = gahbench.create("dataset", family)
 
@@ -45,11 +45,11 @@ def rows():
             reference.fit(gahbench.TrainingData(dataset))
             yield family, name, check(reference)
         for name, images in itertools.product(NETWORKS, TRAINING_IMAGES) if family in FAMILIES[:4] else ():
-            yield family, f"{name}, of {images} images", check(trained(name, dataset, images))
+            yield family, f"{name}, of {images} images", check(train(name, dataset, images))
 
 
-def trained(name, dataset, images):
-    """Return a network that is trained on a few images."""
+def train(name, dataset, images):
+    """Train a network on a few images."""
     settings = Training(steps=STEPS, batch_size=8, train_images=images, validations=1, compile="never")
     torch.manual_seed(0)
     network = gahbench.create("architecture", name, shape=dataset.shape)
@@ -57,13 +57,13 @@ def trained(name, dataset, images):
 
 
 def main(arguments=()):
-    """Check all rows; print those that are flagged, and return 1 if there are any."""
-    started, count, flagged, least = time.monotonic(), 0, 0, 1.0
-    for family, name, found in rows():
+    """Check all rows; print the flagged rows, and return 1 if there are any."""
+    started, count, flagged, least_p = time.monotonic(), 0, 0, 1.0
+    for family, name, result in rows():
         count += 1
-        least = min(least, (found.facts.get("fresh") or {"p": 1.0})["p"])
-        if found.marks:
+        least_p = min(least_p, (result.facts.get("fresh") or {"p": 1.0})["p"])
+        if result.marks:
             flagged += 1
-            print(f"WRONG {name} on {family}: {'; '.join(found.marks)}", flush=True)
-    print(f"{flagged} of {count} honest rows flagged, least p-value {least:.1e}, {time.monotonic() - started:.0f} s")
+            print(f"WRONG {name} on {family}: {'; '.join(result.marks)}", flush=True)
+    print(f"{flagged} of {count} honest rows flagged, least p-value {least_p:.1e}, {time.monotonic() - started:.0f} s")
     return int(flagged > 0)

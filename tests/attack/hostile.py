@@ -1,4 +1,4 @@
-"""Values and texts that break readers, for strategies of several campaigns."""
+"""Values and strings that may break readers, for strategies of several campaigns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-#: Texts that mean something to YAML, to a terminal, to a file system, or to none.
+#: Strings with a meaning in YAML, terminals, file systems, or specs.
 FRAGMENTS = (
     "\0", "\ud800", "\ufeff", "\t", "\r", "\n", "\n  ", "\u2028", "\x1b[2J", "\x85", "\u202e", "\U0010ffff", "é", "α",
     "&a ", "*a", "*b", "<<", "<<: *a", "!!merge <<: *a", "!!python/object/apply:os.system [echo]",
@@ -24,13 +24,13 @@ WHOLE = (0, 1, -1, 2, 3, 7, 40, 255, 1000, 10**6, 2**31, 2**53, 2**63 - 1, 2**63
 REAL = (0.0, -0.0, 0.1, 0.5, 1.0, -1.0, 1e-300, 1e308, 5e-324, float("inf"), float("-inf"), float("nan"))
 
 fragments = st.sampled_from(FRAGMENTS)
-#: Lengths about which something changes, or that are too long for a file's name.
+#: Lengths at which behaviour may change, such as limits of file names.
 lengths = st.sampled_from((1, 2, 100, 101, 255, 256, 1000, 4096, 10_000, 30_000))
 
 
 @st.composite
 def long_texts(draw: st.DrawFn) -> str:
-    """Draw a few characters, repeated."""
+    """Draw a long repetition of a few characters."""
     return draw(st.text(min_size=1, max_size=3) | fragments) * draw(lengths)
 
 
@@ -48,7 +48,7 @@ scalars = st.one_of(
 
 
 def nested(depth: int, is_mapping: bool) -> Any:
-    """Return a value within lists or mappings, so many levels deep."""
+    """Return a value nested in ``depth`` lists or mappings."""
     value: Any = "x"
     for _ in range(depth):
         value = {"x": value} if is_mapping else [value]
@@ -69,18 +69,18 @@ values = st.one_of(
 
 @st.composite
 def mutated(draw: st.DrawFn, text: str) -> str:
-    """Draw a text with parts inserted, taken out, doubled or exchanged."""
+    """Draw a text with some parts inserted, removed, repeated or replaced."""
     for _ in range(draw(st.integers(0, 4))):
         first, second = sorted((draw(st.integers(0, len(text))), draw(st.integers(0, len(text)))))
         second = min(second, first + draw(st.sampled_from((1, 3, 20, 200))))
         part = text[first:second]
-        new = draw(st.sampled_from(("insert", "drop", "double", "replace", "repeat")))
-        middle = {
+        change = draw(st.sampled_from(("insert", "drop", "double", "replace", "repeat")))
+        replacement = {
             "insert": lambda part: draw(fragments) + part,
             "drop": lambda part: "",
             "double": lambda part: part + part,
             "replace": lambda part: draw(texts),
             "repeat": lambda part: part * draw(st.sampled_from((3, 50, 2000))),
-        }[new](part)
-        text = (text[:first] + middle + text[second:])[:1_000_000]
+        }[change](part)
+        text = (text[:first] + replacement + text[second:])[:1_000_000]
     return text

@@ -1,4 +1,4 @@
-"""Image files that were damaged, or that declare what they do not hold."""
+"""Image files that are damaged, or declare a size that they do not have."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ MODES = {
 }
 SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2", "PPM": ".pnm"}
 SIDES = (1, 2, 3, 7, 8, 9, 24, 40, 64, 100)
-#: Sides that are declared where there are no such pixels.
-ABSURD = (0, 1, 8, 4000, 8192, 8193, 13_000, 16_384, 40_000, 65_535, 2**31 - 1, 2**32 - 1)
+#: Sides that headers declare without such pixels.
+DECLARED_SIDES = (0, 1, 8, 4000, 8192, 8193, 13_000, 16_384, 40_000, 65_535, 2**31 - 1, 2**32 - 1)
 
 
 def picture(kind: str, mode: str, height: int, width: int, number: int, orientation: Any = None) -> bytes:
-    """Return an image file with random pixels; grey where PIL cannot write the mode."""
+    """Return an image file with random pixels; grey if PIL cannot write the mode."""
     rng = np.random.default_rng(number)
     image = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
     options: dict[str, Any] = {}
@@ -40,10 +40,10 @@ def picture(kind: str, mode: str, height: int, width: int, number: int, orientat
         exif = Image.Exif()
         exif[0x0112] = orientation
         options["exif"] = exif
-    for one in (mode, "L"):
+    for candidate in (mode, "L"):
         buffer = io.BytesIO()
         try:
-            image.convert("I" if one == "I;16" else one).convert(one).save(buffer, kind, **options)
+            image.convert("I" if candidate == "I;16" else candidate).convert(candidate).save(buffer, kind, **options)
         except Exception:
             options = {}
             continue
@@ -61,30 +61,30 @@ def declaring(kind: str, height: int, width: int) -> bytes:
             b"IEND", b""
         )  # fmt: skip
     content = bytearray(picture(kind, MODES[kind][-1], 8, 8, 0))
-    wide, high = struct.pack("<H", width % 2**16), struct.pack("<H", height % 2**16)
+    width_bytes, height_bytes = struct.pack("<H", width % 2**16), struct.pack("<H", height % 2**16)
     if kind == "GIF":
-        content[6:10] = wide + high
-        place = content.find(b"\x2c")
-        content[place + 5 : place + 9] = wide + high
+        content[6:10] = width_bytes + height_bytes
+        index = content.find(b"\x2c")
+        content[index + 5 : index + 9] = width_bytes + height_bytes
     elif kind == "BMP":
         content[18:26] = struct.pack("<II", width % 2**32, height % 2**32)
     elif kind == "JPEG":
-        place = content.find(b"\xff\xc0")
-        content[place + 5 : place + 9] = struct.pack(">HH", height % 2**16, width % 2**16)
+        index = content.find(b"\xff\xc0")
+        content[index + 5 : index + 9] = struct.pack(">HH", height % 2**16, width % 2**16)
     else:
-        # Wherever the number 8 stands, of whatever width: in TIFF, WebP and JPEG 2000.
-        for small, large in ((b"\0\0\0\x08", struct.pack(">I", width % 2**32)), (b"\x08\0\0\0", wide + b"\0\0")):
+        # In TIFF, WebP and JPEG 2000, replace the number 8 everywhere.
+        for small, large in ((b"\0\0\0\x08", struct.pack(">I", width % 2**32)), (b"\x08\0\0\0", width_bytes + b"\0\0")):
             content = content.replace(small, large)
     return bytes(content)
 
 
 @functools.cache
 def bomb(side: int) -> bytes:
-    """Return a PNG file of many black pixels and few bytes."""
+    """Return a small PNG file with very many black pixels."""
     header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    packer = zlib.compressobj(9)
+    compressor = zlib.compressobj(9)
     row = bytes(side + 1)
-    packed = b"".join([*(packer.compress(row) for _ in range(side)), packer.flush()])
+    packed = b"".join([*(compressor.compress(row) for _ in range(side)), compressor.flush()])
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", packed) + _chunk(b"IEND", b"")
 
 
@@ -92,20 +92,20 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def damaged(content: bytes, how: str, number: int) -> bytes:
-    """Return the content of a file with some of it lost or changed."""
+def damage_bytes(content: bytes, kind: str, number: int) -> bytes:
+    """Return content with some bytes removed, changed or repeated."""
     rng = np.random.default_rng(number)
-    if how == "cut" and content:
+    if kind == "cut" and content:
         return content[: int(rng.integers(len(content)))]
-    if how == "doubled":
+    if kind == "doubled":
         return content + content
-    if how in ("flipped", "header flipped") and content:
-        found = bytearray(content)
-        until = len(found) if how == "flipped" else min(len(found), 80)
-        for place in rng.integers(0, until, rng.integers(1, 6)):
-            found[place] = rng.integers(256)
-        return bytes(found)
-    if how == "filled" and len(content) > 4:
+    if kind in ("flipped", "header flipped") and content:
+        changed = bytearray(content)
+        end = len(changed) if kind == "flipped" else min(len(changed), 80)
+        for index in rng.integers(0, end, rng.integers(1, 6)):
+            changed[index] = rng.integers(256)
+        return bytes(changed)
+    if kind == "filled" and len(content) > 4:
         first, last = sorted(rng.integers(0, len(content), 2))
         return content[:first] + bytes([rng.choice((0, 255))]) * (last - first) + content[last:]
     return content
@@ -120,15 +120,15 @@ def pictures(draw: st.DrawFn) -> tuple[str, bytes]:
     kind = draw(st.sampled_from(sorted(MODES)))
     suffix = SUFFIXES.get(kind, f".{kind.lower()}")
     number = draw(st.integers(0, 10_000))
-    what = draw(st.sampled_from(("picture",) * 6 + ("declaring", "bomb", "noise", "empty")))
-    if what == "picture":
+    source = draw(st.sampled_from(("picture",) * 6 + ("declaring", "bomb", "noise", "empty")))
+    if source == "picture":
         mode, orientation = draw(st.sampled_from(MODES[kind])), draw(st.sampled_from((None, None, 1, 3, 6, 8, 0, 77)))
         content = picture(kind, mode, draw(st.sampled_from(SIDES)), draw(st.sampled_from(SIDES)), number, orientation)
-    elif what == "declaring":
-        content = declaring(kind, draw(st.sampled_from(ABSURD)), draw(st.sampled_from(ABSURD)))
-    elif what == "bomb":
-        # The last is not refused: it has to be decoded within the bounds.
+    elif source == "declaring":
+        content = declaring(kind, draw(st.sampled_from(DECLARED_SIDES)), draw(st.sampled_from(DECLARED_SIDES)))
+    elif source == "bomb":
+        # The smallest bomb is not refused, and must be decoded within the limits.
         suffix, content = ".png", bomb(draw(st.sampled_from((13_000, 8193, 3000))))
     else:
-        content = b"" if what == "empty" else np.random.default_rng(number).bytes(draw(st.sampled_from((1, 9, 3000))))
-    return suffix, damaged(content, draw(st.sampled_from(DAMAGES)), number)
+        content = b"" if source == "empty" else np.random.default_rng(number).bytes(draw(st.sampled_from((1, 9, 3000))))
+    return suffix, damage_bytes(content, draw(st.sampled_from(DAMAGES)), number)

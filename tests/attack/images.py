@@ -1,4 +1,4 @@
-"""Images from files: hostile files, folders and archives, given to every reader of images."""
+"""Hostile image files, folders and archives, for every reader of images."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ from gahbench.registry.spec import Spec
 from .array_files import Hostile, array_files
 from .harness import Campaign, accepted
 from .hostile import texts
-from .image_bytes import DAMAGES, damaged, picture, pictures
+from .image_bytes import DAMAGES, damage_bytes, picture, pictures
 
-#: Images of more pixels are not previewed: the noise of 64 such is drawn.
-PREVIEWED = 1 << 14
-#: What else than a file may be found under a name.
+#: Maximum number of pixels of images in previews, which draw the noise of 64 images.
+MAX_PREVIEW_PIXELS = 1 << 14
+#: Kinds of entries of a folder other than readable files.
 SPECIAL = ("fifo", "socket", "folder", "broken link", "link", "loop", "device", "zero", "missing", "forbidden")
 LISTS = ("list_eval_partition.txt", "list_eval_partition.csv", "identity_CelebA.txt")
 
 
 @dataclass(frozen=True)
 class Case:
-    """A folder or file of images, and the dataset, ``inspect`` or ``preview`` that reads it, with parameters.
+    """A folder or file of images, and the reader: a dataset, ``inspect`` or ``preview``, with parameters.
 
-    The kind is ``folder``, ``zip``, ``parquet``, ``file``, ``special``, or ``text`` for a path that may be none. Files
-    are names and contents; of ``special`` the kind of thing and its suffix. The damage is to the archive or table.
+    The kind is ``folder``, ``zip``, ``parquet``, ``file``, ``special``, or ``text`` for an arbitrary path. Files are
+    names and contents; for ``special``, the name is the kind of special file and its suffix. The damage affects an
+    archive or table.
     """
 
     kind: str
@@ -49,8 +50,8 @@ class Case:
 
 
 def attempt(case: Case, scratch: Path) -> None:
-    """Read images as commands and Python do; nothing that is in a file may run."""
-    path = _written(case, scratch)
+    """Read images like commands and Python; no code in the files may run."""
+    path = _write_case(case, scratch)
     with accepted():
         if case.reader == "inspect":
             image = load_file_images(Path(path), case.parameters.get("size"), case.parameters.get("colour") == "rgb", 7)
@@ -65,7 +66,7 @@ def _read(case: Case, path: str) -> None:
     configured = open_registry().configure("dataset", Spec(name, (), {"path": path, **case.parameters}))
     if case.reader == "preview":
         dataset: Dataset = configured.build()
-        if dataset.shape[1] * dataset.shape[2] <= PREVIEWED:
+        if dataset.shape[1] * dataset.shape[2] <= MAX_PREVIEW_PIXELS:
             make_preview(configured, (0.1,), None, "train")
         return
     dataset = configured.build()
@@ -73,21 +74,21 @@ def _read(case: Case, path: str) -> None:
     dataset.prepare()
     assert len(str(dataset.fingerprint())) == 64
     for split in SPLITS:
-        held = dataset.available(split)
-        count = 2 if held is None else min(2, held)
+        available = dataset.available(split)
+        count = 2 if available is None else min(2, available)
         images = dataset.images(split, count)
         assert images.shape == (count, *dataset.shape)
         assert images.isfinite().all()
         assert count == 0 or (images.min() >= 0 and images.max() <= 1)
-        if held is not None:
+        if available is not None:
             try:
-                dataset.images(split, held + 1)
+                dataset.images(split, available + 1)
             except DataError:
                 continue
-            raise AssertionError("more images than there are")
+            raise AssertionError("more images were returned than are available")
 
 
-def _written(case: Case, scratch: Path) -> str:
+def _write_case(case: Case, scratch: Path) -> str:
     """Write the files of a case and return the path to read."""
     if case.kind == "text":
         return case.files[0][0]
@@ -96,15 +97,15 @@ def _written(case: Case, scratch: Path) -> str:
         return str(make_special(kind, scratch / f"images{suffix}"))
     if case.kind == "file":
         suffix, content = case.files[0]
-        return str(_file(scratch / f"images{suffix}", content))
+        return str(_write_file(scratch / f"images{suffix}", content))
     if case.kind == "folder":
         folder = scratch / "folder"
         folder.mkdir()
         for name, content in case.files:
             if name.partition(",")[0] in SPECIAL:
                 make_special(name.partition(",")[0], folder / f"special{name.partition(',')[2]}")
-            elif (file := _inside(folder, name)) is not None:
-                _file(file, content)
+            elif (file := _path_inside(folder, name)) is not None:
+                _write_file(file, content)
         return str(folder)
     buffer = io.BytesIO()
     if case.kind == "zip":
@@ -116,11 +117,11 @@ def _written(case: Case, scratch: Path) -> str:
         names = pyarrow.array(range(len(column)), pyarrow.int64())
         table = pyarrow.table({"image": pyarrow.array(column, pyarrow.binary()), "identity": names})
         pyarrow.parquet.write_table(table, buffer, row_group_size=3)
-    return str(_file(scratch / f"images.{case.kind}", damaged(buffer.getvalue(), *case.damage)))
+    return str(_write_file(scratch / f"images.{case.kind}", damage_bytes(buffer.getvalue(), *case.damage)))
 
 
-def _inside(folder: Path, name: str) -> Path | None:
-    """Return the path of a name in a folder; ``None`` for one that no file can have."""
+def _path_inside(folder: Path, name: str) -> Path | None:
+    """Return the path of a name in a folder; ``None`` if a file cannot have this name."""
     safe = "/".join([part for part in name.replace("\0", "").split("/") if part not in ("", ".", "..")][:6])
     try:
         file = folder / safe
@@ -131,44 +132,44 @@ def _inside(folder: Path, name: str) -> Path | None:
     return file if safe and len(os.fsencode(file.name)) < 250 and not file.exists() else None
 
 
-def _file(file: Path, content: bytes) -> Path:
+def _write_file(file: Path, content: bytes) -> Path:
     file.write_bytes(content)
     return file
 
 
 def make_special(kind: str, path: Path) -> Path:
-    """Make something that is no regular file, or one that cannot be read, and return its path."""
+    """Create a special or unreadable file and return its path."""
     if kind == "fifo":
         os.mkfifo(path)
     elif kind == "socket":
-        # A path of a socket is short, and that of a scratch folder need not be.
-        with socket.socket(socket.AF_UNIX) as one:
-            one.bind("made")
-            Path("made").rename(path)
+        # The path of a socket must be short, so bind it in the current folder and move it.
+        with socket.socket(socket.AF_UNIX) as unix_socket:
+            unix_socket.bind("socket")
+            Path("socket").rename(path)
     elif kind == "folder":
         path.mkdir()
     elif kind == "broken link":
         path.symlink_to("nowhere")
     elif kind == "link":
-        _file(path.with_name("target"), picture("PNG", "RGB", 24, 24, 0))
+        _write_file(path.with_name("target"), picture("PNG", "RGB", 24, 24, 0))
         path.symlink_to("target")
     elif kind == "loop":
         path.symlink_to(path.name)
     elif kind == "forbidden":
-        _file(path, b"").chmod(0)
+        _write_file(path, b"").chmod(0)
     elif kind != "missing":
         path.symlink_to("/dev/null" if kind == "device" else "/dev/zero")
     return path
 
 
-def _good(number: int) -> list[tuple[str, bytes]]:
-    """Return images that nothing is wrong with, so that a folder is read to its end."""
-    return [(f"{place}.png", picture("PNG", "RGB", 24, 24, number + place)) for place in range(8)]
+def _valid_images(number: int) -> list[tuple[str, bytes]]:
+    """Return valid images, so that readers read the whole folder."""
+    return [(f"{index}.png", picture("PNG", "RGB", 24, 24, number + index)) for index in range(8)]
 
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    """Draw files of images, most of them with something wrong, and a reader."""
+    """Draw image files, most of them hostile, and a reader."""
     reader = draw(st.sampled_from(("faces", "photos", "whole", "inspect", "preview")))
     parameters: dict[str, Any] = {}
     if draw(st.booleans()):
@@ -189,22 +190,22 @@ def cases(draw: st.DrawFn) -> Case:
         suffix, content = draw(st.one_of(array_files(), pictures()))
         suffix = suffix if draw(st.integers(0, 5)) else draw(suffixes)
         return Case(kind, [(suffix, content)], reader, parameters)
-    files = _good(draw(st.integers(0, 100))) if draw(st.integers(0, 5)) else []
-    for place in range(draw(st.integers(0, 3))):
+    files = _valid_images(draw(st.integers(0, 100))) if draw(st.integers(0, 5)) else []
+    for index in range(draw(st.integers(0, 3))):
         suffix, content = draw(pictures())
-        name = draw(st.sampled_from((f"x{place}", f"a/x{place}", f"a/b/c/x{place}", f"../x{place}", "0")) | texts)
+        name = draw(st.sampled_from((f"x{index}", f"a/x{index}", f"a/b/c/x{index}", f"../x{index}", "0")) | texts)
         files.append((name + (suffix if draw(st.integers(0, 5)) else ".png"), content))
     if draw(st.integers(0, 5)) == 0:
         files.append((f"{draw(st.sampled_from(SPECIAL))},{draw(suffixes)}", b""))
     if draw(st.integers(0, 5)) == 0:
-        lines = [f"{name} {place % 4}" for place, (name, _) in enumerate(files)]
+        lines = [f"{name} {index % 4}" for index, (name, _) in enumerate(files)]
         text = "\n".join([*lines, draw(texts)]).encode("utf-8", "replace")
         files.append((draw(st.sampled_from(LISTS)), text))
     return Case(kind, files, reader, parameters, (draw(st.sampled_from(DAMAGES)), draw(st.integers(0, 1000))))
 
 
 def load_everything() -> None:
-    """Import what readers of images import."""
+    """Import the modules that readers of images need."""
     registry = open_registry()
     for name in ("faces", "photos", "whole"):
         registry.configure("dataset", name)

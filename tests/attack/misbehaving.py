@@ -1,4 +1,4 @@
-"""Kinds of misbehaviour of plugins: what each does, when, and what has to become of its own row."""
+"""Kinds of misbehaviour of plugins: their code, the time when it runs, and the expected error."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ When = Literal["planning", "import", "constructor", "training", "evaluation", "o
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of misbehaviour.
+    """A kind of misbehaviour.
 
-    ``code`` are statements that do it, with ``noisy``, ``sigma`` and ``self`` where there are any; for ``output`` an
-    expression of them that is returned. ``fails`` is a part of the reason that must be on the board; ``None`` if its
-    row may have numbers, whatever they are. Of what is done as the file is imported for planning, it is a part of the
-    error with which the run is refused.
+    ``code`` holds statements, which may use ``noisy``, ``sigma`` and ``self`` where available; if ``when`` is
+    ``output``, it is an expression to return. ``fails`` is part of the reason that the board must show, or
+    ``None`` if the row may have any numbers. If ``when`` is ``planning``, ``fails`` is part of the error that refuses
+    the run.
     """
 
     name: str
@@ -26,17 +26,17 @@ class Kind:
     noun: Noun = "architecture"
 
 
-_LONG = "took longer than"
-#: Writes bytes to every descriptor but those of standard input, output and errors.
-_EVERYWHERE = """
+_TIMED_OUT = "took longer than"
+#: Writes bytes to all file descriptors except standard input, output and error.
+_WRITE_EVERYWHERE = """
 for fd in range(3, 2048):
     try: os.write(fd, {data})
     except OSError: pass
 """
 
 
-def _everywhere(data: str, then: str = "") -> str:
-    return _EVERYWHERE.format(data=data) + then
+def _write_everywhere(data: str, then: str = "") -> str:
+    return _WRITE_EVERYWHERE.format(data=data) + then
 
 
 DEATHS = [
@@ -55,24 +55,24 @@ DEATHS = [
 ]
 
 HANGS = [
-    Kind("loop", "while True: pass", _LONG),
-    Kind("sleep", "time.sleep(1e6)", _LONG),
-    Kind("loop-outside-python", "import re; re.match('(a+)+$', 'a' * 60 + 'b')", _LONG),
-    Kind("loop-in-evaluation", "while True: pass", _LONG, "evaluation"),
-    Kind("loop-in-constructor", "while True: pass", _LONG, "constructor"),
+    Kind("loop", "while True: pass", _TIMED_OUT),
+    Kind("sleep", "time.sleep(1e6)", _TIMED_OUT),
+    Kind("loop-outside-python", "import re; re.match('(a+)+$', 'a' * 60 + 'b')", _TIMED_OUT),
+    Kind("loop-in-evaluation", "while True: pass", _TIMED_OUT, "evaluation"),
+    Kind("loop-in-constructor", "while True: pass", _TIMED_OUT, "constructor"),
     Kind("sleep-in-constructor", "time.sleep(1e6)", "constructing", "constructor", "reference"),
     Kind("loop-at-import", "while True: pass", "importing", "import"),
     Kind("sleep-at-import", "time.sleep(1e6)", "importing", "import", "reference"),
-    Kind("loop-in-reference", "while True: pass", _LONG, "evaluation", "reference"),
+    Kind("loop-in-reference", "while True: pass", _TIMED_OUT, "evaluation", "reference"),
     Kind("stop", "os.kill(os.getpid(), signal.SIGSTOP)", "nothing was heard"),
     Kind("ignore-signals-and-loop", "for n in (2, 10, 12, 15): signal.signal(n, signal.SIG_IGN)\nwhile True: pass",
-         _LONG),
+         _TIMED_OUT),
     Kind("join-a-thread-that-waits", "t = threading.Thread(target=time.sleep, args=(1e6,)); t.start(); t.join()",
-         _LONG),
-    Kind("wait-for-a-lock", "lock = threading.Lock(); lock.acquire(); lock.acquire()", _LONG),
-    Kind("read-a-pipe", "os.read(os.pipe()[0], 1)", _LONG),
+         _TIMED_OUT),
+    Kind("wait-for-a-lock", "lock = threading.Lock(); lock.acquire(); lock.acquire()", _TIMED_OUT),
+    Kind("read-a-pipe", "os.read(os.pipe()[0], 1)", _TIMED_OUT),
     Kind("loop-at-exit", "import atexit; atexit.register(lambda: time.sleep(1e6))"),
-    Kind("loop-in-text-of-error", "raise Endless()", _LONG),
+    Kind("loop-in-text-of-error", "raise Endless()", _TIMED_OUT),
 ]  # fmt: skip
 
 DESCRIPTORS = [
@@ -85,18 +85,18 @@ DESCRIPTORS = [
     Kind("print-megabytes", "print('x' * 20_000_000)"),
     Kind("print-garbage", "os.write(1, os.urandom(9999)); os.write(2, os.urandom(9999))"),
     Kind("print-a-message", 'print(\'{"event": "finished", "seconds": 0}\', flush=True)'),
-    Kind("garbage-everywhere", _everywhere(r"b'\xff\xfe\xfa\n'")),
-    Kind("garbage-without-an-end", _everywhere(r"b'\xff{'")),
-    Kind("a-list-everywhere", _everywhere(r"b'[1]\n'")),
-    Kind("an-object-everywhere", _everywhere(r"b'{\"a\": 1}\n'")),
-    Kind("a-wrong-event-everywhere", _everywhere(r"b'{\"event\": [5], \"process\": null}\n'")),
-    Kind("deep-json-everywhere", _everywhere(r"b'[' * 60000 + b'\n'")),
-    Kind("megabytes-everywhere", "for _ in range(40):" + _everywhere(r"b'z' * 60000").replace("\n", "\n    ")),
-    Kind("finished-everywhere", _everywhere(r"b'{\"event\": \"finished\", \"seconds\": 0.0}\n'", "os._exit(0)"),
+    Kind("garbage-everywhere", _write_everywhere(r"b'\xff\xfe\xfa\n'")),
+    Kind("garbage-without-an-end", _write_everywhere(r"b'\xff{'")),
+    Kind("a-list-everywhere", _write_everywhere(r"b'[1]\n'")),
+    Kind("an-object-everywhere", _write_everywhere(r"b'{\"a\": 1}\n'")),
+    Kind("a-wrong-event-everywhere", _write_everywhere(r"b'{\"event\": [5], \"process\": null}\n'")),
+    Kind("deep-json-everywhere", _write_everywhere(r"b'[' * 60000 + b'\n'")),
+    Kind("megabytes-everywhere", "for _ in range(40):" + _write_everywhere(r"b'z' * 60000").replace("\n", "\n    ")),
+    Kind("finished-everywhere", _write_everywhere(r"b'{\"event\": \"finished\", \"seconds\": 0.0}\n'", "os._exit(0)"),
          "status 0"),
-    Kind("stopped-everywhere", _everywhere(r"b'{\"event\": \"stopped\"}\n'", "os._exit(0)"), "status 0"),
-    Kind("finished-and-sleep", _everywhere(r"b'\n{\"event\": \"finished\", \"seconds\": 0.0}\n'", "time.sleep(1e6)"),
-         _LONG),
+    Kind("stopped-everywhere", _write_everywhere(r"b'{\"event\": \"stopped\"}\n'", "os._exit(0)"), "status 0"),
+    Kind("finished-and-sleep",
+         _write_everywhere(r"b'\n{\"event\": \"finished\", \"seconds\": 0.0}\n'", "time.sleep(1e6)"), _TIMED_OUT),
 ]  # fmt: skip
 
 ERRORS = [
@@ -128,7 +128,7 @@ PROCESSES = [
     Kind("child-with-the-socket", "subprocess.Popen(['sleep', '1000'], close_fds=False)"),
     Kind("fork-that-stays", "if os.fork() == 0:\n    time.sleep(1000); os._exit(0)"),
     Kind("fork-and-exit", "if os.fork() == 0:\n    time.sleep(1000); os._exit(0)\nos._exit(1)", "exited with status 1"),
-    # Both report: whether the unit fails depends on which does first.
+    # Both processes report. Whether the unit fails depends on the process that reports first.
     Kind("fork-that-goes-on", "os.fork()"),
     Kind("thread-that-stays", "threading.Thread(target=time.sleep, args=(1000,)).start()"),
     Kind("thread-that-spins", "def spin():\n    while True: pass\nthreading.Thread(target=spin, daemon=False).start()"),
@@ -194,7 +194,7 @@ DATASETS = [
     Kind("state-of-dataset", "torch.set_default_dtype(torch.float64)", None, "evaluation", "dataset"),
     Kind("exit-in-dataset", "os._exit(3)", "exited with status 3", "evaluation", "dataset"),
 ]
-#: What is done as the file is imported for planning; each alone in a run, which is refused.
+#: Misbehaviour at the import of the file for planning. Each kind needs a separate run, which may be refused.
 PLANNING = [
     Kind("planning-exit", "os._exit(0)", "ended the process that plans", "planning"),
     Kind("planning-segfault", "import ctypes; ctypes.string_at(0)", "ended the process that plans", "planning"),
@@ -202,7 +202,7 @@ PLANNING = [
     Kind("planning-sleep", "time.sleep(1e6)", "did not end within", "planning"),
     Kind("planning-system-exit", "raise SystemExit('no')", "failed to load: SystemExit: no", "planning"),
     Kind("planning-base-exception", "raise BaseException('boo')", "failed to load: BaseException: boo", "planning"),
-    Kind("planning-answer-everywhere", _everywhere(r"b'x {\"opened\": {}}\n'", "os._exit(0)"), "that plans",
+    Kind("planning-answer-everywhere", _write_everywhere(r"b'x {\"opened\": {}}\n'", "os._exit(0)"), "that plans",
          "planning"),
     Kind("planning-child", "subprocess.Popen(['sleep', '1000'])", None, "planning"),
     Kind("planning-state", "torch.set_default_dtype(torch.float64); os.chdir('/')", None, "planning"),

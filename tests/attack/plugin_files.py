@@ -1,4 +1,4 @@
-"""Plugin files that misbehave, and a suite in which they stand beside honest entrants."""
+"""Plugin files that misbehave, and a suite with these plugins and honest entrants."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .misbehaving import Kind
 
-#: Honest entrants, by their labels: references, a built-in network, and a plugin of another file.
+#: Labels of honest entrants: references, a built-in network, and a plugin from a separate file.
 HONEST = (
     "identity",
     "gaussian-blur",
@@ -33,7 +33,7 @@ import torch
 from torch import nn
 import gahbench
 
-#: Planning is attacked by kinds of its own.
+#: Whether this process is a worker, since most kinds do not misbehave in planning.
 WORKER = "worker_process" in str(sys.modules["__main__"].__spec__)
 
 
@@ -81,7 +81,7 @@ class Plugin({base}):
     """Misbehaves."""
 
 '''
-#: The class of each noun, with what it returns by itself.
+#: For each kind of plugin: the base class, the honest result, and the body of the class.
 _CLASSES = {
     "architecture": ("nn.Module", "y", """
     def __init__(self, channels: int):
@@ -132,33 +132,38 @@ _CLASSES = {
 
 
 def label(kind: Kind) -> str:
-    """Return the name of the plugin of a kind."""
+    """Return the name of the plugin for a kind of misbehaviour."""
     return f"evil-{kind.name}"
 
 
 def write_plugin(kind: Kind, folder: Path, name: str) -> None:
-    """Write the plugin file of a kind."""
+    """Write the plugin file for a kind of misbehaviour."""
     is_output = kind.when == "output"
-    base, usual, body = _CLASSES[kind.noun]
+    base, honest_result, body = _CLASSES[kind.noun]
     code = textwrap.indent("pass" if is_output else kind.code.strip("\n"), "    ")
     text = (_HEAD + _BODY + body).format(
-        name=name, when=kind.when, noun=kind.noun, base=base, code=code, output=kind.code if is_output else usual
+        name=name,
+        when=kind.when,
+        noun=kind.noun,
+        base=base,
+        code=code,
+        output=kind.code if is_output else honest_result,
     )
     (folder / f"{name.replace('-', '_')}.py").write_text(text, encoding="utf-8")
 
 
 def write_suite(kinds: Sequence[Kind], folder: Path, unit: float, construction: float) -> Path:
-    """Write the plugin files of kinds, an honest one, and the suite of all."""
+    """Write the plugin files of kinds, the file of an honest plugin, and a suite with all of them."""
     plugins = folder / "plugins"
     plugins.mkdir(parents=True)
     write_plugin(Kind("honest", "pass"), plugins, "honest")
     for kind in kinds:
         write_plugin(kind, plugins, label(kind))
-    named = {noun: [label(kind) for kind in kinds if kind.noun == noun] for noun in _CLASSES}
+    labels = {noun: [label(kind) for kind in kinds if kind.noun == noun] for noun in _CLASSES}
     text = SUITE.format(
-        datasets=", ".join(["'discs[size=16]'", *named["dataset"]]),
-        entrants=", ".join(f"'{name}'" for name in (*HONEST, *named["architecture"], *named["reference"])),
-        metrics=", ".join(["psnr", *named["metric"]]),
+        datasets=", ".join(["'discs[size=16]'", *labels["dataset"]]),
+        entrants=", ".join(f"'{name}'" for name in (*HONEST, *labels["architecture"], *labels["reference"])),
+        metrics=", ".join(["psnr", *labels["metric"]]),
         unit=unit,
         construction=construction,
     )

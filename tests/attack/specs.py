@@ -1,4 +1,4 @@
-"""Specs of plugins of all kinds: texts, and names with values, as payloads of units have them."""
+"""Hostile specs of plugins of all kinds, as text, or as names with values as in payloads of units."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from gahbench.registry.spec import Spec, format_value, parse_spec
 from .harness import Campaign, accepted
 from .hostile import fragments, mutated, scalars, texts, values
 
-#: A kind, and a spec: its text, or name, values without a name, and named values.
+#: A kind and a spec: either text, or the name, the positional values and the named values.
 Case = tuple[Kind, str | tuple[str, list[Any], dict[str, Any]]]
 
 
 def registry() -> Any:
-    """Return the registry of installed plugins, which is read once."""
+    """Return the registry of installed plugins, which is cached."""
     return open_registry()
 
 
 def load_everything() -> None:
-    """Import every plugin, which attempts then need not do."""
+    """Import every plugin once, before processes are forked."""
     for kind in KINDS:
         for plugin in registry().plugins(kind):
             _ = plugin.parameters, plugin.digest
 
 
 def attempt(case: Case, scratch: Path) -> None:
-    """Configure a plugin; of what is accepted, text and parameters must stand for the same, and have a key."""
-    kind, given = case
+    """Configure a plugin; an accepted plugin must have a key, and its text must give the same parameters."""
+    kind, content = case
     with accepted():
-        spec = parse_spec(given) if isinstance(given, str) else Spec(*given)
+        spec = parse_spec(content) if isinstance(content, str) else Spec(*content)
         configured = registry().configure(kind, spec)
         if kind in ("architecture", "reference"):
             configured = configure_entrant(registry(), spec)
@@ -49,7 +49,7 @@ def attempt(case: Case, scratch: Path) -> None:
 
 @st.composite
 def likely(draw: st.DrawFn, kind: Kind, depth: int = 3) -> tuple[str, dict[str, Any]]:
-    """Draw the name of a plugin with some of its parameters, most with values that may be right."""
+    """Draw the name of a plugin with some of its parameters, most of them with plausible values."""
     plugin: Plugin = registry().get(kind, draw(st.sampled_from(registry().names(kind))))
     given = {}
     for parameter in plugin.parameters:
@@ -60,26 +60,26 @@ def likely(draw: st.DrawFn, kind: Kind, depth: int = 3) -> tuple[str, dict[str, 
             choices += 2 * [st.just(parameter.converted_default)]
         if parameter.names is not None and depth:
             inner = likely(parameter.names, depth - 1)
-            choices += 3 * [inner.map(lambda found: _text(*found)), inner.map(lambda found: {found[0]: found[1]})]
+            choices += 3 * [inner.map(lambda pair: _format_spec(*pair)), inner.map(lambda pair: {pair[0]: pair[1]})]
         given[parameter.name] = draw(st.one_of(choices))
     return plugin.name, given
 
 
-def _text(name: str, given: dict[str, Any]) -> str:
-    """Return a spec as text; only plain names of parameters have one."""
+def _format_spec(name: str, given: dict[str, Any]) -> str:
+    """Return a spec as text; names of parameters must be plain."""
     return f"{name}[{','.join(f'{key}={format_value(value)}' for key, value in given.items())}]"
 
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    """Draw a kind of plugin, and a spec of it."""
+    """Draw a kind of plugin and a spec."""
     kind = draw(st.sampled_from(KINDS))
     name, given = draw(likely(kind))
     form = draw(st.sampled_from(("text", "text", "mutated", "mutated", "values", "deep", "any")))
     if form == "text":
-        return kind, _text(name, given)
+        return kind, _format_spec(name, given)
     if form == "mutated":
-        return kind, draw(mutated(_text(name, given)))
+        return kind, draw(mutated(_format_spec(name, given)))
     if form == "deep":
         times = draw(st.sampled_from((2, 5, 39, 41, 300, 3000)))
         opened = draw(st.sampled_from((f"{name}[", "[", "{a: ", "x['", 'x["', "oracle-threshold[basis=")))

@@ -1,4 +1,4 @@
-"""Suite files: shipped ones that were tampered with, and what YAML can do beside."""
+"""Hostile suite files: modified shipped suites, and constructions of YAML."""
 
 from __future__ import annotations
 
@@ -42,40 +42,40 @@ scoring:
 """
 SHIPPED = [TINY, *(file.read_text(encoding="utf-8") for file in suite_files().values())]
 CONTENTS = [yaml.safe_load(text) for text in SHIPPED]
-#: Plans of so many units are made.
-MOST_UNITS = 60
+#: Maximum number of units of suites that are planned.
+MAX_UNITS = 60
 
 
 def attempt(case: bytes, scratch: Path) -> None:
-    """Load a suite, and plan it if it is small; names that become those of files must be fit for that."""
+    """Load a suite, and plan it if it is small; names must be suitable for files."""
     file = scratch / "suite.yaml"
     file.write_bytes(case)
     registry = open_registry()
     with accepted():
         suite = load_suite(file, registry)
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", suite.name), suite.name
-        labels = [one.label for one in (*suite.datasets, *suite.entrants, *suite.metrics)]
+        labels = [item.label for item in (*suite.datasets, *suite.entrants, *suite.metrics)]
         assert all(label.isprintable() for label in labels), labels
-        for stem in file_stems([one.label for one in suite.datasets]).values():
+        for stem in file_stems([dataset.label for dataset in suite.datasets]).values():
             assert re.fullmatch(r"[A-Za-z0-9.=+_-]{1,120}", stem), stem
-        if _size(suite) <= MOST_UNITS:
+        if _estimate_units(suite) <= MAX_UNITS:
             plan = make_plan(suite, registry)
             canonical([[unit.document, unit.payload] for unit in plan.units])
             canonical(plan.board)
 
 
-def _size(suite: Suite) -> int:
-    """Return about how many units a suite has."""
-    measured = len(suite.scoring.splits) * len(suite.metrics)
-    return len(suite.datasets) * len(suite.entrants) * len(suite.seeds) * len(suite.training.sets) * (1 + measured)
+def _estimate_units(suite: Suite) -> int:
+    """Return the approximate number of units of a suite."""
+    scores = len(suite.scoring.splits) * len(suite.metrics)
+    return len(suite.datasets) * len(suite.entrants) * len(suite.seeds) * len(suite.training.sets) * (1 + scores)
 
 
 def bomb(levels: int, width: int, form: str) -> str:
-    """Return lists or mappings that hold one another by aliases, so that they stand for width^levels values."""
+    """Return lists or mappings nested by aliases, which expand to width^levels values."""
     lines = [f"a0: &a0 [{', '.join(['x'] * width)}]"]
     for level in range(1, levels):
         inner = [f"*a{level - 1}"] * width
-        items = [f"k{place}: {one}" for place, one in enumerate(inner)]
+        items = [f"k{index}: {alias}" for index, alias in enumerate(inner)]
         text = {
             "list": f"[{', '.join(inner)}]",
             "mapping": f"{{{', '.join(items)}}}",
@@ -90,12 +90,12 @@ CIRCULAR = ("&a [*a]", "&a {b: *a}", "&a [&b [*a, *b]]", "&a {*a : 1}", "&a [*b,
 
 @st.composite
 def tampered(draw: st.DrawFn) -> str:
-    """Draw a suite as data with some values exchanged, written as YAML."""
+    """Draw a suite with some values replaced, as YAML."""
     content = copy.deepcopy(draw(st.sampled_from(CONTENTS)))
     if draw(st.integers(0, 3)):
         _make_small(draw, content)
     for _ in range(draw(st.integers(1, 3))):
-        _exchange(draw, content)
+        _replace_value(draw, content)
     for field, kinds in (("datasets", ["dataset"]), ("entrants", ["architecture", "reference"])):
         if draw(st.booleans()) and isinstance(content.get(field), list):
             name, given = draw(likely(draw(st.sampled_from(kinds))))
@@ -104,59 +104,59 @@ def tampered(draw: st.DrawFn) -> str:
 
 
 def _make_small(draw: st.DrawFn, content: dict[str, Any]) -> None:
-    """Leave one dataset, an entrant and two metrics, so that the suite is planned; mostly that of one or two units."""
+    """Keep a dataset, an entrant and two metrics, so that the suite is small enough to be planned."""
     content.pop("baseline", None)
     content["datasets"] = [draw(st.sampled_from(content["datasets"]))]
     content["entrants"] = [draw(st.sampled_from(content["entrants"]))]
     content["scoring"]["metrics"] = ["psnr", draw(st.sampled_from(content["scoring"].get("metrics", ["slope"])))]
 
 
-def _exchange(draw: st.DrawFn, content: Any) -> None:
-    """Exchange one value somewhere in a nested list or mapping, or make it a grid."""
+def _replace_value(draw: st.DrawFn, content: Any) -> None:
+    """Replace, rename or delete a random value in nested lists and mappings, or make it a grid."""
     while True:
-        places = list(content) if isinstance(content, dict) else list(range(len(content)))
-        if not places:
+        keys = list(content) if isinstance(content, dict) else list(range(len(content)))
+        if not keys:
             return
-        place = draw(st.sampled_from(places))
-        if isinstance(content[place], dict | list) and content[place] and draw(st.integers(0, 3)):
-            content = content[place]
+        key = draw(st.sampled_from(keys))
+        if isinstance(content[key], dict | list) and content[key] and draw(st.integers(0, 3)):
+            content = content[key]
             continue
-        if isinstance(content[place], int | float) and draw(st.integers(0, 4)):
-            # Of the right kind, and absurd.
-            content[place] = draw(st.sampled_from(WHOLE if isinstance(content[place], int) else REAL))
+        if isinstance(content[key], int | float) and draw(st.integers(0, 4)):
+            # The new value has the right type, but may be absurd.
+            content[key] = draw(st.sampled_from(WHOLE if isinstance(content[key], int) else REAL))
             return
         change = draw(st.sampled_from(("value", "scalar", "grid", "name", "drop")))
         if change == "grid":
-            content[place] = list(range(1, draw(st.sampled_from((3, 100, 3000)))))
+            content[key] = list(range(1, draw(st.sampled_from((3, 100, 3000)))))
         elif change == "name" and isinstance(content, dict):
-            content[draw(texts)] = content.pop(place)
+            content[draw(texts)] = content.pop(key)
         elif change == "drop":
-            del content[place]
+            del content[key]
         else:
-            content[place] = draw(values if change == "value" else scalars)
+            content[key] = draw(values if change == "value" else scalars)
         return
 
 
 @st.composite
 def crafted(draw: st.DrawFn) -> str:
-    """Draw a suite with an alias bomb, a circle, a tag, a grid or depth at some place."""
+    """Draw a suite with an alias bomb, a circular alias, a tag, a grid, deep nesting, or a repeated key."""
     text = draw(st.sampled_from(SHIPPED))
-    what = draw(st.sampled_from(("bomb", "value", "grid", "deep", "names", "keys")))
-    if what == "bomb":
+    form = draw(st.sampled_from(("bomb", "value", "grid", "deep", "names", "keys")))
+    if form == "bomb":
         sizes = draw(st.sampled_from(((2, 3), (6, 10), (9, 9), (30, 2), (3, 100), (60, 3))))
         start = bomb(*sizes, draw(st.sampled_from(("list", "mapping", "merge"))))
         last = f"*a{sizes[0] - 1}"
         return start + _with_value(draw, text, last) if draw(st.booleans()) else text + start
-    if what == "value":
+    if form == "value":
         circular = draw(st.sampled_from(CIRCULAR))
         return _with_value(draw, text, draw(st.sampled_from((circular, draw(fragments), draw(texts)))))
-    if what == "deep":
+    if form == "deep":
         times = draw(st.sampled_from((39, 41, 500, 5000, 90_000)))
         opened, closed = draw(st.sampled_from((("[", "]"), ("{a: ", "}"), ("- ", ""), ("? ", ""), ("- a: ", ""))))
         return _with_value(draw, text, opened * times + "x" + closed * draw(st.sampled_from((times, 0))))
-    if what == "names":
-        return re.sub(r"^name: .*$", lambda found: f"name: {draw(texts)}", text, count=1, flags=re.MULTILINE)
-    if what == "keys":
+    if form == "names":
+        return re.sub(r"^name: .*$", lambda match: f"name: {draw(texts)}", text, count=1, flags=re.MULTILINE)
+    if form == "keys":
         line = draw(st.sampled_from(text.splitlines()))
         return text.replace(line, f"{line}\n{line}", 1)
     axes = draw(st.integers(1, 4))
@@ -166,15 +166,15 @@ def crafted(draw: st.DrawFn) -> str:
 
 
 def _with_value(draw: st.DrawFn, text: str, value: str) -> str:
-    """Return a text of YAML with the value of some field exchanged."""
-    found = list(re.finditer(r"(?<=: )[^\s,{}\[\]]+|(?<=- )\S+$", text, re.MULTILINE))
-    place = draw(st.sampled_from(found))
-    return text[: place.start()] + value + text[place.end() :]
+    """Return YAML text with the value of a random field replaced."""
+    matches = list(re.finditer(r"(?<=: )[^\s,{}\[\]]+|(?<=- )\S+$", text, re.MULTILINE))
+    match = draw(st.sampled_from(matches))
+    return text[: match.start()] + value + text[match.end() :]
 
 
 @st.composite
 def encoded(draw: st.DrawFn) -> bytes:
-    """Draw bytes that are hardly a text."""
+    """Draw bytes with an unusual encoding, invalid characters, or excessive length."""
     text = draw(st.sampled_from(SHIPPED)).encode()
     return draw(
         st.one_of(
@@ -193,10 +193,10 @@ def encoded(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def lines(draw: st.DrawFn) -> str:
-    """Draw lines of shipped suites and fragments in any order."""
-    own = [line for text in SHIPPED for line in text.splitlines()]
-    found = draw(st.lists(st.sampled_from(own) | st.sampled_from(FRAGMENTS), max_size=30))
-    return "\n".join(found)
+    """Draw lines of shipped suites and fragments in random order."""
+    shipped_lines = [line for text in SHIPPED for line in text.splitlines()]
+    drawn = draw(st.lists(st.sampled_from(shipped_lines) | st.sampled_from(FRAGMENTS), max_size=30))
+    return "\n".join(drawn)
 
 
 def _bytes(text: str) -> bytes:

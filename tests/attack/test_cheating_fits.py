@@ -1,4 +1,4 @@
-"""Architectures that train more than their recipe allows are named, or SECURITY.md lists them as out of reach."""
+"""Architectures that train more than their recipe allows are flagged, unless SECURITY.md says "out of reach"."""
 
 import functools
 
@@ -24,8 +24,8 @@ scoring: {sigmas: [0.1], images: 6, metrics: [psnr]}
 
 
 @pytest.fixture
-def _undone(monkeypatch):
-    """Undo what a cheat replaces in this process."""
+def _restored(monkeypatch):
+    """Restore the functions that a cheat replaces in this process."""
     monkeypatch.setattr(trainer.Trainer, "step", trainer.Trainer.step)
     monkeypatch.setattr(torch.optim.Adam, "step", torch.optim.Adam.step)
     monkeypatch.setattr(trainer, "time", trainer.time)
@@ -35,30 +35,30 @@ def _undone(monkeypatch):
 
 
 def marks_of(kind, folder):
-    """Train an architecture in this process as a worker does, and return its marks."""
+    """Train an architecture in this process, like a worker, and return its marks."""
     training = Training.model_validate({"steps": 4, "batch_size": 4, "compile": "never", "validations": 1})
     watched = WatchedFit(functools.partial(kind, 1), training, 0)
     fit(watched.build, gahbench.create("dataset", "discs", size=8), training, 0, folder, torch.device("cpu"))
     return watched.marks((1, 8, 8), torch.device("cpu"))
 
 
-def test_security_lists_every_cheat():
-    assert sorted(cheats.documented("fit")) == sorted(kind.name for kind in cheating_fits.CHEATS)
+def test_security_documents_every_cheating_fit():
+    assert sorted(cheats.documented_outcomes("fit")) == sorted(kind.name for kind in cheating_fits.CHEATS)
 
 
-@pytest.mark.usefixtures("_undone")
+@pytest.mark.usefixtures("_restored")
 @pytest.mark.parametrize("kind", cheating_fits.CHEATS, ids=lambda kind: kind.name)
-def test_a_cheat_is_flagged_as_security_says(kind, tmp_path):
+def test_a_cheating_fit_has_the_documented_outcome(kind, tmp_path):
     marks = marks_of(kind, tmp_path)
-    assert ("flagged" if marks else "out of reach") == cheats.documented("fit")[kind.name], marks
+    assert ("flagged" if marks else "out of reach") == cheats.documented_outcomes("fit")[kind.name], marks
 
 
-def test_the_honest_network_of_the_cheats_is_not_flagged(tmp_path):
+def test_the_honest_base_of_the_cheats_is_not_flagged(tmp_path):
     assert marks_of(cheating_fits.Plain, tmp_path) == []
 
 
 @pytest.mark.usefixtures("figures_not_rendered")
-def test_marks_of_a_fit_are_on_the_board(tmp_path):
+def test_the_board_shows_marks_of_a_fit(tmp_path):
     suite = tmp_path / "fits.yaml"
     suite.write_text(SUITE, encoding="utf-8")
     run = gahbench.run(

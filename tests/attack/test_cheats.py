@@ -1,4 +1,4 @@
-"""Cheats are named, or SECURITY.md lists them as out of reach."""
+"""Cheats fail or are flagged, unless SECURITY.md says "out of reach"."""
 
 import json
 
@@ -15,12 +15,12 @@ from . import cheating_plugins, cheats
 REQUEST = {"split": "test", "images": 24, "sigmas": [0.005, 0.1, 0.2, 0.4], "noise_seed": 0}
 
 
-def found_of(cheat, monkeypatch):
-    """Score a cheat in this process as a worker does; return how it is named, and the marks."""
+def score_cheat(cheat, monkeypatch):
+    """Score a cheat in this process, like a worker; return its outcome and its marks."""
     monkeypatch.setattr(evaluations, "evaluation_noise", evaluations.evaluation_noise)
     dataset = gahbench.create("dataset", "c-alpha", size=16)
     metrics = [gahbench.create("metric", name) for name in ("psnr", "ssim")]
-    # Each metric may be measured by a process of its own.
+    # Use a measurement for each metric, since each may be measured in a separate process.
     measurements = [Measurement(dataset, Subject(cheat), REQUEST, torch.device("cpu")) for _ in metrics]
     try:
         for measurement, metric in zip(measurements, metrics, strict=True):
@@ -32,24 +32,24 @@ def found_of(cheat, monkeypatch):
     return ("flagged" if marks else "out of reach"), marks
 
 
-def test_security_lists_every_cheat_once():
-    assert sorted(cheats.documented()) == sorted(cheat.name for cheat in cheating_plugins.CHEATS)
+def test_security_documents_every_cheat():
+    assert sorted(cheats.documented_outcomes()) == sorted(cheat.name for cheat in cheating_plugins.CHEATS)
 
 
 @pytest.mark.parametrize("cheat", cheating_plugins.CHEATS, ids=lambda cheat: cheat.name)
-def test_a_cheat_is_named_as_security_says(cheat, monkeypatch):
+def test_a_cheat_has_the_documented_outcome(cheat, monkeypatch):
     if cheat is cheating_plugins.NoCheck:
-        pytest.skip("replaces the check in its process, which is that of the tests here")
-    found, marks = found_of(cheat, monkeypatch)
-    assert found == cheats.documented()[cheat.name], marks
+        pytest.skip("replaces the check in its process, which here runs the tests")
+    outcome, marks = score_cheat(cheat, monkeypatch)
+    assert outcome == cheats.documented_outcomes()[cheat.name], marks
 
 
-def test_a_cheat_is_flagged_on_the_board_and_honest_rows_are_not(tmp_path):
+def test_the_board_flags_a_cheat_and_no_honest_rows(tmp_path):
     name = "cheat-patient"
-    assert cheats.outcome(name, tmp_path) == ("flagged", [])
+    assert cheats.run_cheat(name, tmp_path) == ("flagged", [])
     folder = tmp_path / name
     index = json.loads((folder / "results.json").read_text())
-    assert {(one["dataset"], one["entrant"]) for one in index["marks"]} == {("c-alpha[alpha=2,size=16]", name)}
+    assert {(mark["dataset"], mark["entrant"]) for mark in index["marks"]} == {("c-alpha[alpha=2,size=16]", name)}
     (row,) = [line for line in (folder / "leaderboard.md").read_text().splitlines() if line.startswith("| 1!")]
     assert name in row
     assert (

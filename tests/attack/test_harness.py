@@ -1,4 +1,4 @@
-"""The harness finds the faults that it looks for, and nothing else."""
+"""The harness finds known faults, and has no findings for accepted cases."""
 
 import json
 import subprocess
@@ -8,32 +8,32 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-#: Run in a process of its own: processes of pytest have threads, which do not survive a fork.
+#: The script runs in a separate process, since threads of pytest do not survive a fork.
 SCRIPT = """
 import dataclasses, json, sys
 from tests.attack.faulty import campaign
 from tests.attack.harness import run
 
-found = {}
+results = {}
 for case in sys.argv[1:]:
     outcome = run(campaign(case), 12, 0, 2, time_limit=1.5, memory_limit=2**28)
-    kinds = [[one.kind, one.place, one.count] for one in outcome.findings.values()]
-    found[case] = [outcome.cases, outcome.hangs, outcome.errors, kinds]
-print(json.dumps(found))
+    findings = [[item.kind, item.place, item.count] for item in outcome.findings.values()]
+    results[case] = [outcome.cases, outcome.hangs, outcome.errors, findings]
+print(json.dumps(results))
 """
 CASES = ("is well", "raises", "exits", "hangs", "dies", "eats memory", "empty", "two lines", "long", "surrogate")
 
 
 @pytest.fixture(scope="module")
-def found():
+def results():
     done = subprocess.run([sys.executable, "-c", SCRIPT, *CASES], cwd=ROOT, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def test_accepted_and_refused_cases_are_not_findings(found):
+def test_accepted_and_refused_cases_are_not_findings(results):
     # Each of two processes draws each of three cases.
-    assert found["is well"] == [6, 0, 0, []]
+    assert results["is well"] == [6, 0, 0, []]
 
 
 @pytest.mark.parametrize(
@@ -47,14 +47,14 @@ def test_accepted_and_refused_cases_are_not_findings(found):
         *((case, "error", "UnreadableError in ") for case in ("empty", "two lines", "long", "surrogate")),
     ],
 )
-def test_a_fault_is_found_once_for_each_place_and_the_other_cases_are_tried(found, case, kind, place):
-    cases, hangs, errors, ((kind_found, place_found, count),) = found[case]
+def test_a_fault_gives_one_finding_and_the_other_cases_still_run(results, case, kind, place):
+    cases, hangs, errors, ((actual_kind, actual_place, count),) = results[case]
     assert (cases, hangs, errors) == ((6, 2, 0) if kind == "hang" else (6, 0, 2))
-    assert (kind_found, count) == (kind, 2)
-    assert place_found.startswith(place)
+    assert (actual_kind, count) == (kind, 2)
+    assert actual_place.startswith(place)
 
 
-def test_a_campaign_with_findings_ends_with_an_error(tmp_path):
+def test_a_campaign_with_findings_exits_with_status_1(tmp_path):
     code = (
         "import sys; from tests.attack import __main__ as main, faulty, specs; "
         "specs.CAMPAIGN = faulty.campaign('raises'); "

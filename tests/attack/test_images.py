@@ -1,4 +1,4 @@
-"""Hostile images that were found once."""
+"""Hostile images that once caused faults."""
 
 import pytest
 
@@ -6,25 +6,25 @@ from .array_files import npy, packed_zeros
 from .image_bytes import bomb, declaring, picture
 from .images import Case, attempt
 
-GOOD = [(f"{place}.png", picture("PNG", "RGB", 24, 24, place)) for place in range(8)]
-FOUND = {
-    "a bomb": Case("folder", [*GOOD, ("x.png", bomb(13_000))], "faces", {"size": 8}),
+VALID = [(f"{index}.png", picture("PNG", "RGB", 24, 24, index)) for index in range(8)]
+CASES = {
+    "a bomb": Case("folder", [*VALID, ("x.png", bomb(13_000))], "faces", {"size": 8}),
     "a bomb to inspect": Case("file", [(".png", bomb(8193))], "inspect", {"size": 8}),
-    "a header": Case("zip", [*GOOD, ("x.png", declaring("PNG", 2**31 - 1, 2**31 - 1))], "photos", {"size": 8}),
-    "an unpacked gigabyte": Case("file", [(".npz", packed_zeros(2 * 10**9))], "whole"),
+    "a header": Case("zip", [*VALID, ("x.png", declaring("PNG", 2**31 - 1, 2**31 - 1))], "photos", {"size": 8}),
+    "gigabytes of zeros": Case("file", [(".npz", packed_zeros(2 * 10**9))], "whole"),
     "no pixels": Case("file", [(".npy", npy("|u1", (6, 0, 12), "zeros", False, 0))], "whole"),
     "a negative shape": Case("file", [(".npy", npy("|u1", (-1, 12, 12), "zeros", False, 0))], "faces"),
     "a payload": Case("file", [(".npy", npy("|O", (3,), "zeros", False, 0))], "inspect"),
     "a FIFO": Case("special", [("fifo,.npy", b"")], "whole"),
     "an endless device": Case("special", [("zero,.png", b"")], "inspect"),
     "no home": Case("text", [("~nobody-at-all/x", b"")], "photos"),
-    "a name that is none": Case("zip", [*GOOD, ("", b"")], "faces", {"size": 8}),
-    "a long number": Case("folder", [*GOOD, ("identity_CelebA.txt", b"0.png " + b"9" * 5000)], "faces"),
+    "an empty name": Case("zip", [*VALID, ("", b"")], "faces", {"size": 8}),
+    "a long number": Case("folder", [*VALID, ("identity_CelebA.txt", b"0.png " + b"9" * 5000)], "faces"),
 }
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("case", FOUND)
+@pytest.mark.parametrize("case", CASES)
 def test_images_that_once_caused_faults_are_refused(case, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    attempt(FOUND[case], tmp_path)
+    attempt(CASES[case], tmp_path)

@@ -1,10 +1,10 @@
-"""Some plugins that misbehave, beside honest entrants in one run; ``python -m tests.attack.plugins`` runs all."""
+"""Some misbehaving plugins in a run with honest entrants; ``python -m tests.attack.plugins`` runs all kinds."""
 
 from .misbehaving import KINDS
 from .plugins import attack
 
-#: Those that are quick, and each of another kind.
-FEW = (
+#: Quick kinds, each from a different group.
+NAMES = (
     "raise-stopped",
     "sleep-in-constructor",
     "finished-everywhere",
@@ -14,6 +14,6 @@ FEW = (
 )
 
 
-def test_plugins_that_misbehave_spoil_their_own_rows_alone(tmp_path):
-    kinds = [KINDS[name] for name in FEW]
+def test_misbehaving_plugins_affect_only_their_own_rows(tmp_path):
+    kinds = [KINDS[name] for name in NAMES]
     assert attack([kinds], tmp_path / "attack", unit=200.0, construction=15.0) == {}

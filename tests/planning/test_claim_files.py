@@ -121,11 +121,11 @@ def test_a_file_is_a_plugin_of_its_name(write):
 
 def test_the_checks_name_what_is_wrong_with_claims(write):
     (report,) = check_file(write(old="metric: psnr", new="metric: prns"))
-    assert report.failed == ["metrics are registered, or the claim says what is missing"]
+    assert report.failed == ["metrics are registered, or the claim has 'missing'"]
     for old, new in (("datasets: [discs]", "datasets: [disks]"), ("metric: psnr", "metric: ssim")):
         (report,) = check_file(write(old=old, new=new))
         assert report.failed == ["the suite of better loads, with its metric"]
-    assert "it does not measure ssim, but psnr" in str(report)
+    assert "it does not measure ssim; it measures psnr" in str(report)
 
 
 def test_the_file_in_the_guide_keeps_the_contract(tmp_path):

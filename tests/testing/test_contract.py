@@ -1,4 +1,4 @@
-"""Every registered plugin keeps the contract; reports say so."""
+"""The contract checks pass for every built-in plugin, and reports state their outcome."""
 
 import pyiqa_weights
 import pytest
@@ -20,10 +20,10 @@ BUILT_IN = [(kind, name) for kind in KINDS for name in Registry().names(kind)]
 @pytest.mark.parametrize(
     ("kind", "name"), [pytest.param(*plugin, marks=extras(plugin[1]), id="-".join(plugin)) for plugin in BUILT_IN]
 )
-def test_every_plugin_keeps_the_contract(request, builtin, tmp_path, kind, name):
+def test_every_built_in_plugin_passes_its_checks(request, builtin, tmp_path, kind, name):
     parameters = small(name, tmp_path)
     if name in ("c-alpha", "discs", "gaussian-field"):
-        # Their optima take long at larger sizes.
+        # The optima of these families take long at larger sizes.
         parameters = {"size": 16}
     elif name == "slurm":
         request.getfixturevalue("cluster")
@@ -39,22 +39,24 @@ def test_every_plugin_keeps_the_contract(request, builtin, tmp_path, kind, name)
     assert len(report.findings) >= 3
     # Units of all built-in plugins share worker processes.
     assert changed(before) == []
-    closed = [finding for finding in report.findings if finding.check.startswith("not differentiable by torch.func")]
-    assert all("as its docstring says" in finding.detail for finding in closed), str(report)
+    undifferentiable = [
+        finding for finding in report.findings if finding.check.startswith("not differentiable by torch.func")
+    ]
+    assert all("as its docstring says" in finding.detail for finding in undifferentiable), str(report)
     assert not any("raise ValueError in forward" in finding.detail for finding in report.findings), str(report)
 
 
-def test_a_sound_architecture_passes_and_its_homogeneity_is_reported(write_plugin, no_stand_in):
+def test_a_sound_architecture_passes_with_a_note_on_homogeneity(write_plugin, no_stand_in):
     (report,) = check_file(write_plugin("sound", "return noisy - 0.1 * self.noise(noisy)"))
     assert report.passed, str(report)
-    judged = [finding for finding in report.findings if finding.passed is not None]
-    assert str(report).splitlines()[-1].strip() == report.summary == f"all {len(judged)} checks passed"
+    counted = [finding for finding in report.findings if finding.passed is not None]
+    assert str(report).splitlines()[-1].strip() == report.summary == f"all {len(counted)} checks passed"
     details = {finding.check: finding.detail for finding in report.findings if finding.passed is None}
     assert details["homogeneity"].startswith("homogeneous")
     assert details["blind"] == "yes"
 
 
-def test_facts_about_a_network_that_passes_are_reported(write_plugin, no_stand_in):
+def test_notes_on_a_network_that_passes_are_reported(write_plugin, no_stand_in):
     body = "if 3 in noisy.shape[1:2] or noisy.shape[2] % 4: raise ValueError('grey images with sides 4, 8, ...')\n"
     body += "if torch.is_autocast_enabled('cpu'): raise RuntimeError('no autocast')\n"
     body += "if noisy.is_meta or noisy.detach().cpu().numpy().ndim != 4: raise RuntimeError('needs numbers')\n"
@@ -66,13 +68,13 @@ def test_facts_about_a_network_that_passes_are_reported(write_plugin, no_stand_i
     assert "grey images" in details["refuses images of 3 channels"]
     assert "no autocast" in details["does not work in bfloat16"]
     assert "needs numbers" in details["cannot be planned"]
-    assert "say why in its docstring" in details["not differentiable by torch.func"]
+    assert "give the reason in its docstring" in details["not differentiable by torch.func"]
     assert details["blind"].startswith("no")
-    assert details["denoises other sizes, or refuses them with a ValueError"].startswith("takes 32x64; refuses 33x35")
+    assert details["denoises other sizes, or raises ValueError"].startswith("takes 32x64; refuses 33x35")
 
 
-class Applies(nn.Module):
-    """A network that is a function of the noisy images."""
+class FunctionNetwork(nn.Module):
+    """A network that applies a function to the noisy images."""
 
     def __init__(self, function):
         super().__init__()
@@ -89,16 +91,16 @@ def pool(images):
 @pytest.mark.parametrize(
     ("function", "check", "detail"),
     [
-        (pool, "takes image sides that are multiples of 4 alone", "0, -W % 4, 0, -H % 4"),
+        (pool, "takes only image sides that are multiples of 4", "0, -W % 4, 0, -H % 4"),
         (
             lambda noisy: noisy[:, :, : 2 * (noisy.shape[2] // 2)],
-            "takes image sides that are multiples of 2 alone",
+            "takes only image sides that are multiples of 2",
             "fails on 33x35, 15x32, 5x6: returned (2, 1, 32, 35) for (2, 1, 33, 35)",
         ),
         (
             lambda noisy: noisy + torch.zeros(1, 1, 32, 32),
-            "takes images of 32x32 pixels alone, as far as tried",
-            "naming sizes",
+            "takes only images of 32x32 pixels, among the tried sizes",
+            "name sizes",
         ),
         (
             lambda noisy: functional.pad(noisy, (8,) * 4, "reflect")[..., 8:-8, 8:-8],
@@ -107,22 +109,22 @@ def pool(images):
         ),
     ],
 )
-def test_a_network_for_some_sizes_gets_advice_for_the_others(function, check, detail):
-    finding = check_sizes(Applies(function), (1, 32, 32))
+def test_a_network_that_fails_on_some_sizes_gets_advice(function, check, detail):
+    finding = check_sizes(FunctionNetwork(function), (1, 32, 32))
     assert (finding.check, finding.passed) == (check, None)
     assert detail in finding.detail
     assert "raise ValueError in forward" in finding.detail
 
 
-def test_a_report_ends_with_failures_and_the_number_of_passed_checks(write_plugin, no_stand_in):
+def test_a_report_ends_with_the_failed_checks_and_the_number_of_passed_checks(write_plugin, no_stand_in):
     (report,) = check_file(write_plugin("broken", "return (noisy - self.noise(noisy)).double()"))
-    judged = [finding for finding in report.findings if finding.passed is not None]
+    counted = [finding for finding in report.findings if finding.passed is not None]
     assert report.failed
     failed = "; ".join(report.failed)
-    assert report.summary == f"{len(judged) - len(report.failed)} of {len(judged)} checks passed; failed: {failed}"
+    assert report.summary == f"{len(counted) - len(report.failed)} of {len(counted)} checks passed; failed: {failed}"
 
 
-def test_a_file_that_registers_nothing_is_an_error(tmp_path):
+def test_a_file_that_cannot_be_loaded_or_registers_nothing_raises_an_error(tmp_path):
     file = tmp_path / "empty.py"
     file.write_text("x = 1\n")
     with pytest.raises(PluginError, match="registers no plugin"):

@@ -1,4 +1,4 @@
-"""The checks of each noun pass sound plugins and name the faults of broken ones."""
+"""The contract checks pass sound plugins and report the faults of broken plugins."""
 
 import socket
 
@@ -10,22 +10,22 @@ from gahbench.testing import architectures, check_file, check_plugin
 
 DENOISED = "noisy - self.noise(noisy)"
 ARCHITECTURES = {
-    "wrong shape": (f"return ({DENOISED})[:, :, 1:]", "returns the shape it got, 1 channel"),
-    "one channel": (f"return ({DENOISED}).mean(1, keepdim=True)", "returns the shape it got, 3 channels"),
+    "wrong shape": (f"return ({DENOISED})[:, :, 1:]", "keeps the shape of images, 1 channel"),
+    "one channel": (f"return ({DENOISED}).mean(1, keepdim=True)", "keeps the shape of images, 3 channels"),
     "crashes on colour": (f"return {DENOISED}.view(len(noisy), 1, 32, 32)", "denoises images of 3 channels"),
     "float64": (f"return ({DENOISED}).double()", "returns float32"),
     "nan": ("return noisy / 0 * 0", "finite values"),
     "nan at a noise level": (f"return {DENOISED} / (sigma < 1).view(-1, 1, 1, 1)", "at its own noise level"),
     "two results": ("return noisy, sigma", "returns one tensor"),
     "random": (f"return {DENOISED} + 0.01 * torch.rand_like(noisy)", "is deterministic"),
-    "batch": ("return noisy - self.noise(noisy - noisy.mean(0, keepdim=True))", "alone in evaluation"),
+    "batch": ("return noisy - self.noise(noisy - noisy.mean(0, keepdim=True))", "separately in evaluation"),
     "one batch size": (f"return {DENOISED} * (1 if len(noisy) != 3 else torch.ones(4, 1, 1, 1))", "any number"),
     "first sigma for all": ("return noisy - sigma[0] * self.noise(noisy)", "at its own noise level"),
     "sigma along rows": ("return noisy - sigma * self.noise(noisy)", "denoises images of 1 channel"),
     "residual": ("return noisy - nn.functional.avg_pool2d(noisy, 5, 1, 2) + 0 * self.noise(noisy)", "not the noise"),
-    "writes into its input": ("return noisy.sub_(self.noise(noisy))", "leaves its arguments"),
-    "writes into sigma": (f"return {DENOISED} * sigma.mul_(2).view(-1, 1, 1, 1)", "leaves its arguments"),
-    # A number of its own for every instance, drawn when it is first called.
+    "writes into its input": ("return noisy.sub_(self.noise(noisy))", "does not change its arguments"),
+    "writes into sigma": (f"return {DENOISED} * sigma.mul_(2).view(-1, 1, 1, 1)", "does not change its arguments"),
+    # Each instance draws a different number at its first call.
     "hidden state": (
         f"self.kept = getattr(self, 'kept', None) or float(torch.rand(()))\nreturn {DENOISED} + self.kept",
         "state_dict",
@@ -34,10 +34,10 @@ ARCHITECTURES = {
         f"self.calls = getattr(self, 'calls', 0) + 1\nreturn {DENOISED} * self.calls",
         "is deterministic",
     ),
-    "one memory layout": (f"return {DENOISED} + 0 * noisy.view(-1).sum()", "channels last"),
-    "refuses sizes without a word": (
+    "one memory layout": (f"return {DENOISED} + 0 * noisy.view(-1).sum()", "memory format channels_last"),
+    "refuses sizes without a message": (
         f"if noisy.shape[2] % 2: raise ValueError\nreturn {DENOISED}",
-        "refuses them with a ValueError",
+        "or raises ValueError",
     ),
     "no learning": ("return noisy + 0 * self.noise(noisy)", "learns to denoise"),
     "no gradient": (f"return ({DENOISED}).detach()", "runs"),
@@ -47,13 +47,13 @@ ARCHITECTURES = {
 ORACLE = "kind = 'oracle'\n"
 OPTIMAL = "kind = 'optimal'\ndef supports(self, dataset): return dataset.optimum.kind == 'exact'\n"
 RISK = "def risk(self, truth, sigma):\n    return torch.full((len(truth),), {} * sigma**2)\n"
-# A plugin that tries hard can reach the dataset.
+# A plugin can reach the dataset through the closure.
 LEARNS_FROM_TEST_IMAGES = (
     "def fit(self, examples):\n"
     "    cells = [cell.cell_contents for cell in examples._images.__closure__]\n"
-    "    self.kept = next(found for found in cells if hasattr(found, 'images')).images('test', 8).mean()\n"
+    "    self.kept = next(value for value in cells if hasattr(value, 'images')).images('test', 8).mean()\n"
 )
-ASKS = "does not ask for the images that it is scored on"
+REQUESTS = "does not request the images that it is scored on"
 HALVES = (
     "def jacobian(self, noisy, sigma, truth):\n"
     "    from gahbench.jacobian import FunctionMaps\n"
@@ -76,42 +76,42 @@ REFERENCES = {
         "",
     ),
     "refuses every image": (denoises("noisy", "def check_shape(self, shape): raise ValueError('none')\n"), "runs"),
-    "looks at the clean image": (denoises("truth.clean"), "does not look at the clean image"),
-    "looks at its place": (denoises("noisy + truth.start"), "does not look at the clean image"),
-    "looks at the dataset": (denoises("noisy * (1 - 0.1 * (truth.dataset is not None))"), "look at the dataset"),
-    "asks for the clean image": (
+    "uses the clean image": (denoises("truth.clean"), "does not use the clean image"),
+    "uses the index of the image": (denoises("noisy + truth.start"), "does not use the clean image"),
+    "uses the dataset": (denoises("noisy * (1 - 0.1 * (truth.dataset is not None))"), "does not use the dataset"),
+    "requests the clean image": (
         denoises("truth.dataset.images(truth.split, len(noisy), truth.start)", OPTIMAL),
-        ASKS,
+        REQUESTS,
     ),
-    "asks by name": (denoises("truth.dataset.images(count=len(noisy), split='test')", OPTIMAL), ASKS),
-    "learns from test images": (denoises("noisy + 0 * self.kept", LEARNS_FROM_TEST_IMAGES), ASKS),
+    "requests by keyword": (denoises("truth.dataset.images(count=len(noisy), split='test')", OPTIMAL), REQUESTS),
+    "learns from test images": (denoises("noisy + 0 * self.kept", LEARNS_FROM_TEST_IMAGES), REQUESTS),
     "random": (denoises("noisy + 0.01 * torch.randn_like(noisy)"), "is deterministic"),
-    "random from the start": (
+    "random in the constructor": (
         denoises("noisy * self.kept", "def __init__(self): self.kept = torch.rand(())\n"),
-        "another instance",
+        "a second instance",
     ),
     "wrong risk": (denoises("noisy", RISK.format("0.5")), "closed-form risk"),
     "wrong Jacobian": (denoises("noisy / 2", HALVES.format(2)), "its Jacobian is its derivative"),
-    "batch": (denoises("noisy - noisy.mean(0, keepdim=True)"), "treats each image of a batch alone"),
+    "batch": (denoises("noisy - noisy.mean(0, keepdim=True)"), "denoises each image of a batch separately"),
     "noise levels": (
         denoises("noisy * sigma", "def denoise_each(self, noisy, sigmas, truth): return noisy * sigmas[0]\n"),
-        "denoises different noise levels at once as one by one",
+        "denoise_each agrees with denoise",
     ),
     "float64": (denoises("noisy.double()"), "finite float32"),
     "nan": (denoises("noisy / 0"), "finite float32"),
     "nan at a noise level": (denoises("noisy / (sigma < 1)"), "finite values at every noise level"),
-    "shape": (denoises("noisy[:, :, 1:]"), "returns the shape it got"),
-    "grey only": (denoises("noisy.mean(1, keepdim=True)"), "returns the shape it got, 3 channels"),
-    "writes into its input": (denoises("noisy.mul_(0.9)"), "leaves its arguments"),
+    "shape": (denoises("noisy[:, :, 1:]"), "keeps the shape of images"),
+    "grey only": (denoises("noisy.mean(1, keepdim=True)"), "keeps the shape of images, 3 channels"),
+    "writes into its input": (denoises("noisy.mul_(0.9)"), "does not change its arguments"),
     "learns from its risk": (
         denoises(
             "noisy if self.seen is None else self.seen",
             "seen = None\ndef risk(self, truth, sigma): self.seen = truth.clean\n",
         ),
-        "does not learn from the clean image in its risk",
+        "risk does not change later results",
     ),
-    "writes into the clean image": (denoises("truth.clean.mul_(0.9)", ORACLE), "leaves its arguments"),
-    "notes of another kind": (denoises("noisy", "notes = 'tuned'\n"), "notes are a tuple"),
+    "writes into the clean image": (denoises("truth.clean.mul_(0.9)", ORACLE), "does not change its arguments"),
+    "notes that are a string": (denoises("noisy", "notes = 'tuned'\n"), "notes are a tuple"),
     "raises": (denoises("1 / 0"), "runs"),
 }
 
@@ -130,12 +130,12 @@ def shears(images, sign):
     return f"torch.stack([{images}[..., 0] {sign} {images}[..., 1], *{images}.unbind(-1)[1:]], -1)"
 
 
-SAME = ("images", "coefficients")
+IDENTITY = ("images", "coefficients")
 BASES = {
     "sound": (transforms("images.flip(-1)", "coefficients.flip(-1)"), ""),
     "sound, not orthonormal": (transforms("2 * images", "coefficients / 2", FRAME + LEVELS), ""),
     "no inverse": (transforms("images", "coefficients.flip(-1)"), "reconstructs"),
-    "not orthonormal": (transforms("2 * images", "coefficients / 2"), "keeps the energy"),
+    "not orthonormal": (transforms("2 * images", "coefficients / 2"), "preserves energy"),
     "not the adjoint": (
         transforms(shears("images", "+"), shears("coefficients", "-")),
         "synthesis is the adjoint of analysis",
@@ -145,24 +145,24 @@ BASES = {
         "analysis is linear",
     ),
     "synthesis not linear": (transforms("images", "coefficients.clamp(-1, 1)"), "synthesis is linear"),
-    "wrong noise level": (transforms("2 * images", "coefficients / 2", FRAME), "noise levels are those"),
-    "noise levels of an orthonormal basis": (transforms(*SAME, LEVELS), "noise levels are 1"),
-    "noise levels of another shape": (
-        transforms(*SAME, "def noise_levels(self, shape): return torch.ones(7)\n"),
-        "noise levels fit",
+    "wrong noise level": (transforms("2 * images", "coefficients / 2", FRAME), "noise levels agree"),
+    "noise levels of an orthonormal basis": (transforms(*IDENTITY, LEVELS), "noise levels are 1"),
+    "noise levels of the wrong shape": (
+        transforms(*IDENTITY, "def noise_levels(self, shape): return torch.ones(7)\n"),
+        "noise levels have the shape",
     ),
-    "labels of another shape": (
-        transforms(*SAME, "def bands(self, shape): return torch.ones(7).long()\n"),
-        "bands label",
+    "labels of the wrong shape": (
+        transforms(*IDENTITY, "def bands(self, shape): return torch.ones(7).long()\n"),
+        "bands are integer labels",
     ),
-    "mixes the batch": (transforms("images - images.mean(0) / 2", "coefficients"), "batch alone"),
+    "mixes the batch": (transforms("images - images.mean(0) / 2", "coefficients"), "batch separately"),
     "float32": (transforms("images.float()", "coefficients.double()"), "keeps float64"),
     "random": (
         transforms("images * (1 - 2 * torch.randint(2, (1, 1, 1, 64))[..., : images.shape[-1]])", "coefficients"),
         "is deterministic",
     ),
-    "writes into the image": (transforms("images.mul_(-1)", "-coefficients"), "leaves its arguments"),
-    "says that it adapts": (transforms(*SAME, "adaptive = True\n"), "adapts to images"),
+    "writes into the image": (transforms("images.mul_(-1)", "-coefficients"), "does not change its arguments"),
+    "states that it is adaptive": (transforms(*IDENTITY, "adaptive = True\n"), "adapts to images if"),
 }
 
 ERRORS = "torch.stack([(e.denoised(s) - e.clean).abs().mean((1, 2, 3)) for s in e.sigmas])"
@@ -179,18 +179,24 @@ def grid(values, sigmas="e.sigmas"):
 METRICS = {
     "sound": (scores(grid(ERRORS)), ""),
     "sound, one value": (scores(f"gahbench.Scores([float({ERRORS}.mean())])"), ""),
-    "not scores": (scores(ERRORS), "scores that can be kept"),
-    "nan": (scores(grid(f"{ERRORS} / 0 * 0")), "scores that can be kept"),
-    "noise levels of its own": (scores(grid(ERRORS, "[0.5, 0.6, 0.7]")), "scores that can be kept"),
+    "not scores": (scores(ERRORS), "returns valid scores"),
+    "nan": (scores(grid(f"{ERRORS} / 0 * 0")), "returns valid scores"),
+    "unknown noise levels": (scores(grid(ERRORS, "[0.5, 0.6, 0.7]")), "returns valid scores"),
     "random": (scores(grid(f"{ERRORS} + torch.rand(())")), "is deterministic"),
-    "the wrong way round": (scores(grid(ERRORS), "True"), "not worse for a better"),
-    "weighs places": (scores(grid(f"{ERRORS} * torch.arange(5)")), "at any place"),
-    "against the first image": (scores(grid(ERRORS.replace("e.clean", "e.clean[:1]"))), "at any place"),
-    "against the mean over images": (scores(grid(f"{ERRORS} - {ERRORS}.mean(1, keepdim=True)")), ""),
-    "writes into the clean images": (scores(grid(f"{ERRORS} + 0 * e.clean.mul_(0.5).sum()")), "leaves the images"),
+    "the wrong direction": (scores(grid(ERRORS), "True"), "not worse for a better"),
+    "weights by index": (scores(grid(f"{ERRORS} * torch.arange(5)")), "does not depend on the order"),
+    "relative to the first image": (
+        scores(grid(ERRORS.replace("e.clean", "e.clean[:1]"))),
+        "does not depend on the order",
+    ),
+    "relative to the mean over images": (scores(grid(f"{ERRORS} - {ERRORS}.mean(1, keepdim=True)")), ""),
+    "writes into the clean images": (
+        scores(grid(f"{ERRORS} + 0 * e.clean.mul_(0.5).sum()")),
+        "does not change the images",
+    ),
     "writes into the denoised images": (
         scores(grid(ERRORS), before="e.denoised(0.1).zero_()\n    "),
-        "leaves the images",
+        "does not change the images",
     ),
     "raises": (scores("1 / 0"), "runs"),
 }
@@ -216,37 +222,43 @@ def sources(text):
     return f"{images()}\ndef sources(self, split, count): return {text}"
 
 
-WHOLE_NUMBERS = "one whole number for each image"
+INTEGERS = "sources are an integer for each image"
 DATASETS = {
     "sound": (images(), ""),
     "same images in every split": (images().replace("len(split) * ord(split[0])", "0"), "share no image"),
-    "depends on the count": (images().replace("len(split)", "count"), "first k of n"),
+    "depends on the count": (images().replace("len(split)", "count"), "returns the first of them"),
     "ignores the start": (images("every[:count]"), "start skips images"),
-    "random": (images("torch.rand(count, 1, 8, 8)"), "another instance gives the same images"),
-    "flat images": (images("every[start:, 0]"), "shape it states"),
+    "random": (images("torch.rand(count, 1, 8, 8)"), "a second instance returns the same images"),
+    "flat images": (images("every[start:, 0]"), "the stated shape"),
     "float64": (images("every[start:].double()"), "float32 on the CPU"),
     "0 to 255": (images("255 * every[start:]"), "values lie in [0, 1]"),
     "nan": (images("every[start:] / 0 * 0"), "values are finite"),
-    "gives more than it holds": (images(before=HOLDS_20), "is a DataError"),
-    "lets its images be spoilt": (
+    "returns more images than available": (images(before=HOLDS_20), "raises DataError"),
+    "returns its cache": (
         images("self.kept_images(split, every)[start : start + count]", CACHED),
-        "does not change later ones",
+        "do not affect later calls",
     ),
-    "copies its images": (images("self.kept_images(split, every)[start : start + count].clone()", CACHED), ""),
+    "returns copies of its cache": (
+        images("self.kept_images(split, every)[start : start + count].clone()", CACHED),
+        "",
+    ),
     "a fingerprint that changes": (
         images(before="def fingerprint(self): return str(id(self)) + str(torch.rand(()))\n"),
         "fingerprint",
     ),
     "raises": (images("1 / 0"), "runs"),
-    "notes that are one text": (images(before="notes = 'cropped'\n"), "notes are a tuple of texts"),
-    "sound sources": (sources("[place // 2 for place in range(count)]"), ""),
+    "notes that are a string": (images(before="notes = 'cropped'\n"), "notes are a tuple of strings"),
+    "sound sources": (sources("[index // 2 for index in range(count)]"), ""),
     "sound sources in a tensor": (sources("torch.arange(count) // 2"), ""),
-    "sources of too few images": (sources("[0] * (count - 1)"), WHOLE_NUMBERS),
-    "sources that are texts": (sources("['1'] * count"), WHOLE_NUMBERS),
-    "sources that are fractions": (sources("[0.5] * count"), WHOLE_NUMBERS),
-    "a number for sources": (sources("count"), WHOLE_NUMBERS),
-    "sources that are random": (sources("torch.randint(1000, (count,)).tolist()"), "another instance gives the same"),
-    "sources that depend on the count": (sources("[count] * count"), "first k of n sources are the k"),
+    "sources of too few images": (sources("[0] * (count - 1)"), INTEGERS),
+    "sources that are strings": (sources("['1'] * count"), INTEGERS),
+    "sources that are floats": (sources("[0.5] * count"), INTEGERS),
+    "a number for sources": (sources("count"), INTEGERS),
+    "sources that are random": (
+        sources("torch.randint(1000, (count,)).tolist()"),
+        "a second instance returns the same",
+    ),
+    "sources that depend on the count": (sources("[count] * count"), "a request for fewer sources returns"),
 }
 
 BASIS = "def true_basis(self, split, count, start=0):\n    return "
@@ -256,9 +268,9 @@ EACH = "torch.arange(start, start + count).double()[:, None, None].expand(-1, 10
 BOUND = "torch.full((count,), sigma**2 * self.weight(sigma)).double()"
 
 
-def posterior(mean="found.mean", trace="found.trace", more=""):
+def posterior(mean="exact.mean", trace="exact.trace", more=""):
     return (
-        "def posterior(self, noisy, sigma):\n    found = super().posterior(noisy, sigma)\n"
+        "def posterior(self, noisy, sigma):\n    exact = super().posterior(noisy, sigma)\n"
         f"    return gahbench.Posterior({mean}, {trace}{more})"
     )
 
@@ -284,33 +296,33 @@ OPTIMA = {
     "rate": ("optimum = gahbench.Optimum('rate', 0.5)\n" + UNKNOWN + "None", ""),
     "tangent space": (basis("torch.eye(80)[None, :, :5]", before=UNKNOWN), ""),
     "level sets": (LEVEL_SETS + EACH, ""),
-    "a basis for each": (basis("torch.eye(80).repeat(count, 1, 1)", "torch.ones(count, 80)"), ""),
-    "tangents called a basis": (basis("torch.eye(80)[None, :, :5]"), "has_true_basis says"),
-    "no level sets": (LEVEL_SETS + "None", "has_level_sets says"),
+    "a basis for each image": (basis("torch.eye(80).repeat(count, 1, 1)", "torch.ones(count, 80)"), ""),
+    "has_true_basis without energies": (basis("torch.eye(80)[None, :, :5]"), "has_true_basis agrees"),
+    "no level sets": (LEVEL_SETS + "None", "has_level_sets agrees"),
     "level sets of channels": (LEVEL_SETS + EACH + "[:, None]", "level sets are finite"),
-    "level sets of the first always": (LEVEL_SETS + EACH + " - start", "start skips images of the level sets"),
-    "a basis that is not announced": ("has_true_basis = False", "has_true_basis says"),
+    "level sets of the first image": (LEVEL_SETS + EACH + " - start", "level_sets: start skips images"),
+    "a basis without has_true_basis": ("has_true_basis = False", "has_true_basis agrees"),
     "no posterior": ("def posterior(self, noisy, sigma): return super(White, self).posterior(noisy, sigma)", "runs"),
-    "mean of another shape": (posterior("found.mean[:, :, 1:]"), "has its shapes"),
-    "trace of another shape": (posterior(trace="found.trace[:, None]"), "has its shapes"),
-    "mean not a number": (posterior("found.mean / 0 * 0"), "closer to the clean"),
-    "trace not a number": (posterior(trace="found.trace * torch.nan"), "trace"),
-    "negative trace": (posterior(trace="-found.trace"), "trace is not negative"),
+    "mean of the wrong shape": (posterior("exact.mean[:, :, 1:]"), "has the right shapes"),
+    "trace of the wrong shape": (posterior(trace="exact.trace[:, None]"), "has the right shapes"),
+    "mean not a number": (posterior("exact.mean / 0 * 0"), "closer to the clean"),
+    "trace not a number": (posterior(trace="exact.trace * torch.nan"), "trace"),
+    "negative trace": (posterior(trace="-exact.trace"), "trace is not negative"),
     "the noisy image": (posterior("noisy"), "closer to the clean"),
-    "infinite trace": (posterior(trace="found.trace * torch.inf"), "posterior is finite"),
-    "trace per pixel": (posterior(trace="found.trace / 80"), "size of the error"),
-    "trace a thousandfold": (posterior(trace="1000 * found.trace"), "size of the error"),
-    "effective in samples": (posterior(more=", torch.full((len(noisy),), 7.0)"), "is a share"),
-    "depends on the batch": (posterior("found.mean + 1e-3 * (len(noisy) > 1)"), "does not depend on the others"),
+    "infinite trace": (posterior(trace="exact.trace * torch.inf"), "posterior is finite"),
+    "trace per pixel": (posterior(trace="exact.trace / 80"), "magnitude of the error"),
+    "trace times 1000": (posterior(trace="1000 * exact.trace"), "magnitude of the error"),
+    "effective sample size instead of a share": (posterior(more=", torch.full((len(noisy),), 7.0)"), "is a share"),
+    "depends on the batch": (posterior("exact.mean + 1e-3 * (len(noisy) > 1)"), "independent of the other images"),
     "bound above sigma^2": (bracket(f"10 * {BOUND}"), SIZES),
     "bound below 0": (bracket(f"-{BOUND}"), SIZES),
     "bound not a number": (bracket(f"torch.nan * {BOUND}"), SIZES),
-    "one bound for all": (bracket(f"{BOUND}[:1]"), SIZES),
-    "bound of the first always": (
+    "one bound for all images": (bracket(f"{BOUND}[:1]"), SIZES),
+    "bound of the first image": (
         bracket(f"{BOUND} * torch.arange(1, count + 1) / 10"),
-        "start skips images of the bound",
+        "lower_bound: start skips images",
     ),
-    "genie of another shape": (bracket(genie="noisy[:, :, 1:]"), "the genie returns the shape"),
+    "genie of the wrong shape": (bracket(genie="noisy[:, :, 1:]"), "the genie keeps the shape"),
     "genie not a number": (bracket(genie="noisy / 0 * 0"), "genie's error"),
     "no genie": (
         "optimum = gahbench.Optimum('bracket')\ndef lower_bound(self, *a): return torch.full((6,), 1e-3).double()",
@@ -318,12 +330,12 @@ OPTIMA = {
     ),
     "vectors too long": (basis("2 * torch.eye(80)[None]"), "true basis is orthonormal"),
     "vectors not orthogonal": (basis("torch.eye(80)[None, :, [0, 0]]"), "is orthonormal"),
-    "basis of other images": (basis("torch.eye(81)[None]"), "true basis has its shape"),
+    "basis for other images": (basis("torch.eye(81)[None]"), "true basis has the right shape"),
     "negative energies": (basis("torch.eye(80)[None]", "-torch.ones(1, 80)"), "not negative"),
-    "energies the wrong way": (basis("torch.eye(80)[None]", "torch.arange(80.0)[None]"), "largest first"),
+    "increasing energies": (basis("torch.eye(80)[None]", "torch.arange(80.0)[None]"), "in decreasing order"),
     "unknown kind": ("optimum = gahbench.Optimum('perfect')", "states an optimum"),
     "slope not a number": ("optimum = gahbench.Optimum('exact', float('nan'))", "states an optimum"),
-    "card of text": ("card = 'mine'", "has a gahbench.Card"),
+    "card that is a string": ("card = 'mine'", "has a gahbench.Card"),
 }
 
 ENGINES = {
@@ -333,9 +345,9 @@ ENGINES = {
         "def run(self, job):\n    job.report = lambda event: None\n    super().run(job)",
         "reports every start and end",
     ),
-    "leaves out the last": (
+    "skips the last unit": (
         "def run(self, job):\n    job.units = job.units[:-1]\n    super().run(job)",
-        "records a failure",
+        "records a failure and continues",
     ),
     "cannot be stopped": ("def run(self, job):\n    job.stop.clear()\n    super().run(job)", "after a request to stop"),
 }
@@ -353,7 +365,7 @@ FAULTS = {
 @pytest.fixture
 def check(write_class, write_plugin, tmp_path, monkeypatch, no_stand_in):
     """Return a function that checks a plugin, or the optimum of a dataset, with a class of the given body."""
-    # Enough steps to say that a network does not learn.
+    # The minimum number of steps is enough to find that a network does not learn.
     monkeypatch.setattr(architectures, "MAX_STEPS", architectures.MIN_STEPS)
 
     def run(kind, body, base="", head=""):
@@ -373,18 +385,18 @@ def check(write_class, write_plugin, tmp_path, monkeypatch, no_stand_in):
 
 @pytest.mark.parametrize(("kind", "fault"), [(kind, fault) for kind, faults in FAULTS.items() for fault in faults])
 def test_a_fault_is_reported(check, kind, fault):
-    body, names = FAULTS[kind][fault]
+    body, failing_check = FAULTS[kind][fault]
     report = check(kind, body)
-    assert any(names in failed for failed in report.failed) if names else report.passed, str(report)
+    assert any(failing_check in failed for failed in report.failed) if failing_check else report.passed, str(report)
 
 
 @pytest.mark.parametrize("kind", ["dataset", "reference", "basis", "metric", "engine"])
-def test_a_class_of_another_kind_is_reported_with_its_accepted_base(check, kind):
+def test_a_class_without_the_base_class_is_reported(check, kind):
     assert check(kind, "pass", base="object").failed == [f"is a gahbench.{kind.capitalize()}"]
 
 
 @pytest.mark.parametrize(
-    ("kind", "body", "names", "detail"),
+    ("kind", "body", "check_part", "detail"),
     [
         ("metric", scores(grid(f"1 + 0 * {ERRORS}")), "is not worse", "undecided: 1 for both denoisers"),
         ("metric", scores(grid(ERRORS), "None"), "has no direction", "neither"),
@@ -393,42 +405,42 @@ def test_a_class_of_another_kind_is_reported_with_its_accepted_base(check, kind)
                 "optimum",
                 f"{body}\ndef optimal_filters(self, noisy, sigma, split, start=0): return None\n",
                 "has no optimal filters",
-                f"{best} has no Jacobian on it, and no value in metrics that need one; ",
+                f"{reference} has no Jacobian on it, and no value in metrics that need one; ",
             )
-            for body, best in (("pass", "optimal"), (bracket(), "lower-bound"))
+            for body, reference in (("pass", "optimal"), (bracket(), "lower-bound"))
         ),
     ],
 )
-def test_an_undecided_check_is_a_note(check, kind, body, names, detail):
+def test_an_undecided_check_is_a_note(check, kind, body, check_part, detail):
     report = check(kind, body)
-    (finding,) = [finding for finding in report.findings if names in finding.check]
+    (finding,) = [finding for finding in report.findings if check_part in finding.check]
     assert (finding.passed, report.passed) == (None, True), str(report)
     assert detail in finding.detail
 
 
-def test_measured_values_come_with_the_accepted_values(check):
+def test_details_state_measured_and_accepted_values(check):
     reports = [check("basis", BASES["wrong noise level"][0]), check("reference", REFERENCES["wrong Jacobian"][0])]
     details = {finding.check: finding.detail for report in reports for finding in report.findings}
-    assert details["noise levels are those of noise"].endswith("; accepted: below 42%")
+    assert details["noise levels agree with random noise"].endswith("; accepted: below 42%")
     assert details["its Jacobian is its derivative"].endswith("; accepted: below 0.1")
 
 
 FILE = "\nimport socket, urllib.request\nfrom pathlib import Path\nFILE = Path('FOLDER/file')\n"
-FOUND = "def missing(self): return () if FILE.is_file() else ('its images',)\n"
-TOUCHES = "def prepare(self): FILE.touch()\n"
-REACHES = "def missing(self):\n    try:\n        {}\n    except OSError:\n        return ()\n"
-MISSING = "says what is missing without a network"
-NOTHING_MISSING = "prepare leaves nothing missing"
+MISSING_FILE = "def missing(self): return () if FILE.is_file() else ('its images',)\n"
+PREPARE_FILE = "def prepare(self): FILE.touch()\n"
+CONNECTS = "def missing(self):\n    try:\n        {}\n    except OSError:\n        return ()\n"
+MISSING = "missing() works without a network"
+NOTHING_MISSING = "nothing is missing after prepare()"
 PREPARATIONS = {
     "none": ("", []),
-    "sound": (FOUND + TOUCHES, []),
-    "never missing": (TOUCHES, []),
-    "a list": (FOUND.replace("('its images',)", "['its images']") + TOUCHES, []),
-    "unavailable": (FOUND + "def prepare(self): raise gahbench.DataError('no route')\n", [NOTHING_MISSING]),
-    "does nothing": (FOUND, [NOTHING_MISSING]),
-    "asks a network": (REACHES.format("urllib.request.urlopen('http://gahbench.invalid')"), [MISSING]),
-    "asks a socket": (REACHES.format("with socket.socket() as one: one.connect(('127.0.0.1', 9))"), [MISSING]),
-    "one text": ("def missing(self): return 'its images'\n", ["runs"]),
+    "sound": (MISSING_FILE + PREPARE_FILE, []),
+    "never missing": (PREPARE_FILE, []),
+    "a list": (MISSING_FILE.replace("('its images',)", "['its images']") + PREPARE_FILE, []),
+    "unavailable": (MISSING_FILE + "def prepare(self): raise gahbench.DataError('no route')\n", [NOTHING_MISSING]),
+    "does nothing": (MISSING_FILE, [NOTHING_MISSING]),
+    "opens a URL": (CONNECTS.format("urllib.request.urlopen('http://gahbench.invalid')"), [MISSING]),
+    "connects a socket": (CONNECTS.format("with socket.socket() as s: s.connect(('127.0.0.1', 9))"), [MISSING]),
+    "a string": ("def missing(self): return 'its images'\n", ["runs"]),
 }
 
 

@@ -1,4 +1,4 @@
-"""Plugins that work on a CPU alone are found out without a GPU."""
+"""Checks on the stand-in for a GPU find plugins that work only on a CPU."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Net(nn.Module):
 
 
 class CpuTensor(Net):
-    """A network that makes a tensor on the CPU."""
+    """A network that creates a tensor on the CPU."""
 
     def forward(self, noisy, sigma):
         return super().forward(noisy, sigma) + torch.zeros(1, 1, 1)
@@ -77,7 +77,7 @@ class Waits(Net):
 
 
 class Moved(gahbench.Reference):
-    """A reference that computes something else once it is moved."""
+    """A reference whose result changes when it is moved."""
 
     def move(self, device):
         self.weight = 1.0 if device.type == "cpu" else 0.5
@@ -98,13 +98,13 @@ pytestmark = pytest.mark.skipif(not stand_in.is_supported(), reason="torch has n
 
 
 def line_of(text):
-    """Return the number of the line of the plugin that has a text."""
+    """Return the number of the line of the plugin file that contains a text."""
     (number,) = [number for number, line in enumerate(PLUGIN.splitlines(), 1) if text in line]
     return number
 
 
 def write(folder):
-    """Write the plugin file; return it, and its plugins."""
+    """Write the plugin file; return its path and its plugins."""
     file = folder / "on_cpu.py"
     file.write_text(PLUGIN, encoding="utf-8")
     registry = Registry((file,))
@@ -114,9 +114,9 @@ def write(folder):
 
 @pytest.fixture(scope="module")
 def findings(tmp_path_factory):
-    """The findings on the stand-in, by name of the plugin."""
-    found = on_stand_in.findings_of(*write(tmp_path_factory.mktemp("plugins")))
-    return {name: findings for (_, name), findings in found.items()}
+    """Return the findings on the stand-in by name of the plugin."""
+    by_key = on_stand_in.check_on_stand_in(*write(tmp_path_factory.mktemp("plugins")))
+    return {name: findings for (_, name), findings in by_key.items()}
 
 
 @pytest.mark.parametrize(
@@ -127,14 +127,14 @@ def findings(tmp_path_factory):
         ("through-numpy", ".numpy()", "numpy"),
     ],
 )
-def test_a_network_that_would_fail_on_a_gpu_is_named_with_its_line(findings, name, line, reason):
+def test_a_network_that_would_fail_on_a_gpu_is_reported_with_the_line(findings, name, line, reason):
     (finding,) = findings[name]
     assert finding.passed is False
     assert f"on_cpu.py:{line_of(line)}" in finding.detail
     assert reason in finding.detail
 
 
-def test_a_step_that_waits_is_reported_and_not_judged(findings):
+def test_a_training_step_that_waits_gets_a_note(findings):
     denoises, trains, waits = findings["waits"]
     assert denoises.passed
     assert trains.passed
@@ -144,7 +144,7 @@ def test_a_step_that_waits_is_reported_and_not_judged(findings):
     assert f"on_cpu.py:{line_of('.item()')}" in waits.detail
 
 
-def test_a_sound_network_passes(findings):
+def test_a_sound_network_passes_on_the_stand_in(findings):
     assert [finding.passed for finding in findings["sound"]] == [True, True]
 
 
@@ -155,7 +155,7 @@ def test_a_reference_and_a_basis_are_compared_with_the_cpu(findings):
     assert basis.check == "transforms on a stand-in for a GPU as on the CPU"
 
 
-def test_a_report_of_a_file_ends_with_the_findings_on_the_stand_in(monkeypatch, tmp_path):
+def test_reports_end_with_the_findings_on_the_stand_in(monkeypatch, tmp_path):
     monkeypatch.setattr(on_stand_in, "MAX_SECONDS", 0.0)
     file, _ = write(tmp_path)
     file.write_text(HALF)
@@ -165,17 +165,17 @@ def test_a_report_of_a_file_ends_with_the_findings_on_the_stand_in(monkeypatch, 
     assert report.findings[-1].detail == "it took longer than 0 s"
 
 
-def test_a_torch_without_the_backend_says_that_nothing_was_checked(monkeypatch, tmp_path):
+def test_an_old_torch_gives_a_note_that_nothing_was_checked(monkeypatch, tmp_path):
     monkeypatch.setattr(stand_in, "is_supported", lambda: False)
-    (finding,) = on_stand_in.findings_of(*write(tmp_path))["architecture", "sound"]
+    (finding,) = on_stand_in.check_on_stand_in(*write(tmp_path))["architecture", "sound"]
     assert finding.passed is None
     assert "not checked" in finding.check
     assert torch.__version__ in finding.detail
 
 
-def test_a_process_that_ends_early_is_reported_with_its_status(tmp_path):
+def test_a_process_that_exits_gives_a_note_with_its_status(tmp_path):
     file, plugins = write(tmp_path)
     file.write_text("import os\nos._exit(3)\n", encoding="utf-8")
-    (finding,) = on_stand_in.findings_of(file, plugins)["architecture", "sound"]
+    (finding,) = on_stand_in.check_on_stand_in(file, plugins)["architecture", "sound"]
     assert finding.passed is None
     assert "status 3" in finding.detail

@@ -94,7 +94,7 @@ def test_a_set_of_several_shapes_keeps_the_contract(file, builtin):
     path, _ = file((16, 12), (20, 20), (12, 16))
     report = check_plugin(builtin.get("dataset", "whole"), builtin, path=path)
     assert report.passed, report
-    assert sum("of_shape gives" in finding.check for finding in report.findings) == 2
+    assert sum("of_shape has all images" in finding.check for finding in report.findings) == 2
 
 
 def test_a_folder_of_files_has_the_sum_of_an_array_file(file, tmp_path):
