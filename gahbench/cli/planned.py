@@ -81,16 +81,16 @@ def _estimate(left: list[Unit], plan: Plan, folder: Path) -> str:
     if not left:
         return "nothing is left to do"
     from gahbench._util.resources import cpu_count, processor_name
-    from gahbench.runs.durations import NOMINAL_SCORE, OVERHEAD, durations_beside, image_values
+    from gahbench.runs.durations import NOMINAL_SCORE, OVERHEAD, image_values, recorded_durations
     from gahbench.training.hardware import eager_rate
 
     machine = hardware()
     device = machine.device
     threads = plan.suggested_threads()
     rate = eager_rate(device, threads)
-    durations = durations_beside(folder, processor_name())
+    durations = recorded_durations(folder, processor_name())
     values = image_values(plan.board["datasets"])
-    times = {unit.key: durations.of(unit, values) for unit in left}
+    times = {unit.key: durations.estimate(unit, values) for unit in left}
     untimed_fits = [unit for unit in left if times[unit.key] is None and unit.kind == "fit"]
     untimed_scores = [unit for unit in left if times[unit.key] is None and unit.kind == "score"]
     workers = len(machine.devices()) if machine.is_accelerator else max(1, cpu_count() // threads)

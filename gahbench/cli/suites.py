@@ -120,7 +120,7 @@ class _StartPrinter:
     def __call__(self, opened: OpenedRun) -> ProgressReport:
         """Print the notes on a run, and return its progress report."""
         from gahbench.cli.plugins import print_problems
-        from gahbench.runs.progress import progress_of
+        from gahbench.runs.progress import progress_report
 
         if self._is_first:
             print_problems(opened.problems, Console(stderr=True))
@@ -131,7 +131,7 @@ class _StartPrinter:
                 say(moved, err=True)
         self._is_first = False
         _print_superseded(opened.superseded, opened.folder, self._plugins, err=True)
-        return progress_of(opened, Console(stderr=True))
+        return progress_report(opened, Console(stderr=True))
 
 
 @with_suite_changes
@@ -154,10 +154,10 @@ def plan(
     from gahbench.cli.plugins import print_problems
     from gahbench.planning.suite_files import plugin_sources
     from gahbench.registry.registry import open_registry
-    from gahbench.runs.adoption import superseded
+    from gahbench.runs.adoption import count_superseded
     from gahbench.runs.opening import plan_with, results_folder
     from gahbench.runs.preparation import find_missing
-    from gahbench.runs.running import write_plan
+    from gahbench.runs.running import record_plan
 
     for option, value in (("--reuse", reuse), ("--threads", threads), ("--replace", replace)):
         if value and out is None:
@@ -169,7 +169,7 @@ def plan(
     planned = plan_with(registry, suite, out, changes)
     folder = results_folder(planned.suite, out)
     if out is not None:
-        opened = write_plan(planned, folder, registry, threads, reuse or (), replace)
+        opened = record_plan(planned, folder, registry, threads, reuse or (), replace)
         _print_not_shown(opened.not_shown)
         if opened.reused is not None:
             _print_reused(opened.reused)
@@ -177,7 +177,7 @@ def plan(
     _print_missing(
         missing, suite, {"-p": map(str, plugins_dir or ()), "-e": changes.entrants, "--set": changes.settings}
     )
-    _print_superseded(superseded(planned, folder), folder, plugins_dir or ())
+    _print_superseded(count_superseded(planned, folder), folder, plugins_dir or ())
     if out is not None:
         typer.echo(
             f"planned; to run it, on any machine that shares this folder: gahbench work {shlex.quote(str(folder))}"

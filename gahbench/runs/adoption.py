@@ -1,4 +1,4 @@
-"""Adoption: units that were finished with earlier code are accepted on request, and on the record."""
+"""Adoption: on request, accept units that were finished with earlier code, and record that in them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan
 from gahbench.planning.replan import Replanner, differences, is_code
 from gahbench.registry.registry import Registry, open_registry
-from gahbench.runs.removal import hold
+from gahbench.runs.removal import claim_all
 from gahbench.store.attempts import PARTIAL, link_or_copy, publish
 from gahbench.store.finished import DONE, UNIT, open_finished
 from gahbench.store.folder import Folder
@@ -26,7 +26,7 @@ from gahbench.store.store import Store
 
 @dataclass(frozen=True)
 class Adopted:
-    """A unit that was accepted."""
+    """A unit that was adopted: with its new key, its former key, and the parts of the code that differ."""
 
     unit: Unit
     former: str
@@ -44,27 +44,29 @@ class Adoption:
 
 
 def adopt(folder: str | Path, *, plugins: Sequence[str | Path] = ()) -> Adoption:
-    """Accept the finished units of a results folder that differ from today's only in code.
+    """Accept the finished units of a results folder whose keys differ from the current ones only in code.
 
-    A change of the code that decides an outcome has units done again. Where it does not matter, this accepts them
-    instead: they get today's keys and record their adoption, and the board notes it.
+    If the code that computes a unit changes, its key changes, and the next run does the unit again. If the change does
+    not matter, this function accepts the finished units instead: they get the current keys and record their adoption,
+    and the board notes it.
 
     Parameters
     ----------
     folder
-        A results folder with its units.
+        Path of a results folder with its units.
     plugins
-        Plugin files, or folders of them, that its suite used.
+        Paths of the plugin files, or of folders of them, that its suite used; by default none.
 
     Returns
     -------
     Adoption
-        The units that were ``adopted``, and those that were ``refused``, with the reason.
+        The units that were ``adopted``; the number that were ``current`` already; the number that a later unit has
+        ``superseded``; and the labels of units that were ``refused``, each with the reason.
 
     Raises
     ------
     ResultsError
-        If it is no results folder, has no units, or another run is using it.
+        If the folder is no results folder, has no units, or another run is using it.
     """
     folder, registry = Path(folder), open_registry(plugins)
     require_plan(folder)
@@ -72,100 +74,108 @@ def adopt(folder: str | Path, *, plugins: Sequence[str | Path] = ()) -> Adoption
     units = list(store.recorded_units())
     if not units:
         raise ResultsError(f"{folder}: holds no finished units; expected the folder as the run left it")
-    # Networks are moved, which scores that are to be done need.
-    with Folder(folder).lock(), hold([*units, *(one.unit for one in require_plan(folder).units)], store):
+    # Units of the plan are claimed too, since their workers need the networks that are moved here.
+    with Folder(folder).lock(), claim_all([*units, *(one.unit for one in require_plan(folder).units)], store):
         units = list(store.recorded_units())
         adopter = _Adopter(store, registry, units)
         for kind in ("fit", "score"):
             adopter.adopt([unit for unit in units if unit.kind == kind])
         _rewrite_plan(folder, adopter.keys, adopter.columns)
-    return adopter.found
+    return adopter.outcome
 
 
 class _Adopter:
-    """Adopts the units of a store, fits before scores."""
+    """The adoption of the units of a store, fits before scores."""
 
     def __init__(self, store: Store, registry: Registry, units: list[Unit]) -> None:
-        self.found = Adoption()
+        self.outcome = Adoption()
         self._store, self._replanner = store, Replanner(registry)
-        #: New keys by the keys that they were adopted from, also by an interrupted adoption; and columns likewise.
+        #: New keys by former keys, including those of an earlier adoption that was interrupted.
         self.keys = {
-            one["from"]: unit.key for unit in units for one in (store.done_record(unit) or {}).get("adopted", ())
+            adoption["from"]: unit.key
+            for unit in units
+            for adoption in (store.done_record(unit) or {}).get("adopted", ())
         }
         self.columns: dict[str, str] = {}
-        self._fits: set[str] = set()
+        self._adopted_fits: set[str] = set()
 
     def adopt(self, units: list[Unit]) -> None:
-        """Adopt units of one kind; if several would become the same unit, the newest is adopted."""
+        """Adopt units of one kind; if several would get the same key, adopt the newest."""
         groups: dict[str, list[tuple[Unit, Unit, tuple[str, ...]]]] = {}
         for unit in units:
             try:
                 self._store.verify(self._store.path(unit), unit)
-                now = self._replanner.replanned(unit, {key: self._mapped(key) for key in unit.needs})
-                differs = _differs(unit, now, self._mapped)
+                now = self._replanner.replanned(unit, {key: self._current_key(key) for key in unit.needs})
+                differs = _changed_code(unit, now, self._current_key)
             except (GahbenchError, KeyError, TypeError, ValueError) as error:
-                self.found.refused.append((unit.label, str(error) or type(error).__name__))
+                self.outcome.refused.append((unit.label, str(error) or type(error).__name__))
                 continue
-            if not self._fits.issuperset(now.needs):
-                # The score of a network that was trained anew since, or whose fit is not accepted.
-                self.found.superseded += 1
+            if not self._adopted_fits.issuperset(now.needs):
+                # The network of the score was trained again since, or its fit was refused.
+                self.outcome.superseded += 1
             else:
                 groups.setdefault(now.key, []).append((unit, now, differs))
-        for several in groups.values():
-            self._settle(several)
+        for candidates in groups.values():
+            self._adopt_newest(candidates)
 
-    def _settle(self, several: list[tuple[Unit, Unit, tuple[str, ...]]]) -> None:
-        """Adopt the newest of several units that become the same, unless one of them has today's code."""
-        written = {one.folder: (self._store.path(one) / DONE).stat().st_mtime_ns for one, _, _ in several}
-        unit, now, differs = max(several, key=lambda one: (one[0].key == one[1].key, written[one[0].folder]))
+    def _adopt_newest(self, candidates: list[tuple[Unit, Unit, tuple[str, ...]]]) -> None:
+        """Adopt the newest of several units with the same new key, unless one of them is current."""
+        written = {
+            candidate.folder: (self._store.path(candidate) / DONE).stat().st_mtime_ns for candidate, _, _ in candidates
+        }
+        unit, now, differs = max(
+            candidates, key=lambda candidate: (candidate[0].key == candidate[1].key, written[candidate[0].folder])
+        )
         if now.kind == "fit":
-            self._fits.add(now.key)
-        self.found.superseded += len(several) - 1
+            self._adopted_fits.add(now.key)
+        self.outcome.superseded += len(candidates) - 1
         if now.key == unit.key:
-            self.found.current += 1
+            self.outcome.current += 1
             return
         self.keys[unit.key] = now.key
         if unit.column is not None and now.column is not None:
             self.columns[unit.column] = now.column
-        _move(self._store, unit, now, differs, self._mapped)
-        self.found.adopted.append(Adopted(now, unit.key, differs))
+        _move_to_new_key(self._store, unit, now, differs, self._current_key)
+        self.outcome.adopted.append(Adopted(now, unit.key, differs))
 
-    def _mapped(self, key: str) -> str:
-        seen = {key}
-        while (after := self.keys.get(key)) is not None and after not in seen:
-            key = after
-            seen.add(key)
+    def _current_key(self, key: str) -> str:
+        visited = {key}
+        while (newer := self.keys.get(key)) is not None and newer not in visited:
+            key = newer
+            visited.add(key)
         return key
 
 
-def superseded(plan: Plan, folder: Path) -> int:
-    """Return how many units of a plan are not done in a folder, but were done there with other code or settings."""
+def count_superseded(plan: Plan, folder: Path) -> int:
+    """Return how many unfinished units of a plan were finished in the folder with other code or settings."""
     store = Store(folder)
     finished = store.finished()
-    # Usually empty, so that few records are read.
-    others = {_name(unit) for unit in store.recorded_units(excluded={unit.folder for unit in plan.units})}
-    return len(others & {_name(unit) for unit in plan.units if unit.folder not in finished})
+    # Usually no units are left after the exclusion, so that few records are read.
+    earlier = {_identity(unit) for unit in store.recorded_units(excluded={unit.folder for unit in plan.units})}
+    return len(earlier & {_identity(unit) for unit in plan.units if unit.folder not in finished})
 
 
-def _name(unit: Unit) -> tuple[object, ...]:
+def _identity(unit: Unit) -> tuple[object, ...]:
     return (unit.kind, unit.dataset, unit.entrant, unit.seed, unit.split, unit.metric)
 
 
-def _differs(unit: Unit, now: Unit, mapped: Callable[[str], str]) -> tuple[str, ...]:
-    """Return the code in which two units differ."""
+def _changed_code(unit: Unit, now: Unit, current_key: Callable[[str], str]) -> tuple[str, ...]:
+    """Return the parts of the code in which two units differ; raise an error if anything else differs."""
     old: dict[str, Any] = dict(unit.document or {})
     for name in ("entrant", "partner"):
         if isinstance(old.get(name), str):
-            old[name] = mapped(old[name])
-    places = list(differences(old, now.document))
-    others = [".".join(place) for place in places if not is_code(place)]
-    if others:
-        raise ResultsError(f"not only code differs: {', '.join(others)}")
-    return tuple(".".join(place) for place in places)
+            old[name] = current_key(old[name])
+    paths = list(differences(old, now.document))
+    not_code = [".".join(path) for path in paths if not is_code(path)]
+    if not_code:
+        raise ResultsError(f"not only code differs: {', '.join(not_code)}")
+    return tuple(".".join(path) for path in paths)
 
 
-def _move(store: Store, unit: Unit, now: Unit, differs: tuple[str, ...], mapped: Callable[[str], str]) -> None:
-    """Give a finished unit its new key: write a copy, rename the copy, and delete the old folder last."""
+def _move_to_new_key(
+    store: Store, unit: Unit, now: Unit, differs: tuple[str, ...], current_key: Callable[[str], str]
+) -> None:
+    """Give a finished unit its new key: write and publish a copy, then delete the old folder."""
     before, after = store.path(unit), store.path(now)
     copy = after.with_name(f"{after.name}{PARTIAL}-{unique_name()}")
     finished = open_finished(before, unit)
@@ -180,21 +190,23 @@ def _move(store: Store, unit: Unit, now: Unit, differs: tuple[str, ...], mapped:
     facts = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     done["files"] = {**done["files"], UNIT: facts}
     if "networks" in done:
-        done["networks"] = {mapped(key): digest for key, digest in done["networks"].items()}
+        done["networks"] = {current_key(key): digest for key, digest in done["networks"].items()}
     write_sealed(copy / DONE, {**done, "adopted": history})
     publish(copy, after)
     delete_folder(before)
 
 
 def _rewrite_plan(folder: Path, keys: dict[str, str], columns: dict[str, str]) -> None:
-    """Let the recorded plan name the units that were adopted by their new keys."""
+    """Replace the former keys of adopted units in the recorded plan by their new keys."""
     if not keys:
         return
 
-    def mapped(unit: Unit) -> Unit:
+    def renamed(unit: Unit) -> Unit:
         names = ("key", "requires", "partner")
-        after = {name: keys.get(value, value) for name in names if (value := getattr(unit, name))}
-        return replace(unit, column=columns.get(unit.column or "", unit.column), **after)
+        new_keys = {name: keys.get(value, value) for name in names if (value := getattr(unit, name))}
+        return replace(unit, column=columns.get(unit.column or "", unit.column), **new_keys)
 
     plan = require_plan(folder)
-    write_plan(folder, replace(plan, units=tuple(replace(one, unit=mapped(one.unit)) for one in plan.units)))
+    write_plan(
+        folder, replace(plan, units=tuple(replace(recorded, unit=renamed(recorded.unit)) for recorded in plan.units))
+    )

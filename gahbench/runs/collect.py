@@ -1,4 +1,4 @@
-"""From the store to the tidy table."""
+"""Collecting finished units into the tables, the board and the figures of a results folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import KINDS
 from gahbench.planning.units import AUDITED
 from gahbench.registry.registry import Problem
-from gahbench.runs.secret_noise import late_mark
+from gahbench.runs.secret_noise import find_late_mark
 from gahbench.store.finished import Examination, warn_of_damage
 from gahbench.store.folder import Folder, UnwritableError
 from gahbench.store.plan_file import PLAN, RecordedPlan, require_plan
@@ -34,33 +34,39 @@ from gahbench.store.store import Store
 if TYPE_CHECKING:
     from gahbench.board.results import Results
 
-#: Raised when boards are written differently from the same units.
+#: To be incremented when the same units give a different board, so that existing boards are written again.
 BOARD_VERSION = 7
 
 
 @dataclass(frozen=True)
-class Collected:
-    """What a board was made of."""
+class CollectedBoard:
+    """The plan of a collected board, and the folder names of damaged units."""
 
     plan: RecordedPlan
     damaged: frozenset[str]
 
 
 def collect(folder: str | Path) -> Results:
-    """Write the tables, board and figures of a results folder from what is done in it so far, and return the results.
+    """Write the tables, board and figures of a results folder from its finished units.
 
-    Units count that are as they were written, by their checksums; of others it warns. Where nothing is new, the files
-    stay as they are, and the folder need not be writable.
+    Units whose checksums do not match are left out with a warning. If nothing has changed since the board was written,
+    no file is written, and the folder need not be writable.
 
     Parameters
     ----------
     folder
-        A results folder with its units.
+        Path of a results folder with its units.
+
+    Returns
+    -------
+    Results
+        The results so far.
 
     Raises
     ------
     ResultsError
-        If it is no results folder, a finished unit cannot be read, or something is new and the folder is not writable.
+        If the folder is no results folder, a finished unit cannot be read, or the board must be written but the folder
+        is not writable.
     """
     from gahbench.board.results import load_results
 
@@ -68,24 +74,24 @@ def collect(folder: str | Path) -> Results:
     return load_results(folder)
 
 
-def write_results(folder: Path, problems: Sequence[Problem] = ()) -> Collected:
-    """Write the tables, board and figures of a results folder; see :func:`collect`."""
+def write_results(folder: Path, problems: Sequence[Problem] = ()) -> CollectedBoard:
+    """Write the tables, board and figures of a results folder, as :func:`collect` does."""
     from gahbench.board.results import saved_digest
 
     require_plan(folder)
     if saved_digest(folder) is not None and not (folder / "units").is_dir():
-        raise ResultsError(f"{folder}: a published board without its units; 'gahbench leaderboard' prints it")
+        raise ResultsError(f"{folder}: is a published board without its units; 'gahbench leaderboard' prints it")
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(Folder(folder).lock())
             refusal = None
         except UnwritableError as error:
             refusal = error
-        return _collect(folder, problems, refusal)
+        return _collect_locked(folder, problems, refusal)
 
 
-def _collect(folder: Path, problems: Sequence[Problem], refusal: UnwritableError | None) -> Collected:
-    """Write the tables if anything is new, which raises the refusal of a folder that cannot be written."""
+def _collect_locked(folder: Path, problems: Sequence[Problem], refusal: UnwritableError | None) -> CollectedBoard:
+    """Write the tables if anything has changed; raise ``refusal`` if the folder would have to be written."""
     from gahbench.board.results import saved_digest
     from gahbench.report.publish import publish
 
@@ -96,7 +102,7 @@ def _collect(folder: Path, problems: Sequence[Problem], refusal: UnwritableError
     warn_of_damage(
         examination.damaged.values(), f"and not on the board ('gahbench run' in {folder} does damaged units again)"
     )
-    states = _states(plan, store, examination)
+    states = _unit_states(plan, store, examination)
     digest = _digest(plan, states, examination, store.moved_names())
     if saved_digest(folder) != digest:
         if refusal is not None:
@@ -105,11 +111,11 @@ def _collect(folder: Path, problems: Sequence[Problem], refusal: UnwritableError
         _write_environment(folder, problems)
     if refusal is None:
         store.sweep()
-    return Collected(plan, frozenset(examination.damaged))
+    return CollectedBoard(plan, frozenset(examination.damaged))
 
 
 def _write_environment(folder: Path, problems: Sequence[Problem]) -> None:
-    """Write ``environment.json``: day, versions, processor, GPUs, plugin errors; no names of machines or persons."""
+    """Write ``environment.json``: date, versions, processor, GPUs and plugin errors, but no names of hosts or users."""
     required: list[str] = []
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         required = importlib.metadata.requires("gahbench") or []
@@ -135,7 +141,10 @@ def _write_environment(folder: Path, problems: Sequence[Problem]) -> None:
 
 
 def results_so_far(folder: Path) -> tuple[Results, int] | None:
-    """Return the results of the units that are done in a folder, and how many are left; nothing is written."""
+    """Return the results of the finished units and the number of units left, without writing anything.
+
+    ``None`` if the folder has no plan, or its board is complete.
+    """
     from gahbench.board.results import INDEX
     from gahbench.runs.work import count_states
 
@@ -149,11 +158,11 @@ def results_so_far(folder: Path) -> tuple[Results, int] | None:
     if has_board and not left:
         return None
     examination = store.examine(plan.shown, keep=True)
-    return _read_results(plan, examination, _states(plan, store, examination)), left
+    return _read_results(plan, examination, _unit_states(plan, store, examination)), left
 
 
-def _states(plan: RecordedPlan, store: Store, examination: Examination) -> dict[str, str]:
-    """Return the states of the units that a board shows, by folder name: ``done``, or why it failed, or nothing."""
+def _unit_states(plan: RecordedPlan, store: Store, examination: Examination) -> dict[str, str]:
+    """Return the state of each unit on a board, by folder name: ``done``, the error, or an empty text if not run."""
     failed = store.failed()
 
     def state(name: str) -> str:
@@ -173,28 +182,28 @@ def _read_results(plan: RecordedPlan, examination: Examination, states: Mapping[
     from gahbench.board.results import Results
 
     rows = _Rows(plan.suite, list(plan.board["entrants"]))
-    # Fits first: units that failed for lack of a fit are not listed again.
+    # Fits come first, so that scores that lack a network because its fit failed are not listed as failures.
     for unit in sorted(plan.shown, key=lambda unit: unit.kind != "fit"):
         state = states[unit.folder]
         if state != "done":
             rows.add_unfinished(unit, state or None)
             continue
         done = examination.undamaged[unit.folder].done
-        if (own := plan.board["trainings"].get(unit.entrant)) is not None:
-            rows.notes[unit.dataset, unit.entrant, OWN_TRAINING + own] = None
+        if (training := plan.board["trainings"].get(unit.entrant)) is not None:
+            rows.notes[unit.dataset, unit.entrant, OWN_TRAINING + training] = None
         if done.get("adopted"):
             rows.notes[unit.dataset, unit.entrant, ADOPTED] = None
         if unit.kind == "fit":
             rows.add_fit(unit, done)
         else:
             rows.add_scores(unit, done, examination.scores(unit.folder))
-            if mark := late_mark(plan, unit, done):
+            if mark := find_late_mark(plan, unit, done):
                 rows.marks[unit.dataset, unit.entrant, mark] = None
     for dataset, entrant, why in plan.board["refused"]:
         if entrant in rows.entrants:
             rows.notes[dataset, entrant, REFUSED + why] = None
     board = plan.board
-    # Works that plugins follow, but for those of entrants that the board does not show.
+    # Citations of entrants that are not on the board are left out.
     cited = {*map(base_label, rows.entrants), *(row["dataset"] for row in board["datasets"]), *board["needs"]}
     tables: dict[str, list[Any]] = {
         **{name: getattr(rows, name) for name in ("scores", "fits", "failures")},
@@ -208,7 +217,7 @@ def _read_results(plan: RecordedPlan, examination: Examination, states: Mapping[
 
 
 def _digest(plan: RecordedPlan, states: Mapping[str, str], examination: Examination, replaced: list[str]) -> str:
-    """Return a digest of everything that a board depends on: checksums of units, and why others failed."""
+    """Return a digest of everything that a board depends on: plan, checksums of units, and errors of failed units."""
     checksums = sorted((name, finished.checksum) for name, finished in examination.undamaged.items())
     facts = [BOARD_VERSION, plan.suite, dict(plan.board), sorted(states.items()), checksums, replaced]
     facts += [dict(plan.secret_noise)] if plan.secret_noise else []
@@ -220,23 +229,23 @@ _FIT_FACTS = ("parameters", "train_seconds", "steps", "device", "precision", "co
 
 @dataclass
 class _Rows:
-    """Rows of the tables of results, as units are read."""
+    """The rows of the tables of results, to which units are added one by one."""
 
     suite: str
     entrants: list[str]
     scores: list[tuple[Any, ...]] = field(default_factory=list)
     fits: list[dict[str, Any]] = field(default_factory=list)
     failures: list[dict[str, Any]] = field(default_factory=list)
-    #: Each once, in their order.
+    #: Dictionaries serve as ordered sets.
     notes: dict[tuple[str, str, str], None] = field(default_factory=dict)
     marks: dict[tuple[str, str, str], None] = field(default_factory=dict)
-    #: By dataset and entrant: the version of its weakest checks, and the images that nobody had seen.
+    #: The version of the oldest checks of each row, and the kind of fresh images they used, by dataset and entrant.
     checks: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
     _failed_fits: set[str] = field(default_factory=set)
 
     def add_fit(self, unit: Unit, done: Mapping[str, Any]) -> None:
-        """Add a trained network and its marks; of partners one, since boards show no difference between them."""
-        names = self._named(unit)
+        """Add a trained network and its marks; partners trained on split B are not listed, as boards show only one."""
+        names = self._identify(unit)
         self._add_marks(unit, done)
         if unit.split != "B":
             self.fits.append({**names, **{name: done[name] for name in _FIT_FACTS}})
@@ -244,18 +253,18 @@ class _Rows:
     def add_scores(
         self, unit: Unit, done: Mapping[str, Any], values: Iterable[tuple[float | None, int | None, float, str]]
     ) -> None:
-        """Add the values (noise level, image, value, part) of a metric, and the notes of its entrant."""
-        names = self._named(unit)
+        """Add the values (sigma, image, value, part) of a metric, and the notes and checks of its entrant."""
+        names = self._identify(unit)
         self._add_marks(unit, done)
         if (unit.metric, unit.split) == AUDITED:
-            # A note may depend on the noise levels that an entrant was given, here all of them.
+            # Notes may depend on the noise levels that an entrant has seen; here it has seen all of them.
             self.notes |= {(unit.dataset, unit.entrant, note): None for note in done.get("notes", ())}
-            found = done.get("checks", {})
-            checks = found.get("version", 1), found.get("images", "")
+            recorded = done.get("checks", {})
+            checks = recorded.get("version", 1), recorded.get("images", "")
             row = unit.dataset, unit.entrant
             self.checks[row] = min(checks, self.checks.get(row, checks))
             if done.get("parameters") is not None:
-                # It was trained elsewhere.
+                # A reference with parameters is a network that was trained elsewhere.
                 self.fits.append({**names, "parameters": done["parameters"], "compiled": False})
         head = (self.suite, unit.dataset, unit.entrant, done["kind"], unit.seed, unit.split)
         for sigma, image, value, part in values:
@@ -265,15 +274,15 @@ class _Rows:
         self.marks |= {(unit.dataset, unit.entrant, mark): None for mark in done.get("marks", ())}
 
     def add_unfinished(self, unit: Unit, error: str | None) -> None:
-        """Add a unit that failed or has not run; not one that waits for a fit that failed."""
-        names = self._named(unit)
+        """Add a unit that failed or has not run, unless it waits for a fit that failed."""
+        names = self._identify(unit)
         if unit.kind == "fit" and error is not None:
             self._failed_fits.add(unit.key)
         if error is not None or not self._failed_fits.intersection(unit.needs):
             self.failures.append({**names, "stage": unit.kind, "metric": unit.metric, "error": error or NOT_RUN})
 
-    def _named(self, unit: Unit) -> dict[str, Any]:
-        """Return the columns that identify a unit in the tables; entrants of the suite come first."""
+    def _identify(self, unit: Unit) -> dict[str, Any]:
+        """Return the columns that identify a unit, and list its entrant, after those of the suite, if it is new."""
         if unit.entrant not in self.entrants:
             self.entrants.append(unit.entrant)
         return {"dataset": unit.dataset, "entrant": unit.entrant, "seed": unit.seed}

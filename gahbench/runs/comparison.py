@@ -1,4 +1,4 @@
-"""Comparison of two results folders: paired differences, and what differs in protocol, code and environment."""
+"""Comparison of two results folders: paired differences in PSNR, and differences in protocol, code and environment."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ENVIRONMENT = "environment.json"
 
 @dataclass(frozen=True)
 class Difference:
-    """The PSNR of an entrant in two runs."""
+    """The mean PSNR in dB of an entrant in two runs, at one noise level or (``sigma`` is ``None``) over all levels."""
 
     dataset: str
     entrant: str
@@ -40,7 +40,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs, compared entrant by entrant."""
+    """The differences between two runs, by entrant."""
 
     names: tuple[str, str]
     rows: tuple[Difference, ...] = field(repr=False)
@@ -50,7 +50,7 @@ class Comparison:
     only: tuple[str, ...] = ()
 
     def table(self) -> pd.DataFrame:
-        """Return the rows as a table, with ``low`` and ``high``, the ends of the interval, and NaN for all levels."""
+        """Return the rows as a table; ``low`` and ``high`` end the 95 % interval, and sigma is NaN for all levels."""
         import pandas as pd
 
         values = [
@@ -61,115 +61,120 @@ class Comparison:
 
 
 def compare(one: str | Path, other: str | Path) -> Comparison:
-    """Compare two results folders: paired differences in PSNR, and what differs in protocol, code and environment.
+    """Compare two results folders: paired differences in PSNR, and differences in protocol, code and environment.
 
-    They are compared on the datasets that they share, whatever labels these have.
+    The folders are compared on the datasets that they share, which are matched by content, not by label.
 
     Parameters
     ----------
-    one, other
-        Results folders.
+    one
+        Path of the first results folder.
+    other
+        Path of the second results folder; differences are second minus first.
 
     Returns
     -------
     Comparison
-        Its ``table()`` has a row for each dataset, entrant of both, and noise level.
+        Its ``table()`` has one row for each shared dataset, shared entrant and noise level, and one for the mean over
+        all levels.
 
     Raises
     ------
     ResultsError
-        If they share no dataset, or one has other images or noise there.
+        If the folders share no dataset, or scored a shared dataset on other images or under other noise.
     """
     folders = Path(one), Path(other)
     names = tuple(short_names(folders))
     assert len(names) == 2
     parts = {name: load_results(folder) for name, folder in zip(names, folders, strict=True)}
-    shown = labels_of_first(parts)
-    parts = {name: relabelled(one, shown[name]) for name, one in parts.items()}
+    new_labels = labels_of_first(parts)
+    parts = {name: relabelled(part, new_labels[name]) for name, part in parts.items()}
     results = list(parts.values())
-    sets = [set(one.datasets["dataset"]) for one in results]
-    if not sets[0] & sets[1]:
+    datasets = [set(result.datasets["dataset"]) for result in results]
+    if not datasets[0] & datasets[1]:
         raise ResultsError(
-            f"{names[0]} has {', '.join(sorted(sets[0]))}, and {names[1]} {', '.join(sorted(sets[1]))}: no dataset in "
-            "common to compare on"
+            f"no common dataset: {names[0]} has {', '.join(sorted(datasets[0]))}, and {names[1]} has "
+            f"{', '.join(sorted(datasets[1]))}"
         )
-    labels = [set(found.entrants) for found in results]
-    lines = tuple(
-        f"{label}: in {names[place]} alone" for place in (0, 1) for label in sorted(labels[place] - labels[1 - place])
+    labels = [set(result.entrants) for result in results]
+    only_in_one = tuple(
+        f"{label}: only in {names[index]}" for index in (0, 1) for label in sorted(labels[index] - labels[1 - index])
     )
-    protocol, code = _of_plans(folders, names, shown)
-    protocol = (*(f"{new}: labelled '{old}' in {names[1]}" for old, new in shown[names[1]].items()), *protocol)
-    return Comparison(names, tuple(_paired(parts)), protocol, code, _machines(folders), lines)
+    protocol, code = _compare_plans(folders, names, new_labels)
+    protocol = (*(f"{new}: labelled '{old}' in {names[1]}" for old, new in new_labels[names[1]].items()), *protocol)
+    return Comparison(names, tuple(_compare_scores(parts)), protocol, code, _compare_environments(folders), only_in_one)
 
 
-def _paired(parts: Mapping[str, Results]) -> Iterator[Difference]:
+def _compare_scores(parts: Mapping[str, Results]) -> Iterator[Difference]:
     both = combined(parts)
-    held = [set(zip(one.scores["dataset"], one.scores["entrant"], strict=True)) for one in parts.values()]
+    rows_of = [set(zip(part.scores["dataset"], part.scores["entrant"], strict=True)) for part in parts.values()]
     first = next(iter(parts.values()))
     for dataset in dataset_names(first):
-        labels = [label for label in first.entrants if all((dataset, label) in pairs for pairs in held)]
+        labels = [label for label in first.entrants if all((dataset, label) in pairs for pairs in rows_of)]
         if not labels:
             continue
         cube = psnr_cube(both, dataset, both.left_out)
-        middle, draws, at = cube.means(), cube.draws(), {label: place for place, label in enumerate(cube.entrants)}
+        means, draws, row_of = cube.means(), cube.draws(), {label: row for row, label in enumerate(cube.entrants)}
         for label in labels:
-            # One that scores alike in both is there once.
-            places = [at.get(part_label(label, name), at.get(label)) for name in parts]
-            if any(place is None for place in places):
+            # An entrant with the same scores in both folders has a single row.
+            rows = [row_of.get(part_label(label, name), row_of.get(label)) for name in parts]
+            if any(row is None for row in rows):
                 continue
             for level in (None, *range(len(cube.sigmas))):
                 chosen = slice(None) if level is None else slice(level, level + 1)
-                one, other = (float(middle[place, chosen].mean()) for place in places)
-                drawn = (draws[:, places[1], chosen] - draws[:, places[0], chosen]).mean(axis=-1)
-                gap = estimate(other - one, drawn.reshape(len(draws)))
-                yield Difference(dataset, label, None if level is None else cube.sigmas[level], one, other, gap)
+                one, other = (float(means[row, chosen].mean()) for row in rows)
+                difference_draws = (draws[:, rows[1], chosen] - draws[:, rows[0], chosen]).mean(axis=-1)
+                difference = estimate(other - one, difference_draws.reshape(len(draws)))
+                yield Difference(dataset, label, None if level is None else cube.sigmas[level], one, other, difference)
 
 
-def _of_plans(
-    folders: tuple[Path, Path], names: tuple[str, str], shown: Mapping[str, Mapping[str, str]]
+def _compare_plans(
+    folders: tuple[Path, Path], names: tuple[str, str], new_labels: Mapping[str, Mapping[str, str]]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return how the documents of units with equal labels differ, in protocol and in code."""
-    if lacking := [name for name, folder in zip(names, folders, strict=True) if not (folder / PLAN).is_file()]:
-        return (f"{' and '.join(lacking)}: without a plan, so that what was asked for cannot be compared",), ()
+    """Return the differences between documents of units with equal labels, in protocol and in code."""
+    if without_plan := [name for name, folder in zip(names, folders, strict=True) if not (folder / PLAN).is_file()]:
+        return (f"{' and '.join(without_plan)}: without a plan, so the protocols cannot be compared",), ()
     documents, seeds = [], []
     for name, folder in zip(names, folders, strict=True):
-        units = sorted((one.unit for one in require_plan(folder).units), key=lambda unit: unit.seed or 0, reverse=True)
-        # The first seed stands for all; differences between the seeds themselves are listed separately.
-        documents.append({_label(unit, shown[name]): unit.document for unit in units})
+        units = sorted(
+            (recorded.unit for recorded in require_plan(folder).units), key=lambda unit: unit.seed or 0, reverse=True
+        )
+        # Documents of the first seed represent all seeds; differences between the seeds are listed separately.
+        documents.append({_unit_label(unit, new_labels[name]): unit.document for unit in units})
         seeds.append(sorted({unit.seed for unit in units if unit.seed is not None}))
     protocol: dict[str, list[str]] = {}
     code: dict[str, list[str]] = {}
     for label in documents[0].keys() & documents[1].keys():
         old, new = documents[0][label], documents[1][label]
         for path in differences(old, new):
-            # The entrant of a score is the key of its fit, whose own differences are listed.
+            # The entrant of a score is the key of its fit, whose differences are listed for the fit.
             if path != ("seed",) and (label[0] == "fit" or path != ("entrant",)):
                 lines = code if is_code(path) else protocol
                 lines.setdefault(describe_difference(old, new, path), []).append(" ".join(label))
-    differing = [f"seeds: {seeds[0]} and {seeds[1]}"] if seeds[0] != seeds[1] else []
-    return (*differing, *_lines(protocol)), tuple(_lines(code))
+    seed_lines = [f"seeds: {seeds[0]} and {seeds[1]}"] if seeds[0] != seeds[1] else []
+    return (*seed_lines, *_format_differences(protocol)), tuple(_format_differences(code))
 
 
-def _label(unit: Unit, shown: Mapping[str, str]) -> tuple[str, ...]:
-    named = (unit.kind, shown.get(unit.dataset, unit.dataset), unit.entrant, unit.split, unit.metric)
-    return tuple(part for part in named if part is not None)
+def _unit_label(unit: Unit, new_labels: Mapping[str, str]) -> tuple[str, ...]:
+    parts = (unit.kind, new_labels.get(unit.dataset, unit.dataset), unit.entrant, unit.split, unit.metric)
+    return tuple(part for part in parts if part is not None)
 
 
-def _lines(found: Mapping[str, list[str]]) -> Iterator[str]:
-    for text, labels in sorted(found.items()):
+def _format_differences(labels_by_text: Mapping[str, list[str]]) -> Iterator[str]:
+    for text, labels in sorted(labels_by_text.items()):
         more = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
         yield f"{text} (of {sorted(labels)[0]}{more})"
 
 
 def describe_difference(old: Any, new: Any, path: tuple[str, ...]) -> str:
-    """Return a place at which two documents differ, with both values if they are no digests of code."""
+    """Return the path at which two documents differ, with both values unless they are digests of code."""
     name = ".".join(path)
     if is_code(path):
         return name
-    return f"{name}{': ' if name else ''}{brief(_at(old, path), 60)} and {brief(_at(new, path), 60)}"
+    return f"{name}{': ' if name else ''}{brief(_value_at(old, path), 60)} and {brief(_value_at(new, path), 60)}"
 
 
-def _at(document: Any, path: tuple[str, ...]) -> Any:
+def _value_at(document: Any, path: tuple[str, ...]) -> Any:
     for name in path:
         if isinstance(document, Mapping):
             document = document.get(name)
@@ -180,15 +185,15 @@ def _at(document: Any, path: tuple[str, ...]) -> Any:
     return document
 
 
-def _machines(folders: tuple[Path, Path]) -> tuple[str, ...]:
-    found = []
+def _compare_environments(folders: tuple[Path, Path]) -> tuple[str, ...]:
+    environments = []
     for folder in folders:
         try:
             recorded = dict(json.loads(read_regular(folder / _ENVIRONMENT)))
         except (OSError, ValueError, TypeError):
-            return (f"{folder}: no {_ENVIRONMENT} that could be read",)
+            return (f"{folder}: {_ENVIRONMENT} is missing or cannot be read",)
         # The date does not describe the machine.
         recorded.pop("date", None)
-        found.append(recorded)
-    old, new = found
+        environments.append(recorded)
+    old, new = environments
     return tuple(describe_difference(old, new, path) for path in differences(old, new))

@@ -1,4 +1,4 @@
-"""Estimates of how long units take, from similar units that finished on this machine."""
+"""Estimates of the durations of units, from similar units that finished on this machine."""
 
 from __future__ import annotations
 
@@ -14,100 +14,100 @@ from gahbench.contracts.unit import Unit
 from gahbench.store.plan_file import PLAN, require_plan
 from gahbench.store.store import Store
 
-#: Finished units of a kind, and in all, whose times are read.
-_SAMPLE, _SAMPLES = 5, 1000
-#: The number of neighbouring results folders, the newest, whose times are read.
-_FOLDERS = 4
-#: Seconds that a run takes beside its units: to start worker processes, and to write the board and its figures.
+#: The maximum number of finished units whose durations are read, in each category and in total.
+_MAX_PER_CATEGORY, _MAX_UNITS = 5, 1000
+#: The number of newest neighbouring results folders whose durations are read.
+_MAX_FOLDERS = 4
+#: Seconds that a run takes in addition to its units: to start worker processes, and to write the board and its figures.
 OVERHEAD = 6.0
-#: Seconds of a score without a similar one: about the time of the PSNR of a few dozen small images.
+#: Assumed seconds of a score if no similar score has finished: about the PSNR of a few dozen small images.
 NOMINAL_SCORE = 0.5
 
 
 class Durations:
-    """Seconds of units, estimated from finished units of the same kind."""
+    """Estimates of the durations of units from finished units of the same category."""
 
     def __init__(self) -> None:
         self._rates: dict[tuple[Any, ...], list[float]] = defaultdict(list)
-        self._taken: Counter[tuple[Any, ...]] = Counter()
+        self._counts: Counter[tuple[Any, ...]] = Counter()
 
     def add(
         self,
         units: Iterable[Unit],
         store: Store,
         values: Mapping[str, int],
-        counts: Callable[[Mapping[str, Any]], bool] = lambda done: True,
+        is_wanted: Callable[[Mapping[str, Any]], bool] = lambda done: True,
     ) -> None:
-        """Add finished units of a store, a few of each kind."""
+        """Add finished units of a store, a few of each category; ``values`` are the numbers of values of images."""
         for unit in units:
-            kinds = _kinds(unit, values)
-            finest, _ = kinds[0]
-            if self._taken[finest] >= _SAMPLE or self._taken.total() >= _SAMPLES:
+            categories = _categories(unit, values)
+            most_specific, _ = categories[0]
+            if self._counts[most_specific] >= _MAX_PER_CATEGORY or self._counts.total() >= _MAX_UNITS:
                 continue
             try:
                 done = store.done_record(unit)
             except ResultsError:
                 continue
             seconds = seconds_of(done)
-            if done is None or seconds is None or not counts(done):
+            if done is None or seconds is None or not is_wanted(done):
                 continue
-            self._taken[finest] += 1
-            for kind, size in kinds:
-                self._rates[kind].append(seconds / size)
+            self._counts[most_specific] += 1
+            for category, size in categories:
+                self._rates[category].append(seconds / size)
 
-    def of(self, unit: Unit, values: Mapping[str, int]) -> float | None:
-        """Return the seconds of a unit; ``None`` where no unit like it has finished."""
+    def estimate(self, unit: Unit, values: Mapping[str, int]) -> float | None:
+        """Return the estimated seconds of a unit; ``None`` if no similar unit has finished."""
         if unit.kind == "fit" and (budget := unit.payload.get("training", {}).get("seconds")) is not None:
             return float(budget)
-        for kind, size in _kinds(unit, values):
-            if kind in self._rates:
-                return statistics.median(self._rates[kind]) * size
+        for category, size in _categories(unit, values):
+            if category in self._rates:
+                return statistics.median(self._rates[category]) * size
         return None
 
 
-def durations_beside(folder: Path, processor: str) -> Durations:
-    """Return the durations of units in a results folder and in its newest neighbours, on this processor."""
-    found = Durations()
-    beside = sorted(folder.parent.glob(f"*/{PLAN}"), key=_changed, reverse=True)[:_FOLDERS]
-    for place in dict.fromkeys([folder, *(file.parent for file in beside)]):
+def recorded_durations(folder: Path, processor: str) -> Durations:
+    """Return estimates from the units in a results folder and its newest neighbours that ran on this processor."""
+    durations = Durations()
+    plan_files = sorted(folder.parent.glob(f"*/{PLAN}"), key=_modification_time, reverse=True)[:_MAX_FOLDERS]
+    for path in dict.fromkeys([folder, *(file.parent for file in plan_files)]):
         try:
-            plan, store = require_plan(place), Store(place)
+            plan, store = require_plan(path), Store(path)
             finished, _ = store.ended()
         except (ResultsError, OSError):
             continue
         units = [recorded.unit for recorded in plan.units if recorded.unit.folder in finished]
         values = image_values(plan.board["datasets"])
-        found.add(units, store, values, lambda done: done.get("environment", {}).get("processor") == processor)
-    return found
+        durations.add(units, store, values, lambda done: done.get("environment", {}).get("processor") == processor)
+    return durations
 
 
 def image_values(datasets: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """Return the number of values of an image, C * H * W, by the label of the dataset, from the board's rows."""
+    """Return the number of values of an image, C * H * W, by the label of the dataset."""
     return {row["dataset"]: math.prod(row[name] for name in ("channels", "height", "width")) for row in datasets}
 
 
 def seconds_of(done: Mapping[str, Any] | None) -> float | None:
-    """Return the recorded duration of a finished unit; ``None`` if it has none."""
+    """Return the recorded duration of a finished unit; ``None`` if its record has none."""
     recorded = () if done is None else (done.get("train_seconds"), done.get("seconds"))
     known = [float(seconds) for seconds in recorded if seconds is not None]
     return max(known, default=None)
 
 
-def _kinds(unit: Unit, values: Mapping[str, int]) -> list[tuple[tuple[Any, ...], float]]:
-    """Return the kinds of a unit, the most specific first, each with the size that its time is proportional to."""
+def _categories(unit: Unit, values: Mapping[str, int]) -> list[tuple[tuple[Any, ...], float]]:
+    """Return the categories of a unit, the most specific first, each with the size that scales its durations."""
     name = unit.payload.get("entrant", {}).get("name")
-    finest = (unit.dataset, unit.entrant)
+    row = (unit.dataset, unit.entrant)
     if unit.kind == "score":
         levels = unit.payload.get("images", 1) * len(unit.payload.get("sigmas", (0,)))
         size = float(levels * values.get(unit.dataset, 1)) or 1.0
-        kinds = [("score", *finest, unit.metric), ("score", name, unit.metric), ("score", unit.metric), ("score",)]
-        return [(kind, size) for kind in kinds]
-    # The work of a fit is not known where the network was not tried out again, or cannot be.
-    known = [("fit", *finest), ("fit", name), ("fit",)] if 0 < unit.work < math.inf else []
-    return [*((kind, unit.work) for kind in known), (("whole fit", *finest), 1.0), (("whole fit",), 1.0)]
+        categories = [("score", *row, unit.metric), ("score", name, unit.metric), ("score", unit.metric), ("score",)]
+        return [(category, size) for category in categories]
+    # The work of a fit is unknown if planning did not try out the network, and infinite under a time budget.
+    by_work = [("fit", *row), ("fit", name), ("fit",)] if 0 < unit.work < math.inf else []
+    return [*((category, unit.work) for category in by_work), (("whole fit", *row), 1.0), (("whole fit",), 1.0)]
 
 
-def _changed(file: Path) -> float:
+def _modification_time(file: Path) -> float:
     try:
         return file.stat().st_mtime
     except OSError:

@@ -1,4 +1,4 @@
-"""What engines run units with: in this process, in worker processes here, or by a command that runs anywhere."""
+"""Tools for engine plugins: doing units in this process, and the command that does units on any machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gahbench.contracts.engines import Event, Job
 from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import hardware
 from gahbench.registry.registry import Registry
-from gahbench.runs.protocol import NOT_HELD
+from gahbench.runs.protocol import NOT_STORED
 from gahbench.runs.queue import Queue
 from gahbench.runs.worker import Worker
 
@@ -19,12 +19,13 @@ from gahbench.runs.worker import Worker
 class UnitRunner:
     """Runs units of a job in this process, one after the other.
 
-    Objects that the next unit may need, such as the dataset, are kept.
+    Objects that the next unit may need, such as the dataset, are kept in memory.
 
     Parameters
     ----------
     job
-        The job: its plugin files are loaded into this process if its units use any, and finished units go to its store.
+        The job. Its plugin files are loaded into this process if its units use any, and finished units are written to
+        its store.
     """
 
     def __init__(self, job: Job) -> None:
@@ -32,28 +33,28 @@ class UnitRunner:
         self._unit: Unit | None = None
         self._queue = Queue(job.units, job.store)
         self._worker = Worker(
-            # The registry of the job has only what the leader of a run needs.
+            # The registry of the job has only the plugins that the process which leads the run needs.
             lambda: Registry(tuple(job.files)) if job.outside and job.files else job.registry,
             job.store,
             hardware(job.device),
-            progress=lambda progress: self._tell("progress", asdict(progress)),
-            note=lambda text: self._tell("note", {"text": text}),
+            progress=lambda progress: self._report("progress", asdict(progress)),
+            note=lambda text: self._report("note", {"text": text}),
             should_stop=job.stop.is_set,
         )
 
     def next(self) -> Unit | None:
-        """Claim a unit whose ``needs`` are done, to :meth:`run` it.
+        """Claim a unit whose ``needs`` are done, and which :meth:`run` is then to run.
 
         Returns
         -------
         Unit or None
-            ``None`` if there is none now: all are done or failed, or other processes do what is left.
+            ``None`` if no unit can be claimed now: all are done or failed, or other processes do the units left.
         """
         return self._queue.take(self._unit)
 
     @property
     def left(self) -> int:
-        """How many units of the job are neither done nor failed, here or elsewhere."""
+        """The number of units of the job that are neither done nor failed."""
         self._queue.refresh()
         return self._queue.left
 
@@ -63,16 +64,16 @@ class UnitRunner:
         Returns
         -------
         str
-            How it ended. A failure is recorded in the store; ``stopped`` means that the job was to end meanwhile, so
-            that the unit has written a checkpoint and is still to be done; ``elsewhere`` that another process does it,
-            or has done it, and nothing was run.
+            How the unit ended: ``finished``; ``failed``, with the error recorded in the store; ``stopped``, if the job
+            was stopped, so that the unit wrote a checkpoint and is still to be done; or ``elsewhere``, if another
+            process does the unit or has done it, so that nothing was run.
 
         Raises
         ------
         GahbenchError
-            If the device was lost, which this process cannot use again; the unit is still to be done.
+            If the device was lost, and this process cannot use it again; the unit is still to be done.
         KeyboardInterrupt
-            If Ctrl-C was pressed a second time.
+            If the user pressed Ctrl-C a second time.
         OSError
             If the results folder cannot be read or written; the unit is still to be done.
         """
@@ -82,14 +83,14 @@ class UnitRunner:
         try:
             return self._do(unit)
         finally:
-            # Whatever happens, other processes may claim the unit.
+            # After any error, other processes must be able to claim the unit.
             self._queue.release(unit)
 
     def _do(self, unit: Unit) -> Literal["finished", "failed", "stopped"]:
         self._job.report(Event("started", unit))
         message = self._worker.run(unit)
         if message["event"] == "finished" and not self._job.store.is_done(unit):
-            message = {"event": "failed", "error": NOT_HELD, "traceback": ""}
+            message = {"event": "failed", "error": NOT_STORED, "traceback": ""}
         if message["event"] == "lost":
             self._queue.lose(unit, message["error"], message["traceback"])
             raise GahbenchError(f"{unit.label}: {message['error']}; run again, in another process")
@@ -102,20 +103,25 @@ class UnitRunner:
         self._job.report(Event(ended, unit, message))
         return ended
 
-    def _tell(self, kind: Literal["progress", "note"], details: dict[str, Any]) -> None:
+    def _report(self, kind: Literal["progress", "note"], details: dict[str, Any]) -> None:
         self._job.report(Event(kind, self._unit, details))
 
 
 def work_command(job: Job) -> list[str]:
     """Return the command that does the units of a job, on any machine that sees its folder at the same path.
 
-    It is ``gahbench work FOLDER``: any number of them share the units out. It ends when nothing is left. SIGTERM,
-    SIGINT and SIGUSR2 have it write checkpoints and end.
+    The command is ``gahbench work FOLDER``. Any number of such processes share the units among themselves, and end when
+    no unit is left. On SIGTERM, SIGINT and SIGUSR2 they write checkpoints and end.
 
     Parameters
     ----------
     job
         The job.
+
+    Returns
+    -------
+    list of str
+        The command and its arguments.
     """
     folder = str(job.store.folder.resolve())
     return [sys.executable, "-P", "-m", "gahbench", "work", folder, "--device", job.device]

@@ -1,4 +1,4 @@
-"""The lifecycle hooks of plugins, and which plugins are loaded to have them called."""
+"""Calling the lifecycle hooks of plugins and trackers, and loading the plugins that have such hooks."""
 
 from __future__ import annotations
 
@@ -43,110 +43,109 @@ def notify(registry: Registry, report: Callable[[Event], None], event: Event) ->
         "finished": lambda: {"seconds": event.details["seconds"]},
         "failed": lambda: {"error": event.details["error"]},
     }
-    if event.unit is not None and (further := arguments.get(event.kind)) is not None:
-        _call(getattr(registry.manager.hook, f"unit_{event.kind}"), lambda: {"unit": event.unit, **further()})
+    if event.unit is not None and (details := arguments.get(event.kind)) is not None:
+        _call(getattr(registry.manager.hook, f"unit_{event.kind}"), lambda: {"unit": event.unit, **details()})
 
 
 def notify_started(registry: Registry, folder: Path, units: tuple[Unit, ...], todo: tuple[Unit, ...]) -> None:
-    """Call the hooks of plugins for the beginning of a run."""
+    """Call the hooks of plugins for the start of a run."""
     _call(registry.manager.hook.run_started, lambda: {"folder": folder, "units": units, "todo": todo})
 
 
 def notify_finished(registry: Registry, folder: Path, load: Callable[[], Results]) -> None:
-    """Call the hooks of plugins for the end of a run, with its results, which are read only if there are any."""
+    """Call the hooks of plugins for the end of a run; the results are loaded only if there are such hooks."""
     hook = registry.manager.hook.run_finished
     if hook.get_hookimpls():
         _call(hook, lambda: {"folder": folder, "results": load()})
 
 
 def _call(hook: pluggy.HookCaller, arguments: Callable[[], dict[str, object]]) -> None:
-    """Call a hook with arguments that are made only now, as they may fail too."""
+    """Call a hook; the arguments are built here, so that their errors are caught too."""
     try:
         hook(**arguments())
     except Exception as error:
-        # A plugin that only watches must not cost a run of days.
+        # An error of a hook, which only observes, must not end a run of days.
         warnings.warn(f"a plugin's hook {hook.name} raised {type(error).__name__}: {error}", stacklevel=3)
 
 
 def main_registry(sources: Sequence[Path], engine: str, track: Sequence[str] = ()) -> Registry:
-    """Return a registry for the process that starts workers and writes the board."""
+    """Return the registry for the process that leads a run: outside plugins are loaded only for hooks it calls."""
     built_in = Registry(packages=())
     hooks = _LIFECYCLE
     if built_in.find("engine", engine.partition("[")[0]) is None:
         hooks += ("register_engines",)
     if any(built_in.find("tracker", spec.partition("[")[0]) is None for spec in track):
         hooks += ("register_trackers",)
-    files = tuple(file for source in sources for file in plugin_files(source) if _names_any(hooks, file))
+    files = tuple(file for source in sources for file in plugin_files(source) if _mentions_any(hooks, file))
     packages = {
         package
         for package, entry in plugin_packages()
-        if (file := _origin(entry.module)) is not None and _names_any(hooks, file)
+        if (file := _module_file(entry.module)) is not None and _mentions_any(hooks, file)
     }
     return Registry(files, packages) if files or packages else built_in
 
 
-def trusts_plugins(engine: str) -> bool:
-    """Whether an engine that comes with gahbench is to run plugins from outside in this process."""
+def runs_plugins_here(engine: str) -> bool:
+    """Return whether a built-in engine was told to run outside plugins in this process (``trusted=true``)."""
     built_in = Registry(packages=())
     if built_in.find("engine", engine.partition("[")[0]) is None:
         return False
     return bool(built_in.configure("engine", engine).parameters.get("trusted"))
 
 
-def _origin(module: str) -> Path | None:
-    """Return the file of a module without importing it, nor the package that it is in."""
+def _module_file(module: str) -> Path | None:
+    """Return the file of the top-level package of a module, without importing it; ``None`` if it has no file."""
     top = module.partition(".")[0]
     try:
-        found = importlib.util.find_spec(top)
+        spec = importlib.util.find_spec(top)
     except (ImportError, ValueError):
         return None
-    if found is None or found.origin is None or not found.has_location:
+    if spec is None or spec.origin is None or not spec.has_location:
         return None
-    # The package's own file stands for all of it: see _names_any.
-    return Path(found.origin)
+    return Path(spec.origin)
 
 
-def _names_any(hooks: Sequence[str], file: Path) -> bool:
-    """Whether the text of a plugin file, or of any file of a package, contains the name of a hook."""
+def _mentions_any(hooks: Sequence[str], file: Path) -> bool:
+    """Return whether the text of a plugin file, or of any file of a package, contains the name of a hook."""
     files = file.parent.rglob("*.py") if file.name == "__init__.py" else (file,)
-    for one in files:
+    for path in files:
         try:
-            text = one.read_text(encoding="utf-8", errors="replace")
+            text = path.read_text(encoding="utf-8", errors="replace")
         except OSError:
-            continue  # Loading the file, if that is needed, raises the error.
+            continue  # If the file is needed, loading it raises the error.
         if any(hook in text for hook in hooks):
             return True
     return False
 
 
-class Trackings:
-    """The trackers of a run, which may have two parts: they begin with the first, and end when it is closed."""
+class RunTrackers:
+    """The trackers of a run; under secret noise a run has two parts, which share the trackers."""
 
     def __init__(self, specs: Sequence[str]) -> None:
         self._specs = specs
-        self._made: list[Tracking] | None = None
+        self._hooks: list[TrackerHooks] | None = None
 
     @contextlib.contextmanager
-    def of(self, registry: Registry) -> Iterator[None]:
-        """Pass on to the trackers what the lifecycle hooks of a registry are called with."""
-        if self._made is None:
-            self._made = [Tracking(spec, registry.create("tracker", spec)) for spec in self._specs]
-        for tracking in self._made:
+    def registered(self, registry: Registry) -> Iterator[None]:
+        """Register the trackers with a registry, so that its lifecycle hooks call them."""
+        if self._hooks is None:
+            self._hooks = [TrackerHooks(spec, registry.create("tracker", spec)) for spec in self._specs]
+        for tracking in self._hooks:
             registry.manager.register(tracking)
         try:
             yield
         finally:
-            for tracking in self._made:
+            for tracking in self._hooks:
                 registry.manager.unregister(tracking)
 
     def close(self) -> None:
-        """End, with the last results."""
-        for tracking in self._made or ():
+        """Finish the trackers with the last results."""
+        for tracking in self._hooks or ():
             tracking.finish()
 
 
-class Tracking:
-    """The lifecycle hooks of one tracker."""
+class TrackerHooks:
+    """Lifecycle hooks that forward events to one tracker."""
 
     def __init__(self, name: str, tracker: Tracker) -> None:
         self.name = name
@@ -154,68 +153,70 @@ class Tracking:
         self._folder: Path | None = None
         self._results: Results | None = None
         #: The last step and validation PSNR that were logged, by the key of a running fit.
-        self._logged: dict[str, tuple[int, float | None]] = {}
+        self._last_logged: dict[str, tuple[int, float | None]] = {}
 
     @hookimpl
     def run_started(self, folder: Path, units: tuple[Unit, ...], todo: tuple[Unit, ...]) -> None:
         """Start the tracker; a run with secret noise calls this twice, and the second call is ignored."""
         if self._folder is not None:
             return
-        self._folder = named = folder.resolve()  # "." has no name.
-        self._call(lambda tracker: tracker.start(named, described(named, units, todo)))
+        self._folder = resolved = folder.resolve()  # "." has no name.
+        self._call(lambda tracker: tracker.start(resolved, describe_run(resolved, units, todo)))
 
     @hookimpl
     def unit_progress(self, unit: Unit, progress: dict[str, Any]) -> None:
         """Log the loss, and the validation PSNR if it is new."""
         if progress["fraction"] < 1.0:
-            self._training(unit, progress["step"], progress["loss"], progress["psnr"])
+            self._log_training(unit, progress["step"], progress["loss"], progress["psnr"])
 
     @hookimpl
     def unit_finished(self, unit: Unit) -> None:
-        """Log the rest of a training history, or scores."""
-        self._call(lambda tracker: self._rest(unit) if unit.kind == "fit" else self._scores(tracker, unit))
+        """Log the scores of a score unit, or the part of a training history that was not logged as progress."""
+        self._call(
+            lambda tracker: self._log_remaining_history(unit) if unit.kind == "fit" else self._log_scores(tracker, unit)
+        )
 
     @hookimpl
     def run_finished(self, results: Results) -> None:
-        """Keep the results for the end: a second part of the run may follow."""
+        """Keep the results until the trackers finish, since a second part of the run may follow."""
         self._results = results
 
     def finish(self) -> None:
-        """End, with the last board, unless it has ended."""
+        """Finish the tracker with the last results, once."""
         self._call(lambda tracker: tracker.finish(self._results))
         self._tracker = None
 
     @property
     def _store(self) -> Store:
-        assert self._folder is not None  # Nothing is finished before a run has begun.
+        assert self._folder is not None  # ``run_started`` comes before the end of any unit.
         return Store(self._folder)
 
-    def _training(self, unit: Unit, step: int, loss: float, psnr: float | None) -> None:
-        last, measured = self._logged.get(unit.key, (-1, None))
-        if step <= last:
-            return  # Done again from a checkpoint: a curve does not go back.
+    def _log_training(self, unit: Unit, step: int, loss: float, psnr: float | None) -> None:
+        last_step, last_psnr = self._last_logged.get(unit.key, (-1, None))
+        if step <= last_step:
+            return  # The fit was resumed from an earlier checkpoint, and this step was logged before.
         values = {"loss": loss}
-        if psnr is not None and psnr != measured:
+        if psnr is not None and psnr != last_psnr:
             values["validation_psnr"] = psnr
-        self._logged[unit.key] = step, psnr
+        self._last_logged[unit.key] = step, psnr
         self._call(lambda tracker: tracker.log_training(row_name(unit), step, values))
 
-    def _rest(self, unit: Unit) -> None:
+    def _log_remaining_history(self, unit: Unit) -> None:
         content = open_finished(self._store.path(unit), unit).read(HISTORY).decode()
         for record in csv.DictReader(io.StringIO(content)):
             levels = [float(value) for name, value in record.items() if name.startswith("psnr@") and value]
             psnr = sum(levels) / len(levels) if levels else None
-            self._training(unit, int(record["step"]), float(record["loss"]), psnr)
-        self._logged.pop(unit.key, None)
+            self._log_training(unit, int(record["step"]), float(record["loss"]), psnr)
+        self._last_logged.pop(unit.key, None)
 
-    def _scores(self, tracker: Tracker, unit: Unit) -> None:
-        found: dict[str, list[float]] = defaultdict(list)
+    def _log_scores(self, tracker: Tracker, unit: Unit) -> None:
+        values_by_name: dict[str, list[float]] = defaultdict(list)
         for sigma, _, value, part in self._store.read_scores(unit):
-            found[score_name(unit, part, sigma)].append(value)
-        tracker.log_scores(row_name(unit), {name: sum(values) / len(values) for name, values in found.items()})
+            values_by_name[score_name(unit, part, sigma)].append(value)
+        tracker.log_scores(row_name(unit), {name: sum(values) / len(values) for name, values in values_by_name.items()})
 
     def _call(self, call: Callable[[Tracker], None]) -> None:
-        """Call the tracker; if it fails, warn and call it no more."""
+        """Call the tracker; if it raises an error, warn and do not call it again."""
         tracker = self._tracker
         if tracker is None:
             return
@@ -224,27 +225,28 @@ class Tracking:
         except Exception as error:
             self._tracker = None
             warnings.warn(
-                f"the tracker {self.name} gets no more of this run, which goes on: {error_text(error)}", stacklevel=2
+                f"the tracker {self.name} failed and is not used any more; the run continues: {error_text(error)}",
+                stacklevel=2,
             )
 
 
 def row_name(unit: Unit) -> str:
-    """Return the name of the row of a unit, with the half that a fit learns from."""
+    """Return the name under which trackers show a unit, with the split half of a fit."""
     seed = "" if unit.seed is None else f" (seed {unit.seed})"
     half = f" from {unit.split}" if unit.kind == "fit" and unit.split else ""
     return f"{unit.entrant} on {unit.dataset}{seed}{half}"
 
 
 def score_name(unit: Unit, part: str, sigma: float | None) -> str:
-    """Return the name of a mean over images: metric, part, split if it is not the test split, and noise level."""
+    """Return the name of a mean score: metric, part, split unless it is the test split, and noise level."""
     metric = f"{unit.metric}.{part}" if part else str(unit.metric)
     split = "" if unit.split in (None, "test") else f" on {unit.split}"
     level = "" if sigma is None else f"/{sigma:g}"
     return f"{metric}{split}{level}"
 
 
-def described(folder: Path, units: Sequence[Unit], todo: Sequence[Unit]) -> dict[str, Any]:
-    """Return a description of the run as plain JSON, for :meth:`gahbench.Tracker.start`."""
+def describe_run(folder: Path, units: Sequence[Unit], todo: Sequence[Unit]) -> dict[str, Any]:
+    """Return a description of a run as plain JSON, for :meth:`gahbench.Tracker.start`."""
 
     def values(name: str) -> list[Any]:
         return list(dict.fromkeys(value for unit in units if (value := getattr(unit, name)) is not None))

@@ -1,8 +1,8 @@
-"""The beginning of a run: a suite is planned, and the plan recorded in its folder.
+"""Opening a run: planning a suite, and recording the plan in its folder.
 
-Planning builds plugins. Where some are from outside, it is done in a process of its own
-(:mod:`gahbench.runs.opening_process`): one that changes torch's settings, crashes or hangs does so there, not where
-units are started and the board is written.
+Planning builds plugins. If some are from outside gahbench, it happens in a child process
+(:mod:`gahbench.runs.opening_process`), so that a plugin which changes torch's settings, crashes or hangs does not
+affect the process that starts units and writes the board.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.planning.units import AUDITED, CHECKS
 from gahbench.registry.behaviour import function_digest
 from gahbench.registry.registry import Problem, Registry
-from gahbench.runs.adoption import superseded
-from gahbench.runs.removal import put_back
-from gahbench.runs.reuse import Named, Reused, reuse
-from gahbench.runs.secret_noise import secret_noise_of, with_secret_noise, without_scores
+from gahbench.runs.adoption import count_superseded
+from gahbench.runs.removal import move_to_replaced
+from gahbench.runs.reuse import PlannedUnits, Reused, reuse
+from gahbench.runs.secret_noise import load_secret_noise, with_secret_noise, without_scores
 from gahbench.store.folder import Folder
 from gahbench.store.kept_units import NotShown
 from gahbench.store.plan_file import RecordedPlan, require_plan
@@ -35,7 +35,7 @@ from gahbench.store.store import UNCHECKED, Store
 
 @dataclass(frozen=True)
 class RunRequest:
-    """The arguments of :func:`gahbench.run`, where ``sources`` are all plugin files, and folders of them."""
+    """The arguments of :func:`gahbench.run`; ``sources`` are all plugin files and folders of plugin files."""
 
     suite: str
     out: Path | None = None
@@ -56,8 +56,8 @@ class OpenedRun:
     """A run whose plan is recorded in its folder."""
 
     folder: Path
-    units: Named
-    todo: Named
+    units: PlannedUnits
+    todo: PlannedUnits
     threads: int
     not_shown: NotShown = field(default_factory=NotShown)
     superseded: int = 0
@@ -70,13 +70,13 @@ class OpenedRun:
     damaged: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """Return all of it as plain JSON, for a process that reads the units from the folder's plan."""
+        """Return the run as plain JSON that names its units, which a process reads from the plan of the folder."""
         return TypeAdapter(OpenedRun).dump_python(self, mode="json")  # type: ignore[no-any-return]
 
     @classmethod
     def of_record(cls, record: dict[str, Any]) -> OpenedRun:
-        """Return the run of a record."""
-        planned = {one.unit.folder: one.unit for one in require_plan(Path(record["folder"])).units}
+        """Return the run that a record describes."""
+        planned = {recorded.unit.folder: recorded.unit for recorded in require_plan(Path(record["folder"])).units}
         return TypeAdapter(OpenedRun).validate_python(record, context=planned)
 
 
@@ -84,7 +84,7 @@ def open_run(request: RunRequest, registry: Registry) -> OpenedRun:
     """Plan a suite in this process, and record the plan in its folder."""
     plan = plan_with(registry, request.suite, request.out, request.changes, request.secret_noise)
     folder = results_folder(plan.suite, request.out)
-    # The processors of this machine are shared out among worker processes.
+    # Only the engine "processes" divides the processors of this machine among workers.
     workers = request.workers if request.engine.partition("[")[0] == "processes" else None
     return open_folder(plan, folder, registry, request.threads, workers, request.reuse, request.again)
 
@@ -99,17 +99,17 @@ def open_folder(
     again: Sequence[str] = (),
     replaces_board: bool = True,
 ) -> OpenedRun:
-    """Record a plan in a results folder, take units from other folders, and move away units to be done again."""
-    earlier = superseded(plan, folder)
-    record = functools.partial(_record, plan, folder, registry, threads, workers, replaces_board)
-    recorded, not_shown, damaged = record()
+    """Record a plan in a results folder, take units from other folders, and move units to be done again away."""
+    superseded = count_superseded(plan, folder)
+    record_plan = functools.partial(_record, plan, folder, registry, threads, workers, replaces_board)
+    recorded, not_shown, damaged = record_plan()
     reused = reuse(plan.units, folder, sources) if sources else None
-    replaced = put_back(plan, folder, again) if again else 0
+    replaced = move_to_replaced(plan, folder, again) if again else 0
     if sources or again:
-        _, later, further = record()
-        not_shown, damaged = replace(later, dropped=not_shown.dropped), damaged + further
+        _, new_not_shown, more_damaged = record_plan()
+        not_shown, damaged = replace(new_not_shown, dropped=not_shown.dropped), damaged + more_damaged
     finished = Store(folder).finished()
-    # Units of equal keys are the same unit: for example, two files of equal content.
+    # Units with equal keys are the same unit, for example of two datasets with the same images.
     todo = {unit.key: unit for unit in plan.units if unit.folder not in finished}
     return OpenedRun(
         folder,
@@ -117,7 +117,7 @@ def open_folder(
         tuple(todo.values()),
         recorded.threads or 1,
         not_shown,
-        earlier,
+        superseded,
         tuple(registry.problems),
         reused,
         replaced,
@@ -131,12 +131,12 @@ def open_folder(
 def _record(
     plan: Plan, folder: Path, registry: Registry, threads: int | None, workers: int | None, replaces_board: bool
 ) -> tuple[RecordedPlan, NotShown, tuple[str, ...]]:
-    """Record a plan, and move away its finished units that are damaged or whose checks are to be done again."""
-    home, store = Folder(folder), Store(folder)
-    with home.lock():
-        recorded, not_shown = home.open(plan, registry, threads, workers, replaces_board)
+    """Record a plan, and move finished units away that are damaged or whose checks are to be repeated."""
+    results, store = Folder(folder), Store(folder)
+    with results.lock():
+        recorded, not_shown = results.open(plan, registry, threads, workers, replaces_board)
         damaged = store.move_damaged(plan.units)
-        store.move_away(_with_other_checks(plan.units, store), UNCHECKED)
+        store.move_away(_units_to_check_again(plan.units, store), UNCHECKED)
         failed = store.failed()
         for unit in plan.units:
             if unit.folder in failed:
@@ -144,12 +144,12 @@ def _record(
     return recorded, not_shown, tuple(damaged.values())
 
 
-def _with_other_checks(units: Iterable[Unit], store: Store) -> list[str]:
-    """Return the folder names of finished scores whose denoiser was checked by other code than the code here."""
-    finished, code = store.finished(), function_digest(CHECKS)
+def _units_to_check_again(units: Iterable[Unit], store: Store) -> list[str]:
+    """Return the folder names of finished scores whose denoiser was checked by other code than the current one."""
+    finished, current_code = store.finished(), function_digest(CHECKS)
     scores = {unit.folder: unit for unit in units if (unit.metric, unit.split) == AUDITED and unit.folder in finished}
     records = {name: store.done_record(unit) or {} for name, unit in scores.items()}
-    return [name for name, done in records.items() if done.get("checks", {}).get("code") != code]
+    return [name for name, done in records.items() if done.get("checks", {}).get("code") != current_code]
 
 
 def plan_with(
@@ -159,11 +159,11 @@ def plan_with(
     changes: SuiteChanges | Sequence[str] = (),
     secret_noise: bool = False,
 ) -> Plan:
-    """Return the plan of a suite with the plugins of a registry; networks done in its folder are not tried out."""
+    """Return the plan of a suite with the plugins of a registry; networks with finished fits are not tried out."""
     registry.require_files()
     loaded = load_suite(suite, registry, changes)
     folder = results_folder(loaded, out)
-    noise, finished = secret_noise_of(folder, secret_noise), Store(folder).finished()
+    noise, finished = load_secret_noise(folder, secret_noise), Store(folder).finished()
     plan = make_plan(with_secret_noise(loaded, noise), registry, lambda key: f"fit-{key}" in finished)
     if noise is not None and noise["seed"] is None:
         return without_scores(plan)
@@ -171,5 +171,5 @@ def plan_with(
 
 
 def results_folder(suite: Suite, out: str | Path | None = None) -> Path:
-    """Return the results folder of a suite: the one that is given, or ``runs/`` and its name."""
+    """Return the path of the results folder of a suite, by default ``runs/`` and its name."""
     return Path(out) if out is not None else Path("runs") / suite.name

@@ -1,6 +1,6 @@
-"""The beginning of a run in a process of its own, where plugins from outside are imported and built.
+"""Opening a run in a child process, in which plugins from outside gahbench are imported and built.
 
-Started as ``python -m gahbench.runs.opening_process``.
+The process is started as ``python -m gahbench.runs.opening_process``.
 """
 
 from __future__ import annotations
@@ -22,74 +22,78 @@ from gahbench.runs.child import Child, wait_for_any
 from gahbench.runs.opening import OpenedRun, RunRequest, open_run
 from gahbench.runs.protocol import Link
 
-#: How long it may take to import a plugin, or to build one.
+#: Time limit in seconds for importing or building one plugin.
 CONSTRUCTION_SECONDS = 60.0
 
 
-def open_apart(request: RunRequest, seconds: float = CONSTRUCTION_SECONDS) -> OpenedRun:
-    """Plan a suite as :func:`gahbench.runs.opening.open_run` does, in a process of its own."""
+def open_in_process(request: RunRequest, seconds: float = CONSTRUCTION_SECONDS) -> OpenedRun:
+    """Plan a suite as :func:`gahbench.runs.opening.open_run` does, in a child process."""
     broken: dict[str, str] = {}
     while True:
-        found = _plan(request, broken, seconds)
-        if found["event"] == "opened":
-            return OpenedRun.of_record(found["record"])
-        if found["event"] == "os error":
-            raise OSError(found["errno"], found["error"], found["file"])
-        if found["event"] == "refused":
-            raise getattr(errors, found["kind"], GahbenchError)(found["error"])
-        what, why = found["what"], found["why"]
-        if what in broken or not what.startswith("reference "):
-            raise PluginError(f"{what or 'something'} {why}")
-        # A reference costs its own row: its units will fail, and say why.
-        broken[what] = why
+        message = _plan_in_child(request, broken, seconds)
+        if message["event"] == "opened":
+            return OpenedRun.of_record(message["record"])
+        if message["event"] == "os error":
+            raise OSError(message["errno"], message["error"], message["file"])
+        if message["event"] == "refused":
+            raise getattr(errors, message["kind"], GahbenchError)(message["error"])
+        plugin, reason = message["what"], message["why"]
+        if plugin in broken or not plugin.startswith("reference "):
+            raise PluginError(f"{plugin or 'a plugin'} {reason}")
+        # A broken reference affects only its own row: plan again without building it, and let its units fail.
+        broken[plugin] = reason
 
 
-def _plan(request: RunRequest, broken: dict[str, str], seconds: float) -> dict[str, Any]:
-    """Return the last message of a process that plans, or an event ``broken`` with the plugin that ended it."""
+def _plan_in_child(request: RunRequest, broken: dict[str, str], seconds: float) -> dict[str, Any]:
+    """Return the last message of a child process that plans, or an event ``broken`` that names the guilty plugin."""
     try:
-        # Plugins print to standard error.
+        # The output of plugins goes to standard error.
         child = Child("gahbench.runs.opening_process", 2, (), python_environment())
     except OSError as error:
         raise GahbenchError(f"the process that plans cannot start: {error}") from error
     try:
         child.send({"request": asdict(request), "broken": broken})
-        what, deadline = "", float("inf")
+        plugin, deadline = "", float("inf")
         while True:
             wait_for_any([child], 0.1)
-            # Asked first: all that a process has sent before its end can then be received.
+            # Poll before receiving, so that all messages sent before the exit are received.
             has_exited = child.process.poll() is not None
             for message in child.receive():
                 if message["event"] == "constructing":
-                    what = message["what"]
-                    deadline = time.monotonic() + seconds if what else float("inf")
+                    plugin = message["what"]
+                    deadline = time.monotonic() + seconds if plugin else float("inf")
                 elif message["event"] != "alive":
                     return message
             if has_exited:
-                return {"event": "broken", "what": what, "why": f"ended the process that plans, which {child.ending()}"}
+                return {
+                    "event": "broken",
+                    "what": plugin,
+                    "why": f"ended the process that plans, which {child.describe_exit()}",
+                }
             if time.monotonic() > deadline:
-                return {"event": "broken", "what": what, "why": f"did not end within {seconds:g} s"}
+                return {"event": "broken", "what": plugin, "why": f"did not end within {seconds:g} s"}
     finally:
         child.kill()
 
 
 def main(descriptor: int) -> None:
-    """Plan what is requested, and say how it went."""
+    """Plan the requested suite, and send the outcome."""
     link = Link(descriptor)
     message = link.inbox.get()
     print_warnings_as_lines()
     watch.report, watch.broken = lambda name: link.send("constructing", what=name), message["broken"]
     request = TypeAdapter(RunRequest).validate_python(message["request"])
     try:
-        found = open_run(request, open_registry(request.sources))
+        opened = open_run(request, open_registry(request.sources))
     except GahbenchError as error:
         link.send("refused", error=str(error), kind=type(error).__name__)
     except OSError as error:
         if error.errno is None:
             raise
-        name = None if error.filename is None else str(error.filename)
-        link.send("os error", errno=error.errno, error=error.strerror or str(error), file=name)
+        file = None if error.filename is None else str(error.filename)
+        link.send("os error", errno=error.errno, error=error.strerror or str(error), file=file)
     else:
-        link.send("opened", record=found.record())
+        link.send("opened", record=opened.record())
 
 
 if __name__ == "__main__":

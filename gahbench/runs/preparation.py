@@ -1,4 +1,4 @@
-"""From a suite to all that it needs from elsewhere: what is missing on this machine, and getting it."""
+"""Preparation of suites: find and fetch what their plugins are missing on this machine."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from gahbench.registry.registry import Registry, open_registry
 
 @dataclass(frozen=True)
 class Missing:
-    """What a suite misses on this machine."""
+    """The things that the plugins of a suite are missing on this machine, and the datasets that lack images."""
 
     suite: Path
     things: tuple[tuple[str, str], ...] = ()
     datasets: tuple[str, ...] = ()
 
     def require_datasets(self) -> None:
-        """Refuse a suite whose images are not here."""
+        """Raise an error if a dataset lacks images."""
         if self.datasets:
             things = "".join(f"; missing here: {plugin}: {what}" for plugin, what in self.things)
             raise DataError(
-                f"{self.suite}: the units of {listing(self.datasets)} cannot be planned before the images are here, as "
-                f"their content is part of every key; 'gahbench prepare' gets what is missing{things}"
+                f"{self.suite}: the units of {listing(self.datasets)} cannot be planned before the images are here, "
+                f"since their content is part of every key; 'gahbench prepare' fetches what is missing{things}"
             )
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The outcome of preparing one plugin."""
+    """The outcome of preparing one plugin: what was fetched, and the error if anything is still missing."""
 
     plugin: str
     got: tuple[str, ...] = ()
@@ -52,110 +52,115 @@ def prepare(
     plugins: Sequence[str | Path] = (),
     report: Callable[[Prepared], None] = lambda prepared: None,
 ) -> tuple[Prepared, ...]:
-    """Get all that a suite needs from elsewhere or that takes long once: downloads, decoded images.
+    """Download and decode everything that a suite needs on this machine.
 
-    A run does so itself where something is missing; on a machine without a network it cannot.
+    A run also does so if something is missing, but cannot on a machine without network access.
 
     Parameters
     ----------
     suite
         Path of a suite, or the name of one that gahbench ships.
-    entrants, settings
-        As of :func:`gahbench.run`.
+    entrants
+        Further entrants, texts ``name[key=value,...]``; by default none.
+    settings
+        Fields of the suite to override: a mapping such as ``{"scoring.images": 100}``, or texts such as
+        ``"scoring.images=100"``; by default none.
     plugins
-        Plugin files, or folders of them.
+        Paths of plugin files, or of folders of them; by default only those that the suite names.
     report
-        Called with each outcome when it is there.
+        Function to call with each outcome as soon as it is known.
 
     Returns
     -------
     tuple of Prepared
-        One for each plugin that may need something: ``got``, what was missing and is here now, and ``error``, why
-        something could not be had, or ``None``.
+        One outcome for each plugin that may need preparation: ``got`` lists in words what was missing and is here now;
+        ``error`` says why something is still missing, or is ``None``.
 
     Raises
     ------
     GahbenchError
-        If the suite, a plugin or a parameter is not accepted.
+        If the suite, a plugin or a parameter is invalid.
 
     Examples
     --------
-    >>> [one.error for one in prepare("quick")]
+    >>> [outcome.error for outcome in prepare("quick")]
     [None]
     """
     registry = open_registry(plugin_sources(plugins, suite))
-    found: list[Prepared] = []
+    outcomes: list[Prepared] = []
     failed: set[tuple[str, str]] = set()
     for configured in _in_order(load_suite(suite, registry, SuiteChanges.of(entrants, settings)), failed):
-        prepared = _prepare(configured)
+        prepared = _prepare_plugin(configured)
         if prepared is None:
             continue
         if prepared.error is not None:
-            failed.add(_name(configured))
-        found.append(prepared)
+            failed.add(_identity(configured))
+        outcomes.append(prepared)
         report(prepared)
-    return tuple(found)
+    return tuple(outcomes)
 
 
 def find_missing(registry: Registry, suite: str | Path, changes: SuiteChanges | Sequence[str] = ()) -> Missing:
-    """Return what the plugins of a suite miss on this machine, without getting any of it."""
+    """Return what the plugins of a suite are missing on this machine, without fetching anything."""
     loaded = load_suite(suite, registry, changes)
     things: list[tuple[str, str]] = []
     unready: set[tuple[str, str]] = set()
     for configured in _in_order(loaded, unready):
         try:
-            own = preparation(configured)
-            texts = own.missing() if own is not None else ()
+            preparer = preparation(configured)
+            texts = preparer.missing() if preparer is not None else ()
         except Exception:
             continue
         things += [(configured.where, text) for text in texts]
         if texts:
-            unready.add(_name(configured))
-    datasets = tuple(configured.label for configured in loaded.datasets if _name(configured) in unready)
+            unready.add(_identity(configured))
+    datasets = tuple(configured.label for configured in loaded.datasets if _identity(configured) in unready)
     return Missing(loaded.path, tuple(things), datasets)
 
 
-def _prepare(configured: Configured) -> Prepared | None:
-    """Prepare one plugin, which may raise any error; ``None`` if it never needs anything."""
+def _prepare_plugin(configured: Configured) -> Prepared | None:
+    """Prepare one plugin, and catch its errors; return ``None`` if the plugin needs no preparation."""
     try:
-        own = preparation(configured)
-        if own is None:
+        preparer = preparation(configured)
+        if preparer is None:
             return None
-        before = own.missing()
-        own.prepare()
-        left = own.missing()
+        missing = preparer.missing()
+        preparer.prepare()
+        still_missing = preparer.missing()
     except (GahbenchError, ValueError) as error:
         return Prepared(configured.where, error=str(error))
     except Exception as error:
         return Prepared(configured.where, error=f"{type(error).__name__}: {error}")
-    got = tuple(text for text in before if text not in left)
-    return Prepared(configured.where, got, f"still missing: {'; '.join(left)}" if left else None)
+    obtained = tuple(text for text in missing if text not in still_missing)
+    return Prepared(configured.where, obtained, f"still missing: {'; '.join(still_missing)}" if still_missing else None)
 
 
 def _in_order(suite: Suite, unready: set[tuple[str, str]]) -> Iterator[Configured]:
-    """Yield all plugins of a suite once, each after the plugins that its parameters name, if these are ready.
+    """Yield each plugin of a suite once, after the plugins that its parameters name, if these are ready.
 
-    The caller adds plugins that are not ready; plugins whose parameters name such a plugin are added here.
+    The caller adds plugins that are not ready to ``unready``; plugins whose parameters name them are added here.
     """
-    seen: set[tuple[str, str]] = set()
+    visited: set[tuple[str, str]] = set()
 
     def walk(configured: Configured) -> Iterator[Configured]:
-        if _name(configured) in seen:
+        if _identity(configured) in visited:
             return
-        seen.add(_name(configured))
-        named = [
-            one for inner in configured.nested.values() for one in (inner if isinstance(inner, tuple) else (inner,))
+        visited.add(_identity(configured))
+        inner_plugins = [
+            plugin
+            for inner in configured.nested.values()
+            for plugin in (inner if isinstance(inner, tuple) else (inner,))
         ]
-        for inner in named:
+        for inner in inner_plugins:
             yield from walk(inner)
         # A constructor may read the images of a dataset that a parameter names.
-        if unready.intersection(map(_name, named)):
-            unready.add(_name(configured))
+        if unready.intersection(map(_identity, inner_plugins)):
+            unready.add(_identity(configured))
         else:
             yield configured
 
     return itertools.chain.from_iterable(map(walk, (*suite.datasets, *suite.entrants, *suite.metrics)))
 
 
-def _name(configured: Configured) -> tuple[str, str]:
+def _identity(configured: Configured) -> tuple[str, str]:
     return configured.kind, configured.text

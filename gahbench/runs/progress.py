@@ -1,4 +1,4 @@
-"""Progress of a run, and scores as they come: a live table on a terminal, plain lines elsewhere."""
+"""Progress of a run and its scores so far: a live table on a terminal, a bar in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from gahbench.store.store import Store
 if TYPE_CHECKING:
     from gahbench.runs.opening import OpenedRun
 
-#: Seconds between two lines about the same fit where there is no terminal.
+#: Seconds between two lines about the same fit, if the output is not a terminal.
 LINE_SECONDS = 20.0
-#: The score whose mean is shown as soon as it is there: metric and split.
+#: The metric and split of the scores whose means are shown as soon as they are known.
 SHOWN_SCORE = ("psnr", "test")
-#: Lines of a terminal that the table of scores leaves free, and the least number of its own lines.
-_OTHER_LINES, _LEAST_LINES = 8, 3
+#: The number of lines of a terminal that the table of scores leaves free, and the minimum number of its own lines.
+_OTHER_LINES, _MIN_LINES = 8, 3
 
 
 class ProgressReport:
-    """Reports the progress of a run on a console; used as a context, and called with every event."""
+    """Reports the progress of a run on a console; a context manager that is called with every event."""
 
     def __init__(self, total: int, done: int, console: Console, store: Store | None = None) -> None:
         self.total, self.done, self.failed = total, done, 0
         self.console = console
         self.store = store
-        #: Mean PSNR of each training seed, by dataset and entrant, the latest last.
+        #: The mean PSNR of each training seed, by dataset and entrant; the latest row is last.
         self.scored: dict[tuple[str, str], list[float]] = {}
         self.running: dict[str, tuple[Unit, dict[str, Any]]] = {}
         self.started = time.monotonic()
@@ -64,45 +64,45 @@ class ProgressReport:
             self.running[unit.key] = (unit, {})
             self.reported.setdefault(unit.key, now)
             if unit.kind == "fit":
-                self._line(unit, "started")
+                self._print_line(unit, "started")
         elif event.kind == "progress":
             self.running[unit.key] = (unit, event.details)
             if now - self.reported.get(unit.key, now) > LINE_SECONDS and not self.console.is_terminal:
                 self.reported[unit.key] = now
-                self._line(unit, ", ".join(_facts(event.details)))
+                self._print_line(unit, ", ".join(_format_facts(event.details)))
         elif event.kind == "note":
-            self._line(unit, event.details["text"], "yellow")
+            self._print_line(unit, event.details["text"], "yellow")
         else:
             self.running.pop(unit.key, None)
             if event.kind == "finished":
                 self.done += 1
-                # There are many scores: only slow scores, and the last, are printed.
+                # There are many scores, so only slow ones and the last are printed.
                 seconds = event.details["seconds"]
                 if (psnr := self._psnr(unit)) is not None:
-                    place = (unit.dataset, unit.entrant)
-                    self.scored[place] = [*self.scored.pop(place, []), psnr]
+                    row = (unit.dataset, unit.entrant)
+                    self.scored[row] = [*self.scored.pop(row, []), psnr]
                     if not self.console.is_terminal:
-                        self._line(unit, f"{psnr:.2f} dB, done in {duration(seconds)}")
+                        self._print_line(unit, f"{psnr:.2f} dB, done in {duration(seconds)}")
                 elif unit.kind == "fit" or seconds > LINE_SECONDS or self.done + self.failed == self.total:
-                    self._line(unit, f"done in {duration(seconds)}")
+                    self._print_line(unit, f"done in {duration(seconds)}")
             elif event.kind == "failed":
                 self.failed += 1
-                self._line(unit, f"failed: {event.details['error']}", "red")
+                self._print_line(unit, f"failed: {event.details['error']}", "red")
 
     def _psnr(self, unit: Unit) -> float | None:
-        """Return the mean PSNR of a score that has finished, over noise levels and images; ``None`` for others."""
+        """Return the mean over noise levels and images of a finished PSNR on test images; ``None`` for other units."""
         if self.store is None or (unit.metric, unit.split) != SHOWN_SCORE:
             return None
         values: list[float] = []
-        # A network file system may show a unit of another machine only later.
+        # On a network file system, a unit of another machine may not be visible yet.
         with contextlib.suppress(ResultsError, OSError):
             values = [value for _, _, value, part in self.store.read_scores(unit) if not part]
         mean = math.fsum(values) / len(values) if values else math.nan
         return mean if math.isfinite(mean) else None
 
-    def _line(self, unit: Unit, text: str, style: str = "") -> None:
-        place = f"[{self.done + self.failed:>{len(str(self.total))}}/{self.total}]"
-        self._print(f"{place} {unit.label}: {text}", style)
+    def _print_line(self, unit: Unit, text: str, style: str = "") -> None:
+        counter = f"[{self.done + self.failed:>{len(str(self.total))}}/{self.total}]"
+        self._print(f"{counter} {unit.label}: {text}", style)
 
     def _print(self, text: str, style: str) -> None:
         line = Text(text, style=style)
@@ -116,18 +116,18 @@ class ProgressReport:
             table.add_column(name, justify="right", no_wrap=True)
         for unit, details in self.running.values():
             bar = ProgressBar(total=1.0, completed=details.get("fraction", 0.0), width=12, pulse=not details)
-            # A label may have brackets, which would be markup.
-            table.add_row(Text(unit.label), bar, *_cells(details))
+            # Labels contain brackets, which rich would take for markup.
+            table.add_row(Text(unit.label), bar, *_format_cells(details))
         parts: list[RenderableType] = [table]
         if self.scored:
-            parts.append(self._scores())
+            parts.append(self._render_scores())
         failed = f", {self.failed} failed" if self.failed else ""
-        spent = duration(time.monotonic() - self.started)
-        return Group(*parts, Text(f"{self.done} of {self.total} units done{failed}; {spent}", style="dim"))
+        elapsed = duration(time.monotonic() - self.started)
+        return Group(*parts, Text(f"{self.done} of {self.total} units done{failed}; {elapsed}", style="dim"))
 
-    def _scores(self) -> RenderableType:
-        """Return the latest scores, as many as fit on the screen."""
-        count = max(_LEAST_LINES, self.console.height - len(self.running) - _OTHER_LINES)
+    def _render_scores(self) -> RenderableType:
+        """Return a table of the latest scores, as many as fit on the screen."""
+        count = max(_MIN_LINES, self.console.height - len(self.running) - _OTHER_LINES)
         table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
         table.add_column("scored", no_wrap=True, max_width=52)
         table.add_column("on", no_wrap=True, max_width=32)
@@ -137,7 +137,7 @@ class ProgressReport:
         return table
 
 
-def _cells(details: dict[str, Any]) -> list[str]:
+def _format_cells(details: dict[str, Any]) -> list[str]:
     if not details:
         return [""] * 5
     steps = f"/{details['steps']}" if details["steps"] else ""
@@ -151,29 +151,29 @@ def _cells(details: dict[str, Any]) -> list[str]:
     ]
 
 
-def _facts(details: dict[str, Any]) -> list[str]:
-    step, loss, psnr, speed, left = _cells(details)
+def _format_facts(details: dict[str, Any]) -> list[str]:
+    step, loss, psnr, speed, left = _format_cells(details)
     validation = [f"validation PSNR {psnr}"] if psnr else []
     return [f"step {step}", f"loss {loss}", *validation, f"{speed} images/s", f"{left} left"]
 
 
-#: Seconds between two updates of a notebook's output, which is kept with each of them until it is cleared.
-_PAUSE = 0.5
+#: Seconds between two updates of the output in a notebook.
+_UPDATE_SECONDS = 0.5
 _WIDTH = 110
 _CODE = '<pre style="line-height: normal; white-space: pre; overflow-x: auto">{code}</pre>'
 
 
-def progress_of(opened: OpenedRun, console: Console | None = None) -> ProgressReport:
-    """Return a reporter of the progress of a run, to be used as a context."""
-    left = {unit.folder for unit in opened.todo}
-    done = sum(unit.folder not in left for unit in opened.units)
+def progress_report(opened: OpenedRun, console: Console | None = None) -> ProgressReport:
+    """Return the reporter for the progress of a run that suits the console."""
+    unfinished = {unit.folder for unit in opened.todo}
+    done = sum(unit.folder not in unfinished for unit in opened.units)
     console = console or Console(stderr=True)
     kind = NotebookReport if console.is_jupyter else ProgressReport
     return kind(len(opened.units), done, console, Store(opened.folder))
 
 
 class NotebookReport(ProgressReport):
-    """Shows the progress of a run in the output of a notebook's cell: a bar, the running units, and what went wrong."""
+    """Shows the progress of a run in a cell of a notebook: a bar, the running units, notes and failures."""
 
     def __init__(self, total: int, done: int, console: Console, store: Store | None = None) -> None:
         super().__init__(total, done, console, store)
@@ -194,7 +194,7 @@ class NotebookReport(ProgressReport):
     def __call__(self, event: Event) -> None:
         """Record an event, and show it."""
         super().__call__(event)
-        if time.monotonic() - self.shown > _PAUSE:
+        if time.monotonic() - self.shown > _UPDATE_SECONDS:
             self.display.update(self)
             self.shown = time.monotonic()
 

@@ -1,4 +1,4 @@
-"""Entrants taken out of a results folder."""
+"""Removing entrants from a results folder, selecting its rows, and claiming its units for changes."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from gahbench.store.store import DAMAGED, REPLACED, Store, recorded_unit
 from gahbench.store.stored_files import StoredWeights, stored_weights
 
 
-def named_rows(names: Iterable[str], labels: Iterable[str], where: str) -> set[str]:
-    """Return the labels of the rows that are named: an entrant's label names all its rows."""
-    rows, found = list(dict.fromkeys(labels)), set()
+def select_rows(names: Iterable[str], labels: Iterable[str], source: str) -> set[str]:
+    """Return the labels of rows that match labels, names or patterns; the label of an entrant selects all its rows."""
+    rows, selected = list(dict.fromkeys(labels)), set()
     for name in names:
-        own = {label for label in rows if name in (label, base_label(label))}
-        own = own or {label for label in rows if is_chosen(label, [name])}
-        if not own:
+        matching = {label for label in rows if name in (label, base_label(label))}
+        matching = matching or {label for label in rows if is_chosen(label, [name])}
+        if not matching:
             accepted = list(dict.fromkeys([*map(base_label, rows), *rows]))
             raise ResultsError(
-                f"{where}: no entrant '{name}'{suggestion(name, accepted)}; accepted are {listing(accepted)}"
+                f"{source}: no entrant '{name}'{suggestion(name, accepted)}; accepted are {listing(accepted)}"
             )
-        found |= own
-    return found
+        selected |= matching
+    return selected
 
 
-#: A lease may be given up, or become stale, while it is looked at.
-_TRIES = 3
+#: How often a claim is tried, since a lease may be released or become stale in the meantime.
+_ATTEMPTS = 3
 
 
 @contextlib.contextmanager
-def hold(units: Iterable[Unit], store: Store) -> Iterator[None]:
-    """Claim units of a results folder, and release them at the end."""
+def claim_all(units: Iterable[Unit], store: Store) -> Iterator[None]:
+    """Claim units of a results folder for the duration of a context, so that no worker does them."""
     leases = Leases(store.leases)
     try:
         for unit in {unit.folder: unit for unit in units}.values():
@@ -55,23 +55,23 @@ def hold(units: Iterable[Unit], store: Store) -> Iterator[None]:
 
 
 def _claim(unit: Unit, leases: Leases, store: Store) -> None:
-    where = "by another process"
-    for _ in range(_TRIES):
+    holder = "by another process"
+    for _ in range(_ATTEMPTS):
         if leases.take(unit.folder) is not None:
             return
-        seen = leases.inspect(unit.folder)
-        if seen is None:
+        lease = leases.inspect(unit.folder)
+        if lease is None:
             continue
-        where = f"on {seen.record.host}, process {seen.record.pid}"
-        if not seen.is_stale:
+        holder = f"on {lease.record.host}, process {lease.record.pid}"
+        if not lease.is_stale:
             break
-        leases.clear(seen)
-    raise ResultsError(f"{store.folder}: '{unit.label}' is being done {where}; wait for it, or end it")
+        leases.clear(lease)
+    raise ResultsError(f"{store.folder}: '{unit.label}' is being done {holder}; wait for it, or stop it")
 
 
 @dataclass(frozen=True)
 class Removed:
-    """The outcome of removing entrants."""
+    """The outcome of removing entrants: labels of rows, and numbers of finished units that were removed and kept."""
 
     rows: tuple[str, ...]
     units: int
@@ -79,121 +79,136 @@ class Removed:
 
 
 def remove(folder: str | Path, entrants: Sequence[str]) -> Removed:
-    """Remove entrants from a results folder: rows, units, failures, attempts; units that others need stay.
+    """Remove entrants from a results folder: their rows, units, failures and attempts, and write the board again.
 
-    The board is written anew. An entrant of the suite's file is planned again by the next run of the suite.
+    Units that other entrants need are kept. The next run of the suite plans entrants of its file again.
 
     Parameters
     ----------
     folder
-        A results folder.
+        Path of a results folder with its units.
     entrants
-        Their labels, names or patterns such as ``unet*``; the label of a row of a sweep, ``unet[width=16] N=100``,
-        names that row alone.
+        Labels, names or patterns (``unet*``) of the entrants. The label of one row of a sweep, such as
+        ``unet[width=16] N=100``, selects only that row.
+
+    Returns
+    -------
+    Removed
+        The labels of the removed ``rows``, and the numbers of finished ``units`` that were removed and ``kept``.
 
     Raises
     ------
     ResultsError
-        If there is no such entrant, it is the baseline, no other would be left, or a process is doing one of its
+        If the folder has no such entrant, the entrant is the baseline or the only one, or a process is doing one of its
         units.
     """
     folder, store = Path(folder), Store(Path(folder))
-    # Before anything is written.
+    # The lock would create the folder, so check it first.
     require_plan(folder)
     if not store.units.is_dir():
-        raise ResultsError(f"{folder}: holds no units; expected a results folder as its run left it")
+        raise ResultsError(f"{folder}: holds no units; expected a results folder as the run left it")
     with Folder(folder).lock():
         plan = require_plan(folder)
         recorded = list(store.recorded_units())
-        units = [*(one.unit for one in plan.units), *recorded]
-        rows = named_rows(entrants, (unit.entrant for unit in units), str(folder))
-        left = _without(plan, rows, folder)
-        own = {unit.folder: unit for unit in units if unit.entrant in rows}
-        # Where a unit has another label now, the label of the plan counts.
-        others = [*(unit for unit in recorded if unit.folder not in own), *(one.unit for one in left.units)]
-        needed = {one.unit.folder for one in left.units}
-        needed |= {f"fit-{key}" for unit in others if unit.entrant not in rows for key in unit.needs}
-        gone = {name: unit for name, unit in own.items() if name not in needed}
-        with hold(gone.values(), store):
-            write_plan(folder, left)
+        units = [*(planned.unit for planned in plan.units), *recorded]
+        rows = select_rows(entrants, (unit.entrant for unit in units), str(folder))
+        remaining = _plan_without(plan, rows, folder)
+        of_rows = {unit.folder: unit for unit in units if unit.entrant in rows}
+        # A unit may have recorded an earlier label of its entrant; the label in the plan counts.
+        other_units = [
+            *(unit for unit in recorded if unit.folder not in of_rows),
+            *(planned.unit for planned in remaining.units),
+        ]
+        still_needed = {planned.unit.folder for planned in remaining.units}
+        still_needed |= {f"fit-{key}" for unit in other_units if unit.entrant not in rows for key in unit.needs}
+        removed = {name: unit for name, unit in of_rows.items() if name not in still_needed}
+        with claim_all(removed.values(), store):
+            write_plan(folder, remaining)
             finished = store.finished()
-            for unit in gone.values():
+            for unit in removed.values():
                 store.forget_failure(unit)
-            _remove(store, gone.keys(), rows)
+            _delete_folders(store, removed.keys(), rows)
     write_results(folder)
-    count = len(finished & gone.keys())
-    return Removed(tuple(sorted(rows)), count, len(finished & own.keys()) - count)
+    count = len(finished & removed.keys())
+    return Removed(tuple(sorted(rows)), count, len(finished & of_rows.keys()) - count)
 
 
-def _without(plan: RecordedPlan, rows: set[str], folder: Path) -> RecordedPlan:
+def _plan_without(plan: RecordedPlan, rows: set[str], folder: Path) -> RecordedPlan:
     """Return a plan without some rows."""
     baseline = plan.board["baseline"]
     if baseline in rows:
         raise ResultsError(
-            f"{folder}: '{baseline}' is the baseline, from which gains are measured; it cannot be removed"
+            f"{folder}: '{baseline}' cannot be removed: it is the baseline, from which gains are measured"
         )
-    units = tuple(one for one in plan.units if one.unit.entrant not in rows)
+    units = tuple(planned for planned in plan.units if planned.unit.entrant not in rows)
     if not units:
-        raise ResultsError(f"{folder}: no entrant would be left besides {listing(sorted(rows))}; delete the folder")
-    left = {base_label(label) for label in plan.board["entrants"] if label not in rows}
-    gone = {base_label(label) for label in rows} - left
-    kept = {
-        "citations": [row for row in plan.board.get("citations", ()) if row["entry"] not in gone],
+        raise ResultsError(f"{folder}: no entrant would be left without {listing(sorted(rows))}; delete the folder")
+    remaining = {base_label(label) for label in plan.board["entrants"] if label not in rows}
+    removed = {base_label(label) for label in rows} - remaining
+    board = {
+        "citations": [row for row in plan.board.get("citations", ()) if row["entry"] not in removed],
         "entrants": [label for label in plan.board["entrants"] if label not in rows],
-        "refused": [one for one in plan.board.get("refused", ()) if one[1] not in rows],
+        "refused": [row for row in plan.board.get("refused", ()) if row[1] not in rows],
         "trainings": {label: own for label, own in plan.board.get("trainings", {}).items() if label not in rows},
     }
-    changes = tuple(option for option in plan.changes if option.removeprefix(f"{ENTRANT} ") not in gone)
-    return replace(plan, units=units, board={**plan.board, **kept}, changes=changes)
+    changes = tuple(option for option in plan.changes if option.removeprefix(f"{ENTRANT} ") not in removed)
+    return replace(plan, units=units, board={**plan.board, **board}, changes=changes)
 
 
-def _remove(store: Store, gone: Set[str], rows: Set[str]) -> None:
-    """Delete folders of units: finished, attempts, and folders that were moved away; scores before their fits."""
+def _delete_folders(store: Store, removed: Set[str], rows: Set[str]) -> None:
+    """Delete the folders of finished units, attempts and units that were moved away; scores before their fits."""
     for name in sorted(names_in(store.units), reverse=True):
-        if name.partition(PARTIAL)[0] in gone:
+        if name.partition(PARTIAL)[0] in removed:
             delete_folder(store.units / name)
     for folder in (
-        store.folder / room / name for room in (DAMAGED, REPLACED) for name in names_in(store.folder / room)
+        store.folder / subfolder / name
+        for subfolder in (DAMAGED, REPLACED)
+        for name in names_in(store.folder / subfolder)
     ):
         unit = recorded_unit(folder)
-        # Attempts record nothing: KIND-KEY.partial...
-        if folder.name.partition(PARTIAL)[0] in gone if unit is None else unit.entrant in rows:
+        # Attempts have no record of their unit, but its name: KIND-KEY.partial...
+        if folder.name.partition(PARTIAL)[0] in removed if unit is None else unit.entrant in rows:
             delete_entry(folder)
 
 
-def put_back(plan: Plan, folder: Path, entrants: Sequence[str]) -> int:
-    """Move the finished units of some entrants into ``replaced/``, so that a run does them again."""
+def move_to_replaced(plan: Plan, folder: Path, entrants: Sequence[str]) -> int:
+    """Move the finished units of some entrants to ``replaced/``, so that a run does them again; return their number."""
     store = Store(folder)
-    rows = named_rows(entrants, (unit.entrant for unit in plan.units), f"suite '{plan.suite.name}'")
+    rows = select_rows(entrants, (unit.entrant for unit in plan.units), f"suite '{plan.suite.name}'")
     with Folder(folder).lock():
-        own = {unit.folder: unit for unit in plan.units if unit.entrant in rows}
-        fits = {unit.key for unit in own.values() if unit.kind == "fit"}
-        others = (*plan.units, *store.recorded_units()) if fits else ()
-        own |= {unit.folder: unit for unit in others if fits.intersection(unit.needs)}
-        with hold(own.values(), store):
-            # Scores before the networks that they measured.
+        replaced = {unit.folder: unit for unit in plan.units if unit.entrant in rows}
+        fits = {unit.key for unit in replaced.values() if unit.kind == "fit"}
+        candidates = (*plan.units, *store.recorded_units()) if fits else ()
+        replaced |= {unit.folder: unit for unit in candidates if fits.intersection(unit.needs)}
+        with claim_all(replaced.values(), store):
+            # In reverse order, scores come before the networks that they measured.
             listed = sorted(names_in(store.units), reverse=True)
-            attempts = (name for name in listed if PARTIAL in name and name.partition(PARTIAL)[0] in own)
+            attempts = (name for name in listed if PARTIAL in name and name.partition(PARTIAL)[0] in replaced)
             store.move_away(attempts, REPLACED)
-            return store.move_away((name for name in listed if name in own), REPLACED)
+            return store.move_away((name for name in listed if name in replaced), REPLACED)
 
 
 def weights(folder: str | Path, entrant: str) -> list[StoredWeights]:
-    """Return where the weights, histories and snapshots of the finished fits of an entrant are.
+    """Return the paths of the weights, training histories and snapshots of the finished fits of an entrant.
 
     Parameters
     ----------
     folder
-        A results folder with its units.
+        Path of a results folder with its units.
     entrant
-        Its label or name, or a pattern such as ``unet*``; the label of a row of a sweep, ``unet[width=16] N=100``,
-        names that row alone.
+        Label, name or pattern (``unet*``) of a trained entrant. The label of one row of a sweep, such as
+        ``unet[width=16] N=100``, selects only that row.
+
+    Returns
+    -------
+    list of StoredWeights
+        One item for each finished fit, in the order of the plan.
 
     Raises
     ------
     ResultsError
-        If it is no results folder, or has no such entrant that is trained.
+        If the folder is no results folder, or has no such trained entrant.
     """
     plan = require_plan(Path(folder))
-    trained = (one.unit.entrant for one in plan.units if one.unit.kind == "fit")
-    return stored_weights(Path(folder), plan, named_rows([entrant], trained, f"{folder}, entrants that are trained"))
+    trained = (planned.unit.entrant for planned in plan.units if planned.unit.kind == "fit")
+    return stored_weights(Path(folder), plan, select_rows([entrant], trained, f"{folder}, trained entrants"))

@@ -1,4 +1,4 @@
-"""Reuse of finished units of other results folders, and the merge of several folders."""
+"""Reuse of finished units from other results folders, and merging of several folders."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from gahbench.store.store import Store
 from gahbench.training.file_names import WEIGHTS
 
 
-def _find(names: Sequence[str], info: ValidationInfo) -> tuple[Unit, ...]:
-    """Return the units of some folder names in the plan that a record refers to."""
+def _units_by_name(names: Sequence[str], info: ValidationInfo) -> tuple[Unit, ...]:
+    """Return the units with some folder names in the plan that the validation context holds."""
     planned: Mapping[str, Unit] = info.context or {}
-    if lost := [name for name in names if name not in planned]:
-        raise ResultsError(f"its plan was replaced while it was made ({lost[0]} is not in it)")
+    if missing := [name for name in names if name not in planned]:
+        raise ResultsError(f"another run has replaced the plan of this folder ({missing[0]} is not in it); run again")
     return tuple(planned[name] for name in names)
 
 
-#: Units, which a record has as the names of their folders: the plan has the rest.
-Named = Annotated[
-    tuple[Unit, ...], PlainValidator(_find), PlainSerializer(lambda units: [unit.folder for unit in units])
+#: Units that a record stores as folder names, and that are read from the plan.
+PlannedUnits = Annotated[
+    tuple[Unit, ...], PlainValidator(_units_by_name), PlainSerializer(lambda units: [unit.folder for unit in units])
 ]
 
 
@@ -47,30 +47,30 @@ Named = Annotated[
 class Reused:
     """The units that were taken from other results folders."""
 
-    taken: Named = ()
+    taken: PlannedUnits = ()
     damaged: tuple[Path, ...] = ()
-    other_weights: Named = ()
+    other_weights: PlannedUnits = ()
 
 
-#: How taking a unit ends: it is here now, its files are damaged, or a score would stand beside a network that it did
-#: not measure.
-Ending = Literal["taken", "damaged", "other weights"]
+#: The outcome of copying a unit: it was taken, its files are damaged, or a score measured other weights than those in
+#: the target folder.
+CopyOutcome = Literal["taken", "damaged", "other weights"]
 
 
-class Taker:
-    """Takes finished units from other results folders."""
+class UnitCopier:
+    """Copies finished units from other results folders into a store."""
 
     def __init__(self, target: Store) -> None:
         self._target = target
-        # Finished fits stay as they are.
-        self._held = functools.cache(target.weights_checksum)
+        # The weights of finished fits do not change, so their checksums can be cached.
+        self._own_checksum = functools.cache(target.weights_checksum)
 
-    def take(self, source: Store, unit: Unit) -> Ending:
-        """Link or copy a finished unit, unless it is damaged, or scores would not be those of the weights here."""
+    def copy(self, source: Store, unit: Unit) -> CopyOutcome:
+        """Link or copy a finished unit, unless it is damaged or belongs to other weights than those in the target."""
         done = source.done_record(unit)
         if done is None:
             return "damaged"
-        if not self._fits(unit, done):
+        if not self._matches_weights(unit, done):
             return "other weights"
         attempt = self._target.units / f"{unit.folder}{PARTIAL}-{unique_name()}"
         try:
@@ -81,7 +81,7 @@ class Taker:
             self._target.verify(attempt, unit)
             publish(attempt, self._target.path(unit))
         except (OSError, ResultsError):
-            # Either reading or writing has failed.
+            # If the source is intact, writing to the target has failed.
             try:
                 source.verify(source.path(unit), unit)
             except ResultsError:
@@ -92,16 +92,18 @@ class Taker:
         self._target.forget_failure(unit)
         return "taken"
 
-    def _fits(self, unit: Unit, done: dict[str, Any]) -> bool:
-        """Whether a score measured the networks that are here, or scores here measured a network."""
+    def _matches_weights(self, unit: Unit, done: dict[str, Any]) -> bool:
+        """Return whether a score measured the weights in the target, or scores in the target measured these weights."""
         if unit.kind == "fit":
-            return self._measured.get(unit.key) in (None, done["files"].get(WEIGHTS, {}).get("sha256"))
+            return self._measured_checksums.get(unit.key) in (None, done["files"].get(WEIGHTS, {}).get("sha256"))
         networks = done.get("networks", {})
-        return all((held := self._held(key)) is not None and held == networks.get(key) for key in unit.needs)
+        return all(
+            (checksum := self._own_checksum(key)) is not None and checksum == networks.get(key) for key in unit.needs
+        )
 
     @functools.cached_property
-    def _measured(self) -> dict[str, str]:
-        """Checksums of the weights that scores here measured before any were taken, by the keys of the fits."""
+    def _measured_checksums(self) -> dict[str, str]:
+        """Checksums of the weights that scores in the target measured, by the key of the fit."""
         done = (
             self._target.done_record(unit) or {}
             for unit in self._target.recorded_units()
@@ -111,41 +113,59 @@ class Taker:
 
 
 def reuse(units: Iterable[Unit], folder: Path, sources: Sequence[Path]) -> Reused:
-    """Take units that are finished in other results folders, of any suite, but not in this folder."""
+    """Copy units that are finished in other results folders, of any suite, but not in this folder."""
     for source in sources:
         if source.resolve() == folder.resolve():
-            raise ResultsError(f"{source}: is the results folder itself; accepted are others")
+            raise ResultsError(f"{source}: is the results folder of the run itself; give another folder")
         if not Store(source).units.is_dir():
-            raise ResultsError(f"{source}: holds no units; expected a results folder as its run left it")
+            raise ResultsError(f"{source}: holds no units; expected a results folder as the run left it")
     with Folder(folder).lock():
-        return _take(units, Store(folder), [Store(source) for source in sources])
+        return _copy_units(units, Store(folder), [Store(source) for source in sources])
 
 
-def _take(units: Iterable[Unit], target: Store, sources: Sequence[Store]) -> Reused:
-    """Take units, fits first, each from the first store that has it undamaged."""
-    taker, finished = Taker(target), target.finished()
-    held = [(store, store.finished()) for store in sources]
+def _copy_units(units: Iterable[Unit], target: Store, sources: Sequence[Store]) -> Reused:
+    """Copy units, fits first, each from the first store that has it undamaged."""
+    copier, finished = UnitCopier(target), target.finished()
+    sources_with_names = [(store, store.finished()) for store in sources]
     taken: list[Unit] = []
     damaged: list[Path] = []
     other_weights: list[Unit] = []
     missing = {unit.folder: unit for unit in units if unit.folder not in finished}
     for unit in sorted(missing.values(), key=lambda unit: unit.kind != "fit"):
-        ending = None
-        for store in (store for store, names in held if unit.folder in names):
-            ending = taker.take(store, unit)
-            if ending == "taken":
+        outcome = None
+        for store in (store for store, names in sources_with_names if unit.folder in names):
+            outcome = copier.copy(store, unit)
+            if outcome == "taken":
                 taken.append(unit)
                 break
-            if ending == "damaged":
+            if outcome == "damaged":
                 damaged.append(store.path(unit))
-        if ending == "other weights":
+        if outcome == "other weights":
             other_weights.append(unit)
     return Reused(tuple(taken), tuple(damaged), tuple(other_weights))
 
 
 @dataclass
 class Merged:
-    """The outcome of merging results folders."""
+    """The outcome of merging results folders.
+
+    Attributes
+    ----------
+    folder
+        The merged folder.
+    taken
+        The number of units that were taken from each folder.
+    failures
+        The number of units that failed and are finished in no folder.
+    differing
+        Units with different results in several folders; those of the first folder were taken.
+    other_weights
+        Scores that were left out, since they measured other weights than those taken.
+    damaged
+        Folders of units that were left out as damaged.
+    notes
+        Other differences between the folders, in words.
+    """
 
     folder: Path
     taken: dict[Path, int] = field(default_factory=dict)
@@ -157,108 +177,109 @@ class Merged:
 
 
 def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
-    """Make one results folder of several, with the board of all: units of equal keys once, linked or copied.
+    """Merge several results folders of one suite into one, by links or copies, and write its board.
 
     Parameters
     ----------
     folders
-        Results folders of one suite. Where two hold a unit, the first counts.
+        Paths of results folders. If several hold the same unit, the unit is taken from the first of them.
     out
-        The folder of all: new or empty, or with results of the suite, which then come first.
+        Path of the merged folder: new or empty, or with results of the suite, which are kept and count first.
 
     Returns
     -------
     Merged
-        How many units came from each, and of which they have different results.
+        The numbers of units that were ``taken`` from each folder, and the units with ``differing`` results.
 
     Raises
     ------
     ResultsError
-        If there are fewer than two, one of them is no results folder, they differ in suite, baseline, images, scoring
-        or training, or the plugins in one of them are links; names what differs.
+        If there are fewer than two folders, one of them is no results folder, they differ in suite, baseline, images,
+        scoring or training, or plugin files in one of them are links.
     """
     paths, out = [Path(folder) for folder in folders], Path(out)
-    # What is refused leaves no trace.
-    _united(paths, out)
+    # Check everything before anything is written.
+    _merge_plans(paths, out)
     with Folder(out).lock():
-        # Another run may have planned in it while this one waited.
-        plans, plan, notes = _united(paths, out)
+        # Another run may have changed the plan of the folder while this one waited for the lock.
+        plans, plan, notes = _merge_plans(paths, out)
         sources = [path for path in plans if path.resolve() != out.resolve()]
         for name in plan.plugins:
             if (source := next((path for path in sources if (path / name).exists()), None)) is not None:
                 copy_plugin(name, source, out)
         write_plan(out, plan)
-        found = _merge_units([one.unit for one in plan.units], Store(out), list(map(Store, sources)))
-        found.notes = tuple(notes)
+        merged = _merge_units([planned.unit for planned in plan.units], Store(out), list(map(Store, sources)))
+        merged.notes = tuple(notes)
     write_results(out)
-    return found
+    return merged
 
 
 def _merge_units(units: Sequence[Unit], target: Store, sources: Sequence[Store]) -> Merged:
-    """Take units, note units of which the stores have different results, and take failures of units done nowhere."""
-    found = Merged(target.folder)
+    """Copy units and failures of units that are finished nowhere, and find units whose results differ."""
+    merged = Merged(target.folder)
     for source in sources:
-        part = _take(units, target, [source])
-        found.taken[source.folder] = len(part.taken)
-        found.damaged += part.damaged
-        found.other_weights += part.other_weights
+        reused = _copy_units(units, target, [source])
+        merged.taken[source.folder] = len(reused.taken)
+        merged.damaged += reused.damaged
+        merged.other_weights += reused.other_weights
     finished = target.finished()
-    found.other_weights = [unit for unit in found.other_weights if unit.folder not in finished]
+    merged.other_weights = [unit for unit in merged.other_weights if unit.folder not in finished]
     for unit in units:
         if unit.folder in finished:
-            here = _checksums(target, unit)
-            # Scores of networks that differ are expected to differ.
-            is_explained = any(fit.key in unit.needs for fit in found.differing)
-            if not is_explained and any(_checksums(source, unit) not in (here, {}) for source in sources):
-                found.differing.append(unit)
-        elif record := next(filter(None, (one.failure_record(unit.folder) for one in (target, *sources))), None):
+            own_checksums = _checksums(target, unit)
+            # If the weights of a fit differ, its scores are expected to differ.
+            is_explained = any(fit.key in unit.needs for fit in merged.differing)
+            if not is_explained and any(_checksums(source, unit) not in (own_checksums, {}) for source in sources):
+                merged.differing.append(unit)
+        elif record := next(filter(None, (store.failure_record(unit.folder) for store in (target, *sources))), None):
             write_json(target.failures / f"{unit.folder}.json", record)
-            found.failures += 1
-    return found
+            merged.failures += 1
+    return merged
 
 
 def _checksums(store: Store, unit: Unit) -> dict[str, Any]:
-    """Return the checksums of the results of a unit; none if it is not finished."""
+    """Return the checksums of the result files of a unit; empty if the unit is not finished."""
     files = (store.done_record(unit) or {}).get("files", {})
     return {name: files[name]["sha256"] for name in (WEIGHTS, SCORES, ARRAYS) if name in files}
 
 
-def _united(folders: Sequence[Path], out: Path) -> tuple[dict[Path, RecordedPlan], RecordedPlan, list[str]]:
-    """Return the plans of folders, that of all first if it has results; the plan of all of them, and notes on it."""
-    listed = {path.resolve(): path for path in ([out, *folders] if read_plan(out) is not None else folders)}
-    if len(listed) < 2:
-        raise ResultsError(f"merging into {out} takes two results folders or more; there are {len(listed)}")
-    plans = {path: require_plan(path) for path in listed.values()}
+def _merge_plans(folders: Sequence[Path], out: Path) -> tuple[dict[Path, RecordedPlan], RecordedPlan, list[str]]:
+    """Return the plans of the folders (that of ``out`` first if it has one), the merged plan, and notes on it."""
+    by_path = {path.resolve(): path for path in ([out, *folders] if read_plan(out) is not None else folders)}
+    if len(by_path) < 2:
+        raise ResultsError(f"merging into {out} needs at least two results folders, found {len(by_path)}")
+    plans = {path: require_plan(path) for path in by_path.values()}
     _require_same_protocol(plans)
     for path in plans:
-        for place in (path / PLUGINS, *(path / PLUGINS).rglob("*")):
-            if place.is_symlink():
-                raise ResultsError(f"{place}: is a link; accepted are plugin files as a run copied them")
-    several = list(plans.values())
-    first = several[0]
-    threads = next((plan.threads for plan in several if plan.threads is not None), None)
+        for copy in (path / PLUGINS, *(path / PLUGINS).rglob("*")):
+            if copy.is_symlink():
+                raise ResultsError(f"{copy}: is a link; accepted are plugin files as a run copied them")
+    all_plans = list(plans.values())
+    first = all_plans[0]
+    threads = next((plan.threads for plan in all_plans if plan.threads is not None), None)
     notes = [
-        f"{path}: planned for {plan.threads} threads of a worker; {threads} are recorded, and rounding depends on it"
+        f"{path}: planned with {plan.threads} threads of each worker; the merged plan records {threads}, on which "
+        "rounding depends"
         for path, plan in plans.items()
         if plan.threads not in (None, threads)
     ]
     plugins: dict[str, str] = {}
     for path, plan in plans.items():
         for file in plan.plugins:
-            # plugins/DIGEST/FILE
+            # Names are plugins/DIGEST/FILE.
             name = file.split("/", 2)[-1]
             if plugins.setdefault(name, file) != file:
-                notes.append(f"{path}: another version of the plugin file {name}; that of the first folder is kept")
-    texts = {(plan.suite_text, plan.changes) for plan in several}
-    board = _united_boards([plan.board for plan in several])
+                notes.append(f"{path}: another version of the plugin file {name}; the first version is used")
+    texts = {(plan.suite_text, plan.changes) for plan in all_plans}
+    board = _merge_boards([plan.board for plan in all_plans])
     plan = replace(
         first,
-        units=tuple(_united_units(several, board)),
+        units=tuple(_merge_planned_units(all_plans, board)),
         board=board,
         threads=threads,
         plugins=tuple(plugins.values()),
-        code={name: digest for plan in reversed(several) for name, digest in plan.code.items()},
-        # A text that is not of all of it is of none.
+        code={name: digest for plan in reversed(all_plans) for name, digest in plan.code.items()},
+        # If the folders have different suite files, none of them describes the merged folder.
         suite_text=first.suite_text if len(texts) == 1 else "",
         changes=first.changes if len(texts) == 1 else (),
     )
@@ -266,21 +287,25 @@ def _united(folders: Sequence[Path], out: Path) -> tuple[dict[Path, RecordedPlan
 
 
 def _require_same_protocol(plans: Mapping[Path, RecordedPlan]) -> None:
-    """Refuse plans whose rows could not stand beside each other on a board."""
+    """Raise an error if the plans differ in anything that would make their rows incomparable."""
     known: dict[str, tuple[Path, Any]] = {}
     for path, plan in plans.items():
-        for what, own in _protocol(plan):
-            where, before = known.setdefault(what, (path, own))
-            found = [] if where == path else [describe_difference(own, before, at) for at in differences(own, before)]
-            if found:
+        for part, value in _protocol(plan):
+            first_path, first_value = known.setdefault(part, (path, value))
+            changed = (
+                []
+                if first_path == path
+                else [describe_difference(value, first_value, field) for field in differences(value, first_value)]
+            )
+            if changed:
                 raise ResultsError(
-                    f"{path} and {where}: {what} differs: {listing(found)}; accepted are folders of one suite, with "
-                    "the same images, scoring and training"
+                    f"{path} and {first_path}: {part} differs: {listing(changed)}; accepted are folders of one suite, "
+                    "with the same images, scoring and training"
                 )
 
 
 def _protocol(plan: RecordedPlan) -> Iterator[tuple[str, Any]]:
-    """Yield the names and values of everything that must be equal in all folders."""
+    """Yield the names and values of all parts of the protocol that must be equal in all folders."""
     yield "the suite", plan.suite
     yield "the baseline", plan.board["baseline"]
     for row in plan.board["datasets"]:
@@ -288,60 +313,70 @@ def _protocol(plan: RecordedPlan) -> Iterator[tuple[str, Any]]:
     for unit in plan.shown:
         document = unit.document or {}
         if unit.kind == "score":
-            own = {name: value for name, value in document.items() if name not in ("entrant", "partner")}
-            own.pop("learned_from", None)
-            yield f"the metric '{unit.metric}' on {unit.split} images of {unit.dataset}", own
+            settings = {name: value for name, value in document.items() if name not in ("entrant", "partner")}
+            settings.pop("learned_from", None)
+            yield f"the metric '{unit.metric}' on {unit.split} images of {unit.dataset}", settings
         elif unit.entrant not in plan.board["trainings"]:
-            yield f"the training{'' if unit.split is None else ' on halves'}", _training(unit)
+            yield f"the training{'' if unit.split is None else ' on halves'}", _training_fields(unit)
         yield f"'{unit.label}'", document
 
 
-def _training(unit: Unit) -> dict[str, Any]:
-    """Return how a network is trained: rows of a sweep differ in the number of images, and halves in the split."""
+def _training_fields(unit: Unit) -> dict[str, Any]:
+    """Return the fields of the training, but for the number of images in a sweep and the split of halves."""
     left_out = {"train_images"} if unit.entrant != base_label(unit.entrant) else set()
     left_out |= set() if unit.split is None else {"split", "same_initialisation"}
     training = (unit.document or {}).get("training", {})
     return {name: value for name, value in training.items() if name not in left_out}
 
 
-def _united_boards(boards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the facts of several boards; where they differ the first counts."""
+def _merge_boards(boards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Merge the facts of several boards; if they differ, the first board counts."""
     tables = {"datasets": "dataset", "metrics": "metric", "ratios": "metric"}
     return {
         "baseline": boards[0]["baseline"],
         "entrants": merge_orders(board["entrants"] for board in boards),
         **{name: merge_rows((board[name] for board in boards), column) for name, column in tables.items()},
         "citations": drop_duplicates(row for board in boards for row in board["citations"]),
-        "refused": [list(one) for one in dict.fromkeys(tuple(one) for board in boards for one in board["refused"])],
+        "refused": [list(row) for row in dict.fromkeys(tuple(row) for board in boards for row in board["refused"])],
         **{
-            name: {label: own for board in reversed(boards) for label, own in board[name].items()}
+            name: {label: value for board in reversed(boards) for label, value in board[name].items()}
             for name in ("trainings", "needs")
         },
     }
 
 
-def _united_units(plans: Sequence[RecordedPlan], board: Mapping[str, Any]) -> list[RecordedUnit]:
-    """Return every unit once, in the order of a plan: fits first, then by dataset, row, seed, split and metric."""
-    found: dict[str, RecordedUnit] = {}
-    for one in (one for plan in plans for one in plan.units):
-        before = found.setdefault(one.unit.folder, one)
-        # Plans of folders with finished networks do not count their work.
-        unit = replace(before.unit, work=max(before.unit.work, one.unit.work))
-        is_added, is_shown = before.is_added and one.is_added, before.is_shown or one.is_shown
-        found[one.unit.folder] = RecordedUnit(unit, is_added, is_shown)
-    first = {"dataset": [row["dataset"] for row in board["datasets"]], "entrant": board["entrants"]}
+def _merge_planned_units(plans: Sequence[RecordedPlan], board: Mapping[str, Any]) -> list[RecordedUnit]:
+    """Merge the units of plans, in the order of a plan: fits first, then by dataset, row, seed, split and metric."""
+    merged: dict[str, RecordedUnit] = {}
+    for recorded in (recorded for plan in plans for recorded in plan.units):
+        earlier = merged.setdefault(recorded.unit.folder, recorded)
+        # The work of a unit is 0 in a plan made after its fit had finished.
+        unit = replace(earlier.unit, work=max(earlier.unit.work, recorded.unit.work))
+        is_added, is_shown = earlier.is_added and recorded.is_added, earlier.is_shown or recorded.is_shown
+        merged[recorded.unit.folder] = RecordedUnit(unit, is_added, is_shown)
+    board_order = {"dataset": [row["dataset"] for row in board["datasets"]], "entrant": board["entrants"]}
 
-    def places(name: str) -> dict[str, int]:
+    def index_names(name: str) -> dict[str, int]:
         names = merge_orders(
-            [first.get(name, []), *([str(getattr(one.unit, name)) for one in plan.units] for plan in plans)]
+            [
+                board_order.get(name, []),
+                *([str(getattr(recorded.unit, name)) for recorded in plan.units] for plan in plans),
+            ]
         )
-        return {value: place for place, value in enumerate(names)}
+        return {value: index for index, value in enumerate(names)}
 
-    order = {name: places(name) for name in ("dataset", "entrant", "split", "metric")}
+    order = {name: index_names(name) for name in ("dataset", "entrant", "split", "metric")}
 
-    def place(one: RecordedUnit) -> tuple[int, ...]:
-        at = {name: places[str(getattr(one.unit, name))] for name, places in order.items()}
-        seed = -1 if one.unit.seed is None else one.unit.seed
-        return (one.unit.kind != "fit", at["dataset"], at["entrant"], seed, at["split"], at["metric"])
+    def sort_key(recorded: RecordedUnit) -> tuple[int, ...]:
+        position = {name: index_names[str(getattr(recorded.unit, name))] for name, index_names in order.items()}
+        seed = -1 if recorded.unit.seed is None else recorded.unit.seed
+        return (
+            recorded.unit.kind != "fit",
+            position["dataset"],
+            position["entrant"],
+            seed,
+            position["split"],
+            position["metric"],
+        )
 
-    return sorted(found.values(), key=place)
+    return sorted(merged.values(), key=sort_key)

@@ -1,4 +1,4 @@
-"""Suites planned and run."""
+"""Running suites: planning, doing the units, and writing the board."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from gahbench.planning.suite_files import plugin_sources
 from gahbench.registry.registry import Registry, open_registry, plugin_packages
 from gahbench.runs import hooks
 from gahbench.runs.collect import write_results
-from gahbench.runs.hooks import Trackings
+from gahbench.runs.hooks import RunTrackers
 from gahbench.runs.opening import OpenedRun, RunRequest, open_folder, open_run
-from gahbench.runs.opening_process import open_apart
-from gahbench.runs.progress import progress_of
+from gahbench.runs.opening_process import open_in_process
+from gahbench.runs.progress import progress_report
 from gahbench.runs.reuse import Reused
 from gahbench.runs.secret_noise import draw_secret_noise
 from gahbench.runs.supervisor import stop_on_signals
@@ -42,7 +42,7 @@ Report = Callable[[Event], None]
 
 @dataclass
 class Outcome:
-    """The outcome of a run."""
+    """The outcome of a run: numbers of units by state, labels that are not on the board, and the results."""
 
     folder: Path
     done: int
@@ -61,7 +61,7 @@ class Outcome:
 
     @property
     def results(self) -> Results:
-        """The results, read from the folder on first use."""
+        """The results, read from the folder."""
         return self._load()
 
     @property
@@ -70,7 +70,7 @@ class Outcome:
         return self.results.scores
 
     def leaderboard(self, full: bool = False) -> pd.DataFrame:
-        """Return the board, a row for each dataset and entrant; ``full`` as of :meth:`gahbench.Results.leaderboard`."""
+        """Return the board as :meth:`gahbench.Results.leaderboard` does: one row for each dataset and entrant."""
         return self.results.leaderboard(full)
 
     def figure(self, dataset: str | None = None, metrics: Sequence[str] = ()) -> Figure:
@@ -78,7 +78,7 @@ class Outcome:
         return self.results.figure(dataset, metrics)
 
 
-def _warn_of_moved(opened: OpenedRun) -> None:
+def _warn_of_damage(opened: OpenedRun) -> None:
     warn_of_damage(opened.damaged, f"moved to {opened.folder / DAMAGED}, and will be done again")
 
 
@@ -89,16 +89,16 @@ def run_opened(
     workers: int | None = None,
     report: Report = lambda event: None,
     device: str = "auto",
-    track: Trackings | None = None,
+    track: RunTrackers | None = None,
 ) -> Outcome:
     """Run the unfinished units of a run whose plan is recorded, and write the board."""
     from gahbench.board.results import load_results
 
     folder = opened.folder
-    _warn_of_moved(opened)
+    _warn_of_damage(opened)
     runner: Engine = registry.create("engine", engine)
     store, stop = Store(folder), threading.Event()
-    with (track or Trackings(())).of(registry):
+    with (track or RunTrackers(())).registered(registry):
         hooks.notify_started(registry, folder, opened.units, opened.todo)
         if opened.todo:
             reported = functools.partial(hooks.notify, registry, report)
@@ -126,19 +126,17 @@ Source = str | Path
 Settings = Mapping[str, Any] | Sequence[str]
 
 
-def write_plan(
+def record_plan(
     plan: Plan,
     folder: Source,
     registry: Registry,
     threads: int | None = None,
-    reused: Sequence[Source] = (),
+    reuse: Sequence[Source] = (),
     replace: bool = True,
 ) -> OpenedRun:
-    """Record a plan in a results folder, which any number of :func:`gahbench.runs.work.work` then finish."""
-    opened = open_folder(
-        plan, Path(folder), registry, threads, sources=tuple(map(Path, reused)), replaces_board=replace
-    )
-    _warn_of_moved(opened)
+    """Record a plan in a results folder, whose units processes of :func:`gahbench.runs.work.work` can then do."""
+    opened = open_folder(plan, Path(folder), registry, threads, sources=tuple(map(Path, reuse)), replaces_board=replace)
+    _warn_of_damage(opened)
     return opened
 
 
@@ -167,80 +165,132 @@ def run(
 
     Parameters
     ----------
-    suite, out
-        Path or name of a suite; the results folder, by default ``runs/`` and the name of the suite.
-    entrants, settings
-        Further entrants, ``name[key=value]``; fields set otherwise, ``{"training.steps": 100}``, or texts, as by
-        ``--set``.
-    datasets, metrics, only, seeds
-        Labels, names or patterns (``unet*``) of the datasets, metrics and entrants to be run and shown, by default all;
-        seeds of the trainings, whole numbers from 0, in place of the suite's.
-    plugins, reuse, again
-        Plugin files, or folders of them; other results folders, whose finished units are taken first; labels of
-        entrants whose units are done anew, for which what was done moves to ``replaced/`` in the folder.
-    engine, workers, threads, device
-        Where units run: ``processes``, ``inline``, or a plugin's; how many workers; threads of each, which rounding
-        depends on; ``cpu``, ``cuda``, or ``auto`` for GPUs if there are any.
-    secret_noise, track, report
-        Whether the seed of the noise is drawn after all fits, and kept; trackers that follow it; a function to call
-        with each event in place of showing progress: a bar in a notebook, a table on a terminal, lines elsewhere.
+    suite
+        Path of a suite, or the name of one that gahbench ships, such as ``quick``.
+    out
+        Path of the results folder; by default ``runs/`` and the name of the suite.
+    entrants
+        Further entrants, texts ``name[key=value,...]``; by default none.
+    settings
+        Fields of the suite to override: a mapping such as ``{"training.steps": 100}``, or texts such as
+        ``"training.steps=100"``; by default none.
+    datasets
+        Labels, names or patterns (``disc*``) of the datasets to run; by default all.
+    metrics
+        Labels, names or patterns of the metrics to run, to which PSNR is added; by default all.
+    only
+        Labels, names or patterns of the suite's entrants to run, to which the baseline is added; by default all.
+    seeds
+        Seeds of the trainings, whole numbers from 0; by default those of the suite.
+    plugins
+        Paths of plugin files, or of folders of them; by default only those that the suite names.
+    reuse
+        Paths of other results folders, from which finished units with the same keys are taken; by default none.
+    again
+        Labels, names or patterns of entrants to do again; their finished units are moved to ``replaced/`` in the
+        results folder. By default none.
+    engine
+        The engine, a text ``name[key=value,...]``: ``processes`` (worker processes on this machine, the default),
+        ``inline`` (this process), or another engine plugin.
+    workers
+        Number of workers, from 1; by default the engine chooses.
+    threads
+        Threads of each worker, from 1; rounding depends on them. By default the number that the folder records, or one
+        chosen by the fits.
+    device
+        Where networks compute: ``cpu``, ``cuda``, or ``auto`` (the default) for GPUs if there are any.
+    secret_noise
+        Whether to draw the seed of the noise once all fits have ended, and record it; by default ``False``.
+    track
+        Trackers that follow the run, texts ``name[key=value,...]``; by default none.
+    report
+        Function to call with each :class:`gahbench.Event`. By default progress is shown: a bar in a notebook, a table
+        on a terminal, lines elsewhere.
 
     Returns
     -------
     Outcome
-        Its ``results`` hold the tidy ``scores`` and make the ``leaderboard()``.
+        The numbers of units that are ``done`` and ``failed``; ``results`` with the tidy table ``scores`` and the
+        ``leaderboard()``.
 
     Raises
     ------
     GahbenchError
-        If something is not accepted, or the folder belongs to something else.
+        If an argument or the suite is invalid, or the folder holds something else than results of the suite.
+
+    Examples
+    --------
+    Score one reference and the baseline of a suite on two images:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     outcome = run("quick", folder, datasets=["discs"], metrics=["psnr"], only=["identity"],
+    ...                   settings={"scoring.images": 2}, engine="inline", report=lambda event: None)
+    ...     board = outcome.leaderboard().set_index("entrant")["psnr"]
+    >>> outcome.done, outcome.failed
+    (2, 0)
+    >>> {entrant: round(psnr, 1) for entrant, psnr in board.items()}
+    {'oracle-threshold[sym4]': 29.9, 'identity': 18.3}
     """
     changes = SuiteChanges.of(entrants, settings, datasets, metrics, only, seeds)
     folder, sources = None if out is None else Path(out), plugin_sources(plugins, suite)
-    others, anew, trackers = tuple(map(Path, reuse)), tuple(again), tuple(track)
+    reuse_folders, redone, trackers = tuple(map(Path, reuse)), tuple(again), tuple(track)
     request = RunRequest(
-        str(suite), folder, changes, sources, engine, workers, threads, device, others, anew, secret_noise, trackers
+        str(suite),
+        folder,
+        changes,
+        sources,
+        engine,
+        workers,
+        threads,
+        device,
+        reuse_folders,
+        redone,
+        secret_noise,
+        trackers,
     )
-    return run_request(request, (lambda opened: contextlib.nullcontext(report)) if report else progress_of)[0]
+    return run_request(request, (lambda opened: contextlib.nullcontext(report)) if report else progress_report)[0]
 
 
 def run_request(
     request: RunRequest, show: Callable[[OpenedRun], AbstractContextManager[Report]]
 ) -> tuple[Outcome, Registry]:
-    """Plan and run; the progress is reported to what ``show`` returns, which is called once the plan is recorded."""
-    with contextlib.closing(Trackings(request.track)) as trackings:
-        for opened, registry in _openings(request):
+    """Plan and run a suite; ``show`` is called once the plan is recorded, and returns the function for events."""
+    with contextlib.closing(RunTrackers(request.track)) as trackers:
+        for opened, registry in _open_parts(request):
             with show(opened) as report:
                 outcome = run_opened(
-                    opened, registry, request.engine, request.workers, report, request.device, trackings
+                    opened, registry, request.engine, request.workers, report, request.device, trackers
                 )
     return outcome, registry
 
 
-def _openings(request: RunRequest) -> Iterator[tuple[OpenedRun, Registry]]:
-    """Plan a run and record the plan; where the noise is secret, again once all fits have ended."""
-    opened, registry = _opened(request)
+def _open_parts(request: RunRequest) -> Iterator[tuple[OpenedRun, Registry]]:
+    """Plan a run and record the plan; under secret noise, do so again for the scores once all fits have ended."""
+    opened, registry = _open(request)
     yield opened, registry
     if opened.awaits_noise and draw_secret_noise(opened.folder):
-        scores, registry = _opened(replace(request, reuse=(), again=()))
-        yield replace(scores, reused=opened.reused), registry
+        second, registry = _open(replace(request, reuse=(), again=()))
+        yield replace(second, reused=opened.reused), registry
 
 
-def _opened(request: RunRequest) -> tuple[OpenedRun, Registry]:
-    """Plan in a process of its own where there is code from outside, unless it is to run in this one anyway."""
+def _open(request: RunRequest) -> tuple[OpenedRun, Registry]:
+    """Plan in this process, or in a child process if plugins from outside gahbench must not run in this one."""
     sources, engine = request.sources, request.engine
-    is_here = hooks.trusts_plugins(engine) or not (sources or plugin_packages() or _runs_code(request))
-    registry = open_registry(sources) if is_here else hooks.main_registry(sources, engine, request.track)
-    # An unknown engine or tracker is refused before anything is done.
+    in_this_process = hooks.runs_plugins_here(engine) or not (sources or plugin_packages() or _runs_code(request))
+    registry = open_registry(sources) if in_this_process else hooks.main_registry(sources, engine, request.track)
+    # Raise errors of an unknown engine or tracker before anything is written.
     registry.configure("engine", engine)
     for spec in request.track:
         registry.create("tracker", spec)
-    return open_run(request, registry) if is_here else open_apart(request), registry
+    return open_run(request, registry) if in_this_process else open_in_process(request), registry
 
 
 def _runs_code(request: RunRequest) -> bool:
-    """Whether an entrant of a suite of built-in plugins is a model that was saved with its code, or names code."""
+    """Return whether a built-in entrant runs code from outside: a model saved with its code, or code named by path."""
     with warnings.catch_warnings():
         # Planning repeats the warnings.
         warnings.simplefilter("ignore")
-        return any(one.origins for one in load_suite(request.suite, open_registry(()), request.changes).entrants)
+        return any(
+            entrant.origins for entrant in load_suite(request.suite, open_registry(()), request.changes).entrants
+        )

@@ -1,9 +1,9 @@
-"""Secret noise: the seed of the noise of scores is drawn when all fits have ended, so that none can know it.
+"""Secret noise: the seed of the noise of scores is drawn after all fits have ended, so that no network can know it.
 
-A run has two parts then. The first plans and does the fits alone. When each is finished or has failed, a seed is drawn
-and recorded in the folder's plan, with the networks and references that there are; the second part plans the scores
-under that noise. All later runs of the folder keep the seed, and what is added later is marked on the board: the noise
-was known by then.
+Such a run has two parts. The first plans and does only the fits. Once each has finished or failed, a seed is drawn and
+recorded in the plan of the folder, together with the existing networks and references. The second part plans the scores
+under that noise. Later runs of the folder keep the seed, and the board marks entrants that were added later, when the
+noise was already known.
 """
 
 from __future__ import annotations
@@ -25,42 +25,42 @@ from gahbench.store.plan_file import RecordedPlan, read_plan, require_plan, writ
 from gahbench.store.store import Store
 
 
-def secret_noise_of(folder: Path, is_wanted: bool) -> Mapping[str, Any] | None:
-    """Return the record of the secret noise of a results folder; ``None`` if it has the noise of the suite."""
+def load_secret_noise(folder: Path, is_wanted: bool) -> Mapping[str, Any] | None:
+    """Return the record of the secret noise of a results folder; ``None`` if the folder uses the noise of the suite."""
     plan = read_plan(folder)
     if plan is not None and plan.secret_noise is not None:
         return plan.secret_noise
     if is_wanted and plan is not None:
         raise ResultsError(
-            f"{folder}: was planned with noise that is known; for secret noise give another folder with --out, and "
-            f"'--reuse {folder}' to take the networks that are trained there"
+            f"{folder}: was planned with known noise; for secret noise, give another folder with --out, and "
+            f"'--reuse {folder}' to take the networks trained there"
         )
     return {"seed": None} if is_wanted else None
 
 
 def with_secret_noise(suite: Suite, noise: Mapping[str, Any] | None) -> Suite:
-    """Return a suite that scores under the secret noise, if there is any and it is drawn."""
+    """Return the suite with the seed of the secret noise, if the seed was drawn; else the suite as it is."""
     if noise is None or noise["seed"] is None:
         return suite
     return replace(suite, scoring=suite.scoring.model_copy(update={"noise_seed": noise["seed"]}))
 
 
 def without_scores(plan: Plan) -> Plan:
-    """Return the first part of a run with secret noise: the fits alone, and which references there are."""
+    """Return the plan of the first part of a run with secret noise: only the fits, and a record of the references."""
     references = (entrant for entrant in plan.suite.entrants if entrant.kind == "reference")
-    known = sorted(described(entrant)["identity"] for entrant in references)
-    return replace(plan, units=plan.fits, secret_noise={"seed": None, "references": known})
+    identities = sorted(described(entrant)["identity"] for entrant in references)
+    return replace(plan, units=plan.fits, secret_noise={"seed": None, "references": identities})
 
 
 def draw_secret_noise(folder: Path) -> bool:
-    """Draw the seed of the noise of a results folder, and record it, if all fits have ended."""
+    """Draw and record the secret seed of a results folder if all fits have ended; return whether it is drawn."""
     with Folder(folder).lock():
         plan, store = require_plan(folder), Store(folder)
         noise = plan.secret_noise
         if noise is None or noise["seed"] is not None:
             return noise is not None
         finished, failed = store.ended()
-        fits = [one.unit for one in plan.units if one.unit.kind == "fit"]
+        fits = [planned.unit for planned in plan.units if planned.unit.kind == "fit"]
         if any(unit.folder not in finished | failed for unit in fits):
             return False
         drawn = {
@@ -72,8 +72,8 @@ def draw_secret_noise(folder: Path) -> bool:
     return True
 
 
-def late_mark(plan: RecordedPlan, unit: Unit, done: Mapping[str, Any]) -> str | None:
-    """Return the mark of an entrant that was added after the secret noise was known; ``None`` for others."""
+def find_late_mark(plan: RecordedPlan, unit: Unit, done: Mapping[str, Any]) -> str | None:
+    """Return the mark of an entrant that was added after the secret noise was drawn; ``None`` for other entrants."""
     noise = plan.secret_noise
     if noise is None or noise["seed"] is None:
         return None

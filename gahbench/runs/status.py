@@ -1,4 +1,4 @@
-"""The state of a results folder while processes work in it, from listings alone, without torch."""
+"""The state of a results folder while processes work in it, from directory listings alone and without torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gahbench.contracts.engines import Event, Job
 from gahbench.contracts.unit import Unit
 from gahbench.runs.durations import OVERHEAD, Durations, image_values, seconds_of
 from gahbench.runs.queue import Queue
-from gahbench.runs.removal import named_rows
+from gahbench.runs.removal import select_rows
 from gahbench.store.attempts import PARTIAL
 from gahbench.store.leases import LEASE_SECONDS, Leases
 from gahbench.store.plan_file import RecordedPlan, require_plan
@@ -23,7 +23,7 @@ from gahbench.store.store import DAMAGED, Store
 
 @dataclass(frozen=True)
 class Running:
-    """A unit that a process has claimed."""
+    """A unit that a process has claimed, ``seconds`` ago; ``is_lost`` if the process has died or fallen silent."""
 
     unit: Unit
     host: str
@@ -36,7 +36,28 @@ class Running:
 
 @dataclass(frozen=True)
 class Status:
-    """The state of a results folder."""
+    """The state of a results folder.
+
+    Attributes
+    ----------
+    suite
+        Name of the suite.
+    done, failed, blocked, waiting
+        Numbers of units that are finished, have failed, cannot run since their fit failed, and are left to do
+        (including the running ones).
+    running
+        Units that processes have claimed.
+    failures
+        Label and error of each failed unit.
+    remaining
+        Estimated seconds until all units are done; ``None`` if unknown.
+    is_board_alone
+        Whether the folder is a published board without its units.
+    noise
+        State of the secret noise in words; empty if there is none.
+    damaged
+        Number of units that were moved to ``damaged/``.
+    """
 
     suite: str
     done: int
@@ -52,21 +73,28 @@ class Status:
 
 
 def status(folder: str | Path, lease: float = LEASE_SECONDS) -> Status:
-    """Return what is done in a results folder, what runs where, what failed, and the time left.
+    """Return the state of a results folder: finished, failed and running units, and the estimated time left.
 
-    Checksums of units are left to runs and to :func:`gahbench.runs.collect.collect`.
+    Files of units are not read or compared with their checksums, as runs and :func:`gahbench.collect` do.
 
     Parameters
     ----------
     folder
-        A results folder.
+        Path of a results folder.
     lease
-        Seconds after which a lease that is not refreshed is lost.
+        Seconds above 0 after which a unit whose process no longer refreshes its claim counts as lost; by default 300,
+        or the value of the environment variable ``GAHBENCH_LEASE_SECONDS``.
+
+    Returns
+    -------
+    Status
+        The numbers of units that are ``done``, ``failed`` and ``waiting``, the ``running`` units, the ``failures``, and
+        the ``remaining`` seconds.
 
     Raises
     ------
     ResultsError
-        If it is no results folder.
+        If the folder is no results folder.
     """
     folder = Path(folder)
     plan, store = require_plan(folder), Store(folder)
@@ -79,14 +107,16 @@ def status(folder: str | Path, lease: float = LEASE_SECONDS) -> Status:
     waiting = [unit for name, unit in units.items() if name not in ended]
     leases = Leases(store.leases, lease)
     claimed = leases.names() & {unit.folder for unit in waiting}
-    seen = [found for name in sorted(claimed) if (found := leases.inspect(name)) is not None]
+    held_leases = [held for name in sorted(claimed) if (held := leases.inspect(name)) is not None]
     now = leases.now()
     running = []
-    for one in seen:
-        own = one.record
-        age = max(0.0, now - (own.since or now))
-        running.append(Running(units[one.name], own.host, own.pid, own.job, age, own.losses, one.is_stale))
-    active = sum(not one.is_lost for one in running)
+    for held in held_leases:
+        record = held.record
+        age = max(0.0, now - (record.since or now))
+        running.append(
+            Running(units[held.name], record.host, record.pid, record.job, age, record.losses, held.is_stale)
+        )
+    active = sum(not unit.is_lost for unit in running)
     seconds = _seconds_left(waiting, [unit for name, unit in units.items() if name in finished], plan, store)
     return Status(
         plan.suite,
@@ -98,42 +128,46 @@ def status(folder: str | Path, lease: float = LEASE_SECONDS) -> Status:
         tuple((units[name].label, store.failure_of(name)) for name in sorted(failed & units.keys())),
         None if seconds is None else seconds / max(1, active) + (OVERHEAD if waiting else 0.0),
         not store.units.is_dir() and (folder / "results.json").is_file(),
-        _noise(plan),
+        _describe_noise(plan),
         sum(PARTIAL not in name for name in names_in(folder / DAMAGED)),
     )
 
 
-def _noise(plan: RecordedPlan) -> str:
+def _describe_noise(plan: RecordedPlan) -> str:
     if plan.secret_noise is None:
         return ""
     drawn = plan.secret_noise.get("drawn")
     if drawn is not None:
-        return f"secret noise, drawn {drawn}, when all fits had ended"
-    return "secret noise, to be drawn when all fits have ended: 'gahbench run' then plans the scores"
+        return f"secret noise, drawn {drawn}, after all fits had ended"
+    return "secret noise, to be drawn after all fits have ended: 'gahbench run' then plans the scores"
 
 
 def _seconds_left(waiting: list[Unit], done: list[Unit], plan: RecordedPlan, store: Store) -> float | None:
-    """Return the seconds that one worker needs for some units, estimated from similar units."""
+    """Return the estimated seconds that one worker would need for some units; ``None`` if unknown."""
     durations, values = Durations(), image_values(plan.board["datasets"])
     durations.add(done, store, values)
-    times = [durations.of(unit, values) for unit in waiting]
-    known = [seconds for seconds in times if seconds is not None]
-    return None if waiting and not known else sum(known) + (len(times) - len(known)) * max(known, default=0.0)
+    times = [durations.estimate(unit, values) for unit in waiting]
+    estimates = [seconds for seconds in times if seconds is not None]
+    return (
+        None
+        if waiting and not estimates
+        else sum(estimates) + (len(times) - len(estimates)) * max(estimates, default=0.0)
+    )
 
 
 def watch(folder: Path, seconds: float = 2.0) -> Iterable[Status]:
-    """Yield the state of a results folder every few seconds, until nothing is left."""
+    """Yield the state of a results folder every few seconds, until no unit is left."""
     while True:
-        found = status(folder)
-        yield found
-        if not found.waiting or found.is_board_alone:
+        current = status(folder)
+        yield current
+        if not current.waiting or current.is_board_alone:
             return
         time.sleep(seconds)
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Units that failed in the same way."""
+    """Units that failed with the same error and traceback, and the number of units that they block."""
 
     units: tuple[str, ...]
     error: str
@@ -142,36 +176,36 @@ class Failure:
 
 
 def failures(folder: Path, entrants: Sequence[str] = (), full: bool = False) -> list[Failure]:
-    """Return why units of a results folder failed, those with the same traceback together."""
+    """Return the failures of a results folder, grouped by error and traceback."""
     units, store = require_plan(folder).shown, Store(folder)
     labels = list(dict.fromkeys(unit.entrant for unit in units))
-    rows = named_rows(entrants, labels, str(folder)) if entrants else labels
+    rows = select_rows(entrants, labels, str(folder)) if entrants else labels
     failed = store.failed()
-    found: dict[tuple[str, str], dict[str, Unit]] = {}
+    groups: dict[tuple[str, str], dict[str, Unit]] = {}
     for unit in units:
         if unit.folder in failed and unit.entrant in rows:
             details = store.failure_record(unit.folder).get("traceback")
             text = details.strip("\n") if isinstance(details, str) else ""
             reason = store.failure_of(unit.folder), text if full else without_library_frames(text)
-            found.setdefault(reason, {})[unit.folder] = unit
+            groups.setdefault(reason, {})[unit.folder] = unit
     return [
         Failure(
-            tuple(unit.label for unit in own.values()),
+            tuple(unit.label for unit in group.values()),
             error,
             text,
-            sum(unit.folder not in failed and unit.is_blocked(own.keys()) for unit in units),
+            sum(unit.folder not in failed and unit.is_blocked(group.keys()) for unit in units),
         )
-        for (error, text), own in found.items()
+        for (error, text), group in groups.items()
     ]
 
 
 class Watch:
-    """Follows the units of a job that processes anywhere do, by the store alone.
+    """Follows the units of a job that other processes do on any machine, by listing the store.
 
     Parameters
     ----------
     job
-        The job.
+        The job, to whose ``report`` the events are passed.
     """
 
     def __init__(self, job: Job) -> None:
@@ -182,12 +216,12 @@ class Watch:
         self._ended: set[str] = set()
 
     def update(self) -> int:
-        """List the store, report what has changed since, and return how many units are left to do."""
+        """List the store, report changes since the last call, and return the number of units left to do."""
         try:
             finished, failed = self._queue.refresh()
             claimed = self._queue.leases.names()
         except OSError:
-            return self._queue.left  # The file server may be back in a moment.
+            return self._queue.left  # The file server may respond again at the next call.
         for name in sorted((claimed | finished | failed) - self._ended):
             unit = self._units.get(name)
             if unit is not None and name not in self._started:
@@ -204,7 +238,7 @@ class Watch:
         return self._queue.left
 
     def _seconds(self, unit: Unit) -> float:
-        """Return how long a unit took, as it recorded; 0 if it did not."""
+        """Return the recorded duration of a unit; 0 if there is none."""
         try:
             return seconds_of(self._job.store.done_record(unit)) or 0.0
         except ResultsError:

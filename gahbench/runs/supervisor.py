@@ -1,8 +1,9 @@
-"""Workers on this machine: a process for each outside plugin, a timeout, a heartbeat, and an exit status.
+"""Supervision of worker processes on this machine.
 
-A plugin can change everything that is computed in its process. So a worker process does units of one isolation key
-only: of one outside entrant, dataset and metric, or of built-in plugins alone. A worker that exits, exceeds a limit of
-the suite, falls silent or loses its device costs the unit that it did, and a new worker does the next one.
+A plugin can change everything that is computed in its process. So a worker process does only units of one isolation
+key: of one combination of outside entrant, dataset and metric, or of built-in plugins alone. If a worker exits, exceeds
+a limit of the suite, falls silent or loses its device, only its current unit is affected, and a new worker does the
+next unit.
 """
 
 from __future__ import annotations
@@ -25,97 +26,98 @@ from gahbench.contracts.engines import Event, Job
 from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import Hardware, hardware
 from gahbench.runs.child import SILENT_SECONDS, AwakeClock, WorkerChild, wait_for_any
-from gahbench.runs.protocol import ENDS, NOT_HELD, CodeChangedError
+from gahbench.runs.protocol import ENDS, NOT_STORED, CodeChangedError
 from gahbench.runs.queue import Queue
 
-#: How long a unit in flight may take to write its checkpoint when the run is stopped.
+#: Seconds for which running units may write their checkpoints when the run is stopped.
 GRACE_SECONDS = 20.0
-#: A worker that exits before it is ready once more would only exit again.
+#: A device slot is given up after this many workers in a row have exited before they were ready.
 START_ATTEMPTS = 2
-#: Seconds for which the supervisor waits for messages, and for units that other processes do.
+#: Seconds for which the supervisor waits for messages, or for units that other processes do.
 WAIT_SECONDS = 0.2
-#: Errors of a file system that will not pass by waiting: it is full, or cannot be written.
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-#: Seconds until a store that could not be read is read again.
+#: Errors of a full or read-only file system, for which waiting does not help.
+PERMANENT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+#: Seconds until the store is tried again after an error.
 RETRY_SECONDS = 5.0
-#: Multiply-adds of a training step below which a large GPU mostly waits for the next one to be started: about a
-#: millisecond's worth.
+#: Multiply-adds of a training step below which a large GPU is mostly idle, waiting for the next step to be launched;
+#: this many take about a millisecond.
 FILLING_WORK = 2e11
-#: Memory that a worker of small networks needs: libraries, a data set, activations of a batch.
+#: Bytes of GPU memory that a worker of small networks needs for libraries, a dataset and the activations of a batch.
 WORKER_BYTES = 8 << 30
 MAX_WORKERS_PER_DEVICE = 4
 
 
 def supervise(job: Job, workers: int | None = None, workers_per_gpu: int | None = None) -> None:
-    """Do the units of a job in worker processes until all are done or failed, here or elsewhere, or the job is stopped.
+    """Do the units of a job in worker processes, until all are done or failed, or the job is stopped.
 
     Parameters
     ----------
     job
-        The job; others may be doing its units too.
+        The job. Processes elsewhere may do its units at the same time.
     workers
-        Number of workers; ``None`` for ``workers_per_gpu`` to a GPU or, on CPU, one to each share of ``job.threads``
+        Number of workers, from 1; by default ``workers_per_gpu`` for each GPU or, on CPU, one for every ``job.threads``
         processors.
     workers_per_gpu
-        How many workers share a GPU; ``None`` for as many as fit in memory, unless one network fills the GPU.
+        Number of workers that share a GPU, from 1; by default as many as fit in memory and are useful for the size of
+        the networks, at most 4.
 
     Raises
     ------
     GahbenchError
-        If workers cannot be started at all.
+        If the device is not available, or no worker can be started.
     """
-    _Supervisor(job, worker_places(job, workers, workers_per_gpu)).run()
+    _Supervisor(job, worker_devices(job, workers, workers_per_gpu)).run()
 
 
-def worker_places(job: Job, workers: int | None = None, workers_per_gpu: int | None = None) -> list[Hardware]:
-    """Return the device of each worker of a job, first one each; arguments as of :func:`supervise`."""
+def worker_devices(job: Job, workers: int | None = None, workers_per_gpu: int | None = None) -> list[Hardware]:
+    """Return the device of each worker of a job, one per device in turn; arguments are those of :func:`supervise`."""
     devices = hardware(job.device).devices()
     if not devices:
-        raise GahbenchError(f"device '{job.device}' was requested, and this machine has none that torch can use")
+        raise GahbenchError(f"device '{job.device}' was requested, but this machine has none that torch can use")
     if not devices[0].is_accelerator:
         return devices * (workers or max(1, cpu_count() // job.threads))
     processors = cpu_count() // len(devices)
     shares = [workers_per_gpu or workers_per_device(job.units, device.memory, processors) for device in devices]
     rounds = range(max(shares))
-    places = [device for turn in rounds for device, share in zip(devices, shares, strict=True) if turn < share]
-    return [places[place % len(places)] for place in range(workers or len(places))]
+    in_turn = [device for turn in rounds for device, share in zip(devices, shares, strict=True) if turn < share]
+    return [in_turn[slot % len(in_turn)] for slot in range(workers or len(in_turn))]
 
 
 def workers_per_device(units: Iterable[Unit], memory: int | None, processors: int) -> int:
-    """Return how many workers should share a device, by the networks that are to be trained."""
-    steps = [work for unit in units if unit.kind == "fit" and (work := _step_work(unit)) is not None]
+    """Return how many workers should share a device, by the size of the networks to be trained."""
+    steps = [work for unit in units if unit.kind == "fit" and (work := _work_per_step(unit)) is not None]
     wanted = int(FILLING_WORK / max(steps)) if steps else 1
-    room = MAX_WORKERS_PER_DEVICE if memory is None else memory // WORKER_BYTES
-    return max(1, min(wanted, MAX_WORKERS_PER_DEVICE, room, processors))
+    by_memory = MAX_WORKERS_PER_DEVICE if memory is None else memory // WORKER_BYTES
+    return max(1, min(wanted, MAX_WORKERS_PER_DEVICE, by_memory, processors))
 
 
-def _step_work(unit: Unit) -> float | None:
-    """Return the multiply-adds of a training step; ``None`` where they are not known."""
+def _work_per_step(unit: Unit) -> float | None:
+    """Return the multiply-adds of a training step; ``None`` if they are unknown."""
     steps = unit.payload["training"].get("steps")
     return unit.work / steps if isinstance(steps, int) and steps and 0 < unit.work < float("inf") else None
 
 
 class _Supervisor:
-    """One run of a job."""
+    """Runs the units of one job in worker processes; each worker occupies a slot on a device."""
 
-    def __init__(self, job: Job, places: Sequence[Hardware]) -> None:
+    def __init__(self, job: Job, devices: Sequence[Hardware]) -> None:
         self.job = job
         self.queue = Queue(job.units, job.store)
         self.files = PluginFiles(job.files)
         self.clock = AwakeClock()
-        #: The device of each place; a place at which worker processes cannot start is removed.
-        self.places = dict(enumerate(places))
-        #: Worker processes by place, started with the first unit of the place.
+        #: The device of each slot; a slot on which workers cannot start is removed.
+        self.devices = dict(enumerate(devices))
+        #: Worker processes by slot, each started with the first unit of the slot.
         self.children: dict[int, WorkerChild] = {}
-        #: Messages that are not handled yet; a message is handled again if the store failed.
+        #: Messages that are not handled yet; after an error of the store, a message is handled again.
         self.pending: deque[tuple[WorkerChild, dict[str, Any]]] = deque()
-        #: By place, how many workers in a row have exited before they were ready.
+        #: How many workers in a row have exited before they were ready, by slot.
         self.failed_starts: Counter[int] = Counter()
         self.waits_until = 0.0
         self.trouble = ""
 
     def run(self) -> None:
-        """Do all units; no worker is left at the end."""
+        """Do all units, and end all workers."""
         try:
             self.queue.refresh()
             while self.queue.left and not self.job.stop.is_set():
@@ -125,9 +127,9 @@ class _Supervisor:
                 except KeyboardInterrupt:
                     self.job.stop.set()
                 except OSError as error:
-                    if error.errno in FULL:
+                    if error.errno in PERMANENT_ERRORS:
                         raise
-                    # The file server may be back in a moment.
+                    # The file server may respond again soon.
                     self._note_trouble(f"{error}; trying again")
                     self.job.stop.wait(RETRY_SECONDS)
             if self.job.stop.is_set():
@@ -138,37 +140,37 @@ class _Supervisor:
             self.queue.close()
 
     def _note_trouble(self, text: str) -> None:
-        """Report a fault of the store, once."""
+        """Report an error of the store, unless the last one was the same."""
         if text != self.trouble:
             self.trouble = text
             self.job.report(Event("note", None, {"text": text}))
 
     def _turn(self) -> None:
-        """Handle messages, end workers that hang, and give units to idle ones."""
+        """Handle messages, end workers that hang, and assign units to idle slots."""
         exited, now = self._listen(), self.clock.tick()
         for child in list(self.children.values()):
             if child in exited:
                 self._on_worker_exit(child)
             elif child.unit is not None and not self.queue.is_own(child.unit):
                 self._abandon(child, child.unit)
-            elif (why := child.exceeded_limit(now)) is not None:
-                self._stop_worker(child, why, is_lost=False)
+            elif (reason := child.exceeded_limit(now)) is not None:
+                self._stop_worker(child, reason, is_lost=False)
             elif child.is_silent(now):
-                self._stop_worker(child, f"nothing was heard of the worker process for {duration(SILENT_SECONDS)}")
-        for place in self.places:
-            idle = self.children.get(place)
+                self._stop_worker(child, f"no heartbeat of the worker process for {duration(SILENT_SECONDS)}")
+        for slot in self.devices:
+            idle = self.children.get(slot)
             if (idle is None or idle.unit is None) and time.monotonic() >= self.waits_until:
                 if (unit := self.queue.take(None if idle is None else idle.last)) is not None:
-                    self._give(place, unit)
+                    self._assign(slot, unit)
                 else:
-                    # Other processes do the units that are left, or these wait for them.
+                    # The units left are being done by other processes, or wait for units that are being done.
                     self.waits_until = time.monotonic() + WAIT_SECONDS
 
     def _listen(self) -> list[WorkerChild]:
-        """Handle the messages of workers, after a moment if there are none; return the workers that have exited."""
+        """Wait briefly for messages of workers, and handle them; return the workers that have exited."""
         self._handle_pending()
         wait_for_any(self.children.values(), WAIT_SECONDS)
-        # Asked first: all that a process has sent before its end can then be received.
+        # Poll before receiving, so that all messages sent before the exit are received.
         exited = [child for child in self.children.values() if child.process.poll() is not None]
         self.pending.extend((child, message) for child in self.children.values() for message in child.receive())
         self._handle_pending()
@@ -177,50 +179,50 @@ class _Supervisor:
     def _handle_pending(self) -> None:
         while self.pending:
             child, message = self.pending[0]
-            if self.children.get(child.place) is child:
+            if self.children.get(child.slot) is child:
                 self._handle(child, message)
-            # Not before: if the store fails, the message is handled again.
+            # Remove the message only now, so that it is handled again if the store raises an error.
             self.pending.popleft()
 
     def _handle(self, child: WorkerChild, message: dict[str, Any]) -> None:
         child.observe(message, self.clock.now)
         event, unit = message["event"], child.unit
         if event == "ready":
-            del self.failed_starts[child.place]
+            del self.failed_starts[child.slot]
         elif unit is None or not child.is_ready:
             return
         elif event in ("progress", "note"):
             self.job.report(Event(event, unit, {name: value for name, value in message.items() if name != "event"}))
         elif event in ENDS and message["unit"] == unit.folder:
             self._on_unit_end(child, unit, message)
-            # Not before the store has it: until then the end is handled again.
-            child.take_back()
+            # Clear the unit only after the store has recorded its end, so that the message can be handled again.
+            child.clear_unit()
             if event == "lost":
                 self._discard(child)
 
     def _on_unit_end(self, child: WorkerChild, unit: Unit, message: dict[str, Any]) -> None:
-        """Record how a unit has ended; whether it has finished is read from the store."""
+        """Record how a unit has ended; whether it has finished is checked in the store."""
         event = message["event"]
         if event == "finished" and not self._is_done(unit):
-            self._fail(unit, NOT_HELD, child.output())
+            self._fail(unit, NOT_STORED, child.output())
         elif event == "finished":
             self._finish(unit)
             seconds = message["seconds"]
-            # A plugin may have replaced the clock.
+            # A plugin may have replaced the clock, so the seconds may be invalid.
             self.job.report(Event("finished", unit, {"seconds": seconds if 0 <= seconds < 1e9 else 0.0}))
         elif event == "stopped":
             self._release(unit)
         elif event == "unstored":
-            if message["number"] in FULL:
-                child.take_back()
+            if message["number"] in PERMANENT_ERRORS:
+                child.clear_unit()
                 raise OSError(message["number"], message["error"])
             self._requeue(unit, message["error"], "")
             self.waits_until = time.monotonic() + RETRY_SECONDS
         elif event == "lost":
             self._requeue(unit, message["error"], message["traceback"])
         elif message["code_changed"] and not self.job.planned_here:
-            # Other machines may have the right code.
-            child.take_back()
+            # Leave the unit to other machines, which may have the right code.
+            child.clear_unit()
             raise CodeChangedError(message["error"].partition(": ")[2])
         else:
             self._fail(unit, message["error"], message["traceback"])
@@ -229,32 +231,32 @@ class _Supervisor:
         try:
             return self.job.store.is_done(unit)
         except ResultsError as error:
-            # The file server may be back in a moment.
+            # The file server may respond again soon.
             raise OSError(str(error)) from error
 
-    def _give(self, place: int, unit: Unit) -> None:
-        """Give a unit to the worker of a place, or to a new worker if that worker has another isolation key."""
-        child = self.children.get(place)
+    def _assign(self, slot: int, unit: Unit) -> None:
+        """Assign a unit to the worker of a slot, or to a new worker if the isolation keys differ."""
+        child = self.children.get(slot)
         if child is not None and child.key != unit.isolation_key:
             self._discard(child)
             child = None
         if child is None:
             try:
-                variables = self.places[place].environment
-                child = WorkerChild(place, self.job, variables, unit.isolation_key, self.clock.now)
+                variables = self.devices[slot].environment
+                child = WorkerChild(slot, self.job, variables, unit.isolation_key, self.clock.now)
             except OSError as error:
                 raise GahbenchError(f"worker processes cannot start in {self.job.store.folder}: {error}") from error
-            self.children[place] = child
-        child.give(unit, self.files.of(unit.origins), packages_of(unit.origins), self.clock.now)
+            self.children[slot] = child
+        child.assign(unit, self.files.of(unit.origins), packages_of(unit.origins), self.clock.now)
         self.job.report(Event("started", unit))
 
     def _finish(self, unit: Unit) -> None:
         self.queue.finish(unit)
-        # Other units may have waited for it.
+        # Units that need this unit may be ready now.
         self.waits_until = 0.0
 
     def _release(self, unit: Unit) -> None:
-        """Leave a unit to be done later, or by another process."""
+        """Release a unit, to be done later or by another process."""
         self.queue.release(unit)
         self.job.report(Event("stopped", unit))
 
@@ -265,7 +267,7 @@ class _Supervisor:
         self.job.report(Event("failed", unit, {"error": error, "traceback": details}))
 
     def _requeue(self, unit: Unit, error: str, details: str) -> None:
-        """Have a unit done again whose worker was lost; after too many losses it has failed."""
+        """Let a unit whose worker was lost be done again; after too many losses, the unit has failed."""
         if self.queue.lose(unit, error, details):
             text = self.job.store.failure_of(unit.folder)
             self.job.report(Event("failed", unit, {"error": text, "traceback": details}))
@@ -274,73 +276,73 @@ class _Supervisor:
             self.job.report(Event("stopped", unit))
 
     def _abandon(self, child: WorkerChild, unit: Unit) -> None:
-        """Give up a unit that another process has taken over, since this machine was out of touch for too long."""
+        """Give up a unit whose lease another process has taken over, since this machine was silent for too long."""
         child.kill()
         self.job.report(Event("note", unit, {"text": "taken over by another process"}))
         self._release(unit)
         self._discard(child)
 
     def _on_worker_exit(self, child: WorkerChild) -> None:
-        self._stop_worker(child, f"the worker process {child.ending()}")
+        self._stop_worker(child, f"the worker process {child.describe_exit()}")
 
-    def _stop_worker(self, child: WorkerChild, why: str, is_lost: bool = True) -> None:
-        """End a worker, if it has not exited; its unit is lost, or has failed."""
+    def _stop_worker(self, child: WorkerChild, reason: str, is_lost: bool = True) -> None:
+        """End a worker, and requeue its unit if it is lost, else record its failure."""
         unit = child.unit
         child.kill()
         output = child.output()
         if unit is not None and not child.is_ready:
             self._release(unit)
             self._discard(child)
-            self._on_failed_start(child.place, why, output)
+            self._on_failed_start(child.slot, reason, output)
             return
         if unit is not None and is_lost:
-            self._requeue(unit, why, output)
+            self._requeue(unit, reason, output)
         elif unit is not None:
-            self._fail(unit, why, output)
+            self._fail(unit, reason, output)
         self._discard(child)
 
-    def _on_failed_start(self, place: int, why: str, output: str) -> None:
-        """Remove a place at which workers exit before they are ready; losses of ready workers count for their units."""
-        self.failed_starts[place] += 1
-        if self.failed_starts[place] < START_ATTEMPTS:
+    def _on_failed_start(self, slot: int, reason: str, output: str) -> None:
+        """Count a worker that exited before it was ready; after :data:`START_ATTEMPTS` in a row, remove its slot."""
+        self.failed_starts[slot] += 1
+        if self.failed_starts[slot] < START_ATTEMPTS:
             return
-        device = self.places[place]
+        device = self.devices[slot]
         if not device.is_accelerator:
-            raise GahbenchError(f"worker processes cannot start: {why}\n{output}")
-        del self.places[place]
-        text = f"worker processes cannot start on device {device}: {why}"
-        if not self.places:
+            raise GahbenchError(f"worker processes cannot start: {reason}\n{output}")
+        del self.devices[slot]
+        text = f"worker processes cannot start on device {device}: {reason}"
+        if not self.devices:
             raise GahbenchError(
                 f"{text}; no device is left. Run again once the device works (after a restart of the machine, or when "
                 f"other processes have freed its memory), or with --device cpu\n{output}"
             )
-        self.job.report(Event("note", None, {"text": f"{text}; the run goes on with one worker less"}))
+        self.job.report(Event("note", None, {"text": f"{text}; the run continues with one worker less"}))
 
     def _discard(self, child: WorkerChild) -> None:
         child.kill()
-        del self.children[child.place]
+        del self.children[child.slot]
 
     def _stop(self) -> None:
-        """Let units in flight write their checkpoints, for a while."""
+        """Ask workers to stop, and give running units :data:`GRACE_SECONDS` to write their checkpoints."""
         for child in self.children.values():
             child.send({"stop": True})
         deadline = time.monotonic() + GRACE_SECONDS
         while any(child.unit for child in self.children.values()) and time.monotonic() < deadline:
             try:
                 for child in self._listen():
-                    child.take_back()
+                    child.clear_unit()
             except OSError as error:
-                # What the store does not take now is done again, from its checkpoint.
+                # A unit whose end cannot be stored now is resumed from its checkpoint in the next run.
                 self._note_trouble(str(error))
 
 
-#: Ctrl-C, the end of a job by whoever started it, and the notice that schedulers give before it.
-_NAMES = ("SIGINT", "SIGTERM", "SIGUSR2")
+#: Ctrl-C, termination, and the signal that schedulers send some time before they terminate a job.
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR2")
 
 
 @contextlib.contextmanager
 def stop_on_signals(stop: threading.Event) -> Iterator[None]:
-    """Let the first signal ask units to stop, which write checkpoints, and a second Ctrl-C interrupt at once."""
+    """Set ``stop`` on the first signal, so that units write checkpoints; interrupt at once on a second Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -350,10 +352,10 @@ def stop_on_signals(stop: threading.Event) -> Iterator[None]:
             raise KeyboardInterrupt
         stop.set()
 
-    numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
-    before = {number: signal.signal(number, handle) for number in numbers}
+    numbers = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
+    previous = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,12 +1,12 @@
-"""Verification of a results folder: checksums of all that is done, and random samples of it computed again.
+"""Verification of a results folder: checksums of all finished units, and random samples computed again.
 
-Scores are computed from the stored weights, and fits are trained from their recorded seed and settings, in scratch
-folders, by worker processes as in a run. :mod:`gahbench.runs.agreement` says what must be equal.
+Worker processes compute scores from the stored weights, and train fits from their recorded seeds and settings, in
+temporary folders. :mod:`gahbench.runs.agreement` defines which results must be equal.
 
-Where a fit was trained in one go on a processor, in the environment that is here, its weights must be equal to the last
-bit. This holds in eager and compiled training, with one thread and several, in float32 and bfloat16. A fit that was
-resumed may have been begun elsewhere, GPUs add up sums in any order, and a budget of seconds ends at another step: such
-fits, and those of other environments, are compared by their PSNR on test images.
+If a fit was trained on a CPU without interruption, in the same environment as here, its weights must be equal to the
+last bit. This holds for eager and compiled training, one thread and several, float32 and bfloat16. Other fits are
+compared by their PSNR on test images: fits of other environments, resumed fits (which may have started in another
+environment), fits on GPUs (which sum in any order), and fits with a budget of seconds (which end at another step).
 """
 
 from __future__ import annotations
@@ -28,8 +28,17 @@ from gahbench.contracts.engines import Event, Job
 from gahbench.contracts.unit import Unit
 from gahbench.registry.plugin_files import plugin_files
 from gahbench.registry.registry import Registry
-from gahbench.runs.agreement import MIN_FREEDOM, Levels, Repetition, Spread, compare, hidden_mark, levels_of, retrained
-from gahbench.runs.reuse import Taker
+from gahbench.runs.agreement import (
+    MIN_FREEDOM,
+    Levels,
+    Repetition,
+    Spread,
+    compare,
+    compare_retrained,
+    find_missing_mark,
+    mean_levels,
+)
+from gahbench.runs.reuse import UnitCopier
 from gahbench.runs.supervisor import stop_on_signals, supervise
 from gahbench.store.finished import is_network
 from gahbench.store.plan_file import RecordedPlan, require_plan
@@ -39,7 +48,7 @@ from gahbench.training.recipe import Training
 
 @dataclass(frozen=True)
 class Sample:
-    """Fits that are trained again."""
+    """The fits chosen to be trained again, among how many candidates, and the number of all finished fits."""
 
     chosen: tuple[Unit, ...] = ()
     among: int = 0
@@ -48,7 +57,21 @@ class Sample:
 
 @dataclass(frozen=True)
 class Verification:
-    """The outcome of verifying a results folder."""
+    """The outcome of verifying a results folder.
+
+    Attributes
+    ----------
+    checked
+        Number of units whose files were compared with their checksums.
+    damaged
+        Errors of damaged units.
+    rescored
+        Scores that were computed again.
+    refitted
+        Fits that were trained again.
+    stopped
+        Whether the user stopped the verification.
+    """
 
     checked: int
     damaged: tuple[str, ...]
@@ -59,13 +82,18 @@ class Verification:
 
     @property
     def repeats(self) -> bool:
-        """Whether all is whole, and scores were computed again that all repeat, as do the fits."""
-        again = (*self.rescored, *self.refitted)
-        return bool(self.rescored) and not self.stopped and not self.damaged and all(one.repeats for one in again)
+        """Whether no unit is damaged, at least one score was computed again, and all repeated units agree."""
+        repetitions = (*self.rescored, *self.refitted)
+        return (
+            bool(self.rescored)
+            and not self.stopped
+            and not self.damaged
+            and all(repetition.repeats for repetition in repetitions)
+        )
 
     @property
     def chance(self) -> float:
-        """The probability that a single forged fit, among the fits that could be chosen, was trained again."""
+        """The probability that a single forged fit among the candidates was trained again."""
         return len(self.refitted) / self.sample.among if self.sample.among else 0.0
 
 
@@ -80,30 +108,40 @@ def verify(
     plugins: Sequence[str | Path] = (),
     report: Callable[[Event], None] = lambda event: None,
 ) -> Verification:
-    """Check the files of a results folder against their checksums, and compute samples of scores and fits again.
+    """Compare the files of a results folder with their checksums, and compute samples of scores and fits again.
 
-    Nothing in the folder is changed. Plugins of the folder are code, and run here.
+    The folder is not changed. Plugin files in the folder are executed.
 
     Parameters
     ----------
     folder
-        A results folder with its units.
-    units, fits, seed
-        How many scores are computed again, from the stored weights, and how many networks are trained again, from their
-        seeds: by default one of those that trained for less than ten minutes. The seed of the choice of both.
-    workers, device, plugins, report
-        Number of worker processes; ``cpu``, ``cuda`` or ``auto``, by default as each unit was computed; plugin files,
-        in place of those that the folder holds; a function that is called with every event.
+        Path of a results folder with its units.
+    units
+        Number of scores to compute again from the stored weights, from 1; by default 10.
+    fits
+        Number of networks to train again from their seeds, from 0; by default one of those that trained for less than
+        ten minutes.
+    seed
+        Seed of the random choice of scores and fits; by default a different choice each time.
+    workers
+        Number of worker processes, from 1; by default one for every ``threads`` processors, or as suits each GPU.
+    device
+        Where networks compute: ``cpu``, ``cuda`` or ``auto``; by default the kind of device on which each unit was
+        computed.
+    plugins
+        Paths of plugin files, or of folders of them, to use instead of those in the folder.
+    report
+        Function to call with each :class:`gahbench.Event`.
 
     Returns
     -------
     Verification
-        Whether all ``repeats``, and what was ``damaged``, ``rescored`` and ``refitted``.
+        Whether everything ``repeats``, and what was ``damaged``, ``rescored`` and ``refitted``.
 
     Raises
     ------
     ResultsError
-        If it is no results folder, or has no finished score.
+        If the folder is no results folder, or has no finished score.
     """
     plan, store = require_plan(Path(folder)), Store(Path(folder))
     finished = store.finished()
@@ -112,22 +150,22 @@ def verify(
         raise ResultsError(
             f"{folder}: has no finished score; expected a results folder with its units, as a run leaves it"
         )
-    stop, chooser, damaged = threading.Event(), random.Random(seed), _damaged(store, done)
-    whole = [unit for unit in done if unit.folder not in damaged]
-    networks = {unit.key: unit for unit in whole if unit.kind == "fit"}
-    scored = (unit for unit in whole if unit.kind == "score" and networks.keys() >= set(unit.needs))
-    scores = sorted(scored, key=lambda unit: unit.folder)
+    stop, chooser, damaged = threading.Event(), random.Random(seed), _find_damage(store, done)
+    undamaged = [unit for unit in done if unit.folder not in damaged]
+    networks = {unit.key: unit for unit in undamaged if unit.kind == "fit"}
+    complete = (unit for unit in undamaged if unit.kind == "score" and networks.keys() >= set(unit.needs))
+    scores = sorted(complete, key=lambda unit: unit.folder)
     chosen = chooser.sample(scores, min(units, len(scores)))
-    trained = sample([*networks.values(), *scores], store, fits, chooser)
+    refit_sample = choose_fits([*networks.values(), *scores], store, fits, chooser)
     run = functools.partial(_run, store, plan, [Path(file) for file in plugins], device, workers, report, stop)
     with tempfile.TemporaryDirectory(prefix="gahbench-verify-") as scratch, stop_on_signals(stop):
-        taker = Taker(target := Store(Path(scratch)))
+        copier = UnitCopier(target := Store(Path(scratch)))
         for key in dict.fromkeys(key for unit in chosen for key in unit.needs):
-            taker.take(store, networks[key])
-        run(target, [(_as_recorded(unit, store), unit) for unit in chosen])
-        rescored = tuple(_compared(unit, store, target) for unit in chosen)
-        refitted = refit(trained.chosen, [*networks.values(), *scores], store, run)
-    return Verification(len(done), tuple(damaged.values()), rescored, refitted, trained, stop.is_set())
+            copier.copy(store, networks[key])
+        run(target, [(_with_recorded_precision(unit, store), unit) for unit in chosen])
+        rescored = tuple(_compare_score(unit, store, target) for unit in chosen)
+        refitted = repeat_fits(refit_sample.chosen, [*networks.values(), *scores], store, run)
+    return Verification(len(done), tuple(damaged.values()), rescored, refitted, refit_sample, stop.is_set())
 
 
 def _run(
@@ -141,121 +179,121 @@ def _run(
     target: Store,
     units: Iterable[tuple[Unit, Unit]],
 ) -> None:
-    """Do units in another store, with the threads and the device that the paired unit of the folder recorded."""
+    """Do the first unit of each pair in another store, with the threads and device that the second unit recorded."""
     sources = list(plugins) or [store.folder / name for name in plan.plugins]
     files = [file for source in sources for file in plugin_files(source)]
-    for (threads, place), group in _groups(units, store, plan, device).items():
+    for (threads, device_kind), group in _group_by_environment(units, store, plan, device).items():
         if not stop.is_set():
             built_in = Registry(packages=())
-            supervise(Job(group, target, built_in, report, stop, threads, workers, place, files=files))
+            supervise(Job(group, target, built_in, report, stop, threads, workers, device_kind, files=files))
 
 
-def _damaged(store: Store, units: Iterable[Unit]) -> dict[str, str]:
-    """Return why units are damaged, or measured other weights, by folder name."""
+def _find_damage(store: Store, units: Iterable[Unit]) -> dict[str, str]:
+    """Return the reasons why units are damaged or measured other weights, by folder name."""
     units = list(units)
-    whole, found = store.undamaged(units), {}
+    undamaged, reasons = store.undamaged(units), {}
     for unit in units:
         try:
             store.verify(store.path(unit))
         except ResultsError as error:
-            found[unit.folder] = str(error)
+            reasons[unit.folder] = str(error)
         else:
-            if unit.folder not in whole:
-                found[unit.folder] = f"{store.path(unit)}: not whole, or not of the weights that are here"
-    return found
+            if unit.folder not in undamaged:
+                reasons[unit.folder] = f"{store.path(unit)}: measured other weights than those in the folder"
+    return reasons
 
 
-def _as_recorded(unit: Unit, store: Store) -> Unit:
-    """Return a score unit whose Jacobians are computed in the precision that its record names."""
+def _with_recorded_precision(unit: Unit, store: Store) -> Unit:
+    """Return a score unit with the precision of Jacobians that its record names."""
     precision = (store.done_record(unit) or {}).get("jacobian_precision")
     if precision not in ("float32", "bfloat16"):
         return unit
     return replace(unit, payload={**unit.payload, "jacobian_precision": precision})
 
 
-def _groups(
+def _group_by_environment(
     units: Iterable[tuple[Unit, Unit]], store: Store, plan: RecordedPlan, device: str | None
 ) -> dict[tuple[int, str], list[Unit]]:
-    """Group units by the threads and the kind of device that the paired units of the folder recorded."""
+    """Group the first units of pairs by the threads and the kind of device that the second units recorded."""
     groups: dict[tuple[int, str], list[Unit]] = defaultdict(list)
     for unit, stored in units:
         recorded = (store.done_record(stored) or {}).get("environment", {})
-        place = device or ("cpu" if recorded.get("device") == "cpu" else "auto")
-        groups[int(recorded.get("threads") or plan.threads or 1), place].append(unit)
+        device_kind = device or ("cpu" if recorded.get("device") == "cpu" else "auto")
+        groups[int(recorded.get("threads") or plan.threads or 1), device_kind].append(unit)
     return groups
 
 
-def _compared(unit: Unit, store: Store, target: Store) -> Repetition:
+def _compare_score(unit: Unit, store: Store, target: Store) -> Repetition:
     """Compare a stored score with the score computed here."""
     if unit.folder not in target.finished():
         return Repetition(unit, "failed", target.failure(unit) or "was not computed")
     before, now = store.done_record(unit) or {}, target.done_record(unit) or {}
-    if (difference := _difference(before, now, ("kind", "parameters"))) is not None:
+    if (difference := _find_difference(before, now, ("kind", "parameters"))) is not None:
         return Repetition(unit, "different", difference)
     is_same = before.get("environment") == now.get("environment")
-    ending, detail = compare(store.read_scores(unit), target.read_scores(unit), is_same)
-    return Repetition(unit, ending, detail)
+    agreement, detail = compare(store.read_scores(unit), target.read_scores(unit), is_same)
+    return Repetition(unit, agreement, detail)
 
 
-def _difference(before: Mapping[str, Any], now: Mapping[str, Any], names: Iterable[str]) -> str | None:
-    """Return how some facts, or the marks, of a unit differ from those computed here; ``None`` if they agree."""
+def _find_difference(before: Mapping[str, Any], now: Mapping[str, Any], names: Iterable[str]) -> str | None:
+    """Return how some fields or the marks of a unit differ from those computed here; ``None`` if they agree."""
     for name in names:
         if before.get(name) != now.get(name):
             return f"the field '{name}' is {before.get(name)} in the folder, and {now.get(name)} here"
-    hidden = hidden_mark(before.get("marks", ()), now.get("marks", ()))
-    return None if hidden is None else f"is flagged here, and is not in the folder: {hidden}"
+    hidden = find_missing_mark(before.get("marks", ()), now.get("marks", ()))
+    return None if hidden is None else f"is flagged here, but not in the folder: {hidden}"
 
 
-#: Seconds of training up to which a fit is trained again by default.
-DEFAULT_SECONDS = 600.0
-#: A fit that takes this many times as long as recorded is reported.
+#: By default, only fits that trained for fewer seconds are trained again.
+MAX_SECONDS = 600.0
+#: A fit is reported if its recorded duration and that here differ by more than this factor.
 SECONDS_FACTOR = 5.0
-#: Fits of fewer seconds are not reported: they take many times as long on a busy machine.
-LEAST_SECONDS = 2.0
+#: Fits of fewer seconds are not reported, since their duration varies widely on a busy machine.
+MIN_SECONDS = 2.0
 
-#: Does units in a store of their own, each with the threads and kind of device that another unit recorded.
+#: A function that does the first unit of each pair in a store, with the threads and device that the second recorded.
 Run = Callable[[Store, Sequence[tuple[Unit, Unit]]], None]
 
 
-def sample(units: Sequence[Unit], store: Store, count: int | None, chooser: random.Random) -> Sample:
-    """Choose some fits whose PSNR on test images is stored, by default one of less than :data:`DEFAULT_SECONDS`."""
+def choose_fits(units: Sequence[Unit], store: Store, count: int | None, chooser: random.Random) -> Sample:
+    """Choose fits whose PSNR on test images is stored, by default one of less than :data:`MAX_SECONDS` seconds."""
     scored = {unit.requires for unit in units if _is_psnr(unit)}
-    trained = [unit for unit in units if unit.kind == "fit"]
-    among = sorted((unit for unit in trained if unit.key in scored), key=lambda unit: unit.folder)
+    fits = [unit for unit in units if unit.kind == "fit"]
+    candidates = sorted((unit for unit in fits if unit.key in scored), key=lambda unit: unit.folder)
     if count is None:
-        among = [unit for unit in among if _record(store, unit)["train_seconds"] < DEFAULT_SECONDS]
-    wanted = 1 if count is None else count
-    return Sample(tuple(chooser.sample(among, min(wanted, len(among)))), len(among), len(trained))
+        candidates = [unit for unit in candidates if _done_record(store, unit)["train_seconds"] < MAX_SECONDS]
+    number = 1 if count is None else count
+    return Sample(tuple(chooser.sample(candidates, min(number, len(candidates)))), len(candidates), len(fits))
 
 
-def refit(fits: Sequence[Unit], units: Sequence[Unit], store: Store, run: Run) -> tuple[Repetition, ...]:
-    """Train fits again in a scratch folder, and compare them with those that are stored."""
+def repeat_fits(fits: Sequence[Unit], units: Sequence[Unit], store: Store, run: Run) -> tuple[Repetition, ...]:
+    """Train fits again in a temporary folder, and compare them with the stored ones."""
     with tempfile.TemporaryDirectory(prefix="gahbench-refits-") as scratch:
         target = Store(Path(scratch))
         refits = [_Refit(fit, units, store, target) for fit in fits]
-        run(target, [(unit, one.fit) for one in refits for unit in (one.as_recorded(), one.score)])
-        run(target, [(unit, one.fit) for one in refits for unit in one.further_seeds()])
-        return tuple(one.repetition() for one in refits)
+        run(target, [(unit, refit.fit) for refit in refits for unit in (refit.with_recorded_settings(), refit.score)])
+        run(target, [(unit, refit.fit) for refit in refits for unit in refit.further_seeds()])
+        return tuple(refit.repetition() for refit in refits)
 
 
 class _Refit:
-    """One fit, in the folder and trained again."""
+    """One fit as stored and as trained again, with the PSNR of other seeds and rows."""
 
     def __init__(self, fit: Unit, units: Sequence[Unit], store: Store, target: Store) -> None:
         self.fit, self._store, self._target = fit, store, target
         psnr = [unit for unit in units if _is_psnr(unit)]
         self.score = next(unit for unit in psnr if unit.requires == fit.key)
-        self._further: list[Unit] = []
-        self._before = _record(store, fit)
-        rows: dict[str, list[Levels]] = {}
+        self._added_units: list[Unit] = []
+        self._before = _done_record(store, fit)
+        other_rows: dict[str, list[Levels]] = {}
         for unit in psnr:
             if unit.column == self.score.column and unit.requires != fit.key:
-                rows.setdefault(unit.entrant, []).append(levels_of(store.read_scores(unit)))
-        self._row = rows.pop(self.score.entrant, [])
-        self._others = list(rows.values())
+                other_rows.setdefault(unit.entrant, []).append(mean_levels(store.read_scores(unit)))
+        self._own_row = other_rows.pop(self.score.entrant, [])
+        self._other_rows = list(other_rows.values())
 
-    def as_recorded(self) -> Unit:
-        """Return the fit with the precision and the compiler that its record names, and its steps for its seconds."""
+    def with_recorded_settings(self) -> Unit:
+        """Return the fit with the precision and compilation in its record, and its steps instead of a time budget."""
         training = dict(self.fit.payload["training"])
         training |= {
             "precision": self._before["precision"],
@@ -266,78 +304,84 @@ class _Refit:
         return replace(self.fit, payload={**self.fit.payload, "training": training})
 
     def further_seeds(self) -> list[Unit]:
-        """Return fits from other seeds, and their scores, where the stored seeds do not tell how far seeds differ."""
-        if self._problem() is not None or self._agreement() is not None:
+        """Return fits with further seeds, and their scores, if too few seeds are stored to estimate their spread."""
+        if self._find_problem() is not None or self._compare_with_stored() is not None:
             return []
-        missing = MIN_FREEDOM - Spread.pooled([*self._others, self._row]).freedom
-        for place in range(1, missing + 1):
-            seed = int(self.fit.payload["seed"]) + place
+        missing = MIN_FREEDOM - Spread.pooled([*self._other_rows, self._own_row]).freedom
+        for offset in range(1, missing + 1):
+            seed = int(self.fit.payload["seed"]) + offset
             key = key_of([self.fit.key, seed])
-            payload = {**self.as_recorded().payload, "seed": seed}
-            # Documents belong to the keys of the plan.
+            payload = {**self.with_recorded_settings().payload, "seed": seed}
+            # The documents describe the units of the plan, which have other keys.
             fit = replace(self.fit, key=key, seed=seed, payload=payload, document=None)
             score = replace(self.score, key=key, seed=seed, requires=key, document=None)
-            self._further += [fit, score]
-        return self._further
+            self._added_units += [fit, score]
+        return self._added_units
 
     def repetition(self) -> Repetition:
         """Compare the stored fit with the fit trained here."""
-        if (problem := self._problem()) is not None:
+        if (problem := self._find_problem()) is not None:
             return problem
-        agreement = self._agreement()
-        if agreement is None:
-            runs = [self.score, *(unit for unit in self._further if unit.kind == "score")]
-            here = [
-                levels_of(self._target.read_scores(unit)) for unit in runs if unit.folder in self._target.finished()
+        repetition = self._compare_with_stored()
+        if repetition is None:
+            psnr_units = [self.score, *(unit for unit in self._added_units if unit.kind == "score")]
+            computed = [
+                mean_levels(self._target.read_scores(unit))
+                for unit in psnr_units
+                if unit.folder in self._target.finished()
             ]
-            if len(here) < len(runs):
-                return Repetition(self.fit, "failed", "could not be trained from other seeds, which decide on its PSNR")
-            stored = levels_of(self._store.read_scores(self.score))
-            is_close, detail = retrained(stored, self._row, here, self._others)
-            agreement = Repetition(self.fit, "close" if is_close else "different", detail)
-        return replace(agreement, detail="; ".join(filter(None, (agreement.detail, self._seconds()))))
+            if len(computed) < len(psnr_units):
+                return Repetition(self.fit, "failed", "could not be trained with other seeds, to compare its PSNR")
+            stored = mean_levels(self._store.read_scores(self.score))
+            is_close, detail = compare_retrained(stored, self._own_row, computed, self._other_rows)
+            repetition = Repetition(self.fit, "close" if is_close else "different", detail)
+        return replace(repetition, detail="; ".join(filter(None, (repetition.detail, self._compare_durations()))))
 
-    def _problem(self) -> Repetition | None:
-        """Return a problem that makes comparing weights and scores pointless; ``None`` if there is none."""
+    def _find_problem(self) -> Repetition | None:
+        """Return a problem that is found without comparing weights and scores; ``None`` if there is none."""
         for unit in (self.fit, self.score):
             if unit.folder not in self._target.finished():
                 return Repetition(self.fit, "failed", self._target.failure(unit) or "was not computed")
         payload, document = self.fit.payload, self.fit.document
         planned = {"training": Training.model_validate(payload["training"]).key_fields(), "seed": payload["seed"]}
         if document is not None and planned != {name: document.get(name) for name in planned}:
-            return Repetition(self.fit, "different", "its recipe and seed in plan.json are not those of its key")
-        difference = _difference(self._before, _record(self._target, self.fit), ("steps", "parameters"))
+            return Repetition(self.fit, "different", "its training and seed in plan.json do not match its key")
+        difference = _find_difference(self._before, _done_record(self._target, self.fit), ("steps", "parameters"))
         return None if difference is None else Repetition(self.fit, "different", difference)
 
-    def _agreement(self) -> Repetition | None:
-        """Return how weights and scores agree; ``None`` where that depends on how far seeds differ."""
-        before, now = self._before, _record(self._target, self.fit)
-        if _networks(before) == _networks(now):
+    def _compare_with_stored(self) -> Repetition | None:
+        """Return how weights and scores agree; ``None`` if that depends on the spread over seeds."""
+        before, now = self._before, _done_record(self._target, self.fit)
+        if _weight_checksums(before) == _weight_checksums(now):
             return Repetition(self.fit, "equal", "")
         stored, computed = self._store.read_scores(self.score), self._target.read_scores(self.score)
         if _must_be_equal(before, now) and self.fit.payload["training"]["seconds"] is None:
-            psnr = f"PSNR {levels_of(computed)[-1]:.2f} dB here and {levels_of(stored)[-1]:.2f} dB in the folder"
+            psnr = f"PSNR {mean_levels(computed)[-1]:.2f} dB here and {mean_levels(stored)[-1]:.2f} dB in the folder"
             return Repetition(self.fit, "different", f"its weights differ in the same environment: {psnr}")
-        ending, detail = compare(stored, computed, is_same_environment=False)
-        detail = f"PSNR differs {detail}" if detail else "its weights differ, and its PSNR does not"
-        return Repetition(self.fit, "close", detail) if ending != "different" else None
+        agreement, detail = compare(stored, computed, is_same_environment=False)
+        detail = f"PSNR differs {detail}" if detail else "its weights differ, but its PSNR does not"
+        return Repetition(self.fit, "close", detail) if agreement != "different" else None
 
-    def _seconds(self) -> str:
-        """Return a sentence where training took far longer, or shorter, than is recorded."""
-        before, now = self._before["train_seconds"], _record(self._target, self.fit)["train_seconds"]
-        if max(before, now) <= max(SECONDS_FACTOR * min(before, now), LEAST_SECONDS):
+    def _compare_durations(self) -> str:
+        """Return a sentence if training took far longer or shorter than recorded; else an empty text."""
+        before, now = self._before["train_seconds"], _done_record(self._target, self.fit)["train_seconds"]
+        if max(before, now) <= max(SECONDS_FACTOR * min(before, now), MIN_SECONDS):
             return ""
         return f"its training took {duration(now)} here and {duration(before)} in the folder"
 
 
 def _must_be_equal(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether all that rounding depends on is the same for two fits: neither was resumed, nor changed on the way."""
-    alike = all(before.get(name) == now.get(name) for name in ("environment", "precision", "compiled"))
-    return alike and now["device"] == "cpu" and not (before.get("resumed") or before.get("notes") or now["notes"])
+    """Return whether two fits must have equal weights: same environment, on CPU, and without interruption or notes."""
+    is_same_computation = all(before.get(name) == now.get(name) for name in ("environment", "precision", "compiled"))
+    return (
+        is_same_computation
+        and now["device"] == "cpu"
+        and not (before.get("resumed") or before.get("notes") or now["notes"])
+    )
 
 
-def _networks(record: Mapping[str, Any]) -> dict[str, str]:
-    """Return the checksums of the weights of a fit, snapshots included."""
+def _weight_checksums(record: Mapping[str, Any]) -> dict[str, str]:
+    """Return the checksums of the weights and snapshots of a fit."""
     return {name: facts["sha256"] for name, facts in record["files"].items() if is_network(name)}
 
 
@@ -345,7 +389,7 @@ def _is_psnr(unit: Unit) -> bool:
     return (unit.kind, unit.metric, unit.split) == ("score", "psnr", "test") and unit.requires is not None
 
 
-def _record(store: Store, unit: Unit) -> dict[str, Any]:
+def _done_record(store: Store, unit: Unit) -> dict[str, Any]:
     record = store.done_record(unit)
     assert record is not None
     return record

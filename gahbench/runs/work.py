@@ -1,4 +1,4 @@
-"""The loop of ``gahbench work``, which does the units that are left in a planned folder."""
+"""The command ``gahbench work``, which does the units left in a planned folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gahbench.store.store import Store
 
 @dataclass(frozen=True)
 class Worked:
-    """The state of a folder after working in it."""
+    """The numbers of units in a folder by state after working in it, and whether the user stopped the work."""
 
     done: int
     failed: int
@@ -41,26 +41,33 @@ def work(
     retry: bool = False,
     report: Callable[[Event], None] = lambda event: None,
 ) -> Worked:
-    """Do the units that are left in a planned folder, beside any number of others, until none is left anywhere.
+    """Do the units left in a planned folder, until none is left; any number of processes may do so at the same time.
 
     Parameters
     ----------
-    folder, workers, workers_per_gpu
-        A results folder with a plan; number of worker processes, and how many share a GPU, by default as suits the
-        memory and the networks or, on CPU, one worker to each share of the plan's threads.
-    device, retry, report
-        ``cpu``, ``cuda``, or ``auto`` for GPUs if there are any; whether units that have failed are tried again; a
-        function that is called with every event.
+    folder
+        Path of a results folder with a plan.
+    workers
+        Number of worker processes, from 1; by default ``workers_per_gpu`` for each GPU or, on CPU, one for every
+        ``threads`` processors, where the plan records the threads.
+    workers_per_gpu
+        Number of worker processes that share a GPU, from 1; by default as suits the memory and the networks.
+    device
+        Where networks compute: ``cpu``, ``cuda``, or ``auto`` (the default) for GPUs if there are any.
+    retry
+        Whether to try failed units again; by default ``False``.
+    report
+        Function to call with each :class:`gahbench.Event`.
 
     Returns
     -------
     Worked
-        How many units are ``done``, ``failed`` and ``left``.
+        The numbers of units that are ``done``, ``failed`` and ``left``.
 
     Raises
     ------
     ResultsError
-        If it is no results folder, or was planned with other code; names the files that differ.
+        If the folder is no results folder, or was planned with other code; the error names the files that differ.
     """
     folder, stop = Path(folder), threading.Event()
     plan, store = require_plan(folder), Store(folder)
@@ -68,9 +75,9 @@ def work(
     registry = main_registry(files, "processes")
     check_code(plan, files)
     if retry:
-        # Failures that other processes record from now on stay.
+        # Forget only failures recorded before the start, not those that other processes record later.
         failed = store.failed()
-        for unit in (one for one in plan.shown if one.folder in failed):
+        for unit in (unit for unit in plan.shown if unit.folder in failed):
             store.forget_failure(unit)
     job = Job(
         plan.shown,
@@ -89,14 +96,14 @@ def work(
         try:
             supervise(job, workers, workers_per_gpu)
         except CodeChangedError as error:
-            raise ResultsError(f"{folder}: {error}: {differing(plan, files)}") from error
+            raise ResultsError(f"{folder}: {error}: {describe_changed_files(plan, files)}") from error
     counts = count_states(plan.shown, store)
     return Worked(counts.done, counts.failed + counts.blocked, counts.left, stop.is_set())
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Numbers of units that are finished, failed, blocked by a failed fit, or left; and of fits that failed."""
+    """Numbers of units that are finished, failed, blocked by a failed fit, or left; and of failed fits."""
 
     done: int
     failed: int
@@ -109,27 +116,29 @@ def count_states(units: Sequence[Unit], store: Store, damaged: Set[str] = frozen
     """Count units by their state."""
     finished, failures = store.ended()
     finished, failures = finished - damaged, failures | damaged
-    others = [unit for unit in units if unit.folder not in finished]
-    fits = sum(unit.folder in failures and unit.kind == "fit" for unit in others)
-    failed = sum(unit.folder in failures for unit in others)
-    blocked = sum(unit.folder not in failures and unit.is_blocked(failures) for unit in others)
-    return Counts(len(units) - len(others), failed, blocked, len(others) - failed - blocked, fits)
+    unfinished = [unit for unit in units if unit.folder not in finished]
+    fits = sum(unit.folder in failures and unit.kind == "fit" for unit in unfinished)
+    failed = sum(unit.folder in failures for unit in unfinished)
+    blocked = sum(unit.folder not in failures and unit.is_blocked(failures) for unit in unfinished)
+    return Counts(len(units) - len(unfinished), failed, blocked, len(unfinished) - failed - blocked, fits)
 
 
 def check_code(plan: RecordedPlan, files: Sequence[Path]) -> None:
-    """Refuse a folder that was planned with other code of gahbench than there is here."""
+    """Raise an error if a folder was planned with other code of gahbench than the current one."""
     planned = {(unit.kind, unit.metric, (unit.document or {}).get("code")) for unit in plan.shown}
     needs = {metric: frozenset(names) for metric, names in plan.board["needs"].items()}
     for kind, metric, digest in planned:
         if digest is None or (kind == "score" and metric not in needs):
             continue
         if digest != (function_digest(FIT) if metric is None else function_digest(SCORE, needs[metric])):
-            raise ResultsError(f"the code of gahbench here is not that which planned: {differing(plan, files)}")
+            raise ResultsError(
+                f"the folder was planned with other code of gahbench: {describe_changed_files(plan, files)}"
+            )
 
 
-def differing(plan: RecordedPlan, files: Sequence[Path]) -> str:
-    """Return the files in which the code here differs from that which planned, in words."""
+def describe_changed_files(plan: RecordedPlan, files: Sequence[Path]) -> str:
+    """Return in words the files in which the current code differs from the code that planned."""
     changed = changed_files(plan.code, files)
     if not changed:
-        return "the same files, in another version of Python or with other packages"
-    return f"{listing(changed)} differ; install the version that planned, or plan again with this one"
+        return "its files are the same, but the version of Python or of other packages differs"
+    return f"{listing(changed)} differ; install the version that planned, or plan again with this version"

@@ -1,4 +1,4 @@
-"""One unit in this process: train a network, or score a denoiser."""
+"""Doing units in this process: training a network, or scoring a denoiser."""
 
 from __future__ import annotations
 
@@ -50,48 +50,51 @@ from gahbench.training.recipe import Training
 from gahbench.training.trainer import Progress, Stopped
 
 
-def build(registry: Registry, kind: Kind, described: Mapping[str, Any], shape: Shape | None = None) -> Any:
-    """Build the plugin of a payload, an architecture for images of a shape (C, H, W), and check that it is the same."""
-    # A built-in plugin may run code that its parameters name.
-    with watch(f"{kind} '{described['name']}'", is_external=bool(described.get("origins"))):
-        configured = configured_as(registry, kind, described)
-        if key_of(configured.identity) != described["identity"]:
+def build(registry: Registry, kind: Kind, recorded: Mapping[str, Any], shape: Shape | None = None) -> Any:
+    """Build the plugin that a payload describes, after checking that its code has not changed.
+
+    ``shape`` is the shape (C, H, W) of images, for architectures.
+    """
+    # The parameters of a built-in plugin may name code from outside.
+    with watch(f"{kind} '{recorded['name']}'", is_external=bool(recorded.get("origins"))):
+        configured = configured_as(registry, kind, recorded)
+        if key_of(configured.identity) != recorded["identity"]:
             raise CodeChangedError(f"{configured.where}: its code has changed since this run was planned; run again")
         return configured.build(shape)
 
 
-#: Notes are listed for this number of shapes, those of the most images first.
-LISTED_NOTES = 3
-#: The number of datasets that are kept for later units.
-DATASETS = 4
+#: The maximum number of distinct notes of a basis that are listed; the most common ones come first.
+MAX_LISTED_NOTES = 3
+#: The maximum number of datasets that are kept in memory for later units.
+MAX_DATASETS = 4
 _REQUEST = ("split", "images", "sigmas", "noise_seed", "sampling", "jacobian_precision")
 
 
 class _Measurements:
     """Builds the measurements of score units from their payloads and the networks in the store.
 
-    Datasets, and the measurement of the last entrant, are kept for the next unit.
+    Datasets and the last measurement are kept in memory for the next unit.
     """
 
     def __init__(self, registry: Registry, store: Store, device: torch.device, choices: Choices) -> None:
         self._registry, self._store, self._device, self._choices = registry, store, device, choices
         self._last: tuple[Any, Measurement] | None = None
-        self._dataset = functools.lru_cache(maxsize=DATASETS)(
+        self._dataset = functools.lru_cache(maxsize=MAX_DATASETS)(
             lambda described: build(registry, "dataset", json.loads(described))
         )
 
-    def dataset(self, described: Mapping[str, Any]) -> Dataset:
-        """Return the dataset of a payload."""
-        dataset: Dataset = self._dataset(json.dumps(described, sort_keys=True))
+    def dataset(self, recorded: Mapping[str, Any]) -> Dataset:
+        """Return the dataset that a payload describes."""
+        dataset: Dataset = self._dataset(json.dumps(recorded, sort_keys=True))
         return dataset
 
-    def of(self, unit: Unit, networks: Mapping[str, str | None]) -> Measurement:
-        """Return the measurement of a score unit; all metrics of an entrant share it."""
+    def get(self, unit: Unit, networks: Mapping[str, str | None]) -> Measurement:
+        """Return the measurement of a score unit, which all metrics of an entrant share."""
         payload = unit.payload
         dataset = self.dataset(payload["dataset"])
         network = networks.get(unit.requires or "")
-        same = (unit.requires, network, {name: value for name, value in payload.items() if name != "metric"})
-        if self._last is None or self._last[0] != same:
+        key = (unit.requires, network, {name: value for name, value in payload.items() if name != "metric"})
+        if self._last is None or self._last[0] != key:
             measurement = Measurement(
                 dataset,
                 self._subject(unit, dataset, unit.requires, payload["learned_from"]),
@@ -99,10 +102,10 @@ class _Measurements:
                 self._device,
                 self._choices,
             )
-            self._last = (same, measurement)
+            self._last = (key, measurement)
         measurement = self._last[1]
         if unit.partner is not None or payload["partner_learned_from"] is not None:
-            # Only units of metrics that need a partner have its key.
+            # Only units of metrics that need a partner name one.
             measurement.partner = functools.partial(
                 self._subject, unit, dataset, unit.partner, payload["partner_learned_from"]
             )
@@ -127,14 +130,14 @@ class _Measurements:
             # The bytes that are hashed are the bytes that are loaded.
             weights = load(fit.read(file))
         except DamagedError as error:
-            raise ResultsError(f"{error}; run again: its network is fitted anew") from error
+            raise ResultsError(f"{error}; run again, which trains the network again") from error
         network: nn.Module = build(self._registry, "architecture", entrant, dataset.shape)
         network.load_state_dict(weights)
         return network
 
 
 class Worker:
-    """Does units one after the other, keeping objects that the next unit may need."""
+    """Does units one after the other, and keeps objects in memory that the next unit may need."""
 
     def __init__(
         self,
@@ -150,7 +153,7 @@ class Worker:
         self.progress = progress
         self.note = note
         self.should_stop = should_stop
-        #: What rounding may depend on beside the key of a unit.
+        #: Everything on which rounding may depend, in addition to the key of a unit.
         self._environment = {
             "threads": torch.get_num_threads(),
             "device": device.name,
@@ -160,11 +163,11 @@ class Worker:
         }
         self._choices = Choices(store.precision)
         #: The last measurement whose claimed risks were verified.
-        self._verified: Measurement | None = None
+        self._verified_measurement: Measurement | None = None
 
     @functools.cached_property
     def _registry(self) -> Registry:
-        # Plugins are imported with the first unit, so that an error of theirs is a failure of that unit.
+        # Plugins are imported with the first unit, so that an error of an import is a failure of that unit.
         return self._open_registry()
 
     @functools.cached_property
@@ -172,25 +175,25 @@ class Worker:
         return _Measurements(self._registry, self.store, self.device, self._choices)
 
     def run(self, unit: Unit, interruptible: bool = True) -> dict[str, Any]:
-        """Do a unit; return what to report: its seconds, that it stopped, or why it failed or its device was lost."""
+        """Do a unit; return the event to report: ``finished``, ``stopped``, ``failed`` or (the device was) ``lost``."""
         try:
             end = {"event": "finished", "seconds": self.do(unit)}
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and interruptible:
                 raise
-            end = self._end_by(error, unit)
-        # The error, which holds the tensors of a failed unit, is gone only now.
+            end = self._describe_end(error, unit)
+        # Only now is the error deleted, whose traceback refers to the tensors of a failed unit.
         trim_heap()
         if end["event"] != "lost":
             release_memory()
         return end
 
-    def _end_by(self, error: BaseException, unit: Unit) -> dict[str, Any]:
-        """Return how an error has ended a unit; raise the error of a results folder that cannot be used."""
+    def _describe_end(self, error: BaseException, unit: Unit) -> dict[str, Any]:
+        """Return the event for a unit that an error has ended; raise errors of a results folder that cannot be used."""
         if isinstance(error, Stopped) and self.should_stop():
             return {"event": "stopped"}
         if unit.folder in self.store.finished():
-            # Another process was faster, and has removed this attempt.
+            # Another process has finished the unit, and removed this attempt.
             return {"event": "finished", "seconds": 0.0}
         if isinstance(error, StorageError):
             raise error
@@ -203,7 +206,7 @@ class Worker:
         return {"event": "failed", "code_changed": isinstance(error, CodeChangedError), **details}
 
     def do(self, unit: Unit) -> float:
-        """Do a unit and finish it in the store; return the seconds it took."""
+        """Do a unit and finish it in the store; return the duration in seconds."""
         started = time.monotonic()
         attempt = self.store.begin(unit)
         # Discard the notes of an earlier unit that failed.
@@ -211,7 +214,7 @@ class Worker:
         try:
             (self._fit if unit.kind == "fit" else self._score)(unit, attempt)
         except BaseException:
-            # The next attempt at a fit goes on from its checkpoint.
+            # The attempt at a fit is kept, since the next attempt resumes from its checkpoint.
             if unit.kind == "score":
                 attempt.drop()
             raise
@@ -246,9 +249,9 @@ class Worker:
             "marks": watched.marks(dataset.shape, self.device),
             "resumed": checkpoints.resumed,
         }
-        # The time of training is of training alone: this has the images, the network and its validation too.
+        # Unlike the training time, these seconds include loading images, building the network and validation.
         facts |= {"seconds": time.monotonic() - started, "environment": self._environment}
-        # Raise the error of a lost device, which the code of the unit may have caught.
+        # Raise the error of a lost device here, since the code of the unit may have caught it.
         self.hardware.synchronise()
         attempt.finish(facts, keep=done.files)
 
@@ -257,22 +260,22 @@ class Worker:
         metric: Metric = build(self._registry, "metric", unit.payload["metric"])
         _check_code(unit, SCORE, frozenset(metric.needs))
         networks = self._checksums(unit)
-        measurement = self._measurements.of(unit, networks)
+        measurement = self._measurements.get(unit, networks)
         if (earlier := self.store.find_unchecked(unit)) is not None and earlier.done.get("networks", {}) == networks:
-            self._check_again(earlier, measurement, attempt)
+            self._repeat_checks(earlier, measurement, attempt)
             return
         files = write_scores(attempt.folder, measurement.score(metric))
-        if self._verified is not measurement:
-            claimed = [check_claimed_risk(one) for one in measurement.evaluations]
-            self._verified = measurement if any(claimed) else self._verified
+        if self._verified_measurement is not measurement:
+            claimed = [check_claimed_risk(evaluation) for evaluation in measurement.evaluations]
+            self._verified_measurement = measurement if any(claimed) else self._verified_measurement
         denoiser = measurement.evaluation.denoiser
         facts: dict[str, Any] = {"kind": denoiser.kind, "notes": []}
         if isinstance(denoiser, Reference):
-            # As a plugin has it, and as the store accepts it.
+            # Convert values of the plugin to types that the store accepts.
             count = denoiser.num_parameters
-            notes = notes_of(denoiser, measurement.evaluations)
+            notes = collect_notes(denoiser, measurement.evaluations)
             facts |= {"notes": list(map(as_text, notes)), "parameters": None if count is None else int(count)}
-        checks = _checks(unit, measurement)
+        checks = _run_checks(unit, measurement)
         facts["notes"] += checks.pop("notes", [])
         facts |= checks
         facts["precision"] = "float32"
@@ -283,48 +286,48 @@ class Worker:
         facts["notes"] += take_memory_notes()
         facts |= {"networks": networks, "environment": self._environment}
         if self._checksums(unit) != networks:
-            raise ResultsError(f"{unit.label}: its network was replaced meanwhile; run again")
+            raise ResultsError(f"{unit.label}: its network was replaced while it was scored; run again")
         self.hardware.synchronise()
         attempt.finish({**facts, "seconds": time.monotonic() - started}, keep=files)
 
-    def _check_again(self, earlier: FinishedUnit, measurement: Measurement, attempt: Attempt) -> None:
-        """Finish a score unit with the files that it had, and new checks."""
+    def _repeat_checks(self, earlier: FinishedUnit, measurement: Measurement, attempt: Attempt) -> None:
+        """Finish a score unit with its earlier files and new checks."""
         for name in earlier.names:
             (attempt.folder / name).write_bytes(earlier.read(name))
-        checks = _checks(earlier.unit, measurement)
+        checks = _run_checks(earlier.unit, measurement)
         kept = [note for note in earlier.done.get("notes", ()) if not note.startswith(DIVERGED_NOTE)]
         checks["notes"] = [*kept, *checks.get("notes", ())]
         facts = {name: value for name, value in earlier.done.items() if name not in ("files", "marks", "checks")}
         attempt.finish({**facts, **checks}, keep=[name for name in earlier.names if name != UNIT])
 
     def _checksums(self, unit: Unit) -> dict[str, str | None]:
-        """Return the checksums of the networks that a unit needs: networks of one key may differ by rounding."""
+        """Return the checksums of the networks that a unit needs; networks with equal keys may differ by rounding."""
         return {key: self.store.weights_checksum(key) for key in unit.needs}
 
 
-def notes_of(reference: Reference, evaluations: Sequence[Evaluation]) -> list[str]:
-    """Return the notes of a reference that was evaluated on the images of each shape."""
+def collect_notes(reference: Reference, evaluations: Sequence[Evaluation]) -> list[str]:
+    """Return the notes of a reference; those of its basis are counted over the evaluations of all image shapes."""
     notes, basis = list(reference.notes), getattr(reference, "basis", None)
     if len(evaluations) == 1 or not isinstance(basis, Basis):
         return notes
     counts: Counter[str] = Counter()
-    for one in evaluations:
-        counts.update(dict.fromkeys(basis.notes(one.shape), len(one.clean)))
-    images = sum(len(one.clean) for one in evaluations)
+    for evaluation in evaluations:
+        counts.update(dict.fromkeys(basis.notes(evaluation.shape), len(evaluation.clean)))
+    images = sum(len(evaluation.clean) for evaluation in evaluations)
     listed = [
         note if count == images else f"{note} ({count} of {images} images)"
-        for note, count in counts.most_common(LISTED_NOTES)
+        for note, count in counts.most_common(MAX_LISTED_NOTES)
     ]
-    if others := len(counts) - len(listed):
-        listed.append(f"so are images of {others} other shapes, each as it needs")
+    if unlisted := len(counts) - len(listed):
+        listed.append(f"images of {unlisted} other shapes are treated likewise")
     first = basis.notes(evaluations[0].shape)
     return [*(note for note in notes if note not in first), *listed]
 
 
 def _jacobian_facts(measurement: Measurement) -> dict[str, Any]:
-    """Return the precision of Jacobians, how it was chosen, and their error relative to float32."""
+    """Return the precision of Jacobians, the reason for its choice, and the error relative to float32."""
     facts: dict[str, Any] = {}
-    error = max(one.jacobian_error for one in measurement.evaluations)
+    error = max(evaluation.jacobian_error for evaluation in measurement.evaluations)
     choice = measurement.evaluation.jacobian_choice
     if choice is not None:
         facts["jacobian_precision"] = choice.precision
@@ -332,11 +335,11 @@ def _jacobian_facts(measurement: Measurement) -> dict[str, Any]:
     return {**facts, "jacobian_error": error} if error else facts
 
 
-def _checks(unit: Unit, measurement: Measurement) -> dict[str, Any]:
-    """Check the denoiser of a score unit: return ``marks``, and beside the ranked score ``notes`` and ``checks``."""
+def _run_checks(unit: Unit, measurement: Measurement) -> dict[str, Any]:
+    """Check the denoiser of a score unit; return ``marks``, and for the audited score also ``notes`` and ``checks``."""
     if (unit.payload["metric"]["name"], unit.split) == AUDITED:
         return _audit_row(measurement)
-    # Scores of other metrics are marked if the denoiser does not return the same output again.
+    # For other metrics, only check that the denoiser returns the same output again.
     evaluation = measurement.evaluation
     if unit.split != AUDITED[1] or not evaluation._denoised or evaluation.denoiser.kind in SEES_DATASET:
         return {}
@@ -344,41 +347,41 @@ def _checks(unit: Unit, measurement: Measurement) -> dict[str, Any]:
 
 
 def _audit_row(measurement: Measurement) -> dict[str, Any]:
-    """Audit a denoiser; if it fails on fresh images it is marked, and keeps its scores."""
-    # The evaluation with the most images is audited, if there are several shapes.
-    largest = max(measurement.evaluations, key=lambda one: len(one.clean))
-    images = sum(len(one.clean) for one in measurement.evaluations)
+    """Audit a denoiser; if it raises an error, it is marked and keeps its scores."""
+    # If images have several shapes, the evaluation with the most images is audited.
+    largest = max(measurement.evaluations, key=lambda evaluation: len(evaluation.clean))
+    images = sum(len(evaluation.clean) for evaluation in measurement.evaluations)
     checks: dict[str, Any] = {"version": CHECKS_VERSION, "code": function_digest(CHECKS), "images": ""}
     try:
-        found = audit(largest)
+        audited = audit(largest)
     except Exception as error:
         mark = as_text(f"could not be denoised again for the checks: {explain(error)}")
         return {"marks": [mark], "checks": checks}
-    of = ""
+    count_text = ""
     if len(measurement.evaluations) > 1:
-        of = f" (of {len(largest.clean)} of {images} images)"
+        count_text = f" (of {len(largest.clean)} of {images} images)"
         checks["checked"] = len(largest.clean)
     return {
-        "marks": [as_text(f"{mark}{of}") for mark in found.marks],
-        "notes": [as_text(note) for note in found.notes],
-        "checks": {**checks, **found.facts, "images": found.images},
+        "marks": [as_text(f"{mark}{count_text}") for mark in audited.marks],
+        "notes": [as_text(note) for note in audited.notes],
+        "checks": {**checks, **audited.facts, "images": audited.images},
     }
 
 
 def _check_code(unit: Unit, function: str, needs: frozenset[str] = frozenset()) -> None:
-    """Refuse a unit that was planned with other code of gahbench: its key would not be that of its outcome."""
+    """Raise an error if a unit was planned with other code of gahbench, since its key would be wrong."""
     if unit.document is not None and unit.document["code"] != function_digest(function, needs):
         raise CodeChangedError("the code of gahbench has changed since this run was planned; run again")
 
 
 def explain(error: BaseException) -> str:
-    """Return an error in one line, shortened if it is long; running out of memory is named as such."""
+    """Return an error as one line, shortened if it is long; errors of memory begin with "out of memory"."""
     if isinstance(error, Stopped):
         return "Stopped: raised without a request to stop"
     text = error_text(error)
     if is_out_of_memory(error):
-        _, _, rest = text.partition(": ")
-        return f"out of memory: {rest}" if rest else "out of memory"
+        _, _, message = text.partition(": ")
+        return f"out of memory: {message}" if message else "out of memory"
     return text
 
 
@@ -386,5 +389,5 @@ def _traceback(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(error))
     except BaseException:
-        # An error of a plugin's own, which cannot be printed.
+        # The error of a plugin may raise another error when it is printed.
         return "".join(traceback.format_tb(error.__traceback__))

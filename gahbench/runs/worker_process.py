@@ -1,7 +1,7 @@
-"""A worker process: does the units that it is given, one after the other, and reports.
+"""The worker process, which does units one after the other and reports to its parent.
 
-Started as ``python -m gahbench.runs.worker_process DESCRIPTOR FOLDER THREADS DEVICE``. It loads the plugin files and
-packages that its units name, and no others. It ends when its parent does.
+The process is started as ``python -m gahbench.runs.worker_process DESCRIPTOR FOLDER THREADS DEVICE``. It loads only the
+plugin files and packages that its units name, and ends when its parent ends.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from gahbench.runs.protocol import Link
 
 
 def main() -> None:
-    """Do units until a message to stop."""
+    """Do units until the parent asks to stop."""
     descriptor, folder, threads, device = sys.argv[1:]
     faulthandler.enable()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
-        # Schedulers send them to all processes of a job; the parent gets them, too, and asks this one to stop.
+        # Schedulers send signals to all processes of a job. The parent receives them too, and asks this one to stop.
         signal.signal(number, lambda number, frame: None)
     try:
         do_units(Link(int(descriptor)), Path(folder), int(threads), device)
     except BaseException:
-        # Threads that a plugin has left must not keep the process.
+        # Threads that a plugin has left running must not keep the process alive.
         traceback.print_exc()
         os._exit(1)
 
 
 def do_units(link: Link, folder: Path, threads: int, device_name: str) -> None:
-    """Do the units that arrive, until the parent asks to stop or is gone."""
-    # These imports take seconds, in which the heartbeat goes on.
+    """Do the units that arrive, until the parent asks to stop or has ended."""
+    # These imports take seconds, during which heartbeats are sent.
     import torch
 
     from gahbench._util.error_text import one_line
@@ -51,8 +51,8 @@ def do_units(link: Link, folder: Path, threads: int, device_name: str) -> None:
 
     torch.set_num_threads(threads)
     keep_freed_blocks()
-    there, store = hardware(device_name), Store(folder)
-    there.use_float32()
+    device, store = hardware(device_name), Store(folder)
+    device.use_float32()
     watch.report = lambda name: link.send("constructing", what=name)
 
     @functools.lru_cache(1)
@@ -60,13 +60,13 @@ def do_units(link: Link, folder: Path, threads: int, device_name: str) -> None:
         return Worker(
             lambda: Registry(tuple(map(Path, files)), packages),
             store,
-            there,
+            device,
             progress=lambda progress: link.send("progress", **asdict(progress)),
             note=lambda text: link.send("note", text=text),
             should_stop=link.stop.is_set,
         )
 
-    def do(record: dict[str, Any], files: list[str], packages: list[str]) -> str:
+    def do_unit(record: dict[str, Any], files: list[str], packages: list[str]) -> str:
         seed_generators()
         unit = Unit.of_record(record)
         try:
@@ -77,25 +77,25 @@ def do_units(link: Link, folder: Path, threads: int, device_name: str) -> None:
         link.send(**end, unit=unit.folder)
         return str(end["event"])
 
-    # Before it is ready: a device that is lost at the start is not the fault of a unit.
-    there.check()
+    # Check the device before reporting as ready, so that a device lost at the start is not blamed on a unit.
+    device.check()
     link.send("ready")
     while not link.stop.is_set():
         message = link.inbox.get()
-        if "unit" in message and do(message["unit"], message["files"], message["packages"]) == "lost":
-            # Whatever this process asks of its device fails from now on.
+        if "unit" in message and do_unit(message["unit"], message["files"], message["packages"]) == "lost":
+            # From now on, every use of the device fails in this process.
             break
 
 
 def seed_generators() -> None:
-    """Seed the default generators of torch, numpy and Python, so that a unit does not depend on the one before."""
+    """Seed the default generators of torch, numpy and Python, so that a unit does not depend on earlier units."""
     import random
 
     import numpy as np
     import torch
 
     torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002, the generator that plugins may use is meant
+    np.random.seed(0)  # noqa: NPY002, plugins may use the global generator
     random.seed(0)
 
 

@@ -15,7 +15,7 @@ from gahbench.contracts.trackers import Tracker
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.registry.configured import Configured
-from gahbench.runs.hooks import Trackings
+from gahbench.runs.hooks import RunTrackers
 from gahbench.runs.opening import RunRequest, open_run
 from gahbench.runs.running import run_opened
 from gahbench.store.folder import Folder
@@ -81,7 +81,7 @@ def check_tracker(configured: Configured) -> Iterator[Finding]:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 opened = open_run(RunRequest(str(file), out), configured.registry)
-                with contextlib.closing(Trackings([configured.text])) as trackings:
-                    run_opened(opened, configured.registry, "inline[trusted=true]", track=trackings)
+                with contextlib.closing(RunTrackers([configured.text])) as trackers:
+                    run_opened(opened, configured.registry, "inline[trusted=true]", track=trackers)
             messages = [str(warning.message) for warning in caught if "the tracker " in str(warning.message)]
             yield Finding(check, not messages, "; ".join(messages))

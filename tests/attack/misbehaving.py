@@ -64,7 +64,7 @@ HANGS = [
     Kind("loop-at-import", "while True: pass", "importing", "import"),
     Kind("sleep-at-import", "time.sleep(1e6)", "importing", "import", "reference"),
     Kind("loop-in-reference", "while True: pass", _TIMED_OUT, "evaluation", "reference"),
-    Kind("stop", "os.kill(os.getpid(), signal.SIGSTOP)", "nothing was heard"),
+    Kind("stop", "os.kill(os.getpid(), signal.SIGSTOP)", "no heartbeat"),
     Kind("ignore-signals-and-loop", "for n in (2, 10, 12, 15): signal.signal(n, signal.SIG_IGN)\nwhile True: pass",
          _TIMED_OUT),
     Kind("join-a-thread-that-waits", "t = threading.Thread(target=time.sleep, args=(1e6,)); t.start(); t.join()",

@@ -26,7 +26,7 @@ from gahbench.contracts.unit import Unit
 from gahbench.registry.registry import open_registry
 from gahbench.runs.collect import collect
 from gahbench.runs.opening import plan_with
-from gahbench.runs.running import write_plan
+from gahbench.runs.running import record_plan
 from gahbench.runs.work import work
 from gahbench.store.finished import write_scores
 from gahbench.store.plan_file import require_plan
@@ -72,7 +72,7 @@ def main():
 def plan(suite, folder):
     """Plan a suite in a folder, for one thread a worker."""
     registry = open_registry()
-    write_plan(plan_with(registry, suite, folder), folder, registry, threads=1)
+    record_plan(plan_with(registry, suite, folder), folder, registry, threads=1)
 
 
 def disturbed(folder, count, most):

@@ -10,7 +10,7 @@ from gahbench._util.noise import evaluation_noise
 from gahbench.contracts.metrics import Metric
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.evaluation.measurement import Measurement, Subject
-from gahbench.runs.worker import _audit_row, notes_of
+from gahbench.runs.worker import _audit_row, collect_notes
 from gahbench_plugins.datasets.whole import Whole
 from gahbench_plugins.metrics.psnr import Psnr
 from gahbench_plugins.metrics.ssim import Ssim
@@ -130,11 +130,11 @@ def test_notes_of_a_basis_are_of_all_shapes(whole):
     def on(*sides):
         return [Evaluation(WithBasis(), torch.zeros(count, 1, 8, side), SIGMAS) for count, side in sides]
 
-    assert notes_of(WithBasis(), on((3, 17))) == ["its own", "of 17 columns"]
+    assert collect_notes(WithBasis(), on((3, 17))) == ["its own", "of 17 columns"]
     two = ["its own", "of 16 columns (3 of 4 images)", "of 17 columns (1 of 4 images)"]
-    assert notes_of(WithBasis(), on((1, 17), (3, 16))) == two
-    many = notes_of(WithBasis(), on((1, 17), (1, 16), (1, 15), (1, 14), (1, 13)))
-    assert many[-1] == "so are images of 2 other shapes, each as it needs"
+    assert collect_notes(WithBasis(), on((1, 17), (3, 16))) == two
+    many = collect_notes(WithBasis(), on((1, 17), (1, 16), (1, 15), (1, 14), (1, 13)))
+    assert many[-1] == "images of 2 other shapes are treated likewise"
     assert len(many) == 5
 
 

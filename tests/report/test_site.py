@@ -21,7 +21,7 @@ from gahbench.report.claims import needed_measurements, summary
 from gahbench.report.publish import publish
 from gahbench.runs.collect import collect
 from gahbench.runs.opening import plan_with
-from gahbench.runs.running import write_plan
+from gahbench.runs.running import record_plan
 from gahbench.site.markdown import render_inline, render_markdown
 from gahbench.site.pages import write_site
 from gahbench.site.plugins import parse_docstring
@@ -172,7 +172,7 @@ def test_pages_show_the_board_as_it_was_written_and_say_if_its_plan_was_changed(
     text = (kept_run.parent / "kept.yaml").read_text(encoding="utf-8")
     text = text.replace("levels: 1}", "levels: 1, label: Mine}").replace("size: 16}", "size: 16, label: Discs}")
     suite.write_text(text, encoding="utf-8")
-    write_plan(plan_with(registry, suite, out), out, registry)
+    record_plan(plan_with(registry, suite, out), out, registry)
     with pytest.warns(UserWarning, match=rf"plan was changed after .*'gahbench collect {out}' writes the board again"):
         write_small_site(tmp_path / "runs", tmp_path / "site", registry)
     assert "unet[width=2,levels=1]" in (tmp_path / "site" / "runs" / "out.html").read_text(encoding="utf-8")

@@ -146,7 +146,7 @@ def test_an_interrupted_adoption_can_be_continued(references, write_plugin, tmp_
     out = tmp_path / "out"
     run(references, out, "mine", plugins=[write_plugin("mine", "return noisy - self.noise(noisy)")])
     file = write_plugin("mine", "return -self.noise(noisy) + noisy")
-    move = adoption._move
+    move = adoption._move_to_new_key
     moved = []
 
     def interrupted(*arguments):
@@ -154,7 +154,7 @@ def test_an_interrupted_adoption_can_be_continued(references, write_plugin, tmp_
             raise KeyboardInterrupt
         moved.append(move(*arguments))
 
-    monkeypatch.setattr(adoption, "_move", interrupted)
+    monkeypatch.setattr(adoption, "_move_to_new_key", interrupted)
     with pytest.raises(KeyboardInterrupt):
         adopt(out, plugins=[file])
     monkeypatch.undo()

@@ -82,7 +82,7 @@ def test_messages_arrive_whatever_else_is_written_to_the_socket(start):
         """
     )
     assert messages_until_exit(child) == [note("first"), note("second"), note("x" * 3_000_000)]
-    assert child.ending() == "exited with status 0"
+    assert child.describe_exit() == "exited with status 0"
 
 
 def test_a_child_gets_messages_and_the_request_to_stop(start):
@@ -104,16 +104,16 @@ def test_a_child_gets_messages_and_the_request_to_stop(start):
     ("code", "ending"),
     [
         ("os._exit(3)", "exited with status 3"),
-        ("os.abort()", "was ended by SIGABRT"),
-        ("os.kill(os.getpid(), 40)", "was ended by signal 40"),
-        ("os.kill(os.getpid(), 9)", "was ended by SIGKILL (the system does that when memory runs out)"),
-        ("os.closerange(3, 100); time.sleep(60)", "exited with status 70, since its socket was closed in it"),
+        ("os.abort()", "was killed by SIGABRT"),
+        ("os.kill(os.getpid(), 40)", "was killed by signal 40"),
+        ("os.kill(os.getpid(), 9)", "was killed by SIGKILL (the system does that when memory runs out)"),
+        ("os.closerange(3, 100); time.sleep(60)", "exited with status 70, since a plugin closed its socket"),
     ],
 )
 def test_the_exit_of_a_child_is_named(start, code, ending):
     child = start(code)
     assert messages_until_exit(child) == []
-    assert child.ending() == ending
+    assert child.describe_exit() == ending
 
 
 def open_files(pid):
@@ -158,14 +158,14 @@ def worker(tmp_path, monkeypatch):
 
 def test_a_unit_and_a_construction_may_take_what_the_suite_grants(worker):
     worker._limits = Limits(unit=30.0, construction=5.0)
-    worker.unit, worker._began = "a unit", 1.0
+    worker.unit, worker._unit_started = "a unit", 1.0
     worker.observe({"event": "constructing", "what": "architecture 'mine'"}, 2.0)
     assert worker.exceeded_limit(7.0) is None
     assert "constructing architecture 'mine' took longer than 5.0 s" in worker.exceeded_limit(7.1)
     worker.observe({"event": "constructing", "what": ""}, 8.0)
     assert worker.exceeded_limit(31.0) is None
     assert "took longer than 30 s" in worker.exceeded_limit(31.1)
-    worker.take_back()
+    worker.clear_unit()
     assert worker.exceeded_limit(31.1) is None
 
 

@@ -68,7 +68,7 @@ def test_differences_are_those_of_the_tidy_tables(runs):
     assert rows["identity", None].difference.value == 0
     table = found.table()
     assert set(table.columns) == {"dataset", "entrant", "sigma", "one", "other", "difference", "low", "high"}
-    assert found.only == ("bayes-shrink[haar]: in two alone",)
+    assert found.only == ("bayes-shrink[haar]: only in two",)
     assert found.protocol[0] == "seeds: [0] and [1]"
     assert any(line.startswith("training.steps: 12 and 200 (of fit") for line in found.protocol)
     assert any(line.startswith("training.learning_rate: ") for line in found.protocol)

@@ -7,7 +7,7 @@ from tiny_runs import units_of
 
 from gahbench._util.resources import processor_name
 from gahbench.contracts.unit import Unit
-from gahbench.runs.durations import Durations, durations_beside
+from gahbench.runs.durations import Durations, recorded_durations
 from gahbench.store.store import Store
 
 VALUES = {"discs": 100, "rays": 400}
@@ -29,7 +29,7 @@ class Recorded:
     def __init__(self, seconds):
         self.seconds = {unit.key: {name: value} for unit, (name, value) in seconds.items()}
 
-    def done(self, unit):
+    def done_record(self, unit):
         return self.seconds[unit.key]
 
 
@@ -44,38 +44,38 @@ def test_the_nearest_kind_of_unit_counts_in_proportion_to_its_work():
     wider, deep = unit(entrant="net[a=2]", work=2e9), unit(entrant="deep", name="deep")
     found = known([(unit(), 10.0), (wider, 40.0), (deep, 7.0)])
     # The same entrant on the same dataset, with twice the steps.
-    assert found.of(unit(work=2e9), VALUES) == pytest.approx(20)
+    assert found.estimate(unit(work=2e9), VALUES) == pytest.approx(20)
     # The same architecture with another width, on another dataset: the middle of 10 and 20 seconds for 1e9.
-    assert found.of(unit(dataset="rays", entrant="net[a=3]", work=3e9), VALUES) == pytest.approx(45)
+    assert found.estimate(unit(dataset="rays", entrant="net[a=3]", work=3e9), VALUES) == pytest.approx(45)
     # An architecture that has not run: the middle of all.
-    assert found.of(unit(entrant="new", name="new"), VALUES) == pytest.approx(10)
+    assert found.estimate(unit(entrant="new", name="new"), VALUES) == pytest.approx(10)
 
 
 def test_scores_are_in_proportion_to_images_levels_and_values():
     found = known([(score(), 2.0), (score(metric="spectrum"), 50.0)])
-    assert found.of(score(images=30), VALUES) == pytest.approx(4)
-    assert found.of(score(dataset="rays"), VALUES) == pytest.approx(8)
-    assert found.of(score(metric="spectrum", entrant="other", name="other"), VALUES) == pytest.approx(50)
+    assert found.estimate(score(images=30), VALUES) == pytest.approx(4)
+    assert found.estimate(score(dataset="rays"), VALUES) == pytest.approx(8)
+    assert found.estimate(score(metric="spectrum", entrant="other", name="other"), VALUES) == pytest.approx(50)
 
 
 def test_a_budget_of_seconds_is_its_own_estimate():
-    assert Durations().of(unit(work=float("inf"), seconds=90.0), VALUES) == 90
-    assert known([(unit(), 10.0)]).of(unit(seconds=3), VALUES) == 3
+    assert Durations().estimate(unit(work=float("inf"), seconds=90.0), VALUES) == 90
+    assert known([(unit(), 10.0)]).estimate(unit(seconds=3), VALUES) == 3
 
 
 def test_nothing_is_said_of_what_nothing_is_known():
-    assert Durations().of(unit(), VALUES) is None
-    assert known([(score(), 1.0)]).of(unit(), VALUES) is None
+    assert Durations().estimate(unit(), VALUES) is None
+    assert known([(score(), 1.0)]).estimate(unit(), VALUES) is None
     # Work that is not known is not taken for none.
     found = known([(unit(work=0.0), 12.0)])
-    assert found.of(unit(work=0.0), VALUES) == 12
-    assert found.of(replace(unit(), entrant="x", work=5e9), VALUES) == 12
+    assert found.estimate(unit(work=0.0), VALUES) == 12
+    assert found.estimate(replace(unit(), entrant="x", work=5e9), VALUES) == 12
 
 
 def test_few_units_of_a_kind_are_read(monkeypatch):
-    monkeypatch.setattr("gahbench.runs.durations._SAMPLE", 2)
+    monkeypatch.setattr("gahbench.runs.durations._MAX_PER_CATEGORY", 2)
     found = known([(unit(work=1e9 + place), float(place)) for place in (1, 2, 300)])
-    assert found.of(unit(), VALUES) == pytest.approx(1.5, rel=1e-6)
+    assert found.estimate(unit(), VALUES) == pytest.approx(1.5, rel=1e-6)
 
 
 def test_folders_beside_count_if_they_are_of_this_processor(tiny_run, tmp_path):
@@ -84,7 +84,7 @@ def test_folders_beside_count_if_they_are_of_this_processor(tiny_run, tmp_path):
     (done,) = units_of(tiny_run, entrant="identity", metric="psnr")
     # It was scored at two noise levels.
     seconds = pytest.approx(Store(tiny_run).done_record(done)["seconds"] / 2)
-    assert durations_beside(tiny_run.parent / "second", processor).of(wanted, values) == seconds
-    assert durations_beside(tiny_run, processor).of(wanted, values) == seconds
-    assert durations_beside(tmp_path / "elsewhere" / "second", processor).of(wanted, values) is None
-    assert durations_beside(tiny_run, "another").of(wanted, values) is None
+    assert recorded_durations(tiny_run.parent / "second", processor).estimate(wanted, values) == seconds
+    assert recorded_durations(tiny_run, processor).estimate(wanted, values) == seconds
+    assert recorded_durations(tmp_path / "elsewhere" / "second", processor).estimate(wanted, values) is None
+    assert recorded_durations(tiny_run, "another").estimate(wanted, values) is None

@@ -17,7 +17,7 @@ from gahbench._util.errors import ResultsError
 from gahbench.registry.registry import open_registry
 from gahbench.runs.collect import collect
 from gahbench.runs.opening import plan_with
-from gahbench.runs.running import write_plan
+from gahbench.runs.running import record_plan
 from gahbench.store.plan_file import require_plan
 
 pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("dry_runs_here")]
@@ -214,7 +214,7 @@ def test_units_are_done_once_through_mounts_that_remember(mounts, tmp_path):
     suite.write_text(TINY.replace("width: 2, levels: 1", "width: [2, 3], levels: 1").replace("steps: 12", "steps: 600"))
     registry = open_registry()
     out = mounts[0] / "out"
-    write_plan(plan_with(registry, suite, out), out, registry, threads=1)
+    record_plan(plan_with(registry, suite, out), out, registry, threads=1)
     started = time.monotonic()
     processes = [
         subprocess.Popen(

@@ -16,7 +16,7 @@ from gahbench.registry.registry import Registry
 from gahbench.runs import opening_process
 from gahbench.runs.hooks import main_registry
 from gahbench.runs.opening import OpenedRun, RunRequest, open_run
-from gahbench.runs.opening_process import open_apart
+from gahbench.runs.opening_process import open_in_process
 from gahbench.runs.running import _runs_code
 
 pytestmark = pytest.mark.processes
@@ -68,7 +68,7 @@ def request_for(write_suite, tmp_path):
 
 def test_a_plan_made_apart_is_that_made_here(dry_runs_here, request_for, tmp_path):
     request = request_for()
-    apart = open_apart(request)
+    apart = open_in_process(request)
     here = open_run(request, Registry((tmp_path / "outside.py",)))
     assert apart == here
     assert {unit.entrant for unit in apart.units} >= {"thin", "half"}
@@ -79,10 +79,10 @@ def test_what_a_plugin_does_when_it_is_imported_stays_in_the_process_that_plans(
     at_import = "torch.set_default_dtype(torch.float64); os.environ['MOVED'] = 'yes'; os.chdir('/')"
     request = request_for(at_import, entrants=("half",))
     code = (
-        "import os, sys, torch; from gahbench.runs.opening_process import open_apart;"
+        "import os, sys, torch; from gahbench.runs.opening_process import open_in_process;"
         "from gahbench.runs.opening import RunRequest;"
         "from gahbench.planning.suite_changes import SuiteChanges; from pathlib import PosixPath;"
-        f"open_apart({request!r});"
+        f"open_in_process({request!r});"
         "print(torch.get_default_dtype(), 'MOVED' in os.environ, 'gahbench_plugin_outside' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -92,7 +92,7 @@ def test_what_a_plugin_does_when_it_is_imported_stays_in_the_process_that_plans(
 @pytest.mark.parametrize(
     ("at_import", "says"),
     [
-        ("os.abort()", r"outside\.py ended the process that plans, which was ended by SIGABRT"),
+        ("os.abort()", r"outside\.py ended the process that plans, which was killed by SIGABRT"),
         ("time.sleep(1000)", r"outside\.py did not end within 2 s"),
         ("raise ValueError('no luck')", r"outside\.py:\d+: cannot be loaded: ValueError: no luck"),
         ("os.write(int(__import__('sys').argv[-1]), b'{\"opened\": 1}\\n'); os._exit(0)", r"exited with status 0"),
@@ -100,13 +100,13 @@ def test_what_a_plugin_does_when_it_is_imported_stays_in_the_process_that_plans(
 )
 def test_a_plugin_that_ends_the_process_is_named(request_for, at_import, says):
     with pytest.raises(gahbench.GahbenchError, match=says):
-        open_apart(request_for(at_import), seconds=2.0 if "sleep" in at_import else 60.0)
+        open_in_process(request_for(at_import), seconds=2.0 if "sleep" in at_import else 60.0)
 
 
 def test_a_warning_of_the_process_that_plans_is_one_line(write_suite, request_for, capfd):
     request = request_for(entrants=("half",))
     write_suite(("sigmas: [0.1, 0.3]", "sigmas: [0.1, 2]"))
-    open_apart(request)
+    open_in_process(request)
     lines = capfd.readouterr().err.splitlines()
     assert lines
     assert all(line.startswith("warning: ") for line in lines), lines
@@ -129,26 +129,28 @@ def test_a_model_that_brings_code_is_planned_apart_and_watched(write_suite, buil
 
 
 def test_a_reference_that_cannot_be_built_costs_its_own_row(request_for):
-    opened = open_apart(request_for(at_init="os._exit(3)"))
+    opened = open_in_process(request_for(at_init="os._exit(3)"))
     assert {unit.entrant for unit in opened.units} >= {"thin", "half"}
 
 
 def test_what_a_process_leaves_behind_ends_with_it(request_for, tmp_path):
     mark = tmp_path / "child"
-    open_apart(request_for(f"if os.fork() == 0: open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(1000)"))
+    open_in_process(
+        request_for(f"if os.fork() == 0: open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(1000)")
+    )
     wait_for(lambda: not is_alive(int(mark.read_text())), 20)
 
 
 def test_errors_keep_their_kind(request_for):
     with pytest.raises(gahbench.GahbenchError, match="unknown entrant 'thick'") as raised:
-        open_apart(request_for(entrants=("thick",)))
+        open_in_process(request_for(entrants=("thick",)))
     with pytest.raises(type(raised.value)):
         open_run(request_for(entrants=("thick",)), Registry())
 
 
 def test_a_record_names_only_units_of_the_plan(dry_runs_here, request_for, tmp_path):
     record = open_run(request_for(), Registry((tmp_path / "outside.py",))).record()
-    with pytest.raises(gahbench.GahbenchError, match="its plan was replaced"):
+    with pytest.raises(gahbench.GahbenchError, match="another run has replaced the plan"):
         OpenedRun.of_record({**record, "todo": ["fit-0"]})
 
 
@@ -164,7 +166,7 @@ def test_only_plugins_with_hooks_are_loaded_where_the_run_is(tmp_path):
 
 def test_a_full_disk_is_one_and_no_broken_plugin(monkeypatch):
     found = {"event": "os error", "errno": errno.ENOSPC, "error": "No space left on device", "file": "/out/plan.json"}
-    monkeypatch.setattr(opening_process, "_plan", lambda *arguments: found)
+    monkeypatch.setattr(opening_process, "_plan_in_child", lambda *arguments: found)
     with pytest.raises(OSError, match=r"No space left on device: '/out/plan\.json'") as caught:
-        opening_process.open_apart(None)
+        opening_process.open_in_process(None)
     assert caught.value.errno == errno.ENOSPC

@@ -13,7 +13,7 @@ from rich.console import Console
 import gahbench
 from gahbench.contracts.engines import Event
 from gahbench.contracts.unit import Unit
-from gahbench.runs.progress import NotebookReport, ProgressReport, progress_of
+from gahbench.runs.progress import NotebookReport, ProgressReport, progress_report
 
 FIT = Unit("fit", "k", "d", "e", "architecture", 0, None, None, None, None, 1.0, {})
 
@@ -71,7 +71,7 @@ def shown_scores(units, is_terminal):
         for unit in units:
             report(Event("finished", unit, {"seconds": 0.5}))
         if is_terminal:
-            console.print(report._scores())
+            console.print(report._render_scores())
     return console.file.getvalue().splitlines()
 
 
@@ -114,8 +114,8 @@ def pages(monkeypatch):
 
 
 def test_a_notebook_shows_a_bar_and_what_runs_and_what_failed(pages, monkeypatch):
-    monkeypatch.setattr("gahbench.runs.progress._PAUSE", -1)
-    with progress_of(opened(FIT), Console(force_jupyter=True)) as report:
+    monkeypatch.setattr("gahbench.runs.progress._UPDATE_SECONDS", -1)
+    with progress_report(opened(FIT), Console(force_jupyter=True)) as report:
         assert isinstance(report, NotebookReport)
         report(Event("started", FIT))
         report(Event("failed", FIT, {"error": "no luck [x]"}))
@@ -128,7 +128,7 @@ def test_a_notebook_shows_a_bar_and_what_runs_and_what_failed(pages, monkeypatch
 
 
 def test_updates_of_a_notebook_have_pauses_between(pages):
-    with progress_of(opened(FIT), Console(force_jupyter=True)) as report:
+    with progress_report(opened(FIT), Console(force_jupyter=True)) as report:
         for _ in range(100):
             report(Event("started", FIT))
     assert len(pages) == 2
@@ -136,7 +136,7 @@ def test_updates_of_a_notebook_have_pauses_between(pages):
 
 @pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
 def test_elsewhere_run_prints_lines_unless_it_is_given_a_report(write_suite, capsys):
-    assert type(progress_of(opened(), Console())) is ProgressReport
+    assert type(progress_report(opened(), Console())) is ProgressReport
     gahbench.run(write_suite(), "out", only=["identity"], engine="inline")
     assert re.search(r"score identity on discs\[size=16\].*: .*done in", capsys.readouterr().err)
     events = []

@@ -13,7 +13,7 @@ import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench.runs import adoption, removal
 from gahbench.runs.adoption import adopt
-from gahbench.runs.removal import hold, named_rows, remove, weights
+from gahbench.runs.removal import claim_all, remove, select_rows, weights
 from gahbench.store.leases import Leases
 from gahbench.store.plan_file import require_plan, write_plan
 from gahbench.store.store import Store
@@ -93,11 +93,11 @@ def test_the_row_of_a_sweep_may_leave_alone_and_an_entrant_leaves_with_all(write
 @pytest.mark.parametrize("name", ["unet", "un*", "unet[width=*"])
 def test_names_and_patterns_name_rows(name):
     rows = ["unet", f"{UNET} N=2", f"{UNET} N=4", "identity"]
-    assert named_rows([name], rows[1:], "here") == set(rows[1:3])
+    assert select_rows([name], rows[1:], "here") == set(rows[1:3])
     # A label comes before the names and patterns that it may be.
-    assert named_rows(["unet"], rows, "here") == {"unet"}
+    assert select_rows(["unet"], rows, "here") == {"unet"}
     with pytest.raises(ResultsError, match=r"here: no entrant 'vit\*'; accepted are"):
-        named_rows(["vit*"], rows, "here")
+        select_rows(["vit*"], rows, "here")
 
 
 def test_what_cannot_be_removed_is_refused(out):
@@ -142,7 +142,7 @@ def test_the_files_of_networks_are_found(write_suite, tmp_path):
         assert one.history.read_text().startswith("step")
         assert list(one.snapshots) == sorted(one.snapshots)
         assert all(path.is_file() for path in (one.weights, *one.snapshots.values()))
-    with pytest.raises(ResultsError, match=r"entrants that are trained: no entrant 'identity'; accepted are unet"):
+    with pytest.raises(ResultsError, match=r"trained entrants: no entrant 'identity'; accepted are unet"):
         weights(out, "identity")
     # A network that is not trained yet has none.
     (out / "units" / found[0].weights.parent.name / "done.json").unlink()
@@ -225,7 +225,7 @@ def test_nothing_is_adopted_while_a_unit_is_being_done(out):
     leases = Leases(out / "leases")
     (score,) = units_of(out, entrant=UNET, metric="psnr")
     leases.take(score.folder)
-    with pytest.raises(ResultsError, match=r"is being done on .*, process [0-9]+; wait for it, or end it"):
+    with pytest.raises(ResultsError, match=r"is being done on .*, process [0-9]+; wait for it, or stop it"):
         adopt(out)
     # Claims that were taken before are released.
     assert [path.name for path in (out / "leases").iterdir()] == [score.folder]
@@ -237,6 +237,6 @@ def test_stale_claims_are_taken_over(out):
     unit, *_ = store.recorded_units()
     leases = Leases(out / "leases")
     leases.lose(leases.take(unit.folder), "its process died")
-    with hold([unit], store):
+    with claim_all([unit], store):
         assert not leases.inspect(unit.folder).is_stale
     assert leases.names() == set()

@@ -14,11 +14,10 @@ import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench.registry.registry import open_registry
 from gahbench.runs.reuse import merge
-from gahbench.runs.running import write_plan
+from gahbench.runs.running import record_plan
 from gahbench.store.folder import Folder
 from gahbench.store.kept_units import merge_orders
-from gahbench.store.plan_file import require_plan
-from gahbench.store.plan_file import write_plan as write_recorded
+from gahbench.store.plan_file import require_plan, write_plan
 from gahbench.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered", "rows_not_audited")
@@ -34,7 +33,7 @@ def planned(write_suite, tmp_path):
 
     def plan(name, *changes, threads=1, plugins=(), **options):
         suite, out = write_suite(*changes), tmp_path / name
-        write_plan(plan_suite(suite, out, plugins=plugins, **options), out, open_registry(plugins), threads)
+        record_plan(plan_suite(suite, out, plugins=plugins, **options), out, open_registry(plugins), threads)
         return out
 
     return plan
@@ -235,7 +234,7 @@ def test_threads_and_versions_of_a_plugin_file_that_differ_are_noted(planned, wr
     plugin.write_text(f"# Another version.\n{plugin.read_text()}")
     second = planned("second", seeds(1), entrants=["mine"], plugins=[plugin], threads=2)
     threads, version = merge([first, second], tmp_path / "out").notes
-    assert "planned for 2 threads of a worker; 1 are recorded" in threads
+    assert "planned with 2 threads of each worker; the merged plan records 1" in threads
     assert "another version of the plugin file mine.py" in version
     plan = require_plan(tmp_path / "out")
     assert (plan.threads, plan.plugins) == (1, require_plan(first).plugins)
@@ -243,7 +242,7 @@ def test_threads_and_versions_of_a_plugin_file_that_differ_are_noted(planned, wr
 
 def test_one_folder_is_too_few_and_other_folders_are_none(planned, tmp_path):
     out = planned("out")
-    with pytest.raises(ResultsError, match="two results folders or more; there are 1"):
+    with pytest.raises(ResultsError, match="needs at least two results folders, found 1"):
         merge([out, tmp_path / "." / "out"], tmp_path / "all")
     with pytest.raises(ResultsError, match=r"no plan\.json"):
         merge([out, tmp_path / "none"], tmp_path / "all")
@@ -253,7 +252,7 @@ def test_entrants_that_refuse_a_dataset_are_kept_with_the_reason(out, twin, tmp_
     refused = ["discs[size=16]", "identity", "too small"]
     for place, lines in ((out, [refused]), (twin, [refused, ["discs[size=16]", "gone", "too small"]])):
         plan = require_plan(place)
-        write_recorded(place, replace(plan, board={**plan.board, "refused": lines}))
+        write_plan(place, replace(plan, board={**plan.board, "refused": lines}))
     merge([out, twin], tmp_path / "all")
     assert [note for note in gahbench.load_results(tmp_path / "all").notes["note"] if "too small" in note] == [
         "cannot take these images: too small"
@@ -265,7 +264,7 @@ def test_entrants_that_refuse_a_dataset_are_kept_with_the_reason(out, twin, tmp_
     [(["ac", "abc"], "abc"), (["ab", "bc"], "abc"), (["ax", "ay"], "axy"), (["b", "ab"], "ab"), (["ab", "ba"], "ab"),
      ([], "")],
 )  # fmt: skip
-def test_names_are_united_in_order(sequences, expected):
+def test_merge_orders_keeps_the_order_of_each_sequence(sequences, expected):
     assert merge_orders(sequences) == list(expected)
 
 
@@ -347,7 +346,9 @@ def test_a_network_that_scores_here_did_not_measure_is_left(write_suite, twin, o
     assert [unit.key for unit in outcome.reused.other_weights] == [unit.key for unit in done] == [fit.key]
 
 
-@pytest.mark.parametrize(("source", "text"), [("out", "is the results folder itself"), ("none", "holds no units")])
+@pytest.mark.parametrize(
+    ("source", "text"), [("out", "is the results folder of the run itself"), ("none", "holds no units")]
+)
 def test_folders_that_hold_nothing_for_it_are_refused(write_suite, out, tmp_path, source, text):
     with pytest.raises(ResultsError, match=text):
         run_and_list(write_suite(), out, reuse=[tmp_path / source])

@@ -9,7 +9,7 @@ from gahbench._util.errors import ResultsError
 from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.registry.registry import Registry
 from gahbench.runs.opening import plan_with
-from gahbench.runs.running import write_plan
+from gahbench.runs.running import record_plan
 from gahbench.runs.secret_noise import draw_secret_noise
 from gahbench.runs.status import status
 from gahbench.store.plan_file import require_plan
@@ -56,7 +56,7 @@ def test_scores_are_planned_under_noise_that_is_drawn_after_the_fits(suite, tmp_
     assert outcome.results.marks.empty
     assert status(out).noise.startswith("secret noise, drawn 2")
     with pytest.raises(ResultsError, match="secret noise was drawn while this run was planned; run it again"):
-        write_plan(late, out, Registry())
+        record_plan(late, out, Registry())
     # Later runs keep the noise, and what they add is marked.
     units = Store(out).finished()
     again = gahbench.run(suite, out, engine="inline")
@@ -72,7 +72,7 @@ def test_scores_are_planned_under_noise_that_is_drawn_after_the_fits(suite, tmp_
 
 def test_a_run_that_is_ended_before_the_fits_goes_on_with_secret_noise(suite, tmp_path):
     out = tmp_path / "out"
-    write_plan(plan_with(Registry(), suite, out, (), True), out, Registry())
+    record_plan(plan_with(Registry(), suite, out, (), True), out, Registry())
     assert not draw_secret_noise(out)
     assert [one.unit.kind for one in require_plan(out).units] == ["fit"]
     assert status(out).noise.startswith("secret noise, to be drawn")
@@ -86,18 +86,18 @@ def test_what_another_run_added_and_is_doing_stays_planned(suite, tmp_path):
     out = tmp_path / "out"
     added = ("visu-shrink", "bayes-shrink[haar]")
     plans = [plan_with(Registry(), suite, out, SuiteChanges(entrants=(entrant,))) for entrant in added]
-    write_plan(plans[0], out, Registry())
+    record_plan(plans[0], out, Registry())
     unit = next(one for one in plans[0].units if one.entrant.startswith("visu"))
     leases = Store(out).leases
     leases.mkdir(exist_ok=True)
     (leases / unit.folder).write_text("{}")
-    write_plan(plans[1], out, Registry())
+    record_plan(plans[1], out, Registry())
     assert {"visu-shrink[sym4]", "bayes-shrink[haar]"} <= {one.unit.entrant for one in require_plan(out).units}
 
 
 def test_networks_of_another_folder_are_taken_and_scores_are_not(suite, tmp_path):
     gahbench.run(suite, tmp_path / "known", engine="inline")
-    with pytest.raises(ResultsError, match="planned with noise that is known; for secret noise give another folder"):
+    with pytest.raises(ResultsError, match="planned with known noise; for secret noise, give another folder"):
         gahbench.run(suite, tmp_path / "known", engine="inline", secret_noise=True)
     outcome = gahbench.run(suite, tmp_path / "out", engine="inline", secret_noise=True, reuse=[tmp_path / "known"])
     assert [unit.kind for unit in outcome.reused.taken] == ["fit"]

@@ -10,9 +10,9 @@ from fake_hardware import GIB, Fake, add_fake_devices
 import gahbench
 from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import hardware
-from gahbench.runs.protocol import NOT_HELD
+from gahbench.runs.protocol import NOT_STORED
 from gahbench.runs.queue import Queue
-from gahbench.runs.supervisor import FILLING_WORK, _Supervisor, worker_places, workers_per_device
+from gahbench.runs.supervisor import FILLING_WORK, _Supervisor, worker_devices, workers_per_device
 from gahbench.store.leases import Leases
 from gahbench.store.store import Store
 
@@ -20,7 +20,7 @@ from gahbench.store.store import Store
 class Worker:
     """A worker process that says whatever a test has it say."""
 
-    place, key, is_ready, last = 0, "", True, None
+    slot, key, is_ready, last = 0, "", True, None
 
     def __init__(self, unit):
         self.unit, self.is_killed = unit, False
@@ -28,13 +28,13 @@ class Worker:
     def observe(self, message, now):
         pass
 
-    def take_back(self):
+    def clear_unit(self):
         self.unit = None
 
     def output(self):
         return "what it wrote"
 
-    def ending(self):
+    def describe_exit(self):
         return "exited with status 3"
 
     def kill(self):
@@ -67,7 +67,7 @@ def test_a_worker_that_only_says_that_it_has_finished_has_failed(supervised):
     assert (worker.unit, events) == (unit, [])  # Not its unit.
     supervisor._handle(worker, finished(unit))
     assert worker.unit is None
-    assert supervisor.job.store.failure(unit) == NOT_HELD
+    assert supervisor.job.store.failure(unit) == NOT_STORED
     assert kinds(events) == ["failed"]
 
 
@@ -148,21 +148,21 @@ def test_a_worker_that_exits_before_it_is_ready_is_not_the_fault_of_its_unit(sup
 
 def test_a_place_whose_workers_cannot_start_is_removed_and_the_last_ends_the_run(supervised):
     supervisor, worker, events = supervised
-    supervisor.places = {0: Fake("fake:0"), 1: Fake("fake:1")}
+    supervisor.devices = {0: Fake("fake:0"), 1: Fake("fake:1")}
     unit = worker.unit
 
-    def fail_to_start(place):
-        worker.place, worker.unit, worker.is_ready, supervisor.children = place, unit, False, {place: worker}
+    def fail_to_start(slot):
+        worker.slot, worker.unit, worker.is_ready, supervisor.children = slot, unit, False, {slot: worker}
         supervisor._on_worker_exit(worker)
 
     fail_to_start(0)
     # A worker that becomes ready shows that its device works.
-    worker.place, worker.unit, supervisor.children = 0, unit, {0: worker}
+    worker.slot, worker.unit, supervisor.children = 0, unit, {0: worker}
     supervisor._handle(worker, {"event": "ready"})
     fail_to_start(0)
-    assert list(supervisor.places) == [0, 1]
+    assert list(supervisor.devices) == [0, 1]
     fail_to_start(0)
-    assert list(supervisor.places) == [1]
+    assert list(supervisor.devices) == [1]
     (note,) = [event.details["text"] for event in events if event.kind == "note"]
     assert note.startswith("worker processes cannot start on device fake:0: the worker")
     fail_to_start(1)
@@ -173,12 +173,12 @@ def test_a_place_whose_workers_cannot_start_is_removed_and_the_last_ends_the_run
 
 def test_losses_of_ready_workers_cost_no_place(supervised):
     supervisor, worker, _ = supervised
-    supervisor.places = {0: Fake("fake:0")}
+    supervisor.devices = {0: Fake("fake:0")}
     for unit in supervisor.job.units[:2]:
         worker.unit, supervisor.children = unit, {0: worker}
         supervisor.queue.claim(unit)
         supervisor._handle(worker, {"event": "lost", "unit": unit.folder, "error": "lost", "traceback": ""})
-    assert list(supervisor.places) == [0]
+    assert list(supervisor.devices) == [0]
 
 
 def test_a_unit_that_was_taken_over_is_abandoned(supervised, monkeypatch):
@@ -223,12 +223,12 @@ def test_an_end_at_which_the_file_server_is_away_is_recorded_when_it_is_back(sup
         supervisor._handle_pending()
     supervisor._handle_pending()
     assert (worker.unit, list(supervisor.pending)) == (None, [])
-    assert supervisor.job.store.failure(unit) == NOT_HELD
+    assert supervisor.job.store.failure(unit) == NOT_STORED
     assert supervisor.queue.leases.names() == set()
     assert kinds(events) == ["failed"]
 
 
-@pytest.mark.parametrize(("where", "name"), [(Queue, "_losses"), (Leases, "lose")])
+@pytest.mark.parametrize(("where", "name"), [(Queue, "_count_losses"), (Leases, "lose")])
 def test_a_loss_at_which_the_file_server_is_away_is_recorded_when_it_is_back(supervised, away_once, where, name):
     supervisor, worker, _ = supervised
     away_once(where, name)
@@ -273,28 +273,28 @@ def small_job(job, monkeypatch):
     return replace(job, units=[fit(FILLING_WORK / 100)], threads=2)
 
 
-def visible(places):
-    return [place.environment.get("FAKE_VISIBLE_DEVICES") for place in places]
+def visible(devices):
+    return [device.environment.get("FAKE_VISIBLE_DEVICES") for device in devices]
 
 
 def test_each_device_has_workers_as_its_memory_allows(small_job, monkeypatch):
     job = small_job
     add_fake_devices(monkeypatch, 16 * GIB, 8 * GIB)
-    assert visible(worker_places(job)) == ["0", "1", "0"]
-    assert visible(worker_places(job, workers_per_gpu=2)) == ["0", "1", "0", "1"]
+    assert visible(worker_devices(job)) == ["0", "1", "0"]
+    assert visible(worker_devices(job, workers_per_gpu=2)) == ["0", "1", "0", "1"]
     # Fewer workers than there is room for are on different devices.
-    assert visible(worker_places(job, workers=2)) == ["0", "1"]
-    assert visible(worker_places(job, workers=5)) == ["0", "1", "0", "0", "1"]
+    assert visible(worker_devices(job, workers=2)) == ["0", "1"]
+    assert visible(worker_devices(job, workers=5)) == ["0", "1", "0", "0", "1"]
 
 
 def test_without_devices_workers_share_the_processors(small_job, monkeypatch):
     job = replace(small_job, device="cpu")
-    assert visible(worker_places(job)) == [None] * 8
-    assert len(worker_places(job, workers=3)) == 3
+    assert visible(worker_devices(job)) == [None] * 8
+    assert len(worker_devices(job, workers=3)) == 3
     job.device = "cuda"
     monkeypatch.setattr("gahbench.devices.hardware.Cuda.devices", classmethod(lambda cls: []))
-    with pytest.raises(gahbench.GahbenchError, match="device 'cuda' was requested, and this machine has none"):
-        worker_places(job)
+    with pytest.raises(gahbench.GahbenchError, match="device 'cuda' was requested, but this machine has none"):
+        worker_devices(job)
 
 
 #: References that wait until two devices were used; the device of the first is lost on its first call.

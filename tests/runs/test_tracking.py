@@ -10,7 +10,7 @@ from sample_files import TINY
 import gahbench
 from gahbench.contracts.trackers import Tracker
 from gahbench.registry.registry import Registry
-from gahbench.runs.hooks import Tracking, Trackings, notify_finished, notify_started
+from gahbench.runs.hooks import RunTrackers, TrackerHooks, notify_finished, notify_started
 from gahbench.store.plan_file import require_plan
 
 UNET = "unet[width=2,levels=1] on discs[size=16] (seed 0)"
@@ -53,16 +53,16 @@ def progress(step, psnr=None, fraction=0.5):
 def test_a_tracker_gets_each_value_once_and_in_order(done):
     folder, units, results = done
     memo = Memo()
-    tracking = Tracking("memo", memo)
-    tracking.run_started(folder, units, units[1:])
+    tracker_hooks = TrackerHooks("memo", memo)
+    tracker_hooks.run_started(folder, units, units[1:])
     fit, *scores = units
     for reported in (progress(5), progress(7, 20.0), progress(8, 20.0), progress(6, 20.0), progress(12, 21.0, 1.0)):
-        tracking.unit_progress(fit, reported)
+        tracker_hooks.unit_progress(fit, reported)
     for unit in units:
-        tracking.unit_finished(unit)
-    tracking.run_finished(results)
-    tracking.finish()
-    tracking.finish()
+        tracker_hooks.unit_finished(unit)
+    tracker_hooks.run_finished(results)
+    tracker_hooks.finish()
+    tracker_hooks.finish()
     name, where, suite = memo.calls[0]
     assert (name, where) == ("start", folder)
     assert (suite["suite"], suite["units"], suite["todo"]) == ("tiny", 7, 6)
@@ -87,27 +87,29 @@ def test_a_tracker_gets_each_value_once_and_in_order(done):
 def test_a_history_that_nobody_reported_is_logged_whole(done):
     folder, units, _ = done
     memo = Memo()
-    tracking = Tracking("memo", memo)
-    tracking.run_started(folder, units, units)
-    tracking.unit_finished(units[0])
+    tracker_hooks = TrackerHooks("memo", memo)
+    tracker_hooks.run_started(folder, units, units)
+    tracker_hooks.unit_finished(units[0])
     assert [call[1:3] for call in memo.calls[1:]] == [(UNET, 6), (UNET, 12)]
 
 
-def follow(tracking, folder, units, results):
-    tracking.run_started(folder, units, units)
+def follow(tracker_hooks, folder, units, results):
+    tracker_hooks.run_started(folder, units, units)
     for unit in units:
-        tracking.unit_finished(unit)
-    tracking.run_finished(results)
-    tracking.finish()
+        tracker_hooks.unit_finished(unit)
+    tracker_hooks.run_finished(results)
+    tracker_hooks.finish()
 
 
 @pytest.mark.parametrize("call", ["start", "training", "scores", "finish"])
 def test_a_tracker_that_fails_is_given_up_with_one_warning(done, call):
     folder, units, results = done
     memo = Memo(call)
-    tracking = Tracking("memo", memo)
-    with pytest.warns(UserWarning, match="the tracker memo gets no more of this run, which goes on: OSErr") as caught:
-        follow(tracking, folder, units, results)
+    tracker_hooks = TrackerHooks("memo", memo)
+    with pytest.warns(
+        UserWarning, match="the tracker memo failed and is not used any more; the run continues: OS"
+    ) as caught:
+        follow(tracker_hooks, folder, units, results)
     assert len(caught) == 1
     assert [name for name, *_ in memo.calls].index(call) == len(memo.calls) - 1
 
@@ -116,11 +118,11 @@ def test_a_run_of_two_parts_starts_and_finishes_its_trackers_once(done, monkeypa
     folder, units, results = done
     memos = []
     monkeypatch.setattr(Registry, "create", lambda self, kind, spec: memos.append(Memo()) or memos[-1])
-    with contextlib.closing(Trackings(["memo"])) as trackings:
+    with contextlib.closing(RunTrackers(["memo"])) as trackers:
         # The fits, and then the scores under secret noise: each part has a registry of its own.
         for part, board in ((units[:1], None), (units, results)):
             registry = Registry()
-            with trackings.of(registry):
+            with trackers.registered(registry):
                 notify_started(registry, folder, part, part)
                 notify_finished(registry, folder, lambda board=board: board)
     (memo,) = memos

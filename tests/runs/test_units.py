@@ -12,8 +12,8 @@ import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import StorageError
 from gahbench.devices.hardware import Cpu, Cuda, hardware
-from gahbench.runs.child import environment
-from gahbench.runs.protocol import NOT_HELD
+from gahbench.runs.child import worker_environment
+from gahbench.runs.protocol import NOT_STORED
 from gahbench.runs.queue import Queue
 from gahbench.runs.status import status
 from gahbench.runs.worker import Worker
@@ -117,7 +117,7 @@ def test_a_checkpoint_that_is_not_what_it_says_is_kept_with_a_note(job, events):
 def test_what_the_store_does_not_hold_has_not_finished(job, events, monkeypatch):
     monkeypatch.setattr(Worker, "run", lambda worker, unit: {"event": "finished", "seconds": 0.0})
     assert gahbench.UnitRunner(job).run(job.units[0]) == "failed"
-    assert job.store.failure(job.units[0]) == NOT_HELD
+    assert job.store.failure(job.units[0]) == NOT_STORED
     assert [event.kind for event in events] == ["started", "failed"]
 
 
@@ -266,9 +266,9 @@ def test_the_command_of_engines_names_the_folder_and_the_device(job):
 
 def test_a_worker_gets_its_threads_and_its_gpu(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    variables = environment(3, Cuda("cuda:1").environment)
+    variables = worker_environment(3, Cuda("cuda:1").environment)
     assert variables["OMP_NUM_THREADS"] == variables["MKL_NUM_THREADS"] == "3"
     assert variables["CUDA_VISIBLE_DEVICES"] == "1"
-    assert "CUDA_VISIBLE_DEVICES" not in environment(3, Cpu("cpu").environment)
+    assert "CUDA_VISIBLE_DEVICES" not in worker_environment(3, Cpu("cpu").environment)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
-    assert environment(3, Cuda("cuda:1").environment)["CUDA_VISIBLE_DEVICES"] == "GPU-b"
+    assert worker_environment(3, Cuda("cuda:1").environment)["CUDA_VISIBLE_DEVICES"] == "GPU-b"

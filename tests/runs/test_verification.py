@@ -18,8 +18,16 @@ import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench.devices.hardware import hardware
 from gahbench.registry.registry import Registry
-from gahbench.runs.agreement import SIGNIFICANCE, TOLERANCE, Spread, compare, hidden_mark, levels_of, retrained
-from gahbench.runs.verification import DEFAULT_SECONDS, _compared, refit, sample, verify
+from gahbench.runs.agreement import (
+    SIGNIFICANCE,
+    TOLERANCE,
+    Spread,
+    compare,
+    compare_retrained,
+    find_missing_mark,
+    mean_levels,
+)
+from gahbench.runs.verification import MAX_SECONDS, _compare_score, choose_fits, repeat_fits, verify
 from gahbench.runs.worker import Worker
 from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
@@ -116,7 +124,7 @@ def test_facts_that_decide_who_ranks_are_compared(done, folder, stored, here, sa
     (unit,) = units_of(folder, entrant="visu-shrink[sym4]", metric="psnr")
     for store, facts in zip(stores, (stored, here), strict=True):
         forge_done(store.path(unit), **facts)
-    found = _compared(unit, *stores)
+    found = _compare_score(unit, *stores)
     assert found.ending == ("different" if says else "equal")
     assert says in found.detail
 
@@ -174,7 +182,7 @@ def refit_of(folder, entrant="bf-cnn", fit=None):
             computed.append(unit)
 
     fit = fit or fit_of(folder, entrant)
-    (found,) = refit([fit], units, store, run)
+    (found,) = repeat_fits([fit], units, store, run)
     assert found.unit == fit
     return found, computed
 
@@ -222,7 +230,7 @@ def test_weights_may_differ_where_a_part_was_trained_elsewhere(folder, why):
     edit(folder, fit, scale=1 + 1e-6, **(why or elsewhere(folder, fit)))
     found, _ = refit_of(folder)
     assert found.ending == "close"
-    assert found.detail == "its weights differ, and its PSNR does not"
+    assert found.detail == "its weights differ, but its PSNR does not"
 
 
 def test_scores_of_another_network_are_named_in_any_environment(folder):
@@ -239,7 +247,7 @@ def test_scores_of_another_network_are_named_in_any_environment(folder):
     forge_done(file.parent, file.name)
     found, computed = refit_of(folder)
     assert found.ending == "different"
-    assert "from the mean of 3 seeds trained here, allowed are" in found.detail
+    assert "from the mean of 3 seeds trained here, allowed: " in found.detail
     # One degree of freedom is stored, of the other row: two further seeds make it three.
     assert [unit.kind for unit in computed] == ["fit", "score"] * 3
     assert {unit.seed for unit in computed} == {0, 1, 2}
@@ -270,21 +278,21 @@ def test_a_recipe_that_is_not_that_of_the_key_is_named(folder):
     fit = fit_of(folder)
     training = {**fit.payload["training"], "batch_size": 3}
     found, _ = refit_of(folder, fit=replace(fit, payload={**fit.payload, "training": training}))
-    assert (found.ending, found.detail) == ("different", "its recipe and seed in plan.json are not those of its key")
+    assert (found.ending, found.detail) == ("different", "its training and seed in plan.json do not match its key")
 
 
 def test_one_short_fit_is_chosen_by_default_and_any_on_request(folder):
     store = Store(folder)
     units = list(require_plan(folder).shown)
     for seed in (0, 1):
-        edit(folder, fit_of(folder, "linear", seed), train_seconds=DEFAULT_SECONDS)
-    by_default = [sample(units, store, None, random.Random(seed)) for seed in range(20)]
+        edit(folder, fit_of(folder, "linear", seed), train_seconds=MAX_SECONDS)
+    by_default = [choose_fits(units, store, None, random.Random(seed)) for seed in range(20)]
     assert {(len(one.chosen), one.among, one.trained) for one in by_default} == {(1, 2, 4)}
     assert {one.chosen[0].folder for one in by_default} == {fit_of(folder, seed=seed).folder for seed in (0, 1)}
-    assert len(sample(units, store, 9, random.Random(0)).chosen) == 4
-    assert sample(units, store, 0, random.Random(0)).chosen == ()
+    assert len(choose_fits(units, store, 9, random.Random(0)).chosen) == 4
+    assert choose_fits(units, store, 0, random.Random(0)).chosen == ()
     without_psnr = [unit for unit in units if unit.metric != "psnr"]
-    assert sample(without_psnr, store, 9, random.Random(0)).among == 0
+    assert choose_fits(without_psnr, store, 9, random.Random(0)).among == 0
 
 
 ROWS = [(0.1, image, 20.0 + image, part) for part in ("", "other") for image in range(4)]
@@ -306,13 +314,13 @@ def test_equal_environments_give_equal_bits_and_others_equal_numbers():
 
 
 def test_marks_are_compared_without_their_numbers():
-    assert hidden_mark(["differs by 0.021 σ"], ["differs by 0.022 σ"]) is None
-    assert hidden_mark(["differs by 0.021 σ"], ["differs by 0.022 σ", "uses more"]) == "uses more"
+    assert find_missing_mark(["differs by 0.021 σ"], ["differs by 0.022 σ"]) is None
+    assert find_missing_mark(["differs by 0.021 σ"], ["differs by 0.022 σ", "uses more"]) == "uses more"
 
 
 def test_levels_are_means_over_images_then_over_levels():
     rows = [(0.3, 0, 10.0, ""), (0.1, 0, 20.0, ""), (0.1, 1, 22.0, ""), (0.1, 0, 99.0, "part")]
-    assert levels_of(rows).tolist() == [21.0, 10.0, 15.5]
+    assert mean_levels(rows).tolist() == [21.0, 10.0, 15.5]
 
 
 def test_the_spread_is_pooled_over_rows_and_bounds_are_those_of_students_t():
@@ -339,7 +347,7 @@ def test_honest_fits_differ_as_rarely_as_stated_and_better_ones_are_found(furthe
 
     def agrees(gain):
         others = [run(3), run(3)] if seeds else []
-        return retrained(run(1)[0] + gain, run(seeds), run(1 + further), others)[0]
+        return compare_retrained(run(1)[0] + gain, run(seeds), run(1 + further), others)[0]
 
     wrong = np.mean([not agrees(0.0) for _ in range(1000)])
     assert wrong <= SIGNIFICANCE + 3 * (SIGNIFICANCE / 1000) ** 0.5
@@ -349,7 +357,7 @@ def test_honest_fits_differ_as_rarely_as_stated_and_better_ones_are_found(furthe
 def test_one_forged_seed_does_not_hide_behind_the_spread_that_it_makes():
     honest = [np.array([20.0 + 0.1 * place]) for place in range(3)]
     stored = np.array([24.0])
-    is_close, detail = retrained(stored, honest[:2], [honest[2]], [honest])
+    is_close, detail = compare_retrained(stored, honest[:2], [honest[2]], [honest])
     assert not is_close
-    assert "PSNR 20.20 dB here and 24.00 dB in the folder: 3.80 dB from the stored fit, allowed are" in detail
-    assert retrained(np.array([20.1]), honest[:2], [honest[2]], [honest])[0]
+    assert "PSNR 20.20 dB here and 24.00 dB in the folder: 3.80 dB from the stored fit, allowed: " in detail
+    assert compare_retrained(np.array([20.1]), honest[:2], [honest[2]], [honest])[0]

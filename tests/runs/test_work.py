@@ -19,11 +19,10 @@ from gahbench._util.resources import environment_seconds, python_environment
 from gahbench.registry.registry import open_registry
 from gahbench.runs.child import Child
 from gahbench.runs.opening import plan_with
-from gahbench.runs.running import write_plan
+from gahbench.runs.running import record_plan
 from gahbench.runs.status import status
 from gahbench.runs.work import work
-from gahbench.store.plan_file import require_plan
-from gahbench.store.plan_file import write_plan as write_recorded
+from gahbench.store.plan_file import require_plan, write_plan
 from gahbench.store.store import Store
 
 pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("figures_not_rendered")]
@@ -31,7 +30,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("figures_not_render
 
 def plan(suite, folder, plugins=(), entrants=(), threads=1):
     registry = open_registry(plugins)
-    write_plan(plan_with(registry, suite, folder, entrants), folder, registry, threads)
+    record_plan(plan_with(registry, suite, folder, entrants), folder, registry, threads)
 
 
 @pytest.fixture
@@ -162,8 +161,8 @@ def test_other_code_of_gahbench_is_refused_with_the_names_of_the_files(write_sui
     units = tuple(
         replace(one, unit=replace(one.unit, document={**one.unit.document, "code": "0" * 64})) for one in before.units
     )
-    write_recorded(out, replace(before, units=units, code={**before.code, "gahbench/training/trainer.py": "1" * 64}))
-    with pytest.raises(ResultsError, match=r"gahbench here is not that which planned: .*gahbench/training/trainer\.py"):
+    write_plan(out, replace(before, units=units, code={**before.code, "gahbench/training/trainer.py": "1" * 64}))
+    with pytest.raises(ResultsError, match=r"was planned with other code of gahbench: .*gahbench/training/trainer\.py"):
         work(out)
 
 

@@ -75,7 +75,7 @@ def check(home):
     out, whole = home / "cut", home / "whole"
     failures = {file.stem: json.loads(file.read_text())["error"] for file in out.glob("failures/*.json")}
     ((poison, why),) = failures.items()
-    assert "lost 3 times, with whatever did it" in why
+    assert "lost 3 times with its worker process" in why
     finished = {folder.name for folder in out.glob("units/*") if not folder.name.startswith(poison)}
     assert {folder.name for folder in whole.glob("units/*")} == finished
     assert not list(out.glob("leases/*"))

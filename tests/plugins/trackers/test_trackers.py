@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import gahbench
-from gahbench.runs.hooks import described, row_name
+from gahbench.runs.hooks import describe_run, row_name
 from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
 
@@ -113,7 +113,7 @@ def test_mlflow_has_a_run_of_the_suite_and_one_of_each_row(followed):
     assert {row["entrant"] for row in csv.DictReader(io.StringIO(board))} == {row.split(" on ")[0] for row in scores}
     # What goes on is in the same runs; of one that an error ends they have failed.
     tracker = gahbench.create("tracker", "mlflow")
-    tracker.start(out, described(out, require_plan(out).shown, ()))
+    tracker.start(out, describe_run(out, require_plan(out).shown, ()))
     tracker.log_scores(UNET, {"ssim[window=7]/0.1": 0.5})
     tracker.finish(None)
     again = runs()[UNET]
