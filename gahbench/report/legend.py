@@ -1,4 +1,4 @@
-"""Text around the tables of a board: how to read them, and notes on a dataset, its optimum and its rates."""
+"""Texts around the tables of a board: the legend, and lines on datasets, their optimum and their rates."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from gahbench.board.board import Board, DatasetBoard
     from gahbench.board.results import Results
 
-#: How to read the verdicts of :func:`rate_lines` on the optimal rate.
+#: The legend of the verdicts on the optimal rate (:func:`rate_lines`).
 RATE_LEGEND = (
-    "Optimal rate: D = 10·log₁₀(MSE/bound) is read over the noise levels, σ relative to the side of the images, at "
-    "which images of N and 2N pixels a side have errors that differ by less than 0.1 dB. Near-optimal: over 15 dB or "
-    "more of them, of bound and denoiser, its slope against input PSNR is within half of the optimal slope less ½, it "
-    "deviates from its mean by 1 dB at most, and twice the training moves it by less than 0.2 dB. "
-    f"{METRIC}: that slope, with the largest deviation and the span of the levels in dB."
+    "Optimal rate: D = 10·log₁₀(MSE/bound) is evaluated at noise levels, σ relative to the side of the images, where "
+    "the errors on images of N and 2N pixels a side differ by less than 0.1 dB. A denoiser is near-optimal if such "
+    "levels, of both bound and denoiser, span 15 dB or more, and over them the slope of D against input PSNR is within "
+    "±(optimal slope − ½)/2, D deviates from its mean by at most 1 dB, and twice the training changes D by less than "
+    f"0.2 dB. {METRIC}: the slope of D, with the largest deviation and the span of the levels in dB."
 )
 
 
 def short_legend(results: Results) -> str:
-    """Return how to read the tables in three lines, with the commands that explain more."""
+    """Return the legend of the tables in three lines, with the commands that print more."""
     board = results.board
     gain = "" if results.baseline is None else f" Gain: over {results.baseline}."
     weights = ", of these weights" if _seeds(board) == {1} else ""
@@ -46,7 +46,7 @@ def short_legend(results: Results) -> str:
 
 
 def checks_line(results: Results) -> str:
-    """Return a line on rows that were checked by earlier rules; empty without such rows."""
+    """Return a line on rows that were checked by earlier rules; empty if no row was."""
     versions = results.checks["version"]
     count = int((versions < CHECKS_VERSION).sum())
     if not count:
@@ -58,19 +58,18 @@ def checks_line(results: Results) -> str:
 
 
 def legend(results: Results) -> list[str]:
-    """Return the meaning of every column of the tables, a line for each."""
+    """Return a line on the meaning of each column of the tables."""
     board, baseline = results.board, results.baseline
     lines = [
         "PSNR: −10·log10 of the mean squared error of an image in [0, 1], in dB; the mean over test images, training "
         "seeds and, unless a level is named, noise levels. σ is the standard deviation of the noise, so that noisy "
         "images have −20·log10 σ dB.",
-        "±: half the width of the 95 % interval over images and training seeds. Values without it have no interval: "
-        f"with fewer than {MIN_SOURCES} independent images, or sources of images such as photographs, it would mean "
-        "nothing.",
-        f"Seeds: {_on_seeds(board)}",
+        "±: half the width of the 95 % interval over images and training seeds. Values without ± have no interval: it "
+        f"needs at least {MIN_SOURCES} independent images, or sources of images such as photographs.",
+        f"Seeds: {_seed_legend(board)}",
         "Rank: by mean PSNR, 1 + the number of entrants that are better; 2–4 is the interval of a rank. Ranks are 95 % "
-        "simultaneous intervals from paired differences. Oracles see the clean image and optimal denoisers know the "
-        f"distribution, so that they have no rank ({DASH}); nor has an entrant without an interval.",
+        "simultaneous intervals from paired differences. Oracles, which see the clean image, optimal denoisers, which "
+        f"know the distribution, and entrants without an interval have no rank ({DASH}).",
     ]
     if any(entry.marks for entry in board.entries):
         lines.append("!: the entrant is flagged; the note with the reason is below its table.")
@@ -79,71 +78,73 @@ def legend(results: Results) -> list[str]:
     if board.is_known("slope"):
         lines.append(
             "Slope: output dB per input dB, fitted over all σ of the table. The optimal slope, α/(α+1) for C^α images, "
-            "is a limit for σ → 0, which slopes over stronger noise do not test."
+            "is the limit for σ → 0, which slopes over stronger noise cannot test."
         )
     if board.is_known("deficit"):
         lines += [
-            "Deficit: decibels between the mean squared error and the optimal one. Where only a bound is known, two "
-            "limits: from the best denoiser of the board, and from the bound.",
+            "Deficit: the ratio of the mean squared error to that of the optimum, in dB. If only a bound is known, the "
+            "deficit has two limits: relative to the best denoiser of the board, and relative to the bound.",
             "KL: a bound on the Kullback-Leibler divergence of the density that a denoiser models from the true one, "
-            "in nats per pixel and channel, integrated over the noise levels of the suite. Against a bound its upper "
-            "limit is a looser upper bound, and its lower limit bounds nothing.",
+            "in nats per pixel and channel, integrated over the noise levels of the suite. If only a bound is known, "
+            "the upper limit is a looser bound on the divergence, and the lower limit is no bound.",
         ]
     return [*lines, RATE_LEGEND] if board.is_known(METRIC) else lines
 
 
 def _seeds(board: Board) -> set[int]:
-    """Return the numbers of seeds of the rows that are trained and scored."""
+    """Return the distinct numbers of seeds of trained and scored rows."""
     return {entry.seeds for entry in board.entries if entry.seeds}
 
 
-def _on_seeds(board: Board) -> str:
-    """Return the meaning of the intervals, which depends on the number of training seeds."""
+def _seed_legend(board: Board) -> str:
+    """Return the legend of seeds, which says what the intervals cover."""
     if all(entry.seeds is None for entry in board.entries):
         return "this suite trains no network."
     seeds = _seeds(board)
     if not seeds:
         return "no trained network is scored yet."
     if seeds == {1}:
-        return "each network was trained once; intervals are of these weights, and say nothing about another training."
+        return (
+            "each network was trained once; intervals hold for these weights, and do not cover the spread of trainings."
+        )
     return (
-        "how far trainings differ is estimated from all entrants; an entrant whose own trainings differ more has its "
+        "the spread of trainings is estimated from all entrants; an entrant whose own trainings spread more has its "
         "own estimate."
     )
 
 
 def rate_lines(board: DatasetBoard, results: Results) -> Iterator[str]:
-    """Yield the lines on rates above the table of a dataset; none if no rate was measured."""
+    """Yield the lines on rates above the table of a dataset; nothing if no rate was measured."""
     verdicts = results.rate_verdicts.get(board.dataset, {})
-    different = {(verdict.answer, verdict.reasons) for verdict in verdicts.values()}
-    if len(different) == 1 and len(verdicts) > 1:
-        ((answer, reasons),) = different
+    distinct_verdicts = {(verdict.answer, verdict.reasons) for verdict in verdicts.values()}
+    if len(distinct_verdicts) == 1 and len(verdicts) > 1:
+        ((answer, reasons),) = distinct_verdicts
         yield f"Optimal rate: {answer} for all {len(verdicts)} entrants: {'; '.join(reasons)}."
     else:
         for label, verdict in verdicts.items():
             yield f"Optimal rate: `{label}` is {verdict.answer}: {'; '.join(verdict.reasons)}."
-    yield from _without_window(board)
+    yield from _missing_rate_lines(board)
 
 
-def _without_window(board: DatasetBoard) -> Iterator[str]:
-    """Yield why there is no rate, for each choice of the parameters of the metric."""
+def _missing_rate_lines(board: DatasetBoard) -> Iterator[str]:
+    """Yield a line for each variant of the metric ``rate`` that has too few noise levels."""
     for metric, part in board.overall_metrics:
         named = parse_metric_name(metric)
         if (named.name, part) != ("rate", "levels"):
             continue
-        # The number of levels is equal for all entrants.
+        # All entrants have the same number of levels.
         counts = (board.estimate(entry.entrant, metric, part) for entry in board.entries)
         levels = next(count.value for count in counts if count.is_known)
         if levels < MIN_LEVELS:
             window = "" if named.parameters else f", where an oracle keeps {MIN_TERMS} to {MAX_TERMS:g}·√d coefficients"
             yield (
-                f"No {metric}: {counted(int(levels), 'noise level')} in its window{window}; {MIN_LEVELS} are needed: "
-                "accepted are larger images, and levels that are closer or of stronger noise."
+                f"No {metric}: {counted(int(levels), 'noise level')} in its window{window}; {MIN_LEVELS} are needed. "
+                "Use larger images, or noise levels that are closer together or stronger."
             )
 
 
 def dataset_lines(dataset: str, results: Results) -> list[str]:
-    """Return lines on a dataset: notes on its images, their sources, its optimal slope and its optimum."""
+    """Return lines on a dataset: notes, sources of its images, optimal slope, optimum, and undetectable entrants."""
     notes = [f"{note[:1].upper()}{note[1:]}." for note in dataset_notes(results, dataset)]
     board = results.board.of(dataset)
     lines = (sources_line(dataset, results), slope_line(board), optimum_line(dataset, results))
@@ -151,41 +152,42 @@ def dataset_lines(dataset: str, results: Results) -> list[str]:
 
 
 def slope_line(board: DatasetBoard) -> str:
-    """Return how the slopes of a table relate to the optimal slope; empty if either is unknown."""
+    """Return a line on the optimal slope; empty if it is unknown or the table has no slopes."""
     optimal = board.entries[0].optimal_slope if board.entries else math.nan
     if math.isnan(optimal) or not board.is_known("slope"):
         return ""
     measured = [entry.entrant for entry in board.entries if entry.kind == "optimal"]
     window = f"this window, σ = {level_name(board.sigmas[0])} to {level_name(board.sigmas[-1])}"
-    known = f"over {window}, compare with `{measured[0]}`" if measured else f"none is known for {window}"
-    return f"The optimal slope {optimal:.2f} is a limit for σ → 0; {known}."
+    if measured:
+        return f"The optimal slope {optimal:.2f} is the limit for σ → 0; over {window}, compare with `{measured[0]}`."
+    return f"The optimal slope {optimal:.2f} is the limit for σ → 0; the optimal slope over {window}, is unknown."
 
 
 def optimum_line(dataset: str, results: Results) -> str:
-    """Return a line on a dataset's optimum and whether any denoiser is better; empty if the optimum is unknown."""
+    """Return a line on the optimum of a dataset, and on denoisers that beat it; empty if the optimum is unknown."""
     check = results.optimum_checks.get(dataset)
     if check is None:
         return ""
-    known = "the optimum, exact" if check.kind == "exact" else "a bound that no denoiser's expected error is below"
-    compared = f"{check.entrants} entrants in {check.comparisons} comparisons"
-    missed = f" Not checked, for want of scores or images: {check.missed} comparisons." if check.missed else ""
+    known = "the exact optimum" if check.kind == "exact" else "a lower bound on the expected error of every denoiser"
+    compared = f"{counted(check.entrants, 'entrant')} in {counted(check.comparisons, 'comparison')}"
+    missed = f" Not checked, because scores or images are missing: {check.missed} comparisons." if check.missed else ""
     if not check.comparisons:
         return f"`{check.optimum}` is {known}.{missed}"
     if not check.beyond:
-        verdict = f"none of {compared} is beyond it by {STANDARD_ERRORS:g} standard errors."
+        verdict = f"none of {compared} is better by {STANDARD_ERRORS:g} standard errors."
     else:
-        names = ", ".join(dict.fromkeys(found.entrant for found in check.beyond))
+        names = ", ".join(dict.fromkeys(finding.entrant for finding in check.beyond))
         verdict = (
-            f"of {compared}, these are beyond it by {STANDARD_ERRORS:g} standard errors, which cannot be: {names}."
+            f"of {compared}, these are better by {STANDARD_ERRORS:g} standard errors, which is impossible: {names}."
         )
     if check.accused:
-        names = ", ".join(dict.fromkeys(found.entrant for found in check.accused))
+        names = ", ".join(dict.fromkeys(finding.entrant for finding in check.accused))
         verdict += f" The errors of {names} show that the optimum itself is not the best denoiser."
     return f"`{check.optimum}` is {known}. Checked: {verdict}{missed}"
 
 
 def sources_line(dataset: str, results: Results) -> str:
-    """Return a line on the number of independent images, if there are few, or several of one source."""
+    """Return a line if there are too few independent images for intervals, or if images share sources."""
     count, sources = independent_images(results, dataset), sources_of(results, dataset)
     if 0 < count < MIN_SOURCES:
         return f"No intervals and no ranks: {too_few(count, sources is not None)}."
@@ -195,13 +197,13 @@ def sources_line(dataset: str, results: Results) -> str:
 
 
 def memory_line(dataset: str, results: Results) -> str:
-    """Return a line if rows that know the test images cannot be detected, for want of images for the test."""
+    """Return a line if there are too few images to detect entrants that know the test images."""
     checks = results.checks[(results.checks["dataset"] == dataset) & (results.checks["version"] >= CHECKS_VERSION)]
     kinds = {entry.entrant: entry.kind for entry in results.board.of(dataset).entries}
     practical = checks[checks["entrant"].map(kinds).isin(PRACTICAL_KINDS)]
     if practical.empty or practical["images"].any():
         return ""
     return (
-        "Rows that know the test images cannot be told from others: too few images are scored, or none are left for a "
-        "test."
+        "Entrants that know the test images cannot be detected: too few images are scored, or no images are left for "
+        "the test."
     )

@@ -160,7 +160,7 @@ def overall_title(means: OverDatasets) -> str:
         "images": "± is over images and seeds, for these datasets",
         "": "no intervals and no ranks, since one of the datasets has none",
     }
-    return f"Means over {means.datasets} datasets, of what was scored on all; {cover[means.cover]}"
+    return f"Means over {means.datasets} datasets, of entrants that were scored on all; {cover[means.cover]}"
 
 
 def notes_below(board: DatasetBoard) -> list[tuple[str, str]]:

@@ -83,7 +83,7 @@ def test_a_bracket_has_two_ends():
     assert board.loc["net", "kl_min"] == pytest.approx(0)
     text = markdown(made)
     assert f"{decibel[2.0]:.2f} to {decibel[3.0]:.2f}" in text
-    assert "`lower-bound` is a bound that no denoiser's expected error is below" in text
+    assert "`lower-bound` is a lower bound on the expected error of every denoiser" in text
 
 
 def test_without_a_row_for_the_optimum_nothing_is_reported():
@@ -113,9 +113,9 @@ def test_a_denoiser_beyond_the_optimum_is_reported_and_one_within_chance_is_not(
     board = made.leaderboard(full=True).set_index("entrant")
     assert "beats optimal, which cannot be, at σ = 0.05" in board.loc["cheat", "note"]
     assert board.drop("cheat")["note"].tolist() == [""] * 4
-    assert "these are beyond it by 3 standard errors, which cannot be: cheat" in markdown(made)
+    assert "these are better by 3 standard errors, which is impossible: cheat" in markdown(made)
     sound = board_of([entrant for entrant in entrants if entrant[0] != "cheat"])
-    assert "none of 2 entrants in 6 comparisons is beyond it" in markdown(sound)
+    assert "none of 2 entrants in 6 comparisons is better" in markdown(sound)
 
 
 @pytest.mark.parametrize("images", [2, 8, 40])
@@ -171,7 +171,7 @@ def test_what_is_not_compared_is_reported():
     best = errors()
     one = board_of([("optimal", "optimal", best[:, :1]), ("net", "trained", 0.1 * best[:, :1])])
     assert one.optimum_checks.get(NAME).missed == 3
-    assert "Not checked, for want of scores or images: 3 comparisons" in markdown(one)
+    assert "Not checked, because scores or images are missing: 3 comparisons" in markdown(one)
     assert "Checked" not in markdown(one).replace("Not checked", "")
     missing = best.copy()
     missing[1, 0] = np.nan
@@ -269,4 +269,4 @@ def test_a_cross_term_names_the_entrant_or_accuses_the_optimum():
         assert (len(check.beyond), len(check.accused)) == (beyond, accused)
         text = markdown(made)
         assert ("the optimum itself is not the best denoiser" in text) is bool(accused)
-        assert ("which cannot be: net" in text) is bool(beyond)
+        assert ("which is impossible: net" in text) is bool(beyond)

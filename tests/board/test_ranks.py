@@ -129,5 +129,7 @@ def test_means_are_over_three_datasets_or_more_of_entrants_scored_on_all():
     assert "All datasets" not in markdown(two)
     one = made({"a": [0.0] * 3, "b": [1.0] * 3}, lacks={("b", 1)})
     assert one.over_datasets()["entrant"].tolist() == ["a"]
-    head = "**Means over 3 datasets, of what was scored on all; ± is over images and seeds, for these datasets**"
+    head = (
+        "**Means over 3 datasets, of entrants that were scored on all; ± is over images and seeds, for these datasets**"
+    )
     assert head in markdown(one)

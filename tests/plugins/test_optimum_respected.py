@@ -133,7 +133,7 @@ def test_every_run_checks_that_no_trained_network_is_beyond_the_optimum(tmp_path
         assert rows.loc["unet[width=16,levels=2]", "deficit@0.3"] < rows.loc["identity", "deficit@0.3"] - 4
         assert rows["deficit"].dropna().min() > 0
     written = (tmp_path / "out" / "leaderboard.md").read_text()
-    assert written.count("Checked: none of 3 entrants in 9 comparisons is beyond it") == 3
+    assert written.count("Checked: none of 3 entrants in 9 comparisons is better") == 3
     assert saved_beyond_optimum(tmp_path / "out") == []
 
 

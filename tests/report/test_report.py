@@ -83,7 +83,7 @@ def test_markdown_has_every_entrant_and_the_failure_in_columns_that_line_up():
     for lines in blocks:
         bars = [[i for i, c in enumerate(line) if c == "|" and line[i - 1] != "\\"] for line in lines]
         assert all(places == bars[0] for places in bars)
-    assert "The optimal slope 0.67 is a limit for σ → 0; over this window, σ = 0.01 to 0.5, compare with `" in text
+    assert "The optimal slope 0.67 is the limit for σ → 0; over this window, σ = 0.01 to 0.5, compare with `" in text
     assert "a\\|b" in text
     assert "- `gone`: fit failed: RuntimeError: [red]out of memory[/red]" in text
     assert f"Gain: over {BASELINE}." in text
@@ -131,7 +131,7 @@ def test_the_legend_has_three_lines_and_the_whole_one_every_column():
 
 def test_without_an_optimum_on_the_board_no_slope_is_compared_with():
     text = markdown(make_results([one for one in ENTRANTS if one[1] != "optimal"]))
-    assert "is a limit for σ → 0; none is known for this window, σ = 0.01 to 0.5." in text
+    assert "is the limit for σ → 0; the optimal slope over this window, σ = 0.01 to 0.5, is unknown." in text
 
 
 def test_networks_without_scores_are_not_said_to_be_missing():

@@ -62,7 +62,7 @@ def test_titles_are_those_of_the_metrics_in_the_order_of_the_suite(sweep):
 
 
 def test_results_without_a_sweep_are_refused():
-    with pytest.raises(GahbenchError, match="a suite that lists train_images under 'training' has"):
+    with pytest.raises(GahbenchError, match="if it lists train_images under 'training'"):
         swept(results(rows("d", "e", "trained", [[20.0, 21.0]] * 6)))
 
 

@@ -166,6 +166,6 @@ def test_boards_say_where_the_test_images_may_be_known(write_suite, tmp_path, fi
     results = run(
         write_suite(("images: 3", "images: 6"), ("discs:", "gaussian-field:")), tmp_path / "out", only=["identity"]
     ).results
-    line = "Rows that know the test images cannot be told from others"
+    line = "Entrants that know the test images cannot be detected"
     assert line not in markdown(results)
     assert line in markdown(replace(results, checks=results.checks.assign(images="")))
