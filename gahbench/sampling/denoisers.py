@@ -1,4 +1,4 @@
-"""Denoisers as samplers call them: with a noise level for each image."""
+"""Adapters that turn denoisers into functions of images and a noise level for each image, for samplers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gahbench.devices.hardware import hardware
 from gahbench.networks.precision import Choices, Precision
 from gahbench.networks.trained import Trained, channels_last
 
-#: Returns the denoised images, given noisy ones (N, C, H, W) and the noise level of each (N,), on one device.
+#: Takes noisy images (N, C, H, W) and their noise levels (N,), on one device; returns the denoised images.
 Denoise = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -31,26 +31,26 @@ def of_network(
     calls: int = 100,
     choices: Choices | None = None,
 ) -> Denoise:
-    """Return a network as samplers call it: moved to a device, channels last, in evaluation mode.
+    """Return a denoising function of a network, moved to a device, channels last, in evaluation mode.
 
-    On a processor the C library keeps freed memory for the next layer, as in
+    On a CPU, the C library is set to keep freed memory for the next layer, see
     :func:`gahbench._util.resources.keep_freed_blocks`.
 
     Parameters
     ----------
     network
-        Its ``forward(noisy, sigma)`` returns the denoised images; a blind one ignores sigma.
+        A module whose ``forward(noisy, sigma)`` returns the denoised images; a blind network ignores sigma.
     device
-        Where it computes.
+        Device on which the network computes.
     precision
-        ``bfloat16`` runs it under autocast, which is two to three times as fast on some hardware and slower on other.
-        The residuals of a network that subtracts what it computes then have a relative error of some 2^-8. ``auto``
-        times the first batch in both, where float32 would need a minute or more.
+        ``bfloat16`` runs the network under autocast, which is two to three times as fast on some hardware and slower on
+        other hardware. Residuals of a network that predicts the residual then have a relative error of about 2^-8.
+        ``auto`` times the first batch in both precisions, if float32 would take a minute or more.
     calls
-        About how many batches will be denoised, for ``auto``: at least ``Sampling.ideal_steps()`` for each batch of
-        samples.
+        Approximate number of batches that will be denoised, for ``auto``: at least ``Sampling.ideal_steps()`` for each
+        batch of samples.
     choices
-        The precisions that were chosen before, for ``auto``.
+        Precisions that were chosen before, for ``auto``.
     """
     network = channels_last(network, device).eval()
     kind = torch.device(device).type
@@ -65,15 +65,15 @@ def of_network(
 
     def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
         if not chosen:
-            # Some ten passes may be timed, in a hundredth of the work.
+            # Up to ten passes are timed, which should take at most a hundredth of the work.
             count = max(1, min(len(noisy), len(noisy) * calls // 1000))
-            passes, part = calls * len(noisy) / count, (noisy[:count], sigma[:count])
+            passes, subset = calls * len(noisy) / count, (noisy[:count], sigma[:count])
             shape = (count, *image_shape(noisy))
             with hardware(noisy.device).restored():
-                made = (choices or Choices()).make(
-                    "sampling", network, shape, noisy.device, passes, functools.partial(run, *part)
+                choice = (choices or Choices()).make(
+                    "sampling", network, shape, noisy.device, passes, functools.partial(run, *subset)
                 )
-            chosen.append(made.precision)
+            chosen.append(choice.precision)
         return run(noisy, sigma, chosen[0])
 
     return denoise
@@ -82,34 +82,34 @@ def of_network(
 def of_denoiser(
     denoiser: Denoiser, shape: Shape, dataset: Dataset | None = None, device: torch.device | str = "cpu"
 ) -> Denoise:
-    """Return a denoiser as samplers call it.
+    """Return a denoising function of a denoiser.
 
-    A network receives the noise level of each image of a batch. Another denoiser takes one noise level a call: images
-    with the same one are denoised together, others apart, unless it is a reference that can do better
-    (:meth:`Reference.denoise_each`).
+    A network receives the noise level of each image of a batch. Other denoisers take one noise level per call, so
+    images are grouped by noise level, unless the denoiser is a reference that implements
+    :meth:`Reference.denoise_each`.
 
     Parameters
     ----------
     denoiser
-        A trained network, or a reference that is fitted.
+        A trained network, or a fitted reference.
     shape
         Shape (C, H, W) of the images.
     dataset
         The dataset, for an ``optimal`` reference.
     device
-        Where a network computes.
+        Device on which a network computes.
 
     Raises
     ------
     ParameterError
-        If it must see the clean image, which a sample does not have.
+        If the denoiser needs the clean image, which a sample does not have.
     ValueError
-        If its kind is unknown.
+        If the kind of the denoiser is unknown.
     """
     if validate_kind(denoiser.kind) in SEES_CLEAN:
         raise ParameterError(
-            f"its kind is '{denoiser.kind}': it sees the clean image, and a sample has none; accepted are denoisers of "
-            "the kinds trained, classical and optimal"
+            f"denoisers of kind '{denoiser.kind}' need the clean image, which samples do not have; accepted are "
+            "denoisers of the kinds trained, classical and optimal"
         )
     network = denoiser.network if isinstance(denoiser, Trained) else None
     if isinstance(denoiser, Reference):
@@ -117,29 +117,32 @@ def of_denoiser(
         network = denoiser.as_network(shape)
     if network is not None:
         return of_network(network, device)
-    each = denoiser.denoise_each if isinstance(denoiser, Reference) else functools.partial(by_noise_level, denoiser)
+    denoise_each = (
+        denoiser.denoise_each if isinstance(denoiser, Reference) else functools.partial(by_noise_level, denoiser)
+    )
 
     def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
         images = noisy.cpu()
         truth = visible_truth(denoiser.kind, Truth(images, dataset))
-        return each(images, sigma.cpu(), truth).float().to(noisy.device)
+        return denoise_each(images, sigma.cpu(), truth).float().to(noisy.device)
 
     return denoise
 
 
 def images_device(denoiser: Denoiser, shape: Shape, device: torch.device) -> torch.device:
-    """Return where to draw samples from a denoiser that computes on a device.
+    """Return the device on which to draw samples from a denoiser.
 
-    Networks take images there. Other denoisers take them from the CPU, and a GPU would be waited for at every step.
+    Networks take images on their device. Other denoisers take images on the CPU, so samples on a GPU would have to be
+    copied at every step.
 
     Parameters
     ----------
     denoiser
-        As of :func:`of_denoiser`.
+        A trained network, or a fitted reference.
     shape
         Shape (C, H, W) of the images.
     device
-        Where the denoiser computes.
+        Device on which the denoiser computes.
     """
     is_network = isinstance(denoiser, Trained) or (
         isinstance(denoiser, Reference) and denoiser.as_network(shape) is not None
@@ -151,7 +154,7 @@ def residuals(denoise: Denoise, noisy: Tensor, sigma: Tensor) -> tuple[Tensor, T
     """Return the residuals f(y) - y, shape (N, C, H, W), and the root mean square of each, shape (N,), float64."""
     denoised = denoise(noisy, sigma)
     if denoised.shape != noisy.shape:
-        # Broadcasting would hide it.
+        # Broadcasting would hide the wrong shape.
         raise ValueError(f"the denoiser returned shape {tuple(denoised.shape)} for images of {tuple(noisy.shape)}")
     residual = denoised - noisy
     return residual, residual.flatten(1).square().mean(1).double().sqrt()

@@ -1,4 +1,4 @@
-"""Samples of any denoiser, by either sampler."""
+"""Sampling of images from any denoiser."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from gahbench.sampling.samples import Progress, Samples
 from gahbench.sampling.settings import Sampling
 from gahbench.sampling.stochastic import stochastic
 
-#: Images are denoised in batches of about this many values: it bounds the memory, and more are no faster.
+#: Number of values in a batch, approximately: this bounds the memory, and larger batches are not faster.
 BATCH_PIXELS = 1 << 15
 BATCH_PIXELS_GPU = 1 << 20
-#: Steps between checks of which images have finished, on a GPU, which a check would keep from working ahead.
+#: Number of steps between checks for finished images on a GPU, which a check makes wait.
 CHECK_EVERY_GPU = 4
 
 
@@ -36,8 +36,9 @@ def draw_samples(
 ) -> Samples:
     """Sample images from a denoiser.
 
-    Sample k of a seed starts from the same noise and is given the same, however many are drawn and however they are
-    batched: more samples never change the first ones, and two denoisers may be compared sample by sample.
+    Sample k of a seed starts from the same noise and receives the same noise in each step, however many samples are
+    drawn and however they are batched: drawing more samples never changes earlier ones, and two denoisers can be
+    compared sample by sample.
 
     Parameters
     ----------
@@ -49,23 +50,25 @@ def draw_samples(
     settings
         The sampler and its parameters.
     first
-        Number of the first sample.
+        Index of the first sample.
     batch
-        How many images are denoised at a time; by default as many as have some 33,000 values, a million on a GPU.
+        Number of images to denoise at a time; by default about 33,000 values, or a million on a GPU.
     device
-        Where the images are.
+        Device of the images.
     progress
-        Called with the share of the work that is done and the number of finished samples.
+        Called with the fraction of the work that is done, in [0, 1], and the number of finished samples.
 
     Returns
     -------
     Samples
-        The images, and the status of each: images that diverged, or ran out of steps, are included.
+        The images and their status; images that diverged or ran out of steps are included.
 
     Raises
     ------
-    ParameterError, ValueError
-        If an argument is not accepted; if denoised images have another shape than noisy ones.
+    ParameterError
+        If ``batch`` or ``first`` is out of range.
+    ValueError
+        If denoised images differ in shape from noisy ones.
 
     Examples
     --------
@@ -75,23 +78,29 @@ def draw_samples(
     >>> drawn.images.shape, drawn.status[0]
     (torch.Size([4, 1, 8, 8]), 'converged')
     """
-    settings, there = settings or Sampling(), hardware(device)
+    settings, device_hardware = settings or Sampling(), hardware(device)
     if batch is None:
-        batch = max(1, (BATCH_PIXELS_GPU if there.has_large_batches else BATCH_PIXELS) // math.prod(shape))
+        batch = max(1, (BATCH_PIXELS_GPU if device_hardware.has_large_batches else BATCH_PIXELS) // math.prod(shape))
     for name, value, lower in (("batch", batch, 1), ("first", first, 0)):
         if value < lower:
             raise ParameterError(f"{name}={value}: accepted are {lower}, {lower + 1}, ...")
     report = progress or (lambda share, finished: None)
-    with torch.no_grad(), there.restored():
-        return Batches(batch).run(lambda size: _draw(denoise, shape, settings, first, size, there, report))
+    with torch.no_grad(), device_hardware.restored():
+        return Batches(batch).run(lambda size: _draw(denoise, shape, settings, first, size, device_hardware, report))
 
 
 def _draw(
-    denoise: Denoise, shape: Shape, settings: Sampling, first: int, batch: int, there: Hardware, progress: Progress
+    denoise: Denoise,
+    shape: Shape,
+    settings: Sampling,
+    first: int,
+    batch: int,
+    device_hardware: Hardware,
+    progress: Progress,
 ) -> Samples:
-    """Draw samples, computed in batches of a size; the arguments are those of :func:`draw_samples`."""
+    """Draw samples in batches of a given size; for the arguments see :func:`draw_samples`."""
     sampler = {"stochastic": stochastic, "flow": flow}[settings.sampler]
-    every, device = CHECK_EVERY_GPU if there.is_accelerator else 1, there.device
-    # For denoisers that draw random numbers of their own.
+    every, device = CHECK_EVERY_GPU if device_hardware.is_accelerator else 1, device_hardware.device
+    # Some denoisers draw random numbers themselves.
     torch.manual_seed(derive_seed("noise", "samples", settings.seed, "denoiser", first))
     return sampler(denoise, shape, settings, first=first, batch=batch, every=every, device=device, progress=progress)

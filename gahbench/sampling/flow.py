@@ -1,4 +1,4 @@
-"""The probability flow: noise to images without chance, along noise levels that are the same for all."""
+"""The probability flow sampler: a deterministic map from noise to images, along fixed noise levels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gahbench._util.shapes import Shape
 from gahbench.devices.hardware import hardware
 from gahbench.sampling.denoisers import Denoise, residuals
 from gahbench.sampling.noise import starting_noise
-from gahbench.sampling.samples import Gathered, Progress, Samples
+from gahbench.sampling.samples import Progress, SampleCollector, Samples
 from gahbench.sampling.settings import Sampling
 
 
@@ -24,80 +24,83 @@ def flow(
     device: torch.device,
     progress: Progress,
 ) -> Samples:
-    """Follow dy / d sigma = (y - f(y, sigma)) / sigma down the noise levels; parameters are those of ``stochastic``.
+    """Integrate dy / d sigma = (y - f(y, sigma)) / sigma down the noise levels; for parameters see ``stochastic``.
 
-    At every sigma the flow has the distribution of images under that noise, if it starts from it and f is the best
-    denoiser (Song et al. 2021, equation 13; Karras et al. 2022, equation 1 with sigma(t) = t). Heun's method corrects
-    each Euler step by the slope where it leads (Karras et al. 2022, algorithm 1). Denoising at the end is the Euler
-    step to 0. A blind denoiser goes by the noise that it sees, which the flow keeps near sigma only as far as the
-    denoiser is good, which the final sigma shows.
+    If f is the optimal denoiser and the flow starts from the distribution of noisy images, it has the distribution of
+    noisy images at every sigma (Song et al. 2021, equation 13; Karras et al. 2022, equation 1 with sigma(t) = t).
+    Heun's method corrects each Euler step by the slope at its end (Karras et al. 2022, algorithm 1). The final
+    denoising is the Euler step to 0. A blind denoiser estimates the noise level itself; for a poor denoiser that level
+    drifts away from sigma, as the final sigma shows.
 
-    The flow is invertible. Parts of the images that its start, pure noise, lacks are missing in the end: of the
-    variance of ``gaussian-field[size=32]``, the best denoiser draws 28 % from sigma_start = 1, and 96 % from 10.
+    The flow is invertible and starts from pure noise, so samples lack variance if sigma_start is small: for
+    ``gaussian-field[size=32]`` and its optimal denoiser, samples have 28 % of the variance from sigma_start = 1, and
+    96 % from 10.
     """
-    done = Gathered(settings, shape, first, device)
+    collector = SampleCollector(settings, shape, first, device)
     levels = settings.schedule()
-    whole = -(-settings.count // batch) * len(levels)
-    for begun in range(0, settings.count, batch):
-        places = list(range(begun, min(begun + batch, settings.count)))
-        white = hardware(device).upload(starting_noise(len(places), shape, settings.seed, first + begun))
-        flowing = _Flow(denoise, settings, places, settings.mean + levels[0] * white, done)
-        for number, level in enumerate(levels):
-            following = levels[number + 1] if number + 1 < len(levels) else None
-            if flowing.places:
-                flowing.step(level, following)
-            if following is None or (number + 1) % every == 0:
-                flowing.drop_finished(are_last=following is None)
-            progress((begun // batch * len(levels) + number + 1) / whole, len(done))
-    return done.samples()
+    total_steps = -(-settings.count // batch) * len(levels)
+    for start in range(0, settings.count, batch):
+        indices = list(range(start, min(start + batch, settings.count)))
+        white = hardware(device).upload(starting_noise(len(indices), shape, settings.seed, first + start))
+        batch_flow = _Flow(denoise, settings, indices, settings.mean + levels[0] * white, collector)
+        for index, level in enumerate(levels):
+            next_level = levels[index + 1] if index + 1 < len(levels) else None
+            if batch_flow.indices:
+                batch_flow.step(level, next_level)
+            if next_level is None or (index + 1) % every == 0:
+                batch_flow.drop_finished(are_last=next_level is None)
+            progress((start // batch * len(levels) + index + 1) / total_steps, len(collector))
+    return collector.samples()
 
 
 class _Flow:
-    """Images that flow together, and those that have ended since the last check."""
+    """A batch of images that follow the flow, and images that diverged since the last check."""
 
-    def __init__(self, denoise: Denoise, settings: Sampling, places: list[int], images: Tensor, done: Gathered) -> None:
-        self._denoise, self._settings, self._done = denoise, settings, done
-        self.places = places
+    def __init__(
+        self, denoise: Denoise, settings: Sampling, indices: list[int], images: Tensor, collector: SampleCollector
+    ) -> None:
+        self._denoise, self._settings, self._collector = denoise, settings, collector
+        self.indices = indices
         self.images = images
-        #: Which images have not diverged, shape (N,), bool.
-        self._sound = torch.ones(len(images), dtype=torch.bool, device=images.device)
-        #: Steps taken, and the noise level before the next, or that at the end, shape (2, N), float64.
+        #: Whether each image has not diverged, shape (N,), bool.
+        self._is_valid = torch.ones(len(images), dtype=torch.bool, device=images.device)
+        #: Number of steps, and the last measured noise level, of each image, shape (2, N), float64.
         self._steps, self._sigma = images.new_zeros(2, len(images), dtype=torch.float64)
 
-    def step(self, level: float, following: float | None) -> None:
-        """Go from one noise level to the following, or end at the last, without waiting for the device."""
+    def step(self, level: float, next_level: float | None) -> None:
+        """Integrate from one noise level to the next, or finish at the last level, without waiting for the device."""
         residual = self._residual(self.images, level)
-        if following is None:
-            last = self.images + residual if self._settings.final_step else self.images
+        if next_level is None:
+            target = self.images + residual if self._settings.final_step else self.images
         else:
             # The slope is minus the residual over sigma.
-            part = (level - following) / level
-            last = self.images + part * residual
+            fraction = (level - next_level) / level
+            target = self.images + fraction * residual
             if self._settings.solver == "heun":
-                # Images that have diverged stay where they are in this call too.
-                corrected = self._residual(self._moved_to(last), following)
-                last = self.images + (part * residual + (level - following) / following * corrected) / 2
-            self._steps = self._steps + self._sound
-        self.images = self._moved_to(last)
+                # Diverged images do not change, so that the denoiser never receives invalid values.
+                corrected = self._residual(self._move_valid(target), next_level)
+                target = self.images + (fraction * residual + (level - next_level) / next_level * corrected) / 2
+            self._steps = self._steps + self._is_valid
+        self.images = self._move_valid(target)
 
     def _residual(self, images: Tensor, level: float) -> Tensor:
-        """Return the residuals at a noise level, and note which images have diverged."""
+        """Return the residuals at a noise level, and record which images have diverged."""
         residual, sigma = residuals(self._denoise, images, images.new_full((len(images),), level))
-        self._sigma = torch.where(self._sound, sigma, self._sigma)
-        # NaN is not sound.
-        self._sound = self._sound & (sigma <= self._settings.bound)
+        self._sigma = torch.where(self._is_valid, sigma, self._sigma)
+        # NaN compares as false, and so is not valid.
+        self._is_valid = self._is_valid & (sigma <= self._settings.bound)
         return residual
 
-    def _moved_to(self, images: Tensor) -> Tensor:
-        """Return images, and in place of those that have diverged what they were before."""
-        return torch.where(self._sound[:, None, None, None], images, self.images)
+    def _move_valid(self, images: Tensor) -> Tensor:
+        """Return the new images, with the current images in place of diverged ones."""
+        return torch.where(self._is_valid[:, None, None, None], images, self.images)
 
     def drop_finished(self, are_last: bool) -> None:
-        """Hand over the images that have diverged, or at the last noise level all."""
-        going = self._sound & (not are_last)
-        stay, _ = self._done.take_finished(self.places, self.images, going, self._steps, self._sigma)
-        if stay is not None:
-            self.places = [self.places[place] for place in stay]
-            kept = hardware(self.images.device).upload(torch.tensor(stay, dtype=torch.int64))
-            self.images, self._sound = self.images[kept], self._sound[kept]
-            self._steps, self._sigma = self._steps[kept], self._sigma[kept]
+        """Move diverged images, or all images at the last noise level, to the collector."""
+        is_active = self._is_valid & (not are_last)
+        positions, _ = self._collector.collect_finished(self.indices, self.images, is_active, self._steps, self._sigma)
+        if positions is not None:
+            self.indices = [self.indices[position] for position in positions]
+            active = hardware(self.images.device).upload(torch.tensor(positions, dtype=torch.int64))
+            self.images, self._is_valid = self.images[active], self._is_valid[active]
+            self._steps, self._sigma = self._steps[active], self._sigma[active]

@@ -1,4 +1,4 @@
-"""The noise of samples, which depends only on the number of the sample."""
+"""Noise for sampling, which depends only on the seed and the index of the sample."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ def starting_noise(count: int, shape: Shape, seed: int = 0, first: int = 0) -> T
 
     Parameters
     ----------
-    count, shape
-        Number of samples, and the shape (C, H, W) of one.
+    count
+        Number of samples.
+    shape
+        Shape (C, H, W) of an image.
     seed
-        Names the draw.
+        Seed of the noise.
     first
-        Number of the first sample.
+        Index of the first sample.
 
     Returns
     -------
     Tensor
-        Float32 of shape (count, C, H, W), of standard deviation 1, on the CPU; sample k has the same in every draw.
+        Float32 of shape (count, C, H, W), of standard deviation 1, on the CPU. Sample k is the same for any count.
 
     Examples
     --------
@@ -45,13 +47,13 @@ def starting_noise(count: int, shape: Shape, seed: int = 0, first: int = 0) -> T
 
 
 def step_noise(seed: int, number: int) -> torch.Generator:
-    """Return the generator of the white noise that is added to a sample, step after step."""
+    """Return the generator of the white noise that is added to sample ``number`` in its steps."""
     return generator("noise", "samples", seed, "steps", number)
 
 
-def injected(generators: Iterable[torch.Generator], like: Tensor) -> Tensor:
-    """Return the noise of the next step of samples, in the shape (N, C, H, W) and on the device of their images."""
+def draw_step_noise(generators: Iterable[torch.Generator], like: Tensor) -> Tensor:
+    """Draw the noise of the next step, in the shape (N, C, H, W) and on the device of the images ``like``."""
     noise = torch.empty(like.shape)
-    for draw, image in zip(generators, noise, strict=True):
-        image.normal_(generator=draw)
+    for random, image in zip(generators, noise, strict=True):
+        image.normal_(generator=random)
     return hardware(like.device).upload(noise)

@@ -1,4 +1,4 @@
-"""Results of sampling: images, and the status of each."""
+"""Sampled images, with the status of each sample."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gahbench.sampling.settings import Sampling
 Status = Literal["converged", "out of steps", "diverged"]
 STATUSES: tuple[Status, ...] = ("converged", "out of steps", "diverged")
 
-#: Called as sampling goes on, with the share of the work that is done, in [0, 1], and the number of finished samples.
+#: Callback for progress: takes the fraction of the work that is done, in [0, 1], and the number of finished samples.
 Progress = Callable[[float, int], None]
 
 
@@ -29,23 +29,23 @@ class Samples:
     Parameters
     ----------
     images
-        Shape (N, C, H, W), float32, on the CPU; nothing is clipped. Those that diverged are as they were before the
-        step in which they did.
+        Shape (N, C, H, W), float32, on the CPU, not clipped. A sample that diverged is the image before the step in
+        which it diverged.
     steps
-        Steps that each took, without the denoising at the end, shape (N,), int64.
+        Number of steps of each sample, without the final denoising, shape (N,), int64.
     sigma
-        Noise left in each before that, as the root mean square of the residual f(y) - y, shape (N,), float64. Not a
-        number where the residual is not.
+        Noise level of each sample before the final denoising: the root mean square of the residual f(y) - y, shape
+        (N,), float64. NaN if the residual is NaN.
     status
-        ``converged``: the noise fell to ``sigma_end``, or the levels of the flow are passed; ``out of steps``: the
-        noise did not fall that far in ``max_steps``; ``diverged``: the residual was not finite, or beyond
+        ``converged``: the noise fell to ``sigma_end``, or the flow passed all its levels; ``out of steps``: the
+        noise did not fall to ``sigma_end`` in ``max_steps``; ``diverged``: the residual was not finite, or exceeded
         ``settings.bound``.
     settings
-        How they were sampled.
+        Settings of the sampler.
     first
-        Number of the first sample.
+        Index of the first sample.
     source
-        The denoiser that they are from, for captions.
+        Name of the denoiser, for captions.
     """
 
     images: Tensor
@@ -61,19 +61,24 @@ class Samples:
 
     def __str__(self) -> str:
         counts = Counter(self.status)
-        became = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
-        drawn = f"{len(self)} {'sample' if len(self) == 1 else 'samples'} by the {self.settings.sampler} sampler"
-        last = self.sigma[self.sigma.isfinite()]
-        left = f", σ = {_between(f'{float(last.min()):.3g}', f'{float(last.max()):.3g}')} left" if len(last) else ""
-        return f"{drawn}: {became}; {_between(int(self.steps.min()), int(self.steps.max()))} steps{left}"
+        outcomes = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
+        description = f"{len(self)} {'sample' if len(self) == 1 else 'samples'} by the {self.settings.sampler} sampler"
+        finite = self.sigma[self.sigma.isfinite()]
+        left = (
+            f", σ = {_format_range(f'{float(finite.min()):.3g}', f'{float(finite.max()):.3g}')} left"
+            if len(finite)
+            else ""
+        )
+        steps = _format_range(int(self.steps.min()), int(self.steps.max()))
+        return f"{description}: {outcomes}; {steps} steps{left}"
 
     @property
     def converged(self) -> Tensor:
-        """Which converged, shape (N,), bool."""
+        """Whether each sample converged, shape (N,), bool."""
         return torch.tensor([status == "converged" for status in self.status])
 
     def arrays(self) -> dict[str, Any]:
-        """Return images, steps, sigma, status, first, source, and settings as JSON, as numpy's arrays by name."""
+        """Return all fields as numpy arrays by name, ``settings`` as a JSON string."""
         return {
             "images": self.images.numpy(),
             "steps": self.steps.numpy(),
@@ -85,8 +90,8 @@ class Samples:
         }
 
 
-class Gathered:
-    """Samples as they finish, in any order."""
+class SampleCollector:
+    """A buffer for samples, which finish in any order."""
 
     def __init__(self, settings: Sampling, shape: Shape, first: int, device: torch.device) -> None:
         self._settings, self._first = settings, first
@@ -98,33 +103,38 @@ class Gathered:
     def __len__(self) -> int:
         return self._count
 
-    def take_finished(
-        self, places: Sequence[int], images: Tensor, going: Tensor, steps: Tensor, sigma: Tensor
+    def collect_finished(
+        self, indices: Sequence[int], images: Tensor, is_active: Tensor, steps: Tensor, sigma: Tensor
     ) -> tuple[list[int] | None, Tensor]:
-        """Keep the samples of a batch that have finished; return where in it the others are, and their noise levels."""
-        is_going, known_steps, known_sigma = torch.stack([going.to(sigma), steps, sigma]).cpu().unbind()
-        if is_going.all():
-            return None, known_sigma
-        stay, ended = is_going.nonzero()[:, 0], (is_going == 0).nonzero()[:, 0]
-        where, there = torch.tensor(places)[ended], hardware(images.device)
-        self._images.index_copy_(0, there.upload(where), images[there.upload(ended)].float())
-        self._steps[where], self._sigma[where] = known_steps[ended].long(), known_sigma[ended]
-        self._count += len(ended)
-        return stay.tolist(), known_sigma[stay]
+        """Store the finished samples of a batch.
+
+        Returns the positions in the batch of the active samples, ``None`` if all are active, and their noise levels.
+        """
+        # A single transfer from the device.
+        active_cpu, steps_cpu, sigma_cpu = torch.stack([is_active.to(sigma), steps, sigma]).cpu().unbind()
+        if active_cpu.all():
+            return None, sigma_cpu
+        active, finished = active_cpu.nonzero()[:, 0], (active_cpu == 0).nonzero()[:, 0]
+        targets, device_hardware = torch.tensor(indices)[finished], hardware(images.device)
+        uploaded = device_hardware.upload(targets)
+        self._images.index_copy_(0, uploaded, images[device_hardware.upload(finished)].float())
+        self._steps[targets], self._sigma[targets] = steps_cpu[finished].long(), sigma_cpu[finished]
+        self._count += len(finished)
+        return active.tolist(), sigma_cpu[active]
 
     def samples(self) -> Samples:
-        """Return all of them."""
+        """Return all samples, once they have finished."""
         status = tuple(self._status(sigma) for sigma in self._sigma.tolist())
         return Samples(self._images.cpu(), self._steps, self._sigma, status, self._settings, self._first)
 
     def _status(self, sigma: float) -> Status:
-        # Written so that NaN has diverged.
+        # The comparison is negated so that NaN counts as diverged.
         if not sigma <= self._settings.bound:
             return "diverged"
-        # The flow ends when its noise levels are passed, whatever noise is left.
+        # The flow ends after its last noise level, however much noise is left.
         has_converged = self._settings.sampler == "flow" or sigma <= self._settings.sigma_end
         return "converged" if has_converged else "out of steps"
 
 
-def _between(low: object, high: object) -> str:
+def _format_range(low: object, high: object) -> str:
     return f"{low}" if low == high else f"{low} to {high}"

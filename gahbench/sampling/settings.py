@@ -1,4 +1,4 @@
-"""Settings of sampling: the sampler, its noise levels and its steps."""
+"""Settings of the samplers: noise levels, steps and seeds."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gahbench._util.errors import ParameterError, listing, suggestion
 
-#: Settings of only one of the samplers.
-_OWN = {"stochastic": ("step", "beta", "growth", "max_steps"), "flow": ("levels", "solver")}
-#: How many times the steps of an ideal denoiser a sample may take, by default.
+#: Settings that apply to only one sampler.
+_SAMPLER_SETTINGS = {"stochastic": ("step", "beta", "growth", "max_steps"), "flow": ("levels", "solver")}
+#: Default limit on the steps of a sample, in multiples of the steps that it takes with an ideal denoiser.
 MAX_STEP_FACTOR = 10
 
 Positive = Annotated[float, Field(gt=0)]
@@ -22,39 +22,40 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Sampling(BaseModel):
-    """Settings of sampling. Both samplers start from y = mean + sigma_start z, z white, and end at sigma_end.
+    """Settings for sampling. Both samplers start from y = mean + sigma_start z, z white noise, and end at sigma_end.
 
     Parameters
     ----------
     sampler
-        ``stochastic``: stochastic ascent of the density that the denoiser implies, with steps of its own for each image
-        (Kadkhodaie & Simoncelli 2020, algorithm 1); ``flow``: the deterministic probability flow (Song et al. 2021,
-        equation 13; Karras et al. 2022, equation 1 with sigma(t) = t).
+        ``stochastic``: stochastic gradient ascent on the density that the denoiser implies, with an adaptive noise
+        level for each image (Kadkhodaie & Simoncelli 2020, algorithm 1); ``flow``: the deterministic probability flow
+        (Song et al. 2021, equation 13; Karras et al. 2022, equation 1 with sigma(t) = t).
     count
         Number of samples.
     seed
-        Seed of all noise: sample k starts from the same noise, and gets the same, for any count.
+        Seed of all noise. Sample k receives the same noise for any count.
     mean
-        Grey level that samples start around: 1/2, in the middle of [0, 1], as in the paper; the published code of
-        Kadkhodaie et al. 2024 has 0 by default.
+        Mean grey level of the starting noise: 1/2, the middle of [0, 1], as in the paper; the published code of
+        Kadkhodaie et al. 2024 uses 0 by default.
     sigma_start, sigma_end
-        Noise levels where sampling starts and ends, in units where an image lies in [0, 1].
+        Noise levels at which sampling starts and ends, in units where an image lies in [0, 1].
     final_step
-        Whether the remaining noise is removed at the end, by denoising once.
+        Whether to remove the remaining noise at the end by denoising once.
     step
-        Of ``stochastic``: h, the part of the residual that the first step takes, in (0, 1].
+        For ``stochastic``: h, the fraction of the residual that the first step adds, in (0, 1].
     beta
-        Of ``stochastic``: the noise falls by the factor 1 - beta h in a step of h; at 1 none is added.
+        For ``stochastic``: a step of size h multiplies the noise level by 1 - beta h; at 1 no noise is added.
     growth
-        Of ``stochastic``: ``growing``, step t takes h t / (1 + h (t - 1)), which tends to 1, as in the published code;
-        ``constant``, every step takes h, some thirty times as many of them at the default h and beta.
+        For ``stochastic``: ``growing``: step t has the size h t / (1 + h (t - 1)), which tends to 1, as in published
+        code; ``constant``: every step has the size h, which takes about thirty times as many steps at the default h
+        and beta.
     max_steps
-        Of ``stochastic``: maximum of steps of a sample; null for ten times the steps of an ideal denoiser.
+        For ``stochastic``: maximum number of steps of a sample; null for ten times the steps of an ideal denoiser.
     levels
-        Of ``flow``: number of noise levels, geometrically spaced; or the levels themselves, falling, which then are
-        where sampling starts and ends.
+        For ``flow``: number of noise levels, geometrically spaced; or a list of decreasing levels, whose first and last
+        replace ``sigma_start`` and ``sigma_end``.
     solver
-        Of ``flow``: ``heun``, of second order, which denoises twice a step, or ``euler``.
+        For ``flow``: ``heun``, a second-order method that denoises twice per step, or ``euler``, of first order.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -75,83 +76,85 @@ class Sampling(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _ends_of_levels(cls, given: Any) -> Any:
-        """Take the noise levels where sampling starts and ends from a list of levels, if there is one."""
-        levels = given.get("levels") if isinstance(given, dict) else None
+    def _set_ends_from_levels(cls, fields: Any) -> Any:
+        """Set ``sigma_start`` and ``sigma_end`` from a list of levels, if there is one."""
+        levels = fields.get("levels") if isinstance(fields, dict) else None
         if not isinstance(levels, list | tuple) or not levels:
-            return given
-        # Errors in the levels are reported with the other fields.
+            return fields
+        # Validation of the fields rejects invalid levels.
         ends = {"sigma_start": levels[0], "sigma_end": levels[-1]}
         for name, value in ends.items():
-            if name in given and given[name] != value:
-                raise ValueError(f"{name}={given[name]} is not that of the levels, {value}; give one of the two")
-        return {**ends, **given}
+            if name in fields and fields[name] != value:
+                raise ValueError(
+                    f"{name}={fields[name]} contradicts levels, which imply {name}={value}; give one of the two"
+                )
+        return {**ends, **fields}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for sampler, names in _OWN.items():
+        for sampler, names in _SAMPLER_SETTINGS.items():
             for name in names if sampler != self.sampler else ():
                 if getattr(self, name) != type(self).model_fields[name].default:
                     raise ValueError(
                         f"{name} belongs to the {sampler} sampler; accepted by {self.sampler}: "
-                        f"{listing(_OWN[self.sampler])}"
+                        f"{listing(_SAMPLER_SETTINGS[self.sampler])}"
                     )
         if self.sigma_end >= self.sigma_start:
             raise ValueError(f"sigma_end={self.sigma_end:g} must be below sigma_start={self.sigma_start:g}")
         if isinstance(self.levels, tuple):
-            for one, other in itertools.pairwise(self.levels):
-                if other >= one:
-                    raise ValueError(f"levels must fall, but {other:g} comes after {one:g}")
+            for level, next_level in itertools.pairwise(self.levels):
+                if next_level >= level:
+                    raise ValueError(f"levels must decrease, but {next_level:g} follows {level:g}")
         return self
 
     @property
     def bound(self) -> float:
         """The root mean square of a residual beyond which a sample has diverged: 2 (sigma_start + 1).
 
-        Noise accounts for about sigma_start, and the rest, the difference between two images in [0, 1], for no more
-        than 1: it is twice the remaining change.
+        A residual consists of noise, about sigma_start, and the difference of two images in [0, 1], at most 1; the
+        bound is twice their sum.
         """
         return 2 * (self.sigma_start + 1)
 
     def step_size(self, number: int) -> float:
-        """Return the part of the residual that a step takes, counted from 1."""
+        """Return the fraction of the residual that step ``number`` adds; the first step is 1."""
         if self.growth == "constant":
             return self.step
         return self.step * number / (1 + self.step * (number - 1))
 
     def ideal_steps(self) -> int:
-        """Return how many steps the stochastic sampler takes with a denoiser whose residual is just the noise."""
-        wanted = math.log(self.sigma_end / self.sigma_start)
+        """Return the number of steps of the stochastic sampler if the residual of the denoiser is exactly the noise."""
+        target = math.log(self.sigma_end / self.sigma_start)
         if self.growth == "constant":
             factor = self.beta * self.step
-            return 1 if factor == 1 else math.ceil(wanted / math.log1p(-factor))
-        reached, steps = 0.0, 0
-        while reached > wanted:
+            return 1 if factor == 1 else math.ceil(target / math.log1p(-factor))
+        log_level, steps = 0.0, 0
+        while log_level > target:
             steps += 1
             factor = self.beta * self.step_size(steps)
-            reached = reached + math.log1p(-factor) if factor < 1 else -math.inf
+            log_level = log_level + math.log1p(-factor) if factor < 1 else -math.inf
         return steps
 
     def step_limit(self) -> int:
-        """Return after how many steps a sample is out of steps."""
+        """Return the number of steps after which a sample is out of steps."""
         return MAX_STEP_FACTOR * self.ideal_steps() if self.max_steps is None else self.max_steps
 
     def schedule(self) -> tuple[float, ...]:
-        """Return the noise levels of the flow, falling."""
+        """Return the noise levels of the flow, in decreasing order."""
         if isinstance(self.levels, tuple):
             return self.levels
         last = self.levels - 1
-        between = (self.sigma_start * (self.sigma_end / self.sigma_start) ** (place / last) for place in range(1, last))
+        between = (self.sigma_start * (self.sigma_end / self.sigma_start) ** (index / last) for index in range(1, last))
         return (self.sigma_start, *between, self.sigma_end)
 
 
 def make_sampling(given: Mapping[str, Any]) -> Sampling:
-    """Return checked settings.
+    """Return validated settings.
 
     Parameters
     ----------
     given
-        Fields of :class:`Sampling` by name; those that are left out have their defaults.
+        Fields of :class:`Sampling` by name; missing fields have their defaults.
 
     Raises
     ------
@@ -167,7 +170,7 @@ def make_sampling(given: Mapping[str, Any]) -> Sampling:
     for name in given:
         if name not in names:
             raise ParameterError(
-                f"unknown setting '{name}' of sampling{suggestion(name, names) or ';'} accepted: {listing(names)}"
+                f"unknown sampling setting '{name}'{suggestion(name, names) or ';'} accepted: {listing(names)}"
             )
     try:
         return Sampling.model_validate(dict(given))

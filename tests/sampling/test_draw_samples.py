@@ -1,4 +1,4 @@
-"""What holds of samples from any denoiser: seeds, batches, the noise level it is given, and the status of a sample."""
+"""Properties of samples from any denoiser: seeds, batches, noise levels, and the status of samples."""
 
 import math
 import subprocess
@@ -14,7 +14,7 @@ from gahbench.networks.precision import Choice
 from gahbench.networks.trained import Trained
 from gahbench.sampling import Sampling, draw_samples, images_device, of_denoiser, of_network
 from gahbench.sampling.flow import flow
-from gahbench.sampling.noise import injected, starting_noise, step_noise
+from gahbench.sampling.noise import draw_step_noise, starting_noise, step_noise
 from gahbench.sampling.stochastic import stochastic
 
 SHAPE = (1, 6, 5)
@@ -22,17 +22,17 @@ SAMPLERS = pytest.mark.parametrize("sampler", ["stochastic", "flow"])
 
 
 def shrinking(noisy, sigma):
-    """The best denoiser of white images around 1/2 of standard deviation 0.2."""
+    """Denoise optimally images of white noise around 1/2 with standard deviation 0.2."""
     return 0.5 + (noisy - 0.5) * 0.04 / (0.04 + sigma[:, None, None, None] ** 2)
 
 
 def known_noise(noisy, sigma):
-    """A blind denoiser of a grey image: its residual is the noise."""
+    """Return a grey image, so that the residual is exactly the noise."""
     return torch.full_like(noisy, 0.5)
 
 
-class Halves(nn.Module):
-    """A network that neighbours matter to."""
+class Convolution(nn.Module):
+    """A network whose output depends on neighbouring pixels."""
 
     def __init__(self):
         super().__init__()
@@ -44,26 +44,26 @@ class Halves(nn.Module):
 
 
 @SAMPLERS
-def test_samples_depend_neither_on_batches_nor_on_how_many_there_are(sampler):
-    denoise = of_network(Halves())
+def test_samples_depend_neither_on_batches_nor_on_the_number_of_samples(sampler):
+    denoise = of_network(Convolution())
 
-    def draw(count, **where):
-        return draw_samples(denoise, SHAPE, Sampling(sampler=sampler, count=count, seed=4, sigma_end=0.1), **where)
+    def draw(count, **options):
+        return draw_samples(denoise, SHAPE, Sampling(sampler=sampler, count=count, seed=4, sigma_end=0.1), **options)
 
-    whole = draw(70)
-    assert len({tuple(image.flatten().tolist()) for image in whole.images}) == 70
-    for part, where in (
+    expected = draw(70)
+    assert len({tuple(image.flatten().tolist()) for image in expected.images}) == 70
+    for part, indices in (
         (draw(70, batch=7), slice(0, 70)),
         (draw(3), slice(0, 3)),
         (draw(6, first=62, batch=4), slice(62, 68)),
     ):
-        torch.testing.assert_close(part.images, whole.images[where], rtol=0, atol=1e-5)
-        assert part.steps.tolist() == whole.steps[where].tolist()
-        torch.testing.assert_close(part.sigma, whole.sigma[where], rtol=0, atol=1e-6)
+        torch.testing.assert_close(part.images, expected.images[indices], rtol=0, atol=1e-5)
+        assert part.steps.tolist() == expected.steps[indices].tolist()
+        torch.testing.assert_close(part.sigma, expected.sigma[indices], rtol=0, atol=1e-6)
 
 
 @SAMPLERS
-def test_the_same_seed_gives_the_same_samples_and_another_others(sampler):
+def test_samples_depend_on_the_seed(sampler):
     def draw(seed):
         return draw_samples(shrinking, SHAPE, Sampling(sampler=sampler, count=4, seed=seed, sigma_end=0.1)).images
 
@@ -71,7 +71,7 @@ def test_the_same_seed_gives_the_same_samples_and_another_others(sampler):
     assert not torch.isclose(draw(1), draw(2)).any()
 
 
-def test_starting_noise_is_white_and_every_sample_has_its_own():
+def test_starting_noise_is_white_and_independent_between_samples():
     noise = starting_noise(500, (2, 8, 8), seed=3)
     assert noise.shape == (500, 2, 8, 8)
     assert abs(float(noise.mean())) < 4 / math.sqrt(noise.numel())
@@ -82,9 +82,9 @@ def test_starting_noise_is_white_and_every_sample_has_its_own():
     assert starting_noise(0, (2, 8, 8)).shape == (0, 2, 8, 8)
 
 
-def test_injected_noise_is_white_and_differs_from_step_to_step_and_sample_to_sample():
+def test_step_noise_is_white_and_independent_between_steps_and_samples():
     sources = [step_noise(0, number) for number in range(2)]
-    images = torch.stack([injected(sources, torch.empty(2, 1, 8, 8)) for _ in range(50)], dim=1)
+    images = torch.stack([draw_step_noise(sources, torch.empty(2, 1, 8, 8)) for _ in range(50)], dim=1)
     assert float((images.flatten(1) @ images.flatten(1).mT / images[0].numel() - torch.eye(2)).abs().max()) < 0.1
     start = starting_noise(2, (1, 8, 8), 0)
     series = torch.cat([start[:1], images[0]]).flatten(1)
@@ -95,7 +95,7 @@ def test_injected_noise_is_white_and_differs_from_step_to_step_and_sample_to_sam
 def test_samples_start_from_the_starting_noise(sampler):
     settings = Sampling(sampler=sampler, count=3, seed=9, sigma_start=2.0, mean=0.25)
     drawn = draw_samples(lambda noisy, sigma: noisy * torch.nan, SHAPE, settings, batch=2)
-    # Samples that diverge are as they were before: the start.
+    # Samples that diverge in the first step are the starting noise.
     torch.testing.assert_close(drawn.images, 0.25 + 2 * starting_noise(3, SHAPE, 9))
     assert drawn.status == ("diverged",) * 3
     assert drawn.steps.tolist() == [0] * 3
@@ -103,8 +103,8 @@ def test_samples_start_from_the_starting_noise(sampler):
     assert str(drawn).startswith(f"3 samples by the {sampler} sampler: 3 diverged; 0 steps")
 
 
-def test_steps_are_those_of_the_formula():
-    """One image, step by step, written out."""
+def test_steps_follow_the_formula():
+    """The sampler agrees with a loop over the steps of one image."""
     settings = Sampling(count=1, seed=6, step=0.1, beta=0.3)
     drawn = draw_samples(shrinking, SHAPE, settings)
     sources = [step_noise(6, 0)]
@@ -116,7 +116,7 @@ def test_steps_are_those_of_the_formula():
             break
         number += 1
         h = 0.1 * number / (1 + 0.1 * (number - 1))
-        z = injected(sources, torch.empty(1, *SHAPE))
+        z = draw_step_noise(sources, torch.empty(1, *SHAPE))
         y = y + h * residual + math.sqrt((1 - 0.3 * h) ** 2 - (1 - h) ** 2) * sigma * z.double()
     assert drawn.steps.tolist() == [number]
     torch.testing.assert_close(drawn.images.double(), y + residual, rtol=0, atol=1e-5)
@@ -124,25 +124,25 @@ def test_steps_are_those_of_the_formula():
 
 
 @pytest.mark.parametrize("growth", ["growing", "constant"])
-def test_a_denoiser_that_measures_the_noise_exactly_takes_the_ideal_steps(growth):
+def test_a_denoiser_whose_residual_is_the_noise_takes_the_ideal_steps(growth):
     settings = Sampling(count=8, growth=growth, step=0.05)
     drawn = draw_samples(known_noise, (1, 48, 48), settings)
-    # The noise of an image is only about what it should be.
+    # The noise level of a finite image fluctuates.
     assert drawn.steps.double().mean() == pytest.approx(settings.ideal_steps(), rel=0.02)
     torch.testing.assert_close(drawn.images, torch.full((8, 1, 48, 48), 0.5))
     assert bool((drawn.sigma <= 0.05).all())
-    rest = draw_samples(known_noise, (1, 48, 48), settings.model_copy(update={"final_step": False}))
-    torch.testing.assert_close((rest.images - 0.5).flatten(1).square().mean(1).sqrt().double(), drawn.sigma)
+    noisy = draw_samples(known_noise, (1, 48, 48), settings.model_copy(update={"final_step": False}))
+    torch.testing.assert_close((noisy.images - 0.5).flatten(1).square().mean(1).sqrt().double(), drawn.sigma)
 
 
-def test_a_network_gets_the_noise_level_of_each_image():
+def test_a_denoiser_receives_the_noise_level_of_each_image():
     levels = []
 
     def denoise(noisy, sigma):
         levels.append(sigma.clone())
         residual = shrinking(noisy, sigma) - noisy
-        last = residual.flatten(1).square().mean(1).sqrt()
-        levels.append(last)
+        measured = residual.flatten(1).square().mean(1).sqrt()
+        levels.append(measured)
         return noisy + residual
 
     draw_samples(denoise, SHAPE, Sampling(count=3, max_steps=5))
@@ -151,32 +151,32 @@ def test_a_network_gets_the_noise_level_of_each_image():
         torch.testing.assert_close(next_level, measured)
     levels.clear()
     draw_samples(denoise, SHAPE, Sampling(sampler="flow", count=3, levels=(1.0, 0.5, 0.25), solver="euler"))
-    assert [one.tolist() for one in levels[::2]] == [[1.0] * 3, [0.5] * 3, [0.25] * 3]
+    assert [level.tolist() for level in levels[::2]] == [[1.0] * 3, [0.5] * 3, [0.25] * 3]
 
 
 @SAMPLERS
-def test_references_networks_and_trained_are_called_alike(sampler):
-    network = Halves()
+def test_networks_trained_denoisers_and_references_are_called_equally(sampler):
+    network = Convolution()
     settings = Sampling(sampler=sampler, count=3, max_steps=30 if sampler == "stochastic" else None, sigma_end=0.2)
-    one = draw_samples(of_network(network), SHAPE, settings)
-    other = draw_samples(of_denoiser(Trained(network), SHAPE), SHAPE, settings)
-    assert torch.equal(one.images, other.images)
+    from_network = draw_samples(of_network(network), SHAPE, settings)
+    from_denoiser = draw_samples(of_denoiser(Trained(network), SHAPE), SHAPE, settings)
+    assert torch.equal(from_network.images, from_denoiser.images)
     untrained = gahbench.create("reference", "untrained", architecture="unet-conditional[width=8]")
     denoise = of_denoiser(untrained, (1, 16, 16))
     calls = []
-    untrained.as_network((1, 16, 16)).register_forward_hook(lambda module, given, found: calls.append(given))
+    untrained.as_network((1, 16, 16)).register_forward_hook(lambda module, inputs, output: calls.append(inputs))
     draw_samples(denoise, (1, 16, 16), settings)
     assert len(calls[0][0]) == 3
     assert all(sigma.shape == (len(noisy),) for noisy, sigma in calls)
 
 
-def test_another_denoiser_is_called_once_for_all_images_of_one_noise_level():
+def test_a_reference_is_called_once_for_each_noise_level():
     calls = []
 
     class Shrink(gahbench.Reference):
         def denoise(self, noisy, sigma, truth):
             calls.append(len(noisy))
-            # It gets neither a clean image nor the dataset.
+            # A practical denoiser receives neither the clean images nor the dataset.
             assert bool(truth.clean.isnan().all())
             assert truth.clean.shape == noisy.shape
             assert truth.dataset is None
@@ -185,27 +185,27 @@ def test_another_denoiser_is_called_once_for_all_images_of_one_noise_level():
     dataset = gahbench.create("dataset", "discs", size=8)
     for settings in (Sampling(sampler="flow", count=5), Sampling(count=5, sigma_end=0.1)):
         calls.clear()
-        found = draw_samples(of_denoiser(Shrink(), SHAPE, dataset), SHAPE, settings)
-        torch.testing.assert_close(found.images, draw_samples(shrinking, SHAPE, settings).images)
+        drawn = draw_samples(of_denoiser(Shrink(), SHAPE, dataset), SHAPE, settings)
+        torch.testing.assert_close(drawn.images, draw_samples(shrinking, SHAPE, settings).images)
         assert set(calls) == ({5} if settings.sampler == "flow" else {1, 5})
 
 
-def test_images_are_on_the_device_of_networks_and_on_the_processor_for_other_denoisers():
-    there, here = torch.device("meta"), torch.device("cpu")
+def test_images_are_on_the_device_of_networks_and_on_the_cpu_for_other_denoisers():
+    meta, cpu = torch.device("meta"), torch.device("cpu")
     untrained = gahbench.create("reference", "untrained", architecture="unet[width=2,levels=1]")
-    assert images_device(Trained(Halves()), SHAPE, there) == there
-    assert images_device(untrained, (1, 8, 8), there) == there
-    assert images_device(gahbench.create("reference", "optimal"), SHAPE, there) == here
+    assert images_device(Trained(Convolution()), SHAPE, meta) == meta
+    assert images_device(untrained, (1, 8, 8), meta) == meta
+    assert images_device(gahbench.create("reference", "optimal"), SHAPE, meta) == cpu
 
 
 @pytest.mark.parametrize("name", ["oracle-shrink", "lower-bound"])
-def test_what_must_see_the_clean_image_is_refused(name):
-    with pytest.raises(ParameterError, match="sees the clean image, and a sample has none"):
+def test_denoisers_that_need_the_clean_image_are_rejected(name):
+    with pytest.raises(ParameterError, match="need the clean image, which samples do not have"):
         of_denoiser(gahbench.create("reference", name), SHAPE)
 
 
-def broken(how):
-    """Return a denoiser that breaks images 1 and 4 at its tenth call, when none has ended yet."""
+def breaking(value):
+    """Return a denoiser that breaks images 1 and 4 at its tenth call, while all images are active."""
     calls = []
 
     def denoise(noisy, sigma):
@@ -213,28 +213,28 @@ def broken(how):
         denoised = shrinking(noisy, sigma)
         if len(calls) == 10:
             assert len(noisy) == 6
-            denoised[[1, 4], 0, 0, 0] = how
+            denoised[[1, 4], 0, 0, 0] = value
         return denoised
 
     return denoise
 
 
 @SAMPLERS
-@pytest.mark.parametrize("how", [torch.nan, torch.inf, -torch.inf, 1e30, 1e3])
-def test_what_is_not_finite_or_too_large_is_reported_and_harms_no_other(sampler, how):
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 1e30, 1e3])
+def test_diverged_images_are_reported_and_do_not_affect_others(sampler, value):
     settings = Sampling(sampler=sampler, count=6, sigma_end=0.1)
-    drawn = draw_samples(broken(how), SHAPE, settings)
-    assert [place for place, status in enumerate(drawn.status) if status == "diverged"] == [1, 4]
-    # Heun's method denoises twice a step.
+    drawn = draw_samples(breaking(value), SHAPE, settings)
+    assert [index for index, status in enumerate(drawn.status) if status == "diverged"] == [1, 4]
+    # Heun's method denoises twice per step.
     assert drawn.steps[[1, 4]].tolist() == [9 if sampler == "stochastic" else 4] * 2
     assert not bool((drawn.sigma[[1, 4]] <= settings.bound).any())
-    whole = draw_samples(shrinking, SHAPE, settings)
-    torch.testing.assert_close(drawn.images[drawn.converged], whole.images[drawn.converged])
+    expected = draw_samples(shrinking, SHAPE, settings)
+    torch.testing.assert_close(drawn.images[drawn.converged], expected.images[drawn.converged])
     assert bool(drawn.images.isfinite().all())
     assert "4 converged, 2 diverged; " in str(drawn)
 
 
-def test_a_slow_divergence_ends_at_the_bound_and_a_noise_that_does_not_fall_is_out_of_steps():
+def test_a_growing_residual_diverges_and_a_constant_residual_runs_out_of_steps():
     drawn = draw_samples(lambda noisy, sigma: 2.2 * noisy, SHAPE, Sampling(count=2, step=0.5))
     assert drawn.status == ("diverged",) * 2
     assert bool(((drawn.sigma > 4) & (drawn.sigma < 20) & (drawn.steps > 0)).all())
@@ -246,7 +246,7 @@ def test_a_slow_divergence_ends_at_the_bound_and_a_noise_that_does_not_fall_is_o
 
 
 @SAMPLERS
-def test_progress_rises_to_the_whole(sampler):
+def test_progress_rises_to_1(sampler):
     reports = []
     draw_samples(
         shrinking,
@@ -260,7 +260,7 @@ def test_progress_rises_to_the_whole(sampler):
     assert 0 < reports[0][0] < 0.1
 
 
-def test_wrong_shapes_and_arguments_are_refused():
+def test_wrong_shapes_and_arguments_are_rejected():
     with pytest.raises(ValueError, match=r"returned shape \(2, 1, 6, 1\) for images of \(2, 1, 6, 5\)"):
         draw_samples(lambda noisy, sigma: noisy[..., :1], SHAPE, Sampling(count=2))
     with pytest.raises(ParameterError, match=r"batch=0: accepted are 1, 2, \.\.\."):
@@ -269,59 +269,59 @@ def test_wrong_shapes_and_arguments_are_refused():
         draw_samples(shrinking, SHAPE, first=-1)
 
 
-def test_what_draws_random_numbers_does_so_by_the_seed_and_leaves_those_of_others_alone():
+def test_a_random_denoiser_is_reproducible_and_the_global_random_state_is_restored():
     torch.manual_seed(1)
     before = torch.get_rng_state()
 
     def draw():
-        noisy_one = lambda noisy, sigma: shrinking(noisy, sigma) + 0.01 * torch.randn(noisy.shape)  # noqa: E731
-        return draw_samples(noisy_one, SHAPE, Sampling(count=2)).images
+        random_denoiser = lambda noisy, sigma: shrinking(noisy, sigma) + 0.01 * torch.randn(noisy.shape)  # noqa: E731
+        return draw_samples(random_denoiser, SHAPE, Sampling(count=2)).images
 
     assert torch.equal(draw(), draw())
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_lower_precision_is_near():
+def test_bfloat16_has_a_small_relative_error():
     network = gahbench.create("architecture", "unet", width=8, levels=2)
     noisy, sigma = torch.randn(2, 1, 16, 16), torch.ones(2)
     with torch.no_grad():
         exact = of_network(network)(noisy, sigma)
-        near = of_network(network, precision="bfloat16")(noisy, sigma)
-    assert near.dtype == torch.float32
-    assert 0 < float((near - exact).norm() / (exact - noisy).norm()) < 0.02
+        approximate = of_network(network, precision="bfloat16")(noisy, sigma)
+    assert approximate.dtype == torch.float32
+    assert 0 < float((approximate - exact).norm() / (exact - noisy).norm()) < 0.02
 
 
-def test_the_faster_precision_is_chosen_at_the_first_batch(monkeypatch):
+def test_auto_chooses_the_faster_precision_at_the_first_batch(monkeypatch):
     network = gahbench.create("architecture", "unet", width=8, levels=2)
     noisy, sigma = torch.randn(2, 1, 16, 16), torch.ones(2)
-    asked = []
+    measured_passes = []
 
-    def measured(run, passes, device):
-        asked.append(passes)
+    def fake_measure(run, passes, device):
+        measured_passes.append(passes)
         return Choice("bfloat16", "faster", {name: float(run(name).sum()) for name in ("float32", "bfloat16")})
 
     monkeypatch.setattr("gahbench.devices.hardware.Cpu.has_bfloat16", True)
     with torch.no_grad():
-        # A hundred batches are work of a moment.
+        # A hundred small batches are not worth timing.
         assert torch.equal(of_network(network, precision="auto")(noisy, sigma), of_network(network)(noisy, sigma))
-        monkeypatch.setattr("gahbench.networks.precision.measure", measured)
+        monkeypatch.setattr("gahbench.networks.precision.measure", fake_measure)
         auto = of_network(network, precision="auto", calls=1000)
         assert torch.equal(auto(noisy, sigma), of_network(network, precision="bfloat16")(noisy, sigma))
         auto(noisy, sigma)
-    assert asked == [1000.0]
+    assert measured_passes == [1000.0]
     with torch.no_grad():
-        # A few calls with many images are timed on some of the images.
+        # A few calls with many images are timed on a subset of the images.
         of_network(network, precision="auto", calls=100)(torch.randn(20, 1, 16, 16), torch.ones(20))
-    assert asked == [1000.0, 1000.0]
+    assert measured_passes == [1000.0, 1000.0]
 
 
-def test_settings_need_no_torch():
+def test_settings_do_not_import_torch():
     code = "import sys; from gahbench.sampling import Sampling; Sampling(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
 
-RULES = {
+VARIANTS = {
     "stochastic": {},
     "without the final step": {"final_step": False},
     "out of steps": {"max_steps": 40, "beta": 0.3},
@@ -331,36 +331,36 @@ RULES = {
 
 
 def failing(noisy, sigma):
-    """The same, but for images that come near a value, which become NaN or infinite."""
+    """Denoise like ``shrinking``, but make images NaN or infinite if their first pixel comes near a given value."""
     first = noisy[:, :1, :1, :1]
     denoised = torch.where((first - 0.9).abs() < 0.03, torch.nan, shrinking(noisy, sigma))
     return torch.where((first - 0.1).abs() < 0.03, torch.inf, denoised)
 
 
 def draw_checked(denoise, settings, every, batch, device="cpu"):
-    """Draw samples, looking every so many steps which images have finished."""
-    sampler, where = flow if settings.sampler == "flow" else stochastic, torch.device(device)
-    given = {"first": 3, "batch": batch, "every": every, "device": where, "progress": lambda *report: None}
+    """Draw samples, checking for finished images every ``every`` steps."""
+    sampler, device = flow if settings.sampler == "flow" else stochastic, torch.device(device)
+    given = {"first": 3, "batch": batch, "every": every, "device": device, "progress": lambda *report: None}
     return sampler(denoise, SHAPE, settings, **given)
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("denoise", [shrinking, failing])
-def test_samples_are_the_same_whenever_and_in_whatever_batch_they_are_checked(denoise, rule):
-    settings = Sampling(count=30, seed=2, **RULES[rule])
-    one = draw_checked(denoise, settings, every=1, batch=30)
-    assert "converged" in one.status
-    assert ("diverged" in one.status) == (denoise is failing)
-    assert ("out of steps" in one.status) == (rule == "out of steps" and denoise is shrinking)
+def test_samples_depend_neither_on_the_interval_of_checks_nor_on_batches(denoise, variant):
+    settings = Sampling(count=30, seed=2, **VARIANTS[variant])
+    expected = draw_checked(denoise, settings, every=1, batch=30)
+    assert "converged" in expected.status
+    assert ("diverged" in expected.status) == (denoise is failing)
+    assert ("out of steps" in expected.status) == (variant == "out of steps" and denoise is shrinking)
     for every, batch in ((8, 7), (200, 10)):
-        other = draw_checked(denoise, settings, every, batch)
-        torch.testing.assert_close(other.images, one.images, rtol=0, atol=1e-5)
-        torch.testing.assert_close(other.sigma, one.sigma, rtol=1e-5, atol=1e-7, equal_nan=True)
-        assert (other.steps.tolist(), other.status) == (one.steps.tolist(), one.status)
+        drawn = draw_checked(denoise, settings, every, batch)
+        torch.testing.assert_close(drawn.images, expected.images, rtol=0, atol=1e-5)
+        torch.testing.assert_close(drawn.sigma, expected.sigma, rtol=1e-5, atol=1e-7, equal_nan=True)
+        assert (drawn.steps.tolist(), drawn.status) == (expected.steps.tolist(), expected.status)
 
 
 @pytest.mark.parametrize("every", [1, 8])
-def test_a_check_refills_the_places_and_each_image_is_denoised_in_vain_for_less_than_an_interval(every):
+def test_checks_refill_the_batch_and_waste_less_than_an_interval_per_image(every):
     sizes = []
 
     def counted(noisy, sigma):
@@ -368,31 +368,31 @@ def test_a_check_refills_the_places_and_each_image_is_denoised_in_vain_for_less_
         return shrinking(noisy, sigma)
 
     drawn = draw_checked(counted, Sampling(count=50), every, batch=8)
-    # One call a step of each image, and one for the residual at its end, rounded up to whole intervals.
+    # Each image takes one call per step and one for its last residual, rounded up to whole intervals.
     assert sum(sizes) == sum(-(-(steps + 1) // every) * every for steps in drawn.steps.tolist())
     assert set(sizes[: sizes.index(7)]) == {8}
 
 
-def test_images_that_have_ended_are_given_to_the_denoiser_as_they_are_and_never_with_what_broke_them():
+def test_the_denoiser_receives_finished_images_unchanged_and_no_invalid_values():
     seen = []
 
     def watched(noisy, sigma):
         seen.append((noisy.clone(), sigma.clone()))
         return failing(noisy, sigma)
 
-    for rule in ("stochastic", "heun"):
+    for variant in ("stochastic", "heun"):
         seen.clear()
-        drawn = draw_checked(watched, Sampling(count=200, seed=2, **RULES[rule]), every=200, batch=200)
+        drawn = draw_checked(watched, Sampling(count=200, seed=2, **VARIANTS[variant]), every=200, batch=200)
         assert "diverged" in drawn.status
         assert all(bool(noisy.isfinite().all() and sigma.isfinite().all()) for noisy, sigma in seen)
-        for place in (place for place, status in enumerate(drawn.status) if status == "diverged"):
-            torch.testing.assert_close(seen[-1][0][place], drawn.images[place])
+        for index in (index for index, status in enumerate(drawn.status) if status == "diverged"):
+            torch.testing.assert_close(seen[-1][0][index], drawn.images[index])
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_between_checks_nothing_is_read(rule):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_value_is_read_from_the_device_between_checks(variant):
     """Tensors on the device ``meta`` have no values: reading one raises an error."""
-    calls, settings = [], Sampling(count=4, **RULES[rule])
+    calls, settings = [], Sampling(count=4, **VARIANTS[variant])
 
     def counted(noisy, sigma):
         calls.append(noisy.device.type)
@@ -400,5 +400,5 @@ def test_between_checks_nothing_is_read(rule):
 
     with pytest.raises(NotImplementedError, match="meta"):
         draw_checked(counted, settings, every=5, batch=3, device="meta")
-    # Heun's method denoises twice a step.
-    assert calls == ["meta"] * (10 if rule == "heun" else 5)
+    # Heun's method denoises twice per step.
+    assert calls == ["meta"] * (10 if variant == "heun" else 5)

@@ -1,4 +1,4 @@
-"""A finite set of images, through its exact optimum: nothing else is ever drawn, and each as often as any other."""
+"""With the exact optimum of a finite set of images, samples are members of the set, all with equal probability."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def distances(samples):
 
 
 def posterior_mean(noisy, sigma):
-    """The best denoiser, written out for a noise level each."""
+    """Return the exact posterior mean, with a noise level for each image."""
     squares = (noisy[:, None] - FINITE.members).double().flatten(2).square().sum(2)
     weights = torch.softmax(-squares / (2 * sigma.double()[:, None] ** 2), dim=1)
     return torch.einsum("nm,mchw->nchw", weights, FINITE.members.double()).float()
@@ -28,23 +28,23 @@ def posterior_mean(noisy, sigma):
 
 @pytest.mark.parametrize("sampler", ["stochastic", "flow"])
 def test_samples_are_members(sampler):
-    """By the memorization ratio of Carlini et al. 2023: nearest over second nearest below 1/3."""
+    """The criterion is the memorization ratio of Carlini et al. 2023, nearest over second nearest below 1/3."""
     samples = draw(sampler=sampler, count=40)
-    near = distances(samples).values
-    assert float((near[:, 0] < near[:, 1] / 3).double().mean()) == 1
-    # Not just near: the posterior of a converged sample is one member.
-    assert float(near[:, 0].median()) < 1e-3
+    sorted_distances = distances(samples).values
+    assert float((sorted_distances[:, 0] < sorted_distances[:, 1] / 3).double().mean()) == 1
+    # The posterior of a converged sample is a single member.
+    assert float(sorted_distances[:, 0].median()) < 1e-3
     assert samples.status == ("converged",) * 40
 
 
 @pytest.mark.parametrize(
-    "rule", [{"sampler": "flow", "levels": 60}, {"step": 0.2, "growth": "constant"}], ids=["flow", "stochastic"]
+    "variant", [{"sampler": "flow", "levels": 60}, {"step": 0.2, "growth": "constant"}], ids=["flow", "stochastic"]
 )
-def test_from_much_noise_each_member_is_as_likely_as_any_other(rule):
-    """Starting where the noise hides which member it is; from sigma_start = 1 those near the mean grey are likelier."""
+def test_all_members_are_equally_likely_from_a_large_sigma_start(variant):
+    """The starting noise must hide all members; from sigma_start = 1, members near the mean grey are likelier."""
     count = 240
-    samples = draw_samples(posterior_mean, FINITE.shape, Sampling(count=count, sigma_start=30.0, seed=2, **rule))
+    samples = draw_samples(posterior_mean, FINITE.shape, Sampling(count=count, sigma_start=30.0, seed=2, **variant))
     drawn = torch.bincount(distances(samples).indices[:, 0], minlength=MEMBERS)
     chi_square = float((drawn - count / MEMBERS).square().sum() / (count / MEMBERS))
-    # The 99.9 % quantile for 7 degrees of freedom.
+    # 24.3 is the 99.9 % quantile for 7 degrees of freedom.
     assert chi_square < 24.3, drawn.tolist()

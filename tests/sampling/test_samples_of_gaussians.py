@@ -1,4 +1,4 @@
-"""On Gaussian fields, whose best denoiser is linear, the distribution of samples has a closed form."""
+"""For Gaussian fields, whose optimal denoiser is linear, samples have a distribution in closed form."""
 
 import math
 
@@ -20,29 +20,29 @@ def draw(count, **settings):
 
 
 def coefficients(images):
-    """Return the coefficients of images less their mean, shape (N, 8, 8), in the basis where all is diagonal."""
+    """Return the Hartley coefficients of images less their mean, shape (N, 8, 8), which are independent."""
     return hartley(images.double() - 0.5)[:, 0]
 
 
-def exact_gain(start, end, final):
-    """Return what the flow multiplies each coefficient of its start by: dy / d sigma = sigma y / (e + sigma^2)."""
+def exact_gain(start, end, final_step):
+    """Return the factor by which the flow dy / d sigma = sigma y / (e + sigma^2) multiplies each coefficient."""
     gain = ((SPECTRUM + end**2) / (SPECTRUM + start**2)).sqrt()
-    return gain * SPECTRUM / (SPECTRUM + end**2) if final else gain
+    return gain * SPECTRUM / (SPECTRUM + end**2) if final_step else gain
 
 
-@pytest.mark.parametrize("final", [True, False])
-def test_the_flow_maps_the_noise_as_its_equation_says(final):
-    drawn = draw(8, sampler="flow", sigma_start=4.0, sigma_end=0.01, levels=400, final_step=final)
+@pytest.mark.parametrize("final_step", [True, False])
+def test_the_flow_solves_its_differential_equation(final_step):
+    drawn = draw(8, sampler="flow", sigma_start=4.0, sigma_end=0.01, levels=400, final_step=final_step)
     white = coefficients(0.5 + starting_noise(8, FIELD.shape))
-    expected = 4.0 * exact_gain(4.0, 0.01, final) * white
-    # Of second order: 400 levels over a factor of 400 leave an error of some (log 400 / 400)^2.
+    expected = 4.0 * exact_gain(4.0, 0.01, final_step) * white
+    # The error is of second order, (log 400 / 400)^2 for 400 levels over a factor of 400.
     assert float((coefficients(drawn.images) - expected).abs().max()) < 1e-3
     assert drawn.status == ("converged",) * 8
     assert drawn.steps.tolist() == [399] * 8
 
 
 @pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("heun", 2)])
-def test_the_error_of_a_solver_falls_with_its_order(solver, order):
+def test_the_error_of_a_solver_has_its_order(solver, order):
     white = coefficients(0.5 + starting_noise(4, FIELD.shape))
     expected = exact_gain(1.0, 0.1, False) * white
 
@@ -50,7 +50,7 @@ def test_the_error_of_a_solver_falls_with_its_order(solver, order):
         drawn = draw(4, sampler="flow", sigma_end=0.1, levels=levels, solver=solver, final_step=False)
         return float((coefficients(drawn.images) - expected).norm())
 
-    # A quarter of the step: a quarter of the error, or a sixteenth.
+    # Steps of a quarter of the size have a quarter, or a sixteenth, of the error.
     assert error(33) / error(129) == pytest.approx(4**order, rel=0.2)
 
 
@@ -58,22 +58,22 @@ _, BAND = SPECTRUM.mul(1e9).round().unique(return_inverse=True)
 
 
 def in_bands(energies):
-    """Return the mean of energies (8, 8) over coefficients of equal variance, and how many there are."""
+    """Return the mean of energies (8, 8) over coefficients of equal variance, and the number of coefficients."""
     count = torch.bincount(BAND.flatten())
     return torch.zeros(len(count), dtype=torch.float64).index_add(0, BAND.flatten(), energies.flatten()) / count, count
 
 
 def deviations(images, spectrum):
-    """Return by how many standard errors the energy in each band is off, given what it should be."""
-    found, count = in_bands(coefficients(images).square().mean(0))
-    return (found / in_bands(spectrum)[0] - 1) / (2 / (count * len(images))).sqrt()
+    """Return the error of the energy in each band of coefficients, in standard errors."""
+    energies, count = in_bands(coefficients(images).square().mean(0))
+    return (energies / in_bands(spectrum)[0] - 1) / (2 / (count * len(images))).sqrt()
 
 
-def test_the_flow_from_much_noise_draws_fields_of_the_right_covariance():
+def test_the_flow_from_a_large_sigma_start_draws_the_right_covariance():
     drawn = draw(2000, sampler="flow", sigma_start=20.0, sigma_end=1e-3, levels=60, seed=3)
-    # What the start and the end of the flow leave out is a thousandth of the least energy.
-    off = deviations(drawn.images, 400 * exact_gain(20.0, 1e-3, True) ** 2)
-    assert float(off.abs().max()) < 4
+    # The finite range of noise levels changes even the smallest energy by only a thousandth.
+    errors = deviations(drawn.images, 400 * exact_gain(20.0, 1e-3, True) ** 2)
+    assert float(errors.abs().max()) < 4
     large = SPECTRUM > 1e-4
     assert float(coefficients(drawn.images).square().mean(0)[large].div(SPECTRUM[large]).log().abs().max()) < 0.2
     mean = coefficients(drawn.images).mean(0) / (SPECTRUM / 2000).sqrt()
@@ -85,27 +85,27 @@ OCTAVES = [(1e-4, 1e-3), (1e-3, 1e-2), (1e-2, 0.1), (0.1, 100)]
 
 
 def wiener(noisy, sigma):
-    """The best denoiser of the large fields, each image with a noise level of its own."""
+    """Denoise the large fields optimally, with a noise level for each image."""
     weights = LARGE / (LARGE + sigma.double()[:, None, None, None] ** 2)
     return (0.5 + hartley(weights * hartley(noisy.double() - 0.5))).float()
 
 
 def stochastic_spectrum(settings):
-    """Return the variance of each coefficient that the stochastic sampler draws, in many dimensions.
+    """Return the variance of each coefficient of samples of the stochastic sampler, in the limit of high dimension.
 
-    With s the noise level measured at the step before, y <- (1 - h s^2 / (e + s^2)) y + gamma z for each coefficient,
-    all variances known. In many dimensions |f(y) - y|^2 / d is its mean, which is the s^2 of the next step.
+    With s the noise level measured at the previous step, a coefficient of variance e follows the recursion
+    y <- (1 - h s^2 / (e + s^2)) y + gamma z. In high dimension |f(y) - y|^2 / d equals its mean, the next s^2.
     """
     variance, level = torch.full_like(LARGE, settings.sigma_start**2), settings.sigma_start
     for number in range(1, settings.step_limit() + 1):
-        kept = level**2 / (LARGE + level**2)
-        sigma = math.sqrt(float((kept.square() * variance).mean()))
+        residual_share = level**2 / (LARGE + level**2)
+        sigma = math.sqrt(float((residual_share.square() * variance).mean()))
         if sigma <= settings.sigma_end:
-            return (1 - kept).square() * variance
+            return (1 - residual_share).square() * variance
         h = settings.step_size(number)
         gamma = ((1 - settings.beta * h) ** 2 - (1 - h) ** 2) * sigma**2
-        variance, level = (1 - h * kept).square() * variance + gamma, sigma
-    raise AssertionError("it does not converge")
+        variance, level = (1 - h * residual_share).square() * variance + gamma, sigma
+    raise AssertionError("the recursion does not converge")
 
 
 def octave(energies):
@@ -113,31 +113,31 @@ def octave(energies):
 
 
 @pytest.mark.parametrize(
-    "rule", [{}, {"step": 0.1, "growth": "constant"}, {"beta": 0.5, "step": 0.02}, {"beta": 1.0}], ids=str
+    "variant", [{}, {"step": 0.1, "growth": "constant"}, {"beta": 0.5, "step": 0.02}, {"beta": 1.0}], ids=str
 )
-def test_the_stochastic_sampler_draws_what_its_recursion_says(rule):
-    settings = Sampling(count=150, seed=5, **rule)
+def test_the_stochastic_sampler_follows_its_recursion(variant):
+    settings = Sampling(count=150, seed=5, **variant)
     drawn = draw_samples(wiener, (1, 32, 32), settings)
     assert bool(drawn.converged.all())
     energies = hartley(drawn.images.double() - 0.5)[:, 0].square()
-    found, expected = octave(energies.mean(0)), octave(stochastic_spectrum(settings))
-    error = torch.stack([octave(one) for one in energies]).std(0) / len(energies) ** 0.5
-    # 1024 dimensions are not quite many: that leaves some hundredths.
-    assert bool(((found - expected).abs() < 4 * error + 0.03 * expected).all()), (found / expected, error / expected)
+    energy, expected = octave(energies.mean(0)), octave(stochastic_spectrum(settings))
+    error = torch.stack([octave(sample) for sample in energies]).std(0) / len(energies) ** 0.5
+    # 1024 dimensions leave a relative error of a few hundredths.
+    assert bool(((energy - expected).abs() < 4 * error + 0.03 * expected).all()), (energy / expected, error / expected)
 
 
-def test_the_bias_of_the_stochastic_sampler_is_as_stated():
-    """What its docstring says of its steps: the share of the variance that is drawn."""
+def test_the_variance_of_stochastic_samples_is_as_documented():
+    """The shares of the variance agree with the docstring of the sampler."""
 
-    def share(**rule):
-        return float(stochastic_spectrum(Sampling(**rule)).sum() / LARGE.sum())
+    def share(**settings):
+        return float(stochastic_spectrum(Sampling(**settings)).sum() / LARGE.sum())
 
     assert share() == pytest.approx(0.74, abs=0.01)
     assert share(growth="constant") == pytest.approx(0.91, abs=0.01)
     assert share(growth="constant", beta=0.01) == pytest.approx(1.01, abs=0.01)
 
 
-def test_the_flow_lacks_what_its_start_lacks_as_stated():
+def test_the_variance_of_flow_samples_is_as_documented():
     def share(start):
         gain = ((LARGE + 0.05**2) / (LARGE + start**2)).sqrt() * LARGE / (LARGE + 0.05**2)
         return float((start * gain).square().sum() / LARGE.sum())

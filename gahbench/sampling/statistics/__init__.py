@@ -1,6 +1,6 @@
-"""Statistics of samples of a learned density: whether they are copies, and how they differ from real images.
+"""Statistics of samples of a learned density: memorization, diversity, and differences from real images.
 
-All are functions of images of shape (N, C, H, W), on any device, in any units that samples and real images share; all
+All functions take images of shape (N, C, H, W) on any device, in any units that samples and real images share, and
 compute in float64::
 
     from gahbench.sampling import memorization_ratios, pair_cosines

@@ -1,4 +1,4 @@
-"""Whether samples are copies of training images."""
+"""Memorization ratios, which detect samples that copy training images."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ from torch import Tensor
 
 from gahbench.sampling.statistics.neighbours import Neighbours, nearest, nearest_by_cosine
 
-#: Below this ratio a sample counts as memorized (Yoon et al. 2023; Gu et al. 2023).
+#: A sample with a ratio below this value counts as memorized (Yoon et al. 2023; Gu et al. 2023).
 MEMORIZED = 1 / 3
 
 
 def memorization_ratios(samples: Tensor, images: Tensor, found: Neighbours | None = None) -> Tensor:
-    """Return |s - x_1| / |s - x_2| of each sample s, x_1 and x_2 its nearest and second nearest training images.
+    """Return |s - x_1| / |s - x_2| for each sample s, with x_1 and x_2 its nearest and second nearest training images.
 
-    A copy of a training image is much nearer to it than to any other. (Yoon et al., *Diffusion probabilistic models
-    generalize when they fail to memorize*, ICML 2023 workshop.) A training image that comes twice is its own second
-    nearest: images that repeat must be left out before, or their copies are not seen, except for exact ones, whose
-    ratio 0/0 is called 0.
+    A copy of a training image is much nearer to that image than to any other (Yoon et al., *Diffusion probabilistic
+    models generalize when they fail to memorize*, ICML 2023 workshop). Remove duplicate training images first: the
+    duplicate is the second nearest image, so that only exact copies are detected, whose ratio 0/0 is defined as 0.
 
-    With a single training image there is no second one. Then x_2 is the flat image with the mean of x_1 in each
-    channel: a copy is much nearer to the image than to what is left of it without any structure.
+    For a single training image, x_2 is the flat image with the mean of x_1 in each channel.
 
     Parameters
     ----------
@@ -29,17 +27,17 @@ def memorization_ratios(samples: Tensor, images: Tensor, found: Neighbours | Non
     images
         The training images, shape (M, C, H, W).
     found
-        The two nearest images of each sample, if they are known: :func:`gahbench.sampling.nearest`.
+        The two nearest images of each sample, if already computed by :func:`gahbench.sampling.nearest`.
 
     Returns
     -------
     Tensor
-        Shape (N,), float64, in [0, 1] if there are two training images or more.
+        Ratios, shape (N,), float64; in [0, 1] if there are two or more training images.
 
     Raises
     ------
     ValueError
-        If there is no training image, shapes differ, or there are not two neighbours for each sample.
+        If there is no training image, the shapes differ, or ``found`` has the wrong shape.
 
     Examples
     --------
@@ -64,30 +62,30 @@ def memorization_ratios(samples: Tensor, images: Tensor, found: Neighbours | Non
 
 
 def affine_ratios(samples: Tensor, images: Tensor) -> Tensor:
-    """Return the memorization ratio of each sample where training images may have any grey level and contrast.
+    """Return the memorization ratio of each sample, invariant to the grey level and contrast of training images.
 
-    It is min |s - a x_1 - b| / min |s - a x_2 - b| over a >= 0 and b, that is, sin(s, x_1) / sin(s, x_2) with means
-    removed, x_1 and x_2 the two training images of the greatest cosine. A bias-free network is homogeneous, f(cy) =
-    c f(y), so that it memorizes an image up to brightness and contrast.
+    The ratio is min |s - a x_1 - b| / min |s - a x_2 - b| over a >= 0 and b, which is sin(s, x_1) / sin(s, x_2) after
+    removing the means, with x_1 and x_2 the two training images of the largest cosine. A bias-free network is
+    homogeneous, f(cy) = c f(y), and so memorizes images up to brightness and contrast.
 
-    With a single training image there is no second one, and nothing but the grey level is left: the sine is 1.
+    For a single training image, sin(s, x_2) is 1.
 
     Parameters
     ----------
     samples
         Shape (N, C, H, W).
     images
-        The training images, shape (M, C, H, W), each once.
+        The training images, shape (M, C, H, W), without duplicates.
 
     Returns
     -------
     Tensor
-        Shape (N,), float64, in [0, 1].
+        Ratios, shape (N,), float64, in [0, 1].
 
     Raises
     ------
     ValueError
-        If there is no training image, or shapes differ.
+        If there is no training image, or the shapes differ.
     """
     cosines = nearest_by_cosine(samples, images, 2).values.clamp(min=0)
     sines = (1 - cosines.square()).sqrt()

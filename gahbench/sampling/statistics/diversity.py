@@ -11,50 +11,53 @@ from gahbench.sampling.statistics.neighbours import unit_vectors
 
 
 def relative_spread(samples: Tensor, images: Tensor) -> float:
-    """Return the root mean squared distance of two samples, relative to that of two real images.
+    """Return the root mean square distance between samples, relative to the distance between real images.
 
-    1 if they are as diverse, 0 if all are the same. The mean of |s_i - s_j|^2 over all pairs is twice the trace of the
-    covariance, which takes no pairs.
+    The value is 1 if samples are as diverse as images, and 0 if all samples are equal. It is computed from the trace of
+    the covariance, which is half the mean of |s_i - s_j|^2 over all pairs.
 
     Parameters
     ----------
-    samples, images
-        Shapes (N, ...) and (M, ...), two of each at least.
+    samples
+        Shape (N, ...), at least 2 samples.
+    images
+        Real images, shape (M, ...), at least 2 images.
 
     Raises
     ------
     ValueError
-        If there are fewer, or real images do not differ.
+        If there are fewer than 2 samples or images, or all images are equal.
     """
     spreads = []
-    for some, name in ((samples, "samples"), (images, "images")):
-        if len(some) < 2:
-            raise ValueError(f"{len(some)} {name} have no distances among them; accepted are 2 or more")
-        spreads.append(float(_variance(some)))
+    for values, name in ((samples, "samples"), (images, "images")):
+        if len(values) < 2:
+            raise ValueError(f"the spread of {len(values)} {name} is undefined; accepted are 2 or more")
+        spreads.append(float(_variance(values)))
     if spreads[1] == 0:
-        raise ValueError("the images are all the same: there is no spread to compare with")
+        raise ValueError("all images are equal: their spread is 0, and no ratio exists")
     return math.sqrt(spreads[0] / spreads[1])
 
 
 def vendi_score(images: Tensor, centred: bool = True, origin: Tensor | None = None) -> float:
-    """Return the Vendi score: the effective number of different images.
+    """Return the Vendi score, the effective number of different images.
 
-    exp(-sum_i l_i log l_i), l_i the eigenvalues of K / N, K the cosines of all pairs (Friedman & Dieng, *The Vendi
-    score*, TMLR 2023, definition 3.1). N if all are orthogonal, 1 if all are the same. It grows with N: compare only
-    sets of one size.
+    The score is exp(-sum_i l_i log l_i), with l_i the eigenvalues of K / N and K the matrix of cosines of all pairs
+    (Friedman & Dieng, *The Vendi score*, TMLR 2023, definition 3.1). It is N if all images are orthogonal, and 1 if all
+    are equal. The score grows with N: compare only sets of equal size.
 
     Parameters
     ----------
     images
-        Shape (N, ...); takes N^3 operations, or N d^2 where that is less.
-    centred, origin
-        An image that is subtracted first (:mod:`gahbench.sampling.statistics.neighbours`). Without an origin
-        images of one family are all alike.
+        Shape (N, ...). The computation takes N^3 operations, or N d^2 if that is less.
+    centred
+        Whether to subtract the mean of each image.
+    origin
+        An image to subtract first, such as the mean image; without it, all images of one family are similar.
 
     Raises
     ------
     ValueError
-        If there are none, or one has no direction: is constant, or equal to the origin.
+        If there are no images, or an image is constant or equal to the origin.
 
     Examples
     --------
@@ -71,7 +74,7 @@ def vendi_score(images: Tensor, centred: bool = True, origin: Tensor | None = No
 
 
 def _variance(images: Tensor) -> Tensor:
-    """Return the trace of the covariance, in parts that bound the memory."""
+    """Return the trace of the covariance, computed in parts to bound the memory."""
     pieces = torch.split(images.flatten(1), max(1, (1 << 22) // max(1, images[0].numel())))
-    mean = torch.stack([some.double().sum(0) for some in pieces]).sum(0) / len(images)
-    return torch.stack([(some.double() - mean).square().sum() for some in pieces]).sum() / (len(images) - 1)
+    mean = torch.stack([piece.double().sum(0) for piece in pieces]).sum(0) / len(images)
+    return torch.stack([(piece.double() - mean).square().sum() for piece in pieces]).sum() / (len(images) - 1)

@@ -1,4 +1,4 @@
-"""Whether samples are nearer to the images that their denoiser learned from than to as many others."""
+"""Membership statistics, which test whether samples are nearer to the training images of their denoiser."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ from torch import Tensor
 
 from gahbench.sampling.statistics.neighbours import nearest
 
-#: Least number of values of which an interval is estimated.
-FEWEST = 6
+#: Minimum number of values for an interval.
+MIN_VALUES = 6
 
 
 def own_set(samples: Tensor, own: Tensor, other: Tensor) -> Tensor:
-    """Return whether the image nearest to each sample, of two sets, is in its own.
+    """Return, for each sample, whether the nearest image of two sets is in its own set.
 
-    The two sets should be equally many, and share no image: of samples of any sampler that does not depend on which set
-    is which, half are then nearer to their own on average over both, whatever the sets are.
+    The two sets should have equal size and no image in common. Then, for a sampler that does not depend on which set is
+    which, the average over both sets is 1/2, whatever the sets are.
 
     Parameters
     ----------
     samples
         Shape (N, ...).
-    own, other
-        Images, shapes (M, ...) each.
+    own
+        Training images of the denoiser, shape (M, ...).
+    other
+        Other images, shape (M, ...).
 
     Returns
     -------
     Tensor
-        1 or 0, and 1/2 where both are equally near, shape (N,), float64.
+        1 if the nearest image is in the own set, 0 if it is in the other, 1/2 for equal distances; shape (N,), float64.
 
     Examples
     --------
@@ -36,58 +38,60 @@ def own_set(samples: Tensor, own: Tensor, other: Tensor) -> Tensor:
     >>> own_set(torch.tensor([0.1, 2.9, 1.5]).reshape(3, 1, 1, 1), images[:2], images[2:]).tolist()
     [1.0, 0.0, 0.5]
     """
-    mine, others = (nearest(samples, images).values[:, 0] for images in (own, other))
-    return torch.where(mine == others, 0.5, (mine < others).double())
+    own_distances, other_distances = (nearest(samples, images).values[:, 0] for images in (own, other))
+    return torch.where(own_distances == other_distances, 0.5, (own_distances < other_distances).double())
 
 
 def simultaneous_lower(values: Tensor, level: float = 0.95, draws: int = 2000) -> Tensor:
-    """Return lower ends that the means of all rows are above at once, shape (T,).
+    """Return simultaneous lower confidence limits of the means of all rows, shape (T,).
 
-    A bootstrap over columns, which all rows share, of the largest deviation in standard errors.
+    The limits use a bootstrap, over the columns that all rows share, of the largest deviation in standard errors.
 
     Parameters
     ----------
     values
-        Shape (T, N), such as :func:`own_set` of N samples at T times; NaN where one is missing. A row with fewer than
-        six has the end NaN.
+        Shape (T, N), such as :func:`own_set` of N samples at T times; NaN marks missing values. The limit of a row with
+        fewer than six values is NaN.
     level
-        Share of cases in which all ends are below their means.
+        Confidence level: the probability that all limits are below their means.
     draws
-        Number of resamplings.
+        Number of bootstrap samples.
     """
     values = values.double()
-    there = ~values.isnan()
+    is_present = ~values.isnan()
     generator = torch.Generator().manual_seed(0)
     chosen = torch.randint(values.shape[1], (draws, values.shape[1]), generator=generator)
     weights = torch.zeros(draws, values.shape[1], dtype=torch.float64).scatter_add_(
         1, chosen, torch.ones(chosen.shape, dtype=torch.float64)
     )
     means = values.nanmean(1)
-    count = weights @ there.double().mT
-    # A resampling without any value of a row does not deviate.
+    count = weights @ is_present.double().mT
+    # A bootstrap sample without any value of a row has no deviation in that row.
     drawn = torch.where(count > 0, (weights @ values.nan_to_num().mT) / count.clamp_min(1.0), means)
-    numbers = there.sum(1).double()
-    known = numbers >= FEWEST
-    # Times sqrt(n / (n - 1)): a resampling has the variance that is divided by n.
-    drawn = means + (drawn - means) * (numbers / (numbers - 1).clamp_min(1.0)).sqrt()
+    row_sizes = is_present.sum(1).double()
+    is_known = row_sizes >= MIN_VALUES
+    # The factor sqrt(n / (n - 1)) corrects the bias of the bootstrap variance.
+    drawn = means + (drawn - means) * (row_sizes / (row_sizes - 1).clamp_min(1.0)).sqrt()
     errors = (drawn - means).square().mean(0).sqrt()
-    varies = known & (errors > 0)
-    if not varies.any():
-        return means.where(known, torch.nan)
-    largest = ((drawn - means) / errors.where(varies, torch.inf))[:, varies].amax(1)
-    return (means - float(largest.quantile(level)) * errors).where(known, torch.nan)
+    has_spread = is_known & (errors > 0)
+    if not has_spread.any():
+        return means.where(is_known, torch.nan)
+    largest = ((drawn - means) / errors.where(has_spread, torch.inf))[:, has_spread].amax(1)
+    return (means - float(largest.quantile(level)) * errors).where(is_known, torch.nan)
 
 
 def without_shared(own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    """Return two sets of images, equally many, without those that are in both.
+    """Return two sets of images truncated to equal size, without the images that are in both.
 
     Parameters
     ----------
-    own, other
-        Shapes (M, ...) and (N, ...).
+    own
+        Shape (M, ...).
+    other
+        Shape (N, ...).
     """
     _, group = torch.unique(torch.cat([own, other]).flatten(1), dim=0, return_inverse=True)
-    mine, others = group.split([len(own), len(other)])
-    own, other = own[~torch.isin(mine, others)], other[~torch.isin(others, mine)]
+    own_groups, other_groups = group.split([len(own), len(other)])
+    own, other = own[~torch.isin(own_groups, other_groups)], other[~torch.isin(other_groups, own_groups)]
     count = min(len(own), len(other))
     return own[:count], other[:count]

@@ -1,4 +1,4 @@
-"""The images of a large set that are nearest to given ones, by distance or by angle, and the cosines of pairs."""
+"""Nearest neighbours in large sets of images, by Euclidean distance or cosine, and cosines of pairs."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-#: Bytes that a search may take beyond the images and its results.
+#: Working memory of a search in bytes, besides the images and the results.
 MEMORY = 1 << 28
-#: Images beyond the requested ones whose distances are computed again, since rounding may have put them out of order.
-SPARE = 4
+#: Number of additional candidates whose distances are recomputed accurately, because rounding may change their order.
+EXTRA_CANDIDATES = 4
 
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """The k of M images that are nearest to each of N, nearest first.
+    """The k nearest of M images for each of N queries, nearest first.
 
     Parameters
     ----------
     indices
-        Which they are, from 0 to M - 1, shape (N, k).
+        Indices of the images, from 0 to M - 1, shape (N, k).
     values
-        Distances, ascending, or cosines, descending, shape (N, k), float64.
+        Distances in ascending order, or cosines in descending order, shape (N, k), float64.
     """
 
     indices: Tensor
@@ -32,31 +32,31 @@ class Neighbours:
 
 
 def nearest(queries: Tensor, images: Tensor, count: int = 1, memory: int = MEMORY) -> Neighbours:
-    """Return the images at the least Euclidean distance |q - x|, in the units of the grey scale.
+    """Return the images with the smallest Euclidean distances |q - x| to each query, in the units of the images.
 
-    All distances are found by products of matrices in float64, and those of the nearest once more from differences, so
-    that even the distance to a copy is accurate: relative to itself, not to the length of the images.
+    Candidates are found by matrix products in float64. Their distances are then recomputed from differences, so that
+    even the distance to a near copy has a small relative error.
 
     Parameters
     ----------
     queries
         Shape (N, ...).
     images
-        Shape (M, ...), on any device: parts of them go to where the queries are.
+        Shape (M, ...), on any device; they are moved to the device of the queries in parts.
     count
-        How many for each query; no more than M are returned.
+        Number of neighbours for each query, at most M.
     memory
-        Bytes of working memory, about; at least those of one query and a hundred images.
+        Approximate working memory in bytes; one query and 100 images are always processed together.
 
     Returns
     -------
     Neighbours
-        On the device of the queries.
+        Indices and distances, on the device of the queries.
 
     Raises
     ------
     ValueError
-        If there is no image, ``count`` is less than 1, or shapes differ.
+        If there are no images, ``count`` is less than 1, or the shapes differ.
 
     Examples
     --------
@@ -70,18 +70,18 @@ def nearest(queries: Tensor, images: Tensor, count: int = 1, memory: int = MEMOR
     # Distances do not depend on the origin, but rounding does.
     origin = images[:1].flatten(1).to(queries.device, torch.float64)
 
-    def similarity(some: Tensor, others: Tensor) -> Tensor:
-        some, others = some.flatten(1).double() - origin, others.flatten(1).double() - origin
-        return torch.addmm(others.square().sum(1) / -2, some, others.mT)
+    def similarity(queries: Tensor, images: Tensor) -> Tensor:
+        queries, images = queries.flatten(1).double() - origin, images.flatten(1).double() - origin
+        return torch.addmm(images.square().sum(1) / -2, queries, images.mT)
 
-    found = _search(queries, images, count + SPARE, memory, similarity)
-    candidates = found.indices
-    distances = torch.empty_like(found.values)
+    approximate = _search(queries, images, count + EXTRA_CANDIDATES, memory, similarity)
+    candidates = approximate.indices
+    distances = torch.empty_like(approximate.values)
     step = max(1, memory // (32 * _size(queries) * candidates.shape[1]))
     for start in range(0, len(queries), step):
         chosen = images[candidates[start : start + step].to(images.device)].to(queries.device, torch.float64)
-        some = queries[start : start + step, None].double()
-        distances[start : start + step] = (some - chosen).flatten(2).norm(dim=2)
+        part = queries[start : start + step, None].double()
+        distances[start : start + step] = (part - chosen).flatten(2).norm(dim=2)
     values, order = distances.sort(dim=1, stable=True)
     return Neighbours(candidates.gather(1, order)[:, :count], values[:, :count])
 
@@ -94,7 +94,7 @@ def nearest_by_cosine(
     origin: Tensor | None = None,
     memory: int = MEMORY,
 ) -> Neighbours:
-    """Return the images of the greatest cosine with each query; see :func:`unit_vectors`.
+    """Return the images with the largest cosines with each query; see :func:`unit_vectors`.
 
     Parameters
     ----------
@@ -103,33 +103,35 @@ def nearest_by_cosine(
     images
         Shape (M, ...), on any device.
     count
-        How many for each query; no more than M are returned.
-    centred, origin
-        An image that is subtracted first.
+        Number of neighbours for each query, at most M.
+    centred
+        Whether to subtract the mean of each image.
+    origin
+        An image to subtract first, shape (...), such as the mean training image.
     memory
-        Bytes of working memory, about.
+        Approximate working memory in bytes.
 
     Returns
     -------
     Neighbours
-        Its values are cosines in [-1, 1]; on the device of the queries.
+        Indices and cosines in [-1, 1], on the device of the queries.
 
     Raises
     ------
     ValueError
-        If there is no image, ``count`` is less than 1, or shapes differ.
+        If there are no images, ``count`` is less than 1, or the shapes differ.
     """
     _check(queries, images, count)
 
-    def similarity(some: Tensor, others: Tensor) -> Tensor:
-        return unit_vectors(some, centred, origin) @ unit_vectors(others, centred, origin).mT
+    def similarity(queries: Tensor, images: Tensor) -> Tensor:
+        return unit_vectors(queries, centred, origin) @ unit_vectors(images, centred, origin).mT
 
-    found = _search(queries, images, count, memory, similarity)
-    return Neighbours(found.indices, found.values.clamp(-1, 1))
+    neighbours = _search(queries, images, count, memory, similarity)
+    return Neighbours(neighbours.indices, neighbours.values.clamp(-1, 1))
 
 
 def unit_vectors(images: Tensor, centred: bool = True, origin: Tensor | None = None) -> Tensor:
-    """Return images as vectors of length 1, whose products are cosines."""
+    """Return images as unit vectors in float64, shape (N, d), whose products are cosines; constant images become 0."""
     vectors = images.flatten(1).double()
     if origin is not None:
         vectors = vectors - origin.flatten().to(vectors)
@@ -137,32 +139,32 @@ def unit_vectors(images: Tensor, centred: bool = True, origin: Tensor | None = N
     if centred:
         vectors = vectors - vectors.mean(1, keepdim=True)
     lengths = vectors.norm(dim=1, keepdim=True)
-    # Rounding errors of a constant image are no direction.
-    flat = lengths <= 1e-12 * math.sqrt(vectors.shape[1]) * scale
-    return torch.where(flat, 0.0, vectors / lengths.where(~flat, 1.0))
+    # A constant image less its mean is only rounding error.
+    is_flat = lengths <= 1e-12 * math.sqrt(vectors.shape[1]) * scale
+    return torch.where(is_flat, 0.0, vectors / lengths.where(~is_flat, 1.0))
 
 
 def pair_cosines(first: Tensor, second: Tensor, centred: bool = True, origin: Tensor | None = None) -> Tensor:
-    """Return the cosine of the i-th image of one series with the i-th of another.
+    """Return the cosine of each image of one series with the image of the same index in another series.
 
-    It is near 1 for samples that two networks drew from the same noise, after training on disjoint sets of images, if
-    both learned the same density (Kadkhodaie 2024, figure 2). The removed mean decides which images count as alike:
-    without any, all bright images do; without each image's own (``centred``), all faces do; without that of the
-    training images (``origin``), the images differ in what is particular to each.
+    If two networks were trained on disjoint sets of images and learned the same density, samples that they draw from
+    the same noise have cosines near 1 (Kadkhodaie 2024, figure 2). The subtracted mean determines which images are
+    similar: without any, all bright images are similar; with each image's own mean subtracted (``centred``), all faces
+    are; with the mean training image subtracted (``origin``), only images with the same details are.
 
     Parameters
     ----------
     first, second
         Shape (N, ...).
     centred
-        Whether each image's own mean, over pixels and channels, is subtracted.
+        Whether to subtract the mean of each image, over pixels and channels.
     origin
-        An image that is subtracted before, shape (...), such as the mean training image.
+        An image to subtract first, shape (...), such as the mean training image.
 
     Returns
     -------
     Tensor
-        Shape (N,), float64, in [-1, 1]; 0 where an image is constant.
+        Cosines, shape (N,), float64, in [-1, 1]; 0 if an image is constant.
 
     Raises
     ------
@@ -184,24 +186,24 @@ def pair_cosines(first: Tensor, second: Tensor, centred: bool = True, origin: Te
 def _search(
     queries: Tensor, images: Tensor, count: int, memory: int, similarity: Callable[[Tensor, Tensor], Tensor]
 ) -> Neighbours:
-    """Return the images of the greatest similarity, part by part."""
+    """Return the images with the largest similarities, computed part by part to bound the memory."""
     count = min(count, len(images))
     size = _size(queries)
-    # Each part is held as it is, less its origin, and squared or divided; products are sorted, with their places.
+    # Each part has three float64 copies of its images; its products are sorted together with their indices.
     rows = max(1, min(len(queries), memory // (96 * size)))
     columns = max(100, memory // (2 * (32 * size + 40 * rows)))
-    found = []
-    for some in torch.split(queries, rows):
-        values = torch.empty(len(some), 0, dtype=torch.float64, device=queries.device)
-        indices = torch.empty(len(some), 0, dtype=torch.long, device=queries.device)
+    parts = []
+    for chunk in torch.split(queries, rows):
+        values = torch.empty(len(chunk), 0, dtype=torch.float64, device=queries.device)
+        indices = torch.empty(len(chunk), 0, dtype=torch.long, device=queries.device)
         for start in range(0, len(images), columns):
-            part = similarity(some, images[start : start + columns].to(queries.device))
-            best, places = part.topk(min(count, part.shape[1]), dim=1)
-            values, indices = torch.cat([values, best], 1), torch.cat([indices, places + start], 1)
+            similarities = similarity(chunk, images[start : start + columns].to(queries.device))
+            best, positions = similarities.topk(min(count, similarities.shape[1]), dim=1)
+            values, indices = torch.cat([values, best], 1), torch.cat([indices, positions + start], 1)
             values, order = values.topk(min(count, values.shape[1]), dim=1)
             indices = indices.gather(1, order)
-        found.append((indices, values))
-    return Neighbours(torch.cat([indices for indices, _ in found]), torch.cat([values for _, values in found]))
+        parts.append((indices, values))
+    return Neighbours(torch.cat([indices for indices, _ in parts]), torch.cat([values for _, values in parts]))
 
 
 def _size(images: Tensor) -> int:
@@ -215,6 +217,6 @@ def _check(queries: Tensor, images: Tensor, count: int) -> None:
         raise ValueError("no images to search in; at least 1 is needed")
     if queries.shape[1:] != images.shape[1:]:
         raise ValueError(
-            f"queries of shape {tuple(queries.shape)} and images of shape {tuple(images.shape)} are not alike: "
+            f"queries of shape {tuple(queries.shape)} and images of shape {tuple(images.shape)} do not match: "
             "expected (N, ...) and (M, ...)"
         )

@@ -1,4 +1,4 @@
-"""Local structure of samples and of real images."""
+"""Distances between samples and real images in the distribution of their patches."""
 
 from __future__ import annotations
 
@@ -9,40 +9,41 @@ from torch import Tensor
 
 from gahbench._util.noise import generator
 
-#: Patches that are compared, of each set: more say little more.
-PATCHES = 1 << 15
+#: Maximum number of patches of each set; more patches hardly change the distance.
+MAX_PATCHES = 1 << 15
 
 
 def patch_distance(samples: Tensor, images: Tensor, side: int = 7, directions: int = 128, seed: int = 0) -> float:
-    """Return the sliced Wasserstein distance of the patches of two sets, each patch less its own mean.
+    """Return the sliced Wasserstein distance between the mean-free patches of two sets of images.
 
-    Patches are projected on random directions, and in each direction the two distributions of numbers are compared:
-    the distance is the root of the mean squared difference of their quantiles, over all directions (Rabin, Peyré,
-    Delon & Bernot 2011; of patches of generated images, Karras et al. 2018). Directions are unit vectors without a
-    mean, so that patches of white noise of standard deviations a and b are |a - b| apart. As many patches are taken of
-    each set, at random places, at most 32,768.
+    Patches are projected on random directions. The distance is the root mean square difference of the quantiles of the
+    two projected distributions, over all directions (Rabin, Peyré, Delon & Bernot 2011; for patches of generated images
+    see Karras et al. 2018). Directions are unit vectors of zero mean, so the distance between white noises of standard
+    deviations a and b is |a - b|. Equal numbers of patches at random positions, at most 32,768, are taken of both sets.
 
     Parameters
     ----------
-    samples, images
-        Shapes (N, C, H, W) and (M, C, H, W).
+    samples
+        Shape (N, C, H, W).
+    images
+        Shape (M, C, H, W).
     side
-        Side of a patch in pixels, up to that of the images.
+        Side of a patch in pixels, from 2 to the shorter side of the images.
     directions
-        How many directions.
+        Number of random directions.
     seed
-        Seed of directions and places, which are the same for the same seed.
+        Seed of the directions and of the positions of patches.
 
     Returns
     -------
     float
-        In the units of the images. For two halves of one set it is not 0, but as far as chance goes, which falls with
-        the root of the number of images: compare with that.
+        Distance in the units of the images. Two halves of one set have a positive distance by chance, which falls with
+        the square root of the number of images; compare with it.
 
     Raises
     ------
     ValueError
-        If there are none, their shapes differ, or a patch does not fit or has a single value.
+        If there are no samples or images, their shapes differ, or ``side`` or ``directions`` is out of range.
     """
     if samples.shape[1:] != images.shape[1:] or not len(samples) or not len(images):
         raise ValueError(
@@ -50,34 +51,34 @@ def patch_distance(samples: Tensor, images: Tensor, side: int = 7, directions: i
             f"{tuple(images.shape)}"
         )
     if not 2 <= side <= min(images.shape[2:]):
-        raise ValueError(f"side={side}: accepted are 2 to {min(images.shape[2:])}, that of the images")
+        raise ValueError(f"side={side}: accepted are 2 to {min(images.shape[2:])}, the side of the images")
     if directions < 1:
         raise ValueError(f"directions={directions}: accepted are 1, 2, ...")
-    places = (images.shape[2] - side + 1) * (images.shape[3] - side + 1)
-    count = min(PATCHES, places * min(len(samples), len(images)))
-    along = torch.randn(
+    positions = (images.shape[2] - side + 1) * (images.shape[3] - side + 1)
+    count = min(MAX_PATCHES, positions * min(len(samples), len(images)))
+    axes = torch.randn(
         images.shape[1] * side**2, directions, dtype=torch.float64, generator=generator("data", "directions", seed)
     )
-    along -= along.mean(0)
-    along = (along / along.norm(dim=0)).to(samples.device)
-    # Without a mean, the directions do not see that of a patch.
-    first = (_patches(samples, side, count, seed, 0) @ along).sort(dim=0).values
-    second = (_patches(images, side, count, seed, 1).to(samples.device) @ along).sort(dim=0).values
+    axes -= axes.mean(0)
+    axes = (axes / axes.norm(dim=0)).to(samples.device)
+    # Directions of zero mean ignore the mean of a patch.
+    first = (_patches(samples, side, count, seed, 0) @ axes).sort(dim=0).values
+    second = (_patches(images, side, count, seed, 1).to(samples.device) @ axes).sort(dim=0).values
     return float((first - second).square().mean().sqrt())
 
 
-def _patches(images: Tensor, side: int, count: int, seed: int, which: int) -> Tensor:
-    """Return patches from different random places, shape (count, C * side * side), float64."""
+def _patches(images: Tensor, side: int, count: int, seed: int, set_index: int) -> Tensor:
+    """Return patches at distinct random positions, shape (count, C * side * side), float64."""
     windows = images.unfold(2, side, 1).unfold(3, side, 1)
     rows, columns = windows.shape[2:4]
     total = len(images) * rows * columns
-    draw = generator("data", "patches", seed, which)
+    random = generator("data", "patches", seed, set_index)
     if total <= 1 << 24:
-        chosen = torch.randperm(total, generator=draw)[:count]
+        chosen = torch.randperm(total, generator=random)[:count]
     else:
-        # So few of so many hardly ever meet.
-        chosen = torch.randint(total, (count,), generator=draw)
+        # Repeated positions are rare among so many.
+        chosen = torch.randint(total, (count,), generator=random)
     chosen = chosen.to(images.device)
-    image, place = chosen // (rows * columns), chosen % (rows * columns)
-    patches = windows[image, :, place // columns, place % columns]
+    image, position = chosen // (rows * columns), chosen % (rows * columns)
+    patches = windows[image, :, position // columns, position % columns]
     return patches.reshape(count, math.prod(patches.shape[1:])).double()

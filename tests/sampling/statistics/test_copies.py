@@ -9,7 +9,7 @@ def random(*shape, seed=0):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_ratios_by_hand():
+def test_ratios_equal_hand_computed_values():
     images = torch.zeros(3, 1, 1, 2)
     images[1, ..., 0], images[2, ..., 1] = 4, 100
     samples = torch.tensor([[1.0, 0], [2, 0], [0, 0], [3.5, 0]]).view(4, 1, 1, 2)
@@ -26,7 +26,7 @@ def test_copies_are_memorized_and_fresh_images_are_not():
     assert (memorization_ratios(fresh, images) >= MEMORIZED).all()
 
 
-def test_affine_ratios_are_those_of_the_best_grey_level_and_contrast():
+def test_affine_ratios_use_the_best_grey_level_and_contrast():
     images, samples = random(6, 2, 3, 3), random(20, 2, 3, 3, seed=1)
 
     def distance(sample, image):
@@ -42,14 +42,14 @@ def test_affine_ratios_are_those_of_the_best_grey_level_and_contrast():
         expected.append(float(first / second))
     assert affine_ratios(samples, images).tolist() == pytest.approx(expected, rel=1e-5)
     assert (affine_ratios(0.2 * images[:3] - 4, images) < MEMORIZED).all()
-    # A negative is no copy.
+    # A negative image is not a copy.
     assert (affine_ratios(1 - images[:3], images) >= MEMORIZED).all()
     assert affine_ratios(torch.cat([3 * images[:1], 1 - images[:1]]), images[:1]).tolist() == pytest.approx(
         [0, 1], abs=1e-6
     )
 
 
-def test_a_single_image_is_compared_with_a_flat_one():
+def test_a_single_image_is_compared_with_a_flat_image():
     image = random(1, 2, 6, 6)
     flat = image.mean((2, 3), keepdim=True).expand_as(image)
     other = random(1, 2, 6, 6, seed=1)
@@ -60,12 +60,12 @@ def test_a_single_image_is_compared_with_a_flat_one():
     assert ratios[4] > 1
 
 
-def test_repeated_images_hide_copies_unless_exact():
+def test_repeated_images_hide_copies_that_are_not_exact():
     images = random(1, 1, 4, 4).repeat(2, 1, 1, 1)
     assert memorization_ratios(torch.cat([images[:1], images[:1] + 0.01]), images).tolist() == [0, 1]
 
 
-def test_errors_say_what_is_accepted():
+def test_invalid_arguments_are_rejected():
     images = random(3, 1, 2, 2)
     with pytest.raises(ValueError, match="2 nearest images of 3 samples"):
         memorization_ratios(images, images, Neighbours(torch.zeros(3, 1).long(), torch.zeros(3, 1)))
