@@ -1,4 +1,4 @@
-"""Jacobians of denoisers, and estimates from their products with vectors.
+"""Jacobians of denoisers, and estimates from Jacobian-vector products.
 
 Usable alone, on any ``nn.Module`` with ``forward(noisy, sigma)``::
 
@@ -7,7 +7,7 @@ Usable alone, on any ``nn.Module`` with ``forward(noisy, sigma)``::
     jacobian = Jacobian(network, noisy, sigma=0.1)
     print(jacobian.trace())            # one value for each image, exact or with its standard error
     pairs = top(jacobian, 20)          # eigenvalues and eigenvectors of the symmetric part
-    matrices = jacobian.matrices()     # all of it, shape (N, d, d)
+    matrices = jacobian.matrices()     # the full matrices, shape (N, d, d)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Derivatives of references, whose code may or may not be differentiable."""
+"""Automatic derivatives of reference denoisers, checked against finite differences."""
 
 from __future__ import annotations
 
@@ -18,56 +18,59 @@ if TYPE_CHECKING:
 
     Denoise = Callable[[Tensor, float, Truth], Tensor]
 
-#: Random directions in which derivatives are compared with differences, and vectors that they are compared on.
+#: Number of random directions in which derivatives are checked, and of random vectors that measure the error.
 DIRECTIONS = 3
-WITNESSES = 16
-#: Steps of the differences, in units of sigma.
+ERROR_PROBES = 16
+#: Step sizes of the finite differences, in units of sigma.
 STEP = 1e-3
 SMALLER_STEP = 1e-4
-#: How far the derivative may be off, relative to its length.
+#: Maximum error of a derivative, relative to its norm.
 TOLERANCE = 0.05
 
 
 def differentiated(denoise: Denoise, noisy: Tensor, sigma: float, truth: Truth) -> AutogradMaps | None:
-    """Return the derivatives of a denoiser at noisy images, if its code can be differentiated.
+    """Return the Jacobians of a denoiser at noisy images, or ``None`` if its code cannot be differentiated correctly.
 
-    The result of automatic differentiation is compared, at the first image, with central differences along the image
-    itself and in three random directions: code that leaves torch for a part of what depends on the image, such as a
-    threshold, has derivatives that lack that part. Of the three the middle one decides, since a denoiser may jump, as
-    thresholding does. The result is ``None`` where the code cannot be differentiated, or its derivative is another one.
+    Automatic differentiation is checked at the first image against central differences, along the image itself and in
+    three random directions. If a denoiser computes part of its result outside torch, such as a threshold that depends
+    on the image, its derivative lacks that part. The median of the three random directions decides, because a denoiser
+    may be discontinuous, as thresholding is.
     """
 
     def forward(images: Tensor, first: int) -> Tensor:
-        one = replace(truth, clean=truth.clean[first : first + len(images)], start=truth.start + first)
-        return denoise(images, sigma, one)
+        part = replace(truth, clean=truth.clean[first : first + len(images)], start=truth.start + first)
+        return denoise(images, sigma, part)
 
     maps = AutogradMaps(forward, noisy, repeatable=False)
     with torch.no_grad():
-        # Errors of the denoiser itself are not about its derivatives.
+        # Raise errors of the denoiser itself before they are taken for failed differentiation.
         forward(noisy[:1], 0)
     try:
         return maps if _is_derivative(maps, forward, noisy[:1], sigma) else None
     except (RuntimeError, TypeError) as error:
         if is_out_of_memory(error):
             raise
-        # Tensors that require gradients cannot become arrays, and not all operations are differentiable.
+        # A tensor that requires gradients was converted to an array, or an operation is not differentiable.
         return None
 
 
 def _is_derivative(maps: AutogradMaps, forward: Callable[[Tensor, int], Tensor], image: Tensor, sigma: float) -> bool:
-    """Compare derivatives with differences; a step that meets a jump may be followed by a smaller one that does not."""
-    draw = generator("noise", "differences")
-    # The first is the image itself: functions of all of it, such as a threshold, change along it.
-    along = torch.cat([image, torch.randn(DIRECTIONS, *image.shape[1:], generator=draw).to(image)])
-    along *= image[0].numel() ** 0.5 / along.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None, None]
-    # Jacobians are built from the transposed product: u'J v for several u estimates the length of J v, and its error.
-    across = torch.randn(WITNESSES, image.numel(), generator=draw).to(image)
-    found = maps.only(0).rmatvec(across[None])[0].double() @ along.flatten(1).double().mT
+    """Whether derivatives agree with finite differences; a second, smaller step may avoid a discontinuity."""
+    random = generator("noise", "differences")
+    # Functions of the whole image, such as a threshold, change along the image itself.
+    directions = torch.cat([image, torch.randn(DIRECTIONS, *image.shape[1:], generator=random).to(image)])
+    directions *= image[0].numel() ** 0.5 / directions.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None, None]
+    # Jacobians are computed from transposed products; u'J v for random u estimates the norm of J v and of its error.
+    probes = torch.randn(ERROR_PROBES, image.numel(), generator=random).to(image)
+    derivatives = maps.only(0).rmatvec(probes[None])[0].double() @ directions.flatten(1).double().mT
     for step in (STEP * sigma, SMALLER_STEP * sigma):
         with torch.no_grad():
-            ends = [[forward(image + sign * step * one, 0).double().flatten() for one in along] for sign in (1, -1)]
-        differences = (torch.stack(ends[0]) - torch.stack(ends[1])) / (2 * step)
-        errors = (across.double() @ differences.mT - found).square().mean(0).sqrt()
+            values = [
+                [forward(image + sign * step * direction, 0).double().flatten() for direction in directions]
+                for sign in (1, -1)
+            ]
+        differences = (torch.stack(values[0]) - torch.stack(values[1])) / (2 * step)
+        errors = (probes.double() @ differences.mT - derivatives).square().mean(0).sqrt()
         errors /= differences.norm(dim=1).clamp_min(1e-12)
         if torch.maximum(errors[0], errors[1:].median()) <= TOLERANCE:
             return True

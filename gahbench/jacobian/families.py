@@ -1,4 +1,4 @@
-"""Families of filters that shrink in the bases of images, at any strength."""
+"""Families of filters that shrink coefficients in bases, parametrised by the trace of the filter."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from torch import Tensor
 from gahbench._util.shapes import Shape
 from gahbench.jacobian.maps import DenseMaps, LinearMaps
 
-#: Ends of the natural logarithm of mu.
+#: Range of log(mu) that is searched.
 LOG_RANGE = (-60.0, 60.0)
-#: Bisections of the range, to 0.12, in which the trace is nearly linear; then steps of Newton's method, which double
-#: the number of digits.
+#: Number of bisections, which narrow the range to 0.12, where the trace is nearly linear in log(mu), and of subsequent
+#: Newton steps, each of which doubles the number of correct digits.
 BISECTIONS = 10
 NEWTON_STEPS = 4
-#: A trace is reached if one differs from it by less than this share of the number of values.
+#: Maximum error of a trace that counts as reached, relative to the largest possible trace.
 TOLERANCE = 1e-6
 
 
 class FilterFamily(ABC):
-    """Filters W_i(t) of N images, one for each trace t that the filters of an image can have.
+    """Filters W_i(t) of N images for every trace t in the range of the family.
 
     Parameters
     ----------
     count
-        N.
+        Number N of images.
     shape
         Shape (C, H, W) of the images.
     """
@@ -38,51 +38,51 @@ class FilterFamily(ABC):
 
     @abstractmethod
     def reaches(self, traces: Tensor) -> Tensor:
-        """Return whether each image has a filter of its trace, shape (N,), for traces of shape (N,)."""
+        """Return whether each image has a filter with the requested trace; shape (N,) for traces of shape (N,)."""
 
     @abstractmethod
     def at(self, traces: Tensor) -> LinearMaps:
-        """Return the filter of each image that has its trace, or the nearest that there is.
+        """Return the filter of each image with the requested trace, or with the nearest possible trace.
 
         Parameters
         ----------
         traces
-            Shape (N,).
+            Requested traces, shape (N,).
         """
 
     @property
     def bytes(self) -> int:
-        """Memory that it holds."""
+        """Memory that the family uses, in bytes."""
         return 0
 
     def exchanged(self, filters: Tensor, traces: Tensor, places: Tensor) -> Tensor | None:
-        """Return how much filters agree with those of all images at their strength; see :class:`DiagonalFamily`.
+        """Return the agreement of filters with the filters of all images at equal trace; see :class:`DiagonalFamily`.
 
-        ``None`` where they cannot be computed, as by default.
+        The default implementation returns ``None``, which means that the agreement cannot be computed.
         """
         return None
 
 
 class DiagonalFamily(FilterFamily):
-    """Filters W_i(t) = Y_i' diag(w) A_i with weights w_k = 1 / (1 + mu v_ik), mu such that the trace is t.
+    """Filters W_i(t) = Y_i' diag(w) A_i with weights w_k = 1 / (1 + mu v_ik), where mu makes the trace equal to t.
 
-    With v_ik = level_k^2 / c_k^2 and mu = nu^2 they are oracle shrinkage for noise of standard deviation nu, with
-    eigenvalues of a graph Laplacian its Tikhonov filters.
+    With v_ik = level_k^2 / c_k^2 and mu = nu^2, the filters are oracle shrinkage for noise of standard deviation nu.
+    With v_ik the eigenvalues of a graph Laplacian, they are its Tikhonov filters.
 
     Parameters
     ----------
     values
-        How fast coefficients are damped, v, shape (N, K), float64, at least 0.
+        Damping rates v of the coefficients, shape (N, K), float64, nonnegative.
     gains
         Contribution of each coefficient to the trace, (A Y')_kk, float64, broadcastable to (N, K): 1 in an orthonormal
         basis.
     shape
         Shape (C, H, W) of the images, of d values.
     atoms
-        A and Y, shape (N, K, d), or (1, K, d) if all images have the same: one tensor twice in a Parseval frame;
-        ``None`` where images are too large for matrices.
+        Analysis A and synthesis Y, shape (N, K, d), or (1, K, d) if all images share them; the same tensor twice for a
+        Parseval frame; ``None`` if images are too large for matrices.
     maps
-        Instead of them: returns the filters with weights (N, K).
+        Function that returns the filters with weights of shape (N, K); given instead of ``atoms``.
     """
 
     def __init__(
@@ -97,25 +97,25 @@ class DiagonalFamily(FilterFamily):
         self._values = values
         self._gains = gains.expand(values.shape)
         if (atoms is None) == (maps is None):
-            raise ValueError("expected either 'atoms' or 'maps'")
+            raise ValueError("expected either 'atoms' or 'maps', not both or neither")
         self._atoms = atoms
         self._maps = maps
         self._latest: tuple[Tensor, DenseMaps] | None = None
 
     @property
     def bytes(self) -> int:
-        """Memory that it holds."""
-        held = (self._values, *(self._atoms or ()), *(() if self._latest is None else (self._latest[1].matrices(),)))
-        tensors = {id(tensor): tensor for tensor in held}
+        """Memory that the family uses, in bytes."""
+        stored = (self._values, *(self._atoms or ()), *(() if self._latest is None else (self._latest[1].matrices(),)))
+        tensors = {id(tensor): tensor for tensor in stored}
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
     def weights(self, traces: Tensor, places: Tensor | None = None) -> Tensor:
-        """Return the weights of images at traces, shape (..., N, K), for traces (..., N).
+        """Return the weights of filters with the requested traces, shape (..., N, K), for traces of shape (..., N).
 
         Parameters
         ----------
         places
-            Which images; all by default.
+            Indices of the images; all images by default.
         """
         values, gains = self._values, self._gains
         if places is not None:
@@ -123,15 +123,15 @@ class DiagonalFamily(FilterFamily):
         return _damping(matching_strength(values, gains, traces)[..., None] * values)
 
     def reaches(self, traces: Tensor) -> Tensor:
-        """Return whether each image has a filter of its trace, shape (N,): a weight is never negative, nor above 1."""
+        """Return whether each image has a filter with the requested trace, shape (N,), as weights lie in [0, 1]."""
         traces = traces.to(self._values)
-        found = (self.weights(traces) * self._gains).sum(-1)
-        return (traces > 0) & ((found - traces).abs() < TOLERANCE * self._gains.sum(-1))
+        reached = (self.weights(traces) * self._gains).sum(-1)
+        return (traces > 0) & ((reached - traces).abs() < TOLERANCE * self._gains.sum(-1))
 
     def at(self, traces: Tensor) -> LinearMaps:
-        """Return the filter of each image that has its trace, or the nearest that there is.
+        """Return the filter of each image with the requested trace, or with the nearest possible trace.
 
-        In a redundant frame the latest are kept: the products take long, and several metrics of an entrant ask.
+        In a redundant frame, the latest filters are cached: they are slow to compute and used by several metrics.
         """
         traces = traces.to(self._values)
         if self._latest is not None and torch.equal(self._latest[0], traces):
@@ -141,88 +141,95 @@ class DiagonalFamily(FilterFamily):
             return self._maps(weights)
         assert self._atoms is not None
         analysis, synthesis = self._atoms
-        found = DenseMaps(synthesis.mT @ (weights.to(analysis)[..., None] * analysis), self.shape)
+        filters = DenseMaps(synthesis.mT @ (weights.to(analysis)[..., None] * analysis), self.shape)
         if analysis.shape[-2] > analysis.shape[-1]:
-            self._latest = (traces.clone(), found)
-        return found
+            self._latest = (traces.clone(), filters)
+        return filters
 
     def exchanged(self, filters: Tensor, traces: Tensor, places: Tensor) -> Tensor | None:
-        """Return how much filters R_i agree with those of the images j, all at the strength of i.
+        """Return the agreement of each filter R_i with the filters of all images j at the trace t_i of image i.
 
-        With W_j = W_j(t_i) and W the mean of the W_k(t_i) over the given images, it is <R_i, W_j - W> / |W_j - W|:
-        which geometry fits, where all are equally strong. It is computed from weights and atoms, not from M^2 filters.
+        With W_j = W_j(t_i) and W the mean of the W_k(t_i) over the given images, the agreement is
+        <R_i, W_j - W> / |W_j - W|: it compares geometries at equal strength. It is computed from weights and atoms,
+        without forming M^2 filters.
 
         Parameters
         ----------
         filters
-            Symmetric R_i, shape (M, d, d).
+            Symmetric matrices R_i, shape (M, d, d).
         traces
-            Their strengths t_i, shape (M,).
+            Traces t_i, shape (M,).
         places
-            Their images, shape (M,).
+            Indices of the images, shape (M,).
 
         Returns
         -------
         Tensor or None
-            Shape (M, M), float64; a row is 0 where the filters of all images are the same. ``None`` where images are
+            Agreement, shape (M, M), float64; a row is 0 if the filters of all images are equal. ``None`` if images are
             too large for matrices.
         """
         if self._atoms is None:
             return None
         analysis, synthesis = self._atoms
-        # Weights of image j at the strength of image i.
+        # Entry (i, j) holds the weights of image j at the trace of image i.
         weights = self.weights(traces.to(self._values)[:, None].expand(-1, len(places)), places).to(analysis)
-        alike = len(analysis) == 1
-        if not alike:
+        is_shared = len(analysis) == 1
+        if not is_shared:
             is_parseval = synthesis is analysis
             analysis = analysis[places]
             synthesis = analysis if is_parseval else synthesis[places]
         filters = filters.to(analysis)
-        products, squares = (_of_one_basis if alike else _of_own_bases)(filters, weights, analysis, synthesis)
+        products, squares = (_products_in_shared_basis if is_shared else _products_in_own_bases)(
+            filters, weights, analysis, synthesis
+        )
         products = products - products.mean(1, keepdim=True)
         scale = squares.amax(1, keepdim=True)
         return torch.where(squares > 1e-9 * scale, products / squares.clamp_min(1e-300).sqrt(), 0.0)
 
 
 def matching_strength(values: Tensor, gains: Tensor, traces: Tensor) -> Tensor:
-    """Return mu such that sum_k gain_k / (1 + mu v_k) is the trace."""
+    """Return mu such that sum_k gain_k / (1 + mu v_k) equals the trace."""
     traces = traces.to(values)
     low, high = (torch.full_like(traces, end) for end in LOG_RANGE)
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        excess = (gains * _damping(middle.exp()[..., None] * values)).sum(-1) > traces
-        low, high = torch.where(excess, middle, low), torch.where(excess, high, middle)
-    found = (low + high) / 2
+        is_above = (gains * _damping(middle.exp()[..., None] * values)).sum(-1) > traces
+        low, high = torch.where(is_above, middle, low), torch.where(is_above, high, middle)
+    log_mu = (low + high) / 2
     for _ in range(NEWTON_STEPS):
-        kept = _damping(found.exp()[..., None] * values)
-        parts = gains * kept
+        weights = _damping(log_mu.exp()[..., None] * values)
+        parts = gains * weights
         # The derivative of 1 / (1 + e^x v) in x is -w (1 - w).
-        slope = (parts * (1 - kept)).sum(-1).clamp_min(1e-300)
-        found = (found + (parts.sum(-1) - traces) / slope).clamp(low, high)
-    return found.exp()
+        slope = (parts * (1 - weights)).sum(-1).clamp_min(1e-300)
+        log_mu = (log_mu + (parts.sum(-1) - traces) / slope).clamp(low, high)
+    return log_mu.exp()
 
 
 def _damping(products: Tensor) -> Tensor:
     return 1 / (1 + products)
 
 
-def _of_one_basis(filters: Tensor, weights: Tensor, analysis: Tensor, synthesis: Tensor) -> tuple[Tensor, Tensor]:
-    """Return <R_i, W_ij> and |W_ij - mean_k W_ik|^2, shape (M, M), float64, for weights (M, M, K) in one basis."""
+def _products_in_shared_basis(
+    filters: Tensor, weights: Tensor, analysis: Tensor, synthesis: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return <R_i, W_ij> and |W_ij - mean_k W_ik|^2, shape (M, M), float64, for weights (M, M, K) in a shared basis."""
     atoms, duals = analysis[0], synthesis[0]
-    # (A R_i Y')_kk of every image.
-    diagonals = torch.stack([((atoms @ one) * duals).sum(1) for one in filters])
+    # Diagonal elements (A R_i Y')_kk of each image.
+    diagonals = torch.stack([((atoms @ matrix) * duals).sum(1) for matrix in filters])
     products = torch.einsum("ijk,ik->ij", weights.double(), diagonals.double())
     overlaps = _overlaps(atoms, duals, atoms, duals, synthesis is analysis)
-    rest = weights - weights.mean(1, keepdim=True)
-    squares = torch.stack([((one @ overlaps) * one).double().sum(1) for one in rest])
+    centred = weights - weights.mean(1, keepdim=True)
+    squares = torch.stack([((row @ overlaps) * row).double().sum(1) for row in centred])
     return products, squares
 
 
-def _of_own_bases(filters: Tensor, weights: Tensor, analysis: Tensor, synthesis: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the same for bases of each image, shape (M, K, d)."""
+def _products_in_own_bases(
+    filters: Tensor, weights: Tensor, analysis: Tensor, synthesis: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the products of :func:`_products_in_shared_basis` for a basis of each image, shape (M, K, d)."""
     count = len(analysis)
     products = weights.new_empty(count, count, dtype=torch.float64)
-    # <W_ij, W_ik>, all of which i shares its strength with.
+    # Products <W_ij, W_ik> of filters at the trace of image i.
     inner = weights.new_empty(count, count, count, dtype=torch.float64)
     for j in range(count):
         atoms, duals = analysis[j], synthesis[j]
@@ -236,8 +243,8 @@ def _of_own_bases(filters: Tensor, weights: Tensor, analysis: Tensor, synthesis:
 
 
 def _overlaps(atoms: Tensor, duals: Tensor, others: Tensor, other_duals: Tensor, is_parseval: bool) -> Tensor:
-    """Return <a_k' b_k, c_l' d_l> of the symmetric parts of the parts of two filters, shape (K, L)."""
+    """Return <sym(a_k' b_k), sym(c_l' d_l)>, sym being the symmetric part, for rows of two filters, shape (K, L)."""
     if is_parseval:
         return (atoms @ others.mT).square()
-    straight = (duals @ other_duals.mT) * (atoms @ others.mT)
-    return (straight + (atoms @ other_duals.mT) * (duals @ others.mT)) / 2
+    direct = (duals @ other_duals.mT) * (atoms @ others.mT)
+    return (direct + (atoms @ other_duals.mT) * (duals @ others.mT)) / 2

@@ -1,10 +1,10 @@
-"""Jacobians of networks of rectifiers: gates found once in float32, then products with many vectors in bfloat16.
+"""Jacobians of rectifier networks, with gates computed in float32 and products computed in bfloat16.
 
-Where its only nonlinearities are rectifiers, a network at an image is an affine map once it is known which of them are
-open. So the forward pass runs once in float32, to find the gates, and the map is applied to all unit vectors with the
-gates held. Rounding then falls on products only: a network that runs in bfloat16 as a whole opens other gates, and its
-Jacobian is wrong by several hundredths. The map is a graph without what never reaches the denoised image: the published
-UNet measures the variance of all its channels in evaluation too, and lets it fall.
+A network whose only nonlinearities are rectifiers is an affine map near an image, once it is known which rectifiers are
+open. A forward pass in float32 computes these gates, and the affine map with fixed gates is applied to all unit vectors
+in bfloat16. Rounding then affects only the products. A network that runs entirely in bfloat16 opens other gates, and
+its Jacobian has an error of several per cent. The affine map is traced, and operations that do not affect the denoised
+image are removed: the published UNet, for example, computes unused variances of all channels in evaluation mode.
 """
 
 from __future__ import annotations
@@ -25,69 +25,69 @@ from torch.overrides import TorchFunctionMode
 from gahbench.devices.batches import Batches
 from gahbench.devices.hardware import hardware, is_out_of_memory
 
-#: The rectifiers of torch, as functions and methods.
+#: Functions and methods of torch that are rectifiers.
 RECTIFIERS = frozenset(getattr(owner, name) for owner in (torch, functional, Tensor) for name in ("relu", "relu_"))
-#: Unit vectors that are sent through the network at once, on a processor and on a GPU.
-TOGETHER, TOGETHER_GPU = 32, 512
+#: Number of unit vectors in one batch, on a CPU and on a GPU.
+BATCH_SIZE, BATCH_SIZE_GPU = 32, 512
 
 T = TypeVar("T")
 
 
-class Prepared(Generic[T]):
-    """Something made of networks: one for each, the latest."""
+class PerNetworkCache(Generic[T]):
+    """Cache of one object per network, rebuilt when the weights of the network or the other arguments change."""
 
-    def __init__(self, make: Callable[..., T]) -> None:
-        self._make = make
-        self._kept: WeakKeyDictionary[nn.Module, tuple[object, T]] = WeakKeyDictionary()
+    def __init__(self, build: Callable[..., T]) -> None:
+        self._build = build
+        self._cache: WeakKeyDictionary[nn.Module, tuple[object, T]] = WeakKeyDictionary()
 
-    def of(self, network: nn.Module, *others: object) -> T:
-        """Return what is made of a network as it is now."""
+    def of(self, network: nn.Module, *arguments: object) -> T:
+        """Return the object for the current weights of a network."""
         tensors = (*network.parameters(), *network.buffers())
-        state = (others, tuple((tensor.data_ptr(), tensor._version) for tensor in tensors))
-        kept = self._kept.get(network)
-        if kept is None or kept[0] != state:
-            kept = self._kept[network] = (state, self._make(network, *others))
-        return kept[1]
+        state = (arguments, tuple((tensor.data_ptr(), tensor._version) for tensor in tensors))
+        cached = self._cache.get(network)
+        if cached is None or cached[0] != state:
+            cached = self._cache[network] = (state, self._build(network, *arguments))
+        return cached[1]
 
 
 class _Gates(TorchFunctionMode):
-    """Multiplies by gates where a rectifier is called."""
+    """A mode in which rectifiers multiply by given gates, or by their own gates, which are recorded."""
 
     def __init__(self, gates: Sequence[Tensor] | None = None) -> None:
         super().__init__()
-        self.found: list[Tensor] = []
-        self._given = None if gates is None else iter(gates)
+        self.recorded: list[Tensor] = []
+        self._gates = None if gates is None else iter(gates)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func not in RECTIFIERS:
             return func(*args, **(kwargs or {}))
-        if self._given is not None:
-            return args[0] * next(self._given)
-        self.found.append(args[0] > 0)
-        return args[0] * self.found[-1]
+        if self._gates is not None:
+            return args[0] * next(self._gates)
+        self.recorded.append(args[0] > 0)
+        return args[0] * self.recorded[-1]
 
 
 def gated_matrix(
     network: nn.Module, noisy: Tensor, sigma: Tensor, dtype: torch.dtype = torch.bfloat16, count: int | None = None
 ) -> Tensor | None:
-    """Return the Jacobian of a network of rectifiers at an image, from products in a given precision."""
+    """Return the Jacobian of a rectifier network at an image, or ``None`` if the network is of another kind."""
     shape, size = noisy.shape[1:], noisy.numel()
     with torch.no_grad(), _Gates() as rectifiers:
         network(noisy, sigma)
-    if not rectifiers.found:
+    if not rectifiers.recorded:
         return None
     rounded = _copies.of(network, dtype)
-    gates = [_laid_out(gate.to(dtype)) for gate in rectifiers.found]
+    gates = [_channels_last(gate.to(dtype)) for gate in rectifiers.recorded]
     level = sigma.to(dtype)
     columns = functools.partial(_columns, rounded, level, gates, shape, size if count is None else min(count, size))
     try:
-        matrix = Batches(TOGETHER_GPU if hardware(noisy.device).has_large_batches else TOGETHER).run(columns)
+        matrix = Batches(BATCH_SIZE_GPU if hardware(noisy.device).has_large_batches else BATCH_SIZE).run(columns)
     except (RuntimeError, TypeError, StopIteration) as error:
         if is_out_of_memory(error):
             raise
-        # It converts to float32 on the way, or calls its rectifiers otherwise.
+        # The network converts to float32 itself, or calls its rectifiers differently.
         return None
     return matrix[:size].mT.contiguous()
 
@@ -95,64 +95,66 @@ def gated_matrix(
 def _columns(
     network: nn.Module, level: Tensor, gates: Sequence[Tensor], shape: torch.Size, count: int, step: int
 ) -> Tensor:
-    """Return the first columns of a Jacobian as rows, ``step`` at a time, the last ones filled up to as many."""
+    """Return the first columns of a Jacobian as rows, in batches of ``step``, with the last batch padded."""
     size, dtype, device, columns = math.prod(shape), level.dtype, level.device, []
     with torch.no_grad():
-        # Biases are the same for all vectors.
+        # The map is affine: subtract its value at zero, the effect of biases.
         zero = torch.zeros(1, *shape, dtype=dtype, device=device)
-        constant = _through(network, _laid_out(zero), level, gates)
+        constant = _run_gated(network, _channels_last(zero), level, gates)
         graph = _graphs.of(network, (step, *shape), tuple(gate.shape for gate in gates), dtype, device)
-        linear = graph or functools.partial(_through, network)
+        linear = graph or functools.partial(_run_gated, network)
         for first in range(0, count, step):
             units = torch.zeros(step, size, dtype=dtype, device=device)
             units.diagonal(first).fill_(1)
-            columns.append((linear(_laid_out(units.reshape(-1, *shape)), level, gates) - constant).float().flatten(1))
+            columns.append(
+                (linear(_channels_last(units.reshape(-1, *shape)), level, gates) - constant).float().flatten(1)
+            )
     return torch.cat(columns)
 
 
-def _laid_out(values: Tensor) -> Tensor:
-    """Return images with their channels last in memory, as the copies' weights have them; other tensors as they are."""
+def _channels_last(values: Tensor) -> Tensor:
+    """Return images in channels-last layout, like the copied weights, and other tensors unchanged."""
     return values.contiguous(memory_format=torch.channels_last) if values.ndim == 4 else values
 
 
-def _through(network: nn.Module, images: Tensor, level: Tensor, gates: Sequence[Tensor]) -> Tensor:
+def _run_gated(network: nn.Module, images: Tensor, level: Tensor, gates: Sequence[Tensor]) -> Tensor:
     with _Gates(gates):
-        found: Tensor = network(images, level.expand(len(images)))
-    return found
+        denoised: Tensor = network(images, level.expand(len(images)))
+    return denoised
 
 
-def _graph(
+def _trace_graph(
     rounded: nn.Module, batch: tuple[int, ...], gates: tuple[torch.Size, ...], dtype: torch.dtype, device: torch.device
 ) -> GraphModule | None:
-    """Return :func:`_through` for a network and batches of one shape, without what is never used, if it can be."""
-    # It takes a while to load.
+    """Return :func:`_run_gated` as a graph without unused operations, or ``None`` if it cannot be traced."""
+    # This import is slow.
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    def through(images: Tensor, level: Tensor, gates: Sequence[Tensor]) -> Tensor:
-        return _through(rounded, images, level, gates)
+    def run(images: Tensor, level: Tensor, gates: Sequence[Tensor]) -> Tensor:
+        return _run_gated(rounded, images, level, gates)
 
-    def given(shape: Sequence[int]) -> Tensor:
-        return _laid_out(torch.ones(*shape, dtype=dtype, device=device))
+    def example(shape: Sequence[int]) -> Tensor:
+        return _channels_last(torch.ones(*shape, dtype=dtype, device=device))
 
-    examples = (given(batch), given((1,)), [given(shape) for shape in gates])
+    examples = (example(batch), example((1,)), [example(shape) for shape in gates])
     try:
-        graph = make_fx(through)(*examples)
+        graph = make_fx(run)(*examples)
     except Exception:
-        # The forward pass depends on values, or leaves torch.
+        # The forward pass depends on values of tensors, or uses code outside torch.
         return None
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
 
 
-def _in_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    made = copy.deepcopy(network).to(dtype)
-    for parameter in made.parameters():
-        parameter.data = _laid_out(parameter.data)
-    return made
+def _copy_in_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    network_copy = copy.deepcopy(network).to(dtype)
+    for parameter in network_copy.parameters():
+        parameter.data = _channels_last(parameter.data)
+    return network_copy
 
 
-#: Copies of networks in another precision.
-_copies = Prepared(_in_precision)
-#: The graphs of these copies.
-_graphs = Prepared(_graph)
+#: Copies of networks in lower precision.
+_copies = PerNetworkCache(_copy_in_precision)
+#: Traced graphs of these copies.
+_graphs = PerNetworkCache(_trace_graph)

@@ -1,6 +1,6 @@
-"""Linear maps of images, one for each of N images: Jacobians, and filters to compare with.
+"""Linear maps of images, one for each of N images: Jacobians, and filters to compare them with.
 
-Traces and Frobenius products are exact where matrices are small, and otherwise from random probes, with their errors.
+Traces and Frobenius products are exact for small matrices, and otherwise estimated from random probes, with errors.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from torch import Tensor
 from gahbench._util.noise import generator
 from gahbench._util.shapes import Shape
 
-#: Values of an image, as in 48x48 grey, up to which matrices are formed and results are exact; beyond it they are
-#: estimated from random probes.
+#: Maximum number of values of an image, 48x48 in grey, for which matrices are formed and results are exact; for larger
+#: images, results are estimated from random probes.
 LARGEST_EXACT = 2304
-#: How many random vectors are used where results are not exact.
+#: Default number of random probes if results are not exact.
 PROBES = 64
-#: Rows of matrices that are multiplied in float64 at a time.
-TOGETHER = 64
-#: Maximum of groups of probes that the jackknife leaves out.
-GROUPS = 16
+#: Number of rows of matrices that are multiplied in float64 at a time.
+ROWS_PER_BATCH = 64
+#: Maximum number of groups of probes for the jackknife.
+MAX_GROUPS = 16
 
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A number for each of N images.
+    """An exact or estimated number for each of N images.
 
     Parameters
     ----------
     value
-        Shape (N,), float64.
+        Values, shape (N,), float64.
     error
-        Standard errors, shape (N,): 0 where it is exact.
+        Standard errors, shape (N,); 0 if the values are exact.
     probes
-        How many random vectors it was estimated from; 0 where it is exact.
+        Number of random vectors of the estimate; 0 if the values are exact.
     """
 
     value: Tensor
@@ -46,93 +46,92 @@ class Estimate:
     probes: int
 
     def __str__(self) -> str:
-        how = "exact" if self.probes == 0 else f"from {self.probes} random probes"
-        error = [""] * len(self.value) if self.probes == 0 else [f" ± {error:.2g}" for error in self.error.tolist()]
-        pairs = zip(self.value.tolist(), error, strict=True)
-        return f"{', '.join(f'{value:.6g}{end}' for value, end in pairs)} ({how})"
+        source = "exact" if self.probes == 0 else f"from {self.probes} random probes"
+        errors = [""] * len(self.value) if self.probes == 0 else [f" ± {error:.2g}" for error in self.error.tolist()]
+        pairs = zip(self.value.tolist(), errors, strict=True)
+        return f"{', '.join(f'{value:.6g}{error}' for value, error in pairs)} ({source})"
 
 
 @dataclass(frozen=True, eq=False)
 class Sketch:
-    """The symmetric parts of N maps, whole, or on P random vectors that all maps share.
+    """Products of the symmetric parts of N maps with P random vectors shared by all maps, or the full matrices.
 
-    As E z z' = 1 for the random vectors z, <S, W> = E (S z)'(W z): Frobenius products of whatever maps are sketched
-    on the same vectors follow from their sketches.
+    As E z z' = 1 for the random vectors z, <S, W> = E (S z)'(W z), so the Frobenius product of two maps follows from
+    their sketches on the same vectors.
 
     Parameters
     ----------
     rows
-        S_i on the vectors, shape (N, P, d); the matrices, P = d, where it is exact.
+        Products of S_i with the vectors, shape (N, P, d); the matrices, with P = d, if ``exact``.
     exact
-        Whether the vectors are all unit vectors.
+        Whether the vectors are all unit vectors, so that the rows are the matrices.
     """
 
     rows: Tensor
     exact: bool
 
     def own_products(self, other: Sketch) -> Tensor:
-        """Return <S_i, W_i> from each of G groups of vectors, shape (G, N), float64; their sum over G is it.
+        """Return the parts of <S_i, W_i> from G groups of vectors, shape (G, N), float64, which sum to the product.
 
-        Where it is exact there is one group.
+        There is one group if the sketches are exact.
 
         Raises
         ------
         ValueError
-            If the two are not sketched on the same number of vectors.
+            If the two sketches have different numbers of vectors.
         """
         left, right = self.rows, other.rows.to(self.rows)
         if left.shape != right.shape or self.exact != other.exact:
-            raise ValueError(f"sketches of shapes {tuple(left.shape)} and {tuple(right.shape)} are on other vectors")
+            raise ValueError(f"sketches of shapes {tuple(left.shape)} and {tuple(right.shape)} use different vectors")
         count = left.shape[1]
-        # Some vectors at a time, so that float64 copies stay small.
-        pieces = -(-count // TOGETHER) if self.exact else min(GROUPS, count)
-        cut = (left.tensor_split(pieces, 1), right.tensor_split(pieces, 1))
-        groups = [(first.double() * second.double()).sum((1, 2)) for first, second in zip(*cut, strict=True)]
+        # Split the vectors, so that float64 copies stay small.
+        pieces = -(-count // ROWS_PER_BATCH) if self.exact else min(MAX_GROUPS, count)
+        chunks = (left.tensor_split(pieces, 1), right.tensor_split(pieces, 1))
+        groups = [(first.double() * second.double()).sum((1, 2)) for first, second in zip(*chunks, strict=True)]
         return torch.stack(groups).sum(0, keepdim=True) if self.exact else torch.stack(groups) / count
 
 
 def probes_for(size: int, probes: int, seed: int, like: Tensor) -> Tensor:
-    """Return random signs, always the same for the same arguments.
+    """Return random sign vectors, which are the same for the same arguments.
 
     Parameters
     ----------
     size
-        Number d of values of an image.
+        Number d of values in an image.
     probes
-        How many vectors P.
+        Number P of vectors.
     seed
-        Names the draw.
+        Seed of the random vectors.
     like
-        Any tensor of the dtype and on the device that they should have.
+        A tensor with the dtype and device of the result.
 
     Returns
     -------
     Tensor
-        Values -1 and 1, shape (1, P, d): vectors for all images alike, as :meth:`LinearMaps.matvec` takes them.
+        Values -1 and 1, shape (1, P, d), which :meth:`LinearMaps.matvec` applies to all images.
 
     Raises
     ------
     ValueError
-        If there are fewer than 1.
+        If ``probes`` is less than 1.
     """
     if probes < 1:
         raise ValueError(f"probes={probes}: accepted are 1, 2, ...")
-    draw = generator("noise", "probes", seed, size)
-    signs = torch.randint(0, 2, (probes, size), generator=draw)
+    random = generator("noise", "probes", seed, size)
+    signs = torch.randint(0, 2, (probes, size), generator=random)
     return (2 * signs - 1).to(like)[None]
 
 
 class LinearMaps(ABC):
-    """N linear maps of images of d = C * H * W values, the i-th of which belongs to the i-th image.
+    """N linear maps of images with d = C * H * W values; map i belongs to image i.
 
-    They are given by their products with vectors; a matrix is made only on request, or where it is small
-    enough (d up to 2304) for traces and products to be exact. Vectors are images laid out in a row, shape (N, P, d): P
-    of them for each of the N maps.
+    Maps are defined by their products with vectors. Matrices are formed only on request, or if they are small enough (d
+    up to 2304) for exact traces and products. Vectors are flattened images, shape (N, P, d): P vectors for each map.
 
     Parameters
     ----------
     count
-        How many maps.
+        Number N of maps.
     shape
         Shape (C, H, W) of the images.
     """
@@ -146,35 +145,35 @@ class LinearMaps(ABC):
 
     @property
     def size(self) -> int:
-        """Number d of values of an image."""
+        """Number d of values in an image."""
         return math.prod(self.shape)
 
     @property
     def is_small(self) -> bool:
-        """Whether matrices are written down, so that traces and Frobenius products are exact."""
+        """Whether maps are small enough to form matrices, so that traces and Frobenius products are exact."""
         return self.size <= LARGEST_EXACT
 
     @property
     def method(self) -> str:
-        """How products are found, in words."""
+        """Description of how products are computed."""
         return "products"
 
     @property
     @abstractmethod
     def like(self) -> Tensor:
-        """Any tensor of the dtype and on the device of the results."""
+        """A tensor with the dtype and device of the results."""
 
     @abstractmethod
     def only(self, place: int) -> LinearMaps:
-        """Return the map of one of the images."""
+        """Return the map of the image of index ``place``."""
 
     @abstractmethod
     def matvec(self, vectors: Tensor) -> Tensor:
-        """Return A_i v for vectors (N, P, d), or (1, P, d) for the same vectors for all; shape (N, P, d)."""
+        """Return A_i v for vectors of shape (N, P, d), or (1, P, d) if all maps share them; shape (N, P, d)."""
 
     @abstractmethod
     def rmatvec(self, vectors: Tensor) -> Tensor:
-        """Return A_i' v for vectors (N, P, d), or (1, P, d) for the same vectors for all; shape (N, P, d)."""
+        """Return A_i' v for vectors of shape (N, P, d), or (1, P, d) if all maps share them; shape (N, P, d)."""
 
     def symmetric_product(self, vectors: Tensor) -> Tensor:
         """Return (A_i + A_i') v / 2, shape (N, P, d)."""
@@ -183,42 +182,42 @@ class LinearMaps(ABC):
     def matrices(self) -> Tensor:
         """Return the matrices, shape (N, d, d)."""
         identity = torch.eye(self.size, dtype=self.like.dtype, device=self.like.device)
-        # The transposed product with the k-th unit vector is the k-th row.
+        # The transposed product with unit vector k is row k.
         return self.rmatvec(identity[None])
 
     def trace(self, probes: int | None = None, seed: int = 0) -> Estimate:
-        """Return the traces: exact where maps are small, otherwise Hutchinson's estimate."""
+        """Return the traces, exact if maps are small, else by Hutchinson's estimate."""
         if probes is None and self.is_small:
             return _exact(self.matrices().diagonal(dim1=1, dim2=2).double().sum(1))
         vectors = probes_for(self.size, PROBES if probes is None else probes, seed, self.like)
         return _estimated((self.rmatvec(vectors) * vectors).double().sum(2))
 
     def frobenius_product(self, other: LinearMaps, probes: int | None = None, seed: int = 0) -> Estimate:
-        """Return <S_i, W_i>, S_i and W_i the symmetric parts of two maps: exact if small, else E z'S_i W_i z."""
+        """Return <S_i, W_i> of the symmetric parts of two maps, exact if small, else the estimate of E z'S_i W_i z."""
         left, right = self.sketch(probes, seed), other.sketch(probes, seed)
-        each = (left.rows * right.rows.to(left.rows)).double().sum(2)
-        return _exact(each.sum(1)) if left.exact else _estimated(each)
+        products = (left.rows * right.rows.to(left.rows)).double().sum(2)
+        return _exact(products.sum(1)) if left.exact else _estimated(products)
 
     def sketch(self, probes: int | None = None, seed: int = 0) -> Sketch:
-        """Return the symmetric parts, whole where maps are small, otherwise on 64 random vectors."""
+        """Return the symmetric parts, as matrices if maps are small, else their products with 64 random vectors."""
         if probes is None and self.is_small:
-            found = self.matrices()
-            return Sketch((found + found.mT) / 2, exact=True)
+            matrices = self.matrices()
+            return Sketch((matrices + matrices.mT) / 2, exact=True)
         vectors = probes_for(self.size, PROBES if probes is None else probes, seed, self.like)
         return Sketch(self.symmetric_product(vectors), exact=False)
 
 
 class DenseMaps(LinearMaps):
-    """Maps that are given as matrices.
+    """Linear maps stored as dense matrices.
 
     Parameters
     ----------
     matrices
-        Shape (N, d, d), or (1, d, d) with ``count``, where all images share one.
+        Shape (N, d, d); or (1, d, d) with ``count``, if all images share one matrix.
     shape
         Shape (C, H, W) of the images.
     count
-        N, where it is not the number of matrices.
+        Number N of maps, if it differs from the number of matrices.
 
     Raises
     ------
@@ -246,7 +245,7 @@ class DenseMaps(LinearMaps):
         return "matrices"
 
     def only(self, place: int) -> DenseMaps:
-        """Return the map of one of the images."""
+        """Return the map of the image of index ``place``."""
         return DenseMaps(self._matrices[place : place + 1] if len(self._matrices) > 1 else self._matrices, self.shape)
 
     def matvec(self, vectors: Tensor) -> Tensor:
@@ -263,18 +262,20 @@ class DenseMaps(LinearMaps):
 
 
 class FunctionMaps(LinearMaps):
-    """Symmetric maps that are given by a function, as the filters of optimal denoisers are.
+    """Symmetric linear maps defined by a function, such as the filters of optimal denoisers.
 
     Parameters
     ----------
     function
-        Returns the products, shape (M, P, d), of vectors (M, P, d) with the maps of M places, their numbers.
-    count, shape
-        Number of maps, and shape (C, H, W) of the images.
+        Takes vectors, shape (M, P, d), and the indices of M maps; returns the products, shape (M, P, d).
+    count
+        Number of maps.
+    shape
+        Shape (C, H, W) of the images.
     like
-        Any tensor of the dtype and on the device in which the function computes.
+        A tensor with the dtype and device in which the function computes.
     places
-        The numbers of the images; by default 0 to count - 1.
+        Indices of the images; by default 0 to count - 1.
     """
 
     def __init__(
@@ -292,11 +293,11 @@ class FunctionMaps(LinearMaps):
 
     @property
     def like(self) -> Tensor:
-        """The tensor that was given."""
+        """A tensor with the dtype and device of the results."""
         return self._like
 
     def only(self, place: int) -> FunctionMaps:
-        """Return the map of one of the images."""
+        """Return the map of the image of index ``place``."""
         return FunctionMaps(self._function, 1, self.shape, self._like, [self._places[place]])
 
     def matvec(self, vectors: Tensor) -> Tensor:
@@ -304,11 +305,11 @@ class FunctionMaps(LinearMaps):
         return self._function(vectors.to(self._like).expand(self.count, -1, -1), self._places)
 
     def rmatvec(self, vectors: Tensor) -> Tensor:
-        """Return A_i v, since the maps are symmetric."""
+        """Return A_i' v = A_i v, as the maps are symmetric; shape (N, P, d)."""
         return self.matvec(vectors)
 
     def symmetric_product(self, vectors: Tensor) -> Tensor:
-        """Return A_i v."""
+        """Return A_i v, as the maps are symmetric; shape (N, P, d)."""
         return self.matvec(vectors)
 
 
@@ -316,8 +317,8 @@ def _exact(value: Tensor) -> Estimate:
     return Estimate(value.cpu(), torch.zeros_like(value, device="cpu"), 0)
 
 
-def _estimated(each: Tensor) -> Estimate:
-    """Return mean and standard error of values (N, P)."""
-    probes = each.shape[1]
-    error = each.std(1) / probes**0.5 if probes > 1 else torch.full_like(each[:, 0], torch.inf)
-    return Estimate(each.mean(1).cpu(), error.cpu(), probes)
+def _estimated(samples: Tensor) -> Estimate:
+    """Return the mean and its standard error over probes, for samples of shape (N, P)."""
+    probes = samples.shape[1]
+    error = samples.std(1) / probes**0.5 if probes > 1 else torch.full_like(samples[:, 0], torch.inf)
+    return Estimate(samples.mean(1).cpu(), error.cpu(), probes)

@@ -1,4 +1,4 @@
-"""Filters of oracles: coefficients in any basis, multiplied by weights that the clean ones decide."""
+"""Oracle shrinkage filters, which weight coefficients in a basis by the clean coefficients."""
 
 from __future__ import annotations
 
@@ -35,29 +35,32 @@ if TYPE_CHECKING:
         def is_orthonormal(self, shape: Shape) -> bool: ...
 
 
-#: Added to clean coefficients, in units of sigma, so that filters of every trace exist.
+#: Lower bound of clean coefficients in units of sigma, added in quadrature so that filters of every trace exist.
 _FLOOR = 1e-3
-#: Of a linear function, and an example of what it takes.
-_Rows = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
-#: Rows of a matrix that are found at once.
-_TOGETHER = 256
-#: In float32 the rows of A and the columns of A' differ by no more.
+#: Takes a linear function and an example of its argument; returns the matrices of the function.
+_MatrixOf = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
+#: Number of rows of a matrix that are computed at once.
+_ROWS_PER_BATCH = 256
+#: Maximum rounding error of the elements of matrices in float32.
 _ROUNDING = 1e-5
 
 
 def oracle_filters(basis: _Basis, truth: Truth, sigma: float) -> FilterFamily:
-    """Return the linear denoisers that shrink in a basis as oracles do, at any strength, for each image.
+    """Return the oracle shrinkage filters in a basis, of any trace, for each image.
 
-    The weights of clean coefficients c_k are a_k^2 / (a_k^2 + nu^2 level_k^2), a_k^2 = c_k^2 + (sigma / 1000)^2, as for
-    noise of a standard deviation nu that is chosen so that the trace is the one asked for: any between 0 and the number
-    of values of an image. A basis that is adapted to images is adapted to the clean ones, at sigma.
+    The weights are a_k^2 / (a_k^2 + nu^2 level_k^2), with a_k^2 = c_k^2 + (sigma / 1000)^2 and c_k the clean
+    coefficients. The standard deviation nu is chosen to give the requested trace, between 0 and the number of values of
+    an image. An adaptive basis is adapted to the clean images, at sigma.
     """
     shape = image_shape(truth.clean)
     parts = list(basis.parts(truth))
     adapted = [basis.adapt_to(part, sigma) for part in parts]
-    clean = [one.analysis(part.clean) for one, part in zip(adapted, parts, strict=True)]
+    clean = [own_basis.analysis(part.clean) for own_basis, part in zip(adapted, parts, strict=True)]
     layout = clean[0].shape[1:]
-    noise = [one.noise_levels(shape).double().expand(len(of), *layout) for one, of in zip(adapted, clean, strict=True)]
+    noise = [
+        own_basis.noise_levels(shape).double().expand(len(coefficients), *layout)
+        for own_basis, coefficients in zip(adapted, clean, strict=True)
+    ]
     levels = torch.cat(noise).flatten(1).to(truth.clean.device)
     energy = torch.cat(clean).flatten(1).double().square() + (_FLOOR * sigma) ** 2
     values = levels.square() / energy
@@ -66,57 +69,61 @@ def oracle_filters(basis: _Basis, truth: Truth, sigma: float) -> FilterFamily:
 
         def maps(weights: Tensor) -> LinearMaps:
             def forward(images: Tensor, first: int) -> Tensor:
-                one = replace(truth, clean=truth.clean[first : first + len(images)], start=truth.start + first)
-                alone = basis.adapt_to(one, sigma)
-                kept = weights[first : first + len(images)].to(images).reshape(-1, *layout)
-                return alone.synthesis(alone.analysis(images) * kept)
+                part = replace(truth, clean=truth.clean[first : first + len(images)], start=truth.start + first)
+                own_basis = basis.adapt_to(part, sigma)
+                own_weights = weights[first : first + len(images)].to(images).reshape(-1, *layout)
+                return own_basis.synthesis(own_basis.analysis(images) * own_weights)
 
             return AutogradMaps(forward, truth.clean, repeatable=False)
 
-        # In a Parseval frame the trace of a coefficient's part is its power of white noise.
+        # In a Parseval frame, the contribution of a coefficient to the trace is its variance under white noise.
         return DiagonalFamily(values, levels.square(), shape, None, maps)
 
     if basis.adaptive:
-        pairs = [_atoms(one, coefficients, shape, _rows) for one, coefficients in zip(adapted, clean, strict=True)]
+        pairs = [
+            _atoms(own_basis, coefficients, shape, _matrices_of_images)
+            for own_basis, coefficients in zip(adapted, clean, strict=True)
+        ]
     else:
-        pairs = [_atoms(basis, clean[0][:1], shape, _rows_of_all)]
-    same = all(first is second for first, second in pairs)
+        pairs = [_atoms(basis, clean[0][:1], shape, _shared_matrix)]
+    is_parseval = all(first is second for first, second in pairs)
     analysis = torch.cat([first for first, _ in pairs])
-    synthesis = analysis if same else torch.cat([second for _, second in pairs])
+    synthesis = analysis if is_parseval else torch.cat([second for _, second in pairs])
     return DiagonalFamily(values, (analysis * synthesis).double().sum(-1), shape, (analysis, synthesis))
 
 
-def _atoms(basis: _Basis, coefficients: Tensor, shape: Shape, rows: _Rows) -> tuple[Tensor, Tensor]:
-    """Return rows of the analysis A and columns of the synthesis Y, (N, K, d) each, one tensor twice if Y is A'."""
-    held = basis.atoms(shape)
-    if held is not None:
-        held = held.to(coefficients)
-        return held, held
-    analysis = rows(basis.analysis, coefficients.new_zeros(len(coefficients), *shape))
+def _atoms(basis: _Basis, coefficients: Tensor, shape: Shape, matrix_of: _MatrixOf) -> tuple[Tensor, Tensor]:
+    """Return rows of A and columns of Y, the analysis and synthesis, shape (N, K, d); the same tensor if Y = A'."""
+    atoms = basis.atoms(shape)
+    if atoms is not None:
+        atoms = atoms.to(coefficients)
+        return atoms, atoms
+    analysis = matrix_of(basis.analysis, coefficients.new_zeros(len(coefficients), *shape))
     if basis.is_orthonormal(shape):
         return analysis, analysis
-    synthesis = rows(basis.synthesis, torch.zeros_like(coefficients)).mT.contiguous()
+    synthesis = matrix_of(basis.synthesis, torch.zeros_like(coefficients)).mT.contiguous()
     return analysis, analysis if torch.allclose(analysis, synthesis, atol=_ROUNDING) else synthesis
 
 
-def _rows_of_all(function: Callable[[Tensor], Tensor], example: Tensor) -> Tensor:
-    """Return the matrix, shape (1, K, d), of a linear function that takes any number of images at once."""
+def _shared_matrix(function: Callable[[Tensor], Tensor], example: Tensor) -> Tensor:
+    """Return the matrix, shape (1, K, d), of a linear function that is the same for all images."""
     units = torch.eye(example[0].numel(), dtype=example.dtype, device=example.device)
-    columns = [function(some.reshape(-1, *example.shape[1:])).flatten(1) for some in torch.split(units, _TOGETHER)]
+    chunks = torch.split(units, _ROWS_PER_BATCH)
+    columns = [function(chunk.reshape(-1, *example.shape[1:])).flatten(1) for chunk in chunks]
     return torch.cat(columns).mT.contiguous()[None]
 
 
-def _rows(function: Callable[[Tensor], Tensor], example: Tensor) -> Tensor:
-    """Return the matrices, shape (N, K, d), of a linear function of N images, which treats each of them alone."""
+def _matrices_of_images(function: Callable[[Tensor], Tensor], example: Tensor) -> Tensor:
+    """Return the matrices, shape (N, K, d), of a linear function that processes N images independently."""
     with torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # That an operation is not batched, which is slow only.
-        given = example.clone().requires_grad_()
-        value = function(given)
+        warnings.simplefilter("ignore")  # Operations that cannot be batched are only slow.
+        inputs = example.clone().requires_grad_()
+        value = function(inputs)
         size = value[0].numel()
-        found = []
-        for units in torch.split(torch.eye(size, dtype=value.dtype, device=value.device), _TOGETHER):
-            # Each unit vector for all of the batch at once.
+        rows = []
+        for units in torch.split(torch.eye(size, dtype=value.dtype, device=value.device), _ROWS_PER_BATCH):
+            # Each unit vector is used for all images at once.
             cotangents = units.reshape(-1, 1, *value.shape[1:]).expand(-1, *value.shape)
-            grads = torch.autograd.grad(value, given, cotangents, retain_graph=True, is_grads_batched=True)[0]
-            found.append(grads.flatten(2))
-    return torch.cat(found).transpose(0, 1).contiguous().detach()
+            grads = torch.autograd.grad(value, inputs, cotangents, retain_graph=True, is_grads_batched=True)[0]
+            rows.append(grads.flatten(2))
+    return torch.cat(rows).transpose(0, 1).contiguous().detach()

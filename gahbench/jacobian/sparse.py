@@ -1,4 +1,4 @@
-"""Linear maps whose matrices are mostly zero, as of denoisers that look at a window around each pixel."""
+"""Linear maps with sparse matrices, such as Jacobians of denoisers that use a window around each pixel."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from gahbench.jacobian.maps import LinearMaps
 
 
 class SparseMaps(LinearMaps):
-    """Maps whose matrices have the same few places that are not zero.
+    """Linear maps stored as sparse matrices with a common sparsity pattern.
 
     Parameters
     ----------
     places
-        Row and column of each of K values, shape (2, K), integers from 0 to d - 1; no place comes twice.
+        Rows and columns of K nonzero elements, shape (2, K), integers from 0 to d - 1, without duplicates.
     values
-        Shape (N, K), for each of N maps.
+        Nonzero elements of each map, shape (N, K).
     shape
-        Shape (C, H, W) of the images, of d values.
+        Shape (C, H, W) of the images, with d values.
 
     Raises
     ------
     ValueError
-        If there are not as many values as places.
+        If the numbers of values and of places differ.
     """
 
     def __init__(self, places: Tensor, values: Tensor, shape: Shape) -> None:
@@ -48,24 +48,24 @@ class SparseMaps(LinearMaps):
         return "sparse matrices"
 
     def only(self, place: int) -> SparseMaps:
-        """Return the map of one of the images."""
+        """Return the map of the image of index ``place``."""
         return SparseMaps(self._places, self._values[place : place + 1], self.shape)
 
     def matvec(self, vectors: Tensor) -> Tensor:
         """Return A_i v, shape (N, P, d)."""
         vectors = vectors.to(self.like).expand(self.count, -1, -1)
-        return torch.stack([(self._matrix(i) @ own.mT).mT for i, own in enumerate(vectors)])
+        return torch.stack([(self._matrix(i) @ columns.mT).mT for i, columns in enumerate(vectors)])
 
     def rmatvec(self, vectors: Tensor) -> Tensor:
         """Return A_i' v, shape (N, P, d)."""
         vectors = vectors.to(self.like).expand(self.count, -1, -1)
-        return torch.stack([(self._matrix(i).t() @ own.mT).mT for i, own in enumerate(vectors)])
+        return torch.stack([(self._matrix(i).t() @ columns.mT).mT for i, columns in enumerate(vectors)])
 
     def matrices(self) -> Tensor:
         """Return the matrices, shape (N, d, d)."""
         return torch.stack([self._matrix(i).to_dense() for i in range(self.count)])
 
-    def _matrix(self, place: int) -> Tensor:
+    def _matrix(self, index: int) -> Tensor:
         return torch.sparse_coo_tensor(
-            self._places, self._values[place], (self.size, self.size), is_coalesced=True, check_invariants=False
+            self._places, self._values[index], (self.size, self.size), is_coalesced=True, check_invariants=False
         )

@@ -15,7 +15,7 @@ def random(*shape, seed=0, dtype=torch.float64):
 
 
 class Linear(nn.Module):
-    """Multiplies an image by a matrix and by its sigma."""
+    """A network that multiplies images by a matrix and by sigma."""
 
     def __init__(self, matrix):
         super().__init__()
@@ -28,12 +28,12 @@ class Linear(nn.Module):
 
 
 class Wave(torch.autograd.Function):
-    """A sine without forward mode."""
+    """A sine that does not support forward-mode differentiation."""
 
     @staticmethod
-    def forward(ctx, given):
-        ctx.save_for_backward(given)
-        return given.sin()
+    def forward(ctx, values):
+        ctx.save_for_backward(values)
+        return values.sin()
 
     @staticmethod
     def backward(ctx, gradient):
@@ -41,7 +41,7 @@ class Wave(torch.autograd.Function):
 
 
 class Convolutional(nn.Module):
-    """Two convolutions, with an activation between them; of the noise level too unless it is blind."""
+    """Two convolutions with an activation between them; the noise level is an input unless the network is blind."""
 
     def __init__(self, channels=1, activation=torch.tanh, blind=True, dtype=torch.float64):
         super().__init__()
@@ -49,25 +49,25 @@ class Convolutional(nn.Module):
         self.first = nn.Conv2d(channels + (not blind), 5, 3, padding=1, dtype=dtype)
         self.last = nn.Conv2d(5, channels, 3, padding=1, dtype=dtype)
         with torch.no_grad():
-            for place, parameter in enumerate(self.parameters()):
-                parameter.copy_(0.5 * random(*parameter.shape, seed=place))
+            for index, parameter in enumerate(self.parameters()):
+                parameter.copy_(0.5 * random(*parameter.shape, seed=index))
         self.eval()
 
     def forward(self, noisy, sigma):
         level = sigma[:, None, None, None].expand(-1, 1, *noisy.shape[2:])
-        given = noisy if self.blind else torch.cat([noisy, 10 * level], dim=1)
-        return noisy - self.last(self.activation(self.first(given)))
+        inputs = noisy if self.blind else torch.cat([noisy, 10 * level], dim=1)
+        return noisy - self.last(self.activation(self.first(inputs)))
 
 
 def by_rows(network, noisy, sigma):
-    """The Jacobian of every image alone, one backward pass for each of its rows."""
-    found = []
+    """Return the Jacobian of each image, computed row by row with backward passes."""
+    jacobians = []
     for image, level in zip(noisy, torch.as_tensor(sigma, dtype=noisy.dtype).expand(len(noisy)), strict=True):
         jacobian = torch.autograd.functional.jacobian(
-            lambda one, level=level: network(one[None], level[None])[0], image
+            lambda image, level=level: network(image[None], level[None])[0], image
         )
-        found.append(jacobian.reshape(image.numel(), image.numel()))
-    return torch.stack(found)
+        jacobians.append(jacobian.reshape(image.numel(), image.numel()))
+    return torch.stack(jacobians)
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 5), (3, 3, 4)])
@@ -93,12 +93,12 @@ def test_the_jacobian_of_a_linear_network_is_its_matrix(shape):
 def test_results_are_in_the_precision_of_the_images():
     matrix = random(9, 9)
     for dtype, accuracy in ((torch.float32, 1e-5), (torch.float64, 1e-14)):
-        found = Jacobian(Linear(matrix.to(dtype)).eval(), random(1, 1, 3, 3, dtype=dtype), 1.0)
+        jacobian = Jacobian(Linear(matrix.to(dtype)).eval(), random(1, 1, 3, 3, dtype=dtype), 1.0)
         vectors = random(1, 2, 9, seed=4)
         for result, expected in (
-            (found.matrices()[0], matrix),
-            (found.matvec(vectors)[0], vectors[0] @ matrix.mT),
-            (found.rmatvec(vectors)[0], vectors[0] @ matrix),
+            (jacobian.matrices()[0], matrix),
+            (jacobian.matvec(vectors)[0], vectors[0] @ matrix.mT),
+            (jacobian.rmatvec(vectors)[0], vectors[0] @ matrix),
         ):
             assert result.dtype == dtype
             torch.testing.assert_close(result.double(), expected, atol=accuracy, rtol=accuracy)
@@ -106,23 +106,23 @@ def test_results_are_in_the_precision_of_the_images():
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("blind", [True, False])
-def test_products_of_a_smooth_network_are_its_differences(channels, blind):
+def test_products_of_a_smooth_network_agree_with_finite_differences(channels, blind):
     network, noisy = Convolutional(channels, blind=blind), random(2, channels, 6, 5, seed=9)
     levels = torch.tensor([0.1, 0.4], dtype=torch.float64)
     jacobian = Jacobian(network, noisy, levels)
     vectors, step = random(2, 3, channels * 30, seed=5), 1e-5
-    found = jacobian.matvec(vectors)
+    products = jacobian.matvec(vectors)
     with torch.no_grad():
-        for place in range(3):
-            along = step * vectors[:, place].view_as(noisy)
-            differences = (network(noisy + along, levels) - network(noisy - along, levels)) / (2 * step)
-            torch.testing.assert_close(found[:, place], differences.flatten(1), atol=1e-8, rtol=1e-7)
-    # u'(J v) = v'(J'u).
+        for index in range(3):
+            shift = step * vectors[:, index].view_as(noisy)
+            differences = (network(noisy + shift, levels) - network(noisy - shift, levels)) / (2 * step)
+            torch.testing.assert_close(products[:, index], differences.flatten(1), atol=1e-8, rtol=1e-7)
+    # Check that u'(J v) = v'(J'u).
     others = random(2, 3, channels * 30, seed=6)
-    torch.testing.assert_close((others * found).sum(2), (jacobian.rmatvec(others) * vectors).sum(2))
+    torch.testing.assert_close((others * products).sum(2), (jacobian.rmatvec(others) * vectors).sum(2))
 
 
-def test_the_noise_level_matters_to_networks_that_see_it_and_to_no_others():
+def test_the_jacobian_depends_on_the_noise_level_unless_the_network_is_blind():
     noisy = random(2, 1, 5, 5)
     levels = torch.tensor([0.1, 0.4], dtype=torch.float64)
     for blind in (True, False):
@@ -134,13 +134,13 @@ def test_the_noise_level_matters_to_networks_that_see_it_and_to_no_others():
 
 
 @pytest.mark.parametrize("name", ["vit", "bf-cnn", "unet"])
-def test_it_is_that_of_row_by_row_backward_passes(name):
+def test_matrices_agree_with_row_by_row_backward_passes(name):
     shape = (1, 8, 8)
     network = gahbench.create("architecture", name, shape=shape, **SMALL[name]).double().eval()
     with torch.no_grad():
-        # Weights of their own may be zeros, which would leave hardly anything to differentiate.
-        for place, parameter in enumerate(network.parameters()):
-            drawn = random(*parameter.shape, seed=place)
+        # Some initial weights are zero, which would make the test trivial.
+        for index, parameter in enumerate(network.parameters()):
+            drawn = random(*parameter.shape, seed=index)
             fan_in = max(1, parameter.numel() // len(parameter))
             parameter.copy_(drawn / fan_in**0.5 if parameter.ndim > 1 else 1 + 0.1 * drawn)
     noisy = random(2, *shape)
@@ -153,7 +153,7 @@ def test_it_is_that_of_row_by_row_backward_passes(name):
 
 
 @pytest.mark.parametrize("repeatable", [True, False])
-def test_without_forward_mode_products_are_the_same_and_the_method_says_so(repeatable):
+def test_products_without_forward_mode_are_the_same_and_the_method_is_reported(repeatable):
     network, noisy = Convolutional(activation=Wave.apply), random(2, 1, 5, 5, seed=2)
     plain = Convolutional(activation=torch.sin)
     levels = torch.full((1,), 0.1, dtype=torch.float64)
@@ -163,13 +163,15 @@ def test_without_forward_mode_products_are_the_same_and_the_method_says_so(repea
             return Jacobian(network, noisy, 0.1)
         return AutogradMaps(lambda images, first: network(images, levels) * (first + 1), noisy, repeatable=False)
 
-    found, expected = maps(network), maps(plain)
+    without_forward_mode, expected = maps(network), maps(plain)
     vectors = random(2, 4, 25, seed=3)
-    torch.testing.assert_close(found.matvec(vectors), expected.matvec(vectors))
-    assert found.method.endswith("no forward mode")
+    torch.testing.assert_close(without_forward_mode.matvec(vectors), expected.matvec(vectors))
+    assert without_forward_mode.method.endswith("no forward mode")
     assert "no forward mode" not in expected.method
-    torch.testing.assert_close(found.matvec(vectors), vectors @ by_rows(plain, noisy, 0.1).mT * scale(repeatable))
-    torch.testing.assert_close(found.only(1).matvec(vectors[1:]), expected.only(1).matvec(vectors[1:]))
+    torch.testing.assert_close(
+        without_forward_mode.matvec(vectors), vectors @ by_rows(plain, noisy, 0.1).mT * scale(repeatable)
+    )
+    torch.testing.assert_close(without_forward_mode.only(1).matvec(vectors[1:]), expected.only(1).matvec(vectors[1:]))
 
 
 def scale(repeatable):
@@ -178,10 +180,10 @@ def scale(repeatable):
 
 def test_functions_that_depend_on_the_index_of_an_image_are_evaluated_one_image_at_a_time():
     matrices, noisy = random(4, 6, 6), random(4, 1, 2, 3, seed=1)
-    asked = []
+    batch_sizes = []
 
     def forward(images, first):
-        asked.append(len(images))
+        batch_sizes.append(len(images))
         return (images.flatten(1) @ matrices[first].mT).view_as(images).square()
 
     maps = AutogradMaps(forward, noisy, repeatable=False)
@@ -191,60 +193,60 @@ def test_functions_that_depend_on_the_index_of_an_image_are_evaluated_one_image_
     vectors = random(1, 5, 6, seed=2)
     torch.testing.assert_close(maps.matvec(vectors), vectors @ expected.mT)
     torch.testing.assert_close(maps.only(3).matvec(vectors), vectors @ expected[3:].mT)
-    assert set(asked) == {1}
+    assert set(batch_sizes) == {1}
 
 
-def test_less_memory_makes_smaller_batches_and_the_same_results():
+def test_less_memory_gives_smaller_batches_and_the_same_results():
     matrix, noisy = random(30, 30), random(2, 1, 5, 6)
-    vectors, found, largest = random(2, 9, 30, seed=1), [], []
+    vectors, results, largest = random(2, 9, 30, seed=1), [], []
     for memory in (1, 1 << 30):
         network = Linear(matrix).eval()
         jacobian = Jacobian(network, noisy, 0.5, memory)
-        found.append((jacobian.matrices(), jacobian.matvec(vectors), jacobian.rmatvec(vectors)))
+        results.append((jacobian.matrices(), jacobian.matvec(vectors), jacobian.rmatvec(vectors)))
         largest.append(max(network.sizes))
     assert largest[0] == 1
     assert largest[1] >= 30
-    for few, many in zip(*found, strict=True):
+    for few, many in zip(*results, strict=True):
         torch.testing.assert_close(few, many)
-    torch.testing.assert_close(found[0][0], (0.5 * matrix).expand(2, -1, -1))
+    torch.testing.assert_close(results[0][0], (0.5 * matrix).expand(2, -1, -1))
 
 
 @pytest.mark.parametrize("repeatable", [False, True])
-def test_features_are_given_back(repeatable):
+def test_the_memory_of_features_is_released(repeatable):
     alive = []
 
     def forward(images, first):
-        # Sigmoids save their own output for the backward pass.
+        # A sigmoid saves its own output for the backward pass.
         features = torch.sigmoid(3 * images)
         alive.append(weakref.ref(features))
         return features.sigmoid() - images
 
-    for place in range(3):
-        maps = AutogradMaps(forward, random(1, 1, 4, 4, seed=place), repeatable)
+    for seed in range(3):
+        maps = AutogradMaps(forward, random(1, 1, 4, 4, seed=seed), repeatable)
         products = maps.rmatvec(torch.eye(16, dtype=torch.float64)[None])
         assert torch.allclose(products, products.diagonal(dim1=1, dim2=2).diag_embed())
     del maps, products
     gc.collect()
     assert len(alive) >= 3
-    assert not any(one() is not None for one in alive)
+    assert not any(reference() is not None for reference in alive)
 
 
 @pytest.mark.parametrize("activation", [torch.tanh, Wave.apply])
-def test_batches_that_do_not_come_out_even_give_the_same_results(monkeypatch, activation):
+def test_incomplete_batches_give_the_same_results(monkeypatch, activation):
     network, noisy, vectors = Convolutional(activation=activation), random(2, 1, 5, 6), random(2, 11, 30, seed=1)
     expected = by_rows(network, noisy, 0.1)
-    monkeypatch.setattr(autograd, "TOGETHER", 7 * 30)
+    monkeypatch.setattr(autograd, "BATCH_VALUES", 7 * 30)
     jacobian = Jacobian(network, noisy, 0.1)
     torch.testing.assert_close(jacobian.matrices(), expected)
     torch.testing.assert_close(jacobian.rmatvec(vectors), vectors @ expected)
     torch.testing.assert_close(jacobian.matvec(vectors), vectors @ expected.mT)
-    apart = AutogradMaps(lambda images, first: network(images, torch.full((1,), 0.1)), noisy, repeatable=False)
-    torch.testing.assert_close(apart.matrices(), expected)
-    torch.testing.assert_close(apart.matvec(vectors), vectors @ expected.mT)
+    unrepeatable = AutogradMaps(lambda images, first: network(images, torch.full((1,), 0.1)), noisy, repeatable=False)
+    torch.testing.assert_close(unrepeatable.matrices(), expected)
+    torch.testing.assert_close(unrepeatable.matvec(vectors), vectors @ expected.mT)
 
 
 @pytest.mark.parametrize("activation", [torch.relu, Wave.apply])
-def test_the_network_is_left_as_it_was(activation):
+def test_the_network_is_not_changed(activation):
     network, noisy = Convolutional(activation=activation, blind=False), random(2, 1, 4, 4)
     parameters = list(network.parameters())
     parameters[1].requires_grad_(False)
@@ -265,7 +267,7 @@ def test_the_network_is_left_as_it_was(activation):
     assert torch.is_grad_enabled()
 
 
-def test_results_need_no_gradients_and_come_where_gradients_are_off():
+def test_results_require_no_gradients_and_are_the_same_with_gradients_disabled():
     network, noisy = Convolutional(), random(1, 1, 4, 4).requires_grad_()
     vectors = random(1, 2, 16, seed=1)
 
@@ -276,37 +278,42 @@ def test_results_need_no_gradients_and_come_where_gradients_are_off():
     results = compute()
     assert not any(result.requires_grad for result in results)
     with torch.no_grad():
-        quiet = compute()
+        without_gradients = compute()
         assert not torch.is_grad_enabled()
-    for one, other in zip(results, quiet, strict=True):
-        assert one.abs().max() > 0.1
-        torch.testing.assert_close(one, other)
+    for result, other in zip(results, without_gradients, strict=True):
+        assert result.abs().max() > 0.1
+        torch.testing.assert_close(result, other)
 
 
 @pytest.mark.parametrize(
-    ("noisy", "sigma", "training", "says"),
+    ("noisy", "sigma", "training", "message"),
     [
         (torch.zeros(1, 4, 4), 0.1, False, r"shape \(N, C, H, W\), not \(1, 4, 4\)"),
         (torch.zeros(1, 1, 4, 4, dtype=torch.uint8), 0.1, False, "uint8"),
-        (torch.zeros(2, 1, 4, 4), torch.ones(3), False, r"one sigma, or 2 .* not \(3,\)"),
-        (torch.zeros(2, 1, 4, 4), torch.ones(2, 1), False, r"one sigma, or 2 .* not \(2, 1\)"),
+        (torch.zeros(2, 1, 4, 4), torch.ones(3), False, r"one sigma, or one for each of 2 images, not shape \(3,\)"),
+        (
+            torch.zeros(2, 1, 4, 4),
+            torch.ones(2, 1),
+            False,
+            r"one sigma, or one for each of 2 images, not shape \(2, 1\)",
+        ),
         (torch.zeros(2, 1, 4, 4), 0.1, True, r"call network.eval\(\)"),
     ],
 )
-def test_wrong_images_noise_levels_and_modes_are_refused(noisy, sigma, training, says):
-    with pytest.raises(ValueError, match=says):
+def test_wrong_images_noise_levels_and_modes_are_rejected(noisy, sigma, training, message):
+    with pytest.raises(ValueError, match=message):
         Jacobian(Convolutional(dtype=torch.float32).train(training), noisy, sigma)
 
 
 class GradientStep(nn.Module):
-    """The image less the gradient of the sum of cubes over three, whose Jacobian is the identity less 2 diag(y)."""
+    """A gradient step on the sum of y^3 / 3, whose Jacobian is the identity less 2 diag(y)."""
 
     def forward(self, noisy, sigma):
-        value, pull_back = torch.func.vjp(lambda moved: moved**3 / 3, noisy)
+        value, pull_back = torch.func.vjp(lambda images: images**3 / 3, noisy)
         return noisy - pull_back(torch.ones_like(value))[0]
 
 
-def test_networks_may_differentiate_in_their_own_forward_pass():
+def test_networks_may_use_torch_func_in_their_forward_pass():
     noisy = torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     jacobian = Jacobian(GradientStep().eval(), noisy, 0.1)
     expected = torch.diag_embed(1 - 2 * noisy.flatten(1))

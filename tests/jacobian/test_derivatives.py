@@ -30,46 +30,46 @@ def maps_of(reference, noisy):
 
 
 @pytest.mark.parametrize(("dtype", "accuracy"), [(torch.float32, 1e-5), (torch.float64, 1e-9)])
-def test_the_wiener_filter_is_made_of_the_covariance(dtype, accuracy):
+def test_the_jacobian_of_the_wiener_filter_follows_from_the_covariance(dtype, accuracy):
     images = CAlpha(2.0, 8).images("train", 200)
     reference = WienerLinear()
     reference.fit(TrainingData(GivenImages(images)))
     covariance = torch.as_tensor(np.cov(images.flatten(1).double().numpy(), rowvar=False, bias=True))
     expected = torch.linalg.solve(covariance + SIGMA**2 * torch.eye(64, dtype=torch.float64), covariance)
-    found = maps_of(reference, noisy_images(8, dtype=dtype)).matrices()
-    assert found.dtype == dtype
-    torch.testing.assert_close(found.double(), expected.expand(3, -1, -1), atol=accuracy, rtol=0)
+    matrices = maps_of(reference, noisy_images(8, dtype=dtype)).matrices()
+    assert matrices.dtype == dtype
+    torch.testing.assert_close(matrices.double(), expected.expand(3, -1, -1), atol=accuracy, rtol=0)
 
 
-def test_a_blur_multiplies_cosines():
+def test_the_jacobian_of_a_blur_is_diagonal_in_the_cosine_basis():
     width, noisy = 1.3, noisy_images(12, dtype=torch.float64)
-    found = maps_of(GaussianBlur(width), noisy)
-    along = np.exp(-((width * math.pi * np.arange(12) / 12) ** 2) / 2)
+    maps = maps_of(GaussianBlur(width), noisy)
+    gains = np.exp(-((width * math.pi * np.arange(12) / 12) ** 2) / 2)
     vectors = np.random.default_rng(0).standard_normal((5, 12, 12))
-    expected = idctn(np.outer(along, along) * dctn(vectors, norm="ortho", axes=(1, 2)), norm="ortho", axes=(1, 2))
-    given = torch.as_tensor(vectors).reshape(1, 5, 144)
-    for product in (found.matvec, found.rmatvec):
-        torch.testing.assert_close(product(given), torch.as_tensor(expected).reshape(1, 5, 144).expand(3, -1, -1))
-    assert found.trace().value.tolist() == pytest.approx([along.sum() ** 2] * 3)
+    expected = idctn(np.outer(gains, gains) * dctn(vectors, norm="ortho", axes=(1, 2)), norm="ortho", axes=(1, 2))
+    flat = torch.as_tensor(vectors).reshape(1, 5, 144)
+    for product in (maps.matvec, maps.rmatvec):
+        torch.testing.assert_close(product(flat), torch.as_tensor(expected).reshape(1, 5, 144).expand(3, -1, -1))
+    assert maps.trace().value.tolist() == pytest.approx([gains.sum() ** 2] * 3)
 
 
 @pytest.mark.parametrize("basis", ["haar", "sym4"])
-def test_hard_thresholding_in_an_orthonormal_basis_projects_on_what_is_kept(basis):
+def test_the_jacobian_of_hard_thresholding_is_an_orthogonal_projection(basis):
     reference, noisy = construct(Threshold, basis, "hard", 2.0), noisy_images(dtype=torch.float64)
-    found = maps_of(reference, noisy).matrices()
-    torch.testing.assert_close(found @ found, found)
-    torch.testing.assert_close(found, found.mT)
+    matrices = maps_of(reference, noisy).matrices()
+    torch.testing.assert_close(matrices @ matrices, matrices)
+    torch.testing.assert_close(matrices, matrices.mT)
     coefficients, labels = Wavelet(basis).analysis(noisy), Wavelet(basis).bands((1, 16, 16))
     kept = ((coefficients.abs() > 2 * SIGMA) | (labels == 0)).flatten(1).sum(1)
     assert len(set(kept.tolist())) > 1
-    traces = found.diagonal(dim1=1, dim2=2).sum(1)
+    traces = matrices.diagonal(dim1=1, dim2=2).sum(1)
     torch.testing.assert_close(traces, kept.double())
-    # It is homogeneous: J y = f(y).
+    # Hard thresholding is homogeneous: J y = f(y).
     denoised = reference.denoise(noisy, SIGMA, Truth(noisy))
-    torch.testing.assert_close((found @ noisy.flatten(1)[..., None]).view_as(noisy), denoised)
+    torch.testing.assert_close((matrices @ noisy.flatten(1)[..., None]).view_as(noisy), denoised)
 
 
-def test_soft_thresholding_keeps_the_same_but_is_not_homogeneous():
+def test_soft_thresholding_has_the_same_jacobian_but_is_not_homogeneous():
     noisy = noisy_images(dtype=torch.float64)
     hard, soft = (maps_of(construct(Threshold, "haar", rule, 2.0), noisy).matrices() for rule in ("hard", "soft"))
     torch.testing.assert_close(hard, soft)
@@ -77,19 +77,19 @@ def test_soft_thresholding_keeps_the_same_but_is_not_homogeneous():
     assert ((soft @ noisy.flatten(1)[..., None]).view_as(noisy) - denoised).norm() > 0.01 * denoised.norm()
 
 
-def test_each_image_gets_its_own_truth():
+def test_the_denoiser_receives_the_truth_of_each_image():
     clean = CAlpha(2.0, 8).images("test", 4).double()
     truth = Truth(clean, None, "test", 10)
-    places = []
+    starts = []
 
     def denoise(noisy, sigma, truth):
-        places.append((truth.start, len(truth)))
+        starts.append((truth.start, len(truth)))
         return noisy * truth.clean * sigma
 
-    found = differentiated(denoise, torch.zeros_like(clean), SIGMA, truth)
-    torch.testing.assert_close(found.matrices(), torch.diag_embed(SIGMA * clean.flatten(1)))
-    torch.testing.assert_close(found.only(2).matrices(), torch.diag_embed(SIGMA * clean[2:3].flatten(1)))
-    assert {(10, 1), (11, 1), (12, 1), (13, 1)} == set(places)
+    maps = differentiated(denoise, torch.zeros_like(clean), SIGMA, truth)
+    torch.testing.assert_close(maps.matrices(), torch.diag_embed(SIGMA * clean.flatten(1)))
+    torch.testing.assert_close(maps.only(2).matrices(), torch.diag_embed(SIGMA * clean[2:3].flatten(1)))
+    assert {(10, 1), (11, 1), (12, 1), (13, 1)} == set(starts)
 
 
 def soft(images, threshold):
@@ -100,7 +100,7 @@ def scaled_by_size(images):
     return images * images.square().sum((1, 2, 3), keepdim=True)
 
 
-WITHOUT = {
+NOT_DIFFERENTIABLE = {
     "arrays": lambda images: torch.as_tensor(np.tanh(images.numpy())),
     "detached arrays": lambda images: torch.as_tensor(np.tanh(images.detach().numpy())),
     "a detached factor": lambda images: images * images.detach(),
@@ -109,57 +109,60 @@ WITHOUT = {
 }
 
 
-@pytest.mark.parametrize("case", WITHOUT)
-def test_code_that_leaves_torch_for_what_depends_on_the_image_has_none(case):
+@pytest.mark.parametrize("case", NOT_DIFFERENTIABLE)
+def test_code_that_computes_partly_outside_torch_has_no_derivative(case):
     noisy = noisy_images(8, dtype=torch.float64)
-    assert differentiated(lambda images, sigma, truth: WITHOUT[case](images), noisy, SIGMA, Truth(noisy)) is None
+    assert (
+        differentiated(lambda images, sigma, truth: NOT_DIFFERENTIABLE[case](images), noisy, SIGMA, Truth(noisy))
+        is None
+    )
 
 
-def test_a_threshold_that_is_detached_from_the_image_is_noticed_nearly_always():
-    """What lacks is of rank one, half as large as all: random directions see it, but for unlucky ones."""
-    refused = {"detached": 0, "whole": 0}
+def test_a_threshold_that_is_detached_from_the_image_is_detected_in_most_cases():
+    """The missing part has rank one and half of the norm, so random directions nearly always detect it."""
+    rejected = {"detached": 0, "attached": 0}
     for seed in range(10):
         images = 0.3 * torch.randn(1, 1, 12, 12, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        for how in refused:
+        for case in rejected:
 
-            def denoise(images, sigma, truth, how=how):
-                given = images.detach() if how == "detached" else images
-                return soft(images, given.abs().amax((1, 2, 3), keepdim=True) / 2)
+            def denoise(images, sigma, truth, case=case):
+                source = images.detach() if case == "detached" else images
+                return soft(images, source.abs().amax((1, 2, 3), keepdim=True) / 2)
 
-            refused[how] += differentiated(denoise, images, SIGMA, Truth(images)) is None
-    assert refused["detached"] >= 8
-    assert refused["whole"] == 0
+            rejected[case] += differentiated(denoise, images, SIGMA, Truth(images)) is None
+    assert rejected["detached"] >= 8
+    assert rejected["attached"] == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_same_code_within_torch_has_its_derivative(dtype):
+def test_differentiable_code_has_the_analytic_derivative(dtype):
     noisy = noisy_images(8, dtype=dtype)
-    found = differentiated(lambda images, sigma, truth: scaled_by_size(images), noisy, SIGMA, Truth(noisy))
+    maps = differentiated(lambda images, sigma, truth: scaled_by_size(images), noisy, SIGMA, Truth(noisy))
     rows = noisy.flatten(1)
     eye = torch.eye(64, dtype=dtype)
     expected = rows.square().sum(1)[:, None, None] * eye + 2 * rows[:, :, None] * rows[:, None]
-    torch.testing.assert_close(found.matrices(), expected)
+    torch.testing.assert_close(maps.matrices(), expected)
 
 
 @pytest.mark.parametrize("name", ["tv", "nl-means"])
-def test_references_have_the_derivative_that_differences_have_or_none(name):
-    """Denoisers by other libraries: what is returned is checked at an image that was not looked at before."""
+def test_derivatives_of_references_agree_with_finite_differences_or_are_absent(name):
+    """Denoisers of other libraries are checked at an image that the check in ``differentiated`` does not use."""
     reference = gahbench.create("reference", name)
     noisy = noisy_images(8)
     reference.fit(TrainingData(CAlpha(2.0, 8)))
-    found = maps_of(reference, noisy)
+    maps = maps_of(reference, noisy)
     if name == "tv":
-        assert found is None
+        assert maps is None
         return
-    along = torch.randn(64, generator=torch.Generator().manual_seed(1))
-    step = 1e-3 * along.reshape(1, 1, 8, 8)
-    one, other = (reference.denoise(noisy[1:2] + sign * step, SIGMA, Truth(noisy[1:2])) for sign in (1, -1))
-    differences = (one - other).flatten() / 2e-3
-    product = found.only(1).matvec(along[None, None])[0, 0]
+    direction = torch.randn(64, generator=torch.Generator().manual_seed(1))
+    step = 1e-3 * direction.reshape(1, 1, 8, 8)
+    forward, backward = (reference.denoise(noisy[1:2] + sign * step, SIGMA, Truth(noisy[1:2])) for sign in (1, -1))
+    differences = (forward - backward).flatten() / 2e-3
+    product = maps.only(1).matvec(direction[None, None])[0, 0]
     assert (product - differences).norm() < 0.05 * differences.norm()
 
 
-def test_faults_of_the_denoiser_itself_are_not_hidden():
+def test_errors_of_the_denoiser_itself_are_raised():
     clean = torch.zeros(1, 1, 4, 4)
     with pytest.raises(RuntimeError, match="shape"):
         differentiated(lambda noisy, sigma, truth: noisy.reshape(7), clean, 0.1, Truth(clean))

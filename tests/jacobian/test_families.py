@@ -1,4 +1,4 @@
-"""Filters that shrink in the bases of images, at any strength."""
+"""Families of filters that shrink coefficients in bases, parametrised by the trace."""
 
 import pytest
 import torch
@@ -23,9 +23,9 @@ def random(*shape, seed=0):
 
 
 def family(kind, count=5, size=16, seed=0):
-    """Filters in one orthonormal basis, in one frame with duals, or in a basis or a frame of each image."""
-    alike, is_frame = kind.startswith("one"), kind.endswith("frame")
-    number = 1 if alike else count
+    """Return filters in a shared orthonormal basis, a shared frame with duals, or a basis or frame for each image."""
+    is_shared, is_frame = kind.startswith("shared"), "frame" in kind
+    number = 1 if is_shared else count
     if is_frame:
         analysis = random(number, size + 3, size, seed=seed)
         synthesis = torch.linalg.pinv(analysis).mT.contiguous()
@@ -35,36 +35,36 @@ def family(kind, count=5, size=16, seed=0):
     return DiagonalFamily(values, (analysis * synthesis).sum(-1), SHAPE, (analysis, synthesis))
 
 
-KINDS = ["one basis", "one frame", "own bases", "own frame"]
+KINDS = ["shared basis", "shared frame", "own bases", "own frames"]
 
 
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 99), share=st.floats(0.001, 0.999), spread=st.floats(0.1, 12))
-def test_strengths_give_the_traces(seed, share, spread):
+def test_matching_strengths_give_the_requested_traces(seed, share, spread):
     values = (spread * random(3, 20, seed=seed)).exp()
     gains = random(20, seed=seed + 1).abs() + 0.1
     traces = share * gains.sum() * torch.ones(3, dtype=torch.float64)
-    found = matching_strength(values, gains, traces)
-    torch.testing.assert_close((gains / (1 + found[:, None] * values)).sum(1), traces, rtol=1e-9, atol=0)
+    mu = matching_strength(values, gains, traces)
+    torch.testing.assert_close((gains / (1 + mu[:, None] * values)).sum(1), traces, rtol=1e-9, atol=0)
 
     def excess(logarithm):
         return float((gains / (1 + torch.tensor(logarithm).double().exp() * values[0])).sum() - traces[0])
 
-    # Where the trace hardly depends on the strength, its last digits leave the strength open.
-    kept = 1 / (1 + found[0] * values[0])
-    slope = float((gains * kept * (1 - kept)).sum())
-    assert float(found[0].log()) == pytest.approx(brentq(excess, -60, 60), abs=1e-6 + 1e-9 * float(traces[0]) / slope)
+    # The accuracy of mu is limited by rounding if the trace hardly depends on it.
+    weights = 1 / (1 + mu[0] * values[0])
+    slope = float((gains * weights * (1 - weights)).sum())
+    assert float(mu[0].log()) == pytest.approx(brentq(excess, -60, 60), abs=1e-6 + 1e-9 * float(traces[0]) / slope)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_filters_have_the_traces_asked_for(kind):
+def test_filters_have_the_requested_traces(kind):
     traces = torch.linspace(0.5, 15, 5, dtype=torch.float64)
-    found = family(kind)
-    assert found.reaches(traces).all()
-    torch.testing.assert_close(found.at(traces).trace().value, traces, rtol=1e-8, atol=0)
+    filter_family = family(kind)
+    assert filter_family.reaches(traces).all()
+    torch.testing.assert_close(filter_family.at(traces).trace().value, traces, rtol=1e-8, atol=0)
 
 
-def test_filters_of_a_redundant_frame_are_kept_until_other_traces_are_asked_for():
+def test_filters_of_a_redundant_frame_are_cached_until_other_traces_are_requested():
     draw = torch.Generator().manual_seed(3)
     values = torch.rand(2, 12, generator=draw, dtype=torch.float64)
     frame = torch.linalg.qr(torch.randn(12, 4, generator=draw, dtype=torch.float64))[0][None]
@@ -77,40 +77,40 @@ def test_filters_of_a_redundant_frame_are_kept_until_other_traces_are_asked_for(
     )
 
 
-def test_traces_beyond_reach_are_said_to_be():
+def test_unreachable_traces_are_reported():
     values = torch.ones(5, 16, dtype=torch.float64)
     values[:, 0] = 0  # A constant that is never damped.
     eye = torch.eye(16, dtype=torch.float64)[None]
-    found = DiagonalFamily(values, torch.ones((), dtype=torch.float64), SHAPE, (eye, eye))
+    filter_family = DiagonalFamily(values, torch.ones((), dtype=torch.float64), SHAPE, (eye, eye))
     traces = torch.tensor([-1.0, 0.5, 1.5, 15.5, 17.0])
-    assert found.reaches(traces).tolist() == [False, False, True, True, False]
-    torch.testing.assert_close(found.at(traces).trace().value, traces.double().clamp(1, 16), atol=1e-6, rtol=0)
+    assert filter_family.reaches(traces).tolist() == [False, False, True, True, False]
+    torch.testing.assert_close(filter_family.at(traces).trace().value, traces.double().clamp(1, 16), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_exchanged_geometries_are_those_of_all_filters_written_down(kind):
-    found, count = family(kind), 4
+def test_exchanged_agreement_equals_the_explicit_formula(kind):
+    filter_family, count = family(kind), 4
     places, traces = torch.tensor([0, 1, 2, 4]), torch.tensor([2.0, 5.0, 9.0, 12.0])
-    rests = random(count, 16, 16, seed=7)
-    rests = rests + rests.mT
+    matrices = random(count, 16, 16, seed=7)
+    matrices = matrices + matrices.mT
     expected = torch.zeros(count, count, dtype=torch.float64)
     for i in range(count):
-        every = found.at(traces[i].expand(5)).matrices()[places]
-        every = (every + every.mT) / 2
+        filters = filter_family.at(traces[i].expand(5)).matrices()[places]
+        filters = (filters + filters.mT) / 2
         for j in range(count):
-            rest = every[j] - every.mean(0)
-            expected[i, j] = (rests[i] * rest).sum() / rest.norm()
-    torch.testing.assert_close(found.exchanged(rests, traces, places), expected, atol=1e-8, rtol=1e-6)
+            difference = filters[j] - filters.mean(0)
+            expected[i, j] = (matrices[i] * difference).sum() / difference.norm()
+    torch.testing.assert_close(filter_family.exchanged(matrices, traces, places), expected, atol=1e-8, rtol=1e-6)
 
 
-def test_where_all_images_have_one_filter_nothing_agrees():
+def test_exchanged_agreement_is_zero_if_all_images_have_the_same_filter():
     eye = torch.eye(16, dtype=torch.float64)[None]
-    found = DiagonalFamily(torch.ones(3, 16).double(), torch.ones(()).double(), SHAPE, (eye, eye))
-    table = found.exchanged(random(3, 16, 16), torch.full((3,), 4.0), torch.arange(3))
+    filter_family = DiagonalFamily(torch.ones(3, 16).double(), torch.ones(()).double(), SHAPE, (eye, eye))
+    table = filter_family.exchanged(random(3, 16, 16), torch.full((3,), 4.0), torch.arange(3))
     assert table.tolist() == [[0.0] * 3] * 3
 
 
-def test_a_family_is_either_small_or_not():
+def test_a_family_needs_either_atoms_or_maps():
     with pytest.raises(ValueError, match="either"):
         DiagonalFamily(torch.ones(1, 16), torch.ones(()), SHAPE, None)
 
@@ -119,7 +119,7 @@ def test_a_family_is_either_small_or_not():
     "name", ["haar", "wavelet-ti[haar]", "bandlet[haar]", "block-dct[3]", "graph-laplacian", "iso-local"]
 )
 @pytest.mark.parametrize("shape", [(1, 8, 8), (2, 6, 9)])
-def test_filters_in_bases_of_images_have_the_traces_asked_for(name, shape):
+def test_filters_of_basis_plugins_have_the_requested_traces(name, shape):
     basis = gahbench.create("basis", name)
     try:
         basis.check_filters(shape)
@@ -128,24 +128,24 @@ def test_filters_in_bases_of_images_have_the_traces_asked_for(name, shape):
     clean = torch.rand(3, *shape, generator=draw())
     size = clean[0].numel()
     traces = torch.tensor([0.1, 0.4, 0.9], dtype=torch.float64) * size
-    found = basis.filters(Truth(clean), 0.1)
-    assert found.reaches(traces).all()
-    maps = found.at(traces)
+    filter_family = basis.filters(Truth(clean), 0.1)
+    assert filter_family.reaches(traces).all()
+    maps = filter_family.at(traces)
     assert isinstance(maps, DenseMaps)
     torch.testing.assert_close(maps.trace().value, traces, rtol=1e-5, atol=0)
     torch.testing.assert_close(maps.matrices(), maps.matrices().mT, atol=2e-5, rtol=0)
 
 
-def test_oracle_filters_at_the_strength_of_sigma_are_those_of_oracle_shrinkage():
+def test_oracle_filters_at_the_trace_of_oracle_shrinkage_equal_its_filters():
     clean, sigma = torch.rand(3, 1, 8, 8, generator=draw()), 0.2
     oracle = gahbench.create("reference", "oracle-shrink[haar]")
     own = oracle.jacobian(clean, sigma, Truth(clean))
-    found = gahbench.create("basis", "haar").filters(Truth(clean), sigma).at(own.trace().value)
-    # But for the floor of the coefficients, a thousandth of sigma.
-    torch.testing.assert_close(found.matrices(), own.matrices(), atol=1e-4, rtol=0)
+    maps = gahbench.create("basis", "haar").filters(Truth(clean), sigma).at(own.trace().value)
+    # They differ by the lower bound of the coefficients, a thousandth of sigma.
+    torch.testing.assert_close(maps.matrices(), own.matrices(), atol=1e-4, rtol=0)
 
 
-def test_large_images_are_filtered_by_products(monkeypatch):
+def test_filters_of_large_images_are_computed_by_products(monkeypatch):
     clean = torch.rand(2, 1, 8, 8, generator=draw())
     traces = torch.tensor([9.0, 30.0], dtype=torch.float64)
     for name in ("haar", "bandlet[haar]", "wavelet-ti[haar]"):
@@ -153,9 +153,9 @@ def test_large_images_are_filtered_by_products(monkeypatch):
         exact = basis.filters(Truth(clean), 0.1).at(traces)
         with monkeypatch.context() as patch:
             patch.setattr("gahbench.jacobian.shrinkage.LARGEST_EXACT", 60)
-            found = basis.filters(Truth(clean), 0.1)
-            assert found.exchanged(random(2, 64, 64), traces, torch.arange(2)) is None
-            maps = found.at(traces)
+            filter_family = basis.filters(Truth(clean), 0.1)
+            assert filter_family.exchanged(random(2, 64, 64), traces, torch.arange(2)) is None
+            maps = filter_family.at(traces)
         assert not isinstance(maps, DenseMaps)
         vectors = torch.randn(1, 5, 64, generator=draw())
         torch.testing.assert_close(maps.matvec(vectors), exact.matvec(vectors), atol=1e-4, rtol=0)
