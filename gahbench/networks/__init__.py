@@ -1,4 +1,4 @@
-"""A module as a denoiser, and facts measured of it."""
+"""Networks as denoisers: construction, layers, conversions and measured facts."""
 
 import lazy_loader
 

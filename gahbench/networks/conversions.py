@@ -1,4 +1,4 @@
-"""Models of other conventions as denoisers of images in [0, 1]: ranges, noise levels and what they return."""
+"""Conversion of models with other value ranges, noise levels or outputs to denoisers of images in [0, 1]."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ SigmaInput = Literal["none", "level", "map", "timestep"]
 Output = Literal["image", "residual", "eps", "score", "v", "edm", "edm-v"]
 
 
-#: Outputs of :class:`gahbench.networks.conversions.Converted`, by ``prediction_type``.
+#: Values of ``output`` of :class:`gahbench.networks.conversions.Converted`, by ``prediction_type`` of a scheduler.
 PREDICTIONS: dict[str, Output] = {"epsilon": "eps", "sample": "image", "v_prediction": "v"}
 EDM_PREDICTIONS: dict[str, Output] = {"epsilon": "edm", "v_prediction": "edm-v"}
-#: Other schedulers of that preconditioning state the noise level otherwise.
+#: Supported EDM schedulers; other schedulers with EDM preconditioning pass the noise level differently.
 EDM_SCHEDULERS = frozenset({"EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"})
-#: ``variance_type`` of models that return a variance too.
+#: Values of ``variance_type`` for models that also return a variance.
 LEARNED = ("learned", "learned_range")
 
 
-def convention(scheduler: Any) -> dict[str, Any]:
-    """Return the parameters of :class:`Converted` for models of a scheduler of diffusers; no step of it is taken."""
+def converted_parameters(scheduler: Any) -> dict[str, Any]:
+    """Return the parameters of :class:`Converted` for models trained with a scheduler of diffusers."""
     name, config = type(scheduler).__name__, dict(getattr(scheduler, "config", {}))
     is_edm = not EDM_SCHEDULERS.isdisjoint(ancestor.__name__ for ancestor in type(scheduler).__mro__)
     products = getattr(scheduler, "alphas_cumprod", None)
-    # With continuous timesteps, as EulerDiscreteScheduler may have, the model sees log(sigma) / 4.
+    # Models with continuous timesteps, an option of EulerDiscreteScheduler, take log(sigma) / 4 instead of a timestep.
     if not is_edm and (products is None or config.get("timestep_type") == "continuous"):
         raise ParameterError(
             f"scheduler={name}: accepted are schedulers of diffusers with alphas_cumprod and discrete timesteps, such "
@@ -43,21 +43,21 @@ def convention(scheduler: Any) -> dict[str, Any]:
 
 
 class FirstChannels(nn.Module):
-    """A model that returns a variance behind the channels of its output, without that."""
+    """A wrapper that removes the variance channels from the output of a model."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, images: Tensor, *given: Tensor) -> Tensor:
-        """Return as many channels of the model's output as the images have."""
-        found = self.model(images, *given)
-        sample: Tensor = getattr(found, "sample", found)
+    def forward(self, images: Tensor, *arguments: Tensor) -> Tensor:
+        """Return the first channels of the output, as many as the images have."""
+        output = self.model(images, *arguments)
+        sample: Tensor = getattr(output, "sample", output)
         return sample[:, : images.shape[1]]
 
 
 class Converted(nn.Module):
-    """A model as ``forward(noisy, sigma)``, for images in [0, 1] with noise of standard deviation sigma."""
+    """A model with ``forward(noisy, sigma)`` for images in [0, 1] with noise of standard deviation sigma."""
 
     def __init__(
         self,
@@ -74,76 +74,78 @@ class Converted(nn.Module):
             if value not in get_args(accepted):
                 raise ParameterError(f"{name}={value!r}: accepted are {listing(get_args(accepted))}")
         if (sigma == "timestep") != (alphas_cumprod is not None):
-            raise ParameterError("alphas_cumprod goes with sigma='timestep': the cumulative product of each timestep")
+            raise ParameterError(
+                "sigma='timestep' needs alphas_cumprod, the cumulative products; no other sigma accepts it"
+            )
         low, high = map(float, value_range)
         if not low < high:
-            raise ParameterError(f"value_range={value_range}: accepted are two numbers, the lower one first")
-        # A plain function is no submodule.
+            raise ParameterError(f"value_range={value_range}: accepted are two numbers, the lower number first")
+        # The model may be a plain function, which does not become a submodule.
         self.model = model
         self.sigma, self.output, self.interpolate, self.sigma_data = sigma, output, interpolate, sigma_data
         self.low, self.scale = low, high - low
         products = torch.as_tensor(1.0 if alphas_cumprod is None else alphas_cumprod, dtype=torch.float64)
         if alphas_cumprod is not None and not (products.ndim == 1 and bool((products.diff() < 0).all())):
-            raise ParameterError("alphas_cumprod: accepted are falling numbers, one for each timestep")
-        # Logarithm of the noise of each step, rising.
+            raise ParameterError("alphas_cumprod: accepted are decreasing numbers, one for each timestep")
+        # Logarithms of the noise levels of the timesteps, in increasing order.
         self.register_buffer("log_levels", ((1 - products) / products).clamp_min(1e-300).log() / 2, persistent=False)
 
     @property
     def noise_levels(self) -> tuple[float, float] | None:
-        """Least and largest noise level of its timesteps, for images in [0, 1]; ``None`` without timesteps."""
+        """Smallest and largest noise level of the timesteps, for images in [0, 1]; ``None`` without timesteps."""
         if self.sigma != "timestep":
             return None
         levels = self.get_buffer("log_levels").exp() / self.scale
         return float(levels[0]), float(levels[-1])
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Return the denoised images, shape (N, C, H, W), for noisy ones and their noise levels (N,)."""
+        """Return the denoised images, shape (N, C, H, W), for noisy images and their noise levels, shape (N,)."""
         level = (sigma * self.scale).to(noisy)
         column = level.reshape(-1, *(1 for _ in noisy.shape[1:]))
-        given = noisy * self.scale + self.low
-        found = self._called(given, level, column)
-        return (self._image(given, found.to(given), column) - self.low) / self.scale
+        scaled = noisy * self.scale + self.low
+        output = self._call_model(scaled, level, column)
+        return (self._to_image(scaled, output.to(scaled), column) - self.low) / self.scale
 
-    def _called(self, given: Tensor, level: Tensor, column: Tensor) -> Tensor:
+    def _call_model(self, scaled: Tensor, level: Tensor, column: Tensor) -> Tensor:
         if self.output in ("edm", "edm-v"):
             norm = (column.square() + self.sigma_data**2).sqrt()
-            found = self.model(given / norm, level.log() / 4)
+            output = self.model(scaled / norm, level.log() / 4)
         elif self.sigma == "none":
-            found = self.model(given)
+            output = self.model(scaled)
         elif self.sigma == "map":
-            found = self.model(torch.cat([given, column.expand_as(given[:, :1])], 1))
+            output = self.model(torch.cat([scaled, column.expand_as(scaled[:, :1])], 1))
         elif self.sigma == "timestep":
-            found = self.model(given / (1 + column.square()).sqrt(), self._time(level))
+            output = self.model(scaled / (1 + column.square()).sqrt(), self._timestep(level))
         else:
-            found = self.model(given, level)
-        return torch.as_tensor(getattr(found, "sample", found))
+            output = self.model(scaled, level)
+        return torch.as_tensor(getattr(output, "sample", output))
 
-    def _time(self, level: Tensor) -> Tensor:
+    def _timestep(self, level: Tensor) -> Tensor:
         levels: Tensor = self.get_buffer("log_levels")
-        # Tensors, since numbers would make a GPU wait.
-        asked = level.double().log().clamp(levels[0], levels[-1])
-        after = torch.searchsorted(levels, asked).clamp(1, len(levels) - 1)
+        # Keep tensors, since converting them to numbers would wait for a GPU.
+        log_level = level.double().log().clamp(levels[0], levels[-1])
+        after = torch.searchsorted(levels, log_level).clamp(1, len(levels) - 1)
         below, above = levels[after - 1], levels[after]
-        time = (after - 1) + (asked - below) / (above - below)
+        time = (after - 1) + (log_level - below) / (above - below)
         return time.to(level) if self.interpolate else time.round().long()
 
-    def _image(self, given: Tensor, found: Tensor, sigma: Tensor) -> Tensor:
-        """Return the denoised images in the model's range."""
+    def _to_image(self, noisy: Tensor, output: Tensor, sigma: Tensor) -> Tensor:
+        """Return the denoised images in the value range of the model."""
         if self.output == "image":
-            return found
+            return output
         if self.output == "residual":
-            return given - found
+            return noisy - output
         if self.output == "eps":
-            return given - sigma * found
+            return noisy - sigma * output
         if self.output == "score":
-            return given + sigma.square() * found
+            return noisy + sigma.square() * output
         if self.output in ("edm", "edm-v"):
             total = sigma.square() + self.sigma_data**2
-            estimate = sigma * self.sigma_data / total.sqrt() * (found if self.output == "edm" else -found)
-            return self.sigma_data**2 / total * given + estimate
-        # x' = sqrt(abar) (sqrt(abar) y') - sqrt(1 - abar) v.
+            estimate = sigma * self.sigma_data / total.sqrt() * (output if self.output == "edm" else -output)
+            return self.sigma_data**2 / total * noisy + estimate
+        # The denoised image is sqrt(abar) x_t - sqrt(1 - abar) v, with x_t = sqrt(abar) y.
         product = 1 / (1 + sigma.square())
-        return product * given - (1 - product).sqrt() * found
+        return product * noisy - (1 - product).sqrt() * output
 
 
 def as_denoiser(
@@ -157,29 +159,39 @@ def as_denoiser(
     *,
     scheduler: Any = None,
 ) -> Converted:
-    """Return a model of another convention as a module ``forward(noisy, sigma)`` for images in [0, 1].
+    """Convert a model with other conventions to a module ``forward(noisy, sigma)`` for images in [0, 1].
 
     Parameters
     ----------
-    model, sigma
-        As for :class:`Converted`.
+    model
+        The model, called as ``sigma`` says.
+    sigma
+        How the model receives the noise level: ``none``, ``level`` as a second argument of shape (N,), ``map`` as an
+        additional channel, or ``timestep`` as a second argument.
     value_range
-        Ends of the model's range of grey values: by default [0, 1], and [-1, 1] with a scheduler.
-    output, alphas_cumprod, interpolate, sigma_data
-        As for :class:`Converted`.
+        Value range of the images of the model; by default [0, 1], or [-1, 1] with a scheduler.
+    output
+        What the model returns: the denoised ``image``; the noise, as ``residual`` or with unit variance (``eps``); the
+        ``score``; ``v``; or an output with EDM preconditioning (``edm``, ``edm-v``).
+    alphas_cumprod
+        Cumulative product at each timestep, decreasing, for ``timestep``.
+    interpolate
+        Whether timesteps are fractional, for ``timestep``; otherwise the nearest timestep is used.
+    sigma_data
+        Standard deviation of the data, for ``edm`` and ``edm-v``.
     scheduler
-        A scheduler of diffusers, which says ``sigma``, ``output``, ``alphas_cumprod`` and ``sigma_data``: DDPM, DDIM
-        and others with ``alphas_cumprod``, for ``prediction_type`` epsilon, sample or v_prediction, or one of EDM.
-        Nothing is clipped, whether the scheduler clips or not.
+        A scheduler of diffusers, which determines ``sigma``, ``output``, ``alphas_cumprod`` and ``sigma_data``: DDPM,
+        DDIM and other schedulers with ``alphas_cumprod``, with ``prediction_type`` epsilon, sample or v_prediction, or
+        an EDM scheduler. Outputs are not clipped, even if the scheduler clips.
 
     Raises
     ------
     ParameterError
-        If a parameter is not accepted, or is given beside a scheduler that says it.
+        If a parameter is not accepted, or the scheduler determines it.
 
     Examples
     --------
-    A network that estimates unit noise in images of [-1, 1] from images and timesteps, as of DDPM:
+    A DDPM network, which predicts noise of unit variance from images in [-1, 1] and timesteps:
 
     >>> import torch
     >>> import gahbench
@@ -195,9 +207,9 @@ def as_denoiser(
         ends = (0.0, 1.0) if value_range is None else value_range
         return Converted(model, sigma, ends, output, alphas_cumprod, interpolate, sigma_data).eval()
     if (sigma, output, alphas_cumprod, sigma_data) != ("level", "image", None, 0.5):
-        raise ParameterError("sigma, output, alphas_cumprod, sigma_data: the scheduler says them; accepted: it alone")
-    given = convention(scheduler)
+        raise ParameterError("sigma, output, alphas_cumprod, sigma_data: the scheduler determines them; leave them out")
+    parameters = converted_parameters(scheduler)
     if dict(scheduler.config).get("variance_type") in LEARNED:
         model = FirstChannels(model)
     ends = (-1.0, 1.0) if value_range is None else value_range
-    return Converted(model, value_range=ends, interpolate=interpolate, **given).eval()
+    return Converted(model, value_range=ends, interpolate=interpolate, **parameters).eval()

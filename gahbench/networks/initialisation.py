@@ -1,4 +1,4 @@
-"""The weights that training starts from."""
+"""Construction of networks with reproducible initial weights."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ Initialisation = Literal["kaiming", "own"]
 def build_network(
     build: Callable[[], nn.Module], seed: int = 0, initialisation: Initialisation = "own", stream: str | None = None
 ) -> nn.Module:
-    """Build an untrained network from a seed, leaving the global generator as it was.
+    """Build an untrained network from a seed, without changing the global random state.
 
     Parameters
     ----------
     build
-        Calls the constructor.
+        Constructs the network.
     seed
-        Names the weights.
+        Seed of the initial weights.
     initialisation
-        ``kaiming`` draws the weights of convolutions and linear layers anew, as Kaiming et al. 2015; ``own`` keeps the
-        architecture's.
+        ``kaiming`` redraws the weights of convolutions and linear layers (He et al. 2015); ``own`` keeps the
+        initialisation of the architecture.
     stream
-        Names weights that differ from those of the seed alone, such as those of a partner with its own initialisation.
+        Name of a separate random stream, for weights that differ from the default weights of the same seed.
 
     Examples
     --------
     >>> import torch
-    >>> one, same, other = (build_network(lambda: torch.nn.Conv2d(1, 4, 3), seed) for seed in (0, 0, 1))
-    >>> torch.equal(one.weight, same.weight), torch.equal(one.weight, other.weight)
+    >>> first, same, other = (build_network(lambda: torch.nn.Conv2d(1, 4, 3), seed) for seed in (0, 0, 1))
+    >>> torch.equal(first.weight, same.weight), torch.equal(first.weight, other.weight)
     (True, False)
     """
     with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""Outputs of a network's layers."""
+"""Layers of networks and their output features."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from torch import Tensor, nn
 
 from gahbench._util.errors import ParameterError, listing, suggestion
 
-#: Maximum of names that an error lists.
-_LISTED = 30
+#: Maximum number of names in an error message.
+_MAX_NAMES = 30
 
 
 class Layer(NamedTuple):
-    """A module of a network that puts out features of shape (N, C, H, W).
+    """A module of a network whose output has shape (N, C, H, W).
 
     Parameters
     ----------
     name
-        As ``network.named_modules()`` has it.
+        Name of the module in ``network.named_modules()``.
     channels
-        Number of channels C of its output.
+        Number of channels C of the output.
     pixels
-        Number of pixels H * W of its output.
+        Number of pixels H * W of the output.
     """
 
     name: str
@@ -33,14 +33,16 @@ class Layer(NamedTuple):
 
 
 def feature_layers(network: nn.Module, noisy: Tensor, sigma: Tensor) -> list[Layer]:
-    """Return the modules without children whose output is (N, C, H, W), in the order of the forward pass.
+    """Return the modules without children whose output has shape (N, C, H, W), in the order of the forward pass.
 
     Parameters
     ----------
     network
-        Its ``forward(noisy, sigma)`` is called once.
-    noisy, sigma
-        Shapes (N, C, H, W) and (N,).
+        A network; its ``forward(noisy, sigma)`` is called once.
+    noisy
+        Noisy images, shape (N, C, H, W).
+    sigma
+        Noise levels, shape (N,).
 
     Examples
     --------
@@ -53,21 +55,21 @@ def feature_layers(network: nn.Module, noisy: Tensor, sigma: Tensor) -> list[Lay
     """
     layers: dict[str, Layer] = {}
 
-    def note(name: str, output: Any) -> None:
+    def record(name: str, output: Any) -> None:
         if isinstance(output, Tensor) and output.ndim == 4:
             layers.setdefault(name, Layer(name, output.shape[1], output.shape[2] * output.shape[3]))
 
     modules = {name: module for name, module in network.named_modules() if not any(module.children())}
-    _run(network, noisy, sigma, modules, note)
+    _run(network, noisy, sigma, modules, record)
     return [*layers.values()]
 
 
 def _run(
-    network: nn.Module, noisy: Tensor, sigma: Tensor, modules: dict[str, nn.Module], note: Callable[[str, Any], None]
+    network: nn.Module, noisy: Tensor, sigma: Tensor, modules: dict[str, nn.Module], record: Callable[[str, Any], None]
 ) -> None:
-    """Call a network, and ``note`` with the name and the output of each call of some of its modules."""
+    """Run a network, and call ``record`` with the name and output of some of its modules at each of their calls."""
     hooks = [
-        module.register_forward_hook(lambda module, inputs, output, name=name: note(name, output))
+        module.register_forward_hook(lambda module, inputs, output, name=name: record(name, output))
         for name, module in modules.items()
     ]
     try:
@@ -79,51 +81,60 @@ def _run(
 
 
 def middle_layer(layers: Sequence[tuple[str, int]]) -> str:
-    """Return the middle one of the layers with the smallest pixels: the bottleneck of a UNet, the middle of a chain.
+    """Return the middle layer among those with the fewest pixels: the bottleneck of a UNet, or the middle of a chain.
 
     Parameters
     ----------
     layers
-        Names and numbers of pixels, in the order of the forward pass.
+        Name and number of pixels of each layer, in the order of the forward pass.
 
     Raises
     ------
     ParameterError
-        If there are none.
+        If there are no layers.
     """
     if not layers:
-        raise ParameterError("no layer of the network puts out features of shape (N, C, H, W); name one with 'layer'")
+        raise ParameterError(
+            "no layer of the network has an output of shape (N, C, H, W); choose a module with 'layer'"
+        )
     smallest = min(pixels for _, pixels in layers)
     names = [name for name, pixels in layers if pixels == smallest]
     return names[len(names) // 2]
 
 
 def layer_output(network: nn.Module, layer: str, noisy: Tensor, sigma: Tensor) -> Tensor:
-    """Return the output of a module of a network; of the last call, if there are several.
+    """Return the output of a module of a network, from its last call in the forward pass.
 
     Parameters
     ----------
     network
-        Its ``forward(noisy, sigma)`` is called once, without gradients.
+        A network; its ``forward(noisy, sigma)`` is called once, without gradients.
     layer
-        Name of the module, as ``network.named_modules()`` has it.
-    noisy, sigma
-        Shapes (N, C, H, W) and (N,).
+        Name of the module in ``network.named_modules()``.
+    noisy
+        Noisy images, shape (N, C, H, W).
+    sigma
+        Noise levels, shape (N,).
 
     Raises
     ------
     ParameterError
-        If there is no such module, it was not called, or puts out no tensor.
+        If the module does not exist, is not called, or does not return a tensor.
     """
     modules = dict(network.named_modules())
     if layer not in modules or not layer:
         names = [name for name in modules if name]
-        shown = listing(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
-        raise ParameterError(f"the network has no layer '{layer}'{suggestion(layer, names) or ';'} accepted: {shown}")
-    kept: list[Any] = []
-    _run(network, noisy, sigma, {layer: modules[layer]}, lambda name, output: kept.append(output))
-    if not kept or not isinstance(kept[-1], Tensor):
-        what = "is not called in the forward pass" if not kept else f"puts out {type(kept[-1]).__name__}, not a tensor"
-        raise ParameterError(f"layer '{layer}' {what}; accepted are layers with features (N, C, H, W)")
-    output: Tensor = kept[-1]
+        accepted = listing(names[:_MAX_NAMES]) + (
+            f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+        )
+        raise ParameterError(
+            f"the network has no layer '{layer}'{suggestion(layer, names) or ';'} accepted: {accepted}"
+        )
+    outputs: list[Any] = []
+    _run(network, noisy, sigma, {layer: modules[layer]}, lambda name, output: outputs.append(output))
+    if not outputs or not isinstance(outputs[-1], Tensor):
+        kind = None if not outputs else type(outputs[-1]).__name__
+        problem = "is not called in the forward pass" if kind is None else f"returns {kind}, not a tensor"
+        raise ParameterError(f"layer '{layer}' {problem}; accepted are layers with features (N, C, H, W)")
+    output: Tensor = outputs[-1]
     return output

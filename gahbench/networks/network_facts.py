@@ -1,4 +1,4 @@
-"""Facts about any network, measured by calling it: whether it is homogeneous, blind, and works with torch.func."""
+"""Measured facts about networks: homogeneity, blindness, and support for torch.func."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from gahbench._util.noise import derive_seed, generator
 from gahbench._util.shapes import Shape
 
-#: Below it a network counts as homogeneous: the rest is rounding.
+#: Homogeneity residual below which a network counts as homogeneous, since rounding also causes a residual.
 HOMOGENEOUS = 1e-3
-#: Standard deviation of the perturbation of gains and constants.
+#: Standard deviation of the perturbation of gains and biases.
 SPREAD = 0.2
-#: Passes in training mode that move running averages from where they start.
+#: Number of passes in training mode, which change running averages from their initial values.
 PASSES = 3
 
 
 def with_random_weights(network: nn.Module, shape: Shape) -> nn.Module:
-    """Give a network random weights of ordinary size, and return it in evaluation."""
+    """Give a network random weights of ordinary size, and return it in evaluation mode."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(derive_seed("initialisation", "network facts"))
         for parameter in network.parameters():
@@ -32,7 +32,7 @@ def with_random_weights(network: nn.Module, shape: Shape) -> nn.Module:
                 else:
                     parameter.add_(SPREAD * torch.randn_like(parameter))
         network.train()
-        # Errors in training mode are not checked here.
+        # Some networks fail in training mode, which is not checked here.
         with contextlib.suppress(Exception):
             for _ in range(PASSES):
                 network(torch.rand(2, *shape), torch.rand(2))
@@ -40,49 +40,51 @@ def with_random_weights(network: nn.Module, shape: Shape) -> nn.Module:
 
 
 def random_images(count: int, shape: Shape) -> Tensor:
-    """Return white noise in [0, 1], shape (count, C, H, W): always the same."""
+    """Return uniform white noise in [0, 1], shape (count, C, H, W), which is the same in every call."""
     return torch.rand(count, *shape, generator=generator("data", "network facts"))
 
 
 def homogeneity_residual(network: nn.Module, noisy: Tensor, sigma: Tensor) -> float:
-    """Return |f(2y, 2 sigma) - 2 f(y, sigma)| / |2 f(y, sigma)|: 0 for a bias-free network."""
+    """Return |f(2y, 2 sigma) - 2 f(y, sigma)| / |2 f(y, sigma)|, which is 0 for a bias-free network."""
     with torch.no_grad():
         once, twice = network(noisy, sigma).double(), network(2 * noisy, 2 * sigma).double()
     return float((twice - 2 * once).norm() / (2 * once).norm().clamp_min(1e-300))
 
 
 def homogeneity(residual: float) -> str:
-    """Write a homogeneity residual as a sentence."""
+    """Describe a homogeneity residual."""
     kind = "homogeneous" if residual < HOMOGENEOUS else "not homogeneous"
     return f"{kind}: |f(2y, 2σ) - 2f(y, σ)| / |2f(y, σ)| = {residual:.1e}, with random weights"
 
 
 def is_blind(network: nn.Module, noisy: Tensor) -> bool:
-    """Return whether the result for noisy images (N, C, H, W) is the same at two noise levels."""
+    """Whether the output for noisy images (N, C, H, W) is the same at two noise levels."""
     levels = torch.full((len(noisy),), 0.1)
     with torch.no_grad():
         return torch.equal(network(noisy, levels), network(noisy, 4 * levels))
 
 
 def torch_func_obstacle(network: nn.Module, noisy: Tensor, sigma: Tensor) -> str | None:
-    """Return why ``torch.func`` cannot differentiate a network, or ``None`` where it can."""
+    """Return why ``torch.func`` cannot differentiate a network, or ``None`` if it can."""
     state = {name: value.detach() for name, value in [*network.named_parameters(), *network.named_buffers()]}
     cotangents = torch.randn(3, *noisy.shape, generator=generator("noise", "network facts"))
     try:
-        # A hint that something could be faster is no obstacle.
+        # Performance warnings are not an obstacle.
         with warnings.catch_warnings(), torch.enable_grad():
             warnings.simplefilter("ignore")
             pull: Any = torch.func.vjp(
                 lambda images: torch.func.functional_call(network, state, (images, sigma)), noisy.detach()
             )[1]
-            found = torch.func.vmap(lambda cotangent: pull(cotangent)[0])(cotangents)
+            products = torch.func.vmap(lambda cotangent: pull(cotangent)[0])(cotangents)
             image = noisy.detach().requires_grad_()
             denoised = network(image, sigma)
-            expected = [torch.autograd.grad(denoised, image, one, retain_graph=True)[0] for one in cotangents]
+            expected = [
+                torch.autograd.grad(denoised, image, cotangent, retain_graph=True)[0] for cotangent in cotangents
+            ]
     except (Exception, SystemExit) as error:
         return one_line(error)
-    scale = max(float(one.abs().max()) for one in expected)
-    difference = float((found - torch.stack(expected)).abs().max())
+    scale = max(float(product.abs().max()) for product in expected)
+    difference = float((products - torch.stack(expected)).abs().max())
     return None if difference <= 1e-3 * scale else f"its products differ from those of autograd by {difference:.1e}"
 
 

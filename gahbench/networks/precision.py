@@ -1,9 +1,9 @@
-"""The precision of a network's computation, chosen by timing the network itself.
+"""Choice between float32 and bfloat16 for a network, by timing it.
 
-Whether bfloat16 pays cannot be told from the instructions that a processor lists: with AVX512-BF16 but without matrix
-units (AMX) it is slower than float32, and with AMX the gain depends on the widths of the layers. So a few passes are
-timed in both precisions, once for each network and shape on each kind of machine, and the choice is kept beside the
-results, so that all seeds share it.
+The instruction set of a processor does not tell whether bfloat16 is faster: with AVX512-BF16 but without matrix units
+(AMX) it is slower than float32, and with AMX the gain depends on the widths of the layers. Therefore a few passes are
+timed in both precisions, once for each network, shape and kind of machine. The choice is stored in the results folder,
+so that all seeds share it.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from gahbench.devices.hardware import hardware, is_out_of_memory
 
 Precision = Literal["float32", "bfloat16"]
 
-#: bfloat16 is chosen where it is at least this much faster, so that near ties do not flip from run to run.
+#: Minimum speedup for which bfloat16 is chosen, so that small differences do not change the choice between runs.
 MIN_GAIN = 1.15
-#: Work that float32 does in fewer seconds is not worth a measurement.
+#: Minimum seconds of work in float32 for which both precisions are timed.
 MIN_SECONDS = 60.0
-#: The share of the planned work that a measurement may take.
+#: Maximum share of the planned work that timing may take.
 MAX_SHARE = 0.01
-#: The most passes that are timed in each precision.
+#: Maximum number of passes that are timed in each precision.
 MAX_PASSES = 5
-#: Size of the file of a choice at most.
+#: Maximum size in bytes of a file with a choice.
 MAX_BYTES = 10_000
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A precision, and why it was chosen."""
+    """A precision and the reason for its choice."""
 
     precision: Precision = "float32"
     reason: str = "set"
@@ -52,7 +52,7 @@ class Choice:
 
 
 class Choices:
-    """The choices of a results folder, or of one process where there is no folder."""
+    """Choices of precisions, stored in a results folder if there is one, else only in memory."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
@@ -67,68 +67,68 @@ class Choices:
         passes: float,
         run: Callable[[Precision], object],
     ) -> Choice:
-        """Return the precision for a network on this machine: as it was chosen before, or else measured."""
+        """Return the stored choice for a network on this machine, or measure and store it."""
         if not hardware(device).has_bfloat16:
             return Choice(reason="the hardware has no bfloat16 instructions")
-        # Work of another amount is another question: short work is not measured.
-        question = {"work": work, "network": _identity(network), "shape": list(shape), "passes": f"{passes:.3g}"}
-        fields = {**question, **_machine(device)}
+        # The amount of work is part of the key, because short work is not timed.
+        task = {"work": work, "network": _identity(network), "shape": list(shape), "passes": f"{passes:.3g}"}
+        fields = {**task, **_machine(device)}
         key = key_of(fields)
         choice = self._known.get(key)
-        if choice is None and (written := self._content(f"{key}.json")) is not None:
-            choice = written[1]
+        if choice is None and (stored := self._read(f"{key}.json")) is not None:
+            choice = stored[1]
         if choice is None:
-            choice = self._keep(key, fields, measure(run, passes, device))
+            choice = self._store(key, fields, measure(run, passes, device))
         self._known[key] = choice
-        earlier = self._elsewhere(key, question, choice)
-        return choice if earlier is None else replace(choice, note=earlier)
+        note = self._difference_note(key, task, choice)
+        return choice if note is None else replace(choice, note=note)
 
-    def _content(self, name: str) -> tuple[dict[str, Any], Choice] | None:
-        """Return what a file says, and its choice; ``None`` where it is missing or damaged."""
+    def _read(self, file_name: str) -> tuple[dict[str, Any], Choice] | None:
+        """Return the fields and the choice in a file, or ``None`` if the file is missing or damaged."""
         if self._folder is None:
             return None
         try:
-            content = parse_json(read_regular(self._folder / name, MAX_BYTES, follow=False))
+            content = parse_json(read_regular(self._folder / file_name, MAX_BYTES, follow=False))
             precision = content["precision"]
             if precision not in ("float32", "bfloat16"):
                 return None
-            seconds = {str(which): float(value) for which, value in content["seconds"].items()}
+            seconds = {str(name): float(value) for name, value in content["seconds"].items()}
             return content, Choice(precision, str(content["reason"]), seconds)
         except (OSError, ValueError, TypeError, LookupError, AttributeError):
             return None
 
-    def _keep(self, key: str, fields: Mapping[str, Any], choice: Choice) -> Choice:
-        """Write a choice, and return the one that is kept: of workers that measure at once the first decides."""
+    def _store(self, key: str, fields: Mapping[str, Any], choice: Choice) -> Choice:
+        """Store a choice and return it, or return the choice that another worker stored first."""
         if self._folder is None:
             return choice
         record = {**fields, **{name: value for name, value in asdict(choice).items() if name != "note"}}
         file = self._folder / f"{key}.json"
-        own = temporary_name(file)
-        # A choice that cannot be written is made again by the next process: no reason to fail a unit.
+        temporary = temporary_name(file)
+        # A unit does not fail if the choice cannot be written; the next process measures again.
         with contextlib.suppress(OSError):
-            write_json(own, record)
+            write_json(temporary, record)
             try:
-                os.link(own, file)
+                os.link(temporary, file)
             except FileExistsError:
-                if (first := self._content(file.name)) is not None:
+                if (first := self._read(file.name)) is not None:
                     choice = first[1]
                 else:
-                    own.replace(file)  # a damaged file
+                    temporary.replace(file)  # The existing file is damaged.
             finally:
-                own.unlink(missing_ok=True)
+                temporary.unlink(missing_ok=True)
         return choice
 
-    def _elsewhere(self, key: str, question: Mapping[str, Any], choice: Choice) -> str | None:
-        """Return a sentence if other machines compute the same network of this folder in the other precision."""
+    def _difference_note(self, key: str, task: Mapping[str, Any], choice: Choice) -> str | None:
+        """Return a note if this folder has another precision for the same network from another machine."""
         if self._folder is None:
             return None
         for name in sorted(names_in(self._folder)):
-            if name.startswith((".", key)) or (found := self._content(name)) is None:
+            if name.startswith((".", key)) or (stored := self._read(name)) is None:
                 continue
-            content, other = found
-            if other.precision != choice.precision and all(content.get(part) == question[part] for part in question):
+            content, other = stored
+            if other.precision != choice.precision and all(content.get(name) == value for name, value in task.items()):
                 return (
-                    f"{question['work']} in {choice.precision} here ({choice.reason}), where this folder has "
+                    f"{task['work']} in {choice.precision} here ({choice.reason}), while this folder has "
                     f"{other.precision} from another machine ({content.get('processor')}, {content.get('device')}, "
                     f"{content.get('threads')} threads)"
                 )
@@ -138,33 +138,33 @@ class Choices:
 def pass_seconds(
     run: Callable[[Precision], object], precision: Precision, passes: float, device: torch.device
 ) -> float | None:
-    """Return the seconds of one pass, after another that warms up; ``None`` where they are too much of the work."""
+    """Return the seconds of a pass, timed after a warm-up pass, or ``None`` if timing takes too much of the work."""
     if passes * MAX_SHARE < 2:
         return None
-    _seconds(run, precision, device)
-    return _seconds(run, precision, device)
+    _time_pass(run, precision, device)
+    return _time_pass(run, precision, device)
 
 
 def measure(run: Callable[[Precision], object], passes: float, device: torch.device) -> Choice:
-    """Time passes in float32 and bfloat16, one after the other in turn, and return the precision to use."""
+    """Time alternating passes in float32 and bfloat16, and return the precision to use."""
     if passes * MAX_SHARE < 2:
-        return Choice(reason="too few passes to measure one")
-    first = _seconds(run, "float32", device)
-    timed: dict[Precision, list[float]] = {"float32": [_seconds(run, "float32", device)], "bfloat16": []}
+        return Choice(reason="too few passes to time one")
+    first = _time_pass(run, "float32", device)
+    timed: dict[Precision, list[float]] = {"float32": [_time_pass(run, "float32", device)], "bfloat16": []}
     planned = passes * timed["float32"][0]
     spent = first + timed["float32"][0]
     if planned < MIN_SECONDS:
         return Choice(reason=f"less than {MIN_SECONDS:.0f} s of work", seconds=_medians(timed))
     if spent + 3 * timed["float32"][0] > MAX_SHARE * planned:
-        return Choice(reason="too few passes to measure both precisions", seconds=_medians(timed))
+        return Choice(reason="too few passes to time both precisions", seconds=_medians(timed))
     try:
-        spent += _seconds(run, "bfloat16", device)
-        for place in range(MAX_PASSES):
-            # The first pair always: the warm-up has been paid for.
-            if place and spent + sum(each[-1] for each in timed.values()) > MAX_SHARE * planned:
+        spent += _time_pass(run, "bfloat16", device)
+        for index in range(MAX_PASSES):
+            # Always time the first pair, since the warm-up is done.
+            if index and spent + sum(seconds[-1] for seconds in timed.values()) > MAX_SHARE * planned:
                 break
-            for precision in ("bfloat16", "float32") if place else ("bfloat16",):
-                timed[precision].append(_seconds(run, precision, device))
+            for precision in ("bfloat16", "float32") if index else ("bfloat16",):
+                timed[precision].append(_time_pass(run, precision, device))
                 spent += timed[precision][-1]
     except Exception as error:
         if is_out_of_memory(error):
@@ -176,26 +176,26 @@ def measure(run: Callable[[Precision], object], passes: float, device: torch.dev
 
 
 def _medians(timed: Mapping[Precision, list[float]]) -> dict[str, float]:
-    return {name: float(f"{statistics.median(each):.4g}") for name, each in timed.items() if each}
+    return {name: float(f"{statistics.median(seconds):.4g}") for name, seconds in timed.items() if seconds}
 
 
-def _seconds(run: Callable[[Precision], object], precision: Precision, device: torch.device) -> float:
-    there = hardware(device)
-    there.synchronise()
+def _time_pass(run: Callable[[Precision], object], precision: Precision, device: torch.device) -> float:
+    device_hardware = hardware(device)
+    device_hardware.synchronise()
     started = time.perf_counter()
     run(precision)
-    there.synchronise()
+    device_hardware.synchronise()
     return time.perf_counter() - started
 
 
 def _identity(network: nn.Module) -> str:
-    """Return a digest of the class of a network and the shapes of its parameters."""
+    """Return a digest of the class of a network and of the shapes of its parameters."""
     shapes = [(name, list(value.shape)) for name, value in network.named_parameters()]
     return key_of([type(network).__qualname__, shapes])
 
 
 def _machine(device: torch.device) -> dict[str, Any]:
-    """Return what the speed of a precision depends on beside the network."""
+    """Return the facts about this machine on which the speed of a precision depends."""
     return {
         "processor": processor_name(),
         "device": hardware(device).name,

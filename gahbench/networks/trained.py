@@ -1,4 +1,4 @@
-"""A trained network, seen as any other denoiser."""
+"""Networks as denoisers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def channels_last(network: nn.Module, device: torch.device | str) -> nn.Module:
-    """Move a network to a device, with kernels of two dimensions laid out channels last, and return it."""
+    """Move a network to a device, convert its 2-D kernels to channels-last layout, and return it."""
     network.to(device)
     with torch.no_grad():
         for values in (*network.parameters(), *network.buffers()):
@@ -27,14 +27,14 @@ def channels_last(network: nn.Module, device: torch.device | str) -> nn.Module:
 
 
 class Trained:
-    """A network as a denoiser: in evaluation mode, in float32, blind to the clean image.
+    """A network as a denoiser, in evaluation mode and float32, without access to clean images.
 
     Parameters
     ----------
     network
-        Its ``forward(noisy, sigma)`` returns the denoised images.
+        A module whose ``forward(noisy, sigma)`` returns the denoised images.
     device
-        Where it computes; results are on the CPU.
+        Device on which the network computes; results are on the CPU.
 
     Examples
     --------
@@ -59,7 +59,7 @@ class Trained:
         Raises
         ------
         Exception
-            Whatever the network raises.
+            Any error of the network.
         """
         levels = torch.full((len(noisy),), sigma, device=self.device)
         with torch.no_grad():
@@ -67,12 +67,12 @@ class Trained:
         return denoised.float().cpu()
 
     def risk(self, truth: Truth, sigma: float) -> Tensor | None:
-        """Return ``None``: the expected error of a network has no closed form."""
+        """Return ``None``, because the expected error of a network has no closed form."""
         return None
 
     @needed("jacobian")
     def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> Jacobian:
-        """Return the network's Jacobians at the noisy images, on its device."""
+        """Return the Jacobians of the network at the noisy images, on its device."""
         from gahbench.jacobian import Jacobian
 
         return Jacobian(self.network, noisy.to(self.device), sigma)

@@ -1,4 +1,4 @@
-"""Models of other conventions: what they see and what is made of their output, against closed forms."""
+"""Conversion of models with other conventions to denoisers, compared with closed forms."""
 
 import math
 
@@ -17,12 +17,12 @@ pytestmark = pytest.mark.usefixtures("figures_not_rendered")
 
 
 def best(noisy, sigma):
-    """The best denoiser of white images of mean 1/2 and a variance, in [0, 1]."""
+    """Denoise optimally white images in [0, 1] of mean 1/2 and variance VARIANCE."""
     return 0.5 + VARIANCE / (VARIANCE + sigma**2) * (noisy - 0.5)
 
 
 def model(output, low, high):
-    """The same in another range, with another output, given image and noise level there."""
+    """Return the optimal denoiser as a model with another value range and output."""
     scale = high - low
 
     def image(noisy, sigma):
@@ -50,15 +50,15 @@ def case(seed=0):
 @pytest.mark.parametrize("output", ["image", "residual", "eps", "score"])
 @settings(deadline=None, max_examples=25)
 @given(low=st.floats(-3, 1), width=st.floats(0.1, 300))
-def test_ranges_and_outputs_give_the_same_denoiser(output, low, width):
+def test_all_value_ranges_and_outputs_give_the_same_denoiser(output, low, width):
     noisy, sigma = case()
-    found = gahbench.as_denoiser(model(output, low, low + width), value_range=(low, low + width), output=output)
-    torch.testing.assert_close(found(noisy, sigma), best(noisy, sigma.reshape(-1, 1, 1, 1)), rtol=1e-9, atol=1e-8)
+    denoiser = gahbench.as_denoiser(model(output, low, low + width), value_range=(low, low + width), output=output)
+    torch.testing.assert_close(denoiser(noisy, sigma), best(noisy, sigma.reshape(-1, 1, 1, 1)), rtol=1e-9, atol=1e-8)
 
 
 @pytest.mark.parametrize("output", ["eps", "image", "v"])
-def test_a_diffusion_by_timesteps_is_the_denoiser_of_its_noise(output):
-    """At every timestep, to 1e-5: images in [-1, 1], y = sqrt(abar) x + sqrt(1 - abar) eps."""
+def test_a_diffusion_model_with_timesteps_becomes_the_optimal_denoiser(output):
+    """The model takes images in [-1, 1] with y = sqrt(abar) x + sqrt(1 - abar) eps; all timesteps agree to 1e-5."""
     products = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
 
     def network(images, times):
@@ -68,14 +68,14 @@ def test_a_diffusion_by_timesteps_is_the_denoiser_of_its_noise(output):
         noise = (images - product.sqrt() * clean) / (1 - product).sqrt()
         return {"eps": noise, "image": clean, "v": product.sqrt() * noise - (1 - product).sqrt() * clean}[output]
 
-    found = gahbench.as_denoiser(network, "timestep", (-1, 1), output, products)
+    denoiser = gahbench.as_denoiser(network, "timestep", (-1, 1), output, products)
     sigmas = ((1 - products) / products).sqrt() / 2
     noisy = torch.rand(1000, 1, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     expected = best(noisy, sigmas.reshape(-1, 1, 1, 1))
-    torch.testing.assert_close(found(noisy, sigmas), expected, rtol=1e-5, atol=1e-8)
+    torch.testing.assert_close(denoiser(noisy, sigmas), expected, rtol=1e-5, atol=1e-8)
 
 
-def test_times_between_steps_are_the_nearest_or_fractions():
+def test_timesteps_are_the_nearest_or_interpolated():
     products = torch.tensor([0.9, 0.5, 0.1])
     seen = []
 
@@ -93,7 +93,7 @@ def test_times_between_steps_are_the_nearest_or_fractions():
     assert seen[1].tolist() == pytest.approx([0.5, 2.0, 0.0], abs=0.02)
 
 
-def test_edm_preconditioning_is_undone():
+def test_edm_outputs_give_the_optimal_denoiser():
     data = 0.5
 
     def network(images, noise):
@@ -104,17 +104,17 @@ def test_edm_preconditioning_is_undone():
         return (clean - data**2 / total**2 * noisy) / (sigma * data / total)
 
     noisy, sigma = case()
-    found = gahbench.as_denoiser(network, value_range=(-1, 1), output="edm", sigma_data=data)
-    torch.testing.assert_close(found(noisy, sigma), best(noisy, sigma.reshape(-1, 1, 1, 1)))
+    denoiser = gahbench.as_denoiser(network, value_range=(-1, 1), output="edm", sigma_data=data)
+    torch.testing.assert_close(denoiser(noisy, sigma), best(noisy, sigma.reshape(-1, 1, 1, 1)))
 
 
-def test_maps_and_blind_models_and_numpy():
+def test_noise_maps_blind_models_and_numpy_models_are_supported():
     noisy, sigma = case()
-    seen = gahbench.as_denoiser(lambda images: images[:, 1:], "map", (0, 255))(noisy, sigma)
-    torch.testing.assert_close(seen, sigma.reshape(-1, 1, 1, 1).expand_as(noisy))
+    noise_map = gahbench.as_denoiser(lambda images: images[:, 1:], "map", (0, 255))(noisy, sigma)
+    torch.testing.assert_close(noise_map, sigma.reshape(-1, 1, 1, 1).expand_as(noisy))
     torch.testing.assert_close(gahbench.as_denoiser(lambda images: images / 2, "none")(noisy, sigma), noisy / 2)
-    found = gahbench.as_denoiser(lambda images, levels: np.clip(images.numpy(), 0.2, 0.8))(noisy, sigma)
-    assert float(found.max()) <= 0.8
+    clipped = gahbench.as_denoiser(lambda images, levels: np.clip(images.numpy(), 0.2, 0.8))(noisy, sigma)
+    assert float(clipped.max()) <= 0.8
 
 
 @pytest.mark.parametrize(
@@ -122,17 +122,17 @@ def test_maps_and_blind_models_and_numpy():
     [
         ({"sigma": "log"}, "sigma='log': accepted are none, level, map, timestep"),
         ({"output": "noise"}, "output='noise': accepted are image, residual, eps, score, v, edm"),
-        ({"sigma": "timestep"}, "alphas_cumprod goes with sigma='timestep'"),
-        ({"value_range": (1, -1)}, "the lower one first"),
-        ({"sigma": "timestep", "alphas_cumprod": torch.tensor([0.1, 0.5])}, "falling numbers"),
+        ({"sigma": "timestep"}, "sigma='timestep' needs alphas_cumprod"),
+        ({"value_range": (1, -1)}, "the lower number first"),
+        ({"sigma": "timestep", "alphas_cumprod": torch.tensor([0.1, 0.5])}, "decreasing numbers"),
     ],
 )
-def test_what_is_not_accepted_is_said(parameters, message):
+def test_invalid_parameters_are_rejected(parameters, message):
     with pytest.raises(ParameterError, match=message.replace("(", r"\(")):
         gahbench.as_denoiser(lambda images, levels: images, **parameters)
 
 
-def test_the_optimum_of_gaussian_images_is_scored_as_it_is_by_its_row():
+def test_the_optimum_of_gaussian_images_ranks_first():
     dataset = gahbench.create("dataset", "gaussian-field", size=8)
 
     def optimum(noisy, sigma):
@@ -146,7 +146,7 @@ def test_the_optimum_of_gaussian_images_is_scored_as_it_is_by_its_row():
     assert set(board.index) == {"model", "identity", "bayes-shrink[sym4]", "oracle-threshold[sym4]"}
 
 
-def test_a_model_is_scored_beside_the_references_of_a_suite(tmp_path):
+def test_a_model_is_scored_with_the_references_of_a_suite(tmp_path):
     suite = """
 name: beside
 datasets: [{discs: {size: 8}}, {gaussian-field: {size: 8}}]
@@ -169,15 +169,15 @@ scoring: {sigmas: [0.1, 0.3], images: 4, metrics: [psnr, spectrum, generalizatio
     assert rows.loc[("discs[size=8]", "mine"), "spectrum.trace"] > 0
     assert rows.loc[("discs[size=8]", "mine"), "deficit"] > 0
     assert not [name for name in board.columns if name.startswith("generalization")]
-    # The same numbers as those of a run of the suite.
+    # The references have the same scores as in a run of the suite.
     run = gahbench.run(tmp_path / "beside.yaml", out=tmp_path / "out", engine="inline")
     own = run.leaderboard(full=True).set_index(["dataset", "entrant"])
-    for place in rows.index:
-        if place[1] != "mine":
-            assert rows.loc[place, "psnr"] == own.loc[place, "psnr"]
+    for key in rows.index:
+        if key[1] != "mine":
+            assert rows.loc[key, "psnr"] == own.loc[key, "psnr"]
 
 
-def test_a_model_that_fails_costs_its_row():
+def test_a_model_that_fails_has_a_row_without_scores():
     def broken(noisy, sigma):
         raise RuntimeError("no such kernel")
 

@@ -1,4 +1,4 @@
-"""The facts of a network, checked on networks whose facts are known."""
+"""Facts about networks, checked on networks with known facts."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ from gahbench.networks.network_facts import (
 
 
 class Chain(nn.Module):
-    """Convolutions and rectifiers, whose last layer starts at zero as that of many published networks."""
+    """Convolutions and rectifiers, with a last layer that starts at zero, as in many published networks."""
 
     def __init__(self, bias=False, norm="none", level="none", layers=3):
         super().__init__()
@@ -37,10 +37,10 @@ class Chain(nn.Module):
         self.level = level
 
     def forward(self, noisy, sigma):
-        given = noisy
+        inputs = noisy
         if self.level == "map":
-            given = torch.cat([noisy, sigma.view(-1, 1, 1, 1).expand_as(noisy)], 1)
-        residual = self.last(self.middle(self.first(given)))
+            inputs = torch.cat([noisy, sigma.view(-1, 1, 1, 1).expand_as(noisy)], 1)
+        residual = self.last(self.middle(self.first(inputs)))
         return noisy - (residual * sigma.view(-1, 1, 1, 1) if self.level == "factor" else residual)
 
 
@@ -54,55 +54,55 @@ def residual(**options):
 
 @settings(max_examples=15, deadline=None)
 @given(st.booleans(), st.sampled_from(["none", "batch", "mean"]), st.sampled_from(["none", "map"]), st.integers(1, 3))
-def test_a_network_is_homogeneous_just_where_nothing_is_added(bias, norm, level, layers):
-    """Running means count as constants, though they start at zero; a map of sigma scales as the image does."""
-    found = residual(bias=bias, norm=norm, level=level, layers=layers)
-    assert (found < HOMOGENEOUS) == (not bias and norm == "none")
+def test_a_network_is_homogeneous_if_and_only_if_it_adds_no_constants(bias, norm, level, layers):
+    """Running means are constants, although they start at zero; a map of sigma scales like the image."""
+    value = residual(bias=bias, norm=norm, level=level, layers=layers)
+    assert (value < HOMOGENEOUS) == (not bias and norm == "none")
 
 
-def test_a_factor_of_sigma_is_not_homogeneous():
+def test_multiplying_by_sigma_is_not_homogeneous():
     assert residual(level="factor") > HOMOGENEOUS
 
 
-def test_the_residual_of_a_known_network():
+def test_the_homogeneity_residual_of_a_known_network():
     class Adds(nn.Module):
         def forward(self, noisy, sigma):
             return noisy + 1
 
     noisy = torch.ones(1, 1, 4, 4)
-    # f(2) = 3 and 2 f(1) = 4: a quarter of it.
+    # As f(2) = 3 and 2 f(1) = 4, the residual is 1/4.
     assert homogeneity_residual(Adds(), noisy, torch.ones(1)) == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize(("level", "blind"), [("none", True), ("map", False), ("factor", False)])
-def test_blindness_shows_though_the_last_layer_starts_at_zero(level, blind):
+def test_random_weights_reveal_blindness_if_the_last_layer_starts_at_zero(level, blind):
     assert is_blind(Chain(level=level), NOISY)
     assert is_blind(with_random_weights(Chain(level=level), SHAPE), NOISY) == blind
 
 
-def test_random_weights_are_always_the_same_and_leave_what_is_frozen():
-    def start():
+def test_random_weights_are_reproducible_and_do_not_change_frozen_parameters():
+    def build():
         torch.manual_seed(0)
         network = Chain(bias=True, norm="batch")
         network.first.weight.requires_grad_(False)
         return network
 
-    one, two = start(), start()
-    frozen = one.first.weight.clone()
+    first, second = build(), build()
+    frozen = first.first.weight.clone()
     before = torch.get_rng_state()
-    with_random_weights(one, SHAPE)
+    with_random_weights(first, SHAPE)
     assert before.equal(torch.get_rng_state())
-    assert one.first.weight.equal(frozen)
-    with_random_weights(two, SHAPE)
+    assert first.first.weight.equal(frozen)
+    with_random_weights(second, SHAPE)
     assert all(
-        left.equal(right) for left, right in zip(one.state_dict().values(), two.state_dict().values(), strict=True)
+        left.equal(right) for left, right in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
     )
-    assert all(value.abs().max() > 1e-3 for value in one.parameters())
-    assert not one.training
+    assert all(value.abs().max() > 1e-3 for value in first.parameters())
+    assert not first.training
 
 
-class Closed(torch.autograd.Function):
-    """As functions were written before torch.func."""
+class OldStyle(torch.autograd.Function):
+    """An autograd function in the old style, without ``setup_context``, which torch.func does not support."""
 
     @staticmethod
     def forward(context, image):
@@ -113,7 +113,7 @@ class Closed(torch.autograd.Function):
         return 2 * gradient
 
 
-class Uses(nn.Module):
+class Applies(nn.Module):
     def __init__(self, function):
         super().__init__()
         self.function = function
@@ -122,26 +122,26 @@ class Uses(nn.Module):
         return self.function(noisy)
 
 
-def test_what_torch_func_can_differentiate():
+def test_torch_func_differentiates_ordinary_networks():
     assert (
         torch_func_obstacle(with_random_weights(Chain(bias=True, norm="batch", level="map"), SHAPE), NOISY, SIGMA)
         is None
     )
-    # Rectifiers that work in place, as in many networks.
-    assert torch_func_obstacle(Uses(lambda image: torch.relu_(2 * image)), NOISY, SIGMA) is None
+    # Many networks have in-place rectifiers.
+    assert torch_func_obstacle(Applies(lambda image: torch.relu_(2 * image)), NOISY, SIGMA) is None
 
 
-def test_why_torch_func_cannot():
-    assert "setup_context" in torch_func_obstacle(Uses(Closed.apply), NOISY, SIGMA)
-    assert torch_func_obstacle(Uses(lambda image: image.detach()), NOISY, SIGMA)
-    assert torch_func_obstacle(Uses(lambda image: image + float(image.detach().numpy().sum())), NOISY, SIGMA)
+def test_obstacles_to_torch_func_are_reported():
+    assert "setup_context" in torch_func_obstacle(Applies(OldStyle.apply), NOISY, SIGMA)
+    assert torch_func_obstacle(Applies(lambda image: image.detach()), NOISY, SIGMA)
+    assert torch_func_obstacle(Applies(lambda image: image + float(image.detach().numpy().sum())), NOISY, SIGMA)
 
-    def ends(image):
+    def exits(image):
         raise SystemExit("enough")
 
-    assert torch_func_obstacle(Uses(ends), NOISY, SIGMA) == "SystemExit: enough"
+    assert torch_func_obstacle(Applies(exits), NOISY, SIGMA) == "SystemExit: enough"
 
 
-def test_an_error_in_one_line():
+def test_one_line_is_the_type_and_first_line_of_an_error():
     assert one_line(ValueError("no luck\n  at all")) == "ValueError: no luck"
     assert one_line(KeyError()) == "KeyError"

@@ -1,4 +1,4 @@
-"""The choice of a precision: by a clock that the tests move, and by real networks."""
+"""The choice of a precision, with a fake clock."""
 
 import errno
 import json
@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 
 class Clock:
-    """Passes that take given seconds, which are counted rather than waited for."""
+    """A fake clock that each pass advances by given seconds."""
 
     def __init__(self, monkeypatch, float32, bfloat16):
         self.now, self.cost = 0.0, {"float32": float32, "bfloat16": bfloat16}
@@ -29,14 +29,14 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def _with_bfloat16(monkeypatch):
-    """The machine has bfloat16 instructions, whatever it is."""
+    """Pretend that the machine has bfloat16 instructions."""
     monkeypatch.setattr(Cpu, "has_bfloat16", True)
 
 
 @pytest.mark.parametrize(
     ("gain", "expected"), [(0.7, "float32"), (1.0, "float32"), (1.14, "float32"), (1.16, "bfloat16"), (3.0, "bfloat16")]
 )
-def test_bfloat16_must_be_faster_by_a_margin(monkeypatch, gain, expected):
+def test_bfloat16_is_chosen_only_if_it_is_faster_by_a_margin(monkeypatch, gain, expected):
     clock = Clock(monkeypatch, 0.1, 0.1 / gain)
     choice = measure(clock.run, 10_000, CPU)
     assert choice.precision == expected
@@ -46,7 +46,7 @@ def test_bfloat16_must_be_faster_by_a_margin(monkeypatch, gain, expected):
 
 @pytest.mark.parametrize("passes", [1_000, 3_000, 100_000])
 @pytest.mark.parametrize("slower", [1.0, 2.0])
-def test_a_measurement_takes_a_hundredth_of_the_work_at_most(monkeypatch, passes, slower):
+def test_timing_takes_at_most_a_hundredth_of_the_work(monkeypatch, passes, slower):
     clock = Clock(monkeypatch, 0.1, 0.1 * slower)
     measure(clock.run, passes, CPU)
     assert "bfloat16" in clock.passes
@@ -54,7 +54,7 @@ def test_a_measurement_takes_a_hundredth_of_the_work_at_most(monkeypatch, passes
 
 
 @pytest.mark.parametrize(("passes", "seconds"), [(1_000, 0.059), (50_000, 0.001), (300, 0.1)])
-def test_short_work_is_in_float32_and_bfloat16_is_not_tried(monkeypatch, passes, seconds):
+def test_short_work_uses_float32_without_timing_bfloat16(monkeypatch, passes, seconds):
     clock = Clock(monkeypatch, seconds, seconds / 10)
     choice = measure(clock.run, passes, CPU)
     assert choice.precision == "float32"
@@ -63,13 +63,13 @@ def test_short_work_is_in_float32_and_bfloat16_is_not_tried(monkeypatch, passes,
     assert clock.now <= MAX_SHARE * passes * seconds
 
 
-def test_few_passes_are_not_measured_at_all(monkeypatch):
+def test_work_of_few_passes_is_not_timed(monkeypatch):
     clock = Clock(monkeypatch, 100.0, 1.0)
     assert measure(clock.run, 100, CPU).precision == "float32"
     assert clock.passes == []
 
 
-def test_a_single_slow_pass_does_not_decide(monkeypatch):
+def test_a_single_slow_pass_does_not_change_the_choice(monkeypatch):
     clock = Clock(monkeypatch, 0.1, 0.05)
 
     def run(precision):
@@ -79,7 +79,7 @@ def test_a_single_slow_pass_does_not_decide(monkeypatch):
     assert measure(run, 100_000, CPU).precision == "bfloat16"
 
 
-def test_a_network_that_fails_in_bfloat16_is_in_float32(monkeypatch):
+def test_a_network_that_fails_in_bfloat16_uses_float32(monkeypatch):
     clock = Clock(monkeypatch, 0.1, 0.1)
 
     def run(precision):
@@ -94,7 +94,7 @@ def test_a_network_that_fails_in_bfloat16_is_in_float32(monkeypatch):
 
 @pytest.fixture
 def choose(monkeypatch, tmp_path):
-    """Return a function that chooses a precision for work in a folder; its attribute is the clock."""
+    """Return a function that chooses a precision for some work; its attribute ``clock`` is the fake clock."""
     clock = Clock(monkeypatch, 0.1, 0.05)
 
     def run(work="training", width=2, side=8, passes=10_000, choices=None, run=clock.run):
@@ -105,24 +105,24 @@ def choose(monkeypatch, tmp_path):
     return run
 
 
-def test_a_folder_chooses_once_for_a_network_and_shape(choose, tmp_path):
+def test_a_choice_is_made_once_per_folder_network_and_shape(choose, tmp_path):
     choices, passes = Choices(tmp_path), choose.clock.passes
     first = choose(choices=choices)
     assert first.precision == "bfloat16"
     count = len(passes)
-    # Another seed of it, here or in another process: even if the machine is busy otherwise now.
+    # Other seeds and processes use the same choice, even if the speed of the machine has changed.
     choose.clock.cost["bfloat16"] = 1.0
     assert choose(choices=choices).precision == "bfloat16"
     assert choose() == first
     assert len(passes) == count
-    # Other widths, shapes and kinds of work are measured anew.
+    # Other widths, shapes and kinds of work are timed separately.
     for given in ({"width": 3}, {"side": 9}, {"work": "jacobian"}):
         count = len(passes)
         assert choose(**given).precision == "float32"
         assert len(passes) > count
 
 
-def test_what_decided_is_recorded(choose, tmp_path):
+def test_the_measurement_is_recorded(choose, tmp_path):
     choose()
     (file,) = tmp_path.iterdir()
     content = json.loads(file.read_text())
@@ -132,7 +132,7 @@ def test_what_decided_is_recorded(choose, tmp_path):
     assert content["threads"] == torch.get_num_threads()
 
 
-def test_a_folder_that_goes_on_elsewhere_says_if_the_precision_changes(monkeypatch, choose):
+def test_a_different_choice_on_another_machine_is_noted(monkeypatch, choose):
     for name in ("with matrix units", "without them"):
         monkeypatch.setattr(module, "processor_name", lambda name=name: name)
         choice = choose()
@@ -147,7 +147,7 @@ def test_a_folder_that_goes_on_elsewhere_says_if_the_precision_changes(monkeypat
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"precision": "float16", "seconds": {}, "reason": ""}', "[]"])
-def test_a_damaged_record_is_measured_again(choose, tmp_path, content):
+def test_a_damaged_record_is_measured_again_and_replaced(choose, tmp_path, content):
     choose()
     (file,) = tmp_path.iterdir()
     file.write_text(content)
@@ -159,33 +159,33 @@ def test_a_damaged_record_is_measured_again(choose, tmp_path, content):
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_of_two_workers_that_measure_at_once_the_first_decides(monkeypatch, choose):
+def test_the_first_of_two_concurrent_measurements_decides(monkeypatch, choose):
     clock, slower = choose.clock, Clock(monkeypatch, 0.1, 0.2)
-    made = []
+    first_choice = []
 
     def run(precision):
-        # Another worker measures, and writes, while this one does.
-        if not made:
-            made.append(choose(run=slower.run))
+        # Another worker measures and writes its choice meanwhile.
+        if not first_choice:
+            first_choice.append(choose(run=slower.run))
         clock.run(precision)
         slower.now = clock.now
 
     monkeypatch.setattr(module.time, "perf_counter", lambda: clock.now + slower.now)
-    assert choose(run=run).precision == made[0].precision == "float32"
+    assert choose(run=run).precision == first_choice[0].precision == "float32"
 
 
-def test_longer_work_is_measured_although_shorter_was_not(choose):
+def test_longer_work_is_timed_although_shorter_work_was_not(choose):
     assert choose(passes=100).precision == "float32"
     longer = choose(passes=100_000)
-    # It is the same machine.
+    # There is no note, since the machine is the same.
     assert (longer.precision, longer.note) == ("bfloat16", None)
 
 
-def test_a_choice_that_cannot_be_kept_is_made_all_the_same(monkeypatch, choose, tmp_path):
-    def full(path, content):
+def test_a_choice_that_cannot_be_written_is_used_in_this_process(monkeypatch, choose, tmp_path):
+    def fail(path, content):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module, "write_json", full)
+    monkeypatch.setattr(module, "write_json", fail)
     choices = Choices(tmp_path)
     assert choose(choices=choices).precision == "bfloat16"
     count = len(choose.clock.passes)
@@ -193,6 +193,6 @@ def test_a_choice_that_cannot_be_kept_is_made_all_the_same(monkeypatch, choose, 
     assert len(choose.clock.passes) == count
 
 
-def test_without_instructions_nothing_is_measured(monkeypatch, choose):
+def test_without_bfloat16_instructions_nothing_is_timed(monkeypatch, choose):
     monkeypatch.setattr(Cpu, "has_bfloat16", False)
     assert (choose(passes=1e9).precision, choose.clock.passes) == ("float32", [])

@@ -1,4 +1,4 @@
-"""The measured receptive field is that of arithmetic."""
+"""Measured receptive fields agree with computed ones."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from gahbench.networks.receptive_field import ReceptiveField, dependence, recept
 
 
 class Network(nn.Module):
-    """What a function does to the noisy image, with the weights of some layers."""
+    """A network that applies a function to the noisy image, with some layers."""
 
     def __init__(self, function, *layers):
         super().__init__()
@@ -37,7 +37,7 @@ kernels = st.tuples(st.sampled_from([1, 3, 5]), st.sampled_from([1, 3, 7]), st.i
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(kernels, min_size=1, max_size=4), st.integers(1, 3))
-def test_a_chain_of_convolutions_sees_the_sum_of_its_kernels(layers, channels):
+def test_the_field_of_a_chain_of_convolutions_is_the_sum_of_its_kernels(layers, channels):
     chained = [
         nn.Conv2d(channels, channels, (tall, wide), padding=(d * (tall // 2), d * (wide // 2)), dilation=d)
         for tall, wide, d in layers
@@ -48,37 +48,37 @@ def test_a_chain_of_convolutions_sees_the_sum_of_its_kernels(layers, channels):
 
 
 @pytest.mark.parametrize("block", [2, 4, 8])
-def test_pooling_sees_its_block_from_every_pixel(block):
+def test_the_field_of_pooling_is_its_block(block):
     field = measured(
         lambda network, image: functional.interpolate(functional.avg_pool2d(image, block), scale_factor=block)
     )
     assert field.on_grid == field.largest == (block, block)
 
 
-def test_between_the_places_of_a_grid_it_may_be_larger():
-    """A mean of three, then the block of four that holds it: two blocks from the edges of a block, one from within."""
+def test_the_field_may_be_larger_at_pixels_off_the_pooling_grid():
+    """A mean of three pixels of blocks of four depends on two blocks at the edge of a block, and on one inside."""
 
     def blocks_of_a_mean(network, image):
         pooled = functional.avg_pool2d(image, 4)
         return functional.avg_pool2d(functional.interpolate(pooled, scale_factor=4), 3, 1, 1)
 
-    # The middle lies at the first pixel of its block, and sees the block before it too.
+    # The middle lies at the first pixel of its block, and so also depends on the previous block.
     assert measured(blocks_of_a_mean).on_grid == (8, 8)
 
-    def within(network, image):
+    def shifted(network, image):
         return blocks_of_a_mean(network, image.roll((1, 1), (2, 3))).roll((-2, -2), (2, 3))
 
-    # Two pixels on, the middle sees one block, and other pixels see two.
-    assert (measured(within).on_grid, measured(within).largest) == ((4, 4), (8, 8))
+    # Shifted by two pixels, the middle depends on one block, and other pixels on two.
+    assert (measured(shifted).on_grid, measured(shifted).largest) == ((4, 4), (8, 8))
 
 
-def test_what_reaches_the_borders_is_global():
+def test_a_field_that_reaches_the_borders_is_global():
     field = measured(lambda network, image: image - image.mean((2, 3), keepdim=True))
     assert field == ReceptiveField((128, 128), (128, 128), 128, True)
-    assert str(field).startswith("global: it reaches the borders of images of 128x128")
+    assert str(field).startswith("global: it reaches the borders of 128x128 images")
 
 
-def test_larger_images_are_tried_until_it_fits():
+def test_larger_images_are_tried_until_the_field_fits():
     mean = nn.AvgPool2d(71, 1, 35)
     assert measured(chain, mean) == ReceptiveField((71, 71), (71, 71), 128, False)
     assert measured(chain, mean, sides=(64,)).reaches_border
@@ -87,7 +87,7 @@ def test_larger_images_are_tried_until_it_fits():
     assert str(hurried).startswith("at least 64 pixels")
 
 
-def test_sizes_that_are_refused_are_passed_over():
+def test_image_sizes_that_the_network_rejects_are_skipped():
     def build(shape):
         if shape[1] < 100:
             raise ValueError("sides of 100 and more")
@@ -98,12 +98,12 @@ def test_sizes_that_are_refused_are_passed_over():
         receptive_field(build, sides=(64,))
 
 
-def test_a_result_that_depends_on_nothing_is_an_error():
+def test_an_output_that_depends_on_no_pixel_is_an_error():
     with pytest.raises(ValueError, match="no pixel"):
         measured(lambda network, image: 0 * image)
 
 
-def test_the_box_of_a_pixel():
+def test_dependence_is_the_box_of_pixels_with_nonzero_gradient():
     noisy = torch.rand(2, 1, 9, 9, requires_grad=True)
     weight = torch.zeros(1, 1, 3, 3)
     weight[0, 0, 0, 2] = weight[0, 0, 1, 1] = 1
@@ -111,7 +111,7 @@ def test_the_box_of_a_pixel():
     assert dependence(noisy, denoised, 4, 4) == (3, 4, 4, 5)
 
 
-def test_what_it_is_called():
+def test_descriptions_of_receptive_fields():
     assert str(ReceptiveField((43, 43), (43, 43), 64, False)) == "43 pixels"
     assert str(ReceptiveField((3, 5), (3, 5), 64, False)) == "3x5 pixels"
     grid = "92 pixels on the grid of the pooling, up to 100 elsewhere"

@@ -1,4 +1,4 @@
-"""Diffusion models of diffusers as denoisers, against the equations of their samplers and steps of their schedulers."""
+"""Conversion of models of diffusers, compared with the equations of samplers and the steps of schedulers."""
 
 import types
 
@@ -18,19 +18,19 @@ def unet(**parameters):
 
 
 def images(count):
-    """Images and noise in [-1, 1], of small standard deviation in any scale."""
+    """Return random images and noise in [-1, 1]."""
     generator = torch.Generator().manual_seed(1)
     return (torch.rand(2, count, 1, 8, 8, dtype=torch.float64, generator=generator) * 2 - 1).unbind()
 
 
-def difference(found, expected):
-    """The largest difference of images, each relative to its largest value."""
+def relative_error(result, expected):
+    """Return the largest error of images, each relative to its largest value."""
     largest = expected.flatten(1).abs().amax(1).reshape(-1, 1, 1, 1)
-    return float(((found - expected).abs() / largest).max())
+    return float(((result - expected).abs() / largest).max())
 
 
 def estimated(prediction, network, diffused, times, product):
-    """The estimate of the image in a step of DDPM: Ho et al. 2020, eq. 15; Salimans & Ho 2022, section 4."""
+    """Return the image estimate in a step of DDPM (Ho et al. 2020, eq. 15; Salimans & Ho 2022, section 4)."""
     output = network(diffused, times).sample
     return {
         "epsilon": lambda: (diffused - (1 - product).sqrt() * output) / product.sqrt(),
@@ -42,8 +42,8 @@ def estimated(prediction, network, diffused, times, product):
 @pytest.mark.extras("diffusers")
 @pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
 @torch.no_grad()
-def test_a_ddpm_and_its_sampler_by_hand_agree_at_every_timestep(prediction):
-    """Relative to 1e-5 in float64: the denoised image, from which the steps of DDIM and DDPM follow."""
+def test_a_ddpm_model_agrees_with_the_sampler_equations_at_every_timestep(prediction):
+    """The denoised images, which determine the steps of DDIM and DDPM, agree to 1e-5 in float64."""
     import diffusers
 
     network = unet()
@@ -55,21 +55,21 @@ def test_a_ddpm_and_its_sampler_by_hand_agree_at_every_timestep(prediction):
     clean, noise = images(STEPS)
     diffused = product.sqrt() * clean + (1 - product).sqrt() * noise
 
-    # The same images with noise in [0, 1]: y = (x_t / sqrt(abar) + 1) / 2, sigma half of sqrt((1 - abar) / abar).
+    # In [0, 1], the noisy images are y = (x_t / sqrt(abar) + 1) / 2, with sigma = sqrt((1 - abar) / abar) / 2.
     sigma = ((1 - products) / products).sqrt() / 2
-    found = 2 * denoiser((diffused / product.sqrt() + 1) / 2, sigma) - 1
+    denoised = 2 * denoiser((diffused / product.sqrt() + 1) / 2, sigma) - 1
     expected = estimated(prediction, network, diffused, times, product)
-    assert difference(found, expected) < ACCURACY
+    assert relative_error(denoised, expected) < ACCURACY
 
     outputs = network(diffused, times).sample.split(1)
     steps = [scheduler.step(outputs[time], time, diffused[time : time + 1]) for time in range(STEPS)]
-    assert difference(found, torch.cat([step.pred_original_sample for step in steps])) < ACCURACY
+    assert relative_error(denoised, torch.cat([step.pred_original_sample for step in steps])) < ACCURACY
 
 
 @pytest.mark.extras("diffusers")
 @pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
 @torch.no_grad()
-def test_a_ddim_takes_the_same_steps(prediction):
+def test_a_ddim_model_agrees_with_the_steps_of_its_scheduler(prediction):
     import diffusers
 
     network = unet()
@@ -86,17 +86,17 @@ def test_a_ddim_takes_the_same_steps(prediction):
         level = ((1 - product) / product).sqrt() / 2
         image = 2 * denoiser((diffused / product.sqrt() + 1) / 2, level[None]) - 1
         step = scheduler.step(network(diffused, torch.tensor([time])).sample, time, diffused)
-        assert difference(image, step.pred_original_sample) < ACCURACY
+        assert relative_error(image, step.pred_original_sample) < ACCURACY
         residual = (diffused - product.sqrt() * image) / (1 - product).sqrt()
         diffused = before.sqrt() * image + (1 - before).sqrt() * residual
-        assert difference(diffused, step.prev_sample) < ACCURACY
+        assert relative_error(diffused, step.prev_sample) < ACCURACY
 
 
 @pytest.mark.extras("diffusers")
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("name", ["EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"])
 @torch.no_grad()
-def test_edm_is_preconditioned_as_by_diffusers(name, prediction):
+def test_edm_preconditioning_agrees_with_diffusers(name, prediction):
     import diffusers
 
     network = unet()
@@ -108,14 +108,16 @@ def test_edm_is_preconditioned_as_by_diffusers(name, prediction):
     noisy = clean + column * noise
     output = network(scheduler.precondition_inputs(noisy, column), scheduler.precondition_noise(levels)).sample
     assert (
-        difference(2 * denoiser((noisy + 1) / 2, levels / 2) - 1, scheduler.precondition_outputs(noisy, output, column))
+        relative_error(
+            2 * denoiser((noisy + 1) / 2, levels / 2) - 1, scheduler.precondition_outputs(noisy, output, column)
+        )
         < ACCURACY
     )
-    # Karras et al. 2022, table 1.
+    # The formula is from Karras et al. 2022, table 1.
     total = column**2 + 0.7**2
     inner = network(noisy / total.sqrt(), levels.log() / 4).sample * (1 if prediction == "epsilon" else -1)
     assert (
-        difference(
+        relative_error(
             2 * denoiser((noisy + 1) / 2, levels / 2) - 1, 0.49 / total * noisy + column * 0.7 / total.sqrt() * inner
         )
         < ACCURACY
@@ -124,7 +126,7 @@ def test_edm_is_preconditioned_as_by_diffusers(name, prediction):
 
 @pytest.mark.extras("diffusers")
 @torch.no_grad()
-def test_a_learned_variance_is_left_out():
+def test_a_learned_variance_is_ignored():
     import diffusers
 
     network = unet(out_channels=2)
@@ -132,16 +134,16 @@ def test_a_learned_variance_is_left_out():
     clean, _ = images(1)
     product = scheduler.alphas_cumprod[300].double()
     level = ((1 - product) / product).sqrt()[None] / 2
-    found = 2 * gahbench.as_denoiser(network, scheduler=scheduler)((clean / product.sqrt() + 1) / 2, level) - 1
+    denoised = 2 * gahbench.as_denoiser(network, scheduler=scheduler)((clean / product.sqrt() + 1) / 2, level) - 1
     step = scheduler.step(network(clean, torch.tensor([300])).sample, 300, clean)
-    assert difference(found, step.pred_original_sample) < ACCURACY
+    assert relative_error(denoised, step.pred_original_sample) < ACCURACY
 
 
 @pytest.mark.extras("diffusers")
-def test_a_row_of_a_board_in_one_line():
+def test_a_converted_model_can_be_scored():
     import diffusers
 
-    # Zero noise is estimated: the noisy image is returned.
+    # The network predicts zero noise, so the denoiser returns the noisy image.
     network = unet().float()
     torch.nn.init.zeros_(network.conv_out.weight)
     torch.nn.init.zeros_(network.conv_out.bias)
@@ -150,18 +152,18 @@ def test_a_row_of_a_board_in_one_line():
         gahbench.score(model, "discs[size=8]", sigmas=[0.1], images=4, metrics=["psnr"]).leaderboard()
         for model in (gahbench.as_denoiser(network, scheduler=scheduler), lambda noisy, sigma: noisy)
     ]
-    first, second = (one.set_index("entrant").loc["model", "psnr"] for one in rows)
+    first, second = (board.set_index("entrant").loc["model", "psnr"] for board in rows)
     assert first == pytest.approx(second, abs=1e-5)
 
 
-def stand_in(name, config, **attributes):
-    """A scheduler of diffusers, for what needs none."""
+def fake_scheduler(name, config, **attributes):
+    """Return an object with the attributes of a scheduler of diffusers."""
     return type(name, (), {"config": config, **attributes})()
 
 
-def test_noise_levels_and_times_between_steps():
+def test_noise_levels_and_timesteps_of_a_scheduler():
     products = torch.tensor([0.9, 0.5, 0.1])
-    scheduler = stand_in("DDPMScheduler", {"prediction_type": "epsilon"}, alphas_cumprod=products)
+    scheduler = fake_scheduler("DDPMScheduler", {"prediction_type": "epsilon"}, alphas_cumprod=products)
     seen = []
 
     def network(noisy, times):
@@ -174,7 +176,7 @@ def test_noise_levels_and_times_between_steps():
     assert denoiser.noise_levels == pytest.approx((1 / 6, 1.5))
     assert seen[0] in ([0], [1])
     assert seen[1] == [pytest.approx(0.5, abs=1e-5)]
-    edm = stand_in("EDMEulerScheduler", {"prediction_type": "epsilon", "sigma_data": 0.5})
+    edm = fake_scheduler("EDMEulerScheduler", {"prediction_type": "epsilon", "sigma_data": 0.5})
     assert gahbench.as_denoiser(network, scheduler=edm).noise_levels is None
 
 
@@ -182,29 +184,31 @@ def test_noise_levels_and_times_between_steps():
     ("scheduler", "parameters", "message"),
     [
         (object(), {}, "scheduler=object: accepted are schedulers of diffusers with alphas_cumprod"),
-        (stand_in("Flow", {"prediction_type": "epsilon"}), {}, "scheduler=Flow: accepted"),
+        (fake_scheduler("Flow", {"prediction_type": "epsilon"}), {}, "scheduler=Flow: accepted"),
         (
-            stand_in("Euler", {"timestep_type": "continuous", "prediction_type": "epsilon"}, alphas_cumprod=[0.5, 0.1]),
+            fake_scheduler(
+                "Euler", {"timestep_type": "continuous", "prediction_type": "epsilon"}, alphas_cumprod=[0.5, 0.1]
+            ),
             {},
             "scheduler=Euler: accepted",
         ),
         (
-            stand_in("DDIMScheduler", {"prediction_type": "flow_prediction"}, alphas_cumprod=[0.5, 0.1]),
+            fake_scheduler("DDIMScheduler", {"prediction_type": "flow_prediction"}, alphas_cumprod=[0.5, 0.1]),
             {},
             "prediction_type='flow_prediction' of DDIMScheduler: accepted are epsilon, sample, v_prediction",
         ),
         (
-            stand_in("EDMEulerScheduler", {"prediction_type": "sample", "sigma_data": 0.5}),
+            fake_scheduler("EDMEulerScheduler", {"prediction_type": "sample", "sigma_data": 0.5}),
             {},
             "prediction_type='sample' of EDMEulerScheduler: accepted are epsilon, v_prediction",
         ),
         (
-            stand_in("DDIMScheduler", {"prediction_type": "epsilon"}, alphas_cumprod=[0.5, 0.1]),
+            fake_scheduler("DDIMScheduler", {"prediction_type": "epsilon"}, alphas_cumprod=[0.5, 0.1]),
             {"output": "v"},
-            "the scheduler says them",
+            "the scheduler determines them",
         ),
     ],
 )
-def test_what_no_convention_can_be_read_from_is_said(scheduler, parameters, message):
+def test_unsupported_schedulers_are_rejected(scheduler, parameters, message):
     with pytest.raises(ParameterError, match=message):
-        gahbench.as_denoiser(lambda *given: given[0], scheduler=scheduler, **parameters)
+        gahbench.as_denoiser(lambda *inputs: inputs[0], scheduler=scheduler, **parameters)

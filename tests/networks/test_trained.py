@@ -1,4 +1,4 @@
-"""A trained network as a denoiser."""
+"""Trained networks as denoisers."""
 
 import torch
 
@@ -7,8 +7,8 @@ from gahbench.networks import Trained
 from gahbench.sampling.denoisers import of_denoiser
 
 
-def test_sampling_leaves_scores_as_they_are():
-    """The layout of weights decides how sums are rounded."""
+def test_sampling_does_not_change_denoised_images():
+    """The memory layout of weights affects the rounding of sums."""
     torch.manual_seed(0)
     denoiser = Trained(gahbench.create("architecture", "unet[width=16,levels=2]", channels=1))
     noisy = torch.rand(2, 1, 16, 16)
@@ -17,7 +17,7 @@ def test_sampling_leaves_scores_as_they_are():
     assert torch.equal(denoiser.denoise(noisy, 0.1, gahbench.Truth(noisy)), before)
 
 
-def test_kernels_of_three_dimensions_are_left_as_they_are():
+def test_networks_with_3d_kernels_are_supported():
     class Depth(torch.nn.Module):
         def __init__(self):
             super().__init__()
