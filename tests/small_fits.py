@@ -1,4 +1,4 @@
-"""Fits of seconds, for tests of training on any device."""
+"""Fits that take seconds, for tests of training on any device."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ PLAIN = Acceleration(bfloat16=False, compiled=False)
 CPU = torch.device("cpu")
 
 
-def kept_in(folder, key="k1", notes=None):
-    """Return the checkpoints of a unit in a folder, whose notes go to a list."""
+def checkpoints_of(folder, key="k1", notes=None):
+    """Return the checkpoints of a unit in a folder; their notes are appended to ``notes``."""
     folder.mkdir(exist_ok=True)
     return Checkpoints(folder, key, folder.parent / "damaged", ([] if notes is None else notes).append)
 
@@ -44,7 +44,7 @@ def make(
 
 
 def weights(fitted):
-    """Return the weights of what a fit returned, as one vector."""
+    """Return the weights of a fitted network as one vector."""
     return weights_of(fitted.network)
 
 
@@ -53,7 +53,7 @@ def weights_of(network):
 
 
 class StopAfter:
-    """Asks to stop after some steps."""
+    """A request to stop after some steps."""
 
     def __init__(self, steps):
         self.left = steps
@@ -75,7 +75,7 @@ class Dropout(nn.Module):
 
 
 def dropout_weight(disturb, device=CPU):
-    """Return the weights after a few steps with dropout, after so many other draws before each."""
+    """Return the weights after a few steps with dropout, with ``disturb`` random numbers drawn before each."""
     trainer = make(device=device, network=Dropout)
     for step in range(3):
         torch.rand(disturb, device=device)
@@ -83,6 +83,6 @@ def dropout_weight(disturb, device=CPU):
     return weights_of(trainer.network)
 
 
-def ahead_threads():
-    """Return the threads that make images ahead."""
+def prefetch_threads():
+    """Return the threads that prefetch images."""
     return [thread for thread in threading.enumerate() if thread.name.startswith(THREAD)]

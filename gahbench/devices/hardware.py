@@ -31,7 +31,7 @@ class Hardware:
     #: Whether it computes many images at once faster than few.
     has_large_batches: ClassVar[bool] = False
     #: Whether a thread draws the next batches of a stream while it computes. A processor would draw on the same cores.
-    draws_ahead: ClassVar[bool] = False
+    prefetches: ClassVar[bool] = False
     #: Whether it launches a compiled network as CUDA graphs.
     has_graphs: ClassVar[bool] = False
     #: Seconds of a fit without the compiler from which compiling pays. It takes 15 to 60 seconds.
@@ -170,7 +170,7 @@ class Cuda(Hardware):
 
     is_accelerator = True
     has_large_batches = True
-    draws_ahead = True
+    prefetches = True
     has_graphs = True
     # Compiling saves about half of a step, and some 15 % on a processor.
     compile_from_seconds = 180.0
@@ -273,7 +273,7 @@ class StandIn(Hardware):
     is_accelerator = True
     is_real = False
     has_large_batches = True
-    draws_ahead = True
+    prefetches = True
     visible_variable = "STANDIN_VISIBLE_DEVICES"
     has_bfloat16 = True
 

@@ -1,4 +1,4 @@
-"""Running averages over training steps: of a network's weights, and of its statistics."""
+"""Running averages of a network's weights and buffers during training."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 
-def whole_state(network: nn.Module) -> dict[str, Any]:
-    """Return the state of a network with the buffers that it does not save, which training may have changed."""
+def full_state(network: nn.Module) -> dict[str, Any]:
+    """Return the state of a network including non-persistent buffers, which training may change."""
     return {"saved": network.state_dict(), "buffers": dict(network.named_buffers())}
 
 
-def load_whole_state(network: nn.Module, state: dict[str, Any]) -> None:
-    """Put a network into a state of :func:`whole_state`."""
+def load_full_state(network: nn.Module, state: dict[str, Any]) -> None:
+    """Load a state returned by :func:`full_state` into a network."""
     network.load_state_dict(state["saved"])
     with torch.no_grad():
         for name, buffer in network.named_buffers():
@@ -25,7 +25,7 @@ def load_whole_state(network: nn.Module, state: dict[str, Any]) -> None:
 
 
 class RunningAverage:
-    """The exponential moving average of the parameters and buffers of a network."""
+    """Exponential moving average of the parameters and buffers of a network."""
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.network = copy.deepcopy(network)
@@ -35,59 +35,62 @@ class RunningAverage:
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Move the average towards a network of the same architecture, on the same device."""
-        moving: tuple[list[Tensor], list[Tensor]] = ([], [])
-        ours, theirs = ([*each.parameters(), *each.buffers()] for each in (self.network, network))
+        averages: list[Tensor] = []
+        values: list[Tensor] = []
+        ours, theirs = ([*model.parameters(), *model.buffers()] for model in (self.network, network))
         for average, value in zip(ours, theirs, strict=True):
             if self._updates and average.is_floating_point():
-                moving[0].append(average)
-                moving[1].append(value)
+                averages.append(average)
+                values.append(value)
             else:
                 average.copy_(value)
-        if moving[0]:
-            torch._foreach_lerp_(*moving, 1 - self._decay)
+        if averages:
+            torch._foreach_lerp_(averages, values, 1 - self._decay)
         for average, value in zip(self.network.buffers(), network.buffers(), strict=True):
             if average.is_floating_point():
                 average.copy_(torch.where(average.isfinite(), average, value))
         self._updates += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint needs."""
-        return {"network": whole_state(self.network), "updates": self._updates}
+        """Return the state for a checkpoint."""
+        return {"network": full_state(self.network), "updates": self._updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what :meth:`state_dict` returned."""
-        load_whole_state(self.network, state["network"])
+        """Restore a state returned by :meth:`state_dict`."""
+        load_full_state(self.network, state["network"])
         self._updates = state["updates"]
 
 
 class AverageStatistics:
-    """The average of a network's floating-point buffers over about the last 200 steps, a tenth of shorter fits.
+    """Moving average of a network's floating-point buffers over the last 200 steps, or the last tenth of a short fit.
 
-    Normalisation keeps running statistics of batches in them, which follow the last ten or so. As the noise levels of a
-    batch are random, evaluation would depend on which were last: the estimated noise of a small UNet was off by up to a
-    tenth, from seed to seed (as for weights, Wu & Johnson, Rethinking "Batch" in BatchNorm, 2021). In a fit of 300
-    steps those of the last 200 would be of other weights: a UNet lost several decibels at strong noise. Buffers that do
-    not change stay as they are.
+    Normalisation layers keep running statistics of the last ten batches or so in these buffers. As the noise levels of
+    a batch are random, evaluation would depend on the last noise levels: the noise estimated by a small UNet varied by
+    up to 10 % between seeds (see Wu & Johnson, Rethinking "Batch" in BatchNorm, 2021). A short fit needs a shorter
+    average, since its weights change quickly: averaged over 200 of 300 steps, a UNet lost several decibels at strong
+    noise. Constant buffers stay unchanged.
     """
 
-    #: The weight of the newest step, once there were enough of them: that of a mean of 199.
-    WEIGHT = 0.01
-    #: The weight times the steps of a fit: that of a mean of a tenth of them.
-    TENTH = 20
+    #: The weight of the newest step in a long fit; the average then has the variance of a mean of 199 steps.
+    MIN_WEIGHT = 0.01
+    #: The weight of the newest step times the number of steps, in a short fit: an average over a tenth of the steps.
+    WEIGHT_TIMES_STEPS = 20
 
     def __init__(self, network: nn.Module, steps: int | None = None) -> None:
         self._network = network
-        self._weight = self.WEIGHT if steps is None else min(1.0, max(self.WEIGHT, self.TENTH / steps))
+        self._weight = (
+            self.MIN_WEIGHT if steps is None else min(1.0, max(self.MIN_WEIGHT, self.WEIGHT_TIMES_STEPS / steps))
+        )
         self._averages = [buffer.clone() for buffer in self._buffers()]
         self._updates = 0
 
     def _buffers(self) -> list[Tensor]:
-        # Not cached, since some modules replace their buffers.
+        # Look the buffers up every time, since some modules replace their buffers.
         return [buffer for buffer in self._network.buffers() if buffer.is_floating_point()]
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take the buffers after another step in."""
+        """Update the averages after a training step."""
         self._updates += 1
         if self._averages:
             torch._foreach_lerp_(self._averages, self._buffers(), max(self._weight, 1 / self._updates))
@@ -96,12 +99,12 @@ class AverageStatistics:
     def write(self) -> None:
         """Write the averages into the network."""
         for buffer, average in zip(self._buffers(), self._averages, strict=True):
-            # Skip buffers that are not finite.
+            # Keep the network's own values where the average is not finite.
             buffer.copy_(torch.where(average.isfinite(), average, buffer))
 
     @contextlib.contextmanager
-    def written(self) -> Iterator[None]:
-        """Evaluate the network with the averages, and go on with what there was before."""
+    def applied(self) -> Iterator[None]:
+        """Put the averages into the network within this context, and restore its buffers afterwards."""
         before = [buffer.clone() for buffer in self._buffers()]
         self.write()
         try:
@@ -112,11 +115,11 @@ class AverageStatistics:
                     buffer.copy_(value)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint needs."""
+        """Return the state for a checkpoint."""
         return {"averages": self._averages, "updates": self._updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what :meth:`state_dict` returned."""
+        """Restore a state returned by :meth:`state_dict`."""
         for average, value in zip(self._averages, state["averages"], strict=True):
             average.copy_(value)
         self._updates = state["updates"]

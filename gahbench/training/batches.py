@@ -1,4 +1,4 @@
-"""Batches as a function of the step only, so that a resumed fit gets the same ones; drawn ahead for a GPU."""
+"""Training batches that depend only on the step, so that a resumed fit sees the same batches; prefetched for a GPU."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from gahbench._util.noise import generator
 from gahbench.contracts.datasets import Dataset
 from gahbench.devices.batches import FEWER_WORKERS, memory_for
 from gahbench.devices.hardware import hardware
-from gahbench.training.recipe import Training, tiled
+from gahbench.training.recipe import Training, epoch_size
 
-#: Length in images of the part of an endless split that each seed streams.
+#: Number of images of an endless split reserved for each seed.
 STRETCH = 1 << 32
-#: Results that are computed or wait to be taken, and the name of the thread that computes them.
-DEPTH, THREAD = 5, "gahbench-ahead"
+#: Number of batches to prefetch, and the name of the thread that draws them.
+DEPTH, THREAD = 5, "gahbench-prefetch"
 
 Result = TypeVar("Result")
 
 
-class Ahead(Generic[Result]):
-    """The results of a function of the step, computed in one thread for a few steps in advance."""
+class Prefetcher(Generic[Result]):
+    """Results of a function of the step, computed a few steps in advance by one thread."""
 
     def __init__(self, compute: Callable[[int], Result], first: int, depth: int = DEPTH) -> None:
         self._compute, self._next = compute, first
@@ -40,10 +40,10 @@ class Ahead(Generic[Result]):
         self._pool.shutdown(cancel_futures=True)
 
     def take(self, step: int) -> Result:
-        """Return the result of the next step, waiting for it if necessary."""
+        """Return the result of ``step``, which must be the next step, waiting if necessary."""
         if step != self._next:
-            raise ValueError(f"step {step} was requested; the next one is {self._next}")
-        # An error stays in the queue, so that it is raised again.
+            raise ValueError(f"step {step} was requested; the next step is {self._next}")
+        # A step that failed stays in the queue, so that its error is raised again.
         result = self._results[0].result()
         self._results.popleft()
         self._results.append(self._pool.submit(self._compute, step + len(self._results) + 1))
@@ -52,7 +52,7 @@ class Ahead(Generic[Result]):
 
 
 class TrainingImages:
-    """Clean training images by step."""
+    """Batches of clean training images, by step."""
 
     def __init__(self, dataset: Dataset, training: Training, seed: int, device: torch.device) -> None:
         self.dataset = dataset
@@ -62,49 +62,49 @@ class TrainingImages:
         self.device = device
         self.count = training_count(dataset, training)
         self._hardware = hardware(device)
-        #: Whether a stream is to be drawn in a thread.
-        self.threaded = self._hardware.draws_ahead
-        self._ahead: Ahead[Tensor] | None = None
+        #: Whether to draw the images of an endless stream in a thread.
+        self.use_thread = self._hardware.prefetches
+        self._prefetcher: Prefetcher[Tensor] | None = None
         self._images: Tensor | None = None
         self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.long))
         if self.count is not None:
             with memory_for(f"a set of {self.count} training images", f"fewer train_images and {FEWER_WORKERS}"):
                 self._images = dataset.images(training.split, self.count).to(device)
-            self._epoch = tiled(self.count, training.epoch_images)
+            self._epoch = epoch_size(self.count, training.epoch_images)
 
     def batch(self, step: int) -> Tensor:
-        """Return the clean images of a step, shape (B, C, H, W), without waiting for a GPU."""
+        """Return the clean images of a step, shape (B, C, H, W), on the device, without waiting for a GPU."""
         if self._images is None:
-            drawn = self._drawn(step) if self._ahead is None else self._ahead.take(step)
-            return drawn.to(self.device, non_blocking=True)
+            images = self._draw(step) if self._prefetcher is None else self._prefetcher.take(step)
+            return images.to(self.device, non_blocking=True)
         start = step * self.batch_size
         parts, position = [], start
         while position < start + self.batch_size:
             epoch, offset = divmod(position, self._epoch)
             stop = min(self._epoch, offset + start + self.batch_size - position)
-            parts.append(self._shuffled(epoch)[offset:stop])
+            parts.append(self._epoch_order(epoch)[offset:stop])
             position += stop - offset
         return self._images[torch.cat(parts)]
 
     @contextlib.contextmanager
-    def ahead(self, step: int) -> Iterator[None]:
-        """Within this context, batches are taken in order from ``step`` on, and a thread draws those of a stream."""
-        if self._images is not None or not self.threaded:
+    def prefetch(self, step: int) -> Iterator[None]:
+        """Prefetch the batches of a stream in a thread; within this context, steps must be taken in order."""
+        if self._images is not None or not self.use_thread:
             yield
             return
-        with Ahead(self._drawn, step) as self._ahead:
+        with Prefetcher(self._draw, step) as self._prefetcher:
             try:
                 yield
             finally:
-                self._ahead = None
+                self._prefetcher = None
 
-    def _drawn(self, step: int) -> Tensor:
-        """Return the images of a step of a stream, on the CPU."""
+    def _draw(self, step: int) -> Tensor:
+        """Draw the images of one step of a stream, on the CPU."""
         start = self.seed * STRETCH + step * self.batch_size
         return self._hardware.pinned(self.dataset.images(self.split, self.batch_size, start=start))
 
-    def _shuffled(self, epoch: int) -> Tensor:
-        """Return which image comes at each place of an epoch, on the device."""
+    def _epoch_order(self, epoch: int) -> Tensor:
+        """Return the indices of an epoch's images in shuffled order, on the device."""
         if self._order[0] != epoch:
             order = torch.randperm(self._epoch, generator=generator("batches", self.seed, "order", epoch))
             order = self._hardware.upload(order % (self.count or 1))
@@ -113,29 +113,29 @@ class TrainingImages:
 
 
 def training_count(dataset: Dataset, training: Training) -> int | None:
-    """Return how many training images one network uses; ``None`` for an endless stream."""
+    """Return the number of training images for a network; ``None`` for an endless stream."""
     if isinstance(training.train_images, int):
         return training.train_images
     return dataset.available(training.split)
 
 
-def training_noise(
+def draw_training_noise(
     training: Training, shape: torch.Size, seed: int, step: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Draw the noise levels and the noise of a step."""
-    draw = generator("batches", seed, "noise", step, device=device)
-    uniform = torch.rand(shape[0], generator=draw, device=device)
+    """Draw the noise levels, shape (B,), and the scaled noise, shape (B, C, H, W), of a step."""
+    random = generator("batches", seed, "noise", step, device=device)
+    uniform = torch.rand(shape[0], generator=random, device=device)
     low, high = training.sigma_min, training.sigma_max
     if training.noise == "log-uniform":
         sigma = low * (high / low) ** uniform
     else:
         sigma = (low**0.5 + (high**0.5 - low**0.5) * uniform) ** 2
-    noise = torch.randn(shape, generator=draw, device=device) * sigma.view(-1, 1, 1, 1)
+    noise = torch.randn(shape, generator=random, device=device) * sigma.view(-1, 1, 1, 1)
     return sigma, noise
 
 
 def error_scale(training: Training, sigma: Tensor) -> Tensor:
-    """Return what the residuals of each image are divided by in the loss, for noise levels of shape (N,)."""
+    """Return the divisors of the residuals in the loss, for noise levels of shape (N,)."""
     if training.weighting == "uniform":
         return torch.ones_like(sigma)
     if training.weighting == "inverse-variance":

@@ -1,4 +1,4 @@
-"""Checkpoints within a fit: when they are due, and files that a fit resumes from only if they are intact."""
+"""Checkpoints of a fit: when to write them, and files with digests that reveal damage."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ from gahbench._util.files import open_regular, storing, temporary_name
 from gahbench._util.resources import environment_seconds
 from gahbench.training.file_names import checkpoint_file, checkpoints_in
 
-#: The share of a fit's time that writing its checkpoints may take.
-SHARE = 0.02
-#: Seconds from one checkpoint to the next: at least, and at most as far as the share allows.
+#: Maximum share of a fit's time spent on writing checkpoints.
+MAX_TIME_SHARE = 0.02
+#: Minimum and maximum seconds between checkpoints; the limit on the share of time may lengthen a pause further.
 MIN_PAUSE = environment_seconds("GAHBENCH_CHECKPOINT_SECONDS", 5.0)
 MAX_PAUSE = 300.0
-#: How many checkpoints of a fit are kept.
-KEPT = 2
-#: Is in the message of torch where memory is short.
+#: Number of checkpoints kept for a fit.
+KEPT_CHECKPOINTS = 2
+#: Part of torch's error message when the CPU runs out of memory.
 _ALLOCATOR = "DefaultCPUAllocator"
-#: Bytes before the content of a checkpoint: its SHA-256 in hexadecimal digits, and the end of the line.
-_HEAD = 65
+#: Length of the header of a checkpoint: the SHA-256 of its content in hexadecimal digits, and a newline.
+_HEADER_BYTES = 65
 
 
 class Pace:
-    """When the next checkpoint is due, by how long the earlier ones took to write."""
+    """A schedule for checkpoints that limits the share of time spent on writing them."""
 
     def __init__(self, now: float) -> None:
         self._started = now
         self._written = 0.0
         self._due = now + MIN_PAUSE
 
-    def due(self, now: float) -> bool:
-        """Whether it is time for a checkpoint."""
+    def is_due(self, now: float) -> bool:
+        """Whether the next checkpoint is due."""
         return now >= self._due
 
-    def wrote(self, began: float, ended: float) -> None:
-        """Note when a checkpoint was begun and when it was written."""
+    def record_write(self, began: float, ended: float) -> None:
+        """Record when the writing of a checkpoint began and ended, and schedule the next."""
         self._written += ended - began
-        affordable = self._written / SHARE - (ended - self._started)
-        self._due = ended + max(MIN_PAUSE, min((ended - began) / SHARE, MAX_PAUSE), affordable)
+        affordable = self._written / MAX_TIME_SHARE - (ended - self._started)
+        self._due = ended + max(MIN_PAUSE, min((ended - began) / MAX_TIME_SHARE, MAX_PAUSE), affordable)
 
 
 class Checkpoints:
-    """The checkpoints of one fit, of which the last two are kept."""
+    """The checkpoints of one fit; only the last two are kept."""
 
     def __init__(self, folder: Path, key: str, damaged: Path, note: Callable[[str], None]) -> None:
         self._folder, self._key, self._damaged, self._note = folder, key, damaged, note
-        #: SHA-256 of the snapshots that this fit has kept, by file name.
+        #: SHA-256 of the snapshots that this fit has stored, by file name.
         self.snapshots: dict[str, str] = {}
         #: Whether the fit resumed from a checkpoint.
         self.resumed = False
@@ -69,30 +69,30 @@ class Checkpoints:
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
-            for _, old in checkpoints_in(self._folder)[KEPT:]:
+            for _, old in checkpoints_in(self._folder)[KEPT_CHECKPOINTS:]:
                 old.unlink(missing_ok=True)
 
     def read(self) -> dict[str, Any] | None:
-        """Return the state in the newest intact checkpoint; ``None`` if there is none and the fit has to start."""
+        """Return the state in the newest intact checkpoint, or ``None`` if the fit must start from the beginning."""
         unusable: dict[str, str] = {}
         state = None
         for step, path in checkpoints_in(self._folder):
             with storing(path):
                 try:
-                    state = self._checked(_load(path), step)
+                    state = self._validate(_load(path), step)
                     break
                 except FileNotFoundError:
-                    continue  # The attempt that wrote it may just have deleted it.
+                    continue  # The attempt that wrote it may have deleted it in the meantime.
                 except _UnusableError as error:
-                    unusable[self._set_aside(path)] = f"{path.name} cannot be resumed from, as {error}"
+                    unusable[self._set_aside(path)] = f"cannot resume from {path.name}: {error}"
         self.resumed = state is not None
-        resumed = "starts again" if state is None else f"resumes from step {state['step']}"
-        for place, reason in unusable.items():
-            self._note(f"{reason}; the fit {resumed}; the file is kept as {place}")
+        restart = "starts from the beginning" if state is None else f"resumes from step {state['step']}"
+        for moved_to, reason in unusable.items():
+            self._note(f"{reason}; the fit {restart}; the file is kept as {moved_to}")
         return state
 
-    def _checked(self, content: Any, step: int) -> dict[str, Any]:
-        """Return the content of a checkpoint if it is that of this unit and step."""
+    def _validate(self, content: Any, step: int) -> dict[str, Any]:
+        """Return the content of a checkpoint, or raise if it does not belong to this unit and step."""
         if not isinstance(content, dict) or not isinstance(content.get("snapshots"), dict):
             raise _UnusableError("it does not hold the state of a fit")
         if content.get("key") != self._key:
@@ -106,16 +106,16 @@ class Checkpoints:
         return content
 
     def _set_aside(self, path: Path) -> str:
-        """Move a checkpoint out of the way, and return its new path."""
-        # Named like an attempt, so that it is removed with its unit.
-        place = self._damaged / f"fit-{self._key}.partial-{path.name}"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(place)
-        return str(place)
+        """Move an unusable checkpoint to the folder for damaged files, and return its new path."""
+        # The file is named like an attempt, so that it is removed with its unit.
+        destination = self._damaged / f"fit-{self._key}.partial-{path.name}"
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(destination)
+        return str(destination)
 
 
 class _UnusableError(Exception):
-    """A checkpoint is not what it should be; the text says why."""
+    """A checkpoint cannot be used; the message says why."""
 
 
 class _HashedFile:
@@ -140,13 +140,13 @@ class _HashedFile:
 
 def _save(content: dict[str, Any], file: BinaryIO) -> None:
     """Write the content of a checkpoint and its digest, and flush them to disk."""
-    file.write(b"0" * (_HEAD - 1) + b"\n")
+    file.write(b"0" * (_HEADER_BYTES - 1) + b"\n")
     hashed = _HashedFile(file)
     try:
-        # torch calls write and flush alone.
+        # torch only calls write and flush.
         torch.save(content, cast(IO[bytes], hashed))
     except RuntimeError as error:
-        # torch replaces an error of the file by one that does not say what has failed.
+        # torch hides the file's own error behind one that does not say what failed.
         raise hashed.error or error from None
     file.seek(0)
     file.write(hashed.digest.hexdigest().encode())
@@ -155,12 +155,12 @@ def _save(content: dict[str, Any], file: BinaryIO) -> None:
 
 
 def _load(path: Path) -> Any:
-    """Return the content of a checkpoint whose digest agrees with it."""
+    """Read a checkpoint, or raise if its digest does not match its content."""
     with open_regular(path, follow=False) as file:
-        head, digest = file.read(_HEAD), hashlib.file_digest(file, "sha256").hexdigest()
-        if head != f"{digest}\n".encode():
-            raise _UnusableError("its content does not agree with its digest")
-        file.seek(_HEAD)
+        header, digest = file.read(_HEADER_BYTES), hashlib.file_digest(file, "sha256").hexdigest()
+        if header != f"{digest}\n".encode():
+            raise _UnusableError("its content does not match its digest")
+        file.seek(_HEADER_BYTES)
         try:
             return torch.load(file, map_location="cpu", weights_only=True)
         except (OSError, MemoryError):

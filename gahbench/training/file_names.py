@@ -1,4 +1,4 @@
-"""Names of the files of a fit."""
+"""Names of the files that a fit writes."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _CHECKPOINT = re.compile(r"checkpoint-(0|[1-9][0-9]{0,18})\.pt")
 
 
 def snapshot_file(step: int | str) -> str:
-    """Return the name of the file of the weights after a number of steps."""
+    """Return the name of the file that holds the weights after ``step`` steps."""
     return f"snapshot-{step}.safetensors"
 
 
 def checkpoint_file(step: int) -> str:
-    """Return the name of the file of the checkpoint after a number of steps."""
+    """Return the name of the file that holds the checkpoint after ``step`` steps."""
     return f"checkpoint-{step}.pt"
 
 
 def checkpoints_in(folder: Path) -> list[tuple[int, Path]]:
-    """Return the steps and the files of the checkpoints in a folder, most steps first."""
+    """Return the (step, path) of each checkpoint in a folder, latest first."""
     matches = [(_CHECKPOINT.fullmatch(path.name), path) for path in folder.glob("checkpoint-*.pt")]
     return sorted(((int(match[1]), path) for match, path in matches if match), reverse=True)

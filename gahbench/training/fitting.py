@@ -1,4 +1,4 @@
-"""A fit unit: a network trained from a seed, and its files."""
+"""Fits: train a network from a seed and write its files."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from gahbench.networks.trained import channels_last
 from gahbench.training.batches import training_count
 from gahbench.training.checkpoint import Checkpoints
 from gahbench.training.file_names import HISTORY, WEIGHTS, snapshot_file
-from gahbench.training.hardware import Acceleration, choose
+from gahbench.training.hardware import Acceleration, choose_acceleration
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Fitted, Progress, Trainer, memory_for_step
 
 
 @dataclass(frozen=True)
 class Fit:
-    """The outcome of a fit."""
+    """Facts about a finished fit, and the names of the files it wrote."""
 
     facts: dict[str, Any]
     files: tuple[str, ...]
@@ -55,13 +55,13 @@ def fit(
     hardware(device).use_float32()
     network = build_network(build, seed, training.initialisation, training.weights_stream)
     with memory_for_step(dataset, training):
-        chosen = acceleration(network, dataset, training, device, choices or Choices())
+        acceleration = autotune(network, dataset, training, device, choices or Choices())
     fitted = Trainer(
         network,
         dataset,
         training,
         seed,
-        chosen,
+        acceleration,
         validation_sigmas(training),
         device,
         checkpoints,
@@ -76,11 +76,11 @@ def fit(
 
 
 def save_weights(path: Path, network: nn.Module) -> str:
-    """Write the weights of a network, whole or not at all, and return the SHA-256 of the file."""
+    """Write the weights of a network atomically, and return the SHA-256 of the file."""
     from safetensors.torch import save
 
     state = {name: value.detach().cpu().clone().contiguous() for name, value in network.state_dict().items()}
-    # safetensors' own writer raises errors that do not say whether the file system has failed.
+    # Errors of safetensors.torch.save_file do not say whether the file system has failed.
     content = save(state)
     with storing(path):
         write_whole(path, content)
@@ -94,9 +94,9 @@ def _keep_snapshot(folder: Path, checkpoints: Checkpoints | None, step: int, net
 
 
 def validation_sigmas(training: Training) -> tuple[float, ...]:
-    """Return the noise levels of a fit's history: five over the trained range, equally spaced in decibels."""
+    """Return five noise levels at which the history records the PSNR, logarithmically spaced over the trained range."""
     low, high = max(training.sigma_min, 0.01), training.sigma_max
-    return tuple(float(f"{low * (high / low) ** (place / 4):.3g}") for place in range(5))
+    return tuple(float(f"{low * (high / low) ** (index / 4):.3g}") for index in range(5))
 
 
 def _facts(fitted: Fitted, training: Training, device: torch.device) -> dict[str, Any]:
@@ -115,25 +115,25 @@ def _facts(fitted: Fitted, training: Training, device: torch.device) -> dict[str
     }
 
 
-def acceleration(
+def autotune(
     network: nn.Module, dataset: Dataset, training: Training, device: torch.device, choices: Choices
 ) -> Acceleration:
-    """Decide on precision and compilation for a fit, by timed passes of a copy of the network where they pay."""
+    """Choose precision and compilation for a fit, by timing steps on a copy of the network if the fit is long."""
     if training.precision != "auto" and training.compile != "auto":
-        return choose(training, Choice(), 0.0, device)
+        return choose_acceleration(training, Choice(), 0.0, device)
     steps = training.total_steps(training_count(dataset, training))
     if steps is None:
-        # How many passes a budget of seconds has is not known yet: a few small ones do no harm.
+        # The number of steps in a budget of seconds is not known yet, so time a few small batches.
         images, passes = min(training.batch_size, 8), math.inf if (training.seconds or 0.0) >= MIN_SECONDS else 0.0
     else:
         planned = training.batch_size * steps
-        # Some ten passes may be timed, in a hundredth of the work.
+        # Up to ten passes are timed, which should take at most a hundredth of the work.
         images = min(training.batch_size, max(2, planned // 1000))
         passes = planned / images
     shape, seconds = (images, *dataset.shape), None
     with hardware(device).restored():
         try:
-            run, choice = _passes(network, shape, device), Choice()
+            run, choice = _build_timed_step(network, shape, device), Choice()
             if training.precision == "auto":
                 choice = choices.make("training", network, shape, device, passes, run)
             precision = choice.precision if training.precision == "auto" else training.precision
@@ -143,21 +143,23 @@ def acceleration(
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            # Networks that cannot be copied, or run on a part of a batch, can still be trained.
+            # A network that cannot be copied, or run on a part of a batch, can still be trained.
             choice = Choice(reason=f"a step could not be timed: {error_text(error)}")
     planned_seconds = training.seconds if training.seconds is not None else (seconds or 0.0) * passes
-    return choose(training, choice, planned_seconds, device)
+    return choose_acceleration(training, choice, planned_seconds, device)
 
 
-def _passes(network: nn.Module, shape: tuple[int, ...], device: torch.device) -> Callable[[Precision], object]:
-    """Return a function that runs a copy of a network forward and back on a batch, in a given precision."""
-    copied = channels_last(copy.deepcopy(network), device).train()
+def _build_timed_step(
+    network: nn.Module, shape: tuple[int, ...], device: torch.device
+) -> Callable[[Precision], object]:
+    """Return a function that runs a forward and backward pass of a copy of a network in a given precision."""
+    network_copy = channels_last(copy.deepcopy(network), device).train()
     noisy = torch.rand(shape, device=device).contiguous(memory_format=torch.channels_last)
     sigma = torch.full((shape[0],), 0.1, device=device)
 
     def run(precision: Precision) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            denoised = copied(noisy, sigma)
+            denoised = network_copy(noisy, sigma)
         loss: Tensor = denoised.float().square().mean()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()

@@ -1,4 +1,4 @@
-"""Use of the hardware by a fit: precision, whether compiling pays, and whether the compiled network is right."""
+"""Acceleration of a fit: its precision, when to compile its network, and a check of the compiled gradients."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ from gahbench.devices.hardware import hardware
 from gahbench.networks.precision import Choice, Precision
 from gahbench.training.recipe import Training
 
-#: The share of the speed of large matrix products that an eager training step reaches on a processor: roughly, for the
-#: estimates of ``gahbench plan``.
+#: Rough speed of an eager training step on a CPU, relative to large matrix products, for ``gahbench plan``.
 SHARE_OF_PEAK = 0.45
-#: The gradient of a parameter is wrong if its error is more than this share of it, this many times the error of
-#: rounding, and this share of the gradient of all parameters: that of a bias before a normalisation is rounding alone.
-SHARE, TIMES, LEAST = 0.5, 5.0, 1e-4
+#: A gradient is wrong if its error exceeds all three limits: relative to the gradient, in multiples of the rounding
+#: error, and relative to the gradient of all parameters (a bias before a normalisation has only rounding error).
+MAX_RELATIVE_ERROR, MAX_ROUNDING_ERRORS, MAX_TOTAL_SHARE = 0.5, 5.0, 1e-4
 
 
 @dataclass(frozen=True)
 class Acceleration:
-    """The use of the hardware by a fit, with reasons."""
+    """How a fit uses the hardware, with notes on what was not possible."""
 
     bfloat16: bool
     compiled: bool
@@ -41,28 +40,28 @@ class Acceleration:
         return "bfloat16" if self.bfloat16 else "float32"
 
     def without_compiler(self, reason: str) -> Acceleration:
-        """Return the same without compiling, with a note."""
+        """Return this acceleration with the compiler turned off, and a note on the reason."""
         return replace(self, compiled=False, graphs=False, notes=(*self.notes, f"not compiled: {reason}"))
 
-    def as_begun(self, precision: Precision, compiled: bool, device: torch.device) -> Acceleration:
-        """Return the use of the hardware that a checkpoint records, so that its fit goes on bit for bit."""
+    def as_recorded(self, precision: Precision, compiled: bool, device: torch.device) -> Acceleration:
+        """Return this acceleration with the precision and compilation of a checkpoint, to resume its fit exactly."""
         changed = self
         if precision != self.precision:
             if precision == "bfloat16" and not hardware(device).has_bfloat16:
-                note = "begun in bfloat16, goes on in float32: this hardware has no bfloat16 instructions"
+                note = "started in bfloat16, resumed in float32: this hardware has no bfloat16 instructions"
                 changed = replace(changed, notes=(*changed.notes, note))
             else:
-                choice = Choice(precision, "as the fit was begun", self.choice.seconds)
+                choice = Choice(precision, "the fit was started in this precision", self.choice.seconds)
                 notes = tuple(note for note in self.notes if note != self.choice.note)
                 changed = replace(changed, bfloat16=precision == "bfloat16", notes=notes, choice=choice)
         if compiled != self.compiled:
             if compiled and (missing := hardware(device).compiler_missing):
-                return changed.without_compiler(f"as the fit was begun: {missing}")
+                return changed.without_compiler(f"the fit was started with a compiler, but {missing}")
             changed = replace(changed, compiled=compiled, graphs=compiled and hardware(device).has_graphs)
         return changed
 
-    def after(self, error: RuntimeError) -> Acceleration | None:
-        """Return what to try after an error in a network: less, with a note, or ``None`` if it was not to blame."""
+    def fallback_after(self, error: RuntimeError) -> Acceleration | None:
+        """Return a lesser acceleration to try after an error, or ``None`` if acceleration cannot be the cause."""
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if self.compiled and isinstance(error, torch._dynamo.exc.TorchDynamoException):
             return self.without_compiler(reason)
@@ -72,8 +71,8 @@ class Acceleration:
 
 
 @contextlib.contextmanager
-def settings_kept() -> Iterator[None]:
-    """Leave this process, within which torch.compile may run, as it was: variables, import paths, recursion limit."""
+def preserve_process_state() -> Iterator[None]:
+    """Restore environment variables, import paths and the recursion limit, which torch.compile changes."""
     variables, paths, recursion = dict(os.environ), list(sys.path), sys.getrecursionlimit()
     try:
         yield
@@ -86,7 +85,7 @@ def settings_kept() -> Iterator[None]:
 
 
 def eager_rate(device: torch.device, threads: int) -> float:
-    """Return roughly how many multiply-adds a second an eager training step in float32 does, from a matrix product."""
+    """Estimate the multiply-adds per second of an eager training step in float32, by timing a matrix product."""
     if (nominal := hardware(device).nominal_rate) is not None:
         return nominal
     before, side = torch.get_num_threads(), 1024
@@ -99,26 +98,26 @@ def eager_rate(device: torch.device, threads: int) -> float:
     return SHARE_OF_PEAK * side**3 / seconds
 
 
-def choose(training: Training, choice: Choice, seconds: float, device: torch.device) -> Acceleration:
-    """Decide on precision and compilation for a fit."""
+def choose_acceleration(training: Training, choice: Choice, seconds: float, device: torch.device) -> Acceleration:
+    """Choose precision and compilation for a fit that takes about ``seconds`` without a compiler."""
     notes = [] if choice.note is None else [choice.note]
     if training.precision != "auto":
         notes, choice = [], Choice(training.precision)
-    there = hardware(device)
-    if choice.precision == "bfloat16" and not there.has_bfloat16:
-        notes.append("bfloat16 was requested; this hardware emulates it, slowly")
-    pays = seconds > there.compile_from_seconds
-    compiled = training.compile == "always" or (training.compile == "auto" and pays)
-    missing = there.compiler_missing if compiled else None
+    device_hardware = hardware(device)
+    if choice.precision == "bfloat16" and not device_hardware.has_bfloat16:
+        notes.append("bfloat16 was requested, but this hardware only emulates it, slowly")
+    is_worthwhile = seconds > device_hardware.compile_from_seconds
+    compiled = training.compile == "always" or (training.compile == "auto" and is_worthwhile)
+    missing = device_hardware.compiler_missing if compiled else None
     if missing:
         notes.append(f"not compiled: {missing}")
     compiled = compiled and not missing
-    graphs = compiled and there.has_graphs
+    graphs = compiled and device_hardware.has_graphs
     return Acceleration(choice.precision == "bfloat16", compiled, tuple(notes), graphs, choice)
 
 
 def multiply_adds(network: nn.Module, shape: tuple[int, int, int]) -> float:
-    """Return the multiply-adds of one forward pass of one image (C, H, W), counted without computing."""
+    """Count the multiply-adds of one forward pass of an image of shape (C, H, W), without computing it."""
     from torch.utils.flop_counter import FlopCounterMode
 
     counter: Any = FlopCounterMode(display=False)
@@ -130,13 +129,13 @@ def multiply_adds(network: nn.Module, shape: tuple[int, int, int]) -> float:
 def wrong_gradients(
     exact: Mapping[str, Tensor], rounded: Mapping[str, Tensor], compiled: Mapping[str, Tensor]
 ) -> list[str]:
-    """Return the names of the parameters whose gradient is not that of the network."""
-    floor = LEAST * sum(float(gradient.double().square().sum()) for gradient in exact.values()) ** 0.5
+    """Return the names of the parameters whose compiled gradient is wrong."""
+    floor = MAX_TOTAL_SHARE * sum(float(gradient.double().square().sum()) for gradient in exact.values()) ** 0.5
     wrong = []
     for name, gradient in exact.items():
         zero = torch.zeros_like(gradient)
-        off, usual = (float((other.get(name, zero) - gradient).norm()) for other in (compiled, rounded))
-        # Written so that NaN is wrong.
-        if not off <= max(SHARE * float(gradient.norm()), TIMES * usual, floor):
+        error, rounding = (float((other.get(name, zero) - gradient).norm()) for other in (compiled, rounded))
+        # The comparison is negated so that NaN counts as wrong.
+        if not error <= max(MAX_RELATIVE_ERROR * float(gradient.norm()), MAX_ROUNDING_ERRORS * rounding, floor):
             wrong.append(name)
     return wrong

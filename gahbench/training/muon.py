@@ -1,4 +1,4 @@
-"""Muon: gradient descent along the nearest semi-orthogonal matrix."""
+"""The Muon optimiser: steps along the semi-orthogonal matrix nearest to the momentum."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-#: Coefficients of the quintic Newton-Schulz iteration a s + b s^3 + c s^5 of singular values s, and its steps.
-COEFFICIENTS, STEPS = (3.4445, -4.7750, 2.0315), 5
-#: The root mean square of an update over the learning rate: about that of Adam, so that its rates carry over.
-SIZE = 0.2
-#: Added to norms: the momentum of a layer without gradients fades, and must not be blown up.
-SMALL = 1e-7
+#: Coefficients (a, b, c) of the quintic Newton-Schulz iteration s -> a s + b s^3 + c s^5, and the number of iterations.
+COEFFICIENTS, ITERATIONS = (3.4445, -4.7750, 2.0315), 5
+#: Root mean square of an update over the learning rate: about that of Adam, so that Adam's learning rates apply.
+UPDATE_RMS = 0.2
+#: Added to norms, so that the vanishing momentum of a layer without gradients is not amplified.
+EPSILON = 1e-7
 
 
 class Muon(Optimizer):
-    """Muon for kernels and matrices, AdamW for gains, biases, and matrices of a single row or column.
+    """Muon for convolution kernels and matrices; AdamW for gains, biases, and matrices of a single row or column.
 
-    A kernel (O, I, H, W) is the matrix (O, I H W). The update is the gradient's momentum with all singular values moved
-    to about 1 (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024), scaled to the size of
-    an update of Adam (Liu et al. 2025, arXiv 2502.16982, equation 4). ``torch.optim.Muon`` takes matrices alone.
+    A kernel of shape (O, I, H, W) is treated as the matrix (O, I H W). The update is the momentum of the gradient with
+    all singular values set to about 1 (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024),
+    scaled to the size of an update of Adam (Liu et al. 2025, arXiv 2502.16982, equation 4). ``torch.optim.Muon``
+    accepts only matrices.
     """
 
     def __init__(
@@ -52,17 +53,17 @@ class Muon(Optimizer):
                 by_shape.setdefault(_matrix(parameter).shape, []).append(parameter)
         for shape, group in by_shape.items():
             gradients = torch.stack([_matrix(parameter.grad) for parameter in group])
-            updates = orthogonalise(self._ahead(group, gradients, matrices["momentum"]))
+            updates = orthogonalise(self._nesterov_momenta(group, gradients, matrices["momentum"]))
             rate = matrices["lr"]
             for parameter, update in zip(group, updates.unbind(), strict=True):
                 parameter.mul_(1 - rate * matrices["weight_decay"])
-                parameter.add_(update.reshape(parameter.shape), alpha=-rate * SIZE * max(shape) ** 0.5)
+                parameter.add_(update.reshape(parameter.shape), alpha=-rate * UPDATE_RMS * max(shape) ** 0.5)
         if self._adam is not None:
             self._adam.param_groups[0]["lr"] = vectors["lr"]
             self._adam.step()
 
-    def _ahead(self, group: list[nn.Parameter], gradients: Tensor, momentum: float) -> Tensor:
-        """Move the momenta of parameters of one shape (K, rows, columns), and return them a step ahead."""
+    def _nesterov_momenta(self, group: list[nn.Parameter], gradients: Tensor, momentum: float) -> Tensor:
+        """Update the momenta of parameters of one shape; return Nesterov's look-ahead, shape (K, rows, columns)."""
         for parameter in group:
             if "momentum" not in self.state[parameter]:
                 self.state[parameter]["momentum"] = torch.zeros_like(_matrix(parameter))
@@ -71,11 +72,11 @@ class Muon(Optimizer):
         return gradients.lerp(torch.stack(averages), momentum)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint needs."""
+        """Return the state for a checkpoint."""
         return {**super().state_dict(), "adam": None if self._adam is None else self._adam.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from what :meth:`state_dict` returned."""
+        """Restore a state returned by :meth:`state_dict`."""
         own = dict(state_dict)
         adam = own.pop("adam")
         super().load_state_dict(own)
@@ -84,12 +85,12 @@ class Muon(Optimizer):
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
-    """Return matrices (K, rows, columns) with the same singular vectors and singular values of 0.7 to 1.2."""
+    """Return matrices, shape (K, rows, columns), with the same singular vectors and singular values of 0.7 to 1.2."""
     first, second, third = COEFFICIENTS
     is_tall = matrices.shape[1] > matrices.shape[2]
     wide = matrices.mT if is_tall else matrices
-    wide = wide / (wide.flatten(1).norm(dim=1).view(-1, 1, 1) + SMALL)
-    for _ in range(STEPS):
+    wide = wide / (wide.flatten(1).norm(dim=1).view(-1, 1, 1) + EPSILON)
+    for _ in range(ITERATIONS):
         squared = wide @ wide.mT
         polynomial = torch.baddbmm(squared, squared, squared, beta=second, alpha=third)
         wide = torch.baddbmm(wide, polynomial, wide, beta=first)

@@ -1,4 +1,4 @@
-"""Recipes of training: two published ones, and the fields that a suite may change."""
+"""Training recipes, and the fields of a suite's `training` section."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from gahbench._util.errors import listing
 
-#: Fields that only watch a fit, or allow one.
-WATCHING = ("validations", "validation_images", "allow_time_budget")
+#: Fields that do not change the outcome of a fit, and so are absent from its key.
+NOT_IN_KEY = ("validations", "validation_images", "allow_time_budget")
 BUDGETS = ("steps", "epochs", "seconds")
 
-#: The recipes: ``paper`` is that of Kadkhodaie et al. 2024; ``kl`` makes the bound (5) of that
-#: paper, the integral of MSE sigma^-3 d sigma, its training objective: log-uniform noise levels, errors over sigma^2.
+#: Defaults by recipe. ``paper`` is the recipe of Kadkhodaie et al. 2024. ``kl`` takes the bound (5) of that
+#: paper, the integral of MSE sigma^-3 d sigma, as its objective: log-uniform noise levels, errors over sigma^2.
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {
         "epochs": 1000,
@@ -45,12 +45,12 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 Count = Annotated[int, Field(ge=1)] | Literal["all"]
-#: Later fields: at their defaults, keys are as before them.
-ADDED = ("sigma_data", "loss", "halves", "same_initialisation", "snapshots", "split")
+#: Fields absent from the key at their defaults, so that keys of fits from before these fields existed stay valid.
+KEYED_IF_CHANGED = ("sigma_data", "loss", "halves", "same_initialisation", "snapshots", "split")
 
 
 class PerImage(BaseModel):
-    """A number of steps that grows with the number of training images: small and large sets are judged alike."""
+    """A number of steps proportional to the number of training images, with a minimum."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -58,92 +58,93 @@ class PerImage(BaseModel):
     least: Annotated[int, Field(ge=1)] = 1
 
     def steps(self, train_images: int) -> int:
-        """Return the number of steps for a number of images."""
+        """Return the number of steps for a training set of ``train_images`` images."""
         return max(self.least, round(self.per_image * train_images))
 
 
-def _as_steps(given: Any) -> Any:
-    if not isinstance(given, dict):
-        return given
+def _parse_steps(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
     try:
-        return PerImage.model_validate(given)
+        return PerImage.model_validate(value)
     except ValidationError as error:
-        # In our words: pydantic's are about each alternative of the type.
+        # pydantic would report one error for each type that the field accepts.
         first = error.errors()[0]
-        wrong = ".".join(map(str, first["loc"]))
+        field = ".".join(map(str, first["loc"]))
         raise ValueError(
-            f"accepted are a whole number, or {{per_image: 20, least: 500}}; {wrong}: {first['msg'].lower()}"
+            f"accepted are a whole number, or {{per_image: 20, least: 500}}; {field}: {first['msg'].lower()}"
         ) from error
 
 
 class Training(BaseModel):
-    """The training of a network. Fields that a suite leaves out come from the recipe.
+    """Settings for training a network. Fields that a suite leaves out come from the recipe.
 
     Parameters
     ----------
     recipe
         ``kl`` or ``paper``.
     steps, epochs, seconds
-        The budget; one of them. Steps may be given for each training image, ``{per_image: 20, least: 500}``, for sets
-        whose number of images is known. A budget of seconds makes rows depend on the machine, so a suite that uses it
-        must say ``allow_time_budget: true``.
+        The training budget; exactly one of the three is set. Steps may be proportional to the number of images,
+        ``{per_image: 20, least: 500}``, if that number is finite. A budget of seconds makes rows depend on the machine,
+        so a suite that uses it must say ``allow_time_budget: true``.
     allow_time_budget
-        Accept a budget of seconds; the board notes it.
+        Allow a budget of seconds; the leaderboard notes it.
     batch_size
-        Images in a batch.
+        Number of images in a batch.
     train_images
-        The first N images of the train split; ``all`` for the whole set, or an endless stream from a generator. A list
-        is a sweep: a network for each number.
+        Use the first N images of the train split; ``all`` uses the whole set, or the endless stream of a generator. A
+        list is a sweep: one network is trained for each number.
     halves
-        Whether every network has a partner, trained alike on as many images of the other half: the network learns from
-        split A, its partner from B.
+        Whether every network has a partner, trained with the same settings on as many images of the other half: the
+        network is trained on split A, its partner on split B.
     same_initialisation
-        Whether partners start from the same weights.
+        Whether a network and its partner start from the same weights.
     snapshots
-        How many sets of weights are kept along the way, at steps equally spaced in their logarithm; the last is the
-        trained network itself.
+        Number of weight snapshots stored during training, at logarithmically spaced steps; the last snapshot is the
+        trained network.
     split
-        The split that images are from: ``train``, or one of its halves.
+        The split that training images come from: ``train``, or one of its halves.
     epoch_images
-        Small sets are tiled to about this many images an epoch.
+        Small sets are repeated to make epochs of about this many images.
     optimizer, learning_rate, weight_decay
-        ``adam``, ``adamw``, ``muon`` (:class:`gahbench.training.muon.Muon`) or ``sgd``, gradient descent without
-        momentum; its peak rate, and the decay.
+        The optimiser (``adam``, ``adamw``, ``muon`` (:class:`gahbench.training.muon.Muon`) or ``sgd``, gradient descent
+        without momentum), its peak learning rate, and its weight decay.
     schedule
-        ``cosine`` to zero, ``halving`` ten times over the budget, or ``constant``.
+        The learning-rate schedule: ``cosine`` to zero, ``halving`` at each tenth of the budget, or ``constant``.
     warmup
-        Steps over which the rate rises linearly.
+        Number of steps over which the learning rate rises linearly.
     clip
-        Bound on the norm of the gradient; null for none.
+        Maximum norm of the gradient; null turns clipping off.
     ema
-        Decay of a running average of the weights, which is then stored; null for none.
+        Decay of an exponential moving average of the weights, which is then stored; null turns averaging off.
     noise, sigma_min, sigma_max
         Distribution of the noise level in training, and its range: ``log-uniform``, or ``quadratic``, the square of a
         uniform variable, scaled to the range.
     loss
-        ``mse``, the mean squared error, whose minimiser is the posterior mean; ``mae``, the mean absolute error.
+        ``mse``, the mean squared error, which the posterior mean minimises; ``mae``, the mean absolute error.
     weighting
         ``inverse-variance`` divides residuals by sigma; ``uniform`` does not; ``edm`` divides them by
         sigma s / sqrt(sigma^2 + s^2), s = ``sigma_data``, which is the error of the best denoiser of white noise of
-        standard deviation s, so that all noise levels count alike (Karras et al. 2022, table 1).
+        standard deviation s, so that all noise levels count equally (Karras et al. 2022, table 1).
     sigma_data
         Standard deviation of the pixels of the data, for ``edm``.
     initialisation
-        ``kaiming`` draws the weights of convolutions and linear layers anew; ``own`` keeps the architecture's.
+        ``kaiming`` draws the weights of convolutions and linear layers from Kaiming's distribution; ``own`` keeps the
+        architecture's initialisation.
     precision
-        ``auto`` trains under bfloat16 autocast where a fit takes a minute or more and its network was timed to be at
-        least 15 % faster so; otherwise in ``float32``. Evaluation is in float32 always.
+        ``auto`` trains under bfloat16 autocast if the fit takes a minute or more and a timed step is at least 15 %
+        faster in bfloat16, and in ``float32`` otherwise. Evaluation is always in float32.
     compile
-        ``auto`` uses torch.compile where a timed step says that the fit takes ten minutes or more without it, or three
-        on a GPU.
+        ``auto`` uses torch.compile if, by a timed step, the fit would take ten minutes or more without it, or three
+        minutes or more on a GPU.
     validations, validation_images
-        How often, over the fit, the validation PSNR is measured for the history, and on how many images.
+        How many times during training the validation PSNR is measured for the history, and on how many images.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     recipe: Literal["kl", "paper"] = "kl"
-    steps: Annotated[Annotated[int, Field(ge=1)] | PerImage | None, BeforeValidator(_as_steps)] = None
+    steps: Annotated[Annotated[int, Field(ge=1)] | PerImage | None, BeforeValidator(_parse_steps)] = None
     epochs: Annotated[int, Field(ge=1)] | None = None
     seconds: Annotated[float, Field(gt=0)] | None = None
     allow_time_budget: bool = False
@@ -175,21 +176,21 @@ class Training(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_in(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        # A recipe that is not known is refused with the other fields.
-        recipe = RECIPES.get(str(given.get("recipe", "kl")), RECIPES["kl"])
-        budgets = [name for name in BUDGETS if given.get(name) is not None]
+    def _fill_in_recipe(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        # Validation of the fields rejects an unknown recipe.
+        recipe = RECIPES.get(str(fields.get("recipe", "kl")), RECIPES["kl"])
+        budgets = [name for name in BUDGETS if fields.get(name) is not None]
         defaults = {name: value for name, value in recipe.items() if not (budgets and name in BUDGETS)}
-        return {**defaults, **given}
+        return {**defaults, **fields}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         budgets = [name for name in BUDGETS if getattr(self, name) is not None]
         if len(budgets) != 1:
-            given = f", not {' and '.join(budgets)}" if budgets else f": {listing(BUDGETS)}"
-            raise ValueError(f"give one budget{given}")
+            problem = f", not {' and '.join(budgets)}" if budgets else f": {listing(BUDGETS)}"
+            raise ValueError(f"give one budget{problem}")
         if self.seconds is not None and not self.allow_time_budget:
             raise ValueError(
                 "a budget of seconds makes rows depend on the machine; if that is meant, add 'allow_time_budget: true'"
@@ -212,41 +213,43 @@ class Training(BaseModel):
 
     @property
     def is_sweep(self) -> bool:
-        """Whether there is a network for each of several numbers of images."""
+        """Whether ``train_images`` lists several sizes, each of which trains a network."""
         return isinstance(self.train_images, tuple)
 
     @property
     def sets(self) -> tuple[Training, ...]:
-        """The training for each number of images, on A where there are halves."""
+        """One ``Training`` per number of images, on split A if ``halves`` is set."""
         counts = self.train_images if isinstance(self.train_images, tuple) else (self.train_images,)
         split = "A" if self.halves else self.split
         return tuple(self.model_copy(update={"train_images": count, "split": split}) for count in counts)
 
     @property
     def partner(self) -> Training | None:
-        """The same training on the other half, where there are halves."""
+        """The same training on split B, or ``None`` unless ``halves`` is set."""
         return self.model_copy(update={"split": "B"}) if self.halves else None
 
     def key_fields(self) -> dict[str, Any]:
-        """Return the fields that decide the outcome of a fit, as plain JSON."""
-        fields = self.model_dump(mode="json", exclude=set(WATCHING))
-        defaults = {name: type(self).model_fields[name].default for name in ADDED}
+        """Return the fields that determine the outcome of a fit, as JSON values."""
+        fields = self.model_dump(mode="json", exclude=set(NOT_IN_KEY))
+        defaults = {name: type(self).model_fields[name].default for name in KEYED_IF_CHANGED}
         if self.split != "B" and not self.halves:
-            # It is for partners alone.
+            # same_initialisation matters only for partners.
             defaults["same_initialisation"] = fields["same_initialisation"]
-        return {name: value for name, value in fields.items() if name not in ADDED or value != defaults[name]}
+        return {
+            name: value for name, value in fields.items() if name not in KEYED_IF_CHANGED or value != defaults[name]
+        }
 
     @property
     def weights_stream(self) -> str | None:
-        """The stream of initial weights: the half of the data, for a partner with weights of its own."""
+        """The random stream of the initial weights: ``"B"`` for a partner with other weights, or ``None``."""
         return None if self.same_initialisation or self.split != "B" else "B"
 
     def snapshot_steps(self, steps: int) -> tuple[int, ...]:
-        """Return the steps after which weights are kept, the last one being the end: fewer where steps coincide."""
+        """Return the steps after which weights are stored, up to the last step; steps that coincide count once."""
         if not self.snapshots:
             return ()
-        places = (round(steps ** (place / (self.snapshots - 1))) for place in range(self.snapshots))
-        return tuple(dict.fromkeys(places))
+        spaced = (round(steps ** (index / (self.snapshots - 1))) for index in range(self.snapshots))
+        return tuple(dict.fromkeys(spaced))
 
     @property
     def budget(self) -> str:
@@ -254,29 +257,39 @@ class Training(BaseModel):
         return next(name for name in BUDGETS if getattr(self, name) is not None)
 
     def total_steps(self, train_images: int | None) -> int | None:
-        """Return the number of optimiser steps, given the size of the set (None: a stream); None for seconds.
+        """Return the number of optimiser steps for a training set of some size.
+
+        Parameters
+        ----------
+        train_images
+            Number of training images; ``None`` for an endless stream.
+
+        Returns
+        -------
+        int or None
+            The number of steps; ``None`` for a budget of seconds.
 
         Raises
         ------
         ValueError
-            If steps are for each image of a stream, whose number is none.
+            If the steps are proportional to the number of images and the images are an endless stream.
         """
         if isinstance(self.steps, PerImage):
             if train_images is None:
                 raise ValueError(
-                    "steps for each image need a number of images, and these never end; accepted: a number for "
+                    "steps per image need a finite number of images; this dataset is endless; accepted: a number for "
                     "train_images, or steps: 20000"
                 )
             return self.steps.steps(train_images)
         if self.steps is not None:
             return self.steps
         if self.epochs is not None:
-            images = tiled(train_images, self.epoch_images) if train_images else self.epoch_images
+            images = epoch_size(train_images, self.epoch_images) if train_images else self.epoch_images
             return max(1, self.epochs * images // self.batch_size)
         return None
 
     def rate(self, step: int, progress: float) -> float:
-        """Return the learning rate at a step, ``progress`` in [0, 1] being the part of the budget that is spent."""
+        """Return the learning rate at a step; ``progress`` in [0, 1] is the fraction of the budget spent."""
         warm = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
         progress, decay = min(progress, 1.0), 1.0
         if self.schedule == "cosine":
@@ -286,6 +299,6 @@ class Training(BaseModel):
         return self.learning_rate * warm * decay
 
 
-def tiled(images: int, epoch_images: int) -> int:
-    """Return the size of an epoch: the set repeated a whole number of times, to at most ``epoch_images`` or once."""
+def epoch_size(images: int, epoch_images: int) -> int:
+    """Return the images per epoch: a set repeated as often as fits into ``epoch_images``, and at least once."""
     return images * max(1, epoch_images // images)

@@ -20,9 +20,9 @@ from gahbench.devices.batches import FEWER_WORKERS, Batches, memory_for
 from gahbench.devices.hardware import hardware
 from gahbench.networks.trained import Trained, channels_last
 from gahbench.training import checkpoint
-from gahbench.training.average import AverageStatistics, RunningAverage, load_whole_state, whole_state
-from gahbench.training.batches import TrainingImages, error_scale, training_noise
-from gahbench.training.hardware import Acceleration, settings_kept, wrong_gradients
+from gahbench.training.average import AverageStatistics, RunningAverage, full_state, load_full_state
+from gahbench.training.batches import TrainingImages, draw_training_noise, error_scale
+from gahbench.training.hardware import Acceleration, preserve_process_state, wrong_gradients
 from gahbench.training.muon import Muon
 from gahbench.training.recipe import Training
 
@@ -33,7 +33,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
 }
 
-#: Seconds between reports of progress, each of which waits for the device.
+#: Minimum seconds between reports of progress, each of which waits for the device.
 REPORT_SECONDS = 0.5
 
 
@@ -42,11 +42,11 @@ class Stopped(Exception):
 
 
 class Diverged(Exception):
-    """The loss is no longer a number."""
+    """The loss is not finite."""
 
 
 def memory_for_step(dataset: Dataset, training: Training) -> contextlib.AbstractContextManager[None]:
-    """Return a context whose error says that a step does not fit when memory runs out."""
+    """Return a context that reports running out of memory as a training step that is too large."""
     return memory_for(
         f"a step of {training.batch_size} images of shape {tuple(dataset.shape)}",
         f"a smaller batch_size, {FEWER_WORKERS} or precision: bfloat16",
@@ -55,7 +55,7 @@ def memory_for_step(dataset: Dataset, training: Training) -> contextlib.Abstract
 
 @dataclass(frozen=True)
 class Progress:
-    """The progress of a fit."""
+    """Progress of a fit, for displays."""
 
     step: int
     steps: int | None
@@ -68,7 +68,7 @@ class Progress:
 
 @dataclass
 class Fitted:
-    """A trained network and the history of its training."""
+    """A trained network with facts about its training."""
 
     network: nn.Module
     steps: int
@@ -79,7 +79,7 @@ class Fitted:
 
 @dataclass
 class Trainer:
-    """Trains one network; all random numbers depend only on ``seed`` and the step."""
+    """A training loop for one network, whose random numbers depend only on ``seed`` and the step."""
 
     network: nn.Module
     dataset: Dataset
@@ -110,25 +110,25 @@ class Trainer:
         self._step = 0
         self._seconds = 0.0
         self._history: list[dict[str, float]] = []
-        self._watched: Tensor | None = None
+        self._validation_set: Tensor | None = None
 
     @property
-    def kept(self) -> nn.Module:
-        """The network that is kept: the running average where there is one."""
+    def stored_network(self) -> nn.Module:
+        """The network to store: the running average if ``ema`` is set, else the trained network."""
         return self.average.network if self.average is not None else self.network
 
     def fit(self) -> Fitted:
         """Train until the budget is spent, from the newest intact checkpoint if there is one."""
         self._resume()
-        # Now: later the dataset may be busy in a thread.
-        self._watched = self._validation_images()
-        kept = settings_kept() if self.acceleration.compiled else contextlib.nullcontext()
-        with kept, self._hardware.restored(), self.images.ahead(self._step):
+        # Load validation images before the prefetching thread starts to use the dataset.
+        self._validation_set = self._validation_images()
+        preserved = preserve_process_state() if self.acceleration.compiled else contextlib.nullcontext()
+        with preserved, self._hardware.restored(), self.images.prefetch(self._step):
             self._train()
         self.statistics.write()
         self.network.eval()
-        self.kept.eval()
-        return Fitted(self.kept, self._step, self._seconds, self.acceleration, self._history)
+        self.stored_network.eval()
+        return Fitted(self.stored_network, self._step, self._seconds, self.acceleration, self._history)
 
     def _train(self) -> None:
         started = last_report = time.monotonic()
@@ -141,31 +141,31 @@ class Trainer:
             self._step += 1
             now = time.monotonic()
             self._seconds = seconds_before + now - started
-            if self._validation_due(fraction):
+            if self._is_validation_due(fraction):
                 self._validate(loss)
             if self._step in self._snapshots:
-                with self.statistics.written():
-                    self.keep_snapshot(self._step, self.kept)
+                with self.statistics.applied():
+                    self.keep_snapshot(self._step, self.stored_network)
             if now - last_report > REPORT_SECONDS or self._fraction() >= 1.0:
-                value = self._finite(loss)
-                # Only now has a GPU caught up.
+                value = self._finite_loss(loss)
+                # Reading the loss waited for the GPU, so take the time now.
                 last_report = time.monotonic()
                 self._report(value, (self._step - steps_before) / max(last_report - started, 1e-9))
             stop = self.should_stop()
-            if stop or pace.due(now):
+            if stop or pace.is_due(now):
                 began = time.monotonic()
                 self._checkpoint()
-                pace.wrote(began, time.monotonic())
+                pace.record_write(began, time.monotonic())
             if stop:
                 raise Stopped
 
     def step(self, step: int, fraction: float) -> Tensor:
-        """Take one optimiser step and return its loss, still on the device, for which nothing here waits."""
+        """Take one optimiser step and return its loss on the device, without waiting for the device."""
         training = self.training
         clean = self.images.batch(step)
-        sigma, noise = training_noise(training, clean.shape, self.seed, step, self.device)
+        sigma, noise = draw_training_noise(training, clean.shape, self.seed, step, self.device)
         noisy = (clean + noise).contiguous(memory_format=torch.channels_last)
-        loss = self._differentiated(step, clean, noisy, sigma)
+        loss = self._backpropagate_with_fallback(step, clean, noisy, sigma)
         for group in self.optimizer.param_groups:
             group["lr"] = training.rate(step, fraction)
         if training.clip is not None:
@@ -176,29 +176,29 @@ class Trainer:
             self.average.update(self.network)
         return loss
 
-    def _differentiated(self, step: int, clean: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Return the loss of a step, and leave its gradient with the parameters."""
+    def _backpropagate_with_fallback(self, step: int, clean: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """Set the gradients of a step and return its loss; on compiler errors, fall back to less acceleration."""
         try:
-            if self._compiled is not None and not self._is_checked:
+            if self._compiled is not None and not self._is_compiled_checked:
                 self._check_compiled(step, clean, noisy, sigma)
-            return self._differentiate(step, clean, noisy, sigma, self._compiled, self.acceleration.bfloat16)
+            return self._backpropagate(step, clean, noisy, sigma, self._compiled, self.acceleration.bfloat16)
         except RuntimeError as error:
-            # The compiler or its CUDA graphs may have failed, not the network: go on without, and say so.
-            less = self.acceleration.after(error)
-            if less is None:
+            # The compiler or its CUDA graphs may have failed, not the network: retry without them, with a note.
+            fallback = self.acceleration.fallback_after(error)
+            if fallback is None:
                 raise
-            self.acceleration = less
+            self.acceleration = fallback
         self._compile()
-        return self._differentiated(step, clean, noisy, sigma)
+        return self._backpropagate_with_fallback(step, clean, noisy, sigma)
 
     def _check_compiled(self, step: int, clean: Tensor, noisy: Tensor, sigma: Tensor) -> None:
-        """Do without the compiler, and say so, where gradients of the compiled network are not those of the network."""
+        """Turn the compiler off, with a note, if the compiled network's gradients differ from the eager network's."""
         buffers, bfloat16 = [buffer.clone() for buffer in self.network.buffers()], self.acceleration.bfloat16
 
-        def gradients(network: Callable[..., Any] | None, rounds: bool) -> dict[str, Tensor]:
-            self._differentiate(step, clean, noisy, sigma, network, rounds)
-            named = self.network.named_parameters()
-            return {name: one.grad.detach().clone() for name, one in named if one.grad is not None}
+        def gradients(compiled: Callable[..., Any] | None, bfloat16: bool) -> dict[str, Tensor]:
+            self._backpropagate(step, clean, noisy, sigma, compiled, bfloat16)
+            parameters = self.network.named_parameters()
+            return {name: value.grad.detach().clone() for name, value in parameters if value.grad is not None}
 
         try:
             exact = gradients(None, False)
@@ -206,15 +206,15 @@ class Trainer:
             compiled = gradients(self._compiled, bfloat16)
         finally:
             with torch.no_grad():
-                for buffer, kept in zip(self.network.buffers(), buffers, strict=True):
-                    buffer.copy_(kept)
-        self._is_checked = True
+                for buffer, saved in zip(self.network.buffers(), buffers, strict=True):
+                    buffer.copy_(saved)
+        self._is_compiled_checked = True
         if wrong := wrong_gradients(exact, rounded, compiled):
             reason = f"its gradients of {len(wrong)} of {len(exact)} parameters, {wrong[0]} first, are wrong"
             self.acceleration = self.acceleration.without_compiler(reason)
             self._compile()
 
-    def _differentiate(
+    def _backpropagate(
         self,
         step: int,
         clean: Tensor,
@@ -223,7 +223,7 @@ class Trainer:
         compiled: Callable[..., Any] | None,
         bfloat16: bool,
     ) -> Tensor:
-        # Before the forward pass: CUDA graphs write the next gradients where the last ones are.
+        # Free the gradients before the forward pass, because CUDA graphs reuse their memory.
         self.optimizer.zero_grad(set_to_none=True)
         if self.acceleration.graphs:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
@@ -231,7 +231,7 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
             denoised: Tensor = (self.network if compiled is None else compiled)(noisy, sigma)
         if denoised.shape != noisy.shape:
-            # Broadcasting would hide it in the loss.
+            # Broadcasting would hide the wrong shape in the loss.
             raise ValueError(f"forward returned shape {tuple(denoised.shape)} for images of {tuple(noisy.shape)}")
         residual, power = denoised.float() - clean, 1 if self.training.loss == "mae" else 2
         errors = (residual.abs() if power == 1 else residual.square()).mean(dim=(1, 2, 3))
@@ -242,18 +242,18 @@ class Trainer:
     def _compile(self) -> None:
         mode = "reduce-overhead" if self.acceleration.graphs else None
         self._compiled = torch.compile(self.network, mode=mode) if self.acceleration.compiled else None
-        self._is_checked = False
+        self._is_compiled_checked = False
 
     def _fraction(self) -> float:
         if self.steps is not None:
             return self._step / self.steps
         return self._seconds / (self.training.seconds or 1.0)
 
-    def _validation_due(self, before: float) -> bool:
-        parts = self.training.validations
-        return int(before * parts) != int(min(self._fraction(), 1.0) * parts)
+    def _is_validation_due(self, fraction_before: float) -> bool:
+        count = self.training.validations
+        return int(fraction_before * count) != int(min(self._fraction(), 1.0) * count)
 
-    def _finite(self, loss: Tensor) -> float:
+    def _finite_loss(self, loss: Tensor) -> float:
         value: float = loss.item()
         if not math.isfinite(value):
             raise Diverged(f"the loss is {value} after {self._step} steps; try a lower learning_rate or clip")
@@ -267,20 +267,20 @@ class Trainer:
             return self.dataset.images("validation", count) if count else None
 
     def _validate(self, loss: Tensor) -> None:
-        row: dict[str, float] = {"step": self._step, "seconds": self._seconds, "loss": self._finite(loss)}
-        if (clean := self._watched) is not None:
-            with self.statistics.written():
+        row: dict[str, float] = {"step": self._step, "seconds": self._seconds, "loss": self._finite_loss(loss)}
+        if (clean := self._validation_set) is not None:
+            with self.statistics.applied():
                 for sigma in self.sigmas:
-                    errors = (self._denoised(clean, sigma) - clean).square().mean(dim=(1, 2, 3))
+                    errors = (self._denoise(clean, sigma) - clean).square().mean(dim=(1, 2, 3))
                     row[f"psnr@{sigma:g}"] = float(-10 * errors.log10().mean())
             self.network.train()
         self._history.append(row)
 
-    def _denoised(self, clean: Tensor, sigma: float) -> Tensor:
-        """Return validation images, shape (N, C, H, W), denoised by the network that is kept."""
+    def _denoise(self, clean: Tensor, sigma: float) -> Tensor:
+        """Add noise to validation images, shape (N, C, H, W), and denoise them with the network to store."""
         shape = image_shape(clean)
         noisy = clean + evaluation_noise(len(clean), shape, sigma, 0, "validation")
-        trained, truth = Trained(self.kept, self.device), Truth(clean, self.dataset, "validation")
+        trained, truth = Trained(self.stored_network, self.device), Truth(clean, self.dataset, "validation")
         seed = derive_seed("noise", 0, "validation", float(sigma), "denoiser")
 
         def denoise(size: int) -> Tensor:
@@ -291,14 +291,14 @@ class Trainer:
 
     def _report(self, loss: float, steps_per_second: float) -> None:
         row = self._history[-1] if self._history else {}
-        recent = [number for name, number in row.items() if name.startswith("psnr@")]
-        psnr = sum(recent) / len(recent) if recent else None
+        psnrs = [value for name, value in row.items() if name.startswith("psnr@")]
+        psnr = sum(psnrs) / len(psnrs) if psnrs else None
         if self.steps is not None:
             remaining = (self.steps - self._step) / steps_per_second
         else:
             remaining = max((self.training.seconds or 0.0) - self._seconds, 0.0)
-        pace, fraction = steps_per_second * self.training.batch_size, min(self._fraction(), 1.0)
-        self.report(Progress(self._step, self.steps, fraction, loss, psnr, pace, remaining))
+        images_per_second, fraction = steps_per_second * self.training.batch_size, min(self._fraction(), 1.0)
+        self.report(Progress(self._step, self.steps, fraction, loss, psnr, images_per_second, remaining))
 
     def _checkpoint(self) -> None:
         if self.checkpoints is None:
@@ -309,7 +309,7 @@ class Trainer:
             "compiled": self.acceleration.compiled,
             "seconds": self._seconds,
             "history": self._history,
-            "network": whole_state(self.network),
+            "network": full_state(self.network),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state_dict() if self.average is not None else None,
             "statistics": self.statistics.state_dict(),
@@ -320,13 +320,13 @@ class Trainer:
         state = self.checkpoints.read() if self.checkpoints is not None else None
         if state is None:
             return
-        load_whole_state(self.network, state["network"])
+        load_full_state(self.network, state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None and state["average"] is not None:
             self.average.load_state_dict(state["average"])
         self.statistics.load_state_dict(state["statistics"])
         self._step, self._seconds, self._history = state["step"], state["seconds"], state["history"]
-        as_begun = self.acceleration.as_begun(state["precision"], state["compiled"], self.device)
-        if as_begun != self.acceleration:
-            self.acceleration = as_begun
+        recorded = self.acceleration.as_recorded(state["precision"], state["compiled"], self.device)
+        if recorded != self.acceleration:
+            self.acceleration = recorded
             self._compile()

@@ -142,8 +142,8 @@ class QuietsNoise(Plain):
     def prepare(self):
         from gahbench.training import trainer
 
-        draw = trainer.training_noise
-        trainer.training_noise = lambda *arguments: (lambda sigma, noise: (sigma, noise / 2))(*draw(*arguments))
+        draw = trainer.draw_training_noise
+        trainer.draw_training_noise = lambda *arguments: (lambda sigma, noise: (sigma, noise / 2))(*draw(*arguments))
 
 
 class HooksOptimizers(Plain):

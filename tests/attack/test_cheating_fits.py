@@ -29,7 +29,7 @@ def _restored(monkeypatch):
     monkeypatch.setattr(trainer.Trainer, "step", trainer.Trainer.step)
     monkeypatch.setattr(torch.optim.Adam, "step", torch.optim.Adam.step)
     monkeypatch.setattr(trainer, "time", trainer.time)
-    monkeypatch.setattr(trainer, "training_noise", trainer.training_noise)
+    monkeypatch.setattr(trainer, "draw_training_noise", trainer.draw_training_noise)
     yield
     optimizer._global_optimizer_post_hooks.clear()
 

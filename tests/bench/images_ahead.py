@@ -15,7 +15,7 @@ from harness import SEED
 import gahbench
 from gahbench.networks.initialisation import build_network
 from gahbench.networks.precision import Choice
-from gahbench.training.hardware import choose
+from gahbench.training.hardware import choose_acceleration
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Trainer
 
@@ -48,7 +48,7 @@ def measure(name, options):
 
     def fit(is_threaded):
         one = trainer(name, options)
-        one.images.threaded = is_threaded
+        one.images.use_thread = is_threaded
         one.fit()
         weights[is_threaded] = torch.cat([value.flatten() for value in one.network.state_dict().values()])
 
@@ -68,7 +68,7 @@ def trainer(name, options):
         {"steps": options.steps, "batch_size": options.batch, "compile": "never", "validations": 1}
     )
     network = build_network(functools.partial(harness.unet, options.width), SEED)
-    chosen = choose(training, Choice(), 0.0, options.device)
+    chosen = choose_acceleration(training, Choice(), 0.0, options.device)
     return Trainer(network, gahbench.create("dataset", name), training, SEED, chosen, device=options.device)
 
 

@@ -15,7 +15,7 @@ from gahbench.evaluation import Evaluation
 from gahbench.networks import Trained
 from gahbench.networks.precision import Choice, Choices
 from gahbench.sampling import Sampling, draw_samples, of_network
-from gahbench.training.fitting import acceleration
+from gahbench.training.fitting import autotune
 from gahbench.training.hardware import Acceleration
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Trainer
@@ -56,7 +56,7 @@ def training(width, precision, choices, options):
     recipe = {"steps": 1_000_000, "batch_size": options.batch, "compile": "never", "validations": 1}
     settings = Training.model_validate({**recipe, "precision": precision})
     network = harness.unet(width)
-    chosen = acceleration(network, data, settings, torch.device("cpu"), choices)
+    chosen = autotune(network, data, settings, torch.device("cpu"), choices)
     trainer = Trainer(network, data, settings, harness.SEED, Acceleration(chosen.bfloat16, compiled=False))
     network.train()
     leg = lambda: [trainer.step(step, 0.0) for step in range(options.steps)]  # noqa: E731

@@ -17,7 +17,7 @@ from gahbench.networks.initialisation import build_network
 from gahbench.networks.precision import Choice
 from gahbench.training import checkpoint
 from gahbench.training.fitting import validation_sigmas
-from gahbench.training.hardware import choose
+from gahbench.training.hardware import choose_acceleration
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Trainer
 
@@ -55,7 +55,7 @@ def print_overhead(options, scratch):
     against = [100 * (ratio - 1) for ratio in harness.ratios(fits, bares)]
     write = statistics.median(writes)
     pace = checkpoint.Pace(0.0)
-    pace.wrote(checkpoint.MAX_PAUSE - write, checkpoint.MAX_PAUSE)
+    pace.record_write(checkpoint.MAX_PAUSE - write, checkpoint.MAX_PAUSE)
     pause = pace._due - checkpoint.MAX_PAUSE
     saving = 100 * write / pause
     total = statistics.median(inside) + saving
@@ -90,7 +90,7 @@ def overhead_trainer(options, folder, report):
         dataset=gahbench.create("dataset", "discs", size=32),
         training=training,
         seed=harness.SEED,
-        acceleration=choose(training, Choice(), 0.0, options.device),
+        acceleration=choose_acceleration(training, Choice(), 0.0, options.device),
         sigmas=validation_sigmas(training),
         device=options.device,
         checkpoints=None if folder is None else checkpoint.Checkpoints(folder, "bench", folder / "damaged", print),

@@ -29,7 +29,7 @@ import gahbench
 from gahbench._util.resources import processor_name
 from gahbench.devices.hardware import hardware
 from gahbench.networks.precision import Choice
-from gahbench.training.hardware import choose, multiply_adds
+from gahbench.training.hardware import choose_acceleration, multiply_adds
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Trainer
 
@@ -219,7 +219,7 @@ def prepare(initial, dataset, name, precision, steps, options):
     recipe = {"recipe": "paper", "validations": 1, "precision": precision, "compile": compiling}
     sizes = {"batch_size": options.batch, "train_images": count, "epoch_images": count}
     training = Training.model_validate({**recipe, **sizes, "steps": WARM_UP + (options.rounds + 1) * steps})
-    chosen = replace(choose(training, Choice(), 0.0, options.device), graphs=graphs)
+    chosen = replace(choose_acceleration(training, Choice(), 0.0, options.device), graphs=graphs)
     trainer = Trainer(network, dataset, training, SEED, chosen, device=options.device)
     network.train()
     position = 0

@@ -17,7 +17,7 @@ from unittest import mock
 
 import torch
 from safetensors.torch import load_file
-from small_fits import CPU, PLAIN, StopAfter, kept_in
+from small_fits import CPU, PLAIN, StopAfter, checkpoints_of
 
 import gahbench
 from gahbench import Reference, Truth, sampling
@@ -28,7 +28,7 @@ from gahbench.sampling import Sampling, draw_samples, of_network
 from gahbench.testing.samples import SampleDataset
 from gahbench.training import trainer
 from gahbench.training.fit_checks import WatchedFit
-from gahbench.training.fitting import _passes, fit
+from gahbench.training.fitting import _build_timed_step, fit
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Stopped, Trainer
 from tests.devices.subjects import (
@@ -129,11 +129,11 @@ def fits():
         @mock.patch.object(trainer, "REPORT_SECONDS", math.inf)
         def run():
             folder = Path(tempfile.mkdtemp())
-            checkpoints = kept_in(folder)
+            checkpoints = checkpoints_of(folder)
             given = (build, dataset, training, 0, folder)
             with contextlib.suppress(Stopped):
                 fit(*given, devices[0], should_stop=StopAfter(5), checkpoints=checkpoints)
-            done = fit(*given, devices[1], checkpoints=kept_in(folder))
+            done = fit(*given, devices[1], checkpoints=checkpoints_of(folder))
             assert done.facts["steps"] == 12
             return [load_file(folder / name) for name in sorted(done.files) if name.endswith("safetensors")]
 
@@ -149,7 +149,7 @@ def fit_checks():
     def timed(device):
         """Return the passes by which the precision of a training is chosen."""
         torch.manual_seed(0)
-        run = _passes(random_network("bf-cnn").to(device), (2, 1, SIDE, SIDE), device)
+        run = _build_timed_step(random_network("bf-cnn").to(device), (2, 1, SIDE, SIDE), device)
         return lambda: [run("float32"), run("bfloat16")]
 
     def checked(device):

@@ -31,7 +31,7 @@ def test_kinds_are_found_by_the_type_of_a_device():
     # What all devices can do is asked of others, and nothing of CUDA.
     other = hardware(torch.device("meta"))
     assert type(other) is Hardware
-    assert (other.name, other.has_graphs, other.draws_ahead, other.has_large_batches) == ("meta", False, False, False)
+    assert (other.name, other.has_graphs, other.prefetches, other.has_large_batches) == ("meta", False, False, False)
 
 
 def test_the_first_kind_that_the_machine_has_is_chosen(monkeypatch):

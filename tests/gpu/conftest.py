@@ -10,14 +10,14 @@ from gahbench.devices.hardware import hardware
 
 @pytest.fixture(autouse=True)
 def _cudnn(gpu, monkeypatch):
-    """Have convolutions add in the same order every time, and in float32."""
+    """Make convolutions deterministic and exact to float32."""
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
 
 
 @pytest.fixture
 def gpu():
-    """Return the device. GAHBENCH_TEST_DEVICE=cpu tries the tests themselves where there is no GPU."""
+    """Return the GPU. GAHBENCH_TEST_DEVICE=cpu runs these tests on a CPU instead."""
     device = hardware(os.environ.get("GAHBENCH_TEST_DEVICE", "cuda:0")).device
     if device.type == "cuda" and not torch.cuda.is_available():
         pytest.skip("needs a GPU")

@@ -1,4 +1,4 @@
-"""What is measured on a GPU is what is measured on a CPU."""
+"""Measurements on a GPU agree with measurements on a CPU."""
 
 import functools
 
@@ -15,7 +15,7 @@ from gahbench.sampling import Sampling, draw_samples, of_network
 
 
 def network():
-    """Return a network with weights that are large enough to matter."""
+    """Return a network whose initial weights are large enough to change images visibly."""
     return build_network(
         functools.partial(gahbench.create, "architecture", "unet[width=8,levels=2]"), 0, "kaiming"
     ).eval()
@@ -27,28 +27,28 @@ def noisy():
     return clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
 
 
-def test_a_trained_network_denoises_alike(gpu, noisy):
-    here, there = (Trained(network(), device).denoise(noisy, 0.1, Truth(noisy)) for device in ("cpu", gpu))
-    assert there.device.type == "cpu"
-    assert torch.allclose(there, here, atol=1e-4)
-    assert not torch.allclose(here, noisy, atol=1e-2)
+def test_a_network_denoises_equally_on_gpu_and_cpu(gpu, noisy):
+    on_cpu, on_gpu = (Trained(network(), device).denoise(noisy, 0.1, Truth(noisy)) for device in ("cpu", gpu))
+    assert on_gpu.device.type == "cpu"
+    assert torch.allclose(on_gpu, on_cpu, atol=1e-4)
+    assert not torch.allclose(on_cpu, noisy, atol=1e-2)
 
 
-def test_jacobians_are_alike(gpu, noisy):
+def test_jacobians_agree_on_gpu_and_cpu(gpu, noisy):
     noisy = noisy[:2]
-    here, there = (Trained(network(), device).jacobian(noisy, 0.1, Truth(noisy)) for device in ("cpu", gpu))
-    expected, found = here.matrices(), there.matrices().cpu()
-    assert torch.allclose(found, expected, atol=1e-3 * float(expected.abs().max()))
-    values, others = top(here, 5).values.cpu(), top(there, 5).values.cpu()
+    on_cpu, on_gpu = (Trained(network(), device).jacobian(noisy, 0.1, Truth(noisy)) for device in ("cpu", gpu))
+    expected, matrices = on_cpu.matrices(), on_gpu.matrices().cpu()
+    assert torch.allclose(matrices, expected, atol=1e-3 * float(expected.abs().max()))
+    values, others = top(on_cpu, 5).values.cpu(), top(on_gpu, 5).values.cpu()
     assert torch.allclose(others, values, atol=1e-3 * float(values.abs().max()))
 
 
-def test_samples_are_alike(gpu):
+def test_samples_agree_on_gpu_and_cpu(gpu):
     settings = Sampling(count=3, seed=0, max_steps=5, sigma_start=1.0, sigma_end=0.01, step=0.1, beta=0.5)
-    here, there = (
+    on_cpu, on_gpu = (
         draw_samples(of_network(network(), device), (1, 16, 16), settings, device=device) for device in ("cpu", gpu)
     )
-    assert torch.allclose(there.images.cpu(), here.images, atol=1e-3 * float(here.images.abs().max()))
+    assert torch.allclose(on_gpu.images.cpu(), on_cpu.images, atol=1e-3 * float(on_cpu.images.abs().max()))
 
 
 def test_two_workers_run_a_suite_on_the_gpu(gpu, tmp_path):

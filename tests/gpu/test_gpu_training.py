@@ -3,13 +3,23 @@ import functools
 
 import pytest
 import torch
-from small_fits import PLAIN, Dropout, StopAfter, ahead_threads, dropout_weight, kept_in, make, weights, weights_of
+from small_fits import (
+    PLAIN,
+    Dropout,
+    StopAfter,
+    checkpoints_of,
+    dropout_weight,
+    make,
+    prefetch_threads,
+    weights,
+    weights_of,
+)
 
 import gahbench
 from gahbench.devices import stand_in
 from gahbench.devices.hardware import hardware
 from gahbench.training import trainer as trainer_module
-from gahbench.training.batches import training_noise
+from gahbench.training.batches import draw_training_noise
 from gahbench.training.fitting import fit
 from gahbench.training.hardware import Acceleration
 from gahbench.training.recipe import Training
@@ -17,12 +27,12 @@ from gahbench.training.trainer import Stopped
 
 COMPILED = Acceleration(bfloat16=False, compiled=True)
 GRAPHS = Acceleration(bfloat16=False, compiled=True, graphs=True)
-#: Steps in which the compiler compiles and CUDA graphs are captured.
+#: Number of steps in which the compiler compiles and CUDA graphs are captured.
 WARM_UP = 5
 
 
 def skip_without(acceleration, device):
-    """Skip a test that needs a compiler which is not there."""
+    """Skip a test that needs a missing compiler."""
     if acceleration.compiled and (reason := hardware(device).compiler_missing):
         pytest.skip(reason)
     torch.compiler.reset()
@@ -30,7 +40,7 @@ def skip_without(acceleration, device):
 
 @contextlib.contextmanager
 def no_synchronisation(device):
-    """Make whatever waits for the GPU an error."""
+    """Raise an error for every wait for the GPU within this context."""
     if device.type == stand_in.NAME:
         with stand_in.waits_recorded() as waits:
             yield
@@ -48,29 +58,29 @@ def losses(trainer, steps):
     return [float(trainer.step(step, step / 30)) for step in steps]
 
 
-def test_losses_are_those_of_the_cpu(gpu, monkeypatch):
-    """With the noise of both drawn on the CPU: other devices draw other numbers."""
+def test_losses_agree_with_the_cpu(gpu, monkeypatch):
+    """Draw the noise of both fits on the CPU, since random numbers differ between devices."""
 
     def noise(training, shape, seed, step, device):
-        drawn = training_noise(training, shape, seed, step, torch.device("cpu"))
-        return tuple(each.to(device) for each in drawn)
+        drawn = draw_training_noise(training, shape, seed, step, torch.device("cpu"))
+        return tuple(values.to(device) for values in drawn)
 
-    monkeypatch.setattr(trainer_module, "training_noise", noise)
+    monkeypatch.setattr(trainer_module, "draw_training_noise", noise)
     given = {"learning_rate": 1e-4, "ema": 0.9}
-    here, there = make(**given), make(device=gpu, **given)
-    assert losses(there, range(10)) == pytest.approx(losses(here, range(10)), rel=1e-3)
-    for ours, theirs in ((here.network, there.network), (here.kept, there.kept)):
+    on_cpu, on_gpu = make(**given), make(device=gpu, **given)
+    assert losses(on_gpu, range(10)) == pytest.approx(losses(on_cpu, range(10)), rel=1e-3)
+    for ours, theirs in ((on_cpu.network, on_gpu.network), (on_cpu.stored_network, on_gpu.stored_network)):
         assert torch.allclose(weights_of(ours), weights_of(theirs).cpu(), atol=1e-3)
 
 
-def test_a_fit_learns_what_one_on_the_cpu_learns(gpu):
+def test_a_fit_reaches_the_psnr_of_a_fit_on_the_cpu(gpu):
     # The stand-in is slow, and draws the random numbers of the CPU.
     steps = 60 if gpu.type == stand_in.NAME else 300
     given = {"steps": steps, "batch_size": 16, "learning_rate": 5e-3, "architecture": "unet[width=8,levels=2]"}
-    here, there = (make(device=device, **given).fit().history[-1] for device in (torch.device("cpu"), gpu))
-    assert there["psnr@0.3"] == pytest.approx(here["psnr@0.3"], abs=1.0)
+    on_cpu, on_gpu = (make(device=device, **given).fit().history[-1] for device in (torch.device("cpu"), gpu))
+    assert on_gpu["psnr@0.3"] == pytest.approx(on_cpu["psnr@0.3"], abs=1.0)
     # The noisy images have 10.5 dB.
-    assert there["psnr@0.3"] > 12
+    assert on_gpu["psnr@0.3"] > 12
 
 
 @pytest.mark.parametrize(
@@ -89,16 +99,16 @@ def test_a_fit_learns_what_one_on_the_cpu_learns(gpu):
 )
 def test_a_step_does_not_wait_for_the_gpu(gpu, given, acceleration):
     if not hardware(gpu).is_accelerator:
-        pytest.skip("nothing waits for a processor")
+        pytest.skip("needs an accelerator")
     skip_without(acceleration, gpu)
     trainer = make(device=gpu, acceleration=acceleration, **given)
     trainer.network.train()
-    with trainer.images.ahead(0):
+    with trainer.images.prefetch(0):
         losses(trainer, range(WARM_UP))
         with no_synchronisation(gpu):
             for step in range(WARM_UP, 20):
                 loss = trainer.step(step, step / 30)
-        # Lest nothing is noticed.
+        # Check that a wait would have been detected.
         with pytest.raises(RuntimeError, match="synchroniz"), no_synchronisation(gpu):
             loss.item()
     assert trainer.acceleration == acceleration
@@ -106,61 +116,61 @@ def test_a_step_does_not_wait_for_the_gpu(gpu, given, acceleration):
 
 @pytest.mark.parametrize("given", [{}, {"ema": 0.9}, {"train_images": 6, "epoch_images": 12}, {"network": Dropout}])
 @pytest.mark.parametrize("acceleration", [PLAIN, GRAPHS], ids=["eager", "graphs"])
-def test_a_fit_that_was_cut_off_ends_as_one_that_was_not(gpu, tmp_path, given, acceleration):
+def test_an_interrupted_fit_ends_like_an_uninterrupted_fit(gpu, tmp_path, given, acceleration):
     skip_without(acceleration, gpu)
-    whole = make(device=gpu, acceleration=acceleration, **given).fit()
-    kept = kept_in(tmp_path / "fit")
+    uninterrupted = make(device=gpu, acceleration=acceleration, **given).fit()
+    checkpoints = checkpoints_of(tmp_path / "fit")
     for steps in (7, 5):
-        trainer = make(kept, device=gpu, acceleration=acceleration, **given)
+        trainer = make(checkpoints, device=gpu, acceleration=acceleration, **given)
         trainer.should_stop = StopAfter(steps)
         with pytest.raises(Stopped):
             trainer.fit()
-    resumed = make(kept, device=gpu, acceleration=acceleration, **given).fit()
-    assert torch.allclose(weights(resumed), weights(whole), rtol=0, atol=1e-5)
-    assert not ahead_threads()
+    resumed = make(checkpoints, device=gpu, acceleration=acceleration, **given).fit()
+    assert torch.allclose(weights(resumed), weights(uninterrupted), rtol=0, atol=1e-5)
+    assert not prefetch_threads()
 
 
-def test_a_fit_begun_on_the_gpu_goes_on_on_the_cpu_and_back(gpu, tmp_path):
-    kept, cpu = kept_in(tmp_path / "fit"), torch.device("cpu")
+def test_a_fit_can_be_resumed_on_the_cpu_and_back_on_the_gpu(gpu, tmp_path):
+    checkpoints, cpu = checkpoints_of(tmp_path / "fit"), torch.device("cpu")
     for device in (gpu, cpu):
-        trainer = make(kept, device=device, ema=0.9)
+        trainer = make(checkpoints, device=device, ema=0.9)
         trainer.should_stop = StopAfter(5)
         with pytest.raises(Stopped):
             trainer.fit()
-    assert make(kept, device=gpu, ema=0.9).fit().steps == 30
+    assert make(checkpoints, device=gpu, ema=0.9).fit().steps == 30
 
 
-def test_what_a_network_draws_depends_on_the_step_alone(gpu):
+def test_random_numbers_of_a_network_depend_only_on_the_step(gpu):
     assert torch.equal(dropout_weight(0, gpu), dropout_weight(5, gpu))
 
 
 @pytest.mark.parametrize("acceleration", [PLAIN, COMPILED, GRAPHS], ids=["eager", "compiled", "graphs"])
-def test_a_loss_depends_on_its_step_alone(gpu, acceleration):
-    """Whether a CUDA graph was captured at the step or is replayed, and not the same numbers at every step."""
+def test_a_loss_depends_only_on_its_step(gpu, acceleration):
+    """Capturing and replaying a CUDA graph draw the same random numbers, which differ between steps."""
     skip_without(acceleration, gpu)
     forward, backward = (
         make(device=gpu, acceleration=acceleration, network=Dropout, learning_rate=1e-12) for _ in range(2)
     )
-    one = losses(forward, range(10))
-    other = losses(backward, reversed(range(10)))
-    assert one == pytest.approx(other[::-1], rel=1e-5)
-    assert len({round(loss, 6) for loss in one}) == 10
+    ascending = losses(forward, range(10))
+    descending = losses(backward, reversed(range(10)))
+    assert ascending == pytest.approx(descending[::-1], rel=1e-5)
+    assert len({round(loss, 6) for loss in ascending}) == 10
     assert forward.acceleration == acceleration
 
 
-def test_cuda_graphs_change_nothing(gpu):
+def test_cuda_graphs_do_not_change_losses(gpu):
     skip_without(GRAPHS, gpu)
-    found = {}
+    losses_by_acceleration = {}
     for acceleration in (PLAIN, COMPILED, GRAPHS):
         torch.compiler.reset()
         trainer = make(device=gpu, acceleration=acceleration)
-        found[acceleration] = losses(trainer, range(12))
+        losses_by_acceleration[acceleration] = losses(trainer, range(12))
         assert trainer.acceleration == acceleration
-    assert found[GRAPHS] == pytest.approx(found[COMPILED], rel=1e-6)
-    assert found[COMPILED] == pytest.approx(found[PLAIN], rel=1e-3)
+    assert losses_by_acceleration[GRAPHS] == pytest.approx(losses_by_acceleration[COMPILED], rel=1e-6)
+    assert losses_by_acceleration[COMPILED] == pytest.approx(losses_by_acceleration[PLAIN], rel=1e-3)
 
 
-def test_a_fit_leaves_the_default_generators_as_they_were(gpu):
+def test_a_fit_restores_the_default_generators(gpu):
     def states():
         return [torch.random.get_rng_state(), *([torch.cuda.get_rng_state(gpu)] if gpu.type == "cuda" else [])]
 
@@ -169,9 +179,9 @@ def test_a_fit_leaves_the_default_generators_as_they_were(gpu):
     assert all(map(torch.equal, states(), before))
 
 
-def test_a_fit_says_on_which_device_it_ran(gpu, tmp_path):
+def test_a_fit_records_its_device(gpu, tmp_path):
     build = functools.partial(gahbench.create, "architecture", "unet[width=4,levels=1]")
     training = Training.model_validate({"steps": 3, "batch_size": 4, "validations": 1, "precision": "bfloat16"})
-    done = fit(build, gahbench.create("dataset", "discs", size=16), training, 0, tmp_path, gpu)
-    assert done.facts["device"] == hardware(gpu).name
-    assert done.facts["precision"] == "bfloat16"
+    result = fit(build, gahbench.create("dataset", "discs", size=16), training, 0, tmp_path, gpu)
+    assert result.facts["device"] == hardware(gpu).name
+    assert result.facts["precision"] == "bfloat16"

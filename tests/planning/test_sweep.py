@@ -97,7 +97,7 @@ def test_budgets_may_grow_with_the_number_of_images(plan_of):
         assert more.key != one.key
     # One training of a whole sweep, with which other numbers of images may be merged.
     assert len({str(unit.document["training"]["steps"]) for unit in growing.fits}) == 1
-    with pytest.raises(ParameterError, match="these never end; accepted: a number for train_images"):
+    with pytest.raises(ParameterError, match="this dataset is endless; accepted: a number for train_images"):
         plan_of(("steps: 9", "steps: {per_image: 30}"), ("train_images: [1, 3], ", ""), ("biased-generalization, ", ""))
 
 

@@ -107,7 +107,7 @@ def test_a_checkpoint_that_is_not_what_it_says_is_kept_with_a_note(job, events):
     assert gahbench.UnitRunner(job).run(fit) == "finished"
     (note,) = [event.details["text"] for event in events if event.kind == "note"]
     place = job.store.folder / "damaged" / f"{fit.folder}.partial-checkpoint-5.pt"
-    assert note.startswith("checkpoint-5.pt cannot be resumed from, as its content does not agree with its digest; the")
+    assert note.startswith("cannot resume from checkpoint-5.pt: its content does not match its digest; the")
     assert note.endswith(str(place))
     assert place.read_bytes() == b"rubbish"
     write_plan(job.store.folder, RecordedPlan("tiny", (RecordedUnit(fit),), EMPTY_BOARD))

@@ -7,60 +7,60 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from gahbench.training.average import AverageStatistics, RunningAverage
 
 
-class Counting(nn.Module):
-    """A layer, a normalisation with running statistics and an integer count, and an integer buffer of its own."""
+class WithBuffers(nn.Module):
+    """A layer, a normalisation with running statistics, an integer buffer and an infinite buffer."""
 
     def __init__(self):
         super().__init__()
         self.layer = nn.Linear(3, 2)
         self.norm = nn.BatchNorm1d(2)
-        self.register_buffer("places", torch.arange(225))
+        self.register_buffer("indices", torch.arange(225))
         self.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
 
 
-def moved(network, generator):
+def perturb(network, generator):
     with torch.no_grad():
         for value in [*network.parameters(), *network.buffers()]:
             if value.is_floating_point() and value.isfinite().all():
                 value.add_(torch.randn(value.shape, generator=generator))
 
 
-def test_it_is_the_average_of_torch_to_the_last_digit_but_for_what_has_none():
+def test_averages_equal_those_of_torch_and_other_buffers_are_copied():
     torch.manual_seed(0)
-    network = Counting()
+    network = WithBuffers()
     ours = RunningAverage(network, 0.7)
     theirs = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.7), use_buffers=True)
     generator = torch.Generator().manual_seed(1)
     for _ in range(4):
-        moved(network, generator)
+        perturb(network, generator)
         ours.update(network)
         theirs.update_parameters(network)
         expected = theirs.module.state_dict()
-        found = ours.network.state_dict()
-        assert all(torch.equal(found[name], expected[name]) for name in found if name not in ("places", "mask"))
-        for buffer in ("places", "mask"):
-            assert torch.equal(found[buffer], network.get_buffer(buffer))
+        averages = ours.network.state_dict()
+        assert all(torch.equal(averages[name], expected[name]) for name in averages if name not in ("indices", "mask"))
+        for buffer in ("indices", "mask"):
+            assert torch.equal(averages[buffer], network.get_buffer(buffer))
     assert not torch.equal(ours.network.layer.weight, network.layer.weight)
 
 
 @pytest.mark.parametrize("updates", [0, 2])
-def test_it_goes_on_from_its_state(updates):
+def test_a_running_average_continues_from_its_saved_state(updates):
     network = nn.Linear(2, 2)
     generator = torch.Generator().manual_seed(0)
     average = RunningAverage(network, 0.9)
     for _ in range(updates):
-        moved(network, generator)
+        perturb(network, generator)
         average.update(network)
     other = RunningAverage(nn.Linear(2, 2), 0.9)
     other.load_state_dict(average.state_dict())
-    moved(network, generator)
-    for each in (average, other):
-        each.update(network)
+    perturb(network, generator)
+    for running_average in (average, other):
+        running_average.update(network)
     assert torch.equal(other.network.weight, average.network.weight)
 
 
 class Statistics(nn.Module):
-    """A running value that is replaced, not changed in place, and values that do not change: one is infinite."""
+    """A running value that is replaced, not changed in place, and constant values, one of them infinite."""
 
     def __init__(self):
         super().__init__()
@@ -69,7 +69,7 @@ class Statistics(nn.Module):
         self.register_buffer("large", torch.tensor([1000]))
 
 
-def test_statistics_are_means_of_all_steps_and_then_of_about_200():
+def test_statistics_average_all_steps_at_first_and_about_200_later():
     network, generator = Statistics(), torch.Generator().manual_seed(0)
     statistics, seen = AverageStatistics(network), []
     for step in range(1, 1001):
@@ -77,7 +77,7 @@ def test_statistics_are_means_of_all_steps_and_then_of_about_200():
         seen.append(network.running.clone())
         statistics.update()
         if step in (1, 30, 100):
-            with statistics.written():
+            with statistics.applied():
                 torch.testing.assert_close(network.running, torch.stack(seen).mean(0))
             assert torch.equal(network.running, seen[-1])
     statistics.write()
@@ -87,8 +87,8 @@ def test_statistics_are_means_of_all_steps_and_then_of_about_200():
     assert network.large.item() == 1000
 
 
-def test_statistics_of_a_short_fit_are_of_its_last_tenth():
-    """Those of earlier steps are of weights that have moved since."""
+def test_statistics_of_a_short_fit_average_its_last_tenth():
+    """Statistics of earlier steps belong to weights that have changed since."""
     network = Statistics()
     statistics, long = AverageStatistics(network, 100), AverageStatistics(network, 100_000)
     for step in range(100):
@@ -96,13 +96,13 @@ def test_statistics_of_a_short_fit_are_of_its_last_tenth():
         statistics.update()
         long.update()
     statistics.write()
-    # An exponential average of weight w lags behind by (1 - w) / w steps, here a tenth of the fit is ten.
+    # An exponential average of weight w lags behind by (1 - w) / w steps; w is 0.2 for a fit of 100 steps.
     assert float(network.running[0, 0]) == pytest.approx(99 - 4, abs=0.1)
     long.write()
     assert float(network.running[0, 0]) == pytest.approx(49.5, abs=0.1)
 
 
-def test_statistics_go_on_from_their_state():
+def test_statistics_continue_from_their_saved_state():
     generator = torch.Generator().manual_seed(0)
     network, other = Statistics(), Statistics()
     statistics, continued = AverageStatistics(network), AverageStatistics(other)
@@ -111,14 +111,14 @@ def test_statistics_go_on_from_their_state():
         statistics.update()
     continued.load_state_dict(statistics.state_dict())
     network.running = other.running = torch.randn(2, 3, generator=generator)
-    for each in (statistics, continued):
-        each.update()
-        each.write()
+    for average in (statistics, continued):
+        average.update()
+        average.write()
     assert torch.equal(network.running, other.running)
 
 
 class Normalised(nn.Module):
-    """Images over their running deviation."""
+    """Images divided by a running standard deviation."""
 
     def __init__(self):
         super().__init__()
@@ -133,7 +133,7 @@ class Normalised(nn.Module):
 
 
 def test_evaluation_does_not_depend_on_the_last_noise_levels():
-    """Fits of one network that does not move, with other images and noise: what it divides by is nearly the same."""
+    """A network with nearly constant weights divides by nearly the same value, whatever the noise of its fit."""
     last, averaged = [], []
     for seed in range(6):
         trainer = make(seed=seed, network=Normalised, steps=300, learning_rate=1e-12, warmup=0, train_images=64)
@@ -145,6 +145,6 @@ def test_evaluation_does_not_depend_on_the_last_noise_levels():
 
         trainer.statistics.write = note
         averaged.append(trainer.fit().network.deviation)
-    # Validation writes the averages too. In theory a third: the last three batches against the last thirty.
-    spread, other = (float(torch.stack(found).log().std()) for found in (averaged, last[3::4]))
-    assert spread < 0.6 * other
+    # Validation writes averages too, hence every fourth entry. The expected ratio is a third: 3 batches against 30.
+    spread, unaveraged = (float(torch.stack(values).log().std()) for values in (averaged, last[3::4]))
+    assert spread < 0.6 * unaveraged

@@ -1,4 +1,4 @@
-"""Compiled networks are trained only where their gradients are those of the network."""
+"""Networks are compiled for training only if their compiled gradients are right."""
 
 import pytest
 import torch
@@ -18,22 +18,22 @@ def gradients(**values):
     return {name: torch.tensor(value) for name, value in values.items()}
 
 
-def test_gradients_that_are_lost_turned_or_not_finite_are_wrong():
-    exact = gradients(one=[1.0, 2.0], two=[3.0], three=[0.5], four=[4.0], five=[0.25])
-    rounded = gradients(one=[1.01, 2.0], two=[2.99], three=[0.5], four=[4.0], five=[0.25])
+def test_gradients_that_are_missing_reversed_or_not_finite_are_wrong():
+    exact = gradients(a=[1.0, 2.0], b=[3.0], c=[0.5], d=[4.0], e=[0.25])
+    rounded = gradients(a=[1.01, 2.0], b=[2.99], c=[0.5], d=[4.0], e=[0.25])
     assert wrong_gradients(exact, rounded, rounded) == []
-    compiled = gradients(one=[1.0, 2.01], two=[0.0], three=[-0.5], four=[float("nan")])
-    assert wrong_gradients(exact, rounded, compiled) == ["two", "three", "four", "five"]
+    compiled = gradients(a=[1.0, 2.01], b=[0.0], c=[-0.5], d=[float("nan")])
+    assert wrong_gradients(exact, rounded, compiled) == ["b", "c", "d", "e"]
 
 
-def test_gradients_that_are_rounding_alone_are_not_compared():
+def test_gradients_with_only_rounding_error_are_not_wrong():
     exact, rounded = gradients(bias=[1e-7], weight=[1.0]), gradients(bias=[-2e-3], weight=[1.001])
     assert wrong_gradients(exact, rounded, gradients(bias=[3e-3], weight=[1.0])) == []
     assert wrong_gradients(exact, exact, gradients(bias=[-1e-7], weight=[1.0])) == []
     assert wrong_gradients(exact, rounded, gradients(bias=[3e-2], weight=[1.0])) == ["bias"]
 
 
-class Losing(nn.Module):
+class WithoutSecondGradient(nn.Module):
     """A network whose second layer gets no gradient."""
 
     def __init__(self, network):
@@ -42,15 +42,15 @@ class Losing(nn.Module):
 
     def forward(self, noisy, sigma):
         second = self.network.hidden[0]
-        kept, second.weight.requires_grad = second.weight.requires_grad, False
+        before, second.weight.requires_grad = second.weight.requires_grad, False
         try:
             return self.network(noisy, sigma)
         finally:
-            second.weight.requires_grad = kept
+            second.weight.requires_grad = before
 
 
 class Layers(nn.Module):
-    """Three convolutions, the second at half the resolution and normalised, so that there are statistics too."""
+    """Three convolutions, the second at half the resolution and with batch normalisation."""
 
     def __init__(self):
         super().__init__()
@@ -64,9 +64,9 @@ class Layers(nn.Module):
 
 
 @pytest.mark.parametrize("loses", [True, False])
-def test_a_compiler_that_loses_gradients_is_done_without_and_nothing_else_changes(monkeypatch, loses):
+def test_a_compiler_that_loses_gradients_is_turned_off_without_other_changes(monkeypatch, loses):
     plain = make(network=Layers, steps=5).fit()
-    monkeypatch.setattr(torch, "compile", lambda network, mode: Losing(network) if loses else network)
+    monkeypatch.setattr(torch, "compile", lambda network, mode: WithoutSecondGradient(network) if loses else network)
     fitted = make(network=Layers, steps=5, acceleration=COMPILED).fit()
     note = "not compiled: its gradients of 1 of 8 parameters, hidden.0.weight first, are wrong"
     assert fitted.acceleration.notes == ((note,) if loses else ())
@@ -76,7 +76,7 @@ def test_a_compiler_that_loses_gradients_is_done_without_and_nothing_else_change
 
 @pytest.fixture
 def _compiler():
-    """Skip tests where there is no compiler; take from the processor which instructions there are, which is quicker."""
+    """Skip tests if there is no compiler, and skip the compiler's slow test of vector instructions."""
     if reason := hardware(CPU).compiler_missing:
         pytest.skip(reason)
     from torch._inductor import config
@@ -87,9 +87,9 @@ def _compiler():
 
 
 @pytest.mark.usefixtures("_compiler")
-def test_a_compiled_step_is_the_eager_step():
+def test_a_compiled_step_has_the_loss_of_an_eager_step():
     losses = []
-    # On a CPU there are no CUDA graphs; the compiler then compiles as without.
+    # On a CPU the compiler ignores the request for CUDA graphs.
     for acceleration in (PLAIN, COMPILED, GRAPHS):
         torch.compiler.reset()
         trainer = make(acceleration=acceleration, network=Layers)
@@ -100,8 +100,8 @@ def test_a_compiled_step_is_the_eager_step():
 
 
 @pytest.mark.usefixtures("_compiler")
-def test_compiled_fits_leave_their_process_as_it_was_and_are_not_flagged():
-    """Twice, for the compiler must find what it needs again."""
+def test_compiled_fits_restore_process_state_and_are_not_flagged():
+    """Fit twice, because the compiler must also work after the state was restored."""
     watched = WatchedFit(Layers, Training(batch_size=4), 0)
     for _ in range(2):
         torch.compiler.reset()
@@ -113,8 +113,8 @@ def test_compiled_fits_leave_their_process_as_it_was_and_are_not_flagged():
 
 
 @pytest.mark.usefixtures("_compiler")
-def test_all_layers_of_a_network_that_is_compiled_in_bfloat16_learn():
-    """In batches of 32 the compiler of torch 2.13 loses gradients behind ``interpolate`` on CPUs, in silence."""
+def test_all_layers_of_a_network_compiled_in_bfloat16_learn():
+    """The compiler of torch 2.13 silently loses gradients behind ``interpolate`` on CPUs in batches of 32."""
     trainer = make(acceleration=Acceleration(True, compiled=True), network=Layers, batch_size=32)
     before = [value.clone() for value in trainer.network.parameters()]
     trainer.step(0, 0.5)

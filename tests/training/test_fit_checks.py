@@ -1,4 +1,4 @@
-"""Honest fits have no marks; replaced code has."""
+"""Honest fits get no marks; replaced code gets one."""
 
 import functools
 import sys
@@ -16,8 +16,8 @@ from gahbench.training.recipe import Training
 CPU = torch.device("cpu")
 
 
-def marks_of(build, folder, shape=(1, 16, 16), **given):
-    """Train a network for a few steps, and return the marks of its fit."""
+def fit_and_check(build, folder, shape=(1, 16, 16), **given):
+    """Train a network for a few steps, and return the marks and the facts of its fit."""
     training = Training.model_validate({"steps": 3, "batch_size": 2, "compile": "never", "validations": 1, **given})
     watched = WatchedFit(build, training, 0)
     dataset = gahbench.create("dataset", "discs", size=shape[-1])
@@ -57,7 +57,7 @@ class WithState(nn.Module):
 )
 def test_built_in_architectures_are_not_flagged(spec, tmp_path, builtin):
     build = functools.partial(builtin.configure("architecture", spec).build, (1, 16, 16))
-    assert marks_of(build, tmp_path, ema=0.9)[0] == []
+    assert fit_and_check(build, tmp_path, ema=0.9)[0] == []
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_built_in_architectures_are_not_flagged(spec, tmp_path, builtin):
     ids=["adam", "muon", "sgd", "bfloat16", "kaiming"],
 )
 def test_batch_norm_dropout_and_late_layers_are_not_flagged(given, tmp_path):
-    assert marks_of(WithState, tmp_path, **given)[0] == []
+    assert fit_and_check(WithState, tmp_path, **given)[0] == []
 
 
 class Small(nn.Module):
@@ -85,7 +85,7 @@ class Small(nn.Module):
 
 
 class OneConstruction(Small):
-    """Raises when it is constructed again."""
+    """A network that can be constructed only once."""
 
     count = 0
 
@@ -97,20 +97,20 @@ class OneConstruction(Small):
 
 
 def test_a_network_that_cannot_be_built_again_is_flagged(tmp_path):
-    (mark,) = marks_of(OneConstruction, tmp_path)[0]
+    (mark,) = fit_and_check(OneConstruction, tmp_path)[0]
     assert mark == "could not be built and run again for the checks of its fit: ValueError: once only"
 
 
-def test_code_that_is_replaced_is_named(monkeypatch):
+def test_replaced_functions_are_listed(monkeypatch):
     assert replaced_code() == []
     monkeypatch.setattr(noise, "derive_seed", lambda *parts: 0)
-    monkeypatch.setattr(batches.TrainingImages, "_shuffled", lambda images, epoch: None)
+    monkeypatch.setattr(batches.TrainingImages, "_epoch_order", lambda images, epoch: None)
     monkeypatch.setattr(batches.TrainingImages, "__getattribute__", object.__getattribute__, raising=False)
     monkeypatch.setattr(sys.modules["torch.optim.adam"], "_fused_adam", lambda *given: None)
     monkeypatch.setattr("time.monotonic", lambda: 0.0)
     assert replaced_code() == [
         "gahbench._util.noise.derive_seed",
-        "gahbench.training.batches.TrainingImages._shuffled",
+        "gahbench.training.batches.TrainingImages._epoch_order",
         "gahbench.training.batches.TrainingImages.__getattribute__",
         "torch.optim.adam._fused_adam",
         "time.monotonic",

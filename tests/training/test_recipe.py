@@ -3,7 +3,7 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from gahbench.training.recipe import Training, tiled
+from gahbench.training.recipe import Training, epoch_size
 
 
 def training(**given):
@@ -11,13 +11,13 @@ def training(**given):
 
 
 def test_paper_is_the_published_recipe():
-    """That of Kadkhodaie et al. 2024."""
+    """The recipe is from Kadkhodaie et al. 2024."""
     paper = training(recipe="paper")
     assert (paper.optimizer, paper.learning_rate, paper.batch_size, paper.epochs) == ("adam", 1e-3, 512, 1000)
     assert (paper.noise, paper.weighting, paper.sigma_min, paper.sigma_max) == ("quadratic", "uniform", 0.0, 1.0)
-    # Small sets are tiled to about 250,000 images an epoch.
+    # Small sets are epoch_size to about 250,000 images an epoch.
     assert paper.total_steps(1000) == 1000 * 250_000 // 512
-    # Halved every 100 of 1000 epochs.
+    # The rate is halved every 100 of 1000 epochs.
     rates = [paper.rate(10**6, epoch / 1000) for epoch in (0, 99, 100, 250, 999)]
     assert rates == pytest.approx([1e-3, 1e-3, 5e-4, 2.5e-4, 1e-3 / 2**9])
 
@@ -35,14 +35,14 @@ def test_the_rate_warms_up_linearly():
     assert [kl.rate(step, 0.0) for step in (0, 4, 9, 20)] == pytest.approx([0.1, 0.5, 1.0, 1.0])
 
 
-def test_a_budget_replaces_that_of_the_recipe():
+def test_a_given_budget_replaces_the_budget_of_the_recipe():
     assert training(recipe="paper", steps=7).total_steps(10) == 7
     assert training(recipe="kl", epochs=2, batch_size=100, epoch_images=1000).total_steps(None) == 20
     growing = training(recipe="paper", steps={"per_image": 2.5, "least": 30})
     assert [growing.total_steps(count) for count in (1, 10, 100, 1000)] == [30, 30, 250, 2500]
     assert growing.budget == "steps"
     assert Training.model_validate(growing.model_dump(mode="json")) == growing
-    with pytest.raises(ValueError, match="these never end; accepted: a number for train_images"):
+    with pytest.raises(ValueError, match="this dataset is endless; accepted: a number for train_images"):
         growing.total_steps(None)
     timed = training(seconds=3.0, allow_time_budget=True)
     assert timed.total_steps(10) is None
@@ -67,12 +67,12 @@ def test_a_budget_replaces_that_of_the_recipe():
         {"unknown": 1},
     ],
 )
-def test_what_makes_no_sense_is_refused(given):
+def test_invalid_settings_are_rejected(given):
     with pytest.raises(ValidationError):
         training(**given)
 
 
 @pytest.mark.parametrize(("images", "size"), [(1, 250_000), (3, 249_999), (200_000, 200_000), (10**6, 10**6)])
-def test_sets_are_tiled_a_whole_number_of_times(images, size):
-    assert tiled(images, 250_000) == size
+def test_sets_are_repeated_a_whole_number_of_times(images, size):
+    assert epoch_size(images, 250_000) == size
     assert math.gcd(size, images) == images

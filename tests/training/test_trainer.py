@@ -5,7 +5,7 @@ import time
 
 import pytest
 import torch
-from small_fits import StopAfter, ahead_threads, kept_in, make, weights, weights_of
+from small_fits import StopAfter, checkpoints_of, make, prefetch_threads, weights, weights_of
 from torch import nn
 
 import gahbench
@@ -21,7 +21,7 @@ from gahbench.training.trainer import Diverged, Stopped
 
 
 class RunningScale(nn.Module):
-    """A convolution of images by their running deviation, which is no part of the weights."""
+    """A convolution of images divided by a running standard deviation, which is not saved with the weights."""
 
     def __init__(self, **given):
         super().__init__()
@@ -47,41 +47,43 @@ class RunningScale(nn.Module):
         {"network": RunningScale, "ema": 0.9},
     ],
 )
-def test_a_fit_that_was_cut_off_ends_as_one_that_was_not(tmp_path, given):
-    whole = make(**given).fit()
-    kept = kept_in(tmp_path / "fit")
+def test_an_interrupted_fit_ends_like_an_uninterrupted_fit(tmp_path, given):
+    uninterrupted = make(**given).fit()
+    checkpoints = checkpoints_of(tmp_path / "fit")
     for steps in (7, 5):
-        trainer = make(kept, **given)
+        trainer = make(checkpoints, **given)
         trainer.should_stop = StopAfter(steps)
         with pytest.raises(Stopped):
             trainer.fit()
-    resumed = make(kept, **given).fit()
-    assert torch.equal(weights(resumed), weights(whole))
-    assert [{**row, "seconds": 0} for row in resumed.history] == [{**row, "seconds": 0} for row in whole.history]
+    resumed = make(checkpoints, **given).fit()
+    assert torch.equal(weights(resumed), weights(uninterrupted))
+    assert [{**row, "seconds": 0} for row in resumed.history] == [
+        {**row, "seconds": 0} for row in uninterrupted.history
+    ]
 
 
-def test_snapshots_of_a_fit_that_was_cut_off_are_those_of_one_that_was_not(tmp_path):
-    def fit(trainer, kept):
-        trainer.keep_snapshot = lambda step, network: kept.update({step: weights_of(network)})
+def test_an_interrupted_fit_has_the_snapshots_of_an_uninterrupted_fit(tmp_path):
+    def fit(trainer, snapshots):
+        trainer.keep_snapshot = lambda step, network: snapshots.update({step: weights_of(network)})
         return trainer.fit()
 
-    whole, resumed = {}, {}
-    fit(make(snapshots=6), whole)
-    assert list(whole) == [1, 2, 4, 8, 15, 30]
-    kept = kept_in(tmp_path / "fit")
-    # Once just after a snapshot was due, and once between two.
+    uninterrupted, resumed = {}, {}
+    fit(make(snapshots=6), uninterrupted)
+    assert list(uninterrupted) == [1, 2, 4, 8, 15, 30]
+    checkpoints = checkpoints_of(tmp_path / "fit")
+    # Stop once just after a snapshot, and once between two snapshots.
     for steps in (4, 7):
-        trainer = make(kept, snapshots=6)
+        trainer = make(checkpoints, snapshots=6)
         trainer.should_stop = StopAfter(steps)
         with pytest.raises(Stopped):
             fit(trainer, resumed)
-    fit(make(kept, snapshots=6), resumed)
-    assert list(resumed) == list(whole)
-    assert all(torch.equal(resumed[step], whole[step]) for step in whole)
+    fit(make(checkpoints, snapshots=6), resumed)
+    assert list(resumed) == list(uninterrupted)
+    assert all(torch.equal(resumed[step], uninterrupted[step]) for step in uninterrupted)
 
 
 class Drawing(nn.Module):
-    """Draws from the default generator, and keeps what it drew."""
+    """A network that draws from the default generator and records the draws."""
 
     def __init__(self):
         super().__init__()
@@ -93,7 +95,7 @@ class Drawing(nn.Module):
         return self.scale * noisy
 
 
-def test_a_network_draws_from_the_generator_of_its_step_and_seed():
+def test_random_numbers_of_a_network_depend_on_step_and_seed():
     trainer = make(seed=3, network=Drawing)
     for step in (0, 4):
         trainer.step(step, step / 30)
@@ -101,7 +103,7 @@ def test_a_network_draws_from_the_generator_of_its_step_and_seed():
         assert torch.equal(drawn, torch.rand(3, generator=generator("batches", 3, "network", step)))
 
 
-def test_a_fit_leaves_the_default_generator_as_it_was():
+def test_a_fit_restores_the_default_generator():
     before = torch.random.get_rng_state()
     make(network=Drawing).fit()
     trainer = make(network=Drawing)
@@ -112,23 +114,23 @@ def test_a_fit_leaves_the_default_generator_as_it_was():
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_images_made_ahead_change_nothing(tmp_path):
-    def trainer(threaded):
-        made = make(kept_in(tmp_path / "fit") if threaded else None, batch_size=5)
-        made.images.threaded = threaded
-        return made
+def test_prefetching_does_not_change_a_fit(tmp_path):
+    def build_trainer(use_thread):
+        trainer = make(checkpoints_of(tmp_path / "fit") if use_thread else None, batch_size=5)
+        trainer.images.use_thread = use_thread
+        return trainer
 
-    cut = trainer(True)
-    cut.should_stop = StopAfter(7)
+    interrupted = build_trainer(True)
+    interrupted.should_stop = StopAfter(7)
     with pytest.raises(Stopped):
-        cut.fit()
-    assert torch.equal(weights(trainer(True).fit()), weights(trainer(False).fit()))
-    assert not ahead_threads()
+        interrupted.fit()
+    assert torch.equal(weights(build_trainer(True).fit()), weights(build_trainer(False).fit()))
+    assert not prefetch_threads()
 
 
-def test_an_error_of_images_made_ahead_ends_the_fit(monkeypatch):
+def test_an_error_of_the_prefetching_thread_ends_the_fit(monkeypatch):
     trainer = make()
-    trainer.images.threaded = True
+    trainer.images.use_thread = True
     images = trainer.dataset.images
 
     def fail_later(split, count, start=0):
@@ -140,20 +142,20 @@ def test_an_error_of_images_made_ahead_ends_the_fit(monkeypatch):
     with pytest.raises(OSError, match="no more images"):
         trainer.fit()
     assert trainer._step == 4
-    assert not ahead_threads()
+    assert not prefetch_threads()
 
 
-def test_a_dataset_is_never_asked_from_two_threads(monkeypatch):
-    """While images are made ahead, none are drawn for validation."""
+def test_a_dataset_is_never_used_by_two_threads(monkeypatch):
+    """Validation images are drawn before prefetching begins."""
     trainer = make(validations=10)
-    trainer.images.threaded = True
+    trainer.images.use_thread = True
     images, calls = trainer.dataset.images, []
 
-    def noted(split, count, start=0):
+    def record(split, count, start=0):
         calls.append((split, threading.current_thread() is threading.main_thread()))
         return images(split, count, start)
 
-    monkeypatch.setattr(trainer.dataset, "images", noted)
+    monkeypatch.setattr(trainer.dataset, "images", record)
     assert len(trainer.fit().history) == 10
     assert calls[0] == ("validation", True)
     assert set(calls[1:]) == {("train", False)}
@@ -162,14 +164,14 @@ def test_a_dataset_is_never_asked_from_two_threads(monkeypatch):
 def test_checkpoints_are_written_when_they_are_due(monkeypatch, tmp_path):
     class Every7th:
         def __init__(self, now):
-            self.asked, self.spans = 0, []
+            self.queries, self.spans = 0, []
             paces.append(self)
 
-        def due(self, now):
-            self.asked += 1
-            return self.asked % 7 == 0
+        def is_due(self, now):
+            self.queries += 1
+            return self.queries % 7 == 0
 
-        def wrote(self, began, ended):
+        def record_write(self, began, ended):
             self.spans.append((began, ended))
 
     def write(checkpoints, state):
@@ -179,21 +181,21 @@ def test_checkpoints_are_written_when_they_are_due(monkeypatch, tmp_path):
     paces, steps = [], []
     monkeypatch.setattr(trainer_module.checkpoint, "Pace", Every7th)
     monkeypatch.setattr(trainer_module.checkpoint.Checkpoints, "write", write)
-    make(kept_in(tmp_path / "fit")).fit()
+    make(checkpoints_of(tmp_path / "fit")).fit()
     assert steps == [7, 14, 21, 28]
     (pace,) = paces
     assert len(pace.spans) == 4
     assert all(ended - began >= 0.01 for began, ended in pace.spans)
 
 
-def test_seeds_decide_everything():
+def test_weights_depend_on_the_seed_and_nothing_else():
     first, again, other = (weights(make(seed=seed, steps=5).fit()) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 @pytest.mark.parametrize("recipe", ["kl", "paper"])
-def test_both_recipes_learn(recipe):
+def test_both_recipes_reduce_the_error(recipe):
     fitted = make(
         recipe=recipe, steps=200, batch_size=8, learning_rate=1e-2, architecture="bf-cnn[width=8,layers=4]"
     ).fit()
@@ -203,13 +205,13 @@ def test_both_recipes_learn(recipe):
     assert fitted.steps == 200
 
 
-def test_history_is_regular():
+def test_history_is_recorded_at_regular_steps():
     history = make(steps=30, validations=3).fit().history
     assert [row["step"] for row in history] == [10, 20, 30]
     assert {"step", "seconds", "loss", "psnr@0.1", "psnr@0.3"} == set(history[0])
 
 
-def test_the_average_is_the_exponential_one():
+def test_ema_is_an_exponential_moving_average():
     trainer = make(ema=0.5, steps=3)
     seen = []
     name = "middle.0.weight"
@@ -218,11 +220,11 @@ def test_the_average_is_the_exponential_one():
         seen.append(trainer.network.state_dict()[name].clone())
     # The first update copies; each later one halves the distance.
     expected = 0.5 * (0.5 * (seen[0] + seen[1])) + 0.5 * seen[2]
-    assert torch.allclose(trainer.kept.state_dict()[name], expected, atol=1e-7)
+    assert torch.allclose(trainer.stored_network.state_dict()[name], expected, atol=1e-7)
 
 
-def test_the_loss_is_the_mean_over_sigma_squared():
-    """At the identity the kl loss is E|z|^2/d = 1 whatever the noise level, and the paper's is E sigma^2."""
+def test_the_loss_has_the_weighting_of_its_recipe():
+    """For the identity, the kl loss is E|z|^2/d = 1 at every noise level, and the paper loss is E sigma^2."""
 
     class Identity(nn.Module):
         def __init__(self, channels: int):
@@ -244,8 +246,8 @@ def test_the_loss_is_the_mean_over_sigma_squared():
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_with_edm_weighting_the_best_filter_of_white_images_has_the_same_loss_at_all_noise_levels(share):
-    """It is s^2 / (s^2 + sigma^2) times the noisy image, and its error is sigma^2 times that."""
+def test_edm_weighting_gives_the_wiener_filter_of_white_images_unit_loss_at_all_noise_levels(share):
+    """The filter multiplies by s^2 / (s^2 + sigma^2); its error is sigma^2 s^2 / (s^2 + sigma^2)."""
     training = Training.model_validate({"weighting": "edm", "sigma_data": 0.2})
     sigma = 0.01 * 100 ** torch.full((4,), share)
     clean = 0.2 * torch.randn(4, 1, 200, 200, generator=torch.Generator().manual_seed(0))
@@ -265,7 +267,7 @@ def test_sgd_is_gradient_descent_without_momentum():
             assert torch.allclose(parameter, old - 0.5 * parameter.grad, atol=1e-6)
 
 
-def test_a_loss_that_is_no_number_ends_the_fit(monkeypatch):
+def test_a_loss_that_is_not_finite_ends_the_fit(monkeypatch):
     monkeypatch.setattr(trainer_module, "REPORT_SECONDS", 0.0)
     trainer = make(clip=None)
     with torch.no_grad():
@@ -274,24 +276,24 @@ def test_a_loss_that_is_no_number_ends_the_fit(monkeypatch):
         trainer.fit()
 
 
-def test_a_network_that_returns_another_shape_is_refused():
+def test_a_network_that_returns_a_wrong_shape_is_rejected():
     trainer = make()
     trainer.network.forward = lambda noisy, sigma: noisy[:, :, :1]
     with pytest.raises(ValueError, match="returned shape"):
         trainer.fit()
 
 
-def test_a_time_budget_is_kept():
+def test_a_fit_ends_when_its_time_budget_is_spent():
     fitted = make(steps=None, seconds=0.5, allow_time_budget=True).fit()
     assert 0.5 <= fitted.seconds < 3
     assert fitted.steps > 1
 
 
-def test_bfloat16_loses_no_psnr():
-    """Trained alike and evaluated in float32, it loses less than 0.1 dB on average, within the error of six pairs.
+def test_training_in_bfloat16_costs_no_psnr():
+    """Evaluated in float32, bfloat16 training loses less than 0.1 dB on average, up to the error of six pairs of fits.
 
-    Rounding makes two fits drift apart like another seed would, by some 0.3 dB either way, and differently on every
-    processor: the mean of six pairs is known to about 0.1 dB.
+    Rounding makes two fits differ as much as two seeds, by about 0.3 dB in either direction, and differently on every
+    processor. The mean of six pairs has a standard error of about 0.1 dB.
     """
     clean = gahbench.create("dataset", "discs", size=16).images("test", 32)
 
@@ -311,28 +313,28 @@ def test_bfloat16_loses_no_psnr():
         return float(-10 * torch.stack(errors).log10().mean())
 
     full, half = ([psnr(seed, bfloat16) for seed in range(6)] for bfloat16 in (False, True))
-    assert sum(full) / 6 > 20 + 2, full  # They did learn: the noisy images have 20 dB on average.
+    assert sum(full) / 6 > 20 + 2, full  # The noisy images have 20 dB on average.
     lost = torch.tensor(full) - torch.tensor(half)
     error = float(lost.std() / 6**0.5)
     assert error < 0.2, (full, half)
     assert float(lost.mean()) < 0.1 + 2 * error, (full, half)
 
 
-def test_building_leaves_the_global_generator_alone():
+def test_building_a_network_restores_the_global_generator():
     before = torch.random.get_rng_state()
     build = functools.partial(gahbench.create, "architecture", "unet[width=4,levels=1]")
-    one = build_network(build, 5)
+    first = build_network(build, 5)
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.manual_seed(99)
-    other = build_network(build, 5)
-    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    second = build_network(build, 5)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
-def test_kaiming_has_its_variance():
+def test_kaiming_weights_have_the_expected_variance():
     build = functools.partial(gahbench.create, "architecture", "bf-cnn[width=64,layers=3]")
     network = build_network(build, 0, "kaiming")
     weight = network.layers[2].weight.detach()
-    # 2 over the fan-in of 64 channels of 3x3.
+    # The variance is 2 over the fan-in, 64 channels of 3x3 pixels.
     assert float(weight.var()) == pytest.approx(2 / 576, rel=0.05)
     own = build_network(build, 0)
     assert not torch.equal(own.layers[2].weight, weight)
