@@ -1,1 +1,1 @@
-"""Processors and GPUs: what each kind of device can do, and what to do when its memory runs out."""
+"""CPUs and GPUs: capabilities of each kind of device, and recovery when memory runs out."""

@@ -1,4 +1,4 @@
-"""Batches that are halved when memory runs out."""
+"""Batch sizes that are halved when memory runs out."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from gahbench._util.shapes import Shape
 from gahbench.devices.hardware import is_out_of_memory, release_memory
 
 Result = TypeVar("Result")
-#: What needs less memory, in errors.
+#: Advice for reducing memory, in error messages.
 FEWER_WORKERS = "fewer workers (--workers, --workers-per-gpu)"
-#: Images are denoised in batches of about this many values, which bounds the memory of any network.
+#: Approximate number of values in a batch of images, small enough for the memory of any network.
 BATCH_PIXELS = 1 << 17
 
 
 class Batches:
-    """How many images are computed at a time: half as many, permanently, whenever memory runs out.
+    """A batch size that is halved permanently whenever memory runs out.
 
     Parameters
     ----------
     size
-        The number to begin with.
+        Initial number of images in a batch.
 
     Examples
     --------
@@ -43,7 +43,7 @@ class Batches:
 
     @classmethod
     def of_images(cls, shape: Shape) -> Batches:
-        """Return batches of as many images of a shape (C, H, W) as any network has memory for.
+        """Return batches of images of shape (C, H, W) that fit into memory for any network.
 
         Examples
         --------
@@ -54,12 +54,12 @@ class Batches:
         return cls(max(1, BATCH_PIXELS // math.prod(shape)))
 
     def run(self, compute: Callable[[int], Result]) -> Result:
-        """Return ``compute(size)``, called again from the start with half the size whenever memory runs out.
+        """Return ``compute(size)``; whenever memory runs out, halve the size and compute again from the start.
 
         Parameters
         ----------
         compute
-            Computes all batches, of a given size. It seeds what it draws, so that a second call draws the same.
+            Computes all batches, of a given size. If it draws random numbers, it must seed them, so that calls agree.
 
         Raises
         ------
@@ -77,18 +77,18 @@ class Batches:
                         f"a single image does not fit; {FEWER_WORKERS}, smaller images or --device cpu need less "
                         f"memory of a device ({error_text(error)})"
                     ) from error
-            # The error holds the tensors of its batch until here.
+            # Outside the handler, the error no longer keeps the tensors of the failed batch alive.
             self.size = max(1, self.size // 2)
             _halved.append(self.size)
             release_memory()
 
 
-#: Sizes to which batches were halved in this process, since :func:`take_memory_notes` was last called.
+#: Sizes to which batches were halved in this process since the last call of :func:`take_memory_notes`.
 _halved: list[int] = []
 
 
 def take_memory_notes() -> list[str]:
-    """Return what a record should say of batches that were halved since the last call: one note, or none."""
+    """Return a note for records if batches were halved since the last call, as a list of at most one note."""
     sizes = [*_halved]
     _halved.clear()
     return [f"out of memory: computed in batches of {counted(min(sizes), 'image')}"] if sizes else []
@@ -96,7 +96,7 @@ def take_memory_notes() -> list[str]:
 
 @contextlib.contextmanager
 def memory_for(what: str, advice: str) -> Iterator[None]:
-    """Return a context whose error says what does not fit when memory runs out."""
+    """Return a context that reports running out of memory with what does not fit and how to reduce it."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

@@ -1,6 +1,6 @@
-"""Kinds of devices behind one interface: only this file names CUDA.
+"""Kinds of devices behind a common interface; no other file names CUDA.
 
-Importing it does not import torch, which takes seconds and which commands such as ``gahbench list`` do without.
+Importing this module does not import torch, which takes seconds and which commands such as ``gahbench list`` avoid.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
 
 class Hardware:
-    """A device, and what its kind can do; a kind that is not in :data:`KINDS` has the defaults below."""
+    """A device and the capabilities of its kind; kinds that are not in :data:`KINDS` have the defaults below."""
 
-    #: Whether it computes beside the processor, and worker processes are each given one.
+    #: Whether it computes asynchronously to the CPU; each worker process then gets one device.
     is_accelerator: ClassVar[bool] = False
-    #: Whether it is physical; ``auto`` and records ignore others.
+    #: Whether it is a physical device; ``auto`` and records ignore other devices.
     is_real: ClassVar[bool] = True
-    #: Whether it computes many images at once faster than few.
+    #: Whether it is faster with large batches.
     has_large_batches: ClassVar[bool] = False
-    #: Whether a thread draws the next batches of a stream while it computes. A processor would draw on the same cores.
+    #: Whether a thread draws the next batches of a stream during computation; on a CPU both would share the cores.
     prefetches: ClassVar[bool] = False
-    #: Whether it launches a compiled network as CUDA graphs.
+    #: Whether compiled networks are launched as CUDA graphs.
     has_graphs: ClassVar[bool] = False
-    #: Seconds of a fit without the compiler from which compiling pays. It takes 15 to 60 seconds.
+    #: Minimum seconds of a fit without the compiler for which compiling, which takes 15 to 60 seconds, is worthwhile.
     compile_from_seconds: ClassVar[float] = 600.0
-    #: Multiply-adds a second of an eager training step, for the estimates of ``gahbench plan``; ``None`` to measure.
+    #: Multiply-adds per second of an eager training step, for the estimates of ``gahbench plan``; ``None`` to measure.
     nominal_rate: ClassVar[float | None] = None
-    #: The environment variable that limits a process to some devices of the kind.
+    #: The environment variable that limits a process to some devices of this kind.
     visible_variable: ClassVar[str | None] = None
 
     def __init__(self, device: str) -> None:
@@ -56,16 +56,16 @@ class Hardware:
 
     @classmethod
     def devices(cls) -> list[Hardware]:
-        """Return the devices of the kind that this process may use."""
+        """Return the devices of this kind that this process may use."""
         return []
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment variables that limit another process to this device, which is one of :meth:`devices`."""
+        """Environment variables that limit another process to this device."""
         if self.visible_variable is None:
             return {}
         visible, index = os.environ.get(self.visible_variable), int(self._device.partition(":")[2] or 0)
-        # Names may be UUIDs.
+        # The variable may list UUIDs instead of numbers.
         return {self.visible_variable: visible.split(",")[index] if visible else str(index)}
 
     @property
@@ -75,24 +75,24 @@ class Hardware:
 
     @property
     def memory(self) -> int | None:
-        """Memory of the device in bytes; ``None`` where it is that of the machine."""
+        """Memory of the device in bytes; ``None`` if the device uses the memory of the machine."""
         return None
 
     @property
     def has_bfloat16(self) -> bool:
-        """Whether it computes in bfloat16, rather than emulate it."""
+        """Whether the device has instructions for bfloat16; otherwise bfloat16 is emulated."""
         return False
 
     @property
     def compiler_missing(self) -> str | None:
-        """Why ``torch.compile`` cannot be used for it; ``None`` where it can."""
-        return "torch.compile is not tried on this kind of device"
+        """Reason why ``torch.compile`` cannot be used for the device; ``None`` if it can be used."""
+        return "torch.compile is not supported on this kind of device"
 
     def synchronise(self) -> None:
-        """Wait until it has computed all queued work; raises the error of a device that is lost."""
+        """Wait for all queued work; raise the error if the device is lost."""
 
     def check(self) -> None:
-        """Compute a sum on the device and wait for it; raises the error of a device that is lost or full."""
+        """Compute a sum on the device and wait for it; raise the error if the device is lost or its memory is full."""
         import torch
 
         torch.ones(2, device=self.device).sum()
@@ -110,30 +110,30 @@ class Hardware:
         return False
 
     def restored(self) -> contextlib.AbstractContextManager[None]:
-        """Return a context that leaves the default generators of the CPU and of the device as it found them."""
+        """Return a context that restores the default random generators of the CPU and of the device."""
         import torch
 
         return torch.random.fork_rng(devices=[])
 
     def reseed(self, seed: int) -> None:
-        """Seed the default generators of the CPU and of the device, without waiting for the device."""
+        """Seed the default random generators of the CPU and of the device, without waiting for the device."""
         import torch
 
         torch.default_generator.manual_seed(seed)
 
     def use_float32(self) -> None:
-        """Have convolutions compute in float32 where they would round to fewer bits by default."""
+        """Make convolutions compute in full float32 precision on devices that round to fewer bits by default."""
 
     def pinned(self, tensor: Tensor) -> Tensor:
-        """Return a tensor in memory that the device copies from without waiting, where the tensor is on the CPU."""
+        """Return a CPU tensor in pinned memory, from which the device copies without waiting, if it supports that."""
         return tensor
 
     def upload(self, tensor: Tensor) -> Tensor:
-        """Return a tensor of the CPU on the device, without waiting for the device."""
+        """Copy a CPU tensor to the device, without waiting for the device."""
         return self.pinned(tensor).to(self.device, non_blocking=True)
 
     def stream(self) -> contextlib.AbstractContextManager[Any]:
-        """Return a context whose work does not wait for other work on the device."""
+        """Return a context whose work on the device does not wait for other work."""
         return contextlib.nullcontext()
 
     @classmethod
@@ -142,16 +142,16 @@ class Hardware:
 
 
 class Cpu(Hardware):
-    """The processor."""
+    """The CPU."""
 
     @classmethod
     def devices(cls) -> list[Hardware]:
-        """Return the processor, which all processes share."""
+        """Return the CPU, which all processes share."""
         return [cls("cpu")]
 
     @property
     def has_bfloat16(self) -> bool:
-        """Whether the processor has instructions for bfloat16."""
+        """Whether the CPU has instructions for bfloat16."""
         import torch
 
         checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
@@ -159,20 +159,20 @@ class Cpu(Hardware):
 
     @property
     def compiler_missing(self) -> str | None:
-        """Why ``torch.compile`` cannot be used; ``None`` where it can."""
+        """Reason why ``torch.compile`` cannot be used; ``None`` if it can be used."""
         compiler = os.environ.get("CXX", "g++")
-        found = shutil.which(compiler) or shutil.which("clang++")
-        return None if found else "no C++ compiler was found"
+        path = shutil.which(compiler) or shutil.which("clang++")
+        return None if path else "no C++ compiler was found"
 
 
 class Cuda(Hardware):
-    """A GPU of NVIDIA, or one of AMD, which torch names alike."""
+    """An NVIDIA GPU, or an AMD GPU, which torch also calls ``cuda``."""
 
     is_accelerator = True
     has_large_batches = True
     prefetches = True
     has_graphs = True
-    # Compiling saves about half of a step, and some 15 % on a processor.
+    # Compiling saves about half of the time of a step on a GPU, compared with about 15 % on a CPU.
     compile_from_seconds = 180.0
     nominal_rate = 2e13
     visible_variable = "CUDA_VISIBLE_DEVICES"
@@ -180,7 +180,7 @@ class Cuda(Hardware):
     @classmethod
     def devices(cls) -> list[Hardware]:
         """Return the GPUs that this process may use."""
-        # Importing torch takes seconds, and mostly there is none.
+        # Check for device files first, because importing torch takes seconds.
         files = (*Path("/dev").glob("nvidia[0-9]*"), *Path("/dev").glob("kfd"), *Path("/dev").glob("dxg"))
         if sys.platform == "linux" and not files:
             return []
@@ -190,7 +190,7 @@ class Cuda(Hardware):
 
     @property
     def name(self) -> str:
-        """Name of the GPU's model."""
+        """Model name of the GPU."""
         import torch
 
         return torch.cuda.get_device_name(self.device)
@@ -212,23 +212,23 @@ class Cuda(Hardware):
 
     @property
     def compiler_missing(self) -> str | None:
-        """Why ``torch.compile`` cannot be used; ``None`` where it can."""
+        """Reason why ``torch.compile`` cannot be used; ``None`` if it can be used."""
         return None if importlib.util.find_spec("triton") else "triton is not installed"
 
     def synchronise(self) -> None:
-        """Wait until it has computed all queued work; raises the error of a GPU that is lost."""
+        """Wait for all queued work; raise the error if the GPU is lost."""
         import torch
 
         torch.cuda.synchronize(self.device)
 
     def restored(self) -> contextlib.AbstractContextManager[None]:
-        """Return a context that leaves the default generators of the CPU and of the GPU as it found them."""
+        """Return a context that restores the default random generators of the CPU and of the GPU."""
         import torch
 
         return torch.random.fork_rng(devices=[self.device])
 
     def reseed(self, seed: int) -> None:
-        """Seed the default generators of the CPU and of the GPU, without waiting for the GPU."""
+        """Seed the default random generators of the CPU and of the GPU, without waiting for the GPU."""
         import torch
 
         super().reseed(seed)
@@ -236,17 +236,17 @@ class Cuda(Hardware):
             torch.cuda.manual_seed(seed)
 
     def use_float32(self) -> None:
-        """Have convolutions compute in float32: by default they round to ten bits."""
+        """Make convolutions compute in float32, as they round to ten bits (TF32) by default."""
         import torch
 
         torch.backends.cudnn.allow_tf32 = False
 
     def pinned(self, tensor: Tensor) -> Tensor:
-        """Return a tensor of the CPU in pinned memory; other tensors are returned unchanged."""
+        """Return a CPU tensor in pinned memory, and other tensors unchanged."""
         return tensor.pin_memory() if tensor.device.type == "cpu" else tensor
 
     def stream(self) -> contextlib.AbstractContextManager[Any]:
-        """Return a context whose work goes to a stream of its own."""
+        """Return a context whose work goes to a separate CUDA stream."""
         import torch
 
         return torch.cuda.stream(_side_stream(self._device))
@@ -268,7 +268,7 @@ def _side_stream(device: str) -> Any:
 
 
 class StandIn(Hardware):
-    """The stand-in for a GPU of :mod:`gahbench.devices.stand_in`, installed in this process on first use."""
+    """The stand-in GPU of :mod:`gahbench.devices.stand_in`, installed in this process on first use."""
 
     is_accelerator = True
     is_real = False
@@ -279,7 +279,7 @@ class StandIn(Hardware):
 
     @property
     def device(self) -> torch.device:
-        """The device; torch knows it by its name from now on."""
+        """The device, which is registered with torch on first use."""
         from gahbench.devices import stand_in
 
         stand_in.install()
@@ -287,11 +287,11 @@ class StandIn(Hardware):
 
     @classmethod
     def devices(cls) -> list[Hardware]:
-        """Return as many as the environment variable names; raises GahbenchError if torch is too old."""
+        """Return a device for each entry of the environment variable; raise GahbenchError if torch is too old."""
         from gahbench.devices import stand_in
 
         if not stand_in.is_supported():
-            # It raises the error, before any worker process starts.
+            # Raise the error before any worker process starts.
             stand_in.install()
         visible = os.environ.get(cls.visible_variable) or "0"
         return [cls(f"standin:{index}") for index in range(len(visible.split(",")))]
@@ -302,17 +302,17 @@ class StandIn(Hardware):
         return f"stand-in {os.environ.get(self.visible_variable) or 0}"
 
 
-#: The kinds of devices that ``--device`` accepts, by their names in torch; ``auto`` is the first that the machine has.
+#: Kinds of devices that ``--device`` accepts, by their names in torch; ``auto`` selects the first available kind.
 KINDS: dict[str, type[Hardware]] = {"cuda": Cuda, "cpu": Cpu, "standin": StandIn}
 
 
 def hardware(device: torch.device | str = "auto") -> Hardware:
-    """Return a device with what its kind can do.
+    """Return a device with the capabilities of its kind.
 
     Parameters
     ----------
     device
-        A device of torch, or its name: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` for a GPU if there is one.
+        A torch device, or its name: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` for a GPU if available.
 
     Examples
     --------
@@ -322,12 +322,12 @@ def hardware(device: torch.device | str = "auto") -> Hardware:
     """
     name = str(device)
     if name == "auto":
-        name = next(kind for kind, found in KINDS.items() if found.is_real and found.devices())
+        name = next(name for name, kind in KINDS.items() if kind.is_real and kind.devices())
     return KINDS.get(name.partition(":")[0], Hardware)(name)
 
 
 def chosen_device(name: str) -> torch.device:
-    """Return a device by its name, as :func:`hardware` accepts it."""
+    """Return the torch device of a name that :func:`hardware` accepts."""
     return hardware(name).device
 
 
@@ -338,10 +338,10 @@ def release_memory() -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out: of a device, or of the machine."""
+    """Whether an error means that the memory of a device or of the machine ran out."""
     if isinstance(error, MemoryError):
         return True
     if not isinstance(error, RuntimeError):
         return False
     text = error_text(error)
-    return any(one in text for one in ("OutOfMemoryError", "out of memory", "can't allocate memory", "ALLOC_FAILED"))
+    return any(part in text for part in ("OutOfMemoryError", "out of memory", "can't allocate memory", "ALLOC_FAILED"))

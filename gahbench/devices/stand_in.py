@@ -1,9 +1,9 @@
-"""A stand-in for a GPU: its tensors compute on the CPU, refuse to meet CPU tensors, and record what a GPU waits for.
+"""A stand-in for a GPU: its tensors compute on the CPU, cannot be mixed with CPU tensors, and record waits for the GPU.
 
-After :func:`install`, ``standin`` is a device of torch, as ``cuda`` is: ``tensor.to("standin")``,
-``torch.zeros(3, device="standin")``, ``torch.Generator("standin")``, ``torch.autocast("standin")``. Installing it
-cannot be undone, so it belongs in a process of its own. It shows which code fails on a GPU, and which makes a GPU idle.
-It does not show how fast a GPU is, how its kernels round, or which random numbers it draws: these are the CPU's.
+After :func:`install`, ``standin`` is a torch device like ``cuda``: ``tensor.to("standin")``,
+``torch.zeros(3, device="standin")``, ``torch.Generator("standin")``, ``torch.autocast("standin")``. Since installation
+cannot be undone, use the stand-in GPU in a separate process. It reveals code that fails on a GPU or makes a GPU idle.
+It does not reproduce the speed, rounding and random numbers of a GPU.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from torch.utils import _pytree as tree
 
 from gahbench._util.errors import GahbenchError
 from gahbench.devices import stand_in_autocast, stand_in_generators
-from gahbench.devices.stand_in_generators import NAME, MixtureError, NumpyError, check_generator, place
+from gahbench.devices.stand_in_generators import NAME, MixtureError, NumpyError, caller, check_generator
 
 __all__ = ["NAME", "MixtureError", "NumpyError", "StandInTensor", "Wait", "install", "is_supported", "waits_recorded"]
 
-#: Operations that read values on a GPU, to learn whether they have succeeded, although their results do not say so.
-_CHECKED = frozenset(("_linalg_check_errors", "_linalg_eigh", "_linalg_svd", "linalg_eig", "linalg_lstsq"))
+#: Operations that read values back from a GPU to check for errors, which torch does not tag as data dependent.
+_ERROR_CHECKED = frozenset(("_linalg_check_errors", "_linalg_eigh", "_linalg_svd", "linalg_eig", "linalg_lstsq"))
 _COPIES = frozenset(("copy_", "_to_copy", "to", "_copy_from"))
 _READS_INDEX = frozenset(("index", "_unsafe_index"))
 _WRITES_INDEX = frozenset(("index_put", "index_put_", "_index_put_impl_"))
-#: Operations beside pointwise ones in which a CPU tensor of no dimensions may meet tensors of a GPU.
-_TAKES_NUMBERS = frozenset(("where", "masked_fill", "masked_fill_")) | _WRITES_INDEX
-#: Operations by the names that users know.
-_KNOWN_AS = {"_local_scalar_dense": "item", "_to_copy": "copy", "copy_": "copy"}
-#: Views that torch marks and computes later, where the class of a tensor does not see it.
+#: Operations, besides pointwise ones, that accept a CPU tensor of no dimensions together with GPU tensors.
+_ACCEPTS_CPU_SCALARS = frozenset(("where", "masked_fill", "masked_fill_")) | _WRITES_INDEX
+#: Names of operations that users know, by torch's internal names.
+_USER_NAMES = {"_local_scalar_dense": "item", "_to_copy": "copy", "copy_": "copy"}
+#: Lazy views, computed at once, because torch would compute them later without dispatching to the tensor class.
 _EAGER = {"_conj": torch.ops.aten._conj_physical.default, "_neg_view": torch.ops.aten.neg.default}
-#: Constructors that resize their result.
+#: Constructors that torch implements by resizing their result.
 _FACTORIES = (
     *("arange", "arange.start", "arange.start_step", "linspace", "logspace", "eye", "eye.m", "randperm"),
     *("randperm.generator", "range", "range.step", "tril_indices", "triu_indices"),
@@ -44,129 +44,131 @@ _FACTORIES = (
 
 @dataclass(frozen=True)
 class Wait:
-    """Something that a GPU would have waited for."""
+    """An operation for which the CPU would have waited for a GPU."""
 
     kind: str
     operation: str
     place: str
 
     def __str__(self) -> str:
-        return f"{self.kind} by {_KNOWN_AS.get(self.operation, self.operation)} at {self.place}"
+        return f"{self.kind} by {_USER_NAMES.get(self.operation, self.operation)} at {self.place}"
 
 
-#: Where waits are recorded; the innermost list is the last.
+#: Lists of recorded waits, one for each active context.
 _records: list[list[Wait]] = []
 
 
 @contextlib.contextmanager
 def waits_recorded() -> Iterator[list[Wait]]:
-    """Record the waits within a context, of all threads, in the list that it yields."""
+    """Record the waits of all threads within a context, in the list that it yields."""
     record: list[Wait] = []
     _records.append(record)
     try:
         yield record
     finally:
-        # By identity: empty lists are equal.
+        # Compare by identity, since different lists may be equal.
         _records[:] = [other for other in _records if other is not record]
 
 
 class StandInTensor(Tensor):
-    """A tensor on the stand-in, which keeps its values in a tensor on the CPU."""
+    """A tensor on the stand-in GPU, which stores its values in a CPU tensor."""
 
     raw: Tensor
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
     def __new__(cls, raw: Tensor) -> StandInTensor:
-        """Return a tensor that shares the memory of a tensor on the CPU."""
+        """Return a tensor that shares the memory of a CPU tensor."""
         layout: dict[str, Any] = {"layout": raw.layout}
         if raw.layout is torch.strided:
             layout = {"strides": raw.stride(), "storage_offset": raw.storage_offset()}
-        made: StandInTensor = torch.Tensor._make_wrapper_subclass(
+        tensor: StandInTensor = torch.Tensor._make_wrapper_subclass(
             cls, raw.size(), dtype=raw.dtype, device=torch.device(NAME, 0), **layout
         )
-        made.raw = raw
-        return made
+        tensor.raw = raw
+        return tensor
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Run an operation."""
+        """Run an operation on tensors of the stand-in GPU."""
         return _run(func, args, kwargs or {})
 
-    # Module.to() exchanges the parameters of such classes in place, so that optimizers keep them, as on a GPU.
+    # With these methods, Module.to() moves parameters in place, so that optimizers keep them, as on a GPU.
     def __tensor_flatten__(self) -> tuple[list[str], None]:
-        """Return the names of the tensors that it is made of."""
+        """Return the names of the inner tensors."""
         return ["raw"], None
 
     @staticmethod
     def __tensor_unflatten__(inner: dict[str, Tensor], context: None, size: Any, stride: Any) -> StandInTensor:
-        """Return the tensor that is made of others."""
+        """Rebuild a tensor from its inner tensors."""
         return StandInTensor(inner["raw"])
 
     @property
     def data(self) -> Tensor:
-        """The tensor without its history."""
+        """The tensor without its autograd history."""
         return torch._C.TensorBase.data.__get__(self)  # type: ignore[attr-defined, no-any-return]
 
     @data.setter
     def data(self, other: Tensor) -> None:
         if not isinstance(other, StandInTensor):
-            raise MixtureError(f"data: a tensor of {NAME} cannot take the data of one of {other.device} at {place()}")
+            raise MixtureError(
+                f"data: a tensor on {NAME} cannot take the data of a tensor on {other.device} at {caller()}"
+            )
         torch._C.TensorBase.data.__set__(self, other)  # type: ignore[attr-defined]
         self.raw = other.raw
 
     def numpy(self, *, force: bool = False) -> Any:
-        """Refuse, as a tensor of a GPU does, unless forced."""
+        """Raise an error, like a GPU tensor, unless ``force`` is set."""
         if not force:
-            raise NumpyError(f"can't convert a tensor of {NAME} to numpy. Use Tensor.cpu() before")
+            raise NumpyError(f"can't convert a tensor on {NAME} to numpy. Use Tensor.cpu() first")
         return self.detach().cpu().numpy()
 
     def __array__(self, dtype: Any = None) -> Any:
-        """Refuse, as a tensor of a GPU does."""
+        """Raise an error, like a GPU tensor."""
         return self.numpy()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Return how to load the tensor, on the device that the loader asks for."""
-        given = self.detach().cpu(), self.dtype, f"{NAME}:0", self.requires_grad
-        return torch._utils._rebuild_device_tensor_from_cpu_tensor, given
+        """Return the function and arguments that load the tensor on the requested device."""
+        arguments = self.detach().cpu(), self.dtype, f"{NAME}:0", self.requires_grad
+        return torch._utils._rebuild_device_tensor_from_cpu_tensor, arguments
 
     def tolist(self) -> Any:
-        """Return the values, which waits."""
+        """Return the values as numbers, which waits for the device."""
         return self.detach().cpu().tolist()
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
-        """Return the values and the device."""
+        """Return a text with the values and the device."""
         return f"{self.raw!r} on {NAME}"
 
     def __format__(self, specification: str) -> str:
-        """Format a number, which waits."""
+        """Format a number, which waits for the device."""
         return format(self.item(), specification) if self.dim() == 0 else format(repr(self), specification)
 
 
 def _record(kind: str, name: str) -> None:
     if _records:
-        wait = Wait(kind, name, place())
+        wait = Wait(kind, name, caller())
         for record in _records:
             record.append(wait)
 
 
 def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run an operation on the CPU; its results are on the stand-in unless it copies them away."""
+    """Run an operation on the CPU; its results are on the stand-in GPU unless the operation copies them to the CPU."""
     name = func._schema.name.partition("::")[2]
     tensors = [leaf for leaf in tree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     device_tensors = [tensor for tensor in tensors if isinstance(tensor, StandInTensor)]
     cpu_tensors = [tensor for tensor in tensors if not isinstance(tensor, StandInTensor)]
     if cpu_tensors and device_tensors and name not in _COPIES:
-        _refuse_mixture(func, name, args, cpu_tensors)
+        _reject_mixture(func, name, args, cpu_tensors)
     check_generator(kwargs.get("generator"), name)
     target = torch.device(kwargs["device"]) if kwargs.get("device") is not None else None
-    leaves = (target is not None and target.type != NAME) or (
+    leaves_device = (target is not None and target.type != NAME) or (
         name == "copy_" and not isinstance(args[0], StandInTensor)
     )
-    # A tensor of the meta device has no values.
-    is_read = bool(leaves and device_tensors and (target is None or target.type != "meta"))
+    # Copies to the meta device read no values.
+    is_read = bool(leaves_device and device_tensors and (target is None or target.type != "meta"))
     if is_read or _depends_on_values(func, name, args, kwargs):
         _record("read", name)
     elif name == "copy_" and cpu_tensors and not kwargs.get("non_blocking", args[2] if len(args) > 2 else False):
@@ -178,28 +180,28 @@ def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if func._schema.is_mutable:
         for tensor in device_tensors:
             _update_shape(tensor)
-    # An operation in place returns the tensor that it was given.
-    known = {id(tensor.raw): tensor for tensor in device_tensors} | {id(tensor): tensor for tensor in cpu_tensors}
+    # An in-place operation returns one of its arguments.
+    arguments = {id(tensor.raw): tensor for tensor in device_tensors} | {id(tensor): tensor for tensor in cpu_tensors}
 
     def wrap(tensor: Tensor) -> Tensor:
-        if id(tensor) in known:
-            return known[id(tensor)]
-        return tensor if leaves else StandInTensor(tensor)
+        if id(tensor) in arguments:
+            return arguments[id(tensor)]
+        return tensor if leaves_device else StandInTensor(tensor)
 
     return tree.tree_map_only(Tensor, wrap, results)
 
 
 def _update_shape(tensor: StandInTensor) -> None:
-    """Give a tensor the shape of its values, which an operation may have changed in place."""
+    """Update the shape of a tensor, which an in-place operation may have changed."""
     raw = tensor.raw
     if raw.layout is torch.strided and (raw.shape != tensor.shape or raw.stride() != tensor.stride()):
         torch._C.TensorBase.data.__set__(tensor, StandInTensor(raw))  # type: ignore[attr-defined]
 
 
-def _refuse_mixture(func: Any, name: str, args: tuple[Any, ...], cpu_tensors: list[Tensor]) -> None:
-    """Raise an error where a GPU would refuse tensors of the CPU."""
+def _reject_mixture(func: Any, name: str, args: tuple[Any, ...], cpu_tensors: list[Tensor]) -> None:
+    """Raise an error if a GPU would reject CPU tensors in an operation."""
     accepted: list[Tensor] = []
-    if torch.Tag.pointwise in func.tags or name in _TAKES_NUMBERS:
+    if torch.Tag.pointwise in func.tags or name in _ACCEPTS_CPU_SCALARS:
         is_written = func._schema.arguments[0].alias_info is not None
         accepted = [tensor for tensor in cpu_tensors if tensor.dim() == 0 and not (is_written and tensor is args[0])]
     if name in _READS_INDEX | _WRITES_INDEX and isinstance(args[0], StandInTensor):
@@ -207,32 +209,32 @@ def _refuse_mixture(func: Any, name: str, args: tuple[Any, ...], cpu_tensors: li
         if indices:
             _record("upload", name)
         accepted += indices
-    refused = [tensor for tensor in cpu_tensors if not any(tensor is other for other in accepted)]
-    if refused:
-        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in refused)
+    rejected = [tensor for tensor in cpu_tensors if not any(tensor is other for other in accepted)]
+    if rejected:
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in rejected)
         raise MixtureError(
-            f"{name} at {place()}: expected all tensors on one device, but found {NAME}:0 and cpu (shape {shapes})"
+            f"{name} at {caller()}: expected all tensors on one device, but found {NAME}:0 and cpu (shape {shapes})"
         )
 
 
 def _depends_on_values(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether an operation returns numbers, or a shape, that depend on values, or must know whether it succeeded."""
+    """Whether an operation reads values back: its result, its shape or a check for errors depends on them."""
     if name in _READS_INDEX | _WRITES_INDEX:
         masks = [
             index for index in args[1] if isinstance(index, StandInTensor) and index.dtype in (torch.bool, torch.uint8)
         ]
-        # A GPU fills with a number where one mask says so, without counting. It would count for a tensor of the device,
-        # which cannot be told from a number here.
-        known = [index for index in args[1] if index is not None]
-        fills = name in _WRITES_INDEX and len(known) == 1 and args[2].dim() == 0
-        return bool(masks) and not fills
+        # Filling with a number at one mask does not read the mask. Filling with a GPU tensor would read it, but such a
+        # tensor cannot be distinguished from a number here.
+        given = [index for index in args[1] if index is not None]
+        is_fill = name in _WRITES_INDEX and len(given) == 1 and args[2].dim() == 0
+        return bool(masks) and not is_fill
     if name == "repeat_interleave":
         return kwargs.get("output_size") is None
-    return name in _CHECKED or _reads(func)
+    return name in _ERROR_CHECKED or _is_data_dependent(func)
 
 
 @functools.cache
-def _reads(func: Any) -> bool:
+def _is_data_dependent(func: Any) -> bool:
     return torch.Tag.data_dependent_output in func.tags or torch.Tag.dynamic_output_shape in func.tags
 
 
@@ -246,25 +248,25 @@ def _factory(operation: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def is_supported() -> bool:
-    """Whether this torch has what the stand-in is made of."""
+    """Whether this version of torch supports the stand-in GPU."""
     from torch.utils import backend_registration
 
     return hasattr(backend_registration, "_setup_privateuseone_for_python_backend")
 
 
-#: The libraries of operations, which end with the objects.
+#: Libraries of registered operations, which must be kept alive.
 _libraries: list[torch.library.Library] = []
 
 
 def install() -> None:
-    """Make the stand-in a device of torch in this process, for good."""
+    """Register the stand-in GPU as a torch device in this process, permanently."""
     from torch.utils import backend_registration
 
     if _libraries:
         return
     if not is_supported():
         raise GahbenchError(
-            f"the device '{NAME}' needs a torch with Python backends, from 2.10 on; this is {torch.__version__}"
+            f"the device '{NAME}' needs torch 2.10 or later, with Python backends; this is torch {torch.__version__}"
         )
 
     class Module(backend_registration._DummyBackendModule):
@@ -304,7 +306,7 @@ def _zeros(size: Any, *, dtype: Any = None, **options: Any) -> Tensor:
 
 
 def _copy_from(source: Tensor, target: Tensor, non_blocking: bool = False) -> Tensor:
-    """Copy, where torch does so without asking the class of the tensor, as ``torch.tensor`` does."""
+    """Copy a tensor in operations that bypass the tensor class, such as ``torch.tensor``."""
     if not isinstance(source, StandInTensor) and not non_blocking:
         _record("upload", "copy_")
     elif not isinstance(target, StandInTensor):

@@ -1,4 +1,4 @@
-"""Autocast on the stand-in: the operations that a GPU computes in the lower precision, and those that it does not."""
+"""Autocast on the stand-in GPU: the operations that CUDA computes in lower precision or in float32."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as tree
 
-#: Products, which CUDA computes in the lower precision.
-LOWER = (
+#: Operations that CUDA computes in the lower precision.
+LOWER_PRECISION = (
     *("conv1d", "conv1d.padding", "conv2d", "conv2d.padding", "conv3d", "conv3d.padding", "convolution"),
     *("conv_transpose1d", "conv_transpose2d.input", "conv_transpose3d.input", "conv_tbc", "prelu"),
     *("addmm", "addmv", "addr", "matmul", "einsum", "mm", "mv", "linear", "addbmm", "baddbmm", "bmm", "chain_matmul"),
     *("linalg_multi_dot", "scaled_dot_product_attention"),
 )
-#: Operations that CUDA computes in float32, since they lose too many digits otherwise.
-FULL = (
+#: Operations that CUDA computes in float32, since they lose too much accuracy in lower precision.
+FLOAT32 = (
     *("acos", "asin", "cosh", "erfinv", "exp", "expm1", "log", "log10", "log2", "log1p", "reciprocal", "rsqrt"),
     *("sinh", "tan", "pow.Tensor_Scalar", "pow.Tensor_Tensor", "pow.Scalar", "softplus", "layer_norm", "group_norm"),
     *("frobenius_norm.dim", "nuclear_norm", "cosine_similarity", "poisson_nll_loss", "cosine_embedding_loss"),
@@ -27,25 +27,25 @@ FULL = (
     *("_upsample_nearest_exact2d", "_upsample_nearest_exact3d", "upsample_linear1d", "upsample_bilinear2d"),
     *("upsample_trilinear3d", "upsample_bicubic2d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"),
 )
-#: Operations of several tensors, which CUDA computes in the widest of their types.
+#: Operations on several tensors that CUDA computes in the widest of their dtypes.
 WIDEST = (
     *("addcdiv", "addcmul", "atan2", "bilinear", "cross", "dot", "vdot", "grid_sampler", "index_put", "tensordot"),
     "scatter_add",
 )
-#: Reductions that CUDA returns in float32 unless a type is given.
+#: Reductions that CUDA computes in float32 unless a dtype is given.
 SUMS = ("prod", "softmax.int", "log_softmax.int", "cumprod", "cumsum", "sum", "sum.dim_IntList", "linalg_vector_norm")
 _KEY = "AutocastPrivateUse1"
 
 
 def libraries() -> list[torch.library.Library]:
-    """Register the kernels of autocast; they last as long as what this returns."""
+    """Register the autocast kernels, and return the libraries that keep them registered."""
     fallback: Any = torch.library.Library("_", "IMPL")  # type: ignore[no-untyped-call]
     fallback.fallback(torch.library.fallthrough_kernel, _KEY)
     library: Any = torch.library.Library("aten", "IMPL", _KEY)  # type: ignore[no-untyped-call]
     device = torch._C._get_privateuse1_backend_name()
-    for name in LOWER:
+    for name in LOWER_PRECISION:
         library.impl(name, _casting(name, lambda types: torch.get_autocast_dtype(device)))
-    for name in FULL:
+    for name in FLOAT32:
         library.impl(name, _casting(name, lambda types: torch.float32))
     for name in WIDEST:
         library.impl(name, _casting(name, lambda types: torch.float32 if torch.float32 in types else None))
@@ -64,14 +64,14 @@ def _without_autocast() -> Any:
 
 
 def _is_cast(value: Any) -> bool:
-    """Whether autocast changes a value: floating point on the device, but no float64."""
+    """Whether autocast changes a value: a floating-point tensor on the device that is not float64."""
     if not isinstance(value, Tensor) or not value.is_floating_point() or value.dtype == torch.float64:
         return False
     return value.device.type == torch._C._get_privateuse1_backend_name()
 
 
 def _casting(name: str, choose: Callable[[set[torch.dtype]], torch.dtype | None]) -> Callable[..., Any]:
-    """Return an operation in the type that ``choose`` names, given those of its tensors; ``None`` leaves them."""
+    """Return an operation that casts its tensors to ``choose(dtypes)``, or does not cast if that is ``None``."""
     operation = _operation(name)
 
     def run(*args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Paths that compute on a device, on the stand-in for a GPU.
+"""Code paths that compute on a device, run on the stand-in GPU.
 
-``python -m tests.devices`` from the root of the repository runs them all, and counts what a GPU would wait for.
+``python -m tests.devices`` in the root of the repository runs all paths, and counts the waits for a GPU.
 """

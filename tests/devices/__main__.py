@@ -1,7 +1,7 @@
-"""``python -m tests.devices [GROUP ...]``: run every path on the CPU and on the stand-in device, and count waits.
+"""Run every code path on the CPU and on the stand-in GPU, and count waits: ``python -m tests.devices [GROUP ...]``.
 
-Prints a row for each path, with what a GPU would wait for. Ends with status 1 if tensors of two devices met, results
-differ, or a path does not wait exactly as often as the guide says: what never got to the device waits less.
+Prints a row for each path with the number of waits for a GPU. Exits with status 1 if devices were mixed, results
+differ, or the number of waits differs from the guide; fewer waits may mean that work never reached the device.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def main(arguments=None):
     """Run paths, and return 1 if there is a problem."""
     parser = argparse.ArgumentParser(prog="python -m tests.devices", description=str(__doc__).splitlines()[0])
     groups = ", ".join(map(repr, BUDGETS))
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {groups}; by default all")
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"groups to run, of {groups}; all by default")
     parser.add_argument("--places", action="store_true", help="print where each path waits")
     options = parser.parse_args(arguments)
     if unknown := sorted({*options.groups} - {*BUDGETS}):
-        parser.error(f"no group {unknown}")
+        parser.error(f"unknown groups: {', '.join(unknown)}")
     warnings.simplefilter("ignore")
     stand_in.install()
     problems = []
@@ -53,13 +53,13 @@ def main(arguments=None):
 
 
 def run(path):
-    """Run a path on both devices; return what a GPU would have waited for, and what is wrong, empty if nothing is."""
+    """Run a path on both devices; return the waits for a GPU, and a description of the problem or an empty string."""
     with stand_in.waits_recorded() as waits:
         try:
             expected = numbers(path.prepare(torch.device("cpu"))())
             prepared = path.prepare(torch.device(stand_in.NAME, 0))
             waits.clear()
-            # Before it runs again, which may change results in place.
+            # Copy the results before the next run, which may change them in place.
             results = numbers(prepared())
             if not path.runs_once:
                 waits.clear()
@@ -72,25 +72,25 @@ def run(path):
     budget = group.get(path.name, group[""])
     count = tuple(sum(wait.kind == kind for wait in counted) for kind in ("read", "upload"))
     exceeded = "" if count == budget else f"the table has {budget[0]} reads and {budget[1]} uploads"
-    return counted, difference(results, expected, path.tolerance) or exceeded
+    return counted, describe_difference(results, expected, path.tolerance) or exceeded
 
 
 def numbers(results):
-    """Return all numbers among results as tensors of the CPU."""
+    """Return all numbers in nested results as CPU tensors."""
     return [torch.as_tensor(leaf).cpu().double() for leaf in tree.tree_leaves(results) if leaf is not None]
 
 
-def difference(found, expected, tolerance):
-    """Return how results differ by more than is accepted; empty if they do not."""
+def describe_difference(results, expected, tolerance):
+    """Describe a difference beyond the tolerance; return an empty string if there is none."""
     if not expected:
         return "no results"
-    for one, other in zip(found, expected, strict=True):
-        if one.shape != other.shape or not torch.equal(one.isnan(), other.isnan()):
-            return f"shape {tuple(one.shape)} against {tuple(other.shape)}, or other values are NaN"
-        scale = float(other.abs().nan_to_num().max()) if other.numel() else 1.0
-        off = float((one - other).abs().nan_to_num().max()) / max(scale, 1e-30) if other.numel() else 0.0
-        if off > tolerance:
-            return f"off by {off:.1e} of the largest value; accepted {tolerance:g}"
+    for result, reference in zip(results, expected, strict=True):
+        if result.shape != reference.shape or not torch.equal(result.isnan(), reference.isnan()):
+            return f"shape {tuple(result.shape)} instead of {tuple(reference.shape)}, or different values are NaN"
+        scale = float(reference.abs().nan_to_num().max()) if reference.numel() else 1.0
+        error = float((result - reference).abs().nan_to_num().max()) / max(scale, 1e-30) if reference.numel() else 0.0
+        if error > tolerance:
+            return f"error of {error:.1e} relative to the largest value; accepted are {tolerance:g}"
     return ""
 
 

@@ -1,7 +1,7 @@
-"""How often a GPU waits in each path of :mod:`paths`, as the guide has it: values read back, and uploads that block.
+"""The number of waits in each path of :mod:`paths`, read from the guide: values read back, and blocking uploads.
 
-The numbers of a group are those of its paths that are not named beside. Another version of torch may read back
-elsewhere: then ``python -m tests.devices --places`` says where, and the table of the guide follows.
+The numbers of a group apply to all its paths that have no numbers of their own. If another version of torch waits
+elsewhere, ``python -m tests.devices --places`` prints where; then update the table in the guide.
 """
 
 import re
@@ -11,7 +11,7 @@ GUIDE = Path(__file__).parents[2] / ".docs" / "guide" / "hardware.md"
 
 
 def read_budgets():
-    """Return the reads and uploads of each group by the names of its paths, ``""`` for all others."""
+    """Return the reads and uploads of each group, by the name of the path; ``""`` stands for all other paths."""
     budgets = {}
     table = GUIDE.read_text(encoding="utf-8").partition("| path | reads | uploads | others |\n")[2].partition("\n\n")[0]
     for line in table.splitlines()[1:]:

@@ -1,6 +1,6 @@
-"""The ways through gahbench that compute on a device, each as a function of the device.
+"""All code paths of gahbench that compute on a device, as functions of the device.
 
-A path prepares, and returns a function whose results are the same on the CPU and on the stand-in, to rounding.
+Each path prepares its inputs and returns a function whose results agree on the CPU and on the stand-in GPU.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from tests.devices.subjects import (
 )
 
 STEPS = 2
-#: Of images whose Jacobians are found whole.
+#: Side of images for which full Jacobian matrices are computed.
 SMALL_SIDE = 8
 OPTIMA = (
     "c-alpha[size=16]",
@@ -55,9 +55,9 @@ OPTIMA = (
     "rays",
     "sinusoids[size=16]",
 )
-#: Families of metrics of manifolds, and of metrics of larger images.
+#: Datasets for metrics that need manifolds or larger images.
 FAMILY_OF = {"leakage": "sinusoids[size=8]", "local-dimension": "sinusoids[size=8]", "ssim": FAMILIES[0]}
-#: What a training step may be beside plain.
+#: Variants of a training step.
 RECIPES: dict[str, dict[str, Any]] = {
     "clip": {"clip": 1.0},
     "edm": {"weighting": "edm"},
@@ -71,11 +71,11 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class DevicePath:
-    """A way through gahbench: ``prepare`` takes the device, and returns what is to be run.
+    """A code path of gahbench: ``prepare`` takes the device and returns the function to run.
 
-    The tolerance is that of a difference between devices, relative to the largest value. With ``runs_once`` the first
-    run is counted, as it computes what later runs keep, or nothing else. Otherwise the second is, for which constants
-    are on the device.
+    The tolerance limits the difference between devices, relative to the largest value. With ``runs_once``, waits of the
+    first run are counted, since later runs use cached results. Otherwise waits of the second run are counted, for which
+    constants are already on the device.
     """
 
     group: str
@@ -86,7 +86,7 @@ class DevicePath:
 
 
 def path(group, name, prepare, tolerance=1e-5, /, runs_once=False, **given):
-    """Return a path whose preparation is given parameters."""
+    """Return a path with parameters for ``prepare``."""
     return DevicePath(group, name, functools.partial(prepare, **given), tolerance, runs_once)
 
 
@@ -106,7 +106,7 @@ def training():
         fit = Trainer(network, dataset, training, 0, acceleration, (SIGMA,), device)
         return lambda: [
             *(fit.step(step, step / 30) for step in range(STEPS)),
-            *(parameter.detach() for parameter in fit.kept.parameters()),
+            *(parameter.detach() for parameter in fit.stored_network.parameters()),
         ]
 
     for name in plugin_names("architecture"):
@@ -125,7 +125,7 @@ def fits():
         build = functools.partial(gahbench.create, "architecture", "bf-cnn", width=4, layers=3)
         devices = (device, CPU) if first else (CPU, device)
 
-        # Reports read values back as often as the clock says; here only the last one does.
+        # Reports read values back at times that depend on the clock, so allow only the last report.
         @mock.patch.object(trainer, "REPORT_SECONDS", math.inf)
         def run():
             folder = Path(tempfile.mkdtemp())
@@ -133,9 +133,9 @@ def fits():
             given = (build, dataset, training, 0, folder)
             with contextlib.suppress(Stopped):
                 fit(*given, devices[0], should_stop=StopAfter(5), checkpoints=checkpoints)
-            done = fit(*given, devices[1], checkpoints=checkpoints_of(folder))
-            assert done.facts["steps"] == 12
-            return [load_file(folder / name) for name in sorted(done.files) if name.endswith("safetensors")]
+            result = fit(*given, devices[1], checkpoints=checkpoints_of(folder))
+            assert result.facts["steps"] == 12
+            return [load_file(folder / name) for name in sorted(result.files) if name.endswith("safetensors")]
 
         return run
 
@@ -147,13 +147,13 @@ def fits():
 
 def fit_checks():
     def timed(device):
-        """Return the passes by which the precision of a training is chosen."""
+        """Return the timed passes that choose the precision of training."""
         torch.manual_seed(0)
         run = _build_timed_step(random_network("bf-cnn").to(device), (2, 1, SIDE, SIDE), device)
         return lambda: [run("float32"), run("bfloat16")]
 
     def checked(device):
-        """Return the checks of a network that was trained."""
+        """Return the checks of a trained network."""
         watched = WatchedFit(lambda: random_network("bf-cnn").to(device), Training(steps=10, batch_size=4), 0)
         watched.build()
         return lambda: [len(watched.marks((1, SIDE, SIDE), device))]
@@ -175,8 +175,8 @@ def jacobians():
     def products(device, name):
         noisy = noisy_images(clean_images())[:2].to(device)
         maps = Jacobian(Trained(random_network(name), device).network, noisy, SIGMA)
-        along = torch.ones(2, 3, SIDE**2, device=device)
-        return lambda: [maps.matvec(along), maps.rmatvec(along)]
+        vectors = torch.ones(2, 3, SIDE**2, device=device)
+        return lambda: [maps.matvec(vectors), maps.rmatvec(vectors)]
 
     def spectra(device, name, precision):
         noisy = noisy_images(clean_images(f"c-alpha[size={SMALL_SIDE}]"))[:2].to(device)
@@ -208,8 +208,8 @@ def bases():
 
         return run
 
-    def takes(name, dataset):
-        """Whether a basis is defined on images of an odd size."""
+    def supports(name, dataset):
+        """Whether a basis supports images of an odd size."""
         basis = create("basis", name)
         try:
             basis.check_shape(dataset.shape)
@@ -235,7 +235,7 @@ def bases():
     for name in ("bandlet", "true-flow"):
         yield path("basis", f"{name}, 32 pixels", transform, name=name, dataset=large)
     for name in plugin_names("basis"):
-        if takes(name, odd):
+        if supports(name, odd):
             yield path("basis, 17x23 pixels", name, transform, name=name, dataset=odd)
     for name in plugin_names("basis"):
         yield path("filters of a basis", name, filters, 1e-4, name=name)
@@ -249,7 +249,7 @@ def references():
         return lambda: reference.denoise(noisy, SIGMA, truth)
 
     def moved(device, name, **given):
-        """Return the run of a reference that takes images of the CPU to its device."""
+        """Return a run of a reference that moves CPU images to its device itself."""
         reference, dataset, clean = on_family("reference", name, **given)
         reference.fit(TrainingData(dataset))
         reference.move(device)
@@ -289,7 +289,7 @@ def posteriors():
         return run
 
     def drawn(device):
-        """Return the drawing of training images on the device, from random numbers of the CPU."""
+        """Return a function that draws training images on the device from random numbers of the CPU."""
         dataset = gahbench.create("dataset", "c-alpha[size=16]")
         return lambda: dataset.draw(torch.Generator().manual_seed(0), 4, device)
 
@@ -300,16 +300,16 @@ def posteriors():
 
 def metrics():
     def score(device, name):
-        # The default of one, local-score, is a path of its own.
+        # The default of sample-prediction, local-score, has a separate path.
         given = {"to": "wiener-linear"} if name == "sample-prediction" else {}
         metric = gahbench.create("metric", name, **given)
-        # Metrics share what is computed, and the first that needs it waits for it.
+        # Metrics share cached results, so only the first metric that needs a result waits for it.
         evaluation = evaluation_on(device, FAMILY_OF.get(name, f"c-alpha[size={SMALL_SIDE}]"))
         return lambda: metric.score(evaluation).value
 
     for name in plugin_names("metric"):
         if name == "decay":
-            # It is measured of references, in their own basis, on the CPU.
+            # This metric only applies to references, in their own basis, on the CPU.
             continue
         yield path("metric", name, score, 1e-3, runs_once=True, name=name)
 
@@ -333,8 +333,8 @@ def sampled():
 def statistics():
     samples, images = clean_images(count=6), gahbench.create("dataset", FAMILIES[0]).images("train", 12)
 
-    def compare(device, compute, all_there):
-        given = samples.to(device), images.to(device) if all_there else images
+    def compare(device, compute, all_on_device):
+        given = samples.to(device), images.to(device) if all_on_device else images
         return lambda: compute(*given)
 
     functions = {
@@ -347,9 +347,9 @@ def statistics():
         "spectrum distance": sampling.spectrum_distance,
     }
     for name, compute in functions.items():
-        for place, all_there in (("", True), (", images on the CPU", False)):
-            title = f"{name}{place}"
-            yield path("statistics of samples", title, compare, compute=compute, all_there=all_there)
+        for suffix, all_on_device in (("", True), (", images on the CPU", False)):
+            title = f"{name}{suffix}"
+            yield path("statistics of samples", title, compare, compute=compute, all_on_device=all_on_device)
 
 
 def public():

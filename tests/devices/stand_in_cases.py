@@ -1,4 +1,4 @@
-"""What the stand-in does where a GPU would; run by ``test_stand_in.py`` in a process of its own."""
+"""Tests of the behaviour of the stand-in GPU, which ``test_stand_in.py`` runs in a separate process."""
 
 from __future__ import annotations
 
@@ -16,13 +16,18 @@ from gahbench.devices.stand_in import NAME, MixtureError, StandInTensor, waits_r
 
 stand_in.install()
 DEVICE = torch.device(NAME, 0)
-HERE, THERE = torch.arange(6.0).reshape(2, 3), torch.arange(6.0).reshape(2, 3).to(DEVICE)
+ON_CPU, ON_DEVICE = torch.arange(6.0).reshape(2, 3), torch.arange(6.0).reshape(2, 3).to(DEVICE)
 
 
-def is_there(tensor, like):
-    """Whether a tensor is on the stand-in, with the values, shape, layout and type of one on the CPU."""
-    same = (tensor.shape, tensor.stride(), tensor.dtype) == (like.shape, like.stride(), like.dtype)
-    return same and isinstance(tensor, StandInTensor) and tensor.device == DEVICE and torch.equal(tensor.cpu(), like)
+def is_on_device(tensor, like):
+    """Whether a tensor is on the stand-in GPU, with the values, shape, layout and dtype of a CPU tensor."""
+    has_same_layout = (tensor.shape, tensor.stride(), tensor.dtype) == (like.shape, like.stride(), like.dtype)
+    return (
+        has_same_layout
+        and isinstance(tensor, StandInTensor)
+        and tensor.device == DEVICE
+        and torch.equal(tensor.cpu(), like)
+    )
 
 
 MAKERS = [
@@ -40,22 +45,22 @@ MAKERS = [
     lambda device: torch.randn(4, generator=torch.Generator(device).manual_seed(0), device=device),
     lambda device: torch.empty(2, 3, device=device).fill_(1),
     lambda device: torch.zeros(2, 3, 4, 4, device=device).contiguous(memory_format=torch.channels_last),
-    lambda device: HERE.to(device).new_ones(3),
-    lambda device: HERE.to(device, torch.float64),
+    lambda device: ON_CPU.to(device).new_ones(3),
+    lambda device: ON_CPU.to(device, torch.float64),
 ]
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_constructors_make_what_the_cpu_makes(make):
-    assert is_there(make(DEVICE), make("cpu"))
+def test_constructors_agree_with_the_cpu(make):
+    assert is_on_device(make(DEVICE), make("cpu"))
 
 
 def test_constructors_work_in_threads():
-    made = []
-    thread = threading.Thread(target=lambda: made.append(torch.ones(3, device=DEVICE)))
+    tensors = []
+    thread = threading.Thread(target=lambda: tensors.append(torch.ones(3, device=DEVICE)))
     thread.start()
     thread.join()
-    assert is_there(made[0], torch.ones(3))
+    assert is_on_device(tensors[0], torch.ones(3))
 
 
 IN_PLACE = [
@@ -71,54 +76,54 @@ IN_PLACE = [
 
 
 @pytest.mark.parametrize("change", IN_PLACE)
-def test_changes_in_place_are_those_of_the_cpu(change):
-    there, here = THERE.clone(), HERE.clone()
-    change(there)
-    change(here)
-    assert is_there(there, here)
+def test_in_place_operations_agree_with_the_cpu(change):
+    device_tensor, cpu_tensor = ON_DEVICE.clone(), ON_CPU.clone()
+    change(device_tensor)
+    change(cpu_tensor)
+    assert is_on_device(device_tensor, cpu_tensor)
 
 
-def test_results_in_a_given_tensor():
+def test_results_can_be_written_to_a_given_tensor():
     out = torch.empty(0, device=DEVICE)
-    torch.add(THERE, 1, out=out)
-    assert is_there(out, HERE + 1)
+    torch.add(ON_DEVICE, 1, out=out)
+    assert is_on_device(out, ON_CPU + 1)
 
 
-def test_conjugates_are_computed():
-    spectrum = torch.fft.fft(THERE)
-    expected = torch.fft.fft(HERE)
+def test_conjugates_agree_with_the_cpu():
+    spectrum = torch.fft.fft(ON_DEVICE)
+    expected = torch.fft.fft(ON_CPU)
     assert torch.equal((spectrum * spectrum.conj()).cpu(), (expected * expected.conj()).resolve_conj())
     assert torch.equal(spectrum.conj().imag.cpu(), expected.conj().imag.resolve_neg())
 
 
-#: Each reads values back, once.
+#: Operations that read values back once.
 READS = [
-    lambda: THERE[0, 0].item(),
-    lambda: float(THERE[0, 1]),
-    lambda: int(THERE[0, 1]),
-    lambda: bool(THERE[0, 1]),
-    lambda: THERE.tolist(),
-    lambda: THERE.cpu(),
-    lambda: THERE.to("cpu", torch.float64),
-    lambda: HERE.clone().copy_(THERE),
-    lambda: f"{THERE.sum():.1f}",
-    lambda: THERE.nonzero(),
-    lambda: THERE[THERE > 2],
-    lambda: THERE.masked_select(THERE > 2),
-    lambda: THERE.clone().__setitem__(THERE > 2, torch.zeros(3, device=DEVICE)),
-    lambda: torch.unique(THERE),
+    lambda: ON_DEVICE[0, 0].item(),
+    lambda: float(ON_DEVICE[0, 1]),
+    lambda: int(ON_DEVICE[0, 1]),
+    lambda: bool(ON_DEVICE[0, 1]),
+    lambda: ON_DEVICE.tolist(),
+    lambda: ON_DEVICE.cpu(),
+    lambda: ON_DEVICE.to("cpu", torch.float64),
+    lambda: ON_CPU.clone().copy_(ON_DEVICE),
+    lambda: f"{ON_DEVICE.sum():.1f}",
+    lambda: ON_DEVICE.nonzero(),
+    lambda: ON_DEVICE[ON_DEVICE > 2],
+    lambda: ON_DEVICE.masked_select(ON_DEVICE > 2),
+    lambda: ON_DEVICE.clone().__setitem__(ON_DEVICE > 2, torch.zeros(3, device=DEVICE)),
+    lambda: torch.unique(ON_DEVICE),
     lambda: torch.bincount(torch.arange(3, device=DEVICE)),
-    lambda: torch.repeat_interleave(THERE, torch.ones(2, dtype=torch.int64, device=DEVICE), dim=0),
-    lambda: torch.allclose(THERE, THERE),
-    lambda: torch.equal(THERE, THERE),
-    lambda: torch.linalg.eigh(THERE @ THERE.T),
-    lambda: torch.linalg.svd(THERE),
-    lambda: torch.linalg.solve(torch.eye(2, device=DEVICE), THERE),
+    lambda: torch.repeat_interleave(ON_DEVICE, torch.ones(2, dtype=torch.int64, device=DEVICE), dim=0),
+    lambda: torch.allclose(ON_DEVICE, ON_DEVICE),
+    lambda: torch.equal(ON_DEVICE, ON_DEVICE),
+    lambda: torch.linalg.eigh(ON_DEVICE @ ON_DEVICE.T),
+    lambda: torch.linalg.svd(ON_DEVICE),
+    lambda: torch.linalg.solve(torch.eye(2, device=DEVICE), ON_DEVICE),
 ]
 
 
 @pytest.mark.parametrize("read", READS)
-def test_what_reads_values_back_waits(read):
+def test_operations_that_read_values_back_wait(read):
     with waits_recorded() as waits:
         read()
     assert [wait.kind for wait in waits] == ["read"]
@@ -126,81 +131,81 @@ def test_what_reads_values_back_waits(read):
 
 
 UPLOADS = [
-    lambda: HERE.to(DEVICE),
+    lambda: ON_CPU.to(DEVICE),
     lambda: torch.tensor([1.0], device=DEVICE),
-    lambda: THERE[torch.tensor([1])],
-    lambda: THERE[[1, 0]],
-    lambda: THERE.clone().copy_(HERE),
+    lambda: ON_DEVICE[torch.tensor([1])],
+    lambda: ON_DEVICE[[1, 0]],
+    lambda: ON_DEVICE.clone().copy_(ON_CPU),
 ]
 
 
 @pytest.mark.parametrize("upload", UPLOADS)
-def test_copies_that_block_wait(upload):
+def test_blocking_copies_wait(upload):
     with waits_recorded() as waits:
         upload()
     assert [wait.kind for wait in waits] == ["upload"]
 
 
-FREE = [
-    lambda: THERE * torch.tensor(2.0),
-    lambda: torch.where(THERE > 2, THERE, torch.tensor(0.0)),
-    lambda: THERE.clone().__setitem__(THERE > 2, 0),
-    lambda: THERE.clone().__setitem__((slice(None), THERE[0] > 1), 0),
-    lambda: THERE.masked_fill(THERE > 2, 0),
-    lambda: THERE[torch.arange(2, device=DEVICE)],
-    lambda: THERE[1:, ::2],
-    lambda: THERE.repeat_interleave(2, 0),
-    lambda: HERE.to(DEVICE, non_blocking=True),
-    lambda: THERE.clone().copy_(HERE, non_blocking=True),
+NO_WAIT = [
+    lambda: ON_DEVICE * torch.tensor(2.0),
+    lambda: torch.where(ON_DEVICE > 2, ON_DEVICE, torch.tensor(0.0)),
+    lambda: ON_DEVICE.clone().__setitem__(ON_DEVICE > 2, 0),
+    lambda: ON_DEVICE.clone().__setitem__((slice(None), ON_DEVICE[0] > 1), 0),
+    lambda: ON_DEVICE.masked_fill(ON_DEVICE > 2, 0),
+    lambda: ON_DEVICE[torch.arange(2, device=DEVICE)],
+    lambda: ON_DEVICE[1:, ::2],
+    lambda: ON_DEVICE.repeat_interleave(2, 0),
+    lambda: ON_CPU.to(DEVICE, non_blocking=True),
+    lambda: ON_DEVICE.clone().copy_(ON_CPU, non_blocking=True),
     lambda: torch.linalg.cholesky_ex(torch.eye(2, device=DEVICE)),
     lambda: torch.full((2,), 0.5, device=DEVICE),
 ]
 
 
-@pytest.mark.parametrize("operation", FREE)
-def test_what_stays_on_the_device_does_not_wait(operation):
+@pytest.mark.parametrize("operation", NO_WAIT)
+def test_operations_on_the_device_do_not_wait(operation):
     with waits_recorded() as waits:
         operation()
     assert waits == []
 
 
 MIXTURES = [
-    lambda: THERE + HERE,
-    lambda: HERE.T @ THERE,
-    lambda: torch.cat([THERE, HERE]),
-    lambda: torch.stack([THERE.sum(), torch.tensor(1.0)]),
-    lambda: torch.where(THERE > 2, THERE, HERE),
-    lambda: torch.tensor(1.0).add_(THERE.sum()),
-    lambda: HERE[torch.arange(2, device=DEVICE)],
-    lambda: HERE[THERE > 2],
-    lambda: THERE.gather(0, torch.zeros(1, 3, dtype=torch.int64)),
-    lambda: THERE @ torch.tensor([1.0, 2.0, 3.0]),
+    lambda: ON_DEVICE + ON_CPU,
+    lambda: ON_CPU.T @ ON_DEVICE,
+    lambda: torch.cat([ON_DEVICE, ON_CPU]),
+    lambda: torch.stack([ON_DEVICE.sum(), torch.tensor(1.0)]),
+    lambda: torch.where(ON_DEVICE > 2, ON_DEVICE, ON_CPU),
+    lambda: torch.tensor(1.0).add_(ON_DEVICE.sum()),
+    lambda: ON_CPU[torch.arange(2, device=DEVICE)],
+    lambda: ON_CPU[ON_DEVICE > 2],
+    lambda: ON_DEVICE.gather(0, torch.zeros(1, 3, dtype=torch.int64)),
+    lambda: ON_DEVICE @ torch.tensor([1.0, 2.0, 3.0]),
     lambda: nn.functional.conv2d(torch.zeros(1, 1, 4, 4, device=DEVICE), torch.zeros(1, 1, 3, 3)),
     lambda: torch.randn(3, device=DEVICE, generator=torch.Generator()),
     lambda: torch.randperm(3, device=DEVICE, generator=torch.Generator()),
-    lambda: THERE.clone().normal_(generator=torch.Generator()),
+    lambda: ON_DEVICE.clone().normal_(generator=torch.Generator()),
     lambda: torch.randn(3, generator=torch.Generator(NAME)),
-    lambda: HERE.clone().normal_(generator=torch.Generator(NAME)),
+    lambda: ON_CPU.clone().normal_(generator=torch.Generator(NAME)),
 ]
 
 
 @pytest.mark.parametrize("mix", MIXTURES)
-def test_tensors_of_the_cpu_are_refused(mix):
+def test_mixing_devices_is_an_error(mix):
     with pytest.raises(MixtureError, match=r"stand_in_cases\.py:\d+"):
         mix()
 
 
-def test_numpy_is_refused():
+def test_conversion_to_numpy_is_an_error():
     with pytest.raises(TypeError, match=r"Use Tensor\.cpu\(\)"):
-        THERE.numpy()
+        ON_DEVICE.numpy()
 
 
 def test_generators_know_their_device():
     assert torch.Generator(NAME).device == DEVICE
     assert torch.Generator().device.type == "cpu"
     assert all(
-        isinstance(each, torch.Generator)
-        for each in (torch.Generator(NAME), torch.Generator(), torch.default_generator)
+        isinstance(generator, torch.Generator)
+        for generator in (torch.Generator(NAME), torch.Generator(), torch.default_generator)
     )
 
 
@@ -210,31 +215,31 @@ def network():
 
 
 def test_modules_keep_their_parameters_when_they_move():
-    """An optimizer that was made before the move goes on, as on a GPU."""
+    """An optimizer that was created before the move still works, as on a GPU."""
     moved, stayed = network(), network()
-    optimizers = [torch.optim.Adam(each.parameters(), lr=0.1) for each in (moved, stayed)]
+    optimizers = [torch.optim.Adam(model.parameters(), lr=0.1) for model in (moved, stayed)]
     first = next(moved.parameters())
     moved.to(DEVICE)
     assert next(moved.parameters()) is first
     assert isinstance(first, nn.Parameter)
     assert first.device == DEVICE
     images = torch.rand(2, 1, 8, 8)
-    for each, optimizer in zip((moved, stayed), optimizers, strict=True):
-        each(images.to(first.device if each is moved else "cpu")).square().mean().backward()
+    for model, optimizer in zip((moved, stayed), optimizers, strict=True):
+        model(images.to(first.device if model is moved else "cpu")).square().mean().backward()
         optimizer.step()
-    for there, here in zip(moved.parameters(), stayed.parameters(), strict=True):
-        assert torch.allclose(there.detach().cpu(), here.detach(), atol=1e-6)
+    for on_device, on_cpu in zip(moved.parameters(), stayed.parameters(), strict=True):
+        assert torch.allclose(on_device.detach().cpu(), on_cpu.detach(), atol=1e-6)
 
 
 def test_data_of_parameters_can_be_replaced():
-    there = nn.Parameter(THERE.clone())
-    there.data = there.data * 2
-    assert torch.equal(there.detach().cpu(), HERE * 2)
+    parameter = nn.Parameter(ON_DEVICE.clone())
+    parameter.data = parameter.data * 2
+    assert torch.equal(parameter.detach().cpu(), ON_CPU * 2)
     with pytest.raises(MixtureError, match=r"stand_in_cases\.py"):
-        there.data = HERE
+        parameter.data = ON_CPU
 
 
-def test_a_saved_network_is_loaded_on_the_cpu_and_back():
+def test_a_saved_network_can_be_loaded_on_the_cpu_and_moved_back():
     moved, file = network().to(DEVICE), io.BytesIO()
     torch.save(moved.state_dict(), file)
     file.seek(0)
@@ -246,11 +251,11 @@ def test_a_saved_network_is_loaded_on_the_cpu_and_back():
 
 
 def test_autocast_computes_products_in_the_lower_precision_and_sums_in_float32():
-    """The types are those that CUDA's autocast gives."""
+    """The dtypes agree with CUDA's autocast."""
     images, weight = torch.rand(1, 2, 4, 4, device=DEVICE), torch.rand(2, 2, 3, 3, device=DEVICE)
     with torch.autocast(NAME, torch.bfloat16):
         product = nn.functional.conv2d(images, weight)
-        types = [
+        results = [
             product,
             images.flatten(0, 2) @ images.flatten(0, 2).T,
             nn.functional.linear(images, weight[0, 0, :1].repeat(1, 2)[:, :4]),
@@ -266,19 +271,19 @@ def test_autocast_computes_products_in_the_lower_precision_and_sums_in_float32()
         ]
     low, full = torch.bfloat16, torch.float32
     expected_types = [low, low, low, low, full, full, full, full, torch.float64, full, full, full]
-    assert [each.dtype for each in types] == expected_types
+    assert [result.dtype for result in results] == expected_types
     expected = nn.functional.conv2d(images.cpu().bfloat16(), weight.cpu().bfloat16())
     assert torch.equal(product.cpu(), expected)
 
 
-def test_forward_and_backward_derivatives_under_vmap():
+def test_forward_and_backward_derivatives_under_vmap_agree_with_the_cpu():
     def function(images):
         return 3 * (1.5 - 2 * images[:, 1:]) * images[:, :2].sin()
 
-    along = torch.rand(4, 2, 3)
+    directions = torch.rand(4, 2, 3)
     results = []
     for device in ("cpu", DEVICE):
-        images, tangents = HERE.to(device), along.to(device)
+        images, tangents = ON_CPU.to(device), directions.to(device)
         product = torch.func.vmap(lambda tangent, images=images: torch.func.jvp(function, (images,), (tangent,))[1])
         results += [product(tangents).cpu(), torch.func.jacrev(function)(images).cpu()]
     assert torch.allclose(results[0], results[2])
@@ -286,10 +291,10 @@ def test_forward_and_backward_derivatives_under_vmap():
 
 
 @pytest.mark.filterwarnings("ignore:Sparse")
-def test_sparse_products():
+def test_sparse_products_agree_with_the_cpu():
     rows, columns = torch.tensor([0, 1, 2]), torch.tensor([1, 0])
     products = []
     for device in ("cpu", DEVICE):
-        sparse = torch.sparse_csr_tensor(*(each.to(device) for each in (rows, columns, torch.ones(2))), (2, 2))
-        products.append((sparse @ HERE.to(device)).cpu())
+        sparse = torch.sparse_csr_tensor(*(values.to(device) for values in (rows, columns, torch.ones(2))), (2, 2))
+        products.append((sparse @ ON_CPU.to(device)).cpu())
     assert torch.equal(*products)

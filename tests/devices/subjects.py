@@ -1,4 +1,4 @@
-"""What the paths that compute on a device are tried on: plugins, images, networks and an evaluation."""
+"""Inputs of the code paths that compute on a device: plugins, images, networks and evaluations."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from gahbench.training.trainer import Trainer
 
 SIGMA, SIDE = 0.1, 16
 FAMILIES = ("c-alpha[size=16]", "gaussian-field[size=16]", "discs[size=8]", "faces[size=16]")
-#: Plugins that need the files of others, or modules whose parameters the stand-in cannot replace.
+#: Plugins that need external files, or modules whose parameters the stand-in GPU cannot replace.
 LEFT_OUT = {"hf", "diffusers", "torchscript"}
 
 
 def plugin_names(kind: Any) -> list[str]:
-    """Return the names of the built-in plugins that need no extra package."""
+    """Return the names of built-in plugins that need no additional package."""
     return [name for name in Registry().names(kind) if name not in NEEDS and name not in LEFT_OUT]
 
 
 def create(kind: str, name: str, **given: Any) -> Any:
-    """Return a small plugin, with the same weights each time."""
+    """Return a small plugin with reproducible weights."""
     torch.manual_seed(0)
     parameters = {"reference": "bayes-shrink"} if name == "cycle-spin" else small(name, Path(tempfile.mkdtemp()))
     if name == "pretrained":
-        # A network that uses the noise level.
+        # ffdnet is not blind.
         torch.save(random_network("ffdnet").state_dict(), parameters["checkpoint"])
         parameters["architecture"] = "ffdnet[width=8,layers=5]"
     return gahbench.create(kind, name, **parameters, **given)
@@ -48,11 +48,11 @@ def create(kind: str, name: str, **given: Any) -> Any:
 
 def on_family(kind: str, name: str, **given: Any) -> tuple[Any, Any, Tensor]:
     """Return a basis or reference, a dataset that supports it, and test images."""
-    built = create(kind, name, **given)
+    plugin = create(kind, name, **given)
     for family in FAMILIES:
         dataset = gahbench.create("dataset", family)
-        if built.supports(dataset):
-            return built, dataset, clean_images(family)
+        if plugin.supports(dataset):
+            return plugin, dataset, clean_images(family)
     raise ValueError(f"{name}: not supported by {', '.join(FAMILIES)}")
 
 
@@ -68,7 +68,7 @@ def noisy_images(clean: Tensor) -> Tensor:
 
 
 def random_network(name: str, seed: int = 0) -> torch.nn.Module:
-    """Return a small network with random weights, in evaluation."""
+    """Return a small network with random weights, in evaluation mode."""
     parameters = small(name, Path(tempfile.mkdtemp())) | ({"width": 4, "layers": 3} if name == "bf-cnn" else {})
     configured, shape = Registry().configure("architecture", name, **parameters), (1, SIDE, SIDE)
     return with_random_weights(build_network(lambda: configured.build(shape), seed), shape).eval()
@@ -76,7 +76,7 @@ def random_network(name: str, seed: int = 0) -> torch.nn.Module:
 
 @functools.cache
 def trained_network(seed: int) -> torch.nn.Module:
-    """Return a network that denoises a little."""
+    """Return a briefly trained network."""
     training = Training(steps=40, batch_size=16, compile="never", learning_rate=1e-2)
     network = build_network(lambda: gahbench.create("architecture", "bf-cnn", width=8, layers=4), seed)
     return Trainer(network, gahbench.create("dataset", FAMILIES[0]), training, seed, PLAIN).fit().network
@@ -84,19 +84,20 @@ def trained_network(seed: int) -> torch.nn.Module:
 
 @functools.cache
 def evaluation_on(device: torch.device, family: str) -> Evaluation:
-    """Return an evaluation with all that a metric may ask for; metrics share what it computes."""
+    """Return an evaluation with everything that a metric may need; metrics share its cached results."""
     dataset = gahbench.create("dataset", family)
     clean, sigmas = dataset.images("test", 2), (0.05, 0.1, 0.2, 0.4, 0.8)
     networks = [trained_network(0), trained_network(1), random_network("bf-cnn")]
     if "sinusoids" in family:
-        # The dimension of images is asked of networks that are not blind.
+        # The metric of local dimension needs networks that are not blind.
         networks = [random_network("ffdnet", seed) for seed in (0, 1, 2)]
-    one, other, start = (Trained(copy.deepcopy(network), device) for network in networks)
+    first, second, start = (Trained(copy.deepcopy(network), device) for network in networks)
     settings = Sampling(count=4, sampler="flow", sigma_start=1.0, sigma_end=0.05)
     given: dict[str, Any] = {"dataset": dataset, "device": device, "sampling": settings}
-    courses = [
-        [(step, lambda each=each: each) for step, each in ((1, start), (2, last), (4, last))] for last in (one, other)
+    trajectories = [
+        [(step, lambda denoiser=denoiser: denoiser) for step, denoiser in ((1, start), (2, last), (4, last))]
+        for last in (first, second)
     ]
     halves = TrainingData(dataset, "train-a", 8), TrainingData(dataset, "train-b", 8)
-    partner = Evaluation(other, clean, sigmas, learned_from=halves[1], snapshots=courses[1], **given)
-    return Evaluation(one, clean, sigmas, learned_from=halves[0], snapshots=courses[0], partner=partner, **given)
+    partner = Evaluation(second, clean, sigmas, learned_from=halves[1], snapshots=trajectories[1], **given)
+    return Evaluation(first, clean, sigmas, learned_from=halves[0], snapshots=trajectories[0], partner=partner, **given)

@@ -1,4 +1,4 @@
-"""Kinds of devices, and what their errors mean."""
+"""Kinds of devices and their errors."""
 
 import re
 import subprocess
@@ -14,27 +14,27 @@ from gahbench.contracts.engines import check_device
 from gahbench.devices.hardware import Cpu, Cuda, Hardware, chosen_device, hardware, is_out_of_memory
 
 ROOT = Path(__file__).parents[2]
-#: What only one file may name.
+#: Names that only hardware.py may contain.
 CUDA = re.compile(r"torch\.cuda|[\"']cuda[\"':]|is_cuda|\.cuda\(|CUDA_VISIBLE_DEVICES")
 
 
-def test_one_file_names_cuda():
+def test_only_one_file_names_cuda():
     files = [file for name in ("gahbench", "plugins") for file in (ROOT / name).rglob("*.py")]
     named = {file.relative_to(ROOT).as_posix() for file in files if CUDA.search(file.read_text(encoding="utf-8"))}
     assert named == {"gahbench/devices/hardware.py"}
 
 
-def test_kinds_are_found_by_the_type_of_a_device():
+def test_the_kind_follows_from_the_type_of_a_device():
     assert type(hardware("cpu")) is type(hardware(torch.device("cpu"))) is Cpu
     assert type(hardware("cuda:1")) is type(hardware(torch.device("cuda"))) is Cuda
     assert hardware("cuda:1").device == torch.device("cuda:1")
-    # What all devices can do is asked of others, and nothing of CUDA.
+    # Unknown kinds have the default capabilities.
     other = hardware(torch.device("meta"))
     assert type(other) is Hardware
     assert (other.name, other.has_graphs, other.prefetches, other.has_large_batches) == ("meta", False, False, False)
 
 
-def test_the_first_kind_that_the_machine_has_is_chosen(monkeypatch):
+def test_auto_selects_the_first_available_kind(monkeypatch):
     monkeypatch.setattr(Cuda, "devices", classmethod(lambda cls: []))
     assert chosen_device("auto") == torch.device("cpu")
     add_fake_devices(monkeypatch)
@@ -42,7 +42,7 @@ def test_the_first_kind_that_the_machine_has_is_chosen(monkeypatch):
     assert check_device("fake") == "fake"
 
 
-def test_devices_are_found_without_importing_torch():
+def test_devices_are_listed_without_importing_torch():
     code = (
         "import sys; from gahbench.devices.hardware import hardware; "
         "from gahbench.contracts.engines import check_device; "
@@ -51,7 +51,7 @@ def test_devices_are_found_without_importing_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_process_is_limited_to_one_device_of_those_that_this_one_has(monkeypatch):
+def test_the_environment_limits_a_process_to_one_visible_device(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert Cuda("cuda:1").environment == {"CUDA_VISIBLE_DEVICES": "1"}
     assert Cuda("cuda").environment == {"CUDA_VISIBLE_DEVICES": "0"}
@@ -59,7 +59,7 @@ def test_a_process_is_limited_to_one_device_of_those_that_this_one_has(monkeypat
     assert Cuda("cuda:1").environment == {"CUDA_VISIBLE_DEVICES": "GPU-b"}
     assert Cpu("cpu").environment == {}
     add_fake_devices(monkeypatch, GIB, GIB)
-    assert [device.environment for device in Fake.devices()] == [{"FAKE_VISIBLE_DEVICES": place} for place in "01"]
+    assert [device.environment for device in Fake.devices()] == [{"FAKE_VISIBLE_DEVICES": index} for index in "01"]
 
 
 @pytest.mark.parametrize(
@@ -72,11 +72,11 @@ def test_a_process_is_limited_to_one_device_of_those_that_this_one_has(monkeypat
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
-def test_memory_that_ran_out_is_recognised(error):
+def test_out_of_memory_errors_are_recognised(error):
     assert is_out_of_memory(error)
 
 
-def test_other_errors_are_not_of_memory():
+def test_other_errors_are_not_out_of_memory_errors():
     for error in (RuntimeError("shapes do not match"), ValueError("out of memory"), KeyError("out of memory")):
         assert not is_out_of_memory(error)
 
@@ -91,13 +91,13 @@ def test_other_errors_are_not_of_memory():
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB"), False),
     ],
 )
-def test_a_device_is_lost_when_it_can_compute_nothing(monkeypatch, error, is_lost):
+def test_a_device_that_cannot_compute_is_lost(monkeypatch, error, is_lost):
     monkeypatch.setattr(Fake, "error", error)
     assert Fake("fake:0").is_lost is is_lost
     assert not Cpu("cpu").is_lost
 
 
-def test_a_device_is_lost_when_nothing_can_be_allocated_on_it(monkeypatch):
+def test_a_device_that_cannot_allocate_is_lost(monkeypatch):
     def fail(*arguments, **options):
         raise RuntimeError("CUDA error: device not ready")
 
@@ -105,13 +105,13 @@ def test_a_device_is_lost_when_nothing_can_be_allocated_on_it(monkeypatch):
     assert Fake("fake:0").is_lost
 
 
-def test_only_tensors_of_the_cpu_are_pinned():
+def test_only_cpu_tensors_are_pinned():
     tensor = torch.ones(2, device="meta")
     assert Cuda("cuda").pinned(tensor) is tensor
 
 
-def test_a_stand_in_that_torch_cannot_be_is_refused(monkeypatch):
+def test_the_stand_in_is_rejected_if_torch_does_not_support_it(monkeypatch):
     monkeypatch.setattr("gahbench.devices.stand_in.is_supported", lambda: False)
     monkeypatch.setattr("gahbench.devices.stand_in._libraries", [])
-    with pytest.raises(gahbench.GahbenchError, match=r"the device 'standin' needs a torch with Python backends"):
+    with pytest.raises(gahbench.GahbenchError, match=r"the device 'standin' needs torch 2\.10 or later"):
         hardware("standin").devices()

@@ -1,4 +1,4 @@
-"""Memory that runs out halves batches, of scores and samples; a fit ends with what needs less."""
+"""When memory runs out, batches of scores and samples are halved, and fits fail with advice."""
 
 import functools
 
@@ -25,7 +25,7 @@ def _no_notes():
     take_memory_notes()
 
 
-def small(images):
+def network_for(images):
     return build_network(functools.partial(Small, images), 0, "kaiming").eval()
 
 
@@ -34,16 +34,16 @@ def evaluation(denoiser, **options):
 
 
 def test_batches_are_halved_until_they_fit_and_scores_are_the_same():
-    psnr, network = gahbench.create("metric", "psnr"), small(9)
-    whole, halved = evaluation(Trained(small(100))), evaluation(Trained(network))
-    assert torch.tensor(psnr.score(halved).value) == pytest.approx(torch.tensor(psnr.score(whole).value), rel=1e-6)
-    # The second noise level begins with what fitted.
+    psnr, network = gahbench.create("metric", "psnr"), network_for(9)
+    full, halved = evaluation(Trained(network_for(100))), evaluation(Trained(network))
+    assert torch.tensor(psnr.score(halved).value) == pytest.approx(torch.tensor(psnr.score(full).value), rel=1e-6)
+    # The second noise level starts with the batch size that fitted.
     assert network.batches == [32, 16, *[8] * 5, *[8] * 5]
     assert halved.batches.size == 8
 
 
 class Noisy:
-    """A denoiser that adds numbers of its own, an image at a time, and runs out of memory once."""
+    """A denoiser that adds random numbers, image by image, and runs out of memory once."""
 
     kind = "classical"
 
@@ -52,22 +52,22 @@ class Noisy:
 
     def denoise(self, noisy, sigma, truth):
         drawn = torch.cat([torch.randn(1, *noisy.shape[1:]) for _ in noisy])
-        # In the second batch.
+        # Fail in the second batch.
         if self.failures and len(noisy) == 8:
             self.failures -= 1
             raise MemoryError
         return noisy + drawn
 
 
-def test_what_a_denoiser_draws_does_not_depend_on_halving():
-    whole, halved = evaluation(Noisy(0)), evaluation(Noisy(1))
-    assert torch.equal(halved.denoised(0.1), whole.denoised(0.1))
+def test_halving_does_not_change_the_random_numbers_of_a_denoiser():
+    full, halved = evaluation(Noisy(0)), evaluation(Noisy(1))
+    assert torch.equal(halved.denoised(0.1), full.denoised(0.1))
     assert halved.batches.size == 16
 
 
-def test_an_image_that_does_not_fit_fails_with_what_needs_less():
+def test_an_image_that_does_not_fit_fails_with_advice():
     with pytest.raises(MemoryError, match=r"a single image does not fit; fewer workers \(--workers, --workers-per-gpu"):
-        evaluation(Trained(small(0))).denoised(0.1)
+        evaluation(Trained(network_for(0))).denoised(0.1)
 
 
 def test_other_errors_are_raised_at_once():
@@ -82,17 +82,19 @@ def test_other_errors_are_raised_at_once():
     assert calls == [8]
 
 
-def test_samples_are_the_same_in_smaller_batches():
+def test_smaller_batches_give_the_same_samples():
     settings = Sampling(count=6, max_steps=3)
-    drawn = [draw_samples(of_network(small(images), "cpu"), (1, 16, 16), settings, batch=6).images for images in (9, 2)]
+    drawn = [
+        draw_samples(of_network(network_for(images), "cpu"), (1, 16, 16), settings, batch=6).images for images in (9, 2)
+    ]
     assert torch.allclose(*drawn, atol=1e-5)
     assert take_memory_notes() == [NOTE.format("1 image")]
     assert take_memory_notes() == []
 
 
-def test_products_with_jacobians_are_taken_in_smaller_batches():
+def test_jacobian_products_use_smaller_batches():
     noisy = DATASET.images("test", 1)[..., :16, :16]
-    network = small(100)
+    network = network_for(100)
     expected = Jacobian(network, noisy, 0.1).matrices()
     network.images = 20
     assert torch.allclose(Jacobian(network, noisy, 0.1).matrices(), expected, atol=1e-6)
@@ -100,16 +102,18 @@ def test_products_with_jacobians_are_taken_in_smaller_batches():
     assert take_memory_notes() == [NOTE.format("16 images")]
 
 
-def test_a_fit_says_what_needs_less_memory(tmp_path):
+def test_a_fit_that_does_not_fit_fails_with_advice(tmp_path):
     training = Training.model_validate({"steps": 3, "batch_size": 8, "compile": "never"})
-    needs = r"a step of 8 images of shape \(1, 64, 64\) does not fit; a smaller batch_size, fewer workers \(.*-per-gpu"
-    with pytest.raises(MemoryError, match=needs):
+    message = (
+        r"a step of 8 images of shape \(1, 64, 64\) does not fit; a smaller batch_size, fewer workers \(.*-per-gpu"
+    )
+    with pytest.raises(MemoryError, match=message):
         fit(functools.partial(Small, 4), DATASET, training, 0, tmp_path, torch.device("cpu"))
     assert fit(functools.partial(Small, 8), DATASET, training, 0, tmp_path, torch.device("cpu")).facts["steps"] == 3
 
 
 class Large:
-    """A data set of ten images, whose images of one split do not fit."""
+    """A dataset of ten images that runs out of memory for one split."""
 
     shape = DATASET.shape
 
@@ -126,27 +130,27 @@ class Large:
 
 
 @pytest.mark.parametrize(
-    ("split", "needs"),
+    ("split", "message"),
     [
         ("train", r"a set of 10 training images does not fit; fewer train_images and fewer workers .* \(.*too large"),
         ("validation", r"a set of 10 validation images does not fit; fewer validation_images and .* \(.*too large"),
     ],
 )
-def test_a_fit_says_which_images_do_not_fit(tmp_path, split, needs):
+def test_the_error_of_a_fit_names_the_images_that_do_not_fit(tmp_path, split, message):
     training = Training.model_validate({"steps": 3, "batch_size": 8, "compile": "never", "precision": "float32"})
-    with pytest.raises(MemoryError, match=needs) as caught:
+    with pytest.raises(MemoryError, match=message) as caught:
         fit(functools.partial(Small, 8), Large(split), training, 0, tmp_path, torch.device("cpu"))
     assert "a step" not in str(caught.value)
 
 
-def test_a_fit_whose_validation_does_not_fit_blames_no_step(tmp_path):
-    """In training the network takes 8 images, in validation none."""
+def test_the_error_of_a_validation_that_does_not_fit_does_not_mention_steps(tmp_path):
+    """The network accepts 8 images in training and none in validation."""
 
-    class Trains(Small):
+    class FailsInEvaluation(Small):
         def forward(self, noisy, sigma):
             self.images = 8 if self.training else 0
             return super().forward(noisy, sigma)
 
     training = Training.model_validate({"steps": 3, "batch_size": 8, "compile": "never", "precision": "float32"})
     with pytest.raises(MemoryError, match=r"^a single image does not fit"):
-        fit(functools.partial(Trains, 8), DATASET, training, 0, tmp_path, torch.device("cpu"))
+        fit(functools.partial(FailsInEvaluation, 8), DATASET, training, 0, tmp_path, torch.device("cpu"))

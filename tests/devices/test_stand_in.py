@@ -1,4 +1,4 @@
-"""The stand-in device, and every path that computes on a device, each group in a process of its own."""
+"""The stand-in GPU, and all code paths that compute on a device, in separate processes."""
 
 import itertools
 import os
@@ -13,11 +13,11 @@ from gahbench.devices import stand_in
 from .budgets import BUDGETS
 
 HERE = Path(__file__).resolve().parent
-pytestmark = pytest.mark.skipif(not stand_in.is_supported(), reason="torch has no Python backends, since it is too old")
+pytestmark = pytest.mark.skipif(not stand_in.is_supported(), reason="torch is too old for Python backends")
 
 
 def run(*arguments):
-    """Run Python; return its status, and the end of what it wrote."""
+    """Run Python, and return its exit status and the end of its output."""
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=HERE.parents[1],
@@ -29,13 +29,13 @@ def run(*arguments):
     return done.returncode, done.stdout[-6000:] + done.stderr[-3000:]
 
 
-def test_the_stand_in_does_what_a_gpu_would():
-    given = ("-n", "0", "-p", "no:cacheprovider", "--rootdir", str(HERE.parents[1]))
-    status, output = run("-m", "pytest", *given, str(HERE / "stand_in_cases.py"))
+def test_the_stand_in_behaves_like_a_gpu():
+    options = ("-n", "0", "-p", "no:cacheprovider", "--rootdir", str(HERE.parents[1]))
+    status, output = run("-m", "pytest", *options, str(HERE / "stand_in_cases.py"))
     assert status == 0, output
 
 
-#: Groups of paths that take about as long as each other.
+#: Groups of paths in parts of about equal duration.
 PARTS = [
     "training step; fit, resumed; checks of a fit; denoising a batch; sampling; public functions; dataset",
     "Jacobian, products; Jacobian, matrices and eigenvectors; statistics of samples; metric",
@@ -44,7 +44,7 @@ PARTS = [
 
 
 @pytest.mark.parametrize("groups", PARTS, ids=lambda groups: groups.split(";")[0])
-def test_paths_mix_no_devices_agree_with_the_cpu_and_keep_the_budgets_of_the_guide(groups):
+def test_paths_agree_with_the_cpu_and_wait_as_often_as_the_guide_says(groups):
     status, output = run("-W", "ignore", "-m", "tests.devices", *groups.split("; "))
     assert status == 0, output
 
