@@ -1,4 +1,4 @@
-"""The site of documentation: READMEs, guides, boards, docstrings, and tutorials whose commands are run."""
+"""Sphinx configuration of the documentation: READMEs, guides, boards, docstrings, and executed tutorials."""
 
 import importlib
 import inspect
@@ -24,7 +24,7 @@ import tutorials  # noqa: E402
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 REPOSITORY = PROJECT["project"]["urls"]["Repository"]
 LINK = re.compile(PROJECT["tool"]["gahbench"]["link"])
-#: The pages, in the order of the menu, which is not part of the README.
+#: The menu of the site, which is appended to the README.
 PAGES = """
 ```{toctree}
 :hidden:
@@ -70,9 +70,9 @@ gahbench/README
 .github/SECURITY
 ```
 """
-#: Menus of pages that have others below them.
-BELOW = {"README": PAGES}
-for page, below in (
+#: The menus that are appended to pages with pages below them.
+MENUS = {"README": PAGES}
+for page, entries in (
     ("plugins/README", "*/README"),
     ("results/README", "claims\n*/README\n*/leaderboard"),
     (
@@ -80,8 +80,8 @@ for page, below in (
         "\n".join(("architecture", "dataset", "reference", "basis", "metric", "engine", "tracker")),
     ),
 ):
-    BELOW[page] = f"\n```{{toctree}}\n:hidden:\n:glob:\n{below}\n```\n"
-#: Pages that are made from code, after what they say by hand.
+    MENUS[page] = f"\n```{{toctree}}\n:hidden:\n:glob:\n{entries}\n```\n"
+#: Pages to which text generated from code is appended.
 GENERATED = {
     ".docs/reference/commands": generated.commands,
     ".docs/reference/suites": generated.suite_fields,
@@ -115,9 +115,9 @@ include_patterns = [
 ]
 exclude_patterns = ["**/.venv*", "**/units"]
 
-# Anchors of headings are those of GitHub; tables and code need nothing more.
+# Headings have the anchors that GitHub gives them.
 myst_heading_anchors = 4
-# An annotation such as "bytes" may be the name of several methods too.
+# An annotation such as "bytes" may also be the name of several methods.
 suppress_warnings = ["myst.header", "ref.python"]
 source_suffix = {".md": "markdown"}
 
@@ -125,30 +125,34 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_default_options = {"members": True, "inherited-members": False}
 napoleon_google_docstring = False
-# References to what is in gahbench must be found; types of libraries need no link.
+# References to gahbench must resolve; types of other libraries need no link.
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!gahbench\.).*")]
 
 
-def read(app: Sphinx, name: str, source: list[str]) -> None:
-    """Add to a page what the file in the repository has no need of: menus, links to code, output, and docstrings."""
-    if name.startswith(".docs/tutorials/"):
+def extend_source(app: Sphinx, page: str, source: list[str]) -> None:
+    """Extend the source of a page: output of tutorials, docstrings, generated tables, links to code, and menus."""
+    if page.startswith(".docs/tutorials/"):
         with tempfile.TemporaryDirectory() as folder:
-            source[0] = tutorials.execute(source[0], Path(folder), ROOT / "build" / name.removeprefix(".docs/"))
-    module = name.rpartition("/")[2]
+            source[0] = tutorials.execute(source[0], Path(folder), ROOT / "build" / page.removeprefix(".docs/"))
+    module = page.rpartition("/")[2]
     if module.split(".")[0] == "gahbench":
-        listed = [public for public in importlib.import_module(module).__all__ if f"{module}.{public}" not in ELSEWHERE]
-        source[0] += f"\n{generated.names(module, listed)}\n" + "\n".join(
-            directive(module, public) for public in listed
+        public_names = [
+            name
+            for name in importlib.import_module(module).__all__
+            if f"{module}.{name}" not in DOCUMENTED_ON_PLUGIN_PAGES
+        ]
+        source[0] += f"\n{generated.names(module, public_names)}\n" + "\n".join(
+            autodoc_directive(module, name) for name in public_names
         )
-    if name in GENERATED:
-        source[0] += f"\n{GENERATED[name]()}"
-    folder_of_page = (ROOT / name).parent
-    source[0] = LINK.sub(lambda link: to_code(link, folder_of_page), source[0]) + BELOW.get(name, "")
+    if page in GENERATED:
+        source[0] += f"\n{GENERATED[page]()}"
+    folder_of_page = (ROOT / page).parent
+    source[0] = LINK.sub(lambda link: link_to_repository(link, folder_of_page), source[0]) + MENUS.get(page, "")
 
 
-def to_code(link: re.Match[str], folder: Path) -> str:
-    """Return a link to a file that is no page as a link to the repository."""
+def link_to_repository(link: re.Match[str], folder: Path) -> str:
+    """Return a link to the repository in place of a link to a file that is not a page."""
     image, text, path, _ = link.groups()
     file = (folder / path).resolve()
     if image or file.suffix == ".md" or not file.exists():
@@ -157,8 +161,8 @@ def to_code(link: re.Match[str], folder: Path) -> str:
     return f"[{text}]({REPOSITORY}/{kind}/main/{file.relative_to(ROOT)})"
 
 
-def directive(module: str, name: str) -> str:
-    """Return the directive that shows the docstring of a name, or the comment above a constant."""
+def autodoc_directive(module: str, name: str) -> str:
+    """Return the directive that shows the docstring of a public name, or the comment of a constant."""
     item = getattr(importlib.import_module(module), name)
     if generated.is_data(item):
         return f"```{{eval-rst}}\n.. autodata:: {module}.{name}\n   :no-value:\n\n   {generated.comment(name)}\n```\n"
@@ -166,68 +170,68 @@ def directive(module: str, name: str) -> str:
     return f"```{{eval-rst}}\n.. auto{kind}:: {module}.{name}\n```\n"
 
 
-def find(app: Sphinx, env: BuildEnvironment, node: Any, text: Any) -> Any:
-    """Find a reference to where something is defined by the public name under which it is documented."""
+def resolve_reference(app: Sphinx, env: BuildEnvironment, node: Any, text: Any) -> Any:
+    """Resolve a reference to the module of a definition by the public name that is documented."""
     target = str(node.get("reftarget", ""))
     if node.get("refdomain") != "py" or not target.startswith("gahbench."):
         return None
-    last = target.rpartition(".")[2]
+    last_part = target.rpartition(".")[2]
     known = env.domains["py"].objects  # type: ignore[attr-defined]
-    for name in (f"{module}.{last}" for module in MODULES if f"{module}.{last}" in known):
+    for name in (f"{module}.{last_part}" for module in MODULES if f"{module}.{last_part}" in known):
         return env.domains["py"].resolve_xref(env, node["refdoc"], app.builder, "obj", name, node, text)
-    return text if exists(target) else None
+    return text if is_defined(target) else None
 
 
 MODULES = sorted(file.stem for file in (ROOT / ".docs" / "reference").glob("gahbench*.md"))
-#: Names whose docstrings are on the page of a kind of plugin.
-ELSEWHERE = {
+#: Names whose docstrings are on the page of a kind of plugin instead of the page of their module.
+DOCUMENTED_ON_PLUGIN_PAGES = {
     name
     for file in (ROOT / ".docs" / "plugins").glob("*.md")
     for name in re.findall(r"^\.\. auto\w+:: (\S+)$", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
 }
 
 
-def exists(target: str) -> bool:
-    """Return whether a dotted name is that of something in gahbench, public or not."""
+def is_defined(target: str) -> bool:
+    """Return whether a dotted name is defined in gahbench, public or private."""
     parts = target.split(".")
     for count in range(len(parts), 0, -1):
         try:
-            found = importlib.import_module(".".join(parts[:count]))
+            item = importlib.import_module(".".join(parts[:count]))
         except ModuleNotFoundError:
             continue
         for part in parts[count:]:
-            fields = getattr(found, "__dataclass_fields__", {})
-            if not hasattr(found, part) and part not in fields:
+            fields = getattr(item, "__dataclass_fields__", {})
+            if not hasattr(item, part) and part not in fields:
                 return False
-            found = getattr(found, part, None)
+            item = getattr(item, part, None)
         return True
     return False
 
 
-def tidy(app: Sphinx, what: str, name: str, found: object, options: object, lines: list[str]) -> None:
-    """Keep the bars of norms, which mean something else to reStructuredText, and attributes described with a colon."""
-    if what == "data" and inspect.getdoc(found) == inspect.getdoc(type(found)):
-        lines.clear()  # That of int, say.
+def clean_docstring(app: Sphinx, what: str, name: str, item: object, options: object, lines: list[str]) -> None:
+    """Escape the bars of norms for reStructuredText, and restore attribute descriptions that contain a colon."""
+    if what == "data" and inspect.getdoc(item) == inspect.getdoc(type(item)):
+        lines.clear()  # The docstring is that of the type of the constant, such as int.
     if what in ("attribute", "property", "data"):
-        # Taken for the type, before the colon.
-        before = [line.removeprefix(":type:").strip() for line in lines if line.startswith(":type:")]
+        # Napoleon takes the text before the colon for a type.
+        types = [line.removeprefix(":type:").strip() for line in lines if line.startswith(":type:")]
         lines[:] = [line for line in lines if not line.startswith(":type:")]
-        if before and lines:
-            lines[0] = f"{before[0]}: {lines[0]}"
-    for place, line in enumerate(lines):
+        if types and lines:
+            lines[0] = f"{types[0]}: {lines[0]}"
+    for index, line in enumerate(lines):
         if not line.lstrip().startswith((">>>", "...")):
-            lines[place] = re.sub(r"(``.*?``)|\|", lambda bar: bar[1] or r"\|", line)
+            lines[index] = re.sub(r"(``.*?``)|\|", lambda bar: bar[1] or r"\|", line)
 
 
 def add_index(app: Sphinx, error: Exception | None) -> None:
-    """Make the README the page that a server shows for the folder."""
+    """Copy the README to index.html, which servers show for the folder."""
     if error is None:
         shutil.copy(Path(app.outdir) / "README.html", Path(app.outdir) / "index.html")
 
 
 def setup(app: Sphinx) -> None:
-    """Connect the above."""
-    app.connect("source-read", read)
-    app.connect("missing-reference", find)
+    """Connect the functions of this module to the events of Sphinx."""
+    app.connect("source-read", extend_source)
+    app.connect("missing-reference", resolve_reference)
     app.connect("build-finished", add_index)
-    app.connect("autodoc-process-docstring", tidy)
+    app.connect("autodoc-process-docstring", clean_docstring)

@@ -1,4 +1,4 @@
-"""Check the docstrings of all public names by numpydoc's validation: python .docs/docstrings.py."""
+"""Validate the docstrings of all public names with numpydoc: python .docs/docstrings.py."""
 
 import importlib
 import inspect
@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from numpydoc.validate import validate
 
 PACKAGES = ("gahbench", *(f"gahbench.{room}" for room in ("evaluation", "jacobian", "networks", "sampling", "testing")))
-#: Annotations state the types of parameters and results; pages, rather than docstrings, lead to related functions.
+#: Types are in annotations, and links to related functions are on pages.
 EXEMPT = {"PR04", "RT01", "SA01", "ES01", "EX01"}
 #: A method whose summary names its arguments needs no section for them.
 EXEMPT_FOR_METHODS = EXEMPT | {"PR01"}
 
 
-def names() -> Iterator[tuple[str, set[str]]]:
+def public_items() -> Iterator[tuple[str, set[str]]]:
     """Yield each public function, class and method with the codes that it is exempt from."""
     for package in PACKAGES:
         module = importlib.import_module(package)
@@ -29,19 +29,19 @@ def names() -> Iterator[tuple[str, set[str]]]:
                     yield f"{package}.{name}.{attribute}", EXEMPT_FOR_METHODS
 
 
-def only_private(message: str) -> bool:
-    """Return whether all parameters that a message names are private fields of a dataclass."""
+def names_only_private_fields(message: str) -> bool:
+    """Return whether a message names only private fields of a dataclass."""
     parameters = re.findall(r"'(\w+)'", message)
     return bool(parameters) and all(parameter.startswith("_") for parameter in parameters)
 
 
 def main() -> int:
-    """Print each fault; return 1 if there is any."""
+    """Print all errors; return 1 if there are any."""
     faults = [
         f"{name}: {code}: {message}"
-        for name, exempt in names()
+        for name, exempt in public_items()
         for code, message in validate(name)["errors"]
-        if code not in exempt and not (code == "PR01" and only_private(message))
+        if code not in exempt and not (code == "PR01" and names_only_private_fields(message))
     ]
     print(*faults, sep="\n", end="\n" if faults else "")
     return 1 if faults else 0

@@ -1,4 +1,4 @@
-"""Pages of the reference that are made from code: commands, fields of suites, built-in plugins, public names."""
+"""Reference pages that are generated from code: commands, fields of suites, built-in plugins, and public names."""
 
 import importlib
 import inspect
@@ -22,11 +22,11 @@ from gahbench.training.recipe import RECIPES, Training
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(escaped(cell) for cell in line) + " |" for line in lines) + "\n"
+    return "\n".join("| " + " | ".join(escape_cell(cell) for cell in line) + " |" for line in lines) + "\n"
 
 
-def escaped(cell: str) -> str:
-    """Return the text of a cell: one line, Markdown, with the bars and stars that it may have inside."""
+def escape_cell(cell: str) -> str:
+    """Return a text as a Markdown table cell: on one line, with roles as code, and with bars escaped."""
     text = re.sub(r"``(.+?)``", r"`\1`", " ".join(cell.split()))
     text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text)
     return re.sub(r"(?<!\\)\|", r"\|", text)
@@ -34,35 +34,44 @@ def escaped(cell: str) -> str:
 
 def commands() -> str:
     """Return a table of all commands, and the help of each."""
-    found = list(each_command(get_command(app), "gahbench"))
-    rows = [(f"[`{name}`](#{name.replace(' ', '-')})", str(command.help).split("\n\n")[0]) for name, command in found]
-    return table(["command", "does"], rows) + "".join(described(name, command) for name, command in found)
+    all_commands = list(walk_commands(get_command(app), "gahbench"))
+    rows = [
+        (f"[`{name}`](#{name.replace(' ', '-')})", str(command.help).split("\n\n")[0]) for name, command in all_commands
+    ]
+    return table(["command", "does"], rows) + "".join(command_section(name, command) for name, command in all_commands)
 
 
-def each_command(group: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Yield the commands of a group, and of the groups in it, with their full names."""
-    for last, command in group.commands.items():
+def walk_commands(group: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Yield the full name and the command of each command in a group and its subgroups."""
+    for command_name, command in group.commands.items():
         if hasattr(command, "commands"):
-            yield from each_command(command, f"{name} {last}")
+            yield from walk_commands(command, f"{name} {command_name}")
         else:
-            yield f"{name} {last}", command
+            yield f"{name} {command_name}", command
 
 
-def described(name: str, command: Any) -> str:
+def command_section(name: str, command: Any) -> str:
     """Return the section of a command: its help, arguments and options."""
-    arguments = [one for one in command.params if one.param_type_name == "argument"]
-    words = [f"{one.name.upper()}" if one.required else f"[{one.name.upper()}]" for one in arguments]
+    arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+    words = [
+        f"{parameter.name.upper()}" if parameter.required else f"[{parameter.name.upper()}]" for parameter in arguments
+    ]
     rows = []
-    for one in command.params:
-        if not one.hidden:
-            names = ", ".join(f"`{text}`" for text in (*one.opts, *one.secondary_opts))
-            rows.append((f"`{one.name.upper()}`" if one in arguments else names, f"{one.help or ''}{default(one)}"))
+    for parameter in command.params:
+        if not parameter.hidden:
+            names = ", ".join(f"`{text}`" for text in (*parameter.opts, *parameter.secondary_opts))
+            rows.append(
+                (
+                    f"`{parameter.name.upper()}`" if parameter in arguments else names,
+                    f"{parameter.help or ''}{default_suffix(parameter)}",
+                )
+            )
     usage = " ".join([name, *words, "[OPTIONS]"])
     return f"\n## {name}\n\n```text\n{usage}\n```\n\n{inspect.cleandoc(command.help)}\n\n{table(['', ''], rows)}"
 
 
-def default(parameter: Any) -> str:
-    """Return the default of a parameter in brackets, unless its help names it or it is none."""
+def default_suffix(parameter: Any) -> str:
+    """Return the default of a parameter in brackets; empty if there is no default or the help states it."""
     value = parameter.default
     if value in (None, False, ()) or "[default" in (parameter.help or "") or callable(value):
         return ""
@@ -82,31 +91,33 @@ def suite_fields() -> str:
 
 
 def fields(model: type[BaseModel]) -> str:
-    """Return a table of the fields of a model, with their defaults and the descriptions of the docstring."""
+    """Return a table of the fields of a model, with their defaults and their descriptions from the docstring."""
     lines = inspect.cleandoc(str(model.__doc__)).split("\n\nParameters\n----------\n")
     rows = []
     for names, text in re.findall(r"^(\S.*)\n((?:[ ]{4}.*\n?|\n(?=[ ]{4}))+)", lines[1], flags=re.MULTILINE):
         parts = names.split(", ")
-        given = [f"`{name}`: {value_of(model, name)}" for name in parts]
+        defaults = [f"`{name}`: {default_of(model, name)}" for name in parts]
         if len(parts) == 1:
-            given = [value_of(model, names)]
-        rows.append((", ".join(f"`{name}`" for name in parts), "; ".join(given), text))
+            defaults = [default_of(model, names)]
+        rows.append((", ".join(f"`{name}`" for name in parts), "; ".join(defaults), text))
     return f"{lines[0].replace('``', '`')}\n\n{table(['field', 'default', 'meaning'], rows)}"
 
 
-def value_of(model: type[BaseModel], name: str) -> str:
-    """Return the default of a field as text; of training, what each recipe has where they differ."""
+def default_of(model: type[BaseModel], name: str) -> str:
+    """Return the default of a field as text; if recipes of training differ, the default of each recipe."""
     field = model.model_fields[name]
-    own = "required" if field.is_required() else "–" if field.default_factory else shown(field.default)
+    default_text = "required" if field.is_required() else "–" if field.default_factory else format_yaml(field.default)
     recipes = RECIPES if model is Training else {}
-    values = {recipe: shown(values[name]) if name in values else own for recipe, values in recipes.items()}
+    values = {
+        recipe: format_yaml(values[name]) if name in values else default_text for recipe, values in recipes.items()
+    }
     if len(set(values.values())) < 2:
-        return next(iter(values.values()), own)
+        return next(iter(values.values()), default_text)
     return ", ".join(f"{value} ({recipe})" for recipe, value in sorted(values.items()))
 
 
-def shown(value: Any) -> str:
-    """Return a value as YAML has it."""
+def format_yaml(value: Any) -> str:
+    """Format a value as YAML code."""
     from gahbench._util.core_yaml import dump_flow
 
     return f"`{dump_flow(list(value) if isinstance(value, tuple) else value)}`"
@@ -128,8 +139,10 @@ def plugins() -> str:
 def parameters(plugin: Any) -> str:
     """Return the parameters of a plugin with their defaults."""
     return ", ".join(
-        f"`{one.name}`" if one.required else f"`{one.name}={shown(one.default).strip('`')}`"
-        for one in plugin.parameters
+        f"`{parameter.name}`"
+        if parameter.required
+        else f"`{parameter.name}={format_yaml(parameter.default).strip('`')}`"
+        for parameter in plugin.parameters
     )
 
 
@@ -144,18 +157,18 @@ def names(module: str, public: Sequence[str]) -> str:
 
 
 def is_data(item: Any) -> bool:
-    """Return whether something is a constant or a type, which has no docstring of its own."""
+    """Return whether an object is a constant or a type alias, which has no docstring."""
     return not (inspect.isclass(item) or inspect.isroutine(item))
 
 
 def comment(name: str) -> str:
-    """Return the comment ``#: ...`` above the definition of a constant or type of gahbench."""
+    """Return the comment ``#: ...`` above the definition of a constant or type alias."""
     for module in sorted(module for module in sys.modules if module.startswith("gahbench.")):
         if hasattr(sys.modules[module], name):
             try:
-                found = ModuleAnalyzer.for_module(module).find_attr_docs()
+                comments = ModuleAnalyzer.for_module(module).find_attr_docs()
             except PycodeError:
                 continue
-            if ("", name) in found:
-                return " ".join(found["", name]).strip()
+            if ("", name) in comments:
+                return " ".join(comments["", name]).strip()
     raise ValueError(f"{name} has no comment '#: ...' above its definition")

@@ -1,7 +1,7 @@
-"""Tutorials: pages whose files are written and whose commands are run in an empty folder when the site is built.
+"""Execution of tutorials: the build of the site writes their files and runs their commands in an empty folder.
 
-A block of ``console`` is run by bash, and what it prints is shown below it. A block whose first line is a comment with
-a file name, such as ``# suite.yaml``, is written to that file. Figures are read from the folder. Other blocks are only
+Bash runs each ``console`` block, and its output is shown below the block. A block whose first line is a comment with a
+file name, such as ``# suite.yaml``, is written to that file. Figures are read from the folder. Other blocks are only
 shown.
 """
 
@@ -14,49 +14,49 @@ from pathlib import Path
 
 BLOCK = re.compile(r"^```([\w{}-]+)(?: (\S+))?\n(.*?)^```\n", flags=re.DOTALL | re.MULTILINE)
 FILE = re.compile(r"# ([\w.-]+\.\w+)\n")
-#: Seconds that the commands of one block may take: several times what they take on two processor cores.
+#: The time limit of a block in seconds, several times the time that it takes on two processor cores.
 TIMEOUT = 600
-#: How the folder is called in what commands print.
-HOME = "~/tutorial"
+#: The name of the folder in the shown output.
+SHOWN_FOLDER = "~/tutorial"
 
 
 def execute(page: str, folder: Path, figures: Path | None = None) -> str:
-    """Return the page with what its commands print.
+    """Run the commands of a page, and return the page with their output.
 
     Parameters
     ----------
     page
-        The text of the page, Markdown.
+        The Markdown of the page.
     folder
         An empty folder, in which the commands run.
     figures
-        Where figures are copied to, a folder below the root of the site's sources; ``None`` to leave them.
+        The folder to which figures are copied, below the root of the sources of the site. ``None`` copies no figures.
 
     Raises
     ------
     RuntimeError
-        If a command fails, or a figure was not written; the message has the command and what it printed.
+        If a command fails, with its output in the message, or if no command wrote a figure.
     """
 
-    def shown(block: re.Match[str]) -> str:
+    def add_output(block: re.Match[str]) -> str:
         language, argument, code = block.groups()
         if language == "console":
             return f"{block[0]}\n```{{code-block}} text\n:class: output\n\n{run(code, folder)}```\n"
         if language == "{figure}":
-            return block[0].replace(argument, keep(folder / argument, figures)) if figures else block[0]
+            return block[0].replace(argument, copy_figure(folder / argument, figures)) if figures else block[0]
         if name := FILE.match(code):
             (folder / name[1]).write_text(code, encoding="utf-8")
         return block[0]
 
-    return BLOCK.sub(shown, page)
+    return BLOCK.sub(add_output, page)
 
 
 def run(commands: str, folder: Path) -> str:
-    """Run commands in a folder, and return what they print."""
+    """Run commands in a folder, and return their output."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GAHBENCH_")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
     environment |= {"PATH": path, "COLUMNS": "100", "NO_COLOR": "1"}
-    done = subprocess.run(
+    completed = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands],
         cwd=folder,
         env=environment,
@@ -67,14 +67,16 @@ def run(commands: str, folder: Path) -> str:
         timeout=TIMEOUT,
         check=False,
     )
-    if done.returncode:
-        raise RuntimeError(f"exit status {done.returncode} of a tutorial's commands:\n{commands}\n{done.stdout}")
-    lines = [line.rstrip() for line in done.stdout.replace(str(folder), HOME).splitlines()]
+    if completed.returncode:
+        raise RuntimeError(
+            f"exit status {completed.returncode} of the commands of a tutorial:\n{commands}\n{completed.stdout}"
+        )
+    lines = [line.rstrip() for line in completed.stdout.replace(str(folder), SHOWN_FOLDER).splitlines()]
     return "\n".join(lines).strip("\n") + "\n"
 
 
-def keep(figure: Path, figures: Path) -> str:
-    """Copy a figure that a command has written, and return its name for the page."""
+def copy_figure(figure: Path, figures: Path) -> str:
+    """Copy a figure that a command wrote, and return its path for the page."""
     if not figure.is_file():
         raise RuntimeError(f"no command of the tutorial has written the figure {figure.name}")
     figures.mkdir(parents=True, exist_ok=True)
