@@ -29,15 +29,15 @@ def draw_weights(metric: str, hub: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         else torch.randn(one.shape, generator=generator) * (2 / max(one[0].numel(), 1)) ** 0.5 * (one.ndim > 1)
         for name, one in described.items()
     }
-    _save(weights, hub / backbone.place)
+    _save(weights, hub / backbone.relative_path)
     if metric.startswith("dists"):
-        _save({name: torch.rand(1, 1475, 1, 1, generator=generator) for name in ("alpha", "beta")}, hub / top.place)
+        _save({name: torch.rand(1, 1475, 1, 1, generator=generator) for name in ("alpha", "beta")}, hub / top.relative_path)
         return
-    channels = (64, 192, 384, 256, 256) if "alexnet" in backbone.place else (64, 128, 256, 512, 512)
+    channels = (64, 192, 384, 256, 256) if "alexnet" in backbone.relative_path else (64, 128, 256, 512, 512)
     lines = {
         f"lin{place}.model.1.weight": torch.rand(1, c, 1, 1, generator=generator) for place, c in enumerate(channels)
     }
-    _save(lines, hub / top.place)
+    _save(lines, hub / top.relative_path)
 
 
 def _save(weights: dict[str, torch.Tensor], file: Path) -> None:

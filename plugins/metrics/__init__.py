@@ -1,1 +1,1 @@
-"""Measurements of a denoiser, one file each."""
+"""Metrics: measurements of denoisers, one per file."""

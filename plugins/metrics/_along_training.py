@@ -1,4 +1,4 @@
-"""Times of training, read between snapshots."""
+"""Training times, interpolated between snapshots."""
 
 from __future__ import annotations
 
@@ -15,35 +15,39 @@ if TYPE_CHECKING:
     from gahbench.contracts.denoisers import Denoiser
 
 
-def crossing(steps: Sequence[int], values: Tensor, level: float, stays: bool = False) -> float | None:
-    """Return after how many steps values come down to a level, linear in the logarithm of steps between snapshots."""
+def crossing_step(steps: Sequence[int], values: Tensor, level: float, stays: bool = False) -> float | None:
+    """Return the training step at which values first reach a level from above, or ``None`` if they do not.
+
+    Values are interpolated linearly in the logarithm of the step. With ``stays`` values must remain at or below the
+    level from that step on.
+    """
     below = (values <= level).tolist()
     if stays:
-        place = max((index + 1 for index, there in enumerate(below) if not there), default=0)
+        index = max((position + 1 for position, is_below in enumerate(below) if not is_below), default=0)
     else:
-        place = below.index(True) if True in below else len(below)
-    if place == len(below):
+        index = below.index(True) if True in below else len(below)
+    if index == len(below):
         return None
-    if place == 0:
+    if index == 0:
         return float(steps[0])
-    before, after = (float(values[index]) for index in (place - 1, place))
-    share = (before - level) / (before - after)
-    return math.exp((1 - share) * math.log(steps[place - 1]) + share * math.log(steps[place]))
+    before, after = (float(values[position]) for position in (index - 1, index))
+    fraction = (before - level) / (before - after)
+    return math.exp((1 - fraction) * math.log(steps[index - 1]) + fraction * math.log(steps[index]))
 
 
-def spacing(steps: Sequence[int]) -> float:
-    """Return the greatest ratio of steps of successive snapshots, from the tenth step on; 1 for none."""
+def snapshot_spacing(steps: Sequence[int]) -> float:
+    """Return the largest ratio of steps of successive snapshots after the tenth step, and 1 without such snapshots."""
     pairs = itertools.pairwise(steps)
     return max((after / before for before, after in pairs if before >= 10), default=1.0)
 
 
-def pairs_along(
+def paired_snapshots(
     evaluation: Evaluation, partner: Evaluation
 ) -> list[tuple[int, Callable[[], Denoiser], Callable[[], Denoiser]]]:
-    """Return steps, and functions that load the network and its partner, of their snapshots."""
-    found = []
+    """Return for each snapshot the step, and functions that load the network and its partner."""
+    pairs = []
     for (step, load), (other_step, load_other) in zip(evaluation.snapshots, partner.snapshots, strict=True):
         if step != other_step:
-            raise ValueError(f"snapshots of partners are at steps {step} and {other_step}, expected the same")
-        found.append((step, load, load_other))
-    return found
+            raise ValueError(f"snapshots of partners are at steps {step} and {other_step}, expected equal steps")
+        pairs.append((step, load, load_other))
+    return pairs

@@ -1,4 +1,4 @@
-"""The filters of a denoiser beside those that shrink in a basis, without their strength: what alignment compares."""
+"""Comparison of the filters of a denoiser with filters that shrink in a basis, after removing their strength."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ._shared_bases import basis_on, filters_on
 
 
 class BasisComparison(Metric):
-    """Base of metrics that compare the filters of a denoiser with those of equal strength in a basis."""
+    """Base class of metrics that compare the filters of a denoiser with filters of equal strength in a basis."""
 
     needs = frozenset({"jacobian"})
     label_parameters = ("basis",)
@@ -47,16 +47,16 @@ class BasisComparison(Metric):
 
     @property
     def bases(self) -> tuple[Basis, ...]:
-        """The bases that filters are compared in."""
+        """The bases whose filters are compared."""
         return (self.basis,) if self.given is None else (self.basis, self.given)
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
-        """Raise ``ValueError`` for images of which a basis has no filters."""
+        """Raise ``ValueError`` for image shapes for which a basis has no filters."""
         for basis in self.bases:
             basis.check_filters(shape)
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the value of every image at every noise level, and its parts."""
+        """Return the values and parts for every image at every noise level."""
         values: dict[tuple[str, float], Tensor] = {}
         if any(basis_on(basis, evaluation.dataset) is None for basis in self.bases):
             return Scores([])
@@ -66,7 +66,7 @@ class BasisComparison(Metric):
             if sketch is None:
                 continue
             if not changes(sketch):
-                # Neither its strength nor the basis matters.
+                # A constant filter has alignment 0 with every basis.
                 values |= {(part, sigma): torch.zeros(count) for part in ("", "left-out")}
                 continue
             filters = compare(evaluation, sigma, *self.bases)
@@ -74,27 +74,27 @@ class BasisComparison(Metric):
                 continue
             values["left-out", sigma] = filters.remove.left_out(count)
             if filters.has_enough_images:
-                found = self.compared(evaluation, sigma, filters)
-                values |= {(part, sigma): filters.remove.among(count, value) for part, value in found.items()}
+                parts = self.compared(evaluation, sigma, filters)
+                values |= {(part, sigma): filters.remove.among(count, value) for part, value in parts.items()}
         return Scores.parts(values)
 
     def has_ceiling(self, evaluation: Evaluation, sigma: float) -> bool:
-        """Whether the ceiling is to be found at a noise level, and can be."""
+        """Return whether the ceiling is requested and can be computed at a noise level."""
         return among_lowest(sigma, evaluation, self.ceilings) and evaluation.local.maps(sigma, draw=1) is not None
 
     @abstractmethod
     def compared(self, evaluation: Evaluation, sigma: float, filters: ComparedFilters) -> Mapping[str, Tensor | float]:
-        """Return the value, as part ``""``, and parts, of the images that are compared, shape (M,), or one for all."""
+        """Return the value (part ``""``) and other parts, of shape (M,) for M compared images, or a number for all."""
 
 
 def among_lowest(sigma: float, evaluation: Evaluation, count: int | None) -> bool:
-    """Whether a noise level is one of the lowest that are scored; all are for ``None``."""
+    """Return whether a noise level is among the ``count`` lowest scored levels; all are if ``count`` is ``None``."""
     return sigma in sorted(evaluation.sigmas)[:count]
 
 
 @dataclass(frozen=True, eq=False)
 class ComparedFilters:
-    """Filters of a denoiser at one noise level, beside those of one or two bases at the strength of each image."""
+    """Filters of a denoiser at a noise level, and filters of one or two bases with the same strength for each image."""
 
     remove: StrengthRemoval
     denoiser: Adaptation
@@ -104,31 +104,31 @@ class ComparedFilters:
 
     @property
     def has_enough_images(self) -> bool:
-        """Whether so many images are left that there is a score."""
+        """Whether enough images remain for a score."""
         return len(self.remove) >= MIN_IMAGES
 
     def exchange(self) -> dict[str, Tensor | float]:
-        """Return the parts ``retrieval`` and ``exchange``; none where images are too large or nothing adapts."""
-        denoiser, places = self.denoiser, self.remove.places
+        """Return the parts ``retrieval`` and ``exchange``, or no parts if images are too large or no filter adapts."""
+        denoiser, indices = self.denoiser, self.remove.places
         if not (denoiser.sketch.exact and denoiser.adapts):
             return {}
-        table = self.families[0].exchanged(denoiser.sketch.rows.cpu(), self.traces[places], places)
+        table = self.families[0].exchanged(denoiser.sketch.rows.cpu(), self.traces[indices], indices)
         if table is None:
             return {}
         return {"retrieval": retrieved(table), "exchange": exchange_significance(table)}
 
 
 def compare(evaluation: Evaluation, sigma: float, *bases: Basis) -> ComparedFilters:
-    """Return the filters of the denoiser and of bases."""
+    """Compare the filters of the denoiser and of bases at a noise level."""
     sketch, trace = evaluation.local.sketch(sigma), evaluation.local.trace(sigma)
     assert sketch is not None
     assert trace is not None
     families = tuple(family for basis in bases if (family := filters_on(basis, evaluation, sigma)) is not None)
     assert len(families) == len(bases)
     traces = trace.value.cpu()
-    reached = torch.stack([family.reaches(traces) for family in families]).all(0)
-    remove = remove_strength(traces, reached)
+    is_reachable = torch.stack([family.reaches(traces) for family in families]).all(0)
+    remove = remove_strength(traces, is_reachable)
     probes = None if sketch.exact else sketch.rows.shape[1]
     sketches = (family.at(traces).sketch(probes) for family in families)
-    of_bases = tuple(adaptation(Sketch(found.rows.cpu(), found.exact), remove) for found in sketches)
-    return ComparedFilters(remove, evaluation.local.adaptation(sigma, remove), of_bases, traces, families)
+    basis_adaptations = tuple(adaptation(Sketch(sketch.rows.cpu(), sketch.exact), remove) for sketch in sketches)
+    return ComparedFilters(remove, evaluation.local.adaptation(sigma, remove), basis_adaptations, traces, families)

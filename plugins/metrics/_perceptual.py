@@ -1,4 +1,4 @@
-"""Distances between features of a network that was trained on photographs, computed by the package pyiqa."""
+"""Base class of perceptual distances computed by the package pyiqa."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ from gahbench.evaluation import Evaluation
 
 from .._torch_files import load_torch
 
-#: The end of a file's name where it has its digest.
+#: Digest at the end of a file name.
 _DIGEST = re.compile(r"-([0-9a-f]{8,})\.\w+$")
 
 
 class File(NamedTuple):
-    """A file of weights: what it is, its address, and where it is kept below the folder of torch.hub."""
+    """A file of weights: its description, its URL, and its path below the folder of torch.hub."""
 
-    what: str
-    address: str
-    place: str
+    description: str
+    url: str
+    relative_path: str
 
     @property
     def path(self) -> Path:
-        """Where it is on this machine, once it is there."""
-        return Path(torch.hub.get_dir()) / self.place
+        """Local path of the file, whether or not the file exists."""
+        return Path(torch.hub.get_dir()) / self.relative_path
 
     @property
     def digest(self) -> str:
-        """The beginning of its SHA-256, which is in its name as torch.hub has it; empty if it is not."""
-        found = _DIGEST.search(self.place)
-        return found[1] if found else ""
+        """SHA-256 prefix in the file name, as in names of torch.hub; empty if there is none."""
+        match = _DIGEST.search(self.relative_path)
+        return match[1] if match else ""
 
     def check(self) -> None:
-        """Compare its content with the digest in its name."""
+        """Raise ``DataError`` if the content does not have the digest in the file name."""
         digest = file_digest(str(self.path))
         if not digest.startswith(self.digest):
             raise DataError(
-                f"{self.path}: not {self.what}: its SHA-256 begins with {digest[: len(self.digest)]}, and its name "
-                f"says {self.digest}; remove it, and 'gahbench prepare' gets it again"
+                f"{self.path}: not {self.description}: its SHA-256 begins with {digest[: len(self.digest)]}, expected "
+                f"{self.digest}; remove it, and 'gahbench prepare' downloads it again"
             )
 
 
-#: Where torchvision keeps the networks that were trained on ImageNet.
+#: Weights of torchvision, trained on ImageNet.
 ALEXNET = File(
     "AlexNet of torchvision, 233 MB",
     "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
@@ -67,23 +67,23 @@ HUB = "https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main"
 
 
 class Perceptual(Metric):
-    """A distance of the denoised from the clean image; both clipped to [0, 1], grey ones in three channels."""
+    """A perceptual distance between denoised and clean images, clipped to [0, 1] and expanded to three channels."""
 
     higher_is_better = False
-    #: Smallest side of an image that the network takes.
+    #: Smallest image side that the network accepts, in pixels.
     min_side: int
 
     @property
     @abstractmethod
     def files(self) -> tuple[File, File]:
-        """The backbone, and what is on top of it."""
+        """Files of weights of the backbone, and of the layers on top of it."""
 
     @abstractmethod
     def network(self) -> Any:
-        """Return the network of pyiqa, its backbone loaded and not what is on top."""
+        """Return the network of pyiqa with a loaded backbone, without weights of the layers on top."""
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
-        """Raise ``ValueError`` for images that the network cannot take."""
+        """Raise ``ValueError`` for image shapes that the network does not accept."""
         channels, height, width = shape
         if min(height, width) < self.min_side:
             raise ValueError(f"needs image sides of at least {self.min_side} pixels, not {height}x{width}")
@@ -91,22 +91,23 @@ class Perceptual(Metric):
             raise ValueError(f"needs images of 1 or 3 channels, not {channels}")
 
     def missing(self) -> tuple[str, ...]:
-        """Return the files of weights that are not here."""
-        return tuple(f"{file.what}, downloaded to {file.path}" for file in self.files if not file.path.is_file())
+        """Return descriptions of the missing files of weights."""
+        return tuple(f"{file.description}, downloaded to {file.path}" for file in self.files if not file.path.is_file())
 
     def prepare(self) -> None:
-        """Download the files of weights that are not here."""
+        """Download the missing files of weights."""
         for file in self.files:
             if file.path.is_file():
                 continue
             file.path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 torch.hub.download_url_to_file(
-                    file.address, str(file.path), hash_prefix=file.digest or None, progress=False
+                    file.url, str(file.path), hash_prefix=file.digest or None, progress=False
                 )
             except (OSError, RuntimeError) as error:
                 raise DataError(
-                    f"{file.what}: cannot be downloaded from {file.address}: {error}; by hand: put it at {file.path}"
+                    f"{file.description}: cannot be downloaded from {file.url}: {error}; you may "
+                    f"save it as {file.path} by hand"
                 ) from error
 
     def fingerprint(self) -> str:
@@ -131,34 +132,36 @@ class Perceptual(Metric):
     @functools.cached_property
     def _loaded(self) -> torch.nn.Module:
         self._require_files()
-        # It prints what it loads.
+        # pyiqa prints the names of files that it loads.
         with contextlib.redirect_stdout(io.StringIO()):
             network: torch.nn.Module = self.network()
         try:
             top = load_torch(self.files[1].path)
         except ValueError as error:
-            raise DataError(f"{self.files[1].path}: {error}; remove it, and prepare again") from error
-        weights = {name.removeprefix("module."): one for name, one in top.items()}
+            raise DataError(f"{self.files[1].path}: {error}; remove it, and run 'gahbench prepare' again") from error
+        weights = {name.removeprefix("module."): tensor for name, tensor in top.items()}
         absent, unknown = network.load_state_dict(weights, strict=False)
-        # The backbone, and other names of the same modules.
+        # Ignore weights of the backbone, and other names of the same modules.
         absent = [name for name in absent if not name.startswith(("net.", "stage", "mean", "std", "scaling", "lins."))]
         if wrong := [*absent, *unknown]:
-            raise DataError(f"{self.files[1].path}: not the weights on top of it; wrong are {', '.join(wrong[:4])}")
+            raise DataError(
+                f"{self.files[1].path}: not the expected weights; missing or unknown: {', '.join(wrong[:4])}"
+            )
         return network.eval()
 
     def _require_files(self) -> None:
         if missing := self.missing():
-            raise DataError(f"weights are not here: {', '.join(missing)}; 'gahbench prepare' with the suite gets them")
+            raise DataError(f"missing weights: {', '.join(missing)}; run 'gahbench prepare' with the suite")
 
 
 def _distances(network: torch.nn.Module, images: tuple[Tensor, Tensor], device: torch.device, size: int) -> Tensor:
-    """Return the distances of pairs of images, shape (N,), computed in batches of a size."""
-    pairs = zip(*(torch.split(each, size) for each in images), strict=True)
+    """Return the distances between two batches of images, shape (N,), computed in batches of a size."""
+    pairs = zip(*(torch.split(batch, size) for batch in images), strict=True)
     with torch.inference_mode():
-        found = [network(*(batch.to(device) for batch in pair)).flatten().cpu() for pair in pairs]
-    return torch.cat(found)
+        distances = [network(*(batch.to(device) for batch in pair)).flatten().cpu() for pair in pairs]
+    return torch.cat(distances)
 
 
 def _in_colour(images: Tensor) -> Tensor:
-    """Return images (N, 3, H, W) in [0, 1]."""
+    """Return images clipped to [0, 1] with three channels, shape (N, 3, H, W)."""
     return images.clamp(0, 1).expand(-1, 3, -1, -1)

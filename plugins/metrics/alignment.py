@@ -1,4 +1,4 @@
-"""Alignment of a denoiser's filters with those that shrink in a basis."""
+"""Alignment of the filters of a denoiser with filters that shrink in a basis."""
 
 from __future__ import annotations
 
@@ -15,38 +15,39 @@ from ._basis_comparison import BasisComparison, ComparedFilters, among_lowest
 
 
 class Alignment(BasisComparison):
-    """How far a denoiser adapts to images as filters that shrink in a basis do, at the same strength.
+    """Alignment of a denoiser's adaptation to images with that of filters of equal strength in a basis.
 
-    The filter S_i of an image is the symmetric part of the denoiser's Jacobian there, the one that it is compared with
-    shrinks in the basis so that it has the same trace. From both families the mean is taken out, and all that depends
-    on the image by its trace alone (a cubic regression on the logarithm of the trace): what is left is *along what* an
-    image is smoothed, and where, not how strongly. The score is the mean cosine of the rests. It is 1 for a denoiser
-    that shrinks in the basis, 0 for one whose filter ignores the image or only varies its strength. On
-    ``graph-laplacian``, the default, it is the GAH alignment. ``direction`` takes out *where*, too, and is what ranks.
+    The filter S_i of an image is the symmetric part of the denoiser's Jacobian. It is compared with the filter of equal
+    trace that shrinks in the basis. From both families of filters the mean is removed, and everything that depends on
+    the image only through the trace, by a cubic regression on the logarithm of the trace. The remainders describe where
+    and along which directions an image is smoothed, but not how strongly. The value is the mean cosine between the
+    remainders: 1 for a denoiser that shrinks in the basis, and 0 for a denoiser whose filter is constant or changes
+    only in strength. On the default basis ``graph-laplacian`` it is the GAH alignment. ``direction`` also removes
+    *where*, and ranks bases.
 
-    Images whose trace no filter in the basis has are left out; with fewer than 24 others there is no value.
-    Entrants without a Jacobian have none either.
+    Images for which no filter in the basis has the required trace are left out. There is no value if fewer than 24
+    images remain, or if the entrant has no Jacobian.
 
-    Parts: ``share`` (U), how much of what changes from image to image is not strength (below 0.02 the score is 0 by
-    definition); ``left-out``, 1 for images that are left out; ``ceiling``, the alignment with the denoiser's own
-    filters under fresh noise: a basis that depends on the clean image alone can reach its square root; ``retrieval``,
-    the share of images whose filter agrees more with the geometry of its own image than with that of any other, at its
-    own strength; ``exchange``, the p-value of all those agreements, among permutations of the geometries; ``given``,
-    what is left of the score once the basis ``given`` has explained what it can (a partial cosine); ``error``, the
-    standard error of the score where images of more than 2304 values make it an estimate from random vectors.
+    Parts: ``share`` (U), the fraction of the variation between images that is not strength (below 0.02 the value is 0
+    by definition); ``left-out``, 1 for images that are left out; ``ceiling``, the alignment with the denoiser's own
+    filters under fresh noise, whose square root is the largest value for a basis that depends only on the clean image;
+    ``retrieval``, the fraction of images whose filter agrees more with the geometry of its own image than with that of
+    any other image at equal strength; ``exchange``, the p-value of these agreements in a permutation test of the
+    geometries; ``given``, the partial cosine given the filters of the basis ``given``; ``error``, the standard error of
+    the value for images of more than 2304 values, which is then estimated from random vectors.
 
     Parameters
     ----------
     basis
-        The basis.
+        The basis that is compared.
     given
-        Another basis, for the part ``given``.
+        Another basis, for the part ``given``; ``null`` to omit the part.
     ceilings
-        At how many of the noise levels, from the lowest on, the part ``ceiling`` is found; by default at all. Each
-        takes as long as all the rest.
+        Number of noise levels, from the lowest, at which the part ``ceiling`` is computed; ``null`` for all. Each takes
+        as long as all other parts.
     exchanges
-        At how many of the noise levels, from the lowest on, the parts ``retrieval`` and ``exchange`` are found; by
-        default at all. They take longer than all the rest where images have a thousand values.
+        Number of noise levels, from the lowest, at which the parts ``retrieval`` and ``exchange`` are computed;
+        ``null`` for all. They take longer than all other parts for images of a thousand values.
     """
 
     def __init__(
@@ -60,17 +61,17 @@ class Alignment(BasisComparison):
         self.exchanges = exchanges
 
     def compared(self, evaluation: Evaluation, sigma: float, filters: ComparedFilters) -> Mapping[str, Tensor | float]:
-        """Return the cosines without strength, and the parts."""
+        """Return the cosines after removing strength, and the parts."""
         denoiser, basis = filters.denoiser, filters.bases[0]
-        found = align(denoiser, basis)
-        values: dict[str, Tensor | float] = {"": found.own, "share": denoiser.share}
+        alignment = align(denoiser, basis)
+        values: dict[str, Tensor | float] = {"": alignment.own, "share": denoiser.share}
         if among_lowest(sigma, evaluation, self.exchanges):
             values |= filters.exchange()
         if not denoiser.sketch.exact:
-            values["error"] = found.error
+            values["error"] = alignment.error
         if self.given is not None:
             other = filters.bases[1]
-            values["given"] = partial_cosine(found.own, align(denoiser, other).own, align(basis, other).own)
+            values["given"] = partial_cosine(alignment.own, align(denoiser, other).own, align(basis, other).own)
         if self.has_ceiling(evaluation, sigma):
             values["ceiling"] = align(denoiser, evaluation.local.adaptation(sigma, filters.remove, draw=1)).own
         return values

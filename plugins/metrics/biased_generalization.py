@@ -1,4 +1,4 @@
-"""Whether networks begin to copy their training images before their test loss is least."""
+"""Time between the onset of copying training images and the minimum of the test loss."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 from gahbench.sampling import own_set, simultaneous_lower, without_shared
 
-from ._along_training import pairs_along
+from ._along_training import paired_snapshots
 from ._sampled import training_images
 
 
 class BiasedGeneralization(Metric):
-    """Octaves of training by which samples favour the own half before the test loss is least.
+    """Octaves of training between the onset of copying the own half of the training set and the least test loss.
 
-    Networks on the two halves of the training set are followed along their training. Their test loss is the mean of
-    |f(y) - x|^2 / (d sigma^2) over images, noise levels and the two. At each snapshot both draw samples from the same
-    noises, whose share that is nearest to their own half, pi of ``own-half``, is 1/2 for networks that do not depend on
-    which half is theirs. Its onset is the first snapshot from which on pi stays above 1/2: from there all lower ends of
-    a simultaneous 95 % interval over starting noises are. An onset while the test loss still falls is biased
-    generalization (arXiv 2603.03469): what is learned last is the network's own training set.
+    The metric follows two networks during training, one on each half of the training set. Their test loss is the mean
+    of |f(y) - x|^2 / (d sigma^2) over images, noise levels and both networks. At each snapshot both networks draw
+    samples from the same starting noise. The fraction pi of samples nearest to the network's own half (``own-half``) is
+    1/2 for networks that do not depend on their half. The onset is the first snapshot from which on all lower limits of
+    a simultaneous 95 % interval for pi, over starting noises, exceed 1/2. An onset while the test loss still falls is
+    called biased generalization (arXiv 2603.03469): the network learns its own training set last.
 
-    The value is log2 of the ratio of the two numbers of steps, above 0 for biased generalization; none where samples
-    never favour their half.
+    The value is log2(loss-step / onset-step), positive for biased generalization. There is no value if pi never stays
+    above 1/2.
 
-    Parts: ``loss-step`` and ``onset-step``, the numbers of steps; ``last``, pi at the end. The whole course is kept for
-    figures: ``steps``, ``loss``, ``pi`` and its lower end ``pi_low``, and ``disagreement``, the mean of
-    |f_A(y) - f_B(y)|^2 / (d sigma^2).
+    Parts: ``loss-step``, the step of the least test loss; ``onset-step``; ``last``, pi at the end of training. Arrays
+    for figures: ``steps``, ``loss``, ``pi`` and its lower limit ``pi_low``, and ``disagreement``, the mean of |f_A(y) -
+    f_B(y)|^2 / (d sigma^2).
     """
 
     unit = "octaves"
@@ -41,18 +41,18 @@ class BiasedGeneralization(Metric):
     higher_is_better = False
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return one value over all images, noise levels and starting noises, and its parts."""
+        """Return a single value over all images, noise levels and starting noises, and its parts."""
         partner = evaluation.partner
         if partner is None or not (evaluation.learned_from and partner.learned_from and evaluation.snapshots):
             return Scores([])
         halves = without_shared(training_images(evaluation), training_images(partner))
         steps, losses, shares = [], [], []
-        for step, load, load_other in pairs_along(evaluation, partner):
-            one, other = evaluation.along(load()), partner.along(load_other())
+        for step, load, load_other in paired_snapshots(evaluation, partner):
+            first, second = evaluation.along(load()), partner.along(load_other())
             steps.append(step)
-            losses.append([_means(one, other, sigma) for sigma in evaluation.sigmas])
-            shares.append(_own_halves(one, other, *halves))
-        # Over noise levels: shape (steps, 2).
+            losses.append([_loss_and_disagreement(first, second, sigma) for sigma in evaluation.sigmas])
+            shares.append(_own_half_shares(first, second, *halves))
+        # Average over noise levels: shape (steps, 2).
         loss, disagreement = torch.tensor(losses, dtype=torch.float64).mean(1).unbind(1)
         pi = torch.stack(shares)
         low = simultaneous_lower(pi)
@@ -70,29 +70,30 @@ class BiasedGeneralization(Metric):
         return Scores.of_samples({part: torch.tensor(value) for part, value in values.items()}, arrays)
 
 
-def _own_halves(one: Evaluation, other: Evaluation, own: Tensor, others: Tensor) -> Tensor:
-    """Return pi of each starting noise, shape (N,); NaN where one of the two samples did not converge."""
-    both = one.samples.converged & other.samples.converged
-    found = torch.full((len(both),), torch.nan, dtype=torch.float64)
-    places = both.nonzero()[:, 0]
-    if len(places) and len(own):
-        first, second = one.samples.images[places], other.samples.images[places]
-        found[places] = (own_set(first, own, others) + own_set(second, others, own)) / 2
-    return found
+def _own_half_shares(first: Evaluation, second: Evaluation, first_half: Tensor, second_half: Tensor) -> Tensor:
+    """Return pi for each starting noise, shape (N,), or NaN if one of the two samples did not converge."""
+    converged = first.samples.converged & second.samples.converged
+    shares = torch.full((len(converged),), torch.nan, dtype=torch.float64)
+    indices = converged.nonzero()[:, 0]
+    if len(indices) and len(first_half):
+        samples, others = first.samples.images[indices], second.samples.images[indices]
+        shares[indices] = (own_set(samples, first_half, second_half) + own_set(others, second_half, first_half)) / 2
+    return shares
 
 
 def _onset(above: Tensor) -> int | None:
-    """Return the first place from which on all are true; ``None`` where the last is not."""
+    """Return the first index from which on all values are true, or ``None`` if the last value is false."""
     below = (~above).nonzero()[:, 0]
-    place = 0 if not len(below) else int(below[-1]) + 1
-    return place if place < len(above) else None
+    index = 0 if not len(below) else int(below[-1]) + 1
+    return index if index < len(above) else None
 
 
-def _means(one: Evaluation, other: Evaluation, sigma: float) -> tuple[float, float]:
-    """Return the loss and the disagreement of two networks at a noise level, over sigma^2."""
-    first, second = one.denoised(sigma).double(), other.denoised(sigma).double()
+def _loss_and_disagreement(first: Evaluation, second: Evaluation, sigma: float) -> tuple[float, float]:
+    """Return the loss and the disagreement of two networks at a noise level, divided by sigma^2."""
+    denoised, other = first.denoised(sigma).double(), second.denoised(sigma).double()
 
-    def over(difference: Tensor) -> float:
+    def mean_square(difference: Tensor) -> float:
         return float(difference.square().mean() / sigma**2)
 
-    return (over(first - one.clean) + over(second - other.clean)) / 2, over(first - second)
+    loss = (mean_square(denoised - first.clean) + mean_square(other - second.clean)) / 2
+    return loss, mean_square(denoised - other)

@@ -1,4 +1,4 @@
-"""Similarity of samples to training images of the denoiser."""
+"""Similarity of samples to the training images of the denoiser."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from gahbench.evaluation import Evaluation
 from gahbench.sampling import nearest, nearest_by_cosine
 
 from .._papers import KADKHODAIE_2024
-from ._sampled import placed, training_images
+from ._sampled import scatter, training_images
 
 
 class ClosestTraining(Metric):
-    """Cosine of each sample with the most similar training image, the mean of each image removed.
+    """Cosine of each sample with the most similar training image, after removing the mean of each image.
 
-    As in figure 2 of Kadkhodaie et al. 2024: 1 for a copy. Among at most 100,000 training images. Large sets have
-    similar images for everything, so that it is to be compared with ``fresh``.
+    The value is 1 for a copy (Kadkhodaie et al. 2024, figure 2). At most 100,000 training images are compared. Large
+    training sets contain an image similar to any sample, so compare the value with the part ``fresh``.
 
-    Parts: ``fresh``, the same cosine of test images; ``raw``, the cosine without removing means; ``distance``, the root
-    mean square distance to the nearest training image. Samples and their most similar training images are kept for
-    figures.
+    Parts: ``fresh``, the cosine for test images instead of samples; ``raw``, the cosine without removing means;
+    ``distance``, the root mean square distance to the nearest training image. Arrays for figures: samples and their
+    most similar training images.
     """
 
     citation = KADKHODAIE_2024
@@ -30,18 +30,18 @@ class ClosestTraining(Metric):
     needs = frozenset({"samples", "test", "training"})
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the cosine of every sample, and the parts."""
-        places, count = evaluation.samples.converged.nonzero()[:, 0], len(evaluation.samples)
-        if not len(places) or evaluation.learned_from is None:
+        """Return the cosine and the parts for every sample."""
+        indices, count = evaluation.samples.converged.nonzero()[:, 0], len(evaluation.samples)
+        if not len(indices) or evaluation.learned_from is None:
             return Scores([])
-        samples, images = evaluation.samples.images[places], training_images(evaluation)
-        found = nearest_by_cosine(samples, images)
+        samples, training = evaluation.samples.images[indices], training_images(evaluation)
+        closest = nearest_by_cosine(samples, training)
         fresh = evaluation.clean[:count]
         values = {
-            "": placed(found.values[:, 0], places, count),
-            "raw": placed(nearest_by_cosine(samples, images, centred=False).values[:, 0], places, count),
-            "distance": placed(nearest(samples, images).values[:, 0] / samples[0].numel() ** 0.5, places, count),
-            "fresh": nearest_by_cosine(fresh, images).values[:, 0],
+            "": scatter(closest.values[:, 0], indices, count),
+            "raw": scatter(nearest_by_cosine(samples, training, centred=False).values[:, 0], indices, count),
+            "distance": scatter(nearest(samples, training).values[:, 0] / samples[0].numel() ** 0.5, indices, count),
+            "fresh": nearest_by_cosine(fresh, training).values[:, 0],
         }
-        arrays = {"samples": samples, "closest": images[found.indices[:, 0]], "cosine": found.values[:, 0]}
+        arrays = {"samples": samples, "closest": training[closest.indices[:, 0]], "cosine": closest.values[:, 0]}
         return Scores.of_samples(values, arrays)

@@ -1,4 +1,4 @@
-"""The noise level below which memorization is exact."""
+"""Noise level below which the posterior mean over the training set returns a training image."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from gahbench.evaluation import Evaluation
 from .._papers import BIROLI_2024
 from ._sampled import training_images
 
-#: Noise levels among which the first one is searched for, and how often the interval is halved then.
-LEVELS, HALVINGS = 128, 40
+#: Noise levels of the coarse search and their range, and number of bisections that follow.
+LEVELS, BISECTIONS = 128, 40
 SPAN = (1e-3, 1e2)
-#: Images and training images that are compared at a time.
-PART = 1 << 22
+#: Pairs of images and training images that are compared at a time.
+PAIRS = 1 << 22
 
 
 class Collapse(Metric):
-    """Noise level of the collapse, at which a noisy training image has half of the posterior of the training set.
+    """Noise level at which a noisy training image has half of the posterior weight of the training set.
 
-    The posterior mean over N training images is what a network that memorizes perfectly computes. Above this level a
-    noisy training image y = x_i + sigma z could be many of them; below, the weight of x_i among those of all images,
-    exp(-|y - x_j|^2 / (2 sigma^2)), is more than half, and the posterior mean leads back to it: samples become copies
-    (Biroli, Bonnaire, de Bortoli, Mezard 2024). For white Gaussian images of d values of variance s^2 it is
-    s / sqrt(N^(2/d) - 1), in the limit of large d: it falls, very slowly, as images grow in number. It depends on the
-    training images alone, not on the denoiser; of a single image there is none.
+    A network that memorizes perfectly computes the posterior mean over N training images. For a noisy training image
+    y = x_i + sigma z below this noise level, the weight of x_i among the weights exp(-|y - x_j|^2 / (2 sigma^2)) of all
+    images exceeds one half. The posterior mean then leads back to x_i, and samples become copies (Biroli, Bonnaire, de
+    Bortoli, Mezard 2024). For white Gaussian images with d values of variance s^2 the level is s / sqrt(N^(2/d) - 1) in
+    the limit of large d, which falls very slowly with N. The metric depends on the training images only, not on the
+    denoiser. It has no value for a single training image.
     """
 
     citation = BIROLI_2024
@@ -37,41 +37,41 @@ class Collapse(Metric):
     higher_is_better = None
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the level of as many training images as there are test images."""
+        """Return the level for as many training images as there are test images."""
         if evaluation.learned_from is None:
             return Scores([])
         images = training_images(evaluation).flatten(1).double()
         if len(images) < 2:
             return Scores([])
         chosen = images[: len(evaluation.clean)]
-        draw = generator("noise", "collapse", evaluation.noise_seed)
-        noise = torch.randn(chosen.shape, generator=draw, dtype=torch.float64)
+        random = generator("noise", "collapse", evaluation.noise_seed)
+        noise = torch.randn(chosen.shape, generator=random, dtype=torch.float64)
         return Scores(collapse_levels(chosen, noise, images).tolist(), image=list(range(len(chosen))))
 
 
 def collapse_levels(chosen: Tensor, noise: Tensor, images: Tensor) -> Tensor:
     """Return the highest noise levels at which training images have half of the posterior, shape (M,), float64."""
-    parts = torch.split(torch.arange(len(chosen)), max(1, PART // len(images)))
-    return torch.cat([_levels(chosen[part], noise[part], images, part) for part in parts])
+    chunks = torch.split(torch.arange(len(chosen)), max(1, PAIRS // len(images)))
+    return torch.cat([_levels(chosen[chunk], noise[chunk], images, chunk) for chunk in chunks])
 
 
-def _levels(chosen: Tensor, noise: Tensor, images: Tensor, places: Tensor) -> Tensor:
-    # With u = 1 / sigma, the log of the weight of image j over that of the own one is
+def _levels(chosen: Tensor, noise: Tensor, images: Tensor, indices: Tensor) -> Tensor:
+    # With u = 1 / sigma, the log ratio of the weights of x_j and x_i is
     # -u^2 |x_i - x_j|^2 / 2 - u z.(x_i - x_j).
     squares = torch.cdist(chosen, images).square()
     along = (noise * chosen).sum(1, keepdim=True) - noise @ images.T
-    squares[torch.arange(len(chosen)), places] = torch.inf
+    squares[torch.arange(len(chosen)), indices] = torch.inf
 
     def excess(u: Tensor) -> Tensor:
-        found: Tensor = torch.logsumexp(-u[:, None].square() * squares / 2 - u[:, None] * along, dim=1)
-        return found
+        log_ratio: Tensor = torch.logsumexp(-u[:, None].square() * squares / 2 - u[:, None] * along, dim=1)
+        return log_ratio
 
     grid = torch.logspace(math.log10(SPAN[1]), math.log10(SPAN[0]), LEVELS, dtype=torch.float64)
-    # From strong to weak noise, the first level at which all others together weigh less than the own image.
+    # Find the first level, from strong to weak noise, at which x_i outweighs all other images together.
     below = torch.stack([excess((1 / sigma).expand(len(chosen))) <= 0 for sigma in grid], dim=1)
     first = torch.where(below.any(1), below.double().argmax(1), LEVELS - 1)
     low, high = grid[first].log(), grid[(first - 1).clamp(min=0)].log()
-    for _ in range(HALVINGS):
+    for _ in range(BISECTIONS):
         middle = (low + high) / 2
         inside = excess((-middle).exp()) <= 0
         low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)

@@ -1,4 +1,4 @@
-"""The rate at which sorted coefficients fall."""
+"""Decay of the sorted coefficients of clean images."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from .._papers import KADKHODAIE_2024
 class Decay(Metric):
     """Fitted exponent alpha of the decay c_(k)^2 ~ k^-(alpha+1) of the clean images' sorted coefficients.
 
-    The coefficients are those in the basis that the entrant shrinks in; entrants without an orthonormal basis have no
-    value. A basis that is adapted to images is adapted by the oracle, at each noise level anew. The larger the
-    exponent, the fewer coefficients matter: oracle thresholding then has slope alpha/(alpha+1) (Kadkhodaie 2024,
-    equation 13).
+    The coefficients are those in the basis of the entrant; entrants without an orthonormal basis have no value. An
+    adaptive basis is adapted by the oracle at each noise level. With a larger exponent fewer coefficients are
+    significant, and oracle thresholding has slope alpha/(alpha+1) (Kadkhodaie 2024, equation 13).
 
     Parameters
     ----------
-    min_terms, max_terms
-        The ranks that are fitted: from ``min_terms`` to ``max_terms`` times the square root of the number of
-        coefficients.
+    min_terms
+        First rank of the fit, at least 1.
+    max_terms
+        Last rank of the fit, divided by the square root of the number of coefficients.
     """
 
     citation = KADKHODAIE_2024
@@ -42,7 +42,7 @@ class Decay(Metric):
         check_ranks("decay", shape, shape[1] * shape[2], self.min_terms, self.max_terms)
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the exponent of every image at every noise level, the mean over its channels."""
+        """Return the exponent for every image at every noise level, averaged over channels."""
         basis = getattr(evaluation.denoiser, "basis", None)
         if not isinstance(basis, Basis) or not basis.is_orthonormal(evaluation.shape):
             return Scores([])
@@ -55,18 +55,18 @@ class Decay(Metric):
         )
 
     def _exponents(self, basis: Basis, truth: Truth, sigma: float) -> torch.Tensor:
-        found = []
+        exponents = []
         for part in basis.parts(truth.double()):
             coefficients = basis.adapt_to(part, sigma).analysis(part.clean).flatten(2).cpu().numpy()
-            found.append(torch.as_tensor(coefficient_decay(coefficients, self.min_terms, self.max_terms)).mean(1))
-        return torch.cat(found)
+            exponents.append(torch.as_tensor(coefficient_decay(coefficients, self.min_terms, self.max_terms)).mean(1))
+        return torch.cat(exponents)
 
 
 def check_ranks(name: str, shape: Shape, count: int, min_terms: int, max_terms: float) -> None:
-    """Refuse images of which fewer than 4 of their coefficients would be fitted."""
+    """Raise ``ValueError`` if the fit would use fewer than 4 of ``count`` coefficients."""
     last = int(max_terms * count**0.5)
     if last < min_terms + 3:
         raise ValueError(
-            f"{name} fits ranks {min_terms} to {last} on images {shape}, which are fewer than 4; accepted are larger "
-            "images, or another 'min_terms' and 'max_terms'"
+            f"{name} fits ranks {min_terms} to {last} on images {shape}, fewer than 4; accepted: larger images, "
+            "or other values of 'min_terms' and 'max_terms'"
         )

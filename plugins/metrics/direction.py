@@ -1,4 +1,4 @@
-"""Direction: alignment in what is not isotropic, the headline of how geometry-adaptive and harmonic a basis is."""
+"""Alignment of the directional parts of filters with those in a basis."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from ._basis_comparison import BasisComparison, ComparedFilters
 
 
 class Direction(BasisComparison):
-    """How far a denoiser smooths along the same directions as filters that shrink in a basis.
+    """Alignment of the directions along which a denoiser smooths with those of filters that shrink in a basis.
 
-    As ``alignment``, with one thing more taken out of both families: all that is the same in the eight directions about
-    each pixel (:func:`gahbench.evaluation.directional`). A blur whose width follows the image has a high alignment with
-    a graph, since both smooth least where there are edges, but no direction: it is isotropic at every pixel. What is
-    left is geometry. It is 1 for a denoiser that shrinks in the basis, and 0 by definition where less than 0.02 of what
-    a denoiser adapts is directional.
+    The value is computed like ``alignment``, after also removing the isotropic part of both families of filters:
+    everything that is equal in the eight directions around each pixel (:func:`gahbench.evaluation.directional`). A blur
+    whose width depends on the image has a high alignment with a graph, since both smooth least at edges. Its direction
+    is 0, since it is isotropic at every pixel. The value is 1 for a denoiser that shrinks in the basis, and 0 by
+    definition if the directional fraction of its adaptation is below 0.02.
 
-    Parts: ``directional-share``, how much of what the denoiser adapts is directional; ``left-out``, ``ceiling``
-    and ``given`` as in ``alignment``, of the directional parts.
+    Parts: ``directional-share``, the directional fraction of the denoiser's adaptation; ``left-out``, ``ceiling`` and
+    ``given`` as in ``alignment``, for the directional parts.
 
     Parameters
     ----------
     basis
-        The basis.
+        The basis that is compared.
     given
-        Another basis, for the part ``given``.
+        Another basis, for the part ``given``; ``null`` to omit the part.
     ceilings
-        At how many of the noise levels, from the lowest on, the part ``ceiling`` is found; by default at all. Each
-        takes as long as all the rest.
+        Number of noise levels, from the lowest, at which the part ``ceiling`` is computed; ``null`` for all. Each takes
+        as long as all other parts.
     """
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
-        """Raise ``ValueError`` for images of which a basis has no filters, or too large for all of a filter."""
+        """Raise ``ValueError`` for image shapes for which a basis has no filters, or with more than 2304 values."""
         super().check(shape, sigmas)
         if math.prod(shape) > LARGEST_EXACT:
             raise ValueError(
-                f"direction needs all of a filter, as is found for images of up to {LARGEST_EXACT} values (48x48 "
-                f"grey), not of {'x'.join(map(str, shape))}; alignment takes larger ones"
+                f"direction needs complete filters; accepted: images of up to {LARGEST_EXACT} values (48x48 grey), not "
+                f"{'x'.join(map(str, shape))}; alignment accepts larger images"
             )
 
     def compared(self, evaluation: Evaluation, sigma: float, filters: ComparedFilters) -> Mapping[str, Tensor | float]:
-        """Return the cosines of the directional parts, and the parts."""
+        """Return the cosines of the directional parts, and the other parts."""
         shape = evaluation.shape
         denoiser = evaluation.local.adaptation(sigma, filters.remove, directional=True)
         basis = filters.bases[0].directional(shape)

@@ -1,4 +1,4 @@
-"""The distance of a denoiser from a reference that learned from the same images."""
+"""Distance of a denoiser from a reference fitted to the same training images."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from .score_agreement import cosine
 
 
 class Distance(Metric):
-    """Root mean square distance of the denoiser from a reference, |f(y) - g(y)| / sqrt(d), on the same noisy images.
+    """Root mean square distance of the denoiser f from a reference g on the same noisy images, |f(y) - g(y)| / sqrt(d).
 
-    The reference learns from the images that the denoiser learned from, as many as its own parameters allow.
-    ``empirical-bayes`` is perfect memorization, ``wiener-linear`` the best linear denoiser of the training set,
-    ``local-score`` the best denoiser with the constraints of a convolutional network (Kamb & Ganguli 2025).
-    Small distances on training images are a sign of memorization, and on test images of generalization in the way of
-    the reference.
+    The reference is fitted to the training images of the denoiser, or to the first of them if its parameters limit
+    their number. ``empirical-bayes`` memorizes perfectly, ``wiener-linear`` is the best affine denoiser of the training
+    set, and ``local-score`` the best denoiser with the constraints of a convolutional network (Kamb & Ganguli 2025). A
+    small distance on training images indicates memorization. A small distance on test images indicates that the
+    denoiser generalizes like the reference.
 
-    Parts: ``db``, the distance in dB, 20 log10; ``r2``, the squared cosine of the two scores f(y) - y and g(y) - y: the
-    share of the denoiser's score that the reference predicts, up to a factor; ``relative``, the mean square distance in
-    dB against the denoiser's own squared error.
+    Parts: ``db``, the distance in dB, 20 log10; ``r2``, the squared cosine of the scores f(y) - y and g(y) - y, which
+    is the fraction of the denoiser's score that the reference predicts up to a factor; ``relative``, the mean square
+    distance in dB relative to the squared error of the denoiser.
 
     Parameters
     ----------
     to
-        The reference.
+        The reference, of kind ``classical``, ``trained`` or ``optimal``.
     """
 
     citation = KAMB_2025
@@ -48,7 +48,7 @@ class Distance(Metric):
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the distance for every image at every noise level."""
-        reference = fitted_alike(self.to, evaluation)
+        reference = fit_on_same_images(self.to, evaluation)
         if reference is None:
             return Scores([])
         other = evaluation.along(reference)
@@ -66,16 +66,16 @@ class Distance(Metric):
 
 
 def check_uninformed(to: Reference) -> None:
-    """Raise ``ValueError`` if a reference sees the clean image: it predicts nothing."""
+    """Raise ``ValueError`` if a reference uses the clean image, since it then predicts nothing."""
     if to.kind in ("oracle", "bound"):
         raise ValueError(
-            f"to='{name_of(to)}' is of kind '{to.kind}', which sees the clean image; accepted are references of "
-            "the kinds classical, trained and optimal"
+            f"to='{name_of(to)}' is of kind '{to.kind}', which uses the clean image; accepted: references of "
+            "kind 'classical', 'trained' or 'optimal'"
         )
 
 
-def fitted_alike(to: Reference, evaluation: Evaluation) -> Reference | None:
-    """Return a reference fitted to the training images of the denoiser; ``None`` where they are unknown."""
+def fit_on_same_images(to: Reference, evaluation: Evaluation) -> Reference | None:
+    """Return a copy of a reference fitted to the training images of the denoiser, or ``None`` without such images."""
     if evaluation.learned_from is None or (evaluation.dataset is not None and not to.supports(evaluation.dataset)):
         return None
     reference = copy.deepcopy(to)

@@ -1,4 +1,4 @@
-"""DISTS: likeness of structure and texture."""
+"""DISTS: similarity of structure and texture."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ._perceptual import HUB, VGG16, File, Perceptual
 
 
 class Dists(Perceptual):
-    """DISTS of the denoised and the clean image: 0 for equal ones, lower is better; needs the extra ``pyiqa``.
+    """DISTS between denoised and clean images: 0 for equal images, lower is better; needs the extra ``pyiqa``.
 
-    1 minus a weighted mean of the likeness of the means (texture) and of the covariances (structure) of features of
-    VGG16, trained on ImageNet, of Ding, Ma, Wang & Simoncelli, TPAMI 2020. There is one version. It is that of pyiqa,
-    with images in [0, 1], which are clipped to it; grey ones are given three equal channels.
+    DISTS is 1 minus a weighted mean of the similarities of means (texture) and covariances (structure) of features of
+    VGG16 trained on ImageNet (Ding, Ma, Wang & Simoncelli, TPAMI 2020). It is computed by pyiqa. Images are clipped to
+    [0, 1], and grey images expanded to three equal channels.
     """
 
     citation = DING_2020
@@ -27,12 +27,12 @@ class Dists(Perceptual):
 
     @property
     def files(self) -> tuple[File, File]:
-        """The network, and the weights of its channels."""
+        """Files of weights of VGG16, and of the weights of its channels."""
         name = "DISTS_weights-f5e65c96.pth"
         return VGG16, File("DISTS, 20 kB", f"{HUB}/{name}", f"pyiqa/{name}")
 
     def network(self) -> Any:
-        """Return pyiqa's, with the backbone of torchvision."""
+        """Return the network of pyiqa with the backbone of torchvision."""
         from pyiqa.archs.dists_arch import DISTS
 
         return DISTS(pretrained=False)

@@ -1,4 +1,4 @@
-"""How much of a denoiser's score is that of a Gaussian."""
+"""Fraction of the score of a denoiser that is the score of a Gaussian."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from ..references.wiener_linear import WienerLinear
 
 
 class GaussianShare(Metric):
-    """Share of the denoiser's score that is the score of a Gaussian: 1 - E|s - s_G|^2 / E|s|^2.
+    """Fraction of the denoiser's score that is the score of a Gaussian: 1 - E|s - s_G|^2 / E|s|^2.
 
-    s = (f(y) - y) / sigma^2 is the denoiser's, and s_G that of the Gaussian with mean and covariance of the images that
-    it learned from, with noise: that of the best linear denoiser (``wiener-linear``). At high noise levels networks
-    have almost no other (Wang & Vastola 2024).
+    The score of the denoiser f is s = (f(y) - y) / sigma^2. The score s_G is that of a noisy Gaussian with the mean and
+    covariance of the training images, which is the score of the best affine denoiser (``wiener-linear``). At high noise
+    levels the scores of networks are almost Gaussian (Wang & Vastola 2024).
 
-    Parts: ``null``, the share of a score that points to the mean image m alone, (m - y) / sigma^2, which at high noise
-    levels is large too; ``size``, |s|^2, and ``explained`` and ``explained-by-mean``, what is left of it when
-    |s - s_G|^2 or |s - (m - y) / sigma^2|^2 is taken away: each per pixel and times sigma^2. Boards have the shares, as
-    ratios of means.
+    Parts: ``null``, the same fraction for the score (m - y) / sigma^2 towards the mean image m, which is also large at
+    high noise levels; ``size``, |s|^2; ``explained``, |s|^2 - |s - s_G|^2; ``explained-by-mean``,
+    |s|^2 - |s - (m - y) / sigma^2|^2. The last three are per pixel and multiplied by sigma^2. Boards show the fractions
+    as ratios of means.
 
     Parameters
     ----------
     images
-        Most training images to take mean and covariance from.
+        Largest number of training images for the mean and covariance.
     """
 
     citation = WANG_2024
@@ -44,26 +44,26 @@ class GaussianShare(Metric):
         self.images = images
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
-        """Raise ``ValueError`` for images of too many values for a covariance."""
+        """Raise ``ValueError`` for images with too many values for a covariance."""
         WienerLinear(self.images).check_shape(shape)
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the parts of every image at every noise level; none on images of no dataset."""
+        """Return the parts for every image at every noise level; none for images without a dataset."""
         learned_from = evaluation.learned_from
         if learned_from is None and evaluation.dataset is not None:
-            # From a stream, of which these are the first.
+            # The denoiser was trained on a stream of images; use its first images.
             learned_from = TrainingData(evaluation.dataset)
         if learned_from is None:
             return Scores([])
         gaussian = WienerLinear(self.images)
         gaussian.fit(learned_from)
-        mean, other = learned_from.training(self.images).double().mean(0), evaluation.along(gaussian)
+        mean, gaussian_evaluation = learned_from.training(self.images).double().mean(0), evaluation.along(gaussian)
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:
             noisy, denoised = evaluation.noisy(sigma).double(), evaluation.denoised(sigma).double()
             size = _energy(denoised - noisy, sigma)
             values["size", sigma] = size
-            values["explained", sigma] = size - _energy(denoised - other.denoised(sigma).double(), sigma)
+            values["explained", sigma] = size - _energy(denoised - gaussian_evaluation.denoised(sigma).double(), sigma)
             values["explained-by-mean", sigma] = size - _energy(denoised - mean, sigma)
         return Scores.parts(values)
 

@@ -1,4 +1,4 @@
-"""The gain in PSNR of a denoiser on the images that it learned from."""
+"""Difference in PSNR between training and test images."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .psnr import psnr_per_image
 
 
 class GeneralizationGap(Metric):
-    """Mean PSNR on the images that the denoiser learned from, less that on each test image (Kadkhodaie 2024, figure 1).
+    """Mean PSNR on training images minus the PSNR on each test image (Kadkhodaie 2024, figure 1).
 
-    As many training images as test images, or all if there are fewer. It is 0 for a denoiser that generalizes, and
-    large for one that memorizes. Those that learn from no images are compared with the ``train`` split, where it is 0
-    but for chance. Intervals are over the test images, given the training images.
+    The mean is over as many training images as test images, or over all if there are fewer. The value is 0 for a
+    denoiser that generalizes, and large for one that memorizes. Denoisers that were not trained are evaluated on the
+    ``train`` split, on which the expected value is 0. Intervals are over the test images, for fixed training images.
 
     Part: ``train``, the mean PSNR on training images.
     """
@@ -30,13 +30,13 @@ class GeneralizationGap(Metric):
     needs = frozenset({"test", "training"})
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the gap of every image at every noise level; none for what was trained on a stream."""
+        """Return the gap for every image at every noise level; none for denoisers trained on a stream of images."""
         if evaluation.learned_from is None:
             return Scores([])
-        seen = evaluation.on_training(len(evaluation.clean))
+        training_evaluation = evaluation.on_training(len(evaluation.clean))
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:
-            test, train = psnr_per_image(evaluation, sigma), psnr_per_image(seen, sigma).mean()
+            test, train = psnr_per_image(evaluation, sigma), psnr_per_image(training_evaluation, sigma).mean()
             values["", sigma] = train - test
             values["train", sigma] = train.expand(len(test))
         return Scores.parts(values)

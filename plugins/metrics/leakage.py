@@ -1,4 +1,4 @@
-"""Energy that a denoiser keeps beyond the tangent space of a manifold."""
+"""Energy that a denoiser keeps outside the tangent space of a manifold."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from gahbench import Metric, Scores, Shape
 from gahbench.evaluation import Evaluation
 
 from .._papers import KADKHODAIE_2024
-from ._eigenbasis import check_eigenvectors, scores_of
+from ._eigenbasis import check_eigenvectors, score_eigenvectors
 
 
 class Leakage(Metric):
-    """Sum of the eigenvalues beyond the dimension m of the manifold that the images are on.
+    """Sum of the Jacobian's eigenvalues beyond the dimension m of the image manifold, sum_{k > m} lambda_k.
 
-    As sigma tends to 0 the best denoiser on a manifold projects on the tangent space: m eigenvalues of 1, and 0 beyond.
-    Networks keep more, vectors that are harmonic and not tangent: the sign of their inductive bias (Kadkhodaie 2024,
-    section 3.3). The headline is sum_{k > m} lambda_k, of the symmetric part of the Jacobian.
+    As sigma tends to 0 the optimal denoiser on a manifold projects onto the tangent space, with m eigenvalues 1 and all
+    others 0. Networks also keep harmonic vectors outside the tangent space, which shows their inductive bias
+    (Kadkhodaie 2024, section 3.3). The eigenvalues are those of the symmetric part of the Jacobian. There are values
+    for datasets that provide tangent spaces.
 
-    Parts: ``extra``, how many eigenvalues above 1/2 there are beyond m (fewer: negative); ``angle`` and
-    ``largest-angle``, in degrees, the mean and the largest principal angle between the first m eigenvectors and the
-    tangent space. There are values for datasets that provide tangent spaces.
+    Parts: ``extra``, the number of eigenvalues above 1/2 minus m; ``angle`` and ``largest-angle``, the mean and the
+    largest principal angle, in degrees, between the first m eigenvectors and the tangent space.
     """
 
     citation = KADKHODAIE_2024
@@ -31,21 +31,21 @@ class Leakage(Metric):
     higher_is_better = False
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
-        """Raise ``ValueError`` for images of more than 2304 values."""
+        """Raise ``ValueError`` for images with more than 2304 values."""
         check_eigenvectors(shape, "leakage")
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the leakage of every image at every noise level; none without a Jacobian or tangent spaces."""
+        """Return the leakage and its parts for every image at every noise level; none without Jacobian or tangents."""
         dataset = evaluation.dataset
         count, start = len(evaluation.clean), evaluation.start
-        known = None if dataset is None else dataset.true_basis(evaluation.split, count, start)
-        if known is None or known.energies is not None:
+        tangents = None if dataset is None else dataset.true_basis(evaluation.split, count, start)
+        if tangents is None or tangents.energies is not None:
             return Scores([])
-        dimension = known.vectors.shape[2]
+        dimension = tangents.vectors.shape[2]
 
         def parts(sigma: float, eigenvalues: Tensor, vectors: Tensor) -> dict[str, Tensor]:
             eigenvalues, leading = eigenvalues.cpu(), vectors[:, :dimension].cpu()
-            cosines = torch.linalg.svdvals(leading @ known.vectors.to(leading)).clamp(max=1)
+            cosines = torch.linalg.svdvals(leading @ tangents.vectors.to(leading)).clamp(max=1)
             angles = torch.rad2deg(torch.arccos(cosines))
             return {
                 "": eigenvalues[:, dimension:].sum(1),
@@ -54,4 +54,4 @@ class Leakage(Metric):
                 "largest-angle": angles.amax(1),
             }
 
-        return scores_of(evaluation, parts)
+        return score_eigenvectors(evaluation, parts)

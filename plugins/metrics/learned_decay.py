@@ -1,4 +1,4 @@
-"""The rate at which coefficients fall in the basis that a denoiser learned."""
+"""Decay of the sorted coefficients of clean images in the eigenvectors of a denoiser."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ from gahbench import Metric, Scores, Shape
 from gahbench.evaluation import Evaluation, coefficient_decay
 
 from .._papers import KADKHODAIE_2024
-from ._eigenbasis import check_eigenvectors, scores_of
+from ._eigenbasis import check_eigenvectors, score_eigenvectors
 from .decay import check_ranks
 from .sparsity import coefficients
 
 
 class LearnedDecay(Metric):
-    """Fitted exponent alpha of the decay c_(k)^2 ~ k^-(alpha+1) of the clean image in the denoiser's eigenvectors.
+    """Fitted exponent alpha of the decay c_(k)^2 ~ k^-(alpha+1) of clean images in the denoiser's eigenvectors.
 
-    These are the eigenvectors of the symmetric part of the Jacobian at the noisy image. If they were optimal, the error
-    would fall as sigma^(2 alpha/(alpha+1)) (Kadkhodaie 2024, equation 13). ``decay`` is the same in a basis that
-    references shrink in.
+    The eigenvectors are those of the symmetric part of the Jacobian at the noisy image. If they are optimal, the error
+    is proportional to sigma^(2 alpha/(alpha+1)) (Kadkhodaie 2024, equation 13). ``decay`` is the exponent in the basis
+    of a reference.
 
     Parameters
     ----------
-    min_terms, max_terms
-        The ranks that are fitted: from ``min_terms`` to ``max_terms`` times the square root of the number of values.
+    min_terms
+        First rank of the fit, at least 1.
+    max_terms
+        Last rank of the fit, divided by the square root of the number of values.
     """
 
     citation = KADKHODAIE_2024
@@ -42,15 +44,15 @@ class LearnedDecay(Metric):
         self.max_terms = max_terms
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
-        """Raise ``ValueError`` for images of more than 2304 values, or too few to fit."""
+        """Raise ``ValueError`` for images with more than 2304 values, or with too few to fit."""
         check_eigenvectors(shape, "learned-decay")
         check_ranks("learned-decay", shape, math.prod(shape), self.min_terms, self.max_terms)
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the exponent of every image at every noise level; none without a Jacobian."""
+        """Return the exponent for every image at every noise level; none without a Jacobian."""
 
         def parts(sigma: float, eigenvalues: Tensor, vectors: Tensor) -> dict[str, Tensor]:
             sizes = coefficients(evaluation.clean, vectors).numpy()
             return {"": torch.as_tensor(coefficient_decay(sizes, self.min_terms, self.max_terms))}
 
-        return scores_of(evaluation, parts)
+        return score_eigenvectors(evaluation, parts)

@@ -1,4 +1,4 @@
-"""After how many steps of training a network has learned each principal component of its training images."""
+"""Training times of the principal components of the training images."""
 
 from __future__ import annotations
 
@@ -17,46 +17,47 @@ from gahbench.evaluation import Evaluation
 from .._papers import WANG_2025
 from ..bases._matrices import check_values
 from ..datasets.gaussian_faces import principal_components
-from ._along_training import crossing, spacing
+from ._along_training import crossing_step, snapshot_spacing
 
 if TYPE_CHECKING:
     from gahbench.contracts.denoisers import Denoiser
 
-#: A gain that starts nearer to what is to be learned has no time.
-LEARNED = 0.1
-#: Components that a slope is fitted to, at least.
-FEWEST = 3
+#: Components whose initial gain differs less from the target have no learning time.
+MIN_DIFFERENCE = 0.1
+#: Smallest number of components for a slope.
+MIN_COMPONENTS = 3
 
 
 class LearningTimes(Metric):
-    """How the time in which a principal component is learned depends on its variance: -1 for gradient descent.
+    """Slope of the learning times of principal components against their variance; -1 for gradient descent.
 
-    Of the training images, u_k is a principal component and lambda_k its variance. The gain of the denoiser f along it,
-    at steps of the size of the noise, is the mean over images of <f(y + sigma u_k) - f(y - sigma u_k), u_k> / 2 sigma;
-    that of the best linear denoiser is lambda_k / (lambda_k + sigma^2). tau_k is the number of steps after which half
-    of the difference between the two at the first snapshot is left, read between snapshots, linear in the logarithm of
-    steps. Components whose gain starts within 0.1 of what is to be learned have none, nor have those that do not get
-    there.
+    For a principal component u_k of the training images with variance lambda_k, the gain of the denoiser f is the mean
+    over images of <f(y + sigma u_k) - f(y - sigma u_k), u_k> / 2 sigma. The gain of the best linear denoiser, the
+    target, is lambda_k / (lambda_k + sigma^2). The learning time tau_k is the training step at which the difference
+    from the target has fallen to half of that at the first snapshot, interpolated between snapshots linearly in the
+    logarithm of the step. A component has no learning time if its first gain is within 0.1 of the target, or if the
+    difference does not fall to half.
 
-    A linear denoiser that is trained by gradient descent at one noise level approaches each gain exponentially, at a
-    rate in proportion to lambda_k + sigma^2 (Wang & Pehlevan 2025, arXiv 2503.03206): large variances come first. The
-    value is the slope of log tau_k against log(lambda_k + sigma^2), by least squares, -1 there: where lambda_k is
-    far above sigma^2, tau_k lambda_k is constant. None with fewer than three times.
+    A linear denoiser trained by gradient descent at a single noise level approaches each target exponentially, at a
+    rate proportional to lambda_k + sigma^2, so components of large variance are learned first (Wang & Pehlevan 2025,
+    arXiv 2503.03206). The value is the least-squares slope of log tau_k against log(lambda_k + sigma^2), which is -1
+    for such a denoiser. There is no value with fewer than three learning times.
 
-    Parts: ``first`` and ``last``, the least and the greatest tau_k; ``modes``, how many there are; ``spacing``, the
-    greatest ratio of the steps of successive snapshots after the tenth step, which should be below 1.3. For figures:
-    ``steps``, ``variances`` lambda_k, ``times`` tau_k, and ``gains``, shape (T, K).
+    Parts: ``first`` and ``last``, the smallest and largest tau_k in steps; ``modes``, the number of learning times;
+    ``spacing``, the largest ratio of the steps of successive snapshots after the tenth step, which should be below 1.3.
+    Arrays for figures: ``steps``, ``variances`` lambda_k, ``times`` tau_k, and ``gains``, shape (T, K).
 
     Parameters
     ----------
     modes
-        Most components: all, or some spaced evenly in the logarithm of their number, from the first to the last.
+        Largest number of components, at least 3; if there are more, a selection spaced evenly in the logarithm of the
+        index is used.
     sigma
-        Noise level; ``null`` for the least that is scored.
+        Noise level, greater than 0; ``null`` for the lowest scored level.
     images
-        Most test images.
+        Largest number of test images.
     training
-        Most training images to find the components of.
+        Largest number of training images for the principal components.
     """
 
     citation = WANG_2025
@@ -66,7 +67,7 @@ class LearningTimes(Metric):
 
     def __init__(
         self,
-        modes: Annotated[int, Field(ge=FEWEST)] = 24,
+        modes: Annotated[int, Field(ge=MIN_COMPONENTS)] = 24,
         sigma: Annotated[float, Field(gt=0)] | None = None,
         images: Annotated[int, Field(ge=1)] = 8,
         training: Annotated[int, Field(ge=2)] = 4096,
@@ -74,10 +75,10 @@ class LearningTimes(Metric):
         self.modes, self.sigma, self.images, self.training = modes, sigma, images, training
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return one value, and its parts."""
+        """Return a single value and its parts."""
         data = evaluation.learned_from
         if data is None and evaluation.dataset is not None:
-            # From a stream, of which these are the first.
+            # The network was trained on a stream of images; use its first images.
             data = TrainingData(evaluation.dataset)
         if data is None or not evaluation.snapshots:
             return Scores([])
@@ -89,54 +90,56 @@ class LearningTimes(Metric):
         gains = torch.stack([gains_along(load(), noisy, vectors, sigma) for _, load in evaluation.snapshots])
         target = variances / (variances + sigma**2)
         start = (gains[0] - target).abs()
-        left = (gains - target).abs() / start.clamp(min=LEARNED)
+        remaining = (gains - target).abs() / start.clamp(min=MIN_DIFFERENCE)
         times = torch.full_like(variances, torch.nan)
-        for mode in (start >= LEARNED).nonzero()[:, 0].tolist():
-            time = crossing(steps, left[:, mode], 0.5)
+        for mode in (start >= MIN_DIFFERENCE).nonzero()[:, 0].tolist():
+            time = crossing_step(steps, remaining[:, mode], 0.5)
             times[mode] = math.nan if time is None else time
         known = times.isfinite()
-        values = {"modes": float(known.sum()), "spacing": spacing(steps)}
+        values = {"modes": float(known.sum()), "spacing": snapshot_spacing(steps)}
         if known.any():
             values |= {"first": float(times[known].min()), "last": float(times[known].max())}
-        if known.sum() >= FEWEST:
+        if known.sum() >= MIN_COMPONENTS:
             values[""] = _slope((variances[known] + sigma**2).log(), times[known].log())
         arrays = {"steps": torch.tensor(steps), "variances": variances, "times": times, "gains": gains}
         return Scores.of_samples({part: torch.tensor(value) for part, value in values.items()}, arrays)
 
     def _components(self, data: TrainingData) -> tuple[Tensor, Tensor]:
-        """Return the variances (K,) and vectors (K, C, H, W) of some components, float64."""
+        """Return the variances (K,) and vectors (K, C, H, W) of the selected components, float64."""
         images = data.training(self.training)
         _, variances, components = principal_components(images.flatten(1))
-        # Fewer images than pixels have fewer components; rounding leaves some of no variance.
+        # With fewer images than pixels, some components have no variance except for rounding errors.
         count = int((variances > 1e-9 * variances[0]).sum())
         if count <= self.modes:
-            places = list(range(count))
+            indices = list(range(count))
         else:
-            places = sorted({round(count ** (place / (self.modes - 1))) - 1 for place in range(self.modes)})
-        return variances[places], components[:, places].mT.reshape(-1, *images.shape[1:])
+            indices = sorted({round(count ** (step / (self.modes - 1))) - 1 for step in range(self.modes)})
+        return variances[indices], components[:, indices].mT.reshape(-1, *images.shape[1:])
 
 
 def gains_along(denoiser: Denoiser, noisy: Tensor, vectors: Tensor, sigma: float) -> Tensor:
-    """Return the mean gains of a denoiser along unit vectors at steps of the size of the noise, shape (K,), float64."""
-    batches, found = Batches.of_images(image_shape(noisy)), []
+    """Return the mean gains of a denoiser along unit vectors, for differences of +-sigma, shape (K,), float64."""
+    batches, gains = Batches.of_images(image_shape(noisy)), []
     for vector in vectors:
         step = (sigma * vector).to(noisy)
-        moved = torch.cat([noisy + step, noisy - step])
-        ahead, behind = batches.run(functools.partial(_denoised, denoiser, moved, sigma)).double().flatten(1).chunk(2)
-        found.append(((ahead - behind) @ vector.flatten()).mean() / (2 * sigma))
-    return torch.stack(found)
+        shifted = torch.cat([noisy + step, noisy - step])
+        forward, backward = (
+            batches.run(functools.partial(_denoised, denoiser, shifted, sigma)).double().flatten(1).chunk(2)
+        )
+        gains.append(((forward - backward) @ vector.flatten()).mean() / (2 * sigma))
+    return torch.stack(gains)
 
 
 def _denoised(denoiser: Denoiser, noisy: Tensor, sigma: float, size: int) -> Tensor:
     with torch.no_grad():
         return torch.cat(
             [
-                denoiser.denoise(some, sigma, Truth(torch.full_like(some, torch.nan)))
-                for some in torch.split(noisy, size)
+                denoiser.denoise(batch, sigma, Truth(torch.full_like(batch, torch.nan)))
+                for batch in torch.split(noisy, size)
             ]
         )
 
 
-def _slope(places: Tensor, values: Tensor) -> float:
-    centred = places - places.mean()
+def _slope(positions: Tensor, values: Tensor) -> float:
+    centred = positions - positions.mean()
     return float((centred * values).sum() / centred.square().sum())

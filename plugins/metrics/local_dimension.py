@@ -1,4 +1,4 @@
-"""Local intrinsic dimension of what a denoiser believes images to be."""
+"""Local intrinsic dimension of the image distribution that a denoiser models."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from gahbench.evaluation import Evaluation
 
 from .._papers import KAMKARI_2024
 
-#: A denoiser whose output changes by less, relative to the noise, when it is given twice the noise level, is blind.
-BLIND = 1e-4
+#: Denoisers whose output changes by less than this fraction of sigma when the noise level doubles are blind.
+MIN_CHANGE = 1e-4
 
 
 class LocalDimension(Metric):
-    """Local intrinsic dimension at the clean image x: tr J(x) + |f(x) - x|^2 / sigma^2, J the Jacobian of f.
+    """Local intrinsic dimension at the clean image x: tr J(x) + |f(x) - x|^2 / sigma^2, where J is the Jacobian of f.
 
-    FLIPD (Kamkari et al. 2024), the change with the logarithm of sigma of the density of images with noise at x, from
-    the score (f(x) - x) / sigma^2. Where images fill a manifold of dimension m it tends to m as sigma tends to 0, for
-    the best denoiser: 5 on ``discs``. It depends on what a denoiser does at a noiseless image that it takes for a noisy
-    one: denoisers that do not depend on the noise level that they are given have no value, and neither have oracles.
+    This is FLIPD (Kamkari et al. 2024), the derivative of the log density of noisy images at x with respect to log
+    sigma, computed from the score (f(x) - x) / sigma^2. For the optimal denoiser on a manifold of dimension m it tends
+    to m as sigma tends to 0, for example to 5 on ``discs``. The denoiser is evaluated at noiseless images for a noise
+    level sigma, so denoisers that do not depend on the given noise level have no value. Oracles have no value either.
     """
 
     citation = KAMKARI_2024
@@ -31,19 +31,19 @@ class LocalDimension(Metric):
     titles: ClassVar[Mapping[str, str]] = {"": "local intrinsic dimension"}
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the dimension at every image and noise level; none for blind denoisers and oracles."""
+        """Return the dimension for every image at every noise level; none for blind denoisers and oracles."""
         if evaluation.denoiser.kind in ("oracle", "bound"):
             return Scores([])
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:
             noiseless = _Noiseless.of(evaluation, (sigma, 2 * sigma))
             try:
-                moves = (
+                depends_on_sigma = (
                     noiseless.denoised(sigma) - noiseless.denoised(2 * sigma)
-                ).square().mean().sqrt() > BLIND * sigma
-                trace = noiseless.local.trace(sigma) if moves else None
+                ).square().mean().sqrt() > MIN_CHANGE * sigma
+                trace = noiseless.local.trace(sigma) if depends_on_sigma else None
             except OptimumError:
-                # At one noise level it may be beyond reach, and known at the others.
+                # The optimum may be unavailable at some noise levels only.
                 continue
             if trace is None:
                 continue
@@ -53,14 +53,16 @@ class LocalDimension(Metric):
 
 
 class _Noiseless(Evaluation):
-    """An evaluation whose noisy images are the clean ones, whatever noise level a denoiser is given."""
+    """An evaluation whose noisy images are the clean images at all noise levels."""
 
     @classmethod
     def of(cls, other: Evaluation, sigmas: tuple[float, ...]) -> _Noiseless:
-        """Return that of another evaluation's denoiser and images."""
-        made = cls(other.denoiser, other.clean, sigmas, other.noise_seed, other.split, other.dataset, start=other.start)
-        made.granted = other.granted
-        return made
+        """Return a noiseless evaluation of the denoiser and images of another evaluation."""
+        noiseless = cls(
+            other.denoiser, other.clean, sigmas, other.noise_seed, other.split, other.dataset, start=other.start
+        )
+        noiseless.granted = other.granted
+        return noiseless
 
     def noisy(self, sigma: float, draw: int = 0) -> Tensor:
         """Return the clean images, shape (N, C, H, W)."""

@@ -1,4 +1,4 @@
-"""The slope, level by level."""
+"""Slope of output PSNR against input PSNR at each noise level."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .psnr import psnr_per_image
 
 
 class LocalSlope(Metric):
-    """Slope of output PSNR against input PSNR at each noise level, from that level and its neighbours.
+    """Slope of output PSNR against input PSNR at each noise level, computed from neighbouring levels.
 
-    It shows where a slope is steady, and so can be read as a rate, and where it bends towards 1, as every curve does at
-    a fixed resolution as sigma tends to 0.
+    The local slope shows at which noise levels the slope is constant and can be read as a rate, and where it tends to
+    1, as it does for every denoiser at a fixed resolution as sigma tends to 0.
     """
 
     unit = "dB/dB"
@@ -28,7 +28,7 @@ class LocalSlope(Metric):
             raise ValueError(f"local-slope needs at least 2 different noise levels, not {sorted(set(sigmas))}")
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the slope of every image at every noise level."""
+        """Return the slope for every image at every noise level."""
         sigmas = sorted(set(evaluation.sigmas))
         outputs = torch.stack([psnr_per_image(evaluation, sigma) for sigma in sigmas], dim=-1)
         slopes = local_slopes(input_psnr(sigmas), outputs.cpu().numpy())

@@ -1,4 +1,4 @@
-"""Which share of samples are copies of training images."""
+"""Fraction of samples that are copies of training images."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from gahbench.evaluation import Evaluation
 from gahbench.sampling import MEMORIZED, affine_ratios, memorization_ratios, nearest
 
 from .._papers import YOON_2023
-from ._sampled import placed, training_images
+from ._sampled import scatter, training_images
 
 
 class Memorization(Metric):
-    """Memorization ratio: share of samples that are three times nearer to one training image than to any other.
+    """Memorization ratio: fraction of samples that are three times nearer to a training image than to any other.
 
-    |s - x_1| / |s - x_2| < 1/3 for a sample s, its nearest and second nearest training image (Yoon et al. 2023); with a
-    single training image the second is that image without any structure, flat at its mean.
+    A sample s is memorized if |s - x_1| / |s - x_2| < 1/3 for its nearest and second nearest training images (Yoon et
+    al. 2023). With a single training image, x_2 is the constant image with the same mean.
 
-    Parts: ``ratio``, that ratio of each sample; ``affine``, the share where training images may have any grey level and
-    contrast, which is how bias-free networks remember them; ``duplicate``, share of samples nearer to their nearest
-    training image than all but a share ``quantile`` of test images are to theirs.
+    Parts: ``ratio``, the ratio of distances for each sample; ``affine``, the fraction of memorized samples if training
+    images may change in brightness and contrast, as in images memorized by bias-free networks; ``duplicate``, the
+    fraction of samples whose distance to the nearest training image is below the ``quantile`` of such distances of test
+    images.
 
     Parameters
     ----------
     quantile
-        Share of test images that would count as near-duplicates.
+        Fraction of test images that would count as near-duplicates, in (0, 1).
     """
 
     citation = YOON_2023
@@ -43,18 +44,18 @@ class Memorization(Metric):
         self.quantile = quantile
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return 1 or 0 for each sample, and the parts."""
-        places, count = evaluation.samples.converged.nonzero()[:, 0], len(evaluation.samples)
-        if not len(places) or evaluation.learned_from is None:
+        """Return 1 for memorized samples and 0 for others, and the parts."""
+        indices, count = evaluation.samples.converged.nonzero()[:, 0], len(evaluation.samples)
+        if not len(indices) or evaluation.learned_from is None:
             return Scores([])
-        samples, images = evaluation.samples.images[places], training_images(evaluation)
-        found = nearest(samples, images, 2)
-        ratios = memorization_ratios(samples, images, found)
-        fresh = nearest(evaluation.clean, images).values[:, 0].quantile(self.quantile)
+        samples, training = evaluation.samples.images[indices], training_images(evaluation)
+        neighbours = nearest(samples, training, 2)
+        ratios = memorization_ratios(samples, training, neighbours)
+        threshold = nearest(evaluation.clean, training).values[:, 0].quantile(self.quantile)
         parts = {
             "": ratios < MEMORIZED,
             "ratio": ratios,
-            "affine": affine_ratios(samples, images) < MEMORIZED,
-            "duplicate": found.values[:, 0] < fresh,
+            "affine": affine_ratios(samples, training) < MEMORIZED,
+            "duplicate": neighbours.values[:, 0] < threshold,
         }
-        return Scores.of_samples({part: placed(value, places, count) for part, value in parts.items()})
+        return Scores.of_samples({part: scatter(value, indices, count) for part, value in parts.items()})

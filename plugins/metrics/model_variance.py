@@ -11,20 +11,20 @@ from gahbench.evaluation import Evaluation
 
 from .._papers import KADKHODAIE_2024
 
-#: Mean squares below this are rounding in float32, and are given as this: -140 dB.
+#: Lower bound of mean squares, -140 dB: smaller values are rounding errors of float32.
 MIN_SQUARE = 1e-14
 
 
 class ModelVariance(Metric):
-    """Mean square difference of two denoisers that learned from different images, |f_A(y) - f_B(y)|^2 / d, in dB.
+    """Mean square difference of two denoisers trained on different images, |f_A(y) - f_B(y)|^2 / d, in dB.
 
-    The two halves of the training set share no image, and f_A and f_B see the same noisy one. Twice the variance over
-    training sets: the model variance of Kadkhodaie et al. 2024, section 2, which tends to 0 as denoisers generalize.
-    Means are of decibels, as those of PSNR are, and lower than decibels of the mean, which
-    follow from ``square``; at least -140.
+    The denoisers f_A and f_B are trained on halves of the training set that share no image, and see the same noisy
+    image y. The value is twice the variance over training sets, the model variance of Kadkhodaie et al. 2024 (section
+    2), and tends to 0 (-inf dB) as denoisers generalize. Means are over decibels, as for PSNR, and are below the
+    decibels of the mean, which follow from the part ``square``. Values are at least -140 dB.
 
-    Parts: ``relative``, in dB against the mean of the two squared errors: 3 dB or so for errors that have nothing in
-    common, much less for nearly the same function; ``square``, the mean square itself.
+    Parts: ``relative``, the difference in dB relative to the mean squared error of both denoisers, about 3 dB for
+    independent errors and much less for nearly equal functions; ``square``, the mean square difference.
     """
 
     citation = KADKHODAIE_2024
@@ -34,15 +34,15 @@ class ModelVariance(Metric):
     needs = frozenset({"partner"})
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the difference for every image at every noise level."""
+        """Return the difference and the parts for every image at every noise level."""
         partner = evaluation.partner
         if partner is None:
             return Scores([])
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:
-            one, other = evaluation.denoised(sigma).double(), partner.denoised(sigma).double()
-            square = mean_square(one - other)
-            error = (mean_square(one - evaluation.clean) + mean_square(other - evaluation.clean)) / 2
+            denoised, other = evaluation.denoised(sigma).double(), partner.denoised(sigma).double()
+            square = mean_square(denoised - other)
+            error = (mean_square(denoised - evaluation.clean) + mean_square(other - evaluation.clean)) / 2
             values["", sigma] = decibels(square)
             values["relative", sigma] = decibels(square) - decibels(error)
             values["square", sigma] = square
@@ -55,5 +55,5 @@ def decibels(squares: Tensor) -> Tensor:
 
 
 def mean_square(difference: Tensor) -> Tensor:
-    """Return the mean square of each of the images (N, C, H, W), shape (N,)."""
+    """Return the mean square of each image (N, C, H, W), shape (N,)."""
     return difference.flatten(1).square().mean(1)

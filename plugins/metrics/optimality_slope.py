@@ -1,4 +1,4 @@
-"""Whether the distance from the optimum grows as noise fades."""
+"""Growth of the distance from the optimum as the noise decreases."""
 
 from __future__ import annotations
 
@@ -15,30 +15,28 @@ from gahbench.evaluation import MIN_LEVELS, Evaluation, input_psnr, local_slopes
 
 from .._papers import KADKHODAIE_2024, KOROSTELEV_1993
 
-#: Share of the bound below which an error is this.
-_LEAST = 1e-9
+#: Lower bound of errors, as a fraction of the bound.
+_MIN_RATIO = 1e-9
 
 
 class OptimalitySlope(Metric):
-    """Slope of D = 10 log10(MSE / bound) against input PSNR at each noise level, for every image.
+    """Slope of the distance from the optimum, D = 10 log10(MSE / bound), against input PSNR at each noise level.
 
-    The bound is the expected error of the best denoiser, where a dataset's optimum is exact, or of its genie. A
-    denoiser of the optimal rate keeps its distance: slope 0; one with the rate of wavelets falls behind as noise fades,
-    with slope alpha/(alpha+1) - 1/2 (Korostelev & Tsybakov 1993; Kadkhodaie 2024, equation 13). Boards read the slope
-    of the mean errors over the noise levels at which the number of pixels does not matter, in epsilon = sigma / side,
-    and say whether it is near-optimal, not, or undecided, and why. For that a suite has one dataset in several sizes,
-    each twice the one before, of one ``master`` size, and noise levels in which a factor of 2 occurs. None where the
-    optimum is not known.
+    The bound is the expected error of the optimal denoiser if the optimum of the dataset is exact, and otherwise that
+    of its genie. A denoiser with the optimal rate has slope 0. A denoiser with the rate of wavelets has slope
+    alpha/(alpha+1) - 1/2 (Korostelev & Tsybakov 1993; Kadkhodaie 2024, equation 13). Boards compute the slope of the
+    mean errors over noise levels epsilon = sigma / side at which errors do not depend on the resolution, and report
+    whether it is near-optimal, not near-optimal, or undecided, with the reason. The suite needs a dataset in several
+    sizes that double, with a common ``master`` size, and noise levels that include factors of 2. There is no value if
+    the optimum is unknown.
 
-    Parts, at each noise level: ``error``, the mean squared error per pixel, as far as possible in closed form; and
-    ``bound``.
+    Parts at each noise level: ``error``, the mean squared error per pixel, in closed form if possible; ``bound``.
 
     Parameters
     ----------
     max_size
-        Largest side of the images at which the bound is computed, which may take minutes; at larger ones there are
-        errors alone, and boards take the bound from smaller images of the same masters, where it has collapsed.
-        ``None`` for no limit.
+        Largest image side, in pixels, for which the bound is computed, which may take minutes. For larger images only
+        errors are computed, and boards use the bound of smaller images of the same masters. ``null`` for no limit.
     """
 
     citation = (KOROSTELEV_1993, KADKHODAIE_2024)
@@ -56,7 +54,7 @@ class OptimalitySlope(Metric):
             )
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return errors and bounds of every image at every noise level, and the local slopes of D where it is known."""
+        """Return errors and bounds for every image at every noise level, and local slopes of D if bounds are known."""
         if evaluation.dataset is None or evaluation.dataset.optimum.kind not in ("exact", "bracket"):
             return Scores([])
         values: dict[tuple[str, float], Tensor] = {}
@@ -67,16 +65,16 @@ class OptimalitySlope(Metric):
             values["error", sigma] = error
             if bound is not None:
                 values["bound", sigma] = bound
-                # A denoiser that returns the clean image has a slope too.
-                distances[sigma] = 10 * torch.log10(error.clamp_min(_LEAST * bound) / bound)
+                # Clamp the error, so that a denoiser that returns the clean image has a slope.
+                distances[sigma] = 10 * torch.log10(error.clamp_min(_MIN_RATIO * bound) / bound)
         if len(distances) > 1:
             curves = torch.stack(list(distances.values()), dim=-1)
             slopes = torch.as_tensor(local_slopes(input_psnr(list(distances)), curves.numpy()))
-            values |= {("", sigma): slopes[:, place] for place, sigma in enumerate(distances)}
+            values |= {("", sigma): slopes[:, index] for index, sigma in enumerate(distances)}
         return Scores.parts(values)
 
     def _bound(self, evaluation: Evaluation, sigma: float) -> Tensor | None:
-        """Return the expected error of the best denoiser or the genie, shape (N,), float64, if it is computed."""
+        """Return the expected error of the optimal denoiser or the genie, shape (N,), float64, or ``None``."""
         dataset = evaluation.dataset
         assert dataset is not None
         if self.max_size is not None and max(evaluation.shape[1:]) > self.max_size:
@@ -91,17 +89,17 @@ class OptimalitySlope(Metric):
 
 
 def _error(evaluation: Evaluation, sigma: float, has_bound: bool) -> Tensor:
-    """Return the mean squared error per pixel of each image, shape (N,), float64, with as little noise as possible."""
+    """Return the mean squared error per pixel of each image, shape (N,), float64, with reduced variance."""
     risk = evaluation.risk(sigma)
     if risk is not None:
         return risk.double()
     denoised = evaluation.denoised(sigma).double()
     best = None
     if has_bound and evaluation.denoiser.kind not in ("oracle", "bound"):
-        # A genie's image may not be computed accurately enough where its error is.
+        # The genie's image may be unavailable at noise levels at which its error is known.
         with contextlib.suppress(OptimumError):
             best = evaluation.optimum(sigma)
     if best is not None:
-        # Pythagoras: the error of what sees the noisy image alone is the best one and the distance from it.
+        # By Pythagoras, the expected error is the optimal error plus the squared distance from the optimum.
         return best.error + (denoised - best.mean).square().flatten(1).mean(1)
     return (denoised - evaluation.clean.double()).square().flatten(1).mean(1)

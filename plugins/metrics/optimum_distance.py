@@ -1,4 +1,4 @@
-"""Distance of a denoiser from the best one, and a check that it is not beyond it."""
+"""Distance of a denoiser from the optimal denoiser, and a test for errors below the optimum."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from .._papers import KADKHODAIE_2024
 
 
 class OptimumDistance(Metric):
-    """Mean squared distance from the best denoiser, |f(y) - f*(y)|^2 / d, in squared units of the grey scale.
+    """Mean squared distance from the optimal denoiser f*, |f(y) - f*(y)|^2 / d, in squared grey values.
 
-    f* is the posterior mean where a dataset's optimum is exact, and its genie, the mean given the noisy image and more,
-    where it is a bracket. On average the squared error of f is that of f* and this distance, by Pythagoras, since
-    f* is a conditional mean given all that f sees (Kadkhodaie 2024, equation 5, whose integrand it is). Boards compute
-    deficits and the KL bound from it: it is never negative, and varies less than a difference of errors. None for
-    oracles and bounds, which see more than the noisy image, nor where nothing is known.
+    f* is the posterior mean if the optimum of the dataset is exact. If the optimum is a bracket, f* is the genie, the
+    conditional mean given the noisy image and additional information. By Pythagoras the expected squared error of f is
+    that of f* plus this distance, since f* is a conditional mean given at least the noisy image; the distance is the
+    integrand of equation 5 of Kadkhodaie 2024. Boards compute deficits and the KL bound from the distance, which is
+    never negative, and has a smaller variance than a difference of errors. There is no value for oracles and bounds,
+    which use more than the noisy image, or if the optimum is unknown.
 
-    On manifolds f* is estimated by importance sampling, and its own error counts in the distance: about 0.1 % of the
-    optimal error with the 800 effective samples that are wanted, 1 % with the 100 that are accepted.
+    On manifolds f* is estimated by importance sampling, and its error adds to the distance: about 0.1 % of the optimal
+    error for the intended 800 effective samples, and 1 % for the minimum of 100.
 
     Part: ``optimal-error``, the expected mean squared error of f* in closed form.
     """
@@ -31,47 +32,48 @@ class OptimumDistance(Metric):
     higher_is_better = False
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the distance of every image at every noise level, and the error of the best denoiser."""
+        """Return the distance and the optimal error for every image at every noise level."""
 
-        def at(sigma: float, best: OptimalImages) -> dict[str, Tensor]:
+        def parts(sigma: float, best: OptimalImages) -> dict[str, Tensor]:
             return {
                 "": (evaluation.denoised(sigma).double() - best.mean).square().flatten(1).mean(1),
                 "optimal-error": best.error,
             }
 
-        return _scores(evaluation, at)
+        return _scores(evaluation, parts)
 
 
 class OptimumCross(Metric):
-    """Inner product of what a denoiser does otherwise than the best one and the best one's error, per pixel.
+    """Inner product between a denoiser's difference from the optimum and the error of the optimum, per pixel.
 
-    <f(y) - f*(y), x - f*(y)> / d, in squared units of the grey scale, f* as in ``optimum-distance``. Its expectation is
-    0 for every f that sees no more than the noisy image. Above 0, beyond its standard error, the denoiser is nearer to
-    the clean image than can be; below 0, f* is not the best. Boards say of which entrants that holds.
+    The value is <f(y) - f*(y), x - f*(y)> / d in squared grey values, with f* as in ``optimum-distance``. Its
+    expectation is 0 for every f that uses only the noisy image. A value significantly above 0 shows that the denoiser
+    is nearer to the clean image x than is possible. A value significantly below 0 shows that f* is not optimal. Boards
+    flag such entrants.
     """
 
     higher_is_better = None
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the inner product of every image at every noise level."""
+        """Return the inner product for every image at every noise level."""
         clean = evaluation.clean.double()
 
-        def at(sigma: float, best: OptimalImages) -> dict[str, Tensor]:
-            other = evaluation.denoised(sigma).double() - best.mean
-            return {"": (other * (clean - best.mean)).flatten(1).mean(1)}
+        def parts(sigma: float, best: OptimalImages) -> dict[str, Tensor]:
+            difference = evaluation.denoised(sigma).double() - best.mean
+            return {"": (difference * (clean - best.mean)).flatten(1).mean(1)}
 
-        return _scores(evaluation, at)
+        return _scores(evaluation, parts)
 
 
-def _scores(evaluation: Evaluation, at: Callable[[float, OptimalImages], dict[str, Tensor]]) -> Scores:
+def _scores(evaluation: Evaluation, parts: Callable[[float, OptimalImages], dict[str, Tensor]]) -> Scores:
     values: dict[tuple[str, float], Tensor] = {}
     if evaluation.denoiser.kind not in ("oracle", "bound"):
         for sigma in evaluation.sigmas:
             try:
                 best = evaluation.optimum(sigma)
             except OptimumError:
-                # At one noise level it may be beyond reach, and known at the others.
+                # The optimum may be unavailable at some noise levels only.
                 continue
             if best is not None:
-                values |= {(part, sigma): found for part, found in at(sigma, best).items()}
+                values |= {(part, sigma): value for part, value in parts(sigma, best).items()}
     return Scores.parts(values)

@@ -1,4 +1,4 @@
-"""Whether samples are nearer to the half of the training images that their network learned from."""
+"""Preference of samples for the half of the training set on which their network was trained."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ from gahbench.evaluation import Evaluation
 from gahbench.sampling import nearest, own_set, without_shared
 
 from .._papers import MEEHAN_2020
-from ._sampled import placed, training_images
+from ._sampled import scatter, training_images
 
 
 class OwnHalf(Metric):
-    """Share of samples whose nearest training image is in the half that their network learned from: 1/2 by chance.
+    """Fraction of samples whose nearest training image is in the half on which their network was trained.
 
-    Two networks learned from halves A and B of the training set, equally many. The value, called pi, is the mean of the
-    share of A's samples whose nearest image in A and B together is in A, and of B's likewise, from the same starting
-    noises. For networks that do not depend on which half is theirs it is 1/2 exactly, whatever the images are, with no
-    threshold to choose and nothing to calibrate; 1 for copies. The share of one half alone is not 1/2: one half may be
-    nearer to everything. Images that are in both halves are left out.
+    Two networks are trained on halves A and B of the training set, of equal size. The value pi averages two fractions
+    for the same starting noise: of samples of A whose nearest image in A and B is in A, and of samples of B whose
+    nearest image is in B. The expectation is exactly 1/2 for networks that do not depend on their half, for any images,
+    without thresholds or calibration. It is 1 for copies. The average over both halves is necessary, since one half may
+    be nearer to all samples. Images in both halves are excluded.
 
-    Parts: ``null``, 1/2; ``c-t``, whether samples are nearer to their own half than test images are: the statistic of
-    Mann and Whitney of the two sets of distances, in standard deviations (Meehan, Chaudhuri, Dasgupta 2020, without
-    cells). Its mean over samples is about 0 for fresh images, below -3 for copies, above 3 for samples unlike any
-    training image.
+    Parts: ``null``, 1/2; ``c-t``, the Mann-Whitney statistic that compares distances to the own half of samples and of
+    test images, in standard deviations (Meehan, Chaudhuri & Dasgupta 2020, without cells). Its mean over samples is
+    about 0 for new images, below -3 for copies, and above 3 for samples unlike any training image.
     """
 
     citation = MEEHAN_2020
@@ -42,29 +41,34 @@ class OwnHalf(Metric):
     needs = frozenset({"partner", "samples", "test", "training"})
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the value of every starting noise from which both converged, and the parts."""
+        """Return the value and the parts for every starting noise for which both samples converged."""
         partner = evaluation.partner
         if partner is None or evaluation.learned_from is None or partner.learned_from is None:
             return Scores([])
-        both = evaluation.samples.converged & partner.samples.converged
-        places, count = both.nonzero()[:, 0], len(both)
-        own, other = without_shared(training_images(evaluation), training_images(partner))
-        if not len(places) or not len(own):
+        converged = evaluation.samples.converged & partner.samples.converged
+        indices, count = converged.nonzero()[:, 0], len(converged)
+        own_half, other_half = without_shared(training_images(evaluation), training_images(partner))
+        if not len(indices) or not len(own_half):
             return Scores([])
-        one, another = evaluation.samples.images[places], partner.samples.images[places]
+        samples, others = evaluation.samples.images[indices], partner.samples.images[indices]
         parts = {
-            "": (own_set(one, own, other) + own_set(another, other, own)) / 2,
-            "null": torch.full((len(places),), 0.5),
-            "c-t": (nearness(one, own, evaluation.clean) + nearness(another, other, evaluation.clean)) / 2,
+            "": (own_set(samples, own_half, other_half) + own_set(others, other_half, own_half)) / 2,
+            "null": torch.full((len(indices),), 0.5),
+            "c-t": (
+                standardized_ranks(samples, own_half, evaluation.clean)
+                + standardized_ranks(others, other_half, evaluation.clean)
+            )
+            / 2,
         }
-        return Scores.of_samples({part: placed(value, places, count) for part, value in parts.items()})
+        return Scores.of_samples({part: scatter(value, indices, count) for part, value in parts.items()})
 
 
-def nearness(samples: Tensor, images: Tensor, fresh: Tensor) -> Tensor:
-    """Return contributions of samples, shape (M,), to a standardized rank sum of distances to images, their mean."""
-    mine, others = (nearest(some, images).values[:, 0] for some in (samples, fresh))
-    # The share of fresh images that are nearer than a sample, ties by half.
-    below = (others[None] < mine[:, None]).double() + 0.5 * (others[None] == mine[:, None]).double()
-    count, against = len(mine), len(others)
-    deviation = math.sqrt(count * against * (count + against + 1) / 12)
-    return (below.mean(1) - 0.5) * count * against / deviation
+def standardized_ranks(samples: Tensor, images: Tensor, fresh: Tensor) -> Tensor:
+    """Return values of samples, shape (M,), whose mean is the standardized rank sum of distances to images."""
+    distances, fresh_distances = (nearest(batch, images).values[:, 0] for batch in (samples, fresh))
+    # Ties count as one half.
+    is_nearer = (fresh_distances[None] < distances[:, None]).double()
+    is_nearer += 0.5 * (fresh_distances[None] == distances[:, None]).double()
+    count, fresh_count = len(distances), len(fresh_distances)
+    deviation = math.sqrt(count * fresh_count * (count + fresh_count + 1) / 12)
+    return (is_nearer.mean(1) - 0.5) * count * fresh_count / deviation

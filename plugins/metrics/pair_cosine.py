@@ -1,4 +1,4 @@
-"""Whether denoisers that learned from different images draw the same samples."""
+"""Similarity of the samples of denoisers trained on different images."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from gahbench.evaluation import Evaluation
 from gahbench.sampling import nearest_by_cosine, pair_cosines
 
 from .._papers import KADKHODAIE_2024
-from ._sampled import placed, training_images
+from ._sampled import scatter, training_images
 
 
 class PairCosine(Metric):
-    """Cosine of the samples that two denoisers draw from the same noise, the mean of each image removed.
+    """Cosine between samples that two denoisers draw from the same noise, after removing the mean of each image.
 
-    The two learned from halves of the training set that share no image. It is near 1 where both model the same density
-    (Kadkhodaie 2024, figure 2).
+    The denoisers are trained on halves of the training set that share no image. The cosine is near 1 if both model the
+    same density (Kadkhodaie 2024, figure 2).
 
-    Parts: ``raw``, without removing means; ``own``, with the mean test image removed instead, so that only what sets a
-    sample apart from others of its family counts; ``null``, as the value itself, of one's sample with the
-    other's next one, from other noise. Samples of both and their most similar training images are kept for figures.
+    Parts: ``raw``, the cosine without removing means; ``own``, the cosine after removing the mean test image, which
+    ignores what all images of the dataset have in common; ``null``, the cosine between samples from different noise.
+    Arrays for figures: samples of both denoisers and their most similar training images.
     """
 
     citation = KADKHODAIE_2024
@@ -29,34 +29,34 @@ class PairCosine(Metric):
     needs = frozenset({"partner", "samples", "test", "training"})
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the cosine of every pair in which both converged, and the parts."""
+        """Return the cosine and the parts for every pair of converged samples."""
         partner = evaluation.partner
         if partner is None or evaluation.learned_from is None:
             return Scores([])
-        both = evaluation.samples.converged & partner.samples.converged
-        places, count = both.nonzero()[:, 0], len(both)
-        if not len(places):
+        converged = evaluation.samples.converged & partner.samples.converged
+        indices, count = converged.nonzero()[:, 0], len(converged)
+        if not len(indices):
             return Scores([])
-        one, other = evaluation.samples.images[places], partner.samples.images[places]
-        seen, others_seen = training_images(evaluation), training_images(partner)
-        # Not that of the training images: of two that each memorized one, the samples would be opposite by definition.
-        middle = evaluation.clean.mean(0)
+        samples, others = evaluation.samples.images[indices], partner.samples.images[indices]
+        training, partner_training = training_images(evaluation), training_images(partner)
+        # The mean of the training images would make copies of two different training images opposite.
+        mean_image = evaluation.clean.mean(0)
         parts = {
-            "": pair_cosines(one, other),
-            "raw": pair_cosines(one, other, centred=False),
-            "own": pair_cosines(one, other, centred=False, origin=middle),
+            "": pair_cosines(samples, others),
+            "raw": pair_cosines(samples, others, centred=False),
+            "own": pair_cosines(samples, others, centred=False, origin=mean_image),
         }
-        if len(places) > 1:
-            parts["null"] = pair_cosines(one, other.roll(-1, 0))
-        closest = nearest_by_cosine(one, seen)
-        others_closest = nearest_by_cosine(other, others_seen)
+        if len(indices) > 1:
+            parts["null"] = pair_cosines(samples, others.roll(-1, 0))
+        closest = nearest_by_cosine(samples, training)
+        partner_closest = nearest_by_cosine(others, partner_training)
         arrays = {
-            "samples": one,
-            "partner_samples": other,
-            "closest": seen[closest.indices[:, 0]],
-            "partner_closest": others_seen[others_closest.indices[:, 0]],
+            "samples": samples,
+            "partner_samples": others,
+            "closest": training[closest.indices[:, 0]],
+            "partner_closest": partner_training[partner_closest.indices[:, 0]],
             "pair_cosine": parts[""],
             "closest_cosine": closest.values[:, 0],
-            "partner_closest_cosine": others_closest.values[:, 0],
+            "partner_closest_cosine": partner_closest.values[:, 0],
         }
-        return Scores.of_samples({part: placed(value, places, count) for part, value in parts.items()}, arrays)
+        return Scores.of_samples({part: scatter(value, indices, count) for part, value in parts.items()}, arrays)

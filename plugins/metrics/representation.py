@@ -1,4 +1,4 @@
-"""Whether a network's features are spiky on the images that it learned from, or balanced."""
+"""Spread of the features of a network over channels on training images and on samples."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from gahbench.networks import Trained, feature_layers, layer_output, middle_laye
 
 
 class Representation(Metric):
-    """Excess spread of a middle layer's features over channels on training images, compared with samples.
+    """Ratio of the spread of features over channels on training images to that on generated samples.
 
-    At the lowest noise level of the suite, features are pooled over space by their maximum; what counts is their
-    standard deviation over channels, the mean over images (arXiv 2512.20963). A network that has memorized an image
-    answers it with few channels, which makes a spiky representation; one that generalizes, with many, alike on training
-    images and on those it generates. The value is the ratio of the two, 1 for the same; entrants that are no networks
-    have none.
+    The features of a middle layer at the lowest noise level of the suite are max-pooled over space. Their spread is the
+    standard deviation over channels, averaged over images (arXiv 2512.20963). A memorized image activates few channels,
+    which gives a large spread. A network that generalizes activates many channels, equally on training images and on
+    samples, so the ratio is 1. Entrants that are not networks have no value.
 
-    Parts: ``train``, ``generated``, and ``test``, the standard deviations.
+    Parts: ``train``, ``generated`` and ``test``, the spreads on training images, samples and test images.
 
     Parameters
     ----------
     layer
-        Name of a module of the network with features of shape (N, C, H, W); null for the middle one of those with the
-        fewest pixels: the bottleneck of a UNet, the middle of a chain of convolutions.
+        Name of a module of the network with features of shape (N, C, H, W). ``null`` for the middle one of the layers
+        with the fewest pixels: the bottleneck of a UNet, or the middle of a chain of convolutions.
     """
 
     titles: ClassVar[dict[str, str]] = {"": "feature spread, train over generated"}
@@ -39,7 +38,7 @@ class Representation(Metric):
         self.layer = layer
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return one value over all images, and its parts."""
+        """Return a single value over all images, and its parts."""
         denoiser, learned = evaluation.denoiser, evaluation.learned_from
         if not isinstance(denoiser, Trained) or learned is None:
             return Scores([])
@@ -55,17 +54,17 @@ class Representation(Metric):
         return Scores.of_samples({"": spread["train"] / spread["generated"], **spread})
 
     def _layer(self, denoiser: Trained, image: Tensor) -> str | None:
-        """Return the name of the layer; ``None`` for a network without any that has features of several channels."""
+        """Return the name of the layer, or ``None`` if no layer has features of several channels."""
         if self.layer is not None:
             return self.layer
         level = torch.full((1,), 0.1, device=denoiser.device)
         layers = feature_layers(denoiser.network, image.to(denoiser.device), level)
-        wide = [(layer.name, layer.pixels) for layer in layers if layer.channels > 1]
-        return middle_layer(wide) if wide else None
+        candidates = [(layer.name, layer.pixels) for layer in layers if layer.channels > 1]
+        return middle_layer(candidates) if candidates else None
 
 
 def _spread(denoiser: Trained, layer: str, evaluation: Evaluation, clean: Tensor, sigma: float) -> Tensor:
-    """Return the mean over images of the standard deviation over channels of pooled features."""
+    """Return the standard deviation over channels of pooled features, averaged over images."""
     noisy = Evaluation(denoiser, clean, [sigma], evaluation.noise_seed, evaluation.split).noisy(sigma)
     return Batches.of_images(image_shape(noisy)).run(functools.partial(_mean_spread, denoiser, layer, noisy, sigma))
 
@@ -76,8 +75,6 @@ def _mean_spread(denoiser: Trained, layer: str, noisy: Tensor, sigma: float, siz
         levels = torch.full((len(batch),), sigma, device=denoiser.device)
         features = layer_output(denoiser.network, layer, batch.to(denoiser.device), levels)
         if features.ndim != 4 or features.shape[1] < 2:
-            raise ValueError(
-                f"layer '{layer}' puts out shape {tuple(features.shape)}; accepted are (N, C, H, W), C > 1"
-            )
+            raise ValueError(f"layer '{layer}' returns shape {tuple(features.shape)}; accepted: (N, C, H, W), C > 1")
         spreads.append(features.float().amax((2, 3)).std(1).double().cpu())
     return torch.cat(spreads).mean()

@@ -14,10 +14,10 @@ from .._papers import FRIEDMAN_2023
 
 
 class SampleDiversity(Metric):
-    """Root mean square distance between samples, relative to that between test images: 1 for as diverse.
+    """Root mean square distance between samples, relative to that between test images; 1 for equal diversity.
 
-    Part: ``vendi``, the number of different samples, in effect (Friedman & Dieng 2023), relative to that of as many
-    test images; the mean test image is removed first.
+    Part: ``vendi``, the effective number of different samples (Friedman & Dieng 2023), relative to that of as many test
+    images, after removing the mean test image.
     """
 
     citation = FRIEDMAN_2023
@@ -26,12 +26,14 @@ class SampleDiversity(Metric):
     min_images = 2
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return one value of all samples, and its part; none with fewer than two samples that converged."""
+        """Return a single value for all samples, and its part; none with fewer than two converged samples."""
         samples = evaluation.samples.images[evaluation.samples.converged]
         count = min(len(samples), len(evaluation.clean))
         if count < 2:
             return Scores([])
         mean = evaluation.clean.mean(0)
-        own, fresh = (vendi_score(images[:count], centred=False, origin=mean) for images in (samples, evaluation.clean))
-        parts = {"": relative_spread(samples, evaluation.clean), "vendi": own / fresh}
+        vendi, fresh = (
+            vendi_score(images[:count], centred=False, origin=mean) for images in (samples, evaluation.clean)
+        )
+        parts = {"": relative_spread(samples, evaluation.clean), "vendi": vendi / fresh}
         return Scores.of_samples({part: torch.tensor(value) for part, value in parts.items()})

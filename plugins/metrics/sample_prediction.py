@@ -1,4 +1,4 @@
-"""The share of a denoiser's samples that a reference predicts."""
+"""Fraction of the samples of a denoiser that a reference predicts."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from gahbench.evaluation import Evaluation
 from gahbench.sampling import draw_samples, images_device, of_denoiser, pair_cosines
 
 from .._papers import KAMB_2025
-from ._sampled import placed
-from .distance import check_uninformed, fitted_alike
+from ._sampled import scatter
+from .distance import check_uninformed, fit_on_same_images
 
 
 class SamplePrediction(Metric):
-    """Share of a sample that a reference predicts from the same noise: r^2 of the values of the two images.
+    """Fraction of a sample that a reference predicts from the same noise: r^2 between the two images.
 
-    It is the squared correlation over pixels and channels, 0 where that is negative: what is predicted may have another
-    grey level and another contrast. The reference learns from the images that the denoiser learned from, the first of
-    them if its own parameters allow no more, and is sampled in the same way.
+    The value is the squared correlation over pixels and channels, and 0 if the correlation is negative. It ignores
+    differences in brightness and contrast. The reference is fitted to the training images of the denoiser, or to the
+    first of them if its parameters limit their number, and sampled with the same settings.
 
-    With ``local-score`` it measures how much of a network's samples is training patches put together. Kamb & Ganguli,
-    ICML 2025 (arXiv 2412.20292), report medians of 0.94 to 0.96 for their best machine and networks of convolutions
-    alone, as r^2; the evaluation script that they published takes medians of the correlation itself. With
-    ``empirical-bayes`` it measures the share of the training image that the same noise leads to.
+    With ``local-score`` the value measures how far samples of a network are composed of training patches. Kamb &
+    Ganguli, ICML 2025 (arXiv 2412.20292), report median r^2 of 0.94 to 0.96 for their best machine and purely
+    convolutional networks; their published evaluation script computes medians of the correlation. With
+    ``empirical-bayes`` the value compares a sample with the training image to which the same noise leads.
 
-    Part: ``null``, the same of another sample of the reference, from other noise: what is alike in all samples. Samples
-    and predictions are stored for figures.
+    Part: ``null``, r^2 with a sample of the reference from different noise, which shows the similarity of all samples.
+    Arrays for figures: samples and predictions.
 
     Parameters
     ----------
     to
-        The reference.
+        The reference, of kind ``classical``, ``trained`` or ``optimal``.
     max_samples
-        How many samples are predicted at most, the first ones; ``null`` for all.
+        Largest number of samples that are predicted, at least 2; ``null`` for all.
     """
 
     citation = KAMB_2025
@@ -57,8 +57,8 @@ class SamplePrediction(Metric):
         self.max_samples = max_samples
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return r^2 for every sample of which both converged, and the part."""
-        reference = fitted_alike(self.to, evaluation)
+        """Return r^2 and the part for every sample for which both samples converged."""
+        reference = fit_on_same_images(self.to, evaluation)
         if reference is None:
             return Scores([])
         drawn = evaluation.samples
@@ -67,19 +67,19 @@ class SamplePrediction(Metric):
         settings = evaluation.sampling.model_copy(update={"count": count})
         device = images_device(reference, evaluation.shape, evaluation.device)
         predicted = draw_samples(denoise, evaluation.shape, settings, device=device)
-        places = (drawn.converged[:count] & predicted.converged).nonzero()[:, 0]
-        if not len(places):
+        indices = (drawn.converged[:count] & predicted.converged).nonzero()[:, 0]
+        if not len(indices):
             return Scores([])
-        samples, others = drawn.images[places], predicted.images[places]
-        parts = {"": explained(samples, others)}
-        if len(places) > 1:
-            parts["null"] = explained(samples, others.roll(-1, 0))
-        values = {part: placed(value, places, len(drawn)) for part, value in parts.items()}
-        arrays = {"places": places, "samples": samples, "predicted": others, "r2": parts[""]}
+        samples, predictions = drawn.images[indices], predicted.images[indices]
+        parts = {"": r_squared(samples, predictions)}
+        if len(indices) > 1:
+            parts["null"] = r_squared(samples, predictions.roll(-1, 0))
+        values = {part: scatter(value, indices, len(drawn)) for part, value in parts.items()}
+        arrays = {"places": indices, "samples": samples, "predicted": predictions, "r2": parts[""]}
         return Scores.of_samples(values, arrays)
 
 
-def explained(samples: Tensor, predicted: Tensor) -> Tensor:
-    """Return r^2 of pairs of images, shape (N, C, H, W) each: shape (N,), in [0, 1], 0 where one is constant."""
+def r_squared(samples: Tensor, predicted: Tensor) -> Tensor:
+    """Return r^2 of pairs of images (N, C, H, W), shape (N,), in [0, 1]; 0 if an image is constant."""
     correlation: Tensor = pair_cosines(samples, predicted)
     return torch.clamp(correlation, min=0).square()

@@ -10,16 +10,16 @@ from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 from gahbench.sampling import patch_distance, spectrum_distance
 
-#: Side of the patches, or of the images if that is less.
+#: Side of the patches in pixels, limited by the image side.
 PATCH = 7
 
 
 class SampleQuality(Metric):
-    """Root mean square difference, in dB over radial frequencies, of the power spectra of samples and of test images.
+    """Root mean square difference in dB, over radial frequencies, between the power spectra of samples and test images.
 
-    Part: ``patches``, the sliced Wasserstein distance between their 7x7 patches without their means. ``null`` and
-    ``patches-null`` are the same for as many validation images in the place of samples: what chance and the number of
-    samples alone give.
+    Parts: ``patches``, the sliced Wasserstein distance between 7x7 patches, after removing their means; ``null`` and
+    ``patches-null``, both distances for as many validation images instead of samples, which show the effect of the
+    number of samples.
     """
 
     unit = "dB"
@@ -29,15 +29,15 @@ class SampleQuality(Metric):
     needs = frozenset({"samples", "test"})
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return one value of all samples, and its parts."""
+        """Return a single value for all samples, and its parts."""
         samples, real = evaluation.samples.images[evaluation.samples.converged], evaluation.clean
         if not len(samples):
             return Scores([])
         side = min(PATCH, *evaluation.shape[1:])
         parts = {"": spectrum_distance(samples, real), "patches": patch_distance(samples, real, side)}
         dataset = evaluation.dataset
-        held = dataset.available("validation") if dataset is not None else 0
-        if dataset is not None and held != 0:
-            fresh = dataset.images("validation", len(samples) if held is None else min(held, len(samples)))
+        available = dataset.available("validation") if dataset is not None else 0
+        if dataset is not None and available != 0:
+            fresh = dataset.images("validation", len(samples) if available is None else min(available, len(samples)))
             parts |= {"null": spectrum_distance(fresh, real), "patches-null": patch_distance(fresh, real, side)}
         return Scores.of_samples({part: torch.tensor(value) for part, value in parts.items()})

@@ -1,4 +1,4 @@
-"""Whether images can be sampled from a denoiser at all."""
+"""Convergence of sampling."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from gahbench.evaluation import Evaluation
 
 
 class Sampled(Metric):
-    """Share of samples for which the sampler converged: the noise fell as far as asked, in the steps that it had.
+    """Fraction of samples for which the sampler converged: it reached its final noise level within its maximal steps.
 
-    Samples that did not converge, or diverged, take no part in other metrics of samples.
+    Other metrics of samples ignore samples that did not converge.
 
-    Parts: ``steps``, how many it took; ``sigma``, the noise left before the last denoising, in units of the images.
+    Parts: ``steps``, the number of steps; ``sigma``, the noise level before the last denoising, in units of grey
+    values.
     """
 
     titles: ClassVar[dict[str, str]] = {"": "converged samples (share)"}
     needs = frozenset({"samples", "test"})
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return 1 or 0 for each sample, and the parts."""
+        """Return 1 for converged samples and 0 for others, and the parts."""
         drawn = evaluation.samples
         return Scores.of_samples({"": drawn.converged, "steps": drawn.steps, "sigma": drawn.sigma})

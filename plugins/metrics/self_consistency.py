@@ -1,4 +1,4 @@
-"""The error of a denoiser compared with the estimate from its own Jacobian."""
+"""Comparison of the error of a denoiser with the estimate from its Jacobian."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from .._papers import KADKHODAIE_2024
 
 
 class SelfConsistency(Metric):
-    """Squared error over sigma^2 tr J, J the denoiser's Jacobian: 1 for an optimal denoiser.
+    """Ratio of the squared error to sigma^2 tr J, where J is the Jacobian: 1 for an optimal denoiser.
 
-    Of an optimal denoiser sigma^2 tr J is the expected squared error (Kadkhodaie 2024, equations 9 and 10), on average
-    over images and noise, so that it could be estimated without clean images. Above 1 the error is larger than the
-    Jacobian's estimate; a ratio of 1 alone proves nothing, so there is no headline.
+    For an optimal denoiser the mean of sigma^2 tr J over images and noise is the expected squared error (Kadkhodaie
+    2024, equations 9 and 10), which is then known without clean images. A ratio above 1 means that the error exceeds
+    this estimate. A ratio of 1 does not prove optimality, so the metric has no ranked value.
 
-    Parts, per pixel and in units of sigma^2, so that the noisy image has 1: ``realised``, the squared error;
-    ``expected``, tr J; ``sure``, Stein's unbiased estimate of the error without the clean image, 2 sigma^2 tr J
-    + |y - f(y)|^2 - sigma^2 d (equation 7). Boards have their ``ratio``, the mean of the first over the mean of the
-    second. The known part of the noise of ``sure`` is subtracted, (1 - 2 tr J / d) (|n|^2 / sigma^2 - d), whose
-    expectation is 0: n is the noise, tr J the mean over the other images. With one image it stays. Where noise is white
-    the means of ``sure`` and ``realised`` agree.
+    Parts, per pixel and divided by sigma^2, so that the noisy image has error 1: ``realised``, the squared error;
+    ``expected``, tr J; ``sure``, Stein's unbiased risk estimate, which needs no clean image, 2 sigma^2 tr J + |y -
+    f(y)|^2 - sigma^2 d (equation 7). Boards show ``ratio``, the mean of ``realised`` divided by the mean of
+    ``expected``. To reduce the variance of ``sure``, the term (1 - 2 tr J / d) (|n|^2 / sigma^2 - d) of expectation 0
+    is subtracted, where n is the noise and tr J the mean over the other images; with a single image it is not
+    subtracted. For white noise the means of ``sure`` and ``realised`` agree.
     """
 
     citation = KADKHODAIE_2024
@@ -34,7 +34,7 @@ class SelfConsistency(Metric):
     ratios: ClassVar[Mapping[str, tuple[str, str]]] = {"ratio": ("realised", "expected")}
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the parts of every image at every noise level; none without a Jacobian."""
+        """Return the parts for every image at every noise level; none without a Jacobian."""
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:
             trace = evaluation.local.trace(sigma)
@@ -46,13 +46,13 @@ class SelfConsistency(Metric):
             values["realised", sigma] = (denoised - clean).square().mean(1) / sigma**2
             values["expected", sigma] = expected
             residual = (noisy - denoised).square().mean(1) / sigma**2
-            chance = (noisy - clean).square().mean(1) / sigma**2 - 1
-            values["sure", sigma] = 2 * expected + residual - 1 - _factor(expected) * chance
+            noise_excess = (noisy - clean).square().mean(1) / sigma**2 - 1
+            values["sure", sigma] = 2 * expected + residual - 1 - _control_factor(expected) * noise_excess
         return Scores.parts(values)
 
 
-def _factor(expected: Tensor) -> Tensor:
-    """Return 1 - 2 tr J / d, of the mean over the other images, shape (N,); 0 where there are none."""
+def _control_factor(expected: Tensor) -> Tensor:
+    """Return 1 - 2 tr J / d with the mean of tr J over the other images, shape (N,); 0 without other images."""
     others = len(expected) - 1
     if not others:
         return expected.new_zeros(1)

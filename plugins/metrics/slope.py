@@ -1,4 +1,4 @@
-"""The rate at which a denoiser gains from less noise."""
+"""Slope of output PSNR against input PSNR over all noise levels."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .psnr import psnr_per_image
 
 
 class Slope(Metric):
-    """Slope of output PSNR against input PSNR, by least squares over all the noise levels, for every image.
+    """Least-squares slope of output PSNR against input PSNR over all noise levels, for every image.
 
-    To hold against a dataset's optimal slope alpha/(alpha+1) (Kadkhodaie 2024, equation 13) choose small
-    noise levels; the identity has slope 1, so a slope says nothing without the PSNR beside it. The fit is
-    linear in the output, so that the mean of the images' slopes is the slope of the mean curve, which every board
-    fits to the PSNR, whether or not a suite has this metric.
+    Choose small noise levels to compare the slope with the optimal slope alpha/(alpha+1) of the dataset (Kadkhodaie
+    2024, equation 13). A slope is meaningful only together with the PSNR, since the identity has slope 1. The fit is
+    linear in the output, so the mean slope of the images is the slope of the mean curve. Every board shows the slope of
+    the mean PSNR, with or without this metric.
     """
 
     citation = KADKHODAIE_2024
@@ -34,7 +34,7 @@ class Slope(Metric):
             raise ValueError(f"slope needs at least 2 different noise levels, not {sorted(set(sigmas))}")
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the slope of every image."""
+        """Return the slope for every image."""
         sigmas = sorted(set(evaluation.sigmas))
         self.check(evaluation.shape, sigmas)
         inputs = np.array([-20 * math.log10(sigma) for sigma in sigmas])

@@ -1,4 +1,4 @@
-"""Sparsity of an image in the basis that a denoiser learned."""
+"""Sparsity of clean images in the eigenvectors of a denoiser."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from gahbench.evaluation import Evaluation
 
 from .._papers import KADKHODAIE_2024
 from ..references.oracle import oracle_weights
-from ._eigenbasis import check_eigenvectors, check_orthonormal, scores_of
+from ._eigenbasis import check_eigenvectors, check_orthonormal, score_eigenvectors
 from ._shared_bases import basis_on
 
 
 class Sparsity(Metric):
-    """Gain in dB of oracle shrinkage in the denoiser's own eigenvectors over oracle shrinkage in a basis.
+    """Gain in dB of oracle shrinkage in the denoiser's eigenvectors over oracle shrinkage in a basis.
 
-    The risks are sum_k sigma^2 c_k^2 / (c_k^2 + sigma^2), c_k the clean image's coefficients (Kadkhodaie 2024, equation
-    12), in the eigenvectors of the symmetric part of the Jacobian and in the basis. A denoiser whose first
-    eigenvector is the image itself wins easily, so it is shown and never ranked by alone.
+    The risk is sum_k sigma^2 c_k^2 / (c_k^2 + sigma^2), where c_k are the coefficients of the clean image (Kadkhodaie
+    2024, equation 12), in the eigenvectors of the symmetric part of the Jacobian or in the basis. Do not rank by this
+    metric alone: a denoiser whose first eigenvector is the image itself has a large gain.
 
     Parameters
     ----------
     basis
-        An orthonormal basis.
+        Any orthonormal basis.
     """
 
     citation = KADKHODAIE_2024
@@ -39,12 +39,12 @@ class Sparsity(Metric):
         self.basis = basis
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
-        """Raise ``ValueError`` for images of too many values, or on which the basis is not orthonormal."""
+        """Raise ``ValueError`` for images with more than 2304 values, or on which the basis is not orthonormal."""
         check_eigenvectors(shape, "sparsity")
         check_orthonormal(self.basis, shape, "sparsity")
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the gain of every image at every noise level; none without a Jacobian."""
+        """Return the gain for every image at every noise level; none without a Jacobian."""
         self.check(evaluation.shape, evaluation.sigmas)
         basis = basis_on(self.basis, evaluation.dataset)
         if basis is None:
@@ -52,11 +52,11 @@ class Sparsity(Metric):
         truth = evaluation.truth.double()
 
         def parts(sigma: float, eigenvalues: Tensor, vectors: Tensor) -> dict[str, Tensor]:
-            own = coefficients(evaluation.clean, vectors)
+            eigen_coefficients = coefficients(evaluation.clean, vectors)
             adapted = [basis.adapt_to(part, sigma).analysis(part.clean).flatten(1) for part in basis.parts(truth)]
-            return {"": 10 * (_risk(torch.cat(adapted), sigma) / _risk(own, sigma)).log10()}
+            return {"": 10 * (_risk(torch.cat(adapted), sigma) / _risk(eigen_coefficients, sigma)).log10()}
 
-        return scores_of(evaluation, parts)
+        return score_eigenvectors(evaluation, parts)
 
 
 def coefficients(clean: Tensor, vectors: Tensor) -> Tensor:
@@ -65,5 +65,5 @@ def coefficients(clean: Tensor, vectors: Tensor) -> Tensor:
     return (vectors @ clean.to(vectors).flatten(1)[..., None])[..., 0]
 
 
-def _risk(found: Tensor, sigma: float) -> Tensor:
-    return sigma**2 * oracle_weights(found, found.new_tensor(sigma)).sum(1)
+def _risk(coefficients: Tensor, sigma: float) -> Tensor:
+    return sigma**2 * oracle_weights(coefficients, coefficients.new_tensor(sigma)).sum(1)

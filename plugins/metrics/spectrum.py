@@ -1,4 +1,4 @@
-"""The spectrum of a denoiser's Jacobian."""
+"""Spectrum of the Jacobian of a denoiser."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from gahbench.jacobian import LinearMaps, probes_for, top
 
 from .._papers import KADKHODAIE_2024, MOHAN_2020
 
-#: Random vectors for the asymmetry where images are large.
+#: Number of random vectors for the asymmetry of large images.
 PROBES = 32
 
 
 class Spectrum(Metric):
-    """Spectrum of the denoiser's Jacobian J at each noisy image: how much it keeps, and whether it could be optimal.
+    """Spectrum of the denoiser's Jacobian J at each noisy image.
 
-    That of an optimal denoiser is symmetric, with eigenvalues of 0 or more (Kadkhodaie 2024, equation 9; Mohan et al.
-    2020). Eigenvalues are those of the symmetric part. Nothing is clipped: real networks have some above 1 and below 0.
+    The Jacobian of an optimal denoiser is symmetric, with nonnegative eigenvalues (Kadkhodaie 2024, equation 9; Mohan
+    et al. 2020). Eigenvalues are those of the symmetric part of J. They are not clipped: networks have eigenvalues
+    above 1 and below 0. The metric has parts only, and no ranked value.
 
-    Parts: ``trace``, the effective dimension; ``above-half``, how many eigenvalues are above 1/2; ``largest`` and
-    ``smallest`` eigenvalue; ``negative``, the sum of the negative ones as a share of the positive; ``asymmetry``,
-    |J - J'| / |J| (Frobenius norms), 0 for a symmetric one; ``homogeneity``, |J y - f(y)| / |f(y)|, 0 for a
-    bias-free network, whose denoised image is J y (equation 6). There is no headline: these are facts, not ranks.
-    On images of more than 2304 values traces are estimated from random vectors, the extreme eigenvalues are found by
-    Lanczos' method, and parts that need all eigenvalues are left out.
+    Parts: ``trace``, the effective dimension; ``above-half``, the number of eigenvalues above 1/2; ``largest`` and
+    ``smallest``, the extreme eigenvalues; ``negative``, the sum of the absolute negative eigenvalues divided by that of
+    the positive ones; ``asymmetry``, |J - J'| / |J| (Frobenius norms), 0 for a symmetric Jacobian; ``homogeneity``,
+    |J y - f(y)| / |f(y)|, 0 for bias-free networks, for which f(y) = J y (equation 6). For images of more than 2304
+    values the trace is estimated from random vectors, the extreme eigenvalues are computed by the Lanczos method, and
+    ``above-half`` and ``negative`` are omitted.
     """
 
     citation = (KADKHODAIE_2024, MOHAN_2020)
@@ -34,21 +35,23 @@ class Spectrum(Metric):
     higher_is_better = None
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the parts of every image at every noise level; none for an entrant without a Jacobian."""
+        """Return the parts for every image at every noise level; none without a Jacobian."""
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:
             maps, trace = evaluation.local.maps(sigma), evaluation.local.trace(sigma)
             if maps is None or trace is None:
                 continue
             noisy = evaluation.noisy(sigma).flatten(1)[:, None]
-            parts = {"trace": trace.value} | (_all(evaluation, sigma) if maps.is_small else _some(maps))
-            # Of the maps, which are in float32: matrices may be from products in bfloat16.
-            parts["homogeneity"] = _relative(maps.matvec(noisy)[:, 0], evaluation.denoised(sigma).flatten(1))
+            parts = {"trace": trace.value} | (
+                _exact_parts(evaluation, sigma) if maps.is_small else _estimated_parts(maps)
+            )
+            # Use the maps, which are in float32; matrices may contain products in bfloat16.
+            parts["homogeneity"] = _relative_distance(maps.matvec(noisy)[:, 0], evaluation.denoised(sigma).flatten(1))
             values |= {(name, sigma): value for name, value in parts.items()}
         return Scores.parts(values)
 
 
-def _all(evaluation: Evaluation, sigma: float) -> dict[str, Tensor]:
+def _exact_parts(evaluation: Evaluation, sigma: float) -> dict[str, Tensor]:
     pairs, matrices = evaluation.local.eigenpairs(sigma), evaluation.local.matrices(sigma)
     assert pairs is not None
     assert matrices is not None
@@ -59,27 +62,27 @@ def _all(evaluation: Evaluation, sigma: float) -> dict[str, Tensor]:
         "largest": eigenvalues[:, 0],
         "smallest": eigenvalues[:, -1],
         "negative": -negative / positive.clamp_min(1e-300),
-        "asymmetry": _norm(matrices - matrices.mT) / _norm(matrices).clamp_min(1e-300),
+        "asymmetry": _frobenius_norm(matrices - matrices.mT) / _frobenius_norm(matrices).clamp_min(1e-300),
     }
 
 
-def _some(maps: LinearMaps) -> dict[str, Tensor]:
+def _estimated_parts(maps: LinearMaps) -> dict[str, Tensor]:
     vectors = probes_for(maps.size, PROBES, 0, maps.like)
-    forth, back = maps.matvec(vectors), maps.rmatvec(vectors)
+    products, adjoint_products = maps.matvec(vectors), maps.rmatvec(vectors)
     return {
         "largest": top(maps, 1).values[:, 0],
         "smallest": top(maps, 1, smallest=True).values[:, 0],
-        "asymmetry": _norm(forth - back) / _norm(back).clamp_min(1e-300),
+        "asymmetry": _frobenius_norm(products - adjoint_products) / _frobenius_norm(adjoint_products).clamp_min(1e-300),
     }
 
 
-def _norm(matrices: Tensor) -> Tensor:
+def _frobenius_norm(matrices: Tensor) -> Tensor:
     norms: Tensor = torch.linalg.vector_norm(matrices, dim=(1, 2), dtype=torch.float64)
     return norms.cpu()
 
 
-def _relative(found: Tensor, expected: Tensor) -> Tensor:
-    found, expected = found.double().cpu(), expected.double().cpu()
-    relative: Tensor = torch.linalg.vector_norm(found - expected, dim=1)
+def _relative_distance(actual: Tensor, expected: Tensor) -> Tensor:
+    actual, expected = actual.double().cpu(), expected.double().cpu()
+    relative: Tensor = torch.linalg.vector_norm(actual - expected, dim=1)
     relative /= torch.linalg.vector_norm(expected, dim=1).clamp_min(1e-300)
     return relative

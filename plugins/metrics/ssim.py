@@ -13,18 +13,18 @@ from gahbench.evaluation import Evaluation
 
 from .._papers import WANG_2004
 
-#: The window of the paper: Gaussian, 11 pixels wide, standard deviation 1.5.
+#: Width and standard deviation of the Gaussian window of the publication, in pixels.
 WINDOW = 11
 WINDOW_SIGMA = 1.5
 
 
 class Ssim(Metric):
-    """Structural similarity of the denoised and the clean image, from -1 to 1.
+    """Structural similarity (SSIM) between denoised and clean images, from -1 to 1.
 
-    After Wang, Bovik, Sheikh & Simoncelli 2004: local means, variances and covariance under a Gaussian window
-    11 pixels wide of standard deviation 1.5, K1 = 0.01, K2 = 0.03, data range 1, averaged over all windows
-    inside the image and over the channels. It has no closed form for oracles, so it is measured on the image
-    that they return for one draw of the noise.
+    The similarity follows Wang, Bovik, Sheikh & Simoncelli 2004: local means, variances and covariances under a
+    Gaussian window of 11 pixels with standard deviation 1.5, K1 = 0.01, K2 = 0.03, data range 1, averaged over all
+    windows inside the image and over channels. It has no closed form for oracles, so it is measured on denoised images
+    for all denoisers.
     """
 
     citation = WANG_2004
@@ -34,7 +34,7 @@ class Ssim(Metric):
         _check_sides(*shape[1:])
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the SSIM of every image at every noise level."""
+        """Return the SSIM for every image at every noise level."""
         values = [ssim(evaluation.denoised(sigma), evaluation.clean) for sigma in evaluation.sigmas]
         return Scores.grid(torch.stack(values), evaluation.sigmas)
 
@@ -42,7 +42,7 @@ class Ssim(Metric):
 def ssim(first: Tensor, second: Tensor) -> Tensor:
     """Return the structural similarity of images (N, C, H, W) with data range 1, shape (N,), float64."""
     _check_sides(*first.shape[-2:])
-    # Variances are differences of nearly equal numbers: double precision.
+    # Variances are differences of nearly equal numbers, which need double precision.
     first, second = first.double(), second.double()
     mean_first, mean_second = _smooth(first), _smooth(second)
     variance_first = _smooth(first.square()) - mean_first.square()
@@ -61,9 +61,9 @@ def _check_sides(height: int, width: int) -> None:
 
 
 def _smooth(images: Tensor) -> Tensor:
-    """Return the weighted local means over all windows that lie inside the images."""
-    places = torch.arange(WINDOW, dtype=images.dtype, device=images.device) - WINDOW // 2
-    weights = torch.exp(-places.square() / (2 * WINDOW_SIGMA**2))
+    """Return the weighted local means over all windows inside the images."""
+    offsets = torch.arange(WINDOW, dtype=images.dtype, device=images.device) - WINDOW // 2
+    weights = torch.exp(-offsets.square() / (2 * WINDOW_SIGMA**2))
     weights /= weights.sum()
     channels = images.shape[1]
     along_rows = functional.conv2d(images, weights.expand(channels, 1, 1, WINDOW), groups=channels)

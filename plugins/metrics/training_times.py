@@ -1,4 +1,4 @@
-"""After how many steps of training a network generalizes, and after how many it memorizes."""
+"""Training steps after which a network generalizes, and after which it memorizes."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 
 from .._papers import BONNAIRE_2025
-from ._along_training import crossing, pairs_along, spacing
+from ._along_training import crossing_step, paired_snapshots, snapshot_spacing
 
 if TYPE_CHECKING:
     from gahbench.contracts.denoisers import Denoiser
 
 
 class TrainingTimes(Metric):
-    """Octaves of training between the step at which networks generalize and that at which they memorize.
+    """Octaves of training between generalization and memorization.
 
-    Two networks learned from halves A and B of the training set, equally many. Their loss is the mean of |f(y) - x|^2 /
-    (d sigma^2) over images, noise levels and the two. tau_gen is the first step at which the test loss is within a
-    share ``near`` of its lowest. tau_mem is the step from which on the loss on the images that a network learned from
-    is below that on its partner's by a share ``gap`` of it: all four pairs of a network and a half are measured, so
-    that both halves count alike, and networks that do not depend on which half is theirs have a gap of 0, but for
-    chance, whatever the images are. Both are read between snapshots, linear in the logarithm of steps. Bonnaire et al.
-    (NeurIPS 2025, arXiv 2505.17638) find tau_mem in proportion to the number of images, and tau_gen constant: in
-    between networks generalize.
+    Two networks are trained on halves A and B of the training set, of equal size. Their loss is the mean of
+    |f(y) - x|^2 / (d sigma^2) over images, noise levels and both networks. The generalization time tau_gen is the first
+    step at which the test loss is within a fraction ``near`` of its minimum. The gap is the relative difference between
+    the loss on the partner's half and on the own half. The memorization time tau_mem is the step from which on the gap
+    is at least ``gap``. All four pairs of a network and a half are measured, so the expected gap is 0 for networks that
+    do not depend on their half, for any images. Both times are interpolated between snapshots, linearly in the
+    logarithm of the step. Bonnaire et al. (NeurIPS 2025, arXiv 2505.17638) find that tau_mem is proportional to the
+    number of training images and tau_gen constant; between them networks generalize.
 
-    The value is log2 tau_mem / tau_gen; none where networks were not trained until they memorized, which takes budgets
-    that grow with the number of images (``steps: {per_image: ...}``).
+    The value is log2(tau_mem / tau_gen). There is no value if networks were not trained until they memorized, which
+    takes budgets proportional to the number of images (``steps: {per_image: ...}``).
 
-    Parts: ``generalization`` and ``memorization``, the two numbers of steps; ``least``, the step of the lowest test
-    loss; ``gap``, at the end; ``steps``, of the training; ``spacing``, the greatest ratio of the steps of successive
-    snapshots after the tenth step, which should be below 1.3. The course is kept for figures: ``steps``, ``loss`` and
-    ``gap``. The step from which on samples favour the own half, pi, is the part ``onset-step`` of
+    Parts: ``generalization`` and ``memorization``, tau_gen and tau_mem in steps; ``least``, the step of the least test
+    loss; ``gap``, the gap at the end of training; ``steps``, the number of training steps; ``spacing``, the largest
+    ratio of the steps of successive snapshots after the tenth step, which should be below 1.3. Arrays for figures:
+    ``steps``, ``loss`` and ``gap``. The step from which on samples favour the own half is the part ``onset-step`` of
     ``biased-generalization``.
 
     Parameters
     ----------
     near
-        Share of the lowest test loss.
+        Tolerance of the test loss for tau_gen, as a fraction of its minimum, in (0, 1].
     gap
-        Share of the loss on the partner's images.
+        Gap for tau_mem, as a fraction of the loss on the partner's half, in (0, 1).
     images
-        Most images of each half.
+        Largest number of images of each half.
     """
 
     citation = BONNAIRE_2025
@@ -64,36 +64,41 @@ class TrainingTimes(Metric):
         self.near, self.gap, self.images = near, gap, images
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return one value over all images and noise levels, and its parts."""
+        """Return a single value over all images and noise levels, and its parts."""
         partner = evaluation.partner
         if partner is None or not (evaluation.learned_from and partner.learned_from and evaluation.snapshots):
             return Scores([])
         halves = evaluation.on_training(self.images), partner.on_training(self.images)
         steps, losses, gaps = [], [], []
-        for step, load, load_other in pairs_along(evaluation, partner):
-            one, other = load(), load_other()
+        for step, load, load_other in paired_snapshots(evaluation, partner):
+            first, second = load(), load_other()
             steps.append(step)
-            losses.append((loss(evaluation, one) + loss(evaluation, other)) / 2)
-            own = loss(halves[0], one) + loss(halves[1], other)
-            gaps.append(1 - own / (loss(halves[1], one) + loss(halves[0], other)))
-        course, gap = torch.tensor(losses, dtype=torch.float64), torch.tensor(gaps, dtype=torch.float64)
-        gen = crossing(steps, course, float(course.min()) * (1 + self.near))
-        mem = crossing(steps, -gap, -self.gap, stays=True)
+            losses.append((loss(evaluation, first) + loss(evaluation, second)) / 2)
+            own_loss = loss(halves[0], first) + loss(halves[1], second)
+            gaps.append(1 - own_loss / (loss(halves[1], first) + loss(halves[0], second)))
+        test_losses, gap = torch.tensor(losses, dtype=torch.float64), torch.tensor(gaps, dtype=torch.float64)
+        generalization = crossing_step(steps, test_losses, float(test_losses.min()) * (1 + self.near))
+        memorization = crossing_step(steps, -gap, -self.gap, stays=True)
         values = {
-            "generalization": gen,
-            "memorization": mem,
-            "": math.log2(mem / gen) if mem is not None and gen is not None else None,
-            "least": float(steps[int(course.argmin())]),
+            "generalization": generalization,
+            "memorization": memorization,
+            "": math.log2(memorization / generalization)
+            if memorization is not None and generalization is not None
+            else None,
+            "least": float(steps[int(test_losses.argmin())]),
             "gap": gaps[-1],
             "steps": float(steps[-1]),
-            "spacing": spacing(steps),
+            "spacing": snapshot_spacing(steps),
         }
         known = {part: torch.tensor(value) for part, value in values.items() if value is not None}
-        return Scores.of_samples(known, {"steps": torch.tensor(steps), "loss": course, "gap": gap})
+        return Scores.of_samples(known, {"steps": torch.tensor(steps), "loss": test_losses, "gap": gap})
 
 
 def loss(evaluation: Evaluation, denoiser: Denoiser) -> float:
     """Return the mean of |f(y) - x|^2 / (d sigma^2) over the images and noise levels of an evaluation."""
-    found = evaluation.along(denoiser)
-    errors = [(found.denoised(sigma).double() - found.clean).square().mean() / sigma**2 for sigma in evaluation.sigmas]
+    network_evaluation = evaluation.along(denoiser)
+    errors = [
+        (network_evaluation.denoised(sigma).double() - network_evaluation.clean).square().mean() / sigma**2
+        for sigma in evaluation.sigmas
+    ]
     return float(torch.stack(errors).mean())

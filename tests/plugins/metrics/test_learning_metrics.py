@@ -10,7 +10,7 @@ from known_filters import Filters, create, random_images, samples, table
 import gahbench
 from gahbench.contracts.truth import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
-from gahbench_plugins.metrics._along_training import crossing, spacing
+from gahbench_plugins.metrics._along_training import crossing_step, snapshot_spacing
 from gahbench_plugins.metrics.collapse import collapse_levels
 
 SIGMAS = (0.1, 0.5)
@@ -129,7 +129,7 @@ def test_the_reference_is_asked_as_denoisers_are(monkeypatch):
 
     reference = Random(EYE[None])
     learned = TrainingData(GivenImages(images(5, seed=1)))
-    monkeypatch.setattr("gahbench_plugins.metrics.distance.fitted_alike", lambda *given: reference)
+    monkeypatch.setattr("gahbench_plugins.metrics.distance.fit_on_same_images", lambda *given: reference)
     # Under the same seeds the numbers that it draws are those that are drawn where it is an entrant.
     scores_ = table("distance[empirical-bayes]", evaluation(Random(EYE[None]), learned=learned))
     assert scores_["", 0.5] == pytest.approx([0.0] * 6, abs=1e-6)
@@ -218,19 +218,19 @@ def by_part(scores):
 def test_crossings_are_between_snapshots():
     steps = [1, 10, 100, 1000]
     falling = torch.tensor([1.0, 0.8, 0.4, 0.2])
-    assert crossing(steps, falling, 0.6) == pytest.approx(10**1.5)
-    assert crossing(steps, falling, 0.4) == pytest.approx(100)
-    assert crossing(steps, falling, 2.0) == 1
-    assert crossing(steps, falling, 0.1) is None
+    assert crossing_step(steps, falling, 0.6) == pytest.approx(10**1.5)
+    assert crossing_step(steps, falling, 0.4) == pytest.approx(100)
+    assert crossing_step(steps, falling, 2.0) == 1
+    assert crossing_step(steps, falling, 0.1) is None
     back = torch.tensor([1.0, 0.4, 1.0, 0.2])
-    assert crossing(steps, back, 0.6) == pytest.approx(10 ** (2 / 3))
-    assert crossing(steps, back, 0.6, stays=True) == pytest.approx(10**2.5)
-    assert crossing(steps, back.flip(0), 0.6, stays=True) is None
+    assert crossing_step(steps, back, 0.6) == pytest.approx(10 ** (2 / 3))
+    assert crossing_step(steps, back, 0.6, stays=True) == pytest.approx(10**2.5)
+    assert crossing_step(steps, back.flip(0), 0.6, stays=True) is None
 
 
 def test_spacing_is_that_of_later_snapshots():
-    assert spacing([1, 2, 4, 8, 10, 13, 15]) == pytest.approx(1.3)
-    assert spacing([1, 2, 4]) == 1
+    assert snapshot_spacing([1, 2, 4, 8, 10, 13, 15]) == pytest.approx(1.3)
+    assert snapshot_spacing([1, 2, 4]) == 1
 
 
 class Course:
@@ -287,7 +287,8 @@ def test_what_is_learned_from_the_start_or_never_has_no_time():
     assert not known.all()
     # A gain that stays where it is is not learned.
     course.maps = [course.maps[-1]] * len(course.maps)
-    assert by_part(course.scores(sigma, modes=16)) == {"modes": 0, "spacing": pytest.approx(spacing(course.steps))}
+    expected = {"modes": 0, "spacing": pytest.approx(snapshot_spacing(course.steps))}
+    assert by_part(course.scores(sigma, modes=16)) == expected
 
 
 def follow(own, other, test):

@@ -43,7 +43,7 @@ def test_what_is_downloaded_has_its_digest(file):
     metric.prepare()
     assert metric.missing() == ()
     file.check()
-    broken = file._replace(place=f"checkpoints/other-{DIGEST[8:16]}.pth")
+    broken = file._replace(relative_path=f"checkpoints/other-{DIGEST[8:16]}.pth")
     with pytest.raises(gahbench.DataError, match=r"cannot be downloaded from .*invalid hash"):
         Given(broken, broken).prepare()
     assert not broken.path.exists()
@@ -53,5 +53,5 @@ def test_other_content_under_the_name_is_an_error_before_anything_is_planned(fil
     file.path.parent.mkdir()
     file.path.write_bytes(CONTENT[:3])
     begins = hashlib.sha256(CONTENT[:3]).hexdigest()[:8]
-    with pytest.raises(gahbench.DataError, match=rf"begins with {begins}, and its name says {DIGEST[:8]}; remove it"):
+    with pytest.raises(gahbench.DataError, match=rf"begins with {begins}, expected {DIGEST[:8]}; remove it"):
         Given(file, file).fingerprint()

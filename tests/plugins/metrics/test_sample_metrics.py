@@ -186,14 +186,14 @@ def test_samples_of_what_memorizes_are_those_that_memory_predicts(to):
 
 
 def test_what_is_predicted_the_wrong_way_round_is_not_predicted():
-    explained = importlib.import_module("gahbench_plugins.metrics.sample_prediction").explained
+    r_squared = importlib.import_module("gahbench_plugins.metrics.sample_prediction").r_squared
     one = images(3, 1)
-    assert explained(one, 1 - one).tolist() == [0, 0, 0]
+    assert r_squared(one, 1 - one).tolist() == [0, 0, 0]
     noise = images(3, 2)
     expected = [
         torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] for a, b in zip(one, one + noise, strict=True)
     ]
-    assert explained(one, one + noise).tolist() == pytest.approx([float(value) ** 2 for value in expected], rel=1e-5)
+    assert r_squared(one, one + noise).tolist() == pytest.approx([float(value) ** 2 for value in expected], rel=1e-5)
 
 
 def test_what_predicts_must_have_learned():
@@ -265,9 +265,7 @@ def test_a_layer_that_is_not_there_is_named():
     images = torch.rand(3, 1, 8, 8)
     with pytest.raises(ParameterError, match="no layer 'feature'; did you mean 'features'"):
         values("representation[feature]", featured(images, images))
-    with pytest.raises(
-        ValueError, match=r"layer 'last' puts out shape \(3, 1, 8, 8\); accepted are \(N, C, H, W\), C > 1"
-    ):
+    with pytest.raises(ValueError, match=r"layer 'last' returns shape \(3, 1, 8, 8\); accepted: \(N, C, H, W\), C > 1"):
         values("representation[last]", featured(images, images))
 
 
