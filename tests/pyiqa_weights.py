@@ -31,7 +31,8 @@ def draw_weights(metric: str, hub: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     }
     _save(weights, hub / backbone.relative_path)
     if metric.startswith("dists"):
-        _save({name: torch.rand(1, 1475, 1, 1, generator=generator) for name in ("alpha", "beta")}, hub / top.relative_path)
+        channel_weights = {name: torch.rand(1, 1475, 1, 1, generator=generator) for name in ("alpha", "beta")}
+        _save(channel_weights, hub / top.relative_path)
         return
     channels = (64, 192, 384, 256, 256) if "alexnet" in backbone.relative_path else (64, 128, 256, 512, 512)
     lines = {
