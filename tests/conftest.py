@@ -1,4 +1,4 @@
-"""What many tests need: a suite of seconds, and plugin files to break it with."""
+"""Fixtures of many tests: scratch folders, small suites, plugin files, and clusters."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ from gahbench.planning import dry_run
 from gahbench.registry.registry import Registry
 from gahbench_plugins._extras import is_installed
 
-# How long a case takes is no matter of a test: machines are busy.
-# No case comes from an earlier run.
+# Machines may be busy, so cases have no deadline. No case comes from the database of an earlier run.
 hypothesis.settings.register_profile(
     "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], database=None
 )
@@ -38,33 +37,33 @@ hypothesis.settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Select, of the tests that need extras, those of some extras, by the first package that they name."""
-    parser.addoption("--extras", default="", help="names of extras, with spaces between")
+    """Add the option ``--extras``, which selects tests that need some extras, by the first package of their mark."""
+    parser.addoption("--extras", default="", help="names of extras, separated by spaces")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out files without a test that needs extras, where only such are asked for: most of the time is imports."""
+    """With ``--extras``, skip files without tests that need extras, since imports take most of the time."""
     if not config.getoption("extras") or collection_path.suffix != ".py":
         return None
     return not re.search(r"extras\(|marked\(", collection_path.read_text(encoding="utf-8")) or None
 
 
 def pytest_unconfigure() -> None:
-    """Remove what the tests have left."""
+    """Remove the scratch folder of the tests."""
     surroundings.clear()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test that needs packages of extras which are not installed."""
+    """Skip a test that needs packages of extras that are not installed."""
     for mark in item.iter_markers("extras"):
         missing = [package for package in mark.args if not is_installed(package)]
         if missing:
-            pytest.skip(f"needs {missing[0]}, of an extra of gahbench")
+            pytest.skip(f"needs {missing[0]}, which an extra of gahbench installs")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _scratch_folder() -> Iterator[None]:
-    """Run fixtures of modules and of the session in a scratch folder; pytest itself returns to where it started."""
+    """Run fixtures of modules and of the session in a scratch folder; return to the first folder at the end."""
     start = Path.cwd()
     os.chdir(tempfile.mkdtemp(dir=surroundings.SCRATCH))
     yield
@@ -73,13 +72,13 @@ def _scratch_folder() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _own_folders(_scratch_folder: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run each test in an empty folder; let no test find what another has decoded."""
-    own = Path(tempfile.mkdtemp(dir=surroundings.SCRATCH))
-    (own / "here").mkdir()
-    monkeypatch.chdir(own / "here")
-    monkeypatch.setenv("GAHBENCH_CACHE", str(own / "cache"))
-    # Which trackio reads once, when it is imported.
-    monkeypatch.setenv("TRACKIO_DIR", str(own / "cache" / "trackio"))
+    """Run each test in an empty folder, with an empty cache."""
+    home = Path(tempfile.mkdtemp(dir=surroundings.SCRATCH))
+    (home / "here").mkdir()
+    monkeypatch.chdir(home / "here")
+    monkeypatch.setenv("GAHBENCH_CACHE", str(home / "cache"))
+    # trackio reads this variable only when it is imported.
+    monkeypatch.setenv("TRACKIO_DIR", str(home / "cache" / "trackio"))
 
 
 @pytest.fixture(scope="session")
@@ -89,9 +88,9 @@ def builtin() -> Registry:
 
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
-    """Return a function that returns a folder of a name, filled by the given function: by the first that asks for it.
+    """Return a function that returns a folder of a name; the first call fills the folder with the given function.
 
-    It is the same folder for all processes of pytest-xdist: the others wait until it is filled.
+    All processes of pytest-xdist share the folder, and wait until it is filled.
     """
     base = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -104,7 +103,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callab
             fcntl.flock(lock, fcntl.LOCK_EX)
             lock.seek(0)
             if not lock.read():
-                # Of one that failed to fill it.
+                # An earlier call may have failed to fill the folder.
                 shutil.rmtree(home, ignore_errors=True)
                 home.mkdir()
                 fill(home)
@@ -116,7 +115,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callab
 
 @pytest.fixture(scope="session")
 def long_run(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
-    """A folder with a suite whose fits take seconds, ``long.yaml``, and an uninterrupted run of it, ``whole``."""
+    """Return a folder with a suite whose fits take seconds, ``long.yaml``, and its uninterrupted run, ``whole``."""
 
     def fill(home: Path) -> None:
         (home / "long.yaml").write_text(LONG, encoding="utf-8")
@@ -128,7 +127,7 @@ def long_run(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def kept_run(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
-    """The folder of a run of seconds with its units: images of four entrants, and the history of one."""
+    """Return the results folder of a small run, with images of four entrants and the history of a fit."""
 
     def fill(home: Path) -> None:
         text = TINY.replace("  - identity\n", "  - identity\n  - optimal\n").replace("images: 3", "images: 5")
@@ -140,31 +139,31 @@ def kept_run(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
 
 @pytest.fixture
 def dry_runs_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dry runs of plugin files happen in this process, as those of built-in plugins do: another takes seconds to start.
+    """Run dry runs of plugin files in this process, like those of built-in plugins, since a new process takes seconds.
 
-    Not for tests of dry runs, or of plugins that take their process along.
+    Do not use it in tests of dry runs, or of plugins that end their process.
     """
     monkeypatch.setattr(dry_run, "_in_another_process", lambda cases, registry: [dry_run._try(*case) for case in cases])
 
 
 @pytest.fixture
 def no_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Checks of plugin files are not repeated on the stand-in for a GPU, whose process takes seconds to start."""
+    """Skip the checks of plugin files on the stand-in for a GPU, whose process takes seconds to start."""
     monkeypatch.setattr("gahbench.testing.check_on_stand_in", lambda file, plugins: {})
 
 
 @pytest.fixture
 def figures_not_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are drawn, and their files hold no pictures: matplotlib takes most of the time of a small run for these.
+    """Write placeholders instead of figures, since matplotlib takes most of the time of a small run.
 
-    For tests that look at no figure.
+    Use it in tests that do not read figures.
     """
     monkeypatch.setattr("gahbench.report.figures.encode", lambda figure, suffix, **options: suffix.encode())
 
 
 @pytest.fixture
 def write_suite(tmp_path: Path) -> Callable[..., Path]:
-    """Write the tiny suite with some of its lines replaced."""
+    """Return a function that writes the tiny suite with some texts replaced."""
 
     def write(*changes: tuple[str, str], text: str = TINY, name: str = "tiny.yaml") -> Path:
         for old, new in changes:
@@ -179,7 +178,7 @@ def write_suite(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def write_plugin(tmp_path: Path) -> Callable[..., Path]:
-    """Write a one-file plugin whose architecture has the given body of ``forward``."""
+    """Return a function that writes a plugin file with an architecture with the given body of ``forward``."""
 
     def write(name: str, forward: str, folder: str = "plugins") -> Path:
         file = tmp_path / folder / f"{name.replace('-', '_')}.py"
@@ -193,7 +192,7 @@ def write_plugin(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def write_class(tmp_path: Path) -> Callable[..., Path]:
-    """Write a one-file plugin of any kind: a class with the given body, registered under a name."""
+    """Return a function that writes a plugin file of any kind, with a class with the given body."""
 
     def write(kind: str, body: str, name: str = "mine", base: str = "", head: str = "") -> Path:
         plural = {"basis": "bases"}.get(kind, f"{kind}s")
@@ -214,12 +213,15 @@ def write_class(tmp_path: Path) -> Callable[..., Path]:
 def command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Callable[..., Callable[..., tuple[int, str, str]]]:
-    """Run a command in an empty folder, given its name and then its arguments; return its status, output and errors."""
+    """Return a function of the name of a command, which returns a function that runs it with some arguments.
+
+    The command runs in an empty folder; the result is its exit status, output and errors.
+    """
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
 
-    def named(name: str) -> Callable[..., tuple[int, str, str]]:
+    def bind(name: str) -> Callable[..., tuple[int, str, str]]:
         def run(*arguments: object) -> tuple[int, str, str]:
             monkeypatch.setattr(sys, "argv", ["gahbench", name, *map(str, arguments)])
             status = 0
@@ -232,33 +234,33 @@ def command(
 
         return run
 
-    return named
+    return bind
 
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[slurm_cluster.Cluster]:
-    """A Slurm cluster, as the one that Slurm's commands of this process and its children use.
+    """Start a Slurm cluster, which Slurm's commands of this process and its children use.
 
-    Each test has its own: a controller that was killed does not always recover its nodes, and another cluster starts
-    in a second.
+    Each test has a new cluster, since a controller that was killed does not always recover its nodes, and a cluster
+    starts in a second.
     """
-    if reason := slurm_cluster.why_not():
+    if reason := slurm_cluster.unavailable_reason():
         pytest.skip(reason)
-    with slurm_cluster.cluster() as one:
-        monkeypatch.setenv("SLURM_CONF", str(one.configuration))
-        yield one
+    with slurm_cluster.cluster() as running:
+        monkeypatch.setenv("SLURM_CONF", str(running.configuration))
+        yield running
 
 
 @pytest.fixture(name="dask_cluster")
 def _dask_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dask_cluster.Cluster]:
-    """A Dask cluster of two workers."""
-    with dask_cluster.cluster(tmp_path_factory.mktemp("dask")) as one:
-        yield one
+    """Start a Dask cluster of two workers."""
+    with dask_cluster.cluster(tmp_path_factory.mktemp("dask")) as running:
+        yield running
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests that start a cluster, and attacks; leave out those of other extras than are asked for."""
+    """Mark attacks and tests that start a cluster; with ``--extras``, keep only the tests of these extras."""
     if extras := config.getoption("extras").split():
         packages = packages_of(extras)
         marked = [(item, item.get_closest_marker("extras")) for item in items]
@@ -271,5 +273,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Run one process more than there are processors: tests of clusters and killed workers mostly wait."""
+    """Use one process more than there are processors, since tests of clusters and killed workers mostly wait."""
     return cpu_count() + 1

@@ -1,4 +1,4 @@
-"""Plugins of tests, constructed directly, with objects in place of the specs of what they name."""
+"""Direct construction of plugins in tests, with specs for nested plugins."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ T = TypeVar("T")
 
 
 def construct(plugin: type[T], *values: Any, **parameters: Any) -> T:
-    """Call a plugin's constructor; a spec, or a default, of what it names stands for the built object."""
+    """Call a plugin's constructor; specs of nested plugins, and their defaults, are replaced by built plugins."""
     declared = constructor_parameters(plugin, plugin.__name__)
-    given = dict(zip([parameter.name for parameter in declared], values, strict=False)) | parameters
+    arguments = dict(zip([parameter.name for parameter in declared], values, strict=False)) | parameters
     for parameter in declared:
-        spec = given.get(parameter.name, parameter.default)
+        spec = arguments.get(parameter.name, parameter.default)
         if parameter.names and isinstance(spec, str):
-            given[parameter.name] = _argument(parameter.names, spec)
+            arguments[parameter.name] = _build_argument(parameter.names, spec)
         elif parameter.names and isinstance(spec, tuple):
-            given[parameter.name] = tuple(_argument(parameter.names, one) for one in spec)
-    return plugin(**given)
+            arguments[parameter.name] = tuple(_build_argument(parameter.names, item) for item in spec)
+    return plugin(**arguments)
 
 
-def _argument(kind: str, spec: str) -> Any:
+def _build_argument(kind: str, spec: str) -> Any:
     if kind == "architecture":
         return Registry().configure("architecture", spec)._build_argument()
     return gahbench.create(kind, spec)

@@ -1,4 +1,4 @@
-"""Runs that are cut off: waiting for what they do, and what they leave."""
+"""Interrupted runs: waiting for conditions, processes, and the files that remain."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gahbench.runs.collect import collect
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 90.0, explain: Callable[[], str] = lambda: "") -> None:
-    """Wait until something holds."""
+    """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"waited too long: {explain()}"
@@ -27,22 +27,22 @@ def wait_for_checkpoint(folder: Path) -> None:
 
 def children(pid: int) -> list[int]:
     """Return the child processes of a process."""
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
-    return [int(line) for line in found.stdout.split()]
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
+    return [int(line) for line in listed.stdout.split()]
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and waits to be collected does not."""
-    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
-    return bool(found.stdout.strip()) and not found.stdout.startswith("Z")
+    """Return whether a process runs; a zombie does not."""
+    listed = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    return bool(listed.stdout.strip()) and not listed.stdout.startswith("Z")
 
 
 def board(folder: Path) -> pd.DataFrame:
-    """Return the board of all that is done in a folder, without the times of training."""
+    """Return the board of the finished units of a folder, without the times of training."""
     return collect(folder).leaderboard(full=True).drop(columns="train_seconds")
 
 
 def times(folder: Path) -> dict[Path, int]:
-    """Return when the files of finished units were written."""
+    """Return the times of modification of the files of finished units."""
     finished = [unit for unit in (folder / "units").iterdir() if ".partial" not in unit.name]
     return {file: file.stat().st_mtime_ns for unit in finished for file in unit.iterdir()}

@@ -12,5 +12,6 @@ from packaging.requirements import Requirement
 def packages_of(extras: Iterable[str]) -> set[str]:
     """Return the names of extras, and of the packages that they install."""
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = set(extras)
-    return wanted | {Requirement(one).name for name in wanted for one in project["optional-dependencies"][name]}
+    names = set(extras)
+    optional = project["optional-dependencies"]
+    return names | {Requirement(requirement).name for name in names for requirement in optional[name]}

@@ -1,4 +1,4 @@
-"""Claims, and tables whose values are known, for tests of verdicts."""
+"""Claims, and tables of known values, for tests of verdicts."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ def claim(region, metric="psnr", entrants=("net",), datasets=("discs",), require
 
 
 def values(mean, spread=0.0, images=20, seed=0):
-    """Values (S, N) whose means and standard deviations over images are exactly these."""
+    """Return values, shape (S, N), with exactly these means and standard deviations over images."""
     noise = np.random.default_rng(seed).normal(size=(len(mean), images))
     noise -= noise.mean(axis=1, keepdims=True)
     return np.asarray(mean)[:, None] + spread * noise / (noise.std(axis=1, keepdims=True) if images > 1 else 1)
 
 
 def table(*scores, sources=(), ratios=None, **tables):
-    """A table of rows; with the sources of images by dataset, and the parts of a ratio that a metric defines."""
-    every = [row for rows_of_one in scores for row in rows_of_one]
-    names = dict.fromkeys(row["dataset"] for row in every)
+    """Return a table of rows, with the sources of images by dataset, and the parts of a ratio."""
+    all_rows = [row for group in scores for row in group]
+    names = dict.fromkeys(row["dataset"] for row in all_rows)
     datasets = [{**fake_results.dataset(name), "sources": dict(sources).get(name, "")} for name in names]
-    found = fake_results.results(every, datasets=datasets, **tables)
+    results = fake_results.results(all_rows, datasets=datasets, **tables)
     if ratios is not None:
         frame = gahbench.Results.__dataclass_fields__["ratios"].default_factory().copy()
         frame.loc[0] = ratios
-        found = replace(found, ratios=frame)
-    return Table("fake", found)
+        results = replace(results, ratios=frame)
+    return Table("fake", results)
 
 
 def rows(entrant, mean, dataset="discs", metric="psnr", sigmas=SIGMAS, spread=0.0, **fields):
-    shown = {name: fields.pop(name) for name in ("seed", "split") if name in fields}
-    found = fake_results.rows(
-        dataset, entrant, "trained", values(mean, spread, **fields), sigmas=sigmas, metric=metric, **shown
+    options = {name: fields.pop(name) for name in ("seed", "split") if name in fields}
+    score_rows = fake_results.rows(
+        dataset, entrant, "trained", values(mean, spread, **fields), sigmas=sigmas, metric=metric, **options
     )
     if fields.get("images") == 1 and np.isnan(sigmas).all():
-        # Of a training as a whole, as times are.
-        found = [{**row, "image": None} for row in found]
-    return found
+        # The values describe a whole training, like times.
+        score_rows = [{**row, "image": None} for row in score_rows]
+    return score_rows
 
 
-def verdict(one, *tables):
-    return judge("paper/one", one, tables)
+def verdict(claim_, *tables):
+    return judge("paper/one", claim_, tables)
 
 
 def exactly(value):

@@ -1,4 +1,4 @@
-"""Families of images with closed forms, in a plugin file, for tests of previews."""
+"""A plugin file of image families with closed-form optima, for tests of previews."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def register_datasets(register):
     register("mine", Mine)
 
 class White(gahbench.Dataset):
-    '''White Gaussian images: the posterior is known in closed form.'''
+    '''White Gaussian images, whose posterior has a closed form.'''
 
     shape = (1, 10, 8)
 
@@ -29,7 +29,7 @@ class White(gahbench.Dataset):
         self.shape = (depth, height, width)
 
     def images(self, split, count, start=0):
-        seeds = [10_000 * len(split) + 1_000 * ord(split[0]) + place for place in range(start, start + count)]
+        seeds = [10_000 * len(split) + 1_000 * ord(split[0]) + index for index in range(start, start + count)]
         draws = [torch.randn(self.shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         return 0.5 + self.spread * torch.stack(draws)
 
@@ -77,7 +77,7 @@ class NoiselessGenie(Genied):
         return self.images(split, len(noisy), start)
 
 class Files(gahbench.Dataset):
-    '''Images of nothing but 0 and 2.'''
+    '''Images with the values 0 and 2.'''
 
     shape = (1, 4, 6)
 
@@ -95,28 +95,28 @@ class Files(gahbench.Dataset):
         return gahbench.Card("[bold]Nowhere[/bold]", "CC0 [1]")
 """
 MINE = "\nclass Mine(White):\n    "
-#: A body of ``Mine`` whose optimum cannot be computed at low noise, and is sampled elsewhere.
+#: A body of ``Mine`` whose posterior cannot be computed at low noise, and is sampled at higher noise.
 HARD_AT_LOW_NOISE = (
     "def posterior(self, noisy, sigma):\n"
     "    if sigma < 0.1:\n        raise gahbench.OptimumError('too few\\neffective samples')\n"
-    "    found = super().posterior(noisy, sigma)\n"
-    "    return gahbench.Posterior(found.mean, found.trace, torch.linspace(0.25, 1, len(noisy)))"
+    "    exact = super().posterior(noisy, sigma)\n"
+    "    return gahbench.Posterior(exact.mean, exact.trace, torch.linspace(0.25, 1, len(noisy)))"
 )
 
 
 class Families:
-    """A plugin file that can be given a family of one's own, ``mine``."""
+    """The plugin file, in which a test can define the family ``mine``."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "families.py"
         self.write("pass")
 
     def write(self, body: str) -> None:
-        """Write the file, with this body of the class ``Mine``."""
+        """Write the file with a body of the class ``Mine``."""
         self.file.write_text(HEAD + MINE + body.replace("\n", "\n    ") + "\n")
 
     def preview(self, dataset: str, *arguments, body: str | None = None, **keywords) -> Preview:
-        """Preview one of the families, with this body of the class ``Mine``."""
+        """Preview a family, optionally after writing a body of the class ``Mine``."""
         if body is not None:
             self.write(body)
         return gahbench.preview(dataset, *arguments, plugins=[self.file], **keywords)

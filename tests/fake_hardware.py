@@ -1,4 +1,4 @@
-"""Fake devices: two of a kind, with memory of a chosen size, on a machine that has none."""
+"""Fake devices, with memory of a chosen size, for machines without an accelerator."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Fake(Hardware):
     visible_variable = "FAKE_VISIBLE_DEVICES"
     #: Memory of each device, in bytes.
     memories = (8 * GIB, 8 * GIB)
-    #: What waiting for a device raises: ``None`` while it works.
+    #: The error that waiting for the device raises; ``None`` for no error.
     error = None
 
     @property
@@ -38,7 +38,7 @@ class Fake(Hardware):
 
 
 def add_fake_devices(monkeypatch, *memories):
-    """Have this machine fake devices of some memories, in bytes, which ``auto`` finds first."""
+    """Add fake devices with the given memories, in bytes, which ``auto`` chooses first."""
     monkeypatch.setattr(Fake, "memories", memories or Fake.memories)
     monkeypatch.delitem(KINDS, "cpu")
     monkeypatch.setitem(KINDS, "fake", Fake)
@@ -46,7 +46,7 @@ def add_fake_devices(monkeypatch, *memories):
 
 
 class Small(nn.Module):
-    """A blur on a device that has no memory for more than some images at a time."""
+    """A network that runs out of memory for more than some images at a time."""
 
     def __init__(self, images):
         super().__init__()

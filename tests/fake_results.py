@@ -1,4 +1,4 @@
-"""Made-up results of a suite, with known structure."""
+"""Artificial results of a suite, with known structure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FITS = {
 
 
 def rows(dataset, entrant, kind, psnr, seed=None, sigmas=SIGMAS, metric="psnr", split="test"):
-    """Rows of scores for values (S, N)."""
+    """Return rows of scores for values of shape (S, N)."""
     psnr = np.asarray(psnr, dtype=float)
     return [
         {
@@ -59,14 +59,14 @@ def failure(dataset, entrant, seed, error, stage="fit", metric=""):
 
 
 def realistic(entrants, name="c-alpha[alpha=2,size=32]", sigmas=SIGMAS, images=24, slope=2 / 3, seed=0):
-    """Results of entrants (label, kind, dB below the optimal line at the least noise, slope, seeds)."""
+    """Return results of entrants (label, kind, dB below the optimal line at the lowest noise, slope, seeds)."""
     generator = np.random.default_rng(seed)
     x = -20 * np.log10(np.asarray(sigmas))[:, None]
     difficulty = generator.normal(0, 1.5, (1, images))
     scores, fits = [], []
-    for label, kind, below, own, seeds in entrants:
+    for label, kind, below, own_slope, seeds in entrants:
         for s in range(seeds) if kind == "trained" else [None]:
-            curve = 19 - below + own * (x - 5) + difficulty + generator.normal(0, 0.25, (len(sigmas), images))
+            curve = 19 - below + own_slope * (x - 5) + difficulty + generator.normal(0, 0.25, (len(sigmas), images))
             scores += rows(name, label, kind, np.maximum(curve, x - 0.5), s, sigmas)
             similarity = 1 / (1 + np.exp(-(curve - 20) / 8))
             scores += rows(name, label, kind, similarity, s, sigmas, metric="ssim")

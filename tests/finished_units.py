@@ -1,4 +1,4 @@
-"""Finished units that no run made, or that were changed together with their checksums."""
+"""Forged finished units, with valid checksums."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 from gahbench._util.sealed import write_sealed
 
-#: The facts for a board of nothing.
+#: The facts of an empty board.
 EMPTY_BOARD: dict[str, object] = {
     "baseline": None,
     **{name: [] for name in ("entrants", "datasets", "metrics", "ratios", "citations", "refused")},
     **{name: {} for name in ("trainings", "needs")},
 }
-#: What a finished fit records, at least.
+#: The facts that every finished fit records.
 FIT_FACTS = {
     "parameters": 3,
     "train_seconds": 1.5,
@@ -27,7 +27,7 @@ FIT_FACTS = {
 
 
 def forge_done(folder: Path, *names: str, **facts: object) -> str:
-    """Let ``done.json`` have the checksums of files as they are now, and other facts; return the last checksum."""
+    """Write the current checksums of files, and facts, to ``done.json``; return the checksum of the last file."""
     done = json.loads((folder / "done.json").read_bytes()) | facts
     done.pop("checksum", None)
     digest = ""
@@ -35,7 +35,7 @@ def forge_done(folder: Path, *names: str, **facts: object) -> str:
         content = (folder / name).read_bytes()
         digest = hashlib.sha256(content).hexdigest()
         done["files"][name] = {"bytes": len(content), "sha256": digest}
-    # A new file: others may be links to the old one.
+    # Unlink the file first, since other files may be hard links to it.
     (folder / "done.json").unlink()
     write_sealed(folder / "done.json", done)
     return digest

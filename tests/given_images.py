@@ -1,4 +1,4 @@
-"""A dataset of given images, for tests of what is learned from them."""
+"""A dataset of given images, for tests of learning from them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from gahbench.contracts.datasets import Dataset
 
 
 class GivenImages(Dataset):
-    """Images (N, C, H, W), the same for training, its halves and validation; there are none to test on."""
+    """A dataset that returns the same images, shape (N, C, H, W), for every split, and refuses the test split."""
 
     def __init__(self, images: Tensor) -> None:
         self._images = images
-        self.asked: list[str] = []
+        self.requested_splits: list[str] = []
 
     @property
     def shape(self):
@@ -20,7 +20,7 @@ class GivenImages(Dataset):
 
     def images(self, split, count, start=0):
         assert split in ("train", "A", "B", "validation")
-        self.asked.append(split)
+        self.requested_splits.append(split)
         return self._images[start : start + count]
 
     def available(self, split):

@@ -1,4 +1,4 @@
-"""Global state of a process that changes the numbers of whatever is computed in it next."""
+"""Global state of a process that affects later computations in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 
 def global_state() -> dict[str, Any]:
-    """Return the state by name, as values that can be compared; functions that were replaced are not seen."""
+    """Return comparable values of the state by name; replaced functions are not included."""
     module, backends = torch.nn.modules.module, torch.backends
     return {
         "working directory": Path.cwd(),
@@ -33,6 +33,6 @@ def global_state() -> dict[str, Any]:
     }
 
 
-def changed(before: dict[str, Any]) -> list[str]:
-    """Return the names of what is not as it was."""
+def changed_names(before: dict[str, Any]) -> list[str]:
+    """Return the names of changed_names values."""
     return [name for name, value in global_state().items() if value != before[name]]

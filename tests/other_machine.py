@@ -1,4 +1,4 @@
-"""A results folder as another machine might have left it: networks of equal keys, with weights that round otherwise."""
+"""Results folders as from another machine: networks with the same keys but different rounding of weights."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from finished_units import forge_done
 
 def rewrite(file: Path, content: bytes) -> str:
     """Replace a file of a finished unit and its recorded checksum; return the checksum."""
-    # A new file: others may be links to the old one.
+    # Unlink the file first, since other files may be hard links to it.
     file.unlink()
     file.write_bytes(content)
     return forge_done(file.parent, file.name)
 
 
-def train_otherwise(folder: Path) -> None:
-    """Let all networks of a folder have other weights, which its scores measured, with other values."""
+def change_weights(folder: Path) -> None:
+    """Change the weights of all networks of a folder, and the scores that measured them."""
     for fit in (folder / "units").glob("fit-*"):
         file = fit / "weights.safetensors"
         content = bytearray(file.read_bytes())
@@ -27,10 +27,10 @@ def train_otherwise(folder: Path) -> None:
             networks = json.loads(done_file.read_bytes())["networks"]
             if fit.name.removeprefix("fit-") in networks:
                 forge_done(done_file.parent, networks={**networks, fit.name.removeprefix("fit-"): digest})
-                measure_otherwise(done_file.parent)
+                change_score(done_file.parent)
 
 
-def measure_otherwise(unit: Path) -> None:
+def change_score(unit: Path) -> None:
     """Change the first value of a finished score."""
     head, first, *rest = (unit / "scores.csv").read_text().splitlines()
     sigma, image, value, part = first.split(",")

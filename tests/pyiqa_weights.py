@@ -1,4 +1,4 @@
-"""Files of weights for LPIPS and DISTS that are drawn at random, where the published ones would be."""
+"""Random weights for LPIPS and DISTS, in place of the published weights."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import torch
 
 import gahbench
 
-#: Of the backbones, by name of their files.
-_MODELS = {"alexnet-owt-7be5be79.pth": "alexnet", "vgg16-397923af.pth": "vgg16"}
+#: Names of the backbones by the name of their file.
+_BACKBONES = {"alexnet-owt-7be5be79.pth": "alexnet", "vgg16-397923af.pth": "vgg16"}
 
 
 def draw_weights(metric: str, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw the weights of a metric, below the folder of torch.hub, and have their digests not compared."""
+    """Write random weights of a metric to the folder of torch.hub, and disable the comparison of their digests."""
     import torchvision
 
     monkeypatch.setattr("gahbench_plugins.metrics._perceptual.File.digest", "")
     backbone, top = gahbench.create("metric", metric).files
     generator = torch.Generator().manual_seed(0)
     with torch.device("meta"):
-        described = getattr(torchvision.models, _MODELS[backbone.path.name])().state_dict()
+        shapes = getattr(torchvision.models, _BACKBONES[backbone.path.name])().state_dict()
     weights = {
-        # Layers that are not used are many and zero, which takes no place.
-        name: torch.zeros(1).expand(one.shape)
+        # The unused layers are large; zeros that are expanded need no space.
+        name: torch.zeros(1).expand(tensor.shape)
         if name.startswith("classifier")
-        else torch.randn(one.shape, generator=generator) * (2 / max(one[0].numel(), 1)) ** 0.5 * (one.ndim > 1)
-        for name, one in described.items()
+        else torch.randn(tensor.shape, generator=generator) * (2 / max(tensor[0].numel(), 1)) ** 0.5 * (tensor.ndim > 1)
+        for name, tensor in shapes.items()
     }
     _save(weights, hub / backbone.relative_path)
     if metric.startswith("dists"):
@@ -36,7 +36,7 @@ def draw_weights(metric: str, hub: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         return
     channels = (64, 192, 384, 256, 256) if "alexnet" in backbone.relative_path else (64, 128, 256, 512, 512)
     lines = {
-        f"lin{place}.model.1.weight": torch.rand(1, c, 1, 1, generator=generator) for place, c in enumerate(channels)
+        f"lin{index}.model.1.weight": torch.rand(1, c, 1, 1, generator=generator) for index, c in enumerate(channels)
     }
     _save(lines, hub / top.relative_path)
 

@@ -1,4 +1,4 @@
-"""Random images for tests, float64, the same each time."""
+"""Deterministic random images for tests, float64."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A suite of seconds, and a plugin, as their files' text."""
+"""Texts of a suite that runs in seconds, and of plugin files."""
 
 TINY = """
 name: tiny
@@ -13,10 +13,10 @@ training: {steps: 12, batch_size: 4, compile: never, validations: 2, validation_
 scoring: {sigmas: [0.1, 0.3], images: 3, metrics: [psnr, slope]}
 """
 
-#: The same without its network.
+#: The suite ``TINY`` without its network.
 REFERENCES = TINY.replace("  - unet: {width: 2, levels: 1}\n", "")
 
-#: The same with fits of seconds, for those that are cut off in the middle.
+#: The suite ``TINY`` with fits that take seconds, for tests that interrupt them.
 LONG = TINY.replace("steps: 12", "steps: 250").replace("width: 2, levels: 1", "width: [2, 3], levels: 1")
 
 PLUGIN = '''"""A plugin for tests."""

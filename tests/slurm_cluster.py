@@ -1,6 +1,6 @@
-"""A real Slurm cluster of two nodes on loopback, for tests: munged, slurmctld and two slurmd in a folder of its own.
+"""A Slurm cluster of two nodes on the loopback interface: munged, slurmctld and two slurmd in a temporary folder.
 
-Debian: ``apt-get install --no-install-recommends slurmctld slurmd slurm-client munge``, and root to run it.
+It needs root, and on Debian ``apt-get install --no-install-recommends slurmctld slurmd slurm-client munge``.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from pathlib import Path
 
 from cut_off_runs import wait_for
 
-#: A node may serve two jobs of one processor at once.
+#: Names of the nodes. Each can run two jobs with a processor each at once.
 NODES = ("n1", "n2")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "sinfo")
-#: Where daemons are that are not on a user's path.
+#: Folders of daemons that may not be in ``PATH``.
 SBIN = ("/usr/sbin", "/sbin", "/usr/local/sbin")
 
 CONFIGURATION = """\
@@ -62,8 +62,8 @@ PartitionName=high Nodes=ALL MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF
 """
 
 
-def why_not() -> str | None:
-    """Return why no cluster can be started here, or ``None`` if one can."""
+def unavailable_reason() -> str | None:
+    """Return why a cluster cannot be started here; ``None`` if it can."""
     missing = [name for name in PROGRAMS if _program(name) is None]
     if missing:
         return f"needs Slurm: {', '.join(missing)} not found"
@@ -77,18 +77,18 @@ def _program(name: str) -> str | None:
 def _free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        for probe in sockets:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in sockets]
 
 
 class Cluster:
-    """A cluster in a fresh folder, since job numbers begin anew.
+    """A cluster in an empty folder, since job numbers start again.
 
     Parameters
     ----------
     home
-        An empty folder with a short path: those of sockets end at 108 characters.
+        An empty folder with a short path, since paths of sockets have at most 108 characters.
     """
 
     def __init__(self, home: Path) -> None:
@@ -101,7 +101,7 @@ class Cluster:
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
-        """Start all daemons, and return when both nodes are idle."""
+        """Start all daemons and wait until both nodes are idle."""
         for folder in ("state", *(f"spool.{name}" for name in NODES)):
             (self.home / folder).mkdir()
         key = self.home / "munge.key"
@@ -123,38 +123,38 @@ class Cluster:
         )
 
     def states(self) -> dict[str, str]:
-        """Return the state of each node; an empty dictionary while the controller does not answer."""
+        """Return the state of each node; empty if the controller does not answer."""
         lines = self.run("sinfo", "-h", "-N", "-p", "low", "-o", "%N %T", check=False).splitlines()
         return dict(line.split() for line in lines)
 
     def start_controller(self, *options: str) -> None:
-        """Start the controller; it goes on from its saved state but for the option ``-c``."""
+        """Start the controller, which restores its saved state without the option ``-c``."""
         self._start("slurmctld", "-D", "-i", *options)
 
     def start_node(self, name: str, *before: str) -> None:
-        """Start a node; ``before`` may be ``taskset -c 1``, say."""
+        """Start a node; ``before`` is a prefix of the command, such as ``taskset -c 1``."""
         self._start(name, *before, _program("slurmd") or "slurmd", "-D", "-N", name)
 
     def kill(self, daemon: str) -> None:
-        """End a daemon (``slurmctld``, ``n1``, ``n2``) at once; what it started lives on."""
+        """Kill a daemon (``slurmctld``, ``n1``, ``n2``), but not the processes that it started."""
         process = self.daemons.pop(daemon)
         process.kill()
         process.wait()
 
     def run(self, *command: str, check: bool = True) -> str:
-        """Run a command such as ``squeue``, and return what it prints."""
+        """Run a command such as ``squeue`` and return its output."""
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60)
         if check and done.returncode:
             raise AssertionError(f"{' '.join(command)}: {done.stderr}\n{self.logs()}")
         return done.stdout.strip()
 
     def jobs(self) -> dict[str, str]:
-        """Return the state of each task of arrays, and job, also of those that ended a short while ago."""
+        """Return the state of each job and array task, including those that ended recently."""
         lines = self.run("squeue", "-h", "-r", "-t", "all", "-o", "%i %T").splitlines()
         return dict(line.split() for line in lines)
 
     def stop(self) -> None:
-        """End everything that runs here, jobs too."""
+        """Kill all daemons and jobs."""
         for process in self.daemons.values():
             process.kill()
             process.wait()
@@ -165,8 +165,8 @@ class Cluster:
                 os.kill(pid, signal.SIGKILL)
 
     def processes(self, *words: str) -> list[int]:
-        """Return processes of jobs, and what supervises them, whose command lines have all the words."""
-        found = []
+        """Return processes of jobs and their supervisors whose command lines contain all words."""
+        pids = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 environment = (folder / "environ").read_bytes().split(b"\0")
@@ -174,13 +174,13 @@ class Cluster:
                 files = [file.readlink() for file in (folder / "fd").iterdir()] if "slurmstepd" in command else []
             except OSError:
                 continue
-            # Jobs, and no other processes, have our configuration and a number in their environment.
-            mine = f"SLURM_CONF={self.configuration}".encode() in environment
-            job = mine and any(item.startswith(b"SLURM_JOB_ID=") for item in environment)
-            ours = job or any(file.is_relative_to(self.home) for file in files)
-            if ours and all(word in command for word in words):
-                found.append(int(folder.name))
-        return found
+            # Only jobs have both this configuration and a job number in their environment.
+            has_configuration = f"SLURM_CONF={self.configuration}".encode() in environment
+            is_job = has_configuration and any(item.startswith(b"SLURM_JOB_ID=") for item in environment)
+            is_ours = is_job or any(file.is_relative_to(self.home) for file in files)
+            if is_ours and all(word in command for word in words):
+                pids.append(int(folder.name))
+        return pids
 
     def logs(self) -> str:
         """Return the ends of the daemons' logs."""
@@ -196,11 +196,11 @@ class Cluster:
 
 @contextlib.contextmanager
 def cluster() -> Iterator[Cluster]:
-    """Run a cluster in a folder that goes with it."""
+    """Run a cluster in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="slurm-", dir="/tmp", ignore_cleanup_errors=True) as home:
-        one = Cluster(Path(home))
+        running = Cluster(Path(home))
         try:
-            one.start()
-            yield one
+            running.start()
+            yield running
         finally:
-            one.stop()
+            running.stop()

@@ -1,4 +1,4 @@
-"""Parameters that make plugins small, or that they cannot do without, for tests of every plugin."""
+"""Parameters that make plugins small, or that are required, for tests of every plugin."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 import gahbench
 
-#: The published widths are right but slow; their shape is what the contract is about.
+#: Small parameters, since networks of the published widths are slow.
 SMALL: dict[str, dict[str, Any]] = {
     "bf-cnn": {"width": 8, "layers": 6},
     "bf-cnn-rf": {"width": 8, "layers": 6},
@@ -25,7 +25,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "ircnn": {"width": 8},
     "local-score": {"images": 4, "validation": 1},
     "mlp": {"width": 256},
-    # Any class will do; this one there is.
+    # Any class in a module is suitable.
     "module": {"factory": "gahbench_plugins.architectures.bf_cnn:BFCNN", "arguments": "{width: 8, layers: 6}"},
     "mohan-densenet": {"width": 8, "stages": 2},
     "mohan-rcnn": {"width": 8, "stages": 2},
@@ -41,7 +41,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "unet-conditional": {"width": 8},
     "vit": {"width": 32, "depth": 2},
 }
-#: Plugins that need packages of extras which the extra ``test`` does not install.
+#: Packages of plugins that the extra ``test`` does not install.
 NEEDS = {
     "bm3d": ("deepinv", "ptwt"),
     "dask": ("distributed",),
@@ -55,24 +55,24 @@ NEEDS = {
 
 
 def marked(names: Iterable[str]) -> list[Any]:
-    """Return names of plugins as parameters of a test, marked with the packages that they need."""
+    """Return names of plugins as parameters of a test, with marks of the packages that they need."""
     return [pytest.param(name, marks=extras(name)) for name in names]
 
 
 def extras(name: str) -> list[pytest.MarkDecorator]:
-    """Return the mark of a plugin's test, if it needs packages of extras."""
+    """Return the marks of a plugin's test: a mark if it needs packages of extras."""
     return [pytest.mark.extras(*NEEDS[name])] if name in NEEDS else []
 
 
 def small(name: str, folder: Path) -> dict[str, Any]:
-    """Return parameters of a plugin.
+    """Return small parameters of a plugin, and write files that it needs.
 
     Parameters
     ----------
     name
         Name of the plugin.
     folder
-        Where a file that it needs may be written.
+        Folder in which files may be written.
     """
     if name == "images":
         file = folder / "images.npz"
@@ -83,9 +83,9 @@ def small(name: str, folder: Path) -> dict[str, Any]:
     if name == "hf-dataset":
         return {"path": str(saved_dataset(folder))}
     if name in ("torchscript", "torch-export"):
-        return _saved(name, folder / "model.pt")
+        return _save_with_code(name, folder / "model.pt")
     if name == "hf":
-        return _in_the_cache_of_the_hub(folder)
+        return _write_hub_cache(folder)
     if name == "diffusers":
         return {"path": str(save_ddpm(folder / "ddpm"))}
     if name != "pretrained":
@@ -95,17 +95,17 @@ def small(name: str, folder: Path) -> dict[str, Any]:
     return {"architecture": "bf-cnn[width=4,layers=3]", "checkpoint": str(file)}
 
 
-def _in_the_cache_of_the_hub(folder: Path) -> dict[str, Any]:
-    """Put weights where the hub's cache would have them, and return the parameters that name them."""
+def _write_hub_cache(folder: Path) -> dict[str, Any]:
+    """Write weights to a cache of the Hugging Face hub, and return the parameters that name them."""
     from huggingface_hub import constants
     from safetensors.torch import save_file
 
-    # For the tests that follow, too: none of them reads what a user has downloaded.
+    # The setting remains for later tests, none of which reads downloads of the user.
     constants.HF_HUB_CACHE = str(folder)
-    place = folder / "models--someone--denoiser" / "snapshots" / ("0" * 40)
-    place.mkdir(parents=True)
+    snapshot = folder / "models--someone--denoiser" / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
     network = gahbench.create("architecture", "bf-cnn", width=4, layers=3)
-    save_file(network.state_dict(), place / "weights.safetensors")
+    save_file(network.state_dict(), snapshot / "weights.safetensors")
     return {
         "repo": "someone/denoiser",
         "revision": "0" * 40,
@@ -115,11 +115,11 @@ def _in_the_cache_of_the_hub(folder: Path) -> dict[str, Any]:
 
 
 def tiny_unet(**parameters: Any) -> Any:
-    """Return a ``UNet2DModel`` of diffusers with random weights, of grey images unless parameters say otherwise."""
+    """Return a ``UNet2DModel`` of diffusers with random weights, by default for grey images."""
     import diffusers
 
     torch.manual_seed(0)
-    given = {"sample_size": 8, "in_channels": 1, "out_channels": 1, **parameters}
+    arguments = {"sample_size": 8, "in_channels": 1, "out_channels": 1, **parameters}
     return diffusers.UNet2DModel(
         block_out_channels=(4, 8),
         down_block_types=("DownBlock2D", "AttnDownBlock2D"),
@@ -127,7 +127,7 @@ def tiny_unet(**parameters: Any) -> Any:
         layers_per_block=1,
         norm_num_groups=2,
         attention_head_dim=4,
-        **given,
+        **arguments,
     ).eval()
 
 
@@ -139,7 +139,7 @@ def save_ddpm(folder: Path, **parameters: Any) -> Path:
     return folder
 
 
-def _saved(name: str, file: Path) -> dict[str, Any]:
+def _save_with_code(name: str, file: Path) -> dict[str, Any]:
     """Save a network with its code, for images of any size, and return the parameters that name it."""
     network = torch.nn.Conv2d(1, 1, 3, padding=1, bias=False).eval()
     images = torch.rand(2, 1, 16, 16)
@@ -152,22 +152,22 @@ def _saved(name: str, file: Path) -> dict[str, Any]:
 
 
 def mnist(folder: Path, train: int = 40, test: int = 12) -> Path:
-    """Write random images of 28x28 as torchvision lays out MNIST, and return the folder."""
+    """Write random images of 28x28 in torchvision's layout of MNIST, and return the folder."""
     draw = np.random.default_rng(0)
     raw = folder / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for name, count in (("train", train), ("t10k", test)):
-        # Magic numbers of arrays of bytes of three dimensions, and of one.
+        # The magic numbers are those of byte arrays with three dimensions and with one dimension.
         images = draw.integers(0, 256, (count, 28, 28), dtype=np.uint8)
-        head = np.array([0x803, count, 28, 28], dtype=">i4").tobytes()
-        (raw / f"{name}-images-idx3-ubyte").write_bytes(head + images.tobytes())
-        head = np.array([0x801, count], dtype=">i4").tobytes()
-        (raw / f"{name}-labels-idx1-ubyte").write_bytes(head + bytes(count))
+        header = np.array([0x803, count, 28, 28], dtype=">i4").tobytes()
+        (raw / f"{name}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        header = np.array([0x801, count], dtype=">i4").tobytes()
+        (raw / f"{name}-labels-idx1-ubyte").write_bytes(header + bytes(count))
     return folder
 
 
 def saved_dataset(folder: Path, **counts: int) -> Path:
-    """Write random colour images of 16x16 as the package datasets saves them, by split, and return the folder."""
+    """Save random colour images of 16x16 by the package datasets, and return the folder."""
     import datasets
     from PIL import Image
 

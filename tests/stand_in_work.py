@@ -1,4 +1,4 @@
-"""A stand-in for ``gahbench work`` that takes no time to start, and a folder of units for it."""
+"""A stand-in for ``gahbench work`` that starts quickly, and a folder of units for it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import threading
 from types import SimpleNamespace
 from typing import Any
 
-#: Takes files of todo/, each for as many seconds as it says, until none is left; puts one back when it is asked to end,
-#: and takes over those that nobody has touched for two seconds.
+#: The program moves files from todo/ through running/ to done/, and takes the number of seconds in each file. A signal
+#: to end returns the current file to todo/. Files in running/ that were not touched for two seconds return to todo/.
 STAND_IN = """
 import os, pathlib, signal, sys, time
 folder = pathlib.Path(sys.argv[1])
@@ -30,7 +30,7 @@ def take():
             continue
     for file in sorted((folder / "todo").iterdir()):
         try:
-            os.utime(file)  # unlike touch, it makes no file where another process took this one
+            os.utime(file)  # unlike touch, it does not create the file if another process took it
             return file.rename(folder / "running" / file.name)
         except FileNotFoundError:
             continue
@@ -54,19 +54,19 @@ sys.exit(130 if ending else 0)
 
 
 class Folder:
-    """A folder with units that are files, and a job on it."""
+    """A folder of units, which are files, and a job with these units."""
 
     def __init__(self, home, module, monkeypatch, seconds, *arguments):
         self.path = home
         for name in ("todo", "running", "done"):
             (home / name).mkdir(parents=True)
-        for place, duration in enumerate(seconds):
-            (home / "todo" / str(place)).write_text(str(duration))
+        for index, duration in enumerate(seconds):
+            (home / "todo" / str(index)).write_text(str(duration))
         self.total = len(seconds)
         self.script = home / "stand_in.py"
         self.script.write_text(STAND_IN.replace("TOTAL", str(self.total)))
         self.events: list[Any] = []
-        units = [SimpleNamespace(kind="fit", key=str(place)) for place in range(self.total)]
+        units = [SimpleNamespace(kind="fit", key=str(index)) for index in range(self.total)]
         self.job = SimpleNamespace(
             units=units,
             store=SimpleNamespace(folder=home),

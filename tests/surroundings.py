@@ -1,7 +1,7 @@
-"""What tests see of the machine: a scratch home, scratch caches, and none of the user's settings.
+"""The environment of tests: a scratch home, scratch caches, and no settings of the user.
 
-The environment of the process is set when this module is imported, by ``conftest.py`` before any other: libraries and
-gahbench read settings when they are imported. Processes that tests start inherit the environment.
+The import of this module sets the environment of the process. ``conftest.py`` imports it before any other module, since
+libraries and gahbench read settings when they are imported. Processes that tests start inherit the environment.
 """
 
 from __future__ import annotations
@@ -22,45 +22,45 @@ _SETTINGS = re.compile(
     r"|MLFLOW|WANDB|TRACKIO|SCIKIT_LEARN|PYIQA|LC|HYPOTHESIS|JPY)(_.*)?|MPL(CONFIGDIR|BACKEND)|LANG(UAGE)?|TZ|COLUMNS|LINES"
     r"|NO_COLOR|FORCE_COLOR|CLICOLOR.*|TTY_.*|PYTHONWARNINGS|PYTHONOPTIMIZE"
 )
-#: Settings that are meant for tests: the folder of real images and weights, and the device of the tests of GPUs.
+#: Settings of the tests: the folder of real images and weights, and the device of the tests of GPUs.
 _FOR_TESTS = ("GAHBENCH_DATA", "GAHBENCH_TEST_DEVICE")
 #: The scratch folder of a run of pytest, which its worker processes share.
 _VARIABLE = "SCRATCH_OF_THE_TESTS"
 
 
-def _seclude() -> Path:
-    """Set the environment of this process to that of the tests, and return the scratch folder."""
+def _set_environment() -> Path:
+    """Set the environment of this process for tests, and return the scratch folder."""
     is_worker = "PYTEST_XDIST_WORKER" in os.environ and _VARIABLE in os.environ
     scratch = Path(os.environ[_VARIABLE] if is_worker else tempfile.mkdtemp(prefix="gahbench-tests-"))
     for name in [name for name in os.environ if _SETTINGS.fullmatch(name) and name not in _FOR_TESTS]:
         del os.environ[name]
     if data := os.environ.get("GAHBENCH_DATA"):
-        # Tests run in other working directories.
+        # The path must be absolute, since tests run in other working directories.
         os.environ["GAHBENCH_DATA"] = str(Path(data).resolve())
     home = scratch / "home"
     home.mkdir(exist_ok=True)
-    # Packages of the user's own site folder are found by the home.
+    # Python would find the user's site folder by the home, which changes.
     os.environ.setdefault("PYTHONUSERBASE", site.getuserbase())
     os.environ |= {
         _VARIABLE: str(scratch),
         "HOME": str(home),
-        # Its default is below the folder of temporary files, where compilations of other runs are.
+        # The default folder may hold compilations of other runs.
         "TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"),
         "HYPOTHESIS_STORAGE_DIRECTORY": str(scratch / "hypothesis"),
-        # Tensors here are small: a second thread gains nothing, and waits for its turn wherever the machine is shared.
+        # Tensors in tests are small, so that a second thread does not help, and slows shared machines.
         "OMP_NUM_THREADS": "1",
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",
     }
     time.tzset()
     with contextlib.suppress(locale.Error):
-        # Absent from older systems, whose default is UTF-8 too.
+        # Older systems lack this locale, but their default is UTF-8 too.
         locale.setlocale(locale.LC_ALL, "C.UTF-8")
     return scratch
 
 
-#: The scratch folder. It belongs to the first process of pytest, which removes it.
-SCRATCH = _seclude()
+#: The scratch folder, which the first process of pytest creates and removes.
+SCRATCH = _set_environment()
 
 
 def clear() -> None:
@@ -70,12 +70,12 @@ def clear() -> None:
 
 
 def real_data() -> Path:
-    """Return the folder of real images and published weights; tests that need one of them skip where it is absent."""
+    """Return the folder of real images and published weights; tests skip if a file that they need is absent."""
     return Path(os.environ.get("GAHBENCH_DATA", "no GAHBENCH_DATA"))
 
 
 def copy_code(source: Path, target: Path) -> None:
-    """Copy a folder of the repository, whose files may be read-only, to files that can be changed."""
+    """Copy a folder of the repository, whose files may be read-only, to writable files."""
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(source, target, ignore=ignored, copy_function=shutil.copyfile)
     for folder in (target, *filter(Path.is_dir, target.rglob("*"))):

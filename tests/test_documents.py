@@ -1,4 +1,4 @@
-"""What the documents say holds."""
+"""The documents agree with the code: names, links, commands, Python and suites in them."""
 
 import ast
 import inspect
@@ -28,38 +28,37 @@ HOOKS = [name for name, item in vars(hookspecs).items() if hasattr(item, "gahben
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-def test_every_hook_is_documented(hook):
+def test_the_rules_document_every_hook(hook):
     assert f"`{hook}`" in RULES
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in Registry().names(kind)])
-def test_every_plugin_is_documented(builtin, kind, name):
-    """By the first line of its docstring, which the reference shows, and in the guide to its folder."""
+def test_every_plugin_has_a_summary_and_is_in_the_guide_to_its_folder(builtin, kind, name):
     plugin = builtin.get(kind, name)
     assert plugin.summary
     folder = {"basis": "bases"}.get(kind, f"{kind}s")
-    # A preset is a short name of another plugin.
+    # Presets need no entry, since they are short names of other plugins.
     assert plugin.preset or f"`{name}`" in (ROOT / "plugins" / folder / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", marked(Registry().names("dataset")))
-def test_every_dataset_and_its_optimum_are_in_the_guide_to_datasets(builtin, name, tmp_path):
+def test_the_guide_to_datasets_states_the_optimum_of_every_dataset(builtin, name, tmp_path):
     guide = (ROOT / "plugins" / "datasets" / "README.md").read_text(encoding="utf-8")
     (row,) = [line for line in guide.splitlines() if line.startswith(f"| `{name}` ")]
     kind = builtin.create("dataset", name, **small(name, tmp_path)).optimum.kind
-    stated = row.split("|")[3]
-    assert name == "shuffled" or stated.split()[0].strip(":,") == kind
+    optimum = row.split("|")[3]
+    assert name == "shuffled" or optimum.split()[0].strip(":,") == kind
 
 
 def test_every_test_that_needs_an_extra_has_an_environment_in_ci():
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    first, others = (
+    main, separate = (
         re.search(pattern, script)[1] for pattern in (r"test_extras \.venv/\S+ (.*)", r"for extra in (.*);")
     )
     files = (ROOT / "tests").rglob("test_*.py")
     marks = [re.findall(r'mark\.extras\("([^"]+)"', file.read_text(encoding="utf-8")) for file in files]
-    named = {package for found in marks for package in found} | {packages[0] for packages in NEEDS.values()}
-    assert named - packages_of([*first.split(), *others.split()]) == set()
+    needed = {package for packages in marks for package in packages} | {packages[0] for packages in NEEDS.values()}
+    assert needed - packages_of([*main.split(), *separate.split()]) == set()
 
 
 def blocks(file, language):
@@ -81,7 +80,7 @@ GUIDES = ["README.md", "plugins/datasets/README.md", "plugins/bases/README.md"]
 
 
 @pytest.mark.parametrize("file", GUIDES)
-def test_the_plugin_in_the_guide_keeps_the_contract(tmp_path, file):
+def test_the_plugin_in_the_guide_passes_its_checks(tmp_path, file):
     (code,) = [block for block in blocks(file, "python") if "hookimpl" in block]
     path = tmp_path / "from_guide.py"
     path.write_text(code)
@@ -89,18 +88,18 @@ def test_the_plugin_in_the_guide_keeps_the_contract(tmp_path, file):
     assert report.passed, str(report)
 
 
-ROOMS = (".docs", ".github", "gahbench", "plugins", "results", "suites", "tests")
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(file for room in ROOMS for file in (ROOT / room).rglob("*.md"))])
+FOLDERS = (".docs", ".github", "gahbench", "plugins", "results", "suites", "tests")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.md"))])
 
 
 def anchors(file):
-    """Return the anchors of the headings of a document, as GitHub makes them."""
+    """Return the anchors of the headings of a document, as on GitHub."""
     headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: str(file.relative_to(ROOT)))
-def test_links_between_documents_lead_somewhere(file):
+def test_links_between_documents_are_valid(file):
     for link in re.findall(r"\]\(<?([^)>]+)", file.read_text(encoding="utf-8")):
         if not re.match(r"https?:|mailto:", link):
             path, _, anchor = link.partition("#")
@@ -110,22 +109,22 @@ def test_links_between_documents_lead_somewhere(file):
 
 
 PYTHON = [
-    (str(file.relative_to(ROOT)), place)
+    (str(file.relative_to(ROOT)), index)
     for file in (
         ROOT / "README.md",
         ROOT / ".docs" / "reference" / "gahbench.md",
         *sorted((ROOT / "plugins").glob("*/README.md")),
         *(ROOT / "results").rglob("*.md"),
     )
-    for place, code in enumerate(blocks(file, "python"))
+    for index, code in enumerate(blocks(file, "python"))
     if "hookimpl" not in code
 ]
 
 
-@pytest.mark.parametrize(("file", "place"), PYTHON)
-def test_the_python_in_the_documents_runs(write_suite, tmp_path, monkeypatch, file, place):
-    code = blocks(file, "python")[place]
-    # The suite is one of seconds rather than minutes.
+@pytest.mark.parametrize(("file", "index"), PYTHON)
+def test_the_python_in_the_documents_runs(write_suite, tmp_path, monkeypatch, file, index):
+    code = blocks(file, "python")[index]
+    # A small suite replaces the shipped suite, which takes minutes.
     code = code.replace('gahbench.run("quick", out="runs/quick"', "gahbench.run(suite, out=out, engine='inline'")
     assert "runs/" not in code
     monkeypatch.chdir(ROOT)
@@ -135,7 +134,7 @@ def test_the_python_in_the_documents_runs(write_suite, tmp_path, monkeypatch, fi
         if not isinstance(statement, ast.Expr):
             exec(text, names)
             continue
-        # An expression on a line of its own stands there for its value.
+        # A line with only an expression shows its value, which must not be None.
         value = eval(text, names)
         assert value is not None, text
         shape = re.search(r"# shape (\([\d, ]+\))", code.splitlines()[statement.end_lineno - 1])
@@ -143,22 +142,22 @@ def test_the_python_in_the_documents_runs(write_suite, tmp_path, monkeypatch, fi
 
 
 def commands():
-    """Return the gahbench commands of all documents: on lines of their own, or in code in a sentence or a table."""
-    found = set()
+    """Return the gahbench commands in all documents, on separate lines or in inline code."""
+    lines = set()
     for file in DOCUMENTS:
         text = file.read_text(encoding="utf-8").replace("\\\n", " ")
         text = re.sub(r"```python.*?```", "", text, flags=re.DOTALL)
-        found |= {
+        lines |= {
             re.split(r" [#>|&]", line)[0].strip()
             for line in re.findall(r"^(?: {4})?(gahbench .*)$", text, flags=re.MULTILINE)
         }
-        found |= {" ".join(code.split()) for code in re.findall(r"`(gahbench [^`]+)`", text)}
-    return sorted(found)
+        lines |= {" ".join(code.split()) for code in re.findall(r"`(gahbench [^`]+)`", text)}
+    return sorted(lines)
 
 
 @pytest.mark.parametrize("line", commands())
 def test_the_commands_in_the_documents_are_accepted(line):
-    # In tables brackets are for what may be left out.
+    # Brackets in tables mark optional arguments.
     words = [word for word in shlex.split(line) if not re.fullmatch(r"\[[A-Z]+\]", word)][1:]
     parser = get_command(app)
     while hasattr(parser, "commands"):
@@ -184,14 +183,14 @@ def test_the_suite_in_the_guide_loads(tmp_path, builtin):
 
 
 @pytest.mark.parametrize("model", [SuiteFile, Scoring, Training, Sampling, Limits])
-def test_every_field_of_a_suite_is_described_for_the_reference(model):
-    described = re.findall(r"^([a-z_][\w, ]*)$", inspect.cleandoc(model.__doc__), flags=re.MULTILINE)
-    assert {name for line in described for name in line.split(", ")} >= set(model.model_fields)
+def test_docstrings_describe_every_field_of_a_suite(model):
+    entries = re.findall(r"^([a-z_][\w, ]*)$", inspect.cleandoc(model.__doc__), flags=re.MULTILINE)
+    assert {name for line in entries for name in line.split(", ")} >= set(model.model_fields)
 
 
 @pytest.mark.parametrize("name", suite_files())
 def test_every_suite_loads_and_is_documented(builtin, name, tmp_path, monkeypatch):
-    # Files of the user's, in a folder of the suite's name.
+    # Create the files of the user, which are in a folder with the name of the suite.
     for path in re.findall(rf"\b{name}/[\w./-]+", suite_files()[name].read_text(encoding="utf-8")):
         file = tmp_path / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -213,7 +212,7 @@ def test_a_tutorial_is_short_and_ends_with_a_figure(file):
     assert f".docs/tutorials/{file.name}" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_readme_is_short_and_has_the_two_commands():
+def test_the_readme_is_short_and_has_two_commands_to_start():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 130
     commands = [line for line in text.splitlines() if line.startswith("python3 ")]

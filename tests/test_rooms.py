@@ -1,4 +1,4 @@
-"""The rooms of gahbench: their imports point down, and their files and functions are small."""
+"""The rooms of gahbench: imports follow their layers, and files and functions are short."""
 
 import ast
 import dataclasses
@@ -13,7 +13,7 @@ import pytest
 from surroundings import copy_code
 
 ROOT = Path(__file__).parents[1]
-#: Folders of the packages, by the names under which they are imported.
+#: Folders of the packages by name.
 PACKAGES = {"gahbench": ROOT / "gahbench", "gahbench_plugins": ROOT / "plugins"}
 FILES = sorted(file for folder in PACKAGES.values() for file in folder.rglob("*.py"))
 FILE_LINES, FUNCTION_LINES = 500, 60
@@ -29,23 +29,23 @@ def tree(tmp_path):
 
 
 def lint_imports(folder):
-    """Return the exit status of lint-imports in a folder, whose packages come before installed ones, and its output."""
+    """Return the exit status and the output of lint-imports for the packages in a folder."""
     program = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run([program, "--no-cache"], cwd=folder, capture_output=True, text=True, timeout=120)
     return done.returncode, done.stdout + done.stderr
 
 
-def test_imports_point_down(tree):
+def test_imports_follow_the_layers(tree):
     status, output = lint_imports(tree)
     assert status == 0, output
 
 
-def test_imports_that_point_up_are_found(tree):
+def test_imports_against_the_layers_are_reported(tree):
     for module, imported in (
         ("gahbench._util.shapes", "gahbench.planning.plan"),
         ("gahbench_plugins.bases.pixel", "gahbench.store.store"),
     ):
-        # After the docstring and the imports, so that the module itself stays valid.
+        # The import is appended at the end, so that the module stays valid.
         with (tree / f"{module.replace('.', '/')}.py").open("a", encoding="utf-8") as file:
             file.write(f"\nimport {imported}\n")
     status, output = lint_imports(tree)
@@ -75,11 +75,11 @@ def test_functions_are_short():
 
 
 @pytest.mark.parametrize("room", ["planning", "registry"])
-def test_data_of_plans_and_plugins_cannot_be_changed(room):
-    # Keys and digests of them are kept.
+def test_dataclasses_of_plans_and_plugins_are_frozen(room):
+    # Their keys and digests are cached.
     folder = PACKAGES["gahbench"] / room
     modules = [importlib.import_module(f"gahbench.{room}.{info.name}") for info in pkgutil.iter_modules([str(folder)])]
-    found = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
-    own = [value for value in found if dataclasses.is_dataclass(value) and value.__module__.startswith("gahbench")]
-    assert own
-    assert [value.__qualname__ for value in own if not value.__dataclass_params__.frozen] == []
+    classes = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
+    ours = [value for value in classes if dataclasses.is_dataclass(value) and value.__module__.startswith("gahbench")]
+    assert ours
+    assert [value.__qualname__ for value in ours if not value.__dataclass_params__.frozen] == []

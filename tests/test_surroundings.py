@@ -1,4 +1,4 @@
-"""Tests see neither the folder in which pytest is started, nor the user's home, settings, language and time zone."""
+"""Tests do not depend on the current folder, or on the user's home, settings, language and time zone."""
 
 import locale
 import os
@@ -11,7 +11,7 @@ import surroundings
 
 from gahbench.store.leases import LEASE_SECONDS
 
-#: What a user, a cluster or another run may have set.
+#: Environment variables that a user, a cluster or another run may have set.
 SETTINGS = {
     "GAHBENCH_LEASE_SECONDS": "0.5",
     "GAHBENCH_PLUGINS": "/nowhere",
@@ -27,7 +27,7 @@ SETTINGS = {
 }
 
 
-def test_a_test_sees_nothing_of_the_user():
+def test_the_environment_does_not_depend_on_the_user():
     assert (list(Path.cwd().iterdir()), Path.home().parent) == ([], surroundings.SCRATCH)
     assert LEASE_SECONDS == 300
     assert set(SETTINGS) & set(os.environ) <= {"GAHBENCH_DATA", "OMP_NUM_THREADS", "TZ", "LC_ALL", "HOME"}
@@ -35,15 +35,15 @@ def test_a_test_sees_nothing_of_the_user():
     assert surroundings.real_data().is_absolute() or "GAHBENCH_DATA" not in os.environ
 
 
-def test_pytest_of_another_user_has_the_same_surroundings(monkeypatch):
+def test_the_environment_is_the_same_for_other_settings(monkeypatch):
     for name in ("runs", "data"):
         Path(name).mkdir()
-    # Not for root, who may write everywhere.
+    # The folder becomes read-only, except for root.
     Path.cwd().chmod(0o555)
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_ADDOPTS"):
         monkeypatch.delenv(name, raising=False)
     environment = {**os.environ, **SETTINGS, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", "pytest", "-n", "0", __file__, "-k", "sees_nothing"]
+    command = [sys.executable, "-m", "pytest", "-n", "0", __file__, "-k", "does_not_depend"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout

@@ -1,4 +1,4 @@
-"""Runs of the tiny suite in this process, and what tests look at in them."""
+"""Runs of the tiny suite in this process, and queries of their results."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def run(suite: Path, out: Path, **options: Any) -> Any:
 
 
 def plan_suite(suite: Path, out: Path | None = None, *, plugins: Any = (), **changes: Any) -> Plan:
-    """Plan a suite, as ``gahbench plan`` does."""
-    registry, wanted = open_registry(plugin_sources(plugins, suite)), SuiteChanges.of(**changes)
-    find_missing(registry, suite, wanted).require_datasets()
-    return plan_with(registry, suite, out, wanted)
+    """Plan a suite like ``gahbench plan``."""
+    registry, suite_changes = open_registry(plugin_sources(plugins, suite)), SuiteChanges.of(**changes)
+    find_missing(registry, suite, suite_changes).require_datasets()
+    return plan_with(registry, suite, out, suite_changes)
 
 
 def run_and_list(suite: Path, out: Path, **options: Any) -> tuple[Any, list[Any]]:
-    """Run a suite in this process; return the outcome and the units that were done."""
+    """Run a suite in this process; return the outcome and the finished units."""
     events: list[Any] = []
     outcome = run(suite, out, report=events.append, **options)
     return outcome, [event.unit for event in events if event.kind == "finished"]
@@ -50,6 +50,6 @@ def entrants(results: Any) -> set[str]:
 
 
 def units_of(folder: Path, **facts: object) -> list[Any]:
-    """Return the finished units of a folder that have these facts."""
+    """Return the finished units of a folder whose attributes have the given values."""
     units = Store(folder).recorded_units()
     return [unit for unit in units if all(getattr(unit, name) == value for name, value in facts.items())]

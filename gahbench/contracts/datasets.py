@@ -38,7 +38,7 @@ def validate_split(name: str) -> Split:
 
 @dataclass(frozen=True)
 class Optimum:
-    """What is known about the optimal denoiser of a dataset.
+    """Known properties of the optimal denoiser of a dataset.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ class Dataset(Preparable, ABC):
 
     @property
     def optimum(self) -> Optimum:
-        """What is known about the optimal denoiser on this family."""
+        """Known properties of the optimal denoiser on this family."""
         return Optimum()
 
     @property

@@ -96,8 +96,8 @@ def _digest(sources: Sources, start: str, name: str, needs: frozenset[str]) -> s
             # The file holds compiled code, or invalid code that raises an error when it is imported.
             digests[module] = hashlib.sha256(content).hexdigest()
             continue
-        own = frozenset(item.module for item in imports if sources.contains(item.module))
-        digests[module], targets = _reduce(content, imports, own, needs)
+        own_modules = frozenset(item.module for item in imports if sources.contains(item.module))
+        digests[module], targets = _reduce(content, imports, own_modules, needs)
         for target in targets:
             queue += _defining_modules(sources, *target)
     return _hash([name, digests[start], *sorted(digests.values())])
@@ -148,14 +148,14 @@ def _imports(content: bytes, module: str, is_package: bool) -> tuple[Import, ...
 
 @functools.lru_cache(maxsize=1024)
 def _reduce(
-    content: bytes, imports: tuple[Import, ...], own: frozenset[str], needs: frozenset[str]
+    content: bytes, imports: tuple[Import, ...], own_modules: frozenset[str], needs: frozenset[str]
 ) -> tuple[str, list[tuple[str, tuple[str, ...]]]]:
-    """Return the digest of a module, and the dotted names that it uses; modules in ``own`` count by their last part."""
+    """Return the digest of a module, and the dotted names that it uses; own modules count by their last part."""
     tree = _parse(content)
     names: dict[str, str] = {}
     for item in imports:
         last = item.name or item.module.rpartition(".")[2]
-        name = last if item.module in own else ".".join((item.module, *item.parts))
+        name = last if item.module in own_modules else ".".join((item.module, *item.parts))
         names[item.alias] = f"{names[item.alias]}|{name}" if item.alias in names else name
     writer = _Writer(tree, names, {item.alias for item in imports if (item.module, item.name) == NEEDED}, needs)
     digest = _hash([writer.write(tree)])
@@ -200,10 +200,10 @@ class _Writer:
 
     def _annotations(self, node: ast.ClassDef) -> str:
         """Return the annotations in a class body, which may define fields; the names in them are not followed."""
-        before = set(self.paths)
+        paths = set(self.paths)
         annotations = [[item.target, item.annotation] for item in node.body if isinstance(item, ast.AnnAssign)]
         text = self.write(annotations) if annotations else ""
-        self.paths = before
+        self.paths = paths
         return text
 
     def _without_descriptions(self, node: ast.ClassDef) -> ast.ClassDef:

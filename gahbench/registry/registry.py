@@ -269,12 +269,12 @@ def _match_names(plugin: Plugin, spec: Spec, keywords: dict[str, Any]) -> dict[s
         raise ParameterError(
             f"{plugin.where}: {len(spec.positional)} values without a name, for the parameters {listing(names)}"
         )
-    given = dict(zip(names, spec.positional, strict=False))
+    values = dict(zip(names, spec.positional, strict=False))
     for name, value in {**spec.keywords, **keywords}.items():
-        if name in given:
+        if name in values:
             raise ParameterError(f"{plugin.where}: '{name}' is given twice")
-        given[name] = value
-    return given
+        values[name] = value
+    return values
 
 
 def _refuse_untrusted(plugin: Plugin, given: dict[str, Any]) -> None:

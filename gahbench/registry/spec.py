@@ -136,8 +136,8 @@ def _split_parameters(text: str, whole: str) -> list[str]:
             escaped = char == "\\" and quote == '"' and not escaped
             current += char
             continue
-        before = current.rstrip()[-1:]
-        if char in _QUOTES and (not before or before in "[{=,'\"" or (before == ":" and depth)):
+        previous = current.rstrip()[-1:]
+        if char in _QUOTES and (not previous or previous in "[{=,'\"" or (previous == ":" and depth)):
             quote = char
         depth += (char in "[{") - (char in "]}")
         if depth > MAX_DEPTH:

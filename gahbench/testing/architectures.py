@@ -162,7 +162,7 @@ def check_evaluation(network: nn.Module, noisy: Tensor, sigma: Tensor) -> Iterat
     """Check that the results depend on each image and its noise level, and on nothing else."""
     with torch.no_grad():
         denoised = network(noisy, sigma)
-        again = network(noisy, sigma)
+        repeated = network(noisy, sigma)
 
         def separately() -> str | None:
             single = [network(noisy[i : i + 1], sigma[i : i + 1]) for i in range(len(noisy))]
@@ -198,7 +198,7 @@ def check_evaluation(network: nn.Module, noisy: Tensor, sigma: Tensor) -> Iterat
             network.eval()
             return _compare(network(noisy, sigma), denoised)
 
-        yield Finding("is deterministic in evaluation", again.equal(denoised), _compare(again, denoised) or "")
+        yield Finding("is deterministic in evaluation", repeated.equal(denoised), _compare(repeated, denoised) or "")
         yield attempt("takes any number of images", batch_sizes)
         yield attempt("denoises each image of a batch separately in evaluation", separately)
         yield attempt("denoises each image of a batch at its own noise level", noise_levels)
@@ -300,10 +300,10 @@ def check_state(configured: Configured, network: nn.Module, noisy: Tensor, sigma
         state = {name: value.detach().clone().contiguous() for name, value in network.state_dict().items()}
         other.load_state_dict(load(save(state)))
         with torch.no_grad():
-            before, after = network(noisy, sigma), other(noisy, sigma)
-        if before.equal(after):
+            original, copied = network(noisy, sigma), other(noisy, sigma)
+        if original.equal(copied):
             return None
-        difference = _difference(before, after)
+        difference = _difference(original, copied)
         return f"a copy with the same state_dict differs, {difference}; keep all state in parameters and buffers"
 
     return attempt("keeps all state in its state_dict", fault)

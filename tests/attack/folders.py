@@ -138,7 +138,7 @@ def _refusals() -> Iterator[None]:
 @contextlib.contextmanager
 def _small_figures() -> Iterator[None]:
     """Replace figures by a placeholder, since drawing takes most of the time of a board."""
-    with mock.patch.object(figures, "rendered", return_value=[("one.svg", b"figure")]):
+    with mock.patch.object(figures, "render_figures", return_value=[("one.svg", b"figure")]):
         yield
 
 

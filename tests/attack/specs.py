@@ -51,7 +51,7 @@ def attempt(case: Case, scratch: Path) -> None:
 def likely(draw: st.DrawFn, kind: Kind, depth: int = 3) -> tuple[str, dict[str, Any]]:
     """Draw the name of a plugin with some of its parameters, most of them with plausible values."""
     plugin: Plugin = registry().get(kind, draw(st.sampled_from(registry().names(kind))))
-    given = {}
+    parameters = {}
     for parameter in plugin.parameters:
         if draw(st.integers(0, 2)) and not parameter.required:
             continue
@@ -61,8 +61,8 @@ def likely(draw: st.DrawFn, kind: Kind, depth: int = 3) -> tuple[str, dict[str, 
         if parameter.names is not None and depth:
             inner = likely(parameter.names, depth - 1)
             choices += 3 * [inner.map(lambda pair: _format_spec(*pair)), inner.map(lambda pair: {pair[0]: pair[1]})]
-        given[parameter.name] = draw(st.one_of(choices))
-    return plugin.name, given
+        parameters[parameter.name] = draw(st.one_of(choices))
+    return plugin.name, parameters
 
 
 def _format_spec(name: str, given: dict[str, Any]) -> str:

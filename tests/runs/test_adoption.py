@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from finished_units import forge_done
-from other_machine import train_otherwise
+from other_machine import change_weights
 from tiny_runs import entrants as rows
 from tiny_runs import units_of
 
@@ -112,7 +112,7 @@ def test_adopted_scores_keep_the_weights_that_they_measured(references, write_pl
     weights = store.done_record(fit)["files"]["weights.safetensors"]["sha256"]
     scores = units_of(store.folder, kind="score", entrant="mine")
     assert [store.done_record(unit)["networks"] for unit in scores] == [{fit.key: weights}] * 2
-    train_otherwise(tmp_path / "other")
+    change_weights(tmp_path / "other")
     shutil.rmtree(store.path(fit))
     outcome = run(references, tmp_path / "out", "mine", plugins=[file], reuse=[tmp_path / "other"])
     assert [unit.key for unit in outcome.reused.other_weights] == [fit.key]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from other_machine import measure_otherwise
+from other_machine import change_score
 from tiny_runs import run, run_and_list, units_of
 
 import gahbench
@@ -57,7 +57,7 @@ def test_scores_that_changed_places_are_not_on_the_board_until_they_are_done_aga
 
 def test_a_unit_that_was_done_anew_has_its_board_written_anew(out):
     before = gahbench.load_results(out).leaderboard(full=True).set_index("entrant")["psnr"]
-    measure_otherwise(folder_of(out, "identity"))
+    change_score(folder_of(out, "identity"))
     after = collect(out).leaderboard(full=True).set_index("entrant")["psnr"]
     assert after["identity"] > before["identity"]
     stamp = (out / "results.json").stat().st_mtime_ns

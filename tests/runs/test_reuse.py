@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from finished_units import forge_done
-from other_machine import measure_otherwise, train_otherwise
+from other_machine import change_score, change_weights
 from sample_files import TINY
 from tiny_runs import UNET, board, plan_suite, run, run_and_list, units_of
 
@@ -94,7 +94,7 @@ def test_merged_folders_give_the_board_of_the_whole(write_suite, tmp_path, chang
 
 def test_networks_of_one_key_with_other_weights_keep_their_own_scores(write_suite, out, two_seeds, tmp_path):
     before = board(gahbench.load_results(out)).set_index("entrant")
-    train_otherwise(two_seeds)
+    change_weights(two_seeds)
     # The first folder lacks a score of its network, and the second has one of another network.
     (lacking,) = units_of(out, entrant=UNET, metric="slope")
     shutil.rmtree(Store(out).path(lacking))
@@ -111,7 +111,7 @@ def test_networks_of_one_key_with_other_weights_keep_their_own_scores(write_suit
 
 def test_scores_that_differ_are_named_and_the_first_is_kept(out, twin, tmp_path):
     (unit,) = units_of(twin, entrant="identity", metric="psnr")
-    measure_otherwise(Store(twin).path(unit))
+    change_score(Store(twin).path(unit))
     found = merge([out, twin], tmp_path / "all")
     assert [one.key for one in found.differing] == [unit.key]
     assert board(gahbench.load_results(tmp_path / "all")).equals(board(gahbench.load_results(out)))
@@ -318,7 +318,7 @@ def test_a_folder_that_cannot_be_written_is_not_a_damaged_source(write_suite, ti
 
 def test_scores_of_other_weights_are_left(write_suite, out, tmp_path):
     first = gahbench.load_results(out)
-    train_otherwise(out)
+    change_weights(out)
     # This folder has a network of the same key, and no scores of it.
     run_and_list(write_suite(OTHER_LEVELS), tmp_path / "new")
     outcome, done = run_and_list(write_suite(), tmp_path / "new", reuse=[out])
@@ -329,7 +329,7 @@ def test_scores_of_other_weights_are_left(write_suite, out, tmp_path):
 
 
 def test_a_network_is_taken_with_the_scores_that_measured_it(write_suite, tiny_run, out, tmp_path):
-    train_otherwise(out)
+    change_weights(out)
     _, done = run_and_list(write_suite(), tmp_path / "new", reuse=[out, tiny_run])
     assert done == []
     new, first, second = (Store(folder) for folder in (tmp_path / "new", out, tiny_run))
@@ -338,7 +338,7 @@ def test_a_network_is_taken_with_the_scores_that_measured_it(write_suite, tiny_r
 
 
 def test_a_network_that_scores_here_did_not_measure_is_left(write_suite, twin, out):
-    train_otherwise(twin)
+    change_weights(twin)
     (fit,) = units_of(out, kind="fit")
     # By hand: a run would set the scores aside with it.
     shutil.rmtree(Store(out).path(fit))
@@ -356,9 +356,9 @@ def test_folders_that_hold_nothing_for_it_are_refused(write_suite, out, tmp_path
 
 def test_an_entrant_is_done_again_and_its_board_is_new(write_suite, out):
     first = board(gahbench.load_results(out))
-    train_otherwise(out)
+    change_weights(out)
     (changed,) = units_of(out, entrant="identity", metric="psnr")
-    measure_otherwise(Store(out).path(changed))
+    change_score(Store(out).path(changed))
     other, done = run_and_list(write_suite(), out)
     assert done == []
     assert not board(other).equals(first)

@@ -3,7 +3,7 @@
 import pyiqa_weights
 import pytest
 import torch
-from global_state import changed, global_state
+from global_state import changed_names, global_state
 from small_plugins import extras, small
 from torch import nn
 from torch.nn import functional
@@ -38,7 +38,7 @@ def test_every_built_in_plugin_passes_its_checks(request, builtin, tmp_path, kin
     assert report.passed, str(report)
     assert len(report.findings) >= 3
     # Units of all built-in plugins share worker processes.
-    assert changed(before) == []
+    assert changed_names(before) == []
     undifferentiable = [
         finding for finding in report.findings if finding.check.startswith("not differentiable by torch.func")
     ]

@@ -77,7 +77,7 @@ def test_only_validation_images_are_looked_at():
     reference = Divide()
     reference.fit(TrainingData(dataset))
     reference.denoise(IMAGES, 0.1, Truth(torch.full_like(IMAGES, torch.nan)))
-    assert set(dataset.asked) == {"validation"}
+    assert set(dataset.requested_splits) == {"validation"}
     assert reference.kind == "classical"
 
 
