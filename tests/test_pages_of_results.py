@@ -7,7 +7,7 @@ import pytest
 from surroundings import real_data
 
 from gahbench.board import results as published_results
-from gahbench.board.generalization import course
+from gahbench.board.generalization import sweep_curves
 from gahbench.contracts.row_labels import base_label
 from gahbench.planning.rows import rows
 from gahbench.planning.suite import load_suite
@@ -178,7 +178,7 @@ def test_the_course_of_generalization_on_the_page_agrees_with_the_board():
     table = page("generalization").split("two seeds:\n\n")[1].split("\n\n")[0]
     rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in table.splitlines()}
     for name, (metric, split, sigma, digits) in measured.items():
-        by_count = course(results, *row_key, metric, split)
+        by_count = sweep_curves(results, *row_key, metric, split)
         assert list(by_count) == [1, 10, 100, 1000, 10000]
         points = [next(iter(levels.values())) if sigma is None else levels[sigma] for levels in by_count.values()]
         cells = [float(cell.split()[0].replace("−", "-")) for cell in rows[name]]
@@ -186,7 +186,8 @@ def test_the_course_of_generalization_on_the_page_agrees_with_the_board():
     line = next(
         line for line in page("generalization").splitlines() if line.startswith("| the network | `local-score`")
     )
-    by_count = course(results, *row_key, "sample-prediction[local-score[equivariant=true,images=100],max_samples=12]")
+    metric = "sample-prediction[local-score[equivariant=true,images=100],max_samples=12]"
+    by_count = sweep_curves(results, *row_key, metric)
     values = [f"{next(iter(levels.values())).value:.2f}" for levels in by_count.values()]
     assert [cell.split()[0] for cell in line.split("|")[3:-1]] == values
 

@@ -81,7 +81,7 @@ def rankings(
     return agreements
 
 
-def courses(
+def agreement_curves(
     results: Results,
     basis: str = DEFAULT_BASIS,
     datasets: Sequence[str] | None = None,
@@ -134,12 +134,12 @@ def margin(
     if not sigmas:
         return None
     cube = cubes[basis][""]
-    paired = replace(cube, values=cube.values - cubes[other][""].laid_like(cube))
+    paired = replace(cube, values=cube.values - cubes[other][""].on_axes_of(cube))
     difference = _estimate(paired, entrant, sigmas)
     return difference.value, difference.low, difference.high
 
 
-def parts_of(metric: str) -> tuple[Measure, str, str] | None:
+def parse_agreement(metric: str) -> tuple[Measure, str, str] | None:
     """Return measure, basis and part of a metric in the table of scores; ``None`` for other metrics."""
     name = parse_metric_name(metric)
     if name.label == TRUTH_ALIGNMENT:
@@ -153,7 +153,9 @@ def parts_of(metric: str) -> tuple[Measure, str, str] | None:
 
 def _cubes_by_dataset(results: Results, datasets: Sequence[str] | None) -> Iterator[tuple[str, dict[str, _Cubes]]]:
     """Yield the scores of each dataset by metric, basis and part."""
-    parsed_names = {str(name): parsed for name in results.scores["metric"].unique() if (parsed := parts_of(str(name)))}
+    parsed_names = {
+        str(name): parsed for name in results.scores["metric"].unique() if (parsed := parse_agreement(str(name)))
+    }
     cubes = metric_cubes(results, {}, parsed_names)
     for dataset in chosen_labels(datasets, list(map(str, results.datasets["dataset"])), "dataset"):
         measures: dict[str, _Cubes] = {}

@@ -167,7 +167,7 @@ class Table:
         for cubes in cubes_by_images(tables, self.results.entrants, measured_metrics, sources, left_out):
             cube = cubes[0]
             if minus is not None:
-                cube = replace(cube, values=cube.values - cubes[-1].laid_like(cube))
+                cube = replace(cube, values=cube.values - cubes[-1].on_axes_of(cube))
             elif ratio is not None:
                 cube = joined(*cubes)
             scaled_cubes.append(cube if scale == "linear" else _logarithms(cube))
@@ -189,7 +189,7 @@ class Table:
         entrant_names = [f"{prefix} {label}" for label in cube.entrants]
         entrant_spreads = {f"{prefix} {label}": spread for label, spread in spreads.items()}
         left_out_names = [f"{prefix} {label}" for label in cube.left_out]
-        draws = bootstrap_means(values, DRAWS, 0, entrant_names, entrant_spreads, sources, apart=left_out_names)
+        draws = bootstrap_means(values, DRAWS, 0, entrant_names, entrant_spreads, sources, excluded=left_out_names)
         image_draws = draws
         if len(cube.runs) > 1:
             # With the mean over seeds in place of each seed, only images vary.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SweepCurves = dict[int | None, dict[float, Interval]]
 
 
-def swept(
+def find_sweeps(
     results: Results, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> list[tuple[str, str]]:
     """Return the datasets and entrants that have rows for several numbers of training images."""
@@ -50,7 +50,7 @@ def swept(
     ]
 
 
-def course(results: Results, dataset: str, entrant: str, metric: str, split: str = "test") -> SweepCurves:
+def sweep_curves(results: Results, dataset: str, entrant: str, metric: str, split: str = "test") -> SweepCurves:
     """Return a metric, or ``metric.part``, by number of training images and noise level (NaN without a level)."""
     ratio = next((ratio for ratio in ratios_of(results) if ratio.metric == metric), None)
     names = [metric] if ratio is None else [ratio.numerator, ratio.denominator]
@@ -68,12 +68,12 @@ def course(results: Results, dataset: str, entrant: str, metric: str, split: str
     for cubes in cubes_by_images(tables, labels, measured_metrics, sources, results.left_out.get(dataset)):
         cube = cubes[0]
         if ratio is None:
-            values, draws = cube.means(), cube.draws()
+            centres, draws = cube.means(), cube.draws()
         else:
             cube_of_both = joined(*cubes)
-            values, draws = quotient(cube_of_both.means()), quotient(cube_of_both.draws({}))
+            centres, draws = quotient(cube_of_both.means()), quotient(cube_of_both.draws({}))
         for index, label in enumerate(cube.entrants):
-            levels = zip(cube.sigmas, estimates(values[index], draws[:, index]), strict=True)
+            levels = zip(cube.sigmas, estimates(centres[index], draws[:, index]), strict=True)
             curves[number_of_images(label)] = dict(levels)
     return curves
 

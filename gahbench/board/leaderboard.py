@@ -46,7 +46,7 @@ from gahbench.board.optimality import (
     optimality_values,
 )
 from gahbench.board.ranks import PRACTICAL_KINDS, rank_intervals, sorted_by_psnr
-from gahbench.board.rate_courses import is_of_metric, rate_values
+from gahbench.board.rate_courses import is_optimality_slope, rate_values
 from gahbench.board.rate_verdicts import RateVerdict
 from gahbench.board.scorecube import (
     LeftOut,
@@ -283,7 +283,7 @@ def _failure_notes(failures: pd.DataFrame, seed_count: int) -> list[str]:
 def _metric_values(results: Tables, other_cubes: Mapping[str, Mapping[str, ScoreCube]]) -> Iterator[Value]:
     """Yield means over seeds and images of metrics other than PSNR, and ratios of such means, with intervals."""
     for metric, cubes in other_cubes.items():
-        if metric in (DISTANCE, OPTIMAL_ERROR, CROSS) or is_of_metric(metric):
+        if metric in (DISTANCE, OPTIMAL_ERROR, CROSS) or is_optimality_slope(metric):
             continue
         spreads = spreads_of(cubes)
         for dataset, cube in cubes.items():

@@ -69,7 +69,7 @@ class Distances:
     @classmethod
     def of(cls, cube: ScoreCube, others: Mapping[str, ScoreCube]) -> Distances:
         """Lay out the measured metrics on the axes of a cube."""
-        arrays = {name: others[name].laid_like(cube) for name in (DISTANCE, OPTIMAL_ERROR, CROSS) if name in others}
+        arrays = {name: others[name].on_axes_of(cube) for name in (DISTANCE, OPTIMAL_ERROR, CROSS) if name in others}
         unknown = np.full(cube.values.shape, np.nan)
         return cls(*(arrays.get(name, unknown) for name in (DISTANCE, OPTIMAL_ERROR, CROSS)))
 
@@ -154,7 +154,7 @@ def _mean_errors(cube: ScoreCube, best: int, distances: Distances, spreads: Mapp
     errors = squared_errors(cube, best, distances)
     mean_errors = means(errors)
     draws = bootstrap_means(
-        errors, names=cube.entrants, spreads=spreads, sources=cube.sources, relative=True, apart=cube.left_out
+        errors, names=cube.entrants, spreads=spreads, sources=cube.sources, relative=True, excluded=cube.left_out
     )
     # Errors are positive. With a measured distance D >= 0, they are not below the error of the optimum.
     draws = np.maximum(draws, _SMALLEST_DRAW * mean_errors)

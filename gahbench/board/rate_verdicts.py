@@ -1,21 +1,21 @@
-"""Whether denoisers reach the optimal rate: near-optimal, not near-optimal, or undecided, and why.
+"""Verdicts on rates: whether a denoiser is near-optimal, not near-optimal, or undecided, and why.
 
-D = 10 log10(MSE / bound) is how far a denoiser is from the optimum, or from a bound on it, at a noise level. Where its
-rate is the optimal one D does not grow as noise fades: its slope against input PSNR is 0, and alpha/(alpha+1) - 1/2
-where the rate is that of wavelets. A slope over all noise levels is no test, since a D that is large at both ends has
-slope 0 too, and since pixels bend every curve. So D is read over levels that have collapsed
+D = 10 log10(MSE / bound) is the distance of a denoiser from the optimum, or from a bound on it, at a noise level. If
+the denoiser has the optimal rate, D does not grow as noise fades: its slope against input PSNR is 0. If it has the rate
+of wavelets, the slope is alpha/(alpha+1) - 1/2. A slope over all noise levels is no test, since a D that is large at
+both ends also has slope 0, and since pixels bend every curve. So D is evaluated over collapsed levels
 (:func:`gahbench.board.rate_courses.collapsed_levels`), in epsilon = sigma / side, and a denoiser is
 
-- **near-optimal** if over :data:`MIN_SPAN` dB or more of neighbouring levels at which both the bound and the denoiser
-  have collapsed the interval of the slope of D lies within half of alpha/(alpha+1) - 1/2 of 0, D deviates from its
-  mean by :data:`MAX_DEVIATION` dB at most, and twice the training moves it by less than :data:`MAX_CHANGE` dB;
-- **not near-optimal** if over so many levels at which the bound has collapsed the interval of the slope lies outside,
-  or the deviation is larger, beyond chance; over fewer, if D varies by more than twice the deviation that is accepted,
-  which no further level can mend;
-- else **undecided**.
+- **near-optimal** if, over at least :data:`MIN_SPAN` dB of neighbouring levels at which both the bound and the denoiser
+  have collapsed, the interval of the slope of D lies within half of alpha/(alpha+1) - 1/2 of 0, D deviates from its
+  mean by at most :data:`MAX_DEVIATION` dB, and twice the training changes D by less than :data:`MAX_CHANGE` dB;
+- **not near-optimal** if, over at least :data:`MIN_SPAN` dB of levels at which the bound has collapsed, the interval of
+  the slope lies outside, or the deviation is significantly larger; over a shorter span, if D varies by significantly
+  more than twice :data:`MAX_DEVIATION`, which further levels cannot reduce;
+- **undecided** otherwise.
 
-It needs alpha > 1: at alpha = 1 wavelets are optimal. Intervals are over images and training seeds
-(:mod:`gahbench.board.statistics`), those of the deviation simultaneous for all levels.
+The verdict needs alpha > 1, since wavelets are optimal at alpha = 1. Intervals are over images and training seeds
+(:mod:`gahbench.board.statistics`); the intervals of deviations are simultaneous over levels.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from gahbench.evaluation.rates import MIN_LEVELS, fit_slope, input_psnr
 
 Answer = Literal["near-optimal", "not near-optimal", "undecided"]
 
-#: Decibels of noise that the levels span at least.
+#: The minimal span of the levels, in decibels of input PSNR.
 MIN_SPAN = 15.0
-#: Decibels by which D may deviate from its mean.
+#: The largest accepted deviation of D from its mean, in dB.
 MAX_DEVIATION = 1.0
-#: Decibels by which twice the training moves D, at most.
+#: Twice the training must change D by less than this, in dB.
 MAX_CHANGE = 0.2
-#: The rate of wavelets on images with edges.
+#: The rate of wavelets on images with edges, for any alpha.
 WAVELET_RATE = 0.5
-#: Spans and intervals that differ by less are equal.
+#: Spans that differ by less than this, in dB, are equal.
 _ROUNDING = 1e-9
 
 
-def longest_run(chosen: ArrayLike, epsilons: ArrayLike) -> slice:
-    """Return the neighbouring levels that are all chosen and span the most decibels, of several the lowest."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(chosen, dtype=np.int8), [0]])))
+def longest_run(is_chosen: ArrayLike, epsilons: ArrayLike) -> slice:
+    """Return the run of neighbouring chosen levels with the largest span; ties go to the lowest levels."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(is_chosen, dtype=np.int8), [0]])))
     runs = [slice(int(first), int(end)) for first, end in zip(edges[::2], edges[1::2], strict=True)]
     logs = np.log(np.asarray(epsilons, dtype=np.float64))
     return max(runs, key=lambda run: logs[run.stop - 1] - logs[run.start], default=slice(0, 0))
@@ -71,82 +71,80 @@ class DeficitCurve:
         """Levels at which the bound has collapsed and D is known, shape (S,)."""
         return np.asarray(self.bound_collapsed & np.isfinite(self.deficits))
 
-    def within(self, chosen: NDArray[np.bool_]) -> Stretch:
-        """Return the neighbouring levels, of those chosen, that span the most decibels."""
-        return Stretch(self, longest_run(chosen, self.epsilons))
+    def within(self, is_chosen: NDArray[np.bool_]) -> Stretch:
+        """Return the run of neighbouring chosen levels with the largest span."""
+        return Stretch(self, longest_run(is_chosen, self.epsilons))
 
 
 @dataclass(frozen=True, eq=False)
 class Stretch:
-    """Neighbouring levels of a course."""
+    """A run of neighbouring levels of a curve."""
 
-    course: DeficitCurve
+    curve: DeficitCurve
     levels: slice
 
     @property
     def epsilons(self) -> Array:
-        """The levels, ascending."""
-        return self.course.epsilons[self.levels]
+        """The levels as epsilon, ascending."""
+        return self.curve.epsilons[self.levels]
 
     @property
     def span(self) -> float:
-        """Decibels from the first to the last level; 0 for one level or none."""
+        """The span from the first to the last level in dB; 0 with fewer than two levels."""
         return float(np.ptp(input_psnr(self.epsilons))) if len(self.epsilons) else 0.0
 
     @property
     def is_enough(self) -> bool:
-        """Whether a rate can be read over it."""
+        """Whether there are enough levels, over a large enough span, to determine a rate."""
         return len(self.epsilons) >= MIN_LEVELS and self.span >= MIN_SPAN - _ROUNDING
 
     @property
     def slope(self) -> Interval:
-        """Slope of D against input PSNR, in dB per dB: above 0 where the denoiser falls behind as noise fades."""
+        """The slope of D against input PSNR, in dB per dB; positive if the denoiser falls behind as noise fades."""
         if len(self.epsilons) < 2:
             return UNKNOWN
         x = input_psnr(self.epsilons)
-        return estimate(
-            fit_slope(x, self.course.deficits[self.levels]), fit_slope(x, self.course.draws[:, self.levels])
-        )
+        return estimate(fit_slope(x, self.curve.deficits[self.levels]), fit_slope(x, self.curve.draws[:, self.levels]))
 
     @property
     def deviation(self) -> Interval:
         """The largest deviation of D from its mean, in dB."""
-        return _largest(*self._band()) if len(self.epsilons) else UNKNOWN
+        return _largest_interval(*self._deviations()) if len(self.epsilons) else UNKNOWN
 
     @property
     def half_range(self) -> Interval:
-        """Half of the largest difference of D between levels, in dB: no mean deviates less from all."""
+        """Half the range of D over levels, in dB: the least possible largest deviation from any constant."""
         if not len(self.epsilons):
             return UNKNOWN
-        middle, width = self._band()
-        ends = [(middle + sign * width).max() - (middle - sign * width).min() for sign in (0, -1, 1)]
+        deviations, width = self._deviations()
+        ends = [(deviations + sign * width).max() - (deviations - sign * width).min() for sign in (0, -1, 1)]
         return Interval(*(max(0.0, float(end)) / 2 for end in ends))
 
     @property
     def change(self) -> Interval:
-        """The largest change of D by twice the training, in dB; NaN where it is not known."""
-        changes, draws = self.course.changes, self.course.change_draws
+        """The largest change of D under twice the training, in dB; NaN if unknown."""
+        changes, draws = self.curve.changes, self.curve.change_draws
         if changes is None or draws is None or not len(self.epsilons):
             return UNKNOWN
-        middle = changes[self.levels]
-        return _largest(middle, simultaneous(middle, draws[:, self.levels]))
+        changes_here = changes[self.levels]
+        return _largest_interval(changes_here, simultaneous_half_widths(changes_here, draws[:, self.levels]))
 
-    def _band(self) -> tuple[Array, Array]:
-        """Return deviations of D from its mean, and half the width of their simultaneous intervals, shape (K,)."""
-        found, draws = self.course.deficits[self.levels], self.course.draws[:, self.levels]
-        middle = found - found.mean()
-        return middle, simultaneous(middle, draws - draws.mean(axis=1, keepdims=True))
+    def _deviations(self) -> tuple[Array, Array]:
+        """Return deviations of D from its mean, and half widths of their simultaneous intervals, each of shape (K,)."""
+        deficits, draws = self.curve.deficits[self.levels], self.curve.draws[:, self.levels]
+        deviations = deficits - deficits.mean()
+        return deviations, simultaneous_half_widths(deviations, draws - draws.mean(axis=1, keepdims=True))
 
 
-def _largest(middle: Array, width: Array) -> Interval:
-    """Return the largest absolute value, given half the widths of simultaneous intervals."""
-    off = np.abs(middle)
-    return Interval(float(off.max()), float(np.maximum(off - width, 0).max()), float((off + width).max()))
+def _largest_interval(values: Array, width: Array) -> Interval:
+    """Return the largest absolute value with its interval, given half widths of simultaneous intervals."""
+    sizes = np.abs(values)
+    return Interval(float(sizes.max()), float(np.maximum(sizes - width, 0).max()), float((sizes + width).max()))
 
 
 @dataclass(frozen=True)
 class RateVerdict:
-    """Whether a denoiser reaches the optimal rate."""
+    """The answer to whether a denoiser reaches the optimal rate, and the numbers behind it."""
 
     answer: Answer
     reasons: tuple[str, ...]
@@ -156,80 +154,82 @@ class RateVerdict:
     span: float = 0.0
 
 
-def judge(course: DeficitCurve, optimal_slope: float) -> RateVerdict:
-    """Return whether a denoiser reaches the optimal rate."""
+def judge(curve: DeficitCurve, optimal_slope: float) -> RateVerdict:
+    """Decide whether a denoiser reaches the optimal rate."""
     if math.isnan(optimal_slope):
         return RateVerdict("undecided", ("the optimal rate is not known",))
     if optimal_slope <= WAVELET_RATE:
         return RateVerdict("undecided", (f"the optimal rate {optimal_slope:.2f} is not above that of wavelets, 0.50",))
-    if course.why_not:
-        return RateVerdict("undecided", (course.why_not,))
+    if curve.why_not:
+        return RateVerdict("undecided", (curve.why_not,))
     tolerance = (optimal_slope - WAVELET_RATE) / 2
-    wide, narrow = course.within(course.known), course.within(course.known & course.own_collapsed)
-    if against := _against(wide, tolerance):
-        return _verdict("not near-optimal", against, wide)
-    if missing := _missing(wide, narrow, tolerance):
-        return _verdict("undecided", missing, wide)
-    return _verdict("near-optimal", (f"slope of D {_written(narrow.slope)} within ±{tolerance:.2f}",), narrow)
+    bound_stretch, common_stretch = curve.within(curve.known), curve.within(curve.known & curve.own_collapsed)
+    if objections := _objections(bound_stretch, tolerance):
+        return _verdict("not near-optimal", objections, bound_stretch)
+    if gaps := _missing_evidence(bound_stretch, common_stretch, tolerance):
+        return _verdict("undecided", gaps, bound_stretch)
+    return _verdict(
+        "near-optimal", (f"slope of D {_format(common_stretch.slope)} within ±{tolerance:.2f}",), common_stretch
+    )
 
 
-def _against(wide: Stretch, tolerance: float) -> tuple[str, ...]:
-    """Return what shows that the rate is not the optimal one."""
-    found = []
-    slope, deviation = wide.slope, wide.deviation if wide.is_enough else wide.half_range
-    if wide.is_enough and (slope.low > tolerance or slope.high < -tolerance):
-        found.append(f"slope of D {_written(slope)}, outside ±{tolerance:.2f}")
+def _objections(stretch: Stretch, tolerance: float) -> tuple[str, ...]:
+    """Return the reasons, if any, why the rate is not optimal."""
+    objections = []
+    slope, deviation = stretch.slope, stretch.deviation if stretch.is_enough else stretch.half_range
+    if stretch.is_enough and (slope.low > tolerance or slope.high < -tolerance):
+        objections.append(f"slope of D {_format(slope)}, outside ±{tolerance:.2f}")
     if deviation.low > MAX_DEVIATION:
-        what = "deviates from its mean" if wide.is_enough else "deviates from any mean"
-        found.append(f"D {what} by {_written(deviation, '')} dB, more than {MAX_DEVIATION:g}")
-    return tuple(found)
+        subject = "deviates from its mean" if stretch.is_enough else "deviates from any mean"
+        objections.append(f"D {subject} by {_format(deviation, '')} dB, more than {MAX_DEVIATION:g}")
+    return tuple(objections)
 
 
-def _missing(wide: Stretch, narrow: Stretch, tolerance: float) -> tuple[str, ...]:
-    """Return what is missing for it to be near-optimal."""
-    if not wide.is_enough:
-        return (f"the bound has collapsed over {_extent(wide)}; {_needed()}",)
-    if not narrow.is_enough:
-        return (f"bound and denoiser have collapsed over {_extent(narrow)}; {_needed()}",)
-    found = []
-    slope, deviation, change = narrow.slope, narrow.deviation, narrow.change
+def _missing_evidence(bound_stretch: Stretch, common_stretch: Stretch, tolerance: float) -> tuple[str, ...]:
+    """Return the reasons, if any, why the verdict cannot be near-optimal."""
+    if not bound_stretch.is_enough:
+        return (f"the bound has collapsed over {_describe(bound_stretch)}; {_requirement()}",)
+    if not common_stretch.is_enough:
+        return (f"bound and denoiser have collapsed over {_describe(common_stretch)}; {_requirement()}",)
+    gaps = []
+    slope, deviation, change = common_stretch.slope, common_stretch.deviation, common_stretch.change
     if not math.isfinite(slope.low):
-        found.append("there are no intervals, for want of images")
+        gaps.append("there are no intervals, for want of images")
     elif slope.low < -tolerance or slope.high > tolerance:
-        found.append(f"slope of D {_written(slope)}, not surely within ±{tolerance:.2f}")
+        gaps.append(f"slope of D {_format(slope)}, not surely within ±{tolerance:.2f}")
     if deviation.high > MAX_DEVIATION:
-        found.append(f"D deviates from its mean by {_written(deviation, '')} dB, not surely {MAX_DEVIATION:g} or less")
-    if narrow.course.is_trained and not change.is_known:
-        found.append("what twice the training does is not known")
-    elif narrow.course.is_trained and not change.high < MAX_CHANGE:
-        found.append(f"twice the training moves D by {_written(change, '')} dB, not surely less than {MAX_CHANGE:g}")
-    return tuple(found)
+        gaps.append(f"D deviates from its mean by {_format(deviation, '')} dB, not surely {MAX_DEVIATION:g} or less")
+    if common_stretch.curve.is_trained and not change.is_known:
+        gaps.append("what twice the training does is not known")
+    elif common_stretch.curve.is_trained and not change.high < MAX_CHANGE:
+        gaps.append(f"twice the training moves D by {_format(change, '')} dB, not surely less than {MAX_CHANGE:g}")
+    return tuple(gaps)
 
 
-def simultaneous(middle: Array, draws: Array) -> Array:
-    """Return half the widths of intervals that hold at all levels at once, by the largest of their t statistics."""
+def simultaneous_half_widths(values: Array, draws: Array) -> Array:
+    """Return half widths of simultaneous intervals over levels, from the quantile of the largest t statistic."""
     errors = draws.std(axis=0)
     if not np.isfinite(errors).all():
-        return np.full(len(middle), np.nan)
+        return np.full(len(values), np.nan)
     scale = np.where(errors > 0, errors, 1.0)
-    largest = (np.abs(draws - middle) / scale).max(axis=1)
+    largest = (np.abs(draws - values) / scale).max(axis=1)
     return np.asarray(errors * float(np.quantile(largest, LEVEL)))
 
 
-def _verdict(answer: Answer, reasons: tuple[str, ...], read: Stretch) -> RateVerdict:
-    epsilons = tuple(map(float, read.epsilons))
-    return RateVerdict(answer, reasons, read.slope, read.deviation, epsilons, read.span)
+def _verdict(answer: Answer, reasons: tuple[str, ...], stretch: Stretch) -> RateVerdict:
+    epsilons = tuple(map(float, stretch.epsilons))
+    return RateVerdict(answer, reasons, stretch.slope, stretch.deviation, epsilons, stretch.span)
 
 
-def _extent(stretch: Stretch) -> str:
+def _describe(stretch: Stretch) -> str:
     count = len(stretch.epsilons)
     return f"{count} level{'' if count == 1 else 's'}, {stretch.span:.1f} dB" if count else "no level"
 
 
-def _needed() -> str:
+def _requirement() -> str:
     return f"{MIN_LEVELS} that span {MIN_SPAN:g} dB are needed"
 
 
-def _written(found: Interval, sign: str = "+") -> str:
-    ends = "" if math.isnan(found.low) else f" [{found.low:{sign}.2f}, {found.high:{sign}.2f}]"
-    return f"{found.value:{sign}.2f}{ends}".replace("-", "−")
+def _format(interval: Interval, sign: str = "+") -> str:
+    ends = "" if math.isnan(interval.low) else f" [{interval.low:{sign}.2f}, {interval.high:{sign}.2f}]"
+    return f"{interval.value:{sign}.2f}{ends}".replace("-", "−")

@@ -22,9 +22,9 @@ from gahbench.board.leaderboard import make_board, optimum_checks
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import OptimumCheck
 from gahbench.board.ranks import OverDatasets, over_datasets
-from gahbench.board.rate_courses import courses, is_of_metric, verdicts
+from gahbench.board.rate_courses import deficit_curves, is_optimality_slope, judge_rates
 from gahbench.board.rate_verdicts import DeficitCurve, RateVerdict
-from gahbench.board.scorecube import left_out, psnr_cube
+from gahbench.board.scorecube import find_left_out, psnr_cube
 from gahbench.board.tables import SCHEMAS, Tables, empty, plain
 from gahbench.contracts.citation import Citation
 
@@ -153,21 +153,21 @@ class Results(Tables):
         """Reasons why entrants are left out of comparisons, by dataset (:mod:`gahbench.board.scorecube`)."""
         if self.whole is not None:
             return self.whole.left_out
-        return {dataset: left_out(psnr_cube(self, dataset, {})) for dataset in dataset_names(self)}
+        return {dataset: find_left_out(psnr_cube(self, dataset, {})) for dataset in dataset_names(self)}
 
     @cached_property
     def rate_courses(self) -> dict[str, dict[str, DeficitCurve]]:
         """Distance from the bound against epsilon, by dataset and entrant (:mod:`gahbench.board.rate_courses`)."""
-        return courses(self, self.left_out) if self.whole is None else self._shown(self.whole.rate_courses)
+        return deficit_curves(self, self.left_out) if self.whole is None else self._shown(self.whole.rate_courses)
 
     @cached_property
     def rate_verdicts(self) -> dict[str, dict[str, RateVerdict]]:
         """Whether each entrant reaches the optimal rate, and why, for datasets with the metric ``optimality-slope``."""
-        return verdicts(self, self.rate_courses) if self.whole is None else self._shown(self.whole.rate_verdicts)
+        return judge_rates(self, self.rate_courses) if self.whole is None else self._shown(self.whole.rate_verdicts)
 
     def _shown(self, complete: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Restrict values by dataset and entrant to the datasets and entrants of these results."""
-        shown = dataset_names(self) if any(map(is_of_metric, map(str, self.scores["metric"].unique()))) else ()
+        shown = dataset_names(self) if any(map(is_optimality_slope, map(str, self.scores["metric"].unique()))) else ()
         facts = {
             dataset: {label: fact for label, fact in complete.get(dataset, {}).items() if label in self.entrants}
             for dataset in shown

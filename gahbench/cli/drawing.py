@@ -108,12 +108,12 @@ def alignment(
     metric: Annotated[Literal["direction", "alignment"], typer.Option(help="Comparison with the basis.")] = "direction",
 ) -> None:
     """Draw direction or alignment with a basis against input PSNR: a curve for each entrant."""
-    from gahbench.board.alignments import courses
+    from gahbench.board.alignments import agreement_curves
     from gahbench.board.facts import entrant_kinds
     from gahbench.report.bases import course_figure
 
     results = _load_results(folder, out)
-    panels = courses(results, basis, dataset, entrant, metric)
+    panels = agreement_curves(results, basis, dataset, entrant, metric)
     _save(course_figure(panels, results.entrants, entrant_kinds(results), basis, metric), out)
 
 
@@ -149,11 +149,11 @@ def generalization(
     entrant: options.OnlyEntrant = None,
 ) -> None:
     """Draw output PSNR on training and test images against input PSNR: a curve for each number of training images."""
-    from gahbench.board.generalization import swept
+    from gahbench.board.generalization import find_sweeps
     from gahbench.report.training import curves_figure
 
     results = _load_results(folder, out)
-    _save(curves_figure(results, swept(results, dataset, entrant)), out)
+    _save(curves_figure(results, find_sweeps(results, dataset, entrant)), out)
 
 
 @app.command()
@@ -168,11 +168,11 @@ def transitions(
     ] = None,
 ) -> None:
     """Draw metrics against the number of training images: a figure for each dataset and entrant."""
-    from gahbench.board.generalization import swept
+    from gahbench.board.generalization import find_sweeps
     from gahbench.report.training import transition_metrics, transitions_figure
 
     results = _load_results(folder, out)
-    pairs = swept(results, dataset, entrant)
+    pairs = find_sweeps(results, dataset, entrant)
     for index, pair in enumerate(pairs):
         chosen = transition_metrics(results, *pair, metric)
         if chosen:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gahbench._util.errors import GahbenchError, ParameterError
 from gahbench._util.readable import level_name
-from gahbench.board.alignments import MEASURES, TRUTH_ALIGNMENT, AgreementCurve, Aligned, Measure, parts_of
+from gahbench.board.alignments import MEASURES, TRUTH_ALIGNMENT, AgreementCurve, Aligned, Measure, parse_agreement
 from gahbench.board.statistics import UNKNOWN, Interval, bootstrap_means, estimate, means
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
@@ -337,7 +337,7 @@ def _compare_with_bases(
         step(metric_name)
         metric: Metric = registry.create("metric", metric_name)
         for part, value in _values_by_part(metric.score(evaluation), len(evaluation.clean)).items():
-            parsed = parts_of(f"{metric_name}.{part}" if part else metric_name)
+            parsed = parse_agreement(f"{metric_name}.{part}" if part else metric_name)
             assert parsed is not None
             measure, basis, name = parsed
             compared.setdefault(basis, {}).setdefault(measure, {})[name] = value

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from gahbench._util.errors import ParameterError, ResultsError, listing, suggestion
 from gahbench._util.readable import level_name
-from gahbench.board.generalization import SweepCurves, course, metrics_of
+from gahbench.board.generalization import SweepCurves, metrics_of, sweep_curves
 from gahbench.board.selection import is_chosen
 from gahbench.board.statistics import Interval
 from gahbench.evaluation.rates import input_psnr
@@ -119,7 +119,7 @@ def curves_figure(results: Results, pairs: Sequence[tuple[str, str]]) -> Figure:
     The layout follows figure 1 of Kadkhodaie et al. 2024, with a row for each dataset and entrant. Bands are 95 %
     bootstrap intervals.
     """
-    curves = {pair: [course(results, *pair, "psnr", split) for split in ("train", "test")] for pair in pairs}
+    curves = {pair: [sweep_curves(results, *pair, "psnr", split) for split in ("train", "test")] for pair in pairs}
     with figure_style():
         styles = number_styles(numbers_of([curve for both_splits in curves.values() for curve in both_splits]))
         figure, axes = create_panels(2 * len(pairs), (len(pairs), 2), (8.2, 3.5 * len(pairs)), sharey="row")
@@ -139,7 +139,7 @@ def transitions_figure(results: Results, dataset: str, entrant: str, metrics: Se
     titles, nulls = (
         dict(zip(results.metrics["metric"], results.metrics[name], strict=True)) for name in ("title", "null")
     )
-    curves = {metric: course(results, dataset, entrant, metric) for metric in metrics}
+    curves = {metric: sweep_curves(results, dataset, entrant, metric) for metric in metrics}
     curves = {metric: by_number for metric, by_number in curves.items() if by_number}
     rows, columns = grid_shape(len(curves), 3)
     positions = number_positions(numbers_of(list(curves.values())))
@@ -148,7 +148,7 @@ def transitions_figure(results: Results, dataset: str, entrant: str, metrics: Se
         styles = level_styles([sigma for sigma in sigmas if not math.isnan(sigma)])
         figure, axes = create_panels(len(curves), (rows, columns), (3.0 * columns + 1.2, 2.5 * rows + 0.4))
         for ax, (metric, by_number) in zip(axes, curves.items(), strict=True):
-            null = course(results, dataset, entrant, nulls[metric]) if nulls.get(metric) else {}
+            null = sweep_curves(results, dataset, entrant, nulls[metric]) if nulls.get(metric) else {}
             draw_transition(ax, by_number, null, positions, styles)
             ax.set_title(folded(titles.get(metric, metric), 42), loc="left")
         add_caption(figure, folded(f"{entrant}, {dataset}", 45 * columns))

@@ -1,4 +1,4 @@
-"""The board in long form, and the wide table that is made of it."""
+"""The board in long form, and its wide table."""
 
 import math
 
@@ -20,7 +20,7 @@ ENTRANTS = [
 NAME = "c-alpha[alpha=2,size=32]"
 
 
-def made(*more):
+def build_results(*more):
     scores, fits, datasets = realistic(ENTRANTS, images=6)
     labels = [entrant[0] for entrant in ENTRANTS]
     return results([*scores, *more], fits, (), [*datasets, dataset("other")], [*labels, "other"], "oracle")
@@ -32,25 +32,29 @@ def metric(name, values, entrant="net", sigmas=(0.1, 0.3)):
 
 def test_every_value_is_in_one_column_of_the_wide_table():
     parts = metric("alignment[sym4]", [[0.5, 0.7], [0.2, 0.4]]) + metric("alignment[sym4].null", [[0.1, 0.2]] * 2)
-    one = made(*parts)
-    wide = one.leaderboard(full=True).set_index(["dataset", "entrant"])
-    own = {"deficit": "deficit_min", "kl": "kl_min"}
-    for value in one.board.values:
-        stem = own[value.metric] if value.part == "min" else ".".join(filter(None, (value.metric, value.part)))
+    fake = build_results(*parts)
+    wide = fake.leaderboard(full=True).set_index(["dataset", "entrant"])
+    columns_of_lower_ends = {"deficit": "deficit_min", "kl": "kl_min"}
+    for value in fake.board.values:
+        stem = (
+            columns_of_lower_ends[value.metric]
+            if value.part == "min"
+            else ".".join(filter(None, (value.metric, value.part)))
+        )
         column = stem if value.sigma is None else f"{stem}@{value.sigma:g}"
         row = wide.loc[value.dataset, value.entrant]
         np.testing.assert_equal(row[column], value.estimate.value)
         if value.metric != "gain_over_noisy":
             np.testing.assert_equal([row[f"{column}_low"], row[f"{column}_high"]],
                                     [value.estimate.low, value.estimate.high])  # fmt: skip
-    keys = [(value.dataset, value.entrant, value.metric, value.part, value.sigma) for value in one.board.values]
+    keys = [(value.dataset, value.entrant, value.metric, value.part, value.sigma) for value in fake.board.values]
     assert len(set(keys)) == len(keys)
 
 
-def test_facts_are_those_of_the_wide_table():
-    one = made()
-    wide = one.leaderboard(full=True)
-    facts = pd.DataFrame([vars(entry) for entry in one.board.entries])
+def test_entries_hold_the_facts_of_the_wide_table():
+    fake = build_results()
+    wide = fake.leaderboard(full=True)
+    facts = pd.DataFrame([vars(entry) for entry in fake.board.entries])
     for name in ("dataset", "entrant", "kind", "optimum", "note"):
         assert facts[name].tolist() == wide[name].tolist()
     for name in ("rank", "rank_high", "parameters", "seeds", "train_seconds", "optimal_slope"):
@@ -59,8 +63,8 @@ def test_facts_are_those_of_the_wide_table():
 
 
 def test_values_are_found_by_metric_part_and_noise_level():
-    one = made(*metric("spectrum.trace", [[1.0, 3.0], [5.0, 7.0]]))
-    board = one.board.of(NAME)
+    fake = build_results(*metric("spectrum.trace", [[1.0, 3.0], [5.0, 7.0]]))
+    board = fake.board.of(NAME)
     assert board.sigmas == list(SIGMAS)
     assert board.estimate("net", "spectrum", "trace", 0.3).value == pytest.approx(6)
     assert board.estimate("net", "spectrum", "trace").value == pytest.approx(4)
@@ -68,25 +72,27 @@ def test_values_are_found_by_metric_part_and_noise_level():
     assert board.estimate("oracle", "spectrum", "trace") == UNKNOWN
     assert board.overall_metrics == [("spectrum", "trace"), ("ssim", "")]
     assert board.is_known("deficit", "min", 0.06)
-    assert not one.board.of("other").entries
+    assert not fake.board.of("other").entries
 
 
-def test_a_metric_is_not_taken_for_what_the_board_computes():
-    board = made(*metric("kl", [[1.0, 2.0]] * 2), *metric("kl.min", [[3.0, 4.0]] * 2)).board.of(NAME)
+def test_metrics_with_reserved_names_do_not_replace_values_of_the_board():
+    board = build_results(*metric("kl", [[1.0, 2.0]] * 2), *metric("kl.min", [[3.0, 4.0]] * 2)).board.of(NAME)
     assert board.estimate("net", "metric kl").value == pytest.approx(1.5)
     assert board.estimate("net", "metric kl", "min").value == pytest.approx(3.5)
-    assert board.estimate("net", "kl") == made().board.of(NAME).estimate("net", "kl")
-    assert board.estimate("net", "kl", "min") == made().board.of(NAME).estimate("net", "kl", "min")
+    assert board.estimate("net", "kl") == build_results().board.of(NAME).estimate("net", "kl")
+    assert board.estimate("net", "kl", "min") == build_results().board.of(NAME).estimate("net", "kl", "min")
 
 
-def test_the_slope_is_that_of_the_psnr_whether_or_not_it_is_a_metric():
+def test_the_slope_is_fitted_to_the_psnr_even_if_slope_is_a_metric():
     slopes = rows(NAME, "net", "trained", [[0.1] * 6], 0, (np.nan,), "slope")
-    pd.testing.assert_frame_equal(made(*slopes).leaderboard(full=True), made().leaderboard(full=True), check_exact=True)
-    assert 0.5 < made().board.of(NAME).estimate("net", "slope").value < 0.8
+    pd.testing.assert_frame_equal(
+        build_results(*slopes).leaderboard(full=True), build_results().leaderboard(full=True), check_exact=True
+    )
+    assert 0.5 < build_results().board.of(NAME).estimate("net", "slope").value < 0.8
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "name"),
     [
         ("psnr", MetricName("psnr")),
         ("spectrum.above-half", MetricName("spectrum", part="above-half")),
@@ -95,16 +101,16 @@ def test_the_slope_is_that_of_the_psnr_whether_or_not_it_is_a_metric():
         ("distance[cycle-spin[threshold[sym4]]].r2", MetricName("distance", "cycle-spin[threshold[sym4]]", "r2")),
     ],
 )
-def test_names_of_metrics_are_taken_apart(text, found):
-    assert parse_metric_name(text) == found
-    assert ".".join(filter(None, (found.label, found.part))) == text
+def test_metric_names_are_parsed(text, name):
+    assert parse_metric_name(text) == name
+    assert ".".join(filter(None, (name.label, name.part))) == text
 
 
 HELD = ["unet[width=8]", "unet[width=16]", "bf-cnn[width=8]", "identity"]
 
 
 @pytest.mark.parametrize(
-    ("asked", "chosen"),
+    ("patterns", "expected"),
     [
         (None, HELD),
         ([], HELD),
@@ -114,11 +120,11 @@ HELD = ["unet[width=8]", "unet[width=16]", "bf-cnn[width=8]", "identity"]
         (["*[width=8]"], [HELD[0], HELD[2]]),
     ],
 )
-def test_labels_names_and_patterns_are_taken_in_the_order_of_the_board(asked, chosen):
-    assert chosen_labels(asked, HELD, "entrant") == chosen
+def test_labels_are_chosen_in_the_order_of_the_board(patterns, expected):
+    assert chosen_labels(patterns, HELD, "entrant") == expected
 
 
-def test_what_matches_nothing_is_an_error_that_names_what_there_is():
+def test_unknown_labels_are_an_error_that_lists_the_labels():
     with pytest.raises(ParameterError, match=r"entrants vit, x\* are not in the results; accepted: unet\[width=8\], "):
         chosen_labels(["unet", "vit", "x*"], HELD, "entrant")
     with pytest.raises(ResultsError, match=r"entrants unett are not in the results; did you mean 'unet'. accepted: "):

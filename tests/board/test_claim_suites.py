@@ -10,37 +10,42 @@ from gahbench.contracts.claims import Region
 from gahbench.planning.suite import load_suite
 
 
-def test_the_suite_that_would_decide_has_the_images_that_are_needed(tmp_path, builtin):
-    found = verdict(claim(Region(above=9.5)), table(rows("net", [30, 20, 10], spread=1.0, images=12)))
-    assert found.outcome == "undecided"
-    ((content, names),) = deciding_suites([found])
+def test_a_deciding_suite_has_enough_images(tmp_path, builtin):
+    undecided = verdict(claim(Region(above=9.5)), table(rows("net", [30, 20, 10], spread=1.0, images=12)))
+    assert undecided.outcome == "undecided"
+    ((content, names),) = deciding_suites([undecided])
     assert names == ["paper/one"]
-    assert content["scoring"]["images"] == math.ceil(found.decisive.needs.factor * 24)
+    assert content["scoring"]["images"] == math.ceil(undecided.decisive.needs.factor * 24)
     file = tmp_path / "decide.yaml"
     file.write_text(format_suite(content, names), encoding="utf-8")
     assert load_suite(file, builtin).scoring.images == content["scoring"]["images"]
 
 
-def test_claims_of_one_training_share_a_suite_and_decided_ones_have_none(tmp_path, builtin):
-    known = table(rows("net", [9.0] * 3))
-    lacking = [verdict(claim(Region(above=0), metric, suite=suite), known) for metric, suite in
+def test_claims_with_equal_training_share_a_suite_and_decided_claims_have_none(tmp_path, builtin):
+    scores = table(rows("net", [9.0] * 3))
+    unmeasured = [verdict(claim(Region(above=0), metric, suite=suite), scores) for metric, suite in
                (("ssim", "quick"), ("slope", "quick"), ("spectrum.trace", "basis"))]  # fmt: skip
-    decided = verdict(claim(Region(above=0)), known)
-    impossible = verdict(replace(claim(Region(above=0), "pspc"), missing="a reference"), known)
-    found = deciding_suites([*lacking, decided, impossible])
-    assert [content["name"] for content, _ in found] == ["quick", "basis"]
-    assert sum(len(names) for _, names in found) == 3
-    other = {**deciding_suites(lacking[:1])[0][0], "datasets": ["rays"]}
-    joined = deciding_suites([lacking[0], replace(lacking[1], claim=replace(lacking[1].claim, suite=other))])
-    ((content, _),) = joined
+    decided = verdict(claim(Region(above=0)), scores)
+    impossible = verdict(replace(claim(Region(above=0), "pspc"), missing="a reference"), scores)
+    suites = deciding_suites([*unmeasured, decided, impossible])
+    assert [content["name"] for content, _ in suites] == ["quick", "basis"]
+    assert sum(len(names) for _, names in suites) == 3
+    other = {**deciding_suites(unmeasured[:1])[0][0], "datasets": ["rays"]}
+    united = deciding_suites([unmeasured[0], replace(unmeasured[1], claim=replace(unmeasured[1].claim, suite=other))])
+    ((content, _),) = united
     assert "rays" in content["datasets"]
     file = tmp_path / "decide.yaml"
     file.write_text(format_suite(content, []), encoding="utf-8")
-    assert {one.plugin.name for one in load_suite(file, builtin).datasets} == {"c-alpha", "discs", "faces", "rays"}
+    assert {dataset.plugin.name for dataset in load_suite(file, builtin).datasets} == {
+        "c-alpha",
+        "discs",
+        "faces",
+        "rays",
+    }
 
 
 def sampled(count):
-    """A suite of which a claim on samples needs twice as many, beside images."""
+    """Return a suite with a number of samples."""
     return {
         "name": "sampled",
         "datasets": ["discs"],
@@ -49,21 +54,21 @@ def sampled(count):
     }
 
 
-def test_a_suite_of_several_claims_has_the_samples_of_the_one_that_needs_most():
-    known = table(rows("net", [30, 20, 10], spread=1.0, images=12))
-    found = [verdict(claim(Region(above=9.5), suite=sampled(count)), known) for count in (8, 40, 16)]
-    ((content, names),) = deciding_suites(found)
+def test_a_united_suite_has_the_largest_number_of_samples():
+    scores = table(rows("net", [30, 20, 10], spread=1.0, images=12))
+    verdicts = [verdict(claim(Region(above=9.5), suite=sampled(count)), scores) for count in (8, 40, 16)]
+    ((content, names),) = deciding_suites(verdicts)
     assert len(names) == 3
-    assert content["scoring"]["sampling"] == {"count": math.ceil(found[0].decisive.needs.factor * 40), "beta": 0.1}
-    # Suites that sample otherwise cannot be one.
+    assert content["scoring"]["sampling"] == {"count": math.ceil(verdicts[0].decisive.needs.factor * 40), "beta": 0.1}
+    # Suites with other settings of sampling cannot be united.
     other = {**sampled(8), "scoring": {**sampled(8)["scoring"], "sampling": {"count": 8, "beta": 0.5}}}
-    assert len(deciding_suites([found[0], verdict(claim(Region(above=9.5), suite=other), known)])) == 2
+    assert len(deciding_suites([verdicts[0], verdict(claim(Region(above=9.5), suite=other), scores)])) == 2
 
 
-def test_more_photographs_are_not_more_patches_of_the_same_ones():
-    known = table(rows("net", [30, 20, 10], spread=1.0, images=12), sources={"discs": "0 0 1 1 2 2 3 3 4 4 5 5"})
-    found = verdict(claim(Region(above=9.9)), known)
-    assert found.outcome == "undecided"
-    assert found.decisive.needs.of == "sources"
-    assert "× as many sources of images" in str(found.decisive.needs)
-    assert deciding_suites([found]) == []
+def test_needs_for_images_with_sources_are_stated_in_sources():
+    scores = table(rows("net", [30, 20, 10], spread=1.0, images=12), sources={"discs": "0 0 1 1 2 2 3 3 4 4 5 5"})
+    undecided = verdict(claim(Region(above=9.9)), scores)
+    assert undecided.outcome == "undecided"
+    assert undecided.decisive.needs.of == "sources"
+    assert "× as many sources of images" in str(undecided.decisive.needs)
+    assert deciding_suites([undecided]) == []

@@ -12,7 +12,7 @@ NOISY = np.array([[20.0], [40.0]])
 
 
 def psnr(gain=0.0, images=12, seed=0, spread=0.0):
-    """PSNR (S, N): input plus the images' difficulty plus a gain; difficulty is shared by all."""
+    """Return PSNR (S, N): input PSNR plus the difficulty of each image, shared by all entrants, plus a gain."""
     difficulty = np.random.default_rng(99).normal(0, 2, (1, images))
     noise = np.random.default_rng(seed).normal(0, 1, (2, images))
     return NOISY + 3 + difficulty + gain + spread * (noise - noise.mean(axis=1, keepdims=True))
@@ -48,9 +48,9 @@ def test_mean_over_seeds_and_images():
     board = board_of(trained("net", psnr(), 0), trained("net", psnr(gain=2), 1))
     assert board.loc["net", "psnr"] == pytest.approx(psnr(gain=1).mean())
     assert board.loc["net", "seeds"] == 2
-    # Seeds differ by 2 dB throughout: the interval of their mean cannot be narrower than what images say.
-    one = board_of(trained("net", psnr(), 0))
-    assert np.ptp(board.loc["net", ["psnr_low", "psnr_high"]]) > np.ptp(one.loc["net", ["psnr_low", "psnr_high"]])
+    # Seeds differ by 2 dB on all images, so that the interval of their mean is wider than with one seed.
+    single = board_of(trained("net", psnr(), 0))
+    assert np.ptp(board.loc["net", ["psnr_low", "psnr_high"]]) > np.ptp(single.loc["net", ["psnr_low", "psnr_high"]])
 
 
 def test_slope_and_optimal_slope():
@@ -64,7 +64,7 @@ def test_slope_and_optimal_slope():
     assert np.isnan(one_level.loc["a", "slope"])
 
 
-def test_oracles_and_optimal_stand_in_place_without_a_rank():
+def test_oracles_and_optimal_denoisers_are_sorted_but_not_ranked():
     board = board_of(
         classical("low", psnr(gain=0)),
         classical("oracle", psnr(gain=2), kind="oracle"),
@@ -82,7 +82,7 @@ def test_pairing_separates_entrants_whose_intervals_overlap():
     assert board["rank"].tolist() == [1, 2]
 
 
-def test_equals_tie_in_the_order_of_the_suite():
+def test_equal_entrants_share_a_rank_in_the_order_of_the_suite():
     parts = [row for label in "zyx" for row in classical(label, psnr())]
     board = results(parts, entrants=["y", "x", "z"]).leaderboard(full=True)
     assert board["entrant"].tolist() == ["y", "x", "z"]
@@ -90,8 +90,8 @@ def test_equals_tie_in_the_order_of_the_suite():
 
 
 @pytest.mark.parametrize("images", [1, 4])
-def test_of_few_images_no_interval_and_no_rank_is_known(images):
-    scores = [classical(label, psnr(images=images) - less) for label, less in (("a", 0), ("b", 9), ("c", 0.01))]
+def test_few_images_give_no_intervals_and_no_ranks(images):
+    scores = [classical(label, psnr(images=images) - loss) for label, loss in (("a", 0), ("b", 9), ("c", 0.01))]
     board = board_of(*scores)
     assert board.index.tolist() == ["a", "c", "b"]
     assert board[["rank", "rank_high", "psnr_low", "psnr_high", "slope_low"]].isna().all(axis=None)
@@ -100,7 +100,7 @@ def test_of_few_images_no_interval_and_no_rank_is_known(images):
     assert "±" not in text.partition("## d")[2]
 
 
-def test_other_metrics_have_columns_and_other_splits_play_no_part():
+def test_other_metrics_have_columns_and_other_splits_are_ignored():
     board = board_of(
         classical("a", psnr()),
         classical("a", psnr(gain=50), split="train"),
@@ -108,7 +108,7 @@ def test_other_metrics_have_columns_and_other_splits_play_no_part():
         rows("d", "a", "classical", [[4.0, 6.0]], sigmas=(np.nan,), metric="rank"),
     )
     assert board.loc["a", ["ssim@0.01", "ssim@0.1"]].tolist() == pytest.approx([0.9, 0.6])
-    # Over all noise levels, with intervals everywhere.
+    # Means over all noise levels have intervals, too.
     assert board.loc["a", "ssim"] == pytest.approx(0.75)
     assert 0.55 < board.loc["a", "ssim_low"] < 0.7
     assert 0.95 < board.loc["a", "ssim@0.01_high"] < 1.1
@@ -117,7 +117,7 @@ def test_other_metrics_have_columns_and_other_splits_play_no_part():
     assert board.loc["a", "psnr"] == pytest.approx(psnr().mean())
 
 
-def test_a_value_that_is_not_finite_is_not_left_out():
+def test_an_entrant_with_a_value_that_is_not_finite_has_no_rank():
     broken = psnr(gain=9)
     broken[0, 3] = np.nan
     board = board_of(classical("broken", broken), classical("a", psnr()))
@@ -138,24 +138,26 @@ def test_a_seed_without_all_images_does_not_count():
     assert "images are missing" in board.loc["net", "note"]
 
 
-def test_images_that_a_metric_leaves_out_and_says_so_are_no_loss():
+def test_images_that_a_metric_reports_as_left_out_are_not_missing():
     values = psnr()
     images = values.shape[-1]
-    out = (np.arange(images) == 2).astype(float)
+    left_out = (np.arange(images) == 2).astype(float)
 
-    def scored(metric, label, found, left=()):
+    def scored(metric, label, row_values, missing=()):
         return [
-            row for row in classical(label, np.tile(found, (len(values), 1)), metric=metric) if row["image"] not in left
+            row
+            for row in classical(label, np.tile(row_values, (len(values), 1)), metric=metric)
+            if row["image"] not in missing
         ]
 
     score = np.arange(images) / images
     table = results(
         [row for label in ("a", "b") for row in classical(label, values)]
-        + scored("alignment[dct]", "a", score, left=[2])
+        + scored("alignment[dct]", "a", score, missing=[2])
         + scored("alignment[dct]", "b", score)
-        + scored("alignment[dct].left-out", "a", out)
-        + scored("alignment[dct].left-out", "b", 0 * out)
-        + scored("other", "a", score, left=[2])
+        + scored("alignment[dct].left-out", "a", left_out)
+        + scored("alignment[dct].left-out", "b", 0 * left_out)
+        + scored("other", "a", score, missing=[2])
         + scored("other", "b", score),
         entrants=["a", "b"],
     )
@@ -164,7 +166,7 @@ def test_images_that_a_metric_leaves_out_and_says_so_are_no_loss():
     assert board.estimate("a", "alignment[dct]").low < np.delete(score, 2).mean()
     assert board.estimate("b", "alignment[dct]").value == pytest.approx(score.mean())
     assert board.estimate("a", "alignment[dct]", "left-out").value == pytest.approx(1 / images)
-    # A metric that says nothing has lost an image.
+    # A metric without a part "left-out" is missing an image.
     assert not board.estimate("a", "other").is_known
 
 
@@ -197,7 +199,7 @@ def test_cost_columns():
     assert "time budget: rows depend on the machine" in board.loc["net", "note"]
 
 
-def test_datasets_are_apart_and_in_their_order():
+def test_datasets_are_separate_and_in_the_order_of_the_suite():
     parts = rows("b", "x", "classical", psnr(gain=5), sigmas=SIGMAS)
     parts += rows("a", "x", "classical", psnr(images=3), sigmas=(0.5, 0.25))
     board = results(parts, datasets=[dataset("b"), dataset("a")]).leaderboard(full=True)
@@ -232,12 +234,12 @@ def test_metrics_without_a_noise_level_have_an_interval_over_images():
     row = board_of(classical("a", psnr()), rate).loc["a"]
     assert row["rate"] == pytest.approx(np.mean(values))
     error = np.std(values, ddof=1) / len(values) ** 0.5
-    # A t statistic of 7 degrees of freedom.
+    # 2.365 is the quantile of t with 7 degrees of freedom.
     assert row["rate_high"] - row["rate_low"] == pytest.approx(2 * 2.365 * error, rel=0.1)
     assert row["rate_low"] < row["rate"] < row["rate_high"]
 
 
-def test_samples_that_did_not_converge_leave_the_others():
+def test_samples_that_did_not_converge_are_left_out_of_means():
     def copies(label, values, seed):
         given = rows("d", label, "trained", [values], seed=seed, sigmas=(np.nan,), metric="memorization")
         return [row for row in given if not np.isnan(row["value"])]
@@ -257,19 +259,19 @@ def test_patches_of_one_photograph_count_as_one():
     values = np.repeat(psnr()[:, :6], 4, axis=1)
     described = dataset("d") | {"sources": " ".join(str(place // 4) for place in range(24))}
     scores = [*classical("a", values), *classical("b", values - 1)]
-    together = results(scores, datasets=[described])
-    few = results([*classical("a", psnr()[:, :6]), *classical("b", psnr()[:, :6] - 1)], datasets=[dataset("d")])
-    ends = [one.leaderboard(full=True).loc[0, ["psnr_low", "psnr_high"]].tolist() for one in (together, few)]
+    patches = results(scores, datasets=[described])
+    photographs = results([*classical("a", psnr()[:, :6]), *classical("b", psnr()[:, :6] - 1)], datasets=[dataset("d")])
+    ends = [table.leaderboard(full=True).loc[0, ["psnr_low", "psnr_high"]].tolist() for table in (patches, photographs)]
     assert ends[0] == pytest.approx(ends[1])
-    assert "Intervals are over 6 sources" in markdown(together)
-    assert "sources" not in markdown(few)
+    assert "Intervals are over 6 sources" in markdown(patches)
+    assert "sources" not in markdown(photographs)
     two = results(scores, datasets=[dataset("d") | {"sources": " ".join(str(place // 12) for place in range(24))}])
     assert two.leaderboard(full=True)[["psnr_low", "rank"]].isna().all(axis=None)
     assert "No intervals and no ranks: 2 independent sources of images, and 5 are needed." in markdown(two)
 
 
-def test_a_value_of_a_whole_training_has_an_interval_over_trainings():
-    def whole(label, values):
+def test_values_of_training_runs_have_intervals_over_runs():
+    def rows_of_training(label, values):
         return [
             row | {"metric": "lead", "image": None}
             for seed, value in enumerate(values)
@@ -278,14 +280,14 @@ def test_a_value_of_a_whole_training_has_an_interval_over_trainings():
 
     nets = {"a": [0.0, 1.0], "b": [2.0, 3.0], "c": [5.0, 4.0]}
     scores = [row for label in nets for seed in (0, 1) for row in trained(label, psnr(), seed)]
-    board = board_of(scores, *(whole(label, values) for label, values in nets.items()))
-    # Pooled: three degrees of freedom.
-    half = 3.182 * np.sqrt(0.5 / 2)
+    board = board_of(scores, *(rows_of_training(label, values) for label, values in nets.items()))
+    # The pooled variance has three degrees of freedom.
+    half_width = 3.182 * np.sqrt(0.5 / 2)
     for label, values in nets.items():
         assert board.loc[label, "lead"] == pytest.approx(np.mean(values))
-        assert board.loc[label, "lead_high"] - board.loc[label, "lead_low"] == pytest.approx(2 * half, rel=0.2)
-    once = board_of(scores, *(whole(label, values[:1]) for label, values in nets.items()))
-    assert np.isnan(once.loc["a", "lead_low"])
+        assert board.loc[label, "lead_high"] - board.loc[label, "lead_low"] == pytest.approx(2 * half_width, rel=0.2)
+    one_seed = board_of(scores, *(rows_of_training(label, values[:1]) for label, values in nets.items()))
+    assert np.isnan(one_seed.loc["a", "lead_low"])
 
 
 def test_an_entrant_worse_than_the_noisy_images_is_noted_with_the_levels():
@@ -294,7 +296,7 @@ def test_an_entrant_worse_than_the_noisy_images_is_noted_with_the_levels():
     offsets = np.where(np.array(LEVELS) <= 0.03, -1.0, 2.0)[:, None]
     scores = [
         *rows("d", "bad", "classical", noisy + offsets + spread),
-        # Below by less than images differ.
+        # The difference is smaller than the interval over images.
         *rows("d", "unsure", "classical", noisy - 0.02 + spread),
         *rows("d", "identity", "classical", noisy + 0 * spread),
     ]

@@ -17,26 +17,26 @@ def decibels(error):
 
 
 def board_of(entrants, sigmas=SIGMAS, optimum="exact"):
-    """Results of entrants (label, kind, squared errors (S, N))."""
+    """Return results of entrants, given as label, kind and squared errors (S, N)."""
     scores = [row for label, kind, error in entrants for row in rows(NAME, label, kind, decibels(error), None, sigmas)]
     return results(scores, datasets=[dataset(NAME, optimum=optimum)])
 
 
 def errors(factor=1.0, seed=0, spread=0.3):
-    """Squared errors that differ among images, alike for all entrants of one seed."""
+    """Return squared errors with a difficulty of each image that depends only on the seed."""
     difficulty = np.exp(spread * np.random.default_rng(seed).normal(size=IMAGES))
     return factor * np.outer(np.square(SIGMAS), difficulty) / 4
 
 
-def table_of(*given, **options):
-    return board_of(*given, **options).leaderboard(full=True).set_index("entrant")
+def table_of(*arguments, **options):
+    return board_of(*arguments, **options).leaderboard(full=True).set_index("entrant")
 
 
 def alarms(best, other):
-    """Return at how many noise levels other errors are beyond the best, each (S, N); all are compared."""
+    """Return the number of noise levels at which errors (S, N) are beyond the optimum."""
     sigmas = tuple(np.linspace(0.05, 0.2, len(best)))
-    made = board_of([("optimal", "optimal", best), ("net", "trained", other)], sigmas=sigmas)
-    check = made.optimum_checks.get(NAME)
+    fake = board_of([("optimal", "optimal", best), ("net", "trained", other)], sigmas=sigmas)
+    check = fake.optimum_checks.get(NAME)
     assert (check.comparisons, check.missed) == (len(best), 0)
     return len(check.beyond)
 
@@ -46,8 +46,8 @@ def test_deficit_is_the_ratio_of_mean_squared_errors_and_not_of_mean_psnr():
     worse = best * np.where(np.arange(IMAGES) < IMAGES // 2, 1.0, 4.0)
     board = table_of([("optimal", "optimal", best), ("net", "trained", worse)])
     expected = 10 * np.log10(worse.mean(axis=1) / best.mean(axis=1))
-    found = [board.loc["net", f"deficit@{sigma}"] for sigma in SIGMAS]
-    np.testing.assert_allclose(found, expected)
+    deficits = [board.loc["net", f"deficit@{sigma}"] for sigma in SIGMAS]
+    np.testing.assert_allclose(deficits, expected)
     assert board.loc["net", "deficit"] == pytest.approx(expected.mean())
     difference = board.loc["optimal", "psnr"] - board.loc["net", "psnr"]
     assert abs(difference - expected.mean()) > 0.3
@@ -64,7 +64,7 @@ def test_difficulty_cancels_in_the_interval():
 
 
 def test_a_bracket_has_two_ends():
-    made = board_of(
+    fake = board_of(
         [
             ("lower-bound", "bound", errors()),
             ("net", "trained", errors(1.5)),
@@ -73,29 +73,29 @@ def test_a_bracket_has_two_ends():
         ],
         optimum="bracket",
     )
-    board = made.leaderboard(full=True).set_index("entrant")
+    board = fake.leaderboard(full=True).set_index("entrant")
     decibel = {factor: 10 * np.log10(factor) for factor in (1.5, 2.0, 3.0)}
     assert board.loc["net", ["deficit_min", "deficit"]].tolist() == pytest.approx([0, decibel[1.5]])
     assert board.loc["classic", ["deficit_min", "deficit"]].tolist() == pytest.approx([decibel[2.0], decibel[3.0]])
-    # An oracle sees the clean image: that the optimum is no worse than it cannot be said.
+    # An oracle sees the clean image, so that it may be better than the optimum.
     assert board.loc["oracle", "deficit_min"] < 0
     assert 0 < board.loc["classic", "kl_min"] < board.loc["classic", "kl"]
     assert board.loc["net", "kl_min"] == pytest.approx(0)
-    text = markdown(made)
+    text = markdown(fake)
     assert f"{decibel[2.0]:.2f} to {decibel[3.0]:.2f}" in text
     assert "`lower-bound` is a lower bound on the expected error of every denoiser" in text
 
 
 def test_without_a_row_for_the_optimum_nothing_is_reported():
-    made = board_of([("net", "trained", errors(2.0))])
-    assert made.leaderboard(full=True)["deficit"].isna().all()
-    assert made.optimum_checks.get(NAME) is None
-    text = markdown(made)
+    fake = board_of([("net", "trained", errors(2.0))])
+    assert fake.leaderboard(full=True)["deficit"].isna().all()
+    assert fake.optimum_checks.get(NAME) is None
+    text = markdown(fake)
     assert "Deficit" not in text
     assert "Checked" not in text
 
 
-def test_a_denoiser_beyond_the_optimum_is_reported_and_one_within_chance_is_not():
+def test_a_denoiser_beyond_the_optimum_is_reported_but_not_a_denoiser_within_chance():
     noise = np.random.default_rng(1).normal(size=(len(SIGMAS), IMAGES))
     best = errors()
     entrants = [
@@ -105,15 +105,15 @@ def test_a_denoiser_beyond_the_optimum_is_reported_and_one_within_chance_is_not(
         ("oracle", "oracle", best * 0.1),
         ("honest", "trained", best * 1.1),
     ]
-    made = board_of(entrants)
-    check = made.optimum_checks.get(NAME)
+    fake = board_of(entrants)
+    check = fake.optimum_checks.get(NAME)
     assert {found.entrant for found in check.beyond} == {"cheat"}
     assert (check.entrants, check.comparisons, check.missed, check.kind) == (3, 9, 0, "exact")
     assert all(found.standard_errors > 3 for found in check.beyond)
-    board = made.leaderboard(full=True).set_index("entrant")
+    board = fake.leaderboard(full=True).set_index("entrant")
     assert "beats optimal, which cannot be, at σ = 0.05" in board.loc["cheat", "note"]
     assert board.drop("cheat")["note"].tolist() == [""] * 4
-    assert "these are better by 3 standard errors, which is impossible: cheat" in markdown(made)
+    assert "these are better by 3 standard errors, which is impossible: cheat" in markdown(fake)
     sound = board_of([entrant for entrant in entrants if entrant[0] != "cheat"])
     assert "none of 2 entrants in 6 comparisons is better" in markdown(sound)
 
@@ -122,17 +122,17 @@ def test_a_denoiser_beyond_the_optimum_is_reported_and_one_within_chance_is_not(
 def test_false_alarms_are_as_rare_as_three_standard_errors_say(images):
     """A denoiser as good as the optimum is flagged about once in 700 times at each noise level."""
     generator = np.random.default_rng(images)
-    # One board of all trials: the check looks at each level for itself.
+    # One board holds all trials as noise levels, since the check treats each level separately.
     best = np.exp(0.3 * generator.normal(size=(300, images)))
     flagged = alarms(best, best * np.exp(0.05 * generator.normal(size=best.shape)))
-    # 0.135 % each are expected: more than 4 of 300 would happen once in 6,000 times.
+    # The expected share is 0.135 %: more than 4 of 300 occur once in 6000 times.
     assert flagged <= 4
 
 
 def test_kl_bound_of_gaussians():
-    """Model one Gaussian by another: the integral over all noise levels is their divergence (Guo, Shamai & Verdu).
+    """Compare the bound for one Gaussian as a model of another with their divergence (Guo, Shamai & Verdu).
 
-    Between two noise levels it is the divergence of the noisy densities at the first less that at the last.
+    Between two noise levels the integral is the difference of the divergences of the noisy densities at these levels.
     """
     truth, model = 0.04, 0.01
 
@@ -146,37 +146,37 @@ def test_kl_bound_of_gaussians():
         ratio = (truth + sigma**2) / (model + sigma**2)
         return 0.5 * (ratio - 1 - np.log(ratio))
 
-    # A suite has few levels: seven over the last range are within 5 %.
+    # Suites have few levels: with seven levels the bound is accurate to 5 %.
     for first, last, count, rel in ((1e-3, 30, 4000, 1e-4), (0.05, 0.5, 900, 1e-4), (0.02, 1, 7, 0.05)):
         sigmas = np.geomspace(first, last, count)
         assert kl_bound(sigmas, excess(sigmas)) == pytest.approx(divergence(first) - divergence(last), rel=rel)
 
 
 def test_kl_needs_two_levels():
-    one = board_of([("optimal", "optimal", errors()[:1]), ("net", "trained", errors(2.0)[:1])], sigmas=(0.05,))
-    net = one.leaderboard(full=True).set_index("entrant").loc["net"]
+    fake = board_of([("optimal", "optimal", errors()[:1]), ("net", "trained", errors(2.0)[:1])], sigmas=(0.05,))
+    net = fake.leaderboard(full=True).set_index("entrant").loc["net"]
     assert (np.isnan(net["kl"]), net["deficit"]) == (True, pytest.approx(10 * np.log10(2)))
-    assert "KL (nats)" not in markdown(one)
+    assert "KL (nats)" not in markdown(fake)
 
 
 def test_the_check_has_power_where_the_optimum_itself_varies_much():
-    # On a ray the optimal error is that of one Gaussian number, whose square varies more than its mean.
+    # On a ray the optimal error is the square of one Gaussian number, whose standard deviation exceeds its mean.
     best = np.outer(np.square(SIGMAS), np.random.default_rng(3).chisquare(1, size=8)) / 64
     cheat = np.outer(np.square(SIGMAS), np.random.default_rng(4).chisquare(1, size=8)) / 64e4
-    made = board_of([("optimal", "optimal", best), ("cheat", "trained", cheat)])
-    assert {found.entrant for found in made.optimum_checks.get(NAME).beyond} == {"cheat"}
+    fake = board_of([("optimal", "optimal", best), ("cheat", "trained", cheat)])
+    assert {found.entrant for found in fake.optimum_checks.get(NAME).beyond} == {"cheat"}
 
 
-def test_what_is_not_compared_is_reported():
+def test_missing_comparisons_are_reported():
     best = errors()
-    one = board_of([("optimal", "optimal", best[:, :1]), ("net", "trained", 0.1 * best[:, :1])])
-    assert one.optimum_checks.get(NAME).missed == 3
-    assert "Not checked, because scores or images are missing: 3 comparisons" in markdown(one)
-    assert "Checked" not in markdown(one).replace("Not checked", "")
+    single_image = board_of([("optimal", "optimal", best[:, :1]), ("net", "trained", 0.1 * best[:, :1])])
+    assert single_image.optimum_checks.get(NAME).missed == 3
+    assert "Not checked, because scores or images are missing: 3 comparisons" in markdown(single_image)
+    assert "Checked" not in markdown(single_image).replace("Not checked", "")
     missing = best.copy()
     missing[1, 0] = np.nan
-    lost = board_of([("optimal", "optimal", missing), ("net", "trained", 2 * best)])
-    check = lost.optimum_checks.get(NAME)
+    with_missing_error = board_of([("optimal", "optimal", missing), ("net", "trained", 2 * best)])
+    check = with_missing_error.optimum_checks.get(NAME)
     assert (check.comparisons, check.missed) == (2, 1)
 
 
@@ -198,27 +198,27 @@ def test_an_entrant_beyond_the_bound_is_not_the_best_of_the_board():
     assert board.loc["net", "deficit"] == pytest.approx(10 * np.log10(2))
 
 
-def test_the_optimum_of_gahbench_is_the_yardstick_of_others_that_claim_to_be():
-    made = board_of([("mine", "optimal", errors(0.5)), ("optimal", "optimal", errors())])
-    check = made.optimum_checks.get(NAME)
+def test_other_denoisers_of_kind_optimal_are_compared_with_the_optimum_of_gahbench():
+    fake = board_of([("mine", "optimal", errors(0.5)), ("optimal", "optimal", errors())])
+    check = fake.optimum_checks.get(NAME)
     assert check.optimum == "optimal"
     assert {found.entrant for found in check.beyond} == {"mine"}
 
 
 def test_infinitely_many_standard_errors_are_valid_json(tmp_path):
-    # Errors in closed form may be the same for all images.
+    # Closed-form errors may be equal for all images.
     best = np.full((len(SIGMAS), IMAGES), 0.25)
-    made = board_of([("optimal", "optimal", best), ("cheat", "trained", 0.25 * best)])
-    assert all(np.isinf(found.standard_errors) for found in made.optimum_checks.get(NAME).beyond)
-    publish(made, tmp_path, "digest")
+    fake = board_of([("optimal", "optimal", best), ("cheat", "trained", 0.25 * best)])
+    assert all(np.isinf(found.standard_errors) for found in fake.optimum_checks.get(NAME).beyond)
+    publish(fake, tmp_path, "digest")
     (first, *_) = saved_beyond_optimum(tmp_path)
     assert first == {"dataset": NAME, "entrant": "cheat", "sigma": 0.05, "standard_errors": None}
 
 
 def measured(distance, cross, optimal, psnr_errors, kind="exact", seeds=(None,)):
-    """Results of a network whose distance from the optimum, (S, N), was measured."""
-    label, own = ("optimal", "optimal") if kind == "exact" else ("lower-bound", "bound")
-    scores = rows(NAME, label, own, decibels(psnr_errors), None, SIGMAS)
+    """Return results of a network with a measured distance from the optimum, shape (S, N)."""
+    label, own_kind = ("optimal", "optimal") if kind == "exact" else ("lower-bound", "bound")
+    scores = rows(NAME, label, own_kind, decibels(psnr_errors), None, SIGMAS)
     for seed in seeds:
         for metric, values in (
             ("psnr", decibels(psnr_errors + distance)),
@@ -236,11 +236,11 @@ def no_cross(scale=1.0, seed=7):
 
 
 @pytest.mark.parametrize("kind", ["exact", "bracket"])
-def test_deficits_are_of_distances_where_these_are_measured(kind):
+def test_deficits_use_measured_distances(kind):
     optimal, distance = errors(), 0.3 * errors(seed=3)
-    # The realised errors of the optimum vary, which the deficit does not see.
-    made = measured(distance, no_cross(), optimal, errors(seed=9), kind)
-    board = made.leaderboard(full=True).set_index("entrant")
+    # The deficit does not depend on the realised errors of the optimum.
+    fake = measured(distance, no_cross(), optimal, errors(seed=9), kind)
+    board = fake.leaderboard(full=True).set_index("entrant")
     expected = 10 * np.log10(1 + distance.mean(axis=1) / optimal.mean(axis=1))
     assert [board.loc["net", f"deficit@{sigma}"] for sigma in SIGMAS] == pytest.approx(expected.tolist())
     assert board.loc["net", "kl"] == pytest.approx(float(kl_bound(SIGMAS, distance.mean(axis=1))))
@@ -249,12 +249,12 @@ def test_deficits_are_of_distances_where_these_are_measured(kind):
         assert board.loc["net", "deficit_min"] == pytest.approx(0)
 
 
-def test_deficits_of_distances_are_never_negative_nor_are_their_intervals():
-    # Far fewer images than a small distance needs, and seeds that differ.
+def test_deficits_from_distances_and_their_intervals_are_never_negative():
+    # There are far fewer images than a small distance needs, and seeds differ.
     distance = 1e-3 * errors(spread=2.0)
-    made = measured(distance, no_cross(), errors(), errors(seed=9), seeds=(0,))
+    fake = measured(distance, no_cross(), errors(), errors(seed=9), seeds=(0,))
     more = measured(3 * distance, no_cross(), errors(), errors(seed=9), seeds=(1,))
-    merged = results([*made.scores.to_dict("records"), *[row for row in more.scores.to_dict("records")
+    merged = results([*fake.scores.to_dict("records"), *[row for row in more.scores.to_dict("records")
                       if row["entrant"] == "net"]], datasets=[dataset(NAME, optimum="exact")])  # fmt: skip
     row = merged.leaderboard(full=True).set_index("entrant").loc["net"]
     for sigma in SIGMAS:
@@ -264,9 +264,9 @@ def test_deficits_of_distances_are_never_negative_nor_are_their_intervals():
 def test_a_cross_term_names_the_entrant_or_accuses_the_optimum():
     for shift, beyond, accused in ((0.0, 0, 0), (1.0, 3, 0), (-1.0, 0, 3)):
         cross = no_cross() + shift * np.square(SIGMAS)[:, None]
-        made = measured(0.3 * errors(seed=3), cross, errors(), errors(seed=9))
-        check = made.optimum_checks.get(NAME)
+        fake = measured(0.3 * errors(seed=3), cross, errors(), errors(seed=9))
+        check = fake.optimum_checks.get(NAME)
         assert (len(check.beyond), len(check.accused)) == (beyond, accused)
-        text = markdown(made)
+        text = markdown(fake)
         assert ("the optimum itself is not the best denoiser" in text) is bool(accused)
         assert ("which is impossible: net" in text) is bool(beyond)

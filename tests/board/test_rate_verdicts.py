@@ -1,4 +1,4 @@
-"""The test of the optimal rate passes and fails where it must, and is undecided for want of anything it needs."""
+"""Verdicts on the optimal rate for curves with known answers, and for curves that lack data."""
 
 from dataclasses import replace
 
@@ -7,92 +7,99 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gahbench.board.rate_verdicts import MAX_DEVIATION, MIN_SPAN, DeficitCurve, judge, longest_run, simultaneous
+from gahbench.board.rate_verdicts import (
+    MAX_DEVIATION,
+    MIN_SPAN,
+    DeficitCurve,
+    judge,
+    longest_run,
+    simultaneous_half_widths,
+)
 
 #: Noise levels in octaves, 6 dB each.
 EPSILONS = np.array([0.02, 0.04, 0.08, 0.16, 0.32, 0.64]) / 32
-#: A UNet on C^4 images: slope -.007 over all levels, and .19 over the lowest three.
+#: A UNet on C^4 images: slope -0.007 over all levels, and 0.19 over the lowest three.
 UNET = np.array([9.3, 7.4, 7.0, 7.6, 7.9, 9.2])
-OPTIMAL = 0.8  # of alpha = 4: slopes within .15 are near-optimal
+OPTIMAL = 0.8  # The optimal rate for alpha = 4, for which slopes within 0.15 of 0 are near-optimal.
 DB = -20 * np.log10(EPSILONS)
 
 
-def course(deficits, error=0.02, collapsed=True, own=True, count=2000, **other):
-    """A course with draws that have a standard error (dB), independent between levels."""
-    middle = np.asarray(deficits, dtype=float)
-    draws = middle + error * np.random.default_rng(0).normal(size=(count, len(middle)))
-    full = np.full(len(middle), True)
-    return DeficitCurve(EPSILONS[: len(middle)], middle, draws, full & collapsed, full & own, **other)
+def make_curve(deficits, error=0.02, collapsed=True, own_collapsed=True, count=2000, **fields):
+    """Return a curve with draws that have a standard error (dB), independent between levels."""
+    values = np.asarray(deficits, dtype=float)
+    draws = values + error * np.random.default_rng(0).normal(size=(count, len(values)))
+    full = np.full(len(values), True)
+    return DeficitCurve(EPSILONS[: len(values)], values, draws, full & collapsed, full & own_collapsed, **fields)
 
 
 def line(slope, height=3.0):
     return height + slope * (DB - DB.mean())
 
 
-def test_the_optimum_and_what_keeps_its_distance_are_near_optimal():
+def test_constant_distances_from_the_optimum_are_near_optimal():
     for deficits in (np.zeros(6), np.full(6, 10 * np.log10(1.1)), line(0.01)):
-        verdict = judge(course(deficits), OPTIMAL)
+        verdict = judge(make_curve(deficits), OPTIMAL)
         assert verdict.answer == "near-optimal"
         assert verdict.span == pytest.approx(20 * np.log10(32))
-    assert judge(course(np.zeros(6), error=0.0), OPTIMAL).answer == "near-optimal"
+    assert judge(make_curve(np.zeros(6), error=0.0), OPTIMAL).answer == "near-optimal"
 
 
 def test_the_rate_of_wavelets_is_not_near_optimal():
-    verdict = judge(course(line(OPTIMAL - 0.5, 5)), OPTIMAL)
+    verdict = judge(make_curve(line(OPTIMAL - 0.5, 5)), OPTIMAL)
     assert verdict.answer == "not near-optimal"
     assert verdict.slope.value == pytest.approx(0.3)
     assert "slope of D +0.30" in verdict.reasons[0]
 
 
 def test_a_distance_that_is_large_at_both_ends_is_not_near_optimal_though_its_slope_is_0():
-    verdict = judge(course(UNET), OPTIMAL)
+    verdict = judge(make_curve(UNET), OPTIMAL)
     assert verdict.slope.value == pytest.approx(-0.0076, abs=1e-4)
     assert verdict.slope.high < 0.15
     assert verdict.answer == "not near-optimal"
     (reason,) = verdict.reasons
     assert reason.startswith("D deviates from its mean by 1.23")
-    # Over the lowest three levels, 12 dB, no further level could mend it.
-    low = judge(course(UNET[:3]), OPTIMAL)
+    # Over the lowest three levels, 12 dB, D already varies too much for any further level to help.
+    low = judge(make_curve(UNET[:3]), OPTIMAL)
     assert low.slope.value == pytest.approx(0.191, abs=1e-3)
     assert low.answer == "not near-optimal"
     assert "deviates from any mean by 1.15" in low.reasons[0]
-    # With the interval that it was measured with, [.15, .23], it is not decided by so few.
-    wide = judge(course(UNET[:3], error=0.25 / np.sqrt(2)), OPTIMAL)
+    # With the interval of the measurement, [0.15, 0.23], so few levels do not decide.
+    wide = judge(make_curve(UNET[:3], error=0.25 / np.sqrt(2)), OPTIMAL)
     assert (round(wide.slope.low, 2), round(wide.slope.high, 2)) == (0.15, 0.23)
     assert wide.answer == "undecided"
 
 
 @pytest.mark.parametrize(
-    ("changed", "reason"),
+    ("fields", "reason"),
     [
         ({"collapsed": False}, "the bound has collapsed over no level"),
         ({"collapsed": np.arange(6) < 3}, "over 3 levels, 12.0 dB; 3 that span 15 dB are needed"),
         ({"collapsed": np.array([1, 1, 1, 0, 1, 1]) > 0}, "over 3 levels, 12.0 dB"),
-        ({"own": np.arange(6) > 3}, "bound and denoiser have collapsed over 2 levels, 6.0 dB"),
+        ({"own_collapsed": np.arange(6) > 3}, "bound and denoiser have collapsed over 2 levels, 6.0 dB"),
         ({"error": 3.0}, "not surely within ±0.15"),
         ({"error": np.nan}, "no intervals, for want of images"),
         ({"is_trained": True}, "what twice the training does is not known"),
         ({"why_not": "there is one size"}, "there is one size"),
     ],
 )
-def test_what_is_missing_is_said(changed, reason):
-    verdict = judge(course(np.ones(6), **changed), OPTIMAL)
+def test_an_undecided_verdict_names_what_is_missing(fields, reason):
+    verdict = judge(make_curve(np.ones(6), **fields), OPTIMAL)
     assert verdict.answer == "undecided"
     assert reason in "; ".join(verdict.reasons)
 
 
-def test_of_alpha_1_nothing_can_be_told():
-    assert "not above that of wavelets" in judge(course(np.zeros(6)), 0.5).reasons[0]
-    assert "not known" in judge(course(np.zeros(6)), np.nan).reasons[0]
+def test_a_rate_no_better_than_that_of_wavelets_leaves_the_verdict_undecided():
+    assert "not above that of wavelets" in judge(make_curve(np.zeros(6)), 0.5).reasons[0]
+    assert "not known" in judge(make_curve(np.zeros(6)), np.nan).reasons[0]
 
 
-@pytest.mark.parametrize(("moves", "answer"), [(-0.1, "near-optimal"), (-0.3, "undecided"), (0.3, "undecided")])
-def test_twice_the_training_must_not_move_it(moves, answer):
-    changes = np.array([0, 0, moves, 0, 0, 0])
+@pytest.mark.parametrize(("change", "answer"), [(-0.1, "near-optimal"), (-0.3, "undecided"), (0.3, "undecided")])
+def test_twice_the_training_must_not_change_the_distance(change, answer):
+    changes = np.array([0, 0, change, 0, 0, 0])
     draws = changes + 0.01 * np.random.default_rng(1).normal(size=(2000, 6))
-    trained = course(np.ones(6), is_trained=True, changes=changes, change_draws=draws)
+    trained = make_curve(np.ones(6), is_trained=True, changes=changes, change_draws=draws)
     assert judge(trained, OPTIMAL).answer == answer
-    # It is about being near-optimal: what is not, is not with these weights.
+    # Training does not matter for a network that is not near-optimal.
     assert judge(replace(trained, deficits=line(0.3), draws=line(0.3) + draws), OPTIMAL).answer == "not near-optimal"
 
 
@@ -100,7 +107,7 @@ def test_twice_the_training_must_not_move_it(moves, answer):
 def test_the_longest_run_is_of_neighbours_that_are_all_chosen_and_longest_in_decibels(chosen):
     run = longest_run(chosen, 2.0 ** np.arange(len(chosen)))
     assert all(chosen[run])
-    runs = [len(part) for part in "".join("x" if yes else " " for yes in chosen).split()]
+    runs = [len(part) for part in "".join("x" if is_chosen else " " for is_chosen in chosen).split()]
     assert run.stop - run.start == max(runs, default=0)
     assert longest_run([True, True, True, False, True, True], [1, 2, 4, 8, 16, 200]) == slice(4, 6)
 
@@ -113,35 +120,35 @@ def test_the_longest_run_is_of_neighbours_that_are_all_chosen_and_longest_in_dec
     st.floats(0.001, 0.5),
     st.floats(-5, 5),
 )
-def test_verdicts_follow_from_what_was_read(bumps, bound, own, error, height):
-    made = course(np.array(bumps) + 5, error, np.array(bound), np.array(own), count=200)
-    verdict = judge(made, OPTIMAL)
-    enough = len(verdict.epsilons) >= 3 and verdict.span >= MIN_SPAN
+def test_verdicts_follow_from_slope_deviation_and_span(bumps, bound_collapsed, own_collapsed, error, height):
+    curve = make_curve(np.array(bumps) + 5, error, np.array(bound_collapsed), np.array(own_collapsed), count=200)
+    verdict = judge(curve, OPTIMAL)
+    is_enough = len(verdict.epsilons) >= 3 and verdict.span >= MIN_SPAN
     slope, deviation = verdict.slope, verdict.deviation
     if verdict.answer == "near-optimal":
-        assert enough
+        assert is_enough
         assert -0.15 <= slope.low <= slope.high <= 0.15
         assert deviation.value <= deviation.high <= MAX_DEVIATION
-    if verdict.answer == "not near-optimal" and enough:
+    if verdict.answer == "not near-optimal" and is_enough:
         assert slope.low > 0.15 or slope.high < -0.15 or deviation.low > MAX_DEVIATION
     # A constant factor of the error does not matter.
-    higher = replace(made, deficits=made.deficits + height, draws=made.draws + height)
+    higher = replace(curve, deficits=curve.deficits + height, draws=curve.draws + height)
     assert judge(higher, OPTIMAL).answer == verdict.answer
-    # Without a collapse of its own nothing is near-optimal, and what is not stays so.
-    blind = judge(replace(made, own_collapsed=np.zeros(6, dtype=bool)), OPTIMAL).answer
+    # If the denoiser has not collapsed, it is never near-optimal, and "not near-optimal" stays.
+    blind = judge(replace(curve, own_collapsed=np.zeros(6, dtype=bool)), OPTIMAL).answer
     assert blind == ("not near-optimal" if verdict.answer == "not near-optimal" else "undecided")
     # Wider intervals decide less, and a higher optimal slope accepts more.
-    wide = replace(made, draws=made.deficits + 3 * (made.draws - made.deficits))
+    wide = replace(curve, draws=curve.deficits + 3 * (curve.draws - curve.deficits))
     assert judge(wide, OPTIMAL).answer in (verdict.answer, "undecided")
     if verdict.answer == "near-optimal":
-        assert judge(made, 0.99).answer == "near-optimal"
+        assert judge(curve, 0.99).answer == "near-optimal"
 
 
 def test_simultaneous_intervals_hold_at_all_levels_at_once():
     generator = np.random.default_rng(2)
     errors = np.array([0.1, 0.2, 0.4, 0.1, 0.1, 1.0])
-    widths = simultaneous(np.zeros(6), errors * generator.normal(size=(4000, 6)))
-    held = (np.abs(errors * generator.normal(size=(4000, 6))) <= widths).all(axis=1).mean()
-    assert held == pytest.approx(0.95, abs=0.012)
-    # Of one level it is the usual one.
-    assert simultaneous(np.zeros(1), generator.normal(size=(4000, 1)))[0] == pytest.approx(1.96, abs=0.08)
+    widths = simultaneous_half_widths(np.zeros(6), errors * generator.normal(size=(4000, 6)))
+    share = (np.abs(errors * generator.normal(size=(4000, 6))) <= widths).all(axis=1).mean()
+    assert share == pytest.approx(0.95, abs=0.012)
+    # With one level the interval is the usual one.
+    assert simultaneous_half_widths(np.zeros(1), generator.normal(size=(4000, 1)))[0] == pytest.approx(1.96, abs=0.08)

@@ -18,7 +18,7 @@ from gahbench.report.publish import publish
 ENTRANTS = [("net", "trained", 0.3, 0.66, 2), ("oracle", "oracle", 1.6, 0.58, 1)]
 
 
-def made(seed=0, shuffle=False):
+def build_results(seed=0, shuffle=False):
     scores, fits, datasets = realistic(ENTRANTS, images=6, seed=seed)
     scores[3]["value"] = np.nan
     if shuffle:
@@ -28,10 +28,10 @@ def made(seed=0, shuffle=False):
     return results(scores, fits, failures, datasets, ["net", "oracle", "gone"], "oracle")
 
 
-def assert_same(one, other):
+def assert_same(first, second):
     for name in SCHEMAS:
-        pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name), check_exact=True)
-    assert (one.suite, one.entrants, one.baseline) == (other.suite, other.entrants, other.baseline)
+        pd.testing.assert_frame_equal(getattr(first, name), getattr(second, name), check_exact=True)
+    assert (first.suite, first.entrants, first.baseline) == (second.suite, second.entrants, second.baseline)
 
 
 def contents(folder):
@@ -42,20 +42,20 @@ def contents(folder):
 def saved(tmp_path_factory):
     """A folder with the results, for tests that do not change it."""
     folder = tmp_path_factory.mktemp("saved")
-    publish(made(), folder, "abc")
+    publish(build_results(), folder, "abc")
     return folder
 
 
 def test_save_and_load_of_two_files_is_the_identity(saved, tmp_path):
     for name in ("scores.parquet", "results.json"):
         shutil.copy(saved / name, tmp_path)
-    one = made()
-    assert_same(load_results(tmp_path), one)
-    board = one.leaderboard(full=True)
+    fake = build_results()
+    assert_same(load_results(tmp_path), fake)
+    board = fake.leaderboard(full=True)
     pd.testing.assert_frame_equal(load_results(saved).leaderboard(full=True), board, check_exact=True)
-    # The table is a copy.
+    # Changes of the returned table do not change the results.
     board.loc[:, "psnr"] = 0.0
-    assert (one.leaderboard(full=True)["psnr"] != 0).all()
+    assert (fake.leaderboard(full=True)["psnr"] != 0).all()
 
 
 def test_empty_tables_survive(tmp_path):
@@ -65,7 +65,7 @@ def test_empty_tables_survive(tmp_path):
 
 
 def test_equal_results_give_equal_files(saved, tmp_path):
-    publish(made(shuffle=True), tmp_path, "abc")
+    publish(build_results(shuffle=True), tmp_path, "abc")
     first, second = contents(saved), contents(tmp_path)
     assert set(first) == set(second)
     assert [name for name in first if first[name] != second[name]] == []
@@ -75,13 +75,13 @@ def test_equal_results_give_equal_files(saved, tmp_path):
 
 def test_csv_has_full_precision(saved):
     table = pd.read_csv(saved / "leaderboard.csv", dtype={"psnr@0.06": str})
-    board = made().leaderboard(full=True)
+    board = build_results().leaderboard(full=True)
     assert table["psnr@0.06"].dropna().map(float).tolist() == board["psnr@0.06"].dropna().tolist()
     assert list(table.columns) == list(board.columns)
 
 
 @pytest.mark.parametrize("name", ["leaderboard.md", "results.json"])
-def test_a_digest_is_that_of_files_as_they_were_written(saved, tmp_path, name):
+def test_a_folder_has_a_digest_only_while_its_files_are_unchanged(saved, tmp_path, name):
     assert saved_digest(tmp_path) is None
     shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
     assert saved_digest(tmp_path) == "abc"
@@ -89,7 +89,7 @@ def test_a_digest_is_that_of_files_as_they_were_written(saved, tmp_path, name):
     assert saved_digest(tmp_path) is None
 
 
-def test_an_interrupted_save_keeps_the_old_digest_and_leaves_no_litter(saved, tmp_path, monkeypatch):
+def test_an_interrupted_save_keeps_the_old_digest_and_leaves_no_temporary_files(saved, tmp_path, monkeypatch):
     shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
     before = contents(tmp_path)
 
@@ -99,21 +99,21 @@ def test_an_interrupted_save_keeps_the_old_digest_and_leaves_no_litter(saved, tm
 
     monkeypatch.setattr("gahbench.report.figures.render_figures", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        publish(made(seed=1), tmp_path, "new")
+        publish(build_results(seed=1), tmp_path, "new")
     assert contents(tmp_path) == before
 
 
-def test_a_failing_rename_leaves_no_litter(tmp_path, monkeypatch):
+def test_a_failing_rename_leaves_no_temporary_files(tmp_path, monkeypatch):
     def failing(self, target):
         raise OSError("disk full")
 
     monkeypatch.setattr("pathlib.Path.replace", failing)
     with pytest.raises(OSError, match="disk full"):
-        publish(made(), tmp_path, "new")
+        publish(build_results(), tmp_path, "new")
     assert contents(tmp_path) == {}
 
 
-def test_old_figures_go_and_other_files_stay(saved, tmp_path):
+def test_publishing_removes_old_figures_and_keeps_other_files(saved, tmp_path):
     shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
     (tmp_path / "figures" / "mine.png").write_bytes(b"")
     publish(results([], entrants=[]), tmp_path, "def")
@@ -128,13 +128,13 @@ def test_old_figures_go_and_other_files_stay(saved, tmp_path):
         (lambda one: {"entrants": ["net"]}, r"name gone, oracle; its entrants are net"),
     ],
 )
-def test_what_is_wrong_in_a_table_is_named(changed, message):
+def test_errors_name_what_is_wrong_in_a_table(changed, message):
     with pytest.raises(ResultsError, match=message):
-        dataclasses.replace(made(), **changed(made()))
+        dataclasses.replace(build_results(), **changed(build_results()))
 
 
 def rewrite(**changes):
-    """Return a function that changes a sealed index, as another program might have written it."""
+    """Return a function that changes fields of a sealed index and seals it again."""
 
     def damage(index, scores):
         document = json.loads(index.read_text())
@@ -168,7 +168,7 @@ def drop_a_column(index, scores):
         (rewrite(fits=3), "cannot be read as results"),
     ],
 )
-def test_damage_is_named(saved, tmp_path, damage, message):
+def test_errors_name_damaged_files(saved, tmp_path, damage, message):
     for name in ("results.json", "scores.parquet"):
         shutil.copy(saved / name, tmp_path)
     damage(tmp_path / "results.json", tmp_path / "scores.parquet")

@@ -8,26 +8,26 @@ from gahbench.board.statistics import seed_spreads
 
 
 def runs(*spreads, seeds=3, levels=1, mean=30.0, seed=0):
-    """Means (E, L, R) of runs whose standard deviations are given."""
+    """Return means (E, L, R) of runs with the given standard deviations."""
     noise = np.random.default_rng(seed).normal(size=(len(spreads), levels, seeds))
     return mean + np.asarray(spreads)[:, None, None] * noise
 
 
 @pytest.mark.parametrize(("own", "other"), [(1, 1), (2, 2), (1, 2), (4, 3)])
 @pytest.mark.parametrize("share", [0.001, 0.05])
-def test_of_one_other_variance_the_quotient_has_the_quantile_of_f(own, other, share):
+def test_with_one_other_variance_the_quantile_is_that_of_f(own, other, share):
     assert variance_ratio(own, other, 1, share) == pytest.approx(f.isf(share, own, other), rel=1e-6)
 
 
 @pytest.mark.parametrize("others", [2, 7])
-def test_of_variances_of_three_seeds_the_quantile_solves_a_product(others):
-    # These are exponential, and an order statistic is a sum of independent exponentials.
+def test_with_three_seeds_the_quantile_solves_a_closed_form(others):
+    # Variances of three seeds are exponential, and an order statistic of them is a sum of independent exponentials.
     terms = others - np.arange(others // 2 + 1)
     expected = brentq(lambda ratio: np.prod(terms / (terms + ratio)) - 0.001, 1, 1e6)
     assert variance_ratio(2, 2, others, 0.001) == pytest.approx(expected, rel=1e-6)
 
 
-def test_of_two_seeds_the_quantile_is_that_of_a_simulation():
+def test_with_two_seeds_the_quantile_agrees_with_a_simulation():
     squares = np.random.default_rng(0).chisquare(1, size=(200_000, 6))
     ratio = squares[:, 0] / np.sort(squares[:, 1:], axis=1)[:, 2]
     exceeded = (ratio > variance_ratio(1, 1, 5, 0.01)).mean()
@@ -36,21 +36,21 @@ def test_of_two_seeds_the_quantile_is_that_of_a_simulation():
 
 @pytest.mark.parametrize(("seeds", "levels"), [(2, 1), (3, 1), (3, 4)])
 def test_one_honest_entrant_of_a_thousand_is_an_outlier(seeds, levels):
-    trials, found = 1000, 0
+    trials, outliers = 1000, 0
     for trial in range(trials):
-        found += len(pool(runs(*[0.2] * 6, seeds=seeds, levels=levels, seed=trial), False).outliers)
+        outliers += len(pool(runs(*[0.2] * 6, seeds=seeds, levels=levels, seed=trial), False).outliers)
     expected = OUTLIER_SHARE * 6 * trials
-    assert found < expected + 4 * np.sqrt(expected)
+    assert outliers < expected + 4 * np.sqrt(expected)
 
 
-def test_an_outlier_changes_no_judgement_on_others():
+def test_an_outlier_does_not_change_the_decision_on_others():
     honest = runs(0.1, 0.2, 0.1, 0.3, 0.2, 12.0, seed=4)
-    wild = runs(300.0)
-    found, without = pool(np.concatenate([wild, honest])), pool(honest)
-    assert found.outliers.keys() == {0, 6}
-    assert without.outliers.keys() == {5}
-    np.testing.assert_array_equal(found.places, without.places + 1)
-    np.testing.assert_array_equal(found.runs.pooled, without.runs.pooled)
+    outlier = runs(300.0)
+    pooled, pooled_without_outlier = pool(np.concatenate([outlier, honest])), pool(honest)
+    assert pooled.outliers.keys() == {0, 6}
+    assert pooled_without_outlier.outliers.keys() == {5}
+    np.testing.assert_array_equal(pooled.places, pooled_without_outlier.places + 1)
+    np.testing.assert_array_equal(pooled.runs.pooled, pooled_without_outlier.runs.pooled)
 
 
 def test_an_outlier_at_one_level_is_named_with_that_level():
@@ -62,25 +62,25 @@ def test_an_outlier_at_one_level_is_named_with_that_level():
 
 
 def test_an_outlier_does_not_decide_whether_variances_are_relative():
-    # Spreads are 1 % of means, which the wild entrant's is not, and whose mean is negative.
+    # Honest spreads are 1 % of the means; the outlier has a larger spread and a negative mean.
     means = np.array([1.0, 3.0, 10.0, 30.0, 100.0, 300.0])[:, None, None]
     honest = means * runs(*[0.01] * 6, mean=1.0)
-    wild = np.full((1, 1, 3), -1000.0) + np.array([-3e4, 0.0, 3e4])
-    found = pool(np.concatenate([honest, wild]))
-    assert found.relative
-    np.testing.assert_array_equal(found.places, np.arange(6))
+    outlier = np.full((1, 1, 3), -1000.0) + np.array([-3e4, 0.0, 3e4])
+    pooled = pool(np.concatenate([honest, outlier]))
+    assert pooled.relative
+    np.testing.assert_array_equal(pooled.places, np.arange(6))
 
 
-def test_entrants_apart_have_the_effects_that_they_have_alone():
+def test_excluded_entrants_have_the_effects_that_they_have_alone():
     values, names = runs(0.1, 0.1, 0.2, 0.1, 4.0), list("abcde")
-    found = seed_effects(values, 500, 0, names, apart=[1])
-    np.testing.assert_allclose(found[:, [0, 2, 3]], seed_effects(values[[0, 2, 3]], 500, 0, ["a", "c", "d"]))
-    for place in (1, 4):
-        alone = seed_effects(values[[place]], 500, 0, [names[place]])
-        np.testing.assert_allclose(np.abs(found[:, [place]]), np.abs(alone))
+    effects = seed_effects(values, 500, 0, names, excluded=[1])
+    np.testing.assert_allclose(effects[:, [0, 2, 3]], seed_effects(values[[0, 2, 3]], 500, 0, ["a", "c", "d"]))
+    for index in (1, 4):
+        alone = seed_effects(values[[index]], 500, 0, [names[index]])
+        np.testing.assert_allclose(np.abs(effects[:, [index]]), np.abs(alone))
 
 
-def test_of_two_entrants_one_is_an_outlier_beyond_the_quantile_of_f():
+def test_with_two_entrants_one_is_an_outlier_beyond_the_quantile_of_f():
     within, beyond = (
         np.array([[[-1.0, 0.0, 1.0]], [[-times, 0.0, times]]]) for times in (np.sqrt(9 * 998.0), np.sqrt(9 * 1000.0))
     )
@@ -90,9 +90,9 @@ def test_of_two_entrants_one_is_an_outlier_beyond_the_quantile_of_f():
 
 def test_an_outlier_on_one_dataset_has_no_spread_there():
     values = np.repeat(runs(*[0.1] * 5)[..., None], 6, axis=3)
-    wild = values.copy()
-    wild[4] += 50 * np.array([-1.0, 0.0, 1.0])[:, None]
+    with_outlier = values.copy()
+    with_outlier[4] += 50 * np.array([-1.0, 0.0, 1.0])[:, None]
     names = list("abcde")
-    assert seed_spreads({"d": (wild, names)}).keys() == set("abcd")
-    assert seed_spreads({"d": (wild, names)}) == pytest.approx(seed_spreads({"d": (values[:4], names[:4])}))
-    assert "e" in seed_spreads({"d": (wild, names), "e": (values, names)})
+    assert seed_spreads({"d": (with_outlier, names)}).keys() == set("abcd")
+    assert seed_spreads({"d": (with_outlier, names)}) == pytest.approx(seed_spreads({"d": (values[:4], names[:4])}))
+    assert "e" in seed_spreads({"d": (with_outlier, names), "e": (values, names)})

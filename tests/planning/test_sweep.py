@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import gahbench
 from gahbench._util.errors import GahbenchError, ParameterError, SuiteError
-from gahbench.board.generalization import course, metrics_of, swept
+from gahbench.board.generalization import find_sweeps, metrics_of, sweep_curves
 from gahbench.board.results import load_results
 from gahbench.cli.app import app
 from gahbench.contracts.row_labels import base_label
@@ -231,9 +231,9 @@ def test_figures_of_a_sweep(outcome, builtin, tmp_path):
     from gahbench.report.training import curves_figure, transition_metrics, transitions_figure
 
     results = load_results(outcome.folder)
-    pairs = swept(results)
+    pairs = find_sweeps(results)
     assert [entrant for _, entrant in pairs] == [UNET, "empirical-bayes"]
-    found = course(results, *pairs[1], "psnr", "train")
+    found = sweep_curves(results, *pairs[1], "psnr", "train")
     assert list(found) == [1, 3]
     assert found[1][0.1].value == pytest.approx(140)
     assert "model-variance" in metrics_of(results, *pairs[0])

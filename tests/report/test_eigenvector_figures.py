@@ -9,7 +9,7 @@ from fake_results import dataset, results, rows
 from typer.testing import CliRunner
 
 from gahbench._util.errors import ParameterError, ResultsError
-from gahbench.board.alignments import Aligned, courses, parts_of, rankings
+from gahbench.board.alignments import Aligned, agreement_curves, parse_agreement, rankings
 from gahbench.board.statistics import Interval
 from gahbench.cli.app import app
 from gahbench.evaluation.rates import input_psnr
@@ -147,7 +147,7 @@ def made():
     ],
 )
 def test_names_in_the_table_of_scores_are_read(metric, found):
-    assert parts_of(metric) == found
+    assert parse_agreement(metric) == found
 
 
 def test_rankings_are_means_over_the_levels_that_all_bases_have():
@@ -195,7 +195,7 @@ def test_the_ceiling_is_that_of_what_ranks(first):
 
 @pytest.mark.parametrize(("metric", "more"), [("direction", 0.0), ("alignment", 0.1)])
 def test_courses_are_means_at_each_level(metric, more):
-    course = courses(made(), "wavelet[db2,levels=3]", metric=metric)["d"]["net"]
+    course = agreement_curves(made(), "wavelet[db2,levels=3]", metric=metric)["d"]["net"]
     assert course.sigmas == SIGMAS
     np.testing.assert_allclose(course.value, np.array([0.2, 0.1]) + more)
     np.testing.assert_allclose(course.ceiling, [0.5, 0.5] if metric == "direction" else [np.nan] * 2)
@@ -204,12 +204,12 @@ def test_courses_are_means_at_each_level(metric, more):
 
 def test_what_is_not_in_the_results_is_reported():
     with pytest.raises(ParameterError, match=r"basis 'dct'.*accepted: graph-laplacian, wavelet"):
-        courses(made(), "dct")
+        agreement_curves(made(), "dct")
     with pytest.raises(ParameterError, match="datasets f are not in the results; accepted: d, e"):
         rankings(made(), ["f"])
     with pytest.raises(ParameterError, match="entrants nobody are not in the results; accepted: net, oracle"):
-        courses(made(), entrants=["nobody"])
-    for draw in (rankings, lambda found, sets: courses(found, datasets=sets)):
+        agreement_curves(made(), entrants=["nobody"])
+    for draw in (rankings, lambda found, sets: agreement_curves(found, datasets=sets)):
         with pytest.raises(ResultsError, match=r"metrics direction\[BASIS\]"):
             draw(made(), ["e"])
 
@@ -228,7 +228,7 @@ def test_the_commands_draw_alignment(tmp_path):
 
 
 def test_alignment_is_drawn_against_input_psnr():
-    found = courses(made())
+    found = agreement_curves(made())
     (ax,) = course_figure(found, ["net", "oracle"], {"net": "trained", "oracle": "oracle"}, "graph-laplacian").axes
     np.testing.assert_allclose(lines(ax)["net"], np.stack([input_psnr(SIGMAS), [0.4, 0.2]], 1))
     assert ax.get_xlabel() == "input PSNR (dB)"

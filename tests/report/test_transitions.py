@@ -9,7 +9,7 @@ import pytest
 from fake_results import dataset, fit, results, rows
 
 from gahbench._util.errors import GahbenchError
-from gahbench.board.generalization import course, swept
+from gahbench.board.generalization import find_sweeps, sweep_curves
 from gahbench.planning.board_facts import metric_titles
 from gahbench.report.page.charts import Source, sweep_charts
 from gahbench.report.page.svg import inline_svg
@@ -63,7 +63,7 @@ def test_titles_are_those_of_the_metrics_in_the_order_of_the_suite(sweep):
 
 def test_results_without_a_sweep_are_refused():
     with pytest.raises(GahbenchError, match="if it lists train_images under 'training'"):
-        swept(results(rows("d", "e", "trained", [[20.0, 21.0]] * 6)))
+        find_sweeps(results(rows("d", "e", "trained", [[20.0, 21.0]] * 6)))
 
 
 def test_seeds_are_pooled_over_the_numbers_that_are_scored_on_the_same_images():
@@ -73,7 +73,7 @@ def test_seeds_are_pooled_over_the_numbers_that_are_scored_on_the_same_images():
         for seed in (0, 1):
             values = 20 + number / 100 + generator.normal() + np.zeros((1, 12))
             scores += rows("d", f"net N={number}", "trained", values, seed, (0.1,))
-    found = course(results(scores, datasets=[dataset("d")]), "d", "net", "psnr")
+    found = sweep_curves(results(scores, datasets=[dataset("d")]), "d", "net", "psnr")
     widths = {number: points[0.1].high - points[0.1].low for number, points in found.items()}
     assert list(widths) == [1, 10, 100, 1000]
     # With one degree of freedom each they would be 12.7 standard errors each way, and differ by chance.

@@ -17,7 +17,7 @@ from gahbench._util.readable import level_name
 from gahbench.board.alignments import rankings
 from gahbench.board.board import DatasetBoard, Entry
 from gahbench.board.facts import entrant_kinds
-from gahbench.board.generalization import SweepCurves, course, swept
+from gahbench.board.generalization import SweepCurves, find_sweeps, sweep_curves
 from gahbench.board.results import Results
 from gahbench.board.statistics import Interval
 from gahbench.evaluation.rates import input_psnr
@@ -271,7 +271,7 @@ class SweepCharts:
 def sweep_charts(source: Source) -> list[SweepCharts]:
     """Return charts of each entrant that was trained on several numbers of images."""
     try:
-        pairs = swept(source.results)
+        pairs = find_sweeps(source.results)
     except ResultsError:
         return []
     return [SweepCharts(dataset, entrant, _charts_of_sweep(source, dataset, entrant)) for dataset, entrant in pairs]
@@ -279,7 +279,7 @@ def sweep_charts(source: Source) -> list[SweepCharts]:
 
 def _charts_of_sweep(source: Source, dataset: str, entrant: str) -> list[Chart]:
     results = source.results
-    curves = [(course(results, dataset, entrant, "psnr", split), split) for split in ("train", "test")]
+    curves = [(sweep_curves(results, dataset, entrant, "psnr", split), split) for split in ("train", "test")]
     # A curve needs two noise levels.
     charts = [
         _noise_chart(*curve_and_split)
@@ -288,8 +288,8 @@ def _charts_of_sweep(source: Source, dataset: str, entrant: str) -> list[Chart]:
     ]
     nulls = dict(zip(results.metrics["metric"], results.metrics["null"], strict=True))
     for metric in transition_metrics(results, dataset, entrant):
-        if values := course(results, dataset, entrant, metric):
-            null = course(results, dataset, entrant, nulls[metric]) if nulls.get(metric) else {}
+        if values := sweep_curves(results, dataset, entrant, metric):
+            null = sweep_curves(results, dataset, entrant, nulls[metric]) if nulls.get(metric) else {}
             charts.append(_number_chart(source, metric, values, null))
     return charts
 
