@@ -1,4 +1,4 @@
-"""Arrays of .npy and .npz files, which are checked before memory is taken for them."""
+"""Loading of .npy and .npz files, whose size is checked before memory is allocated."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from gahbench._util.errors import DataError
 from gahbench._util.files import check_regular
 from gahbench._util.readable import brief
 
-#: The most bytes that the arrays of an .npz file may unpack to; those of an .npy file stay on the disk.
+#: Maximum size in bytes of the unpacked arrays of an .npz file. Arrays of .npy files are memory-mapped.
 MAX_UNPACKED = 1 << 30
 
 
 def load_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Load arrays of an .npy or .npz file; nothing is unpickled.
+    """Load arrays of an .npy or .npz file, without unpickling.
 
     Parameters
     ----------
     path
-        The file. The array of an .npy file stays on the disk, and is memory-mapped.
+        Path of the file. The array of an .npy file is memory-mapped.
     names
-        The arrays of an .npz file to load, if the file has the first of them, and otherwise all arrays. The array of an
-        .npy file is returned under the first name.
+        Arrays to load from an .npz file. If the file does not have the first name, all arrays are loaded. The array of
+        an .npy file is returned under the first name.
 
     Raises
     ------
     DataError
-        If it cannot be read, is no regular file, holds pickled objects, or unpacks to more than 1 GiB.
+        If the file cannot be read, is no regular file, contains pickled objects, or unpacks to more than 1 GiB.
 
     Examples
     --------
@@ -49,7 +49,7 @@ def load_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     except DataError:
         raise
     except Exception as error:
-        # Damaged files make zipfile and numpy raise all kinds.
+        # On damaged files, zipfile and numpy raise errors of many types.
         plain = (
             f"an .npz file with plain arrays, such as '{names[0]}'" if is_packed else "an .npy file of one plain array"
         )
@@ -60,14 +60,14 @@ def _mapped(path: Path) -> NDArray[Any]:
     found = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(found, np.ndarray):
         found.close()
-        raise ValueError("it holds several arrays, as an .npz file does")
+        raise ValueError("the file contains several arrays, like an .npz file")
     return found
 
 
 def _unpacked(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     archive = np.load(path, allow_pickle=False)
     if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise ValueError("it holds a single array")
+        raise ValueError("the file contains a single array")
     with archive:
         wanted = [name for name in names if name in archive.files] if names[0] in archive.files else archive.files
         assert archive.zip is not None
@@ -80,5 +80,5 @@ def _unpacked(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
             )
         for entry in archive.zip.infolist():
             if entry.filename in members and entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise ValueError(f"{brief(entry.filename)} is compressed by another method than numpy's")
+                raise ValueError(f"{brief(entry.filename)} is compressed by a method that numpy does not use")
         return {name: np.asarray(archive[name]) for name in wanted}

@@ -1,4 +1,4 @@
-"""Checks of records that come from JSON, which may be anything."""
+"""Validation of records from untrusted JSON."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 
 def as_text(value: Any) -> str:
-    """Return anything as text that can be written as UTF-8: lone surrogates are replaced."""
+    """Convert a value to text that can be encoded as UTF-8, by replacing lone surrogates."""
     return str(value).encode(errors="replace").decode()
 
 
 def is_inside(value: Any) -> bool:
-    """Whether a value is the path of something in a folder, relative to it."""
+    """Return whether a value is a relative path that stays inside a folder."""
     if not isinstance(value, str) or "\0" in value:
         return False
     path = PurePath(value)
@@ -24,18 +24,18 @@ def is_inside(value: Any) -> bool:
 
 def _inner_path(value: str) -> str:
     if not is_inside(value):
-        raise ValueError("is no path in a folder")
+        raise ValueError("must be a relative path inside the folder")
     return value
 
 
-#: A number of things, or a seed; tables hold no larger integer.
+#: A non-negative integer of 64 bits, the largest that tables store.
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Number = Annotated[float, Field(gt=-1e300, lt=1e300)]
-#: A SHA-256.
+#: A SHA-256 in hexadecimal digits.
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-#: The name of a file in a folder.
+#: A file name.
 FileName = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,200}$")]
-#: The path of a file in a folder, relative to it.
+#: A relative path inside a folder.
 InnerPath = Annotated[str, AfterValidator(_inner_path)]
 
 
@@ -44,11 +44,11 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def check_record(kind: Any, record: Any, what: str) -> None:
-    """Refuse a record that is not of a type, in words that name its first field that is missing or wrong."""
+def check_record(kind: Any, record: Any, name: str) -> None:
+    """Raise ``ValueError`` with the first missing or invalid field of a record that does not match a type."""
     try:
         _adapter(kind).validate_python(record, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         field = ".".join(map(str, first["loc"]))
-        raise ValueError(f"the field '{field}' of {what} is missing, or not what it can be") from error
+        raise ValueError(f"the field '{field}' of {name} is missing or invalid") from error

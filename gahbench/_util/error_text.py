@@ -1,4 +1,4 @@
-"""Errors, which plugins may have made, as text that any file can hold."""
+"""Conversion of errors of plugins to safe text."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ _LIBRARIES = (
 _TRACEBACK = "Traceback (most recent call last):"
 _FRAME = re.compile(r'  File "(.+)", line \d+')
 _STANDARD_LIBRARY = re.compile(r"/lib(64)?/python3\.\d+/")
-#: Characters of an error that are kept.
+#: Maximum number of characters of an error.
 MAX_ERROR = 2000
 
 
 def bounded(text: str, limit: int) -> str:
-    """Return text that any file can hold; the middle of a long text is cut out."""
+    """Return text that can be encoded as UTF-8, without the middle of long text."""
     if len(text) > limit:
         text = f"{text[: limit // 2]} [...] {text[-limit // 2 :]}"
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def one_line(text: str, limit: int = MAX_ERROR) -> str:
-    """Return text in one line that any file can hold, cut where it is too long."""
-    # Texts of many megabytes are not split as a whole.
+    """Return text as a single line that can be encoded as UTF-8, without the middle of long text."""
+    # Avoid splitting many megabytes of text.
     return bounded(" ".join(text[: 4 * limit].split()), limit)
 
 
 def printable(line: str) -> str:
-    """Return a line whose control characters are escaped, since a terminal would obey them."""
+    """Escape control characters, which a terminal would interpret."""
     return "".join(letter if letter.isprintable() or letter == "\t" else repr(letter)[1:-1] for letter in line)
 
 
 def error_text(error: BaseException) -> str:
-    """Return an error in one line, ``ValueError: text``; if its text cannot be had, its name and the reason."""
+    """Format an error as ``ValueError: text``; if converting it to text fails, give the reason."""
     name = str(type(error).__name__)
     try:
         text = one_line(str(error))
     except BaseException as other:
-        return one_line(f"{name}, whose text cannot be had: {type(other).__name__}")
+        return one_line(f"{name}, whose text is not available: {type(other).__name__}")
     return f"{name}: {text}" if text else name
 
 
 def error_with_place(error: BaseException) -> str:
-    """Return an error in one line, with the file and line of a plugin that raised it, or called what raised it."""
+    """Format an error with the file and line of the innermost frame outside gahbench and libraries."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(frame.filename)
         if file.is_file() and not any(folder in file.parents for folder in _LIBRARIES):
@@ -56,7 +56,7 @@ def error_with_place(error: BaseException) -> str:
 
 
 def without_library_frames(text: str) -> str:
-    """Return a traceback without the frames of gahbench, installed packages and Python."""
+    """Remove the frames of gahbench, installed packages and Python from a traceback."""
     kept: list[str] = []
     has_own_line = in_frames = is_kept = False
     for line in text.splitlines():
@@ -73,10 +73,10 @@ def without_library_frames(text: str) -> str:
 
 
 def _is_library(file: Path) -> bool:
-    """Whether a file of a traceback, which may come from another machine, belongs to gahbench, a package or Python."""
+    """Return whether a file of a traceback, maybe of another machine, is part of gahbench, a package or Python."""
     if any(folder in file.parents for folder in _LIBRARIES) or str(file).startswith("<"):
         return True
     if {"site-packages", "dist-packages"}.intersection(file.parts) or _STANDARD_LIBRARY.search(file.as_posix()):
         return True
-    after = [file.parts[place + 1 :] for place, part in enumerate(file.parts) if part == _LIBRARIES[0].name]
-    return any(parts and _LIBRARIES[0].joinpath(*parts).is_file() for parts in after)
+    inner_paths = [file.parts[index + 1 :] for index, part in enumerate(file.parts) if part == _LIBRARIES[0].name]
+    return any(parts and _LIBRARIES[0].joinpath(*parts).is_file() for parts in inner_paths)

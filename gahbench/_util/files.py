@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and read only if they are files."""
+"""Atomic writes, reads of regular files only, and deletion of files and folders."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _KINDS = (
 
 
 class StorageError(OSError):
-    """A file of a results folder cannot be read or written: the fault of the file system, not of a unit."""
+    """A file of a results folder cannot be read or written, which is no failure of a unit."""
 
 
 @contextlib.contextmanager
 def storing(path: Path) -> Iterator[None]:
-    """Raise errors of the file system as :class:`StorageError`, which names the file."""
+    """Convert errors of the file system to :class:`StorageError` with the name of the file."""
     try:
         yield
     except StorageError:
@@ -42,27 +42,27 @@ def storing(path: Path) -> Iterator[None]:
 
 
 def open_regular(path: str | Path, follow: bool = True) -> io.BufferedReader:
-    """Open a regular file, or a link to one, for reading its bytes.
+    """Open a regular file, or a link to a regular file, for reading bytes.
 
-    Opening anything else may wait without end, as a FIFO does, or never come to an end, as ``/dev/zero`` does.
+    Other files are refused: opening a FIFO may block forever, and ``/dev/zero`` never ends.
 
     Parameters
     ----------
     path
-        The file.
+        Path of the file.
     follow
-        Whether it may be a symbolic link to one.
+        Whether the path may be a symbolic link to a regular file.
 
     Returns
     -------
     io.BufferedReader
-        The open file; close it, or use it in a ``with`` statement.
+        The open file. Close it, or use it in a ``with`` statement.
 
     Raises
     ------
     OSError
-        If it is not there, may not be read, or is a folder, FIFO, socket or device, or a link that is not followed;
-        ``strerror`` says which.
+        If the file does not exist, may not be read, is a folder, FIFO, socket or device, or is a link that is not
+        followed. ``strerror`` names the reason.
 
     Examples
     --------
@@ -72,12 +72,12 @@ def open_regular(path: str | Path, follow: bool = True) -> io.BufferedReader:
     OSError: [Errno 22] is a device; expected a regular file: '/dev/null'
     """
     try:
-        # Before it is opened: opening a device may already change it.
+        # Check before opening, since opening a device may already have effects.
         _refuse_special(Path(path).stat(follow_symlinks=follow), path)
         flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
         handle = os.open(path, flags if follow else flags | getattr(os, "O_NOFOLLOW", 0))
     except ValueError as error:
-        raise OSError(errno.EINVAL, f"is no path of a file: {error}", str(path)) from error
+        raise OSError(errno.EINVAL, f"is not a valid path: {error}", str(path)) from error
     try:
         _refuse_special(os.fstat(handle), path)
         return os.fdopen(handle, "rb")
@@ -87,50 +87,50 @@ def open_regular(path: str | Path, follow: bool = True) -> io.BufferedReader:
 
 
 def read_regular(path: str | Path, max_bytes: int | None = None, follow: bool = True) -> bytes:
-    """Return the content of a regular file.
+    """Read a regular file.
 
     Parameters
     ----------
     path
-        The file.
+        Path of the file.
     max_bytes
-        How large it may be; ``None`` for any size.
+        Maximum size of the file in bytes; ``None`` for no limit.
     follow
-        Whether it may be a symbolic link to one.
+        Whether the path may be a symbolic link to a regular file.
 
     Raises
     ------
     OSError
-        As :func:`open_regular` does, or if it is larger.
+        For the reasons of :func:`open_regular`, or if the file is larger than `max_bytes`.
     """
     with open_regular(path, follow) as file:
         size = os.fstat(file.fileno()).st_size
         if max_bytes is not None and size > max_bytes:
             raise OSError(errno.EFBIG, f"has {size:,} bytes; accepted: up to {max_bytes:,}", str(path))
-        # Not to its end: it may grow while it is read.
+        # Limit the read, since the file may grow meanwhile.
         return file.read(size)
 
 
 def check_regular(path: str | Path) -> None:
-    """Raise what :func:`open_regular` would, for a library that opens files by name."""
+    """Raise the errors of :func:`open_regular`, before a library opens the file by name."""
     open_regular(path).close()
 
 
 def _refuse_special(status: os.stat_result, path: str | Path) -> None:
     if stat.S_ISREG(status.st_mode):
         return
-    kind = next((name for is_one, name in _KINDS if is_one(status.st_mode)), "no file")
+    kind = next((name for is_kind, name in _KINDS if is_kind(status.st_mode)), "no file")
     number = {"a folder": errno.EISDIR, "a link": errno.ELOOP}.get(kind, errno.EINVAL)
     raise OSError(number, f"is {kind}; expected a regular file", str(path))
 
 
 def temporary_name(path: Path) -> Path:
-    """Return a hidden name beside a path that no other process has, on this machine or on another."""
+    """Return a hidden path in the same folder that no other process uses, on any machine."""
     return path.with_name(f".{path.name[:80]}.{os.getpid()}-{uuid.uuid4().hex}.tmp")
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under a name of its own, flush it to disk, and rename it: readers never see a part of it."""
+    """Write a file atomically: write a temporary file, flush it to disk, and rename it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
@@ -145,12 +145,12 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON as :func:`write_whole` does."""
+    """Write JSON atomically."""
     write_whole(path, (json.dumps(content, indent=1, default=str) + "\n").encode())
 
 
 def delete_entry(path: Path) -> None:
-    """Delete what stands under a name, if anything: a file, a link, or a folder with all in it."""
+    """Delete a file, a link, or a folder with its content; do nothing if the path does not exist."""
     try:
         path.unlink(missing_ok=True)
     except OSError:
@@ -160,7 +160,7 @@ def delete_entry(path: Path) -> None:
 
 
 def delete_file(folder: Path, name: str) -> None:
-    """Delete a file in a folder, by its name there; what is no file, or lies behind a link, is left as it is."""
+    """Delete a file or link in a folder; do nothing for folders, and for files behind a link."""
     file = folder / name
     behind_link = any(
         parent.is_symlink() for parent in file.parents if parent.is_relative_to(folder) and parent != folder
@@ -170,17 +170,17 @@ def delete_file(folder: Path, name: str) -> None:
 
 
 def delete_folder(folder: Path) -> None:
-    """Delete a folder, renamed first: one that is deleted in part does not stand under its name."""
-    aside = temporary_name(folder)
+    """Rename and delete a folder, so that a partly deleted folder never has its name."""
+    temporary = temporary_name(folder)
     try:
-        folder.rename(aside)
+        folder.rename(temporary)
     except FileNotFoundError:
         return
-    shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(temporary, ignore_errors=True)
 
 
 def names_in(folder: Path) -> list[str]:
-    """Return the names in a folder, but for hidden ones; none if there is no folder."""
+    """Return the names in a folder except hidden names; return an empty list if there is no folder."""
     try:
         return [name for name in os.listdir(folder) if not name.startswith(".")]  # noqa: PTH208, paths are slower
     except FileNotFoundError:
@@ -190,19 +190,19 @@ def names_in(folder: Path) -> list[str]:
 
 
 def flush(path: Path) -> None:
-    """Have the system write a file, or the entries of a folder, to disk."""
-    # Opening a FIFO would wait.
+    """Flush a file, or the entries of a folder, to disk."""
+    # Without O_NONBLOCK, opening a FIFO would block.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     try:
         os.fsync(handle)
     except OSError:
-        pass  # Some file systems cannot; a rename is still atomic.
+        pass  # Some file systems cannot flush; renames are still atomic.
     finally:
         os.close(handle)
 
 
 def write_output(content: bytes, file: Path) -> None:
-    """Write a file that a user requested, and make its folder if it is missing."""
+    """Write a file that a user requested, and create its folder if necessary."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Image files whose declared size is checked before anything is decoded."""
+"""Opening of image files, whose declared size is checked before decoding."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from PIL.ImageFile import ImageFile
 from gahbench._util.errors import DataError
 from gahbench._util.readable import brief
 
-#: The most pixels of one image file, 8192x8192: more than a camera of 60 megapixels takes.
+#: Maximum number of pixels of an image file, 8192x8192, more than a camera of 60 megapixels takes.
 MAX_PIXELS = 1 << 26
-#: The most bytes of one image file: as many as that, without compression.
+#: Maximum number of bytes of an image file, that of an uncompressed image of the maximum size.
 MAX_BYTES = 1 << 28
-#: Formats that are decoded; some others of PIL would start other programs.
+#: Accepted formats. For some other formats, PIL would start external programs.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
 
 
@@ -25,21 +25,21 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
 def open_image(content: bytes, where: str) -> Iterator[ImageFile]:
     """Open an image file with PIL, for a ``with`` statement that decodes it.
 
-    Its pixels are not decoded yet, so that a small file that declares a large image costs nothing. Formats are PNG,
-    JPEG, BMP, GIF, TIFF, WebP, PPM and JPEG 2000.
+    Pixels are not decoded yet, so that a small file that declares a large image costs no memory. Accepted formats are
+    PNG, JPEG, BMP, GIF, TIFF, WebP, PPM and JPEG 2000.
 
     Parameters
     ----------
     content
-        The bytes of the file.
+        Bytes of the file.
     where
-        How errors name it.
+        Name of the file in error messages.
 
     Raises
     ------
     DataError
-        If it is no such file, or declares more than 2^26 pixels; and for any error within the ``with`` statement that
-        is not gahbench's own, since damaged files make decoders raise all kinds.
+        If the file is not an image of an accepted format, or declares more than 2^26 pixels. Errors within the ``with``
+        statement are converted to ``DataError`` too, since decoders raise errors of many types on damaged files.
 
     Examples
     --------
@@ -59,19 +59,19 @@ def open_image(content: bytes, where: str) -> Iterator[ImageFile]:
 
 
 def check_pixels(height: int, width: int, where: str) -> None:
-    """Refuse the declared size of an image if it has no pixels or too many.
+    """Raise if the declared size of an image has no pixels or too many.
 
     Parameters
     ----------
     height, width
-        The size, in pixels.
+        Size in pixels.
     where
-        How errors name the image.
+        Name of the image in error messages.
 
     Raises
     ------
     DataError
-        With the size, the limit, and what to do.
+        If the size is out of range.
     """
     if height < 1 or width < 1:
         raise DataError(f"{where}: an image of {height}x{width} pixels; accepted: at least 1x1")
@@ -80,7 +80,7 @@ def check_pixels(height: int, width: int, where: str) -> None:
 
 
 def _described(error: Exception, where: str) -> str:
-    """Say why, without PIL's address of an object in memory."""
+    """Format an error of PIL, without the memory address of an object."""
     text = brief(error)
     declared = re.search(r"Image size \((\d+) pixels\)", text)
     if declared:
@@ -92,5 +92,5 @@ def _described(error: Exception, where: str) -> str:
 def _too_large(size: str, where: str) -> str:
     return (
         f"{where}: an image of {size} pixels; accepted: up to {MAX_PIXELS:,} in one file; make it smaller, "
-        "or cut it into several files"
+        "or split it into several files"
     )

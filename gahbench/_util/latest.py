@@ -1,4 +1,4 @@
-"""A small cache of the results that were used last."""
+"""A small LRU cache."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Latest(Generic[T]):
         self._kept: OrderedDict[Hashable, T] = OrderedDict()
 
     def get(self, key: Hashable, find: Callable[[], T]) -> T:
-        """Return the result of a key, computed by ``find`` if the cache does not hold it."""
+        """Return the cached result of a key, or compute it by ``find``."""
         if key not in self._kept:
             self._kept[key] = find()
             while len(self._kept) > 1 and sum(map(self._bytes_of, self._kept.values())) > self._limit:

@@ -1,4 +1,4 @@
-"""Text for LaTeX."""
+"""Conversion of text to LaTeX."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ _SPECIAL = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": "$-$", "–": "--", "σ": r"$\sigma$",
     "α": r"$\alpha$",
 }  # fmt: skip
-#: Commands of the accents that follow a letter in decomposed text.
+#: LaTeX commands of combining accents.
 _ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0308": '"', "\u030c": "v", "\u0327": "c"}
 
 
 def escaped(text: str) -> str:
-    """Return text with the characters escaped that mean something to LaTeX, or that its fonts need commands for."""
+    """Escape special characters of LaTeX, and replace symbols by commands."""
     return "".join(_SPECIAL.get(char, char) for char in text)
 
 
 def with_accents(text: str) -> str:
-    r"""Return text with commands for its accents, which every version of BibTeX reads: ``{\'{e}}`` for é."""
+    r"""Replace accented letters by commands that every version of BibTeX reads: ``{\'{e}}`` for é."""
     found = ""
     for char in unicodedata.normalize("NFC", text):
         letter, *marks = list(unicodedata.normalize("NFD", char))

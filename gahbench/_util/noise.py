@@ -1,7 +1,7 @@
-"""Random numbers by axis: data, noise, initialisation and batches each have seeds of their own.
+"""Random numbers by axis: data, noise, initialisation and batches have independent seeds.
 
-Changing one axis leaves the others as they were, so that two entrants see the same images under the same noise, and
-comparisons are paired.
+A change of one axis does not affect the other axes. Therefore all entrants see the same images with the same noise,
+and comparisons are paired.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 Axis = Literal["data", "noise", "initialisation", "batches"]
 
-#: Images are drawn in blocks of this many, each block from its own generator: the first k of n images are the k.
+#: Number of images that share a generator, so that the first k images do not depend on the number of images.
 BLOCK = 64
 
 
@@ -27,22 +27,22 @@ def derive_seed(axis: Axis, *parts: int | float | str) -> int:
 
 
 def generator(axis: Axis, *parts: int | float | str, device: torch.device | str = "cpu") -> torch.Generator:
-    """Return a generator whose seed depends on the axis and on every part.
+    """Return a generator whose seed depends on the axis and on all parts.
 
     Parameters
     ----------
     axis
-        ``data``, ``noise``, ``initialisation`` or ``batches``: a change along one leaves the others as they were.
+        ``data``, ``noise``, ``initialisation`` or ``batches``. A change of one axis does not affect the other axes.
     *parts
-        Further names of the draw, in order; 1 and 1.0 are different parts.
+        Further parts of the seed, in order; 1 and 1.0 are different parts.
     device
-        Where the generator draws; other devices draw other numbers.
+        Device of the generator. Different devices give different numbers.
 
     Examples
     --------
     >>> import torch
-    >>> one, other = (torch.randn(3, generator=generator("data", "mine", "test", 0)) for _ in range(2))
-    >>> torch.equal(one, other)
+    >>> first, second = (torch.randn(3, generator=generator("data", "mine", "test", 0)) for _ in range(2))
+    >>> torch.equal(first, second)
     True
     """
     return torch.Generator(device=device).manual_seed(derive_seed(axis, *parts))
@@ -69,7 +69,7 @@ def evaluation_noise(
 
 
 def _averaged_noise(count: int, shape: tuple[int, int, int], master: int, *parts: int | str) -> Tensor:
-    """Return noise of standard deviation 1 that is averaged over the blocks of a master, shape (count, C, H, W)."""
+    """Return block averages of the noise of a master, scaled to standard deviation 1, shape (count, C, H, W)."""
     channels, height, width = shape
     if height != width or master % height:
         raise ValueError(
@@ -78,30 +78,30 @@ def _averaged_noise(count: int, shape: tuple[int, int, int], master: int, *parts
     factor = master // height
 
     def draw(number: int) -> Tensor:
-        # Not named by sigma: levels that are written with few digits are hardly ever in exact proportion.
+        # The seed does not depend on sigma, since rounded levels of different sizes are rarely in exact proportion.
         white = torch.randn(1, channels, master, master, generator=generator("noise", *parts, "master", number))
-        # The average over blocks lowers the standard deviation by their side.
+        # Averaging over blocks divides the standard deviation by their side.
         return factor * torch.nn.functional.avg_pool2d(white, factor)
 
-    # One image at a time, as masters may be large.
+    # Draw a single image at a time, since masters may be large.
     return in_blocks(draw, count, block=1)
 
 
 def in_blocks(draw: Callable[[int], Tensor], count: int, start: int = 0, block: int = BLOCK) -> Tensor:
-    """Return items ``start`` to ``start + count``, at least one, of a series that is drawn in whole blocks.
+    """Return items ``start`` to ``start + count`` of a series that is drawn in complete blocks.
 
-    Whole blocks even at the ends: the number of items must not change how each is computed.
+    Blocks at the ends are complete too, so that the value of an item does not depend on the number of items.
 
     Parameters
     ----------
     draw
-        Returns the items of a block, given its number, shape (block, ...).
+        Function that returns the items of a block, shape (block, ...), given the index of the block.
     count
-        How many items.
+        Number of items, at least 1.
     start
-        The first of them.
+        Index of the first item.
     block
-        Items of a block.
+        Number of items in a block.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Where plugins from outside gahbench come from, as plans record it: packages by name, files by name and content."""
+"""Origins of external plugins, as plans record them: packages by name, files by name and content."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _PACKAGE = "package '"
-#: Hexadecimal digits of the digest of a file.
+#: Number of hexadecimal digits of the digest of a file.
 _DIGITS = 16
 
 
@@ -17,7 +17,7 @@ def package_origin(package: str) -> str:
 
 
 def portable_origin(origin: str) -> str:
-    """Return the origin of a plugin without the folder of its file: the same for a copy of the file elsewhere."""
+    """Return the origin of a plugin without the folder of its file, so that copies of the file are equal."""
     if origin.startswith(_PACKAGE):
         return origin
     file = Path(origin)
@@ -26,7 +26,7 @@ def portable_origin(origin: str) -> str:
 
 
 def origin_name(origin: str) -> str:
-    """Return a portable origin as people read it: the package, or the name of the file."""
+    """Return the package or file name of a portable origin."""
     return origin if origin.startswith(_PACKAGE) else origin.rpartition(" ")[0]
 
 
@@ -36,23 +36,23 @@ def packages_of(origins: Iterable[str]) -> tuple[str, ...]:
 
 
 class PluginFiles:
-    """The plugin files of a registry, found by their portable origins."""
+    """Plugin files of a registry, indexed by their portable origins."""
 
     def __init__(self, files: Iterable[Path]) -> None:
         self._origins = [(file, portable_origin(str(file))) for file in files]
 
     def of(self, origins: Iterable[str]) -> tuple[Path, ...]:
         """Return the files of portable origins, in the order of the registry."""
-        wanted: set[str] = set()
-        known = {own for _, own in self._origins}
+        requested: set[str] = set()
+        known = {file_origin for _, file_origin in self._origins}
         for origin in origins:
-            same_name = {own for own in known if origin_name(own) == origin_name(origin)}
-            wanted |= {origin} if origin in known else same_name
-        return tuple(file for file, own in self._origins if own in wanted)
+            same_name = {file_origin for file_origin in known if origin_name(file_origin) == origin_name(origin)}
+            requested |= {origin} if origin in known else same_name
+        return tuple(file for file, file_origin in self._origins if file_origin in requested)
 
 
 def _digest(file: Path) -> str:
-    """Return a digest of the content of a file; of one that is gone, nothing that a file has."""
+    """Return a digest of the content of a file, or ``missing``."""
     try:
         return hashlib.sha256(file.read_bytes()).hexdigest()[:_DIGITS]
     except OSError:

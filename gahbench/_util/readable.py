@@ -1,4 +1,4 @@
-"""Numbers and foreign texts as people read them."""
+"""Formatting of numbers, and of texts from files and libraries, for people."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ _THOUSANDS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as ``8.3 s``, ``42 s``, ``1 min 12 s``, ``2 h 05 min``, ``3 d 04 h``."""
+    """Format seconds as ``8.3 s``, ``42 s``, ``1 min 12 s``, ``2 h 05 min``, ``3 d 04 h``."""
     if not math.isfinite(seconds):
         return "unknown"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60:02d} s"
     minutes = round(seconds / 60)
     if minutes < 24 * 60:
         return f"{minutes // 60} h {minutes % 60:02d} min"
@@ -26,11 +26,11 @@ def duration(seconds: float) -> str:
 
 
 def count(value: float) -> str:
-    """Write how many, to two or three digits: ``840``, ``92 k``, ``7.6 M``, ``1.2 T``."""
+    """Format a number with two or three digits: ``840``, ``92 k``, ``7.6 M``, ``1.2 T``."""
     if not math.isfinite(value):
         return "unknown"
     for unit, name in _THOUSANDS:
-        # 999 600 rounds to a thousand thousands, which is a million.
+        # 999 600 would round to 1000 k, so it is formatted as 1.0 M.
         if abs(value) >= unit * (0.9995 if unit > 1000 else 1):
             scaled = value / unit
             return f"{scaled:.1f} {name}" if abs(scaled) < 9.95 else f"{scaled:.0f} {name}"
@@ -38,12 +38,12 @@ def count(value: float) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Write a number of things: ``1 unit``, ``3 units``."""
+    """Format a number with a noun: ``1 unit``, ``3 units``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def level_name(sigma: float) -> str:
-    """Write a noise level: short, as a share of 255 where it is no short decimal, and no two levels alike."""
+    """Format a noise level as a short decimal, as a fraction of 255, or exactly, so that names are unique."""
     short = f"{sigma:g}"
     if float(short) == sigma:
         return short
@@ -52,9 +52,9 @@ def level_name(sigma: float) -> str:
 
 
 def brief(text: object, longest: int = 200) -> str:
-    """Return a foreign text, such as a library's message or a name in a file, in one short line that can be printed."""
-    whole = (getattr(text, "strerror", None) or str(text)) if isinstance(text, OSError) else str(text)
-    words = " ".join(whole[: 1 << 16].split()) or type(text).__name__
-    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in words)
+    """Format text from a library or file as a short, printable line."""
+    full = (getattr(text, "strerror", None) or str(text)) if isinstance(text, OSError) else str(text)
+    words = " ".join(full[: 1 << 16].split()) or type(text).__name__
+    printable = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in words)
     half = (longest - 1) // 2
-    return shown if len(shown) <= longest else f"{shown[:half]}…{shown[-half:]}"
+    return printable if len(printable) <= longest else f"{printable[:half]}…{printable[-half:]}"

@@ -1,4 +1,4 @@
-"""Processors, memory and settings of processes, and the environment of the processes that they start."""
+"""Processors, memory, environment and signals of processes."""
 
 from __future__ import annotations
 
@@ -15,22 +15,26 @@ from gahbench._util.errors import ParameterError
 
 #: Parameters of ``mallopt`` in glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-#: Where there is no such function, or as on Windows no library without a name.
+#: Errors on systems without such a function, or, on Windows, without a default library.
 _NOT_FOUND = (OSError, AttributeError, TypeError)
 
 
 def cpu_count() -> int:
-    """Return how many processors this process may use: by its affinity, control groups and Slurm task."""
+    """Return the number of processors that affinity, control groups and Slurm allow this process to use."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = min([count, *(max(1, int(quota)) for quota in _cpu_quotas())])
-    # Where Slurm does not confine tasks, it still says what this one was given.
-    given = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE")
-    return min(count, max(1, int(given))) if given and given.isdecimal() and "SLURM_JOB_ID" in os.environ else count
+    # Even if Slurm does not confine tasks, it states the allocation of this task.
+    allocation = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE")
+    return (
+        min(count, max(1, int(allocation)))
+        if allocation and allocation.isdecimal() and "SLURM_JOB_ID" in os.environ
+        else count
+    )
 
 
 @functools.lru_cache
 def processor_name() -> str:
-    """Return the model of the processor, as the system names it."""
+    """Return the model name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -39,18 +43,18 @@ def processor_name() -> str:
     return names[0] if names else platform.machine()
 
 
-def _cpu_quotas(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> Iterator[float]:
-    """Yield the processors that control groups, of either version, grant to this process: its own and all above."""
+def _cpu_quotas(root: Path = Path("/sys/fs/cgroup"), group_file: Path = Path("/proc/self/cgroup")) -> Iterator[float]:
+    """Yield the CPU quotas of this process's control group and its ancestors, for cgroup versions 1 and 2."""
     try:
-        lines = own.read_text().splitlines()
+        lines = group_file.read_text().splitlines()
     except OSError:
-        return  # Not a system with control groups.
+        return  # The system has no control groups.
     for line in lines:
         _, controllers, group = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
-        top = root if not controllers else root / "cpu"
-        path = top / group.lstrip("/")
+        top_folder = root if not controllers else root / "cpu"
+        path = top_folder / group.lstrip("/")
         for folder in (path, *path.parents):
             try:
                 if controllers:
@@ -60,18 +64,18 @@ def _cpu_quotas(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/sel
                 if float(quota) > 0:
                     yield float(quota) / float(period)
             except (OSError, ValueError):
-                pass  # No limit, or no such file at the top.
-            if folder == top:
+                pass  # There is no limit, or no such file at the root.
+            if folder == top_folder:
                 break
 
 
 def python_environment() -> dict[str, str]:
-    """Return environment variables with which another Python process imports the same modules as this one."""
+    """Return environment variables with which a child Python process has the same import path."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
 
 
 def trim_heap() -> None:
-    """Return freed memory to the system, where the C library supports it."""
+    """Return freed memory to the system, if the C library supports this."""
     import ctypes
 
     with contextlib.suppress(*_NOT_FOUND):
@@ -79,7 +83,7 @@ def trim_heap() -> None:
 
 
 def keep_freed_blocks() -> None:
-    """Have the C library, if it is glibc, keep freed blocks of up to 32 MiB for reuse: 64 MiB a thread."""
+    """Let glibc keep freed blocks of up to 32 MiB for reuse, at most 64 MiB per thread."""
     import ctypes
 
     with contextlib.suppress(*_NOT_FOUND):
@@ -89,7 +93,7 @@ def keep_freed_blocks() -> None:
 
 
 def environment_seconds(name: str, default: float) -> float:
-    """Return the seconds that an environment variable sets."""
+    """Return the number of seconds in an environment variable, or the default."""
     text = os.environ.get(name)
     if text is None:
         return default
@@ -98,21 +102,21 @@ def environment_seconds(name: str, default: float) -> float:
     except ValueError:
         value = -1.0
     if not 0 < value < 1e9:
-        raise ParameterError(f"{name}={text}: expected a number of seconds above 0, such as {default:g}")
+        raise ParameterError(f"{name}={text}: accepted: a number of seconds above 0, such as {default:g}")
     return value
 
 
 def stat_fields(pid: int) -> list[str] | None:
-    """Return the fields of ``/proc/PID/stat`` from the state on; ``None`` if there is none."""
+    """Return the fields of ``/proc/PID/stat`` from the state on; ``None`` if the file does not exist."""
     try:
-        # The name of the program, in brackets, may hold anything.
+        # Split after the last bracket, since the program name in brackets may contain any character.
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode().split()
     except OSError:
         return None
 
 
 def processor_ticks(pid: int) -> int | None:
-    """Return how many ticks of processor time a process has used; ``None`` if the system does not say."""
+    """Return the processor time of a process in ticks; ``None`` if the system does not report it."""
     fields = stat_fields(pid)
     return None if fields is None else int(fields[11]) + int(fields[12])
 
@@ -126,6 +130,6 @@ def signal_name(number: int) -> str:
 
 
 def kill_group(pid: int) -> None:
-    """Kill all processes of the group that a process leads, or led if it has ended."""
+    """Kill all processes in the process group of a leader, which may have ended."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)

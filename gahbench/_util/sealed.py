@@ -1,6 +1,6 @@
-"""JSON files that hold a checksum of themselves, so that damage is noticed.
+"""JSON files with a checksum of their content, to detect damage.
 
-The first line after the opening brace is ``"checksum"``: the SHA-256 of all that follows it.
+The first line after the opening brace is ``"checksum"``: the SHA-256 of everything that follows.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ _HEAD = re.compile(rb'\s*\{\s*"checksum": "([0-9a-f]{64})",\r?\n')
 
 
 def parse_json(content: bytes) -> Any:
-    """Return what JSON holds."""
-    # Nearly twice as fast as the json of Python, which matters in plans of ten thousand units.
+    """Parse JSON."""
+    # Nearly twice as fast as Python's json, which matters for plans of ten thousand units.
     return from_json(content)
 
 
 def parse_sealed(content: bytes) -> dict[str, Any]:
-    """Return the object that a sealed file holds, without its checksum."""
+    """Parse a sealed file and verify its checksum; return the object without the checksum."""
     head = _HEAD.match(content)
-    # Version control may change how lines end.
+    # Version control may change line endings.
     if head is None or _digest(content[head.end() :].replace(b"\r\n", b"\n")) != head[1]:
-        raise ValueError("its checksum is not that of its content")
-    found: dict[str, Any] = parse_json(content)
-    del found["checksum"]
-    return found
+        raise ValueError("its checksum does not match its content")
+    parsed: dict[str, Any] = parse_json(content)
+    del parsed["checksum"]
+    return parsed
 
 
 def sealed(content: bytes) -> bytes:
-    """Return a JSON object with its checksum; the object begins with a brace and the end of a line."""
-    rest = content.removeprefix(b"{\n")
-    return b'{\n"checksum": "%s",\n%s' % (_digest(rest), rest)
+    """Add a checksum to a JSON object, which begins with a brace and a line break."""
+    body = content.removeprefix(b"{\n")
+    return b'{\n"checksum": "%s",\n%s' % (_digest(body), body)
 
 
 def write_sealed(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON with its checksum, whole or not at all."""
+    """Write JSON with a checksum, atomically."""
     write_whole(path, sealed((json.dumps(content, indent=1, default=str) + "\n").encode()))
 
 

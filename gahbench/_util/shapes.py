@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Channels, height, width of one image.
+#: Channels, height and width of an image.
 Shape = tuple[int, int, int]
 
 
 def image_shape(images: Tensor) -> Shape:
-    """Return the shape (C, H, W) of one image.
+    """Return the shape (C, H, W) of an image in a batch.
 
     Parameters
     ----------
     images
-        Shape (N, C, H, W).
+        Batch of images, shape (N, C, H, W).
     """
     channels, height, width = images.shape[1:]
     return (channels, height, width)

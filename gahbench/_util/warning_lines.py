@@ -1,4 +1,4 @@
-"""Warnings of the command line: one line each, without the line of code that raised them."""
+"""Warnings of the command line, as single lines without source code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def print_warnings_as_lines() -> None:
-    """Have this process print each warning as one line, ``warning: TEXT``, on standard error."""
+    """Print each warning of this process as a single line, ``warning: TEXT``, on standard error."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
         print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)

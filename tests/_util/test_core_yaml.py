@@ -1,3 +1,5 @@
+"""Reading and writing of YAML with the core schema."""
+
 import math
 
 import pytest
@@ -30,23 +32,23 @@ from gahbench._util.core_yaml import dump_flow, load_scalar
         ("", None),
     ],
 )
-def test_plain_scalars_are_those_of_the_core_schema(text, value):
+def test_plain_scalars_follow_the_core_schema(text, value):
     assert load_scalar(text) == value
     assert type(load_scalar(text)) is type(value)
 
 
-#: Numbers, truth values, dates and merge keys of YAML 1.1.
+#: Numbers, booleans, dates and merge keys of YAML 1.1.
 TEXTS_OF_CORE = (
     "12:30", "190:20:30.15", "on", "Off", "yes", "n", "NO", "1_000", "0b11", "2024-01-01", "<<", "=", "tRUE", "1e", "+",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("text", TEXTS_OF_CORE)
-def test_what_only_yaml_1_1_reads_otherwise_is_text(text):
+def test_special_scalars_of_yaml_1_1_are_text(text):
     assert load_scalar(text) == text
 
 
-def test_a_tag_that_does_not_fit_is_an_error_of_yaml():
+def test_a_wrong_tag_raises():
     with pytest.raises(yaml.YAMLError, match="'1x0' is not a number"):
         load_scalar("!!int 1x0")
 
@@ -67,7 +69,7 @@ plain = st.recursive(
 
 
 @given(plain)
-def test_what_is_written_on_one_line_is_read_back(value):
+def test_values_written_on_one_line_are_read_back(value):
     text = dump_flow(value)
     assert "\n" not in text
     assert load_scalar(text) == value

@@ -1,4 +1,4 @@
-"""Declared sizes are looked at before memory is taken for them."""
+"""Declared sizes of images and arrays are checked before memory is allocated."""
 
 import io
 import struct
@@ -19,63 +19,67 @@ def chunk(kind, content):
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def declaring(height, width):
-    """A PNG file of a few bytes that declares any size."""
+def png_declaring(height, width):
+    """Return a PNG file of a few bytes that declares a size."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-def opened(content):
+def decode(content):
     with open_image(content, "here") as image:
         return np.asarray(image)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("side", [8193, 13_000, 40_000, 2**31 - 1])
-def test_images_of_too_many_pixels_are_refused_by_their_header(side):
+def test_images_whose_header_declares_too_many_pixels_raise(side):
     with pytest.raises(
         DataError, match=r"^here: an image of .*pixels; accepted: up to 67,108,864 in one file; make it"
     ):
-        opened(declaring(side, side))
+        decode(png_declaring(side, side))
 
 
-def test_the_limit_is_that_of_pixels_not_of_sides(monkeypatch):
+def test_the_limit_is_on_pixels_not_on_sides(monkeypatch):
     monkeypatch.setattr(image_files, "MAX_PIXELS", 600)
     buffer = io.BytesIO()
     Image.fromarray(np.zeros((20, 30), np.uint8)).save(buffer, "PNG")
-    assert opened(buffer.getvalue()).shape == (20, 30)
+    assert decode(buffer.getvalue()).shape == (20, 30)
     with pytest.raises(DataError, match="here: an image of 601x1 = 601 pixels; accepted: up to 600"):
-        opened(declaring(601, 1))
+        decode(png_declaring(601, 1))
     with pytest.raises(DataError, match="0x3 pixels; accepted: at least 1x1"):
         check_pixels(0, 3, "here")
 
 
-def test_formats_that_start_programs_are_not_opened():
+def test_formats_that_start_programs_raise():
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "EPS")
     with pytest.raises(DataError, match="here: cannot be read as an image: not an image of a known format"):
-        opened(buffer.getvalue())
+        decode(buffer.getvalue())
 
 
-def zeros(path, size, method=zipfile.ZIP_DEFLATED):
+def write_zeros(path, size, method=zipfile.ZIP_DEFLATED):
     header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({size},), }}".ljust(117) + "\n"
     with zipfile.ZipFile(path, "w", method) as archive:
         archive.writestr("images.npy", b"\x93NUMPY\x01\0" + struct.pack("<H", 118) + header.encode() + bytes(size))
     return path
 
 
-def test_archives_that_unpack_to_much_are_refused(tmp_path, monkeypatch):
-    assert len(load_arrays(zeros(tmp_path / "a.npz", 10**6), ["images"])["images"]) == 10**6
+def test_archives_that_unpack_to_too_many_bytes_raise(tmp_path, monkeypatch):
+    assert len(load_arrays(write_zeros(tmp_path / "a.npz", 10**6), ["images"])["images"]) == 10**6
     monkeypatch.setattr(array_files, "MAX_UNPACKED", 10**6)
-    says = r"a\.npz: its arrays unpack to 1,000,128 bytes; accepted: up to 1,000,000 in an \.npz file, or an \.npy file"
-    with pytest.raises(DataError, match=says):
+    message = (
+        r"a\.npz: its arrays unpack to 1,000,128 bytes; accepted: up to 1,000,000 in an \.npz file, or an \.npy file"
+    )
+    with pytest.raises(DataError, match=message):
         load_arrays(tmp_path / "a.npz", ["images"])
-    with pytest.raises(DataError, match=r"b\.npz: cannot be read: images\.npy is compressed by another method"):
-        load_arrays(zeros(tmp_path / "b.npz", 10**3, zipfile.ZIP_LZMA), ["images"])
+    with pytest.raises(
+        DataError, match=r"b\.npz: cannot be read: images\.npy is compressed by a method that numpy does not use"
+    ):
+        load_arrays(write_zeros(tmp_path / "b.npz", 10**3, zipfile.ZIP_LZMA), ["images"])
 
 
 @pytest.mark.parametrize("shape", [(10**6, 10**6, 10**6), (-1, 8, 8), (2**62, 2**62)])
-def test_arrays_that_are_not_in_the_file_are_refused(tmp_path, shape):
+def test_arrays_larger_than_the_file_raise(tmp_path, shape):
     header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\0" + struct.pack("<H", 118) + header.encode() + bytes(512))
     with pytest.raises(DataError, match=r"a\.npy: cannot be read: .*; accepted: an \.npy file of one plain array"):

@@ -1,3 +1,5 @@
+"""A small LRU cache."""
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -5,13 +7,13 @@ from gahbench._util.latest import Latest
 
 
 @given(st.lists(st.integers(0, 6), max_size=60), st.integers(1, 8))
-def test_it_keeps_the_latest_that_fit(asked, limit):
+def test_the_cache_keeps_the_latest_results_within_the_limit(keys, limit):
     latest, order = Latest(limit, lambda value: value[0] % 3), []
-    for key in asked:
-        found = []
-        assert latest.get(key, lambda key=key, found=found: found.append(key) or (key, key)) == (key, key)
-        # The model: a list, the latest last.
-        assert bool(found) == (key not in order)
+    for key in keys:
+        computed = []
+        assert latest.get(key, lambda key=key, computed=computed: computed.append(key) or (key, key)) == (key, key)
+        # The expected content is a list of keys, the latest last.
+        assert bool(computed) == (key not in order)
         order = [other for other in order if other != key] + [key]
-        while len(order) > 1 and sum(other % 3 for other in order) > limit and found:
+        while len(order) > 1 and sum(other % 3 for other in order) > limit and computed:
             order.pop(0)

@@ -1,4 +1,4 @@
-"""Ending a process with its group, and what the system says of it."""
+"""Killing of process groups, processor time, and names of signals."""
 
 import os
 import signal
@@ -31,13 +31,13 @@ def is_gone(pid):
     return False
 
 
-@pytest.mark.parametrize(("how", "status"), [("live", -signal.SIGKILL), ("die", 3)])
-def test_all_of_a_group_ends_with_its_leader_or_after_it(how, status):
-    command = [sys.executable, "-c", STARTS, how]
+@pytest.mark.parametrize(("leader", "status"), [("live", -signal.SIGKILL), ("die", 3)])
+def test_all_processes_of_a_group_are_killed_even_after_the_leader_ended(leader, status):
+    command = [sys.executable, "-c", STARTS, leader]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    with process.stdout as written:
-        started = [int(written.readline()) for _ in range(2)]
-    if how == "die":
+    with process.stdout as output:
+        started = [int(output.readline()) for _ in range(2)]
+    if leader == "die":
         process.wait(10)
     kill_group(process.pid)
     assert process.wait(10) == status
@@ -45,7 +45,7 @@ def test_all_of_a_group_ends_with_its_leader_or_after_it(how, status):
     kill_group(process.pid)
 
 
-def test_processor_time_is_counted():
+def test_processor_time_is_measured():
     before, until = processor_ticks(os.getpid()), time.process_time() + 0.05
     while time.process_time() < until:
         pass

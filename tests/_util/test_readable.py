@@ -1,3 +1,5 @@
+"""Formatting of numbers and texts for people."""
+
 import pytest
 
 from gahbench._util.core_yaml import as_number
@@ -19,7 +21,7 @@ from gahbench._util.readable import brief, count, counted, duration, level_name
         (float("inf"), "unknown"),
     ],
 )
-def test_durations(seconds, text):
+def test_durations_are_formatted(seconds, text):
     assert duration(seconds) == text
 
 
@@ -27,11 +29,11 @@ def test_durations(seconds, text):
     ("value", "text"),
     [(0, "0"), (840, "840"), (1000, "1.0 k"), (9949, "9.9 k"), (92_160, "92 k"), (999_600, "1.0 M"), (7.66e6, "7.7 M")],
 )
-def test_counts(value, text):
+def test_counts_are_formatted(value, text):
     assert count(value) == text
 
 
-def test_noise_levels_have_names_of_their_own():
+def test_names_of_noise_levels_are_unique():
     close = (0.1234567, 0.12345671)
     assert len({level_name(sigma) for sigma in close}) == 2
     assert level_name(0.06) == "0.06"
@@ -42,11 +44,11 @@ def test_noise_levels_have_names_of_their_own():
     assert level_name(51 / 255) == "0.2"
 
 
-def test_numbers_of_things():
+def test_nouns_have_plurals():
     assert [counted(number, "unit") for number in (0, 1, 2)] == ["0 units", "1 unit", "2 units"]
 
 
-def test_foreign_texts_become_one_short_line():
+def test_external_texts_become_a_short_line():
     assert brief("two\nlines\tand \x1b[2J") == "two lines and \\x1b[2J"
     assert brief(FileNotFoundError(2, "No such file", "x")) == "No such file"
     assert brief(ValueError()) == "ValueError"

@@ -1,4 +1,4 @@
-"""Only regular files are opened, and none for longer than it takes."""
+"""Opening, flushing and deleting of files: only regular files are opened, and nothing blocks."""
 
 import os
 import socket
@@ -17,25 +17,25 @@ def make(kind, path):
     elif kind == "device":
         path.symlink_to("/dev/zero")
     else:
-        with socket.socket(socket.AF_UNIX) as one:
-            one.bind(str(path))
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(path))
 
 
 @pytest.fixture
-def near(tmp_path, monkeypatch):
-    """A folder whose files have paths that are short enough for a socket."""
+def current_folder(tmp_path, monkeypatch):
+    """The current folder, relative to which paths are short enough for a socket."""
     monkeypatch.chdir(tmp_path)
     return type(tmp_path)()
 
 
 @pytest.mark.parametrize("kind", ["FIFO", "folder", "device", "socket"])
-def test_what_is_no_regular_file_is_refused_by_its_kind_and_any_entry_is_deleted(near, kind):
-    make(kind, near / "x")
+def test_special_files_are_refused_and_deleted(current_folder, kind):
+    make(kind, current_folder / "x")
     for read in (open_regular, check_regular, read_regular):
         with pytest.raises(OSError, match=rf"is a {kind}; expected a regular file: 'x'"):
-            read(near / "x")
-    delete_entry(near / "x")
-    assert not os.path.lexists(near / "x")
+            read(current_folder / "x")
+    delete_entry(current_folder / "x")
+    assert not os.path.lexists(current_folder / "x")
 
 
 def test_regular_files_and_links_to_them_are_read(tmp_path):
@@ -48,7 +48,7 @@ def test_regular_files_and_links_to_them_are_read(tmp_path):
         read_regular(tmp_path / "a", 6)
 
 
-def test_links_are_followed_unless_they_are_not_to_be(tmp_path):
+def test_links_are_followed_only_on_request(tmp_path):
     (tmp_path / "a").write_text("x")
     (tmp_path / "b").symlink_to("a")
     assert read_regular(tmp_path / "b") == b"x"
@@ -59,11 +59,11 @@ def test_links_are_followed_unless_they_are_not_to_be(tmp_path):
     delete_entry(tmp_path / "b")
 
 
-def test_a_list_of_files_deletes_files_alone_and_none_behind_a_link(tmp_path):
+def test_delete_file_deletes_no_folders_and_no_files_behind_links(tmp_path):
     folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
-    for place in (folder / "own" / "kept", elsewhere):
-        place.mkdir(parents=True)
-        (place / "file").write_text("x")
+    for parent in (folder / "own" / "kept", elsewhere):
+        parent.mkdir(parents=True)
+        (parent / "file").write_text("x")
     (folder / "leads").symlink_to(elsewhere)
     for name in ("own/kept", "leads/file", "nothing"):
         delete_file(folder, name)
@@ -84,7 +84,7 @@ def test_a_fifo_is_flushed_without_waiting(tmp_path):
     assert not flushing.is_alive()
 
 
-def test_paths_of_nothing_are_errors_of_the_system(tmp_path):
+def test_invalid_paths_raise_os_errors(tmp_path):
     with pytest.raises(FileNotFoundError):
         open_regular(tmp_path / "gone")
     with pytest.raises(OSError, match="null byte"):

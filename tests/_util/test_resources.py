@@ -1,4 +1,4 @@
-"""Memory that the processes of a run keep, and give back."""
+"""Memory that processes keep for reuse, and return to the system."""
 
 import json
 import os
@@ -24,27 +24,27 @@ def faults():
         del blocks
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-found = {"by default": faults()}
+counts = {"by default": faults()}
 keep_freed_blocks()
 faults()
-found["kept"] = faults()
+counts["kept"] = faults()
 trim_heap()
-found["released"] = faults()
-print(json.dumps({"pages": 4 * SIZE // resource.getpagesize(), **found}))
+counts["released"] = faults()
+print(json.dumps({"pages": 4 * SIZE // resource.getpagesize(), **counts}))
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="freed blocks are kept by options of glibc")
-def test_freed_blocks_come_back_without_new_pages():
-    # In a process of its own: it cannot be undone.
-    # Under glibc's first threshold, which it would raise by itself, no freed block is kept.
+def test_freed_blocks_are_reused_without_page_faults():
+    # The setting cannot be undone, so it is tested in a separate process.
+    # The variable fixes glibc's initial threshold, under which no freed block is kept.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(128 << 10)}
     command = [sys.executable, "-c", LAYERS]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    found = json.loads(done.stdout)
-    if found["by default"] == 0:
+    completed = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    counts = json.loads(completed.stdout)
+    if counts["by default"] == 0:
         pytest.skip("this system counts no page faults")
-    assert found["by default"] > 15 * found["pages"]
-    assert found["kept"] < 0.1 * found["pages"]
-    # All of it was given back, and is new once.
-    assert 0.9 * found["pages"] < found["released"] < 1.2 * found["pages"]
+    assert counts["by default"] > 15 * counts["pages"]
+    assert counts["kept"] < 0.1 * counts["pages"]
+    # All memory was returned to the system, so that each page is new once.
+    assert 0.9 * counts["pages"] < counts["released"] < 1.2 * counts["pages"]

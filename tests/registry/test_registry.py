@@ -105,7 +105,7 @@ MUTE = "class Mute(Exception):\n    def __str__(self):\n        raise RuntimeErr
         ("raise ValueError('one\\ntwo')\n", "ValueError: one two", 1),
         ("raise BaseException('boo')\n", "BaseException: boo", 1),
         ("raise GeneratorExit\n", "GeneratorExit", 1),
-        (MUTE, "Mute, whose text cannot be had: RuntimeError", 4),
+        (MUTE, "Mute, whose text is not available: RuntimeError", 4),
         ("import gahbench\ngahbench.create('basis', 'unheard-of')\n", "unknown basis 'unheard-of'", 2),
     ],
 )

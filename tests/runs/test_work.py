@@ -214,9 +214,9 @@ def test_a_worker_ends_when_whoever_started_it_dies_in_the_middle_of_a_message(t
 def test_bad_seconds_in_the_environment_are_refused(tmp_path, monkeypatch):
     (tmp_path / "plan.json").write_text("{}")
     process = start(tmp_path, GAHBENCH_LEASE_SECONDS="5m")
-    assert "expected a number of seconds above 0" in process.communicate(timeout=60)[1]
+    assert "accepted: a number of seconds above 0" in process.communicate(timeout=60)[1]
     assert process.returncode == 2
     for text in ("0", "-1", "nan"):
         monkeypatch.setenv("GAHBENCH_LEASE_SECONDS", text)
-        with pytest.raises(gahbench.GahbenchError, match="expected a number of seconds above 0"):
+        with pytest.raises(gahbench.GahbenchError, match="accepted: a number of seconds above 0"):
             environment_seconds("GAHBENCH_LEASE_SECONDS", 300.0)

@@ -49,7 +49,7 @@ def test_a_changed_plan_is_refused_unless_only_line_endings_changed(plan, tmp_pa
     file.write_bytes(text.replace(b"\n", b"\r\n"))
     assert require_plan(tmp_path) == plan
     file.write_bytes(text.replace(b'"threads": 2', b'"threads": 1'))
-    with pytest.raises(ResultsError, match=r"plan.json: .*its checksum is not that of its content.*'--reuse"):
+    with pytest.raises(ResultsError, match=r"plan.json: .*its checksum does not match its content.*'--reuse"):
         read_plan(tmp_path)
 
 

@@ -114,7 +114,7 @@ def test_a_change_that_keeps_the_file_size_is_detected(store):
 def test_a_changed_done_record_is_detected(store):
     file = store.path(score()) / "done.json"
     file.write_text(file.read_text().replace('"classical"', '"trained"'))
-    assert "done.json: its checksum is not that of its content" in reason_for_damage(store, score())
+    assert "done.json: its checksum does not match its content" in reason_for_damage(store, score())
 
 
 def test_units_whose_folders_were_swapped_are_damaged(store):
