@@ -143,7 +143,9 @@ def dry_runs_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Do not use it in tests of dry runs, or of plugins that end their process.
     """
-    monkeypatch.setattr(dry_run, "_in_another_process", lambda cases, registry: [dry_run._try(*case) for case in cases])
+    monkeypatch.setattr(
+        dry_run, "_run_separately", lambda cases, registry: [dry_run._run_on_meta(*case) for case in cases]
+    )
 
 
 @pytest.fixture

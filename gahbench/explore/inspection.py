@@ -26,7 +26,7 @@ from gahbench.evaluation.alignment import MIN_IMAGES
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.explore.inspected_images import Choice, Images, load_images
 from gahbench.explore.preview import check_levels
-from gahbench.planning.suite_entries import untrained_here
+from gahbench.planning.suite_entries import configure_denoiser
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.report.bases import (
@@ -173,7 +173,7 @@ def _inspect(
         raise ParameterError(f"index={choice.index}: accepted: 0 or more")
     if others and not MIN_IMAGES - 1 <= others <= MAX_OTHERS:
         raise ParameterError(f"others={others}: accepted: {MIN_IMAGES - 1} to {MAX_OTHERS}, or 0 for no comparison")
-    configured = untrained_here(registry, entrant, checkpoint, "inspect")
+    configured = configure_denoiser(registry, entrant, checkpoint, "inspect")
     family = registry.configure("dataset", choice.dataset)
     images = load_images(choice, family, others)
     reference = _fit_reference(configured, family, images)

@@ -16,7 +16,7 @@ from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.references import Reference
 from gahbench.contracts.truth import TrainingData
 from gahbench.devices.hardware import chosen_device
-from gahbench.planning.suite_entries import untrained_here
+from gahbench.planning.suite_entries import configure_denoiser
 from gahbench.registry.registry import open_registry
 from gahbench.sampling.denoisers import Denoise, images_device, of_denoiser
 from gahbench.sampling.drawing import draw_samples
@@ -91,7 +91,7 @@ def sample(
     ('converged', 'converged', 'converged')
     """
     sampling, target_device, registry = make_sampling(settings), _find_device(device), open_registry(plugins)
-    configured = untrained_here(registry, entrant, checkpoint, "sample")
+    configured = configure_denoiser(registry, entrant, checkpoint, "sample")
     family = registry.configure("dataset", dataset)
     reference, images = configured.build(), family.build()
     denoise = _fit_denoiser(reference, images, target_device, f"{configured.where} on {family.label}")

@@ -1,1 +1,1 @@
-"""From suite files to units of work, without running them."""
+"""Planning: from suite files to units of work, without running them."""

@@ -1,4 +1,4 @@
-"""Files of claims: the claims of one paper in YAML."""
+"""YAML files of claims, each about a single paper."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gahbench.contracts.citation import Citation
 from gahbench.contracts.claims import FILE_NAMES, Claim, Compared, ConditionFields, Levels, Measure, Region
 from gahbench.planning.yaml_lines import Document, Location
 
-#: The types of the mappings in a claim, by the last part of their place.
+#: Types of the mappings in a claim, by the name of the field.
 _TYPES: dict[str, type[Any]] = {
     "measure": Measure,
     "region": Region,
@@ -23,7 +23,7 @@ _TYPES: dict[str, type[Any]] = {
     "sigma": Levels,
     "N": Levels,
 }
-#: Fields of a claim that a file gives elsewhere.
+#: Fields of a claim that a file sets outside the claim's mapping.
 _OUTSIDE = ("id", "paper")
 
 
@@ -38,22 +38,22 @@ class PaperFields(BaseModel):
 
 
 def read_claims(file: str) -> tuple[Claim, ...]:
-    """Read the claims of one paper from a YAML file.
+    """Read the claims of a paper from a YAML file.
 
     Parameters
     ----------
     file
-        The file.
+        Path of the file.
 
     Returns
     -------
     tuple of Claim
-        In the order of the file.
+        Claims in the order of the file.
 
     Raises
     ------
     SuiteError
-        Naming the file, the line, the field, and what is accepted.
+        If the file is invalid. The message names the file, the line, the field, and what is accepted.
     """
     document = Document(Path(file))
     if not isinstance(document.content, dict):
@@ -62,7 +62,7 @@ def read_claims(file: str) -> tuple[Claim, ...]:
         parsed = PaperFields.model_validate(document.content)
     except pydantic.ValidationError as error:
         raise document.validation_error(error, lambda location: list(PaperFields.model_fields)) from error
-    known = [one.name for one in fields(Citation)]
+    known = [field.name for field in fields(Citation)]
     for name in parsed.paper:
         if name not in known:
             raise document.unknown_field(("paper", name), known)
@@ -70,25 +70,25 @@ def read_claims(file: str) -> tuple[Claim, ...]:
         paper = Citation(**parsed.paper)
     except (TypeError, ValueError) as error:
         raise document.error(("paper",), f"paper: {error}") from error
-    found = []
-    for name, given in parsed.claims.items():
-        for field in given:
+    claims = []
+    for name, values in parsed.claims.items():
+        for field in values:
             if field not in accepted_fields(()):
                 raise document.unknown_field(("claims", name, field), accepted_fields(()))
         suites = {
-            field: parsed.suites.get(given[field], given[field])
+            field: parsed.suites.get(values[field], values[field])
             for field in ("suite", "full_scale")
-            if isinstance(given.get(field), str)
+            if isinstance(values.get(field), str)
         }
         try:
-            claim = pydantic.TypeAdapter(Claim).validate_python({**given, **suites, "id": name, "paper": paper})
+            claim = pydantic.TypeAdapter(Claim).validate_python({**values, **suites, "id": name, "paper": paper})
         except pydantic.ValidationError as error:
             raise document.validation_error(error, accepted_fields, ("claims", name)) from error
-        found.append(claim)
-    return tuple(found)
+        claims.append(claim)
+    return tuple(claims)
 
 
 def accepted_fields(location: Location) -> list[str]:
-    """Return the accepted fields at a place of a claim."""
+    """Return the accepted fields at a location in a claim."""
     kind = next((_TYPES[part] for part in reversed(location) if part in _TYPES), Claim)
-    return [FILE_NAMES.get(one.name, one.name) for one in fields(kind) if one.name not in _OUTSIDE]
+    return [FILE_NAMES.get(field.name, field.name) for field in fields(kind) if field.name not in _OUTSIDE]

@@ -1,8 +1,8 @@
-"""A dry run of architectures before a run: shapes, sizes and work, without numbers.
+"""Dry runs of architectures before a run, for shapes, numbers of parameters and multiply-adds.
 
-An architecture is built and called on torch's meta device. This runs a plugin's code, which may crash, so
-architectures that are not built in, or run code that they name, run in a process of their own. Errors there, except
-for a refused size, are left to the unit itself to report.
+An architecture is built and called on torch's meta device. This runs the code of plugins, which may crash, so
+architectures that are not built in, or whose parameters name code, are run in a separate process. A dry run reports
+refused image sizes. Other errors in the separate process are reported when the unit runs.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry
 from gahbench.registry.spec import Spec
 
-#: Sides that are tried to distinguish a network that refuses a size from one that refuses everything.
+#: Image sides to try, to distinguish networks that refuse a size from networks that always fail.
 OTHER_SIDES = (64, 96, 128, 256)
-#: A dry run takes milliseconds; one that takes so long is given up.
+#: Seconds after which dry runs, which usually take milliseconds, are abandoned.
 TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class DryRun:
-    """The result of a dry run."""
+    """Number of parameters, multiply-adds per image, and the reason for a refusal or failure."""
 
     parameters: int = 0
     work: float = 0.0
@@ -41,13 +41,15 @@ class DryRun:
 
 
 def dry_runs(cases: Sequence[tuple[Configured, Shape]], registry: Registry) -> list[DryRun]:
-    """Try architectures on shapes (C, H, W)."""
-    foreign = [case for case in cases if case[0].origins]
-    found = iter(_in_another_process(foreign, registry)) if foreign else iter(())
-    return [next(found) if configured.origins else _try(configured, shape) for configured, shape in cases]
+    """Run architectures on the meta device, on images of shapes (C, H, W)."""
+    external = [case for case in cases if case[0].origins]
+    external_runs = iter(_run_separately(external, registry)) if external else iter(())
+    return [
+        next(external_runs) if configured.origins else _run_on_meta(configured, shape) for configured, shape in cases
+    ]
 
 
-def _try(configured: Configured, shape: Shape) -> DryRun:
+def _run_on_meta(configured: Configured, shape: Shape) -> DryRun:
     import torch
 
     from gahbench._util.errors import ParameterError
@@ -69,8 +71,8 @@ def _try(configured: Configured, shape: Shape) -> DryRun:
     except ValueError as error:
         refusal = str(error)
     except Exception:
-        # Not every operation supports the meta device.
-        return DryRun(count, error=_raised_by(configured, shape))
+        # Some operations do not support the meta device.
+        return DryRun(count, error=_forward_error(configured, shape))
     for side in OTHER_SIDES:
         other = (shape[0], side, side)
         try:
@@ -81,11 +83,11 @@ def _try(configured: Configured, shape: Shape) -> DryRun:
     return DryRun(count)
 
 
-def _raised_by(configured: Configured, shape: Shape) -> str | None:
-    """Return what a network raises for one image that is computed on, where that is quick; ``None`` for nothing."""
+def _forward_error(configured: Configured, shape: Shape) -> str | None:
+    """Return the error of a real forward pass on one image; ``None`` if there is none, or the image is too large."""
     import torch
 
-    if math.prod(shape) > MAX_NUMBERS:
+    if math.prod(shape) > MAX_VALUES:
         return None
     try:
         with torch.no_grad():
@@ -95,25 +97,25 @@ def _raised_by(configured: Configured, shape: Shape) -> str | None:
     return None
 
 
-def _in_another_process(cases: Sequence[tuple[Configured, Shape]], registry: Registry) -> list[DryRun]:
-    """Try cases in another process, and the rest in a new one whenever a case takes the process along."""
+def _run_separately(cases: Sequence[tuple[Configured, Shape]], registry: Registry) -> list[DryRun]:
+    """Run cases in a separate process, and restart after each case that ends the process."""
     runs: list[DryRun] = []
     while len(runs) < len(cases):
-        found = _one_process(cases[len(runs) :], registry)
-        left = len(cases) - len(runs) - len(found)
-        runs += [*found, DryRun()] if left else found
+        completed = _run_process(cases[len(runs) :], registry)
+        has_crashed = len(completed) < len(cases) - len(runs)
+        runs += [*completed, DryRun()] if has_crashed else completed
     return runs
 
 
-def _one_process(cases: Sequence[tuple[Configured, Shape]], registry: Registry) -> list[DryRun]:
-    """Return the runs of the first cases, up to one at which the process ended."""
+def _run_process(cases: Sequence[tuple[Configured, Shape]], registry: Registry) -> list[DryRun]:
+    """Return the dry runs of cases, up to a case that ends the process."""
     from gahbench._util.resources import python_environment
 
     message = {
         "sources": [str(source) for source in registry.sources],
         "cases": [[case.plugin.name, case.parameters, shape] for case, shape in cases],
     }
-    # A file, not a pipe: what a plugin has started would keep a pipe open.
+    # Use a file, since processes that a plugin starts would keep a pipe open.
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "gahbench.planning.dry_run"],
@@ -126,28 +128,28 @@ def _one_process(cases: Sequence[tuple[Configured, Shape]], registry: Registry) 
         try:
             process.communicate(json.dumps(message, default=str).encode(), timeout=TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
-            pass  # It is given up.
+            pass  # Abandon the remaining cases.
         finally:
             kill_group(process.pid)
             process.wait()
         output.seek(0)
-        written = output.read().decode(errors="replace")
-    marked = [line.removeprefix(_MARK) for line in written.splitlines() if line.startswith(_MARK)]
-    return [DryRun(**json.loads(line)) for line in marked]
+        text = output.read().decode(errors="replace")
+    lines = [line.removeprefix(_PREFIX) for line in text.splitlines() if line.startswith(_PREFIX)]
+    return [DryRun(**json.loads(line)) for line in lines]
 
 
-#: Images of so many numbers are computed on.
-MAX_NUMBERS = 3 * 256 * 256
-#: Marks gahbench's lines in the output, to which plugins may print.
-_MARK = "gahbench-dry-run "
+#: Maximum number of values of an image for a real forward pass.
+MAX_VALUES = 3 * 256 * 256
+#: Prefix of gahbench's lines in the output, to which plugins may print too.
+_PREFIX = "gahbench-dry-run "
 
 
 def _main() -> None:
     message = json.load(sys.stdin)
     registry = Registry(tuple(Path(source) for source in message["sources"]))
     for name, parameters, shape in message["cases"]:
-        dry_run = _try(registry.configure("architecture", Spec(name, (), parameters)), tuple(shape))
-        print(_MARK + json.dumps(asdict(dry_run)), flush=True)
+        dry_run = _run_on_meta(registry.configure("architecture", Spec(name, (), parameters)), tuple(shape))
+        print(_PREFIX + json.dumps(asdict(dry_run)), flush=True)
 
 
 if __name__ == "__main__":

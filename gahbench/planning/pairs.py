@@ -1,4 +1,4 @@
-"""Pairs of datasets and entrants: which can be, why others cannot, and what a dry run finds."""
+"""Pairs of datasets and entrants: undefined pairs, refused pairs, and dry runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gahbench.registry.configured import Configured
 from gahbench.registry.plugin import watch
 from gahbench.registry.registry import Registry
 
-#: A dataset with its parameters, built.
+#: A configured dataset, and the dataset itself.
 Built = tuple[Configured, Dataset]
 #: Labels of a dataset and an entrant.
 Pair = tuple[str, str]
@@ -24,7 +24,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Pairs:
-    """The pairs of a suite: undefined ones, refused ones, and dry runs."""
+    """Undefined pairs, refused pairs with reasons, and dry runs of a suite."""
 
     undefined: frozenset[Pair] = frozenset()
     refused: dict[Pair, str] = field(default_factory=dict)
@@ -32,17 +32,19 @@ class Pairs:
 
 
 def undefined_pairs(suite: Suite, built: Sequence[Built]) -> frozenset[Pair]:
-    """Return the pairs whose reference is not defined on the dataset."""
-    found: set[Pair] = set()
+    """Return the pairs whose reference is not defined on the dataset; raise if it is defined on none."""
+    undefined: set[Pair] = set()
     for entrant in suite.entrants:
         if entrant.kind != "reference":
             continue
         try:
             reference: Reference = entrant.build()
-            own = {(configured.label, entrant.label) for configured, set_ in built if not reference.supports(set_)}
+            unsupported = {
+                (configured.label, entrant.label) for configured, set_ in built if not reference.supports(set_)
+            }
         except Exception:
-            continue  # A broken plugin costs its row, which will say why.
-        if len(own) == len({configured.label for configured, _ in built}):
+            continue  # The row of a broken plugin reports the error.
+        if len(unsupported) == len({configured.label for configured, _ in built}):
             kinds = ", ".join(
                 f"{configured.label}: {dataset.optimum.kind}{'' if dataset.has_true_basis else ', no true basis'}"
                 for configured, dataset in built
@@ -51,16 +53,18 @@ def undefined_pairs(suite: Suite, built: Sequence[Built]) -> frozenset[Pair]:
                 f"{suite.place(entrant)}: {entrant.where}: not defined on any dataset of the suite; the kinds of their "
                 f"optima are {kinds}"
             )
-        found |= own
-    return frozenset(found)
+        undefined |= unsupported
+    return frozenset(undefined)
 
 
-def checked_pairs(
+def check_pairs(
     suite: Suite, built: Sequence[Built], registry: Registry, undefined: frozenset[Pair], done: set[Pair]
 ) -> Pairs:
-    """Return what is found of pairs: by dry runs of networks, and by asking references."""
+    """Check pairs by dry runs of networks and by the shape checks of references."""
     refused: dict[Pair, str] = {}
-    found = {(configured.label, entrant.label): DryRun() for configured, _ in built for entrant in suite.entrants}
+    runs_by_pair = {
+        (configured.label, entrant.label): DryRun() for configured, _ in built for entrant in suite.entrants
+    }
     cases = [
         ((configured.label, entrant.label), entrant, dataset)
         for configured, dataset in built
@@ -68,28 +72,30 @@ def checked_pairs(
         if (configured.label, entrant.label) not in undefined
     ]
     networks = [case for case in cases if case[1].kind == "architecture" and case[0] not in done]
-    # Every shape of a set of images is tried; the numbers are those of the first shape.
+    # All shapes of a dataset are tried. Parameters and multiply-adds are those of the first shape.
     tried = [(pair, entrant, shape) for pair, entrant, dataset in networks for shape in _shapes(suite, dataset)]
     runs = dry_runs([(entrant, shape) for _, entrant, shape in tried], registry)
     for (pair, _, _), run in reversed(list(zip(tried, runs, strict=True))):
-        found[pair] = run
+        runs_by_pair[pair] = run
         if run.refusal is not None:
             refused[pair] = run.refusal
     for pair, entrant, dataset in cases:
-        if entrant.kind == "reference" and (why := _refusal(suite, entrant, dataset)) is not None:
-            refused[pair] = why
+        if entrant.kind == "reference" and (reason := _refusal(suite, entrant, dataset)) is not None:
+            refused[pair] = reason
     for entrant in suite.entrants:
-        own = [pair for pair, one, _ in cases if one is entrant]
-        if own and all(pair in refused for pair in own):
-            raise SuiteError(f"{suite.place(entrant)}: {entrant.where} on {own[0][0]}: {refused[own[0]]}")
-    return Pairs(undefined, refused, found)
+        entrant_pairs = [pair for pair, candidate, _ in cases if candidate is entrant]
+        if entrant_pairs and all(pair in refused for pair in entrant_pairs):
+            raise SuiteError(
+                f"{suite.place(entrant)}: {entrant.where} on {entrant_pairs[0][0]}: {refused[entrant_pairs[0]]}"
+            )
+    return Pairs(undefined, refused, runs_by_pair)
 
 
 def _refusal(suite: Suite, entrant: Configured, dataset: Dataset) -> str | None:
-    """Return why a reference cannot take the images of a dataset; ``None`` if it can."""
+    """Return why a reference refuses the images of a dataset; ``None`` if it accepts them."""
     try:
         reference: Reference = suite.build(entrant)
-        # A model that was saved with its code may end the process.
+        # A saved model runs its own code, which may end the process.
         with watch(entrant.where, is_external=bool(entrant.origins)):
             for shape in _shapes(suite, dataset):
                 reference.check_shape(shape)
@@ -98,7 +104,7 @@ def _refusal(suite: Suite, entrant: Configured, dataset: Dataset) -> str | None:
     except (ValueError, ParameterError) as error:
         return str(error)
     except Exception:
-        return None  # A broken plugin costs its row, which will say why.
+        return None  # The row of a broken plugin reports the error.
     return None
 
 

@@ -1,4 +1,4 @@
-"""The plan of a suite: every unit of work, checked, with its key."""
+"""Plans of suites: the units of work with their keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gahbench.contracts.metrics import Metric
 from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
 from gahbench.planning.board_facts import dataset_row, metric_ratios, metric_titles, own_trainings
-from gahbench.planning.pairs import Pairs, checked_pairs, undefined_pairs
+from gahbench.planning.pairs import Pairs, check_pairs, undefined_pairs
 from gahbench.planning.rows import Row, check_training, rows
 from gahbench.planning.suite import Suite
 from gahbench.planning.suite_fields import scored_images
@@ -24,7 +24,7 @@ from gahbench.registry.configured import Configured, citation_rows
 from gahbench.registry.registry import Registry
 from gahbench.training.recipe import Training
 
-#: Bound of the units of a plan.
+#: Maximum number of units of a plan.
 MAX_UNITS = 1_000_000
 
 
@@ -36,17 +36,17 @@ class Plan:
     units: tuple[Unit, ...]
     datasets: tuple[dict[str, Any], ...]
     pairs: Pairs = field(default_factory=Pairs)
-    #: The secret noise, as :class:`gahbench.store.plan_file.RecordedPlan` records it.
+    #: Secret noise, as recorded by :class:`gahbench.store.plan_file.RecordedPlan`.
     secret_noise: Mapping[str, Any] | None = None
 
     @property
     def fits(self) -> tuple[Unit, ...]:
-        """The units that train."""
+        """Units that train networks."""
         return tuple(unit for unit in self.units if unit.kind == "fit")
 
     @property
     def board(self) -> dict[str, Any]:
-        """Facts for the board, as plain JSON: baseline, entrants in their order, datasets, facts of metrics."""
+        """Facts for the board, as plain JSON: baseline, entrants in order, datasets and metrics."""
         return {
             "baseline": self.suite.baseline,
             "entrants": [row.label for row in rows(self.suite)],
@@ -56,8 +56,8 @@ class Plan:
             "citations": citation_rows([*self.suite.entrants, *self.suite.datasets, *self.suite.metrics]),
             "trainings": own_trainings(self.suite),
             "refused": [
-                [dataset, row.label, why]
-                for (dataset, entrant), why in self.pairs.refused.items()
+                [dataset, row.label, reason]
+                for (dataset, entrant), reason in self.pairs.refused.items()
                 for row in rows(self.suite)
                 if row.entrant.label == entrant
             ],
@@ -65,18 +65,18 @@ class Plan:
         }
 
     def suggested_threads(self, workers: int | None = None) -> int:
-        """Return the threads of each worker that suit this machine."""
-        own = sum(base_label(unit.entrant) not in self.suite.added for unit in self.fits)
+        """Return the number of threads per worker that suits this machine."""
+        suite_fits = sum(base_label(unit.entrant) not in self.suite.added for unit in self.fits)
         cores = cpu_count()
-        return max(1, cores // min(cores, workers or own or len(self.fits) or len(self.units) or 1))
+        return max(1, cores // min(cores, workers or suite_fits or len(self.fits) or len(self.units) or 1))
 
 
 def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] = lambda key: False) -> Plan:
-    """Expand a suite into units, and check what can be checked without computing."""
+    """Expand a suite into units, and check everything that needs no computation."""
     _check_size(suite)
-    built = [(configured, _checked(suite, configured)) for configured in suite.datasets]
+    built = [(configured, _build_and_check(suite, configured)) for configured in suite.datasets]
     for metric in suite.metrics:
-        with _placed(suite, metric):
+        with _locate_errors(suite, metric):
             _check_metric(suite, metric, built)
     try:
         undefined = undefined_pairs(suite, built)
@@ -87,9 +87,9 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
             if (unit.dataset, base_label(unit.entrant)) not in undefined
         ]
         fits = [(unit.dataset, base_label(unit.entrant), is_done(unit.key)) for unit in units if unit.kind == "fit"]
-        trusted = {(dataset, entrant) for dataset, entrant, done in fits if done}
-        trusted -= {(dataset, entrant) for dataset, entrant, done in fits if not done}
-        pairs = checked_pairs(suite, built, registry, undefined, trusted)
+        finished = {(dataset, entrant) for dataset, entrant, done in fits if done}
+        finished -= {(dataset, entrant) for dataset, entrant, done in fits if not done}
+        pairs = check_pairs(suite, built, registry, undefined, finished)
         units = [unit for unit in units if (unit.dataset, base_label(unit.entrant)) not in pairs.refused]
     except SuiteError:
         raise
@@ -99,30 +99,30 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
         dataset_row(configured, dataset, scored_images(suite.scoring, dataset, "test"), suite.scoring.noise_seed)
         for configured, dataset in built
     )
-    # The sort is stable: fits first.
+    # Fits come first; the stable sort keeps all other order.
     units.sort(key=lambda unit: unit.kind != "fit")
-    for place, unit in enumerate(units):
+    for index, unit in enumerate(units):
         if unit.work < float("inf"):
-            # From forward passes to multiply-adds.
+            # Convert forward passes to multiply-adds.
             work = unit.work * pairs.dry_runs[unit.dataset, base_label(unit.entrant)].work
-            units[place] = replace(unit, work=work)
+            units[index] = replace(unit, work=work)
     return Plan(suite, tuple(units), facts, pairs)
 
 
 def units_on_datasets(suite: Suite, labels: Collection[str]) -> dict[str, list[Unit]]:
-    """Return the units of a suite on some of its datasets, by label, without a check that entrants accept them."""
-    found = {}
+    """Return the units of a suite on the datasets of some labels, without checking that entrants accept them."""
+    units = {}
     for configured in suite.datasets:
         if configured.label in labels:
             with suppress(GahbenchError):
-                at = PlannedDataset(configured, _build(suite, configured))
-                found[configured.label] = list(_units(suite, at))
-    return found
+                planned = PlannedDataset(configured, _build(suite, configured))
+                units[configured.label] = list(_units(suite, planned))
+    return units
 
 
 @contextmanager
-def _placed(suite: Suite, configured: Configured) -> Iterator[None]:
-    """Say in errors where one of a suite's plugins is asked for."""
+def _locate_errors(suite: Suite, configured: Configured) -> Iterator[None]:
+    """Prefix errors with the line of the suite, or the option, that names a plugin."""
     try:
         yield
     except SuiteError:
@@ -131,9 +131,9 @@ def _placed(suite: Suite, configured: Configured) -> Iterator[None]:
         raise type(error)(f"{suite.place(configured)}: {error}") from error
 
 
-def _checked(suite: Suite, configured: Configured) -> Dataset:
-    """Build a dataset, and see that it has images enough."""
-    with _placed(suite, configured):
+def _build_and_check(suite: Suite, configured: Configured) -> Dataset:
+    """Build a dataset, and check that it has enough images."""
+    with _locate_errors(suite, configured):
         dataset = _build(suite, configured)
         _check_counts(suite, configured, dataset)
     for note in dataset.notes:
@@ -142,53 +142,57 @@ def _checked(suite: Suite, configured: Configured) -> Dataset:
 
 
 def _check_size(suite: Suite) -> None:
-    """Refuse a suite of absurdly many units before one is made: of rows times seeds, splits and metrics."""
+    """Raise if rows, seeds, splits and metrics give too many units, before any unit is built."""
     training, scores = suite.training, len(suite.scoring.splits) * len(suite.metrics)
     learners = sum(entrant.kind == "architecture" for entrant in suite.entrants)
-    fits = learners * len(suite.seeds) * (1 + training.halves)
-    measured = (learners * len(suite.seeds) + len(suite.entrants) - learners) * scores
-    sets = len(training.train_images) if isinstance(training.train_images, tuple) else 1
-    count = len(suite.datasets) * sets * (fits + measured)
+    fit_count = learners * len(suite.seeds) * (1 + training.halves)
+    score_count = (learners * len(suite.seeds) + len(suite.entrants) - learners) * scores
+    set_count = len(training.train_images) if isinstance(training.train_images, tuple) else 1
+    count = len(suite.datasets) * set_count * (fit_count + score_count)
     if count > MAX_UNITS:
-        raise SuiteError(f"{suite.path}: stands for {count} units; accepted are {MAX_UNITS} or fewer")
+        raise SuiteError(f"{suite.path}: gives {count} units; accepted: at most {MAX_UNITS}")
 
 
-def _units(suite: Suite, at: PlannedDataset) -> Iterator[Unit]:
-    """Yield the units of one dataset; the ``work`` of fits still counts forward passes."""
+def _units(suite: Suite, planned: PlannedDataset) -> Iterator[Unit]:
+    """Yield the units of a dataset; ``work`` of fits is in forward passes."""
     metrics = [(metric, suite.build(metric)) for metric in suite.metrics]
     for row in rows(suite):
         for seed in suite.seeds if row.entrant.kind == "architecture" else (None,):
-            fits = [_fit_unit(at, row, training, seed) for training in row.trainings if seed is not None]
+            fits = [_fit_unit(planned, row, training, seed) for training in row.trainings if seed is not None]
             yield from fits
-            own, partner = (*(fit.key for fit in fits), None, None)[:2]
+            fit_key, partner_key = (*(fit.key for fit in fits), None, None)[:2]
             for split in suite.scoring.splits:
-                images = scored_images(suite.scoring, at.dataset, split)
+                images = scored_images(suite.scoring, planned.dataset, split)
                 request = _request(suite, row, split, images)
                 for metric, measure in metrics:
                     if row.is_measured_by(measure, split, images):
-                        yield score_unit(at, row.entrant, row.label, metric, measure, request, seed, own, partner)
+                        yield score_unit(
+                            planned, row.entrant, row.label, metric, measure, request, seed, fit_key, partner_key
+                        )
 
 
-def _fit_unit(at: PlannedDataset, row: Row, training: Training, seed: int) -> Unit:
+def _fit_unit(planned: PlannedDataset, row: Row, training: Training, seed: int) -> Unit:
     from gahbench.training.batches import training_count
 
-    # A network's outcome does not depend on its partner.
-    alone = training.model_copy(update={"halves": False})
+    # The weights of a network do not depend on its partner.
+    without_partner = training.model_copy(update={"halves": False})
     try:
-        steps = training.total_steps(training_count(at.dataset, training))
+        steps = training.total_steps(training_count(planned.dataset, training))
     except ValueError as error:
-        raise ParameterError(f"{row.entrant.where} on {at.configured.label}: {error}") from error
+        raise ParameterError(f"{row.entrant.where} on {planned.configured.label}: {error}") from error
     # A backward pass costs about twice a forward pass.
     passes = 3.0 * training.batch_size * steps if steps is not None else float("inf")
-    return fit_unit(at, row.entrant, row.label, alone, seed, training.split if training.halves else None, passes)
+    return fit_unit(
+        planned, row.entrant, row.label, without_partner, seed, training.split if training.halves else None, passes
+    )
 
 
 def _request(suite: Suite, row: Row, split: Split, images: int) -> Request:
     scoring = suite.scoring
-    shown, images = row.shown(split, images)
+    image_split, images = row.scored_on(split, images)
     return Request(
         split,
-        shown,
+        image_split,
         images,
         list(scoring.sigmas),
         scoring.noise_seed,
@@ -200,7 +204,7 @@ def _request(suite: Suite, row: Row, split: Split, images: int) -> Request:
 
 
 def _build(suite: Suite, configured: Configured) -> Dataset:
-    """Build a dataset and read all that a plan needs; a plugin may raise any error."""
+    """Build a dataset and read the attributes that a plan needs; a plugin may raise any error."""
     try:
         dataset: Dataset = suite.build(configured)
         _ = dataset.shape, dataset.optimum.slope, dataset.fingerprint(), [dataset.available(split) for split in SPLITS]
@@ -212,28 +216,29 @@ def _build(suite: Suite, configured: Configured) -> Dataset:
 
 
 def _check_counts(suite: Suite, configured: Configured, dataset: Dataset) -> None:
-    wanted: dict[Split, tuple[str, int]] = {}
+    required: dict[Split, tuple[str, int]] = {}
 
-    def want(split: Split, asked: str, count: int) -> None:
-        if count > wanted.get(split, ("", 0))[1]:
-            wanted[split] = (asked, count)
+    def require(split: Split, parameter: str, count: int) -> None:
+        if count > required.get(split, ("", 0))[1]:
+            required[split] = (parameter, count)
 
     for split in suite.scoring.splits:
-        # Rows of a sweep are scored on the images that they learned from.
+        # In a sweep, rows are scored on the images that they learned from.
         if split != "train" or not (suite.training.is_sweep or suite.training.halves):
             try:
-                want(split, "images", scored_images(suite.scoring, dataset, split))
+                require(split, "images", scored_images(suite.scoring, dataset, split))
             except DataError as error:
                 raise DataError(f"{configured.where}: {error}") from error
     learns = any(entrant.kind == "architecture" for entrant in suite.entrants)
     for training in suite.training.sets if learns or suite.training.is_sweep or suite.training.halves else ():
-        for one in filter(None, (training, training.partner)):
-            want(one.split, "train_images", one.train_images if isinstance(one.train_images, int) else 1)
-    for split, (asked, count) in wanted.items():
+        for member in filter(None, (training, training.partner)):
+            require(member.split, "train_images", member.train_images if isinstance(member.train_images, int) else 1)
+    for split, (parameter, count) in required.items():
         available = dataset.available(split)
         if available is not None and count > available:
             raise DataError(
-                f"{configured.where}: {asked}={count} asked of the {split} split, which holds {available} images"
+                f"{configured.where}: {parameter}={count} requested from the {split} split, which holds {available} "
+                "images"
             )
 
 
@@ -242,10 +247,10 @@ def _check_metric(suite: Suite, metric: Configured, built: list[tuple[Configured
     for configured, dataset in built:
         if (images := scored_images(suite.scoring, dataset, "test")) < measure.min_images:
             raise ParameterError(
-                f"{metric.where}: images={images}, accepted are {measure.min_images} or more, as it compares images"
+                f"{metric.where}: images={images}; accepted: {measure.min_images} or more, as it compares images"
             )
         if dataset.shapes(1) is not None:
-            continue  # Some of several shapes may be accepted: a refusal costs the value, not the suite.
+            continue  # The metric may accept some of the shapes; refused images have no value.
         try:
             measure.check(dataset.shape, suite.scoring.sigmas)
         except ValueError as error:

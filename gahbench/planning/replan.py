@@ -1,4 +1,4 @@
-"""Units of earlier runs as they would be planned now, and the differences."""
+"""Planning of recorded units with the current code, and differences between documents."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from gahbench.training.recipe import Training
 
 
 class Replanner:
-    """Plans units anew from their payloads."""
+    """Planner of recorded units, from their payloads."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._datasets: dict[str, PlannedDataset] = {}
 
     def replanned(self, unit: Unit, keys: Mapping[str, str] | None = None) -> Unit:
-        """Return a unit as it would be planned now: with the same parameters, and the keys of today's code."""
-        payload, known = unit.payload, keys or {}
-        at = self._dataset(payload["dataset"])
+        """Plan a unit again with the same parameters and the current code, which may change its key."""
+        payload, keys = unit.payload, keys or {}
+        planned = self._dataset(payload["dataset"])
         kind: Kind = "architecture" if unit.kind == "fit" or unit.requires is not None else "reference"
         entrant = configured_as(self._registry, kind, payload["entrant"])
         label = entrant.label + unit.entrant.removeprefix(base_label(unit.entrant))
         if unit.kind == "fit":
             training = Training.model_validate(payload["training"])
-            return fit_unit(at, entrant, label, training, payload["seed"], unit.split, 0.0)
+            return fit_unit(planned, entrant, label, training, payload["seed"], unit.split, 0.0)
         metric = configured_as(self._registry, "metric", payload["metric"])
         measure: Metric = metric.build()
         assert unit.split is not None
@@ -48,8 +48,8 @@ class Replanner:
             payload["learned_from"],
             payload["partner_learned_from"],
         )
-        fit, partner = (key and known.get(key, key) for key in (unit.requires, unit.partner))
-        return score_unit(at, entrant, label, metric, measure, request, unit.seed, fit, partner)
+        fit, partner = (key and keys.get(key, key) for key in (unit.requires, unit.partner))
+        return score_unit(planned, entrant, label, metric, measure, request, unit.seed, fit, partner)
 
     def _dataset(self, payload: Mapping[str, Any]) -> PlannedDataset:
         text = json.dumps(payload, sort_keys=True)
@@ -61,17 +61,17 @@ class Replanner:
 
 
 def differences(old: Any, new: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yield the places at which two documents differ."""
+    """Yield the paths at which two documents differ."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for name in sorted({*old, *new}):
             yield from differences(old.get(name), new.get(name), (*path, name))
     elif isinstance(old, list | tuple) and isinstance(new, list | tuple) and len(old) == len(new):
-        for place, (one, other) in enumerate(zip(old, new, strict=True)):
-            yield from differences(one, other, (*path, str(place)))
+        for index, (old_item, new_item) in enumerate(zip(old, new, strict=True)):
+            yield from differences(old_item, new_item, (*path, str(index)))
     elif old != new:
         yield path
 
 
 def is_code(path: tuple[str, ...]) -> bool:
-    """Return whether a place of a document holds a digest of code."""
+    """Return whether a path of a document leads to a digest of code."""
     return path[-1:] != () and path[-1] in CODE

@@ -1,4 +1,4 @@
-"""A suite: a YAML file that names datasets, entrants, how to train and how to score."""
+"""Suites: YAML files that name datasets, entrants, training and scoring."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pydantic
 from gahbench._util.errors import GahbenchError, ParameterError, SuiteError, listing
 from gahbench._util.readable import level_name
 from gahbench.contracts.engines import Limits
-from gahbench.planning.suite_changes import ENTRANT, SuiteChanges, apply_settings, named_by
+from gahbench.planning.suite_changes import ENTRANT, SuiteChanges, apply_settings, select_plugins
 from gahbench.planning.suite_entries import Entries, configure_entrant
 from gahbench.planning.suite_fields import Scoring, SuiteFile, accepted_fields
 from gahbench.planning.suite_files import find_suite, suite_files
@@ -27,7 +27,7 @@ from gahbench.training.recipe import Training
 
 @dataclass(frozen=True)
 class Choices:
-    """The lists of a suite, of which a run may take a part; ``seeds`` are those of the file."""
+    """The complete lists of a suite file, from which a run may select."""
 
     datasets: tuple[Configured, ...]
     entrants: tuple[Configured, ...]
@@ -60,18 +60,18 @@ class Suite:
 
     @property
     def whole(self) -> Suite:
-        """The suite with all that it lists, of which a run may take a part."""
+        """The suite with its complete lists, without the selection of a run."""
         return self if self.choices is None else replace(self, **vars(self.choices))
 
     def build(self, configured: Configured) -> Any:
-        """Build one of its plugins."""
+        """Build a plugin of the suite."""
         try:
             return configured.build()
         except ParameterError as error:
             raise SuiteError(f"{self.place(configured)}: {error}") from error
 
     def place(self, configured: Configured) -> str:
-        """Return where one of its plugins is asked for: the file and the line, or the option."""
+        """Return where a plugin is named: the file and line, or the command-line option."""
         if configured.label in self.added:
             return f"{ENTRANT} {configured.label}"
         line = self.lines.get(configured.where)
@@ -84,25 +84,26 @@ def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Seq
         changes = SuiteChanges(tuple(changes))
     document = Document(find_suite(name))
     seeds = _file_seeds(document)
-    parsed = _parsed(document, changes.settings)
+    parsed = _parse(document, changes.settings)
     entries = Entries(document, registry, document.content.get("training") or {})
-    # Paths in a suite that comes with gahbench are its user's.
+    # Paths in a built-in suite are relative to the user's current folder.
     is_shipped = document.path in suite_files().values()
     folder = None if is_shipped else document.path.parent
     with relative_to(folder):
         datasets = entries.resolve(("datasets",), parsed.datasets)
-        own = entries.resolve(("entrants",), parsed.entrants)
+        file_entrants = entries.resolve(("entrants",), parsed.entrants)
         metrics = entries.resolve(("scoring", "metrics"), parsed.scoring.metrics)
-    entrants, asked, added = entries.with_further(own, [_further(registry, text) for text in changes.entrants])
+    further = [_configure_further(registry, text) for text in changes.entrants]
+    entrants, requested, added = entries.with_further(file_entrants, further)
     with relative_to(folder):
         baseline = _baseline(document, registry, entrants, parsed.baseline)
-    psnr = {one.label for one in metrics if one.plugin.name == "psnr"}
+    psnr = {metric.label for metric in metrics if metric.plugin.name == "psnr"}
     suite = Suite(
         name=parsed.name,
         description=" ".join(parsed.description.split()),
-        datasets=named_by(datasets, changes.datasets, "--dataset"),
-        entrants=named_by(entrants, changes.only, "--only", {baseline, *asked}),
-        metrics=named_by(metrics, changes.metrics, "--metric", psnr),
+        datasets=select_plugins(datasets, changes.datasets, "--dataset"),
+        entrants=select_plugins(entrants, changes.only, "--only", {baseline, *requested}),
+        metrics=select_plugins(metrics, changes.metrics, "--metric", psnr),
         baseline=baseline,
         training=parsed.training,
         scoring=parsed.scoring,
@@ -119,26 +120,26 @@ def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Seq
     )
     _check_labels(suite)
     if not is_shipped:
-        _say_odd_levels(suite)
+        _warn_of_unusual_levels(suite)
     return suite
 
 
 def _file_seeds(document: Document) -> tuple[int, ...]:
-    """Return the seeds that the file gives; none where it gives none that are accepted."""
+    """Return the seeds of the file; empty if they are invalid."""
     content = document.content if isinstance(document.content, dict) else {}
-    given = content.get("seeds", SuiteFile.model_fields["seeds"].default)
-    is_list = isinstance(given, list | tuple) and all(isinstance(seed, int) for seed in given)
-    return tuple(given) if is_list else ()
+    seeds = content.get("seeds", SuiteFile.model_fields["seeds"].default)
+    is_list = isinstance(seeds, list | tuple) and all(isinstance(seed, int) for seed in seeds)
+    return tuple(seeds) if is_list else ()
 
 
-def _further(registry: Registry, text: str) -> Configured:
+def _configure_further(registry: Registry, text: str) -> Configured:
     try:
         return configure_entrant(registry, parse_spec(text))
     except GahbenchError as error:
         raise type(error)(f"{ENTRANT} {text}: {error}") from error
 
 
-def _parsed(document: Document, settings: Sequence[str]) -> SuiteFile:
+def _parse(document: Document, settings: Sequence[str]) -> SuiteFile:
     if not isinstance(document.content, dict):
         raise document.error((), "a suite is a mapping with the fields " + ", ".join(SuiteFile.model_fields))
     apply_settings(document, settings)
@@ -149,39 +150,42 @@ def _parsed(document: Document, settings: Sequence[str]) -> SuiteFile:
 
 
 def _baseline(
-    document: Document, registry: Registry, entrants: tuple[Configured, ...], given: str | None
+    document: Document, registry: Registry, entrants: tuple[Configured, ...], baseline: str | None
 ) -> str | None:
-    """Return the label of the baseline, which is given by its label, or by name and parameters."""
+    """Return the label of the baseline, which a suite may name by label, or by name and parameters."""
     labels = [entrant.label for entrant in entrants]
-    if given is None or given in labels:
-        return given
+    if baseline is None or baseline in labels:
+        return baseline
     try:
-        text = configure_entrant(registry, parse_spec(given)).text
+        text = configure_entrant(registry, parse_spec(baseline)).text
     except GahbenchError as error:
         raise document.error(("baseline",), str(error)) from error
     found = next((entrant.label for entrant in entrants if entrant.text == text), None)
     if found is None:
-        raise document.error(("baseline",), f"the baseline '{given}' is not among the entrants: {listing(labels)}")
+        raise document.error(("baseline",), f"the baseline '{baseline}' is not among the entrants: {listing(labels)}")
     return found
 
 
 def _check_labels(suite: Suite) -> None:
-    """Refuse one entrant, or dataset, under two labels: it would be the same row twice."""
-    for found in (suite.datasets, suite.entrants):
+    """Raise if an entrant or dataset has two labels, since its rows would be repeated."""
+    for plugins in (suite.datasets, suite.entrants):
         labels: dict[tuple[str, Training], str] = {}
-        for one in found:
-            known = labels.setdefault((one.text, suite.trainings.get(one.label, suite.training)), one.label)
-            if known != one.label:
-                raise ParameterError(f"{suite.path}: '{known}' and '{one.label}' are one {one.kind}; leave one out")
+        for plugin in plugins:
+            training = suite.trainings.get(plugin.label, suite.training)
+            label = labels.setdefault((plugin.text, training), plugin.label)
+            if label != plugin.label:
+                raise ParameterError(
+                    f"{suite.path}: '{label}' and '{plugin.label}' are the same {plugin.kind}; remove one of them"
+                )
 
 
-def _say_odd_levels(suite: Suite) -> None:
-    """Warn of noise levels that are probably meant otherwise: above 1, or such as networks are not trained for."""
+def _warn_of_unusual_levels(suite: Suite) -> None:
+    """Warn of noise levels above 1, and of levels outside the training range of networks."""
     levels = suite.scoring.sigmas
     if above := [sigma for sigma in levels if sigma > 1]:
         warnings.warn(
-            f"{suite.path}: sigmas {_levels(above)} are above 1, and images lie in [0, 1]: a level of 8-bit images "
-            "is written 25/255",
+            f"{suite.path}: sigmas {_format_levels(above)} are above 1, but images lie in [0, 1]: a level of 8-bit "
+            "images is written 25/255",
             stacklevel=3,
         )
     for entrant in suite.entrants:
@@ -189,11 +193,11 @@ def _say_odd_levels(suite: Suite) -> None:
         outside = [sigma for sigma in levels if not training.sigma_min <= sigma <= training.sigma_max]
         if entrant.kind == "architecture" and outside:
             warnings.warn(
-                f"{suite.path}: {entrant.label} is scored at sigmas {_levels(outside)}, outside those that it is "
-                f"trained for, {_levels((training.sigma_min, training.sigma_max))} (training.sigma_min, sigma_max)",
+                f"{suite.path}: {entrant.label} is scored at sigmas {_format_levels(outside)}, outside its training "
+                f"range, {_format_levels((training.sigma_min, training.sigma_max))} (training.sigma_min, sigma_max)",
                 stacklevel=3,
             )
 
 
-def _levels(sigmas: Sequence[float]) -> str:
+def _format_levels(sigmas: Sequence[float]) -> str:
     return ", ".join(map(level_name, sigmas))

@@ -1,4 +1,4 @@
-"""The fields of a suite file, as they are checked before any plugin is looked up."""
+"""Fields of a suite file, which are validated before plugins are resolved."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from gahbench.training.recipe import Training
 
 _FROZEN = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-#: Characters of a suite's name, which is that of a folder.
+#: Maximum length of a suite's name, which is also the name of a folder.
 MAX_NAME = 100
 
-#: A list with at least one value.
+#: Constraint of a list with at least one value.
 _SOME = Field(min_length=1, strict=False)
 
 Entry = str | dict[str, dict[str, Any] | None]
 
 
 def entry_name(entry: Entry) -> str:
-    """Return the name of the plugin in an entry that may still be wrong."""
+    """Return the name of the plugin in an entry that is not validated yet."""
     return entry.partition("[")[0].strip() if isinstance(entry, str) else next(iter(entry), "")
 
 
 def _ranks(metrics: tuple[Entry, ...]) -> tuple[Entry, ...]:
     if "psnr" not in map(entry_name, metrics):
-        raise ValueError("must have psnr, which the board ranks by")
+        raise ValueError("must include psnr, by which the board ranks")
     return metrics
 
 
 def _has_test(splits: tuple[Split, ...]) -> tuple[Split, ...]:
     if "test" not in splits:
-        raise ValueError(f"must have test, which the board shows and ranks by; accepted: {['test', *splits]}")
+        raise ValueError(f"must include test, which the board shows and ranks; accepted: {['test', *splits]}")
     return splits
 
 
@@ -49,26 +49,25 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 class Scoring(BaseModel):
-    """The scoring of entrants.
+    """Scoring of entrants.
 
     Parameters
     ----------
     sigmas
         Noise levels, in units where images lie in [0, 1]; ``25/255`` is accepted.
     images
-        Images of each split that are scored; ``all`` of those that a dataset holds.
+        Number of images of each split to score, or ``all`` images of the split.
     splits
-        ``test``, which the board ranks by, and others for comparison.
+        Splits to score: ``test``, by which the board ranks, and other splits for comparison.
     metrics
-        Metrics, by name and parameters.
+        Metrics, by name and parameters. They include psnr.
     noise_seed
-        Seed of the noise, which is the same for every entrant.
+        Seed of the noise, which is the same for all entrants.
     sampling
-        How images are sampled, for metrics of samples.
+        Settings of sampling, for metrics of samples.
     jacobian_precision
-        ``auto``: Jacobians of networks of rectifiers are from products in bfloat16, where these were timed to be at
-        least 15 % faster, and are accurate to 1 %, and to 5 % of what filters do beyond their strength; ``float32``:
-        never.
+        ``auto`` computes Jacobians of networks of rectifiers by products in bfloat16 if these were timed to be at least
+        15 % faster, are accurate to 1 %, and to 5 % of what filters do beyond their strength; ``float32`` never does.
     """
 
     model_config = _FROZEN
@@ -85,29 +84,31 @@ class Scoring(BaseModel):
 
 
 class SuiteFile(BaseModel):
-    """The fields of a suite file.
+    """Fields of a suite file.
 
     Parameters
     ----------
     name
         Name of the suite.
     description
-        A sentence or two, for ``gahbench list``.
-    datasets, entrants
-        Plugins, each ``name``, ``name[key=value]`` or ``name: {key: value}``; a list of values is a grid. So are the
-        plugins that a parameter names.
+        One or two sentences, for ``gahbench list``.
+    datasets
+        Datasets, each as ``name``, ``name[key=value]`` or ``name: {key: value}``. A list of values is a grid. Plugins
+        in the values of parameters have the same forms.
+    entrants
+        Architectures and references, in the same forms as datasets.
     baseline
-        The entrant that others' gains are measured from.
+        Entrant relative to which the gains of other entrants are measured.
     training
-        The training of architectures.
+        Training of architectures.
     scoring
-        The scoring of entrants.
+        Scoring of entrants.
     seeds
-        One fit for each; names initialisation, order of images and training noise.
+        Seeds of initialisation, order of images and training noise. Each seed is a separate fit.
     limits
-        Seconds that units may take.
+        Time limits of units, in seconds.
     plugins
-        Plugin files, or folders of them, relative to the suite's file.
+        Plugin files, or folders of plugin files, relative to the suite file.
     """
 
     model_config = _FROZEN
@@ -134,11 +135,11 @@ def accepted_fields(location: Location) -> list[str]:
 
 
 def scored_images(scoring: Scoring, dataset: Dataset, split: Split) -> int:
-    """Return how many images of a split are scored."""
+    """Return the number of images of a split that are scored."""
     if scoring.images != "all":
         return scoring.images
     available = dataset.available(split)
     if not available:
-        what = "never ends" if available is None else "holds none"
-        raise DataError(f"images=all asked of the {split} split, which {what}; accepted: a number")
+        problem = "is endless" if available is None else "is empty"
+        raise DataError(f"images=all requested from the {split} split, which {problem}; accepted: a number")
     return available

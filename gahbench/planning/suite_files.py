@@ -1,4 +1,4 @@
-"""The suites that gahbench ships, found without reading more of them than a summary."""
+"""Built-in suites, and the files of suites and plugins."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from gahbench.registry.plugin_files import add_environment_sources
 
 
 def suite_files() -> dict[str, Path]:
-    """Return the suites that gahbench ships, by name."""
+    """Return the files of the built-in suites, by name."""
     folder = Path(str(importlib.resources.files("gahbench_suites")))
     return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
 
 
 def suite_summary(file: Path) -> str:
-    """Return the description of a suite in one line."""
+    """Return the description of a suite as a single line."""
     try:
         content = load_scalar(file.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
@@ -31,33 +31,35 @@ def suite_summary(file: Path) -> str:
 
 
 def find_suite(name: str | Path) -> Path:
-    """Return the file of a suite, given its path or the name of one that gahbench ships."""
+    """Return the file of a suite, given its path or the name of a built-in suite."""
     path, is_folder = Path(name), False
     try:
         if path.is_file():
             return path
         is_folder = path.is_dir()
     except (OSError, ValueError):
-        pass  # No file has such a name.
+        pass  # The name is not a valid path.
     shipped = suite_files()
     if str(name) in shipped:
         return shipped[str(name)]
     if is_folder:
-        raise SuiteError(f"{path}: a folder; accepted: a suite's YAML file, or one of {listing(shipped)}")
+        raise SuiteError(
+            f"{path}: is a folder; accepted: the YAML file of a suite, or a built-in suite: {listing(shipped)}"
+        )
     raise SuiteError(
-        f"no suite {brief(repr(str(name)))}: neither a file nor one that gahbench ships"
-        f"{suggestion(str(name), shipped) or ';'} shipped: {listing(shipped)}"
+        f"no suite {brief(repr(str(name)))}: neither a file nor a built-in suite"
+        f"{suggestion(str(name), shipped) or ';'} built in: {listing(shipped)}"
     )
 
 
 def plugin_sources(given: Sequence[str | Path], suite: str | Path) -> tuple[Path, ...]:
-    """Return plugin files or folders: given ones, those that a suite names under ``plugins``, the user's own."""
+    """Return given plugin files and folders, those under ``plugins`` of a suite, and the user's own."""
     document = Document(find_suite(suite))
-    named = document.content.get("plugins") if isinstance(document.content, dict) else None
-    found = [Path(source) for source in given]
-    for place, source in enumerate(named if isinstance(named, list) else ()):
+    suite_sources = document.content.get("plugins") if isinstance(document.content, dict) else None
+    sources = [Path(source) for source in given]
+    for index, source in enumerate(suite_sources if isinstance(suite_sources, list) else ()):
         if not isinstance(source, str):
-            continue  # Checking the suite says what is wrong.
+            continue  # Validation of the suite reports this error.
         path = document.path.parent / source
         try:
             path = document.path.parent / Path(source).expanduser()
@@ -65,6 +67,6 @@ def plugin_sources(given: Sequence[str | Path], suite: str | Path) -> tuple[Path
         except (OSError, ValueError, RuntimeError):
             exists = False
         if not exists:
-            raise document.error(("plugins", place), f"plugins: no such file or folder: {path}")
-        found.append(path)
-    return add_environment_sources(found)
+            raise document.error(("plugins", index), f"plugins: no such file or folder: {path}")
+        sources.append(path)
+    return add_environment_sources(sources)

@@ -1,7 +1,7 @@
-"""Units with their documents: all that decides an outcome, as plain JSON, whose hash is the key.
+"""Units with their documents: plain JSON of everything that affects the outcome of a unit. Its hash is the key.
 
-A document holds no order, place, time, or number of workers, and of code only digests of behaviour, under the names
-``source`` (of a plugin) and ``code`` (of the function that does the unit).
+A document does not contain the order of units, paths, times, or the number of workers. It contains digests of the
+behaviour of code, under the names ``source`` (of a plugin) and ``code`` (of the function that computes the unit).
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ from gahbench.registry.registry import Registry
 from gahbench.registry.spec import Spec
 from gahbench.training.recipe import Training
 
-#: The function that computes a unit of each kind.
+#: Functions that compute units, by kind.
 FIT = "gahbench.training.fitting:fit"
 SCORE = "gahbench.evaluation.measurement:Measurement"
-#: The function that checks a denoiser beside its scores, and the metric and split of those scores.
+#: Function that audits a denoiser after it is scored, and the metric and split of these scores.
 CHECKS = "gahbench.evaluation.audit:audit"
 AUDITED = ("psnr", "test")
-#: The version of the rules by which rows are checked, raised where they find what earlier ones did not.
+#: Version of the rules of the audit, incremented when the rules detect more.
 CHECKS_VERSION = 2
-#: The names under which documents hold digests of code.
+#: Names of the digests of code in documents.
 CODE = ("code", "source")
 
 
 @dataclass(frozen=True)
 class PlannedDataset:
-    """A dataset with its parameters, built."""
+    """A dataset, and its configuration."""
 
     configured: Configured
     dataset: Dataset
 
     @functools.cached_property
     def document(self) -> dict[str, Any]:
-        """The part that decides an outcome: contents of files, not their paths."""
+        """Part of the documents of units: the contents of files, without paths."""
         identity, fingerprint = self.configured.identity, self.dataset.fingerprint()
         return {**(identity if fingerprint is None else _without_paths(identity)), "fingerprint": fingerprint}
 
 
 @dataclass(frozen=True)
 class Request:
-    """The part of a suite's scoring that decides a score."""
+    """Part of the scoring of a suite that affects a score."""
 
     split: Split
-    shown: Split
+    image_split: Split
     images: int
     sigmas: list[float]
     noise_seed: int
@@ -64,12 +64,18 @@ class Request:
 
 
 def fit_unit(
-    at: PlannedDataset, entrant: Configured, label: str, training: Training, seed: int, half: Split | None, work: float
+    planned: PlannedDataset,
+    entrant: Configured,
+    label: str,
+    training: Training,
+    seed: int,
+    half: Split | None,
+    work: float,
 ) -> Unit:
-    """Return the unit that trains an architecture."""
+    """Build the unit that trains an architecture."""
     document = {
         "code": function_digest(FIT),
-        "dataset": at.document,
+        "dataset": planned.document,
         "entrant": entrant.identity,
         "training": training.key_fields(),
         "seed": seed,
@@ -77,7 +83,7 @@ def fit_unit(
     return Unit(
         kind="fit",
         key=key_of(document),
-        dataset=at.configured.label,
+        dataset=planned.configured.label,
         entrant=label,
         entrant_kind="architecture",
         seed=seed,
@@ -87,7 +93,7 @@ def fit_unit(
         column=None,
         work=work,
         payload={
-            "dataset": described(at.configured),
+            "dataset": described(planned.configured),
             "entrant": described(entrant),
             "training": training.model_dump(mode="json"),
             "seed": seed,
@@ -97,7 +103,7 @@ def fit_unit(
 
 
 def score_unit(
-    at: PlannedDataset,
+    planned: PlannedDataset,
     entrant: Configured,
     label: str,
     metric: Configured,
@@ -107,10 +113,10 @@ def score_unit(
     fit: str | None = None,
     partner: str | None = None,
 ) -> Unit:
-    """Return the unit that measures an entrant by a metric."""
-    column = _column(at, metric, measure, request)
+    """Build the unit that scores an entrant by a metric."""
+    column = _column(planned, metric, measure, request)
     document = {**column, "entrant": fit if fit is not None else entrant.identity}
-    # The training images of a network are in the key of its fit.
+    # The key of a fit already contains the training images of the network.
     if (fit is None and fits_training_subset(entrant)) or measure.needs & {"training", "partner"}:
         document["learned_from"] = request.learned_from
     if "partner" in measure.needs:
@@ -118,7 +124,7 @@ def score_unit(
     return Unit(
         kind="score",
         key=key_of(document),
-        dataset=at.configured.label,
+        dataset=planned.configured.label,
         entrant=label,
         entrant_kind="reference" if fit is None else "architecture",
         seed=seed,
@@ -128,10 +134,10 @@ def score_unit(
         column=key_of(column),
         work=float(request.images * len(request.sigmas)),
         payload={
-            "dataset": described(at.configured),
+            "dataset": described(planned.configured),
             "entrant": described(entrant),
             "metric": described(metric),
-            "split": request.shown,
+            "split": request.image_split,
             "images": request.images,
             "sigmas": request.sigmas,
             "noise_seed": request.noise_seed,
@@ -145,19 +151,19 @@ def score_unit(
     )
 
 
-def _column(at: PlannedDataset, metric: Configured, measure: Metric, request: Request) -> dict[str, Any]:
-    """Return all that decides a score except the entrant: scores of one column are comparable."""
+def _column(planned: PlannedDataset, metric: Configured, measure: Metric, request: Request) -> dict[str, Any]:
+    """Return the document of a score without the entrant; scores with equal columns are comparable."""
     column: dict[str, Any] = {
         "code": function_digest(SCORE, frozenset(measure.needs)),
-        "dataset": at.document,
+        "dataset": planned.document,
         "metric": metric.identity,
         "split": request.split,
         "images": request.images,
         "sigmas": request.sigmas,
         "noise_seed": request.noise_seed,
     }
-    if request.shown != request.split:
-        column["shown"] = request.shown
+    if request.image_split != request.split:
+        column["shown"] = request.image_split
     if "samples" in measure.needs:
         column["sampling"] = request.sampling
     if "jacobian" in measure.needs and request.jacobian_precision != "auto":
@@ -165,29 +171,29 @@ def _column(at: PlannedDataset, metric: Configured, measure: Metric, request: Re
     return column
 
 
-def protocol_key(at: PlannedDataset, noise_seed: int) -> str:
-    """Return a digest that is equal where images and noise are, as far as no code has changed."""
-    return key_of({"dataset": _without_code(at.document), "noise_seed": noise_seed})
+def protocol_key(planned: PlannedDataset, noise_seed: int) -> str:
+    """Return a digest of images and noise, which does not depend on code."""
+    return key_of({"dataset": _without_code(planned.document), "noise_seed": noise_seed})
 
 
 def _without_code(document: Any) -> Any:
     if isinstance(document, Mapping):
         return {name: _without_code(value) for name, value in document.items() if name not in CODE}
-    return [_without_code(one) for one in document] if isinstance(document, list | tuple) else document
+    return [_without_code(item) for item in document] if isinstance(document, list | tuple) else document
 
 
 def _without_paths(identity: dict[str, Any]) -> dict[str, Any]:
-    """Leave out the paths of files."""
+    """Remove the paths of files."""
     parameters = {name: value for name, value in identity["parameters"].items() if name != "path"}
     nested = {
-        name: [_without_paths(one) for one in inner] if isinstance(inner, list) else _without_paths(inner)
+        name: [_without_paths(item) for item in inner] if isinstance(inner, list) else _without_paths(inner)
         for name, inner in identity["nested"].items()
     }
     return {**identity, "parameters": parameters, "nested": nested}
 
 
 def comparable_units(shown: Iterable[Unit], added: Sequence[Unit]) -> list[Unit]:
-    """Return the scores that were measured as those on the board, of networks trained as its are, and their fits."""
+    """Return the added scores that are comparable with the board, of networks with its training, and their fits."""
     columns, trainings = set(), set()
     for unit in shown:
         columns.add((unit.dataset, unit.split, unit.metric, unit.column))
@@ -206,17 +212,17 @@ def comparable_units(shown: Iterable[Unit], added: Sequence[Unit]) -> list[Unit]
 
 
 def _training(unit: Unit) -> str:
-    """Return what decides how a network is trained, as text."""
+    """Return the training in the document of a fit, as text."""
     return canonical((unit.document or {}).get("training"))
 
 
 def fits_training_subset(entrant: Configured) -> bool:
-    """Whether a reference learns from the images that networks learn from."""
+    """Return whether a reference learns from the training images of networks."""
     return bool(getattr(entrant.plugin.factory, "fits_training_subset", False))
 
 
 def described(configured: Configured) -> dict[str, Any]:
-    """Return the data for a worker to build a plugin, and to check that it is the planned one."""
+    """Return the description from which a worker builds a plugin, and checks that it is unchanged."""
     return {
         "name": configured.plugin.name,
         "parameters": configured.parameters,
@@ -227,6 +233,6 @@ def described(configured: Configured) -> dict[str, Any]:
 
 
 def configured_as(registry: Registry, kind: Kind, description: Mapping[str, Any]) -> Configured:
-    """Return the plugin that a payload describes, as it is now."""
+    """Configure the plugin that a payload describes."""
     configured = registry.configure(kind, Spec(description["name"], (), dict(description["parameters"])))
     return replace(configured, label=description["label"])

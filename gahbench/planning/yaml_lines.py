@@ -1,4 +1,4 @@
-"""YAML that remembers where everything stood, so that errors can name a line."""
+"""YAML documents with line numbers, for error messages."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from gahbench._util.readable import brief
 
 Location = tuple[str | int, ...]
 
-#: Our words for some of pydantic's errors, by its types of error.
+#: Messages that replace those of pydantic, by type of error.
 _MESSAGES = {
     "tuple_type": "expected a list",
-    "too_short": "expected a list of at least one value",
+    "too_short": "expected a list with at least one value",
     "dataclass_type": "expected fields with values",
     "dict_type": "expected fields with values",
     "model_type": "expected fields with values",
     "string_type": "expected text",
-    "int_type": "expected a whole number",
-    "int_from_float": "expected a whole number",
+    "int_type": "expected an integer",
+    "int_from_float": "expected an integer",
     "float_type": "expected a number",
     "finite_number": "expected a finite number",
     "bool_type": "expected true or false",
-    "string_pattern_mismatch": "letters, digits, '.', '_' and '-' are accepted",
+    "string_pattern_mismatch": "accepted: letters, digits, '.', '_' and '-'",
 }
 _PLUGINS = ("datasets", "entrants")
-#: Pydantic's types of errors about fields that are not accepted.
+#: Types of pydantic's errors about unknown fields.
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 
 
 class Document:
-    """The content of a YAML file, and the line of each of its parts."""
+    """Content of a YAML file, with the line of each part."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -48,7 +48,7 @@ class Document:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = mark.line + 1 if mark else 1
-            reason = f"{error.problem or error.context}{_unquoted(text, mark)}"
+            reason = f"{error.problem or error.context}{_hint_at_quotes(text, mark)}"
             raise SuiteError(f"{path}:{line}: not valid YAML: {reason}") from error
         except yaml.reader.ReaderError as error:
             line = text.count("\n", 0, error.position) + 1
@@ -68,49 +68,49 @@ class Document:
             loader.dispose()
 
     def line(self, location: Location) -> int:
-        """Return the line of a part, or of the nearest part that holds it."""
+        """Return the line of a part, or of the closest known part that contains it."""
         return self._lines.get(self._known(location), 1)
 
-    def mark(self, location: Location, place: str) -> None:
-        """Note that a part is not from the file but from elsewhere, which errors about it then name."""
-        for old in [one for one in self._lines if one[: len(location)] == location]:
+    def mark(self, location: Location, source: str) -> None:
+        """Record that a part comes from elsewhere, such as an option, which errors about the part then name."""
+        for old in [known for known in self._lines if known[: len(location)] == location]:
             del self._lines[old]
         self._lines[location] = self.line(location)
-        self._marks[location] = place
+        self._marks[location] = source
 
     def error(self, location: Location, message: str) -> SuiteError:
-        """Return an error that names the file and the line, or where else the part is from."""
+        """Return an error that names the file and line of a part, or its marked source."""
         for depth in range(len(location), 0, -1):
             if location[:depth] in self._marks:
                 return SuiteError(f"{self._marks[location[:depth]]}: {message}")
         return SuiteError(f"{self.path}:{self.line(location)}: {message}")
 
     def validation_error(self, error: Any, accepted: Any, inside: Location = ()) -> SuiteError:
-        """Return the first of pydantic's errors, in our words."""
-        # A misspelt field is also a missing one: report the misspelling.
+        """Convert the first of pydantic's errors."""
+        # A misspelt field is missing too; report the misspelling.
         first = min(error.errors(), key=lambda item: item["type"] not in _UNKNOWN)
         location = self._known((*inside, *first["loc"]))
         name = ".".join(map(str, location)) or "suite"
         if first["type"] in _UNKNOWN:
-            whole = (*inside, *first["loc"])
-            return self.unknown_field(whole, accepted(whole[:-1]))
+            full_location = (*inside, *first["loc"])
+            return self.unknown_field(full_location, accepted(full_location[:-1]))
         if first["type"] == "missing":
             missing = ".".join(map(str, (*inside, *first["loc"])))
             return self.error(location, f"the field '{missing}' is missing")
         message = _MESSAGES.get(first["type"], first["msg"].removeprefix("Value error, "))
         if not inside and len(location) == 2 and location[0] in _PLUGINS:
             message = "expected a plugin's name, or name: {parameter: value}"
-        given = "" if isinstance(first["input"], dict | tuple) else f" (got {brief(repr(first['input']))})"
-        return self.error(location, f"{name}: {message[0].lower()}{message[1:]}{given}")
+        value = "" if isinstance(first["input"], dict | tuple) else f" (got {brief(repr(first['input']))})"
+        return self.error(location, f"{name}: {message[0].lower()}{message[1:]}{value}")
 
     def unknown_field(self, location: Location, accepted: Sequence[str]) -> SuiteError:
-        """Return the error about a field that is not accepted."""
+        """Return the error about an unknown field."""
         near = suggestion(str(location[-1]), accepted) or ";"
-        wrong = ".".join(map(str, location))
-        return self.error(location, f"unknown field '{wrong}'{near} accepted: {', '.join(accepted)}")
+        name = ".".join(map(str, location))
+        return self.error(location, f"unknown field '{name}'{near} accepted: {', '.join(accepted)}")
 
     def _known(self, location: Location) -> Location:
-        """Cut off pydantic's suffixes for alternatives of a type, and missing fields."""
+        """Return the longest known prefix of a location, without pydantic's suffixes for alternatives."""
         while location not in self._lines and location:
             location = location[:-1]
         return location
@@ -118,33 +118,33 @@ class Document:
     def _visit(self, node: yaml.Node, location: Location) -> None:
         self._lines.setdefault(location, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
-            seen = set()
+            names = set()
             for key, value in node.value:
                 if not isinstance(key, yaml.ScalarNode):
                     raise SuiteError(
-                        f"{self.path}:{key.start_mark.line + 1}: expected a field's name, not a collection"
+                        f"{self.path}:{key.start_mark.line + 1}: expected the name of a field, not a collection"
                     )
-                if key.value in seen:
-                    raise SuiteError(f"{self.path}:{key.start_mark.line + 1}: '{key.value}' is given twice")
-                seen.add(key.value)
+                if key.value in names:
+                    raise SuiteError(f"{self.path}:{key.start_mark.line + 1}: the field '{key.value}' is repeated")
+                names.add(key.value)
                 self._lines[(*location, key.value)] = key.start_mark.line + 1
                 self._visit(value, (*location, key.value))
         elif isinstance(node, yaml.SequenceNode):
-            for place, value in enumerate(node.value):
-                self._visit(value, (*location, place))
+            for index, value in enumerate(node.value):
+                self._visit(value, (*location, index))
 
 
 def _read(path: Path) -> str:
-    """Return the text of a file."""
-    # A character has up to four bytes.
-    most = 4 * MAX_CHARACTERS
+    """Read the text of a file of limited size."""
+    # A UTF-8 character has at most four bytes.
+    max_bytes = 4 * MAX_CHARACTERS
     try:
         with path.open("rb") as file:
-            content = file.read(most + 1)
+            content = file.read(max_bytes + 1)
     except (OSError, ValueError) as error:
         raise SuiteError(f"{path}: cannot be read: {error}") from error
-    if len(content) > most:
-        raise SuiteError(f"{path}: more than {most} bytes; a suite has {MAX_CHARACTERS} characters at most")
+    if len(content) > max_bytes:
+        raise SuiteError(f"{path}: more than {max_bytes} bytes; accepted: at most {MAX_CHARACTERS} characters")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -152,8 +152,8 @@ def _read(path: Path) -> str:
         raise SuiteError(f"{path}:{line}: not UTF-8: the byte {content[error.start]:#04x}") from error
 
 
-def _unquoted(text: str, mark: yaml.Mark | None) -> str:
-    """Return a hint where a bracket follows a name without quotes, as in ``{basis: wavelet[db4]}``."""
+def _hint_at_quotes(text: str, mark: yaml.Mark | None) -> str:
+    """Return a hint if a bracket follows an unquoted name, as in ``{basis: wavelet[db4]}``."""
     line = text.splitlines()[mark.line] if mark is not None and mark.line < len(text.splitlines()) else ""
     name = re.search(r"[\w.-]+$", line[: mark.column]) if mark is not None and line[mark.column :][:1] == "[" else None
     return f'; inside {{}} and [], texts with brackets need quotes: "{name[0]}[...]"' if name else ""

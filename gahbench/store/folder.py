@@ -16,7 +16,7 @@ from typing import BinaryIO
 from gahbench._util.errors import ResultsError
 from gahbench._util.keys import canonical
 from gahbench.planning.plan import Plan
-from gahbench.planning.suite_changes import united_options
+from gahbench.planning.suite_changes import merge_options
 from gahbench.registry.registry import Registry
 from gahbench.store.code_files import PLUGINS, code_files, copy_plugins
 from gahbench.store.kept_units import Kept, NotShown, is_added, kept_units, merge_facts
@@ -59,7 +59,7 @@ class Folder:
             threads = recorded.threads if recorded and recorded.threads else plan.suggested_threads(workers)
         changes = plan.suite.changes
         if recorded and kept.shown:
-            changes = united_options(recorded.changes, changes)
+            changes = merge_options(recorded.changes, changes)
         records = [*(RecordedUnit(unit, is_added(unit, plan.suite)) for unit in units), *kept.units]
         if recorded and kept.shown:
             # A run of a part of the suite must not reorder the plan.

@@ -1,7 +1,8 @@
-"""Which keys change under which edits: run in a copy of the source tree, which it edits and mends.
+"""Script that reports which keys change under which edits of the code.
 
-``python keys_under_edits.py`` in the folder of the copy, which holds ``gahbench``, ``gahbench_plugins`` and ``suites``;
-prints JSON: for each edit, its row in the table of CONTRIBUTING, the file, and the units whose keys changed.
+Run ``python keys_under_edits.py`` in a copy of the source tree with ``gahbench``, ``gahbench_plugins`` and
+``gahbench_suites``. The script edits files of the copy and restores them. It prints JSON: for each edit, its row in the
+table of CONTRIBUTING, the file, and the units whose keys changed.
 """
 
 import json
@@ -51,7 +52,7 @@ RENAMED = "module moved, import renamed"
 FIT = "constant in the trainer, its batches, the initialisation"
 OWN = "constant in the architecture or its helper"
 OTHERS = "constant in planning, store, board, report, command line"
-#: By row: the file, what is replaced, and by what; or a function that edits.
+#: Row of the table, file, replaced text and replacement; or ``None`` and a function that edits the text.
 EDITS = (
     (NOTHING, "mine.py", '"""One convolution."""', '"""One convolution, no more."""'),
     (NOTHING, "gahbench/_util/noise.py", '"""Return a seed', '"""Give a seed'),
@@ -90,10 +91,10 @@ EDITS = (
 
 
 def _constant(text: str) -> str:
-    """Change the first constant with a fraction."""
-    found = re.search(r"(?<=[ (=])0\.\d+", re.sub(r'"""(.|\n)*?"""', lambda doc: " " * len(doc[0]), text))
-    assert found is not None
-    return text[: found.start()] + "0.123" + text[found.end() :]
+    """Replace the first decimal constant outside docstrings."""
+    match = re.search(r"(?<=[ (=])0\.\d+", re.sub(r'"""(.|\n)*?"""', lambda doc: " " * len(doc[0]), text))
+    assert match is not None
+    return text[: match.start()] + "0.123" + text[match.end() :]
 
 
 def keys(folder: Path) -> dict[str, str]:
@@ -104,22 +105,22 @@ def keys(folder: Path) -> dict[str, str]:
 
     function_digest.cache_clear()
     registry = Registry((folder / "mine.py",))
-    # As if the fits were done: networks are not tried in another process then.
+    # Treat all fits as finished, so that no dry run is started.
     plan = make_plan(load_suite(folder / "suite.yaml", registry), registry, lambda key: True)
     return {f"{unit.metric or 'fit'} of {unit.entrant}": unit.key for unit in plan.units}
 
 
-def moved(folder: Path) -> None:
-    """Move two modules, and mend the imports of them."""
+def move_modules(folder: Path) -> None:
+    """Move two modules, and update their imports."""
     (folder / "helper_of_mine.py").rename(folder / "other_name.py")
     mine = folder / "mine.py"
     mine.write_text(mine.read_text().replace("from helper_of_mine", "from other_name"))
     (folder / "gahbench/evaluation/alignment.py").rename(folder / "gahbench/evaluation/alike.py")
     for file in [*folder.glob("gahbench/**/*.py"), *folder.glob("gahbench/**/*.pyi")]:
         text = file.read_text()
-        changed = re.sub(r"(gahbench\.evaluation|from )\.alignment import", r"\1.alike import", text)
-        if changed != text:
-            file.write_text(changed)
+        updated = re.sub(r"(gahbench\.evaluation|from )\.alignment import", r"\1.alike import", text)
+        if updated != text:
+            file.write_text(updated)
 
 
 def main() -> None:
@@ -127,20 +128,20 @@ def main() -> None:
     for name, text in (("mine.py", PLUGIN), ("helper_of_mine.py", HELPER), ("suite.yaml", SUITE)):
         (folder / name).write_text(text)
     before = keys(folder)
-    found = []
+    changes = []
     for name, file, old, new in EDITS:
         path = folder / file
         text = path.read_text()
         assert old is None or old in text, (name, old)
         path.write_text(new(text) if old is None else text.replace(old, new, 1))
         after = keys(folder)
-        found.append((name, file, [unit for unit, key in before.items() if after[unit] != key]))
+        changes.append((name, file, [unit for unit, key in before.items() if after[unit] != key]))
         path.write_text(text)
     assert keys(folder) == before
-    moved(folder)
+    move_modules(folder)
     after = keys(folder)
-    found.append((RENAMED, "two modules moved", [unit for unit, key in before.items() if after[unit] != key]))
-    print(json.dumps(found))
+    changes.append((RENAMED, "two modules moved", [unit for unit, key in before.items() if after[unit] != key]))
+    print(json.dumps(changes))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Files of claims: what is read from them, and errors that name file, line, field and what is accepted."""
+"""Files of claims: parsing, and errors that name the file, line, field and accepted values."""
 
 import re
 from pathlib import Path
@@ -43,20 +43,20 @@ claims:
 
 @pytest.fixture
 def write(tmp_path):
-    def written(text=FILE, old="", new=""):
+    def write_file(text=FILE, old="", new=""):
         assert old in text
         file = tmp_path / "author_2026.yaml"
         file.write_text(text.replace(old, new, 1), encoding="utf-8")
         return file
 
-    return written
+    return write_file
 
 
-def test_what_a_file_says_is_read(write):
-    (found,) = gahbench.read_claims(str(write()))
-    assert (found.id, found.paper.arxiv, found.place) == ("better", "2600.00000", "figure 1")
-    assert found.statement == "Networks are better than shrinkage."
-    assert found.measure == Measure(
+def test_a_file_is_parsed(write):
+    (claim,) = gahbench.read_claims(str(write()))
+    assert (claim.id, claim.paper.arxiv, claim.place) == ("better", "2600.00000", "figure 1")
+    assert claim.statement == "Networks are better than shrinkage."
+    assert claim.measure == Measure(
         "psnr",
         ("unet", "bf-cnn"),
         ("discs",),
@@ -64,12 +64,12 @@ def test_what_a_file_says_is_read(write):
         number=Levels(at=(1.0, 10.0)),
         minus=gahbench.Compared(entrant="bayes-shrink"),
     )
-    assert found.region == Region(above=0, end=3)
-    assert found.requires[0] == Condition("images", Region(start=24))
-    assert found.requires[1].of == Measure("psnr", ("*",), ("*",), slope="input-psnr")
-    assert found.suite["name"] == "own"
-    assert found.full_scale == "quick"
-    assert found.source.endswith("figure 1 (from memory)")
+    assert claim.region == Region(above=0, end=3)
+    assert claim.requires[0] == Condition("images", Region(start=24))
+    assert claim.requires[1].of == Measure("psnr", ("*",), ("*",), slope="input-psnr")
+    assert claim.suite["name"] == "own"
+    assert claim.full_scale == "quick"
+    assert claim.source.endswith("figure 1 (from memory)")
 
 
 @pytest.mark.parametrize(
@@ -93,22 +93,22 @@ def test_what_a_file_says_is_read(write):
         ("claims:\n", "claims: [\n", 7, r"not valid YAML"),
     ],
 )
-def test_errors_name_file_line_field_and_what_is_accepted(write, old, new, line, message):
+def test_errors_name_the_file_line_field_and_accepted_values(write, old, new, line, message):
     file = write(old=old, new=new)
     with pytest.raises(SuiteError) as error:
         gahbench.read_claims(str(file))
-    found = re.fullmatch(rf"{re.escape(str(file))}:(\d+): (.*)", str(error.value))
-    assert found is not None, str(error.value)
-    assert re.search(message, found[2]), found[2]
-    assert int(found[1]) == line, str(error.value)
+    match = re.fullmatch(rf"{re.escape(str(file))}:(\d+): (.*)", str(error.value))
+    assert match is not None, str(error.value)
+    assert re.search(message, match[2]), match[2]
+    assert int(match[1]) == line, str(error.value)
 
 
-def test_a_file_of_something_else_is_refused(write):
+def test_a_file_that_is_no_mapping_raises(write):
     with pytest.raises(SuiteError, match="a file of claims is a mapping with the fields paper, suites, cl"):
         gahbench.read_claims(str(write("- a list\n")))
 
 
-def test_a_file_is_a_plugin_of_its_name(write):
+def test_a_file_is_a_plugin_with_the_name_of_the_file(write):
     file = write()
     registry = gahbench.Registry((file,))
     assert registry.problems == []
@@ -119,7 +119,7 @@ def test_a_file_is_a_plugin_of_its_name(write):
     assert report.passed, str(report)
 
 
-def test_the_checks_name_what_is_wrong_with_claims(write):
+def test_the_checks_report_invalid_claims(write):
     (report,) = check_file(write(old="metric: psnr", new="metric: prns"))
     assert report.failed == ["metrics are registered, or the claim has 'missing'"]
     for old, new in (("datasets: [discs]", "datasets: [disks]"), ("metric: psnr", "metric: ssim")):
@@ -128,7 +128,7 @@ def test_the_checks_name_what_is_wrong_with_claims(write):
     assert "it does not measure ssim; it measures psnr" in str(report)
 
 
-def test_the_file_in_the_guide_keeps_the_contract(tmp_path):
+def test_the_example_in_the_guide_passes_the_checks(tmp_path):
     guide = (ROOT / "plugins" / "claims" / "README.md").read_text(encoding="utf-8")
     (text,) = re.findall(r"```yaml\n(.*?)```", guide, flags=re.DOTALL)
     file = tmp_path / "author-2026.yaml"
@@ -142,5 +142,5 @@ def test_every_file_of_claims_and_every_field_is_in_the_guide():
     rows = dict(re.findall(r"^\| \[`([^`]+)`\].* \| (.*) \|$", guide, flags=re.MULTILINE))
     files = sorted((ROOT / "plugins" / "claims").glob("*.yaml"))
     assert rows == {file.stem: file.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ") for file in files}
-    for place in ((), ("measure",)):
-        assert [name for name in accepted_fields(place) if f"`{name}`" not in guide] == []
+    for location in ((), ("measure",)):
+        assert [name for name in accepted_fields(location) if f"`{name}`" not in guide] == []

@@ -1,4 +1,4 @@
-"""Fields and edits that change keys, and those that do not."""
+"""Keys of units: which fields and edits change them."""
 
 import dataclasses
 import json
@@ -21,10 +21,10 @@ from gahbench.training.recipe import Training
 ROOT = Path(__file__).parents[2]
 LEARNED_FROM, PARTNER = {"split": "train", "count": None}, {"split": "B", "count": 5}
 REQUEST = Request("train", "train", 24, [0.1, 0.2], 0, {"count": 4}, "auto", LEARNED_FROM, PARTNER)
-#: By field of the request, a value that decides another outcome.
+#: Different values, by field of the request.
 OTHERS = {
     "split": "test",
-    "shown": "A",
+    "image_split": "A",
     "images": 25,
     "sigmas": [0.1, 0.3],
     "noise_seed": 1,
@@ -33,7 +33,7 @@ OTHERS = {
     "learned_from": {"split": "A", "count": 10},
     "partner_learned_from": {"split": "B", "count": 6},
 }
-#: Fields that decide a score only where the metric needs them, or the reference learns from what they name.
+#: Fields that affect only the keys of some metrics and references.
 ONLY_FOR = {
     "sampling": {"sampling", "pair-cosine"},
     "jacobian_precision": {"spectrum"},
@@ -44,11 +44,13 @@ ONLY_FOR = {
 
 def score(builtin, request=REQUEST, metric="psnr", entrant="identity", dataset="discs[size=16]", **keywords):
     configured = builtin.configure("dataset", dataset)
-    at = PlannedDataset(configured, configured.build())
-    measured = builtin.configure("metric", metric)
+    planned = PlannedDataset(configured, configured.build())
+    configured_metric = builtin.configure("metric", metric)
     kind = "architecture" if entrant in builtin.names("architecture") else "reference"
     denoiser = builtin.configure(kind, entrant)
-    return score_unit(at, denoiser, denoiser.label, measured, measured.build(), request, **keywords)
+    return score_unit(
+        planned, denoiser, denoiser.label, configured_metric, configured_metric.build(), request, **keywords
+    )
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Request)])
@@ -57,14 +59,14 @@ def score(builtin, request=REQUEST, metric="psnr", entrant="identity", dataset="
     [("psnr", "identity"), ("psnr", "empirical-bayes"), ("sampling", "identity"), ("pair-cosine", "identity"),
      ("distance", "identity"), ("spectrum", "identity")],
 )  # fmt: skip
-def test_every_field_of_a_request_decides_a_score(builtin, field, metric, entrant):
+def test_every_field_of_a_request_changes_the_key_of_a_score(builtin, field, metric, entrant):
     before = score(builtin, metric=metric, entrant=entrant)
     changed = score(builtin, dataclasses.replace(REQUEST, **{field: OTHERS[field]}), metric, entrant)
-    decides = field not in ONLY_FOR or bool(ONLY_FOR[field] & {metric, entrant})
-    assert (changed.key != before.key) == decides
-    # Scores of one column may stand side by side: all but the entrant, and what it learned from.
-    beyond_entrant = field not in ("learned_from", "partner_learned_from")
-    assert (changed.column != before.column) == (decides and beyond_entrant)
+    is_in_key = field not in ONLY_FOR or bool(ONLY_FOR[field] & {metric, entrant})
+    assert (changed.key != before.key) == is_in_key
+    # Scores of different entrants and training images are comparable, so they share a column.
+    is_in_column = field not in ("learned_from", "partner_learned_from")
+    assert (changed.column != before.column) == (is_in_key and is_in_column)
 
 
 @pytest.mark.parametrize(
@@ -78,19 +80,19 @@ def test_every_field_of_a_request_decides_a_score(builtin, field, metric, entran
         ({"fit": "a fit", "seed": 0, "entrant": "unet"}, True),
     ],
 )
-def test_what_is_measured_and_on_what_decides_a_score(builtin, change, same_column):
+def test_metric_entrant_and_dataset_change_the_key_of_a_score(builtin, change, same_column):
     before, changed = score(builtin), score(builtin, **change)
     assert changed.key != before.key
     assert (changed.column == before.column) == same_column
 
 
-def test_the_work_of_a_score_is_its_images_at_all_noise_levels(builtin):
+def test_the_work_of_a_score_is_images_times_noise_levels(builtin):
     assert score(builtin).work == REQUEST.images * len(REQUEST.sigmas) == 48
     assert score(builtin).entrant_kind == "reference"
     assert score(builtin, entrant="unet", seed=0, fit="one").entrant_kind == "architecture"
 
 
-def test_fits_and_partners_decide_scores(builtin):
+def test_fits_and_partners_change_the_keys_of_scores(builtin):
     def key(metric, fit="one", partner="other"):
         return score(builtin, metric=metric, entrant="unet", seed=0, fit=fit, partner=partner).key
 
@@ -99,7 +101,7 @@ def test_fits_and_partners_decide_scores(builtin):
     assert key("pair-cosine") != key("pair-cosine", partner="another")
 
 
-def test_units_name_the_partner_and_the_images_shown_where_they_count(builtin):
+def test_units_name_the_partner_and_the_scored_split_if_they_matter(builtin):
     def unit(metric, **changes):
         request = dataclasses.replace(REQUEST, **changes)
         return score(builtin, request, metric, entrant="unet", seed=0, fit="one", partner="other")
@@ -107,23 +109,23 @@ def test_units_name_the_partner_and_the_images_shown_where_they_count(builtin):
     assert (unit("psnr").partner, unit("pair-cosine").partner) == (None, "other")
     assert unit("psnr").needs == ("one",)
     assert "shown" not in unit("psnr").document
-    # Equal to the split and not the same object, as after reading a file.
-    shown = [unit("psnr", shown=split) for split in ("".join("train"), "A", "B")]
-    assert [one.document.get("shown") for one in shown] == [None, "A", "B"]
-    assert len({one.key for one in shown}) == len({one.column for one in shown}) == 3
-    assert unit("psnr", split="A", shown="train").document["shown"] == "train"
+    # The joined text equals the split without being the same object, as after reading a file.
+    units = [unit("psnr", image_split=split) for split in ("".join("train"), "A", "B")]
+    assert [score.document.get("shown") for score in units] == [None, "A", "B"]
+    assert len({score.key for score in units}) == len({score.column for score in units}) == 3
+    assert unit("psnr", split="A", image_split="train").document["shown"] == "train"
 
 
-def test_of_a_dataset_from_files_all_parameters_but_the_path_are_in_keys(builtin):
-    # Whichever names come before and after "path".
+def test_documents_of_datasets_from_files_have_all_parameters_except_the_path(builtin):
+    # The dataset has parameters before and after "path" in sort order.
     configured = builtin.configure("dataset", "faces[size=24]")
     document = PlannedDataset(configured, configured.build()).document
     assert set(document["parameters"]) == {parameter.name for parameter in configured.plugin.parameters} - {"path"}
     assert "colour" < "path" < "size"
 
 
-def test_a_reference_that_does_not_say_so_learns_from_no_training_images(write_class):
-    file = write_class("reference", '"""It derives from nothing."""', "bare", base="object")
+def test_keys_of_a_plain_reference_do_not_contain_training_images(write_class):
+    file = write_class("reference", '"""It has no base class."""', "bare", base="object")
     assert "learned_from" not in score(Registry((file,)), entrant="bare").document
 
 
@@ -144,12 +146,12 @@ def test_a_reference_that_does_not_say_so_learns_from_no_training_images(write_c
         {"dataset": "discs[size=16,seed=1]"},
     ],
 )
-def test_every_field_decides_a_fit(builtin, change):
+def test_every_field_changes_the_key_of_a_fit(builtin, change):
     def key(training=None, seed=0, entrant="unet", dataset="discs[size=16]", half=None, work=1.0, label="unet"):
         configured = builtin.configure("dataset", dataset)
-        at = PlannedDataset(configured, configured.build())
+        planned = PlannedDataset(configured, configured.build())
         recipe = Training.model_validate(training or {"steps": 5})
-        return fit_unit(at, builtin.configure("architecture", entrant), label, recipe, seed, half, work).key
+        return fit_unit(planned, builtin.configure("architecture", entrant), label, recipe, seed, half, work).key
 
     assert key(**change) != key()
     assert key(half="A", work=2.0, label="another") == key()
@@ -161,42 +163,42 @@ def test_a_key_is_the_hash_of_the_document_that_the_unit_records(write_suite, bu
         assert unit.key == key_of(unit.document)
         code = FIT if unit.kind == "fit" else SCORE
         assert unit.document["code"] == function_digest(code)
-        # As it is read back from a file.
+        # The key also follows from the document read back from a file.
         assert unit.key == key_of(json.loads(json.dumps(unit.document)))
 
 
-#: Rows of edits that change scores of a network by its fit alone.
+#: Rows of edits that change the scores of a network only through its fit.
 BY_THE_FIT = ("constant in the architecture or its helper", "constant in the trainer, its batches, the initialisation")
 
 
 def table_in_the_guide():
-    """Return the rows of the guide for contributors: whether an edit changes a fit, and scores of its network."""
+    """Return the table of CONTRIBUTING: whether an edit changes a fit, and scores of the network."""
     lines = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
-    start = next(place for place, row in enumerate(cells) if row[0] == "edit")
+    start = next(index for index, row in enumerate(cells) if row[0] == "edit")
     return {row[0]: row[1:] for row in cells[start + 2 :] if len(row) == 5}
 
 
-def test_which_keys_change_under_which_edits(tmp_path):
+def test_keys_change_under_edits_as_documented(tmp_path):
     for name, copy in (("gahbench", "gahbench"), ("plugins", "gahbench_plugins"), ("suites", "gahbench_suites")):
         copy_code(ROOT / name, tmp_path / copy)
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("keys_under_edits.py"))],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
-    table, edits = table_in_the_guide(), json.loads(done.stdout)
+    assert completed.returncode == 0, completed.stderr
+    table, edits = table_in_the_guide(), json.loads(completed.stdout)
     assert {row for row, _, _ in edits} == set(table)
-    # The constants of a metric are of one column each.
+    # A constant of a metric changes the scores of this metric only.
     assert table.pop("constant in the metric") == ["", "its own", "its own", "its own"]
-    for row, place, changed in edits:
+    for row, file, changed in edits:
         if row == "constant in the metric":
             assert changed == ["psnr of mine", "psnr of identity"]
             continue
         of_mine = ["fit of mine", "psnr of mine", "alignment[dct] of mine", "sampling of mine"]
-        assert [unit in changed for unit in of_mine] == [bool(mark) for mark in table[row]], (row, place)
+        assert [unit in changed for unit in of_mine] == [bool(mark) for mark in table[row]], (row, file)
         of_identity = [bool(mark) and row not in BY_THE_FIT for mark in table[row][1:3]]
         assert [unit in changed for unit in ("psnr of identity", "alignment[dct] of identity")] == of_identity, row

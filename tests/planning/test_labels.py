@@ -1,4 +1,4 @@
-"""Labels of entries, training of their own, and files of one name."""
+"""Labels of entries, training of single entrants, and files of the same name."""
 
 import pytest
 from tiny_runs import plan_suite
@@ -17,7 +17,7 @@ def keys(suite, registry):
     return [unit.key for unit in make_plan(load_suite(suite, registry), registry).units]
 
 
-def test_labels_are_shown_and_in_no_key(write_suite, builtin, tmp_path):
+def test_labels_are_shown_and_do_not_change_keys(write_suite, builtin, tmp_path):
     plain = keys(write_suite(), builtin)
     file = write_suite(
         (UNET, "unet: {width: 2, levels: 1, label: Small net (ours)}"),
@@ -33,9 +33,9 @@ def test_labels_are_shown_and_in_no_key(write_suite, builtin, tmp_path):
     assert set(board["dataset"]) == {"discs"}
     assert board.set_index("entrant").loc["do nothing", "gain_over_baseline"] == 0
     assert outcome.results.metrics.set_index("metric").loc["slope", "title"] == "decay of the error"
-    # The names of the tidy table stay.
+    # The scores keep the names of the metrics.
     assert set(outcome.scores["metric"]) == {"psnr", "slope"}
-    # Another label needs no other unit.
+    # A different label needs no new unit.
     again = gahbench.run(
         write_suite((UNET, "unet: {width: 2, levels: 1, label: N2}")), tmp_path / "out", engine="inline"
     )
@@ -43,7 +43,7 @@ def test_labels_are_shown_and_in_no_key(write_suite, builtin, tmp_path):
     assert "N2" in set(again.leaderboard(full=True)["entrant"])
 
 
-def test_a_parameter_of_that_name_stays_the_plugins(write_class, write_suite):
+def test_a_parameter_named_label_belongs_to_the_plugin(write_class, write_suite):
     body = (
         "def __init__(self, label: str = 'x'): self.label = label\ndef denoise(self, noisy, sigma, truth): return noisy"
     )
@@ -53,35 +53,43 @@ def test_a_parameter_of_that_name_stays_the_plugins(write_class, write_suite):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "says"),
+    ("old", "new", "message"),
     [
-        (UNET, "unet: {width: [2, 3], label: one}", r"tiny\.yaml:6: one label, and its lists stand for 2"),
-        (UNET, "unet: {label: 3}", r"label=3: accepted: a text of one line"),
-        (UNET, "unet: {width: 2, levels: 1, label: ''}", r"accepted: a text of one line, 200 characters at most"),
-        (UNET, 'unet: {width: 2, levels: 1, label: "a\\nb"}', r"accepted: a text of one line"),
-        (UNET, "unet: {width: 2, levels: 1, label: _a}", r"that begins with no underscore"),
-        (UNET, "unet: {width: 2, levels: 1, label: net N=3}", r"ends as rows of several numbers of training images do"),
+        (UNET, "unet: {width: [2, 3], label: one}", r"tiny\.yaml:6: a single label for a grid of 2 entries"),
+        (UNET, "unet: {label: 3}", r"label=3: accepted: a single line"),
+        (UNET, "unet: {width: 2, levels: 1, label: ''}", r"accepted: a single line of at most 200 characters"),
+        (UNET, 'unet: {width: 2, levels: 1, label: "a\\nb"}', r"accepted: a single line"),
+        (UNET, "unet: {width: 2, levels: 1, label: _a}", r"that does not begin with an underscore"),
+        (
+            UNET,
+            "unet: {width: 2, levels: 1, label: net N=3}",
+            r"the ending is reserved for rows of numbers of training images",
+        ),
         (
             UNET,
             "unet: {label: A, training: {steps: 3}}\n  - unet: {label: A}",
-            "'A': two entrants of different training",
+            "'A': two entrants with different training",
         ),
         ("  - identity", "  - dncnn: {checkpoint: tiny.yaml, training: {steps: 3}}", r"is not trained; training is "),
         (UNET, "unet: {width: 2, levels: 1, label: identity}", r"two entries have the label 'identity'"),
-        ("  - identity", "  - identity\n  - identity: {label: other}", r"'identity' and 'other' are one reference"),
+        (
+            "  - identity",
+            "  - identity\n  - identity: {label: other}",
+            r"'identity' and 'other' are the same reference",
+        ),
         ("  - identity", "  - identity: {training: {steps: 3}}", r"reference 'identity' is not trained"),
-        (UNET, "unet: {training: {train_images: 4}}", r"training.train_images: is of the whole suite; "),
+        (UNET, "unet: {training: {train_images: 4}}", r"training.train_images: must be set for the whole suite; "),
         (UNET, "unet: {training: {stepz: 4}}", r"tiny\.yaml:6: training.stepz: unknown field; did you"),
         (UNET, "unet: {width: 2, training: {steps: 0}}", r"tiny\.yaml:6: entrants.0.unet.training.steps: "),
         (UNET, "unet: {width: 2, training: 3}", r"expected fields with values; accepted: recipe, steps"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(write_suite, builtin, old, new, says):
-    with pytest.raises(gahbench.GahbenchError, match=says):
+def test_invalid_labels_and_trainings_raise(write_suite, builtin, old, new, message):
+    with pytest.raises(gahbench.GahbenchError, match=message):
         load_suite(write_suite((old, new)), builtin)
 
 
-def test_an_entrant_may_be_trained_otherwise_and_the_board_says_so(write_suite, builtin, tmp_path):
+def test_the_board_notes_the_training_of_a_single_entrant(write_suite, builtin, tmp_path):
     other = "unet: {width: 2, levels: 1, training: {learning_rate: 1.0e-3, steps: 6, loss: mae}}"
     file = write_suite((UNET, f"{UNET}\n  - {other}"))
     plain = make_plan(load_suite(write_suite(name="plain.yaml"), builtin), builtin).fits[0]
@@ -106,13 +114,13 @@ def test_checkpoints_of_one_file_name_are_distinguished_by_their_folders(write_s
         (tmp_path / folder).mkdir()
         save_file(network.state_dict(), tmp_path / folder / "net.safetensors")
     entry = "dncnn: {{width: 2, layers: 3, checkpoint: {}/net.safetensors}}"
-    # Relative to the suite's file.
+    # Paths are relative to the suite file.
     file = write_suite(("  - identity", f"  - {entry.format('one')}\n  - {entry.format('two')}"))
     labels = [entrant.label for entrant in load_suite(file, builtin).entrants]
     assert labels[1:3] == [f"dncnn[width=2,layers=3,checkpoint={name}/net.safetensors]" for name in ("one", "two")]
 
 
-def test_paths_are_relative_to_the_suite_and_else_to_the_current_folder(write_suite, builtin, tmp_path, monkeypatch):
+def test_paths_are_relative_to_the_suite_or_the_current_folder(write_suite, builtin, tmp_path, monkeypatch):
     from PIL import Image
 
     for folder in ("suite", "current"):
@@ -127,7 +135,7 @@ def test_paths_are_relative_to_the_suite_and_else_to_the_current_folder(write_su
     assert dataset.parameters["path"] == str(tmp_path / "suite" / "pictures")
     assert dataset.label == "faces[pictures,size=16]"
     (tmp_path / "suite" / "pictures").rename(tmp_path / "suite" / "moved")
-    with pytest.warns(UserWarning, match=r"pictures: not in .*suite, the folder of the suite.*taken from"):
+    with pytest.warns(UserWarning, match=r"pictures: does not exist in the suite's folder"):
         (dataset,) = load_suite(file, builtin).datasets
     assert dataset.parameters["path"] == "pictures"
 
@@ -148,16 +156,16 @@ def test_plugins_of_a_suite_and_of_the_environment_are_found(
         plan_suite(file)
 
 
-def test_no_training_of_its_own_is_none(write_suite, builtin):
+def test_an_empty_training_is_ignored(write_suite, builtin):
     suite = load_suite(write_suite((UNET, "unet: {width: 2, levels: 1, training: {}}")), builtin)
     assert suite.entrants[0].label == "unet[width=2,levels=1]"
     assert suite.trainings == {}
 
 
-def test_an_added_entrant_cannot_take_the_label_of_another_training(write_suite, builtin):
+def test_an_added_entrant_cannot_have_the_label_of_an_entrant_with_its_own_training(write_suite, builtin):
     file = write_suite((UNET, 'unet: {width: 2, levels: 1, label: "unet[width=3]", training: {steps: 3}}'))
     with pytest.raises(gahbench.GahbenchError, match=r"two entries have the label 'unet\[width=3\]'"):
         load_suite(file, builtin, ("unet[width=3]",))
     file = write_suite((UNET, 'unet: {width: 2, levels: 1, label: "unet[width=2,levels=1]", training: {steps: 3}}'))
-    with pytest.raises(gahbench.GahbenchError, match="is in the suite with a training of its own; give another label"):
+    with pytest.raises(gahbench.GahbenchError, match="is in the suite with its own training; use a different label"):
         load_suite(file, builtin, ("unet[width=2,levels=1]",))

@@ -1,4 +1,4 @@
-"""A parameter that names a plugin takes a text or a mapping, at any depth, and lists of both; errors name the line."""
+"""Parameters that name plugins: texts, mappings and lists at any depth, and errors that name the line."""
 
 import pytest
 
@@ -11,7 +11,7 @@ BEST = "  - oracle-best-basis: "
 
 
 def entrants(write_suite, builtin, text):
-    """Return the entrants of the tiny suite after its first ones, which are given as one YAML entry."""
+    """Append a YAML entry to the entrants of the tiny suite, and return the appended entrants."""
     return load_suite(write_suite((ENTRANT, f"{ENTRANT}\n{text}")), builtin).entrants[3:]
 
 
@@ -32,14 +32,14 @@ def entrants(write_suite, builtin, text):
     ],
 )
 def test_a_mapping_is_the_same_as_a_text(write_suite, builtin, mapping, text):
-    (given,) = entrants(write_suite, builtin, f"  - {mapping}")
+    (actual,) = entrants(write_suite, builtin, f"  - {mapping}")
     (expected,) = entrants(write_suite, builtin, f"  - {text}")
-    assert given.label == expected.label
-    assert given.parameters == expected.parameters
-    assert given.identity == expected.identity
+    assert actual.label == expected.label
+    assert actual.parameters == expected.parameters
+    assert actual.identity == expected.identity
 
 
-def test_datasets_and_metrics_are_named_by_mappings_too(write_suite, builtin):
+def test_parameters_of_datasets_and_metrics_may_be_mappings(write_suite, builtin):
     def keys(dataset, metric):
         changes = (("discs: {size: 16}", dataset), ("[psnr, slope]", f"[psnr, {metric}]"))
         return [unit.key for unit in make_plan(load_suite(write_suite(*changes), builtin), builtin).units]
@@ -49,7 +49,7 @@ def test_datasets_and_metrics_are_named_by_mappings_too(write_suite, builtin):
 
 
 @pytest.mark.parametrize(
-    ("given", "labels"),
+    ("entry", "labels"),
     [
         (
             "threshold: {basis: [haar, {wavelet: {name: db4, levels: 2}}, 'wavelet[db4,levels=3]']}",
@@ -72,12 +72,12 @@ def test_datasets_and_metrics_are_named_by_mappings_too(write_suite, builtin):
         ),
     ],
 )
-def test_lists_make_grids_at_any_depth(write_suite, builtin, given, labels):
-    assert [entrant.label for entrant in entrants(write_suite, builtin, f"  - {given}")] == labels
+def test_lists_make_grids_at_any_depth(write_suite, builtin, entry, labels):
+    assert [entrant.label for entrant in entrants(write_suite, builtin, f"  - {entry}")] == labels
 
 
 @pytest.mark.parametrize(
-    ("basis", "line", "says"),
+    ("basis", "line", "message"),
     [
         ("{wavlet: {levels: 2}}", 1, "unknown basis 'wavlet'; did you mean 'wavelet'?"),
         ("{wavelet: {level: 2}}", 1, "basis 'wavelet': unknown parameter 'level'; did you mean 'levels'?"),
@@ -93,30 +93,30 @@ def test_lists_make_grids_at_any_depth(write_suite, builtin, given, labels):
         ("[[haar]]", 1, 'accepted: a basis, such as "haar"'),
     ],
 )
-def test_an_error_inside_names_the_line(write_suite, builtin, basis, line, says):
+def test_an_error_in_a_nested_plugin_names_the_line(write_suite, builtin, basis, line, message):
     text = f"  - threshold:\n      basis: {basis}"
     first = len(write_suite().read_text(encoding="utf-8").partition(ENTRANT)[0].splitlines()) + 2
     with pytest.raises(SuiteError) as error:
         entrants(write_suite, builtin, text)
-    assert says in str(error.value)
+    assert message in str(error.value)
     assert f"tiny.yaml:{first + line}: " in str(error.value), error.value
 
 
-@pytest.mark.parametrize("given", ["haar", "{haar: {}}"])
-def test_a_list_that_is_missing_is_asked_for(write_suite, builtin, given):
+@pytest.mark.parametrize("bases", ["haar", "{haar: {}}"])
+def test_a_single_plugin_in_place_of_a_list_raises(write_suite, builtin, bases):
     accepted = 'list of plugins of kind basis, such as ["haar", "wavelet[db4,levels=3]", {wavelet: {...}}]'
     with pytest.raises(SuiteError) as error:
-        entrants(write_suite, builtin, f"{BEST}{{bases: {given}}}")
+        entrants(write_suite, builtin, f"{BEST}{{bases: {bases}}}")
     assert accepted in str(error.value)
 
 
 @pytest.mark.parametrize("entry", ["- threshold: {basis: wavelet[db4]}", "- threshold: {basis: [haar, wavelet[db4]]}"])
-def test_brackets_without_quotes_are_explained(write_suite, builtin, entry):
+def test_errors_about_unquoted_brackets_suggest_quotes(write_suite, builtin, entry):
     with pytest.raises(SuiteError, match=r'brackets need quotes: "wavelet\[\.\.\.\]"'):
         entrants(write_suite, builtin, f"  {entry}")
 
 
-def test_other_faults_of_yaml_are_not_taken_for_missing_quotes(write_suite, builtin):
+def test_other_yaml_errors_do_not_suggest_quotes(write_suite, builtin):
     for entry in ("- threshold: {basis: haar", "- threshold: {basis: 'haar' [3]}", "- threshold: [haar}"):
         with pytest.raises(SuiteError) as error:
             entrants(write_suite, builtin, f"  {entry}")
@@ -124,26 +124,26 @@ def test_other_faults_of_yaml_are_not_taken_for_missing_quotes(write_suite, buil
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "says"),
+    ("old", "new", "message"),
     [
         ("discs: {size: 16}", "c-alpha: {construction: paper, contour: closed}", "dataset 'c-alpha': "),
         ("- identity", "- cycle-spin: {reference: optimal}", "reference 'cycle-spin': "),
         ("[psnr, slope]", "[psnr, {rate: {basis: patch-graph}}]", "metric 'rate': "),
     ],
 )
-def test_a_constructor_that_refuses_names_the_line(write_suite, builtin, old, new, says):
+def test_an_error_of_a_constructor_names_the_line(write_suite, builtin, old, new, message):
     file = write_suite((old, new))
     line = 1 + next(n for n, text in enumerate(file.read_text(encoding="utf-8").splitlines()) if new in text)
     with pytest.raises(SuiteError) as error:
         make_plan(load_suite(file, builtin), builtin)
-    assert str(error.value).startswith(f"{file}:{line}: {says}"), error.value
+    assert str(error.value).startswith(f"{file}:{line}: {message}"), error.value
 
 
-def test_who_is_unknown_may_be_in_a_file_that_was_not_given(write_suite, write_plugin, builtin):
+def test_an_unknown_entrant_without_plugin_files_suggests_plugins_dir(write_suite, write_plugin, builtin):
     from gahbench.registry.registry import Registry
 
     file = write_suite(("- identity", "- nobody"))
-    with pytest.raises(SuiteError, match=r"unknown entrant 'nobody'.*; a plugin in a file of yours .* --plugins-dir"):
+    with pytest.raises(SuiteError, match=r"unknown entrant 'nobody'.*; --plugins-dir FILE_OR_FOLDER loads plugins"):
         load_suite(file, builtin)
     with pytest.raises(SuiteError) as error:
         load_suite(file, Registry((write_plugin("somebody", "return noisy"),)))

@@ -1,4 +1,4 @@
-"""Suites that a plan refuses, pairs that it leaves out, and dry runs."""
+"""Checks of a plan: invalid suites, refused and undefined pairs, and dry runs."""
 
 import contextlib
 import math
@@ -27,26 +27,26 @@ def register_datasets(register):
     register("broken", Broken)
 
 class Unsure(gahbench.Reference):
-    "It cannot say where it exists."
+    "Raises in supports."
     def supports(self, dataset): raise RuntimeError("unsure")
     def denoise(self, noisy, sigma, truth): return noisy
 
 class Clumsy(Unsure):
-    "It cannot say what it takes."
+    "Raises in check_shape."
     def supports(self, dataset): return True
     def check_shape(self, shape): raise RuntimeError("clumsy")
 
 class Picky(Clumsy):
-    "It takes no images of 16 pixels."
+    "Refuses images of 16 pixels a side."
     def check_shape(self, shape):
         if shape[-1] == 16: raise ValueError("16 is too few")
 
 class Elsewhere(Picky):
-    "And does not exist for them."
+    "Is not defined on datasets of 16 pixels a side."
     def supports(self, dataset): return dataset.shape[-1] != 16
 
 class Broken:
-    "A dataset of nothing."
+    "A dataset whose shape raises."
     def __init__(self, error: str = "KeyError"): self.error = error
     @property
     def shape(self): raise {"KeyError": KeyError, "DataError": gahbench.DataError}[self.error]("no shape")
@@ -70,7 +70,7 @@ def plan_with(write_suite, tmp_path):
 TWO_SIZES = ("  - discs: {size: 16}\n", "  - discs: {size: [16, 32]}\n")
 
 
-def test_a_reference_is_asked_about_the_images_only_where_it_exists(plan_with):
+def test_a_reference_checks_shapes_only_on_datasets_that_it_supports(plan_with):
     plan = plan_with("elsewhere", "identity", changes=[TWO_SIZES])
     assert plan.pairs.undefined == {("discs[size=16]", "elsewhere")}
     assert {unit.dataset for unit in plan.units if unit.entrant == "elsewhere"} == {"discs[size=32]"}
@@ -78,14 +78,14 @@ def test_a_reference_is_asked_about_the_images_only_where_it_exists(plan_with):
         plan_with("elsewhere")
 
 
-def test_an_entrant_that_refuses_images_costs_its_row_there(plan_with):
+def test_an_entrant_that_refuses_images_has_no_units_on_that_dataset(plan_with):
     plan = plan_with("picky", "identity", changes=[TWO_SIZES])
     assert plan.pairs.refused == {("discs[size=16]", "picky"): "16 is too few"}
     assert {unit.dataset for unit in plan.units if unit.entrant == "picky"} == {"discs[size=32]"}
     assert plan.board["refused"] == [["discs[size=16]", "picky", "16 is too few"]]
 
 
-def test_a_refused_entrant_is_named_where_it_was_asked_for(write_suite, tmp_path):
+def test_errors_about_entrants_name_the_line_or_option(write_suite, tmp_path):
     (tmp_path / "failing.py").write_text(PLUGINS)
     registry = Registry((tmp_path / "failing.py",))
     suite = write_suite((ENTRANTS, "  - identity\n  - picky\n"), NO_BASELINE)
@@ -95,7 +95,7 @@ def test_a_refused_entrant_is_named_where_it_was_asked_for(write_suite, tmp_path
         make_plan(load_suite(write_suite(), registry, ["picky"]), registry)
 
 
-def test_what_is_wrong_is_found_after_a_broken_reference_too(plan_with):
+def test_checks_continue_after_a_broken_reference(plan_with):
     plan = plan_with("unet[width=2,levels=1]", "unsure", "clumsy", "elsewhere", changes=[TWO_SIZES])
     assert plan.pairs.undefined == {("discs[size=16]", "elsewhere")}
     assert {unit.entrant for unit in plan.units} >= {"unsure", "clumsy"}
@@ -104,7 +104,7 @@ def test_what_is_wrong_is_found_after_a_broken_reference_too(plan_with):
             plan_with(broken, "picky")
 
 
-def test_the_error_of_a_reference_without_datasets_says_what_they_are(plan_with):
+def test_the_error_of_an_undefined_reference_lists_the_optima(plan_with):
     with pytest.raises(SuiteError, match=r"'lower-bound': .* are discs\[size=16\]: exact, no true basis$"):
         plan_with("lower-bound")
     with pytest.raises(SuiteError, match=r"16\]: exact, no true basis, gaussian-field\[.*\]: exact$"):
@@ -112,12 +112,12 @@ def test_the_error_of_a_reference_without_datasets_says_what_they_are(plan_with)
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "says"),
+    ("error", "kind", "message"),
     [("KeyError", PluginError, "dataset 'broken' cannot be used: KeyError: 'no shape'"),
      ("DataError", DataError, r"tiny\.yaml:\d+: no shape$")],
 )  # fmt: skip
-def test_a_dataset_that_fails_is_an_error(plan_with, error, kind, says):
-    with pytest.raises(kind, match=says):
+def test_a_failing_dataset_raises(plan_with, error, kind, message):
+    with pytest.raises(kind, match=message):
         plan_with(changes=[("discs: {size: 16}", f"broken: {{error: {error}}}")])
 
 
@@ -133,27 +133,29 @@ def test_fits_come_first_and_scores_in_the_order_of_the_suite(plan_with):
     assert [(row["dataset"], row["fingerprint"]) for row in plan.datasets] == [(size, "") for size in sizes]
 
 
-def test_a_network_is_tried_out_unless_all_of_its_fits_are_done(plan_with, monkeypatch):
-    tried, try_ = [], dry_run._try
-    monkeypatch.setattr(dry_run, "_try", lambda entrant, shape: tried.append(shape) or try_(entrant, shape))
+def test_networks_without_unfinished_fits_have_no_dry_run(plan_with, monkeypatch):
+    shapes, run_on_meta = [], dry_run._run_on_meta
+    monkeypatch.setattr(
+        dry_run, "_run_on_meta", lambda entrant, shape: shapes.append(shape) or run_on_meta(entrant, shape)
+    )
     seeds = ("training:", "seeds: [0, 1]\ntraining:")
     fits = {(unit.dataset, unit.seed): unit for unit in plan_with(changes=[TWO_SIZES, seeds]).fits}
-    assert tried == [(1, 16, 16), (1, 32, 32)]
-    for done, left in (([0], [16, 32]), ([1], [16, 32]), ([0, 1], [32])):
-        tried.clear()
-        keys = {fits["discs[size=16]", seed].key for seed in done}
+    assert shapes == [(1, 16, 16), (1, 32, 32)]
+    for finished_seeds, remaining in (([0], [16, 32]), ([1], [16, 32]), ([0, 1], [32])):
+        shapes.clear()
+        keys = {fits["discs[size=16]", seed].key for seed in finished_seeds}
         plan = plan_with(changes=[TWO_SIZES, seeds], is_done=keys.__contains__)
-        assert tried == [(1, size, size) for size in left]
-        assert all((unit.work > 0) == (int(unit.dataset[11:13]) in left) for unit in plan.fits)
+        assert shapes == [(1, size, size) for size in remaining]
+        assert all((unit.work > 0) == (int(unit.dataset[11:13]) in remaining) for unit in plan.fits)
 
 
-def test_a_time_budget_has_no_planned_work_whether_or_not_it_is_done(plan_with):
+def test_a_time_budget_has_infinite_planned_work(plan_with):
     budget = ("steps: 12", "seconds: 3, allow_time_budget: true")
     assert [unit.work for unit in plan_with(changes=[budget], is_done=lambda key: True).fits] == [math.inf]
 
 
-def trains(given):
-    return ("steps: 12", f"steps: 12, {given}")
+def trains(fields):
+    return ("steps: 12", f"steps: 12, {fields}")
 
 
 SPLITS = ("images: 3", "images: 3, splits: [test, train]")
@@ -161,41 +163,51 @@ VALIDATION = ("images: 3", "images: 3, splits: [test, validation]")
 
 
 @pytest.mark.parametrize(
-    ("counts", "changes", "entrants", "says"),
+    ("counts", "changes", "entrants", "message"),
     [
         ({"test": 3, "train": 1}, [], (), None),
-        ({"train": 0}, [], (), "train_images=1 asked of the train split, which holds 0 images"),
-        ({"test": 2}, [], (), "images=3 asked of the test split, which holds 2 images"),
+        ({"train": 0}, [], (), "train_images=1 requested from the train split, which holds 0 images"),
+        ({"test": 2}, [], (), "images=3 requested from the test split, which holds 2 images"),
         ({"train": 3}, [SPLITS], (), None),
-        ({"train": 2}, [SPLITS], (), "images=3 asked of the train split, which holds 2 images"),
-        # The larger of two demands.
-        ({"train": 2}, [SPLITS, trains("train_images: 5")], (), "train_images=5 asked of the train split"),
-        ({"train": 1}, [SPLITS, trains("train_images: 2")], (), " images=3 asked of the train split"),
+        ({"train": 2}, [SPLITS], (), "images=3 requested from the train split, which holds 2 images"),
+        # The larger of two requirements counts.
+        ({"train": 2}, [SPLITS, trains("train_images: 5")], (), "train_images=5 requested from the train split"),
+        ({"train": 1}, [SPLITS, trains("train_images: 2")], (), " images=3 requested from the train split"),
         ({"train": 4}, [trains("train_images: 4")], (), None),
-        ({"train": 3}, [trains("train_images: 4")], (), "train_images=4 asked of the train split"),
-        # In a sweep, and with halves, rows are scored on the images that they learned from.
+        ({"train": 3}, [trains("train_images: 4")], (), "train_images=4 requested from the train split"),
+        # In a sweep or with halves, rows are scored on the images that they learned from.
         ({"train": 2}, [SPLITS, trains("train_images: [1, 2]")], (), None),
-        ({"train": 1}, [SPLITS, trains("train_images: [1, 2]")], (), "train_images=2 asked of the train split"),
-        ({"test": 2}, [trains("train_images: [1, 2]")], (), "images=3 asked of the test split"),
-        ({"validation": 2}, [VALIDATION, trains("train_images: [1, 2]")], (), "images=3 asked of the validation split"),
+        ({"train": 1}, [SPLITS, trains("train_images: [1, 2]")], (), "train_images=2 requested from the train split"),
+        ({"test": 2}, [trains("train_images: [1, 2]")], (), "images=3 requested from the test split"),
+        (
+            {"validation": 2},
+            [VALIDATION, trains("train_images: [1, 2]")],
+            (),
+            "images=3 requested from the validation split",
+        ),
         ({"train": 0, "A": 2, "B": 2}, [SPLITS, trains("train_images: 2, halves: true")], (), None),
-        ({"A": 2, "B": 1}, [trains("train_images: 2, halves: true")], (), "train_images=2 asked of the B split"),
-        ({"A": 1, "B": 2}, [trains("train_images: 2, halves: true")], (), "train_images=2 asked of the A split"),
-        ({"A": 1, "B": 0}, [trains("halves: true")], (), "train_images=1 asked of the B split"),
+        ({"A": 2, "B": 1}, [trains("train_images: 2, halves: true")], (), "train_images=2 requested from the B split"),
+        ({"A": 1, "B": 2}, [trains("train_images: 2, halves: true")], (), "train_images=2 requested from the A split"),
+        ({"A": 1, "B": 0}, [trains("halves: true")], (), "train_images=1 requested from the B split"),
         # References learn from training images in a sweep, or with halves.
         ({"train": 0}, [trains("train_images: 4")], ("identity",), None),
-        ({"train": 3}, [trains("train_images: [1, 4]")], ("identity",), "train_images=4 asked of the train split"),
-        ({"A": 0}, [trains("halves: true")], ("identity",), "train_images=1 asked of the A split"),
+        (
+            {"train": 3},
+            [trains("train_images: [1, 4]")],
+            ("identity",),
+            "train_images=4 requested from the train split",
+        ),
+        ({"A": 0}, [trains("halves: true")], ("identity",), "train_images=1 requested from the A split"),
     ],
 )
-def test_datasets_hold_the_images_that_are_asked_for(plan_with, builtin, monkeypatch, counts, changes, entrants, says):
+def test_datasets_need_enough_images(plan_with, builtin, monkeypatch, counts, changes, entrants, message):
     discs = builtin.get("dataset", "discs").factory
     monkeypatch.setattr(discs, "available", lambda self, split: counts.get(split))
-    with pytest.raises(DataError, match=says) if says else contextlib.nullcontext():
+    with pytest.raises(DataError, match=message) if message else contextlib.nullcontext():
         assert plan_with(*entrants, changes=changes).units
 
 
-def test_units_say_what_a_row_and_its_partner_learn_from(plan_with):
+def test_units_record_the_training_images_of_rows_and_partners(plan_with):
     plan = plan_with("unet[width=2,levels=1]", changes=[trains("train_images: 2, halves: true")])
     for unit in plan.units:
         if unit.kind == "fit":
@@ -207,14 +219,14 @@ def test_units_say_what_a_row_and_its_partner_learn_from(plan_with):
             assert unit.payload["partner_learned_from"] == {"split": "B", "count": 2}
 
 
-def test_metrics_that_compare_images_ask_for_as_many_as_they_need(plan_with, builtin, monkeypatch):
+def test_metrics_that_compare_images_need_a_minimum_number(plan_with, builtin, monkeypatch):
     monkeypatch.setattr(builtin.get("metric", "slope").factory, "min_images", 3)
     assert plan_with().units
-    with pytest.raises(ParameterError, match=r"metric 'slope.*': images=2, accepted are 3 or more"):
+    with pytest.raises(ParameterError, match=r"metric 'slope.*': images=2; accepted: 3 or more"):
         plan_with(changes=[("images: 3", "images: 2")])
 
 
-def test_metrics_that_cannot_measure_a_dataset_are_refused(plan_with, builtin, monkeypatch):
+def test_metrics_that_refuse_a_dataset_raise(plan_with, builtin, monkeypatch):
     def check(self, shape, sigmas):
         if shape[-1] != 16:
             raise ValueError(f"{shape} at {list(sigmas)}")
@@ -225,7 +237,7 @@ def test_metrics_that_cannot_measure_a_dataset_are_refused(plan_with, builtin, m
         plan_with(changes=[TWO_SIZES])
 
 
-def test_a_plan_names_a_forward_pass_that_raises(dry_runs_here, write_suite, write_plugin, command):
+def test_a_plan_reports_the_error_of_a_forward_pass(dry_runs_here, write_suite, write_plugin, command):
     file = write_plugin("raises", "return self.noise(noisy) + undefined")
     status, printed, _ = command("plan")(write_suite(), "-p", file, "-e", "raises")
     assert status == 0
@@ -233,7 +245,7 @@ def test_a_plan_names_a_forward_pass_that_raises(dry_runs_here, write_suite, wri
     assert f"raises: NameError: name 'undefined' is not defined ({file}:{line})" in printed
 
 
-def test_rows_that_cannot_be_are_on_the_board_with_the_reason(figures_not_rendered, write_suite, tmp_path):
+def test_refused_rows_are_on_the_board_with_the_reason(figures_not_rendered, write_suite, tmp_path):
     sweep = ("steps: 12", "steps: 2, train_images: [2, 3]")
     file = write_suite(TWO_SIZES, sweep, ("unet: {width: 2, levels: 1}", "unet: {width: 2, levels: 5}"))
     out = tmp_path / "out"
@@ -249,7 +261,7 @@ def test_rows_that_cannot_be_are_on_the_board_with_the_reason(figures_not_render
     assert set(gahbench.load_results(out).entrants) == {"identity", "oracle-threshold[haar]"}
 
 
-def test_images_of_any_size_are_planned_without_being_computed_on():
-    """The number of their pixels may exceed 64 bits; an entrant is then tried on none."""
+def test_dry_runs_do_not_compute_on_huge_images():
+    """The number of pixels may exceed 64 bits."""
     configured = Registry().configure("architecture", "bf-cnn[width=2,layers=3]")
     assert dry_run.dry_runs([(configured, (1, 2**63 - 1, 2**63 - 1))], Registry())[0].error is None

@@ -1,4 +1,4 @@
-"""Rows of a board: their labels, what they learn from, the images that they are scored on, and by which metrics."""
+"""Rows of a board: labels, training images, scored images, and metrics."""
 
 from types import SimpleNamespace
 
@@ -13,9 +13,9 @@ from gahbench.planning.suite import load_suite
 from gahbench.training.recipe import Training
 
 
-def recipe(**given):
-    (one,) = Training.model_validate({"steps": 5, **given}).sets
-    return one
+def recipe(**fields):
+    (training,) = Training.model_validate({"steps": 5, **fields}).sets
+    return training
 
 
 def row(builtin, entrant="unet", **fields):
@@ -36,12 +36,12 @@ def test_a_row_of_a_sweep_is_labelled_by_its_number_of_images(builtin):
 
 
 @given(st.text(st.characters(exclude_categories=["C", "Z"], include_characters=" ")), st.integers(1, 10**6))
-def test_labels_of_rows_are_taken_apart(label, count):
+def test_labels_of_rows_are_parsed(label, count):
     assert base_label(f"{label} N={count}") == label
     assert number_of_images(f"{label} N={count}") == count
     assert base_label(f"{label} N=all") == label
     assert number_of_images(f"{label} N=all") is None
-    # A parameter may hold anything.
+    # The suffix is not recognised within parameters.
     bracketed = f"net['{label} N={count}']"
     assert (base_label(bracketed), number_of_images(bracketed)) == (bracketed, None)
     assert number_of_images(str(count)) is None
@@ -51,7 +51,7 @@ HALVES = {"halves": True, "train_images": 3}
 
 
 @pytest.mark.parametrize(
-    ("training", "own", "partner"),
+    ("training", "learned_from", "partner"),
     [
         (None, {"split": "train", "count": None}, None),
         ({}, {"split": "train", "count": None}, None),
@@ -61,19 +61,19 @@ HALVES = {"halves": True, "train_images": 3}
         ({"halves": True}, {"split": "A", "count": None}, {"split": "B", "count": None}),
     ],
 )
-def test_a_row_learns_from_images_of_its_training_and_its_partner_from_others(builtin, training, own, partner):
-    it = row(builtin, training=None if training is None else recipe(**training))
-    assert it.learned_from() == own
-    assert it.learned_from(partner=True) == partner
-    splits = [] if training is None else [own["split"]]
-    assert [one.split for one in it.trainings] == splits + ([] if partner is None else ["B"])
+def test_a_row_and_its_partner_learn_from_different_images(builtin, training, learned_from, partner):
+    trained = row(builtin, training=None if training is None else recipe(**training))
+    assert trained.learned_from() == learned_from
+    assert trained.learned_from(partner=True) == partner
+    splits = [] if training is None else [learned_from["split"]]
+    assert [member.split for member in trained.trainings] == splits + ([] if partner is None else ["B"])
 
 
 @pytest.mark.parametrize(
-    ("training", "is_swept", "split", "images", "shown"),
+    ("training", "is_swept", "split", "images", "scored_on"),
     [
         (None, False, "train", 4, ("train", 4)),
-        # Alone, a network is scored on as many images of the training split as the suite says.
+        # Outside a sweep, a network is scored on the suite's number of images of the training split.
         ({"train_images": 3}, False, "train", 4, ("train", 4)),
         ({"train_images": 3}, True, "train", 4, ("train", 3)),
         ({"train_images": 3}, True, "train", 2, ("train", 2)),
@@ -85,15 +85,15 @@ def test_a_row_learns_from_images_of_its_training_and_its_partner_from_others(bu
         (HALVES, True, "validation", 4, ("validation", 4)),
     ],
 )
-def test_in_a_sweep_or_with_halves_the_training_images_are_those_learned_from(
-    builtin, training, is_swept, split, images, shown
+def test_in_a_sweep_or_with_halves_rows_are_scored_on_the_images_they_learned_from(
+    builtin, training, is_swept, split, images, scored_on
 ):
-    it = row(builtin, training=None if training is None else recipe(**training), is_swept=is_swept)
-    assert it.shown(split, images) == shown
+    swept = row(builtin, training=None if training is None else recipe(**training), is_swept=is_swept)
+    assert swept.scored_on(split, images) == scored_on
 
 
 @pytest.mark.parametrize(
-    ("entrant", "training", "needs", "measured"),
+    ("entrant", "training", "needs", "is_measured"),
     [
         ("unet", {}, ["partner"], False),
         ("unet", HALVES, ["partner"], True),
@@ -112,27 +112,29 @@ def test_in_a_sweep_or_with_halves_the_training_images_are_those_learned_from(
         ("unet", {"snapshots": 2}, ["snapshots", "partner"], False),
     ],
 )
-def test_a_metric_measures_the_rows_that_have_what_it_needs(builtin, entrant, training, needs, measured):
-    it = row(builtin, entrant, training=None if training is None else recipe(**training))
-    assert it.is_measured_by(metric(*needs), "test", 4) == measured
+def test_a_metric_applies_to_rows_that_meet_its_needs(builtin, entrant, training, needs, is_measured):
+    candidate = row(builtin, entrant, training=None if training is None else recipe(**training))
+    assert candidate.is_measured_by(metric(*needs), "test", 4) == is_measured
 
 
-def test_a_metric_that_no_split_decides_measures_the_test_split_alone(builtin):
+def test_a_metric_that_needs_the_test_split_applies_to_it_only(builtin):
     splits = ["train", "validation", "A", "test"]
-    found = [row(builtin).is_measured_by(metric("test"), split, 4) for split in splits]
-    assert found == [False, False, False, True]
+    is_measured = [row(builtin).is_measured_by(metric("test"), split, 4) for split in splits]
+    assert is_measured == [False, False, False, True]
     assert row(builtin).is_measured_by(metric(), "train", 4)
 
 
-@pytest.mark.parametrize(("split", "min_images", "measured"), [("train", 3, True), ("train", 4, False),
+@pytest.mark.parametrize(("split", "min_images", "is_measured"), [("train", 3, True), ("train", 4, False),
                          ("test", 4, True), ("test", 5, False)])  # fmt: skip
-def test_a_metric_measures_rows_of_enough_images(builtin, split, min_images, measured):
-    it = row(builtin, training=recipe(train_images=3), is_swept=True)
-    assert it.is_measured_by(metric(min_images=min_images), split, 4) == measured
+def test_a_metric_applies_to_rows_with_enough_images(builtin, split, min_images, is_measured):
+    swept = row(builtin, training=recipe(train_images=3), is_swept=True)
+    assert swept.is_measured_by(metric(min_images=min_images), split, 4) == is_measured
 
 
-def test_a_metric_that_compares_more_images_than_any_row_has_is_refused(builtin, write_suite):
+def test_a_metric_that_needs_more_images_than_any_row_has_raises(builtin, write_suite):
     suite = load_suite(write_suite(), builtin)
-    with pytest.raises(ParameterError, match="'psnr': it compares 4 images or more, and no entrant is scored on so"):
+    with pytest.raises(
+        ParameterError, match="'psnr': the metric needs 4 images or more, but no entrant is scored on so"
+    ):
         check_training(suite, suite.metrics[0], metric(min_images=4))
     assert check_training(suite, suite.metrics[0], metric("samples", min_images=3)) is None

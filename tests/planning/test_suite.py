@@ -1,3 +1,5 @@
+"""Suite files: grids, defaults, and errors that name the line."""
+
 import resource
 import time
 
@@ -19,33 +21,33 @@ def test_lists_make_grids(write_suite, builtin):
     ]
 
 
-def test_an_entry_may_be_one_line_and_equal_entrants_are_one(write_suite, builtin):
+def test_entries_may_be_texts_and_duplicates_are_dropped(write_suite, builtin):
     file = write_suite(("  - identity", '  - identity\n  - "unet[width=2,levels=1]"\n  - identity'))
     labels = [entrant.label for entrant in load_suite(file, builtin).entrants]
     assert labels == ["unet[width=2,levels=1]", "identity", "oracle-threshold[haar]"]
 
 
-def test_extra_entrants_are_marked(write_suite, builtin):
+def test_added_entrants_are_marked(write_suite, builtin):
     suite = load_suite(write_suite(), builtin, ("bf-cnn[width=2,layers=3]", "identity"))
     assert suite.added == ("bf-cnn[width=2,layers=3]",)
 
 
-def test_a_recipe_fills_in_what_a_suite_leaves_out(write_suite, builtin):
+def test_a_recipe_sets_defaults(write_suite, builtin):
     training = load_suite(write_suite(), builtin).training
     assert (training.recipe, training.noise, training.weighting) == ("kl", "log-uniform", "inverse-variance")
     assert (training.steps, training.epochs) == (12, None)
 
 
 LINES = TINY.splitlines()
-AT = {text: 1 + next(place for place, line in enumerate(LINES) if text in line) for text in ("discs", "unet", "haar}")}
+AT = {text: 1 + next(index for index, line in enumerate(LINES) if text in line) for text in ("discs", "unet", "haar}")}
 AT |= {
-    text: 1 + next(place for place, line in enumerate(LINES) if line.startswith(text))
+    text: 1 + next(index for index, line in enumerate(LINES) if line.startswith(text))
     for text in ("base", "tra", "sco")
 }
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "line", "says"),
+    ("old", "new", "line", "message"),
     [
         ("- discs:", "- disks:", AT["discs"], "unknown dataset 'disks'; did you mean 'discs'"),
         ("- unet:", "- unett:", AT["unet"], "unknown entrant 'unett'; did you mean 'unet'"),
@@ -63,11 +65,16 @@ AT |= {
         ("sigmas: [0.1, 0.3]", "sigmas: [0.1, -0.3]", AT["sco"], "greater than 0 (got -0.3)"),
         ("sigmas: [0.1, 0.3]", "sigmas: []", AT["sco"], "at least one value"),
         ("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.1]", AT["sco"], "repeats a value"),
-        ("images: 3", "images: 3, splits: [validation]", AT["sco"], "scoring.splits: must have test, which the board"),
+        (
+            "images: 3",
+            "images: 3, splits: [validation]",
+            AT["sco"],
+            "scoring.splits: must include test, which the board",
+        ),
         ("[psnr, slope]", "[psnr, {decay: {max_terms: 0}}]", AT["sco"], "max_terms=0: input should be greater than 0"),
         ("scoring:", "scorings:", AT["sco"], "scoring"),
         ("metrics: [psnr, slope]", "metrics: [psnr, slop]", AT["sco"], "unknown metric 'slop'; did you mean 'slope'"),
-        ("metrics: [psnr, slope]", "metrics: [slope]", AT["sco"], "must have psnr"),
+        ("metrics: [psnr, slope]", "metrics: [slope]", AT["sco"], "must include psnr"),
         ("steps: 12", "steps: 12, learning_rate: .inf", AT["tra"], "training.learning_rate: expected a finite number"),
         ("sigmas: [0.1, 0.3]", "sigmas: [0.1, .nan]", AT["sco"], "scoring.sigmas.1: expected a finite number"),
         ("- identity", "- gaussian-blur: {width: .inf}", AT["unet"] + 1, "width=inf: not a finite number"),
@@ -76,17 +83,17 @@ AT |= {
         ("width: 2", "width: 12:30", AT["unet"], "width='12:30'"),
         ("steps: 12", "steps: 12, halves: on", AT["tra"], "training.halves: expected true or false (got 'on')"),
         ("baseline:", "seeds: [0, 0]\nbaseline:", AT["base"], "seeds: repeats a value"),
-        ("name: tiny", "name: t i", 2, "name: letters, digits"),
+        ("name: tiny", "name: t i", 2, "name: accepted: letters, digits"),
         ("datasets:\n  - discs: {size: 16}", "datasets: discs", 3, "datasets: expected a list (got 'discs')"),
         ("  - identity", "  - 3", AT["unet"] + 1, "expected a plugin's name, or name: {parameter: value} (got 3)"),
         ("scoring: {", "scoring: 3 #", AT["sco"], "scoring: expected fields with values (got 3)"),
         ("steps: 12", "recipe: [kl]", AT["tra"], "training.recipe"),
-        ("name: tiny", "? [a, b]\n: c\nname: tiny", 2, "expected a field's name"),
+        ("name: tiny", "? [a, b]\n: c\nname: tiny", 2, "expected the name of a field"),
         ("name: tiny", "name: &a [*a]", 2, "refers to itself"),
-        ("name: tiny", "name: tiny\nname: other", 3, "'name' is given twice"),
+        ("name: tiny", "name: tiny\nname: other", 3, "the field 'name' is repeated"),
         ("name: tiny", "name: [tiny", 3, "not valid YAML"),
         ("name: tiny", f"name: {101 * 'a'}", 2, "name: string should have at most 100 characters"),
-        ("name: tiny", "name: tiny/../..", 2, "name: letters, digits"),
+        ("name: tiny", "name: tiny/../..", 2, "name: accepted: letters, digits"),
         ("name: tiny", '"na\\n": tiny', 2, "unknown field 'na\\n'"),
         ("name: tiny", "name: !!python/object/apply:os.getcwd []", 2, "the tag '!!python/object/apply:os.getc"),
         ("name: tiny", "name: !!timestamp 2024-13-45", 2, "the tag '!!timestamp' is not accepted"),
@@ -103,25 +110,32 @@ AT |= {
         ("name: tiny", "name: " + 41 * "[" + 41 * "]", 2, "more than 40 levels of lists and mappings"),
         ("name: tiny", "name: " + 100_000 * "[", 2, "more than 40 levels of lists and mappings"),
         ("name: tiny", f"name: [{50_001 * 'x,'}]", 2, "more than 50000 values"),
-        ("width: 2", f"width: {[*range(1, 10_002)]}", AT["unet"], "10001 combinations of values; accepted are 10000"),
+        (
+            "width: 2",
+            f"width: {[*range(1, 10_002)]}",
+            AT["unet"],
+            "10001 combinations of values; accepted: at most 10000",
+        ),
         ("- identity", "- bf-cnn: {layers: 2147483648}", AT["unet"] + 1, "layers=2147483648: input should be less"),
         ("levels: 1", f"levels: {[*range(9000)]}, bias: {[*range(9000)]}", AT["unet"], "81000000 combinations of val"),
     ],
 )
-def test_an_error_names_the_file_the_line_and_what_is_accepted(write_suite, builtin, old, new, line, says):
+def test_errors_name_the_file_the_line_and_accepted_values(write_suite, builtin, old, new, line, message):
     file = write_suite((old, new))
     with pytest.raises(SuiteError) as error:
         load_suite(file, builtin)
-    assert says in str(error.value)
+    assert message in str(error.value)
     assert str(error.value).startswith(f"{file}:{line}: "), error.value
 
 
 @pytest.mark.parametrize("form", ["[{}]", "{{{}}}"])
-def test_aliases_that_stand_for_many_values_are_refused_at_once(write_suite, builtin, form):
+def test_aliases_that_expand_to_many_values_raise_quickly(write_suite, builtin, form):
     lines = ["a0: &a0 x"]
     for level in range(1, 40):
         inner = [f"*a{level - 1}", f"*a{level - 1}"]
-        text = ", ".join(inner if form == "[{}]" else [f"{name}: {one}" for name, one in zip("bc", inner, strict=True)])
+        text = ", ".join(
+            inner if form == "[{}]" else [f"{name}: {alias}" for name, alias in zip("bc", inner, strict=True)]
+        )
         lines.append(f"a{level}: &a{level} {form.format(text)}")
     started, peak = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(SuiteError, match=r":1[0-9]: not valid YAML: more than 50000 values, each as often as aliases"):
@@ -130,47 +144,49 @@ def test_aliases_that_stand_for_many_values_are_refused_at_once(write_suite, bui
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 100_000
 
 
-def test_aliases_do_not_nest_deeper_than_what_is_written_out(write_suite, builtin):
+def test_aliases_count_for_the_depth_of_nesting(write_suite, builtin):
     chain = [f"a{level}: &a{level} [*a{level - 1}]" for level in range(1, 60)]
     with pytest.raises(SuiteError, match=r"tiny.yaml:41: not valid YAML: more than 40 levels of lists and mappings"):
         load_suite(write_suite(text="\n".join(["a0: &a0 x", *chain])), builtin)
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (b"name: tiny\nname: \xff", r"suite.yaml:2: not UTF-8: the byte 0xff"),
         ("name: tiny".encode("utf-16"), r"suite.yaml:1: not UTF-8: the byte 0xff"),
-        (b"# " + 200_000 * b"x", "200002 characters; accepted are 200000 or fewer"),
+        (b"# " + 200_000 * b"x", "200002 characters; accepted: at most 200000"),
         (b"# " + 800_000 * b"x", "more than 800000 bytes"),
     ],
 )
-def test_a_file_that_is_no_suite_is_refused_before_it_is_parsed(tmp_path, builtin, content, says):
+def test_invalid_text_raises_before_parsing(tmp_path, builtin, content, message):
     file = tmp_path / "suite.yaml"
     file.write_bytes(content)
-    with pytest.raises(SuiteError, match=says):
+    with pytest.raises(SuiteError, match=message):
         load_suite(file, builtin)
 
 
-def test_a_suite_of_absurdly_many_units_is_refused_before_one_is_made(write_suite, builtin):
+def test_a_suite_with_too_many_units_raises_quickly(write_suite, builtin):
     seeds = f"seeds: {[*range(5000)]}\nbaseline:"
     file = write_suite(("width: 2", f"width: {[*range(1, 101)]}"), ("baseline:", seeds))
     started = time.process_time()
-    with pytest.raises(SuiteError, match=r"tiny.yaml: stands for 1500004 units; accepted are 1000000 or fewer"):
+    with pytest.raises(SuiteError, match=r"tiny.yaml: gives 1500004 units; accepted: at most 1000000"):
         make_plan(load_suite(file, builtin), builtin)
     assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize("name", [10_000 * "a", "a\0b", "a\nb", 300 * "a/"])
-def test_a_name_that_no_file_has_and_a_folder_are_no_suites(builtin, tmp_path, name):
+def test_invalid_names_and_folders_raise(builtin, tmp_path, name):
     with pytest.raises(SuiteError, match="no suite ") as error:
         load_suite(name, builtin)
     assert str(error.value).isprintable()
-    with pytest.raises(SuiteError, match=r"a folder; accepted: a suite's YAML file, or one of .*quick"):
+    with pytest.raises(
+        SuiteError, match=r"is a folder; accepted: the YAML file of a suite, or a built-in suite: .*quick"
+    ):
         load_suite(tmp_path, builtin)
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just text"])
-def test_what_is_no_mapping_is_no_suite(write_suite, builtin, text):
+def test_a_file_that_is_no_mapping_raises(write_suite, builtin, text):
     with pytest.raises(SuiteError, match="a suite is a mapping"):
         load_suite(write_suite(text=text), builtin)

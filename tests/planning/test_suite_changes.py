@@ -1,4 +1,4 @@
-"""Settings, seeds and filters that change a suite for one run."""
+"""Settings, seeds and filters that change a suite for a run."""
 
 import re
 from pathlib import Path
@@ -13,13 +13,13 @@ from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_changes import SuiteChanges
 
 
-def loaded(file, registry, **changes):
+def load(file, registry, **changes):
     return load_suite(file, registry, SuiteChanges.of(**changes))
 
 
-def test_a_setting_is_as_if_it_stood_in_the_file(write_suite, builtin):
+def test_settings_override_fields_of_the_file(write_suite, builtin):
     settings = ["training.steps=7", "scoring.sigmas=[25/255, 0.3]", "entrants.unet.width=3", "seeds=[4, 5]"]
-    suite = loaded(write_suite(), builtin, settings=[*settings, "datasets.0.size=32", "description=another"])
+    suite = load(write_suite(), builtin, settings=[*settings, "datasets.0.size=32", "description=another"])
     assert suite.training.steps == 7
     assert suite.scoring.sigmas == (25 / 255, 0.3)
     assert suite.entrants[0].label == "unet[width=3,levels=1]"
@@ -28,130 +28,128 @@ def test_a_setting_is_as_if_it_stood_in_the_file(write_suite, builtin):
     assert suite.description == "another"
 
 
-def test_a_setting_makes_what_the_file_leaves_out(write_suite, builtin):
-    suite = loaded(write_suite(), builtin, settings={"limits.unit": 60, "entrants.identity": "bayes-shrink"})
+def test_settings_add_missing_fields(write_suite, builtin):
+    suite = load(write_suite(), builtin, settings={"limits.unit": 60, "entrants.identity": "bayes-shrink"})
     assert suite.limits.unit == 60
     assert [entrant.plugin.name for entrant in suite.entrants] == ["unet", "bayes-shrink", "oracle-threshold"]
-    suite = loaded(write_suite(("  - identity\n", "  - bf-cnn\n")), builtin, settings=["entrants.bf-cnn.layers=3"])
+    suite = load(write_suite(("  - identity\n", "  - bf-cnn\n")), builtin, settings=["entrants.bf-cnn.layers=3"])
     assert suite.entrants[1].parameters["layers"] == 3
 
 
 @pytest.mark.parametrize(
-    ("setting", "says"),
+    ("setting", "message"),
     [
         ("training.stepz=1", r"^--set training.stepz=1: unknown field 'training.stepz'; did you mean 'steps'"),
         ("trainig.steps=1", r"^--set trainig.steps=1: unknown field 'trainig'; did you mean 'training'"),
-        ("training.steps=many", r"^--set training.steps=many: training.steps: expected a whole number"),
+        ("training.steps=many", r"^--set training.steps=many: training.steps: expected an integer"),
         ("scoring.sigmas=[0.1, -1]", r"^--set scoring.sigmas=\[0.1, -1\]: scoring.sigmas"),
         ("entrants.unet.wdth=1", r"^--set entrants.unet.wdth=1: .*unknown parameter 'wdth'"),
         ("entrants.unett.width=1", r"'unett' is not in the list; accepted: unet, identity, oracle-threshold, or a"),
         ("entrants.9.width=1", r"'9' is not in the list"),
         ("scoring.sigmas.0.x=1", r"the entry 0\.1 has no parameters by name"),
-        ("entrants.2.basis.name=1", r"'name' is looked for in 'haar', which has no fields"),
-        ("name.first=x", r"'first' is looked for in 'tiny', which has no fields"),
-        ("training", r"^--set training: expected FIELD=VALUE, such as training.steps=100"),
-        ("training..steps=1", r"expected FIELD=VALUE"),
+        ("entrants.2.basis.name=1", r"'name' is not a field, since 'haar' has no fields"),
+        ("name.first=x", r"'first' is not a field, since 'tiny' has no fields"),
+        ("training", r"^--set training: accepted: FIELD=VALUE, such as training.steps=100"),
+        ("training..steps=1", r"accepted: FIELD=VALUE"),
         ("training={stepz: 5}", r"unknown field 'training.stepz'; did you mean 'steps'"),
-        ("plugins=[x.py]", r"plugins are found before settings; give --plugins-dir"),
+        ("plugins=[x.py]", r"plugins are loaded before settings are applied; use --plugins-dir"),
         ("training.steps=[1", r"'\[1' cannot be read"),
     ],
 )
-def test_errors_name_the_setting(write_suite, builtin, setting, says):
-    with pytest.raises(gahbench.GahbenchError, match=says):
-        loaded(write_suite(), builtin, settings=[setting])
+def test_errors_name_the_setting(write_suite, builtin, setting, message):
+    with pytest.raises(gahbench.GahbenchError, match=message):
+        load(write_suite(), builtin, settings=[setting])
 
 
 def test_errors_elsewhere_still_name_the_line(write_suite, builtin):
     with pytest.raises(gahbench.GahbenchError, match=r"tiny\.yaml:6: .*unknown parameter 'wide'"):
-        loaded(write_suite(("width: 2", "wide: 2")), builtin, settings=["training.steps=1"])
+        load(write_suite(("width: 2", "wide: 2")), builtin, settings=["training.steps=1"])
 
 
-def test_an_entry_that_is_there_twice_is_given_by_its_number(write_suite, builtin):
+def test_ambiguous_entries_are_set_by_index(write_suite, builtin):
     file = write_suite(("  - identity", "  - unet: {width: 3, levels: 1}"))
-    with pytest.raises(gahbench.GahbenchError, match="'unet' is there more than once: give its number, from 0"):
-        loaded(file, builtin, settings=["entrants.unet.width=5"])
-    assert loaded(file, builtin, settings=["entrants.1.width=5"]).entrants[1].parameters["width"] == 5
-    assert loaded(file, builtin, settings=["entrants.1.unet.width=5"]).entrants[1].parameters["width"] == 5
+    with pytest.raises(gahbench.GahbenchError, match="'unet' is ambiguous: use its index, from 0"):
+        load(file, builtin, settings=["entrants.unet.width=5"])
+    assert load(file, builtin, settings=["entrants.1.width=5"]).entrants[1].parameters["width"] == 5
+    assert load(file, builtin, settings=["entrants.1.unet.width=5"]).entrants[1].parameters["width"] == 5
 
 
-def test_a_setting_changes_one_of_the_parts_that_an_alias_stands_for(write_suite, builtin):
+def test_a_setting_changes_only_one_use_of_an_alias(write_suite, builtin):
     file = write_suite(
         ("  - unet: {width: 2, levels: 1}\n  - identity", "  - unet: &small {width: 2, levels: 1}\n  - bf-cnn: *small"),
         ("unet: &small {width: 2, levels: 1}", "unet: &small {width: 2}"),
     )
-    suite = loaded(file, builtin, settings=["entrants.unet.width=7"])
+    suite = load(file, builtin, settings=["entrants.unet.width=7"])
     assert [entrant.parameters["width"] for entrant in suite.entrants[:2]] == [7, 2]
 
 
-def test_filters_leave_the_baseline_and_the_psnr(write_suite, builtin):
-    suite = loaded(write_suite(), builtin, only=["unet*"], metrics=["psnr"], datasets=["discs*"])
+def test_filters_keep_the_baseline_and_psnr(write_suite, builtin):
+    suite = load(write_suite(), builtin, only=["unet*"], metrics=["psnr"], datasets=["discs*"])
     assert [one.label for one in suite.entrants] == ["unet[width=2,levels=1]", "oracle-threshold[haar]"]
     assert [one.label for one in suite.metrics] == ["psnr"]
-    by_label = loaded(write_suite(), builtin, only=["unet[width=2,levels=1]"], metrics=["slope"])
-    assert len(by_label.entrants) == len(loaded(write_suite(), builtin, only=["unet[*"]).entrants) == 2
+    by_label = load(write_suite(), builtin, only=["unet[width=2,levels=1]"], metrics=["slope"])
+    assert len(by_label.entrants) == len(load(write_suite(), builtin, only=["unet[*"]).entrants) == 2
     assert [one.label for one in by_label.metrics] == ["psnr", "slope"]
     # Added entrants are not filtered out.
-    assert len(loaded(write_suite(), builtin, only=["identity"], entrants=["wiener-linear"]).entrants) == 3
-    # An added entrant lets no other entrant in, and is kept even if it is in the file.
-    other = loaded(write_suite(), builtin, only=["identity"], entrants=["unet[width=3]"])
+    assert len(load(write_suite(), builtin, only=["identity"], entrants=["wiener-linear"]).entrants) == 3
+    # An added entrant keeps no other entrant, and is kept even if it is in the file.
+    other = load(write_suite(), builtin, only=["identity"], entrants=["unet[width=3]"])
     assert [one.label for one in other.entrants] == ["identity", "oracle-threshold[haar]", "unet[width=3]"]
-    again = loaded(write_suite(), builtin, only=["identity"], entrants=["unet[width=2,levels=1]"])
+    again = load(write_suite(), builtin, only=["identity"], entrants=["unet[width=2,levels=1]"])
     assert [one.label for one in again.entrants] == ["unet[width=2,levels=1]", "identity", "oracle-threshold[haar]"]
 
 
 @pytest.mark.parametrize(
-    ("entrant", "says"),
+    ("entrant", "message"),
     [
         ("unet[checkpoint=none.pt]", r"architecture 'unet': checkpoint='none\.pt': no such file in "),
         ("pretrained[unet,checkpoint=none.pt]", "reference 'pretrained': checkpoint='none"),
         ("unett", "unknown entrant 'unett'; did you mean 'unet'"),
     ],
 )
-def test_errors_of_a_further_entrant_name_the_option_and_what_was_given(write_suite, builtin, entrant, says):
-    with pytest.raises(gahbench.GahbenchError, match=rf"^--entrant {re.escape(entrant)}: {says}"):
-        loaded(write_suite(), builtin, entrants=[entrant])
+def test_errors_of_added_entrants_name_the_option_and_its_value(write_suite, builtin, entrant, message):
+    with pytest.raises(gahbench.GahbenchError, match=rf"^--entrant {re.escape(entrant)}: {message}"):
+        load(write_suite(), builtin, entrants=[entrant])
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"only": ["bf*"]}, r"--only bf\*: matches none of unet\[width=2,levels=1\], identity"),
         ({"datasets": ["faces"]}, r"--dataset faces: matches none of discs\[size=16\]"),
         ({"metrics": ["ssim"]}, r"--metric ssim: matches none of psnr, slope; .* --set scoring.metrics=\[\.\.\.\]"),
-        ({"metrics": ["sloppe"]}, "did you mean 'slope'. it chooses among these, of the suite"),
+        ({"metrics": ["sloppe"]}, "did you mean 'slope'. it selects plugins of the suite"),
     ],
 )
-def test_a_filter_that_matches_nothing_says_what_there_is(write_suite, builtin, changes, says):
-    with pytest.raises(gahbench.GahbenchError, match=says):
-        loaded(write_suite(), builtin, **changes)
+def test_a_filter_without_matches_lists_the_plugins(write_suite, builtin, changes, message):
+    with pytest.raises(gahbench.GahbenchError, match=message):
+        load(write_suite(), builtin, **changes)
 
 
-def test_odd_noise_levels_are_said(write_suite, builtin):
+def test_unusual_noise_levels_warn(write_suite, builtin):
     with pytest.warns(UserWarning, match=r"tiny\.yaml: sigmas 25 are above 1.*25/255"):
-        loaded(
-            write_suite(), builtin, settings=["scoring.sigmas=[25, 0.1]", "training.sigma_max=10"], only=["identity"]
-        )
+        load(write_suite(), builtin, settings=["scoring.sigmas=[25, 0.1]", "training.sigma_max=10"], only=["identity"])
     with pytest.warns(UserWarning, match=r"unet\[width=2,levels=1\] is scored at sigmas 0\.001, outside .* 0\.01, 1 "):
-        loaded(write_suite(), builtin, settings=["scoring.sigmas=[0.001, 0.1]"])
+        load(write_suite(), builtin, settings=["scoring.sigmas=[0.001, 0.1]"])
 
 
-def test_texts_and_values_of_python_are_taken_or_refused(write_suite, builtin):
+def test_python_values_of_changes_are_converted_or_refused(write_suite, builtin):
     assert SuiteChanges.of(only="unet", settings="training.steps=3") == SuiteChanges(
         (), ("training.steps=3",), only=("unet",)
     )
-    suite = loaded(write_suite(), builtin, settings={"entrants.identity.label": "nothing \U0001f680"})
+    suite = load(write_suite(), builtin, settings={"entrants.identity.label": "nothing \U0001f680"})
     assert suite.entrants[1].label == "nothing \U0001f680"
     with pytest.raises(gahbench.GahbenchError, match=r"settings: 'datasets\.0\.path' is set to a PosixPath"):
         SuiteChanges.of(settings={"datasets.0.path": Path("x")})
 
 
-def test_seeds_of_python_are_those_of_the_command_line(write_suite):
+def test_seeds_in_python_equal_those_of_the_command_line(write_suite):
     assert SuiteChanges.of(seeds=range(2)) == suite_changes(seed=[0, 1])
     file = write_suite()
     planned = plan_suite(file, seeds=[4, 7], only=["unet*"], datasets=["discs*"], metrics=["psnr"])
     assert {unit.seed for unit in planned.units if unit.kind == "fit"} == {4, 7}
     with pytest.raises(SuiteError, match="--set seeds=\\[-1\\]"):
         plan_suite(file, seeds=[-1])
-    for wrong in (3, [0.5], "01"):
-        with pytest.raises(gahbench.ParameterError, match="expected a list of whole numbers, such as"):
-            plan_suite(file, seeds=wrong)
+    for invalid in (3, [0.5], "01"):
+        with pytest.raises(gahbench.ParameterError, match="accepted: a list of integers, such as"):
+            plan_suite(file, seeds=invalid)

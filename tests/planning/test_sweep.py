@@ -1,4 +1,4 @@
-"""Suites that train on several numbers of images, on two halves."""
+"""Suites that train on several numbers of images, and on two halves of the training set."""
 
 import re
 
@@ -59,7 +59,7 @@ def test_a_row_for_each_number_of_images(plan_of):
     ]
 
 
-def test_pairs_need_both_fits_and_other_metrics_one(plan_of):
+def test_metrics_of_pairs_need_both_fits(plan_of):
     plan = plan_of()
     fits = {(unit.entrant, unit.split): unit.key for unit in plan.fits}
     pairs = ("model-variance", "biased-generalization", "pair-cosine")
@@ -69,7 +69,7 @@ def test_pairs_need_both_fits_and_other_metrics_one(plan_of):
             assert unit.partner == (fits[unit.entrant, "B"] if unit.metric in pairs else None)
             assert unit.needs == tuple(filter(None, (unit.requires, unit.partner)))
     measured = {(unit.metric, unit.split, base_label(unit.entrant)) for unit in plan.units if unit.kind == "score"}
-    # Pairs only where there is a partner, on every split; what no split decides, once.
+    # Metrics of pairs apply to rows with a partner, on every split; metrics of samples on the test split only.
     assert {key for key in measured if key[0] == "model-variance"} == {
         ("model-variance", split, entrant) for split in ("test", "train") for entrant in (UNET, "empirical-bayes")
     }
@@ -79,7 +79,7 @@ def test_pairs_need_both_fits_and_other_metrics_one(plan_of):
     assert {key for key in measured if key[0] == "biased-generalization"} == {("biased-generalization", "test", UNET)}
 
 
-def test_one_number_is_trained_alike_in_a_sweep_and_alone(plan_of):
+def test_a_number_of_images_has_the_same_fit_in_a_sweep_and_alone(plan_of):
     swept_keys = {unit.entrant: unit.key for unit in plan_of().fits if unit.split == "A"}
     (alone,) = [unit.key for unit in plan_of(("train_images: [1, 3]", "train_images: 3")).fits if unit.split == "A"]
     assert alone == swept_keys[f"{UNET} N=3"]
@@ -91,18 +91,18 @@ def test_one_number_is_trained_alike_in_a_sweep_and_alone(plan_of):
 def test_budgets_may_grow_with_the_number_of_images(plan_of):
     growing = plan_of(("steps: 9", "steps: {per_image: 30, least: 60}"))
     fixed = plan_of()
-    for more, one in zip(growing.fits, fixed.fits, strict=True):
-        steps = 60 if more.entrant.endswith("N=1") else 90
-        assert more.work == pytest.approx(steps / 9 * one.work)
-        assert more.key != one.key
-    # One training of a whole sweep, with which other numbers of images may be merged.
+    for growing_fit, fixed_fit in zip(growing.fits, fixed.fits, strict=True):
+        steps = 60 if growing_fit.entrant.endswith("N=1") else 90
+        assert growing_fit.work == pytest.approx(steps / 9 * fixed_fit.work)
+        assert growing_fit.key != fixed_fit.key
+    # All numbers of images share the same training, so that folders of other numbers can be merged.
     assert len({str(unit.document["training"]["steps"]) for unit in growing.fits}) == 1
     with pytest.raises(ParameterError, match="this dataset is endless; accepted: a number for train_images"):
         plan_of(("steps: 9", "steps: {per_image: 30}"), ("train_images: [1, 3], ", ""), ("biased-generalization, ", ""))
 
 
-def test_a_partner_that_fails_costs_the_pairs_alone(write_suite, write_plugin, tmp_path):
-    # The network of B meets an image that A does not: its loss is not a number.
+def test_a_failing_partner_affects_only_metrics_of_pairs(write_suite, write_plugin, tmp_path):
+    # An image of half B makes the loss NaN.
     dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=8)
     level = float(dataset.images("B", 1).mean())
     body = f"return noisy - self.noise(noisy) / ((noisy.mean((1, 2, 3), keepdim=True) - {level}).abs() > 0.01).float()"
@@ -122,7 +122,7 @@ def test_a_partner_that_fails_costs_the_pairs_alone(write_suite, write_plugin, t
 
 
 def test_fits_without_a_sweep_keep_their_keys():
-    # Fields that came later say nothing where they are not used, so that finished fits count.
+    # Unused fields of later versions are not in keys, so that finished fits stay valid.
     training = Training.model_validate({"steps": 5})
     assert not {"halves", "same_initialisation", "snapshots", "split"} & set(training.key_fields())
     assert Training.model_validate({"steps": 5, "split": "A"}).key_fields()["split"] == "A"
@@ -132,8 +132,8 @@ def test_partners_start_from_the_same_weights_or_not():
     def build():
         return gahbench.create("architecture", "unet", width=2, levels=1)
 
-    def weights(split, **given):
-        training = Training.model_validate({"steps": 5, "split": split, **given})
+    def weights(split, **fields):
+        training = Training.model_validate({"steps": 5, "split": split, **fields})
         network = build_network(build, 0, training.initialisation, training.weights_stream)
         return torch.cat([value.flatten() for value in network.parameters()])
 
@@ -144,7 +144,7 @@ def test_partners_start_from_the_same_weights_or_not():
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "says"),
+    ("change", "error", "message"),
     [
         (("halves: true, ", ""), ParameterError, "model-variance.*set 'halves: true' under 'training'"),
         ((", snapshots: 3", ""), ParameterError, "biased-generalization.*set 'snapshots' under 'training'"),
@@ -158,23 +158,23 @@ def test_partners_start_from_the_same_weights_or_not():
         (("count: 3", "cuont: 3"), SuiteError, "cuont"),
     ],
 )
-def test_what_is_refused(plan_of, change, error, says):
-    with pytest.raises(error, match=says):
+def test_invalid_sweeps_raise(plan_of, change, error, message):
+    with pytest.raises(error, match=message):
         plan_of(change)
 
 
 @pytest.mark.parametrize(
-    ("entrant", "metric", "says"),
+    ("entrant", "metric", "message"),
     [
-        ("oracle-shrink", "memorization", "it measures samples, and no entrant draws any"),
-        ("optimal", "pair-cosine", "a partner that learned from other images, and none has any"),
-        ("optimal", "model-variance", "a partner that learned from other images, and none has any"),
-        ("empirical-bayes", "biased-generalization", "no entrant is trained; accepted are architectures"),
+        ("oracle-shrink", "memorization", "the metric measures samples, but no entrant can be sampled"),
+        ("optimal", "pair-cosine", "a partner that learned from other images, but no entrant has a partner"),
+        ("optimal", "model-variance", "a partner that learned from other images, but no entrant has a partner"),
+        ("empirical-bayes", "biased-generalization", "no entrant is trained; accepted: architectures"),
     ],
 )
-def test_what_none_can_be_measured_by_is_refused(plan_of, entrant, metric, says):
+def test_metrics_that_apply_to_no_entrant_raise(plan_of, entrant, metric, message):
     alone = ("  - unet: {width: 2, levels: 1}\n  - empirical-bayes\n  - gaussian-blur\n", f"  - {entrant}\n")
-    with pytest.raises(ParameterError, match=f"'{metric}': .*{re.escape(says)}"):
+    with pytest.raises(ParameterError, match=f"'{metric}': .*{re.escape(message)}"):
         plan_of(alone, (METRICS, f"psnr, {metric}"), ("c-alpha: {alpha: 2, size: 8}", "gaussian-field: {size: 8}"))
 
 
@@ -191,26 +191,26 @@ def values(outcome, entrant, metric, split="test"):
     return rows["value"].tolist()
 
 
-def test_a_sweep_runs_whole(outcome):
+def test_a_sweep_runs_without_failures(outcome):
     assert outcome.failed == 0
     assert outcome.results.failures.empty
     assert values(outcome, f"{UNET} N=1", "biased-generalization.loss-step") != []
 
 
 def test_networks_are_scored_on_the_images_that_they_learned_from(outcome):
-    # With one training image, what memorizes it returns it: no error.
+    # A denoiser that memorizes its only training image returns it without error.
     assert values(outcome, "empirical-bayes N=1", "psnr", "train") == pytest.approx([140.0] * 2)
     assert max(values(outcome, "empirical-bayes N=1", "psnr")) < 40
-    # As many as there are, at two noise levels; others are scored on the training split.
+    # Three training images at two noise levels; rows without a number of images are scored on four.
     assert len(values(outcome, "empirical-bayes N=3", "psnr", "train")) == 6
     assert len(values(outcome, "gaussian-blur", "psnr", "train")) == 8
     assert values(outcome, "empirical-bayes N=1", "memorization") == [1, 1, 1]
 
 
-def test_the_variance_of_memories_is_the_distance_of_the_halves(outcome):
+def test_the_variance_of_memorizing_denoisers_is_the_distance_of_their_images(outcome):
     dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=8)
-    one, other = (dataset.images(half, 1) for half in ("A", "B"))
-    square = float((one - other).double().square().mean())
+    first, second = (dataset.images(half, 1) for half in ("A", "B"))
+    square = float((first - second).double().square().mean())
     assert values(outcome, "empirical-bayes N=1", "model-variance.square") == pytest.approx([square] * 8, rel=1e-5)
 
 
@@ -246,7 +246,7 @@ def test_figures_of_a_sweep(outcome, builtin, tmp_path):
     assert len(shown) == len(chosen)
     sets = paired_samples(outcome.folder)[pairs[1]]
     assert list(sets) == [1, 3]
-    # Samples of A, which memorizes, are its only training image.
+    # Samples of a memorizing denoiser are its only training image.
     assert sets[1]["closest_cosine"] == pytest.approx([1.0] * 3, abs=1e-4)
     pairs_sheet(sets, "caption").savefig(tmp_path / "sheet.png")
     cosines_figure(sets, "caption").savefig(tmp_path / "cosines.png")
@@ -257,7 +257,7 @@ def test_figures_of_a_sweep(outcome, builtin, tmp_path):
         transition_metrics(results, *pairs[0], ["pnsr"])
 
 
-def test_samples_are_drawn_above_what_is_predicted(write_suite, tmp_path):
+def test_samples_are_drawn_above_their_predictions(write_suite, tmp_path):
     from gahbench.report.contact_sheet import predicted_samples, predictions_sheet
 
     networks = ("  - unet: {width: 2, levels: 1}\n", ""), ("  - gaussian-blur\n", ""), (", snapshots: 3", "")
@@ -273,7 +273,7 @@ def test_samples_are_drawn_above_what_is_predicted(write_suite, tmp_path):
     assert sets[3]["wiener-linear"]["places"].tolist() == [0, 1, 2]
     sheet = predictions_sheet(sets, "caption")
     texts = [text.get_text() for text in sheet.axes[0].texts]
-    # One of three samples was not predicted by both.
+    # Two of three samples were predicted by both references.
     assert len(sheet.axes[0].images) == 2 * 3 * 2
     assert {"N = 1\nsample", "empirical-bayes", "wiener-linear"} <= set(texts)
     done = CliRunner().invoke(app, ["draw", "samples", str(tmp_path / "out"), "-o", str(tmp_path / "sheet.png")])
@@ -283,7 +283,7 @@ def test_samples_are_drawn_above_what_is_predicted(write_suite, tmp_path):
     ]  # fmt: skip
 
 
-def test_a_network_that_was_trained_on_a_stream_is_compared_with_no_images(write_suite, tmp_path):
+def test_networks_trained_on_endless_images_have_no_metrics_of_training_images(write_suite, tmp_path):
     changes = ("train_images: [1, 3], halves: true, snapshots: 3", "train_images: all"), ("  - empirical-bayes\n", "")
     file = write_suite(*changes, (METRICS, "psnr, generalization-gap, memorization, sampling"), text=SWEEP)
     outcome = gahbench.run(file, out=tmp_path / "out", engine="inline")
