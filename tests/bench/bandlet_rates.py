@@ -1,9 +1,9 @@
-"""Slopes of oracle bandlets in squares of growing size: along a known circle, and along contours that are found.
+"""Slopes of oracle bandlets in squares of increasing size: along a known circle, and along estimated contours.
 
-Not a test: ``python tests/bench/bandlet_rates.py`` takes minutes at 1024 pixels, ``--size 4096`` an hour and 8 GiB.
-``--caps`` are the largest squares along the circle; ``--found-size`` is of the images whose contours are found, 0 for
-none, and the options after it are of these. Noise is in units of a pixel of 2048: errors are those of one picture,
-whatever the size at which it is seen.
+``python tests/bench/bandlet_rates.py`` takes minutes at 1024 pixels; ``--size 4096`` takes an hour and 8 GiB.
+``--caps`` are the maximum sides of squares along the circle. ``--found-size`` is the size of the images with estimated
+contours, or 0 to skip them; the options after it apply to these images. Noise levels are scaled by size/2048, so that
+errors belong to the same picture at any size.
 """
 
 import math
@@ -14,7 +14,7 @@ import torch
 
 import gahbench
 
-#: Of the circle, in sides, and the difference in grey between its sides.
+#: Centre and radius of the circle, relative to the side of the image, and the difference in grey level across it.
 CENTRE, RADIUS, AMPLITUDE = (0.513, 0.479), 0.2713, 0.24
 
 
@@ -30,14 +30,14 @@ def main():
 
 
 class Circle(gahbench.Dataset):
-    """One image of a disc, whose contour is known."""
+    """A single image of a disc with a known contour."""
 
     has_level_sets = True
 
     def __init__(self, size):
         self.size = size
-        places = torch.arange(size, dtype=torch.float64) + 0.5
-        distances = torch.hypot((places - CENTRE[0] * size)[:, None], places - CENTRE[1] * size)
+        coordinates = torch.arange(size, dtype=torch.float64) + 0.5
+        distances = torch.hypot((coordinates - CENTRE[0] * size)[:, None], coordinates - CENTRE[1] * size)
         self.outside = distances - RADIUS * size
 
     @property
@@ -45,11 +45,11 @@ class Circle(gahbench.Dataset):
         return (1, self.size, self.size)
 
     def images(self, split, count, start=0):
-        """Return the image, of an edge that is a pixel wide, shape (count, 1, size, size)."""
+        """Return copies of the image, whose edge is one pixel wide, shape (count, 1, size, size)."""
         return (0.4 + AMPLITUDE * (0.5 - self.outside).clamp(0, 1)).float().expand(count, *self.shape)
 
     def level_sets(self, split, count, start=0):
-        """Return the distance from the circle, shape (count, size, size)."""
+        """Return the signed distance from the circle, shape (count, size, size)."""
         return self.outside.expand(count, -1, -1)
 
 
@@ -58,7 +58,9 @@ def circle(size, caps):
     dataset = Circle(size)
     truth = gahbench.Truth(dataset.images("test", 1), dataset)
     levels = int(math.log2(size)) - 3
-    print(f"a circle of {size} pixels, Haar, along its own lines; PSNR in dB at sigma/side {listed(sigmas / size, 6)}")
+    print(
+        f"a circle of {size} pixels, Haar, along level sets; PSNR in dB at sigma/side {format_values(sigmas / size, 6)}"
+    )
     for cap in ("", *caps):
         basis = f"true-flow[haar,levels={levels},moments=1,largest={cap}]" if cap else f"wavelet[haar,levels={levels}]"
         oracle = gahbench.create("reference", f"oracle-threshold[{basis}]")
@@ -73,7 +75,7 @@ def contours(size, count, alpha, wavelet):
     masks = dataset.masks(torch.Generator().manual_seed(0), count).reshape(count, 1, size, size)
     images = (0.4 + AMPLITUDE * masks).float()
     levels = int(math.log2(size)) - 3
-    print(f"{count} closed contours, alpha {alpha:g}, {size} pixels, {wavelet}; geometry is found, and counted as said")
+    print(f"{count} closed contours, alpha {alpha:g}, {size} pixels, {wavelet}; geometry is estimated and counted")
     plain = gahbench.create("basis", f"wavelet[{wavelet},levels={levels}]").analysis(images)
     before = torch.stack([risk_of(plain, sigma) for sigma in sigmas.tolist()])
     print(f"  {'wavelet':44} {slopes(sigmas, before.mean(1) / size**2)}")
@@ -83,15 +85,20 @@ def contours(size, count, alpha, wavelet):
 
         def measure(basis=basis):
             adapted = [(basis.adapt(images, sigma), sigma) for sigma in sigmas.tolist()]
-            prices = [one.num_parameters() * sigma**2 for one, sigma in adapted]
-            return torch.stack([risk_of(one.analysis(images), sigma) for one, sigma in adapted]) + torch.stack(prices)
+            prices = [basis.num_parameters() * sigma**2 for basis, sigma in adapted]
+            return torch.stack([risk_of(basis.analysis(images), sigma) for basis, sigma in adapted]) + torch.stack(
+                prices
+            )
 
         seconds, after = harness.timed(measure)
         gains = 10 * (before / after).log10()
         errors = 1.96 * gains.std(dim=1) / math.sqrt(count) if count > 1 else gains[:, 0] * math.nan
         text = " ".join(f"{gain:+.2f}±{error:.2f}" for gain, error in zip(gains.mean(1), errors, strict=True))
         print(f"  {form:44} {slopes(sigmas, after.mean(1) / size**2)}  {seconds:.0f} s")
-        print(f"  {'':44} gain over the wavelet, a parameter at sigma^2, with 95 % intervals: {text}", flush=True)
+        print(
+            f"  {'':44} gain over the wavelet, at a price of sigma^2 per parameter, with 95 % intervals: {text}",
+            flush=True,
+        )
 
 
 def risk_of(coefficients, sigma):
@@ -100,13 +107,13 @@ def risk_of(coefficients, sigma):
 
 
 def slopes(sigmas, errors):
-    """Return the slope of the output PSNR against that of the noise, and the output PSNR at each sigma."""
+    """Return the slope of the output PSNR against the input PSNR, and the output PSNR at each sigma."""
     output = -10 * errors.log10()
     slope = np.polyfit((-20 * sigmas.log10()).numpy(), output.numpy(), 1)[0]
-    return f"slope {slope:.3f}  PSNR {listed(output, 2)}"
+    return f"slope {slope:.3f}  PSNR {format_values(output, 2)}"
 
 
-def listed(values, digits):
+def format_values(values, digits):
     return " ".join(f"{value:.{digits}f}" for value in values.tolist())
 
 

@@ -1,7 +1,6 @@
-"""By how much a denoiser agrees more with graph harmonics than with every other basis, with paired intervals.
+"""Margins by which denoisers agree better with graph harmonics than with other bases, with paired intervals.
 
-Not a test: run it as ``python tests/bench/basis_margins.py FOLDER`` on a results folder with the metrics ``direction``
-and ``alignment``.
+Run ``python tests/bench/basis_margins.py FOLDER`` on a results folder with the metrics ``direction`` and ``alignment``.
 """
 
 from pathlib import Path
@@ -24,15 +23,17 @@ def main():
     results = gahbench.load_results(options.folder)
     sigmas = sorted(results.scores["sigma"].dropna().unique().tolist())
     for (dataset, entrant), bases in rankings(results, options.dataset or None, options.entrant or None).items():
-        title = f"{metric} with {FIRST} less that with others, in the mean and at each sigma"
+        title = f"{metric} with {FIRST} minus {metric} with other bases, in the mean and at each sigma"
         print(f"\n{dataset}, {entrant}: {title}\n")
         print("| basis | mean |", " | ".join(f"{sigma:.3g}" for sigma in sigmas), "|")
         print("| --- |", " | ".join(["---:"] * (1 + len(sigmas))), "|")
         for basis in bases:
             if basis == FIRST or basis not in (options.basis or bases):
                 continue
-            found = [margin(results, dataset, entrant, FIRST, basis, sigma, metric) for sigma in (None, *sigmas)]
-            cells = ["–" if one is None else f"{one[0]:+.2f} [{one[1]:+.2f}, {one[2]:+.2f}]" for one in found]
+            margins = [margin(results, dataset, entrant, FIRST, basis, sigma, metric) for sigma in (None, *sigmas)]
+            cells = [
+                "–" if value is None else f"{value[0]:+.2f} [{value[1]:+.2f}, {value[2]:+.2f}]" for value in margins
+            ]
             print(f"| {basis} |", " | ".join(cells), "|")
 
 

@@ -1,10 +1,11 @@
-"""PSNR of classical denoisers on standard test images, beside what BM3D was published with.
+"""PSNR of classical denoisers on standard test images, compared with published values of BM3D.
 
-Not a test: run it as ``python tests/bench/classical.py --images bsd68.npz --tune train400.npz``, both with grey images
-of 0 to 255, one array each or one array of all; references, if others than the default ones, come first. Those of
-``--tune`` are training images of one size, the last ``--validation`` for validation. Noise is not clipped, nor are
-denoised images; PSNR is the mean over images, or over every n-th with ``--every``; ``--sigmas`` are of 255.
-On one core ``bm3d`` takes ten seconds or more for a 481x321 image and noise level; the others seconds at most.
+Run ``python tests/bench/classical.py [REFERENCE ...] --images bsd68.npz --tune train400.npz``. Both files hold grey
+images from 0 to 255, as one array each or as a single array. ``--tune`` has training images of one size, of which the
+last ``--validation`` are for validation. Noisy and denoised images are not clipped. PSNR is the mean over images, or
+over every n-th image with ``--every``; ``--sigmas`` are in units of 1/255.
+
+On one core, ``bm3d`` takes ten seconds or more for a 481x321 image and noise level, and other references a few seconds.
 """
 
 from pathlib import Path
@@ -21,7 +22,7 @@ REFERENCES = ["bm3d", "nl-means", "tv", "gaussian-blur", "bayes-shrink"]
 
 
 class Photographs(gahbench.Dataset):
-    """Grey images of one shape, of which the last are for validation."""
+    """Grey images of one shape; the last images are for validation."""
 
     def __init__(self, images, validation):
         self._parts = {"train": images[:-validation], "validation": images[-validation:]}
@@ -57,12 +58,12 @@ def main():
                 for sigma in options.sigmas
             ]
 
-        seconds, found = harness.timed(measure)
-        print(f"{name:24}", *(f"{value:.2f}" for value in found), f"{seconds:.0f} s", *reference.notes, flush=True)
+        seconds, psnrs = harness.timed(measure)
+        print(f"{name:24}", *(f"{value:.2f}" for value in psnrs), f"{seconds:.0f} s", *reference.notes, flush=True)
 
 
 def small():
-    """Return options with a file of eight grey images of 16 x 16."""
+    """Return options with a file of eight grey images of 16x16 pixels."""
     file = harness.folder() / "images.npz"
     np.savez(file, np.random.default_rng(0).integers(0, 256, (8, 16, 16), dtype=np.uint8))
     return f"gaussian-blur --images {file} --tune {file} --validation 2"
@@ -78,7 +79,7 @@ def read(file):
 
 
 def psnr(reference, image, sigma, seed):
-    """Return the PSNR in dB that a reference reaches on an image (1, H, W), under noise of its own seed."""
+    """Return the PSNR of a reference in dB on an image (1, H, W), with noise of the given seed."""
     noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(seed))
     denoised = reference.denoise((image + sigma * noise)[None], sigma, gahbench.Truth(image[None]))
     return float(-10 * (denoised[0] - image).square().mean().log10())

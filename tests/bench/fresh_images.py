@@ -1,10 +1,10 @@
-"""How often honest denoisers are marked on fresh images, and which advantage is, by resampling many images.
+"""False-positive rate and power of the test on fresh images, by resampling many images.
 
     python tests/bench/fresh_images.py [--pool 4000] [--trials 200000]
 
-Each denoiser is scored once on many images of a dataset. Each trial takes some of them as the scored images, and 16 as
-the fresh ones, and compares the gains. Printed are the share of trials in which the row is marked, beside the 1e-4 that
-is asked for, and the advantage on the scored images that is marked in 80 % of trials.
+Each denoiser is scored once on many images of a dataset. Each trial takes some of them as the scored images and 16 as
+the fresh images, and compares the gains. The table shows the share of trials in which the row of an honest denoiser is
+flagged, which should be 1e-4, and the advantage on the scored images that is flagged in 80 % of trials.
 """
 
 import harness
@@ -44,8 +44,8 @@ def denoisers(dataset):
 def curves(denoise, clean):
     """Return the PSNR of a denoiser and of the oracle, shapes (L, N)."""
     own, oracle = [], []
-    for place, sigma in enumerate(SIGMAS):
-        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(place))
+    for index, sigma in enumerate(SIGMAS):
+        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(index))
         with torch.no_grad():
             parts = [denoise(part, sigma) for part in (clean + sigma * noise).split(256)]
         own.append(psnr(torch.cat(parts), clean))
@@ -54,17 +54,17 @@ def curves(denoise, clean):
 
 
 def p_values(own, oracle, scored, trials, generator, advantage=0.0):
-    """Return the p-values of trials, shape (trials,), with an advantage on the scored images, dB."""
-    found = []
+    """Return the p-values of trials, shape (trials,), with an advantage in dB on the scored images."""
+    values = []
     for _ in range(0, trials, BATCH):
-        # With replacement, which matters little among thousands.
+        # Images are drawn with replacement, which matters little among thousands.
         left, right = (generator.integers(own.shape[1], size=(BATCH, count)) for count in (scored, IMAGES))
-        found.append(compare_levels(own[:, left] + advantage, oracle[:, left], own[:, right], oracle[:, right])[0])
-    return np.concatenate(found)
+        values.append(compare_levels(own[:, left] + advantage, oracle[:, left], own[:, right], oracle[:, right])[0])
+    return np.concatenate(values)
 
 
 def detectable(own, oracle, scored, generator):
-    """Return the advantage that is marked in 80 % of trials, dB, to 0.1."""
+    """Return the advantage in dB, to 0.1, that is flagged in 80 % of trials."""
     for advantage in np.arange(0.1, 20, 0.1):
         if (p_values(own, oracle, scored, BATCH, generator, advantage) < ALPHA).mean() >= 0.8:
             return advantage
@@ -83,8 +83,8 @@ def main():
             for scored in SCORED:
                 generator = np.random.default_rng(0)
                 share = (p_values(own, oracle, scored, options.trials, generator) < ALPHA).mean()
-                least = detectable(own, oracle, scored, generator)
-                print(f"{name:26} {label:26} {scored:6} {share:8.1e}  {least:6.1f}", flush=True)
+                advantage = detectable(own, oracle, scored, generator)
+                print(f"{name:26} {label:26} {scored:6} {share:8.1e}  {advantage:6.1f}", flush=True)
 
 
 if __name__ == "__main__":

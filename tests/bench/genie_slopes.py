@@ -1,7 +1,7 @@
-"""Lower bounds on the error on C^alpha images over noise levels, and their slopes against theory, as a figure.
+"""Lower bounds on the error on C^alpha images, and their slopes compared with theory, as a figure.
 
-Not a test: run it as ``python tests/bench/genie_slopes.py --out DIR``, which writes ``genie_slopes.png`` to the folder.
-It takes about a minute on two cores, most of it for alpha = 1 at the lowest noise.
+Run ``python tests/bench/genie_slopes.py --out DIR``, which writes ``genie_slopes.png`` to the folder. This takes about
+a minute on two cores, mostly for alpha = 1 at the lowest noise level.
 """
 
 from pathlib import Path
@@ -34,8 +34,8 @@ def main():
         seconds, bounds = harness.timed(bound)
         psnr = -10 * bounds.log10().numpy()
         theory = dataset.optimum.slope
-        each = np.polyfit(inputs, psnr, 1)[0]
-        slope, error = each.mean(), each.std(ddof=1) / len(each) ** 0.5
+        slopes = np.polyfit(inputs, psnr, 1)[0]
+        slope, error = slopes.mean(), slopes.std(ddof=1) / len(slopes) ** 0.5
         local = np.diff(psnr.mean(1)) / np.diff(inputs)
         print(
             f"alpha {alpha:g}: slope {slope:.3f} ± {error:.4f}, theory {theory:.3f}; between levels, from low noise:",
@@ -44,12 +44,12 @@ def main():
         )
         label = f"α = {alpha:g}: {slope:.2f} (theory {theory:.2f})"
         left.plot(inputs, psnr.mean(1), f"C{colour}o-", label=label)
-        # The line of the optimal slope through the lowest noise.
+        # Line of the optimal slope through the point at the lowest noise level.
         left.plot(inputs, psnr.mean(1)[0] + theory * (inputs - inputs[0]), f"C{colour}--", linewidth=1)
         right.plot((inputs[1:] + inputs[:-1]) / 2, local, f"C{colour}o-")
         right.axhline(theory, color=f"C{colour}", linestyle="--", linewidth=1)
     left.plot(inputs, inputs, color="0.7", linewidth=1, label="noisy image")
-    left.set(xlabel="input PSNR (dB)", ylabel="PSNR of the bound (dB)", title="Least error given the contour")
+    left.set(xlabel="input PSNR (dB)", ylabel="PSNR of the bound (dB)", title="Minimum error given the contour")
     left.legend(frameon=False, title="slope")
     right.set(xlabel="input PSNR (dB)", ylabel="slope (dB per dB)", ylim=(0.3, 1), title="Slope between noise levels")
     right.annotate("dashed: α / (α + 1)", (0.98, 0.03), xycoords="axes fraction", ha="right")

@@ -1,12 +1,12 @@
-"""Everything that is to be tested and measured on a machine with a GPU, in one command.
+"""Run all tests and benchmarks for a machine with a GPU, with one command.
 
-Not a test: run it as ``python tests/bench/gpu.py --all --published DIR > page.md``, DIR being a folder with the code of
-Kadkhodaie et al. 2024; without it our side is measured alone. It runs the tests in ``tests/gpu`` and then the benches,
-each in a process of its own that may fail alone, and prints one page in Markdown, for ``.docs/guide/hardware.md``. What
-the processes write goes to the standard error. ``--only training`` runs one section. Without a GPU, ``--smoke`` runs
-all of it, on sizes that measure nothing, on the stand-in device, which computes on the processor.
+Run ``python tests/bench/gpu.py --all --published DIR > page.md``, where DIR is a folder with the code of Kadkhodaie et
+al. 2024; without it, only gahbench is measured. The tests in ``tests/gpu`` and the benchmarks run in separate
+processes, which may fail independently. The command prints a report in Markdown for ``.docs/guide/hardware.md``; the
+output of the processes goes to standard error. ``--only training`` runs one section. Without a GPU, ``--smoke`` runs
+everything on the stand-in GPU, on sizes too small to measure anything.
 
-A machine with torch but without an index of packages gets the others as wheels, made on another machine with::
+If the machine has torch but no access to a package index, build wheels of the other packages on another machine with::
 
     pip wheel --no-deps --wheel-dir wheels .
     pip freeze --exclude-editable --exclude gahbench --exclude torch --exclude torchvision > all.txt
@@ -14,8 +14,8 @@ A machine with torch but without an index of packages gets the others as wheels,
     pip download --no-deps --only-binary=:all: --python-version 3.12 --platform manylinux_2_28_x86_64 \
         --platform manylinux2014_x86_64 --dest wheels -r needed.txt
 
-in an environment with ``.[test]`` installed, and ``--wheels wheels`` there. Nothing is installed on the machine itself:
-they go to a temporary folder. This file needs nothing but Python.
+in an environment with ``.[test]`` installed, and pass ``--wheels wheels``. The wheels are installed to a temporary
+folder, not into the Python of the machine. This script only needs the standard library.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from gpu_page import TITLES, Part, page
 BENCHES = Path(__file__).resolve().parent
 TESTS = BENCHES.parent / "gpu"
 
-#: Fits that do not fill a GPU, for one worker and several.
+#: A suite of fits that do not fill a GPU, run by one worker and by several.
 WORKERS = """
 name: workers
 datasets:
@@ -46,7 +46,7 @@ training: {{steps: {steps}, batch_size: {batch}, compile: never, validations: 1}
 seeds: {seeds}
 scoring: {{sigmas: [0.1, 0.3], images: 4, metrics: [psnr]}}
 """
-#: What makes ``quick`` a suite of seconds.
+#: Options with which the suite ``quick`` takes seconds.
 SMALL_QUICK = "--set training.steps=2 --set training.warmup=0 --set scoring.images=2 --dataset discs --seed 0"
 
 
@@ -55,20 +55,22 @@ def main():
     parser.add_argument("--all", action="store_true", help="run all sections")
     parser.add_argument("--only", nargs="+", choices=TITLES, default=[], metavar="SECTION", help=", ".join(TITLES))
     parser.add_argument("--published", type=Path, metavar="DIR", help="folder of the published code")
-    parser.add_argument("--wheels", type=Path, metavar="DIR", help="folder with wheels of packages that are missing")
+    parser.add_argument("--wheels", type=Path, metavar="DIR", help="folder with wheels of missing packages")
     parser.add_argument("--device", choices=("cuda", "standin", "cpu"), help="default: cuda; standin with --smoke")
-    parser.add_argument("--smoke", action="store_true", help="run all in a minute, on sizes that measure nothing")
+    parser.add_argument(
+        "--smoke", action="store_true", help="run everything in a minute, on sizes too small to measure anything"
+    )
     options = parser.parse_args()
     options.device = options.device or ("standin" if options.smoke else "cuda")
     options.all |= options.smoke and not options.only
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     if not (options.all or options.only):
         parser.error("either --all or --only is required")
-    remarks = ["On sizes that measure nothing: a trial of the command itself."] if options.smoke else []
+    remarks = ["This is a trial of the command, on sizes too small to measure anything."] if options.smoke else []
     with tempfile.TemporaryDirectory() as scratch:
         environment = environment_of(options, Path(scratch))
         if options.device == "standin" and not has_stand_in(environment):
-            remarks.append("This torch lacks what the stand-in device is made of, so the processor computes.")
+            remarks.append("This version of torch does not support the stand-in GPU, so the CPU is used.")
             options.device = "cpu"
         environment["GAHBENCH_TEST_DEVICE"] = {"cuda": "cuda:0"}.get(options.device, options.device)
         first, *parts = all_parts(options, Path(scratch))
@@ -78,16 +80,16 @@ def main():
         parts = [part for part in parts if not options.only or part.section in options.only]
         try:
             with ThreadPoolExecutor(2) as pool:
-                # Timings stand alone; a trial has none.
+                # Timings need the machine to themselves; a trial has no timings.
                 list((pool.map if options.smoke else map)(lambda part: run(part, environment, scratch), parts))
         finally:
-            # Also where it is interrupted.
+            # Print the report also after an interruption.
             print(page([first, *parts], options.device, remarks))
     sys.exit(any(part.status for part in parts))
 
 
 def environment_of(options, scratch):
-    """Return the environment of all commands, in which the wheels are installed."""
+    """Install the wheels, and return the environment variables for all commands."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     if options.device != "cuda":
         environment["CUDA_VISIBLE_DEVICES"] = ""
@@ -103,15 +105,15 @@ def environment_of(options, scratch):
 
 
 def has_stand_in(environment):
-    """Whether this torch has what the stand-in is made of."""
+    """Whether this version of torch supports the stand-in GPU."""
     code = "from gahbench.devices import stand_in; raise SystemExit(not stand_in.is_supported())"
     return subprocess.run([sys.executable, "-c", code], env=environment, cwd=tempfile.gettempdir()).returncode == 0
 
 
 def run(part, environment, folder):
-    """Run a part, and show on the standard error what it writes."""
+    """Run a part, and copy its output to standard error."""
     started = time.monotonic()
-    # Elsewhere than in the repository: what is installed is to be imported, not what lies here.
+    # Run outside the repository, so that the installed package is imported.
     with subprocess.Popen(
         [sys.executable, *part.command],
         env=environment,
@@ -132,7 +134,7 @@ def run(part, environment, folder):
 
 
 def all_parts(options, scratch):
-    """Return the commands of every section; the first says what computes."""
+    """Return the commands of all sections; the first describes the machine."""
     published = [] if options.published is None else ["--published", str(options.published.resolve())]
     parts = []
 
@@ -145,7 +147,7 @@ def all_parts(options, scratch):
     bench("machine", "versions", "machine_facts.py")
     parts.append(Part("tests", "tests/gpu", ["-m", "pytest", "-n", "0", "-rsfE", str(TESTS)]))
     given = "--size 40 --batch 512 --rounds 2 --leg-seconds 1 --only throughput"
-    # A processor would compile for minutes.
+    # Compiling on a CPU would take minutes.
     given += " --compile" if options.device != "cpu" else ""
     for width in (16,) if options.smoke else (16, 32, 64, 128):
         part = bench("training", f"{width} channels", "training_throughput.py", f"--widths {width} {given}")
@@ -160,7 +162,7 @@ def all_parts(options, scratch):
 
 
 def suites(options, scratch):
-    """Return the runs of suites: small fits by one worker and by several on the GPU, and the suite ``quick``."""
+    """Return the runs of suites: small fits by one and several workers, and the suite ``quick``."""
     suite = scratch / "workers.yaml"
     sizes = {"size": 16, "width": 4, "steps": 5, "batch": 4, "seeds": [0, 1]}
     if not options.smoke:

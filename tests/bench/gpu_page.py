@@ -1,36 +1,36 @@
-"""The page in Markdown that ``gpu.py`` prints. Like ``gpu.py``, it needs nothing but Python."""
+"""The report in Markdown that ``gpu.py`` prints; it only needs the standard library."""
 
 import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-#: The sections, in the order of the page, by their names in ``--only``.
+#: Titles of the sections in the order of the report, by their names in ``--only``.
 TITLES = {
     "machine": "Machine",
     "tests": "Tests",
     "training": "Training",
-    "runner": "What a fit adds to its steps",
-    "ahead": "Images drawn ahead, in a thread",
+    "runner": "Overhead of a fit over its training steps",
+    "ahead": "Prefetching of images in a thread",
     "sampling": "Sampling",
     "jacobian": "Jacobians",
     "scoring": "Scoring",
     "workers": "Workers",
     "quick": "The suite `quick`",
 }
-#: What a page without a GPU leaves open.
+#: Limitations of a report without a GPU.
 OPEN = (
-    "speed: all figures above are those of a processor",
-    "the kernels of TF32 and bfloat16, and how they round",
+    "speed: all figures above were measured on a CPU",
+    "the kernels and the rounding of TF32 and bfloat16",
     "`torch.compile` for a GPU, and capture of CUDA graphs",
-    "random numbers of CUDA: those of the processor are drawn",
+    "random numbers of CUDA: random numbers are drawn on the CPU",
     "memory of a GPU, and what happens when it runs out",
 )
 
 
 @dataclass
 class Part:
-    """A command of Python, the file that it appends its tables to, and what became of it once it has ended."""
+    """A Python command, the file to which it appends tables, and its outcome."""
 
     section: str
     name: str
@@ -47,14 +47,14 @@ class Part:
 
     @property
     def outcome(self):
-        """How it ended."""
+        """Description of the outcome."""
         if not self.status:
             return "not finished" if self.status is None else "ok"
         return f"**failed**: `{re.sub('[`|]', '', self.last_line) or f'exit status {self.status}'}`"
 
 
 def page(parts, device, remarks):
-    """Return the page; the first part says what computes."""
+    """Return the report; the first part describes the machine."""
     tables = _tables(parts[:1])
     failed, missing = sum(bool(part.status) for part in parts), sum(part.status is None for part in parts)
     success = f"All {len(parts)} parts succeeded."
@@ -67,18 +67,18 @@ def page(parts, device, remarks):
             blocks += [f"### {title}", *_content(section, members)]
     rows = [["part", "seconds", "outcome"]]
     rows += [[f"{TITLES[part.section]}: {part.name}", f"{part.seconds:.0f}", part.outcome] for part in parts]
-    blocks += ["### What was run", markdown(rows)]
+    blocks += ["### Commands", markdown(rows)]
     if device != "cuda":
-        blocks += ["### What this device cannot show", "\n".join(f"- {line}" for line in OPEN)]
+        blocks += ["### Limitations of this device", "\n".join(f"- {line}" for line in OPEN)]
     return "\n\n".join(blocks)
 
 
 def _content(section, parts):
-    """Return the blocks of a section; tables of equal columns become one."""
+    """Return the blocks of a section; tables with equal columns are merged."""
     failures = [f"{part.outcome} ({part.name})" for part in parts if part.status]
     if section == "tests":
         details = [f"- {line}" for line in parts[0].output if line.startswith(("SKIPPED", "FAILED", "ERROR"))]
-        # Without the folders of the machine.
+        # Remove paths of this machine.
         details = [re.sub(r"\S*(?=tests/gpu/)", "", line) for line in details]
         return [f"`{parts[0].name}`: {parts[0].last_line.strip('= ')}.", "\n".join(details)]
     if section == "quick":
@@ -107,9 +107,9 @@ def _speedups(parts):
 
 
 def markdown(lines):
-    """Return rows of cells as a table in Markdown.
+    """Format rows of cells as a Markdown table.
 
-    Cells below an empty heading join those to their left, and columns without values are left out.
+    Cells below an empty heading are joined to the cells on their left, and empty columns are removed.
     """
     columns = []
     for heading, *cells in zip(*lines, strict=True):
@@ -118,7 +118,7 @@ def markdown(lines):
         else:
             columns[-1] = [f"{left} {right}".rstrip() for left, right in zip(columns[-1], ["", *cells], strict=True)]
     columns = [column for column in columns if any(column[1:])]
-    # Numbers to the right.
+    # Align numbers to the right.
     rules = ["---:" if all(cell[:1].isdigit() for cell in column[1:] if cell) else "---" for column in columns]
     first, *rows = zip(*columns, strict=True)
     return "\n".join(

@@ -1,4 +1,4 @@
-"""What benches share: options with ``--smoke``, the clock, timings in turn, and tables."""
+"""Shared code of the benchmarks: options with ``--smoke``, timing, and tables."""
 
 from __future__ import annotations
 
@@ -24,95 +24,95 @@ from gahbench._util.resources import cpu_count
 from gahbench.devices.hardware import chosen_device, hardware
 
 SEED = 0
-#: What :func:`memory_watched` measures, for notes of tables.
-MEMORY = "GiB: the most that tensors of the row took on the GPU; without a GPU, that the process has taken so far."
+#: Note for tables with values of :func:`memory_watched`.
+MEMORY = "GiB: peak memory of tensors on the GPU for the row; without a GPU, peak memory of the process so far."
 
 
 def options(description, small="", positional="", on_devices=False, **defaults):
-    """Return the options of a bench, one for each default, and ``--threads``, ``--device`` and ``--smoke``.
+    """Parse the options of a benchmark: one for each default, and ``--threads``, ``--device`` and ``--smoke``.
 
-    A default may be a list, of which several values are accepted, or empty, of texts that are given one by one; a tuple
-    of choices; ``False``, of a flag; or a type, of an option that may be left out. ``small`` is what ``--smoke`` stands
-    for, or a function that returns it: options after ``--smoke`` override it, and it overrides those before. With
-    ``on_devices`` the bench is one that ``gpu.py`` runs. Threads of torch are set.
+    A default may be a list, for an option with several values; an empty list, for a repeatable text option; a tuple of
+    choices; ``False``, for a flag; or a type, for an optional value. ``small`` is a text of options, or a function that
+    returns it, which replaces ``--smoke`` on the command line; later options override it. ``on_devices`` is for
+    benchmarks that ``gpu.py`` runs. The number of torch's threads is set.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in {"threads": cpu_count(), **defaults}.items():
-        given = {"default": default, "type": type(default), "help": "default: %(default)s"}
+        settings = {"default": default, "type": type(default), "help": "default: %(default)s"}
         if default is False:
-            given = {"action": "store_true"}
+            settings = {"action": "store_true"}
         elif isinstance(default, type):
-            given = {"type": default}
+            settings = {"type": default}
         elif isinstance(default, tuple):
-            given = {"choices": default}
+            settings = {"choices": default}
         elif default == []:
-            given = {"action": "append", "default": []}
+            settings = {"action": "append", "default": []}
         elif isinstance(default, list):
-            given |= {"type": type(default[0]), "nargs": "*" if name == positional else "+"}
-        parser.add_argument(name if name == positional else f"--{name.replace('_', '-')}", **given)
-    parser.add_argument("--smoke", action="store_true", help="run in seconds, on sizes that measure nothing")
+            settings |= {"type": type(default[0]), "nargs": "*" if name == positional else "+"}
+        parser.add_argument(name if name == positional else f"--{name.replace('_', '-')}", **settings)
+    parser.add_argument("--smoke", action="store_true", help="run in seconds, on sizes too small to measure anything")
     if on_devices:
-        parser.add_argument("--device", default="cpu", help="where networks compute")
-        parser.add_argument("--json", type=Path, help="append tables to this file, for the page of gpu.py")
+        parser.add_argument("--device", default="cpu", help="device on which networks compute")
+        parser.add_argument("--json", type=Path, help="append tables to this file, for the report of gpu.py")
     words = sys.argv[1:]
     if "--smoke" in words:
-        place = words.index("--smoke")
-        words[place:place] = ["--threads", "1", *shlex.split(small if isinstance(small, str) else small())]
-    found = parser.parse_args(words)
-    torch.set_num_threads(found.threads)
+        index = words.index("--smoke")
+        words[index:index] = ["--threads", "1", *shlex.split(small if isinstance(small, str) else small())]
+    options = parser.parse_args(words)
+    torch.set_num_threads(options.threads)
     if on_devices:
-        found.device = chosen_device(found.device)
-        hardware(found.device).use_float32()
-    return found
+        options.device = chosen_device(options.device)
+        hardware(options.device).use_float32()
+    return options
 
 
 def folder():
-    """Return an empty folder, deleted when the bench ends."""
+    """Return an empty folder, which is deleted at the end of the benchmark."""
     path = Path(tempfile.mkdtemp(prefix="bench-"))
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     return path
 
 
 def unet(width):
-    """Return our UNet of 3 levels for images of one channel."""
+    """Return gahbench's UNet of 3 levels for images of one channel."""
     return gahbench.create("architecture", "unet", channels=1, width=width, levels=3)
 
 
 def timed(call: Callable, device="cpu", clock=time.perf_counter):
-    """Return the seconds that a call takes, until the device has done all of it, and its result."""
-    there = hardware(device)
-    there.synchronise()
+    """Return the seconds that a call takes, including its work on the device, and its result."""
+    device_hardware = hardware(device)
+    device_hardware.synchronise()
     started = clock()
     result = call()
-    there.synchronise()
+    device_hardware.synchronise()
     return clock() - started, result
 
 
 def timed_in_turn(calls, rounds, device="cpu"):
-    """Return the seconds of calls in each round; every other round is in reverse, and a first one is not counted."""
+    """Time calls in alternating order in each round, after a warm-up round; return the seconds of each call."""
     seconds = {name: [] for name in calls}
     for number in range(rounds + 1):
         for name in reversed(calls) if number % 2 else calls:
-            taken = timed(calls[name], device)[0]
-            seconds[name] += [taken] if number else []
+            elapsed = timed(calls[name], device)[0]
+            seconds[name] += [elapsed] if number else []
     return seconds
 
 
 def ratios(numerators, denominators):
-    """Return the ratio of two timings in each round."""
-    return [one / other for one, other in zip(numerators, denominators, strict=True)]
+    """Return the ratios of two lists of timings."""
+    return [numerator / denominator for numerator, denominator in zip(numerators, denominators, strict=True)]
 
 
 def with_spread(values, form, unit=""):
-    """Return the median of values, and the least and the greatest, as two cells of a table."""
+    """Return the median of values, and their minimum and maximum, as two cells of a table."""
     return [f"{statistics.median(values):{form}}{unit}", f"({min(values):{form}} to {max(values):{form}})"]
 
 
 def memory_watched(device):
-    """Return a function that says how many GiB were needed at most: see :data:`MEMORY`."""
+    """Return a function that returns the peak memory in GiB, as text; see :data:`MEMORY`."""
     if device.type != "cuda":
         return lambda: f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f}"
-    # Its memory is unknown until the device has been used.
+    # Memory statistics are only available after the device has been used.
     torch.cuda.synchronize(device)
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
@@ -120,25 +120,25 @@ def memory_watched(device):
 
 
 def device_text(device):
-    """Return the name of a device, and on a CPU the number of threads."""
-    there = hardware(device)
-    return there.name if there.is_accelerator else counted(torch.get_num_threads(), "thread")
+    """Return the name of a device, or the number of threads on a CPU."""
+    device_hardware = hardware(device)
+    return device_hardware.name if device_hardware.is_accelerator else counted(torch.get_num_threads(), "thread")
 
 
-def print_table(lines, given, *notes):
-    """Print a table of cells below notes, its first row a heading; append both to ``--json`` too."""
+def print_table(lines, options, *notes):
+    """Print notes and a table of cells with a heading row; also append them to the file of ``--json``."""
     print(f"{textwrap.fill(' '.join(notes), 120)}\n\n{aligned(lines)}", flush=True)
-    if given.json is not None:
-        with given.json.open("a", encoding="utf-8") as file:
+    if options.json is not None:
+        with options.json.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"notes": notes, "lines": lines}) + "\n")
 
 
 def aligned(lines):
-    """Return rows of cells as text in columns, the first row as a heading: words to the left, numbers to the right."""
+    """Format rows of cells as text in columns with a heading, numbers aligned to the right."""
     columns = []
     for heading, *cells in zip(*lines, strict=True):
         width = max(map(len, (heading, *cells)))
-        place = ">" if any(cell[:1].isdigit() for cell in cells) else "<"
-        columns.append([f"{cell:{place}{width}}" for cell in (heading, *cells)])
+        alignment = ">" if any(cell[:1].isdigit() for cell in cells) else "<"
+        columns.append([f"{cell:{alignment}{width}}" for cell in (heading, *cells)])
     texts = ["  ".join(row).rstrip() for row in zip(*columns, strict=True)]
     return "\n".join([texts[0], "-" * max(map(len, texts)), *texts[1:]])

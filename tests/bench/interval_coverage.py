@@ -1,13 +1,13 @@
-"""How often intervals cover the truth, and how often ranks are wrong, by simulation, with and without a rule.
+"""Simulated coverage of intervals and error rate of ranks, with and without the rule that excludes outliers.
 
     python tests/bench/interval_coverage.py [--trials 4000]
 
-Each trial draws scores of 6 entrants, 2 or 3 training seeds, 48 images: an effect of each seed and image, and of both
-together. Printed are, with and without the rule that leaves outliers over seeds out, the share of 95 % intervals of the
-first and the last entrant that hold the truth, their mean width, the share of trials in which any rank is wrong where
-all entrants are equal, and the share of the last one's intervals that hold the truth where its spread is from one
-dataset alone. The last column is the share of the other entrants that the rule leaves out, and of the last one. An
-entrant's spread is pooled over ``--datasets``.
+Each trial draws scores of 6 entrants, 2 or 3 training seeds and 48 images, with effects of seeds, of images, and of
+their combinations. The table shows, with and without the rule that excludes outliers over seeds: the coverage and mean
+width of the 95 % intervals of the first and the last entrant; the share of trials with any wrong rank, as all entrants
+are equal; and the coverage of the last entrant's intervals if its spread is estimated from one dataset. The last column
+is the share of the other entrants, and of the last entrant, that the rule excludes. The spread of an entrant is pooled
+over ``--datasets``.
 """
 
 import itertools
@@ -31,7 +31,7 @@ CASES = {
 
 
 def scores(generator, spreads, seeds):
-    """Return scores (E, R, N) whose expectation is the truth, dB."""
+    """Return scores in dB, shape (E, R, N), whose expectation is TRUTH."""
     images = IMAGE_SPREAD * generator.normal(size=(len(spreads), 1, IMAGES))
     own = np.asarray(spreads)[:, None, None] * generator.normal(size=(len(spreads), seeds, 1))
     return TRUTH + images + own + JOINT_SPREAD * generator.normal(size=(len(spreads), seeds, IMAGES))
@@ -44,7 +44,7 @@ def main():
         "  left out: others, last"
     )
     for (case, spreads), seeds, has_rule in itertools.product(CASES.items(), (2, 3), (True, False)):
-        # Without the rule no share of honest entrants is beyond it.
+        # A tiny share turns the rule off.
         share = seed_effects.OUTLIER_SHARE if has_rule else 1e-30
         with mock.patch.object(seed_effects, "OUTLIER_SHARE", share):
             row = simulate(spreads, seeds, options.trials, options.datasets)
@@ -52,28 +52,28 @@ def main():
 
 
 def simulate(spreads, seeds, trials, datasets):
-    """Return the numbers of a row."""
+    """Run the trials of a case, and return the numbers of its row."""
     generator = np.random.default_rng(seeds)
-    names = [str(place) for place in range(len(spreads))]
-    held, width, out = np.zeros((3, len(spreads)))
-    wrong, alone = 0, 0
+    names = [str(index) for index in range(len(spreads))]
+    covered, width, excluded = np.zeros((3, len(spreads)))
+    wrong, covered_alone = 0, 0
     for trial in range(trials):
-        many = {str(place): (scores(generator, spreads, seeds), names) for place in range(datasets)}
-        first = many["0"][0]
-        left = list(seed_effects.pool(means(first[..., None, :])).outliers)
-        out[left] += 1
-        draws = bootstrap_means(first, 1000, trial, names, seed_spreads(many))
+        scored = {str(index): (scores(generator, spreads, seeds), names) for index in range(datasets)}
+        first = scored["0"][0]
+        outliers = list(seed_effects.pool(means(first[..., None, :])).outliers)
+        excluded[outliers] += 1
+        draws = bootstrap_means(first, 1000, trial, names, seed_spreads(scored))
         low, high = interval(draws)
-        held += (low <= TRUTH) & (high >= TRUTH)
+        covered += (low <= TRUTH) & (high >= TRUTH)
         width += high - low
-        ranked = np.setdiff1d(np.arange(len(spreads)), left)
+        ranked = np.setdiff1d(np.arange(len(spreads)), outliers)
         wrong += bool((rank_intervals(first.mean((1, 2))[ranked], draws[:, ranked])[0] > 1).any())
         low, high = interval(bootstrap_means(first, 1000, trial, names))
-        alone += low[-1] <= TRUTH <= high[-1]
-    held, width, out = held / trials, width / trials, out / trials
+        covered_alone += low[-1] <= TRUTH <= high[-1]
+    covered, width, excluded = covered / trials, width / trials, excluded / trials
     return (
-        f"{held[0]:13.3f}  {width[0]:5.2f}  {held[-1]:12.3f}  {width[-1]:6.2f}  {wrong / trials:11.3f}  "
-        f"{alone / trials:11.3f}  {out[:-1].mean():.4f}, {out[-1]:.4f}"
+        f"{covered[0]:13.3f}  {width[0]:5.2f}  {covered[-1]:12.3f}  {width[-1]:6.2f}  {wrong / trials:11.3f}  "
+        f"{covered_alone / trials:11.3f}  {excluded[:-1].mean():.4f}, {excluded[-1]:.4f}"
     )
 
 

@@ -1,10 +1,10 @@
-"""Jacobians against the published routine, in float32 and bfloat16, and alignment of large images from random vectors.
+"""Speed of Jacobians in float32 and bfloat16, compared with the published routine, and of alignment on large images.
 
-Not a test: run it as ``python tests/bench/jacobian_speed.py --published DIR`` on an otherwise idle machine, DIR being a
-folder with the code of Kadkhodaie et al. 2024 (``network.py`` and ``linear_approx.py``). Both sides differentiate the
-same module, the published UNet, trained for a minute on C^alpha images so that its spectrum is that of a denoiser. It
-ends with an error unless both give the same matrix. Without ``--published`` only our side is timed. The alignment is of
-``--images`` images of ``--large`` pixels a side, from ``--probes`` random vectors.
+Run ``python tests/bench/jacobian_speed.py --published DIR`` on an otherwise idle machine, where DIR is a folder with
+the code of Kadkhodaie et al. 2024 (``network.py`` and ``linear_approx.py``). Both sides differentiate the same module,
+the published UNet, trained for a minute on C^alpha images so that it has the spectrum of a denoiser. The benchmark
+fails unless both matrices agree. Without ``--published``, only gahbench is timed. Alignment is measured on ``--images``
+images of ``--large`` pixels a side, with ``--probes`` random vectors.
 """
 
 import sys
@@ -27,12 +27,12 @@ SIGMA = 0.1
 
 @dataclass
 class Row:
-    """What something took: a row of the table."""
+    """A row of the table: a computation and its time, memory and accuracy."""
 
     name: str
     seconds: float
     memory: str = ""
-    off: str = ""
+    accuracy: str = ""
     ratio: str = ""
 
 
@@ -48,7 +48,7 @@ def main():
     )
     noisy = (dataset.images("test", 1) + SIGMA * torch.randn(1, *dataset.shape)).to(options.device)
     (exact, matrix), (low, other) = (full(network, noisy, precision) for precision in ("float32", "bfloat16"))
-    low.off = f"off by {100 * float((other - matrix).norm() / matrix.norm()):.2f} % of the norm"
+    low.accuracy = f"error {100 * float((other - matrix).norm() / matrix.norm()):.2f} % of the norm"
     rows = [exact, low, *(top(network, noisy, matrix, method, options.pairs) for method in ("auto", "lanczos"))]
     if options.published is not None:
         rows += compare(network, noisy, matrix, rows, options)
@@ -59,43 +59,43 @@ def main():
         f"{options.size}x{options.size}, on {harness.device_text(options.device)}."
     )
     lines = [["computed", "seconds", "times as fast as published", "accuracy", "GiB"]]
-    lines += [[row.name, f"{row.seconds:.2f}", row.ratio, row.off, row.memory] for row in rows]
+    lines += [[row.name, f"{row.seconds:.2f}", row.ratio, row.accuracy, row.memory] for row in rows]
     harness.print_table(lines, options, setting, harness.MEMORY)
 
 
 def full(network, noisy, precision):
-    """Time a whole Jacobian; return the row, and the matrix."""
+    """Time a full Jacobian; return the row and the matrix."""
     compute = Jacobian(network, noisy, SIGMA, precision=precision).matrices
-    # The first call also chooses kernels, and on a GPU loads them.
+    # The first call also chooses kernels, and loads them on a GPU.
     compute()
     memory = memory_watched(noisy.device)
-    seconds, found = timed(compute, noisy.device)
-    return Row(f"full Jacobian, {precision}", seconds, memory()), found[0]
+    seconds, matrices = timed(compute, noisy.device)
+    return Row(f"full Jacobian, {precision}", seconds, memory()), matrices[0]
 
 
 def top(network, noisy, matrix, method, pairs):
     """Time the first eigenpairs of the symmetric part."""
     exact = torch.linalg.eigvalsh((matrix + matrix.mT).cpu().double() / 2).flip(0)[:pairs]
     jacobian, memory = Jacobian(network, noisy, SIGMA), memory_watched(noisy.device)
-    seconds, found = timed(lambda: eigen.top(jacobian, pairs, method=method), noisy.device)
-    off = float((found.values[0].cpu() - exact).abs().max())
-    return Row(f"top {pairs} eigenpairs, {found.method}", seconds, memory(), f"eigenvalues off by {off:.1e}")
+    seconds, pairs_found = timed(lambda: eigen.top(jacobian, pairs, method=method), noisy.device)
+    error = float((pairs_found.values[0].cpu() - exact).abs().max())
+    return Row(f"top {pairs} eigenpairs, {pairs_found.method}", seconds, memory(), f"error of eigenvalues {error:.1e}")
 
 
 def compare(network, noisy, matrix, rows, options):
-    """Time the published routine, which must give the same matrix, and set ratios in the rows of ours."""
+    """Time the published routine, check that it gives the same matrix, and set the ratios of gahbench's rows."""
     routine = published.module(options.published, "linear_approx").calc_jacobian
-    whole, theirs = timed(lambda: routine(noisy.clone(), network), options.device)
+    full_seconds, theirs = timed(lambda: routine(noisy.clone(), network), options.device)
     if not torch.allclose(theirs, matrix, atol=1e-4):
         sys.exit(f"error: the two matrices differ by {float((theirs - matrix).abs().max()):.1e}")
-    both = whole + timed(lambda: torch.linalg.svd(theirs), options.device)[0]
+    both = full_seconds + timed(lambda: torch.linalg.svd(theirs), options.device)[0]
     for row in rows:
-        row.ratio = f"{(both if row.name.startswith('top') else whole) / row.seconds:.1f}"
-    return [Row("full Jacobian, published", whole), Row("  and its singular vectors", both)]
+        row.ratio = f"{(both if row.name.startswith('top') else full_seconds) / row.seconds:.1f}"
+    return [Row("full Jacobian, published", full_seconds), Row("  and its singular vectors", both)]
 
 
 def large(network, options):
-    """Time the alignment of images whose matrices are not written down."""
+    """Time the alignment on images that are too large for matrices."""
     dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=options.large)
     clean = dataset.images("test", options.images)
     noisy = (clean + SIGMA * torch.randn_like(clean)).to(options.device)
@@ -107,12 +107,12 @@ def large(network, options):
         traces = jacobian.trace(options.probes).value
         family = basis.filters(Truth(clean, dataset), SIGMA)
         remove = remove_strength(traces, family.reaches(traces))
-        return align(*(adaptation(one, remove) for one in (sketch, family.at(traces).sketch(options.probes))))
+        return align(*(adaptation(maps, remove) for maps in (sketch, family.at(traces).sketch(options.probes))))
 
     memory = memory_watched(options.device)
-    seconds, found = timed(measure, options.device)
+    seconds, alignment = timed(measure, options.device)
     name = f"alignment of an image of {options.large}x{options.large}, {options.probes} random vectors"
-    return Row(name, seconds / options.images, memory(), f"standard error at most {float(found.error.max()):.3f}")
+    return Row(name, seconds / options.images, memory(), f"standard error at most {float(alignment.error.max()):.3f}")
 
 
 if __name__ == "__main__":

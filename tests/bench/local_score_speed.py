@@ -1,9 +1,9 @@
-"""Time and error of local-score: exact, with patches that are alike merged, and where positions matter.
+"""Time and error of local-score: exact, with similar patches merged, and with patches at fixed positions.
 
-Not a test: run it as ``python tests/bench/local_score_speed.py`` on an otherwise idle machine. Old and new are timed in
-one run, by default at about the sides that are chosen on validation images. Where positions matter ``old`` compares
-patches that are cut out, as equivariant machines do, and ``new`` sums squared differences over windows: both are the
-same function, and it ends with an error where they differ.
+Run ``python tests/bench/local_score_speed.py`` on an otherwise idle machine. By default, the sides of patches are about
+those that are chosen on validation images. For patches at fixed positions, ``old`` compares extracted patches, as for
+patches at any position, and ``new`` sums squared differences over windows. Both compute the same function; the
+benchmark fails if they differ.
 """
 
 import functools
@@ -36,14 +36,14 @@ def main():
         seconds, exact = timed(functools.partial(means, patches))
         print(f"σ {sigma:g}, patch {side}: exact {seconds:.2f} s")
         for alike in options.alike:
-            fast, near = timed(functools.partial(means, patches, alike))
-            error = float((near - exact).square().mean().sqrt()) / sigma
-            print(f"  alike {alike:g}: {fast:.2f} s, {seconds / fast:.1f} times as fast, error {error:.4f} σ")
+            fast, approximate = timed(functools.partial(means, patches, alike))
+            error = float((approximate - exact).square().mean().sqrt()) / sigma
+            print(f"  similarity {alike:g}: {fast:.2f} s, {seconds / fast:.1f} times as fast, error {error:.4f} σ")
         old, expected = timed(functools.partial(means, placed))
-        new, found = timed(functools.partial(means_by_position, training, noisy, sigma, side, "zeros"))
-        if not torch.allclose(expected, found, atol=1e-3 * sigma):
-            sys.exit(f"error: the two differ by {float((expected - found).abs().max()):.1e}")
-        print(f"  where positions matter: old {old:.2f} s, new {new:.2f} s, {old / new:.1f} times as fast")
+        new, result = timed(functools.partial(means_by_position, training, noisy, sigma, side, "zeros"))
+        if not torch.allclose(expected, result, atol=1e-3 * sigma):
+            sys.exit(f"error: the two differ by {float((expected - result).abs().max()):.1e}")
+        print(f"  fixed positions: old {old:.2f} s, new {new:.2f} s, {old / new:.1f} times as fast")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a machine computes with: card, driver, versions. The first table of the page of ``gpu.py``."""
+"""Hardware, driver and versions of a machine: the first table in the report of ``gpu.py``."""
 
 import os
 import platform
@@ -14,9 +14,9 @@ from gahbench.devices.hardware import hardware
 
 def main():
     options = harness.options(__doc__, on_devices=True)
-    there = hardware(options.device)
-    memory = "" if there.memory is None else f", {there.memory / 2**30:.1f} GiB"
-    lines = [["device", f"{there.name}{memory}"]]
+    device_hardware = hardware(options.device)
+    memory = "" if device_hardware.memory is None else f", {device_hardware.memory / 2**30:.1f} GiB"
+    lines = [["device", f"{device_hardware.name}{memory}"]]
     if options.device.type == "cuda":
         lines.append(["driver", driver()])
     cuda = f", CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}" if torch.version.cuda else ""
@@ -25,7 +25,7 @@ def main():
         ["Python", platform.python_version()],
         ["gahbench", gahbench.__version__],
         ["processor", f"{processor_name()}, {options.threads} of {os.cpu_count()} cores"],
-        ["compiler", there.compiler_missing or "torch.compile can be used"],
+        ["compiler", device_hardware.compiler_missing or "torch.compile can be used"],
     ]
     harness.print_table(lines, options)
 

@@ -1,7 +1,7 @@
-"""Whether ``precision: auto`` is the faster of float32 and bfloat16, in training, Jacobians and sampling.
+"""Check that ``precision: auto`` chooses the faster of float32 and bfloat16 in training, Jacobians and sampling.
 
-Not a test: run it as ``python tests/bench/precision.py`` on an otherwise idle machine. It ends with an error where
-``auto`` takes 10 % longer than the faster of the two. What ``auto`` measures before it chooses is timed apart.
+Run ``python tests/bench/precision.py`` on an otherwise idle machine. The benchmark fails if ``auto`` takes 10 % longer
+than the faster precision. The measurements with which ``auto`` chooses are timed separately.
 """
 
 import statistics
@@ -20,8 +20,8 @@ from gahbench.training.hardware import Acceleration
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Trainer
 
-#: A leg of ``auto`` may take this many times as long as one of the faster precision.
-ALLOWED = 1.10
+#: Maximum ratio of the time with ``auto`` to the time with the faster precision.
+MAX_RATIO = 1.10
 PRECISIONS = ("float32", "bfloat16", "auto")
 
 
@@ -38,20 +38,20 @@ def main():
             for precision in PRECISIONS:
                 probe, (legs[precision], choice) = harness.timed(lambda: prepare(width, precision, choices, options))  # noqa: B023
             seconds = harness.timed_in_turn(legs, options.rounds)
-            medians = {precision: statistics.median(each) for precision, each in seconds.items()}
+            medians = {precision: statistics.median(values) for precision, values in seconds.items()}
             ratio = medians["auto"] / min(medians["float32"], medians["bfloat16"])
-            if ratio > ALLOWED and not options.smoke:
+            if ratio > MAX_RATIO and not options.smoke:
                 slow.append(f"{prepare.__name__} of {width} channels")
             times = [f"{medians[precision]:.2f} s" for precision in PRECISIONS]
             lines.append([prepare.__name__, str(width), *times, choice.precision, f"{ratio:.2f}", f"{probe:.1f} s"])
             print(" ".join(lines[-1]), choice.reason, file=sys.stderr, flush=True)
     print(harness.aligned(lines))
     if slow:
-        sys.exit(f"error: auto takes {ALLOWED - 1:.0%} longer than the faster precision: {', '.join(slow)}")
+        sys.exit(f"error: auto takes {MAX_RATIO - 1:.0%} longer than the faster precision: {', '.join(slow)}")
 
 
 def training(width, precision, choices, options):
-    """Return a leg of training steps, warmed up, and the choice."""
+    """Return a function that takes training steps, after a warm-up, and the choice of precision."""
     data = dataset(options)
     recipe = {"steps": 1_000_000, "batch_size": options.batch, "compile": "never", "validations": 1}
     settings = Training.model_validate({**recipe, "precision": precision})
@@ -65,7 +65,7 @@ def training(width, precision, choices, options):
 
 
 def jacobian(width, precision, choices, options):
-    """Return a leg that finds the Jacobian at one image, and the choice."""
+    """Return a function that computes the Jacobian at one image, and the choice of precision."""
     denoiser, clean = Trained(harness.unet(width).eval()), dataset(options).images("test", 1)
 
     def evaluation(images, levels):
@@ -73,7 +73,7 @@ def jacobian(width, precision, choices, options):
 
     choice = Choice()
     if precision == "auto":
-        # Boards with many images choose once, so the probe is timed apart.
+        # An evaluation of many images chooses once, so the choice is timed separately.
         many = evaluation(clean.expand(1000, -1, -1, -1), [0.1] * 10)
         choice = Choice(many.local._precision(many.jacobian(0.1)), many.local.choice.reason)
         precision = choice.precision
@@ -83,7 +83,7 @@ def jacobian(width, precision, choices, options):
 
 
 def sampling(width, precision, choices, options):
-    """Return a leg that samples images, and the choice."""
+    """Return a function that draws samples, and the choice of precision."""
     denoise = of_network(harness.unet(width), precision=precision, calls=1_000_000, choices=choices)
     settings = Sampling(count=4, sampler="flow", levels=8)
     leg = lambda: draw_samples(denoise, dataset(options).shape, settings)  # noqa: E731
@@ -92,7 +92,7 @@ def sampling(width, precision, choices, options):
 
 
 def dataset(options):
-    """Return images of discs."""
+    """Return the dataset of discs."""
     return gahbench.create("dataset", "discs", size=options.size)
 
 

@@ -1,6 +1,6 @@
-"""The published code of Kadkhodaie et al. 2024, imported from a folder that holds it: nothing of it is here.
+"""Import of the published code of Kadkhodaie et al. 2024 from a folder; this repository does not contain the code.
 
-Its trainer is set up as ``main.py`` does, with the options at their defaults, and its weights are mapped to ours.
+The published trainer is set up as in its ``main.py``, with default options, and its weights are mapped to gahbench's.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 import gahbench
 
-#: The parts of their UNet and of ours, which register them in another order.
+#: Parts of the published UNet and the corresponding parts of gahbench's UNet, which are registered in another order.
 PARTS = {"encoder": "encoder", "mid_block": "middle", "upsample": "upsample", "decoder": "decoder"}
 
 
@@ -24,25 +24,25 @@ def module(folder, name):
     if not (folder / f"{name}.py").is_file():
         sys.exit(f"error: the published code has no {name}.py; --published names the wrong folder")
     if importlib.util.find_spec("tensorboard") is None:
-        # Of which the trainer imports SummaryWriter; an epoch does not write to it.
+        # The trainer imports SummaryWriter, but an epoch does not use it.
         sys.modules["torch.utils.tensorboard"] = types.ModuleType("torch.utils.tensorboard")
         sys.modules["torch.utils.tensorboard"].SummaryWriter = object
-    keep, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    previous, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     sys.path.insert(0, str(folder.resolve()))
     try:
         return importlib.import_module(name)
     finally:
         sys.path.pop(0)
-        sys.dont_write_bytecode = keep
+        sys.dont_write_bytecode = previous
 
 
 def unet(folder, width, levels, **options):
-    """Return the published UNet for grey images, which estimates the noise, and its options."""
-    given = argparse.Namespace(
+    """Return the published UNet for grey images, which predicts the noise, and its options."""
+    settings = argparse.Namespace(
         num_kernels=width, num_channels=1, kernel_size=3, padding=1, bias=False, num_blocks=levels,
         num_enc_conv=2, num_mid_conv=2, num_dec_conv=2, pool_window=2, **options,
     )  # fmt: skip
-    return module(folder, "network").UNet(given), given
+    return module(folder, "network").UNet(settings), settings
 
 
 class Denoiser(nn.Module):
@@ -57,7 +57,7 @@ class Denoiser(nn.Module):
 
 
 def trained(folder, width, levels, dataset, steps, device="cpu"):
-    """Return a UNet, the published one if its code is there, after a short training on a dataset of grey images."""
+    """Return the published UNet, or gahbench's if ``folder`` is None, after brief training on grey images."""
     if folder is not None:
         network = Denoiser(unet(folder, width, levels)[0])
     else:
@@ -76,7 +76,7 @@ def trained(folder, width, levels, dataset, steps, device="cpu"):
 
 
 class Fit:
-    """A new UNet of 3 levels with the loss, the optimiser and the epoch of the published trainer."""
+    """An untrained UNet of 3 levels with the loss, optimiser and epoch of the published trainer."""
 
     def __init__(self, folder, width, seed, device="cpu"):
         self._trainer = module(folder, "trainer")
@@ -89,48 +89,50 @@ class Fit:
         self._optimizer = torch.optim.Adam(self.network.parameters(), lr=self._options.lr)
 
     def epoch(self, images, batch):
-        """Train for one epoch over the images, shuffled, in batches."""
+        """Train for one epoch over the shuffled images."""
         loader, criterion = DataLoader(dataset=images, batch_size=batch, shuffle=True), nn.MSELoss(reduction="sum")
         self._trainer.train_epoch(self.network, loader, criterion, self._optimizer, self._options)
 
 
 def copy_weights(published, ours):
-    """Copy parameters and buffers, part by part in their order; a ``ValueError`` says how networks differ."""
+    """Copy parameters and buffers part by part, in order; raise ``ValueError`` if the networks do not correspond."""
     source, target = published.state_dict(), ours.state_dict()
     copied = 0
     for theirs, name in PARTS.items():
-        given = [value for key, value in source.items() if key.startswith(f"{theirs}.")]
-        wanted = [value for key, value in target.items() if key.startswith(f"{name}.")]
-        if len(given) != len(wanted):
-            raise ValueError(f"{theirs} has {len(given)} tensors, {name} has {len(wanted)}")
-        for value, place in zip(given, wanted, strict=True):
-            # Their normalisation keeps (1, C, 1, 1) where ours keeps (C,).
-            if value.squeeze().shape != place.squeeze().shape:
-                raise ValueError(f"{theirs}: shape {tuple(value.shape)} against {tuple(place.shape)} in {name}")
-            place.copy_(value.reshape(place.shape))
-        copied += len(given)
+        sources = [value for key, value in source.items() if key.startswith(f"{theirs}.")]
+        targets = [value for key, value in target.items() if key.startswith(f"{name}.")]
+        if len(sources) != len(targets):
+            raise ValueError(f"{theirs} has {len(sources)} tensors, {name} has {len(targets)}")
+        for value, target_value in zip(sources, targets, strict=True):
+            # The published normalisation has shape (1, C, 1, 1) where gahbench's has (C,).
+            if value.squeeze().shape != target_value.squeeze().shape:
+                raise ValueError(
+                    f"{theirs}: shape {tuple(value.shape)} instead of {tuple(target_value.shape)} in {name}"
+                )
+            target_value.copy_(value.reshape(target_value.shape))
+        copied += len(sources)
     if not copied == len(source) == len(target):
         raise ValueError(f"{copied} tensors correspond, of {len(source)} published and {len(target)} ours")
 
 
 def disagreement(published, ours, noisy):
-    """Return how far two networks of equal weights are apart, over the largest residual, in evaluation and training.
+    """Return the difference of two networks with equal weights, relative to the largest residual, for both modes.
 
-    The weights are first moved to where a difference would show: the published initial gains are so small that the
-    residual would vanish whatever the layers do. Both networks are changed.
+    The gains of both networks are changed first, because the published initial gains are so small that residuals would
+    nearly vanish.
     """
-    draw = torch.Generator().manual_seed(0)
+    random = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, value in published.state_dict().items():
             if name.endswith(("gammas", "running_sd")):
-                value.uniform_(0.5, 1.5, generator=draw)
+                value.uniform_(0.5, 1.5, generator=random)
     copy_weights(published, ours)
-    apart = {}
+    differences = {}
     for mode in ("evaluation", "training"):
         for network in (published, ours):
             network.train(mode == "training")
         with torch.no_grad():
             residual = published(noisy)
             difference = ours(noisy, torch.ones(len(noisy))) - (noisy - residual)
-        apart[mode] = float(difference.abs().max() / residual.abs().max())
-    return apart
+        differences[mode] = float(difference.abs().max() / residual.abs().max())
+    return differences

@@ -1,8 +1,8 @@
-"""How long metrics take to score a network.
+"""Time that metrics take to score a network.
 
-Not a test: run it as ``python tests/bench/scoring_speed.py --device cuda`` on an otherwise idle machine. Every metric
-gets an evaluation of its own, so what several metrics of a suite share is computed anew. The network has random
-weights. The first metric is scored twice, since the first call chooses kernels.
+Run ``python tests/bench/scoring_speed.py --device cuda`` on an otherwise idle machine. Every metric gets a separate
+evaluation, so intermediate results that metrics of a suite share are recomputed. The network has random weights. The
+first metric is scored twice, since the first call chooses kernels.
 """
 
 import functools
@@ -30,8 +30,8 @@ def main():
         metric, memory = gahbench.create("metric", name), harness.memory_watched(options.device)
         evaluation = Evaluation(trained, clean, options.sigmas, dataset=dataset, device=options.device)
         seconds, _ = harness.timed(functools.partial(metric.score, evaluation), options.device)
-        each = f"{1000 * seconds / len(clean) / len(options.sigmas):.2f}"
-        lines.append([name, str(len(clean)), f"{seconds:.2f}", each, memory()])
+        milliseconds = f"{1000 * seconds / len(clean) / len(options.sigmas):.2f}"
+        lines.append([name, str(len(clean)), f"{seconds:.2f}", milliseconds, memory()])
     setting = (
         f"UNet of {options.width} channels and 3 levels, {options.dataset}, "
         f"{counted(len(options.sigmas), 'noise level')}, on {harness.device_text(options.device)}, in float32."

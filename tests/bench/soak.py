@@ -1,11 +1,11 @@
-"""Random kills of whatever works in a results folder: nothing may be lost, done twice with effect, or differ.
+"""Stress test that kills processes at random: no result may be lost, overwritten or changed.
 
     python tests/bench/soak.py [--kills 1000] [--races 1000] [--work 1 4] [--seed 0]
 
-For each number of concurrent `work` processes, folders of a small suite are finished again and again while processes
-are killed with SIGKILL at random: `work` itself, or one of its workers. Of every folder it is checked that all units
-are done, that no finished file was written again, and that the board equals that of an undisturbed run to the last
-digit. A race has two processes finish the same unit at the same moment.
+For each number of concurrent `work` processes, a small suite is completed repeatedly while `work` processes or their
+workers are killed with SIGKILL at random. Each folder is checked: all units are done, no finished file was written
+again, and the leaderboard equals that of an undisturbed run to the last digit. In a race, two processes finish the same
+unit at the same moment.
 """
 
 import os
@@ -63,28 +63,28 @@ def main():
             while kills < options.kills // len(options.work):
                 folder = home / f"soak-{count}-{folders}"
                 plan(home / "soak.yaml", folder)
-                kills += disturbed(folder, count, options.kills // len(options.work) - kills)
+                kills += complete_with_kills(folder, count, options.kills // len(options.work) - kills)
                 folders += 1
                 check(folder, expected)
                 print(f"{count} work: {kills} kills, {folders} folders, {time.monotonic() - started:.0f} s", flush=True)
 
 
 def plan(suite, folder):
-    """Plan a suite in a folder, for one thread a worker."""
+    """Plan a suite in a folder, with one thread per worker."""
     registry = open_registry()
     record_plan(plan_with(registry, suite, folder), folder, registry, threads=1)
 
 
-def disturbed(folder, count, most):
-    """Finish a folder with some concurrent processes, killing some at random; return how many were killed."""
+def complete_with_kills(folder, count, most):
+    """Complete a folder with concurrent processes, kill some at random, and return the number of kills."""
     store, kills, seen = Store(folder), 0, {}
     units = require_plan(folder).shown
     processes = [start(folder) for _ in range(count)]
     while len(store.finished()) < len({unit.folder for unit in units}):
         time.sleep(random.uniform(0.2, 10.0 / count))
-        seen = unchanged(store, seen)
-        place = random.randrange(count)
-        victim = processes[place]
+        seen = check_unchanged(store, seen)
+        index = random.randrange(count)
+        victim = processes[index]
         workers = children(victim.pid) if kills < most else []
         if workers and random.random() < 0.5:
             os.kill(random.choice(workers), signal.SIGKILL)
@@ -93,12 +93,12 @@ def disturbed(folder, count, most):
             victim.kill()
             victim.wait()
             kills += 1
-        if processes[place].poll() is not None:
-            # As a run does, a unit that failed by many losses is tried again.
-            processes[place] = start(folder)
+        if processes[index].poll() is not None:
+            # Restarted processes retry units that failed because their workers were lost too often.
+            processes[index] = start(folder)
     for process in processes:
         process.wait(timeout=120)
-    unchanged(store, seen)
+    check_unchanged(store, seen)
     return kills
 
 
@@ -111,12 +111,12 @@ def start(folder):
 
 def children(pid):
     """Return the worker processes of a process."""
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
-    return [int(line) for line in found.stdout.split()]
+    output = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
+    return [int(line) for line in output.stdout.split()]
 
 
-def unchanged(store, seen):
-    """Check that finished units are those that they were; return all there are."""
+def check_unchanged(store, seen):
+    """Check that finished units have not changed, and return the state of all finished units."""
     stamps = {name: (store.units / name / "done.json").stat() for name in store.finished()}
     now = {name: (stamp.st_ino, stamp.st_mtime_ns) for name, stamp in stamps.items()}
     changed = [name for name, stamp in seen.items() if now.get(name) != stamp]
@@ -126,25 +126,25 @@ def unchanged(store, seen):
 
 
 def check(folder, expected):
-    """Check that all is done, whole, and as it was without disturbance."""
+    """Check that all units are done and undamaged, and that the leaderboard is as expected."""
     store, units = Store(folder), require_plan(folder).shown
     lost = [unit.label for unit in units if unit.folder not in store.undamaged(units)]
     if lost:
         raise SystemExit(f"{folder}: lost: {lost}")
     for unit in units:
         store.verify(store.path(unit))
-    # Workers whose `work` was killed go on for a moment.
+    # Wait for workers whose `work` process was killed, which continue for a moment.
     running = ["pgrep", "-f", "--", f"worker_process [0-9]+ {folder} "]
     while subprocess.run(running, stdout=subprocess.DEVNULL).returncode == 0:
         time.sleep(0.5)
     if not board(folder).equals(expected):
-        raise SystemExit(f"{folder}: its board differs")
+        raise SystemExit(f"{folder}: its leaderboard differs")
     if list(store.units.glob("*.partial*")) or list(store.leases.glob("[!.]*")):
         raise SystemExit(f"{folder}: attempts or leases are left")
 
 
 def board(folder):
-    """Return the board, but for the times of training."""
+    """Return the leaderboard without the training times."""
     return collect(folder).leaderboard(full=True).drop(columns="train_seconds")
 
 
@@ -170,7 +170,7 @@ def races(folder, count):
 
 
 def numbered(number):
-    """Return a unit that names nothing, whose key is that of its document, as a store checks."""
+    """Return a dummy unit whose key matches its document, which a store checks."""
     document = {"number": number}
     key, labels = key_of(document), ("d", f"e{number % 100}")
     return Unit("score", key, *labels, "reference", None, "test", "psnr", None, "c", 0.0, {}, document=document)

@@ -1,9 +1,10 @@
-"""Many processes on one results folder: units a second, and the times of `plan`, an idle run, `status` and `work`.
+"""Scaling of the store: many processes on one results folder, and the times of `plan`, `run`, `status` and `work`.
 
     python tests/bench/store_scale.py [--units 10000] [--loops 64] [--work 8]
 
-Loops claim and finish trivial units without torch; `work` processes do real scores of tiny images. All of it runs on
-this machine, one part after the other. ``--look`` are seconds before a look at the `work` processes.
+Loops claim and finish trivial units without torch; `work` processes compute real scores of tiny images. Both parts run
+on this machine, one after the other. ``--look`` is the time in seconds before `status` is timed with running `work`
+processes.
 """
 
 import statistics
@@ -24,7 +25,7 @@ from gahbench.store.finished import write_scores
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit, require_plan, write_plan
 from gahbench.store.store import Store
 
-#: Looks at the state of a folder while loops share its units.
+#: Number of times that the status of the folder is computed while loops share its units.
 LOOKS = 9
 
 
@@ -39,7 +40,7 @@ def main():
 
 
 def claim_loops(folder, count, loops):
-    """Let many loops share trivial units."""
+    """Let many loops share trivial units, and print the throughput."""
     units = [numbered(number) for number in range(count)]
     folder.mkdir()
     board = {"baseline": None, "trainings": {}, "needs": {}}
@@ -53,24 +54,26 @@ def claim_loops(folder, count, loops):
     ready.wait()
     started = time.monotonic()
     looks = [look(folder) for _ in range(LOOKS)]
-    each = [done.get() for _ in processes]
+    counts = [done.get() for _ in processes]
     seconds = time.monotonic() - started
     for process in processes:
         process.join()
     print(f"{loops} loops, {count} units: {seconds:.1f} s, {count / seconds:.0f} units/s")
-    print(f"  finished by somebody {sum(one for one, _ in each)}, done in vain {sum(vain for _, vain in each)}")
+    print(
+        f"  finished units {sum(own for own, _ in counts)}, duplicated work {sum(repeated for _, repeated in counts)}"
+    )
     print(f"  status meanwhile, {LOOKS} times: {statistics.median(looks):.2f} s, at most {max(looks):.2f} s")
     assert len(Store(folder).undamaged(units)) == count
 
 
 def look(folder):
-    """Return how long it takes to find the state of a folder."""
+    """Return the seconds that the status of a folder takes."""
     time.sleep(2.0)
     return harness.timed(lambda: status(folder))[0]
 
 
 def _loop(folder, ready, done):
-    store, finished, vain = Store(folder), 0, 0
+    store, finished, duplicated = Store(folder), 0, 0
     queue = Queue(require_plan(folder).shown, store)
     ready.wait()
     queue.refresh()
@@ -85,14 +88,14 @@ def _loop(folder, ready, done):
         if attempt.finish({"kind": "classical", "seconds": 0.0}, keep=("scores.csv",)):
             finished += 1
         else:
-            vain += 1
+            duplicated += 1
         queue.finish(unit)
     queue.close()
-    done.put((finished, vain))
+    done.put((finished, duplicated))
 
 
 def real_work(home, count, processes, look):
-    """Plan a suite of references on tiny images, have `work` processes do it, and run it again."""
+    """Plan a suite of references on tiny images, complete it with `work` processes, and run it again."""
     datasets = min(20, count // 2)
     entrants = count // (2 * datasets)
     shares = ", ".join(f"{(number + 1) / (entrants + 1):.6f}" for number in range(entrants))
@@ -113,7 +116,7 @@ def real_work(home, count, processes, look):
         process.wait()
     seconds = time.monotonic() - started
     units = require_plan(folder).shown
-    print(f"{processes} work processes: {seconds:.0f} s, {len(units) / seconds:.0f} units/s, their start included")
+    print(f"{processes} work processes: {seconds:.0f} s, {len(units) / seconds:.0f} units/s, including their start")
     assert len(Store(folder).undamaged(units)) == len(units)
     timed("status, all done", ["status", str(folder)])
     timed("collect", ["collect", str(folder)])
@@ -122,7 +125,7 @@ def real_work(home, count, processes, look):
 
 
 def timed(title, command):
-    """Run a command of gahbench, print its seconds, and return what it printed."""
+    """Run a command of gahbench, print its time, and return its output."""
     command = [sys.executable, "-m", "gahbench", *command]
     seconds, done = harness.timed(lambda: subprocess.run(command, capture_output=True, text=True, check=True))
     print(f"{title}: {seconds:.1f} s")

@@ -1,4 +1,4 @@
-"""Every bench still runs, on sizes that measure nothing."""
+"""All benchmarks run, on small sizes."""
 
 import subprocess
 import sys
@@ -12,8 +12,8 @@ SCRIPTS = sorted(file.name for file in FOLDER.glob("*.py") if "\nif __name__ =="
 
 @pytest.mark.bench
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_a_bench_runs(script, tmp_path):
-    # Elsewhere than in the repository, to which a bench writes nothing.
+def test_a_benchmark_runs(script, tmp_path):
+    # Run outside the repository, to check that a benchmark writes no files to the current folder.
     command = [sys.executable, str(FOLDER / script), "--smoke"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -21,6 +21,6 @@ def test_a_bench_runs(script, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_all_benches_are_found():
+def test_all_benchmarks_are_found():
     assert {"training_throughput.py", "gpu.py", "soak.py", "store_scale.py"} < {*SCRIPTS}
     assert "harness.py" not in SCRIPTS

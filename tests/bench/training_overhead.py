@@ -1,4 +1,4 @@
-"""What the runner adds to a training step: the second section of ``training_throughput.py``."""
+"""Overhead of a fit over its training steps, the second section of ``training_throughput.py``."""
 
 import functools
 import json
@@ -32,7 +32,7 @@ EXPLAINED = (
 
 
 def print_overhead(options, scratch):
-    """Print what ``Trainer.fit`` takes on top of its optimiser steps."""
+    """Print the time that ``Trainer.fit`` adds to its optimiser steps."""
     steps = options.overhead_steps
     fits, bares, inside, validations, writes = [], [], [], [], []
     overhead_trainer(options, None, lambda progress: None).step(0, 0.0)
@@ -40,7 +40,7 @@ def print_overhead(options, scratch):
         trainer = overhead_trainer(options, scratch, report)
         validation, inner = clock(trainer, "_validate"), clock(trainer, "step")
         bare = overhead_trainer(options, None, lambda progress: None)
-        # Whichever comes second does so in every other round.
+        # Alternate the order, since the second leg may be faster or slower.
         legs = {"fit": trainer.fit, "bare": functools.partial(bare_loop, bare, steps)}
         order = ("fit", "bare") if number % 2 else ("bare", "fit")
         seconds = {name: harness.timed(legs[name], options.device)[0] for name in order}
@@ -81,7 +81,7 @@ def print_overhead(options, scratch):
 
 
 def overhead_trainer(options, folder, report):
-    """Return a new trainer, made as a worker makes it."""
+    """Return a new trainer, constructed as in a worker."""
     recipe = {"recipe": "paper", "batch_size": 64, "train_images": 64 * 16, "compile": "never", "validations": 1}
     training = Training.model_validate({**recipe, "steps": options.overhead_steps})
     build = functools.partial(harness.unet, options.overhead_width)
@@ -97,20 +97,20 @@ def overhead_trainer(options, folder, report):
         report=report,
         should_stop=threading.Event().is_set,
     )
-    # The order of the first epoch is drawn here: it belongs to thousands of steps, not to those of a leg.
+    # Draw the order of the first epoch here, since its cost is shared by thousands of steps.
     trainer.images.batch(0)
     return trainer
 
 
 def bare_loop(trainer, steps):
-    """Call steps, and nothing else."""
+    """Call only ``step``."""
     trainer.network.train()
     for step in range(steps):
         trainer.step(step, step / steps)
 
 
 def clock(trainer, name):
-    """Time every call of a method of a trainer; return the list that the seconds go to."""
+    """Time every call of a method of a trainer; return the list to which seconds are appended."""
     method, seconds = getattr(trainer, name), []
 
     def call(*arguments):
@@ -124,6 +124,6 @@ def clock(trainer, name):
 
 
 def report(progress):
-    """Write what a worker sends."""
+    """Write progress as a worker does."""
     with Path(os.devnull).open("w", encoding="utf-8") as out:
         out.write(json.dumps({"event": "progress", **asdict(progress)}, default=str) + "\n")

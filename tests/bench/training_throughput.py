@@ -1,13 +1,13 @@
-"""Training throughput against the published trainer, and what the runner adds to a training step.
+"""Training throughput, compared with the published trainer, and the overhead of a fit over its training steps.
 
-Not a test: run it as ``python tests/bench/training_throughput.py --published DIR`` on an otherwise idle machine, DIR
-being a folder with the code of Kadkhodaie et al. 2024 (``network.py``, ``trainer.py`` and what they import). Without
-it, our trainer is timed alone, against itself in float32. ``--compile`` also times ``torch.compile``, and ``--only``
-leaves out the other section.
+Run ``python tests/bench/training_throughput.py --published DIR`` on an otherwise idle machine, where DIR is a folder
+with the code of Kadkhodaie et al. 2024 (``network.py``, ``trainer.py`` and their imports). Without it, gahbench's
+trainer is compared with itself in float32. ``--compile`` also times ``torch.compile``, and ``--only`` runs a single
+section.
 
 Both sides train the same network from the same weights on the same images in memory, with the published recipe: Adam,
-squared error, noise levels whose square roots are uniform. It ends with an error, before anything is timed, unless the
-networks have equally many parameters and, with equal weights, equal outputs.
+squared error, noise levels whose square roots are uniform. The benchmark fails before timing unless the networks have
+equal numbers of parameters and, with equal weights, equal outputs.
 """
 
 import copy
@@ -34,14 +34,14 @@ from gahbench.training.recipe import Training
 from gahbench.training.trainer import Trainer
 
 TOLERANCE = 1e-4
-#: Float32 whose products round to ten bits, as convolutions on a GPU do unless told otherwise.
+#: Float32 with products rounded to ten bits, the default of convolutions on a GPU.
 TF32 = "TF32"
-#: What a row of ours asks for: the setting ``compile`` of a fit, and whether CUDA graphs are used.
-WAYS = {"ours, eager": ("never", False), "ours, compiled": ("always", False), "ours, CUDA graphs": ("always", True)}
-#: Steps before anything is timed: kernels are chosen, the optimiser makes its state, the compiler compiles.
+#: Variants of gahbench's trainer: the setting ``compile`` of a fit, and whether to use CUDA graphs.
+VARIANTS = {"ours, eager": ("never", False), "ours, compiled": ("always", False), "ours, CUDA graphs": ("always", True)}
+#: Number of steps before timing, in which kernels are chosen, the optimiser is initialised and the network is compiled.
 WARM_UP = 5
-#: Images of a leg at most: a GPU would need more memory for them than there is.
-MOST_IMAGES = 20_000
+#: Maximum number of images in a leg, limited by the memory of a GPU.
+MAX_IMAGES = 20_000
 EXPLAINED = (
     "Published: train_epoch over a DataLoader. Ours: Trainer.step. Both draw batches and noise. Ratio: of each leg to "
     "the mean of the legs just before and after it of the first row of its width. Share of peak: 3 x the multiply-adds "
@@ -64,7 +64,7 @@ def main():
     print(f"processor {processor_name()}; torch {torch.__version__}; {harness.device_text(options.device)}", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         if options.only != "overhead":
-            # An empty cache, or the compile seconds would depend on what ran before.
+            # Use an empty cache, so that compile times do not depend on earlier runs.
             os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(scratch) / "compiled")
             print_throughput(options)
         if options.only != "throughput":
@@ -72,12 +72,12 @@ def main():
 
 
 def default_precision(device):
-    """Return the precision of code that chooses none, which the published trainer is."""
+    """Return the default precision of torch on a device, which the published trainer uses."""
     return TF32 if device.type == "cuda" else "float32"
 
 
 class Peak:
-    """The fastest matrix multiplications seen on a device, in multiply-adds a second by precision."""
+    """The fastest measured matrix multiplications on a device, in multiply-adds per second, by precision."""
 
     def __init__(self, device, side):
         self.device = device
@@ -85,7 +85,7 @@ class Peak:
         self.best = dict.fromkeys(["float32", default_precision(device), "bfloat16"], 0.0)
 
     def measure(self, repeats=4):
-        """Multiply a few times; the first is not timed."""
+        """Time a few matrix multiplications after a warm-up."""
         for name in self.best:
             left, right = torch.randn(2, self.side, self.side, device=self.device)
             if name == "bfloat16":
@@ -100,7 +100,7 @@ class Peak:
 
 @dataclass
 class Row:
-    """The timings of one trainer at one width; ``run`` trains for one leg: once through the images."""
+    """Timings of one trainer at one width; ``run`` trains for one leg, an epoch."""
 
     name: str
     precision: str
@@ -113,7 +113,7 @@ class Row:
 
 
 def print_throughput(options):
-    """Print the table of images a second."""
+    """Print the table of images per second."""
     dataset = gahbench.create("dataset", "discs", size=options.size)
     for width in options.widths if options.published is not None else ():
         verify(options.published, width, dataset)
@@ -143,7 +143,7 @@ def print_throughput(options):
 
 
 def verify(folder, width, dataset):
-    """End with an error unless the two networks are the same."""
+    """Exit with an error unless the two networks are equivalent."""
     theirs, ours = published.Fit(folder, width, SEED).network, unet(width)
     counts = [sum(parameter.numel() for parameter in network.parameters()) for network in (theirs, ours)]
     if counts[0] != counts[1]:
@@ -151,19 +151,19 @@ def verify(folder, width, dataset):
     clean = dataset.images("train", 4)
     noisy = clean + 0.3 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(SEED))
     try:
-        apart = published.disagreement(theirs, ours, noisy)
+        errors = published.disagreement(theirs, ours, noisy)
     except ValueError as error:
         sys.exit(f"error: width {width}: the networks do not correspond: {error}")
-    if not max(apart.values()) <= TOLERANCE:
-        sys.exit(f"error: width {width}: the networks disagree, by {apart} of the largest residual")
-    differences = ", ".join(f"{value:.1e} ({mode})" for mode, value in apart.items())
+    if not max(errors.values()) <= TOLERANCE:
+        sys.exit(f"error: width {width}: the networks differ, by {errors} of the largest residual")
+    differences = ", ".join(f"{value:.1e} ({mode})" for mode, value in errors.items())
     print(f"width {width}: {counts[0]} parameters in both; with equal weights the outputs differ by {differences}")
 
 
 def compare(width, dataset, peak, options):
-    """Time the trainers in turn, the first row between all others; return the steps of a leg, and the rows.
+    """Time the trainers in turn, with the first row between all others; return the steps per leg and the rows.
 
-    The first row is the published trainer, or without it ours in float32.
+    The first row is the published trainer, or else gahbench's trainer in float32.
     """
     batch, device = options.batch, options.device
     initial = unet(width)
@@ -176,10 +176,10 @@ def compare(width, dataset, peak, options):
         published.copy_weights(theirs.network, initial)
         warm = dataset.images("train", batch)
         pace = min(timed(lambda: theirs.epoch(warm, batch), device)[0] for _ in range(WARM_UP))
-        needed = memory()
-    steps = max(2, min(round(options.leg_seconds / pace), MOST_IMAGES // batch))
+        peak_memory = memory()
+    steps = max(2, min(round(options.leg_seconds / pace), MAX_IMAGES // batch))
     precisions = ["float32", "bfloat16"] if hardware(device).has_bfloat16 else ["float32"]
-    kinds = [(name, precision) for name in ways(options) for precision in precisions]
+    kinds = [(name, precision) for name in variants(options) for precision in precisions]
     rows = [prepare(initial, dataset, *kind, steps, options) for kind in kinds]
     if options.published is not None:
         images = dataset.images("train", steps * batch)
@@ -189,7 +189,7 @@ def compare(width, dataset, peak, options):
             theirs.epoch(images, batch)
             hardware(device).use_float32()
 
-        rows.insert(0, Row("published", default_precision(device), epoch, needed))
+        rows.insert(0, Row("published", default_precision(device), epoch, peak_memory))
     first = rows[0]
     first.seconds.append(timed(first.run, device)[0])
     for number in range(options.rounds):
@@ -203,18 +203,18 @@ def compare(width, dataset, peak, options):
     return steps, rows
 
 
-def ways(options):
-    """Return how our trainer is timed."""
-    there = hardware(options.device)
-    if not options.compile or there.compiler_missing:
+def variants(options):
+    """Return the names of the variants of gahbench's trainer to time."""
+    device_hardware = hardware(options.device)
+    if not options.compile or device_hardware.compiler_missing:
         return ["ours, eager"]
-    return [name for name, (_, graphs) in WAYS.items() if there.has_graphs or not graphs]
+    return [name for name, (_, graphs) in VARIANTS.items() if device_hardware.has_graphs or not graphs]
 
 
 def prepare(initial, dataset, name, precision, steps, options):
-    """Return our trainer, warmed up, from the weights of ``initial``; a leg is an epoch, shuffled anew."""
+    """Return gahbench's trainer with the weights of ``initial``, after a warm-up; a leg is a reshuffled epoch."""
     memory = memory_watched(options.device)
-    compiling, graphs = WAYS[name]
+    compiling, graphs = VARIANTS[name]
     network, count = copy.deepcopy(initial), steps * options.batch
     recipe = {"recipe": "paper", "validations": 1, "precision": precision, "compile": compiling}
     sizes = {"batch_size": options.batch, "train_images": count, "epoch_images": count}
@@ -234,11 +234,11 @@ def prepare(initial, dataset, name, precision, steps, options):
             sys.exit(f"error: {name} {trainer.acceleration.precision}: the loss is {loss.item()}")
 
     warm_up = [timed(lambda: leg(1), options.device)[0] for _ in range(WARM_UP)]
-    done = trainer.acceleration
-    if (done.compiled, done.graphs) != (chosen.compiled, chosen.graphs):
-        name += ", but not compiled" if not done.compiled else ", but without graphs"
-    added = f"{sum(warm_up) - WARM_UP * min(warm_up):.1f}" if done.compiled else ""
-    return Row(name, done.precision, leg, memory(), added, done.notes)
+    used = trainer.acceleration
+    if (used.compiled, used.graphs) != (chosen.compiled, chosen.graphs):
+        name += ", but not compiled" if not used.compiled else ", but without graphs"
+    added = f"{sum(warm_up) - WARM_UP * min(warm_up):.1f}" if used.compiled else ""
+    return Row(name, used.precision, leg, memory(), added, used.notes)
 
 
 if __name__ == "__main__":
