@@ -171,7 +171,7 @@ def _limit_losses(ax: Axes) -> None:
         top = max([highest, *(float(band.get_datalim(ax.transData).y1) for band in ax.collections)])
         ax.set_ylim(floor, top + 0.05 * (top - floor))
         text = f"cut below; lowest: {lowest:.1f} dB".replace("-", "−")
-        # Curves leave the panel at low noise, on the right, so the lower left corner is free.
+        # Losses are smallest at low noise, on the right, where cut curves enter the panel; the left corner is free.
         ax.text(0.02, 0.02, text, fontsize=7, color=GREY, transform=ax.transAxes, ha="left", va="bottom")
 
 

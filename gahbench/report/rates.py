@@ -178,12 +178,12 @@ def optimality_figure(
             len(courses_by_dataset), (rows, columns), (3.6 * columns + 2.8, 3.4 * rows), sharey=True
         )
         for ax, (dataset, courses) in zip(axes, courses_by_dataset.items(), strict=True):
-            shown = [label for label in chosen if label in courses]
-            for label in shown:
+            drawn_labels = [label for label in chosen if label in courses]
+            for label in drawn_labels:
                 sign = _SIGNS[results.rate_verdicts[dataset][label].answer]
                 _draw_course(ax, courses[label], folded(label, _LABEL_WIDTH), styles[label], sign)
-            if shown:
-                _draw_reference(ax, courses[shown[0]], optimum_of(results, dataset)[1])
+            if drawn_labels:
+                _draw_reference(ax, courses[drawn_labels[0]], optimum_of(results, dataset)[1])
             ax.set_title(folded(dataset, 46), loc="left")
         for ax in axes[::columns]:
             ax.set_ylabel("D = 10 log₁₀(MSE / bound), dB")

@@ -115,7 +115,9 @@ def print_board(results: Results, console: Console, full_legend: bool = False) -
             console.print(Text(line, style="dim"))
         unranked = {entry.entrant for entry in board.entries if entry.rank is None}
         for table in (
-            part for whole in _dataset_tables(board) for part in _split(whole, console.width, 2, _MIN_LABEL_WIDTH)
+            part
+            for full_table in _dataset_tables(board)
+            for part in _split(full_table, console.width, 2, _MIN_LABEL_WIDTH)
         ):
             console.print(Text(f"\n{table.title}", style="italic"))
             console.print(_rich_table(table, unranked, console.width))

@@ -1,4 +1,4 @@
-"""Pages of hostile results, and a browser for them."""
+"""Fixtures: hostile results, their pages and site, and a browser."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 @pytest.fixture
 def charts_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages have no charts, which take most of the time of a page."""
+    """Pages are rendered without charts, which take most of the time."""
     monkeypatch.setattr("gahbench.report.page.report.inline_svg", lambda chart, number: ("", []))
 
 
@@ -71,7 +71,7 @@ def site(
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A Chromium, run by Playwright; tests skip where there is none."""
+    """A Chromium browser, run by Playwright; without Chromium the tests are skipped."""
     if CHROMIUM is None:
         pytest.skip("needs Chromium")
     from playwright.sync_api import sync_playwright
@@ -84,11 +84,11 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def browse(chromium: Any) -> Iterator[Callable[..., Any]]:
-    """A function that opens a file, and fails the test if its page asks for anything elsewhere or has errors."""
+    """A function that opens a file; the test fails if the page requests other URLs or reports errors."""
     problems: list[str] = []
     contexts = []
 
-    def note(address: str) -> None:
+    def record_request(address: str) -> None:
         if not address.startswith(("file:", "data:")):
             problems.append(address)
 
@@ -98,7 +98,7 @@ def browse(chromium: Any) -> Iterator[Callable[..., Any]]:
         page.set_default_timeout(10_000)
         page.on("console", lambda message: problems.append(message.text))
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("request", lambda request: note(request.url))
+        page.on("request", lambda request: record_request(request.url))
         page.goto(file.as_uri() + fragment)
         return page
 
@@ -110,15 +110,17 @@ def browse(chromium: Any) -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture
 def violations() -> Callable[[Any], list[Any]]:
-    """A function that returns what axe finds wrong with a page, with all that is folded opened."""
+    """A function that opens all details of a page, and returns the violations that axe finds."""
 
-    def found(page: Any) -> list[Any]:
+    def run_axe(page: Any) -> list[Any]:
         import axe_core_python
 
         page.locator("details").evaluate_all("nodes => nodes.forEach(node => node.open = true)")
         page.evaluate((Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
         report = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'best-practice']})")
         assert len(report["passes"]) > 20
-        return [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in report["violations"]]
+        return [
+            (violation["id"], [node["html"][:120] for node in violation["nodes"]]) for violation in report["violations"]
+        ]
 
-    return found
+    return run_axe

@@ -1,4 +1,4 @@
-"""Made-up results whose names, notes and errors would be markup, were they not escaped, and a reader of pages."""
+"""Results whose names, notes and errors contain markup, and a parser of pages."""
 
 from html.parser import HTMLParser
 from unittest import mock
@@ -38,7 +38,7 @@ README = """# Boards & <i>more</i>
 print("<b>")
 ```
 """
-#: Files of a folder of results.
+#: Text files of a folder of results, by path.
 TEXTS = {
     "README.md": README,
     "kept/README.md": "# What\n\n## What it says\n[back](../README.md)\n",
@@ -46,7 +46,7 @@ TEXTS = {
     "figure.csv": "a\n",
 }
 
-#: A claim that the run of other tests measures.
+#: A claim that the run of the fixture ``kept_run`` measures.
 CLAIM = """
 paper: {authors: "Author, An", title: On optimal denoisers, year: 2020, journal: A Journal}
 claims:
@@ -61,12 +61,16 @@ claims:
 
 
 def hostile_results(entrants=12):
-    made = [(name, "trained" if place < 2 else "classical", 0.3 * place, 0.6, 1) for place, name in enumerate(HOSTILE)]
-    made += [(f"plain-{place}", "classical", 2 + 0.2 * place, 0.6, 1) for place in range(entrants - len(made))]
-    scores, fits, datasets = realistic(made, NAME, images=6)
+    entrant_rows = [
+        (name, "trained" if index < 2 else "classical", 0.3 * index, 0.6, 1) for index, name in enumerate(HOSTILE)
+    ]
+    entrant_rows += [
+        (f"plain-{index}", "classical", 2 + 0.2 * index, 0.6, 1) for index in range(entrants - len(entrant_rows))
+    ]
+    scores, fits, datasets = realistic(entrant_rows, NAME, images=6)
     failures = [failure(NAME, "gone", 0, "Error: <b>bold</b>"), failure(NAME, HOSTILE[0], 0, "</pre><script>", "score")]
     fits.append(fit(NAME, "gone", 1))
-    labels = [name for name, *_ in made]
+    labels = [name for name, *_ in entrant_rows]
     return results(scores, fits, failures, datasets, [*labels, "gone"], labels[-1])
 
 
@@ -77,19 +81,19 @@ def hostile_failures(source):
 def write_small_site(folder, out, registry, **options):
     """Write a site with small images of datasets, whose networks are not measured."""
 
-    def previewed(configured):
+    def make_small_preview(configured):
         return make_preview(configured, [0.1], count=1, max_pixels=256)
 
     facts = [Fact("receptive field", "7x7 pixels"), Fact("citation", "none"), Fact("blind", "unknown: /a/file")]
     with (
         mock.patch("gahbench.site.pages.measured_facts", return_value=facts),
-        mock.patch("gahbench.site.plugins._make_preview", previewed),
+        mock.patch("gahbench.site.plugins._make_preview", make_small_preview),
     ):
         return write_site(folder, out, registry, **options)
 
 
 class Read(HTMLParser):
-    """Tags, with their attributes, and text outside scripts and styles."""
+    """The tags of a page with their attributes, and its text outside scripts and styles."""
 
     def __init__(self, page):
         super().__init__()
@@ -109,13 +113,21 @@ class Read(HTMLParser):
 
     @property
     def addresses(self):
-        return [of[name] for _, of in self.tags for name in ("href", "src") if of.get(name)]
+        return [attributes[name] for _, attributes in self.tags for name in ("href", "src") if attributes.get(name)]
 
     def check_policy(self):
-        """Check that no content is refused by the page's policy, which admits no inline style or handler."""
-        (policy,) = [of["content"] for _, of in self.tags if of.get("http-equiv") == "Content-Security-Policy"]
+        """Check that the content security policy of the page refuses none of its content."""
+        (policy,) = [
+            attributes["content"]
+            for _, attributes in self.tags
+            if attributes.get("http-equiv") == "Content-Security-Policy"
+        ]
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
-        assert not [of for _, of in self.tags if "style" in of or any(key.startswith("on") for key in of)]
+        assert not [
+            attributes
+            for _, attributes in self.tags
+            if "style" in attributes or any(key.startswith("on") for key in attributes)
+        ]
         assert sum(tag == "script" for tag, _ in self.tags) == 1
         assert not {"b", "i", "iframe"} & {tag for tag, _ in self.tags}

@@ -1,4 +1,4 @@
-"""Contact sheets: true to the pixel, and laid out so that nothing overlaps."""
+"""Contact sheets show exact pixels, and nothing on them overlaps."""
 
 import io
 import xml.etree.ElementTree as ET
@@ -21,8 +21,8 @@ def families(tmp_path):
     return Families(tmp_path)
 
 
-def shown(figure):
-    """Yield the pixels of a sheet's PNG where each picture is."""
+def crop_pictures(figure):
+    """Yield the pixels of each picture in the PNG of a sheet."""
     page = np.asarray(Image.open(io.BytesIO(encode_sheet(figure, ".png"))).convert("RGB"))
     (axes,) = figure.axes
     height, width = axes.get_ylim()[0], axes.get_xlim()[1]
@@ -42,40 +42,40 @@ def test_every_pixel_of_an_image_is_a_square_of_the_sheet(families, shape):
     columns = (preview.clean, first.noisy, second.noisy, first.best.denoised, second.best.denoised)
     shown_columns = [images.mean(1, keepdim=True) if channels == 2 else images for images in columns]
     expected = [images[row].clamp(0, 1) for row in range(2) for images in shown_columns]
-    found = list(shown(contact_sheet(preview)))
-    assert len(found) == len(expected)
-    for pixels, image in zip(found, expected, strict=True):
+    crops = list(crop_pictures(contact_sheet(preview)))
+    assert len(crops) == len(expected)
+    for pixels, image in zip(crops, expected, strict=True):
         scale = len(pixels) // height
         assert pixels.shape[:2] == (scale * height, scale * width)
         assert scale == 1 or max(pixels.shape) >= 240
-        wanted = image.permute(1, 2, 0).expand(-1, -1, 3).numpy().repeat(scale, 0).repeat(scale, 1)
-        assert np.abs(pixels / 255 - wanted).max() < 0.51 / 255
+        enlarged = image.permute(1, 2, 0).expand(-1, -1, 3).numpy().repeat(scale, 0).repeat(scale, 1)
+        assert np.abs(pixels / 255 - enlarged).max() < 0.51 / 255
 
 
-def test_the_centre_is_shown_of_images_that_are_too_large(families):
+def test_large_images_are_cropped_to_their_centre(families):
     preview = families.preview("white[height=600,width=520]", [0.1], count=1)
     sheet = contact_sheet(preview)
-    for pixels, image in zip(shown(sheet), (preview.clean, preview.levels[0].noisy), strict=False):
+    for pixels, image in zip(crop_pictures(sheet), (preview.clean, preview.levels[0].noisy), strict=False):
         assert np.abs(pixels[:, :, 0] / 255 - image[0, 0, 44:556, 4:516].clamp(0, 1).numpy()).max() < 0.51 / 255
-    assert "central 512×512 of 600×520 pixels" in words(sheet)
+    assert "central 512×512 of 600×520 pixels" in sheet_text(sheet)
 
 
-def words(figure):
+def sheet_text(figure):
     return "\n".join(text.get_text() for axes in figure.axes for text in axes.texts)
 
 
-def test_the_titles_say_what_is_in_a_column(families):
-    texts = words(contact_sheet(families.preview("white[spread=0.2]", [0.15, 0.2], start=3, count=2)))
+def test_titles_name_the_columns(families):
+    texts = sheet_text(contact_sheet(families.preview("white[spread=0.2]", [0.15, 0.2], start=3, count=2)))
     for title in ("noisy\nσ = 0.15 (16.5 dB)", "noisy\nσ = 0.2 (14.0 dB)", "optimal\nσ = 0.2 (17.0 dB)"):
         assert title in texts
     assert "white[spread=0.2]\ntest images 3 to 4" in texts
-    assert "genie\nσ = 0.2 (≤ 17.0 dB)" in words(contact_sheet(families.preview("genied[spread=0.2]", [0.2])))
-    assert "genie\nσ = 0.2 (> 140 dB)" in words(contact_sheet(families.preview("noiseless-genie", [0.2])))
-    assert "optimal" not in words(contact_sheet(families.preview("files", [0.2])))
-    assert "mean of 2 channels" in words(contact_sheet(families.preview("white[depth=2]", [0.2])))
+    assert "genie\nσ = 0.2 (≤ 17.0 dB)" in sheet_text(contact_sheet(families.preview("genied[spread=0.2]", [0.2])))
+    assert "genie\nσ = 0.2 (> 140 dB)" in sheet_text(contact_sheet(families.preview("noiseless-genie", [0.2])))
+    assert "optimal" not in sheet_text(contact_sheet(families.preview("files", [0.2])))
+    assert "mean of 2 channels" in sheet_text(contact_sheet(families.preview("white[depth=2]", [0.2])))
 
 
-def test_vectors_are_grey_at_zero_and_stretched_alike_up_and_down(families):
+def test_vectors_are_grey_at_zero_and_scaled_symmetrically(families):
     body = (
         "def true_basis(self, split, count, start=0):\n"
         "    vectors = torch.zeros(1, 80, 2)\n"
@@ -84,18 +84,18 @@ def test_vectors_are_grey_at_zero_and_stretched_alike_up_and_down(families):
     )
     preview = families.preview("mine", body=body)
     sheet = basis_sheet(preview, preview.vectors)
-    clean, first, second = (pixels[::24, ::24, 0] / 255 for pixels in shown(sheet))
+    clean, first, second = (pixels[::24, ::24, 0] / 255 for pixels in crop_pictures(sheet))
     assert np.abs(clean - preview.clean[0, 0].clamp(0, 1).numpy()).max() < 0.51 / 255
     assert first[0, :3] == pytest.approx([0.5 - 0.6 / 1.6, 1.0, 0.5], abs=0.51 / 255)
     assert (second[9, 7], second[0, 0]) == pytest.approx((1.0, 0.5), abs=0.51 / 255)
-    assert "vector 1\nstd 2" in words(sheet)
-    assert "vector 2\nstd 0.5" in words(sheet)
-    assert "true basis of test image 0: 2 vectors" in words(sheet)
+    assert "vector 1\nstd 2" in sheet_text(sheet)
+    assert "vector 2\nstd 0.5" in sheet_text(sheet)
+    assert "true basis of test image 0: 2 vectors" in sheet_text(sheet)
     many = families.preview("white")
-    assert "the first 15 of 80 vectors" in words(basis_sheet(many, many.vectors))
+    assert "the first 15 of 80 vectors" in sheet_text(basis_sheet(many, many.vectors))
 
 
-def boxes(figure):
+def bounding_boxes(figure):
     """Return the boxes (left, bottom, right, top) of texts and of pictures, in device pixels."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -106,13 +106,13 @@ def boxes(figure):
     return texts, pictures
 
 
-def disjoint(one, other):
-    return one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+def are_disjoint(box, other_box):
+    return box[2] <= other_box[0] or other_box[2] <= box[0] or box[3] <= other_box[1] or other_box[3] <= box[1]
 
 
 def check_layout(figure):
-    texts, pictures = boxes(figure)
-    assert all(disjoint(one, other) for one, other in combinations([*texts, *pictures], 2))
+    texts, pictures = bounding_boxes(figure)
+    assert all(are_disjoint(box, other_box) for box, other_box in combinations([*texts, *pictures], 2))
     width, height = figure.get_size_inches() * figure.dpi
     for left, bottom, right, top in [*texts, *pictures]:
         assert min(left, bottom) >= 0
@@ -128,22 +128,22 @@ def check_layout(figure):
     rows=st.integers(1, 3),
     name=st.text("abcWM,[=", min_size=1, max_size=120),
 )
-def test_nothing_overlaps_whatever_the_shape_and_the_names(height, width, sigmas, rows, name):
+def test_texts_and_pictures_never_overlap(height, width, sigmas, rows, name):
     picture = np.zeros((height, width), dtype=np.float32)
     titles = ["clean", *(f"genie\nσ = {sigma!r} (≤ {sigma:.1f} dB)" for sigma in sigmas)]
     cells = [[Cell(picture, title if row == 0 else "") for title in titles] for row in range(rows)]
     check_layout(lay_out(cells, [str(10**row) for row in range(rows)], [name, "test images 0 to 3"]))
 
 
-def test_nothing_overlaps_on_the_sheets_of_a_preview(families):
+def test_the_sheets_of_a_preview_have_no_overlaps(families):
     preview = families.preview("white", [0.05, 0.123456], count=3, start=98)
     check_layout(contact_sheet(preview))
     check_layout(basis_sheet(preview, preview.vectors))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".SVG", ".pdf"])
-def test_sheets_are_written_in_the_format_of_their_suffix_and_alike(families, tmp_path, suffix):
-    files = [tmp_path / "new" / "folder" / f"{place}{suffix}" for place in range(2)]
+def test_sheets_are_written_reproducibly_in_the_format_of_their_suffix(families, tmp_path, suffix):
+    files = [tmp_path / "new" / "folder" / f"{index}{suffix}" for index in range(2)]
     for file in files:
         families.preview("white", [0.1], count=1).save(file)
     first, second = (file.read_bytes() for file in files)
@@ -151,7 +151,7 @@ def test_sheets_are_written_in_the_format_of_their_suffix_and_alike(families, tm
     if suffix == ".SVG":
         root = ET.fromstring(first)
         assert root.tag.endswith("svg")
-        # Clean, noisy and optimal, each of 24 device pixels for a pixel.
+        # The clean, noisy and optimal images have 24 device pixels per pixel.
         images = root.iter(root.tag[:-3] + "image")
         sizes = [(float(image.get("width")), float(image.get("height"))) for image in images]
         assert sizes == [pytest.approx((8 * 24 * 72 / 200, 10 * 24 * 72 / 200))] * 3
@@ -159,7 +159,7 @@ def test_sheets_are_written_in_the_format_of_their_suffix_and_alike(families, tm
         assert first.startswith({".png": b"\x89PNG", ".pdf": b"%PDF"}[suffix])
 
 
-def test_a_notebook_shows_the_sheet_and_one_that_cannot_be_written_is_an_error(families, tmp_path):
+def test_notebooks_show_the_sheet_and_unwritable_files_are_errors(families, tmp_path):
     (tmp_path / "file").write_text("")
     preview = families.preview("files", [0.1])
     assert preview._repr_png_().startswith(b"\x89PNG")

@@ -1,4 +1,4 @@
-"""Denoised images that runs keep, and curves of training."""
+"""Sheets of the denoised images that runs keep, and curves of training."""
 
 import numpy as np
 import pytest
@@ -12,25 +12,25 @@ from gahbench.report.contact_sheet import denoised_sheet, kept_images
 from gahbench.report.training import histories, training_figure
 
 
-def test_the_images_that_are_kept_are_those_that_were_scored(kept_run):
+def test_kept_images_are_the_scored_images(kept_run):
     kept = kept_images(kept_run)
-    assert {dataset: [one.entrant for one in of] for dataset, of in kept.items()} == {
+    assert {dataset: [stored.entrant for stored in images] for dataset, images in kept.items()} == {
         "discs[size=16]": [UNET, "identity", "optimal", "oracle-threshold[haar]"],
     }
     discs = gahbench.create("dataset", "discs", size=16)
     clean = discs.images("test", 4)
-    for one in kept["discs[size=16]"]:
-        assert one.arrays["clean"].shape == (3, 1, 16, 16)
-        assert np.abs(one.arrays["clean"] / 255 - clean[:3].numpy()).max() < 0.51 / 255
-        for place, sigma in enumerate(one.arrays["sigmas"]):
+    for stored in kept["discs[size=16]"]:
+        assert stored.arrays["clean"].shape == (3, 1, 16, 16)
+        assert np.abs(stored.arrays["clean"] / 255 - clean[:3].numpy()).max() < 0.51 / 255
+        for index, sigma in enumerate(stored.arrays["sigmas"]):
             noisy = clean + evaluation_noise(4, discs.shape, float(sigma), 0, "test")
-            assert np.abs(one.arrays["noisy"][place] / 255 - noisy[:3].clamp(0, 1).numpy()).max() < 0.51 / 255
-            if one.entrant == "optimal":
+            assert np.abs(stored.arrays["noisy"][index] / 255 - noisy[:3].clamp(0, 1).numpy()).max() < 0.51 / 255
+            if stored.entrant == "optimal":
                 best = discs.posterior(noisy[:3], float(sigma)).mean.clamp(0, 1).numpy()
-                assert np.abs(one.arrays["denoised"][place] / 255 - best).max() < 0.51 / 255
+                assert np.abs(stored.arrays["denoised"][index] / 255 - best).max() < 0.51 / 255
 
 
-def test_of_large_images_the_centre_is_kept_and_of_bounds_nothing():
+def test_large_images_are_kept_cropped_and_bounds_keep_no_images():
     dataset = gahbench.create("dataset", "c-alpha", size=112)
     psnr = gahbench.create("metric", "psnr")
     images = dataset.images("test", 4)
@@ -42,7 +42,7 @@ def test_of_large_images_the_centre_is_kept_and_of_bounds_nothing():
     assert psnr.score(bound).arrays is None
 
 
-def test_a_sheet_shows_their_psnr(kept_run):
+def test_a_sheet_shows_the_psnr_of_denoised_images(kept_run):
     kept = kept_images(kept_run, ["discs"], ["identity", "opt*"])["discs[size=16]"]
     figure = denoised_sheet(kept, 0.1, count=2)
     titles = [axes.get_title(loc="left") or axes.get_title() for axes in figure.axes]
@@ -54,18 +54,18 @@ def test_a_sheet_shows_their_psnr(kept_run):
         assert f"{value:.1f} dB" in texts
     with pytest.raises(ParameterError, match=r"no images at sigma 0\.2; accepted: 0\.1, 0\.3"):
         denoised_sheet(kept, 0.2)
-    # Of rows that the board does not show none is drawn.
+    # Labels that are not on the board are errors.
     with pytest.raises(ResultsError, match="datasets photos are not in the results; accepted: "):
         kept_images(kept_run, ["photos"])
     with pytest.raises(ResultsError, match="entrants optimall are not in the results; did you mean 'optimal'"):
         kept_images(kept_run, None, ["optimall"])
 
 
-def test_curves_are_those_of_the_histories(kept_run):
-    found = histories(kept_run, ["discs"])
-    ((fit, history),) = found["discs[size=16]"]
+def test_training_curves_show_the_recorded_histories(kept_run):
+    fits_by_dataset = histories(kept_run, ["discs"])
+    ((fit, history),) = fits_by_dataset["discs[size=16]"]
     assert fit.entrant == UNET
-    figure = training_figure("discs[size=16]", found["discs[size=16]"])
+    figure = training_figure("discs[size=16]", fits_by_dataset["discs[size=16]"])
     loss, psnr = figure.axes
     assert loss.lines[0].get_ydata().tolist() == history["loss"].tolist()
     levels = history[[name for name in history if name.startswith("psnr@")]]
@@ -74,7 +74,7 @@ def test_curves_are_those_of_the_histories(kept_run):
         histories(kept_run, entrants=["identity"])
 
 
-def test_the_commands_draw_them(kept_run, command):
+def test_the_commands_draw_denoised_images_and_training(kept_run, command):
     for name in ("denoised", "training"):
         status, _, errors = command("draw")(name, kept_run, "-o", f"{name}.png")
         assert status == 0, errors

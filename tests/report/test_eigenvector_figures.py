@@ -1,4 +1,4 @@
-"""Figures of what basis a denoiser learned, and of alignment in a folder of results."""
+"""Figures of the basis that a denoiser learned, and of alignment in a folder of results."""
 
 import math
 
@@ -44,14 +44,14 @@ def test_a_gallery_shows_the_images_and_the_eigenvectors(channels):
     clean = torch.full((channels, 4, 5), 0.5)
     images = {"clean": clean, "noisy": clean + 0.1, "denoised": clean + 0.01}
     figure = gallery_figure(images, torch.linspace(1.2, -0.2, size), torch.eye(size) / 2, [1, size])
-    shown = [ax for ax in figure.axes if ax.get_visible() and ax.get_images()]
-    assert [ax.get_title() for ax in shown[:3]] == ["clean", "noisy\n20.0 dB", "denoised\n40.0 dB"]
+    image_axes = [ax for ax in figure.axes if ax.get_visible() and ax.get_images()]
+    assert [ax.get_title() for ax in image_axes[:3]] == ["clean", "noisy\n20.0 dB", "denoised\n40.0 dB"]
     eigenvalues = ["$k=1$\n$\\lambda_k=1.200$", f"$k={size}$\n$\\lambda_k=-0.200$"]
-    assert [ax.get_title() for ax in shown[3:]] == eigenvalues
-    vector = np.asarray(shown[3].get_images()[0].get_array())
+    assert [ax.get_title() for ax in image_axes[3:]] == eigenvalues
+    vector = np.asarray(image_axes[3].get_images()[0].get_array())
     assert vector[0, 0].max() == 1
     # Zero is in the middle of the colours.
-    assert np.asarray(shown[3].get_images()[0].norm(0.0) if channels == 1 else vector[1, 1]).ravel()[0] == 0.5
+    assert np.asarray(image_axes[3].get_images()[0].norm(0.0) if channels == 1 else vector[1, 1]).ravel()[0] == 0.5
     with pytest.raises(ParameterError, match=f"ranks 0, 99: accepted are 1 to {size}"):
         gallery_figure(images, torch.ones(size), torch.eye(size), [0, 1, 99])
 
@@ -68,13 +68,13 @@ def test_a_spectrum_is_drawn_against_rank_with_lines_at_one_and_a_half():
 
 
 def test_coefficients_are_sorted_by_energy():
-    found = {"learned": torch.tensor([1.0, -3.0, 2.0]), "dct": torch.tensor([3.0, 1e-9, 1.0])}
-    figure = decay_figure(dict.fromkeys(SIGMAS, found))
+    coefficients = {"learned": torch.tensor([1.0, -3.0, 2.0]), "dct": torch.tensor([3.0, 1e-9, 1.0])}
+    figure = decay_figure(dict.fromkeys(SIGMAS, coefficients))
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["σ = 0.1", "σ = 0.3"]
     for ax, sigma in zip(figure.axes, SIGMAS, strict=True):
         drawn = lines(ax)
         np.testing.assert_array_equal(drawn["learned"], [[1, 9], [2, 4], [3, 1]])
-        # What is zero but for rounding is left out.
+        # Coefficients that are zero up to rounding are not drawn.
         np.testing.assert_array_equal(drawn["dct"], [[1, 9], [2, 1], [3, np.nan]])
         assert any(curve[0, 1] == pytest.approx(sigma**2) for curve in drawn.values())
         assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
@@ -82,7 +82,7 @@ def test_coefficients_are_sorted_by_energy():
 
 
 @pytest.mark.parametrize("label", ["net $x_$", "$\\sigma_", "a $b$ \\frac"])
-def test_labels_that_are_no_formula_are_written_as_they_are(label):
+def test_labels_that_are_invalid_formulas_are_drawn_as_text(label):
     figure = ranking_figure({f"{label}, d": {label: Aligned(Interval(0.2, 0.1, 0.3)), "dct": Aligned(Interval(0.1))}})
     assert encode(figure, ".svg", as_text=True).startswith(b"<?xml")
 
@@ -102,34 +102,34 @@ def test_bases_are_ranked_in_each_panel():
     assert [ax.get_xlabel() for ax in figure.axes] == ["direction (cosine)", "direction (cosine)", "alignment (cosine)"]
     bars = [(bar.get_width(), bar.get_y() + bar.get_height() / 2) for bar in first.patches]
     np.testing.assert_allclose(bars, [(0.4, 0), (0.2, 1)])
-    assert points(first) >= {(0.5, 0.0), (0.6, 1.0)}
+    assert single_points(first) >= {(0.5, 0.0), (0.6, 1.0)}
     assert any(list(line.get_xdata()) == [0.7, 0.7] for line in first.get_lines())
     assert [text.get_text() for text in first.texts] == ["50 %", "retrieved"]
-    assert points(second) >= {(0.9, 0.0), (0.1, 1.0)}
-    # Where there is no direction, it is the alignment that is drawn.
+    assert single_points(second) >= {(0.9, 0.0), (0.1, 1.0)}
+    # Without a direction, the bars show the alignment.
     assert [bar.get_width() for bar in large.patches] == [0.6]
-    assert points(large) == set()
+    assert single_points(large) == set()
 
 
-def points(ax):
+def single_points(ax):
     return {tuple(map(float, line.get_xydata()[0])) for line in ax.get_lines() if len(line.get_xdata()) == 1}
 
 
-def made():
+def make_results():
     scores = []
     for entrant, strength in (("net", 0.4), ("oracle", 0.8)):
         for basis, share in (("graph-laplacian", 1.0), ("wavelet[db2,levels=3]", 0.5)):
             values = strength * share * np.array([[1.0] * 9, [0.5] * 9]) + 0.01 * np.arange(-4, 5)
-            for metric, part, found in (
+            for metric, part, metric_values in (
                 ("direction", "", values),
                 ("direction", ".ceiling", np.full((2, 9), 0.25)),
                 ("alignment", "", values + 0.1),
                 ("alignment", ".retrieval", np.ones((2, 9))),
             ):
-                scores += rows("d", entrant, "oracle", found, sigmas=SIGMAS, metric=f"{metric}[{basis}]{part}")
+                scores += rows("d", entrant, "oracle", metric_values, sigmas=SIGMAS, metric=f"{metric}[{basis}]{part}")
     for part, value in (("", 0.3), (".direction", 0.2)):
-        found = np.full((1, 9), value)
-        scores += rows("d", "net", "oracle", found, sigmas=(0.1,), metric=f"truth-alignment{part}")
+        metric_values = np.full((1, 9), value)
+        scores += rows("d", "net", "oracle", metric_values, sigmas=(0.1,), metric=f"truth-alignment{part}")
     scores += rows("e", "net", "oracle", np.full((2, 9), 20.0), sigmas=SIGMAS)
     return results(scores, datasets=[dataset("d"), dataset("e")])
 
@@ -146,46 +146,46 @@ def made():
         ("spectrum.trace", None),
     ],
 )
-def test_names_in_the_table_of_scores_are_read(metric, found):
+def test_names_of_alignment_metrics_are_parsed(metric, found):
     assert parse_agreement(metric) == found
 
 
 def test_rankings_are_means_over_the_levels_that_all_bases_have():
-    found = rankings(made())
-    assert set(found) == {("d", "net"), ("d", "oracle")}
-    oracle = found["d", "oracle"]["graph-laplacian"]
+    ranked = rankings(make_results())
+    assert set(ranked) == {("d", "net"), ("d", "oracle")}
+    oracle = ranked["d", "oracle"]["graph-laplacian"]
     assert oracle.headline == oracle.direction
     assert oracle.direction.value == pytest.approx(0.6)
     assert oracle.direction.low < 0.6 < oracle.direction.high
     assert oracle.alignment.value == pytest.approx(0.7)
     assert (oracle.retrieval, oracle.ceiling) == (1, 0.5)
-    # Its truth alignment is known at .1 alone.
-    net = found["d", "net"]
+    # The truth alignment is known only at noise level 0.1.
+    net = ranked["d", "net"]
     assert net["graph-laplacian"].direction.value == pytest.approx(0.4)
     assert (net["best denoiser"].direction.value, net["best denoiser"].alignment.value) == pytest.approx((0.2, 0.3))
     assert math.isnan(net["best denoiser"].ceiling)
 
 
 @pytest.mark.parametrize("first", ["alignment", "direction"])
-def test_the_ceiling_is_that_of_what_ranks(first):
-    """Of direction it is known at one of two levels: that of alignment does not stand in for it."""
-    held = np.arange(24) < 12
-    found = {
+def test_the_ceiling_is_that_of_the_ranking_metric(first):
+    """The ceiling of direction is known at one of two levels; the ceiling of alignment must not replace it."""
+    is_first_half = np.arange(24) < 12
+    values_by_metric = {
         "direction": [("", SIGMAS, np.full((2, 24), 0.3)), (".ceiling", SIGMAS[:1], np.full((1, 24), 0.25))],
         "alignment": [
             ("", SIGMAS, np.full((2, 24), 0.5)),
             (".ceiling", SIGMAS, np.full((2, 24), 0.81)),
-            # At each level the other half of the images is left out.
-            (".retrieval", SIGMAS, np.where([held, ~held], 1.0, np.nan)),
-            (".left-out", SIGMAS, np.where([held, ~held], 0.0, 1.0)),
+            # Each level leaves out one half of the images.
+            (".retrieval", SIGMAS, np.where([is_first_half, ~is_first_half], 1.0, np.nan)),
+            (".left-out", SIGMAS, np.where([is_first_half, ~is_first_half], 0.0, 1.0)),
         ],
     }
     scores = [
-        one
-        for metric in (first, *(set(found) - {first}))
-        for part, sigmas, values in found[metric]
-        for one in rows("d", "net", "oracle", values, sigmas=sigmas, metric=f"{metric}[dct]{part}")
-        if not math.isnan(one["value"])
+        score
+        for metric in (first, *(set(values_by_metric) - {first}))
+        for part, sigmas, values in values_by_metric[metric]
+        for score in rows("d", "net", "oracle", values, sigmas=sigmas, metric=f"{metric}[dct]{part}")
+        if not math.isnan(score["value"])
     ]
     row = rankings(results(scores, datasets=[dataset("d")]))["d", "net"]["dct"]
     assert row.headline.value == pytest.approx(0.3)
@@ -195,28 +195,28 @@ def test_the_ceiling_is_that_of_what_ranks(first):
 
 @pytest.mark.parametrize(("metric", "more"), [("direction", 0.0), ("alignment", 0.1)])
 def test_courses_are_means_at_each_level(metric, more):
-    course = agreement_curves(made(), "wavelet[db2,levels=3]", metric=metric)["d"]["net"]
+    course = agreement_curves(make_results(), "wavelet[db2,levels=3]", metric=metric)["d"]["net"]
     assert course.sigmas == SIGMAS
     np.testing.assert_allclose(course.value, np.array([0.2, 0.1]) + more)
     np.testing.assert_allclose(course.ceiling, [0.5, 0.5] if metric == "direction" else [np.nan] * 2)
     assert (course.low < course.value).all()
 
 
-def test_what_is_not_in_the_results_is_reported():
+def test_unknown_names_are_errors():
     with pytest.raises(ParameterError, match=r"basis 'dct'.*accepted: graph-laplacian, wavelet"):
-        agreement_curves(made(), "dct")
+        agreement_curves(make_results(), "dct")
     with pytest.raises(ParameterError, match="datasets f are not in the results; accepted: d, e"):
-        rankings(made(), ["f"])
+        rankings(make_results(), ["f"])
     with pytest.raises(ParameterError, match="entrants nobody are not in the results; accepted: net, oracle"):
-        agreement_curves(made(), entrants=["nobody"])
+        agreement_curves(make_results(), entrants=["nobody"])
     for draw in (rankings, lambda found, sets: agreement_curves(found, datasets=sets)):
         with pytest.raises(ResultsError, match=r"metrics direction\[BASIS\]"):
-            draw(made(), ["e"])
+            draw(make_results(), ["e"])
 
 
 @pytest.mark.usefixtures("figures_not_rendered")
 def test_the_commands_draw_alignment(tmp_path):
-    publish(made(), tmp_path / "results", "digest")
+    publish(make_results(), tmp_path / "results", "digest")
     for arguments in (
         ["alignment", "-b", "wavelet[db2,levels=3]", "-e", "net", "--metric", "alignment"],
         ["ranking", "-d", "d"],
@@ -228,13 +228,13 @@ def test_the_commands_draw_alignment(tmp_path):
 
 
 def test_alignment_is_drawn_against_input_psnr():
-    found = agreement_curves(made())
-    (ax,) = course_figure(found, ["net", "oracle"], {"net": "trained", "oracle": "oracle"}, "graph-laplacian").axes
+    curves = agreement_curves(make_results())
+    (ax,) = course_figure(curves, ["net", "oracle"], {"net": "trained", "oracle": "oracle"}, "graph-laplacian").axes
     np.testing.assert_allclose(lines(ax)["net"], np.stack([input_psnr(SIGMAS), [0.4, 0.2]], 1))
     assert ax.get_xlabel() == "input PSNR (dB)"
     assert ax.get_ylabel() == "direction with\ngraph-laplacian (cosine)"
 
 
-def test_levels_are_written_short_unless_they_look_alike():
+def test_levels_have_four_digits_unless_they_would_coincide():
     assert level_names([25 / 255, 0.1]) == {25 / 255: "0.09804", 0.1: "0.1"}
     assert level_names([0.1, 0.100001]) == {0.1: "0.1", 0.100001: "0.100001"}

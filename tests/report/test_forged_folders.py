@@ -1,4 +1,4 @@
-"""``site`` and ``report`` of forged folders: nothing is imported or read, and the forgery is named."""
+"""The commands ``site`` and ``report`` import and read nothing that forged folders name, and report the forgery."""
 
 import base64
 import re
@@ -17,7 +17,7 @@ from gahbench.site.pages import Pages
 from gahbench.site.plugins import DatasetSamples, dataset_samples, used_plugin
 from gahbench.store.plan_file import require_plan, write_plan
 
-#: Forged plugins of a plan: {home} is a private folder with pictures and a module.
+#: Forged plugins of a plan; {home} stands for a private folder with pictures and a module.
 PICTURES = "{home}/pictures"
 FORGERIES = {
     "whole": ("dataset", "whole", {"path": PICTURES}),
@@ -48,13 +48,13 @@ def _audit(event, arguments):
 
 @pytest.fixture(scope="module")
 def audited():
-    """Record the files that this process opens; such a hook cannot be removed, and does nothing between tests."""
+    """Install an audit hook that records opened files; it cannot be removed, and is idle between tests."""
     sys.addaudithook(_audit)
 
 
 @pytest.fixture
 def home(audited, tmp_path, monkeypatch):
-    """A folder of private files, and a module that can be imported; files opened there are recorded in ``_opened``."""
+    """A folder of private files and an importable module; ``_opened`` records the files that are opened there."""
     home = tmp_path / "private"
     (home / "pictures").mkdir(parents=True)
     for number in range(4):
@@ -69,34 +69,39 @@ def home(audited, tmp_path, monkeypatch):
     sys.modules.pop("evilmod", None)
 
 
-def filled(value, home):
+def fill_home(value, home):
     if isinstance(value, dict):
-        return {name: filled(one, home) for name, one in value.items()}
+        return {name: fill_home(item, home) for name, item in value.items()}
     return value.replace("{home}", str(home)) if isinstance(value, str) else value
 
 
 @pytest.fixture
 def forge(kept_run, home, tmp_path):
-    """Return a folder with a results folder whose plan names other plugins than the run used."""
+    """A function that returns a folder with a results folder whose plan names other plugins than the run used."""
 
-    def made(*forgeries):
+    def forge_folder(*forgeries):
         folder = tmp_path / "results" / "forged"
         shutil.copytree(kept_run, folder)
         plan = require_plan(folder)
         for kind, name, parameters in forgeries:
-            forged = {"name": name, "parameters": filled(parameters, home), "label": LABELS[kind]}
+            forged = {"name": name, "parameters": fill_home(parameters, home), "label": LABELS[kind]}
             units = tuple(
-                replace(one, unit=replace(one.unit, payload=one.unit.payload | {kind: one.unit.payload[kind] | forged}))
-                if getattr(one.unit, kind) == LABELS[kind]
-                else one
-                for one in plan.units
+                replace(
+                    recorded,
+                    unit=replace(
+                        recorded.unit, payload=recorded.unit.payload | {kind: recorded.unit.payload[kind] | forged}
+                    ),
+                )
+                if getattr(recorded.unit, kind) == LABELS[kind]
+                else recorded
+                for recorded in plan.units
             )
             assert units != plan.units
             plan = replace(plan, units=units)
         write_plan(folder, plan)
         return folder.parent
 
-    return made
+    return forge_folder
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
@@ -116,7 +121,7 @@ def test_forged_plugins_are_neither_imported_nor_read(forge, forgery):
 
 @pytest.mark.usefixtures("charts_not_drawn")
 @pytest.mark.filterwarnings("default:not built")
-def test_commands_name_what_was_forged(forge, command, tmp_path):
+def test_commands_name_the_forged_plugins(forge, command, tmp_path):
     folder = forge(FORGERIES["whole"], FORGERIES["module"])
     status, _, errors = command("site")(folder, "--out", tmp_path / "out")
     assert status == 0
@@ -132,7 +137,7 @@ def test_commands_name_what_was_forged(forge, command, tmp_path):
 
 
 @pytest.mark.usefixtures("charts_not_drawn")
-def test_trusted_folders_choose_what_is_read_and_imported(forge, command, tmp_path):
+def test_trusted_folders_choose_the_files_and_modules_that_are_read(forge, command, tmp_path):
     folder = forge(FORGERIES["whole"], FORGERIES["module"])
     status, _, errors = command("site")(folder, "--out", tmp_path / "out", "--trust")
     assert status == 0
@@ -154,7 +159,7 @@ def test_huge_plugins_are_not_built(forge, command, tmp_path):
 
 @pytest.fixture
 def texts(kept_run, home, tmp_path):
-    """A folder of results whose page of reading has files of other kinds, and links that lead out of the folder."""
+    """A folder of results with symbolic links that lead out of the folder."""
     folder = tmp_path / "results"
     shutil.copytree(kept_run, folder / "kept")
     (home / "secret.txt").write_text("secret", encoding="utf-8")
@@ -173,7 +178,7 @@ def pages_of(folder):
     return Pages(folder, load_catalogue(folder, registry), registry, "title")
 
 
-def test_drawings_with_scripts_are_data_of_images_alone(texts):
+def test_svg_files_are_embedded_as_images_and_markup_is_not_copied(texts):
     markup = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
     names = ("x.svg", "x.html", "x.txt", "x.yaml")
     for name in names:
@@ -192,7 +197,7 @@ def test_drawings_with_scripts_are_data_of_images_alone(texts):
     assert _opened == []
 
 
-def test_drawings_of_a_page_are_shown_up_to_a_size(texts, monkeypatch):
+def test_svg_files_of_a_page_have_a_total_size_limit(texts, monkeypatch):
     monkeypatch.setattr("gahbench.site.markdown.MAX_SVG_BYTES", 1000)
     (texts / "kept" / "x.svg").write_bytes(b"<svg>".ljust(400))
     (texts / "kept" / "large.svg").write_bytes(b"<svg>".ljust(1001))
@@ -200,7 +205,7 @@ def test_drawings_of_a_page_are_shown_up_to_a_size(texts, monkeypatch):
     assert pages_of(texts).rendered_readmes["kept/README.md"].markup.count("data:image/svg+xml") == 2
 
 
-def test_links_that_lead_out_and_large_texts_are_named(texts, home, monkeypatch):
+def test_links_out_of_the_folder_and_large_texts_are_warned_about(texts, home, monkeypatch):
     shutil.copytree(texts / "kept", home / "mine")
     (texts / "linked").symlink_to(home / "mine")
     (texts / "kept" / "README.md").symlink_to(home / "pictures" / "SECRET.md")
@@ -212,8 +217,8 @@ def test_links_that_lead_out_and_large_texts_are_named(texts, home, monkeypatch)
         pages = pages_of(texts)
     with pytest.warns(UserWarning, match="left out") as warned:
         assert pages.rendered_readmes == {}
-    found = "\n".join(str(one.message) for one in warned)
-    assert f"left out: {texts / 'kept' / 'README.md'}: is a link; expected a regular file" in found
-    assert f"left out: {texts / 'README.md'}: has 1,001 bytes; accepted: up to 1,000" in found
+    messages = "\n".join(str(warning.message) for warning in warned)
+    assert f"left out: {texts / 'kept' / 'README.md'}: is a link; expected a regular file" in messages
+    assert f"left out: {texts / 'README.md'}: has 1,001 bytes; accepted: up to 1,000" in messages
     assert [run.environment for run in pages.catalogue.runs] == [{}]
     assert _opened == []

@@ -1,4 +1,4 @@
-"""The report of a results folder as a page, without a browser: its content, and that texts stay texts."""
+"""The HTML report of a results folder, without a browser: its content, and the escaping of texts."""
 
 import re
 
@@ -10,22 +10,22 @@ from gahbench.report.figures import better_directions, metrics_figure
 from gahbench.report.page.svg import DARK, contrast, css_declarations
 
 
-def test_names_notes_and_tracebacks_are_texts(hostile):
+def test_names_notes_and_tracebacks_are_escaped(hostile):
     read = Read(hostile[1])
     for text in (*HOSTILE, NAME, 'Traceback </pre><script>alert("x")</script>', "RuntimeError: </li>"):
         assert text in read.text
     assert not any(tag == "img" for tag, _ in read.tags)
-    # This folder has no units, and its results bear on no claim.
+    # This folder has no units, and its results measure no claim.
     assert "This folder holds no images" in read.text
     assert "This folder holds no histories of training" in read.text
     assert 'id="claims"' not in hostile[1]
 
 
-def test_the_policy_admits_what_the_page_has_and_identifiers_are_found(hostile):
+def test_the_policy_admits_all_content_and_references_resolve(hostile):
     read = Read(hostile[1])
     read.check_policy()
     assert all(address.startswith(("#", "data:")) for address in read.addresses)
-    identifiers = [of["id"] for _, of in read.tags if "id" in of]
+    identifiers = [attributes["id"] for _, attributes in read.tags if "id" in attributes]
     assert len(identifiers) == len(set(identifiers))
     referred = {address[1:] for address in read.addresses if address.startswith("#")}
     assert referred | set(re.findall(r"url\(#([^)]+)\)", hostile[1])) <= set(identifiers)
@@ -35,10 +35,10 @@ def test_series_hold_the_values_of_the_board(hostile):
     results = hostile_results()
     board = results.board.datasets[0]
     values = re.findall(r'data-e="(\d+)" data-v="([^"]*)"', hostile[1][hostile[1].index("data-v=") - 40 :])[:12]
-    assert len({place for place, _ in values}) == 12
-    for place, texts in values:
+    assert len({index for index, _ in values}) == 12
+    for index, texts in values:
         for sigma, text in zip(board.sigmas, texts.split("|"), strict=True):
-            known = board.estimate(results.entrants[int(place)], "psnr", sigma=sigma)
+            known = board.estimate(results.entrants[int(index)], "psnr", sigma=sigma)
             assert text == f"{known.value:.2f} {known.low:.2f} {known.high:.2f}"
 
 
@@ -54,15 +54,15 @@ def test_colours_can_be_seen_on_dark_screens():
 
 
 def test_figures_of_metrics_say_which_direction_is_better(builtin):
-    found = hostile_results(6)
-    figure = metrics_figure(found, found.board.of(NAME), builtin)
+    made_results = hostile_results(6)
+    figure = metrics_figure(made_results, made_results.board.of(NAME), builtin)
     (ax,) = figure.axes
     assert ax.get_title(loc="left") == "ssim\nhigher is better"
     assert len(ax.lines) == 6
     expected = {"leakage": "lower is better", "gaussian-share": "", "unheard-of": ""}
     assert better_directions(builtin, [*expected]) == expected
     with pytest.raises(ParameterError, match=r"no values of 'sim'; did you mean 'ssim'"):
-        metrics_figure(found, found.board.of(NAME), builtin, ["sim"])
+        metrics_figure(made_results, made_results.board.of(NAME), builtin, ["sim"])
 
 
 def test_the_command_writes_the_page_and_equal_folders_give_equal_pages(hostile, command, tmp_path, monkeypatch):

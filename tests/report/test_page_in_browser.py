@@ -1,4 +1,4 @@
-"""The report in a browser: from a file, under its policy, with and without scripts."""
+"""The HTML report in a browser: opened from a file, under its policy, with and without scripts."""
 
 import re
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.extras("playwright", "axe_core_python")
 
 @pytest.fixture(scope="module")
 def files(hostile, kept_run, builtin, tmp_path_factory):
-    """Pages of made-up results with hostile names, and of a run with its images."""
+    """Pages of made-up results with hostile names, and of a run that kept images."""
     home = tmp_path_factory.mktemp("pages")
     for name, page in (("hostile", hostile[1]), ("kept", html_report(kept_run, builtin))):
         (home / f"{name}.html").write_text(page, encoding="utf-8")
@@ -37,23 +37,23 @@ def labels(page, table=None):
 def test_columns_are_sorted(opened):
     page = opened("hostile")
     head = board(page).locator("thead th", has_text=re.compile("^PSNR$"))
-    falling = labels(page)
+    descending_labels = labels(page)
     head.locator("button").click()
     assert head.get_attribute("aria-sort") == "descending"
-    assert labels(page) == falling
+    assert labels(page) == descending_labels
     head.locator("button").click()
     assert head.get_attribute("aria-sort") == "ascending"
-    # Whoever has no value stays last.
-    assert labels(page) == [*falling[-2::-1], "gone"]
+    # Entrants without a value stay last.
+    assert labels(page) == [*descending_labels[-2::-1], "gone"]
 
 
-def test_the_filter_is_kept_in_the_address(opened):
+def test_the_filter_is_kept_in_the_url(opened):
     page = opened("hostile")
     page.get_by_role("searchbox", name="Entrants").fill("plain")
-    expected = [f"plain-{place}" for place in range(7)]
+    expected = [f"plain-{index}" for index in range(7)]
     assert sorted(labels(page)) == sorted(expected)
     assert "q=plain" in page.url
-    # Series of those that are filtered out go too.
+    # The series of filtered entrants are hidden too.
     shown = page.locator("#curves .chart").first.locator(".series[data-v]:visible").count()
     assert 0 < shown < 8
     page.get_by_label("Kind").select_option("trained")
@@ -66,7 +66,7 @@ def test_the_filter_is_kept_in_the_address(opened):
     assert "#" not in page.url
 
 
-def test_columns_are_switched(opened):
+def test_groups_of_columns_are_shown_and_hidden(opened):
     page = opened()
     columns = page.locator(".groups").first
     head = board(page).locator("thead th", has_text="PSNR, σ 0.1")
@@ -80,18 +80,18 @@ def test_columns_are_switched(opened):
 def test_an_entrant_is_highlighted_everywhere(opened):
     page = opened("kept")
     board(page).get_by_role("button", name="identity").click()
-    place = board(page).locator("tr.on").get_attribute("data-e")
-    assert page.locator(".on").evaluate_all("nodes => [...new Set(nodes.map(node => node.dataset.e))]") == [place]
-    # The table, the legend, the curve with its band of each figure, and the images.
+    index = board(page).locator("tr.on").get_attribute("data-e")
+    assert page.locator(".on").evaluate_all("nodes => [...new Set(nodes.map(node => node.dataset.e))]") == [index]
+    # Rows, legend entries, curves with their bands, and images are highlighted.
     assert page.locator("li.on, tr.on, .series.on, .strip.on").count() > 6
     assert page.locator("#curves .series.dim").count() > 0
     page.reload()
-    assert board(page).locator("tr.on").get_attribute("data-e") == place
+    assert board(page).locator("tr.on").get_attribute("data-e") == index
     board(page).get_by_role("button", name="identity").click()
     assert page.locator(".on, .dim").count() == 0
 
 
-def test_the_values_of_points_are_those_of_the_table(opened, kept_run):
+def test_tooltips_show_the_values_of_the_table(opened, kept_run):
     page = opened("kept")
     table = pd.read_csv(kept_run / "leaderboard.csv").set_index("entrant")
     chart = page.locator("#curves .chart").first
@@ -99,15 +99,15 @@ def test_the_values_of_points_are_those_of_the_table(opened, kept_run):
     point.scroll_into_view_if_needed()
     box = point.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    found = re.fullmatch(r"(.+): (\S+) dB(?: \((\S+) to (\S+)\))?, σ = (\S+)", page.locator("#tip").inner_text())
-    entrant, *values, sigma = found.groups()
+    match = re.fullmatch(r"(.+): (\S+) dB(?: \((\S+) to (\S+)\))?, σ = (\S+)", page.locator("#tip").inner_text())
+    entrant, *values, sigma = match.groups()
     for value, end in zip(values, ("", "_low", "_high"), strict=True):
         assert value == f"{table.loc[entrant, f'psnr@{sigma}{end}']:.2f}"
     page.mouse.move(0, 0)
     assert page.locator("#tip").is_hidden()
 
 
-def test_entrants_are_switched_and_the_first_eight_are_on(opened):
+def test_entrants_are_shown_and_hidden_and_the_first_eight_are_shown_initially(opened):
     page = opened("hostile")
     series = page.locator("#curves .chart").first.locator(".series[data-v]:visible")
     boxes = page.locator(".legend input")
@@ -131,7 +131,7 @@ def test_two_entrants_are_compared_by_a_slider(opened):
     assert over.evaluate("node => node.complete && node.naturalWidth > 0")
 
 
-def test_the_keyboard_reaches_all(opened):
+def test_the_keyboard_reaches_all_controls(opened):
     page = opened("kept")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to content"
@@ -161,7 +161,7 @@ def test_a_phone_does_not_scroll_sideways(opened, name):
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
-def test_all_is_there_without_scripts(opened):
+def test_all_content_is_shown_without_scripts(opened):
     page = opened("hostile", java_script_enabled=False)
     assert labels(page)[-1] == "gone"
     assert set(HOSTILE) < set(labels(page))
@@ -169,7 +169,7 @@ def test_all_is_there_without_scripts(opened):
     assert not page.locator("#filter").is_visible()
 
 
-def test_it_is_printed(opened):
+def test_the_page_can_be_printed(opened):
     pdf = opened("kept").pdf(format="A4")
     assert pdf.startswith(b"%PDF")
     assert len(re.findall(rb"/Type\s*/Page\b", pdf)) > 1
@@ -177,7 +177,7 @@ def test_it_is_printed(opened):
 
 @pytest.mark.parametrize("name", ["hostile", "kept"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_is_accessible(opened, violations, name, scheme):
+def test_the_page_is_accessible(opened, violations, name, scheme):
     page = opened(name, color_scheme=scheme, bypass_csp=True)
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (background == "rgb(255, 255, 255)") == (scheme == "light")

@@ -40,9 +40,11 @@ def make_results(entrants=ENTRANTS, baseline=BASELINE, **other):
     return results(scores, fits, failures, datasets, [*labels, "gone"], baseline)
 
 
-def print_to_text(one, width=100, terminal=True, full_legend=False):
+def print_to_text(board_results, width=100, terminal=True, full_legend=False):
     stream = io.StringIO()
-    print_board(one, Console(file=stream, width=width, force_terminal=terminal, color_system=None), full_legend)
+    print_board(
+        board_results, Console(file=stream, width=width, force_terminal=terminal, color_system=None), full_legend
+    )
     return stream.getvalue()
 
 
@@ -64,13 +66,13 @@ KNOWN = Interval(1.306, 1.2, 1.4)
         (lambda low: cells.between(low, KNOWN), {Interval(0.8, 0.7, 0.9): "0.80 to 1.31", UNKNOWN: "1.31 ±0.10"}),
     ],
 )
-def test_values_are_written_short(written, texts):
+def test_values_are_formatted_briefly(written, texts):
     assert {value: written(value) for value in texts} == texts
     assert cells.number(np.nan) == cells.between(UNKNOWN, UNKNOWN) == "–"
 
 
 @pytest.mark.parametrize("width", [4, 9, 16, 100])
-def test_folding_loses_nothing(width):
+def test_folding_keeps_all_characters(width):
     lines = cells.folded(BASELINE, width).split("\n")
     assert "".join(lines) == BASELINE
     assert max(map(len, lines)) <= width
@@ -91,66 +93,66 @@ def test_markdown_has_every_entrant_and_the_failure_in_columns_that_line_up():
     assert max(map(len, short)) <= 120
 
 
-def test_ranks_are_written_with_their_intervals():
+def test_ranks_are_shown_with_their_intervals():
     values = np.full((6, 5), 30.0) + np.arange(5)
-    one = results([row for label in ("a", "b") for row in rows("d", label, "classical", values)])
-    text = markdown(one)
+    made = results([row for label in ("a", "b") for row in rows("d", label, "classical", values)])
+    text = markdown(made)
     assert text.count("| 1–2  |") == 2
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
-def test_terminal_fits_its_width_and_shows_every_number(width):
-    one = make_results()
-    text = print_to_text(one, width)
+def test_terminal_tables_fit_their_width_and_show_every_number(width):
+    made = make_results()
+    text = print_to_text(made, width)
     assert max(map(len, text.split("\n"))) <= width
     assert "…" not in text
     # Markup in names and errors is printed as it is.
     assert "[red]out of memory[/red]" in " ".join(text.split())
-    board = one.leaderboard(full=True).dropna(subset="psnr")
+    board = made.leaderboard(full=True).dropna(subset="psnr")
     for name in ("psnr", "psnr@0.01", "psnr@0.5"):
         for value in board[name]:
             assert f"{value:.2f} ±" in text
 
 
-def test_the_legend_has_three_lines_and_the_whole_one_every_column():
+def test_the_short_legend_has_three_lines_and_the_full_legend_explains_every_column():
     text = print_to_text(make_results(), 80)
     legend = text[text.index("PSNR: mean in dB") :].strip().split("\n")
     assert len(legend) == 3 + (len(f"PSNR: mean in dB ± half its 95 % interval. Gain: over {BASELINE}.") > 80)
     assert "`gahbench leaderboard DIR --legend`; references: `gahbench cite DIR`." in legend[-1]
     usual = make_results(
-        [("oracle-threshold[sym4]", *one[1:]) if one[0] == BASELINE else one for one in ENTRANTS], None
+        [("oracle-threshold[sym4]", *entrant[1:]) if entrant[0] == BASELINE else entrant for entrant in ENTRANTS], None
     )
     assert max(map(len, short_legend(replace(usual, baseline="oracle-threshold[sym4]")).split("\n"))) <= 80
-    for whole in (
+    for full in (
         markdown(make_results(), full_legend=True),
         " ".join(print_to_text(make_results(), full_legend=True).split()),
     ):
         for term in ("PSNR", "±", "Seeds", "Rank", "Gain", "Slope", "Deficit", "KL"):
-            assert f"- {term}: " in whole
+            assert f"- {term}: " in full
 
 
-def test_without_an_optimum_on_the_board_no_slope_is_compared_with():
+def test_without_an_optimum_on_the_board_the_optimal_slope_is_unknown():
     text = markdown(make_results([one for one in ENTRANTS if one[1] != "optimal"]))
     assert "is the limit for σ → 0; the optimal slope over this window, σ = 0.01 to 0.5, is unknown." in text
 
 
-def test_networks_without_scores_are_not_said_to_be_missing():
+def test_the_legend_tells_unscored_networks_from_suites_without_networks():
     fitted = results([], [fit("d", "net", 0)], datasets=[dataset("d")], entrants=["net"])
     assert "Seeds: no trained network is scored yet." in legend(fitted)
     assert "Seeds: this suite trains no network." in legend(results(rows("d", "a", "classical", np.ones((6, 5)))))
 
 
-def test_elsewhere_it_is_plain_markdown():
-    one = make_results()
-    assert print_to_text(one, width=40, terminal=False) == markdown(one)
+def test_outside_a_terminal_the_board_is_plain_markdown():
+    made = make_results()
+    assert print_to_text(made, width=40, terminal=False) == markdown(made)
 
 
 def test_many_metrics_make_several_tables():
     scores = rows("d", "a", "classical", np.full((6, 2), 30.0))
     for index in range(12):
         scores += rows("d", "a", "classical", np.full((6, 2), index), metric=f"measurement-{index}")
-    one = results(scores)
-    text = markdown(one)
+    made = results(scores)
+    text = markdown(made)
     assert max(map(len, text.split("\n"))) <= 120
     assert all(f"measurement-{index} |" in text for index in range(12))
     assert text.count("11.000") == 1
@@ -173,9 +175,9 @@ def labelled_lines(ax):
 
 
 def test_figure_shows_every_scored_entrant():
-    one = make_results()
-    board = one.leaderboard(full=True)
-    left, right, deficits = figure(one.board.of(NAME), one.entrants, BASELINE).axes
+    made = make_results()
+    board = made.leaderboard(full=True)
+    left, right, deficits = figure(made.board.of(NAME), made.entrants, BASELINE).axes
     drawn = labelled_lines(left)
     assert set(drawn) == {entrant[0] for entrant in ENTRANTS}
     row = board.set_index("entrant").loc["optimal"]
@@ -195,37 +197,37 @@ def test_figure_shows_every_scored_entrant():
     assert len(styles) == 3
 
 
-def test_an_entrant_looks_alike_everywhere():
-    one, fewer = make_results(), make_results(ENTRANTS[2:], baseline=None)
+def test_an_entrant_has_the_same_style_in_all_figures():
+    made, fewer = make_results(), make_results(ENTRANTS[2:], baseline=None)
     styles = [
         [
             (line.get_color(), line.get_marker())
-            for line in (labelled_lines(figure(board, one.entrants).axes[0])["a|b"],)
+            for line in (labelled_lines(figure(board, made.entrants).axes[0])["a|b"],)
         ]
-        for board in (one.board.of(NAME), fewer.board.of(NAME))
+        for board in (made.board.of(NAME), fewer.board.of(NAME))
     ]
     assert styles[0] == styles[1]
 
 
 def test_a_single_noise_level_is_a_list():
-    one = make_results(sigmas=(0.1,))
-    axes = figure(one.board.of(NAME), one.entrants, BASELINE).axes
+    made = make_results(sigmas=(0.1,))
+    axes = figure(made.board.of(NAME), made.entrants, BASELINE).axes
     names = [label.get_text().replace("\n", "") for label in axes[0].get_yticklabels()]
-    assert names == one.leaderboard(full=True)["entrant"].tolist()[:-1]
+    assert names == made.leaderboard(full=True)["entrant"].tolist()[:-1]
 
 
-def test_nothing_scored_is_no_figure():
-    one = results([], failures=[failure("d", "gone", 0, "no")], datasets=[dataset("d")], entrants=["gone"])
-    assert list(render_figures(one, one.board)) == []
+def test_without_scores_there_is_no_figure():
+    made = results([], failures=[failure("d", "gone", 0, "no")], datasets=[dataset("d")], entrants=["gone"])
+    assert list(render_figures(made, made.board)) == []
 
 
 def test_figures_are_reproducible_and_leave_pyplot_alone():
     import matplotlib
     from matplotlib import pyplot
 
-    one = make_results(ENTRANTS[2:], None)
+    made = make_results(ENTRANTS[2:], None)
     before = dict(matplotlib.rcParams)
-    first, second = (dict(render_figures(one, one.board)) for _ in range(2))
+    first, second = (dict(render_figures(made, made.board)) for _ in range(2))
     assert first == second
     assert pyplot.get_fignums() == []
     assert dict(matplotlib.rcParams) == before
@@ -235,7 +237,7 @@ def test_figures_are_reproducible_and_leave_pyplot_alone():
     assert b"<dc:date>" not in first["c-alpha_alpha=2_size=32.svg"]
 
 
-def test_metrics_with_parameters_and_parts_have_tables_of_their_own():
+def test_metrics_with_parameters_and_parts_have_separate_tables():
     values = [[0.25, 0.75, 0.5, 0.5, 0.5]] * 2
     names = ("ssim", "fit[a]", "fit[b,c=.5]", "fit[a].null", "fit[b,c=.5].null", "facts.size", "facts.width")
     scores = [
@@ -259,10 +261,10 @@ def test_metrics_with_parameters_and_parts_have_tables_of_their_own():
         assert first[1].startswith("0.500 ±")
 
 
-def test_no_two_of_many_entrants_look_alike():
+def test_styles_of_many_entrants_differ():
     names = [f"entrant {number}" for number in range(24)]
-    found = entrant_styles(names, dict.fromkeys(names, "trained"))
-    assert len({(look["color"], look["marker"]) for look in found.values()}) == 24
+    styles = entrant_styles(names, dict.fromkeys(names, "trained"))
+    assert len({(style["color"], style["marker"]) for style in styles.values()}) == 24
 
 
 @pytest.fixture
@@ -295,7 +297,7 @@ def test_results_draw_the_figure_of_a_dataset_which_a_notebook_shows(two_dataset
         ({"dataset": "faces", "metrics": "ssi"}, "no values of 'ssi'.*ssim"),
     ],
 )
-def test_what_cannot_be_drawn_is_said(two_datasets, asked, message):
+def test_invalid_choices_of_a_figure_are_errors(two_datasets, asked, message):
     with pytest.raises(ParameterError, match=message):
         two_datasets.figure(**asked)
 
@@ -313,7 +315,7 @@ DEFICITS = {"lower-bound": np.zeros(4), "net": np.array([4.0, 3.0, 2.0, 1.0])}
 
 
 def make_distances(metric="optimality-slope"):
-    """Distances from a bound that has collapsed at all levels but the weakest noise; at 32 pixels so has the net."""
+    """Make results whose bound, and at 32 pixels the net, has collapsed at all levels except the weakest noise."""
     scores, facts = [], []
     for size, name in SIZES.items():
         bound = np.outer(EPSILONS, [1.0, 2.0] * 3) * np.array([1 + 0.1 * (size == 32), 1, 1, 1])[:, None]
@@ -336,19 +338,19 @@ def test_distances_are_drawn_against_noise_over_side():
         assert ax.get_title(loc="left") == title
         lines = {line.get_label(): line for line in ax.get_lines()}
         np.testing.assert_allclose(lines["net"].get_xdata(), input_psnr(EPSILONS))
-        # Shaded where the bound has collapsed; filled markers where the denoiser has, too.
+        # Levels where the bound has collapsed are shaded; markers are filled where the denoiser has collapsed too.
         assert sum(patch.get_height() > 0 for patch in ax.patches) == 3
         colour = lines["net"].get_color()
-        (full,) = [one for one in ax.get_lines() if (one.get_linestyle(), one.get_color()) == ("None", colour)]
+        (full,) = [line for line in ax.get_lines() if (line.get_linestyle(), line.get_color()) == ("None", colour)]
         np.testing.assert_allclose(full.get_xdata(), input_psnr(EPSILONS[2:]))
-        # Over 12 dB nothing is shown to be near-optimal; at 32 pixels the net varies by more than 2 dB.
+        # A span of 12 dB is too small for near-optimal; at 32 pixels the net varies by more than 2 dB.
         assert [text.get_text() for text in ax.texts] == ["?", "✗" if title == SIZES[32] else "?"]
     np.testing.assert_allclose(
         next(line for line in figure.axes[0].get_lines() if line.get_label() == "net").get_ydata(), DEFICITS["net"]
     )
 
 
-def test_some_may_be_drawn_and_what_cannot_is_said():
+def test_datasets_and_entrants_can_be_chosen_and_unknown_names_are_errors():
     figure = optimality_figure(make_distances(), [SIZES[32]], ["net"])
     assert [ax.get_title(loc="left") for ax in figure.axes] == [SIZES[32]]
     assert "lower-bound" not in {line.get_label() for line in figure.axes[0].get_lines()}

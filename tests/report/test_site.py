@@ -1,4 +1,4 @@
-"""A site of results folders, without a browser: its pages, where its links lead, and that texts stay texts."""
+"""A site of results folders, without a browser: its pages, its links, and the escaping of texts."""
 
 import os
 import re
@@ -48,11 +48,11 @@ def test_every_link_leads_somewhere(site, pages):
             if parts.fragment:
                 identifiers = {of.get("id") for _, of in pages[target].tags}
                 assert unquote(parts.fragment) in identifiers, (name, address)
-    # All pages are reached from others.
+    # Every page is the target of a link.
     assert seen >= set(pages)
 
 
-def test_hostile_names_are_texts_and_files_have_safe_names(site, pages):
+def test_hostile_names_are_escaped_and_files_have_safe_names(site, pages):
     names = [file.relative_to(site[1]).as_posix() for file in site[1].rglob("*") if file.is_file()]
     assert all(re.fullmatch(r"[A-Za-z0-9_.=+/-]+", name) for name in names)
     assert len({name.lower() for name in names}) == len(names)
@@ -72,7 +72,7 @@ def test_readmes_are_rendered_without_their_markup(site, pages):
     assert {"#s-same-1", "runs/kept.html", "reading/kept.html#s-what-it-says", "claims.html"} <= links
     assert "https://example.org/a?b=c" in links
     assert not any(link.startswith(("javascript:", "data:")) for link in links)
-    # What leads out of the folder has no address here, and no link leads to a copy of it.
+    # Files outside the folder are neither linked nor copied.
     copies = sorted(file.name for file in (site[1] / "files").iterdir())
     assert [re.sub("-[0-9a-f]{16}", "", name) for name in copies] == ["figure.csv", "figure.png"]
     assert "rooms" in read.text
@@ -81,17 +81,17 @@ def test_readmes_are_rendered_without_their_markup(site, pages):
     assert '<td class="left">a</td>\n<td>1.0</td>' in page
 
 
-def test_claims_are_held_against_all_runs(site, pages, registry):
+def test_claims_are_judged_by_all_runs(site, pages, registry):
     page, read = (site[1] / "claims.html").read_text(encoding="utf-8"), pages["claims.html"]
     assert "<h1><bdi>All claims</bdi></h1>" in page
     assert "of old" not in page
     tables = [Table(name, load_results(site[0] / name)) for name in (RUN, "kept")]
     verdicts = [judge(name, claim, tables) for name, claim in known_claims(registry).items()]
-    assert summary([one.outcome for one in verdicts]) in read.text
-    for one in verdicts:
-        assert one.name in read.text
-        assert needed_measurements(one).replace("`", "") in read.text
-    (measured,) = [one for one in verdicts if one.decisive]
+    assert summary([verdict.outcome for verdict in verdicts]) in read.text
+    for verdict in verdicts:
+        assert verdict.name in read.text
+        assert needed_measurements(verdict).replace("`", "") in read.text
+    (measured,) = [verdict for verdict in verdicts if verdict.decisive]
     assert measured.decisive.folder == "kept"
     assert "runs/kept.html#claims" in read.addresses
     # The page of a run has the claims that it measures.
@@ -103,26 +103,26 @@ def test_claims_are_held_against_all_runs(site, pages, registry):
     assert after in section
 
 
-def test_links_out_of_the_folder_lead_to_where_it_is_kept():
-    asked = []
+def test_headings_of_external_pages_have_no_prefix():
+    requested = []
 
     def link(path):
-        asked.append(path)
+        requested.append(path)
         return f"https://example.org/{path}"
 
     rendered = render_markdown("[one](../a.md#b) [two](x.md)", link, lambda path: None)
-    assert asked == ["../a.md", "x.md"]
+    assert requested == ["../a.md", "x.md"]
     assert render_inline("``a_b`` is *<i>*") == "<code>a_b</code> is *&lt;i&gt;*"
-    # Headings of other pages have no prefix.
+    # Only the headings of the site have the prefix.
     assert 'href="https://example.org/../a.md#b"' in rendered.markup
 
 
-def test_an_entrant_has_its_place_on_every_board(pages, kept_run):
+def test_the_page_of_an_entrant_shows_its_rank_on_every_board(pages, kept_run):
     board = load_results(kept_run).board.datasets[0]
     entry = next(entry for entry in board.entries if entry.kind == "trained")
     title = f"{entry.entrant} – gahbench"
     read = next(read for name, read in pages.items() if name.startswith("entrants/") and title in read.text)
-    ranked = sum(one.rank is not None for one in board.entries)
+    ranked = sum(other.rank is not None for other in board.entries)
     rank = f"{entry.rank}" if entry.rank == entry.rank_high else f"{entry.rank}–{entry.rank_high}"
     assert f"{rank} of {ranked}" in read.text
     assert f"{board.estimate(entry.entrant, 'psnr').value:.2f} ±" in read.text
@@ -131,7 +131,7 @@ def test_an_entrant_has_its_place_on_every_board(pages, kept_run):
     assert f"../datasets/{file_stems([board.dataset])[board.dataset]}.html" in read.addresses
 
 
-def test_a_dataset_has_its_card_and_its_images(pages):
+def test_the_page_of_a_dataset_shows_its_facts_and_images(pages):
     read = pages["datasets/discs_size=16.html"]
     assert "drawn by gahbench" in read.text
     assert [of["alt"].partition(",")[0] for tag, of in read.tags if tag == "img"] == ["clean", "noisy", "optimal"]
@@ -140,24 +140,24 @@ def test_a_dataset_has_its_card_and_its_images(pages):
     assert "No images: this dataset could not be built" in unknown.text
 
 
-def test_a_report_has_the_text_of_its_suite(pages, kept_run):
+def test_a_report_contains_its_suite_file(pages, kept_run):
     assert (kept_run.parent / "kept.yaml").read_text(encoding="utf-8") in pages["runs/kept.html"].text
     other = next(read for name, read in pages.items() if name.startswith("runs/") and name != "runs/kept.html")
     assert "This folder does not hold the suite file." in other.text
 
 
 @pytest.mark.usefixtures("figures_not_rendered", "charts_not_drawn")
-def test_another_site_replaces_one_and_nothing_else(builtin, tmp_path):
+def test_a_site_replaces_an_earlier_site_and_nothing_else(builtin, tmp_path):
     folder, out = tmp_path / "results", tmp_path / "out"
     scores, fits, datasets = realistic([("a", "classical", 2, 0.6, 1)], NAME, (0.1,), images=5)
     publish(results(scores, fits, datasets=datasets), folder / "fake", "0" * 64)
     files = write_small_site(folder, out, builtin, base_url="https://example.org/b")
-    before = {name: (out / name).read_bytes() for name in files if name != "site.json"}
-    places = re.findall("<loc>https://example.org/b/(.*?)</loc>", before.pop("sitemap.xml").decode())
-    assert sorted(map(unquote, places)) == [name for name in files if name.endswith(".html")]
+    first_files = {name: (out / name).read_bytes() for name in files if name != "site.json"}
+    urls = re.findall("<loc>https://example.org/b/(.*?)</loc>", first_files.pop("sitemap.xml").decode())
+    assert sorted(map(unquote, urls)) == [name for name in files if name.endswith(".html")]
     assert set(files) - set(write_small_site(folder, out, builtin)) == {"sitemap.xml"}
     assert not (out / "sitemap.xml").exists()
-    assert {name: (out / name).read_bytes() for name in before} == before
+    assert {name: (out / name).read_bytes() for name in first_files} == first_files
     with pytest.raises(ParameterError, match="contains files other than a site; expected a new or an empty folder"):
         write_site(folder, folder, builtin)
     with pytest.raises(ParameterError, match=r"--base-url example\.org: expected the URL of a folder"):
@@ -166,7 +166,7 @@ def test_another_site_replaces_one_and_nothing_else(builtin, tmp_path):
 
 @pytest.mark.usefixtures("figures_not_rendered", "charts_not_drawn", "dry_runs_here")
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
-def test_pages_show_the_board_as_it_was_written_and_say_if_its_plan_was_changed(kept_run, tmp_path):
+def test_pages_show_the_published_board_and_warn_if_its_plan_was_changed(kept_run, tmp_path):
     out, suite, registry = tmp_path / "runs" / "out", tmp_path / "kept.yaml", Registry()
     shutil.copytree(kept_run, out)
     text = (kept_run.parent / "kept.yaml").read_text(encoding="utf-8")
@@ -192,7 +192,7 @@ def test_a_folder_without_results_is_refused(command, tmp_path):
     assert (status, "holds no results" in errors) == (2, True)
 
 
-def test_docstrings_are_taken_apart():
+def test_docstrings_are_parsed():
     class Blur:
         """A blur.
 
@@ -201,7 +201,7 @@ def test_docstrings_are_taken_apart():
         Parameters
         ----------
         width, height : int
-            Of the window,
+            Size of the window,
             in pixels.
         mode
             At borders.
@@ -214,6 +214,6 @@ def test_docstrings_are_taken_apart():
 
     docstring = parse_docstring(Blur)
     assert docstring.text == "A blur.\n\nWith ``scipy.ndimage.gaussian_filter``."
-    size = "Of the window, in pixels."
+    size = "Size of the window, in pixels."
     assert docstring.parameters == {"width": size, "height": size, "mode": "At borders."}
     assert parse_docstring(Path.cwd).text

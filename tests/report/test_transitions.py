@@ -47,7 +47,7 @@ def panels(results, metrics):
     return [ax for ax in transitions_figure(results, "faces", "unet", metrics).axes if ax.get_visible()]
 
 
-def test_titles_are_those_of_the_metrics_in_the_order_of_the_suite(sweep):
+def test_panels_have_the_titles_of_the_metrics_in_the_order_of_the_suite(sweep):
     assert transition_metrics(sweep, "faces", "unet") == SHOWN
     axes = panels(sweep, SHOWN)
     assert [ax.get_title("left") for ax in axes] == [
@@ -57,43 +57,48 @@ def test_titles_are_those_of_the_metrics_in_the_order_of_the_suite(sweep):
         assert list(ax.get_lines()[0].get_xdata()) == [10, 100, 1000]
         assert [label.get_text() for label in ax.get_xticklabels()] == ["10", "100", "all"]
     chance = [line for line in axes[0].get_lines() if line.get_label() == "chance"]
-    # With no value at 100 images.
+    # The chance level has no value at 100 images.
     assert list(chance[0].get_xdata()) == [10, 1000]
 
 
-def test_results_without_a_sweep_are_refused():
+def test_results_without_a_sweep_are_an_error():
     with pytest.raises(GahbenchError, match="if it lists train_images under 'training'"):
         find_sweeps(results(rows("d", "e", "trained", [[20.0, 21.0]] * 6)))
 
 
-def test_seeds_are_pooled_over_the_numbers_that_are_scored_on_the_same_images():
+def test_seed_spreads_are_pooled_over_numbers_of_images():
     generator = np.random.default_rng(0)
     scores = []
     for number in (1, 10, 100, 1000):
         for seed in (0, 1):
             values = 20 + number / 100 + generator.normal() + np.zeros((1, 12))
             scores += rows("d", f"net N={number}", "trained", values, seed, (0.1,))
-    found = sweep_curves(results(scores, datasets=[dataset("d")]), "d", "net", "psnr")
-    widths = {number: points[0.1].high - points[0.1].low for number, points in found.items()}
+    points_by_number = sweep_curves(results(scores, datasets=[dataset("d")]), "d", "net", "psnr")
+    widths = {number: points[0.1].high - points[0.1].low for number, points in points_by_number.items()}
     assert list(widths) == [1, 10, 100, 1000]
-    # With one degree of freedom each they would be 12.7 standard errors each way, and differ by chance.
+    # Unpooled intervals, with one degree of freedom, would be ±12.7 standard errors and differ by chance.
     assert max(widths.values()) < 2 * 3.5 * 2 * np.sqrt(1 / 2)
     assert min(widths.values()) > 0
 
 
 def test_the_curves_of_a_report_hold_the_values(sweep, builtin, tmp_path):
-    (found,) = sweep_charts(Source(tmp_path, sweep, builtin))
-    assert (found.dataset, found.entrant) == ("faces", "unet")
-    assert [chart.title for chart in found.charts] == [sweep.metrics.set_index("metric")["title"][one] for one in SHOWN]
-    (samples,) = found.charts[0].series.values()
+    (sweep_of_entrant,) = sweep_charts(Source(tmp_path, sweep, builtin))
+    assert (sweep_of_entrant.dataset, sweep_of_entrant.entrant) == ("faces", "unet")
+    assert [chart.title for chart in sweep_of_entrant.charts] == [
+        sweep.metrics.set_index("metric")["title"][metric] for metric in SHOWN
+    ]
+    (samples,) = sweep_of_entrant.charts[0].series.values()
     assert samples.name == "samples"
     assert samples.points == ["N = 10", "N = 100", "N = all"]
     assert {text.split()[0] for text in samples.values} == {"0.700"}
-    (scores,) = found.charts[1].series.values()
+    (scores,) = sweep_of_entrant.charts[1].series.values()
     assert (scores.name, [text.split()[0] for text in scores.values]) == ("σ = 0.1", ["0.200"] * 3)
-    assert found.charts[1].note == "lower is better"
-    svg, places = inline_svg(found.charts[1], 3)
-    # Three markers of one shape, each a step to the right, as numbers of images are on a logarithmic axis.
-    x = [float(at) for at in re.findall(r'<use href="#f3-\d+" x="([\d.]+)"[^>]*/>', svg.partition("data-v")[2])]
+    assert sweep_of_entrant.charts[1].note == "lower is better"
+    svg, places = inline_svg(sweep_of_entrant.charts[1], 3)
+    # The three markers are equally spaced, since the axis of numbers of images is logarithmic.
+    x = [
+        float(position)
+        for position in re.findall(r'<use href="#f3-\d+" x="([\d.]+)"[^>]*/>', svg.partition("data-v")[2])
+    ]
     assert x[:3] == pytest.approx(places, abs=0.11)
     assert x[1] - x[0] == pytest.approx(x[2] - x[1], abs=0.11)

@@ -91,17 +91,19 @@ def gallery(source: Source) -> tuple[list[DatasetImages], str]:
         return [], "This folder holds no images of the entrants on this board."
     limit = f"{MAX_CHARACTERS // 1000} kB"
     for level_count, image_count in _LEVEL_AND_IMAGE_COUNTS:
-        shown = [_dataset_images(dataset, stored, level_count, image_count) for dataset, stored in kept.items()]
-        size = sum(len(strip.url) for pictures in shown for strip in _strips(pictures))
+        pictures_by_dataset = [
+            _dataset_images(dataset, stored, level_count, image_count) for dataset, stored in kept.items()
+        ]
+        size = sum(len(strip.url) for pictures in pictures_by_dataset for strip in _strips(pictures))
         if size <= MAX_CHARACTERS:
             break
     else:
         return [], f"The images of this run take more than {limit}; 'gahbench draw denoised' draws them."
     arrays = [stored.arrays for of_dataset in kept.values() for stored in of_dataset]
     count = min(image_count, max(len(stored["clean"]) for stored in arrays))
-    levels = max(len(pictures.levels) for pictures in shown)
+    levels = max(len(pictures.levels) for pictures in pictures_by_dataset)
     max_levels = max(len(stored["sigmas"]) for stored in arrays)
-    return shown, (
+    return pictures_by_dataset, (
         f"{count} of the images that the run kept, at {levels} of {max_levels} noise levels, with few greys or colours "
         f"({size / 1000:.0f} kB of at most {limit}). 'gahbench draw denoised' draws all. In the errors, grey is 0; "
         f"white and black are {ERROR_RANGE:g} σ. Large images are cropped to their centre; the PSNR is of whole images."
