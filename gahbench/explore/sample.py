@@ -65,8 +65,8 @@ def sample(
         File of trained weights; same as the parameter ``checkpoint`` of an architecture.
     batch : int, optional
         Number of images that are denoised at once, 1 or more. By default chosen by memory.
-    device : {"auto", "cpu", "cuda"}, default "auto"
-        Device of networks; ``auto`` is a GPU if available.
+    device : str, default "auto"
+        Device of networks: ``cpu``, ``cuda``, or ``auto`` for a GPU if available.
     progress : callable, optional
         Called with the finished share of the work, in [0, 1], and the number of finished samples.
     plugins : sequence of str or Path, default ()

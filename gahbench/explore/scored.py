@@ -72,8 +72,8 @@ def score(
         training data of the model are left out.
     name : str, default "model"
         Name of the model's row, different from the references.
-    device : {"cpu", "cuda", "auto"}, default "cpu"
-        Device of networks.
+    device : str, default "cpu"
+        Device of networks: ``cpu``, ``cuda``, or ``auto`` for a GPU if available.
     plugins : sequence of str or Path, default ()
         Plugin files, or folders of plugin files.
 
