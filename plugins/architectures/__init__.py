@@ -1,1 +1,1 @@
-"""Trainable denoisers, one file each."""
+"""Architectures: trainable denoisers, one per file."""

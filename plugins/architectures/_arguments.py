@@ -1,4 +1,4 @@
-"""Keyword arguments of foreign constructors, as one parameter of a plugin."""
+"""Keyword arguments of imported constructors, written as a single parameter of a plugin."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gahbench._util.core_yaml import dump_flow, load_scalar
 
 
 def as_text(arguments: Any) -> str:
-    """Return arguments as one text, the same for a mapping and for its text: ``{depth: 2, width: 32}``."""
+    """Return arguments as text in a canonical form, such as ``{depth: 2, width: 32}``, given a mapping or YAML."""
     if isinstance(arguments, str):
         try:
             arguments = load_scalar(arguments)
@@ -23,6 +23,6 @@ def as_text(arguments: Any) -> str:
 
 
 def as_mapping(arguments: str) -> dict[str, Any]:
-    """Return the arguments in a text of :func:`as_text`."""
-    found: dict[str, Any] = load_scalar(as_text(arguments))
-    return found
+    """Return the mapping of arguments, given its text."""
+    mapping: dict[str, Any] = load_scalar(as_text(arguments))
+    return mapping

@@ -1,4 +1,4 @@
-"""Chains of convolutions that estimate the noise, the form of DnCNN."""
+"""Chains of convolutions that estimate the noise, as in DnCNN."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from ._inputs import with_noise_level
 
 
 class Chain(nn.Module):
-    """Convolution, ReLU; (convolution, normalisation, ReLU) x (layers - 2); convolution.
+    """Chain that estimates the noise: convolution, ReLU; (convolution, normalisation, ReLU); convolution.
 
-    Its input is the image, and a map of the noise level if it is not blind.
+    The middle block is repeated ``layers - 2`` times. The input is the image, with a map of the noise level unless the
+    network is blind.
     """
 
     def __init__(
@@ -41,6 +42,6 @@ class Chain(nn.Module):
         return noisy - self.noise(noisy, sigma)
 
     def noise(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Return the layers' estimate of the noise, of the shape of ``noisy``."""
+        """Return the estimate of the noise, of the same shape as ``noisy``."""
         estimate: Tensor = self.layers(noisy if self.blind else with_noise_level(noisy, sigma))
         return estimate

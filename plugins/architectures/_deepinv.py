@@ -1,4 +1,4 @@
-"""The denoisers of deepinv: found by name, built without a download, with local weights."""
+"""Construction of the denoisers of deepinv by name, without downloads, with local weights."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from .._extras import imported
 from ..references._checkpoints.reading import read_part, without_prefixes
 from ._inputs import padded
 
-#: How many differing names an error gives.
-SHOWN = 3
-#: Parameters that are set here: nothing is downloaded, and torch decides on the device.
-SET = {"pretrained": None, "device": None}
-#: Parameters of constructors that are the number of channels of the images.
+#: Largest number of differing names in an error message.
+MAX_LISTED = 3
+#: Fixed arguments: no download, and the default device of torch.
+FIXED_ARGUMENTS = {"pretrained": None, "device": None}
+#: Names of constructor parameters for the number of image channels.
 CHANNELS = ("in_channels", "out_channels", "in_nc", "in_chans", "img_channels", "channels")
-#: Beginnings of the names of parameters that say how published weights are read.
-HIDDEN = ("pretrained", "_")
-#: Names of the standard deviation of the noise in ``forward``: ``t`` is DiffUNet's, which takes it for one by default.
+#: Prefixes of parameters that control how published weights are loaded.
+HIDDEN_PREFIXES = ("pretrained", "_")
+#: Names of the noise level in ``forward``; ``t`` is that of DiffUNet, which by default interprets it as noise level.
 LEVEL_NAMES = ("sigma", "t")
-#: Denoisers that have no weights to train, and wrappers of other denoisers.
+#: Denoisers without trainable weights, and wrappers of other denoisers.
 NOT_TRAINED = (
     "BM3D",
     "BilateralFilter",
@@ -40,8 +40,8 @@ NOT_TRAINED = (
 )
 
 
-class Through(nn.Module):
-    """A denoiser of deepinv, called with images in [0, 1] and sigma in the same units."""
+class DeepinvNetwork(nn.Module):
+    """Base class of networks that call a denoiser of deepinv on padded images."""
 
     network: Any
     multiple = 1
@@ -54,8 +54,8 @@ class Through(nn.Module):
 
 
 def build(model: str, weights: str | None, **arguments: Any) -> Any:
-    """Return a denoiser of deepinv, randomly initialised or with the weights of a local file; nothing is downloaded."""
-    network = built(getattr(models(), model), arguments)
+    """Build a denoiser of deepinv with random weights or those of a local file, without a download."""
+    network = call_factory(getattr(models(), model), arguments)
     if weights is not None:
         load(network, Path(weights))
     return network
@@ -66,10 +66,10 @@ def models() -> Any:
     return imported("deepinv.models", "deepinv")
 
 
-def built(factory: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """Return the network that a factory builds on torch's default device, without a download."""
+def call_factory(factory: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    """Build a network with a factory on the default device of torch, without a download."""
     known = inspect.signature(factory).parameters
-    arguments = {**arguments, **{name: value for name, value in SET.items() if name in known}}
+    arguments = {**arguments, **{name: value for name, value in FIXED_ARGUMENTS.items() if name in known}}
     device = torch.empty(0).device
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.meshgrid")
@@ -78,79 +78,85 @@ def built(factory: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         except RuntimeError:
             if device.type != "meta":
                 raise
-        # Some read numbers from tensors while they are built, and the meta device has none.
+        # Some constructors read values of tensors, which the meta device does not have.
         with torch.device("cpu"):
             return factory(**arguments).to(device)
 
 
 def load(network: nn.Module, path: Path) -> None:
-    """Load the weights of a file, all of them; a network on the meta device is only compared with them."""
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    given = min(without_prefixes(read_part(path).state), key=lambda state: len(state.keys() ^ wanted.keys()))
-    missing, foreign = wanted.keys() - given.keys(), given.keys() - wanted.keys()
-    shapes = [name for name in wanted if name in given and tuple(given[name].shape) != wanted[name]]
+    """Load all weights from a file; for a network on the meta device only check that they fit."""
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    weights = min(without_prefixes(read_part(path).state), key=lambda state: len(state.keys() ^ expected.keys()))
+    missing, unknown = expected.keys() - weights.keys(), weights.keys() - expected.keys()
+    mismatched = [name for name in expected if name in weights and tuple(weights[name].shape) != expected[name]]
     faults = [
-        f"{len(names)} {what}: {', '.join(sorted(names)[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
-        for what, names in (("missing", missing), ("not known", foreign))
+        f"{len(names)} {kind}: {', '.join(sorted(names)[:MAX_LISTED])}{', ...' if len(names) > MAX_LISTED else ''}"
+        for kind, names in (("missing", missing), ("unknown", unknown))
         if names
-    ] + [f"{name} has shape {tuple(given[name].shape)}, not {wanted[name]}" for name in shapes[:SHOWN]]
+    ] + [f"{name} has shape {tuple(weights[name].shape)}, not {expected[name]}" for name in mismatched[:MAX_LISTED]]
     if faults:
-        raise ValueError(f"weights={path}: not those of this network: {'; '.join(faults)}")
+        raise ValueError(f"weights={path}: the weights do not fit the network: {'; '.join(faults)}")
     if not any(tensor.is_meta for tensor in network.state_dict().values()):
-        network.load_state_dict(given)
+        network.load_state_dict(weights)
 
 
-def denoiser(model: str, given: dict[str, Any], channels: int, shape: tuple[int, int, int] | None = None) -> Any:
-    """Return any trainable denoiser of deepinv, randomly initialised."""
+def denoiser(model: str, arguments: dict[str, Any], channels: int, shape: tuple[int, int, int] | None = None) -> Any:
+    """Build a trainable denoiser of deepinv by name with random weights."""
     names = denoisers()
     if model not in names:
         raise ValueError(
-            f"model={model}: {_refusal(model)}{suggestion(model, names) or ';'} accepted: {', '.join(names)}"
+            f"model={model}: {_reason_for_refusal(model)}{suggestion(model, names) or ';'} accepted: {', '.join(names)}"
         )
     factory = getattr(models(), model)
-    free = _arguments(factory)
-    filled = dict.fromkeys(CHANNELS, channels) | ({"dim_input": math.prod(shape)} if shape else {})
-    open_to_choice = [name for name in free if name not in (*filled, *SET) and not name.startswith(HIDDEN)]
-    for name in given:
-        if name not in open_to_choice:
+    parameters = _arguments(factory)
+    image_arguments = dict.fromkeys(CHANNELS, channels) | ({"dim_input": math.prod(shape)} if shape else {})
+    choices = [
+        name
+        for name in parameters
+        if name not in (*image_arguments, *FIXED_ARGUMENTS) and not name.startswith(HIDDEN_PREFIXES)
+    ]
+    for name in arguments:
+        if name not in choices:
             raise ValueError(
-                f"model={model}: no argument '{name}' to choose{suggestion(name, open_to_choice) or ';'} "
-                f"accepted: {', '.join(open_to_choice) or 'none'}"
+                f"model={model}: no argument '{name}'{suggestion(name, choices) or ';'} "
+                f"accepted: {', '.join(choices) or 'none'}"
             )
     try:
-        return built(factory, {**{name: value for name, value in filled.items() if name in free}, **given})
+        return call_factory(
+            factory, {**{name: value for name, value in image_arguments.items() if name in parameters}, **arguments}
+        )
     except Exception as error:
-        raise ValueError(f"model={model} with the arguments {given}: {type(error).__name__}: {error}") from error
+        raise ValueError(f"model={model} with the arguments {arguments}: {type(error).__name__}: {error}") from error
 
 
 def denoisers() -> list[str]:
-    """Return the names of the classes in ``deepinv.models`` that are trainable denoisers, sorted."""
-    return sorted(name for name in vars(models()) if not _refusal(name))
+    """Return the sorted names of trainable denoisers in ``deepinv.models``."""
+    return sorted(name for name in vars(models()) if not _reason_for_refusal(name))
 
 
-def _refusal(model: str) -> str:
-    """Return why a name in ``deepinv.models`` names no trainable denoiser; an empty text if it does."""
-    found = getattr(models(), model, None)
-    if model.startswith("_") or found is None:
-        return "deepinv.models has none of this name"
+def _reason_for_refusal(model: str) -> str:
+    """Return why a name in ``deepinv.models`` is not a trainable denoiser, or an empty string if it is."""
+    candidate = getattr(models(), model, None)
+    if model.startswith("_") or candidate is None:
+        return "deepinv.models has no such name"
     base = models().Denoiser
-    if not inspect.isclass(found) or not issubclass(found, base) or found is base:
+    if not inspect.isclass(candidate) or not issubclass(candidate, base) or candidate is base:
         return "not the class of a denoiser in deepinv.models"
-    if model in NOT_TRAINED or any(not _is_plain(item) for item in _arguments(found).values()):
+    if model in NOT_TRAINED or any(not _is_plain(item) for item in _arguments(candidate).values()):
         return "without weights to train"
-    if not _takes_level(found):
-        return "its forward takes no (image, sigma)"
+    if not _takes_level(candidate):
+        return "its forward does not accept (image, sigma)"
     return ""
 
 
 def _arguments(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Return the named parameters of a constructor."""
+    """Return the named parameters of a constructor, without ``*args`` and ``**kwargs``."""
     hidden = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return {name: item for name, item in inspect.signature(factory).parameters.items() if item.kind not in hidden}
 
 
 def _is_plain(item: inspect.Parameter) -> bool:
-    """Return whether a parameter has a default, or is of a type that a suite can write."""
+    """Return whether a parameter has a default, or a type that can be written in a suite."""
     return item.default is not item.empty or item.annotation in (bool, int, float, str, "bool", "int", "float", "str")
 
 

@@ -1,4 +1,4 @@
-"""Common parts of transformers: images as grids of tokens, and attention among them."""
+"""Building blocks of transformers: images as grids of tokens, and attention between tokens."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Positions = Literal["sincos", "learned"]
 
 
 class Patches(nn.Module):
-    """Cuts images into square patches, a token each, and puts tokens together again (Dosovitskiy et al. 2021)."""
+    """Conversion of images to tokens, one per square patch, and back (Dosovitskiy et al. 2021)."""
 
     places: Tensor
 
@@ -28,7 +28,7 @@ class Patches(nn.Module):
         super().__init__()
         channels, height, breadth = shape
         self.name, self.shape, self.patch = name, shape, patch
-        # A size that the patches do not divide is refused by ``check``, when images come.
+        # ``check`` refuses sides that are not multiples of the patch, when images are denoised.
         self.grid: Grid = (max(1, height // patch), max(1, breadth // patch))
         self.embed = nn.Conv2d(channels + maps, width, patch, stride=patch)
         if positions == "learned":
@@ -39,18 +39,18 @@ class Patches(nn.Module):
                 raise ValueError(f"width={width} must be a multiple of 4 for positions=sincos")
             self.register_buffer("places", build_sincos2d_pos_embed(list(self.grid), width)[None], persistent=False)
         self.restore = nn.Linear(width, channels * patch**2)
-        # Small, so that training starts near the identity, as in ``residual_output``.
+        # Small weights let training start near the identity, as in ``residual_output``.
         with torch.no_grad():
             self.restore.weight.mul_(0.01)
             self.restore.bias.zero_()
 
     def check(self, images: Tensor) -> None:
-        """Raise ``ValueError`` for images (N, C, H, W) other than those it was built for."""
+        """Raise ``ValueError`` if images (N, C, H, W) do not have the shape of the network."""
         need_multiples(images, self.patch, f"{self.name} with patch={self.patch}")
         need_shape(images, self.shape, self.name)
 
     def tokens(self, images: Tensor) -> Tensor:
-        """Return the tokens, shape (N, L, width), of images and maps (N, C + maps, H, W)."""
+        """Return tokens of shape (N, L, width) for images and maps of shape (N, C + maps, H, W)."""
         embedded: Tensor = self.embed(images)
         return embedded.flatten(2).transpose(1, 2) + self.places
 
@@ -61,7 +61,7 @@ class Patches(nn.Module):
 
 
 class TokenAttention(nn.Module):
-    """Self-attention of tokens on a grid: among all of them, or within windows (Liu et al. 2021)."""
+    """Self-attention between all tokens on a grid, or within windows (Liu et al. 2021)."""
 
     mask: Tensor | None
 
@@ -79,23 +79,23 @@ class TokenAttention(nn.Module):
             self.inner = WindowAttention(width, heads, window_size=window)
             if shifted:
                 self.shift = (window // 2 if grid[0] > window else 0, window // 2 if grid[1] > window else 0)
-            if any(self.shift) and not _misfit(grid, window):
+            if any(self.shift) and not _is_indivisible(grid, window):
                 self.register_buffer("mask", _mask(grid, window, self.shift), persistent=False)
 
         self.train()
 
     def train(self, mode: bool = True) -> Self:
-        """Set training or evaluation."""
-        # Plain products of matrices can be differentiated under ``torch.func.vmap``, the fused kernel cannot; training
-        # takes the kernel, whose memory is linear in the number of tokens.
+        """Set training or evaluation mode."""
+        # The fused kernel needs memory linear in the number of tokens, but cannot be differentiated under
+        # ``torch.func.vmap``, so evaluation uses plain matrix products.
         self.inner.fused_attn = mode and self.window is None
         return super().train(mode)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return tokens of shape (N, L, width)."""
         if self.window is None:
-            among_all: Tensor = self.inner(tokens)
-            return among_all
+            result: Tensor = self.inner(tokens)
+            return result
         rolled = tokens.view(len(tokens), *self.grid, -1).roll((-self.shift[0], -self.shift[1]), (1, 2))
         attended = self.inner(_windows(rolled, self.window), mask=self.mask)
         return _from_windows(attended, self.grid, self.window).roll(self.shift, (1, 2)).flatten(1, 2)
@@ -103,14 +103,14 @@ class TokenAttention(nn.Module):
 
 def check_windows(name: str, grid: Grid, window: int | None) -> None:
     """Raise ``ValueError`` if windows do not tile the grid of tokens."""
-    if window is not None and _misfit(grid, window):
+    if window is not None and _is_indivisible(grid, window):
         raise ValueError(
             f"{name} with window={window} needs a grid of patches whose sides are multiples of {window}; "
             f"images of this size have {grid[0]}x{grid[1]} patches"
         )
 
 
-def _misfit(grid: Grid, window: int) -> bool:
+def _is_indivisible(grid: Grid, window: int) -> bool:
     return bool(grid[0] % window or grid[1] % window)
 
 
@@ -122,19 +122,19 @@ def _windows(grid: Tensor, side: int) -> Tensor:
 
 
 def _from_windows(windows: Tensor, grid: Grid, side: int) -> Tensor:
-    """Put windows together again: the inverse of :func:`_windows`."""
+    """Join windows to a grid, the inverse of :func:`_windows`."""
     rows, columns = grid[0] // side, grid[1] // side
     cut = windows.view(-1, rows, columns, side, side, windows.shape[-1])
     return cut.transpose(2, 3).reshape(-1, *grid, windows.shape[-1])
 
 
 def _mask(grid: Grid, window: int, shift: Grid) -> Tensor:
-    """Return the attention mask of tokens that a roll brought together: shape (windows, L, L), 0 or minus infinity."""
+    """Return the attention mask, shape (windows, L, L): minus infinity between tokens that only the roll joined."""
     regions = torch.zeros(grid, dtype=torch.long)
     for axis in (0, 1):
         if shift[axis]:
             wrapped = (torch.arange(grid[axis]) >= grid[axis] - shift[axis]).long()
             regions = regions + (1 + axis) * (wrapped[:, None] if axis == 0 else wrapped[None, :])
     flat = _windows(regions[None, ..., None], window).squeeze(2)
-    apart = flat[:, :, None] != flat[:, None, :]
-    return torch.zeros(apart.shape).masked_fill(apart, float("-inf"))
+    is_separate = flat[:, :, None] != flat[:, None, :]
+    return torch.zeros(is_separate.shape).masked_fill(is_separate, float("-inf"))

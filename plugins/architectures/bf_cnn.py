@@ -13,24 +13,24 @@ from ._chain import Chain
 class BFCNN(Chain):
     """Bias-free CNN of Mohan, Kadkhodaie, Simoncelli & Fernandez-Granda, ICLR 2020.
 
-    A chain of 3x3 convolutions with bias-free normalisation and ReLU (the first and the last have no normalisation)
-    that estimates the noise, which ``forward`` subtracts. With the defaults: blind, 0.7 M parameters and a receptive
-    field of 43 pixels; any image size.
+    A chain of 3x3 convolutions with bias-free normalisation and ReLU estimates the noise, which ``forward`` subtracts.
+    The first and the last convolution have no normalisation. With the defaults the network is blind, and has 0.7 M
+    parameters and a receptive field of 43 pixels. Images may have any size.
 
     Parameters
     ----------
     channels
-        Channels of the images.
+        Number of image channels.
     width
-        Channels of the hidden layers.
+        Number of channels of the hidden layers.
     layers
         Number of convolutions.
     bias
-        Whether to add constants: biased convolutions and ordinary batch normalisation.
+        Whether to use biased convolutions and ordinary batch normalisation.
     norm
-        Whether to normalise.
+        Whether to use normalisation layers.
     blind
-        Whether to ignore the noise level; otherwise a map of it is a further input channel.
+        Whether to ignore the noise level; otherwise a map of it is an additional input channel.
     """
 
     citation = MOHAN_2020

@@ -1,4 +1,4 @@
-"""The bias-free convolutional networks of the code of Kadkhodaie et al. 2024."""
+"""Bias-free convolutional networks of Kadkhodaie et al. 2024 with an adjustable receptive field."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from ._chain import Chain
 
 
 class BFCNNRF(Chain):
-    """Blind bias-free CNN with a receptive field of choice of Kadkhodaie, Guth, Simoncelli & Mallat, ICLR 2024.
+    """Blind bias-free CNN with adjustable receptive field of Kadkhodaie, Guth, Simoncelli & Mallat, ICLR 2024.
 
-    As ``bf-cnn``, but there is no ReLU after the first convolution, and some kernels may be 1x1: the networks BF_CNN
-    (spacing 1) and BF_CNN_RF of the published code. With the defaults: 0.7 M parameters and a receptive field of 43
-    pixels; with 21 layers and spacings 1, 2, 4, 8, 20 of 43, 23, 13, 9, 5. Any image size.
+    The network differs from ``bf-cnn`` in two points: there is no ReLU after the first convolution, and some kernels
+    may be 1x1. It is BF_CNN (spacing 1) or BF_CNN_RF of the published code. With the defaults it has 0.7 M parameters
+    and a receptive field of 43 pixels. With 21 layers, spacings of 1, 2, 4, 8 and 20 give receptive fields of 43, 23,
+    13, 9 and 5 pixels. Images may have any size.
 
     Parameters
     ----------
     channels
-        Channels of the images.
+        Number of image channels.
     width
-        Channels of the hidden layers.
+        Number of channels of the hidden layers.
     layers
         Number of convolutions.
     spacing
-        Period of the hidden convolutions, counted from 1, with a 3x3 kernel; the others have 1x1. The first and
-        the last convolution always have 3x3: the receptive field is 2 (2 + (layers - 2) // spacing) + 1.
+        Every ``spacing``-th hidden convolution has a 3x3 kernel, and the others have 1x1 kernels. The first and the
+        last convolution always have 3x3 kernels. The receptive field is 2 (2 + (layers - 2) // spacing) + 1 pixels.
     """
 
     citation = KADKHODAIE_2024

@@ -1,4 +1,4 @@
-"""Networks of the package deepinv: six with parameters named as elsewhere here, and any other by its name."""
+"""Networks of the package deepinv: six with the usual parameters of gahbench, and any other by its class name."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from gahbench import File
 
 from .._papers import HURAULT_2022, LIANG_2021, SONG_2021, TACHELLA_2025, ZAMIR_2022, ZHANG_2021, ZHANG_2023
 from ._arguments import as_mapping, as_text
-from ._deepinv import Through, build, denoiser
+from ._deepinv import DeepinvNetwork, build, denoiser
 from ._inputs import need_multiples, padded
 
-#: ``ncsnpp`` takes the logarithm of the noise level; lower ones are taken for this one.
-LOWEST = 1e-4
+#: Lower bound of noise levels for ``ncsnpp``, which takes their logarithm.
+MIN_SIGMA = 1e-4
 Positive = Annotated[int, Field(ge=1)]
 Depth = Annotated[int, Field(ge=1, le=1000)]
 
 
-class Deepinv(Through):
-    """Any trainable denoiser of the package deepinv, of Tachella et al., JOSS 2025; needs the extra deepinv.
+class Deepinv(DeepinvNetwork):
+    """Any trainable denoiser of the package deepinv (Tachella et al., JOSS 2025); needs the extra ``deepinv``.
 
-    ``deepinv[DnCNN,arguments='{depth: 17, bias: false}']``. It is called as deepinv documents it: images in [0, 1],
-    sigma in the same units, the image returned ("DeepInverse: a Python package for solving imaging inverse problems
-    with deep learning"). The documentation of its class has the citation, the accepted sizes of images, and
-    whether it uses sigma. Weights are random: published ones are a file, the ``checkpoint`` of any architecture, and
-    nothing is downloaded. For GSDRUNet, which is no class, there is ``gs-drunet``.
+    An example is ``deepinv[DnCNN,arguments='{depth: 17, bias: false}']``. The denoiser is called with images in [0, 1]
+    and sigma in the same units, and returns the denoised image. The documentation of its class has the citation, the
+    accepted image sizes, and whether it uses sigma. Weights are random, and nothing is downloaded; published weights
+    are loaded from a file with the ``checkpoint`` of any architecture. GSDRUNet, which is not a class, is available as
+    ``gs-drunet``.
 
     Parameters
     ----------
     channels
-        Channels of the images.
+        Number of image channels.
     shape
-        Shape (C, H, W) of the images, for a network of one image size.
+        Shape (C, H, W) of the images, for networks with a fixed image size.
     model
-        Name of a class in ``deepinv.models``: a denoiser with weights to train, whose ``forward`` takes an image and
-        sigma. An error lists those of the installed version.
+        Name of a class in ``deepinv.models``: a denoiser with trainable weights whose ``forward`` takes an image and
+        sigma. The error for an unknown name lists those of the installed version.
     arguments
-        Further arguments of its constructor: a mapping of plain values, or a text that says it. The channels of the
-        images are filled in.
+        Further constructor arguments: a mapping of plain values, or its YAML text. The number of image channels is
+        set automatically.
     """
 
     citation = TACHELLA_2025
@@ -57,25 +57,25 @@ class Deepinv(Through):
         self.network = denoiser(model, as_mapping(arguments), channels, shape)
 
 
-class DRUNet(Through):
-    """Bias-free UNet of residual blocks with a noise level map, of Zhang et al., TPAMI 2021; needs the extra deepinv.
+class DRUNet(DeepinvNetwork):
+    """Bias-free UNet with residual blocks and a noise level map (Zhang et al., TPAMI 2021); needs ``deepinv``.
 
-    Four scales, 2x2 strided convolutions down and transposed ones up, added skips ("Plug-and-play image restoration
-    with deep denoiser prior"). It returns the image itself, not the noise, from the noisy image and a map of sigma
-    as a further channel. With the defaults: 32.6 M parameters and a receptive field of about 370 pixels. Homogeneous
-    in the image and sigma together. Images of any size are continued by their border pixels to multiples of 8, and to
-    at least 32. Published grey and colour weights are those of the defaults.
+    DRUNet has four scales, with 2x2 strided convolutions for downsampling, 2x2 transposed convolutions for upsampling,
+    and additive skip connections. It estimates the image, not the noise, from the noisy image and a map of sigma as an
+    additional channel. It is homogeneous in the image and sigma together. With the defaults it has 32.6 M parameters
+    and a receptive field of about 370 pixels. Images of any size are padded by repeating border pixels to multiples of
+    8, and to at least 32 pixels. The published grey and colour weights fit the defaults.
 
     Parameters
     ----------
     channels
-        Channels of the images.
+        Number of image channels.
     width
-        Channels of the finest scale; each scale doubles them.
+        Number of channels at the finest scale; it doubles at each scale.
     blocks
-        Residual blocks of a scale, on the way down and on the way up.
+        Number of residual blocks per scale, in the encoder and in the decoder.
     weights
-        File of weights to start from; null for random ones. They need ``initialisation: own`` in training.
+        File of initial weights, which need ``initialisation: own`` in training; ``null`` for random weights.
     """
 
     citation = ZHANG_2021
@@ -86,29 +86,29 @@ class DRUNet(Through):
         self, channels: int, width: Positive = 64, blocks: Depth = 4, weights: Annotated[str | None, File()] = None
     ) -> None:
         super().__init__()
-        widths = _doubled(width)
+        widths = _doubled_widths(width)
         self.network = build("DRUNet", weights, in_channels=channels, out_channels=channels, nc=widths, nb=blocks)
 
 
-class GSDRUNet(Through):
-    """Gradient-step denoiser, whose Jacobian is symmetric, of Hurault et al., ICLR 2022; needs the extra deepinv.
+class GSDRUNet(DeepinvNetwork):
+    """Gradient-step denoiser with a symmetric Jacobian (Hurault et al., ICLR 2022); needs ``deepinv``.
 
-    It takes a step down the gradient of the potential g(y) = |y - N(y)|^2 / 2, where N is a DRUNet with ELU: the
-    denoised image is y - (y - N(y)) + J^T (y - N(y)), J the Jacobian of N. Like a posterior mean it is then the
-    gradient of a function ("Gradient step denoiser for convergent plug-and-play"), but for images
-    whose sides are not multiples of 8, of at least 32, which are continued by their border pixels. A pass costs about
-    three of N. With the defaults: 17.0 M parameters and a receptive field of about 380 pixels. Not homogeneous.
+    The denoiser is a gradient descent step on the potential g(y) = |y - N(y)|^2 / 2, where N is a DRUNet with ELU: the
+    denoised image is y - (y - N(y)) + J^T (y - N(y)) with the Jacobian J of N. Like a posterior mean it is the gradient
+    of a function. This does not hold for images that are padded by repeating border pixels: those whose sides are not
+    multiples of 8, or below 32 pixels. A forward pass costs about three of N. With the defaults it has 17.0 M
+    parameters and a receptive field of about 380 pixels. It is not homogeneous.
 
     Parameters
     ----------
     channels
-        Channels of the images.
+        Number of image channels.
     width
-        Channels of the finest scale of N; each scale doubles them.
+        Number of channels of N at the finest scale; it doubles at each scale.
     blocks
-        Residual blocks of a scale of N, on the way down and on the way up.
+        Number of residual blocks of N per scale, in the encoder and in the decoder.
     weights
-        File of weights to start from; null for random ones. They need ``initialisation: own`` in training.
+        File of initial weights, which need ``initialisation: own`` in training; ``null`` for random weights.
     """
 
     citation = HURAULT_2022
@@ -119,45 +119,46 @@ class GSDRUNet(Through):
         self, channels: int, width: Positive = 64, blocks: Depth = 2, weights: Annotated[str | None, File()] = None
     ) -> None:
         super().__init__()
-        widths = _doubled(width)
+        widths = _doubled_widths(width)
         self.network = build("GSDRUNet", weights, in_channels=channels, out_channels=channels, nc=widths, nb=blocks)
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise images of shape (N, C, H, W) whose noise has standard deviations ``sigma``, shape (N,)."""
         images = padded(noisy, self.multiple, self.min_side)
-        found: Any = torch.func.vjp(lambda moved: self.network.student_grad(moved, sigma), images)
-        estimate, pull_back = found
-        # As deepinv's own forward; through torch.func it can be trained, and differentiated again.
-        (pulled,) = pull_back(images - estimate)
-        denoised: Tensor = estimate + pulled
+        # This equals the forward of deepinv; with torch.func it can be trained and differentiated again.
+        value_and_vjp: Any = torch.func.vjp(lambda inputs: self.network.student_grad(inputs, sigma), images)
+        estimate, vjp = value_and_vjp
+        (product,) = vjp(images - estimate)
+        denoised: Tensor = estimate + product
         return denoised[..., : noisy.shape[-2], : noisy.shape[-1]]
 
 
-class SwinIR(Through):
-    """Groups of Swin transformer blocks at full resolution, of Liang et al., ICCVW 2021; needs the extra deepinv.
+class SwinIR(DeepinvNetwork):
+    """Groups of Swin transformer blocks at full resolution (Liang et al., ICCVW 2021); needs ``deepinv``.
 
-    A convolution, groups of blocks that attend within windows, shifted by half in every second one, with a convolution
-    after each group, and a last convolution, added to the noisy image ("SwinIR: image restoration using Swin
-    transformer"). Blind; published weights are for one noise level each, given to the defaults. With the defaults:
-    11.5 M parameters; a receptive field of at most 306 pixels. Not homogeneous: it normalises. Images of any size of at
-    least ``window`` are continued by reflection to multiples of it.
+    SwinIR consists of a convolution, groups of transformer blocks with attention within windows, a convolution after
+    each group, and a last convolution, whose output is added to the noisy image. Windows are shifted by half their side
+    in every second block. The network is blind; published weights fit the defaults, and each is for a single noise
+    level. With the defaults it has 11.5 M parameters and a receptive field of at most 306 pixels. It is not
+    homogeneous, because of normalisation. Images may have any size of at least ``window``, and are padded by reflection
+    to multiples of it.
 
     Parameters
     ----------
     channels
-        Channels of the images.
+        Number of image channels.
     width
-        Numbers in a token, one for each pixel.
+        Dimension of tokens, of which there is one per pixel.
     groups
-        Groups of blocks.
+        Number of groups of blocks.
     blocks
-        Blocks of a group.
+        Number of blocks per group.
     heads
-        Attention heads, which must divide the width.
+        Number of attention heads, a divisor of ``width``.
     window
         Side of a window in pixels.
     weights
-        File of weights to start from; null for random ones. They need ``initialisation: own`` in training.
+        File of initial weights, which need ``initialisation: own`` in training; ``null`` for random weights.
     """
 
     citation = LIANG_2021
@@ -181,7 +182,7 @@ class SwinIR(Through):
             "SwinIR",
             weights,
             in_chans=channels,
-            # Masks of shifted windows are kept for images of 128x128, as in published weights, and computed for others.
+            # Masks are stored for images of 128x128, as in published weights, and computed for other sizes.
             img_size=128 // window * window,
             embed_dim=width,
             depths=(blocks,) * groups,
@@ -197,29 +198,28 @@ class SwinIR(Through):
         return super().forward(noisy, sigma)
 
 
-class Restormer(Through):
-    """Transformer on four scales that attends across channels, of Zamir et al., CVPR 2022; needs the extra deepinv.
+class Restormer(DeepinvNetwork):
+    """Transformer on four scales with attention between channels (Zamir et al., CVPR 2022); needs ``deepinv``.
 
-    Attention weighs channels against each other by their correlation over the whole image, with depthwise convolutions
-    and gated perceptrons ("Restormer: efficient transformer for high-resolution image restoration"). The network
-    estimates the residual, which is added to the noisy image. Blind. With the defaults: 26.1 M parameters; the
-    receptive field is global. Images of any size are continued by their border pixels to multiples of 8. Published
-    weights of blind Gaussian denoising are those of the defaults.
+    Attention weights channels by their correlation over the whole image, with depthwise convolutions and gated
+    perceptrons. The network is blind, and estimates a residual that is added to the noisy image. With the defaults it
+    has 26.1 M parameters. The receptive field is global. Images of any size are padded by repeating border pixels to
+    multiples of 8. The published weights for blind Gaussian denoising fit the defaults.
 
     Parameters
     ----------
     channels
-        Channels of the images.
+        Number of image channels.
     width
-        Channels of the finest scale; each scale doubles them.
+        Number of channels at the finest scale; it doubles at each scale.
     blocks
-        Blocks of each of the four scales, finest first.
+        Number of blocks at each of the four scales, finest first.
     refinement
-        Further blocks at the end.
+        Number of additional blocks at the end.
     bias
-        Whether to add constants: in convolutions, and in normalisation, which then subtracts the mean as well.
+        Whether to use biased convolutions, and normalisation that also subtracts the mean.
     weights
-        File of weights to start from; null for random ones. They need ``initialisation: own`` in training.
+        File of initial weights, which need ``initialisation: own`` in training; ``null`` for random weights.
     """
 
     citation = ZAMIR_2022
@@ -249,25 +249,25 @@ class Restormer(Through):
         )
 
 
-class SCUNet(Through):
-    """UNet of blocks that are half Swin transformer, half convolution, of Zhang et al., MIR 2023; needs extra deepinv.
+class SCUNet(DeepinvNetwork):
+    """UNet of blocks that combine Swin transformer and convolution (Zhang et al., MIR 2023); needs ``deepinv``.
 
-    Four scales as in DRUNet; in each block half of the channels attend within windows of 8x8, shifted by half in every
-    second block, and half pass residual 3x3 convolutions ("Practical blind denoising via Swin-Conv-UNet and data
-    synthesis"). It returns the image itself, not the noise. Blind. With the defaults: 17.9 M parameters; a receptive
-    field of several hundred pixels. Not homogeneous: it normalises. Images of any size are continued by their border
-    pixels to multiples of 64, so small ones cost as much as 64x64.
+    SCUNet has four scales as DRUNet. In each block half of the channels pass attention within 8x8 windows, shifted by
+    half their side in every second block, and the other half residual 3x3 convolutions. The network is blind, and
+    estimates the image, not the noise. With the defaults it has 17.9 M parameters and a receptive field of several
+    hundred pixels. It is not homogeneous, because of normalisation. Images of any size are padded by repeating border
+    pixels to multiples of 64, so small images cost as much as 64x64.
 
     Parameters
     ----------
     channels
-        Channels of the images.
+        Number of image channels.
     width
-        Channels of the finest scale, a multiple of 64; each scale doubles them.
+        Number of channels at the finest scale, a multiple of 64; it doubles at each scale.
     blocks
-        Blocks of a scale, on the way down and on the way up.
+        Number of blocks per scale, in the encoder and in the decoder.
     weights
-        File of weights to start from; null for random ones. They need ``initialisation: own`` in training.
+        File of initial weights, which need ``initialisation: own`` in training; ``null`` for random weights.
     """
 
     citation = ZHANG_2023
@@ -284,29 +284,30 @@ class SCUNet(Through):
         self.network = build("SCUNet", weights, in_nc=channels, config=(blocks,) * 7, dim=width)
 
 
-class NCSNpp(Through):
-    """NCSN++, the UNet of diffusion models, of Song et al., ICLR 2021; needs the extra deepinv.
+class NCSNpp(DeepinvNetwork):
+    """NCSN++, a UNet of diffusion models (Song et al., ICLR 2021); needs the extra ``deepinv``.
 
-    Residual blocks with group normalisation, conditioned on the noise level by Fourier features, self-attention at one
-    of the scales, and the noisy image, filtered, added at each scale on the way down ("Score-based generative modeling
-    through stochastic differential equations"). Input and output are scaled by the noise level as Karras et al.,
-    NeurIPS 2022, do (their table 1), for images of standard deviation 1/4. With the defaults: 2.5 M parameters; the
-    receptive field is global, by attention and by group normalisation. Not homogeneous.
+    NCSN++ has residual blocks with group normalisation, conditioned on the noise level by Fourier features, and
+    self-attention at one scale. The filtered noisy image is added at each scale of the encoder. Input and output are
+    scaled with the noise level as in Karras et al., NeurIPS 2022 (table 1), for images of standard deviation 1/4. With
+    the defaults it has 2.5 M parameters. The receptive field is global, through attention and group normalisation. It
+    is not homogeneous.
 
     Parameters
     ----------
     channels
-        Channels of the images.
+        Number of image channels.
     width
-        Channels of the finest scale, a multiple of 32.
+        Number of channels at the finest scale, a multiple of 32.
     multipliers
-        Channels of each scale over the width, finest first; image sides must be multiples of 2^(scales - 1).
+        Number of channels at each scale divided by ``width``, finest first; image sides must be multiples of
+        2^(scales - 1).
     blocks
-        Residual blocks of a scale.
+        Number of residual blocks per scale.
     attention
-        Scale that attends, counted from 0, the finest; null for none.
+        Index of the scale with self-attention, where 0 is the finest; ``null`` for no attention.
     dropout
-        Probability that an activation is dropped in training.
+        Probability of dropping an activation in training, in [0, 1).
     """
 
     citation = SONG_2021
@@ -325,7 +326,7 @@ class NCSNpp(Through):
         scales = len(multipliers)
         if attention is not None and attention >= scales:
             raise ValueError(f"attention={attention}: there are {scales} scales, counted from 0")
-        # The resolution only names the scales.
+        # deepinv identifies scales by their resolution.
         self.resolution = 2 ** (scales - 1)
         self.network = build(
             "NCSNpp",
@@ -345,9 +346,9 @@ class NCSNpp(Through):
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise images of shape (N, C, H, W) whose noise has standard deviations ``sigma``, shape (N,)."""
         need_multiples(noisy, self.resolution, f"ncsnpp with {self.resolution.bit_length()} scales")
-        return super().forward(noisy, sigma.clamp_min(LOWEST))
+        return super().forward(noisy, sigma.clamp_min(MIN_SIGMA))
 
 
-def _doubled(width: int) -> tuple[int, int, int, int]:
-    """Return the channels of four scales, each twice those of the one before."""
+def _doubled_widths(width: int) -> tuple[int, int, int, int]:
+    """Return the numbers of channels at four scales."""
     return width, 2 * width, 4 * width, 8 * width

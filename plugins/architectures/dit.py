@@ -1,4 +1,4 @@
-"""The diffusion transformer."""
+"""Diffusion transformer (DiT)."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from ._tokens import Grid, Patches, TokenAttention, check_windows
 class DiT(nn.Module):
     """Diffusion transformer conditioned on the noise level by adaptive normalisation, after Peebles & Xie, ICCV 2023.
 
-    A vision transformer in which an embedding of log sigma shifts and scales every normalised layer and gates what is
-    added to its input; the gates start at 0, so that blocks start as the identity (adaLN-Zero). The network estimates
-    noise of unit variance, as diffusion models do: ``forward`` subtracts sigma times its output. With ``window``
-    attention stays within windows, shifted by half a window in every second block. Attention and perceptrons are
-    timm's.
+    DiT is a vision transformer in which an embedding of log sigma shifts and scales every normalised layer, and gates
+    every residual branch. The gates start at 0, so that blocks start as the identity (adaLN-Zero). The network
+    estimates noise of unit variance, and ``forward`` subtracts sigma times its output. With ``window`` attention is
+    limited to windows, shifted by half a window in every second block. Attention and perceptrons are those of timm.
 
-    With the defaults: 1.04 M parameters for grey images of 80x80; the receptive field is global, or with ``window`` a
-    square of depth x window x patch pixels, as far as the image reaches. Not homogeneous: it normalises. It takes
-    images of one size, that of the dataset it is built for, whose sides must be multiples of ``patch``.
+    With the defaults it has 1.04 M parameters for grey images of 80x80. The receptive field is global, or with
+    ``window`` a square of depth x window x patch pixels. The network is not homogeneous, because of normalisation. It
+    accepts only images of the shape of its dataset, whose sides must be multiples of ``patch``.
 
     Parameters
     ----------
     shape
         Shape (C, H, W) of the images.
     patch
-        Side of a patch.
+        Side of a patch in pixels.
     width
-        Numbers in a token.
+        Dimension of tokens.
     depth
         Number of blocks.
     heads
-        Attention heads, which must divide the width.
+        Number of attention heads, a divisor of ``width``.
     window
-        Side of a window, in patches, which must divide the rows and the columns of patches; null for global attention.
+        Side of a window in patches, a divisor of the numbers of rows and columns of patches; ``null`` for global
+        attention.
     mlp_ratio
-        Hidden units of a perceptron over the width.
+        Number of hidden units of a perceptron divided by ``width``.
     positions
-        ``sincos``, a fixed table of sines and cosines, or ``learned``.
+        Position embedding: ``sincos`` for fixed sines and cosines, or ``learned``.
     """
 
     citation = PEEBLES_2023
@@ -66,8 +66,8 @@ class DiT(nn.Module):
         self.patches = Patches("dit", shape, patch, width, positions)
         self.level = NoiseEmbedding(width)
         self.blocks = nn.ModuleList(
-            ConditionedBlock(width, heads, self.patches.grid, window, mlp_ratio, shifted=place % 2 == 1)
-            for place in range(depth)
+            ConditionedBlock(width, heads, self.patches.grid, window, mlp_ratio, shifted=index % 2 == 1)
+            for index in range(depth)
         )
         self.modulation = _zeros(width, 2 * width)
 

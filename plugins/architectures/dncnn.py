@@ -13,28 +13,29 @@ from ._chain import Chain
 class DnCNN(Chain):
     """DnCNN of Zhang, Zuo, Chen, Meng & Zhang, IEEE Transactions on Image Processing 2017.
 
-    A chain of 3x3 convolutions with batch normalisation and ReLU (the first and the last have no normalisation) that
-    estimates the noise, which ``forward`` subtracts. The receptive field is 2 layers + 1. Published are 17 layers for
-    one noise level, grey: 0.556 M parameters and 35 pixels; and 20 for unknown ones, the defaults here: blind, 0.667 M
-    parameters and 41 pixels. Any image size.
+    A chain of 3x3 convolutions with batch normalisation and ReLU estimates the noise, which ``forward`` subtracts. The
+    first and the last convolution have no normalisation. The receptive field is 2 layers + 1 pixels. The publication
+    has grey networks of 17 layers for a single noise level (0.556 M parameters, 35 pixels), and of 20 layers for
+    unknown noise levels (0.667 M parameters, 41 pixels), which is the default. Images may have any size.
 
-    A convolution before a normalisation has no constants, which the normalisation would remove; counts that include
-    them are larger by width (layers - 2). Without bias this is the bias-free DnCNN of Mohan et al., ICLR 2020.
+    Convolutions before a normalisation have no bias, which the normalisation would remove; parameter counts that
+    include it are larger by width (layers - 2). With ``bias=false`` this is the bias-free DnCNN of Mohan et al., ICLR
+    2020.
 
     Parameters
     ----------
     channels
-        Channels of the images.
+        Number of image channels.
     width
-        Channels of the hidden layers.
+        Number of channels of the hidden layers.
     layers
         Number of convolutions.
     bias
-        Whether to add constants; without, the normalisation is bias-free too, and the network homogeneous.
+        Whether to use additive constants; without them the normalisation is bias-free, and the network homogeneous.
     norm
-        Whether to normalise.
+        Whether to use normalisation layers.
     blind
-        Whether to ignore the noise level; otherwise a map of it is a further input channel.
+        Whether to ignore the noise level; otherwise a map of it is an additional input channel.
     """
 
     citation = ZHANG_2017

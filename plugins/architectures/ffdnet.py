@@ -16,30 +16,30 @@ from ._inputs import padded
 class FFDNet(Chain):
     """FFDNet of Zhang, Zuo & Zhang, IEEE Transactions on Image Processing 2018.
 
-    Each 2x2 cell of pixels becomes the channels of one position (pixel-unshuffle), a map of the noise level is a
-    further channel, and a chain of 3x3 convolutions with batch normalisation and ReLU works at half the resolution,
-    with a receptive field of 4 layers + 2. With the defaults, those published for grey images: given the noise level,
-    0.486 M parameters and 62 pixels. Published for colour: width=96, layers=12, 0.853 M parameters and 50 pixels. Any
-    image size: an odd side is extended by a copy of its last pixels, which is cut off again.
+    Pixel-unshuffle turns 2x2 cells of pixels into channels, and a map of the noise level is an additional channel. A
+    chain of 3x3 convolutions with batch normalisation and ReLU works at half the resolution. The receptive field is 4
+    layers + 2 pixels. The defaults are those published for grey images: not blind, 0.486 M parameters, 62 pixels. For
+    colour the publication has width=96 and layers=12: 0.853 M parameters, 50 pixels. Images may have any size; odd
+    sides are padded by repeating the last pixels, and the result is cropped.
 
     The layers estimate the noise, which ``forward`` subtracts, so that training starts near the identity; the published
-    network returns the image itself. Counted, here and in print, are convolutions without constants where a
-    normalisation follows.
+    network estimates the image. Parameter counts, here and in the publication, have no bias in convolutions before a
+    normalisation.
 
     Parameters
     ----------
     channels
-        Channels of the images.
+        Number of image channels.
     width
-        Channels of the hidden layers.
+        Number of channels of the hidden layers.
     layers
         Number of convolutions.
     bias
-        Whether to add constants; without, the normalisation is bias-free too, and the network homogeneous.
+        Whether to use additive constants; without them the normalisation is bias-free, and the network homogeneous.
     norm
-        Whether to normalise.
+        Whether to use normalisation layers.
     blind
-        Whether to leave out the map of the noise level.
+        Whether to ignore the noise level; otherwise a map of it is an additional input channel.
     """
 
     citation = ZHANG_2018

@@ -1,4 +1,4 @@
-"""The dilated network of Zhang et al. 2017."""
+"""The dilated convolutional network of Zhang et al. 2017."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._bias_free import keep_variance, residual_output
 
 #: Dilations of the seven convolutions.
 DILATIONS = (1, 2, 3, 4, 3, 2, 1)
-#: Range of noise levels that each published network is for: two of 255.
+#: Width of the range of noise levels of each published network.
 STEP = 2 / 255
 
 
@@ -21,22 +21,24 @@ class IRCNN(nn.Module):
     """Dilated CNN of Zhang, Zuo, Gu & Zhang, CVPR 2017, the denoiser of IRCNN.
 
     Seven 3x3 convolutions with dilations 1, 2, 3, 4, 3, 2, 1 and ReLU between them estimate the noise, which
-    ``forward`` subtracts. No normalisation: in the published weights it is merged into the convolutions. With the
-    defaults 0.19 M parameters and a receptive field of 33 pixels; any image size.
+    ``forward`` subtracts. There is no normalisation, since in the published weights it is merged into the convolutions.
+    With the defaults the network has 0.19 M parameters and a receptive field of 33 pixels. Images may have any size.
 
-    Published are 25 of them in one file, for sigma up to 2, 4, ..., 50 of 255 (``levels=25``): each image is denoised
-    by the network for its noise level, and by the last above. One network (``levels=1``) is blind.
+    The publication has 25 networks in a file, for sigma up to 2/255, 4/255, ..., 50/255 (``levels=25``). Each image is
+    denoised by the network for its noise level, or by the last network if sigma is larger. A single network
+    (``levels=1``) is blind.
 
     Parameters
     ----------
     channels
-        Channels of the images.
+        Number of image channels.
     width
-        Channels of the hidden layers.
+        Number of channels of the hidden layers.
     levels
-        Number of networks; number k, from 1, is for sigma in (2 (k - 1), 2 k] of 255, and the last for all above.
+        Number of networks; network k = 1, 2, ... is for sigma in (2 (k - 1), 2 k] / 255, and the last also for larger
+        sigma.
     bias
-        Whether to add constants; without them the network is homogeneous.
+        Whether to use biased convolutions; without bias the network is homogeneous.
     """
 
     citation = ZHANG_2017_IRCNN
@@ -57,18 +59,18 @@ class IRCNN(nn.Module):
         if len(self.networks) == 1:
             image: Tensor = noisy - self.networks[0](noisy)
             return image
-        # Half a millionth of a step below a border is on it: 4/255 in float32 is a little more than in the reals.
-        numbers = (sigma / STEP - 5e-7 * len(self.networks)).ceil().long().clamp(1, len(self.networks)) - 1
-        found = torch.zeros_like(noisy)
-        for number in sorted(set(numbers.tolist())):
-            places = (numbers == number).nonzero().flatten()
-            noise = self.networks[number](noisy.index_select(0, places))
-            found = found.index_copy(0, places, noise.to(found.dtype))
-        return noisy - found
+        # The tolerance keeps rounded noise levels in their range: 4/255 in float32 is slightly above 4/255.
+        indices = (sigma / STEP - 5e-7 * len(self.networks)).ceil().long().clamp(1, len(self.networks)) - 1
+        estimates = torch.zeros_like(noisy)
+        for index in sorted(set(indices.tolist())):
+            selected = (indices == index).nonzero().flatten()
+            noise = self.networks[index](noisy.index_select(0, selected))
+            estimates = estimates.index_copy(0, selected, noise.to(estimates.dtype))
+        return noisy - estimates
 
 
 def _dilated(channels: int, width: int, *, bias: bool) -> nn.Sequential:
-    """Return the seven convolutions; the result is the noise, near 0 before training."""
+    """Return the seven convolutions, whose output is near 0 before training."""
     modules: list[nn.Module] = []
     inputs = channels
     for dilation in DILATIONS[:-1]:

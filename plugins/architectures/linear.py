@@ -1,4 +1,4 @@
-"""The trained linear denoiser."""
+"""A trained linear denoiser."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from .._papers import WANG_2025, WIENER_1949
 from ..bases.dct import dct_matrix
 from ._inputs import need_shape
 
-#: How much a step of the optimiser changes the shrinkage of a frequency, against other parameters.
+#: Factor on the effect of optimiser steps on the shrinkage of frequencies, relative to other parameters.
 GAIN_SPEED = 10.0
 
 
 class Linear(nn.Module):
-    """One linear map of the whole image, trained: a denoiser that does not adapt to the image.
+    """Trained linear map of the whole image: a denoiser that does not adapt to the image.
 
-    Every linear map of the d = C H W numbers of an image can be learned. What it learns for one noise level is the
-    filter of Wiener, 1949, with the second moments of the training images (see the reference ``wiener-linear``); for
-    several levels it is the best compromise, since a blind linear map is the same for all of them.
+    Every linear map of the d = C H W values of an image can be learned. For a single noise level the optimal map is the
+    Wiener filter (Wiener 1949) with the second moments of the training images; see the reference ``wiener-linear``. For
+    several levels it is the best compromise, since a blind linear map is the same for all levels.
 
-    The map is written as ``noisy - M noisy``, where M is the sum of a diagonal and a full matrix between coefficients
-    of the DCT. The diagonal says nothing that the full matrix could not, but images are nearly stationary: it is most
-    of the optimal map, and has d numbers to learn instead of d². Training starts at the identity. Without ``residual``
-    it is one plain matrix that starts at 0: of that, gradient descent at one noise level learns each principal
-    component at a rate in proportion to its variance plus that of the noise (Wang & Pehlevan 2025, arXiv 2503.03206).
+    The map is ``noisy - M noisy``, where M is the sum of a diagonal and a full matrix between DCT coefficients. The
+    diagonal is redundant, but it is the largest part of the optimal map, since images are nearly stationary, and has
+    only d parameters instead of d². Training starts at the identity. Without ``residual`` the map is a plain matrix
+    that starts at 0, for which gradient descent at a single noise level learns each principal component at a rate
+    proportional to its variance plus that of the noise (Wang & Pehlevan 2025, arXiv 2503.03206).
 
-    The receptive field is global; only images of the size that it was built for: d² + d parameters, 1.05 M for grey
-    images of 32x32. Without ``bias`` it is linear, and so homogeneous.
+    The receptive field is global, and images must have the shape of the dataset. There are d² + d parameters, 1.05 M
+    for grey images of 32x32. Without ``bias`` the map is linear, and therefore homogeneous.
 
     Parameters
     ----------
     shape
         Shape (C, H, W) of the images.
     bias
-        Whether to add a constant image, which makes the map affine.
+        Whether to add a learned constant image, which makes the map affine.
     residual
-        Whether the map is the identity less what is learned; otherwise it is one plain matrix.
+        Whether the map is the identity minus a learned map; otherwise it is a plain matrix.
     """
 
     citation = (WIENER_1949, WANG_2025)
@@ -55,7 +55,7 @@ class Linear(nn.Module):
         self.matrix = None if residual else nn.Parameter(torch.zeros(pixels, pixels))
         if self.matrix is not None:
             return
-        # Gains start at 0 whatever the recipe says of linear layers, so they are plain parameters.
+        # Plain parameters, so that the initialisation of linear layers in a recipe does not change their start at 0.
         self.shrinkage = nn.Parameter(torch.zeros(shape))
         self.mixing = nn.Parameter(torch.zeros(pixels, pixels))
         device = self.shrinkage.device
@@ -73,7 +73,7 @@ class Linear(nn.Module):
 
     def _residual(self, noisy: Tensor) -> Tensor:
         coefficients = self.rows @ noisy @ self.columns.T
-        # Each coefficient of the result sums d of these: without the factor a step would change it by too much.
+        # Each output coefficient is a sum of d terms; without the factor optimiser steps would be too large.
         mixed = functional.linear(coefficients.flatten(1), self.mixing) / math.sqrt(len(self.mixing))
         removed = GAIN_SPEED * self.shrinkage * coefficients + mixed.view_as(noisy)
         return noisy - self.rows.T @ removed @ self.columns

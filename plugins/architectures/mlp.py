@@ -13,37 +13,37 @@ from torch import Tensor, nn
 from .._papers import BURGER_2012
 from ._inputs import need_shape
 
-#: Keeps the share of a black image from being 0/0.
+#: Added to the denominator of the share, which is 0 for a black image.
 TINY = 1e-20
 
 
 class MLP(nn.Module):
-    """Multilayer perceptron on the whole image: every layer joins every number to every other, with ReLU between.
+    """Multilayer perceptron of fully connected layers with ReLU on the whole image.
 
-    It has no notion of neighbourhoods or translations: a denoiser without convolutions. Burger, Schuler
-    & Harmeling, CVPR 2012, denoised patches so (with tanh).
+    The network has no convolutions, and no notion of neighbourhoods or translations. Burger, Schuler & Harmeling, CVPR
+    2012, denoised patches with such a network, with tanh instead of ReLU.
 
-    The last hidden layer h gives an image and the share of the noisy one that is added to it:
-    ``denoised = u²/(u² + v²) noisy + image``, where u and v are linear in h. A hidden layer narrower than the image
-    cannot carry its noise: a network that had to estimate the noise, as others here do, could remove little of it.
-    Without bias the share does not change with the scale of the image, so that the network is homogeneous. Training
-    starts near the identity: a share near 1 and an image near 0.
+    From the last hidden layer h the network computes an image, and a share of the noisy image that is added to it:
+    ``denoised = u²/(u² + v²) noisy + image``, where u and v are linear in h. It does not estimate the noise as other
+    networks here do, since a hidden layer narrower than the image cannot represent the noise. Without bias the share
+    does not depend on the scale of the image, so the network is homogeneous. Training starts near the identity, with a
+    share near 1 and an image near 0.
 
-    The receptive field is global; only images of the size that it was built for. With the defaults: blind, about
-    2048 d + 1 M parameters for d = C H W, which is 3.2 M for grey images of 32x32.
+    The receptive field is global, and images must have the shape of the dataset. With the defaults the network is
+    blind, and has about 2048 d + 1 M parameters for d = C H W: 3.2 M for grey images of 32x32.
 
     Parameters
     ----------
     shape
         Shape (C, H, W) of the images.
     width
-        Numbers in a hidden layer.
+        Number of units in a hidden layer.
     layers
-        Number of linear maps from the noisy to the denoised image.
+        Number of linear layers from the noisy to the denoised image.
     bias
-        Whether to add constants.
+        Whether linear layers have a bias.
     blind
-        Whether to ignore the noise level; otherwise it is a further input.
+        Whether to ignore the noise level; otherwise it is an additional input.
     """
 
     citation = BURGER_2012
@@ -74,19 +74,19 @@ class MLP(nn.Module):
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise images of shape (N, C, H, W) with noise levels of shape (N,)."""
         need_shape(noisy, self.shape, "mlp")
-        numbers = noisy.flatten(1)
+        inputs = noisy.flatten(1)
         if not self.blind:
-            level = sigma.to(numbers.dtype).view(-1, 1).expand(len(numbers), 1)
-            numbers = torch.cat([numbers, level], dim=1)
-        features = self.hidden(numbers)
-        kept, dropped = self.share(features).square().chunk(2, dim=1)
-        share = (kept / (kept + dropped + TINY)).view(-1, 1, 1, 1)
+            level = sigma.to(inputs.dtype).view(-1, 1).expand(len(inputs), 1)
+            inputs = torch.cat([inputs, level], dim=1)
+        features = self.hidden(inputs)
+        kept_weight, dropped_weight = self.share(features).square().chunk(2, dim=1)
+        share = (kept_weight / (kept_weight + dropped_weight + TINY)).view(-1, 1, 1, 1)
         denoised: Tensor = share * noisy + self.image(features).view_as(noisy)
         return denoised
 
 
 def _linear(inputs: int, outputs: int, *, bias: bool) -> nn.Linear:
-    """Return a layer with the weights of He, Zhang, Ren & Sun, ICCV 2015, for inputs that come from ReLU."""
+    """Return a layer initialised for ReLU as in He, Zhang, Ren & Sun, ICCV 2015."""
     layer = nn.Linear(inputs, outputs, bias=bias)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     if bias:

@@ -15,21 +15,21 @@ from .mohan_rcnn import HIDDEN, Stage
 class MohanDenseNet(nn.Module):
     """Blind simplified DenseNet of Mohan, Kadkhodaie, Simoncelli & Fernandez-Granda, ICLR 2020, bias-free by default.
 
-    Chains of seven 3x3 convolutions with ReLU between them and no normalisation, each on the noisy image and the five
-    maps that the one before returns: ``mohan-rcnn`` unrolled, with weights of its own for each stage. The last chain
-    estimates the image itself. With the defaults 0.76 M parameters and a receptive field of 57 pixels, 14 more for each
-    stage; any image size.
+    The network is ``mohan-rcnn`` unrolled, with separate weights for each stage. Each stage is a chain of seven 3x3
+    convolutions with ReLU between them and no normalisation. Its input is the noisy image and the five maps that the
+    previous stage returns. The last stage estimates the image. With the defaults the network has 0.76 M parameters and
+    a receptive field of 57 pixels, which grows by 14 with each stage. Images may have any size.
 
     Parameters
     ----------
     channels
-        Channels of the images.
+        Number of image channels.
     width
-        Channels of the hidden layers.
+        Number of channels of the hidden layers.
     stages
-        Number of chains.
+        Number of stages.
     bias
-        Whether to add constants; the last convolution of all has none either way.
+        Whether to use biased convolutions; the last convolution of the network never has a bias.
     """
 
     citation = MOHAN_2020
@@ -43,7 +43,7 @@ class MohanDenseNet(nn.Module):
         bias: bool = False,
     ) -> None:
         super().__init__()
-        # The published code passes as many maps as a chain has hidden layers.
+        # The published code passes as many maps between stages as a stage has hidden layers.
         self.cnn_list = nn.ModuleList(
             Stage(
                 channels + (HIDDEN if stage else 0),
@@ -58,6 +58,6 @@ class MohanDenseNet(nn.Module):
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise images of shape (N, C, H, W); blind, so ``sigma`` is not used."""
         maps = noisy[:, :0]
-        for chain in self.cnn_list:
-            maps = chain(torch.cat([noisy, maps], dim=1))
+        for stage in self.cnn_list:
+            maps = stage(torch.cat([noisy, maps], dim=1))
         return maps

@@ -11,29 +11,29 @@ from torch import Tensor, nn
 from .._papers import MOHAN_2020
 from ._bias_free import keep_variance
 
-#: Hidden convolutions of a chain, in all published networks.
+#: Number of hidden convolutions of a stage in all published networks.
 HIDDEN = 5
 
 
 class MohanRCNN(nn.Module):
     """Blind recurrent CNN of Mohan, Kadkhodaie, Simoncelli & Fernandez-Granda, ICLR 2020, bias-free by default.
 
-    One chain of seven 3x3 convolutions with ReLU between them and no normalisation is applied again and again, to the
-    noisy image and its own last estimate side by side; the first estimate is the noisy image. It estimates the image
-    itself. After Zhang et al. 2018 (arXiv:1805.07709). With the defaults 0.19 M parameters and a receptive field of 57
-    pixels, 14 more for each stage; any image size. All stages are trained; the published training draws their number
-    anew for each batch.
+    A chain of seven 3x3 convolutions with ReLU between them and no normalisation is applied repeatedly, to the noisy
+    image concatenated with the previous estimate of the image, which starts as the noisy image (after Zhang et al.
+    2018, arXiv:1805.07709). With the defaults the network has 0.19 M parameters and a receptive field of 57 pixels,
+    which grows by 14 with each stage. Images may have any size. Training uses all stages; the published training draws
+    their number at random for each batch.
 
     Parameters
     ----------
     channels
-        Channels of the images.
+        Number of image channels.
     width
-        Channels of the hidden layers.
+        Number of channels of the hidden layers.
     stages
-        How many times the chain is applied.
+        Number of applications of the chain.
     bias
-        Whether to add constants; the last convolution has none either way.
+        Whether to use biased convolutions; the last convolution never has a bias.
     """
 
     citation = MOHAN_2020
@@ -69,7 +69,7 @@ class Stage(nn.Module):
         keep_variance(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return (N, ``outputs``, H, W) of (N, ``inputs``, H, W)."""
+        """Return maps of shape (N, ``outputs``, H, W), given maps of shape (N, ``inputs``, H, W)."""
         features = self.first_layer(images).relu()
         for layer in self.hidden_layer_list:
             features = layer(features).relu()

@@ -12,17 +12,18 @@ from .._papers import MOHAN_2020
 class MohanUNet(nn.Module):
     """Blind UNet of Mohan, Kadkhodaie, Simoncelli & Fernandez-Granda, ICLR 2020, bias-free by default.
 
-    Nine convolutions with ReLU between them and no normalisation, after Zhang et al. 2018 (arXiv:1805.07709): two at
-    full resolution, four at half of it (the last two dilated by 2 and 4), a transposed one back up, and two on what
-    that gives and the features of before side by side. They estimate the image itself. With the defaults 0.23 M
-    parameters and a receptive field of 45 pixels; any image size: odd sides are padded by a line of zeros, and cropped.
+    Nine convolutions with ReLU between them and no normalisation estimate the image, after Zhang et al. 2018
+    (arXiv:1805.07709): two at full resolution, four at half resolution (the last two with dilations 2 and 4), a
+    transposed convolution to full resolution, and two on the result concatenated with the earlier features at full
+    resolution. With the defaults the network has 0.23 M parameters and a receptive field of 45 pixels. Images may have
+    any size; odd sides are padded with zeros, and the result is cropped.
 
     Parameters
     ----------
     channels
-        Channels of the images.
+        Number of image channels.
     bias
-        Whether to add constants; the last convolution has none either way.
+        Whether to use biased convolutions; the last convolution never has a bias.
     """
 
     citation = MOHAN_2020

@@ -19,30 +19,31 @@ Blocks = tuple[Annotated[int, Field(ge=0, le=1000)], ...]
 class NAFNet(nn.Module):
     """NAFNet of Chen, Chu, Zhang & Sun, "Simple Baselines for Image Restoration", ECCV 2022.
 
-    A UNet of residual blocks whose only nonlinearities are layer normalisation over the channels and products of
-    features: a gate that multiplies two halves of the channels, and channel attention, which multiplies channels by a
-    linear map of their means. 2x2 convolutions with stride 2 on the way down, pixel-shuffle on the way up, added skips.
-    The layers estimate the noise, which ``forward`` subtracts. The receptive field is global, through the means of the
-    attention. Any image size: the lower and right borders are filled with zeros to a multiple of 2^levels, and cut off.
+    NAFNet is a UNet of residual blocks without activation functions. Its nonlinearities are layer normalisation over
+    channels and products of features: a gate multiplies two halves of the channels, and channel attention multiplies
+    channels by a linear map of their means. It has 2x2 convolutions with stride 2 in the encoder, pixel-shuffle in the
+    decoder, and additive skip connections. The layers estimate the noise, which ``forward`` subtracts. The receptive
+    field is global, through the means of channel attention. Images of any size are padded below and to the right with
+    zeros to multiples of 2^levels, and the result is cropped.
 
-    Published for denoising: width=32, encoder=[2,2,4,8], middle=12, decoder=[2,2,2,2]: 29.16 M parameters in colour
-    (width=64: 116 M). The defaults are small: blind, 0.29 M parameters. It is not homogeneous: its blocks add features
-    of degree 0, and a version without constants would be no nearer to it.
+    For denoising the publication has width=32, encoder=[2,2,4,8], middle=12, decoder=[2,2,2,2]: 29.16 M parameters in
+    colour (width=64: 116 M). The defaults are small, blind with 0.29 M parameters. The network is not homogeneous: its
+    blocks add features of degree 0, even without constants.
 
     Parameters
     ----------
     channels
-        Channels of the images.
+        Number of image channels.
     width
-        Channels of the finest level; each level doubles them.
+        Number of channels at the finest level; it doubles at each level.
     encoder
-        Blocks at each level on the way down, finest first; one number for each level.
+        Number of blocks at each level of the encoder, finest first.
     middle
-        Blocks at the coarsest resolution.
+        Number of blocks at the coarsest resolution.
     decoder
-        Blocks at each level on the way up, coarsest first; as many numbers as ``encoder``.
+        Number of blocks at each level of the decoder, coarsest first; as many numbers as in ``encoder``.
     blind
-        Whether to ignore the noise level; otherwise a map of it is a further input channel.
+        Whether to ignore the noise level; otherwise a map of it is an additional input channel.
     """
 
     citation = CHEN_2022
@@ -70,19 +71,21 @@ class NAFNet(nn.Module):
             return nn.Sequential(*(Block(channels) for _ in range(count)))
 
         self.first = nn.Conv2d(channels + (not blind), width, 3, padding=1)
-        self.encoder = nn.ModuleList(blocks(here, count) for here, count in zip(widths, encoder, strict=False))
-        self.down = nn.ModuleList(nn.Conv2d(here, 2 * here, 2, stride=2) for here in widths[:-1])
+        self.encoder = nn.ModuleList(blocks(features, count) for features, count in zip(widths, encoder, strict=False))
+        self.down = nn.ModuleList(nn.Conv2d(features, 2 * features, 2, stride=2) for features in widths[:-1])
         self.middle = blocks(widths[-1], middle)
-        # Twice the channels at half the resolution become half the channels at the next.
-        self.up = nn.ModuleList(nn.Conv2d(here, 2 * here, 1, bias=False) for here in widths[:0:-1])
-        self.decoder = nn.ModuleList(blocks(here, count) for here, count in zip(widths[-2::-1], decoder, strict=True))
+        # Pixel-shuffle turns 2 c channels into c / 2 channels at twice the resolution.
+        self.up = nn.ModuleList(nn.Conv2d(features, 2 * features, 1, bias=False) for features in widths[:0:-1])
+        self.decoder = nn.ModuleList(
+            blocks(features, count) for features, count in zip(widths[-2::-1], decoder, strict=True)
+        )
         self.last = residual_output(width, channels, bias=True)
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise images of shape (N, C, H, W) with noise levels of shape (N,)."""
         height, width = noisy.shape[-2:]
-        filled = functional.pad(noisy, (0, -width % self.multiple, 0, -height % self.multiple))
-        features = self.first(filled if self.blind else with_noise_level(filled, sigma))
+        padded = functional.pad(noisy, (0, -width % self.multiple, 0, -height % self.multiple))
+        features = self.first(padded if self.blind else with_noise_level(padded, sigma))
         skips = []
         for encode, down in zip(self.encoder, self.down, strict=True):
             features = encode(features)
@@ -96,7 +99,7 @@ class NAFNet(nn.Module):
 
 
 class Block(nn.Module):
-    """Two residual steps: depthwise convolution with gate and channel attention; then a gated pointwise layer."""
+    """A residual depthwise convolution with gate and channel attention, then a residual gated pointwise layer."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -17,27 +17,27 @@ from ._inputs import need_multiples, with_noise_level
 class UNet(nn.Module):
     """Bias-free UNet of Kadkhodaie, Guth, Simoncelli & Mallat, ICLR 2024.
 
-    Every block has 3x3 convolutions with bias-free normalisation and ReLU (the first has no normalisation, the last
-    neither); 2x2 average pooling on the way down, 2x2 transposed convolutions on the way up, concatenated skips. The
-    layers estimate the noise, which ``forward`` subtracts. With the defaults: blind, 7.6 M parameters and a receptive
-    field of 92 pixels.
+    Every block has 3x3 convolutions with bias-free normalisation and ReLU. The first convolution of the network has no
+    normalisation, and the last neither normalisation nor ReLU. The encoder has 2x2 average pooling, the decoder 2x2
+    transposed convolutions, and skip connections are concatenated. The layers estimate the noise, which ``forward``
+    subtracts. With the defaults the network is blind, and has 7.6 M parameters and a receptive field of 92 pixels.
 
     Parameters
     ----------
     channels
-        Channels of the images.
+        Number of image channels.
     width
-        Channels of the finest level; each level doubles them.
+        Number of channels at the finest level; it doubles at each level.
     levels
-        How often the resolution is halved; image sides must be multiples of 2^levels.
+        Number of times that the resolution is halved; image sides must be multiples of 2^levels.
     convolutions
-        Convolutions in a block.
+        Number of convolutions per block.
     bias
-        Whether to add constants: biased convolutions and ordinary batch normalisation.
+        Whether to use biased convolutions and ordinary batch normalisation.
     norm
-        Whether to normalise.
+        Whether to use normalisation layers.
     blind
-        Whether to ignore the noise level; otherwise a map of it is a further input channel.
+        Whether to ignore the noise level; otherwise a map of it is an additional input channel.
     """
 
     citation = KADKHODAIE_2024
@@ -72,10 +72,10 @@ class UNet(nn.Module):
         self.upsample = nn.ModuleList()
         self.decoder = nn.ModuleList()
         for level in reversed(range(levels)):
-            here = widths[level]
-            self.upsample.append(nn.ConvTranspose2d(2 * here, here, 2, stride=2, bias=bias))
-            last = [residual_output(here, channels, bias=bias)] if level == 0 else []
-            self.decoder.append(nn.Sequential(*block(2 * here, here, convolutions - (level == 0)), *last))
+            features = widths[level]
+            self.upsample.append(nn.ConvTranspose2d(2 * features, features, 2, stride=2, bias=bias))
+            last = [residual_output(features, channels, bias=bias)] if level == 0 else []
+            self.decoder.append(nn.Sequential(*block(2 * features, features, convolutions - (level == 0)), *last))
         if not norm:
             keep_variance(self)
 

@@ -1,4 +1,4 @@
-"""A UNet that is conditioned on the noise level, as in diffusion models."""
+"""A UNet conditioned on the noise level, as in diffusion models."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ from ._inputs import NoiseEmbedding, need_multiples
 
 
 class UNetConditional(nn.Module):
-    """The UNet of diffusion models: Ho, Jain & Abbeel, NeurIPS 2020; Song et al., ICLR 2021.
+    """UNet of diffusion models, conditioned on the noise level (Ho, Jain & Abbeel 2020; Song et al. 2021).
 
-    Residual blocks with group normalisation and SiLU, whose features are scaled and shifted by an embedding of log
-    sigma (Nichol & Dhariwal, ICML 2021); strided convolutions on the way down, nearest neighbours and a convolution on
-    the way up, concatenated skips, one for each level. The published attention is left out. The layers estimate the
-    noise over sigma, and ``forward`` subtracts sigma times that; or they are preconditioned (Karras et al. 2022, table
-    1), which strong noise needs: an error of 1 % in the noise is one of sigma / 100 in the image. With the defaults:
-    0.83 M parameters. The receptive field is global, through the means of the normalisation; without ``norm`` it is 57
-    pixels.
+    Residual blocks have group normalisation and SiLU, and an embedding of log sigma scales and shifts their features
+    (Nichol & Dhariwal, ICML 2021). The encoder has strided convolutions, the decoder nearest-neighbour upsampling with
+    a convolution, and each level a concatenated skip connection. The published attention is omitted. The layers
+    estimate the noise divided by sigma, and ``forward`` subtracts sigma times this estimate. With ``sigma_data`` the
+    network is preconditioned (Karras et al. 2022, table 1), which is needed for strong noise: a relative error of 1 %
+    in the noise is an error of sigma / 100 in the image. With the defaults it has 0.83 M parameters. The receptive
+    field is global, through the means of the normalisation, or 57 pixels without ``norm``.
 
     Group normalisation and SiLU are not homogeneous, with or without constants, so there is no bias-free version.
 
     Parameters
     ----------
     channels
-        Channels of the images.
+        Number of image channels.
     width
-        Channels of the finest level; each level doubles them.
+        Number of channels at the finest level; it doubles at each level.
     levels
-        How often the resolution is halved; image sides must be multiples of 2^levels.
+        Number of times that the resolution is halved; image sides must be multiples of 2^levels.
     blocks
-        Residual blocks at a level, on the way down and on the way up.
+        Number of residual blocks per level, in the encoder and in the decoder.
     norm
-        Whether to normalise.
+        Whether to use normalisation layers.
     blind
-        Whether to ignore the noise level: no embedding, and the layers estimate the noise itself.
+        Whether to ignore the noise level: there is no embedding, and the layers estimate the noise.
     sigma_data
-        Standard deviation s of the pixels of the data about 1/2, 0.15 on C^alpha images, for preconditioning: the
-        layers are given (y - 1/2) / sqrt(sigma^2 + s^2), and add what best estimates the image beside the best linear
-        one without correlations, 1/2 + (y - 1/2) s^2 / (sigma^2 + s^2), in units of its error. Not by default.
+        Standard deviation s of pixels around 1/2 (0.15 for C^alpha images) for preconditioning; ``null`` for none. The
+        input of the layers is (y - 1/2) / sqrt(sigma^2 + s^2). Their output, scaled by sigma s / sqrt(sigma^2 + s^2),
+        is added to the pixelwise linear estimate 1/2 + (y - 1/2) s^2 / (sigma^2 + s^2).
 
     Raises
     ------
     ValueError
-        If a blind network is to be preconditioned.
+        If ``sigma_data`` is given for a blind network.
     """
 
     citation = (HO_2020, SONG_2021, KARRAS_2022)
@@ -78,16 +78,16 @@ class UNetConditional(nn.Module):
             return Stage(inputs, outputs, blocks, None if blind else 4 * width, norm=norm)
 
         self.first = nn.Conv2d(channels, width, 3, padding=1)
-        self.encoder = nn.ModuleList(stage(here, here) for here in widths[:-1])
-        self.down = nn.ModuleList(nn.Conv2d(here, 2 * here, 3, stride=2, padding=1) for here in widths[:-1])
+        self.encoder = nn.ModuleList(stage(features, features) for features in widths[:-1])
+        self.down = nn.ModuleList(nn.Conv2d(features, 2 * features, 3, stride=2, padding=1) for features in widths[:-1])
         self.middle = stage(widths[-1], widths[-1])
-        self.up = nn.ModuleList(nn.Conv2d(2 * here, here, 3, padding=1) for here in widths[-2::-1])
-        self.decoder = nn.ModuleList(stage(2 * here, here) for here in widths[-2::-1])
+        self.up = nn.ModuleList(nn.Conv2d(2 * features, features, 3, padding=1) for features in widths[-2::-1])
+        self.decoder = nn.ModuleList(stage(2 * features, features) for features in widths[-2::-1])
         self.last_norm = normalisation(width) if norm else nn.Identity()
         self.last = residual_output(width, channels, bias=True)
         if not norm:
             keep_variance(self)
-            # Blocks still start as the identity.
+            # Set the last weights of blocks to 0 again, so that blocks start as the identity.
             for module in self.modules():
                 if isinstance(module, Block):
                     nn.init.zeros_(module.second.weight)
@@ -96,13 +96,13 @@ class UNetConditional(nn.Module):
         """Denoise images of shape (N, C, H, W) with noise levels of shape (N,)."""
         need_multiples(noisy, 2**self.levels, f"unet-conditional with levels={self.levels}")
         level = None if self.embedding is None else self.embedding(sigma)
-        column = sigma.view(-1, 1, 1, 1)
+        levels = sigma.view(-1, 1, 1, 1)
         if self.sigma_data is None:
             residual = self._layers(noisy, level)
-            return noisy - (residual if level is None else residual * column)
-        total, centred = column.square() + self.sigma_data**2, noisy - 0.5
-        added = self._layers(centred / total.sqrt(), level) * (column * self.sigma_data / total.sqrt())
-        return 0.5 + centred * (self.sigma_data**2 / total) + added
+            return noisy - (residual if level is None else residual * levels)
+        variance, centred = levels.square() + self.sigma_data**2, noisy - 0.5
+        correction = self._layers(centred / variance.sqrt(), level) * (levels * self.sigma_data / variance.sqrt())
+        return 0.5 + centred * (self.sigma_data**2 / variance) + correction
 
     def _layers(self, images: Tensor, level: Tensor | None) -> Tensor:
         features, skips = self.first(images), []
@@ -112,15 +112,16 @@ class UNetConditional(nn.Module):
             features = down(features)
         features = self.middle(features, level)
         for up, decode in zip(self.up, self.decoder, strict=True):
-            # The nearest neighbours. Compiled in bfloat16, ``interpolate`` may lose the gradient (torch 2.13 on CPUs).
+            # Nearest-neighbour upsampling: compiled in bfloat16, ``interpolate`` may lose gradients (torch 2.13 on
+            # CPUs).
             features = up(features.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3))
             features = decode(torch.cat([features, skips.pop()], dim=1), level)
-        found: Tensor = self.last(functional.silu(self.last_norm(features)))
-        return found
+        output: Tensor = self.last(functional.silu(self.last_norm(features)))
+        return output
 
 
 class Stage(nn.Module):
-    """The residual blocks of one level."""
+    """The residual blocks of a level."""
 
     def __init__(self, inputs: int, outputs: int, count: int, embedding: int | None, *, norm: bool) -> None:
         super().__init__()
@@ -135,7 +136,7 @@ class Stage(nn.Module):
 
 
 class Block(nn.Module):
-    """Two convolutions, scaled and shifted between by the noise level, added to their input."""
+    """A residual block of two convolutions, between which the noise level scales and shifts features."""
 
     def __init__(self, inputs: int, outputs: int, embedding: int | None, *, norm: bool) -> None:
         super().__init__()
@@ -159,5 +160,5 @@ class Block(nn.Module):
 
 
 def normalisation(channels: int) -> nn.GroupNorm:
-    """Return the normalisation of up to 8 groups of channels."""
+    """Return a group normalisation with up to 8 groups."""
     return nn.GroupNorm(math.gcd(channels, 8), channels)

@@ -1,4 +1,4 @@
-"""A vision transformer that returns an image."""
+"""Vision transformer (ViT) for denoising."""
 
 from __future__ import annotations
 
@@ -16,36 +16,37 @@ from ._tokens import Grid, Patches, TokenAttention, check_windows
 class ViT(nn.Module):
     """Vision transformer on patches, with global or local attention, after Dosovitskiy et al., ICLR 2021.
 
-    A token for each patch, blocks of attention and a perceptron, each with layer normalisation before it, and a linear
-    map from every token to the noise in its patch, which ``forward`` subtracts. The last tokens are not normalised, as
-    they are in classification: how large the noise is would be lost. With ``window`` attention stays within
-    windows, shifted by half a window in every second block (Liu et al., ICCV 2021). Attention and perceptrons are
-    timm's.
+    Each patch is a token. Blocks consist of attention and a perceptron, each after layer normalisation. A linear map
+    from each token estimates the noise in its patch, which ``forward`` subtracts. Unlike in classification the last
+    tokens are not normalised, which would remove the magnitude of the noise. With ``window`` attention is limited to
+    windows, shifted by half a window in every second block (Liu et al., ICCV 2021). Attention and perceptrons are those
+    of timm.
 
-    With the defaults: 0.67 M parameters for grey images of 80x80; the receptive field is global. With ``window`` it is
-    a square of depth x window x patch pixels, as far as the image reaches. Not homogeneous: it normalises. It takes
-    images of one size, that of the dataset it is built for, whose sides must be multiples of ``patch``.
+    With the defaults it has 0.67 M parameters for grey images of 80x80. The receptive field is global, or with
+    ``window`` a square of depth x window x patch pixels. The network is not homogeneous, because of normalisation. It
+    accepts only images of the shape of its dataset, whose sides must be multiples of ``patch``.
 
     Parameters
     ----------
     shape
         Shape (C, H, W) of the images.
     patch
-        Side of a patch.
+        Side of a patch in pixels.
     width
-        Numbers in a token.
+        Dimension of tokens.
     depth
         Number of blocks.
     heads
-        Attention heads, which must divide the width.
+        Number of attention heads, a divisor of ``width``.
     window
-        Side of a window, in patches, which must divide the rows and the columns of patches; null for global attention.
+        Side of a window in patches, a divisor of the numbers of rows and columns of patches; ``null`` for global
+        attention.
     mlp_ratio
-        Hidden units of a perceptron over the width.
+        Number of hidden units of a perceptron divided by ``width``.
     positions
-        ``sincos``, a fixed table of sines and cosines, or ``learned``.
+        Position embedding: ``sincos`` for fixed sines and cosines, or ``learned``.
     blind
-        Whether the noise level is unknown; otherwise a map of it is a further input channel.
+        Whether to ignore the noise level; otherwise a map of it is an additional input channel.
     """
 
     citation = DOSOVITSKIY_2021
@@ -68,8 +69,8 @@ class ViT(nn.Module):
         self.patches = Patches("vit", shape, patch, width, positions, maps=0 if blind else 1)
         self.blocks = nn.Sequential(
             *(
-                Block(width, heads, self.patches.grid, window, mlp_ratio, shifted=place % 2 == 1)
-                for place in range(depth)
+                Block(width, heads, self.patches.grid, window, mlp_ratio, shifted=index % 2 == 1)
+                for index in range(depth)
             )
         )
 

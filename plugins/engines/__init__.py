@@ -1,1 +1,1 @@
-"""Engines, which run work units."""
+"""Engines: execution of work units."""

@@ -1,4 +1,4 @@
-"""The engine for clusters of Dask."""
+"""The engine for Dask clusters."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from pydantic import Field
 from gahbench import Engine, Event, GahbenchError, Job, Watch, hardware, work_command
 from gahbench._util.resources import cpu_count
 
-#: Seconds between two looks at the cluster and the results folder.
+#: Seconds between polls of the cluster and the results folder.
 POLL_SECONDS = 2.0
-#: Seconds that the scheduler may take to answer.
+#: Timeout for answers of the scheduler in seconds.
 PATIENCE_SECONDS = 30.0
-#: Seconds that tasks may take to write checkpoints when the run is stopped.
+#: Timeout in seconds for writing checkpoints when the run is stopped.
 GRACE_SECONDS = 60.0
-#: A task that ended sooner than this, without a unit done, has died rather than worked.
+#: A task that ends within this many seconds without a finished unit counts as dead.
 SHORT_SECONDS = 300.0
-#: So many such tasks in a row, of each worker, are enough; the wait before the next begins here and grows fourfold.
+#: Successive dead tasks per worker after which the run fails, and first wait before a new task, which grows fourfold.
 SHORT_TASKS, FIRST_WAIT_SECONDS = 3, 5.0
-#: Ends the command, which then writes checkpoints, once its own standard input is closed: so it does not outlive the
-#: worker, however that ends.
+#: Script that terminates the command, which then writes checkpoints, when standard input closes, so that the command
+#: never outlives the worker.
 _SUPERVISOR = """
 import os, subprocess, sys, threading
 work = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
@@ -39,22 +39,22 @@ status = work.wait()
 os._exit(status if status >= 0 else 128 - status)
 """
 
-#: By token of a run: its processes on this worker, or nothing any more once the run is stopped.
+#: Processes on this worker for each token of a run, or ``None`` after the run is stopped.
 _processes: dict[str, list[subprocess.Popen[bytes]] | None] = {}
 
 
 class Dask(Engine):
-    """Runs units on a cluster of Dask: ``gahbench work`` on the results folder, once on each of its workers.
+    """Runs units on a Dask cluster: each of its workers runs ``gahbench work`` on the results folder.
 
-    The workers must see the folder under the same path, and have gahbench installed. Workers that join later get work,
-    too, and those that are lost are replaced by others.
+    All workers must have gahbench installed and see the folder under the same path. Workers that join later also
+    receive tasks, and tasks of lost workers are replaced.
 
     Parameters
     ----------
     scheduler
-        Address of the scheduler: ``tcp://host:8786``.
+        Address of the scheduler, such as ``tcp://host:8786``.
     workers
-        Number of workers to use at most; null for all.
+        Largest number of workers; ``null`` for all.
     """
 
     def __init__(
@@ -65,13 +65,13 @@ class Dask(Engine):
         self.scheduler, self.workers = scheduler, workers
 
     def run(self, job: Job) -> None:
-        """Keep a task on each worker until no unit is left, all that is left has failed, or the job is stopped."""
+        """Keep a task on each worker until all units are done or failed, or the job is stopped."""
         if not job.stop.is_set():
-            _Following(job, self.scheduler, job.workers or self.workers).run()
+            _ClusterRun(job, self.scheduler, job.workers or self.workers).run()
 
 
-class _Following:
-    """Tasks for one results folder."""
+class _ClusterRun:
+    """Submission and monitoring of tasks for a results folder."""
 
     def __init__(self, job: Job, scheduler: str, limit: int | None) -> None:
         self.job, self.scheduler, self.limit = job, scheduler, limit
@@ -81,20 +81,20 @@ class _Following:
         self.watch = Watch(job)
         self.left = self.watch.update()
         self.client: Any = None
-        #: By address of a worker: the future of its task, when it began, and how much was left then.
+        #: For each worker address the future of its task, its start time, and the number of units left at that time.
         self.tasks: dict[str, tuple[Any, float, int]] = {}
         self.not_before: dict[str, float] = {}
         self.dead_tasks = 0
-        self.noted = ""
+        self.last_note = ""
 
     def run(self) -> None:
-        """Submit and follow until nothing is left, or the job is stopped."""
+        """Submit and monitor tasks until no unit is left, or the job is stopped."""
         if not self.left:
             return
         self._connect()
         try:
             while self.left and not self.job.stop.is_set():
-                self._turn()
+                self._poll()
                 self.job.stop.wait(POLL_SECONDS)
                 self.left = self.watch.update()
         except KeyboardInterrupt:
@@ -115,12 +115,12 @@ class _Following:
             except Exception as error:
                 answers.put(error)
 
-        # A scheduler that is reached and does not answer keeps a client for ever, whatever its timeout.
+        # A client ignores its timeout and waits forever for a scheduler that accepts connections but does not answer.
         threading.Thread(target=connect, daemon=True).start()
         try:
             answer = answers.get(timeout=PATIENCE_SECONDS + 1)
         except queue.Empty:
-            answer = TimeoutError(f"it is silent for {PATIENCE_SECONDS:.0f} s")
+            answer = TimeoutError(f"no answer within {PATIENCE_SECONDS:.0f} s")
         if isinstance(answer, Exception):
             raise GahbenchError(f"no scheduler of Dask answers at {self.scheduler}: {answer}") from answer
         self.client = answer
@@ -130,28 +130,28 @@ class _Following:
             self.client.close(timeout=5)
             self.client = None
 
-    def _turn(self) -> None:
-        """Look at the cluster once, and give a task to each worker without one."""
+    def _poll(self) -> None:
+        """Poll the cluster, and submit a task to each idle worker."""
         try:
             if self.client is None or self.client.status not in ("running", "connecting"):
                 self._disconnect()
                 self._connect()
             workers = self.client.nthreads(callback_timeout=PATIENCE_SECONDS)
         except Exception as error:
-            # Whatever it is, it says nothing about units.
+            # Errors of the scheduler do not affect units that are running.
             self._note_change(
                 f"{error or type(error).__name__}; following the results folder until the scheduler answers"
             )
             return
         for address, (future, begun, left_before) in list(self.tasks.items()):
             if address not in workers:
-                # Its process may live on, which does no harm.
+                # A process that is still running on the lost worker does no harm.
                 del self.tasks[address]
             elif future.status != "pending":
                 del self.tasks[address]
                 self._assess(address, future, begun, left_before, len(workers))
         now = time.monotonic()
-        idle = [one for one in workers if one not in self.tasks and now >= self.not_before.get(one, now)]
+        idle = [worker for worker in workers if worker not in self.tasks and now >= self.not_before.get(worker, now)]
         try:
             for address in idle[: max(0, (self.limit or len(workers)) - len(self.tasks))]:
                 self.tasks[address] = (self._submit(address), now, self.left)
@@ -163,7 +163,7 @@ class _Following:
     def _submit(self, address: str) -> Any:
         return self.client.submit(
             run_work,
-            # This Python is where it is on this machine.
+            # Drop the path of the Python interpreter, which may differ on the worker.
             work_command(self.job)[1:],
             self.job.threads,
             self.folder / "logs",
@@ -174,7 +174,7 @@ class _Following:
         )
 
     def _assess(self, address: str, future: Any, begun: float, left_before: int, workers: int) -> None:
-        """Decide when a worker gets its next task, now that its last one has ended with units left."""
+        """Decide when a worker gets its next task, after a task ended with units left."""
         if self.left < left_before or time.monotonic() - begun > SHORT_SECONDS:
             self.dead_tasks = 0
             return
@@ -183,82 +183,80 @@ class _Following:
         if rounds >= SHORT_TASKS:
             raise GahbenchError(
                 f"{self.dead_tasks} tasks in a row ended without any unit done, with {self.left} left; the last one, "
-                f"on {address}, {_ending(future)}"
+                f"on {address}, {_describe_end(future)}"
             )
         self.not_before[address] = time.monotonic() + FIRST_WAIT_SECONDS * 4 ** int(rounds)
 
     def _stop(self) -> None:
-        """Have the tasks write checkpoints and end."""
+        """Ask the tasks to write checkpoints and end."""
         try:
             if self.client is None:
-                raise GahbenchError("the scheduler is away")
-            # A worker that does not answer keeps the others from nothing.
+                raise GahbenchError("not connected to the scheduler")
+            # Errors of workers that do not answer must not keep other workers from stopping.
             self.client.run(stop, self.token, workers=list(self.tasks), on_error="ignore", callback_timeout=10)
         except Exception as error:
-            self._note_change(
-                f"{error or type(error).__name__}; tasks may be left, which end when nothing is left to do"
-            )
+            self._note_change(f"{error or type(error).__name__}; some tasks may continue until all units are done")
         deadline = time.monotonic() + GRACE_SECONDS
         while any(future.status == "pending" for future, _, _ in self.tasks.values()) and time.monotonic() < deadline:
             time.sleep(0.2)
         self.left = self.watch.update()
 
     def _note_change(self, text: str) -> None:
-        if text != self.noted:
-            self.noted = text
+        if text != self.last_note:
+            self.last_note = text
             self.job.report(Event("note", None, {"text": f"dask: {text}"}))
 
 
-def _ending(future: Any) -> str:
-    """Return how a task ended."""
+def _describe_end(future: Any) -> str:
+    """Describe how a task ended."""
     if future.status != "finished":
         error = future.exception(timeout=5) if future.status == "error" else None
         return f"ended with {type(error).__name__}: {error}" if error else f"was {future.status}"
     status, log = future.result(timeout=5)
     try:
-        written = Path(log).read_text(errors="replace")[-2000:].strip()
+        log_end = Path(log).read_text(errors="replace")[-2000:].strip()
     except OSError as error:
-        written = str(error)
-    return f"ended with status {status}; the end of {log}:\n{written}"
+        log_end = str(error)
+    return f"ended with status {status}; the end of {log}:\n{log_end}"
 
 
 def run_work(arguments: Sequence[str], threads: int, folder: Path, token: str) -> tuple[int, Path]:
-    """Run ``gahbench work`` by this worker's Python until it ends, or the worker does."""
+    """Run ``gahbench work`` with the Python of this worker, until the command or the worker ends."""
     from distributed import get_worker
     from distributed.core import Status
 
     worker = get_worker()
     if not hardware().is_accelerator:
-        # Other workers of Dask may be on this machine.
+        # Several Dask workers may share this machine.
         arguments = [*arguments, "--workers", str(max(1, min(worker.state.nthreads, cpu_count()) // threads))]
     log = folder / f"dask-{worker.address.rpartition('/')[2].replace(':', '-')}.log"
     command = [sys.executable, "-c", _SUPERVISOR, sys.executable, *arguments]
     with log.open("ab") as out:
         if _processes.setdefault(token, []) is None:
             return 130, log
-        # Ctrl-C at the terminal of a local cluster is for those who started it.
+        # In a new session the process does not receive Ctrl-C from the terminal of a local cluster.
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=out, start_new_session=True)
     processes = _processes[token]
     if processes is None:
-        _end(process)
+        _request_end(process)
     else:
         processes.append(process)
     while process.poll() is None:
         if worker.status not in (Status.running, Status.paused):
-            _end(process)
+            _request_end(process)
         time.sleep(0.5)
-    _end(process)
+    _request_end(process)
     return process.returncode, log
 
 
 def stop(token: str) -> None:
-    """Ask the processes of a run on this worker to end, and start no other."""
+    """Ask the processes of a run on this worker to end, and prevent new processes."""
     processes, _processes[token] = _processes.get(token), None
     for process in processes or []:
-        _end(process)
+        _request_end(process)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _request_end(process: subprocess.Popen[bytes]) -> None:
     assert process.stdin is not None
     with contextlib.suppress(OSError):
         process.stdin.close()

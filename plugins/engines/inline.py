@@ -1,4 +1,4 @@
-"""The engine that needs no other process."""
+"""The engine that runs units in the current process."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from gahbench._util.errors import PluginError
 
 
 class Inline(Engine):
-    """Runs units one after the other in this process: for debuggers and notebooks.
+    """Runs units sequentially in the current process, for debuggers and notebooks.
 
     Parameters
     ----------
     trusted
-        Whether plugins from outside gahbench may run: in one process each can change what all others compute.
+        Whether plugins that are not built in may run; in a shared process a plugin can change the results of others.
     """
 
     def __init__(self, trusted: bool = False) -> None:
         self.trusted = trusted
 
     def run(self, job: Job) -> None:
-        """Run the units of a job; a unit that exits or crashes takes this process along."""
+        """Run the units of a job; a unit that exits or crashes ends this process."""
         from gahbench import UnitRunner
 
         if job.outside and not self.trusted:
             raise PluginError(
-                f"engine 'inline': {', '.join(job.outside)} would run in this process, where a plugin can change what "
-                "all others compute; for your own, use --engine \"inline[trusted=true]\"; the engine 'processes' "
-                "keeps plugins apart"
+                f"engine 'inline': {', '.join(job.outside)} would run in this process, where a plugin can change the "
+                'results of others; use --engine "inline[trusted=true]" for your own plugins, or the engine '
+                "'processes', which isolates plugins"
             )
         runner = UnitRunner(job)
         while not job.stop.is_set() and runner.left:
             unit = runner.next()
             if unit is None:
-                # Another process does what is left.
+                # Another process runs the remaining units.
                 job.stop.wait(1.0)
                 continue
             try:

@@ -1,4 +1,4 @@
-"""The default engine: worker processes on this machine, each of which may die without harm to the others."""
+"""The default engine: isolated worker processes on this machine."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from gahbench import Engine, Job, supervise
 
 
 class Processes(Engine):
-    """Runs units in worker processes that live long: on GPUs, or the processors shared out among them.
+    """Runs units in long-lived worker processes on this machine, which share its GPUs or processors.
 
     Parameters
     ----------
     workers
-        Number of workers; null for ``workers_per_gpu`` to a GPU or, on CPU, one to each share of the plan's threads.
+        Number of workers. ``null`` for ``workers_per_gpu`` on each GPU or, on a CPU, for as many as the threads per
+        worker in the plan allow.
     workers_per_gpu
-        How many workers share a GPU, which one small network cannot fill; null for as many as suit its memory and the
-        size of the networks.
+        Number of workers per GPU, since a small network does not occupy a GPU. ``null`` for a number that suits the
+        memory of the GPU and the size of the networks.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The engine for clusters that Slurm schedules."""
+"""The engine for Slurm clusters."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from pydantic import Field
 
 from gahbench import Engine, Event, GahbenchError, Job, Watch, work_command
 
-#: Seconds between two looks at the queue and the results folder.
+#: Seconds between polls of the queue and the results folder.
 POLL_SECONDS = 5.0
-#: Seconds before the time limit at which tasks are asked to write checkpoints and end.
+#: Seconds before the time limit at which tasks are signalled to write checkpoints and end.
 NOTICE_SECONDS = 120
-#: Seconds that cancelled tasks may take to write checkpoints.
+#: Timeout in seconds for writing checkpoints after cancellation.
 GRACE_SECONDS = 60.0
-#: An array that ended sooner than this, without a unit done, has died rather than worked.
+#: An array that ends within this many seconds without a finished unit counts as dead.
 SHORT_SECONDS = 300.0
-#: So many such arrays in a row are enough; the wait before the next one begins here and grows fourfold.
+#: Successive dead arrays after which the run fails, and first wait before a new array, which grows fourfold.
 SHORT_ARRAYS, FIRST_WAIT_SECONDS = 3, 15.0
-#: Tasks of an array, unless they are given.
+#: Largest default number of tasks of an array.
 MAX_TASKS = 16
-#: States of jobs that have ended for good. Any other, of later versions say, means that a job is alive.
-ENDED = (
+#: States of jobs that have ended permanently. Unknown states count as alive.
+ENDED_STATES = (
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED"),
     *("NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"),
 )
-#: Seconds that a command of Slurm may take: a busy controller may leave it waiting for minutes.
+#: Timeout of Slurm commands in seconds; a busy controller may take minutes to answer.
 PATIENCE_SECONDS = 60.0
 
-#: The job script, and the part of it for a line of setup.
+#: Templates of the job script, and of its part for a line of setup.
 _SCRIPT = """\
 #!/usr/bin/env bash
-# Written by gahbench's engine "slurm". Finishes what is planned in the results folder
+# Job script of gahbench's engine "slurm". It finishes the run planned in the results folder
 #   {folder}
-# Each task of the array takes units until none is left, and any number of tasks may run at once:
+# Each task of the array runs units until none is left. Any number of tasks may run at a time:
 #   sbatch {script}
 # submits {tasks} more.
 #
@@ -74,8 +74,8 @@ if [ -z "$reason" ]; then
 fi
 echo "gahbench: task $task ends with status $status $reason"
 
-# Units are left where the status is 130, or above if a signal came before it could be handled. When time was up,
-# the task goes on in a job of the same number; a cancelled one does not.
+# A status of 130 means that units are left; higher values, that a signal arrived before it could be handled. A task
+# that reached its time limit is requeued under the same number; a cancelled task is not.
 if [ "$reason" = time ] && [ "$status" -gt 128 ]; then
     scontrol requeue "$task"
 fi
@@ -91,32 +91,32 @@ fi"""
 
 
 class Slurm(Engine):
-    """Runs units in jobs of Slurm: an array of tasks, each of which runs ``gahbench work`` on the results folder.
+    """Runs units in Slurm jobs: an array of tasks, each of which runs ``gahbench work`` on the results folder.
 
-    The nodes must see the folder under the same path. The job script is in it, and can be submitted by hand. More
-    arrays are submitted while units are left and no task is alive. Accounting is not needed.
+    All nodes must see the folder under the same path. The job script is saved in the folder, and can also be submitted
+    by hand. Further arrays are submitted while units are left and no task is alive. Slurm accounting is not needed.
 
     Parameters
     ----------
     partition
-        Partition to submit to; null for the cluster's default.
+        Partition for the tasks; ``null`` for the default of the cluster.
     gpus
-        GPUs of each task: a number, or a type and a number such as ``a100:2``.
+        GPUs per task: a number, or a type and a number such as ``a100:2``; ``null`` for none.
     time
-        Time limit of each task as ``sbatch`` takes it: minutes, ``hours:minutes:seconds``, ``days-hours``. Two minutes
-        before it a task has its units write checkpoints, and queues again. Null for the partition's default.
+        Time limit per task, in a format of ``sbatch``: minutes, ``hours:minutes:seconds``, ``days-hours``. Two minutes
+        before the limit a task writes checkpoints and is requeued. ``null`` for the default of the partition.
     cpus
-        Processors of each task; null for the threads of one worker, or of one to a GPU.
+        Processors per task; ``null`` for the threads of a worker, times the number of GPUs.
     memory
-        Memory of each task, with its unit: ``8G``. Null for the cluster's default.
+        Memory per task with a unit K, M, G or T, such as ``8G``; ``null`` for the default of the cluster.
     workers
-        Number of tasks; null for one to a fit that is to do, and at most 16.
+        Number of tasks; ``null`` for the number of remaining fits, at most 16.
     setup
-        A line of shell to run before, such as ``module load cuda``.
+        A line of shell that runs before each task, such as ``module load cuda``.
     options
-        Further options of ``sbatch``: ``--account=vision --qos=long``.
+        Further options of ``sbatch``, such as ``--account=vision --qos=long``.
     detach
-        Submit one array, and do not wait for it.
+        Whether to submit an array and return without waiting for it.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class Slurm(Engine):
             if seconds < 2 * NOTICE_SECONDS:
                 raise ValueError(
                     f"time={time!r} must be {2 * NOTICE_SECONDS // 60} minutes or more: the last "
-                    f"{NOTICE_SECONDS // 60} are for writing checkpoints"
+                    f"{NOTICE_SECONDS // 60} are reserved for writing checkpoints"
                 )
         for name, text in (("setup", setup), ("options", options)):
             if text is not None and "\n" in text:
@@ -161,26 +161,28 @@ class Slurm(Engine):
         ]
 
     def run(self, job: Job) -> None:
-        """Submit arrays until no unit is left, all that is left has failed, or the job is stopped."""
+        """Submit arrays until all units are done or failed, or the job is stopped."""
         if job.stop.is_set():
             return
         folder = Path(job.store.folder).resolve()
-        following = _Following(job, Commands(_job_name(folder)), self._write(job, folder), self._tasks(job))
+        cluster_run = _ClusterRun(
+            job, Commands(_job_name(folder)), self._write_script(job, folder), self._task_count(job)
+        )
         if self.detach:
-            following.detach()
+            cluster_run.detach()
         else:
-            following.run()
+            cluster_run.run()
 
-    def _tasks(self, job: Job) -> int:
+    def _task_count(self, job: Job) -> int:
         fits = sum(unit.kind == "fit" for unit in job.units)
         return job.workers or self.workers or max(1, min(fits, MAX_TASKS))
 
-    def _write(self, job: Job, folder: Path) -> Path:
+    def _write_script(self, job: Job, folder: Path) -> Path:
         """Write the job script into the results folder."""
         script, logs = folder / "slurm" / "job.sh", folder / "logs"
-        for home in (script.parent, logs):
-            home.mkdir(parents=True, exist_ok=True)
-        tasks = self._tasks(job)
+        for parent in (script.parent, logs):
+            parent.mkdir(parents=True, exist_ok=True)
+        tasks = self._task_count(job)
         gpus = int(str(self._gpus or 1).rpartition(":")[2])
         options = [
             f"--job-name={_job_name(folder)}",
@@ -188,7 +190,7 @@ class Slurm(Engine):
             "--ntasks=1",
             f"--cpus-per-task={self._cpus or job.threads * gpus}",
             *self._options,
-            # A task that loses its node, or makes way for another job, comes back, and its log goes on.
+            # A task that loses its node or is preempted is requeued, and appends to its log.
             "--requeue",
             f"--output={_log_pattern(logs)}",
             "--open-mode=append",
@@ -200,48 +202,49 @@ class Slurm(Engine):
 
 
 def _job_name(folder: Path) -> str:
-    """Return a name for the jobs of a folder, by which a later run finds those that are still alive."""
+    """Return a job name for a folder, by which a later run finds tasks that are still alive."""
     readable = re.sub(r"[^\w.-]", "-", folder.name, flags=re.ASCII)[:40]
     return f"gahbench-{readable}-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
 
 
-class _Following:
-    """Arrays for one results folder, submitted and followed."""
+class _ClusterRun:
+    """Submission and monitoring of arrays for a results folder."""
 
     def __init__(self, job: Job, slurm: Commands, script: Path, count: int) -> None:
         self.job, self.slurm, self.script, self.count = job, slurm, script, count
         self.watch = Watch(job)
         self.left = self.watch.update()
-        #: The number of the last array, how much was left when it was submitted, and when it was first seen to run.
+        #: Number of the last array, number of units left at its submission, and time at which it was first seen
+        #: running.
         self.array: str | None = None
         self.left_before = self.left
         self.running_since: float | None = None
         self.dead_arrays = 0
         self.not_before = 0.0
-        self.looks_without_tasks = 0
-        self.noted = ""
-        #: Whether tasks may be alive that end with this run.
-        self.have_tasks = False
+        self.polls_without_tasks = 0
+        self.last_note = ""
+        #: Whether tasks that this run must end may be alive.
+        self.has_tasks = False
 
     def run(self) -> None:
-        """Submit and follow until nothing is left, or the job is stopped."""
+        """Submit and monitor arrays until no unit is left, or the job is stopped."""
         try:
             while self.left and not self.job.stop.is_set():
-                self._turn()
+                self._poll()
                 self.job.stop.wait(POLL_SECONDS)
                 self.left = self.watch.update()
         except KeyboardInterrupt:
             self.job.stop.set()
         finally:
-            if self.have_tasks:
-                # What has not begun would find nothing to do, or is not to begin.
+            if self.has_tasks:
+                # Pending tasks would find no units, or must not start.
                 self._cancel("--state=PENDING")
                 if self.left:
                     self._stop()
 
     def detach(self) -> None:
-        """Submit an array, unless tasks are alive already, and say how to follow it."""
-        tasks = [task for task in self.slurm.tasks() if task.alive]
+        """Submit an array unless tasks are alive, and report how to monitor it."""
+        tasks = [task for task in self.slurm.tasks() if task.is_alive]
         if not self.left:
             return
         if tasks:
@@ -250,47 +253,47 @@ class _Following:
             self._submit()
         folder = shlex.quote(str(self.job.store.folder))
         self._note(
-            f"they go on without this command: `squeue --me --name={self.slurm.name}` lists them, "
+            f"they continue without this command: `squeue --me --name={self.slurm.name}` lists them, "
             f"`gahbench status {folder}` shows what is done, and `gahbench collect {folder}` writes the board"
         )
 
-    def _turn(self) -> None:
-        """Look at the queue once, and submit an array if one is due."""
+    def _poll(self) -> None:
+        """Poll the queue, and submit an array if it is due."""
         try:
             tasks = self.slurm.tasks()
         except SlurmError as error:
-            if not self.have_tasks:
+            if not self.has_tasks:
                 raise
-            # It says nothing about the tasks, which may go on for hours without a controller.
+            # Tasks may continue for hours without a controller.
             self._note_change(f"{error}; following the results folder until it answers")
             return
-        alive = [task for task in tasks if task.alive]
+        alive = [task for task in tasks if task.is_alive]
         if alive:
-            self.looks_without_tasks, self.have_tasks = 0, True
+            self.polls_without_tasks, self.has_tasks = 0, True
             if self.running_since is None and any(task.state == "RUNNING" for task in alive):
                 self.running_since = time.monotonic()
             self._note_change(_counts(alive))
             return
-        self.looks_without_tasks += 1
+        self.polls_without_tasks += 1
         if self.array is None:
             self._submit()
             return
-        if self.looks_without_tasks == 2:
-            # By now the last results of the tasks are in the folder.
+        if self.polls_without_tasks == 2:
+            # The last results of the tasks have reached the folder by now.
             self._assess(tasks)
-        if self.looks_without_tasks >= 2 and time.monotonic() >= self.not_before:
+        if self.polls_without_tasks >= 2 and time.monotonic() >= self.not_before:
             self._resubmit()
 
     def _submit(self) -> None:
         self.array = self.slurm.submit(self.script, self.count)
-        self.left_before, self.running_since, self.looks_without_tasks = self.left, None, 0
-        self.have_tasks = True
+        self.left_before, self.running_since, self.polls_without_tasks = self.left, None, 0
+        self.has_tasks = True
         self._note(f"submitted {self.count} {'task' if self.count == 1 else 'tasks'} as job {self.array}")
 
     def _resubmit(self) -> None:
-        """Submit another array; what kept the last one from being refused may be out of order for a while."""
+        """Submit another array; errors are reported and retried, since Slurm may be unavailable for a while."""
         try:
-            # Those that were held would be there for ever.
+            # Tasks that Slurm holds would otherwise stay in the queue forever.
             self.slurm.cancel()
             self._submit()
         except SlurmError as error:
@@ -298,10 +301,10 @@ class _Following:
             self.not_before = time.monotonic() + 4 * FIRST_WAIT_SECONDS
 
     def _assess(self, tasks: list[Task]) -> None:
-        """Decide when the next array is due, now that the last one has ended with units left."""
+        """Decide when the next array is due, after an array ended with units left."""
         since = self.running_since
-        worked = since is not None and time.monotonic() - since > SHORT_SECONDS
-        if self.left < self.left_before or worked:
+        ran_long = since is not None and time.monotonic() - since > SHORT_SECONDS
+        if self.left < self.left_before or ran_long:
             self.dead_arrays = 0
             return
         self.dead_arrays += 1
@@ -319,22 +322,22 @@ class _Following:
         )
 
     def _logs(self) -> str:
-        """Return the ends of the newest logs of the last array."""
+        """Return the ends of the newest two logs of the last array."""
         logs = Path(self.job.store.folder) / "logs"
         newest = sorted(logs.glob(f"slurm-{self.array}_*.log"), key=lambda log: log.stat().st_mtime)[-2:]
         if not newest:
-            return f"they wrote no logs: do the nodes see {logs}?"
+            return f"there are no logs; check that the nodes see {logs}"
         return "\n".join(f"the end of {log}:\n{log.read_text(errors='replace')[-2000:].strip()}" for log in newest)
 
     def _stop(self) -> None:
-        """Have the tasks write checkpoints and end."""
-        # The shell of a task alone, which leaves it as long as it needs; it does not queue again after this signal.
+        """Ask the tasks to write checkpoints and end."""
+        # Signal only the shell of a task, which then waits for checkpoints and does not requeue the task.
         self._cancel("--batch", "--signal=TERM", "--state=RUNNING")
         deadline = time.monotonic() + GRACE_SECONDS
         try:
             while time.monotonic() < deadline:
                 tasks = self.slurm.tasks()
-                if not any(task.alive for task in tasks):
+                if not any(task.is_alive for task in tasks):
                     break
                 time.sleep(1.0)
         except (SlurmError, KeyboardInterrupt):
@@ -346,11 +349,11 @@ class _Following:
         try:
             self.slurm.cancel(*options)
         except SlurmError as error:
-            self._note_change(f"{error}; tasks may be left: `scancel --me --name={self.slurm.name}` ends them")
+            self._note_change(f"{error}; some tasks may be alive: `scancel --me --name={self.slurm.name}` ends them")
 
     def _note_change(self, text: str) -> None:
-        if text != self.noted:
-            self.noted = text
+        if text != self.last_note:
+            self.last_note = text
             self._note(text)
 
     def _note(self, text: str) -> None:
@@ -358,7 +361,7 @@ class _Following:
 
 
 def _counts(tasks: list[Task]) -> str:
-    """Return how many tasks are in which state: ``3 running, 1 pending (Resources)``."""
+    """Return the numbers of tasks by state, such as ``3 running, 1 pending (Resources)``."""
     names = [
         task.state.lower() + (f" ({task.reason})" if task.state == "PENDING" and task.reason != "None" else "")
         for task in tasks
@@ -367,27 +370,27 @@ def _counts(tasks: list[Task]) -> str:
 
 
 class SlurmError(GahbenchError):
-    """A command of Slurm failed."""
+    """Failure of a Slurm command."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One task of an array, as ``squeue`` shows it."""
+    """A task of an array, as listed by ``squeue``."""
 
     name: str
     state: str
     reason: str
 
     @property
-    def alive(self) -> bool:
-        """Whether it runs or may yet run without anybody's help."""
-        # A task whose job could not be started on its node is requeued and held, and waits for an administrator.
+    def is_alive(self) -> bool:
+        """Whether the task runs, or may still run without intervention."""
+        # Slurm holds tasks that could not be launched on their node, until an administrator releases them.
         held = self.state in ("REQUEUE_HOLD", "SPECIAL_EXIT") or self.reason.startswith("launch")
-        return self.state not in ENDED and not held
+        return self.state not in ENDED_STATES and not held
 
 
 class Commands:
-    """Slurm's commands ``sbatch``, ``squeue`` and ``scancel`` for the jobs of one name that belong to this user."""
+    """The Slurm commands ``sbatch``, ``squeue`` and ``scancel`` for the jobs of this user with a given name."""
 
     def __init__(self, name: str) -> None:
         missing = [command for command in ("sbatch", "squeue", "scancel") if shutil.which(command) is None]
@@ -399,35 +402,35 @@ class Commands:
         self.name = name
 
     def submit(self, script: Path, tasks: int) -> str:
-        """Submit an array of tasks, and return its number."""
-        # What is given here goes before variables such as SBATCH_JOB_NAME, which go before lines of the script.
+        """Submit an array of tasks, and return its job number."""
+        # Command-line options override variables such as SBATCH_JOB_NAME, which override lines of the script.
         options = ["--parsable", f"--job-name={self.name}", f"--array=0-{tasks - 1}"]
         return _run("sbatch", *options, str(script)).strip().partition(";")[0]
 
     def tasks(self) -> list[Task]:
-        """Return the tasks of this name: all that are alive, and those that ended a short while ago."""
+        """Return the tasks with this name that are alive or ended recently."""
         lines = _run(
             "squeue", "--me", f"--name={self.name}", "--array", "--states=all", "--noheader", "--format=%i|%T|%r"
         )
         return [Task(*fields) for line in lines.splitlines() if len(fields := line.strip().split("|", 2)) == 3]
 
     def cancel(self, *options: str) -> None:
-        """Cancel the tasks, or those of them that options of ``scancel`` select."""
+        """Cancel all tasks with this name, or those selected by options of ``scancel``."""
         _run("scancel", "--me", f"--name={self.name}", *options)
 
 
 def _run(*command: str) -> str:
-    """Run a command and return its output."""
-    # Options in the environment would change what squeue lists and what scancel selects, or let sbatch wait for the
-    # end; inside a job, those of that job are not meant for others.
-    dropped = ["SQUEUE_", "SCANCEL_", "SBATCH_WAIT", *(["SLURM_"] if "SLURM_JOB_ID" in os.environ else [])]
+    """Run a Slurm command and return its output."""
+    # Environment variables may change the output of squeue and the selection of scancel, or make sbatch wait for the
+    # end of the job. Inside a job, variables of that job must not affect other jobs.
+    dropped_prefixes = ["SQUEUE_", "SCANCEL_", "SBATCH_WAIT", *(["SLURM_"] if "SLURM_JOB_ID" in os.environ else [])]
     environment = {
         name: value
         for name, value in os.environ.items()
-        if name in ("SLURM_CONF", "SLURM_CLUSTERS") or not name.startswith(tuple(dropped))
+        if name in ("SLURM_CONF", "SLURM_CLUSTERS") or not name.startswith(tuple(dropped_prefixes))
     }
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             command,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -440,15 +443,17 @@ def _run(*command: str) -> str:
         raise SlurmError(f"{command[0]} did not answer within {PATIENCE_SECONDS:.0f} s") from error
     except OSError as error:
         raise SlurmError(f"{command[0]} could not be started: {error}") from error
-    if done.returncode:
-        raise SlurmError(f"{command[0]}: {(done.stderr or done.stdout).strip() or f'status {done.returncode}'}")
-    return done.stdout
+    if completed.returncode:
+        raise SlurmError(
+            f"{command[0]}: {(completed.stderr or completed.stdout).strip() or f'status {completed.returncode}'}"
+        )
+    return completed.stdout
 
 
 def _job_script(
     script: Path, folder: Path, tasks: int, options: Sequence[str], command: Sequence[str], setup: str | None
 ) -> str:
-    """Return the text of a job script."""
+    """Format the job script."""
     return _SCRIPT.format(
         folder=folder,
         script=shlex.quote(str(script)),
@@ -460,21 +465,22 @@ def _job_script(
 
 
 def _log_pattern(folder: Path) -> str:
-    """Return the log files in a folder, quoted, as ``sbatch --output`` takes them: a percent sign has a meaning."""
+    """Return the pattern of log files for ``sbatch --output``, quoted and with percent signs escaped."""
     quoted = re.sub(r'(["\\])', r"\\\1", str(folder).replace("%", "%%"))
     return f'"{quoted}/slurm-%A_%a.log"'
 
 
 def _time_seconds(limit: str) -> int | None:
-    """Return a time limit of ``sbatch`` in seconds, or ``None`` if it is none."""
+    """Return a time limit of ``sbatch`` in seconds, or ``None`` if it is invalid."""
     days, dash, clock = limit.rpartition("-")
     pattern = r"(\d+)(?::(\d+))?(?::(\d+))?"
-    found = re.fullmatch(pattern, clock)
-    if found is None or (dash and not days.isdecimal()):
+    match = re.fullmatch(pattern, clock)
+    if match is None or (dash and not days.isdecimal()):
         return None
-    numbers = [int(number) for number in found.groups() if number is not None]
+    numbers = [int(number) for number in match.groups() if number is not None]
     if dash:
-        # Days come with hours first; without days, one number is minutes, and two are minutes and seconds.
+        # After days the first number is hours; without days, a single number is minutes, and two are minutes and
+        # seconds.
         hours, minutes, seconds = [*numbers, 0, 0][:3]
     else:
         hours, minutes, seconds = {1: [0, *numbers, 0], 2: [0, *numbers], 3: numbers}[len(numbers)]

@@ -1,1 +1,1 @@
-"""The built-in trackers."""
+"""Trackers: export of runs to experiment tracking tools."""

@@ -17,78 +17,79 @@ if TYPE_CHECKING:
 
 
 class MLflow(Tracker):
-    """MLflow: a run for the suite, and below it one for each row; needs the extra ``mlflow``.
+    """Logs to MLflow: a parent run for the suite, and a child run for each row; needs the extra ``mlflow``.
 
-    The experiment has the name of the suite. ``mlflow ui --backend-store-uri sqlite:///FOLDER/mlflow/mlflow.db`` shows
-    it. The suite and the board are files of its run. What MLflow does not take in names of metrics, such as brackets,
-    is written as underscores. The same results folder goes on in the same run.
+    The experiment has the name of the suite. View it with
+    ``mlflow ui --backend-store-uri sqlite:///FOLDER/mlflow/mlflow.db``. The suite and the board are artifacts of the
+    parent run. Characters that MLflow does not accept in names of metrics, such as brackets, become underscores. A
+    resumed results folder continues its run.
 
     Parameters
     ----------
     folder
-        Where the database and the files go; ``null`` for ``mlflow`` in the results folder.
+        Folder of the database and the artifacts; ``null`` for ``mlflow`` in the results folder.
     uri
-        A tracking server instead, ``http://host:5000``, or any other store that MLflow takes.
+        URI of a tracking server, such as ``http://host:5000``, or of another MLflow store, instead of ``folder``.
     """
 
     def __init__(self, folder: str | None = None, uri: str | None = None) -> None:
         require("tracker 'mlflow'", "mlflow", "mlflow")
         if folder is not None and uri is not None:
-            raise ValueError("folder and uri are two places; accepted is one of them")
+            raise ValueError("folder and uri: accepted: at most one of them")
         self.folder, self.uri = folder, uri
-        self._runs: dict[str, str] = {}
+        self._row_runs: dict[str, str] = {}
 
     def start(self, folder: Path, suite: Mapping[str, Any]) -> None:
         """Open the run of the suite."""
-        # It would report its own use to its makers.
+        # Disable usage statistics of MLflow.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         from mlflow import MlflowClient
 
         self._source, self._suite = str(folder.resolve()), suite
         uri, artifacts = self.uri, None
         if uri is None:
-            home = Path(self.folder or folder / "mlflow").resolve()
-            home.mkdir(parents=True, exist_ok=True)
-            uri, artifacts = f"sqlite:///{home / 'mlflow.db'}", (home / "artifacts").as_uri()
+            root = Path(self.folder or folder / "mlflow").resolve()
+            root.mkdir(parents=True, exist_ok=True)
+            uri, artifacts = f"sqlite:///{root / 'mlflow.db'}", (root / "artifacts").as_uri()
         self._client: MlflowClient = MlflowClient(uri)
         name: str = suite["suite"]
-        found = self._client.get_experiment_by_name(name)
-        self._experiment = found.experiment_id if found else self._client.create_experiment(name, artifacts)
-        self._top = self._run(folder.name, {})
+        experiment = self._client.get_experiment_by_name(name)
+        self._experiment = experiment.experiment_id if experiment else self._client.create_experiment(name, artifacts)
+        self._suite_run = self._open_run(folder.name, {})
         for field in ("datasets", "entrants", "metrics", "splits", "sigmas", "seeds"):
-            self._client.set_tag(self._top, f"gahbench.{field}", ", ".join(map(str, suite[field]))[:5000])
-        self._client.log_dict(self._top, dict(suite), "suite.json")
+            self._client.set_tag(self._suite_run, f"gahbench.{field}", ", ".join(map(str, suite[field]))[:5000])
+        self._client.log_dict(self._suite_run, dict(suite), "suite.json")
 
     def log_training(self, row: str, step: int, values: Mapping[str, float]) -> None:
-        """Log metrics at a step of the row's run."""
+        """Log metrics of a row at a training step."""
         for name, value in values.items():
-            self._client.log_metric(self._row(row), metric_name(name), value, step=step)
+            self._client.log_metric(self._row_run(row), metric_name(name), value, step=step)
 
     def log_scores(self, row: str, values: Mapping[str, float]) -> None:
-        """Log metrics of the row's run."""
+        """Log scores of a row as metrics."""
         self.log_training(row, 0, values)
 
     def finish(self, results: Results | None) -> None:
         """Log the board, and end all runs."""
         if results is not None:
-            self._client.log_text(self._top, results.leaderboard().to_csv(index=False), "leaderboard.csv")
-        for run in (self._top, *self._runs.values()):
+            self._client.log_text(self._suite_run, results.leaderboard().to_csv(index=False), "leaderboard.csv")
+        for run in (self._suite_run, *self._row_runs.values()):
             self._client.set_terminated(run, "FAILED" if results is None else "FINISHED")
 
-    def _row(self, row: str) -> str:
-        """Return the run of a row, with its recipe as parameters."""
-        if row not in self._runs:
-            run = self._runs[row] = self._run(row, {"mlflow.parentRunId": self._top})
+    def _row_run(self, row: str) -> str:
+        """Return the run of a row; a new run gets the training recipe as parameters."""
+        if row not in self._row_runs:
+            run = self._row_runs[row] = self._open_run(row, {"mlflow.parentRunId": self._suite_run})
             for name, value in self._suite["training"].get(row, {}).items():
                 self._client.log_param(run, name, value)
-        return self._runs[row]
+        return self._row_runs[row]
 
-    def _run(self, name: str, tags: dict[str, str]) -> str:
-        """Return the run of that name of this results folder, a new one if there is none."""
+    def _open_run(self, name: str, tags: dict[str, str]) -> str:
+        """Return the existing run with this name and results folder, or create a run."""
         tags = {**tags, "gahbench.folder": self._source}
         quoted = self._source.replace("'", "''")
-        found = self._client.search_runs([self._experiment], f"tags.`gahbench.folder` = '{quoted}'", max_results=50000)
-        for run in found:
+        runs = self._client.search_runs([self._experiment], f"tags.`gahbench.folder` = '{quoted}'", max_results=50000)
+        for run in runs:
             if run.info.run_name == name and run.data.tags.get("mlflow.parentRunId") == tags.get("mlflow.parentRunId"):
                 self._client.update_run(run.info.run_id, status="RUNNING")
                 return str(run.info.run_id)
@@ -96,5 +97,5 @@ class MLflow(Tracker):
 
 
 def metric_name(name: str) -> str:
-    """Return a name of a metric that MLflow takes."""
+    """Replace characters that MLflow does not accept in names of metrics."""
     return re.sub(r"[^\w\-. /]", "_", name)

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 class WandB(Tracker):
-    """Weights & Biases: a run for each row, and one for the suite; needs the extra ``wandb``.
+    """Logs to Weights & Biases: a run for each row, and a run for the suite; needs the extra ``wandb``.
 
-    The project has the name of the suite, the group that of the results folder. Nothing is sent unless ``mode`` is
-    ``online``: ``wandb sync`` sends a folder later. Scores are in the summary of a run.
+    The project has the name of the suite, and the group that of the results folder. Scores are in the summary of a run.
+    Nothing is uploaded unless ``mode`` is ``online``; ``wandb sync`` uploads a folder later.
 
     Parameters
     ----------
     folder
-        Where its folder ``wandb`` is; ``null`` for the results folder.
+        Parent of the folder ``wandb``; ``null`` for the results folder.
     project
-        Name of the project; ``null`` for that of the suite.
+        Name of the project; ``null`` for the name of the suite.
     mode
-        ``offline``, or ``online`` to send what is logged to the server that wandb is logged in to.
+        ``offline``, or ``online`` to upload to the server of the current wandb login.
     """
 
     def __init__(
@@ -36,42 +36,42 @@ class WandB(Tracker):
     ) -> None:
         require("tracker 'wandb'", "wandb", "wandb")
         self.folder, self.project, self.mode = folder, project, mode
-        self._runs: dict[str, wandb.Run] = {}
+        self._row_runs: dict[str, wandb.Run] = {}
 
     def start(self, folder: Path, suite: Mapping[str, Any]) -> None:
         """Open the run of the suite."""
-        # It would report its own errors to its makers.
+        # Disable error reports of wandb to its developers.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         self._results, self._suite = folder, suite
-        self._top = self._run(folder.name, "suite", suite)
+        self._suite_run = self._open_run(folder.name, "suite", suite)
 
     def log_training(self, row: str, step: int, values: Mapping[str, float]) -> None:
-        """Log values at a step of the row's run."""
-        self._row(row).log({**values, "step": step})
+        """Log values of a row at a training step."""
+        self._row_run(row).log({**values, "step": step})
 
     def log_scores(self, row: str, values: Mapping[str, float]) -> None:
-        """Write values into the summary of the row's run."""
-        self._row(row).summary.update(dict(values))
+        """Write scores of a row to the summary of its run."""
+        self._row_run(row).summary.update(dict(values))
 
     def finish(self, results: Results | None) -> None:
-        """Log the board, as a table, and end all runs."""
+        """Log the board as a table, and end all runs."""
         import wandb
 
         if results is not None:
             board = results.leaderboard().astype(object)
-            # Missing values of pandas are a type of their own there.
-            self._top.log({"leaderboard": wandb.Table(dataframe=board.where(board.notna(), None))})
-        for run in (self._top, *self._runs.values()):
+            # wandb does not accept missing values of pandas.
+            self._suite_run.log({"leaderboard": wandb.Table(dataframe=board.where(board.notna(), None))})
+        for run in (self._suite_run, *self._row_runs.values()):
             run.finish(exit_code=1 if results is None else 0)
 
-    def _row(self, row: str) -> wandb.Run:
-        if row not in self._runs:
-            run = self._run(row, "row", {"training": self._suite["training"].get(row)})
+    def _row_run(self, row: str) -> wandb.Run:
+        if row not in self._row_runs:
+            run = self._open_run(row, "row", {"training": self._suite["training"].get(row)})
             run.define_metric("*", step_metric="step")
-            self._runs[row] = run
-        return self._runs[row]
+            self._row_runs[row] = run
+        return self._row_runs[row]
 
-    def _run(self, name: str, job_type: str, config: Mapping[str, Any]) -> wandb.Run:
+    def _open_run(self, name: str, job_type: str, config: Mapping[str, Any]) -> wandb.Run:
         import wandb
 
         folder = Path(self.folder) if self.folder is not None else self._results
@@ -84,7 +84,7 @@ class WandB(Tracker):
             config=dict(config),
             dir=str(folder),
             mode=self.mode,
-            # Several are open at a time.
+            # Several runs are open at a time.
             reinit="create_new",
             settings=wandb.Settings(silent=True, console="off", save_code=False, disable_git=True),
         )

@@ -58,7 +58,7 @@ def excess(denoiser, family, sigma):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_no_practical_reference_is_beyond_the_optimum(family):
+def test_no_practical_reference_is_better_than_the_optimum(family):
     for name in DENOISERS:
         check_that_none_is_better(gahbench.create("reference", name), family)
     # In the same test, as posteriors take long and are kept in a process.
@@ -118,7 +118,7 @@ scoring: {sigmas: [0.03, 0.1, 0.3], images: 64, metrics: [psnr]}
 """
 
 
-def test_every_run_checks_that_no_trained_network_is_beyond_the_optimum(tmp_path):
+def test_runs_check_that_no_trained_network_is_better_than_the_optimum(tmp_path):
     file = tmp_path / "rivals.yaml"
     file.write_text(SUITE)
     outcome = gahbench.run(file, out=tmp_path / "out", engine="inline")
@@ -137,7 +137,7 @@ def test_every_run_checks_that_no_trained_network_is_beyond_the_optimum(tmp_path
     assert saved_beyond_optimum(tmp_path / "out") == []
 
 
-def test_truth_in_batches_is_the_truth():
+def test_batches_of_a_truth_join_to_the_truth():
     truth = Truth(torch.arange(5.0)[:, None, None, None], split="train", start=7)
     parts = list(truth.batches(2))
     assert [part.start for part in parts] == [7, 9, 11]

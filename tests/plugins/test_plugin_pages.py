@@ -46,11 +46,11 @@ def test_the_example_of_each_noun_keeps_its_contract(folder, noun):
     assert report.passed, str(report)
 
 
-def test_there_is_no_other_python_on_the_pages():
+def test_every_python_block_of_the_pages_is_an_example():
     assert len(examples()) == GUIDE.count("```python") == len(NOUNS)
 
 
-def test_all_seven_run_in_one_suite_by_the_command_of_the_page(folder, command, tmp_path):
+def test_all_examples_run_in_the_suite_of_the_page(folder, command, tmp_path):
     (text,) = re.findall(r"```yaml\n(.*?)```", GUIDE, flags=re.DOTALL)
     suite = tmp_path / "mine.yaml"
     suite.write_text(text, encoding="utf-8")
@@ -80,7 +80,7 @@ def test_optimal_has_a_jacobian_on_the_dataset_of_the_page(folder):
 
 
 @pytest.mark.parametrize("basis", ["walsh", "pca", "graph-laplacian", "patch-graph"])
-def test_a_metric_fits_a_basis_as_the_page_says(tmp_path, folder, basis):
+def test_the_snippet_for_fitting_a_basis_works(tmp_path, folder, basis):
     (snippet,) = re.findall(r"\n((?: {4}.*\n)*.*gahbench\.TrainingData\(evaluation.*\n(?: {4}.*\n)*)", GUIDE)
     body = re.sub("^    ", "        ", snippet, flags=re.MULTILINE).replace("threshold", "0.1")
     file = tmp_path / "mine.py"
@@ -129,8 +129,8 @@ def public():
 
 def described(text, heading="Parameters"):
     """Return the names that a section of a numpydoc docstring describes."""
-    found = re.search(rf"{heading}\n-+\n(.*?)(\n\n\w+\n-+\n|\Z)", text, flags=re.DOTALL)
-    lines = [line for line in (found[1].splitlines() if found else []) if line and not line.startswith(" ")]
+    result = re.search(rf"{heading}\n-+\n(.*?)(\n\n\w+\n-+\n|\Z)", text, flags=re.DOTALL)
+    lines = [line for line in (result[1].splitlines() if result else []) if line and not line.startswith(" ")]
     return {part.strip(" *") for line in lines for part in line.split(" : ")[0].split(",")}
 
 

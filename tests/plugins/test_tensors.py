@@ -15,32 +15,32 @@ from gahbench_plugins.references import _window_sums, oracle_best_basis
 from gahbench_plugins.references.oracle_best_basis import OracleBestBasis
 
 
-def test_results_are_kept_and_are_no_tensors_of_inference():
-    made = []
+def test_cached_results_are_not_inference_tensors():
+    built = []
 
     @cache_tensors(2)
     def zeros(size):
         """Return zeros."""
-        made.append(size)
+        built.append(size)
         return torch.zeros(size)
 
     with torch.inference_mode():
         assert not zeros(3).is_inference()
     assert zeros(3) is zeros(3)
     zeros(4), zeros(5), zeros(3)
-    assert made == [3, 4, 5, 3]
+    assert built == [3, 4, 5, 3]
     assert (zeros.__name__, zeros.__doc__) == ("zeros", "Return zeros.")
 
 
 @pytest.mark.parametrize("basis", ["dct", "sym4", "wavelet-ti[haar]", "wavelet-packet", "curvelet", "bandlet"])
-def test_a_basis_that_was_first_used_for_inference_has_derivatives(basis):
+def test_a_basis_first_used_in_inference_mode_has_gradients(basis):
     # A size that no other test uses.
-    found = gahbench.create("basis", basis)
+    result = gahbench.create("basis", basis)
     clean = torch.rand(1, 1, 40, 24, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        found.adapt_to(Truth(clean.clone()), 0.1).analysis(clean.clone())
+        result.adapt_to(Truth(clean.clone()), 0.1).analysis(clean.clone())
     images = clean.clone().requires_grad_()
-    adapted = found.adapt_to(Truth(clean), 0.1)
+    adapted = result.adapt_to(Truth(clean), 0.1)
     adapted.synthesis(adapted.analysis(images)).square().sum().backward()
     torch.testing.assert_close(images.grad, 2 * clean, atol=1e-4, rtol=0)
 
@@ -82,7 +82,7 @@ def test_bandlets_are_the_same_if_every_square_is_searched_and_transformed(monke
     torch.testing.assert_close(adapted.synthesis(expected), images, rtol=0, atol=1e-10)
 
 
-def test_flows_are_ordered_one_by_one_as_they_are_among_others():
+def test_flows_are_ordered_independently_of_each_other():
     flows = Flows(8, degree=3)
     random = torch.Generator().manual_seed(0)
     some = torch.randint(0, 3, (5, 4, 3), generator=random) + torch.tensor([2, -1, -1])
@@ -90,7 +90,7 @@ def test_flows_are_ordered_one_by_one_as_they_are_among_others():
     assert torch.equal(flows.orders(some), alone)
 
 
-def test_the_best_basis_is_the_same_if_all_are_tried(monkeypatch):
+def test_the_best_basis_is_the_same_if_all_bases_are_computed(monkeypatch):
     best = construct(OracleBestBasis, ("pixel", "dct", "sym4"))
     expected = best.denoise(NOISY, 0.1, Truth(CLEAN))
     assert len(set(best.choice(Truth(CLEAN), 0.1).tolist())) < 3
@@ -106,7 +106,7 @@ def test_the_jacobian_of_composites_is_the_same_if_all_patches_are_counted(monke
     torch.testing.assert_close(_window_sums.composite_jacobian(*arguments), expected, rtol=1e-10, atol=1e-10)
 
 
-def test_a_processor_looks_and_what_holds_no_values_does_not():
+def test_candidates_are_restricted_only_on_the_cpu():
     """Tensors on the device ``meta`` have no values to look at."""
     mask = torch.tensor([[True, False], [False, True]])
     assert candidate_indices(mask).tolist() == [0, 3]

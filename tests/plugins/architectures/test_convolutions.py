@@ -23,7 +23,7 @@ def test_features_keep_their_size_through_many_layers_without_normalisation(bias
     assert 0.1 < float(features.square().mean()) < 10
 
 
-def test_it_divides_by_the_deviation_and_keeps_the_mean():
+def test_bias_free_norm_divides_by_the_deviation_and_keeps_the_mean():
     generator = torch.Generator().manual_seed(0)
     features = 3 * torch.randn(64, 2, 16, 16, generator=generator) + 5
     norm = BiasFreeNorm(2)
@@ -38,7 +38,7 @@ def test_it_divides_by_the_deviation_and_keeps_the_mean():
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_it_has_the_derivative_of_its_formula(layout):
+def test_bias_free_norm_has_the_derivative_of_its_formula(layout):
     torch.manual_seed(0)
     norm = BiasFreeNorm(5).double().train()
     norm.gain.data.uniform_(0.5, 2)
@@ -60,14 +60,14 @@ def test_it_has_the_derivative_of_its_formula(layout):
     assert torch.autograd.gradgradcheck(norm, (small,))
 
 
-def test_it_in_training_takes_any_precision_and_device():
+def test_bias_free_norm_supports_all_precisions_and_devices_in_training():
     torch.manual_seed(0)
     norm, features = BiasFreeNorm(3).train(), torch.randn(4, 3, 5, 5)
     assert torch.allclose(norm(features.double()), norm(features).double(), atol=1e-5)
     assert norm.to("meta")(features.to("meta")).shape == features.shape
 
 
-def test_it_finds_the_deviation_of_bfloat16_features_in_float32():
+def test_bias_free_norm_computes_deviations_in_float32():
     torch.manual_seed(0)
     features = torch.randn(8, 4, 20, 20).bfloat16().contiguous(memory_format=torch.channels_last).requires_grad_()
     norm = BiasFreeNorm(4, momentum=1.0).train()
@@ -77,7 +77,7 @@ def test_it_finds_the_deviation_of_bfloat16_features_in_float32():
     assert torch.allclose(norm.running_deviation, features.float().std(dim=(0, 2, 3), correction=0), rtol=1e-5)
 
 
-def test_the_map_is_a_further_channel_that_holds_each_images_level():
+def test_the_map_of_the_noise_level_is_an_additional_channel():
     noisy = torch.rand(3, 2, 4, 5)
     found = with_noise_level(noisy, torch.tensor([0.1, 0.2, 0.3]))
     assert found.shape == (3, 3, 4, 5)

@@ -29,21 +29,21 @@ installed = pytest.mark.extras("deepinv")
 
 def build(network, shape=(1, 32, 32)):
     """Build a tiny network whose last layers, where they start at zero, are opened."""
-    found = untrained(network, shape, **TINY[network])
+    result = untrained(network, shape, **TINY[network])
     generator = torch.Generator().manual_seed(0)
-    for parameter in found.parameters():
+    for parameter in result.parameters():
         if not parameter.detach().any():
             nn.init.normal_(parameter, std=0.05, generator=generator)
-    return found
+    return result
 
 
-def relative(found, expected):
-    return float((found - expected).detach().norm() / expected.detach().norm())
+def relative(result, expected):
+    return float((result - expected).detach().norm() / expected.detach().norm())
 
 
 @installed
 @pytest.mark.parametrize("network", TINY)
-def test_the_image_is_that_of_deepinv(network):
+def test_denoised_images_equal_those_of_deepinv(network):
     """It is called as deepinv documents it: images in [0, 1], sigma in the same units, the image returned."""
     ours, sigma = build(network), torch.tensor([0.1, 0.3])
     noisy = images(2, (1, 32, 32))
@@ -52,7 +52,7 @@ def test_the_image_is_that_of_deepinv(network):
 
 @installed
 @pytest.mark.parametrize("network", TINY)
-def test_some_use_sigma_and_the_others_are_blind(network):
+def test_networks_of_deepinv_use_sigma_or_are_blind(network):
     ours, noisy = build(network), images(1, (1, 32, 32))
     moved = relative(ours(noisy, torch.tensor([0.5])), ours(noisy, torch.tensor([0.1])))
     assert (moved > 1e-4) == (network in USE_SIGMA)
@@ -80,13 +80,13 @@ def test_drunet_is_homogeneous_in_image_and_sigma():
 
 
 @installed
-def test_without_noise_ncsnpp_leaves_the_image_as_it_is():
+def test_ncsnpp_returns_the_image_without_noise():
     noisy = images(1, (1, 16, 16))
     assert (build(NCSNpp)(noisy, torch.zeros(1)) - noisy).abs().max() < 1e-3
 
 
 @installed
-def test_local_weights_are_loaded_whatever_they_are_nested_under(tmp_path):
+def test_local_weights_are_loaded_from_nested_state_dicts(tmp_path):
     given = build(DRUNet)
     state = {name: tensor.clone() for name, tensor in given.network.state_dict().items()}
     torch.save({"params": {f"module.{name}": tensor for name, tensor in state.items()}}, tmp_path / "nested.pth")
@@ -100,25 +100,25 @@ def test_local_weights_are_loaded_whatever_they_are_nested_under(tmp_path):
 
 
 @installed
-def test_weights_of_another_network_are_refused_with_what_differs(tmp_path):
+def test_the_error_for_weights_of_another_network_lists_differences(tmp_path):
     file = str(tmp_path / "weights.safetensors")
     save_file(build(DRUNet).network.state_dict(), file)
     for device in ("cpu", "meta"):
         with torch.device(device), pytest.raises(ValueError, match=r"m_head.weight has shape \(4, 2, 3, 3\), not \(8"):
             DRUNet(1, width=8, blocks=1, weights=file)
-    with pytest.raises(ValueError, match=r"19 missing: m_body.0.*, \.\.\.; 5 not known: m_body.res"):
+    with pytest.raises(ValueError, match=r"19 missing: m_body.0.*, \.\.\.; 5 unknown: m_body.res"):
         DRUNet(1, width=4, blocks=2, weights=file)
     with pytest.raises(ParameterError, match="no such file"):
         DRUNet(1, width=4, blocks=1, weights=str(tmp_path / "none.pth"))
 
 
-def test_an_error_names_left_over_weights_too(tmp_path):
+def test_an_error_names_unknown_weights(tmp_path):
     save_file({"weight": torch.zeros(1, 1), "gain": torch.zeros(1)}, tmp_path / "weights.safetensors")
-    with pytest.raises(ValueError, match="1 missing: bias; 1 not known: gain"):
+    with pytest.raises(ValueError, match="1 missing: bias; 1 unknown: gain"):
         load(nn.Linear(1, 1), tmp_path / "weights.safetensors")
 
 
-def test_without_the_extra_an_error_names_it(monkeypatch):
+def test_an_error_names_the_missing_extra(monkeypatch):
     for module in ("deepinv", "deepinv.models"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ValueError, match=r"pip install 'gahbench\[deepinv\]'"):
@@ -151,18 +151,18 @@ def test_every_denoiser_maps_images_and_sigmas_to_images(model):
     network = untrained(Deepinv, shape, channels=shape[0], model=model, arguments=SMALL[model])
     assert any(parameter.requires_grad for parameter in network.parameters())
     noisy, sigma = images(2, shape), torch.tensor([0.1, 0.3])
-    found = []
+    result = []
     for denoiser in (network, network.network):
         # Some draw numbers in evaluation too: DScCP starts a power iteration with them.
         torch.manual_seed(0)
         with torch.no_grad():
-            found.append(denoiser(noisy, sigma))
-    assert found[0].shape == noisy.shape
-    assert torch.equal(*found)
+            result.append(denoiser(noisy, sigma))
+    assert result[0].shape == noisy.shape
+    assert torch.equal(*result)
 
 
 @installed
-def test_the_accepted_names_are_all_that_the_package_has():
+def test_the_accepted_names_are_all_trainable_denoisers_of_deepinv():
     from deepinv import models
 
     assert set(denoisers()) == set(SMALL)
@@ -173,12 +173,12 @@ def test_the_accepted_names_are_all_that_the_package_has():
 
 @installed
 @pytest.mark.parametrize(("model", "reason"), [
-    ("DnCN", "deepinv.models has none of this name; did you mean 'DnCNN'"),
+    ("DnCN", "deepinv.models has no such name; did you mean 'DnCNN'"),
     ("MoDL", "not the class of a denoiser in deepinv.models"),
     ("GSDRUNet", "not the class of a denoiser in deepinv.models"),
     ("MedianFilter", "without weights to train"),
     ("EquivariantDenoiser", "without weights to train"),
-    ("MPRNet", r"its forward takes no \(image, sigma\)"),
+    ("MPRNet", r"its forward does not accept \(image, sigma\)"),
 ])  # fmt: skip
 def test_other_names_are_refused_with_those_accepted(builtin, model, reason):
     with pytest.raises(ParameterError, match=rf"architecture 'deepinv': model={model}: {reason}.*accepted: ADMUNet, "):
@@ -187,9 +187,9 @@ def test_other_names_are_refused_with_those_accepted(builtin, model, reason):
 
 @installed
 @pytest.mark.parametrize(("arguments", "message"), [
-    ("{dept: 3}", "no argument 'dept' to choose; did you mean 'depth'.*accepted: depth, bias, nf, dim"),
-    ("{in_channels: 3}", "no argument 'in_channels' to choose; accepted: depth"),
-    ("{pretrained: download}", "no argument 'pretrained' to choose; accepted: depth"),
+    ("{dept: 3}", "no argument 'dept'; did you mean 'depth'.*accepted: depth, bias, nf, dim"),
+    ("{in_channels: 3}", "no argument 'in_channels'; accepted: depth"),
+    ("{pretrained: download}", "no argument 'pretrained'; accepted: depth"),
     ("{depth: deep}", "DnCNN with the arguments {'depth': 'deep'}: TypeError"),
     ("[3]", "a mapping from names to values is accepted"),
 ])  # fmt: skip
@@ -200,7 +200,7 @@ def test_arguments_that_the_class_does_not_take_are_refused(arguments, message):
 
 @installed
 @pytest.mark.parametrize("model", [*SMALL, "gs-drunet"])
-def test_nothing_is_downloaded_and_shapes_need_no_numbers(model, monkeypatch):
+def test_networks_are_built_on_the_meta_device_without_downloads(model, monkeypatch):
     def download(*arguments, **options):
         raise AssertionError(f"downloads {arguments}")
 

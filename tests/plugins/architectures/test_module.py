@@ -94,7 +94,7 @@ def archive(path, network):
     return str(path)
 
 
-def test_a_factory_gets_its_arguments_and_what_it_asks_for(factory):
+def test_a_factory_gets_its_arguments_and_the_image_shape(factory):
     assert torch.equal(call(factory("Halves")), NOISY / 2)
     assert torch.equal(call(factory("Halves"), arguments="{factor: 0.25}"), NOISY / 4)
     assert torch.equal(call(factory("sized")), 8 * NOISY)
@@ -118,7 +118,7 @@ def test_images_are_padded_to_multiples_and_results_cropped(factory):
         Module(1, (1, 9, 14), factory("Cells"))(noisy, SIGMA)
 
 
-def test_sigma_is_passed_where_forward_takes_it(factory):
+def test_sigma_is_passed_if_forward_accepts_it(factory):
     level = SIGMA.view(-1, 1, 1, 1)
     for sigma, expected in {"auto": NOISY + level, "argument": NOISY + level, "none": NOISY}.items():
         assert torch.equal(call(factory("Conditional"), sigma=sigma), expected)
@@ -126,7 +126,7 @@ def test_sigma_is_passed_where_forward_takes_it(factory):
     assert torch.equal(call(factory("Map"), sigma="channel"), NOISY + level)
 
 
-def test_arguments_are_one_text_however_they_are_written():
+def test_arguments_have_a_canonical_text():
     written = ["{width: 32, depth: 2}", '{"depth": 2, "width": 32}', {"width": 32, "depth": 2}]
     assert {as_text(one) for one in written} == {"{depth: 2, width: 32}"}
 
@@ -141,7 +141,7 @@ def test_a_label_is_read_back_as_the_same_arguments(value):
 
 
 @pytest.mark.parametrize("arguments", ["[1, 2]", "3", "{a: [", [1], 3, "{1: 2}"])
-def test_arguments_that_are_no_mapping_are_refused(arguments):
+def test_arguments_that_are_not_a_mapping_are_refused(arguments):
     with pytest.raises(ParameterError, match=r"a mapping .*such as \{width: 32\}"):
         resolve(tuple(PARAMETERS), {"factory": "a:b", "arguments": arguments}, "module")
 
@@ -151,26 +151,26 @@ def test_arguments_that_are_no_mapping_are_refused(arguments):
     ("Halves", {"arguments": "{fact: 1}"}, r"unexpected keyword argument 'fact'; accepted: \(channels: int, factor"),
     ("text", {}, "returned a str, not a torch.nn.Module"),
     ("built", {}, "a network already built"),
-    ("torch", {}, "a module; a class, or a function"),
+    ("torch", {}, "a module; accepted: a class or a function"),
     ("Pair", {}, "returned a tuple for images"),
     ("Small", {}, r"returned shape \(2, 1, 8, 7\) for images of shape \(2, 1, 8, 8\)"),
 ])  # fmt: skip
-def test_what_is_wrong_with_a_factory_is_reported(factory, name, parameters, message):
+def test_errors_of_a_factory_are_reported(factory, name, parameters, message):
     with pytest.raises(ValueError, match=message):
         call(factory(name), **parameters)
 
 
-def test_what_was_tried_is_reported(folder):
+def test_import_errors_are_reported(folder):
     with pytest.raises(ValueError, match=r"importing 'no_such_package.nets' failed: ModuleNotFoundError.*PYTHONPATH"):
         call("no_such_package.nets:Net")
     (folder / "broken.py").write_text("1 / 0\n")
     with pytest.raises(ValueError, match="failed: ZeroDivisionError"):
         call(f"{folder.name}.broken:Net")
-    with pytest.raises(ValueError, match=r"'package.mod:name' is accepted, or a TorchScript archive"):
+    with pytest.raises(ValueError, match=r"accepted: 'package.mod:name', or a TorchScript archive"):
         call("nets.Net")
 
 
-def test_an_archive_is_a_network_like_another(tmp_path):
+def test_an_archive_denoises_like_its_network(tmp_path):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 3, padding=1))
     path = archive(tmp_path / "net.pt", network)
@@ -188,7 +188,7 @@ class Shifted(nn.Module):
         return images + sigma.view(-1, 1, 1, 1)
 
 
-def test_an_archive_that_takes_sigma_gets_it(tmp_path):
+def test_sigma_is_passed_to_an_archive_that_accepts_it(tmp_path):
     path = archive(tmp_path / "conditional.ts", Shifted())
     assert torch.equal(call(path), NOISY + SIGMA.view(-1, 1, 1, 1))
 
@@ -198,7 +198,7 @@ class Malicious:
         return exec, ("raise SystemExit('it ran')",)
 
 
-def test_a_file_that_is_no_archive_is_refused_and_not_run(tmp_path):
+def test_a_file_that_is_not_an_archive_is_refused_and_not_run(tmp_path):
     torch.save({"weight": torch.zeros(1)}, tmp_path / "weights.pt")
     torch.save({"weight": Malicious()}, tmp_path / "malicious.pt")
     for name in ("weights.pt", "malicious.pt"):
@@ -208,7 +208,7 @@ def test_a_file_that_is_no_archive_is_refused_and_not_run(tmp_path):
         call(str(tmp_path / "none.pt"))
 
 
-def test_the_fingerprint_is_that_of_the_foreign_source(folder, factory, tmp_path):
+def test_the_fingerprint_depends_on_the_source_code(folder, factory, tmp_path):
     def now():
         return Module.fingerprint(factory=factory("Halves"), arguments="{}")
 

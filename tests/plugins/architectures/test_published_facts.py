@@ -102,10 +102,10 @@ def field(name, channels=1):
 
 @pytest.mark.parametrize(("name", "channels", "on_grid", "largest"), FIELDS)
 def test_receptive_fields(name, channels, on_grid, largest):
-    found = field(name, channels)
-    assert not found.reaches_border
-    assert found.largest == (largest, largest)
-    assert found.on_grid == (on_grid, on_grid) or name.startswith(("vit", "dit"))
+    result = field(name, channels)
+    assert not result.reaches_border
+    assert result.largest == (largest, largest)
+    assert result.on_grid == (on_grid, on_grid) or name.startswith(("vit", "dit"))
 
 
 @pytest.mark.parametrize("name", [
@@ -130,8 +130,8 @@ def test_the_first_layer_of_bf_cnn_rf_is_linear_and_the_whole_is_not():
         assert not torch.allclose(network(-noisy, torch.ones(2)), -network(noisy, torch.ones(2)), atol=1e-6)
 
 
-def test_networks_of_other_noise_levels_of_ircnn_learn_nothing_from_an_image():
-    found = build("ircnn[width=4,levels=4]", (1, 8, 8)).train()
-    found(images(3, (1, 8, 8)), torch.tensor([1.0, 6.0, 5.5]) / 255).square().sum().backward()
-    learned = [any(part.grad is not None for part in network.parameters()) for network in found.networks]
+def test_only_networks_for_the_given_noise_levels_of_ircnn_have_gradients():
+    network = build("ircnn[width=4,levels=4]", (1, 8, 8)).train()
+    network(images(3, (1, 8, 8)), torch.tensor([1.0, 6.0, 5.5]) / 255).square().sum().backward()
+    learned = [any(parameter.grad is not None for parameter in part.parameters()) for part in network.networks]
     assert learned == [True, False, True, False]

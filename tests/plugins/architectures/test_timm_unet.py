@@ -25,7 +25,7 @@ BACKBONES = {
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_any_kind_of_backbone_denoises_images_of_a_size_it_was_not_made_for(backbone):
+def test_backbones_denoise_images_of_any_size(backbone):
     shape = (1, 35, 22)
     network = untrained(TimmUNet, shape, channels=1, backbone=backbone, **TINY)
     noisy, sigma = images(2, shape), torch.full((2,), 0.1)
@@ -37,7 +37,7 @@ def test_any_kind_of_backbone_denoises_images_of_a_size_it_was_not_made_for(back
     assert all(parameter.grad is not None for parameter in network.joins.parameters())
 
 
-def test_detail_passes_beside_the_coarsest_features():
+def test_details_bypass_the_coarse_features():
     """The residual of a pixel depends on the pixel itself otherwise than on its neighbour of the same stride."""
     network = build(TimmUNet, (1, 32, 32), channels=1, backbone="convnext_atto", **TINY)
     noisy = images(1, (1, 32, 32)).requires_grad_()
@@ -47,7 +47,7 @@ def test_detail_passes_beside_the_coarsest_features():
     assert near.std() > 2 * far.std()
 
 
-def test_images_come_to_the_backbone_as_its_weights_expect_them():
+def test_images_are_normalised_for_the_backbone():
     colour = TimmUNet(3, backbone="mobilenetv3_small_050", **TINY)
     assert colour.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
     grey = TimmUNet(1, backbone="mobilenetv3_small_050", **TINY)
@@ -62,7 +62,7 @@ def test_a_backbone_without_features_or_shape_is_refused(monkeypatch):
         raise RuntimeError("features_only not implemented for this model")
 
     monkeypatch.setattr(timm_unet, "create_model", create)
-    with pytest.raises(ValueError, match=r"'resnet10t' cannot give features.*not implemented"):
+    with pytest.raises(ValueError, match=r"'resnet10t' cannot return features.*not implemented"):
         TimmUNet(1, backbone="resnet10t")
 
 
@@ -75,13 +75,15 @@ def caches(monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_weights_are_downloaded_only_if_asked_for(caches):
+def test_weights_are_downloaded_only_on_request(caches):
     """Offline, only the network with pretrained weights fails; a plan, on the meta device, loads nothing."""
     TimmUNet(1, backbone="resnet10t", **TINY)
     by_hand = re.escape(str(caches / "hub" / "models--timm--resnet10t.c3_in1k"))
-    says = f"cannot be downloaded from https://huggingface.co/timm/resnet10t.c3_in1k: .*; by hand: copy {by_hand} from"
+    message = (
+        f"cannot be downloaded from https://huggingface.co/timm/resnet10t.c3_in1k: .*; you may copy {by_hand} from"
+    )
     for make in (TimmUNet.prepare, functools.partial(TimmUNet, 1)):
-        with pytest.raises(ValueError, match=says):
+        with pytest.raises(ValueError, match=message):
             make(backbone="resnet10t", pretrained=True, **TINY)
     with torch.device("meta"):
         TimmUNet(1, backbone="resnet10t", pretrained=True, **TINY)
@@ -96,7 +98,7 @@ def cached_on_the_hub(folder, repository, file, content=b""):
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
-def test_weights_of_the_hub_are_missing_until_they_are_in_its_cache(caches, file):
+def test_weights_of_the_hub_are_missing_until_they_are_cached(caches, file):
     (text,) = TimmUNet.missing("resnet10t", pretrained=True)
     assert text == (
         "weights of resnet10t, from https://huggingface.co/timm/resnet10t.c3_in1k into "
@@ -107,11 +109,11 @@ def test_weights_of_the_hub_are_missing_until_they_are_in_its_cache(caches, file
     cached_on_the_hub(caches, "resnet10t.c3_in1k", file)
     assert TimmUNet.missing("resnet10t", pretrained=True) == ()
     # Other weights of the same network are another file.
-    with pytest.raises(ValueError, match=r"no such weights; its tags are c3_in1k"):
+    with pytest.raises(ValueError, match=r"no such weights; accepted tags: c3_in1k"):
         TimmUNet.missing("resnet10t.other", pretrained=True)
 
 
-def test_weights_of_other_addresses_are_looked_for_in_the_cache_of_torch(caches):
+def test_weights_of_other_urls_are_found_in_the_cache_of_torch(caches):
     (text,) = TimmUNet.missing("legacy_seresnet18", pretrained=True)
     file = caches / "torch" / "checkpoints" / "seresnet18-4bb0ce65.pth"
     assert text.endswith(f"v0.1-weights/seresnet18-4bb0ce65.pth into {file}")
@@ -120,7 +122,7 @@ def test_weights_of_other_addresses_are_looked_for_in_the_cache_of_torch(caches)
     assert TimmUNet.missing("legacy_seresnet18", pretrained=True) == ()
 
 
-def test_weights_are_prepared_where_a_network_finds_them(caches, monkeypatch):
+def test_prepared_weights_are_used_by_the_network(caches, monkeypatch):
     """The download is a file that is written into the cache, from which the network is then built offline."""
     network = timm_unet.create_model("resnet10t")
     asked = []

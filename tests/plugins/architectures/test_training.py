@@ -23,7 +23,7 @@ scoring: {sigmas: [0.5], images: 8}
 
 
 @pytest.mark.parametrize("name", marked(NAMES))
-def test_it_trains_through_the_runner_and_improves_on_the_noisy_images(write_suite, tmp_path, name):
+def test_every_architecture_trains_and_improves_on_the_noisy_images(write_suite, tmp_path, name):
     given = ",".join(f"{key}={format_value(value)}" for key, value in SMALL.get(name, {}).items())
     entrant = f"{name}[{given}]" if given else name
     # Networks of deepinv continue smaller images to 32 pixels.

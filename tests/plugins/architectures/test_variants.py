@@ -38,8 +38,8 @@ WITH_BOTH = [name for name in WITH_BIAS if name not in BLIND]
 each = pytest.mark.parametrize
 
 
-def distance(found, expected):
-    return float(((found - expected).norm() / expected.norm()).detach())
+def distance(result, expected):
+    return float(((result - expected).norm() / expected.norm()).detach())
 
 
 def run(network, noisy, *levels):
@@ -56,8 +56,8 @@ def test_a_network_is_homogeneous_if_and_only_if_it_has_no_bias(name, channels, 
     noisy = images(2, shape)
     for bias in (False, True):
         network = build(name, shape, **SMALL[name], **parameters, bias=bias)
-        found = distance(run(network, 3 * noisy, 0.6, 1.2), 3 * run(network, noisy, 0.2, 0.4))
-        assert found < 1e-5 if not bias else found > 1e-3
+        result = distance(run(network, 3 * noisy, 0.6, 1.2), 3 * run(network, noisy, 0.2, 0.4))
+        assert result < 1e-5 if not bias else result > 1e-3
 
 
 @each("name", WITH_BOTH)
@@ -112,16 +112,16 @@ JACOBIANS = [
 
 @each(("name", "parameters"), [pytest.param(*case, marks=extras(case[0])) for case in JACOBIANS])
 @each("channels", [1, 3])
-def test_jacobian_products_through_torch_func_are_those_of_autograd(name, parameters, channels):
+def test_jacobian_products_of_torch_func_equal_those_of_autograd(name, parameters, channels):
     shape = (channels, 16, 16)
     network, noisy, sigma = build(name, shape, **parameters), images(1, shape), torch.tensor([0.1])
     vectors = torch.randn(2, *noisy.shape, generator=torch.Generator().manual_seed(0))
     state = dict(network.state_dict())
     _, pull = vjp(lambda y: functional_call(network, state, (y, sigma)), noisy)
-    found = vmap(lambda vector: pull(vector)[0])(vectors)
+    result = vmap(lambda vector: pull(vector)[0])(vectors)
     leaf = noisy.clone().requires_grad_()
     (expected,) = torch.autograd.grad(network(leaf, sigma), leaf, vectors[1])
-    assert distance(found[1], expected) < 1e-4
+    assert distance(result[1], expected) < 1e-4
 
 
 #: Network, parameters, the shape that it is built for, the shape that it is given, and what it says.
@@ -139,27 +139,29 @@ SHAPES = [
 ]  # fmt: skip
 
 
-@each(("name", "parameters", "shape", "given", "says"), [pytest.param(*case, marks=extras(case[0])) for case in SHAPES])
+@each(
+    ("name", "parameters", "shape", "given", "message"), [pytest.param(*case, marks=extras(case[0])) for case in SHAPES]
+)
 @each("device", ["cpu", "meta"])
-def test_images_of_other_shapes_are_refused_with_those_accepted(name, parameters, shape, given, says, device):
+def test_errors_for_unsupported_shapes_state_what_is_accepted(name, parameters, shape, given, message, device):
     noisy, level = torch.zeros(1, *given, device=device), torch.ones(1, device=device)
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=message):
         untrained(name, shape, **parameters).to(device)(noisy, level)
 
 
-@each(("name", "parameters", "says"), [pytest.param(*case, marks=extras(case[0])) for case in [
+@each(("name", "parameters", "message"), [pytest.param(*case, marks=extras(case[0])) for case in [
     ("vit", {"width": 16, "heads": 3}, "heads=3 must divide width=16"),
     ("vit", {"width": 18, "heads": 2}, "multiple of 4"),
     ("nafnet", {"encoder": (1, 1), "decoder": (1,)}, "have 2 and 1"),
     ("unet-conditional", {"blind": True, "sigma_data": 0.2}, "blind=true with sigma_data=0.2"),
     ("swinir", {"width": 6, "heads": 4}, "heads=4 must divide width=6"),
     ("ncsnpp", {"multipliers": (1, 1), "attention": 2}, "attention=2: there are 2 scales"),
-    ("timm-unet", {"backbone": "resnet81"}, "no such model; the nearest are resnet"),
-    ("timm-unet", {"backbone": "resnet18.nonsense"}, "no such weights; its tags are .*a1_in1k"),
+    ("timm-unet", {"backbone": "resnet81"}, "no such model; similar names: resnet"),
+    ("timm-unet", {"backbone": "resnet18.nonsense"}, "no such weights; accepted tags: .*a1_in1k"),
     ("timm-unet", {"backbone": "convnext_atto", "levels": 6}, "levels=6: backbone 'convnext_atto' has 4"),
 ]])  # fmt: skip
-def test_parameters_that_do_not_fit_together_are_refused(name, parameters, says):
-    with pytest.raises((ValueError, gahbench.GahbenchError), match=says):
+def test_incompatible_parameters_are_refused(name, parameters, message):
+    with pytest.raises((ValueError, gahbench.GahbenchError), match=message):
         untrained(name, (1, 16, 16), **parameters)
 
 
@@ -175,7 +177,7 @@ SIZES = [
 
 
 @each(("name", "parameters", "size", "whole", "mode"), [pytest.param(*case, marks=extras(case[0])) for case in SIZES])
-def test_other_sizes_are_continued_by_zeros_or_by_their_border(name, parameters, size, whole, mode):
+def test_other_sizes_are_padded_with_zeros_or_border_pixels(name, parameters, size, whole, mode):
     network, noisy = build(name, (3, 32, 32), **parameters), images(2, (3, *size))
     continued = functional.pad(noisy, (0, whole[1] - size[1], 0, whole[0] - size[0]), mode=mode)
     # In training too, where nothing is averaged over the batch.

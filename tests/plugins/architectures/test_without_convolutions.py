@@ -14,7 +14,7 @@ from gahbench_plugins.architectures.mlp import MLP
 from gahbench_plugins.architectures.vit import ViT
 
 
-def test_what_is_removed_is_a_matrix_between_dct_coefficients():
+def test_linear_removes_a_matrix_between_dct_coefficients():
     network = build(Linear, (1, 4, 6))
     noisy = images(2, (1, 4, 6))
     coefficients = scipy.fft.dctn(noisy.double().numpy(), axes=(2, 3), norm="ortho").reshape(2, 24)
@@ -106,7 +106,7 @@ def test_a_black_image_stays_black_and_has_a_gradient_without_bias():
     assert black.grad.isfinite().all()
 
 
-def test_the_narrowest_network_still_denoises_what_it_can_carry():
+def test_the_narrowest_network_denoises_images_that_it_can_represent():
     """A constant image of unknown brightness under heavy noise needs one number."""
     torch.manual_seed(0)
     network = MLP((1, 8, 8), width=16).train()
@@ -124,7 +124,7 @@ def test_the_narrowest_network_still_denoises_what_it_can_carry():
 SMALL = {"width": 16, "depth": 2, "heads": 2}
 
 
-def test_patches_that_are_kept_as_they_are_give_the_image_back():
+def test_identity_maps_of_patches_return_the_image():
     """Tokens that hold the pixels of their patches: embedding and restoring are inverse to each other."""
     patches = Patches("vit", (3, 8, 12), patch=2, width=12, positions="sincos")
     with torch.no_grad():
@@ -136,7 +136,7 @@ def test_patches_that_are_kept_as_they_are_give_the_image_back():
     assert torch.equal(patches.images(patches.tokens(given)), given)
 
 
-def test_every_position_has_an_embedding_of_its_own():
+def test_embeddings_of_positions_differ():
     for positions in ("sincos", "learned"):
         places = Patches("vit", (1, 16, 24), patch=4, width=16, positions=positions).places[0]
         distances = torch.cdist(places, places) + 10 * torch.eye(len(places))
@@ -144,7 +144,7 @@ def test_every_position_has_an_embedding_of_its_own():
 
 
 @pytest.mark.parametrize(("grid", "shifted"), [((8, 8), False), ((8, 8), True), ((4, 12), True)])
-def test_windows_are_attention_among_all_that_is_masked(grid, shifted):
+def test_windows_equal_masked_global_attention(grid, shifted):
     torch.manual_seed(0)
     width, heads, window = 12, 3, 4
     local = TokenAttention(width, heads, grid, window, shifted).eval()
@@ -162,7 +162,7 @@ def test_windows_are_attention_among_all_that_is_masked(grid, shifted):
     assert torch.allclose(local(tokens), expected, atol=1e-6)
 
 
-def test_the_kernel_of_training_gives_what_evaluation_gives():
+def test_training_and_evaluation_kernels_agree():
     network = build(ViT, (1, 16, 16), **SMALL)
     noisy, sigma = images(2, (1, 16, 16)), torch.full((2,), 0.1)
     trained, evaluated = network.train()(noisy, sigma), network.eval()(noisy, sigma)

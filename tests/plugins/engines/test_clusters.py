@@ -100,12 +100,12 @@ class Chaos:
 
     def of_node(self, name):
         """Return the processes of a node."""
-        found = []
+        result = []
         for pid in self.cluster.processes():
             with contextlib.suppress(OSError):
                 if f"SLURMD_NODENAME={name}".encode() in Path(f"/proc/{pid}/environ").read_bytes():
-                    found.append(pid)
-        return found
+                    result.append(pid)
+        return result
 
     def kill(self, *words):
         """End one process of a job at once."""
@@ -151,7 +151,7 @@ class Chaos:
         wait_for(lambda: self.cluster.jobs().get(job) in ("RUNNING", "COMPLETED"))
 
 
-def test_slurm_loses_nothing_and_does_nothing_otherwise(prepare, cluster):
+def test_slurm_finishes_the_suite_despite_losses(prepare, cluster):
     home, chaos = prepare(8), Chaos(cluster)
     with running(home, "slurm[partition=low,workers=4,time=30]"):
         chaos.warn(home / "cut" / "logs")
@@ -166,7 +166,7 @@ def test_slurm_loses_nothing_and_does_nothing_otherwise(prepare, cluster):
 
 
 @pytest.mark.extras("distributed")
-def test_dask_loses_nothing_and_does_nothing_otherwise(prepare, dask_cluster):
+def test_dask_finishes_the_suite_despite_losses(prepare, dask_cluster):
     home = prepare(6)
     with running(home, f"dask[scheduler={dask_cluster.address}]"):
         (worker,) = dask_cluster.children("w0")

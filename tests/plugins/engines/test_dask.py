@@ -43,7 +43,7 @@ def test_tasks_are_replaced_while_units_are_left(dask_cluster, make):
     assert starts(folder) == 5
 
 
-def test_tasks_that_die_are_not_replaced_for_ever(dask_cluster, make, monkeypatch):
+def test_tasks_that_die_are_replaced_only_a_few_times(dask_cluster, make, monkeypatch):
     folder = make()
     monkeypatch.setattr(dask, "work_command", lambda job: [sys.executable, "-c", "raise SystemExit('no luck')"])
     with pytest.raises(gahbench.GahbenchError, match=r"in a row ended without any unit done, with 6 left.*\n.*no luck"):
@@ -61,7 +61,7 @@ def test_a_stop_lets_tasks_write_checkpoints(dask_cluster, make):
 
 
 @pytest.mark.parametrize("victim", ["worker", "nanny", "worker, by its nanny"])
-def test_a_lost_worker_takes_its_process_along_and_is_replaced(dask_cluster, make, victim):
+def test_a_lost_worker_ends_its_process_and_is_replaced(dask_cluster, make, victim):
     folder = make((2.0,) * 6)
     folder.start(dask.Dask(dask_cluster.address))
     wait_for(lambda: len(folder.names("running")) == 2)
@@ -93,7 +93,7 @@ def test_a_frozen_machine_is_not_waited_for(dask_cluster, make):
             os.kill(pid, signal.SIGCONT)
 
 
-def test_a_worker_that_joins_gets_work(dask_cluster, make):
+def test_a_worker_that_joins_gets_a_task(dask_cluster, make):
     # More than are done before the worker is up, however slow that is.
     folder = make((1.0,) * 200)
     folder.start(dask.Dask(dask_cluster.address))
@@ -105,7 +105,7 @@ def test_a_worker_that_joins_gets_work(dask_cluster, make):
     assert starts(folder) == 3
 
 
-def test_a_scheduler_that_is_away_says_nothing_about_units(dask_cluster, make):
+def test_units_finish_after_the_scheduler_was_lost(dask_cluster, make):
     folder = make((2.0,) * 6)
     folder.start(dask.Dask(dask_cluster.address))
     wait_for(lambda: len(folder.names("running")) == 2)
@@ -118,7 +118,7 @@ def test_a_scheduler_that_is_away_says_nothing_about_units(dask_cluster, make):
     assert len(folder.names("done")) == 6
 
 
-def test_a_scheduler_that_is_not_there_is_an_error(make, monkeypatch):
+def test_a_missing_scheduler_is_an_error(make, monkeypatch):
     folder = make()
     monkeypatch.setattr(dask, "PATIENCE_SECONDS", 1.0)
     with pytest.raises(gahbench.GahbenchError, match=re.escape("no scheduler of Dask answers at tcp://127.0.0.1:9")):

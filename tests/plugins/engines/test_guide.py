@@ -59,7 +59,7 @@ def test_the_script_for_ray_runs_work():
     assert {text for text in strings if str(text).startswith("--")} <= options
 
 
-def test_without_the_extra_dask_names_it(monkeypatch):
+def test_dask_names_its_missing_extra(monkeypatch):
     monkeypatch.setattr(dask.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(gahbench.GahbenchError, match=r"pip install 'gahbench\[dask\]'"):
         dask.Dask("tcp://127.0.0.1:8786")

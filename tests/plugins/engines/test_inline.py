@@ -8,7 +8,7 @@ from gahbench._util.errors import PluginError
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
 
 
-def test_plugins_from_outside_are_refused_unless_they_are_trusted(write_suite, write_plugin, tmp_path):
+def test_external_plugins_are_refused_unless_they_are_trusted(write_suite, write_plugin, tmp_path):
     plugin = write_plugin("mine", "return noisy - self.noise(noisy)")
     options = {"entrants": ["mine"], "plugins": [plugin]}
     with pytest.raises(PluginError, match=r"mine\.py would run in this process.*inline\[trusted=true\].*processes"):

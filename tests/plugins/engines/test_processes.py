@@ -41,7 +41,7 @@ def deaths(made_once):
     return made_once("deaths", fill)
 
 
-def test_the_rest_finishes_and_the_exit_status_tells(deaths):
+def test_other_units_finish_and_the_exit_status_reports_failures(deaths):
     assert (deaths / "returncode").read_text() == "1", (deaths / "stderr").read_text()
     board = gahbench.load_results(deaths / "out").leaderboard(full=True).set_index("entrant")
     alive = [name for name in board.index if name not in DEATHS]
@@ -51,7 +51,7 @@ def test_the_rest_finishes_and_the_exit_status_tells(deaths):
 
 
 @pytest.mark.parametrize("name", DEATHS)
-def test_a_row_says_why_it_is_empty(deaths, name):
+def test_an_empty_row_states_the_reason(deaths, name):
     board = gahbench.load_results(deaths / "out").leaderboard(full=True).set_index("entrant")
     assert DEATHS[name][1] in board.loc[name, "note"]
     assert DEATHS[name][1] in (deaths / "stderr").read_text()

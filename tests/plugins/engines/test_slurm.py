@@ -23,7 +23,7 @@ def job_name(folder):
 
 
 def alive(folder):
-    return [task for task in slurm.Commands(job_name(folder)).tasks() if task.alive]
+    return [task for task in slurm.Commands(job_name(folder)).tasks() if task.is_alive]
 
 
 def test_units_are_finished_by_an_array(cluster, make):
@@ -50,7 +50,7 @@ def test_more_arrays_are_submitted_while_units_are_left(cluster, make):
     assert folder.notes().count("submitted 2 tasks") == 3
 
 
-def test_arrays_that_die_are_not_submitted_for_ever(cluster, make):
+def test_arrays_that_die_are_submitted_only_a_few_times(cluster, make):
     folder = make()
     with pytest.raises(gahbench.GahbenchError) as raised:
         slurm.Slurm(workers=1, setup="echo no module named cuda; false").run(folder.job)
@@ -60,7 +60,7 @@ def test_arrays_that_die_are_not_submitted_for_ever(cluster, make):
     assert folder.names("todo") == [str(place) for place in range(6)]
 
 
-def test_a_refusal_is_shown_in_full(cluster, make):
+def test_errors_of_sbatch_are_shown_in_full(cluster, make):
     folder = make()
     with pytest.raises(gahbench.GahbenchError, match=r"invalid partition specified: nowhere\n.*Invalid partition name"):
         slurm.Slurm("nowhere").run(folder.job)
@@ -92,7 +92,7 @@ def test_nothing_is_submitted_after_a_request_to_stop(cluster, make):
     assert slurm.Commands(job_name(folder)).tasks() == []
 
 
-def test_a_task_that_is_out_of_time_goes_on(cluster, make, monkeypatch):
+def test_a_task_continues_after_its_time_limit(cluster, make, monkeypatch):
     monkeypatch.setattr(slurm, "NOTICE_SECONDS", 20)
     folder = make((10.0,) * 6)
     folder.start(slurm.Slurm(time=1, workers=1))
@@ -103,7 +103,7 @@ def test_a_task_that_is_out_of_time_goes_on(cluster, make, monkeypatch):
     assert folder.notes().count("submitted") == 1
 
 
-def test_a_controller_that_is_away_says_nothing_about_tasks(cluster, make):
+def test_tasks_finish_while_the_controller_is_away(cluster, make):
     folder = make((3.0,) * 4)
     folder.start(slurm.Slurm(workers=2))
     wait_for(lambda: len(folder.names("running")) == 2)
@@ -130,7 +130,7 @@ def test_tasks_cancelled_while_the_controller_is_away_are_replaced(cluster, make
     assert len(folder.names("done")) == 4
 
 
-def test_a_detached_run_goes_on_alone_and_can_be_followed(cluster, make):
+def test_a_detached_run_continues_and_can_be_monitored(cluster, make):
     folder = make((1.0,) * 6)
     started = time.monotonic()
     slurm.Slurm(workers=2, detach=True).run(folder.job)
@@ -158,7 +158,7 @@ def test_without_slurm_the_error_says_where_to_run(monkeypatch, tmp_path, make):
     ("gpus", "a100", "'a100:2'"), ("gpus", "a100:0", "'a100:2'"),
     ("setup", "a\nb", "one line"), ("options", "--qos=a\n--qos=b", "one line"),
 ])  # fmt: skip
-def test_what_slurm_would_misread_is_refused_before(parameter, value, accepted):
+def test_values_that_slurm_would_misread_are_refused(parameter, value, accepted):
     with pytest.raises(ValueError, match=re.escape(accepted)):
         slurm.Slurm(**{parameter: value})
 
@@ -169,5 +169,5 @@ def test_what_slurm_would_misread_is_refused_before(parameter, value, accepted):
     ("PENDING", "launch failed requeued held", False),
     *((state, "None", False) for state in ("REQUEUE_HOLD", "COMPLETED", "OUT_OF_MEMORY", "NODE_FAIL")),
 ])  # fmt: skip
-def test_which_tasks_are_alive(state, reason, is_alive):
-    assert slurm.Task("1_0", state, reason).alive is is_alive
+def test_tasks_are_alive_unless_they_ended_or_are_held(state, reason, is_alive):
+    assert slurm.Task("1_0", state, reason).is_alive is is_alive

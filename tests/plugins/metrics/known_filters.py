@@ -46,10 +46,10 @@ def samples(given, diverged=()):
 
 def by_part(scores):
     """Return the values of scores by part, each a list."""
-    found = {}
+    result = {}
     for part, value in zip(scores.part or (), scores.value, strict=True):
-        found.setdefault(part, []).append(value)
-    return found
+        result.setdefault(part, []).append(value)
+    return result
 
 
 def create(kind, name):
@@ -74,9 +74,9 @@ def on_images(reference, clean, sigmas=(0.1,)):
 def table(metric, evaluated):
     """Return the values of a metric, or of its name, by part and noise level, in the order of the images."""
     scores = (create("metric", metric) if isinstance(metric, str) else metric).score(evaluated)
-    found = {}
+    result = {}
     rows = zip(scores.value, scores.sigma or (), scores.image or (), scores.part or (), strict=True)
     for value, sigma, image, part in rows:
-        found.setdefault((part, sigma), []).append((image, value))
-    assert all([image for image, _ in rows] == sorted({image for image, _ in rows}) for rows in found.values())
-    return {key: torch.tensor([value for _, value in rows], dtype=torch.float64) for key, rows in found.items()}
+        result.setdefault((part, sigma), []).append((image, value))
+    assert all([image for image, _ in rows] == sorted({image for image, _ in rows}) for rows in result.values())
+    return {key: torch.tensor([value for _, value in rows], dtype=torch.float64) for key, rows in result.items()}

@@ -33,8 +33,8 @@ def filters(basis, clean, traces):
 
 def scores(matrices, basis="graph-laplacian", metric="direction", dataset=DATASET):
     """Return the means of the parts of a metric for given filters of the test images."""
-    found = table(f"{metric}[{basis}]", evaluation(Filters(matrices), dataset, count=COUNT))
-    return {part: float(value.mean()) for (part, _), value in found.items()}
+    result = table(f"{metric}[{basis}]", evaluation(Filters(matrices), dataset, count=COUNT))
+    return {part: float(value.mean()) for (part, _), value in result.items()}
 
 
 def low_pass(traces, height=12):
@@ -47,14 +47,14 @@ def low_pass(traces, height=12):
 @pytest.mark.parametrize("own", ["graph-laplacian", "sym4", "wavelet-ti[haar]", "dct"])
 def test_filters_that_shrink_in_a_basis_score_1_in_it_and_less_in_all_others(own, metric, clean, strengths):
     matrices = filters(own, clean, strengths)
-    found = {basis: scores(matrices, basis, metric)[""] for basis in BASES}
-    assert found.pop(own) == pytest.approx(1, abs=1e-3)
-    assert max(found.values()) < 0.9, found
+    result = {basis: scores(matrices, basis, metric)[""] for basis in BASES}
+    assert result.pop(own) == pytest.approx(1, abs=1e-3)
+    assert max(result.values()) < 0.9, result
 
 
 @pytest.mark.parametrize("metric", ["direction", "alignment"])
 @pytest.mark.parametrize("factor", [2.0, 0.5])
-def test_twice_or_half_the_strength_is_the_same_geometry(metric, factor, clean, strengths):
+def test_alignment_does_not_depend_on_the_strength(metric, factor, clean, strengths):
     stronger = filters("graph-laplacian", clean, factor * strengths)
     # Compared with the graph's own filters of that strength.
     assert scores(stronger, metric=metric)[""] == pytest.approx(1, abs=1e-3)
@@ -78,43 +78,43 @@ def test_filters_that_ignore_the_image_score_0(metric, name):
 
 
 @pytest.mark.parametrize("basis", ["graph-laplacian", "wavelet-ti[haar]", "haar", "dct"])
-def test_a_blind_low_pass_that_takes_the_strength_of_each_image_scores_0(basis, strengths):
+def test_a_low_pass_that_varies_only_in_strength_scores_0(basis, strengths):
     matrices = low_pass(strengths)
-    found = scores(matrices, basis, "alignment")
-    assert found["share"] < 0.02
-    assert found[""] == 0
+    result = scores(matrices, basis, "alignment")
+    assert result["share"] < 0.02
+    assert result[""] == 0
     assert scores(matrices, basis)[""] == 0
 
 
 @pytest.mark.parametrize("window", [3, 5, 9])
 @pytest.mark.parametrize("basis", ["graph-laplacian", "wavelet-ti[haar]", "haar"])
-def test_isotropic_blurs_whose_width_follows_the_image_have_no_direction(window, basis, clean, strengths):
+def test_isotropic_adaptive_blurs_have_no_direction(window, basis, clean, strengths):
     blur = construct(LocalBlur, window=window).matrices(clean, strengths).float()
-    found = scores(blur, basis)
-    assert found["directional-share"] < 0.002
-    assert found[""] == 0
+    result = scores(blur, basis)
+    assert result["directional-share"] < 0.002
+    assert result[""] == 0
     # What alignment alone would have made of it.
     assert scores(blur, "graph-laplacian", "alignment")[""] > 0.2
 
 
 @pytest.mark.parametrize("metric", ["direction", "alignment"])
-def test_the_geometry_of_another_image_scores_nothing(metric, clean, strengths):
-    found = [
-        scores(filters("graph-laplacian", clean.roll(places, 0), strengths), metric=metric)
-        for places in (1, 3, 5, 7, 11)
+def test_the_geometry_of_another_image_scores_0(metric, clean, strengths):
+    result = [
+        scores(filters("graph-laplacian", clean.roll(indices, 0), strengths), metric=metric)
+        for indices in (1, 3, 5, 7, 11)
     ]
     # One pairing of images is 0.03 to 0.06 off, give or take.
-    assert sum(one[""] for one in found) / len(found) == pytest.approx(0, abs=0.04)
+    assert sum(one[""] for one in result) / len(result) == pytest.approx(0, abs=0.04)
     if metric == "alignment":
-        assert found[0]["exchange"] > 0.01
-        assert found[0]["retrieval"] < 0.3
+        assert result[0]["exchange"] > 0.01
+        assert result[0]["retrieval"] < 0.3
 
 
 def test_the_own_geometry_is_retrieved_and_significant(clean, strengths):
-    found = scores(filters("graph-laplacian", clean, strengths), metric="alignment")
+    result = scores(filters("graph-laplacian", clean, strengths), metric="alignment")
     # Regressed on strength, a filter is not quite the one that is retrieved: images of little geometry are confused.
-    assert found["retrieval"] > 0.8
-    assert found["exchange"] == pytest.approx(1e-4)
+    assert result["retrieval"] > 0.8
+    assert result["exchange"] == pytest.approx(1e-4)
     # Any two geometries agree in part.
     noisy = filters("graph-laplacian", clean, strengths) + 0.02 * torch.randn(
         COUNT, 144, 144, generator=torch.Generator().manual_seed(0)
@@ -123,7 +123,7 @@ def test_the_own_geometry_is_retrieved_and_significant(clean, strengths):
 
 
 @pytest.mark.parametrize("metric", ["direction", "alignment"])
-def test_what_one_basis_explains_that_another_does_not(metric, clean, strengths):
+def test_given_is_the_part_that_the_other_basis_does_not_explain(metric, clean, strengths):
     graph, wavelets = (filters(basis, clean, strengths) for basis in ("graph-laplacian", "wavelet-ti[haar]"))
     given = "graph-laplacian,given=wavelet-ti[haar]"
     reverse = "wavelet-ti[haar],given=graph-laplacian"
@@ -151,10 +151,10 @@ def test_a_filter_that_follows_the_noise_has_a_lower_ceiling():
 
     Noisy.clean = create("dataset", "c-alpha[size=8]").images("test", COUNT)
     for metric in ("direction[haar]", "alignment[haar]"):
-        found = table(metric, evaluation(Noisy(matrices), "c-alpha[size=8]", count=COUNT))["ceiling", 0.1]
+        result = table(metric, evaluation(Noisy(matrices), "c-alpha[size=8]", count=COUNT))["ceiling", 0.1]
         steady = table(metric, evaluation(Filters(matrices), "c-alpha[size=8]", count=COUNT))["ceiling", 0.1]
         assert steady.tolist() == pytest.approx([1] * len(steady))
-        assert 0 < found.mean() < 0.97
+        assert 0 < result.mean() < 0.97
 
 
 @pytest.mark.parametrize(("count", "levels"), [("null", {0.1, 0.4, 0.2}), (2, {0.1, 0.2}), (0, set())])
@@ -163,29 +163,29 @@ def test_a_filter_that_follows_the_noise_has_a_lower_ceiling():
     ("alignment[haar,", "ceilings", ["ceiling"]),
     ("alignment[haar,ceilings=0,", "exchanges", ["retrieval", "exchange"]),
 ])  # fmt: skip
-def test_some_parts_are_found_at_as_many_noise_levels_as_are_asked_for(metric, option, parts, count, levels):
+def test_options_limit_the_noise_levels_of_some_parts(metric, option, parts, count, levels):
     evaluated = evaluation("lower-bound", "c-alpha[size=8]", sigmas=(0.2, 0.4, 0.1), count=COUNT)
-    found = table(f"{metric}{option}={count}]", evaluated)
+    result = table(f"{metric}{option}={count}]", evaluated)
     for name in parts:
-        assert {sigma for part, sigma in found if part == name} == levels
-    assert {sigma for part, sigma in found if part == ""} == {0.1, 0.2, 0.4}
+        assert {sigma for part, sigma in result if part == name} == levels
+    assert {sigma for part, sigma in result if part == ""} == {0.1, 0.2, 0.4}
 
 
 def test_images_whose_strength_the_basis_cannot_match_are_left_out(clean, strengths):
     matrices = filters("graph-laplacian", clean, strengths)
     matrices[0] *= -1
-    found = table("alignment", evaluation(Filters(matrices), DATASET, count=COUNT))
-    assert found["left-out", 0.1].tolist() == [1] + [0] * (COUNT - 1)
-    assert len(found["", 0.1]) == COUNT - 1
-    assert found["", 0.1].tolist() == pytest.approx([1] * (COUNT - 1), abs=1e-3)
+    result = table("alignment", evaluation(Filters(matrices), DATASET, count=COUNT))
+    assert result["left-out", 0.1].tolist() == [1] + [0] * (COUNT - 1)
+    assert len(result["", 0.1]) == COUNT - 1
+    assert result["", 0.1].tolist() == pytest.approx([1] * (COUNT - 1), abs=1e-3)
     # With fewer than 24 others there is no value, and how many were left out is the reason.
     matrices[1:5] *= -1
-    found = table("alignment", evaluation(Filters(matrices), DATASET, count=COUNT))
-    assert set(found) == {("left-out", 0.1)}
-    assert found["left-out", 0.1].sum() == 5
+    result = table("alignment", evaluation(Filters(matrices), DATASET, count=COUNT))
+    assert set(result) == {("left-out", 0.1)}
+    assert result["left-out", 0.1].sum() == 5
 
 
-def test_there_is_no_value_where_the_basis_is_one_filter_for_all_images():
+def test_there_is_no_value_if_the_filter_of_the_basis_is_constant():
     clean = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)).expand(COUNT, -1, -1, -1)
     matrices = torch.eye(64) + 0.1 * torch.randn(COUNT, 64, 64, generator=torch.Generator().manual_seed(1))
     scaled = matrices / matrices.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] * 30
@@ -212,7 +212,7 @@ def test_the_cosine_is_that_of_residuals_on_the_strength():
     best = (known.vectors * weights[:, None]) @ known.vectors.mT
     noise = torch.randn(COUNT, 64, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     given = best + 0.02 * noise
-    found = table("truth-alignment", evaluation(Filters(given), "c-alpha[size=8]", count=COUNT))["", sigma]
+    result = table("truth-alignment", evaluation(Filters(given), "c-alpha[size=8]", count=COUNT))["", sigma]
     ones = (given + given.mT) / 2
     logarithms = given.diagonal(dim1=1, dim2=2).sum(1).log().numpy()
 
@@ -222,7 +222,7 @@ def test_the_cosine_is_that_of_residuals_on_the_strength():
 
     one, other = residuals(ones), residuals(best)
     cosines = (one * other).sum(1) / (np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1))
-    np.testing.assert_allclose(found, cosines, atol=1e-4)
+    np.testing.assert_allclose(result, cosines, atol=1e-4)
     assert 0.2 < cosines.mean() < 0.98
 
 
@@ -243,18 +243,18 @@ def test_filters_that_ignore_the_image_score_about_0(metric, reference):
     ("alignment[sym4]", "oracle-shrink[haar]", 0.02),
     ("truth-alignment", "heat-kernel[kept=0.2]", 0.02),
 ])  # fmt: skip
-def test_on_large_images_it_is_an_estimate_with_its_error(monkeypatch, metric, reference, slack):
+def test_alignment_of_large_images_is_an_estimate_with_a_standard_error(monkeypatch, metric, reference, slack):
     exact = table(metric, evaluation(reference, DATASET, count=COUNT))
     for module in ("jacobian", "jacobian.maps", "jacobian.shrinkage"):
         monkeypatch.setattr(f"gahbench.{module}.LARGEST_EXACT", 100)
     for module in ("bases._graph", "datasets.c_alpha"):
         monkeypatch.setattr(f"gahbench_plugins.{module}.LARGEST_EXACT", 100)
-    found = table(metric, evaluation(reference, DATASET, count=COUNT))
+    result = table(metric, evaluation(reference, DATASET, count=COUNT))
     assert ("error", 0.1) not in exact
-    assert not {("exchange", 0.1), ("retrieval", 0.1)} & set(found)
-    error = found["error", 0.1]
+    assert not {("exchange", 0.1), ("retrieval", 0.1)} & set(result)
+    error = result["error", 0.1]
     assert (error > 0).all()
     assert (error < 0.3).all()
-    assert abs(found["", 0.1].mean() - exact["", 0.1].mean()) < slack
+    assert abs(result["", 0.1].mean() - exact["", 0.1].mean()) < slack
     if "graph" not in metric:
-        assert ((found["", 0.1] - exact["", 0.1]).abs() < 4 * error + slack).all()
+        assert ((result["", 0.1] - exact["", 0.1]).abs() < 4 * error + slack).all()

@@ -35,7 +35,7 @@ class Shift:
 CLEAN = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
-def test_is_minus_ten_log_of_the_mean_squared_error():
+def test_psnr_is_minus_ten_log10_of_the_mean_squared_error():
     scores = Psnr().score(Evaluation(Shift(), CLEAN, [0.1, 0.01]))
     assert scores.sigma == [0.1] * 3 + [0.01] * 3
     assert scores.image == [0, 1, 2, 0, 1, 2]
@@ -43,7 +43,7 @@ def test_is_minus_ten_log_of_the_mean_squared_error():
     assert scores.value == pytest.approx(decibels + [d + 20 for d in decibels], abs=1e-3)
 
 
-def test_uses_the_expected_error_where_it_is_known():
+def test_psnr_uses_the_expected_error_if_it_is_known():
     assert Psnr().score(Evaluation(Identity(), CLEAN, [0.1])).value == pytest.approx([20.0] * 3, abs=1e-12)
     oracle = construct(OracleShrink)
     expected = -10 * oracle.risk(Truth(CLEAN), 0.1).log10()
@@ -75,7 +75,7 @@ def test_ssim_agrees_with_scikit_image(shape, sigma):
     assert ssim(clean, other).tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_measures_the_denoised_image_though_the_error_has_a_closed_form():
+def test_ssim_measures_denoised_images_of_oracles():
     clean, _ = pair(3, 1, 16, 16)
     evaluation = Evaluation(Identity(), clean, [0.05, 0.2])
     scores = Ssim().score(evaluation)
@@ -107,7 +107,7 @@ FOUR = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
 SIGMAS = [0.3, 0.1, 0.03, 0.01]
 
 
-def test_recovers_the_rate_of_a_power_law():
+def test_slope_recovers_the_rate_of_a_power_law():
     rates = torch.tensor([0.5, 2 / 3, 0.8, 1.0], dtype=torch.float64)
     power_law = Errs(lambda sigma: torch.arange(1, 5) * sigma ** (2 * rates))
     scores = Slope().score(Evaluation(power_law, FOUR, SIGMAS))
@@ -123,7 +123,7 @@ def test_mean_of_slopes_is_the_slope_of_the_mean_curve():
     assert np.mean(Slope().score(evaluation).value) == pytest.approx(expected)
 
 
-def test_each_level_has_its_slope():
+def test_local_slope_has_a_value_at_each_level():
     # Slope 1/2 above sigma = 0.1, and 1 below it.
     bends = Errs(lambda sigma: sigma if sigma >= 0.1 else 10 * sigma**2)
     scores = LocalSlope().score(Evaluation(bends, FOUR[:3], [1.0, 0.4, 0.1, 0.02, 0.01]))
@@ -141,13 +141,13 @@ GENERATOR = torch.Generator().manual_seed(0)
 def images(alpha, count=2):
     """Images whose pixels, sorted, have squares that fall as k^-(alpha+1)."""
     values = torch.arange(1, SIDE * SIDE + 1, dtype=torch.float64) ** (-(alpha + 1) / 2)
-    places = torch.stack([torch.randperm(SIDE * SIDE, generator=GENERATOR) for _ in range(count)])
-    return values[places].reshape(count, 1, SIDE, SIDE).float()
+    indices = torch.stack([torch.randperm(SIDE * SIDE, generator=GENERATOR) for _ in range(count)])
+    return values[indices].reshape(count, 1, SIDE, SIDE).float()
 
 
 @pytest.mark.parametrize("entrant", ["oracle-threshold[pixel]", "bayes-shrink[pixel]"])
 @pytest.mark.parametrize("alpha", [1.0, 3.0])
-def test_the_exponent_is_that_of_the_entrants_own_basis(entrant, alpha):
+def test_decay_uses_the_basis_of_the_entrant(entrant, alpha):
     reference = gahbench.create("reference", entrant)
     scores = Decay().score(Evaluation(reference, images(alpha), [0.1, 0.2]))
     assert scores.value == pytest.approx([alpha] * 4, abs=1e-3)
@@ -165,7 +165,7 @@ def test_nearly_empty_images_have_no_decay():
     assert scores.value == pytest.approx([1.0, 1.0], abs=1e-3)
 
 
-def test_channels_are_fitted_one_by_one():
+def test_channels_are_fitted_separately():
     reference = gahbench.create("reference", "oracle-threshold[pixel]")
     both = torch.cat([images(1.0), 0.01 * images(3.0)], dim=1)
     assert Decay().score(Evaluation(reference, both, [0.1])).value == pytest.approx([2.0] * 2, abs=1e-3)

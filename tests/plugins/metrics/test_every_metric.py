@@ -66,24 +66,24 @@ SHAPES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("metric", "taken", "refused", "says"), SHAPES)
-def test_shapes_that_a_metric_cannot_take_are_refused(metric, taken, refused, says):
-    made = create("metric", metric)
+@pytest.mark.parametrize(("metric", "taken", "refused", "message"), SHAPES)
+def test_shapes_that_a_metric_cannot_take_are_refused(metric, taken, refused, message):
+    built = create("metric", metric)
     if taken:
-        made.check(taken, [0.1])
+        built.check(taken, [0.1])
     if refused:
-        with pytest.raises(ValueError, match=says):
-            made.check(refused, [0.1])
+        with pytest.raises(ValueError, match=message):
+            built.check(refused, [0.1])
 
 
-@pytest.mark.parametrize(("metric", "says"), [
+@pytest.mark.parametrize(("metric", "message"), [
     ("harmonic-order[sym4]", "accepted are those of graphs"),
     *((f"rate[basis={basis}]", "fixed orthonormal") for basis in ("bandlet", "pca", "wavelet[bior2.2]")),
     ("distance[oracle-shrink]", r"to='oracle-shrink\[sym4\]' is of kind 'oracle'.*'classical', 'trained' or 'optimal'"),
     ("sample-prediction[oracle-shrink]", "uses the clean image"),
 ])  # fmt: skip
-def test_bases_and_references_that_do_not_fit_are_refused(metric, says):
-    with pytest.raises(gahbench.ParameterError, match=says):
+def test_bases_and_references_that_do_not_fit_are_refused(metric, message):
+    with pytest.raises(gahbench.ParameterError, match=message):
         create("metric", metric)
 
 
@@ -118,7 +118,7 @@ WITHOUT_VALUES = [
 
 
 @pytest.mark.parametrize(("metric", "reference", "family"), WITHOUT_VALUES)
-def test_where_nothing_can_be_measured_there_are_no_values(metric, reference, family):
+def test_metrics_have_no_values_if_nothing_can_be_measured(metric, reference, family):
     count = max(3, create("metric", metric).min_images)
     assert list(create("metric", metric).score(evaluation(reference, family, (0.1, 0.2, 0.4), count)).value) == []
 
@@ -139,13 +139,13 @@ def test_metrics_of_the_basis_have_values_on_every_architecture(tmp_path, name):
     configured = Registry().configure("architecture", name, **small(name, tmp_path) | fast)
     network = configured.build(dataset.shape)
     evaluated = Evaluation(Trained(network), dataset.images("test", IMAGES), [SIGMA], dataset=dataset)
-    found = {}
+    result = {}
     for metric in OF_BASES:
         scores = gahbench.create("metric", metric).score(evaluated)
         assert all(map(math.isfinite, scores.value)), metric
         assert scores.value, metric
-        found[metric] = scores
-    parts = zip(found["spectrum"].part, found["spectrum"].value, strict=True)
+        result[metric] = scores
+    parts = zip(result["spectrum"].part, result["spectrum"].value, strict=True)
     traces = [value for part, value in parts if part == "trace"]
     assert traces == pytest.approx([trace(network, noisy) for noisy in evaluated.noisy(SIGMA)], rel=1e-3, abs=1e-3)
 
@@ -177,7 +177,7 @@ def test_metrics_share_a_basis_that_is_fitted_once_for_each_dataset():
         assert torch.equal(basis_on(Wavelet(name), dataset).analysis(images), Wavelet(name).analysis(images))
 
 
-def test_filters_are_kept_by_what_decides_them():
+def test_the_cache_of_filters_is_keyed_by_their_inputs():
     dataset = create("dataset", "faces[size=8]")
     evaluated = Evaluation(Identity(), dataset.images("test", 3), [0.1, 0.2], dataset=dataset)
     first, again, stronger, other = (

@@ -69,7 +69,7 @@ def test_asymmetry_is_the_share_of_the_skew_part(symmetric, skew):
     assert parts["trace"].tolist() == pytest.approx([SIZE * symmetric] * 3, abs=1e-5)
 
 
-def test_homogeneity_is_what_constants_add():
+def test_homogeneity_measures_additive_constants():
     matrix, offset = turned([0.5] * SIZE), 0.25
     evaluated = on_images(Filters(matrix[None], offset), random_images(3, 1, 6, 6), (0.1, 0.4))
     parts = table("spectrum", evaluated)
@@ -80,23 +80,23 @@ def test_homogeneity_is_what_constants_add():
         assert min(expected) > 0.1
 
 
-def test_on_large_images_it_is_estimated_and_what_needs_all_eigenvalues_is_left_out(monkeypatch):
+def test_the_spectrum_of_large_images_is_estimated_without_parts_of_all_eigenvalues(monkeypatch):
     eigenvalues = [1.4, 1.0, 0.51, 0.49, 0.2, *[0.1] * 29, -0.1, -0.3]
     matrix = turned(eigenvalues) + 0.2 * rotation()
     evaluated = on_images(Filters(matrix[None].expand(3, -1, -1), 0.1), random_images(3, 1, 6, 6))
     exact = only(table("spectrum", evaluated))
     monkeypatch.setattr("gahbench.jacobian.maps.LARGEST_EXACT", SIZE - 1)
-    found = only(table("spectrum", on_images(Filters(matrix[None].expand(3, -1, -1), 0.1), random_images(3, 1, 6, 6))))
-    assert set(exact) - set(found) == {"above-half", "negative"}
+    result = only(table("spectrum", on_images(Filters(matrix[None].expand(3, -1, -1), 0.1), random_images(3, 1, 6, 6))))
+    assert set(exact) - set(result) == {"above-half", "negative"}
     for part in ("largest", "smallest"):
-        torch.testing.assert_close(found[part], exact[part], atol=2e-3, rtol=0)
-    torch.testing.assert_close(found["homogeneity"], exact["homogeneity"])
+        torch.testing.assert_close(result[part], exact[part], atol=2e-3, rtol=0)
+    torch.testing.assert_close(result["homogeneity"], exact["homogeneity"])
     # Random signs: the error of a trace is that of what is off the diagonal, 64 times over.
     off = (matrix + matrix.mT) / 2
     off = off - off.diagonal().diag()
     error = float((2 * off.square().sum() / 64).sqrt())
-    assert ((found["trace"] - sum(eigenvalues)).abs() < 4 * error).all()
-    torch.testing.assert_close(found["asymmetry"], exact["asymmetry"], atol=0, rtol=0.15)
+    assert ((result["trace"] - sum(eigenvalues)).abs() < 4 * error).all()
+    torch.testing.assert_close(result["asymmetry"], exact["asymmetry"], atol=0, rtol=0.15)
 
 
 def test_jacobians_that_are_not_finite_are_refused():
@@ -126,12 +126,12 @@ class Products(Reference):
     def jacobian(self, noisy, sigma, truth):
         rows = noisy.flatten(1)[:, None]
         return FunctionMaps(
-            lambda vectors, places: vectors * rows[list(places)], len(noisy), tuple(noisy.shape[1:]), noisy
+            lambda vectors, indices: vectors * rows[list(indices)], len(noisy), tuple(noisy.shape[1:]), noisy
         )
 
 
 @pytest.mark.parametrize("size", [2304, 10])
-def test_it_is_the_gain_over_the_filters_of_others_less_the_sensitivity_to_noise(monkeypatch, size):
+def test_adaptation_is_the_gain_minus_the_noise_sensitivity(monkeypatch, size):
     """By hand, for filters that follow image and noise; of four images, three others are all others."""
     monkeypatch.setattr("gahbench.jacobian.maps.LARGEST_EXACT", size)
     clean = random_images(4, 2, 4, 3)
@@ -199,7 +199,7 @@ def test_heat_on_a_graph_is_captured_by_the_harmonics_of_the_graph():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_what_keeps_more_or_less_of_one_basis_is_captured_by_that_of_others_as_well(channels):
+def test_equal_images_have_capture_and_null_1_at_any_strength(channels):
     """Images that are the same have one basis, however strongly each is smoothed."""
     clean = CAlpha(2.0, 8).images("test", 1).repeat(6, channels, 1, 1)
     vectors = torch.linalg.eigh(graph_laplacian(clean[:1]))[1][0].mT
@@ -218,13 +218,13 @@ def test_a_low_pass_is_captured_by_low_cosines_and_by_every_basis_for_the_most_p
     assert (parts["", 0.1] > 0.5).all()
 
 
-def test_it_is_the_corrected_share_in_the_largest_coefficients():
+def test_capture_is_the_corrected_share_in_the_largest_coefficients():
     """By hand, in the cosines that are largest in the clean image."""
     clean, matrices = CAlpha(2.0, 8).images("test", 4), random(4, 64, 64) * 0.1 + 0.3 * torch.eye(64)
-    found = table("capture[dct]", on_images(Filters(matrices), clean))
-    assert set(found) == {("", 0.1), ("low-dct", 0.1)}
+    result = table("capture[dct]", on_images(Filters(matrices), clean))
+    assert set(result) == {("", 0.1), ("low-dct", 0.1)}
     cosines = DCT().synthesis(torch.eye(64, dtype=torch.float64).reshape(64, 1, 8, 8)).flatten(1).numpy()
-    for image, matrix, score in zip(clean.double(), matrices.numpy(), found["", 0.1], strict=True):
+    for image, matrix, score in zip(clean.double(), matrices.numpy(), result["", 0.1], strict=True):
         values, vectors = eigenvectors(matrix)
         count = round(np.trace(matrix))
         weights = np.maximum(values[:count], 0)
@@ -235,8 +235,8 @@ def test_it_is_the_corrected_share_in_the_largest_coefficients():
 
 
 def test_an_oracle_is_captured_by_its_own_basis():
-    found = table("capture[sym4]", evaluation("oracle-shrink[sym4]"))["", 0.1]
-    assert found.min() > 0.99
+    result = table("capture[sym4]", evaluation("oracle-shrink[sym4]"))["", 0.1]
+    assert result.min() > 0.99
     # What keeps all dimensions has a value too.
     assert all(values.isfinite().all() for values in table("capture", evaluation("identity")).values())
 
@@ -252,7 +252,7 @@ def test_heat_is_in_harmonic_order_and_commutes_with_the_graph(name):
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-def test_it_is_spearmans_correlation_with_the_energies_on_the_graph(channels):
+def test_harmonic_order_is_spearmans_correlation_with_graph_energies(channels):
     clean = random(3, channels, 6, 6).mul(0.1).add(0.5).float()
     size = 36 * channels
     matrices = random(3, size, size, seed=1) * 0.05 + 0.4 * torch.eye(size)
@@ -273,11 +273,11 @@ def test_it_is_spearmans_correlation_with_the_energies_on_the_graph(channels):
 
 @given(st.lists(st.integers(0, 5), max_size=12))
 def test_equal_energies_share_their_ranks(energies):
-    found = rank_correlation(torch.tensor(energies, dtype=torch.float64))
+    result = rank_correlation(torch.tensor(energies, dtype=torch.float64))
     if len(energies) < 3 or len(set(energies)) == 1:
-        assert math.isnan(found)
+        assert math.isnan(result)
     else:
-        assert found == pytest.approx(spearmanr(np.arange(len(energies)), energies).statistic, abs=1e-12)
+        assert result == pytest.approx(spearmanr(np.arange(len(energies)), energies).statistic, abs=1e-12)
 
 
 # Contour anisotropy.
@@ -289,7 +289,7 @@ def striped(along_rows):
     return torch.kron(mean, torch.eye(12))[None] if along_rows else torch.kron(torch.eye(12), mean)[None]
 
 
-def test_it_is_0_for_what_oscillates_across_the_contour_alone_and_1_along_it():
+def test_contour_anisotropy_is_0_across_and_1_along_the_contour():
     # A vertical contour: the image changes along its rows.
     clean = torch.sigmoid(torch.arange(12.0) - 5.5).expand(2, 1, 12, 12)
     across, along = (table("contour-anisotropy", on_images(Filters(striped(rows)), clean)) for rows in (True, False))
@@ -300,19 +300,19 @@ def test_it_is_0_for_what_oscillates_across_the_contour_alone_and_1_along_it():
     assert turned["", 0.1].tolist() == pytest.approx([1] * 2, abs=1e-6)
 
 
-def test_it_is_a_half_for_denoisers_that_ignore_contours():
+def test_contour_anisotropy_is_one_half_for_denoisers_that_ignore_contours():
     """But for what differences are at borders, which are one-sided there."""
-    found = table("contour-anisotropy", evaluation("identity", count=24))["", 0.1]
-    assert found.mean().item() == pytest.approx(0.5, abs=0.06)
+    result = table("contour-anisotropy", evaluation("identity", count=24))["", 0.1]
+    assert result.mean().item() == pytest.approx(0.5, abs=0.06)
     clean = CAlpha(2.0, 12).images("test", 24)
-    found = table("contour-anisotropy", on_images(Filters(projections(24, 144, 40)), clean))["", 0.1]
-    assert found.mean().item() == pytest.approx(0.5, abs=0.06)
+    result = table("contour-anisotropy", on_images(Filters(projections(24, 144, 40)), clean))["", 0.1]
+    assert result.mean().item() == pytest.approx(0.5, abs=0.06)
 
 
 def test_flat_images_have_no_contours_and_no_value():
     clean = torch.stack([torch.full((1, 8, 8), 0.5), torch.eye(8)[None]])
-    found = table("contour-anisotropy", on_images("identity", clean))
-    assert len(found["", 0.1]) == 1
+    result = table("contour-anisotropy", on_images("identity", clean))
+    assert len(result["", 0.1]) == 1
 
 
 # Leakage.
@@ -357,9 +357,9 @@ def test_an_oracle_gains_nothing_over_its_own_basis_and_the_ratio_of_risks_over_
     for sigma in (0.05, 0.2):
         assert own["", sigma].abs().max() < 0.01
         risk = construct(OracleShrink, "sym4").risk(truth, sigma)
-        for basis, found in others.items():
+        for basis, result in others.items():
             expected = 10 * (construct(OracleShrink, basis).risk(truth, sigma) / risk).log10()
-            torch.testing.assert_close(found["", sigma], expected, atol=0.01, rtol=0)
+            torch.testing.assert_close(result["", sigma], expected, atol=0.01, rtol=0)
             assert expected.abs().max() > 0.5
 
 
@@ -371,9 +371,9 @@ def test_the_exponent_is_that_of_the_coefficients_in_the_eigenvectors(alpha):
     clean = (coefficients @ vectors).reshape(2, 1, 16, 16)
     # Any eigenvalues will do that differ.
     matrix = (vectors.mT * torch.linspace(0, 1, 256, dtype=torch.float64)) @ vectors
-    found = table("learned-decay", on_images(Filters(matrix[None]), clean.float(), (0.1, 0.3)))
-    assert found["", 0.1].tolist() == pytest.approx([alpha] * 2, abs=0.01)
-    assert found["", 0.3].tolist() == pytest.approx([alpha] * 2, abs=0.01)
+    result = table("learned-decay", on_images(Filters(matrix[None]), clean.float(), (0.1, 0.3)))
+    assert result["", 0.1].tolist() == pytest.approx([alpha] * 2, abs=0.01)
+    assert result["", 0.3].tolist() == pytest.approx([alpha] * 2, abs=0.01)
     # In another basis nothing decays so.
     other = table("learned-decay", on_images(Filters(torch.diag(torch.linspace(0, 1, 256))[None]), clean.float()))
     assert (other["", 0.1] - alpha).abs().min() > 0.3

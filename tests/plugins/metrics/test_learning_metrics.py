@@ -24,10 +24,10 @@ def images(count=6, seed=0, side=8):
 def evaluation(reference, clean=None, learned=None, partner=None):
     """Return the evaluation of a denoiser that learned from given images, with a partner that did from none."""
     clean = images() if clean is None else clean
-    found = Evaluation(reference, clean, list(SIGMAS), learned_from=learned)
+    result = Evaluation(reference, clean, list(SIGMAS), learned_from=learned)
     if partner is not None:
-        found.partner = found.along(partner)
-    return found
+        result.partner = result.along(partner)
+    return result
 
 
 def scaled(factor, offset=0.0):
@@ -43,31 +43,31 @@ def empirical(learned):
 def test_the_gap_of_a_denoiser_that_returns_its_only_training_image():
     learned = TrainingData(GivenImages(images(1, seed=1)))
     clean = images(4)
-    found = table("generalization-gap", evaluation(empirical(learned), clean, learned))
+    result = table("generalization-gap", evaluation(empirical(learned), clean, learned))
     error = (clean - images(1, seed=1)).square().flatten(1).mean(1).double()
     for sigma in SIGMAS:
         # What it returns on its own image has no error: 140 dB, by the definition of the PSNR here.
-        assert found["train", sigma] == pytest.approx([140.0] * 4)
-        assert found["", sigma] == pytest.approx((140 + 10 * error.log10()).tolist(), abs=1e-4)
+        assert result["train", sigma] == pytest.approx([140.0] * 4)
+        assert result["", sigma] == pytest.approx((140 + 10 * error.log10()).tolist(), abs=1e-4)
 
 
 def test_the_variance_of_two_scalings_is_that_of_the_noisy_image():
-    found = evaluation(scaled(0.9), partner=scaled(0.6))
-    scores_ = table("model-variance", found)
+    result = evaluation(scaled(0.9), partner=scaled(0.6))
+    scores_ = table("model-variance", result)
     for sigma in SIGMAS:
-        noisy = found.noisy(sigma).double()
+        noisy = result.noisy(sigma).double()
         square = 0.09 * noisy.square().flatten(1).mean(1)
         assert scores_["square", sigma] == pytest.approx(square.tolist(), rel=1e-5)
         assert scores_["", sigma] == pytest.approx((10 * square.log10()).tolist(), abs=1e-4)
-        errors = [(factor * noisy - found.clean).square().flatten(1).mean(1) for factor in (0.9, 0.6)]
+        errors = [(factor * noisy - result.clean).square().flatten(1).mean(1) for factor in (0.9, 0.6)]
         relative = 10 * (square / (sum(errors) / 2)).log10()
         assert scores_["relative", sigma] == pytest.approx(relative.tolist(), abs=1e-4)
 
 
 def test_the_same_function_has_no_variance_and_agrees():
-    found = evaluation(scaled(0.5), partner=scaled(0.5))
-    assert all(value == -140 for value in table("model-variance", found)["", 0.1])
-    agreement = table("score-agreement", found)
+    result = evaluation(scaled(0.5), partner=scaled(0.5))
+    assert all(value == -140 for value in table("model-variance", result)["", 0.1])
+    agreement = table("score-agreement", result)
     assert agreement["", 0.1] == pytest.approx([1.0] * 6)
     assert agreement["errors", 0.1] == pytest.approx([1.0] * 6)
 
@@ -80,20 +80,20 @@ def test_scores_may_agree_where_errors_do_not():
         def denoise(self, noisy, sigma, truth):
             return clean + self.offset
 
-    found = evaluation(Errs(EYE[None], 0.01), clean, partner=Errs(EYE[None], -0.01))
-    scores_ = table("score-agreement", found)
+    result = evaluation(Errs(EYE[None], 0.01), clean, partner=Errs(EYE[None], -0.01))
+    scores_ = table("score-agreement", result)
     assert scores_["errors", 0.5] == pytest.approx([-1.0] * 6, abs=1e-4)
     assert min(scores_["", 0.5]) > 0.99
 
 
-def test_the_distance_from_what_it_is_is_nought():
+def test_the_distance_of_a_reference_from_itself_is_0():
     learned = TrainingData(GivenImages(images(5, seed=1)))
     scores_ = table("distance[empirical-bayes]", evaluation(empirical(learned), learned=learned))
     assert scores_["", 0.5] == pytest.approx([0.0] * 6, abs=1e-6)
     assert scores_["r2", 0.5] == pytest.approx([1.0] * 6)
 
 
-def test_a_shift_is_a_distance():
+def test_a_constant_shift_is_the_distance():
     learned = TrainingData(GivenImages(images(5, seed=1)))
 
     class Shifted(Filters):
@@ -105,7 +105,7 @@ def test_a_shift_is_a_distance():
     assert scores_["db", 0.5] == pytest.approx([20 * math.log10(0.03)] * 6, abs=1e-3)
 
 
-def test_the_reference_learns_from_what_the_denoiser_learned_from():
+def test_the_reference_is_fitted_to_the_training_images_of_the_denoiser():
     # A denoiser that returns the third of five training images is at no distance from one that memorizes it alone.
     given = images(5, seed=1)
     third = Filters(0 * EYE[None], given[2:3])
@@ -115,7 +115,7 @@ def test_the_reference_learns_from_what_the_denoiser_learned_from():
     assert min(table("distance[empirical-bayes]", evaluation(third, learned=others))["", 0.5]) > 0.1
 
 
-def test_the_reference_is_asked_as_denoisers_are(monkeypatch):
+def test_the_reference_is_called_like_a_denoiser(monkeypatch):
     class Random(Filters):
         """Subtracts one random number, always anew, from all images of a call."""
 
@@ -160,24 +160,24 @@ def course(losses, copies, steps=(1, 10, 100, 1000)):
         return samples(torch.cat([half.repeat(2, 1, 1, 1)[:count] + 1e-3, fresh[count:]]))
 
     def follow(half):
-        found = Evaluation(scaled(1.0), clean, list(SIGMAS), learned_from=TrainingData(GivenImages(half)))
+        result = Evaluation(scaled(1.0), clean, list(SIGMAS), learned_from=TrainingData(GivenImages(half)))
 
         def load(loss, share):
-            made = At(math.sqrt(loss))
-            made.drawn = draw(share, half)
-            return made
+            built = At(math.sqrt(loss))
+            built.drawn = draw(share, half)
+            return built
 
-        found.snapshots = [
+        result.snapshots = [
             (step, lambda loss=loss, share=share: load(loss, share))
             for step, loss, share in zip(steps, losses, copies, strict=True)
         ]
-        return found
+        return result
 
-    found = follow(halves[0])
-    found.partner = follow(halves[1])
+    result = follow(halves[0])
+    result.partner = follow(halves[1])
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Evaluation, "samples", property(lambda self: self.denoiser.drawn))
-        scores = create("metric", "biased-generalization").score(found)
+        scores = create("metric", "biased-generalization").score(result)
     return dict(zip(scores.part, scores.value, strict=True)), scores.arrays
 
 
@@ -195,7 +195,7 @@ def test_copies_after_the_least_loss_are_overfitting():
     assert course([1.0, 0.2, 0.25, 0.9], [0.0, 0.0, 0.8, 1.0])[0][""] == pytest.approx(-math.log2(10))
 
 
-def test_a_share_that_comes_back_to_chance_has_no_onset_before():
+def test_there_is_no_onset_before_a_return_to_chance():
     assert course([1.0, 0.3, 0.25, 0.2], [0.0, 0.9, 0.0, 0.9])[0]["onset-step"] == 1000
     scores_, _ = course([1.0, 0.3, 0.25, 0.2], [0.0, 0.9, 0.9, 0.0])
     assert scores_ == {"loss-step": 1000, "last": 0.5}
@@ -252,12 +252,12 @@ class Course:
                 self.maps.append(weight.float()[None])
 
     def scores(self, sigma, **parameters):
-        found = Evaluation(Filters(self.maps[-1], 0.0), images(8, side=SIDE), [sigma])
-        found.learned_from = TrainingData(GivenImages(self.images))
-        found.snapshots = [
-            (step, lambda made=made: Filters(made, 0.0)) for step, made in zip(self.steps, self.maps, strict=True)
+        result = Evaluation(Filters(self.maps[-1], 0.0), images(8, side=SIDE), [sigma])
+        result.learned_from = TrainingData(GivenImages(self.images))
+        result.snapshots = [
+            (step, lambda built=built: Filters(built, 0.0)) for step, built in zip(self.steps, self.maps, strict=True)
         ]
-        return gahbench.create("metric", "learning-times", **parameters).score(found)
+        return gahbench.create("metric", "learning-times", **parameters).score(result)
 
 
 def test_learning_times_of_a_linear_model_are_inverse_to_the_variance():
@@ -275,13 +275,13 @@ def test_learning_times_of_a_linear_model_are_inverse_to_the_variance():
     assert by_part(scores)["spacing"] < 1.3
 
 
-def test_what_is_learned_from_the_start_or_never_has_no_time():
+def test_components_learned_at_the_start_or_never_have_no_time():
     sigma = 0.02
     course = Course(sigma, last=60)
-    found = course.scores(sigma, modes=16)
-    known = found.arrays["times"].isfinite()
+    result = course.scores(sigma, modes=16)
+    known = result.arrays["times"].isfinite()
     # 59 steps after the first, gradient descent has left so much of it.
-    left = (1 - 0.04 * (found.arrays["variances"] + sigma**2)) ** 59
+    left = (1 - 0.04 * (result.arrays["variances"] + sigma**2)) ** 59
     assert torch.equal(known, left <= 0.5)
     assert known.any()
     assert not known.all()
@@ -309,36 +309,36 @@ def follow(own, other, test):
             return known[nearest] + sigma * errors[nearest // 6].view(-1, 1, 1, 1)
 
     def one(half):
-        made = Evaluation(At(-1, half), fresh, [SIGMA], learned_from=TrainingData(GivenImages(halves[half])))
-        made.snapshots = [(step, lambda place=place: At(place, half)) for place, step in enumerate(steps)]
-        return made
+        built = Evaluation(At(-1, half), fresh, [SIGMA], learned_from=TrainingData(GivenImages(halves[half])))
+        built.snapshots = [(step, lambda place=place: At(place, half)) for place, step in enumerate(steps)]
+        return built
 
-    found = one(0)
-    found.partner = one(1)
-    return by_part(gahbench.create("metric", "training-times").score(found))
+    result = one(0)
+    result.partner = one(1)
+    return by_part(gahbench.create("metric", "training-times").score(result))
 
 
 def test_times_of_generalizing_and_of_memorizing():
     """The test loss is within 5 % of its least after 95 steps, and the gap passes 0.1 after 300."""
-    found = follow(
+    result = follow(
         own=lambda step: 1 - 0.1 * math.log(step) / math.log(300) * (step > 50),
         other=lambda step: 1.0,
         test=lambda step: 1 + max(0.0, 0.05 * (1 + math.log(95 / step))),
     )
-    assert found["generalization"] == pytest.approx(95, rel=0.03)
-    assert found["memorization"] == pytest.approx(300, rel=0.03)
-    assert found[""] == pytest.approx(math.log2(300 / 95), abs=0.1)
-    assert found["gap"] == pytest.approx(0.1 * math.log(1000) / math.log(300), rel=1e-3)
-    assert found["steps"] == 1000
-    assert found["spacing"] < 1.3
+    assert result["generalization"] == pytest.approx(95, rel=0.03)
+    assert result["memorization"] == pytest.approx(300, rel=0.03)
+    assert result[""] == pytest.approx(math.log2(300 / 95), abs=0.1)
+    assert result["gap"] == pytest.approx(0.1 * math.log(1000) / math.log(300), rel=1e-3)
+    assert result["steps"] == 1000
+    assert result["spacing"] < 1.3
 
 
 def test_networks_that_do_not_depend_on_their_half_never_memorize():
-    found = follow(own=lambda step: 1.0, other=lambda step: 1.0, test=lambda step: 1 + 1 / step)
-    assert "memorization" not in found
-    assert "" not in found
-    assert found["gap"] == pytest.approx(0, abs=1e-5)
-    assert found["least"] == 1000
+    result = follow(own=lambda step: 1.0, other=lambda step: 1.0, test=lambda step: 1 + 1 / step)
+    assert "memorization" not in result
+    assert "" not in result
+    assert result["gap"] == pytest.approx(0, abs=1e-5)
+    assert result["least"] == 1000
 
 
 def levels(images, chosen, seed=1):
@@ -348,25 +348,25 @@ def levels(images, chosen, seed=1):
 
 @pytest.mark.parametrize("count", [100, 2000])
 @pytest.mark.parametrize("deviation", [0.1, 3.0])
-def test_it_is_that_of_white_gaussian_images_in_theory(count, deviation):
+def test_collapse_agrees_with_the_theory_for_white_gaussian_images(count, deviation):
     """Equation of the collapse for Gaussian data in many dimensions: 1 + s^2 / sigma^2 = N^(2/d)."""
     size = 256
     generator = torch.Generator().manual_seed(0)
     images = deviation * torch.randn(count, size, generator=generator, dtype=torch.float64)
-    _, found = levels(images, 64)
+    _, result = levels(images, 64)
     expected = deviation / math.sqrt(count ** (2 / size) - 1)
-    error = float(found.log().std()) / 8
+    error = float(result.log().std()) / 8
     # Corrections are of the order of 1 / log N.
-    assert found.log().mean().exp() == pytest.approx(expected, rel=0.15 + 3 * error)
+    assert result.log().mean().exp() == pytest.approx(expected, rel=0.15 + 3 * error)
 
 
-def test_the_posterior_is_a_half_there_and_more_below():
+def test_the_posterior_weight_is_one_half_at_the_collapse():
     images = torch.randn(200, 30, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    noise, found = levels(images, 50)
+    noise, result = levels(images, 50)
 
     def weights(share):
-        noisy = images[:50] + (share * found)[:, None] * noise
-        distances = (noisy[:, None] - images[None]).square().sum(2) / (2 * (share * found)[:, None] ** 2)
+        noisy = images[:50] + (share * result)[:, None] * noise
+        distances = (noisy[:, None] - images[None]).square().sum(2) / (2 * (share * result)[:, None] ** 2)
         return torch.softmax(-distances, dim=1)[torch.arange(50), torch.arange(50)]
 
     torch.testing.assert_close(weights(1.0), torch.full((50,), 0.5, dtype=torch.float64))
@@ -374,11 +374,11 @@ def test_the_posterior_is_a_half_there_and_more_below():
     assert weights(1.25).mean() < 0.4
 
 
-def test_one_image_has_none_and_an_unknown_training_set_neither():
+def test_there_is_no_collapse_for_a_single_image_or_an_unknown_training_set():
     dataset = gahbench.create("dataset", "discs[size=16]")
     for learned, count in ((TrainingData(dataset, count=1), 0), (None, 0), (TrainingData(dataset, count=50), 8)):
-        found = Evaluation(scaled(1.0), dataset.images("test", 8), [0.1], dataset=dataset, learned_from=learned)
-        values, again = (list(create("metric", "collapse").score(found).value) for _ in range(2))
+        result = Evaluation(scaled(1.0), dataset.images("test", 8), [0.1], dataset=dataset, learned_from=learned)
+        values, again = (list(create("metric", "collapse").score(result).value) for _ in range(2))
         assert values == again
         assert len(values) == count
         assert all(0 < value < 10 for value in values)

@@ -24,10 +24,10 @@ def in_standard_errors(values):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", ["bayes-shrink[haar]", "gaussian-blur[1.0]", "identity"])
 def test_the_error_is_the_optimal_one_and_the_distance(family, name):
-    found = evaluation(name, family, (0.05, 0.3), 150)
-    distances, crosses = table("optimum-distance", found), table("optimum-cross", found)
-    for sigma in found.sigmas:
-        error = (found.denoised(sigma).double() - found.clean).square().flatten(1).mean(1)
+    result = evaluation(name, family, (0.05, 0.3), 150)
+    distances, crosses = table("optimum-distance", result), table("optimum-cross", result)
+    for sigma in result.sigmas:
+        error = (result.denoised(sigma).double() - result.clean).square().flatten(1).mean(1)
         sums = distances["", sigma] + distances["optimal-error", sigma]
         assert (distances["", sigma] >= 0).all()
         assert abs(in_standard_errors(error - sums)) < 4
@@ -35,13 +35,13 @@ def test_the_error_is_the_optimal_one_and_the_distance(family, name):
 
 
 @pytest.mark.parametrize("weight", [0.2, 0.8])
-def test_of_gaussian_images_it_is_the_closed_form(weight):
+def test_the_distance_on_gaussian_images_has_a_closed_form(weight):
     """White images of variance v: f = w y is |w - v / (v + s^2)|^2 (v + s^2) from the best, v / (v + s^2) y."""
     sigma = 0.2
-    found = evaluation(Filters(weight * torch.eye(64)[None]), "gaussian-field[size=8]", (sigma,), 400)
-    noisy, best = found.noisy(sigma).double(), found.optimum(sigma)
+    result = evaluation(Filters(weight * torch.eye(64)[None]), "gaussian-field[size=8]", (sigma,), 400)
+    noisy, best = result.noisy(sigma).double(), result.optimum(sigma)
     expected = (weight * noisy - best.mean).square().flatten(1).mean(1)
-    torch.testing.assert_close(table("optimum-distance", found)["", sigma], expected, rtol=1e-5, atol=1e-9)
+    torch.testing.assert_close(table("optimum-distance", result)["", sigma], expected, rtol=1e-5, atol=1e-9)
 
 
 class Sees(Reference):
@@ -58,21 +58,21 @@ class Sees(Reference):
 
 
 @pytest.mark.parametrize(("share", "beyond"), [(0.1, True), (-0.1, False)])
-def test_who_sees_the_clean_image_has_a_cross_term(share, beyond):
-    found = evaluation(Sees(share), "gaussian-field[size=12]", (0.1,), 64)
-    assert table("optimum-cross", found) == {}
+def test_denoisers_that_use_the_clean_image_have_a_cross_term(share, beyond):
+    result = evaluation(Sees(share), "gaussian-field[size=12]", (0.1,), 64)
+    assert table("optimum-cross", result) == {}
     # As one that only claims not to see it.
-    denoised = found.denoised(0.1)
-    found.denoiser = Filters(torch.eye(144)[None])
-    found._denoised[0.1] = denoised
-    assert (in_standard_errors(table("optimum-cross", found)["", 0.1]) > 3) is beyond
+    denoised = result.denoised(0.1)
+    result.denoiser = Filters(torch.eye(144)[None])
+    result._denoised[0.1] = denoised
+    assert (in_standard_errors(table("optimum-cross", result)["", 0.1]) > 3) is beyond
 
 
 def test_a_dataset_that_cannot_be_a_key_has_an_optimum_too():
-    found = evaluation("identity", "gaussian-field[size=8]")
-    expected = table("optimum-distance", found)["", 0.1]
+    result = evaluation("identity", "gaussian-field[size=8]")
+    expected = table("optimum-distance", result)["", 0.1]
 
-    class Unhashable(type(found.dataset)):
+    class Unhashable(type(result.dataset)):
         __hash__ = None
 
     again = evaluation("identity", "gaussian-field[size=8]")
@@ -80,15 +80,15 @@ def test_a_dataset_that_cannot_be_a_key_has_an_optimum_too():
     torch.testing.assert_close(table("optimum-distance", again)["", 0.1], expected)
 
 
-def test_the_optimum_is_found_once_for_all_entrants_at_any_number_of_levels(monkeypatch):
+def test_the_optimum_is_computed_once_for_all_entrants(monkeypatch):
     asked = []
     name = "gahbench.evaluation.evaluation._optimal_batch"
     monkeypatch.setattr(name, lambda *of: asked.append(of[2]) or _optimal_batch(*of))
     sigmas = tuple(0.02 * 1.3**step for step in range(20))
     dataset = gahbench.create("dataset", "gaussian-field[size=8]")
     for entrant in ("identity", "gaussian-blur[1.0]"):
-        found = Evaluation(gahbench.create("reference", entrant), dataset.images("test", 3), sigmas, dataset=dataset)
-        assert {sigma for _, sigma in table("optimum-distance", found)} == set(sigmas)
+        result = Evaluation(gahbench.create("reference", entrant), dataset.images("test", 3), sigmas, dataset=dataset)
+        assert {sigma for _, sigma in table("optimum-distance", result)} == set(sigmas)
     assert sorted(asked) == sorted(sigmas)
 
 
@@ -116,12 +116,12 @@ def test_the_ratio_of_means_is_1_for_the_best_denoiser(family, sigma):
 @pytest.mark.parametrize("reference", ["lower-bound", "gaussian-blur[0.7]", "threshold[haar,rule=soft,k=1.5]"])
 @pytest.mark.parametrize("sigma", [0.05, 0.2])
 def test_steins_estimate_agrees_with_the_error_on_average(reference, sigma):
-    found = evaluation(reference, "c-alpha[size=12]", (sigma,), count=200)
-    parts = table("self-consistency", found)
+    result = evaluation(reference, "c-alpha[size=12]", (sigma,), count=200)
+    parts = table("self-consistency", result)
     differences = parts["sure", sigma] - parts["realised", sigma]
     assert abs(float(differences.mean())) < 4 * error_of_mean(differences)
     # Without the part of chance that is known they would differ by about sqrt(2 / d) of single images.
-    noise = (found.noisy(sigma) - found.clean).double().square().flatten(1).mean(1) / sigma**2
+    noise = (result.noisy(sigma) - result.clean).double().square().flatten(1).mean(1) / sigma**2
     plain = differences + (1 - 2 * parts["expected", sigma].mean()) * (noise - 1)
     assert 0.5 < float(plain.std()) / (2 / 144) ** 0.5 < 1.5
     # It is most of the chance where the filter is nearly all or nearly nothing, and less of it in between.
@@ -140,11 +140,11 @@ def test_a_blur_that_is_too_narrow_or_too_wide_is_not_self_consistent():
         assert parts["expected", sigma].tolist() == pytest.approx([fraction] * 300)
 
 
-def test_of_one_image_steins_estimate_is_the_plain_one():
+def test_steins_estimate_for_a_single_image_is_not_corrected():
     clean = torch.rand(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    found = on_images(Filters(-torch.eye(16)[None]), clean)
-    noisy = float(found.noisy(0.1).double().square().mean()) / 0.01
-    assert float(table("self-consistency", found)["sure", 0.1]) == pytest.approx(-2 + 4 * noisy - 1, rel=1e-5)
+    result = on_images(Filters(-torch.eye(16)[None]), clean)
+    noisy = float(result.noisy(0.1).double().square().mean()) / 0.01
+    assert float(table("self-consistency", result)["sure", 0.1]) == pytest.approx(-2 + 4 * noisy - 1, rel=1e-5)
 
 
 def test_boards_have_the_ratio_of_means_with_its_interval(tmp_path):
@@ -158,9 +158,9 @@ scoring: {sigmas: [0.1, 0.4], images: 200, metrics: [psnr, self-consistency]}
     outcome = gahbench.run(tmp_path / "consistent.yaml", out=tmp_path / "out", engine="inline")
     (board,) = outcome.results.board.datasets
     for sigma in (0.1, 0.4):
-        found = board.estimate("optimal", "self-consistency", "ratio", sigma)
-        assert found.low < 1 < found.high
-        assert found.high - found.low < 0.15
+        result = board.estimate("optimal", "self-consistency", "ratio", sigma)
+        assert result.low < 1 < result.high
+        assert result.high - result.low < 0.15
         parts = ("realised", "expected", "ratio")
         of = {part: board.estimate("identity", "self-consistency", part, sigma).value for part in parts}
         assert of["ratio"] == pytest.approx(of["realised"] / of["expected"])
@@ -170,12 +170,12 @@ scoring: {sigmas: [0.1, 0.4], images: 200, metrics: [psnr, self-consistency]}
 
 @pytest.mark.parametrize(("dataset", "dimension"), [("discs[size=8]", 5), ("rays[discs[size=8]]", 1)])
 def test_the_best_denoiser_finds_the_dimension_of_the_manifold(dataset, dimension):
-    found = table("local-dimension", evaluation("optimal", dataset, (0.01,), count=12))["", 0.01]
-    assert len(found) == 12
-    assert found.median() == pytest.approx(dimension, abs=0.1)
+    result = table("local-dimension", evaluation("optimal", dataset, (0.01,), count=12))["", 0.01]
+    assert len(result) == 12
+    assert result.median() == pytest.approx(dimension, abs=0.1)
 
 
-def test_on_gaussian_images_it_is_that_of_the_closed_form():
+def test_the_local_dimension_of_gaussian_images_has_a_closed_form():
     """By hand from J = C (C + sigma^2)^-1, C the covariance, and f(x) - x = (J - 1)(x - m)."""
     sigma, evaluated = 0.2, evaluation("optimal", "gaussian-field[size=8]", (0.2,), count=5)
     matrix = evaluated.local.matrices(sigma)[0].double()
@@ -195,9 +195,9 @@ def test_on_gaussian_images_it_is_that_of_the_closed_form():
 
 def test_networks_that_depend_on_the_noise_level_have_values():
     network = "untrained[ffdnet[width=4,layers=3],initialisation=kaiming]"
-    found = table("local-dimension", evaluation(network, "c-alpha[size=8]", count=3))
-    assert len(found["", 0.1]) == 3
-    assert found["", 0.1].isfinite().all()
+    result = table("local-dimension", evaluation(network, "c-alpha[size=8]", count=3))
+    assert len(result["", 0.1]) == 3
+    assert result["", 0.1].isfinite().all()
 
 
 def shares(parts, sigma):
@@ -206,28 +206,28 @@ def shares(parts, sigma):
 
 
 @pytest.mark.parametrize("sigma", [0.05, 0.5])
-def test_it_is_1_for_the_best_denoiser_of_gaussian_images(sigma):
+def test_the_gaussian_share_is_1_for_the_optimum_of_gaussian_images(sigma):
     parts = table("gaussian-share", evaluation("optimal", "gaussian-field[size=12]", (sigma,), count=100))
     share, null = shares(parts, sigma)
     assert share > 0.99
     assert null < share
 
 
-def test_it_is_exactly_1_for_the_linear_denoiser_of_the_training_images():
+def test_the_gaussian_share_is_1_for_wiener_linear():
     share, _ = shares(table("gaussian-share", evaluation("wiener-linear", "discs[size=12]", (0.2,))), 0.2)
     assert share == pytest.approx(1, abs=1e-9)
 
 
 def test_the_mean_image_explains_itself_and_nothing_else():
-    found = evaluation("identity", "discs[size=12]", (0.2,))
-    mean = gahbench.TrainingData(found.dataset).training(4096).mean(0)
-    found.denoiser = Filters(torch.zeros(1, 144, 144), mean)
-    assert shares(table("gaussian-share", found), 0.2)[1] == pytest.approx(1, abs=1e-5)
+    result = evaluation("identity", "discs[size=12]", (0.2,))
+    mean = gahbench.TrainingData(result.dataset).training(4096).mean(0)
+    result.denoiser = Filters(torch.zeros(1, 144, 144), mean)
+    assert shares(table("gaussian-share", result), 0.2)[1] == pytest.approx(1, abs=1e-5)
 
 
 def test_a_denoiser_that_moves_away_has_a_negative_share():
-    found = evaluation(Filters(2 * torch.eye(144)[None]), "discs[size=12]", (0.2,))
-    assert shares(table("gaussian-share", found), 0.2)[0] < 0
+    result = evaluation(Filters(2 * torch.eye(144)[None]), "discs[size=12]", (0.2,))
+    assert shares(table("gaussian-share", result), 0.2)[0] < 0
 
 
 def test_the_best_denoiser_of_discs_is_gaussian_at_high_noise_alone():
@@ -235,10 +235,10 @@ def test_the_best_denoiser_of_discs_is_gaussian_at_high_noise_alone():
     assert shares(parts, 3.0)[0] > 0.99 > 0.9 > shares(parts, 0.05)[0]
 
 
-def test_on_images_of_no_dataset_there_is_none():
-    found = evaluation("identity", "discs[size=12]")
-    found.dataset = found.learned_from = None
-    assert table("gaussian-share", found) == {}
+def test_there_is_no_gaussian_share_without_a_dataset():
+    result = evaluation("identity", "discs[size=12]")
+    result.dataset = result.learned_from = None
+    assert table("gaussian-share", result) == {}
 
 
 SIGMAS = [0.02 * 2**octave for octave in range(5)]
@@ -256,9 +256,9 @@ class WrongGenie(Reference):
 
 def verdict_of(reference, size):
     """The verdict on C^4 images were all levels collapsed."""
-    found = table("optimality-slope", evaluation(reference, f"c-alpha[alpha=4,size={size}]", SIGMAS, 6))
+    result = table("optimality-slope", evaluation(reference, f"c-alpha[alpha=4,size={size}]", SIGMAS, 6))
     error, bound = (
-        torch.stack([found[part, sigma] for sigma in SIGMAS]).numpy()[None, :, None] for part in ("error", "bound")
+        torch.stack([result[part, sigma] for sigma in SIGMAS]).numpy()[None, :, None] for part in ("error", "bound")
     )
     draws = bootstrap_means(np.concatenate([error, bound]), relative=True)
     middle = 10 * np.log10(error.mean(-1) / bound.mean(-1))[0, :, 0]
@@ -267,7 +267,7 @@ def verdict_of(reference, size):
     return judge(DeficitCurve(np.array(SIGMAS) / size, middle, drawn, everywhere, everywhere), 0.8)
 
 
-def test_the_genie_passes_and_its_filter_with_an_error_too():
+def test_the_genie_is_near_optimal_even_with_errors_in_its_filter():
     genie, wrong = verdict_of("lower-bound", 16), verdict_of(WrongGenie(), 16)
     assert genie.answer == "near-optimal"
     assert genie.deviation.high == pytest.approx(0, abs=1e-9)
@@ -283,17 +283,17 @@ def test_wavelets_fail_even_with_an_oracle():
 
 
 @pytest.mark.parametrize("family", ["gaussian-field[size=12]", FAMILY])
-def test_errors_are_the_best_one_and_the_distance_from_it(family):
-    found = evaluation("bayes-shrink[haar]", family, SIGMAS[2:5], 6)
-    own, distance = table("optimality-slope", found), table("optimum-distance", found)
+def test_errors_are_the_optimal_error_plus_the_distance(family):
+    result = evaluation("bayes-shrink[haar]", family, SIGMAS[2:5], 6)
+    own, distance = table("optimality-slope", result), table("optimum-distance", result)
     for sigma in SIGMAS[2:5]:
         torch.testing.assert_close(own["bound", sigma], distance["optimal-error", sigma])
         torch.testing.assert_close(own["error", sigma], distance["", sigma] + distance["optimal-error", sigma])
         assert (own["error", sigma] > own["bound", sigma]).all()
 
 
-def test_where_the_genie_is_not_computed_errors_are_those_of_the_images(monkeypatch):
-    found = evaluation("bayes-shrink[haar]", FAMILY, SIGMAS[2:5], 6)
+def test_errors_are_measured_on_images_if_the_genie_is_unavailable(monkeypatch):
+    result = evaluation("bayes-shrink[haar]", FAMILY, SIGMAS[2:5], 6)
     fails, genie = SIGMAS[3], CAlpha.genie
 
     def failing(self, noisy, sigma, split, start=0):
@@ -302,26 +302,26 @@ def test_where_the_genie_is_not_computed_errors_are_those_of_the_images(monkeypa
         return genie(self, noisy, sigma, split, start)
 
     monkeypatch.setattr(CAlpha, "genie", failing)
-    own = table("optimality-slope", found)
-    squared = (found.denoised(fails).double() - found.clean.double()).square().flatten(1).mean(1)
+    own = table("optimality-slope", result)
+    squared = (result.denoised(fails).double() - result.clean.double()).square().flatten(1).mean(1)
     torch.testing.assert_close(own["error", fails], squared)
     assert len(own["", fails]) == 6
 
 
 def test_slopes_are_those_of_the_decibels_between():
-    found = table("optimality-slope", evaluation("oracle-threshold[haar]", FAMILY, SIGMAS[:3], 4))
-    first, _, last = (10 * torch.log10(found["error", sigma] / found["bound", sigma]) for sigma in SIGMAS[:3])
+    result = table("optimality-slope", evaluation("oracle-threshold[haar]", FAMILY, SIGMAS[:3], 4))
+    first, _, last = (10 * torch.log10(result["error", sigma] / result["bound", sigma]) for sigma in SIGMAS[:3])
     # Of three equally spaced levels, that in the middle has the slope from end to end; D grows as noise fades.
-    torch.testing.assert_close(found["", SIGMAS[1]], (first - last) / (40 * np.log10(2)))
+    torch.testing.assert_close(result["", SIGMAS[1]], (first - last) / (40 * np.log10(2)))
     oracle = create("reference", "oracle-threshold[haar]")
     again = evaluation(oracle, FAMILY, SIGMAS[:3], 4)
-    torch.testing.assert_close(found["error", SIGMAS[0]], oracle.risk(again.truth, SIGMAS[0]).double())
+    torch.testing.assert_close(result["error", SIGMAS[0]], oracle.risk(again.truth, SIGMAS[0]).double())
 
 
-def test_larger_images_may_have_errors_alone():
+def test_images_above_max_size_have_errors_only():
     metric = create("metric", "optimality-slope[max_size=15]")
-    found = evaluation("bayes-shrink[haar]", FAMILY, SIGMAS[:3], 4)
-    parts = table(metric, found)
+    result = evaluation("bayes-shrink[haar]", FAMILY, SIGMAS[:3], 4)
+    parts = table(metric, result)
     assert {part for part, _ in parts} == {"error"}
-    realised = (found.denoised(SIGMAS[0]).double() - found.clean).square().flatten(1).mean(1)
+    realised = (result.denoised(SIGMAS[0]).double() - result.clean).square().flatten(1).mean(1)
     torch.testing.assert_close(parts["error", SIGMAS[0]], realised)

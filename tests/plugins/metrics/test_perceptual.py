@@ -29,8 +29,8 @@ def metric(tmp_path, monkeypatch):
 
 
 def scores(metric, clean, *sigmas):
-    found = metric.score(Evaluation(Identity(), clean, list(sigmas)))
-    return torch.tensor(found.value).view(len(sigmas), len(clean))
+    result = metric.score(Evaluation(Identity(), clean, list(sigmas)))
+    return torch.tensor(result.value).view(len(sigmas), len(clean))
 
 
 def images(channels, side=32):
@@ -103,7 +103,7 @@ def test_the_direction_is_that_which_pyiqa_states(name):
     assert (stated["metric_mode"], stated["lower_better"]) == ("FR", not metric.higher_is_better)
 
 
-def test_weights_that_are_not_here_are_named_and_not_downloaded(tmp_path, monkeypatch, write_suite):
+def test_missing_weights_are_named_and_not_downloaded(tmp_path, monkeypatch, write_suite):
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
     lpips = gahbench.create("metric", "lpips")
     assert len(lpips.missing()) == 2

@@ -38,7 +38,7 @@ def test_digests_are_those_in_the_names():
     assert File("", "", "checkpoints/net-of-a-kind.pth").digest == ""
 
 
-def test_what_is_downloaded_has_its_digest(file):
+def test_downloaded_files_have_their_digest(file):
     metric = Given(file, file)
     metric.prepare()
     assert metric.missing() == ()
@@ -49,7 +49,7 @@ def test_what_is_downloaded_has_its_digest(file):
     assert not broken.path.exists()
 
 
-def test_other_content_under_the_name_is_an_error_before_anything_is_planned(file):
+def test_planning_refuses_files_with_a_wrong_digest(file):
     file.path.parent.mkdir()
     file.path.write_bytes(CONTENT[:3])
     begins = hashlib.sha256(CONTENT[:3]).hexdigest()[:8]

@@ -26,13 +26,13 @@ def images(count, seed):
 
 def evaluation(drawn, learned, fresh=None, partner=None, others=None):
     clean = images(20, 9) if fresh is None else fresh
-    found = Evaluation(Filters(EYE[None]), clean, [0.1], learned_from=TrainingData(GivenImages(learned)))
-    found._samples = drawn
+    result = Evaluation(Filters(EYE[None]), clean, [0.1], learned_from=TrainingData(GivenImages(learned)))
+    result._samples = drawn
     if partner is not None:
-        found.partner = found.along(Filters(EYE[None]))
-        found.partner.learned_from = TrainingData(GivenImages(learned if others is None else others))
-        found.partner._samples = partner
-    return found
+        result.partner = result.along(Filters(EYE[None]))
+        result.partner.learned_from = TrainingData(GivenImages(learned if others is None else others))
+        result.partner._samples = partner
+    return result
 
 
 def values(metric, evaluated):
@@ -44,10 +44,10 @@ def values(metric, evaluated):
 def test_copies_are_memorized_and_fresh_images_are_not():
     learned = images(30, 1)
     drawn = torch.cat([learned[:3], images(3, 2)])
-    found, _ = values("memorization", evaluation(samples(drawn), learned))
-    assert found[""] == [1, 1, 1, 0, 0, 0]
-    assert found["duplicate"] == [1, 1, 1, 0, 0, 0]
-    assert found["affine"] == [1, 1, 1, 0, 0, 0]
+    result, _ = values("memorization", evaluation(samples(drawn), learned))
+    assert result[""] == [1, 1, 1, 0, 0, 0]
+    assert result["duplicate"] == [1, 1, 1, 0, 0, 0]
+    assert result["affine"] == [1, 1, 1, 0, 0, 0]
     closest, scores = values("closest-training", evaluation(samples(drawn), learned))
     assert closest[""][:3] == pytest.approx([1, 1, 1])
     assert max(closest[""][3:]) < 0.9
@@ -67,14 +67,14 @@ def test_a_copy_of_other_brightness_and_contrast_is_the_same_image_without_its_m
     assert copies["affine"] == [1, 1]
 
 
-def test_what_diverged_is_counted_and_measured_no_further():
+def test_diverged_samples_are_counted_and_not_measured():
     learned = images(5, 1)
     drawn = samples(torch.cat([learned[:2], torch.full((1, *SHAPE), torch.nan)]), diverged=(2,))
     counts, _ = values("sampling", evaluation(drawn, learned))
     assert counts[""] == [1, 1, 0]
     assert counts["steps"] == [3, 3, 3]
-    found, scores = values("memorization", evaluation(drawn, learned))
-    assert found[""] == [1, 1]
+    result, scores = values("memorization", evaluation(drawn, learned))
+    assert result[""] == [1, 1]
     assert max(scores.image) == 1
     nothing = samples(torch.full((2, *SHAPE), torch.nan), diverged=(0, 1))
     for metric in ("memorization", "closest-training", "sample-diversity", "sample-quality"):
@@ -96,13 +96,13 @@ def test_pairs_from_the_same_noise():
     assert min(apart["raw"]) > 0.5
 
 
-def test_pairs_of_which_one_diverged_do_not_count():
+def test_pairs_with_a_diverged_sample_are_ignored():
     one, other = samples(images(4, 1)), samples(images(4, 1), diverged=(1,))
     _, scores = values("pair-cosine", evaluation(one, images(9, 3), partner=other, others=images(9, 4)))
     assert sorted({place for part, place in zip(scores.part, scores.image, strict=True) if part == ""}) == [0, 2, 3]
 
 
-def test_diversity_of_fresh_images_and_of_one():
+def test_diversity_of_fresh_images_and_of_a_single_image():
     fresh, learned = images(200, 5), images(9, 3)
     alike, _ = values("sample-diversity", evaluation(samples(images(200, 6)), learned, fresh))
     assert alike[""] == pytest.approx([1], rel=0.03)
@@ -119,16 +119,16 @@ def test_quality_separates_blurred_samples_from_fresh_ones():
     fresh = dataset.images("train", 100)
     # Where fluctuations are halved, powers are 6 dB less.
     sets = {"fresh": fresh, "blurred": _blurred(fresh), "pale": fresh.mean() + (fresh - fresh.mean()) / 2}
-    found = {}
+    result = {}
     for name, drawn in sets.items():
         evaluated = Evaluation(Filters(EYE[None]), clean, [0.1], dataset=dataset)
         evaluated._samples = samples(drawn)
-        found[name], _ = values("sample-quality", evaluated)
-    assert found["fresh"][""][0] < 2 * found["fresh"]["null"][0]
-    assert found["blurred"][""][0] > 4 * found["blurred"]["null"][0]
-    assert found["pale"][""][0] == pytest.approx(20 * math.log10(2), abs=found["fresh"]["null"][0])
-    assert found["pale"]["patches"][0] > 3 * found["fresh"]["patches-null"][0]
-    assert found["fresh"]["patches"][0] < 3 * found["fresh"]["patches-null"][0]
+        result[name], _ = values("sample-quality", evaluated)
+    assert result["fresh"][""][0] < 2 * result["fresh"]["null"][0]
+    assert result["blurred"][""][0] > 4 * result["blurred"]["null"][0]
+    assert result["pale"][""][0] == pytest.approx(20 * math.log10(2), abs=result["fresh"]["null"][0])
+    assert result["pale"]["patches"][0] > 3 * result["fresh"]["patches-null"][0]
+    assert result["fresh"]["patches"][0] < 3 * result["fresh"]["patches-null"][0]
 
 
 def _blurred(given):
@@ -141,9 +141,9 @@ def test_samples_are_drawn_once_and_are_those_of_the_sampler():
     sampling = Sampling(count=12, step=0.1, beta=0.3, sigma_start=30.0)
     clean, learned = dataset.images("test", 8), TrainingData(dataset)
     evaluated = Evaluation(reference, clean, [0.1], dataset=dataset, learned_from=learned, sampling=sampling)
-    found, _ = values("memorization", evaluated)
+    result, _ = values("memorization", evaluated)
     # The exact optimum of a finite set returns its images.
-    assert found[""] == [1] * 12
+    assert result[""] == [1] * 12
     assert evaluated.samples is evaluated.samples
 
 
@@ -165,27 +165,27 @@ class Memory(Filters):
 
 
 @pytest.mark.parametrize("to", ["empirical-bayes", "local-score[patch=15,equivariant=false]"])
-def test_samples_of_what_memorizes_are_those_that_memory_predicts(to):
+def test_samples_of_a_memorizing_denoiser_are_predicted_by_empirical_bayes(to):
     learned = images(6, 1)
     # From much noise, or all would start near the same image.
     sampling = Sampling(count=10, step=0.2, beta=0.5, sigma_start=30.0)
     evaluated = Evaluation(
         Memory(learned), images(20, 9), [0.1], learned_from=TrainingData(GivenImages(learned)), sampling=sampling
     )
-    found, scores = values(f"sample-prediction[{to}]", evaluated)
-    assert found[""] == pytest.approx([1] * 10, abs=1e-4)
+    result, scores = values(f"sample-prediction[{to}]", evaluated)
+    assert result[""] == pytest.approx([1] * 10, abs=1e-4)
     # The next sample is the same image once in six times.
-    assert sum(found["null"]) / 10 < 0.7
+    assert sum(result["null"]) / 10 < 0.7
     assert torch.allclose(scores.arrays["samples"], scores.arrays["predicted"], atol=1e-2)
     fewer, _ = values(f"sample-prediction[{to},max_samples=4]", evaluated)
-    assert fewer[""] == found[""][:4]
+    assert fewer[""] == result[""][:4]
     # Images that it did not learn from predict nothing of its samples.
     evaluated.learned_from = TrainingData(GivenImages(images(6, 2)))
     others, _ = values(f"sample-prediction[{to}]", evaluated)
     assert max(others[""]) < 0.3
 
 
-def test_what_is_predicted_the_wrong_way_round_is_not_predicted():
+def test_negative_correlations_count_as_0():
     r_squared = importlib.import_module("gahbench_plugins.metrics.sample_prediction").r_squared
     one = images(3, 1)
     assert r_squared(one, 1 - one).tolist() == [0, 0, 0]
@@ -196,7 +196,7 @@ def test_what_is_predicted_the_wrong_way_round_is_not_predicted():
     assert r_squared(one, one + noise).tolist() == pytest.approx([float(value) ** 2 for value in expected], rel=1e-5)
 
 
-def test_what_predicts_must_have_learned():
+def test_predictions_need_training_images():
     evaluated = Evaluation(Filters(EYE[None]), images(4, 9), [0.1])
     assert values("sample-prediction[empirical-bayes]", evaluated)[0] == {}
 
@@ -204,23 +204,23 @@ def test_what_predicts_must_have_learned():
 def test_copies_of_the_own_half_are_nearest_to_it():
     halves = images(20, 1), images(20, 2)
     one, other = samples(halves[0][:8] + 1e-3), samples(halves[1][:8] + 1e-3)
-    found, _ = values("own-half", evaluation(one, halves[0], partner=other, others=halves[1]))
-    assert found[""] == [1.0] * 8
+    result, _ = values("own-half", evaluation(one, halves[0], partner=other, others=halves[1]))
+    assert result[""] == [1.0] * 8
     # As far below the middle as ranks of 8 samples and 20 fresh images allow.
-    assert sum(found["c-t"]) / 8 == pytest.approx(-0.5 * 8 * 20 / math.sqrt(8 * 20 * 29 / 12))
+    assert sum(result["c-t"]) / 8 == pytest.approx(-0.5 * 8 * 20 / math.sqrt(8 * 20 * 29 / 12))
     swapped, _ = values("own-half", evaluation(other, halves[0], partner=one, others=halves[1]))
     assert swapped[""] == [0.0] * 8
 
 
-def test_of_fresh_samples_half_are_nearer_to_their_own():
+def test_half_of_fresh_samples_are_nearest_to_their_own_half():
     totals, ranks = [], []
     for seed in range(40):
         halves = [images(20, 10 * seed + place) for place in range(2)]
         drawn = [samples(images(16, 10 * seed + place)) for place in (3, 4)]
         fresh = images(20, 10 * seed + 5)
-        found, _ = values("own-half", evaluation(drawn[0], halves[0], fresh, drawn[1], halves[1]))
-        totals.append(sum(found[""]) / 16)
-        ranks.append(sum(found["c-t"]) / 16)
+        result, _ = values("own-half", evaluation(drawn[0], halves[0], fresh, drawn[1], halves[1]))
+        totals.append(sum(result[""]) / 16)
+        ranks.append(sum(result["c-t"]) / 16)
     totals, ranks = torch.tensor(totals), torch.tensor(ranks)
     assert abs(float(totals.mean()) - 0.5) < 4 * float(totals.std()) / 40**0.5
     assert abs(float(ranks.mean())) < 4 * float(ranks.std()) / 40**0.5
@@ -245,23 +245,23 @@ class Features(nn.Module):
 def featured(learned, drawn, network=None):
     clean = torch.zeros(4, 1, 8, 8)
     learned_from = TrainingData(GivenImages(learned))
-    found = Evaluation(Trained(network or Features()), clean, [1e-6, 0.5], learned_from=learned_from)
-    found._samples = samples(drawn)
-    return found
+    result = Evaluation(Trained(network or Features()), clean, [1e-6, 0.5], learned_from=learned_from)
+    result._samples = samples(drawn)
+    return result
 
 
 @pytest.mark.parametrize("metric", ["representation", "representation[features]"])
 def test_the_spread_is_that_of_the_largest_features(metric):
     # At the least noise level there is next to no noise: images of 0.8 have pooled features 0, 0.8 and 1.6.
     learned, drawn = torch.full((6, 1, 8, 8), 0.8), torch.full((3, 1, 8, 8), 0.4)
-    found, _ = values(metric, featured(learned, drawn))
-    assert found["train"] == pytest.approx([0.8], abs=1e-4)
-    assert found["generated"] == pytest.approx([0.4], abs=1e-4)
-    assert found["test"] == pytest.approx([0], abs=1e-4)
-    assert found[""] == pytest.approx([2], rel=1e-3)
+    result, _ = values(metric, featured(learned, drawn))
+    assert result["train"] == pytest.approx([0.8], abs=1e-4)
+    assert result["generated"] == pytest.approx([0.4], abs=1e-4)
+    assert result["test"] == pytest.approx([0], abs=1e-4)
+    assert result[""] == pytest.approx([2], rel=1e-3)
 
 
-def test_a_layer_that_is_not_there_is_named():
+def test_an_unknown_layer_is_named():
     images = torch.rand(3, 1, 8, 8)
     with pytest.raises(ParameterError, match="no layer 'feature'; did you mean 'features'"):
         values("representation[feature]", featured(images, images))

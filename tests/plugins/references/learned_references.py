@@ -21,9 +21,9 @@ def with_noise(clean, sigma, seed=0):
 
 def fitted(reference, training) -> Reference:
     """Return a reference, or that of a name, fitted to a dataset or to given images."""
-    found = gahbench.create("reference", reference) if isinstance(reference, str) else reference
-    found.fit(TrainingData(GivenImages(training) if isinstance(training, torch.Tensor) else training))
-    return found
+    result = gahbench.create("reference", reference) if isinstance(reference, str) else reference
+    result.fit(TrainingData(GivenImages(training) if isinstance(training, torch.Tensor) else training))
+    return result
 
 
 def assert_jacobian_is_derivative(reference, noisy, sigma):

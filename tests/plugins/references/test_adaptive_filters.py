@@ -26,7 +26,7 @@ def kernels(clean, kernel, time):
 @pytest.mark.parametrize("kernel", ["heat", "tikhonov"])
 @pytest.mark.parametrize("time", [0.1, 2.0, 30.0])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_images_and_derivatives_are_those_of_the_kernel(kernel, time, channels):
+def test_denoised_images_and_jacobians_are_those_of_the_kernel(kernel, time, channels):
     """The channels share a graph, and are filtered alone."""
     clean, reference = random(2, channels, 5, 6), construct(HeatKernel, kernel=kernel, time=time)
     noisy, truth, matrices = with_noise(clean, 0.1), Truth(clean), kernels(clean, kernel, time)
@@ -38,7 +38,7 @@ def test_images_and_derivatives_are_those_of_the_kernel(kernel, time, channels):
 
 @pytest.mark.parametrize("kernel", ["heat", "tikhonov"])
 @pytest.mark.parametrize("sigma", [0.03, 0.3])
-def test_the_time_that_is_found_errs_no_more_than_any_other(kernel, sigma):
+def test_the_chosen_time_minimises_the_expected_error(kernel, sigma):
     truth = Truth(CAlpha(2.0, 10).images("test", 4).double())
     best = construct(HeatKernel, kernel=kernel).risk(truth, sigma)
     tried = [construct(HeatKernel, kernel=kernel, time=float(time)) for time in torch.logspace(-3, 4, 30)]
@@ -49,10 +49,10 @@ def test_the_time_that_is_found_errs_no_more_than_any_other(kernel, sigma):
 
 
 @pytest.mark.parametrize("kernel", ["heat", "tikhonov"])
-def test_what_is_kept_is_the_trace_of_every_image(kernel):
+def test_kept_is_the_normalised_trace_of_every_filter(kernel):
     clean = random(3, 1, 6, 7).float()
-    found = construct(HeatKernel, kernel=kernel, kept=0.3).jacobian(clean, 0.1, Truth(clean)).matrices()
-    traces = found.diagonal(dim1=1, dim2=2).sum(1)
+    result = construct(HeatKernel, kernel=kernel, kept=0.3).jacobian(clean, 0.1, Truth(clean)).matrices()
+    traces = result.diagonal(dim1=1, dim2=2).sum(1)
     assert traces.tolist() == pytest.approx([0.3 * 42] * 3, rel=1e-4)
 
 
@@ -67,46 +67,46 @@ def by_hand(image, blur, trace):
     """Kernels pixel by pixel, the width by a root of the trace."""
     from scipy.optimize import brentq
 
-    places = [(row, column) for row in range(image.shape[1]) for column in range(image.shape[2])]
-    squared = np.array([[(a - c) ** 2 + (b - d) ** 2 for c, d in places] for a, b in places], float)
+    indices = [(row, column) for row in range(image.shape[1]) for column in range(image.shape[2])]
+    squared = np.array([[(a - c) ** 2 + (b - d) ** 2 for c, d in indices] for a, b in indices], float)
     falls = (local_variance(image[None], blur.window)[0].numpy().flatten() + blur.floor**2) ** blur.power
 
     def kernels(logarithm):
         widths = np.clip(np.exp(logarithm) / falls, 1e-4, 400)
-        found = np.exp(-squared / (2 * widths[:, None]))
-        return found / found.sum(1, keepdims=True)
+        result = np.exp(-squared / (2 * widths[:, None]))
+        return result / result.sum(1, keepdims=True)
 
-    found = kernels(brentq(lambda logarithm: np.trace(kernels(logarithm)) - trace, -25, 25))
-    return (found + found.T) / 2
+    result = kernels(brentq(lambda logarithm: np.trace(kernels(logarithm)) - trace, -25, 25))
+    return (result + result.T) / 2
 
 
 @pytest.mark.parametrize(("arguments", "height"), [
     ({}, SIZE), ({}, 9), ({"window": 9, "kept": 0.3}, SIZE), ({"power": 1.0, "floor": 0.1}, SIZE)
 ])  # fmt: skip
-def test_kernels_are_gaussians_as_wide_as_the_image_allows(arguments, height):
+def test_kernels_are_gaussians_whose_width_follows_the_local_variance(arguments, height):
     clean, blur = images()[..., :height, :], construct(LocalBlur, **arguments)
     trace = arguments.get("kept", 0.1) * height * SIZE
-    found = blur.matrices(clean)
-    for matrix, image in zip(found, clean, strict=True):
+    result = blur.matrices(clean)
+    for matrix, image in zip(result, clean, strict=True):
         np.testing.assert_allclose(matrix, by_hand(image, blur, trace), atol=1e-6)
-    torch.testing.assert_close(found.diagonal(dim1=1, dim2=2).sum(1), torch.full((3,), trace).double())
+    torch.testing.assert_close(result.diagonal(dim1=1, dim2=2).sum(1), torch.full((3,), trace).double())
 
 
-def test_traces_may_be_given_and_each_pixel_is_isotropic():
+def test_filters_have_the_given_traces_and_are_isotropic():
     traces = torch.tensor([5.0, 20.0, 80.0])
-    found = construct(LocalBlur).matrices(images(), traces)
-    torch.testing.assert_close(found.diagonal(dim1=1, dim2=2).sum(1), traces.double(), atol=1e-6, rtol=0)
-    for one in (found, construct(LocalBlur).matrices(images())):
+    result = construct(LocalBlur).matrices(images(), traces)
+    torch.testing.assert_close(result.diagonal(dim1=1, dim2=2).sum(1), traces.double(), atol=1e-6, rtol=0)
+    for one in (result, construct(LocalBlur).matrices(images())):
         assert directional(one, (1, SIZE, SIZE)).norm() < 1e-3 * one.norm()
 
 
-def test_it_denoises_by_its_jacobian_and_each_channel_alone():
+def test_local_blur_applies_its_jacobian_to_each_channel():
     clean = random(2, 3, 6, 5).float()
     blur, noisy = construct(LocalBlur, kept=0.3), clean + 0.1
-    found = blur.denoise(noisy, 0.1, Truth(clean))
+    result = blur.denoise(noisy, 0.1, Truth(clean))
     product = blur.jacobian(noisy, 0.1, Truth(clean)).matvec(noisy.flatten(1)[:, None])
-    torch.testing.assert_close(product.view_as(found), found)
+    torch.testing.assert_close(product.view_as(result), result)
     matrices = blur.matrices(clean).float()
     for channel in range(3):
         one = (matrices @ noisy[:, channel].flatten(1)[..., None]).view(2, 6, 5)
-        torch.testing.assert_close(found[:, channel], one)
+        torch.testing.assert_close(result[:, channel], one)

@@ -15,7 +15,7 @@ SIGMA = 0.1
 
 
 @pytest.mark.parametrize(("levels", "shifts"), [(1, 2), (2, 4)])
-def test_all_shifts_of_a_wavelet_make_it_translation_invariant(levels, shifts):
+def test_all_shifts_of_a_wavelet_are_translation_invariant(levels, shifts):
     spun = construct(CycleSpin, f"bayes-shrink[wavelet[haar,levels={levels}]]", shifts)
     images = with_noise(CLEAN, SIGMA).double()[:2, :, :32, :48]
     denoised = spun.denoise(images, SIGMA, BLIND)
@@ -29,16 +29,16 @@ def test_all_shifts_of_a_wavelet_make_it_translation_invariant(levels, shifts):
 
 
 @pytest.mark.parametrize("together", [1, 5 * CLEAN.numel(), 100 * CLEAN.numel()])
-def test_it_is_the_mean_over_shifts_however_many_are_denoised_together(monkeypatch, together):
+def test_cycle_spin_is_the_mean_over_shifts_for_every_batch_size(monkeypatch, together):
     monkeypatch.setattr("gahbench_plugins.references.cycle_spin.BATCH_VALUES", together)
     inner = gahbench.create("reference", "sure-shrink")
     spun, sizes, denoise = CycleSpin(inner, 3), [], inner.denoise
-    places = [(down, right) for down in range(3) for right in range(3)]
+    indices = [(down, right) for down in range(3) for right in range(3)]
     expected = sum(
         denoise(with_noise(CLEAN, SIGMA).roll(place, (-2, -1)), SIGMA, BLIND).roll(
             [-shift for shift in place], (-2, -1)
         )
-        for place in places
+        for place in indices
     )
 
     def counted(images, sigma, truth):
@@ -53,14 +53,14 @@ def test_it_is_the_mean_over_shifts_however_many_are_denoised_together(monkeypat
 
 @pytest.mark.parametrize(("basis", "shifts"), [("haar,levels=2", 4), ("haar", 16), ("sym4,levels=2", 4)])
 @pytest.mark.parametrize("rule", ["hard", "soft"])
-def test_all_shifts_are_thresholding_in_the_translation_invariant_frame(basis, shifts, rule):
+def test_all_shifts_equal_thresholding_in_the_translation_invariant_frame(basis, shifts, rule):
     images = with_noise(CLEAN, SIGMA)[:2].double()
     spun = construct(CycleSpin, f"threshold[wavelet[{basis}],rule={rule}]", shifts).denoise(images, SIGMA, BLIND)
     frame = construct(Threshold, f"wavelet-ti[{basis}]", rule).denoise(images, SIGMA, BLIND)
     torch.testing.assert_close(spun, frame, atol=1e-9, rtol=0)
 
 
-def test_passes_on_what_is_asked_of_it():
+def test_cycle_spin_delegates_to_its_reference():
     dataset = CAlpha(2.0, 32)
     spun = construct(CycleSpin, "threshold[haar,k=null]", 2)
     assert spun.notes == ()

@@ -41,7 +41,7 @@ def ddpm(tmp_path_factory):
     ("EDMEulerScheduler", {"sigma_data": 0.7}),
     ("EDMDPMSolverMultistepScheduler", {"prediction_type": "v_prediction"}),
 ])  # fmt: skip
-def test_a_saved_model_is_the_denoiser_of_the_one_in_memory(tmp_path, name, arguments):
+def test_a_saved_model_denoises_like_the_model_in_memory(tmp_path, name, arguments):
     import diffusers
 
     network, scheduler = tiny_unet(), getattr(diffusers, name)(**arguments)
@@ -67,18 +67,18 @@ def test_a_saved_model_is_the_denoiser_of_the_one_in_memory(tmp_path, name, argu
         assert f"with {name}, {scheduler.config.prediction_type}" in reference.notes[0]
 
 
-def test_clipping_and_fractions_of_timesteps(ddpm):
+def test_outputs_are_clipped_and_timesteps_interpolated_on_request(ddpm):
     truth = gahbench.Truth(noisy())
     plain, clipped, between = created(ddpm), created(ddpm, clip=True), created(ddpm, interpolate=True)
-    found = plain.denoise(noisy(), 0.3, truth)
-    assert float(found.min()) < 0
-    torch.testing.assert_close(clipped.denoise(noisy(), 0.3, truth), found.clamp(0, 1))
+    result = plain.denoise(noisy(), 0.3, truth)
+    assert float(result.min()) < 0
+    torch.testing.assert_close(clipped.denoise(noisy(), 0.3, truth), result.clamp(0, 1))
     other = between.denoise(noisy(), 0.3, truth)
     # Half a step of 1000 at most.
-    assert 0 < float((other - found).abs().max()) < 0.01
+    assert 0 < float((other - result).abs().max()) < 0.01
 
 
-def test_keys_follow_what_is_in_the_files(ddpm, tmp_path):
+def test_keys_depend_on_the_content_of_the_files(ddpm, tmp_path):
     other = shutil.copytree(ddpm, tmp_path / "other")
     (other / "README.md").write_text("about")
     assert key(ddpm) == key(other)
@@ -94,7 +94,7 @@ def test_keys_follow_what_is_in_the_files(ddpm, tmp_path):
     assert key(ddpm) != key(tmp_path / "third")
 
 
-def test_noise_beyond_the_timesteps_and_images_of_another_size_are_said(ddpm):
+def test_notes_list_noise_levels_and_sizes_outside_the_training_range(ddpm):
     reference = created(ddpm, arguments="{num_train_timesteps: 10}")
     for sigma in (0.01, 0.001, 0.02):
         reference.denoise(noisy(), sigma, gahbench.Truth(noisy()))
@@ -150,7 +150,7 @@ def kept(folder):
     (kept, {"scheduler": "ScoreSdeVeScheduler"}, "accepted are schedulers of"),
     (kept, {"arguments": "{variance_type: learned}"}, "1 input and 1 output channels; accepted: equal numbers, or"),
 ])  # fmt: skip
-def test_what_is_no_such_model_is_refused(ddpm, tmp_path, spoil, parameters, message):
+def test_folders_without_a_supported_model_are_refused(ddpm, tmp_path, spoil, parameters, message):
     folder = shutil.copytree(ddpm, tmp_path / "model")
     spoil(folder)
     with pytest.raises(ParameterError, match=message):
@@ -161,7 +161,7 @@ def test_what_is_no_such_model_is_refused(ddpm, tmp_path, spoil, parameters, mes
     ((3, 8, 8), "takes images with 1 channels, not 3"),
     ((1, 7, 8), "does not take images of 1x7x8; accepted: sides that are multiples of 2"),
 ])  # fmt: skip
-def test_images_that_it_does_not_take_are_refused(ddpm, shape, says):
+def test_unsupported_image_shapes_are_refused(ddpm, shape, says):
     with pytest.raises(ParameterError, match=says):
         created(ddpm).check_shape(shape)
 

@@ -27,7 +27,7 @@ AFFINE = [
 
 
 @pytest.mark.parametrize("name", AFFINE)
-def test_the_risk_of_what_is_affine_is_the_squared_bias_and_the_variance(name):
+def test_the_risk_of_affine_references_is_squared_bias_plus_variance(name):
     dataset = gahbench.create("dataset", "c-alpha[alpha=2,size=16]")
     reference = fitted(name, dataset)
     truth = Truth(dataset.images("test", 2).double(), dataset)
@@ -121,17 +121,17 @@ def test_measured_risks_are_near_those_of_the_matrices_and_choose_the_basis():
     clean[2, 0, 3, 5] = clean[2, 0, 9, 20] = 1
     best, truth = construct(OracleBestBasis, ("pixel", "sym4", "wavelet[bior2.2]")), Truth(clean)
     assert best.risk(truth, SIGMA) is None
-    for oracle, found in zip(best.oracles, best._risks(truth, SIGMA), strict=True):
+    for oracle, result in zip(best.oracles, best._risks(truth, SIGMA), strict=True):
         bias = (oracle.denoise(clean, SIGMA, truth) - clean).square().flatten(1).sum(1)
         variance = SIGMA**2 * oracle.jacobian(clean, SIGMA, truth).matrices().square().sum((1, 2))
         # Four draws of the variance err by several per cent on so few pixels.
-        torch.testing.assert_close(found, (bias + variance) / 391, rtol=0.35, atol=1e-6)
+        torch.testing.assert_close(result, (bias + variance) / 391, rtol=0.35, atol=1e-6)
     choice = best.choice(truth, SIGMA)
     assert choice[2] == 0
     assert (choice[:2] > 0).all()
 
 
-def test_a_slightly_larger_image_hardly_differs_where_it_fits():
+def test_padding_does_not_change_the_interior():
     # The interior does not see how the border is continued.
     clean = smooth(1, 64, 64)
     noisy = with_noise(clean, SIGMA)
@@ -163,7 +163,7 @@ GENTLE = [
 
 
 @pytest.mark.parametrize(("name", "sigma"), with_extras(GENTLE))
-def test_with_little_noise_or_strength_images_stay(name, sigma):
+def test_images_hardly_change_under_little_noise_or_strength(name, sigma):
     torch.testing.assert_close(fitted_and_denoised(name, CONTOURS, sigma), CONTOURS, atol=1e-4, rtol=0)
 
 
@@ -172,49 +172,49 @@ LEARNED = ["empirical-bayes", "local-score[3]", "pspc[3]", "pca-locality", "wien
 
 
 @pytest.mark.parametrize("name", [*LEARNED, "threshold", "bayes-shrink", "sure-shrink", "gaussian-blur"])
-def test_without_noise_nothing_is_done(name):
+def test_images_are_unchanged_without_noise(name):
     assert torch.equal(fitted_and_denoised(name, CONTOURS, 0.0), CONTOURS)
 
 
 @pytest.mark.parametrize("name", ["gaussian-blur", "wiener-linear", "threshold", "threshold[rule=soft]", *ORACLES])
-def test_without_noise_nothing_is_expected_to_be_lost(name):
+def test_the_risk_is_zero_without_noise(name):
     assert fitted(name, CONTOURS).risk(Truth(CONTOURS), 0.0).tolist() == [0] * 4
 
 
 @pytest.mark.parametrize("name", ["gaussian-blur[1.0e3]", "tv[100.0]", "low-pass[1.0e-6]"])
-def test_at_full_strength_the_mean_of_the_image_is_left(name):
+def test_references_of_full_strength_return_the_mean_of_the_image(name):
     noisy = random(2, 1, 8, 8).float()
     # The iterations of total variation stop early.
     atol = 0.02 if name.startswith("tv") else 1e-5
     mean = noisy.mean((2, 3), keepdim=True).expand_as(noisy)
-    found = gahbench.create("reference", name).denoise(noisy, 0.1, Truth(noisy))
-    torch.testing.assert_close(found, mean, atol=atol, rtol=0)
+    result = gahbench.create("reference", name).denoise(noisy, 0.1, Truth(noisy))
+    torch.testing.assert_close(result, mean, atol=atol, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["empirical-bayes", "pspc[3]", "local-score[3,equivariant=false]", "wiener-linear"])
-def test_under_much_noise_the_mean_of_the_training_images_is_left(name):
+def test_references_return_the_mean_training_image_under_strong_noise(name):
     mean = CONTOURS.mean(0).expand_as(CONTOURS)
     torch.testing.assert_close(fitted_and_denoised(name, CONTOURS, 1e5), mean, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["visu-shrink[pixel]", "sure-shrink[pixel]"])
-def test_an_image_of_one_pixel_is_left_alone(name):
+def test_an_image_of_one_pixel_is_unchanged(name):
     pixel = torch.tensor([[[[0.3]]]])
     assert torch.equal(gahbench.create("reference", name).denoise(pixel, 0.1, Truth(pixel)), pixel)
 
 
 @pytest.mark.parametrize("name", ["bayes-shrink", "sure-shrink", "cycle-spin"])
-def test_thresholds_that_the_image_chooses_have_no_closed_form(name):
+def test_adaptive_thresholds_have_no_closed_form_of_the_risk(name):
     assert gahbench.create("reference", name).risk(Truth(CONTOURS), 0.1) is None
 
 
-def test_in_float32_risk_is_estimated_as_in_float64():
+def test_sure_shrink_is_accurate_in_float32():
     noisy = CONTOURS + 0.1 * random(*CONTOURS.shape).float()
     exact = fitted_and_denoised("sure-shrink", noisy.double(), 0.1)
     torch.testing.assert_close(fitted_and_denoised("sure-shrink", noisy, 0.1).double(), exact, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize(("name", "says"), [
+@pytest.mark.parametrize(("name", "message"), [
     ("threshold[rule=firm]", "rule='firm'.*'hard' or 'soft'"),
     *((f"threshold[k={k}]", "k=") for k in ("0.0", "-1.0", ".inf", ".nan")),
     ("nl-means[patch=4]", "odd sides"),
@@ -227,8 +227,8 @@ def test_in_float32_risk_is_estimated_as_in_float64():
     *((f"cycle-spin[{inner}]", f"reference '{inner}.*' is of kind")
       for inner in ("oracle-shrink", "optimal", "lower-bound")),
 ])  # fmt: skip
-def test_parameters_are_checked(name, says):
-    with pytest.raises(gahbench.GahbenchError, match=says):
+def test_parameters_are_checked(name, message):
+    with pytest.raises(gahbench.GahbenchError, match=message):
         gahbench.create("reference", name)
 
 
@@ -248,18 +248,18 @@ SHAPES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "taken", "refused", "says"), SHAPES)
-def test_shapes_are_checked(name, taken, refused, says):
+@pytest.mark.parametrize(("name", "taken", "refused", "message"), SHAPES)
+def test_shapes_are_checked(name, taken, refused, message):
     reference = gahbench.create("reference", name)
     if taken:
         reference.check_shape(taken)
     if refused:
-        with pytest.raises(ValueError, match=says):
+        with pytest.raises(ValueError, match=message):
             reference.check_shape(refused)
 
 
 @pytest.mark.parametrize("name", LEARNED)
-def test_what_learns_must_have_seen_images_of_the_same_size(name):
+def test_learned_references_require_training_images_of_the_same_shape(name):
     images, other = random(3, 1, 4, 5), torch.zeros(1, 1, 6, 5)
     with pytest.raises(DataError, match=r"call fit\(examples\) first"):
         gahbench.create("reference", name).denoise(images, 0.1, Truth(images))
@@ -269,7 +269,7 @@ def test_what_learns_must_have_seen_images_of_the_same_size(name):
         fitted(name, images[:0])
 
 
-def test_what_learning_needs_is_said():
+def test_errors_state_what_learned_references_require():
     for name in ("wiener-linear", "pca-locality"):
         with pytest.raises(ValueError, match="are up to 4096"):
             fitted(name, torch.zeros(2, 1, 65, 65))

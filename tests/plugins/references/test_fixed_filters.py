@@ -23,14 +23,14 @@ from gahbench_plugins.references.tv import TotalVariation
 @pytest.mark.parametrize("shape", [(12, 12), (6, 15)])
 def test_the_cosines_of_lowest_frequency_are_kept(share, shape):
     noisy = with_noise(torch.zeros(2, 3, *shape).double(), 1.0)
-    found = LowPass(share).denoise(noisy, 0.1, Truth(noisy)).numpy()
-    before, after = (dctn(some, norm="ortho", axes=(2, 3)) for some in (noisy.numpy(), found))
+    result = LowPass(share).denoise(noisy, 0.1, Truth(noisy)).numpy()
+    before, after = (dctn(some, norm="ortho", axes=(2, 3)) for some in (noisy.numpy(), result))
     kept = np.abs(after).max((0, 1)) > 1e-12
     assert kept.sum() == round(share * shape[0] * shape[1])
     np.testing.assert_allclose(after[:, :, kept], before[:, :, kept], atol=1e-12)
     frequencies = np.hypot(np.arange(shape[0])[:, None] / shape[0], np.arange(shape[1]) / shape[1])
     assert frequencies[kept].max() <= frequencies[~kept].min() + 1e-12
-    np.testing.assert_allclose(idctn(after * kept, norm="ortho", axes=(2, 3)), found, atol=1e-12)
+    np.testing.assert_allclose(idctn(after * kept, norm="ortho", axes=(2, 3)), result, atol=1e-12)
 
 
 def blur(images, width):
@@ -38,7 +38,7 @@ def blur(images, width):
 
 
 @pytest.mark.parametrize("width", [2.5, 4.0])
-def test_is_the_sampled_gaussian_with_mirrored_borders(width):
+def test_gaussian_blur_is_a_sampled_gaussian_with_reflecting_borders(width):
     images = random(2, 2, 20, 13)
     expected = ndimage.gaussian_filter(images.numpy(), (0, 0, width, width), mode="reflect", truncate=9)
     np.testing.assert_allclose(blur(images, width).numpy(), expected, atol=1e-7)
@@ -54,14 +54,14 @@ def tv_denoised(images, weight):
 
 
 @pytest.mark.parametrize("weight", [0.1, 0.4])
-def test_a_step_comes_down_as_the_theory_says(weight):
+def test_total_variation_reduces_a_step_by_the_theoretical_amount(weight):
     """Of |u - y|^2 / 2 + w TV(u): a side of n columns moves by w / n, and stays flat."""
     step = torch.zeros(1, 1, 6, 20, dtype=torch.float64)
     step[..., 8:] = 1
-    found = tv_denoised(step, weight)
+    result = tv_denoised(step, weight)
     expected = torch.where(step > 0, 1 - weight / 12, weight / 8).double()
     # It stops at a relative change of 1e-5 of the objective.
-    torch.testing.assert_close(found, expected, atol=0.04 * weight, rtol=0)
+    torch.testing.assert_close(result, expected, atol=0.04 * weight, rtol=0)
 
 
 def averaged(images, h, sigma=0.1, **parameters):
@@ -69,7 +69,7 @@ def averaged(images, h, sigma=0.1, **parameters):
 
 
 @pytest.mark.parametrize(("patch", "distance", "channels"), [(1, 1, 1), (3, 2, 1), (5, 2, 3), (5, 7, 1)])
-def test_against_the_definition_pixel_by_pixel(patch, distance, channels):
+def test_non_local_means_agree_with_their_definition(patch, distance, channels):
     (image,) = images = random(1, channels, 6, 7)
     sigma, h, half = 0.1, 0.3, patch // 2
     # numpy's "symmetric" repeats the border pixel, as the mirror does.
@@ -95,7 +95,7 @@ installed = pytest.mark.extras("deepinv", "ptwt")
 
 @installed
 @pytest.mark.parametrize("sigma", [0.03, 0.1])
-def test_denoises_better_than_any_blur(sigma):
+def test_patch_methods_denoise_better_than_any_blur(sigma):
     images = with_noise(DISCS, sigma)
     error = (BM3D().denoise(images, sigma, Truth(DISCS)) - DISCS).square().mean()
     assert error < sigma**2 / 5
@@ -109,12 +109,12 @@ def test_colours_are_denoised_together():
     """Three channels of one grey image under independent noise: their mean has a third of the variance."""
     clean, sigma = DISCS.expand(-1, 3, -1, -1), 0.1
     images = with_noise(clean, sigma)
-    found = BM3D().denoise(images, sigma, Truth(clean))
+    result = BM3D().denoise(images, sigma, Truth(clean))
     grey = BM3D().denoise(images.mean(1, keepdim=True), sigma / 3**0.5, Truth(DISCS))
     # The differences of the channels are noise alone, of which hardly any is left.
-    assert (found - grey).square().mean() < 0.02 * sigma**2
+    assert (result - grey).square().mean() < 0.02 * sigma**2
     # Rounding changes which patches are matched, here and there.
-    assert (found.mean(1, keepdim=True) - grey).square().mean() < 1e-5 * sigma**2
+    assert (result.mean(1, keepdim=True) - grey).square().mean() < 1e-5 * sigma**2
 
 
 @installed
@@ -125,16 +125,16 @@ def test_bm3d_keeps_constant_images_and_their_type():
 
 
 @pytest.mark.parametrize("missing", ["deepinv", "ptwt"])
-def test_without_the_extra_it_names_it(monkeypatch, missing):
-    found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else found(name) or True)
+def test_an_error_names_the_missing_extra(monkeypatch, missing):
+    result = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else result(name) or True)
     with pytest.raises(ValueError, match=rf'{missing} is not installed: pip install "gahbench\[bm3d\]"'):
         BM3D()
 
 
 @installed
-def test_bm3d_continues_images_smaller_than_a_patch():
+def test_bm3d_pads_images_smaller_than_a_patch():
     tiny = torch.rand(1, 1, 7, 9)
-    found = BM3D().denoise(tiny, 0.1, Truth(tiny))
+    result = BM3D().denoise(tiny, 0.1, Truth(tiny))
     whole = BM3D().denoise(torch.cat([tiny, tiny[..., -1:, :]], 2), 0.1, Truth(tiny))
-    assert torch.equal(found, whole[..., :7, :])
+    assert torch.equal(result, whole[..., :7, :])

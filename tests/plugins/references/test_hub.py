@@ -72,7 +72,7 @@ def test_weights_of_an_architecture_are_scored_as_they_are(cache):
 
 @pytest.mark.extras("diffusers")
 @pytest.mark.parametrize("is_flat", [False, True])
-def test_a_diffusion_model_is_scored_as_by_diffusers(cache, is_flat):
+def test_a_diffusion_model_of_the_hub_equals_the_reference_diffusers(cache, is_flat):
     folder = save_ddpm(snapshot(cache))
     if is_flat:
         for part in ("unet", "scheduler"):
@@ -88,7 +88,7 @@ def test_a_diffusion_model_is_scored_as_by_diffusers(cache, is_flat):
     assert reference.as_network((1, 8, 8)) is not None
 
 
-def test_nothing_is_downloaded_but_by_preparing(cache, tmp_path, monkeypatch):
+def test_only_prepare_downloads_weights(cache, tmp_path, monkeypatch):
     entrant = f"'hf[someone/denoiser,revision={COMMIT},file=weights.safetensors,architecture={NETWORK}]'"
     file = tmp_path / "hub.yaml"
     file.write_text(SUITE.format(entrant=entrant))
@@ -111,7 +111,7 @@ def test_nothing_is_downloaded_but_by_preparing(cache, tmp_path, monkeypatch):
 
 
 @pytest.mark.extras("diffusers")
-def test_torch_files_are_downloaded_where_there_is_no_safetensors(cache, monkeypatch):
+def test_torch_files_are_downloaded_if_there_are_no_safetensors(cache, monkeypatch):
     asked = []
 
     def download(repo, revision, allow_patterns):
@@ -129,20 +129,20 @@ def test_torch_files_are_downloaded_where_there_is_no_safetensors(cache, monkeyp
     assert "diffusion_pytorch_model.bin" in asked[1]
 
 
-def test_a_name_that_may_move_is_refused_and_looked_up_by_preparing(cache, monkeypatch):
+def test_a_revision_name_is_refused_and_prepare_reports_its_commit(cache, monkeypatch):
     save_weights(cache)
     named = from_file(revision="main")
     with pytest.raises(ParameterError, match=r"revision=main: .* accepted: a commit, 40 hexadecimal digits"):
         named.check_shape((1, 8, 8))
-    found = type("Info", (), {"sha": COMMIT})
-    monkeypatch.setattr("huggingface_hub.model_info", lambda repo, revision: found)
+    result = type("Info", (), {"sha": COMMIT})
+    monkeypatch.setattr("huggingface_hub.model_info", lambda repo, revision: result)
     with pytest.raises(
         ParameterError, match=f"^revision=main: its current commit is {COMMIT}; write revision={COMMIT}"
     ):
         named.prepare()
 
 
-def test_what_cannot_be_had_is_said(cache):
+def test_errors_state_why_weights_are_unavailable(cache):
     with pytest.raises(ParameterError, match=f"someone/denoiser at {COMMIT}: cannot be downloaded: "):
         from_file().prepare()
     with pytest.raises(gahbench.GahbenchError, match="set both 'file' and 'architecture', or neither"):

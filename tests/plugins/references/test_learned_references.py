@@ -24,7 +24,7 @@ from gahbench_plugins.references.wiener_linear import WienerLinear
 
 
 @pytest.mark.parametrize("sigma", [0.05, 0.3, 2.0])
-def test_it_is_the_optimum_of_the_finite_dataset_of_its_images(sigma):
+def test_empirical_bayes_is_optimal_on_the_finite_dataset_of_its_images(sigma):
     dataset = construct(Finite, "faces[size=8]", count=20)
     reference = fitted(EmpiricalBayes(20), Faces(size=8).images("train", 20))
     clean = dataset.images("test", 5)
@@ -49,7 +49,7 @@ def test_images_of_different_noise_levels_are_denoised_at_once(levels):
 
 
 @pytest.mark.parametrize("images", [2, 6, 40])
-def test_the_best_linear_denoiser_is_that_of_mean_and_covariance(images):
+def test_wiener_linear_follows_from_mean_and_covariance(images):
     """m + K (K + sigma^2)^-1 (y - m), and the expected error of it."""
     training, noisy, sigma = random(images, 2, 3, 4), random(3, 2, 3, 4, seed=1), 0.3
     rows = training.flatten(1)
@@ -63,7 +63,7 @@ def test_the_best_linear_denoiser_is_that_of_mean_and_covariance(images):
 
 
 @pytest.mark.parametrize("sigma", [0.03, 0.3])
-def test_reaches_the_optimum_of_gaussian_images_as_training_images_grow(sigma):
+def test_wiener_linear_tends_to_the_optimum_of_gaussian_images(sigma):
     dataset = GaussianField(2.0, 8)
     clean = dataset.images("test", 400)
     least = float(dataset.posterior(clean[:1], sigma).trace[0]) / 64
@@ -109,7 +109,9 @@ def composed_by_hand(training, noisy, sigma, patch):
     values=st.sampled_from([1 << 18, 30, 1]),
     seed=st.integers(0, 10**6),
 )
-def test_against_the_definition_whatever_the_pieces(images, channels, height, width, patch, log_sigma, values, seed):
+def test_denoised_images_agree_with_the_definition_for_every_chunk_size(
+    images, channels, height, width, patch, log_sigma, values, seed
+):
     training = random(images, channels, height, width, seed=seed)
     noisy, patch, sigma = random(2, channels, height, width, seed=seed + 1), min(patch, height, width), 10**log_sigma
     with pytest.MonkeyPatch.context() as patched:
@@ -157,7 +159,7 @@ def brute_force(training, noisy, sigma, threshold, batch):
     batch=st.sampled_from([None, 1, 2, 4]),
     seed=st.integers(0, 10**6),
 )
-def test_against_the_definition(images, channels, height, width, log_sigma, threshold, batch, seed):
+def test_pca_locality_agrees_with_its_definition(images, channels, height, width, log_sigma, threshold, batch, seed):
     training, sigma = random(images, channels, height, width, seed=seed), 10**log_sigma
     noisy = random(2, channels, height, width, seed=seed + 1)
     found = fitted(PCALocality(threshold, batch), training).denoise(noisy, sigma, Truth(noisy))
@@ -172,7 +174,7 @@ def correlated(count, size, channels=1, seed=0):
     return torch.nn.functional.avg_pool2d(values, 3, stride=1)
 
 
-def test_the_region_grows_with_the_noise_and_is_whole_in_the_end():
+def test_the_region_of_pca_locality_grows_with_the_noise():
     machine = fitted(PCALocality(0.1), correlated(400, 6))
     looked_at = [float(machine.mask(sigma).mean()) for sigma in (1e-3, 0.1, 10.0)]
     assert looked_at == sorted(looked_at)
@@ -187,7 +189,7 @@ def test_the_region_grows_with_the_noise_and_is_whole_in_the_end():
     "pspc[5]",
     "pca-locality[threshold=1.0e-9]",
 ])  # fmt: skip
-def test_what_sees_the_whole_image_is_perfect_memorization(name, sigma):
+def test_references_that_see_the_whole_image_equal_empirical_bayes(name, sigma):
     training, noisy = random(6, 2, 5, 5), random(3, 2, 5, 5, seed=1)
     reference, remembered = fitted(name, training), fitted("empirical-bayes", training)
     torch.testing.assert_close(
@@ -216,7 +218,7 @@ def test_float32_is_accurate_at_any_noise(name, sigma):
       for channels, patch in ((1, 3), (2, 3), (1, 5), (1, 1))),
     ("pca-locality[threshold=0.2]", 1), ("pca-locality[threshold=0.2,batch=3]", 1),
 ])  # fmt: skip
-def test_the_jacobian_is_the_derivative(name, channels):
+def test_jacobians_agree_with_derivatives(name, channels):
     assert_jacobian_is_derivative(fitted(name, correlated(7, 5, channels)), correlated(2, 5, channels, seed=1), 0.2)
 
 
@@ -234,7 +236,7 @@ def test_the_jacobian_of_composites_agrees_with_differences(patch, channels):
 
 
 @pytest.mark.parametrize("plugin", [LocalScore, PatchSetPosteriorComposites])
-def test_larger_patches_are_chosen_for_more_noise_on_validation_images(plugin):
+def test_larger_patches_are_chosen_at_higher_noise_levels(plugin):
     dataset, examples, chosen = Faces(size=16), TrainingData(Faces(size=16)), []
     machine, clean = fitted(plugin(images=16, validation=4), dataset), dataset.images("validation", 4)
     sides = machine.sides(dataset.shape)
@@ -257,7 +259,7 @@ def test_larger_patches_are_chosen_for_more_noise_on_validation_images(plugin):
     assert machine.notes == ("learned from 16 training images",)
 
 
-def test_the_sides_that_are_tried_end_where_patches_hold_the_whole_image():
+def test_candidate_sides_end_where_patches_cover_the_whole_image():
     assert PatchSetPosteriorComposites().sides((1, 10, 6)) == [1, 3, 5, 6]
     assert LocalScore().sides((1, 40, 40)) == [1, 3, 5, 7, 9, 13, 17, 25, 33, 49, 65, 79]
     assert LocalScore().sides((3, 9, 4)) == [1, 3, 5, 7, 9, 13, 17]

@@ -34,11 +34,11 @@ def patch_at(image, row, column, half, periodic):
 def brute_force(training, noisy, sigma, patch, equivariant, periodic):
     """Pixel by pixel: of two patches that have other values missing none is weighed by the other."""
     result, half = np.zeros(noisy.shape), patch // 2
-    places = list(itertools.product(range(noisy.shape[2]), range(noisy.shape[3])))
-    for number, (row, column) in itertools.product(range(len(noisy)), places):
+    indices = list(itertools.product(range(noisy.shape[2]), range(noisy.shape[3])))
+    for number, (row, column) in itertools.product(range(len(noisy)), indices):
         own = patch_at(noisy[number], row, column, half, periodic)
         distances, centres = [], []
-        for image, place in itertools.product(training, places if equivariant else [(row, column)]):
+        for image, place in itertools.product(training, indices if equivariant else [(row, column)]):
             other = patch_at(image, *place, half, periodic)
             if set(own) == set(other):
                 distances.append(sum(((own[key] - other[key]) ** 2).sum() for key in own))
@@ -60,7 +60,7 @@ def brute_force(training, noisy, sigma, patch, equivariant, periodic):
     pieces=st.sampled_from([(1 << 21, 1 << 18, 1024), (60, 70, 3), (7, 1, 1)]),
     seed=st.integers(0, 10**6),
 )
-def test_against_the_definition_whatever_the_pieces(
+def test_denoised_images_agree_with_the_definition_for_every_chunk_size(
     images, channels, height, width, half, log_sigma, equivariant, pieces, seed
 ):
     training, noisy = (
@@ -81,7 +81,7 @@ def test_against_the_definition_whatever_the_pieces(
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
 
 
-def test_it_combines_what_memory_cannot():
+def test_local_score_combines_patches_of_different_training_images():
     """Left halves and right halves that were never seen together."""
     training = Faces(size=16).images("train", 12).double()
     mosaic = torch.cat([training[:6, ..., :8], training[6:, ..., 8:]], 3)
@@ -96,7 +96,7 @@ def test_it_combines_what_memory_cannot():
     assert errors[0] < 0.1 * errors[1]
 
 
-def test_its_jacobian_is_the_derivative_at_little_noise_and_in_pieces(monkeypatch):
+def test_the_jacobian_of_local_score_is_accurate_at_low_noise_and_in_chunks(monkeypatch):
     training = random(4, 1, 6, 6)
     machine = fitted(LocalScore(3), torch.cat([training, training + 0.03 * random(4, 1, 6, 6, seed=2)]))
     monkeypatch.setattr(local_score, "PATCHES", 50)
@@ -106,7 +106,7 @@ def test_its_jacobian_is_the_derivative_at_little_noise_and_in_pieces(monkeypatc
 
 @settings(deadline=None, max_examples=40)
 @given(count=st.integers(1, 300), size=st.integers(1, 20), radius=st.floats(0, 2), seed=st.integers(0, 10**6))
-def test_each_patch_counts_once(count, size, radius, seed):
+def test_merging_counts_each_patch_once(count, size, radius, seed):
     patches = random(count, size, seed=seed)
     means, numbers = merge_similar(patches, radius)
     assert len(means) == len(numbers) <= count
@@ -117,7 +117,7 @@ def test_each_patch_counts_once(count, size, radius, seed):
     assert -1e-9 <= lost <= count * radius**2 + 1e-9
 
 
-def test_equal_patches_become_one_and_far_ones_stay():
+def test_equal_patches_are_merged_and_distant_patches_are_not():
     few = 10 * random(4, 9)
     means, numbers = merge_similar(few.repeat_interleave(64, 0), 1e-6)
     assert numbers.tolist() == [64] * 4

@@ -41,7 +41,7 @@ def test_thresholding_is_within_a_factor_two_of_shrinkage(sigma):
 
 
 @ORACLES
-def test_without_orthonormality_noise_has_its_own_levels_and_no_closed_form(oracle):
+def test_without_orthonormality_noise_levels_differ_and_risk_has_no_closed_form(oracle):
     reference = construct(oracle, "wavelet[bior2.2,levels=2]")
     noisy = CLEAN + 0.1
     assert reference.risk(Truth(CLEAN), 0.1) is None
@@ -148,7 +148,7 @@ def test_optimal_is_the_posterior_mean():
     assert Optimal().risk(truth, 0.1) is None
 
 
-def test_lower_bound_asks_for_the_very_images():
+def test_lower_bound_uses_the_indices_of_the_images():
     truth = truth_of(Known("bracket"), count=5, start=2)
     assert LowerBound().risk(truth, 0.1).tolist() == pytest.approx([0.02, 0.03, 0.04, 0.05, 0.06])
     parts = [LowerBound().denoise(part.clean, 0.1, part) for part in truth.batches(2)]
@@ -159,7 +159,7 @@ def test_lower_bound_asks_for_the_very_images():
 
 
 @pytest.mark.parametrize("kind", ["exact", "bracket", "rate", "none"])
-def test_known_where_the_optimum_is(kind):
+def test_optimal_references_support_datasets_with_a_known_optimum(kind):
     assert Optimal().supports(Known(kind)) == (kind == "exact")
     assert LowerBound().supports(Known(kind)) == (kind == "bracket")
 
@@ -171,7 +171,7 @@ def test_without_a_dataset_there_is_no_optimum():
             reference.denoise(clean, 0.1, Truth(clean))
 
 
-def test_optima_that_a_dataset_does_not_state_are_errors():
+def test_datasets_without_an_optimum_raise_an_error():
     class Unknown(Known):
         posterior, lower_bound, genie = Dataset.posterior, Dataset.lower_bound, Dataset.genie
 

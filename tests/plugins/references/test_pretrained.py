@@ -26,10 +26,10 @@ scoring: {sigmas: [0.1, 0.3], images: 3}
 
 def network(seed=0, **parameters):
     torch.manual_seed(seed)
-    found = gahbench.create("architecture", "bf-cnn", **{**NETWORK, **parameters}).eval()
+    result = gahbench.create("architecture", "bf-cnn", **{**NETWORK, **parameters}).eval()
     # The last layer of a network that was not trained is close to nothing.
-    found.layers[-1].weight.data.mul_(100)
-    return found
+    result.layers[-1].weight.data.mul_(100)
+    return result
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def plan(write_suite, builtin, file, text=SUITE, extra=()):
     return make_plan(load_suite(write_suite(text=text.replace("FILE", str(file))), builtin, extra), builtin)
 
 
-def test_it_is_the_network_with_its_weights(file):
+def test_pretrained_is_the_network_with_the_weights_of_the_file(file):
     noisy = torch.rand(3, 1, 11, 12)
     reference = pretrained(file)
     assert reference.kind == "trained"
@@ -64,7 +64,7 @@ def test_it_is_the_network_with_its_weights(file):
     assert note.startswith("weights from w.safetensors (SHA-256 ")
 
 
-def test_the_weights_of_a_file_that_has_several_are_named_and_chosen(tmp_path):
+def test_state_dicts_of_a_file_can_be_selected_and_are_noted(tmp_path):
     models = {name: network() for name in ("model", "ema")}
     with torch.no_grad():
         for parameter in models["model"].parameters():
@@ -82,13 +82,13 @@ def test_the_weights_of_a_file_that_has_several_are_named_and_chosen(tmp_path):
         assert note in reference.notes[0]
 
 
-def test_a_copy_of_it_as_a_network_calls_the_copy(file):
+def test_a_copy_of_the_network_uses_the_copied_weights(file):
     """Jacobians in another precision are those of a copy in that precision."""
     reference = pretrained(file)
     noisy = torch.rand(1, 1, 9, 9, dtype=torch.float64)
-    made = copy.deepcopy(reference.as_network((1, 9, 9))).double()
+    built = copy.deepcopy(reference.as_network((1, 9, 9))).double()
     with torch.no_grad():
-        assert torch.allclose(made(noisy, torch.ones(1)), network().double()(noisy, torch.ones(1)), rtol=1e-12)
+        assert torch.allclose(built(noisy, torch.ones(1)), network().double()(noisy, torch.ones(1)), rtol=1e-12)
 
 
 AFFINE = """
@@ -121,7 +121,7 @@ def affine(tmp_path):
     return create
 
 
-def test_what_a_network_returns_and_in_which_units(affine):
+def test_output_and_scale_adapt_the_network(affine):
     """The constant is in units of 255 for white."""
     noisy = torch.rand(2, 1, 5, 5)
     returned = 0.5 * noisy + 2 * 0.1 + 51 / 255
@@ -139,7 +139,7 @@ def test_what_a_network_returns_and_in_which_units(affine):
     ((0.0, 0.0, 0.0, 1.0), "image", None),
     ((0.0, 0.0, 0.0, 1.0), "residual", "image"),
 ])  # fmt: skip
-def test_weights_that_return_the_noise_are_said(affine, numbers, output, other):
+def test_a_note_reports_weights_that_return_the_noise(affine, numbers, output, other):
     reference = affine(*numbers, output=output)
     clean = gahbench.create("dataset", "faces", size=24).images("test", 8)
     generator = torch.Generator().manual_seed(0)
@@ -149,7 +149,7 @@ def test_weights_that_return_the_noise_are_said(affine, numbers, output, other):
     assert (said in reference.notes) == (other is not None)
 
 
-def test_both_spellings_are_one_entrant(write_suite, builtin, file):
+def test_the_short_form_is_the_same_entrant(write_suite, builtin, file):
     long = f"pretrained['bf-cnn[width=4,layers=3]',checkpoint={file}]"
     planned = plan(write_suite, builtin, file, extra=(long, f"bf-cnn[4,3,checkpoint={file}]"))
     label = "bf-cnn[width=4,layers=3,checkpoint=w.safetensors]"
@@ -169,7 +169,7 @@ def test_a_list_of_checkpoints_is_a_grid(write_suite, builtin, file, tmp_path):
     assert [entrant.label[-15:-1] for entrant in planned.suite.entrants[:2]] == ["=w.safetensors", "=v.safetensors"]
 
 
-def test_keys_follow_the_content_of_the_file(write_suite, builtin, file, tmp_path):
+def test_keys_depend_on_the_content_of_the_file(write_suite, builtin, file, tmp_path):
     def keys(path):
         return [unit.key for unit in plan(write_suite, builtin, path).units if unit.entrant != "identity"]
 
@@ -181,7 +181,7 @@ def test_keys_follow_the_content_of_the_file(write_suite, builtin, file, tmp_pat
     assert not set(keys(moved)) & set(before)
 
 
-def test_a_row_of_the_board(write_suite, file, tmp_path):
+def test_the_board_has_a_row_for_pretrained_weights(write_suite, file, tmp_path):
     suite = write_suite(text=SUITE.replace("FILE", str(file)).replace("images: 3", "images: 5"))
     done = gahbench.run(suite, tmp_path / "out", engine="inline")
     board = done.results.leaderboard(full=True).set_index("entrant")
@@ -203,7 +203,7 @@ def test_a_row_of_the_board(write_suite, file, tmp_path):
 MISFIT, LINE = "on discs.*checkpoint w.safetensors for bf-cnn.*", "tiny.yaml:6: .*"
 
 
-@pytest.mark.parametrize(("old", "new", "says"), [
+@pytest.mark.parametrize(("old", "new", "message"), [
     ("width: 4", "width: 5", MISFIT + r"'same', layers.0.weight has shape \(4, 1, 3, 3\), and \(5, 1, 3, 3\) in the n"),
     ("layers: 3", "layers: 4", MISFIT + "'same', it lacks layers.6.gain"),
     ("layers: 3", "layers: 3, keys: kair", MISFIT + "its keys are not those of 'kair': layers.0.weight"),
@@ -212,12 +212,12 @@ MISFIT, LINE = "on discs.*checkpoint w.safetensors for bf-cnn.*", "tiny.yaml:6: 
     ("layers: 3", "layers: 3, scale: 100", LINE + "scale=100"),
     ("checkpoint: FILE", "scale: 255", LINE + "unknown parameter 'scale'"),
 ])  # fmt: skip
-def test_what_is_not_accepted_is_refused_before_anything_runs(write_suite, builtin, file, old, new, says):
-    with pytest.raises(SuiteError, match=says):
+def test_invalid_checkpoints_are_refused_before_the_run(write_suite, builtin, file, old, new, message):
+    with pytest.raises(SuiteError, match=message):
         plan(write_suite, builtin, file, SUITE.replace(old, new))
 
 
-def test_a_size_that_the_network_refuses_is_refused_by_the_plan(write_suite, builtin, tmp_path):
+def test_planning_refuses_image_sizes_that_the_network_refuses(write_suite, builtin, tmp_path):
     path = tmp_path / "w.pt"
     torch.save(gahbench.create("architecture", "unet", width=2, levels=5).state_dict(), path)
     text = SUITE.replace("bf-cnn: {width: 4, layers: 3,", "unet: {width: 2, levels: 5,")

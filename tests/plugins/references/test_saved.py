@@ -26,10 +26,10 @@ class Smooth(nn.Module):
 
     def forward(self, images, level=None):
         noisy = images[:, :1]
-        found = self.denoised(noisy)
+        result = self.denoised(noisy)
         if self.output == "image":
-            return found
-        residual = noisy - found
+            return result
+        residual = noisy - result
         if self.output == "residual":
             return residual
         if self.sigma == "map":
@@ -54,7 +54,7 @@ def saved(path, kind, sigma, model):
     ("sigma", "output", "range_"),
     [("none", "image", "unit"), ("level", "eps", "symmetric"), ("map", "residual", "bytes"), ("map", "eps", "unit")],
 )
-def test_every_convention_is_the_same_denoiser(tmp_path, kind, sigma, output, range_):
+def test_every_convention_gives_the_same_denoiser(tmp_path, kind, sigma, output, range_):
     ends = {"unit": (1.0, 0.0), "symmetric": (2.0, -1.0), "bytes": (255.0, 0.0)}
     path = tmp_path / "model.pt2"
     saved(path, kind, sigma, Smooth(sigma, output, *ends[range_]))
@@ -62,8 +62,8 @@ def test_every_convention_is_the_same_denoiser(tmp_path, kind, sigma, output, ra
     reference.check_shape((1, 16, 16))
     noisy = torch.rand(5, 1, 16, 16)
     expected = Smooth("none", "image", 1.0, 0.0).denoised(noisy)
-    found = reference.denoise(noisy, 0.1, gahbench.Truth(noisy))
-    assert torch.allclose(found, expected, atol=1e-5)
+    result = reference.denoise(noisy, 0.1, gahbench.Truth(noisy))
+    assert torch.allclose(result, expected, atol=1e-5)
     if kind == "torchscript":
         # Half of each pixel, and half of the mean of 9, 6 or 4.
         (matrix,) = reference.jacobian(noisy[:1], 0.1, gahbench.Truth(noisy[:1])).matrices()
@@ -73,7 +73,7 @@ def test_every_convention_is_the_same_denoiser(tmp_path, kind, sigma, output, ra
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_it_runs_only_where_code_from_outside_may(tmp_path, write_suite):
+def test_saved_models_run_only_where_external_code_is_allowed(tmp_path, write_suite):
     saved(tmp_path / "model.ts", "torchscript", "none", Smooth("none", "image", 1.0, 0.0))
     file = write_suite(("  - identity", "  - torchscript: {checkpoint: model.ts, sigma: none}"))
     with pytest.raises(gahbench.GahbenchError, match="would run in this process, where a plugin can change"):
@@ -82,7 +82,7 @@ def test_it_runs_only_where_code_from_outside_may(tmp_path, write_suite):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["torchscript", "torch-export"])
-def test_what_does_not_fit_says_what_may(tmp_path, kind):
+def test_errors_of_unsuitable_models_state_what_is_accepted(tmp_path, kind):
     (tmp_path / "text.pt").write_text("no model")
     wrong = gahbench.create("reference", kind, checkpoint=str(tmp_path / "text.pt"))
     with pytest.raises(ParameterError, match=r"text\.pt: not a (TorchScript archive|program of torch.export) that"):
@@ -107,20 +107,20 @@ def denoised(reference, noisy=None):
 
 
 @pytest.mark.parametrize("initialisation", ["own", "kaiming"])
-def test_it_is_the_network_that_training_starts_from(initialisation):
+def test_untrained_is_the_network_at_the_start_of_training(initialisation):
     network = build_network(lambda: gahbench.create("architecture", NETWORK, shape=(1, 8, 8)), 3, initialisation).eval()
     reference, noisy = construct(Untrained, NETWORK, seed=3, initialisation=initialisation), images()
     with torch.no_grad():
         expected = network(noisy, torch.full((2,), 0.1))
     torch.testing.assert_close(denoised(reference), expected)
     # Row by row, by backward passes.
-    found = reference.jacobian(noisy, 0.1, Truth(noisy)).matrices()
-    for image, matrix in zip(noisy, found, strict=True):
+    result = reference.jacobian(noisy, 0.1, Truth(noisy)).matrices()
+    for image, matrix in zip(noisy, result, strict=True):
         jacobian = torch.autograd.functional.jacobian(lambda one: network(one[None], torch.full((1,), 0.1))[0], image)
         torch.testing.assert_close(matrix, jacobian.reshape(64, 64), atol=1e-5, rtol=1e-4)
 
 
-def test_a_seed_is_always_the_same_network_and_another_seed_another():
+def test_the_seed_determines_the_network():
     first = denoised(construct(Untrained, NETWORK))
     torch.manual_seed(99)
     assert torch.equal(denoised(construct(Untrained, NETWORK)), first)
@@ -128,10 +128,10 @@ def test_a_seed_is_always_the_same_network_and_another_seed_another():
     assert not torch.allclose(denoised(construct(Untrained, NETWORK, initialisation="kaiming")), first, atol=1e-4)
 
 
-def test_it_denoises_images_of_one_shape_after_another():
+def test_untrained_denoises_images_of_different_shapes():
     reference = construct(Untrained, "vit[width=8,depth=1,heads=2]")
     for size in (8, 12, 8):
         noisy = images(size=size)
-        found = denoised(reference, noisy)
-        torch.testing.assert_close(found, denoised(construct(Untrained, "vit[width=8,depth=1,heads=2]"), noisy))
-        assert found.shape == noisy.shape
+        result = denoised(reference, noisy)
+        torch.testing.assert_close(result, denoised(construct(Untrained, "vit[width=8,depth=1,heads=2]"), noisy))
+        assert result.shape == noisy.shape

@@ -68,7 +68,7 @@ def test_limits_of_the_risks(rule, risk, threshold):
     torch.testing.assert_close(risk(grid, 60.0), grid.square(), atol=1e-12, rtol=1e-12)
 
 
-def test_soft_risk_of_nothing_is_small_and_positive():
+def test_the_soft_risk_at_zero_is_small_and_positive():
     for threshold in (3.0, 6.0, 9.0):
         # The leading term of the tail of E max(|z| - t, 0)^2.
         leading = 4 * stats.norm.pdf(threshold) / threshold**3
@@ -77,7 +77,7 @@ def test_soft_risk_of_nothing_is_small_and_positive():
 
 
 @NAMES
-def test_shrinks_the_details_and_nothing_else(rule):
+def test_thresholding_changes_only_detail_coefficients(rule):
     basis = Wavelet("haar", 2)
     sigma, k = 0.1, 2.0
     images = with_noise(CLEAN, sigma).double()
@@ -92,7 +92,7 @@ def test_shrinks_the_details_and_nothing_else(rule):
     assert 0.5 < (expected == 0).double().mean() < 1
 
 
-def test_usual_thresholds_are_nearly_the_best_of_their_rule():
+def test_the_usual_thresholds_are_nearly_optimal():
     for rule, usual, others in (("hard", 3.0, (2.0, 4.5)), ("soft", 1.5, (0.8, 2.8))):
         best = construct(Threshold, rule=rule, k=usual).risk(Truth(CLEAN), 0.05).mean()
         for k in others:
@@ -156,7 +156,7 @@ def test_adaptive_bases_are_adapted_to_the_noisy_images_in_batches():
     assert basis.calls == [(3, 0.25, True)] * 2
 
 
-def test_what_only_oracles_may_use_is_refused(monkeypatch):
+def test_bases_for_oracles_only_are_refused(monkeypatch):
     monkeypatch.setattr(Pixel, "oracle", True)
     with pytest.raises(ValueError, match=r"'pixel'.*for oracles only"):
         construct(Threshold, "pixel")
@@ -184,7 +184,7 @@ def test_k_is_tuned_on_validation_images():
 
 @pytest.mark.parametrize(("shrink", "rule"), [(VisuShrink, "hard"), (VisuShrink, "soft"), (BayesShrink, "soft")])
 @pytest.mark.parametrize("sigma", [0.02, 0.1])
-def test_agrees_with_scikit_image_where_borders_do_not_matter(shrink, rule, sigma):
+def test_shrinkage_agrees_with_scikit_image_away_from_borders(shrink, rule, sigma):
     restoration = pytest.importorskip("skimage.restoration")
     # Haar on sides that are powers of two never looks beyond the border, so the boundary rules agree.
     images = with_noise(CLEAN, sigma).double().clamp(0, 1)
@@ -200,7 +200,7 @@ def test_agrees_with_scikit_image_where_borders_do_not_matter(shrink, rule, sigm
 
 @pytest.mark.parametrize("rule", ["hard", "soft"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_thresholds_at_the_universal_threshold_of_a_channel(rule, channels):
+def test_visu_shrink_uses_the_universal_threshold_of_a_channel(rule, channels):
     clean = CLEAN.reshape(-1, channels, 32, 32)
     images = clean + 0.1 * draw(*clean.shape).float()
     # Two levels of 32x32 leave 64 of 1024 coefficients to the coarse scale.
@@ -210,7 +210,7 @@ def test_thresholds_at_the_universal_threshold_of_a_channel(rule, channels):
     assert torch.equal(reference.risk(Truth(clean), 0.1), same.risk(Truth(clean), 0.1))
 
 
-def test_pure_noise_hardly_ever_exceeds_it():
+def test_noise_rarely_exceeds_the_universal_threshold():
     sigma = 0.1
     flat = torch.full((400, 1, 32, 32), 0.5)
     images = flat + sigma * draw(*flat.shape).float()
@@ -223,7 +223,7 @@ def test_pure_noise_hardly_ever_exceeds_it():
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.05, 0.2, 1.0])
-def test_keeps_the_oracle_inequality(sigma):
+def test_visu_shrink_satisfies_the_oracle_inequality(sigma):
     # Donoho & Johnstone 1994, theorem 1, for soft thresholding of all coefficients: pixels have no coarse scale.
     d = 1024
     generator = torch.Generator().manual_seed(0)
@@ -247,7 +247,7 @@ def sure(coefficients, threshold):
 
 @settings(deadline=None, max_examples=40)
 @given(count=st.integers(1, 40), scale=st.floats(0.3, 5), seed=st.integers(0, 9999), rounded=st.booleans())
-def test_no_threshold_has_less_sure(count, scale, seed, rounded):
+def test_no_threshold_has_a_lower_risk_estimate(count, scale, seed, rounded):
     coefficients = scale * draw(3, count, seed=seed)
     if rounded:
         # Many are equal then, and some 0.
@@ -282,7 +282,7 @@ def test_sparse_bands_get_the_universal_threshold():
 
 @pytest.mark.parametrize("shrink", [BayesShrink, SureShrink])
 @pytest.mark.parametrize("basis", ["sym4", "dct", "haar"])
-def test_denoises_but_never_beats_the_oracle_in_the_same_basis(shrink, basis):
+def test_shrinkage_denoises_less_well_than_the_oracle_in_the_same_basis(shrink, basis):
     sigma = 0.1
     error = (construct(shrink, basis).denoise(with_noise(CLEAN, sigma), sigma, BLIND) - CLEAN).square().mean()
     oracle = gahbench.create("reference", f"oracle-shrink[{basis}]").risk(Truth(CLEAN), sigma).mean()
@@ -298,7 +298,7 @@ def bayes_threshold(values, sigma):
     (SureShrink, lambda values, sigma: float(sure_thresholds(values[None] / sigma)) * sigma, "wavelet[haar,levels=2]"),
     *((BayesShrink, bayes_threshold, name) for name in ("wavelet[sym4,levels=2]", "dct", "pixel")),
 ])  # fmt: skip
-def test_every_band_channel_and_image_has_its_own_threshold(shrink, threshold, name):
+def test_thresholds_are_separate_for_bands_channels_and_images(shrink, threshold, name):
     sigma, basis = 0.1, gahbench.create("basis", name)
     images = with_noise(CLEAN, sigma).double().reshape(3, 2, 32, 32)
     labels, expected = basis.bands((2, 32, 32)), basis.analysis(images).clone()
@@ -310,7 +310,7 @@ def test_every_band_channel_and_image_has_its_own_threshold(shrink, threshold, n
     torch.testing.assert_close(shrunk, expected, atol=1e-10, rtol=0)
 
 
-def test_bandlets_are_those_of_the_noisy_image_and_beat_the_wavelet_underneath():
+def test_bandlets_of_the_noisy_image_are_better_than_their_wavelet():
     clean, sigma = CAlpha(4.0, 64).images("test", 16), 0.03
     images = with_noise(clean, sigma)
     basis = Bandlet("sym4").adapt(images, 3.25 * sigma, noisy=True)

@@ -39,14 +39,14 @@ def fitted(*arguments, **parameters):
 
 @pytest.mark.parametrize("start", [0.1, 1.0, 3.3, 50.0])
 @pytest.mark.parametrize("sigma", [0.1, 1.0])
-def test_finds_the_best_from_any_start(start, sigma):
+def test_tuning_finds_the_minimum_from_any_start(start, sigma):
     reference = fitted(start=start)
     # Candidates next to each other differ by the cube root of 2.
     assert abs(torch.tensor(reference.value(sigma) / (1 + sigma**2 / 0.04)).log2()) < 0.2
     torch.testing.assert_close(reference.denoise(IMAGES, sigma, Truth(IMAGES)), IMAGES / reference.value(sigma))
 
 
-def test_tunes_once_for_each_noise_level_on_no_more_images_than_asked():
+def test_tuning_runs_once_for_each_noise_level_on_limited_images():
     reference = fitted(images=5)
     assert reference.notes == ()
     reference.value(0.5)
@@ -59,7 +59,7 @@ def test_tunes_once_for_each_noise_level_on_no_more_images_than_asked():
     assert fitted(images=5).value(0.5) == high
 
 
-def test_fitted_anew_it_forgets():
+def test_fitting_again_discards_tuned_values():
     reference = fitted()
     before = reference.value(0.2)
     reference.fit(TrainingData(GivenImages(IMAGES / 10)))
@@ -72,7 +72,7 @@ def test_a_value_at_the_end_of_the_range_is_noted():
     assert "50 at σ 10 (the end of its range)" in reference.notes[0]
 
 
-def test_only_validation_images_are_looked_at():
+def test_tuning_uses_only_validation_images():
     dataset = GivenImages(IMAGES)
     reference = Divide()
     reference.fit(TrainingData(dataset))
@@ -81,7 +81,7 @@ def test_only_validation_images_are_looked_at():
     assert reference.kind == "classical"
 
 
-def test_a_given_value_or_no_noise_needs_no_images():
+def test_a_fixed_value_or_no_noise_needs_no_images():
     reference = Divide(4.0)
     assert torch.equal(reference.denoise(IMAGES, 0.1, Truth(IMAGES)), IMAGES / 4)
     assert reference.notes == ()
@@ -89,7 +89,7 @@ def test_a_given_value_or_no_noise_needs_no_images():
     assert Divide().denoise(IMAGES, 0.0, Truth(IMAGES)) is IMAGES
 
 
-def test_without_images_it_says_what_to_do():
+def test_the_error_without_images_names_the_solutions():
     with pytest.raises(DataError, match=r"divisor is tuned.*call fit\(examples\) first"):
         Divide().denoise(IMAGES, 0.1, Truth(IMAGES))
     reference = Divide()
@@ -101,7 +101,7 @@ def test_without_images_it_says_what_to_do():
 @pytest.mark.parametrize(
     ("name", "limit"), [("nl-means[images=8]", 0.4), ("tv[images=8]", 0.5), ("gaussian-blur[images=8]", 0.7)]
 )
-def test_the_number_grows_with_the_noise(name, limit):
+def test_the_tuned_parameter_grows_with_the_noise(name, limit):
     dataset = gahbench.create("dataset", "discs[size=20]")
     tuned, clean = learned_references.fitted(name, dataset), dataset.images("test", 8)
     values = []

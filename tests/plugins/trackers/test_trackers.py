@@ -37,8 +37,8 @@ def followed(write_suite, tmp_path, figures_not_rendered):
         scores = {}
         for unit in require_plan(out).shown:
             if unit.metric == "psnr":
-                found = [value for sigma, _, value, _ in Store(out).read_scores(unit) if sigma == 0.1]
-                scores[row_name(unit)] = sum(found) / len(found)
+                result = [value for sigma, _, value, _ in Store(out).read_scores(unit) if sigma == 0.1]
+                scores[row_name(unit)] = sum(result) / len(result)
         assert len(scores) == 3
         return out, {"loss": float(last["loss"]), "validation_psnr": sum(levels) / len(levels)}, scores
 
@@ -46,7 +46,7 @@ def followed(write_suite, tmp_path, figures_not_rendered):
 
 
 @pytest.mark.extras("tensorboard")
-def test_few_files_of_tensorboard_are_open_and_rows_are_whole(tmp_path, monkeypatch):
+def test_tensorboard_limits_open_files_without_losing_rows(tmp_path, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     from gahbench_plugins.trackers import tensorboard
@@ -60,8 +60,8 @@ def test_few_files_of_tensorboard_are_open_and_rows_are_whole(tmp_path, monkeypa
             assert len(tracker._writers) <= 2
     tracker.finish(None)
     for row in "abc":
-        found = EventAccumulator(str(tmp_path / "tensorboard" / row)).Reload().Scalars("loss")
-        assert [(one.step, one.value) for one in found] == [(0, 0.0), (1, 1.0), (2, 2.0)]
+        result = EventAccumulator(str(tmp_path / "tensorboard" / row)).Reload().Scalars("loss")
+        assert [(one.step, one.value) for one in result] == [(0, 0.0), (1, 1.0), (2, 2.0)]
 
 
 @pytest.mark.extras("tensorboard")
@@ -88,7 +88,7 @@ def test_tensorboard_has_curves_scores_suite_and_board(followed):
 
 
 @pytest.mark.extras("mlflow", "sqlalchemy")
-def test_mlflow_has_a_run_of_the_suite_and_one_of_each_row(followed):
+def test_mlflow_has_a_run_for_the_suite_and_for_each_row(followed):
     from mlflow import MlflowClient
 
     out, trained, scores = followed("mlflow")
@@ -127,12 +127,12 @@ def test_wandb_has_curves_scores_suite_and_board_offline(followed):
     out, trained, scores = followed("wandb")
     runs = {}
     for file in out.glob("wandb/offline-run-*/run-*.wandb"):
-        found = list(_records(file))
-        (run,) = {record.run.display_name: record.run for record in found if record.HasField("run")}.values()
+        result = list(_records(file))
+        (run,) = {record.run.display_name: record.run for record in result if record.HasField("run")}.values()
         assert (run.project, run.run_group) == ("tiny", out.name)
         summary = {
             "/".join((item.key, *item.nested_key)).strip("/"): json.loads(item.value_json)
-            for record in found
+            for record in result
             for item in record.summary.update
         }
         runs[run.display_name] = {item.key: json.loads(item.value_json) for item in run.config.update}, summary
@@ -193,7 +193,7 @@ def test_every_tracker_has_a_row_with_its_extra(builtin):
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "mlflow", "wandb", "trackio"])
-def test_without_the_extra_a_tracker_names_it_before_anything_is_done(write_suite, tmp_path, monkeypatch, name):
+def test_a_tracker_names_its_missing_extra_before_the_run(write_suite, tmp_path, monkeypatch, name):
     monkeypatch.setattr("gahbench_plugins._extras.importlib.util.find_spec", lambda package: None)
     with pytest.raises(gahbench.GahbenchError, match=rf"pip install 'gahbench\[{name}\]'"):
         gahbench.run(write_suite(), tmp_path / "out", track=[name])

@@ -36,18 +36,18 @@ def ours(architecture, state, noisy, sigma=0.1, keys="auto", expect=None, **para
     assert expect in (None, fit.keys)
     network.load_state_dict(fit.state)
     with torch.no_grad():
-        found = network.eval()(noisy, torch.full((len(noisy),), sigma))
-    return noisy - found if fit.output == "residual" else found
+        result = network.eval()(noisy, torch.full((len(noisy),), sigma))
+    return noisy - result if fit.output == "residual" else result
 
 
 def images(channels, height=17, width=20):
     return torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(1))
 
 
-def assert_agree(found, expected, noisy):
+def assert_agree(result, expected, noisy):
     residual = (expected - noisy).norm()
     assert residual > 0.05 * noisy.norm()
-    assert (found - expected).norm() < 1e-5 * residual
+    assert (result - expected).norm() < 1e-5 * residual
 
 
 def bias_free_chain(draw, noisy, layers, *, first_relu=True, side=lambda number: 3):
@@ -85,19 +85,19 @@ def test_mohan_dncnn_without_bias(draw, channels, architecture):
         norm = {"weight": gain.flatten(), "running_var": (deviation.flatten() - 1e-5).square(), **unused}
         state |= {f"bn_layer_list.{number}.{name}": value for name, value in norm.items()}
         state[f"hidden_layer_list.{number}.weight"] = kernel
-    found = ours(architecture, state, noisy, width=WIDTH, layers=13, bias=False, expect="mohan-dncnn")
-    assert_agree(found, expected, noisy)
+    result = ours(architecture, state, noisy, width=WIDTH, layers=13, bias=False, expect="mohan-dncnn")
+    assert_agree(result, expected, noisy)
 
 
 def biased_chain(draw, channels, epsilon, noisy, layers, norm=True):
     """Return the published layers in order, each a dictionary of tensors, and what the chain estimates."""
     positive, weights, vector = draw
-    found, features = [], noisy
+    result, features = [], noisy
     for number in range(layers):
         last = number == layers - 1
         inputs, outputs = (channels if number == 0 else WIDTH), (channels if last else WIDTH)
         layer = {"weight": weights(outputs, inputs, 3), "bias": vector(outputs)}
-        found.append(layer)
+        result.append(layer)
         features = functional.conv2d(features, layer["weight"], layer["bias"], padding=1)
         if norm and 0 < number < layers - 1:
             # Variances as small as the epsilons, so that these matter.
@@ -107,11 +107,11 @@ def biased_chain(draw, channels, epsilon, noisy, layers, norm=True):
                 "running_mean": vector(WIDTH),
                 "running_var": positive(WIDTH) * 1e-4,
             }
-            found.append(batch)
+            result.append(batch)
             names = ("running_mean", "running_var", "weight", "bias")
             features = functional.batch_norm(features, *(batch[name] for name in names), eps=epsilon)
         features = features if last else features.relu()
-    return found, features
+    return result, features
 
 
 def test_mohan_dncnn_with_bias(draw):
@@ -139,8 +139,8 @@ def test_kair_dncnn(draw, channels, norm, prefix):
         place += 1 if number + 1 < len(layers) and "running_var" in layers[number + 1] else 2
     # Where normalisations are merged the layers are numbered as those of dncnn.
     expect = "kair" if norm or prefix else "same"
-    found = ours("dncnn", state, noisy, width=WIDTH, layers=5, norm=norm, expect=expect)
-    assert_agree(found, noisy - estimate, noisy)
+    result = ours("dncnn", state, noisy, width=WIDTH, layers=5, norm=norm, expect=expect)
+    assert_agree(result, noisy - estimate, noisy)
 
 
 def noise_level_chain(draw, features, outputs):
@@ -159,20 +159,20 @@ def noise_level_chain(draw, features, outputs):
 def test_kair_ffdnet_and_fdncnn_estimate_the_image(draw, channels):
     noisy = images(channels, 18, 20)
     state, cells = noise_level_chain(draw, functional.pixel_unshuffle(noisy, 2), 4 * channels)
-    found = ours("ffdnet", state, noisy, width=WIDTH, layers=3, norm=False, expect="kair")
-    assert_agree(found, functional.pixel_shuffle(cells, 2), noisy)
+    result = ours("ffdnet", state, noisy, width=WIDTH, layers=3, norm=False, expect="kair")
+    assert_agree(result, functional.pixel_shuffle(cells, 2), noisy)
     state, image = noise_level_chain(draw, noisy, channels)
-    found = ours("dncnn", state, noisy, width=WIDTH, layers=3, norm=False, blind=False, expect="kair")
-    assert_agree(found, image, noisy)
+    result = ours("dncnn", state, noisy, width=WIDTH, layers=3, norm=False, blind=False, expect="kair")
+    assert_agree(result, image, noisy)
 
 
 @pytest.mark.parametrize("prefix", ["", "layers.", "module.layers.", "module.", "_orig_mod.module."])
-def test_networks_of_ours_estimate_the_noise_whatever_part_of_them_was_saved(draw, prefix):
+def test_own_networks_estimate_the_noise_for_every_saved_part(draw, prefix):
     noisy = images(1, 18, 20)
     state, cells = noise_level_chain(draw, functional.pixel_unshuffle(noisy, 2), 4)
     state = {name.replace("model.", prefix): tensor for name, tensor in state.items()}
-    found = ours("ffdnet", state, noisy, width=WIDTH, layers=3, norm=False, expect="same")
-    assert_agree(noisy - found, functional.pixel_shuffle(cells, 2), noisy)
+    result = ours("ffdnet", state, noisy, width=WIDTH, layers=3, norm=False, expect="same")
+    assert_agree(noisy - result, functional.pixel_shuffle(cells, 2), noisy)
 
 
 @pytest.mark.parametrize("spacing", [1, 2, 20])
@@ -184,8 +184,8 @@ def test_kadkhodaie_cnn(draw, spacing):
     state = {f"conv_layers.{number}.weight": kernel for number, kernel in enumerate(kernels)}
     for number, (gain, deviation) in enumerate(norms):
         state |= {f"BN_layers.{number}.gammas": gain, f"BN_layers.{number}.running_sd": deviation}
-    found = ours("bf-cnn-rf", state, noisy, width=WIDTH, spacing=spacing, expect="kadkhodaie-cnn")
-    assert_agree(found, expected, noisy)
+    result = ours("bf-cnn-rf", state, noisy, width=WIDTH, spacing=spacing, expect="kadkhodaie-cnn")
+    assert_agree(result, expected, noisy)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -196,10 +196,10 @@ def test_kadkhodaie_cnn_2021(draw, channels, prefix):
     state = {f"{prefix}conv_layers.{number}.weight": kernel for number, kernel in enumerate(kernels)}
     for number, (gain, deviation) in enumerate(norms):
         state |= {f"{prefix}running_sd.{number}": deviation, f"{prefix}gammas.{number}": gain}
-    found = ours("bf-cnn", state, noisy, width=WIDTH, layers=13, expect="kadkhodaie-cnn-2021")
-    assert_agree(found, expected, noisy)
-    says = refused("bf-cnn-rf", state, channels=channels, width=WIDTH, layers=13)
-    assert says.endswith("a ReLU follows its first convolution, as in bf-cnn, but not that of the network")
+    result = ours("bf-cnn", state, noisy, width=WIDTH, layers=13, expect="kadkhodaie-cnn-2021")
+    assert_agree(result, expected, noisy)
+    message = refused("bf-cnn-rf", state, channels=channels, width=WIDTH, layers=13)
+    assert message.endswith("a ReLU follows its first convolution, as in bf-cnn, but not that of the network")
 
 
 def test_kadkhodaie_unet(draw):
@@ -231,11 +231,11 @@ def test_kadkhodaie_unet(draw):
     features = layer("decoder.1", 3, layer("decoder.1", 0, features, 2 * WIDTH), 2 * WIDTH)
     features = torch.cat([up(0, features), first], dim=1)
     features = layer("decoder.0", 3, layer("decoder.0", 0, features, WIDTH), 1, norm=False, relu=False)
-    found = ours("unet", state, noisy, width=WIDTH, levels=2, expect="kadkhodaie-unet")
-    assert_agree(found, noisy - features, noisy)
+    result = ours("unet", state, noisy, width=WIDTH, levels=2, expect="kadkhodaie-unet")
+    assert_agree(result, noisy - features, noisy)
 
 
-def test_no_map_is_chosen_where_keys_fit_as_they_are():
+def test_no_key_map_is_used_if_keys_fit():
     """Layers in a plain sequence are numbered as in KAIR, whose normalisations have another epsilon."""
     noisy = images(1)
     network = gahbench.create("architecture", "dncnn", width=WIDTH, layers=5).eval()
@@ -244,8 +244,8 @@ def test_no_map_is_chosen_where_keys_fit_as_they_are():
             tensor.fill_(1e-4)
     with torch.no_grad():
         expected = network(noisy, torch.ones(2))
-    found = ours("dncnn", network.layers.state_dict(), noisy, width=WIDTH, layers=5, expect="same")
-    assert torch.equal(found, expected)
+    result = ours("dncnn", network.layers.state_dict(), noisy, width=WIDTH, layers=5, expect="same")
+    assert torch.equal(result, expected)
     with torch.no_grad():
         other = ours("dncnn", network.layers.state_dict(), noisy, keys="kair", width=WIDTH, layers=5, expect="kair")
     assert not torch.allclose(other, expected, rtol=1e-3)
@@ -257,48 +257,48 @@ def weights_of(architecture, **parameters):
 
 def test_mismatches_name_the_map_and_the_first_differences():
     small, large = ({"width": width, "layers": 5} for width in (4, 6))
-    says = refused("bf-cnn", weights_of("bf-cnn", **small), **large)
-    assert says.startswith("with its keys read as 'same', ")
-    assert "layers.0.weight has shape (4, 1, 3, 3), and (6, 1, 3, 3) in the network" in says
-    assert says.endswith("and 8 more")
+    message = refused("bf-cnn", weights_of("bf-cnn", **small), **large)
+    assert message.startswith("with its keys read as 'same', ")
+    assert "layers.0.weight has shape (4, 1, 3, 3), and (6, 1, 3, 3) in the network" in message
+    assert message.endswith("and 8 more")
 
     other = {**weights_of("bf-cnn", **small), "other.weight": torch.zeros(3)}
     del other["layers.0.weight"]
-    says = refused("bf-cnn", other, **small)
-    assert "it lacks layers.0.weight (4, 1, 3, 3)" in says
-    assert "the network has no other.weight (3,)" in says
+    message = refused("bf-cnn", other, **small)
+    assert "it lacks layers.0.weight (4, 1, 3, 3)" in message
+    assert "the network has no other.weight (3,)" in message
 
 
 def test_mismatches_of_chains_are_reported_by_convolution(draw):
     _, weights, _ = draw
     kair = {f"model.{2 * place}.weight": weights(4, 4, 3) for place in range(3)}
-    says = refused("dncnn", kair, width=4, layers=4, norm=False)
+    message = refused("dncnn", kair, width=4, layers=4, norm=False)
     named = "named as those of DnCNN, FDnCNN, FFDNet and IRCNN of KAIR"
-    assert says == f"with its keys read as 'kair', {named}, the file has 3 convolutions, and the network 4"
-    says = refused("dncnn", kair, width=4, layers=3)
-    assert says.endswith("after convolution 2 the file has no normalisation, and the network batch normalisation")
+    assert message == f"with its keys read as 'kair', {named}, the file has 3 convolutions, and the network 4"
+    message = refused("dncnn", kair, width=4, layers=3)
+    assert message.endswith("after convolution 2 the file has no normalisation, and the network batch normalisation")
     kair |= {"model.2.bias": torch.zeros(4)}
     assert "the network has no layers.2.bias (4,)" in refused("dncnn", kair, width=4, layers=3, norm=False, bias=False)
 
 
-def test_a_map_that_is_asked_for_must_apply():
-    says = refused("bf-cnn", weights_of("bf-cnn", width=4, layers=3), "mohan-dncnn", width=4, layers=3)
-    assert says.startswith("its keys are not those of 'mohan-dncnn': layers.0.weight (4, 1, 3, 3)")
-    says = refused("bf-cnn", {"first_layer.weight": torch.zeros(4, 1, 3, 3)}, width=4, layers=3)
-    assert "it lacks 'last_layer.weight'; it has first_layer.weight (4, 1, 3, 3)" in says
+def test_a_requested_key_map_must_apply():
+    message = refused("bf-cnn", weights_of("bf-cnn", width=4, layers=3), "mohan-dncnn", width=4, layers=3)
+    assert message.startswith("its keys are not those of 'mohan-dncnn': layers.0.weight (4, 1, 3, 3)")
+    message = refused("bf-cnn", {"first_layer.weight": torch.zeros(4, 1, 3, 3)}, width=4, layers=3)
+    assert "it lacks 'last_layer.weight'; it has first_layer.weight (4, 1, 3, 3)" in message
 
 
-@pytest.mark.parametrize(("changes", "says"), [
+@pytest.mark.parametrize(("changes", "message"), [
     ({"layers.0.bias": torch.zeros(2).long()}, "layers.0.bias holds int64, and the network float32"),
     ({"layers.0.bias": torch.zeros(2) / 0}, "layers.0.bias holds numbers that are infinite or NaN"),
     ({"layers.0.bias": torch.ones(2) / 0}, "layers.0.bias holds numbers that are infinite or NaN"),
     ({"x\n" * 500: torch.zeros(1)}, "the network has no x x x"),
 ])  # fmt: skip
-def test_weights_that_are_no_numbers_are_refused_by_name(changes, says):
-    found = refused("dncnn", weights_of("dncnn", width=2, layers=3) | changes, width=2, layers=3)
-    assert says in found
-    assert len(found) < 1000
-    assert "\n" not in found
+def test_invalid_weights_are_refused_by_name(changes, message):
+    result = refused("dncnn", weights_of("dncnn", width=2, layers=3) | changes, width=2, layers=3)
+    assert message in result
+    assert len(result) < 1000
+    assert "\n" not in result
 
 
 @pytest.mark.parametrize(("keys", "names"), [
@@ -307,10 +307,10 @@ def test_weights_that_are_no_numbers_are_refused_by_name(changes, says):
     ("kair", ["0.weight", "2.weight", "2.running_var"]),
     ("mohan-dncnn", ["first_layer.weight"]),
 ])  # fmt: skip
-def test_names_such_as_no_published_code_has_are_refused(keys, names):
-    says = refused("unet", {name: torch.zeros(1, 1, 3, 3) for name in names}, keys, width=2, levels=1)
-    assert keys in says
-    assert len(says) < 2000
+def test_names_that_only_resemble_published_code_are_refused(keys, names):
+    message = refused("unet", {name: torch.zeros(1, 1, 3, 3) for name in names}, keys, width=2, levels=1)
+    assert keys in message
+    assert len(message) < 2000
 
 
 def dilated(draw, channels, prefix):
@@ -350,8 +350,8 @@ def test_kair_ircnn_has_a_network_for_every_two_noise_levels_of_255(draw, tmp_pa
     numbers = {0.5: 0, 1: 0, 2: 0, 2.1: 1, 4: 1, 4.2: 2, 20: 9, 22: 10, 22.5: 11, 24: 11, 200: 11}
     for level, number in numbers.items():
         with torch.no_grad():
-            found = network(noisy, torch.full((2,), level / 255))
-        assert_agree(found, networks[number][1](noisy), noisy)
+            result = network(noisy, torch.full((2,), level / 255))
+        assert_agree(result, networks[number][1](noisy), noisy)
     with torch.no_grad():
         mixed = network(noisy, torch.tensor([20.0, 2.0]) / 255)
     for place, number in enumerate((9, 0)):

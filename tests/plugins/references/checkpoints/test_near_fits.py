@@ -13,7 +13,7 @@ def pretrained(tmp_path, architecture):
     return gahbench.create("reference", "pretrained", architecture=architecture, checkpoint=file)
 
 
-def says(tmp_path, architecture, state):
+def message(tmp_path, architecture, state):
     torch.save(state, tmp_path / "weights.pt")
     with pytest.raises(ParameterError) as error:
         pretrained(tmp_path, architecture).check_shape((1, 16, 16))
@@ -56,9 +56,9 @@ CASES = [
 
 @pytest.mark.parametrize(("given", "state", "fits"), CASES, ids=[fits for *_, fits in CASES])
 def test_the_parameters_that_fit_are_named(tmp_path, given, state, fits):
-    found = says(tmp_path, given, state)
-    assert found.startswith("checkpoint weights.pt for ")
-    assert found.endswith(f"; it fits {fits}")
+    result = message(tmp_path, given, state)
+    assert result.startswith("checkpoint weights.pt for ")
+    assert result.endswith(f"; it fits {fits}")
     # What is advised is accepted.
     architecture, *channels = fits.split(", for images of ")
     pretrained(tmp_path, architecture).check_shape((3 if channels else 1, 16, 16))
@@ -71,8 +71,8 @@ def test_the_parameters_that_fit_are_named(tmp_path, given, state, fits):
     # The names and shapes are right, and the numbers are not.
     ("dncnn[width=6,layers=4]", weights("dncnn", width=6, layers=4) | {"layers.0.bias": torch.full((6,), torch.nan)}),
 ])  # fmt: skip
-def test_nothing_is_advised_where_no_parameters_fit(tmp_path, given, state):
-    assert "it fits" not in says(tmp_path, given, state)
+def test_there_is_no_suggestion_if_no_parameters_fit(tmp_path, given, state):
+    assert "it fits" not in message(tmp_path, given, state)
 
 
 def test_the_search_ends(monkeypatch):

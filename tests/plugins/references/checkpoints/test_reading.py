@@ -19,8 +19,8 @@ def read_state(path):
     return read_part(path).state
 
 
-def same(found, expected=STATE):
-    return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
+def same(result, expected=STATE):
+    return result.keys() == expected.keys() and all(torch.equal(result[name], expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize("content", [
@@ -56,11 +56,11 @@ def test_each_of_several_state_dicts_can_be_chosen(tmp_path, content, names):
     assert (first.name, *first.others) == tuple(names)
     assert same(first.state)
     for name in names[1:]:
-        found = read_part(tmp_path / "x.pt", name)
-        assert same(found.state, OTHER)
-        assert found.others == (names[0],)
-    says = re.escape(f"part=average: not in this file; accepted: {', '.join(names)}")
-    with pytest.raises(ParameterError, match=says):
+        result = read_part(tmp_path / "x.pt", name)
+        assert same(result.state, OTHER)
+        assert result.others == (names[0],)
+    message = re.escape(f"part=average: not in this file; accepted: {', '.join(names)}")
+    with pytest.raises(ParameterError, match=message):
         read_part(tmp_path / "x.pt", "average")
 
 
@@ -72,10 +72,10 @@ def test_safetensors_are_recognised_by_their_content(tmp_path):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_precisions_become_float32_and_counts_stay(tmp_path, dtype):
     torch.save({"a.weight": STATE["a.weight"].to(dtype), "b.count": STATE["b.count"]}, tmp_path / "x.pt")
-    found = read_state(tmp_path / "x.pt")
-    assert same(found)
-    assert found["a.weight"].dtype == torch.float32
-    assert found["b.count"].dtype == torch.int64
+    result = read_state(tmp_path / "x.pt")
+    assert same(result)
+    assert result["a.weight"].dtype == torch.float32
+    assert result["b.count"].dtype == torch.int64
 
 
 class Malicious:
@@ -89,7 +89,7 @@ class Malicious:
 
 
 @pytest.mark.parametrize("plain", [True, False])
-def test_nothing_is_run_that_is_in_a_file(tmp_path, plain):
+def test_code_in_a_file_is_not_run(tmp_path, plain):
     content = {"extra": Malicious(str(tmp_path / "made"))}
     if plain:
         (tmp_path / "x.pt").write_bytes(pickle.dumps(content, protocol=2))
@@ -104,20 +104,20 @@ def test_nothing_is_run_that_is_in_a_file(tmp_path, plain):
         assert (tmp_path / "made").exists()
 
 
-@pytest.mark.parametrize(("content", "says"), [
+@pytest.mark.parametrize(("content", "message"), [
     ({"epoch": 3, "name": "x"}, r"no weights found in its keys epoch \(int\), name \(str\).*accepted"),
     ({str(number): number for number in range(20)}, r"no weights found in its keys 0 \(int\),.* and 12 more.*accepted"),
     (torch.zeros(3), "no weights found in its Tensor.*accepted"),
     (torch.nn.Conv2d(1, 1, 3), r"Conv2d.*save only the state_dict\(\)"),
     ({1: torch.zeros(2), "1": torch.ones(2)}, "two weights have the same name"),
 ])  # fmt: skip
-def test_a_file_without_weights_is_refused_with_what_it_holds(tmp_path, content, says):
+def test_the_error_for_a_file_without_weights_describes_its_content(tmp_path, content, message):
     torch.save(content, tmp_path / "x.pt")
-    with pytest.raises(ParameterError, match=rf"x\.pt: .*{says}"):
+    with pytest.raises(ParameterError, match=rf"x\.pt: .*{message}"):
         read_state(tmp_path / "x.pt")
 
 
-@pytest.mark.parametrize(("content", "says"), [
+@pytest.mark.parametrize(("content", "message"), [
     (None, "no such file"),
     (b"", "cannot be read"),
     (b"hello, world", "it was not written by torch"),
@@ -127,14 +127,14 @@ def test_a_file_without_weights_is_refused_with_what_it_holds(tmp_path, content,
     ((10**9).to_bytes(8, "little") + b"{}", "cannot be read as safetensors"),
     (b"K" + bytes(7) + b'{"a":{"dtype":"F32","shape":[1000000,1000000],"data_offsets":[0,4000000]}} ', "safetensors"),
 ])  # fmt: skip
-def test_what_is_no_checkpoint_is_an_error(tmp_path, content, says):
+def test_files_that_are_not_checkpoints_are_refused(tmp_path, content, message):
     if content is not None:
         (tmp_path / "x.pt").write_bytes(content)
-    with pytest.raises(ParameterError, match=rf"x\.pt: .*{says}.*accepted: safetensors"):
+    with pytest.raises(ParameterError, match=rf"x\.pt: .*{message}.*accepted: safetensors"):
         read_state(tmp_path / "x.pt")
 
 
-def test_prefixes_that_all_names_share_are_dropped_one_by_one():
+def test_shared_prefixes_are_removed_one_after_the_other():
     names = [set(state) for state in without_prefixes({"module._orig_mod.a": torch.zeros(1), "module._orig_mod.b": 0})]
     assert names == [{"module._orig_mod.a", "module._orig_mod.b"}, {"_orig_mod.a", "_orig_mod.b"}, {"a", "b"}]
     assert len(list(without_prefixes({"module.a": torch.zeros(1), "b": torch.zeros(1)}))) == 1
@@ -143,7 +143,7 @@ def test_prefixes_that_all_names_share_are_dropped_one_by_one():
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize(("tensor", "says"), [
+@pytest.mark.parametrize(("tensor", "message"), [
     (lambda: torch.zeros(1).expand(10**6, 10**6), "claims 1,000,000,000,000 numbers, of which 1 are in the file"),
     (lambda: torch.eye(3).to_sparse(), "is sparse"),
     (lambda: torch.quantize_per_tensor(torch.eye(3), 0.1, 0, torch.quint8), "is quantized"),
@@ -151,9 +151,9 @@ def test_prefixes_that_all_names_share_are_dropped_one_by_one():
     (lambda: torch.empty(3, device="meta"), "is without numbers, on the meta device"),
     (lambda: torch.eye(3) * 1j, "is complex"),
 ])  # fmt: skip
-def test_tensors_that_are_no_weights_are_refused_by_name(tmp_path, tensor, says):
+def test_tensors_that_are_not_plain_weights_are_refused_by_name(tmp_path, tensor, message):
     torch.save({"state_dict": {**STATE, "odd": tensor()}}, tmp_path / "x.pt")
-    with pytest.raises(ParameterError, match=rf"x\.pt: odd {says}; accepted: plain tensors of real numbers"):
+    with pytest.raises(ParameterError, match=rf"x\.pt: odd {message}; accepted: plain tensors of real numbers"):
         read_state(tmp_path / "x.pt")
 
 
@@ -170,7 +170,7 @@ def test_programs_and_compressed_files_are_refused(tmp_path):
         read_state(tmp_path / "b.pt")
 
 
-def test_what_is_no_regular_file_is_not_waited_for(tmp_path, monkeypatch):
+def test_files_that_are_not_regular_are_refused_without_waiting(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "x.pt")
     with pytest.raises(ParameterError, match=r"x\.pt: cannot be read: is a FIFO; expected a regular file"):
         read_state(tmp_path / "x.pt")
