@@ -1,10 +1,10 @@
-"""The evaluation of a denoiser, its local filters, alignment, rates: used by several metrics.
+"""Evaluations of denoisers, and functions that several metrics share: local filters, alignment and rates.
 
-``Metric.score`` is handed an :class:`Evaluation`; the rest is for metrics that measure alike.
+``Metric.score`` receives an :class:`Evaluation`; the other functions help to write related metrics.
 
 Examples
 --------
-A metric of one's own, or a built-in one, on any denoiser and images:
+Apply a metric, built in or your own, to any denoiser and images:
 
 >>> import gahbench
 >>> from gahbench.evaluation import Evaluation

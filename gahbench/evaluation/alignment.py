@@ -1,4 +1,4 @@
-"""Alignment of families of filters in what changes from image to image, beyond strength."""
+"""Alignment of families of filters: agreement of their changes from image to image, beyond changes of strength."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from gahbench._util.shapes import Shape
 from gahbench.evaluation.direction import directional
 from gahbench.jacobian.maps import Sketch
 
-#: A filter whose part that changes with the image is smaller than this, relative to itself, does not change: the rest
-#: is rounding.
+#: Filters do not change with the image if the part that changes is smaller than this, relative to the filters: such
+#: changes are rounding.
 UNCHANGING = 1e-4
-#: A family of which strength explains all but less than this share of the change has no residual to speak of.
+#: A family of filters does not adapt beyond its strength if the residual is a smaller share of the change than this.
 MIN_SHARE = 0.02
-#: A residual of which less than this share is directional has no direction to speak of.
+#: A residual has no direction if its directional share is smaller than this.
 MIN_DIRECTIONAL = 0.02
-#: Images that directions and alignments need: with fewer images the regression on strength removes much of the signal.
+#: Directions and alignments need this many images: with fewer, the regression on strength removes much of the signal.
 MIN_IMAGES = 24
-#: Partial cosines are 0 where sqrt(1 - cosine^2) of either with the third is smaller: it explains all there is.
+#: Partial cosines are 0 if sqrt(1 - cosine^2) with the third residual is smaller than this: the third explains all.
 MIN_FACTOR = 0.01
-#: Powers of the logarithm of the trace that filters are regressed on.
+#: Degree of the polynomial in the logarithm of the trace on which filters are regressed.
 DEGREE = 3
-#: Where the standard deviation of log-traces is smaller, all images are smoothed as strongly: only the mean is removed.
+#: If the standard deviation of log-traces is smaller, all filters are equally strong, and only the mean is removed.
 MIN_SPREAD = 1e-3
-#: An image that decides its own regression by more than this has no residual to speak of.
+#: Images with a larger leverage, which determine their own fit, are left out.
 MAX_LEVERAGE = 0.9
-#: Singular values of Z below this share of the largest are of rounding.
+#: Singular values of Z below this share of the largest are rounding.
 ROUNDING = 1e-10
-#: Random permutations that the significance is estimated from.
+#: Number of random permutations from which significance is estimated.
 PERMUTATIONS = 9999
 
 
 @dataclass(frozen=True, eq=False)
 class StrengthRemoval:
-    """The residuals of filters in a regression on their strength: H = 1 - Z (Z'Z)^-1 Z', acting on the image index.
+    """Regression of filters on their strength: the projection H = 1 - Z (Z'Z)^-1 Z' on residuals, over the image index.
 
-    Z = [1, l, l^2, l^3] for log-traces l, standardised; Z = [1] where all traces are the same. It takes away the mean
-    filter, and whatever filters do that depends on the image by its strength alone.
+    Z = [1, l, l^2, l^3] for standardised log-traces l; Z = [1] if all traces are equal. The projection removes the mean
+    filter, and all changes of filters that depend on the image only through the strength.
 
     Parameters
     ----------
     places
-        Images that it is made for, of N, shape (M,), in order.
+        Indices, ascending, of the M images of N that the regression uses, shape (M,).
     matrix
         H, shape (M, M), float64.
     """
@@ -59,82 +59,82 @@ class StrengthRemoval:
     def __call__(self, filters: Tensor) -> Tensor:
         """Return the residuals, shape (M, ...), of filters (N, ...)."""
         kept = filters[self.places.to(filters.device)]
-        found: Tensor = (self.matrix.to(kept) @ kept.flatten(1)).reshape(kept.shape)
-        return found
+        residuals: Tensor = (self.matrix.to(kept) @ kept.flatten(1)).reshape(kept.shape)
+        return residuals
 
     def left_out(self, count: int) -> Tensor:
-        """Return 1 for the images of N that it is not made for, and 0 for the others, shape (N,), float64."""
-        found = torch.ones(count, dtype=torch.float64)
-        found[self.places] = 0
-        return found
+        """Return 1 for the images of N that the regression leaves out, and 0 for the others, shape (N,), float64."""
+        is_left_out = torch.ones(count, dtype=torch.float64)
+        is_left_out[self.places] = 0
+        return is_left_out
 
     def among(self, count: int, values: Tensor | float) -> Tensor:
-        """Return values of its images, shape (M,), or one for all, among N, NaN elsewhere, shape (N,), float64."""
-        found = torch.full((count,), torch.nan, dtype=torch.float64)
-        found[self.places] = torch.as_tensor(values, dtype=torch.float64)
-        return found
+        """Pad values of the used images, shape (M,) or a scalar, with NaN to all N images, shape (N,), float64."""
+        padded = torch.full((count,), torch.nan, dtype=torch.float64)
+        padded[self.places] = torch.as_tensor(values, dtype=torch.float64)
+        return padded
 
 
 def remove_strength(traces: Tensor, usable: Tensor | None = None) -> StrengthRemoval:
-    """Return what takes the strength out of filters, given their traces.
+    """Return the regression that removes the strength from filters, given their traces.
 
-    Images whose trace is not positive are left out, and those of leverage above 0.9, which is the diagonal of 1 - H.
+    Images are left out if their trace is not positive, or if their leverage, the diagonal of 1 - H, is above 0.9.
 
     Parameters
     ----------
     traces
         Shape (N,), on any device.
     usable
-        Which images may be used, shape (N,); all by default.
+        Whether each image may be used, bool, shape (N,); all images by default.
 
     Examples
     --------
     >>> import torch
     >>> traces = torch.cat([torch.tensor([-1.0]), torch.linspace(1, 9, 30)])
     >>> remove = remove_strength(traces)
-    >>> remove.places[0], len(remove)  # The first has no strength.
+    >>> remove.places[0], len(remove)  # The first trace is not positive.
     (tensor(1), 30)
     >>> bool(remove(traces.log().square()[:, None]).abs().max() < 1e-5)
     True
     """
     traces = traces.double().cpu()
-    kept = traces > 0
+    is_kept = traces > 0
     if usable is not None:
-        kept = kept & usable.cpu()
+        is_kept = is_kept & usable.cpu()
     while True:
-        places = kept.nonzero()[:, 0]
+        places = is_kept.nonzero()[:, 0]
         design = _design(traces[places])
-        # Orthonormal columns that span those of Z, which are fewer where several images have one trace.
+        # Orthonormal columns that span the columns of Z; the rank is lower if several images have equal traces.
         columns, values, _ = torch.linalg.svd(design, full_matrices=False)
         columns = columns[:, values > ROUNDING * values[:1]]
         leverage = columns.square().sum(1)
         if len(places) == 0 or not (leverage > MAX_LEVERAGE).any() or len(places) <= design.shape[1]:
             break
-        kept[places[leverage > MAX_LEVERAGE]] = False
+        is_kept[places[leverage > MAX_LEVERAGE]] = False
     return StrengthRemoval(places, torch.eye(len(places), dtype=torch.float64) - columns @ columns.mT)
 
 
 def _design(traces: Tensor) -> Tensor:
-    """Return Z for positive traces."""
+    """Return the design matrix Z for positive traces."""
     logarithms = traces.log()
     if len(traces) < 2 or logarithms.std() < MIN_SPREAD:
         return torch.ones(len(traces), 1, dtype=torch.float64)
-    standard = (logarithms - logarithms.mean()) / logarithms.std()
-    return standard[:, None] ** torch.arange(DEGREE + 1, dtype=torch.float64)
+    standardised = (logarithms - logarithms.mean()) / logarithms.std()
+    return standardised[:, None] ** torch.arange(DEGREE + 1, dtype=torch.float64)
 
 
 @dataclass(frozen=True, eq=False)
 class Adaptation:
-    """The residuals HS of filters of M images, without their strength and their mean, or their directional part.
+    """Residuals HS of the filters S of M images, without strength and mean, or the directional part of HS.
 
     Parameters
     ----------
     sketch
         The residuals, on M images.
     share
-        How much of the squared norm they are: of what changes with the image (U), or, for the directional part, of HS.
+        Share of the squared norm: of HS in the filters without their mean, or of the directional part in HS.
     adapts
-        Whether there is any to speak of. Where there is none, cosines are 0 by definition.
+        Whether the share is large enough to count as adaptation. If not, cosines are 0 by definition.
     """
 
     sketch: Sketch
@@ -145,7 +145,7 @@ class Adaptation:
         return len(self.sketch.rows)
 
     def directional(self, shape: Shape) -> Adaptation:
-        """Return its part that is not isotropic about each pixel; see :func:`directional`.
+        """Return the part that is not isotropic about each pixel; see :func:`directional`.
 
         Parameters
         ----------
@@ -155,25 +155,25 @@ class Adaptation:
         Raises
         ------
         ValueError
-            If it is on random vectors.
+            If the sketch is on random vectors.
         """
         if not self.sketch.exact:
-            raise ValueError("the directional part of a filter follows from all of it, not from random vectors")
-        rest = Sketch(directional(self.sketch.rows, shape), exact=True)
-        whole = float(squares(self.sketch).sum())
-        share = float(squares(rest).sum()) / whole if whole > 0 else 0.0
-        return Adaptation(rest, share, self.adapts and share >= MIN_DIRECTIONAL)
+            raise ValueError("the directional part of filters needs whole matrices, not sketches on random vectors")
+        residual = Sketch(directional(self.sketch.rows, shape), exact=True)
+        total = float(squares(self.sketch).sum())
+        share = float(squares(residual).sum()) / total if total > 0 else 0.0
+        return Adaptation(residual, share, self.adapts and share >= MIN_DIRECTIONAL)
 
 
 def adaptation(sketch: Sketch, remove: StrengthRemoval) -> Adaptation:
-    """Return what filters do beyond their strength and their mean.
+    """Return the adaptation of filters: their residuals without strength and mean.
 
     Parameters
     ----------
     sketch
         The filters of N images: their symmetric parts, whole or on random vectors.
     remove
-        Takes out the strength.
+        The regression that removes the strength.
 
     Examples
     --------
@@ -186,14 +186,14 @@ def adaptation(sketch: Sketch, remove: StrengthRemoval) -> Adaptation:
     False
     """
     kept = Sketch(sketch.rows[remove.places.to(sketch.rows.device)], sketch.exact)
-    rest = Sketch(remove(sketch.rows), sketch.exact)
+    residual = Sketch(remove(sketch.rows), sketch.exact)
     change = _change(kept)
-    share = float(squares(rest).sum()) / change if change > 0 else 0.0
-    return Adaptation(rest, share, share >= MIN_SHARE)
+    share = float(squares(residual).sum()) / change if change > 0 else 0.0
+    return Adaptation(residual, share, share >= MIN_SHARE)
 
 
 def changes(sketch: Sketch) -> bool:
-    """Return whether filters change from image to image, beyond rounding: |S - mean S| >= 1e-4 |S|, over all images.
+    """Return whether filters change from image to image beyond rounding: |S - mean S| > 1e-4 |S| over all images.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ def changes(sketch: Sketch) -> bool:
 
 
 def _change(sketch: Sketch) -> float:
-    """Return sum_i |S_i - mean S|^2, and 0 where it is rounding."""
+    """Return sum_i |S_i - mean S|^2, or 0 if this is rounding."""
     if len(sketch.rows) < 2:
         return 0.0
     centred = Sketch(sketch.rows - sketch.rows.mean(0, keepdim=True), sketch.exact)
@@ -222,14 +222,14 @@ def _change(sketch: Sketch) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """Scores of M images.
+    """Alignment of the residuals of M images.
 
     Parameters
     ----------
     own
         Cosine of the two residuals of each image, shape (M,), float64, from -1 to 1.
     error
-        Standard errors of ``own`` from the random vectors; 0 where it is exact.
+        Standard errors of ``own`` due to the random vectors, shape (M,), float64; 0 for exact sketches.
     """
 
     own: Tensor
@@ -239,19 +239,18 @@ class Alignment:
 def align(one: Adaptation, other: Adaptation) -> Alignment:
     """Return the cosine of the residuals of two families of filters, image by image.
 
-    It is the alignment of Cortes, Mohri & Rostamizadeh 2012, and of Kornblith et al. 2019, between two families of
-    filters rather than two kernels, from which strength has been taken out as well as the mean. A family that does not
-    adapt scores 0.
+    This is the alignment of Cortes, Mohri & Rostamizadeh 2012 and of Kornblith et al. 2019, for two families of filters
+    instead of two kernels, and with the strength removed as well as the mean. A family that does not adapt scores 0.
 
     Parameters
     ----------
     one, other
-        On the same images, sketched on the same vectors.
+        Adaptations of two families of filters on the same images, sketched on the same vectors.
 
     Raises
     ------
     ValueError
-        If there are different numbers of images.
+        If the numbers of images differ.
 
     Examples
     --------
@@ -265,7 +264,7 @@ def align(one: Adaptation, other: Adaptation) -> Alignment:
     tensor(1., dtype=torch.float64)
     """
     if len(one) != len(other):
-        raise ValueError(f"alignment compares pairs of filters, not {len(one)} with {len(other)}")
+        raise ValueError(f"alignment needs equal numbers of filters, not {len(one)} and {len(other)}")
     if not (one.adapts and other.adapts):
         zeros = torch.zeros(len(one), dtype=torch.float64)
         return Alignment(zeros, zeros)
@@ -275,16 +274,16 @@ def align(one: Adaptation, other: Adaptation) -> Alignment:
     error = torch.zeros_like(own)
     groups = len(products)
     if groups > 1:
-        # Leave out one group of random vectors after the other.
-        others = torch.stack(
-            [_cosine(*(part.sum(0) - part[left_out] for part in (products, left, right))) for left_out in range(groups)]
+        # Jackknife: leave out each group of random vectors in turn.
+        jackknife = torch.stack(
+            [_cosine(*(part.sum(0) - part[group] for part in (products, left, right))) for group in range(groups)]
         )
-        error = ((groups - 1) * others.var(0, correction=0)).sqrt()
+        error = ((groups - 1) * jackknife.var(0, correction=0)).sqrt()
     return Alignment(own, error)
 
 
 def partial_cosine(one: Tensor, other: Tensor, third: Tensor) -> Tensor:
-    """Return the cosine c_SW of two residuals given a third, V: (c_SW - c_SV c_WV) / sqrt((1 - c_SV^2)(1 - c_WV^2)).
+    """Return the partial cosine of two residuals given a third, (c_SW - c_SV c_WV) / sqrt((1 - c_SV^2)(1 - c_WV^2)).
 
     Parameters
     ----------
@@ -299,12 +298,12 @@ def partial_cosine(one: Tensor, other: Tensor, third: Tensor) -> Tensor:
         Shape (M,); 0 where V explains all of S or of W.
     """
     left, right = ((1 - cosine.square()).clamp_min(0).sqrt() for cosine in (other, third))
-    found = (one - other * third) / (left * right).clamp_min(MIN_FACTOR**2)
-    return torch.where((left >= MIN_FACTOR) & (right >= MIN_FACTOR), found, 0.0)
+    cosine = (one - other * third) / (left * right).clamp_min(MIN_FACTOR**2)
+    return torch.where((left >= MIN_FACTOR) & (right >= MIN_FACTOR), cosine, 0.0)
 
 
 def squares(sketch: Sketch) -> Tensor:
-    """Return |S_i|^2 from each group of vectors, shape (G, M), float64; their sum over G is it."""
+    """Return the contribution of each group of vectors to |S_i|^2, shape (G, M), float64; the sum over G is |S_i|^2."""
     return sketch.own_products(sketch).cpu()
 
 
@@ -313,20 +312,20 @@ def _cosine(product: Tensor, left: Tensor, right: Tensor) -> Tensor:
 
 
 def exchange_significance(table: Tensor, permutations: int = PERMUTATIONS) -> float:
-    """Return the share of permutations of the images under which filters agree as well as with their own geometries.
+    """Return the share of permutations of images under which filters agree at least as well as without permutation.
 
     Parameters
     ----------
     table
-        T_ij, how much the filter of image i agrees with the geometry of image j at the strength of i, shape (M, M); see
-        :meth:`gahbench.jacobian.FilterFamily.exchanged`.
+        T_ij, the agreement of the filter of image i with the geometry of image j at the strength of i, shape (M, M);
+        see :meth:`gahbench.jacobian.FilterFamily.exchanged`.
     permutations
-        How many are drawn, always the same.
+        Number of permutations; they are drawn with a fixed seed.
 
     Returns
     -------
     float
-        The p-value of sum_i T_ii, from 1 / (1 + permutations) to 1: the permutation that leaves all as it is counts.
+        The p-value of sum_i T_ii, from 1 / (1 + permutations) to 1, since the identity counts as a permutation.
 
     Examples
     --------
@@ -340,17 +339,17 @@ def exchange_significance(table: Tensor, permutations: int = PERMUTATIONS) -> fl
     orders = torch.rand(permutations, count, generator=draw).argsort(1)
     sums = table[torch.arange(count), orders].sum(1)
     own = table.diagonal().sum()
-    # Sums of the same numbers in another order differ by rounding.
+    # Sums of the same numbers in a different order differ by rounding.
     as_good = sums >= own - 1e-12 * table.abs().sum(1).max() * count
     return (1 + int(as_good.sum())) / (1 + permutations)
 
 
 def retrieved(table: Tensor) -> Tensor:
-    """Return 1 where of all geometries an image's own agrees the most with its filter, else 0, shape (M,), float64.
+    """Return whether each filter agrees most with the geometry of its own image, as 0 or 1, shape (M,), float64.
 
     Parameters
     ----------
     table
-        T_ij, shape (M, M).
+        Agreements T_ij as in :func:`exchange_significance`, shape (M, M).
     """
     return (table.argmax(1) == torch.arange(len(table), device=table.device)).double().cpu()

@@ -1,4 +1,4 @@
-"""Nonlinear approximation: how much of an image a few coefficients of a basis hold."""
+"""Nonlinear approximation of images by their largest coefficients in a basis."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Array = NDArray[np.float64]
 class Approximation:
     """Best approximations of N images by the coefficients above each of T thresholds.
 
-    ``thresholds`` has shape (T,) and descends; the number of terms and the mean squared error per pixel, which is the
-    energy of the other coefficients, have shape (T, N).
+    ``thresholds`` has shape (T,) and descends. ``terms``, the number of kept coefficients, and ``errors``, the mean
+    squared error per pixel, which is the energy of the other coefficients, have shape (T, N).
     """
 
     thresholds: Array
@@ -39,7 +39,7 @@ class Approximation:
 
     @property
     def shown(self) -> NDArray[np.bool_]:
-        """Where a logarithmic figure can show them: at least one term, and an error left; shape (T,)."""
+        """Whether a logarithmic figure can show a threshold: at least one term and a positive error; shape (T,)."""
         return np.asarray((self.mean_terms >= 1) & (self.mean_errors > 0))
 
 
@@ -70,12 +70,12 @@ def approximate(basis: Basis, truth: Truth, thresholds: Sequence[float]) -> Appr
         raise ValueError(f"thresholds must be finite and greater than 0, not {list(thresholds)}")
     terms, errors = [], []
     for threshold in levels.tolist():
-        kept, left = [], []
+        term_counts, remaining_energy = [], []
         for part in basis.parts(truth.double()):
             coefficients = basis.adapt_to(part, threshold).analysis(part.clean).flatten(1)
-            above = coefficients.abs() > threshold
-            kept.append(above.sum(1).double().cpu().numpy())
-            left.append(coefficients.square().masked_fill(above, 0).mean(1).cpu().numpy())
-        terms.append(np.concatenate(kept))
-        errors.append(np.concatenate(left))
+            is_kept = coefficients.abs() > threshold
+            term_counts.append(is_kept.sum(1).double().cpu().numpy())
+            remaining_energy.append(coefficients.square().masked_fill(is_kept, 0).mean(1).cpu().numpy())
+        terms.append(np.concatenate(term_counts))
+        errors.append(np.concatenate(remaining_energy))
     return Approximation(levels, np.stack(terms), np.stack(errors))

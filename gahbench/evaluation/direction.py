@@ -1,4 +1,4 @@
-"""The directional part of a filter: what remains without the part that is isotropic about every pixel."""
+"""The directional part of filters: the remainder without the part that is isotropic about every pixel."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ from torch import Tensor
 from gahbench._util.shapes import Shape
 from gahbench.devices.hardware import hardware
 
-#: Steps of conjugate gradients.
+#: Number of steps of conjugate gradients.
 STEPS = 64
-#: Sets of entries that are solved for together on a CPU: what leaves its cache takes longer than arithmetic.
-TOGETHER = 2048
-#: The least divisor.
+#: Number of sets of entries that are solved together on a CPU, so that they fit into its cache.
+MAX_BLOCK = 2048
+#: Divisors are clamped at this.
 _TINY = 1e-30
 
 
 def directional(filters: Tensor, shape: Shape, steps: int = STEPS) -> Tensor:
-    """Project symmetric filters on those that have no isotropic part.
+    """Project symmetric filters on filters without an isotropic part.
 
-    A filter A is isotropic if A(p, p + u) depends, for each pixel p, on u only up to the eight symmetries of the grid:
-    reflections and quarter turns. The space of A + A' is projected out: a blur whose width follows the image, isotropic
-    at every pixel, is left with nothing. With Q the mean over each set of symmetric offsets, A solves A + Q A' = Q S,
-    by conjugate gradients.
+    A filter A is isotropic if, for each pixel p, A(p, p + u) depends on u only up to the eight symmetries of the grid:
+    reflections and quarter turns. The projection removes the space of all A + A'. So a blur whose width follows the
+    image, but which is isotropic at every pixel, is projected to 0. With Q the mean over each set of symmetric offsets,
+    A solves A + Q A' = Q S; the solver is conjugate gradients.
 
     Parameters
     ----------
     filters
-        Symmetric, shape (N, d, d).
+        Symmetric filters S, shape (N, d, d).
     shape
-        Shape (C, H, W) of the images, of d values; each pair of channels has sets of its own.
+        Shape (C, H, W) of the images, with d = C H W; each pair of channels has its own sets of offsets.
     steps
-        Of conjugate gradients, at most; 64 leave about a thousandth of it on images of 32x32.
+        Largest number of steps of conjugate gradients; 64 steps leave about 0.1 % of the isotropic part on images of
+        32x32.
 
     Returns
     -------
     Tensor
-        Shape (N, d, d), symmetric.
+        Symmetric filters, shape (N, d, d).
 
     Examples
     --------
@@ -54,65 +55,65 @@ def directional(filters: Tensor, shape: Shape, steps: int = STEPS) -> Tensor:
     True
     """
     count, size, _ = filters.shape
-    averaged, across, groups, sizes = _orbits(shape, filters.dtype, filters.device)
-    # Exactly symmetric: no A + A' is near an antisymmetric part, and steps towards it diverge.
+    averaged, across, groups, sizes = _projection_operators(shape, filters.dtype, filters.device)
+    # Symmetrise exactly: no A + A' can fit an antisymmetric part, so that steps towards it diverge.
     filters = (filters + filters.mT) / 2
-    # The image index last: sums over sets of entries then run along memory.
+    # The image index comes last, so that sums over sets of entries read contiguous memory.
     flat = filters.reshape(count, -1).mT.contiguous()
-    # A is constant on sets of entries: a value for each set, (G, N), and Q A' is a sparse product.
+    # A is constant on sets of entries, so it has a value for each set, shape (G, N), and Q A' is a sparse product.
     lengths = [len(block) for block in across]
     parts = zip(across, torch.split(averaged @ flat, lengths), torch.split(sizes, lengths), strict=True)
-    found = torch.cat([_solved(*part, steps) for part in parts])
-    isotropic = found[groups].mT.reshape(count, size, size)
+    solution = torch.cat([_solve(*part, steps) for part in parts])
+    isotropic = solution[groups].mT.reshape(count, size, size)
     return filters - isotropic - isotropic.mT
 
 
-def _solved(across: Tensor, rest: Tensor, sizes: Tensor, steps: int) -> Tensor:
-    """Return A of A + across A = rest, (G, N), by conjugate gradients in the inner product with weights (G, 1)."""
-    found, direction = torch.zeros_like(rest), rest
-    power = (sizes * rest * rest).sum(0)
-    # Smaller residuals are rounding, along which steps diverge.
+def _solve(across: Tensor, residual: Tensor, sizes: Tensor, steps: int) -> Tensor:
+    """Solve A + across A = residual for A, (G, N), by conjugate gradients with weights ``sizes`` (G, 1)."""
+    solution, direction = torch.zeros_like(residual), residual
+    power = (sizes * residual * residual).sum(0)
+    # Smaller residuals are rounding, and further steps would diverge.
     rounding = torch.finfo(power.dtype).eps
-    enough = rounding**1.2 * power
+    stop_power = rounding**1.2 * power
     for _ in range(steps):
-        moved = direction + across @ direction
+        image = direction + across @ direction
         # Directions in the null space of A + A' carry only rounding error.
-        curvature = (sizes * direction * moved).sum(0)
-        goes_on = (power > enough) & (curvature > 10 * rounding * power)
-        if not goes_on.any():
+        curvature = (sizes * direction * image).sum(0)
+        is_active = (power > stop_power) & (curvature > 10 * rounding * power)
+        if not is_active.any():
             break
-        length = torch.where(goes_on, power / curvature.clamp_min(_TINY), 0.0)
-        found = found + length * direction
-        rest = rest - length * moved
-        before, power = power, (sizes * rest * rest).sum(0)
-        direction = rest + torch.where(goes_on, power / before.clamp_min(_TINY), 0.0) * direction
-    return found
+        length = torch.where(is_active, power / curvature.clamp_min(_TINY), 0.0)
+        solution = solution + length * direction
+        residual = residual - length * image
+        previous_power, power = power, (sizes * residual * residual).sum(0)
+        direction = residual + torch.where(is_active, power / previous_power.clamp_min(_TINY), 0.0) * direction
+    return solution
 
 
 @lru_cache(maxsize=4)
-def _orbits(
+def _projection_operators(
     shape: Shape, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, tuple[Tensor, ...], Tensor, Tensor]:
-    """Return what finds the isotropic part of matrices of images of a shape."""
+    """Return the operators of the projection: averages Q, blocks of Q A', the set of each entry, and sizes of sets."""
     channels, height, width = shape
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    place = torch.stack([rows.flatten(), columns.flatten()], 1).repeat(channels, 1)
+    position = torch.stack([rows.flatten(), columns.flatten()], 1).repeat(channels, 1)
     channel = torch.arange(channels).repeat_interleave(height * width)
-    offsets = (place[:, None] - place).abs()
+    offsets = (position[:, None] - position).abs()
     side = max(height, width)
     offset = offsets.amax(-1) * side + offsets.amin(-1)
-    # An entry and its transpose have one offset: sorted by it, sets of different offsets have nothing to do with each
-    # other.
-    labels = ((offset * channels + channel) * len(place) + torch.arange(len(place))[:, None]).flatten()
+    # An entry and its transpose have the same offset. So if sets are sorted by offset, different offsets are
+    # independent blocks.
+    labels = ((offset * channels + channel) * len(position) + torch.arange(len(position))[:, None]).flatten()
     sets, groups, members = torch.unique(labels, return_inverse=True, return_counts=True)
     shares = (1 / members[groups].double()).to(dtype)
     averaged = _sparse(groups, torch.arange(len(groups)), shares, (len(members), len(groups)))
     order = torch.argsort(groups)
-    of_rows, of_columns = groups[order], groups.reshape(len(place), len(place)).mT.flatten()[order]
+    of_rows, of_columns = groups[order], groups.reshape(len(position), len(position)).mT.flatten()[order]
     weights = shares[order]
     blocks = []
-    together = len(sets) if hardware(device).has_large_batches else TOGETHER
-    for start, end in pairwise(_cuts(sets // (channels * len(place)), together)):
+    block_size = len(sets) if hardware(device).has_large_batches else MAX_BLOCK
+    for start, end in pairwise(_block_edges(sets // (channels * len(position)), block_size)):
         chosen = slice(*(int(torch.searchsorted(of_rows, edge)) for edge in (start, end)))
         size = end - start
         block = _sparse(of_rows[chosen] - start, of_columns[chosen] - start, weights[chosen], (size, size))
@@ -120,13 +121,13 @@ def _orbits(
     return averaged.to(device), tuple(blocks), groups.to(device), members.to(device, dtype)[:, None]
 
 
-def _cuts(offsets: Tensor, together: int) -> list[int]:
-    """Return where to cut sorted offsets, between different ones, so that parts have some ``together`` at most."""
+def _block_edges(offsets: Tensor, max_size: int) -> list[int]:
+    """Return edges of blocks of sorted offsets; equal offsets share a block, even beyond ``max_size``."""
     ends = [0, *(offsets.diff().nonzero()[:, 0] + 1).tolist(), len(offsets)]
     cuts = [0]
-    for before, end in pairwise(ends):
-        if end - cuts[-1] > together and before > cuts[-1]:
-            cuts.append(before)
+    for previous_end, end in pairwise(ends):
+        if end - cuts[-1] > max_size and previous_end > cuts[-1]:
+            cuts.append(previous_end)
     return [*cuts, len(offsets)]
 
 

@@ -1,4 +1,4 @@
-"""The evaluation that a metric receives: a denoiser, clean images, and noise that is the same for all entrants."""
+"""The evaluation that a metric receives: a denoiser, clean images, and noise that is equal for all entrants."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ if TYPE_CHECKING:
     from gahbench.jacobian import LinearMaps
     from gahbench.sampling import Samples
 
-#: Optimal images by dataset, which are the same for all entrants, and may take a minute to compute.
+#: Cache of optimal images by dataset: they are equal for all entrants, and may take a minute to compute.
 _KNOWN: WeakKeyDictionary[Dataset, Latest[OptimalImages]] = WeakKeyDictionary()
-#: Bytes that are kept for a dataset: 256 images of 128 x 128 at 16 noise levels.
+#: Size of the cache of a dataset in bytes: enough for 256 images of 128 x 128 at 16 noise levels.
 _MEMORY = 1 << 29
 
 
 @dataclass(frozen=True, eq=False)
 class OptimalImages:
-    """Noisy images as the best denoiser, or a genie that sees more, returns them.
+    """Outputs of the best denoiser, or of a genie that sees more than the noisy images.
 
     Parameters
     ----------
     mean
-        Shape (N, C, H, W), float64.
+        Denoised images, shape (N, C, H, W), float64.
     error
-        Its expected mean squared error per pixel in closed form, shape (N,), float64: given the noisy image where the
-        optimum is exact, and over the noise for a genie.
+        Closed-form expected mean squared error per pixel, shape (N,), float64: given the noisy image if the optimum is
+        exact, and averaged over the noise for a genie.
     """
 
     mean: Tensor
@@ -67,30 +67,31 @@ class Evaluation:
     sigmas
         Noise levels, in the units of the images.
     noise_seed, split
-        Name the draw of the noise, which depends on nothing else but the noise level and the image; where the dataset
-        has a ``master``, on the image alone.
+        Seed and split that determine the noise, together with the noise level and the image; if the dataset has a
+        ``master``, the noise of an image is the same pattern at all levels.
     dataset
-        Where the images are from.
+        The dataset of the images.
     learned_from
-        The images that the denoiser learned from; those of the ``train`` split for one that learned from none; ``None``
-        for one that learned from a stream, of which it saw no image twice.
+        The images that the denoiser learned from, or those of the ``train`` split if it did not learn. ``None`` for a
+        denoiser that learned from a stream, in which it saw no image twice.
     partner
-        The same learned from other images, on the same noisy ones, where there is one.
+        The evaluation of the same entrant, trained on other images, on the same noisy images; ``None`` without a
+        partner.
     sampling
-        How :attr:`samples` are drawn.
+        Settings with which :attr:`samples` are drawn.
     snapshots
-        Networks along the training, the last being the trained one: steps taken, and a function that loads it.
+        Networks during training, up to the trained network: number of steps, and a function that loads the network.
     device
-        Where samples are drawn.
+        The device on which samples are drawn.
     granted
-        The needs of the metric, which it may use; ``None`` for all.
+        The needs that the metric declared, and may use; ``None`` for all.
     start
-        The place of the first image in its split.
+        The index of the first image in its split.
     redraws
         Whether Jacobians under fresh noise are allowed, which doubles the time.
     jacobian_precision
-        ``float32``; ``bfloat16`` where it is accurate; or ``auto``, that of the two that is faster here, as
-        :class:`LocalFilters` says.
+        ``float32``; ``bfloat16`` if it is accurate; or ``auto`` for the faster of both on this device
+        (:class:`LocalFilters`).
     choices
         The precisions that were chosen before, for ``auto``.
     """
@@ -169,20 +170,20 @@ class Evaluation:
         if sigma not in self._risks:
             # The risk may use the clean images, which a classical denoiser must not remember.
             informed = copy.deepcopy(self.denoiser) if self.denoiser.kind == "classical" else self.denoiser
-            found = self.batches.run(functools.partial(self._risks_of, informed, sigma))
-            known = [risk for risk in found if risk is not None]
-            self._risks[sigma] = torch.cat(known) if len(known) == len(found) else None
+            batch_risks = self.batches.run(functools.partial(self._risks_of, informed, sigma))
+            known_risks = [risk for risk in batch_risks if risk is not None]
+            self._risks[sigma] = torch.cat(known_risks) if len(known_risks) == len(batch_risks) else None
         return self._risks[sigma]
 
     def _risks_of(self, denoiser: Denoiser, sigma: float, size: int) -> list[Tensor | None]:
         """Return the expected errors of the images of each batch, of batches of a size."""
-        found = []
+        risks = []
         for truth in self.truth.batches(size):
             risk = denoiser.risk(truth, sigma)
             if risk is not None and risk.shape != (len(truth),):
                 raise ValueError(f"risk returned shape {tuple(risk.shape)} for {len(truth)} images")
-            found.append(risk)
-        return found
+            risks.append(risk)
+        return risks
 
     def optimum(self, sigma: float) -> OptimalImages | None:
         """Return what the dataset's best denoiser, or its genie, returns for the noisy images.
@@ -227,8 +228,8 @@ class Evaluation:
         if self.learned_from is None:
             raise ValueError("it is not known which images the denoiser learned from: give the evaluation learned_from")
         clean, split = self.learned_from.training(max_images), self.learned_from.split
-        given = self.denoiser, clean, self.sigmas, self.noise_seed, split, self.dataset, self.learned_from
-        return Evaluation(*given, granted=self.granted)
+        arguments = self.denoiser, clean, self.sigmas, self.noise_seed, split, self.dataset, self.learned_from
+        return Evaluation(*arguments, granted=self.granted)
 
     def only(self, place: int) -> Evaluation:
         """Return the evaluation of one image; results are shared with that of all images."""
@@ -300,12 +301,12 @@ def _optimal_images(evaluation: Evaluation, sigma: float) -> OptimalImages | Non
     if dataset is None or dataset.optimum.kind not in ("exact", "bracket"):
         return None
     noisy = evaluation.noisy(sigma)
-    known: Latest[OptimalImages] = Latest(_MEMORY, lambda images: images.mean.nbytes)
+    cache: Latest[OptimalImages] = Latest(_MEMORY, lambda images: images.mean.nbytes)
     # Some datasets are not hashable, such as dataclasses that compare by value.
     with contextlib.suppress(TypeError):
-        known = _KNOWN.setdefault(dataset, known)
+        cache = _KNOWN.setdefault(dataset, cache)
 
-    def computed(size: int) -> OptimalImages:
+    def compute(size: int) -> OptimalImages:
         batches, start = [], evaluation.start
         for batch in torch.split(noisy, size):
             batches.append(_optimal_batch(dataset, batch, sigma, evaluation, start))
@@ -314,7 +315,7 @@ def _optimal_images(evaluation: Evaluation, sigma: float) -> OptimalImages | Non
         return OptimalImages(torch.cat(means).double(), torch.cat(errors).double())
 
     request = (hashlib.sha256(noisy.numpy().tobytes()).digest(), sigma, evaluation.split, evaluation.start)
-    return known.get(request, lambda: evaluation.batches.run(computed))
+    return cache.get(request, lambda: evaluation.batches.run(compute))
 
 
 def _optimal_batch(

@@ -1,21 +1,19 @@
-"""A test on fresh images, which nobody has seen.
+"""A test whether a denoiser is as good on fresh images as on the images of its scores.
 
-Is a denoiser as good on them as on the images that it is scored on?
+A denoiser that knows the test images, because it was trained or fitted to them, blends them in, projects on their span
+or finds them in memory, is better on these images than on other images of the dataset. So :data:`IMAGES` fresh images
+are drawn after the scores, far along the stream of the dataset, under fresh noise. Their position in the stream is
+random and is not used again. Neither the clean images nor their noise exist while the denoiser runs: they are drawn
+again, from their position and seeds, when all outputs are computed.
 
-A denoiser that knows the test images, since it was trained or fitted to them, blends them in, projects on their span or
-finds them in memory, is better on those than on other images of the family. So :data:`IMAGES` further images are drawn
-after the scores, far along the stream of the dataset, under noise that is drawn then. The place in the stream is chosen
-at random and is not used again. Neither these clean images nor their noise exist while the denoiser runs: they are
-drawn a second time, from their place and seeds, when all its outputs are there.
+Images differ in difficulty. Much of this is explained by the expected PSNR of an oracle that thresholds coefficients of
+the discrete cosine transform: the mean over k of min(c_k^2, sigma^2), in decibels. The **gain** is the PSNR of the
+denoiser after regression on the PSNR of the oracle, with a slope fitted within the two sets of images. The mean gains
+on scored and on fresh images are compared by Welch's one-sided t test: the mean over noise levels with half of
+:data:`ALPHA`, and the levels with the other half together.
 
-The images differ in difficulty. What explains much of it is the PSNR that an oracle reaches which thresholds the
-coefficients of the discrete cosine transform, in expectation over the noise: mean over k of min(c_k^2, sigma^2), in
-decibels. The **gain** is the PSNR of the denoiser less as much of that of the oracle as regression within the two sets
-finds. Its mean over the scored images is compared with that over the fresh ones by Welch's one-sided t test: of the
-mean over noise levels, and of each level, with half of :data:`ALPHA` for the former and the rest shared by the latter.
-
-Where the optimum of the dataset or a lower bound is known, squared errors on some of the fresh images are compared with
-those of the best denoiser, or the genie, for the same noisy images: none is better but by chance.
+If the optimum of the dataset or a lower bound is known, squared errors on some of the fresh images are compared with
+those of the best denoiser, or of the genie, on the same noisy images: no denoiser is better except by chance.
 
 References
 ----------
@@ -47,19 +45,19 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-#: Fresh images, the same at all noise levels.
+#: Number of fresh images, which are the same at all noise levels.
 IMAGES = 16
-#: Number of fresh images that are compared with the optimum, at the middle noise level: one may take a second.
+#: Number of fresh images that are compared with the optimum, at the middle noise level; each may take a second.
 COMPARED = 12
-#: Fewer images, or sources of images, are no sample.
+#: The test needs this many images, or sources of images, in each set.
 MIN_SOURCES = 5
-#: The probability that an honest row is marked.
+#: The probability that an honest entrant is flagged for an advantage on scored images.
 ALPHA = 1e-4
-#: The same for one that is as good as the optimum, which hardly any is.
+#: The probability that an entrant as good as the optimum is flagged; few entrants are.
 OPTIMAL_ALPHA = 1e-3
-#: Fresh images start in front of this place of a stream that never ends.
+#: Fresh images of an endless stream start within this many images after the scored images.
 LAST_START = 2**31
-#: Splits of a finite set may hold images of different kinds, so that only a larger advantage is marked, in dB.
+#: Splits of a finite dataset may differ in kind, so that only an advantage above this is flagged there, in dB.
 FINITE_ADVANTAGE = 3.0
 #: Squared errors per pixel below this are rounding.
 _LEAST_ERROR = 1e-12
@@ -67,7 +65,7 @@ _LEAST_ERROR = 1e-12
 
 @dataclass(frozen=True)
 class FreshImages:
-    """Images of a dataset that no unit of a suite uses."""
+    """The position of images of a dataset that no unit of a suite uses."""
 
     split: Split
     start: int
@@ -75,15 +73,15 @@ class FreshImages:
 
     @classmethod
     def choose(cls, evaluation: Evaluation) -> FreshImages | None:
-        """Choose images at random beyond those of an evaluation; ``None`` where the dataset has none to spare."""
-        dataset, scored = evaluation.dataset, evaluation.start + len(evaluation.clean)
-        if dataset is None or evaluation.split != "test" or dataset.shapes(scored) is not None:
+        """Choose random images outside an evaluation; ``None`` if the dataset has too few others."""
+        dataset, first_unused = evaluation.dataset, evaluation.start + len(evaluation.clean)
+        if dataset is None or evaluation.split != "test" or dataset.shapes(first_unused) is not None:
             return None
         if dataset.available("test") is None:
-            is_one_each = validate_sources(dataset, "test", 1) is None
-            return cls("test", scored + secrets.randbelow(LAST_START), True) if is_one_each else None
-        places: tuple[tuple[Split, int], ...] = (("test", scored), ("validation", 0))
-        for split, first in places:
+            has_single_images = validate_sources(dataset, "test", 1) is None
+            return cls("test", first_unused + secrets.randbelow(LAST_START), True) if has_single_images else None
+        candidates: tuple[tuple[Split, int], ...] = (("test", first_unused), ("validation", 0))
+        for split, first in candidates:
             spare = (dataset.available(split) or 0) - first - IMAGES
             if spare >= 0:
                 return cls(split, first + secrets.randbelow(spare + 1), False)
@@ -103,7 +101,7 @@ class FreshResult:
 
     @property
     def marks(self) -> list[str]:
-        """Why the scores are not to be relied on; empty for honest rows."""
+        """Reasons why the scores are flagged; empty for honest entrants."""
         marks = []
         images = f"{IMAGES} {'new' if self.images.is_stream else 'other'} images of this dataset"
         if self.p < ALPHA and (self.images.is_stream or self.sigma_advantage > FINITE_ADVANTAGE):
@@ -116,7 +114,7 @@ class FreshResult:
         return marks
 
     def record(self) -> dict[str, Any]:
-        """Return the numbers as plain JSON."""
+        """Return the numbers as JSON types."""
         return {
             "split": self.images.split,
             "start": self.images.start,
@@ -140,21 +138,21 @@ def compare_on_fresh_images(evaluation: Evaluation) -> FreshResult | None:
     try:
         _draw(dataset, images)
     except (GahbenchError, OSError):
-        # A denoiser is not marked for images that cannot be read.
+        # Skip the test if the images cannot be read.
         return None
     seeds = [secrets.randbits(62) for _ in sigmas]
     denoised = _denoise_fresh(evaluation, images, seeds)
     clean = _draw(dataset, images)
-    known = [evaluation.denoised(sigma) for sigma in sigmas]
-    scored, scored_oracle = _by_source(_curves(sigmas, evaluation.clean, known), scored_groups)
+    denoised_scored = [evaluation.denoised(sigma) for sigma in sigmas]
+    scored, scored_oracle = _by_source(_curves(sigmas, evaluation.clean, denoised_scored), scored_groups)
     fresh, fresh_oracle = _by_source(_curves(sigmas, clean, denoised), fresh_groups)
     middle = len(sigmas) // 2
-    p, place, advantages, detectable = compare_levels(scored, scored_oracle, fresh, fresh_oracle)
+    p, level, advantages, detectable = compare_levels(scored, scored_oracle, fresh, fresh_oracle)
     return FreshResult(
         images,
         float(advantages[0]),
         float(detectable),
-        float(advantages[int(place)]),
+        float(advantages[int(level)]),
         float(p),
         _optimal_p(dataset, images, sigmas[middle], seeds[middle], clean, denoised[middle]),
     )
@@ -167,13 +165,13 @@ def _curves(sigmas: Sequence[float], clean: Tensor, denoised: Sequence[Tensor]) 
 
 
 def psnr(denoised: Tensor, clean: Tensor) -> Array:
-    """Return the PSNR of each image, shape (N,), in dB: at most that of rounding, -100 for outputs without number."""
+    """Return the PSNR of each image in dB, shape (N,): capped at that of rounding, -100 for outputs that are NaN."""
     squared = (denoised.double() - clean.double()).square().flatten(1).mean(1).nan_to_num(1e10, 1e10)
     return np.asarray(-10 * torch.log10(squared.clamp(min=_LEAST_ERROR)))
 
 
 def oracle_psnr(clean: Tensor, sigma: float) -> Array:
-    """Return the expected PSNR of an oracle that keeps cosine coefficients above sigma, per image, shape (N,)."""
+    """Return the expected PSNR of an oracle that keeps cosine coefficients above sigma, for each image, shape (N,)."""
     from scipy.fft import dctn
 
     coefficients = dctn(clean.double().numpy(), axes=(-2, -1), norm="ortho")
@@ -182,7 +180,7 @@ def oracle_psnr(clean: Tensor, sigma: float) -> Array:
 
 
 def welch(scored: Array, scored_oracle: Array, fresh: Array, fresh_oracle: Array) -> tuple[Array, Array, Array]:
-    """Test whether gains are larger on scored than on fresh images, as the docstring of this module says."""
+    """Return the advantage in gain on scored over fresh images, with its standard error and degrees of freedom."""
     y, x, v, u = (values - values.mean(-1, keepdims=True) for values in (scored, scored_oracle, fresh, fresh_oracle))
     counts = scored.shape[-1], fresh.shape[-1]
     spread = np.maximum((x * x).sum(-1) + (u * u).sum(-1), 1e-12)
@@ -190,25 +188,25 @@ def welch(scored: Array, scored_oracle: Array, fresh: Array, fresh_oracle: Array
     offset = scored_oracle.mean(-1) - fresh_oracle.mean(-1)
     advantage = scored.mean(-1) - fresh.mean(-1) - slope * offset
     squares = ((y - slope[..., None] * x) ** 2).sum(-1), ((v - slope[..., None] * u) ** 2).sum(-1)
-    parts = [found / (count * (count - 1)) for found, count in zip(squares, counts, strict=True)]
-    # The slope is estimated too.
+    mean_variances = [squared / (count * (count - 1)) for squared, count in zip(squares, counts, strict=True)]
+    # The third term of the variance accounts for the estimated slope.
     pooled = (squares[0] + squares[1]) / (sum(counts) - 3)
-    error = np.sqrt(parts[0] + parts[1] + pooled * offset**2 / spread)
-    weights = parts[0] ** 2 / (counts[0] - 1) + parts[1] ** 2 / (counts[1] - 1)
-    freedom = np.maximum((parts[0] + parts[1]) ** 2 / np.maximum(weights, 1e-300) - 1, 1.0)
+    error = np.sqrt(mean_variances[0] + mean_variances[1] + pooled * offset**2 / spread)
+    weights = mean_variances[0] ** 2 / (counts[0] - 1) + mean_variances[1] ** 2 / (counts[1] - 1)
+    freedom = np.maximum((mean_variances[0] + mean_variances[1]) ** 2 / np.maximum(weights, 1e-300) - 1, 1.0)
     return advantage, error, freedom
 
 
 def compare_levels(
     scored: Array, scored_oracle: Array, fresh: Array, fresh_oracle: Array
 ) -> tuple[Array, Array, Array, Array]:
-    """Compare gains over several noise levels: their mean, and each level."""
+    """Compare gains at all noise levels and their mean: p-value, index of the smallest, advantages, detectable size."""
     from scipy.special import stdtr, stdtrit
 
     levels = scored.shape[0]
     sets = (np.concatenate([values.mean(0)[None], values]) for values in (scored, scored_oracle, fresh, fresh_oracle))
     advantages, errors, freedom = welch(*sets)
-    # Ignore differences caused by rounding.
+    # The lower limit of the standard error ignores differences caused by rounding.
     tails = stdtr(freedom, -advantages / np.maximum(errors, 1e-6))
     shares = np.concatenate([[2.0], np.full(levels, 2.0 * levels)]) if levels > 1 else np.array([1.0, 1.0])
     p = tails * shares.reshape(-1, *(1 for _ in range(tails.ndim - 1)))
@@ -219,7 +217,7 @@ def compare_levels(
 def _optimal_p(
     dataset: Dataset, images: FreshImages, sigma: float, seed: int, clean: Tensor, denoised: Tensor
 ) -> float | None:
-    """Return the p-value of squared errors so far below those of the best denoiser; ``None`` where it is not known."""
+    """Return the p-value of squared errors below those of the best denoiser; ``None`` if the optimum is unknown."""
     from scipy.special import stdtr
 
     if dataset.optimum.kind not in ("exact", "bracket"):
@@ -233,10 +231,10 @@ def _optimal_p(
             best = dataset.genie(noisy, sigma, images.split, images.start)
             expected = dataset.lower_bound(images.split, COMPARED, sigma, images.start)
     except GahbenchError:
-        # Importance sampling, for example, may not be accurate enough.
+        # The optimum may not be computable accurately enough, for example by importance sampling.
         return None
-    own, least = ((one.double() - clean).square().flatten(1).mean(1) for one in (denoised, best))
-    excess = (own - least) / expected.double().clamp(min=_LEAST_ERROR)
+    own_errors, optimal_errors = ((output.double() - clean).square().flatten(1).mean(1) for output in (denoised, best))
+    excess = (own_errors - optimal_errors) / expected.double().clamp(min=_LEAST_ERROR)
     if not bool(excess.isfinite().all()):
         return 1.0
     error = max(float(excess.std()) / COMPARED**0.5, _LEAST_ERROR)
@@ -244,14 +242,14 @@ def _optimal_p(
 
 
 def _denoise_fresh(evaluation: Evaluation, images: FreshImages, seeds: Sequence[int]) -> list[Tensor]:
-    """Return the outputs for fresh images, in the order of the noise levels; the largest level comes first."""
+    """Return the outputs for fresh images, in the order of the noise levels; the largest level is computed first."""
     dataset = evaluation.dataset
     assert dataset is not None
     outputs: dict[float, Tensor] = {}
     levels = dict(zip(evaluation.sigmas, seeds, strict=True))
     for sigma in sorted(levels, reverse=True):
         noisy = _add_noise(_draw(dataset, images), sigma, levels[sigma])
-        # Datasets keep the images that they drew last.
+        # Datasets cache the images that they drew last; draw other images, so that a denoiser cannot read the cache.
         dataset.images("test", 1, evaluation.start)
         outputs[sigma] = evaluation.batches.run(functools.partial(_denoise, evaluation, noisy, sigma))
     return [outputs[sigma] for sigma in evaluation.sigmas]
@@ -261,7 +259,7 @@ def _denoise(evaluation: Evaluation, noisy: Tensor, sigma: float, size: int) -> 
     """Return denoised images, computed in batches of a size."""
     denoiser, parts = evaluation.denoiser, []
     for batch in torch.split(noisy, size):
-        # A denoiser that knew the index could draw these images.
+        # Hide the index of the images, with which a denoiser could draw them.
         truth = visible_truth(denoiser.kind, Truth(torch.full_like(batch, math.nan)))
         with torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(secrets.randbits(62))
@@ -278,14 +276,14 @@ def _add_noise(clean: Tensor, sigma: float, seed: int) -> Tensor:
 
 
 def _sources(dataset: Dataset, split: Split, start: int, count: int) -> list[int]:
-    """Return the source of each of some images, by number."""
+    """Return the number of the source of each of ``count`` images."""
     if dataset.available(split) is None:
         return list(range(count))
-    found = validate_sources(dataset, split, start + count)
-    return list(range(count)) if found is None else found[start:]
+    sources = validate_sources(dataset, split, start + count)
+    return list(range(count)) if sources is None else sources[start:]
 
 
 def _by_source(values: Array, sources: Sequence[int]) -> Array:
     """Return the means over the images of each source, shape (..., S), of values (..., N)."""
-    _, group = np.unique(np.asarray(sources), return_inverse=True)
-    return np.asarray(values @ np.eye(int(group.max()) + 1)[group] / np.bincount(group))
+    _, group_of_image = np.unique(np.asarray(sources), return_inverse=True)
+    return np.asarray(values @ np.eye(int(group_of_image.max()) + 1)[group_of_image] / np.bincount(group_of_image))

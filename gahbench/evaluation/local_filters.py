@@ -1,4 +1,4 @@
-"""The filters that a denoiser is, locally: its Jacobians at the images of an evaluation, for all metrics that ask."""
+"""The local filters of a denoiser: its Jacobians at the images of an evaluation, shared by all metrics."""
 
 from __future__ import annotations
 
@@ -37,26 +37,26 @@ if TYPE_CHECKING:
         def jacobian(self, sigma: float, draw: int = 0) -> LinearMaps | None: ...
 
 
-#: Bytes that are kept for the next metric: of matrices and eigenvectors, and as much of residuals.
+#: Size of each cache in bytes: one of Jacobians, one of matrices and eigenvectors, one of residuals.
 MEMORY = 1 << 30
-#: Share of what filters do beyond their strength, up to which errors of matrices are allowed.
-MAX_OF_CHANGE = 0.05
-#: Products of one image that are timed in each precision.
+#: Largest accepted error of matrices, as a share of the change of filters beyond strength and mean.
+MAX_SHARE_OF_CHANGE = 0.05
+#: Number of products, for one image, that are timed in each precision.
 COLUMNS = 128
 
 
 class LocalFilters:
     """Jacobians J of a denoiser at noisy images, with traces and eigenpairs, at each noise level and draw of noise.
 
-    Where images are small (:data:`gahbench.jacobian.LARGEST_EXACT`), all of J is found once, and everything is exact;
-    where they are not, there are products, and sketches on random vectors. Everything is ``None`` for a denoiser that
-    has no Jacobian.
+    For small images (:data:`gahbench.jacobian.LARGEST_EXACT`), J is computed once as a matrix, and all results are
+    exact. For larger images, there are products and sketches on random vectors. Methods return ``None`` for a denoiser
+    without a Jacobian.
 
-    Matrices of networks of rectifiers may be from products in bfloat16 (:class:`gahbench.jacobian.Jacobian`): where the
-    evaluation leaves the choice and bfloat16 was measured to be faster here (:mod:`gahbench.networks.precision`), and
-    where they differ from those of float32 by no more than 1 % and by no more than 5 % of what the filters of all
-    images do beyond their strength and their mean. :attr:`error` says by how much they do. Otherwise they are those of
-    float32, whichever metric asks first.
+    Matrices of networks of rectifiers may be computed in bfloat16 (:class:`gahbench.jacobian.Jacobian`): if the
+    evaluation leaves the choice, if bfloat16 was measured to be faster on this device
+    (:mod:`gahbench.networks.precision`), and if the matrices differ from those in float32 by at most 1 %, and by at
+    most 5 % of the change of the filters beyond strength and mean. :attr:`error` is the difference. Otherwise matrices
+    are computed in float32, independent of the order of metrics.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class LocalFilters:
     """
 
     def __init__(self, evaluation: _Evaluation) -> None:
-        # A copy, as matrices would outlive an evaluation that held them in a circle, until they are collected.
+        # Keep a copy: in a reference cycle, matrices would outlive the evaluation until garbage collection.
         self._evaluation = copy.copy(evaluation)
         self._maps: Latest[LinearMaps | None] = Latest(MEMORY, _bytes_of_maps)
         self._kept: Latest[tuple[Tensor, ...]] = Latest(MEMORY, _bytes)
@@ -73,7 +73,7 @@ class LocalFilters:
         self._adaptations: Latest[Adaptation] = Latest(MEMORY, lambda one: _bytes((one.sketch.rows,)))
         #: The largest error of matrices so far, relative to their norm; 0 for those of float32.
         self.error = 0.0
-        #: How the precision was chosen; ``None`` before matrices of a network were found.
+        #: How the precision was chosen; ``None`` before matrices of a network are computed.
         self.choice: Choice | None = None
 
     def maps(self, sigma: float, draw: int = 0) -> LinearMaps | None:
@@ -92,14 +92,14 @@ class LocalFilters:
         return None if maps is None else self._matrices(maps, sigma, draw)
 
     def _matrices(self, maps: LinearMaps, sigma: float, draw: int = 0) -> Tensor:
-        return self._once("matrices", sigma, draw, lambda: (self._computed(maps),))[0]
+        return self._cached("matrices", sigma, draw, lambda: (self._compute_matrices(maps),))[0]
 
     def eigenpairs(self, sigma: float) -> tuple[Tensor, Tensor] | None:
         """Return eigenvalues (N, d), sorted down, and eigenvectors (N, d, d), as rows, of the symmetric part of J."""
         maps = self.maps(sigma)
         if maps is None:
             return None
-        values, vectors = self._once("eigenpairs", sigma, 0, lambda: full(self._matrices(maps, sigma)))
+        values, vectors = self._cached("eigenpairs", sigma, 0, lambda: full(self._matrices(maps, sigma)))
         return values, vectors
 
     def sketch(self, sigma: float, draw: int = 0) -> Sketch | None:
@@ -110,7 +110,7 @@ class LocalFilters:
         if maps.is_small:
             matrices = self._matrices(maps, sigma, draw)
             return Sketch((matrices + matrices.mT) / 2, exact=True)
-        return Sketch(self._once("sketch", sigma, draw, lambda: (maps.sketch().rows,))[0], exact=False)
+        return Sketch(self._cached("sketch", sigma, draw, lambda: (maps.sketch().rows,))[0], exact=False)
 
     def trace(self, sigma: float) -> Estimate | None:
         """Return the trace of J at every image."""
@@ -124,17 +124,17 @@ class LocalFilters:
         return self._traces[sigma]
 
     def adaptation(self, sigma: float, remove: StrengthRemoval, draw: int = 0, directional: bool = False) -> Adaptation:
-        """Return what the filters do beyond their strength and their mean, or the directional part of it.
+        """Return the adaptation of the filters beyond strength and mean, or its directional part.
 
-        The latest are kept, as metrics of several bases ask for the same.
+        The latest adaptations are cached, since metrics of several bases use the same adaptation.
 
         Raises
         ------
         ValueError
-            If there is no Jacobian, or the directional part is asked for of images too large for matrices.
+            If there is no Jacobian, or ``directional`` is set and the images are too large for matrices.
         """
 
-        def found() -> Adaptation:
+        def compute() -> Adaptation:
             if directional:
                 return self.adaptation(sigma, remove, draw).directional(self._evaluation.shape)
             sketch = self.sketch(sigma, draw)
@@ -143,43 +143,45 @@ class LocalFilters:
             return adaptation(sketch, remove)
 
         key = (sigma, draw, directional, remove.matrix.numpy().tobytes(), remove.places.numpy().tobytes())
-        return self._adaptations.get(key, found)
+        return self._adaptations.get(key, compute)
 
-    def _computed(self, maps: LinearMaps) -> Tensor:
+    def _compute_matrices(self, maps: LinearMaps) -> Tensor:
         if not isinstance(maps, Jacobian) or self._precision(maps) == "float32":
             return maps.matrices()
         fast = maps.in_precision("bfloat16")
         matrices, errors = fast.matrices(), fast.errors().cpu()
         norms = matrices.double().flatten(1).norm(dim=1).cpu()
-        if float((errors * norms).norm()) > MAX_OF_CHANGE * _change(matrices):
+        if float((errors * norms).norm()) > MAX_SHARE_OF_CHANGE * _change(matrices):
             return maps.matrices()
         self.error = max(self.error, float(errors.max()))
         return matrices
 
     def _precision(self, maps: Jacobian) -> Precision:
         if self.choice is None:
-            asked, of = self._evaluation.jacobian_precision, self._evaluation
-            if asked == "auto":
-                passes = len(of.clean) * len(of.sigmas) * maps.size / min(maps.size, COLUMNS)
-                shape, device = (COLUMNS, *of.shape), maps.like.device
+            precision, evaluation = self._evaluation.jacobian_precision, self._evaluation
+            if precision == "auto":
+                passes = len(evaluation.clean) * len(evaluation.sigmas) * maps.size / min(maps.size, COLUMNS)
+                shape, device = (COLUMNS, *evaluation.shape), maps.like.device
                 run = functools.partial(maps.columns, count=COLUMNS)
-                self.choice = of.choices.make("jacobian", maps.network, shape, device, passes, run)
+                self.choice = evaluation.choices.make("jacobian", maps.network, shape, device, passes, run)
             else:
-                self.choice = Choice("bfloat16" if asked == "bfloat16" else "float32")
+                self.choice = Choice("bfloat16" if precision == "bfloat16" else "float32")
         return self.choice.precision
 
-    def _once(self, name: str, sigma: float, draw: int, find: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-        def checked() -> tuple[Tensor, ...]:
-            found = find()
-            if not torch.stack([tensor.isfinite().all() for tensor in found]).all():
+    def _cached(
+        self, name: str, sigma: float, draw: int, compute: Callable[[], tuple[Tensor, ...]]
+    ) -> tuple[Tensor, ...]:
+        def compute_checked() -> tuple[Tensor, ...]:
+            tensors = compute()
+            if not torch.stack([tensor.isfinite().all() for tensor in tensors]).all():
                 raise ValueError(f"the Jacobian has values that are not finite, at sigma={sigma:g}")
-            return found
+            return tensors
 
-        return self._kept.get((name, sigma, draw), checked)
+        return self._kept.get((name, sigma, draw), compute_checked)
 
 
 def _change(matrices: Tensor) -> float:
-    """Return the norm of what filters do beyond their strength and their mean; infinite for one image."""
+    """Return the norm of the change of filters beyond strength and mean; infinite for one image."""
     if len(matrices) < 2:
         return math.inf
     symmetric = ((matrices + matrices.mT) / 2).cpu()
@@ -194,5 +196,5 @@ def _bytes(tensors: tuple[Tensor, ...]) -> int:
 
 
 def _bytes_of_maps(maps: LinearMaps | None) -> int:
-    """Return the bytes of maps that are given as matrices; those that are products take little."""
+    """Return the size of maps that are matrices; maps that compute products take little memory."""
     return _bytes((maps.like,)) if isinstance(maps, DenseMaps) else 0

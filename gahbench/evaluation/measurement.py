@@ -22,13 +22,13 @@ from gahbench.networks.precision import Choices
 from gahbench.networks.trained import Trained
 from gahbench.sampling.settings import Sampling
 
-#: Needs of metrics that compare images, or are of one shape.
+#: Needs of metrics that compare images or require images of one shape.
 _NEEDS_OF_ONE_SHAPE = frozenset({"training", "partner", "samples", "snapshots"})
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A denoiser to be measured, before it is fitted."""
+    """A denoiser to measure, before it is fitted."""
 
     build: Callable[[], Reference | nn.Module]
     learned_from: Mapping[str, Any] | None = None
@@ -36,7 +36,7 @@ class Subject:
 
 
 class Measurement:
-    """A denoiser on images of a dataset at noise levels, for one metric after the other."""
+    """A denoiser on images of a dataset at noise levels, to be scored by several metrics in turn."""
 
     def __init__(
         self,
@@ -48,10 +48,10 @@ class Measurement:
     ) -> None:
         self._dataset, self._subject, self._request, self._device = dataset, subject, request, device
         self._choices = Choices() if choices is None else choices
-        #: Returns the same entrant, learned from other images; called for metrics that need it.
+        #: Function that returns the same entrant trained on other images; called only for metrics that need it.
         self.partner: Callable[[], Subject] | None = None
         self._other: Subject | None = None
-        #: The places of the images of each shape among all; ``None`` where all images have one shape.
+        #: Indices of the images of each shape among all images; ``None`` if all images have one shape.
         self._places: list[list[int]] | None = None
         denoiser, count = self._denoiser(subject), request["images"]
         shapes = dataset.shapes(count) if request["split"] == "test" else None
@@ -61,7 +61,7 @@ class Measurement:
             return
         self._places, self.evaluations = [], []
         for shape in dict.fromkeys(shapes):
-            places = [place for place, other in enumerate(shapes) if other == shape]
+            places = [place for place, other_shape in enumerate(shapes) if other_shape == shape]
             of_shape = dataset.of_shape(shape)
             clean = of_shape.images("test", len(places))
             self._places.append(places)
@@ -69,7 +69,7 @@ class Measurement:
 
     @property
     def evaluation(self) -> Evaluation:
-        """The evaluation; where images have several shapes, that of the images of the first."""
+        """The evaluation of all images, or of images of the first shape if there are several shapes."""
         return self.evaluations[0]
 
     def score(self, metric: Metric) -> Scores:
@@ -77,12 +77,12 @@ class Measurement:
         if self._places is None:
             return self._score(metric, self.evaluation)
         if metric.min_images > 1 or frozenset(metric.needs) & _NEEDS_OF_ONE_SHAPE:
-            raise _refusal(metric, "compares images, or needs some of one shape")
+            raise _unsupported_shapes(metric, "compares images, or needs images of one shape")
         scores = []
         for evaluation in self.evaluations:
             metric.check(evaluation.shape, evaluation.sigmas)
             scores.append(self._score(metric, evaluation))
-        return _joined(metric, scores, self._places)
+        return _join(metric, scores, self._places)
 
     def _evaluation(
         self, denoiser: Denoiser, dataset: Dataset, clean: Tensor, of_shape: tuple[str, ...] = ()
@@ -95,7 +95,7 @@ class Measurement:
             request["noise_seed"],
             request["split"],
             dataset,
-            self._learned(self._subject, denoiser),
+            self._compared_training_data(self._subject, denoiser),
             sampling=Sampling.model_validate(request.get("sampling", {})),
             device=self._device,
             jacobian_precision=request.get("jacobian_precision", "auto"),
@@ -112,9 +112,9 @@ class Measurement:
             if evaluation.partner is not None and self._other is not None:
                 evaluation.partner.snapshots = self._snapshots(self._other)
         count = evaluation.sampling.count if "samples" in metric.needs else len(evaluation.clean)
-        view = _granting(evaluation, frozenset(metric.needs))
+        view = _restricted(evaluation, frozenset(metric.needs))
         scores = validate_scores(metric.score(view), evaluation.sigmas, count)
-        # The next metric uses what this metric computed.
+        # Keep samples and Jacobians for the next metric.
         evaluation._samples, evaluation._local = view._samples, view._local
         return scores
 
@@ -122,7 +122,7 @@ class Measurement:
         """Return the partner on the same noisy images."""
         denoiser = self._denoiser(subject)
         other = self.evaluation.along(denoiser)
-        other.learned_from = self._learned(subject, denoiser)
+        other.learned_from = self._compared_training_data(subject, denoiser)
         return other
 
     def _denoiser(self, subject: Subject) -> Denoiser:
@@ -130,12 +130,12 @@ class Measurement:
         if not isinstance(built, Reference):
             return Trained(built, self._device)
         built.move(self._device)
-        # Other references learn from all training images, also where networks learn from some.
+        # References that do not fit a subset learn from all training images, even if networks learn from a subset.
         built.fit(self._training_data(subject.learned_from if built.fits_training_subset else None))
         return built
 
-    def _learned(self, subject: Subject, denoiser: Denoiser) -> TrainingData | None:
-        """Return the images that a denoiser is compared with; ``None`` for a network that was trained on a stream."""
+    def _compared_training_data(self, subject: Subject, denoiser: Denoiser) -> TrainingData | None:
+        """Return the training images to compare a denoiser with; ``None`` for a network trained on a stream."""
         data = self._training_data(subject.learned_from)
         return None if isinstance(denoiser, Trained) and data.count is None else data
 
@@ -149,8 +149,8 @@ class Measurement:
         return [(step, load(build)) for step, build in subject.snapshots]
 
 
-def _granting(evaluation: Evaluation, needs: frozenset[Need]) -> Evaluation:
-    """Return an evaluation as a metric with these needs may see it: the rest is missing, or refused."""
+def _restricted(evaluation: Evaluation, needs: frozenset[Need]) -> Evaluation:
+    """Return a view of an evaluation that offers only what a metric with these needs may use."""
     view = copy.copy(evaluation)
     view.granted = needs
     view.partner = evaluation.partner if "partner" in needs else None
@@ -160,24 +160,26 @@ def _granting(evaluation: Evaluation, needs: frozenset[Need]) -> Evaluation:
     return view
 
 
-def _joined(metric: Metric, scores: Sequence[Scores], places: Sequence[Sequence[int]]) -> Scores:
-    """Return the scores of all images, given those of each shape and the places of its images among all."""
+def _join(metric: Metric, scores: Sequence[Scores], places: Sequence[Sequence[int]]) -> Scores:
+    """Join the scores of images of each shape, given the indices of these images among all images."""
     rows: list[tuple[float, float | None, int, str | None]] = []
-    for found, among_all in zip(scores, places, strict=True):
-        if found.image is None:
-            if found.value:
-                raise _refusal(metric, "gives one value for all images")
+    for shape_scores, places_among_all in zip(scores, places, strict=True):
+        if shape_scores.image is None:
+            if shape_scores.value:
+                raise _unsupported_shapes(metric, "gives one value for all images")
             continue
-        sigmas, parts = found.sigma or itertools.repeat(None), found.part or itertools.repeat(None)
-        rows += zip(found.value, sigmas, [among_all[image] for image in found.image], parts, strict=False)
+        sigmas, parts = shape_scores.sigma or itertools.repeat(None), shape_scores.part or itertools.repeat(None)
+        rows += zip(
+            shape_scores.value, sigmas, [places_among_all[image] for image in shape_scores.image], parts, strict=False
+        )
     if not rows:
         return Scores([])
     value, sigma, image, part = zip(*rows, strict=True)
     return Scores(value, None if None in sigma else sigma, image, None if None in part else part, scores[0].arrays)
 
 
-def _refusal(metric: Metric, why: str) -> ValueError:
+def _unsupported_shapes(metric: Metric, why: str) -> ValueError:
     return ValueError(
-        f"{type(metric).__name__} {why}, and these have several shapes; accepted: metrics of each image alone, such as "
-        "psnr and ssim, or a dataset of one shape"
+        f"{type(metric).__name__} {why}, and these images have several shapes; accepted: metrics that score each image "
+        "separately, such as psnr and ssim, or a dataset with images of one shape"
     )

@@ -1,14 +1,14 @@
 """Rates: how fast the output PSNR grows with the input PSNR as noise fades.
 
-A rate is a limit of infinitely many pixels. At a fixed resolution every curve ends with slope 1: once the noise is
-below the finest details, all of the d coefficients are kept, and the error is d sigma^2 whatever the image. At the
-other end, where only a few coefficients stand out, the curve is that of those few. So a slope is a rate only in a
-window of noise levels between the two (:func:`rate_window`): where oracle wavelet thresholding keeps at least
-:data:`MIN_TERMS` of the d coefficients of an image, and at most :data:`MAX_TERMS` times sqrt(d). The square root is the
-side of the image in pixels: an edge crosses about so many, and once so many coefficients are kept, the finest scale
-along the edges is used up, and there is no finer one that the next coefficients could come from. Long before, the
-pixels are seen: with Haar wavelets on discs the error at the same noise per side is the same at twice as many pixels
-a side, within 0.1 dB, only up to a quarter of the square root. Images of 128 pixels a side or fewer have no window.
+A rate is defined in the limit of infinitely many pixels. At a fixed resolution, every curve ends with slope 1: once the
+noise is below the finest details, all d coefficients are kept, and the error is d sigma^2 for any image. At the other
+end, the curve is determined by a few large coefficients. So a slope is a rate only within a window of noise levels
+(:func:`rate_window`): where oracle wavelet thresholding keeps at least :data:`MIN_TERMS` of the d coefficients of an
+image, and at most :data:`MAX_TERMS` times sqrt(d). The square root is the side of the image in pixels. An edge crosses
+about sqrt(d) pixels, so that once so many coefficients are kept, the finest scale along edges is exhausted, and the
+next coefficients cannot come from finer scales. Pixels matter long before: with Haar wavelets on discs, errors at equal
+noise per side agree within 0.1 dB with errors at twice the resolution only up to a quarter of sqrt(d). Images with
+sides of 128 pixels or fewer have no window.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-#: PSNR above which only the rounding of float32 images is seen (relative errors of 6e-8, or 144 dB).
+#: Above this PSNR, errors are dominated by the rounding of float32 images (relative errors of 6e-8, or 144 dB).
 MAX_PSNR = 140
-#: The window of a rate begins at noise levels at which an oracle keeps at least this number of coefficients.
+#: In the window of a rate, an oracle keeps at least this number of coefficients.
 MIN_TERMS = 32
-#: The window of a rate ends where an oracle keeps this number times the square root of the number of all coefficients.
+#: In the window of a rate, an oracle keeps at most this number times the square root of the number of coefficients.
 MAX_TERMS = 0.25
-#: The decay of coefficients is fitted up to the rank of this number times the square root of the number of all.
+#: The decay of coefficients is fitted up to a rank of this number times the square root of the number of coefficients.
 MAX_RANK = 1.0
-#: Noise levels that a rate needs in its window, since two points always lie on a line.
+#: Number of noise levels that a rate needs in its window, since two points always lie on a line.
 MIN_LEVELS = 3
-#: Coefficients of float32 images are not known better than to this share of the largest.
+#: Coefficients of float32 images below this share of the largest are rounding.
 _ROUNDING = 1e-6
 
 
@@ -100,8 +100,8 @@ def _curves(input_psnr: ArrayLike, output_psnr: ArrayLike) -> tuple[NDArray[np.f
 def local_slopes(input_psnr: ArrayLike, output_psnr: ArrayLike) -> NDArray[np.float64]:
     """Return the slope of output PSNR against input PSNR at each noise level, in dB per dB.
 
-    At the ends it is that of the first and last interval; between them that of the parabola through a level and its
-    neighbours, which is of second order in their distances.
+    At the ends, the slope is that of the first and last interval. In between, it is the slope of the parabola through a
+    level and its neighbours, which is accurate to second order in their distances.
 
     Parameters
     ----------
@@ -140,20 +140,21 @@ def rate_window(
     Parameters
     ----------
     kept
-        How many coefficients of a channel exceed the noise, on average over images, at each noise level, shape (S,).
+        Number of coefficients of a channel that exceed the noise, averaged over images, at each noise level, shape
+        (S,).
     total
-        How many coefficients there are.
+        Number of all coefficients of a channel.
     min_terms
-        Levels at which fewer are kept are left out: the curve is then that of a few large coefficients.
+        Levels with fewer kept coefficients are left out, since a few large coefficients determine the curve there.
     max_terms
-        Levels at which more than this times sqrt(total) are kept are left out: there the slope bends towards 1 on any
-        image, since pixels are seen.
+        Levels with more than this times sqrt(total) kept coefficients are left out, since pixels bend the slope towards
+        1 there on any image.
 
     Returns
     -------
     ndarray
-        Shape (S,), bool; as the number of coefficients above the noise falls with the noise, the levels follow each
-        other.
+        Whether each level is in the window, shape (S,), bool. The number of coefficients above the noise is monotonic
+        in the noise level, so the window is contiguous.
 
     Examples
     --------
@@ -169,21 +170,24 @@ def coefficient_decay(
 ) -> NDArray[np.float64]:
     """Return the exponent of decay of sorted coefficients: alpha where c_(k)^2 falls as k^-(alpha+1).
 
-    It is fitted by least squares of log c_(k)^2 against log k, at ranks that are equally spaced in log k, so that no
-    octave of ranks counts more than another. Then the best M-term approximation has an error of order M^-alpha, and
-    oracle thresholding one of order sigma^(2 alpha/(alpha+1)) (Kadkhodaie 2024, equation 13).
+    The exponent is fitted by least squares of log c_(k)^2 against log k, at ranks that are equally spaced in log k, so
+    that all octaves of ranks have equal weight. The best M-term approximation then has an error of order M^-alpha, and
+    oracle thresholding has an error of order sigma^(2 alpha/(alpha+1)) (Kadkhodaie 2024, equation 13).
 
     Parameters
     ----------
     coefficients
-        Of images in an orthonormal basis, in any order, shape (..., d).
-    min_terms, max_terms
-        The ranks: from ``min_terms`` to ``max_terms`` times sqrt(d).
+        Coefficients of images in an orthonormal basis, in any order, shape (..., d).
+    min_terms
+        The first rank of the fit.
+    max_terms
+        The last rank of the fit is this times sqrt(d).
 
     Returns
     -------
     ndarray
-        Shape (...); NaN where a coefficient in the range is zero, but for rounding: below 1e-6 of the largest.
+        The exponents alpha, shape (...); NaN if a coefficient in the range is zero up to rounding: below 1e-6 of the
+        largest coefficient.
 
     Raises
     ------
@@ -201,10 +205,10 @@ def coefficient_decay(
     first, last = min_terms, min(size, int(max_terms * size**0.5))
     if last - first < 3:
         raise ValueError(
-            f"{size} coefficients: a decay needs at least 4 ranks between {first} and {last}; accepted: larger images"
+            f"{size} coefficients: a decay needs at least 4 ranks, and there are {first} to {last}; use larger images"
         )
     ranks = np.unique(np.geomspace(first, last, num=64).round().astype(int))
-    chosen = energy[..., ranks - 1]
-    known = chosen > _ROUNDING**2 * energy[..., :1]
-    logs = np.log(np.where(known, chosen, np.nan))
+    energies = energy[..., ranks - 1]
+    is_known = energies > _ROUNDING**2 * energy[..., :1]
+    logs = np.log(np.where(is_known, energies, np.nan))
     return np.asarray(-fit_slope(np.log(ranks), logs) - 1)

@@ -1,4 +1,4 @@
-"""Alignment of families of filters, by hand and by its invariances."""
+"""Alignment of families of filters, compared with a direct computation, and its invariances."""
 
 import itertools
 
@@ -50,26 +50,24 @@ def by_hand(ones, others, strengths):
         flat = matrices.flatten(1).numpy()
         return np.stack([row - np.polyval(np.polyfit(logarithms, row, 3), logarithms) for row in flat.T], axis=1)
 
-    one, other = residuals(ones), residuals(others)
-    return (one * other).sum(1) / (np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1))
+    first, second = residuals(ones), residuals(others)
+    return (first * second).sum(1) / (np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1))
 
 
 @settings(max_examples=8)
 @given(seed=st.integers(0, 99), shared=st.floats(0, 1))
-def test_it_is_the_cosine_of_what_a_cubic_in_the_strength_leaves(seed, shared):
+def test_alignment_is_the_cosine_of_residuals_of_a_cubic_in_the_strength(seed, shared):
     ones = filters(seed)
     others = shared * ones + filters(seed + 1000)
-    found = aligned(ones, others, traces(seed))
-    np.testing.assert_allclose(found.own, by_hand(ones, others, traces(seed)), atol=1e-9)
-    assert found.own.dtype == torch.float64
-    assert found.error.tolist() == [0] * COUNT
+    alignment = aligned(ones, others, traces(seed))
+    np.testing.assert_allclose(alignment.own, by_hand(ones, others, traces(seed)), atol=1e-9)
+    assert alignment.own.dtype == torch.float64
+    assert alignment.error.tolist() == [0] * COUNT
 
 
 @settings(max_examples=8)
 @given(scale=st.floats(1e-3, 1e3), common=st.floats(-1, 1), seed=st.integers(0, 99))
-def test_neither_scale_nor_what_images_share_nor_what_strength_decides_nor_the_basis_of_pixels_matters(
-    scale, common, seed
-):
+def test_alignment_is_invariant_to_scale_mean_strength_and_basis_of_pixels(scale, common, seed):
     strengths = traces(seed)
     ones, others = filters(seed), filters(seed) + 2 * filters(seed + 500)
     expected = aligned(ones, others, strengths)
@@ -86,54 +84,54 @@ def test_neither_scale_nor_what_images_share_nor_what_strength_decides_nor_the_b
 
 
 @pytest.mark.parametrize("rounding", [0, 1e-9])
-def test_filters_that_ignore_the_image_score_nothing(rounding):
+def test_filters_that_ignore_the_image_score_0(rounding):
     same = filters(3, 1) + rounding * filters(4)
     assert not changes(exact(same))
-    found = aligned(same, filters(), traces())
-    assert found.own.tolist() == [0] * COUNT
+    alignment = aligned(same, filters(), traces())
+    assert alignment.own.tolist() == [0] * COUNT
 
 
-@pytest.mark.parametrize(("rest", "adapts"), [(0.0, False), (0.05, False), (0.5, True)])
-def test_filters_that_depend_on_the_image_by_their_strength_alone_score_nothing(rest, adapts):
+@pytest.mark.parametrize(("scale", "adapts"), [(0.0, False), (0.05, False), (0.5, True)])
+def test_filters_that_depend_on_the_image_only_through_their_strength_score_0(scale, adapts):
     strengths = traces()
-    blind = filters(3, 1) + filters(4, 1) * strengths.log()[:, None, None]
-    found = adaptation(exact(blind + rest * filters(5)), remove_strength(strengths))
-    assert found.adapts == adapts
-    assert (found.share < 0.02) != adapts
-    assert (aligned(blind + rest * filters(5), filters(5), strengths).own.abs().sum() > 0) == adapts
+    only_strength = filters(3, 1) + filters(4, 1) * strengths.log()[:, None, None]
+    residual = adaptation(exact(only_strength + scale * filters(5)), remove_strength(strengths))
+    assert residual.adapts == adapts
+    assert (residual.share < 0.02) != adapts
+    assert (aligned(only_strength + scale * filters(5), filters(5), strengths).own.abs().sum() > 0) == adapts
 
 
-def test_the_share_is_that_of_the_change_that_strength_does_not_explain():
+def test_the_share_is_the_part_of_the_change_that_strength_does_not_explain():
     strengths = traces()
-    found = adaptation(exact(filters()), remove_strength(strengths))
-    # Three of 25 degrees of freedom go to the cubic.
-    assert found.share == pytest.approx(22 / 25, abs=0.03)
+    residual = adaptation(exact(filters()), remove_strength(strengths))
+    # The cubic uses three of 25 degrees of freedom.
+    assert residual.share == pytest.approx(22 / 25, abs=0.03)
     centred = filters() - filters().mean(0)
-    assert found.share == pytest.approx(float(found.sketch.rows.square().sum() / centred.square().sum()))
+    assert residual.share == pytest.approx(float(residual.sketch.rows.square().sum() / centred.square().sum()))
 
 
 def test_isotropic_residuals_have_no_direction():
     side = 4
-    places = torch.arange(side)
-    rows, columns = torch.meshgrid(places, places, indexing="ij")
-    where = torch.stack([rows.flatten(), columns.flatten()], 1).double()
-    near = torch.cdist(where, where)
+    indices = torch.arange(side)
+    rows, columns = torch.meshgrid(indices, indices, indexing="ij")
+    positions = torch.stack([rows.flatten(), columns.flatten()], 1).double()
+    distances = torch.cdist(positions, positions)
     widths = normal(COUNT, side**2).exp()[:, :, None]
-    kernels = torch.exp(-near / widths)
+    kernels = torch.exp(-distances / widths)
     blurs = kernels + kernels.mT
-    rest = adaptation(exact(blurs), remove_strength(blurs.diagonal(dim1=1, dim2=2).sum(1)))
-    assert not rest.directional((1, side, side)).adapts
-    random_rest = adaptation(exact(filters()), remove_strength(traces())).directional(SHAPE)
-    assert random_rest.adapts
-    assert 0.2 < random_rest.share < 1
+    residual = adaptation(exact(blurs), remove_strength(blurs.diagonal(dim1=1, dim2=2).sum(1)))
+    assert not residual.directional((1, side, side)).adapts
+    random_residual = adaptation(exact(filters()), remove_strength(traces())).directional(SHAPE)
+    assert random_residual.adapts
+    assert 0.2 < random_residual.share < 1
     with pytest.raises(ValueError, match="random vectors"):
         adaptation(DenseMaps(filters(), SHAPE).sketch(8), remove_strength(traces())).directional(SHAPE)
 
 
 @settings(max_examples=20)
 @given(seed=st.integers(0, 99))
-def test_a_partial_cosine_is_that_of_what_a_third_does_not_explain(seed):
-    one, other, third = normal(3, 5, seed=seed)
+def test_a_partial_cosine_is_the_cosine_of_residuals_from_the_third(seed):
+    first, second, third = normal(3, 5, seed=seed)
 
     def cosine(left, right):
         return (left @ right / (left.norm() * right.norm()))[None]
@@ -141,26 +139,26 @@ def test_a_partial_cosine_is_that_of_what_a_third_does_not_explain(seed):
     def rest(vector):
         return vector - third * (vector @ third) / (third @ third)
 
-    found = partial_cosine(cosine(one, other), cosine(one, third), cosine(other, third))
-    torch.testing.assert_close(found, cosine(rest(one), rest(other)), atol=1e-6, rtol=0)
+    partial = partial_cosine(cosine(first, second), cosine(first, third), cosine(second, third))
+    torch.testing.assert_close(partial, cosine(rest(first), rest(second)), atol=1e-6, rtol=0)
 
 
-def test_where_the_third_explains_all_the_partial_cosine_is_0():
+def test_the_partial_cosine_is_0_if_the_third_explains_all():
     one = torch.tensor([0.7, 0.7, 0.7])
     assert partial_cosine(one, torch.tensor([1.0, 0.7, 0.99999]), torch.tensor([0.7, 1.0, 0.7])).tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("shared", [0.0, 0.5, 5.0])
-def test_random_vectors_give_the_same_within_errors_of_the_right_size(shared):
+def test_random_vectors_give_the_same_alignment_within_correct_errors(shared):
     ones, remove = filters(1), remove_strength(traces())
     others = shared * ones + filters(2)
     expected = aligned(ones, others, traces()).own
     scores, errors, shares = [], [], []
     for seed in range(20):
-        left, right = (adaptation(DenseMaps(each, SHAPE).sketch(256, seed), remove) for each in (ones, others))
-        found = align(left, right)
-        scores.append(found.own)
-        errors.append(found.error)
+        left, right = (adaptation(DenseMaps(family, SHAPE).sketch(256, seed), remove) for family in (ones, others))
+        alignment = align(left, right)
+        scores.append(alignment.own)
+        errors.append(alignment.error)
         shares.append(left.share)
     values, estimated = torch.stack(scores), torch.stack(errors).mean()
     assert (values.mean(0) - expected).abs().mean() < 0.02
@@ -170,18 +168,18 @@ def test_random_vectors_give_the_same_within_errors_of_the_right_size(shared):
 
 def test_unpaired_images_are_refused():
     remove = remove_strength(traces())
-    with pytest.raises(ValueError, match=f"not {COUNT} with {COUNT - 1}"):
+    with pytest.raises(ValueError, match=f"not {COUNT} and {COUNT - 1}"):
         align(adaptation(exact(filters()), remove), adaptation(exact(filters()), remove_strength(traces()[1:])))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_filters_on_a_gpu_are_aligned_with_those_that_are_not():
+def test_filters_on_a_gpu_are_aligned_with_filters_on_the_cpu():
     remove = remove_strength(traces())
     ones, others = exact(filters()), exact(filters(1))
-    there = Sketch(ones.rows.cuda(), exact=True)
+    on_gpu = Sketch(ones.rows.cuda(), exact=True)
     expected = align(adaptation(ones, remove), adaptation(others, remove)).own
-    found = align(adaptation(there, remove), adaptation(others, remove)).own
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    mixed = align(adaptation(on_gpu, remove), adaptation(others, remove)).own
+    torch.testing.assert_close(mixed, expected, atol=1e-5, rtol=0)
 
 
 # --- Strength ---
@@ -189,15 +187,15 @@ def test_filters_on_a_gpu_are_aligned_with_those_that_are_not():
 
 @settings(max_examples=20)
 @given(count=st.integers(12, 40), seed=st.integers(0, 99), spread=st.floats(0.05, 3))
-def test_it_removes_the_mean_and_every_cubic_in_the_logarithm_of_the_trace_and_nothing_twice(count, seed, spread):
+def test_removing_strength_is_a_projection_that_removes_every_cubic_in_the_log_trace(count, seed, spread):
     logarithms = spread * normal(count, seed=seed)
     remove = remove_strength(logarithms.exp())
     kept = logarithms[remove.places]
     cubic = sum(normal(1, 5, seed=seed + power) * logarithms[:, None] ** power for power in range(4))
     assert remove(cubic).abs().max() < 1e-7 * cubic.abs().max()
-    rest = remove(normal(count, 3, 3, seed=seed + 9))
+    residual = remove(normal(count, 3, 3, seed=seed + 9))
     for power in range(4):
-        assert (rest * kept[:, None, None] ** power).sum(0).abs().max() < 1e-7 * float(
+        assert (residual * kept[:, None, None] ** power).sum(0).abs().max() < 1e-7 * float(
             kept.abs().max() + 1
         ) ** 4 * count
     matrix = remove.matrix
@@ -205,24 +203,24 @@ def test_it_removes_the_mean_and_every_cubic_in_the_logarithm_of_the_trace_and_n
     torch.testing.assert_close(matrix, matrix.mT)
 
 
-def test_where_all_are_as_strong_only_the_mean_goes():
+def test_only_the_mean_is_removed_if_all_filters_are_equally_strong():
     filters = normal(9, 5)
     remove = remove_strength(torch.full((9,), 3.0) * (1 + 1e-5 * normal(9)))
     torch.testing.assert_close(remove(filters), filters - filters.mean(0))
 
 
-def test_images_without_strength_unusable_ones_and_those_that_decide_alone_are_left_out():
+def test_images_without_strength_unusable_images_and_large_leverages_are_left_out():
     traces = torch.cat([torch.linspace(1, 2, 26), torch.tensor([-1.0, 0.0, 1e9])])
     usable = torch.ones(29, dtype=torch.bool)
     usable[3] = False
-    assert remove_strength(traces, usable).places.tolist() == [place for place in range(26) if place != 3]
-    # The last has a leverage of nearly 1: a cubic goes through it whatever it is.
+    assert remove_strength(traces, usable).places.tolist() == [index for index in range(26) if index != 3]
+    # The last image has a leverage of nearly 1: any cubic can pass through it.
     assert remove_strength(traces[:26], usable[:26]).matrix.diagonal().min() > 0.1
 
 
 @pytest.mark.parametrize("distinct", [2, 3])
-def test_images_that_share_their_strength_with_many_are_kept(distinct):
-    """Of two or three traces a cubic has as many columns: leverages are those of means within each."""
+def test_images_with_equal_strength_are_kept(distinct):
+    """With two or three distinct traces the cubic has rank two or three, and fits the mean of each group."""
     remove = remove_strength(torch.linspace(2, 9, distinct).double().repeat_interleave(20))
     assert len(remove) == 20 * distinct
     filters = normal(20 * distinct, 3)
@@ -240,27 +238,27 @@ def test_few_images_have_no_residuals(count):
 # --- Geometries exchanged between images ---
 
 
-def test_it_is_the_share_of_all_permutations():
+def test_significance_is_the_share_of_all_permutations():
     table = normal(6, 6) + 0.5 * torch.eye(6)
     own = float(table.trace())
     sums = [sum(float(table[i, j]) for i, j in enumerate(order)) for order in itertools.permutations(range(6))]
     expected = sum(total >= own - 1e-9 for total in sums) / len(sums)
     assert 0.01 < expected < 0.5
-    # 9999 random permutations: four standard errors.
+    # The tolerance is four standard errors of 9999 random permutations.
     assert abs(exchange_significance(table) - expected) < 4 * (expected / 9999) ** 0.5
 
 
-def test_without_any_agreement_it_is_uniform():
-    found = torch.tensor([exchange_significance(normal(10, 10, seed=seed), 199) for seed in range(250)])
+def test_significance_is_uniform_without_agreement():
+    p_values = torch.tensor([exchange_significance(normal(10, 10, seed=seed), 199) for seed in range(250)])
     for level in (0.05, 0.2, 0.5):
-        assert abs(float((found <= level).double().mean()) - level) < 4 * (level * (1 - level) / 250) ** 0.5
+        assert abs(float((p_values <= level).double().mean()) - level) < 4 * (level * (1 - level) / 250) ** 0.5
 
 
 @pytest.mark.parametrize("row", [1.0, -2.0])
-def test_what_all_geometries_share_does_not_matter(row):
+def test_significance_does_not_depend_on_row_offsets(row):
     table = normal(12, 12)
     assert exchange_significance(table + row * torch.arange(12.0)[:, None]) == exchange_significance(table)
 
 
-def test_an_image_is_retrieved_where_its_own_geometry_agrees_the_most():
+def test_an_image_is_retrieved_if_its_own_geometry_agrees_the_most():
     assert retrieved(torch.tensor([[2.0, 1.0], [3.0, 0.0]])).tolist() == [1.0, 0.0]

@@ -1,4 +1,4 @@
-"""Checks of denoisers beside their scores: honest ones are not marked, and what is marked is."""
+"""Checks of denoisers in addition to their scores: honest denoisers are not flagged, and dishonest denoisers are."""
 
 import math
 
@@ -55,13 +55,13 @@ HONEST = [
         *((name, dataset) for name in HONEST for dataset in ("gaussian-field[size=16]", "rays[image=discs[size=16]]")),
     ],
 )
-def test_honest_denoisers_are_not_marked(name, dataset):
-    found = audit(evaluation_of(gahbench.create("reference", name), dataset))
-    assert found.marks == ()
-    assert found.facts["difference"] < 1e-5
+def test_honest_denoisers_are_not_flagged(name, dataset):
+    result = audit(evaluation_of(gahbench.create("reference", name), dataset))
+    assert result.marks == ()
+    assert result.facts["difference"] < 1e-5
 
 
-def test_a_memory_of_the_density_is_not_marked_where_test_images_are_training_images():
+def test_a_memory_of_the_density_is_not_flagged_if_test_images_are_training_images():
     evaluation = evaluation_of(gahbench.create("reference", "empirical-bayes"), "finite[discs[size=16],count=8]")
     assert audit(evaluation).marks == ()
 
@@ -73,7 +73,7 @@ def test_a_memory_of_the_density_is_not_marked_where_test_images_are_training_im
         lambda noisy, sigma: noisy if len(noisy) > 1 else noisy * math.nan,
     ],
 )
-def test_output_that_depends_on_the_other_images_is_marked(function):
+def test_outputs_that_depend_on_other_images_are_flagged(function):
     mark, *_ = audit(evaluation_of(Given(function))).marks
     assert mark.startswith(
         "not deterministic: the same noisy images, denoised again one by one in another order, differ"
@@ -81,7 +81,7 @@ def test_output_that_depends_on_the_other_images_is_marked(function):
 
 
 @pytest.mark.parametrize(("size", "is_marked"), [(3e-3, False), (3e-2, True)])
-def test_differences_above_one_percent_of_the_noise_are_marked(size, is_marked):
+def test_differences_above_one_percent_of_the_noise_are_flagged(size, is_marked):
     generator = torch.Generator().manual_seed(0)
 
     def rounded(noisy, sigma):
@@ -90,33 +90,33 @@ def test_differences_above_one_percent_of_the_noise_are_marked(size, is_marked):
     assert bool(audit(evaluation_of(Given(rounded))).marks) is is_marked
 
 
-def test_rounding_of_large_outputs_is_called_divergence_and_no_chance():
-    """In float32, outputs of 1e5 are rounded to .01, which is a fifth of the noise."""
+def test_rounding_of_large_outputs_is_reported_as_divergence():
+    """In float32, outputs of 1e5 are rounded to 0.01, which is a fifth of the noise."""
     calls = iter(range(1000))
 
     def diverges(noisy, sigma):
         return 1e5 + noisy + 0.01 * next(calls)
 
-    found = audit_repetition(evaluation_of(Given(diverges)))
-    assert found.marks == ()
-    (note,) = found.notes
+    result = audit_repetition(evaluation_of(Given(diverges)))
+    assert result.marks == ()
+    (note,) = result.notes
     assert note.startswith("diverged: its outputs are")
-    assert found.facts["size"] > 1e4
+    assert result.facts["size"] > 1e4
 
 
-def test_one_image_that_a_threshold_decides_otherwise_is_no_mark():
+def test_one_image_on_the_other_side_of_a_threshold_is_not_flagged():
     calls = iter(range(1000))
 
     def decides(noisy, sigma):
-        # At the middle level the second of the images that are denoised one by one is another.
+        # At the middle level, the second image that is denoised alone has another output.
         return noisy + (sigma if len(noisy) == 1 and next(calls) == 1 else 0.0)
 
     assert audit(evaluation_of(Given(decides))).marks == ()
 
 
-def test_outputs_without_number_are_called_divergence_and_no_cheat():
-    found = audit(evaluation_of(Given(lambda noisy, sigma: noisy * math.nan)))
-    assert (found.marks, found.notes) == ((), ("diverged: its outputs are not finite at σ = 0.2",))
+def test_outputs_that_are_nan_are_reported_as_divergence():
+    result = audit(evaluation_of(Given(lambda noisy, sigma: noisy * math.nan)))
+    assert (result.marks, result.notes) == ((), ("diverged: its outputs are not finite at σ = 0.2",))
 
 
 def blur_risk(truth, sigma):
@@ -149,14 +149,14 @@ def test_a_claimed_risk_must_be_the_expected_error_at_every_level(shares, wrong)
 
 
 @pytest.mark.parametrize(("excess", "few"), [(0.0, True), (0.01, True), (0.06, False), (-0.4, False)])
-def test_few_errors_are_drawn_where_they_bear_out_a_claim_for_certain(excess, few):
+def test_few_errors_are_drawn_if_they_confirm_a_claim_with_certainty(excess, few):
     drawn = []
 
     def shrinks(noisy, sigma):
         drawn.append(len(noisy))
         return 0.8 * noisy
 
-    # Of 2,304 pixels, whose errors vary by 3 %.
+    # Images have 2304 pixels, so that errors vary by 3 %.
     clean = torch.rand(4, 1, 48, 48, generator=torch.Generator().manual_seed(0))
     truthful = 0.64 * 0.3**2 + (0.2 * clean).square().flatten(1).mean(1)
     evaluation = Evaluation(Given(shrinks, risk=lambda truth, sigma: truthful / (1 + excess)), clean, [0.3])
@@ -169,5 +169,5 @@ def test_few_errors_are_drawn_where_they_bear_out_a_claim_for_certain(excess, fe
     assert (MIN_DRAWS <= sum(drawn) < DRAWS) == few
 
 
-def test_nothing_is_claimed_where_no_risk_was_used():
+def test_no_claim_is_checked_if_no_risk_was_used():
     assert not check_claimed_risk(evaluation_of(Given(lambda noisy, sigma: noisy, risk=blur_risk)))

@@ -1,4 +1,4 @@
-"""Evaluations of some of the images of a split, and of one of them."""
+"""Evaluations of some images of a split, and of a single image."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ SIGMA = 0.1
 
 
 class Counting:
-    """Half of everything, with a risk and a Jacobian, and a count of how often each is asked for."""
+    """A denoiser with a risk and a Jacobian that records its calls."""
 
     kind = "oracle"
 
@@ -45,7 +45,7 @@ def lower_bound():
     return reference
 
 
-def test_later_images_are_seen_as_among_all():
+def test_later_images_have_the_values_that_they_have_among_all_images():
     whole, later = evaluation(lower_bound(), 0, 9), evaluation(lower_bound(), 2, 7)
     for draw in (0, 1):
         assert torch.equal(later.noisy(SIGMA, draw), whole.noisy(SIGMA, draw)[2:])
@@ -58,26 +58,26 @@ def test_later_images_are_seen_as_among_all():
     assert (along.redraws, along.sampling, along.partner) == (False, later.sampling, None)
 
 
-def test_the_best_denoiser_is_that_of_these_images():
-    # It is the genie of each image, whose filters are aligned with themselves alone.
+def test_the_best_denoiser_is_evaluated_on_the_images_of_the_evaluation():
+    # The denoiser is the genie of each image, whose filters are aligned only with themselves.
     scores = gahbench.create("metric", "truth-alignment").score(evaluation(lower_bound(), 2, 26))
     own = [value for value, part in zip(scores.value, scores.part, strict=True) if part == ""]
     assert own == pytest.approx([1.0] * len(own), abs=1e-3)
     assert len(own) >= 24
 
 
-def test_one_image_has_the_values_that_it_has_among_the_others():
+def test_a_single_image_has_the_values_that_it_has_among_all_images():
     denoiser = Counting()
     whole = evaluation(denoiser, 3, 5)
     matrices = whole.local.matrices(SIGMA)
-    for place in range(5):
-        one = whole.only(place)
-        assert one.truth.start == 3 + place
-        assert torch.equal(one.clean[0], whole.clean[place])
-        assert torch.equal(one.noisy(SIGMA)[0], whole.noisy(SIGMA)[place])
-        assert torch.equal(one.denoised(SIGMA)[0], whole.denoised(SIGMA)[place])
-        assert torch.equal(one.risk(SIGMA)[0], whole.risk(SIGMA)[place])
-        assert torch.equal(one.local.matrices(SIGMA)[0], matrices[place])
+    for index in range(5):
+        single = whole.only(index)
+        assert single.truth.start == 3 + index
+        assert torch.equal(single.clean[0], whole.clean[index])
+        assert torch.equal(single.noisy(SIGMA)[0], whole.noisy(SIGMA)[index])
+        assert torch.equal(single.denoised(SIGMA)[0], whole.denoised(SIGMA)[index])
+        assert torch.equal(single.risk(SIGMA)[0], whole.risk(SIGMA)[index])
+        assert torch.equal(single.local.matrices(SIGMA)[0], matrices[index])
     # Nothing was computed twice.
     assert sorted(denoiser.asked) == ["denoise", "jacobian", "risk"]
 

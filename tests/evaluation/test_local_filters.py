@@ -1,4 +1,4 @@
-"""Jacobians of an evaluation: in bfloat16 where they may be, and as accurate as is promised."""
+"""Jacobians of an evaluation: the choice of bfloat16, and its accuracy."""
 
 import gc
 import weakref
@@ -20,7 +20,7 @@ def evaluation(precision, count=26, network="bf-cnn"):
     torch.manual_seed(0)
     parameters = {"width": 8, "layers": 4} if network == "bf-cnn" else {"width": 8, "depth": 1}
     built = gahbench.create("architecture", network, shape=dataset.shape, **parameters)
-    # Untrained weights hardly change an image.
+    # Scale the weights, since untrained networks hardly change an image.
     for parameter in built.parameters():
         parameter.data.mul_(2.5)
     return Evaluation(Trained(built), dataset.images("test", count), [SIGMA], jacobian_precision=precision)
@@ -28,15 +28,15 @@ def evaluation(precision, count=26, network="bf-cnn"):
 
 def test_matrices_are_near_those_of_float32_and_the_error_is_stated():
     exact, fast = evaluation("float32"), evaluation("bfloat16")
-    one, other = exact.local.matrices(SIGMA).double(), fast.local.matrices(SIGMA).double()
-    found = ((one - other).flatten(1).norm(dim=1) / one.flatten(1).norm(dim=1)).max()
-    assert 0 < float(found) <= 0.01
-    assert fast.jacobian_error == pytest.approx(float(found), rel=1.0)
+    exact_matrices, fast_matrices = exact.local.matrices(SIGMA).double(), fast.local.matrices(SIGMA).double()
+    difference = ((exact_matrices - fast_matrices).flatten(1).norm(dim=1) / exact_matrices.flatten(1).norm(dim=1)).max()
+    assert 0 < float(difference) <= 0.01
+    assert fast.jacobian_error == pytest.approx(float(difference), rel=1.0)
     assert exact.jacobian_error == 0
 
 
 @pytest.mark.parametrize("entrant", ["local-blur", None])
-def test_no_more_than_a_number_of_bytes_is_kept(monkeypatch, entrant):
+def test_caches_keep_no_more_than_their_size(monkeypatch, entrant):
     monkeypatch.setattr("gahbench.evaluation.local_filters.MEMORY", 1)
     alive, from_one = [], DenseMaps.__init__
 
@@ -49,26 +49,26 @@ def test_no_more_than_a_number_of_bytes_is_kept(monkeypatch, entrant):
     images = dataset.images("test", 26)
     if entrant is None:
         network = gahbench.create("architecture", "bf-cnn[width=4,layers=3]", shape=dataset.shape).eval()
-        found = Evaluation(Trained(network), images, [0.1, 0.2, 0.3], dataset=dataset)
+        fake = Evaluation(Trained(network), images, [0.1, 0.2, 0.3], dataset=dataset)
     else:
-        found = Evaluation(gahbench.create("reference", entrant), images, [0.1, 0.2, 0.3], dataset=dataset)
+        fake = Evaluation(gahbench.create("reference", entrant), images, [0.1, 0.2, 0.3], dataset=dataset)
     kept = []
-    for sigma in found.sigmas:
-        remove = remove_strength(found.local.trace(sigma).value)
-        kept.append(weakref.ref(found.local.adaptation(sigma, remove, directional=True).sketch.rows))
-        kept.append(weakref.ref(found.local.matrices(sigma)))
+    for sigma in fake.sigmas:
+        remove = remove_strength(fake.local.trace(sigma).value)
+        kept.append(weakref.ref(fake.local.adaptation(sigma, remove, directional=True).sketch.rows))
+        kept.append(weakref.ref(fake.local.matrices(sigma)))
     gc.collect()
-    # What is at one noise level is more than a byte: the latest of each kind is kept alone.
-    assert [one() is not None for one in kept] == [False, False, False, False, True, True]
-    assert sum(one() is not None for one in alive) <= 2
+    # Each entry is larger than a byte, so that only the latest entry of each cache is kept.
+    assert [reference() is not None for reference in kept] == [False, False, False, False, True, True]
+    assert sum(reference() is not None for reference in alive) <= 2
 
 
 @pytest.mark.parametrize("count", [3, 24])
-def test_what_filters_do_beyond_their_strength_decides_too(monkeypatch, count):
+def test_the_error_relative_to_the_change_of_filters_must_be_small_too(monkeypatch, count):
     exact = evaluation("float32", count).local.matrices(SIGMA)
     rounded = evaluation("bfloat16", count).local
     assert not torch.equal(rounded.matrices(SIGMA), exact)
-    monkeypatch.setattr("gahbench.evaluation.local_filters.MAX_OF_CHANGE", 1e-9)
+    monkeypatch.setattr("gahbench.evaluation.local_filters.MAX_SHARE_OF_CHANGE", 1e-9)
     strict = evaluation("bfloat16", count).local
     assert torch.equal(strict.matrices(SIGMA), exact)
     assert strict.error == 0 < rounded.error
@@ -76,7 +76,7 @@ def test_what_filters_do_beyond_their_strength_decides_too(monkeypatch, count):
 
 def test_the_faster_precision_is_chosen_and_stated(monkeypatch):
     exact = evaluation("auto", 4)
-    # Work of a moment.
+    # With little work, "auto" chooses float32 without a measurement.
     assert torch.equal(exact.local.matrices(SIGMA), evaluation("float32", 4).local.matrices(SIGMA))
     assert (exact.jacobian_choice.precision, exact.jacobian_error) == ("float32", 0)
     monkeypatch.setattr("gahbench.devices.hardware.Cpu.has_bfloat16", True)
@@ -86,20 +86,20 @@ def test_the_faster_precision_is_chosen_and_stated(monkeypatch):
     assert fast.jacobian_choice == Choice("bfloat16", "faster")
 
 
-def test_networks_of_other_nonlinearities_are_done_in_float32_and_said_to_be(monkeypatch):
-    one, other = evaluation("float32", 4, "vit"), evaluation("bfloat16", 4, "vit")
-    assert torch.equal(one.local.matrices(SIGMA), other.local.matrices(SIGMA))
-    assert other.jacobian_error == 0
+def test_networks_with_other_nonlinearities_use_float32_and_the_choice_says_so(monkeypatch):
+    exact, fast = evaluation("float32", 4, "vit"), evaluation("bfloat16", 4, "vit")
+    assert torch.equal(exact.local.matrices(SIGMA), fast.local.matrices(SIGMA))
+    assert fast.jacobian_error == 0
     monkeypatch.setattr("gahbench.devices.hardware.Cpu.has_bfloat16", True)
     monkeypatch.setattr("gahbench.networks.precision.MIN_SECONDS", 0.0)
     monkeypatch.setattr("gahbench.networks.precision.MAX_SHARE", 1e9)
-    found = evaluation("auto", 4, "vit")
-    found.local.matrices(SIGMA)
-    assert found.jacobian_choice.precision == "float32"
-    assert "rectifiers" in found.jacobian_choice.reason
+    automatic = evaluation("auto", 4, "vit")
+    automatic.local.matrices(SIGMA)
+    assert automatic.jacobian_choice.precision == "float32"
+    assert "rectifiers" in automatic.jacobian_choice.reason
 
 
-def test_a_suite_may_ask_for_float32_which_is_another_score(tmp_path):
+def test_a_suite_may_ask_for_float32_which_changes_the_keys_of_scores(tmp_path):
     from gahbench.planning.plan import make_plan
     from gahbench.planning.suite import load_suite
     from gahbench.registry.registry import Registry
@@ -112,11 +112,11 @@ training: {steps: 1, batch_size: 2}
 scoring: {sigmas: [0.1], images: 4, metrics: [psnr, spectrum]%s}
 """
     keys = []
-    for more in ("", ", jacobian_precision: auto", ", jacobian_precision: float32"):
-        (tmp_path / "precise.yaml").write_text(text % more)
+    for option in ("", ", jacobian_precision: auto", ", jacobian_precision: float32"):
+        (tmp_path / "precise.yaml").write_text(text % option)
         registry = Registry()
         plan = make_plan(load_suite(tmp_path / "precise.yaml", registry), registry)
         keys.append({(unit.entrant, unit.metric): unit.key for unit in plan.units})
     assert keys[0] == keys[1]
-    # Only scores that have Jacobians are others.
+    # Only scores with Jacobians have other keys.
     assert {metric for (_, metric), key in keys[0].items() if key != keys[2][_, metric]} == {"spectrum"}

@@ -35,56 +35,56 @@ def table(scores):
     return {(sigma, image): value for value, sigma, image in zip(scores.value, scores.sigma, scores.image, strict=True)}
 
 
-def test_each_image_has_its_score_and_noise_of_its_own(whole):
+def test_each_image_has_its_own_score_and_noise(whole):
     scores = measurement(whole).score(Psnr())
-    # Arrays are those of the first shape.
+    # Arrays hold images of the first shape.
     assert scores.arrays["clean"].shape == (3, 1, 17, 23)
-    found = table(scores)
-    few = table(measurement(whole, 3).score(Psnr()))
-    assert few == {key: value for key, value in found.items() if key[1] < 3}
-    assert set(found) == {(sigma, image) for sigma in SIGMAS for image in range(5)}
-    # The noise is named by the shape of an image, and its place among those of that shape.
-    one, other = measurement(whole).evaluations
-    for evaluation, shape in ((one, (1, 17, 23)), (other, (1, 16, 16))):
+    values = table(scores)
+    values_of_three = table(measurement(whole, 3).score(Psnr()))
+    assert values_of_three == {key: value for key, value in values.items() if key[1] < 3}
+    assert set(values) == {(sigma, image) for sigma in SIGMAS for image in range(5)}
+    # The noise depends on the shape of an image, and on its index among images of this shape.
+    first, second = measurement(whole).evaluations
+    for evaluation, shape in ((first, (1, 17, 23)), (second, (1, 16, 16))):
         noise = evaluation_noise(len(evaluation.clean), shape, 0.1, 0, "test", "x".join(map(str, shape)), block=1)
         assert torch.equal(evaluation.noisy(0.1), evaluation.clean + noise)
         assert torch.equal(evaluation.along(evaluation.denoiser).noisy(0.1), evaluation.noisy(0.1))
-        places = [place for place, size in enumerate(SIZES) if tuple(sorted(size)) == shape[1:]]
+        indices = [index for index, size in enumerate(SIZES) if tuple(sorted(size)) == shape[1:]]
         errors = (evaluation.denoised(0.1) - evaluation.clean).double().square().mean((1, 2, 3))
-        assert [found[0.1, place] for place in places] == pytest.approx((-10 * errors.log10()).tolist())
-    assert len({round(value, 6) for value in found.values()}) == 10
-    assert not torch.equal((one.noisy(0.1) - one.clean)[0, 0, 0, :16], (other.noisy(0.1) - other.clean)[0, 0, 0])
+        assert [values[0.1, index] for index in indices] == pytest.approx((-10 * errors.log10()).tolist())
+    assert len({round(value, 6) for value in values.values()}) == 10
+    assert not torch.equal((first.noisy(0.1) - first.clean)[0, 0, 0, :16], (second.noisy(0.1) - second.clean)[0, 0, 0])
 
 
 @pytest.mark.parametrize("metric", [Psnr(), Ssim()])
-def test_every_image_is_scored_as_in_the_set_of_its_shape(whole, metric):
-    # Its expected error has no noise in it: in the one shape it is a closed form, in the other it is measured.
-    found = table(measurement(whole, reference="oracle-threshold").score(metric))
-    assert len(found) == 10
-    assert all(found[SIGMAS[0], place] > found[SIGMAS[1], place] > 0 for place in range(5))
+def test_every_image_is_scored_as_in_a_dataset_of_its_shape(whole, metric):
+    # One shape has a closed-form expected error, the other a measured error.
+    values = table(measurement(whole, reference="oracle-threshold").score(metric))
+    assert len(values) == 10
+    assert all(values[SIGMAS[0], index] > values[SIGMAS[1], index] > 0 for index in range(5))
     if isinstance(metric, Psnr):
         alone = measurement(whole.of_shape((1, 16, 16)), 2, "oracle-threshold")
         noise = evaluation_noise(2, (1, 16, 16), 0.1, 0, "test")
         assert torch.equal(alone.evaluation.noisy(0.1), alone.evaluation.clean + noise)
         alone = alone.score(metric)
-        assert [found[sigma, place] for sigma in SIGMAS for place in (1, 3)] == pytest.approx(alone.value)
+        assert [values[sigma, index] for sigma in SIGMAS for index in (1, 3)] == pytest.approx(alone.value)
 
 
-class Whole_(Metric):
-    """One value for all images."""
+class OneValue(Metric):
+    """A metric with one value for all images."""
 
     def score(self, evaluation):
         return Scores([1.0])
 
 
 class Pairs(Psnr):
-    """Compares images."""
+    """A metric that compares images."""
 
     min_images = 2
 
 
 class Narrow(Psnr):
-    """Takes one size."""
+    """A metric that accepts one shape."""
 
     def check(self, shape, sigmas):
         if shape != (1, 17, 23):
@@ -92,20 +92,20 @@ class Narrow(Psnr):
 
 
 @pytest.mark.parametrize(
-    ("metric", "said"),
+    ("metric", "message"),
     [
-        (Whole_(), "one value for all images, and these have several shapes; accepted: .* psnr and ssim"),
-        (Pairs(), "compares images, or needs some of one shape"),
+        (OneValue(), "one value for all images, and these images have several shapes; accepted: .* psnr and ssim"),
+        (Pairs(), "compares images, or needs images of one shape"),
         (Narrow(), "takes 17x23 alone"),
     ],
 )
-def test_metrics_that_do_not_measure_each_image_alone_are_refused(whole, metric, said):
-    with pytest.raises(ValueError, match=said):
+def test_metrics_that_do_not_score_each_image_separately_are_refused(whole, metric, message):
+    with pytest.raises(ValueError, match=message):
         measurement(whole).score(metric)
 
 
-class Basis_(gahbench.Basis):
-    """A basis that has a note on each shape, which no transform is needed for."""
+class BasisWithNotes(gahbench.Basis):
+    """A basis with a note on each shape."""
 
     def analysis(self, images):
         return images
@@ -120,9 +120,9 @@ class Basis_(gahbench.Basis):
         return (f"of {shape[-1]} columns",)
 
 
-def test_notes_of_a_basis_are_of_all_shapes(whole):
+def test_notes_of_a_basis_cover_all_shapes(whole):
     class WithBasis(gahbench.Reference):
-        basis, notes = Basis_(), ("its own", "of 17 columns")
+        basis, notes = BasisWithNotes(), ("its own", "of 17 columns")
 
         def denoise(self, noisy, sigma, truth):
             return noisy
@@ -139,25 +139,25 @@ def test_notes_of_a_basis_are_of_all_shapes(whole):
 
 
 class Random(gahbench.Reference):
-    """Draws anew each time."""
+    """A denoiser with random outputs."""
 
     def denoise(self, noisy, sigma, truth):
         return noisy + torch.randn(noisy.shape)
 
 
-def test_checks_are_of_the_shape_of_most_images_and_say_so(whole):
+def test_checks_use_the_most_frequent_shape_and_say_so(whole):
     request = {"split": "test", "images": 5, "sigmas": SIGMAS, "noise_seed": 0}
-    found = _audit_row(Measurement(whole, Subject(Random), request, torch.device("cpu")))
-    assert found["checks"]["checked"] == 3
-    assert found["marks"][0].startswith("not deterministic")
-    assert all(mark.endswith("(of 3 of 5 images)") for mark in found["marks"])
+    audit = _audit_row(Measurement(whole, Subject(Random), request, torch.device("cpu")))
+    assert audit["checks"]["checked"] == 3
+    assert audit["marks"][0].startswith("not deterministic")
+    assert all(mark.endswith("(of 3 of 5 images)") for mark in audit["marks"])
     alone = _audit_row(
         Measurement(whole.of_shape((1, 16, 16)), Subject(Random), request | {"images": 2}, torch.device("cpu"))
     )
     assert not alone["marks"][0].endswith("images)")
 
 
-def test_a_run_has_one_table_for_the_set_and_a_refused_metric_costs_its_values(whole, tmp_path):
+def test_a_run_has_one_table_for_all_shapes_and_a_refused_metric_has_no_values(whole, tmp_path):
     suite = tmp_path / "mixed.yaml"
     suite.write_text(
         f"""
@@ -169,15 +169,15 @@ scoring: {{sigmas: [0.1], images: all, metrics: [psnr, ssim, adaptation]}}
     )
     run = gahbench.run(suite, out=tmp_path / "out", engine="inline")
     for metric in ("psnr", "ssim"):
-        of = run.results.scores[run.results.scores["metric"] == metric]
-        assert sorted(zip(of["entrant"], map(int, of["image"]), strict=True)) == [
-            (entrant, image) for entrant in sorted(of["entrant"].unique()) for image in range(5)
+        rows = run.results.scores[run.results.scores["metric"] == metric]
+        assert sorted(zip(rows["entrant"], map(int, rows["image"]), strict=True)) == [
+            (entrant, image) for entrant in sorted(rows["entrant"].unique()) for image in range(5)
         ]
-        assert of["entrant"].nunique() == 2
+        assert rows["entrant"].nunique() == 2
     assert run.results.datasets["fingerprint"].tolist() == [whole.fingerprint()]
     notes = run.results.notes
-    said = notes.loc[notes["entrant"] == "oracle-threshold[sym4]", "note"].tolist()
-    assert said == ["images of 17x23 are continued to 20x24 by their mirror image (3 of 5 images)"]
+    texts = notes.loc[notes["entrant"] == "oracle-threshold[sym4]", "note"].tolist()
+    assert texts == ["images of 17x23 are continued to 20x24 by their mirror image (3 of 5 images)"]
     failures = run.results.failures
     assert set(failures["metric"]) == {"adaptation"}
     assert failures["error"].str.contains("several shapes").all()
@@ -187,23 +187,25 @@ scoring: {{sigmas: [0.1], images: all, metrics: [psnr, ssim, adaptation]}}
 
 
 def with_partner():
-    found = measurement(gahbench.create("dataset", "discs", size=8), 3, "identity", sampling={"count": 5})
-    found.partner = lambda: Subject(lambda: gahbench.create("reference", "gaussian-blur"), {"split": "B", "count": 4})
-    return found
+    measured = measurement(gahbench.create("dataset", "discs", size=8), 3, "identity", sampling={"count": 5})
+    measured.partner = lambda: Subject(
+        lambda: gahbench.create("reference", "gaussian-blur"), {"split": "B", "count": 4}
+    )
+    return measured
 
 
-def seeing(see, *needs):
+def metric_that_sees(see, *needs):
     class Sees(gahbench.Metric):
         def score(self, evaluation):
             return gahbench.Scores([float(see(evaluation))])
 
-    found = Sees()
-    found.needs = frozenset(needs)
-    return found
+    metric = Sees()
+    metric.needs = frozenset(needs)
+    return metric
 
 
-def seen(measured, see, *needs):
-    return measured.score(seeing(see, *needs)).value[0]
+def value_seen(measured, see, *needs):
+    return measured.score(metric_that_sees(see, *needs)).value[0]
 
 
 @pytest.mark.parametrize(
@@ -214,9 +216,9 @@ def seen(measured, see, *needs):
         (lambda evaluation: evaluation.sampling.count == 5, "samples"),
     ],
 )
-def test_facts_are_seen_by_metrics_that_need_them_alone(see, need):
+def test_only_metrics_that_declare_a_need_see_the_facts(see, need):
     measured = with_partner()
-    assert [seen(measured, see), seen(measured, see, need), seen(measured, see)] == [0, 1, 0]
+    assert [value_seen(measured, see), value_seen(measured, see, need), value_seen(measured, see)] == [0, 1, 0]
 
 
 def test_jacobians_and_samples_are_refused_to_metrics_that_do_not_need_them():
@@ -226,23 +228,23 @@ def test_jacobians_and_samples_are_refused_to_metrics_that_do_not_need_them():
         lambda evaluation: evaluation.along(evaluation.denoiser).local.trace(0.1).value[0],
         lambda evaluation: evaluation.only(0).local.trace(0.1).value[0],
     ):
-        assert seen(measured, see, "jacobian") == pytest.approx(64)
+        assert value_seen(measured, see, "jacobian") == pytest.approx(64)
         with pytest.raises(ValueError, match=r'needs = frozenset\(\{"jacobian"\}\)'):
-            seen(measured, see)
+            value_seen(measured, see)
     with pytest.raises(ValueError, match=r'needs = frozenset\(\{"samples"\}\)'):
-        seen(measured, lambda evaluation: len(evaluation.samples))
+        value_seen(measured, lambda evaluation: len(evaluation.samples))
 
 
 def test_results_are_shared_by_the_metrics_of_an_entrant():
     measured = with_partner()
-    found = []
+    calls = []
 
     def keep(evaluation):
-        found.append((evaluation.denoised(0.1), evaluation.local))
+        calls.append((evaluation.denoised(0.1), evaluation.local))
         return 0
 
     for _ in range(2):
-        seen(measured, keep, "jacobian")
-    (one, first), (other, second) = found
-    assert one is other
-    assert first is second
+        value_seen(measured, keep, "jacobian")
+    (first_images, first_filters), (second_images, second_filters) = calls
+    assert first_images is second_images
+    assert first_filters is second_filters

@@ -14,7 +14,7 @@ from gahbench.evaluation.rates import (
 )
 
 
-def test_slope_is_the_least_squares_one():
+def test_the_slope_is_that_of_least_squares():
     generator = np.random.default_rng(0)
     x, y = generator.normal(size=7), generator.normal(size=(2, 3, 7))
     expected = [[np.polyfit(x, curve, 1)[0] for curve in row] for row in y]
@@ -28,7 +28,7 @@ def test_slope_of_a_power_law_of_sigma():
     assert fit_slope(input_psnr(sigma), output) == pytest.approx(alpha / (alpha + 1))
 
 
-def test_a_curve_with_a_hole_has_no_slope():
+def test_a_curve_with_a_nan_has_no_slope():
     slopes = fit_slope([1, 2, 3], [[1, 2, 3], [1, np.nan, 3]])
     assert slopes[0] == pytest.approx(1)
     assert np.isnan(slopes[1])
@@ -81,8 +81,8 @@ def test_decay_of_a_power_law(alpha):
     generator = np.random.default_rng(0)
     ranks = generator.permutation(np.arange(1, 5001))
     signs = generator.choice([-1, 1], size=(3, 5000))
-    found = coefficient_decay(signs * ranks ** (-(alpha + 1) / 2))
-    np.testing.assert_allclose(found, [alpha] * 3)
+    decay = coefficient_decay(signs * ranks ** (-(alpha + 1) / 2))
+    np.testing.assert_allclose(decay, [alpha] * 3)
 
 
 def test_an_edge_in_a_haar_basis_decays_as_wavelets_do():
@@ -101,5 +101,5 @@ def test_an_edge_in_a_haar_basis_decays_as_wavelets_do():
 
 def test_decay_needs_ranks_that_are_not_zero():
     assert np.isnan(coefficient_decay(np.zeros(10_000)))
-    with pytest.raises(ValueError, match="accepted: larger images"):
+    with pytest.raises(ValueError, match="use larger images"):
         coefficient_decay(np.ones(100))
