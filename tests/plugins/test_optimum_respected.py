@@ -1,4 +1,4 @@
-"""Nothing that could be used in practice is better than the best possible, beyond chance."""
+"""Practical denoisers are not significantly better than the optimum."""
 
 import functools
 
@@ -25,11 +25,11 @@ FAMILIES = [
 SIGMAS = (0.03, 0.1, 0.3)
 COUNT = 64
 DENOISERS = ("identity", "bayes-shrink[haar]", "bayes-shrink[dct]")
-STANDARD_ERRORS = 4.0  # of 100 comparisons hardly one is beyond 3 by chance, and none beyond 4
+STANDARD_ERRORS = 4.0  # in 100 comparisons, deviations above 3 are rare and above 4 practically impossible
 
 
 def squared_errors(denoiser, dataset, sigma):
-    """Squared errors per pixel of the first test images, under the noise of every run."""
+    """Return squared errors per pixel of the first test images, under the noise of runs."""
     evaluation = Evaluation(denoiser, dataset.images("test", COUNT), [sigma], dataset=dataset)
     risk = evaluation.risk(sigma)
     if risk is not None:
@@ -39,7 +39,7 @@ def squared_errors(denoiser, dataset, sigma):
 
 @functools.cache
 def optimum(family):
-    """Return the dataset and, by noise level, its best possible errors, shape (N,), and the posteriors if known."""
+    """Return the dataset, and by noise level its optimal errors, shape (N,), and known posteriors."""
     dataset = gahbench.create("dataset", family)
     if dataset.optimum.kind == "bracket":
         return dataset, {sigma: dataset.lower_bound("test", COUNT, sigma) for sigma in SIGMAS}, {}
@@ -51,7 +51,7 @@ def optimum(family):
 
 
 def excess(denoiser, family, sigma):
-    """Return the mean error above the best possible, and its standard error."""
+    """Return the mean excess over the optimal error, and its standard error."""
     dataset, best, _ = optimum(family)
     difference = squared_errors(denoiser, dataset, sigma) - best[sigma]
     return float(difference.mean()), float(difference.std() / COUNT**0.5)
@@ -61,7 +61,7 @@ def excess(denoiser, family, sigma):
 def test_no_practical_reference_is_better_than_the_optimum(family):
     for name in DENOISERS:
         check_that_none_is_better(gahbench.create("reference", name), family)
-    # In the same test, as posteriors take long and are kept in a process.
+    # These checks share a test, since posteriors take long and are cached per process.
     check_the_trace(family)
     if family in ("gaussian-field[size=16]", "discs[size=10]", "sinusoids[size=16]"):
         check_that_a_little_more_knowledge_is_found(family)
@@ -74,7 +74,7 @@ def check_that_none_is_better(reference, family):
 
 
 def check_the_trace(family):
-    """The mean of the posterior's trace is the mean error of its mean (Kadkhodaie 2024, equation 10)."""
+    """Check that the mean trace of the posterior is the mean error of its mean (Kadkhodaie 2024, equation 10)."""
     dataset, best, posteriors = optimum(family)
     pixels = torch.Size(dataset.shape).numel()
     for sigma, posterior in posteriors.items():
@@ -84,7 +84,7 @@ def check_the_trace(family):
 
 
 def check_that_a_little_more_knowledge_is_found(family):
-    """An error 3 % below the optimum in every image is beyond it: the comparison has the power to detect it."""
+    """Check that the comparison detects errors 3 % below the optimum."""
     _, _, posteriors = optimum(family)
 
     class Better:
@@ -129,7 +129,7 @@ def test_runs_check_that_no_trained_network_is_better_than_the_optimum(tmp_path)
         assert (check.entrants, check.comparisons, check.missed, check.beyond) == (3, 9, 0, ())
         assert check.optimum == ("lower-bound" if name.startswith("c-alpha") else "optimal")
         rows = rows.set_index("entrant")
-        # Trained enough to be a rival.
+        # The network is trained well enough for a meaningful comparison.
         assert rows.loc["unet[width=16,levels=2]", "deficit@0.3"] < rows.loc["identity", "deficit@0.3"] - 4
         assert rows["deficit"].dropna().min() > 0
     written = (tmp_path / "out" / "leaderboard.md").read_text()

@@ -1,4 +1,4 @@
-"""The pages about plugins: their examples are whole files that work, and all that plugins may use has a docstring."""
+"""The pages about plugins: working examples, and docstrings of all public names."""
 
 import importlib
 import inspect
@@ -23,14 +23,14 @@ PACKAGES = ("gahbench", *(f"gahbench.{room}" for room in ("evaluation", "jacobia
 
 
 def examples():
-    """Return the files of the pages, by name: the first line of each is its name."""
+    """Return the files of the pages by name, which is in their first line."""
     blocks = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", GUIDE, flags=re.DOTALL)
     return dict(blocks)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """All examples, saved under their names."""
+    """A folder with all examples, saved under their names."""
     place = tmp_path / "from_guide"
     place.mkdir()
     for name, code in examples().items():
@@ -67,9 +67,9 @@ def test_all_examples_run_in_the_suite_of_the_page(folder, command, tmp_path):
     bases = ("diagonal-wiener[walsh,images=128]", "diagonal-wiener[wavelet[db4,levels=2]]", "oracle-threshold[walsh]")
     for part in ("ramps", "two-layer", *bases, "noise-left[edges=0.2]"):
         assert part in printed
-    # The tracker has the last validation of the one network.
+    # The tracker received the last validation of the network.
     assert "two-layer[width=8] on ramps[size=16] (seed 0) step 200 validation_psnr " in (out / "curves.txt").read_text()
-    # On this family the best denoiser is known, and no error is below it.
+    # The optimal denoiser of this family is known, and has the highest PSNR.
     board = results.leaderboard(full=True).set_index("entrant")
     assert board["psnr"].idxmax() == "optimal"
 
@@ -106,7 +106,7 @@ CONTRACTS = (
 
 @pytest.mark.parametrize("contract", CONTRACTS)
 def test_every_member_of_a_contract_is_documented_for_the_reference(contract):
-    """Methods by a docstring, fields by that of the class, other attributes by a comment ``#:`` above them."""
+    """Methods need docstrings, fields an entry in that of the class, and other attributes a ``#:`` comment."""
     parameters = described(inspect.getdoc(contract))
     source = inspect.getsource(contract)
     for name, item in vars(contract).items():
@@ -138,7 +138,7 @@ def described(text, heading="Parameters"):
 def test_every_public_name_can_be_imported_and_is_documented(package, name):
     item = getattr(importlib.import_module(package), name)
     if not (inspect.isclass(item) or inspect.isroutine(item)):
-        # A constant or a type, which has no docstring.
+        # Constants and types have no docstring.
         files = (ROOT / "gahbench").rglob("*.py")
         comment = re.compile(rf"^#: .*\n{name}(: .*)? = ", flags=re.MULTILINE)
         assert any(comment.search(file.read_text(encoding="utf-8")) for file in files)
@@ -149,5 +149,5 @@ def test_every_public_name_can_be_imported_and_is_documented(package, name):
     if inspect.isroutine(item):
         assert described(text) == set(inspect.signature(item).parameters)
     elif is_dataclass(item):
-        # What is kept inside, and what a plugin has no use for, begins with an underscore.
+        # Internal fields begin with an underscore.
         assert described(text) == {field.name for field in fields(item) if not field.name.startswith("_")}

@@ -1,4 +1,4 @@
-"""Tensors of bases are kept and made for derivatives; a GPU computes for all places what a processor does for some."""
+"""Caching of tensors, and equal results on a GPU, which computes all candidates, and on a CPU."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ def test_cached_results_are_not_inference_tensors():
 
 @pytest.mark.parametrize("basis", ["dct", "sym4", "wavelet-ti[haar]", "wavelet-packet", "curvelet", "bandlet"])
 def test_a_basis_first_used_in_inference_mode_has_gradients(basis):
-    # A size that no other test uses.
+    # No other test uses this size, so nothing is cached.
     result = gahbench.create("basis", basis)
     clean = torch.rand(1, 1, 40, 24, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
@@ -74,7 +74,7 @@ def test_bandlets_are_the_same_if_every_square_is_searched_and_transformed(monke
     )
     monkeypatch.setattr("gahbench_plugins.bases.bandlet.candidate_indices", every_number)
     adapted = basis.adapt(images, 0.3, noisy=True)
-    # Some squares were not worth a search.
+    # Some squares were not searched.
     assert min(searched) < 1
     for image in range(len(images)):
         assert adapted.geometry(image) == fewer.geometry(image)

@@ -1,4 +1,4 @@
-"""Networks in evaluation whose weights hide nothing: no zeros, no small last layers, moved running averages."""
+"""Networks in evaluation mode with random weights and running averages, without zeros or small last layers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def build(network: Any, shape: tuple[int, int, int], **parameters: Any) -> nn.Mo
 
 
 def untrained(network: Any, shape: tuple[int, int, int], **parameters: Any) -> nn.Module:
-    """Build a network as its constructor leaves it, always with the same weights, in evaluation."""
+    """Build a network with the initial weights of a fixed seed, in evaluation mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         if isinstance(network, str):

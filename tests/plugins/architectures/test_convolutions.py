@@ -19,7 +19,7 @@ def test_features_keep_their_size_through_many_layers_without_normalisation(bias
     noise = torch.randn(2, 1, 24, 24)
     with torch.no_grad():
         features = Chain(1, 64, 20, bias=bias, norm=False, blind=True).layers[:-1](noise)
-    # He et al. 2015: the mean square is kept in expectation; borders of zeros and chance take some of it.
+    # He et al. 2015 preserve the expected mean square; zero padding and chance reduce it.
     assert 0.1 < float(features.square().mean()) < 10
 
 
@@ -42,7 +42,7 @@ def test_bias_free_norm_has_the_derivative_of_its_formula(layout):
     torch.manual_seed(0)
     norm = BiasFreeNorm(5).double().train()
     norm.gain.data.uniform_(0.5, 2)
-    # A mean that is not small beside the deviation.
+    # The mean is not small relative to the deviation.
     features = (torch.randn(3, 5, 6, 7).double() + 0.7).contiguous(memory_format=layout).requires_grad_()
 
     def formula(features, gain):
@@ -91,7 +91,7 @@ def test_the_map_of_the_noise_level_is_an_additional_channel():
 def test_the_embedding_distinguishes_levels_by_their_ratio():
     torch.manual_seed(0)
     embedding = NoiseEmbedding(16)
-    # What goes into the layers: features of equal norm, whose products depend on the ratio of the levels alone.
+    # The Fourier features have equal norms, and products that depend only on the ratio of the levels.
     seen = []
     embedding.layers.register_forward_hook(lambda module, inputs, result: seen.append(inputs[0]))
     levels = torch.tensor([0.01, 0.011, 0.1, 0.11, 1.0, 1.1])
@@ -147,7 +147,7 @@ def test_the_norm_is_of_each_pixel_over_its_channels():
 
 
 def test_the_layers_estimate_the_noise_over_sigma():
-    """So without noise the image is returned as it is; with a blind embedding what is removed is in proportion."""
+    """Without noise the image is unchanged; with a constant embedding the removed noise is proportional to sigma."""
     network = build(UNetConditional, (3, 16, 16), width=4)
     noisy = images(2, (3, 16, 16))
     with torch.no_grad():
@@ -160,7 +160,7 @@ def test_the_layers_estimate_the_noise_over_sigma():
 
 
 def test_preconditioned_layers_are_given_unit_variance_and_estimate_it(monkeypatch):
-    """Of white images of standard deviation s about 1/2, whose best denoiser is what they add to: they estimate 0."""
+    """On white images of standard deviation s around 1/2 the linear estimate is optimal, so the layers estimate 0."""
     spread, generator = 0.2, torch.Generator().manual_seed(0)
     clean = 0.5 + spread * torch.randn(4, 1, 64, 64, generator=generator)
     network = build(UNetConditional, (1, 64, 64), width=4, sigma_data=spread)
@@ -176,6 +176,6 @@ def test_preconditioned_layers_are_given_unit_variance_and_estimate_it(monkeypat
         torch.testing.assert_close(linear, best)
         monkeypatch.setattr(network, "_layers", lambda images, _: torch.ones_like(images))
         unit = network(noisy, sigma) - linear
-        # What is left to estimate has unit variance.
+        # The target of the layers has unit variance.
         assert ((clean - linear) / unit).std() == pytest.approx(1, abs=0.03)
         assert ((clean - linear) / unit).mean() == pytest.approx(0, abs=0.03)

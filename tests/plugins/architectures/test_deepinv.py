@@ -1,4 +1,4 @@
-"""Networks of deepinv: those with parameters of ours, and any by the name of its class."""
+"""Networks of deepinv: those with parameters of gahbench, and any other by its class name."""
 
 import sys
 
@@ -28,7 +28,7 @@ installed = pytest.mark.extras("deepinv")
 
 
 def build(network, shape=(1, 32, 32)):
-    """Build a tiny network whose last layers, where they start at zero, are opened."""
+    """Build a tiny network, and replace zeros in its last layers."""
     result = untrained(network, shape, **TINY[network])
     generator = torch.Generator().manual_seed(0)
     for parameter in result.parameters():
@@ -44,7 +44,7 @@ def relative(result, expected):
 @installed
 @pytest.mark.parametrize("network", TINY)
 def test_denoised_images_equal_those_of_deepinv(network):
-    """It is called as deepinv documents it: images in [0, 1], sigma in the same units, the image returned."""
+    """The network is called as deepinv documents it: images in [0, 1], sigma in the same units."""
     ours, sigma = build(network), torch.tensor([0.1, 0.3])
     noisy = images(2, (1, 32, 32))
     assert relative(ours(noisy, sigma), ours.network(noisy, sigma)) < 1e-5
@@ -125,7 +125,7 @@ def test_an_error_names_the_missing_extra(monkeypatch):
         DRUNet(1)
 
 
-#: Arguments that make each denoiser small, by the name of its class.
+#: Arguments of small denoisers, by class name.
 SMALL = {
     "ADMUNet": "{model_channels: 32, channel_mult: [1, 1], num_blocks: 1, img_resolution: 32}",
     "AutoEncoder": "{dim_mid: 16}",
@@ -140,7 +140,7 @@ SMALL = {
     "SwinIR": "{embed_dim: 12, depths: [1], num_heads: [2]}",
     "UNet": "{scales: 2}",
 }
-#: Denoisers that take colour images alone.
+#: Denoisers of colour images only.
 COLOUR = ("DScCP",)
 
 
@@ -153,7 +153,7 @@ def test_every_denoiser_maps_images_and_sigmas_to_images(model):
     noisy, sigma = images(2, shape), torch.tensor([0.1, 0.3])
     result = []
     for denoiser in (network, network.network):
-        # Some draw numbers in evaluation too: DScCP starts a power iteration with them.
+        # Some denoisers are random in evaluation mode: DScCP starts a power iteration with random numbers.
         torch.manual_seed(0)
         with torch.no_grad():
             result.append(denoiser(noisy, sigma))

@@ -68,7 +68,7 @@ NOISY, SIGMA = images(2, (1, 8, 8)), torch.tensor([0.1, 0.5])
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A third-party package, importable."""
+    """An importable third-party package."""
     package = tmp_path / f"foreign_{tmp_path.name}"
     package.mkdir()
     (package / "__init__.py").write_text("")

@@ -22,23 +22,23 @@ def dense(bias):
     return sum(stage(inputs, outputs, bias, last_bias) for inputs, outputs, last_bias in stages)
 
 
-#: Of the published files of mohan-unet: 5x5, 3x3 and 4x4 kernels between 1, 32, 64 and 96 channels.
+#: Parameters of the published mohan-unet: 5x5, 3x3 and 4x4 kernels between 1, 32, 64 and 96 channels.
 MOHAN_UNET = 25 * 32 + 9 * 32 * 32 + 9 * 32 * 64 + 3 * 9 * 64 * 64 + 16 * 64 * 64 + 9 * 96 * 32 + 25 * 32
-#: Network, channels, and the number of its parameters, exactly or as published (with the share of its rounding).
+#: Network, image channels, number of parameters, and relative rounding error of the published number.
 SIZES = [
-    # Kadkhodaie et al. 2024 give two digits, some of them cut rather than rounded.
+    # Kadkhodaie et al. 2024 give two digits, some of them truncated.
     *((f"unet[levels={levels}]", 1, size, 0.02) for levels, size in ((1, 0.36e6), (2, 1.8e6), (3, 7.6e6), (4, 31e6))),
     ("bf-cnn", 1, 0.7e6, 0.02),
     # Zhang et al. 2017: 0.556 M for 17 layers, grey.
     ("dncnn[layers=17]", 1, 0.556e6, 1e-3),
-    # The weights of Mohan et al. for 20 layers have 668,225 numbers, constants before a normalisation among them.
+    # The weights of Mohan et al. for 20 layers have 668,225 numbers, including biases before a normalisation.
     ("dncnn", 1, 668_225 - 18 * 64, 0),
     ("dncnn[bias=false]", 1, 64 * 9 + 18 * (64 * 64 * 9 + 64) + 64 * 9, 0),
     ("dncnn[norm=false]", 3, 3 * 64 * 9 + 64 + 18 * (64 * 64 * 9 + 64) + 64 * 3 * 9 + 3, 0),
-    # KAIR counts 486,080 for grey (15 layers of 64) and 0.853 M for colour; ours have constants at the ends too.
+    # KAIR counts 486,080 for grey (15 layers of 64) and 0.853 M for colour; our first and last layers also have biases.
     ("ffdnet", 1, 486_080 + 64 + 4, 0),
     ("ffdnet[width=96,layers=12]", 3, 0.853e6, 1e-3),
-    # 29.16 M with width 32 for denoising, say its authors, in colour; 115.9 M with 64.
+    # The authors state 29.16 M for denoising in colour with width 32, and 115.9 M with 64.
     (f"nafnet[width=32,{NAFNET}]", 3, 29.16e6, 1e-4),
     (f"nafnet[width=64,{NAFNET}]", 3, 115.9e6, 1e-3),
     ("nafnet", 1, 0.29e6, 0.01),
@@ -51,7 +51,7 @@ SIZES = [
     *((f"mohan-densenet[bias={str(bias).lower()}]", 1, dense(bias), 0) for bias in (False, True)),
     *((f"ircnn[bias={str(bias).lower()}]", 3, stage(3, 3, bias, True), 0) for bias in (False, True)),
     ("ircnn[levels=25]", 1, 25 * stage(1, 1, True, True), 0),
-    # As Zhang et al. 2023 (table 1) and Zamir et al. 2022 count them.
+    # Numbers of Zhang et al. 2023 (table 1) and Zamir et al. 2022.
     ("drunet", 1, 32.64e6, 1e-3),
     ("swinir", 1, 11.49e6, 1e-3),
     ("scunet", 3, 17.94e6, 1e-3),
@@ -68,9 +68,9 @@ def test_sizes(name, channels, size, share):
     assert sum(parameter.numel() for parameter in network.parameters()) == pytest.approx(size, rel=share or 1e-12)
 
 
-#: Network, channels, and the receptive field of pixels on the grid of its pooling, and the largest of any.
+#: Network, image channels, receptive field of pixels on the pooling grid, and largest receptive field.
 FIELDS = [
-    # Between pixels of the grid it is larger by what parity does to each level: an interval of 2a + 1 pixels covers a
+    # Between grid pixels it is larger, depending on parity at each level: an interval of 2a + 1 pixels covers a
     # or a + 1 pairs.
     ("unet[width=4,levels=1]", 1, 18, 18),
     ("unet[width=4,levels=2]", 1, 44, 44),

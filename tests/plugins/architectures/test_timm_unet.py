@@ -10,7 +10,7 @@ from gahbench_plugins.architectures import timm_unet
 from gahbench_plugins.architectures.timm_unet import TimmUNet
 
 TINY = {"levels": 2, "width": 4}
-#: A residual network, ConvNeXt, three efficient ones, RegNet, and three transformers, by the stride of two levels.
+#: Backbones and their stride after two levels: ResNet, ConvNeXt, three efficient networks, RegNet, transformers.
 BACKBONES = {
     "resnet10t": 4,
     "convnext_atto": 8,
@@ -38,7 +38,7 @@ def test_backbones_denoise_images_of_any_size(backbone):
 
 
 def test_details_bypass_the_coarse_features():
-    """The residual of a pixel depends on the pixel itself otherwise than on its neighbour of the same stride."""
+    """The residual of a pixel depends differently on the pixel itself than on its neighbour in the same coarse cell."""
     network = build(TimmUNet, (1, 32, 32), channels=1, backbone="convnext_atto", **TINY)
     noisy = images(1, (1, 32, 32)).requires_grad_()
     (gradient,) = torch.autograd.grad((noisy - network(noisy, torch.ones(1)))[0, 0, 16, 16], noisy)
@@ -76,7 +76,7 @@ def caches(monkeypatch, tmp_path):
 
 
 def test_weights_are_downloaded_only_on_request(caches):
-    """Offline, only the network with pretrained weights fails; a plan, on the meta device, loads nothing."""
+    """Offline only the network with pretrained weights fails; on the meta device nothing is loaded."""
     TimmUNet(1, backbone="resnet10t", **TINY)
     by_hand = re.escape(str(caches / "hub" / "models--timm--resnet10t.c3_in1k"))
     message = (
@@ -90,7 +90,7 @@ def test_weights_are_downloaded_only_on_request(caches):
 
 
 def cached_on_the_hub(folder, repository, file, content=b""):
-    """Put a file into the cache of the hub, as it lays it out."""
+    """Put a file into the cache of the hub, in its layout."""
     place, commit = folder / "hub" / f"models--timm--{repository}", "0" * 40
     for path, written in (("refs/main", commit.encode()), (f"snapshots/{commit}/{file}", content)):
         (place / path).parent.mkdir(parents=True)
@@ -123,7 +123,7 @@ def test_weights_of_other_urls_are_found_in_the_cache_of_torch(caches):
 
 
 def test_prepared_weights_are_used_by_the_network(caches, monkeypatch):
-    """The download is a file that is written into the cache, from which the network is then built offline."""
+    """The stand-in for the download writes a file to the cache, from which the network is then built offline."""
     network = timm_unet.create_model("resnet10t")
     asked = []
 

@@ -1,4 +1,4 @@
-"""Every architecture trains through the runner, at toy size, and improves on the noisy images."""
+"""Training of every architecture at toy size."""
 
 import pytest
 from small_plugins import NEEDS, SMALL, marked
@@ -9,7 +9,7 @@ from gahbench.registry.spec import format_value
 
 pytestmark = pytest.mark.usefixtures("figures_not_rendered")
 
-#: All but the one whose least size takes more than a second a step on a processor; the contract check tries it.
+#: All architectures except scunet, which takes over a second per step; the contract check trains it.
 NAMES = [name for name in Registry().names("architecture") if name != "scunet"]
 SUITE = """
 name: toy
@@ -26,7 +26,7 @@ scoring: {sigmas: [0.5], images: 8}
 def test_every_architecture_trains_and_improves_on_the_noisy_images(write_suite, tmp_path, name):
     given = ",".join(f"{key}={format_value(value)}" for key, value in SMALL.get(name, {}).items())
     entrant = f"{name}[{given}]" if given else name
-    # Networks of deepinv continue smaller images to 32 pixels.
+    # Networks of deepinv pad smaller images to 32 pixels.
     suite = write_suite(text=SUITE.replace("SIZE", "32" if name in NEEDS else "16"))
     outcome = gahbench.run(suite, tmp_path / "out", engine="inline[trusted=true]", entrants=[entrant])
     assert (outcome.failed, outcome.waiting) == (0, 0)

@@ -1,4 +1,4 @@
-"""What bias, normalisation and the noise level change, in every architecture that has them as parameters."""
+"""Effects of bias, normalisation and the noise level in all architectures with such parameters."""
 
 import pytest
 import torch
@@ -27,12 +27,12 @@ SMALL = {
     "ircnn": {"width": 6},
 }
 SWIN = {**SMALL["timm-unet"], "backbone": "swin_tiny_patch4_window7_224"}
-#: Those that are always blind.
+#: Networks that are always blind.
 BLIND = ["linear", "mohan-unet", "mohan-rcnn", "mohan-densenet", "ircnn"]
 WITH_BLIND = [name for name in SMALL if name not in BLIND]
 WITH_BIAS = [name for name in SMALL if name not in ("nafnet", "unet-conditional", "vit", "timm-unet")]
 WITH_NORM = ["unet", "bf-cnn", "dncnn", "ffdnet", "unet-conditional"]
-#: Those with a bias that get the noise level as a further input, in proportion to it.
+#: Networks with a bias parameter and the noise level as an additional, proportional input.
 WITH_BOTH = [name for name in WITH_BIAS if name not in BLIND]
 
 each = pytest.mark.parametrize
@@ -76,7 +76,7 @@ def test_without_normalisation_nothing_depends_on_the_batch_in_training(name):
     for norm in (True, False):
         network = build(name, (1, 16, 16), **SMALL[name], norm=norm).train()
         alone = torch.cat([network(noisy[place : place + 1], levels[:1]) for place in range(4)])
-        # Group normalisation is of one image.
+        # Group normalisation does not use other images of the batch.
         same = not norm or name == "unet-conditional"
         assert (distance(network(noisy, levels), alone) < 1e-5) == same
         averages = [key for key in network.state_dict() if "running" in key]
@@ -124,7 +124,7 @@ def test_jacobian_products_of_torch_func_equal_those_of_autograd(name, parameter
     assert distance(result[1], expected) < 1e-4
 
 
-#: Network, parameters, the shape that it is built for, the shape that it is given, and what it says.
+#: Network, parameters, shape of the dataset, shape of the images, and error message.
 SHAPES = [
     *((name, {"width": 2, "levels": 3}, (1, 24, 24), (1, 20, 24), "multiples of 8, not 20x24")
       for name in ("unet", "unet-conditional")),
@@ -165,7 +165,7 @@ def test_incompatible_parameters_are_refused(name, parameters, message):
         untrained(name, (1, 16, 16), **parameters)
 
 
-#: Network, parameters, a size of images, the size to which they are continued, and how.
+#: Network, parameters, image size, padded size, and padding mode.
 SIZES = [
     *(("ffdnet", SMALL["ffdnet"], size, (16, 16), "replicate") for size in ((15, 16), (16, 15), (15, 15))),
     *(("mohan-unet", {}, (height, width), (height + height % 2, width + width % 2), "constant")
@@ -180,6 +180,6 @@ SIZES = [
 def test_other_sizes_are_padded_with_zeros_or_border_pixels(name, parameters, size, whole, mode):
     network, noisy = build(name, (3, 32, 32), **parameters), images(2, (3, *size))
     continued = functional.pad(noisy, (0, whole[1] - size[1], 0, whole[0] - size[0]), mode=mode)
-    # In training too, where nothing is averaged over the batch.
+    # Test training mode too, if nothing is averaged over the batch.
     for used in (network, network.train()) if name in ("drunet", "gs-drunet", "restormer") else (network,):
         assert distance(run(used, noisy, 0.2, 0.3), run(used, continued, 0.2, 0.3)[..., : size[0], : size[1]]) < 1e-5

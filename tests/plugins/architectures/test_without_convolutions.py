@@ -54,12 +54,12 @@ def test_training_finds_the_wiener_filter_of_fields_that_are_not_stationary():
 
 
 def test_a_plain_matrix_learns_components_at_the_rates_of_gradient_descent():
-    """Each gain is its target times 1 - (1 - 2 rate (variance + sigma^2) / d)^steps, for the mean error per pixel."""
+    """Each gain is the target times 1 - (1 - 2 rate (variance + sigma^2) / d)^steps for the mean error per pixel."""
     torch.manual_seed(0)
     shape, pixels, sigma, rate, steps = (1, 3, 4), 12, 0.3, 0.2, 40
     variances = torch.logspace(1, -2, pixels)
     components = torch.linalg.qr(torch.randn(pixels, pixels))[0]
-    # Every image with every noise, each of both signs: their second moments are exact and nothing correlates them.
+    # All images with all noise, both with both signs: second moments are exact, and images and noise uncorrelated.
     signals = torch.cat([sign * components.T * (pixels * variances).sqrt()[:, None] for sign in (1, -1)])
     noises = torch.cat([sign * math.sqrt(pixels) * sigma * torch.eye(pixels) for sign in (1, -1)])
     clean = signals.repeat_interleave(len(noises), 0).view(-1, *shape)
@@ -107,7 +107,7 @@ def test_a_black_image_stays_black_and_has_a_gradient_without_bias():
 
 
 def test_the_narrowest_network_denoises_images_that_it_can_represent():
-    """A constant image of unknown brightness under heavy noise needs one number."""
+    """A constant image of unknown brightness is described by a single number."""
     torch.manual_seed(0)
     network = MLP((1, 8, 8), width=16).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
@@ -125,7 +125,7 @@ SMALL = {"width": 16, "depth": 2, "heads": 2}
 
 
 def test_identity_maps_of_patches_return_the_image():
-    """Tokens that hold the pixels of their patches: embedding and restoring are inverse to each other."""
+    """With tokens that contain the pixels of their patches, embedding and restoring are inverse maps."""
     patches = Patches("vit", (3, 8, 12), patch=2, width=12, positions="sincos")
     with torch.no_grad():
         patches.embed.weight.copy_(torch.eye(12).view(12, 3, 2, 2))
@@ -174,7 +174,7 @@ NOISY = images(2, (1, 16, 16))
 
 @pytest.mark.parametrize("levels", [(0.0, 0.0), (0.1, 0.4), (0.05, 2.0)])
 def test_the_residual_is_the_noise_level_times_an_estimate_of_unit_noise(monkeypatch, levels):
-    """With an embedding that tells no levels apart the estimate is the same at all, and the residual in proportion."""
+    """With a constant embedding the estimate is equal at all levels, and the residual proportional to sigma."""
     network, sigma = build(DiT, (1, 16, 16), **SMALL), torch.tensor(levels)
     with torch.no_grad():
         denoised = network(NOISY, sigma)
@@ -188,7 +188,7 @@ def test_the_residual_is_the_noise_level_times_an_estimate_of_unit_noise(monkeyp
 
 
 def test_blocks_start_as_the_identity():
-    """With every gate closed no token sees another, so that a pixel depends on its own patch alone."""
+    """With closed gates tokens are independent, so a pixel depends only on its own patch."""
     network = untrained(DiT, (1, 16, 16), **SMALL)
     noisy = NOISY[:1].clone().requires_grad_()
     (gradient,) = torch.autograd.grad(network(noisy, torch.full((1,), 0.5))[0, 0, 9, 9], noisy)

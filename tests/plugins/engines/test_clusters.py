@@ -1,4 +1,4 @@
-"""A suite is finished on a cluster whatever is lost on the way, with the numbers of a run on one machine."""
+"""Runs on a cluster finish despite losses, with the results of a run on a single machine."""
 
 import contextlib
 import json
@@ -14,12 +14,12 @@ from cut_off_runs import wait_for
 
 import gahbench
 
-#: Trains for as long as is good for the test, whatever else the machine does.
+#: Trains for a fixed time, independent of the load of the machine.
 SLOW = """if self.training:
     import time
     time.sleep(float(os.environ["SECONDS_A_STEP"]))
 return noisy - self.noise(noisy)"""
-#: Takes along the worker that trains it, and the one that supervises that.
+#: Kills the worker that trains it and its supervisor.
 POISON = """if self.training:
     import signal, time
     time.sleep(1.0)
@@ -30,7 +30,7 @@ return noisy - self.noise(noisy)"""
 
 @pytest.fixture
 def prepare(tmp_path, monkeypatch, write_suite, write_plugin):
-    """Write a suite with some slow fits, and plugins."""
+    """Write a suite with slow fits, and its plugins."""
     monkeypatch.setenv("GAHBENCH_LEASE_SECONDS", "6")
     monkeypatch.setenv("GAHBENCH_CHECKPOINT_SECONDS", "0.5")
     monkeypatch.setenv("SECONDS_A_STEP", "1.0")
@@ -53,7 +53,7 @@ def command(home, out, *more):
 
 @contextlib.contextmanager
 def running(home, engine):
-    """Run the suite in one process, then on an engine with the poison; the context begins with that at work."""
+    """Run the suite in a single process, then on an engine with the poison; yield while the engine works."""
     out, log = home / "cut", home / "cut.log"
     alone = command(home, "whole", "--engine", "inline[trusted=true]")
     subprocess.run(alone, env={**os.environ, "SECONDS_A_STEP": "0"}, check=True, capture_output=True, timeout=240)
@@ -71,7 +71,7 @@ def running(home, engine):
 
 
 def check(home):
-    """Every unit is done once, all but the poison and what needs it, with the numbers of the run on one machine."""
+    """Check that all units except the poison and its dependents are done, with the results of a single machine."""
     out, whole = home / "cut", home / "whole"
     failures = {file.stem: json.loads(file.read_text())["error"] for file in out.glob("failures/*.json")}
     ((poison, why),) = failures.items()
@@ -88,7 +88,7 @@ def check(home):
 
 
 class Chaos:
-    """What goes wrong in a cluster of Slurm."""
+    """Failures in a Slurm cluster."""
 
     def __init__(self, cluster):
         self.cluster = cluster
@@ -108,12 +108,12 @@ class Chaos:
         return result
 
     def kill(self, *words):
-        """End one process of a job at once."""
+        """Kill a process of a job."""
         wait_for(lambda: self.cluster.processes(*words))
         os.kill(self.cluster.processes(*words)[0], signal.SIGKILL)
 
     def warn(self, logs):
-        """Send a task the signal that comes before its time limit."""
+        """Send the signal of the time limit to a task."""
         task = self.running()[-1][0]
         self.cluster.run("scancel", "--batch", "--signal=USR2", task)
         wait_for(lambda: f"task {task} ends with status 130 time" in (logs / f"slurm-{task}.log").read_text())
@@ -124,20 +124,20 @@ class Chaos:
         self.cluster.run("scancel", self.running()[0][0])
 
     def lose_controller(self):
-        """Kill the controller, and start another that goes on from its saved state."""
+        """Kill the controller, and start a new controller from its saved state."""
         self.cluster.kill("slurmctld")
         time.sleep(2)
         self.cluster.start_controller()
         wait_for(self.cluster.states)
 
     def lose_touch(self, node):
-        """Kill a node's daemon, whose work lives on while the controller gives it up."""
+        """Kill the daemon of a node; its tasks keep running while the controller marks the node as lost."""
         self.cluster.kill(node)
         wait_for(lambda: self.cluster.states().get(node, "").startswith("down"))
         self.cluster.start_node(node)
 
     def lose_node(self, node):
-        """Kill all of a node, and start it again."""
+        """Kill all processes of a node, and restart it."""
         self.cluster.kill(node)
         for pid in self.of_node(node):
             with contextlib.suppress(ProcessLookupError):
@@ -145,7 +145,7 @@ class Chaos:
         self.cluster.start_node(node)
 
     def preempt(self):
-        """Submit a job that takes both nodes from the others."""
+        """Submit a job that preempts both nodes."""
         options = ["--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null"]
         job = self.cluster.run("sbatch", "--parsable", *options, "--wrap=sleep 3")
         wait_for(lambda: self.cluster.jobs().get(job) in ("RUNNING", "COMPLETED"))
@@ -175,7 +175,7 @@ def test_dask_finishes_the_suite_despite_losses(prepare, dask_cluster):
         dask_cluster.start_worker("w2")
         wait_for(lambda: len(list(home.glob("cut/logs/dask-*.log"))) == 4)
         frozen = dask_cluster.freeze("w2")
-        # The scheduler gives it up, and so does the folder; then it wakes.
+        # The frozen worker wakes after the scheduler and the folder have given it up.
         time.sleep(8)
         for pid in frozen:
             os.kill(pid, signal.SIGCONT)

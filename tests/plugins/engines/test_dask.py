@@ -72,7 +72,7 @@ def test_a_lost_worker_ends_its_process_and_is_replaced(dask_cluster, make, vict
         dask_cluster.kill("w0")
     else:
         dask_cluster.processes["w0"].terminate()
-    # What its process was at is put back: it does not live on beside its successor.
+    # The process of the lost worker puts its unit back, and does not outlive its worker.
     wait_for(lambda: "put back" in folder.logs(), 15)
     folder.join(60)
     assert len(folder.names("done")) == 6
@@ -80,7 +80,7 @@ def test_a_lost_worker_ends_its_process_and_is_replaced(dask_cluster, make, vict
 
 
 def test_a_frozen_machine_is_not_waited_for(dask_cluster, make):
-    """The worker, its nanny and the process are frozen; another worker takes over, and they do no harm later."""
+    """When the worker, its nanny and the process are frozen, another worker takes over; waking them does no harm."""
     folder = make((1.0,) * 6)
     folder.start(dask.Dask(dask_cluster.address))
     wait_for(lambda: len(folder.names("running")) == 2)
@@ -94,7 +94,7 @@ def test_a_frozen_machine_is_not_waited_for(dask_cluster, make):
 
 
 def test_a_worker_that_joins_gets_a_task(dask_cluster, make):
-    # More than are done before the worker is up, however slow that is.
+    # More units than can finish before the worker is up.
     folder = make((1.0,) * 200)
     folder.start(dask.Dask(dask_cluster.address))
     wait_for(lambda: len(folder.names("running")) == 2)
@@ -112,7 +112,7 @@ def test_units_finish_after_the_scheduler_was_lost(dask_cluster, make):
     dask_cluster.kill("scheduler")
     wait_for(lambda: "following the results folder" in folder.notes())
     dask_cluster.start_scheduler()
-    # Workers end with their scheduler, and their nannies may start others.
+    # Workers end with their scheduler, and their nannies may start new workers.
     dask_cluster.start_worker("w2")
     folder.join(90)
     assert len(folder.names("done")) == 6

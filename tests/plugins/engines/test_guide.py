@@ -1,4 +1,4 @@
-"""The guide to engines: its parameters, and its files for other schedulers."""
+"""The guide to engines: tables of parameters, and files for other schedulers."""
 
 import ast
 import re
@@ -47,7 +47,7 @@ def test_the_job_for_kubernetes_runs_work():
     assert program == "gahbench"
     assert command in get_command(app).commands
     assert folder == container["volumeMounts"][0]["mountPath"]
-    # Which policies of failures need.
+    # Pod failure policies require this.
     assert pod["restartPolicy"] == "Never"
     assert job["spec"]["podFailurePolicy"]["rules"][0]["onExitCodes"]["containerName"] == container["name"]
 

@@ -1,4 +1,4 @@
-"""Units in this process: plugins from outside only if they are trusted."""
+"""The engine ``inline``, which runs external plugins only if they are trusted."""
 
 import pytest
 
@@ -14,6 +14,6 @@ def test_external_plugins_are_refused_unless_they_are_trusted(write_suite, write
     with pytest.raises(PluginError, match=r"mine\.py would run in this process.*inline\[trusted=true\].*processes"):
         gahbench.run(write_suite(), tmp_path / "out", engine="inline", **options)
     assert not list(tmp_path.glob("out/units/*"))
-    # A file whose plugins no unit uses changes nothing.
+    # A file of plugins that no unit uses is allowed.
     assert gahbench.run(write_suite(), tmp_path / "others", engine="inline", plugins=[plugin]).done == 7
     assert gahbench.run(write_suite(), tmp_path / "out", engine="inline[trusted=true]", **options).done == 10

@@ -1,4 +1,4 @@
-"""Worker processes may die, and so may the process that started them."""
+"""Death of worker processes, and of the process that started them."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ DEATHS = {
 
 @pytest.fixture(scope="module")
 def deaths(made_once):
-    """A run in which units die in every way, beside entrants that live; its folder, and files with what it printed."""
+    """A run in which some units die in different ways; its folder, with files of its output."""
 
     def fill(home):
         for name, (body, _) in DEATHS.items():
@@ -59,7 +59,7 @@ def test_an_empty_row_states_the_reason(deaths, name):
 
 @pytest.mark.parametrize("how", ["kill the main process", "interrupt", "kill a worker"])
 def test_a_run_that_is_cut_off_resumes(long_run, tmp_path, monkeypatch, how):
-    """The board equals an uninterrupted run's to the last digit, and what was finished is not touched again."""
+    """The board equals that of an uninterrupted run exactly, and finished units are not written again."""
     monkeypatch.setenv("GAHBENCH_CHECKPOINT_SECONDS", "0.02")
     out = tmp_path / "cut"
     command = [sys.executable, "-m", "gahbench", "run", str(long_run / "long.yaml"), "--out", str(out)]
@@ -69,7 +69,7 @@ def test_a_run_that_is_cut_off_resumes(long_run, tmp_path, monkeypatch, how):
     assert workers
     if how == "kill a worker":
         os.kill(workers[0], signal.SIGKILL)
-        # One loss is no failure: the unit is done again, from its checkpoint.
+        # A single loss is not a failure: the unit is repeated from its checkpoint.
         assert process.wait(timeout=240) == 0
     else:
         process.send_signal(signal.SIGINT if how == "interrupt" else signal.SIGKILL)
@@ -89,7 +89,7 @@ def test_a_run_that_is_cut_off_resumes(long_run, tmp_path, monkeypatch, how):
 
 
 def test_a_plugin_that_changes_during_a_run_fails_its_units(write_suite, write_plugin, tmp_path):
-    """The first unit of the plugin edits it and dies; the worker that comes next must not take the new for the old."""
+    """The first unit edits the plugin and dies; the next worker must not run the changed plugin."""
     body = "if self.training:\n    open(__file__, 'a').write('torch.ones(1)\\n')\n    os._exit(3)\nreturn noisy"
     plugin = write_plugin("edits", body)
     file = write_suite(("baseline:", "seeds: [0, 1]\nbaseline:"))

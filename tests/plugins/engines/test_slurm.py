@@ -71,7 +71,7 @@ def test_errors_of_sbatch_are_shown_in_full(cluster, make):
 def test_a_stop_lets_tasks_write_checkpoints_and_leaves_none(cluster, make):
     folder = make((60.0,) * 6)
     folder.start(slurm.Slurm(workers=6))
-    # Four processors: two tasks wait.
+    # With four processors two tasks wait.
     wait_for(lambda: len(folder.names("running")) == 4)
     folder.job.stop.set()
     folder.join(30)
@@ -110,7 +110,7 @@ def test_tasks_finish_while_the_controller_is_away(cluster, make):
     cluster.kill("slurmctld")
     try:
         wait_for(lambda: "following the results folder until it answers" in folder.notes())
-        # Tasks go on, and the end is seen in the folder.
+        # Tasks continue, and their end is detected in the folder.
         folder.join(60)
     finally:
         cluster.start_controller()

@@ -1,4 +1,4 @@
-"""Denoisers whose filters are known, given samples, and scores as tables, for tests of metrics."""
+"""Denoisers with known filters, fixed samples, and tables of scores, for tests of metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gahbench.sampling import Samples, Sampling
 
 
 class Filters(Reference):
-    """Multiplies the i-th image by the i-th of the matrices, (N, d, d) or (1, d, d), and adds an offset."""
+    """A denoiser that multiplies image i by matrix i, of shape (N, d, d) or (1, d, d), and adds an offset."""
 
     def __init__(self, matrices, offset=0.0):
         self.matrices, self.offset = matrices, offset
@@ -38,14 +38,14 @@ def random_images(count, *shape, seed=0):
 
 
 def samples(given, diverged=()):
-    """Return given images as samples, of which some diverged."""
+    """Return images as samples, some of which diverged."""
     status = tuple("diverged" if place in diverged else "converged" for place in range(len(given)))
     ones = torch.ones(len(given))
     return Samples(given, 3 * ones.long(), 0.05 * ones.double(), status, Sampling(count=len(given)))
 
 
 def by_part(scores):
-    """Return the values of scores by part, each a list."""
+    """Return lists of the values of scores by part."""
     result = {}
     for part, value in zip(scores.part or (), scores.value, strict=True):
         result.setdefault(part, []).append(value)
@@ -57,7 +57,7 @@ def create(kind, name):
 
 
 def evaluation(reference, dataset="c-alpha[size=16]", sigmas=(0.1,), count=8):
-    """Return the evaluation of a reference, or of its name, on test images of a dataset."""
+    """Return the evaluation of a reference, or of a reference by name, on test images of a dataset."""
     dataset = create("dataset", dataset)
     if isinstance(reference, str):
         reference = create("reference", reference)
@@ -66,13 +66,13 @@ def evaluation(reference, dataset="c-alpha[size=16]", sigmas=(0.1,), count=8):
 
 
 def on_images(reference, clean, sigmas=(0.1,)):
-    """Return the evaluation of a reference on given images, of no dataset."""
+    """Return the evaluation of a reference on images without a dataset."""
     reference = create("reference", reference) if isinstance(reference, str) else reference
     return Evaluation(reference, clean, list(sigmas))
 
 
 def table(metric, evaluated):
-    """Return the values of a metric, or of its name, by part and noise level, in the order of the images."""
+    """Return the values of a metric, or of a metric by name, by part and noise level, in the order of the images."""
     scores = (create("metric", metric) if isinstance(metric, str) else metric).score(evaluated)
     result = {}
     rows = zip(scores.value, scores.sigma or (), scores.image or (), scores.part or (), strict=True)

@@ -1,4 +1,4 @@
-"""Direction and alignment, with bases and with the truth: known answers, and what may not fool them."""
+"""Direction and alignment with bases and with the truth: known values, and invariance."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def clean():
 
 @pytest.fixture(scope="module")
 def strengths():
-    """Traces that a network might have: several-fold different."""
+    """Traces as of a network, which differ severalfold."""
     return torch.linspace(8, 60, COUNT, dtype=torch.float64)[
         torch.randperm(COUNT, generator=torch.Generator().manual_seed(3))
     ]
@@ -32,13 +32,13 @@ def filters(basis, clean, traces):
 
 
 def scores(matrices, basis="graph-laplacian", metric="direction", dataset=DATASET):
-    """Return the means of the parts of a metric for given filters of the test images."""
+    """Return the mean parts of a metric for filters of the test images."""
     result = table(f"{metric}[{basis}]", evaluation(Filters(matrices), dataset, count=COUNT))
     return {part: float(value.mean()) for (part, _), value in result.items()}
 
 
 def low_pass(traces, height=12):
-    """Image-blind: the grid's own harmonics, with weights that the trace alone decides."""
+    """Filters that ignore the image: harmonics of the grid, with weights that depend only on the trace."""
     everywhere = torch.full((len(traces), 1, height, height), 0.5)
     return create("basis", "graph-laplacian").filters(Truth(everywhere), 0.1).at(traces).matrices()
 
@@ -56,7 +56,7 @@ def test_filters_that_shrink_in_a_basis_score_1_in_it_and_less_in_all_others(own
 @pytest.mark.parametrize("factor", [2.0, 0.5])
 def test_alignment_does_not_depend_on_the_strength(metric, factor, clean, strengths):
     stronger = filters("graph-laplacian", clean, factor * strengths)
-    # Compared with the graph's own filters of that strength.
+    # They are compared with filters of the graph with the same strength.
     assert scores(stronger, metric=metric)[""] == pytest.approx(1, abs=1e-3)
 
 
@@ -93,7 +93,7 @@ def test_isotropic_adaptive_blurs_have_no_direction(window, basis, clean, streng
     result = scores(blur, basis)
     assert result["directional-share"] < 0.002
     assert result[""] == 0
-    # What alignment alone would have made of it.
+    # The alignment without removing the isotropic part is high.
     assert scores(blur, "graph-laplacian", "alignment")[""] > 0.2
 
 
@@ -103,7 +103,7 @@ def test_the_geometry_of_another_image_scores_0(metric, clean, strengths):
         scores(filters("graph-laplacian", clean.roll(indices, 0), strengths), metric=metric)
         for indices in (1, 3, 5, 7, 11)
     ]
-    # One pairing of images is 0.03 to 0.06 off, give or take.
+    # A single pairing of images differs by about 0.03 to 0.06.
     assert sum(one[""] for one in result) / len(result) == pytest.approx(0, abs=0.04)
     if metric == "alignment":
         assert result[0]["exchange"] > 0.01
@@ -115,7 +115,7 @@ def test_the_own_geometry_is_retrieved_and_significant(clean, strengths):
     # Regressed on strength, a filter is not quite the one that is retrieved: images of little geometry are confused.
     assert result["retrieval"] > 0.8
     assert result["exchange"] == pytest.approx(1e-4)
-    # Any two geometries agree in part.
+    # All geometries agree in part.
     noisy = filters("graph-laplacian", clean, strengths) + 0.02 * torch.randn(
         COUNT, 144, 144, generator=torch.Generator().manual_seed(0)
     )
@@ -127,7 +127,7 @@ def test_given_is_the_part_that_the_other_basis_does_not_explain(metric, clean, 
     graph, wavelets = (filters(basis, clean, strengths) for basis in ("graph-laplacian", "wavelet-ti[haar]"))
     given = "graph-laplacian,given=wavelet-ti[haar]"
     reverse = "wavelet-ti[haar],given=graph-laplacian"
-    # Each explains itself, also beyond the other; and the other explains nothing beyond it.
+    # Each basis explains its own filters, also given the other basis, which explains nothing more.
     assert scores(graph, given, metric)["given"] > 0.99
     assert scores(wavelets, given, metric)["given"] == pytest.approx(0, abs=1e-6)
     assert scores(wavelets, reverse, metric)["given"] > 0.99
@@ -178,7 +178,7 @@ def test_images_whose_strength_the_basis_cannot_match_are_left_out(clean, streng
     assert result["left-out", 0.1].tolist() == [1] + [0] * (COUNT - 1)
     assert len(result["", 0.1]) == COUNT - 1
     assert result["", 0.1].tolist() == pytest.approx([1] * (COUNT - 1), abs=1e-3)
-    # With fewer than 24 others there is no value, and how many were left out is the reason.
+    # With fewer than 24 remaining images there is no value, and the number left out is the reason.
     matrices[1:5] *= -1
     result = table("alignment", evaluation(Filters(matrices), DATASET, count=COUNT))
     assert set(result) == {("left-out", 0.1)}
@@ -205,7 +205,7 @@ def test_the_best_denoiser_scores_1(reference, dataset, sigmas):
 
 
 def test_the_cosine_is_that_of_residuals_on_the_strength():
-    """By hand: the genie's filters from the true basis, and others that share half of them."""
+    """Compare with filters of the genie computed from the true basis, and with filters that share half of them."""
     dataset, sigma = CAlpha(2.0, 8), 0.1
     known = dataset.true_basis("test", COUNT)
     weights = known.energies / (known.energies + sigma**2)
@@ -238,7 +238,7 @@ def test_filters_that_ignore_the_image_score_about_0(metric, reference):
 
 
 @pytest.mark.parametrize(("metric", "reference", "slack"), [
-    # Graphs have a strength that is an estimate too, and so is which of them have one.
+    # The strength of graph filters is also an estimate.
     ("alignment[graph-laplacian]", "lower-bound", 0.05),
     ("alignment[sym4]", "oracle-shrink[haar]", 0.02),
     ("truth-alignment", "heat-kernel[kept=0.2]", 0.02),

@@ -21,7 +21,7 @@ from gahbench_plugins.references.oracle import OracleShrink
 
 
 class Shift:
-    """Misses every pixel of image i by (i + 1) sigma."""
+    """A denoiser with error (i + 1) sigma at every pixel of image i."""
 
     kind = "oracle"
 
@@ -89,7 +89,7 @@ def test_images_smaller_than_the_window_are_refused():
 
 
 class Errs:
-    """A denoiser whose mean squared errors are a function of the noise level."""
+    """A denoiser whose mean squared error is a given function of the noise level."""
 
     kind = "oracle"
 
@@ -124,7 +124,7 @@ def test_mean_of_slopes_is_the_slope_of_the_mean_curve():
 
 
 def test_local_slope_has_a_value_at_each_level():
-    # Slope 1/2 above sigma = 0.1, and 1 below it.
+    # The slope is 1/2 above sigma = 0.1, and 1 below.
     bends = Errs(lambda sigma: sigma if sigma >= 0.1 else 10 * sigma**2)
     scores = LocalSlope().score(Evaluation(bends, FOUR[:3], [1.0, 0.4, 0.1, 0.02, 0.01]))
     assert scores.sigma == [sigma for sigma in (0.01, 0.02, 0.1, 0.4, 1.0) for _ in range(3)]
@@ -156,7 +156,7 @@ def test_decay_uses_the_basis_of_the_entrant(entrant, alpha):
 
 def test_nearly_empty_images_have_no_decay():
     reference = gahbench.create("reference", "oracle-threshold[pixel]")
-    # One of the two images has fewer coefficients than ranks, but for rounding.
+    # One of the two images has fewer nonzero coefficients than ranks, except for rounding errors.
     sparse = images(1.0)
     sparse[1] = 1e-9 * sparse[1]
     sparse[1, 0, 0, :10] = 1.0
@@ -175,7 +175,7 @@ SIZE = 64
 #: Pixels whose squares fall as k^-2, k = 1 ... 4096: at threshold sigma, 1/sigma of them are kept.
 VALUES = 1 / torch.arange(1, SIZE * SIZE + 1, dtype=torch.float64)
 POWER_LAW = VALUES[torch.randperm(SIZE * SIZE, generator=torch.Generator().manual_seed(0))].reshape(1, 1, SIZE, SIZE)
-#: They keep 8, 33, 50, 63, 100 and 4096 pixels.
+#: Noise levels that keep 8, 33, 50, 63, 100 and 4096 pixels.
 LEVELS = [1 / 8.5, 1 / 33.5, 1 / 50.5, 1 / 63.5, 1 / 100.5, 1e-5]
 
 
@@ -186,14 +186,14 @@ def rates(rate, denoiser, sigmas):
 def test_the_slope_is_that_of_the_levels_in_the_window():
     rate = construct(Rate, "pixel", max_terms=1)
     assert rate.levels(POWER_LAW, LEVELS) == sorted(LEVELS[1:4])
-    # Slope 1/2 in the window, and 1 elsewhere.
+    # The slope is 1/2 in the window, and 1 elsewhere.
     bends = Errs(lambda sigma: sigma if 1 / 64 < sigma < 1 / 32 else sigma**2)
     assert rates(rate, bends, LEVELS) == {"": pytest.approx([0.5]), "levels": [3]}
     assert rates(rate, Identity(), LEVELS) == {"": pytest.approx([1]), "levels": [3]}
 
 
 def test_the_window_ends_at_a_quarter_of_the_side():
-    # Of 256 pixels a side: between 32 and 64.
+    # For 256 pixels per side the window is between 32 and 64.
     large = torch.zeros(1, 1, 256, 256, dtype=torch.float64)
     large[..., :SIZE, :SIZE] = POWER_LAW
     assert construct(Rate, "pixel").levels(large, LEVELS) == sorted(LEVELS[1:4])
@@ -211,6 +211,6 @@ def test_without_three_levels_there_is_no_rate():
     assert rate.levels(POWER_LAW, [LEVELS[1], LEVELS[-1]]) == [LEVELS[1]]
     for few, count in (([LEVELS[1], LEVELS[-1]], 1), (LEVELS[1:3], 2)):
         assert rates(rate, Identity(), few) == {"levels": [count]}
-    # As on images that are too small for any.
+    # The same holds for images that are too small for any window.
     assert rates(construct(Rate, "pixel"), Identity(), LEVELS) == {"levels": [0]}
     construct(Rate, "pixel").check((1, 32, 32), LEVELS)

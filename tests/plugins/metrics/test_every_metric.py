@@ -1,4 +1,4 @@
-"""What holds for many metrics: titles, what they refuse, when they have no values, and the bases that they share."""
+"""Properties of many metrics: titles, refused inputs, missing values, and shared bases."""
 
 import inspect
 import math
@@ -29,7 +29,7 @@ def test_titles_name_parameters_and_nulls_belong_to_titles(plugin):
     assert named <= {parameter.name for parameter in plugin.parameters}
     assert set(nulls) <= set(titles)
     assert len(set(titles.values())) == len(titles)
-    # Every part is described where its values are.
+    # The docstring describes every part.
     documented = inspect.getdoc(plugin.factory)
     assert all(f"``{part}``" in documented for part in {*titles, *nulls.values()} - {""})
 
@@ -46,7 +46,7 @@ def test_regressions_on_the_strength_need_24_images_and_filters_of_others_2():
     assert needed["adaptation"] == needed["capture"] == 2
 
 
-#: Metric, the largest or smallest shape that it takes, one that it refuses, and what it says.
+#: Metric, accepted shape, refused shape, and error message.
 SHAPES = [
     *((metric, (1, 48, 48), shape, f"{metric} needs all eigenvectors .* up to 2304 values, .* not {size} of")
       for metric in ("capture", "harmonic-order", "contour-anisotropy", "leakage", "sparsity", "learned-decay")
@@ -87,7 +87,7 @@ def test_bases_and_references_that_do_not_fit_are_refused(metric, message):
         create("metric", metric)
 
 
-#: Metric, reference and family, where there is nothing to measure.
+#: Metrics, references and families for which there are no values.
 WITHOUT_VALUES = [
     # There is no Jacobian.
     *((metric, "tv[0.1]", "discs[size=16]") for metric in (
@@ -102,17 +102,17 @@ WITHOUT_VALUES = [
     ("optimality-slope", "identity", "faces[size=12]"),
     ("direction[true-basis]", "heat-kernel", "discs[size=8]"),
     ("capture[true-basis]", "oracle-shrink[sym4]", "discs[size=16]"),
-    # Nor for a filter that would score 0 with any basis.
+    # The basis has the same filter for all images, also for a filter that would score 0 with any basis.
     ("alignment[true-basis]", "gaussian-blur", "discs[size=8]"),
     ("truth-alignment", "heat-kernel", "c-alpha[construction=paper,size=12]"),
     ("truth-alignment", "heat-kernel", "faces[size=12,test=30]"),
     *(("truth-alignment", reference, "gaussian-field[size=8]") for reference in ("heat-kernel", "optimal")),
-    # The denoiser sees more than the noisy image, or is blind.
+    # The denoiser uses more than the noisy image, or is blind.
     *((metric, reference, "c-alpha[size=16]") for metric in ("optimum-distance", "optimum-cross")
       for reference in ("oracle-threshold[haar]", "lower-bound")),
     *(("local-dimension", reference, "c-alpha[size=8]")
       for reference in ("identity", "untrained[bf-cnn[width=4,layers=3]]", "oracle-shrink[haar]", "lower-bound")),
-    # It does not shrink in an orthonormal basis.
+    # The denoiser does not shrink in an orthonormal basis.
     *(("decay", reference, "c-alpha[size=64]") for reference in ("identity", "oracle-threshold[wavelet-ti]")),
 ]  # fmt: skip
 
@@ -123,12 +123,12 @@ def test_metrics_have_no_values_if_nothing_can_be_measured(metric, reference, fa
     assert list(create("metric", metric).score(evaluation(reference, family, (0.1, 0.2, 0.4), count)).value) == []
 
 
-#: Those that have values on any family with 8 images, whatever the network.
+#: Metrics with values on any family of 8 images for every network.
 OF_BASES = (
     "adaptation", "spectrum", "self-consistency", "capture", "contour-anisotropy", "sparsity[haar]",
 )  # fmt: skip
 IMAGES, SIGMA = 8, 0.1
-#: All but the one that takes minutes: it works on images of at least 64x64.
+#: All architectures except scunet, which pads images to 64x64 and takes minutes.
 NAMES = [name for name in Registry().names("architecture") if name != "scunet"]
 
 
@@ -151,11 +151,11 @@ def test_metrics_of_the_basis_have_values_on_every_architecture(tmp_path, name):
 
 
 def trace(network, noisy):
-    """Return the trace of the network's Jacobian at an image (C, H, W), from the derivative of each value by itself."""
+    """Return the trace of the network's Jacobian at an image (C, H, W), as a sum of derivatives."""
     size = noisy.numel()
     copies = noisy.expand(size, *noisy.shape).clone().requires_grad_()
     denoised = network(copies, torch.full((size,), SIGMA))
-    # The k-th value of the k-th copy, whose only dependence is on that copy.
+    # Value k of copy k depends only on that copy.
     (gradient,) = torch.autograd.grad(denoised.flatten(1).diagonal().sum(), copies)
     return float(gradient.flatten(1).diagonal().sum())
 
@@ -165,14 +165,14 @@ def test_metrics_share_a_basis_that_is_fitted_once_for_each_dataset():
     basis, images = create("basis", "pca"), other.images("test", 2)
     fitted = basis_on(basis, dataset)
     assert basis_on(create("basis", "pca"), dataset) is fitted
-    # The basis that a metric was built with stays unfitted.
+    # The basis of the metric itself is not fitted.
     with pytest.raises(gahbench.BasisError):
         basis.analysis(images)
     assert basis_on(basis, None) is basis
     expected = PCA()
     expected.fit(TrainingData(other))
     torch.testing.assert_close(basis_on(basis, other).analysis(images), expected.analysis(images))
-    # Bases that were constructed directly have no spec to be recognized by.
+    # Bases that were constructed directly have no spec, and are not cached.
     for name in ("haar", "db2"):
         assert torch.equal(basis_on(Wavelet(name), dataset).analysis(images), Wavelet(name).analysis(images))
 

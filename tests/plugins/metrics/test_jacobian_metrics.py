@@ -1,4 +1,4 @@
-"""Metrics of the Jacobian: its spectrum, what it gains by following the image, and its eigenvectors."""
+"""Metrics of the Jacobian: spectrum, gain from adaptation, and eigenvectors."""
 
 import math
 
@@ -59,11 +59,11 @@ def test_parts_are_those_of_the_eigenvalues():
 
 @pytest.mark.parametrize(("symmetric", "skew"), [(1.0, 0.0), (0.8, 0.6), (0.3, 0.1), (0.0, 1.0)])
 def test_asymmetry_is_the_share_of_the_skew_part(symmetric, skew):
-    """Of a + b R, R a quarter turn, J - J' is 2 b R, and |J| is that of sqrt(a^2 + b^2)."""
+    """For J = a + b R with a quarter turn R, J - J' = 2 b R and |J| = sqrt(a^2 + b^2) |R|."""
     matrix = symmetric * torch.eye(SIZE).double() + skew * rotation()
     parts = only(table("spectrum", on_images(Filters(matrix[None]), random_images(3, 1, 6, 6))))
     assert parts["asymmetry"].tolist() == pytest.approx([2 * skew / math.hypot(symmetric, skew)] * 3, abs=1e-6)
-    # The skew part has no eigenvalues of the symmetric one.
+    # The skew part does not change the eigenvalues of the symmetric part.
     for part in ("largest", "smallest"):
         assert parts[part].tolist() == pytest.approx([symmetric] * 3, abs=1e-6)
     assert parts["trace"].tolist() == pytest.approx([SIZE * symmetric] * 3, abs=1e-5)
@@ -91,7 +91,7 @@ def test_the_spectrum_of_large_images_is_estimated_without_parts_of_all_eigenval
     for part in ("largest", "smallest"):
         torch.testing.assert_close(result[part], exact[part], atol=2e-3, rtol=0)
     torch.testing.assert_close(result["homogeneity"], exact["homogeneity"])
-    # Random signs: the error of a trace is that of what is off the diagonal, 64 times over.
+    # With random signs the error of the trace comes from off-diagonal entries, averaged over 64 vectors.
     off = (matrix + matrix.mT) / 2
     off = off - off.diagonal().diag()
     error = float((2 * off.square().sum() / 64).sqrt())
@@ -118,7 +118,7 @@ def test_linear_denoisers_gain_nothing(name):
 
 
 class Products(Reference):
-    """The half square of every pixel, whose filter multiplies by the noisy image."""
+    """A denoiser that returns half the square of every pixel; its filter multiplies by the noisy image."""
 
     def denoise(self, noisy, sigma, truth):
         return noisy.square() / 2
@@ -132,7 +132,7 @@ class Products(Reference):
 
 @pytest.mark.parametrize("size", [2304, 10])
 def test_adaptation_is_the_gain_minus_the_noise_sensitivity(monkeypatch, size):
-    """By hand, for filters that follow image and noise; of four images, three others are all others."""
+    """Compare with a direct computation for filters that depend on image and noise; four images have three others."""
     monkeypatch.setattr("gahbench.jacobian.maps.LARGEST_EXACT", size)
     clean = random_images(4, 2, 4, 3)
     evaluated = on_images(Products(), clean)
@@ -158,16 +158,16 @@ def test_the_genie_gains_and_is_not_sensitive_to_noise():
 
 def test_a_filter_that_follows_the_noise_alone_gains_nothing_after_its_sensitivity():
     class Follower(Filters):
-        """Projects on the noisy image: all of it is kept, none of it under another's filter or under fresh noise."""
+        """A projection on the noisy image, which is unrelated to other images and to fresh noise."""
 
         def jacobian(self, noisy, sigma, truth):
             unit = noisy.flatten(1) / noisy.flatten(1).norm(dim=1, keepdim=True)
             return DenseMaps(unit[:, :, None] * unit[:, None], tuple(noisy.shape[1:]))
 
-    # Faint images under strong noise: the filter is made of noise.
+    # For faint images under strong noise the filter consists of noise.
     parts = table("adaptation", on_images(Follower(torch.eye(256)[None]), 1e-3 * random_images(6, 1, 16, 16), (1.0,)))
     assert parts["sensitivity", 1.0].abs().min() > 3
-    # Both gains are those of a filter by unrelated noise: they differ by chance, as much as projections on it do.
+    # Both gains are those of filters from unrelated noise, and differ only by chance.
     spread = parts["", 1.0].std() / 6**0.5
     assert parts["", 1.0].mean().abs() < 4 * spread
 
@@ -182,7 +182,7 @@ def projections(count, size, rank, seed=0):
 
 
 def eigenvectors(matrix):
-    """Values, sorted down, and vectors as rows, of the symmetric part, by numpy."""
+    """Return descending eigenvalues, and eigenvectors as rows, of the symmetric part, computed by numpy."""
     values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
     return values[::-1], vectors.T[::-1]
 
@@ -200,7 +200,7 @@ def test_heat_on_a_graph_is_captured_by_the_harmonics_of_the_graph():
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_equal_images_have_capture_and_null_1_at_any_strength(channels):
-    """Images that are the same have one basis, however strongly each is smoothed."""
+    """Equal images have the same basis, independent of the strength of smoothing."""
     clean = CAlpha(2.0, 8).images("test", 1).repeat(6, channels, 1, 1)
     vectors = torch.linalg.eigh(graph_laplacian(clean[:1]))[1][0].mT
     eye = torch.eye(channels, dtype=torch.float64)
@@ -219,7 +219,7 @@ def test_a_low_pass_is_captured_by_low_cosines_and_by_every_basis_for_the_most_p
 
 
 def test_capture_is_the_corrected_share_in_the_largest_coefficients():
-    """By hand, in the cosines that are largest in the clean image."""
+    """Compare with a direct computation in the largest cosines of the clean image."""
     clean, matrices = CAlpha(2.0, 8).images("test", 4), random(4, 64, 64) * 0.1 + 0.3 * torch.eye(64)
     result = table("capture[dct]", on_images(Filters(matrices), clean))
     assert set(result) == {("", 0.1), ("low-dct", 0.1)}
@@ -237,7 +237,7 @@ def test_capture_is_the_corrected_share_in_the_largest_coefficients():
 def test_an_oracle_is_captured_by_its_own_basis():
     result = table("capture[sym4]", evaluation("oracle-shrink[sym4]"))["", 0.1]
     assert result.min() > 0.99
-    # What keeps all dimensions has a value too.
+    # A filter that keeps all dimensions has a value too.
     assert all(values.isfinite().all() for values in table("capture", evaluation("identity")).values())
 
 
@@ -284,7 +284,7 @@ def test_equal_energies_share_their_ranks(energies):
 
 
 def striped(along_rows):
-    """Filters that keep what oscillates along the rows alone, or along the columns alone, of 12x12 images."""
+    """Filters that keep oscillations along rows only, or along columns only, of 12x12 images."""
     mean = torch.full((12, 12), 1 / 12)
     return torch.kron(mean, torch.eye(12))[None] if along_rows else torch.kron(torch.eye(12), mean)[None]
 
@@ -295,13 +295,13 @@ def test_contour_anisotropy_is_0_across_and_1_along_the_contour():
     across, along = (table("contour-anisotropy", on_images(Filters(striped(rows)), clean)) for rows in (True, False))
     assert across["", 0.1].tolist() == pytest.approx([0] * 2, abs=1e-6)
     assert along["", 0.1].tolist() == pytest.approx([1] * 2, abs=1e-6)
-    # Turned by a quarter, each is the other.
+    # A quarter turn exchanges the two filters.
     turned = table("contour-anisotropy", on_images(Filters(striped(True)), clean.mT.contiguous()))
     assert turned["", 0.1].tolist() == pytest.approx([1] * 2, abs=1e-6)
 
 
 def test_contour_anisotropy_is_one_half_for_denoisers_that_ignore_contours():
-    """But for what differences are at borders, which are one-sided there."""
+    """The value differs from 1/2 only through one-sided differences at borders."""
     result = table("contour-anisotropy", evaluation("identity", count=24))["", 0.1]
     assert result.mean().item() == pytest.approx(0.5, abs=0.06)
     clean = CAlpha(2.0, 12).images("test", 24)
@@ -324,7 +324,7 @@ def test_the_best_denoiser_of_a_manifold_hardly_leaks_at_low_noise():
     assert parts["extra", 0.003].tolist() == [0] * 3
     assert parts["largest-angle", 0.003].max() < 2
     assert (parts["angle", 0.003] <= parts["largest-angle", 0.003]).all()
-    # It tends to the projection on the tangent space.
+    # The filter tends to the projection onto the tangent space.
     for part in ("", "angle"):
         assert (parts[part, 0.003] < 0.5 * parts[part, 0.03]).all()
 
@@ -333,7 +333,7 @@ def test_angles_are_those_to_the_tangent_space():
     dataset = create("dataset", "discs[size=8]")
     tangents = dataset.true_basis("test", 2).vectors
     rank, angle = tangents.shape[2], 0.4
-    # One direction of the tangent space is turned by an angle; one more is kept by a third.
+    # A tangent direction is rotated by an angle, and an additional direction is kept with weight 1/3.
     vectors = torch.linalg.qr(torch.cat([tangents, random(2, 64, 2)], dim=2))[0]
     outside, further = vectors[..., rank : rank + 1], vectors[..., rank + 1 :]
     turned = np.cos(angle) * vectors[..., :1] + np.sin(angle) * outside
@@ -369,11 +369,11 @@ def test_the_exponent_is_that_of_the_coefficients_in_the_eigenvectors(alpha):
     coefficients = torch.stack([sizes[torch.randperm(256, generator=torch.Generator().manual_seed(k))] for k in (0, 1)])
     vectors = torch.linalg.qr(random(256, 256))[0]
     clean = (coefficients @ vectors).reshape(2, 1, 16, 16)
-    # Any eigenvalues will do that differ.
+    # Any distinct eigenvalues are suitable.
     matrix = (vectors.mT * torch.linspace(0, 1, 256, dtype=torch.float64)) @ vectors
     result = table("learned-decay", on_images(Filters(matrix[None]), clean.float(), (0.1, 0.3)))
     assert result["", 0.1].tolist() == pytest.approx([alpha] * 2, abs=0.01)
     assert result["", 0.3].tolist() == pytest.approx([alpha] * 2, abs=0.01)
-    # In another basis nothing decays so.
+    # In another basis coefficients do not decay in this way.
     other = table("learned-decay", on_images(Filters(torch.diag(torch.linspace(0, 1, 256))[None]), clean.float()))
     assert (other["", 0.1] - alpha).abs().min() > 0.3

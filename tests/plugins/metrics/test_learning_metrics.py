@@ -1,4 +1,4 @@
-"""Gaps, distances and times of training, of denoisers whose functions and course are known."""
+"""Gaps, distances and training times of denoisers with known functions and training."""
 
 import math
 
@@ -22,7 +22,7 @@ def images(count=6, seed=0, side=8):
 
 
 def evaluation(reference, clean=None, learned=None, partner=None):
-    """Return the evaluation of a denoiser that learned from given images, with a partner that did from none."""
+    """Return the evaluation of a denoiser with given training images, and a partner without training images."""
     clean = images() if clean is None else clean
     result = Evaluation(reference, clean, list(SIGMAS), learned_from=learned)
     if partner is not None:
@@ -46,7 +46,7 @@ def test_the_gap_of_a_denoiser_that_returns_its_only_training_image():
     result = table("generalization-gap", evaluation(empirical(learned), clean, learned))
     error = (clean - images(1, seed=1)).square().flatten(1).mean(1).double()
     for sigma in SIGMAS:
-        # What it returns on its own image has no error: 140 dB, by the definition of the PSNR here.
+        # On its training image the denoiser has no error, and PSNR is limited to 140 dB.
         assert result["train", sigma] == pytest.approx([140.0] * 4)
         assert result["", sigma] == pytest.approx((140 + 10 * error.log10()).tolist(), abs=1e-4)
 
@@ -106,7 +106,7 @@ def test_a_constant_shift_is_the_distance():
 
 
 def test_the_reference_is_fitted_to_the_training_images_of_the_denoiser():
-    # A denoiser that returns the third of five training images is at no distance from one that memorizes it alone.
+    # A denoiser that returns the third of five training images has distance 0 from memorization of that image.
     given = images(5, seed=1)
     third = Filters(0 * EYE[None], given[2:3])
     learned = TrainingData(GivenImages(given[2:3]))
@@ -117,7 +117,7 @@ def test_the_reference_is_fitted_to_the_training_images_of_the_denoiser():
 
 def test_the_reference_is_called_like_a_denoiser(monkeypatch):
     class Random(Filters):
-        """Subtracts one random number, always anew, from all images of a call."""
+        """A reference that subtracts a new random number from all images of each call."""
 
         def denoise(self, noisy, sigma, truth):
             assert truth.clean.isnan().all()
@@ -130,10 +130,10 @@ def test_the_reference_is_called_like_a_denoiser(monkeypatch):
     reference = Random(EYE[None])
     learned = TrainingData(GivenImages(images(5, seed=1)))
     monkeypatch.setattr("gahbench_plugins.metrics.distance.fit_on_same_images", lambda *given: reference)
-    # Under the same seeds the numbers that it draws are those that are drawn where it is an entrant.
+    # The reference draws the same random numbers as it does as an entrant.
     scores_ = table("distance[empirical-bayes]", evaluation(Random(EYE[None]), learned=learned))
     assert scores_["", 0.5] == pytest.approx([0.0] * 6, abs=1e-6)
-    # Images are given to it in the batches that entrants are given.
+    # The reference gets images in the same batches as entrants.
     monkeypatch.setattr("gahbench.devices.batches.BATCH_PIXELS", 64)
     apart = table("distance[empirical-bayes]", evaluation(scaled(1.0), learned=learned))["", 0.5]
     assert len({round(float(value), 4) for value in apart}) == 6
@@ -143,7 +143,7 @@ def test_the_reference_is_called_like_a_denoiser(monkeypatch):
 
 
 def course(losses, copies, steps=(1, 10, 100, 1000)):
-    """Return the values where the test losses are given, and which share of samples is copies, by snapshot."""
+    """Return the values, given test losses and fractions of copied samples at each snapshot."""
     clean, halves = images(8), (images(20, 1), images(20, 2))
     fresh = images(32, 3)
 
@@ -185,7 +185,7 @@ def test_copies_before_the_least_loss_are_biased_generalization():
     scores_, arrays = course([1.0, 0.3, 0.25, 0.2], [0.0, 0.8, 0.9, 1.0])
     assert scores_ == {"": pytest.approx(math.log2(100)), "loss-step": 1000, "onset-step": 10, "last": 1}
     assert arrays["loss"].tolist() == pytest.approx([1.0, 0.3, 0.25, 0.2], rel=1e-4)
-    # Fresh samples that both draw are nearest to one of the halves: once to the own, once to the other.
+    # Fresh samples of both networks are nearest to the same half, which is the own half of only one network.
     assert arrays["pi"].tolist() == pytest.approx([0.5, 0.5 + 13 / 32, 0.5 + 14.5 / 32, 1], abs=1e-6)
     assert (arrays["pi_low"] <= arrays["pi"]).all()
     assert arrays["steps"].tolist() == [1, 10, 100, 1000]
@@ -234,10 +234,10 @@ def test_spacing_is_that_of_later_snapshots():
 
 
 class Course:
-    """A linear denoiser by gradient descent on the expected loss, from 0: its gains are known."""
+    """A linear denoiser trained by gradient descent on the expected loss from 0, with known gains."""
 
     def __init__(self, sigma, rate=0.04, last=4000):
-        # A basis of known variances, four decades, of images without a mean.
+        # Images of zero mean with known variances over four decades.
         basis = torch.linalg.qr(torch.randn(16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)).Q
         self.variances = 10.0 ** -torch.linspace(0, 2, 16, dtype=torch.float64)
         rows = (16 * self.variances).sqrt()[:, None] * basis.mT
@@ -280,19 +280,19 @@ def test_components_learned_at_the_start_or_never_have_no_time():
     course = Course(sigma, last=60)
     result = course.scores(sigma, modes=16)
     known = result.arrays["times"].isfinite()
-    # 59 steps after the first, gradient descent has left so much of it.
+    # The remaining difference after 59 further steps of gradient descent.
     left = (1 - 0.04 * (result.arrays["variances"] + sigma**2)) ** 59
     assert torch.equal(known, left <= 0.5)
     assert known.any()
     assert not known.all()
-    # A gain that stays where it is is not learned.
+    # A constant gain is not learned.
     course.maps = [course.maps[-1]] * len(course.maps)
     expected = {"modes": 0, "spacing": pytest.approx(snapshot_spacing(course.steps))}
     assert by_part(course.scores(sigma, modes=16)) == expected
 
 
 def follow(own, other, test):
-    """Networks whose losses on their own, their partner's and test images are given along the training."""
+    """Networks with given losses on their own half, their partner's half and test images at each snapshot."""
     steps = geometric(1000)
     fresh, *halves = (images(6, seed, SIDE) for seed in (3, 1, 2))
 
@@ -319,7 +319,7 @@ def follow(own, other, test):
 
 
 def test_times_of_generalizing_and_of_memorizing():
-    """The test loss is within 5 % of its least after 95 steps, and the gap passes 0.1 after 300."""
+    """The test loss is within 5 % of its minimum after 95 steps, and the gap exceeds 0.1 after 300 steps."""
     result = follow(
         own=lambda step: 1 - 0.1 * math.log(step) / math.log(300) * (step > 50),
         other=lambda step: 1.0,
@@ -349,7 +349,7 @@ def levels(images, chosen, seed=1):
 @pytest.mark.parametrize("count", [100, 2000])
 @pytest.mark.parametrize("deviation", [0.1, 3.0])
 def test_collapse_agrees_with_the_theory_for_white_gaussian_images(count, deviation):
-    """Equation of the collapse for Gaussian data in many dimensions: 1 + s^2 / sigma^2 = N^(2/d)."""
+    """The collapse of Gaussian images in high dimension satisfies 1 + s^2 / sigma^2 = N^(2/d)."""
     size = 256
     generator = torch.Generator().manual_seed(0)
     images = deviation * torch.randn(count, size, generator=generator, dtype=torch.float64)

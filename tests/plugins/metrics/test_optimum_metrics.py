@@ -36,7 +36,7 @@ def test_the_error_is_the_optimal_one_and_the_distance(family, name):
 
 @pytest.mark.parametrize("weight", [0.2, 0.8])
 def test_the_distance_on_gaussian_images_has_a_closed_form(weight):
-    """White images of variance v: f = w y is |w - v / (v + s^2)|^2 (v + s^2) from the best, v / (v + s^2) y."""
+    """For white images of variance v, f = w y has squared distance |w - v / (v + s^2)|^2 (v + s^2) from the optimum."""
     sigma = 0.2
     result = evaluation(Filters(weight * torch.eye(64)[None]), "gaussian-field[size=8]", (sigma,), 400)
     noisy, best = result.noisy(sigma).double(), result.optimum(sigma)
@@ -45,7 +45,7 @@ def test_the_distance_on_gaussian_images_has_a_closed_form(weight):
 
 
 class Sees(Reference):
-    """Goes a share of the way from the best denoiser, or from a poor one, to the clean image."""
+    """A mixture of the optimal denoiser, or of a poor denoiser, with the clean image."""
 
     kind = "oracle"
 
@@ -61,7 +61,7 @@ class Sees(Reference):
 def test_denoisers_that_use_the_clean_image_have_a_cross_term(share, beyond):
     result = evaluation(Sees(share), "gaussian-field[size=12]", (0.1,), 64)
     assert table("optimum-cross", result) == {}
-    # As one that only claims not to see it.
+    # The denoiser claims not to use the clean image.
     denoised = result.denoised(0.1)
     result.denoiser = Filters(torch.eye(144)[None])
     result._denoised[0.1] = denoised
@@ -105,7 +105,7 @@ def ratio(parts, sigma):
 
 @pytest.mark.parametrize(("family", "sigma"), [
     ("gaussian-field[size=12]", 0.03), ("gaussian-field[size=12]", 0.2),
-    # On a ray the squared error is that of one number, and varies as its square.
+    # On a ray the squared error is that of a single number, and has a large variance.
     ("rays[discs[size=8]]", 0.02), ("rays[discs[size=8]]", 0.1),
 ])  # fmt: skip
 def test_the_ratio_of_means_is_1_for_the_best_denoiser(family, sigma):
@@ -120,16 +120,16 @@ def test_steins_estimate_agrees_with_the_error_on_average(reference, sigma):
     parts = table("self-consistency", result)
     differences = parts["sure", sigma] - parts["realised", sigma]
     assert abs(float(differences.mean())) < 4 * error_of_mean(differences)
-    # Without the part of chance that is known they would differ by about sqrt(2 / d) of single images.
+    # Without the correction by known noise the estimates would differ by about sqrt(2 / d) for single images.
     noise = (result.noisy(sigma) - result.clean).double().square().flatten(1).mean(1) / sigma**2
     plain = differences + (1 - 2 * parts["expected", sigma].mean()) * (noise - 1)
     assert 0.5 < float(plain.std()) / (2 / 144) ** 0.5 < 1.5
-    # It is most of the chance where the filter is nearly all or nearly nothing, and less of it in between.
+    # The correction removes most of the variance for filters near 0 or 1, and less in between.
     assert float(differences.std()) < float(plain.std())
 
 
 def test_a_blur_that_is_too_narrow_or_too_wide_is_not_self_consistent():
-    """By hand: of a fraction a of the noisy image tr J is a d, the error (1 - a)^2 |x|^2 + a^2 sigma^2 d."""
+    """The denoiser a y has tr J = a d, and error (1 - a)^2 |x|^2 + a^2 sigma^2 d."""
     sigma, clean = 0.1, torch.rand(300, 1, 6, 6, generator=torch.Generator().manual_seed(0))
     for fraction in (0.3, 0.9):
         parts = table("self-consistency", on_images(Filters(fraction * torch.eye(36)[None]), clean, (sigma,)))
@@ -176,10 +176,10 @@ def test_the_best_denoiser_finds_the_dimension_of_the_manifold(dataset, dimensio
 
 
 def test_the_local_dimension_of_gaussian_images_has_a_closed_form():
-    """By hand from J = C (C + sigma^2)^-1, C the covariance, and f(x) - x = (J - 1)(x - m)."""
+    """The closed form uses J = C (C + sigma^2)^-1 with covariance C, and f(x) - x = (J - 1)(x - m)."""
     sigma, evaluated = 0.2, evaluation("optimal", "gaussian-field[size=8]", (0.2,), count=5)
     matrix = evaluated.local.matrices(sigma)[0].double()
-    # What it adds to J y is the same for all images.
+    # The difference f(y) - J y is the same for all images.
     noisy = evaluated.noisy(sigma).double().flatten(1)
     added = (evaluated.denoised(sigma).double().flatten(1) - noisy @ matrix)[0]
     clean = evaluated.clean.double().flatten(1)
@@ -246,7 +246,7 @@ FAMILY = "c-alpha[alpha=4,size=16]"
 
 
 class WrongGenie(Reference):
-    """The genie's filter with an error: it takes the noise for half as strong again, and sees what the genie sees."""
+    """The filter of the genie with the noise overestimated by half."""
 
     kind = "optimal"
 
@@ -255,7 +255,7 @@ class WrongGenie(Reference):
 
 
 def verdict_of(reference, size):
-    """The verdict on C^4 images were all levels collapsed."""
+    """Return the verdict on C^4 images as if all levels had collapsed."""
     result = table("optimality-slope", evaluation(reference, f"c-alpha[alpha=4,size={size}]", SIGMAS, 6))
     error, bound = (
         torch.stack([result[part, sigma] for sigma in SIGMAS]).numpy()[None, :, None] for part in ("error", "bound")
@@ -311,7 +311,7 @@ def test_errors_are_measured_on_images_if_the_genie_is_unavailable(monkeypatch):
 def test_slopes_are_those_of_the_decibels_between():
     result = table("optimality-slope", evaluation("oracle-threshold[haar]", FAMILY, SIGMAS[:3], 4))
     first, _, last = (10 * torch.log10(result["error", sigma] / result["bound", sigma]) for sigma in SIGMAS[:3])
-    # Of three equally spaced levels, that in the middle has the slope from end to end; D grows as noise fades.
+    # With three equally spaced levels the middle slope is that between the ends; D grows as the noise decreases.
     torch.testing.assert_close(result["", SIGMAS[1]], (first - last) / (40 * np.log10(2)))
     oracle = create("reference", "oracle-threshold[haar]")
     again = evaluation(oracle, FAMILY, SIGMAS[:3], 4)

@@ -1,4 +1,4 @@
-"""LPIPS and DISTS by pyiqa, with weights that are drawn at random: no published value is checked."""
+"""LPIPS and DISTS of pyiqa with random weights, without published values."""
 
 from unittest.mock import Mock
 
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.extras("pyiqa"), pytest.mark.filterwarnings("ignore")]
 
 @pytest.fixture
 def metric(tmp_path, monkeypatch):
-    """Return a metric whose weights lie in a folder of torch.hub of its own."""
+    """Return a metric with weights in a temporary folder of torch.hub."""
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
 
     def make(spec):
@@ -44,7 +44,7 @@ def test_lpips_is_its_definition_on_the_features_of_alexnet(metric, tmp_path):
     noisy = Evaluation(Identity(), clean, [0.2]).noisy(0.2).clamp(0, 1)
     shift, scale = (torch.tensor(three).view(3, 1, 1) for three in ((-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)))
     pair = [(2 * one - 1 - shift) / scale for one in (noisy, clean)]
-    # Zhang et al. 2018, eq. 1: place, weights' name, stride and padding of AlexNet's convolutions, and where it pools.
+    # Zhang et al. 2018, eq. 1: index, weight name, stride and padding of convolutions of AlexNet, and its poolings.
     expected = torch.zeros(2)
     for layer, (place, stride, padding, pools) in enumerate(
         ((0, 4, 2, False), (3, 1, 2, True), (6, 1, 1, True), (8, 1, 1, False), (10, 1, 1, False))
@@ -78,7 +78,7 @@ def test_grey_images_are_those_of_three_equal_channels(metric, spec):
     clean, noisy = images(1), images(1).flip(0)
     expected = measured(noisy.expand(-1, 3, -1, -1), clean.expand(-1, 3, -1, -1))
     torch.testing.assert_close(measured(noisy, clean), expected)
-    # What lies outside of [0, 1] is clipped.
+    # Values outside [0, 1] are clipped.
     torch.testing.assert_close(measured(3 * noisy - 1, clean), measured((3 * noisy - 1).clamp(0, 1), clean))
 
 
@@ -89,7 +89,7 @@ def test_the_smallest_side_is_the_smallest_that_the_network_takes(metric, spec):
     assert scores(distance, images(1, side=side), 0.1).isfinite().all()
     with pytest.raises(ValueError, match=f"at least {side} pixels, not {side - 1}x{side - 1}"):
         distance.check((1, side - 1, side - 1), (0.1,))
-    if spec != "dists":  # Whose poolings take images of any size; of smaller ones no structure is left.
+    if spec != "dists":  # Its poolings accept images of any size, but smaller images lose all structure.
         small = images(3, side=side - 1)
         with pytest.raises(RuntimeError, match="too small"):
             distance._loaded(small, small)

@@ -1,4 +1,4 @@
-"""Files of published weights, compared with the digest in their names; pyiqa is not needed for it."""
+"""Files of published weights, compared with the digests in their names, without pyiqa."""
 
 import hashlib
 
@@ -20,7 +20,7 @@ def file(tmp_path, monkeypatch):
 
 
 class Given(Perceptual):
-    """A metric of given files."""
+    """A metric with given files."""
 
     def __init__(self, *files):
         self.given = files

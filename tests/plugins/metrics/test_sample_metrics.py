@@ -1,4 +1,4 @@
-"""Metrics of samples: copies, fresh images, images that are pairwise alike, and the spread of features."""
+"""Metrics of samples: copies, fresh images, equal pairs of images, and the spread of features."""
 
 import importlib
 import math
@@ -36,7 +36,7 @@ def evaluation(drawn, learned, fresh=None, partner=None, others=None):
 
 
 def values(metric, evaluated):
-    """Return the values by part, each a list over samples, and the scores."""
+    """Return lists of values over samples by part, and the scores."""
     scores = create("metric", metric).score(evaluated)
     return by_part(scores), scores
 
@@ -52,7 +52,7 @@ def test_copies_are_memorized_and_fresh_images_are_not():
     assert closest[""][:3] == pytest.approx([1, 1, 1])
     assert max(closest[""][3:]) < 0.9
     assert closest["distance"][:3] == pytest.approx([0, 0, 0], abs=1e-6)
-    # As many fresh images as samples are held against the training images.
+    # As many fresh images as samples are compared with the training images.
     assert len(closest["fresh"]) == 6
     assert torch.equal(scores.arrays["closest"][:3], learned[:3])
 
@@ -90,9 +90,9 @@ def test_pairs_from_the_same_noise():
     assert max(map(abs, same["null"])) < 0.6
     assert set(scores.arrays) >= {"samples", "partner_samples", "closest", "partner_closest"}
     apart, _ = values("pair-cosine", evaluation(samples(one), partner=samples(other), **halves))
-    # Of 64 independent values: standard deviation 1/8.
+    # The cosine of 64 independent values has standard deviation 1/8.
     assert max(map(abs, apart[""])) < 0.6
-    # Positive images have a high cosine as they are.
+    # Positive images have a high cosine without removing means.
     assert min(apart["raw"]) > 0.5
 
 
@@ -117,7 +117,7 @@ def test_quality_separates_blurred_samples_from_fresh_ones():
     dataset = gahbench.create("dataset", "gaussian-field", size=16)
     clean = dataset.images("test", 100)
     fresh = dataset.images("train", 100)
-    # Where fluctuations are halved, powers are 6 dB less.
+    # Halved fluctuations have a power spectrum 6 dB lower.
     sets = {"fresh": fresh, "blurred": _blurred(fresh), "pale": fresh.mean() + (fresh - fresh.mean()) / 2}
     result = {}
     for name, drawn in sets.items():
@@ -148,13 +148,13 @@ def test_samples_are_drawn_once_and_are_those_of_the_sampler():
 
 
 def posterior(learned, noisy, sigma):
-    """Return the average of the learned images under their posterior weights."""
+    """Return the average of the training images under their posterior weights."""
     weights = torch.softmax(-torch.cdist(noisy.flatten(1), learned.flatten(1)).square() / (2 * sigma**2), 1)
     return (weights @ learned.flatten(1)).view_as(noisy)
 
 
 class Memory(Filters):
-    """Returns the posterior mean over a few images."""
+    """A reference that returns the posterior mean over a few images."""
 
     def __init__(self, learned):
         super().__init__(EYE[None])
@@ -167,19 +167,19 @@ class Memory(Filters):
 @pytest.mark.parametrize("to", ["empirical-bayes", "local-score[patch=15,equivariant=false]"])
 def test_samples_of_a_memorizing_denoiser_are_predicted_by_empirical_bayes(to):
     learned = images(6, 1)
-    # From much noise, or all would start near the same image.
+    # Sampling starts from strong noise, since all samples would otherwise start near the same image.
     sampling = Sampling(count=10, step=0.2, beta=0.5, sigma_start=30.0)
     evaluated = Evaluation(
         Memory(learned), images(20, 9), [0.1], learned_from=TrainingData(GivenImages(learned)), sampling=sampling
     )
     result, scores = values(f"sample-prediction[{to}]", evaluated)
     assert result[""] == pytest.approx([1] * 10, abs=1e-4)
-    # The next sample is the same image once in six times.
+    # The next sample is the same image with probability 1/6.
     assert sum(result["null"]) / 10 < 0.7
     assert torch.allclose(scores.arrays["samples"], scores.arrays["predicted"], atol=1e-2)
     fewer, _ = values(f"sample-prediction[{to},max_samples=4]", evaluated)
     assert fewer[""] == result[""][:4]
-    # Images that it did not learn from predict nothing of its samples.
+    # Other training images do not predict its samples.
     evaluated.learned_from = TrainingData(GivenImages(images(6, 2)))
     others, _ = values(f"sample-prediction[{to}]", evaluated)
     assert max(others[""]) < 0.3
@@ -224,12 +224,12 @@ def test_half_of_fresh_samples_are_nearest_to_their_own_half():
     totals, ranks = torch.tensor(totals), torch.tensor(ranks)
     assert abs(float(totals.mean()) - 0.5) < 4 * float(totals.std()) / 40**0.5
     assert abs(float(ranks.mean())) < 4 * float(ranks.std()) / 40**0.5
-    # Of one half a standard normal variable; the mean of two that share their fresh images varies less.
+    # The statistic of a half is standard normal; the mean over halves with shared fresh images has a smaller variance.
     assert 0.5 < float(ranks.std()) < 1.1
 
 
 class Features(nn.Module):
-    """Its features are multiples 0, 1 and 2 of the image, so that the maximum over space spreads as itself."""
+    """A network with features that are 0, 1 and 2 times the image."""
 
     def __init__(self):
         super().__init__()

@@ -10,24 +10,24 @@ from gahbench import Reference, TrainingData, Truth
 
 
 def random(*shape, seed=0):
-    """Return random numbers, float64."""
+    """Return random normal values, float64."""
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def with_noise(clean, sigma, seed=0):
-    """Return images with Gaussian noise, of the type of the clean ones."""
+    """Return images with Gaussian noise in the data type of the clean images."""
     return clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed), dtype=clean.dtype)
 
 
 def fitted(reference, training) -> Reference:
-    """Return a reference, or that of a name, fitted to a dataset or to given images."""
+    """Return a reference, or a reference by name, fitted to a dataset or to images."""
     result = gahbench.create("reference", reference) if isinstance(reference, str) else reference
     result.fit(TrainingData(GivenImages(training) if isinstance(training, torch.Tensor) else training))
     return result
 
 
 def assert_jacobian_is_derivative(reference, noisy, sigma):
-    """Compare the Jacobian at each image with that of autograd, and see that there is none without noise."""
+    """Check that the Jacobian agrees with autograd, and is ``None`` without noise."""
     size = noisy[0].numel()
     for place, matrix in enumerate(reference.jacobian(noisy, sigma, Truth(noisy)).matrices()):
         image = noisy[place : place + 1]

@@ -1,4 +1,4 @@
-"""Filters of the image itself: diffusion on its graph, and blurs whose width follows it."""
+"""Image-adaptive filters: diffusion on the graph of the image, and blurs of variable width."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from gahbench_plugins.references.local_blur import LocalBlur
 
 
 def kernels(clean, kernel, time):
-    """By the exponential, or the inverse, of matrices."""
+    """Return the filter computed by the matrix exponential or inverse."""
     laplacian = graph_laplacian(clean)
     if kernel == "heat":
         return torch.matrix_exp(-time * laplacian)
@@ -27,7 +27,7 @@ def kernels(clean, kernel, time):
 @pytest.mark.parametrize("time", [0.1, 2.0, 30.0])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_denoised_images_and_jacobians_are_those_of_the_kernel(kernel, time, channels):
-    """The channels share a graph, and are filtered alone."""
+    """The channels share a graph, and are filtered separately."""
     clean, reference = random(2, channels, 5, 6), construct(HeatKernel, kernel=kernel, time=time)
     noisy, truth, matrices = with_noise(clean, 0.1), Truth(clean), kernels(clean, kernel, time)
     expected = (noisy.flatten(2) @ matrices).view_as(noisy)
@@ -43,7 +43,7 @@ def test_the_chosen_time_minimises_the_expected_error(kernel, sigma):
     best = construct(HeatKernel, kernel=kernel).risk(truth, sigma)
     tried = [construct(HeatKernel, kernel=kernel, time=float(time)) for time in torch.logspace(-3, 4, 30)]
     others = torch.stack([reference.risk(truth, sigma) for reference in tried])
-    # Times are tried on a grid, next to a smooth minimum.
+    # Candidate times are on a grid near a smooth minimum.
     assert (best <= 1.01 * others.amin(0)).all()
     assert (best < 0.9 * sigma**2).all()
 
@@ -64,7 +64,7 @@ def images(count=3):
 
 
 def by_hand(image, blur, trace):
-    """Kernels pixel by pixel, the width by a root of the trace."""
+    """Return kernels computed for each pixel, with the width from a root finder for the trace."""
     from scipy.optimize import brentq
 
     indices = [(row, column) for row in range(image.shape[1]) for column in range(image.shape[2])]

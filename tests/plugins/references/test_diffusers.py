@@ -1,4 +1,4 @@
-"""Models that diffusers saved: the same denoiser as in memory, and what is refused and said."""
+"""Models saved by diffusers: agreement with the model in memory, errors and notes."""
 
 import json
 import shutil
@@ -48,7 +48,7 @@ def test_a_saved_model_denoises_like_the_model_in_memory(tmp_path, name, argumen
     in_memory = gahbench.as_denoiser(network, scheduler=scheduler)
     network.save_pretrained(tmp_path / "whole" / "unet")
     scheduler.save_pretrained(tmp_path / "whole" / "scheduler")
-    # As of some on the hub.
+    # Some models on the hub have this layout.
     network.save_pretrained(tmp_path / "flat", safe_serialization=False)
     scheduler.save_pretrained(tmp_path / "flat")
     shutil.copytree(tmp_path / "whole" / "unet", tmp_path / "alone")
@@ -74,7 +74,7 @@ def test_outputs_are_clipped_and_timesteps_interpolated_on_request(ddpm):
     assert float(result.min()) < 0
     torch.testing.assert_close(clipped.denoise(noisy(), 0.3, truth), result.clamp(0, 1))
     other = between.denoise(noisy(), 0.3, truth)
-    # Half a step of 1000 at most.
+    # The timestep differs by at most half of a step of 1000.
     assert 0 < float((other - result).abs().max()) < 0.01
 
 
@@ -124,7 +124,7 @@ def removed(name):
 
 
 def without_first(folder):
-    """Leave out the first tensor of the weights."""
+    """Remove the first tensor of the weights."""
     tensors = load_file(folder / WEIGHTS)
     del tensors[min(tensors)]
     save_file(tensors, folder / WEIGHTS)

@@ -1,4 +1,4 @@
-"""What holds for many references: closed forms of the risk, sizes of images, limits, and what is refused."""
+"""Properties of many references: closed forms of the risk, image sizes, limits, and refused inputs."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from gahbench_plugins.references.oracle_best_basis import OracleBestBasis
 SQUARE = (1, 16, 16)
 BASES = [plugin.name for plugin in Registry().plugins("basis") if plugin.name != "curvelet"]
 VARIANTS = ["bandlet[wavelet=null]", "bandlet[wavelet=haar,moments=1]", "wavelet[bior2.2,levels=2]"]
-#: References that are affine once the clean image is known.
+#: References that are affine for a given clean image.
 AFFINE = [
     *(f"{oracle}[{basis}]" for oracle in ("oracle-threshold", "oracle-shrink") for basis in (*BASES, *VARIANTS)),
     *(f"oracle-best-basis[bases=[dct,haar,bandlet],rule={rule}]" for rule in ("threshold", "shrink")),
@@ -72,7 +72,7 @@ EACH = pytest.mark.parametrize(
 
 
 def smooth(count, height, width):
-    """Return images with an edge and a slope, different ones, (N, 1, H, W)."""
+    """Return different images with an edge and a slope, shape (N, 1, H, W)."""
     rows, columns = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
     return torch.stack([0.3 * (rows > 0.3 + 0.1 * k * columns) + 0.3 * columns + 0.2 for k in range(count)])[:, None]
 
@@ -87,7 +87,7 @@ def test_every_size_is_denoised(name, size):
     denoised = reference.denoise(noisy, SIGMA, Truth(clean))
     assert denoised.shape == clean.shape
     assert (denoised - clean).square().mean() < 0.7 * SIGMA**2
-    # In the last rows and columns, beyond which images are continued, there is less error than noise, too.
+    # The error is below the noise also in the last rows and columns, next to the padding.
     edge = torch.cat([(denoised - clean)[..., -3:, :].flatten(), (denoised - clean)[..., -3:].flatten()])
     assert edge.square().mean() < 0.7 * SIGMA**2
     assert torch.equal(reference.denoise(noisy, 0.0, Truth(clean)), noisy) or name.startswith(("oracle", "low-pass"))
@@ -105,7 +105,7 @@ def test_a_threshold_of_nearly_0_returns_the_noisy_image(basis):
 def test_constant_images_stay_constant_and_transposed_ones_give_transposed_ones(name):
     reference = gahbench.create("reference", name)
     flat = torch.full((1, 1, 17, 23), 0.5)
-    # Shrinking by c^2 / (c^2 + sigma^2) makes all a little darker; BM3D fails where all patches are exactly equal.
+    # Shrinking by c^2 / (c^2 + sigma^2) makes images slightly darker; BM3D fails if all patches are equal.
     if not name.startswith(("bm3d", "oracle-shrink")):
         torch.testing.assert_close(reference.denoise(flat, SIGMA, Truth(flat)), flat, atol=1e-5, rtol=0)
     clean = smooth(1, 17, 23)
@@ -124,7 +124,7 @@ def test_measured_risks_are_near_those_of_the_matrices_and_choose_the_basis():
     for oracle, result in zip(best.oracles, best._risks(truth, SIGMA), strict=True):
         bias = (oracle.denoise(clean, SIGMA, truth) - clean).square().flatten(1).sum(1)
         variance = SIGMA**2 * oracle.jacobian(clean, SIGMA, truth).matrices().square().sum((1, 2))
-        # Four draws of the variance err by several per cent on so few pixels.
+        # With four noise images the variance has an error of several per cent on so few pixels.
         torch.testing.assert_close(result, (bias + variance) / 391, rtol=0.35, atol=1e-6)
     choice = best.choice(truth, SIGMA)
     assert choice[2] == 0
@@ -132,7 +132,7 @@ def test_measured_risks_are_near_those_of_the_matrices_and_choose_the_basis():
 
 
 def test_padding_does_not_change_the_interior():
-    # The interior does not see how the border is continued.
+    # The interior does not depend on the padding.
     clean = smooth(1, 64, 64)
     noisy = with_noise(clean, SIGMA)
     oracle = construct(OracleShrink, "wavelet[haar,levels=2]")
@@ -152,7 +152,7 @@ def fitted_and_denoised(name, noisy, sigma, clean=None):
     return fitted(name, CONTOURS).denoise(noisy, sigma, Truth(noisy if clean is None else clean))
 
 
-#: References, and noise levels at which next to nothing is done.
+#: References, and noise levels at which images hardly change.
 GENTLE = [
     *((name, 1e-6) for name in ("bayes-shrink", "sure-shrink", "nl-means[h=1.0e-4]")),
     *((name, 1e-5) for name in ("bm3d", "wiener-linear")),
@@ -232,7 +232,7 @@ def test_parameters_are_checked(name, message):
         gahbench.create("reference", name)
 
 
-#: Reference, a shape that it takes, one that it refuses, and what it says.
+#: Reference, accepted shape, refused shape, and error message.
 SHAPES = [
     ("heat-kernel", (3, 64, 64), (1, 65, 64), "up to 4096 pixels"),
     ("local-blur", (3, 64, 64), (1, 65, 64), "local-blur is a matrix"),

@@ -1,4 +1,4 @@
-"""References that filter all images alike, or by their patches."""
+"""References with fixed filters, or based on patches."""
 
 import importlib.util
 import itertools
@@ -55,12 +55,12 @@ def tv_denoised(images, weight):
 
 @pytest.mark.parametrize("weight", [0.1, 0.4])
 def test_total_variation_reduces_a_step_by_the_theoretical_amount(weight):
-    """Of |u - y|^2 / 2 + w TV(u): a side of n columns moves by w / n, and stays flat."""
+    """The minimiser of |u - y|^2 / 2 + w TV(u) moves a flat side of n columns by w / n."""
     step = torch.zeros(1, 1, 6, 20, dtype=torch.float64)
     step[..., 8:] = 1
     result = tv_denoised(step, weight)
     expected = torch.where(step > 0, 1 - weight / 12, weight / 8).double()
-    # It stops at a relative change of 1e-5 of the objective.
+    # The iteration stops at a relative change of 1e-5.
     torch.testing.assert_close(result, expected, atol=0.04 * weight, rtol=0)
 
 
@@ -72,7 +72,7 @@ def averaged(images, h, sigma=0.1, **parameters):
 def test_non_local_means_agree_with_their_definition(patch, distance, channels):
     (image,) = images = random(1, channels, 6, 7)
     sigma, h, half = 0.1, 0.3, patch // 2
-    # numpy's "symmetric" repeats the border pixel, as the mirror does.
+    # The mode "symmetric" of numpy repeats the border pixel, as the reference does.
     padded = np.pad(image.numpy(), [(0, 0), *[(half + distance,) * 2] * 2], mode="symmetric")
     expected = np.zeros(image.shape)
     for row, column in itertools.product(range(6), range(7)):
@@ -106,14 +106,14 @@ def test_patch_methods_denoise_better_than_any_blur(sigma):
 
 @installed
 def test_colours_are_denoised_together():
-    """Three channels of one grey image under independent noise: their mean has a third of the variance."""
+    """Three equal channels under independent noise have a mean with a third of the variance."""
     clean, sigma = DISCS.expand(-1, 3, -1, -1), 0.1
     images = with_noise(clean, sigma)
     result = BM3D().denoise(images, sigma, Truth(clean))
     grey = BM3D().denoise(images.mean(1, keepdim=True), sigma / 3**0.5, Truth(DISCS))
-    # The differences of the channels are noise alone, of which hardly any is left.
+    # Differences of the channels are pure noise, which is almost completely removed.
     assert (result - grey).square().mean() < 0.02 * sigma**2
-    # Rounding changes which patches are matched, here and there.
+    # Rounding errors change the matching of some patches.
     assert (result.mean(1, keepdim=True) - grey).square().mean() < 1e-5 * sigma**2
 
 

@@ -1,4 +1,4 @@
-"""Weights of the Hugging Face hub: read from its cache, which a test makes, and downloaded by ``prepare`` alone."""
+"""Weights of the Hugging Face hub, in a cache written by the tests, and downloaded only by ``prepare``."""
 
 import shutil
 
@@ -33,7 +33,7 @@ def cache(monkeypatch, tmp_path):
 
 
 def snapshot(cache, repo="someone/denoiser"):
-    """The folder of a commit, as the hub's cache lays it out."""
+    """The folder of a commit in the layout of the cache of the hub."""
     folder = cache / f"models--{repo.replace('/', '--')}" / "snapshots" / COMMIT
     folder.mkdir(parents=True, exist_ok=True)
     return folder

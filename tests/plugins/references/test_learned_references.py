@@ -1,4 +1,4 @@
-"""References that are made of training images: memory, its local composites, and the best linear filter."""
+"""References fitted to training images: empirical Bayes, local composites, and the best affine filter."""
 
 import itertools
 
@@ -50,7 +50,7 @@ def test_images_of_different_noise_levels_are_denoised_at_once(levels):
 
 @pytest.mark.parametrize("images", [2, 6, 40])
 def test_wiener_linear_follows_from_mean_and_covariance(images):
-    """m + K (K + sigma^2)^-1 (y - m), and the expected error of it."""
+    """Compare with m + K (K + sigma^2)^-1 (y - m) and its expected error."""
     training, noisy, sigma = random(images, 2, 3, 4), random(3, 2, 3, 4, seed=1), 0.3
     rows = training.flatten(1)
     covariance = torch.cov(rows.T, correction=0)
@@ -82,7 +82,7 @@ def composed(training, noisy, sigma, patch):
 
 
 def composed_by_hand(training, noisy, sigma, patch):
-    """Patch by patch, as the composite is defined."""
+    """Compute the composite patch by patch from its definition."""
     total, count = np.zeros(noisy.shape), np.zeros(noisy.shape)
     _, _, height, width = noisy.shape
     tops = itertools.product(range(height - patch + 1), range(width - patch + 1))
@@ -130,7 +130,7 @@ def test_window_sums(side):
 
 
 def brute_force(training, noisy, sigma, threshold, batch):
-    """Value by value, of images in rows."""
+    """Compute the result for each value, with images as rows."""
     covariance = np.cov(training.T).reshape(training.shape[1], -1)
     wiener = covariance @ np.linalg.inv(covariance + sigma**2 * np.eye(len(covariance)))
     rows = np.abs([row / (row[place] if abs(row[place]) >= 1e-6 else 1) for place, row in enumerate(wiener)])
@@ -169,7 +169,7 @@ def test_pca_locality_agrees_with_its_definition(images, channels, height, width
 
 
 def correlated(count, size, channels=1, seed=0):
-    """Images of which neighbours are alike, and far pixels are not."""
+    """Images with similar neighbouring pixels and independent distant pixels."""
     values = random(count, channels, size + 2, size + 2, seed=seed)
     return torch.nn.functional.avg_pool2d(values, 3, stride=1)
 
@@ -178,13 +178,13 @@ def test_the_region_of_pca_locality_grows_with_the_noise():
     machine = fitted(PCALocality(0.1), correlated(400, 6))
     looked_at = [float(machine.mask(sigma).mean()) for sigma in (1e-3, 0.1, 10.0)]
     assert looked_at == sorted(looked_at)
-    # Each pixel looks at itself alone where there is hardly any noise.
+    # At very low noise each pixel depends only on itself.
     assert torch.equal(machine.mask(1e-3), torch.eye(36))
 
 
 @pytest.mark.parametrize("sigma", [0.3, 1.0])
 @pytest.mark.parametrize("name", [
-    # Of all positions too: none but the same position ends at the borders alike.
+    # The equivariant machine agrees as well, since only the same position has the same borders.
     *(f"local-score[{patch},equivariant={equivariant}]" for patch in (9, 31) for equivariant in ("true", "false")),
     "pspc[5]",
     "pca-locality[threshold=1.0e-9]",
@@ -202,7 +202,7 @@ def test_references_that_see_the_whole_image_equal_empirical_bayes(name, sigma):
 @pytest.mark.parametrize("sigma", [0.003, 0.03, 0.3])
 @pytest.mark.parametrize("name", ["local-score[5]", "pspc[5]"])
 def test_float32_is_accurate_at_any_noise(name, sigma):
-    """On images that are not those of training, many patches compete."""
+    """On other images than training images many patches have similar weights."""
     training, clean = Faces(size=16).images("train", 24), Faces(size=16).images("test", 4)
     noisy = with_noise(clean, sigma)
     found = fitted(name, training).denoise(noisy, sigma, Truth(noisy))
@@ -224,7 +224,7 @@ def test_jacobians_agree_with_derivatives(name, channels):
 
 @pytest.mark.parametrize(("patch", "channels"), [(1, 1), (3, 1), (2, 2), (4, 2)])
 def test_the_jacobian_of_composites_agrees_with_differences(patch, channels):
-    """The weights are written over, so that autograd cannot differentiate them; differences are of fourth order."""
+    """Weights are overwritten in place, which autograd does not support; finite differences are of fourth order."""
     noisy, sigma, step = correlated(2, 5, channels, seed=1), 0.2, 1e-3
     reference = fitted(PatchSetPosteriorComposites(patch), correlated(7, 5, channels))
     steps = step * torch.eye(noisy[0].numel(), dtype=torch.float64).view(-1, *noisy.shape[1:])
@@ -241,7 +241,7 @@ def test_larger_patches_are_chosen_at_higher_noise_levels(plugin):
     machine, clean = fitted(plugin(images=16, validation=4), dataset), dataset.images("validation", 4)
     sides = machine.sides(dataset.shape)
     for sigma in (2**-5, 2**-2.5, 2.0):
-        # Once for all levels within a quarter of an octave.
+        # A side is chosen once for all levels within a quarter of an octave.
         chosen.append(machine.side(1.15 * sigma))
         assert machine.side(sigma) == machine.side(0.86 * sigma) == chosen[-1]
         noisy, place = clean + examples.noise(4, sigma), sides.index(chosen[-1])

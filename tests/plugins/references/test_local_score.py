@@ -19,7 +19,7 @@ def denoised(training, noisy, sigma, *arguments, **parameters):
 
 
 def patch_at(image, row, column, half, periodic):
-    """The values around a pixel by their displacement: what is beyond the border is not there."""
+    """Return values around a pixel by displacement, without values beyond the border."""
     found = {}
     _, height, width = image.shape
     for down, across in itertools.product(range(-half, half + 1), repeat=2):
@@ -32,7 +32,7 @@ def patch_at(image, row, column, half, periodic):
 
 
 def brute_force(training, noisy, sigma, patch, equivariant, periodic):
-    """Pixel by pixel: of two patches that have other values missing none is weighed by the other."""
+    """Compute the result pixel by pixel; only patches with the same missing values are compared."""
     result, half = np.zeros(noisy.shape), patch // 2
     indices = list(itertools.product(range(noisy.shape[2]), range(noisy.shape[3])))
     for number, (row, column) in itertools.product(range(len(noisy)), indices):
@@ -82,7 +82,7 @@ def test_denoised_images_agree_with_the_definition_for_every_chunk_size(
 
 
 def test_local_score_combines_patches_of_different_training_images():
-    """Left halves and right halves that were never seen together."""
+    """Combinations of left and right halves that no training image contains."""
     training = Faces(size=16).images("train", 12).double()
     mosaic = torch.cat([training[:6, ..., :8], training[6:, ..., 8:]], 3)
     noisy = with_noise(mosaic, 0.05)
@@ -112,7 +112,7 @@ def test_merging_counts_each_patch_once(count, size, radius, seed):
     assert len(means) == len(numbers) <= count
     assert numbers.sum() == count
     torch.testing.assert_close(numbers @ means, patches.sum(0))
-    # What is lost are distances within groups: at most the radius, in root mean square.
+    # Merging loses distances within groups, whose root mean square is at most the radius.
     lost = patches.square().sum() - (numbers * means.square().sum(1)).sum()
     assert -1e-9 <= lost <= count * radius**2 + 1e-9
 

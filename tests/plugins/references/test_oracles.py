@@ -53,7 +53,7 @@ def test_without_orthonormality_noise_levels_differ_and_risk_has_no_closed_form(
 
 
 class Turned(Basis):
-    """For each image the pixels, or their signs turned: adapted to whether the image is bright."""
+    """An adaptive basis of pixels, with negative sign for dark images."""
 
     adaptive = True
 
@@ -84,7 +84,7 @@ def test_a_basis_is_adapted_to_the_clean_images_in_batches_that_it_can_take(orac
 
 
 RULES = pytest.mark.parametrize(("rule", "oracle"), [("threshold", OracleThreshold), ("shrink", OracleShrink)])
-#: A few pixels, a wave, and what is neither.
+#: A few pixels, a wave, and an image that is neither.
 SPIKES = torch.zeros(1, 1, 16, 16)
 SPIKES[0, 0, [3, 9], [5, 14]] = 1
 WAVE = torch.cos(torch.pi / 16 * 5 * (torch.arange(16) + 0.5)).expand(1, 1, 16, 16)
@@ -106,7 +106,7 @@ def test_every_image_has_its_best_basis(rule, oracle, sigma):
 
 
 class Known(Dataset):
-    """White Gaussian images of variance 0.01 around 1/2, whose optimum is called what one likes."""
+    """White Gaussian images of variance 0.01 around 1/2, with a given kind of optimum."""
 
     shape = (1, 8, 8)
     variance = 0.01
@@ -153,7 +153,7 @@ def test_lower_bound_uses_the_indices_of_the_images():
     assert LowerBound().risk(truth, 0.1).tolist() == pytest.approx([0.02, 0.03, 0.04, 0.05, 0.06])
     parts = [LowerBound().denoise(part.clean, 0.1, part) for part in truth.batches(2)]
     assert [len(part) for part in parts] == [2, 2, 1]
-    # Batches know where they start.
+    # Batches have the correct start index.
     starts = [float((part - clean.clean).mean()) for part, clean in zip(parts, truth.batches(2), strict=True)]
     assert starts == pytest.approx([2, 4, 6], abs=1e-5)
 

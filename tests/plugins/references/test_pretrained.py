@@ -27,7 +27,7 @@ scoring: {sigmas: [0.1, 0.3], images: 3}
 def network(seed=0, **parameters):
     torch.manual_seed(seed)
     result = gahbench.create("architecture", "bf-cnn", **{**NETWORK, **parameters}).eval()
-    # The last layer of a network that was not trained is close to nothing.
+    # The last layer of an untrained network is close to 0.
     result.layers[-1].weight.data.mul_(100)
     return result
 
@@ -111,7 +111,7 @@ class Affine(torch.nn.Module):
 
 @pytest.fixture
 def affine(tmp_path):
-    """Return a function that creates a network of four numbers: of the image, of sigma, one, and of a local mean."""
+    """Return a function that creates a network with four weights: of the image, sigma, a constant, and a local mean."""
     (tmp_path / "plugin.py").write_text(AFFINE)
 
     def create(*numbers, **parameters):
@@ -199,7 +199,7 @@ def test_the_board_has_a_row_for_pretrained_weights(write_suite, file, tmp_path)
     assert row["psnr@0.1"] == pytest.approx(float((-10 * error.log10()).mean()), abs=1e-5)
 
 
-#: What precedes the reason where weights do not fit, and where a line of the suite is not accepted.
+#: Prefixes of errors for weights that do not fit, and for invalid lines of the suite.
 MISFIT, LINE = "on discs.*checkpoint w.safetensors for bf-cnn.*", "tiny.yaml:6: .*"
 
 

@@ -1,4 +1,4 @@
-"""Models that were saved with their code, or without training."""
+"""Models saved with their code, and untrained networks."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from gahbench_plugins.references.untrained import Untrained
 
 
 class Smooth(nn.Module):
-    """A mean over neighbours, in the convention that a file is saved in."""
+    """A mean over neighbours, with the convention of the saved file."""
 
     def __init__(self, sigma: str, output: str, scale: float, offset: float) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ def test_every_convention_gives_the_same_denoiser(tmp_path, kind, sigma, output,
     result = reference.denoise(noisy, 0.1, gahbench.Truth(noisy))
     assert torch.allclose(result, expected, atol=1e-5)
     if kind == "torchscript":
-        # Half of each pixel, and half of the mean of 9, 6 or 4.
+        # Half of each pixel, plus half of the mean of 9, 6 or 4 pixels.
         (matrix,) = reference.jacobian(noisy[:1], 0.1, gahbench.Truth(noisy[:1])).matrices()
         assert float(matrix.trace()) == pytest.approx(128 + 0.5 * (196 / 9 + 56 / 6 + 4 / 4), rel=1e-3)
     assert reference.num_parameters == 1

@@ -1,4 +1,4 @@
-"""Thresholds: given and tuned ones, universal ones, and those that the image chooses."""
+"""Thresholding references: fixed, tuned, universal and adaptive thresholds."""
 
 import itertools
 import math
@@ -64,7 +64,7 @@ def test_limits_of_the_risks(rule, risk, threshold):
     assert far.tolist() == pytest.approx([expected] * 4, rel=1e-12)
     grid = torch.linspace(-5, 5, 11, dtype=torch.float64)
     torch.testing.assert_close(risk(grid, 0.0), torch.ones_like(grid))
-    # A threshold that nothing exceeds loses the coefficient.
+    # A threshold above the coefficient removes it.
     torch.testing.assert_close(risk(grid, 60.0), grid.square(), atol=1e-12, rtol=1e-12)
 
 
@@ -100,7 +100,7 @@ def test_the_usual_thresholds_are_nearly_optimal():
 
 
 class Doubled(Basis):
-    """Two copies of the Haar coefficients at other scales, and atoms that are 0: a frame with known noise."""
+    """A frame with known noise levels: two scaled copies of Haar coefficients, and atoms that are 0."""
 
     orthonormal = False
 
@@ -130,7 +130,7 @@ def test_in_frames_coefficients_are_compared_with_their_noise_levels(shrink, rul
 
 
 class Adapted(Pixel):
-    """Remembers what it was adapted to."""
+    """A basis that records the images to which it was adapted."""
 
     adaptive = True
 
@@ -172,7 +172,7 @@ def test_k_is_tuned_on_validation_images():
     k = reference.value(0.1)
     assert torch.equal(denoised, construct(Threshold, k=k).denoise(with_noise(CLEAN, 0.1), 0.1, BLIND))
     assert torch.equal(reference.risk(Truth(CLEAN), 0.1), construct(Threshold, k=k).risk(Truth(CLEAN), 0.1))
-    # On the validation images the expected error is nearly the least there.
+    # The expected error on the validation images is nearly minimal at this value.
     validation = Truth(dataset.images("validation", 16))
     least = min(
         construct(Threshold, k=other).risk(validation, 0.1).mean() for other in torch.linspace(1, 6, 51).tolist()
@@ -189,7 +189,7 @@ def test_shrinkage_agrees_with_scikit_image_away_from_borders(shrink, rule, sigm
     # Haar on sides that are powers of two never looks beyond the border, so the boundary rules agree.
     images = with_noise(CLEAN, sigma).double().clamp(0, 1)
     reference = construct(shrink, "wavelet[haar,levels=3]", *([rule] if shrink is VisuShrink else []))
-    # Theirs counts all pixels; VisuShrink the details. A sigma of their size makes the thresholds equal.
+    # scikit-image counts all pixels, VisuShrink only details; scaling sigma makes the thresholds equal.
     details = math.sqrt(math.log(1024 - 16) / math.log(1024)) if shrink is VisuShrink else 1.0
     ours = reference.denoise(images, sigma, BLIND)
     options = {"wavelet": "haar", "wavelet_levels": 3, "method": shrink.__name__, "rescale_sigma": True}
@@ -250,7 +250,7 @@ def sure(coefficients, threshold):
 def test_no_threshold_has_a_lower_risk_estimate(count, scale, seed, rounded):
     coefficients = scale * draw(3, count, seed=seed)
     if rounded:
-        # Many are equal then, and some 0.
+        # Many coefficients are then equal, and some 0.
         coefficients = coefficients.round()
     largest = math.sqrt(2 * math.log(count))
     for row, threshold in zip(coefficients, sure_thresholds(coefficients, hybrid=False), strict=True):
@@ -273,7 +273,7 @@ def test_sparse_bands_get_the_universal_threshold():
     limit = math.log2(count) ** 1.5 / math.sqrt(count)
     below, above = (torch.full((1, count), math.sqrt(1 + limit + step), dtype=torch.float64) for step in (-1e-6, 1e-6))
     assert sure_thresholds(below).item() == pytest.approx(universal)
-    # All coefficients are alike, and killing all, at SURE d (x^2 - 1), is best while x^2 < 2.
+    # For equal coefficients x, setting all to 0, with SURE d (x^2 - 1), is best if x^2 < 2.
     assert sure_thresholds(above).item() == pytest.approx(math.sqrt(1 + limit))
     assert sure_thresholds(below, hybrid=False).item() == pytest.approx(math.sqrt(1 + limit))
     # The excess of pure noise has a standard deviation of sqrt(2 / d), a fraction of the limit.

@@ -13,7 +13,7 @@ IMAGES = 0.2 * torch.randn(64, 1, 16, 16, generator=torch.Generator().manual_see
 
 
 class Divide(Tuned):
-    """Divides white images of variance 0.04 by a number, of which 1 + sigma^2 / 0.04 is the best."""
+    """A reference that divides white images of variance 0.04 by a number; the optimum is 1 + sigma^2 / 0.04."""
 
     number = "divisor"
     limits = (0.1, 50.0)
@@ -41,7 +41,7 @@ def fitted(*arguments, **parameters):
 @pytest.mark.parametrize("sigma", [0.1, 1.0])
 def test_tuning_finds_the_minimum_from_any_start(start, sigma):
     reference = fitted(start=start)
-    # Candidates next to each other differ by the cube root of 2.
+    # Neighbouring candidates differ by the cube root of 2.
     assert abs(torch.tensor(reference.value(sigma) / (1 + sigma**2 / 0.04)).log2()) < 0.2
     torch.testing.assert_close(reference.denoise(IMAGES, sigma, Truth(IMAGES)), IMAGES / reference.value(sigma))
 

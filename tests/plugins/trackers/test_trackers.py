@@ -1,4 +1,4 @@
-"""What trackers write, read back by the packages themselves or from the files."""
+"""Output of trackers, read back by their packages or from files."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from gahbench.runs.hooks import describe_run, row_name
 from gahbench.store.plan_file import require_plan
 from gahbench.store.store import Store
 
-# What packages deprecate of each other is not ours.
+# Ignore deprecation warnings between the tracking packages.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 UNET = "unet[width=2,levels=1] on discs[size=16] (seed 0)"
@@ -111,7 +111,7 @@ def test_mlflow_has_a_run_for_the_suite_and_for_each_row(followed):
     assert top.data.tags["gahbench.sigmas"] == "0.1, 0.3"
     board = (out / "mlflow" / "artifacts" / top.info.run_id / "artifacts" / "leaderboard.csv").read_text()
     assert {row["entrant"] for row in csv.DictReader(io.StringIO(board))} == {row.split(" on ")[0] for row in scores}
-    # What goes on is in the same runs; of one that an error ends they have failed.
+    # A resumed run continues its tracked runs, which have failed if the run ends with an error.
     tracker = gahbench.create("tracker", "mlflow")
     tracker.start(out, describe_run(out, require_plan(out).shown, ()))
     tracker.log_scores(UNET, {"ssim[window=7]/0.1": 0.5})
@@ -161,7 +161,7 @@ def _records(file):
         _, length, kind = struct.unpack_from("<IHB", content, place)
         record += content[place + 7 : place + 7 + length]
         place += 7 + length
-        # 1 is a whole record, 4 the last piece of one.
+        # Type 1 is a complete record, type 4 the last piece of a record.
         if kind in (1, 4):
             yield Record.FromString(record)
             record = b""

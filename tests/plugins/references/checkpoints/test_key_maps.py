@@ -1,4 +1,4 @@
-"""Published weights, drawn at random, through our networks and, computed with torch.nn.functional, as published."""
+"""Random weights in published formats: our networks compared with the published ones in torch.nn.functional."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def draw():
         return 0.5 + torch.rand(*shape, generator=generator)
 
     def weights(outputs, inputs, side):
-        # Variance 2 over the number of inputs keeps that of the features, so that differences in any layer show.
+        # A variance of 2 / inputs preserves the variance of features, so that differences in all layers are visible.
         deviation = (2 / (inputs * side**2)) ** 0.5
         return deviation * torch.randn(outputs, inputs, side, side, generator=generator)
 
@@ -79,7 +79,7 @@ def test_mohan_dncnn_without_bias(draw, channels, architecture):
     noisy = images(channels)
     (first, *kernels, last), norms, expected = bias_free_chain(draw, noisy, 13)
     state = {"first_layer.weight": first, "last_layer.weight": last}
-    # The file holds them, and the published layer uses neither.
+    # The file contains both, but the published layer uses neither.
     unused = {"bias": torch.zeros(WIDTH), "running_mean": torch.zeros(WIDTH), "num_batches_tracked": torch.tensor(0)}
     for number, (kernel, (gain, deviation)) in enumerate(zip(kernels, norms, strict=True)):
         norm = {"weight": gain.flatten(), "running_var": (deviation.flatten() - 1e-5).square(), **unused}
@@ -203,7 +203,7 @@ def test_kadkhodaie_cnn_2021(draw, channels, prefix):
 
 
 def test_kadkhodaie_unet(draw):
-    """Two levels, as published: blocks of two convolutions, numbered by level on both ways."""
+    """Return a published UNet of two levels, whose blocks of two convolutions are numbered by level."""
     positive, weights, _ = draw
     noisy = images(1, 16, 20)
     state = {}
@@ -361,7 +361,7 @@ def test_kair_ircnn_has_a_network_for_every_two_noise_levels_of_255(draw, tmp_pa
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(("architecture", "channels"), [("mohan-rcnn", 1), ("mohan-rcnn", 3), ("mohan-densenet", 1)])
 def test_mohan_recurrent_and_dense(draw, architecture, channels, bias):
-    """Chains of seven convolutions on the noisy image beside what the one before returns."""
+    """Chains of seven convolutions on the noisy image concatenated with the output of the previous chain."""
     _, weights, vector = draw
     noisy, state = images(channels), {}
 
@@ -390,9 +390,9 @@ def test_mohan_recurrent_and_dense(draw, architecture, channels, bias):
 @pytest.mark.extras("deepinv")
 @pytest.mark.parametrize("channels", [1, 3])
 def test_kair_drunet(draw, channels):
-    """Four scales of residual blocks: strided convolutions down, transposed ones up, skips added."""
+    """Four scales of residual blocks, strided and transposed convolutions, and additive skips."""
     _, weights, _ = draw
-    # Of a single block KAIR's names have no number.
+    # Names of KAIR have no number for a single block.
     noisy, widths, blocks, state = images(channels, 40, 32), (4, 8, 16, 32), 2, {}
 
     def layer(name, inputs, outputs, side=3):
@@ -416,7 +416,7 @@ def test_kair_drunet(draw, channels):
     for number in range(blocks):
         features = block(f"m_body.{number}", features)
     for scale in (3, 2, 1):
-        # Of a transposed convolution the first side of the kernel is that of its input.
+        # The first axis of the kernel of a transposed convolution is the input channel.
         kernel = layer(f"m_up{scale}.0", widths[scale - 1], widths[scale], 2)
         features = functional.conv_transpose2d(features + skips[scale], kernel, stride=2)
         for number in range(blocks):

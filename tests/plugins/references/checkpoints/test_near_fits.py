@@ -1,4 +1,4 @@
-"""Weights that nearly fit: the error names the parameters with which they do."""
+"""Suggestions of parameters with which weights fit."""
 
 import pytest
 import torch
@@ -59,7 +59,7 @@ def test_the_parameters_that_fit_are_named(tmp_path, given, state, fits):
     result = message(tmp_path, given, state)
     assert result.startswith("checkpoint weights.pt for ")
     assert result.endswith(f"; it fits {fits}")
-    # What is advised is accepted.
+    # The suggested parameters are accepted.
     architecture, *channels = fits.split(", for images of ")
     pretrained(tmp_path, architecture).check_shape((3 if channels else 1, 16, 16))
 
@@ -68,7 +68,7 @@ def test_the_parameters_that_fit_are_named(tmp_path, given, state, fits):
     ("dncnn[width=6,layers=4]", weights("mohan-rcnn", width=6)),
     ("bf-cnn-rf[width=6,layers=4]", {"weight": torch.zeros(3)}),
     ("mlp[width=8]", merged(3, 4)),
-    # The names and shapes are right, and the numbers are not.
+    # Names and shapes are correct, but values are not.
     ("dncnn[width=6,layers=4]", weights("dncnn", width=6, layers=4) | {"layers.0.bias": torch.full((6,), torch.nan)}),
 ])  # fmt: skip
 def test_there_is_no_suggestion_if_no_parameters_fit(tmp_path, given, state):
@@ -76,7 +76,7 @@ def test_there_is_no_suggestion_if_no_parameters_fit(tmp_path, given, state):
 
 
 def test_the_search_ends(monkeypatch):
-    """For weights with many sizes and a network with many parameters it builds so many, and no more."""
+    """The number of built networks is limited for weights of many sizes and networks of many parameters."""
     monkeypatch.setattr(near_fits, "MAX_BUILDS", 12)
     state = {f"blocks.{place}.weight": torch.zeros(place + 2, 3 * place + 5) for place in range(40)}
     factory = gahbench.create("reference", "untrained[bf-cnn]").architecture

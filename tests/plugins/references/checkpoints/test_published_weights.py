@@ -16,7 +16,7 @@ GREY = [
     ("dncnn[layers=20,norm=false]", "dncnn_gray_blind.pth", 25, 29.94),
     ("ffdnet[norm=false]", "ffdnet_gray.pth", 25, 30.10),
 ]
-#: The least PSNR in dB on a corner of the first image of CBSD68, where noise leaves 24.6, 20.2 and 14.1 dB.
+#: Minimum PSNR in dB on a corner of the first image of CBSD68, with input PSNR of 24.6, 20.2 and 14.1 dB.
 COLOUR = [
     ("dncnn[layers=20,norm=false]", "cdncnn_15.pth", 15, 30.9),
     ("dncnn[layers=20,norm=false]", "cdncnn_25.pth", 25, 28.1),
@@ -55,7 +55,7 @@ def test_colour_weights_denoise(architecture, weights, level, least):
 
 
 def test_claim_m1_on_a_piece_of_a_photograph():
-    """Networks trained on noise of 0 to 30, at 100: the bias-free one generalizes, the other collapses."""
+    """Networks trained on sigma of 0 to 30/255, at 100/255: the bias-free network generalizes, the other fails."""
     clean = photograph("bsd68.npz", "mean")[..., 100:164, 150:214]
     free, biased = (
         [psnr(f"dncnn[bias={bias}]", weights, clean, level) for level in (20, 100)]

@@ -79,7 +79,7 @@ def test_other_precisions_become_float32_and_counts_stay(tmp_path, dtype):
 
 
 class Malicious:
-    """Makes a folder when it is unpickled."""
+    """An object that makes a folder when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -98,7 +98,7 @@ def test_code_in_a_file_is_not_run(tmp_path, plain):
     with pytest.raises(ParameterError, match=r"without running code: it holds posix\.mkdir; accepted"):
         read_state(tmp_path / "x.pt")
     assert not (tmp_path / "made").exists()
-    # The file is such that another reader would run it.
+    # Other readers would run code in the file.
     if plain:
         pickle.loads((tmp_path / "x.pt").read_bytes())
         assert (tmp_path / "made").exists()
@@ -123,7 +123,7 @@ def test_the_error_for_a_file_without_weights_describes_its_content(tmp_path, co
     (b"hello, world", "it was not written by torch"),
     (b"i am no checkpoint", "it is a pickle that torch did not write"),
     (b"PK\x03\x04 cut off", "cannot be read"),
-    # Headers that promise what is not there.
+    # Headers that claim data beyond the end of the file.
     ((10**9).to_bytes(8, "little") + b"{}", "cannot be read as safetensors"),
     (b"K" + bytes(7) + b'{"a":{"dtype":"F32","shape":[1000000,1000000],"data_offsets":[0,4000000]}} ', "safetensors"),
 ])  # fmt: skip
