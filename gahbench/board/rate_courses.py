@@ -179,7 +179,7 @@ def _mean_errors(cube: ScoreCube, bound: ScoreCube | None, spreads: Mapping[str,
 
 
 def _fill_bound(size: int, members: Mapping[int, Errors], collapsed: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """Return the bound at the levels of one size, shape (S,), with draws; gaps are filled from smaller sizes."""
+    """Return the bound at the levels of a size, shape (S,), with draws; gaps are filled from smaller sizes."""
     own = members[size]
     bound, draws = own.bound.copy(), own.bound_draws.copy()
     for index in np.flatnonzero(np.isnan(bound) & collapsed):

@@ -112,9 +112,9 @@ class Evaluation:
     redraws: bool = True
     jacobian_precision: str = "float32"
     choices: Choices = field(default_factory=Choices, repr=False)
-    #: Names the draw of the noise too, where the images are those of one shape of a set of several.
+    #: Additional seed of the noise, for images of one shape in a dataset with several shapes.
     _of_shape: tuple[str, ...] = field(default=(), repr=False)
-    #: The evaluation that it is one image of, and the place of the image.
+    #: The evaluation of all images and the index of the image, for the evaluation of a single image.
     _whole: tuple[Evaluation, int] | None = field(default=None, repr=False)
     _samples: Samples | None = field(default=None, init=False, repr=False)
     _denoised: dict[float, Tensor] = field(default_factory=dict, init=False, repr=False)
@@ -123,14 +123,14 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         validate_kind(self.denoiser.kind)
-        #: How many images are denoised at a time, at all noise levels.
+        #: Batches in which images are denoised, for all noise levels.
         self.batches = Batches.of_images(self.shape)
 
     def noisy(self, sigma: float, draw: int = 0) -> Tensor:
-        """Return the noisy images at a noise level, shape (N, C, H, W); other draws have fresh noise."""
+        """Return the noisy images at a noise level, shape (N, C, H, W); each ``draw`` has independent noise."""
         fresh = (*self._of_shape, *(() if draw == 0 else (f"draw {draw}",)))
         end = self.start + len(self.clean)
-        # Large photographs may each have a shape of their own.
+        # Blocks of one image suit large photographs, each of which may have a different shape.
         block = 1 if self._of_shape else BLOCK
         master = None if self.dataset is None else self.dataset.master
         parts = (self.noise_seed, self.split, *fresh)
@@ -150,7 +150,7 @@ class Evaluation:
     def _denoise(self, noisy: Tensor, sigma: float, size: int) -> Tensor:
         """Return the denoised images, computed in batches of a size."""
         with torch.no_grad(), torch.random.fork_rng():
-            # For denoisers that draw random numbers of their own.
+            # Seed the denoisers that draw random numbers.
             torch.manual_seed(derive_seed("noise", self.noise_seed, self.split, float(sigma), "denoiser"))
             batches = [
                 self._checked(self.denoiser.denoise(batch, sigma, truth), batch)
@@ -159,9 +159,9 @@ class Evaluation:
         return torch.cat(batches).float()
 
     def risk(self, sigma: float) -> Tensor | None:
-        """Return the closed-form expected mean squared error per pixel of each image, shape (N,), if there is one.
+        """Return the closed-form expected mean squared error per pixel of each image, shape (N,).
 
-        Computed once for each noise level.
+        The error is computed once for each noise level. ``None`` if the denoiser has no closed form.
         """
         if self._whole is not None:
             whole, place = self._whole
@@ -176,7 +176,7 @@ class Evaluation:
         return self._risks[sigma]
 
     def _risks_of(self, denoiser: Denoiser, sigma: float, size: int) -> list[Tensor | None]:
-        """Return the expected errors of the images of each batch, of batches of a size."""
+        """Return the expected errors of the images of each batch."""
         risks = []
         for truth in self.truth.batches(size):
             risk = denoiser.risk(truth, sigma)
@@ -186,14 +186,14 @@ class Evaluation:
         return risks
 
     def optimum(self, sigma: float) -> OptimalImages | None:
-        """Return what the dataset's best denoiser, or its genie, returns for the noisy images.
+        """Return the outputs of the dataset's best denoiser, or of its genie, for the noisy images.
 
-        ``None`` where it is not known.
+        ``None`` if the optimum is unknown.
 
         Raises
         ------
         OptimumError
-            If it is known, but cannot be computed accurately for one of these images.
+            If the optimum is known, but cannot be computed accurately for an image.
         """
         return _optimal_images(self, sigma)
 
@@ -205,7 +205,7 @@ class Evaluation:
         Raises
         ------
         ParameterError
-            If it must see a clean image.
+            If the denoiser must see a clean image.
         """
         if self._samples is None:
             from gahbench.sampling import draw_samples, images_device, of_denoiser
@@ -216,14 +216,14 @@ class Evaluation:
         return self._samples
 
     def on_training(self, max_images: int) -> Evaluation:
-        """Return the evaluation on the first images that the denoiser learned from, under noise of their own.
+        """Return the evaluation on up to ``max_images`` images that the denoiser learned from.
 
         Raises
         ------
         DataError
-            If there are none.
+            If there are no training images.
         ValueError
-            If its training images are unknown.
+            If the training images are unknown.
         """
         if self.learned_from is None:
             raise ValueError("it is not known which images the denoiser learned from: give the evaluation learned_from")
@@ -232,35 +232,35 @@ class Evaluation:
         return Evaluation(*arguments, granted=self.granted)
 
     def only(self, place: int) -> Evaluation:
-        """Return the evaluation of one image; results are shared with that of all images."""
+        """Return the evaluation of a single image, which shares results with the evaluation of all images."""
         clean, partner = self.clean[place : place + 1], self.partner and self.partner.only(place)
         return replace(self, clean=clean, start=self.start + place, partner=partner, _whole=(self, place))
 
     def along(self, denoiser: Denoiser) -> Evaluation:
-        """Return another denoiser, such as a snapshot, on the same images under the same noise."""
+        """Return the evaluation of another denoiser, such as a snapshot, on the same noisy images."""
         return replace(self, denoiser=denoiser, partner=None, snapshots=(), _whole=None)
 
     @property
     @needed("jacobian")
     def local(self) -> LocalFilters:
-        """The Jacobians of the denoiser at the noisy images, each found once."""
+        """The Jacobians of the denoiser at the noisy images, each computed once."""
         if self._local is None:
             self._local = LocalFilters(self)
         return self._local
 
     @property
     def jacobian_error(self) -> float:
-        """By how much Jacobians differ from those in float32 at most, relative in Frobenius norm."""
+        """The largest relative difference of Jacobians from float32, in the Frobenius norm."""
         return 0.0 if self._local is None else self._local.error
 
     @property
     def jacobian_choice(self) -> Choice | None:
-        """The precision of the Jacobians, and why it was chosen; ``None`` where none was needed."""
+        """The precision of the Jacobians, and the reason for it; ``None`` if no precision was chosen."""
         return None if self._local is None else self._local.choice
 
     @needed("jacobian")
     def jacobian(self, sigma: float, draw: int = 0) -> LinearMaps | None:
-        """Return the Jacobians of the denoiser at the noisy images, if it has any; see :attr:`local`."""
+        """Return the Jacobians of the denoiser at the noisy images; ``None`` without Jacobians; see :attr:`local`."""
         if draw and not self.redraws:
             return None
         if self._whole is None:
@@ -275,7 +275,7 @@ class Evaluation:
 
     @property
     def truth(self) -> Truth:
-        """The clean images, and their place in the dataset."""
+        """The clean images, and their position in the dataset."""
         return Truth(self.clean, self.dataset, self.split, self.start)
 
     def _visible(self) -> Truth:
@@ -290,13 +290,13 @@ class Evaluation:
     @staticmethod
     def _checked(denoised: Tensor, noisy: Tensor) -> Tensor:
         if denoised.shape != noisy.shape:
-            # Broadcasting would hide it in the error.
+            # Broadcasting would hide a wrong shape.
             raise ValueError(f"the denoiser returned shape {tuple(denoised.shape)} for images of {tuple(noisy.shape)}")
         return denoised
 
 
 def _optimal_images(evaluation: Evaluation, sigma: float) -> OptimalImages | None:
-    """Return the noisy images at a noise level as the best denoiser returns them; ``None`` where it is not known."""
+    """Return the outputs of the best denoiser at a noise level; ``None`` if the optimum is unknown."""
     dataset = evaluation.dataset
     if dataset is None or dataset.optimum.kind not in ("exact", "bracket"):
         return None
