@@ -153,7 +153,8 @@ class Levels(_Fields):
     Parameters
     ----------
     take
-        ``each``: the claim is about each level at once; ``mean``; or the ``lowest`` or ``highest`` level alone.
+        ``each``: the claim is about all levels simultaneously; ``mean``: about the mean over levels; ``lowest`` or
+        ``highest``: only about this level.
     at
         The levels, each of which must have been measured, to within 5 %; by default, all measured levels.
     start

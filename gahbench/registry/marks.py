@@ -12,8 +12,8 @@ class Names:
     """Mark of a parameter that names a plugin of some kind.
 
     In suites the value is a spec, such as ``wavelet[db4]``, whose parameters are checked too. The constructor receives
-    the built plugin, but for an architecture, which needs the shape of the images, a
-    :class:`gahbench.ArchitectureFactory`; the annotation is the class of that object. A parameter annotated with a
+    the built plugin or, for an architecture, which needs the shape of the images, a
+    :class:`gahbench.ArchitectureFactory`. The annotation is the class of that object. A parameter annotated with a
     tuple, ``tuple[Basis, ...]``, names several plugins; a parameter that admits ``None`` is optional.
 
     Parameters

@@ -67,7 +67,7 @@ class Problem:
 class Registry:
     """All registered plugins.
 
-    If plugins of one kind share a name, the registry keeps the first and lists the others in ``problems``.
+    If several plugins of a kind have the same name, the registry keeps the first and lists the others in ``problems``.
 
     Parameters
     ----------
