@@ -291,14 +291,14 @@ def verify(
     units: Annotated[int, typer.Option(min=1, help="Number of scores to compute again.")] = 10,
     fits: Annotated[
         int | None,
-        typer.Option(min=0, help="Number of fits to train again. [default: 1, of less than ten minutes]"),
+        typer.Option(min=0, help="Number of fits to train again. [default: 1 fit of less than ten minutes]"),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the random choice of units. [default: random]")] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Number of worker processes. [default: cores over threads]")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="cpu, cuda or auto. [default: the device kind of each unit]")
+        str | None, typer.Option(help="Device of networks: cpu, cuda or auto. [default: as for each unit]")
     ] = None,
     plugins_dir: options.Plugins = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -316,7 +316,7 @@ def sample(
     levels: _Levels = "50",
     solver: Annotated[str, typer.Option(help="Flow: heun or euler.")] = "heun",
     batch: _Batch = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU if there is one.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device of networks: cpu, cuda, or auto (cuda if available).")] = "auto",
     out: _Samples = None,
     plugins_dir: options.Plugins = None,
 ) -> None:
