@@ -18,7 +18,7 @@ _STANDARD_LIBRARY = re.compile(r"/lib(64)?/python3\.\d+/")
 MAX_ERROR = 2000
 
 
-def bounded(text: str, limit: int) -> str:
+def shorten(text: str, limit: int) -> str:
     """Return text that can be encoded as UTF-8, without the middle of long text."""
     if len(text) > limit:
         text = f"{text[: limit // 2]} [...] {text[-limit // 2 :]}"
@@ -28,10 +28,10 @@ def bounded(text: str, limit: int) -> str:
 def one_line(text: str, limit: int = MAX_ERROR) -> str:
     """Return text as a single line that can be encoded as UTF-8, without the middle of long text."""
     # Avoid splitting many megabytes of text.
-    return bounded(" ".join(text[: 4 * limit].split()), limit)
+    return shorten(" ".join(text[: 4 * limit].split()), limit)
 
 
-def printable(line: str) -> str:
+def escape_controls(line: str) -> str:
     """Escape control characters, which a terminal would interpret."""
     return "".join(letter if letter.isprintable() or letter == "\t" else repr(letter)[1:-1] for letter in line)
 

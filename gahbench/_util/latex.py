@@ -13,12 +13,12 @@ _SPECIAL = {
 _ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0308": '"', "\u030c": "v", "\u0327": "c"}
 
 
-def escaped(text: str) -> str:
+def escape_latex(text: str) -> str:
     """Escape special characters of LaTeX, and replace symbols by commands."""
     return "".join(_SPECIAL.get(char, char) for char in text)
 
 
-def with_accents(text: str) -> str:
+def encode_accents(text: str) -> str:
     r"""Replace accented letters by commands that every version of BibTeX reads: ``{\'{e}}`` for é."""
     found = ""
     for char in unicodedata.normalize("NFC", text):

@@ -35,7 +35,7 @@ def parse_sealed(content: bytes) -> dict[str, Any]:
     return parsed
 
 
-def sealed(content: bytes) -> bytes:
+def seal(content: bytes) -> bytes:
     """Add a checksum to a JSON object, which begins with a brace and a line break."""
     body = content.removeprefix(b"{\n")
     return b'{\n"checksum": "%s",\n%s' % (_digest(body), body)
@@ -43,7 +43,7 @@ def sealed(content: bytes) -> bytes:
 
 def write_sealed(path: Path, content: dict[str, Any]) -> None:
     """Write JSON with a checksum, atomically."""
-    write_whole(path, sealed((json.dumps(content, indent=1, default=str) + "\n").encode()))
+    write_whole(path, seal((json.dumps(content, indent=1, default=str) + "\n").encode()))
 
 
 def _digest(content: bytes) -> bytes:

@@ -148,13 +148,13 @@ def why(
     ] = False,
 ) -> None:
     """Print why units of a results folder failed: each distinct traceback once, ending at your own code."""
-    from gahbench._util.error_text import printable
+    from gahbench._util.error_text import escape_controls
     from gahbench.runs.status import failures
 
     distinct_failures = failures(folder, entrant or (), full)
     for failure in distinct_failures:
         for line in _failure_lines(failure):
-            say(printable(line))
+            say(escape_controls(line))
     if not distinct_failures:
         say(f"no unit{f' of {listing(entrant)}' if entrant else ''} has failed")
 

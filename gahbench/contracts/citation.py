@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gahbench._util.latex import escaped, with_accents
+from gahbench._util.latex import encode_accents, escape_latex
 
 #: Maximum number of authors before a text shortens them to "et al.".
 _MAX_AUTHORS = 4
@@ -97,12 +97,12 @@ class Citation:
             "article" if self.journal else "inproceedings" if self.conference else "book" if self.publisher else "misc"
         )
         fields = {
-            "author": with_accents(escaped(self.authors)),
+            "author": encode_accents(escape_latex(self.authors)),
             # Braces make BibTeX keep capitals.
-            "title": f"{{{with_accents(escaped(self.title))}}}",
-            "journal": with_accents(escaped(self.journal)),
-            "booktitle": with_accents(escaped(self.conference)),
-            "publisher": with_accents(escaped(self.publisher)),
+            "title": f"{{{encode_accents(escape_latex(self.title))}}}",
+            "journal": encode_accents(escape_latex(self.journal)),
+            "booktitle": encode_accents(escape_latex(self.conference)),
+            "publisher": encode_accents(escape_latex(self.publisher)),
             "year": str(self.year),
             "eprint": self.arxiv,
             "archiveprefix": "arXiv" if self.arxiv else "",

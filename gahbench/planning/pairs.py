@@ -50,8 +50,8 @@ def undefined_pairs(suite: Suite, built: Sequence[Built]) -> frozenset[Pair]:
                 for configured, dataset in built
             )
             raise SuiteError(
-                f"{suite.place(entrant)}: {entrant.where}: not defined on any dataset of the suite; the kinds of their "
-                f"optima are {kinds}"
+                f"{suite.location(entrant)}: {entrant.where}: not defined on any dataset of the suite; the kinds of "
+                f"their optima are {kinds}"
             )
         undefined |= unsupported
     return frozenset(undefined)
@@ -86,7 +86,7 @@ def check_pairs(
         entrant_pairs = [pair for pair, candidate, _ in cases if candidate is entrant]
         if entrant_pairs and all(pair in refused for pair in entrant_pairs):
             raise SuiteError(
-                f"{suite.place(entrant)}: {entrant.where} on {entrant_pairs[0][0]}: {refused[entrant_pairs[0]]}"
+                f"{suite.location(entrant)}: {entrant.where} on {entrant_pairs[0][0]}: {refused[entrant_pairs[0]]}"
             )
     return Pairs(undefined, refused, runs_by_pair)
 

@@ -128,7 +128,7 @@ def _locate_errors(suite: Suite, configured: Configured) -> Iterator[None]:
     except SuiteError:
         raise
     except GahbenchError as error:
-        raise type(error)(f"{suite.place(configured)}: {error}") from error
+        raise type(error)(f"{suite.location(configured)}: {error}") from error
 
 
 def _build_and_check(suite: Suite, configured: Configured) -> Dataset:

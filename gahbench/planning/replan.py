@@ -10,7 +10,7 @@ from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
-from gahbench.planning.units import CODE, PlannedDataset, Request, configured_as, fit_unit, score_unit
+from gahbench.planning.units import CODE, PlannedDataset, Request, configure_recorded, fit_unit, score_unit
 from gahbench.registry.plugin import Kind
 from gahbench.registry.registry import Registry
 from gahbench.sampling.settings import Sampling
@@ -24,17 +24,17 @@ class Replanner:
         self._registry = registry
         self._datasets: dict[str, PlannedDataset] = {}
 
-    def replanned(self, unit: Unit, keys: Mapping[str, str] | None = None) -> Unit:
+    def replan(self, unit: Unit, keys: Mapping[str, str] | None = None) -> Unit:
         """Plan a unit again with the same parameters and the current code, which may change its key."""
         payload, keys = unit.payload, keys or {}
         planned = self._dataset(payload["dataset"])
         kind: Kind = "architecture" if unit.kind == "fit" or unit.requires is not None else "reference"
-        entrant = configured_as(self._registry, kind, payload["entrant"])
+        entrant = configure_recorded(self._registry, kind, payload["entrant"])
         label = entrant.label + unit.entrant.removeprefix(base_label(unit.entrant))
         if unit.kind == "fit":
             training = Training.model_validate(payload["training"])
             return fit_unit(planned, entrant, label, training, payload["seed"], unit.split, 0.0)
-        metric = configured_as(self._registry, "metric", payload["metric"])
+        metric = configure_recorded(self._registry, "metric", payload["metric"])
         measure: Metric = metric.build()
         assert unit.split is not None
         request = Request(
@@ -54,7 +54,7 @@ class Replanner:
     def _dataset(self, payload: Mapping[str, Any]) -> PlannedDataset:
         text = json.dumps(payload, sort_keys=True)
         if text not in self._datasets:
-            configured = configured_as(self._registry, "dataset", payload)
+            configured = configure_recorded(self._registry, "dataset", payload)
             dataset: Dataset = configured.build()
             self._datasets[text] = PlannedDataset(configured, dataset)
         return self._datasets[text]

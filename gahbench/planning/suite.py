@@ -59,7 +59,7 @@ class Suite:
     choices: Choices | None = None
 
     @property
-    def whole(self) -> Suite:
+    def complete(self) -> Suite:
         """The suite with its complete lists, without the selection of a run."""
         return self if self.choices is None else replace(self, **vars(self.choices))
 
@@ -68,9 +68,9 @@ class Suite:
         try:
             return configured.build()
         except ParameterError as error:
-            raise SuiteError(f"{self.place(configured)}: {error}") from error
+            raise SuiteError(f"{self.location(configured)}: {error}") from error
 
-    def place(self, configured: Configured) -> str:
+    def location(self, configured: Configured) -> str:
         """Return where a plugin is named: the file and line, or the command-line option."""
         if configured.label in self.added:
             return f"{ENTRANT} {configured.label}"

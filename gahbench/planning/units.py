@@ -93,8 +93,8 @@ def fit_unit(
         column=None,
         work=work,
         payload={
-            "dataset": described(planned.configured),
-            "entrant": described(entrant),
+            "dataset": describe_plugin(planned.configured),
+            "entrant": describe_plugin(entrant),
             "training": training.model_dump(mode="json"),
             "seed": seed,
         },
@@ -134,9 +134,9 @@ def score_unit(
         column=key_of(column),
         work=float(request.images * len(request.sigmas)),
         payload={
-            "dataset": described(planned.configured),
-            "entrant": described(entrant),
-            "metric": described(metric),
+            "dataset": describe_plugin(planned.configured),
+            "entrant": describe_plugin(entrant),
+            "metric": describe_plugin(metric),
             "split": request.image_split,
             "images": request.images,
             "sigmas": request.sigmas,
@@ -221,7 +221,7 @@ def fits_training_subset(entrant: Configured) -> bool:
     return bool(getattr(entrant.plugin.factory, "fits_training_subset", False))
 
 
-def described(configured: Configured) -> dict[str, Any]:
+def describe_plugin(configured: Configured) -> dict[str, Any]:
     """Return the description from which a worker builds a plugin, and checks that it is unchanged."""
     return {
         "name": configured.plugin.name,
@@ -232,7 +232,7 @@ def described(configured: Configured) -> dict[str, Any]:
     }
 
 
-def configured_as(registry: Registry, kind: Kind, description: Mapping[str, Any]) -> Configured:
+def configure_recorded(registry: Registry, kind: Kind, description: Mapping[str, Any]) -> Configured:
     """Configure the plugin that a payload describes."""
     configured = registry.configure(kind, Spec(description["name"], (), dict(description["parameters"])))
     return replace(configured, label=description["label"])

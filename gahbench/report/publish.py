@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import delete_file, write_whole
-from gahbench._util.sealed import sealed
+from gahbench._util.sealed import seal
 from gahbench.board.results import BOARD, FORMAT, INDEX, SCORES, VERSION, Results, index_or_none, saved_files
 from gahbench.board.tables import SCHEMAS, to_records
 from gahbench.report import figures
@@ -54,7 +54,7 @@ def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> No
         **{name: to_records(getattr(results, name)) for name in SCHEMAS if name != "scores"},
     }
     text = json.dumps(index, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_whole(folder / INDEX, sealed(text.encode()))
+    write_whole(folder / INDEX, seal(text.encode()))
     for name in saved_files(previous_index) if previous_index else ():
         if name not in files and (name == OVERALL or name.startswith("figures/")):
             delete_file(folder, name)

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gahbench._util.errors import ParameterError, listing, suggestion
-from gahbench._util.latex import escaped
+from gahbench._util.latex import escape_latex
 from gahbench._util.readable import level_name
 from gahbench.board.board import Board, DatasetBoard, Entry, column_name
 from gahbench.board.metric_names import parse_metric_name
@@ -404,7 +404,7 @@ def _cell_text(entry: Entry, name: str, estimate: Interval) -> str:
 def latex(table: TextTable) -> str:
     """Return a LaTeX table in the style of the package booktabs."""
     rows = [[column.head for column in table.columns], *table.rows]
-    head, *body = (" & ".join(map(escaped, row)) + r" \\" for row in rows)
+    head, *body = (" & ".join(map(escape_latex, row)) + r" \\" for row in rows)
     layout = "".join("l" if column.is_left else "r" for column in table.columns)
     # Only the first line of the title would be a comment, so it is joined to one line.
     title = f"% {' '.join(table.title.split())}"

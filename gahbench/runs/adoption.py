@@ -105,7 +105,7 @@ class _Adopter:
         for unit in units:
             try:
                 self._store.verify(self._store.path(unit), unit)
-                now = self._replanner.replanned(unit, {key: self._current_key(key) for key in unit.needs})
+                now = self._replanner.replan(unit, {key: self._current_key(key) for key in unit.needs})
                 differs = _changed_code(unit, now, self._current_key)
             except (GahbenchError, KeyError, TypeError, ValueError) as error:
                 self.outcome.refused.append((unit.label, str(error) or type(error).__name__))

@@ -19,7 +19,7 @@ from gahbench._util.errors import ResultsError
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan
 from gahbench.planning.suite import Suite
-from gahbench.planning.units import described
+from gahbench.planning.units import describe_plugin
 from gahbench.store.folder import Folder
 from gahbench.store.plan_file import RecordedPlan, read_plan, require_plan, write_plan
 from gahbench.store.store import Store
@@ -48,7 +48,7 @@ def with_secret_noise(suite: Suite, noise: Mapping[str, Any] | None) -> Suite:
 def without_scores(plan: Plan) -> Plan:
     """Return the plan of the first part of a run with secret noise: only the fits, and a record of the references."""
     references = (entrant for entrant in plan.suite.entrants if entrant.kind == "reference")
-    identities = sorted(described(entrant)["identity"] for entrant in references)
+    identities = sorted(describe_plugin(entrant)["identity"] for entrant in references)
     return replace(plan, units=plan.fits, secret_noise={"seed": None, "references": identities})
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from gahbench._util.checks import as_text
-from gahbench._util.error_text import bounded, error_text
+from gahbench._util.error_text import error_text, shorten
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import StorageError
 from gahbench._util.keys import key_of
@@ -34,7 +34,7 @@ from gahbench.evaluation.audit import DIVERGED_NOTE, audit, audit_repetition, ch
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.evaluation.measurement import Measurement, Subject
 from gahbench.networks.precision import Choices
-from gahbench.planning.units import AUDITED, CHECKS, CHECKS_VERSION, FIT, SCORE, configured_as
+from gahbench.planning.units import AUDITED, CHECKS, CHECKS_VERSION, FIT, SCORE, configure_recorded
 from gahbench.registry.behaviour import function_digest
 from gahbench.registry.plugin import Kind, watch
 from gahbench.registry.registry import Registry
@@ -57,7 +57,7 @@ def build(registry: Registry, kind: Kind, recorded: Mapping[str, Any], shape: Sh
     """
     # The parameters of a built-in plugin may name code from outside.
     with watch(f"{kind} '{recorded['name']}'", is_external=bool(recorded.get("origins"))):
-        configured = configured_as(registry, kind, recorded)
+        configured = configure_recorded(registry, kind, recorded)
         if key_of(configured.identity) != recorded["identity"]:
             raise CodeChangedError(f"{configured.where}: its code has changed since this run was planned; run again")
         return configured.build(shape)
@@ -200,7 +200,7 @@ class Worker:
         cause = error.__cause__
         if isinstance(error, ResultsError) and not isinstance(error, DamagedError) and isinstance(cause, OSError):
             raise StorageError(cause.errno, str(error)) from error
-        details = {"error": explain(error), "traceback": bounded(_traceback(error), MAX_TRACEBACK)}
+        details = {"error": explain(error), "traceback": shorten(_traceback(error), MAX_TRACEBACK)}
         if self.hardware.is_lost:
             return {"event": "lost", **details, "error": f"its device was lost: {details['error']}"}
         return {"event": "failed", "code_changed": isinstance(error, CodeChangedError), **details}

@@ -17,7 +17,7 @@ from gahbench.contracts.citation import Citation
 from gahbench.explore.dataset_probe import BASIS_PIXELS, DatasetProbe
 from gahbench.explore.preview import Preview, card_facts, make_preview
 from gahbench.planning.suite_entries import configure_entrant
-from gahbench.planning.units import configured_as
+from gahbench.planning.units import configure_recorded
 from gahbench.registry.configured import Configured, citations, with_nested
 from gahbench.registry.plugin import Kind, Plugin
 from gahbench.registry.preparation import preparation
@@ -122,7 +122,7 @@ def used_plugin(runs: Iterable[Run], entry_kind: EntryKind, label: str, registry
         return UsedPlugin(None, None, parameters)
     plugin, refusal = registry.find(kind, name), ""
     try:
-        configured = configured_as(registry, kind, {"name": name, "parameters": parameters, "label": label})
+        configured = configure_recorded(registry, kind, {"name": name, "parameters": parameters, "label": label})
         return UsedPlugin(configured, plugin, parameters)
     except UntrustedError as error:
         refusal = str(error)

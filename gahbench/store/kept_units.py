@@ -57,7 +57,8 @@ class Kept:
 def kept_units(plan: Plan, recorded: RecordedPlan, store: Store, registry: Registry) -> Kept:
     """Return the recorded units that a folder keeps in addition to those of a plan."""
     replanner = Replanner(registry)
-    requested, suite, planned = _Scope.of(plan.suite), _Scope.of(plan.suite.whole), {unit.folder for unit in plan.units}
+    requested, suite = _Scope.of(plan.suite), _Scope.of(plan.suite.complete)
+    planned = {unit.folder for unit in plan.units}
     outside_plan = [
         record for record in recorded.units if record.unit.folder not in planned and not requested.has(record.unit)
     ]
@@ -69,7 +70,7 @@ def kept_units(plan: Plan, recorded: RecordedPlan, store: Store, registry: Regis
         record.unit for record in outside_plan if not suite.has(record.unit) and record.is_shown and not record.is_added
     ]
     finished = store.finished()
-    current = units_on_datasets(plan.suite.whole, {unit.dataset for unit in in_suite}) if in_suite else {}
+    current = units_on_datasets(plan.suite.complete, {unit.dataset for unit in in_suite}) if in_suite else {}
     current_keys = {dataset: {unit.key for unit in units} for dataset, units in current.items()}
     # Units of a dataset that cannot be read here are kept, since their current keys are unknown.
     of_suite = [unit for unit in in_suite if unit.dataset not in current_keys or unit.key in current_keys[unit.dataset]]
@@ -100,14 +101,14 @@ def kept_units(plan: Plan, recorded: RecordedPlan, store: Store, registry: Regis
 def _is_current(unit: Unit, replanner: Replanner) -> bool:
     """Return whether a unit of an earlier run would have the same key now; true if this cannot be determined."""
     try:
-        return replanner.replanned(unit).key == unit.key
+        return replanner.replan(unit).key == unit.key
     except Exception:
         return True  # The plugin is missing, or its parameters have changed.
 
 
 def is_added(unit: Unit, suite: Suite) -> bool:
     """Return whether the entrant or the seed of a unit was added to the suite on the command line."""
-    return base_label(unit.entrant) in suite.added or (unit.seed is not None and unit.seed not in suite.whole.seeds)
+    return base_label(unit.entrant) in suite.added or (unit.seed is not None and unit.seed not in suite.complete.seeds)
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def merge_facts(plan: Plan, recorded: RecordedPlan, kept: Sequence[Unit]) -> dic
     planned, earlier = plan.board, recorded.board
     if not kept:
         return planned
-    requested, suite = _Scope.of(plan.suite), _Scope.of(plan.suite.whole)
+    requested, suite = _Scope.of(plan.suite), _Scope.of(plan.suite.complete)
     refused = [
         row
         for row in earlier["refused"]

@@ -14,7 +14,7 @@ from gahbench._util.checks import check_record
 from gahbench._util.errors import ResultsError, listing
 from gahbench._util.files import read_regular, write_whole
 from gahbench._util.keys import canonical
-from gahbench._util.sealed import parse_sealed, sealed
+from gahbench._util.sealed import parse_sealed, seal
 from gahbench.contracts.engines import Limits
 from gahbench.contracts.unit import Unit
 from gahbench.store.records import PlanRecord, check_metric
@@ -75,7 +75,7 @@ def write_plan(folder: Path, plan: RecordedPlan) -> None:
     parts = [f'"{name}": {json.dumps(value)}' for name, value in head.items()]
     for name, rows in (("values", texts), ("units", lines)):
         parts.append(f'"{name}": [\n' + ",\n".join(rows) + "\n]")
-    content = sealed(("{\n" + ",\n".join(parts) + "\n}\n").encode())
+    content = seal(("{\n" + ",\n".join(parts) + "\n}\n").encode())
     file = folder / PLAN
     if not file.is_file() or file.read_bytes() != content:
         write_whole(file, content)

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gahbench._util.error_text import bounded, error_text, error_with_place
+from gahbench._util.error_text import error_text, error_with_place, shorten
 from gahbench._util.readable import counted
 from gahbench._util.resources import python_environment
 from gahbench.contracts.bases import Basis
@@ -204,7 +204,7 @@ def _error_finding(verb: str, error: Exception) -> Finding:
 
 
 def _unchecked_finding(error: Exception) -> Finding:
-    return Finding(f"was not checked {NAME}", None, bounded(error_with_place(error), MAX_DETAIL))
+    return Finding(f"was not checked {NAME}", None, shorten(error_with_place(error), MAX_DETAIL))
 
 
 def _compare(verb: str, compute: Callable[[], Tensor], expected: Tensor) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gahbench._util.sealed import sealed
+from gahbench._util.sealed import seal
 
 from .hostile import values
 from .images import make_special
@@ -164,7 +164,7 @@ def _rewrite(damage: Damage, file: Path) -> None:
         content.pop("checksum", None)
     text = (json.dumps(content, indent=1) + "\n").encode()
     file.unlink()
-    file.write_bytes(sealed(text) if is_forged and text.startswith(b"{\n") else text)
+    file.write_bytes(seal(text) if is_forged and text.startswith(b"{\n") else text)
 
 
 def _locate(content: Any, damage: Damage) -> tuple[Any, Any] | None:

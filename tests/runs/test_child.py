@@ -15,7 +15,7 @@ import pytest
 from cut_off_runs import is_alive, wait_for
 
 import gahbench
-from gahbench._util.error_text import bounded, one_line
+from gahbench._util.error_text import one_line, shorten
 from gahbench._util.resources import python_environment
 from gahbench.contracts.engines import Limits
 from gahbench.registry.registry import Registry
@@ -253,8 +253,8 @@ def test_texts_can_be_written_anywhere_and_are_short():
     assert text.startswith("a \\ud800 b")
     assert len(text) < 2100
     text.encode()
-    assert bounded("ab", 5) == "ab"
-    assert bounded("a" * 50 + "b" * 50, 10) == "aaaaa [...] bbbbb"
+    assert shorten("ab", 5) == "ab"
+    assert shorten("a" * 50 + "b" * 50, 10) == "aaaaa [...] bbbbb"
 
 
 @pytest.fixture
