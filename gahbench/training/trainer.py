@@ -261,8 +261,8 @@ class Trainer:
 
     def _validation_images(self) -> Tensor | None:
         available = self.dataset.available("validation")
-        wanted = self.training.validation_images
-        count = wanted if available is None else min(wanted, available)
+        requested = self.training.validation_images
+        count = requested if available is None else min(requested, available)
         with memory_for(f"a set of {count} validation images", f"fewer validation_images and {FEWER_WORKERS}"):
             return self.dataset.images("validation", count) if count else None
 

@@ -138,19 +138,19 @@ def all_parts(options, scratch):
     published = [] if options.published is None else ["--published", str(options.published.resolve())]
     parts = []
 
-    def bench(section, name, script, given=""):
+    def bench(section, name, script, settings=""):
         tables = scratch / f"{len(parts)}.jsonl"
-        command = [str(BENCHES / script), *given.split(), *(["--smoke"] if options.smoke else [])]
+        command = [str(BENCHES / script), *settings.split(), *(["--smoke"] if options.smoke else [])]
         parts.append(Part(section, name, [*command, "--device", options.device, "--json", str(tables)], tables))
         return parts[-1]
 
     bench("machine", "versions", "machine_facts.py")
     parts.append(Part("tests", "tests/gpu", ["-m", "pytest", "-n", "0", "-rsfE", str(TESTS)]))
-    given = "--size 40 --batch 512 --rounds 2 --leg-seconds 1 --only throughput"
+    settings = "--size 40 --batch 512 --rounds 2 --leg-seconds 1 --only throughput"
     # Compiling on a CPU would take minutes.
-    given += " --compile" if options.device != "cpu" else ""
+    settings += " --compile" if options.device != "cpu" else ""
     for width in (16,) if options.smoke else (16, 32, 64, 128):
-        part = bench("training", f"{width} channels", "training_throughput.py", f"--widths {width} {given}")
+        part = bench("training", f"{width} channels", "training_throughput.py", f"--widths {width} {settings}")
         part.command += published
     bench("runner", "one fit", "training_throughput.py", "--only overhead")
     bench("ahead", "two datasets", "images_ahead.py", "--steps 300")
@@ -171,10 +171,10 @@ def suites(options, scratch):
     command = ["-m", "gahbench", "run", "--device", options.device]
     parts = []
     for workers in (1, 2) if options.smoke else (1, 2, 3, 4):
-        given = [str(suite), "--out", str(scratch / f"workers-{workers}"), "--workers", str(workers)]
-        parts.append(Part("workers", str(workers), [*command, *given]))
-    given = ["quick", "--out", str(scratch / "quick"), *(SMALL_QUICK.split() if options.smoke else [])]
-    return [*parts, Part("quick", "from start to board", [*command, *given])]
+        settings = [str(suite), "--out", str(scratch / f"workers-{workers}"), "--workers", str(workers)]
+        parts.append(Part("workers", str(workers), [*command, *settings]))
+    settings = ["quick", "--out", str(scratch / "quick"), *(SMALL_QUICK.split() if options.smoke else [])]
+    return [*parts, Part("quick", "from start to board", [*command, *settings])]
 
 
 if __name__ == "__main__":

@@ -85,9 +85,9 @@ class DevicePath:
     runs_once: bool = False
 
 
-def path(group, name, prepare, tolerance=1e-5, /, runs_once=False, **given):
+def path(group, name, prepare, tolerance=1e-5, /, runs_once=False, **options):
     """Return a path with parameters for ``prepare``."""
-    return DevicePath(group, name, functools.partial(prepare, **given), tolerance, runs_once)
+    return DevicePath(group, name, functools.partial(prepare, **options), tolerance, runs_once)
 
 
 def all_paths():
@@ -99,9 +99,9 @@ def all_paths():
 
 
 def training():
-    def steps(device, name="unet", bfloat16=False, **given):
-        dataset = gahbench.create("dataset", given.pop("dataset", "discs[size=16]"))
-        training = Training.model_validate({"steps": 30, "batch_size": 4, "compile": "never", "ema": 0.9, **given})
+    def steps(device, name="unet", bfloat16=False, **options):
+        dataset = gahbench.create("dataset", options.pop("dataset", "discs[size=16]"))
+        training = Training.model_validate({"steps": 30, "batch_size": 4, "compile": "never", "ema": 0.9, **options})
         network, acceleration = random_network(name).train(), replace(PLAIN, bfloat16=bfloat16)
         fit = Trainer(network, dataset, training, 0, acceleration, (SIGMA,), device)
         return lambda: [
@@ -111,8 +111,8 @@ def training():
 
     for name in plugin_names("architecture"):
         yield path("training step", name, steps, 1e-4, name=name)
-    for name, given in RECIPES.items():
-        yield path("training step", name, steps, **given)
+    for name, options in RECIPES.items():
+        yield path("training step", name, steps, **options)
     yield path("training step", "bfloat16", steps, 2e-2, bfloat16=True)
 
 
@@ -130,10 +130,10 @@ def fits():
         def run():
             folder = Path(tempfile.mkdtemp())
             checkpoints = checkpoints_of(folder)
-            given = (build, dataset, training, 0, folder)
+            arguments = (build, dataset, training, 0, folder)
             with contextlib.suppress(Stopped):
-                fit(*given, devices[0], should_stop=StopAfter(5), checkpoints=checkpoints)
-            result = fit(*given, devices[1], checkpoints=checkpoints_of(folder))
+                fit(*arguments, devices[0], should_stop=StopAfter(5), checkpoints=checkpoints)
+            result = fit(*arguments, devices[1], checkpoints=checkpoints_of(folder))
             assert result.facts["steps"] == 12
             return [load_file(folder / name) for name in sorted(result.files) if name.endswith("safetensors")]
 
@@ -248,9 +248,9 @@ def references():
         truth, noisy = Truth(clean.to(device), dataset), noisy_images(clean).to(device)
         return lambda: reference.denoise(noisy, SIGMA, truth)
 
-    def moved(device, name, **given):
+    def moved(device, name, **options):
         """Return a run of a reference that moves CPU images to its device itself."""
-        reference, dataset, clean = on_family("reference", name, **given)
+        reference, dataset, clean = on_family("reference", name, **options)
         reference.fit(TrainingData(dataset))
         reference.move(device)
         truth, noisy = Truth(clean[:2], dataset), noisy_images(clean)[:2]
@@ -301,8 +301,8 @@ def posteriors():
 def metrics():
     def score(device, name):
         # The default of sample-prediction, local-score, has a separate path.
-        given = {"to": "wiener-linear"} if name == "sample-prediction" else {}
-        metric = gahbench.create("metric", name, **given)
+        options = {"to": "wiener-linear"} if name == "sample-prediction" else {}
+        metric = gahbench.create("metric", name, **options)
         # Metrics share cached results, so only the first metric that needs a result waits for it.
         evaluation = evaluation_on(device, FAMILY_OF.get(name, f"c-alpha[size={SMALL_SIDE}]"))
         return lambda: metric.score(evaluation).value
@@ -315,9 +315,9 @@ def metrics():
 
 
 def sampled():
-    def draw(device, **given):
+    def draw(device, **options):
         denoise = of_network(random_network("unet"), device)
-        settings = Sampling(count=3, seed=0, sigma_start=1.0, sigma_end=0.01, **given)
+        settings = Sampling(count=3, seed=0, sigma_start=1.0, sigma_end=0.01, **options)
 
         def run():
             drawn = draw_samples(denoise, (1, SIDE, SIDE), settings, batch=2, device=device)
@@ -334,8 +334,8 @@ def statistics():
     samples, images = clean_images(count=6), gahbench.create("dataset", FAMILIES[0]).images("train", 12)
 
     def compare(device, compute, all_on_device):
-        given = samples.to(device), images.to(device) if all_on_device else images
-        return lambda: compute(*given)
+        arguments = samples.to(device), images.to(device) if all_on_device else images
+        return lambda: compute(*arguments)
 
     functions = {
         "affine ratios": sampling.affine_ratios,

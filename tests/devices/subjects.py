@@ -35,7 +35,7 @@ def plugin_names(kind: Any) -> list[str]:
     return [name for name in Registry().names(kind) if name not in NEEDS and name not in LEFT_OUT]
 
 
-def create(kind: str, name: str, **given: Any) -> Any:
+def create(kind: str, name: str, **options: Any) -> Any:
     """Return a small plugin with reproducible weights."""
     torch.manual_seed(0)
     parameters = {"reference": "bayes-shrink"} if name == "cycle-spin" else small(name, Path(tempfile.mkdtemp()))
@@ -43,12 +43,12 @@ def create(kind: str, name: str, **given: Any) -> Any:
         # ffdnet is not blind.
         torch.save(random_network("ffdnet").state_dict(), parameters["checkpoint"])
         parameters["architecture"] = "ffdnet[width=8,layers=5]"
-    return gahbench.create(kind, name, **parameters, **given)
+    return gahbench.create(kind, name, **parameters, **options)
 
 
-def on_family(kind: str, name: str, **given: Any) -> tuple[Any, Any, Tensor]:
+def on_family(kind: str, name: str, **options: Any) -> tuple[Any, Any, Tensor]:
     """Return a basis or reference, a dataset that supports it, and test images."""
-    plugin = create(kind, name, **given)
+    plugin = create(kind, name, **options)
     for family in FAMILIES:
         dataset = gahbench.create("dataset", family)
         if plugin.supports(dataset):
@@ -93,11 +93,13 @@ def evaluation_on(device: torch.device, family: str) -> Evaluation:
         networks = [random_network("ffdnet", seed) for seed in (0, 1, 2)]
     first, second, start = (Trained(copy.deepcopy(network), device) for network in networks)
     settings = Sampling(count=4, sampler="flow", sigma_start=1.0, sigma_end=0.05)
-    given: dict[str, Any] = {"dataset": dataset, "device": device, "sampling": settings}
+    options: dict[str, Any] = {"dataset": dataset, "device": device, "sampling": settings}
     trajectories = [
         [(step, lambda denoiser=denoiser: denoiser) for step, denoiser in ((1, start), (2, last), (4, last))]
         for last in (first, second)
     ]
     halves = TrainingData(dataset, "train-a", 8), TrainingData(dataset, "train-b", 8)
-    partner = Evaluation(second, clean, sigmas, learned_from=halves[1], snapshots=trajectories[1], **given)
-    return Evaluation(first, clean, sigmas, learned_from=halves[0], snapshots=trajectories[0], partner=partner, **given)
+    partner = Evaluation(second, clean, sigmas, learned_from=halves[1], snapshots=trajectories[1], **options)
+    return Evaluation(
+        first, clean, sigmas, learned_from=halves[0], snapshots=trajectories[0], partner=partner, **options
+    )

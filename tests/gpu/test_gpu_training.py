@@ -66,8 +66,8 @@ def test_losses_agree_with_the_cpu(gpu, monkeypatch):
         return tuple(values.to(device) for values in drawn)
 
     monkeypatch.setattr(trainer_module, "draw_training_noise", noise)
-    given = {"learning_rate": 1e-4, "ema": 0.9}
-    on_cpu, on_gpu = make(**given), make(device=gpu, **given)
+    settings = {"learning_rate": 1e-4, "ema": 0.9}
+    on_cpu, on_gpu = make(**settings), make(device=gpu, **settings)
     assert losses(on_gpu, range(10)) == pytest.approx(losses(on_cpu, range(10)), rel=1e-3)
     for ours, theirs in ((on_cpu.network, on_gpu.network), (on_cpu.stored_network, on_gpu.stored_network)):
         assert torch.allclose(weights_of(ours), weights_of(theirs).cpu(), atol=1e-3)
@@ -76,8 +76,8 @@ def test_losses_agree_with_the_cpu(gpu, monkeypatch):
 def test_a_fit_reaches_the_psnr_of_a_fit_on_the_cpu(gpu):
     # The stand-in is slow, and draws the random numbers of the CPU.
     steps = 60 if gpu.type == stand_in.NAME else 300
-    given = {"steps": steps, "batch_size": 16, "learning_rate": 5e-3, "architecture": "unet[width=8,levels=2]"}
-    on_cpu, on_gpu = (make(device=device, **given).fit().history[-1] for device in (torch.device("cpu"), gpu))
+    settings = {"steps": steps, "batch_size": 16, "learning_rate": 5e-3, "architecture": "unet[width=8,levels=2]"}
+    on_cpu, on_gpu = (make(device=device, **settings).fit().history[-1] for device in (torch.device("cpu"), gpu))
     assert on_gpu["psnr@0.3"] == pytest.approx(on_cpu["psnr@0.3"], abs=1.0)
     # The noisy images have 10.5 dB.
     assert on_gpu["psnr@0.3"] > 12
@@ -87,7 +87,7 @@ def test_a_fit_reaches_the_psnr_of_a_fit_on_the_cpu(gpu):
     "acceleration", [PLAIN, Acceleration(True, False), GRAPHS], ids=["eager", "bfloat16", "graphs"]
 )
 @pytest.mark.parametrize(
-    "given",
+    "settings",
     [
         {},
         {"train_images": 6, "epoch_images": 12},
@@ -97,11 +97,11 @@ def test_a_fit_reaches_the_psnr_of_a_fit_on_the_cpu(gpu):
     ],
     ids=["stream", "set", "average", "paper", "dropout"],
 )
-def test_a_step_does_not_wait_for_the_gpu(gpu, given, acceleration):
+def test_a_step_does_not_wait_for_the_gpu(gpu, settings, acceleration):
     if not hardware(gpu).is_accelerator:
         pytest.skip("needs an accelerator")
     skip_without(acceleration, gpu)
-    trainer = make(device=gpu, acceleration=acceleration, **given)
+    trainer = make(device=gpu, acceleration=acceleration, **settings)
     trainer.network.train()
     with trainer.images.prefetch(0):
         losses(trainer, range(WARM_UP))
@@ -114,18 +114,18 @@ def test_a_step_does_not_wait_for_the_gpu(gpu, given, acceleration):
     assert trainer.acceleration == acceleration
 
 
-@pytest.mark.parametrize("given", [{}, {"ema": 0.9}, {"train_images": 6, "epoch_images": 12}, {"network": Dropout}])
+@pytest.mark.parametrize("settings", [{}, {"ema": 0.9}, {"train_images": 6, "epoch_images": 12}, {"network": Dropout}])
 @pytest.mark.parametrize("acceleration", [PLAIN, GRAPHS], ids=["eager", "graphs"])
-def test_an_interrupted_fit_ends_like_an_uninterrupted_fit(gpu, tmp_path, given, acceleration):
+def test_an_interrupted_fit_ends_like_an_uninterrupted_fit(gpu, tmp_path, settings, acceleration):
     skip_without(acceleration, gpu)
-    uninterrupted = make(device=gpu, acceleration=acceleration, **given).fit()
+    uninterrupted = make(device=gpu, acceleration=acceleration, **settings).fit()
     checkpoints = checkpoints_of(tmp_path / "fit")
     for steps in (7, 5):
-        trainer = make(checkpoints, device=gpu, acceleration=acceleration, **given)
+        trainer = make(checkpoints, device=gpu, acceleration=acceleration, **settings)
         trainer.should_stop = StopAfter(steps)
         with pytest.raises(Stopped):
             trainer.fit()
-    resumed = make(checkpoints, device=gpu, acceleration=acceleration, **given).fit()
+    resumed = make(checkpoints, device=gpu, acceleration=acceleration, **settings).fit()
     assert torch.allclose(weights(resumed), weights(uninterrupted), rtol=0, atol=1e-5)
     assert not prefetch_threads()
 

@@ -340,8 +340,8 @@ def failing(noisy, sigma):
 def draw_checked(denoise, settings, every, batch, device="cpu"):
     """Draw samples, checking for finished images every ``every`` steps."""
     sampler, device = flow if settings.sampler == "flow" else stochastic, torch.device(device)
-    given = {"first": 3, "batch": batch, "every": every, "device": device, "progress": lambda *report: None}
-    return sampler(denoise, SHAPE, settings, **given)
+    arguments = {"first": 3, "batch": batch, "every": every, "device": device, "progress": lambda *report: None}
+    return sampler(denoise, SHAPE, settings, **arguments)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -75,8 +75,8 @@ def test_the_thread_ends_with_the_context_while_a_result_is_being_computed():
         use()
 
 
-def images(use_thread, **given):
-    training = Training.model_validate({"batch_size": 5, **given})
+def images(use_thread, **settings):
+    training = Training.model_validate({"batch_size": 5, **settings})
     training_images = TrainingImages(gahbench.create("dataset", "discs", size=16), training, 3, CPU)
     assert not training_images.use_thread
     training_images.use_thread = use_thread
@@ -93,9 +93,9 @@ def test_prefetching_does_not_change_the_images_of_a_stream():
     assert torch.equal(threaded.batch(2), plain.batch(2))
 
 
-@pytest.mark.parametrize("given", [{"train_images": 6}, {}])
-def test_only_streams_are_prefetched_and_only_for_a_gpu(given):
-    training_images = images(bool(given), **given)
+@pytest.mark.parametrize("settings", [{"train_images": 6}, {}])
+def test_only_streams_are_prefetched_and_only_for_a_gpu(settings):
+    training_images = images(bool(settings), **settings)
     with training_images.prefetch(0):
         assert not prefetch_threads()
         training_images.batch(7)

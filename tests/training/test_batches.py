@@ -28,8 +28,8 @@ class Numbers(Dataset):
         return torch.arange(start, start + count).float().view(-1, 1, 1, 1)
 
 
-def batches(count, batch_size, steps, seed=0, epoch_images=12, **given):
-    training = Training.model_validate({"batch_size": batch_size, "epoch_images": epoch_images, **given})
+def batches(count, batch_size, steps, seed=0, epoch_images=12, **settings):
+    training = Training.model_validate({"batch_size": batch_size, "epoch_images": epoch_images, **settings})
     images = TrainingImages(Numbers(count), training, seed, CPU)
     return torch.cat([images.batch(step).flatten() for step in range(steps)])
 

@@ -16,9 +16,9 @@ from gahbench.training.recipe import Training
 CPU = torch.device("cpu")
 
 
-def fit_and_check(build, folder, shape=(1, 16, 16), **given):
+def fit_and_check(build, folder, shape=(1, 16, 16), **settings):
     """Train a network for a few steps, and return the marks and the facts of its fit."""
-    training = Training.model_validate({"steps": 3, "batch_size": 2, "compile": "never", "validations": 1, **given})
+    training = Training.model_validate({"steps": 3, "batch_size": 2, "compile": "never", "validations": 1, **settings})
     watched = WatchedFit(build, training, 0)
     dataset = gahbench.create("dataset", "discs", size=shape[-1])
     facts = fitting.fit(watched.build, dataset, training, 0, folder, CPU).facts
@@ -61,7 +61,7 @@ def test_built_in_architectures_are_not_flagged(spec, tmp_path, builtin):
 
 
 @pytest.mark.parametrize(
-    "given",
+    "settings",
     [
         {},
         {"optimizer": "muon"},
@@ -71,8 +71,8 @@ def test_built_in_architectures_are_not_flagged(spec, tmp_path, builtin):
     ],
     ids=["adam", "muon", "sgd", "bfloat16", "kaiming"],
 )
-def test_batch_norm_dropout_and_late_layers_are_not_flagged(given, tmp_path):
-    assert fit_and_check(WithState, tmp_path, **given)[0] == []
+def test_batch_norm_dropout_and_late_layers_are_not_flagged(settings, tmp_path):
+    assert fit_and_check(WithState, tmp_path, **settings)[0] == []
 
 
 class Small(nn.Module):
@@ -106,7 +106,7 @@ def test_replaced_functions_are_listed(monkeypatch):
     monkeypatch.setattr(noise, "derive_seed", lambda *parts: 0)
     monkeypatch.setattr(batches.TrainingImages, "_epoch_order", lambda images, epoch: None)
     monkeypatch.setattr(batches.TrainingImages, "__getattribute__", object.__getattribute__, raising=False)
-    monkeypatch.setattr(sys.modules["torch.optim.adam"], "_fused_adam", lambda *given: None)
+    monkeypatch.setattr(sys.modules["torch.optim.adam"], "_fused_adam", lambda *arguments: None)
     monkeypatch.setattr("time.monotonic", lambda: 0.0)
     assert replaced_code() == [
         "gahbench._util.noise.derive_seed",

@@ -12,7 +12,7 @@ from gahbench.training.hardware import Acceleration, choose_acceleration, multip
 from gahbench.training.recipe import Training
 
 
-def autotuned(monkeypatch, step, gain=1.0, **given):
+def autotuned(monkeypatch, step, gain=1.0, **settings):
     """Return the acceleration chosen for a fit whose steps take ``step`` seconds in float32, by a fake clock."""
     now = [0.0]
 
@@ -27,7 +27,7 @@ def autotuned(monkeypatch, step, gain=1.0, **given):
     monkeypatch.setattr(Cpu, "has_bfloat16", True)
     monkeypatch.setattr(Cpu, "compiler_missing", None)
     monkeypatch.setattr("gahbench.training.fitting._build_timed_step", build_timed_step)
-    training = Training.model_validate({"batch_size": 32, "steps": 1000, **given})
+    training = Training.model_validate({"batch_size": 32, "steps": 1000, **settings})
     dataset = gahbench.create("dataset", "discs", size=16)
     network = gahbench.create("architecture", "bf-cnn[width=2,layers=3]")
     return autotune(network, dataset, training, CPU, Choices())
@@ -75,9 +75,9 @@ def test_a_step_is_timed_for_the_compiler_even_if_the_precision_is_set(monkeypat
 
 
 def test_a_budget_of_seconds_decides_on_acceleration(monkeypatch):
-    given = {"steps": None, "seconds": 1200.0, "allow_time_budget": True}
-    assert autotuned(monkeypatch, 0.1, 3.0, **given) == Acceleration(True, True)
-    assert autotuned(monkeypatch, 0.1, 3.0, **given | {"seconds": 30.0}) == Acceleration(False, False)
+    settings = {"steps": None, "seconds": 1200.0, "allow_time_budget": True}
+    assert autotuned(monkeypatch, 0.1, 3.0, **settings) == Acceleration(True, True)
+    assert autotuned(monkeypatch, 0.1, 3.0, **settings | {"seconds": 30.0}) == Acceleration(False, False)
 
 
 def test_timing_changes_neither_the_network_nor_the_random_state():

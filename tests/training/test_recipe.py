@@ -6,8 +6,8 @@ from pydantic import ValidationError
 from gahbench.training.recipe import Training, epoch_size
 
 
-def training(**given):
-    return Training.model_validate(given)
+def training(**settings):
+    return Training.model_validate(settings)
 
 
 def test_paper_is_the_published_recipe():
@@ -50,7 +50,7 @@ def test_a_given_budget_replaces_the_budget_of_the_recipe():
 
 
 @pytest.mark.parametrize(
-    "given",
+    "settings",
     [
         {"seconds": 3.0},
         {"steps": 3, "epochs": 4},
@@ -67,9 +67,9 @@ def test_a_given_budget_replaces_the_budget_of_the_recipe():
         {"unknown": 1},
     ],
 )
-def test_invalid_settings_are_rejected(given):
+def test_invalid_settings_are_rejected(settings):
     with pytest.raises(ValidationError):
-        training(**given)
+        training(**settings)
 
 
 @pytest.mark.parametrize(("images", "size"), [(1, 250_000), (3, 249_999), (200_000, 200_000), (10**6, 10**6)])

@@ -23,7 +23,7 @@ from gahbench.training.trainer import Diverged, Stopped
 class RunningScale(nn.Module):
     """A convolution of images divided by a running standard deviation, which is not saved with the weights."""
 
-    def __init__(self, **given):
+    def __init__(self, **settings):
         super().__init__()
         self.layer = nn.Conv2d(1, 1, 3, padding=1)
         self.register_buffer("deviation", torch.ones(()), persistent=False)
@@ -36,7 +36,7 @@ class RunningScale(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "given",
+    "settings",
     [
         {},
         {"ema": 0.9},
@@ -47,15 +47,15 @@ class RunningScale(nn.Module):
         {"network": RunningScale, "ema": 0.9},
     ],
 )
-def test_an_interrupted_fit_ends_like_an_uninterrupted_fit(tmp_path, given):
-    uninterrupted = make(**given).fit()
+def test_an_interrupted_fit_ends_like_an_uninterrupted_fit(tmp_path, settings):
+    uninterrupted = make(**settings).fit()
     checkpoints = checkpoints_of(tmp_path / "fit")
     for steps in (7, 5):
-        trainer = make(checkpoints, **given)
+        trainer = make(checkpoints, **settings)
         trainer.should_stop = StopAfter(steps)
         with pytest.raises(Stopped):
             trainer.fit()
-    resumed = make(checkpoints, **given).fit()
+    resumed = make(checkpoints, **settings).fit()
     assert torch.equal(weights(resumed), weights(uninterrupted))
     assert [{**row, "seconds": 0} for row in resumed.history] == [
         {**row, "seconds": 0} for row in uninterrupted.history
