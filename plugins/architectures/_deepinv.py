@@ -160,7 +160,7 @@ def _is_plain(item: inspect.Parameter) -> bool:
     return item.default is not item.empty or item.annotation in (bool, int, float, str, "bool", "int", "float", "str")
 
 
-def _takes_level(found: Any) -> bool:
+def _takes_level(denoiser: Any) -> bool:
     """Return whether the second argument of ``forward`` can be the noise level."""
-    second = list(inspect.signature(found.forward).parameters.values())[2:3]
+    second = list(inspect.signature(denoiser.forward).parameters.values())[2:3]
     return any(item.name in LEVEL_NAMES or item.kind is item.VAR_POSITIONAL for item in second)
