@@ -75,7 +75,7 @@ def adopt(folder: str | Path, *, plugins: Sequence[str | Path] = ()) -> Adoption
     if not units:
         raise ResultsError(f"{folder}: holds no finished units; expected the folder as the run left it")
     # Units of the plan are claimed too, since their workers need the networks that are moved here.
-    with Folder(folder).lock(), claim_all([*units, *(one.unit for one in require_plan(folder).units)], store):
+    with Folder(folder).lock(), claim_all([*units, *(planned.unit for planned in require_plan(folder).units)], store):
         units = list(store.recorded_units())
         adopter = _Adopter(store, registry, units)
         for kind in ("fit", "score"):

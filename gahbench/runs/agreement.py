@@ -53,10 +53,10 @@ class Repetition:
         return self.ending in ("equal", "close")
 
 
-def find_missing_mark(stored: Iterable[str], found: Iterable[str]) -> str | None:
+def find_missing_mark(stored: Iterable[str], computed: Iterable[str]) -> str | None:
     """Return a mark found here that is not stored; numbers in marks are ignored, since they depend on rounding."""
     known = {_NUMBER.sub("#", mark) for mark in stored}
-    return next((mark for mark in found if _NUMBER.sub("#", mark) not in known), None)
+    return next((mark for mark in computed if _NUMBER.sub("#", mark) not in known), None)
 
 
 def compare(stored: Rows, computed: Rows, is_same_environment: bool) -> tuple[Ending, str]:
@@ -135,22 +135,29 @@ def mean_levels(rows: Rows) -> Levels:
 
 
 def compare_retrained(
-    stored: Levels, row: Sequence[Levels], here: Sequence[Levels], others: Iterable[Sequence[Levels]]
+    stored: Levels, row: Sequence[Levels], computed: Sequence[Levels], others: Iterable[Sequence[Levels]]
 ) -> tuple[bool, str]:
-    """Return whether the PSNR of a stored fit agrees with that of fits trained here, with a description."""
-    if len(here) > 1:
-        spread = Spread.pooled([*others, row, here])
-        comparisons = [(f"the mean of {len(here)} seeds trained here", np.mean(here, axis=0), stored, len(here))]
+    """Return whether the PSNR of a stored fit agrees with the PSNR of fits trained here, with a description."""
+    if len(computed) > 1:
+        spread = Spread.pooled([*others, row, computed])
+        comparisons = [
+            (f"the mean of {len(computed)} seeds trained here", np.mean(computed, axis=0), stored, len(computed))
+        ]
     else:
         # The stored fit is left out of the spread, since a forged fit would widen the bounds.
         spread = Spread.pooled([*others, row], row)
-        comparisons = [("the stored fit", stored, here[0], 1)]
+        comparisons = [("the stored fit", stored, computed[0], 1)]
         if row:
             all_stored = [stored, *row]
             comparisons.append(
-                (f"the mean of {len(all_stored)} stored seeds", np.mean(all_stored, axis=0), here[0], len(all_stored))
+                (
+                    f"the mean of {len(all_stored)} stored seeds",
+                    np.mean(all_stored, axis=0),
+                    computed[0],
+                    len(all_stored),
+                )
             )
-    text = f"PSNR {here[0][-1]:.2f} dB here and {stored[-1]:.2f} dB in the folder"
+    text = f"PSNR {computed[0][-1]:.2f} dB here and {stored[-1]:.2f} dB in the folder"
     for title, mean, run, runs in comparisons:
         bounds = spread.bounds(runs, len(comparisons))
         excess = np.abs(run - mean) - bounds

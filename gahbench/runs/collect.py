@@ -199,9 +199,9 @@ def _read_results(plan: RecordedPlan, examination: Examination, states: Mapping[
             rows.add_scores(unit, done, examination.scores(unit.folder))
             if mark := find_late_mark(plan, unit, done):
                 rows.marks[unit.dataset, unit.entrant, mark] = None
-    for dataset, entrant, why in plan.board["refused"]:
+    for dataset, entrant, reason in plan.board["refused"]:
         if entrant in rows.entrants:
-            rows.notes[dataset, entrant, REFUSED + why] = None
+            rows.notes[dataset, entrant, REFUSED + reason] = None
     board = plan.board
     # Citations of entrants that are not on the board are left out.
     cited = {*map(base_label, rows.entrants), *(row["dataset"] for row in board["datasets"]), *board["needs"]}
@@ -210,7 +210,7 @@ def _read_results(plan: RecordedPlan, examination: Examination, states: Mapping[
         **{name: list(getattr(rows, name)) for name in ("notes", "marks")},
         **{name: board[name] for name in ("datasets", "metrics", "ratios")},
         "citations": [row for row in board["citations"] if row["entry"] in cited],
-        "checks": [(*row, *found) for row, found in rows.checks.items()],
+        "checks": [(*row, *checks) for row, checks in rows.checks.items()],
     }
     frames: dict[str, Any] = {name: pd.DataFrame(table, columns=list(SCHEMAS[name])) for name, table in tables.items()}
     return Results(suite=plan.suite, entrants=rows.entrants, baseline=board["baseline"], **frames)

@@ -149,7 +149,9 @@ def _plan_without(plan: RecordedPlan, rows: set[str], folder: Path) -> RecordedP
         "citations": [row for row in plan.board.get("citations", ()) if row["entry"] not in removed],
         "entrants": [label for label in plan.board["entrants"] if label not in rows],
         "refused": [row for row in plan.board.get("refused", ()) if row[1] not in rows],
-        "trainings": {label: own for label, own in plan.board.get("trainings", {}).items() if label not in rows},
+        "trainings": {
+            label: training for label, training in plan.board.get("trainings", {}).items() if label not in rows
+        },
     }
     changes = tuple(option for option in plan.changes if option.removeprefix(f"{ENTRANT} ") not in removed)
     return replace(plan, units=units, board={**plan.board, **board}, changes=changes)

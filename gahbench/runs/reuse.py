@@ -109,7 +109,7 @@ class UnitCopier:
             for unit in self._target.recorded_units()
             if unit.kind == "score" and unit.needs
         )
-        return {key: digest for one in done for key, digest in one.get("networks", {}).items()}
+        return {key: digest for record in done for key, digest in record.get("networks", {}).items()}
 
 
 def reuse(units: Iterable[Unit], folder: Path, sources: Sequence[Path]) -> Reused:

@@ -72,8 +72,8 @@ def do_units(link: Link, folder: Path, threads: int, device_name: str) -> None:
         try:
             end = worker(tuple(files), tuple(packages)).run(unit, interruptible=False)
         except StorageError as error:
-            where = "" if error.filename is None else f": {error.filename}"
-            end = {"event": "unstored", "error": one_line(f"{error.strerror}{where}"), "number": error.errno}
+            file_name = "" if error.filename is None else f": {error.filename}"
+            end = {"event": "unstored", "error": one_line(f"{error.strerror}{file_name}"), "number": error.errno}
         link.send(**end, unit=unit.folder)
         return str(end["event"])
 

@@ -31,25 +31,25 @@ def code_files(plugins: Sequence[Path]) -> dict[str, str]:
 
 def changed_files(planned: Mapping[str, str], plugins: Sequence[Path]) -> list[str]:
     """Return the names of the code files whose digests differ from the planned ones."""
-    own = code_files(plugins)
-    return sorted(name for name in {*planned, *own} if planned.get(name) != own.get(name))
+    current = code_files(plugins)
+    return sorted(name for name in {*planned, *current} if planned.get(name) != current.get(name))
 
 
 def copy_plugins(plugins: Sequence[Path], folder: Path) -> tuple[str, ...]:
     """Copy plugin files, and the neighbouring files that they import, into a results folder; return their paths."""
     copied: list[str] = []
-    for home, members in _files_by_folder(plugins).items():
-        content = "".join(f"{member.relative_to(home)} {_digest(member)}\n" for member in sorted(members))
+    for plugin_folder, members in _files_by_folder(plugins).items():
+        content = "".join(f"{member.relative_to(plugin_folder)} {_digest(member)}\n" for member in sorted(members))
         target = Path(PLUGINS) / hashlib.sha256(content.encode()).hexdigest()[:8]
         for member in members:
-            copy = folder / target / member.relative_to(home)
+            copy = folder / target / member.relative_to(plugin_folder)
             if not copy.is_file() or _digest(copy) != _digest(member):
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(member, copy)
         for file in plugins:
             if file in members:
                 source = file.parent if file.name == "__init__.py" else file
-                copied.append((target / source.relative_to(home)).as_posix())
+                copied.append((target / source.relative_to(plugin_folder)).as_posix())
     return tuple(copied)
 
 
@@ -68,13 +68,15 @@ def _files_by_folder(plugins: Sequence[Path]) -> dict[Path, set[Path]]:
     files_of: dict[Path, set[Path]] = {}
     for file in plugins:
         is_package = file.name == "__init__.py"
-        home = file.parent.parent if is_package else file.parent
-        members = files_of.setdefault(home, set())
+        plugin_folder = file.parent.parent if is_package else file.parent
+        members = files_of.setdefault(plugin_folder, set())
         if is_package:
             data = [path for path in file.parent.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
             size = sum(path.stat().st_size for path in data)
             members |= {path for path in data if size <= MAX_BYTES or path.suffix == ".py"}
-        members |= {path for path in source_files(module_name(file), file).values() if path.is_relative_to(home)}
+        members |= {
+            path for path in source_files(module_name(file), file).values() if path.is_relative_to(plugin_folder)
+        }
     return files_of
 
 

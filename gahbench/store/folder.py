@@ -101,7 +101,7 @@ class Folder:
         """Raise an error if the plan would change a board that the folder already holds."""
         if recorded is None or not (self.path / "results.json").is_file():
             return
-        units, before = ([(unit.folder, unit.label) for unit in one.shown] for one in (plan, recorded))
+        units, before = ([(unit.folder, unit.label) for unit in each_plan.shown] for each_plan in (plan, recorded))
         if set(units) != set(before) or canonical(plan.board) != canonical(recorded.board):
             raise ResultsError(
                 f"{self.path}: holds a board that this plan would change; give another folder with --out, or "

@@ -171,15 +171,17 @@ def merge_facts(plan: Plan, recorded: RecordedPlan, kept: Sequence[Unit]) -> dic
         return merge_orders([first, second] if requested != suite else [second, first])
 
     def merge_table(table: str, key: Callable[[Any], str], is_kept: Callable[[Any], bool]) -> list[Mapping[str, Any]]:
-        own = {key(row): row for row in planned[table]}
-        rows = {key(row): row for row in earlier[table] if is_kept(row)} | own
-        return [rows[name] for name in merge_order([key(row) for row in earlier[table]], list(own)) if name in rows]
+        planned_rows = {key(row): row for row in planned[table]}
+        rows = {key(row): row for row in earlier[table] if is_kept(row)} | planned_rows
+        return [
+            rows[name] for name in merge_order([key(row) for row in earlier[table]], list(planned_rows)) if name in rows
+        ]
 
     def is_measured(row: Mapping[str, str]) -> bool:
         return row["metric"] in metrics or row["metric"].startswith(parts)
 
     shown = [label for label in earlier["entrants"] if label in labels or label in planned["entrants"]]
-    trainings = {label: own for label, own in earlier["trainings"].items() if label in labels}
+    trainings = {label: training for label, training in earlier["trainings"].items() if label in labels}
     return {
         **planned,
         "entrants": merge_order(shown, planned["entrants"]),

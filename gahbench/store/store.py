@@ -156,7 +156,7 @@ class Store:
             if any(f"fit-{key}" in fits for key in by_name[name].needs):
                 reasons.setdefault(name, "measured a network that is trained again")
         self.move_away(reasons, DAMAGED)
-        return {by_name[name]: why for name, why in reasons.items()}
+        return {by_name[name]: reason for name, reason in reasons.items()}
 
     def move_away(self, names: Iterable[str], subfolder: str) -> int:
         """Move folders of units or attempts into a subfolder of the results folder; return how many were moved."""

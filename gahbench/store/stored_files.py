@@ -74,7 +74,9 @@ def stored_weights(folder: Path, plan: RecordedPlan, rows: set[str]) -> list[Sto
     """Return the files of the finished fits of some rows, in the order of the plan, after checking their checksums."""
     store = Store(folder)
     finished, damaged, stored = store.finished(), [], []
-    for unit in (one.unit for one in plan.units if one.unit.kind == "fit" and one.unit.entrant in rows):
+    for unit in (
+        recorded.unit for recorded in plan.units if recorded.unit.kind == "fit" and recorded.unit.entrant in rows
+    ):
         if unit.folder in finished:
             unit_folder = store.path(unit)
             try:

@@ -1,4 +1,4 @@
-"""Child processes: their messages, their exit, and when a worker has exceeded a limit or fallen silent."""
+"""Tests of child processes: messages, exit statuses, time limits and heartbeats of workers."""
 
 import contextlib
 import json
@@ -33,7 +33,7 @@ link = Link(int(sys.argv[1]))
 
 @pytest.fixture
 def start(tmp_path):
-    """Return a function that starts a module of some code as a child process."""
+    """A function that starts some code as a child process."""
     children = []
 
     def make(code):
@@ -50,14 +50,14 @@ def start(tmp_path):
 
 
 def messages_until_exit(child):
-    """Return all messages but heartbeats, once the process has ended."""
-    found, deadline = [], time.monotonic() + 30
+    """Return all messages except heartbeats, once the process has ended."""
+    messages, deadline = [], time.monotonic() + 30
     while True:
         wait_for_any([child], 0.1)
         has_exited = child.process.poll() is not None
-        found += [message for message in child.receive() if message["event"] != "alive"]
+        messages += [message for message in child.receive() if message["event"] != "alive"]
         if has_exited:
-            return found
+            return messages
         assert time.monotonic() < deadline
 
 
@@ -65,7 +65,7 @@ def note(text):
     return {"event": "note", "text": text}
 
 
-def test_messages_arrive_whatever_else_is_written_to_the_socket(start):
+def test_messages_arrive_although_a_plugin_writes_to_the_socket(start):
     child = start(
         r"""
         descriptor = int(sys.argv[1])
@@ -85,7 +85,7 @@ def test_messages_arrive_whatever_else_is_written_to_the_socket(start):
     assert child.describe_exit() == "exited with status 0"
 
 
-def test_a_child_gets_messages_and_the_request_to_stop(start):
+def test_a_child_receives_messages_and_the_request_to_stop(start):
     child = start(
         """
         for _ in range(2):
@@ -110,31 +110,31 @@ def test_a_child_gets_messages_and_the_request_to_stop(start):
         ("os.closerange(3, 100); time.sleep(60)", "exited with status 70, since a plugin closed its socket"),
     ],
 )
-def test_the_exit_of_a_child_is_named(start, code, ending):
+def test_the_exit_of_a_child_is_described(start, code, ending):
     child = start(code)
     assert messages_until_exit(child) == []
     assert child.describe_exit() == ending
 
 
 def open_files(pid):
-    """Return what the descriptors of a process refer to; programs that begin open and close some."""
-    found = []
+    """Return the targets of the file descriptors of a process; a starting program may close some meanwhile."""
+    targets = []
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
-            found.append(str(descriptor.readlink()))
-    return found
+            targets.append(str(descriptor.readlink()))
+    return targets
 
 
-def test_programs_that_a_child_starts_end_with_it_and_do_not_hold_its_socket(start):
+def test_programs_started_by_a_child_end_with_it_and_do_not_inherit_its_socket(start):
     child = start(
         """
         link.send("note", text=str(subprocess.Popen(["sleep", "100"], close_fds=False).pid))
         time.sleep(100)
         """
     )
-    found = []
-    wait_for(lambda: found.extend(one for one in child.receive() if one["event"] == "note") or found, 30)
-    pid = int(found[0]["text"])
+    notes = []
+    wait_for(lambda: notes.extend(message for message in child.receive() if message["event"] == "note") or notes, 30)
+    pid = int(notes[0]["text"])
     assert "/dev/null" in open_files(pid)
     assert not any(name.startswith("socket:") for name in open_files(pid))
     child.kill()
@@ -143,7 +143,7 @@ def test_programs_that_a_child_starts_end_with_it_and_do_not_hold_its_socket(sta
 
 @pytest.fixture
 def worker(tmp_path, monkeypatch):
-    """A handle of a worker process that only sleeps."""
+    """A worker process that only sleeps."""
 
     def sleep(self, *arguments):
         self.process = subprocess.Popen(["sleep", "100"], start_new_session=True)
@@ -156,7 +156,7 @@ def worker(tmp_path, monkeypatch):
     handle.process.wait()
 
 
-def test_a_unit_and_a_construction_may_take_what_the_suite_grants(worker):
+def test_the_time_limits_of_units_and_constructions_apply(worker):
     worker._limits = Limits(unit=30.0, construction=5.0)
     worker.unit, worker._unit_started = "a unit", 1.0
     worker.observe({"event": "constructing", "what": "architecture 'mine'"}, 2.0)
@@ -169,7 +169,7 @@ def test_a_unit_and_a_construction_may_take_what_the_suite_grants(worker):
     assert worker.exceeded_limit(31.1) is None
 
 
-def test_the_start_of_a_worker_is_not_part_of_its_unit(worker):
+def test_the_start_of_a_worker_does_not_count_for_the_time_limit_of_a_unit(worker):
     worker._limits, worker.unit = Limits(unit=30.0), "a unit"
     assert worker.exceeded_limit(100.0) is None
     worker.observe({"event": "ready"}, 100.0)
@@ -197,7 +197,7 @@ def test_a_worker_that_computes_outside_python_is_not_silent(worker, monkeypatch
     assert not any(worker.is_silent(1000.0 * turn) for turn in range(1, 4))
 
 
-def test_time_in_which_the_supervisor_was_suspended_does_not_count(monkeypatch):
+def test_the_awake_clock_stops_while_the_process_is_suspended(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(child_module.time, "monotonic", lambda: now[0])
     clock = AwakeClock()
@@ -221,9 +221,9 @@ def test_a_process_that_cannot_start_leaves_no_socket(monkeypatch):
 FINISHED = {"event": "finished", "unit": "fit-1", "seconds": 1.5}
 
 
-def test_a_message_comes_through_after_whatever_was_written_before():
-    *_, line, rest = (b'\xff{"event": "fin' + encode({**FINISHED, "process": 7})).split(b"\n")
-    assert (decode(line, 7), rest) == (FINISHED, b"")
+def test_a_message_is_decoded_after_an_incomplete_line():
+    *_, line, remainder = (b'\xff{"event": "fin' + encode({**FINISHED, "process": 7})).split(b"\n")
+    assert (decode(line, 7), remainder) == (FINISHED, b"")
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_a_message_comes_through_after_whatever_was_written_before():
         [1],
     ],
 )
-def test_a_line_without_the_process_or_the_form_is_not_a_message(message):
+def test_a_line_with_another_process_or_other_fields_is_not_a_message(message):
     assert decode(json.dumps(message).encode(), 7) is None
 
 
@@ -248,7 +248,7 @@ def test_a_line_that_is_not_json_is_not_a_message(line):
     assert decode(line, 7) is None
 
 
-def test_texts_can_be_written_anywhere_and_are_short():
+def test_error_texts_can_be_encoded_and_are_short():
     text = one_line("a \ud800\n\r\n b" + "x" * 10_000_000)
     assert text.startswith("a \\ud800 b")
     assert len(text) < 2100
@@ -258,8 +258,8 @@ def test_texts_can_be_written_anywhere_and_are_short():
 
 
 @pytest.fixture
-def ends(monkeypatch):
-    """A link without its threads, and the other end of its socket."""
+def link_and_parent(monkeypatch):
+    """A link without its threads, and the parent's end of its socket."""
     monkeypatch.setattr("gahbench.runs.protocol.threading.Thread.start", lambda thread: None)
     parent, child = socket.socketpair()
     os.set_inheritable(child.fileno(), True)
@@ -269,14 +269,14 @@ def ends(monkeypatch):
         link._socket.close()
 
 
-def test_a_link_is_not_inherited_and_its_forks_are_silent(ends, monkeypatch):
-    link, parent = ends
+def test_a_link_is_not_inherited_and_forks_send_nothing(link_and_parent, monkeypatch):
+    link, parent = link_and_parent
     assert not os.get_inheritable(link._socket.fileno())
     link.send("note", text="one")
-    own = os.getpid()
-    monkeypatch.setattr(os, "getpid", lambda: own + 1)
+    pid = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: pid + 1)
     link.send("note", text="two")
     monkeypatch.undo()
     link.send("ready")
-    found = [decode(line, own) for line in parent.recv(10_000).splitlines() if line]
-    assert found == [{"event": "note", "text": "one"}, {"event": "ready"}]
+    messages = [decode(line, pid) for line in parent.recv(10_000).splitlines() if line]
+    assert messages == [{"event": "note", "text": "one"}, {"event": "ready"}]

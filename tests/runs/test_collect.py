@@ -1,4 +1,4 @@
-"""Boards are made of undamaged units, and written anew when units or the checks of rows change."""
+"""Tests of collecting: boards are made of undamaged units, and written again when units or checks change."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("dry_runs_here")
 
 @pytest.fixture
 def out(references_out):
-    """A copy of a run of references, beside which is its suite."""
+    """A copy of a results folder of references, next to its suite file."""
     return references_out
 
 
@@ -32,18 +32,18 @@ def folder_of(out, entrant, metric="psnr"):
     return Store(out).path(unit)
 
 
-def test_scores_that_changed_places_are_not_on_the_board_until_they_are_done_again(out, command):
+def test_units_whose_folders_were_swapped_are_left_off_the_board_and_done_again(out, command):
     before = gahbench.load_results(out).scores
-    one, other = folder_of(out, "identity"), folder_of(out, "oracle-threshold[haar]")
-    one.rename(out / "aside")
-    other.rename(one)
-    (out / "aside").rename(other)
+    first_folder, second_folder = folder_of(out, "identity"), folder_of(out, "oracle-threshold[haar]")
+    first_folder.rename(out / "aside")
+    second_folder.rename(first_folder)
+    (out / "aside").rename(second_folder)
     with pytest.warns(UserWarning, match="2 finished units were damaged, and not on the board"):
-        found = collect(out)
-    assert set(found.scores["metric"]) == {"slope"}
-    assert set(found.failures["error"]) == {"its files are damaged; the next run does it again"}
-    assert "psnr failed: its files are damaged" in found.leaderboard(full=True)["note"].iloc[0]
-    # Nothing was moved: that is left to runs.
+        results = collect(out)
+    assert set(results.scores["metric"]) == {"slope"}
+    assert set(results.failures["error"]) == {"its files are damaged; the next run does it again"}
+    assert "psnr failed: its files are damaged" in results.leaderboard(full=True)["note"].iloc[0]
+    # Only a run moves damaged units.
     assert not (out / "damaged").exists()
     with pytest.warns(
         UserWarning, match=r"2 finished units were damaged, moved to .*damaged, and will be done again: "
@@ -55,7 +55,7 @@ def test_scores_that_changed_places_are_not_on_the_board_until_they_are_done_aga
     assert (status, "2 units moved to damaged/, since a checksum did not match" in printed) == (0, True)
 
 
-def test_a_unit_that_was_done_anew_has_its_board_written_anew(out):
+def test_a_changed_unit_causes_the_board_to_be_written_again(out):
     before = gahbench.load_results(out).leaderboard(full=True).set_index("entrant")["psnr"]
     change_score(folder_of(out, "identity"))
     after = collect(out).leaderboard(full=True).set_index("entrant")["psnr"]
@@ -66,7 +66,7 @@ def test_a_unit_that_was_done_anew_has_its_board_written_anew(out):
 
 
 @pytest.mark.parametrize("name", ["leaderboard.md", "leaderboard.csv", "scores.parquet", "results.json"])
-def test_tables_that_are_not_as_they_were_written_are_not_shown_and_written_anew(out, command, name):
+def test_changed_tables_are_not_shown_and_are_written_again(out, command, name):
     board, content = (out / "leaderboard.md").read_text(), (out / name).read_bytes()
     (out / name).write_bytes(content.replace(b"1", b"7", 1))
     status, printed, errors = command("leaderboard")(out)
@@ -79,17 +79,17 @@ def test_tables_that_are_not_as_they_were_written_are_not_shown_and_written_anew
     assert (out / name).read_bytes() == content
 
 
-def test_a_unit_that_is_damaged_while_a_run_goes_on_is_not_done(out):
+def test_a_unit_that_is_damaged_during_a_run_counts_as_failed(out):
     (out / "results.json").unlink()
     victim = folder_of(out, "identity") / "scores.csv"
-    # One unit is left to do, so that something happens.
+    # Move one unit away, so that the run has something to do.
     Store(out).move_away([folder_of(out, "identity", "slope").name], "replaced")
     with pytest.warns(UserWarning, match="1 finished unit was damaged, and not on the board"):
         outcome = gahbench.run(out.parent / "tiny.yaml", out, engine="inline", report=lambda _: victim.write_bytes(b""))
     assert (outcome.done, outcome.failed, outcome.waiting) == (3, 1, 0)
 
 
-def test_figures_are_neither_written_nor_removed_behind_a_link(out, tmp_path):
+def test_figures_are_not_written_or_removed_through_a_link(out, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     shutil.move(out / "figures", elsewhere)
     (elsewhere / "own.txt").write_text("kept")
@@ -100,7 +100,7 @@ def test_figures_are_neither_written_nor_removed_behind_a_link(out, tmp_path):
     assert sorted(file.name for file in elsewhere.iterdir()) == before
 
 
-def test_a_board_without_its_units_says_so(out, command):
+def test_a_board_without_its_units_is_printed_with_a_note_and_not_collected(out, command):
     assert command("leaderboard")(out)[2] == ""
     (out / "units").rename(out.parent / "elsewhere")
     status, printed, errors = command("leaderboard")(out)
@@ -116,14 +116,14 @@ def test_a_board_without_its_units_says_so(out, command):
 
 
 def records(out):
-    found = {}
+    records_by_name = {}
     for file in sorted((out / "units").glob("score-*/done.json")):
         metric = json.loads((file.parent / "unit.json").read_text())["metric"]
-        found[file.parent.name] = (metric, parse_sealed(file.read_bytes()))
-    return found
+        records_by_name[file.parent.name] = (metric, parse_sealed(file.read_bytes()))
+    return records_by_name
 
 
-def test_checks_by_other_code_alone_are_done_again(out, figures_not_rendered):
+def test_only_checks_are_repeated_if_only_their_code_has_changed(out, figures_not_rendered):
     first = gahbench.load_results(out)
     before = records(out)
     checked = {name for name, (metric, _) in before.items() if metric == "psnr"}
@@ -153,7 +153,7 @@ def test_checks_by_other_code_alone_are_done_again(out, figures_not_rendered):
     assert run_and_list(out.parent / "tiny.yaml", out)[1] == []
 
 
-def test_scores_whose_checks_were_not_done_again_stay_on_the_board(out, figures_not_rendered):
+def test_scores_whose_checks_were_not_repeated_stay_on_the_board(out, figures_not_rendered):
     scores = gahbench.load_results(out).scores
     before = records(out)
     assert Store(out).move_away([name for name, (metric, _) in before.items() if metric == "psnr"], UNCHECKED) == 2
@@ -162,7 +162,7 @@ def test_scores_whose_checks_were_not_done_again_stay_on_the_board(out, figures_
     assert records(out).keys() == before.keys()
 
 
-def test_boards_say_where_the_test_images_may_be_known(write_suite, tmp_path, figures_not_rendered):
+def test_boards_note_rows_that_may_know_the_test_images(write_suite, tmp_path, figures_not_rendered):
     results = run(
         write_suite(("images: 3", "images: 6"), ("discs:", "gaussian-field:")), tmp_path / "out", only=["identity"]
     ).results

@@ -1,4 +1,4 @@
-"""Two folders compared, several on one board, and tables for elsewhere."""
+"""Tests of comparing two folders, combining several on one board, and exporting tables."""
 
 import io
 import json
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered", "r
 
 @pytest.fixture(scope="module")
 def runs(made_once):
-    """Two folders: the tiny suite, and one of another seed, more steps, and one entrant less and one more."""
+    """Two folders: of the tiny suite, and of the suite with another seed, more steps and an added entrant."""
 
     def fill(home):
         (home / "tiny.yaml").write_text(TINY.replace("images: 3", "images: 6"))
@@ -38,7 +38,7 @@ def runs(made_once):
 
 @pytest.fixture
 def run(runs):
-    """Run the suite of the two folders with other options; return the results."""
+    """A function that runs the suite of the two folders with other options, and returns the results."""
 
     def results(out, **options):
         return gahbench.run(runs[0].parent / "tiny.yaml", out, engine="inline", **options).results
@@ -46,41 +46,41 @@ def run(runs):
     return results
 
 
-def test_differences_are_those_of_the_tidy_tables(runs):
-    found = compare(*runs)
-    assert found.names == ("one", "two")
-    rows = {(row.entrant, row.sigma): row for row in found.rows}
+def test_differences_agree_with_the_tidy_tables(runs):
+    comparison = compare(*runs)
+    assert comparison.names == ("one", "two")
+    rows = {(row.entrant, row.sigma): row for row in comparison.rows}
     assert {entrant for entrant, _ in rows} == {UNET, "identity", "oracle-threshold[haar]"}
     scores = [gahbench.load_results(folder).scores for folder in runs]
     for sigma in (0.1, 0.3):
-        one, other = (
+        first, second = (
             table[(table["entrant"] == UNET) & (table["sigma"] == sigma) & (table["metric"] == "psnr")]
             .set_index("image")["value"]
             .sort_index()
             for table in scores
         )
         row = rows[UNET, sigma]
-        assert row.one == pytest.approx(one.mean())
-        assert row.difference.value == pytest.approx((other - one).mean())
-        # Paired: far narrower than the spread of images allows to either alone.
-        error = (other - one).std() / len(one) ** 0.5
+        assert row.one == pytest.approx(first.mean())
+        assert row.difference.value == pytest.approx((second - first).mean())
+        # The interval of paired differences is far narrower than that of either mean.
+        error = (second - first).std() / len(first) ** 0.5
         assert row.difference.high - row.difference.low == pytest.approx(2 * 2.57 * error, rel=0.5)
     assert rows["identity", None].difference.value == 0
-    table = found.table()
+    table = comparison.table()
     assert set(table.columns) == {"dataset", "entrant", "sigma", "one", "other", "difference", "low", "high"}
-    assert found.only == ("bayes-shrink[haar]: only in two",)
-    assert found.protocol[0] == "seeds: [0] and [1]"
-    assert any(line.startswith("training.steps: 12 and 200 (of fit") for line in found.protocol)
-    assert any(line.startswith("training.learning_rate: ") for line in found.protocol)
-    assert (found.code, found.environment) == ((), ())
-    # Another day is no other machine.
+    assert comparison.only == ("bayes-shrink[haar]: only in two",)
+    assert comparison.protocol[0] == "seeds: [0] and [1]"
+    assert any(line.startswith("training.steps: 12 and 200 (of fit") for line in comparison.protocol)
+    assert any(line.startswith("training.learning_rate: ") for line in comparison.protocol)
+    assert (comparison.code, comparison.environment) == ((), ())
+    # Another date does not count as another environment.
     record = json.loads((runs[1] / "environment.json").read_text(encoding="utf-8"))
     assert date.fromisoformat(record["date"]) <= datetime.now(UTC).date()
     (runs[1] / "environment.json").write_text(json.dumps({**record, "date": "2001-01-01"}), encoding="utf-8")
     assert compare(*runs).environment == ()
 
 
-def test_the_commands_print_them(runs, command):
+def test_the_commands_print_comparisons_and_combined_boards(runs, command):
     status, printed, errors = command("compare")(*runs)
     assert (status, "differences are two minus one" in " ".join(printed.split())) == (0, True), errors
     assert "seeds: [0] and [1]" in printed
@@ -95,30 +95,30 @@ def test_the_commands_print_them(runs, command):
     assert (status, "a folder is given twice" in errors) == (2, True)
 
 
-def test_one_board_of_several_has_each_reference_once(runs):
-    one, two = map(gahbench.load_results, runs)
-    both = one.merged(two, ("A", "B"))
+def test_a_combined_board_has_each_reference_once(runs):
+    first, second = map(gahbench.load_results, runs)
+    both = first.merged(second, ("A", "B"))
     assert both.entrants == [f"{UNET} (A)", "identity", "oracle-threshold[haar]", f"{UNET} (B)", "bayes-shrink[haar]"]
     assert both.baseline == "oracle-threshold[haar]"
     board = both.leaderboard(full=True).set_index("entrant")
-    for label, own in (("A", one), ("B", two)):
-        before = own.leaderboard(full=True).set_index("entrant").loc[UNET]
+    for label, results in (("A", first), ("B", second)):
+        before = results.leaderboard(full=True).set_index("entrant").loc[UNET]
         assert board.loc[f"{UNET} ({label})", "psnr"] == pytest.approx(before["psnr"])
         assert board.loc[f"{UNET} ({label})", "gain_over_baseline"] == pytest.approx(before["gain_over_baseline"])
-    # The same twice is once.
-    same = combined({"A": one, "B": one})
-    assert same.entrants == one.entrants
-    assert same.leaderboard(full=True).drop(columns="suite").equals(one.leaderboard(full=True).drop(columns="suite"))
+    # Identical rows appear once.
+    same = combined({"A": first, "B": first})
+    assert same.entrants == first.entrants
+    assert same.leaderboard(full=True).drop(columns="suite").equals(first.leaderboard(full=True).drop(columns="suite"))
 
 
-def test_other_images_or_noise_are_refused(runs, run, tmp_path):
-    one = gahbench.load_results(runs[0])
+def test_folders_with_other_images_or_noise_are_refused(runs, run, tmp_path):
+    first = gahbench.load_results(runs[0])
     noise = run(tmp_path / "noise", settings={"scoring.noise_seed": 1}, only=["identity"])
     with pytest.raises(ResultsError, match="A and B were scored under different noise, or on different images"):
-        one.merged(noise, ("A", "B"))
-    # Where the noise is not on record, references show it.
-    unknown = replace(one, datasets=one.datasets.assign(protocol=""))
-    moved = one.scores.copy()
+        first.merged(noise, ("A", "B"))
+    # If the noise is not recorded, the scores of references show that it differs.
+    unknown = replace(first, datasets=first.datasets.assign(protocol=""))
+    moved = first.scores.copy()
     moved.loc[moved["entrant"] == "identity", "value"] += 0.01
     with (
         pytest.warns(UserWarning, match="the noise of A is not on record"),
@@ -127,30 +127,30 @@ def test_other_images_or_noise_are_refused(runs, run, tmp_path):
         unknown.merged(replace(unknown, scores=moved), ("A", "B"))
 
 
-def test_levels_and_images_in_common_are_compared(runs, run, tmp_path):
-    other = run(tmp_path / "out", settings={"scoring.sigmas": [0.1, 0.2], "scoring.images": 4})
-    one = gahbench.load_results(runs[0])
+def test_only_common_noise_levels_and_images_are_compared(runs, run, tmp_path):
+    second = run(tmp_path / "out", settings={"scoring.sigmas": [0.1, 0.2], "scoring.images": 4})
+    first = gahbench.load_results(runs[0])
     with pytest.warns(UserWarning, match=r"compared at σ = 0\.1 on 4 images, which A, B have in common"):
-        both = one.merged(other, ("A", "B"))
+        both = first.merged(second, ("A", "B"))
     rows = both.scores[both.scores["metric"] == "psnr"]
     assert (set(rows["sigma"]), set(rows["image"])) == ({0.1}, {0, 1, 2, 3})
-    # Nothing that decides a fit has changed: both folders have the same network.
-    assert both.entrants == one.entrants
+    # Training has not changed, so both folders have the same network.
+    assert both.entrants == first.entrants
 
 
-def test_a_selected_row_is_that_of_the_whole_board(runs):
+def test_selected_rows_keep_the_values_of_the_whole_board(runs):
     results = gahbench.load_results(runs[1])
-    found = selected(results, entrants=["bayes-shrink"])
-    assert found.entrants == ["oracle-threshold[haar]", "bayes-shrink[haar]"]
-    whole = results.leaderboard(full=True)
-    shown = found.leaderboard(full=True)
-    # Alone it would be the first.
+    selection = selected(results, entrants=["bayes-shrink"])
+    assert selection.entrants == ["oracle-threshold[haar]", "bayes-shrink[haar]"]
+    board = results.leaderboard(full=True)
+    shown = selection.leaderboard(full=True)
+    # Ranked among the selected rows alone, it would be first.
     last = selected(results, entrants=["identity"])
     assert last.leaderboard(full=True)["rank"].max() > 1
     assert replace(last, whole=None).leaderboard(full=True)["rank"].max() == 1
-    kept = whole[whole["entrant"].isin(found.entrants)].reset_index(drop=True)
+    kept = board[board["entrant"].isin(selection.entrants)].reset_index(drop=True)
     pd.testing.assert_frame_equal(shown, kept[shown.columns], check_exact=True)
-    again = selected(found, metrics=["psnr"]).leaderboard(full=True)
+    again = selected(selection, metrics=["psnr"]).leaderboard(full=True)
     pd.testing.assert_frame_equal(again, shown[again.columns], check_exact=True)
     assert set(selected(results, metrics=["slope"]).scores["metric"]) == {"psnr", "slope"}
     assert set(selected(results, metrics=["psnr"]).scores["metric"]) == {"psnr"}
@@ -159,7 +159,7 @@ def test_a_selected_row_is_that_of_the_whole_board(runs):
             selected(results, **chosen)
 
 
-def test_tables_for_elsewhere_have_the_values_of_the_board(runs):
+def test_exported_tables_have_the_values_of_the_board(runs):
     results = gahbench.load_results(runs[0])
     wide = results.leaderboard(full=True)
     table = pd.read_csv(io.StringIO(export_board(results, "csv", ["entrant", "psnr@0.1", "gain_over_baseline"])))
@@ -173,15 +173,15 @@ def test_tables_for_elsewhere_have_the_values_of_the_board(runs):
     assert text.count(r"\\") == 1 + len(wide)
     assert r"\begin{tabular}{llr}" in text
     assert f"{wide.set_index('entrant').loc[UNET, 'psnr']:.2f} $\\pm$" in text
-    for column, says in (
+    for column, message in (
         ("psnrr", "no column 'psnrr'; did you mean 'psnr'"),
         ("gane", r"accepted: .* PSNR, .* gain, .*; at a noise level PSNR@0.1, PSN"),
     ):
-        with pytest.raises(gahbench.ParameterError, match=says):
+        with pytest.raises(gahbench.ParameterError, match=message):
             export_board(results, "csv", [column])
 
 
-def test_columns_may_be_named_by_the_headings_of_the_board(runs):
+def test_columns_can_be_named_by_the_headings_of_the_board(runs):
     results = gahbench.load_results(runs[0])
     headings = ["entrant", "PSNR", "gain", "Gain@0.1", "σ 0.3", "params", "training"]
     gain = "gain_over_baseline"
@@ -208,58 +208,60 @@ def test_results_print_as_tables(runs):
     assert len(results.leaderboard().columns) < 14
 
 
-def test_parts_that_share_no_dataset_or_only_some_metrics_keep_their_labels(runs, run, tmp_path):
-    one, other = gahbench.load_results(runs[0]), run(tmp_path / "other", settings={"datasets": ["discs[size=8]"]})
-    both = one.merged(other, ("A", "B"))
-    assert both.entrants == one.entrants
+def test_merged_results_without_conflicting_rows_keep_their_labels(runs, run, tmp_path):
+    first, second = gahbench.load_results(runs[0]), run(tmp_path / "other", settings={"datasets": ["discs[size=8]"]})
+    both = first.merged(second, ("A", "B"))
+    assert both.entrants == first.entrants
     assert set(both.datasets["dataset"]) == {"discs[size=16]", "discs[size=8]"}
-    assert one.merged(selected(one, metrics=["psnr"]), ("A", "B")).entrants == one.entrants
+    assert first.merged(selected(first, metrics=["psnr"]), ("A", "B")).entrants == first.entrants
     with pytest.raises(ResultsError, match="expected two different names"):
-        one.merged(one, ("A", "A"))
+        first.merged(first, ("A", "A"))
 
 
-def test_a_reference_of_other_code_is_two_rows_where_the_noise_is_known_to_be_the_same(runs):
-    one = gahbench.load_results(runs[0])
-    moved = one.scores.copy()
-    own = moved["entrant"] == "identity"
+def test_a_reference_whose_psnr_differs_under_equal_noise_gives_two_rows(runs):
+    first = gahbench.load_results(runs[0])
+    moved = first.scores.copy()
+    is_identity = moved["entrant"] == "identity"
 
     def entrants():
-        return set(one.merged(replace(one, scores=moved), ("A", "B")).entrants)
+        return set(first.merged(replace(first, scores=moved), ("A", "B")).entrants)
 
-    # Where another machine rounds otherwise, a count may be another number.
-    assert (own & (moved["metric"] != "psnr")).any()
-    moved.loc[own & (moved["metric"] != "psnr"), "value"] += 1.0
+    # Other metrics may differ between machines by rounding, for example counts.
+    assert (is_identity & (moved["metric"] != "psnr")).any()
+    moved.loc[is_identity & (moved["metric"] != "psnr"), "value"] += 1.0
     assert "identity" in entrants()
-    moved.loc[own, "value"] += 0.5
+    moved.loc[is_identity, "value"] += 0.5
     assert {"identity (A)", "identity (B)"} <= entrants()
 
 
-def test_rows_of_a_sweep_stay_rows_of_a_sweep(run, tmp_path):
+def test_rows_of_a_sweep_remain_rows_of_a_sweep_when_merged(run, tmp_path):
     sweep = {"training.train_images": [2, 3], "training.steps": 3}
     parts = [run(tmp_path / name, settings=sweep, seeds=[seed]) for seed, name in enumerate("AB")]
     compared = {row.entrant for row in compare(tmp_path / "A", tmp_path / "B").rows}
     assert {f"{UNET} N=2", f"{UNET} N=3"} <= compared
     both = parts[0].merged(parts[1], ("A", "B"))
     assert f"{UNET} (A) N=2" in both.entrants
-    own = [f"{UNET} (A) N=2", f"{UNET} (A) N=3"]
-    assert selected(both, entrants=[f"{UNET} (A)"]).entrants == [*own, "oracle-threshold[haar]"]
+    rows = [f"{UNET} (A) N=2", f"{UNET} (A) N=3"]
+    assert selected(both, entrants=[f"{UNET} (A)"]).entrants == [*rows, "oracle-threshold[haar]"]
 
 
-def test_a_dataset_is_known_by_what_it_is_not_by_its_label(runs, run, tmp_path, command):
+def test_datasets_are_matched_by_content_and_not_by_label(runs, run, tmp_path, command):
     run(tmp_path / "out", settings={"datasets": [{"discs": {"size": 16, "label": "small"}}]}, only=["identity"])
-    found = compare(runs[0], tmp_path / "out")
-    rows = {(row.dataset, row.entrant): row.difference.value for row in found.rows if row.sigma is None}
+    comparison = compare(runs[0], tmp_path / "out")
+    rows = {(row.dataset, row.entrant): row.difference.value for row in comparison.rows if row.sigma is None}
     assert rows == {("discs[size=16]", "identity"): 0, ("discs[size=16]", "oracle-threshold[haar]"): 0}
-    assert "discs[size=16]: labelled 'small' in out" in found.protocol
+    assert "discs[size=16]: labelled 'small' in out" in comparison.protocol
     status, printed, errors = command("leaderboard")(runs[0], tmp_path / "out")
     assert status == 0, errors
     assert "small" not in printed
 
 
-def test_labels_stay_where_a_board_would_have_one_twice(runs):
-    one = gahbench.load_results(runs[0])
-    # A folder whose 'discs[size=16]' is something else.
-    other = relabelled(one, {"discs[size=16]": "small"})
-    other = replace(other, datasets=pd.concat([other.datasets, one.datasets.assign(protocol="another")]))
-    assert labels_of_first({"A": one, "B": other}) == {"A": {}, "B": {}}
-    assert labels_of_first({"A": one, "B": relabelled(one, {"discs[size=16]": "x"})})["B"] == {"x": "discs[size=16]"}
+def test_datasets_are_not_relabelled_if_a_label_would_occur_twice(runs):
+    first = gahbench.load_results(runs[0])
+    # In this folder, the label 'discs[size=16]' denotes another dataset.
+    second = relabelled(first, {"discs[size=16]": "small"})
+    second = replace(second, datasets=pd.concat([second.datasets, first.datasets.assign(protocol="another")]))
+    assert labels_of_first({"A": first, "B": second}) == {"A": {}, "B": {}}
+    assert labels_of_first({"A": first, "B": relabelled(first, {"discs[size=16]": "x"})})["B"] == {
+        "x": "discs[size=16]"
+    }

@@ -1,4 +1,4 @@
-"""How long units take, by those that have finished."""
+"""Tests of estimated durations of units."""
 
 from dataclasses import replace
 
@@ -19,12 +19,12 @@ def unit(kind="fit", dataset="discs", entrant="net[a=1]", name="net", work=1e9, 
     return Unit(kind, key, dataset, entrant, "architecture", 0, "test", metric, None, None, work, payload)
 
 
-def score(metric="psnr", **given):
-    return unit("score", metric=metric, **given)
+def score(metric="psnr", **options):
+    return unit("score", metric=metric, **options)
 
 
 class Recorded:
-    """A store in which each unit has recorded its seconds."""
+    """A store whose units have recorded durations."""
 
     def __init__(self, seconds):
         self.seconds = {unit.key: {name: value} for unit, (name, value) in seconds.items()}
@@ -33,56 +33,56 @@ class Recorded:
         return self.seconds[unit.key]
 
 
-def known(pairs):
-    found = Durations()
-    recorded = {one: ("train_seconds" if one.kind == "fit" else "seconds", value) for one, value in pairs}
-    found.add(recorded, Recorded(recorded), VALUES)
-    return found
+def durations_of(pairs):
+    durations = Durations()
+    recorded = {unit: ("train_seconds" if unit.kind == "fit" else "seconds", value) for unit, value in pairs}
+    durations.add(recorded, Recorded(recorded), VALUES)
+    return durations
 
 
-def test_the_nearest_kind_of_unit_counts_in_proportion_to_its_work():
+def test_estimates_use_the_most_specific_category_in_proportion_to_work():
     wider, deep = unit(entrant="net[a=2]", work=2e9), unit(entrant="deep", name="deep")
-    found = known([(unit(), 10.0), (wider, 40.0), (deep, 7.0)])
+    durations = durations_of([(unit(), 10.0), (wider, 40.0), (deep, 7.0)])
     # The same entrant on the same dataset, with twice the steps.
-    assert found.estimate(unit(work=2e9), VALUES) == pytest.approx(20)
+    assert durations.estimate(unit(work=2e9), VALUES) == pytest.approx(20)
     # The same architecture with another width, on another dataset: the middle of 10 and 20 seconds for 1e9.
-    assert found.estimate(unit(dataset="rays", entrant="net[a=3]", work=3e9), VALUES) == pytest.approx(45)
+    assert durations.estimate(unit(dataset="rays", entrant="net[a=3]", work=3e9), VALUES) == pytest.approx(45)
     # An architecture that has not run: the middle of all.
-    assert found.estimate(unit(entrant="new", name="new"), VALUES) == pytest.approx(10)
+    assert durations.estimate(unit(entrant="new", name="new"), VALUES) == pytest.approx(10)
 
 
-def test_scores_are_in_proportion_to_images_levels_and_values():
-    found = known([(score(), 2.0), (score(metric="spectrum"), 50.0)])
-    assert found.estimate(score(images=30), VALUES) == pytest.approx(4)
-    assert found.estimate(score(dataset="rays"), VALUES) == pytest.approx(8)
-    assert found.estimate(score(metric="spectrum", entrant="other", name="other"), VALUES) == pytest.approx(50)
+def test_estimates_of_scores_are_proportional_to_images_levels_and_values():
+    durations = durations_of([(score(), 2.0), (score(metric="spectrum"), 50.0)])
+    assert durations.estimate(score(images=30), VALUES) == pytest.approx(4)
+    assert durations.estimate(score(dataset="rays"), VALUES) == pytest.approx(8)
+    assert durations.estimate(score(metric="spectrum", entrant="other", name="other"), VALUES) == pytest.approx(50)
 
 
-def test_a_budget_of_seconds_is_its_own_estimate():
+def test_a_time_budget_is_its_own_estimate():
     assert Durations().estimate(unit(work=float("inf"), seconds=90.0), VALUES) == 90
-    assert known([(unit(), 10.0)]).estimate(unit(seconds=3), VALUES) == 3
+    assert durations_of([(unit(), 10.0)]).estimate(unit(seconds=3), VALUES) == 3
 
 
-def test_nothing_is_said_of_what_nothing_is_known():
+def test_there_is_no_estimate_without_similar_units():
     assert Durations().estimate(unit(), VALUES) is None
-    assert known([(score(), 1.0)]).estimate(unit(), VALUES) is None
-    # Work that is not known is not taken for none.
-    found = known([(unit(work=0.0), 12.0)])
-    assert found.estimate(unit(work=0.0), VALUES) == 12
-    assert found.estimate(replace(unit(), entrant="x", work=5e9), VALUES) == 12
+    assert durations_of([(score(), 1.0)]).estimate(unit(), VALUES) is None
+    # Unknown work is not taken for zero work.
+    durations = durations_of([(unit(work=0.0), 12.0)])
+    assert durations.estimate(unit(work=0.0), VALUES) == 12
+    assert durations.estimate(replace(unit(), entrant="x", work=5e9), VALUES) == 12
 
 
-def test_few_units_of_a_kind_are_read(monkeypatch):
+def test_only_a_few_units_of_a_category_are_read(monkeypatch):
     monkeypatch.setattr("gahbench.runs.durations._MAX_PER_CATEGORY", 2)
-    found = known([(unit(work=1e9 + place), float(place)) for place in (1, 2, 300)])
-    assert found.estimate(unit(), VALUES) == pytest.approx(1.5, rel=1e-6)
+    durations = durations_of([(unit(work=1e9 + number), float(number)) for number in (1, 2, 300)])
+    assert durations.estimate(unit(), VALUES) == pytest.approx(1.5, rel=1e-6)
 
 
-def test_folders_beside_count_if_they_are_of_this_processor(tiny_run, tmp_path):
+def test_neighbouring_folders_count_if_they_ran_on_this_processor(tiny_run, tmp_path):
     processor = processor_name()
     wanted, values = score(dataset="discs[size=16]", entrant="identity", images=3), {"discs[size=16]": 256}
     (done,) = units_of(tiny_run, entrant="identity", metric="psnr")
-    # It was scored at two noise levels.
+    # The finished unit was scored at two noise levels.
     seconds = pytest.approx(Store(tiny_run).done_record(done)["seconds"] / 2)
     assert recorded_durations(tiny_run.parent / "second", processor).estimate(wanted, values) == seconds
     assert recorded_durations(tiny_run, processor).estimate(wanted, values) == seconds

@@ -1,4 +1,4 @@
-"""File systems that are full, cannot be written, or remember names, and odd names: everything finished is kept."""
+"""Tests of full, read-only and caching file systems, and of odd file names: finished units are kept."""
 
 import errno
 import json
@@ -23,7 +23,7 @@ from gahbench.store.plan_file import require_plan
 pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("dry_runs_here")]
 
 
-#: Mounts, commands and checks, one after the other; what is mounted here is gone when this process ends.
+#: Runs mounts, commands and checks one after the other; the mounts end with this process.
 SCRIPT = """
 import contextlib, io, json, subprocess, sys
 from pathlib import Path
@@ -55,7 +55,7 @@ ALONE = ["unshare", "--mount", "--propagation", "private"]
 
 
 def in_its_own_mounts(*steps):
-    """Run commands and mounts in a process that others do not share mounts with; skips where that is not permitted."""
+    """Run commands and mounts in a process with its own mount namespace; skip the test where that is not permitted."""
     if shutil.which("unshare") is None or subprocess.run([*ALONE, "true"], capture_output=True).returncode:
         pytest.skip("needs the right to mount")
     command = [*ALONE, sys.executable, "-c", SCRIPT, json.dumps(steps, default=str)]
@@ -65,7 +65,7 @@ def in_its_own_mounts(*steps):
 
 
 def read_only(folder):
-    """Return the steps after which nobody can write into a folder, root neither."""
+    """Return the steps that make a folder read-only, even for root."""
     return [("mount", "--bind", folder, folder), ("mount", "-o", "remount,ro,bind", folder)]
 
 
@@ -74,7 +74,7 @@ def finished(references_out):
     return references_out
 
 
-def test_a_finished_folder_that_cannot_be_written_is_shown(finished):
+def test_a_finished_read_only_folder_can_be_shown(finished):
     board = (finished / "leaderboard.md").read_text()
     status, collected, shown, run = in_its_own_mounts(
         *read_only(finished),
@@ -90,7 +90,7 @@ def test_a_finished_folder_that_cannot_be_written_is_shown(finished):
     assert f"error: {finished}: cannot be written as a results folder" in run[2]
 
 
-def test_a_board_that_cannot_be_written_anew_ends_in_a_line(finished):
+def test_a_board_that_cannot_be_written_gives_an_error_of_one_line(finished):
     (finished / "results.json").unlink()
     shutil.rmtree(finished / "figures")
     (finished / "figures").mkdir()
@@ -112,29 +112,29 @@ def test_a_board_that_cannot_be_written_anew_ends_in_a_line(finished):
 
 
 @pytest.mark.parametrize("engine", ["inline", "processes"])
-def test_a_full_disk_ends_a_run_and_keeps_what_is_finished(tmp_path, engine):
+def test_a_full_disk_ends_a_run_and_keeps_finished_units(tmp_path, engine):
     (tmp_path / "tiny.yaml").write_text(REFERENCES)
     small, out = tmp_path / "small", tmp_path / "small" / "out"
     small.mkdir()
     run = ("run", tmp_path / "tiny.yaml", "--engine", engine, "--out", out)
-    full, kept, again, whole = in_its_own_mounts(
+    first_run, units_before, second_run, units_after = in_its_own_mounts(
         ("mount", "-t", "tmpfs", "-o", "size=60000", "tmpfs", small),
         run,
         ("whole", out),
-        # It goes on where there is room again.
+        # The run can be continued once there is space again.
         ("mount", "-o", "remount,size=50m", small),
         run,
         ("whole", out),
     )
-    assert full[0] == 74, full
-    assert "No space left on device" in full[2]
-    assert "Traceback" not in full[2]
-    assert again[0] == 0, again
-    assert set(kept) <= set(whole)
-    assert len(whole) == 4
+    assert first_run[0] == 74, first_run
+    assert "No space left on device" in first_run[2]
+    assert "Traceback" not in first_run[2]
+    assert second_run[0] == 0, second_run
+    assert set(units_before) <= set(units_after)
+    assert len(units_after) == 4
 
 
-def test_tables_that_do_not_fit_leave_the_units_and_no_litter(finished, monkeypatch, command):
+def test_a_full_disk_while_writing_tables_leaves_no_incomplete_files(finished, monkeypatch, command):
     (finished / "results.json").unlink()
     before = {file.name for file in finished.iterdir()}
     real = os.fsync
@@ -152,7 +152,7 @@ def test_tables_that_do_not_fit_leave_the_units_and_no_litter(finished, monkeypa
     assert len(collect(finished).leaderboard(full=True)) == 2
 
 
-def test_a_path_that_is_too_long_is_named(tmp_path, command):
+def test_a_path_that_is_too_long_gives_an_error_of_one_line(tmp_path, command):
     (tmp_path / "tiny.yaml").write_text(REFERENCES)
     folder = tmp_path / ("x" * 300)
     commands = [(name, folder) for name in ("status", "collect", "leaderboard")]
@@ -163,7 +163,7 @@ def test_a_path_that_is_too_long_is_named(tmp_path, command):
         assert "File name too long" in errors
 
 
-def test_a_folder_whose_name_is_not_utf_8_is_one_like_others(tmp_path):
+def test_a_folder_whose_name_is_not_utf_8_can_be_used(tmp_path):
     (tmp_path / "tiny.yaml").write_text(REFERENCES)
     out = os.fsencode(tmp_path) + b"/out\xff"
     command = [sys.executable, "-m", "gahbench"]
@@ -180,36 +180,36 @@ def test_a_folder_whose_name_is_not_utf_8_is_one_like_others(tmp_path):
     assert b"Traceback" not in ended.stderr
 
 
-def test_a_lock_that_is_no_file_is_refused_at_once(finished):
+def test_a_lock_that_is_not_a_regular_file_is_refused_at_once(finished):
     (finished / ".lock").unlink()
     os.mkfifo(finished / ".lock")
-    # Nothing is new: the board needs no lock.
+    # Nothing has changed, so collecting needs no lock.
     assert len(collect(finished).leaderboard(full=True)) == 2
     with pytest.raises(ResultsError, match=r"cannot be written as a results folder: .*not a regular file"):
         gahbench.run(finished.parent / "tiny.yaml", finished, engine="inline")
 
 
-#: Seconds for which a mount remembers what it saw.
+#: Seconds for which a mount caches names and attributes.
 CACHE = 20
 OPTIONS = f"negative_timeout={CACHE},entry_timeout={CACHE},attr_timeout={CACHE}"
 
 
 @pytest.fixture
 def mounts(tmp_path):
-    """Two mounts of one folder, each with its own memory."""
+    """Two mounts of the same folder, each with its own cache."""
     if shutil.which("bindfs") is None or not os.access("/dev/fuse", os.W_OK):
         pytest.skip("needs bindfs and the right to mount")
     (tmp_path / "real").mkdir()
-    places = [tmp_path / "one", tmp_path / "two"]
-    for place in places:
-        place.mkdir()
-        subprocess.run(["bindfs", "-o", OPTIONS, str(tmp_path / "real"), str(place)], check=True)
-    yield places
-    for place in places:
-        subprocess.run(["umount", "-l", str(place)], check=True)
+    mount_points = [tmp_path / "one", tmp_path / "two"]
+    for mount in mount_points:
+        mount.mkdir()
+        subprocess.run(["bindfs", "-o", OPTIONS, str(tmp_path / "real"), str(mount)], check=True)
+    yield mount_points
+    for mount in mount_points:
+        subprocess.run(["umount", "-l", str(mount)], check=True)
 
 
-def test_units_are_done_once_through_mounts_that_remember(mounts, tmp_path):
+def test_units_are_done_once_through_mounts_that_cache_names(mounts, tmp_path):
     suite = tmp_path / "tiny.yaml"
     suite.write_text(TINY.replace("width: 2, levels: 1", "width: [2, 3], levels: 1").replace("steps: 12", "steps: 600"))
     registry = open_registry()
@@ -218,11 +218,11 @@ def test_units_are_done_once_through_mounts_that_remember(mounts, tmp_path):
     started = time.monotonic()
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "gahbench", "work", str(place / "out"), "--workers", "1"],
+            [sys.executable, "-m", "gahbench", "work", str(mount / "out"), "--workers", "1"],
             stderr=subprocess.PIPE,
             text=True,
         )
-        for place in mounts
+        for mount in mounts
     ]
     logs = [process.communicate(timeout=240)[1] for process in processes]
     seconds = time.monotonic() - started
@@ -231,6 +231,6 @@ def test_units_are_done_once_through_mounts_that_remember(mounts, tmp_path):
     assert sorted(finished) == sorted(unit.label for unit in require_plan(out).shown)
     assert all(": done in" in log for log in logs)
     assert "failed" not in re.sub("0 failed", "", "".join(logs))
-    # A wait for a memory to fade, and not several.
+    # The processes wait for the cache to expire once, not several times.
     assert seconds < 60 + 2 * CACHE
     assert len(collect(tmp_path / "real" / "out").leaderboard(full=True)) == 4

@@ -1,4 +1,4 @@
-"""A results folder keeps its board: parts of a suite, added entrants and seeds, and what its suite no longer has."""
+"""Tests of the units that a results folder keeps when a new plan is recorded in it."""
 
 import pytest
 from tiny_runs import UNET, board, run, run_and_list
@@ -24,7 +24,7 @@ scoring: {sigmas: [0.1, 0.3], images: 2, metrics: [psnr, ssim]}
 
 @pytest.fixture(scope="module")
 def two(made_once):
-    """Return a suite of two datasets, and the folder of its run with an entrant and a seed that were added."""
+    """A suite of two datasets, and the results folder of its run with an added entrant and an added seed."""
 
     def fill(home):
         (home / "two.yaml").write_text(TWO)
@@ -43,7 +43,7 @@ def two(made_once):
         {},
     ],
 )
-def test_a_part_of_a_suite_leaves_the_board_whole(two, part):
+def test_a_run_of_a_part_of_a_suite_keeps_the_rest_of_the_board(two, part):
     suite, out = two
     before, changes = board(gahbench.load_results(out)), require_plan(out).changes
     after, done = run_and_list(suite, out, **part)
@@ -57,7 +57,7 @@ def test_a_part_of_a_suite_leaves_the_board_whole(two, part):
     }
 
 
-def test_an_added_entrant_keeps_its_seeds_when_one_of_them_is_asked_for_again(write_suite, tmp_path):
+def test_an_added_entrant_keeps_its_seeds_when_it_is_added_with_one_seed_again(write_suite, tmp_path):
     suite, out, added = write_suite(text=TWO), tmp_path / "out", "bf-cnn[width=2,layers=3]"
     run(suite, out, entrants=[added], seeds=[0, 1])
     run(suite, out, entrants=[added], seeds=[1])
@@ -67,7 +67,7 @@ def test_an_added_entrant_keeps_its_seeds_when_one_of_them_is_asked_for_again(wr
     assert sorted(fits[fits["entrant"] == added]["seed"].unique()) == [0, 1]
 
 
-def test_parts_grow_together_and_what_is_left_is_done_by_a_run_of_all(write_suite, tmp_path):
+def test_runs_of_parts_add_up_and_a_run_of_the_whole_suite_does_the_rest(write_suite, tmp_path):
     suite, out = write_suite(text=TWO), tmp_path / "out"
     run(suite, out, datasets=["discs"], only=["gaussian-blur"])
     assert require_plan(out).changes == ("--only gaussian-blur", "--dataset discs")
@@ -78,7 +78,7 @@ def test_parts_grow_together_and_what_is_left_is_done_by_a_run_of_all(write_suit
     assert require_plan(out).changes == ()
 
 
-def test_the_rest_of_a_board_is_not_shown_beside_other_settings(write_suite, out, command):
+def test_rows_with_other_settings_are_not_shown_after_a_run_of_a_part(write_suite, out, command):
     arguments = ("--only", "identity", "--set", "training.steps=3", "--engine", "inline[trusted=true]")
     status, printed, errors = command("run")(write_suite(), "--out", out, *arguments)
     assert status == 0
@@ -87,9 +87,9 @@ def test_the_rest_of_a_board_is_not_shown_beside_other_settings(write_suite, out
     assert UNET not in printed
 
 
-def test_what_leaves_the_suite_is_named(write_suite, tmp_path, command):
+def test_labels_that_were_removed_from_the_suite_are_listed(write_suite, tmp_path, command):
     out = tmp_path / "out"
-    whole = board(run(write_suite(text=TWO), out, settings=["seeds=[0]"]))
+    before = board(run(write_suite(text=TWO), out, settings=["seeds=[0]"]))
     changes = [
         (', "c-alpha[size=16]"', ""),
         ("  - gaussian-blur\n", ""),
@@ -100,16 +100,16 @@ def test_what_leaves_the_suite_is_named(write_suite, tmp_path, command):
         write_suite(*changes, text=TWO), "--out", out, "--engine", "inline[trusted=true]"
     )
     assert status == 0
-    gone = "seed 0, metric ssim, entrant gaussian-blur, dataset c-alpha[alpha=2,size=16]"
+    dropped = "seed 0, metric ssim, entrant gaussian-blur, dataset c-alpha[alpha=2,size=16]"
     (line,) = [line for line in errors.splitlines() if "no longer shown" in line]
-    assert sorted(line.split(": ")[1].split("; ")[0].split(", ")) == sorted(gone.split(", "))
+    assert sorted(line.split(": ")[1].split("; ")[0].split(", ")) == sorted(dropped.split(", "))
     assert "gaussian-blur" not in printed
     again, done = run_and_list(write_suite(text=TWO), out)
-    assert board(again).equals(whole)
+    assert board(again).equals(before)
     assert done == []
 
 
-def test_a_failed_entrant_stays_until_it_is_removed(write_suite, write_plugin, tmp_path, command):
+def test_a_failed_added_entrant_stays_until_it_is_removed(write_suite, write_plugin, tmp_path, command):
     suite, out = write_suite(("  - unet: {width: 2, levels: 1}\n", "")), tmp_path / "out"
     luck = tmp_path / "luck"
     fails = f"if len(noisy) > 3 and not os.path.exists({str(luck)!r}): raise RuntimeError('no luck')"
@@ -119,10 +119,10 @@ def test_a_failed_entrant_stays_until_it_is_removed(write_suite, write_plugin, t
     assert status == 0
     assert "- `unlucky`: fit failed: RuntimeError: no luck" in printed
     assert "added by an earlier run, but not finished: unlucky; add them again with --entrant" in errors
-    # Other workers find its plugin.
+    # The plan still names the plugin file, for other workers.
     assert [file.split("/")[-1] for file in require_plan(out).plugins] == ["unlucky.py"]
     assert "RuntimeError: no luck" in command("why")(out, "unlucky")[1]
-    # It is tried again.
+    # The failed unit is tried again.
     luck.touch()
     mended = run(suite, out, entrants=["unlucky"], plugins=[plugin])
     assert (mended.done, mended.failed, mended.unfinished) == (7, 0, ())
@@ -133,7 +133,7 @@ def test_a_failed_entrant_stays_until_it_is_removed(write_suite, write_plugin, t
     assert "unlucky" not in run(suite, out).results.entrants
 
 
-def test_the_plan_of_a_board_is_replaced_on_request_alone(write_suite, out, command):
+def test_the_plan_of_a_board_is_replaced_only_on_request(write_suite, out, command):
     call = command("plan")
     before = (out / "plan.json").read_bytes()
     # Nothing would change.

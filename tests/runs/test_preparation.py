@@ -1,4 +1,4 @@
-"""What a suite misses on this machine, and getting it; downloads are files that are copied, never a network."""
+"""Tests of preparing suites; files that are copied stand for downloads."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from gahbench.registry.registry import Registry
 from gahbench.runs.preparation import find_missing, prepare
 from gahbench_plugins.datasets._reading import encoded, files
 
-#: Plugins whose files "far" are elsewhere until they are prepared.
+#: Plugins whose files are in the folder "far" until they are prepared.
 PLUGINS = """
 import shutil
 from pathlib import Path
@@ -150,7 +150,7 @@ FILES = ("images.npy", "other.npy", "table", "inception", "weights")
 
 @pytest.fixture
 def far(tmp_path):
-    """Write the plugins and a suite; everything that they miss is in the folder far."""
+    """A helper that writes the plugins and a suite, whose missing files are in the folder far."""
     for folder in ("far", "here"):
         (tmp_path / folder).mkdir()
     for name in FILES:
@@ -177,7 +177,7 @@ def far(tmp_path):
     return Far()
 
 
-def test_everything_of_a_suite_that_is_missing_is_said_and_prepared_once(far):
+def test_everything_that_a_suite_misses_is_listed_and_prepared_once(far):
     entrants = '[weighted, "oracle-threshold[tables]", "threshold[tables]"]'
     suite = far.suite(entrants=entrants, metrics="[psnr, sharpness]")
     missing = far.missing(suite)
@@ -188,59 +188,59 @@ def test_everything_of_a_suite_that_is_missing_is_said_and_prepared_once(far):
         "metric 'sharpness'": "the file inception",
     }
     assert missing.datasets == ("set",)
-    # Nothing was got by asking.
+    # Asking what is missing fetches nothing.
     assert list(far.here.iterdir()) == []
     reported = []
-    found = far.prepare(suite, report=reported.append)
-    assert [(one.plugin, one.got, one.error) for one in found] == [
-        (plugin, (it,), None) for plugin, it in missing.things
+    outcomes = far.prepare(suite, report=reported.append)
+    assert [(outcome.plugin, outcome.got, outcome.error) for outcome in outcomes] == [
+        (plugin, (text,), None) for plugin, text in missing.things
     ]
-    assert tuple(reported) == found
+    assert tuple(reported) == outcomes
     assert far.missing(suite).things == ()
-    assert [one.got for one in far.prepare(suite)] == [(), (), (), ()]
-    # Even where nothing is missing each is asked, but once.
+    assert [outcome.got for outcome in far.prepare(suite)] == [(), (), (), ()]
+    # ``prepare`` is called once for each plugin in each call, even if nothing is missing.
     log = (far.here / "log").read_text().split()
     assert sorted(log) == sorted(2 * ["images.npy", "table", "inception"])
 
 
-def test_an_entrant_that_is_added_counts_too(far):
+def test_added_entrants_are_prepared_too(far):
     suite = far.suite(datasets="['discs[size=8]']")
     assert far.missing(suite).things == ()
     assert [plugin for plugin, _ in far.missing(suite, ["weighted"]).things] == ["architecture 'weighted'"]
     assert far.missing(suite, ["weighted[weights=false]"]).things == ()
-    assert [one.plugin for one in far.prepare(suite, entrants=["weighted"])] == ["architecture 'weighted'"]
+    assert [outcome.plugin for outcome in far.prepare(suite, entrants=["weighted"])] == ["architecture 'weighted'"]
 
 
-def test_a_suite_is_planned_once_its_images_are_here(far, dry_runs_here):
+def test_a_suite_can_be_planned_once_its_images_are_present(far, dry_runs_here):
     suite = far.suite(datasets="[around, 'discs[size=8]']", entrants="[weighted]")
     with pytest.raises(DataError, match=r"(?s)suite\.yaml: the units of around cannot be planned.*images\.npy"):
         far.plan(suite)
     (far.here / "images.npy").write_text("images")
-    # Weights do not hinder: networks are tried without numbers.
+    # Missing weights do not matter, since networks are tried out on the meta device.
     assert len(far.plan(suite).units) == 4
 
 
-def test_a_dataset_that_reads_another_is_not_built_before_that_is_here(far):
+def test_a_dataset_is_not_built_before_the_dataset_that_it_reads_is_ready(far):
     suite = far.suite(datasets="[around, set]")
     assert far.missing(suite).things == (("dataset 'set'", "the file images.npy"),)
     assert far.missing(suite).datasets == ("around", "set")
-    assert [one.plugin for one in far.prepare(suite)] == ["dataset 'set'"]
+    assert [outcome.plugin for outcome in far.prepare(suite)] == ["dataset 'set'"]
     assert [row["dataset"] for row in far.plan(suite).datasets] == ["around", "set"]
 
 
-def test_what_cannot_be_had_is_said_and_the_rest_is_prepared(far):
+def test_plugins_that_cannot_be_prepared_are_reported_and_others_are_prepared(far):
     (far.folder / "images.npy").unlink()
     suite = far.suite(datasets="[around, 'set[name=other.npy]']", metrics="[psnr, sharpness]")
-    failed, *others = far.prepare(suite)
+    failed, *prepared = far.prepare(suite)
     assert failed.plugin == "dataset 'set'"
     assert failed.error.startswith("FileNotFoundError: ")
-    assert [one.error for one in others] == [None, None]
+    assert [outcome.error for outcome in prepared] == [None, None]
     far.folder.rename(far.here.parent / "gone")
     assert far.prepare(suite)[0].error == f"far/images.npy cannot be reached; put it into {far.here}"
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "says"),
+    ("old", "new", "message"),
     [
         ("shutil.copy(FAR / file, HERE / file)", "pass", "still missing: the file images.npy"),
         (
@@ -250,13 +250,13 @@ def test_what_cannot_be_had_is_said_and_the_rest_is_prepared(far):
         ),
     ],
 )
-def test_a_plugin_whose_methods_are_wrong_is_an_error(far, old, new, says):
+def test_invalid_preparation_methods_of_a_plugin_are_reported(far, old, new, message):
     far.plugins[0].write_text(far.plugins[0].read_text().replace(old, new))
     (failed,) = far.prepare(far.suite())
-    assert (failed.got, failed.error) == ((), says)
+    assert (failed.got, failed.error) == ((), message)
 
 
-def test_methods_of_a_network_are_its_own(far):
+def test_instance_methods_of_a_network_are_not_called(far):
     suite = far.suite(datasets="['discs[size=8]']", entrants="[trunk]")
     assert far.prepare(suite) == ()
     assert far.missing(suite).things == ()
@@ -264,16 +264,16 @@ def test_methods_of_a_network_are_its_own(far):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Write images whose decoding counts as long."""
+    """A folder of images whose decoding counts as long."""
     monkeypatch.setattr(encoded, "LONG", 100)
     (tmp_path / "f").mkdir()
-    for place, image in enumerate(np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)):
-        Image.fromarray(image).save(tmp_path / "f" / f"{place}.png")
+    for index, image in enumerate(np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)):
+        Image.fromarray(image).save(tmp_path / "f" / f"{index}.png")
     return tmp_path / "f"
 
 
 @pytest.mark.parametrize("name", ["faces", "photos", "whole"])
-def test_a_plan_decodes_none_where_that_is_long(far, folder, monkeypatch, name):
+def test_planning_decodes_no_images_if_that_takes_long(far, folder, monkeypatch, name):
     extra = "" if name == "whole" else ",size=8"
     suite = far.suite(datasets=f"['{name}[path={folder}{extra}]']", metrics="[psnr]").rename(folder / "suite.yaml")
     suite.write_text(suite.read_text().replace("images: 2", "images: 1"))
@@ -295,7 +295,7 @@ def test_a_plan_decodes_none_where_that_is_long(far, folder, monkeypatch, name):
     assert far.prepare(suite)[0].got == ()
 
 
-def test_near_repeats_of_many_images_are_looked_for_too(far, folder, monkeypatch):
+def test_the_search_for_near_repeats_among_many_images_is_prepared(far, folder, monkeypatch):
     monkeypatch.setattr("gahbench_plugins.datasets.faces.QUICK", 3)
     suite = far.suite(datasets=f"['faces[path={folder}]']")
     faces = gahbench.create("dataset", f"faces[path={folder}]")
@@ -306,14 +306,14 @@ def test_near_repeats_of_many_images_are_looked_for_too(far, folder, monkeypatch
     assert faces.missing() == ()
 
 
-def test_a_folder_that_is_not_there_is_an_error(far, folder):
+def test_a_missing_folder_is_an_error(far, folder):
     suite = far.suite(datasets=f"['faces[path={folder / 'none'}]']")
     assert far.missing(suite).things == ()
     (failed,) = far.prepare(suite)
     assert "no such file or folder" in failed.error
 
 
-def test_few_images_are_no_matter(far, folder, monkeypatch):
+def test_few_images_need_no_preparation(far, folder, monkeypatch):
     monkeypatch.setattr(encoded, "LONG", 1 << 20)
     for name in ("faces", "photos", "whole"):
         assert gahbench.create("dataset", f"{name}[path={folder}]").missing() == ()

@@ -1,4 +1,4 @@
-"""Progress: lines where there is no terminal, a table on one, and a bar in a notebook."""
+"""Tests of progress reports: a table on a terminal, a bar in a notebook, lines elsewhere."""
 
 import io
 import re
@@ -27,20 +27,22 @@ def lines(*events):
 
 
 def test_a_unit_is_reported_from_its_start_to_its_end():
-    found = lines(Event("started", FIT), Event("note", FIT, {"text": "slow"}), Event("finished", FIT, {"seconds": 2.0}))
-    assert found == [
+    printed = lines(
+        Event("started", FIT), Event("note", FIT, {"text": "slow"}), Event("finished", FIT, {"seconds": 2.0})
+    )
+    assert printed == [
         "[0/1] fit e on d (seed 0): started",
         "[0/1] fit e on d (seed 0): slow",
         "[1/1] fit e on d (seed 0): done in 2.0 s",
     ]
 
 
-def test_a_unit_that_stopped_is_neither_done_nor_failed():
-    found = lines(Event("started", FIT), Event("stopped", FIT), Event("failed", FIT, {"error": "no luck"}))
-    assert found == ["[0/1] fit e on d (seed 0): started", "[1/1] fit e on d (seed 0): failed: no luck"]
+def test_a_stopped_unit_counts_neither_as_done_nor_as_failed():
+    printed = lines(Event("started", FIT), Event("stopped", FIT), Event("failed", FIT, {"error": "no luck"}))
+    assert printed == ["[0/1] fit e on d (seed 0): started", "[1/1] fit e on d (seed 0): failed: no luck"]
 
 
-def test_labels_are_written_as_they_are_on_a_terminal():
+def test_labels_with_markup_are_printed_literally_on_a_terminal():
     file = io.StringIO()
     console = Console(file=file, width=200, force_terminal=True, color_system=None)
     unit = replace(FIT, entrant="unet[width=16] [/b] $x_$")
@@ -51,7 +53,7 @@ def test_labels_are_written_as_they_are_on_a_terminal():
 
 
 class Scores:
-    """A store of scores: the mean PSNR of each is 20 dB, plus its training seed."""
+    """A store in which the mean PSNR of each unit is 20 dB plus its training seed."""
 
     def read_scores(self, unit):
         return [
@@ -65,7 +67,7 @@ SCORE = replace(FIT, kind="score", key="s", entrant="identity", seed=None, metri
 
 
 def shown_scores(units, is_terminal):
-    """Return the lines that show scores, each done in half a second."""
+    """Return the lines that are printed for finished scores, each done in half a second."""
     console = Console(file=io.StringIO(), width=100, height=12, force_terminal=is_terminal, color_system=None)
     with ProgressReport(9, 0, console, Scores()) as report:
         for unit in units:
@@ -75,7 +77,7 @@ def shown_scores(units, is_terminal):
     return console.file.getvalue().splitlines()
 
 
-def test_scores_are_shown_as_they_come():
+def test_scores_are_shown_as_soon_as_they_are_finished():
     trained = [replace(SCORE, entrant="unet", seed=seed) for seed in (0, 1)]
     units = [SCORE, replace(SCORE, metric="ssim"), *trained]
     table = [line.split() for line in shown_scores(units, True) if line.endswith("dB")]
@@ -87,7 +89,7 @@ def test_scores_are_shown_as_they_come():
     ]
 
 
-def test_scores_that_do_not_fit_on_the_screen_leave_the_latest():
+def test_the_latest_scores_are_shown_if_not_all_fit_on_the_screen():
     lines = shown_scores([replace(SCORE, entrant=f"e{number}") for number in range(20)], True)
     shown = [line.split()[0] for line in lines if line.startswith("e")]
     assert shown[-4:] == ["e16", "e17", "e18", "e19"]
@@ -104,16 +106,16 @@ def opened(*todo):
 
 @pytest.fixture
 def pages(monkeypatch):
-    """The pages that the output of a cell is given, one after the other."""
-    found, module = [], ModuleType("IPython.display")
-    output = SimpleNamespace(update=lambda shown: found.append(shown._repr_html_()))
-    module.display = lambda shown, display_id: output
+    """The successive HTML outputs of a notebook cell."""
+    updates, module = [], ModuleType("IPython.display")
+    output = SimpleNamespace(update=lambda report: updates.append(report._repr_html_()))
+    module.display = lambda report, display_id: output
     monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
     monkeypatch.setitem(sys.modules, "IPython.display", module)
-    return found
+    return updates
 
 
-def test_a_notebook_shows_a_bar_and_what_runs_and_what_failed(pages, monkeypatch):
+def test_a_notebook_shows_a_bar_running_units_and_failures(pages, monkeypatch):
     monkeypatch.setattr("gahbench.runs.progress._UPDATE_SECONDS", -1)
     with progress_report(opened(FIT), Console(force_jupyter=True)) as report:
         assert isinstance(report, NotebookReport)
@@ -127,7 +129,7 @@ def test_a_notebook_shows_a_bar_and_what_runs_and_what_failed(pages, monkeypatch
     assert "0 of 1 units done, 1 failed" in end
 
 
-def test_updates_of_a_notebook_have_pauses_between(pages):
+def test_the_output_of_a_notebook_is_not_updated_too_often(pages):
     with progress_report(opened(FIT), Console(force_jupyter=True)) as report:
         for _ in range(100):
             report(Event("started", FIT))
@@ -135,7 +137,7 @@ def test_updates_of_a_notebook_have_pauses_between(pages):
 
 
 @pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
-def test_elsewhere_run_prints_lines_unless_it_is_given_a_report(write_suite, capsys):
+def test_run_prints_lines_unless_it_is_given_a_report(write_suite, capsys):
     assert type(progress_report(opened(), Console())) is ProgressReport
     gahbench.run(write_suite(), "out", only=["identity"], engine="inline")
     assert re.search(r"score identity on discs\[size=16\].*: .*done in", capsys.readouterr().err)
@@ -154,14 +156,14 @@ CELLS = (
 
 @pytest.mark.extras("nbclient", "ipykernel")
 @pytest.mark.filterwarnings("ignore")  # of the client
-def test_a_real_notebook_shows_progress_board_and_figure(write_suite, tmp_path):
+def test_a_real_notebook_shows_progress_a_board_and_a_figure(write_suite, tmp_path):
     nbclient = pytest.importorskip("nbclient")
     nbformat = pytest.importorskip("nbformat")
     write_suite()
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in CELLS])
     resources = {"metadata": {"path": str(tmp_path)}}
     nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
-    progress, board, figure = ([one.get("data", {}) for one in cell.outputs] for cell in notebook.cells)
+    progress, board, figure = ([output.get("data", {}) for output in cell.outputs] for cell in notebook.cells)
     assert any(re.search(r'<progress value="(\d+)" max="\1"', data.get("text/html", "")) for data in progress)
     assert "<table" in board[0]["text/html"]
     assert "image/png" in figure[0]

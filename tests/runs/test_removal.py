@@ -1,4 +1,4 @@
-"""Entrants removed from a results folder, units held meanwhile, and the files of networks."""
+"""Tests of removing entrants, claiming units for changes, and finding the files of networks."""
 
 import json
 import shutil
@@ -22,11 +22,11 @@ pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered", "r
 
 
 def contents(folder):
-    """Return the files of a folder but for leases, with their bytes."""
+    """Return the content of each file of a folder, except leases."""
     return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file() and file.parent.name != "leases"}
 
 
-def test_an_entrant_leaves_with_all_that_is_its_own(write_suite, tmp_path):
+def test_removing_an_entrant_deletes_its_units_failures_and_attempts(write_suite, tmp_path):
     out = tmp_path / "out"
     run(write_suite(("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2]")), out)
     run(write_suite(), out)
@@ -35,53 +35,53 @@ def test_an_entrant_leaves_with_all_that_is_its_own(write_suite, tmp_path):
     (fit,) = units_of(out, kind="fit")
     store.begin(fit)
     store.fail(fit, "no", "")
-    found = remove(out, [UNET])
-    assert (found.rows, found.units, found.kept) == ((UNET,), 3, 0)
+    removed = remove(out, [UNET])
+    assert (removed.rows, removed.units, removed.kept) == ((UNET,), 3, 0)
     assert not any(fit.key in str(path) for path in out.rglob("*"))
     assert list((out / "replaced").iterdir()) == []
     assert {unit.entrant for unit in store.recorded_units()} == {"identity", "oracle-threshold[haar]"}
     assert UNET not in (out / "plan.json").read_text()
     without = run(write_suite(("  - unet: {width: 2, levels: 1}\n", "")), tmp_path / "without")
     assert board(gahbench.load_results(out)).equals(board(without))
-    # What is in the suite's file is planned again by its next run.
+    # The next run of the suite plans entrants of its file again.
     assert UNET in entrants(run(write_suite(), out))
 
 
-def test_an_entrant_that_had_another_label_leaves_whole(write_suite, tmp_path):
+def test_removing_an_entrant_deletes_units_recorded_under_an_earlier_label(write_suite, tmp_path):
     out = tmp_path / "out"
     for label in ("before", "now"):
         run(write_suite(("levels: 1}", f"levels: 1, label: {label}}}")), out)
-    found = remove(out, ["now"])
-    assert (found.rows, found.units, found.kept) == (("now",), 3, 0)
+    removed = remove(out, ["now"])
+    assert (removed.rows, removed.units, removed.kept) == (("now",), 3, 0)
     assert not list((out / "units").glob("fit-*"))
 
 
-def test_units_that_another_entrant_needs_stay(write_suite, out, tmp_path):
-    """The same weights under two names are measured once."""
+def test_units_that_another_entrant_needs_are_kept(write_suite, out, tmp_path):
+    """Two entrants with the same weights share their units."""
     (trained,) = weights(out, UNET)
     names = [f"unet[width=2,levels=1,checkpoint={tmp_path}/{name}.safetensors]" for name in ("one", "two")]
     for name in ("one", "two"):
         shutil.copy(trained.weights, tmp_path / f"{name}.safetensors")
     before = entrants(run(write_suite(), out, entrants=names))
-    one, two = (next(label for label in before if name in label) for name in ("one", "two"))
-    found = remove(out, [one])
-    assert (found.units, found.kept) == (0, 2)
+    first_label, second_label = (next(label for label in before if name in label) for name in ("one", "two"))
+    removed = remove(out, [first_label])
+    assert (removed.units, removed.kept) == (0, 2)
     after = gahbench.load_results(out).leaderboard(full=True).set_index("entrant")
-    assert one not in after.index
-    assert after.loc[two, "psnr"] == after.loc[UNET, "psnr"]
-    assert remove(out, [two]).units == 2
-    # What was added does not come back.
-    assert two not in entrants(run(write_suite(), out))
+    assert first_label not in after.index
+    assert after.loc[second_label, "psnr"] == after.loc[UNET, "psnr"]
+    assert remove(out, [second_label]).units == 2
+    # An added entrant is not planned again by the next run.
+    assert second_label not in entrants(run(write_suite(), out))
 
 
-def test_what_can_be_deleted_in_part_only_is_not_listed_as_finished(out, monkeypatch):
+def test_a_partly_deleted_unit_does_not_count_as_finished(out, monkeypatch):
     monkeypatch.setattr(shutil, "rmtree", lambda folder, **options: (folder / "done.json").unlink())
     assert remove(out, [UNET]).units == 3
     assert {unit.entrant for unit in Store(out).recorded_units()} == {"identity", "oracle-threshold[haar]"}
     assert len(Store(out).finished()) == 4
 
 
-def test_the_row_of_a_sweep_may_leave_alone_and_an_entrant_leaves_with_all(write_suite, tmp_path):
+def test_a_row_of_a_sweep_or_all_rows_of_an_entrant_can_be_removed(write_suite, tmp_path):
     out = tmp_path / "out"
     run(write_suite(("training: {", "training: {train_images: [2, 4], ")), out)
     assert remove(out, [f"{UNET} N=2"]).rows == (f"{UNET} N=2",)
@@ -91,16 +91,16 @@ def test_the_row_of_a_sweep_may_leave_alone_and_an_entrant_leaves_with_all(write
 
 
 @pytest.mark.parametrize("name", ["unet", "un*", "unet[width=*"])
-def test_names_and_patterns_name_rows(name):
+def test_rows_are_selected_by_names_and_patterns(name):
     rows = ["unet", f"{UNET} N=2", f"{UNET} N=4", "identity"]
     assert select_rows([name], rows[1:], "here") == set(rows[1:3])
-    # A label comes before the names and patterns that it may be.
+    # A text that is a label is not also used as a name or pattern.
     assert select_rows(["unet"], rows, "here") == {"unet"}
     with pytest.raises(ResultsError, match=r"here: no entrant 'vit\*'; accepted are"):
         select_rows(["vit*"], rows, "here")
 
 
-def test_what_cannot_be_removed_is_refused(out):
+def test_invalid_removals_are_refused(out):
     before = contents(out)
     for names, text in (
         (["identitty"], r"no entrant 'identitty'; did you mean 'identity'\?; accepted are unet\["),
@@ -121,7 +121,7 @@ def test_what_cannot_be_removed_is_refused(out):
         remove(out, entrants(gahbench.load_results(out)))
 
 
-def test_folders_without_units_stay_as_they_are(out, tmp_path):
+def test_folders_without_units_are_not_changed(out, tmp_path):
     shutil.rmtree(out / "units")
     before = contents(tmp_path)
     for folder, text in ((out, "holds no units"), ("typo", r"no plan\.json"), (tmp_path, "not a results folder")):
@@ -130,27 +130,27 @@ def test_folders_without_units_stay_as_they_are(out, tmp_path):
     assert contents(tmp_path) == before
 
 
-def test_the_files_of_networks_are_found(write_suite, tmp_path):
+def test_weights_returns_the_files_of_finished_fits(write_suite, tmp_path):
     out = tmp_path / "out"
     suite = write_suite(("training: {", "seeds: [0, 3]\ntraining: {snapshots: 3, "))
     run(suite, out)
-    found = weights(out, UNET)
-    assert [(one.dataset, one.entrant, one.seed, one.split) for one in found] == [
+    fits = weights(out, UNET)
+    assert [(fit.dataset, fit.entrant, fit.seed, fit.split) for fit in fits] == [
         ("discs[size=16]", UNET, seed, None) for seed in (0, 3)
     ]
-    for one in found:
-        assert one.history.read_text().startswith("step")
-        assert list(one.snapshots) == sorted(one.snapshots)
-        assert all(path.is_file() for path in (one.weights, *one.snapshots.values()))
+    for fit in fits:
+        assert fit.history.read_text().startswith("step")
+        assert list(fit.snapshots) == sorted(fit.snapshots)
+        assert all(path.is_file() for path in (fit.weights, *fit.snapshots.values()))
     with pytest.raises(ResultsError, match=r"trained entrants: no entrant 'identity'; accepted are unet"):
         weights(out, "identity")
-    # A network that is not trained yet has none.
-    (out / "units" / found[0].weights.parent.name / "done.json").unlink()
+    # A damaged fit is left out.
+    (out / "units" / fits[0].weights.parent.name / "done.json").unlink()
     with pytest.warns(UserWarning, match="1 finished unit was damaged, and left out here"):
-        assert [one.seed for one in weights(out, UNET)] == [3]
+        assert [fit.seed for fit in weights(out, UNET)] == [3]
 
 
-def test_the_commands_print_what_they_did_and_the_board(write_suite, tiny_run, command, tmp_path):
+def test_the_commands_print_their_outcome_and_the_board(write_suite, tiny_run, command, tmp_path):
     suite, first, out = write_suite(), tiny_run, tmp_path / "new"
 
     def call(name, *arguments):
@@ -172,8 +172,8 @@ def test_the_commands_print_what_they_did_and_the_board(write_suite, tiny_run, c
     assert (dataset, seed, label) == ("discs[size=16]", "0", UNET)
     assert (weights.split("/")[-1], history.split("/")[-1]) == ("weights.safetensors", "history.csv")
     assert call("weights", out, "--entrant", "un*")[0] == printed
-    (one,) = json.loads(call("weights", out, "-e", UNET, "--json")[0])
-    assert (one["weights"], one["seed"], one["snapshots"]) == (weights, 0, {})
+    (record,) = json.loads(call("weights", out, "-e", UNET, "--json")[0])
+    assert (record["weights"], record["seed"], record["snapshots"]) == (weights, 0, {})
     assert command("plan")(suite, "--reuse", first)[0] == 2
 
 
@@ -185,28 +185,28 @@ def test_weights_are_found_without_torch(out, tmp_path):
 
 
 @pytest.fixture
-def taken_before(out, monkeypatch):
-    """Let another process try to claim units just before a function is called; return what it got."""
+def claim_before(out, monkeypatch):
+    """A function that makes another process try to claim units just before a call; returns its leases."""
     names = {unit.folder for unit in units_of(out, entrant=UNET)}
-    got = {}
+    claims = {}
 
-    def patch(place, name):
-        function = getattr(place, name)
+    def patch(module, name):
+        function = getattr(module, name)
 
         def called(*arguments):
             worker = Leases(out / "leases")
-            got.update({unit: worker.take(unit) for unit in names})
+            claims.update({unit: worker.take(unit) for unit in names})
             worker.close()
             return function(*arguments)
 
-        monkeypatch.setattr(place, name, called)
-        return got
+        monkeypatch.setattr(module, name, called)
+        return claims
 
     return patch
 
 
 @pytest.mark.parametrize(
-    ("place", "name", "change"),
+    ("module", "name", "change"),
     [
         (removal, "names_in", lambda suite, out: gahbench.run(suite, out, again=[UNET], engine="inline")),
         (removal, "write_plan", lambda suite, out: remove(out, [UNET])),
@@ -214,20 +214,20 @@ def taken_before(out, monkeypatch):
     ],
     ids=["again", "remove", "adopt"],
 )
-def test_no_worker_can_begin_what_is_moved(write_suite, out, taken_before, place, name, change):
-    got = taken_before(place, name)
+def test_no_worker_can_claim_units_that_are_being_moved(write_suite, out, claim_before, module, name, change):
+    claims = claim_before(module, name)
     change(write_suite(), out)
-    assert list(got.values()) == [None] * 3
+    assert list(claims.values()) == [None] * 3
     assert list((out / "leases").iterdir()) == []
 
 
-def test_nothing_is_adopted_while_a_unit_is_being_done(out):
+def test_adoption_is_refused_while_a_unit_is_running(out):
     leases = Leases(out / "leases")
     (score,) = units_of(out, entrant=UNET, metric="psnr")
     leases.take(score.folder)
     with pytest.raises(ResultsError, match=r"is being done on .*, process [0-9]+; wait for it, or stop it"):
         adopt(out)
-    # Claims that were taken before are released.
+    # Claims of other units are released again.
     assert [path.name for path in (out / "leases").iterdir()] == [score.folder]
     leases.close()
 

@@ -1,4 +1,4 @@
-"""Reuse and merge of results folders, and units that are done again on request."""
+"""Tests of reusing and merging results folders, and of doing units again on request."""
 
 import shutil
 from dataclasses import replace
@@ -29,7 +29,7 @@ def seeds(*numbers):
 
 @pytest.fixture
 def planned(write_suite, tmp_path):
-    """Plan the tiny suite with some lines replaced, in a folder of this name."""
+    """A function that plans the tiny suite with some changes, in a folder with a given name."""
 
     def plan(name, *changes, threads=1, plugins=(), **options):
         suite, out = write_suite(*changes), tmp_path / name
@@ -41,13 +41,13 @@ def planned(write_suite, tmp_path):
 
 @pytest.fixture
 def twin(tiny_run, tmp_path):
-    """Another copy of the run of the tiny suite."""
+    """Another copy of the results folder of the tiny suite."""
     return shutil.copytree(tiny_run, tmp_path / "twin")
 
 
 @pytest.fixture
 def two_seeds(made_once, tmp_path):
-    """A copy of a run of the tiny suite with the seeds 0 and 1."""
+    """A copy of a results folder of the tiny suite with the seeds 0 and 1."""
 
     def fill(home):
         (home / "tiny.yaml").write_text(TINY.replace(*seeds(0, 1)), encoding="utf-8")
@@ -72,36 +72,36 @@ def sweep(counts):
     ],
     ids=["seeds", "entrants, splits and numbers of images"],
 )
-def test_merged_folders_give_the_board_of_the_whole(write_suite, tmp_path, changes, parts):
+def test_merging_parts_gives_the_board_of_the_whole_suite(write_suite, tmp_path, changes, parts):
     whole, first, second = (
-        run(write_suite(("steps: 12", "steps: 2"), *changes, *part), tmp_path / str(place), threads=1).folder
-        for place, part in enumerate(parts)
+        run(write_suite(("steps: 12", "steps: 2"), *changes, *part), tmp_path / str(index), threads=1).folder
+        for index, part in enumerate(parts)
     )
     out = tmp_path / "out"
-    found = merge([first, second], out)
-    assert sum(found.taken.values()) == len(Store(whole).finished())
-    assert found.failures == 0
-    assert not any((found.differing, found.other_weights, found.damaged, found.notes))
+    merged = merge([first, second], out)
+    assert sum(merged.taken.values()) == len(Store(whole).finished())
+    assert merged.failures == 0
+    assert not any((merged.differing, merged.other_weights, merged.damaged, merged.notes))
     assert board(gahbench.load_results(out)).equals(board(gahbench.load_results(whole)))
     assert (out / "scores.parquet").read_bytes() == (whole / "scores.parquet").read_bytes()
     units = require_plan(out).shown
     assert [unit.key for unit in units] == [unit.key for unit in require_plan(whole).shown]
-    # Nothing is left to do, and the folders that it was made of may go.
+    # All units are finished, and do not depend on the merged folders.
     shutil.rmtree(first)
     shutil.rmtree(second)
     assert Store(out).undamaged(units) == {unit.folder for unit in units}
 
 
-def test_networks_of_one_key_with_other_weights_keep_their_own_scores(write_suite, out, two_seeds, tmp_path):
+def test_networks_with_equal_keys_and_different_weights_keep_their_own_scores(write_suite, out, two_seeds, tmp_path):
     before = board(gahbench.load_results(out)).set_index("entrant")
     change_weights(two_seeds)
-    # The first folder lacks a score of its network, and the second has one of another network.
+    # The first folder lacks a score; the second folder has that score, but of a network with other weights.
     (lacking,) = units_of(out, entrant=UNET, metric="slope")
     shutil.rmtree(Store(out).path(lacking))
-    found = merge([out, two_seeds], tmp_path / "all")
-    assert [(unit.kind, unit.seed) for unit in found.differing] == [("fit", 0)]
-    assert [unit.key for unit in found.other_weights] == [lacking.key]
-    assert list(found.taken.values()) == [6, 3]
+    merged = merge([out, two_seeds], tmp_path / "all")
+    assert [(unit.kind, unit.seed) for unit in merged.differing] == [("fit", 0)]
+    assert [unit.key for unit in merged.other_weights] == [lacking.key]
+    assert list(merged.taken.values()) == [6, 3]
     outcome = run(write_suite(seeds(0, 1)), tmp_path / "all")
     assert (outcome.done, outcome.failed, outcome.waiting) == (10, 0, 0)
     scores = outcome.scores
@@ -109,34 +109,34 @@ def test_networks_of_one_key_with_other_weights_keep_their_own_scores(write_suit
     assert psnr == pytest.approx(before.loc[UNET, "psnr"], abs=1e-12)
 
 
-def test_scores_that_differ_are_named_and_the_first_is_kept(out, twin, tmp_path):
+def test_differing_scores_are_reported_and_the_first_is_taken(out, twin, tmp_path):
     (unit,) = units_of(twin, entrant="identity", metric="psnr")
     change_score(Store(twin).path(unit))
-    found = merge([out, twin], tmp_path / "all")
-    assert [one.key for one in found.differing] == [unit.key]
+    merged = merge([out, twin], tmp_path / "all")
+    assert [differing.key for differing in merged.differing] == [unit.key]
     assert board(gahbench.load_results(tmp_path / "all")).equals(board(gahbench.load_results(out)))
 
 
-def test_a_failure_counts_where_no_folder_has_the_unit(out, two_seeds, tmp_path):
+def test_a_failure_counts_if_the_unit_is_finished_in_no_folder(out, two_seeds, tmp_path):
     store = Store(two_seeds)
     fits = units_of(two_seeds, kind="fit")
     for unit in units_of(two_seeds, entrant=UNET):
         shutil.rmtree(store.path(unit))
     for unit in fits:
         store.fail(unit, "ValueError: no", "")
-    found = merge([two_seeds, out], tmp_path / "all")
-    assert found.failures == 1
+    merged = merge([two_seeds, out], tmp_path / "all")
+    assert merged.failures == 1
     results = gahbench.load_results(tmp_path / "all")
     assert [(row.entrant, row.stage, row.seed) for row in results.failures.itertuples()] == [(UNET, "fit", 1)]
 
 
-def test_a_folder_with_results_comes_first_and_merging_again_takes_what_is_new(out, two_seeds):
+def test_merging_into_a_folder_with_results_takes_only_new_units(out, two_seeds):
     merge([two_seeds], out)
     assert set(gahbench.load_results(out).fits["seed"]) == {0, 1}
     assert list(merge([out, two_seeds], out).taken.values()) == [0]
 
 
-def test_plugin_files_that_the_plan_names_are_copied_and_no_others(planned, write_plugin, tmp_path):
+def test_only_plugin_files_that_the_plan_names_are_copied(planned, write_plugin, tmp_path):
     plugin = write_plugin("mine", "from helper import noisy as found\nreturn found(noisy) - self.noise(noisy)")
     (plugin.parent / "helper.py").write_text("def noisy(given):\n    return given\n", encoding="utf-8")
     options = {"entrants": ["mine"], "plugins": [plugin]}
@@ -151,7 +151,7 @@ def test_plugin_files_that_the_plan_names_are_copied_and_no_others(planned, writ
     assert copied == [f"{home.name}/helper.py", f"{home.name}/mine.py"]
 
 
-def test_plugin_files_stay_where_plans_name_them_when_merged_folders_are_merged_again(planned, write_plugin, tmp_path):
+def test_plugin_files_are_found_after_a_merged_folder_is_merged_again(planned, write_plugin, tmp_path):
     files = [write_plugin(name, "return noisy - self.noise(noisy)") for name in ("mine", "other")]
     first = planned("first", entrants=["mine"], plugins=files[:1])
     both = planned("both", seeds(1), entrants=["mine", "other"], plugins=files)
@@ -162,15 +162,15 @@ def test_plugin_files_stay_where_plans_name_them_when_merged_folders_are_merged_
     assert all((tmp_path / "again" / name).is_file() for name in plan.plugins)
 
 
-def test_an_entrant_is_added_where_it_is_in_no_suite(planned, tmp_path):
+def test_an_entrant_counts_as_added_if_no_merged_suite_has_it(planned, tmp_path):
     first = planned("first", ("  - identity\n", ""), entrants=["identity"])
     second = planned("second", ("  - unet: {width: 2, levels: 1}\n", ""), entrants=["visu-shrink"])
     merge([first, second], tmp_path / "out")
-    added = {one.unit.entrant for one in require_plan(tmp_path / "out").units if one.is_added}
+    added = {recorded.unit.entrant for recorded in require_plan(tmp_path / "out").units if recorded.is_added}
     assert added == {"visu-shrink[sym4]"}
 
 
-def test_what_was_planned_in_the_folder_while_merging_waited_stays(out, two_seeds, planned, monkeypatch):
+def test_a_plan_recorded_while_merging_waits_for_the_lock_is_kept(out, two_seeds, planned, monkeypatch):
     lock = Folder.lock
 
     def lock_after_another(self):
@@ -180,12 +180,12 @@ def test_what_was_planned_in_the_folder_while_merging_waited_stays(out, two_seed
 
     monkeypatch.setattr(Folder, "lock", lock_after_another)
     merge([two_seeds], out)
-    assert "visu-shrink[sym4]" in {one.unit.entrant for one in require_plan(out).units}
+    assert "visu-shrink[sym4]" in {recorded.unit.entrant for recorded in require_plan(out).units}
     assert set(gahbench.load_results(out).fits["seed"]) == {0, 1}
 
 
 @pytest.mark.parametrize("name", [".", "home", "home/mine.py"])
-def test_plugins_that_are_links_are_refused_before_anything_is_written(out, twin, tmp_path, name):
+def test_links_to_plugin_files_are_refused_before_anything_is_written(out, twin, tmp_path, name):
     (twin / "plugins" / "home").mkdir(parents=True)
     (twin / "plugins" / "home" / "mine.py").touch()
     linked = twin / "plugins" / name
@@ -205,30 +205,30 @@ def test_plugins_that_are_links_are_refused_before_anything_is_written(out, twin
         (("steps: 12", "steps: 13"), "the training differs: steps: 13 and 12"),
     ],
 )
-def test_folders_of_different_protocols_are_refused(planned, tmp_path, change, text):
+def test_folders_with_different_protocols_are_refused(planned, tmp_path, change, text):
     first, second = planned("first"), planned("second", change)
     with pytest.raises(ResultsError, match=f"{second} and {first}: {text}"):
         merge([first, second], tmp_path / "all")
     assert not (tmp_path / "all").exists()
 
 
-def test_plugins_of_different_behaviour_and_images_of_one_label_are_refused(planned, write_plugin, tmp_path):
-    made = []
+def test_different_plugin_code_or_different_images_under_one_label_are_refused(planned, write_plugin, tmp_path):
+    folders = []
     for name, factor in (("first", 1), ("second", 2)):
         plugin = write_plugin("mine", f"return noisy - self.noise(noisy) / {factor}")
-        made.append(planned(name, entrants=["mine"], plugins=[plugin]))
+        folders.append(planned(name, entrants=["mine"], plugins=[plugin]))
     with pytest.raises(ResultsError, match=r"'fit mine on .*' differs: entrant\.source; accepted"):
-        merge(made, tmp_path / "out")
-    made = []
+        merge(folders, tmp_path / "out")
+    folders = []
     for name in ("third", "fourth"):
-        images = np.random.default_rng(len(made)).integers(0, 256, (40, 16, 16), dtype=np.uint8)
+        images = np.random.default_rng(len(folders)).integers(0, 256, (40, 16, 16), dtype=np.uint8)
         np.savez(tmp_path / "images.npz", images=images)
-        made.append(planned(name, ("discs: {size: 16}", f"faces: {{path: {tmp_path}/images.npz}}")))
+        folders.append(planned(name, ("discs: {size: 16}", f"faces: {{path: {tmp_path}/images.npz}}")))
     with pytest.raises(ResultsError, match=r"the dataset 'faces\[.*' differs: fingerprint: "):
-        merge(made, tmp_path / "out")
+        merge(folders, tmp_path / "out")
 
 
-def test_threads_and_versions_of_a_plugin_file_that_differ_are_noted(planned, write_plugin, tmp_path):
+def test_different_threads_and_plugin_versions_are_noted(planned, write_plugin, tmp_path):
     plugin = write_plugin("mine", "return noisy - self.noise(noisy)")
     first = planned("first", entrants=["mine"], plugins=[plugin], threads=1)
     plugin.write_text(f"# Another version.\n{plugin.read_text()}")
@@ -240,7 +240,7 @@ def test_threads_and_versions_of_a_plugin_file_that_differ_are_noted(planned, wr
     assert (plan.threads, plan.plugins) == (1, require_plan(first).plugins)
 
 
-def test_one_folder_is_too_few_and_other_folders_are_none(planned, tmp_path):
+def test_merging_needs_two_results_folders(planned, tmp_path):
     out = planned("out")
     with pytest.raises(ResultsError, match="needs at least two results folders, found 1"):
         merge([out, tmp_path / "." / "out"], tmp_path / "all")
@@ -248,11 +248,11 @@ def test_one_folder_is_too_few_and_other_folders_are_none(planned, tmp_path):
         merge([out, tmp_path / "none"], tmp_path / "all")
 
 
-def test_entrants_that_refuse_a_dataset_are_kept_with_the_reason(out, twin, tmp_path):
+def test_merging_keeps_the_reasons_of_refused_datasets(out, twin, tmp_path):
     refused = ["discs[size=16]", "identity", "too small"]
-    for place, lines in ((out, [refused]), (twin, [refused, ["discs[size=16]", "gone", "too small"]])):
-        plan = require_plan(place)
-        write_plan(place, replace(plan, board={**plan.board, "refused": lines}))
+    for folder, lines in ((out, [refused]), (twin, [refused, ["discs[size=16]", "gone", "too small"]])):
+        plan = require_plan(folder)
+        write_plan(folder, replace(plan, board={**plan.board, "refused": lines}))
     merge([out, twin], tmp_path / "all")
     assert [note for note in gahbench.load_results(tmp_path / "all").notes["note"] if "too small" in note] == [
         "cannot take these images: too small"
@@ -271,7 +271,7 @@ def test_merge_orders_keeps_the_order_of_each_sequence(sequences, expected):
 OTHER_LEVELS = ("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2]")
 
 
-def test_what_another_folder_holds_is_not_done_again(write_suite, out, tmp_path):
+def test_units_of_another_folder_are_reused(write_suite, out, tmp_path):
     first = gahbench.load_results(out)
     grown = write_suite(("name: tiny", "name: other"), ("entrants:\n", "entrants:\n  - bayes-shrink\n"))
     outcome, done = run_and_list(grown, tmp_path / "new", reuse=[out])
@@ -280,13 +280,13 @@ def test_what_another_folder_holds_is_not_done_again(write_suite, out, tmp_path)
     assert outcome.reused.damaged == outcome.reused.other_weights == ()
     both = board(outcome).set_index("entrant")["psnr"], board(first).set_index("entrant")["psnr"]
     assert both[0][both[1].index].equals(both[1])
-    # What was taken stays when the other folder goes.
+    # The reused units do not depend on the other folder.
     for file in (out / "units").rglob("*.*"):
         file.unlink()
     assert run_and_list(grown, tmp_path / "new")[1] == []
 
 
-def test_adopted_units_keep_their_record(write_suite, out, tmp_path):
+def test_reused_units_keep_their_record_of_adoption(write_suite, out, tmp_path):
     history = [{"from": "earlier", "differs": ["metric.source"]}]
     for folder in (out / "units").glob("score-*"):
         forge_done(folder, adopted=history)
@@ -294,12 +294,12 @@ def test_adopted_units_keep_their_record(write_suite, out, tmp_path):
     assert all("adopted" in note for note in outcome.leaderboard(full=True)["note"])
 
 
-def test_damaged_units_are_left_and_the_next_folder_is_tried(write_suite, tiny_run, out, tmp_path):
+def test_damaged_units_are_not_reused_and_the_next_folder_is_tried(write_suite, tiny_run, out, tmp_path):
     (fit,) = units_of(out, kind="fit")
     (Store(out).path(fit) / "weights.safetensors").write_bytes(b"")
     outcome, done = run_and_list(write_suite(), tmp_path / "one", reuse=[out])
     assert outcome.reused.damaged == (Store(out).path(fit),)
-    # Whether the scores measured what is trained now was not certain.
+    # The scores are done again too, since the retrained weights may differ from those that they measured.
     assert {unit.entrant for unit in done} == {unit.entrant for unit in outcome.reused.other_weights} == {UNET}
     outcome, done = run_and_list(write_suite(), tmp_path / "two", reuse=[out, tiny_run])
     assert (outcome.reused.damaged, done) == ((Store(out).path(fit),), [])
@@ -316,10 +316,10 @@ def test_a_folder_that_cannot_be_written_is_not_a_damaged_source(write_suite, ti
     assert list((tmp_path / "out" / "units").iterdir()) == []
 
 
-def test_scores_of_other_weights_are_left(write_suite, out, tmp_path):
+def test_scores_of_other_weights_are_not_reused(write_suite, out, tmp_path):
     first = gahbench.load_results(out)
     change_weights(out)
-    # This folder has a network of the same key, and no scores of it.
+    # The new folder has a network with the same key, but no scores of it.
     run_and_list(write_suite(OTHER_LEVELS), tmp_path / "new")
     outcome, done = run_and_list(write_suite(), tmp_path / "new", reuse=[out])
     assert {(unit.kind, unit.entrant) for unit in done} == {("score", UNET)}
@@ -328,7 +328,7 @@ def test_scores_of_other_weights_are_left(write_suite, out, tmp_path):
     assert board(outcome).equals(board(first))
 
 
-def test_a_network_is_taken_with_the_scores_that_measured_it(write_suite, tiny_run, out, tmp_path):
+def test_a_network_is_reused_together_with_the_scores_that_measured_it(write_suite, tiny_run, out, tmp_path):
     change_weights(out)
     _, done = run_and_list(write_suite(), tmp_path / "new", reuse=[out, tiny_run])
     assert done == []
@@ -337,10 +337,10 @@ def test_a_network_is_taken_with_the_scores_that_measured_it(write_suite, tiny_r
         assert new.read_scores(unit) == first.read_scores(unit) != second.read_scores(unit)
 
 
-def test_a_network_that_scores_here_did_not_measure_is_left(write_suite, twin, out):
+def test_a_network_with_other_weights_than_the_existing_scores_is_not_reused(write_suite, twin, out):
     change_weights(twin)
     (fit,) = units_of(out, kind="fit")
-    # By hand: a run would set the scores aside with it.
+    # Delete only the fit; a run would move its scores away too.
     shutil.rmtree(Store(out).path(fit))
     outcome, done = run_and_list(write_suite(), out, reuse=[twin])
     assert [unit.key for unit in outcome.reused.other_weights] == [unit.key for unit in done] == [fit.key]
@@ -349,12 +349,12 @@ def test_a_network_that_scores_here_did_not_measure_is_left(write_suite, twin, o
 @pytest.mark.parametrize(
     ("source", "text"), [("out", "is the results folder of the run itself"), ("none", "holds no units")]
 )
-def test_folders_that_hold_nothing_for_it_are_refused(write_suite, out, tmp_path, source, text):
+def test_folders_without_units_to_reuse_are_refused(write_suite, out, tmp_path, source, text):
     with pytest.raises(ResultsError, match=text):
         run_and_list(write_suite(), out, reuse=[tmp_path / source])
 
 
-def test_an_entrant_is_done_again_and_its_board_is_new(write_suite, out):
+def test_an_entrant_is_done_again_on_request(write_suite, out):
     first = board(gahbench.load_results(out))
     change_weights(out)
     (changed,) = units_of(out, entrant="identity", metric="psnr")
@@ -365,18 +365,18 @@ def test_an_entrant_is_done_again_and_its_board_is_new(write_suite, out):
     outcome, done = run_and_list(write_suite(), out, again=[UNET])
     assert sorted((unit.kind, unit.entrant) for unit in done) == [("fit", UNET), *[("score", UNET)] * 2]
     assert len(list((out / "replaced").iterdir())) == 3
-    before, after = (one.set_index("entrant") for one in (first, board(outcome)))
+    before, after = (table.set_index("entrant") for table in (first, board(outcome)))
     assert after.loc[UNET].equals(before.loc[UNET])
     assert after.loc["identity", "psnr"] != before.loc["identity", "psnr"]
-    # Once is enough.
+    # The next run does nothing again.
     assert run_and_list(write_suite(), out)[1] == []
 
 
-def test_scores_of_replaced_networks_go_too_and_no_checkpoint_is_gone_on_from(write_suite, out):
+def test_scores_and_checkpoints_of_replaced_networks_are_moved_too(write_suite, out):
     (fit,) = units_of(out, kind="fit")
     attempt = Store(out).begin(fit)
     (attempt.folder / "checkpoint-5.pt").write_bytes(b"rubbish")
-    # The scores that the suite asks for now, and others that are there of the same network.
+    # Both the scores of the current suite and other scores of the same network are moved.
     _, done = run_and_list(write_suite(OTHER_LEVELS), out, again=[UNET])
     assert {unit.metric for unit in done if unit.entrant == UNET} == {None, "psnr", "slope"}
     assert {tuple(unit.payload["sigmas"]) for unit in units_of(out, kind="score", entrant=UNET)} == {(0.1, 0.2)}

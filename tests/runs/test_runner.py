@@ -1,4 +1,4 @@
-"""Runs of a tiny suite in this process."""
+"""Tests of runs of the tiny suite in this process."""
 
 import errno
 import fcntl
@@ -19,7 +19,7 @@ from gahbench.store.folder import Folder
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered", "rows_not_audited")
 
 
-def test_a_run_ends_in_a_board_and_weights_that_load(write_suite, out):
+def test_a_run_writes_a_board_and_weights_that_can_be_loaded(write_suite, out):
     outcome = run(write_suite(), out)
     assert (outcome.done, outcome.failed, outcome.waiting) == (7, 0, 0)
     names = {file.name for file in out.iterdir()}
@@ -42,8 +42,8 @@ def test_a_run_ends_in_a_board_and_weights_that_load(write_suite, out):
     assert all(state[name].equal(value) for name, value in network.state_dict().items())
 
 
-def test_everyone_sees_the_same_images_and_noise(write_suite, write_class, tmp_path):
-    """One denoiser under two names scores the same to the last digit."""
+def test_all_entrants_are_scored_on_the_same_images_and_noise(write_suite, write_class, tmp_path):
+    """The same denoiser under two names has equal scores, to the last digit."""
     body, names = "def denoise(self, noisy, sigma, truth): return noisy", ["again", "twice"]
     files = [write_class("reference", body, name) for name in names]
     scores = run(write_suite(), tmp_path / "out", entrants=names, plugins=files).scores
@@ -58,7 +58,7 @@ def test_running_again_does_nothing(write_suite, out):
     assert {file: file.stat().st_mtime_ns for file in before} == before
 
 
-def test_an_added_entrant_computes_nothing_again_and_stays(write_suite, write_plugin, out):
+def test_an_added_entrant_stays_and_no_finished_unit_is_computed_again(write_suite, write_plugin, out):
     before = times(out)
     plugin = write_plugin("mine", "return noisy - self.noise(noisy)")
     assert "mine[width=3]" in entrants(run(write_suite(), out, entrants=["mine[width=3]"], plugins=[plugin]))
@@ -68,18 +68,18 @@ def test_an_added_entrant_computes_nothing_again_and_stays(write_suite, write_pl
     assert "mine[width=3]" in entrants(run(write_suite(), out))
 
 
-def test_an_added_entrant_leaves_while_it_is_measured_or_trained_otherwise(write_suite, write_plugin, out):
+def test_an_added_entrant_is_left_out_under_other_settings(write_suite, write_plugin, out):
     plugin = write_plugin("mine", "return noisy - self.noise(noisy)")
     run(write_suite(), out, entrants=["mine"], plugins=[plugin])
     for change in (("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2]"), ("steps: 12", "steps: 13")):
         outcome = run(write_suite(change), out)
         assert ("mine" in entrants(outcome), outcome.left_out) == (False, ("mine",))
-    # Nothing is lost: it is there again where it may be compared.
+    # The row is shown again under the original settings.
     outcome = run(write_suite(), out)
     assert ("mine" in entrants(outcome), outcome.left_out) == (True, ())
 
 
-def test_files_of_equal_content_are_done_once(write_suite, tmp_path):
+def test_datasets_with_equal_images_are_computed_once(write_suite, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (40, 16, 16), dtype=np.uint8)
     for name in ("one", "two"):
         np.savez(tmp_path / f"{name}.npz", images=images)
@@ -90,12 +90,12 @@ def test_files_of_equal_content_are_done_once(write_suite, tmp_path):
     assert (rows["faces[one.npz]"] == rows["faces[two.npz]"]).all()
 
 
-def test_damaged_weights_are_not_scored_but_fitted_again(write_suite, out):
+def test_damaged_weights_are_not_scored_but_trained_again(write_suite, out):
     before = gahbench.load_results(out)
     (weights,) = (out / "units").glob("fit-*/weights.safetensors")
     content = weights.read_bytes()
     flip(weights)
-    # Nobody loads them: what was measured of them before stands.
+    # Nothing loads the weights, so the earlier scores remain valid.
     assert board(run(write_suite(), out)).equals(board(before))
     with pytest.warns(
         UserWarning, match=r"3 finished units were damaged, moved to .*damaged, and will be done again: .*"
@@ -106,7 +106,7 @@ def test_damaged_weights_are_not_scored_but_fitted_again(write_suite, out):
     assert outcome.failed == 0
     assert weights.read_bytes() == content
 
-    # They are damaged while a run goes on: what would measure them fails, and the next run trains again.
+    # If the weights are damaged during a run, their scores fail, and the next run trains the network again.
     def damage(event):
         if event.kind == "started" and event.unit.metric.startswith("capture") and event.unit.requires:
             flip(weights)
@@ -145,8 +145,8 @@ def test_a_folder_of_another_suite_is_refused(write_suite, out):
         (("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2, 0.3]"), 0, 6),
     ],
 )
-def test_a_folder_grows(write_suite, out, tiny_run, tmp_path, change, fits, scores):
-    """Only new units are done, the board is that of a folder of its own, and finished units stay."""
+def test_only_new_units_are_done_when_a_suite_grows(write_suite, out, tiny_run, tmp_path, change, fits, scores):
+    """The board equals the board of a new folder, and finished units are kept."""
     before = times(out)
     grown, done = run_and_list(write_suite(change), out)
     kinds = [unit.kind for unit in done]
@@ -158,22 +158,22 @@ def test_a_folder_grows(write_suite, out, tiny_run, tmp_path, change, fits, scor
     assert board(again).equals(board(gahbench.load_results(tiny_run)))
 
 
-def test_a_folder_in_use_is_waited_for_and_then_refused(tmp_path, monkeypatch):
-    home = Folder(tmp_path / "out")
-    with home.lock(), pytest.raises(ResultsError, match="another run"), home.lock(seconds=0.2):
+def test_a_locked_folder_is_waited_for_and_then_refused(tmp_path, monkeypatch):
+    folder = Folder(tmp_path / "out")
+    with folder.lock(), pytest.raises(ResultsError, match="another run"), folder.lock(seconds=0.2):
         pass
-    with home.lock(seconds=0.2):
+    with folder.lock(seconds=0.2):
         pass
 
     def refuse(*arguments):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.warns(UserWarning, match="this file system has no locks"), home.lock():
+    with pytest.warns(UserWarning, match="this file system has no locks"), folder.lock():
         pass
 
 
-def test_a_network_that_gives_nan_fails_its_scores(write_suite, write_plugin, tmp_path):
+def test_scores_of_a_network_that_returns_nan_fail(write_suite, write_plugin, tmp_path):
     plugin = write_plugin("nan", "out = noisy - self.noise(noisy)\nreturn out if self.training else out * float('nan')")
     outcome = run(write_suite(), tmp_path / "out", entrants=["nan"], plugins=[plugin])
     assert outcome.failed == 2
@@ -205,7 +205,7 @@ def test_lifecycle_hooks_are_called(write_suite, write_plugin, tmp_path):
     assert f"progress {UNET} 12 of 12" in lines
 
 
-def test_a_stopped_run_goes_on(write_suite, tiny_run, tmp_path):
+def test_an_interrupted_run_can_be_continued(write_suite, tiny_run, tmp_path):
     registry, request, finished = Registry(), RunRequest(str(write_suite()), tmp_path / "out"), []
 
     def report(event):
@@ -250,7 +250,7 @@ def test_references_learn_from_examples_and_their_notes_are_on_the_board(write_s
     assert gahbench.load_results(tmp_path / "out").notes.to_dict("records") == outcome.results.notes.to_dict("records")
 
 
-def test_a_dataset_that_gives_something_else_than_images_fails_its_units_in_a_line(write_suite, write_class, tmp_path):
+def test_units_of_a_dataset_with_invalid_images_fail(write_suite, write_class, tmp_path):
     body = (
         "shape = (1, 16, 16)\n"
         "def images(self, split, count, start=0):\n"
@@ -261,5 +261,5 @@ def test_a_dataset_that_gives_something_else_than_images_fails_its_units_in_a_li
     suite = write_suite(("  - discs: {size: 16}", "  - late"), ("  - unet: {width: 2, levels: 1}\n", ""))
     outcome = run(suite, tmp_path / "out", plugins=[file])
     assert (outcome.done, outcome.failed) == (0, 4)
-    says = "dataset 'late': 3 images of the split 'test': it returned 256 values that are infinite or NaN"
-    assert all(says in error for error in outcome.results.failures["error"])
+    message = "dataset 'late': 3 images of the split 'test': it returned 256 values that are infinite or NaN"
+    assert all(message in error for error in outcome.results.failures["error"])

@@ -1,4 +1,4 @@
-"""The noise of scores is drawn when all fits have ended, recorded, and kept."""
+"""Tests of secret noise: its seed is drawn after all fits have ended, recorded and kept."""
 
 import json
 
@@ -34,21 +34,23 @@ def suite(tmp_path):
 
 
 def noise_seeds(folder):
-    return {one.unit.payload["noise_seed"] for one in require_plan(folder).units if one.unit.kind == "score"}
+    return {
+        recorded.unit.payload["noise_seed"] for recorded in require_plan(folder).units if recorded.unit.kind == "score"
+    }
 
 
-def test_scores_are_planned_under_noise_that_is_drawn_after_the_fits(suite, tmp_path):
-    out, seen = tmp_path / "out", []
+def test_the_noise_of_scores_is_drawn_after_the_fits_and_kept(suite, tmp_path):
+    out, noise_at_start = tmp_path / "out", []
     late = plan_with(Registry(), suite, out, (), True)
 
     def report(event):
         if event.kind == "started":
             noise = require_plan(out).secret_noise
-            seen.append((event.unit.kind, noise["seed"] is None))
+            noise_at_start.append((event.unit.kind, noise["seed"] is None))
 
     outcome = gahbench.run(suite, out, engine="inline", secret_noise=True, report=report)
-    # At the fit there is no seed anywhere; at the scores it is on record.
-    assert seen == [("fit", True), ("score", False), ("score", False)]
+    # The seed does not exist during the fit, and is recorded before the scores.
+    assert noise_at_start == [("fit", True), ("score", False), ("score", False)]
     assert (outcome.done, outcome.failed) == (3, 0)
     seed = require_plan(out).secret_noise["seed"]
     assert noise_seeds(out) == {seed}
@@ -57,7 +59,7 @@ def test_scores_are_planned_under_noise_that_is_drawn_after_the_fits(suite, tmp_
     assert status(out).noise.startswith("secret noise, drawn 2")
     with pytest.raises(ResultsError, match="secret noise was drawn while this run was planned; run it again"):
         record_plan(late, out, Registry())
-    # Later runs keep the noise, and what they add is marked.
+    # Later runs keep the noise, and entrants that they add are marked.
     units = Store(out).finished()
     again = gahbench.run(suite, out, engine="inline")
     assert Store(out).finished() == units
@@ -65,37 +67,39 @@ def test_scores_are_planned_under_noise_that_is_drawn_after_the_fits(suite, tmp_
     added = ["linear[bias=true]", "visu-shrink"]
     outcome = gahbench.run(suite, out, engine="inline", entrants=added, secret_noise=True)
     assert noise_seeds(out) == {seed}
-    marked = {one.entrant for one in outcome.results.board.entries if one.marks}
+    marked = {entry.entrant for entry in outcome.results.board.entries if entry.marks}
     assert marked == {"linear[bias=true]", "visu-shrink[sym4]"}
     assert all("the noise was drawn and known" in mark for mark in outcome.results.marks["mark"])
 
 
-def test_a_run_that_is_ended_before_the_fits_goes_on_with_secret_noise(suite, tmp_path):
+def test_an_interrupted_run_is_continued_with_secret_noise(suite, tmp_path):
     out = tmp_path / "out"
     record_plan(plan_with(Registry(), suite, out, (), True), out, Registry())
     assert not draw_secret_noise(out)
-    assert [one.unit.kind for one in require_plan(out).units] == ["fit"]
+    assert [recorded.unit.kind for recorded in require_plan(out).units] == ["fit"]
     assert status(out).noise.startswith("secret noise, to be drawn")
-    # Without being asked again.
+    # The option need not be given again.
     outcome = gahbench.run(suite, out, engine="inline")
     assert (outcome.done, outcome.failed) == (3, 0)
     assert noise_seeds(out) == {require_plan(out).secret_noise["seed"]}
 
 
-def test_what_another_run_added_and_is_doing_stays_planned(suite, tmp_path):
+def test_units_that_another_run_added_and_is_doing_stay_planned(suite, tmp_path):
     out = tmp_path / "out"
     added = ("visu-shrink", "bayes-shrink[haar]")
     plans = [plan_with(Registry(), suite, out, SuiteChanges(entrants=(entrant,))) for entrant in added]
     record_plan(plans[0], out, Registry())
-    unit = next(one for one in plans[0].units if one.entrant.startswith("visu"))
+    unit = next(planned for planned in plans[0].units if planned.entrant.startswith("visu"))
     leases = Store(out).leases
     leases.mkdir(exist_ok=True)
     (leases / unit.folder).write_text("{}")
     record_plan(plans[1], out, Registry())
-    assert {"visu-shrink[sym4]", "bayes-shrink[haar]"} <= {one.unit.entrant for one in require_plan(out).units}
+    assert {"visu-shrink[sym4]", "bayes-shrink[haar]"} <= {
+        recorded.unit.entrant for recorded in require_plan(out).units
+    }
 
 
-def test_networks_of_another_folder_are_taken_and_scores_are_not(suite, tmp_path):
+def test_networks_of_another_folder_are_reused_and_scores_are_not(suite, tmp_path):
     gahbench.run(suite, tmp_path / "known", engine="inline")
     with pytest.raises(ResultsError, match="planned with known noise; for secret noise, give another folder"):
         gahbench.run(suite, tmp_path / "known", engine="inline", secret_noise=True)

@@ -1,4 +1,4 @@
-"""The state of folders that others publish, or that cannot be written, and why units failed."""
+"""Tests of the state of published and read-only folders, and of the reasons of failures."""
 
 from pathlib import Path
 
@@ -13,21 +13,21 @@ from gahbench.store.store import Store
 PUBLISHED = Path(__file__).parents[2] / "results" / "quick"
 
 
-def test_a_published_board_says_that_its_units_are_not_there(command):
-    found = status(PUBLISHED)
-    assert found.is_board_alone
+def test_status_reports_that_a_published_board_has_no_units(command):
+    current = status(PUBLISHED)
+    assert current.is_board_alone
     code, printed, _ = command("status")(PUBLISHED, "--watch")
     assert code == 0
-    count = found.done + found.failed + found.blocked + found.waiting
+    count = current.done + current.failed + current.blocked + current.waiting
     assert printed.splitlines() == [
         f"suite quick: a board of {count} units, which are not in this folder; 'gahbench leaderboard' prints it"
     ]
 
 
-def test_a_folder_that_cannot_be_written_shows_its_claims(out, monkeypatch):
+def test_status_of_a_read_only_folder_shows_running_units(out, monkeypatch):
     assert not status(out).is_board_alone
     store = Store(out)
-    unit = next(one for one in store.recorded_units() if one.kind == "score")
+    unit = next(unit for unit in store.recorded_units() if unit.kind == "score")
     store.move_away([unit.folder], "replaced")
     leases = Leases(store.leases)
     leases.take(unit.folder)
@@ -46,7 +46,7 @@ def test_a_folder_that_cannot_be_written_shows_its_claims(out, monkeypatch):
     leases.close()
 
 
-#: A traceback of a worker on another machine; lines that begin with a minus are those of libraries.
+#: A traceback of a worker on another machine; lines that begin with a minus sign belong to frames of libraries.
 REMOTE = """Traceback (most recent call last):
 -  File "/home/ann/gahbench/gahbench/runs/worker.py", line 97, in do
 -    self._fit(unit, attempt)
@@ -69,7 +69,7 @@ Traceback (most recent call last):
 ValueError"""
 
 
-def test_a_traceback_loses_the_frames_of_libraries_unless_no_line_is_the_users():
+def test_frames_of_libraries_are_removed_unless_no_other_frame_is_left():
     trimmed = "\n".join(line for line in REMOTE.splitlines() if not line.startswith("-"))
     assert without_library_frames(REMOTE.replace("\n-", "\n") + "\n") == trimmed
     library = "Traceback (most recent call last):\n  File '/usr/lib/python3.11/json/decoder.py', line 1, in f\nError"
@@ -79,9 +79,7 @@ def test_a_traceback_loses_the_frames_of_libraries_unless_no_line_is_the_users()
 
 
 @pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
-def test_why_prints_a_traceback_to_the_users_line_without_control_characters(
-    write_suite, write_plugin, tmp_path, command
-):
+def test_why_prints_the_traceback_of_user_code_without_control_characters(write_suite, write_plugin, tmp_path, command):
     out = tmp_path / "out"
     body = "if len(noisy) > 3:\n    raise RuntimeError('no \\x1b[2J luck')\nreturn noisy - self.noise(noisy)"
     plugin, two = write_plugin("unlucky", body), ["unlucky", "unlucky[width=3]"]
@@ -107,5 +105,5 @@ def test_why_prints_a_traceback_to_the_users_line_without_control_characters(
     assert call(out, "identity")[1] == "no unit of identity has failed\n"
     status, _, errors = call(out, "unluky")
     assert (status, "no entrant 'unluky'; did you mean 'unlucky'?" in errors) == (2, True)
-    assert [len(one.units) for one in failures(out)] == [2]
+    assert [len(unit.units) for unit in failures(out)] == [2]
     assert f"'gahbench why {out}' prints the tracebacks" in command("status")(out)[1]

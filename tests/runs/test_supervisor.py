@@ -1,4 +1,4 @@
-"""The supervisor of worker processes: how many there are, and how their ends, losses and failed starts are handled."""
+"""Tests of the supervisor: numbers of workers, and handling of their messages, losses and failed starts."""
 
 import errno
 import time
@@ -18,7 +18,7 @@ from gahbench.store.store import Store
 
 
 class Worker:
-    """A worker process that says whatever a test has it say."""
+    """A stand-in for a worker process."""
 
     slot, key, is_ready, last = 0, "", True, None
 
@@ -43,7 +43,7 @@ class Worker:
 
 @pytest.fixture
 def supervised(job, events):
-    """A supervisor whose one worker has been given the first unit."""
+    """A supervisor whose only worker does the first unit, that worker, and the reported events."""
     supervisor = _Supervisor(job, [hardware("cpu")])
     assert supervisor.queue.claim(job.units[0])
     worker = Worker(job.units[0])
@@ -60,18 +60,18 @@ def kinds(events):
     return [event.kind for event in events]
 
 
-def test_a_worker_that_only_says_that_it_has_finished_has_failed(supervised):
+def test_a_unit_reported_as_finished_but_not_stored_has_failed(supervised):
     supervisor, worker, events = supervised
     unit = worker.unit
     supervisor._handle(worker, finished(supervisor.job.units[1]))
-    assert (worker.unit, events) == (unit, [])  # Not its unit.
+    assert (worker.unit, events) == (unit, [])  # A message about another unit is ignored.
     supervisor._handle(worker, finished(unit))
     assert worker.unit is None
     assert supervisor.job.store.failure(unit) == NOT_STORED
     assert kinds(events) == ["failed"]
 
 
-def test_a_worker_that_was_asked_to_stop_leaves_its_unit_to_be_done(supervised):
+def test_a_stopped_unit_has_not_failed(supervised):
     supervisor, worker, events = supervised
     unit = worker.unit
     supervisor.job.stop.set()
@@ -81,7 +81,7 @@ def test_a_worker_that_was_asked_to_stop_leaves_its_unit_to_be_done(supervised):
 
 
 @pytest.mark.parametrize(("seconds", "reported"), [(1.5, 1.5), (-1.0, 0.0), (float("nan"), 0.0), (float("inf"), 0.0)])
-def test_the_seconds_of_a_unit_are_a_duration(supervised, monkeypatch, seconds, reported):
+def test_invalid_seconds_of_a_unit_are_reported_as_zero(supervised, monkeypatch, seconds, reported):
     supervisor, worker, events = supervised
     monkeypatch.setattr(Store, "is_done", lambda store, unit: True)
     supervisor._handle(worker, {**finished(worker.unit), "seconds": seconds})
@@ -93,7 +93,7 @@ def unstored(unit, number):
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ESTALE])
-def test_a_unit_that_cannot_be_stored_is_done_again_after_a_while(supervised, number):
+def test_a_unit_that_cannot_be_stored_is_done_again_later(supervised, number):
     supervisor, worker, events = supervised
     unit = worker.unit
     supervisor._handle(worker, unstored(unit, number))
@@ -115,7 +115,7 @@ def test_a_full_disk_in_a_worker_ends_the_run_and_fails_no_unit(supervised, numb
 
 
 @pytest.mark.parametrize("how", ["exit", "device"])
-def test_the_third_loss_of_its_worker_or_its_device_fails_a_unit(supervised, how):
+def test_a_unit_fails_at_the_third_loss_of_its_worker_or_device(supervised, how):
     supervisor, worker, events = supervised
     unit = worker.unit
     lost = {"event": "lost", "unit": unit.folder, "error": "its device was lost: gone", "traceback": "where"}
@@ -127,7 +127,7 @@ def test_the_third_loss_of_its_worker_or_its_device_fails_a_unit(supervised, how
             supervisor._on_worker_exit(worker)
         else:
             supervisor._handle(worker, dict(lost))
-        # No other unit is done in its process.
+        # The process is not used for other units.
         assert (worker.is_killed, supervisor.children) == (True, {})
     reason = supervisor.job.store.failure(unit)
     assert "lost 3 times" in reason
@@ -135,7 +135,7 @@ def test_the_third_loss_of_its_worker_or_its_device_fails_a_unit(supervised, how
     assert kinds(events) == ["note", "stopped", "note", "stopped", "failed"]
 
 
-def test_a_worker_that_exits_before_it_is_ready_is_not_the_fault_of_its_unit(supervised):
+def test_a_unit_is_not_blamed_for_a_worker_that_exits_before_it_is_ready(supervised):
     supervisor, worker, events = supervised
     worker.is_ready = False
     supervisor._on_worker_exit(worker)
@@ -146,7 +146,7 @@ def test_a_worker_that_exits_before_it_is_ready_is_not_the_fault_of_its_unit(sup
         supervisor._on_worker_exit(worker)
 
 
-def test_a_place_whose_workers_cannot_start_is_removed_and_the_last_ends_the_run(supervised):
+def test_a_slot_whose_workers_cannot_start_is_removed_and_the_last_ends_the_run(supervised):
     supervisor, worker, events = supervised
     supervisor.devices = {0: Fake("fake:0"), 1: Fake("fake:1")}
     unit = worker.unit
@@ -171,7 +171,7 @@ def test_a_place_whose_workers_cannot_start_is_removed_and_the_last_ends_the_run
     assert supervisor.job.store.failed() == set()
 
 
-def test_losses_of_ready_workers_cost_no_place(supervised):
+def test_losses_of_ready_workers_do_not_remove_a_slot(supervised):
     supervisor, worker, _ = supervised
     supervisor.devices = {0: Fake("fake:0")}
     for unit in supervisor.job.units[:2]:
@@ -195,29 +195,29 @@ def test_a_unit_that_was_taken_over_is_abandoned(supervised, monkeypatch):
 
 @pytest.fixture
 def away_once(monkeypatch):
-    """Let a method fail when it is first called, as if the file server were away."""
+    """A function that makes the first call of a method fail, as if the file server did not respond."""
 
-    def patch(where, name):
-        whole, left = getattr(where, name), []
+    def patch(owner, name):
+        original, failed = getattr(owner, name), []
 
-        def away(*arguments, **keywords):
-            if not left:
-                left.append(name)
+        def fail_once(*arguments, **keywords):
+            if not failed:
+                failed.append(name)
                 raise OSError(errno.ESTALE, "stale file handle")
-            return whole(*arguments, **keywords)
+            return original(*arguments, **keywords)
 
-        monkeypatch.setattr(where, name, away)
+        monkeypatch.setattr(owner, name, fail_once)
 
     return patch
 
 
 @pytest.mark.parametrize(
-    ("where", "name"), [(Store, "is_done"), (Store, "fail"), (Leases, "release"), (Queue, "finish"), (Queue, "release")]
+    ("owner", "name"), [(Store, "is_done"), (Store, "fail"), (Leases, "release"), (Queue, "finish"), (Queue, "release")]
 )
-def test_an_end_at_which_the_file_server_is_away_is_recorded_when_it_is_back(supervised, away_once, where, name):
+def test_the_end_of_a_unit_is_recorded_after_an_error_of_the_file_server(supervised, away_once, owner, name):
     supervisor, worker, events = supervised
     unit = worker.unit
-    away_once(where, name)
+    away_once(owner, name)
     supervisor.pending.append((worker, finished(unit)))
     with pytest.raises(OSError, match="stale"):
         supervisor._handle_pending()
@@ -228,14 +228,14 @@ def test_an_end_at_which_the_file_server_is_away_is_recorded_when_it_is_back(sup
     assert kinds(events) == ["failed"]
 
 
-@pytest.mark.parametrize(("where", "name"), [(Queue, "_count_losses"), (Leases, "lose")])
-def test_a_loss_at_which_the_file_server_is_away_is_recorded_when_it_is_back(supervised, away_once, where, name):
+@pytest.mark.parametrize(("owner", "name"), [(Queue, "_count_losses"), (Leases, "lose")])
+def test_the_loss_of_a_unit_is_recorded_after_an_error_of_the_file_server(supervised, away_once, owner, name):
     supervisor, worker, _ = supervised
-    away_once(where, name)
+    away_once(owner, name)
     with pytest.raises(OSError, match="stale"):
         supervisor.queue.lose(worker.unit, "it died", "")
     assert supervisor.queue.lose(worker.unit, "it died", "") is False
-    # Anyone may take it over at once.
+    # Any process may take the unit over at once.
     assert supervisor.queue.leases.inspect(worker.unit.folder).is_stale
 
 
@@ -255,14 +255,14 @@ def fit(step_work, steps=100):
         ([fit(FILLING_WORK / 100)], 4, 16, 1),
         # The largest network decides.
         ([fit(FILLING_WORK / 100), fit(FILLING_WORK)], 80, 16, 1),
-        # Nothing is known of their steps: a budget of seconds, or no networks.
+        # The work of a step is unknown: a time budget, steps that depend on the images, or no networks.
         ([fit(float("inf"))], 80, 16, 1),
         ([fit(1.0, None)], 80, 16, 1),
         ([fit(1.0, {"per_image": 2.0, "least": 1})], 80, 16, 1),
         ([], 80, 16, 1),
     ],
 )
-def test_small_networks_share_a_gpu_as_memory_and_processors_allow(units, gigabytes, processors, count):
+def test_small_networks_share_a_gpu_as_far_as_memory_and_processors_allow(units, gigabytes, processors, count):
     assert workers_per_device(units, gigabytes * GIB, processors) == count
 
 
@@ -277,12 +277,12 @@ def visible(devices):
     return [device.environment.get("FAKE_VISIBLE_DEVICES") for device in devices]
 
 
-def test_each_device_has_workers_as_its_memory_allows(small_job, monkeypatch):
+def test_each_device_gets_as_many_workers_as_its_memory_allows(small_job, monkeypatch):
     job = small_job
     add_fake_devices(monkeypatch, 16 * GIB, 8 * GIB)
     assert visible(worker_devices(job)) == ["0", "1", "0"]
     assert visible(worker_devices(job, workers_per_gpu=2)) == ["0", "1", "0", "1"]
-    # Fewer workers than there is room for are on different devices.
+    # A smaller number of workers is spread over the devices.
     assert visible(worker_devices(job, workers=2)) == ["0", "1"]
     assert visible(worker_devices(job, workers=5)) == ["0", "1", "0", "0", "1"]
 
@@ -297,7 +297,7 @@ def test_without_devices_workers_share_the_processors(small_job, monkeypatch):
         worker_devices(job)
 
 
-#: References that wait until two devices were used; the device of the first is lost on its first call.
+#: References that wait until two devices were used; the device of the first reference is lost at its first call.
 PLUGIN = """
 import os, pathlib, time
 import gahbench
@@ -335,7 +335,7 @@ scoring: {sigmas: [0.1], images: 2, metrics: [psnr]}
 
 
 @pytest.mark.processes
-def test_two_devices_get_their_units_and_a_lost_one_costs_one(tmp_path, monkeypatch, figures_not_rendered):
+def test_two_devices_are_used_and_a_lost_device_affects_one_unit(tmp_path, monkeypatch, figures_not_rendered):
     add_fake_devices(monkeypatch)
     (tmp_path / "calls").mkdir()
     monkeypatch.setenv("CALLS", str(tmp_path / "calls"))

@@ -1,4 +1,4 @@
-"""A run passed on to trackers: what they get, once, in order, and that no run fails by them."""
+"""Tests of trackers: they receive values once and in order, and their errors do not end a run."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ UNET = "unet[width=2,levels=1] on discs[size=16] (seed 0)"
 
 
 class Memo(Tracker):
-    """Keeps what it is called with, and fails in one of the calls."""
+    """A tracker that records its calls, and fails in one of them."""
 
     def __init__(self, fails=""):
         self.fails, self.calls = fails, []
@@ -50,7 +50,7 @@ def progress(step, psnr=None, fraction=0.5):
     return {"step": step, "fraction": fraction, "loss": 1 / step, "psnr": psnr}
 
 
-def test_a_tracker_gets_each_value_once_and_in_order(done):
+def test_a_tracker_receives_each_value_once_and_in_order(done):
     folder, units, results = done
     memo = Memo()
     tracker_hooks = TrackerHooks("memo", memo)
@@ -63,19 +63,24 @@ def test_a_tracker_gets_each_value_once_and_in_order(done):
     tracker_hooks.run_finished(results)
     tracker_hooks.finish()
     tracker_hooks.finish()
-    name, where, suite = memo.calls[0]
-    assert (name, where) == ("start", folder)
+    name, path, suite = memo.calls[0]
+    assert (name, path) == ("start", folder)
     assert (suite["suite"], suite["units"], suite["todo"]) == ("tiny", 7, 6)
     assert (suite["splits"], suite["sigmas"], suite["metrics"]) == (["test", "train"], [0.1, 0.3], ["psnr"])
     assert list(suite["training"]) == [UNET]
     assert suite["training"][UNET]["steps"] == 12
     training = [call[2:] for call in memo.calls if call[0] == "training"]
-    # Of the history, which has the steps 6 and 12, only what is later than what was reported.
+    # The history has the steps 6 and 12, of which only 12 is later than the reported progress.
     assert [step for step, _ in training] == [5, 7, 8, 12]
     assert [values.get("validation_psnr") for _, values in training[:3]] == [None, 20.0, None]
     assert set(training[3][1]) == {"loss", "validation_psnr"}
     # The identity leaves the noise: -20 log10(sigma), in closed form.
-    identity = [values for name, row, *rest in memo.calls if row == "identity on discs[size=16]" for values in rest]
+    identity = [
+        values
+        for name, row, *values_list in memo.calls
+        if row == "identity on discs[size=16]"
+        for values in values_list
+    ]
     assert identity == [
         pytest.approx({"psnr/0.1": 20.0, "psnr/0.3": 10.4576}, abs=1e-4),
         pytest.approx({"psnr on train/0.1": 20.0, "psnr on train/0.3": 10.4576}, abs=1e-4),
@@ -84,7 +89,7 @@ def test_a_tracker_gets_each_value_once_and_in_order(done):
     assert [call for call in memo.calls if call[0] == "finish"] == [("finish", results)]
 
 
-def test_a_history_that_nobody_reported_is_logged_whole(done):
+def test_a_history_without_reported_progress_is_logged_completely(done):
     folder, units, _ = done
     memo = Memo()
     tracker_hooks = TrackerHooks("memo", memo)
@@ -102,7 +107,7 @@ def follow(tracker_hooks, folder, units, results):
 
 
 @pytest.mark.parametrize("call", ["start", "training", "scores", "finish"])
-def test_a_tracker_that_fails_is_given_up_with_one_warning(done, call):
+def test_a_failing_tracker_gives_one_warning_and_is_not_called_again(done, call):
     folder, units, results = done
     memo = Memo(call)
     tracker_hooks = TrackerHooks("memo", memo)
@@ -131,7 +136,7 @@ def test_a_run_of_two_parts_starts_and_finishes_its_trackers_once(done, monkeypa
 
 
 @pytest.mark.processes
-def test_a_tracker_of_a_file_is_called_in_this_process_of_what_workers_do(write_suite, tmp_path, figures_not_rendered):
+def test_a_tracker_of_a_plugin_file_is_called_in_the_main_process(write_suite, tmp_path, figures_not_rendered):
     plugin = tmp_path / "memo.py"
     plugin.write_text(
         "import os\nimport gahbench\n\n"

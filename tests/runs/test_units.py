@@ -1,4 +1,4 @@
-"""Units in this process, as engines run them: events, failures with their reasons, and what is not believed."""
+"""Tests of units in this process, as engines run them: events, failures and lost devices."""
 
 import errno
 import json
@@ -56,7 +56,7 @@ def ended(error, job, stopped=False, **options):
         (Stopped(), "Stopped: raised without a request to stop"),
     ],
 )
-def test_whatever_is_raised_is_a_failure_in_one_line(job, error, reason):
+def test_any_error_of_a_unit_is_reported_in_one_line(job, error, reason):
     end = ended(error, job)
     assert end["event"] == "failed"
     assert end["error"].startswith(reason)
@@ -64,31 +64,31 @@ def test_whatever_is_raised_is_a_failure_in_one_line(job, error, reason):
     end["traceback"].encode()
 
 
-def test_long_texts_are_cut_and_stopping_counts_on_request(job):
+def test_long_errors_are_shortened_and_stopping_counts_only_on_request(job):
     end = ended(ValueError("x" * 20_000_000), job)
     assert len(end["error"]) < 3000
     assert len(end["traceback"]) < 30_000
     assert ended(Stopped(), job, stopped=True) == {"event": "stopped"}
 
 
-def test_an_interrupt_is_a_plugins_own_where_no_other_can_arrive(job):
+def test_an_interrupt_in_a_worker_process_is_a_failure_of_the_unit(job):
     assert ended(KeyboardInterrupt(), job, interruptible=False)["error"] == "KeyboardInterrupt"
     with pytest.raises(KeyboardInterrupt):
         ended(KeyboardInterrupt(), job)
 
 
-def test_a_results_folder_that_fails_is_no_failure_of_a_unit(job):
+def test_errors_of_the_results_folder_are_raised_and_not_failures_of_a_unit(job):
     out_of_reach = ResultsError("done.json: cannot be read")
     out_of_reach.__cause__ = OSError(errno.ESTALE, "stale file handle")
     for error in (StorageError(errno.EPERM, "not permitted", "a/b"), out_of_reach):
         with pytest.raises(StorageError, match=r"a/b|done\.json"):
             ended(error, job)
-    # A plugin's own error, and that of a file that can be read and is not what was written, are failures.
+    # Errors raised by a plugin, and errors of damaged files, are failures of the unit.
     for error in (PermissionError(errno.EPERM, "not permitted"), DamagedError("changed")):
         assert ended(error, job)["event"] == "failed"
 
 
-def test_a_file_system_that_fails_ends_a_run_in_this_process_and_fails_no_unit(job, monkeypatch):
+def test_an_error_of_the_file_system_ends_an_inline_run_and_fails_no_unit(job, monkeypatch):
 
     def refuse(folder, *arguments, **options):
         raise OSError(errno.EPERM, "Operation not permitted", str(folder))
@@ -101,20 +101,20 @@ def test_a_file_system_that_fails_ends_a_run_in_this_process_and_fails_no_unit(j
     assert Leases(job.store.leases).names() == set()
 
 
-def test_a_checkpoint_that_is_not_what_it_says_is_kept_with_a_note(job, events):
+def test_a_damaged_checkpoint_is_moved_away_with_a_note(job, events):
     fit = next(unit for unit in job.units if unit.kind == "fit")
     (job.store.begin(fit).folder / "checkpoint-5.pt").write_bytes(b"rubbish")
     assert gahbench.UnitRunner(job).run(fit) == "finished"
     (note,) = [event.details["text"] for event in events if event.kind == "note"]
-    place = job.store.folder / "damaged" / f"{fit.folder}.partial-checkpoint-5.pt"
+    moved = job.store.folder / "damaged" / f"{fit.folder}.partial-checkpoint-5.pt"
     assert note.startswith("cannot resume from checkpoint-5.pt: its content does not match its digest; the")
-    assert note.endswith(str(place))
-    assert place.read_bytes() == b"rubbish"
+    assert note.endswith(str(moved))
+    assert moved.read_bytes() == b"rubbish"
     write_plan(job.store.folder, RecordedPlan("tiny", (RecordedUnit(fit),), EMPTY_BOARD))
     assert status(job.store.folder).damaged == 0
 
 
-def test_what_the_store_does_not_hold_has_not_finished(job, events, monkeypatch):
+def test_a_unit_that_the_store_does_not_hold_has_failed(job, events, monkeypatch):
     monkeypatch.setattr(Worker, "run", lambda worker, unit: {"event": "finished", "seconds": 0.0})
     assert gahbench.UnitRunner(job).run(job.units[0]) == "failed"
     assert job.store.failure(job.units[0]) == NOT_STORED
@@ -132,8 +132,8 @@ def lose_device(monkeypatch):
     monkeypatch.setattr("gahbench.devices.hardware.Cpu.synchronise", fail)
 
 
-def test_a_unit_whose_device_was_lost_has_neither_finished_nor_failed(job, monkeypatch):
-    # The text does not decide, nor does what the error was raised from.
+def test_a_unit_whose_device_was_lost_counts_neither_as_finished_nor_as_failed(job, monkeypatch):
+    # Neither the text of an error nor its cause decides whether the device was lost.
     circular = ValueError("could not denoise")
     circular.__cause__ = circular
     for error in (GONE, circular):
@@ -156,8 +156,8 @@ def test_memory_is_freed_after_a_unit_unless_its_device_was_lost(job, monkeypatc
     assert freed == ["heap", "device", "heap"]
 
 
-def test_a_lost_device_is_noticed_at_the_end_of_a_unit_that_hid_its_error(job, events, monkeypatch):
-    """An audit takes any error of a denoiser for a mark."""
+def test_a_lost_device_is_noticed_even_if_the_unit_caught_its_error(job, events, monkeypatch):
+    """An audit turns any error of a denoiser into a mark."""
     lose_device(monkeypatch)
     runner = gahbench.UnitRunner(job)
     unit = runner.next()
@@ -170,7 +170,7 @@ def test_a_lost_device_is_noticed_at_the_end_of_a_unit_that_hid_its_error(job, e
     assert gahbench.UnitRunner(job).run(unit) == "finished"
 
 
-def test_notes_on_batches_that_were_halved_are_recorded_with_the_unit(job, monkeypatch):
+def test_notes_about_reduced_batches_are_recorded_with_the_unit(job, monkeypatch):
     monkeypatch.setattr("gahbench.runs.worker.take_memory_notes", lambda: ["out of memory: computed in batches of 1"])
     runner = gahbench.UnitRunner(job)
     for unit in (runner.next(), next(unit for unit in job.units if unit.kind == "fit")):
@@ -202,7 +202,7 @@ class Threads(gahbench.Engine):
 """
 
 
-def test_a_unit_reports_its_start_its_progress_and_its_end_if_no_other_process_does_it(job, events):
+def test_a_runner_reports_events_unless_another_process_does_the_unit(job, events):
     runner, fit, other = gahbench.UnitRunner(job), job.units[0], Queue(job.units, job.store)
     assert fit.kind == "fit"
     assert other.claim(fit)
@@ -219,21 +219,21 @@ def test_a_unit_reports_its_start_its_progress_and_its_end_if_no_other_process_d
     assert gahbench.UnitRunner(job).run(fit) == "elsewhere"
 
 
-def test_a_unit_that_is_stopped_is_still_to_be_done(job, events):
+def test_a_stopped_unit_is_not_done(job, events):
     job.stop.set()
     assert gahbench.UnitRunner(job).run(job.units[0]) == "stopped"
     assert [event.kind for event in events] == ["started", "stopped"]
     assert not job.store.is_done(job.units[0])
 
 
-def test_an_engine_can_be_written_with_what_is_public(tmp_path):
+def test_an_engine_can_be_written_with_the_public_interface(tmp_path):
     file = tmp_path / "threads.py"
     file.write_text(ENGINE)
     (report,) = check_file(file)
     assert report.passed, str(report)
 
 
-def test_units_come_when_what_they_need_is_done(job):
+def test_next_returns_only_units_whose_needs_are_done(job):
     runner, done = gahbench.UnitRunner(job), []
     while runner.left:
         unit = runner.next()
@@ -244,7 +244,7 @@ def test_units_come_when_what_they_need_is_done(job):
     assert runner.next() is None
 
 
-def test_units_that_other_processes_do_are_followed_by_the_store(job, events):
+def test_watch_reports_units_that_other_processes_do(job, events):
     watch, other, (fit, *_, score) = gahbench.Watch(job), Queue(job.units, job.store), job.units
     assert other.claim(fit)
     assert watch.update() == len(job.units)
@@ -257,14 +257,14 @@ def test_units_that_other_processes_do_are_followed_by_the_store(job, events):
     other.close()
 
 
-def test_the_command_of_engines_names_the_folder_and_the_device(job):
+def test_the_work_command_names_the_folder_and_the_device(job):
     job.device = "cpu"
     command = gahbench.work_command(job)
     assert command[0] == sys.executable
     assert command[-4:] == ["work", str(job.store.folder.resolve()), "--device", "cpu"]
 
 
-def test_a_worker_gets_its_threads_and_its_gpu(monkeypatch):
+def test_the_environment_of_a_worker_sets_its_threads_and_gpu(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     variables = worker_environment(3, Cuda("cuda:1").environment)
     assert variables["OMP_NUM_THREADS"] == variables["MKL_NUM_THREADS"] == "3"

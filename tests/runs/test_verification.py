@@ -1,4 +1,4 @@
-"""Verification: files are compared with their checksums, and samples of scores and fits are computed again."""
+"""Tests of verification: files are compared with checksums, and samples of scores and fits computed again."""
 
 import json
 import random
@@ -60,7 +60,7 @@ def folder(done, tmp_path):
 
 @pytest.fixture
 def units_here(monkeypatch):
-    """Units are computed again in this process: worker processes take seconds to start."""
+    """Compute units again in this process, since worker processes take seconds to start."""
 
     def do(job):
         runner = gahbench.UnitRunner(job)
@@ -84,12 +84,12 @@ def edit_score(unit, old, new):
 
 
 @pytest.mark.processes
-def test_scores_and_fits_repeat_in_worker_processes(folder):
-    found = verify(folder, units=3, workers=1)
-    assert (found.repeats, len(found.rescored), len(found.refitted)) == (True, 3, 1)
+def test_verification_succeeds_in_worker_processes(folder):
+    outcome = verify(folder, units=3, workers=1)
+    assert (outcome.repeats, len(outcome.rescored), len(outcome.refitted)) == (True, 3, 1)
 
 
-def test_scores_repeat_and_an_edited_one_does_not(folder, units_here, command):
+def test_scores_repeat_and_an_edited_score_does_not(folder, units_here, command):
     verify = command("verify")
     before = sorted(file.name for file in (folder / "units").iterdir())
     status, printed, _ = verify(folder)
@@ -110,7 +110,7 @@ def test_scores_repeat_and_an_edited_one_does_not(folder, units_here, command):
 
 
 @pytest.mark.parametrize(
-    ("stored", "here", "says"),
+    ("stored", "here", "message"),
     [
         ({}, {}, ""),
         ({"kind": "oracle"}, {}, "the field 'kind' is oracle in the folder, and classical here"),
@@ -119,37 +119,40 @@ def test_scores_repeat_and_an_edited_one_does_not(folder, units_here, command):
         ({"marks": ["is off by 0.022 σ"]}, {"marks": ["is off by 0.021 σ", "uses more"]}, "folder: uses more"),
     ],
 )
-def test_facts_that_decide_who_ranks_are_compared(done, folder, stored, here, says):
+def test_recorded_kind_parameters_and_marks_are_compared(done, folder, stored, here, message):
     stores = Store(folder), Store(shutil.copytree(done, folder.parent / "here"))
     (unit,) = units_of(folder, entrant="visu-shrink[sym4]", metric="psnr")
     for store, facts in zip(stores, (stored, here), strict=True):
         forge_done(store.path(unit), **facts)
-    found = _compare_score(unit, *stores)
-    assert found.ending == ("different" if says else "equal")
-    assert says in found.detail
+    outcome = _compare_score(unit, *stores)
+    assert outcome.ending == ("different" if message else "equal")
+    assert message in outcome.detail
 
 
-def test_damaged_files_are_named_and_not_computed_again(folder, units_here):
+def test_damaged_units_are_reported_and_not_computed_again(folder, units_here):
     unit = score_of(folder, "identity")
     (unit / "scores.csv").write_text((unit / "scores.csv").read_text().replace("1", "2"))
-    found = verify(folder, units=1, fits=0, seed=0, workers=1)
-    (text,) = found.damaged
+    outcome = verify(folder, units=1, fits=0, seed=0, workers=1)
+    (text,) = outcome.damaged
     assert "scores.csv: damaged" in text
-    assert not found.repeats
-    assert (found.checked, [one.repeats for one in found.rescored]) == (16, [True])
+    assert not outcome.repeats
+    assert (outcome.checked, [repetition.repeats for repetition in outcome.rescored]) == (16, [True])
 
 
-def test_a_forged_fit_is_named_in_json(folder, units_here, command):
+def test_the_json_output_reports_a_forged_fit(folder, units_here, command):
     forge_done(folder / "units" / fit_of(folder).folder, steps=2)
     status, printed, _ = command("verify")(folder, "--fits", 4, "--units", 1, "--json")
-    found = json.loads(printed)
-    assert (status, found["repeats"], found["chance"]) == (1, False, 1.0)
-    (said,) = [one for one in found["fits"] if one["ending"] != "equal"]
-    assert (said["ending"], said["detail"]) == ("different", "the field 'steps' is 2 in the folder, and 3 here")
-    assert [one["ending"] for one in found["scores"]] == ["equal"]
+    outcome = json.loads(printed)
+    assert (status, outcome["repeats"], outcome["chance"]) == (1, False, 1.0)
+    (fit_record,) = [repetition for repetition in outcome["fits"] if repetition["ending"] != "equal"]
+    assert (fit_record["ending"], fit_record["detail"]) == (
+        "different",
+        "the field 'steps' is 2 in the folder, and 3 here",
+    )
+    assert [repetition["ending"] for repetition in outcome["scores"]] == ["equal"]
 
 
-def test_a_missing_plugin_is_said(units_here, tmp_path):
+def test_a_missing_plugin_is_reported(units_here, tmp_path):
     suite, plugin = tmp_path / "verified.yaml", tmp_path / "half.py"
     suite.write_text(SUITE)
     plugin.write_text(HALF)
@@ -157,13 +160,15 @@ def test_a_missing_plugin_is_said(units_here, tmp_path):
     assert run(suite, out, threads=1, entrants=["half"], plugins=[plugin], only=["identity"]).failed == 0
     (copied,) = json.loads((out / "plan.json").read_text())["plugins"]
     (out / copied).write_text("")
-    found = verify(out, units=9, fits=0, workers=1)
-    failed = [one for one in found.rescored if not one.repeats]
-    assert [(one.ending, one.unit.entrant, "half" in one.detail) for one in failed] == [("failed", "half", True)] * 2
-    assert len(found.rescored) == 4
+    outcome = verify(out, units=9, fits=0, workers=1)
+    failed = [repetition for repetition in outcome.rescored if not repetition.repeats]
+    assert [(repetition.ending, repetition.unit.entrant, "half" in repetition.detail) for repetition in failed] == [
+        ("failed", "half", True)
+    ] * 2
+    assert len(outcome.rescored) == 4
 
 
-def test_a_published_board_has_nothing_to_verify(folder):
+def test_a_folder_without_scores_cannot_be_verified(folder):
     for unit in (folder / "units").glob("score-*"):
         shutil.rmtree(unit)
     with pytest.raises(ResultsError, match="has no finished score; expected a results folder with its units"):
@@ -182,9 +187,9 @@ def refit_of(folder, entrant="bf-cnn", fit=None):
             computed.append(unit)
 
     fit = fit or fit_of(folder, entrant)
-    (found,) = repeat_fits([fit], units, store, run)
-    assert found.unit == fit
-    return found, computed
+    (outcome,) = repeat_fits([fit], units, store, run)
+    assert outcome.unit == fit
+    return outcome, computed
 
 
 def fit_of(folder, entrant="bf-cnn", seed=0):
@@ -197,10 +202,10 @@ def fit_of(folder, entrant="bf-cnn", seed=0):
 
 def edit(folder, unit, scale=None, file="weights.safetensors", **facts):
     """Edit the record of a unit, and scale its weights, with all checksums."""
-    place = folder / "units" / unit.folder
+    unit_folder = folder / "units" / unit.folder
     if scale is not None:
-        save_file({name: scale * value for name, value in load_file(place / file).items()}, place / file)
-    forge_done(place, *(() if scale is None else (file,)), **facts)
+        save_file({name: scale * value for name, value in load_file(unit_folder / file).items()}, unit_folder / file)
+    forge_done(unit_folder, *(() if scale is None else (file,)), **facts)
 
 
 def elsewhere(folder, unit):
@@ -210,85 +215,89 @@ def elsewhere(folder, unit):
 
 @pytest.mark.parametrize("entrant", ["bf-cnn", "linear"])
 def test_an_honest_fit_repeats_to_the_last_bit(folder, entrant):
-    found, computed = refit_of(folder, entrant)
-    assert (found.ending, found.detail) == ("equal", "")
+    outcome, computed = refit_of(folder, entrant)
+    assert (outcome.ending, outcome.detail) == ("equal", "")
     assert [unit.kind for unit in computed] == ["fit", "score"]
 
 
 @pytest.mark.parametrize("file", ["weights.safetensors", "snapshot-1.safetensors"])
-def test_other_weights_in_the_same_environment_are_named(folder, file):
+def test_different_weights_in_the_same_environment_are_reported(folder, file):
     edit(folder, fit_of(folder), scale=1.02, file=file)
-    found, computed = refit_of(folder)
-    assert found.ending == "different"
-    assert found.detail.startswith("its weights differ in the same environment: PSNR ")
+    outcome, computed = refit_of(folder)
+    assert outcome.ending == "different"
+    assert outcome.detail.startswith("its weights differ in the same environment: PSNR ")
     assert len(computed) == 2
 
 
-@pytest.mark.parametrize("why", [{"resumed": True}, {"notes": ["begun in bfloat16, goes on in float32"]}, {}])
-def test_weights_may_differ_where_a_part_was_trained_elsewhere(folder, why):
+@pytest.mark.parametrize("record_change", [{"resumed": True}, {"notes": ["begun in bfloat16, goes on in float32"]}, {}])
+def test_weights_may_differ_if_a_part_was_trained_in_another_environment(folder, record_change):
     fit = fit_of(folder)
-    edit(folder, fit, scale=1 + 1e-6, **(why or elsewhere(folder, fit)))
-    found, _ = refit_of(folder)
-    assert found.ending == "close"
-    assert found.detail == "its weights differ, but its PSNR does not"
+    edit(folder, fit, scale=1 + 1e-6, **(record_change or elsewhere(folder, fit)))
+    outcome, _ = refit_of(folder)
+    assert outcome.ending == "close"
+    assert outcome.detail == "its weights differ, but its PSNR does not"
 
 
-def test_scores_of_another_network_are_named_in_any_environment(folder):
+def test_scores_of_another_network_are_reported_in_any_environment(folder):
     fit = fit_of(folder)
     edit(folder, fit, scale=1.5, **elsewhere(folder, fit))
     score = next(unit for unit in require_plan(folder).shown if unit.requires == fit.key and unit.metric == "psnr")
     file = folder / "units" / score.folder / "scores.csv"
     head, *lines = file.read_text().splitlines()
-    place = head.split(",").index("value")
+    column = head.split(",").index("value")
     rows = [line.split(",") for line in lines]
     for row in rows:
-        row[place] = repr(float(row[place]) + 30)
+        row[column] = repr(float(row[column]) + 30)
     file.write_text("\n".join([head, *map(",".join, rows)]) + "\n")
     forge_done(file.parent, file.name)
-    found, computed = refit_of(folder)
-    assert found.ending == "different"
-    assert "from the mean of 3 seeds trained here, allowed: " in found.detail
-    # One degree of freedom is stored, of the other row: two further seeds make it three.
+    outcome, computed = refit_of(folder)
+    assert outcome.ending == "different"
+    assert "from the mean of 3 seeds trained here, allowed: " in outcome.detail
+    # The other row gives one degree of freedom, and two further seeds make it three.
     assert [unit.kind for unit in computed] == ["fit", "score"] * 3
     assert {unit.seed for unit in computed} == {0, 1, 2}
 
 
 @pytest.mark.parametrize(
-    ("facts", "says"),
+    ("facts", "message"),
     [
         ({"steps": 40}, "the field 'steps' is 40 in the folder, and 3 here"),
         ({"parameters": 1}, "the field 'parameters' is 1 in the folder, and"),
     ],
 )
-def test_facts_of_the_board_are_compared(folder, facts, says):
+def test_recorded_steps_and_parameters_are_compared(folder, facts, message):
     edit(folder, fit_of(folder), **facts)
-    found, _ = refit_of(folder)
-    assert found.ending == "different"
-    assert says in found.detail
+    outcome, _ = refit_of(folder)
+    assert outcome.ending == "different"
+    assert message in outcome.detail
 
 
-def test_seconds_that_are_far_off_are_said(folder):
+def test_very_different_training_times_are_reported(folder):
     edit(folder, fit_of(folder), train_seconds=5000.0)
-    found, _ = refit_of(folder)
-    assert found.ending == "equal"
-    assert found.detail.endswith("here and 1 h 23 min in the folder")
+    outcome, _ = refit_of(folder)
+    assert outcome.ending == "equal"
+    assert outcome.detail.endswith("here and 1 h 23 min in the folder")
 
 
-def test_a_recipe_that_is_not_that_of_the_key_is_named(folder):
+def test_a_training_that_does_not_match_the_key_is_reported(folder):
     fit = fit_of(folder)
     training = {**fit.payload["training"], "batch_size": 3}
-    found, _ = refit_of(folder, fit=replace(fit, payload={**fit.payload, "training": training}))
-    assert (found.ending, found.detail) == ("different", "its training and seed in plan.json do not match its key")
+    outcome, _ = refit_of(folder, fit=replace(fit, payload={**fit.payload, "training": training}))
+    assert (outcome.ending, outcome.detail) == ("different", "its training and seed in plan.json do not match its key")
 
 
-def test_one_short_fit_is_chosen_by_default_and_any_on_request(folder):
+def test_one_short_fit_is_chosen_by_default_and_any_number_on_request(folder):
     store = Store(folder)
     units = list(require_plan(folder).shown)
     for seed in (0, 1):
         edit(folder, fit_of(folder, "linear", seed), train_seconds=MAX_SECONDS)
     by_default = [choose_fits(units, store, None, random.Random(seed)) for seed in range(20)]
-    assert {(len(one.chosen), one.among, one.trained) for one in by_default} == {(1, 2, 4)}
-    assert {one.chosen[0].folder for one in by_default} == {fit_of(folder, seed=seed).folder for seed in (0, 1)}
+    assert {
+        (len(chosen_sample.chosen), chosen_sample.among, chosen_sample.trained) for chosen_sample in by_default
+    } == {(1, 2, 4)}
+    assert {chosen_sample.chosen[0].folder for chosen_sample in by_default} == {
+        fit_of(folder, seed=seed).folder for seed in (0, 1)
+    }
     assert len(choose_fits(units, store, 9, random.Random(0)).chosen) == 4
     assert choose_fits(units, store, 0, random.Random(0)).chosen == ()
     without_psnr = [unit for unit in units if unit.metric != "psnr"]
@@ -302,14 +311,14 @@ def changed(by, part=None):
     return [(sigma, image, value + by * (part in (None, name)), name) for sigma, image, value, name in ROWS]
 
 
-def test_equal_environments_give_equal_bits_and_others_equal_numbers():
+def test_scores_must_be_equal_in_equal_environments_and_close_in_others():
     assert compare(ROWS, ROWS, True)[0] == compare(ROWS, ROWS, False)[0] == "equal"
     assert compare(ROWS, changed(1e-9), True)[0] == "different"
     assert compare(ROWS, changed(0.9 * TOLERANCE * 21.5), False)[0] == "close"
     # Each part is compared for itself.
     assert compare(ROWS, changed(1.1 * TOLERANCE * 21.5, "other"), False)[0] == "different"
     assert compare(ROWS, ROWS[1:], False)[0] == "different"
-    # A second value of a place would change the mean.
+    # A second value for the same noise level, image and part would change the mean.
     assert compare([*ROWS, (*ROWS[0][:2], 90.0, ROWS[0][3])], ROWS, True)[0] == "different"
 
 
@@ -318,12 +327,12 @@ def test_marks_are_compared_without_their_numbers():
     assert find_missing_mark(["differs by 0.021 σ"], ["differs by 0.022 σ", "uses more"]) == "uses more"
 
 
-def test_levels_are_means_over_images_then_over_levels():
+def test_mean_levels_averages_over_images_and_then_over_levels():
     rows = [(0.3, 0, 10.0, ""), (0.1, 0, 20.0, ""), (0.1, 1, 22.0, ""), (0.1, 0, 99.0, "part")]
     assert mean_levels(rows).tolist() == [21.0, 10.0, 15.5]
 
 
-def test_the_spread_is_pooled_over_rows_and_bounds_are_those_of_students_t():
+def test_the_spread_is_pooled_over_rows_and_bounds_follow_students_t():
     rows = [[np.array([1.0]), np.array([3.0])], [np.array([5.0]), np.array([6.0]), np.array([7.0])], [np.array([9.0])]]
     spread = Spread.pooled(rows)
     # Squares 2 and 2, with 1 and 2 degrees of freedom.
@@ -336,7 +345,7 @@ def test_the_spread_is_pooled_over_rows_and_bounds_are_those_of_students_t():
 
 
 @pytest.mark.parametrize(("further", "seeds"), [(0, 2), (3, 0), (3, 2)])
-def test_honest_fits_differ_as_rarely_as_stated_and_better_ones_are_found(further, seeds):
+def test_honest_fits_are_rarely_reported_and_forged_fits_are_found(further, seeds):
     draw = np.random.default_rng(0)
 
     def run(count):
@@ -354,8 +363,8 @@ def test_honest_fits_differ_as_rarely_as_stated_and_better_ones_are_found(furthe
     assert np.mean([not agrees(4.0) for _ in range(100)]) > 0.9
 
 
-def test_one_forged_seed_does_not_hide_behind_the_spread_that_it_makes():
-    honest = [np.array([20.0 + 0.1 * place]) for place in range(3)]
+def test_a_forged_seed_does_not_widen_its_own_bounds():
+    honest = [np.array([20.0 + 0.1 * seed]) for seed in range(3)]
     stored = np.array([24.0])
     is_close, detail = compare_retrained(stored, honest[:2], [honest[2]], [honest])
     assert not is_close

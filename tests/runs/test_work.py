@@ -1,4 +1,4 @@
-"""`work`: any number of processes finish a planned folder; losing any of them loses nothing."""
+"""Tests of ``gahbench work``: any number of processes finish a planned folder, even if some of them are killed."""
 
 import os
 import re
@@ -35,7 +35,7 @@ def plan(suite, folder, plugins=(), entrants=(), threads=1):
 
 @pytest.fixture
 def out(long_run, tmp_path):
-    """A folder with the plan of the suite whose fits take seconds."""
+    """A results folder with the plan of a suite whose fits take seconds."""
     plan(long_run / "long.yaml", tmp_path / "out")
     return tmp_path / "out"
 
@@ -49,19 +49,19 @@ def start(folder, *options, **variables):
     )
 
 
-def test_processes_share_the_units_and_give_the_board_of_one(long_run, out):
+def test_several_processes_share_the_units_and_give_the_same_board(long_run, out):
     processes = [start(out, "--workers", "1") for _ in range(2)]
     logs = [process.communicate(timeout=240)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     finished = re.findall(r"\d\d:\d\d:\d\d (.*): done in", "\n".join(logs))
-    # Each of them once, and by both.
+    # Each unit was done once, and both processes did some.
     assert sorted(finished) == sorted(unit.label for unit in require_plan(out).shown)
     assert all(": done in" in log for log in logs)
     assert board(out).equals(board(long_run / "whole"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])
-def test_a_signal_has_it_write_a_checkpoint_and_end_and_no_unit_fails(long_run, out, number):
+def test_a_signal_ends_the_process_after_a_checkpoint_and_no_unit_fails(long_run, out, number):
     process = start(out, "--workers", "1")
     wait_for_checkpoint(out)
     process.send_signal(number)
@@ -78,13 +78,13 @@ def test_a_signal_has_it_write_a_checkpoint_and_end_and_no_unit_fails(long_run, 
     assert not list(out.glob("units/*.partial*"))
 
 
-def test_a_signal_to_all_processes_of_a_job_is_no_loss(long_run, out):
-    """Schedulers that confine jobs in control groups end every process in them, workers too, in any order."""
+def test_a_signal_to_all_processes_of_a_job_does_not_lose_the_unit(long_run, out):
+    """Schedulers that confine jobs in control groups signal every process in them, in any order."""
     process = start(out, "--workers", "1")
     wait_for_checkpoint(out)
     for pid in children(process.pid):
         os.kill(pid, signal.SIGTERM)
-    # Time enough to be noticed, if it died.
+    # If the worker had died, the process would notice within this time.
     time.sleep(1)
     process.terminate()
     log = process.communicate(timeout=60)[1]
@@ -93,55 +93,55 @@ def test_a_signal_to_all_processes_of_a_job_is_no_loss(long_run, out):
     assert list(Store(out).leases.glob("[!.]*")) == []
 
 
-def test_what_a_killed_process_did_is_taken_over_by_another(long_run, out):
-    one = start(out, "--workers", "1")
+def test_the_unit_of_a_killed_process_is_taken_over(long_run, out):
+    unit = start(out, "--workers", "1")
     wait_for_checkpoint(out)
     two = start(out, "--workers", "1")
-    one.kill()
-    one.communicate()
+    unit.kill()
+    unit.communicate()
     two.communicate(timeout=240)
     assert two.returncode == 0
     assert board(out).equals(board(long_run / "whole"))
 
 
-def test_a_process_that_fell_silent_loses_its_unit_and_drops_what_it_did(long_run, out):
-    """As one whose machine is out of reach: two copies run, and the first that is whole counts."""
+def test_a_silent_process_loses_its_unit_and_discards_its_attempt(long_run, out):
+    """Two attempts at the unit run, as if a machine were out of reach, and the first complete attempt counts."""
     lease = {"GAHBENCH_LEASE_SECONDS": "2"}
-    one = start(out, "--workers", "1", **lease)
+    unit = start(out, "--workers", "1", **lease)
     wait_for_checkpoint(out)
-    # The worker goes on, unseen.
-    one.send_signal(signal.SIGSTOP)
+    # Only the parent is stopped; its worker continues.
+    unit.send_signal(signal.SIGSTOP)
     two = start(out, "--workers", "1", **lease)
     log = two.communicate(timeout=240)[1]
     assert (two.returncode, log.count("failed:")) == (0, 0)
     before = times(out)
-    one.send_signal(signal.SIGCONT)
-    one.communicate(timeout=60)
-    assert one.returncode == 0
+    unit.send_signal(signal.SIGCONT)
+    unit.communicate(timeout=60)
+    assert unit.returncode == 0
     assert times(out) == before
     assert board(out).equals(board(long_run / "whole"))
 
 
-def test_plugin_files_travel_in_the_folder(dry_runs_here, tmp_path):
-    home = tmp_path / "mine"
-    (home / "pack").mkdir(parents=True)
-    (home / "tiny.yaml").write_text(TINY)
-    (home / "helper.py").write_text("def again(x):\n    return x\n")
+def test_plugin_files_are_copied_into_the_folder(dry_runs_here, tmp_path):
+    source = tmp_path / "mine"
+    (source / "pack").mkdir(parents=True)
+    (source / "tiny.yaml").write_text(TINY)
+    (source / "helper.py").write_text("def again(x):\n    return x\n")
     body = "        from helper import again\n        return again(noisy - self.noise(noisy))"
-    (home / "one.py").write_text(PLUGIN.format(name="one", body=body))
-    (home / "pack" / "__init__.py").write_text(
+    (source / "one.py").write_text(PLUGIN.format(name="one", body=body))
+    (source / "pack" / "__init__.py").write_text(
         PLUGIN.format(name="packed", body="        return noisy * float(Path(FILE).read_text()) - self.noise(noisy)")
         + '\nfrom pathlib import Path\nFILE = Path(__file__).with_name("factor.txt")\n'
     )
-    (home / "pack" / "factor.txt").write_text("1.0")
-    plan(home / "tiny.yaml", tmp_path / "out", [home / "one.py", home / "pack"], ["one", "packed"])
-    shutil.rmtree(home)
+    (source / "pack" / "factor.txt").write_text("1.0")
+    plan(source / "tiny.yaml", tmp_path / "out", [source / "one.py", source / "pack"], ["one", "packed"])
+    shutil.rmtree(source)
     outcome = work(tmp_path / "out", workers=1)
     assert (outcome.done, outcome.failed, outcome.left) == (13, 0, 0)
     assert {"one", "packed"} <= set(board(tmp_path / "out")["entrant"])
 
 
-def test_other_code_of_a_plugin_is_refused_and_fails_nothing(dry_runs_here, write_suite, write_plugin, tmp_path):
+def test_changed_plugin_code_is_refused_and_no_unit_fails(dry_runs_here, write_suite, write_plugin, tmp_path):
     out, plugin = tmp_path / "out", write_plugin("mine", "return noisy - self.noise(noisy)")
     plan(write_suite(), out, [plugin], ["mine"])
     (copy,) = out.glob("plugins/*/mine.py")
@@ -154,19 +154,20 @@ def test_other_code_of_a_plugin_is_refused_and_fails_nothing(dry_runs_here, writ
     assert list(store.leases.glob("[!.]*")) == []
 
 
-def test_other_code_of_gahbench_is_refused_with_the_names_of_the_files(write_suite, tmp_path):
+def test_changed_code_of_gahbench_is_refused_with_the_names_of_the_files(write_suite, tmp_path):
     out = tmp_path / "out"
     plan(write_suite(), out)
     before = require_plan(out)
     units = tuple(
-        replace(one, unit=replace(one.unit, document={**one.unit.document, "code": "0" * 64})) for one in before.units
+        replace(planned, unit=replace(planned.unit, document={**planned.unit.document, "code": "0" * 64}))
+        for planned in before.units
     )
     write_plan(out, replace(before, units=units, code={**before.code, "gahbench/training/trainer.py": "1" * 64}))
     with pytest.raises(ResultsError, match=r"was planned with other code of gahbench: .*gahbench/training/trainer\.py"):
         work(out)
 
 
-def test_a_unit_that_kills_whatever_does_it_fails_with_the_reason(dry_runs_here, write_suite, write_plugin, tmp_path):
+def test_a_unit_that_kills_its_processes_fails_with_the_reason(dry_runs_here, write_suite, write_plugin, tmp_path):
     out = tmp_path / "out"
     # Planning tries networks on the meta device.
     body = "import signal\nif noisy.device.type == 'meta':\n    return noisy\nos.kill(os.getppid(), signal.SIGKILL)"
@@ -178,19 +179,19 @@ def test_a_unit_that_kills_whatever_does_it_fails_with_the_reason(dry_runs_here,
         if process.returncode != -signal.SIGKILL:
             break
     assert process.returncode == 1
-    found = status(out)
-    assert (found.done, found.failed, found.blocked, found.waiting) == (7, 1, 2, 0)
-    ((label, why),) = found.failures
-    assert ("poison" in label, "lost 3 times" in why) == (True, True)
-    # As a run, work tries it again on request only.
+    current = status(out)
+    assert (current.done, current.failed, current.blocked, current.waiting) == (7, 1, 2, 0)
+    ((label, reason),) = current.failures
+    assert ("poison" in label, "lost 3 times" in reason) == (True, True)
+    # A failed unit is tried again only on request.
     assert work(out, workers=1).failed == 3
 
 
-def test_status_shows_what_runs_where_and_what_is_lost(long_run, out):
+def test_status_shows_running_and_lost_units(long_run, out):
     assert (status(out).waiting, status(out).remaining) == (10, None)
     process = start(out, "--workers", "1")
     # References are scored first.
-    wait_for(lambda: any(one.unit.kind == "fit" for one in status(out).running))
+    wait_for(lambda: any(running.unit.kind == "fit" for running in status(out).running))
     (running,) = status(out).running
     assert (running.unit.kind, running.process, running.is_lost) == ("fit", process.pid, False)
     process.kill()
@@ -198,11 +199,11 @@ def test_status_shows_what_runs_where_and_what_is_lost(long_run, out):
     (lost,) = status(out).running
     assert lost.is_lost
     work(out, workers=1)
-    found = status(out)
-    assert (found.done, found.waiting, found.remaining, found.running) == (10, 0, 0.0, ())
+    current = status(out)
+    assert (current.done, current.waiting, current.remaining, current.running) == (10, 0, 0.0, ())
 
 
-def test_a_worker_ends_when_whoever_started_it_dies_in_the_middle_of_a_message(tmp_path):
+def test_a_worker_ends_if_its_parent_dies_while_sending_a_message(tmp_path):
     (tmp_path / "units").mkdir()
     child = Child("gahbench.runs.worker_process", 2, [str(tmp_path), "1", "cpu"], python_environment())
     wait_for(lambda: {"event": "ready"} in child.receive())
@@ -211,7 +212,7 @@ def test_a_worker_ends_when_whoever_started_it_dies_in_the_middle_of_a_message(t
     assert child.process.wait(timeout=30) == 0
 
 
-def test_bad_seconds_in_the_environment_are_refused(tmp_path, monkeypatch):
+def test_invalid_seconds_in_environment_variables_are_refused(tmp_path, monkeypatch):
     (tmp_path / "plan.json").write_text("{}")
     process = start(tmp_path, GAHBENCH_LEASE_SECONDS="5m")
     assert "accepted: a number of seconds above 0" in process.communicate(timeout=60)[1]

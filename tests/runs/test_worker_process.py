@@ -1,4 +1,4 @@
-"""Worker processes: the code from outside gahbench that a unit needs, which units share a process, and reports."""
+"""Tests of worker processes: the external code of units, the units that share a process, and messages."""
 
 import errno
 import importlib.metadata
@@ -38,12 +38,12 @@ def planned(write_class, write_suite, write_plugin):
 
 
 def named(plan, entrant, metric):
-    """Return the names of the files that a score names."""
+    """Return a score unit and the names of the plugin files that it names."""
     (unit,) = [unit for unit in plan.units if (unit.entrant, unit.metric) == (entrant, metric)]
     return unit, sorted(origin.split()[0] for origin in unit.origins)
 
 
-def test_units_name_the_files_of_their_plugins_and_of_those_that_these_name(planned):
+def test_units_name_the_files_of_their_plugins_and_nested_plugins(planned):
     plan, _ = planned
     assert named(plan, "identity", "psnr")[1] == []
     assert named(plan, "mine", "psnr")[1] == ["mine.py"]
@@ -64,17 +64,22 @@ def test_units_share_a_process_if_their_outside_plugins_are_the_same(planned):
     assert key("identity", "peak") == key("oracle-threshold[haar]", "peak") != ""
     (fit,) = [unit for unit in plan.units if unit.kind == "fit" and unit.entrant == "mine"]
     assert fit.isolation_key == key("mine", "psnr")
-    others = {key("identity", "peak"), key("mine", "psnr"), key("mine", "peak"), key("identity", "distance[half]")}
-    assert len(others) == 4
+    keys_of_others = {
+        key("identity", "peak"),
+        key("mine", "psnr"),
+        key("mine", "peak"),
+        key("identity", "distance[half]"),
+    }
+    assert len(keys_of_others) == 4
 
 
-def test_the_code_of_a_unit_is_found_where_its_files_were_copied_to(planned, tmp_path):
+def test_the_files_of_a_unit_are_found_after_they_were_copied(planned, tmp_path):
     plan, folder = planned
     unit, _ = named(plan, "mine", "peak")
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(folder, elsewhere)
     (elsewhere / "other").mkdir()
-    # Another file of the same name is none of this unit's.
+    # Another file with the same name does not belong to the unit.
     (elsewhere / "other" / "mine.py").write_text("1 / 0")
     files = PluginFiles(Registry((elsewhere, elsewhere / "other")).files).of(unit.origins)
     assert [file.name for file in files] == ["mine.py", "peak.py"]
@@ -85,7 +90,7 @@ def test_the_code_of_a_unit_is_found_where_its_files_were_copied_to(planned, tmp
     assert PluginFiles(Registry((elsewhere,)).files).of(unit.origins) == files
 
 
-def test_where_code_comes_from_is_no_part_of_a_key(planned, write_suite, tmp_path):
+def test_the_location_of_plugin_files_is_not_part_of_a_key(planned, write_suite, tmp_path):
     plan, folder = planned
     moved = tmp_path / "moved"
     shutil.copytree(folder, moved)
@@ -114,7 +119,7 @@ def test_installed_packages_are_loaded_by_name(monkeypatch):
         assert loaded == expected
 
 
-def test_code_that_a_parameter_names_is_from_outside(write_suite):
+def test_code_named_by_a_parameter_counts_as_external(write_suite):
     entrant = "module[gahbench_plugins.architectures.bf_cnn:BFCNN,arguments='{width: 4, layers: 2}']"
     plan = plan_suite(write_suite(), entrants=[entrant])
     keys = {unit.entrant: unit.isolation_key for unit in plan.units}
@@ -122,7 +127,7 @@ def test_code_that_a_parameter_names_is_from_outside(write_suite):
 
 
 class Link:
-    """A link to a parent that has some units done, and then asks to stop."""
+    """A stand-in for the link to a parent that sends some units, and then asks to stop."""
 
     def __init__(self, units, files=()):
         self.inbox, self.stop, self.sent, self.left = queue.Queue(), threading.Event(), [], len(units)
@@ -145,27 +150,27 @@ def done(folder, plan, entrant, files, monkeypatch):
     return link.sent
 
 
-def test_a_process_says_what_of_a_plugin_is_imported_and_built(tmp_path, write_suite, write_plugin, monkeypatch):
+def test_a_worker_reports_which_plugins_it_imports_and_builds(tmp_path, write_suite, write_plugin, monkeypatch):
     file = write_plugin("mine", "return noisy - self.noise(noisy)")
     plan = plan_suite(write_suite(), entrants=["mine"], plugins=[file])
     sent = done(tmp_path, plan, "mine", [file], monkeypatch)
     ends = [message["event"] for message in sent if "unit" in message]
     assert ends == ["finished"] * 3
     assert sent[0] == {"event": "ready"}
-    said = [message["what"] for message in sent if message["event"] == "constructing"]
-    assert said[:3] == [str(file), "", "architecture 'mine'"]
-    assert said[-1] == ""
-    # It is loaded once for all.
-    assert said.count(str(file)) == 1
+    plugins = [message["what"] for message in sent if message["event"] == "constructing"]
+    assert plugins[:3] == [str(file), "", "architecture 'mine'"]
+    assert plugins[-1] == ""
+    # The plugin file is loaded once for all units.
+    assert plugins.count(str(file)) == 1
 
 
-def test_units_of_built_in_plugins_load_and_report_nothing_from_outside(tmp_path, write_suite, monkeypatch):
+def test_units_of_built_in_plugins_load_no_external_code(tmp_path, write_suite, monkeypatch):
     sent = done(tmp_path, plan_suite(write_suite()), "identity", [], monkeypatch)
     assert {message["event"] for message in sent} <= {"ready", "progress", "note", "finished"}
     assert sent[-1]["event"] == "finished"
 
 
-def test_a_process_whose_device_is_lost_at_its_start_is_never_ready(tmp_path, write_suite, monkeypatch):
+def test_a_worker_whose_device_is_lost_at_the_start_does_not_become_ready(tmp_path, write_suite, monkeypatch):
     def fail(device):
         raise RuntimeError("no device")
 
@@ -178,7 +183,7 @@ def test_a_process_whose_device_is_lost_at_its_start_is_never_ready(tmp_path, wr
 
 
 @pytest.mark.parametrize("call", ["fsync", "rename"])
-def test_a_file_system_that_fails_is_reported_as_such(tmp_path, write_suite, monkeypatch, call):
+def test_an_error_of_the_file_system_is_reported_as_unstored(tmp_path, write_suite, monkeypatch, call):
     plan = plan_suite(write_suite())
 
     def refuse(*arguments):
@@ -190,7 +195,7 @@ def test_a_file_system_that_fails_is_reported_as_such(tmp_path, write_suite, mon
     assert end["error"].startswith(f"Operation not permitted: {tmp_path / 'out' / 'units'}")
 
 
-def test_units_draw_the_same_whatever_was_drawn_before():
+def test_seed_generators_makes_random_draws_reproducible():
     def drawn():
         seed_generators()
         return torch.rand(()).item(), float(np.random.rand()), random.random()  # noqa: NPY002

@@ -22,49 +22,49 @@ def dead():
 
 
 def test_one_process_holds_a_lease_until_it_releases_it(tmp_path):
-    one, two = Leases(tmp_path), Leases(tmp_path)
-    lease = one.take("fit-a")
-    assert two.take("fit-a") is None
-    assert two.names() == {"fit-a"}
-    assert not two.inspect("fit-a").is_stale
-    assert two.inspect("fit-none") is None
-    one.release(lease)
-    assert two.names() == set()
-    assert two.take("fit-a") is not None
+    first, second = Leases(tmp_path), Leases(tmp_path)
+    lease = first.take("fit-a")
+    assert second.take("fit-a") is None
+    assert second.names() == {"fit-a"}
+    assert not second.inspect("fit-a").is_stale
+    assert second.inspect("fit-none") is None
+    first.release(lease)
+    assert second.names() == set()
+    assert second.take("fit-a") is not None
 
 
 def test_a_lease_is_kept_by_refreshes_and_stale_without_them(tmp_path):
-    one, two = Leases(tmp_path, 0.3), Leases(tmp_path, 0.3)
-    kept = one.take("fit-kept")
+    first, second = Leases(tmp_path, 0.3), Leases(tmp_path, 0.3)
+    kept_lease = first.take("fit-kept")
     time.sleep(0.6)
-    assert not two.inspect("fit-kept").is_stale
-    one._closed.set()
+    assert not second.inspect("fit-kept").is_stale
+    first._closed.set()
     time.sleep(0.6)
-    assert two.clear(seen := two.inspect("fit-kept"))
-    assert seen.is_stale
-    taken = two.take("fit-kept", losses=1)
+    assert second.clear(lease := second.inspect("fit-kept"))
+    assert lease.is_stale
+    taken = second.take("fit-kept", losses=1)
     # The former holder must not release the lease of the new holder.
-    one.release(kept)
-    assert two.inspect("fit-kept").record.token == taken.record.token
-    assert two.inspect("fit-kept").record.losses == 1
+    first.release(kept_lease)
+    assert second.inspect("fit-kept").record.token == taken.record.token
+    assert second.inspect("fit-kept").record.losses == 1
 
 
 def test_a_holder_notices_that_its_lease_was_taken_over(tmp_path):
-    one, two = Leases(tmp_path, 1.0), Leases(tmp_path, 1.0)
-    lease = one.take("fit-a")
-    assert two.clear(two.inspect("fit-a"))
-    two.take("fit-a")
+    first, second = Leases(tmp_path, 1.0), Leases(tmp_path, 1.0)
+    lease = first.take("fit-a")
+    assert second.clear(second.inspect("fit-a"))
+    second.take("fit-a")
     wait_for(lambda: lease.is_lost, 5)
 
 
 def test_clearing_a_stale_lease_does_not_remove_a_new_lease(tmp_path):
-    one, two, three = (Leases(tmp_path) for _ in range(3))
-    one.take("fit-a")
-    old = three.inspect("fit-a")
-    assert two.clear(two.inspect("fit-a"))
-    fresh = two.take("fit-a")
-    assert not three.clear(old)
-    assert three.inspect("fit-a").record.token == fresh.record.token
+    first, second, third = (Leases(tmp_path) for _ in range(3))
+    first.take("fit-a")
+    old = third.inspect("fit-a")
+    assert second.clear(second.inspect("fit-a"))
+    fresh = second.take("fit-a")
+    assert not third.clear(old)
+    assert third.inspect("fit-a").record.token == fresh.record.token
 
 
 def test_the_lease_of_a_process_that_has_exited_is_stale_at_once(tmp_path, dead):
@@ -105,10 +105,10 @@ def test_sweep_removes_leases_of_ended_units_and_old_temporary_files(tmp_path):
 
 
 def test_the_lease_of_a_lost_unit_is_stale_at_once(tmp_path):
-    one, two = Leases(tmp_path), Leases(tmp_path)
-    one.lose(one.take("fit-a", losses=1), "it crashed")
-    seen = two.inspect("fit-a")
-    assert (seen.is_stale, seen.record.losses, seen.record.lost) == (True, 1, "it crashed")
+    first, second = Leases(tmp_path), Leases(tmp_path)
+    first.lose(first.take("fit-a", losses=1), "it crashed")
+    lease = second.inspect("fit-a")
+    assert (lease.is_stale, lease.record.losses, lease.record.lost) == (True, 1, "it crashed")
 
 
 def test_leases_work_without_hard_links(tmp_path, monkeypatch):
@@ -116,12 +116,12 @@ def test_leases_work_without_hard_links(tmp_path, monkeypatch):
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    one, two = Leases(tmp_path), Leases(tmp_path)
-    lease = one.take("fit-a")
+    first, second = Leases(tmp_path), Leases(tmp_path)
+    lease = first.take("fit-a")
     assert lease is not None
-    assert two.take("fit-a") is None
-    one.release(lease)
-    assert two.take("fit-a") is not None
+    assert second.take("fit-a") is None
+    first.release(lease)
+    assert second.take("fit-a") is not None
 
 
 def test_ages_are_measured_by_the_clock_of_the_file_server(tmp_path, monkeypatch):
@@ -162,8 +162,8 @@ def test_one_of_several_concurrent_processes_gets_each_lease(tmp_path):
 def test_a_lease_with_invalid_content_becomes_stale(tmp_path, content):
     leases = Leases(tmp_path, 60.0)
     (tmp_path / "u").write_text(content)
-    seen = leases.inspect("u")
-    assert (seen.record, seen.is_stale) == (LeaseRecord(), False)
+    lease = leases.inspect("u")
+    assert (lease.record, lease.is_stale) == (LeaseRecord(), False)
     assert leases.take("u") is None
     os.utime(tmp_path / "u", (0, 0))
     assert leases.inspect("u").is_stale

@@ -59,7 +59,7 @@ def test_published_plans_can_be_read(file):
 
 
 @pytest.mark.parametrize(
-    ("place", "value"),
+    ("path_of_field", "value"),
     [
         *(("units", value) for value in ({}, [3], [{"kind": "fit"}])),
         *(("threads", value) for value in (0, "2", True)),
@@ -90,20 +90,24 @@ def test_published_plans_can_be_read(file):
         ("units/0/payload/learned_from", 3),
     ],
 )
-def test_a_plan_with_an_invalid_field_is_refused(plan, tmp_path, place, value):
+def test_a_plan_with_an_invalid_field_is_refused(plan, tmp_path, path_of_field, value):
     file = tmp_path / "plan.json"
-    *path, last = place.split("/")
-    content = holder = parse_sealed(file.read_bytes())
+    *path, last = path_of_field.split("/")
+    content = parent = parse_sealed(file.read_bytes())
     for name in path:
-        holder = holder[int(name) if isinstance(holder, list) else name]
+        parent = parent[int(name) if isinstance(parent, list) else name]
     if path[-1:] in (["payload"], ["document"]):
         # These fields hold indices into the list of shared values.
         content["values"].append(value)
         value = len(content["values"]) - 1
-    holder[last] = value
+    parent[last] = value
     write_sealed(file, content)
-    field = place.replace("/", r"\.")
-    expected = rf"the field '{field}[^']*' of a plan is missing" if "payload/" in place or "board/" in place else ""
+    field = path_of_field.replace("/", r"\.")
+    expected = (
+        rf"the field '{field}[^']*' of a plan is missing"
+        if "payload/" in path_of_field or "board/" in path_of_field
+        else ""
+    )
     with pytest.raises(ResultsError, match=rf"plan\.json: not the plan of a gahbench suite \({expected}"):
         read_plan(tmp_path)
 

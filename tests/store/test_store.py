@@ -118,13 +118,13 @@ def test_a_changed_done_record_is_detected(store):
 
 
 def test_units_whose_folders_were_swapped_are_damaged(store):
-    one, other = store.path(score("a")), store.path(score("b"))
+    first, second = store.path(score("a")), store.path(score("b"))
     finish(store, score("a"))
     finish(store, score("b"))
-    one.rename(one.with_name("aside"))
-    other.rename(one)
-    one.with_name("aside").rename(other)
-    assert set(store.examine([score("a"), score("b")]).damaged) == {one.name, other.name}
+    first.rename(first.with_name("aside"))
+    second.rename(first)
+    first.with_name("aside").rename(second)
+    assert set(store.examine([score("a"), score("b")]).damaged) == {first.name, second.name}
     assert set(store.move_damaged([score("a"), score("b")])) == {score("a"), score("b")}
     # The units recorded inside the folders do not count either.
     assert {unit.entrant for unit in store.recorded_units()} == {"e"}
@@ -210,14 +210,14 @@ def test_weights_are_hashed_if_a_unit_is_still_to_measure_them(tmp_path):
 def test_a_score_counts_only_with_the_weights_that_it_measured(tmp_path):
     store = Store(tmp_path)
     digest = finish_fit(store)
-    one, other = score_of_fit("s1"), score_of_fit("s2")
-    finish(store, one, kind="trained", networks={FIT.key: digest})
-    finish(store, other, kind="trained", networks={FIT.key: "0" * 64})
-    assert store.undamaged([FIT, one, other]) == {FIT.folder, one.folder}
-    assert list(store.move_damaged([FIT, one, other])) == [other]
+    first, second = score_of_fit("s1"), score_of_fit("s2")
+    finish(store, first, kind="trained", networks={FIT.key: digest})
+    finish(store, second, kind="trained", networks={FIT.key: "0" * 64})
+    assert store.undamaged([FIT, first, second]) == {FIT.folder, first.folder}
+    assert list(store.move_damaged([FIT, first, second])) == [second]
     # The scores of a damaged network are moved away too, since the retrained weights may differ by rounding.
     (store.path(FIT) / "weights.safetensors").write_bytes(b"")
-    assert set(store.move_damaged([FIT, one])) == {FIT, one}
+    assert set(store.move_damaged([FIT, first])) == {FIT, first}
 
 
 def test_an_unreadable_file_does_not_cause_a_unit_to_be_done_again(store, monkeypatch):
