@@ -16,7 +16,7 @@ name: toy
 datasets:
   - discs: {size: SIZE}
 entrants: [identity]
-training: {steps: 120, batch_size: 8, learning_rate: 5.0e-3, sigma_min: 0.3, warmup: 5, compile: never,
+training: {steps: 50, batch_size: 8, learning_rate: 5.0e-3, sigma_min: 0.3, warmup: 5, compile: never,
   validations: 1, validation_images: 2}
 scoring: {sigmas: [0.5], images: 8}
 """
