@@ -1,1 +1,1 @@
-"""Leaves: helpers of all rooms, which import none."""
+"""Helpers that all packages of gahbench may import, and that import none of them."""

@@ -30,8 +30,9 @@ def _inner_path(value: str) -> str:
 
 #: A non-negative integer of 64 bits, the largest that tables store.
 Count = Annotated[int, Field(ge=0, lt=2**63)]
+#: A finite number.
 Number = Annotated[float, Field(gt=-1e300, lt=1e300)]
-#: A SHA-256 in hexadecimal digits.
+#: A SHA-256 digest in hexadecimal digits.
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 #: A file name.
 FileName = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,200}$")]

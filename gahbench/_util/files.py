@@ -27,7 +27,7 @@ _KINDS = (
 
 
 class StorageError(OSError):
-    """A file of a results folder cannot be read or written, which is no failure of a unit."""
+    """A file of a results folder cannot be read or written; this does not count as a failure of the unit."""
 
 
 @contextlib.contextmanager
@@ -112,7 +112,7 @@ def read_regular(path: str | Path, max_bytes: int | None = None, follow: bool = 
 
 
 def check_regular(path: str | Path) -> None:
-    """Raise the errors of :func:`open_regular`, before a library opens the file by name."""
+    """Raise an error of :func:`open_regular` for other files; call this before a library opens the file by name."""
     open_regular(path).close()
 
 

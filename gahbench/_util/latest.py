@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Latest(Generic[T]):
-    """An LRU cache with a limit in bytes; it always keeps the last result."""
+    """An LRU cache with a limit in bytes. The most recent result is kept even if it alone exceeds the limit."""
 
     def __init__(self, limit: int, bytes_of: Callable[[T], int]) -> None:
         self._limit = limit
@@ -18,7 +18,7 @@ class Latest(Generic[T]):
         self._kept: OrderedDict[Hashable, T] = OrderedDict()
 
     def get(self, key: Hashable, find: Callable[[], T]) -> T:
-        """Return the cached result of a key, or compute it by ``find``."""
+        """Return the cached result of a key, or compute it with ``find``."""
         if key not in self._kept:
             self._kept[key] = find()
             while len(self._kept) > 1 and sum(map(self._bytes_of, self._kept.values())) > self._limit:

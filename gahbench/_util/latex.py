@@ -20,9 +20,9 @@ def escape_latex(text: str) -> str:
 
 def encode_accents(text: str) -> str:
     r"""Replace accented letters by commands that every version of BibTeX reads: ``{\'{e}}`` for é."""
-    found = ""
+    encoded = ""
     for char in unicodedata.normalize("NFC", text):
         letter, *marks = list(unicodedata.normalize("NFD", char))
         is_known = len(marks) == 1 and marks[0] in _ACCENTS
-        found += f"{{\\{_ACCENTS[marks[0]]}{{{letter}}}}}" if is_known else char
-    return found
+        encoded += f"{{\\{_ACCENTS[marks[0]]}{{{letter}}}}}" if is_known else char
+    return encoded

@@ -1,7 +1,7 @@
-"""Random numbers by axis: data, noise, initialisation and batches have independent seeds.
+"""Random numbers with independent seeds for four purposes (axes): data, noise, initialisation and batches.
 
-A change of one axis does not affect the other axes. Therefore all entrants see the same images with the same noise,
-and comparisons are paired.
+The seed of one axis does not affect the random numbers of the others. Therefore all entrants see the same images with
+the same noise, and comparisons are paired.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def generator(axis: Axis, *parts: int | float | str, device: torch.device | str 
     Parameters
     ----------
     axis
-        ``data``, ``noise``, ``initialisation`` or ``batches``. A change of one axis does not affect the other axes.
+        ``data``, ``noise``, ``initialisation`` or ``batches``. The axes have independent random numbers.
     *parts
         Further parts of the seed, in order; 1 and 1.0 are different parts.
     device

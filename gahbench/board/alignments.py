@@ -1,4 +1,4 @@
-"""Direction and alignment of denoisers with bases, read from the tidy table of scores for figures."""
+"""Direction and alignment of denoisers with bases: values for figures, from the tidy table of scores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from gahbench._util.errors import ParameterError, ResultsError, listing, suggestion
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.scorecube import ScoreCube, metric_cubes
-from gahbench.board.selection import chosen_labels
+from gahbench.board.selection import choose_labels
 from gahbench.board.statistics import UNKNOWN, Array, Interval, estimate, interval, means
 from gahbench.registry.spec import parse_spec
 
@@ -35,8 +35,11 @@ DEFAULT_BASIS = "graph-laplacian"
 
 
 @dataclass(frozen=True)
-class Aligned:
-    """Agreement between a denoiser and filters in one basis: means over noise levels."""
+class Agreement:
+    """Agreement between a denoiser and filters in one basis: means over noise levels.
+
+    ``single`` is the value for a single image, by which ``gahbench inspect`` ranks bases; NaN on boards.
+    """
 
     direction: Interval = UNKNOWN
     alignment: Interval = UNKNOWN
@@ -68,11 +71,11 @@ class AgreementCurve:
 
 def rankings(
     results: Results, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
-) -> dict[tuple[str, str], dict[str, Aligned]]:
+) -> dict[tuple[str, str], dict[str, Agreement]]:
     """Return mean direction and alignment over noise levels with every basis, by dataset and entrant."""
-    agreements: dict[tuple[str, str], dict[str, Aligned]] = {}
+    agreements: dict[tuple[str, str], dict[str, Agreement]] = {}
     for dataset, cubes in _cubes_by_dataset(results, datasets):
-        for entrant in chosen_labels(entrants, results.entrants, "entrant"):
+        for entrant in choose_labels(entrants, results.entrants, "entrant"):
             rows = _mean_agreements(cubes, entrant)
             if rows:
                 agreements[dataset, entrant] = rows
@@ -100,7 +103,7 @@ def agreement_curves(
         )
     curves: dict[str, dict[str, AgreementCurve]] = {}
     for dataset, cubes in tables:
-        for entrant in chosen_labels(entrants, results.entrants, "entrant"):
+        for entrant in choose_labels(entrants, results.entrants, "entrant"):
             values_by_sigma = _values_by_sigma(cubes, basis, "", entrant)
             if not values_by_sigma:
                 continue
@@ -157,7 +160,7 @@ def _cubes_by_dataset(results: Results, datasets: Sequence[str] | None) -> Itera
         str(name): parsed for name in results.scores["metric"].unique() if (parsed := parse_agreement(str(name)))
     }
     cubes = metric_cubes(results, {}, parsed_names)
-    for dataset in chosen_labels(datasets, list(map(str, results.datasets["dataset"])), "dataset"):
+    for dataset in choose_labels(datasets, list(map(str, results.datasets["dataset"])), "dataset"):
         measures: dict[str, _Cubes] = {}
         for name, (measure, basis, part) in parsed_names.items():
             if (cube := cubes.get(name, {}).get(dataset)) is not None:
@@ -192,9 +195,9 @@ def _estimate(cube: ScoreCube, entrant: str, sigmas: Sequence[float]) -> Interva
     return estimate(middle, _draws(cube, entrant, sigmas).mean(axis=1))
 
 
-def _mean_agreements(cubes: dict[str, _Cubes], entrant: str) -> dict[str, Aligned]:
+def _mean_agreements(cubes: dict[str, _Cubes], entrant: str) -> dict[str, Agreement]:
     """Return an entrant's means over noise levels, by basis."""
-    agreements: dict[str, Aligned] = {}
+    agreements: dict[str, Agreement] = {}
     # Direction comes last because bases are ranked by it: its ceiling replaces the ceiling of the alignment.
     for measure in sorted(cubes, key=MEASURES.index, reverse=True):
         bases = cubes[measure]
@@ -203,7 +206,7 @@ def _mean_agreements(cubes: dict[str, _Cubes], entrant: str) -> dict[str, Aligne
         if not shared_sigmas:
             continue
         for basis in values_by_basis:
-            row = agreements.get(basis, Aligned())
+            row = agreements.get(basis, Agreement())
             mean = _estimate(bases[basis][""], entrant, shared_sigmas)
             row = replace(
                 row,

@@ -119,7 +119,7 @@ class DatasetBoard:
         )
 
 
-#: Values that the board ranks by or computes; all other values are means of metrics.
+#: Names of the board's own values; all other values are means of metrics.
 OWN = ("psnr", "gain_over_noisy", "gain_over_baseline", "deficit", "kl", "slope")
 #: Prefix of the label of a metric whose name is reserved for the board's own values.
 CLASHING = "metric "

@@ -1,4 +1,4 @@
-"""Suites that would decide claims that are undecided or not measured."""
+"""Suites whose results would decide claims that are undecided or not measured."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LIST_FIELDS = ("sigmas", "splits", "metrics")
 
 
 def write_claim_suites(verdicts: Sequence[Verdict], file: str | Path) -> list[tuple[Path, list[str]]]:
-    """Write the suites that would decide claims; return each path with the names of its claims."""
+    """Write the suites that would decide claims; return their paths, each with the names of its claims."""
     first_path = Path(file)
     written_suites = []
     for index, (content, names) in enumerate(deciding_suites(verdicts)):
@@ -98,7 +98,7 @@ def _unite(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     return {
         **first,
         "name": first["name"] if first["name"] == second["name"] else "claims",
-        "description": "Suites of several claims in one.",
+        "description": "One suite for several claims.",
         "datasets": _distinct([*first["datasets"], *second["datasets"]]),
         "entrants": _distinct([*first["entrants"], *second["entrants"]]),
         "seeds": sorted({*first["seeds"], *second["seeds"]}),

@@ -1,4 +1,4 @@
-"""Values that claims are about: means from the tidy tables of results, with joint bootstrap draws."""
+"""Values that claims are tested on: means from the tidy tables of results, with joint bootstrap draws."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ DEFICIT = "deficit"
 
 @dataclass(frozen=True, eq=False)
 class MetricCurve:
-    """Means of one metric for one row of results, against the noise level."""
+    """Means of one metric for one row of results, against the noise level.
+
+    ``seed_share`` is the share of the variance of the draws that is due to training seeds.
+    """
 
     sigmas: tuple[float, ...]
     values: Array
@@ -128,7 +131,7 @@ class Table:
         return self._curves[key]
 
     def steps(self, dataset: str, entrant: str) -> int | None:
-        """Return the fewest training steps among the rows of an entrant, sweeps included; ``None`` if untrained."""
+        """Return the smallest number of training steps of an entrant and its sweeps; ``None`` if untrained."""
         fits = self.results.fits[self.results.fits["dataset"] == dataset]
         steps = fits.loc[fits["entrant"].map(base_label) == entrant, "steps"].dropna()
         return None if steps.empty else int(steps.min())
@@ -247,7 +250,7 @@ def rows_by_number_of_images(labels: Sequence[str], base: str) -> dict[float, st
 
 
 def _logarithms(cube: ScoreCube) -> ScoreCube:
-    """Return a cube of logarithms to base 10; if one value has no logarithm, its entrant and noise level are NaN."""
+    """Return a cube of logarithms to base 10; entrants are NaN at noise levels where a value is not positive."""
     is_present: NDArray[np.bool_] = np.asarray(np.isfinite(cube.values).any(axis=3, keepdims=True))
     is_invalid = (cube.values <= 0).any(axis=(2, 3), keepdims=True) | ~is_present.all(axis=2, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -255,6 +258,7 @@ def _logarithms(cube: ScoreCube) -> ScoreCube:
 
 
 def _seed_share(draws: Array, image_draws: Array) -> float:
+    """Return the share of the variance of draws that is due to training seeds, averaged over noise levels."""
     if not np.isfinite(draws).all():
         return 0.0
     variances = draws.var(axis=0)

@@ -1,4 +1,4 @@
-"""Combination of several results into one, where they share images and noise."""
+"""Combination of several results into one; datasets that they share must have the same images and noise."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _SCORE_KEY = ["dataset", "seed", "split", "sigma", "metric", "image"]
 _PROTOCOL_COLUMNS = ["protocol", "fingerprint", "channels", "height", "width"]
 
 
-def combined(parts: Mapping[str, _Results]) -> _Results:
+def combine(parts: Mapping[str, _Results]) -> _Results:
     """Combine several results, given by name, into one that holds each entrant once."""
     import pandas as pd
 
-    labels = labels_of_first(parts)
-    parts = {name: relabelled(part, labels[name]) for name, part in parts.items()}
+    labels = labels_of_earlier_parts(parts)
+    parts = {name: relabel(part, labels[name]) for name, part in parts.items()}
     tables = {name: {table: getattr(part, table).copy() for table in SCHEMAS} for name, part in parts.items()}
     for dataset, names in _shared_datasets(tables).items():
         are_protocols_known = _check_facts(dataset, {name: tables[name]["datasets"] for name in names})
@@ -82,8 +82,8 @@ def _check_facts(dataset: str, tables: Mapping[str, pd.DataFrame]) -> bool:
     for first, second in itertools.combinations(rows, 2):
         if differing := [fact for fact in _CHECKED_FACTS if rows[first][fact] != rows[second][fact]]:
             raise ResultsError(
-                f"{dataset}: {first} and {second} differ in {listing(differing)}; results of one dataset are expected "
-                "to be of the same images"
+                f"{dataset}: {first} and {second} differ in {listing(differing)}; expected equal images in all "
+                "results of a dataset"
             )
         keys = [rows[name]["protocol"] for name in (first, second)]
         if all(keys) and keys[0] != keys[1]:
@@ -101,7 +101,7 @@ def _check_facts(dataset: str, tables: Mapping[str, pd.DataFrame]) -> bool:
 
 
 def _keep_shared_levels_and_images(dataset: str, parts: Mapping[str, dict[str, pd.DataFrame]]) -> None:
-    """Drop the noise levels and images of a dataset that some part lacks."""
+    """Drop the noise levels and images of a dataset that any part lacks."""
     levels, images = [], []
     for part_tables in parts.values():
         rows = psnr_rows(part_tables["scores"], dataset)
@@ -139,8 +139,8 @@ def _check_references_agree(dataset: str, parts: Mapping[str, Mapping[str, pd.Da
             row = pairs.reset_index().iloc[int(gaps.argmax())]
             raise ResultsError(
                 f"{dataset}: '{row['entrant']}' has {row['one']:.3f} dB in {first} and {row['other']:.3f} dB in "
-                f"{second} (image {row['image']}, σ = {level_name(row['sigma'])}): images or noise differ, or the "
-                "version of this reference"
+                f"{second} (image {row['image']}, σ = {level_name(row['sigma'])}): the images, the noise or the "
+                "versions of this reference differ"
             )
 
 
@@ -162,8 +162,8 @@ def _labels_to_rename(tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> set[s
     return renamed
 
 
-def labels_of_first(parts: Mapping[str, Tables]) -> dict[str, dict[str, str]]:
-    """Return new labels of each part's datasets that have another label in an earlier part, by name of the part."""
+def labels_of_earlier_parts(parts: Mapping[str, Tables]) -> dict[str, dict[str, str]]:
+    """Return, for each part, new labels of datasets that an earlier part has under another label."""
     first_labels: dict[tuple[object, ...], str] = {}
     labels: dict[str, dict[str, str]] = {}
     for name, part in parts.items():
@@ -182,7 +182,7 @@ def labels_of_first(parts: Mapping[str, Tables]) -> dict[str, dict[str, str]]:
     return labels
 
 
-def relabelled(results: _Results, labels: Mapping[str, str]) -> _Results:
+def relabel(results: _Results, labels: Mapping[str, str]) -> _Results:
     """Return results with new labels of datasets, given by old label."""
     if not labels:
         return results

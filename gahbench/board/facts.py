@@ -45,7 +45,7 @@ def entrants_on(results: Tables, dataset: str) -> set[str]:
 
 
 def is_fitted(results: Tables, dataset: str, entrant: str) -> bool:
-    """Return whether the suite trained, or tried to train, an entrant; weights from elsewhere have no seed."""
+    """Return whether the suite trained, or tried to train, an entrant; loaded weights have no seed."""
     tables = (results.fits, results.failures[results.failures["stage"] == "fit"])
     return any(rows_of(table, dataset, entrant)["seed"].notna().any() for table in tables)
 

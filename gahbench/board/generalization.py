@@ -1,4 +1,4 @@
-"""Scores by number of training images, read from the tidy table for figures."""
+"""Scores by number of training images: curves for figures, computed from the tidy table of scores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gahbench._util.errors import ParameterError, ResultsError
 from gahbench.board.facts import sources_of
 from gahbench.board.scorecube import cubes_by_images, joined, quotient, ratios_of
-from gahbench.board.selection import chosen_labels
+from gahbench.board.selection import choose_labels
 from gahbench.board.statistics import Interval, estimates
 from gahbench.contracts.row_labels import base_label, number_of_images
 from gahbench.registry.spec import parse_spec
@@ -42,7 +42,7 @@ def find_sweeps(
         )
     known_labels = [list(dict.fromkeys(names)) for names in zip(*pairs, strict=True)]
     chosen_datasets, chosen_entrants = (
-        chosen_labels(patterns, names, kind)
+        choose_labels(patterns, names, kind)
         for kind, patterns, names in zip(("dataset", "entrant"), (datasets, entrants), known_labels, strict=True)
     )
     return [
@@ -88,7 +88,7 @@ def metrics_of(results: Results, dataset: str, entrant: str) -> list[str]:
     return sorted(names | ratios)
 
 
-def compared_with(metric: str) -> str:
+def reference_of(metric: str) -> str:
     """Return the reference with which a metric, given by its label, compares a denoiser; empty without a reference."""
     try:
         spec = parse_spec(metric)

@@ -1,4 +1,4 @@
-"""Construction of the board from results: intervals, gains, ranks and failures of each dataset and entrant.
+"""Computation of the board from results: intervals, gains, ranks and failures of each dataset and entrant.
 
 - PSNR is the mean, over seeds and test images, of the PSNR of each image. A PSNR without a noise level is also the mean
   over noise levels, by which entrants are ranked (:mod:`gahbench.board.ranks`).
@@ -248,7 +248,7 @@ def _marks(results: Tables, dataset: str, entrant: str, check: OptimumCheck | No
     beyond = [entry for entry in check.beyond if entry.entrant == entrant] if check else []
     if check is not None and beyond:
         levels = ", ".join(f"{level_name(entry.sigma)} ({entry.standard_errors:.1f})" for entry in beyond)
-        marks.append(f"beats {check.optimum}, which cannot be, at σ = {levels} (by so many standard errors)")
+        marks.append(f"beats {check.optimum}, which is impossible, at σ = {levels} (difference in standard errors)")
     return tuple(marks)
 
 
@@ -302,7 +302,7 @@ def _metric_values(results: Tables, other_cubes: Mapping[str, Mapping[str, Score
 def _estimates(dataset: str, metric: str, cube: ScoreCube, values: Array, draws: Array) -> Iterator[Value]:
     """Yield the estimates of a metric at each noise level and over all, from values (E, S) and draws (D, E, S)."""
     name = parse_metric_name(metric)
-    # Reserved names get a prefix, so that a metric is not confused with the board's own values.
+    # A prefix distinguishes metrics with reserved names from the board's own values.
     label = f"{CLASHING}{name.label}" if name.label in RESERVED else name.label
     columns = {
         None if np.isnan(sigma) else sigma: (values[:, index], draws[:, :, index])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class MetricName:
-    """The name of a metric in the table of scores, in parts."""
+    """The parsed name of a metric in the table of scores."""
 
     name: str
     parameters: str = ""
@@ -21,7 +21,7 @@ class MetricName:
 
 def parse_metric_name(text: str) -> MetricName:
     """Parse ``name``, ``name.part``, ``name[parameters]`` or ``name[parameters].part``."""
-    # Parameters may hold dots; names and parts of metrics do not.
+    # Parameters may contain dots; names and parts of metrics do not.
     name, bracket, rest = text.partition("[")
     if not bracket:
         name, _, part = text.partition(".")

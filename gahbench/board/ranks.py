@@ -42,11 +42,11 @@ if TYPE_CHECKING:
     from gahbench.board.board import Board
     from gahbench.board.tables import Tables
 
-#: Kinds of denoisers that could be used in practice: they have ranks, and the optimum is at least as good as each.
+#: Kinds of denoisers that could be used in practice. They have ranks, and none can be better than the optimum.
 PRACTICAL_KINDS = ("trained", "classical")
 _ROUNDING_DB = 1e-9  # Smaller differences in dB are rounding.
-#: There is no mean over fewer datasets than this.
-FEWEST = 3
+#: Minimum number of datasets for a mean over datasets.
+MIN_DATASETS = 3
 #: The population that intervals describe: datasets of this kind, or images and seeds of these datasets; empty without
 #: intervals.
 Cover = Literal["datasets", "images", ""]
@@ -100,7 +100,7 @@ class OverDatasets:
 
 
 def over_datasets(results: Tables, board: Board, left_out: LeftOut) -> OverDatasets:
-    """Return the means over datasets of selected entrants; the board holds all entrants, since ranks compare all."""
+    """Return means over datasets of the selected entrants; the board must hold all entrants, for the ranks."""
     complete, shown_datasets = results.whole or results, set(dataset_names(results))
     scored = [
         dataset_board
@@ -111,7 +111,7 @@ def over_datasets(results: Tables, board: Board, left_out: LeftOut) -> OverDatas
     labels = [
         label for label in kinds if all(dataset_board.estimate(label, "psnr").is_known for dataset_board in scored)
     ]
-    if len(scored) < FEWEST or not labels:
+    if len(scored) < MIN_DATASETS or not labels:
         return OverDatasets([], len(scored), "")
     # Means over images and noise levels, shape (E, K).
     psnr, gain = (

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 #: The metric from which curves are computed, and its parts.
 METRIC, ERROR, BOUND = "optimality-slope", "error", "bound"
-#: Reasons why the collapsed levels are unknown.
+#: Messages that say why it is unknown which levels have collapsed.
 NO_MASTER = "images of other sizes are not the same images: give the dataset a 'master' size"
 NO_PAIR = "no images of the same masters have half or twice as many pixels a side"
 #: Draws of errors are clipped below at this share of the mean.
@@ -147,7 +147,7 @@ def _load_errors(results: Tables, left_out: LeftOut) -> dict[str, Errors]:
         for part, cubes_by_dataset in cubes.items():
             part_rows = dataset_rows[parts == part]
             if not part_rows.empty:
-                # The errors do not depend on the metric's parameters: read those of the first choice of parameters.
+                # The errors do not depend on the metric's parameters, so read the rows of a single choice.
                 cubes_by_dataset[str(dataset)] = score_cube(
                     part_rows[part_rows["metric"] == part_rows["metric"].min()],
                     results.entrants,
@@ -196,7 +196,7 @@ def _fill_bound(size: int, members: Mapping[int, Errors], collapsed: NDArray[np.
 
 def _find_longer_trained(results: Tables, dataset: str, label: str) -> str | None:
     """Return the entrant that differs only in having twice as many training steps, or ``None``."""
-    # Weights from elsewhere have no number of steps.
+    # Networks that this suite did not train have no number of steps.
     rows = results.fits[(results.fits["dataset"] == dataset) & results.fits["steps"].notna()]
     steps = dict(zip(map(str, rows["entrant"]), rows["steps"], strict=True))
     if label not in steps:
@@ -230,14 +230,14 @@ def families(results: Tables) -> dict[str, dict[int, str]]:
     members_by_family: dict[str, dict[int, str]] = {}
     facts = results.datasets
     for dataset, size in zip(map(str, facts["dataset"]), facts["height"], strict=True):
-        # Labels that are no specs, such as names that a suite gives, belong to no family.
+        # Labels that cannot be parsed, such as names that a suite defines, belong to no family.
         with contextlib.suppress(ParameterError):
             members_by_family.setdefault(_label_without(parse_spec(dataset), "size"), {})[int(size)] = dataset
     return {name: dict(sorted(members.items())) for name, members in members_by_family.items()}
 
 
-def of_one_master(results: Tables) -> dict[str, dict[int, str]]:
-    """Return those of :func:`families` whose images are averages of the same masters: they have a ``master``."""
+def families_with_master(results: Tables) -> dict[str, dict[int, str]]:
+    """Return the :func:`families` with the parameter ``master``: their images are averages of the same masters."""
     return {
         name: members
         for name, members in families(results).items()
@@ -255,7 +255,7 @@ def _paired_datasets(
             for side, name in members.items()
             if name in scored and dataset in scored and scored[name].images == scored[dataset].images
         }
-        for members in of_one_master(results).values()
+        for members in families_with_master(results).values()
         for dataset in members.values()
     }
 
@@ -292,8 +292,8 @@ def is_paired(size: int, sides: Iterable[int]) -> bool:
 
 
 def entrant_windows(results: Tables, windows: Mapping[str, Sequence[float]]) -> dict[str, dict[str, list[float]]]:
-    """Return the noise levels in the window of each dataset at which an entrant's error has collapsed, too."""
-    # Only means are read, which do not depend on entrants that are left out.
+    """Return the noise levels of a window at which an entrant's error has collapsed, by dataset and entrant."""
+    # Only means are used, and means do not depend on which entrants are left out.
     cubes = psnr_cubes(results, {})
     errors = {dataset: means(squared_errors(cube)) for dataset, cube in cubes.items()}
     members_by_dataset = _paired_datasets(results, cubes)

@@ -2,12 +2,12 @@
 
 D = 10 log10(MSE / bound) is the distance of a denoiser from the optimum, or from a bound on it, at a noise level. If
 the denoiser has the optimal rate, D does not grow as noise fades: its slope against input PSNR is 0. If it has the rate
-of wavelets, the slope is alpha/(alpha+1) - 1/2. A slope over all noise levels is no test, since a D that is large at
-both ends also has slope 0, and since pixels bend every curve. So D is evaluated over collapsed levels
+of wavelets, the slope is alpha/(alpha+1) - 1/2. A slope over all noise levels is no test, since D may be large at
+both ends and still have slope 0, and since pixels bend every curve. So D is evaluated over collapsed levels
 (:func:`gahbench.board.rate_courses.collapsed_levels`), in epsilon = sigma / side, and a denoiser is
 
 - **near-optimal** if, over at least :data:`MIN_SPAN` dB of neighbouring levels at which both the bound and the denoiser
-  have collapsed, the interval of the slope of D lies within half of alpha/(alpha+1) - 1/2 of 0, D deviates from its
+  have collapsed, the interval of the slope of D lies within ±(alpha/(alpha+1) - 1/2)/2, D deviates from its
   mean by at most :data:`MAX_DEVIATION` dB, and twice the training changes D by less than :data:`MAX_CHANGE` dB;
 - **not near-optimal** if, over at least :data:`MIN_SPAN` dB of levels at which the bound has collapsed, the interval of
   the slope lies outside, or the deviation is significantly larger; over a shorter span, if D varies by significantly
@@ -194,13 +194,13 @@ def _missing_evidence(bound_stretch: Stretch, common_stretch: Stretch, tolerance
     gaps = []
     slope, deviation, change = common_stretch.slope, common_stretch.deviation, common_stretch.change
     if not math.isfinite(slope.low):
-        gaps.append("there are no intervals, for want of images")
+        gaps.append("there are too few images for intervals")
     elif slope.low < -tolerance or slope.high > tolerance:
         gaps.append(f"slope of D {_format(slope)}, not surely within ±{tolerance:.2f}")
     if deviation.high > MAX_DEVIATION:
         gaps.append(f"D deviates from its mean by {_format(deviation, '')} dB, not surely {MAX_DEVIATION:g} or less")
     if common_stretch.curve.is_trained and not change.is_known:
-        gaps.append("what twice the training does is not known")
+        gaps.append("the effect of twice the training is unknown")
     elif common_stretch.curve.is_trained and not change.high < MAX_CHANGE:
         gaps.append(f"twice the training moves D by {_format(change, '')} dB, not surely less than {MAX_CHANGE:g}")
     return tuple(gaps)

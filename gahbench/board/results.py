@@ -16,7 +16,7 @@ from gahbench._util.errors import ResultsError, listing
 from gahbench._util.files import open_regular, read_regular
 from gahbench._util.sealed import parse_json, parse_sealed
 from gahbench.board.board import Board, short_table, wide_table
-from gahbench.board.combined import combined
+from gahbench.board.combined import combine
 from gahbench.board.facts import dataset_names
 from gahbench.board.leaderboard import make_board, optimum_checks
 from gahbench.board.metric_names import parse_metric_name
@@ -41,8 +41,8 @@ INDEX, SCORES, BOARD = "results.json", "scores.parquet", "leaderboard.md"
 class Results(Tables):
     """The results of a suite.
 
-    The tables are checked, and converted to a canonical order of rows and columns and to canonical types. So equal
-    results are equal tables, in whatever order the units ran.
+    The tables are validated, and converted to canonical types and a canonical order of rows and columns. Equal results
+    therefore have equal tables, regardless of the order in which units ran.
 
     Parameters
     ----------
@@ -85,8 +85,8 @@ class Results(Tables):
         One row per work that a plugin cites: entry (the label of the entrant, dataset or metric that uses the plugin),
         plugin, and the fields of :class:`gahbench.Citation`.
     whole
-        The complete results from which these were selected (:func:`gahbench.board.selection.selected`); ranks and
-        intervals are those of the complete results. ``None`` if these results are complete.
+        The complete results from which these results were selected (:func:`gahbench.board.selection.select`); ranks
+        and intervals are those of the complete results. ``None`` if these results are complete.
 
     Raises
     ------
@@ -158,14 +158,14 @@ class Results(Tables):
     @cached_property
     def rate_courses(self) -> dict[str, dict[str, DeficitCurve]]:
         """Distance from the bound against epsilon, by dataset and entrant (:mod:`gahbench.board.rate_courses`)."""
-        return deficit_curves(self, self.left_out) if self.whole is None else self._shown(self.whole.rate_courses)
+        return deficit_curves(self, self.left_out) if self.whole is None else self._restrict(self.whole.rate_courses)
 
     @cached_property
     def rate_verdicts(self) -> dict[str, dict[str, RateVerdict]]:
         """Whether each entrant reaches the optimal rate, and why, for datasets with the metric ``optimality-slope``."""
-        return judge_rates(self, self.rate_courses) if self.whole is None else self._shown(self.whole.rate_verdicts)
+        return judge_rates(self, self.rate_courses) if self.whole is None else self._restrict(self.whole.rate_verdicts)
 
-    def _shown(self, complete: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    def _restrict(self, complete: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Restrict values by dataset and entrant to the datasets and entrants of these results."""
         shown = dataset_names(self) if any(map(is_optimality_slope, map(str, self.scores["metric"].unique()))) else ()
         facts = {
@@ -218,11 +218,11 @@ class Results(Tables):
         Raises
         ------
         ResultsError
-            If the names are equal, or images or noise of a dataset differ (:func:`gahbench.board.combined.combined`).
+            If the names are equal, or images or noise of a dataset differ (:func:`gahbench.board.combined.combine`).
         """
         if names[0] == names[1]:
             raise ResultsError(f"names={names}: expected two different names")
-        return combined(dict(zip(names, (self, other), strict=True)))
+        return combine(dict(zip(names, (self, other), strict=True)))
 
     def __repr__(self) -> str:
         scored = f"{len(self.datasets)} datasets, {len(self.entrants)} entrants, {len(self.scores)} scores"
@@ -335,7 +335,7 @@ def _is_saved(path: Path, digest: str) -> bool:
 
 
 def saved_marks(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Return why scores on a folder's board are flagged: records with ``dataset``, ``entrant`` and ``mark``."""
+    """Return the reasons why scores on a folder's board are flagged: records of dataset, entrant and mark."""
     return list((index_or_none(Path(folder)) or {}).get("marks", []))
 
 

@@ -9,9 +9,9 @@ equal. A draw adds to an entrant's resampled mean a Gaussian effect with the var
 s^2 / R.
 
 **Outliers** are left out of the pool: entrants whose variance, at any level, is larger than chance explains, compared
-with the median variance of the others. The threshold is the quantile that the quotient of the two exceeds in one of
-1000 cases if all variances are equal (:func:`variance_ratio`), divided among the levels (Bonferroni), times
-:data:`TOLERANCE`. With one other entrant it is a quantile of F. With several, the median of their variances is far
+with the median variance of the others. The threshold is :data:`TOLERANCE` times the value that this quotient exceeds in
+one of 1000 cases if all variances are equal (:func:`variance_ratio`); the probability is divided among the levels
+(Bonferroni). With one other entrant it is a quantile of F. With several, the median of their variances is far
 below the mean, so that the quantile of F would leave out 8 (three seeds) to 27 (two seeds) of 1000 honest entrants; so
 the exact quantile is computed. In simulations, 0.9 to 1.5 of 1000 entrants with equal variances are outliers, and 2 %
 (two seeds) to 12 % (three seeds) of entrants with three times the spread of five others. Entrants are tested one after
@@ -20,9 +20,9 @@ the other, from the largest quotient, so that an outlier does not affect the dec
 Outliers, and entrants that are left out for other reasons, have the effect that they would have alone: with their own
 variance and their own degrees of freedom.
 
-- Of two trained entrants, the one with the larger variance is an outlier beyond nine times the quantile of F: if
-  standard deviations differ by a factor of 1910 (two seeds) or 95 (three seeds). With two entrants it is unclear which
-  one is wrong.
+- With two trained entrants, the entrant with the larger variance is an outlier if the ratio of variances exceeds nine
+  times the quantile of F, so if standard deviations differ by a factor of 1910 (two seeds) or 95 (three seeds). With
+  two entrants it is unclear which of them is wrong.
 - If only one entrant has several seeds, there is nothing to pool: with two seeds its interval has one degree of
   freedom, and extends 12.7 standard errors to each side.
 """
@@ -47,7 +47,7 @@ TOLERANCE = 9.0
 
 #: Number of the random stream, different from the stream for images.
 _STREAM = 1
-#: The least number of entrants with which absolute and relative variances are compared.
+#: Absolute and relative variances are compared only with at least this many entrants.
 _MIN_ENTRANTS = 3
 
 
@@ -59,14 +59,14 @@ class Runs:
     counts: Array
     freedom: Array
     trained: NDArray[np.bool_]
-    middle: Array
+    means: Array
     relative: bool
-    lead: tuple[int, ...]
+    leading_shape: tuple[int, ...]
 
     @property
     def scale(self) -> Array:
         """The factor by which deviations are divided, and effects multiplied, shape (E, L)."""
-        return np.where(self.relative & (self.middle != 0), self.middle, 1.0)
+        return np.where(self.relative & (self.means != 0), self.means, 1.0)
 
     @property
     def variances(self) -> Array:
@@ -101,7 +101,7 @@ class Outlier:
 class Pool:
     """The entrants over which variances are pooled, and the outliers, by index."""
 
-    places: NDArray[np.int64]
+    indices: NDArray[np.int64]
     runs: Runs | None
     outliers: dict[int, Outlier]
     relative: bool
@@ -121,7 +121,7 @@ def pool(by_seed: Array, relative: bool | None = None, excluded: Sequence[int] =
     relative_pool = _pool_on_scale(by_seed, candidates, True)
     # Entrants that are outliers on both scales must not decide the scale of the others.
     decisive = np.array(
-        [index for index in candidates if index not in absolute_pool.outliers or index in relative_pool.places],
+        [index for index in candidates if index not in absolute_pool.outliers or index in relative_pool.indices],
         np.int64,
     )
     if not _is_relative(by_seed[decisive]):
@@ -165,7 +165,7 @@ def _is_relative(by_seed: Array) -> bool:
     if absolute is None or relative is None:
         return False
     is_known = absolute.variances > 0
-    if not is_known.any() or absolute.middle[is_known].min() <= 0:
+    if not is_known.any() or absolute.means[is_known].min() <= 0:
         return False
     difference = 0.0
     for level in np.flatnonzero(is_known.sum(axis=0) >= _MIN_ENTRANTS):
@@ -232,7 +232,7 @@ def relative_variances(by_seed: Array) -> dict[int, tuple[float, float]]:
     pooled = pool(by_seed)
     if pooled.runs is None:
         return {}
-    columns = (pooled.places, pooled.runs.relative_variances, pooled.runs.freedom.max(axis=1))
+    columns = (pooled.indices, pooled.runs.relative_variances, pooled.runs.freedom.max(axis=1))
     return {
         int(index): (float(ratio), float(freedom))
         for index, ratio, freedom in zip(*columns, strict=True)
@@ -254,12 +254,12 @@ def seed_effects(
     pooled = pool(by_seed, relative, excluded)
     if pooled.runs is not None:
         own_factors = pooled.runs.relative_variances
-        pooled_names = [names[index] for index in pooled.places]
+        pooled_names = [names[index] for index in pooled.indices]
         factors = own_factors if spreads is None else np.array([spreads.get(name, 1.0) for name in pooled_names])
-        effects[:, pooled.places] = _draw_effects(
+        effects[:, pooled.indices] = _draw_effects(
             pooled.runs, np.sqrt(np.maximum(factors, 1.0)), draws, seed, pooled_names
         )
-    for index in np.setdiff1d(np.arange(len(by_seed)), pooled.places):
+    for index in np.setdiff1d(np.arange(len(by_seed)), pooled.indices):
         runs = _runs(by_seed[[index]], pooled.relative)
         if runs is not None:
             effects[:, [index]] = _draw_effects(runs, np.ones(1), draws, seed, [names[index]])
@@ -291,4 +291,4 @@ def _draw_effects(runs: Runs, factors: Array, draws: int, seed: int, names: Sequ
             generator = np.random.default_rng([seed, _STREAM, crc32(name.encode())])
             normal = (generator.standard_normal((draws, levels)) @ root.T) * tails * spread
             effects[:, index] = runs.scale[index] * factors[index] * normal / np.sqrt(np.maximum(runs.counts[index], 1))
-    return effects.reshape(draws, entrants, *runs.lead)
+    return effects.reshape(draws, entrants, *runs.leading_shape)

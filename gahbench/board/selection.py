@@ -14,18 +14,18 @@ from gahbench.contracts.row_labels import base_label, matches
 _Results = TypeVar("_Results", bound=Tables)
 
 
-def selected(
+def select(
     results: _Results, entrants: Sequence[str] = (), datasets: Sequence[str] = (), metrics: Sequence[str] = ()
 ) -> _Results:
-    """Return the results of entrants, datasets and metrics that match a pattern; an empty list selects all."""
+    """Select the results of entrants, datasets and metrics that match a pattern; an empty list selects all."""
     if not (entrants or datasets or metrics):
         return results
-    labels = chosen_labels(entrants, results.entrants, "entrant", ResultsError)
+    labels = choose_labels(entrants, results.entrants, "entrant", ResultsError)
     if results.baseline is not None and results.baseline not in labels:
         labels = [label for label in results.entrants if label in {*labels, results.baseline}]
-    names = chosen_labels(datasets, results.datasets["dataset"], "dataset", ResultsError)
+    names = choose_labels(datasets, results.datasets["dataset"], "dataset", ResultsError)
     known_metrics = {parse_metric_name(str(name)).label for name in results.scores["metric"].unique()}
-    metric_labels = set(chosen_labels(metrics, sorted(known_metrics), "metric", ResultsError)) | {"psnr"}
+    metric_labels = set(choose_labels(metrics, sorted(known_metrics), "metric", ResultsError)) | {"psnr"}
     tables = {}
     for name in SCHEMAS:
         table = getattr(results, name)
@@ -42,7 +42,7 @@ def selected(
     return replace(results, **tables, entrants=labels, whole=results.whole or results)
 
 
-def chosen_labels(
+def choose_labels(
     patterns: Sequence[str] | None, known_labels: Iterable[str], kind: str, error: type[GahbenchError] = ParameterError
 ) -> list[str]:
     """Return the labels that match a pattern, in order; all labels if there are no patterns."""
@@ -56,5 +56,5 @@ def chosen_labels(
 
 
 def is_chosen(label: str, patterns: Sequence[str] | None) -> bool:
-    """Return whether a label matches a pattern, with or without the number of a sweep; true without patterns."""
+    """Return whether a label, with or without its number of images, matches a pattern; true without patterns."""
     return not patterns or any(matches(name, pattern) for name in (label, base_label(label)) for pattern in patterns)

@@ -64,7 +64,7 @@ def tidy(table: pd.DataFrame, name: str) -> pd.DataFrame:
             else:
                 table[column] = table[column].astype(_DTYPES[kind])  # type: ignore[call-overload]
         except (ValueError, TypeError, OverflowError) as error:
-            raise ResultsError(f"table {name}: column {column} holds a value that is no {kind} ({error})") from error
+            raise ResultsError(f"table {name}: column {column} holds a value that is not a {kind} ({error})") from error
     if name not in _ORDERED:
         table = table.sort_values(list(schema), kind="stable", na_position="first")
     return table.reset_index(drop=True)
@@ -72,7 +72,7 @@ def tidy(table: pd.DataFrame, name: str) -> pd.DataFrame:
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """The tables of results, checked and in a canonical order; :class:`gahbench.Results` says what they hold."""
+    """The tables of results, validated and in canonical order; :class:`gahbench.Results` documents their columns."""
 
     suite: str
     scores: pd.DataFrame

@@ -1,4 +1,4 @@
-"""The commands, in the order of the help."""
+"""The command line: all commands, in the order in which the help lists them."""
 
 from __future__ import annotations
 

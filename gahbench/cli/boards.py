@@ -79,17 +79,17 @@ def _load_selected(
     folders: Sequence[Path], entrants: Sequence[str], datasets: Sequence[str], metrics: Sequence[str]
 ) -> tuple[Results, dict[Path, int]]:
     """Return the selected results of all folders, and the number of unfinished units in each."""
-    from gahbench.board.combined import combined
+    from gahbench.board.combined import combine
     from gahbench.board.results import load_results
-    from gahbench.board.selection import selected
+    from gahbench.board.selection import select
     from gahbench.runs.collect import results_so_far
     from gahbench.store.plan_file import short_names
 
     results_by_name, unfinished = {}, {}
     for name, folder in zip(short_names(folders), folders, strict=True):
         results_by_name[name], unfinished[folder] = results_so_far(folder) or (load_results(folder), 0)
-    results = next(iter(results_by_name.values())) if len(results_by_name) == 1 else combined(results_by_name)
-    return selected(results, entrants, datasets, metrics), unfinished
+    results = next(iter(results_by_name.values())) if len(results_by_name) == 1 else combine(results_by_name)
+    return select(results, entrants, datasets, metrics), unfinished
 
 
 def _split_columns(text: str) -> list[str]:

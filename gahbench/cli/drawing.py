@@ -1,4 +1,4 @@
-"""Commands of ``gahbench draw``: figures that a results folder does not already hold."""
+"""Commands of ``gahbench draw``: figures that a run does not write to its results folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 
 
-RateOption = Annotated[str, typer.Option(help="Metric rate, optionally with parameters: the window of noise levels.")]
+RateOption = Annotated[str, typer.Option(help="The metric rate, optionally with parameters that set its noise levels.")]
 
 
 def _out(default: str) -> typer.models.OptionInfo:
@@ -46,11 +46,11 @@ def metrics(
     plugins_dir: options.Plugins = None,
 ) -> None:
     """Draw metrics against input PSNR, and mark the better direction: a figure for each dataset."""
-    from gahbench.board.selection import selected
+    from gahbench.board.selection import select
     from gahbench.report.figures import metrics_figure
 
     registry = _open_registry(out, plugins_dir)
-    results = selected(_load_results(folder, out), datasets=dataset or ())
+    results = select(_load_results(folder, out), datasets=dataset or ())
     for index, board in enumerate(results.board.datasets):
         _save(metrics_figure(results, board, registry, metric or ()), _numbered(out, index))
 
@@ -278,7 +278,7 @@ def geometry(
     threshold: Annotated[float, typer.Option(min=0, help="Threshold below which coefficients are set to zero.")] = 0.1,
     index: Annotated[int, typer.Option(min=0, help="Index of the test image.")] = 0,
     noisy: Annotated[
-        bool, typer.Option("--noisy", help="Adapt to the image plus noise of a third of the threshold.")
+        bool, typer.Option("--noisy", help="Adapt to the noisy image; sigma is a third of the threshold.")
     ] = False,
     out: Annotated[Path, _out("geometry.png")] = Path("geometry.png"),
     plugins_dir: options.Plugins = None,

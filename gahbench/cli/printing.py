@@ -34,7 +34,7 @@ def say_names(title: str, names: Iterable[str], *, err: bool = False) -> None:
 def say_not_taken(outcome: Merged | Reused, *, err: bool) -> None:
     """Print which units of other folders were not taken, and why."""
     labels = [unit.label for unit in outcome.other_weights]
-    say_names("not taken, since this folder has other weights than those that were scored", labels, err=err)
+    say_names("not taken, since they measured weights that differ from those in this folder", labels, err=err)
     say_names("not taken, since damaged", map(str, outcome.damaged), err=err)
 
 

@@ -23,7 +23,7 @@ MIN_SHARE = 0.05
 class Progress:
     """Progress display on standard error: a live line on a terminal, otherwise a line every ten seconds.
 
-    Use it as a context manager, and call it with the current step whenever that changes.
+    Use it as a context manager, and call it whenever the current step or the finished share changes.
 
     Parameters
     ----------

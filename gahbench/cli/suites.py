@@ -1,4 +1,4 @@
-"""Commands ``run plan prepare``."""
+"""The commands ``run``, ``plan`` and ``prepare``."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def run(
         list[str] | None,
         typer.Option(help="Track the run with tensorboard, wandb[...], mlflow[...], trackio[...]. Repeatable."),
     ] = None,
-    report: Annotated[bool, typer.Option("--report", help="Write also report.html to the folder.")] = False,
+    report: Annotated[bool, typer.Option("--report", help="Also write report.html to the folder.")] = False,
 ) -> None:
     """Run a suite and print its leaderboard. Finished units are not run again.
 
@@ -146,7 +146,7 @@ def plan(
         bool, typer.Option("--replace", help="Replace the plan of a folder that holds a board. Requires --out.")
     ] = False,
 ) -> None:
-    """Show the units of a suite, which are finished, and an estimate of the time; run nothing.
+    """Show the units of a suite, how many are finished, and an estimate of the time; run nothing.
 
     With ``--out``, also write the plan to that folder, for any number of 'gahbench work' to run.
     """
@@ -234,7 +234,7 @@ def _print_superseded(count: int, folder: Path, plugins: Sequence[Path], *, err:
 
 
 def _print_reused(reused: Reused, *, err: bool = False) -> None:
-    """Print how many units were taken from other folders, and which were not."""
+    """Print how many units were taken from other folders, and which units were not taken."""
     fits = sum(unit.kind == "fit" for unit in reused.taken)
     taken = f"{counted(len(reused.taken), 'unit')} taken from other folders, {counted(fits, 'fit')} among them"
     say(taken, err=err)
@@ -260,7 +260,6 @@ def _conclude(outcome: Outcome) -> None:
         say(f"stopped with {unfinished}; run the same command again to resume", "yellow", err=True)
         raise typer.Exit(130)
     if outcome.waiting:
-        # Other workers run them.
         say(f"{unfinished}: see 'gahbench status {folder}'; then 'gahbench collect' writes the board", err=True)
     if outcome.failed:
         scores = outcome.failed - outcome.blocked - outcome.failed_fits

@@ -1,4 +1,4 @@
-"""Citations: the published works that plugins follow, as text and as BibTeX."""
+"""Citations: the published works that plugins implement, as text and as BibTeX."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from gahbench._util.latex import encode_accents, escape_latex
 
 #: Maximum number of authors before a text shortens them to "et al.".
 _MAX_AUTHORS = 4
-#: Words that keys leave out at the start of titles.
+#: Words that keys skip at the start of titles.
 _SMALL_WORDS = frozenset({"a", "an", "the", "on", "of"})
 
 
 @dataclass(frozen=True)
 class Citation:
-    """A published work; the attribute ``citation`` of a plugin's class holds the works that it follows: one or a tuple.
+    """A published work; a plugin's class lists its works in the attribute ``citation``, as one or as a tuple.
 
     Parameters
     ----------

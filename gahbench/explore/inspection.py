@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gahbench._util.errors import GahbenchError, ParameterError
 from gahbench._util.readable import level_name
-from gahbench.board.alignments import MEASURES, TRUTH_ALIGNMENT, AgreementCurve, Aligned, Measure, parse_agreement
+from gahbench.board.alignments import MEASURES, TRUTH_ALIGNMENT, Agreement, AgreementCurve, Measure, parse_agreement
 from gahbench.board.statistics import UNKNOWN, Interval, bootstrap_means, estimate, means
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
@@ -415,11 +415,11 @@ def figures(inspection: Inspection, ranks: Sequence[int] | None = None) -> Itera
             yield measure, course_figure({caption: curves}, list(kinds), kinds, "each basis", measure)
 
 
-def _aligned(measures: Mapping[Measure, Mapping[str, Tensor]], index: int) -> Aligned:
+def _aligned(measures: Mapping[Measure, Mapping[str, Tensor]], index: int) -> Agreement:
     """Return the means over images, and the value at the inspected image, by which bases are ranked."""
     direction, alignment = (measures.get(measure, {}) for measure in MEASURES)
     headline = direction if "" in direction else alignment
-    return Aligned(
+    return Agreement(
         _estimate(direction),
         _estimate(alignment),
         retrieval=float(means(alignment["retrieval"].numpy()[None])) if "retrieval" in alignment else math.nan,

@@ -41,12 +41,12 @@ def add_environment_sources(sources: Sequence[str | Path]) -> tuple[Path, ...]:
 
 
 def module_name(file: Path) -> str:
-    """Return the name under which a plugin file is imported, unless another file has this name already."""
+    """Return the name under which a plugin file is imported, unless another imported file has this name already."""
     return f"{FILE_PREFIX}{file.parent.name if file.name == '__init__.py' else file.stem}"
 
 
 def _forget_helpers(helpers: dict[str, Path]) -> None:
-    """Forget imported helper modules of a plugin; refuse a name that a module in another folder has."""
+    """Forget imported helper modules of a plugin; raise if a module of another folder has the name of a helper."""
     for name, file in helpers.items():
         loaded = sys.modules.get(name)
         origin = getattr(loaded, "__file__", None)

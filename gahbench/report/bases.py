@@ -35,7 +35,7 @@ from gahbench.report.drawing import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gahbench.board.alignments import AgreementCurve, Aligned, Measure
+    from gahbench.board.alignments import Agreement, AgreementCurve, Measure
     from gahbench.evaluation.approximation import Approximation
 
 #: The label of the basis of the denoiser's own eigenvectors.
@@ -66,7 +66,7 @@ _OUTLINE = "#56b4e9"
 _DIRECTION = "#d55e00"
 
 
-def ranking_figure(rankings: Mapping[str, Mapping[str, Aligned]], caption: str = "") -> Figure:
+def ranking_figure(rankings: Mapping[str, Mapping[str, Agreement]], caption: str = "") -> Figure:
     """Draw bases by how well a denoiser agrees with their directions, a panel for each denoiser or noise level."""
     names = list(dict.fromkeys(name for rows in rankings.values() for name in rows))
     labels = {name: folded(name, _LABEL_WIDTH) for name in names}
@@ -91,7 +91,7 @@ def ranking_figure(rankings: Mapping[str, Mapping[str, Aligned]], caption: str =
     return figure
 
 
-def _draw_ranks(ax: Axes, rows: Mapping[str, Aligned], styles: Styles, labels: Mapping[str, str]) -> None:
+def _draw_ranks(ax: Axes, rows: Mapping[str, Agreement], styles: Styles, labels: Mapping[str, str]) -> None:
     """Draw a horizontal bar for each basis, the best at the top."""
     ordered = sorted(rows, key=lambda name: -rows[name].ranked)
     ceilings = [row.ceiling for row in rows.values() if not math.isnan(row.ceiling)]
@@ -129,7 +129,7 @@ def _draw_ranks(ax: Axes, rows: Mapping[str, Aligned], styles: Styles, labels: M
         ax.plot([], [], label="this image", **_DIAMOND)
 
 
-def _bar_quantity(rows: Mapping[str, Aligned]) -> str:
+def _bar_quantity(rows: Mapping[str, Agreement]) -> str:
     """Return the quantity that the bars of a panel show."""
     return "direction (cosine)" if any(row.direction.is_known for row in rows.values()) else "alignment (cosine)"
 

@@ -23,8 +23,8 @@ from gahbench._util.errors import ParameterError, ResultsError, listing
 from gahbench._util.files import write_output
 from gahbench._util.readable import level_name
 from gahbench._util.shapes import Shape, image_shape
-from gahbench.board.generalization import compared_with
-from gahbench.board.selection import chosen_labels, is_chosen
+from gahbench.board.generalization import reference_of
+from gahbench.board.selection import choose_labels, is_chosen
 from gahbench.contracts.row_labels import base_label, number_of_images
 from gahbench.evaluation.rates import MAX_PSNR
 from gahbench.report.cells import folded, number
@@ -178,10 +178,10 @@ def kept_images(
 ) -> dict[str, list[StoredArrays]]:
     """Return the images that the metric ``psnr`` kept, by dataset, for the first training seed of each entrant."""
     all_stored = stored_arrays(folder, "psnr")
-    chosen_datasets = chosen_labels(
+    chosen_datasets = choose_labels(
         datasets, dict.fromkeys(stored.dataset for stored in all_stored), "dataset", ResultsError
     )
-    chosen_entrants = chosen_labels(
+    chosen_entrants = choose_labels(
         entrants, dict.fromkeys(stored.entrant for stored in all_stored), "entrant", ResultsError
     )
     kept: dict[str, dict[str, StoredArrays]] = {}
@@ -258,7 +258,7 @@ def predicted_samples(
     """Return the arrays of ``sample-prediction`` by dataset and entrant, number of training images, and reference."""
     arrays: dict[tuple[str, str], dict[int | None, dict[str, Arrays]]] = {}
     for pair, images, stored in _select(stored_arrays(folder, "sample-prediction", required=False), datasets, entrants):
-        reference = compared_with(stored.metric) or "prediction"
+        reference = reference_of(stored.metric) or "prediction"
         arrays.setdefault(pair, {}).setdefault(images, {}).setdefault(reference, stored.arrays)
     return arrays
 

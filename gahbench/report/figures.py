@@ -16,7 +16,7 @@ from gahbench._util.readable import level_name
 from gahbench.board.board import Board, DatasetBoard, Entry
 from gahbench.board.facts import entrant_kinds
 from gahbench.board.metric_names import parse_metric_name
-from gahbench.board.selection import chosen_labels
+from gahbench.board.selection import choose_labels
 from gahbench.board.statistics import Interval
 from gahbench.evaluation.rates import input_psnr
 from gahbench.registry.registry import Registry
@@ -334,7 +334,7 @@ def _quantity_name(quantity: Quantity) -> str:
 def draw_board(results: Tables, board: Board, dataset: str | None = None, metrics: Sequence[str] = ()) -> Figure:
     """Draw the figure of a dataset, or the chosen metrics, for :meth:`gahbench.Results.figure`."""
     boards = {dataset_board.dataset: dataset_board for dataset_board in board.datasets}
-    labels = chosen_labels(None if dataset is None else [dataset], boards, "dataset")
+    labels = choose_labels(None if dataset is None else [dataset], boards, "dataset")
     if len(labels) != 1:
         problem = "no dataset is named" if dataset is None else f"'{dataset}' names {len(labels)} datasets"
         raise ParameterError(f"{problem}; expected one of {listing(boards) or 'none: the results are empty'}")

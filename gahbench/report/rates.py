@@ -15,7 +15,7 @@ from gahbench.board.facts import entrant_kinds, optimum_of
 from gahbench.board.rate_courses import entrant_windows, families, window_slopes
 from gahbench.board.rate_verdicts import WAVELET_RATE, DeficitCurve
 from gahbench.board.scorecube import psnr_cubes
-from gahbench.board.selection import chosen_labels
+from gahbench.board.selection import choose_labels
 from gahbench.board.statistics import Array, interval
 from gahbench.evaluation.rates import input_psnr, local_slopes
 from gahbench.report.cells import folded
@@ -47,7 +47,7 @@ def rates_figure(
     results: Results, windows: Mapping[str, Sequence[float]], entrants: Sequence[str] | None = None
 ) -> Figure:
     """Draw output PSNR, and below it the local slope, against input PSNR for each dataset."""
-    chosen = chosen_labels(entrants, results.entrants, "entrant")
+    chosen = choose_labels(entrants, results.entrants, "entrant")
     cubes = {name: cube for name, cube in psnr_cubes(results, results.left_out).items() if len(cube.sigmas) > 1}
     if not cubes:
         raise ResultsError(f"results of suite '{results.suite}' have no dataset with at least two noise levels")
@@ -96,7 +96,7 @@ def resolution_figure(
     results: Results, windows: Mapping[str, Sequence[float]], entrants: Sequence[str] | None = None
 ) -> Figure:
     """Draw the slope within the window against the size of the images, a panel for each family of datasets."""
-    chosen = chosen_labels(entrants, results.entrants, "entrant")
+    chosen = choose_labels(entrants, results.entrants, "entrant")
     drawn_families = {}
     for name, members in families(results).items():
         with_rates = {size: dataset for size, dataset in members.items() if len(windows.get(dataset, ())) > 1}
@@ -163,8 +163,8 @@ def optimality_figure(
     results: Results, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> Figure:
     """Draw D = 10 log10(MSE / bound) against epsilon = sigma / side, a panel for each dataset."""
-    names = chosen_labels(datasets, [str(name) for name in results.datasets["dataset"]], "dataset")
-    chosen = chosen_labels(entrants, results.entrants, "entrant")
+    names = choose_labels(datasets, [str(name) for name in results.datasets["dataset"]], "dataset")
+    chosen = choose_labels(entrants, results.entrants, "entrant")
     courses_by_dataset = {name: results.rate_courses[name] for name in names if name in results.rate_courses}
     if not courses_by_dataset:
         raise ResultsError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import read_regular
 from gahbench._util.readable import brief
-from gahbench.board.combined import combined, labels_of_first, part_label, relabelled
+from gahbench.board.combined import combine, labels_of_earlier_parts, part_label, relabel
 from gahbench.board.facts import dataset_names
 from gahbench.board.results import Results, load_results
 from gahbench.board.scorecube import psnr_cube
@@ -87,8 +87,8 @@ def compare(one: str | Path, other: str | Path) -> Comparison:
     names = tuple(short_names(folders))
     assert len(names) == 2
     parts = {name: load_results(folder) for name, folder in zip(names, folders, strict=True)}
-    new_labels = labels_of_first(parts)
-    parts = {name: relabelled(part, new_labels[name]) for name, part in parts.items()}
+    new_labels = labels_of_earlier_parts(parts)
+    parts = {name: relabel(part, new_labels[name]) for name, part in parts.items()}
     results = list(parts.values())
     datasets = [set(result.datasets["dataset"]) for result in results]
     if not datasets[0] & datasets[1]:
@@ -106,7 +106,7 @@ def compare(one: str | Path, other: str | Path) -> Comparison:
 
 
 def _compare_scores(parts: Mapping[str, Results]) -> Iterator[Difference]:
-    both = combined(parts)
+    both = combine(parts)
     rows_of = [set(zip(part.scores["dataset"], part.scores["entrant"], strict=True)) for part in parts.values()]
     first = next(iter(parts.values()))
     for dataset in dataset_names(first):

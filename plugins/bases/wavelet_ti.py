@@ -19,29 +19,30 @@ from .wavelet import SMALLEST_APPROXIMATION, check_orthogonal, check_sides
 class TranslationInvariantWavelet(Basis):
     """Undecimated orthogonal wavelet transform with periodic boundaries: a Parseval frame.
 
-    The algorithme a trous (Holschneider et al. 1989; Nason & Silverman 1995): filters of level j have 2^(j-1) - 1
-    holes between their taps and nothing is decimated, so that coefficients move with the image. Coefficients are
-    (N, C, 3 levels + 1, H, W): the approximation, then three subbands a level, coarsest first, in the order of
-    ``Wavelet.bands``. They are scaled so that synthesis is the adjoint of analysis and energy is kept; those
-    of a level j at multiples of 2^j are 2^-j times the coefficients of ``Wavelet``. Denoising by them is the average
-    over all circular shifts of denoising by ``Wavelet`` (Coifman & Donoho 1995), where the sides are
-    multiples of 2^levels.
+    This is the algorithme à trous (Holschneider et al. 1989; Nason & Silverman 1995): the filters of level j have
+    2^(j-1) - 1 zeros between their taps, and nothing is decimated, so that a shift of the image shifts the
+    coefficients. Coefficients have shape (N, C, 3 levels + 1, H, W): the approximation, then three subbands per level,
+    coarsest first, in the order of ``Wavelet.bands``. They are scaled so that synthesis is the adjoint of analysis and
+    energy is preserved. At positions that are multiples of 2^j, the coefficients of level j are 2^-j times those of
+    ``Wavelet``. If the sides are multiples of 2^levels, denoising in this frame is the average over all circular shifts
+    of denoising in ``Wavelet`` (Coifman & Donoho 1995).
 
-    Equals ``pywt.swt2(..., trim_approx=True, norm=True)`` stacked, but takes any size of image: the quadrature of
-    the filters holds at every frequency. Filters are applied in the Fourier domain.
+    The result equals the stacked output of ``pywt.swt2(..., trim_approx=True, norm=True)``, but images may have any
+    size, since the filters satisfy the quadrature mirror condition at every frequency. Filters are applied in the
+    Fourier domain.
 
     Parameters
     ----------
     name
         An orthogonal wavelet of the families haar, db, sym and coif.
     levels
-        Number of levels. By default the most that leave an approximation which, decimated, would be at least 4
-        pixels wide, but at least one.
+        Number of levels. ``null`` for the largest number whose approximation, if decimated, would still be at least 4
+        pixels wide, and at least one.
 
     Raises
     ------
     ValueError
-        If no such orthogonal wavelet exists, or there are fewer than 1 levels.
+        If no orthogonal wavelet has this name, or ``levels`` is less than 1.
     """
 
     citation = (HOLSCHNEIDER_1989, NASON_1995)
@@ -99,7 +100,7 @@ class TranslationInvariantWavelet(Basis):
 
 
 def _pairs(levels: int) -> list[tuple[int, int]]:
-    """Return which one-dimensional filters, of :func:`filter_responses`, make each subband."""
+    """Return, for each subband, the indices in :func:`filter_responses` of its row filter and column filter."""
     pairs = [(0, 0)]
     for level in range(levels):
         low, high = 2 * level, 2 * level + 1
@@ -111,7 +112,7 @@ def filter_responses(name: str, size: int, levels: int) -> Tensor:
     """Return the frequency responses of the composite filters of all levels on a periodic signal."""
     wavelet = pywt.Wavelet(name)
     filters = np.stack([wavelet.dec_lo, wavelet.dec_hi])
-    # The centre that PyWavelets gives a filter: output n is sum_k h[k] x[n + taps/2 - k].
+    # PyWavelets centres a filter as follows: output n is sum_k h[k] x[n + taps/2 - k].
     places = np.arange(filters.shape[1]) - filters.shape[1] // 2
     frequencies = np.arange(size)
     low = np.ones(size)
@@ -125,7 +126,7 @@ def filter_responses(name: str, size: int, levels: int) -> Tensor:
     return torch.from_numpy(np.stack(composites))
 
 
-# Of a photograph they are 100 MB: few are kept, for two orientations in two precisions.
+# The responses for a photograph take 100 MB, so the cache holds only four: two orientations in two precisions.
 @cache_tensors(4)
 def _responses(
     name: str, height: int, width: int, levels: int, dtype: torch.dtype, device: torch.device | str

@@ -22,9 +22,9 @@ from ._along_training import crossing_step, snapshot_spacing
 if TYPE_CHECKING:
     from gahbench.contracts.denoisers import Denoiser
 
-#: Components whose initial gain differs less from the target have no learning time.
+#: Components whose initial gain is closer than this to the target have no learning time.
 MIN_DIFFERENCE = 0.1
-#: Smallest number of components for a slope.
+#: The slope is fitted only if at least this many components have a learning time.
 MIN_COMPONENTS = 3
 
 
@@ -34,8 +34,8 @@ class LearningTimes(Metric):
     For a principal component u_k of the training images with variance lambda_k, the gain of the denoiser f is the mean
     over images of <f(y + sigma u_k) - f(y - sigma u_k), u_k> / 2 sigma. The gain of the best linear denoiser, the
     target, is lambda_k / (lambda_k + sigma^2). The learning time tau_k is the training step at which the difference
-    from the target has fallen to half of that at the first snapshot, interpolated between snapshots linearly in the
-    logarithm of the step. A component has no learning time if its first gain is within 0.1 of the target, or if the
+    from the target has fallen to half of its value at the first snapshot, interpolated between snapshots linearly in
+    the logarithm of the step. A component has no learning time if its first gain is within 0.1 of the target, or if the
     difference does not fall to half.
 
     A linear denoiser trained by gradient descent at a single noise level approaches each target exponentially, at a
@@ -118,7 +118,7 @@ class LearningTimes(Metric):
 
 
 def gains_along(denoiser: Denoiser, noisy: Tensor, vectors: Tensor, sigma: float) -> Tensor:
-    """Return the mean gains of a denoiser along unit vectors, for differences of +-sigma, shape (K,), float64."""
+    """Return the mean gains along unit vectors, from central differences of step sigma, shape (K,), float64."""
     batches, gains = Batches.of_images(image_shape(noisy)), []
     for vector in vectors:
         step = (sigma * vector).to(noisy)

@@ -14,7 +14,7 @@ from gahbench.networks import Trained, feature_layers, layer_output, middle_laye
 
 
 class Representation(Metric):
-    """Ratio of the spread of features over channels on training images to that on generated samples.
+    """Ratio of two spreads of features over channels: on training images, and on generated samples.
 
     The features of a middle layer at the lowest noise level of the suite are max-pooled over space. Their spread is the
     standard deviation over channels, averaged over images (arXiv 2512.20963). A memorized image activates few channels,
@@ -26,7 +26,7 @@ class Representation(Metric):
     Parameters
     ----------
     layer
-        Name of a module of the network with features of shape (N, C, H, W). ``null`` for the middle one of the layers
+        Name of a module of the network with features of shape (N, C, H, W). ``null`` for the middle layer of those
         with the fewest pixels: the bottleneck of a UNet, or the middle of a chain of convolutions.
     """
 

@@ -23,10 +23,10 @@ class Oracle(Shrinkage):
     """An oracle that multiplies every noisy coefficient by a weight, which depends on the clean coefficient.
 
     In an orthonormal basis the weights are optimal, and the expected error has a closed form. In a frame or a
-    biorthogonal basis sigma is replaced by the noise level of each coefficient. These weights are good but not optimal,
+    biorthogonal basis, the noise level of each coefficient takes the place of sigma. The weights are then not optimal,
     and the error is measured on noisy images. The error is also measured if the basis extends images because its
-    transform does not accept their size. An adaptive basis is adapted to the clean images, for the least sum of
-    min(c_k^2, sigma^2).
+    transform does not accept their size. An adaptive basis is adapted to the clean images, so that the sum of
+    min(c_k^2, sigma^2) is smallest.
     """
 
     kind = "oracle"
@@ -63,7 +63,7 @@ class Oracle(Shrinkage):
 
 
 class OracleThreshold(Oracle):
-    """Oracle thresholding: keeps the coefficients whose clean value exceeds sigma, and sets the others to 0.
+    """Oracle thresholding: keeps coefficients whose clean magnitude exceeds sigma, and sets the others to 0.
 
     The weights are 1 where |c_k| > sigma and 0 elsewhere, where c_k are the coefficients of the clean image. The
     expected squared error is sum_k min(c_k^2, sigma^2) (Donoho & Johnstone 1994), at most twice that of oracle

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Trackio(Tracker):
     """Logs to Trackio on this machine: a run for each row, and a run for the suite; needs the extra ``trackio``.
 
-    The project has the name of the suite, and the group that of the results folder. View it with ``trackio show
-    --project SUITE``. The database is that of Trackio, in ``$TRACKIO_DIR`` or the cache folder of Hugging Face.
+    The project is named after the suite, and the group after the results folder. View the project with ``trackio show
+    --project SUITE``. Trackio stores its database in ``$TRACKIO_DIR``, or in the cache folder of Hugging Face.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Trackio(Tracker):
 
         project = self.project or self._suite["suite"]
         with _quiet():
-            # A copied context, since opening a run would end the current run.
+            # Opening a run would end the current run of this context, so open it in a copy.
             return contextvars.copy_context().run(
                 trackio.init, project, name, group=self._group, config=dict(config), embed=False
             )

@@ -9,7 +9,7 @@ from fake_results import SIGMAS, dataset, realistic, results, rows
 
 from gahbench._util.errors import ParameterError, ResultsError
 from gahbench.board.metric_names import MetricName, parse_metric_name
-from gahbench.board.selection import chosen_labels
+from gahbench.board.selection import choose_labels
 from gahbench.board.statistics import UNKNOWN
 
 ENTRANTS = [
@@ -121,11 +121,11 @@ HELD = ["unet[width=8]", "unet[width=16]", "bf-cnn[width=8]", "identity"]
     ],
 )
 def test_labels_are_chosen_in_the_order_of_the_board(patterns, expected):
-    assert chosen_labels(patterns, HELD, "entrant") == expected
+    assert choose_labels(patterns, HELD, "entrant") == expected
 
 
 def test_unknown_labels_are_an_error_that_lists_the_labels():
     with pytest.raises(ParameterError, match=r"entrants vit, x\* are not in the results; accepted: unet\[width=8\], "):
-        chosen_labels(["unet", "vit", "x*"], HELD, "entrant")
+        choose_labels(["unet", "vit", "x*"], HELD, "entrant")
     with pytest.raises(ResultsError, match=r"entrants unett are not in the results; did you mean 'unet'. accepted: "):
-        chosen_labels(["unett"], HELD, "entrant", ResultsError)
+        choose_labels(["unett"], HELD, "entrant", ResultsError)

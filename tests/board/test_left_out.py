@@ -8,7 +8,7 @@ from fake_claims import claim, verdict
 from fake_results import dataset, failure, results, rows
 
 from gahbench.board.claim_values import Table
-from gahbench.board.selection import selected
+from gahbench.board.selection import select
 from gahbench.contracts.claims import Compared, Region
 
 SIGMAS, SEEDS, IMAGES, DATASETS = (0.05, 0.2), 3, 12, ("d0", "d1", "d2")
@@ -201,7 +201,7 @@ def test_a_row_that_is_left_out_has_the_interval_that_it_would_have_alone():
 
 def test_a_selection_keeps_the_entrants_that_are_left_out():
     table = board_with("spread of 10 dB")
-    chosen = selected(table, ["broken", "net0"])
+    chosen = select(table, ["broken", "net0"])
     assert chosen.left_out["d0"].keys() == {"broken"}
     assert [entry.rank for entry in chosen.board.of("d0").entries if entry.entrant == "broken"] == [None]
 

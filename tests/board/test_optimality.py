@@ -111,7 +111,7 @@ def test_a_denoiser_beyond_the_optimum_is_reported_but_not_a_denoiser_within_cha
     assert (check.entrants, check.comparisons, check.missed, check.kind) == (3, 9, 0, "exact")
     assert all(found.standard_errors > 3 for found in check.beyond)
     board = fake.leaderboard(full=True).set_index("entrant")
-    assert "beats optimal, which cannot be, at σ = 0.05" in board.loc["cheat", "note"]
+    assert "beats optimal, which is impossible, at σ = 0.05" in board.loc["cheat", "note"]
     assert board.drop("cheat")["note"].tolist() == [""] * 4
     assert "these are better by 3 standard errors, which is impossible: cheat" in markdown(fake)
     sound = board_of([entrant for entrant in entrants if entrant[0] != "cheat"])

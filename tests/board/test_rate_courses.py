@@ -5,7 +5,7 @@ import pytest
 from fake_results import dataset, fit, results, rows
 
 from gahbench.board.board import DatasetBoard
-from gahbench.board.rate_courses import collapsed_levels, families, is_paired, of_one_master
+from gahbench.board.rate_courses import collapsed_levels, families, families_with_master, is_paired
 from gahbench.report.legend import rate_lines
 from gahbench.report.tables import markdown
 
@@ -124,7 +124,7 @@ def test_a_network_needs_a_partner_with_twice_the_training():
     assert answers(fake)["net"] == "near-optimal"
     for label in ("net[training.steps=150]", "net[training.steps=200]"):
         verdict = fake.rate_verdicts[name_of(32)][label]
-        assert verdict.reasons == ("what twice the training does is not known",)
+        assert verdict.reasons == ("the effect of twice the training is unknown",)
     nets[2] = (nets[2][0], "trained", np.full(6, 0.7), [0, 1])
     changed = build_results([REFERENCES[0], *nets], fits=fits).rate_verdicts[name_of(32)]["net"]
     assert changed.answer == "undecided"
@@ -202,7 +202,7 @@ def test_families_differ_only_in_size_and_paired_families_share_a_master():
         **{first: 32, default: 64, other: 128, small: 32, large: 128, "a label, of the suite's": 64}
     )
     assert families(fake)["c-alpha[alpha=4]"] == {32: small, 128: large}
-    assert of_one_master(fake) == {
+    assert families_with_master(fake) == {
         "c-alpha[alpha=4,master=256]": {32: first, 64: default},
         "c-alpha[alpha=4,master=512]": {128: other},
     }

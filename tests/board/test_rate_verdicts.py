@@ -77,8 +77,8 @@ def test_a_distance_that_is_large_at_both_ends_is_not_near_optimal_though_its_sl
         ({"collapsed": np.array([1, 1, 1, 0, 1, 1]) > 0}, "over 3 levels, 12.0 dB"),
         ({"own_collapsed": np.arange(6) > 3}, "bound and denoiser have collapsed over 2 levels, 6.0 dB"),
         ({"error": 3.0}, "not surely within ±0.15"),
-        ({"error": np.nan}, "no intervals, for want of images"),
-        ({"is_trained": True}, "what twice the training does is not known"),
+        ({"error": np.nan}, "too few images for intervals"),
+        ({"is_trained": True}, "the effect of twice the training is unknown"),
         ({"why_not": "there is one size"}, "there is one size"),
     ],
 )

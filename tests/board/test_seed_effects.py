@@ -49,7 +49,7 @@ def test_an_outlier_does_not_change_the_decision_on_others():
     pooled, pooled_without_outlier = pool(np.concatenate([outlier, honest])), pool(honest)
     assert pooled.outliers.keys() == {0, 6}
     assert pooled_without_outlier.outliers.keys() == {5}
-    np.testing.assert_array_equal(pooled.places, pooled_without_outlier.places + 1)
+    np.testing.assert_array_equal(pooled.indices, pooled_without_outlier.indices + 1)
     np.testing.assert_array_equal(pooled.runs.pooled, pooled_without_outlier.runs.pooled)
 
 
@@ -68,7 +68,7 @@ def test_an_outlier_does_not_decide_whether_variances_are_relative():
     outlier = np.full((1, 1, 3), -1000.0) + np.array([-3e4, 0.0, 3e4])
     pooled = pool(np.concatenate([honest, outlier]))
     assert pooled.relative
-    np.testing.assert_array_equal(pooled.places, np.arange(6))
+    np.testing.assert_array_equal(pooled.indices, np.arange(6))
 
 
 def test_excluded_entrants_have_the_effects_that_they_have_alone():

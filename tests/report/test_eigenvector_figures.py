@@ -9,7 +9,7 @@ from fake_results import dataset, results, rows
 from typer.testing import CliRunner
 
 from gahbench._util.errors import ParameterError, ResultsError
-from gahbench.board.alignments import Aligned, agreement_curves, parse_agreement, rankings
+from gahbench.board.alignments import Agreement, agreement_curves, parse_agreement, rankings
 from gahbench.board.statistics import Interval
 from gahbench.cli.app import app
 from gahbench.evaluation.rates import input_psnr
@@ -83,17 +83,19 @@ def test_coefficients_are_sorted_by_energy():
 
 @pytest.mark.parametrize("label", ["net $x_$", "$\\sigma_", "a $b$ \\frac"])
 def test_labels_that_are_invalid_formulas_are_drawn_as_text(label):
-    figure = ranking_figure({f"{label}, d": {label: Aligned(Interval(0.2, 0.1, 0.3)), "dct": Aligned(Interval(0.1))}})
+    figure = ranking_figure(
+        {f"{label}, d": {label: Agreement(Interval(0.2, 0.1, 0.3)), "dct": Agreement(Interval(0.1))}}
+    )
     assert encode(figure, ".svg", as_text=True).startswith(b"<?xml")
 
 
 def test_bases_are_ranked_in_each_panel():
     less, more = Interval(0.2, 0.1, 0.3), Interval(0.4, 0.3, 0.5)
-    sym4 = Aligned(more, Interval(0.5), ceiling=0.7, retrieval=0.5)
+    sym4 = Agreement(more, Interval(0.5), ceiling=0.7, retrieval=0.5)
     ranked = {
-        "a": {"dct": Aligned(less, Interval(0.6)), "sym4": sym4},
-        "b": {"dct": Aligned(less, single=0.9), "sym4": Aligned(more, single=0.1)},
-        "large": {"dct": Aligned(alignment=Interval(0.6, 0.5, 0.7))},
+        "a": {"dct": Agreement(less, Interval(0.6)), "sym4": sym4},
+        "b": {"dct": Agreement(less, single=0.9), "sym4": Agreement(more, single=0.1)},
+        "large": {"dct": Agreement(alignment=Interval(0.6, 0.5, 0.7))},
     }
     figure = ranking_figure(ranked)
     first, second, large = figure.axes

@@ -13,8 +13,8 @@ from tiny_runs import UNET
 
 import gahbench
 from gahbench._util.errors import ResultsError
-from gahbench.board.combined import combined, labels_of_first, relabelled
-from gahbench.board.selection import selected
+from gahbench.board.combined import combine, labels_of_earlier_parts, relabel
+from gahbench.board.selection import select
 from gahbench.report.tables import export_board, latex, table_of_rows
 from gahbench.runs.comparison import compare
 
@@ -106,7 +106,7 @@ def test_a_combined_board_has_each_reference_once(runs):
         assert board.loc[f"{UNET} ({label})", "psnr"] == pytest.approx(before["psnr"])
         assert board.loc[f"{UNET} ({label})", "gain_over_baseline"] == pytest.approx(before["gain_over_baseline"])
     # Identical rows appear once.
-    same = combined({"A": first, "B": first})
+    same = combine({"A": first, "B": first})
     assert same.entrants == first.entrants
     assert same.leaderboard(full=True).drop(columns="suite").equals(first.leaderboard(full=True).drop(columns="suite"))
 
@@ -140,23 +140,23 @@ def test_only_common_noise_levels_and_images_are_compared(runs, run, tmp_path):
 
 def test_selected_rows_keep_the_values_of_the_whole_board(runs):
     results = gahbench.load_results(runs[1])
-    selection = selected(results, entrants=["bayes-shrink"])
+    selection = select(results, entrants=["bayes-shrink"])
     assert selection.entrants == ["oracle-threshold[haar]", "bayes-shrink[haar]"]
     board = results.leaderboard(full=True)
     shown = selection.leaderboard(full=True)
     # Ranked among the selected rows alone, it would be first.
-    last = selected(results, entrants=["identity"])
+    last = select(results, entrants=["identity"])
     assert last.leaderboard(full=True)["rank"].max() > 1
     assert replace(last, whole=None).leaderboard(full=True)["rank"].max() == 1
     kept = board[board["entrant"].isin(selection.entrants)].reset_index(drop=True)
     pd.testing.assert_frame_equal(shown, kept[shown.columns], check_exact=True)
-    again = selected(selection, metrics=["psnr"]).leaderboard(full=True)
+    again = select(selection, metrics=["psnr"]).leaderboard(full=True)
     pd.testing.assert_frame_equal(again, shown[again.columns], check_exact=True)
-    assert set(selected(results, metrics=["slope"]).scores["metric"]) == {"psnr", "slope"}
-    assert set(selected(results, metrics=["psnr"]).scores["metric"]) == {"psnr"}
+    assert set(select(results, metrics=["slope"]).scores["metric"]) == {"psnr", "slope"}
+    assert set(select(results, metrics=["psnr"]).scores["metric"]) == {"psnr"}
     for chosen in ({"entrants": ["vit"]}, {"datasets": ["faces"]}, {"metrics": ["ssim"]}):
         with pytest.raises(ResultsError, match="are not in the results"):
-            selected(results, **chosen)
+            select(results, **chosen)
 
 
 def test_exported_tables_have_the_values_of_the_board(runs):
@@ -213,7 +213,7 @@ def test_merged_results_without_conflicting_rows_keep_their_labels(runs, run, tm
     both = first.merged(second, ("A", "B"))
     assert both.entrants == first.entrants
     assert set(both.datasets["dataset"]) == {"discs[size=16]", "discs[size=8]"}
-    assert first.merged(selected(first, metrics=["psnr"]), ("A", "B")).entrants == first.entrants
+    assert first.merged(select(first, metrics=["psnr"]), ("A", "B")).entrants == first.entrants
     with pytest.raises(ResultsError, match="expected two different names"):
         first.merged(first, ("A", "A"))
 
@@ -242,7 +242,7 @@ def test_rows_of_a_sweep_remain_rows_of_a_sweep_when_merged(run, tmp_path):
     both = parts[0].merged(parts[1], ("A", "B"))
     assert f"{UNET} (A) N=2" in both.entrants
     rows = [f"{UNET} (A) N=2", f"{UNET} (A) N=3"]
-    assert selected(both, entrants=[f"{UNET} (A)"]).entrants == [*rows, "oracle-threshold[haar]"]
+    assert select(both, entrants=[f"{UNET} (A)"]).entrants == [*rows, "oracle-threshold[haar]"]
 
 
 def test_datasets_are_matched_by_content_and_not_by_label(runs, run, tmp_path, command):
@@ -259,9 +259,9 @@ def test_datasets_are_matched_by_content_and_not_by_label(runs, run, tmp_path, c
 def test_datasets_are_not_relabelled_if_a_label_would_occur_twice(runs):
     first = gahbench.load_results(runs[0])
     # In this folder, the label 'discs[size=16]' denotes another dataset.
-    second = relabelled(first, {"discs[size=16]": "small"})
+    second = relabel(first, {"discs[size=16]": "small"})
     second = replace(second, datasets=pd.concat([second.datasets, first.datasets.assign(protocol="another")]))
-    assert labels_of_first({"A": first, "B": second}) == {"A": {}, "B": {}}
-    assert labels_of_first({"A": first, "B": relabelled(first, {"discs[size=16]": "x"})})["B"] == {
+    assert labels_of_earlier_parts({"A": first, "B": second}) == {"A": {}, "B": {}}
+    assert labels_of_earlier_parts({"A": first, "B": relabel(first, {"discs[size=16]": "x"})})["B"] == {
         "x": "discs[size=16]"
     }
