@@ -38,7 +38,9 @@ _COLUMNS = (
 def summary(outcomes: Sequence[str]) -> str:
     """Return a line with the number of claims, in total and by outcome."""
     counts = [(outcomes.count(outcome), outcome) for outcome in OUTCOMES]
-    parts = ", ".join(f"{count} {outcome}" for count, outcome in counts if count)
+    parts = ", ".join(
+        f"{count} {outcome if count == 1 else _PLURALS.get(outcome, outcome)}" for count, outcome in counts if count
+    )
     return f"{counted(len(outcomes), 'claim')}{f': {parts}' if parts else ''}"
 
 
