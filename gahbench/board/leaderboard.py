@@ -6,7 +6,7 @@
   (:mod:`gahbench.board.optimality`). Whether entrants reach the optimal rate is decided over several sizes of images
   (:mod:`gahbench.board.rate_verdicts`).
 - The slope is fitted to the PSNR over all noise levels of the suite; the optimal slope holds as sigma tends to 0.
-- Entrants whose PSNR is unknown at some noise level follow the ranked entrants without a rank, and entrants that failed
+- Entrants whose PSNR is unknown at any noise level follow the ranked entrants without a rank, and entrants that failed
   come last. If there are too few images, or sources of images, for intervals, no entrant has a rank.
 - Entrants that have diverged, or whose seeds differ far more than those of the others, keep their place in the order
   but have no rank, and do not affect other rows (:mod:`gahbench.board.scorecube`).

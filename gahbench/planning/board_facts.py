@@ -1,4 +1,4 @@
-"""Facts about datasets, metrics and trainings that plans record, so that boards and figures need no plugins."""
+"""Facts about datasets, metrics and training that plans record, so that boards and figures need no plugins."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def run(
     only
         Labels, names or patterns of the suite's entrants to run, to which the baseline is added; by default all.
     seeds
-        Seeds of the trainings, whole numbers from 0; by default those of the suite.
+        Seeds of the training runs, integers of at least 0; by default the seeds of the suite.
     plugins
         Paths of plugin files, or of folders of them; by default only those that the suite names.
     reuse

@@ -33,7 +33,7 @@ class Module(nn.Module):
 
     An example is ``module[my_package.nets:Net,arguments='{width: 32}']``. The factory is called with the ``arguments``,
     and with ``channels`` and ``shape`` of the images if it has parameters of these names. The code of an archive is
-    executed, but nothing in it is unpickled. Receptive field, homogeneity and accepted image sizes are those of the
+    executed, but nothing in it is unpickled. Receptive field, homogeneity and accepted image sizes depend on the
     network.
 
     Keys of units depend on the name and the arguments, and through :meth:`fingerprint` on the source code.
@@ -159,7 +159,7 @@ def _find(factory: str) -> Any:
 
 
 def _call(factory: str, target: Any, arguments: dict[str, Any], dataset_arguments: dict[str, Any]) -> nn.Module:
-    """Call a factory with the given arguments and those that are set from the dataset."""
+    """Build the network with the arguments of the user and the arguments that are set from the dataset."""
     if isinstance(target, nn.Module) or not callable(target):
         kind = "a network already built" if isinstance(target, nn.Module) else f"a {type(target).__name__}"
         raise ValueError(f"factory={factory}: this is {kind}; accepted: a class or a function that builds a network")
