@@ -1,4 +1,4 @@
-"""Bases of eigenvectors of a graph on the pixels of an image, and the filter (1 + mu L)^-1 that smooths along it."""
+"""Bases of eigenvectors of a graph on the pixels of an image, and Tikhonov filters (1 + mu L)^-1 on the graph."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from gahbench.jacobian import LARGEST_EXACT, DiagonalFamily, FilterFamily, Funct
 from .._messages import name_of
 from ._matrices import LARGEST, Matrices, max_matrices
 
-#: Most pixels of a graph whose filter is found from L alone, without eigenvectors.
+#: Maximum number of pixels of a graph whose filter is computed from L, without eigenvectors.
 LARGEST_FILTERED = 10_000
-#: Bytes of eigenvectors that are kept of images, each alone: a filter may ask for one image after the other.
-KEPT = 1 << 28
+#: Maximum number of bytes of the eigenvectors of single images in the cache.
+CACHE_BYTES = 1 << 28
 
 
 class GraphBasis(Basis):
-    """Base of bases that are the eigenvectors, lowest first, of the Laplacian L = D - W of a graph on the pixels."""
+    """Base of bases of eigenvectors of the Laplacian L = D - W of a graph on the pixels, by ascending eigenvalue."""
 
     adaptive: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._last: tuple[Tensor, Matrices, Tensor] | None = None
-        self._spectra: Latest[tuple[Tensor, Tensor]] = Latest(KEPT, lambda spectrum: spectrum[0].nbytes)
+        self._spectra: Latest[tuple[Tensor, Tensor]] = Latest(CACHE_BYTES, lambda spectrum: spectrum[0].nbytes)
 
     @abstractmethod
     def laplacian(self, images: Tensor) -> Tensor:
-        """Return L of each image, shape (N, H * W, H * W), for images (N, C, H, W), in float64 whatever their dtype."""
+        """Return L of each image, shape (N, H * W, H * W), float64, for images (N, C, H, W) of any dtype."""
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) of more than 4096 pixels."""
         _, height, width = shape
         if height * width > LARGEST:
             raise ValueError(
-                f"eigenvectors of graphs are computed for up to {LARGEST} pixels, as in 64x64, not for {height}x{width}"
+                f"images of {height}x{width}; accepted for eigenvectors of graphs: up to {LARGEST} pixels, as in 64x64"
             )
 
     def max_batch(self, shape: Shape) -> int:
-        """Return how many images (C, H, W) have bases of 1 GiB together, at least 1."""
+        """Return the number of images (C, H, W) whose bases fit into 1 GiB, at least 1."""
         return max_matrices(shape[1] * shape[2])
 
     def adapt(self, images: Tensor, threshold: float, noisy: bool = False) -> Basis:
@@ -53,82 +53,82 @@ class GraphBasis(Basis):
         return self.spectrum(images)[0]
 
     def spectrum(self, images: Tensor) -> tuple[Matrices, Tensor]:
-        """Return the basis of each image, and the eigenvalues of L, lowest first, shape (N, H * W), float64."""
+        """Return the basis of each image, and the eigenvalues of L, ascending, shape (N, H * W), float64."""
         self.check_shape(image_shape(images))
         if self._last is None or not (
             self._last[0].dtype == images.dtype
             and self._last[0].device == images.device
             and torch.equal(self._last[0], images)
         ):
-            # Not held while others are computed, as it may be large.
+            # Free the memory before the next spectra are computed.
             self._last = None
-            # One at a time, so that an image has the same vectors in every batch.
-            spectra = [self._of(image) for image in images]
+            # Each image separately, so that its vectors do not depend on the batch.
+            spectra = [self._image_spectrum(image) for image in images]
             vectors = Matrices(torch.stack([vectors for vectors, _ in spectra]))
             self._last = (images.clone(), vectors, torch.stack([values for _, values in spectra]))
         return self._last[1:]
 
-    def _of(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return eigenvectors and eigenvalues of one image; those of the latest images are kept, on a processor."""
+    def _image_spectrum(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return eigenvectors and eigenvalues of an image, on a CPU from the cache of the latest images."""
         if image.device.type != "cpu":
-            return lowest_first(self.laplacian(image[None])[0])
+            return laplacian_spectrum(self.laplacian(image[None])[0])
         key = (tuple(image.shape), image.double().numpy().tobytes())
-        return self._spectra.get(key, lambda: lowest_first(self.laplacian(image[None])[0]))
+        return self._spectra.get(key, lambda: laplacian_spectrum(self.laplacian(image[None])[0]))
 
     def check_filters(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) of more than 10,000 pixels, whose dense L would be too large."""
         if shape[1] * shape[2] > LARGEST_FILTERED:
             raise ValueError(
-                f"filters on graphs are found for up to {LARGEST_FILTERED} pixels, as in 100x100, not for "
-                f"{shape[1]}x{shape[2]}"
+                f"images of {shape[1]}x{shape[2]}; accepted for filters on graphs: up to {LARGEST_FILTERED} pixels, as "
+                "in 100x100"
             )
 
     def filters(self, truth: Truth, sigma: float) -> FilterFamily:
-        """Return the Tikhonov filters (1 + mu L)^-1 of each clean image, mu chosen for the trace asked for."""
+        """Return the Tikhonov filters (1 + mu L)^-1 of each clean image, with mu chosen for the requested trace."""
         return tikhonov_filters(self.laplacian, self.spectrum, truth.clean)
 
     def analysis(self, images: Tensor) -> Tensor:
-        """Raise ``BasisError``: it is adapted to images first."""
+        """Raise ``BasisError``, as the basis must be adapted to images first."""
         raise BasisError(f"{type(self).__name__} has a basis for each image: call adapt(images, threshold) first")
 
     def synthesis(self, coefficients: Tensor) -> Tensor:
-        """Raise ``BasisError``: it is adapted to images first."""
+        """Raise ``BasisError``, as the basis must be adapted to images first."""
         return self.analysis(coefficients)
 
 
-def checked_graph_basis(basis: Basis) -> GraphBasis:
+def check_graph_basis(basis: Basis) -> GraphBasis:
     """Return a basis of a graph; raise ``ValueError`` for any other basis."""
     if not isinstance(basis, GraphBasis):
-        raise ValueError(f"basis '{name_of(basis)}': accepted are those of graphs, graph-laplacian and patch-graph")
+        raise ValueError(f"basis '{name_of(basis)}': accepted: bases of graphs, graph-laplacian and patch-graph")
     return basis
 
 
-def lowest_first(laplacian: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the eigenvectors of L, shape (d, d), as columns, the constant one first, and their eigenvalues, (d,)."""
+def laplacian_spectrum(laplacian: Tensor) -> tuple[Tensor, Tensor]:
+    """Return eigenvectors of L, shape (d, d), as columns, the constant vector first, and their eigenvalues, (d,)."""
     size = len(laplacian)
-    # Twice the largest degree bounds the eigenvalues. So raised, the constant vector comes last, also where regions
-    # that hardly touch make further eigenvalues of nearly 0, among whose vectors it would be lost.
-    raised = laplacian + (1 + 2 * laplacian.diagonal().max()) / size
-    values, vectors = torch.linalg.eigh(raised)
+    # Shift the eigenvalue of the constant vector above all others, which are at most twice the largest degree. It is
+    # then separate from further eigenvalues near 0, which weakly connected regions have.
+    shifted = laplacian + (1 + 2 * laplacian.diagonal().max()) / size
+    values, vectors = torch.linalg.eigh(shifted)
     constant = torch.full_like(vectors[:, :1], size**-0.5)
-    # No eigenvalue is below 0 but for rounding.
+    # Only rounding errors are below 0.
     return torch.cat([constant, vectors[:, :-1]], dim=1), torch.cat([values[:1] * 0, values[:-1].clamp(min=0)])
 
 
-def degrees_minus(weights: Tensor) -> Tensor:
-    """Return L = D - W, in place of symmetric weights W without diagonal, shape (N, d, d)."""
+def laplacian_of_weights(weights: Tensor) -> Tensor:
+    """Return L = D - W of symmetric weights W without diagonal, shape (N, d, d), which are overwritten."""
     degrees = weights.sum(-1)
     laplacian = weights.neg_()
     laplacian.diagonal(dim1=-2, dim2=-1).copy_(degrees)
     return laplacian
 
 
-#: Bisections of the logarithm of mu, over this range.
+#: Number of bisections of the logarithm of mu, and range of mu.
 STEPS = 60
 RANGE = (1e-8, 1e8)
-#: Weights and eigenvalues that are smaller than this share of the largest are taken for 0.
-APART = 1e-12
-#: For images too large for eigenvalues: random vectors and bisections that find mu.
+#: Weights and eigenvalues below this fraction of the largest count as 0.
+NEGLIGIBLE = 1e-12
+#: Numbers of random vectors and of bisections for images too large for eigenvalues.
 PROBES = 16
 COARSE_STEPS = 20
 
@@ -138,14 +138,14 @@ def tikhonov_filters(
     spectrum: Callable[[Tensor], tuple[Matrices, Tensor]],
     images: Tensor,
 ) -> FilterFamily:
-    """Return (1 + mu L_i)^-1 for the graph of each image, at any trace."""
+    """Return the filters (1 + mu L_i)^-1 of the graph of each image, for any trace."""
     shape = image_shape(images)
     if images[0].numel() > LARGEST_EXACT:
         return _SparseTikhonov(laplacian, images)
     vectors, values = spectrum(images)
     atoms = vectors.atoms(shape).to(images)
-    # Regions that hardly touch are apart: eigenvalues so small are rounding.
-    values = torch.where(values > APART * values.amax(1, keepdim=True), values, 0.0)
+    # Smaller eigenvalues are rounding errors: they belong to regions that are practically disconnected.
+    values = torch.where(values > NEGLIGIBLE * values.amax(1, keepdim=True), values, 0.0)
     gains = torch.ones((), dtype=torch.float64, device=values.device)
     return DiagonalFamily(values.repeat(1, shape[0]), gains, shape, (atoms, atoms))
 
@@ -155,18 +155,18 @@ def damping(products: Tensor) -> Tensor:
     return 1 / (1 + products)
 
 
-def strength(values: Tensor, traces: Tensor, kernel: Callable[[Tensor], Tensor] = damping) -> Tensor:
-    """Return mu, shape (N,), such that the sum of a kernel over mu lambda_k, of eigenvalues (N, d), is the trace."""
+def solve_strength(values: Tensor, traces: Tensor, kernel: Callable[[Tensor], Tensor] = damping) -> Tensor:
+    """Return mu, shape (N,), such that sum_k kernel(mu lambda_k), with eigenvalues (N, d), equals the trace."""
     low, high = (torch.full_like(traces, end).log() for end in RANGE)
     for _ in range(STEPS):
         middle = (low + high) / 2
-        excess = kernel(middle.exp()[:, None] * values).sum(1) > traces
-        low, high = torch.where(excess, middle, low), torch.where(excess, high, middle)
+        is_above = kernel(middle.exp()[:, None] * values).sum(1) > traces
+        low, high = torch.where(is_above, middle, low), torch.where(is_above, high, middle)
     return ((low + high) / 2).exp()
 
 
 class _SparseTikhonov(FilterFamily):
-    """Filters on graphs of images too large for eigenvectors: systems are solved by sparse factorisation."""
+    """Filters on graphs of images too large for eigenvectors, by sparse factorization."""
 
     def __init__(self, laplacian: Callable[[Tensor], Tensor], images: Tensor) -> None:
         from scipy.sparse import csc_array
@@ -178,21 +178,21 @@ class _SparseTikhonov(FilterFamily):
 
     @property
     def bytes(self) -> int:
-        """Memory that it holds."""
+        """Memory of the sparse matrices, in bytes."""
         return sum(int(matrix.data.nbytes + matrix.indices.nbytes) for matrix in self._matrices)
 
     def reaches(self, traces: Tensor) -> Tensor:
-        """Return whether each image has a filter of its trace: from its connected regions to its values."""
+        """Return whether each image has a filter of its trace: above the number of regions, below that of values."""
         from scipy.sparse.csgraph import connected_components
 
         channels, height, width = self.shape
-        joined = [abs(matrix) > APART * abs(matrix).max() for matrix in self._matrices]
-        regions = [connected_components(matrix, directed=False)[0] for matrix in joined]
+        adjacency = [abs(matrix) > NEGLIGIBLE * abs(matrix).max() for matrix in self._matrices]
+        regions = [connected_components(matrix, directed=False)[0] for matrix in adjacency]
         low = channels * torch.tensor(regions, dtype=torch.float64)
         return ((traces.cpu() > low) & (traces.cpu() < channels * height * width)).to(traces.device)
 
     def at(self, traces: Tensor) -> LinearMaps:
-        """Return the filter of each image that has its trace, about, or the nearest that there is."""
+        """Return filters whose traces are approximately, or as near as possible, the given traces."""
         if self._latest is None or not torch.equal(self._latest[0], traces):
             self._latest = (traces.clone(), self._with_traces(traces))
         return self._latest[1]
@@ -212,15 +212,15 @@ class _SparseTikhonov(FilterFamily):
             low, high = (math.log(end) for end in RANGE)
             for _ in range(COARSE_STEPS):
                 middle = (low + high) / 2
-                found = float((probes * factor(math.exp(middle)).solve(probes)).sum() / PROBES)
-                low, high = (middle, high) if found > trace else (low, middle)
+                estimate = float((probes * factor(math.exp(middle)).solve(probes)).sum() / PROBES)
+                low, high = (middle, high) if estimate > trace else (low, middle)
             solvers.append(factor(math.exp((low + high) / 2)))
 
-        def filtered(vectors: Tensor, places: Sequence[int]) -> Tensor:
-            found = []
-            for place, own in zip(places, vectors, strict=True):
-                columns = own.reshape(-1, pixels).double().cpu().numpy().T
-                found.append(torch.as_tensor(solvers[place].solve(columns).T.copy()).reshape(own.shape))
-            return torch.stack(found).to(vectors)
+        def apply_filters(vectors: Tensor, indices: Sequence[int]) -> Tensor:
+            products = []
+            for index, rows in zip(indices, vectors, strict=True):
+                columns = rows.reshape(-1, pixels).double().cpu().numpy().T
+                products.append(torch.as_tensor(solvers[index].solve(columns).T.copy()).reshape(rows.shape))
+            return torch.stack(products).to(vectors)
 
-        return FunctionMaps(filtered, self.count, self.shape, self._images)
+        return FunctionMaps(apply_filters, self.count, self.shape, self._images)

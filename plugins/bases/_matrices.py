@@ -1,4 +1,4 @@
-"""Orthonormal bases that are given by matrices: one for each image, or one for all."""
+"""Orthonormal bases as matrices, for each image or shared by all images."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor
 
 from gahbench import Basis, BasisError, Shape
 
-#: Maximum of values that a matrix transforms: the matrix of 4096 takes 128 MiB in float64.
+#: Maximum size of a matrix, which takes 128 MiB in float64.
 LARGEST = 4096
-#: Bytes that the matrices of images adapted to at once may take.
+#: Maximum number of bytes of the matrices of a batch of images.
 MEMORY = 2**30
 
 
 class Matrices(Basis):
-    """Orthonormal bases of images, or of the channels of images, as the columns of matrices."""
+    """Orthonormal bases of images, or of channels of images, as columns of matrices."""
 
     def __init__(self, vectors: Tensor) -> None:
         self.vectors = vectors
@@ -31,20 +31,20 @@ class Matrices(Basis):
         return self._product(coefficients, transposed=True)
 
     def bands(self, shape: Shape) -> Tensor:
-        """Return labels, shape (1, H, W), or (C, H, W) where channels are transformed together: 0 the first vector."""
+        """Return labels, (1, H, W), or (C, H, W) if channels are transformed jointly; 0 for the first vector."""
         size = self.vectors.shape[1]
         return octaves(size).reshape(-1, *shape[1:])
 
     def atoms(self, shape: Shape) -> Tensor:
-        """Return the transposed matrices, on images of several channels a block for each, shape (N, d, d)."""
+        """Return the transposed matrices, shape (N, d, d), with a block for each channel."""
         return of_all_channels(self.vectors.mT.contiguous(), math.prod(shape) // self.vectors.shape[1])
 
     def _product(self, images: Tensor, transposed: bool) -> Tensor:
         count, size, _ = self.vectors.shape
         if count not in (1, len(images)) or images[0].numel() % size:
             raise BasisError(
-                f"this basis was made for {count} images of {size} values each, alone or in each channel; "
-                f"it cannot transform images of shape {tuple(images.shape)}"
+                f"images of shape {tuple(images.shape)}; accepted by this basis: {count} images with {size} values, or "
+                f"{size} values per channel"
             )
         key = (images.dtype, images.device)
         if key not in self._copies:
@@ -63,35 +63,35 @@ def of_all_channels(matrices: Tensor, channels: int) -> Tensor:
     return torch.stack([torch.kron(eye, matrix) for matrix in matrices])
 
 
-def check_values(shape: Shape, what: str) -> None:
+def check_values(shape: Shape, description: str) -> None:
     """Raise ``ValueError`` for images (C, H, W) whose matrix over all values would be too large."""
     size = math.prod(shape)
     if size > LARGEST:
         raise ValueError(
-            f"{what} of all values of an image: accepted are up to {LARGEST}, as in 64x64 grey, not {size} of "
+            f"{description} of all values of an image: accepted are up to {LARGEST}, as in 64x64 grey, not {size} of "
             f"{'x'.join(map(str, shape))}"
         )
 
 
 def octaves(count: int) -> Tensor:
     """Return the octave of the square root of each index below ``count``: 0, then 1 for 1 to 3, 2 for 4 to 15, ..."""
-    # frexp's exponent of an integer is its number of binary digits, exactly.
+    # frexp returns the number of binary digits of an integer.
     digits = torch.frexp(torch.arange(count, dtype=torch.float64)).exponent.long()
     return (digits + 1) // 2
 
 
-def completed(vectors: Tensor) -> Tensor:
-    """Return square matrices, float64, whose first columns are the given ones, orthonormal to float64."""
+def complete(vectors: Tensor) -> Tensor:
+    """Complete orthonormal columns to square matrices, orthonormal in float64."""
     if vectors.shape[-1] == vectors.shape[-2] and vectors.dtype == torch.float64:
         return vectors
     full: Tensor
     full, triangle = torch.linalg.qr(vectors.double(), mode="complete")
-    # The factorisation is free to turn vectors round.
+    # The factorization may change the signs of vectors.
     count = vectors.shape[-1]
     full[..., :count] *= triangle.diagonal(dim1=-2, dim2=-1).sign()[..., None, :]
     return full
 
 
 def max_matrices(size: int) -> int:
-    """Return how many matrices of (size, size) fit into 1 GiB together with copies in float32, at least 1."""
+    """Return the number of (size, size) matrices that fit into 1 GiB with copies in float32, at least 1."""
     return max(1, MEMORY // (12 * size**2))

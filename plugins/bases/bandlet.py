@@ -1,4 +1,4 @@
-"""Orthogonal bandlets: wavelet coefficients, transformed once more along the contours of each image."""
+"""Orthogonal bandlets: wavelet coefficients that are transformed along the contours of each image."""
 
 from __future__ import annotations
 
@@ -15,56 +15,58 @@ from .._papers import PEYRE_2008
 from .._tensors import candidate_indices
 from ._bandlets.alpert import alpert, inverse_alpert
 from ._bandlets.flows import parameters
-from ._bandlets.frame import LARGEST_LISTED, SIDES, Flow, Frame, Geometry, Settings, frame_of
-from ._bandlets.quadtree import TOGETHER, Choice, Price, best_choices
+from ._bandlets.frame import LARGEST_LISTED, SIDES, Flow, Frame, Geometry, Settings, build_frame
+from ._bandlets.quadtree import BATCH_VALUES, Choice, Price, best_choices
 from .wavelet import Wavelet, check_orthogonal, check_sides
 
 
 class Bandlet(Basis):
     """Orthogonal bandlets of the second generation (Peyre & Mallat 2008), adapted to each image.
 
-    Every detail subband of an orthonormal wavelet transform is cut by a quadtree into dyadic squares. In a square
-    the samples are visited in the order of their coordinate across a flow and transformed by an orthonormal
-    Alpert transform in that order: its vectors are narrow across the flow and long along it. Or they are left as
-    they are. Partition and flows are those of the least sum of min(c^2, T^2) over the coefficients c, T the
-    threshold, found by dynamic programming, and of what the geometry costs: what is minimised is
-    ||f - f_M||^2 + T^2 (M + price of the geometry), f_M made of the M coefficients above T.
+    Every detail subband of an orthonormal wavelet transform is divided by a quadtree into dyadic squares. A square may
+    have a flow: then its samples are sorted by their coordinate across the flow, and transformed in this order by an
+    orthonormal Alpert transform, whose vectors are narrow across the flow and long along it. Samples of squares without
+    a flow are kept. Partition and flows minimize ||f - f_M||^2 + T^2 (M + price of the geometry), with f_M the sum over
+    the M coefficients above the threshold T. Without the price this is the sum of min(c^2, T^2) over the coefficients
+    c. The minimum is found by dynamic programming.
 
-    With the defaults, squares have up to 16 samples a side and 32 directions, and geometry costs bits in noisy images
-    alone. In squares that do not grow with the image, bandlets have the rate of wavelets, whatever they follow: for
-    theirs, ``largest=null,directions=fine``. Then every number that describes a flow may cost as much as a coefficient
-    (``count=parameters``), in clean images too, as in Peyre & Mallat.
+    With the defaults, squares have sides up to 16 samples and 32 directions, and the geometry has a price in bits only
+    in noisy images. As these squares do not grow with the image, bandlets have the rate of wavelets, whatever the flow;
+    for the rate of bandlets use ``largest=null,directions=fine``. Every parameter of a flow may then have the price of
+    a coefficient (``count=parameters``), also in clean images, as in Peyre & Mallat.
 
-    Every colour channel has a geometry of its own. As the coefficients may be left alone in every square, the oracle
-    thresholding risk is never above that of the wavelet where sides need no padding. Every image size is taken. Where
-    the wavelet cannot halve a side, the image is padded by repeating its last row and column, and cropped in synthesis.
-    Then the basis is not orthonormal, and coefficients which padding has touched are left as they are, so that noise
-    levels do not depend on the geometry.
+    Every colour channel has a separate geometry. Since all squares may be without a flow, the oracle thresholding risk
+    is at most the risk of the wavelet, unless sides are padded. Images of every size are transformed: if the wavelet
+    cannot halve a side, the image is padded by repeating its last row and column, and cropped in synthesis. Then the
+    basis is not orthonormal, and coefficients influenced by padding are kept, so that noise levels do not depend on the
+    geometry.
 
     Parameters
     ----------
     wavelet
-        The wavelet underneath; ``null`` for none: then the pixels themselves are cut into squares.
+        Name of the orthonormal wavelet; ``null`` to divide the pixels into squares, without a wavelet.
     levels
-        How often the sides are halved; by default as ``wavelet`` does, and four times where sides have to be padded, if
+        Number of times that the sides are halved; by default as in ``wavelet``, and four times for padded sides, if
         they are long enough.
-    smallest, largest
-        Sides of the smallest and the largest squares, in samples: powers of 2; ``null`` for squares up to the
-        whole subband.
+    smallest
+        Side of the smallest squares, in samples: a power of 2.
+    largest
+        Side of the largest squares, in samples: a power of 2; ``null`` for squares up to the whole subband.
     directions
-        Maximum in a square, equally spread; ``null`` for all distinct orderings: 4, 16, 72, 288 and 1164
-        for sides 2, 4, 8, 16 and 32. ``fine`` for as many as it takes to be within half a sample across a square; in
-        squares of more than 16 samples a side they are then searched for from those of their quarters on.
+        Maximum number of equally spaced directions; ``null`` for all distinct orderings: 4, 16, 72, 288 and 1164 for
+        sides 2, 4, 8, 16 and 32. ``fine`` for as many directions as needed for an error of at most half a sample across
+        a square; in squares of more than 16 samples a side, the search then starts from the directions of the quarters.
     flow
-        ``straight``, or ``quadratic`` or ``cubic`` for flows that bend, which need ``fine`` directions.
+        ``straight``, or ``quadratic`` or ``cubic`` for curved flows, which need ``directions=fine``.
     moments
-        Vanishing moments of the Alpert transform, at most ``smallest``^2. 1 is Haar, as good or better by up to 0.4 dB
-        where little but contours is to be seen (``c-alpha``), slightly worse on faces and photographs.
+        Number of vanishing moments of the Alpert transform, at most ``smallest``^2. 1 is the Haar transform, which is
+        as good or better by up to 0.4 dB for images with few details except contours (``c-alpha``), and slightly worse
+        on faces and photographs.
     count
-        The geometry costs ``bits``, in noisy images, for every square larger than the smallest (is it cut?),
-        for every leaf (has it a flow?), and for a flow the logarithm of the number of directions; or ``parameters``, in
-        noisy and clean images, 1 for a straight flow, 2 for a quadratic and 3 for a cubic one, so that squares without
-        a flow are free.
+        Unit of the price of the geometry. ``bits``, in noisy images: a bit for every square above the smallest size
+        (split or not) and for every leaf (flow or not), and the binary logarithm of the number of directions for every
+        flow. ``parameters``, in noisy and clean images: 1 for a straight, 2 for a quadratic and 3 for a cubic flow;
+        squares without a flow are free.
     price
         Price of a bit or of a parameter, in units of a kept coefficient; by default 0.25 for bits and 1 for parameters.
         With ``count=parameters,price=0`` the geometry is free.
@@ -72,7 +74,7 @@ class Bandlet(Basis):
     Raises
     ------
     ValueError
-        If a side is no power of 2 or out of range, or there is no such wavelet.
+        If a side is not a power of 2 or out of range, or the wavelet does not exist.
     """
 
     citation = PEYRE_2008
@@ -93,7 +95,7 @@ class Bandlet(Basis):
     ) -> None:
         for name, side in (("smallest", smallest), ("largest", largest)):
             if side is not None and side not in SIDES:
-                raise ValueError(f"{name}={side}: accepted are powers of 2 from 2 on")
+                raise ValueError(f"{name}={side}: accepted are powers of 2 from 2 to {SIDES[-1]}")
         if largest is not None and smallest > largest:
             raise ValueError(f"smallest={smallest} is larger than largest={largest}")
         if moments > smallest**2:
@@ -111,7 +113,7 @@ class Bandlet(Basis):
         self.price = {"bits": 0.25, "parameters": 1.0}[count] if price is None else price
         self._settings = Settings(wavelet, levels, smallest, largest, directions, moments, flow)
         if wavelet is not None:
-            # They say which names and levels are accepted.
+            # These raise errors that list the accepted names and levels.
             check_orthogonal(wavelet)
             Wavelet(wavelet, levels)
 
@@ -120,13 +122,13 @@ class Bandlet(Basis):
         check_sides("bandlet", self._settings.levels, shape)
 
     def check_filters(self, shape: Shape) -> None:
-        """Raise ``ValueError`` for images (C, H, W) that are padded: filters that shrink there are not symmetric."""
+        """Raise ``ValueError`` for images (C, H, W) that are padded, as filters that shrink are not symmetric there."""
         self.check_shape(shape)
         if not self.is_orthonormal(shape):
             height, width = self._frame(shape).padded
             raise ValueError(
-                f"filters that shrink in bandlets are compared for sizes that need no padding, such as "
-                f"{height}x{width}, not for {shape[-2]}x{shape[-1]}"
+                f"images of {shape[-2]}x{shape[-1]} are padded for bandlets, and filters are compared only without "
+                f"padding; accepted: sizes such as {height}x{width}"
             )
 
     def is_orthonormal(self, shape: Shape) -> bool:
@@ -136,7 +138,10 @@ class Bandlet(Basis):
     def adapt(
         self, images: Tensor, threshold: float, noisy: bool = False, lines: Tensor | None = None
     ) -> AdaptedBandlet:
-        """Return the bandlets of each image."""
+        """Return the bandlets of each image; see :meth:`gahbench.Basis.adapt`.
+
+        If ``lines`` are given, a function of the pixels of shape (H, W), all flows follow its level lines.
+        """
         if not threshold >= 0:
             raise ValueError(f"threshold={threshold}: accepted are numbers of at least 0")
         shape = image_shape(images)
@@ -154,37 +159,37 @@ class Bandlet(Basis):
         with torch.no_grad():
             coefficients = frame.forward(images).flatten(2).flatten(0, 1)
             if threshold == 0:
-                # All costs are 0: whatever is chosen keeps everything.
+                # All costs are 0, and every choice keeps all coefficients.
                 coefficients, threshold = torch.zeros_like(coefficients), 1.0
             choices = best_choices(coefficients, frame.squares, frame.flows, frame.moments, threshold, price)
         return AdaptedBandlet(self, frame, shape, choices)
 
     def geometry(self, image: Tensor, threshold: float, noisy: bool = False, channel: int = 0) -> Geometry:
-        """Return the squares and directions that are chosen for one image, shape (C, H, W)."""
+        """Return the squares and directions of a channel of an image, shape (C, H, W)."""
         return self.adapt(image[None], threshold, noisy).geometry(channel=channel)
 
     def analysis(self, images: Tensor) -> Tensor:
-        """Raise ``BasisError``: only bandlets adapted to images analyse them."""
+        """Raise ``BasisError``, as the basis must be adapted to images first."""
         raise BasisError("bandlet has no geometry yet: call adapt(images, threshold), and use its result")
 
     def synthesis(self, coefficients: Tensor) -> Tensor:
-        """Raise ``BasisError``: only bandlets adapted to images synthesise them."""
+        """Raise ``BasisError``, as the basis must be adapted to images first."""
         return self.analysis(coefficients)
 
     def noise_levels(self, shape: Shape) -> Tensor:
-        """Return the standard deviations under white noise: 1, and of shape (H, W) of the coefficients if padded."""
+        """Return the standard deviations under unit white noise: 1, or if images are padded, for each coefficient."""
         return self._frame(shape).deviations
 
     def bands(self, shape: Shape) -> Tensor:
-        """Return the labels of the wavelet, of shape (H, W) of the coefficients; 1 everywhere without a wavelet."""
+        """Return the labels of the wavelet coefficients, shape (H, W) after padding; 1 without a wavelet."""
         return self._frame(shape).bands
 
     def _frame(self, shape: Shape) -> Frame:
-        return frame_of(self._settings, shape[-2], shape[-1])
+        return build_frame(self._settings, shape[-2], shape[-1])
 
 
-class AsBefore(Basis):
-    """Base of bases whose labels and noise levels are those of a plain basis, that is not adapted."""
+class Adapted(Basis):
+    """Base of adapted bases with the labels and noise levels of the basis before adaptation."""
 
     _plain: Basis
 
@@ -201,79 +206,79 @@ class AsBefore(Basis):
         return self._plain.bands(shape)
 
 
-class AdaptedBandlet(AsBefore):
-    """The bandlets of N images, or of one, which analyse any number of images in the same geometry."""
+class AdaptedBandlet(Adapted):
+    """The bandlets of N images; the bandlets of a single image transform any number of images."""
 
     def __init__(self, plain: Bandlet, frame: Frame, shape: Shape, choices: Sequence[Choice]) -> None:
         self._plain = plain
         self._frame = frame
         self._shape = shape
         self._choices = choices
-        self._count = len(choices[0].leaves) // shape[0] if choices else None
+        self._count = len(choices[0].is_leaf) // shape[0] if choices else None
 
     def analysis(self, images: Tensor) -> Tensor:
-        """Return the coefficients, shape (N, C, H, W), or larger where images have to be padded."""
+        """Return the coefficients, shape (N, C, H, W), or larger if images are padded."""
         self._check(images, self._shape)
-        return self._transformed(self._frame.forward(images), inverse=False)
+        return self._transform(self._frame.forward(images), inverse=False)
 
     def synthesis(self, coefficients: Tensor) -> Tensor:
         """Return the images, shape (N, C, H, W)."""
         self._check(coefficients, (self._shape[0], *self._frame.padded))
-        return self._frame.backward(self._transformed(coefficients, inverse=True))
+        return self._frame.backward(self._transform(coefficients, inverse=True))
 
     def geometry(self, image: int = 0, channel: int = 0) -> Geometry:
-        """Return the squares and directions of one channel of one of the images that it was adapted to."""
-        if any(flows.given is not None for flows in self._frame.flows):
+        """Return the squares and directions of a channel of an image to which the basis is adapted."""
+        if any(flows.fixed_orders is not None for flows in self._frame.flows):
             raise BasisError("bandlets along given lines have no directions")
         row = image * self._shape[0] + channel
-        drawn = []
+        result = []
         for squares, flows, choice in zip(self._frame.squares, self._frame.flows, self._choices, strict=True):
-            leaves = choice.leaves[row].nonzero().flatten().cpu()
-            flowing, chosen = choice.flowing[row].cpu()[leaves].tolist(), choice.flows[row].cpu()[leaves].tolist()
-            for place, flows_here, (direction, bend, twist) in zip(
-                squares.places[leaves].tolist(), flowing, chosen, strict=True
+            leaves = choice.is_leaf[row].nonzero().flatten().cpu()
+            has_flow, leaf_flows = choice.has_flow[row].cpu()[leaves].tolist(), choice.flows[row].cpu()[leaves].tolist()
+            for (top, left), has_own_flow, (direction, bend, twist) in zip(
+                squares.corners[leaves].tolist(), has_flow, leaf_flows, strict=True
             ):
-                angle = flows.angles[direction] if flows_here else None
-                curve = (bend / 2, twist / 2) if flows_here else (0.0, 0.0)
-                drawn.append(self._frame.square(place[0], place[1], squares.side, angle, curve))
-        return Geometry(tuple(sorted(drawn, key=lambda square: (square.band, -square.side, square.top, square.left))))
+                angle = flows.angles[direction] if has_own_flow else None
+                curve = (bend / 2, twist / 2) if has_own_flow else (0.0, 0.0)
+                result.append(self._frame.square(top, left, squares.side, angle, curve))
+        return Geometry(tuple(sorted(result, key=lambda square: (square.band, -square.side, square.top, square.left))))
 
     def num_parameters(self) -> Tensor:
-        """Return how many numbers describe the flows of each image, float64, shape (N,), or (1,) for any image."""
+        """Return the number of parameters of the flows of each image, float64, shape (N,), or (1,) for any image."""
         counts = torch.zeros(self._count or 1, self._shape[0], dtype=torch.float64)
         for choice in self._choices:
-            numbers = parameters(choice.flows) * (choice.leaves & choice.flowing)
+            numbers = parameters(choice.flows) * (choice.is_leaf & choice.has_flow)
             counts += numbers.sum(dim=1).reshape(counts.shape).cpu()
         return counts.sum(dim=1)
 
-    def _transformed(self, coefficients: Tensor, inverse: bool) -> Tensor:
-        """Transform the squares that have a direction, along it, or back."""
+    def _transform(self, coefficients: Tensor, inverse: bool) -> Tensor:
+        """Transform the squares that have a flow, or invert the transform."""
         values = coefficients.flatten()
         result = values.clone()
         pixels = coefficients.shape[-2] * coefficients.shape[-1]
         copies = 1 if self._count == len(coefficients) else len(coefficients)
         for squares, flows, choice in zip(self._frame.squares, self._frame.flows, self._choices, strict=True):
-            moved = (choice.leaves & choice.flowing).repeat(copies, 1).flatten()
-            every = candidate_indices(moved)
-            for some in torch.split(every, max(1, TOGETHER // squares.side**2)):
-                if len(some) == 0:
+            has_flow = (choice.is_leaf & choice.has_flow).repeat(copies, 1).flatten()
+            candidates = candidate_indices(has_flow)
+            for batch in torch.split(candidates, max(1, BATCH_VALUES // squares.side**2)):
+                if len(batch) == 0:
                     break
-                rows, numbers = some.div(len(squares), rounding_mode="floor"), some % len(squares)
-                chosen = choice.flows[rows % len(choice.flows), numbers]
-                places = squares.samples.to(values.device)[numbers] + (rows * pixels)[:, None]
-                visited = places.gather(1, flows.orders(chosen))
-                source, target = (places, visited) if inverse else (visited, places)
+                rows, numbers = batch.div(len(squares), rounding_mode="floor"), batch % len(squares)
+                batch_flows = choice.flows[rows % len(choice.flows), numbers]
+                indices = squares.samples.to(values.device)[numbers] + (rows * pixels)[:, None]
+                ordered = indices.gather(1, flows.orders(batch_flows))
+                source, target = (indices, ordered) if inverse else (ordered, indices)
                 transform = inverse_alpert if inverse else alpert
                 transformed = transform(values[source], self._frame.moments)
-                if len(every) == len(moved):
-                    transformed = torch.where(moved[some, None], transformed, result[target])
+                if len(candidates) == len(has_flow):
+                    transformed = torch.where(has_flow[batch, None], transformed, result[target])
                 result[target] = transformed
         return result.reshape(coefficients.shape)
 
-    def _check(self, given: Tensor, shape: tuple[int, ...]) -> None:
-        counts = self._count in (1, None, len(given))
-        if not counts or given.shape[1:] != shape:
+    def _check(self, values: Tensor, shape: tuple[int, ...]) -> None:
+        is_count_valid = self._count in (1, None, len(values))
+        if not is_count_valid or values.shape[1:] != shape:
             number = "any number" if self._count in (1, None) else self._count
             raise ValueError(
-                f"bandlet adapted to other images: it takes {number} of shape {shape}, not {tuple(given.shape)}"
+                f"bandlet adapted to other images: it takes {number} of shape {shape}, not {tuple(values.shape)}"
             )

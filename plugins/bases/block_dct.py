@@ -9,16 +9,16 @@ from pydantic import Field
 from torch import Tensor
 
 from .._papers import WALLACE_1992
-from ._extension import Extended, Size, first_layer, folded, next_multiples
+from ._extension import Extended, Size, first_layer, fold, next_multiples
 from .dct import dct_matrix
 
 
 class BlockDCT(Extended):
-    """Orthonormal two-dimensional DCT-II of blocks that do not overlap, as in JPEG (Wallace 1992).
+    """Orthonormal two-dimensional DCT-II of non-overlapping blocks, as in JPEG (Wallace 1992).
 
-    The coefficients of a block lie where its pixels were, lowest frequency at the top left of the block. Images whose
-    sides are no multiples of the block's are continued to the next ones by their mirror image, and cropped in
-    synthesis; the basis is not orthonormal for them, and coefficients are laid out as one vector.
+    The coefficients of a block are in the positions of its pixels, with the lowest frequency at the top left of the
+    block. If the sides of an image are not multiples of the block's side, it is extended to the next multiples by its
+    mirror image, and cropped in synthesis. Then the basis is not orthonormal, and the coefficients form a vector.
 
     Parameters
     ----------
@@ -33,11 +33,11 @@ class BlockDCT(Extended):
         self.size = size
 
     def fitting(self, height: int, width: int) -> Size:
-        """Return the next multiples of the block's side."""
+        """Return the next multiples of the side of a block."""
         return next_multiples(height, width, self.size)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the coefficients, shape (N, C, H, W), of images that are cut into whole blocks."""
+        """Return the coefficients, shape (N, C, H, W), of images whose sides are multiples of the block's side."""
         return self._transform(images, dct_matrix(self.size, images.dtype, images.device))
 
     def backward(self, coefficients: Tensor, size: Size) -> Tensor:
@@ -46,19 +46,19 @@ class BlockDCT(Extended):
         return self._transform(blocks, dct_matrix(self.size, coefficients.dtype, coefficients.device).T)
 
     def fitting_bands(self, size: Size) -> Tensor:
-        """Return labels of shape (H, W): k + l of the frequency (k, l), so 0 for the means of blocks."""
+        """Return labels k + l of frequencies (k, l), shape (H, W); 0 for the means of blocks."""
         frequencies = torch.arange(self.size)
         labels = frequencies[:, None] + frequencies
         return labels.repeat(size[0] // self.size, size[1] // self.size)
 
     def extended_noise(self, size: Size, fitting: Size) -> Tensor:
-        """Return the standard deviations of extended unit white noise, float64, shape (H, W): products of norms."""
+        """Return the standard deviations of extended unit white noise, float64, shape (H, W)."""
         rows, columns = (self._norms(side, extended) for side, extended in zip(size, fitting, strict=True))
         return rows[:, None] * columns
 
     def _norms(self, side: int, extended: int) -> Tensor:
         blocks = torch.kron(torch.eye(extended // self.size, dtype=torch.float64), dct_matrix(self.size))
-        norms: Tensor = folded(blocks, side).norm(dim=1)
+        norms: Tensor = fold(blocks, side).norm(dim=1)
         return norms
 
     def _transform(self, images: Tensor, matrix: Tensor) -> Tensor:

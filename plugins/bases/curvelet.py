@@ -1,4 +1,4 @@
-"""Curvelets, and their windows, ready to be applied to a batch of spectra."""
+"""Curvelets, and their windows in the Fourier domain."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from gahbench import Shape
 
 from .._papers import NGUYEN_2010
 from .._tensors import cache_tensors
-from ._extension import Extended, Size, folded, mirrored_places, next_multiples
+from ._extension import Extended, Size, fold, mirror_indices, next_multiples
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-#: Values of a window below it, of at most 1, are left out.
+#: Smaller values of a window, whose maximum is 1, are omitted.
 NEGLIGIBLE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
 class Fan:
-    """Windows of one scale, side by side, whose curvelets are sampled on grids of one size."""
+    """Adjacent windows of a scale, whose curvelets are sampled on grids of the same size."""
 
     sources: Tensor
     values: Tensor
@@ -47,7 +47,7 @@ def fans(
     dtype: torch.dtype = torch.float64,
     device: torch.device | str = "cpu",
 ) -> tuple[Fan, ...]:
-    """Return all windows for images of a size, coarse to fine."""
+    """Return all windows for images of a size, from coarse to fine."""
     transform = importlib.import_module("curvelets.numpy").UDCT(
         shape=(height, width), num_scales=scales, wedges_per_direction=wedges, window_threshold=NEGLIGIBLE
     )
@@ -60,16 +60,16 @@ def fans(
             size = (height // int(decimation[0]), width // int(decimation[1]))
             sources = np.zeros((len(windows), size[0] * size[1]), dtype=np.int64)
             values = np.zeros(sources.shape)
-            for window, its_sources, its_values in zip(windows, sources, values, strict=True):
-                # In ascending order: of two frequencies that would alias the larger value, put there last, stays.
+            for window, window_sources, window_values in zip(windows, sources, values, strict=True):
+                # In ascending order, so that the larger value of two aliased frequencies overwrites the smaller.
                 order = np.argsort(window.values)
                 frequencies = window.indices[order]
-                places = rows[frequencies] % size[0] * size[1] + columns[frequencies] % size[1]
-                its_sources[places] = frequencies
-                its_values[places] = window.values[order] * (1 if scale == 0 else np.sqrt(2))
+                indices = rows[frequencies] % size[0] * size[1] + columns[frequencies] % size[1]
+                window_sources[indices] = frequencies
+                window_values[indices] = window.values[order] * (1 if scale == 0 else np.sqrt(2))
             np.add.at(power, sources, values**2)
             sampled.append((scale, size, sources, values))
-    # The real and imaginary parts see a frequency and its opposite alike; the window of scale 0 is symmetric.
+    # Real and imaginary parts depend on a frequency and its opposite; the window of scale 0 is symmetric.
     root = np.sqrt((power + power[opposite]) / 2)
     return tuple(
         Fan(
@@ -84,10 +84,10 @@ def fans(
 
 
 def _deviations(sources: Integers, values: Floats, opposite: Integers, complex_valued: bool) -> Tensor:
-    """Return the standard deviations of the real and, if there are any, imaginary parts for unit white noise.
+    """Return the standard deviations of real and, for complex curvelets, imaginary parts for unit white noise.
 
-    Those of curvelets c are the roots of (p + q) / 2 and (p - q) / 2, with the power p = E|c|^2 and the pseudo-variance
-    q = E[c^2]: the same all over the grid, real, and 0 unless a window has a frequency as well as its opposite.
+    For curvelets c they are the roots of (p + q) / 2 and (p - q) / 2, with the power p = E|c|^2 and the pseudo-variance
+    q = E[c^2]. The latter is constant over the grid, real, and 0 unless a window contains a frequency and its opposite.
     """
     dense = np.zeros((len(sources), len(opposite)))
     np.add.at(dense, (np.arange(len(sources))[:, None], sources), values)
@@ -99,17 +99,17 @@ def _deviations(sources: Integers, values: Floats, opposite: Integers, complex_v
 
 @cache_tensors(4)
 def extended_deviations(size: Size, extended: Size, scales: int, wedges: int) -> Tensor:
-    """Return the standard deviations of curvelets of unit white noise that is continued by its mirror image."""
+    """Return the standard deviations of curvelets of unit white noise that is extended by its mirror image."""
     norms = []
     for fan in fans(*extended, scales, wedges):
-        curvelets = _at_origin(fan, extended)
+        curvelets = _origin_curvelets(fan, extended)
         parts = [curvelets.real, curvelets.imag] if fan.scale > 0 else [curvelets.real]
         norms += [_folded_norms(curvelet, size, fan.size) for part in parts for curvelet in part]
     return torch.cat(norms)
 
 
-def _at_origin(fan: Fan, size: Size) -> Tensor:
-    """Return the curvelet at the origin of each window's grid, as a functional of images, complex, (windows, H, W)."""
+def _origin_curvelets(fan: Fan, size: Size) -> Tensor:
+    """Return the curvelet at the origin of each window's grid, complex, shape (windows, H, W)."""
     count, points = fan.sources.shape
     windows = torch.zeros(count, size[0] * size[1], dtype=torch.float64).scatter_add(1, fan.sources, fan.values)
     curvelets: Tensor = torch.fft.fft2(windows.reshape(count, *size), norm="ortho") / points**0.5
@@ -117,16 +117,16 @@ def _at_origin(fan: Fan, size: Size) -> Tensor:
 
 
 def _folded_norms(curvelet: Tensor, size: Size, grid: Size) -> Tensor:
-    """Return the norms of shifts of a functional of continued images, as functionals of the images, flattened."""
+    """Return the norms of all shifts of a functional of extended images, as functionals of the images."""
     height, width = curvelet.shape
-    columns = mirrored_places(size[1], width)
-    # Pairs of different columns that continue the same one of the image.
+    columns = mirror_indices(size[1], width)
+    # Pairs of different columns that repeat the same column of the image.
     first, second = torch.nonzero((columns[:, None] == columns).triu(1), as_tuple=True)
     shifts = torch.arange(grid[1])[:, None] * (width // grid[1])
     first, second = (first - shifts) % width, (second - shifts) % width
     norms = []
     for row in range(grid[0]):
-        rows = folded(curvelet.roll(row * (height // grid[0]), 0).mT, size[0])
+        rows = fold(curvelet.roll(row * (height // grid[0]), 0).mT, size[0])
         norms.append(rows.square().sum() + 2 * (rows[first] * rows[second]).sum((1, 2)))
     return torch.stack(norms).flatten().clamp(min=0).sqrt()
 
@@ -134,33 +134,33 @@ def _folded_norms(curvelet: Tensor, size: Size, grid: Size) -> Tensor:
 class Curvelet(Extended):
     """Uniform discrete curvelet transform (Nguyen & Chauris 2010) with periodic boundaries: a Parseval frame.
 
-    The windows, which tile the frequency plane by scale and direction, are those of the package ``curvelets``. Where
-    two frequencies of a window would alias when its curvelets are sampled (none with the default wedges), the smaller
-    value is left out; then the windows are divided by the root of their sum of squares, so that energy is kept and
-    synthesis is the adjoint of analysis to machine precision.
+    The windows are those of the package ``curvelets``, which tile the frequency plane by scale and direction. If two
+    frequencies of a window alias when its curvelets are sampled (none with the default wedges), the smaller value is
+    omitted. The windows are then divided by the root of their sum of squares, so that energy is preserved and synthesis
+    is the adjoint of analysis to machine precision.
 
-    A curvelet that is not of the coarse scale is complex: its real and imaginary parts are coefficients of their own.
-    That makes 4 H W coefficients a channel, at any number of scales and wedges. They are laid out as one vector (the
-    coarse scale, then from coarse to fine the package's two fans of directions, of each the real parts of all wedges
-    before the imaginary ones) in the shape (4, H, W), which determines the size of the images.
+    All curvelets except those of the coarse scale are complex, and their real and imaginary parts are separate
+    coefficients. Each channel has 4 H W coefficients, for any number of scales and wedges. They are stored as a vector:
+    the coarse scale, then from coarse to fine the package's two fans of directions, each with the real parts of all
+    wedges before the imaginary parts. The vector has the shape (4, H, W), which determines the size of the images.
 
-    The sides must be multiples of 4 and of the largest distance of curvelets, 8 by default. Others are continued by the
-    mirror image to the next multiples, and synthesis crops: the frame is no Parseval frame there, and the shape of the
-    coefficients is (K, H, W) with more layers. Noise levels are found for each curvelet then, which takes a quarter of
-    a minute for 481x321, and minutes from 1000 pixels a side on.
+    The sides must be multiples of 4 and of the largest distance of curvelets, 8 by default. Other images are extended
+    by their mirror image to the next multiples, and cropped in synthesis. Then the frame is not a Parseval frame, and
+    coefficients have the shape (K, H, W) with larger K. Noise levels are then computed for each curvelet, which takes a
+    quarter of a minute for 481x321 pixels, and minutes for sides of 1000 pixels or more.
 
     Parameters
     ----------
     scales
-        Number of scales, the coarse one included.
+        Number of scales, including the coarse scale.
     wedges
-        Number of directions near each axis at the coarsest scale that has directions, a multiple of 3; it doubles from
+        Number of directions near each axis at the coarsest scale with directions, a multiple of 3; it doubles from
         scale to scale.
 
     Raises
     ------
     ValueError
-        If ``wedges`` is no multiple of 3, or the package ``curvelets`` is not installed.
+        If ``wedges`` is not a multiple of 3, or the package ``curvelets`` is not installed.
     """
 
     citation = NGUYEN_2010
@@ -176,12 +176,12 @@ class Curvelet(Extended):
         self.wedges = wedges
 
     def fitting(self, height: int, width: int) -> Size:
-        """Return the next sides that the sampling of the curvelets divides."""
-        # A quarter of each side, by which the package centres windows; and the largest distance of curvelets in pixels.
+        """Return the next sides that are divisible by the sampling distances of curvelets."""
+        # Multiples of 4, as the package centres windows by a quarter of a side, and of the largest distance in pixels.
         return next_multiples(height, width, math.lcm(4, (self.wedges // 3) << (self.scales - 1)))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the coefficients, shape (N, C, 4, H, W), real, of images of a size that fits."""
+        """Return the coefficients, shape (N, C, 4, H, W), real, of images of a valid size."""
         count, channels, height, width = images.shape
         spectra = torch.fft.fft2(images, norm="ortho").flatten(2)
         parts = []
@@ -217,8 +217,8 @@ class Curvelet(Extended):
         """Return the standard deviation of each coefficient of unit white noise, float64, (4, H, W) or (K, H, W)."""
         if self.is_extended(shape):
             return super().noise_levels(shape)
-        every = fans(shape[-2], shape[-1], self.scales, self.wedges)
-        levels = [part.repeat_interleave(math.prod(fan.size)) for fan in every for part in fan.deviations]
+        all_fans = fans(shape[-2], shape[-1], self.scales, self.wedges)
+        levels = [part.repeat_interleave(math.prod(fan.size)) for fan in all_fans for part in fan.deviations]
         return torch.cat(levels).reshape(4, *shape[-2:])
 
     def extended_noise(self, size: Size, fitting: Size) -> Tensor:
@@ -226,7 +226,7 @@ class Curvelet(Extended):
         return extended_deviations(size, fitting, self.scales, self.wedges)
 
     def fitting_bands(self, size: Size) -> Tensor:
-        """Return labels of shape (4, H, W): 0 the coarse scale, then one for each wedge, coarse to fine."""
+        """Return labels of shape (4, H, W): 0 for the coarse scale, then a label for each wedge, coarse to fine."""
         labels = []
         first = 0
         for fan in fans(*size, self.scales, self.wedges):

@@ -16,8 +16,8 @@ from .._tensors import cache_tensors
 class DCT(Basis):
     """Orthonormal two-dimensional DCT-II of the whole image.
 
-    Coefficient (k, l) belongs to cos(pi k (i + 1/2) / H) cos(pi l (j + 1/2) / W) (Ahmed, Natarajan & Rao
-    1974), scaled to unit norm.
+    The basis function of coefficient (k, l) is cos(pi k (i + 1/2) / H) cos(pi l (j + 1/2) / W), scaled to unit norm
+    (Ahmed, Natarajan & Rao 1974).
     """
 
     citation = AHMED_1974
@@ -33,11 +33,11 @@ class DCT(Basis):
         return rows.T @ coefficients @ columns
 
     def bands(self, shape: Shape) -> Tensor:
-        """Return labels of shape (H, W): 0 the mean, then octaves of max(k, l), so 1, 2-3, 4-7 and so on."""
+        """Return labels of shape (H, W): 0 for the mean, then octaves of max(k, l): 1, 2-3, 4-7, ..."""
         _, height, width = shape
         rows, columns = torch.arange(height), torch.arange(width)
         highest = torch.maximum(rows[:, None], columns[None, :])
-        # frexp's exponent of an integer is its number of binary digits, exactly.
+        # frexp returns the number of binary digits of an integer.
         return torch.frexp(highest.double()).exponent.long()
 
     @staticmethod
@@ -47,7 +47,7 @@ class DCT(Basis):
 
 
 def frequency_order(height: int, width: int) -> Tensor:
-    """Return the cosines of an image, as flat places of their coefficients, low to high frequency, shape (H W,)."""
+    """Return the flat indices of coefficients, from low to high frequency, shape (H W,)."""
     rows, columns = torch.arange(height).double() / height, torch.arange(width).double() / width
     return (rows[:, None].square() + columns.square()).flatten().argsort(stable=True)
 
@@ -55,7 +55,7 @@ def frequency_order(height: int, width: int) -> Tensor:
 @cache_tensors(64)
 def dct_matrix(size: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Tensor:
     """Return the orthonormal DCT-II as a matrix of shape (size, size) whose rows are the atoms."""
-    places = torch.arange(size, dtype=torch.float64)
-    matrix = torch.cos(math.pi / size * places[:, None] * (places + 0.5)) * math.sqrt(2 / size)
+    indices = torch.arange(size, dtype=torch.float64)
+    matrix = torch.cos(math.pi / size * indices[:, None] * (indices + 0.5)) * math.sqrt(2 / size)
     matrix[0] = 1 / math.sqrt(size)
     return matrix.to(device=device, dtype=dtype)

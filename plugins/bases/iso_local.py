@@ -1,4 +1,4 @@
-"""Harmonics of a graph that joins all neighbours, the less the more an image varies there."""
+"""Harmonics of a graph whose weights decrease with the local variance of an image."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from pydantic import AfterValidator, Field
 from torch import Tensor
 from torch.nn import functional
 
-from ._graph import GraphBasis, degrees_minus
+from ._graph import GraphBasis, laplacian_of_weights
 from .graph_laplacian import graph_laplacian
 
-#: Grey values that differ by any amount are as near as equal ones.
-_ANY = 1e6
+#: Scale of grey values at which their differences have no influence.
+_NO_INFLUENCE = 1e6
 
 
 def _odd(value: int) -> int:
     if value % 2 == 0:
-        raise ValueError(f"{value} is even: accepted are odd numbers, so that a window has a middle")
+        raise ValueError(f"{value} is even: accepted are odd numbers, so that a window has a centre")
     return value
 
 
-#: Side of a square window about a pixel.
+#: Side of a square window centred at a pixel.
 Window = Annotated[int, Field(ge=3), AfterValidator(_odd)]
 
 
 class IsoLocal(GraphBasis):
-    """Harmonics of a graph in which the variance about a pixel, and no direction, decides how strongly it is joined.
+    """Harmonics of a graph whose weights depend on the local variance, and on no direction.
 
-    L = D - W, w_ij = exp(-|i - j|^2 / 2) / sqrt(a_i a_j) for pixels at most 2 apart, a_i = v_i + floor^2 with v_i the
-    variance of the image in the window about i, the mean over the channels. Its filters smooth much where the image is
-    flat and little where it varies, alike in all directions: what ``graph-laplacian`` has beyond it is that graphs
-    follow contours. Since a graph still conducts less across a strip of weak links, it is a null with a little
-    geometry.
+    The basis vectors are the eigenvectors of L = D - W with w_ij = exp(-|i - j|^2 / 2) / sqrt(a_i a_j) for pixels of
+    distance up to 2. Here a_i = v_i + floor^2, with v_i the variance of the image in the window around i, averaged over
+    the channels. The filters smooth more where the image is flat and less where it varies, equally in all directions.
+    So the basis is a null hypothesis for ``graph-laplacian``, whose graph also follows contours. It still has some
+    geometry, as a graph conducts less across a strip of weak links.
 
     Parameters
     ----------
     window
-        Side of the square window, in pixels, odd.
+        Side of the square window, in pixels, an odd number.
     floor
-        Standard deviation below which differences in variance do not matter, in units of the grey scale.
+        Standard deviation below which differences in variance have little influence, in units of the grey scale.
     """
 
     def __init__(self, window: Window = 5, floor: Annotated[float, Field(gt=0)] = 0.03) -> None:
@@ -51,15 +51,15 @@ class IsoLocal(GraphBasis):
     def laplacian(self, images: Tensor) -> Tensor:
         """Return L of each image, shape (N, H * W, H * W), float64."""
         scale = (local_variance(images, self.window) + self.floor**2).sqrt().flatten(1)
-        everywhere = graph_laplacian(torch.zeros_like(images[:1, :1]), 2.0, 1.0, _ANY)
-        weights = -everywhere / (scale[:, :, None] * scale[:, None])
+        uniform = graph_laplacian(torch.zeros_like(images[:1, :1]), 2.0, 1.0, _NO_INFLUENCE)
+        weights = -uniform / (scale[:, :, None] * scale[:, None])
         weights.diagonal(dim1=-2, dim2=-1).zero_()
-        return degrees_minus(weights)
+        return laplacian_of_weights(weights)
 
 
 def local_variance(images: Tensor, window: int) -> Tensor:
-    """Return the variance of images in a square window about each pixel, the mean over the channels."""
-    # Less a constant, as squares of large values would cancel.
+    """Return the variance of images in a square window around each pixel, averaged over the channels."""
+    # Subtract a constant, as squares of large values would cancel.
     values = images.double() - images.double().mean((1, 2, 3), keepdim=True)
     padded = functional.pad(values, (window // 2,) * 4, mode="replicate")
     mean, power = (functional.avg_pool2d(part, window, stride=1) for part in (padded, padded.square()))

@@ -11,24 +11,24 @@ from torch import Tensor
 
 from gahbench import Basis, BasisError, Shape, TrainingData
 
-from ._matrices import Matrices, check_values, completed, octaves
+from ._matrices import Matrices, check_values, complete, octaves
 
-#: Images summed at a time.
+#: Number of images that are summed at a time.
 CHUNK = 1024
 
 
 class PCA(Basis):
-    """Eigenvectors of the second moments of training images, largest first (Karhunen-Loeve basis).
+    """Eigenvectors of the second moments of training images, by descending eigenvalue (Karhunen-Loeve basis).
 
-    The moments are about zero, not about the mean image: a basis transforms images as they are, and so, of all
-    orthonormal bases, the first M vectors of this one leave the least squared error of the training images, for every
-    M. The first is nearly the mean image. All channels are transformed together, and the coefficients laid out as the
-    images are. Fewer images than values span a subspace; the vectors after it are any that complete the basis.
+    The mean image is not subtracted, as bases transform the images themselves. So for every M, the first M vectors
+    minimize the squared error of the training images over all orthonormal bases, and the first vector is approximately
+    the mean image. All channels are transformed jointly, and coefficients have the shape of the images. If there are
+    fewer images than values, arbitrary vectors complete the basis.
 
     Parameters
     ----------
     images
-        Most training images to learn from.
+        Maximum number of training images.
     """
 
     def __init__(self, images: Annotated[int, Field(ge=1)] = 4096) -> None:
@@ -38,11 +38,11 @@ class PCA(Basis):
         self._count = 0
 
     def check_shape(self, shape: Shape) -> None:
-        """Raise ``ValueError`` for images (C, H, W) of more than 4096 values, whose moments are too large."""
+        """Raise ``ValueError`` for images (C, H, W) of more than 4096 values, whose moments would be too large."""
         check_values(shape, "pca needs the second moments")
 
     def fit(self, examples: TrainingData) -> None:
-        """Find the eigenvectors; on one core it takes 17 s for 4096 values, 0.4 s for 1024."""
+        """Compute the eigenvectors; on a core it takes 17 s for 4096 values, 0.4 s for 1024."""
         self.check_shape(examples.shape)
         self._shape = examples.shape
         images = examples.training(self.images)
@@ -50,7 +50,7 @@ class PCA(Basis):
         self._basis = Matrices(eigenvectors(images.flatten(1))[None])
 
     def notes(self, shape: Shape) -> tuple[str, ...]:
-        """Say from how many images it was learned."""
+        """Return a note with the number of training images."""
         return (f"basis learned from {self._count} training images",) if self._count else ()
 
     def analysis(self, images: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class PCA(Basis):
         return self._fitted(coefficients).synthesis(coefficients)
 
     def bands(self, shape: Shape) -> Tensor:
-        """Return labels of shape (C, H, W): 0 the first vector, then 3, 12, 48, ... of a label."""
+        """Return labels of shape (C, H, W): 0 for the first vector, then 3, 12, 48, ... vectors per label."""
         return octaves(math.prod(shape)).reshape(shape)
 
     def _fitted(self, images: Tensor) -> Matrices:
@@ -74,14 +74,14 @@ class PCA(Basis):
 
 
 def eigenvectors(images: Tensor) -> Tensor:
-    """Return the eigenvectors of the second moments of images (n, d) as columns, largest first, (d, d), float64."""
+    """Return the eigenvectors of the second moments of images (n, d) as columns, descending, (d, d), float64."""
     count, size = images.shape
     vectors: Tensor
     if count < size:
         vectors = torch.linalg.svd(images.double(), full_matrices=False)[2].mT
-        return completed(vectors)
+        return complete(vectors)
     moments = torch.zeros(size, size, dtype=torch.float64)
-    for some in torch.split(images, CHUNK):
-        moments += some.double().mT @ some.double()
+    for chunk in torch.split(images, CHUNK):
+        moments += chunk.double().mT @ chunk.double()
     vectors = torch.linalg.eigh(moments / count).eigenvectors
     return vectors.flip(1)

@@ -1,4 +1,4 @@
-"""The pixels themselves."""
+"""The pixel basis."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class Pixel(Basis):
     """The pixel basis: coefficients are the pixel values."""
 
     def analysis(self, images: Tensor) -> Tensor:
-        """Return the images, shape (N, C, H, W), as they are."""
+        """Return the images, shape (N, C, H, W)."""
         return images
 
     def synthesis(self, coefficients: Tensor) -> Tensor:
-        """Return the coefficients, shape (N, C, H, W), as they are."""
+        """Return the coefficients, shape (N, C, H, W)."""
         return coefficients

@@ -1,4 +1,4 @@
-"""A family's own basis."""
+"""The basis in which the best denoiser of a family shrinks."""
 
 from __future__ import annotations
 
@@ -9,50 +9,50 @@ from torch import Tensor
 
 from gahbench import Basis, BasisError, Dataset, Shape, Split, Truth
 
-from ._matrices import Matrices, check_values, completed, max_matrices
+from ._matrices import Matrices, check_values, complete, max_matrices
 
 
 class FromTruth(Basis):
-    """Base of bases that follow from what only oracles know of images."""
+    """Base of bases that depend on facts about images that only oracles know."""
 
     adaptive: ClassVar[bool] = True
     oracle: ClassVar[bool] = True
-    #: Name of the basis, and of the facts that it depends on, in errors.
-    of: ClassVar[str]
+    #: Name of the basis, and of the facts on which it depends, in errors.
+    description: ClassVar[str]
     depends_on: ClassVar[str]
 
     def adapt(self, images: Tensor, threshold: float, noisy: bool = False) -> Basis:
-        """Raise ``BasisError``: it does not follow from the images."""
+        """Raise ``BasisError``, as the images do not determine the basis."""
         raise BasisError(
-            f"{self.of} depends on {self.depends_on}, which only an oracle has: call adapt_to(truth, threshold), with "
-            "a gahbench.Truth that names its 'dataset'"
+            f"{self.description} depends on {self.depends_on}, which only an oracle has: call adapt_to(truth, "
+            "threshold), with a gahbench.Truth that names its 'dataset'"
         )
 
     def dataset_of(self, truth: Truth) -> Dataset:
         """Return the dataset of a truth."""
         if truth.dataset is None:
-            raise BasisError(f"{self.of} is that of a dataset; pass a gahbench.Truth that names its 'dataset'")
+            raise BasisError(f"{self.description} needs a dataset; pass a gahbench.Truth that names its 'dataset'")
         return truth.dataset
 
     def analysis(self, images: Tensor) -> Tensor:
-        """Raise ``BasisError``: it is adapted to a truth first."""
+        """Raise ``BasisError``, as the basis must be adapted to a truth first."""
         return self.adapt(images, 0.0).analysis(images)
 
     def synthesis(self, coefficients: Tensor) -> Tensor:
-        """Raise ``BasisError``: it is adapted to a truth first."""
+        """Raise ``BasisError``, as the basis must be adapted to a truth first."""
         return self.adapt(coefficients, 0.0).synthesis(coefficients)
 
 
 class FamilyBasis(FromTruth):
-    """The basis in which the best denoiser of the dataset shrinks: for oracles, where a formula is known.
+    """The basis in which the best denoiser of the dataset shrinks, for oracles on datasets that know it.
 
-    On Gaussian families it is the eigenvectors of the covariance, the same for all images; on ``c-alpha`` the
-    eigenvectors of an image's covariance given its contour, the true geometry-adaptive harmonic basis. Most energy
-    comes first. All channels are transformed together. Where a dataset leaves out vectors of hardly any energy, any
-    that complete the basis take their place.
+    On Gaussian families it consists of the eigenvectors of the covariance, the same for all images. On ``c-alpha`` it
+    consists of the eigenvectors of an image's covariance given its contour, the true geometry-adaptive harmonic basis.
+    Vectors are sorted by descending energy. All channels are transformed jointly. If a dataset omits vectors of
+    negligible energy, arbitrary vectors complete the basis.
     """
 
-    of = "the true basis"
+    description = "the true basis"
     depends_on = "the parameters of the images"
 
     def __init__(self) -> None:
@@ -67,23 +67,23 @@ class FamilyBasis(FromTruth):
         return dataset.has_true_basis
 
     def max_batch(self, shape: Shape) -> int:
-        """Return how many images (C, H, W) have bases of 1 GiB together, at least 1."""
+        """Return the number of images (C, H, W) whose bases fit into 1 GiB, at least 1."""
         return max_matrices(math.prod(shape))
 
     def adapt_to(self, truth: Truth, threshold: float) -> Basis:
-        """Return the basis of each image of the truth's dataset; the threshold plays no part."""
+        """Return the basis of each image of the truth's dataset; the threshold has no influence."""
         dataset = self.dataset_of(truth)
         if not dataset.has_true_basis:
             raise BasisError(f"{type(dataset).__name__} does not provide the basis in which its best denoiser shrinks")
         self.check_shape(dataset.shape)
-        asked = (dataset, truth.split, len(truth), truth.start)
-        if self._last is not None and self._last[:4] == asked:
+        key = (dataset, truth.split, len(truth), truth.start)
+        if self._last is not None and self._last[:4] == key:
             return self._last[4]
-        # Not held while others are computed, as it may be large.
+        # Free the memory before the next basis is computed.
         self._last = None
-        known = dataset.true_basis(truth.split, len(truth), truth.start)
-        if known is None:
-            raise BasisError(f"{type(dataset).__name__}.true_basis returned none, though 'has_true_basis' is true")
-        matrices = Matrices(completed(known.vectors))
-        self._last = (*asked, matrices)
+        basis = dataset.true_basis(truth.split, len(truth), truth.start)
+        if basis is None:
+            raise BasisError(f"{type(dataset).__name__}.true_basis returned None, although 'has_true_basis' is true")
+        matrices = Matrices(complete(basis.vectors))
+        self._last = (*key, matrices)
         return matrices

@@ -1,4 +1,4 @@
-"""Bandlets that are given the contours."""
+"""Bandlets along known contours."""
 
 from __future__ import annotations
 
@@ -12,38 +12,40 @@ from torch import Tensor
 from gahbench import Basis, BasisError, Dataset, Shape, Truth
 
 from .._papers import PEYRE_2008
-from .bandlet import AsBefore, Bandlet
+from .bandlet import Adapted, Bandlet
 from .true_basis import FromTruth
 
 
-class TrueFlow(FromTruth, AsBefore):
-    """Bandlets along the known contours of the dataset: for oracles, on ``c-alpha``.
+class TrueFlow(FromTruth, Adapted):
+    """Bandlets along the known contours of the dataset, for oracles on datasets such as ``c-alpha``.
 
-    As ``bandlet``, but flows are not searched for: in every square they follow the level lines of a function that is
-    zero on the contour, which the dataset gives, or the square is left as it is. The squares are those of the least sum
-    of min(c^2, T^2), T the threshold; geometry costs nothing. It shows what squares up to ``largest`` cost, whatever
-    flows they have, and what is lost by searching.
+    In contrast to ``bandlet``, there is no search for flows: a square has no flow, or its flow follows the level lines
+    of a function of the dataset that is zero on the contour. The squares minimize the sum of min(c^2, T^2), with T the
+    threshold, and the geometry is free. The basis shows the cost of limiting squares to ``largest``, whatever their
+    flows, and the loss by the search for flows.
 
     Parameters
     ----------
     wavelet
-        The wavelet underneath; ``null`` for none: then the pixels themselves are cut into squares.
+        Name of the orthonormal wavelet; ``null`` to divide the pixels into squares, without a wavelet.
     levels
-        How often the sides are halved; by default as ``bandlet`` does.
-    smallest, largest
-        Sides of the smallest and the largest squares, in samples: powers of 2; ``null`` for squares up to the whole
-        subband, without which bandlets have the rate of wavelets whatever they follow.
+        Number of times that the sides are halved; by default as in ``bandlet``.
+    smallest
+        Side of the smallest squares, in samples: a power of 2.
+    largest
+        Side of the largest squares, in samples: a power of 2. By default (``null``), squares may have the size of the
+        subband; with a limit, bandlets have the rate of wavelets, whatever the flow.
     moments
-        Vanishing moments of the Alpert transform, at most ``smallest``^2; 1 is Haar.
+        Number of vanishing moments of the Alpert transform, at most ``smallest``^2; 1 is the Haar transform.
 
     Raises
     ------
     ValueError
-        As ``bandlet`` does.
+        If ``bandlet`` raises it for these parameters.
     """
 
     citation = PEYRE_2008
-    of = "the true flow"
+    description = "the true flow"
     depends_on = "the contours"
     label_parameters = ("wavelet",)
 
@@ -62,7 +64,7 @@ class TrueFlow(FromTruth, AsBefore):
         self._plain.check_shape(shape)
 
     def check_filters(self, shape: Shape) -> None:
-        """Raise ``ValueError`` for images (C, H, W) that are padded: filters that shrink there are not symmetric."""
+        """Raise ``ValueError`` for images (C, H, W) that are padded, as filters that shrink are not symmetric there."""
         self._plain.check_filters(shape)
 
     def supports(self, dataset: Dataset) -> bool:
@@ -73,21 +75,21 @@ class TrueFlow(FromTruth, AsBefore):
         """Return the bandlets of each image along its contour."""
         dataset = self.dataset_of(truth)
         if not dataset.has_level_sets:
-            raise BasisError(f"{type(dataset).__name__} does not give the contours of its images")
+            raise BasisError(f"{type(dataset).__name__} does not provide the contours of its images")
         levels = dataset.level_sets(truth.split, len(truth), truth.start)
         if levels is None:
-            raise BasisError(f"{type(dataset).__name__}.level_sets returned none, though 'has_level_sets' is true")
-        return OneByOne(
+            raise BasisError(f"{type(dataset).__name__}.level_sets returned None, although 'has_level_sets' is true")
+        return BasisPerImage(
             self._plain,
             [
-                self._plain.adapt(truth.clean[place : place + 1], threshold, lines=lines)
-                for place, lines in enumerate(levels)
+                self._plain.adapt(truth.clean[index : index + 1], threshold, lines=lines)
+                for index, lines in enumerate(levels)
             ],
         )
 
 
-class OneByOne(AsBefore):
-    """The bases of N images, each for one of them, or for any number if it is one."""
+class BasisPerImage(Adapted):
+    """A separate basis for each of N images; a single basis transforms any number of images."""
 
     def __init__(self, plain: Basis, bases: Sequence[Basis]) -> None:
         self._plain = plain
@@ -101,9 +103,9 @@ class OneByOne(AsBefore):
         """Return the N images."""
         return self._each(coefficients, lambda basis, image: basis.synthesis(image))
 
-    def _each(self, given: Tensor, transform: Callable[[Basis, Tensor], Tensor]) -> Tensor:
+    def _each(self, values: Tensor, transform: Callable[[Basis, Tensor], Tensor]) -> Tensor:
         if len(self._bases) == 1:
-            return transform(self._bases[0], given)
-        if len(given) != len(self._bases):
-            raise ValueError(f"adapted to other images: it takes {len(self._bases)}, not {len(given)}")
-        return torch.cat(list(map(transform, self._bases, torch.split(given, 1))))
+            return transform(self._bases[0], values)
+        if len(values) != len(self._bases):
+            raise ValueError(f"adapted to other images: it takes {len(self._bases)}, not {len(values)}")
+        return torch.cat(list(map(transform, self._bases, torch.split(values, 1))))

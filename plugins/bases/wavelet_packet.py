@@ -1,4 +1,4 @@
-"""Wavelet packets, adapted to images."""
+"""Wavelet packets that are adapted to images."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from gahbench import BasisError, Shape
 
 from .._papers import COIFMAN_1992
 from .._tensors import cache_tensors
-from ._extension import Size, first_layer, folded, laid_out, mirrored
+from ._extension import Size, extend, first_layer, fold, lay_out
 from .wavelet import Wavelet, check_orthogonal, wavelet_inverse, wavelet_matrix
 
 
 class WaveletPacket(Wavelet):
     """The best basis of orthonormal wavelet packets (Coifman & Wickerhauser 1992) with periodic boundaries.
 
-    Every detail subband of ``Wavelet`` may itself be split into four by the same filters, and so on until its parts
-    are as small as the approximation. A choice of splits, a quadtree for each channel of each image, is an
-    orthonormal basis; :meth:`adapt` finds, from the bottom up, the one with the least sum over coefficients of
-    min(c^2, threshold^2). The approximation is always split down to the last level, so that the plain wavelet
-    transform is the basis without further splits, and the coarse scale is the same for every image.
+    Every detail subband of ``Wavelet`` may be split into four parts by the same filters, recursively until its parts
+    are as small as the approximation. The splits, a quadtree for each channel of each image, define an orthonormal
+    basis. :meth:`adapt` finds the basis with the minimum sum of min(c^2, threshold^2) over the coefficients c, from the
+    smallest parts up. The approximation is always split to the last level, so that the basis without further splits is
+    the wavelet transform, and the coarse scale is the same for every image.
 
-    On noisy images each further split is charged threshold^2, as much as a coefficient that is kept. All of these
-    bases see white noise of the same energy, so that under noise their costs differ only by its rare coefficients
-    above the threshold, and a split must save more than one kept coefficient does.
+    On noisy images each further split costs threshold^2, as much as a kept coefficient. White noise has the same energy
+    in all of these bases, so that their costs on noise differ only by rare coefficients above the threshold, and a
+    split must save more than a kept coefficient.
 
-    Coefficients lie where the wavelet's do, with the four parts of a subband that is split in its quarters, low
+    Coefficients are arranged as for the wavelet, with the four parts of a split subband in its quarters, low
     frequencies of the filters at the top left of each (not sorted by frequency).
 
-    Images of other sizes are continued as in ``Wavelet``. How their noise is spread over the coefficients then depends
-    on the choice of splits: noise levels are those of each image.
+    Images of other sizes are extended as in ``Wavelet``. Then the noise of the coefficients depends on the splits, and
+    so noise levels are separate for each image.
 
     Parameters
     ----------
     name
         An orthogonal wavelet of the families haar, db, sym and coif.
     levels
-        How often the sides are halved at most, by default as in ``Wavelet``.
+        Maximum number of times that the sides are halved, by default as in ``Wavelet``.
 
     Raises
     ------
     ValueError
-        If no such orthogonal wavelet exists.
+        If the orthogonal wavelet does not exist.
     """
 
     citation = COIFMAN_1992
@@ -54,31 +54,31 @@ class WaveletPacket(Wavelet):
     def __init__(self, name: str = "sym4", levels: int | None = None) -> None:
         check_orthogonal(name)
         super().__init__(name, levels)
-        # For every level, which of its 2^level x 2^level squares are split: (N, C, 2^level, 2^level).
+        # For every level, whether each of its 2^level x 2^level squares is split: (N, C, 2^level, 2^level).
         self._splits: list[Tensor] | None = None
-        self._of: torch.Size | None = None
+        self._images_shape: torch.Size | None = None
 
     def adapt(self, images: Tensor, threshold: float, noisy: bool = False) -> WaveletPacket:
-        """Return the best basis of every channel of every image; one of a single image takes any number of images."""
+        """Return the best basis of each channel of each image; a basis of one image transforms any number of images."""
         fitting = self.fitting(images.shape[-2], images.shape[-1])
         levels = len(self._sizes(*fitting))
         costs = []
-        packets = mirrored(images, fitting)
+        packets = extend(images, fitting)
         for level in range(levels + 1):
             costs.append(_squares(packets.square().clamp(max=threshold**2), level).sum((-3, -1)))
             if level < levels:
-                packets = self._one_step(packets, level, wavelet_matrix)
-        charge = threshold**2 if noisy else 0.0
+                packets = self._transform_squares(packets, level, wavelet_matrix)
+        split_cost = threshold**2 if noisy else 0.0
         best = costs[levels]
         splits = []
         for level in reversed(range(levels)):
-            children = _squares(best, level).sum((-3, -1)) + charge
-            split = children < costs[level]
-            split[..., 0, 0] = True
-            best = torch.where(split, children, costs[level])
-            splits.append(split)
+            children = _squares(best, level).sum((-3, -1)) + split_cost
+            is_split = children < costs[level]
+            is_split[..., 0, 0] = True
+            best = torch.where(is_split, children, costs[level])
+            splits.append(is_split)
         adapted = copy.copy(self)
-        adapted._splits, adapted._of = _reached(splits[::-1]), images.shape
+        adapted._splits, adapted._images_shape = _reachable(splits[::-1]), images.shape
         return adapted
 
     def analysis(self, images: Tensor) -> Tensor:
@@ -94,49 +94,51 @@ class WaveletPacket(Wavelet):
     def forward(self, images: Tensor) -> Tensor:
         """Return the coefficients, shape (N, C, H, W), of images whose sides can be halved."""
         coefficients = images
-        for level, split in enumerate(self._chosen()):
-            coefficients = _choose(split, self._one_step(coefficients, level, wavelet_matrix), coefficients)
+        for level, is_split in enumerate(self._adapted_splits()):
+            transformed = self._transform_squares(coefficients, level, wavelet_matrix)
+            coefficients = _where_split(is_split, transformed, coefficients)
         return coefficients
 
     def backward(self, coefficients: Tensor, size: Size) -> Tensor:
         """Return the images, shape (N, C, H, W)."""
         images = first_layer(coefficients, size)
-        for level, split in reversed(list(enumerate(self._chosen()))):
-            images = _choose(split, self._one_step(images, level, wavelet_inverse), images)
+        for level, is_split in reversed(list(enumerate(self._adapted_splits()))):
+            images = _where_split(is_split, self._transform_squares(images, level, wavelet_inverse), images)
         return images
 
     def noise_levels(self, shape: Shape) -> Tensor:
-        """Return the standard deviations under unit white noise: 1, or (N, C, K, H, W) where images are continued."""
+        """Return the standard deviations under unit white noise: 1, or (N, C, K, H, W) if images are extended."""
         size = (shape[-2], shape[-1])
         fitting = self.fitting(*size)
         if fitting == size:
             return super().noise_levels(shape)
-        splits = self._chosen()
+        splits = self._adapted_splits()
         down, across = (
             _norms(self.name, side, extended, len(splits)) for side, extended in zip(size, fitting, strict=True)
         )
         levels = torch.ones(*splits[0].shape[:2], *fitting, dtype=torch.float64, device=splits[0].device)
-        for split, rows, columns in zip(splits, down, across, strict=True):
-            levels = _choose(split, (rows[:, None] * columns).to(levels).expand_as(levels), levels)
-        return laid_out(levels.flatten(2), size)
+        for is_split, rows, columns in zip(splits, down, across, strict=True):
+            levels = _where_split(is_split, (rows[:, None] * columns).to(levels).expand_as(levels), levels)
+        return lay_out(levels.flatten(2), size)
 
-    def _chosen(self) -> list[Tensor]:
+    def _adapted_splits(self) -> list[Tensor]:
         if self._splits is None:
-            raise BasisError("wavelet-packet has no basis yet: call adapt(images, threshold) and use what it returns")
+            raise BasisError("wavelet-packet has no basis yet: call adapt(images, threshold), and use its result")
         return self._splits
 
-    def _check(self, given: Tensor) -> None:
-        """Raise ``BasisError`` for images, or coefficients of images, that it was not adapted to."""
-        self._chosen()
-        assert self._of is not None
-        of = (*given.shape[:2], *given.shape[-2:])
-        if of[1:] != self._of[1:] or self._of[0] not in (1, len(given)):
-            raise BasisError(f"wavelet-packet was adapted to images {tuple(self._of)}, not {of}")
+    def _check(self, values: Tensor) -> None:
+        """Raise ``BasisError`` for images, or coefficients, to which the basis is not adapted."""
+        self._adapted_splits()
+        adapted_shape = self._images_shape
+        assert adapted_shape is not None
+        shape = (*values.shape[:2], *values.shape[-2:])
+        if shape[1:] != adapted_shape[1:] or adapted_shape[0] not in (1, len(values)):
+            raise BasisError(f"wavelet-packet was adapted to images {tuple(adapted_shape)}, not {shape}")
 
-    def _one_step(
+    def _transform_squares(
         self, packets: Tensor, level: int, matrix: Callable[[str, int, torch.dtype, torch.device], Tensor]
     ) -> Tensor:
-        """Transform every square of a level by one step of the wavelet transform, or back."""
+        """Transform every square of a level by a step of the wavelet transform, or of its inverse."""
         *batch, height, width = packets.shape
         rows, columns = (matrix(self.name, side >> level, packets.dtype, packets.device) for side in (height, width))
         down = rows @ packets.reshape(*batch, -1, len(rows), width)
@@ -145,34 +147,34 @@ class WaveletPacket(Wavelet):
 
 
 def _squares(packets: Tensor, level: int) -> Tensor:
-    """Return (..., H, W) as (..., 2^level, H / 2^level, 2^level, W / 2^level)."""
+    """Reshape (..., H, W) to (..., 2^level, H / 2^level, 2^level, W / 2^level)."""
     *batch, height, width = packets.shape
     return packets.reshape(*batch, 1 << level, height >> level, 1 << level, width >> level)
 
 
-def _choose(split: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Return the squares of the first where they are split, those of the second elsewhere."""
-    level = split.shape[-1].bit_length() - 1
-    chosen = torch.where(split[..., :, None, :, None], _squares(first, level), _squares(second, level))
-    return chosen.reshape(first.shape)
+def _where_split(is_split: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Return the squares of ``first`` that are split, and the other squares of ``second``."""
+    level = is_split.shape[-1].bit_length() - 1
+    squares = torch.where(is_split[..., :, None, :, None], _squares(first, level), _squares(second, level))
+    return squares.reshape(first.shape)
 
 
-def _reached(splits: list[Tensor]) -> list[Tensor]:
+def _reachable(splits: list[Tensor]) -> list[Tensor]:
     """Return the splits whose ancestors are all split."""
-    reached = splits[:1]
-    for split in splits[1:]:
-        parents = reached[-1].repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)
-        reached.append(split & parents)
-    return reached
+    reachable = splits[:1]
+    for is_split in splits[1:]:
+        parents = reachable[-1].repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)
+        reachable.append(is_split & parents)
+    return reachable
 
 
 @cache_tensors(32)
 def _norms(name: str, side: int, extended: int, levels: int) -> tuple[Tensor, ...]:
-    """Return the norms of the rows that split a continued signal into all packets of each level, coarsest last."""
+    """Return the norms of the rows that split an extended signal into all packets of each level, coarsest last."""
     composite = torch.eye(extended, dtype=torch.float64)
     norms = []
     for level in range(levels):
-        each = torch.eye(1 << level, dtype=torch.float64)
-        composite = torch.kron(each, wavelet_matrix(name, extended >> level)) @ composite
-        norms.append(folded(composite, side).norm(dim=1))
+        identity = torch.eye(1 << level, dtype=torch.float64)
+        composite = torch.kron(identity, wavelet_matrix(name, extended >> level)) @ composite
+        norms.append(fold(composite, side).norm(dim=1))
     return tuple(norms)

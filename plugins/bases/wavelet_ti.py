@@ -52,12 +52,12 @@ class TranslationInvariantWavelet(Basis):
     def __init__(self, name: str = "sym4", levels: int | None = None) -> None:
         check_orthogonal(name)
         if levels is not None and levels < 1:
-            raise ValueError(f"levels={levels}: accepted are 1, 2, ... or null for as many as make sense")
+            raise ValueError(f"levels={levels}: accepted are 1, 2, ... or null for the default")
         self.name = name
         self.levels = levels
 
     def check_shape(self, shape: Shape) -> None:
-        """Raise ``ValueError`` for images (C, H, W) smaller than the step of the coarsest level."""
+        """Raise ``ValueError`` for images (C, H, W) with sides shorter than 2^levels, if ``levels`` is given."""
         self._depth(shape[-2], shape[-1])
 
     def analysis(self, images: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ class TranslationInvariantWavelet(Basis):
         return torch.stack([rows[first] * columns[second] for first, second in _pairs(depth)])[:, None, None]
 
     def bands(self, shape: Shape) -> Tensor:
-        """Return labels of shape (3 levels + 1, 1, 1): each subband's index."""
+        """Return the index of each subband as label, shape (3 levels + 1, 1, 1)."""
         return torch.arange(3 * self._depth(shape[-2], shape[-1]) + 1)[:, None, None]
 
     def _responses(self, like: Tensor) -> Tensor:
@@ -112,16 +112,16 @@ def filter_responses(name: str, size: int, levels: int) -> Tensor:
     """Return the frequency responses of the composite filters of all levels on a periodic signal."""
     wavelet = pywt.Wavelet(name)
     filters = np.stack([wavelet.dec_lo, wavelet.dec_hi])
-    # PyWavelets centres a filter as follows: output n is sum_k h[k] x[n + taps/2 - k].
-    places = np.arange(filters.shape[1]) - filters.shape[1] // 2
+    # PyWavelets centres the filter: output n is sum_k h[k] x[n + taps/2 - k].
+    offsets = np.arange(filters.shape[1]) - filters.shape[1] // 2
     frequencies = np.arange(size)
     low = np.ones(size)
     composites: list[np.ndarray] = []
     for level in range(levels):
-        # Taken modulo the size in integers, the phase is exact for holes of any length.
-        phases = np.outer(places * 2**level, frequencies) % size
-        both = filters @ np.exp(-2j * np.pi / size * phases) / np.sqrt(2)
-        composites = [low * both[0], low * both[1], *composites]
+        # Integers modulo the size give exact phases for holes of any length.
+        phases = np.outer(offsets * 2**level, frequencies) % size
+        responses = filters @ np.exp(-2j * np.pi / size * phases) / np.sqrt(2)
+        composites = [low * responses[0], low * responses[1], *composites]
         low = composites[0]
     return torch.from_numpy(np.stack(composites))
 

@@ -1,4 +1,4 @@
-"""Datasets that are made of the images of another."""
+"""Datasets derived from the images of another dataset."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from gahbench import Card, Dataset, Shape
 
 
 class Derived(Dataset):
-    """Base of datasets that are made of the images of another, ``dataset``, whose facts they pass on."""
+    """Base of datasets derived from the images of another dataset, ``dataset``, with its shape, card and notes."""
 
     dataset: Dataset
 
     @property
     @abstractmethod
     def recipe(self) -> str:
-        """How the images are made, as the card says it."""
+        """How the images are derived, as text for the card."""
 
     @property
     def shape(self) -> Shape:

@@ -15,12 +15,12 @@ from ._generated import Generated
 
 
 class Gaussian(Generated):
-    """Base of Gaussian families N(m, K): an author gives m, the eigenvalues of K, and how its functions act.
+    """Base of Gaussian families N(m, K): a subclass defines m, the eigenvalues of K, and the action of functions of K.
 
-    A function f of K multiplies the coefficient of each eigenvector by f of its eigenvalue. All else follows: an image
-    is m + K^(1/2) z with z white, and the best denoiser is the Wiener filter m + K (K + sigma^2)^-1 (y - m), which is
-    linear and the same for all images. Its error, summed over pixels, is sum_k sigma^2 e_k / (e_k + sigma^2), the e_k
-    being the eigenvalues (Wiener 1949; Kadkhodaie 2024, equation 12, with e_k for c_k^2). Nothing is clipped.
+    A function f of K multiplies the coefficient of each eigenvector by f of its eigenvalue. An image is m + K^(1/2) z
+    with z white noise, and the best denoiser is the Wiener filter m + K (K + sigma^2)^-1 (y - m), which is the same
+    for all images, and affine. Its error, summed over pixels, is sum_k sigma^2 e_k / (e_k + sigma^2), where e_k are
+    the eigenvalues (Wiener 1949; Kadkhodaie 2024, equation 12, with e_k for c_k^2). Images are not clipped.
     """
 
     @property
@@ -31,12 +31,12 @@ class Gaussian(Generated):
     @property
     @abstractmethod
     def mean(self) -> Tensor:
-        """The mean image m, shape (C, H, W), float64, or one that broadcasts to it."""
+        """The mean image m, shape (C, H, W) or broadcastable to it, float64."""
 
     @property
     @abstractmethod
     def energies(self) -> Tensor:
-        """All eigenvalues of K, greatest first, shape (d,), float64."""
+        """All eigenvalues of K, in descending order, shape (d,), float64."""
 
     @abstractmethod
     def eigenvectors(self) -> Tensor:
@@ -49,30 +49,30 @@ class Gaussian(Generated):
     def draw(self, generator: torch.Generator, count: int) -> Tensor:
         """Draw images, shape (count, C, H, W), float32."""
         white = torch.randn(count, *self.shape, generator=generator).double()
-        # The symmetric root does not depend on which eigenvectors were found: signs and repeated eigenvalues are free.
+        # The symmetric root does not depend on the signs of eigenvectors, or on their choice for repeated eigenvalues.
         return (self.mean + self.weighted(white, torch.sqrt)).float()
 
     def posterior(self, noisy: Tensor, sigma: float) -> Posterior:
         """Return noisy images (N, C, H, W) after the Wiener filter, float64, and its expected error."""
 
-        def wiener(energies: Tensor) -> Tensor:
+        def wiener_gain(energies: Tensor) -> Tensor:
             return energies / (energies + sigma**2)
 
         mean = self.mean.to(noisy.device)
-        trace = sigma**2 * wiener(self.energies).sum().to(noisy.device)
-        return Posterior(mean + self.weighted(noisy.double() - mean, wiener), trace.repeat(len(noisy)))
+        trace = sigma**2 * wiener_gain(self.energies).sum().to(noisy.device)
+        return Posterior(mean + self.weighted(noisy.double() - mean, wiener_gain), trace.repeat(len(noisy)))
 
     def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps:
         """Return the Wiener filter K (K + sigma^2)^-1, the same for all images."""
 
-        def filtered(vectors: Tensor, places: Sequence[int]) -> Tensor:
-            # The same vectors for all images, as for matrices, are filtered once.
-            same = vectors.stride(0) == 0
-            images = (vectors[:1] if same else vectors).reshape(-1, *self.shape)
+        def apply_filter(vectors: Tensor, indices: Sequence[int]) -> Tensor:
+            # Vectors that all images share, by broadcasting, are filtered once.
+            is_shared = vectors.stride(0) == 0
+            images = (vectors[:1] if is_shared else vectors).reshape(-1, *self.shape)
             products = self.weighted(images, lambda energies: energies / (energies + sigma**2))
             return products.reshape(-1, *vectors.shape[1:]).expand(vectors.shape)
 
-        return FunctionMaps(filtered, len(noisy), self.shape, noisy.double())
+        return FunctionMaps(apply_filter, len(noisy), self.shape, noisy.double())
 
     @property
     def has_true_basis(self) -> bool:
@@ -80,5 +80,5 @@ class Gaussian(Generated):
         return True
 
     def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis:
-        """Return the eigenvectors of K, shape (1, d, d), and its eigenvalues: all images share them."""
+        """Return the eigenvectors of K, shape (1, d, d), and its eigenvalues, which all images share."""
         return TrueBasis(self.eigenvectors()[None], self.energies[None])

@@ -1,4 +1,4 @@
-"""Images drawn by a generator that never ends."""
+"""Endless families of images that are drawn at random."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from gahbench import BLOCK, Card, Dataset, Shape, Split, generator, in_blocks
 
 
 class Generated(Dataset):
-    """Base of image families that are drawn rather than read: an author writes ``draw``, and ``shape`` or ``size``."""
+    """Base of image families that are drawn at random: a subclass defines ``draw``, and ``shape`` or ``size``."""
 
-    #: Images of a block.
+    #: Images per block.
     together: int = BLOCK
     #: Height and width of grey images.
     size: int
@@ -25,13 +25,13 @@ class Generated(Dataset):
 
     @property
     def shape(self) -> Shape:
-        """Shape (1, size, size) of one image, unless a family has another."""
+        """Shape (1, size, size) of an image; families with other shapes override it."""
         return (1, self.size, self.size)
 
     @property
     def card(self) -> Card:
-        """Origin and licence: images that anyone can draw again."""
-        return Card(f"drawn by gahbench from the seed {self.seed}, as many as one likes", "none needed")
+        """Origin and licence of the images."""
+        return Card(f"drawn by gahbench from the seed {self.seed}, without end", "none needed")
 
     @abstractmethod
     def draw(self, generator: torch.Generator, count: int) -> Tensor:
@@ -41,18 +41,18 @@ class Generated(Dataset):
         """Return images ``start`` to ``start + count`` of a split, shape (count, C, H, W), float32."""
         if count == 0:
             return torch.empty(0, *self.shape)
-        # A copy: the block that is kept stays as it is.
+        # `in_blocks` copies, so that callers cannot change the cached block.
         return in_blocks(lambda block: self._block(split, block), count, start, self.together).float()
 
     def generator_of(self, split: Split, block: int) -> torch.Generator:
-        """Return the generator that a block of a split is drawn with."""
+        """Return the random generator of a block of a split."""
         return generator("data", self.seed, self.family, split, block)
 
     def _block(self, split: Split, block: int) -> Tensor:
-        """Draw a block, or return the last one again: training asks for images in order, in batches of its own size."""
+        """Return a block, from the cache if it is the last block: training reads a block in several batches."""
         if self._last is None or self._last[0] != (split, block):
-            self._last = ((split, block), self._drawn(split, block))
+            self._last = ((split, block), self._draw_block(split, block))
         return self._last[1]
 
-    def _drawn(self, split: Split, block: int) -> Tensor:
+    def _draw_block(self, split: Split, block: int) -> Tensor:
         return self.draw(self.generator_of(split, block), self.together)

@@ -1,6 +1,6 @@
-"""Posterior mean and spread on a manifold: adaptive importance sampling around the modes, which ascent finds.
+"""Posterior mean and trace on a manifold, by adaptive importance sampling around the modes.
 
-Proposals are mixtures of Student distributions, which are fitted to the points that were drawn from them.
+Modes are found by ascent. Proposals are mixtures of Student distributions, which are fitted to points drawn from them.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from ._intensities import Intensities, integrate, log_likelihood, peak
 
 #: Degrees of freedom: heavy tails keep importance weights bounded where a component is too narrow.
 FREEDOM = 6
-#: Share of the standard normal prior in every mixture: regions that no component covers are still drawn sometimes.
+#: Weight of the standard normal prior in every mixture, which covers regions outside of all components.
 DEFENCE = 0.05
-#: Weight of a component's old shape against new points, in points per dimension.
+#: Weight of the previous shape of a component, as an equivalent number of points per dimension.
 PRIOR_POINTS = 2
 
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Random numbers that every image shares, so that its result does not depend on the batch that it is in."""
+    """Random numbers that all images share, so that the result of an image does not depend on its batch."""
 
     component: Tensor
     normal: Tensor
@@ -35,7 +35,7 @@ class Draws:
 
     @classmethod
     def named(cls, name: str, count: int, dimension: int) -> Draws:
-        """Return ``count`` of them, always the same under one name, in Q = ``dimension`` dimensions."""
+        """Return ``count`` draws in Q = ``dimension`` dimensions, which depend only on the arguments."""
         numbers = even_points(name, count, 1 + dimension + FREEDOM)
         normal = torch.special.ndtri(numbers[:, 1:])
         chi_squared = normal[:, dimension:].square().sum(1)
@@ -43,7 +43,7 @@ class Draws:
 
 
 def even_points(name: str, count: int, dimension: int) -> Tensor:
-    """Return points that fill the open unit cube evenly, always the same under one name, shape (count, dimension)."""
+    """Return fixed quasi-random points in the open unit cube, shape (count, dimension), a set for each name."""
     seed = generator("noise", "importance", name).initial_seed()
     sobol = torch.quasirandom.SobolEngine(dimension, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
     return sobol.draw(count, dtype=torch.float64).clamp(1e-12, 1 - 1e-12)
@@ -51,7 +51,7 @@ def even_points(name: str, count: int, dimension: int) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """For each of N images, a mixture of J Student distributions in Q dimensions and a share of a standard normal."""
+    """For each of N images, a mixture of J Student distributions in Q dimensions and a standard normal."""
 
     weights: Tensor
     means: Tensor
@@ -62,7 +62,7 @@ class Mixture:
         return Mixture(self.weights[chosen], self.means[chosen], self.covariances[chosen])
 
     def sample(self, draws: Draws) -> Tensor:
-        """Return points, shape (N, K, Q)."""
+        """Draw points, shape (N, K, Q)."""
         device = self.means.device
         shares = torch.cat([(1 - DEFENCE) * self.weights, torch.full_like(self.weights[:, :1], DEFENCE)], dim=1)
         uniform = draws.component.to(device).expand(len(shares), -1).contiguous()
@@ -79,23 +79,23 @@ class Mixture:
         components, _ = self._log_components(points)
         return torch.logsumexp(components, dim=1)
 
-    def updated(self, points: Tensor, shares: Tensor) -> Mixture:
-        """Return the mixture that fits weighted points better, by a step of expectation maximisation.
+    def update(self, points: Tensor, shares: Tensor) -> Mixture:
+        """Return a mixture that fits weighted points better, by a step of expectation maximization.
 
-        The step counts every point for all components by their probabilities, whichever it was drawn from (Cappe,
-        Douc, Guillin, Marin & Robert 2008, adaptive importance sampling in general mixture classes). Components that
-        few points speak for stay near what they were.
+        Every point counts for all components by their probabilities, whichever component it was drawn from (Cappe,
+        Douc, Guillin, Marin & Robert 2008, adaptive importance sampling in general mixture classes). Components with
+        few points change little.
         """
         components, distances = self._log_components(points)
         dimension = points.shape[-1]
-        belonging = torch.softmax(components, dim=1)[:, :-1] * shares[:, None]
-        weights = belonging.sum(-1)
-        # Points in a component's tails count less for its shape.
-        pull = belonging * (FREEDOM + dimension) / (FREEDOM + distances)
+        responsibilities = torch.softmax(components, dim=1)[:, :-1] * shares[:, None]
+        weights = responsibilities.sum(-1)
+        # Points in the tails of a component have less influence on its shape.
+        pull = responsibilities * (FREEDOM + dimension) / (FREEDOM + distances)
         total = pull.sum(-1).clamp(min=torch.finfo(pull.dtype).tiny)[..., None]
         means = (pull @ points) / total
-        away = points[:, None] - means[:, :, None]
-        spread = (pull[..., None] * away).mT @ away / total[..., None]
+        deviations = points[:, None] - means[:, :, None]
+        spread = (pull[..., None] * deviations).mT @ deviations / total[..., None]
         support = weights / shares.square().sum(1, keepdim=True)
         trust = (support / (support + PRIOR_POINTS * (dimension + 1)))[..., None]
         floor = 1e-3 / weights.shape[1]
@@ -106,11 +106,11 @@ class Mixture:
         )
 
     def _log_components(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log densities times shares, (N, J + 1, K) with the prior's last, and squared distances (N, J, K)."""
+        """Return weighted log densities, (N, J + 1, K) with the prior last, and squared distances, (N, J, K)."""
         dimension = points.shape[-1]
         factors = torch.linalg.cholesky(self.covariances)
-        away = (points[:, None] - self.means[:, :, None]).mT
-        distances = torch.linalg.solve_triangular(factors, away, upper=False).square().sum(2)
+        deviations = (points[:, None] - self.means[:, :, None]).mT
+        distances = torch.linalg.solve_triangular(factors, deviations, upper=False).square().sum(2)
         constant = math.lgamma((FREEDOM + dimension) / 2) - math.lgamma(FREEDOM / 2)
         constant += math.log(1 - DEFENCE) - dimension / 2 * math.log(FREEDOM * math.pi)
         heights = self.weights.log() - torch.diagonal(factors, dim1=-2, dim2=-1).log().sum(-1)
@@ -120,12 +120,12 @@ class Mixture:
         return torch.cat([student, normal[:, None]], dim=1), distances
 
 
-#: Elements of a tensor of parts: small enough for the cache, and a bound on the memory.
+#: Maximum number of elements of a tensor of parts, which then fits in the cache.
 ELEMENTS = 2**19
 
 
 class Family(Protocol):
-    """A manifold for sampling: parts p of its images, of which an image is c_1 p_1 + ... + c_L p_L."""
+    """A family of images c_1 p_1 + ... + c_L p_L, with intensities c and parts p."""
 
     nonlinear: int
     intensities: int
@@ -137,7 +137,7 @@ class Family(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """Estimates for each image from weighted points."""
+    """Posterior moments of each image, effective sample size and normalized weights of the points."""
 
     mean: Tensor
     trace: Tensor
@@ -148,7 +148,7 @@ class Estimate:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """The posterior of N images in coordinates z whose prior is standard normal, intensities integrated out."""
+    """The posterior of N images in coordinates with a standard normal prior, with the intensities integrated out."""
 
     family: Family
     data: Tensor
@@ -168,7 +168,7 @@ class Target:
         return parts, parts @ parts.mT, product.reshape(parts.shape[:3])
 
     def log_density(self, points: Tensor) -> Tensor:
-        """Return the logarithm of the density, up to a constant, at points (N, K, Q), shape (N, K)."""
+        """Return the log density, up to a constant, at points (N, K, Q), shape (N, K)."""
         pieces = []
         for chunk in self._chunks(points.shape[1]):
             _, gram, product = self.statistics(points[:, chunk])
@@ -176,7 +176,7 @@ class Target:
         return torch.cat(pieces, dim=1) - points.square().sum(-1) / 2
 
     def estimate(self, points: Tensor, log_proposal: Tensor, covariance: bool = False) -> Estimate:
-        """Return the posterior's moments from points (N, K, Q) of a proposal with log densities (N, K)."""
+        """Return posterior moments from points (N, K, Q), drawn from a proposal with log densities (N, K)."""
         log_ratio = -points.square().sum(-1) / 2 - log_proposal
         pieces = []
         highest = torch.full_like(log_ratio[:, :1], -math.inf)
@@ -185,25 +185,25 @@ class Target:
         second = self.data.new_zeros(count, size, size) if covariance else None
         for chunk in self._chunks(points.shape[1]):
             parts, gram, product = self.statistics(points[:, chunk])
-            found = self._integrate(gram, product)
-            pieces.append(log_ratio[:, chunk] + found.log_evidence)
-            # Sums are kept relative to the greatest weight so far, lest they overflow.
+            intensities = self._integrate(gram, product)
+            pieces.append(log_ratio[:, chunk] + intensities.log_evidence)
+            # Sums are relative to the largest weight so far, so that they cannot overflow.
             higher = torch.maximum(highest, pieces[-1].amax(1, keepdim=True))
             weights, fade = torch.exp(pieces[-1] - higher), torch.exp(highest - higher)
-            coefficients = (weights[..., None] * found.mean).flatten(1)
+            coefficients = (weights[..., None] * intensities.mean).flatten(1)
             mean = fade * mean + (coefficients[:, None] @ parts.flatten(1, 2))[:, 0]
-            energies = (found.second * gram).sum((-2, -1))
+            energies = (intensities.second * gram).sum((-2, -1))
             energy = fade * energy + (weights * energies).sum(1, keepdim=True)
             if second is not None:
-                # A root of the weighed second moments of the intensities: their sum is a product of matrices.
-                roots = torch.linalg.cholesky_ex(found.second)[0].mT * weights[..., None, None].sqrt()
+                # With roots of the weighted second moments, their sum is a matrix product.
+                roots = torch.linalg.cholesky_ex(intensities.second)[0].mT * weights[..., None, None].sqrt()
                 rooted = (roots @ parts).flatten(1, 2)
                 second.mul_(fade[:, :, None]).baddbmm_(rooted.mT, rooted)
             highest = higher
         log_weights = torch.cat(pieces, dim=1)
         total = torch.exp(log_weights - highest).sum(1, keepdim=True)
         mean = mean / total
-        # In float64 the difference keeps its precision down to noise of 1e-5 or so.
+        # In float64 this difference is accurate down to noise of about 1e-5.
         trace = (energy / total)[:, 0] - mean.square().sum(1)
         shares = torch.softmax(log_weights, dim=1)
         if second is not None:
@@ -214,55 +214,57 @@ class Target:
         return integrate(gram, product, self.sigma, self.family.intensities)
 
     def _chunks(self, count: int) -> list[slice]:
-        """Cut points into pieces whose parts fit in the cache."""
+        """Divide ``count`` points into chunks whose parts fit in the cache."""
         step = max(1, ELEMENTS // (len(self) * max(1, self.family.intensities) * self.data.shape[1]))
         return [slice(first, first + step) for first in range(0, count, step)]
 
 
-#: Points of the prior that are searched, common to all images.
+#: Number of points of the prior at which the posterior is evaluated, common to all images.
 SEARCHED = 8192
-#: Components of a proposal that climb to a mode, and that stay where the search found them.
+#: Number of components of a proposal that climb to a mode, and number that stay at points of the search.
 CLIMBERS = 4
 STAYERS = 12
-#: Effective number of the searched points that these are picked from: the likelihood is tempered to reach it.
+#: Effective number of points from which the components are picked: the likelihood is tempered to reach it.
 PICKED_FROM = 48.0
-#: Steps of each climb, and the length of the longest, in standard deviations of the prior.
+#: Number of steps of each climb, and maximum length of a step in standard deviations of the prior.
 STEPS = 12
 LONGEST_STEP = 0.5
-#: Components are so much broader than the curvature says; too broad costs less than too narrow.
+#: Factor on covariances from the curvature: too broad a component costs less than too narrow a component.
 BROADER = 1.2
 
 
 def first_proposals(target: Target) -> Mixture:
-    """Return mixtures of components around modes, as broad as the curvature says, and around likely points, as broad
-    as their neighbourhood: where the posterior is a needle the first cover it, where it is broad the others.
-    """  # noqa: D205
-    places = torch.special.ndtri(even_points("search", SEARCHED, target.family.nonlinear)).to(target.data)
-    scores = _search(target, places)
-    shares = _tempered(scores)
-    # One in each of equal parts of the total weight; the points' order has nothing to do with where they are.
+    """Return mixtures of components around modes and around likely points.
+
+    Components around modes have the covariance given by the curvature, and cover narrow posteriors. Components around
+    likely points have a share of the covariance of the points, and cover broad posteriors.
+    """
+    points = torch.special.ndtri(even_points("search", SEARCHED, target.family.nonlinear)).to(target.data)
+    scores = _search(target, points)
+    shares = _temper(scores)
+    # Systematic resampling: the order of the points is independent of their positions.
     count = CLIMBERS + STAYERS
-    quantiles = ((torch.arange(count) + 0.5) / count).to(places).expand(len(target), -1).contiguous()
+    quantiles = ((torch.arange(count) + 0.5) / count).to(points).expand(len(target), -1).contiguous()
     chosen = torch.searchsorted(shares.cumsum(1), quantiles).clamp(max=SEARCHED - 1)
-    climbing = torch.zeros(count, dtype=torch.bool, device=places.device)
-    climbing[:: count // CLIMBERS] = True
-    starts = chosen[:, climbing]
+    is_climbing = torch.zeros(count, dtype=torch.bool, device=points.device)
+    is_climbing[:: count // CLIMBERS] = True
+    starts = chosen[:, is_climbing]
     starts[:, 0] = scores.argmax(1)
-    modes, covariances, heights = climb(target, places[starts])
-    # The share of their covariance that smooths a number of points best (Silverman's rule).
-    dimension = places.shape[1]
+    modes, covariances, heights = climb(target, points[starts])
+    # Silverman's rule for the bandwidth of a kernel density estimate.
+    dimension = points.shape[1]
     bandwidth = (4 / (STAYERS * (dimension + 2))) ** (2 / (dimension + 4))
-    spread = float(bandwidth) * _covariance(places, shares)
-    weights = [torch.softmax(heights, dim=1) + 1 / CLIMBERS, places.new_full((len(target), STAYERS), 2 / STAYERS)]
+    spread = float(bandwidth) * _covariance(points, shares)
+    weights = [torch.softmax(heights, dim=1) + 1 / CLIMBERS, points.new_full((len(target), STAYERS), 2 / STAYERS)]
     return Mixture(
         torch.cat(weights, dim=1) / 4,
-        torch.cat([modes, places[chosen[:, ~climbing]]], dim=1),
+        torch.cat([modes, points[chosen[:, ~is_climbing]]], dim=1),
         torch.cat([BROADER * covariances, spread[:, None].expand(-1, STAYERS, -1, -1)], dim=1),
     )
 
 
 def climb(target: Target, starts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Climb to modes by damped Gauss-Newton steps, with the intensities at their best throughout."""
+    """Climb to modes by damped Gauss-Newton steps, with the best intensities; return modes, covariances, log masses."""
     points = starts
     damping = torch.full_like(points[..., 0], 1e-2)
     value, gradient, curvature = _slope(target, points)
@@ -271,27 +273,27 @@ def climb(target: Target, starts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         step = torch.linalg.solve(damped, gradient[..., None])[..., 0]
         step = step * (LONGEST_STEP / step.norm(dim=-1, keepdim=True).clamp(min=LONGEST_STEP))
         new_value, new_gradient, new_curvature = _slope(target, points + step)
-        better = new_value > value
-        points = torch.where(better[..., None], points + step, points)
-        gradient = torch.where(better[..., None], new_gradient, gradient)
-        curvature = torch.where(better[..., None, None], new_curvature, curvature)
-        value = torch.where(better, new_value, value)
-        damping = torch.where(better, damping / 5, damping * 5).clamp(1e-8, 1e8)
+        is_better = new_value > value
+        points = torch.where(is_better[..., None], points + step, points)
+        gradient = torch.where(is_better[..., None], new_gradient, gradient)
+        curvature = torch.where(is_better[..., None, None], new_curvature, curvature)
+        value = torch.where(is_better, new_value, value)
+        damping = torch.where(is_better, damping / 5, damping * 5).clamp(1e-8, 1e8)
     covariances = torch.linalg.inv(curvature)
     return points, (covariances + covariances.mT) / 2, value - torch.linalg.slogdet(curvature)[1] / 2
 
 
 def tangents(function: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
-    """Return derivatives, shape (..., Q, d), of a function that takes points (..., Q) to (..., d), each alone."""
+    """Return derivatives, shape (..., Q, d), of a function that maps each of the points (..., Q) to (..., d)."""
     axes = torch.eye(points.shape[-1], dtype=points.dtype, device=points.device)
     return torch.stack([torch.func.jvp(function, (points,), (axis.expand_as(points),))[1] for axis in axes], dim=-2)
 
 
 def _slope(target: Target, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return log density at the best intensities, its gradient and its Gauss-Newton curvature at points (N, J, Q).
+    """Return the log density at the best intensities, its gradient and Gauss-Newton curvature at points (N, J, Q).
 
-    The derivative is taken on the complement of the parts, which is how the residual moves when the intensities follow
-    (variable projection, Kaufman 1975). The prior adds the identity to the curvature, so that it is never singular.
+    The derivative is projected on the orthogonal complement of the parts, as the intensities are optimized too
+    (variable projection, Kaufman 1975). The prior adds the identity to the curvature, which is therefore regular.
     """
     family = target.family
     parts, gram, product = target.statistics(points)
@@ -308,21 +310,21 @@ def _slope(target: Target, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return value, gradient, tangent @ tangent.mT / variance + torch.eye(points.shape[-1]).to(points)
 
 
-def _search(target: Target, places: Tensor) -> Tensor:
-    """Return the log likelihood of the best intensities at places (M, Q) of the prior, shape (N, M)."""
+def _search(target: Target, points: Tensor) -> Tensor:
+    """Return the log likelihood of the best intensities at points (M, Q), shape (N, M)."""
     intensities = target.family.intensities
     scores = []
     step = max(1, ELEMENTS // (max(1, intensities) * target.data.shape[1]))
-    for first in range(0, len(places), step):
-        parts = target.family.parts_at(places[first : first + step])
+    for first in range(0, len(points), step):
+        parts = target.family.parts_at(points[first : first + step])
         gram = parts @ parts.mT
         product = (target.data @ parts.flatten(0, 1).mT).reshape(len(target), *parts.shape[:2])
         scores.append(log_likelihood(gram, product, peak(gram, product, intensities), target.sigma))
     return torch.cat(scores, dim=1)
 
 
-def _tempered(scores: Tensor) -> Tensor:
-    """Return weights (N, M) proportional to a power of the likelihood: the greatest, up to 1, that enough share."""
+def _temper(scores: Tensor) -> Tensor:
+    """Return weights (N, M) proportional to the highest power, at most 1, of the likelihood with enough points."""
     relative = scores - scores.amax(1, keepdim=True)
     low, high = torch.full_like(relative[:, :1], -60), torch.zeros_like(relative[:, :1])
     for _ in range(24):
@@ -335,34 +337,35 @@ def _tempered(scores: Tensor) -> Tensor:
     return torch.softmax(low.exp() * relative, dim=1)
 
 
-def _covariance(places: Tensor, shares: Tensor) -> Tensor:
+def _covariance(points: Tensor, shares: Tensor) -> Tensor:
     """Return covariances of weighted points, shape (N, Q, Q), positive definite."""
-    products = (places[:, :, None] * places[:, None]).flatten(1)
-    mean = shares @ places
-    squares = (shares @ products).reshape(len(shares), *2 * places.shape[1:])
-    return squares - mean[:, :, None] * mean[:, None] + 1e-6 * torch.eye(places.shape[1]).to(places)
+    products = (points[:, :, None] * points[:, None]).flatten(1)
+    mean = shares @ points
+    squares = (shares @ products).reshape(len(shares), *2 * points.shape[1:])
+    return squares - mean[:, :, None] * mean[:, None] + 1e-6 * torch.eye(points.shape[1]).to(points)
 
 
-#: Draws of each round that a proposal learns from, and the number of rounds.
+#: Number of draws in each round of fitting a proposal, and number of rounds.
 LEARNING_DRAWS = 1024
 ROUNDS = 2
-#: Draws that are weighed, and how often they are doubled for images with fewer effective samples than wanted.
+#: Initial number of draws, which is doubled up to ``DOUBLINGS`` times for images with fewer effective samples than
+#: ``WANTED``.
 DRAWS = 4096
 DOUBLINGS = 3
 WANTED = 800.0
-#: With fewer effective samples a posterior is refused: independent ones add 1 % to the squared error of the mean.
+#: Minimum effective sample size of a posterior: 100 independent samples add 1 % to the squared error of the mean.
 REFUSED = 100.0
-#: Weights do not show a mode that was never found; but then the noisy image is too far from what was. A squared
-#: distance is refused from so many standard deviations above its expectation, those of a chi-squared variable.
+#: Weights cannot reveal a missed mode, but the residual is then too large. A squared residual is refused if it is so
+#: many standard deviations of a chi-squared variable above its expectation.
 MISFIT = 10.0
-#: Images that are searched for together, and pixels of images that are sampled together.
-SEARCHED_TOGETHER = 256
-PIXELS_TOGETHER = 2**12
+#: Number of images per batch of the search, and number of pixels per batch of sampling.
+SEARCH_BATCH = 256
+PIXEL_BATCH = 2**12
 
 
 def posterior(family: Family, noisy: Tensor, sigma: float, covariance: bool = False) -> Posterior:
-    """Return the posterior of a family's images given noisy ones."""
-    pieces = [_posterior(Target(family, images, sigma), covariance) for images in torch.split(noisy, SEARCHED_TOGETHER)]
+    """Return the posterior of a family's images given noisy images."""
+    pieces = [_posterior(Target(family, images, sigma), covariance) for images in torch.split(noisy, SEARCH_BATCH)]
     sampled = [piece.ess_fraction for piece in pieces if piece.ess_fraction is not None]
     spread = [piece.covariance for piece in pieces if piece.covariance is not None]
     return Posterior(
@@ -383,9 +386,9 @@ def _posterior(target: Target, covariance: bool) -> Posterior:
     ess_fraction = torch.empty_like(trace)
     size = target.data.shape[1]
     spread = target.data.new_empty(len(target), size, size) if covariance else None
-    together = max(1, PIXELS_TOGETHER // target.data.shape[1])
-    for images in torch.split(torch.arange(len(target), device=trace.device), together):
-        mixture = _learned(target[images], proposals[images])
+    batch = max(1, PIXEL_BATCH // target.data.shape[1])
+    for images in torch.split(torch.arange(len(target), device=trace.device), batch):
+        mixture = _fit(target[images], proposals[images])
         draws = DRAWS
         for doubling in range(DOUBLINGS + 1):
             points = mixture.sample(Draws.named(f"weighing {doubling}", draws, target.family.nonlinear))
@@ -394,43 +397,43 @@ def _posterior(target: Target, covariance: bool) -> Posterior:
                 spread[images] = estimate.covariance
             mean[images], trace[images] = estimate.mean, estimate.trace
             ess_fraction[images] = estimate.ess / draws
-            # Not a number is short, too.
-            short = ~(estimate.ess >= WANTED)
-            if not short.any():
+            # The negation includes NaN.
+            is_short = ~(estimate.ess >= WANTED)
+            if not is_short.any():
                 break
             if doubling == DOUBLINGS:
                 _check_weights(estimate.ess, target.sigma, draws)
-            mixture = mixture[short].updated(points[short], estimate.shares[short])
-            images, draws = images[short], 2 * draws
+            mixture = mixture[is_short].update(points[is_short], estimate.shares[is_short])
+            images, draws = images[is_short], 2 * draws
     _check_distances((target.data - mean) / target.sigma, target.sigma)
     return Posterior(mean, trace, ess_fraction, spread)
 
 
-def _learned(target: Target, mixture: Mixture) -> Mixture:
+def _fit(target: Target, mixture: Mixture) -> Mixture:
     for number in range(ROUNDS):
         points = mixture.sample(Draws.named(f"learning {number}", LEARNING_DRAWS, target.family.nonlinear))
         log_weights = target.log_density(points) - mixture.log_density(points)
-        mixture = mixture.updated(points, torch.softmax(log_weights, dim=1))
+        mixture = mixture.update(points, torch.softmax(log_weights, dim=1))
     return mixture
 
 
 def _check_weights(ess: Tensor, sigma: float, draws: int) -> None:
-    """Raise ``OptimumError`` if one of the effective sample sizes is too small."""
+    """Raise ``OptimumError`` if any effective sample size is too small."""
     lowest = float(ess.min())
     if not lowest >= REFUSED:
         raise OptimumError(
-            f"sigma={sigma:g}: the posterior of an image rests on {lowest:.3g} effective samples of {draws}, accepted "
-            f"are at least {REFUSED:g}; leave this noise level out, or give the family parameters that the image "
-            "depends on more evenly"
+            f"sigma={sigma:g}: the posterior of an image has {lowest:.3g} effective samples of {draws}; accepted: at "
+            f"least {REFUSED:g}; leave this noise level out, or choose parameters of the family on which the image "
+            "depends more evenly"
         )
 
 
 def _check_distances(residuals: Tensor, sigma: float) -> None:
-    """Raise ``OptimumError`` if residuals (N, d), in standard deviations of the noise, are not like noise."""
+    """Raise ``OptimumError`` if residuals (N, d), in standard deviations of the noise, are larger than noise."""
     farthest, pixels = float(residuals.square().sum(1).max()), residuals.shape[1]
     if not farthest <= pixels + MISFIT * (2 * pixels) ** 0.5:
         raise OptimumError(
             f"sigma={sigma:g}: the nearest images found are {(farthest / pixels) ** 0.5:.3g} sigma per pixel from a "
-            "noisy one, accepted are about 1, as for noise; give images of this family with noise of this sigma, "
-            "or leave the noise level out: with parameters that matter so finely the posterior cannot be searched"
+            "noisy image; accepted: about 1, as for noise; give images of this family with noise of this sigma, "
+            "or leave the noise level out if images depend too finely on their parameters for a search"
         )

@@ -1,10 +1,11 @@
-"""Intensities in which an image is linear, integrated over the unit interval or square given noisy data.
+"""Posterior moments of the intensities of an image, which is linear in them, given noisy data.
 
-For an image c_1 p_1 + ... + c_L p_L in white noise the likelihood of the intensities c is a Gaussian with precision G /
-sigma^2, G the Gram matrix of the parts p, cut off at the borders of [0, 1]^L where the prior ends. With one intensity
-its integral is a difference of error functions; with two, the inner integral is, and the outer one is taken by
-Gauss-Legendre quadrature over the part of [0, 1] that holds the mass, in three pieces: exact to about 1e-4 for parts
-of correlation up to 0.9 (those of a disc have hardly any), and to 3e-3 for parts of correlation 0.99.
+For an image c_1 p_1 + ... + c_L p_L in white noise, the likelihood of the intensities c is a Gaussian with precision
+G / sigma^2, where G is the Gram matrix of the parts p. It is truncated to [0, 1]^L, the support of the prior. For L = 1
+its integral is a difference of error functions. For L = 2 the inner integral is such a difference, and the outer
+integral is computed by Gauss-Legendre quadrature in three pieces over the part of [0, 1] that contains the mass. Its
+accuracy is about 1e-4 for parts of correlation up to 0.9 (a disc and its background have hardly any correlation), and
+3e-3 for parts of correlation 0.99.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: Relative to the noise variance: a part weaker than this says nothing of its intensity, and its Gram matrix is
-#: regularised to that of an intensity known to 1,000, which leaves a prior on [0, 1] as flat as it was.
+#: Regularization of Gram matrices, relative to the noise variance. It acts like a Gaussian prior of standard deviation
+#: 1,000 on the intensities, which is flat on [0, 1], and keeps the Gram matrix of very weak parts regular.
 RIDGE = 1e-6
-#: Quadrature of the outer intensity: nodes of each piece, and half the window in standard deviations. The logarithm of
-#: the density is at least as concave as a Gaussian's, so that the mass stays within a few of them around the peak.
+#: Quadrature of the outer intensity: nodes per piece, and half width of the window in standard deviations. The log
+#: density is at least as concave as a Gaussian's, so that the mass lies within a few deviations around the peak.
 NODES = 20
 HALF_WIDTH = 6.0
 
 
 @dataclass(frozen=True, eq=False)
 class Intensities:
-    """The distribution of intensities given noisy data."""
+    """Log evidence, mean and second moments of intensities given noisy data."""
 
     log_evidence: Tensor
     mean: Tensor
@@ -35,7 +36,7 @@ class Intensities:
 
 
 def integrate(gram: Tensor, product: Tensor, sigma: float, intensities: int) -> Intensities:
-    """Return evidence and moments of intensities uniform in the unit interval or square."""
+    """Return evidence and moments of intensities that are uniform in the unit interval or square."""
     gram = gram + RIDGE * sigma**2 * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     if intensities == 0:
         known = torch.ones_like(product)
@@ -47,7 +48,7 @@ def integrate(gram: Tensor, product: Tensor, sigma: float, intensities: int) -> 
 
 
 def peak(gram: Tensor, product: Tensor, intensities: int) -> Tensor:
-    """Return the likeliest intensities in the unit interval or square, shape (..., P); for arguments see above."""
+    """Return the likeliest intensities in the unit interval or square, shape (..., P)."""
     if intensities == 0:
         return torch.ones_like(product)
     diagonal = torch.diagonal(gram, dim1=-2, dim2=-1).clamp(min=torch.finfo(gram.dtype).tiny)
@@ -73,7 +74,7 @@ def log_likelihood(gram: Tensor, product: Tensor, values: Tensor, sigma: float) 
 
 
 def truncated_normal(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return logarithm of the mass in [0, 1], mean and mean square of a Gaussian cut off there."""
+    """Return the log mass in [0, 1] of a Gaussian, and the mean and mean square of the Gaussian truncated to it."""
     low, high = -mean / std, (1 - mean) / std
     mirrored = low + high > 0
     left, right = torch.where(mirrored, -high, low), torch.where(mirrored, -low, high)
@@ -82,7 +83,7 @@ def truncated_normal(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor, Tensor]
     at_left = torch.exp(-left.square() / 2 - log_mass) / math.sqrt(2 * math.pi)
     at_right = torch.exp(-right.square() / 2 - log_mass) / math.sqrt(2 * math.pi)
     shift = at_left - at_right
-    # Rounding alone takes these out of their range.
+    # The clamps remove only rounding errors.
     variance = (1 + left * at_left - right * at_right - shift.square()).clamp(0, 1)
     centre = (mean + std * torch.where(mirrored, -shift, shift)).clamp(0, 1)
     return log_mass, centre, centre.square() + std.square() * variance
@@ -102,7 +103,7 @@ def _square(gram: Tensor, product: Tensor, sigma: float) -> Intensities:
     std = sigma / precision.sqrt()
     best = peak(gram, product, 2)
     middle = best[..., 1]
-    # Where the border cuts the density off on a slope, it falls by that slope besides its curvature.
+    # If the density is truncated on a slope, it decays by this slope in addition to its curvature.
     slope = (product - (gram @ best[..., None])[..., 0])[..., 1].abs() / sigma**2 * std
     reach = std * (HALF_WIDTH**2 / (slope + (slope.square() + HALF_WIDTH**2).sqrt()))
     low, high = (middle - reach).clamp(min=0), (middle + reach).clamp(max=1)
@@ -111,7 +112,7 @@ def _square(gram: Tensor, product: Tensor, sigma: float) -> Intensities:
     exponent = log_inner - (outer[..., None] * nodes - 2 * product[..., 1, None]) * nodes / (2 * sigma**2)
     log_mass = exponent + log_weights
     log_evidence = torch.logsumexp(log_mass, -1)
-    # Not exp(log_mass - log_evidence): at low noise these are so large that their difference is rounding.
+    # At low noise, both logarithms are so large that exp(log_mass - log_evidence) would have large rounding errors.
     share = torch.softmax(log_mass, -1)
     moments = [(share * values).sum(-1) for values in (mean, nodes, second, mean * nodes, nodes.square())]
     return Intensities(
@@ -122,7 +123,10 @@ def _square(gram: Tensor, product: Tensor, sigma: float) -> Intensities:
 
 
 def _bends(inner: Tensor, cross: Tensor, product: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Return where the best inner intensity reaches 0 and 1, in order; thirds of the window where that is outside."""
+    """Return, in order, the outer intensities at which the best inner intensity is 0 or 1.
+
+    Thirds of the window replace values outside of it.
+    """
     slope = torch.where(cross.abs() > 1e-12 * inner, cross, inner)
     ends = product / slope, (product - inner) / slope
     thirds = low + (high - low) / 3, high - (high - low) / 3
@@ -133,9 +137,9 @@ def _bends(inner: Tensor, cross: Tensor, product: Tensor, low: Tensor, high: Ten
 
 
 def _quadrature(*borders: Tensor) -> tuple[Tensor, Tensor]:
-    """Return nodes and logarithms of weights, shape (..., pieces * NODES), of the integral over ordered pieces."""
+    """Return nodes and log weights, shape (..., pieces * NODES), of Gauss-Legendre quadrature over ordered pieces."""
     edges = torch.stack([borders[0], borders[2], borders[3], borders[1]], -1)[..., None]
-    places, weights = (torch.from_numpy(array).to(edges) for array in np.polynomial.legendre.leggauss(NODES))
+    unit_nodes, weights = (torch.from_numpy(array).to(edges) for array in np.polynomial.legendre.leggauss(NODES))
     halves = edges.diff(dim=-2) / 2
-    nodes = edges[..., :-1, :] + halves * (1 + places)
+    nodes = edges[..., :-1, :] + halves * (1 + unit_nodes)
     return nodes.flatten(-2), torch.log(halves * weights).flatten(-2)

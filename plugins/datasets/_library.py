@@ -1,4 +1,4 @@
-"""Datasets of other libraries, read once into an array, with the splits that they come with."""
+"""Datasets of other libraries, read into an array, with the splits of their source."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from .faces import Faces
 
 Part = Literal["train", "validation", "test"]
 _NUMBERS: dict[Part, int] = {"train": 0, "validation": 1, "test": 2}
-#: The share of the training images that is for validation where the source has no such split, and its maximum.
+#: Share of the training images that is used for validation if the source has no such split, and maximum number.
 VALIDATION_SHARE, VALIDATION_MAX = 0.1, 1024
 
 
 class Library(Faces):
-    """Images of a library, with its test images; where it has no validation images they are some of training."""
+    """Base of datasets of a library, with its splits; without a validation split, some training images are used."""
 
     citation = None  # Each source has its own.
 
@@ -35,22 +35,22 @@ class Library(Faces):
 
     @abstractmethod
     def parts(self) -> Mapping[Part, Iterable[Any]]:
-        """Return the images of each split of the source, of PIL, or arrays; ``train`` alone where it has one split."""
+        """Return the images of each split, as PIL images or arrays; only ``train`` if the source has a single split."""
 
     @property
     def _is_own(self) -> bool:
-        """No: they are those of a library, in random order."""
+        """False, as the images come from a library, in random order."""
         return False
 
     def _read(self) -> Images:
         if missing := self.missing():
             raise DataError(
-                f"{self._where}: {', '.join(missing)} is not here; 'gahbench prepare' with the suite gets it"
+                f"{self._where}: {', '.join(missing)} is not downloaded; run 'gahbench prepare' with the suite"
             )
         parts_read = {part: [_pixels(image) for image in images] for part, images in self.parts().items()}
-        # Sources are often sorted by class, and the first and the last of their images are of few classes.
+        # Sources are often sorted by class: without a shuffle, validation images would be of few classes.
         order = torch.randperm(len(parts_read["train"]), generator=generator("data", self.seed, "order")).tolist()
-        parts_read["train"] = [parts_read["train"][place] for place in order]
+        parts_read["train"] = [parts_read["train"][index] for index in order]
         images = [image for part in parts_read.values() for image in part]
         if not images:
             raise DataError(f"{self._where}: holds no images")
@@ -59,40 +59,40 @@ class Library(Faces):
         preprocessing = self._preprocessing
         if len(shapes := {image.shape for image in images}) > 1:
             if self.size is None:
-                some = ", ".join(sorted(f"{shape[0]}x{shape[1]}" for shape in shapes)[:3])
-                raise DataError(f"{self._where}: images of {len(shapes)} sizes, such as {some}; give a 'size' to all")
+                examples = ", ".join(sorted(f"{shape[0]}x{shape[1]}" for shape in shapes)[:3])
+                raise DataError(f"{self._where}: images of {len(shapes)} sizes, such as {examples}; set a 'size'")
             had_colours = any(has_colours(channels_first(image)) for image in images)
             images = [preprocessing(channels_first(image), self._where)[0] for image in images]
-            read = from_array(np.stack(images), replace(preprocessing, size=None), self._where)
-            read = replace(read, had_colours=had_colours)
+            result = from_array(np.stack(images), replace(preprocessing, size=None), self._where)
+            result = replace(result, had_colours=had_colours)
         else:
-            read = from_array(np.stack(images), preprocessing, self._where)
+            result = from_array(np.stack(images), preprocessing, self._where)
         if set(parts_read) == {"train"}:
-            return read
-        return replace(read, partition=_partition({part: len(images) for part, images in parts_read.items()}))
+            return result
+        return replace(result, partition=_partition({part: len(images) for part, images in parts_read.items()}))
 
 
 def _partition(counts: Mapping[Part, int]) -> NDArray[np.int64]:
-    """Return which split each image is of, in the order of the splits."""
-    places = np.concatenate([np.full(count, _NUMBERS[part], dtype=np.int64) for part, count in counts.items()])
+    """Return the number of the split of each image, in the order of the splits."""
+    partition = np.concatenate([np.full(count, _NUMBERS[part], dtype=np.int64) for part, count in counts.items()])
     if "validation" not in counts:
-        (training,) = np.nonzero(places == _NUMBERS["train"])
-        last = min(max(1, min(round(VALIDATION_SHARE * len(training)), VALIDATION_MAX)), len(training) - 1)
-        places[training[len(training) - last :]] = _NUMBERS["validation"]
-    return places
+        (training,) = np.nonzero(partition == _NUMBERS["train"])
+        count = min(max(1, min(round(VALIDATION_SHARE * len(training)), VALIDATION_MAX)), len(training) - 1)
+        partition[training[len(training) - count :]] = _NUMBERS["validation"]
+    return partition
 
 
 def _pixels(image: Any) -> NDArray[Any]:
-    """Return an image of PIL, or an array, as (H, W) or (H, W, 3), 8 bits a channel."""
+    """Convert a PIL image or an array to an array (H, W) or (H, W, 3) with 8 bits per channel."""
     if hasattr(image, "convert"):
-        # PIL converts 16 bits to 8 by cutting them off at 255.
+        # PIL would clip 16-bit values at 255.
         if image.mode not in EIGHT_BIT_MODES or any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())):
-            raise DataError(f"an item is an image of mode {image.mode}; accepted: images of 8 bits a channel")
+            raise DataError(f"an item is an image of mode {image.mode}; accepted: images with 8 bits per channel")
         image.info.pop("transparency", None)
         image = image.convert("L" if image.mode in ("L", "1") else "RGB")
     pixels = np.asarray(image)
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
         raise DataError(
-            f"an item is {brief(repr(type(image)))} of {pixels.dtype}; accepted: images of 8 bits a channel"
+            f"an item is {brief(repr(type(image)))} of {pixels.dtype}; accepted: images with 8 bits per channel"
         )
     return pixels

@@ -16,39 +16,42 @@ from . import _importance as importance
 from ._generated import Generated
 from ._importance import tangents
 
-#: Bytes of filters that are kept.
-KEPT = 1 << 28
+#: Maximum number of bytes of the filters in the cache.
+CACHE_BYTES = 1 << 28
 
 
 class Manifold(Generated):
-    """Base of families whose images are a function x(theta) of few parameters.
+    """Base of families whose images are a differentiable function x(theta) of few parameters.
 
-    An author writes ``shape``, ``place`` and ``render``.
+    A subclass defines ``shape``, ``place`` and ``render``.
 
-    The parameters theta are ``nonlinear`` ones, any, followed by up to two ``intensities``, in which the image is
-    linear: x = offset + c_1 p_1 + c_2 p_2, with c uniform in [0, 1] and independent of the rest. The prior is given by
-    how ``place`` makes parameters of independent uniform numbers: a Gaussian one is ``torch.special.ndtri(uniform)``.
-    ``render`` and ``place`` must be differentiable by torch (forward mode), and work in float64.
+    The parameters theta are a number ``nonlinear`` of non-linear parameters, followed by up to two ``intensities``, in
+    which the image is linear: x = offset + c_1 p_1 + c_2 p_2, with c uniform in [0, 1] and independent of the
+    non-linear parameters. ``place`` maps independent uniform numbers to non-linear parameters, and so defines their
+    prior: for a Gaussian prior it is ``torch.special.ndtri(uniform)``. ``render`` and ``place`` must be differentiable
+    by torch (forward mode), and work in float64.
 
-    The posterior is computed (equations 9 and 10 of Kadkhodaie 2024 need no more): the intensities are integrated in
-    closed form or by quadrature, the rest by importance sampling around the modes, with fixed random numbers; the
-    effective sample size is reported. As sigma tends to 0 the least squared error tends to m sigma^2, m the dimension,
-    which is an optimal slope of 1, and the best denoiser projects on the tangent space, which is the true basis.
+    The posterior mean and trace (equations 9 and 10 of Kadkhodaie 2024) are computed by integrating the intensities in
+    closed form or by quadrature, and the non-linear parameters by importance sampling around the modes, with fixed
+    random numbers; the effective sample size is reported. As sigma tends to 0, the minimum squared error, summed over
+    pixels, tends to m sigma^2, with m the dimension. So the optimal slope is 1, and the best denoiser projects on the
+    tangent space, which is the true basis.
     """
 
-    #: Numbers of parameters of either kind.
+    #: Number of non-linear parameters.
     nonlinear: int = 0
+    #: Number of intensities, at most 2.
     intensities: int = 0
-    #: Grey value of every pixel that intensities add to.
+    #: Grey value of every pixel at intensity 0.
     offset: float = 0.0
 
     def __init__(self, family: str, seed: int = 0) -> None:
         super().__init__(family, seed)
-        self._filters: Latest[DenseMaps] = Latest(KEPT, lambda filters: filters.matrices().nbytes)
+        self._filters: Latest[DenseMaps] = Latest(CACHE_BYTES, lambda filters: filters.matrices().nbytes)
         if self.intensities not in (0, 1, 2) or self.nonlinear < 0 or self.dimension == 0:
             raise ValueError(
                 f"{type(self).__name__}: {self.nonlinear} non-linear parameters and {self.intensities} intensities; "
-                "accepted are at most 2 intensities, and at least one parameter"
+                "accepted: at most 2 intensities, and at least one parameter"
             )
 
     @property
@@ -58,19 +61,19 @@ class Manifold(Generated):
 
     @property
     def optimum(self) -> Optimum:
-        """The posterior mean, and the slope of a smooth manifold."""
+        """The posterior mean is computed; the slope is 1, as for every smooth manifold."""
         return Optimum("exact", slope=1.0)
 
     @abstractmethod
     def place(self, uniform: Tensor) -> Tensor:
-        """Return the non-linear parameters made of independent numbers uniform in [0, 1]; both (N, nonlinear)."""
+        """Map independent numbers, uniform in [0, 1], to non-linear parameters; both have shape (N, nonlinear)."""
 
     @abstractmethod
     def render(self, parameters: Tensor) -> Tensor:
-        """Return the images, shape (N, C, H, W), of parameters (N, dimension): the non-linear, then the intensities."""
+        """Return images, shape (N, C, H, W), of parameters (N, dimension): non-linear parameters, then intensities."""
 
     def parts(self, nonlinear: Tensor) -> Tensor:
-        """Return what each intensity multiplies, shape (N, L, C, H, W), for non-linear parameters (N, nonlinear)."""
+        """Return the factor of each intensity, shape (N, L, C, H, W), for non-linear parameters (N, nonlinear)."""
         if self.intensities == 0:
             return (self.render(nonlinear) - self.offset)[:, None]
         units = torch.eye(self.intensities).to(nonlinear)[:, None].expand(-1, len(nonlinear), -1)
@@ -86,7 +89,7 @@ class Manifold(Generated):
         return self.parameters_at(torch.rand(count, self.dimension, generator=generator))
 
     def parameters_at(self, uniform: Tensor) -> Tensor:
-        """Return the parameters made of uniform numbers; both (N, dimension)."""
+        """Map uniform random numbers to parameters; both have shape (N, dimension)."""
         return torch.cat([self.place(uniform[:, : self.nonlinear]), uniform[:, self.nonlinear :]], dim=1)
 
     def parameters(self, split: Split, count: int, start: int = 0) -> Tensor:
@@ -94,49 +97,49 @@ class Manifold(Generated):
         return self.parameters_at(self._uniform(split, count, start))
 
     def tangent(self, parameters: Tensor) -> Tensor:
-        """Return the derivatives of the images in each parameter, shape (N, d, dimension), float64."""
+        """Return the derivatives of images with respect to each parameter, shape (N, d, dimension), float64."""
         return self._derivatives(self.render, parameters)
 
     def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis:
-        """Return orthonormal bases of the tangent spaces at images, vectors of shape (count, d, dimension)."""
+        """Return orthonormal bases of the tangent spaces at the images, with vectors of shape (count, d, dimension)."""
         derivatives = self._derivatives(
             lambda uniform: self.render(self.parameters_at(uniform)), self._uniform(split, count, start)
         )
         return TrueBasis(torch.linalg.svd(derivatives, full_matrices=False)[0])
 
     def posterior(self, noisy: Tensor, sigma: float) -> Posterior:
-        """Return mean and spread of the images given noisy ones; see :meth:`gahbench.Dataset.posterior`."""
+        """Return the posterior mean and trace given noisy images; see :meth:`gahbench.Dataset.posterior`."""
         estimate = importance.posterior(self, (noisy.double() - self.offset).flatten(1), sigma)
         mean = (estimate.mean + self.offset).reshape(noisy.shape).to(noisy.dtype)
         return Posterior(mean, estimate.trace, estimate.ess_fraction)
 
     def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps | None:
-        """Return the posterior covariances over sigma^2, by the sampling of :meth:`posterior`."""
+        """Return the posterior covariances divided by sigma^2, sampled as in :meth:`posterior`."""
         if noisy[0].numel() > LARGEST_EXACT:
             return None
-        # Asked for by every denoiser's metrics in turn, on the same images.
-        if 4 * len(noisy) * noisy[0].numel() ** 2 > KEPT:
+        # The metrics of all denoisers need the filters of the same images, so that these are cached.
+        if 4 * len(noisy) * noisy[0].numel() ** 2 > CACHE_BYTES:
             return self._sampled_filters(noisy, sigma)
         key = (noisy.cpu().double().numpy().tobytes(), sigma)
         return self._filters.get(key, lambda: self._sampled_filters(noisy, sigma))
 
     def _sampled_filters(self, noisy: Tensor, sigma: float) -> DenseMaps:
-        """Return the posterior covariances over sigma^2, float32, of a few images after the other."""
+        """Return the posterior covariances divided by sigma^2, float32, computed for a few images at a time."""
         filters = []
-        together = max(1, KEPT // (8 * noisy[0].numel() ** 2))
-        for images in torch.split((noisy.double() - self.offset).flatten(1), together):
+        batch = max(1, CACHE_BYTES // (8 * noisy[0].numel() ** 2))
+        for images in torch.split((noisy.double() - self.offset).flatten(1), batch):
             covariance = importance.posterior(self, images, sigma, covariance=True).covariance
             assert covariance is not None
             filters.append((covariance / sigma**2).float())
         return DenseMaps(torch.cat(filters), self.shape)
 
     def parts_at(self, coordinates: Tensor) -> Tensor:
-        """Return the parts, shape (..., L, d), float64, at coordinates (..., nonlinear) of standard normal prior."""
+        """Return the parts, shape (..., L, d), float64, at standard normal coordinates (..., nonlinear)."""
         parts = self.parts(self.place(torch.special.ndtr(coordinates.flatten(0, -2)))).double()
         return parts.reshape(*coordinates.shape[:-1], parts.shape[1], -1)
 
     def _uniform(self, split: Split, count: int, start: int) -> Tensor:
-        """Return the uniform numbers that images of a split are made of, shape (count, dimension)."""
+        """Return the uniform random numbers of images of a split, shape (count, dimension)."""
         if count == 0:
             return torch.empty(0, self.dimension)
 

@@ -12,25 +12,25 @@ from torch import Tensor
 from .._papers import KADKHODAIE_2024
 from ._manifold import Manifold
 
-# Range of the radius, in units of the side of the image.
+#: Range of the radius, in units of the side of the image.
 SMALLEST_RADIUS = 0.1
 LARGEST_RADIUS = 0.4
-#: Least radius in pixels, and least distance of the disc from the border.
+#: Minimum radius, and minimum distance of the disc from the border, in pixels.
 RADIUS_FLOOR = 1.5
 MARGIN = 0.5
-#: Standard deviation of the blur of the edge, in pixels: it rises from 10 % to 90 % over 1.3 pixels.
+#: Standard deviation of the blur of the edge, in pixels: the edge rises from 10 % to 90 % over 1.3 pixels.
 EDGE = 0.5
 
 
 class Discs(Manifold):
-    """One disc on a flat background, with a soft edge.
+    """A disc with a soft edge on a flat background.
 
-    Images of 5 parameters (Kadkhodaie 2024): the centre's row and column, the radius, the grey
-    values of foreground and background. The radius is uniform in [0.1, 0.4] sides (at least 1.5 pixels), the
-    centre uniform where the disc stays half a pixel inside the image, the grey values independent and uniform
-    in [0, 1]. The dimension of the manifold is 5: as sigma tends to 0 the least squared error tends to 5
-    sigma^2, so the optimal slope is 1. The posterior integrates the grey values by quadrature, and centre and
-    radius by importance sampling.
+    An image has 5 parameters (Kadkhodaie 2024): the row and column of the centre, the radius, and the grey values of
+    foreground and background. The radius is uniform in [0.1, 0.4] times the side of the image (at least 1.5 pixels).
+    The centre is uniform over the positions that keep the disc at least half a pixel inside the image. The grey values
+    are independent and uniform in [0, 1]. The dimension of the manifold is 5: as sigma tends to 0, the minimum squared
+    error, summed over pixels, tends to 5 sigma^2, so the optimal slope is 1. The posterior mean integrates the grey
+    values by quadrature, and centre and radius by importance sampling.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Discs(Manifold):
         self.size = size
 
     def place(self, uniform: Tensor) -> Tensor:
-        """Return (row, column, radius) in pixels made of uniform numbers; both (N, 3)."""
+        """Return (row, column, radius) in pixels from uniform random numbers; both (N, 3)."""
         lower = max(SMALLEST_RADIUS * self.size, RADIUS_FLOOR)
         radius = lower + (LARGEST_RADIUS * self.size - lower) * uniform[:, 2:]
         reach = radius + MARGIN
@@ -61,9 +61,9 @@ class Discs(Manifold):
         return render(parameters, self.size)
 
     def parts(self, nonlinear: Tensor) -> Tensor:
-        """Return disc and background, shape (N, 2, 1, size, size), each of grey value 1 on 0, at (N, 3)."""
+        """Return indicators of disc and background, shape (N, 2, 1, size, size), of (row, column, radius), (N, 3)."""
         depth = depths(nonlinear, self.size)
-        # In place, and by erf rather than ndtr, which is slow in float64: sampling spends most of its time here.
+        # Sampling spends most of its time here: work in place, with erf, as ndtr is slow in float64.
         inside = depth.mul_(math.sqrt(0.5) / EDGE).erf_().add_(1).mul_(0.5)
         return torch.stack([inside, 1 - inside], dim=1).unsqueeze(2)
 
@@ -76,10 +76,10 @@ def render(parameters: Tensor, size: int) -> Tensor:
 
 
 def depths(nonlinear: Tensor, size: int) -> Tensor:
-    """Return how far inside the circle (row, column, radius) each pixel lies, shape (N, size, size), in pixels."""
+    """Return the depth in pixels of each pixel inside the circle (row, column, radius), shape (N, size, size)."""
     row, column, radius = nonlinear[:, :, None, None].unbind(1)
-    places = torch.arange(size, dtype=nonlinear.dtype, device=nonlinear.device) + 0.5
-    squares = (places[:, None] - row).square() + (places - column).square()
-    # The clamp gives the square root a finite gradient at the very centre, where the disc is flat anyway.
+    centres = torch.arange(size, dtype=nonlinear.dtype, device=nonlinear.device) + 0.5
+    squares = (centres[:, None] - row).square() + (centres - column).square()
+    # The clamp gives the square root a finite gradient at the centre, where the disc is flat.
     depth: Tensor = radius - squares.clamp(min=1e-12).sqrt()
     return depth

@@ -1,4 +1,4 @@
-"""A finite set of images that is the whole density: the best denoiser is the one that memorizes."""
+"""Draws from a finite set of images, whose best denoiser memorizes the set."""
 
 from __future__ import annotations
 
@@ -18,27 +18,26 @@ from .._tensors import can_read_values
 from ._derived import Derived
 from ._generated import Generated
 
-#: Members read at a time.
+#: Number of images that are read at a time.
 READ = 4096
-#: Elements of a float64 tensor, which bound the memory: images and weights come in pieces of at most 64 MiB.
+#: Maximum number of elements of a float64 tensor: images and weights are processed in pieces of at most 64 MiB.
 ELEMENTS = 2**23
-#: Members of smaller weight do not count for filters.
-COUNTS = 1e-14
+#: Images of smaller posterior weight are omitted from filters.
+MIN_WEIGHT = 1e-14
 
 
 class Finite(Derived, Generated):
-    """N training images of another dataset, taken for the whole density: each is as likely as any other.
+    """Draws from N training images of another dataset, which are equally likely.
 
-    Every split is an endless series of draws from the same N images, with replacement. So here, and on purpose, splits
-    share images, and a test image is never new: only its noise is. The posterior mean is the average of the N images
-    weighted by softmax(-|y - x_i|^2 / 2 sigma^2), the output of a denoiser that memorized its training set.
-    There is no rate: once sigma is small against the distances between images, the error falls faster than any power
-    of it.
+    Every split is an endless sequence of draws from the same N images, with replacement. Splits share images on
+    purpose: a test image is never new, only its noise. The posterior mean is the average of the N images weighted by
+    softmax(-|y - x_i|^2 / 2 sigma^2), which is the output of a denoiser that memorized its training set. There is no
+    rate: if sigma is small compared with the distances between images, the error falls faster than any power of sigma.
 
     Parameters
     ----------
     dataset
-        Where the images are from: its first training images.
+        Dataset whose first training images are used.
     count
         Number N of images.
     seed
@@ -47,7 +46,7 @@ class Finite(Derived, Generated):
     Raises
     ------
     ValueError
-        If the dataset holds fewer training images.
+        If the dataset has fewer training images.
     """
 
     label_parameters = ("dataset", "count")
@@ -65,7 +64,7 @@ class Finite(Derived, Generated):
         available = self.dataset.available("train")
         if available is not None and count > available:
             raise ValueError(
-                f"count={count} of {name_of(dataset)}, which holds {available} training images; accepted: no more"
+                f"count={count}, but {name_of(dataset)} has {available} training images; accepted: up to {available}"
             )
 
     @property
@@ -75,14 +74,14 @@ class Finite(Derived, Generated):
 
     @property
     def recipe(self) -> str:
-        """Draws from a few images."""
+        """How the images are derived, as text for the card."""
         return f"{self.count} images, each drawn again and again"
 
     @functools.cached_property
     def members(self) -> Tensor:
         """The N images, shape (N, C, H, W), float32."""
         members = torch.empty(self.count, *self.shape)
-        # In pieces, so that images that are put together from parts never are in memory twice.
+        # In pieces, so that all images are never in memory twice.
         for start in range(0, self.count, READ):
             part = members[start : start + READ]
             part.copy_(self.dataset.images("train", len(part), start))
@@ -93,7 +92,7 @@ class Finite(Derived, Generated):
         return self.members[torch.randint(self.count, (count,), generator=generator)]
 
     def posterior(self, noisy: Tensor, sigma: float) -> Posterior:
-        """Return mean, float64, and spread of the members given noisy images; see :func:`empirical_bayes`."""
+        """Return the posterior mean, float64, and trace given noisy images; see :func:`empirical_bayes`."""
         flat = empirical_bayes(self.members.flatten(1), noisy.flatten(1), sigma)
         return Posterior(flat.mean.view_as(noisy), flat.trace)
 
@@ -107,25 +106,25 @@ def empirical_filters(members: Tensor, noisy: Tensor, sigma: float) -> LinearMap
     points = members.flatten(1)
     spreads = _spreads(points, noisy.flatten(1).double(), sigma)
 
-    def filtered(vectors: Tensor, places: Sequence[int]) -> Tensor:
-        spread = [spreads[place] for place in places]
-        return torch.stack([own @ rows.mT @ rows for own, rows in zip(vectors, spread, strict=True)])
+    def apply_filters(vectors: Tensor, indices: Sequence[int]) -> Tensor:
+        factors = [spreads[index] for index in indices]
+        return torch.stack([images @ rows.mT @ rows for images, rows in zip(vectors, factors, strict=True)])
 
-    return FunctionMaps(filtered, len(noisy), image_shape(members), noisy.double())
+    return FunctionMaps(apply_filters, len(noisy), image_shape(members), noisy.double())
 
 
 def _spreads(points: Tensor, noisy: Tensor, sigma: float) -> list[Tensor]:
-    """Return for each image the rows sqrt(w_i) (x_i - m) / sigma of the points that count, shape (K, d)."""
+    """Return, for each image, rows sqrt(w_i) (x_i - m) / sigma of the points of sufficient weight, shape (K, d)."""
     pieces = torch.split(points, max(1, ELEMENTS // points.shape[1]))
     weights = []
     for image in noisy:
-        distances = torch.cat([(some.to(image) - image).square().sum(1) for some in pieces])
+        distances = torch.cat([(piece.to(image) - image).square().sum(1) for piece in pieces])
         weights.append(torch.softmax(-distances / (2 * sigma**2), dim=0))
-    # The others weigh less than rounding; their weight is given to the rest. A GPU is waited for once.
-    counts = torch.stack([(own > COUNTS).sum() for own in weights]).cpu().tolist()
+    # Omitted points weigh less than rounding; the weights are renormalized. A single transfer synchronizes a GPU once.
+    counts = torch.stack([(row > MIN_WEIGHT).sum() for row in weights]).cpu().tolist()
     return [
-        _spread(points, own, own.topk(count).indices.sort().values) / sigma
-        for own, count in zip(weights, counts, strict=True)
+        _spread(points, row, row.topk(count).indices.sort().values) / sigma
+        for row, count in zip(weights, counts, strict=True)
     ]
 
 
@@ -136,40 +135,40 @@ def _spread(points: Tensor, weights: Tensor, chosen: Tensor) -> Tensor:
 
 
 def empirical_bayes(points: Tensor, noisy: Tensor, sigma: float | Tensor) -> Posterior:
-    """Return the posterior of a uniform choice among points, given noisy ones.
+    """Return the posterior of a uniform choice among points, given noisy points.
 
     The mean is sum_i w_i x_i, w = softmax(-|y - x_i|^2 / 2 sigma^2), and the trace sum_i w_i |x_i - mean|^2. Distances
-    are float64 and relative to the mean of the points. Mean and trace are relative to the likeliest point, so
-    that both keep their relative accuracy when its weight rounds to 1.
+    are computed in float64, relative to the mean of the points. Mean and trace are computed relative to the likeliest
+    point, and so keep their relative accuracy when its weight rounds to 1.
     """
     origin = torch.zeros(points.shape[1], dtype=torch.float64, device=noisy.device)
-    centre = torch.stack([some.sum(0) for some in _pieces(points, origin)]).sum(0) / len(points)
+    centre = torch.stack([piece.sum(0) for piece in _pieces(points, origin)]).sum(0) / len(points)
     rows = max(1, ELEMENTS // len(points))
     variances = torch.as_tensor(sigma, dtype=torch.float64, device=noisy.device).square().expand(len(noisy))
     pieces = [
-        _posterior(points, centre, some.double(), of_some[:, None])
-        for some, of_some in zip(torch.split(noisy, rows), torch.split(variances, rows), strict=True)
+        _posterior(points, centre, batch.double(), variance[:, None])
+        for batch, variance in zip(torch.split(noisy, rows), torch.split(variances, rows), strict=True)
     ]
     return Posterior(torch.cat([mean for mean, _ in pieces]), torch.cat([trace for _, trace in pieces]))
 
 
 def _posterior(points: Tensor, centre: Tensor, noisy: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
     centred = noisy - centre
-    # Half the squared distances, less the part common to all points.
-    distances = torch.cat([some.square().sum(1) / 2 - centred @ some.mT for some in _pieces(points, centre)], dim=1)
+    # Half the squared distances, minus the part common to all points.
+    distances = torch.cat([piece.square().sum(1) / 2 - centred @ piece.mT for piece in _pieces(points, centre)], dim=1)
     weights = torch.softmax(-distances / variance, dim=1)
     likeliest = weights.argmax(1, keepdim=True)
     others = weights.scatter(1, likeliest, 0)
     base = points[likeliest[:, 0].to(points.device)].to(noisy)
     sums, energy = torch.zeros_like(noisy), noisy.new_zeros(len(noisy))
     start = 0
-    for some in _pieces(points, centre):
-        shares = others[:, start : start + len(some)]
-        start += len(some)
-        # At low noise hardly any point counts; a GPU adds them all rather than wait for which do.
+    for piece in _pieces(points, centre):
+        shares = others[:, start : start + len(piece)]
+        start += len(piece)
+        # At low noise most weights are 0; a GPU adds all points, as a check of the weights would synchronize it.
         if not can_read_values(shares) or shares.any():
-            sums = sums + shares @ some
-            energy = energy + shares @ some.square().sum(1)
+            sums = sums + shares @ piece
+            energy = energy + shares @ piece.square().sum(1)
     share = others.sum(1)
     anchor = base - centre
     offset = sums - share[:, None] * anchor
@@ -179,5 +178,5 @@ def _posterior(points: Tensor, centre: Tensor, noisy: Tensor, variance: Tensor) 
 
 
 def _pieces(points: Tensor, centre: Tensor) -> Iterator[Tensor]:
-    for some in torch.split(points, max(1, ELEMENTS // points.shape[1])):
-        yield some.to(centre) - centre
+    for piece in torch.split(points, max(1, ELEMENTS // points.shape[1])):
+        yield piece.to(centre) - centre

@@ -1,4 +1,4 @@
-"""The Gaussian that is fitted to a set of faces."""
+"""Gaussian images fitted to a set of faces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .._papers import LEDOIT_2004
 from ._derived import Derived
 from ._gaussian import Gaussian
 
-#: Images centred at a time.
+#: Number of images that are centred at a time.
 CHUNK = 1024
 
 
@@ -32,33 +32,33 @@ class Fit(NamedTuple):
 class GaussianFaces(Derived, Gaussian):
     """Gaussian images with the mean and the covariance of the training images of a set of faces.
 
-    Of n training images, S is the covariance, divided by n (the Gaussian of maximum likelihood). That is singular where
-    there are fewer images than pixels: the 64 embedded faces span 63 dimensions of 576. So a share r, ``isotropic``, of
-    the variance is spread evenly over all pixels: K = c^2 [(1 - r) S + r (tr S / d) I] (Ledoit & Wolf 2004, with a
-    share that is given rather than estimated). The eigenvectors are those of S, the principal components, and the
-    total variance is that of S but for c, ``contrast``. With r = 0 the Gaussian lives in the span of the faces.
+    Let S be the maximum-likelihood covariance of the n training images (divided by n). S is singular if there are fewer
+    images than pixels: the 64 embedded faces span 63 of 576 dimensions. So a fraction r, ``isotropic``, of the variance
+    is spread evenly over all pixels: K = c^2 [(1 - r) S + r (tr S / d) I], the shrinkage of Ledoit & Wolf 2004 with a
+    fixed fraction. The eigenvectors of K are the principal components, and its total variance is c^2 tr S, with c the
+    ``contrast``. With r = 0, images lie in the span of the faces.
 
-    Faces are so rich in contrast that with c = 1 a Gaussian leaves [0, 1] at 2 to 5 % of its pixels, and clipping would
-    end Gaussianity. So deviations from the mean face are reduced; which is no loss, as the best denoiser at sigma for
-    one contrast is that at sigma / c for the full one. With the default of 0.6, 2 pixels in 1000 leave [0, 1] (embedded
-    faces, 24x24; 5 in 1000 for Labeled Faces in the Wild, 40x40). Nothing is clipped. The best denoiser is the Wiener
-    filter, in closed form.
+    Faces have a high contrast: with c = 1, 2 to 5 % of the pixels of a Gaussian image are outside [0, 1], and clipping
+    would make the images non-Gaussian. So deviations from the mean face are reduced. No generality is lost, as the best
+    denoiser at sigma for contrast c is the best denoiser at sigma / c for c = 1. With the default of 0.6, 2 pixels in
+    1000 are outside [0, 1] (embedded faces, 24x24; 5 in 1000 for Labeled Faces in the Wild, 40x40). Images are not
+    clipped. The best denoiser is the Wiener filter, in closed form.
 
     Parameters
     ----------
     faces
-        The images to fit to: any dataset whose training images end.
+        Dataset to fit: any dataset with finitely many training images.
     isotropic
-        Share r of the variance that is spread evenly over all pixels.
+        Fraction r of the variance that is spread evenly over all pixels.
     contrast
-        Factor c on deviations from the mean face; 1 for the variance of the faces themselves.
+        Factor c on deviations from the mean face; 1 keeps the variance of the faces.
     seed
         Seed of the images.
 
     Raises
     ------
     ValueError
-        If the training images never end, or are fewer than 2.
+        If the training images are endless, or fewer than 2.
     """
 
     citation = LEDOIT_2004
@@ -77,15 +77,15 @@ class GaussianFaces(Derived, Gaussian):
         self.contrast = contrast
         available = faces.available("train")
         if available is None or available < 2:
-            holds = "never ends" if available is None else f"holds {available} training images"
+            count = "endless" if available is None else str(available)
             raise ValueError(
-                f"faces={name_of(faces)} {holds}; accepted: a dataset of at least 2 training images that ends"
+                f"faces={name_of(faces)} has {count} training images; accepted: a finite number, at least 2"
             )
         self.count = available
 
     @property
     def recipe(self) -> str:
-        """Draws from the Gaussian."""
+        """How the images are derived, as text for the card."""
         return f"drawn by gahbench from a Gaussian fitted to {self.count} images"
 
     @property
@@ -95,12 +95,12 @@ class GaussianFaces(Derived, Gaussian):
 
     @property
     def energies(self) -> Tensor:
-        """Variances of the coefficients, greatest first, shape (d,), float64."""
+        """Variances of the coefficients, in descending order, shape (d,), float64."""
         spanned = self._spanned
         return torch.cat([spanned, self._even.expand(len(self._fit.mean) - len(spanned))])
 
     def eigenvectors(self) -> Tensor:
-        """Return the principal components as the columns of (d, d), float64, and after them what they do not span."""
+        """Return the principal components, completed to an orthonormal basis, as the columns of (d, d), float64."""
         components = self._fit.components
         complete = torch.linalg.qr(components, mode="complete").Q
         return torch.cat([components, complete[:, components.shape[1] :]], dim=1)
@@ -119,7 +119,7 @@ class GaussianFaces(Derived, Gaussian):
 
     @property
     def _even(self) -> Tensor:
-        """The variance that all directions have, a scalar."""
+        """The isotropic part of the variance of each direction, a scalar."""
         return self.contrast**2 * self.isotropic * self._fit.variances.sum() / len(self._fit.mean)
 
     @property
@@ -131,14 +131,14 @@ class GaussianFaces(Derived, Gaussian):
 def principal_components(images: Tensor) -> Fit:
     """Return mean and principal components of images, shape (n, d)."""
     count, pixels = images.shape
-    mean = torch.stack([some.double().sum(0) for some in torch.split(images, CHUNK)]).sum(0) / count
+    mean = torch.stack([chunk.double().sum(0) for chunk in torch.split(images, CHUNK)]).sum(0) / count
     if count < pixels:
         _, singular, components = torch.linalg.svd(images.double() - mean, full_matrices=False)
         return Fit(mean, singular.square() / count, components.mT)
     covariance = torch.zeros(pixels, pixels, dtype=torch.float64)
-    for some in torch.split(images, CHUNK):
-        centred = some.double() - mean
+    for chunk in torch.split(images, CHUNK):
+        centred = chunk.double() - mean
         covariance += centred.mT @ centred / count
     variances, components = torch.linalg.eigh(covariance)
-    # Rounding makes variances of nothing slightly negative.
+    # Rounding can make zero variances negative.
     return Fit(mean, variances.flip(0).clamp(min=0), components.flip(1))

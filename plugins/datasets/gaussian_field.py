@@ -1,4 +1,4 @@
-"""Stationary Gaussian fields, whose harmonics are plain waves."""
+"""Stationary Gaussian fields, which are diagonal in the Fourier domain."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from ._gaussian import Gaussian
 
 Positive = Annotated[float, Field(gt=0)]
 
-#: Impulses transformed at a time.
+#: Number of impulses that are transformed at a time.
 CHUNK = 256
 
 
 class GaussianField(Gaussian):
-    """Stationary Gaussian fields with a power law spectrum, on a periodic grid.
+    """Stationary Gaussian fields with a power-law spectrum, on a periodic grid.
 
-    The amplitude at the integer frequency k is proportional to |k|^-(alpha + 1), that of frequency 0 being as great as
-    at |k| = 1; this makes fields C^alpha but for logarithms. The mean is 1/2 and every pixel has the standard deviation
-    ``std``: at the default of 0.14, 4 pixels in 10,000 leave [0, 1]; nothing is clipped. Channels of colour fields are
-    independent.
+    The amplitude at the integer frequency k is proportional to |k|^-(alpha + 1), and at k = 0 equal to the amplitude at
+    |k| = 1. So fields are C^alpha up to logarithms. The mean is 1/2, and every pixel has the standard deviation
+    ``std``: at the default of 0.14, 4 pixels in 10,000 are outside [0, 1]. Images are not clipped. Channels of colour
+    fields are independent.
 
-    The best denoiser is the Wiener filter. The grid is a torus, on which the covariance is a convolution: waves are its
-    eigenvectors, and the filter is exact and takes O(d log d) operations at any size; on a plain square it would not.
-    The waves are real: those of the Hartley transform, cos(2 pi k.x / size) + sin(2 pi k.x / size), an orthonormal
-    basis that no image changes.
+    The best denoiser is the Wiener filter. As the grid is periodic, the covariance is a circular convolution: its
+    eigenvectors are waves, and the exact filter takes O(d log d) operations at any size. The waves are real, those of
+    the Hartley transform, cos(2 pi k.x / size) + sin(2 pi k.x / size), which are a fixed orthonormal basis.
 
-    Sorted, energies |k|^-2(alpha + 1) decay as n^-(alpha + 1), as about pi |k|^2 frequencies are below |k|. So the
-    optimal slope is alpha / (alpha + 1) (Kadkhodaie 2024, equation 13) while sigma^2 lies within the range of the
-    energies; below the least of them every coefficient is kept, and the slope tends to 1, as on any finite grid.
+    The n-th largest of the energies |k|^-2(alpha + 1) decays as n^-(alpha + 1), as about pi |k|^2 frequencies are below
+    |k|. So the optimal slope is alpha / (alpha + 1) (Kadkhodaie 2024, equation 13) while sigma^2 is in the range of the
+    energies. If sigma^2 is below the smallest energy, every coefficient is kept, and the slope tends to 1, as on any
+    finite grid.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class GaussianField(Gaussian):
 
     @property
     def shape(self) -> Shape:
-        """Shape (1 or 3, size, size) of one image."""
+        """Shape (1 or 3, size, size) of an image."""
         return (3 if self.colour == "rgb" else 1, self.size, self.size)
 
     @property
@@ -80,12 +80,12 @@ class GaussianField(Gaussian):
 
     @property
     def mean(self) -> Tensor:
-        """The mean grey, 1/2 everywhere, shape (1, 1, 1)."""
+        """The mean grey value 1/2, shape (1, 1, 1)."""
         return torch.full((1, 1, 1), 0.5, dtype=torch.float64)
 
     @property
     def energies(self) -> Tensor:
-        """Variances of the coefficients, greatest first, shape (d,), float64."""
+        """Variances of the coefficients, in descending order, shape (d,), float64."""
         return self._spectra().sort(descending=True, stable=True).values
 
     def spectrum(self) -> Tensor:
@@ -93,16 +93,16 @@ class GaussianField(Gaussian):
         along = torch.fft.fftfreq(self.size, 1 / self.size, dtype=torch.float64)
         moduli = torch.hypot(along[:, None], along)
         moduli[0, 0] = 1
-        # Relative to frequency 1, which no exponent can make too small or too great.
+        # The amplitude at |k| = 1 is 1 for every alpha, so that the power cannot overflow.
         power: Tensor = moduli.pow(-2 * (self.alpha + 1))
-        # The variance of a pixel is the mean of those of the coefficients.
+        # The variance of a pixel is the mean variance of the coefficients.
         return self.std**2 * power / power.mean()
 
     def eigenvectors(self) -> Tensor:
-        """Return the waves as the columns of (d, d), float32, those of greatest energy first."""
+        """Return the waves as the columns of (d, d), float32, in descending order of energy."""
         order = self._spectra().sort(descending=True, stable=True).indices
         impulses = torch.eye(len(order))[order].reshape(-1, *self.shape)
-        return torch.cat([hartley(some.double()).float() for some in torch.split(impulses, CHUNK)]).flatten(1).mT
+        return torch.cat([hartley(chunk.double()).float() for chunk in torch.split(impulses, CHUNK)]).flatten(1).mT
 
     def weighted(self, images: Tensor, weight: Callable[[Tensor], Tensor]) -> Tensor:
         """Multiply the coefficients of images (N, C, size, size) by a function of their energies."""

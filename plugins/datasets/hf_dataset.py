@@ -18,34 +18,35 @@ from ._library import Library, Part
 from ._reading.cache import cache_folder
 from ._reading.preprocess import Colour
 
-#: Names that validation splits have on the hub.
+#: Names of validation splits on the hub.
 _VALIDATION = ("validation", "valid", "val", "dev")
 
 
 class HuggingFace(Library):
-    """Images of a dataset of the Hugging Face hub, or of a folder by ``save_to_disk``; needs the extra ``hf-dataset``.
+    """Images of a dataset of the Hugging Face hub, or of a folder written by ``save_to_disk``.
 
-    Its splits ``train``, ``validation`` and ``test`` are those here. Without validation images, the last tenth of the
-    training images is for it, at most 1024; a dataset with one split is shuffled and cut into training, validation and
-    test images. ``gahbench prepare`` downloads it, and writes it into the cache of gahbench; nothing else does.
+    It needs the extra ``hf-dataset``. The splits ``train``, ``validation`` and ``test`` are those of the source.
+    Without a validation split, the last tenth of the training images, at most 1024, is used for validation. A dataset
+    with a single split is shuffled and cut into training, validation and test images. Only ``gahbench prepare``
+    downloads a dataset, and writes it into the cache of gahbench.
 
     Parameters
     ----------
     name
         Name on the hub, ``owner/name``.
     path
-        A folder that ``save_to_disk`` of the package datasets wrote, in place of a name.
+        Folder written by ``save_to_disk`` of the package datasets, instead of a name.
     subset
-        Configuration of it; ``null`` for its only one.
+        Configuration of the dataset; ``null`` for its only configuration.
     column
-        Column of the images; ``null`` for the only one of that type.
+        Column of the images; ``null`` for the only column of images.
     revision
-        Commit or tag; ``null`` for the newest.
+        Commit or tag; ``null`` for the newest commit.
     size
-        Height and width to give the images: within 10 % of the smaller side the centre is cropped, otherwise the
+        Height and width of the result, in pixels: within 10 % of the smaller side the centre is cropped, otherwise the
         largest centred square is resized, bicubic and anti-aliased. By default images keep their size.
     test
-        Number of test images of a dataset with one split; by default 24 % of all, at most 1024.
+        Number of test images of a dataset with a single split; by default 24 % of all images, at most 1024.
     colour
         ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, 0.299 R + 0.587 G + 0.114 B; ``rgb``.
     seed
@@ -68,9 +69,9 @@ class HuggingFace(Library):
     ) -> None:
         require("dataset 'hf-dataset'", "datasets", "hf-dataset")
         if (name is None) == (path is None):
-            raise ValueError("give a 'name' on the hub, or the 'path' of a folder of save_to_disk(); accepted is one")
+            raise ValueError("give either a 'name' on the hub, or the 'path' of a folder written by save_to_disk()")
         if path is not None and (subset or revision):
-            raise ValueError("subset and revision are of a dataset of the hub; accepted with a 'path': neither")
+            raise ValueError("'subset' and 'revision' are accepted only with a 'name' on the hub, not with a 'path'")
         super().__init__(str(name or path), size, test, colour, seed)
         self.name, self.subset, self.column, self.revision = name, subset, column, revision
         digest = hashlib.sha256(repr((name, subset, revision)).encode()).hexdigest()[:16]
@@ -78,45 +79,45 @@ class HuggingFace(Library):
 
     @property
     def card(self) -> Card:
-        """Origin and licence."""
-        return Card(f"{self.name or self.folder.name}, by the package datasets", "as its card on the hub says")
+        """Origin and licence of the dataset."""
+        return Card(f"{self.name or self.folder.name}, by the package datasets", "see its card on the hub")
 
     def missing(self) -> tuple[str, ...]:
-        """Return the dataset if it was not downloaded."""
+        """Return a description of the dataset if it is not downloaded."""
         return () if self.name is None or self.folder.is_dir() else (f"{self.name}, from the Hugging Face hub",)
 
     def prepare(self) -> None:
-        """Download it, and write it into the cache."""
+        """Download the dataset, and write it into the cache."""
         if not self.missing():
             return
         import datasets
 
-        part = self.folder.with_name(f"{self.folder.name}.partial")
+        partial = self.folder.with_name(f"{self.folder.name}.partial")
         try:
-            datasets.load_dataset(self.name, self.subset, revision=self.revision).save_to_disk(part)
-            part.rename(self.folder)
+            datasets.load_dataset(self.name, self.subset, revision=self.revision).save_to_disk(partial)
+            partial.rename(self.folder)
         except Exception as error:
-            # Whatever the hub, and what lies there, raise.
-            shutil.rmtree(part, ignore_errors=True)
+            # The hub and its loading code may raise any exception.
+            shutil.rmtree(partial, ignore_errors=True)
             raise DataError(
-                f"{self.name} cannot be had from the Hugging Face hub: {brief(error)}; by hand: give the folder of its "
-                "save_to_disk() as 'path'"
+                f"{self.name} cannot be downloaded from the Hugging Face hub: {brief(error)}; by hand: save it with "
+                "save_to_disk(), and give its folder as 'path'"
             ) from error
 
     def parts(self) -> Mapping[Part, Iterable[Any]]:
-        """Return the images of its splits."""
+        """Return the images of each split."""
         import datasets
 
         try:
-            found = datasets.load_from_disk(self.folder)
+            loaded = datasets.load_from_disk(self.folder)
         except (OSError, ValueError) as error:
-            raise DataError(f"{self.folder}: not a folder that 'datasets' saved: {brief(error)}") from error
-        splits = dict(found) if isinstance(found, datasets.DatasetDict) else {"train": found}
+            raise DataError(f"{self.folder}: not a folder written by save_to_disk(): {brief(error)}") from error
+        splits = dict(loaded) if isinstance(loaded, datasets.DatasetDict) else {"train": loaded}
         if len(splits) == 1:
             return {"train": self._images(next(iter(splits.values())))}
         if not {"train", "test"} <= set(splits):
             raise DataError(
-                f"{self._where}: its splits are {', '.join(splits)}; accepted: train and test, or one alone"
+                f"{self._where}: its splits are {', '.join(splits)}; accepted: train and test, or a single split"
             )
         validation = next((name for name in _VALIDATION if name in splits), None)
         names: dict[Part, str | None] = {"train": "train", "test": "test", "validation": validation}
@@ -131,5 +132,5 @@ class HuggingFace(Library):
             raise DataError(
                 f"{self._where}: column={self.column}; its columns of images are {', '.join(columns) or 'none'}"
             )
-        # Others need not be decoded.
+        # Selecting the column avoids decoding other columns.
         return (row[column] for row in split.select_columns([column]))

@@ -1,4 +1,4 @@
-"""Images of one's own, of one size."""
+"""Images from the user's files."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from .faces import Faces
 
 
 class Images(Faces):
-    """Images of one's own, of any kind and of one size, from a folder, an archive, a table or an array file.
+    """Images of any kind from a folder, an archive, a table or an array file.
 
-    Image files are decoded once, into a cache: $GAHBENCH_CACHE, or else ~/.cache/gahbench; remove it at any time. There
-    are half as many validation as test images, and the rest is for training; A and B are random halves of the training
-    images. A list ``list_eval_partition`` (.txt or .csv) beside the images, with 0, 1 or 2 (training, validation,
-    testing) after every name, is followed instead. Patches of photographs are ``photos``, photographs as a whole
+    All images have the same size, or are brought to it. Image files are decoded once, into a cache: $GAHBENCH_CACHE, or
+    else ~/.cache/gahbench; it may be removed at any time. There are half as many validation as test images, and the
+    remaining images are for training; A and B are random halves of the training images. If a list
+    ``list_eval_partition`` (.txt or .csv) lies in the folder of the images, with 0, 1 or 2 (training, validation,
+    testing) after every name, it sets the splits. For patches of photographs use ``photos``, for whole photographs
     ``whole``.
 
     Parameters
@@ -26,26 +27,26 @@ class Images(Faces):
     path
         A folder or zip archive of images, up to two folders deep, in sorted order; a Parquet table from the Hugging
         Face hub; or an .npz, .npy or .pt file of an array, uint8 in 0-255 or floating point in 0-1, of shape (N, H, W),
-        (N, H, W, C) or (N, C, H, W), under the key ``images`` where there are keys.
+        (N, H, W, C) or (N, C, H, W), under the key ``images`` if the file has keys.
     size
-        Height and width to give the images: within 10 % of the smaller side the centre is cropped, which keeps every
-        pixel as it was; otherwise the largest centred square is resized, bicubic and anti-aliased. By default images
-        keep their size, and must all have the same.
+        Height and width of the result, in pixels: within 10 % of the smaller side the centre is cropped, which changes
+        no pixel; otherwise the largest centred square is resized, bicubic and anti-aliased. By default images keep
+        their size, which must be equal for all.
     test
-        Number of test images; by default 24 % of all, at most 1024.
+        Number of test images; by default 24 % of all images, at most 1024.
     colour
         ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, 0.299 R + 0.587 G + 0.114 B; ``rgb``.
     near_repeats
-        Whether to ``drop`` or to ``keep`` images that nearly repeat an earlier one: their mean-removed correlation,
+        Whether to ``drop`` or to ``keep`` near duplicates: images whose mean-removed correlation with an earlier image,
         both pooled to 20x20 pixels, is above 0.95 (Kadkhodaie 2024).
     seed
         Seed of the halves A and B, and of random splits.
     split
         ``consecutive``: training, validation and test images follow each other in the order of the files. ``random``:
-        the images are shuffled first, by the seed, so that every kind of image is in each split, and so are frames of
-        one scene.
+        the images are shuffled first, by the seed, so that every kind of image, and frames of the same scene, are in
+        each split.
     on_error
-        ``raise``: files that cannot be read, or are smaller than ``size``, are an error that names all of them.
+        ``raise``: files that cannot be read, or are smaller than ``size``, raise an error that names all of them.
         ``skip``: they are left out, and named in a note.
     """
 

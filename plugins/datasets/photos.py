@@ -1,4 +1,4 @@
-"""Natural patches, cut from photographs."""
+"""Patches of photographs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from gahbench import BLOCK, Card, DataError, Shape, Split, generator, in_blocks
 from ._reading.files import OnError
 from ._reading.photographs import PhotographSet
 from ._reading.preprocess import Colour, colour_notes
-from ._reading.splits import TEST_MAX, TEST_SHARE, SplitRule, alike_neighbours, consecutive, order_notes, ordered
+from ._reading.splits import TEST_MAX, TEST_SHARE, SplitRule, consecutive, order_notes, reorder, similar_neighbours
 
-#: Photographs that scikit-image installs with its code, in CC0 or the public domain by their documentation: what each
-#: is for, and whether it is in colour. Its others are drawings, scans, micrographs, or of unstated licence.
+#: Split of each photograph that scikit-image installs with its code, and whether it is in colour. These are in CC0 or
+#: the public domain by their documentation; other images are drawings, scans or micrographs, or state no licence.
 EMBEDDED: dict[str, tuple[Split, bool]] = {
     "astronaut.png": ("A", True),
     "brick.png": ("A", False),
@@ -34,38 +34,37 @@ HELD_OUT: tuple[Split, ...] = ("validation", "test")
 
 
 class Photos(PhotographSet):
-    """Natural patches of eight embedded photographs, or of one's own.
+    """Patches of eight embedded photographs, or of the user's photographs.
 
-    Nothing is known about the best possible denoiser. Splits are by photograph, so that no patch for testing is from a
-    photograph that was trained on. Training patches are an endless stream: each is at a random position, all positions
-    of all training photographs alike. ``A`` and ``B`` are such streams from one half of the training photographs each.
-    Patches for validation and testing end: they are the squares side by side that a photograph divides into, in random
-    order, so that no pixel counts twice.
+    The best possible denoiser is unknown. Photographs are divided into splits, so that no test patch is from a training
+    photograph. Training patches are an endless stream of random positions, uniform over all positions in all training
+    photographs. ``A`` and ``B`` are such streams from disjoint halves of the training photographs. Patches for
+    validation and testing are the non-overlapping squares of a regular grid over each photograph, in random order.
 
-    The embedded photographs, of scikit-image and free of rights (CC0 or public domain), are for training astronaut,
-    brick, coffee and grass, for validation rocket and gravel, for testing chelsea (a cat) and camera; in colour only
-    astronaut, coffee, rocket and chelsea.
+    The embedded photographs come with scikit-image and are in CC0 or the public domain: astronaut, brick, coffee and
+    grass for training, rocket and gravel for validation, chelsea (a cat) and camera for testing. With ``colour=rgb``
+    only astronaut, coffee, rocket and chelsea are used.
 
     Parameters
     ----------
     path
         A folder or zip archive of photographs, up to two folders deep; a Parquet table from the Hugging Face hub; or an
-        array file (.npy, .pt, .npz under ``images``, or .npz with an array for each photograph), uint8. Image files
-        are decoded once, into a cache: $GAHBENCH_CACHE, or else ~/.cache/gahbench. By default the embedded ones.
+        array file (.npy, .pt, .npz under ``images``, or .npz with an array for each photograph), uint8. Image files are
+        decoded once, into a cache: $GAHBENCH_CACHE, or else ~/.cache/gahbench. By default the embedded photographs.
     size
-        Height and width of the patches.
+        Height and width of the patches, in pixels.
     test
-        Number of photographs for testing, half as many for validation; by default 24 % of all, at most 1024. Only
-        with a path.
+        Number of photographs for testing; half as many are for validation. By default 24 % of all photographs, at most
+        1024. Accepted only with a path.
     colour
         ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, 0.299 R + 0.587 G + 0.114 B; ``rgb``.
     seed
         Seed of the positions, and of random splits.
     split
-        ``consecutive``: the last photographs in sorted order are for testing, those before them for validation.
-        ``random``: photographs are shuffled first, by the seed.
+        ``consecutive``: the last photographs in sorted order are for testing, the photographs before them for
+        validation. ``random``: photographs are shuffled first, by the seed.
     on_error
-        ``raise``: photographs that cannot be read, or are smaller than ``size``, are an error that names all of them.
+        ``raise``: photographs that cannot be read, or are smaller than ``size``, raise an error that names all of them.
         ``skip``: they are left out, and named in a note.
 
     Raises
@@ -97,7 +96,7 @@ class Photos(PhotographSet):
 
     @property
     def shape(self) -> Shape:
-        """Shape (C, size, size) of one patch."""
+        """Shape (C, size, size) of a patch."""
         return (self._all.pixels.shape[1], self.size, self.size)
 
     @property
@@ -106,11 +105,11 @@ class Photos(PhotographSet):
         if self.path is None:
             names = ", ".join(Path(name).stem for name in self._embedded)
             return Card(f"patches of photographs embedded in scikit-image: {names}", "CC0 or public domain")
-        return Card(f"patches of photographs of one's own, from {Path(self.path).name}", "as their owners say")
+        return Card(f"patches of user's photographs from {Path(self.path).name}", "not known; ask their owners")
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Say which photographs were left out, and that colours were dropped or neighbours look alike."""
+        """Notes on omitted photographs, dropped colours, and similar neighbours."""
         if self.path is None:
             return ()
         colours = colour_notes(self.colour, self._all.had_colours)
@@ -118,10 +117,10 @@ class Photos(PhotographSet):
 
     @functools.cached_property
     def _order_notes(self) -> tuple[str, ...]:
-        return () if self.split == "random" else order_notes(alike_neighbours(self._all.pooled()))
+        return () if self.split == "random" else order_notes(similar_neighbours(self._all.pooled()))
 
     def available(self, split: Split) -> int | None:
-        """Return how many patches a split holds; ``None`` for training."""
+        """Return the number of patches of a split; ``None`` for training, which is endless."""
         return len(self._tiles[split]) if split in HELD_OUT else None
 
     def images(self, split: Split, count: int, start: int = 0) -> Tensor:
@@ -135,13 +134,13 @@ class Photos(PhotographSet):
                     f"{self._where}: {start + count} {split} patches requested, but the split holds {len(tiles)} of "
                     f"{self.size}x{self.size} pixels; ask for at most {len(tiles)}, or for smaller patches"
                 )
-            which, rows, columns = tiles[start : start + count].unbind(1)
+            indices, rows, columns = tiles[start : start + count].unbind(1)
         else:
-            which, rows, columns = self._positions(split, count, start).unbind(1)
-        return self._all.patches(which, rows, columns, self.size)
+            indices, rows, columns = self._positions(split, count, start).unbind(1)
+        return self._all.patches(indices, rows, columns, self.size)
 
     def sources(self, split: Split, count: int) -> list[int] | None:
-        """Return the photograph that each patch for validation or testing is from."""
+        """Return the index of the photograph of each patch, for validation and testing."""
         return self._tiles[split][:count, 0].tolist() if split in HELD_OUT else None
 
     def fingerprint(self) -> str:
@@ -154,25 +153,25 @@ class Photos(PhotographSet):
 
     @functools.cached_property
     def _photographs(self) -> dict[Split, Tensor]:
-        """The photographs of each split, by their places."""
+        """Indices of the photographs of each split."""
         if self.path is None:
-            purpose = [EMBEDDED[name][0] for name in self._embedded]
+            embedded_splits = [EMBEDDED[name][0] for name in self._embedded]
             parts = {
-                split: torch.tensor([place for place, other in enumerate(purpose) if other == split])
-                for split in dict.fromkeys(purpose)
+                split: torch.tensor([index for index, other in enumerate(embedded_splits) if other == split])
+                for split in dict.fromkeys(embedded_splits)
             }
             return parts | {"train": torch.cat([parts["A"], parts["B"]])}
         total = len(self._all.names)
         test = self.test if self.test is not None else min(max(2, round(TEST_SHARE * total)), TEST_MAX)
-        cut = consecutive(ordered(np.arange(total), self.split, self.seed), test, self._where)
+        cut = consecutive(reorder(np.arange(total), self.split, self.seed), test, self._where)
         train = torch.from_numpy(cut["train"])
         if len(train) < 2:
             raise DataError(
-                f"{self._where}: {total} photographs, of which {len(train)} for training; accepted: at least 5, "
-                "2 of them for training"
+                f"{self._where}: {total} photographs, {len(train)} of them for training; accepted: at least 5, with "
+                "at least 2 for training"
             )
-        mixed = train[torch.randperm(len(train), generator=generator("data", self.seed, "photos", "halves"))]
-        first, second = mixed.tensor_split(2)
+        shuffled = train[torch.randperm(len(train), generator=generator("data", self.seed, "photos", "halves"))]
+        first, second = shuffled.tensor_split(2)
         held_out = {split: torch.from_numpy(cut[split]) for split in HELD_OUT}
         return held_out | {"train": train, "A": first, "B": second}
 
@@ -182,27 +181,29 @@ class Photos(PhotographSet):
         by_split: dict[Split, Tensor] = {}
         for split in HELD_OUT:
             tiles = [torch.empty(0, 3, dtype=torch.long)]
-            for place in self._photographs[split]:
-                height, width = (self._all.shapes[place] // self.size).tolist()
+            for photograph in self._photographs[split]:
+                height, width = (self._all.shapes[photograph] // self.size).tolist()
                 rows, columns = torch.arange(height) * self.size, torch.arange(width) * self.size
-                tiles.append(torch.cartesian_prod(place[None], rows, columns))
-            every = torch.cat(tiles)
-            order = torch.randperm(len(every), generator=generator("data", self.seed, "photos", split))
-            by_split[split] = every[order]
+                tiles.append(torch.cartesian_prod(photograph[None], rows, columns))
+            all_tiles = torch.cat(tiles)
+            order = torch.randperm(len(all_tiles), generator=generator("data", self.seed, "photos", split))
+            by_split[split] = all_tiles[order]
         return by_split
 
     def _positions(self, split: Split, count: int, start: int) -> Tensor:
         """Draw photograph, row and column of patches ``start`` to ``start + count`` of a stream, shape (count, 3)."""
         photographs = self._photographs[split]
-        free = self._all.shapes[photographs] - self.size + 1
-        ends = free.prod(1).cumsum(0)
+        # Number of rows and columns in which the corner of a patch can lie.
+        corners = self._all.shapes[photographs] - self.size + 1
+        ends = corners.prod(1).cumsum(0)
 
         def draw(block: int) -> Tensor:
-            seeded = generator("data", self.seed, "photos", split, block)
-            return torch.randint(int(ends[-1]), (BLOCK,), generator=seeded)
+            return torch.randint(
+                int(ends[-1]), (BLOCK,), generator=generator("data", self.seed, "photos", split, block)
+            )
 
         positions = in_blocks(draw, count, start)
-        which = torch.searchsorted(ends, positions, right=True)
-        within = positions - (ends - free.prod(1))[which]
-        widths = free[which, 1]
-        return torch.stack([photographs[which], within // widths, within % widths], dim=1)
+        indices = torch.searchsorted(ends, positions, right=True)
+        offsets = positions - (ends - corners.prod(1))[indices]
+        widths = corners[indices, 1]
+        return torch.stack([photographs[indices], offsets // widths, offsets % widths], dim=1)

@@ -1,4 +1,4 @@
-"""Rays: one image times a scale, a manifold of dimension 1."""
+"""Rays: an image times a random scale, a manifold of dimension 1."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ._manifold import Manifold
 
 
 class Rays(Derived, Manifold):
-    """One image times a scale that is uniform in [0, 1].
+    """A fixed image times a scale that is uniform in [0, 1].
 
-    The simplest manifold: a ray out of black, of dimension 1. The best denoiser projects on the image and keeps the
-    scale within its prior. The posterior of the scale is exact, a Gaussian cut off at 0 and 1; as sigma tends to 0 the
-    least squared error tends to sigma^2.
+    The images form a ray from black, a manifold of dimension 1. The best denoiser projects on the fixed image, with
+    the scale in the range of its prior. The posterior of the scale is exact, a Gaussian truncated to [0, 1]. As sigma
+    tends to 0, the minimum squared error, summed over pixels, tends to sigma^2.
 
     Parameters
     ----------
     image
-        The dataset that the one image is from, such as ``discs[size=32]``. Values outside [0, 1], which Gaussian
-        families may have, are clipped.
+        Dataset of the image, such as ``discs[size=32]``. Values outside [0, 1], which Gaussian families may have, are
+        clipped.
     index
-        Which of the dataset's training images it is.
+        Index of the image among the training images of the dataset.
     seed
         Seed of the scales.
 
@@ -54,11 +54,11 @@ class Rays(Derived, Manifold):
 
     @property
     def recipe(self) -> str:
-        """Scales of one image."""
+        """How the images are derived, as text for the card."""
         return "one image times scales that gahbench drew; the image"
 
     def place(self, uniform: Tensor) -> Tensor:
-        """Return the non-linear parameters, of which there are none: shape (N, 0)."""
+        """Return the non-linear parameters, shape (N, 0), as the family has only an intensity."""
         return uniform
 
     def render(self, parameters: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Images whose pixels are shuffled, all in the same way."""
+"""Images of another dataset with permuted pixels."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from ._derived import Derived
 
 
 class Shuffled(Derived):
-    """Images of another dataset with their pixels permuted: the same permutation for all images and channels.
+    """Images of another dataset with their pixels permuted.
 
-    White noise is invariant under permutations, so that the best denoiser is that of the plain images, permuted; but
-    neighbours are no longer adjacent, and there are no harmonics to find. How much worse a network does here than on
-    the plain images is a measure of its inductive bias (Kadkhodaie 2024, on faces).
+    All images and channels have the same permutation. White noise is invariant under permutations, so the best denoiser
+    is the permuted best denoiser of the plain images. But neighbours are no longer adjacent, so that networks find no
+    harmonics. The loss of performance of a network compared with the plain images measures its inductive bias
+    (Kadkhodaie 2024, on faces).
 
     Parameters
     ----------
@@ -42,17 +43,17 @@ class Shuffled(Derived):
 
     @property
     def optimum(self) -> Optimum:
-        """The optimum of the plain images, which holds for the shuffled ones."""
+        """The optimum of the plain images, which permutations do not change."""
         return self.dataset.optimum
 
     @property
     def recipe(self) -> str:
-        """Shuffled pixels."""
+        """How the images are derived, as text for the card."""
         return "pixels shuffled"
 
     @functools.cached_property
     def permutation(self) -> Tensor:
-        """Which pixel of a plain image each pixel shows, shape (H W,), int64."""
+        """Index of the plain image's pixel that each pixel shows, shape (H W,), int64."""
         _, height, width = self.shape
         draw = generator("data", self.seed, "shuffled", height, width)
         return torch.randperm(height * width, generator=draw)
@@ -62,7 +63,7 @@ class Shuffled(Derived):
         return _permuted(images, self.permutation)
 
     def inverse(self, images: Tensor) -> Tensor:
-        """Put the pixels of shuffled images (N, C, H, W) back in their places."""
+        """Restore the order of the pixels of shuffled images (N, C, H, W)."""
         return _permuted(images, self.permutation.argsort())
 
     def images(self, split: Split, count: int, start: int = 0) -> Tensor:
@@ -70,43 +71,43 @@ class Shuffled(Derived):
         return self.shuffle(self.dataset.images(split, count, start))
 
     def available(self, split: Split) -> int | None:
-        """Return how many images a split holds; ``None`` where the plain images never end."""
+        """Return the number of images of a split; ``None`` if the plain images are endless."""
         return self.dataset.available(split)
 
     def sources(self, split: Split, count: int) -> Sequence[int] | None:
-        """Return those of the plain images."""
+        """Return the sources of the plain images."""
         return self.dataset.sources(split, count)
 
     def posterior(self, noisy: Tensor, sigma: float) -> Posterior:
-        """Return the posterior of the plain images given the noisy ones put in order, its mean shuffled."""
-        found = self.dataset.posterior(self.inverse(noisy), sigma)
-        return replace(found, mean=self.shuffle(found.mean))
+        """Return the posterior of the plain images given the unshuffled noisy images, with its mean shuffled."""
+        posterior = self.dataset.posterior(self.inverse(noisy), sigma)
+        return replace(posterior, mean=self.shuffle(posterior.mean))
 
     def lower_bound(self, split: Split, count: int, sigma: float, start: int = 0) -> Tensor:
-        """Return the bound on the mean squared error per pixel, shape (count,), which no permutation changes."""
+        """Return the bound on the mean squared error per pixel of the plain images, shape (count,)."""
         return self.dataset.lower_bound(split, count, sigma, start)
 
     def genie(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> Tensor:
-        """Return the images denoised by the genie of the plain images, shuffled again."""
+        """Return the shuffled output of the genie of the plain images."""
         return self.shuffle(self.dataset.genie(self.inverse(noisy), sigma, split, start))
 
     def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps | None:
-        """Return those of the plain images between putting pixels in order and shuffling them; ``None`` if unknown."""
+        """Return the optimal filters of the plain images, conjugated by the permutation; ``None`` if unknown."""
         plain = self.dataset.optimal_filters(self.inverse(noisy), sigma, split, start)
         if plain is None:
             return None
 
-        def filtered(vectors: Tensor, places: Sequence[int]) -> Tensor:
+        def apply_filters(vectors: Tensor, indices: Sequence[int]) -> Tensor:
             ordered = self.inverse(vectors.reshape(-1, *self.shape)).reshape(vectors.shape)
-            if len(places) == len(plain):
+            if len(indices) == len(plain):
                 products = plain.matvec(ordered)
             else:
                 products = torch.cat(
-                    [plain.only(place).matvec(one[None]) for place, one in zip(places, ordered, strict=True)]
+                    [plain.only(index).matvec(rows[None]) for index, rows in zip(indices, ordered, strict=True)]
                 )
             return self.shuffle(products.reshape(-1, *self.shape)).reshape(vectors.shape)
 
-        return FunctionMaps(filtered, len(plain), self.shape, plain.like)
+        return FunctionMaps(apply_filters, len(plain), self.shape, plain.like)
 
     @property
     def has_true_basis(self) -> bool:
@@ -114,14 +115,14 @@ class Shuffled(Derived):
         return self.dataset.has_true_basis
 
     def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis | None:
-        """Return the true basis of the plain images with its vectors shuffled; ``None`` where it is not known."""
-        found = self.dataset.true_basis(split, count, start)
-        if found is None:
+        """Return the true basis of the plain images with its vectors shuffled; ``None`` if it is unknown."""
+        basis = self.dataset.true_basis(split, count, start)
+        if basis is None:
             return None
-        count, _, vectors = found.vectors.shape
+        count, _, vectors = basis.vectors.shape
         # Each vector is an image.
-        as_images = found.vectors.mT.reshape(count * vectors, *self.shape)
-        return replace(found, vectors=self.shuffle(as_images).reshape(count, vectors, -1).mT)
+        as_images = basis.vectors.mT.reshape(count * vectors, *self.shape)
+        return replace(basis, vectors=self.shuffle(as_images).reshape(count, vectors, -1).mT)
 
 
 def _permuted(images: Tensor, order: Tensor) -> Tensor:

@@ -25,19 +25,20 @@ VALIDATION = ("val", "valid")
 
 
 class Torchvision(Library):
-    """A dataset of torchvision, by the name of its class, such as ``CIFAR10``; needs the extra ``torchvision``.
+    """A dataset of torchvision, by the name of its class, such as ``CIFAR10``.
 
-    Its test images are those of the source, and so are its validation images where it has some; else they are the last
-    tenth of the training images, at most 1024. Nothing is downloaded but by ``gahbench prepare``.
+    It needs the extra ``torchvision``. Training, validation and test images are those of the source. Without a
+    validation split, the last tenth of the training images, at most 1024, is used for validation. Only ``gahbench
+    prepare`` downloads a dataset.
 
     Parameters
     ----------
     name
         Name of a class of ``torchvision.datasets`` with a split for training and one for testing.
     path
-        Folder with its files, as torchvision lays them out; ``null`` for ``torchvision/`` in the cache of gahbench.
+        Folder of the files, in torchvision's layout; ``null`` for ``torchvision/`` in the cache of gahbench.
     size
-        Height and width to give the images: within 10 % of the smaller side the centre is cropped, otherwise the
+        Height and width of the result, in pixels: within 10 % of the smaller side the centre is cropped, otherwise the
         largest centred square is resized, bicubic and anti-aliased. By default images keep their size.
     colour
         ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, 0.299 R + 0.587 G + 0.114 B; ``rgb``.
@@ -60,17 +61,17 @@ class Torchvision(Library):
         self.name = name
         self.root = cache_folder() / "torchvision" if path is None else Path(path).expanduser()
         parameters = inspect.signature(self._class).parameters
-        self._how = "train" if "train" in parameters else "split"
-        if self._how not in parameters or "root" not in parameters:
-            raise ValueError(f"name={name} has no split for training; accepted are those that have, such as CIFAR10")
+        self._split_parameter = "train" if "train" in parameters else "split"
+        if self._split_parameter not in parameters or "root" not in parameters:
+            raise ValueError(f"name={name} has no training split; accepted: a class that has, such as CIFAR10")
 
     @property
     def card(self) -> Card:
-        """Origin and licence."""
-        return Card(f"{self.name}, by torchvision", "as its authors say")
+        """Origin and licence of the dataset."""
+        return Card(f"{self.name}, by torchvision", "not known; ask its authors")
 
     def missing(self) -> tuple[str, ...]:
-        """Return the dataset if its files are not in the folder."""
+        """Return a description of the dataset if its files are not in the folder."""
         try:
             self._open("test", download=False)
         except (RuntimeError, OSError):
@@ -80,15 +81,15 @@ class Torchvision(Library):
         return ()
 
     def prepare(self) -> None:
-        """Download what is not there."""
+        """Download the dataset if it is missing."""
         if not self.missing():
             return
         self.root.mkdir(parents=True, exist_ok=True)
         try:
             for split in ("train", "test"):
                 self._open(split, download=True)
-            for split in VALIDATION if self._how == "split" else ():
-                with contextlib.suppress(ValueError):  # It has none of that name.
+            for split in VALIDATION if self._split_parameter == "split" else ():
+                with contextlib.suppress(ValueError):  # The dataset has no such split.
                     self._open(split, download=True)
         except (RuntimeError, OSError, TypeError, ValueError) as error:
             raise DataError(
@@ -96,34 +97,33 @@ class Torchvision(Library):
             ) from error
 
     def parts(self) -> Mapping[Part, Iterable[Any]]:
-        """Return the images of its splits."""
-        found: dict[Part, Iterable[Any]] = {
+        """Return the images of each split."""
+        parts: dict[Part, Iterable[Any]] = {
             "train": self._images("train"),
             "test": self._images("test"),
         }
-        if self._how == "split":
-            # Where it has none of that name, the last of the training images are for validation.
+        if self._split_parameter == "split":
             for split in VALIDATION:
-                with contextlib.suppress(ValueError):
-                    found["validation"] = self._images(split)
-        return found
+                with contextlib.suppress(ValueError):  # The dataset has no such split.
+                    parts["validation"] = self._images(split)
+        return parts
 
     def _images(self, split: str) -> Iterable[Any]:
-        opened = self._open(split, download=False)
-        return (opened[place][0] for place in range(len(opened)))
+        source = self._open(split, download=False)
+        return (source[index][0] for index in range(len(source)))
 
     def _open(self, split: str, download: bool) -> Any:
         options: dict[str, Any] = (
             {"download": download} if "download" in inspect.signature(self._class).parameters else {}
         )
-        chosen = {"train": split == "train"} if self._how == "train" else {"split": split}
-        return self._class(root=str(self.root), **chosen, **options)
+        selection = {"train": split == "train"} if self._split_parameter == "train" else {"split": split}
+        return self._class(root=str(self.root), **selection, **options)
 
     @functools.cached_property
     def _class(self) -> Any:
         from torchvision import datasets
 
         if self.name not in datasets.__all__:
-            near = suggestion(self.name, datasets.__all__) or ""
-            raise ValueError(f"name={self.name} is not in torchvision.datasets{near}")
+            hint = suggestion(self.name, datasets.__all__) or ""
+            raise ValueError(f"name={self.name} is not in torchvision.datasets{hint}")
         return getattr(datasets, self.name)

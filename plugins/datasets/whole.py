@@ -26,36 +26,37 @@ Size = tuple[int, int]
 class Whole(PhotographSet):
     """Whole photographs as test images, such as those of BSD68, Set12, Kodak and Urban100.
 
-    There are only test images: nothing can be trained, fitted or tuned here, so that references that learn have no row
-    here. Of each size, those that lie on their sides, compared with the majority, are turned by a quarter
-    (counter-clockwise). So the two sizes of BSD68 have one shape; photographs of other sizes keep theirs, and all are
-    one set: see :meth:`gahbench.Dataset.shapes`. Nothing is known about the best possible denoiser.
+    There are only test images, so that entrants that are trained, fitted or tuned on a dataset have no row. If
+    photographs of the same size have both orientations, those in the rarer orientation are rotated by 90 degrees
+    (counter-clockwise). So all photographs of BSD68 have the same shape. Photographs of other sizes keep their shapes,
+    and belong to the same set: see :meth:`gahbench.Dataset.shapes`. The best possible denoiser is unknown.
 
     Parameters
     ----------
     path
         A folder or zip archive of photographs, up to two folders deep; a Parquet table from the Hugging Face hub; or an
-        array file (.npy, .pt, .npz under ``images``, or .npz with an array for each photograph), uint8. Sorted by
-        name. By default one photograph that is free of rights, embedded in scikit-image.
+        array file (.npy, .pt, .npz under ``images``, or .npz with an array for each photograph), uint8. Photographs are
+        sorted by name. By default a photograph in the public domain or CC0, embedded in scikit-image.
     height, width
-        Which photographs to take, turned or not; others are left out. By default all, of whatever sizes.
+        Size of the photographs to use, in pixels, in either orientation; other photographs are left out. By default
+        photographs of all sizes are used.
     colour
         ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, 0.299 R + 0.587 G + 0.114 B; ``rgb``.
     sha256
-        The SHA-256 of the pixels that are expected, as :meth:`fingerprint` gives it and boards record it, at least its
-        first 8 digits; other pixels are refused.
+        Expected SHA-256 of the pixels, as :meth:`fingerprint` returns it and boards record it, or at least its first 8
+        digits; other pixels are refused.
     on_error
-        ``raise``: files that cannot be read are an error that names all of them. ``skip``: they are left out, and named
-        in a note.
+        ``raise``: files that cannot be read raise an error that names all of them. ``skip``: they are left out, and
+        named in a note.
 
     Raises
     ------
     ValueError
-        If only one of height and width is given.
+        If ``height`` is given without ``width``, or conversely.
     """
 
     embedded_name = "the embedded photograph"
-    # The one that photos has for testing too.
+    # ``photos`` also has this photograph for testing.
     _embedded: Sequence[str] = ("chelsea.png",)
 
     def __init__(
@@ -68,7 +69,7 @@ class Whole(PhotographSet):
         on_error: OnError = "raise",
     ) -> None:
         if (height is None) != (width is None):
-            raise ValueError(f"height={height} and width={width}: accepted are both, or neither")
+            raise ValueError(f"height={height} and width={width}: give both, or neither")
         super().__init__(path, colour, on_error)
         self.height = height
         self.width = width
@@ -77,19 +78,19 @@ class Whole(PhotographSet):
     @property
     def shape(self) -> Shape:
         """Shape (C, H, W) of the first photograph."""
-        return (self._all.pixels.shape[1], *self._upright[self._places[0]])
+        return (self._all.pixels.shape[1], *self._oriented_sizes[self._indices[0]])
 
     def shapes(self, count: int) -> list[Shape] | None:
-        """Return the shape of each of the first photographs; ``None`` where all have one, turned or not."""
-        if len(set(self._upright)) == 1 or self.height is not None:
+        """Return the shapes of the first ``count`` photographs; ``None`` if all have the same, up to orientation."""
+        if len(set(self._oriented_sizes)) == 1 or self.height is not None:
             return None
-        return [(self.shape[0], *size) for size in self._upright[:count]]
+        return [(self.shape[0], *size) for size in self._oriented_sizes[:count]]
 
     def of_shape(self, shape: Shape) -> Whole:
-        """Return the set of the photographs of one shape, turned or not."""
+        """Return the dataset of the photographs of a shape, in either orientation."""
         _, height, width = shape
         subset = Whole(self.path, height, width, self.colour, self.sha256, self.on_error)
-        # They are not read again.
+        # Share the photographs, which are not read again.
         subset._all, subset._digest = self._all, self._digest
         if shape != subset.shape:
             raise DataError(f"{self._where}: photographs of shape {subset.shape}, not {shape}")
@@ -102,19 +103,19 @@ class Whole(PhotographSet):
             return Card(
                 f"a photograph embedded in scikit-image: {Path(self._embedded[0]).stem}", "CC0 or public domain"
             )
-        return Card(f"whole photographs of one's own, from {Path(self.path).name}", "as their owners say")
+        return Card(f"user's whole photographs from {Path(self.path).name}", "not known; ask their owners")
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Say which photographs were left out, and that colours were dropped."""
+        """Notes on omitted photographs and dropped colours."""
         return (
             *self._all.unusable_notes(),
             *colour_notes(self.colour, self.path is not None and self._all.had_colours),
         )
 
     def available(self, split: Split) -> int:
-        """Return how many photographs a split holds: none but for testing."""
-        return len(self._places) if split == "test" else 0
+        """Return the number of photographs of a split; 0 except for ``test``."""
+        return len(self._indices) if split == "test" else 0
 
     def images(self, split: Split, count: int, start: int = 0) -> Tensor:
         """Return photographs ``start`` to ``start + count``, shape (count, C, H, W), float32 in [0, 1]."""
@@ -125,17 +126,17 @@ class Whole(PhotographSet):
             )
         if self.shapes(1) is not None and count:
             raise DataError(
-                f"{self._where}: photographs of different sizes; give the height and width of {self._sizes}"
+                f"{self._where}: photographs of different sizes; set 'height' and 'width' to one of {self._sizes}"
             )
         images, pixels = [], self._all.flat_pixels()
-        for place in self._places[start : start + count]:
-            size = tuple(self._all.shapes[place].tolist())
-            image = torch.from_numpy(np.array(pixels[place])).reshape(*size, -1).permute(2, 0, 1).float() / 255
-            images.append(image if size == self._upright[place] else torch.rot90(image, 1, (1, 2)))
+        for index in self._indices[start : start + count]:
+            size = tuple(self._all.shapes[index].tolist())
+            image = torch.from_numpy(np.array(pixels[index])).reshape(*size, -1).permute(2, 0, 1).float() / 255
+            images.append(image if size == self._oriented_sizes[index] else torch.rot90(image, 1, (1, 2)))
         return torch.stack(images) if images else torch.empty(0, *self.shape)
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the pixels of all photographs of the source, in the colours that are asked for."""
+        """Return the SHA-256 of the pixels of all photographs of the source, in the requested colours."""
         return self._digest
 
     @functools.cached_property
@@ -147,32 +148,34 @@ class Whole(PhotographSet):
         pixels_digest = digest.hexdigest()
         if self.sha256 is not None and not pixels_digest.startswith(self.sha256):
             raise DataError(
-                f"{self._where}: its pixels have the SHA-256 {pixels_digest}, not {self.sha256}; accepted: the files "
-                "that are meant, or no 'sha256'"
+                f"{self._where}: its pixels have the SHA-256 {pixels_digest}, not {self.sha256}; accepted: matching "
+                "files, or no 'sha256'"
             )
         return pixels_digest
 
     @functools.cached_property
-    def _upright(self) -> list[Size]:
-        """Height and width of each, those on their sides turned: as given, or as more of the size are in the file."""
+    def _oriented_sizes(self) -> list[Size]:
+        """Height and width of each photograph after rotation to the given, or the more frequent, orientation."""
         sizes: list[Size] = [(height, width) for height, width in self._all.shapes.tolist()]
         if self.height is not None and self.width is not None:
             wanted = (self.height, self.width)
             return [wanted if size in (wanted, wanted[::-1]) else size for size in sizes]
-        # The most frequent way up first; of equally many, that of the first in the file.
-        ways: dict[Size, Size] = {}
+        # The most frequent orientation is first; the first photograph decides ties.
+        orientations: dict[Size, Size] = {}
         for size, _ in Counter(sizes).most_common():
-            ways.setdefault(size, ways.get(size[::-1], size))
-        return [ways[size] for size in sizes]
+            orientations.setdefault(size, orientations.get(size[::-1], size))
+        return [orientations[size] for size in sizes]
 
     @functools.cached_property
-    def _places(self) -> list[int]:
+    def _indices(self) -> list[int]:
         if self.height is None:
-            return list(range(len(self._upright)))
-        places = [place for place, size in enumerate(self._upright) if size == (self.height, self.width)]
-        if not places:
-            raise DataError(f"{self._where}: none has {self.height}x{self.width} pixels; there are {self._sizes}")
-        return places
+            return list(range(len(self._oriented_sizes)))
+        indices = [index for index, size in enumerate(self._oriented_sizes) if size == (self.height, self.width)]
+        if not indices:
+            raise DataError(
+                f"{self._where}: no photograph has {self.height}x{self.width} pixels; accepted sizes: {self._sizes}"
+            )
+        return indices
 
     @property
     def _sizes(self) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 from gahbench import Basis, Metric, Names, Scores, Shape
 from gahbench.evaluation import Evaluation
 
-from ..bases._graph import checked_graph_basis
+from ..bases._graph import check_graph_basis
 from ..bases._matrices import of_all_channels
 from ._eigenbasis import check_eigenvectors, leading_eigenvalues, score_eigenvectors
 
@@ -36,7 +36,7 @@ class HarmonicOrder(Metric):
     needs = frozenset({"jacobian"})
 
     def __init__(self, basis: Annotated[Basis, Names("basis", default="graph-laplacian")]) -> None:
-        self.basis = checked_graph_basis(basis)
+        self.basis = check_graph_basis(basis)
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError`` for images with more than 2304 values."""

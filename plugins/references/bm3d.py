@@ -12,7 +12,7 @@ from torch import Tensor
 from gahbench import Reference, Truth
 
 from .._papers import DABOV_2007
-from ..bases._extension import mirrored
+from ..bases._extension import extend
 from ..bases.dct import dct_matrix
 
 #: Side of a patch, in pixels.
@@ -50,7 +50,7 @@ class BM3D(Reference):
         if sigma == 0:
             return noisy
         height, width = noisy.shape[-2:]
-        images = mirrored(noisy.float(), (max(height, PATCH), max(width, PATCH)))
+        images = extend(noisy.float(), (max(height, PATCH), max(width, PATCH)))
         colours = dct_matrix(noisy.shape[1], torch.float32, noisy.device)
         with torch.no_grad():
             denoised = _filter(str(noisy.device))(torch.einsum("kc,nchw->nkhw", colours, images), sigma)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gahbench import Basis, Names, Reference, Shape, Truth
 
-from ..bases._graph import checked_graph_basis, damping, strength
+from ..bases._graph import check_graph_basis, damping, solve_strength
 
 #: Candidate times, from 1/100 of the shortest time scale of a graph to times at which only the mean remains.
 TIMES = torch.logspace(-3, 5, 129, dtype=torch.float64)
@@ -53,7 +53,7 @@ class HeatKernel(Reference):
     ) -> None:
         if time is not None and kept is not None:
             raise ValueError(f"time={time:g} and kept={kept:g}: accepted: one of the two")
-        self.basis = checked_graph_basis(basis)
+        self.basis = check_graph_basis(basis)
         self.kernel = kernel
         self.time = time
         self.kept = kept
@@ -89,7 +89,7 @@ class HeatKernel(Reference):
     def _weights(self, clean: Tensor, values: Tensor, sigma: float) -> Tensor:
         """Return the eigenvalues of the filter, shape (N, d), for ``time``, ``kept``, or the time of least error."""
         if self.kept is not None:
-            times = strength(values, values.new_full(values.shape[:1], self.kept * values.shape[1]), self._kernel)
+            times = solve_strength(values, values.new_full(values.shape[:1], self.kept * values.shape[1]), self._kernel)
             return self._kernel(times[:, None] * values)
         times = TIMES.to(values) if self.time is None else values.new_tensor([self.time])
         candidates = self._kernel(times[:, None, None] * values)

@@ -290,7 +290,7 @@ def test_planning_decodes_no_images_if_that_takes_long(far, folder, monkeypatch,
 
     monkeypatch.setattr("gahbench_plugins.datasets._reading.decode.decode", decode)
     assert far.missing(suite).things == ()
-    with pytest.warns(UserWarning, match="turned to grey"):
+    with pytest.warns(UserWarning, match="converted to grey"):
         assert len(far.plan(suite).units) == 1
     assert far.prepare(suite)[0].got == ()
 
@@ -300,7 +300,7 @@ def test_the_search_for_near_repeats_among_many_images_is_prepared(far, folder, 
     suite = far.suite(datasets=f"['faces[path={folder}]']")
     faces = gahbench.create("dataset", f"faces[path={folder}]")
     assert faces.shape == (1, 16, 16)
-    assert faces.missing()[0].startswith(f"near repeats among 6 images of {folder}")
+    assert faces.missing()[0].startswith(f"near duplicates among 6 images of {folder}")
     assert gahbench.create("dataset", f"faces[path={folder},near_repeats=keep]").missing() == ()
     assert far.prepare(suite)[0].error is None
     assert faces.missing() == ()

@@ -1,1 +1,1 @@
-"""Parts of bandlets: directions, Alpert transforms, dyadic squares, and the chosen geometry."""
+"""Parts of bandlets: flows, Alpert transforms, dyadic squares, and the search for the geometry."""

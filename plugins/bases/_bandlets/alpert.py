@@ -1,4 +1,4 @@
-"""Orthonormal multiwavelets on samples in a row, as a cascade of small matrices."""
+"""Orthonormal Alpert multiwavelets of one-dimensional samples, as a cascade of small matrices."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch import Tensor
 from ..._tensors import cache_tensors
 
 Matrix = NDArray[np.float64]
-#: Samples in the parts that are transformed by one matrix.
+#: Number of samples of the parts that are transformed by a single matrix.
 SHORT = 16
 
 
 def alpert(values: Tensor, moments: int) -> Tensor:
     """Return the discrete Alpert transform of rows of samples.
 
-    The first ``moments`` coefficients are those of an orthonormal basis of the polynomials of degree below ``moments``
-    in the rank of a sample (its place in the row). The vectors of all others are orthogonal to these polynomials. They
-    live on dyadic parts, and come from the longest to the shortest: in each part they span what is polynomial on both
-    halves but not on the whole; the j-th of them is orthogonal to j - 1 powers more (Alpert 1993, on equally spaced
-    samples). With one moment it is the Haar transform. The first sample that a vector sees has a positive weight.
+    The first ``moments`` coefficients belong to an orthonormal basis of the polynomials of degree below ``moments`` in
+    the index of a sample. All other vectors are orthogonal to these polynomials. They are supported on dyadic parts, in
+    order from the longest to the shortest. On each part, they span the functions that are polynomial on both halves but
+    not on the whole; the j-th of them is orthogonal to j - 1 more powers (Alpert 1993, on equally spaced samples). With
+    ``moments=1`` it is the Haar transform. The first non-zero entry of each vector is positive.
 
-    It takes of the order of ``size`` times ``moments`` operations for each row.
+    The number of operations for each row is of the order of ``size`` times ``moments``.
     """
     first, *steps = _steps(values.shape[-1], moments, values.dtype, values.device)
     parts = values.reshape(*values.shape[:-1], -1, len(first)) @ first.T
@@ -33,37 +33,37 @@ def alpert(values: Tensor, moments: int) -> Tensor:
     for step in steps:
         parts = parts[..., :moments].reshape(*parts.shape[:-2], -1, 2 * moments) @ step.T
         details.append(parts[..., moments:])
-    # The vectors of one length side by side, whichever matrix they came from.
+    # Order coefficients of the same length by position within each vector.
     return torch.cat([part.mT.flatten(-2) for part in (parts[..., :moments], *reversed(details))], dim=-1)
 
 
 def inverse_alpert(coefficients: Tensor, moments: int) -> Tensor:
-    """Return the rows of samples of coefficients, shape (..., size) both: the transpose of :func:`alpert`."""
+    """Return the samples of coefficients, both of shape (..., size), by the transpose of :func:`alpert`."""
     *shape, size = coefficients.shape
     first, *steps = _steps(size, moments, coefficients.dtype, coefficients.device)
-    parts, taken = coefficients[..., None, :moments], moments
+    parts, start = coefficients[..., None, :moments], moments
     for number, step in enumerate(reversed(steps)):
         count = moments << number
-        details = coefficients[..., taken : taken + count].reshape(*shape, moments, -1).mT
-        taken += count
+        details = coefficients[..., start : start + count].reshape(*shape, moments, -1).mT
+        start += count
         parts = (torch.cat([parts, details], dim=-1) @ step).reshape(*shape, -1, moments)
-    details = coefficients[..., taken:].reshape(*shape, -1, size // len(first)).mT
+    details = coefficients[..., start:].reshape(*shape, -1, size // len(first)).mT
     return (torch.cat([parts, details], dim=-1) @ first).flatten(-2)
 
 
 @cache_tensors(128)
 def _steps(size: int, moments: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
-    """Return an orthogonal matrix for short parts, and one that joins two halves for each longer part."""
+    """Return an orthogonal matrix for short parts, and for each longer length a matrix that joins two halves."""
     first, *steps = _cascade(size, moments)[1]
-    # One product with a larger matrix is quicker than many with small ones.
+    # A product with a larger matrix is faster than many products with small matrices.
     while steps and len(first) < SHORT:
         scaling, wavelets = first[:moments], first[moments:]
-        first = np.concatenate([steps.pop(0) @ np.kron(np.eye(2), scaling), _for_halves(wavelets)])
+        first = np.concatenate([steps.pop(0) @ np.kron(np.eye(2), scaling), _duplicate_on_halves(wavelets)])
     return tuple(torch.from_numpy(step).to(device, dtype) for step in (first, *steps))
 
 
-def _for_halves(rows: Matrix) -> Matrix:
-    """Return each row for the first half, and then for the second."""
+def _duplicate_on_halves(rows: Matrix) -> Matrix:
+    """Return each row supported on the first half, and then on the second half."""
     both = np.zeros((len(rows), 2, 2, rows.shape[1]))
     both[:, 0, 0] = both[:, 1, 1] = rows
     return both.reshape(2 * len(rows), 2 * rows.shape[1])
@@ -77,7 +77,7 @@ def _cascade(size: int, moments: int) -> tuple[Matrix, tuple[Matrix, ...]]:
         rows *= _signs(rows)[:, None]
         return rows[:moments], (rows,)
     scaling, steps = _cascade(size // 2, moments)
-    # Both halves are alike, and functions on them are the rows of block-diagonal matrices.
+    # Both halves have the same vectors, as rows of block-diagonal matrices.
     powers = _powers(size, 2 * moments)
     step = _orthonormalised(np.concatenate([scaling @ powers[: size // 2], scaling @ powers[size // 2 :]]))
     rows = np.concatenate([step[:, :moments] @ scaling, step[:, moments:] @ scaling], axis=1)
@@ -86,7 +86,7 @@ def _cascade(size: int, moments: int) -> tuple[Matrix, tuple[Matrix, ...]]:
 
 
 def _signs(rows: Matrix) -> Matrix:
-    """Return the sign of the first entry of each row: rows are unique but for their signs."""
+    """Return the sign of the first non-zero entry of each row, as rows are unique up to their sign."""
     first = np.argmax(np.abs(rows) > 1e-9 * np.abs(rows).max(axis=1, keepdims=True), axis=1)
     return np.sign(np.take_along_axis(rows, first[:, None], axis=1))[:, 0]
 
@@ -97,5 +97,5 @@ def _powers(size: int, count: int) -> Matrix:
 
 
 def _orthonormalised(columns: Matrix) -> Matrix:
-    """Return as rows an orthonormal basis in which the k-th vector is orthogonal to the columns before the k-th."""
+    """Return an orthonormal basis as rows, whose k-th vector is orthogonal to the columns before the k-th."""
     return np.linalg.qr(columns).Q.T

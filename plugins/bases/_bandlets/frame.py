@@ -1,4 +1,4 @@
-"""Everything of bandlets that depends on the size of an image alone: wavelet, padding, dyadic squares and flows."""
+"""Data of bandlets that depend only on the size of an image: wavelet, padding, dyadic squares and flows."""
 
 from __future__ import annotations
 
@@ -19,58 +19,59 @@ Orientation = Literal["horizontal", "vertical", "diagonal"]
 Flow = Literal["straight", "quadratic", "cubic"]
 DEGREES: dict[Flow, int] = {"straight": 1, "quadratic": 2, "cubic": 3}
 ORIENTATIONS: tuple[Orientation, ...] = ("horizontal", "vertical", "diagonal")
-#: Sides of squares that can be given, in samples.
+#: Accepted sides of squares, in samples.
 SIDES = tuple(1 << power for power in range(1, 13))
-#: In larger squares a list of directions would be too long.
+#: Maximum side of squares with a list of directions, which would be too long for larger squares.
 LARGEST_LISTED = 32
-#: Without ``levels``, sides are padded so that they can be halved as often at most.
+#: Without ``levels``, maximum number of times that padded sides can be halved.
 DEEPEST_PADDED = 4
 
 
 @dataclass(frozen=True, eq=False)
 class Squares:
-    """All squares of one side, in all subbands."""
+    """All squares of a side, in all subbands."""
 
     side: int
-    places: Tensor
+    corners: Tensor
     samples: Tensor
     quarters: Tensor
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.corners)
 
 
 def dyadic_squares(bands: Tensor, usable: Tensor, sides: Sequence[int]) -> tuple[Squares, ...]:
-    """Return the squares that lie whole within one subband and hold nothing but usable samples."""
+    """Return the squares that lie within a subband and have only usable samples."""
     labels = sorted(set(bands.flatten().tolist()) - {0})
     levels: list[Squares] = []
     for side in sides:
-        places = torch.cat([_places(bands == label, usable, side) for label in labels])
-        quarters = _quarters(places, levels[-1]) if levels else places.new_empty((len(places), 0))
+        corners = torch.cat([_corners(bands == label, usable, side) for label in labels])
+        quarters = _quarters(corners, levels[-1]) if levels else corners.new_empty((len(corners), 0))
         offsets = (torch.arange(side)[:, None] * bands.shape[1] + torch.arange(side)[None, :]).flatten()
-        samples = (places[:, 0] * bands.shape[1] + places[:, 1])[:, None] + offsets
-        levels.append(Squares(side, places, samples, quarters))
+        samples = (corners[:, 0] * bands.shape[1] + corners[:, 1])[:, None] + offsets
+        levels.append(Squares(side, corners, samples, quarters))
     return tuple(levels)
 
 
-def _places(band: Tensor, usable: Tensor, side: int) -> Tensor:
+def _corners(band: Tensor, usable: Tensor, side: int) -> Tensor:
     """Return the corners of the squares of a subband."""
     rows, columns = band.nonzero().T
     top, left = int(rows.min()), int(columns.min())
     height, width = int(rows.max()) + 1 - top, int(columns.max()) + 1 - left
     down, across = height // side, width // side
     within = usable[top : top + down * side, left : left + across * side]
-    whole = within.reshape(down, side, across, side).all(dim=3).all(dim=1)
-    return whole.nonzero() * side + torch.tensor([top, left])
+    is_usable = within.reshape(down, side, across, side).all(dim=3).all(dim=1)
+    return is_usable.nonzero() * side + torch.tensor([top, left])
 
 
-def _quarters(places: Tensor, smaller: Squares) -> Tensor:
-    corners = places[:, None, :] + smaller.side * torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
-    if len(places) == 0:
+def _quarters(corners: Tensor, smaller: Squares) -> Tensor:
+    """Return the indices of the four quarters of each square among smaller squares."""
+    quarters = corners[:, None, :] + smaller.side * torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
+    if len(corners) == 0:
         return torch.empty(0, 4, dtype=torch.long)
-    width = int(smaller.places[:, 1].max()) + 1
-    known, order = (smaller.places[:, 0] * width + smaller.places[:, 1]).sort()
-    return order[torch.searchsorted(known, corners[..., 0] * width + corners[..., 1])]
+    width = int(smaller.corners[:, 1].max()) + 1
+    keys, order = (smaller.corners[:, 0] * width + smaller.corners[:, 1]).sort()
+    return order[torch.searchsorted(keys, quarters[..., 0] * width + quarters[..., 1])]
 
 
 @dataclass(frozen=True)
@@ -89,13 +90,13 @@ class Square:
 
     @property
     def pixels(self) -> tuple[int, int, int]:
-        """First row, first column and side of its area in the image, in pixels."""
+        """First row, first column and side of the square's area in the image, in pixels."""
         return self.scale * self.top, self.scale * self.left, self.scale * self.side
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """The geometry of one channel of an image."""
+    """The geometry of a channel of an image."""
 
     squares: tuple[Square, ...]
 
@@ -127,28 +128,28 @@ class Frame:
     moments: int
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the wavelet coefficients of padded images; without a wavelet the images."""
+        """Return the wavelet coefficients of padded images, or the images if there is no wavelet."""
         return images if self.wavelet is None else self.wavelet.analysis(self._pad(images))
 
     def backward(self, coefficients: Tensor) -> Tensor:
-        """Return the images of wavelet coefficients, without their padding."""
+        """Return the images of wavelet coefficients, without padding."""
         if self.wavelet is None:
             return coefficients
         return self.wavelet.synthesis(coefficients)[..., : self.size[0], : self.size[1]]
 
     def along(self, lines: Tensor) -> Frame:
-        """Return this frame with flows along the level lines of a function of the pixels, shape (H, W)."""
-        finer = self._pad(lines.cpu().double()[None, None])
-        values = finer[0, 0].clone()
+        """Return a copy with flows along the level lines of a function of the pixels, shape (H, W)."""
+        pooled = self._pad(lines.cpu().double()[None, None])
+        values = pooled[0, 0].clone()
         if self.wavelet is not None:
             for _ in range(int(self.bands.max()) // 3):
-                # A coefficient is where the middle of its pixels is.
-                finer = torch.nn.functional.avg_pool2d(finer, 2)
-                height, width = finer.shape[2:]
+                # A coefficient is located at the centre of its pixels.
+                pooled = torch.nn.functional.avg_pool2d(pooled, 2)
+                height, width = pooled.shape[2:]
                 for top, left in ((0, width), (height, 0), (height, width)):
-                    values[top : top + height, left : left + width] = finer[0, 0]
+                    values[top : top + height, left : left + width] = pooled[0, 0]
         flows = tuple(
-            Flows(squares.side, given=values.flatten()[squares.samples].argsort(dim=1, stable=True))
+            Flows(squares.side, fixed_orders=values.flatten()[squares.samples].argsort(dim=1, stable=True))
             for squares in self.squares
         )
         return dataclasses.replace(self, flows=flows)
@@ -162,23 +163,23 @@ class Frame:
     def square(
         self, top: int, left: int, side: int, angle: float | None, curve: tuple[float, float] = (0.0, 0.0)
     ) -> Square:
-        """Describe a square at a place in the array of all coefficients."""
+        """Describe a square by its corner in the array of all coefficients."""
         band = int(self.bands[top, left])
         if self.wavelet is None:
             return Square(band, 1, None, top, left, side, angle, *curve)
-        # Bands are numbered from the coarsest on, three to a level.
+        # Bands are numbered from coarse to fine, three per level.
         level, orientation = divmod(band - 1, 3)
         levels = int(self.bands.max()) // 3
         height, width = (extent >> (levels - level) for extent in self.padded)
         first_row, first_column = (height, 0, height)[orientation], (0, width, width)[orientation]
         scale = 1 << (levels - level)
-        place = (top - first_row, left - first_column)
-        return Square(band, scale, ORIENTATIONS[orientation], *place, side, angle, *curve)
+        corner = (top - first_row, left - first_column)
+        return Square(band, scale, ORIENTATIONS[orientation], *corner, side, angle, *curve)
 
 
 @cache_tensors(16)
-def frame_of(settings: Settings, height: int, width: int) -> Frame:
-    """Return the frame of images of a size, computed once."""
+def build_frame(settings: Settings, height: int, width: int) -> Frame:
+    """Return the frame of images of a size, from the cache if possible."""
     size = padded = (height, width)
     wavelet = None
     bands = torch.ones(size, dtype=torch.long)
@@ -217,27 +218,27 @@ def _padded_size(height: int, width: int, levels: int | None) -> tuple[int, int]
 
 
 def _padded_noise(wavelet: str, levels: int, size: tuple[int, int], padded: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Return the statistics of white noise in the wavelet coefficients of padded images."""
-    rows = _axis(wavelet, levels, size[0], padded[0])
-    columns = _axis(wavelet, levels, size[1], padded[1])
+    """Return deviations of white noise in the coefficients of padded images, and a mask of untouched coefficients."""
+    rows = _axis_noise(wavelet, levels, size[0], padded[0])
+    columns = _axis_noise(wavelet, levels, size[1], padded[1])
     deviations = torch.ones(padded, dtype=torch.float64)
     untouched = torch.ones(padded, dtype=torch.bool)
     for level in range(levels):
         height, width = padded[0] >> level, padded[1] >> level
-        (down, clear_down), (across, clear_across) = rows[level], columns[level]
+        (down, untouched_down), (across, untouched_across) = rows[level], columns[level]
         deviations[:height, :width] = down[:, None] * across[None, :]
-        untouched[:height, :width] = clear_down[:, None] & clear_across[None, :]
+        untouched[:height, :width] = untouched_down[:, None] & untouched_across[None, :]
     return torch.where(deviations > NO_NOISE, deviations, 0), untouched
 
 
-def _axis(wavelet: str, levels: int, size: int, padded: int) -> list[tuple[Tensor, Tensor]]:
-    """Return deviations, and a mask of untouched samples, along one side: approximation and details at each level."""
+def _axis_noise(wavelet: str, levels: int, size: int, padded: int) -> list[tuple[Tensor, Tensor]]:
+    """Return deviations, and masks of samples without influence of padding, along an axis for each level."""
     padding = torch.zeros(padded, size, dtype=torch.float64)
     padding[torch.arange(padded), torch.arange(padded).clamp(max=size - 1)] = 1
     approximation = torch.eye(padded, dtype=torch.float64)
     statistics = []
     for level in range(levels):
-        both = wavelet_matrix(wavelet, padded >> level) @ approximation
-        statistics.append(((both @ padding).norm(dim=1), (both[:, size:].abs() < 1e-12).all(dim=1)))
-        approximation = both[: len(both) // 2]
+        analysis = wavelet_matrix(wavelet, padded >> level) @ approximation
+        statistics.append(((analysis @ padding).norm(dim=1), (analysis[:, size:].abs() < 1e-12).all(dim=1)))
+        approximation = analysis[: len(analysis) // 2]
     return statistics

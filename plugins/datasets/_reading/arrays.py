@@ -1,4 +1,4 @@
-"""Images in one array: .npz, .npy and .pt files, none of which may hold pickled objects."""
+"""Images in arrays: .npz, .npy and .pt files without pickled objects."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from gahbench._util.readable import brief
 
 from ..._torch_files import fault, load_torch
 
-#: Keys of the images, and of their persons, in an .npz or .pt file.
+#: Keys of the images, and of the people on them, in an .npz or .pt file.
 KEY = "images"
 PEOPLE = "identity"
-#: Images at a time, and pixels of them, so that a large file never is in memory as a whole.
+#: Maximum number of images and of pixels that are processed at a time, so that a large file is not read as a whole.
 CHUNK = 256
 CHUNK_PIXELS = 1 << 23
 
 
 class Arrays(NamedTuple):
-    """Images as a file holds them, not yet checked, and the person on each, shape (N,), if known."""
+    """Unchecked images of a file, and the number of the person on each image, shape (N,), if known."""
 
     images: NDArray[Any]
     identity: NDArray[np.int64] | None
 
 
 def read_arrays(path: Path) -> Arrays:
-    """Read the images of an .npz, .npy or .pt file; an .npy file stays on the disk and is memory-mapped."""
+    """Read the images of an .npz, .npy or .pt file; an .npy file is memory-mapped."""
     content = _read(path)
     if KEY not in content:
         raise DataError(
-            f"{path}: no key '{KEY}'; it holds {', '.join(content) or 'none'}; accepted: images under '{KEY}'"
+            f"{path}: no key '{KEY}'; its keys: {', '.join(content) or 'none'}; accepted: images under '{KEY}'"
         )
     images = content[KEY]
     identity = content.get(PEOPLE)
@@ -46,36 +46,35 @@ def read_arrays(path: Path) -> Arrays:
         return Arrays(images, None)
     if identity.shape != images.shape[:1] or identity.dtype.kind not in "iu":
         raise DataError(
-            f"{path}: '{PEOPLE}' of shape {identity.shape} and type {identity.dtype}; "
-            "accepted: an integer for each image"
+            f"{path}: '{PEOPLE}' of shape {identity.shape} and type {identity.dtype}; accepted: an integer per image"
         )
     return Arrays(images, identity.astype(np.int64))
 
 
 def read_named(path: Path) -> dict[str, NDArray[Any]]:
-    """Return photographs by name: the images under ``images``, numbered, or else each array of an .npz or .pt file."""
+    """Return photographs by name: numbered images of the key ``images``, or each array of an .npz or .pt file."""
     content = _read(path)
     if KEY not in content:
         return dict(sorted(content.items()))
     return {f"image {number}": image for number, image in enumerate(content[KEY])}
 
 
-def parts(count: int, shape: tuple[int, ...]) -> list[slice]:
-    """Divide images of a shape into parts that are small enough to work on."""
+def split_images(count: int, shape: tuple[int, ...]) -> list[slice]:
+    """Divide ``count`` images of a shape into parts that fit in memory."""
     length = max(1, min(CHUNK, CHUNK_PIXELS // max(1, math.prod(shape))))
     return [slice(first, first + length) for first in range(0, count, length)]
 
 
-def checked(array: NDArray[Any], where: str) -> NDArray[Any]:
-    """Return images as (N, C, H, W), having checked that there are any, and their size, type and range."""
+def check(array: NDArray[Any], where: str) -> NDArray[Any]:
+    """Check number, size, type and range of images, and return them as (N, C, H, W)."""
     images = _channels_first(array, where)
     check_pixels(images.shape[2], images.shape[3], where)
     if array.dtype != np.uint8:
         if array.dtype.kind != "f":
             raise DataError(f"{where}: pixels of type {array.dtype}; accepted: uint8 in 0-255 or floating point in 0-1")
-        for part in parts(len(array), array.shape[1:]):
+        for part in split_images(len(array), array.shape[1:]):
             values = array[part]
-            # Not a number fails this comparison too.
+            # NaN fails this comparison too.
             if not (values.min() >= 0 and values.max() <= 1):
                 raise DataError(
                     f"{where}: pixels from {values.min():g} to {values.max():g}; "
@@ -86,7 +85,7 @@ def checked(array: NDArray[Any], where: str) -> NDArray[Any]:
 
 def _channels_first(array: NDArray[Any], where: str) -> NDArray[Any]:
     if array.ndim and not len(array):
-        raise DataError(f"{where}: holds 0 images; accepted: at least one")
+        raise DataError(f"{where}: 0 images; accepted: at least 1")
     if array.ndim == 3:
         return array[:, None]
     if array.ndim == 4 and array.shape[3] in (1, 3):
@@ -100,11 +99,11 @@ def _channels_first(array: NDArray[Any], where: str) -> NDArray[Any]:
 
 
 def update(digest: hashlib._Hash, array: NDArray[Any]) -> None:
-    """Add pixels to a digest, with their type and shape, as the files hold them."""
-    order = array.dtype.newbyteorder("<")
-    digest.update(f"{order.str}{array.shape}".encode())
-    for part in parts(len(array), array.shape[1:]):
-        digest.update(np.ascontiguousarray(array[part], dtype=order).tobytes())
+    """Add the pixels of an array to a digest, with their type and shape."""
+    dtype = array.dtype.newbyteorder("<")
+    digest.update(f"{dtype.str}{array.shape}".encode())
+    for part in split_images(len(array), array.shape[1:]):
+        digest.update(np.ascontiguousarray(array[part], dtype=dtype).tobytes())
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
@@ -112,7 +111,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _read_pt(path: Path) -> dict[str, NDArray[Any]]:
-    accepted = f"accepted: a .pt file with one tensor, or a dictionary of tensors with the images under '{KEY}'"
+    accepted = f"accepted: a .pt file with a tensor, or a dictionary of tensors with the images under '{KEY}'"
     try:
         loaded = load_torch(path)
     except ValueError as error:
@@ -120,11 +119,11 @@ def _read_pt(path: Path) -> dict[str, NDArray[Any]]:
     if isinstance(loaded, Tensor):
         loaded = {KEY: loaded}
     if not isinstance(loaded, dict):
-        raise DataError(f"{path}: it holds a {type(loaded).__name__}; {accepted}")
+        raise DataError(f"{path}: contains a {type(loaded).__name__}; {accepted}")
     tensors = {brief(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
     for name, tensor in tensors.items():
-        if (why := fault(tensor)) is not None:
-            raise DataError(f"{path}: '{name}' {why}; {accepted}")
+        if (reason := fault(tensor)) is not None:
+            raise DataError(f"{path}: '{name}' {reason}; {accepted}")
     try:
         return {name: value.detach().numpy() for name, value in tensors.items()}
     except (TypeError, RuntimeError) as error:

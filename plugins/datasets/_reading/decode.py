@@ -1,4 +1,4 @@
-"""Image files, decoded: few at a time, as memory allows."""
+"""Decoding of image files in threads, with limited memory."""
 
 from __future__ import annotations
 
@@ -22,49 +22,48 @@ from .cache import Progress
 from .encoded import Encoded
 from .preprocess import channels_first, has_colours
 
-#: PIL's modes of 8 bits a channel, which convert to RGB without loss of range.
+#: PIL's modes with 8 bits per channel, which convert to RGB without loss of range.
 EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV")
-#: Pixels of the images that are decoded at a time, or are waiting for those before them: at most some 300 MB, if one
-#: image alone is not larger.
+#: Maximum number of pixels of the images in the queue, about 300 MB, unless a single image is larger.
 IN_FLIGHT = 1 << 25
-#: Pixels that are copied out of PIL at a time.
+#: Number of pixels that are copied out of PIL at a time.
 STRIP = 1 << 20
 
 
 class Decoding:
-    """Decodes the image files of a source in order, and collects their digest, and the files that are unusable."""
+    """Decodes the image files of a source in order, and collects their digest and the unusable files."""
 
     def __init__(self, encoded: Encoded) -> None:
         self.encoded = encoded
-        #: Reasons why files cannot be used, by the numbers of the files.
+        #: Reasons why files cannot be used, by index.
         self.unusable: dict[int, str] = {}
         self._digest = hashlib.sha256()
         self._had_colours = False
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Yield number and pixels, shape (H, W, 3), of each image that can be read."""
+        """Yield index and pixels, shape (H, W, 3), of each readable image."""
         threads, count = cpu_count(), len(self.encoded.names)
         progress = Progress(f"decoding {self.encoded.path.name}", count)
-        # Number of the image, count of its pixels, and the pixels to come.
+        # Index of the image, number of its pixels, and future of the pixels.
         queue: deque[tuple[int, int, Future[NDArray[np.uint8]]]] = deque()
         with ThreadPoolExecutor(threads) as pool:
-            for place in range(count):
-                where = f"{self.encoded.path}: {brief(self.encoded.names[place])}"
+            for index in range(count):
+                where = f"{self.encoded.path}: {brief(self.encoded.names[index])}"
                 try:
-                    content = self.encoded.content(place)
+                    content = self.encoded.content(index)
                     with open_image(content, where) as image:
                         pixels = image.width * image.height
                 except DataError as error:
-                    self.unusable[place] = self._reason(error, place)
+                    self.unusable[index] = self._reason(error, index)
                     continue
                 while queue and (sum(size for _, size, _ in queue) + pixels > IN_FLIGHT or len(queue) > 2 * threads):
                     yield from self._results(queue.popleft(), progress)
-                queue.append((place, pixels, pool.submit(decode, content, where)))
+                queue.append((index, pixels, pool.submit(decode, content, where)))
             for entry in queue:
                 yield from self._results(entry, progress)
 
     def count(self, image: NDArray[np.uint8]) -> None:
-        """Count an image, shape (H, W, 3), among those that are used."""
+        """Add an image in use, shape (H, W, 3), to the digest."""
         arrays.update(self._digest, image)
         self._had_colours |= has_colours(channels_first(image))
 
@@ -79,17 +78,17 @@ class Decoding:
     def _results(
         self, entry: tuple[int, int, Future[NDArray[np.uint8]]], progress: Progress
     ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Yield the one image of an entry of the queue, if it can be decoded."""
-        place, _, future = entry
+        """Yield the image of an entry of the queue, if it can be decoded."""
+        index, _, future = entry
         try:
-            yield place, future.result()
+            yield index, future.result()
         except DataError as error:
-            self.unusable[place] = self._reason(error, place)
-        progress(place + 1)
+            self.unusable[index] = self._reason(error, index)
+        progress(index + 1)
 
-    def _reason(self, error: DataError, place: int) -> str:
-        """Return why an image cannot be used, without the names of the source and of the image."""
-        path, name = self.encoded.path, self.encoded.names[place]
+    def _reason(self, error: DataError, index: int) -> str:
+        """Return the reason why an image cannot be used, without the names of the source and of the image."""
+        path, name = self.encoded.path, self.encoded.names[index]
         text = str(error)
         for prefix in (f"{path}: {brief(name)}: ", f"{path / name}: ", f"{path}: {brief(name)} "):
             text = text.removeprefix(prefix)
@@ -100,18 +99,18 @@ def decode(content: bytes, where: str) -> NDArray[np.uint8]:
     """Return the RGB pixels of an image file, shape (H, W, 3)."""
     with open_image(content, where) as image:
         if image.mode not in EIGHT_BIT_MODES:
-            raise DataError(f"{where}: an image of mode {image.mode}; accepted: 8 bits a channel")
-        # PIL reads 16-bit colour PNG as if it had 8; only the raw mode shows it.
+            raise DataError(f"{where}: an image of mode {image.mode}; accepted: 8 bits per channel")
+        # PIL reads 16-bit colour PNG as 8-bit; only the raw mode shows the difference.
         if any(";16" in str(tile[3]) for tile in image.tile):
-            raise DataError(f"{where}: an image of 16 bits a channel; accepted: 8 bits a channel")
+            raise DataError(f"{where}: an image with 16 bits per channel; accepted: 8 bits per channel")
         ImageOps.exif_transpose(image, in_place=True)
-        # Transparency would cost the palette a warning.
+        # Converting a palette with transparency would raise a warning.
         image.info.pop("transparency", None)
         return _pixels(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:
-    """Copy the pixels of an RGB image, shape (H, W, 3), strip by strip: PIL makes two copies of what it hands over."""
+    """Copy the pixels of an RGB image, shape (H, W, 3), strip by strip, as PIL makes two temporary copies."""
     width, height = image.size
     copied = np.empty((height, width, 3), dtype=np.uint8)
     rows = max(1, STRIP // width)

@@ -1,4 +1,4 @@
-"""Sources of many image files, folders and zip archives, and the lists of CelebA that come with them."""
+"""Sources of many image files, folders and zip archives, and the lists of CelebA."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from gahbench._util.readable import brief
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2")
 )
-#: How deep below a folder its images may lie.
+#: Maximum depth of images below a folder.
 DEPTH = 2
-#: Image files of more bytes than this take long to decode: more than ten seconds on one core.
+#: Sources of more bytes take long to decode: more than ten seconds on a core.
 LONG = 1 << 26
-#: The most bytes of one file: an image of as many pixels as are accepted needs no more.
+#: Maximum number of bytes of a file, enough for the maximum number of pixels.
 LARGEST = 1 << 28
-#: Name of the folder that CelebA's images come in, and of the lists beside it, as published and as CSV.
+#: Name of the folder of CelebA's images, and names of its lists, as published and as CSV.
 CELEBA = "img_align_celeba"
 PARTITION = ("list_eval_partition.txt", "list_eval_partition.csv")
 IDENTITY = ("identity_CelebA.txt", "identity_CelebA.csv")
@@ -42,21 +42,21 @@ class Encoded(ABC):
         if not names:
             raise DataError(
                 f"{path}: no images, up to {DEPTH} folders deep; accepted: {', '.join(sorted(SUFFIXES))} of up to "
-                "8 bits a channel"
+                "8 bits per channel"
             )
         self.path = path
         self.names = names
 
     @abstractmethod
-    def content(self, place: int) -> bytes:
+    def content(self, index: int) -> bytes:
         """Return the bytes of a file."""
 
     @abstractmethod
     def stamp(self) -> list[Any]:
-        """Return facts that change when a file does, as plain JSON."""
+        """Return values that change if a file changes, as plain JSON."""
 
     def key(self, settings: Any) -> list[Any]:
-        """Return what decides how the files are decoded, as plain JSON."""
+        """Return the key of the decoded files in the cache, as plain JSON."""
         return [str(self.path.resolve()), self.stamp(), settings]
 
     def size(self) -> int:
@@ -69,19 +69,19 @@ class Encoded(ABC):
         return self.size() > LONG
 
     def text(self, name: str) -> str | None:
-        """Return a text file of that name beside the images, or between the path and them; ``None`` if none is."""
+        """Return the content of a text file that belongs to the images; ``None`` if it does not exist."""
         return None
 
     def identity(self) -> NDArray[np.int64] | None:
-        """Return the number of the person on each image, shape (N,), if the source or a list beside it has them."""
-        return self._listed(IDENTITY, None)
+        """Return the number of the person on each image, shape (N,), if the source or a list has it."""
+        return self._load_list(IDENTITY, None)
 
     def partition(self) -> NDArray[np.int64] | None:
-        """Return 0 (training), 1 (validation) or 2 (testing) for each image, shape (N,), where a list says so."""
-        return self._listed(PARTITION, {"0", "1", "2"})
+        """Return 0 (training), 1 (validation) or 2 (testing) for each image, shape (N,), if there is a list."""
+        return self._load_list(PARTITION, {"0", "1", "2"})
 
-    def _listed(self, names: tuple[str, ...], accepted: set[str] | None) -> NDArray[np.int64] | None:
-        """Return the number that a list has for each image."""
+    def _load_list(self, names: tuple[str, ...], accepted: set[str] | None) -> NDArray[np.int64] | None:
+        """Return the number of each image in a list; ``None`` if there is no list."""
         name, text = next(((name, text) for name in names if (text := self.text(name)) is not None), ("", None))
         if text is None:
             return None
@@ -98,7 +98,7 @@ class Encoded(ABC):
             ):
                 kinds = f"one of {', '.join(sorted(accepted))}" if accepted else "a number"
                 raise DataError(
-                    f"{self.path}: {name}, line {number}: '{brief(line)}'; accepted: an image's name and {kinds}"
+                    f"{self.path}: {name}, line {number}: '{brief(line)}'; accepted: the name of an image and {kinds}"
                 )
             values[fields[0]] = int(fields[1])
         try:
@@ -109,29 +109,29 @@ class Encoded(ABC):
             ) from error
 
     def named(self, reasons: Mapping[int, str]) -> dict[str, str]:
-        """Return why files cannot be used, by their names, given by their places."""
-        return {brief(self.names[place]): why for place, why in sorted(reasons.items())}
+        """Convert reasons by index to reasons by name."""
+        return {brief(self.names[index]): reason for index, reason in sorted(reasons.items())}
 
 
 class Folder(Encoded):
-    """The images of a folder, sorted: its own, then those of its folders, up to two deep."""
+    """The images of a folder, sorted: first its files, then the files of its folders, up to two deep."""
 
     def __init__(self, path: Path, below: str | None = None) -> None:
         self._stats = {name: (status.st_size, status.st_mtime_ns) for name, status in _walk(path, "", DEPTH)}
         super().__init__(path, _images_among(list(self._stats), None if path.name == below else below))
 
-    def content(self, place: int) -> bytes:
-        return _read(self.path / self.names[place])
+    def content(self, index: int) -> bytes:
+        return _read(self.path / self.names[index])
 
     def stamp(self) -> list[Any]:
-        """Return names, sizes and times of change."""
+        """Return names, sizes and modification times."""
         return [[name, *self._stats[name]] for name in self.names]
 
     def size(self) -> int:
         return sum(self._stats[name][0] for name in self.names)
 
     def text(self, name: str) -> str | None:
-        """Return a text file of that name, which may lie beside the folder where that is CelebA's of the images."""
+        """Return the content of a text file in the folder, or in the parents of CelebA's folder of images."""
         text_file = next((self.path / file for file in self._stats if PurePosixPath(file).name == name), None)
         folder = self.path.resolve()
         while text_file is None and folder.name == CELEBA:
@@ -141,27 +141,27 @@ class Folder(Encoded):
 
 
 class Zip(Encoded):
-    """The images of a zip archive, as those of the folder that it would unpack to; nothing is unpacked."""
+    """The images of a zip archive, in the order of a folder; the archive is not unpacked."""
 
     def __init__(self, path: Path, below: str | None = None) -> None:
         try:
             self._archive = zipfile.ZipFile(path)
         except Exception as error:
-            # Damaged archives make it raise all kinds.
+            # Damaged archives may raise any exception.
             raise DataError(f"{path}: cannot be read as a zip archive: {brief(error)}") from error
         entries = [entry for entry in self._archive.infolist() if not (entry.filename and entry.is_dir())]
         for entry in entries:
             _check_entry(path, entry)
         files = (entry.filename for entry in entries)
-        # As a folder is walked: the files of a folder before those of the folders in it.
+        # Same order as for folders: the files of a folder come before the files of its folders.
         self._files = sorted((file for file in files if _is_near(PurePosixPath(file))), key=_walking_order)
         super().__init__(path, _images_among(self._files, below))
 
-    def content(self, place: int) -> bytes:
-        return self._read(self.names[place])
+    def content(self, index: int) -> bytes:
+        return self._read(self.names[index])
 
     def stamp(self) -> list[Any]:
-        """Return size and time of change of the archive, and the names in use."""
+        """Return size and modification time of the archive, and the names in use."""
         return [stamp_of(self.path), self.names]
 
     def text(self, name: str) -> str | None:
@@ -176,7 +176,7 @@ class Zip(Encoded):
 
 
 def stamp_of(file: Path) -> list[Any]:
-    """Return size and time of change of one file."""
+    """Return size and modification time of a file."""
     status = file.stat()
     return [status.st_size, status.st_mtime_ns]
 
@@ -189,13 +189,13 @@ def _read(file: Path) -> bytes:
 
 
 def _images_among(files: list[str], below: str | None) -> list[str]:
-    """Return the images among files, all or only those somewhere below a folder of that name."""
+    """Return the images among files; with ``below``, only images in a folder of this name."""
     images = [name for name in files if PurePosixPath(name).suffix.lower() in SUFFIXES]
     return [name for name in images if below is None or below in PurePosixPath(name).parts[:-1]]
 
 
 def _walk(folder: Path, prefix: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield names and states of the files of a folder, sorted, hidden ones left out, then those of its folders."""
+    """Yield sorted names and status of the files of a folder, except hidden files, then of the files of its folders."""
     try:
         with os.scandir(folder / prefix) as scan:
             children = sorted((child for child in scan if not child.name.startswith(".")), key=lambda entry: entry.name)
@@ -203,8 +203,8 @@ def _walk(folder: Path, prefix: str, depth: int) -> Iterator[tuple[str, os.stat_
             if child.is_file():
                 yield prefix + child.name, child.stat()
             elif not child.is_dir() and PurePosixPath(child.name).suffix.lower() in SUFFIXES:
-                # Without it the others would be another dataset.
-                raise DataError(f"{child.path}: has the name of an image, and is no file; accepted: regular files")
+                # Skipping it would silently change the dataset.
+                raise DataError(f"{child.path}: named like an image, but not a file; accepted: regular files")
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read: {brief(error)}") from error
     if depth:
@@ -215,7 +215,7 @@ def _walk(folder: Path, prefix: str, depth: int) -> Iterator[tuple[str, os.stat_
 
 def _walking_order(file: str) -> list[tuple[bool, str]]:
     parts = file.split("/")
-    return [(place < len(parts) - 1, part) for place, part in enumerate(parts)]
+    return [(index < len(parts) - 1, part) for index, part in enumerate(parts)]
 
 
 def _is_near(file: PurePosixPath) -> bool:
@@ -231,20 +231,20 @@ def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
         "is encrypted": entry.flag_bits & 1,
         "is too large for an image": entry.file_size > LARGEST,
     }
-    for fault, is_so in faults.items():
-        if is_so:
+    for fault, is_present in faults.items():
+        if is_present:
             raise DataError(
                 f"{path}: its entry '{brief(entry.filename)}' {fault}; accepted: plain files within the archive"
             )
 
 
 def missing_celeba(path: Path) -> DataError:
-    """Return the error for a path where CelebA is not."""
+    """Return the error for a path without CelebA."""
     return DataError(
-        f"{path}: no CelebA there; expected, as torchvision has it,\n"
+        f"{path}: no CelebA there; expected torchvision's layout,\n"
         f"  celeba/{CELEBA}/000001.jpg ... 202599.jpg\n"
         f"  celeba/{PARTITION[0]} (optional: the published splits)\n"
-        f"  celeba/{IDENTITY[0]} (optional: the persons on the images)\n"
-        f"or, as Kaggle has it, {CELEBA}/{CELEBA}/*.jpg with {PARTITION[1]}. "
+        f"  celeba/{IDENTITY[0]} (optional: the people on the images)\n"
+        f"or Kaggle's layout, {CELEBA}/{CELEBA}/*.jpg with {PARTITION[1]}. "
         f"CelebA is {CELEBA_LICENCE} and is not downloaded for you: {CELEBA_HOME}"
     )

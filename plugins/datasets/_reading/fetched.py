@@ -1,4 +1,4 @@
-"""Faces that scikit-image embeds or scikit-learn fetches, each with its origin and licence."""
+"""Faces embedded in scikit-image or fetched by scikit-learn, with their origin and licence."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .arrays import Arrays
 from .encoded import CELEBA_HOME, CELEBA_LICENCE, Folder
 from .preprocess import Window
 
-#: How many of the rows of scikit-image's sample are faces; the others are not.
+#: Number of faces in scikit-image's sample, which come before other images.
 EMBEDDED_FACES = 100
-#: How many images Labeled Faces in the Wild holds; fewer mean that it was not unpacked to the end.
+#: Number of images of Labeled Faces in the Wild; fewer images mean that unpacking was interrupted.
 LFW_IMAGES = 13_233
-#: The window of the 250x250 images that scikit-learn takes for the face.
+#: Window of the face in the 250x250 images, as in scikit-learn.
 LFW_WINDOW = Window(70, 195, 78, 172)
 
 LFW_LICENCE = (
@@ -43,9 +43,9 @@ CARDS = {
 class Download(NamedTuple):
     """A download of scikit-learn."""
 
-    what: str
+    description: str
     address: str
-    place: str
+    path: str
     by_hand: str
 
 
@@ -54,7 +54,7 @@ DOWNLOADS = {
         "Labeled Faces in the Wild, 230 MB",
         "https://ndownloader.figshare.com/files/5976015",
         "lfw_home/lfw_funneled",
-        "the folder that the archive unpacks to",
+        "the unpacked folder of the archive",
     ),
     "olivetti": Download(
         "the Olivetti faces, 4 MB",
@@ -66,26 +66,24 @@ DOWNLOADS = {
 
 
 class LabeledFaces(Folder):
-    """Labeled Faces in the Wild as scikit-learn unpacks it, shuffled; a folder's name is the person's."""
+    """Labeled Faces in the Wild as unpacked by scikit-learn, shuffled; folders are named after people."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         if len(self.names) != LFW_IMAGES:
-            raise DataError(
-                f"{path}: {len(self.names)} images, of {LFW_IMAGES}; remove the folder, and it is fetched again"
-            )
-        # In the order of names, people at the end of the alphabet alone would be for testing.
+            raise DataError(f"{path}: {len(self.names)} of {LFW_IMAGES} images; remove the folder to fetch it again")
+        # Without a shuffle, only people at the end of the alphabet would be for testing.
         order = torch.randperm(len(self.names), generator=generator("data", "lfw"))
-        self.names = [self.names[place] for place in order.tolist()]
+        self.names = [self.names[index] for index in order.tolist()]
 
     def identity(self) -> NDArray[np.int64]:
-        """Return the number of each person, by name."""
+        """Return the number of the person on each image, in the order of names."""
         people = [PurePosixPath(name).parent.name for name in self.names]
         return np.unique(people, return_inverse=True)[1].astype(np.int64)
 
 
 def embedded() -> NDArray[Any]:
-    """Read the faces from scikit-image's own folder; its loader would need pooch and may download."""
+    """Read the faces from scikit-image's folder, as its loader needs pooch and may download."""
     faces: NDArray[Any] = np.load(skimage_file("lfw_subset.npy"), allow_pickle=False)
     return faces[:EMBEDDED_FACES]
 
@@ -96,42 +94,40 @@ def skimage_file(name: str) -> Path:
     folder = Path(spec.origin).parent if spec and spec.origin else Path("skimage")
     file = folder / "data" / name
     if not file.is_file():
-        raise DataError(
-            f"{file}: not where scikit-image 0.23 to 0.26 has its images; install such a version, or give a 'path'"
-        )
+        raise DataError(f"{file}: does not exist; install scikit-image 0.23 to 0.26, which has it, or give a 'path'")
     return file
 
 
 def labeled_faces() -> LabeledFaces:
-    """Return Labeled Faces in the Wild from scikit-learn's folder, fetched by it if it is not there."""
+    """Return Labeled Faces in the Wild from scikit-learn's folder, fetched by scikit-learn if necessary."""
     datasets = _scikit_learn("lfw")
-    folder = Path(datasets.get_data_home()) / DOWNLOADS["lfw"].place
+    folder = Path(datasets.get_data_home()) / DOWNLOADS["lfw"].path
     if not folder.is_dir():
-        # Asking for people with many images alone keeps it from decoding all of them, which is done here.
+        # A high minimum number of faces keeps scikit-learn from decoding all images, which is done here.
         _fetch("lfw", lambda: datasets.fetch_lfw_people(min_faces_per_person=500))
     return LabeledFaces(folder)
 
 
 def olivetti() -> Arrays:
-    """Return the 400 Olivetti faces, 64x64, ten of each person in a row, fetched by scikit-learn if need be."""
+    """Return the 400 Olivetti faces, 64x64, ten consecutive images per person, fetched by scikit-learn if necessary."""
     datasets = _scikit_learn("olivetti")
     bunch = _fetch("olivetti", datasets.fetch_olivetti_faces)
     return Arrays(np.asarray(bunch.images), np.asarray(bunch.target, dtype=np.int64))
 
 
 def missing(source: str) -> tuple[str, ...]:
-    """Return what scikit-learn has to fetch for a source, in words; nothing is fetched."""
+    """Return descriptions of the downloads that a source still needs."""
     datasets = _scikit_learn(source)
     home = Path(datasets.get_data_home())
     if source == "lfw":
-        here = (home / DOWNLOADS["lfw"].place).is_dir()
+        exists = (home / DOWNLOADS["lfw"].path).is_dir()
     else:
         try:
             datasets.fetch_olivetti_faces(download_if_missing=False)
-            here = True
+            exists = True
         except OSError:
-            here = False
-    return () if here else (f"{DOWNLOADS[source].what}, fetched by scikit-learn into {home}",)
+            exists = False
+    return () if exists else (f"{DOWNLOADS[source].description}, fetched by scikit-learn into {home}",)
 
 
 def _scikit_learn(source: str) -> Any:
@@ -149,8 +145,8 @@ def _fetch(source: str, fetch: Any) -> Any:
         return fetch()
     except (OSError, RuntimeError, ValueError) as error:
         card, download = CARDS[source], DOWNLOADS[source]
-        place = Path(_scikit_learn(source).get_data_home()) / download.place
+        path = Path(_scikit_learn(source).get_data_home()) / download.path
         raise DataError(
-            f"source={source} cannot be fetched by scikit-learn: {error}; it is at {download.address}; by hand: put "
-            f"{download.by_hand} at {place}; {card.origin}; {card.licence}"
+            f"source={source} cannot be fetched by scikit-learn: {error}; its address is {download.address}; by hand: "
+            f"put {download.by_hand} at {path}; {card.origin}; {card.licence}"
         ) from error

@@ -1,4 +1,4 @@
-"""Images from files, ready to be read by the row."""
+"""Preprocessed images from files."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from .preprocess import Preprocessing, grey_levels, has_colours
 
 OnError = Literal["raise", "skip"]
 
-#: Name in the cache.
+#: Kind of the entries in the cache.
 KIND = "images"
 ARRAY_SUFFIXES = (".npz", ".npy", ".pt")
 ACCEPTED = "accepted: a folder of images, or a file .zip, .parquet, .npz, .npy or .pt"
-#: How many files an error or a note names.
+#: Maximum number of files that an error or a note names.
 SHOWN = 12
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Source(Sized):
-    """Base of what was read of a source: SHA-256 of the pixels as files hold them, and why some files are unusable."""
+    """Base of images of a source, with the SHA-256 of the pixels in files, and reasons why files are unusable."""
 
     digest: str
     had_colours: bool = False
@@ -46,46 +46,46 @@ class Source(Sized):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Return how many images can be used."""
+        """Return the number of usable images."""
 
     def check_usable(self, dataset: Dataset, on_error: OnError, where: str) -> None:
-        """Raise ``DataError`` if images cannot be used and are not to be skipped, or none can."""
+        """Raise ``DataError`` if unusable images are not to be skipped, or all images are unusable."""
         if not self.unusable or (on_error == "skip" and len(self)):
             return
         spec = spec_of(dataset)
         example = f", as in {spec[:-1]},on_error=skip]" if spec and spec.endswith("]") else ""
         advice = f"; on_error=skip leaves them out{example}" if len(self) else ""
-        raise DataError(f"{where}: {self._described()}{advice}")
+        raise DataError(f"{where}: {self._describe_unusable()}{advice}")
 
     def unusable_notes(self) -> tuple[str, ...]:
-        """Return the note of a dataset that leaves out images."""
-        return (f"{self._described()}; they are left out (on_error=skip)",) if self.unusable else ()
+        """Return a note on the images that are left out."""
+        return (f"{self._describe_unusable()}; they are left out (on_error=skip)",) if self.unusable else ()
 
-    def _described(self) -> str:
+    def _describe_unusable(self) -> str:
         return describe(self.unusable, len(self) + len(self.unusable))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Images(Source):
-    """All images of a source, preprocessed to one size: (N, C, H, W), uint8 or floating point, maybe on the disk."""
+    """All images of a source, preprocessed to a common size: (N, C, H, W), uint8 or floating point."""
 
     stored: NDArray[Any]
-    #: Gives small copies in which to look for near repeats, shape (N, P), float32.
+    #: Returns small copies for the search for near duplicates, shape (N, P), float32.
     pooled: Callable[[], Tensor]
-    #: The person on each image, and whether it is for training (0), validation (1) or testing (2), where known.
+    #: Number of the person on each image, and its split: training (0), validation (1) or testing (2), if known.
     identity: NDArray[np.int64] | None = None
     partition: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.stored)
 
-    def rows(self, places: NDArray[np.int64]) -> Tensor:
-        """Return the images at these places, float32 in [0, 1]; no others are read."""
-        return grey_levels(self.stored[places])
+    def rows(self, indices: NDArray[np.int64]) -> Tensor:
+        """Read the images of these indices, float32 in [0, 1]."""
+        return grey_levels(self.stored[indices])
 
 
 def describe(unusable: Mapping[str, str], total: int) -> str:
-    """Return how many of all images cannot be used, the first of their names, and why."""
+    """Return the number of unusable images, the first of their names, and the reasons."""
     by_reason: dict[str, list[str]] = {}
     for name, reason in list(unusable.items())[:SHOWN]:
         by_reason.setdefault(reason, []).append(name)
@@ -95,7 +95,7 @@ def describe(unusable: Mapping[str, str], total: int) -> str:
 
 
 def source_path(path: str) -> Path:
-    """Return the path of images as a user gave it, with ``~`` for the home folder."""
+    """Expand ``~`` in the user's path of images."""
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
@@ -119,7 +119,7 @@ def open_encoded(path: Path, below: str | None = None) -> Encoded | None:
 
         return Parquet(path)
     if path.suffix.lower() not in ARRAY_SUFFIXES:
-        raise DataError(f"{path}: not a file of images that is known; {ACCEPTED}")
+        raise DataError(f"{path}: not a known type of file; {ACCEPTED}")
     return None
 
 
@@ -127,10 +127,10 @@ def from_array(
     array: NDArray[Any], preprocessing: Preprocessing, where: str, identity: NDArray[np.int64] | None = None
 ) -> Images:
     """Preprocess the images of an array: (N, H, W), (N, H, W, C) or (N, C, H, W), uint8 or floating point in 0-1."""
-    images = arrays.checked(array, where)
+    images = arrays.check(array, where)
     digest = hashlib.sha256()
     arrays.update(digest, array)
-    parts = arrays.parts(len(images), images.shape[1:])
+    parts = arrays.split_images(len(images), images.shape[1:])
     stored = preprocessing(images[parts[0]], where)
     if np.may_share_memory(stored, images):
         stored = preprocessing(images, where)
@@ -147,16 +147,16 @@ def from_array(
 
 
 def from_encoded(encoded: Encoded, preprocessing: Preprocessing) -> Images:
-    """Decode and preprocess image files, or take them from the cache if that was done before."""
-    make = functools.partial(_decode_all, encoded, preprocessing)
-    folder, facts = cached(KIND, encoded.key(preprocessing.description), make)
+    """Decode and preprocess image files, or load the result from the cache."""
+    build = functools.partial(_decode_all, encoded, preprocessing)
+    folder, facts = cached(KIND, encoded.key(preprocessing.description), build)
     try:
         stored = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
         pooled = np.load(folder / "pooled.npy", mmap_mode="r", allow_pickle=False)
     except (OSError, EOFError, ValueError) as error:
         raise damaged(folder, error) from error
     unusable: dict[int, str] = dict(facts["unusable"])
-    kept = np.array([place for place in range(len(encoded.names)) if place not in unusable])
+    kept = np.array([index for index in range(len(encoded.names)) if index not in unusable])
     people, partition = encoded.identity(), encoded.partition()
     return Images(
         stored=stored[: len(kept)],
@@ -170,12 +170,12 @@ def from_encoded(encoded: Encoded, preprocessing: Preprocessing) -> Images:
 
 
 def _decode_all(encoded: Encoded, preprocessing: Preprocessing, folder: Path) -> dict[str, Any]:
-    """Decode every file into ``images.npy`` and ``pooled.npy``; return the digest of the pixels, and unusable files."""
+    """Decode every file into ``images.npy`` and ``pooled.npy``, and return the facts of the decoding."""
     decoding, total = Decoding(encoded), len(encoded.names)
     stored: np.memmap[Any, np.dtype[Any]] | None = None
     end = 0
     sizes: dict[tuple[int, ...], list[int]] = {}
-    for places, batch in _batches(decoding):
+    for indices, batch in _batches(decoding):
         channels_first = batch.transpose(0, 3, 1, 2)
         try:
             images = preprocessing(channels_first, "")
@@ -183,15 +183,15 @@ def _decode_all(encoded: Encoded, preprocessing: Preprocessing, folder: Path) ->
         except DataError as error:
             size = preprocessing.size
             is_small = size is not None and size > min(batch.shape[1:3])
-            why = f"smaller than {size}x{size} pixels (size={size})" if is_small else str(error).removeprefix(": ")
-            decoding.unusable |= dict.fromkeys(places, why)
+            reason = f"smaller than {size}x{size} pixels (size={size})" if is_small else str(error).removeprefix(": ")
+            decoding.unusable |= dict.fromkeys(indices, reason)
             continue
-        sizes.setdefault(images.shape[2:], []).extend(places)
+        sizes.setdefault(images.shape[2:], []).extend(indices)
         if stored is None:
-            new = functools.partial(np.lib.format.open_memmap, mode="w+")
-            stored = new(folder / "images.npy", dtype=np.uint8, shape=(total, *images.shape[1:]))
-            pooled = new(folder / "pooled.npy", dtype=np.float32, shape=(total, small.shape[1]))
-        # Images of another size are refused below, all at once.
+            create = functools.partial(np.lib.format.open_memmap, mode="w+")
+            stored = create(folder / "images.npy", dtype=np.uint8, shape=(total, *images.shape[1:]))
+            pooled = create(folder / "pooled.npy", dtype=np.float32, shape=(total, small.shape[1]))
+        # Several sizes raise an error below, which names all of them.
         if images.shape[1:] == stored.shape[1:]:
             for image in batch:
                 decoding.count(image)
@@ -202,33 +202,33 @@ def _decode_all(encoded: Encoded, preprocessing: Preprocessing, folder: Path) ->
         raise DataError(_unequal(encoded, sizes) + (f"; and {describe(named, total)}" if named else ""))
     if stored is None:
         raise DataError(f"{encoded.path}: {describe(named, total)}")
-    # Before the folder gets its name: after a power cut a folder of that name is complete.
+    # Flush before the folder is renamed, so that it is complete after a power failure.
     stored.flush()
     pooled.flush()
     return decoding.facts()
 
 
 def _batches(decoding: Decoding) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
-    """Yield the places of images of one size that follow each other, and their pixels, (N, H, W, 3)."""
+    """Yield the indices of consecutive images of the same size, and their pixels, (N, H, W, 3)."""
     batch: list[NDArray[np.uint8]] = []
-    places: list[int] = []
-    for place, image in decoding:
-        if batch and (image.shape != batch[0].shape or len(arrays.parts(len(batch) + 1, image.shape)) > 1):
-            yield places, np.stack(batch)
-            batch, places = [], []
+    indices: list[int] = []
+    for index, image in decoding:
+        if batch and (image.shape != batch[0].shape or len(arrays.split_images(len(batch) + 1, image.shape)) > 1):
+            yield indices, np.stack(batch)
+            batch, indices = [], []
         batch.append(image)
-        places.append(place)
+        indices.append(index)
     if batch:
-        yield places, np.stack(batch)
+        yield indices, np.stack(batch)
 
 
 def _unequal(encoded: Encoded, sizes: dict[tuple[int, ...], list[int]]) -> str:
     frequent = sorted(sizes.items(), key=lambda item: -len(item[1]))[:SHOWN]
     counts = [
-        f"{height}x{width} ({len(places)}, such as {brief(encoded.names[places[0]])})"
-        for (height, width), places in frequent
+        f"{height}x{width} ({len(indices)}, such as {brief(encoded.names[indices[0]])})"
+        for (height, width), indices in frequent
     ]
     return (
-        f"{encoded.path}: images of {len(sizes)} sizes, {', '.join(counts)}; give a size to all (with on_error=skip "
-        f"smaller ones are left out), or take images as they are with whole[path={encoded.path}]"
+        f"{encoded.path}: images of {len(sizes)} sizes, {', '.join(counts)}; set a 'size' (with on_error=skip "
+        f"smaller images are left out), or use whole photographs with whole[path={encoded.path}]"
     )

@@ -1,4 +1,4 @@
-"""The image files within a Parquet table."""
+"""Image files in a Parquet table."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from gahbench._util.readable import brief
 
 from .encoded import LARGEST, Encoded, stamp_of
 
-#: Rows that are read at a time.
+#: Number of rows that are read at a time.
 ROWS = 16
-#: The most rows of a table.
+#: Maximum number of rows of a table.
 MAX_ROWS = 1 << 22
 
 
@@ -30,35 +30,35 @@ class Parquet(Encoded):
             self._table = pyarrow.parquet.ParquetFile(path)
             schema, rows = self._table.schema_arrow, self._table.metadata.num_rows
         except Exception as error:
-            # Damaged tables make it raise all kinds.
+            # Damaged tables may raise any exception.
             raise DataError(f"{path}: cannot be read as a Parquet table: {brief(error)}") from error
-        found = sorted((field.name for field in schema if _holds_images(field.type)), key=lambda name: name != "image")
-        if not found:
+        columns = sorted((field.name for field in schema if _has_images(field.type)), key=lambda name: name != "image")
+        if not columns:
             raise DataError(
-                f"{path}: no column of images; it holds {', '.join(map(brief, schema.names)) or 'none'}; "
+                f"{path}: no column of images; its columns: {', '.join(map(brief, schema.names)) or 'none'}; "
                 "accepted: a column of bytes, or of structures with a field 'bytes'"
             )
         if rows > MAX_ROWS:
-            raise DataError(f"{path}: it states {rows:,} rows; accepted: up to {MAX_ROWS:,}")
-        self._column = found[0]
+            raise DataError(f"{path}: it declares {rows:,} rows; accepted: up to {MAX_ROWS:,}")
+        self._column = columns[0]
         self._people = next((name for name in ("identity", "celeb_id") if name in schema.names), None)
         self._next = 0
         self._rows: Iterator[bytes | None] = self._read()
         super().__init__(path, [f"row {row}" for row in range(rows)])
 
-    def content(self, place: int) -> bytes:
-        content = self._row(place)
+    def content(self, index: int) -> bytes:
+        content = self._row(index)
         if content is None:
-            raise DataError(f"{self.path}: row {place} holds no bytes; accepted: images within the table")
+            raise DataError(f"{self.path}: row {index} has no bytes; accepted: images within the table")
         if len(content) > LARGEST:
-            raise DataError(f"{self.path}: row {place} has {len(content):,} bytes; accepted: up to {LARGEST:,}")
+            raise DataError(f"{self.path}: row {index} has {len(content):,} bytes; accepted: up to {LARGEST:,}")
         return content
 
     def stamp(self) -> list[Any]:
         return stamp_of(self.path)
 
     def identity(self) -> NDArray[np.int64] | None:
-        """Return the person on each image, if there is such a column."""
+        """Return the number of the person on each image, if the table has such a column."""
         if self._people is None:
             return None
         try:
@@ -81,7 +81,7 @@ class Parquet(Encoded):
         return content
 
     def _read(self) -> Iterator[bytes | None]:
-        """Read the rows one after the other, a few at a time: groups of rows may be larger than the memory."""
+        """Yield the rows, reading a few at a time, as groups of rows may exceed the memory."""
         for batch in self._table.iter_batches(batch_size=ROWS, columns=[self._column], use_threads=False):
             column = batch.column(0)
             content = column.field("bytes") if pyarrow.types.is_struct(column.type) else column
@@ -89,8 +89,8 @@ class Parquet(Encoded):
                 yield value.as_py()
 
 
-def _holds_images(kind: pyarrow.DataType) -> bool:
+def _has_images(kind: pyarrow.DataType) -> bool:
     if pyarrow.types.is_struct(kind):
-        place = kind.get_field_index("bytes")
-        return place >= 0 and _holds_images(kind.field(place).type)
+        index = kind.get_field_index("bytes")
+        return index >= 0 and _has_images(kind.field(index).type)
     return bool(pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind))

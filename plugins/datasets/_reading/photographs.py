@@ -1,4 +1,4 @@
-"""Whole photographs of different sizes, ready to be cut into patches."""
+"""Whole photographs of different sizes, and patches of them."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from .decode import Decoding
 from .encoded import Encoded
 from .fetched import skimage_file
 from .files import OnError, Source, describe, open_encoded, source_path
-from .preprocess import POOLED, Colour, channels_first, has_colours, in_colour
+from .preprocess import POOLED, Colour, channels_first, convert_colour, has_colours
 
-#: Name in the cache.
+#: Kind of the entries in the cache.
 KIND = "photographs"
-#: Name of the file of all pixels.
+#: Name of the file of the pixels.
 PIXELS = "pixels.bin"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Photographs(Source):
-    """Photographs, pixel after pixel in one array, so that patches of many of them are gathered at once."""
+    """Photographs, concatenated in a single array of pixels for fast gathering of patches."""
 
     pixels: NDArray[np.uint8]
     shapes: Tensor
@@ -48,15 +48,15 @@ class Photographs(Source):
         return len(self.names)
 
     def at_least(self, side: int) -> Photographs:
-        """Return the photographs whose sides have at least so many pixels; all others become unusable."""
-        large = self.shapes.amin(1) >= side
-        places = large.nonzero().flatten()
-        small = [name for name, is_large in zip(self.names, large.tolist(), strict=True) if not is_large]
+        """Return the photographs whose sides have at least ``side`` pixels; smaller photographs become unusable."""
+        is_large = self.shapes.amin(1) >= side
+        indices = is_large.nonzero().flatten()
+        small = [name for name, large in zip(self.names, is_large.tolist(), strict=True) if not large]
         return replace(
             self,
-            shapes=self.shapes[places],
-            starts=self.starts[places],
-            names=tuple(self.names[place] for place in places.tolist()),
+            shapes=self.shapes[indices],
+            starts=self.starts[indices],
+            names=tuple(self.names[index] for index in indices.tolist()),
             unusable={**self.unusable, **dict.fromkeys(small, f"smaller than {side}x{side} pixels (size={side})")},
         )
 
@@ -66,31 +66,31 @@ class Photographs(Source):
         return [self.pixels[start : start + area] for start, area in zip(self.starts.tolist(), areas, strict=True)]
 
     def pooled(self) -> Tensor:
-        """Return small grey copies in which to look for likeness, shape (N, P), float32, of a part of the pixels."""
+        """Return small grey copies for comparing photographs, shape (N, P), float32, from a subset of the pixels."""
         small_copies = []
         for (height, width), pixels in zip(self.shapes.tolist(), self.flat_pixels(), strict=True):
             image = pixels.reshape(height, width, -1)
-            some = image[:: max(1, height // (4 * POOLED)), :: max(1, width // (4 * POOLED))]
-            grey = torch.from_numpy(some.astype(np.float32).mean(2))
+            subset = image[:: max(1, height // (4 * POOLED)), :: max(1, width // (4 * POOLED))]
+            grey = torch.from_numpy(subset.astype(np.float32).mean(2))
             small_copies.append(functional.adaptive_avg_pool2d(grey[None], POOLED).flatten())
         return torch.stack(small_copies)
 
-    def patches(self, which: Tensor, rows: Tensor, columns: Tensor, size: int) -> Tensor:
-        """Return patches, shape (K, C, size, size), float32 in [0, 1]."""
-        widths = self.shapes[which, 1]
-        corners = self.starts[which] + rows * widths + columns
+    def patches(self, photographs: Tensor, rows: Tensor, columns: Tensor, size: int) -> Tensor:
+        """Return patches, shape (K, C, size, size), float32 in [0, 1], given photographs and corners, shape (K,)."""
+        widths = self.shapes[photographs, 1]
+        corners = self.starts[photographs] + rows * widths + columns
         steps = torch.arange(size)
-        places = corners[:, None, None] + steps[:, None] * widths[:, None, None] + steps
-        gathered = torch.from_numpy(self.pixels[places.numpy()])
+        indices = corners[:, None, None] + steps[:, None] * widths[:, None, None] + steps
+        gathered = torch.from_numpy(self.pixels[indices.numpy()])
         return gathered.permute(0, 3, 1, 2).float() / 255
 
 
 class PhotographSet(Dataset):
-    """Base of datasets of photographs of any size: of files, or embedded in scikit-image."""
+    """Base of datasets of photographs of any size, from files or embedded in scikit-image."""
 
-    #: The least side that is accepted, in pixels.
+    #: Minimum side of a photograph, in pixels.
     smallest_side = 1
-    #: How errors name the embedded photographs.
+    #: Name of the embedded photographs in errors.
     embedded_name: str
 
     def __init__(self, path: str | None, colour: Colour, on_error: OnError) -> None:
@@ -101,10 +101,10 @@ class PhotographSet(Dataset):
     @property
     @abstractmethod
     def _embedded(self) -> Sequence[str]:
-        """Names of the files of scikit-image that are read where no path is given."""
+        """Names of the files of scikit-image that are read if no path is given."""
 
     def missing(self) -> tuple[str, ...]:
-        """Return the photographs that take long to decode and are not in the cache yet, in words."""
+        """Return a description of the photographs if they take long to decode and are not in the cache."""
         encoded = None if self.path is None else open_encoded(source_path(self.path))
         if encoded is None or not encoded.is_long or cached_facts(KIND, encoded.key(self.colour)) is not None:
             return ()
@@ -127,17 +127,17 @@ class PhotographSet(Dataset):
             for name in self._embedded:
                 with Image.open(skimage_file(name)) as image:
                     named[name] = np.asarray(image)
-            photographs = joined(named, self.colour, self._where)
+            photographs = join(named, self.colour, self._where)
         photographs = photographs.at_least(self.smallest_side)
         photographs.check_usable(self, "raise" if self.path is None else self.on_error, self._where)
         return photographs
 
 
 def read_photographs(path: Path, colour: Colour) -> Photographs:
-    """Read the photographs of a folder, archive, table or array file; image files are decoded once, into the cache."""
+    """Read the photographs of a folder, archive, table or array file; decoded image files are cached."""
     encoded = open_encoded(path)
     if encoded is None:
-        return joined(arrays.read_named(path), colour, str(path))
+        return join(arrays.read_named(path), colour, str(path))
     folder, facts = cached(KIND, encoded.key(colour), functools.partial(_decode_all, encoded, colour))
     shapes = torch.tensor(facts["shapes"])
     channels = 3 if colour == "rgb" else 1
@@ -151,38 +151,38 @@ def read_photographs(path: Path, colour: Colour) -> Photographs:
         pixels=pixels,
         shapes=shapes,
         starts=_starts(shapes),
-        names=tuple(name for place, name in enumerate(encoded.names) if place not in unusable),
+        names=tuple(name for index, name in enumerate(encoded.names) if index not in unusable),
         digest=facts["digest"],
         had_colours=facts["colours"],
         unusable=encoded.named(unusable),
     )
 
 
-def joined(named: dict[str, NDArray[Any]], colour: Colour, where: str) -> Photographs:
-    """Join photographs of shape (H, W) or (H, W, 3), uint8."""
+def join(named: dict[str, NDArray[Any]], colour: Colour, where: str) -> Photographs:
+    """Concatenate named photographs of shape (H, W) or (H, W, C), uint8."""
     accepted = "(H, W) or (H, W, C) with C 1 or 3, uint8"
     if not named:
         raise DataError(f"{where}: no photographs; accepted: arrays {accepted}")
     for name, photograph in named.items():
-        of = f"{where}: {brief(name)}"
+        source = f"{where}: {brief(name)}"
         if (
             photograph.dtype != np.uint8
             or photograph.ndim not in (2, 3)
             or photograph.shape[2:] not in ((), (1,), (3,))
         ):
             raise DataError(
-                f"{of} of shape {photograph.shape} and type {photograph.dtype}; accepted: photographs {accepted}"
+                f"{source} of shape {photograph.shape} and type {photograph.dtype}; accepted: photographs {accepted}"
             )
-        check_pixels(photograph.shape[0], photograph.shape[1], of)
+        check_pixels(photograph.shape[0], photograph.shape[1], source)
     shapes = torch.tensor([photograph.shape[:2] for photograph in named.values()])
     pixels = np.empty((int(shapes.prod(1).sum()), 3 if colour == "rgb" else 1), dtype=np.uint8)
     digest, start, had_colours = hashlib.sha256(), 0, False
     for name, photograph in named.items():
         had_colours |= has_colours(channels_first(photograph))
         arrays.update(digest, photograph)
-        own = _pixels(photograph, colour, f"{where}: {brief(name)}")
-        pixels[start : start + len(own)] = own
-        start += len(own)
+        flat = _pixels(photograph, colour, f"{where}: {brief(name)}")
+        pixels[start : start + len(flat)] = flat
+        start += len(flat)
     return Photographs(
         pixels=pixels,
         shapes=shapes,
@@ -194,25 +194,25 @@ def joined(named: dict[str, NDArray[Any]], colour: Colour, where: str) -> Photog
 
 
 def _starts(shapes: Tensor) -> Tensor:
-    """Return where the pixels of each photograph begin, given height and width of all, shape (N, 2)."""
+    """Return the index of the first pixel of each photograph, given heights and widths, shape (N, 2)."""
     areas = shapes.prod(1)
     return areas.cumsum(0) - areas
 
 
 def _pixels(photograph: NDArray[np.uint8], colour: Colour, where: str) -> NDArray[np.uint8]:
-    """Return the pixels of one photograph row by row, shape (H * W, C)."""
-    mixed = in_colour(channels_first(photograph), colour, where)[0]
+    """Return the pixels of a photograph, row by row, shape (H * W, C)."""
+    mixed = convert_colour(channels_first(photograph), colour, where)[0]
     return np.ascontiguousarray(mixed.transpose(1, 2, 0)).reshape(-1, len(mixed))
 
 
 def _decode_all(encoded: Encoded, colour: Colour, folder: Path) -> dict[str, Any]:
-    """Decode every file into one of all pixels, and return their sizes and the digest of the pixels."""
+    """Decode all files into a file of pixels, and return the facts of the decoding and the sizes."""
     decoding, shapes = Decoding(encoded), list[tuple[int, ...]]()
     with (folder / PIXELS).open("wb") as file:
-        for place, photograph in decoding:
+        for index, photograph in decoding:
             decoding.count(photograph)
             shapes.append(photograph.shape[:2])
-            file.write(_pixels(photograph, colour, f"{encoded.path}: {brief(encoded.names[place])}").data)
+            file.write(_pixels(photograph, colour, f"{encoded.path}: {brief(encoded.names[index])}").data)
     if not shapes:
         raise DataError(f"{encoded.path}: {describe(encoded.named(decoding.unusable), len(encoded.names))}")
     return {**decoding.facts(), "shapes": shapes}

@@ -1,4 +1,4 @@
-"""Images as a benchmark sees them: cropped, resized, grey or in colour."""
+"""Preprocessing of images: cropping, resizing and mixing of channels."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from gahbench import DataError
 
 Colour = Literal["mean", "luma", "rgb"]
 
-#: A size of at least this share of the smaller side is cropped, not resized.
+#: If the size is at least this fraction of the smaller side, images are cropped and not resized.
 CROP_ONLY = 0.9
-#: Side of the images that near repeats are looked for in.
+#: Side of the pooled images in the search for near duplicates.
 POOLED = 20
-#: Pixels that are in floating point at a time, where images are not to stay so.
+#: Maximum number of pixels of temporary arrays in floating point.
 STRIP = 1 << 21
-#: ITU-R 601-2, as in JPEG.
+#: Weights of R, G and B by ITU-R 601-2, as in JPEG.
 LUMA = (0.299, 0.587, 0.114)
 
 
@@ -35,8 +35,7 @@ class Window(NamedTuple):
     right: int
 
 
-#: For sources of CelebA's height and width, whole (Kadkhodaie 2024) or halved: the window of the faces, and the size
-#: to give it by default.
+#: Window of the faces and default size for images of CelebA's height and width (Kadkhodaie 2024), or of half of these.
 PRESETS: dict[tuple[int, int], tuple[Window, int]] = {
     (218, 178): (Window(29, 189, 9, 169), 80),
     (109, 89): (Window(14, 94, 4, 84), 80),
@@ -53,37 +52,35 @@ class Preprocessing:
 
     @property
     def description(self) -> dict[str, Any]:
-        """The settings that decide the outcome, as plain JSON."""
+        """The settings, as plain JSON."""
         return asdict(self)
 
     def __call__(self, images: NDArray[Any], where: str) -> NDArray[Any]:
-        """Preprocess images."""
-        images, size = self._windowed(images, where)
+        """Preprocess images (N, C, H, W)."""
+        images, size = self._crop_window(images, where)
         height, width = images.shape[2:]
         side = min(height, width)
         if size is not None and size > side:
-            raise DataError(f"{where}: images of {height}x{width} pixels; size={size}, accepted is {side} at most")
-        crops = size is None or size >= CROP_ONLY * side
+            raise DataError(f"{where}: images of {height}x{width} pixels; size={size}; accepted: at most {side}")
+        is_crop = size is None or size >= CROP_ONLY * side
         if size is not None:
-            kept = size if crops else side
+            kept = size if is_crop else side
             top, left = (height - kept) // 2, (width - kept) // 2
             images = images[:, :, top : top + kept, left : left + kept]
-        if crops:
-            return in_colour(images, self.colour, where)
-        together = len(images) if images[0].size <= STRIP else 1
-        levels = (
-            _levels(images[first : first + together], self.colour, where) for first in range(0, len(images), together)
-        )
+        if is_crop:
+            return convert_colour(images, self.colour, where)
+        batch = len(images) if images[0].size <= STRIP else 1
+        levels = (_levels(images[first : first + batch], self.colour, where) for first in range(0, len(images), batch))
         parts = [functional.interpolate(level, size, mode="bicubic", antialias=True).clamp(0, 1) for level in levels]
         resized = torch.cat(parts)
-        return _rounded(resized) if images.dtype == np.uint8 else resized.numpy()
+        return _round(resized) if images.dtype == np.uint8 else resized.numpy()
 
     def pooled(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the mean of the channels pooled to 20x20 pixels, shape (N, 400), whatever size and colour are."""
-        small: Tensor = functional.adaptive_avg_pool2d(_levels(self._windowed(images, "")[0], "mean", ""), POOLED)
+        """Return the mean of the channels pooled to 20x20 pixels, shape (N, 400), for any size and colour."""
+        small: Tensor = functional.adaptive_avg_pool2d(_levels(self._crop_window(images, "")[0], "mean", ""), POOLED)
         return small.flatten(1).numpy()
 
-    def _windowed(self, images: NDArray[Any], where: str) -> tuple[NDArray[Any], int | None]:
+    def _crop_window(self, images: NDArray[Any], where: str) -> tuple[NDArray[Any], int | None]:
         height, width = images.shape[2:]
         window, size = PRESETS.get((height, width), (None, None))
         if self.window is not None:
@@ -97,39 +94,39 @@ class Preprocessing:
 
 
 def grey_levels(images: NDArray[Any]) -> Tensor:
-    """Return pixels as float32 in [0, 1]; 8-bit ones are divided by 255."""
+    """Return pixels as float32 in [0, 1]; 8-bit pixels are divided by 255."""
     levels = torch.from_numpy(images.astype(np.float32))
     return levels.div_(255) if images.dtype == np.uint8 else levels
 
 
-def in_colour(images: NDArray[Any], colour: Colour, where: str) -> NDArray[Any]:
-    """Return images (N, C, H, W) with the channels that a colour asks for; 8-bit ones are rounded to 8 bits again."""
+def convert_colour(images: NDArray[Any], colour: Colour, where: str) -> NDArray[Any]:
+    """Return images (N, C, H, W) with the channels of a colour; 8-bit images are rounded to 8 bits again."""
     if images.shape[1] == (3 if colour == "rgb" else 1):
-        return images  # Not a copy: a large file stays on the disk.
+        return images  # Without a copy, a memory-mapped file is not read.
     if images.dtype != np.uint8:
         return _levels(images, colour, where).numpy()
-    return _by_rows(images, colour, where, np.uint8, _rounded)
+    return _by_rows(images, colour, where, np.uint8, _round)
 
 
 def channels_first(image: NDArray[Any]) -> NDArray[Any]:
-    """Return one image, shape (H, W) or (H, W, C), as images, shape (1, C, H, W)."""
+    """Return an image, shape (H, W) or (H, W, C), as images, shape (1, C, H, W)."""
     return np.atleast_3d(image).transpose(2, 0, 1)[None]
 
 
 def has_colours(images: NDArray[Any]) -> bool:
-    """Whether some images (N, C, H, W) have three channels that differ."""
+    """Return whether any of the images (N, C, H, W) has three different channels."""
     return images.shape[1] == 3 and bool((images[:, :1] != images[:, 1:]).any())
 
 
 def colour_notes(colour: Colour, had_colours: bool) -> tuple[str, ...]:
-    """Return what to say where images were turned to grey by the default."""
+    """Return a note if colour images were converted to grey by default."""
     if colour != "mean" or not had_colours:
         return ()
-    return ("its images are in colour, and are turned to grey (colour=mean); colour=rgb keeps their colours",)
+    return ("colour images are converted to grey (colour=mean); colour=rgb keeps their colours",)
 
 
 def _levels(images: NDArray[Any], colour: Colour, where: str) -> Tensor:
-    """Return images with the channels that a colour asks for, as float32 in [0, 1]."""
+    """Return images with the channels of a colour, as float32 in [0, 1]."""
     return torch.from_numpy(_by_rows(images, colour, where, np.float32, Tensor.numpy))
 
 
@@ -140,16 +137,16 @@ def _by_rows(
     dtype: type[np.generic],
     finish: Callable[[Tensor], NDArray[Any]],
 ) -> NDArray[Any]:
-    """Mix the channels of a few rows at a time, so that a large image is never in floating point with all of them."""
+    """Mix the channels of a few rows at a time, so that a large image is never in floating point with all channels."""
     count, _, height, width = images.shape
     mixed = np.empty((count, 3 if colour == "rgb" else 1, height, width), dtype=dtype)
     rows = max(1, STRIP // (count * width))
     for top in range(0, height, rows):
-        mixed[:, :, top : top + rows] = finish(_mixed(images[:, :, top : top + rows], colour, where))
+        mixed[:, :, top : top + rows] = finish(_mix(images[:, :, top : top + rows], colour, where))
     return mixed
 
 
-def _mixed(images: NDArray[Any], colour: Colour, where: str) -> Tensor:
+def _mix(images: NDArray[Any], colour: Colour, where: str) -> Tensor:
     levels = grey_levels(images)
     if colour == "rgb":
         if levels.shape[1] != 3:
@@ -160,6 +157,6 @@ def _mixed(images: NDArray[Any], colour: Colour, where: str) -> Tensor:
     return levels.mean(1, keepdim=True)
 
 
-def _rounded(levels: Tensor) -> NDArray[np.uint8]:
-    """Return 8-bit pixels, of which :func:`grey_levels` makes floating point again."""
+def _round(levels: Tensor) -> NDArray[np.uint8]:
+    """Return 8-bit pixels of grey levels, the inverse of :func:`grey_levels`."""
     return (levels * 255).round().to(torch.uint8).numpy()

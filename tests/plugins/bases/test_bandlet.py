@@ -236,7 +236,7 @@ def test_a_threshold_of_0_chooses_nothing_and_a_negative_one_is_refused():
 def test_what_is_worked_on_at_once_makes_no_difference(monkeypatch):
     batch = regular(count=3).double()
     whole = Bandlet().adapt(batch, 0.03)
-    monkeypatch.setattr(quadtree, "TOGETHER", 3000)
+    monkeypatch.setattr(quadtree, "BATCH_VALUES", 3000)
     assert all(Bandlet().adapt(batch, 0.03).geometry(i) == whole.geometry(i) for i in range(3))
 
 

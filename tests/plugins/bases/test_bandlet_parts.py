@@ -121,7 +121,7 @@ def test_squares_cover_what_they_can_once():
     expected[:20, 10:] = 1
     expected[:4, 10:14] = 0
     assert torch.equal(covered.reshape(21, 30), expected)
-    assert large.places.tolist() == [[0, 18], [8, 10], [8, 18]]
+    assert large.corners.tolist() == [[0, 18], [8, 10], [8, 18]]
     for square, quarters in zip(large.samples, large.quarters, strict=True):
         assert sorted(small.samples[quarters].flatten().tolist()) == sorted(square.tolist())
 

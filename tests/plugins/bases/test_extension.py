@@ -10,7 +10,7 @@ from random_images import uniform as images
 
 import gahbench
 from gahbench_plugins.bases import curvelet
-from gahbench_plugins.bases._extension import laid_out, mirrored
+from gahbench_plugins.bases._extension import extend, lay_out
 from gahbench_plugins.bases.curvelet import Curvelet
 from gahbench_plugins.bases.wavelet import Wavelet
 
@@ -142,9 +142,9 @@ def test_it_is_the_wavelet_transform_of_the_half_sample_symmetric_extension(size
 
 def test_images_are_continued_back_and_forth():
     row = torch.arange(3.0)[None]
-    assert mirrored(row, (1, 8)).tolist() == [[0, 1, 2, 2, 1, 0, 0, 1]]
-    assert mirrored(row.mT, (5, 1)).flatten().tolist() == [0, 1, 2, 2, 1]
-    assert laid_out(torch.arange(1, 6), (1, 3)).tolist() == [[[1, 2, 3]], [[4, 5, 0]]]
+    assert extend(row, (1, 8)).tolist() == [[0, 1, 2, 2, 1, 0, 0, 1]]
+    assert extend(row.mT, (5, 1)).flatten().tolist() == [0, 1, 2, 2, 1]
+    assert lay_out(torch.arange(1, 6), (1, 3)).tolist() == [[[1, 2, 3]], [[4, 5, 0]]]
 
 
 @pytest.mark.parametrize(
@@ -162,5 +162,5 @@ def test_what_images_are_continued_to(levels, size, to):
 def test_filters_of_extended_images_are_refused():
     basis = Wavelet("sym4")
     basis.check_filters((1, 18, 24))
-    with pytest.raises(ValueError, match="not continue, such as 352x512, not for 321x481"):
+    with pytest.raises(ValueError, match="images of 321x481 are extended.*such as 352x512"):
         basis.check_filters((1, 321, 481))

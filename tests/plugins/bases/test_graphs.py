@@ -16,7 +16,7 @@ from gahbench.contracts.truth import Truth
 from gahbench.evaluation import directional
 from gahbench.jacobian import DenseMaps, FunctionMaps
 from gahbench_plugins.bases import _graph as tikhonov
-from gahbench_plugins.bases._graph import lowest_first, strength, tikhonov_filters
+from gahbench_plugins.bases._graph import laplacian_spectrum, solve_strength, tikhonov_filters
 from gahbench_plugins.bases.dct import DCT
 from gahbench_plugins.bases.graph_laplacian import GraphLaplacian, graph_laplacian
 from gahbench_plugins.bases.iso_local import IsoLocal, local_variance
@@ -92,7 +92,7 @@ def test_on_a_flat_image_it_is_the_grid_whose_eigenvectors_are_the_dct(shape):
     values = weight * (along[0][:, None] + along[1]).flatten()
     atoms = DCT().synthesis(torch.eye(height * width).double().reshape(-1, 1, *shape)).flatten(1)
     torch.testing.assert_close(atoms @ laplacian, values[:, None] * atoms, atol=1e-12, rtol=0)
-    vectors, found = lowest_first(laplacian)
+    vectors, found = laplacian_spectrum(laplacian)
     torch.testing.assert_close(found, values.sort().values, atol=1e-12, rtol=0)
     torch.testing.assert_close(vectors.T @ laplacian @ vectors, torch.diag(values.sort().values), atol=1e-12, rtol=0)
 
@@ -271,7 +271,7 @@ def test_the_strength_has_the_trace_that_was_asked_for(size, share, largest, see
     values = largest * draw.sort().values
     values[:, 0] = 0
     trace = 1 + share * (size - 1)
-    mu = strength(values, torch.tensor([trace], dtype=torch.float64))
+    mu = solve_strength(values, torch.tensor([trace], dtype=torch.float64))
     assert (1 / (1 + mu[:, None] * values)).sum().item() == pytest.approx(trace, abs=1e-6)
 
 

@@ -8,7 +8,7 @@ from random_images import uniform as random
 
 from gahbench._util.errors import BasisError, DataError
 from gahbench.contracts.truth import TrainingData
-from gahbench_plugins.bases._matrices import Matrices, completed, octaves
+from gahbench_plugins.bases._matrices import Matrices, complete, octaves
 from gahbench_plugins.bases.dct import DCT
 from gahbench_plugins.bases.pca import PCA
 from gahbench_plugins.datasets.c_alpha import CAlpha
@@ -51,7 +51,7 @@ def test_bands_are_octaves_of_the_root_of_the_index():
 @pytest.mark.parametrize("count", [1, 5, 11, 12])
 def test_completed_starts_with_the_given_vectors(dtype, accuracy, count):
     vectors = turns(2, 12)[..., :count].to(dtype)
-    found = completed(vectors)
+    found = complete(vectors)
     torch.testing.assert_close(found[..., :count], vectors.double(), atol=accuracy, rtol=0)
     torch.testing.assert_close(found.mT @ found, torch.eye(12).double().expand(2, 12, 12), atol=1e-13, rtol=0)
 

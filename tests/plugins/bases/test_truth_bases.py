@@ -141,7 +141,7 @@ def test_they_are_for_oracles_on_families_that_know_the_truth(name, monkeypatch)
         (None, "that names its 'dataset'"),
         (paper, "CAlpha does not"),
         (discs, "Discs does not"),
-        (Announced(), "returned none, though"),
+        (Announced(), "returned None, although"),
     ):
         with pytest.raises(BasisError, match=says):
             basis.adapt_to(Truth(images, dataset), 0.1)

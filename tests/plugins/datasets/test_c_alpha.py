@@ -49,7 +49,7 @@ def test_exact_contours_are_as_regular_as_designed(alpha):
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 4.0])
 def test_exact_backgrounds_are_as_regular_as_designed(alpha):
-    fields = torch.cat(CAlpha(alpha, 128)._backgrounds(torch.Generator().manual_seed(0), 128)).double()
+    fields = torch.cat(CAlpha(alpha, 128)._draw_backgrounds(torch.Generator().manual_seed(0), 128)).double()
     for directed in (fields, fields.mT):
         found, error = regularity(directed, int(alpha) + 2, [6, 8, 12, 16])
         assert error < 0.02
@@ -58,7 +58,7 @@ def test_exact_backgrounds_are_as_regular_as_designed(alpha):
 
 def test_exact_backgrounds_have_the_covariance_of_the_amplitude():
     dataset = CAlpha(2.0, 8)
-    first, second = dataset._backgrounds(torch.Generator().manual_seed(0), 20000)
+    first, second = dataset._draw_backgrounds(torch.Generator().manual_seed(0), 20000)
     amplitude = _background_amplitude(8, 2.0, None)
     kernel = torch.fft.irfft2(amplitude.square().to(torch.complex128), s=(16, 16))
     assert kernel[0, 0].item() == pytest.approx(FIELD_STD**2)
@@ -92,7 +92,7 @@ def test_line_masks_are_monotone_and_average_the_contour():
     assert masks.max() <= 1
     assert (masks.diff(dim=1) >= -1e-5).all()
     # The covered rows of a column are what is below the mean height of the contour there.
-    heights = dataset._contours(torch.Generator().manual_seed(0), 256, 2 * 8 * 32)[:, : 8 * 32 + 1]
+    heights = dataset._draw_functions(torch.Generator().manual_seed(0), 256, 2 * 8 * 32)[:, : 8 * 32 + 1]
     heights = 32 * (0.5 + LINE_STD * heights)
     middles = ((heights[:, 1:] + heights[:, :-1]) / 2).clamp(0, 32).reshape(256, 32, 8).mean(2)
     torch.testing.assert_close(masks.sum(1), 32 - middles, atol=1e-3, rtol=0)
@@ -136,7 +136,7 @@ def test_training_images_alone_are_made_on_a_gpu(monkeypatch):
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
 def test_exact_contour_amplitude_falls_as_alpha_plus_a_half(alpha):
-    contours = CAlpha(alpha)._contours(torch.Generator().manual_seed(0), 2000, 256).double()
+    contours = CAlpha(alpha)._draw_functions(torch.Generator().manual_seed(0), 2000, 256).double()
     # The variance of one point: a relative error of sqrt(2 / n) = 3 %.
     assert contours[:, 7].square().mean().item() == pytest.approx(1, abs=0.13)
     amplitude = torch.fft.rfft(contours).abs().square().mean(0).sqrt()[1:33].numpy()
@@ -146,7 +146,7 @@ def test_exact_contour_amplitude_falls_as_alpha_plus_a_half(alpha):
 def paper_backgrounds(noise, alpha, limits):
     """Images of one region alone."""
     shape = (len(noise) // 2, *noise.shape[1:])
-    return [c_alpha_published.images(torch.full(shape, share), noise, alpha, limits) for share in (1.0, 0.0)]
+    return [c_alpha_published.build_images(torch.full(shape, share), noise, alpha, limits) for share in (1.0, 0.0)]
 
 
 def test_paper_regions_are_rescaled_to_their_ranges():
@@ -228,8 +228,8 @@ def test_images_are_those_of_the_published_procedure(size, alpha, background_alp
     contours = 2 * torch.rand(count, size, generator=generator) - 1
     noise = 2 * torch.rand(2 * count, size, size, generator=generator) - 1
     limits = torch.rand(3, count, 1, 1, generator=generator)
-    masks = c_alpha_published.masks(contours, alpha)
-    images = c_alpha_published.images(masks, noise, background_alpha, limits)
+    masks = c_alpha_published.build_masks(contours, alpha)
+    images = c_alpha_published.build_images(masks, noise, background_alpha, limits)
     bright = set()
     for index in range(count):
         bottom, top, coin = limits[:, index, 0, 0].double().tolist()
@@ -245,7 +245,7 @@ def test_images_are_those_of_the_published_procedure(size, alpha, background_alp
 def test_a_contour_that_leaves_the_image_stays_at_its_border():
     noise = torch.full((2, 16), 0.9)
     noise[1] *= -1
-    below, above = c_alpha_published.masks(noise, 2.0)
+    below, above = c_alpha_published.build_masks(noise, 2.0)
     assert (below == 0).all()
     assert (above == 1).all()
 
@@ -254,15 +254,15 @@ def test_a_dataset_draws_contours_then_backgrounds_then_limits():
     dataset = CAlpha(2.0, 16, "paper", background_alpha=3.0)
     images = dataset.draw(torch.Generator().manual_seed(5), 7)
     generator = torch.Generator().manual_seed(5)
-    masks = c_alpha_published.masks(2 * torch.rand(7, 16, generator=generator) - 1, 2.0)
+    masks = c_alpha_published.build_masks(2 * torch.rand(7, 16, generator=generator) - 1, 2.0)
     noise = 2 * torch.rand(14, 16, 16, generator=generator) - 1
-    expected = c_alpha_published.images(masks, noise, 3.0, torch.rand(3, 7, 1, 1, generator=generator))
+    expected = c_alpha_published.build_images(masks, noise, 3.0, torch.rand(3, 7, 1, 1, generator=generator))
     assert torch.equal(images[:, 0], expected)
 
 
 def test_images_do_not_depend_on_how_many_are_made_together(monkeypatch):
     together = CAlpha(2.0, 20, "paper").images("test", 64)
-    monkeypatch.setattr(c_alpha_published, "TOGETHER", 5)
+    monkeypatch.setattr(c_alpha_published, "BATCH", 5)
     # Batches of other sizes may round differently.
     torch.testing.assert_close(CAlpha(2.0, 20, "paper").images("test", 64), together, atol=1e-6, rtol=0)
 

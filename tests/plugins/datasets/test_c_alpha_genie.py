@@ -54,7 +54,7 @@ def test_the_genie_makes_the_error_that_the_bound_says(parameters):
 @pytest.mark.parametrize(("alpha", "resolved"), [(1.0, 1600), (2.0, 0)])
 def test_the_bound_is_the_error_of_the_filter_by_monte_carlo(alpha, resolved, monkeypatch):
     """Backgrounds as the family draws them, noise, and the filter of one contour: to 1 %."""
-    monkeypatch.setattr("gahbench_plugins.datasets._conditional.SMALL", resolved)
+    monkeypatch.setattr("gahbench_plugins.datasets._conditional.EXACT_PIXELS", resolved)
     dataset, sigma, size = CAlpha(alpha, 24), 0.05, 24
     assert dataset._conditional.is_resolved(sigma) == (resolved > 0)
     (mask,) = dataset._masks("test", 1, 0)
@@ -64,7 +64,7 @@ def test_the_bound_is_the_error_of_the_filter_by_monte_carlo(alpha, resolved, mo
     errors = []
     for block in range(40):
         generator = torch.Generator().manual_seed(block)
-        first, second = (part.double().flatten(1) for part in dataset._backgrounds(generator, 256))
+        first, second = (part.double().flatten(1) for part in dataset._draw_backgrounds(generator, 256))
         clean = mask * first + (1 - mask) * second
         noisy = clean + sigma * torch.randn(clean.shape, generator=generator, dtype=torch.float64)
         errors.append((0.5 + (noisy - 0.5) @ gain - clean).square().mean(1))
@@ -110,7 +110,7 @@ def test_contours_and_backgrounds_are_rough_separately():
 @pytest.mark.parametrize("size", [16, 41])
 def test_answers_depend_on_the_image_alone(size, monkeypatch):
     """Neither on what was asked before, nor on how many are asked for together."""
-    monkeypatch.setattr(c_alpha, "HELD", 2)
+    monkeypatch.setattr(c_alpha, "CACHED", 2)
     sigmas = (0.2, 0.05, 0.2)
     dataset, start = CAlpha(2.0, size, contour="closed"), 62
     together = [dataset.lower_bound("test", 4, sigma, start) for sigma in sigmas]
@@ -160,7 +160,7 @@ CONTOURS = ("line", "closed", "disc")
 def parts(dataset, seed=3, count=2):
     """Masks and backgrounds of a dataset, shape (count, size, size) each."""
     generator = torch.Generator().manual_seed(seed)
-    return dataset.masks(generator, count), *dataset._backgrounds(generator, count)
+    return dataset.masks(generator, count), *dataset._draw_backgrounds(generator, count)
 
 
 def halved(images):
@@ -183,7 +183,7 @@ def test_an_image_is_composed_of_averages_and_is_no_average_itself():
     small, large = (CAlpha(2.0, size, contour="closed", master=64) for size in (16, 32))
     images = small.images("test", 3, 1)
     generator = small.generator_of("test", 0)
-    of_block = small.masks(generator, small.together), *small._backgrounds(generator, small.together)
+    of_block = small.masks(generator, small.together), *small._draw_backgrounds(generator, small.together)
     for place in range(3):
         mask, first, second = (part[1 + place] for part in of_block)
         torch.testing.assert_close(images[place, 0], mask * first + (1 - mask) * second)

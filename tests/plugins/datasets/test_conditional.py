@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gahbench._util.errors import OptimumError
 from gahbench_plugins.datasets import _conditional as conditional
 from gahbench_plugins.datasets._conditional import ConditionalGaussian, Leading, StationaryField
-from gahbench_plugins.datasets._spectral import filtered, filtered_pairs, frequencies, power_law, unit_variance
+from gahbench_plugins.datasets._spectral import filter_noise, filter_pairs, frequencies, power_law, unit_variance
 from gahbench_plugins.datasets.c_alpha import MEAN_STD, CAlpha, _background_amplitude
 
 
@@ -34,7 +34,7 @@ def test_unit_variance(shape, exponent, constant):
     amplitude = unit_variance(power_law(shape, exponent, constant), shape)
     impulse = torch.zeros(1, *shape, dtype=torch.float64)
     impulse[(0,) * (len(shape) + 1)] = 1
-    assert filtered(impulse, amplitude).square().sum().item() == pytest.approx(1)
+    assert filter_noise(impulse, amplitude).square().sum().item() == pytest.approx(1)
 
 
 def test_filtering_is_a_product_in_the_full_fourier_domain():
@@ -43,10 +43,10 @@ def test_filtering_is_a_product_in_the_full_fourier_domain():
     moduli[0, 0] = 1
     amplitude = power_law((8, 8), 1.7, constant=1)
     expected = np.fft.ifft2(np.fft.fft2(white.real.numpy()) * moduli**-1.7).real
-    np.testing.assert_allclose(filtered(white.real, amplitude).numpy(), expected, atol=1e-12)
+    np.testing.assert_allclose(filter_noise(white.real, amplitude).numpy(), expected, atol=1e-12)
     # Of white noise, which is white in the Fourier domain too, a pair of fields is made at once.
     expected = 8 * np.fft.ifft2(white.numpy() * moduli**-1.7)[:, :5, :5]
-    for found, part in zip(filtered_pairs(white, amplitude, 5), (expected.real, expected.imag), strict=True):
+    for found, part in zip(filter_pairs(white, amplitude, 5), (expected.real, expected.imag), strict=True):
         np.testing.assert_allclose(found.numpy(), part, atol=1e-12)
 
 
@@ -56,7 +56,7 @@ def test_pairs_are_independent_fields_of_the_covariance_of_the_amplitude():
     amplitude = power_law((side, side), 1.7, constant=1)
     unit = torch.eye(2 * side**2, dtype=torch.float64).reshape(-1, side, side, 2)
     first, second = (
-        part.flatten(1) for part in filtered_pairs(torch.view_as_complex(unit.contiguous()), amplitude, size)
+        part.flatten(1) for part in filter_pairs(torch.view_as_complex(unit.contiguous()), amplitude, size)
     )
     kernel = torch.fft.irfft2(amplitude.square().to(torch.complex128), s=(side, side))
     places = [(row, column) for row in range(size) for column in range(size)]
@@ -250,7 +250,7 @@ def test_small_bases_are_complete():
 
 @pytest.mark.parametrize("alpha", [2.0, 3.0])
 def test_large_bases_hold_all_that_is_not_faint(alpha, monkeypatch):
-    monkeypatch.setattr(conditional, "SMALL", 0)
+    monkeypatch.setattr(conditional, "EXACT_PIXELS", 0)
     size = 34
     drawn, mask = images_of(alpha, size), mask_of(alpha, size)
     assert not drawn.is_resolved(1 / 255)
@@ -259,14 +259,14 @@ def test_large_bases_hold_all_that_is_not_faint(alpha, monkeypatch):
     exact = torch.linalg.eigvalsh(matrix).flip(0)
     count = len(energies)
     assert count < size**2 // 2
-    assert exact[count] < conditional.FAINTEST
+    assert exact[count] < conditional.MIN_ENERGY
     torch.testing.assert_close(vectors.T @ vectors, torch.eye(count).double())
     # Those which are not faint are eigenvectors.
-    clear = int((exact > conditional.FAINTEST).sum())
+    clear = int((exact > conditional.MIN_ENERGY).sum())
     torch.testing.assert_close(energies[:clear], exact[:clear], rtol=1e-6, atol=0)
     residual = (matrix @ vectors - vectors * energies).norm(dim=0) / energies
     assert residual[:clear].max() < 1e-3
     # Within a subspace no energy is larger than in the whole space (Poincare).
     assert (energies <= exact[:count] * (1 + 1e-9)).all()
-    monkeypatch.setattr(conditional, "SMALL", 1600)
+    monkeypatch.setattr(conditional, "EXACT_PIXELS", 1600)
     assert drawn.basis(mask)[0].shape == vectors.shape

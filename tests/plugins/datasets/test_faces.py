@@ -72,7 +72,7 @@ def test_near_repeats_and_neighbours_of_many_images_are_compared_once(tmp_path, 
     monkeypatch.setattr("gahbench_plugins.datasets.faces.QUICK", 10)
     found = Faces(path)
     expected = found.images("test", 9), found.notes
-    for name in ("without_repeats", "alike_neighbours"):
+    for name in ("without_repeats", "similar_neighbours"):
         monkeypatch.setattr(f"gahbench_plugins.datasets.faces.{name}", lambda *_: pytest.fail("compared again"))
     again = Faces(path)
     assert torch.equal(again.images("test", 9), expected[0])
@@ -165,7 +165,7 @@ def test_lfw_is_fetched_once_cropped_shuffled_and_halved_by_person(scikit_learn)
     assert sorted(people("A") + people("B")) == sorted(train)
     # An archive that was not unpacked to the end is no data set.
     files[0].unlink()
-    with pytest.raises(DataError, match="59 images, of 60; remove the folder"):
+    with pytest.raises(DataError, match="59 of 60 images; remove the folder"):
         Faces(source="lfw").shape  # noqa: B018
 
 
@@ -210,7 +210,7 @@ def test_missing_scikit_learn_and_failed_downloads_are_explained(scikit_learn, m
     for source, address in (("lfw", "http://vis-www.cs.umass.edu/lfw/"), ("olivetti", "AT&T Laboratories Cambridge")):
         with pytest.raises(DataError, match=f"source={source} cannot be fetched by scikit-learn: no route.*{address}"):
             Faces(source=source).shape  # noqa: B018
-        by_hand = re.escape(str(scikit_learn.home / fetched.DOWNLOADS[source].place))
+        by_hand = re.escape(str(scikit_learn.home / fetched.DOWNLOADS[source].path))
         with pytest.raises(
             DataError, match=rf"https://ndownloader\.figshare\.com/files/\d+; by hand: .* at {by_hand};"
         ):

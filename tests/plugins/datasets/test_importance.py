@@ -165,7 +165,7 @@ def test_learning_makes_weights_more_equal():
         weights = torch.from_numpy(law.pdf(points.numpy())) / proposal.log_density(points).exp()
         shares = weights / weights.sum(1, keepdim=True)
         efficiency.append((1 / shares.square().sum(1) / 1024).min().item())
-        proposal = proposal.updated(points, shares)
+        proposal = proposal.update(points, shares)
     assert efficiency[0] < 0.2
     # A Student distribution of the target's covariance would have about 0.9.
     assert efficiency[-1] > 0.75
@@ -176,7 +176,7 @@ def test_components_without_samples_stay():
     points = proposal.means[:, :1].expand(-1, 100, -1) + 0.01 * torch.randn(
         2, 100, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
-    updated = proposal.updated(points, torch.full((2, 100), 0.01).double())
+    updated = proposal.update(points, torch.full((2, 100), 0.01).double())
     assert torch.linalg.eigvalsh(updated.covariances).min() > 0
     torch.testing.assert_close(updated.weights.sum(1), torch.ones(2).double())
     assert (updated.weights > 0).all()

@@ -47,7 +47,7 @@ def test_what_torchvision_has_not_is_said_without_a_download(tmp_path, monkeypat
     monkeypatch.setattr("urllib.request.urlopen", refuse)
     absent = gahbench.create("dataset", "torchvision[CIFAR10]", path=str(tmp_path))
     assert absent.missing() == (f"CIFAR10, downloaded by torchvision into {tmp_path}",)
-    with pytest.raises(gahbench.DataError, match=r"CIFAR10.* is not here; 'gahbench prepare'"):
+    with pytest.raises(gahbench.DataError, match=r"CIFAR10.* is not downloaded; run 'gahbench prepare'"):
         absent.images("train", 1)
     with pytest.raises(
         gahbench.DataError, match=r"cannot be downloaded by torchvision: .*; by hand: put its files into"
@@ -57,7 +57,7 @@ def test_what_torchvision_has_not_is_said_without_a_download(tmp_path, monkeypat
         gahbench.create("dataset", "torchvision[CIFAR11]")
     with pytest.raises(gahbench.DataError, match="ImageNet of torchvision has no images for testing"):
         gahbench.create("dataset", f"torchvision[ImageNet,path={tmp_path}]").missing()
-    with pytest.raises(gahbench.ParameterError, match="name=EuroSAT has no split for training"):
+    with pytest.raises(gahbench.ParameterError, match="name=EuroSAT has no training split"):
         gahbench.create("dataset", "torchvision[EuroSAT]")
 
 
@@ -99,9 +99,9 @@ def test_what_is_wrong_with_a_dataset_of_the_hub_is_said_without_a_download(tmp_
     monkeypatch.setattr(datasets, "load_dataset", refuse)
     absent = gahbench.create("dataset", "hf-dataset[owner/name]")
     assert absent.missing() == ("owner/name, from the Hugging Face hub",)
-    with pytest.raises(gahbench.DataError, match=r"owner/name.* is not here; 'gahbench prepare'"):
+    with pytest.raises(gahbench.DataError, match=r"owner/name.* is not downloaded; run 'gahbench prepare'"):
         absent.images("train", 1)
-    with pytest.raises(gahbench.DataError, match="cannot be had from the Hugging Face hub: no network; by hand"):
+    with pytest.raises(gahbench.DataError, match="cannot be downloaded from the Hugging Face hub: no network; by hand"):
         absent.prepare()
     with pytest.raises(gahbench.ParameterError, match="give a 'name' on the hub, or the 'path'"):
         gahbench.create("dataset", "hf-dataset")

@@ -158,7 +158,7 @@ def test_images_that_need_more_draws_get_them(monkeypatch):
 
 def test_posteriors_that_cannot_be_sampled_are_refused(monkeypatch):
     comb = Comb()
-    with pytest.raises(OptimumError, match=r"sigma=0\.001.* sigma per pixel from a noisy one"):
+    with pytest.raises(OptimumError, match=r"sigma=0\.001.* sigma per pixel from a noisy image"):
         comb.posterior(noisy_images(comb, 2, 1e-3), 1e-3)
     # Images of another family are, where noise does not explain the difference.
     checkers = (torch.arange(8) % 2).float().expand(1, *BUMP.shape)
@@ -167,7 +167,7 @@ def test_posteriors_that_cannot_be_sampled_are_refused(monkeypatch):
     assert BUMP.posterior(checkers, 1.0).mean.isfinite().all()
     for limit in ("WANTED", "REFUSED"):
         monkeypatch.setattr(importance, limit, 1e6)
-    with pytest.raises(OptimumError, match=r"sigma=0\.1.* effective samples of 32768, accepted are at least 1e\+06"):
+    with pytest.raises(OptimumError, match=r"sigma=0\.1.* effective samples of 32768; accepted: at least 1e\+06"):
         BUMP.posterior(noisy_images(BUMP, 2, 0.1), 0.1)
 
 

@@ -16,7 +16,7 @@ from gahbench.registry.registry import Registry
 from gahbench.report.legend import dataset_lines
 from gahbench.report.page.report import html_report
 from gahbench_plugins.datasets._reading.files import describe
-from gahbench_plugins.datasets._reading.splits import alike_neighbours
+from gahbench_plugins.datasets._reading.splits import similar_neighbours
 
 RNG = np.random.default_rng(0)
 
@@ -47,7 +47,7 @@ def folder(tmp_path):
 
 
 UNUSABLE = {
-    "deep.png": "an image of mode I;16; accepted: 8 bits a channel",
+    "deep.png": "an image of mode I;16; accepted: 8 bits per channel",
     "text.png": "cannot be read as an image: not an image of a known format",
     "tiny.png": "smaller than 16x16 pixels (size=16)",
     "truncated.png": "cannot be read as an image: ",
@@ -156,7 +156,7 @@ def test_splits_that_follow_names_are_warned_of_where_neighbours_look_alike(tmp_
 @pytest.mark.parametrize("count", [2, 3, 10, 30, 300, 3000])
 def test_images_in_no_order_have_no_neighbours_that_look_alike(count):
     for seed in range(10):
-        assert alike_neighbours(torch.randn(count, 16, generator=torch.Generator().manual_seed(seed))) is None
+        assert similar_neighbours(torch.randn(count, 16, generator=torch.Generator().manual_seed(seed))) is None
 
 
 def test_near_repeats_that_are_left_out_are_counted(tmp_path):
@@ -164,7 +164,7 @@ def test_near_repeats_that_are_left_out_are_counted(tmp_path):
     np.savez(tmp_path / "i.npz", images=np.concatenate([images, images[:3]]))
     spec = f"images[path={tmp_path}/i.npz"
     (note,) = gahbench.create("dataset", f"{spec}]").notes
-    assert note == "3 of 13 images nearly repeat an earlier one and are left out (near_repeats=drop)"
+    assert note == "3 of 13 images are near duplicates and are left out (near_repeats=drop)"
     assert gahbench.create("dataset", f"{spec},near_repeats=keep]").notes == ()
 
 
@@ -214,7 +214,7 @@ def pictures(request, tmp_path):
     return write
 
 
-SAID = ("its images are in colour, and are turned to grey (colour=mean); colour=rgb keeps their colours",)
+SAID = ("colour images are converted to grey (colour=mean); colour=rgb keeps their colours",)
 
 
 @pytest.mark.parametrize("name", ["images", "faces", "photos", "whole"])
@@ -242,9 +242,9 @@ def test_a_plan_says_it(tmp_path):
         "name: grey\ndatasets: [{whole: {path: mine.npz}}]\nentrants: [identity]\n"
         "scoring: {sigmas: [0.1], images: 2, metrics: [psnr]}\n"
     )
-    with pytest.warns(UserWarning, match=r"grey.yaml: whole\[mine.npz\]: its images are in colour.*colour=rgb keeps"):
+    with pytest.warns(UserWarning, match=r"grey.yaml: whole\[mine.npz\]: colour images are.*colour=rgb keeps"):
         plan_suite(file)
-    with pytest.warns(UserWarning, match="its images are in colour"):
+    with pytest.warns(UserWarning, match="colour images are converted"):
         run(file, tmp_path / "out", engine="inline")
     line = f"I{SAID[0][1:]}."
     assert line in (tmp_path / "out" / "leaderboard.md").read_text().splitlines()

@@ -148,7 +148,7 @@ def test_fingerprint_follows_the_pixels_alone(tmp_path, ten, name):
     ("arrays", "parameters", "says"),
     [
         (ramps(10), {"size": 41}, r"10 of 10 images .* image 0, .*: smaller than 41x41 pixels \(size=41\)"),
-        (ramps(4), {}, "4 photographs, of which 1 for training; accepted: at least 5"),
+        (ramps(4), {}, "4 photographs, 1 of them for training; accepted: at least 5"),
         (ramps(5) / 255, {}, r"own\.npz: image 0 of shape .* accepted: photographs"),
         (ramps(5)[:, 0, :, 0], {}, r"own\.npz: image 0 of shape .* accepted: photographs"),
         (np.zeros((5, 9, 9, 2), np.uint8), {}, r"own\.npz: image 0 of shape .* accepted: photographs"),

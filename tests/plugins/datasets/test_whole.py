@@ -82,9 +82,9 @@ def test_photographs_of_different_sizes_are_one_set(file):
     assert np.array_equal((255 * wide.images("test", 1)[0, 0]).round().numpy(), np.rot90(pixels[0]))
     assert np.array_equal((255 * square.images("test", 2)[1, 0]).round().numpy(), pixels[4])
     assert wide.fingerprint() == whole.fingerprint()
-    with pytest.raises(DataError, match=r"different sizes; give the height and width of 12x16 \(3\), 20x20 \(2\)"):
+    with pytest.raises(DataError, match=r"set 'height' and 'width' to one of 12x16 \(3\), 20x20 \(2\)"):
         whole.images("test", 1)
-    with pytest.raises(DataError, match="none has 16x20"):
+    with pytest.raises(DataError, match="no photograph has 16x20"):
         whole.of_shape((1, 16, 20))
     with pytest.raises(DataError, match="all images have the shape"):
         gahbench.create("dataset", "discs").of_shape((1, 8, 8))

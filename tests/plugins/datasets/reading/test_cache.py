@@ -119,7 +119,7 @@ def test_damage_is_named(folder):
     (kept,) = cache_folder().iterdir()
     content = (kept / "images.npy").read_bytes()
     (kept / "images.npy").write_bytes(content[:-300])
-    with pytest.raises(DataError, match=r"damaged .*remove it, and it is made anew"):
+    with pytest.raises(DataError, match=r"damaged .*remove it, and it is rebuilt"):
         Faces(str(folder)).shape  # noqa: B018
     (kept / "facts.json").write_text(json.dumps({})[:-1])
     with pytest.raises(DataError, match=r"damaged .*remove it"):
@@ -129,7 +129,7 @@ def test_damage_is_named(folder):
 def test_a_cache_that_cannot_be_written_is_named(folder, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GAHBENCH_CACHE", str(tmp_path / "file"))
-    with pytest.raises(DataError, match="set GAHBENCH_CACHE to a folder with room"):
+    with pytest.raises(DataError, match="set GAHBENCH_CACHE to a writable folder"):
         Faces(str(folder)).shape  # noqa: B018
 
 

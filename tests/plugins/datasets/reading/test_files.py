@@ -143,7 +143,7 @@ def test_people_are_read(tmp_path):
     assert read(make_raw_parquet(tmp_path)).identity is None
     for wrong in (people[:5], [1.0] * 6, [people]):
         np.savez(tmp_path / "a.npz", images=PIXELS, identity=wrong)
-        with pytest.raises(DataError, match=r"a\.npz: 'identity' of shape .* accepted: an integer for each image"):
+        with pytest.raises(DataError, match=r"a\.npz: 'identity' of shape .* accepted: an integer per image"):
             read(tmp_path / "a.npz")
 
 
@@ -185,8 +185,8 @@ def png(depth, colours, rows):
 BAD_FILES = {
     "empty": (b"", "cannot be read as an image: not an image of a known format"),
     "truncated png": (encode(PIXELS[0])[:-40], "cannot be read as an image"),
-    "16-bit grey": (encode(PIXELS[0, :, :, 0].astype(np.uint16)), "mode I;16; accepted: 8 bits a channel"),
-    "16-bit colour": (png(16, 2, [bytes(48)] * 8), "16 bits a channel; accepted: 8 bits a channel"),
+    "16-bit grey": (encode(PIXELS[0, :, :, 0].astype(np.uint16)), "mode I;16; accepted: 8 bits per channel"),
+    "16-bit colour": (png(16, 2, [bytes(48)] * 8), "16 bits per channel; accepted: 8 bits per channel"),
     "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", "not an image of a known format"),
 }
 
@@ -230,8 +230,8 @@ def test_mixed_sizes_need_a_size(tmp_path):
     (folder / "bad.png").write_bytes(b"nonsense")
     assert_refused(
         folder,
-        "images of 2 sizes, 12x12 (6, such as b.png), 30x20 (1, such as d/big.png); give a size to all",
-        "or take images as they are with whole[path=",
+        "images of 2 sizes, 12x12 (6, such as b.png), 30x20 (1, such as d/big.png); set a 'size'",
+        "or use whole photographs with whole[path=",
         "and 1 of 8 images cannot be used: bad.png: ",
     )
     assert read(folder, 12).stored.shape == (7, 3, 12, 12)
@@ -296,9 +296,9 @@ def test_damaged_archives_and_tables(tmp_path):
     (tmp_path / "f.parquet").write_bytes(table[:-30])
     assert_refused(tmp_path / "f.parquet", "cannot be read as a Parquet table")
     pq.write_table(pa.table({"label": [1], "text": ["a"]}), tmp_path / "f.parquet")
-    assert_refused(tmp_path / "f.parquet", "no column of images; it holds label, text")
+    assert_refused(tmp_path / "f.parquet", "no column of images; its columns: label, text")
     absent = [{"bytes": encode(PIXELS[0]), "path": None}, {"bytes": None, "path": "elsewhere.png"}]
-    assert_refused(make_parquet(tmp_path, absent), "row 1: holds no bytes")
+    assert_refused(make_parquet(tmp_path, absent), "row 1: has no bytes")
 
 
 def test_few_images_are_decoded_ahead_of_those_that_are_used(tmp_path, monkeypatch):
@@ -344,10 +344,10 @@ def test_a_folder_with_an_image_that_is_none_is_refused(tmp_path):
     os.mkfifo(folder / "notes")
     assert len(open_encoded(folder).names) == 6
     os.mkfifo(folder / "a" / "y.png")
-    assert_refused(folder, "a/y.png: has the name of an image, and is no file")
+    assert_refused(folder, "a/y.png: named like an image, but not a file")
     (folder / "a" / "y.png").unlink()
     (folder / "a" / "y.png").symlink_to("gone")
-    assert_refused(folder, "a/y.png: has the name of an image, and is no file")
+    assert_refused(folder, "a/y.png: named like an image, but not a file")
 
 
 def test_tables_are_read_a_few_rows_at_a_time(tmp_path, monkeypatch):
@@ -357,7 +357,7 @@ def test_tables_are_read_a_few_rows_at_a_time(tmp_path, monkeypatch):
     assert [table.content(row) for row in range(6)] == contents
     assert [table.content(row) for row in (2, 3)] == contents[2:4]
     monkeypatch.setattr(parquet, "MAX_ROWS", 5)
-    assert_refused(tmp_path / "f.parquet", "it states 6 rows; accepted: up to 5")
+    assert_refused(tmp_path / "f.parquet", "it declares 6 rows; accepted: up to 5")
 
 
 class Opened:
@@ -382,8 +382,8 @@ def test_files_that_hold_pickles_are_refused_and_not_run(tmp_path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ([1, 2], "it holds a list"),
-        ({"faces": torch.zeros(3)}, "no key 'images'; it holds faces"),
+        ([1, 2], "contains a list"),
+        ({"faces": torch.zeros(3)}, "no key 'images'; its keys: faces"),
         (torch.zeros(3, 8, 8, dtype=torch.bfloat16), "BFloat16"),
         (torch.zeros(3, 8, 8, dtype=torch.int32), "int32; accepted"),
         (torch.zeros(3, 8), "(3, 8); accepted"),
