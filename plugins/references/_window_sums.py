@@ -13,7 +13,7 @@ from torch.nn import functional
 from gahbench import Shape, hardware, image_shape
 
 from .._tensors import candidate_indices
-from ..datasets.finite import COUNTS
+from ..datasets.finite import MIN_WEIGHT
 
 Boundary = Literal["zeros", "periodic"]
 
@@ -145,7 +145,7 @@ def composite_jacobian(training: Tensor, image: Tensor, sigma: float, side: int)
     for row, column in itertools.product(range(height - side + 1), range(width - side + 1)):
         inside = (slice(None), slice(row, row + side), slice(column, column + side))
         patch_weights = weights[:, row, column]
-        members = candidate_indices(patch_weights > COUNTS)
+        members = candidate_indices(patch_weights > MIN_WEIGHT)
         patches, patch_weights = training[(members, *inside)].double().flatten(1), patch_weights[members]
         centred = patches - patch_weights @ patches
         pixels = indices[inside].flatten()

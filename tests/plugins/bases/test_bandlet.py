@@ -1,4 +1,4 @@
-"""Bandlets: orthonormal at every size, the best of their dictionary, and never worse than the wavelet underneath."""
+"""Bandlets: orthonormal at every size, optimal in their dictionary, and never worse than their wavelet."""
 
 import itertools
 import math
@@ -31,7 +31,7 @@ def thresholded(coefficients, threshold):
 
 
 def all_partitions(top, left, side, smallest):
-    """Yield all quadtrees, as lists of leaves, each with the number of squares that are asked whether they are cut."""
+    """Yield all quadtrees as lists of leaves, each with the number of squares that may be split."""
     yield [(top, left, side)], int(side > smallest)
     if side > smallest:
         half = side // 2
@@ -42,14 +42,14 @@ def all_partitions(top, left, side, smallest):
 
 @pytest.mark.parametrize("price", [0.0, 0.4])
 @pytest.mark.parametrize("moments", [1, 2])
-def test_nothing_in_the_dictionary_is_better(price, moments):
+def test_the_chosen_geometry_has_minimum_cost_in_the_dictionary(price, moments):
     threshold, directions = 0.1, 8
     picture = ((across(37, 8, 8) - 0.8).sign() + 0.5 * (across(100, 8, 8) + 1.5).sign()).float() / 4
     picture = picture.double() + 0.05 * images(8, 8)
     best = {}
     angles = {}
     for side in (2, 4, 8):
-        # As in the plugin, one direction for each of 8 equal arcs; a square of 2 by 2 has only four.
+        # As in the plugin, there is a direction for each of 8 equal arcs; a 2x2 square has only four.
         count = 4 if side == 2 else directions
         degrees = [180 / count * (number + 0.5) for number in range(count)]
         angles[side] = degrees
@@ -83,7 +83,7 @@ def test_nothing_in_the_dictionary_is_better(price, moments):
     ("size", "sigma", "wavelet"),
     [((64, 64), 0.03, "sym5"), ((20, 36), 0.002, "haar"), ((80, 80), 0.2, "db4"), ((30, 30), 0.03, "haar")],
 )
-def test_oracle_risk_is_never_above_that_of_the_wavelet(size, sigma, wavelet):
+def test_oracle_risk_is_at_most_the_risk_of_the_wavelet(size, sigma, wavelet):
     height, width = size
     batch = torch.cat([regular(80, 6)[..., :height, :width], regular(80, 4, "exact")[..., :height, :width]])
     batch = torch.cat([batch, 0.2 * images(4, 1, *size).float(), (across(30, *size).sign() / 4)[None, None].float()])
@@ -94,7 +94,7 @@ def test_oracle_risk_is_never_above_that_of_the_wavelet(size, sigma, wavelet):
     assert adapted.sum() < plain.sum()
 
 
-def test_oracle_gains_a_decibel_on_regular_images():
+def test_the_oracle_gains_a_decibel_on_regular_images():
     sigma, batch = 8 / 255, regular(count=64)
 
     def psnr(basis):
@@ -105,7 +105,7 @@ def test_oracle_gains_a_decibel_on_regular_images():
 
 
 @pytest.mark.parametrize("construction", ["paper", "exact"])
-def test_chosen_from_noise_it_beats_the_wavelet(construction):
+def test_bandlets_adapted_to_noisy_images_beat_the_wavelet(construction):
     sigma, clean = 0.1, regular(count=64, construction=construction)
     noisy = clean + sigma * images(*clean.shape).float()
 
@@ -116,7 +116,7 @@ def test_chosen_from_noise_it_beats_the_wavelet(construction):
         errors = (adapted.synthesis(coefficients * kept) - clean).square().flatten(1).mean(1)
         return float((-10 * errors.log10()).mean())
 
-    # The wavelet with the best threshold for these very images, bandlets with one that is good everywhere.
+    # The wavelet has the best threshold for these images, and bandlets have the default threshold.
     assert psnr(Bandlet(), 3.5) > max(psnr(Wavelet("db4"), factor) for factor in (3, 3.25, 3.5, 3.75, 4)) + 0.5
 
 
@@ -126,16 +126,16 @@ def apart(first, second):
 
 
 @pytest.mark.parametrize("angle", [30, 45, 64, 120, 135, 151])
-def test_direction_is_that_of_an_edge_in_every_subband(angle):
+def test_directions_follow_an_edge_in_every_subband(angle):
     edge = (across(angle, 64, 64) > 0).double()
     squares = [square for square in Bandlet().geometry(edge[None], 0.05).squares if square.angle is not None]
-    # Away from the borders, where a periodic transform sees a jump; smaller squares have fewer directions.
+    # Near the borders a periodic transform has a jump, and smaller squares have fewer directions.
     finest = [s for s in squares if s.scale == 2 and s.side == 8 and min(s.top, s.left) > 0 and max(s.top, s.left) < 24]
     assert {square.orientation for square in finest} >= {"horizontal", "vertical"}
     assert max(apart(square.angle, angle) for square in finest) < 180 / 16
 
 
-def test_an_edge_is_followed_and_squares_away_from_it_are_not_cut():
+def test_flows_follow_an_edge_and_squares_away_from_it_are_not_split():
     coordinates = across(30, 64, 64)
     edge = torch.sigmoid(4 * coordinates)
     squares = Bandlet(None).geometry(edge[None], 0.02).squares
@@ -150,25 +150,25 @@ def test_an_edge_is_followed_and_squares_away_from_it_are_not_cut():
 
 
 @pytest.mark.parametrize("turn", [lambda x: x.rot90(1, (2, 3)), lambda x: x.flip(3), lambda x: x.flip(2)])
-def test_cost_does_not_change_when_the_image_is_turned(turn):
+def test_rotating_the_image_does_not_change_the_cost(turn):
     threshold = 0.03
     batch = regular(count=4)[..., :32].double()
     basis = Bandlet(None)
     straight = thresholded(basis.adapt(batch, threshold).analysis(batch), threshold)
     turned = thresholded(basis.adapt(turn(batch), threshold).analysis(turn(batch)), threshold)
-    # Up to the steps in which costs are compared.
+    # Costs are rounded to steps.
     assert ((straight - turned).abs() < 16 * threshold**2 / 1024).all()
     assert (straight > 16 * threshold**2).all()
 
 
-def test_where_geometry_is_dear_it_is_the_wavelet():
+def test_with_an_expensive_geometry_bandlets_are_the_wavelet():
     batch = regular(count=3)
     dear = Bandlet("sym5", price=1e6)
     assert torch.equal(dear.adapt(batch, 0.1, noisy=True).analysis(batch), Wavelet("sym5").analysis(batch))
     assert not torch.equal(dear.adapt(batch, 0.1).analysis(batch), Wavelet("sym5").analysis(batch))
 
 
-def test_bands_are_those_of_the_wavelet():
+def test_bands_equal_the_bands_of_the_wavelet():
     batch = regular(count=2)
     adapted = Bandlet("sym5", levels=3).adapt(batch, 0.03)
     labels = adapted.bands((1, 64, 64))
@@ -181,8 +181,8 @@ def test_bands_are_those_of_the_wavelet():
     assert Bandlet(None).bands((3, 7, 9)).unique().tolist() == [1]
 
 
-def test_geometry_says_where_squares_are():
-    # An edge in the lower right quarter alone, which fades towards the quarter's sides.
+def test_the_geometry_locates_squares_in_the_image():
+    # An edge only in the lower right quarter, which fades towards the sides of the quarter.
     window = torch.hann_window(32, periodic=False, dtype=torch.float64)
     picture = torch.zeros(64, 64, dtype=torch.float64)
     picture[32:, 32:] = torch.sigmoid(4 * across(151, 32, 32)) * window[:, None] * window
@@ -194,14 +194,14 @@ def test_geometry_says_where_squares_are():
         assert (top, left, side) == (2 * square.top, 2 * square.left, 2 * square.side)
         assert min(top, left) + side > 32
         assert max(top, left) + side <= 64
-    # A horizontal edge is seen by the subband of horizontal structures alone.
+    # Only the subband of horizontal structures contains a horizontal edge.
     edge = torch.zeros(1, 64, 64)
     edge[:, 21:50] = 1
     seen = {square.orientation for square in Bandlet("haar").geometry(edge, 0.05).squares if square.angle is not None}
     assert seen == {"horizontal"}
 
 
-def test_each_image_and_channel_has_its_own_geometry():
+def test_each_image_and_channel_has_a_separate_geometry():
     batch = torch.cat([regular(count=4), regular(count=4).transpose(2, 3)], dim=1).double()
     basis = Bandlet()
     together = basis.adapt(batch, 0.03)
@@ -214,7 +214,7 @@ def test_each_image_and_channel_has_its_own_geometry():
         torch.testing.assert_close(alone.analysis(one), ours, atol=1e-12, rtol=0)
 
 
-def test_adapted_to_one_image_it_analyses_many():
+def test_bandlets_of_one_image_transform_many_images():
     batch = regular(count=3)
     once = Bandlet().adapt(batch[:1], 0.03)
     copies = Bandlet().adapt(batch[:1].expand(3, 1, 64, 64), 0.03)
@@ -226,22 +226,22 @@ def test_adapted_to_one_image_it_analyses_many():
         once.analysis(batch[:1, :, :, :32])
 
 
-def test_a_threshold_of_0_chooses_nothing_and_a_negative_one_is_refused():
+def test_threshold_0_selects_no_flow_and_negative_thresholds_are_refused():
     adapted = Bandlet().adapt(regular(count=1), 0.0)
     assert all(square.angle is None for square in adapted.geometry().squares)
     with pytest.raises(ValueError, match="threshold=-1"):
         Bandlet().adapt(torch.zeros(1, 1, 16, 16), -1.0)
 
 
-def test_what_is_worked_on_at_once_makes_no_difference(monkeypatch):
+def test_the_batch_size_does_not_change_the_result(monkeypatch):
     batch = regular(count=3).double()
     whole = Bandlet().adapt(batch, 0.03)
     monkeypatch.setattr(quadtree, "BATCH_VALUES", 3000)
     assert all(Bandlet().adapt(batch, 0.03).geometry(i) == whole.geometry(i) for i in range(3))
 
 
-def test_sides_that_can_be_halved_once_only_are_as_good_as_their_neighbours():
-    """At 50 pixels one level of wavelets would leave a quarter of the noise alone."""
+def test_sides_that_can_be_halved_only_once_are_as_good_as_other_sides():
+    """At 50 pixels a single level of wavelets would keep a quarter of the noise."""
     sigma, found = 0.1, []
     for size in (50, 48):
         family = gahbench.create("dataset", f"c-alpha[alpha=2,size={size}]")

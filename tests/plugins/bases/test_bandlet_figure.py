@@ -1,4 +1,4 @@
-"""The drawing of a geometry: every square and every stroke where it belongs."""
+"""Figures of geometries: positions of squares and strokes."""
 
 import math
 
@@ -9,7 +9,7 @@ from gahbench.report.bases import geometry_figure
 from gahbench_plugins.bases._bandlets.frame import Square
 
 
-def test_squares_and_strokes_are_where_they_belong():
+def test_squares_and_strokes_have_the_right_positions():
     squares = (
         Square(band=4, scale=2, orientation="horizontal", top=4, left=0, side=4, angle=30.0),
         Square(band=4, scale=2, orientation="horizontal", top=4, left=4, side=4, angle=None),
@@ -37,7 +37,7 @@ def test_squares_and_strokes_are_where_they_belong():
     assert lines(drawing.axes[2])[1:] == [[], []]
 
 
-def test_pixels_in_colour_are_one_panel():
+def test_colour_pixels_are_a_single_panel():
     square = Square(band=1, scale=1, orientation=None, top=0, left=0, side=8, angle=90.0)
     drawing = geometry_figure(torch.rand(3, 8, 12), [square])
     (ax,) = drawing.axes

@@ -1,4 +1,4 @@
-"""Parts of bandlets: Alpert transforms, directions and flows, which may be fine, bent, priced or given."""
+"""Parts of bandlets: Alpert transforms, directions and flows, fine, curved, priced or fixed."""
 
 import itertools
 import math
@@ -21,12 +21,12 @@ CASES = [
 
 
 def alpert_matrix(size, moments):
-    """Return the transform of every unit vector: its vectors as rows."""
+    """Return the vectors of the transform as rows."""
     return alpert(torch.eye(size, dtype=torch.float64), moments).T
 
 
 @pytest.mark.parametrize(("size", "moments"), CASES)
-def test_alpert_is_orthonormal_and_blind_to_polynomials_of_the_rank(size, moments):
+def test_alpert_is_orthonormal_and_orthogonal_to_polynomials(size, moments):
     matrix = alpert_matrix(size, moments)
     eye = torch.eye(size, dtype=torch.float64)
     torch.testing.assert_close(matrix @ matrix.T, eye, atol=1e-12, rtol=0)
@@ -35,28 +35,28 @@ def test_alpert_is_orthonormal_and_blind_to_polynomials_of_the_rank(size, moment
     powers = torch.stack([ranks**degree for degree in range(moments + 1)], dim=1)
     details = matrix[moments:] @ powers
     assert details.numel() == 0 or details[:, :moments].abs().max() < 1e-11
-    # One power more is seen, where there is room for it.
+    # The next power is not annihilated, if the size suffices.
     assert size <= moments or details[:, moments].abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("size", [2, 4, 16, 64])
-def test_one_moment_is_haar(size):
+def test_alpert_with_one_moment_is_haar(size):
     levels = pywt.wavedec(np.eye(size), "haar", mode="periodization", level=int(math.log2(size)), axis=0)
     products = alpert_matrix(size, 1).numpy() @ np.concatenate(levels).T
-    # The same vectors, up to sign and order.
+    # The vectors agree up to sign and order.
     assert np.allclose(np.sort(np.abs(products), axis=1)[:, -1], 1)
     assert np.allclose((np.abs(products) > 1e-9).sum(axis=0), 1)
 
 
 @pytest.mark.parametrize("moments", [1, 2, 3])
-def test_alpert_vectors_come_from_long_to_short(moments):
+def test_alpert_vectors_are_sorted_from_long_to_short(moments):
     lengths = (alpert_matrix(256, moments).abs() > 1e-9).sum(dim=1)
     assert (lengths.diff() <= 0).all()
     assert lengths[0] == 256
 
 
-def test_alpert_wavelets_of_the_whole_see_one_power_less_each():
-    # Of the four wavelets on the whole row, number j is blind to the powers below 4 + j (Alpert 1993).
+def test_successive_alpert_wavelets_annihilate_one_more_power():
+    # The j-th of the four wavelets on the whole row annihilates the powers below 4 + j (Alpert 1993).
     ranks = torch.linspace(-1, 1, 256, dtype=torch.float64)
     seen = alpert_matrix(256, 4)[4:8] @ torch.stack([ranks**degree for degree in range(8)], dim=1)
     for number in range(4):
@@ -65,7 +65,7 @@ def test_alpert_wavelets_of_the_whole_see_one_power_less_each():
 
 
 def by_angle(side, degrees):
-    """Return the samples of a square by their coordinate across a direction, in either order."""
+    """Return the samples of a square, sorted by their coordinate across a direction."""
     angle = math.radians(degrees)
     rows, columns = np.mgrid[:side, :side].reshape(2, -1)
     across = -math.sin(angle) * columns + math.cos(angle) * -rows
@@ -79,8 +79,8 @@ def canonical(samples):
 
 
 @pytest.mark.parametrize(("side", "count"), [(2, 4), (4, 16), (8, 72)])
-def test_orderings_are_those_of_all_directions(side, count):
-    # An irrational step meets no direction in which samples are tied.
+def test_orderings_contain_every_direction(side, count):
+    # With an irrational step, no direction has ties between samples.
     dense = {by_angle(side, 0.01 + step * math.sqrt(2) / 25) for step in range(3182)}
     ours = [canonical(samples) for samples in orderings(side).samples]
     assert len(ours) == len(set(ours)) == count
@@ -89,7 +89,7 @@ def test_orderings_are_those_of_all_directions(side, count):
 
 @pytest.mark.parametrize("side", [4, 8, 16])
 @pytest.mark.parametrize("most", [None, 1, 8, 12, 32, 500])
-def test_an_ordering_is_that_of_its_angle(side, most):
+def test_an_ordering_belongs_to_its_angle(side, most):
     chosen = orderings(side, most)
     assert len(chosen) <= (most or len(orderings(side)))
     assert list(chosen.angles) == sorted(chosen.angles)
@@ -99,16 +99,16 @@ def test_an_ordering_is_that_of_its_angle(side, most):
 
 
 @pytest.mark.parametrize("most", [8, 31, 32])
-def test_some_orderings_are_equally_spread(most):
+def test_a_limited_number_of_orderings_is_equally_spaced(most):
     angles = 180 * (np.arange(most) + 0.5) / most
-    # Where the middle of an equal arc meets tied samples, either side will do.
+    # If samples are tied in the middle of an arc, both orders are valid.
     expected = {by_angle(16, angle) for angle in angles}
     ours = {canonical(samples) for samples in orderings(16, most).samples}
     assert len(expected ^ ours) <= 2 * sum(abs(angle % 45) < 1e-9 for angle in angles)
     assert len(orderings(16, 1000)) == len(orderings(16)) == 288
 
 
-def test_squares_cover_what_they_can_once():
+def test_squares_cover_usable_samples_once():
     bands = torch.zeros(21, 30, dtype=torch.long)
     bands[:, 10:] = 1
     usable = torch.ones(21, 30, dtype=torch.bool)
@@ -148,7 +148,7 @@ def disc(size):
 
 
 def edge(angle, side, bend=0.0):
-    """Return an edge through the middle that rises at an angle; its ends are ``bend`` samples below a straight one."""
+    """Return an edge through the centre at an angle, whose ends are ``bend`` samples below a straight edge."""
     places = torch.arange(side, dtype=torch.float64) - (side - 1) / 2
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     along = (cos * places - sin * places[:, None]) / (side / 2)
@@ -157,14 +157,14 @@ def edge(angle, side, bend=0.0):
 
 
 @pytest.mark.parametrize("side", [4, 16, 64, 512])
-def test_no_direction_is_more_than_half_a_sample_from_the_next(side):
+def test_directions_are_at_most_half_a_sample_apart(side):
     angles = torch.tensor(Flows(side).angles, dtype=torch.float64)
     assert (angles.diff().max() / 2).deg2rad().tan() * side / 2 <= 0.5
     assert angles[0] + 180 - angles[-1] <= angles.diff().max() + 1e-9
 
 
 @pytest.mark.parametrize(("angle", "bend", "twist"), [(0.3, 0, 0), (1.1, 5, 0), (2.9, -4, 6)])
-def test_an_order_visits_contours_one_after_the_other(angle, bend, twist):
+def test_an_order_follows_one_contour_after_another(angle, bend, twist):
     flows = Flows(16, degree=3)
     chosen = int(angle / math.pi * len(flows.angles))
     order = flows.orders(torch.tensor([chosen, bend, twist]))
@@ -173,7 +173,7 @@ def test_an_order_visits_contours_one_after_the_other(angle, bend, twist):
     y, x = (places.flatten() - 7.5 for places in torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij"))
     u, v = (math.cos(theta) * x - math.sin(theta) * y) / 8, math.sin(theta) * x + math.cos(theta) * y
     contour = v - bend / 2 * u**2 - twist / 2 * u**3
-    # Equal but for rounding, and for what decides between samples on one line.
+    # Equal up to rounding and the term that orders samples on the same line.
     assert contour[order].diff().min() > -1e-5
 
 
@@ -185,12 +185,12 @@ def test_the_search_of_large_squares_finds_the_best_direction_of_an_edge(angle, 
     turned = picture.flatten()[flows.orders(flows.directions())]
     best = min(cost(row) for row in alpert(turned, 1))
     found = fine(moments=1).adapt(picture, THRESHOLD)
-    # Squares may also be cut, where that is better still.
+    # A split may be better still.
     assert cost(found.analysis(picture)) <= best + 100 * THRESHOLD**2 / 1024
 
 
 @pytest.mark.parametrize(("angle", "bend"), [(20, 3.0), (100, -4.0), (0, 5.0)])
-def test_a_quadratic_flow_bends_as_the_edge_does(angle, bend):
+def test_a_quadratic_flow_bends_like_the_edge(angle, bend):
     picture = edge(angle, 32, bend)
     costs = {}
     for flow in ("straight", "quadratic"):
@@ -199,13 +199,13 @@ def test_a_quadratic_flow_bends_as_the_edge_does(angle, bend):
         costs[flow] = cost(adapted.analysis(picture)) + float(adapted.num_parameters()) * THRESHOLD**2
     assert costs["quadratic"] < costs["straight"] - 5 * THRESHOLD**2
     (square,) = adapted.geometry().squares
-    # The same curve is a parabola that opens to the other side, along the direction turned by half a turn.
+    # Along the direction rotated by 180 degrees, the same curve opens to the other side.
     sign = 1 if abs(square.angle - angle) < 90 else -1
     assert sign * square.bend == pytest.approx(bend, abs=1.0)
     assert square.twist == 0
 
 
-def test_what_is_minimised_counts_the_geometry():
+def test_the_minimized_cost_includes_the_geometry():
     picture, sigma = disc(128), 0.03
     plain = cost(Wavelet("haar").analysis(picture), sigma)
     totals = {}
@@ -214,19 +214,19 @@ def test_what_is_minimised_counts_the_geometry():
         numbers = sum(square.angle is not None for square in adapted.geometry().squares)
         assert adapted.num_parameters().tolist() == [numbers]
         totals[price] = (cost(adapted.analysis(picture), sigma), numbers)
-        # In steps of a 1024th for each of 1365 squares.
+        # Costs are rounded to 1/1024 for each of 1365 squares.
         assert totals[price][0] + price * numbers * sigma**2 <= plain + 1365 / 1024 * sigma**2
     errors, counts = zip(*totals.values(), strict=True)
     assert list(errors) == sorted(errors)
     assert list(counts) == sorted(counts, reverse=True)
     assert counts[0] > counts[1] > counts[-1] == 0
-    # What is found at one price is the best of all these at that price.
+    # The geometry for a price has the minimum cost at this price.
     for price, (error, number) in itertools.product(totals, totals.values()):
         own = totals[price]
         assert own[0] + price * own[1] * sigma**2 <= error + (price * number + 2) * sigma**2
 
 
-def test_noise_has_no_geometry_that_is_worth_its_price():
+def test_noise_has_no_geometry_worth_its_price():
     noise = 0.1 * torch.randn(4, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     adapted = fine(wavelet="sym5", count="parameters").adapt(noise, 0.35, noisy=True)
     assert adapted.num_parameters().sum() <= 2
@@ -246,8 +246,8 @@ def test_larger_squares_along_the_true_contour_are_no_worse():
     assert costs[-1] < costs[0] - 10 * sigma**2
 
 
-def test_slopes_along_a_known_circle_are_the_published_ones_of_the_prototype():
-    """At 256 pixels these are regression figures, which grow with the squares, and no rates."""
+def test_slopes_along_a_known_circle_equal_the_published_slopes():
+    """At 256 pixels these slopes are regression figures that grow with the squares, not rates."""
     size, slopes = 256, []
     picture, lines = disc(size), outside_disc(size)
     sigmas = [size / 2048 * 2 ** (power / 2) for power in (-3, 0, 3)]
@@ -263,7 +263,7 @@ def test_slopes_along_a_known_circle_are_the_published_ones_of_the_prototype():
     assert 0.5 < slopes[0] < slopes[1] < slopes[2]
 
 
-def test_given_lines_have_the_size_of_the_images_and_no_directions():
+def test_fixed_lines_have_the_size_of_the_images_and_no_directions():
     basis = fine(wavelet="haar")
     with pytest.raises(ValueError, match=r"lines of shape \(32, 32\): accepted is that of the images, \(64, 64\)"):
         basis.adapt(disc(64), 0.02, lines=outside_disc(32))
@@ -271,7 +271,7 @@ def test_given_lines_have_the_size_of_the_images_and_no_directions():
         basis.adapt(disc(64), 0.02, lines=outside_disc(64)).geometry()
 
 
-def test_each_image_and_channel_has_a_flow_of_its_own():
+def test_each_image_and_channel_has_a_separate_flow():
     pictures = torch.cat(
         [torch.cat([edge(30, 32), edge(75, 32)], dim=1), torch.cat([edge(120, 32), edge(5, 32)], dim=1)]
     )

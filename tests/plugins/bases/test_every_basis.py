@@ -1,4 +1,4 @@
-"""What every basis does, at every size of image and with many parameters; and what is refused."""
+"""Properties of all bases, for many sizes and parameters, and invalid parameters."""
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def adapted(name, batch, noisy=False):
 @pytest.mark.parametrize("name", BASES)
 @settings(deadline=None, max_examples=8)
 @given(height=st.integers(4, 40), width=st.integers(4, 40), channels=st.integers(1, 2), noisy=st.booleans())
-def test_images_are_reconstructed_and_energy_is_kept_where_it_says_so(name, height, width, channels, noisy):
+def test_images_are_reconstructed_and_orthonormal_bases_keep_energy(name, height, width, channels, noisy):
     shape = (channels, height, width)
     batch = images(2, *shape)
     basis = adapted(name, batch, noisy)
@@ -67,7 +67,7 @@ def test_images_are_reconstructed_and_energy_is_kept_where_it_says_so(name, heig
 @pytest.mark.parametrize("size", [(16, 24), (17, 23)])
 def test_noise_levels_are_the_norms_of_the_atoms(name, size):
     pixels = torch.eye(size[0] * size[1], dtype=torch.float64).unflatten(1, (1, *size))
-    # One image, whose basis all the others share where each has its own.
+    # All images share the basis of a single image.
     basis = adapted(name, images(1, 1, *size))
     analysed = basis.analysis(pixels)
     levels = basis.noise_levels((1, *size))
@@ -82,7 +82,7 @@ def test_noise_levels_are_the_norms_of_the_atoms(name, size):
 
 @pytest.mark.parametrize("name", ["dct", "sym4", "wavelet-ti[haar]", "wavelet-packet", "curvelet", "bandlet"])
 def test_a_basis_that_was_first_used_for_inference_has_derivatives(name):
-    # A size that no other test uses: tensors are kept by size.
+    # No other test uses this size, as tensors are cached by size.
     clean = images(1, 1, 44, 28).float()
     with torch.inference_mode():
         adapted(name, clean.clone()).analysis(clean.clone())
@@ -92,7 +92,7 @@ def test_a_basis_that_was_first_used_for_inference_has_derivatives(name):
     torch.testing.assert_close(batch.grad, 2 * clean, atol=1e-4, rtol=0)
 
 
-def test_coefficients_of_pixels_are_the_pixels():
+def test_the_coefficients_of_pixel_are_the_pixels():
     batch = images(2, 3, 5, 4)
     assert torch.equal(gahbench.create("basis", "pixel").analysis(batch), batch)
 
@@ -163,7 +163,7 @@ def test_sizes_out_of_range_are_refused(spec, shape, says):
         ("true-flow", r"call adapt_to\(truth, threshold\)"),
     ],
 )
-def test_before_it_is_adapted_it_says_what_to_call(name, says):
+def test_errors_before_adaptation_name_the_method_to_call(name, says):
     basis = gahbench.create("basis", name)
     for call in (basis.analysis, basis.synthesis):
         with pytest.raises(BasisError, match=says):

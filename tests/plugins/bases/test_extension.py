@@ -1,4 +1,4 @@
-"""Curvelets, and bases of images whose sides their transforms do not take as they are."""
+"""Curvelets, and bases of images that are extended."""
 
 import math
 
@@ -23,7 +23,7 @@ def package():
 @pytest.mark.parametrize(
     ("size", "scales", "wedges"), [((64, 64), 4, 3), ((32, 48), 3, 3), ((16, 16), 2, 3), ((48, 32), 3, 6)]
 )
-def test_coefficients_are_those_of_the_package(package, size, scales, wedges):
+def test_coefficients_equal_those_of_the_package(package, size, scales, wedges):
     batch = images(2, 2, *size)
     ours = Curvelet(scales, wedges).analysis(batch)
     transform = package.UDCT(shape=size, num_scales=scales, wedges_per_direction=wedges, window_threshold=0)
@@ -43,7 +43,7 @@ def test_bands_are_scales_and_directions(package):
     assert labels.unique().tolist() == list(range(1 + 6 + 12 + 24))
     constant = basis.analysis(torch.ones(1, *shape, dtype=torch.float64))[0, 0].square()
     assert constant[labels == 0].sum() == pytest.approx(64 * 64)
-    # Plane waves lie in few bands: of a scale that their frequency sets, at a direction that turns with theirs.
+    # Plane waves are in few bands, whose scale and direction depend on their frequency.
     places = torch.arange(64, dtype=torch.float64) * 2 * math.pi / 64
     strongest = []
     for row, column in [(5, 0), (10, 0), (20, 0), (0, 20), (20, 10), (20, -10)]:
@@ -56,7 +56,7 @@ def test_bands_are_scales_and_directions(package):
     assert len(set(strongest)) == 6
 
 
-def test_sizes_that_would_not_reconstruct_are_continued(package):
+def test_invalid_sizes_are_extended(package):
     for scales, wedges, size, to in [
         (4, 3, 50, 56),
         (4, 3, 79, 80),
@@ -67,7 +67,7 @@ def test_sizes_that_would_not_reconstruct_are_continued(package):
     ]:
         assert Curvelet(scales, wedges).fitting(size, 64) == (to, 64)
         assert Curvelet(scales, wedges).fitting(64, size) == (64, to)
-    # The smallest that is not continued works.
+    # The smallest valid size works.
     for scales, wedges, multiple in [(4, 3, 8), (2, 3, 4), (3, 6, 8), (2, 9, 12), (4, 12, 32)]:
         batch = images(1, 1, multiple, multiple)
         basis = Curvelet(scales, wedges)
@@ -75,7 +75,7 @@ def test_sizes_that_would_not_reconstruct_are_continued(package):
         torch.testing.assert_close(basis.synthesis(basis.analysis(batch)), batch, atol=1e-12, rtol=0)
 
 
-def test_without_the_package_it_names_the_extra(monkeypatch):
+def test_a_missing_package_raises_an_error_that_names_the_extra(monkeypatch):
     monkeypatch.setattr(curvelet.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r'pip install "gahbench\[curvelets\]"'):
         Curvelet()
@@ -92,14 +92,14 @@ def adapted(name, batch):
 
 
 def thresholded(name, batch):
-    """Return images without the coefficients that are small beside their noise levels."""
+    """Return images without the coefficients that are small compared with their noise levels."""
     basis = adapted(name, batch)
     coefficients = basis.analysis(batch)
     levels = basis.noise_levels(tuple(batch.shape[1:]))
     return basis.synthesis(coefficients * (coefficients.abs() > THRESHOLD * levels))
 
 
-def test_images_of_a_batch_have_noise_levels_of_their_own():
+def test_each_image_of_a_batch_has_separate_noise_levels():
     batch = torch.cat([images(1, 1, 17, 23), torch.linspace(0, 1, 23).double().expand(1, 1, 17, 23)])
     levels = adapted("wavelet-packet", batch).noise_levels((1, 17, 23))
     assert levels.shape[:2] == (2, 1)
@@ -110,7 +110,7 @@ def test_images_of_a_batch_have_noise_levels_of_their_own():
 
 @pytest.mark.parametrize("name", EXTENDED)
 @pytest.mark.parametrize("size", SIZES)
-def test_thresholding_commutes_with_transposition_and_leaves_constants(name, size):
+def test_thresholding_commutes_with_transposition_and_keeps_constants(name, size):
     batch = images(2, 1, *size)
     torch.testing.assert_close(thresholded(name, batch.mT), thresholded(name, batch).mT)
     constant = torch.full((1, 1, *size), 0.5, dtype=torch.float64)
@@ -126,7 +126,7 @@ def test_photographs_of_bsd(name):
 
 
 @pytest.mark.parametrize(("size", "levels", "to"), [((17, 23), None, (20, 24)), ((30, 45), 3, (32, 48))])
-def test_it_is_the_wavelet_transform_of_the_half_sample_symmetric_extension(size, levels, to):
+def test_wavelets_transform_the_half_sample_symmetric_extension(size, levels, to):
     batch = images(1, 1, *size)
     widths = [(0, extended - side) for side, extended in zip(size, to, strict=True)]
     padded = np.pad(batch[0, 0].numpy(), widths, mode="symmetric")
@@ -135,12 +135,12 @@ def test_it_is_the_wavelet_transform_of_the_half_sample_symmetric_extension(size
     ours = Wavelet("haar", levels).analysis(batch).flatten(2)[0, 0]
     np.testing.assert_allclose(ours[: theirs.size], theirs.flatten(), atol=1e-12)
     assert (ours[theirs.size :] == 0).all()
-    # On the extended image itself the same coefficients lie where the subbands are.
+    # The extended image has the same coefficients, arranged in subbands.
     plain = Wavelet("haar", depth).analysis(torch.from_numpy(padded)[None, None])
     np.testing.assert_allclose(plain[0, 0], theirs, atol=1e-12)
 
 
-def test_images_are_continued_back_and_forth():
+def test_images_are_extended_by_repeated_reflection():
     row = torch.arange(3.0)[None]
     assert extend(row, (1, 8)).tolist() == [[0, 1, 2, 2, 1, 0, 0, 1]]
     assert extend(row.mT, (5, 1)).flatten().tolist() == [0, 1, 2, 2, 1]
@@ -151,16 +151,16 @@ def test_images_are_continued_back_and_forth():
     ("levels", "size", "to"),
     [(None, (321, 481), (352, 512)), (None, (34, 40), (34, 40)), (None, (33, 40), (40, 40)), (4, (34, 40), (48, 48))],
 )
-def test_what_images_are_continued_to(levels, size, to):
+def test_the_extended_size_is_the_next_valid_size(levels, size, to):
     basis = Wavelet("sym4", levels)
     assert basis.fitting(*size) == to
     assert basis.fitting(*to) == to
     assert basis.is_orthonormal((1, *size)) == (size == to)
-    assert (size != to) == any("continued" in note for note in basis.notes((1, *size)))
+    assert (size != to) == any("extended" in note for note in basis.notes((1, *size)))
 
 
 def test_filters_of_extended_images_are_refused():
     basis = Wavelet("sym4")
     basis.check_filters((1, 18, 24))
-    with pytest.raises(ValueError, match="images of 321x481 are extended.*such as 352x512"):
+    with pytest.raises(ValueError, match=r"images of 321x481 are extended.*such as 352x512"):
         basis.check_filters((1, 321, 481))

@@ -1,4 +1,4 @@
-"""Graphs on images: their Laplacians, the bases of their eigenvectors, and the filters that smooth along them."""
+"""Graphs on images: their Laplacians, the bases of their eigenvectors, and their filters."""
 
 import itertools
 import math
@@ -34,7 +34,7 @@ GRAPHS = [
 @pytest.mark.parametrize("name", GRAPHS)
 @settings(deadline=None, max_examples=10)
 @given(height=st.integers(2, 7), width=st.integers(2, 7), channels=st.integers(1, 3), seed=st.integers(0, 99))
-def test_symmetric_not_negative_and_blind_to_shifts_and_the_way_an_image_is_turned(name, height, width, channels, seed):
+def test_laplacians_are_positive_and_invariant_under_shifts_and_rotations(name, height, width, channels, seed):
     graph, images = gahbench.create("basis", name), random(2, channels, height, width, seed=seed)
     laplacian = graph.laplacian(images)
     torch.testing.assert_close(laplacian, laplacian.mT, atol=1e-12, rtol=0)
@@ -49,7 +49,7 @@ def test_symmetric_not_negative_and_blind_to_shifts_and_the_way_an_image_is_turn
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_an_image_has_the_same_vectors_in_every_batch_even_where_eigenvalues_repeat(name):
+def test_vectors_do_not_depend_on_the_batch_even_for_repeated_eigenvalues(name):
     symmetric = torch.zeros(12, 12)
     symmetric[4:8, 4:8] = 1
     images = torch.stack([torch.full((12, 12), 0.5), symmetric, random(12, 12).float()])[:, None]
@@ -61,7 +61,7 @@ def test_an_image_has_the_same_vectors_in_every_batch_even_where_eigenvalues_rep
 
 
 def laplacian_by_hand(image, radius, hs, hr):
-    """The definition, pixel by pixel, for an image (C, H, W)."""
+    """Return the Laplacian of an image (C, H, W) by its definition, pixel by pixel."""
     pixels = list(itertools.product(range(image.shape[1]), range(image.shape[2])))
     laplacian = np.zeros((len(pixels), len(pixels)))
     for (i, one), (j, other) in itertools.permutations(enumerate(pixels), 2):
@@ -76,7 +76,7 @@ def laplacian_by_hand(image, radius, hs, hr):
 
 @pytest.mark.parametrize("radius", [1, 1.5, 2, 2.3, 9])
 @pytest.mark.parametrize("shape", [(1, 4, 5), (3, 5, 3), (1, 1, 6), (2, 1, 1)])
-def test_the_laplacian_is_the_definition(radius, shape):
+def test_the_laplacian_agrees_with_its_definition(radius, shape):
     images = random(2, *shape)
     found = graph_laplacian(images, radius, 1.3, 0.4)
     for image, laplacian in zip(images, found, strict=True):
@@ -84,7 +84,7 @@ def test_the_laplacian_is_the_definition(radius, shape):
 
 
 @pytest.mark.parametrize("shape", [(1, 12), (5, 7)])
-def test_on_a_flat_image_it_is_the_grid_whose_eigenvectors_are_the_dct(shape):
+def test_on_a_flat_image_eigenvectors_are_the_dct(shape):
     height, width = shape
     laplacian = graph_laplacian(torch.full((1, 1, *shape), 0.3), radius=1, hs=0.8)[0]
     weight = math.exp(-1 / (2 * 0.8**2))
@@ -98,8 +98,8 @@ def test_on_a_flat_image_it_is_the_grid_whose_eigenvectors_are_the_dct(shape):
 
 
 @pytest.mark.parametrize("step", [0.4, 1.0])
-def test_regions_that_hardly_touch_have_the_second_vector_to_themselves(step):
-    """Even where nothing is left of the weights between them, the first is constant."""
+def test_the_second_vector_separates_weakly_connected_regions(step):
+    """The first vector is constant, even if the weights between the regions underflow."""
     image = torch.zeros(1, 1, 8, 9, dtype=torch.float64)
     image[..., 3:] = step
     second = GraphLaplacian().adapt(image, 0.1).vectors[0, :, 1].reshape(8, 9)
@@ -109,7 +109,7 @@ def test_regions_that_hardly_touch_have_the_second_vector_to_themselves(step):
     assert (second * expected).sum().abs() > (0.999 if step < 1 else 1 - 1e-10)
 
 
-def test_piecewise_regular_images_are_sparser_than_in_plain_waves():
+def test_piecewise_regular_images_are_sparser_than_in_the_dct():
     clean, sigma = CAlpha(2.0, 20).images("test", 8).double(), 0.1
 
     def risk(basis):
@@ -133,7 +133,7 @@ def test_the_last_is_remembered_and_no_other_is_mistaken_for_it():
 
 
 def patches_by_hand(image, patch, window, nearest, h):
-    """The definition, pixel by pixel, for an image (C, H, W) without ties."""
+    """Return the Laplacian of an image (C, H, W) without ties by its definition, pixel by pixel."""
     half = patch // 2
     padded = np.pad(image, ((0, 0), (half, half), (half, half)), mode="reflect")
     pixels = list(itertools.product(range(image.shape[1]), range(image.shape[2])))
@@ -158,7 +158,7 @@ def patches_by_hand(image, patch, window, nearest, h):
 
 @pytest.mark.parametrize("shape", [(1, 7, 6), (3, 5, 8)])
 @pytest.mark.parametrize(("patch", "window", "nearest"), [(3, 2, 4), (5, 7, 10), (1, 3, 100)])
-def test_the_patch_graph_is_the_definition(shape, patch, window, nearest):
+def test_the_patch_graph_agrees_with_its_definition(shape, patch, window, nearest):
     images = random(2, *shape)
     found = PatchGraph(patch, window, nearest, 0.3).laplacian(images)
     for image, laplacian in zip(images, found, strict=True):
@@ -167,12 +167,12 @@ def test_the_patch_graph_is_the_definition(shape, patch, window, nearest):
         )
 
 
-def test_pixels_of_a_texture_are_joined_to_their_like():
+def test_pixels_of_a_texture_are_joined_to_similar_pixels():
     """Stripes of period 4: the nearest patches are those of the same phase, of weight 1."""
     stripes = (0.5 + 0.5 * torch.sin(torch.pi / 2 * torch.arange(16) + 0.4)).expand(1, 1, 16, 16)
     weights = -PatchGraph(patch=3, window=4, nearest=12, h=0.05).laplacian(stripes)[0].fill_diagonal_(0)
     columns = torch.arange(256) % 16
-    # Patches at the border see their mirror image.
+    # Patches at the border are reflected.
     inside = (columns > 0) & (columns < 15)
     same = (columns[:, None] - columns) % 4 == 0
     pairs = inside[:, None] & inside
@@ -184,11 +184,11 @@ def test_pixels_of_a_texture_are_joined_to_their_like():
     assert {4, 8, 12} <= set(columns[joined].tolist())
 
 
-def test_flat_images_join_the_nearest_pixels_first():
+def test_on_flat_images_the_nearest_pixels_are_joined():
     laplacian = PatchGraph(patch=3, window=3, nearest=4).laplacian(torch.full((1, 1, 9, 9), 0.5))[0]
     middle = -laplacian[40].reshape(9, 9)
     assert middle[3, 4] == middle[5, 4] == middle[4, 3] == middle[4, 5] == 1
-    # Others are joined to it only where they have fewer than four beside them.
+    # Further pixels are joined to it only if they have fewer than four adjacent pixels.
     assert laplacian[40, 40] == 4
 
 
@@ -198,7 +198,7 @@ def random_batch(channels=1, count=3):
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("window", [3, 5])
-def test_variances_are_those_of_windows(channels, window):
+def test_local_variances_are_variances_of_windows(channels, window):
     clean = random_batch(channels)
     found = local_variance(clean, window)
     padded = np.pad(clean.double().numpy(), ((0, 0), (0, 0), *[(window // 2,) * 2] * 2), mode="edge")
@@ -208,7 +208,7 @@ def test_variances_are_those_of_windows(channels, window):
     assert local_variance(clean + 1e3, 3).min() >= 0
 
 
-def test_links_are_those_of_the_variance():
+def test_weights_of_iso_local_depend_on_the_variance():
     clean, basis = random_batch(), IsoLocal(window=3, floor=0.05)
     found = basis.laplacian(clean)
     scale = (local_variance(clean, 3) + 0.05**2).sqrt().flatten(1)
@@ -218,7 +218,7 @@ def test_links_are_those_of_the_variance():
     assert found[:, 0, 30].tolist() == [0.0] * 3
 
 
-def test_its_filters_have_hardly_any_direction():
+def test_filters_of_iso_local_have_hardly_any_direction():
     clean = gahbench.create("dataset", "c-alpha[size=16]").images("test", 4)
     found = {}
     for name in ("iso-local", "graph-laplacian"):
@@ -246,7 +246,7 @@ def sparse_filters_of(basis, images, traces):
 
 
 def filter_by_hand(laplacian, trace):
-    """(1 + mu L)^-1 by solving equations, mu by a root of the trace."""
+    """Return (1 + mu L)^-1 by solving equations, with mu from the root of the trace."""
     eye = torch.eye(len(laplacian), dtype=torch.float64)
 
     def solved(logarithm):
@@ -266,7 +266,7 @@ def test_filters_solve_the_equations_of_the_graph_and_have_the_traces():
 
 @settings(deadline=None, max_examples=20)
 @given(size=st.integers(2, 30), share=st.floats(0.02, 0.98), largest=st.floats(0.01, 100), seed=st.integers(0, 99))
-def test_the_strength_has_the_trace_that_was_asked_for(size, share, largest, seed):
+def test_the_strength_has_the_requested_trace(size, share, largest, seed):
     draw = torch.rand(1, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     values = largest * draw.sort().values
     values[:, 0] = 0
@@ -275,7 +275,7 @@ def test_the_strength_has_the_trace_that_was_asked_for(size, share, largest, see
     assert (1 / (1 + mu[:, None] * values)).sum().item() == pytest.approx(trace, abs=1e-6)
 
 
-def test_where_no_filter_has_the_trace_it_is_the_nearest():
+def test_for_unreachable_traces_the_nearest_filter_is_returned():
     clean = c_alpha(2)
     basis = GraphLaplacian(hr=1.0)
     for trace in (64.0, 70.0):
@@ -287,7 +287,7 @@ def test_where_no_filter_has_the_trace_it_is_the_nearest():
 
 
 @pytest.mark.parametrize("sparse", [False, True])
-def test_colours_have_one_filter_each_of_a_third_of_the_trace(sparse):
+def test_each_colour_has_a_filter_with_a_third_of_the_trace(sparse):
     clean = torch.rand(2, 3, 5, 6, generator=torch.Generator().manual_seed(0))
     traces = torch.tensor([24.0, 60.0], dtype=torch.float64)
     how = sparse_filters_of if sparse else filters_of
@@ -304,7 +304,7 @@ def test_colours_have_one_filter_each_of_a_third_of_the_trace(sparse):
         torch.testing.assert_close(found, expected, atol=5e-6, rtol=0)
 
 
-def test_sparse_filters_are_inverses_of_the_graph_at_one_strength():
+def test_sparse_filters_are_inverses_at_a_common_strength():
     clean = c_alpha(2, 9)
     sparse = sparse_filters_of(GraphLaplacian(), clean, torch.full((2,), 30.0, dtype=torch.float64)).matrices().double()
     for matrix, laplacian in zip(sparse, graph_laplacian(clean), strict=True):
@@ -315,9 +315,9 @@ def test_sparse_filters_are_inverses_of_the_graph_at_one_strength():
         torch.testing.assert_close(matrix, matrix.mT, atol=1e-6, rtol=0)
 
 
-def test_which_traces_a_graph_reaches_does_not_depend_on_the_way():
+def test_dense_and_sparse_filters_reach_the_same_traces():
     clean = torch.full((2, 1, 9, 9), 0.5) + 0.1 * c_alpha(2, 9)
-    # Two regions, whose weights of exp(-50) do not join them.
+    # Weights of exp(-50) do not join the two regions.
     clean[1] = (torch.arange(81).reshape(9, 9) >= 45).float()
     basis = GraphLaplacian()
     families = (
@@ -331,7 +331,7 @@ def test_which_traces_a_graph_reaches_does_not_depend_on_the_way():
 
 
 @pytest.mark.parametrize("trace", [8.0, 30.0, 65.0])
-def test_large_images_take_the_sparse_way(monkeypatch, trace):
+def test_large_images_have_sparse_filters(monkeypatch, trace):
     clean, traces = c_alpha(2, 9), torch.full((2,), trace, dtype=torch.float64)
     exact = GraphLaplacian().filters(Truth(clean), 0.1).at(traces)
     monkeypatch.setattr(tikhonov, "LARGEST_EXACT", 80)

@@ -1,4 +1,4 @@
-"""Bases that are given by matrices, and principal components."""
+"""Bases as matrices, and principal components."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def turns(count, size, seed=0):
 
 @pytest.mark.parametrize(("count", "size"), [(3, 12), (1, 12), (3, 24), (1, 24)])
 def test_each_coefficient_is_the_product_with_a_column(count, size):
-    """One matrix for each image or for all, of each channel alone or of all values together."""
+    """Matrices are separate for each image or shared, and act on each channel or on all values."""
     vectors, images = turns(count, size), normal(3, 2, 3, 4, seed=1)
     found = Matrices(vectors).analysis(images)
     for image in range(3):
@@ -33,10 +33,10 @@ def test_each_coefficient_is_the_product_with_a_column(count, size):
     assert Matrices(vectors).analysis(images.float()).dtype == torch.float32
 
 
-def test_other_images_are_refused():
+def test_images_of_other_sizes_are_refused():
     basis = Matrices(turns(3, 12))
     for shape in ((2, 1, 3, 4), (3, 1, 4, 4)):
-        with pytest.raises(BasisError, match="made for 3 images of 12 values"):
+        with pytest.raises(BasisError, match="accepted by this basis: 3 images with 12 values"):
             basis.analysis(torch.zeros(shape))
 
 
@@ -49,7 +49,7 @@ def test_bands_are_octaves_of_the_root_of_the_index():
 
 @pytest.mark.parametrize(("dtype", "accuracy"), [(torch.float64, 1e-13), (torch.float32, 1e-6)])
 @pytest.mark.parametrize("count", [1, 5, 11, 12])
-def test_completed_starts_with_the_given_vectors(dtype, accuracy, count):
+def test_complete_keeps_the_given_vectors_first(dtype, accuracy, count):
     vectors = turns(2, 12)[..., :count].to(dtype)
     found = complete(vectors)
     torch.testing.assert_close(found[..., :count], vectors.double(), atol=accuracy, rtol=0)
@@ -57,7 +57,7 @@ def test_completed_starts_with_the_given_vectors(dtype, accuracy, count):
 
 
 @pytest.mark.parametrize(("count", "size"), [(3, 12), (1, 12), (3, 24), (1, 24)])
-def test_its_matrices_are_those_of_the_analysis(count, size):
+def test_atoms_agree_with_the_analysis(count, size):
     basis, images = Matrices(turns(count, size)), normal(3, 2, 3, 4, seed=1)
     atoms = basis.atoms((2, 3, 4))
     assert atoms.shape == (count, 24, 24)
@@ -72,7 +72,7 @@ def fitted(images, max_images=4096):
 
 
 @pytest.mark.parametrize("shape", [(200, 1, 6, 8), (90, 3, 4, 4), (20, 1, 6, 8)])
-def test_coefficients_of_the_training_images_are_uncorrelated_and_fall(shape):
+def test_coefficients_of_the_training_images_are_uncorrelated_and_decreasing(shape):
     images = random(*shape)
     coefficients = fitted(images).analysis(images).flatten(1)
     moments = coefficients.T @ coefficients / len(images)
@@ -82,7 +82,7 @@ def test_coefficients_of_the_training_images_are_uncorrelated_and_fall(shape):
     torch.testing.assert_close(energies.sum(), images.flatten(1).square().sum(1).mean())
 
 
-def test_finds_the_waves_of_a_stationary_field():
+def test_pca_finds_the_waves_of_a_stationary_field():
     """The mean and the four waves of frequency 1 have by far the most energy."""
     dataset = GaussianField(2.0, 8)
     basis = PCA(4096)
@@ -94,7 +94,7 @@ def test_finds_the_waves_of_a_stationary_field():
     stacked = torch.stack([wave / wave.norm() for wave in waves])[:, None]
     captured = basis.analysis(stacked).flatten(1).square()
     assert captured[0, 0] > 0.999
-    # The next energies are an eighth; 4096 images separate them well.
+    # The next energies are smaller by a factor of 8; 4096 images separate them well.
     assert (captured[:, :5].sum(1) > 0.99).all()
 
 
@@ -120,12 +120,12 @@ def test_fewer_images_than_pixels_are_completed(count):
     torch.testing.assert_close(basis.analysis(others).square().sum(), others.square().sum())
 
 
-def test_learns_from_no_more_images_than_asked():
+def test_pca_uses_at_most_the_requested_number_of_images():
     images = random(50, 1, 4, 4)
     assert torch.equal(fitted(images, 30).analysis(images), fitted(images[:30]).analysis(images))
 
 
-def test_errors_say_what_to_do():
+def test_errors_of_pca_name_the_remedy():
     images = random(4, 1, 4, 4)
     with pytest.raises(BasisError, match=r"fitted to images of shape \(1, 4, 4\), not \(1, 2, 8\)"):
         fitted(images).synthesis(images.reshape(4, 1, 2, 8))

@@ -1,4 +1,4 @@
-"""Bases that follow from the truth: a family's own, and bandlets along its contours."""
+"""Bases that depend on the truth: ``true-basis`` and ``true-flow``."""
 
 import math
 
@@ -31,14 +31,14 @@ def risk(basis, truth, sigma):
 
 @pytest.mark.parametrize("contour", ["line", "closed", "disc"])
 def test_an_edge_is_a_step_in_the_order_of_the_flow(contour):
-    """In a Haar cascade of L^2 samples it has a coefficient a scale and a mean; without an edge, a mean."""
+    """A Haar cascade of L^2 samples of a step has a mean and a coefficient per scale; a constant has only a mean."""
     size = 32
     truth = truth_of(f"c-alpha[alpha=2,size={size},contour={contour}]")
     inside = truth.dataset.level_sets("test", 2, 5) < 0
     edges = Truth(inside.double()[:, None], truth.dataset, "test", 5)
     for side in (4, 8, size):
         basis = TrueFlow(wavelet=None, largest=None if side == size else side, moments=1)
-        # All are far above the threshold, so that no choice of squares has fewer.
+        # All coefficients are far above the threshold, so that no choice of squares has fewer.
         counts = (basis.adapt_to(edges, 0.001).analysis(edges.clean).abs() > 1e-9).flatten(1).sum(1)
         squares = inside.unfold(1, side, side).unfold(2, side, side).flatten(3).flatten(1, 2)
         cut = (squares.any(2) & ~squares.all(2)).sum(1)
@@ -46,8 +46,8 @@ def test_an_edge_is_a_step_in_the_order_of_the_flow(contour):
         assert (counts <= (2 * math.log2(side) + 1) * cut + squares.shape[1] - cut).all()
 
 
-def test_no_cap_errs_more_than_a_smaller_one_or_the_wavelet():
-    """A larger choice of squares has a least sum that is no larger, and here with each that is larger a smaller one."""
+def test_larger_squares_and_flows_do_not_increase_the_error():
+    """The minimum over more squares is at most as large, and here it decreases with each larger side."""
     truth, sigma = truth_of("c-alpha[size=256,contour=disc,background_alpha=flat,master=256]", count=1), 0.02
     risks = [risk(Wavelet("haar"), truth, sigma)]
     for cap in (8, 16, None):
@@ -56,7 +56,7 @@ def test_no_cap_errs_more_than_a_smaller_one_or_the_wavelet():
     assert risks[-1] < 0.92 * risks[0]
 
 
-def test_it_is_the_bandlet_along_the_level_sets_of_each_image():
+def test_true_flow_is_the_bandlet_along_the_level_sets_of_each_image():
     truth = truth_of("c-alpha[size=16,contour=closed]", count=3)
     found = TrueFlow("haar", moments=1).adapt_to(truth, 0.05)
     coefficients = found.analysis(truth.clean)
@@ -72,7 +72,7 @@ def test_it_is_the_bandlet_along_the_level_sets_of_each_image():
         found.analysis(truth.clean[:2])
 
 
-def test_oracles_take_it_by_name():
+def test_oracles_accept_true_flow_by_name():
     truth = truth_of("c-alpha[size=16,master=32]")
     found = construct(OracleThreshold, "true-flow[haar,largest=8,moments=1]").risk(truth, 0.05)
     torch.testing.assert_close(found, risk(TrueFlow("haar", largest=8, moments=1), truth, 0.05))
@@ -90,7 +90,7 @@ def test_gaussian_families_have_one_basis_in_which_coefficients_have_the_energie
     basis = FamilyBasis().adapt_to(Truth(dataset.images("test", 4), dataset), 0.1)
     centred = dataset.images("train", count).double() - dataset.mean
     found = basis.analysis(centred).flatten(1)
-    # Variances over 2000 images have a standard error of 3 %; far under the largest one float32 pixels are too coarse.
+    # Variances over 2000 images have a standard error of 3 %; float32 pixels are too coarse for the smallest energies.
     ratios = found.square().mean(0) / dataset.energies
     known = dataset.energies > 1e-7 * dataset.energies[0]
     assert known.sum() > 40
@@ -98,8 +98,8 @@ def test_gaussian_families_have_one_basis_in_which_coefficients_have_the_energie
     torch.testing.assert_close(basis.synthesis(found.view_as(centred)), centred, atol=1e-12, rtol=0)
 
 
-def test_oracle_shrinkage_errs_less_than_in_a_wavelet_basis():
-    """Contours are what wavelets miss; and an oracle that also uses the coefficients errs less than the genie."""
+def test_oracle_shrinkage_has_smaller_errors_than_in_a_wavelet_basis():
+    """Wavelets ignore contours, and an oracle that also knows the coefficients has a smaller error than the genie."""
     truth = truth_of("c-alpha[size=20]", count=8)
     for sigma in (0.02, 0.1):
         true = oracle_risk(FamilyBasis(), truth, sigma)
@@ -121,7 +121,7 @@ def test_few_vectors_are_completed():
 
 
 class Announced(Dataset):
-    """Images of a family that says that it knows more than it gives."""
+    """A family that announces a true basis and contours without providing them."""
 
     shape = (1, 16, 16)
     has_true_basis = has_level_sets = True
@@ -131,7 +131,7 @@ class Announced(Dataset):
 
 
 @pytest.mark.parametrize("name", ["true-basis", "true-flow"])
-def test_they_are_for_oracles_on_families_that_know_the_truth(name, monkeypatch):
+def test_true_bases_need_oracles_and_families_that_know_the_truth(name, monkeypatch):
     basis, images = gahbench.create("basis", name), torch.zeros(1, 1, 16, 16)
     assert basis.oracle
     assert basis.adaptive
@@ -145,7 +145,7 @@ def test_they_are_for_oracles_on_families_that_know_the_truth(name, monkeypatch)
     ):
         with pytest.raises(BasisError, match=says):
             basis.adapt_to(Truth(images, dataset), 0.1)
-    # Support is known without a computation.
+    # Support is decided without computing a basis.
     for method in ("true_basis", "level_sets"):
         monkeypatch.setattr(CAlpha, method, lambda *_: pytest.fail("computed"))
     assert basis.supports(CAlpha(2.0, 256))
@@ -158,6 +158,6 @@ def test_the_last_is_remembered_and_no_other_is_mistaken_for_it():
     found = basis.adapt_to(truth, 0.1)
     assert basis.adapt_to(truth, 0.7) is found
     other = basis.adapt_to(truth_of("c-alpha[size=8]", start=6), 0.1)
-    # Image 6 is the second of those from 5 on, and the first of those from 6 on.
+    # Image 6 is the second image from 5 on, and the first image from 6 on.
     torch.testing.assert_close(other.vectors[0], found.vectors[1])
     assert not torch.equal(other.vectors[0], found.vectors[0])

@@ -23,7 +23,7 @@ BIORTHOGONAL = ["bior1.3", "bior2.2", "bior3.1", "bior4.4", "bior6.8", "rbio1.5"
 
 
 def pywavelets(batch, name, levels):
-    """Return what PyWavelets computes; it warns of levels that only make sense for periodic signals."""
+    """Return the result of PyWavelets, without its warning on levels that exist only for periodic signals."""
     deep = levels > pywt.dwt_max_level(min(batch.shape[-2:]), name)
     with pytest.warns(UserWarning, match="boundary effects") if deep else contextlib.nullcontext():
         return pywt.wavedec2(batch.numpy(), name, mode="periodization", level=levels)
@@ -33,7 +33,7 @@ def pywavelets(batch, name, levels):
     "name", ["haar", "db2", "db4", "db20", "db38", "sym4", "sym8", "sym20", "coif2", "coif17", *BIORTHOGONAL]
 )
 @pytest.mark.parametrize(("size", "levels"), [((16, 48), 2), ((64, 64), 6)])
-def test_agrees_with_pywavelets_coefficientwise(name, size, levels):
+def test_coefficients_agree_with_pywavelets(name, size, levels):
     batch = images(2, 3, *size)
     ours = Wavelet(name, levels).analysis(batch)
     theirs, _ = pywt.coeffs_to_array(pywavelets(batch, name, levels), axes=(-2, -1))
@@ -51,7 +51,7 @@ def test_every_biorthogonal_wavelet_is_inverted_as_by_its_dual_filters(name):
     assert torch.linalg.cond(wavelet_matrix(name, 24)) < 4.01
     if name == "dmey":
         return
-    # Synthesis of what is no image's analysis too, as of shrunk coefficients.
+    # Synthesis also applies to coefficients that are not the analysis of an image, such as shrunk coefficients.
     other = images(2, 2, 24, 16, seed=1)
     nested = pywavelets(other, name, 3)
     theirs = pywt.waverec2([nested[0], *(tuple(map(np.sign, level)) for level in nested[1:])], name, "periodization")
@@ -83,7 +83,7 @@ def test_details_of_polynomials_vanish_inside(name, moments):
 def test_default_depth(size, levels):
     batch = images(1, 1, *size)
     assert torch.equal(Wavelet("haar").analysis(batch), Wavelet("haar", levels).analysis(batch))
-    # One level more would either be refused or give something else.
+    # A further level would be refused or have another result.
     try:
         deeper = Wavelet("haar", levels + 1).analysis(batch)
     except ValueError:
@@ -91,12 +91,12 @@ def test_default_depth(size, levels):
     assert not torch.equal(Wavelet("haar").analysis(batch), deeper)
 
 
-def test_bands_are_where_subbands_are():
+def test_bands_label_the_subbands():
     basis = Wavelet("haar", 2)
     labels = basis.bands((1, 16, 8))
     assert labels.shape == (16, 8)
     assert labels.flatten().bincount().tolist() == [8, 8, 8, 8, 32, 32, 32]
-    # Vertical stripes of period 2 lie in the finest band of horizontal changes alone; a constant in band 0.
+    # Vertical stripes of period 2 are only in the finest band of horizontal changes, and a constant only in band 0.
     stripes = (torch.arange(8) % 2).double().sub(0.5).expand(1, 1, 16, 8)
     energy = basis.analysis(stripes)[0, 0].square()
     assert energy[labels == labels[0, 4]].sum() == pytest.approx(energy.sum().item())
@@ -114,7 +114,7 @@ def test_short_names_are_presets():
 
 @pytest.mark.parametrize("name", ["haar", "db3", "sym4", "sym8", "coif2"])
 @pytest.mark.parametrize(("size", "levels"), [((16, 24), 3), ((32, 32), 4), ((20, 12), 1)])
-def test_ti_agrees_with_pywavelets(name, size, levels):
+def test_undecimated_coefficients_agree_with_pywavelets(name, size, levels):
     batch = images(2, 3, *size)
     approximation, *details = pywt.swt2(batch.numpy(), name, levels, norm=True, trim_approx=True)
     expected = [approximation, *(subband for level in details for subband in level)]
@@ -124,7 +124,7 @@ def test_ti_agrees_with_pywavelets(name, size, levels):
         torch.testing.assert_close(ours[:, :, index], torch.from_numpy(subband), atol=1e-10, rtol=0)
 
 
-def test_coefficients_move_with_the_image():
+def test_undecimated_coefficients_shift_with_the_image():
     basis = TranslationInvariantWavelet("sym4", 2)
     batch = images(1, 2, 15, 18)
     moved = basis.analysis(batch.roll((3, 5), (-2, -1)))
@@ -132,7 +132,7 @@ def test_coefficients_move_with_the_image():
 
 
 @pytest.mark.parametrize("name", ["haar", "db2", "sym4"])
-def test_decimated_it_is_the_wavelet_transform(name):
+def test_decimated_coefficients_are_the_wavelet_transform(name):
     batch = images(2, 1, 16, 24)
     ours = TranslationInvariantWavelet(name, 2).analysis(batch)[:, 0]
     wavelet = Wavelet(name, 2)
@@ -164,7 +164,7 @@ def test_ti_bands_are_subbands():
     basis = TranslationInvariantWavelet("haar", 2)
     labels = basis.bands((1, 16, 16))
     assert labels.flatten().tolist() == list(range(7))
-    # Vertical stripes of period 2 lie in the finest band of horizontal changes, a constant in band 0.
+    # Vertical stripes of period 2 are in the finest band of horizontal changes, and a constant in band 0.
     stripes = (torch.arange(16) % 2).double().sub(0.5).expand(1, 1, 16, 16)
     powers = basis.analysis(stripes).square().sum((0, 1, 3, 4))
     assert powers[5] == pytest.approx(powers.sum().item())
@@ -178,7 +178,7 @@ def test_ti_default_depth(size, levels):
 
 
 def textures(count, side):
-    """Return plane waves of many frequencies, which wavelets of coarse frequency resolution take many of."""
+    """Return plane waves of many frequencies, for which wavelets need many coefficients."""
     places = torch.arange(side, dtype=torch.float64)
     frequencies = torch.rand(count, 2, 1, 1, generator=torch.Generator().manual_seed(7), dtype=torch.float64) * 3
     return torch.cos(frequencies[:, :1] * places[:, None] + frequencies[:, 1:] * places)
@@ -189,7 +189,7 @@ def cost(coefficients, threshold):
 
 
 def nodes(image, name, levels):
-    """Return the packets of one image by their path, computed by PyWavelets."""
+    """Return the packets of an image by their path, computed by PyWavelets."""
     packets = pywt.WaveletPacket2D(image.numpy(), name, mode="periodization", maxlevel=levels)
     return {
         "".join(path): packets["".join(path)].data
@@ -208,7 +208,7 @@ def tree_costs(costs, path, levels):
 
 
 @pytest.mark.parametrize(("levels", "trees"), [(1, 1), (2, 2**3), (3, 17**3 * 2**3)])
-def test_best_of_all_trees(levels, trees):
+def test_the_chosen_tree_has_minimum_cost(levels, trees):
     batch = images(2, 2, 16, 8) + 2 * textures(2, 16)[..., :8]
     threshold = 1.3
     found = cost(WaveletPacket("db2", levels).adapt(batch, threshold).analysis(batch), threshold)
@@ -220,7 +220,7 @@ def test_best_of_all_trees(levels, trees):
         assert one == pytest.approx(min(every))
 
 
-def test_coefficients_are_packets_of_pywavelets():
+def test_packet_coefficients_agree_with_pywavelets():
     batch = textures(2, 32)[1:] + 0.3 * images(1, 1, 32, 32, seed=3)
     found = WaveletPacket("sym4", 2).adapt(batch, 1.5).analysis(batch)[0, 0].numpy()
     packets = nodes(batch[0, 0], "sym4", 2)
@@ -239,7 +239,7 @@ def test_coefficients_are_packets_of_pywavelets():
 
 @pytest.mark.parametrize("name", ["haar", "db2", "sym4", "sym8"])
 @pytest.mark.parametrize(("threshold", "levels"), [(0.03, 2), (0.3, None), (1, None), (3, 2)])
-def test_never_worse_than_the_wavelet_and_better_on_textures(name, threshold, levels):
+def test_packets_are_never_worse_than_the_wavelet_and_better_on_textures(name, threshold, levels):
     batch = torch.cat([textures(8, 32), images(4, 1, 32, 32), textures(4, 32) + 0.3 * images(4, 1, 32, 32)])
     packet = cost(WaveletPacket(name, levels).adapt(batch, threshold).analysis(batch), threshold)
     wavelet = cost(Wavelet(name, levels).analysis(batch), threshold)
@@ -247,11 +247,11 @@ def test_never_worse_than_the_wavelet_and_better_on_textures(name, threshold, le
     assert threshold != 1 or packet[:8].mean() < 0.9 * wavelet[:8].mean()
 
 
-def test_without_anything_to_gain_it_is_the_wavelet():
+def test_packets_without_gain_are_the_wavelet():
     batch = images(3, 2, 32, 32)
     for threshold, noisy in ((0.0, False), (1e3, False), (1e3, True)):
         adapted = WaveletPacket("sym4").adapt(batch, threshold, noisy)
-        # Matrices of other sizes may be multiplied in another order: equal but for rounding.
+        # Products of matrices of other sizes may round differently.
         torch.testing.assert_close(adapted.analysis(batch), Wavelet("sym4").analysis(batch), rtol=0, atol=1e-13)
 
 
@@ -259,18 +259,18 @@ def further_splits(basis):
     return sum(int(split.sum()) - split.shape[0] * split.shape[1] for split in basis._splits)
 
 
-def test_noise_is_charged_for():
+def test_splits_have_a_price_on_noisy_images():
     noise = images(40, 1, 64, 64)
     free = WaveletPacket("sym4").adapt(noise, 3.0)
     charged = WaveletPacket("sym4").adapt(noise, 3.0, noisy=True)
     assert further_splits(free) > 10 * 40
     assert further_splits(charged) < 1 * 40
-    # What is worth a split is still split: a texture that stands out.
+    # A strong texture is still split.
     texture = 3 * textures(40, 64) + noise
     assert further_splits(WaveletPacket("sym4").adapt(texture, 3.0, noisy=True)) > 5 * 40
 
 
-def test_every_channel_of_every_image_has_a_tree_of_its_own():
+def test_every_channel_of_every_image_has_a_separate_tree():
     batch = textures(6, 32).reshape(3, 2, 32, 32)
     together = WaveletPacket("sym4").adapt(batch, 0.3)
     for image in range(3):
@@ -278,12 +278,12 @@ def test_every_channel_of_every_image_has_a_tree_of_its_own():
             one = batch[image : image + 1, channel : channel + 1]
             alone = WaveletPacket("sym4").adapt(one, 0.3).analysis(one)
             torch.testing.assert_close(together.analysis(batch)[image, channel], alone[0, 0], atol=1e-12, rtol=0)
-    # What is adapted to one image takes any number.
+    # A basis of one image transforms any number of images.
     single = WaveletPacket("sym4").adapt(batch[:1], 0.3)
     torch.testing.assert_close(single.analysis(batch)[1], single.analysis(batch[1:2])[0], atol=1e-12, rtol=0)
 
 
-def test_bands_are_the_wavelets():
+def test_bands_of_packets_equal_the_bands_of_the_wavelet():
     basis = WaveletPacket("sym4", 2)
     assert torch.equal(basis.adapt(images(1, 1, 16, 8), 1.0).bands((1, 16, 8)), Wavelet("sym4", 2).bands((1, 16, 8)))
     # The coarse scale is the same for every tree.
