@@ -1,4 +1,4 @@
-"""What tests of image files need: trees of synthetic images."""
+"""Fixtures for tests of image files: trees of synthetic images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 @pytest.fixture
 def write_images() -> Callable[..., np.ndarray]:
-    """Write images (N, H, W) or (N, H, W, 3), uint8, without loss unless their names end in .jpg."""
+    """Write images (N, H, W) or (N, H, W, 3), uint8, losslessly unless their names end in .jpg."""
 
     def write(folder: Path, names: list[str], pixels: np.ndarray) -> np.ndarray:
         for name, image in zip(names, pixels, strict=True):

@@ -91,14 +91,14 @@ def test_line_masks_are_monotone_and_average_the_contour():
     assert masks.min() >= 0
     assert masks.max() <= 1
     assert (masks.diff(dim=1) >= -1e-5).all()
-    # The covered rows of a column are what is below the mean height of the contour there.
+    # The covered part of a column is below the mean height of the contour in the column.
     heights = dataset._draw_functions(torch.Generator().manual_seed(0), 256, 2 * 8 * 32)[:, : 8 * 32 + 1]
     heights = 32 * (0.5 + LINE_STD * heights)
     middles = ((heights[:, 1:] + heights[:, :-1]) / 2).clamp(0, 32).reshape(256, 32, 8).mean(2)
     torch.testing.assert_close(masks.sum(1), 32 - middles, atol=1e-3, rtol=0)
 
 
-def test_closed_masks_are_connected_islands_of_the_area_of_their_radius():
+def test_closed_masks_are_connected_and_have_the_expected_area():
     dataset = CAlpha(2.0, 64, contour="closed")
     masks = dataset.masks(torch.Generator().manual_seed(0), 128)
     inside = (masks[:, 1:-1, 1:-1] > 0.99).flatten(1).any(1)
@@ -112,14 +112,14 @@ def test_closed_masks_are_connected_islands_of_the_area_of_their_radius():
 @pytest.mark.parametrize(
     "parameters", [{"construction": "paper"}, {}, {"master": 16}, {"contour": "closed", "background_alpha": "flat"}]
 )
-def test_images_are_made_on_any_device(parameters):
-    """Torch refuses to compute with tensors of two devices; ``meta`` is one that every machine has."""
+def test_images_can_be_drawn_on_any_device(parameters):
+    """Torch refuses operations on tensors of two devices; the device ``meta`` exists on every machine."""
     found = CAlpha(2.0, 8, **parameters).draw(torch.Generator(), 4, "meta")
     assert found.device.type == "meta"
     assert found.shape == (4, 1, 8, 8)
 
 
-def test_training_images_alone_are_made_on_a_gpu(monkeypatch):
+def test_only_training_images_are_drawn_on_a_gpu(monkeypatch):
     dataset, devices = CAlpha(2.0, 8), []
 
     def draw(generator, count, device="cpu"):
@@ -137,14 +137,14 @@ def test_training_images_alone_are_made_on_a_gpu(monkeypatch):
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
 def test_exact_contour_amplitude_falls_as_alpha_plus_a_half(alpha):
     contours = CAlpha(alpha)._draw_functions(torch.Generator().manual_seed(0), 2000, 256).double()
-    # The variance of one point: a relative error of sqrt(2 / n) = 3 %.
+    # The variance of a point has a relative error of sqrt(2 / n) = 3 %.
     assert contours[:, 7].square().mean().item() == pytest.approx(1, abs=0.13)
     amplitude = torch.fft.rfft(contours).abs().square().mean(0).sqrt()[1:33].numpy()
     assert slope(amplitude, np.arange(1, 33)) == pytest.approx(-(alpha + 0.5), abs=0.03)
 
 
 def paper_backgrounds(noise, alpha, limits):
-    """Images of one region alone."""
+    """Return images with a single region."""
     shape = (len(noise) // 2, *noise.shape[1:])
     return [c_alpha_published.build_images(torch.full(shape, share), noise, alpha, limits) for share in (1.0, 0.0)]
 
@@ -175,7 +175,7 @@ def test_paper_contour_variance_and_blur():
     expected = (1 + 2 * sum(k ** (-2 * alpha) for k in range(1, size // 2))) / (3 * size) * size**2
     centred = tops[:, 8].double() - tops[:, 8].double().mean()
     assert centred.square().mean().item() == pytest.approx(expected, rel=0.12)
-    # The blur averages a row with the one above, which lowers the edge by half a row. The constant of a contour has a
+    # The blur averages a row with the row above, which lowers the edge by half a row. The constant of a contour has a
     # standard deviation of 4.6 rows.
     assert tops.mean().item() == pytest.approx(size // 2 + 0.5, abs=4 * 4.6 / 3000**0.5)
 
@@ -200,7 +200,7 @@ def wave_filter(noise, exponent):
 
 
 def one_image(contour_noise, first_noise, second_noise, bottom, top, first_is_bright, alpha, background_alpha):
-    """One image of the published procedure, pixel by pixel, in float64."""
+    """Return an image of the published procedure, pixel by pixel, in float64."""
     size = len(contour_noise)
     tops = [round(size * height) + size // 2 for height in wave_filter(contour_noise, alpha)]
     below = np.array([[float(row >= tops[column]) for column in range(size)] for row in range(size)])
@@ -222,7 +222,7 @@ def one_image(contour_noise, first_noise, second_noise, bottom, top, first_is_br
 
 @pytest.mark.parametrize("size", [16, 21])
 @pytest.mark.parametrize(("alpha", "background_alpha"), [(1.0, 1.0), (2.0, 3.0), (4.0, 2.0)])
-def test_images_are_those_of_the_published_procedure(size, alpha, background_alpha):
+def test_images_agree_with_the_published_procedure(size, alpha, background_alpha):
     generator = torch.Generator().manual_seed(3)
     count = 6
     contours = 2 * torch.rand(count, size, generator=generator) - 1
@@ -260,14 +260,14 @@ def test_a_dataset_draws_contours_then_backgrounds_then_limits():
     assert torch.equal(images[:, 0], expected)
 
 
-def test_images_do_not_depend_on_how_many_are_made_together(monkeypatch):
+def test_images_do_not_depend_on_the_batch_size(monkeypatch):
     together = CAlpha(2.0, 20, "paper").images("test", 64)
     monkeypatch.setattr(c_alpha_published, "BATCH", 5)
     # Batches of other sizes may round differently.
     torch.testing.assert_close(CAlpha(2.0, 20, "paper").images("test", 64), together, atol=1e-6, rtol=0)
 
 
-def test_noise_of_one_draw_is_not_that_of_another_thread():
+def test_threads_do_not_share_noise_buffers():
     dataset = CAlpha(2.0, 16, "paper")
     alone = [dataset.draw(torch.Generator().manual_seed(seed), 64) for seed in range(4)]
     with ThreadPoolExecutor(4) as pool:
@@ -308,14 +308,14 @@ def step_by_step(rows, columns, size):
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.floats(-3, 9), st.floats(-3, 9)), min_size=2, max_size=12))
-def test_any_path_is_the_sum_of_its_steps(nodes):
+def test_the_coverage_of_a_path_is_the_sum_over_its_steps(nodes):
     """Steps of any length, up and down, across many rows and out of the image."""
     rows, columns = np.array(nodes).T
     expected = step_by_step(rows, columns, 6)
     np.testing.assert_allclose(
         coverage(torch.tensor(rows)[None], torch.tensor(columns)[None], 6)[0], expected, atol=1e-12
     )
-    # In single precision, and with the rows of another path beside.
+    # In single precision, and in a batch with another path.
     both = coverage(
         torch.tensor(np.stack([rows, rows[::-1]])).float(), torch.tensor(np.stack([columns] * 2)).float(), 6
     )

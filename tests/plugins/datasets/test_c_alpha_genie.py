@@ -1,4 +1,4 @@
-"""The genie of C^alpha images, which is given the contours, and images that are block averages of a master."""
+"""The genie of C^alpha images, which knows the contours, and images that are block averages of a master."""
 
 import functools
 import itertools
@@ -37,8 +37,8 @@ def psnr_slope(dataset, sigmas, count):
         {"size": 8, "contour": "closed", "background_alpha": "flat", "master": 32},
     ],
 )
-def test_the_genie_makes_the_error_that_the_bound_says(parameters):
-    """On average over the images and noise, which it has to be given the contours of."""
+def test_the_error_of_the_genie_is_the_bound(parameters):
+    """The equality holds on average over images and noise, if the genie knows the contours."""
     dataset, start = CAlpha(**parameters), 37
     count = 2000 // dataset.size
     clean = dataset.images("validation", count, start)
@@ -53,7 +53,7 @@ def test_the_genie_makes_the_error_that_the_bound_says(parameters):
 
 @pytest.mark.parametrize(("alpha", "resolved"), [(1.0, 1600), (2.0, 0)])
 def test_the_bound_is_the_error_of_the_filter_by_monte_carlo(alpha, resolved, monkeypatch):
-    """Backgrounds as the family draws them, noise, and the filter of one contour: to 1 %."""
+    """Filter backgrounds of the family with noise, for a fixed contour; the accuracy is 1 %."""
     monkeypatch.setattr("gahbench_plugins.datasets._conditional.EXACT_PIXELS", resolved)
     dataset, sigma, size = CAlpha(alpha, 24), 0.05, 24
     assert dataset._conditional.is_resolved(sigma) == (resolved > 0)
@@ -85,18 +85,18 @@ def test_the_bound_rises_with_the_noise_between_its_limits(alpha):
         assert (bound > previous).all()
         assert (bound < sigma**2).all()
         previous = bound
-    # At last nothing is left but the variance of a pixel, which is less where regions mix.
+    # Strong noise leaves the variance of a pixel, which is smaller where regions mix.
     masks = dataset._masks("test", 5, 0)
     variance = (MEAN_STD**2 + FIELD_STD**2) * (masks.square() + (1 - masks).square()).mean(1)
     torch.testing.assert_close(previous, variance, rtol=1e-3, atol=0)
-    # At first everything is noise, as all of 64 directions have some energy.
+    # Under weak noise the error is sigma^2, as all 64 directions have some energy.
     torch.testing.assert_close(
         dataset.lower_bound("test", 5, 1e-7), torch.full((5,), 1e-14).double(), rtol=1e-3, atol=0
     )
 
 
-def test_contours_and_backgrounds_are_rough_separately():
-    """Rougher backgrounds are harder; a rougher contour is given to the genie, and harder only for what it cuts off."""
+def test_contours_and_backgrounds_have_separate_exponents():
+    """Rougher backgrounds increase the error; a rougher contour hardly does, as the genie knows it."""
     count, sigma = 8, 4 / 255
     smooth, rough = (CAlpha(4.0, 16, background_alpha=alpha) for alpha in (4.0, 1.0))
     assert torch.equal(smooth._masks("test", count, 0), rough._masks("test", count, 0))
@@ -108,8 +108,8 @@ def test_contours_and_backgrounds_are_rough_separately():
 
 
 @pytest.mark.parametrize("size", [16, 41])
-def test_answers_depend_on_the_image_alone(size, monkeypatch):
-    """Neither on what was asked before, nor on how many are asked for together."""
+def test_bounds_depend_only_on_the_image(size, monkeypatch):
+    """They depend neither on earlier calls nor on the number of images of a call."""
     monkeypatch.setattr(c_alpha, "CACHED", 2)
     sigmas = (0.2, 0.05, 0.2)
     dataset, start = CAlpha(2.0, size, contour="closed"), 62
@@ -132,11 +132,11 @@ def test_bounds_fall_nearly_at_the_optimal_slope():
     for alpha in (1.0, 2.0, 4.0):
         dataset = CAlpha(alpha, 32)
         found = psnr_slope(dataset, sigmas, 2)
-        # Slopes over any range of noise levels are a little above that of the limit; a finite grid adds to it.
+        # Slopes over a range of noise levels are slightly above the limit, also because the grid is finite.
         assert dataset.optimum.slope < found < dataset.optimum.slope + 0.09
 
 
-def test_without_images_there_are_no_answers():
+def test_without_images_results_are_empty():
     dataset = CAlpha(2.0, 16)
     assert dataset.lower_bound("test", 0, 0.1).shape == (0,)
     assert dataset.genie(torch.empty(0, 1, 16, 16), 0.1, "test").shape == (0, 1, 16, 16)
@@ -158,7 +158,7 @@ CONTOURS = ("line", "closed", "disc")
 
 
 def parts(dataset, seed=3, count=2):
-    """Masks and backgrounds of a dataset, shape (count, size, size) each."""
+    """Return masks and backgrounds of a dataset, shape (count, size, size) each."""
     generator = torch.Generator().manual_seed(seed)
     return dataset.masks(generator, count), *dataset._draw_backgrounds(generator, count)
 
@@ -170,7 +170,7 @@ def halved(images):
 @pytest.mark.parametrize("contour", CONTOURS)
 @pytest.mark.parametrize(("alpha", "background"), [(1.0, 0.5), (2.0, 4.0), (4.0, "flat")])
 def test_masks_and_backgrounds_are_block_averages_of_those_of_twice_the_size(contour, alpha, background):
-    """Each by itself, down from the master; 12 is no power of 2."""
+    """Masks and backgrounds are averaged separately; 12 is not a power of 2."""
     for master, sizes in ((32, (32, 16, 8)), (96, (24, 12))):
         made = [parts(CAlpha(alpha, size, "exact", contour, background, master)) for size in sizes]
         for large, small in itertools.pairwise(made):
@@ -179,7 +179,7 @@ def test_masks_and_backgrounds_are_block_averages_of_those_of_twice_the_size(con
         assert 0.05 < made[-1][0].mean() < 0.95
 
 
-def test_an_image_is_composed_of_averages_and_is_no_average_itself():
+def test_an_image_is_composed_of_averages_and_is_not_an_average():
     small, large = (CAlpha(2.0, size, contour="closed", master=64) for size in (16, 32))
     images = small.images("test", 3, 1)
     generator = small.generator_of("test", 0)
@@ -188,12 +188,12 @@ def test_an_image_is_composed_of_averages_and_is_no_average_itself():
         mask, first, second = (part[1 + place] for part in of_block)
         torch.testing.assert_close(images[place, 0], mask * first + (1 - mask) * second)
     difference = (images - avg_pool2d(large.images("test", 3, 1), 2)).abs()
-    # Only where a pixel is of both regions.
+    # They differ only in pixels of both regions.
     mixed = (small._masks("test", 3, 1) * (1 - small._masks("test", 3, 1)) > 0).view_as(images)
     assert difference[~mixed].max() < 1e-5 < 1e-3 < difference[mixed].max()
 
 
-def test_blocks_of_images_depend_on_the_master_alone():
+def test_blocks_of_images_depend_only_on_the_master():
     assert [CAlpha(2.0, 8, master=master).together for master in (64, 256, 512, 4096)] == [64, 16, 4, 1]
     dataset = CAlpha(4.0, 8, master=512)
     images = dataset.images("test", 6)
@@ -220,14 +220,14 @@ def explicit(dataset):
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 4.0])
-def test_the_covariance_is_that_of_the_averaged_field(alpha):
+def test_the_amplitude_has_the_covariance_of_the_averaged_field(alpha):
     for size, master in ((8, 24), (8, 8)):
         dataset = CAlpha(alpha, size, master=master)
         found = dataset._conditional.field.matrix()
         torch.testing.assert_close(found, explicit(dataset), atol=1e-9, rtol=1e-5)
 
 
-def test_fields_that_are_drawn_have_it():
+def test_drawn_fields_have_the_covariance_of_the_amplitude():
     dataset, count = CAlpha(1.0, 8, master=32), 2000
     found = (
         torch.cat(AveragedField(32, 1.0, FIELD_STD).pairs(torch.Generator().manual_seed(0), count, 8))
@@ -237,14 +237,14 @@ def test_fields_that_are_drawn_have_it():
     expected = explicit(dataset)
     # A covariance estimated from n pairs has a standard error of at most sqrt(2 / n) of the variance.
     assert (found.T @ found / len(found) - expected).abs().max() < 5 * (2 / len(found)) ** 0.5 * expected.max()
-    # The two of a pair are independent.
+    # The two fields of a pair are independent.
     cross = found[:count].T @ found[count:] / count
     assert cross.abs().max() < 5 * count**-0.5 * expected.max()
 
 
 @pytest.mark.parametrize("alpha", [3.0, 4.0])
-def test_left_out_frequencies_are_less_than_rounding(alpha, monkeypatch):
-    """Their part of the variance is summed over all frequencies."""
+def test_omitted_frequencies_are_below_rounding(alpha, monkeypatch):
+    """Sum their part of the variance over all frequencies."""
     kept = AveragedField(256, alpha, FIELD_STD).highest
     assert kept < 256
     monkeypatch.setattr(_spectral, "ROUNDING", 1e-30)
@@ -275,8 +275,8 @@ def test_the_genie_is_the_mean_given_the_contour_and_its_error_the_bound(contour
         assert float(bound) == pytest.approx(sigma**2 * float(gain.trace()) / 64, rel=1e-5)
 
 
-def test_flat_regions_leave_two_numbers_to_the_genie():
-    """Two constants that are hardly known before: an error of about 2 sigma^2, as a sum over pixels."""
+def test_on_flat_regions_the_genie_estimates_two_grey_values():
+    """With a broad prior on two constants the error is about 2 sigma^2, summed over pixels."""
     for size in (16, 44):
         dataset = CAlpha(2.0, size, contour="disc", background_alpha="flat")
         bound = dataset.lower_bound("test", 2, 1e-3) * size**2
@@ -304,19 +304,19 @@ def test_level_sets_are_zero_on_the_contour(contour, master):
     assert torch.equal(dataset.level_sets("test", 1, 22), levels[19:])
 
 
-def test_of_a_disc_the_level_set_is_the_distance():
+def test_the_level_set_of_a_disc_is_the_distance():
     levels = CAlpha(2.0, 32, contour="disc", master=64).level_sets("test", 2)
     down, across = torch.gradient(levels, dim=(1, 2))
     slopes = torch.hypot(down, across)[:, 1:-1, 1:-1]
-    # But about its centre, where it has a corner; inside the radius is 8 pixels or so.
+    # Except around the centre, where it is not smooth; the radius is about 8 pixels.
     away = levels[:, 1:-1, 1:-1] > levels.amin((1, 2), keepdim=True) + 3
     assert (slopes[away] - 1).abs().max() < 0.04
 
 
-def test_at_one_sigma_over_side_noise_is_the_same_whatever_the_size():
+def test_noise_at_equal_sigma_over_side_is_the_same_at_every_size():
     noise = functools.partial(evaluation_noise, 3, master=32)
     small, large = noise((1, 8, 8), 0.1, 5, "test"), noise((1, 16, 16), 0.2, 5, "test")
-    # An average of four has half the standard deviation, which is that of the smaller.
+    # An average of four pixels has half the standard deviation, the noise level of the smaller size.
     torch.testing.assert_close(small, avg_pool2d(large, 2), atol=1e-6, rtol=0)
     assert torch.equal(evaluation_noise(1, (1, 8, 8), 0.1, 5, "test", master=32), small[:1])
     torch.testing.assert_close(noise((1, 8, 8), 0.2, 5, "test"), 2 * small)

@@ -1,4 +1,4 @@
-"""Stationary fields, and the Gaussian of an image given the mask between two of them."""
+"""Stationary fields, and the Gaussian distribution of an image of two fields given their mask."""
 
 import functools
 
@@ -17,7 +17,7 @@ from gahbench_plugins.datasets.c_alpha import MEAN_STD, CAlpha, _background_ampl
 
 @pytest.mark.parametrize("shape", [(8,), (7,), (8, 8), (6, 9)])
 def test_frequencies_are_integer_moduli(shape):
-    # numpy's layout, written out axis by axis.
+    # The layout of numpy, axis by axis.
     axes = [np.fft.fftfreq(side, 1 / side) for side in shape[:-1]] + [np.arange(shape[-1] // 2 + 1)]
     expected = np.sqrt(sum(grid**2 for grid in np.meshgrid(*axes, indexing="ij")))
     np.testing.assert_allclose(frequencies(shape).numpy(), expected, atol=1e-12)
@@ -44,7 +44,7 @@ def test_filtering_is_a_product_in_the_full_fourier_domain():
     amplitude = power_law((8, 8), 1.7, constant=1)
     expected = np.fft.ifft2(np.fft.fft2(white.real.numpy()) * moduli**-1.7).real
     np.testing.assert_allclose(filter_noise(white.real, amplitude).numpy(), expected, atol=1e-12)
-    # Of white noise, which is white in the Fourier domain too, a pair of fields is made at once.
+    # Complex white noise, which is white in the Fourier domain too, gives a pair of fields.
     expected = 8 * np.fft.ifft2(white.numpy() * moduli**-1.7)[:, :5, :5]
     for found, part in zip(filter_pairs(white, amplitude, 5), (expected.real, expected.imag), strict=True):
         np.testing.assert_allclose(found.numpy(), part, atol=1e-12)
@@ -89,7 +89,7 @@ def test_covariance_is_the_sum_of_all_waves(size):
 
 @settings(deadline=None, max_examples=20)
 @given(families)
-def test_products_and_energies_are_those_of_the_matrix(family):
+def test_products_and_energies_agree_with_the_matrix(family):
     drawn = field(*family)
     images = torch.randn(2, 3, drawn.pixels, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(drawn.matvec(images), images @ drawn.matrix())
@@ -98,7 +98,7 @@ def test_products_and_energies_are_those_of_the_matrix(family):
 
 @settings(deadline=None, max_examples=20)
 @given(families, st.floats(0.05, 1))
-def test_decomposition_is_that_of_the_matrix(family, share):
+def test_decomposition_agrees_with_the_matrix(family, share):
     drawn = field(*family)
     count = max(1, int(share * drawn.pixels))
     values, vectors = drawn.decomposition(count)
@@ -127,17 +127,17 @@ MASKS = {
 
 
 def columns(leading, mask):
-    """The factor F, column by column."""
+    """Return the factor F, column by column."""
     inside = [mask * column for column in leading.scaled.T] + [(1 - mask) * column for column in leading.scaled.T]
     return torch.stack([*inside, CONSTANT**0.5 * mask, CONSTANT**0.5 * (1 - mask)], dim=1)
 
 
 @pytest.mark.parametrize("name", MASKS)
-def test_it_is_the_product_of_its_factor(leading, name):
+def test_leading_is_the_product_of_its_factor(leading, name):
     mask, factor = MASKS[name], columns(leading, MASKS[name])
     assert factor.shape == (PIXELS, leading.columns)
     torch.testing.assert_close(leading.gram(mask), factor.T @ factor, atol=1e-12, rtol=0)
-    # What it stands for, written out with the covariance of a background.
+    # The matrix A by its definition, from the covariance of a background.
     background = leading.scaled @ leading.scaled.T + CONSTANT
     inside, outside = torch.diag(mask), torch.diag(1 - mask)
     expected = inside @ background @ inside + outside @ background @ outside
@@ -162,20 +162,20 @@ def mask_of(alpha, size, contour="closed", index=0):
 
 
 def covariance(drawn, mask):
-    """K_x, from its definition."""
+    """Return K_x by its definition."""
     inside, outside, background = torch.diag(mask), torch.diag(1 - mask), drawn.field.matrix()
     means = drawn.constant * (torch.outer(mask, mask) + torch.outer(1 - mask, 1 - mask))
     return inside @ background @ inside + outside @ background @ outside + means
 
 
 def error(drawn, mask, sigma):
-    """The error of the genie, from its definition."""
+    """Return the error of the genie by its definition."""
     matrix = covariance(drawn, mask)
     noise = sigma**2 * torch.eye(len(mask), dtype=torch.float64)
     return sigma**2 * torch.linalg.solve(matrix + noise, matrix).trace().item()
 
 
-def test_matrix_product_and_eigenvalues_are_those_of_the_definition():
+def test_matrix_product_and_eigenvalues_agree_with_the_definition():
     drawn, mask = images_of(1.0, 12), mask_of(1.0, 12)
     expected = covariance(drawn, mask)
     torch.testing.assert_close(drawn.matrix(mask), expected)
@@ -206,7 +206,7 @@ def test_bounds_enclose_the_error_tightly(alpha, contour):
     shares=st.lists(st.sampled_from([0.0, 0.3, 0.5, 1.0]), min_size=1, max_size=9),
     most=st.sampled_from([0, 1, 5, 2047]),
 )
-def test_bounds_enclose_the_error_whatever_the_mask_and_the_rank(alpha, sigma, shares, most):
+def test_bounds_enclose_the_error_for_every_mask_and_rank(alpha, sigma, shares, most):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conditional, "MAX_RANK", most)
         drawn = ConditionalGaussian(images_of(alpha, 9).field, MEAN_STD**2)
@@ -218,7 +218,7 @@ def test_bounds_enclose_the_error_whatever_the_mask_and_the_rank(alpha, sigma, s
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 4.0])
-def test_filter_is_the_dense_one(alpha, monkeypatch):
+def test_the_filter_agrees_with_a_dense_solve(alpha, monkeypatch):
     monkeypatch.setattr(conditional, "PRECONDITIONER", 20)
     size = 20
     drawn = images_of(alpha, size)
@@ -232,7 +232,7 @@ def test_filter_is_the_dense_one(alpha, monkeypatch):
             assert (result - expected).square().mean().sqrt() <= 1.01e-5 * sigma
 
 
-def test_filter_of_nothing_is_nothing_and_failure_is_an_error(monkeypatch):
+def test_the_filter_of_zero_is_zero_and_divergence_raises_an_error(monkeypatch):
     drawn, mask = images_of(1.0, 12), mask_of(1.0, 12)
     assert torch.equal(drawn.wiener(mask[None], torch.zeros(1, 144).double(), 0.1), torch.zeros(1, 144).double())
     monkeypatch.setattr(conditional, "STEPS", 2)
@@ -249,7 +249,7 @@ def test_small_bases_are_complete():
 
 
 @pytest.mark.parametrize("alpha", [2.0, 3.0])
-def test_large_bases_hold_all_that_is_not_faint(alpha, monkeypatch):
+def test_large_bases_contain_all_vectors_of_sufficient_energy(alpha, monkeypatch):
     monkeypatch.setattr(conditional, "EXACT_PIXELS", 0)
     size = 34
     drawn, mask = images_of(alpha, size), mask_of(alpha, size)
@@ -261,12 +261,12 @@ def test_large_bases_hold_all_that_is_not_faint(alpha, monkeypatch):
     assert count < size**2 // 2
     assert exact[count] < conditional.MIN_ENERGY
     torch.testing.assert_close(vectors.T @ vectors, torch.eye(count).double())
-    # Those which are not faint are eigenvectors.
+    # Vectors of sufficient energy are eigenvectors.
     clear = int((exact > conditional.MIN_ENERGY).sum())
     torch.testing.assert_close(energies[:clear], exact[:clear], rtol=1e-6, atol=0)
     residual = (matrix @ vectors - vectors * energies).norm(dim=0) / energies
     assert residual[:clear].max() < 1e-3
-    # Within a subspace no energy is larger than in the whole space (Poincare).
+    # By the Poincare separation theorem, no energy in a subspace exceeds the energy in the whole space.
     assert (energies <= exact[:count] * (1 + 1e-9)).all()
     monkeypatch.setattr(conditional, "EXACT_PIXELS", 1600)
     assert drawn.basis(mask)[0].shape == vectors.shape

@@ -41,7 +41,7 @@ KNOWN = {
 }
 
 
-# Discs alone take long, and are checked with all plugins.
+# Discs take long, and are checked with all plugins.
 @pytest.mark.parametrize("spec", [spec for spec in KNOWN if spec not in ("discs[size=8]", "shuffled[discs[size=8]]")])
 def test_it_keeps_its_contract(spec):
     report = check_configured(Registry().configure("dataset", spec))
@@ -49,7 +49,7 @@ def test_it_keeps_its_contract(spec):
 
 
 @pytest.mark.parametrize("spec", KNOWN)
-def test_it_says_whether_it_knows_its_basis(spec):
+def test_datasets_state_whether_they_know_the_true_basis(spec):
     assert create(spec).has_true_basis == KNOWN[spec]
 
 
@@ -71,7 +71,7 @@ def test_it_says_whether_it_knows_its_basis(spec):
         ("photos", "none", None),
     ],
 )
-def test_it_states_its_optimum(spec, kind, slope):
+def test_datasets_state_their_optimum(spec, kind, slope):
     optimum = create(spec).optimum
     assert (optimum.kind, optimum.slope) == (kind, slope if slope is None else pytest.approx(slope))
 
@@ -157,7 +157,7 @@ def test_optimal_filters_tend_to_the_projection_on_the_tangent_space(spec):
     [
         ("gaussian-field[size=9,alpha=0.5]", 81, 1e-7),
         ("gaussian-field[size=8,colour=rgb]", 192, 1e-7),
-        # 64 faces less their mean.
+        # 64 faces minus their mean.
         ("gaussian-faces[faces=faces[size=12],isotropic=0]", 63, 1e-7),
         ("finite[faces[size=8],count=20]", 0, 1e-7),
         ("rays[discs[size=12]]", 1, 1e-3),
@@ -166,7 +166,7 @@ def test_optimal_filters_tend_to_the_projection_on_the_tangent_space(spec):
     ],
 )
 def test_posteriors_tend_to_the_tangent_space_and_to_the_prior(spec, dimension, little):
-    """The error is that of the noise in each dimension under little noise, and the variance of the prior under much."""
+    """Under weak noise the error is sigma^2 per dimension, and under strong noise the variance of the prior."""
     dataset = create(spec)
     clean = dataset.images("test", 3).double()
     posterior = dataset.posterior(noisy_images(dataset, little), little)
@@ -207,7 +207,7 @@ def test_blocks_of_images_follow_each_other_and_differ(spec):
 @pytest.mark.parametrize(
     ("spec", "smooth", "rough"), [("c-alpha[size=32]", 4.0, 2.0), ("gaussian-field[size=16]", 2.0, 1.0)]
 )
-def test_one_seed_draws_the_same_noise_for_every_alpha(spec, smooth, rough):
+def test_a_seed_draws_the_same_noise_for_every_alpha(spec, smooth, rough):
     images = torch.cat([create(spec, alpha=alpha).images("test", 64).flatten(1) for alpha in (smooth, rough)])
     assert torch.corrcoef(images)[:64, 64:].diagonal().median() > 0.9
 
@@ -238,7 +238,7 @@ def files(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("files")
 @pytest.mark.parametrize("name", ["finite[{},count=4]", "gaussian-faces[{}]", "shuffled[{}]", "rays[{}]"])
-def test_what_is_made_of_a_dataset_has_its_fingerprint_licence_and_notes(name):
+def test_derived_datasets_have_fingerprint_licence_and_notes_of_their_source(name):
     dataset, inner = create(name.format("faces[colours.npz]")), create("faces[colours.npz]")
     assert dataset.fingerprint() == inner.fingerprint() is not None
     assert dataset.card.licence == inner.card.licence

@@ -1,4 +1,4 @@
-"""Faces: the embedded ones, those of files, and those that scikit-learn downloads."""
+"""Embedded faces, faces of files, and faces that scikit-learn downloads."""
 
 import re
 import sys
@@ -41,13 +41,13 @@ def test_embedded_faces_are_the_first_hundred_of_scikit_image():
     assert torch.equal(whole(Faces(size=24)), whole(faces)[:, :, :24, :24])
 
 
-def test_embedded_faces_hold_no_near_repeats():
+def test_embedded_faces_have_no_near_duplicates():
     small = torch.nn.functional.adaptive_avg_pool2d(whole(Faces(near_repeats="keep")), 20)
     correlation = np.corrcoef(small.flatten(1).double().numpy()) - 2 * np.eye(100)
     assert 0.9 < correlation.max() < 0.95
 
 
-def test_halves_are_of_train_and_follow_the_seed():
+def test_halves_divide_train_and_depend_on_the_seed():
     faces, other = Faces(), Faces(seed=1)
     train = {image.numpy().tobytes() for image in faces.images("train", 64)}
     halves = [{image.numpy().tobytes() for image in faces.images(name, 32)} for name in ("A", "B")]
@@ -56,8 +56,8 @@ def test_halves_are_of_train_and_follow_the_seed():
     assert {image.numpy().tobytes() for image in other.images("A", 32)} not in halves
 
 
-def test_near_repeats_do_not_depend_on_size_or_colour(tmp_path):
-    # Two images that only differ in detail that a small size would lose.
+def test_near_duplicates_do_not_depend_on_size_or_colour(tmp_path):
+    # Two images that differ only in detail that a small size would lose.
     images = grey(12, 48, 48, 3)
     images[7] = np.clip(images[2].astype(int) + RNG.integers(-9, 10, (48, 48, 3)), 0, 255)
     path = npz(tmp_path / "a.npz", images)
@@ -65,7 +65,7 @@ def test_near_repeats_do_not_depend_on_size_or_colour(tmp_path):
         assert sum(Faces(path, **parameters).available(split) for split in EMBEDDED) == 11
 
 
-def test_near_repeats_and_neighbours_of_many_images_are_compared_once(tmp_path, monkeypatch):
+def test_near_duplicates_and_neighbours_of_many_images_are_compared_once(tmp_path, monkeypatch):
     images = grey(40, 8, 8)
     images[30] = images[4]
     path = npz(tmp_path / "a.npz", images)
@@ -82,7 +82,7 @@ def test_near_repeats_and_neighbours_of_many_images_are_compared_once(tmp_path, 
         Faces(npz(tmp_path / "a.npz", images)).images("test", 9)
 
 
-def test_nearly_fitting_size_is_a_centre_crop_and_a_small_one_is_not(tmp_path):
+def test_a_slightly_smaller_size_is_a_centre_crop_and_a_small_size_is_not(tmp_path):
     images = grey(10, 26, 30)
     path = npz(tmp_path / "a.npz", images)
     cropped = Faces(path, size=24).images("train", 6)
@@ -163,7 +163,7 @@ def test_lfw_is_fetched_once_cropped_shuffled_and_halved_by_person(scikit_learn)
     assert train != sorted(train)
     assert not set(people("A")) & set(people("B"))
     assert sorted(people("A") + people("B")) == sorted(train)
-    # An archive that was not unpacked to the end is no data set.
+    # An incompletely unpacked archive is refused.
     files[0].unlink()
     with pytest.raises(DataError, match="59 of 60 images; remove the folder"):
         Faces(source="lfw").shape  # noqa: B018
@@ -181,7 +181,7 @@ def test_olivetti_keeps_people_together(scikit_learn):
 @pytest.mark.parametrize(
     ("source", "what"), [("lfw", "Labeled Faces in the Wild, 230 MB"), ("olivetti", "the Olivetti faces, 4 MB")]
 )
-def test_what_scikit_learn_has_to_fetch_is_missing_until_it_is_prepared(scikit_learn, source, what):
+def test_faces_of_scikit_learn_are_missing_until_they_are_prepared(scikit_learn, source, what):
     faces = Faces(source=source)
     assert faces.missing() == (f"{what}, fetched by scikit-learn into {scikit_learn.home}",)
     assert scikit_learn.fetched == 0
@@ -198,7 +198,7 @@ def test_lfw_takes_long_to_decode_once_it_is_fetched(scikit_learn, monkeypatch):
     assert Faces(source="lfw").missing() == (f"60 images of {folder}, decoded into {cache_folder()}",)
     Faces(source="lfw").prepare()
     assert Faces(source="lfw").missing() == ()
-    # The cache has them at their own size alone.
+    # The cache has them only at their original size.
     assert Faces(source="lfw", size=32).missing() != ()
 
 

@@ -25,7 +25,7 @@ def brute_force(points, noisy, sigma):
         weights /= weights.sum()
         mean = (weights[:, None] * points).sum(0)
         likeliest = weights.argmax()
-        # Without the first term for the likeliest, which would be rounding alone.
+        # Without the term of the likeliest point, which would be only rounding.
         offset = (weights[:, None] * (points - points[likeliest])).sum(0)
         spread = ((points - points[likeliest] - offset) ** 2).sum(1)
         means.append(mean)
@@ -51,7 +51,7 @@ def noisy_of(points, sigma, count=6, seed=1):
     seed=st.integers(0, 10**6),
     elements=st.integers(1, 300),
 )
-def test_it_is_the_weighted_average_whatever_the_chunks(count, pixels, log_sigma, seed, elements):
+def test_the_mean_is_the_weighted_average_for_all_chunk_sizes(count, pixels, log_sigma, seed, elements):
     sigma = 10**log_sigma
     points = cloud(count, pixels, seed)
     noisy = noisy_of(points, sigma, seed=seed + 1)
@@ -73,15 +73,15 @@ def test_near_points_are_resolved_at_little_noise():
     noisy = noisy_of(points, sigma, 64)
     found = empirical_bayes(points, noisy, sigma)
     mean, trace = brute_force(points, noisy, sigma)
-    # They really compete: neither one point alone nor all alike.
+    # Several points have weight, and the weights differ.
     assert trace.median() > sigma**2 / 10
     torch.testing.assert_close(found.mean, mean, atol=1e-9, rtol=0)
     torch.testing.assert_close(found.trace, trace, atol=0, rtol=1e-5)
 
 
 @pytest.mark.parametrize("separation", [10.0, 25.0, 37.0])
-def test_trace_keeps_its_relative_accuracy_where_one_point_has_all_the_weight(separation):
-    """Two points at a distance D, noise-free data at one: the other has weight exp(-D^2 / 2 sigma^2)."""
+def test_trace_keeps_its_relative_accuracy_if_one_point_has_all_the_weight(separation):
+    """For data at a point, a second point at distance D has weight exp(-D^2 / 2 sigma^2)."""
     sigma, pixels = 1e-2, 100
     points = 0.5 * torch.ones(2, pixels, dtype=torch.float64)
     points[1] += separation * sigma / pixels**0.5
@@ -134,7 +134,7 @@ def test_every_split_draws_uniformly_from_the_same_images():
         counts = torch.bincount(drawn[-1], minlength=5).double()
         # Chi square with 4 degrees of freedom: above 23.5 once in 10,000 times.
         assert ((counts - 200).square() / 200).sum() < 23.5
-    # Splits agree in a fifth of the draws, by chance.
+    # By chance, splits agree in a fifth of the draws.
     for first, second in itertools.combinations(drawn, 2):
         assert (first == second).double().mean().item() == pytest.approx(0.2, abs=4 * 0.4 / 1000**0.5)
     other = construct(Finite, "faces[size=8]", count=5, seed=1)
@@ -155,7 +155,7 @@ def test_noise_levels_may_differ_from_image_to_image():
 
 @settings(deadline=None, max_examples=8)
 @given(sigma=st.floats(0.02, 3), count=st.integers(1, 30), seed=st.integers(0, 99))
-def test_optimal_filters_are_covariances_of_weighed_members(sigma, count, seed):
+def test_optimal_filters_are_covariances_of_weighted_members(sigma, count, seed):
     dataset = construct(Finite, "discs[size=8]", count)
     noisy = dataset.images("test", 2).double() + sigma * normal(2, 1, 8, 8, seed=seed)
     found = dataset.optimal_filters(noisy, sigma, "test").matrices().double()

@@ -41,7 +41,7 @@ def moments_of_faces(dataset, share=0.01, contrast=0.6):
 
 
 def spec_of_faces(kind, folder):
-    """Spec of faces with fewer training images than pixels, with more, in colour, or of the embedded ones."""
+    """Return a spec of faces with fewer or more training images than pixels, in colour, or embedded."""
     if kind == "embedded":
         return "faces[size=8]"
     count, shape = {"singular": (40, (8, 8)), "full": (300, (8, 8)), "colour": (40, (8, 8, 3))}[kind]
@@ -69,7 +69,7 @@ def noise(images, sigma, seed=0):
 
 
 @pytest.mark.parametrize("sigma", [1e-3, 0.05, 2.0])
-def test_posterior_is_that_of_a_dense_solve(known, sigma):
+def test_posterior_agrees_with_a_dense_solve(known, sigma):
     dataset, mean, covariance = known
     noisy = dataset.images("test", 5).double()
     noisy = noisy + noise(noisy, sigma)
@@ -109,7 +109,7 @@ def test_images_have_mean_and_covariance(known):
     assert ((centred.square() / variance).square().mean(0) - 3).abs().max() < 0.4
 
 
-def test_without_an_even_share_images_lie_in_the_span_of_the_faces():
+def test_without_an_isotropic_part_images_lie_in_the_span_of_the_faces():
     dataset = construct(GaussianFaces, "faces[size=12]", isotropic=0.0)
     faces = dataset.dataset.images("train", 64).double().flatten(1)
     span = torch.linalg.qr((faces - faces.mean(0)).mT[:, :63]).Q
@@ -138,7 +138,7 @@ def test_defaults_rarely_leave_the_unit_interval(name, share):
 
 @pytest.mark.parametrize("count", [5, 30])
 def test_principal_components_do_not_depend_on_how_they_are_found(count):
-    """Fewer images than pixels, and as many or more, take different ways; chunks do not matter."""
+    """The algorithm depends on whether there are fewer images than pixels; chunks have no influence."""
     images = torch.rand(count, 12, generator=torch.Generator().manual_seed(0))
     expected = torch.from_numpy(np.cov(images.double().numpy().T, ddof=0))
     for found in (principal_components(images), principal_components(torch.cat([images] * 300))):

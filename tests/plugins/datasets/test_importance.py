@@ -60,8 +60,8 @@ def test_truncated_normal_far_in_the_tail_is_exponential():
 @pytest.mark.parametrize(("intensities", "nodes", "tolerance"), [(1, 20_000, 1e-5), (2, 900, 2e-3)])
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 10**6), sigma=st.sampled_from([0.03, 0.1, 0.5, 3.0]), alike=st.sampled_from([0.0, 0.3, 3.0]))
-def test_they_agree_with_a_fine_grid(intensities, nodes, tolerance, seed, sigma, alike):
-    """Nearly alike parts, of correlation 0.99, whose density a border cuts off obliquely are the hardest."""
+def test_moments_agree_with_a_fine_grid(intensities, nodes, tolerance, seed, sigma, alike):
+    """The hardest cases are parts of correlation 0.99 whose density a border truncates obliquely."""
     parts, data = problem(seed, intensities, sigma, alike)
     found = integrate(*statistics(parts, data), sigma, intensities)
     places, widths = graded(nodes)
@@ -81,7 +81,7 @@ def test_they_agree_with_a_fine_grid(intensities, nodes, tolerance, seed, sigma,
 
 @pytest.mark.parametrize("intensities", [1, 2])
 def test_weak_noise_leaves_a_gaussian_around_the_best_intensities(intensities):
-    # Far inside the square the border does not matter: mean and covariance of a linear model.
+    # Far inside the square the border has no influence, and the model is linear.
     parts, _ = problem(1, intensities, 0.1)
     data = np.full(intensities, 0.4) @ parts
     gram, product = statistics(parts, data)
@@ -115,7 +115,7 @@ def test_peak_is_bounded_least_squares(seed, intensities):
     parts, data = problem(seed, intensities, 0.3)
     expected = lsq_linear(parts.T, data, bounds=(0, 1), tol=1e-12)
     found = peak(*statistics(parts, data), intensities)
-    # Nearly alike parts may trade places at the same cost, so that costs are compared.
+    # Costs are compared, as nearly equal parts may be exchanged at the same cost.
     assert np.square(data - found.numpy() @ parts).sum() / 2 == pytest.approx(expected.cost, rel=1e-5, abs=1e-8)
     assert (found >= 0).all()
     assert (found <= 1).all()
@@ -156,7 +156,7 @@ def test_samples_have_the_moments_of_the_density():
     torch.testing.assert_close(points.mT @ points / 2**14, second, atol=2e-2, rtol=0)
 
 
-def test_learning_makes_weights_more_equal():
+def test_fitting_proposals_makes_weights_more_equal():
     proposal = mixture()
     law = multivariate_normal([1.5, -0.5], [[0.02, 0.0], [0.0, 0.3]])
     efficiency = []
@@ -171,7 +171,7 @@ def test_learning_makes_weights_more_equal():
     assert efficiency[-1] > 0.75
 
 
-def test_components_without_samples_stay():
+def test_components_without_samples_do_not_change():
     proposal = mixture()
     points = proposal.means[:, :1].expand(-1, 100, -1) + 0.01 * torch.randn(
         2, 100, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64

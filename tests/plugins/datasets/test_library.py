@@ -19,19 +19,19 @@ def mnist_images(file):
 
 
 def ordered(images):
-    """Return the images, sorted, to compare those of two sources that come in orders of their own."""
+    """Return the images, sorted, to compare sources with different orders."""
     return sorted(image.ravel().round(6).tolist() for image in images)
 
 
 @torchvision
-def test_the_splits_of_torchvision_are_those_of_the_files(tmp_path):
+def test_the_splits_of_torchvision_are_the_splits_of_the_files(tmp_path):
     raw = mnist(tmp_path) / "MNIST" / "raw"
     dataset = gahbench.create("dataset", "torchvision", path=str(tmp_path))
     assert [dataset.available(split) for split in ("train", "validation", "test")] == [36, 4, 12]
     train, test = (mnist_images(raw / f"{name}-images-idx3-ubyte") for name in ("train", "t10k"))
     assert dataset.images("test", 12).numpy() == pytest.approx(test)
     both = torch.cat([dataset.images("train", 36), dataset.images("validation", 4)])
-    # Files are often sorted by class: the training images are drawn in an order of their own, the same each time.
+    # As files are often sorted by class, training images have a fixed random order.
     assert ordered(both.numpy()) == ordered(np.asarray(train, dtype=np.float32))
     assert both.numpy() != pytest.approx(train)
     again = gahbench.create("dataset", "torchvision", path=str(tmp_path))
@@ -40,7 +40,7 @@ def test_the_splits_of_torchvision_are_those_of_the_files(tmp_path):
 
 
 @torchvision
-def test_what_torchvision_has_not_is_said_without_a_download(tmp_path, monkeypatch):
+def test_missing_torchvision_datasets_are_reported_without_a_download(tmp_path, monkeypatch):
     def refuse(*arguments, **options):
         raise OSError("no network")
 
@@ -70,7 +70,7 @@ def test_what_torchvision_has_not_is_said_without_a_download(tmp_path, monkeypat
         ({"everything": 50}, [32, 6, 12]),
     ],
 )
-def test_the_splits_of_a_saved_dataset_are_its_own(tmp_path, counts, parts):
+def test_the_splits_of_a_saved_dataset_are_kept(tmp_path, counts, parts):
     import datasets
 
     folder = saved_dataset(tmp_path, **counts)
@@ -90,7 +90,7 @@ def test_the_splits_of_a_saved_dataset_are_its_own(tmp_path, counts, parts):
 
 
 @hugging_face
-def test_what_is_wrong_with_a_dataset_of_the_hub_is_said_without_a_download(tmp_path, monkeypatch):
+def test_errors_of_hub_datasets_are_reported_without_a_download(tmp_path, monkeypatch):
     import datasets
 
     def refuse(*arguments, **options):
@@ -115,7 +115,7 @@ def test_what_is_wrong_with_a_dataset_of_the_hub_is_said_without_a_download(tmp_
 
 
 @hugging_face
-def test_prepare_keeps_what_the_hub_gives_for_later(tmp_path, monkeypatch):
+def test_prepare_caches_the_dataset_of_the_hub(tmp_path, monkeypatch):
     import datasets
 
     given = datasets.load_from_disk(saved_dataset(tmp_path, train=20, test=5))
@@ -139,6 +139,6 @@ def test_images_of_several_sizes_need_a_size(tmp_path):
     with pytest.raises(gahbench.DataError, match=r"images of 4 sizes, such as 16x18, 16x30, 20x22; give a 'size'"):
         gahbench.create("dataset", "hf-dataset", path=str(tmp_path)).images("train", 1)
     dataset = gahbench.create("dataset", "hf-dataset", path=str(tmp_path), size=16, test=1)
-    # Constant images stay what they are, in an order of their own; that of colours is the mean of its channels.
+    # Constant images keep their values, in another order; colours become the mean of their channels.
     everything = torch.cat([dataset.images("train", 3), dataset.images("test", 1)])
     assert sorted(everything[:, 0, 8, 8].tolist()) == pytest.approx([0, 50 / 255, 50 / 255, 100 / 255])

@@ -81,7 +81,7 @@ def noisy_images(dataset, count, sigma):
 
 
 def quadrature(dataset, noisy, sigma):
-    """Return mean and trace of one posterior by a grid of the non-linear parameters, refined where the mass is."""
+    """Return mean and trace of a posterior by a grid of the non-linear parameters, refined around the mass."""
     low, high = torch.zeros(dataset.nonlinear).double(), torch.ones(dataset.nonlinear).double()
     count = {0: 1, 1: 4000, 2: 100, 3: 16}[dataset.nonlinear]
     for _ in range(4):
@@ -142,7 +142,7 @@ def test_sampled_filters_are_covariances_of_images_drawn_from_the_prior():
         assert (matrix - expected).norm() < 4 * expected.norm() / effective**0.5
 
 
-def test_images_that_need_more_draws_get_them(monkeypatch):
+def test_images_with_few_effective_samples_get_more_draws(monkeypatch):
     # With as many effective draws wanted as drawn at first, every image is drawn for again, twice as often.
     noisy = noisy_images(BUMP, 3, 0.1)
     monkeypatch.setattr(importance, "DRAWS", 256)
@@ -160,7 +160,7 @@ def test_posteriors_that_cannot_be_sampled_are_refused(monkeypatch):
     comb = Comb()
     with pytest.raises(OptimumError, match=r"sigma=0\.001.* sigma per pixel from a noisy image"):
         comb.posterior(noisy_images(comb, 2, 1e-3), 1e-3)
-    # Images of another family are, where noise does not explain the difference.
+    # Images of another family are refused if noise does not explain the difference.
     checkers = (torch.arange(8) % 2).float().expand(1, *BUMP.shape)
     with pytest.raises(OptimumError, match="images of this family"):
         BUMP.posterior(checkers, 0.1)
@@ -197,7 +197,7 @@ def test_tangent_is_the_finite_difference_and_true_basis_spans_it(dataset):
 
 
 @sampled
-def test_parameters_are_those_of_the_images(dataset):
+def test_parameters_reproduce_the_images(dataset):
     parameters = dataset.parameters("validation", 10, start=60)
     images = dataset.images("validation", 10, start=60)
     torch.testing.assert_close(dataset.render(parameters), images, atol=1e-6, rtol=0)
@@ -223,7 +223,7 @@ def test_at_most_two_parameters_are_intensities_and_there_is_one_at_least(nonlin
         wrong()
 
 
-def test_images_are_scales_of_one():
+def test_rays_are_scales_of_a_single_image():
     images = RAYS.images("train", 2000).flatten(1).double()
     scales = images @ RAYS.image.flatten().double() / RAYS.image.double().square().sum()
     torch.testing.assert_close(scales[:, None] * RAYS.image.flatten(), images, atol=1e-6, rtol=0)
@@ -257,7 +257,7 @@ def test_discs_stay_inside_and_their_parameters_in_range():
     assert ((greys.amax(0) <= 1) & (greys.amax(0) > 0.99)).all()
 
 
-def test_mass_is_that_of_a_blurred_disc():
+def test_the_mass_of_a_disc_is_the_mass_of_a_blurred_disc():
     # A radial profile Phi((r - d) / s) integrates to pi (r^2 + s^2); a smooth image sums to its integral.
     theta = torch.tensor([[15.3, 16.8, 9.4, 1.0, 0.0]], dtype=torch.float64)
     assert render(theta, 32).sum().item() == pytest.approx(math.pi * (9.4**2 + 0.25), rel=1e-4)

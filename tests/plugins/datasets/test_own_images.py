@@ -33,7 +33,7 @@ def noise(count=1, side=24):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Twelve good files, and one of each kind that cannot be used."""
+    """Write twelve good files, and an unusable file of each kind."""
     path = tmp_path / "photos"
     path.mkdir()
     for number, image in enumerate(noise(12)):
@@ -55,7 +55,7 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("name", ["images", "faces", "photos", "whole"])
-def test_all_files_that_cannot_be_used_are_named_at_once_with_what_leaves_them_out(folder, name):
+def test_errors_name_all_unusable_files_and_the_option_to_skip_them(folder, name):
     spec = f"{name}[path={folder}]" if name == "whole" else f"{name}[path={folder},size=16]"
     with pytest.raises(DataError) as caught:
         gahbench.create("dataset", spec).shape  # noqa: B018
@@ -73,7 +73,7 @@ def test_all_files_that_cannot_be_used_are_named_at_once_with_what_leaves_them_o
     assert dataset.notes[0].endswith("they are left out (on_error=skip)")
 
 
-def test_images_that_are_left_out_leave_the_others_as_they_are(folder):
+def test_skipping_files_does_not_change_other_images(folder):
     skipping = gahbench.create("dataset", f"images[path={folder},size=16,on_error=skip]")
     found = skipping.images("train", skipping.available("train"))
     fingerprint = skipping.fingerprint()
@@ -98,7 +98,7 @@ def test_long_lists_of_files_are_cut():
     assert text.endswith("11.png: bad; and 28 more")
 
 
-def test_previews_and_descriptions_say_what_is_left_out(folder, command):
+def test_previews_and_descriptions_name_omitted_files(folder, command):
     for name in ("preview", "describe"):
         status, out, _ = command(name)(f"images[path={folder},size=16,on_error=skip]")
         assert status == 0
@@ -138,7 +138,7 @@ def frames(scenes, each, side=32, step=3):
 
 
 @pytest.mark.parametrize("name", ["images", "photos"])
-def test_splits_that_follow_names_are_warned_of_where_neighbours_look_alike(tmp_path, name):
+def test_consecutive_splits_of_similar_neighbours_raise_a_warning(tmp_path, name):
     video = frames(8, 6)
     np.savez(tmp_path / "video.npz", images=video)
     np.savez(tmp_path / "mixed.npz", images=video[RNG.permutation(len(video))])
@@ -154,12 +154,12 @@ def test_splits_that_follow_names_are_warned_of_where_neighbours_look_alike(tmp_
 
 
 @pytest.mark.parametrize("count", [2, 3, 10, 30, 300, 3000])
-def test_images_in_no_order_have_no_neighbours_that_look_alike(count):
+def test_images_in_random_order_have_no_similar_neighbours(count):
     for seed in range(10):
         assert similar_neighbours(torch.randn(count, 16, generator=torch.Generator().manual_seed(seed))) is None
 
 
-def test_near_repeats_that_are_left_out_are_counted(tmp_path):
+def test_omitted_near_duplicates_are_counted(tmp_path):
     images = noise(10)
     np.savez(tmp_path / "i.npz", images=np.concatenate([images, images[:3]]))
     spec = f"images[path={tmp_path}/i.npz"
@@ -218,7 +218,7 @@ SAID = ("colour images are converted to grey (colour=mean); colour=rgb keeps the
 
 
 @pytest.mark.parametrize("name", ["images", "faces", "photos", "whole"])
-def test_colours_that_are_dropped_are_said_with_the_parameter_that_keeps_them(pictures, name):
+def test_notes_on_dropped_colours_name_the_parameter_that_keeps_them(pictures, name):
     path = str(pictures(np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), dtype=np.uint8)))
     for _ in range(2):  # The second time images come from the cache.
         assert create("dataset", name, path=path).notes == SAID
@@ -229,13 +229,13 @@ def test_colours_that_are_dropped_are_said_with_the_parameter_that_keeps_them(pi
 
 @pytest.mark.parametrize("name", ["images", "photos", "whole"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_of_grey_pictures_nothing_is_said(pictures, name, channels):
+def test_grey_pictures_have_no_note_on_colours(pictures, name, channels):
     grey = np.random.default_rng(0).integers(0, 256, (12, 64, 64, 1), dtype=np.uint8)
     assert create("dataset", name, path=str(pictures(grey.repeat(channels, 3)))).notes == ()
 
 
 @pytest.mark.usefixtures("figures_not_rendered")
-def test_a_plan_says_it(tmp_path):
+def test_a_plan_warns_of_dropped_colours(tmp_path):
     np.savez(tmp_path / "mine.npz", images=np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8))
     file = tmp_path / "grey.yaml"
     file.write_text(
@@ -246,9 +246,9 @@ def test_a_plan_says_it(tmp_path):
         plan_suite(file)
     with pytest.warns(UserWarning, match="colour images are converted"):
         run(file, tmp_path / "out", engine="inline")
-    line = f"I{SAID[0][1:]}."
+    line = f"C{SAID[0][1:]}."
     assert line in (tmp_path / "out" / "leaderboard.md").read_text().splitlines()
-    # Of a model in memory too, and on the page.
+    # The note also appears for a model in memory, and on the page.
     found = score(lambda noisy, sigma: noisy, f"whole[{tmp_path}/mine.npz]", sigmas=[0.1], images=2, metrics=["psnr"])
     assert dataset_lines(found.board.datasets[0].dataset, found) == [
         line,

@@ -12,7 +12,7 @@ from gahbench_plugins.datasets.photos import Photos
 
 
 def ramps(count, height=40, width=56):
-    """Photographs whose values encode where a pixel is: number, row and column in the three channels."""
+    """Return photographs whose three channels encode the number, row and column of each pixel."""
     rows, columns = np.mgrid[:height, :width]
     return np.stack([np.stack([np.full_like(rows, 20 * place), rows, columns], -1) for place in range(count)]).astype(
         np.uint8
@@ -47,7 +47,7 @@ def test_splits_are_by_photograph(ten):
     assert len(held["A"]) == 3
 
 
-def test_training_positions_are_uniform_over_all_there_are(tmp_path):
+def test_training_positions_are_uniform(tmp_path):
     # Photographs of two sizes: 25 x 41 and 13 x 9 positions.
     named = {f"{place}": photo for place, photo in enumerate(ramps(5))} | {"1": ramps(2, 28, 24)[1]}
     np.savez(tmp_path / "a.npz", **named)
@@ -73,7 +73,7 @@ def test_tiles_for_testing_cover_each_pixel_once(ten):
         photos.images("test", 8, start=5)
 
 
-def test_streams_never_end_and_follow_the_seed(ten):
+def test_streams_are_endless_and_depend_on_the_seed(ten):
     photos = Photos(ten, size=8)
     assert photos.images("train", 2, start=7 << 32).shape == (2, 1, 8, 8)
     for split in SPLITS:
@@ -129,7 +129,7 @@ def test_embedded_patches_are_of_their_photographs():
 
 
 @pytest.mark.parametrize("name", ["images", "faces", "photos"])
-def test_fingerprint_follows_the_pixels_alone(tmp_path, ten, name):
+def test_fingerprint_depends_only_on_the_pixels(tmp_path, ten, name):
     def fingerprint(path, **parameters):
         return gahbench.create("dataset", name, path=str(path), **{"size": 16, **parameters}).fingerprint()
 
@@ -174,13 +174,13 @@ def test_card_names_the_photographs_in_use():
     assert Photos("folder/mine").card.origin.endswith("from mine")
 
 
-def test_patches_are_said_to_be_of_their_photographs():
+def test_sources_of_patches_are_their_photographs():
     photos = gahbench.create("dataset", "photos", size=64)
     sources = photos.sources("test", 20)
     assert len(set(sources)) == 2
     shuffled = gahbench.create("dataset", "shuffled[photos]")
     assert shuffled.sources("test", 4) == gahbench.create("dataset", "photos").sources("test", 4)
-    # Patches of one photograph have more alike a mean than those of two.
+    # Patches of the same photograph have more similar means.
     means = photos.images("test", 20).mean((1, 2, 3))
     first = torch.tensor([source == sources[0] for source in sources])
     assert float(means.var()) > float((means[first].var() + means[~first].var()) / 2)

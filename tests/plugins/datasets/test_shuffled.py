@@ -33,7 +33,7 @@ def test_one_permutation_for_all_images_channels_and_splits(dataset):
     assert not torch.equal(construct(Shuffled, PLAIN[0], seed=1).permutation, construct(Shuffled, PLAIN[0]).permutation)
 
 
-def test_its_optimum_is_that_of_the_plain_images_shuffled(dataset):
+def test_the_optimum_is_the_shuffled_optimum_of_the_plain_images(dataset):
     plain, sigma = dataset.dataset, 0.2
     assert dataset.optimum == plain.optimum
     assert dataset.splits_overlap == plain.splits_overlap

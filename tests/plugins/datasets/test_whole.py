@@ -27,7 +27,7 @@ def file(tmp_path):
     return write
 
 
-def test_photographs_are_whole_and_those_on_their_sides_are_turned(file):
+def test_photographs_are_whole_and_rotated_to_the_same_orientation(file):
     path, pixels = file((12, 16), (16, 12), (12, 16))
     whole = Whole(path)
     assert whole.shape == (1, 12, 16)
@@ -39,7 +39,7 @@ def test_photographs_are_whole_and_those_on_their_sides_are_turned(file):
     assert np.array_equal(images[1][0], pixels[1][:, -1])
 
 
-def test_a_size_chooses_among_several_in_either_direction(file):
+def test_a_size_selects_photographs_in_either_orientation(file):
     path, pixels = file((12, 16), (20, 20), (16, 12), (10, 9))
     for height, width, count in ((12, 16, 2), (16, 12, 2), (20, 20, 1)):
         whole = Whole(path, height, width)
@@ -57,7 +57,7 @@ def test_colours_are_kept_or_averaged(file, colour):
     assert np.abs(255 * image.numpy() - expected).max() <= 0.5 + 1e-4
 
 
-def test_there_are_test_images_alone(file):
+def test_there_are_only_test_images(file):
     path, _ = file((12, 16), (12, 16))
     whole = Whole(path)
     assert [whole.available(split) for split in ("train", "validation", "A", "B", "test")] == [0, 0, 0, 0, 2]
@@ -97,7 +97,7 @@ def test_a_set_of_several_shapes_keeps_the_contract(file, builtin):
     assert sum("of_shape has all images" in finding.check for finding in report.findings) == 2
 
 
-def test_a_folder_of_files_has_the_sum_of_an_array_file(file, tmp_path):
+def test_a_folder_has_the_fingerprint_of_an_array_file(file, tmp_path):
     path, pixels = file((12, 16), (20, 20))
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -113,7 +113,7 @@ def test_a_folder_of_files_has_the_sum_of_an_array_file(file, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "sizes"), [("bsd68", [68]), ("set12", [7, 5]), ("cbsd68", [68])])
-def test_the_sets_of_the_suite_classic_have_the_sums_that_it_says(name, sizes):
+def test_the_sets_of_the_suite_classic_have_its_fingerprints(name, sizes):
     path = DATA / f"{name}.npz"
     if not path.exists():
         pytest.skip(f"{path} is not there")

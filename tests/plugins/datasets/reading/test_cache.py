@@ -28,7 +28,7 @@ def folder(tmp_path, write_images):
     return tmp_path / "f"
 
 
-def test_where_it_is(monkeypatch):
+def test_the_cache_folder_follows_the_environment(monkeypatch):
     monkeypatch.setenv("GAHBENCH_CACHE", "~/here")
     assert cache_folder() == Path.home() / "here"
     monkeypatch.delenv("GAHBENCH_CACHE")
@@ -48,7 +48,7 @@ def test_second_construction_decodes_nothing(folder, monkeypatch):
     assert torch.equal(again.images("train", 3), images)
     assert again.fingerprint() == fingerprint
     assert torch.equal(Photos(str(folder), size=8, colour="rgb").images("train", 5), photographs)
-    # Other splits of the same images are no reason to decode either.
+    # Other splits of the same images need no decoding either.
     assert Faces(str(folder), test=1, near_repeats="keep", seed=1).available("train") == 5
     with pytest.raises(AssertionError, match="decoded"):
         Faces(str(folder), size=8).shape  # noqa: B018
@@ -60,7 +60,7 @@ def test_a_changed_file_is_decoded_again(folder, monkeypatch, change):
     file = folder / "2.png"
     content, status = file.read_bytes(), file.stat()
     if change == "content":
-        # Of another size alone: the time of change is set back.
+        # Only the size changes: the modification time is restored.
         file.write_bytes((folder / "3.png").read_bytes() + b"\0")
         os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
     elif change == "time":
@@ -101,7 +101,7 @@ def test_the_first_to_finish_wins():
     def make(name):
         def write(folder):
             (folder / "who").write_text(name)
-            # Another one begins later and is done first.
+            # Another process starts later and finishes first.
             if name == "slow":
                 cached("test", 1, make("quick"))
             return {"name": name}
@@ -114,7 +114,7 @@ def test_the_first_to_finish_wins():
     assert [child.name for child in cache_folder().iterdir()] == [folder.name]
 
 
-def test_damage_is_named(folder):
+def test_errors_name_damaged_folders(folder):
     Faces(str(folder)).shape  # noqa: B018
     (kept,) = cache_folder().iterdir()
     content = (kept / "images.npy").read_bytes()
@@ -126,7 +126,7 @@ def test_damage_is_named(folder):
         Faces(str(folder)).shape  # noqa: B018
 
 
-def test_a_cache_that_cannot_be_written_is_named(folder, tmp_path, monkeypatch):
+def test_errors_name_an_unwritable_cache(folder, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GAHBENCH_CACHE", str(tmp_path / "file"))
     with pytest.raises(DataError, match="set GAHBENCH_CACHE to a writable folder"):

@@ -51,7 +51,7 @@ LAYOUTS = {
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
-    """What Pillow reads of the files: the window of the paper, its mean, resized."""
+    """Return the images by Pillow: the window of the paper, averaged over channels and resized."""
     folder = tmp_path_factory.mktemp("expected")
     found = []
     for name, face in zip(FILES, FACES, strict=True):
@@ -63,7 +63,7 @@ def expected(tmp_path_factory):
 
 
 def places(faces, split, expected):
-    """Which of all images a split holds, in its order."""
+    """Return the indices of the images of a split, in order."""
     images = 255 * faces.images(split, faces.available(split))[:, 0].numpy()
     return [int(np.abs(expected - image).max((1, 2)).argmin()) for image in images]
 
@@ -107,7 +107,7 @@ def test_source_celeba_finds_its_images_and_says_what_they_are(tmp_path, write_i
     assert sum(archived.available(split) for split in ("train", "validation", "test")) == COUNT
     inner = Faces(str(tmp_path / "celeba" / "img_align_celeba"), source="celeba")
     assert inner.available("test") == 3
-    # Where a list says which images are for testing, a number of them contradicts it.
+    # A list of the test images contradicts a number of test images.
     for asked in ({"test": 4}, {"split": "random"}):
         with pytest.raises(DataError, match="accepted: no 'test', and split=consecutive"):
             Faces(str(tmp_path), source="celeba", **asked).images("test", 1)

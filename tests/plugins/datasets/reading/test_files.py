@@ -24,7 +24,7 @@ from gahbench_plugins.datasets.faces import Faces
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (6, 12, 12, 3), dtype=np.uint8)
-#: In the order in which a folder is walked.
+#: Names in the order of a folder.
 NAMES = ["b.png", "c.png", "a/b.png", "a/z/a.png", "a/z/b.png", "d/a.png"]
 
 
@@ -110,7 +110,7 @@ def test_every_kind_of_file_gives_the_same_images_in_walking_order(tmp_path, sou
     np.testing.assert_array_equal(found.rows(np.array([4, 1])), all_rows(found)[[4, 1]])
 
 
-def test_digest_is_of_the_pixels_not_of_how_they_are_kept(tmp_path):
+def test_digest_depends_on_the_pixels_and_not_on_the_kind_of_file(tmp_path):
     digests = {name: read(make(tmp_path)).digest for name, make in SOURCES.items()}
     assert digests["folder"] == digests["zip"] == digests["parquet"] == digests["raw parquet"]
     assert digests[".npz"] == digests[".npy"] == digests[".pt"]
@@ -147,7 +147,7 @@ def test_people_are_read(tmp_path):
             read(tmp_path / "a.npz")
 
 
-def test_other_files_hidden_and_deeper_ones_are_left_out(tmp_path):
+def test_other_hidden_and_deeper_files_are_left_out(tmp_path):
     folder = make_folder(tmp_path)
     for name in ("notes.txt", "list.csv", ".hidden.png", ".git/a.png", "a/z/too/deep.png", "model.pt"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -172,7 +172,7 @@ def assert_refused(path, *words, **parameters):
 
 
 def png(depth, colours, rows):
-    """A PNG file of any depth, which Pillow does not write."""
+    """Return a PNG file of any depth, as Pillow does not write all depths."""
 
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -332,14 +332,14 @@ def test_large_images_are_worked_on_in_parts(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".pt", ".zip", ".png", ""])
-def test_what_is_no_regular_file_is_not_waited_for(tmp_path, suffix):
+def test_files_that_are_not_regular_are_refused_without_blocking(tmp_path, suffix):
     os.mkfifo(tmp_path / f"f{suffix}")
     assert_refused(tmp_path / f"f{suffix}", "is a FIFO; expected a regular file; accepted: a folder of images")
     (tmp_path / f"d{suffix}").symlink_to("/dev/zero")
     assert_refused(tmp_path / f"d{suffix}", "is a device; expected a regular file")
 
 
-def test_a_folder_with_an_image_that_is_none_is_refused(tmp_path):
+def test_a_folder_named_like_an_image_is_refused(tmp_path):
     folder = make_folder(tmp_path)
     os.mkfifo(folder / "notes")
     assert len(open_encoded(folder).names) == 6
@@ -361,7 +361,7 @@ def test_tables_are_read_a_few_rows_at_a_time(tmp_path, monkeypatch):
 
 
 class Opened:
-    """What a pickle would run, were it loaded."""
+    """A pickle that would run code if it were loaded."""
 
     def __reduce__(self):
         return (pytest.fail, ("a pickle was run",))
@@ -391,7 +391,7 @@ def test_files_that_hold_pickles_are_refused_and_not_run(tmp_path):
         ({"images": torch.full((6, 12, 12), torch.nan)}, "pixels from nan to nan"),
     ],
 )
-def test_what_is_no_images_in_a_torch_file_is_refused(tmp_path, content, says):
+def test_torch_files_without_images_are_refused(tmp_path, content, says):
     torch.save(content, tmp_path / "a.pt")
     assert_refused(tmp_path / "a.pt", says, "accepted")
 

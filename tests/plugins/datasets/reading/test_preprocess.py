@@ -1,4 +1,4 @@
-"""Preprocessing, near repeats, and splits."""
+"""Preprocessing, near duplicates, and splits."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_celeba_preset_is_crop_mean_and_bicubic_computed_independently():
     np.testing.assert_allclose(unrounded[:, 0], exact / 255, atol=1e-6)
 
 
-def test_half_size_preset_crops_alone():
+def test_half_size_preset_only_crops():
     source = pixels(3, 1, 109, 89)
     np.testing.assert_array_equal(Preprocessing()(source, "here"), source[:, :, 14:94, 4:84])
 
@@ -120,7 +120,7 @@ def test_pooled_images_do_not_depend_on_size_or_colour():
 
 
 def kept_one_by_one(images):
-    """Compare each image with those that stay, by numpy's correlation."""
+    """Compare each image with the kept images, by numpy's correlation."""
     stay = []
     for place, image in enumerate(images):
         if np.ptp(image) == 0 or not any(
@@ -130,7 +130,7 @@ def kept_one_by_one(images):
     return stay
 
 
-def test_planted_repeats_are_found_and_nothing_else():
+def test_only_planted_duplicates_are_found():
     random = np.random.default_rng(0)
     images = random.uniform(size=(3000, 400)).astype(np.float32)
     copies = random.choice(np.arange(1500, 3000), 60, replace=False)
@@ -150,7 +150,7 @@ def test_the_threshold_is_sharp(cosine, kept):
 
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 10**6), count=st.integers(0, 40), chunk=st.integers(1, 9), span=st.integers(1, 9))
-def test_chunks_find_what_comparing_one_by_one_finds(seed, count, chunk, span):
+def test_chunked_comparison_agrees_with_pairwise_comparison(seed, count, chunk, span):
     random = np.random.default_rng(seed)
     # Few pixels and values of two kinds, so that repeats and chains of them are common.
     images = random.choice([0.0, 1.0], size=(count, 5)) + random.choice([0, 0.02], size=(count, 1)) * np.arange(5)
