@@ -11,7 +11,7 @@ from torch import Tensor, nn
 class BiasFreeNorm(nn.Module):
     """Division of each channel by its batch standard deviation, followed by a learned gain.
 
-    No mean is subtracted and no offset is added. A network of ReLU and convolutions without bias then is homogeneous of
+    No mean is subtracted and no offset is added. A network of ReLU and convolutions without bias is then homogeneous of
     degree 1 in evaluation mode (Mohan, Kadkhodaie, Simoncelli & Fernandez-Granda, ICLR 2020, section 4). Evaluation
     mode uses running averages of the standard deviation.
     """

@@ -96,8 +96,8 @@ class GSDRUNet(DeepinvNetwork):
     The denoiser is a gradient descent step on the potential g(y) = |y - N(y)|^2 / 2, where N is a DRUNet with ELU: the
     denoised image is y - (y - N(y)) + J^T (y - N(y)) with the Jacobian J of N. Like a posterior mean it is the gradient
     of a function. This does not hold for images that are padded by repeating border pixels: those whose sides are not
-    multiples of 8, or below 32 pixels. A forward pass costs about three of N. With the defaults it has 17.0 M
-    parameters and a receptive field of about 380 pixels. It is not homogeneous.
+    multiples of 8, or below 32 pixels. A forward pass costs about as much as three passes of N. With the defaults it
+    has 17.0 M parameters and a receptive field of about 380 pixels. It is not homogeneous.
 
     Parameters
     ----------
@@ -252,11 +252,11 @@ class Restormer(DeepinvNetwork):
 class SCUNet(DeepinvNetwork):
     """UNet of blocks that combine Swin transformer and convolution (Zhang et al., MIR 2023); needs ``deepinv``.
 
-    SCUNet has four scales as DRUNet. In each block half of the channels pass attention within 8x8 windows, shifted by
-    half their side in every second block, and the other half residual 3x3 convolutions. The network is blind, and
-    estimates the image, not the noise. With the defaults it has 17.9 M parameters and a receptive field of several
-    hundred pixels. It is not homogeneous, because of normalisation. Images of any size are padded by repeating border
-    pixels to multiples of 64, so small images cost as much as 64x64.
+    Like DRUNet, SCUNet has four scales. In each block half of the channels pass through attention within 8x8 windows,
+    which are shifted by half their side in every second block. The other half pass through residual 3x3 convolutions.
+    The network is blind, and estimates the image, not the noise. With the defaults it has 17.9 M parameters and a
+    receptive field of several hundred pixels. It is not homogeneous, because of normalisation. Images of any size are
+    padded by repeating border pixels to multiples of 64, so small images cost as much as images of 64x64.
 
     Parameters
     ----------

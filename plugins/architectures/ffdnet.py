@@ -23,8 +23,8 @@ class FFDNet(Chain):
     sides are padded by repeating the last pixels, and the result is cropped.
 
     The layers estimate the noise, which ``forward`` subtracts, so that training starts near the identity; the published
-    network estimates the image. Parameter counts, here and in the publication, have no bias in convolutions before a
-    normalisation.
+    network estimates the image. Convolutions before a normalisation have no bias, neither here nor in the published
+    parameter counts.
 
     Parameters
     ----------

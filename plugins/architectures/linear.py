@@ -55,7 +55,7 @@ class Linear(nn.Module):
         self.matrix = None if residual else nn.Parameter(torch.zeros(pixels, pixels))
         if self.matrix is not None:
             return
-        # Plain parameters, so that the initialisation of linear layers in a recipe does not change their start at 0.
+        # These are plain parameters, so that a recipe that initialises linear layers does not change their start at 0.
         self.shrinkage = nn.Parameter(torch.zeros(shape))
         self.mixing = nn.Parameter(torch.zeros(pixels, pixels))
         device = self.shrinkage.device

@@ -27,8 +27,8 @@ class NAFNet(nn.Module):
     zeros to multiples of 2^levels, and the result is cropped.
 
     For denoising the publication has width=32, encoder=[2,2,4,8], middle=12, decoder=[2,2,2,2]: 29.16 M parameters in
-    colour (width=64: 116 M). The defaults are small, blind with 0.29 M parameters. The network is not homogeneous: its
-    blocks add features of degree 0, even without constants.
+    colour (width=64: 116 M). The defaults give a small blind network with 0.29 M parameters. The network is not
+    homogeneous: its blocks add features of degree 0, even without constants.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ class TimmUNet(nn.Module):
     With the defaults it has 11.3 M parameters. The receptive field depends on the backbone: several hundred pixels, or
     global with global attention or pooling. The network is not homogeneous, since backbones have biases. Images of any
     size are padded by repeating border pixels to multiples of the coarsest stride, and to at least 32 pixels. Backbones
-    of a fixed image size (``swin``, ``maxvit``, ``vit``, ...) accept fixed_shape images of the shape of the dataset.
+    of a fixed image size (``swin``, ``maxvit``, ``vit``, ...) accept only images of the shape of the dataset.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ class TimmUNet(nn.Module):
             _encoder(backbone, True, None, {})
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise images of shape (N, C, H, W); ``sigma`` of shape (N,) is used fixed_shape if not ``blind``."""
+        """Denoise images of shape (N, C, H, W); ``sigma`` of shape (N,) is used only if not ``blind``."""
         if self.fixed_shape is not None:
             need_shape(noisy, self.fixed_shape, "timm-unet with this backbone")
         height, width = noisy.shape[-2:]

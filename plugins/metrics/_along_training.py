@@ -44,7 +44,7 @@ def snapshot_spacing(steps: Sequence[int]) -> float:
 def paired_snapshots(
     evaluation: Evaluation, partner: Evaluation
 ) -> list[tuple[int, Callable[[], Denoiser], Callable[[], Denoiser]]]:
-    """Return for each snapshot the step, and functions that load the network and its partner."""
+    """Return the step of each snapshot, with functions that load the network and its partner at this step."""
     pairs = []
     for (step, load), (other_step, load_other) in zip(evaluation.snapshots, partner.snapshots, strict=True):
         if step != other_step:

@@ -88,7 +88,7 @@ class BasisComparison(Metric):
 
 
 def among_lowest(sigma: float, evaluation: Evaluation, count: int | None) -> bool:
-    """Return whether a noise level is among the ``count`` lowest scored levels; all are if ``count`` is ``None``."""
+    """Return whether a noise level is among the ``count`` lowest scored levels; ``None`` includes all levels."""
     return sigma in sorted(evaluation.sigmas)[:count]
 
 

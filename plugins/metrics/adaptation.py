@@ -17,10 +17,11 @@ class Adaptation(Metric):
     """Gain in PSNR (dB) from adapting the filter to the image, without the part that is due to the noise.
 
     The filter of an image is the Jacobian of the denoiser, applied to the noisy image y. The gain is the PSNR under the
-    filter of the image, minus the mean PSNR under the filters of other images. A filter that depends on the noise has
-    such a gain without adapting to the image. Therefore the noise sensitivity is subtracted: the PSNR under the filter
-    of the image, minus the PSNR under its filter for fresh noise. The value is then the PSNR under the filter for fresh
-    noise, minus that under the filters of other images. It is 0 for a linear denoiser, and needs no model of geometry.
+    filter of the image, minus the mean PSNR under the filters of other images. A filter that depends on the noise also
+    has a positive gain, without adapting to the image. Therefore the noise sensitivity is subtracted: the PSNR under
+    the filter of the image, minus the PSNR under its filter for fresh noise. The value is then the PSNR under the
+    filter for fresh noise, minus that under the filters of other images. It is 0 for a linear denoiser, and needs no
+    model of geometry.
 
     For networks with additive constants the filter does not describe the denoiser completely; see
     ``spectrum.homogeneity``.

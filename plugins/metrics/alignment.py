@@ -18,12 +18,12 @@ class Alignment(BasisComparison):
     """Alignment of a denoiser's adaptation to images with that of filters of equal strength in a basis.
 
     The filter S_i of an image is the symmetric part of the denoiser's Jacobian. It is compared with the filter of equal
-    trace that shrinks in the basis. From both families of filters the mean is removed, and everything that depends on
-    the image only through the trace, by a cubic regression on the logarithm of the trace. The remainders describe where
-    and along which directions an image is smoothed, but not how strongly. The value is the mean cosine between the
+    trace that shrinks in the basis. From both families of filters, a cubic regression on the logarithm of the trace
+    removes the mean and everything that depends on the image only through the trace. The remainders describe where and
+    along which directions an image is smoothed, but not how strongly. The value is the mean cosine between the
     remainders: 1 for a denoiser that shrinks in the basis, and 0 for a denoiser whose filter is constant or changes
-    only in strength. On the default basis ``graph-laplacian`` it is the GAH alignment. ``direction`` also removes
-    *where*, and ranks bases.
+    only in strength. With the default basis ``graph-laplacian`` the value is called the GAH alignment
+    (geometry-adaptive harmonics). ``direction`` also removes *where*, and ranks bases.
 
     Images for which no filter in the basis has the required trace are left out. There is no value if fewer than 24
     images remain, or if the entrant has no Jacobian.
@@ -43,11 +43,11 @@ class Alignment(BasisComparison):
     given
         Another basis, for the part ``given``; ``null`` to omit the part.
     ceilings
-        Number of noise levels, from the lowest, at which the part ``ceiling`` is computed; ``null`` for all. Each takes
-        as long as all other parts.
+        Number of noise levels, from the lowest, at which the part ``ceiling`` is computed; ``null`` for all. Each level
+        takes as long as all other parts.
     exchanges
         Number of noise levels, from the lowest, at which the parts ``retrieval`` and ``exchange`` are computed;
-        ``null`` for all. They take longer than all other parts for images of a thousand values.
+        ``null`` for all. These parts take longer than all other parts for images of a thousand values.
     """
 
     def __init__(

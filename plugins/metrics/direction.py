@@ -33,8 +33,8 @@ class Direction(BasisComparison):
     given
         Another basis, for the part ``given``; ``null`` to omit the part.
     ceilings
-        Number of noise levels, from the lowest, at which the part ``ceiling`` is computed; ``null`` for all. Each takes
-        as long as all other parts.
+        Number of noise levels, from the lowest, at which the part ``ceiling`` is computed; ``null`` for all. Each level
+        takes as long as all other parts.
     """
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:

@@ -66,7 +66,7 @@ class Distance(Metric):
 
 
 def check_uninformed(to: Reference) -> None:
-    """Raise ``ValueError`` if a reference uses the clean image, since it then predicts nothing."""
+    """Raise ``ValueError`` if a reference uses the clean image, since its output is then not a prediction."""
     if to.kind in ("oracle", "bound"):
         raise ValueError(
             f"to='{name_of(to)}' is of kind '{to.kind}', which uses the clean image; accepted: references of "

@@ -22,8 +22,8 @@ class Memorization(Metric):
 
     Parts: ``ratio``, the ratio of distances for each sample; ``affine``, the fraction of memorized samples if training
     images may change in brightness and contrast, as in images memorized by bias-free networks; ``duplicate``, the
-    fraction of samples whose distance to the nearest training image is below the ``quantile`` of such distances of test
-    images.
+    fraction of samples whose distance to the nearest training image is below the ``quantile`` of the distances of test
+    images to their nearest training images.
 
     Parameters
     ----------

@@ -20,8 +20,8 @@ class ModelVariance(Metric):
 
     The denoisers f_A and f_B are trained on halves of the training set that share no image, and see the same noisy
     image y. The value is twice the variance over training sets, the model variance of Kadkhodaie et al. 2024 (section
-    2), and tends to 0 (-inf dB) as denoisers generalize. Means are over decibels, as for PSNR, and are below the
-    decibels of the mean, which follow from the part ``square``. Values are at least -140 dB.
+    2), and tends to 0 (-inf dB) as denoisers generalize. Decibels are averaged, as for PSNR; their mean is below the
+    mean square difference in decibels, which follows from the part ``square``. Values are at least -140 dB.
 
     Parts: ``relative``, the difference in dB relative to the mean squared error of both denoisers, about 3 dB for
     independent errors and much less for nearly equal functions; ``square``, the mean square difference.

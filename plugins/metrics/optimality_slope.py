@@ -27,8 +27,8 @@ class OptimalitySlope(Metric):
     alpha/(alpha+1) - 1/2 (Korostelev & Tsybakov 1993; Kadkhodaie 2024, equation 13). Boards compute the slope of the
     mean errors over noise levels epsilon = sigma / side at which errors do not depend on the resolution, and report
     whether it is near-optimal, not near-optimal, or undecided, with the reason. The suite needs a dataset in several
-    sizes that double, with a common ``master`` size, and noise levels that include factors of 2. There is no value if
-    the optimum is unknown.
+    sizes, each twice the previous size, with a common ``master`` size, and noise levels that include factors of 2.
+    There is no value if the optimum is unknown.
 
     Parts at each noise level: ``error``, the mean squared error per pixel, in closed form if possible; ``bound``.
 

@@ -25,11 +25,11 @@ class Rate(Metric):
     """Slope of output PSNR against input PSNR over the noise levels at which it can be read as a rate.
 
     At these levels oracle thresholding keeps between ``min_terms`` and ``max_terms`` sqrt(d) of the d coefficients of a
-    channel, on average over the images (:func:`gahbench.evaluation.rate_window`). They depend on the images only, and
-    are the same for all entrants. There is no rate if the suite has fewer than three such levels; the board then says
-    so. In this case choose noise levels that are closer together or higher, or larger images. Compare the rate with the
-    optimal slope alpha/(alpha+1) of the dataset (Kadkhodaie 2024, equation 13). ``optimality-slope`` compares the slope
-    with that of the optimum itself.
+    channel, on average over the images (:func:`gahbench.evaluation.rate_window`). The levels depend only on the images,
+    and are the same for all entrants. If the suite has fewer than three such levels, there is no rate, and the board
+    says so; choose noise levels that are closer together or higher, or larger images. Compare the rate with the optimal
+    slope alpha/(alpha+1) of the dataset (Kadkhodaie 2024, equation 13). ``optimality-slope`` compares the slope with
+    that of the optimum itself.
 
     Part: ``levels``, the number of noise levels in the window, equal for all images.
 

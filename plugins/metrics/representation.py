@@ -26,8 +26,8 @@ class Representation(Metric):
     Parameters
     ----------
     layer
-        Name of a module of the network with features of shape (N, C, H, W). ``null`` for the middle layer of those
-        with the fewest pixels: the bottleneck of a UNet, or the middle of a chain of convolutions.
+        Name of a module of the network with features of shape (N, C, H, W). ``null`` for the middle layer among the
+        layers with the fewest pixels: the bottleneck of a UNet, or the middle of a chain of convolutions.
     """
 
     titles: ClassVar[dict[str, str]] = {"": "feature spread, train over generated"}

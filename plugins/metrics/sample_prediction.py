@@ -57,7 +57,7 @@ class SamplePrediction(Metric):
         self.max_samples = max_samples
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return r^2 and the part for every sample for which both samples converged."""
+        """Return r^2 and the part for every starting noise for which both samples converged."""
         reference = fit_on_same_images(self.to, evaluation)
         if reference is None:
             return Scores([])

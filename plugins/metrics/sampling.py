@@ -9,7 +9,7 @@ from gahbench.evaluation import Evaluation
 
 
 class Sampled(Metric):
-    """Fraction of samples for which the sampler converged: it reached its final noise level within its maximal steps.
+    """Fraction of converged samples, whose sampler reached its final noise level within the maximum number of steps.
 
     Other metrics of samples ignore samples that did not converge.
 

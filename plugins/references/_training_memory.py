@@ -26,7 +26,7 @@ class TrainingMemory(Reference):
     """A reference that computes posterior means over stored training images, on the device of the reference."""
 
     fits_training_subset = True
-    #: The verb of the note on the training images.
+    #: Verb of the note on the training images, which is followed by their number.
     verb: ClassVar[str] = "learned from"
 
     def __init__(self, images: Annotated[int, Field(ge=1)] = 4096) -> None:

@@ -55,14 +55,15 @@ class LocalScore(PatchComparison):
 
     The patch side is the only tuned parameter. If it is ``null``, it is chosen for each half octave of noise levels by
     the mean squared error on validation images, among 1, 3, 5, 7, 9, 13, 17, 25, 33, ... and the smallest side at which
-    every patch covers the whole image. The search starts at 7 and moves up, or else down, as long as the error falls.
+    every patch covers the whole image. The search starts at 7 and moves to larger sides, or otherwise to smaller sides,
+    as long as the error falls.
 
     The machine can be fitted to any :class:`gahbench.TrainingData`, such as the images that a network was trained on.
     The time of ELS is proportional to the squared number of pixels and to the number of training images: with 256
     training images of 40x40 an image takes two to four seconds on one core. Most patches of large sets are similar;
-    ``alike`` merges them, which pays for many noisy images at once. The time of LS is proportional to pixels and
-    training images. The Jacobian is exact, for patches that are not merged: covariances of centres and patches over
-    sigma^2, which are not symmetric. If sigma is 0 the images are returned unchanged.
+    ``alike`` merges them, which saves time if many noisy images are denoised at once. The time of LS is proportional to
+    pixels and training images. The Jacobian is exact, for patches that are not merged: covariances of centres and
+    patches over sigma^2, which are not symmetric. If sigma is 0 the images are returned unchanged.
 
     Parameters
     ----------

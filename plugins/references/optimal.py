@@ -34,8 +34,8 @@ class LowerBound(Reference):
     """Lower bound on the expected squared error of any denoiser: the error of a genie with additional information.
 
     The bound is available for datasets whose optimum is a ``bracket``; a suite omits its row for other datasets. The
-    bound of an image is an expectation over the noise and over all that the genie does not know. The denoised images of
-    this reference are those of the genie.
+    bound of an image is an expectation over the noise and over everything that the genie does not know. The denoised
+    images of this reference are those of the genie.
     """
 
     kind = "bound"

@@ -49,7 +49,7 @@ class Pretrained(NetworkReference):
         The grey value of white, 1 or 255, in training: noisy images and sigma are multiplied by it, and the output is
         divided by it.
     clip
-        Whether the output is clipped to [0, 1], as for many published values; it matters where a network fails.
+        Whether the output is clipped to [0, 1], as for many published results; clipping matters where a network fails.
     part
         Key path of the state dict in a file that contains several, as in ``ema.model``; ``.`` for tensors at the top
         level. The default is the state dict of averaged weights if there is one, and otherwise the first.

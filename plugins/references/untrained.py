@@ -22,7 +22,7 @@ class Untrained(Reference):
     seed
         Seed of the initial weights, the same as for a fit.
     initialisation
-        ``own`` for the initialisation of the architecture, ``kaiming`` for that of the recipe ``paper``.
+        ``own`` for the initialisation of the architecture, ``kaiming`` for the initialisation of the recipe ``paper``.
     """
 
     label_parameters = ("architecture",)

@@ -67,7 +67,7 @@ class Trackio(Tracker):
 
         project = self.project or self._suite["suite"]
         with _quiet():
-            # Opening a run would end the current run of this context, so open it in a copy.
+            # Opening a run would end the current run of this context, so open the new run in a copy of the context.
             return contextvars.copy_context().run(
                 trackio.init, project, name, group=self._group, config=dict(config), embed=False
             )

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class WandB(Tracker):
     """Logs to Weights & Biases: a run for each row, and a run for the suite; needs the extra ``wandb``.
 
-    The project has the name of the suite, and the group that of the results folder. Scores are in the summary of a run.
-    Nothing is uploaded unless ``mode`` is ``online``; ``wandb sync`` uploads a folder later.
+    The project has the name of the suite, and the group has the name of the results folder. Scores are in the summary
+    of a run. Nothing is uploaded unless ``mode`` is ``online``; ``wandb sync`` uploads a folder later.
 
     Parameters
     ----------
