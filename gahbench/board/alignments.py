@@ -130,7 +130,10 @@ def margin(
     sigma: float | None = None,
     metric: Measure = "direction",
 ) -> tuple[float, float, float] | None:
-    """Return how much more an entrant agrees with one basis than with another, and the ends of the interval."""
+    """Return the difference between an entrant's agreements with two bases, and the ends of its interval.
+
+    The value is ``None`` if the entrant has no noise level with both agreements.
+    """
     cubes = dict(_cubes_by_dataset(results, [dataset]))[dataset].get(metric, {})
     shared_sigmas = set.intersection(*(set(_values_by_sigma(cubes, name, "", entrant)) for name in (basis, other)))
     sigmas = sorted(shared_sigmas if sigma is None else shared_sigmas & {sigma})
@@ -143,7 +146,7 @@ def margin(
 
 
 def parse_agreement(metric: str) -> tuple[Measure, str, str] | None:
-    """Return measure, basis and part of a metric in the table of scores; ``None`` for other metrics."""
+    """Parse the name of a metric in the table of scores as measure, basis and part; ``None`` for other metrics."""
     name = parse_metric_name(metric)
     if name.label == TRUTH_ALIGNMENT:
         return ("direction", TRUTH, "") if name.part == "direction" else ("alignment", TRUTH, name.part)

@@ -41,7 +41,11 @@ _TEXT_COLUMNS = ("suite", "dataset", "entrant", "kind", "optimum", "note")
 
 @dataclass(frozen=True)
 class Entry:
-    """Facts about an entrant on a dataset: a row of the board."""
+    """Facts about an entrant on a dataset: a row of the board.
+
+    ``rank`` and ``rank_high`` are the ends of its interval of ranks; ``marks`` are the reasons why its scores are
+    flagged.
+    """
 
     dataset: str
     entrant: str
@@ -59,7 +63,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Value:
-    """A value of an entrant on a dataset."""
+    """An estimate of a metric for an entrant on a dataset; ``sigma`` is ``None`` for values over all noise levels."""
 
     dataset: str
     entrant: str
@@ -89,7 +93,7 @@ class DatasetBoard:
         return self._by_quantity.get((metric, part, sigma), {}).get(entrant, UNKNOWN)
 
     def is_known(self, metric: str, part: str = "", sigma: float | None = None) -> bool:
-        """Return whether any entrant has a value."""
+        """Return whether the value is known for any entrant."""
         return any(estimate.is_known for estimate in self._by_quantity.get((metric, part, sigma), {}).values())
 
     @cached_property
@@ -108,7 +112,7 @@ class DatasetBoard:
 
     @cached_property
     def overall_metrics(self) -> list[tuple[str, str]]:
-        """Metrics beyond the board's own values, as sorted pairs of metric and part, with a mean over noise levels."""
+        """Sorted pairs of metric and part that have a mean over noise levels, without the board's own values."""
         return sorted(
             (
                 (metric, part)

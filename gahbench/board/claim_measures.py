@@ -1,4 +1,4 @@
-"""The quantity that a claim is about, for one case: a dataset and an entrant of a results folder."""
+"""Measurement of the quantity that a claim is about, in one case: an entrant on a dataset of a results folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class NotMeasuredError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Quantity:
-    """The values of a measure in one case; a claim is about all of them."""
+    """The values (M,) of a measure in one case, with joint bootstrap draws (D, M); a claim is about all values."""
 
     names: tuple[str, ...]
     values: Array
@@ -112,7 +112,7 @@ def _metrics(table: Table, pattern: str, dataset: str, split: str) -> list[str]:
 def _comparisons(
     table: Table, dataset: str, rows: dict[float, str], measure: Measure, metric: str
 ) -> list[tuple[str, list[MetricCurve]]]:
-    """Return curves of a metric for all rows: one list, or a list for each comparison, with the comparison's name."""
+    """Return the name and the curves, one for each row, of each comparison; the name is empty without comparisons."""
     own_curves = [_curve(table, metric, measure.split, dataset, label, measure.scale) for label in rows.values()]
     compared = measure.minus or measure.over
     if compared is None:

@@ -16,9 +16,9 @@ from gahbench.planning.suite_files import find_suite
 from gahbench.planning.yaml_lines import Document
 from gahbench.sampling.settings import Sampling
 
-#: The largest factor of images or seeds for which a suite is written.
+#: The largest factor by which a suite may enlarge the number of images or seeds; no suite is written beyond it.
 LARGEST_FACTOR = 16.0
-#: Fields that must be equal in suites for them to be united.
+#: Fields that must be equal for two suites to be united.
 _SHARED_FIELDS = ("training", "plugins", "limits")
 #: Fields of the scoring that are lists, and are concatenated in a united suite.
 _LIST_FIELDS = ("sigmas", "splits", "metrics")

@@ -40,7 +40,7 @@ DEFICIT = "deficit"
 
 @dataclass(frozen=True, eq=False)
 class MetricCurve:
-    """Means of one metric for one row of results, against the noise level.
+    """Means (S,) of one metric for one row of results at S noise levels, with bootstrap draws (D, S).
 
     ``seed_share`` is the share of the variance of the draws that is due to training seeds.
     """
@@ -157,7 +157,7 @@ class Table:
         return curves
 
     def _cubes(self, dataset: str, split: str, metric: str, minus: str | None, scale: Scale) -> list[ScoreCube]:
-        """Return the values of a metric, a cube for each set of images; ratios have numerator and denominator."""
+        """Return the values of a metric, a cube for each set of images; the cube of a ratio holds both of its means."""
         ratio = self._ratios.get(metric)
         names = [metric] if ratio is None else [ratio.numerator, ratio.denominator]
         names += [] if minus is None else [minus]
@@ -250,7 +250,7 @@ def rows_by_number_of_images(labels: Sequence[str], base: str) -> dict[float, st
 
 
 def _logarithms(cube: ScoreCube) -> ScoreCube:
-    """Return a cube of logarithms to base 10; entrants are NaN at noise levels where a value is not positive."""
+    """Return a cube of logarithms to base 10; an entrant is NaN at each noise level where a value is not positive."""
     is_present: NDArray[np.bool_] = np.asarray(np.isfinite(cube.values).any(axis=3, keepdims=True))
     is_invalid = (cube.values <= 0).any(axis=(2, 3), keepdims=True) | ~is_present.all(axis=2, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):

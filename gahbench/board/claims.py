@@ -1,14 +1,15 @@
 """Verdicts on claims: whether tidy tables of results support statements of publications.
 
-A claim has a region in which its values must lie. The values are about a family: every noise level, basis or number
-of images that it names, and every case, which is a pair of dataset and entrant in one of the folders. Their intervals
-cover all of them at once with 95 % (:func:`gahbench.board.statistics.simultaneous_intervals`). A claim
+A claim has a region in which its values must lie. In each case, which is a pair of dataset and entrant in a results
+folder, there is a value for every noise level, basis or number of images that the claim names. The intervals are
+simultaneous: all of them together hold with a probability of 95 %
+(:func:`gahbench.board.statistics.simultaneous_intervals`). A claim
 
-- **holds** where all of the intervals lie in the region,
-- **fails** where one of them is disjoint from it,
+- **holds** if all intervals lie in the region,
+- **fails** if at least one interval is disjoint from the region,
 - is **undecided** otherwise, and
-- is **not measured** where there are no values, one of them is missing or not finite, or its conditions are not met;
-  with the reason.
+- is **not measured**, with a reason, if there are no values, a value is missing or not finite, or the conditions of the
+  claim are not met.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from gahbench.contracts.row_labels import matches
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.store.plan_file import short_names
 
-#: Larger factors of images or seeds are reported as "more than" this.
+#: Factors of images or seeds above this number are reported as "more than" this number.
 LARGEST_STATED_FACTOR = 1000.0
 
 
@@ -60,7 +61,10 @@ class Needs:
 
 @dataclass(frozen=True)
 class Case:
-    """The outcome of a claim for a dataset and an entrant of a results folder."""
+    """The outcome of a claim for a dataset and an entrant of a results folder.
+
+    ``estimate`` is the least favourable of ``count`` values, and ``at`` says which value it is.
+    """
 
     folder: str
     dataset: str

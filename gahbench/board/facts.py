@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 NOT_RUN = "not run yet"
 #: The note on rows whose units were accepted by ``gahbench adopt``.
 ADOPTED = "measured with earlier code, adopted"
-#: Prefix of the note on rows with their own training settings: lists them, with the suite's values in brackets.
+#: Prefix of the note on rows with their own training settings; the note lists the settings, with the suite's values in
+#: brackets.
 OWN_TRAINING = "trained otherwise: "
 #: Prefix of the note on entrants that cannot take the images of a dataset; the reason follows.
 REFUSED = "cannot take these images: "

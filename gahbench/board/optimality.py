@@ -89,7 +89,11 @@ class Beyond:
 
 @dataclass(frozen=True)
 class OptimumCheck:
-    """The comparison of entrants with a dataset's optimum."""
+    """The comparison of entrants with a dataset's optimum.
+
+    ``missed`` is the number of comparisons that were impossible. ``beyond`` lists the entrants that beat the optimum;
+    ``accused`` lists the entrants whose scores show that the optimum is not the best denoiser.
+    """
 
     optimum: str
     kind: Literal["exact", "bracket"]

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from gahbench.board.board import Board
     from gahbench.board.tables import Tables
 
-#: Kinds of denoisers that could be used in practice. They have ranks, and none can be better than the optimum.
+#: Kinds of denoisers that could be used in practice. They have ranks, and cannot be better than the optimum.
 PRACTICAL_KINDS = ("trained", "classical")
 _ROUNDING_DB = 1e-9  # Smaller differences in dB are rounding.
 #: Minimum number of datasets for a mean over datasets.

@@ -48,7 +48,7 @@ _STEPS = "training.steps"
 #: Ascending noise levels and the mean squared errors at these levels, NaN if unknown, both of shape (S,).
 Curve = tuple[Array, Array]
 
-#: Errors at N and 2N that differ by less, in dB, have collapsed.
+#: Errors for images of side N and 2N have collapsed if they differ by less than this, in dB.
 MAX_DIFFERENCE = 0.1
 #: Levels are equal if epsilon differs by at most this share, which changes an error by about 0.01 dB.
 _RELATIVE_TOLERANCE = 1e-3

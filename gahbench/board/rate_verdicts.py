@@ -10,8 +10,8 @@ both ends and still have slope 0, and since pixels bend every curve. So D is eva
   have collapsed, the interval of the slope of D lies within ±(alpha/(alpha+1) - 1/2)/2, D deviates from its
   mean by at most :data:`MAX_DEVIATION` dB, and twice the training changes D by less than :data:`MAX_CHANGE` dB;
 - **not near-optimal** if, over at least :data:`MIN_SPAN` dB of levels at which the bound has collapsed, the interval of
-  the slope lies outside, or the deviation is significantly larger; over a shorter span, if D varies by significantly
-  more than twice :data:`MAX_DEVIATION`, which further levels cannot reduce;
+  the slope lies outside that range, or the deviation is significantly larger; over a shorter span, if D varies by
+  significantly more than twice :data:`MAX_DEVIATION`, which further levels cannot reduce;
 - **undecided** otherwise.
 
 The verdict needs alpha > 1, since wavelets are optimal at alpha = 1. Intervals are over images and training seeds
@@ -54,7 +54,10 @@ def longest_run(is_chosen: ArrayLike, epsilons: ArrayLike) -> slice:
 
 @dataclass(frozen=True, eq=False)
 class DeficitCurve:
-    """The distance D of a denoiser from a bound, level by level."""
+    """The distance D (S,) of a denoiser from a bound at S noise levels, with bootstrap draws (D, S).
+
+    ``changes`` is the change of D under twice the training, in dB; ``why_not`` says why collapsed levels are unknown.
+    """
 
     epsilons: Array
     deficits: Array

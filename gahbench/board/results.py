@@ -206,14 +206,14 @@ class Results(Tables):
         return draw_board(self, self.board, dataset, metrics)
 
     def merged(self, other: Results, names: tuple[str, str] = ("one", "other")) -> Results:
-        """Combine these results with others; datasets in both must have the same images and noise.
+        """Combine these results with other results; datasets in both must have the same images and noise.
 
         Parameters
         ----------
         other
             The other results.
         names
-            Names of these and of the other results, appended to the label of an entrant whose scores differ.
+            Names of these results and of the other results, appended to the label of an entrant whose scores differ.
 
         Raises
         ------

@@ -38,7 +38,11 @@ SEEDS_DIFFER = "its seeds differ far more than those of the other rows: "
 
 @dataclass(frozen=True)
 class ScoreCube:
-    """The values of one metric on one dataset, shape (E, S, R, N): entrants, noise levels, runs and images."""
+    """The values of one metric on one dataset, shape (E, S, R, N): entrants, noise levels, runs and images.
+
+    Run -1 stands for values without a training seed, and image -1 for values without an image. ``seeds`` lists the
+    seeds of each entrant that have all images at a noise level, and ``scored`` lists all of its seeds.
+    """
 
     values: Array
     entrants: list[str]
@@ -65,7 +69,7 @@ class ScoreCube:
 
     @cached_property
     def shared_draws(self) -> Array:
-        """The draws with spreads of this dataset alone, computed once."""
+        """The draws with the spreads over runs of this dataset alone, computed once."""
         return self.draws()
 
     def on_axes_of(self, other: ScoreCube) -> Array:
@@ -110,7 +114,7 @@ def score_cube(
     sources: Sequence[int] | None = None,
     left_out: Mapping[str, str] | None = None,
 ) -> ScoreCube:
-    """Build the cube of the rows of one dataset, split and metric."""
+    """Build the cube of the rows of one dataset, split and metric; ``leaves_out`` allows images to be missing."""
     present = set(scores["entrant"].unique())
     labels = [entrant for entrant in entrants if entrant in present]
     indices = {label: index for index, label in enumerate(labels)}
@@ -295,6 +299,6 @@ def metric_cubes(
 
 
 def psnr_cubes(results: Tables, left_out: LeftOut) -> dict[str, ScoreCube]:
-    """Return the cube of PSNR of each dataset that has any (:func:`psnr_cube`)."""
+    """Return the cube of PSNR of each dataset that has PSNR values (:func:`psnr_cube`)."""
     cubes = {str(dataset): psnr_cube(results, str(dataset), left_out) for dataset in results.datasets["dataset"]}
     return {dataset: cube for dataset, cube in cubes.items() if cube.entrants}

@@ -42,7 +42,7 @@ Array = NDArray[np.float64]
 
 #: The probability that an entrant is an outlier if all variances are equal.
 OUTLIER_SHARE = 0.001
-#: The factor by which the true variances of honest entrants may differ.
+#: The factor by which the true variances of entrants may differ without making an entrant an outlier.
 TOLERANCE = 9.0
 
 #: Number of the random stream, different from the stream for images.
@@ -108,7 +108,7 @@ class Pool:
 
 
 def pool(by_seed: Array, relative: bool | None = None, excluded: Sequence[int] = ()) -> Pool:
-    """Build the pool of variances: all entrants except outliers and excluded entrants."""
+    """Build the pool of variances from means over images, shape (E, ..., R), without outliers and excluded entrants."""
     candidates = np.setdiff1d(np.arange(len(by_seed)), np.asarray(excluded, dtype=np.int64))
     if relative is not None:
         return _pool_on_scale(by_seed, candidates, relative)
@@ -175,7 +175,7 @@ def _is_relative(by_seed: Array) -> bool:
 
 
 def _outliers(runs: Runs) -> dict[int, Outlier]:
-    """Return the outliers, by index: entrants whose variance is too large for the median variance of the others."""
+    """Return, by index, the entrants whose variance is too large compared with the median variance of the others."""
     variances, freedom = runs.variances, runs.freedom
     share = OUTLIER_SHARE / max(1, int((freedom > 0).any(axis=0).sum()))
     is_candidate = freedom > 0

@@ -55,7 +55,7 @@ _CIRCLE: dict[str, Any] = {
 _DIAMOND: dict[str, Any] = {**_CIRCLE, "marker": "D", "markersize": 4.5, "markerfacecolor": "0.15"}
 #: Blue to red through white, equal in lightness, which colour-blind readers can distinguish.
 _DIVERGING = "RdBu_r"
-#: Galleries show ranks up to the first whose eigenvalue is below this.
+#: Galleries show ranks up to the first rank whose eigenvalue is below this value.
 _SMALL_EIGENVALUE = 0.1
 _IMAGE_INCHES = 1.3  # width of an image in a gallery
 #: The smallest squared coefficient that is shown, relative to the smallest noise variance.
@@ -67,7 +67,7 @@ _DIRECTION = "#d55e00"
 
 
 def ranking_figure(rankings: Mapping[str, Mapping[str, Agreement]], caption: str = "") -> Figure:
-    """Draw bases by how well a denoiser agrees with their directions, a panel for each denoiser or noise level."""
+    """Draw bases sorted by their agreement with a denoiser, best first, a panel for each denoiser or noise level."""
     names = list(dict.fromkeys(name for rows in rankings.values() for name in rows))
     labels = {name: folded(name, _LABEL_WIDTH) for name in names}
     panel_rows, panel_columns = grid_shape(len(rankings), _MAX_COLUMNS)

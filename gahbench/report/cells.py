@@ -93,7 +93,7 @@ def file_stems(labels: list[str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Bar:
-    """An interval from ``low`` to ``high``, with a point at ``value`` if it is known; all from 0 to :data:`LENGTH`."""
+    """An interval from ``low`` to ``high``, with a point at ``value`` if known; positions are 0 to :data:`LENGTH`."""
 
     low: float
     value: float | None
@@ -224,7 +224,7 @@ def bracket_column(
     has_bars: bool = False,
     group: str = SUMMARY,
 ) -> Column:
-    """Return a column of values, some of which are only known to lie between two limits, which their bars show."""
+    """Return a column of values; texts and bars show two limits where a value is only known to lie between them."""
     brackets = list(zip(low, high, strict=True))
     ends = [(a.value, math.nan, b.value) if a.is_known else (b.low, b.value, b.high) for a, b in brackets]
     return _column_with_bars(head, [between(*bracket, digits) for bracket in brackets], ends, has_bars, group)
@@ -238,7 +238,7 @@ def _column_with_bars(
 
 
 def _bars(ends: Sequence[tuple[float, float, float]]) -> list[Bar | None]:
-    """Return bars of (low, value, high) on a common scale, outliers at its ends; ``None`` if all values are equal."""
+    """Return bars of (low, value, high) on a common scale that clips outliers; ``None`` if all values are equal."""
     known = np.array([end for bar in ends for end in bar if math.isfinite(end)])
     if not len(known):
         return [None] * len(ends)

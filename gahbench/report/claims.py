@@ -23,8 +23,7 @@ from gahbench.report import cells
 from gahbench.report.tables import TextTable, markdown_table, table_of_rows
 
 Form = Literal["markdown", "csv", "json"]
-#: The page of claims in a folder of results folders, and the marker line that ``gahbench claims`` writes its output
-#: below.
+#: The page of claims in a folder of results folders, and the line below which ``gahbench claims`` writes its output.
 CLAIMS, GENERATED = "claims.md", "<!-- generated -->"
 _PLURALS = {"holds": "hold", "fails": "fail", "undecided": "undecided"}
 _STYLES = {"holds": "green", "fails": "red", "undecided": "yellow", "not measured": "dim"}
@@ -45,7 +44,7 @@ def summary(outcomes: Sequence[str]) -> str:
 
 
 def export_claims(verdicts: Sequence[Verdict], form: Form, cases: bool = False) -> str:
-    """Return verdicts as Markdown, CSV or JSON."""
+    """Return verdicts as Markdown, CSV or JSON; ``cases`` adds every case to Markdown and CSV."""
     if form == "json":
         return (
             json.dumps([verdict_record(verdict) for verdict in verdicts], indent=1, ensure_ascii=False, allow_nan=False)
@@ -222,7 +221,7 @@ class JudgedClaim:
 
 
 def judge_claims(registry: Registry, tables: Sequence[Table]) -> list[JudgedClaim]:
-    """Judge the claims of a registry by the values of some boards."""
+    """Judge the claims of a registry by tables of results."""
     return [_judged_claim(judge(name, claim, tables)) for name, claim in _registered_claims(registry).items()]
 
 

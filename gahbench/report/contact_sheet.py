@@ -131,7 +131,7 @@ def lay_out(rows: Sequence[Sequence[Cell]], names: Sequence[str], captions: Sequ
 
 
 def _eight_bits(picture: Floats) -> NDArray[np.uint8]:
-    """Return RGB values, shape (H, W, 3), since a colour map would round grey values twice."""
+    """Return a picture as 8-bit RGB values, shape (H, W, 3), since a colour map would round grey values twice."""
     colours = picture if picture.ndim == 3 else picture[:, :, None].repeat(3, axis=2)
     return np.round(255 * colours).astype(np.uint8)
 
@@ -216,7 +216,7 @@ def denoised_sheet(kept: Sequence[StoredArrays], sigma: float, count: int = 3) -
 
 
 def level_index(kept: StoredArrays, sigma: float) -> int | None:
-    """Return the index of a noise level; ``None`` if no images were kept there."""
+    """Return the index of a noise level; ``None`` if no images were kept at this level."""
     return next((index for index, level in enumerate(kept.arrays["sigmas"]) if np.isclose(level, sigma)), None)
 
 
@@ -278,8 +278,8 @@ def pairs_sheet(sets: Mapping[int | None, Arrays], caption: str, count: int = 8)
 
     The layout follows figure 2 of Kadkhodaie et al. 2024. For each number of training images there are four rows:
     samples of denoiser A, the closest image in the training set of A, and the same two rows for B. The title of a
-    closest image is its cosine with the sample, the title of a sample of B is its cosine with the sample of A, both
-    after subtraction of the means.
+    closest image is its cosine with the sample, and the title of a sample of B is its cosine with the sample of A. Both
+    cosines are computed after subtraction of the means.
     """
     rows, names = [], []
     for images, arrays in sets.items():

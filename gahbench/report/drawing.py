@@ -25,7 +25,7 @@ FORMATS: dict[str, dict[str, None]] = {
     ".svg": {"Date": None, "Creator": None},
     ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
-# 13 markers and 7 colours have no common divisor, so a pair of both repeats only after 91 entrants.
+# 13 markers and 7 colours have no common divisor, so pairs of marker and colour repeat only after 91 entrants.
 _MARKERS = "osD^vPX<>pdh*"
 _DASHES: dict[str, str] = {"oracle": "--", "optimal": ":", "bound": ":"}
 GREY = "0.45"
@@ -140,7 +140,7 @@ def add_caption(drawing: Figure, caption: str) -> None:
 
 
 def add_legend(drawing: Figure, axes: Sequence[Axes]) -> None:
-    """Add one legend to the right of the panels, with the labels of all of them."""
+    """Add one legend to the right of the panels, with the labels of all panels."""
     handles = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     drawing.legend(list(handles.values()), list(handles), loc="outside right upper", frameon=False, handlelength=2.8)
 

@@ -109,7 +109,7 @@ def draw_quantity(
     labels: Mapping[str, str],
     baseline: str | None,
 ) -> str:
-    """Draw one of :func:`quantities` against input PSNR, and return its title."""
+    """Draw a quantity (:func:`quantities`) against input PSNR, and return its title."""
     ax.set_xlabel("input PSNR (dB)")
     if quantity == "deficit":
         compared = [entry for entry in entries if board.estimate(entry.entrant, "deficit").is_known]
@@ -285,7 +285,7 @@ def draw_metric(
 
 
 def metrics_figure(results: Tables, board: DatasetBoard, registry: Registry, metrics: Sequence[str] = ()) -> Figure:
-    """Draw metrics of a dataset, a panel for each, which says whether higher or lower is better."""
+    """Draw metrics of a dataset, a panel for each metric, whose title says whether higher or lower is better."""
     titles = metric_titles(results)
     chosen = _choose_metrics(board, titles, metrics)
     entries = [

@@ -46,7 +46,7 @@ def short_legend(results: Results) -> str:
 
 
 def checks_line(results: Results) -> str:
-    """Return a line on rows that were checked by earlier rules; empty if no row was."""
+    """Return a line on rows that were checked by earlier rules; empty if there are no such rows."""
     versions = results.checks["version"]
     count = int((versions < CHECKS_VERSION).sum())
     if not count:
@@ -97,7 +97,7 @@ def _seeds(board: Board) -> set[int]:
 
 
 def _seed_legend(board: Board) -> str:
-    """Return the legend of seeds, which says what the intervals cover."""
+    """Return the legend of seeds, which says how intervals account for the spread between training runs."""
     if all(entry.seeds is None for entry in board.entries):
         return "this suite trains no network."
     seeds = _seeds(board)

@@ -156,7 +156,7 @@ def _overall_table(results: Results) -> TextTable | None:
 
 
 def overall_title(means: OverDatasets) -> str:
-    """Return the title of the means over datasets, which says what their intervals cover."""
+    """Return the title of the means over datasets, which says what population their intervals describe."""
     cover = {
         "datasets": "± is over datasets",
         "images": "± is over images and seeds, for these datasets",

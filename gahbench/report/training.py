@@ -157,7 +157,7 @@ def transitions_figure(results: Results, dataset: str, entrant: str, metrics: Se
 
 
 def transition_metrics(results: Results, dataset: str, entrant: str, chosen: Sequence[str] | None = None) -> list[str]:
-    """Return the metrics that a figure of transitions shows: those chosen, or all that have a title and values."""
+    """Return the metrics that a figure of transitions shows: the chosen metrics, or all with a title and values."""
     known = metrics_of(results, dataset, entrant)
     for metric in chosen or ():
         if metric not in known:
@@ -216,7 +216,7 @@ def number_positions(numbers: Sequence[int | None]) -> dict[int | None, float]:
 
 
 def by_level(curves: SweepCurves, positions: Mapping[int | None, float]) -> dict[float, list[tuple[float, Interval]]]:
-    """Return (position, point) on the axis of numbers of images, by noise level; 0 stands for no noise level."""
+    """Return points with their positions on the axis of numbers of images, by noise level; level 0 means none."""
     levels: dict[float, list[tuple[float, Interval]]] = {}
     for number, points in curves.items():
         for sigma, point in points.items():

@@ -1,1 +1,1 @@
-"""A results folder as one HTML page that needs nothing else: tables, figures, images, and where they came from."""
+"""A results folder as one self-contained HTML page: tables, figures, images, and their provenance."""

@@ -178,7 +178,7 @@ def _series(
     prefix: str,
     digits: int,
 ) -> dict[str, Series]:
-    """Return the values of the entrants that have any: at the given noise levels, or without levels the mean."""
+    """Return the known values of entrants at the given noise levels, or their means if no levels are given."""
     series = {}
     for label in (entry.entrant for entry in entries if board.estimate(entry.entrant, *quantity).is_known):
         overall = board.estimate(label, *quantity)

@@ -212,7 +212,7 @@ class Sheet:
 
 
 def sample_sheets(source: Source) -> list[Sheet]:
-    """Return sheets of samples of pairs of networks with their closest training images; empty if none are stored."""
+    """Return sheets of samples of pairs of networks with the closest training images; empty without stored samples."""
     try:
         pairs = paired_samples(source.folder)
     except ResultsError:

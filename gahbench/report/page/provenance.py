@@ -196,7 +196,7 @@ def _units(units: Sequence[Unit]) -> bytes:
 
 @dataclass(frozen=True)
 class Failure:
-    """A failed unit with its error, one line, and its traceback, which is empty if the folder does not have it."""
+    """A failed unit with its error in one line, and its traceback, which is empty if the folder does not have it."""
 
     unit: str
     error: str

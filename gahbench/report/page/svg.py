@@ -29,7 +29,7 @@ _HEX = re.compile("#[0-9a-f]{6}")
 _DASHES = {"--": "5 2.5", ":": "1.5 2"}
 _RADIUS = 3.6  # of the markers of a legend
 _FONT_SIZE = re.compile(r"([\d.]+)px")
-#: Default values, whose declarations are dropped.
+#: Default values of presentation attributes; declarations of these values are dropped.
 _DEFAULTS = {
     "stroke-dashoffset": "0",
     "stroke-linecap": "butt",
