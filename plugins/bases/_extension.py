@@ -16,7 +16,7 @@ NO_NOISE = 1e-6
 
 
 class Extended(Basis):
-    """Base of bases whose transform exists only for some sizes; images of other sizes are extended."""
+    """Base class of bases whose transform exists only for some sizes; images of other sizes are extended."""
 
     @abstractmethod
     def fitting(self, height: int, width: int) -> Size:

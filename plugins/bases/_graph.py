@@ -24,7 +24,7 @@ CACHE_BYTES = 1 << 28
 
 
 class GraphBasis(Basis):
-    """Base of bases of eigenvectors of the Laplacian L = D - W of a graph on the pixels, by ascending eigenvalue."""
+    """Base class of eigenvectors of the Laplacian L = D - W of a graph on the pixels, by ascending eigenvalue."""
 
     adaptive: ClassVar[bool] = True
 
@@ -62,7 +62,7 @@ class GraphBasis(Basis):
         ):
             # Free the memory before the next spectra are computed.
             self._last = None
-            # Each image separately, so that its vectors do not depend on the batch.
+            # Process each image separately, so that its vectors do not depend on the batch.
             spectra = [self._image_spectrum(image) for image in images]
             vectors = Matrices(torch.stack([vectors for vectors, _ in spectra]))
             self._last = (images.clone(), vectors, torch.stack([values for _, values in spectra]))

@@ -26,14 +26,14 @@ class Bandlet(Basis):
     Every detail subband of an orthonormal wavelet transform is divided by a quadtree into dyadic squares. A square may
     have a flow: then its samples are sorted by their coordinate across the flow, and transformed in this order by an
     orthonormal Alpert transform, whose vectors are narrow across the flow and long along it. Samples of squares without
-    a flow are kept. Partition and flows minimize ||f - f_M||^2 + T^2 (M + price of the geometry), with f_M the sum over
-    the M coefficients above the threshold T. Without the price this is the sum of min(c^2, T^2) over the coefficients
-    c. The minimum is found by dynamic programming.
+    a flow are kept. Partition and flows minimize ||f - f_M||^2 + T^2 (M + price of the geometry), where f_M is the sum
+    over the M coefficients above the threshold T. Without the price this is the sum of min(c^2, T^2) over the
+    coefficients c. The minimum is found by dynamic programming.
 
     With the defaults, squares have sides up to 16 samples and 32 directions, and the geometry has a price in bits only
-    in noisy images. As these squares do not grow with the image, bandlets have the rate of wavelets, whatever the flow;
-    for the rate of bandlets use ``largest=null,directions=fine``. Every parameter of a flow may then have the price of
-    a coefficient (``count=parameters``), also in clean images, as in Peyre & Mallat.
+    in noisy images. Since these squares do not grow with the image, bandlets have the rate of wavelets, whatever the
+    flow; for the rate of bandlets use ``largest=null,directions=fine``. Every parameter of a flow may then have the
+    price of a coefficient (``count=parameters``), also in clean images, as in Peyre & Mallat.
 
     Every colour channel has a separate geometry. Since all squares may be without a flow, the oracle thresholding risk
     is at most the risk of the wavelet, unless sides are padded. Images of every size are transformed: if the wavelet
@@ -122,7 +122,7 @@ class Bandlet(Basis):
         check_sides("bandlet", self._settings.levels, shape)
 
     def check_filters(self, shape: Shape) -> None:
-        """Raise ``ValueError`` for images (C, H, W) that are padded, as filters that shrink are not symmetric there."""
+        """Raise ``ValueError`` for images (C, H, W) that are padded, whose filters that shrink are not symmetric."""
         self.check_shape(shape)
         if not self.is_orthonormal(shape):
             height, width = self._frame(shape).padded
@@ -189,7 +189,7 @@ class Bandlet(Basis):
 
 
 class Adapted(Basis):
-    """Base of adapted bases with the labels and noise levels of the basis before adaptation."""
+    """Base class of adapted bases with the labels and noise levels of the basis before adaptation."""
 
     _plain: Basis
 

@@ -144,10 +144,10 @@ class Curvelet(Extended):
     the coarse scale, then from coarse to fine the package's two fans of directions, each with the real parts of all
     wedges before the imaginary parts. The vector has the shape (4, H, W), which determines the size of the images.
 
-    The sides must be multiples of 4 and of the largest distance of curvelets, 8 by default. Other images are extended
-    by their mirror image to the next multiples, and cropped in synthesis. Then the frame is not a Parseval frame, and
-    coefficients have the shape (K, H, W) with larger K. Noise levels are then computed for each curvelet, which takes a
-    quarter of a minute for 481x321 pixels, and minutes for sides of 1000 pixels or more.
+    The sides must be multiples of 4 and of the largest distance between curvelets, 8 pixels by default. Other images
+    are extended by their mirror image to the next multiples, and cropped in synthesis. Then the frame is not a Parseval
+    frame, and coefficients have the shape (K, H, W) with larger K. Noise levels are then computed for each curvelet,
+    which takes a quarter of a minute for 481x321 pixels, and minutes for sides of 1000 pixels or more.
 
     Parameters
     ----------

@@ -30,10 +30,10 @@ class IsoLocal(GraphBasis):
     """Harmonics of a graph whose weights depend on the local variance, and on no direction.
 
     The basis vectors are the eigenvectors of L = D - W with w_ij = exp(-|i - j|^2 / 2) / sqrt(a_i a_j) for pixels of
-    distance up to 2. Here a_i = v_i + floor^2, with v_i the variance of the image in the window around i, averaged over
-    the channels. The filters smooth more where the image is flat and less where it varies, equally in all directions.
-    So the basis is a null hypothesis for ``graph-laplacian``, whose graph also follows contours. It still has some
-    geometry, as a graph conducts less across a strip of weak links.
+    distance up to 2. Here a_i = v_i + floor^2, where v_i is the variance of the image in the window around i, averaged
+    over the channels. The filters smooth more where the image is flat and less where it varies, equally in all
+    directions. The basis is therefore a null hypothesis for ``graph-laplacian``, whose graph also follows contours. It
+    still has some geometry, as a graph conducts less across a strip of weak links.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ class PatchGraph(GraphBasis):
     either is among the ``nearest`` neighbours of the other, by D_ij and then by distance, within a window. Each pixel
     is also joined to its four adjacent pixels, so that the graph is connected. Patches at the border are extended by
     reflection, and all channels have the same weight. The basis vectors are the eigenvectors of L = D - W by ascending
-    eigenvalue. The computation, in float64, takes 0.25 s for 32x32 pixels and 16 s for 64x64 pixels on a core.
+    eigenvalue. The computation, in float64, takes 0.25 s for 32x32 pixels and 16 s for 64x64 pixels on one core.
 
     Parameters
     ----------

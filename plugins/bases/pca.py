@@ -20,7 +20,7 @@ CHUNK = 1024
 class PCA(Basis):
     """Eigenvectors of the second moments of training images, by descending eigenvalue (Karhunen-Loeve basis).
 
-    The mean image is not subtracted, as bases transform the images themselves. So for every M, the first M vectors
+    The mean image is not subtracted, since bases transform the images themselves. For every M, the first M vectors
     minimize the squared error of the training images over all orthonormal bases, and the first vector is approximately
     the mean image. All channels are transformed jointly, and coefficients have the shape of the images. If there are
     fewer images than values, arbitrary vectors complete the basis.
@@ -42,7 +42,7 @@ class PCA(Basis):
         check_values(shape, "pca needs the second moments")
 
     def fit(self, examples: TrainingData) -> None:
-        """Compute the eigenvectors; on a core it takes 17 s for 4096 values, 0.4 s for 1024."""
+        """Compute the eigenvectors; this takes 17 s for 4096 values and 0.4 s for 1024 values on one core."""
         self.check_shape(examples.shape)
         self._shape = examples.shape
         images = examples.training(self.images)

@@ -13,7 +13,7 @@ from ._matrices import Matrices, check_values, complete, max_matrices
 
 
 class FromTruth(Basis):
-    """Base of bases that depend on facts about images that only oracles know."""
+    """Base class of bases that depend on facts about images that only oracles know."""
 
     adaptive: ClassVar[bool] = True
     oracle: ClassVar[bool] = True

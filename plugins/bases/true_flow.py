@@ -64,7 +64,7 @@ class TrueFlow(FromTruth, Adapted):
         self._plain.check_shape(shape)
 
     def check_filters(self, shape: Shape) -> None:
-        """Raise ``ValueError`` for images (C, H, W) that are padded, as filters that shrink are not symmetric there."""
+        """Raise ``ValueError`` for images (C, H, W) that are padded, whose filters that shrink are not symmetric."""
         self._plain.check_filters(shape)
 
     def supports(self, dataset: Dataset) -> bool:

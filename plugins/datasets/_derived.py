@@ -9,7 +9,7 @@ from gahbench import Card, Dataset, Shape
 
 
 class Derived(Dataset):
-    """Base of datasets derived from the images of another dataset, ``dataset``, with its shape, card and notes."""
+    """Base class of datasets derived from another dataset, ``dataset``, with its shape, card and notes."""
 
     dataset: Dataset
 

@@ -15,7 +15,7 @@ from ._generated import Generated
 
 
 class Gaussian(Generated):
-    """Base of Gaussian families N(m, K): a subclass defines m, the eigenvalues of K, and the action of functions of K.
+    """Base class of Gaussian families N(m, K): a subclass defines m, the eigenvalues of K, and how functions of K act.
 
     A function f of K multiplies the coefficient of each eigenvector by f of its eigenvalue. An image is m + K^(1/2) z
     with z white noise, and the best denoiser is the Wiener filter m + K (K + sigma^2)^-1 (y - m), which is the same

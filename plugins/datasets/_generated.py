@@ -11,7 +11,7 @@ from gahbench import BLOCK, Card, Dataset, Shape, Split, generator, in_blocks
 
 
 class Generated(Dataset):
-    """Base of image families that are drawn at random: a subclass defines ``draw``, and ``shape`` or ``size``."""
+    """Base class of image families that are drawn at random: a subclass defines ``draw``, and ``shape`` or ``size``."""
 
     #: Images per block.
     together: int = BLOCK

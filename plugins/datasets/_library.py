@@ -26,9 +26,9 @@ VALIDATION_SHARE, VALIDATION_MAX = 0.1, 1024
 
 
 class Library(Faces):
-    """Base of datasets of a library, with its splits; without a validation split, some training images are used."""
+    """Base class of datasets of a library, with its splits; some training images replace a missing validation split."""
 
-    citation = None  # Each source has its own.
+    citation = None  # Each subclass has its own citation.
 
     def __init__(self, where: str, size: int | None, test: int | None, colour: Colour, seed: int) -> None:
         super().__init__(where, size, test, colour, None, "keep", seed)

@@ -21,7 +21,7 @@ CACHE_BYTES = 1 << 28
 
 
 class Manifold(Generated):
-    """Base of families whose images are a differentiable function x(theta) of few parameters.
+    """Base class of families whose images are a differentiable function x(theta) of few parameters.
 
     A subclass defines ``shape``, ``place`` and ``render``.
 
@@ -34,8 +34,8 @@ class Manifold(Generated):
     The posterior mean and trace (equations 9 and 10 of Kadkhodaie 2024) are computed by integrating the intensities in
     closed form or by quadrature, and the non-linear parameters by importance sampling around the modes, with fixed
     random numbers; the effective sample size is reported. As sigma tends to 0, the minimum squared error, summed over
-    pixels, tends to m sigma^2, with m the dimension. So the optimal slope is 1, and the best denoiser projects on the
-    tangent space, which is the true basis.
+    pixels, tends to m sigma^2, where m is the dimension. Therefore the optimal slope is 1, and the best denoiser
+    projects on the tangent space, which is the true basis.
     """
 
     #: Number of non-linear parameters.

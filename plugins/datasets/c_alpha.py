@@ -24,7 +24,7 @@ from ._spectral import averaged_field, filter_noise, filter_pairs, power_law, un
 
 Positive = Annotated[float, Field(gt=0)]
 
-# Exact construction, in units of the grey scale: [0, 1] contains about 3.5 standard deviations on either side.
+# Exact construction, in grey values: about 3.5 standard deviations on either side of the mean lie in [0, 1].
 MEAN_STD = 0.12
 FIELD_STD = 0.08
 # In units of the side of the image.
@@ -47,8 +47,9 @@ MASTER_PIXELS = 1 << 20
 class CAlpha(Generated):
     """Piecewise regular images whose regions and contours are both C^alpha.
 
-    The optimal slope of PSNR is a / (a + 1), with a the smaller exponent of contour and background (Korostelev &
-    Tsybakov 1993). Bandlets reach it (Peyre & Mallat 2008), whereas wavelets have slope 1/2 for every alpha >= 1.
+    The optimal slope of PSNR is a / (a + 1), where a is the smaller exponent of contour and background (Korostelev &
+    Tsybakov 1993). Bandlets reach this slope (Peyre & Mallat 2008), whereas wavelets have slope 1/2 for every alpha >=
+    1.
 
     With the construction ``exact`` (default), the contour and the two backgrounds are Gaussian with amplitudes
     |w|^-(alpha + 1/2) and |w|^-(alpha + 1), which makes them C^alpha up to logarithms. They are drawn on a domain twice
@@ -72,10 +73,10 @@ class CAlpha(Generated):
     The optimum is bracketed. As an image is Gaussian given the contour, the Wiener filter is then the best denoiser:
     its error is a lower bound for every denoiser, and the eigenvectors of the covariance of the image are the true
     geometry-adaptive harmonic basis (see ``_conditional.py``). The slope of the bound tends to the slope of the
-    backgrounds, 1 for flat backgrounds, which is optimal unless the contour is rougher. From sigma = 1/255 to 64/255 it
-    is 0.54, 0.72 and 0.86 for alpha = 1, 2 and 4 at 64x64 pixels, where the limits are 0.50, 0.67 and 0.80. The bound
-    of an image at a noise level takes at most seconds at 64x64 pixels. At 128x128 pixels, there is a setup of most of a
-    minute; then it takes at most 2 s for alpha = 2, and half a minute for alpha = 1.
+    backgrounds, 1 for flat backgrounds, which is optimal unless the contour is rougher. From sigma = 1/255 to 64/255
+    the slope of the bound is 0.54, 0.72 and 0.86 for alpha = 1, 2 and 4 at 64x64 pixels, where the limits are 0.50,
+    0.67 and 0.80. The bound of an image at a noise level takes at most seconds at 64x64 pixels. At 128x128 pixels, the
+    setup takes most of a minute; then a bound takes at most 2 s for alpha = 2, and half a minute for alpha = 1.
 
     With the construction ``paper``, images follow the published code of Kadkhodaie 2024. White noise, uniform on
     (-1, 1), is multiplied in the periodic Fourier domain by |k|^-alpha (frequency 0 by 1), both for the contour, in row
@@ -146,7 +147,7 @@ class CAlpha(Generated):
 
     @property
     def optimum(self) -> Optimum:
-        """The optimal slope a / (a + 1), with a the smaller exponent, and the genie's bound for ``exact``."""
+        """The optimal slope a / (a + 1), where a is the smaller exponent, and the genie's bound for ``exact``."""
         contour = math.inf if self.contour == "disc" else self.alpha
         exponent = min(contour, math.inf if self.background_alpha == "flat" else self.background_alpha)
         # Discs on flat regions are a manifold of few parameters.
@@ -163,7 +164,7 @@ class CAlpha(Generated):
             assert self.background_alpha != "flat"
             return c_alpha_published.build_images(masks, noise, self.background_alpha, limits).unsqueeze(1)
         first, second = self._draw_backgrounds(generator, count, device)
-        # In place, as allocating memory takes longer than arithmetic.
+        # Work in place, since allocating memory takes longer than arithmetic.
         return first.mul_(masks).add_(second.mul_(1 - masks)).unsqueeze(1)
 
     def lower_bound(self, split: Split, count: int, sigma: float, start: int = 0) -> Tensor:
@@ -176,7 +177,7 @@ class CAlpha(Generated):
         """
         if self.construction == "paper":
             return super().lower_bound(split, count, sigma, start)
-        # One image at a time, as the matrices of a single image are large enough to use all cores, and much memory.
+        # Process one image at a time: the matrices of an image are large enough to use all cores, and much memory.
         errors = [
             self._error(split, index, mask, sigma) for index, mask in enumerate(self._masks(split, count, start), start)
         ]
@@ -300,7 +301,7 @@ class CAlpha(Generated):
         device = hardware()
         if split in ("validation", "test") or not device.is_accelerator:
             return super()._draw_block(split, block)
-        # In a stream that does not wait for the steps of a fit.
+        # Use a stream that does not wait for the steps of a fit.
         with device.stream():
             return self.draw(self.generator_of(split, block), self.together, device.device).cpu()
 
@@ -340,7 +341,7 @@ def _background_amplitude(size: int, alpha: float | Literal["flat"], master: int
     return FIELD_STD * unit_variance(power_law(domain, alpha + 1, constant=0), domain)
 
 
-# Shared by all datasets of a process, as its spectrum takes half a minute at 128x128 pixels.
+# All datasets of a process share the field, since its spectrum takes half a minute at 128x128 pixels.
 @cache_tensors(2)
 def _conditional(size: int, alpha: float | Literal["flat"], master: int | None) -> ConditionalGaussian:
     return ConditionalGaussian(StationaryField(_background_amplitude(size, alpha, master)), MEAN_STD**2)

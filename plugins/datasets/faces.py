@@ -29,7 +29,7 @@ Source = Literal["lfw-subset", "lfw", "olivetti", "celeba"]
 
 
 class Faces(Dataset):
-    """Faces: the 100 embedded in scikit-image (25x25 pixels, grey), or those of a file, folder or known source.
+    """Faces: the 100 images embedded in scikit-image (25x25 pixels, grey), or those of a file, folder or known source.
 
     The best possible denoiser is unknown. Near duplicates are left out: images whose mean-removed correlation with an
     earlier image, both pooled to 20x20 pixels, is above 0.95 (Kadkhodaie 2024). The embedded faces have none.
@@ -49,11 +49,12 @@ class Faces(Dataset):
     path
         A folder or zip archive of images, up to two folders deep, in sorted order; a Parquet table from the Hugging
         Face hub; or an .npz, .npy or .pt file of an array, uint8 in 0-255 or floating point in 0-1, of shape (N, H, W),
-        (N, H, W, C) or (N, C, H, W), under the key ``images`` if the file has keys. By default the embedded faces.
+        (N, H, W, C) or (N, C, H, W), under the key ``images`` if the file has keys. The default is the embedded faces.
     size
-        Height and width of the result, in pixels: within 10 % of the smaller side the centre is cropped (as from 25 to
-        24), otherwise the largest centred square is resized, bicubic and anti-aliased. By default images keep their
-        size, except CelebA's 178x218 pixels: rows 29:-29 and columns 9:-9, resized to 80x80, as in Kadkhodaie 2024.
+        Height and width of the result, in pixels. If it is at least 90 % of the smaller side, the centre is cropped (as
+        from 25 to 24); otherwise the largest centred square is resized, bicubic and anti-aliased. By default images
+        keep their size, except CelebA's 178x218 pixels: rows 29:-29 and columns 9:-9, resized to 80x80, as in
+        Kadkhodaie 2024.
     test
         Number of test images; by default 24 % of all images, at most 1024.
     colour
@@ -71,7 +72,7 @@ class Faces(Dataset):
         seed, so that every kind of image is in each split, and the same person or scene may be in several splits.
     on_error
         ``raise``: files that cannot be read, or are smaller than ``size``, raise an error that names all of them.
-        ``skip``: they are left out, and named in a note.
+        ``skip``: such files are left out, and named in a note.
 
     Raises
     ------

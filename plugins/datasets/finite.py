@@ -81,7 +81,7 @@ class Finite(Derived, Generated):
     def members(self) -> Tensor:
         """The N images, shape (N, C, H, W), float32."""
         members = torch.empty(self.count, *self.shape)
-        # In pieces, so that all images are never in memory twice.
+        # Read the images in pieces, so that they are never all in memory twice.
         for start in range(0, self.count, READ):
             part = members[start : start + READ]
             part.copy_(self.dataset.images("train", len(part), start))

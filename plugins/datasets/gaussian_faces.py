@@ -33,16 +33,16 @@ class GaussianFaces(Derived, Gaussian):
     """Gaussian images with the mean and the covariance of the training images of a set of faces.
 
     Let S be the maximum-likelihood covariance of the n training images (divided by n). S is singular if there are fewer
-    images than pixels: the 64 embedded faces span 63 of 576 dimensions. So a fraction r, ``isotropic``, of the variance
-    is spread evenly over all pixels: K = c^2 [(1 - r) S + r (tr S / d) I], the shrinkage of Ledoit & Wolf 2004 with a
-    fixed fraction. The eigenvectors of K are the principal components, and its total variance is c^2 tr S, with c the
-    ``contrast``. With r = 0, images lie in the span of the faces.
+    images than pixels: the 64 embedded faces span 63 of 576 dimensions. Therefore a fraction r, ``isotropic``, of the
+    variance is spread evenly over all pixels: K = c^2 [(1 - r) S + r (tr S / d) I], the shrinkage of Ledoit & Wolf 2004
+    with a fixed fraction. The eigenvectors of K are the principal components, and its total variance is c^2 tr S, with
+    c the ``contrast``. With r = 0, images lie in the span of the faces.
 
     Faces have a high contrast: with c = 1, 2 to 5 % of the pixels of a Gaussian image are outside [0, 1], and clipping
-    would make the images non-Gaussian. So deviations from the mean face are reduced. No generality is lost, as the best
-    denoiser at sigma for contrast c is the best denoiser at sigma / c for c = 1. With the default of 0.6, 2 pixels in
-    1000 are outside [0, 1] (embedded faces, 24x24; 5 in 1000 for Labeled Faces in the Wild, 40x40). Images are not
-    clipped. The best denoiser is the Wiener filter, in closed form.
+    would make the images non-Gaussian. Therefore deviations from the mean face are reduced. No generality is lost,
+    since the best denoiser at sigma for contrast c is the best denoiser at sigma / c for c = 1. With the default of
+    0.6, 2 pixels in 1000 are outside [0, 1] (embedded faces, 24x24; 5 in 1000 for Labeled Faces in the Wild, 40x40).
+    Images are not clipped. The best denoiser is the Wiener filter, in closed form.
 
     Parameters
     ----------

@@ -24,18 +24,18 @@ class GaussianField(Gaussian):
     """Stationary Gaussian fields with a power-law spectrum, on a periodic grid.
 
     The amplitude at the integer frequency k is proportional to |k|^-(alpha + 1), and at k = 0 equal to the amplitude at
-    |k| = 1. So fields are C^alpha up to logarithms. The mean is 1/2, and every pixel has the standard deviation
+    |k| = 1. Such fields are C^alpha up to logarithms. The mean is 1/2, and every pixel has the standard deviation
     ``std``: at the default of 0.14, 4 pixels in 10,000 are outside [0, 1]. Images are not clipped. Channels of colour
     fields are independent.
 
-    The best denoiser is the Wiener filter. As the grid is periodic, the covariance is a circular convolution: its
+    The best denoiser is the Wiener filter. Since the grid is periodic, the covariance is a circular convolution: its
     eigenvectors are waves, and the exact filter takes O(d log d) operations at any size. The waves are real, those of
     the Hartley transform, cos(2 pi k.x / size) + sin(2 pi k.x / size), which are a fixed orthonormal basis.
 
-    The n-th largest of the energies |k|^-2(alpha + 1) decays as n^-(alpha + 1), as about pi |k|^2 frequencies are below
-    |k|. So the optimal slope is alpha / (alpha + 1) (Kadkhodaie 2024, equation 13) while sigma^2 is in the range of the
-    energies. If sigma^2 is below the smallest energy, every coefficient is kept, and the slope tends to 1, as on any
-    finite grid.
+    The n-th largest of the energies |k|^-2(alpha + 1) decays as n^-(alpha + 1), since about pi |k|^2 frequencies are
+    below |k|. Therefore the optimal slope is alpha / (alpha + 1) (Kadkhodaie 2024, equation 13) while sigma^2 is in the
+    range of the energies. If sigma^2 is below the smallest energy, every coefficient is kept, and the slope tends to 1,
+    as on any finite grid.
 
     Parameters
     ----------

@@ -25,9 +25,9 @@ _VALIDATION = ("validation", "valid", "val", "dev")
 class HuggingFace(Library):
     """Images of a dataset of the Hugging Face hub, or of a folder written by ``save_to_disk``.
 
-    It needs the extra ``hf-dataset``. The splits ``train``, ``validation`` and ``test`` are those of the source.
-    Without a validation split, the last tenth of the training images, at most 1024, is used for validation. A dataset
-    with a single split is shuffled and cut into training, validation and test images. Only ``gahbench prepare``
+    This dataset needs the extra ``hf-dataset``. The splits ``train``, ``validation`` and ``test`` are those of the
+    source. Without a validation split, the last tenth of the training images, at most 1024, is used for validation. A
+    dataset with a single split is shuffled and cut into training, validation and test images. Only ``gahbench prepare``
     downloads a dataset, and writes it into the cache of gahbench.
 
     Parameters
@@ -43,8 +43,8 @@ class HuggingFace(Library):
     revision
         Commit or tag; ``null`` for the newest commit.
     size
-        Height and width of the result, in pixels: within 10 % of the smaller side the centre is cropped, otherwise the
-        largest centred square is resized, bicubic and anti-aliased. By default images keep their size.
+        Height and width of the result, in pixels. If it is at least 90 % of the smaller side, the centre is cropped;
+        otherwise the largest centred square is resized, bicubic and anti-aliased. By default images keep their size.
     test
         Number of test images of a dataset with a single split; by default 24 % of all images, at most 1024.
     colour

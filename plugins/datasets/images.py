@@ -15,11 +15,11 @@ from .faces import Faces
 class Images(Faces):
     """Images of any kind from a folder, an archive, a table or an array file.
 
-    All images have the same size, or are brought to it. Image files are decoded once, into a cache: $GAHBENCH_CACHE, or
-    else ~/.cache/gahbench; it may be removed at any time. There are half as many validation as test images, and the
-    remaining images are for training; A and B are random halves of the training images. If a list
-    ``list_eval_partition`` (.txt or .csv) lies in the folder of the images, with 0, 1 or 2 (training, validation,
-    testing) after every name, it sets the splits. For patches of photographs use ``photos``, for whole photographs
+    All images must have the same size, unless ``size`` is given. Image files are decoded once, into a cache:
+    $GAHBENCH_CACHE, or else ~/.cache/gahbench; it may be removed at any time. There are half as many validation as test
+    images, and the remaining images are for training; A and B are random halves of the training images. If the folder
+    of the images contains a list ``list_eval_partition`` (.txt or .csv), with 0, 1 or 2 (training, validation, testing)
+    after every name, the list determines the splits. For patches of photographs use ``photos``, for whole photographs
     ``whole``.
 
     Parameters
@@ -29,9 +29,9 @@ class Images(Faces):
         Face hub; or an .npz, .npy or .pt file of an array, uint8 in 0-255 or floating point in 0-1, of shape (N, H, W),
         (N, H, W, C) or (N, C, H, W), under the key ``images`` if the file has keys.
     size
-        Height and width of the result, in pixels: within 10 % of the smaller side the centre is cropped, which changes
-        no pixel; otherwise the largest centred square is resized, bicubic and anti-aliased. By default images keep
-        their size, which must be equal for all.
+        Height and width of the result, in pixels. If it is at least 90 % of the smaller side, the centre is cropped,
+        which changes no pixel; otherwise the largest centred square is resized, bicubic and anti-aliased. By default
+        images keep their size, which must be equal for all.
     test
         Number of test images; by default 24 % of all images, at most 1024.
     colour
@@ -47,7 +47,7 @@ class Images(Faces):
         each split.
     on_error
         ``raise``: files that cannot be read, or are smaller than ``size``, raise an error that names all of them.
-        ``skip``: they are left out, and named in a note.
+        ``skip``: such files are left out, and named in a note.
     """
 
     def __init__(

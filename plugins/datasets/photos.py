@@ -50,7 +50,7 @@ class Photos(PhotographSet):
     path
         A folder or zip archive of photographs, up to two folders deep; a Parquet table from the Hugging Face hub; or an
         array file (.npy, .pt, .npz under ``images``, or .npz with an array for each photograph), uint8. Image files are
-        decoded once, into a cache: $GAHBENCH_CACHE, or else ~/.cache/gahbench. By default the embedded photographs.
+        decoded once, into a cache: $GAHBENCH_CACHE, or else ~/.cache/gahbench. The default is the embedded photographs.
     size
         Height and width of the patches, in pixels.
     test
@@ -65,7 +65,7 @@ class Photos(PhotographSet):
         validation. ``random``: photographs are shuffled first, by the seed.
     on_error
         ``raise``: photographs that cannot be read, or are smaller than ``size``, raise an error that names all of them.
-        ``skip``: they are left out, and named in a note.
+        ``skip``: such photographs are left out, and named in a note.
 
     Raises
     ------

@@ -21,7 +21,7 @@ class Shuffled(Derived):
     """Images of another dataset with their pixels permuted.
 
     All images and channels have the same permutation. White noise is invariant under permutations, so the best denoiser
-    is the permuted best denoiser of the plain images. But neighbours are no longer adjacent, so that networks find no
+    is the permuted best denoiser of the plain images. However, neighbours are no longer adjacent, so networks find no
     harmonics. The loss of performance of a network compared with the plain images measures its inductive bias
     (Kadkhodaie 2024, on faces).
 

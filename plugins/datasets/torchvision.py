@@ -27,8 +27,8 @@ VALIDATION = ("val", "valid")
 class Torchvision(Library):
     """A dataset of torchvision, by the name of its class, such as ``CIFAR10``.
 
-    It needs the extra ``torchvision``. Training, validation and test images are those of the source. Without a
-    validation split, the last tenth of the training images, at most 1024, is used for validation. Only ``gahbench
+    This dataset needs the extra ``torchvision``. Training, validation and test images are those of the source. Without
+    a validation split, the last tenth of the training images, at most 1024, is used for validation. Only ``gahbench
     prepare`` downloads a dataset.
 
     Parameters
@@ -38,8 +38,8 @@ class Torchvision(Library):
     path
         Folder of the files, in torchvision's layout; ``null`` for ``torchvision/`` in the cache of gahbench.
     size
-        Height and width of the result, in pixels: within 10 % of the smaller side the centre is cropped, otherwise the
-        largest centred square is resized, bicubic and anti-aliased. By default images keep their size.
+        Height and width of the result, in pixels. If it is at least 90 % of the smaller side, the centre is cropped;
+        otherwise the largest centred square is resized, bicubic and anti-aliased. By default images keep their size.
     colour
         ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, 0.299 R + 0.587 G + 0.114 B; ``rgb``.
     seed

@@ -26,8 +26,8 @@ Size = tuple[int, int]
 class Whole(PhotographSet):
     """Whole photographs as test images, such as those of BSD68, Set12, Kodak and Urban100.
 
-    There are only test images, so that entrants that are trained, fitted or tuned on a dataset have no row. If
-    photographs of the same size have both orientations, those in the rarer orientation are rotated by 90 degrees
+    There are only test images, so entrants that are trained, fitted or tuned on a dataset have no row. If photographs
+    of the same size have both orientations, those in the rarer orientation are rotated by 90 degrees
     (counter-clockwise). So all photographs of BSD68 have the same shape. Photographs of other sizes keep their shapes,
     and belong to the same set: see :meth:`gahbench.Dataset.shapes`. The best possible denoiser is unknown.
 
@@ -36,7 +36,7 @@ class Whole(PhotographSet):
     path
         A folder or zip archive of photographs, up to two folders deep; a Parquet table from the Hugging Face hub; or an
         array file (.npy, .pt, .npz under ``images``, or .npz with an array for each photograph), uint8. Photographs are
-        sorted by name. By default a photograph in the public domain or CC0, embedded in scikit-image.
+        sorted by name. The default is a photograph in the public domain or CC0, embedded in scikit-image.
     height, width
         Size of the photographs to use, in pixels, in either orientation; other photographs are left out. By default
         photographs of all sizes are used.
@@ -46,8 +46,8 @@ class Whole(PhotographSet):
         Expected SHA-256 of the pixels, as :meth:`fingerprint` returns it and boards record it, or at least its first 8
         digits; other pixels are refused.
     on_error
-        ``raise``: files that cannot be read raise an error that names all of them. ``skip``: they are left out, and
-        named in a note.
+        ``raise``: files that cannot be read raise an error that names all of them. ``skip``: such files are left out,
+        and named in a note.
 
     Raises
     ------
@@ -81,7 +81,7 @@ class Whole(PhotographSet):
         return (self._all.pixels.shape[1], *self._oriented_sizes[self._indices[0]])
 
     def shapes(self, count: int) -> list[Shape] | None:
-        """Return the shapes of the first ``count`` photographs; ``None`` if all have the same, up to orientation."""
+        """Return the shapes of the first ``count`` photographs; ``None`` if all shapes are equal up to orientation."""
         if len(set(self._oriented_sizes)) == 1 or self.height is not None:
             return None
         return [(self.shape[0], *size) for size in self._oriented_sizes[:count]]

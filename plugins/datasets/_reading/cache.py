@@ -16,7 +16,7 @@ from typing import Any
 
 from gahbench import DataError
 
-#: Increase it if stored values or their computation change.
+#: Version of the cache; increase it if stored values or their computation change.
 VERSION = 2
 #: Name of the file that is written last into a folder of the cache.
 FACTS = "facts.json"

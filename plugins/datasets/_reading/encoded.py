@@ -23,7 +23,7 @@ SUFFIXES = frozenset(
 )
 #: Maximum depth of images below a folder.
 DEPTH = 2
-#: Sources of more bytes take long to decode: more than ten seconds on a core.
+#: Sources of more bytes take long to decode: more than ten seconds on one core.
 LONG = 1 << 26
 #: Maximum number of bytes of a file, enough for the maximum number of pixels.
 LARGEST = 1 << 28
@@ -203,7 +203,7 @@ def _walk(folder: Path, prefix: str, depth: int) -> Iterator[tuple[str, os.stat_
             if child.is_file():
                 yield prefix + child.name, child.stat()
             elif not child.is_dir() and PurePosixPath(child.name).suffix.lower() in SUFFIXES:
-                # Skipping it would silently change the dataset.
+                # Skipping the entry would silently change the dataset.
                 raise DataError(f"{child.path}: named like an image, but not a file; accepted: regular files")
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read: {brief(error)}") from error

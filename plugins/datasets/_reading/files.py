@@ -38,7 +38,7 @@ SHOWN = 12
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Source(Sized):
-    """Base of images of a source, with the SHA-256 of the pixels in files, and reasons why files are unusable."""
+    """Base class of images of a source, with the SHA-256 of the pixels in files, and reasons why files are unusable."""
 
     digest: str
     had_colours: bool = False

@@ -86,7 +86,7 @@ class Photographs(Source):
 
 
 class PhotographSet(Dataset):
-    """Base of datasets of photographs of any size, from files or embedded in scikit-image."""
+    """Base class of datasets of photographs of any size, from files or embedded in scikit-image."""
 
     #: Minimum side of a photograph, in pixels.
     smallest_side = 1
