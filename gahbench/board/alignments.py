@@ -38,7 +38,9 @@ DEFAULT_BASIS = "graph-laplacian"
 class Agreement:
     """Agreement between a denoiser and filters in one basis: means over noise levels.
 
-    ``single`` is the value for a single image, by which ``gahbench inspect`` ranks bases; NaN on boards.
+    ``ceiling`` is the largest value that a basis independent of the noise can reach, and ``retrieval`` is the share of
+    images whose filter agrees best with the geometry of its own image. ``single`` is the value for a single image, by
+    which ``gahbench inspect`` ranks bases; NaN on boards.
     """
 
     direction: Interval = UNKNOWN

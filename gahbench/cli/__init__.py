@@ -25,7 +25,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        # No unit has failed, so a status of its own tells schedulers that they may retry.
+        # No unit has failed, so a separate exit status tells schedulers that they may retry.
         print(f"error: {error}", file=sys.stderr)
         sys.exit(74)
     except KeyboardInterrupt:

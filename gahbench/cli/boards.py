@@ -119,7 +119,7 @@ def print_board(folder: Path) -> None:
 
     console = Console()
     if not console.is_terminal and (text := saved_board(folder)) is not None:
-        # The saved text is what would be rendered here.
+        # The saved text equals the text that would be rendered.
         typer.echo(text, nl=False)
         return
     print_board(load_results(folder), console)
@@ -229,7 +229,7 @@ def cite(
     ],
     plugins_dir: options.Plugins = None,
 ) -> None:
-    """Print BibTeX entries of the publications behind plugins: those on a results folder's board, or those named."""
+    """Print BibTeX entries of the publications behind plugins: the plugins of a board, or the named plugins."""
     from gahbench.explore.bibliography import cite as bibliography
 
     typer.echo(bibliography(*targets, plugins=plugins_dir or ()), nl=False)

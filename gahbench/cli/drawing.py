@@ -90,7 +90,7 @@ def optimality(
     dataset: options.OnlyDataset = None,
     entrant: options.OnlyEntrant = None,
 ) -> None:
-    """Draw distance from the bound against noise level over image side, and mark where the entrant has collapsed."""
+    """Draw distance from the bound against noise level over image side, and mark levels where errors have collapsed."""
     from gahbench.report.rates import optimality_figure
 
     _save(optimality_figure(_load_results(folder, out), dataset, entrant), out)
@@ -248,7 +248,7 @@ def training(
 
 
 def _numbered(out: Path, index: int) -> Path:
-    """Return the path of the figure at an index: `out` for the first, numbered from 2 for the rest."""
+    """Return the path of the figure at an index: `out` for the first figure, then names that are numbered from 2."""
     return out if index == 0 else out.with_stem(f"{out.stem}-{index + 1}")
 
 

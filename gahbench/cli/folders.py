@@ -47,7 +47,7 @@ def work(
     device: options.Device = "auto",
     retry: Annotated[bool, typer.Option("--retry", help="Retry failed units.")] = False,
 ) -> None:
-    """Run the unfinished units of a planned folder; any number of machines that share the folder can do so together.
+    """Run the unfinished units of a planned folder; any number of machines that share the folder can work together.
 
     The command ends when no unit is left. On SIGTERM, SIGINT or SIGUSR2 it writes checkpoints and ends; no unit fails.
 
@@ -306,8 +306,8 @@ def verify(
     """Check the files of a results folder, and repeat a random sample of its scores and fits.
 
     In the same environment, scores and weights must be equal bit for bit. Elsewhere, scores must agree within a
-    thousandth of their mean size, and the PSNR of a network may differ by as much as between seeds. The folder is not
-    changed. The plugins of the folder are code, and are executed.
+    thousandth of their mean size, and the PSNR of a network may differ by as much as it differs between seeds. The
+    folder is not changed. The plugins of the folder are code, and are executed.
 
     Exit status: 0 all repeat, 1 some do not, or could not be computed here, 2 bad input, 130 interrupted.
     """

@@ -1,4 +1,4 @@
-"""Printing a plan."""
+"""Printing of a plan, for ``gahbench plan``."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def _cells(units: list[Unit], parameters: int, done: set[str]) -> list[str]:
 def _estimate(left: list[Unit], plan: Plan, folder: Path) -> str:
     """Estimate the time that unfinished units take from the durations of similar units on this machine.
 
-    Without such durations, a fit takes its work over the rate of a matrix product, and a score a nominal time. Starting
-    workers and writing the board are included.
+    Without such durations, a fit is assumed to take its multiply-adds divided by the rate of a matrix product, and a
+    score to take a nominal time. The estimate includes the time to start workers and to write the board.
     """
     if not left:
         return "nothing is left to do"
@@ -116,5 +116,5 @@ def _estimate(left: list[Unit], plan: Plan, folder: Path) -> str:
 
 
 def _makespan(times: list[float], workers: int) -> float:
-    """Return the time in seconds that parallel workers take, at least that of the longest unit."""
+    """Return the time in seconds that parallel workers take, which is at least the time of the longest unit."""
     return max(sum(times) / workers, max(times, default=0.0))

@@ -111,7 +111,7 @@ def describe(
         plugin = registry.get(kind, spec.name)
         required = [parameter.name for parameter in plugin.parameters if parameter.required]
         has_no_parameters = not spec.positional and not spec.keywords
-        # A plugin is described even if its required parameters are not set, but not measured.
+        # A plugin whose required parameters are not set is described, but not measured.
         configured = None if required and has_no_parameters else _configure(registry, kind, spec)
         # A checkpoint turns an architecture into a reference that holds the weights.
         _print_plugin(configured.plugin if configured else plugin, configured, console)

@@ -17,7 +17,7 @@ _MAX_NAMES = 12
 
 
 def say(text: str, style: str | None = None, *, err: bool = False) -> None:
-    """Print a line without markup or wrapping, since labels have brackets and paths are copied."""
+    """Print a line without markup or wrapping, since labels contain brackets, and users copy paths."""
     Console(stderr=err).print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -148,7 +148,7 @@ def plan(
 ) -> None:
     """Show the units of a suite, how many are finished, and an estimate of the time; run nothing.
 
-    With ``--out``, also write the plan to that folder, for any number of 'gahbench work' to run.
+    With ``--out``, also write the plan to that folder, for any number of 'gahbench work' processes to run.
     """
     from gahbench.cli.planned import print_plan
     from gahbench.cli.plugins import print_problems
@@ -216,7 +216,7 @@ def _print_prepared(prepared: Prepared) -> None:
 
 
 def _print_missing(missing: Missing, suite: str, options: Mapping[str, Any]) -> None:
-    """Print a line for each thing that is missing, with the command that gets it."""
+    """Print a line for each missing item, with the command that obtains it."""
     arguments = [part for option, values in options.items() for value in values for part in (option, value)]
     command = shlex.join(["gahbench", "prepare", suite, *arguments])
     for plugin, item in missing.things:
@@ -242,7 +242,7 @@ def _print_reused(reused: Reused, *, err: bool = False) -> None:
 
 
 def _conclude(outcome: Outcome) -> None:
-    """Print where the board is and what is wrong, and exit with the status of the outcome."""
+    """Print the path of the board and any problems, and exit with the status of the outcome."""
     from gahbench.board.results import saved_beyond_optimum, saved_marks
 
     folder = shlex.quote(str(outcome.folder))

@@ -69,7 +69,7 @@ def cite(*targets: str | Path, plugins: Sequence[str | Path] = ()) -> str:
 
 
 def _is_folder(target: str | Path) -> bool:
-    """Return whether a target is an existing folder; texts too long for a path are not."""
+    """Return whether a target is an existing folder; false for texts that are too long for a path."""
     with contextlib.suppress(OSError):
         return Path(target).is_dir()
     return False
@@ -112,7 +112,7 @@ def _cite_configured(entries: Iterable[Configured]) -> Iterator[Citation]:
 
 
 def _cite_labels(results: Results, registry: Registry) -> tuple[list[Citation], list[str]]:
-    """Return the citations of a board from its labels, for boards of early versions, and unknown labels."""
+    """Return the citations of the labels of a board that records no citations itself, and the unknown labels."""
     works: list[Citation] = []
     unknown: list[str] = []
     metrics = dict.fromkeys(parse_metric_name(str(name)).label for name in results.scores["metric"].unique())

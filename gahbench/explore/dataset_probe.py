@@ -20,7 +20,8 @@ from gahbench.registry.configured import Configured
 #: Maximum number of images, and approximate maximum number of pixels, for statistics of pixels.
 MAX_SAMPLE_IMAGES = 256
 MAX_SAMPLE_PIXELS = 1 << 24
-#: Largest number of pixels for which the true basis is computed by default: a second if dense, minutes for more.
+#: Largest number of pixels for which the true basis is computed by default. A dense basis of this size takes a second;
+#: larger bases may take minutes.
 BASIS_PIXELS = 1024
 #: Number of vectors of the true basis that are kept.
 KEPT_VECTORS = 15
@@ -41,7 +42,11 @@ class Pixels:
 
 @dataclass(frozen=True, eq=False)
 class Best:
-    """Images denoised by the optimal denoiser or by a genie, with expected and measured mean squared errors."""
+    """Images denoised by the optimal denoiser or by a genie, with expected and measured mean squared errors.
+
+    ``ess_fraction`` is the smallest effective sample size of the images, as a share of the drawn samples; ``None`` if
+    the optimal denoiser is not computed by sampling.
+    """
 
     denoised: Tensor
     expected: float
@@ -51,7 +56,7 @@ class Best:
 
 @dataclass(frozen=True, eq=False)
 class Vectors:
-    """The first vectors of the true basis of an image, as images; `count` is the number of all vectors."""
+    """The first vectors of the true basis of an image, as images; `count` is the total number of vectors."""
 
     images: Tensor
     energies: Tensor | None
@@ -104,7 +109,7 @@ class DatasetProbe:
             return tuple(" ".join(str(note).split()) for note in self.dataset.notes)
 
     def optimum(self) -> Optimum:
-        """Return what is known of the optimal denoiser."""
+        """Return the description of the optimal denoiser, as far as it is known."""
         with self._catch_errors("optimum"):
             optimum = self.dataset.optimum
         if not isinstance(optimum, Optimum) or optimum.kind not in _KINDS:

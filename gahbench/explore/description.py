@@ -1,4 +1,4 @@
-"""Facts that ``gahbench describe`` measures about a plugin, in seconds.
+"""Facts about a plugin that ``gahbench describe`` measures within seconds.
 
 Any plugin may fail: facts that cannot be measured are reported as unknown, with the reason.
 """
@@ -190,7 +190,7 @@ def _closed_form(configured: Configured) -> str:
 
 
 def _find_accepted_shape(configured: Configured, shape: Shape) -> tuple[Shape | None, str]:
-    """Return the first shape that the network accepts, and why it refuses the requested shape, if so."""
+    """Return the first shape that the network accepts, and the error that the requested shape raises, if any."""
     refusal = ""
     for candidate in (shape, *((shape[0], side, side) for side in OTHER_SIDES)):
         try:

@@ -57,7 +57,11 @@ _JACOBIAN = "eigenvectors of the Jacobian"
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """A denoiser's Jacobian and scores at an image of d = C * H * W values and a noise level."""
+    """A denoiser's Jacobian and scores at an image of d = C * H * W values and a noise level.
+
+    ``compared`` holds values for all images by basis, measure and part; ``coefficients`` holds the coefficients (d,)
+    of the clean image by basis.
+    """
 
     sigma: float
     noisy: Tensor
@@ -72,6 +76,8 @@ class Level:
 @dataclass(frozen=True, eq=False)
 class Inspection:
     """Eigenvectors of a denoiser's Jacobian at an image and several noise levels.
+
+    ``place`` is the index of the inspected image among the images that are compared with bases.
 
     Examples
     --------
@@ -127,7 +133,8 @@ def inspect(
     image : str or Path, optional
         File to inspect in place of a test image: an array (.npy, .npz), or a format that PIL opens.
     size : int, optional
-        Side in pixels, at most 48, of a square that is cropped from the centre of `image`. By default 40, or less.
+        Side in pixels, at most 48, of a square that is cropped from the centre of `image`. By default 40, or the
+        shorter side of `image` if that is smaller.
     colour : bool, default False
         Whether to keep the three channels of `image`, instead of their mean.
     sigmas : sequence of float, default (0.03, 0.1, 0.3)
@@ -142,7 +149,8 @@ def inspect(
     plugins : sequence of str or Path, default ()
         Plugin files, or folders of plugin files.
     progress : callable, optional
-        Called before each measurement with the number of finished and of all measurements, and the name of the next.
+        Called before each measurement with the number of finished measurements, the total number of measurements, and
+        the name of the next measurement.
 
     Returns
     -------
@@ -260,8 +268,8 @@ def _measure_level(
     notes: list[str],
     begin: Callable[[str], None],
 ) -> Level:
-    # An evaluation for each noise level holds the matrices of a single level in memory. Fresh noise would double the
-    # time.
+    # A separate evaluation for each noise level keeps the matrices of only one level in memory. The noise is not
+    # redrawn, since that would double the time.
     evaluation = Evaluation(
         reference,
         images.clean,

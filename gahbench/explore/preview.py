@@ -43,7 +43,7 @@ _MEANING = {
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """A preview at one noise level."""
+    """A preview at one noise level; ``trouble`` is the reason why the optimum cannot be computed, if any."""
 
     sigma: float
     noisy: Tensor

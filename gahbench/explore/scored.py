@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 NOTE = "a model in memory: not reproducible from a file"
 #: Needs of metrics that a model in memory cannot meet, since its training data are unknown.
 UNAVAILABLE = frozenset({"training", "partner", "snapshots"})
-#: Scoring of a dataset without a suite.
+#: Default noise levels, number of images, and metrics for a single dataset.
 SIGMAS, IMAGES, METRICS = (0.05, 0.1, 0.2, 0.4), 24, ("psnr", "ssim")
 BASELINE = "oracle-threshold[sym4]"
 REFERENCES = ("identity", "bayes-shrink[sym4]", BASELINE)
@@ -63,15 +63,15 @@ def score(
         Name or path of a suite, whose references are scored on the same images and noise, and whose architectures are
         left out; or a dataset such as ``faces[size=24]``, which is scored with three references.
     sigmas : sequence of float, optional
-        Noise levels greater than 0, in units where images lie in [0, 1]. By default those of the suite, or
+        Noise levels greater than 0, in units where images lie in [0, 1]. By default the levels of the suite, or
         (0.05, 0.1, 0.2, 0.4) for a dataset.
     images : int, optional
-        Number of test images, 1 or more. By default that of the suite, or 24 for a dataset.
+        Number of test images, 1 or more. By default the number that the suite sets, or 24 for a dataset.
     metrics : sequence of str, optional
-        Metrics, including psnr. By default those of the suite, or psnr and ssim for a dataset. Metrics that need the
-        training data of the model are left out.
+        Metrics, including psnr. By default the metrics of the suite, or psnr and ssim for a dataset. Metrics that need
+        the training data of the model are left out.
     name : str, default "model"
-        Name of the model's row, different from the references.
+        Name of the model's row, different from the labels of the references.
     device : str, default "cpu"
         Device of networks: ``cpu``, ``cuda``, or ``auto`` for a GPU if available.
     plugins : sequence of str or Path, default ()

@@ -1,1 +1,1 @@
-"""The site of many boards."""
+"""The website of results folders."""

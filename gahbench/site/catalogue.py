@@ -1,4 +1,4 @@
-"""The contents of a site: runs, boards, and the standings of entrants, with tables of them."""
+"""The contents of a site: runs, boards, standings of entrants, and the tables that list them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ README = "README.md"
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A results folder."""
+    """A results folder of a site; ``path`` is relative to the folder from which the site is built."""
 
     name: str
     path: str
@@ -49,7 +49,7 @@ class Run:
 
     @property
     def readme(self) -> str:
-        """The path of the README.md of the run in the folder of the site."""
+        """The path of the run's README.md, relative to the folder from which the site is built."""
         return posixpath.normpath(f"{self.path}/{README}")
 
     @property
@@ -69,7 +69,7 @@ class Run:
 
     @property
     def entrants(self) -> list[str]:
-        """The labels of entrants, of which a sweep has one."""
+        """The labels of entrants; the rows of a sweep share one label."""
         return list(dict.fromkeys(map(base_label, self.results.entrants)))
 
     @cached_property

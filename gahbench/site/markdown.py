@@ -130,7 +130,7 @@ def _slug(text: str, seen: dict[str, int]) -> str:
 def _resolve_links(
     tokens: Sequence[Token], link: Callable[[str], str | None], image: Callable[[str], str | None]
 ) -> list[Token]:
-    """Return the tokens of a paragraph with resolved links and images; links that are invalid become text."""
+    """Return the tokens of a paragraph with resolved links and images; invalid links and images become text."""
     resolved: list[Token] = []
     keeps_link = True
     for token in tokens:

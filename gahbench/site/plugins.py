@@ -154,7 +154,7 @@ def _plugin_of_label(entry_kind: EntryKind, label: str, registry: Registry) -> U
 
 
 def references_of(runs: Sequence[Run], label: str, used: UsedPlugin) -> Iterator[Citation]:
-    """Yield the references of a plugin that boards record, or else those of the installed plugin."""
+    """Yield the references of a plugin that boards record, or else the references of the installed plugin."""
     recorded = dict.fromkeys(work for run in runs for work in _recorded_references(run, label))
     if recorded or used.configured is None:
         yield from recorded
