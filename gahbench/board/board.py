@@ -157,7 +157,7 @@ class Board:
         return any(board.is_known(metric) for board in self.datasets)
 
     def restricted(self, entrants: Collection[str], datasets: Collection[str], metrics: Collection[str]) -> Board:
-        """Return the rows of some entrants and datasets, with the board's own values and those of some metrics."""
+        """Return the rows of chosen entrants and datasets, with the board's own values and chosen metrics."""
 
         def is_kept(row: Entry | Value) -> bool:
             return row.entrant in entrants and row.dataset in datasets

@@ -1,4 +1,4 @@
-"""Combination of several results into one; datasets that they share must have the same images and noise."""
+"""Combination of several results into one; shared datasets must have the same images and noise in all parts."""
 
 from __future__ import annotations
 

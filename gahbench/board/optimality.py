@@ -19,12 +19,12 @@ oracles, which see the clean image, D is the difference of errors.
   of the bracket, relative to the best denoiser of the board, is no bound: it is the bound that would hold if that
   denoiser were optimal.
 - **Check**: the metric ``optimum-cross`` has mean 0 for all denoisers that see only the noisy image. If it is above 0
-  by more than 3 standard errors (over images; a quantile of the t distribution if there are few images, and more if
-  there are many comparisons), the entrant is nearer to the clean images than possible; if it is as far below 0, the
-  optimum is not the best. If a suite does not measure this metric, an entrant is reported if its mean error is smaller
-  than the error of the optimum by as many standard errors (of the logarithm of their ratio, by the delta method): then
-  the entrant or the optimum is wrong. Reported entrants, and entrants that are left out
-  (:mod:`gahbench.board.scorecube`), do not count as best denoiser of the board.
+  by more than 3 standard errors over images, the entrant is nearer to the clean images than possible; if it is as far
+  below 0, the optimum is not the best denoiser. The threshold is larger if there are few images (a quantile of the t
+  distribution) or many comparisons. If a suite does not measure this metric, an entrant is reported if its mean error
+  is smaller than the error of the optimum by more than the threshold, in standard errors of the logarithm of their
+  ratio (by the delta method): then the entrant or the optimum is wrong. Reported entrants, and entrants that are left
+  out (:mod:`gahbench.board.scorecube`), do not count as best denoiser of the board.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ class Beyond:
 class OptimumCheck:
     """The comparison of entrants with a dataset's optimum.
 
-    ``missed`` is the number of comparisons that were impossible. ``beyond`` lists the entrants that beat the optimum;
-    ``accused`` lists the entrants whose scores show that the optimum is not the best denoiser.
+    ``missed`` is the number of comparisons that lack scores or images. ``beyond`` lists the entrants that beat the
+    optimum; ``accused`` lists the entrants whose scores show that the optimum is not the best denoiser.
     """
 
     optimum: str

@@ -11,8 +11,8 @@
 The population of an interval of a mean over datasets depends on the number of datasets:
 
 - Five or more datasets are treated as a sample of datasets. Whole datasets are resampled: intervals describe the gain
-  on datasets of this kind, and ranks compare paired differences. The mean PSNR has no interval, since datasets differ
-  by many decibels, which says nothing about an entrant.
+  on datasets of this kind, and ranks compare paired differences. The mean PSNR has no interval, since it would describe
+  differences of many decibels between datasets rather than an entrant.
 - With fewer datasets, intervals describe *these datasets*: images are resampled within each dataset, independently.
   There are no intervals if a dataset has too few images, or sources of images.
 

@@ -40,8 +40,8 @@ SEEDS_DIFFER = "its seeds differ far more than those of the other rows: "
 class ScoreCube:
     """The values of one metric on one dataset, shape (E, S, R, N): entrants, noise levels, runs and images.
 
-    Run -1 stands for values without a training seed, and image -1 for values without an image. ``seeds`` lists the
-    seeds of each entrant that have all images at a noise level, and ``scored`` lists all of its seeds.
+    Image -1 stands for values without an image, and run -1 is the only run if no entrant has a training seed. ``seeds``
+    lists the seeds of each entrant that are complete at a noise level or more, and ``scored`` all seeds with values.
     """
 
     values: Array

@@ -12,10 +12,11 @@ s^2 / R.
 with the median variance of the others. The threshold is :data:`TOLERANCE` times the value that this quotient exceeds in
 one of 1000 cases if all variances are equal (:func:`variance_ratio`); the probability is divided among the levels
 (Bonferroni). With one other entrant it is a quantile of F. With several, the median of their variances is far
-below the mean, so that the quantile of F would leave out 8 (three seeds) to 27 (two seeds) of 1000 honest entrants; so
-the exact quantile is computed. In simulations, 0.9 to 1.5 of 1000 entrants with equal variances are outliers, and 2 %
-(two seeds) to 12 % (three seeds) of entrants with three times the spread of five others. Entrants are tested one after
-the other, from the largest quotient, so that an outlier does not affect the decision on other entrants.
+below the mean, and the quantile of F would leave out 8 (three seeds) to 27 (two seeds) of 1000 entrants with equal
+variances, so the exact quantile is computed. In simulations, 0.9 to 1.5 of 1000 entrants with equal variances are
+outliers, and 2 % (two seeds) to 12 % (three seeds) of entrants with three times the spread of five others. Entrants are
+tested one after the other, from the largest quotient, so that an outlier does not affect the decision on other
+entrants.
 
 Outliers, and entrants that are left out for other reasons, have the effect that they would have alone: with their own
 variance and their own degrees of freedom.

@@ -79,7 +79,7 @@ def _note(claim: Claim) -> str:
 
 
 def print_claims(verdicts: Sequence[Verdict], console: Console, cases: bool = False) -> None:
-    """Print verdicts: in colour on a terminal, as Markdown otherwise."""
+    """Print verdicts, on a terminal in colour, elsewhere as Markdown."""
     if not console.is_terminal:
         console.out(export_claims(verdicts, "markdown", cases), end="", highlight=False)
         return

@@ -99,7 +99,7 @@ def markdown(results: Results, full_legend: bool = False) -> str:
 
 
 def print_board(results: Results, console: Console, full_legend: bool = False) -> None:
-    """Print the board: in colour and with wrapped names on a terminal, as :func:`markdown` otherwise."""
+    """Print the board, on a terminal in colour and with wrapped names, elsewhere as :func:`markdown` returns it."""
     if not console.is_terminal:
         # console.print would wrap lines at the width of a terminal.
         console.out(markdown(results, full_legend), end="", highlight=False)

@@ -113,7 +113,7 @@ class Source:
         )
 
     def drawn_entries(self, board: DatasetBoard) -> list[Entry]:
-        """Return the entrants that figures of a dataset show: the best 24 of those that have any value."""
+        """Return the entrants that figures of a dataset show: the best 24 entrants that have a value."""
         known = {value.entrant for value in board.values if value.estimate.is_known}
         scored = [entry for entry in board.entries if entry.entrant in known and entry.entrant in self.styles]
         return scored[:MAX_DRAWN]
