@@ -22,9 +22,9 @@ oracles, which see the clean image, D is the difference of errors.
   by more than 3 standard errors over images, the entrant is nearer to the clean images than possible; if it is as far
   below 0, the optimum is not the best denoiser. The threshold is larger if there are few images (a quantile of the t
   distribution) or many comparisons. If a suite does not measure this metric, an entrant is reported if its mean error
-  is smaller than the error of the optimum by more than the threshold, in standard errors of the logarithm of their
-  ratio (by the delta method): then the entrant or the optimum is wrong. Reported entrants, and entrants that are left
-  out (:mod:`gahbench.board.scorecube`), do not count as best denoiser of the board.
+  is smaller than the error of the optimum by more than 3 standard errors of the logarithm of their ratio (by the delta
+  method), or more if there are few images: then the entrant or the optimum is wrong. Reported entrants, and entrants
+  that are left out (:mod:`gahbench.board.scorecube`), do not count as best denoiser of the board.
 """
 
 from __future__ import annotations
