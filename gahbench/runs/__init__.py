@@ -1,1 +1,1 @@
-"""From a plan to results: the runner, its workers, and their reports."""
+"""Running suites, and using their results folders: reuse, adoption, comparison, verification and removal."""

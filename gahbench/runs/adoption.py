@@ -1,4 +1,4 @@
-"""Adoption: on request, accept units that were finished with earlier code, and record that in them."""
+"""Adoption of units that were finished with earlier code: they are accepted on request, and record their adoption."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gahbench.store.store import Store
 
 @dataclass(frozen=True)
 class Adopted:
-    """A unit that was adopted: with its new key, its former key, and the parts of the code that differ."""
+    """An adopted unit under its new key, with its former key and the parts of the code that differ."""
 
     unit: Unit
     former: str
@@ -55,7 +55,7 @@ def adopt(folder: str | Path, *, plugins: Sequence[str | Path] = ()) -> Adoption
     folder
         Path of a results folder with its units.
     plugins
-        Paths of the plugin files, or of folders of them, that its suite used; by default none.
+        Paths of the plugin files, or of folders of plugin files, that the suite used; by default none.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def adopt(folder: str | Path, *, plugins: Sequence[str | Path] = ()) -> Adoption
     Raises
     ------
     ResultsError
-        If the folder is no results folder, has no units, or another run is using it.
+        If the folder is no results folder, has no units, or is in use by another run.
     """
     folder, registry = Path(folder), open_registry(plugins)
     require_plan(folder)
@@ -111,7 +111,7 @@ class _Adopter:
                 self.outcome.refused.append((unit.label, str(error) or type(error).__name__))
                 continue
             if not self._adopted_fits.issuperset(now.needs):
-                # The network of the score was trained again since, or its fit was refused.
+                # The network of the score has been trained again since, or its fit was refused.
                 self.outcome.superseded += 1
             else:
                 groups.setdefault(now.key, []).append((unit, now, differs))
@@ -197,7 +197,7 @@ def _move_to_new_key(
 
 
 def _rewrite_plan(folder: Path, keys: dict[str, str], columns: dict[str, str]) -> None:
-    """Replace the former keys of adopted units in the recorded plan by their new keys."""
+    """Replace the former keys of adopted units in the recorded plan with their new keys."""
     if not keys:
         return
 

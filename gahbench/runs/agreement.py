@@ -6,7 +6,8 @@ the mean size of its values. This is four orders of magnitude above the rounding
 network amplifies, and below the digits that a board shows.
 
 Training amplifies rounding, too: a network that is trained again in another environment has different weights after a
-few hundred steps. Its scores are compared with the stored ones as those of another seed, by the spread over seeds.
+few hundred steps. Its scores are compared with the stored scores as if another seed had been used, by the spread over
+seeds.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ Levels = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Repetition:
-    """A unit that was computed again, and how the outcome agrees with the stored one."""
+    """A unit that was computed again, and how its outcome compares with the stored outcome."""
 
     unit: Unit
     ending: Ending
@@ -54,7 +55,7 @@ class Repetition:
 
 
 def find_missing_mark(stored: Iterable[str], computed: Iterable[str]) -> str | None:
-    """Return a mark found here that is not stored; numbers in marks are ignored, since they depend on rounding."""
+    """Return a computed mark that is not stored; numbers in marks are ignored, since they depend on rounding."""
     known = {_NUMBER.sub("#", mark) for mark in stored}
     return next((mark for mark in computed if _NUMBER.sub("#", mark) not in known), None)
 
@@ -88,14 +89,14 @@ def compare(stored: Rows, computed: Rows, is_same_environment: bool) -> tuple[En
 
 @dataclass(frozen=True)
 class Spread:
-    """The standard deviations of PSNR over seeds, at each noise level and over all, with their degrees of freedom."""
+    """The standard deviations of PSNR over seeds, at each noise level and over all levels, with degrees of freedom."""
 
     deviations: Levels
     freedom: int
 
     @classmethod
     def pooled(cls, rows: Iterable[Sequence[Levels]], own: Sequence[Levels] = ()) -> Spread:
-        """Return the spread of runs around the mean of their row, pooled over rows; at least that of the own row."""
+        """Return the spread of runs around the mean of their row, pooled over rows, and at least that of ``own``."""
         groups = [np.stack(row) for row in rows if len(row) > 1]
         if len(groups) > 2:
             # Outliers are found by a fixed factor, not by the quantile of gahbench.board.seed_effects, which lets
@@ -116,7 +117,7 @@ class Spread:
     def bounds(self, runs: int, comparisons: int) -> Levels:
         """Return the allowed distance of one run from the mean of R others, t s sqrt(1 + 1 / R), shape (L + 1,), in dB.
 
-        The level is corrected for the number of comparisons and noise levels (Bonferroni).
+        The significance level is corrected for the number of comparisons and noise levels (Bonferroni).
         """
         from scipy.stats import t
 

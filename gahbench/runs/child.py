@@ -30,7 +30,7 @@ _PROCESSOR_TIME_SECONDS = 1.0
 _MAX_TICK = 5.0
 #: The number of bytes of a worker's output that are kept with a failure.
 _MAX_OUTPUT = 4000
-#: Bytes that are read at once, and the maximum number of reads in one call, since a plugin may write endlessly.
+#: The number of bytes per read, and the maximum number of reads in one call, since a plugin may write endlessly.
 _CHUNK_BYTES, _MAX_CHUNKS = 1 << 16, 64
 #: The maximum number of bytes kept of an incomplete line.
 _MAX_UNREAD = 1 << 24
@@ -105,7 +105,7 @@ class Child:
 
 
 def wait_for_any(children: Iterable[Child], seconds: float) -> None:
-    """Wait until a child has sent data or closed its socket, but at most some seconds."""
+    """Wait until a child has sent data or closed its socket, but no longer than a number of seconds."""
     wait([child._socket for child in children if child._is_connected], seconds)
 
 
@@ -138,7 +138,7 @@ class WorkerChild(Child):
         self.send({"unit": unit.record(), "files": [str(file) for file in files], "packages": list(packages)})
 
     def clear_unit(self) -> None:
-        """Forget the unit of the worker, after it has ended."""
+        """Forget the current unit, after the unit has ended."""
         self.unit, self._unit_started, self._constructing = None, None, ""
 
     def observe(self, message: Mapping[str, Any], now: float) -> None:
@@ -203,7 +203,7 @@ class AwakeClock:
 
 
 def worker_environment(threads: int, limits: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment variables of a worker process, with its numbers of threads and its device limits."""
+    """Return the environment variables of a worker process, which set its number of threads and its device limits."""
     variables = python_environment()
     cache = Path(variables.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gahbench" / "compiled"
     defaults = {"TORCHINDUCTOR_CACHE_DIR": str(cache), "TORCHINDUCTOR_FX_GRAPH_CACHE": "1", "PYTHONFAULTHANDLER": "1"}

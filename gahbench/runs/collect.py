@@ -34,7 +34,7 @@ from gahbench.store.store import Store
 if TYPE_CHECKING:
     from gahbench.board.results import Results
 
-#: To be incremented when the same units give a different board, so that existing boards are written again.
+#: The version of boards: increment it when the same units give a different board, so that boards are written again.
 BOARD_VERSION = 7
 
 
@@ -143,7 +143,7 @@ def _write_environment(folder: Path, problems: Sequence[Problem]) -> None:
 def results_so_far(folder: Path) -> tuple[Results, int] | None:
     """Return the results of the finished units and the number of units left, without writing anything.
 
-    ``None`` if the folder has no plan, or its board is complete.
+    The result is ``None`` if the folder has no plan, or its board is complete.
     """
     from gahbench.board.results import INDEX
     from gahbench.runs.work import count_states
@@ -244,7 +244,7 @@ class _Rows:
     _failed_fits: set[str] = field(default_factory=set)
 
     def add_fit(self, unit: Unit, done: Mapping[str, Any]) -> None:
-        """Add a trained network and its marks; partners trained on split B are not listed, as boards show only one."""
+        """Add a trained network and its marks; partners trained on split B are not listed on boards."""
         names = self._identify(unit)
         self._add_marks(unit, done)
         if unit.split != "B":
@@ -282,7 +282,7 @@ class _Rows:
             self.failures.append({**names, "stage": unit.kind, "metric": unit.metric, "error": error or NOT_RUN})
 
     def _identify(self, unit: Unit) -> dict[str, Any]:
-        """Return the columns that identify a unit, and list its entrant, after those of the suite, if it is new."""
+        """Return the columns that identify a unit, and list a new entrant after the entrants of the suite."""
         if unit.entrant not in self.entrants:
             self.entrants.append(unit.entrant)
         return {"dataset": unit.dataset, "entrant": unit.entrant, "seed": unit.seed}

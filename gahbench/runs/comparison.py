@@ -28,7 +28,10 @@ _ENVIRONMENT = "environment.json"
 
 @dataclass(frozen=True)
 class Difference:
-    """The mean PSNR in dB of an entrant in two runs, at one noise level or (``sigma`` is ``None``) over all levels."""
+    """The mean PSNR of an entrant in two runs and its difference, in dB.
+
+    The values are those of one noise level, or of all levels if ``sigma`` is ``None``.
+    """
 
     dataset: str
     entrant: str
@@ -50,7 +53,7 @@ class Comparison:
     only: tuple[str, ...] = ()
 
     def table(self) -> pd.DataFrame:
-        """Return the rows as a table; ``low`` and ``high`` end the 95 % interval, and sigma is NaN for all levels."""
+        """Return the rows as a table; ``low`` and ``high`` bound the 95 % interval; sigma is NaN for all levels."""
         import pandas as pd
 
         values = [
@@ -81,7 +84,7 @@ def compare(one: str | Path, other: str | Path) -> Comparison:
     Raises
     ------
     ResultsError
-        If the folders share no dataset, or scored a shared dataset on other images or under other noise.
+        If the folders share no dataset, or scored a shared dataset on different images or with different noise.
     """
     folders = Path(one), Path(other)
     names = tuple(short_names(folders))

@@ -38,7 +38,7 @@ class Durations:
         values: Mapping[str, int],
         is_wanted: Callable[[Mapping[str, Any]], bool] = lambda done: True,
     ) -> None:
-        """Add finished units of a store, a few of each category; ``values`` are the numbers of values of images."""
+        """Add finished units of a store, a few of each category; ``values`` are those of :func:`image_values`."""
         for unit in units:
             categories = _categories(unit, values)
             most_specific, _ = categories[0]

@@ -43,12 +43,13 @@ class UnitRunner:
         )
 
     def next(self) -> Unit | None:
-        """Claim a unit whose ``needs`` are done, and which :meth:`run` is then to run.
+        """Claim a unit whose ``needs`` are done, to be passed to :meth:`run`.
 
         Returns
         -------
         Unit or None
-            ``None`` if no unit can be claimed now: all are done or failed, or other processes do the units left.
+            ``None`` if no unit can be claimed now: all units are done or failed, or other processes are doing the
+            remaining units.
         """
         return self._queue.take(self._unit)
 
@@ -66,7 +67,7 @@ class UnitRunner:
         str
             How the unit ended: ``finished``; ``failed``, with the error recorded in the store; ``stopped``, if the job
             was stopped, so that the unit wrote a checkpoint and is still to be done; or ``elsewhere``, if another
-            process does the unit or has done it, so that nothing was run.
+            process is doing the unit or has done it, so that nothing was run.
 
         Raises
         ------
@@ -116,7 +117,7 @@ def work_command(job: Job) -> list[str]:
     Parameters
     ----------
     job
-        The job.
+        The job whose units the command does.
 
     Returns
     -------

@@ -69,7 +69,7 @@ def _call(hook: pluggy.HookCaller, arguments: Callable[[], dict[str, object]]) -
 
 
 def main_registry(sources: Sequence[Path], engine: str, track: Sequence[str] = ()) -> Registry:
-    """Return the registry for the process that leads a run: outside plugins are loaded only for hooks it calls."""
+    """Return the registry for the process that leads a run: outside plugins are loaded only for their hooks."""
     built_in = Registry(packages=())
     hooks = _LIFECYCLE
     if built_in.find("engine", engine.partition("[")[0]) is None:
@@ -160,7 +160,7 @@ class TrackerHooks:
         """Start the tracker; a run with secret noise calls this twice, and the second call is ignored."""
         if self._folder is not None:
             return
-        self._folder = resolved = folder.resolve()  # "." has no name.
+        self._folder = resolved = folder.resolve()  # The path "." has no name.
         self._call(lambda tracker: tracker.start(resolved, describe_run(resolved, units, todo)))
 
     @hookimpl
@@ -188,7 +188,7 @@ class TrackerHooks:
 
     @property
     def _store(self) -> Store:
-        assert self._folder is not None  # ``run_started`` comes before the end of any unit.
+        assert self._folder is not None  # ``run_started`` is called before any unit ends.
         return Store(self._folder)
 
     def _log_training(self, unit: Unit, step: int, loss: float, psnr: float | None) -> None:

@@ -70,7 +70,7 @@ class OpenedRun:
     damaged: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """Return the run as plain JSON that names its units, which a process reads from the plan of the folder."""
+        """Return the run as plain JSON; units are given by name, and :meth:`of_record` reads them from the plan."""
         return TypeAdapter(OpenedRun).dump_python(self, mode="json")  # type: ignore[no-any-return]
 
     @classmethod
@@ -99,7 +99,7 @@ def open_folder(
     again: Sequence[str] = (),
     replaces_board: bool = True,
 ) -> OpenedRun:
-    """Record a plan in a results folder, take units from other folders, and move units to be done again away."""
+    """Record a plan in a results folder, take units from other folders, and move away units to be done again."""
     superseded = count_superseded(plan, folder)
     record_plan = functools.partial(_record, plan, folder, registry, threads, workers, replaces_board)
     recorded, not_shown, damaged = record_plan()
@@ -109,7 +109,7 @@ def open_folder(
         _, new_not_shown, more_damaged = record_plan()
         not_shown, damaged = replace(new_not_shown, dropped=not_shown.dropped), damaged + more_damaged
     finished = Store(folder).finished()
-    # Units with equal keys are the same unit, for example of two datasets with the same images.
+    # Units with equal keys are the same unit, for example if two datasets have the same images.
     todo = {unit.key: unit for unit in plan.units if unit.folder not in finished}
     return OpenedRun(
         folder,
@@ -145,7 +145,7 @@ def _record(
 
 
 def _units_to_check_again(units: Iterable[Unit], store: Store) -> list[str]:
-    """Return the folder names of finished scores whose denoiser was checked by other code than the current one."""
+    """Return the folder names of finished scores whose denoiser was not checked by the current code."""
     finished, current_code = store.finished(), function_digest(CHECKS)
     scores = {unit.folder: unit for unit in units if (unit.metric, unit.split) == AUDITED and unit.folder in finished}
     records = {name: store.done_record(unit) or {} for name, unit in scores.items()}
@@ -171,5 +171,5 @@ def plan_with(
 
 
 def results_folder(suite: Suite, out: str | Path | None = None) -> Path:
-    """Return the path of the results folder of a suite, by default ``runs/`` and its name."""
+    """Return the path of the results folder of a suite, by default ``runs/NAME``."""
     return Path(out) if out is not None else Path("runs") / suite.name

@@ -54,19 +54,19 @@ def prepare(
 ) -> tuple[Prepared, ...]:
     """Download and decode everything that a suite needs on this machine.
 
-    A run also does so if something is missing, but cannot on a machine without network access.
+    A run also prepares its suite, but this needs network access if something is missing.
 
     Parameters
     ----------
     suite
-        Path of a suite, or the name of one that gahbench ships.
+        Path of a suite, or the name of a suite that gahbench ships.
     entrants
         Further entrants, texts ``name[key=value,...]``; by default none.
     settings
         Fields of the suite to override: a mapping such as ``{"scoring.images": 100}``, or texts such as
         ``"scoring.images=100"``; by default none.
     plugins
-        Paths of plugin files, or of folders of them; by default only those that the suite names.
+        Paths of plugin files, or of folders of plugin files; by default only those that the suite names.
     report
         Function to call with each outcome as soon as it is known.
 

@@ -35,7 +35,7 @@ _NUMBER, _OPTIONAL_NUMBER, _TEXT = (int, float), (int, float, type(None)), (str,
 _EVENT_FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
     "alive": {},
     "constructing": {"what": _TEXT},
-    # From worker processes.
+    # Events of worker processes.
     "ready": {},
     "progress": {
         "step": (int,),
@@ -52,14 +52,14 @@ _EVENT_FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
     "unstored": {"unit": _TEXT, "error": _TEXT, "number": (int, type(None))},
     "lost": {"unit": _TEXT, "error": _TEXT, "traceback": _TEXT},
     "failed": {"unit": _TEXT, "error": _TEXT, "traceback": _TEXT, "code_changed": (bool,)},
-    # From the process that plans.
+    # Events of the process that plans.
     "opened": {"record": (dict,)},
     "refused": {"error": _TEXT, "kind": _TEXT},
     "os error": {"errno": (int,), "error": _TEXT, "file": (str, type(None))},
 }
 #: The events that end a unit.
 ENDS = ("finished", "stopped", "unstored", "lost", "failed")
-#: An encoder of its own, since a plugin may replace ``json.dumps``.
+#: A separate encoder, since a plugin may replace ``json.dumps``.
 _ENCODER = json.JSONEncoder(default=str)
 
 

@@ -58,7 +58,7 @@ class Queue:
         return len(self._unfinished)
 
     def take(self, last: Unit | None = None) -> Unit | None:
-        """Claim a unit whose ``needs`` are done; ``None`` if there is none now.
+        """Claim a unit whose ``needs`` are done; return ``None`` if no unit can be claimed now.
 
         Units that suit the process which did the unit ``last`` are preferred.
         """
@@ -72,7 +72,7 @@ class Queue:
         return self._take_over()
 
     def claim(self, unit: Unit) -> bool:
-        """Claim a given unit; ``False`` if another process holds it, or it has ended."""
+        """Claim a given unit; return ``False`` if another process holds it, or it has ended."""
         return self.is_own(unit) or self._claim(unit, 0, 0.0) or self._claim_again(unit)
 
     def finish(self, unit: Unit) -> None:
@@ -122,7 +122,7 @@ class Queue:
         self.leases.close()
 
     def _claim(self, unit: Unit, losses: int, progress: float) -> bool:
-        """Claim a unit; ``False`` if another process holds it, or it has ended since the store was listed."""
+        """Claim a unit; return ``False`` if another process holds it, or it has ended since the store was listed."""
         lease = self.leases.take(unit.folder, losses, progress)
         if lease is None:
             self._claimed.add(unit.folder)
@@ -140,7 +140,7 @@ class Queue:
         return True
 
     def _take_over(self) -> Unit | None:
-        """Take over a unit whose lease is stale; ``None`` if there is none."""
+        """Take over a unit whose lease is stale; return ``None`` if no lease is."""
         # Reading all leases is slow, so do it only from time to time.
         if time.monotonic() - self._leases_read_at < min(self.leases.seconds / 10, 5.0):
             return None
@@ -170,7 +170,7 @@ class Queue:
 
     def _count_losses(self, name: str, record: LeaseRecord) -> int:
         """Return how often a unit was lost without progress, including this loss."""
-        # A fit that wrote a checkpoint since it was claimed is not what kills its processes, so count from 1 again.
+        # A fit that wrote a checkpoint since it was claimed is making progress, so count from 1 again.
         if name.startswith("fit-") and self.store.checkpoint_time(name) > record.progress:
             return 1
         return record.losses + 1
@@ -252,7 +252,7 @@ class _ScoreUnits:
         return list(self._units.get(last.isolation_key, {}).get(group_of(last), {}).values())
 
     def ordered(self, last: Unit | None, busy_groups: Collection[_Group]) -> Iterator[Unit]:
-        """Yield units of the last unit's group, of its process, and others; groups that no process works on first."""
+        """Yield units of the last unit's group, then of its isolation key, then all; idle groups come first."""
         key = None if last is None else last.isolation_key
         if last is not None:
             yield from self.with_same_objects(last)

@@ -103,7 +103,7 @@ def remove(folder: str | Path, entrants: Sequence[str]) -> Removed:
         units.
     """
     folder, store = Path(folder), Store(Path(folder))
-    # The lock would create the folder, so check it first.
+    # The lock would create the folder, so check the folder first.
     require_plan(folder)
     if not store.units.is_dir():
         raise ResultsError(f"{folder}: holds no units; expected a results folder as the run left it")
@@ -168,7 +168,7 @@ def _delete_folders(store: Store, removed: Set[str], rows: Set[str]) -> None:
         for name in names_in(store.folder / subfolder)
     ):
         unit = recorded_unit(folder)
-        # Attempts have no record of their unit, but its name: KIND-KEY.partial...
+        # An attempt has no record of its unit, but is named after it: KIND-KEY.partial...
         if folder.name.partition(PARTIAL)[0] in removed if unit is None else unit.entrant in rows:
             delete_entry(folder)
 

@@ -158,9 +158,9 @@ class Merged:
     failures
         The number of units that failed and are finished in no folder.
     differing
-        Units with different results in several folders; those of the first folder were taken.
+        Units with different results in several folders; the results of the first folder were taken.
     other_weights
-        Scores that were left out, since they measured other weights than those taken.
+        Scores that were left out, since they measured weights other than those that were taken.
     damaged
         Folders of units that were left out as damaged.
     notes
@@ -182,9 +182,9 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
     Parameters
     ----------
     folders
-        Paths of results folders. If several hold the same unit, the unit is taken from the first of them.
+        Paths of results folders. If several folders hold the same unit, it is taken from the first.
     out
-        Path of the merged folder: new or empty, or with results of the suite, which are kept and count first.
+        Path of the merged folder: new or empty, or with results of the suite, which are kept and take precedence.
 
     Returns
     -------
@@ -201,7 +201,7 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
     # Check everything before anything is written.
     _merge_plans(paths, out)
     with Folder(out).lock():
-        # Another run may have changed the plan of the folder while this one waited for the lock.
+        # Another run may have changed the plan of the folder while this run waited for the lock.
         plans, plan, notes = _merge_plans(paths, out)
         sources = [path for path in plans if path.resolve() != out.resolve()]
         for name in plan.plugins:
@@ -215,7 +215,7 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
 
 
 def _merge_units(units: Sequence[Unit], target: Store, sources: Sequence[Store]) -> Merged:
-    """Copy units and failures of units that are finished nowhere, and find units whose results differ."""
+    """Copy finished units, record the failures of the other units, and find units whose results differ."""
     merged = Merged(target.folder)
     for source in sources:
         reused = _copy_units(units, target, [source])
@@ -322,7 +322,7 @@ def _protocol(plan: RecordedPlan) -> Iterator[tuple[str, Any]]:
 
 
 def _training_fields(unit: Unit) -> dict[str, Any]:
-    """Return the fields of the training, but for the number of images in a sweep and the split of halves."""
+    """Return the fields of the training, except the number of images in a sweep and the split of halves."""
     left_out = {"train_images"} if unit.entrant != base_label(unit.entrant) else set()
     left_out |= set() if unit.split is None else {"split", "same_initialisation"}
     training = (unit.document or {}).get("training", {})
@@ -330,7 +330,7 @@ def _training_fields(unit: Unit) -> dict[str, Any]:
 
 
 def _merge_boards(boards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Merge the facts of several boards; if they differ, the first board counts."""
+    """Merge the facts of several boards; if they differ, the first board takes precedence."""
     tables = {"datasets": "dataset", "metrics": "metric", "ratios": "metric"}
     return {
         "baseline": boards[0]["baseline"],

@@ -66,7 +66,7 @@ class Outcome:
 
     @property
     def scores(self) -> pd.DataFrame:
-        """The tidy table of :class:`gahbench.board.results.Results`."""
+        """The tidy table of scores of :class:`gahbench.board.results.Results`."""
         return self.results.scores
 
     def leaderboard(self, full: bool = False) -> pd.DataFrame:
@@ -134,7 +134,7 @@ def record_plan(
     reuse: Sequence[Source] = (),
     replace: bool = True,
 ) -> OpenedRun:
-    """Record a plan in a results folder, whose units processes of :func:`gahbench.runs.work.work` can then do."""
+    """Record a plan in a results folder, so that :func:`gahbench.runs.work.work` can do its units."""
     opened = open_folder(plan, Path(folder), registry, threads, sources=tuple(map(Path, reuse)), replaces_board=replace)
     _warn_of_damage(opened)
     return opened
@@ -166,9 +166,9 @@ def run(
     Parameters
     ----------
     suite
-        Path of a suite, or the name of one that gahbench ships, such as ``quick``.
+        Path of a suite, or the name of a suite that gahbench ships, such as ``quick``.
     out
-        Path of the results folder; by default ``runs/`` and the name of the suite.
+        Path of the results folder; by default ``runs/NAME`` with the name of the suite.
     entrants
         Further entrants, texts ``name[key=value,...]``; by default none.
     settings
@@ -183,7 +183,7 @@ def run(
     seeds
         Seeds of the training runs, integers of at least 0; by default the seeds of the suite.
     plugins
-        Paths of plugin files, or of folders of them; by default only those that the suite names.
+        Paths of plugin files, or of folders of plugin files; by default only those that the suite names.
     reuse
         Paths of other results folders, from which finished units with the same keys are taken; by default none.
     again
@@ -216,7 +216,7 @@ def run(
     Raises
     ------
     GahbenchError
-        If an argument or the suite is invalid, or the folder holds something else than results of the suite.
+        If an argument or the suite is invalid, or the folder holds something other than results of the suite.
 
     Examples
     --------

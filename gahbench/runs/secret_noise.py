@@ -1,9 +1,9 @@
 """Secret noise: the seed of the noise of scores is drawn after all fits have ended, so that no network can know it.
 
-Such a run has two parts. The first plans and does only the fits. Once each has finished or failed, a seed is drawn and
-recorded in the plan of the folder, together with the existing networks and references. The second part plans the scores
-under that noise. Later runs of the folder keep the seed, and the board marks entrants that were added later, when the
-noise was already known.
+Such a run has two parts. The first plans and does only the fits. Once every fit has finished or failed, a seed is drawn
+and recorded in the plan of the folder, together with the existing networks and references. The second part plans the
+scores under that noise. Later runs of the folder keep the seed, and the board marks entrants that were added later,
+when the noise was already known.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def load_secret_noise(folder: Path, is_wanted: bool) -> Mapping[str, Any] | None
 
 
 def with_secret_noise(suite: Suite, noise: Mapping[str, Any] | None) -> Suite:
-    """Return the suite with the seed of the secret noise, if the seed was drawn; else the suite as it is."""
+    """Return the suite with the seed of the secret noise, if the seed was drawn; otherwise the suite itself."""
     if noise is None or noise["seed"] is None:
         return suite
     return replace(suite, scoring=suite.scoring.model_copy(update={"noise_seed": noise["seed"]}))

@@ -23,7 +23,7 @@ from gahbench.store.store import DAMAGED, Store
 
 @dataclass(frozen=True)
 class Running:
-    """A unit that a process has claimed, ``seconds`` ago; ``is_lost`` if the process has died or fallen silent."""
+    """A unit that a process claimed ``seconds`` ago; ``is_lost`` if the process has since died or fallen silent."""
 
     unit: Unit
     host: str
@@ -54,7 +54,7 @@ class Status:
     is_board_alone
         Whether the folder is a published board without its units.
     noise
-        State of the secret noise in words; empty if there is none.
+        State of the secret noise in words; empty for a run without secret noise.
     damaged
         Number of units that were moved to ``damaged/``.
     """
@@ -205,7 +205,7 @@ class Watch:
     Parameters
     ----------
     job
-        The job, to whose ``report`` the events are passed.
+        The job; its ``report`` is called with the events.
     """
 
     def __init__(self, job: Job) -> None:
@@ -238,7 +238,7 @@ class Watch:
         return self._queue.left
 
     def _seconds(self, unit: Unit) -> float:
-        """Return the recorded duration of a unit; 0 if there is none."""
+        """Return the recorded duration of a unit in seconds; 0 if no duration is recorded."""
         try:
             return seconds_of(self._job.store.done_record(unit)) or 0.0
         except ResultsError:

@@ -40,7 +40,7 @@ PERMANENT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 #: Seconds until the store is tried again after an error.
 RETRY_SECONDS = 5.0
 #: Multiply-adds of a training step below which a large GPU is mostly idle, waiting for the next step to be launched;
-#: this many take about a millisecond.
+#: it takes about a millisecond for this number.
 FILLING_WORK = 2e11
 #: Bytes of GPU memory that a worker of small networks needs for libraries, a dataset and the activations of a batch.
 WORKER_BYTES = 8 << 30
@@ -53,7 +53,7 @@ def supervise(job: Job, workers: int | None = None, workers_per_gpu: int | None 
     Parameters
     ----------
     job
-        The job. Processes elsewhere may do its units at the same time.
+        The job. Processes on other machines may do its units at the same time.
     workers
         Number of workers, from 1; by default ``workers_per_gpu`` for each GPU or, on CPU, one for every ``job.threads``
         processors.
@@ -84,7 +84,7 @@ def worker_devices(job: Job, workers: int | None = None, workers_per_gpu: int | 
 
 
 def workers_per_device(units: Iterable[Unit], memory: int | None, processors: int) -> int:
-    """Return how many workers should share a device, by the size of the networks to be trained."""
+    """Return how many workers should share a device, given the sizes of the networks to be trained."""
     steps = [work for unit in units if unit.kind == "fit" and (work := _work_per_step(unit)) is not None]
     wanted = int(FILLING_WORK / max(steps)) if steps else 1
     by_memory = MAX_WORKERS_PER_DEVICE if memory is None else memory // WORKER_BYTES
@@ -117,7 +117,7 @@ class _Supervisor:
         self.trouble = ""
 
     def run(self) -> None:
-        """Do all units, and end all workers."""
+        """Do all units, then end all workers."""
         try:
             self.queue.refresh()
             while self.queue.left and not self.job.stop.is_set():
@@ -140,7 +140,7 @@ class _Supervisor:
             self.queue.close()
 
     def _note_trouble(self, text: str) -> None:
-        """Report an error of the store, unless the last one was the same."""
+        """Report an error of the store, unless it repeats the last error."""
         if text != self.trouble:
             self.trouble = text
             self.job.report(Event("note", None, {"text": text}))
@@ -163,7 +163,7 @@ class _Supervisor:
                 if (unit := self.queue.take(None if idle is None else idle.last)) is not None:
                     self._assign(slot, unit)
                 else:
-                    # The units left are being done by other processes, or wait for units that are being done.
+                    # The remaining units are being done by other processes, or wait for units that are being done.
                     self.waits_until = time.monotonic() + WAIT_SECONDS
 
     def _listen(self) -> list[WorkerChild]:
@@ -286,7 +286,7 @@ class _Supervisor:
         self._stop_worker(child, f"the worker process {child.describe_exit()}")
 
     def _stop_worker(self, child: WorkerChild, reason: str, is_lost: bool = True) -> None:
-        """End a worker, and requeue its unit if it is lost, else record its failure."""
+        """End a worker, and requeue its unit if ``is_lost``; otherwise, record that the unit failed."""
         unit = child.unit
         child.kill()
         output = child.output()

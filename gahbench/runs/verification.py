@@ -3,9 +3,9 @@
 Worker processes compute scores from the stored weights, and train fits from their recorded seeds and settings, in
 temporary folders. :mod:`gahbench.runs.agreement` defines which results must be equal.
 
-If a fit was trained on a CPU without interruption, in the same environment as here, its weights must be equal to the
-last bit. This holds for eager and compiled training, one thread and several, float32 and bfloat16. Other fits are
-compared by their PSNR on test images: fits of other environments, resumed fits (which may have started in another
+If a fit was trained on a CPU without interruption, in an environment equal to this one, its weights must be equal to
+the last bit. This holds for eager and compiled training, one thread and several, float32 and bfloat16. Other fits are
+compared by their PSNR on test images: fits from other environments, resumed fits (which may have started in another
 environment), fits on GPUs (which sum in any order), and fits with a budget of seconds (which end at another step).
 """
 
@@ -48,7 +48,7 @@ from gahbench.training.recipe import Training
 
 @dataclass(frozen=True)
 class Sample:
-    """The fits chosen to be trained again, among how many candidates, and the number of all finished fits."""
+    """The fits chosen to be trained again, the number of candidates, and the number of all finished fits."""
 
     chosen: tuple[Unit, ...] = ()
     among: int = 0
@@ -119,24 +119,24 @@ def verify(
     units
         Number of scores to compute again from the stored weights, from 1; by default 10.
     fits
-        Number of networks to train again from their seeds, from 0; by default one of those that trained for less than
+        Number of networks to train again from their seeds, from 0; by default one network that trained for less than
         ten minutes.
     seed
         Seed of the random choice of scores and fits; by default a different choice each time.
     workers
-        Number of worker processes, from 1; by default one for every ``threads`` processors, or as suits each GPU.
+        Number of worker processes, from 1; by default one for every ``threads`` processors, or as many as suit a GPU.
     device
         Where networks compute: ``cpu``, ``cuda`` or ``auto``; by default the kind of device on which each unit was
         computed.
     plugins
-        Paths of plugin files, or of folders of them, to use instead of those in the folder.
+        Paths of plugin files, or of folders of plugin files, to use instead of the plugin files in the results folder.
     report
         Function to call with each :class:`gahbench.Event`.
 
     Returns
     -------
     Verification
-        Whether everything ``repeats``, and what was ``damaged``, ``rescored`` and ``refitted``.
+        Whether everything ``repeats``, and the units that were ``damaged``, ``rescored`` and ``refitted``.
 
     Raises
     ------
@@ -236,7 +236,7 @@ def _compare_score(unit: Unit, store: Store, target: Store) -> Repetition:
 
 
 def _find_difference(before: Mapping[str, Any], now: Mapping[str, Any], names: Iterable[str]) -> str | None:
-    """Return how some fields or the marks of a unit differ from those computed here; ``None`` if they agree."""
+    """Return how recorded fields or marks of a unit differ from the computed ones; ``None`` if they agree."""
     for name in names:
         if before.get(name) != now.get(name):
             return f"the field '{name}' is {before.get(name)} in the folder, and {now.get(name)} here"
@@ -246,17 +246,17 @@ def _find_difference(before: Mapping[str, Any], now: Mapping[str, Any], names: I
 
 #: By default, only fits that trained for fewer seconds are trained again.
 MAX_SECONDS = 600.0
-#: A fit is reported if its recorded duration and that here differ by more than this factor.
+#: A fit is reported if its recorded duration and its duration here differ by more than this factor.
 SECONDS_FACTOR = 5.0
 #: Fits of fewer seconds are not reported, since their duration varies widely on a busy machine.
 MIN_SECONDS = 2.0
 
-#: A function that does the first unit of each pair in a store, with the threads and device that the second recorded.
+#: A function that does the first unit of each pair in a store, with the threads and device recorded by the second unit.
 Run = Callable[[Store, Sequence[tuple[Unit, Unit]]], None]
 
 
 def choose_fits(units: Sequence[Unit], store: Store, count: int | None, chooser: random.Random) -> Sample:
-    """Choose fits whose PSNR on test images is stored, by default one of less than :data:`MAX_SECONDS` seconds."""
+    """Choose fits whose PSNR on test images is stored, by default one that took less than :data:`MAX_SECONDS`."""
     scored = {unit.requires for unit in units if _is_psnr(unit)}
     fits = [unit for unit in units if unit.kind == "fit"]
     candidates = sorted((unit for unit in fits if unit.key in scored), key=lambda unit: unit.folder)
@@ -267,7 +267,7 @@ def choose_fits(units: Sequence[Unit], store: Store, count: int | None, chooser:
 
 
 def repeat_fits(fits: Sequence[Unit], units: Sequence[Unit], store: Store, run: Run) -> tuple[Repetition, ...]:
-    """Train fits again in a temporary folder, and compare them with the stored ones."""
+    """Train fits again in a temporary folder, and compare them with the stored fits."""
     with tempfile.TemporaryDirectory(prefix="gahbench-refits-") as scratch:
         target = Store(Path(scratch))
         refits = [_Refit(fit, units, store, target) for fit in fits]
@@ -338,7 +338,7 @@ class _Refit:
         return replace(repetition, detail="; ".join(filter(None, (repetition.detail, self._compare_durations()))))
 
     def _find_problem(self) -> Repetition | None:
-        """Return a problem that is found without comparing weights and scores; ``None`` if there is none."""
+        """Return a problem that is found before weights and scores are compared; ``None`` if none is found."""
         for unit in (self.fit, self.score):
             if unit.folder not in self._target.finished():
                 return Repetition(self.fit, "failed", self._target.failure(unit) or "was not computed")
@@ -350,7 +350,7 @@ class _Refit:
         return None if difference is None else Repetition(self.fit, "different", difference)
 
     def _compare_with_stored(self) -> Repetition | None:
-        """Return how weights and scores agree; ``None`` if that depends on the spread over seeds."""
+        """Return how weights and scores agree; ``None`` if the answer depends on the spread over seeds."""
         before, now = self._before, _done_record(self._target, self.fit)
         if _weight_checksums(before) == _weight_checksums(now):
             return Repetition(self.fit, "equal", "")
@@ -363,7 +363,7 @@ class _Refit:
         return Repetition(self.fit, "close", detail) if agreement != "different" else None
 
     def _compare_durations(self) -> str:
-        """Return a sentence if training took far longer or shorter than recorded; else an empty text."""
+        """Return a sentence if training took far longer or shorter than recorded; otherwise an empty text."""
         before, now = self._before["train_seconds"], _done_record(self._target, self.fit)["train_seconds"]
         if max(before, now) <= max(SECONDS_FACTOR * min(before, now), MIN_SECONDS):
             return ""

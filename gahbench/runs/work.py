@@ -1,4 +1,4 @@
-"""The command ``gahbench work``, which does the units left in a planned folder."""
+"""The command ``gahbench work``, which does the remaining units of a planned folder."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def work(
     retry: bool = False,
     report: Callable[[Event], None] = lambda event: None,
 ) -> Worked:
-    """Do the units left in a planned folder, until none is left; any number of processes may do so at the same time.
+    """Do the remaining units of a planned folder; any number of processes may do so at the same time.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def work(
         Number of worker processes, from 1; by default ``workers_per_gpu`` for each GPU or, on CPU, one for every
         ``threads`` processors, where the plan records the threads.
     workers_per_gpu
-        Number of worker processes that share a GPU, from 1; by default as suits the memory and the networks.
+        Number of worker processes that share a GPU, from 1; by default a number that suits the memory and the networks.
     device
         Where networks compute: ``cpu``, ``cuda``, or ``auto`` (the default) for GPUs if there are any.
     retry
@@ -75,7 +75,7 @@ def work(
     registry = main_registry(files, "processes")
     check_code(plan, files)
     if retry:
-        # Forget only failures recorded before the start, not those that other processes record later.
+        # Forget only failures recorded before the start, not failures that other processes record later.
         failed = store.failed()
         for unit in (unit for unit in plan.shown if unit.folder in failed):
             store.forget_failure(unit)
@@ -103,7 +103,7 @@ def work(
 
 @dataclass(frozen=True)
 class Counts:
-    """Numbers of units that are finished, failed, blocked by a failed fit, or left; and of failed fits."""
+    """Numbers of units that are finished, failed, blocked by a failed fit, or left, and the number of failed fits."""
 
     done: int
     failed: int
@@ -124,7 +124,7 @@ def count_states(units: Sequence[Unit], store: Store, damaged: Set[str] = frozen
 
 
 def check_code(plan: RecordedPlan, files: Sequence[Path]) -> None:
-    """Raise an error if a folder was planned with other code of gahbench than the current one."""
+    """Raise an error if a folder was planned with code of gahbench other than the current code."""
     planned = {(unit.kind, unit.metric, (unit.document or {}).get("code")) for unit in plan.shown}
     needs = {metric: frozenset(names) for metric, names in plan.board["needs"].items()}
     for kind, metric, digest in planned:

@@ -105,7 +105,7 @@ class _Measurements:
             self._last = (key, measurement)
         measurement = self._last[1]
         if unit.partner is not None or payload["partner_learned_from"] is not None:
-            # Only units of metrics that need a partner name one.
+            # Only units of metrics that need a partner name a partner.
             measurement.partner = functools.partial(
                 self._subject, unit, dataset, unit.partner, payload["partner_learned_from"]
             )
@@ -175,21 +175,21 @@ class Worker:
         return _Measurements(self._registry, self.store, self.device, self._choices)
 
     def run(self, unit: Unit, interruptible: bool = True) -> dict[str, Any]:
-        """Do a unit; return the event to report: ``finished``, ``stopped``, ``failed`` or (the device was) ``lost``."""
+        """Do a unit; return the event to report: ``finished``, ``stopped``, ``failed``, or ``lost`` with its device."""
         try:
             end = {"event": "finished", "seconds": self.do(unit)}
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and interruptible:
                 raise
             end = self._describe_end(error, unit)
-        # Only now is the error deleted, whose traceback refers to the tensors of a failed unit.
+        # The error has been deleted by now, and with it the references of its traceback to tensors of a failed unit.
         trim_heap()
         if end["event"] != "lost":
             release_memory()
         return end
 
     def _describe_end(self, error: BaseException, unit: Unit) -> dict[str, Any]:
-        """Return the event for a unit that an error has ended; raise errors of a results folder that cannot be used."""
+        """Return the event for a unit that an error has ended; raise the error if the results folder cannot be used."""
         if isinstance(error, Stopped) and self.should_stop():
             return {"event": "stopped"}
         if unit.folder in self.store.finished():
@@ -306,7 +306,7 @@ class Worker:
 
 
 def collect_notes(reference: Reference, evaluations: Sequence[Evaluation]) -> list[str]:
-    """Return the notes of a reference; those of its basis are counted over the evaluations of all image shapes."""
+    """Return the notes of a reference; notes of its basis are counted over the evaluations of all image shapes."""
     notes, basis = list(reference.notes), getattr(reference, "basis", None)
     if len(evaluations) == 1 or not isinstance(basis, Basis):
         return notes
@@ -347,7 +347,7 @@ def _run_checks(unit: Unit, measurement: Measurement) -> dict[str, Any]:
 
 
 def _audit_row(measurement: Measurement) -> dict[str, Any]:
-    """Audit a denoiser; if it raises an error, it is marked and keeps its scores."""
+    """Audit a denoiser; if the audit raises an error, the denoiser is marked and keeps its scores."""
     # If images have several shapes, the evaluation with the most images is audited.
     largest = max(measurement.evaluations, key=lambda evaluation: len(evaluation.clean))
     images = sum(len(evaluation.clean) for evaluation in measurement.evaluations)
@@ -369,13 +369,13 @@ def _audit_row(measurement: Measurement) -> dict[str, Any]:
 
 
 def _check_code(unit: Unit, function: str, needs: frozenset[str] = frozenset()) -> None:
-    """Raise an error if a unit was planned with other code of gahbench, since its key would be wrong."""
+    """Raise an error if a unit was planned with other code of gahbench, since its key would not describe the result."""
     if unit.document is not None and unit.document["code"] != function_digest(function, needs):
         raise CodeChangedError("the code of gahbench has changed since this run was planned; run again")
 
 
 def explain(error: BaseException) -> str:
-    """Return an error as one line, shortened if it is long; errors of memory begin with "out of memory"."""
+    """Return an error as one line, shortened if it is long; if memory ran out, it begins with "out of memory"."""
     if isinstance(error, Stopped):
         return "Stopped: raised without a request to stop"
     text = error_text(error)

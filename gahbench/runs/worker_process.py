@@ -24,7 +24,7 @@ def main() -> None:
     descriptor, folder, threads, device = sys.argv[1:]
     faulthandler.enable()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
-        # Schedulers send signals to all processes of a job. The parent receives them too, and asks this one to stop.
+        # Schedulers send signals to all processes of a job. The parent receives them too, and asks its workers to stop.
         signal.signal(number, lambda number, frame: None)
     try:
         do_units(Link(int(descriptor)), Path(folder), int(threads), device)

@@ -1,4 +1,4 @@
-"""Attempts at a unit: each has its own folder, and the first complete folder is renamed to that of the unit."""
+"""Attempts at a unit: each has its own folder, and the first complete folder becomes the folder of the unit."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Attempt:
                     link_or_copy(file, self.folder / file.name)
 
     def finish(self, facts: dict[str, Any], keep: Iterable[str]) -> bool:
-        """Write the records of the unit, and publish it; return ``False`` if another process was first.
+        """Write the records of the unit, and publish it; return ``False`` if another process finished it first.
 
         ``keep`` names the files of the result; all other files of the attempt are deleted.
         """
@@ -80,7 +80,7 @@ class Attempt:
 
 
 def publish(attempt: Path, final: Path) -> bool:
-    """Rename a complete attempt to the folder of its unit; return ``False`` if another process was first."""
+    """Rename a complete attempt to the folder of its unit; return ``False`` if that already exists."""
     inode = (attempt / DONE).stat().st_ino
     try:
         attempt.rename(final)

@@ -30,7 +30,7 @@ def code_files(plugins: Sequence[Path]) -> dict[str, str]:
 
 
 def changed_files(planned: Mapping[str, str], plugins: Sequence[Path]) -> list[str]:
-    """Return the names of the code files whose digests differ from the planned ones."""
+    """Return the names of the code files whose digests differ from the digests recorded at planning."""
     current = code_files(plugins)
     return sorted(name for name in {*planned, *current} if planned.get(name) != current.get(name))
 
@@ -64,7 +64,7 @@ def copy_plugin(name: str, source: Path, folder: Path) -> None:
 
 
 def _files_by_folder(plugins: Sequence[Path]) -> dict[Path, set[Path]]:
-    """Return the plugin files, their package data and the neighbouring files that they import, by home folder."""
+    """Return the plugin files, their package data and the neighbouring files that they import, by plugin folder."""
     files_of: dict[Path, set[Path]] = {}
     for file in plugins:
         is_package = file.name == "__init__.py"

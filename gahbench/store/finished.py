@@ -41,14 +41,14 @@ _COLUMNS = ("sigma", "image", "value", "part")
 KEPT_BYTES = 256 * 2**20
 _SNAPSHOT = re.compile(re.escape(snapshot_file("*")).replace(r"\*", r"(\d{1,18})"))
 _WRONG_CHECKSUM = "damaged, its checksum is not the recorded one"
-#: Errors of opening a path that is absent or not a regular file.
+#: Numbers of the errors that are raised on opening a path that is absent or not a regular file.
 _NOT_A_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG)
 #: The maximum number of damaged units that a warning lists.
 _MAX_NAMED = 5
 
 
 def write_scores(folder: Path, scores: Scores) -> tuple[str, ...]:
-    """Write values (as ``repr``, so without rounding) and arrays to a folder; return the names of the files."""
+    """Write values (without rounding) and arrays to a folder; return the names of the files."""
     arrays: dict[str, Any] = {name: array.detach().cpu().numpy() for name, array in (scores.arrays or {}).items()}
     with storing(folder):
         _write_values(folder / SCORES, scores)
@@ -131,7 +131,7 @@ class FinishedUnit:
         return _read(self.folder, name, self.done)
 
     def check(self, name: str, *, full: bool = True) -> None:
-        """Compare the size of a file, and its checksum if ``full``, with the recorded ones."""
+        """Compare the size of a file, and its checksum if ``full``, with the recorded values."""
         facts = self.done["files"][name]
         try:
             # Opening a file refreshes its attributes on network file systems, which ``os.stat`` may read from a cache.

@@ -23,7 +23,7 @@ from gahbench.store.kept_units import Kept, NotShown, is_added, kept_units, merg
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit, read_plan, write_plan
 from gahbench.store.store import Store
 
-#: How long to wait for another process that writes tables.
+#: The maximum number of seconds to wait for the lock, while another process writes the plan or the tables.
 LOCK_SECONDS = 600.0
 
 
@@ -32,7 +32,7 @@ class UnwritableError(ResultsError):
 
 
 class Folder:
-    """A results folder."""
+    """A results folder, in which plans are recorded under a lock."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -47,8 +47,8 @@ class Folder:
     ) -> tuple[RecordedPlan, NotShown]:
         """Record a plan in the folder, together with the units of earlier plans that the folder keeps.
 
-        ``threads`` are the threads of each worker, by default those recorded before, or those suggested for ``workers``
-        processes. Unless ``replaces_board``, a plan that would change an existing board is refused.
+        ``threads`` is the number of threads of each worker: by default the recorded number, or a number suggested for
+        ``workers`` processes. Unless ``replaces_board``, a plan that would change an existing board is refused.
         """
         recorded = self.check(plan)
         kept = kept_units(plan, recorded, Store(self.path), registry) if recorded else Kept()

@@ -27,7 +27,7 @@ from gahbench.store.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class NotShown:
-    """Labels of the rows, datasets and so on that have units in the folder but are not on the board, by reason."""
+    """Labels of rows, datasets and other parts that have units in the folder but are not on the board, by reason."""
 
     #: Added rows that an earlier run did not finish.
     unfinished: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class NotShown:
 
 @dataclass(frozen=True)
 class Kept:
-    """The recorded units that are kept in addition to those of a plan, and the labels that leave the board."""
+    """The recorded units that are kept in addition to the units of a plan, and the labels that leave the board."""
 
     units: tuple[RecordedUnit, ...] = ()
     not_shown: NotShown = field(default_factory=NotShown)
@@ -55,7 +55,7 @@ class Kept:
 
 
 def kept_units(plan: Plan, recorded: RecordedPlan, store: Store, registry: Registry) -> Kept:
-    """Return the recorded units that a folder keeps in addition to those of a plan."""
+    """Return the recorded units that a folder keeps in addition to the units of a plan."""
     replanner = Replanner(registry)
     requested, suite = _Scope.of(plan.suite), _Scope.of(plan.suite.complete)
     planned = {unit.folder for unit in plan.units}
@@ -135,7 +135,7 @@ class _Scope:
         return not self.missing_part(unit)
 
     def missing_part(self, unit: Unit) -> str:
-        """Return the first part of a unit that is outside the scope, such as ``seed 3``; empty if none is."""
+        """Return the first part of a unit that is outside the scope, such as ``seed 3``, or an empty text."""
         if unit.dataset not in self.datasets:
             return f"dataset {unit.dataset}"
         if unit.entrant not in self.rows:
@@ -208,7 +208,7 @@ def merge_orders(sequences: Iterable[Iterable[str]]) -> list[str]:
 
 
 def merge_rows(tables: Iterable[Sequence[Mapping[str, Any]]], column: str) -> list[Mapping[str, Any]]:
-    """Merge tables: one row for each value of a column, from the first table that has it."""
+    """Merge tables: each value of a column has one row, from the first table that contains the value."""
     all_rows = list(tables)
     rows = {row[column]: row for table in reversed(all_rows) for row in table}
     return [rows[value] for value in merge_orders([row[column] for row in table] for table in all_rows)]

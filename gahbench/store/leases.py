@@ -1,8 +1,8 @@
 """Leases on units of work, for processes on any machine that sees the results folder.
 
 A lease is a file created with ``os.link``, which succeeds for exactly one process. The holder refreshes the
-modification time of the file. A lease that was not refreshed for some time is stale: another process removes it by a
-rename, which again succeeds for exactly one process. Ages are measured by the clock of the file server, so that the
+modification time of the file. A lease that has not been refreshed for some time is stale: another process removes it by
+a rename, which again succeeds for exactly one process. Ages are measured by the clock of the file server, so that the
 clocks of the machines need not agree.
 """
 
@@ -26,11 +26,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from gahbench._util.files import delete_entry, names_in, open_regular, read_regular
 from gahbench._util.resources import environment_seconds, stat_fields
 
-#: Seconds after which a lease that was not refreshed is stale.
+#: Seconds without a refresh after which a lease is stale.
 LEASE_SECONDS = environment_seconds("GAHBENCH_LEASE_SECONDS", 300.0)
 #: The longest duration that a lease may declare, in seconds.
 _MAX_SECONDS = 7 * 86400.0
-#: Errors of opening a path that is not a regular file.
+#: Numbers of the errors that are raised on opening a path that is not a regular file.
 _NOT_A_FILE = (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENXIO)
 #: A unit fails once the processes that worked on it were lost this many times.
 MAX_LOSSES = 3
@@ -95,7 +95,7 @@ class Leases:
         return set(names_in(self.folder))
 
     def inspect(self, name: str) -> SeenLease | None:
-        """Return the lease of a unit; ``None`` if there is none."""
+        """Return the lease of a unit; ``None`` if the unit has no lease."""
         try:
             # Opening a file refreshes its attributes on network file systems, which ``os.stat`` may read from a cache.
             with open_regular(self.folder / name, follow=False) as handle:
@@ -136,7 +136,7 @@ class Leases:
         return lease
 
     def clear(self, stale: SeenLease) -> bool:
-        """Remove a stale lease; ``False`` if another process was faster."""
+        """Remove a stale lease; return ``False`` if another process was faster."""
         file, aside = self.folder / stale.name, self.folder / f".stale-{uuid.uuid4().hex}"
         try:
             file.rename(aside)
@@ -144,7 +144,7 @@ class Leases:
             return False
         is_same = self._token(aside) == stale.record.token
         if not is_same:
-            # In the meantime another process removed the stale lease and took a new one, which must be restored.
+            # In the meantime another process removed the stale lease and took a new lease, which must be restored.
             with contextlib.suppress(OSError):
                 os.link(aside, file)
         with contextlib.suppress(OSError):

@@ -26,7 +26,7 @@ _SHARED = ("payload", "document")
 
 @dataclass(frozen=True)
 class RecordedUnit:
-    """A unit in the recorded plan of a results folder."""
+    """A unit in a recorded plan: whether it was added to the suite on the command line, and is on the board."""
 
     unit: Unit
     is_added: bool = False

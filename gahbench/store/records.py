@@ -116,7 +116,7 @@ class _CitationRow(TypedDict):
 
 
 class BoardRecord(TypedDict):
-    """The facts for the board of a plan."""
+    """The facts about datasets, metrics and entrants that the board of a plan shows."""
 
     baseline: str | None
     entrants: list[str]

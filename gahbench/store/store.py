@@ -1,8 +1,8 @@
 """The store of units in a results folder: one folder for each finished unit, written atomically.
 
 A process writes a unit to an attempt (:mod:`gahbench.store.attempts`), and renames the attempt to ``units/<unit>`` once
-it is complete. Finished units are listed, never looked up by name, since network file systems cache for a while that a
-name was absent. Failures are recorded in ``failures/``, and the next run tries these units again.
+it is complete. Finished units are listed, never looked up by name, since network file systems may cache the absence
+of a name for a while. Failures are recorded in ``failures/``, and the next run tries these units again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Subfolders for units that were moved away: their files were damaged, the user asked to do them again, or the checks
-#: of their denoisers are to be repeated.
+#: of their denoisers are to be repeated, in this order.
 DAMAGED, REPLACED, UNCHECKED = "damaged", "replaced", "unchecked"
 
 
@@ -71,11 +71,11 @@ class Store:
         return finished, self.failed() - finished
 
     def path(self, unit: Unit) -> Path:
-        """Return the folder of a finished unit."""
+        """Return the path of the folder that holds a unit once it is finished."""
         return self.units / unit.folder
 
     def fit_folder(self, key: str) -> Path:
-        """Return the folder of the finished fit with a key."""
+        """Return the path of the folder that holds the fit with a key once it is finished."""
         return self.units / f"fit-{key}"
 
     def weights_checksum(self, fit: str) -> str | None:
@@ -170,7 +170,7 @@ class Store:
         return moved
 
     def find_unchecked(self, unit: Unit) -> FinishedUnit | None:
-        """Return the undamaged score of a unit whose checks are to be repeated; ``None`` if there is none."""
+        """Return the undamaged score of a unit whose checks are to be repeated; ``None`` if no such score exists."""
         for name in names_in(self.folder / UNCHECKED):
             if name.startswith(f"{unit.folder}-"):
                 with contextlib.suppress(ResultsError):
@@ -178,7 +178,7 @@ class Store:
         return None
 
     def restore_unchecked(self) -> None:
-        """Move units back whose checks were to be repeated and were not: their scores stay on the board."""
+        """Move back units whose checks were not repeated as intended, so that their scores stay on the board."""
         finished = self.finished()
         for name in names_in(self.folder / UNCHECKED):
             if (unit := name.rpartition("-")[0]) not in finished:
@@ -190,7 +190,7 @@ class Store:
         return sorted(name for subfolder in (DAMAGED, REPLACED) for name in names_in(self.folder / subfolder))
 
     def recorded_units(self, excluded: Set[str] = frozenset()) -> Iterator[Unit]:
-        """Yield the units that the folders of finished units record, fits first, except for some folder names."""
+        """Yield the units recorded in the folders of finished units, fits first, except in the excluded folders."""
         names = sorted(self.finished() - excluded)
         for kind in ("fit", "score"):
             for folder in (self.units / name for name in names if name.startswith(f"{kind}-")):
