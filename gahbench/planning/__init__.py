@@ -1,1 +1,1 @@
-"""Planning: from suite files to units of work, without running them."""
+"""Planning: suite files are turned into units of work, which other packages run."""

@@ -14,7 +14,7 @@ from gahbench.registry.spec import format_value
 
 
 def dataset_row(configured: Configured, dataset: Dataset, images: int, noise_seed: int) -> dict[str, Any]:
-    """Return the facts about a dataset with `images` scored test images, as a row of the table ``datasets``."""
+    """Return the facts about a dataset with ``images`` scored test images, as a row of the table ``datasets``."""
     channels, height, width = dataset.shape
     return {
         "dataset": configured.label,
@@ -74,7 +74,7 @@ def _score_name(metric: Configured, part: str) -> str:
 
 
 def _fill_title(title: str, metric: Configured) -> str:
-    """Replace the names of parameters in a title by their values."""
+    """Replace the names of parameters in a title with their values."""
     for name, value in metric.parameters.items():
         inner = metric.nested.get(name)
         title = title.replace(f"{{{name}}}", inner.label if isinstance(inner, Configured) else str(value))

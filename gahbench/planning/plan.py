@@ -30,7 +30,7 @@ MAX_UNITS = 1_000_000
 
 @dataclass(frozen=True)
 class Plan:
-    """All units of a suite, fits first."""
+    """The plan of a suite: all its units, fits first, and the facts that its board shows."""
 
     suite: Suite
     units: tuple[Unit, ...]
@@ -99,7 +99,7 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
         dataset_row(configured, dataset, scored_images(suite.scoring, dataset, "test"), suite.scoring.noise_seed)
         for configured, dataset in built
     )
-    # Fits come first; the stable sort keeps all other order.
+    # Fits come first; otherwise, the stable sort keeps the order of units.
     units.sort(key=lambda unit: unit.kind != "fit")
     for index, unit in enumerate(units):
         if unit.work < float("inf"):
@@ -110,7 +110,7 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
 
 
 def units_on_datasets(suite: Suite, labels: Collection[str]) -> dict[str, list[Unit]]:
-    """Return the units of a suite on the datasets of some labels, without checking that entrants accept them."""
+    """Return the units of a suite on the datasets with some labels, without checking that entrants accept these."""
     units = {}
     for configured in suite.datasets:
         if configured.label in labels:

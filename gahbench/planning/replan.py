@@ -18,7 +18,7 @@ from gahbench.training.recipe import Training
 
 
 class Replanner:
-    """Planner of recorded units, from their payloads."""
+    """Plans recorded units again, from their payloads."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry

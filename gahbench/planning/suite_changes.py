@@ -69,7 +69,7 @@ class SuiteChanges:
 
 
 def merge_options(before: Sequence[str], now: Sequence[str]) -> tuple[str, ...]:
-    """Merge the options of earlier runs in a folder with those of the current run."""
+    """Merge the options of earlier runs in a folder with the options of the current run."""
 
     def select(options: Sequence[str], *names: str) -> list[str]:
         return [option for option in options if option.startswith(tuple(f"{name} " for name in names))]
@@ -89,7 +89,7 @@ def _as_tuple(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def _seed_settings(seeds: Iterable[int]) -> tuple[str, ...]:
-    """Return the setting of the seeds; empty without seeds."""
+    """Return the setting that sets the seeds; an empty tuple without seeds."""
     try:
         numbers = [operator.index(seed) for seed in seeds]
     except TypeError:
@@ -175,7 +175,7 @@ def _find_key(holder: Any, name: str, where: str) -> Any:
 def select_plugins(
     plugins: tuple[Configured, ...], patterns: Sequence[str], option: str, keep: Collection[str | None] = ()
 ) -> tuple[Configured, ...]:
-    """Return the plugins whose label or name matches a pattern, and those to keep; all plugins without patterns."""
+    """Return the plugins whose label or name matches a pattern or is in ``keep``; without patterns, all plugins."""
     if not patterns:
         return plugins
     for pattern in patterns:

@@ -41,7 +41,7 @@ _KINDS: dict[str, tuple[Kind, ...]] = {
 
 
 class Grid:
-    """Expansion of lists of values, including parameters of nested plugins."""
+    """Expands lists of parameter values, including those of nested plugins, to all combinations."""
 
     def __init__(self, document: Document, registry: Registry) -> None:
         self._document, self._registry = document, registry
@@ -119,7 +119,7 @@ def _parameter(location: Location) -> str:
 
 @dataclass(frozen=True)
 class Entries:
-    """Resolver of the entries of a suite file."""
+    """Resolves the entries of a suite file to plugins."""
 
     document: Document
     registry: Registry
@@ -154,7 +154,7 @@ class Entries:
     def with_further(
         self, file_entrants: tuple[Configured, ...], further: Sequence[Configured]
     ) -> tuple[tuple[Configured, ...], tuple[str, ...], tuple[str, ...]]:
-        """Return all entrants, the labels of further entrants, and which of those are not in the file."""
+        """Return all entrants, the labels of further entrants, and the labels of those that are not in the file."""
         distinct = unique([*file_entrants, *further])
         for entrant in file_entrants:
             # Labels become longer if another entrant has a file of the same name.
@@ -185,7 +185,7 @@ class Entries:
         try:
             plugin = self._plugin(name, field_name)
             label = values.pop(LABEL) if LABEL in values and not _has(plugin, LABEL) else None
-            # An empty mapping is no training.
+            # An empty mapping overrides no field.
             training_fields = (
                 (values.pop(TRAINING) or None) if TRAINING in values and not _has(plugin, TRAINING) else None
             )
@@ -330,7 +330,7 @@ def _has(plugin: Plugin | None, name: str) -> bool:
 
 
 def _pop_label(spec: Spec, plugin: Plugin | None) -> Any:
-    """Remove the label from the parameters of a spec, and return it."""
+    """Remove the label from the parameters of a spec, and return the label."""
     return None if _has(plugin, LABEL) else spec.keywords.pop(LABEL, None)
 
 
@@ -358,7 +358,7 @@ def _with_training(label: str, training: Mapping[str, Any]) -> str:
 
 
 def unique(plugins: Sequence[Configured]) -> dict[tuple[str, str], Configured]:
-    """Drop duplicates, and distinguish files of the same name by their folders."""
+    """Return distinct plugins by key; labels show the folders of files that have the same name."""
     distinct = {_key(plugin): plugin for plugin in reversed(plugins)}
     by_label: dict[str, list[Configured]] = {}
     for plugin in distinct.values():

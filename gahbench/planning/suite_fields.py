@@ -60,14 +60,15 @@ class Scoring(BaseModel):
     splits
         Splits to score: ``test``, by which the board ranks, and other splits for comparison.
     metrics
-        Metrics, by name and parameters. They include psnr.
+        Metrics, by name and parameters; ``psnr`` must be included.
     noise_seed
         Seed of the noise, which is the same for all entrants.
     sampling
         Settings of sampling, for metrics of samples.
     jacobian_precision
-        ``auto`` computes Jacobians of networks of rectifiers by products in bfloat16 if these were timed to be at least
-        15 % faster, are accurate to 1 %, and to 5 % of what filters do beyond their strength; ``float32`` never does.
+        ``auto`` computes Jacobians of networks with rectifiers by products in bfloat16 if these products are at least
+        15 % faster than in float32, and accurate enough: to 1 % of the Jacobian, and to 5 % of the change of filters
+        beyond strength and mean. ``float32`` always uses float32.
     """
 
     model_config = _FROZEN

@@ -43,14 +43,14 @@ class PlannedDataset:
 
     @functools.cached_property
     def document(self) -> dict[str, Any]:
-        """Part of the documents of units: the contents of files, without paths."""
+        """The dataset as documents of units describe it: with a fingerprint of images instead of paths of files."""
         identity, fingerprint = self.configured.identity, self.dataset.fingerprint()
         return {**(identity if fingerprint is None else _without_paths(identity)), "fingerprint": fingerprint}
 
 
 @dataclass(frozen=True)
 class Request:
-    """Part of the scoring of a suite that affects a score."""
+    """The settings that affect a score: images, noise, sampling, precision, and the images learned from."""
 
     split: Split
     image_split: Split
@@ -193,7 +193,7 @@ def _without_paths(identity: dict[str, Any]) -> dict[str, Any]:
 
 
 def comparable_units(shown: Iterable[Unit], added: Sequence[Unit]) -> list[Unit]:
-    """Return the added scores that are comparable with the board, of networks with its training, and their fits."""
+    """Return the added scores that are comparable with a board (networks need its training), and their fits."""
     columns, trainings = set(), set()
     for unit in shown:
         columns.add((unit.dataset, unit.split, unit.metric, unit.column))

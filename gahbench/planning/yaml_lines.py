@@ -72,7 +72,7 @@ class Document:
         return self._lines.get(self._known(location), 1)
 
     def mark(self, location: Location, source: str) -> None:
-        """Record that a part comes from elsewhere, such as an option, which errors about the part then name."""
+        """Record the source of a part that the file does not set, such as an option; errors about the part name it."""
         for old in [known for known in self._lines if known[: len(location)] == location]:
             del self._lines[old]
         self._lines[location] = self.line(location)
@@ -86,8 +86,8 @@ class Document:
         return SuiteError(f"{self.path}:{self.line(location)}: {message}")
 
     def validation_error(self, error: Any, accepted: Any, inside: Location = ()) -> SuiteError:
-        """Convert the first of pydantic's errors."""
-        # A misspelt field is missing too; report the misspelling.
+        """Return the first of pydantic's errors, with the file and line of the invalid part."""
+        # If a required field is misspelt, pydantic also reports it as missing; report the misspelling.
         first = min(error.errors(), key=lambda item: item["type"] not in _UNKNOWN)
         location = self._known((*inside, *first["loc"]))
         name = ".".join(map(str, location)) or "suite"

@@ -1,13 +1,13 @@
 """Digests of the code that decides an outcome.
 
 The digest of a class or function covers the module that defines it, and all modules that this module imports, directly
-or not, from its own package or folder, from the built-in plugins, and from the rooms of gahbench that compute. A name
-that is imported from a package of gahbench is followed to the module that defines it. Docstrings, comments, formatting,
-annotations outside class bodies, names of modules and aliases of imports do not affect the digest. Other imports enter
-the digest only by name, so that it does not depend on the versions of libraries.
+or not, from its own package or folder, from the built-in plugins, and from the packages of gahbench that compute. A
+name that is imported from a package of gahbench is followed to the module that defines it. Docstrings, comments,
+formatting, annotations outside class bodies, names of modules and aliases of imports do not affect the digest. Other
+imports enter the digest only by name, so that it does not depend on the versions of libraries.
 
-The digest does not follow imports at run time, such as by ``importlib``, or of a plugin that code creates by name
-rather than receives as a parameter.
+The digest does not follow imports at run time, such as imports by ``importlib``. It also does not cover a plugin that
+code creates by name, rather than receives as a parameter.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 
 from gahbench.registry.source import BUILT_INS, Import, Sources, imports_of
 
-#: The rooms and modules of gahbench whose code decides outcomes.
+#: The packages and modules of gahbench whose code decides outcomes.
 COMPUTING = (
     "gahbench._util.noise",
     "gahbench._util.shapes",
@@ -38,7 +38,7 @@ COMPUTING = (
 )
 #: Modules that only decide where units run, and so do not affect outcomes.
 NOT_COMPUTING = ("gahbench.contracts.engines", "gahbench.contracts.unit")
-#: Module and name of the decorator of methods that only count for metrics with a need.
+#: Module and name of the decorator of methods that affect only metrics with a certain need.
 NEEDED = ("gahbench.contracts.needs", "needed")
 #: Attributes that only describe a class.
 DESCRIPTIONS = frozenset({"citation"})
@@ -108,7 +108,7 @@ def _hash(parts: Iterable[str]) -> str:
 
 
 def _within(module: str, *rooms: str) -> bool:
-    """Return whether a module is one of the rooms, or lies in one of them."""
+    """Return whether a module is one of the given packages, or lies in one of them."""
     return any(module == room or module.startswith(f"{room}.") for room in rooms)
 
 
@@ -150,7 +150,7 @@ def _imports(content: bytes, module: str, is_package: bool) -> tuple[Import, ...
 def _reduce(
     content: bytes, imports: tuple[Import, ...], own_modules: frozenset[str], needs: frozenset[str]
 ) -> tuple[str, list[tuple[str, tuple[str, ...]]]]:
-    """Return the digest of a module, and the dotted names that it uses; own modules count by their last part."""
+    """Return the digest of a module, and the dotted names that it uses; own modules are reduced to their last part."""
     tree = _parse(content)
     names: dict[str, str] = {}
     for item in imports:

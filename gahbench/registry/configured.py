@@ -74,7 +74,7 @@ class Configured:
 
     @functools.cached_property
     def identity_key(self) -> str:
-        """The key of :attr:`identity`."""
+        """The hash of :attr:`identity`."""
         return key_of(self.identity)
 
     @functools.cached_property
@@ -134,7 +134,7 @@ class Configured:
         return f"{self.kind} '{self.label}'"
 
     def build(self, shape: Shape | None = None, channels: int | None = None) -> Any:
-        """Build a new object, after the plugins that its parameters name."""
+        """Build a new object, after building the plugins that its parameters name."""
         objects = {name: map_values(Configured._build_argument, inner) for name, inner in self.nested.items()}
         filled_in: dict[str, Any] = {} if channels is None else {"channels": channels}
         if shape is not None:

@@ -71,7 +71,7 @@ def register_claims(register: Register) -> None:
 
 @hookspec
 def run_started(folder: Path, units: tuple[Unit, ...], todo: tuple[Unit, ...]) -> None:
-    """Handle the start of a run, in the main process: its results folder, all units, and unfinished units."""
+    """Handle the start of a run, in the main process; ``todo`` are the units that are not finished."""
 
 
 @hookspec
@@ -91,9 +91,9 @@ def unit_progress(unit: Unit, progress: dict[str, Any]) -> None:
 
 @hookspec
 def unit_finished(unit: Unit, seconds: float) -> None:
-    """Handle the end of a unit, in the main process, and its duration in seconds."""
+    """Handle the end of a unit, in the main process; ``seconds`` is the duration of the unit."""
 
 
 @hookspec
 def unit_failed(unit: Unit, error: str) -> None:
-    """Handle the failure of a unit, in the main process, and its error."""
+    """Handle the failure of a unit, in the main process; ``error`` says why the unit failed."""

@@ -13,8 +13,8 @@ class Names:
 
     In suites the value is a spec, such as ``wavelet[db4]``, whose parameters are checked too. The constructor receives
     the built plugin or, for an architecture, which needs the shape of the images, a
-    :class:`gahbench.ArchitectureFactory`. The annotation is the class of that object. A parameter annotated with a
-    tuple, ``tuple[Basis, ...]``, names several plugins; a parameter that admits ``None`` is optional.
+    :class:`gahbench.ArchitectureFactory`. The parameter is annotated with the class of that object. A parameter
+    annotated with a tuple, ``tuple[Basis, ...]``, names several plugins; a parameter that admits ``None`` is optional.
 
     Parameters
     ----------

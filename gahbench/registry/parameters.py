@@ -69,7 +69,7 @@ class Parameter:
 
     @property
     def is_path(self) -> bool:
-        """Whether this parameter is the path of a file or folder; labels only show its last part."""
+        """Whether this parameter is the path of a file or folder; labels show only the last part."""
         return self.name == "path" or self.is_file
 
     @property
@@ -206,7 +206,7 @@ def _plugin_parameter(name: str, annotation: Any, default: Any, names: Names, wh
 
 
 def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str) -> dict[str, Any]:
-    """Return the values of all parameters: the given values, after checks, and defaults for the others."""
+    """Return the values of all parameters: the given values, after checks, and the defaults of other parameters."""
     names = [parameter.name for parameter in parameters]
     for name in given:
         if name not in names:

@@ -17,7 +17,7 @@ from gahbench.registry.spec import format_value
 
 Kind = Literal["architecture", "dataset", "reference", "basis", "metric", "engine", "tracker", "claim"]
 
-#: Hook of each kind of plugin, in the order of lists.
+#: Hook of each kind of plugin, in the order in which kinds are listed.
 HOOKS: dict[Kind, str] = {
     "architecture": "register_architectures",
     "dataset": "register_datasets",
@@ -33,7 +33,7 @@ BUILT_IN = "built-in"
 
 
 class _Watch:
-    """Reports the imports and constructor calls of external plugins; refuses those listed in ``broken``."""
+    """Reports the imports and constructor calls of external plugins; refuses the plugins listed in ``broken``."""
 
     def __init__(self) -> None:
         self.report: Callable[[str], None] = lambda name: None
@@ -63,7 +63,7 @@ watch = _Watch()
 
 @dataclass(frozen=True)
 class Plugin:
-    """A registered plugin."""
+    """A registered plugin: the class or function that builds it, its origin, and preset parameters."""
 
     kind: Kind
     name: str
@@ -83,7 +83,7 @@ class Plugin:
 
     @property
     def summary(self) -> str:
-        """First line of the docstring; a lazy plugin is not imported."""
+        """First line of the docstring, read without importing a plugin that is registered as ``"module:Class"``."""
         if self.kind == "claim" and "file" in self.preset:
             return first_line(str(self.preset["file"]))
         text = lazy_summary(self.target) if isinstance(self.target, str) else summary(self.target)

@@ -105,7 +105,7 @@ class Registry:
             self._add_module(str(file), functools.partial(load_file, file))
 
     def require_files(self) -> None:
-        """Raise an error for a source that is a plugin file, rather than a folder, and could not be loaded.
+        """Raise an error if a source that is a plugin file, rather than a folder, could not be loaded.
 
         Raises
         ------
@@ -125,11 +125,11 @@ class Registry:
         return [self._plugins[kind, name] for name in self.names(kind)]
 
     def find(self, kind: Kind, name: str) -> Plugin | None:
-        """Return a plugin; ``None`` if the name is unknown."""
+        """Return the plugin of a kind with a name; ``None`` if the name is unknown."""
         return self._plugins.get((kind, name))
 
     def get(self, kind: Kind, name: str) -> Plugin:
-        """Return a plugin.
+        """Return the plugin of a kind with a name.
 
         Raises
         ------
@@ -263,7 +263,7 @@ class Registry:
 
 
 def _match_names(plugin: Plugin, spec: Spec, keywords: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of a spec and of further keywords by the name of the parameter."""
+    """Return the values in a spec and in further keywords, by the names of the parameters."""
     names = [parameter.name for parameter in plugin.parameters]
     if len(spec.positional) > len(names):
         raise ParameterError(

@@ -18,7 +18,7 @@ BUILT_INS = "gahbench_plugins"
 
 
 def own_docstring(target: Any) -> str:
-    """Return the docstring of a class or function without its indentation; empty if only a base class has one."""
+    """Return the docstring of a class or function without its indentation; empty if it has none of its own."""
     doc = target.__doc__ if inspect.isroutine(target) else getattr(target, "__dict__", {}).get("__doc__")
     return inspect.cleandoc(doc) if isinstance(doc, str) else ""
 
@@ -74,7 +74,7 @@ class Import(NamedTuple):
 
 
 def imports_of(tree: ast.AST, module: str, is_package: bool) -> tuple[Import, ...]:
-    """Return all imports in a module, nested ones included; ``import a.b`` also gives ``a.b`` with an empty alias."""
+    """Return all imports in a module, also nested imports; ``import a.b`` also gives ``a.b`` with an empty alias."""
     imports: list[Import] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -103,7 +103,7 @@ class Sources:
             self._packages[top], self._folder = file.parent, file.parent.parent
 
     def file(self, module: str) -> Path | None:
-        """Return the file of a module; ``None`` for modules of libraries, or if there is no file."""
+        """Return the file of a module; ``None`` for modules of libraries, and for modules without a file."""
         if module not in self._files:
             path = self._path(module)
             # Packages of gahbench declare their imports in stubs.
@@ -113,7 +113,7 @@ class Sources:
         return self._files[module]
 
     def contains(self, module: str) -> bool:
-        """Return whether a module lies in one of these packages and folders."""
+        """Return whether a module lies in one of the searched packages and folders."""
         top = module.partition(".")[0]
         path = self._path(top)
         return self.file(top) is not None or (path is not None and path.is_dir())
