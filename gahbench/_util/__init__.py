@@ -1,1 +1,1 @@
-"""Helpers that all packages of gahbench may import, and that import none of them."""
+"""Helpers that all packages of gahbench may import, and that import no other package of gahbench."""

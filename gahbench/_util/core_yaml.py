@@ -1,4 +1,4 @@
-"""Reading and writing of YAML with the core schema of YAML 1.2, while PyYAML by default follows YAML 1.1.
+"""Reading and writing of YAML with the core schema of YAML 1.2; PyYAML by default follows YAML 1.1.
 
 With this schema ``010`` is 10 rather than 8, ``1e-3`` is a number, and ``12:30``, ``on``, ``1_000`` and ``2024-01-01``
 are texts. Tags outside the schema, such as ``!!python/name`` and ``!!timestamp``, are refused, and so are NUL and lone
@@ -19,7 +19,7 @@ _N = TypeVar("_N", int, float)
 
 #: Limits of a document: characters, levels of nesting, and values, which count again for each alias.
 MAX_CHARACTERS, MAX_DEPTH, MAX_VALUES = 200_000, 40, 50_000
-#: Accepted integers, those of 64 bits, as in torch and tables.
+#: Accepted integers: signed integers of 64 bits, as in torch and tables.
 INTEGERS = range(-(2**63), 2**63)
 ACCEPTED_INTEGERS = f"integers of 64 bits are, {INTEGERS.start} to {INTEGERS.stop - 1}"
 
@@ -178,7 +178,7 @@ def dump_flow(value: Any) -> str:
     Parameters
     ----------
     value
-        A text, number, boolean, ``None``, list or mapping, nested at will. Keys of mappings are sorted.
+        A text, number, boolean, ``None``, list or mapping, nested to any depth. Keys of mappings are sorted.
 
     Examples
     --------

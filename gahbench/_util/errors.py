@@ -10,7 +10,7 @@ LONGEST_MESSAGE = 3000
 
 
 class GahbenchError(Exception):
-    """Base class of errors about invalid input. Messages name the problem, its location, and accepted values.
+    """Base class of errors about invalid input, whose messages name the problem, its location, and accepted values.
 
     Messages are safe to print: unprintable characters are escaped, and long messages are shortened.
     """

@@ -112,7 +112,7 @@ def read_regular(path: str | Path, max_bytes: int | None = None, follow: bool = 
 
 
 def check_regular(path: str | Path) -> None:
-    """Raise an error of :func:`open_regular` for other files; call this before a library opens the file by name."""
+    """Raise the errors of :func:`open_regular`; call this before a library opens the file by name."""
     open_regular(path).close()
 
 
@@ -125,7 +125,7 @@ def _refuse_special(status: os.stat_result, path: str | Path) -> None:
 
 
 def temporary_name(path: Path) -> Path:
-    """Return a hidden path in the same folder that no other process uses, on any machine."""
+    """Return a hidden path in the same folder that no other process on any machine uses."""
     return path.with_name(f".{path.name[:80]}.{os.getpid()}-{uuid.uuid4().hex}.tmp")
 
 
@@ -170,7 +170,7 @@ def delete_file(folder: Path, name: str) -> None:
 
 
 def delete_folder(folder: Path) -> None:
-    """Rename and delete a folder, so that a partly deleted folder never has its name."""
+    """Rename and then delete a folder, so that no partly deleted folder has its name."""
     temporary = temporary_name(folder)
     try:
         folder.rename(temporary)
@@ -180,7 +180,7 @@ def delete_folder(folder: Path) -> None:
 
 
 def names_in(folder: Path) -> list[str]:
-    """Return the names in a folder except hidden names; return an empty list if there is no folder."""
+    """Return the names in a folder except hidden names; return an empty list if the folder does not exist."""
     try:
         return [name for name in os.listdir(folder) if not name.startswith(".")]  # noqa: PTH208, paths are slower
     except FileNotFoundError:

@@ -15,7 +15,7 @@ from gahbench._util.readable import brief
 
 #: Maximum number of pixels of an image file, 8192x8192, more than a camera of 60 megapixels takes.
 MAX_PIXELS = 1 << 26
-#: Maximum number of bytes of an image file, that of an uncompressed image of the maximum size.
+#: Maximum number of bytes of an image file: the size of an uncompressed image with the maximum number of pixels.
 MAX_BYTES = 1 << 28
 #: Accepted formats. For some other formats, PIL would start external programs.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")

@@ -14,12 +14,12 @@ _ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0308"
 
 
 def escape_latex(text: str) -> str:
-    """Escape special characters of LaTeX, and replace symbols by commands."""
+    """Escape special characters of LaTeX, and replace symbols with commands."""
     return "".join(_SPECIAL.get(char, char) for char in text)
 
 
 def encode_accents(text: str) -> str:
-    r"""Replace accented letters by commands that every version of BibTeX reads: ``{\'{e}}`` for é."""
+    r"""Replace accented letters with commands that every version of BibTeX reads: ``{\'{e}}`` for é."""
     encoded = ""
     for char in unicodedata.normalize("NFC", text):
         letter, *marks = list(unicodedata.normalize("NFD", char))

@@ -1,7 +1,7 @@
 """Random numbers with independent seeds for four purposes (axes): data, noise, initialisation and batches.
 
-The seed of one axis does not affect the random numbers of the others. Therefore all entrants see the same images with
-the same noise, and comparisons are paired.
+The seed of one axis does not affect the random numbers of the other axes. Therefore all entrants see the same images
+with the same noise, and comparisons are paired.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def evaluation_noise(
 
 
 def _averaged_noise(count: int, shape: tuple[int, int, int], master: int, *parts: int | str) -> Tensor:
-    """Return block averages of the noise of a master, scaled to standard deviation 1, shape (count, C, H, W)."""
+    """Return block averages of noise on a master image, scaled to standard deviation 1, shape (count, C, H, W)."""
     channels, height, width = shape
     if height != width or master % height:
         raise ValueError(

@@ -17,7 +17,7 @@ def package_origin(package: str) -> str:
 
 
 def portable_origin(origin: str) -> str:
-    """Return the origin of a plugin without the folder of its file, so that copies of the file are equal."""
+    """Return the origin of a plugin without the folder of its file, so that copies of the file have equal origins."""
     if origin.startswith(_PACKAGE):
         return origin
     file = Path(origin)

@@ -15,7 +15,7 @@ from gahbench._util.errors import ParameterError
 
 #: Parameters of ``mallopt`` in glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-#: Errors on systems without such a function, or, on Windows, without a default library.
+#: Errors that are raised on systems without a glibc function or, on Windows, without a default library.
 _NOT_FOUND = (OSError, AttributeError, TypeError)
 
 
@@ -107,7 +107,7 @@ def environment_seconds(name: str, default: float) -> float:
 
 
 def stat_fields(pid: int) -> list[str] | None:
-    """Return the fields of ``/proc/PID/stat`` from the state on; ``None`` if the file does not exist."""
+    """Return the fields of ``/proc/PID/stat`` from the state onwards; ``None`` if the file does not exist."""
     try:
         # Split after the last bracket, since the program name in brackets may contain any character.
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode().split()
@@ -130,6 +130,6 @@ def signal_name(number: int) -> str:
 
 
 def kill_group(pid: int) -> None:
-    """Kill all processes in the process group of a leader, which may have ended."""
+    """Kill all processes in the process group of a leader, even if the leader has ended."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)

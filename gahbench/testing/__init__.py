@@ -76,7 +76,7 @@ def check_configured(configured: Configured, progress: Callable[[Report], None] 
 
 
 def _check_citation(configured: Configured) -> Iterator[Finding]:
-    """Check that a plugin's ``citation``, if it has one, is a citation or a tuple of them."""
+    """Check that a plugin's ``citation``, if it has one, is a citation or a tuple of citations."""
     check = "citations are valid"
     try:
         works = citations(configured.plugin)

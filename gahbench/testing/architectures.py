@@ -260,7 +260,7 @@ def _size_fault(network: nn.Module, shape: Shape) -> str | None:
 
 
 def _find_multiple(network: nn.Module, shape: Shape) -> int | None:
-    """Return the smallest of ``MULTIPLES`` whose multiples a network takes as image sides; ``None`` without any."""
+    """Return the smallest of ``MULTIPLES`` whose multiples a network accepts as image sides; ``None`` if none is."""
     channels, height, width = shape
     for multiple in MULTIPLES:
         try:
@@ -350,7 +350,7 @@ def check_gradients(network: nn.Module, clean: Tensor, noisy: Tensor, sigma: Ten
 
 
 def check_learning(network: nn.Module, shape: tuple[int, int, int]) -> Finding:
-    """Train for a few seconds at a single noise level, until the error is below that of the noisy images."""
+    """Train for a few seconds at a single noise level, until the error is below the error of the noisy images."""
     clean = sample_images(16, shape)
     levels = torch.full((len(clean),), LEARNING_SIGMA)
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=2e-3)

@@ -22,7 +22,7 @@ SIZES: tuple[Shape, ...] = ((1, 32, 32), (3, 32, 64))
 SMALL_SIZES: tuple[Shape, ...] = ((1, 16, 32), (3, 16, 16))
 #: An odd size, which many transforms refuse.
 ODD: Shape = (1, 17, 23)
-#: The threshold that adaptive bases are adapted for.
+#: The threshold for which adaptive bases are adapted.
 THRESHOLD = 0.05
 COUNT = 3
 DRAWS = 400

@@ -54,7 +54,7 @@ def _outcome_fault(claims: list[Claim]) -> str | None:
 
 
 def _suite_fault(suite: str | Mapping[str, Any], registry: Registry, metric: str) -> str | None:
-    """Return why a suite cannot be read, or lacks a metric; missing files of the user are not a fault."""
+    """Return why a suite cannot be read or lacks a metric; files that the user lacks are not a fault."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # Warnings about noise levels only concern the author of the suite.
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""Contract checks of datasets, and of what they state about the optimal denoiser."""
+"""Contract checks of datasets, and of their statements about the optimal denoiser."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ class Finding:
     Parameters
     ----------
     check
-        The checked statement, which should hold.
+        The statement that is checked, such as ``is deterministic``.
     passed
         Whether the statement holds; ``None`` for a note, which does not count.
     detail

@@ -149,7 +149,7 @@ def _check_on_families(metric: Metric, registry: Registry) -> Finding:
 
 
 def _accepted_shape(metric: Metric) -> Shape:
-    """Return the smallest shape in ``SIZES`` that a metric accepts, or the largest."""
+    """Return the smallest shape in ``SIZES`` that a metric accepts; the largest if it accepts none."""
     for size in SIZES:
         try:
             metric.check((1, size, size), SIGMAS)

@@ -47,7 +47,7 @@ NAME = "on a stand-in for a GPU"
 
 
 def check_on_stand_in(file: Path, plugins: Sequence[Plugin]) -> dict[tuple[str, str], list[Finding]]:
-    """Return the findings about those plugins of a file that compute on a device, by kind and name."""
+    """Return the findings about the plugins of a file that compute on a device, by kind and name."""
     keys = [(plugin.kind, plugin.name) for plugin in plugins if plugin.kind in _CHECKS]
     if not keys:
         return {}

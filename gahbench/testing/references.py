@@ -224,7 +224,7 @@ def _check_risk(reference: Reference, truth: Truth, risk: float) -> Finding:
 
 @contextlib.contextmanager
 def _calls_recorded(dataset: Dataset) -> Iterator[set[str]]:
-    """Yield the set of recorded calls about test images of a dataset, without calls by its own methods."""
+    """Yield a set that collects the calls about test images of a dataset, except calls by its own methods."""
     calls: set[str] = set()
     depth = 0
 
