@@ -1,4 +1,4 @@
-"""Registration of the built-in plugins, through the same hooks as other plugins; each is imported when it is used."""
+"""Registration of the built-in plugins through the same hooks as other plugins; plugins are imported when used."""
 
 from __future__ import annotations
 

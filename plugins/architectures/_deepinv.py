@@ -26,7 +26,7 @@ FIXED_ARGUMENTS = {"pretrained": None, "device": None}
 CHANNELS = ("in_channels", "out_channels", "in_nc", "in_chans", "img_channels", "channels")
 #: Prefixes of parameters that control how published weights are loaded.
 HIDDEN_PREFIXES = ("pretrained", "_")
-#: Names of the noise level in ``forward``; ``t`` is that of DiffUNet, which by default interprets it as noise level.
+#: Names of the noise level in ``forward``; DiffUNet calls it ``t``, and by default interprets it as noise level.
 LEVEL_NAMES = ("sigma", "t")
 #: Denoisers without trainable weights, and wrappers of other denoisers.
 NOT_TRAINED = (

@@ -38,7 +38,7 @@ class Deepinv(DeepinvNetwork):
         Shape (C, H, W) of the images, for networks with a fixed image size.
     model
         Name of a class in ``deepinv.models``: a denoiser with trainable weights whose ``forward`` takes an image and
-        sigma. The error for an unknown name lists those of the installed version.
+        sigma. The error for an unknown name lists the names in the installed version.
     arguments
         Further constructor arguments: a mapping of plain values, or its YAML text. The number of image channels is
         set automatically.

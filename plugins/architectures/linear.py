@@ -27,7 +27,7 @@ class Linear(nn.Module):
     diagonal is redundant, but it is the largest part of the optimal map, since images are nearly stationary, and has
     only d parameters instead of d². Training starts at the identity. Without ``residual`` the map is a plain matrix
     that starts at 0, for which gradient descent at a single noise level learns each principal component at a rate
-    proportional to its variance plus that of the noise (Wang & Pehlevan 2025, arXiv 2503.03206).
+    proportional to its variance plus the variance of the noise (Wang & Pehlevan 2025, arXiv 2503.03206).
 
     The receptive field is global, and images must have the shape of the dataset. There are d² + d parameters, 1.05 M
     for grey images of 32x32. Without ``bias`` the map is linear, and therefore homogeneous.

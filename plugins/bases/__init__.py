@@ -1,1 +1,1 @@
-"""Bases, one file each."""
+"""Bases: transforms of images to coefficients and back, one per file."""

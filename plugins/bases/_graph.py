@@ -24,7 +24,7 @@ CACHE_BYTES = 1 << 28
 
 
 class GraphBasis(Basis):
-    """Base class of eigenvectors of the Laplacian L = D - W of a graph on the pixels, by ascending eigenvalue."""
+    """Base class of bases of eigenvectors of the Laplacian L = D - W of a graph of pixels, by ascending eigenvalue."""
 
     adaptive: ClassVar[bool] = True
 
@@ -88,11 +88,11 @@ class GraphBasis(Basis):
         return tikhonov_filters(self.laplacian, self.spectrum, truth.clean)
 
     def analysis(self, images: Tensor) -> Tensor:
-        """Raise ``BasisError``, as the basis must be adapted to images first."""
+        """Raise ``BasisError``, since the basis must be adapted to images first."""
         raise BasisError(f"{type(self).__name__} has a basis for each image: call adapt(images, threshold) first")
 
     def synthesis(self, coefficients: Tensor) -> Tensor:
-        """Raise ``BasisError``, as the basis must be adapted to images first."""
+        """Raise ``BasisError``, since the basis must be adapted to images first."""
         return self.analysis(coefficients)
 
 
@@ -182,7 +182,7 @@ class _SparseTikhonov(FilterFamily):
         return sum(int(matrix.data.nbytes + matrix.indices.nbytes) for matrix in self._matrices)
 
     def reaches(self, traces: Tensor) -> Tensor:
-        """Return whether each image has a filter of its trace: above the number of regions, below that of values."""
+        """Return whether each image has a filter of its trace: above the number of regions, below d."""
         from scipy.sparse.csgraph import connected_components
 
         channels, height, width = self.shape

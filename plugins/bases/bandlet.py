@@ -169,11 +169,11 @@ class Bandlet(Basis):
         return self.adapt(image[None], threshold, noisy).geometry(channel=channel)
 
     def analysis(self, images: Tensor) -> Tensor:
-        """Raise ``BasisError``, as the basis must be adapted to images first."""
+        """Raise ``BasisError``, since the basis must be adapted to images first."""
         raise BasisError("bandlet has no geometry yet: call adapt(images, threshold), and use its result")
 
     def synthesis(self, coefficients: Tensor) -> Tensor:
-        """Raise ``BasisError``, as the basis must be adapted to images first."""
+        """Raise ``BasisError``, since the basis must be adapted to images first."""
         return self.analysis(coefficients)
 
     def noise_levels(self, shape: Shape) -> Tensor:

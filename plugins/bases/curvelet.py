@@ -61,7 +61,7 @@ def fans(
             sources = np.zeros((len(windows), size[0] * size[1]), dtype=np.int64)
             values = np.zeros(sources.shape)
             for window, window_sources, window_values in zip(windows, sources, values, strict=True):
-                # In ascending order, so that the larger value of two aliased frequencies overwrites the smaller.
+                # Ascending order lets the larger value of two aliased frequencies overwrite the smaller.
                 order = np.argsort(window.values)
                 frequencies = window.indices[order]
                 indices = rows[frequencies] % size[0] * size[1] + columns[frequencies] % size[1]
@@ -177,7 +177,7 @@ class Curvelet(Extended):
 
     def fitting(self, height: int, width: int) -> Size:
         """Return the next sides that are divisible by the sampling distances of curvelets."""
-        # Multiples of 4, as the package centres windows by a quarter of a side, and of the largest distance in pixels.
+        # The package centres windows by a quarter of a side, so that sides must also be multiples of 4.
         return next_multiples(height, width, math.lcm(4, (self.wedges // 3) << (self.scales - 1)))
 
     def forward(self, images: Tensor) -> Tensor:

@@ -19,10 +19,10 @@ Positive = Annotated[float, Field(gt=0)]
 class GraphLaplacian(GraphBasis):
     """Eigenvectors of a graph that joins nearby pixels of similar values: the reference geometry-adaptive harmonics.
 
-    The basis vectors are the eigenvectors of the combinatorial Laplacian L = D - W, by ascending eigenvalue, with w_ij
-    = exp(-|i - j|^2 / (2 hs^2) - |x_i - x_j|^2 / (2 hr^2)) for pixels of distance up to ``radius`` (bilateral weights,
-    Tomasi & Manduchi 1998). The difference of colours is Euclidean over the channels. The computation, in float64,
-    takes 0.2 s for 32x32 pixels and 13 s for 64x64 pixels on one core.
+    The basis vectors are the eigenvectors of the combinatorial Laplacian L = D - W, by ascending eigenvalue, with
+    w_ij = exp(-|i - j|^2 / (2 hs^2) - |x_i - x_j|^2 / (2 hr^2)) for pixels of distance up to ``radius`` (bilateral
+    weights, Tomasi & Manduchi 1998). The difference of colours is Euclidean over the channels. The computation, in
+    float64, takes 0.2 s for 32x32 pixels and 13 s for 64x64 pixels on one core.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ class IsoLocal(GraphBasis):
     distance up to 2. Here a_i = v_i + floor^2, where v_i is the variance of the image in the window around i, averaged
     over the channels. The filters smooth more where the image is flat and less where it varies, equally in all
     directions. The basis is therefore a null hypothesis for ``graph-laplacian``, whose graph also follows contours. It
-    still has some geometry, as a graph conducts less across a strip of weak links.
+    still has some geometry, since a graph conducts less across a strip of weak links.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class IsoLocal(GraphBasis):
 
 def local_variance(images: Tensor, window: int) -> Tensor:
     """Return the variance of images in a square window around each pixel, averaged over the channels."""
-    # Subtract a constant, as squares of large values would cancel.
+    # Subtract a constant, since differences of large squares would lose accuracy.
     values = images.double() - images.double().mean((1, 2, 3), keepdim=True)
     padded = functional.pad(values, (window // 2,) * 4, mode="replicate")
     mean, power = (functional.avg_pool2d(part, window, stride=1) for part in (padded, padded.square()))

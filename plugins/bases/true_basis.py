@@ -22,7 +22,7 @@ class FromTruth(Basis):
     depends_on: ClassVar[str]
 
     def adapt(self, images: Tensor, threshold: float, noisy: bool = False) -> Basis:
-        """Raise ``BasisError``, as the images do not determine the basis."""
+        """Raise ``BasisError``, since the images do not determine the basis."""
         raise BasisError(
             f"{self.description} depends on {self.depends_on}, which only an oracle has: call adapt_to(truth, "
             "threshold), with a gahbench.Truth that names its 'dataset'"
@@ -35,11 +35,11 @@ class FromTruth(Basis):
         return truth.dataset
 
     def analysis(self, images: Tensor) -> Tensor:
-        """Raise ``BasisError``, as the basis must be adapted to a truth first."""
+        """Raise ``BasisError``, since the basis must be adapted to a truth first."""
         return self.adapt(images, 0.0).analysis(images)
 
     def synthesis(self, coefficients: Tensor) -> Tensor:
-        """Raise ``BasisError``, as the basis must be adapted to a truth first."""
+        """Raise ``BasisError``, since the basis must be adapted to a truth first."""
         return self.adapt(coefficients, 0.0).synthesis(coefficients)
 
 

@@ -23,7 +23,7 @@ def _wavelet_names(*families: str) -> tuple[str, ...]:
 
 #: Names of the wavelets that are orthogonal to machine precision.
 ORTHOGONAL = _wavelet_names("haar", "db", "sym", "coif")
-#: Names of other wavelets; ``dmey`` is orthogonal only to about 1e-4, as its filter is truncated.
+#: Names of other wavelets; ``dmey`` is orthogonal only to about 1e-4, since its filter is truncated.
 BIORTHOGONAL = _wavelet_names("bior", "rbio", "dmey")
 
 ACCEPTED = "haar, db1 to db38, sym2 to sym20, coif1 to coif17"

@@ -1,1 +1,1 @@
-"""Image families, one file each."""
+"""Datasets: families of images, one per file."""

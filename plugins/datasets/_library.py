@@ -39,7 +39,7 @@ class Library(Faces):
 
     @property
     def _is_own(self) -> bool:
-        """False, as the images come from a library, in random order."""
+        """False, since the images come from a library, in random order."""
         return False
 
     def _read(self) -> Images:

@@ -63,7 +63,7 @@ def filter_pairs(white: Tensor, amplitude: Tensor, size: int) -> tuple[Tensor, T
 
 #: Rounding of grey values in float32: frequencies that change images by less are left out.
 ROUNDING = 2.0**-25
-#: Maximum number of random numbers that are drawn at a time. Images depend on it.
+#: Maximum number of random numbers that are drawn at a time. The images depend on this number.
 CHUNK = 1 << 22
 
 
@@ -72,7 +72,7 @@ class AveragedField:
 
     def __init__(self, master: int, alpha: float, std: float) -> None:
         self.master = master
-        # Frequencies above K have at most pi K^(-2 alpha) / (4 alpha) of the variance: four have amplitude 1.
+        # Frequencies above K have at most pi K^(-2 alpha) / (4 alpha) of the variance: 4 frequencies have amplitude 1.
         highest = (math.log(math.pi / (4 * alpha)) - 2 * math.log(ROUNDING / std)) / (2 * alpha)
         self.highest = master if highest >= math.log(master) else max(1, math.ceil(math.exp(highest)))
         along = torch.arange(self.highest + 1, dtype=torch.float64)

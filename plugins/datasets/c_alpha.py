@@ -27,7 +27,7 @@ Positive = Annotated[float, Field(gt=0)]
 # Exact construction, in grey values: about 3.5 standard deviations on either side of the mean lie in [0, 1].
 MEAN_STD = 0.12
 FIELD_STD = 0.08
-# In units of the side of the image.
+# Lengths of contours, in units of the side of the image.
 LINE_STD = 0.15
 RADIUS = 0.25
 CENTRE_RANGE = (0.35, 0.65)
@@ -48,8 +48,7 @@ class CAlpha(Generated):
     """Piecewise regular images whose regions and contours are both C^alpha.
 
     The optimal slope of PSNR is a / (a + 1), where a is the smaller exponent of contour and background (Korostelev &
-    Tsybakov 1993). Bandlets reach this slope (Peyre & Mallat 2008), whereas wavelets have slope 1/2 for every alpha >=
-    1.
+    Tsybakov 1993). Bandlets reach this slope (Peyre & Mallat 2008), whereas wavelets have slope 1/2 for alpha >= 1.
 
     With the construction ``exact`` (default), the contour and the two backgrounds are Gaussian with amplitudes
     |w|^-(alpha + 1/2) and |w|^-(alpha + 1), which makes them C^alpha up to logarithms. They are drawn on a domain twice
@@ -65,10 +64,10 @@ class CAlpha(Generated):
     follows.
 
     With a ``master``, images are drawn at the size of the master: the mask and each background are averaged over blocks
-    of pixels separately, and then composed, so that images are still Gaussian given the contour, and the genie's error
-    is still a bound. Images of two sizes are then the same images with the same noise, up to the factor sigma, so that
-    errors at the same sigma / size can be compared. Masters up to 256 are fast enough for training; with a master of
-    4096, images are drawn one at a time.
+    of pixels separately, and then composed, so that images are still Gaussian given the contour, and the error of the
+    genie, which knows the contour, is still a lower bound. Images of two sizes are then the same images with the same
+    noise, up to the factor sigma, so that errors at the same sigma / size can be compared. Masters up to 256 are fast
+    enough for training; with a master of 4096, images are drawn one at a time.
 
     The optimum is bracketed. As an image is Gaussian given the contour, the Wiener filter is then the best denoiser:
     its error is a lower bound for every denoiser, and the eigenvectors of the covariance of the image are the true
@@ -156,7 +155,7 @@ class CAlpha(Generated):
 
     def draw(self, generator: torch.Generator, count: int, device: torch.device | str = "cpu") -> Tensor:
         """Draw images, shape (count, 1, size, size), float32; random numbers and masks are computed on the CPU."""
-        # Masks are drawn first, so that they can be drawn again without the backgrounds.
+        # Draw masks first, so that they can be drawn again without the backgrounds.
         masks = self.masks(generator, count).to(device)
         if self.construction == "paper":
             noise = c_alpha_published.draw_noise(generator, count, self.size).to(device)
@@ -314,7 +313,7 @@ class CAlpha(Generated):
     def _draw_by_blocks(
         self, draw: Callable[[torch.Generator, int], Tensor], split: Split, count: int, start: int
     ) -> Tensor:
-        """Draw the part of images of a split that is drawn first, shape (count, ...)."""
+        """Draw again a part of the images, such as masks, that uses the first random numbers of each block."""
         return in_blocks(
             lambda block: draw(self.generator_of(split, block), self.together), count, start, self.together
         )

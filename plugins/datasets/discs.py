@@ -63,7 +63,7 @@ class Discs(Manifold):
     def parts(self, nonlinear: Tensor) -> Tensor:
         """Return indicators of disc and background, shape (N, 2, 1, size, size), of (row, column, radius), (N, 3)."""
         depth = depths(nonlinear, self.size)
-        # Sampling spends most of its time here: work in place, with erf, as ndtr is slow in float64.
+        # Sampling spends most of its time here: work in place, with erf, since ndtr is slow in float64.
         inside = depth.mul_(math.sqrt(0.5) / EDGE).erf_().add_(1).mul_(0.5)
         return torch.stack([inside, 1 - inside], dim=1).unsqueeze(2)
 

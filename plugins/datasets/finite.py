@@ -165,7 +165,7 @@ def _posterior(points: Tensor, centre: Tensor, noisy: Tensor, variance: Tensor) 
     for piece in _pieces(points, centre):
         shares = others[:, start : start + len(piece)]
         start += len(piece)
-        # At low noise most weights are 0; a GPU adds all points, as a check of the weights would synchronize it.
+        # At low noise most weights are 0; a GPU adds all points, since a check of the weights would synchronize it.
         if not can_read_values(shares) or shares.any():
             sums = sums + shares @ piece
             energy = energy + shares @ piece.square().sum(1)

@@ -58,7 +58,7 @@ class Rays(Derived, Manifold):
         return "one image times scales that gahbench drew; the image"
 
     def place(self, uniform: Tensor) -> Tensor:
-        """Return the non-linear parameters, shape (N, 0), as the family has only an intensity."""
+        """Return the non-linear parameters, shape (N, 0), since the family has only an intensity."""
         return uniform
 
     def render(self, parameters: Tensor) -> Tensor:

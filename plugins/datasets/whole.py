@@ -28,8 +28,8 @@ class Whole(PhotographSet):
 
     There are only test images, so entrants that are trained, fitted or tuned on a dataset have no row. If photographs
     of the same size have both orientations, those in the rarer orientation are rotated by 90 degrees
-    (counter-clockwise). So all photographs of BSD68 have the same shape. Photographs of other sizes keep their shapes,
-    and belong to the same set: see :meth:`gahbench.Dataset.shapes`. The best possible denoiser is unknown.
+    (counter-clockwise). All photographs of BSD68 then have one shape. Photographs of other sizes keep their shapes, and
+    belong to the same set: see :meth:`gahbench.Dataset.shapes`. The best possible denoiser is unknown.
 
     Parameters
     ----------

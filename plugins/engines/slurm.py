@@ -40,7 +40,7 @@ ENDED_STATES = (
 #: Timeout of Slurm commands in seconds; a busy controller may take minutes to answer.
 PATIENCE_SECONDS = 60.0
 
-#: Templates of the job script, and of its part for a line of setup.
+#: Templates of the job script, and of the part of the script for a line of setup.
 _SCRIPT = """\
 #!/usr/bin/env bash
 # Job script of gahbench's engine "slurm". It finishes the run planned in the results folder

@@ -15,7 +15,7 @@ from ._basis_comparison import BasisComparison, ComparedFilters, among_lowest
 
 
 class Alignment(BasisComparison):
-    """Alignment of a denoiser's adaptation to images with that of filters of equal strength in a basis.
+    """Alignment of a denoiser's adaptation to images with the adaptation of filters of equal strength in a basis.
 
     The filter S_i of an image is the symmetric part of the denoiser's Jacobian. It is compared with the filter of equal
     trace that shrinks in the basis. From both families of filters, a cubic regression on the logarithm of the trace
@@ -31,10 +31,10 @@ class Alignment(BasisComparison):
     Parts: ``share`` (U), the fraction of the variation between images that is not strength (below 0.02 the value is 0
     by definition); ``left-out``, 1 for images that are left out; ``ceiling``, the alignment with the denoiser's own
     filters under fresh noise, whose square root is the largest value for a basis that depends only on the clean image;
-    ``retrieval``, the fraction of images whose filter agrees more with the geometry of its own image than with that of
-    any other image at equal strength; ``exchange``, the p-value of these agreements in a permutation test of the
-    geometries; ``given``, the partial cosine given the filters of the basis ``given``; ``error``, the standard error of
-    the value for images of more than 2304 values, which is then estimated from random vectors.
+    ``retrieval``, the fraction of images whose filter agrees more with the geometry of its own image than with the
+    geometry of any other image at equal strength; ``exchange``, the p-value of these agreements in a permutation test
+    of the geometries; ``given``, the partial cosine given the filters of the basis ``given``; ``error``, the standard
+    error of the value for images of more than 2304 values, which is then estimated from random vectors.
 
     Parameters
     ----------

@@ -21,9 +21,10 @@ class ContourAnisotropy(Metric):
 
     The contour direction at a pixel minimises the structure tensor of the clean image (products of gradients, smoothed
     by a Gaussian). Pixels are weighted by the difference of the two eigenvalues of the tensor, which is large at
-    contours. The value is the energy of derivatives along the contour direction divided by that of the gradients, over
-    the first K = round(trace) eigenvectors of the Jacobian's symmetric part, weighted by their eigenvalues. It is 1/2
-    for eigenvectors that are independent of contours, and less if they oscillate less along contours than across them.
+    contours. The value is the energy of derivatives along the contour direction divided by the energy of the gradients,
+    over the first K = round(trace) eigenvectors of the Jacobian's symmetric part, weighted by their eigenvalues. It is
+    1/2 for eigenvectors that are independent of contours, and less if they oscillate less along contours than across
+    them.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from ._basis_comparison import BasisComparison, ComparedFilters
 
 
 class Direction(BasisComparison):
-    """Alignment of the directions along which a denoiser smooths with those of filters that shrink in a basis.
+    """Alignment of the directions along which a denoiser smooths with the directions of filters that shrink in a basis.
 
     The value is computed like ``alignment``, after also removing the isotropic part of both families of filters:
     everything that is equal in the eight directions around each pixel (:func:`gahbench.evaluation.directional`). A blur

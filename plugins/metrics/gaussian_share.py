@@ -18,9 +18,9 @@ from ..references.wiener_linear import WienerLinear
 class GaussianShare(Metric):
     """Fraction of the denoiser's score that is the score of a Gaussian: 1 - E|s - s_G|^2 / E|s|^2.
 
-    The score of the denoiser f is s = (f(y) - y) / sigma^2. The score s_G is that of a noisy Gaussian with the mean and
-    covariance of the training images, which is the score of the best affine denoiser (``wiener-linear``). At high noise
-    levels the scores of networks are almost Gaussian (Wang & Vastola 2024).
+    The score of the denoiser f is s = (f(y) - y) / sigma^2. The score s_G is the score of a noisy Gaussian with the
+    mean and covariance of the training images, which is the score of the best affine denoiser (``wiener-linear``). At
+    high noise levels the scores of networks are almost Gaussian (Wang & Vastola 2024).
 
     Parts: ``null``, the same fraction for the score (m - y) / sigma^2 towards the mean image m, which is also large at
     high noise levels; ``size``, |s|^2; ``explained``, |s|^2 - |s - s_G|^2; ``explained-by-mean``,

@@ -22,13 +22,13 @@ _MIN_RATIO = 1e-9
 class OptimalitySlope(Metric):
     """Slope of the distance from the optimum, D = 10 log10(MSE / bound), against input PSNR at each noise level.
 
-    The bound is the expected error of the optimal denoiser if the optimum of the dataset is exact, and otherwise that
-    of its genie. A denoiser with the optimal rate has slope 0. A denoiser with the rate of wavelets has slope
-    alpha/(alpha+1) - 1/2 (Korostelev & Tsybakov 1993; Kadkhodaie 2024, equation 13). Boards compute the slope of the
-    mean errors over noise levels epsilon = sigma / side at which errors do not depend on the resolution, and report
-    whether it is near-optimal, not near-optimal, or undecided, with the reason. The suite needs a dataset in several
-    sizes, each twice the previous size, with a common ``master`` size, and noise levels that include factors of 2.
-    There is no value if the optimum is unknown.
+    The bound is the expected error of the optimal denoiser if the optimum of the dataset is exact, and otherwise the
+    error of its genie, a denoiser with additional information. A denoiser with the optimal rate has slope 0. A denoiser
+    with the rate of wavelets has slope alpha/(alpha+1) - 1/2 (Korostelev & Tsybakov 1993; Kadkhodaie 2024, equation
+    13). Boards compute the slope of the mean errors over noise levels epsilon = sigma / side at which errors do not
+    depend on the resolution, and report whether it is near-optimal, not near-optimal, or undecided, with the reason.
+    The suite needs a dataset in several sizes, each twice the previous size, with a common ``master`` size, and noise
+    levels that include factors of 2. There is no value if the optimum is unknown.
 
     Parts at each noise level: ``error``, the mean squared error per pixel, in closed form if possible; ``bound``.
 

@@ -29,7 +29,7 @@ class Rate(Metric):
     and are the same for all entrants. If the suite has fewer than three such levels, there is no rate, and the board
     says so; choose noise levels that are closer together or higher, or larger images. Compare the rate with the optimal
     slope alpha/(alpha+1) of the dataset (Kadkhodaie 2024, equation 13). ``optimality-slope`` compares the slope with
-    that of the optimum itself.
+    the slope of the optimum itself.
 
     Part: ``levels``, the number of noise levels in the window, equal for all images.
 

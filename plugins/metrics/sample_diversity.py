@@ -16,8 +16,8 @@ from .._papers import FRIEDMAN_2023
 class SampleDiversity(Metric):
     """Root mean square distance between samples, relative to that between test images; 1 for equal diversity.
 
-    Part: ``vendi``, the effective number of different samples (Friedman & Dieng 2023), relative to that of as many test
-    images, after removing the mean test image.
+    Part: ``vendi``, the effective number of different samples (Friedman & Dieng 2023), relative to the effective number
+    of as many test images, after removing the mean test image.
     """
 
     citation = FRIEDMAN_2023

@@ -23,11 +23,11 @@ class Spectrum(Metric):
     above 1 and below 0. The metric has parts only, and no ranked value.
 
     Parts: ``trace``, the effective dimension; ``above-half``, the number of eigenvalues above 1/2; ``largest`` and
-    ``smallest``, the extreme eigenvalues; ``negative``, the sum of the absolute negative eigenvalues divided by that of
-    the positive ones; ``asymmetry``, |J - J'| / |J| (Frobenius norms), 0 for a symmetric Jacobian; ``homogeneity``,
-    |J y - f(y)| / |f(y)|, 0 for bias-free networks, for which f(y) = J y (equation 6). For images of more than 2304
-    values the trace is estimated from random vectors, the extreme eigenvalues are computed by the Lanczos method, and
-    ``above-half`` and ``negative`` are omitted.
+    ``smallest``, the extreme eigenvalues; ``negative``, the sum of the absolute negative eigenvalues divided by the sum
+    of the positive eigenvalues; ``asymmetry``, |J - J'| / |J| (Frobenius norms), 0 for a symmetric Jacobian;
+    ``homogeneity``, |J y - f(y)| / |f(y)|, 0 for bias-free networks, for which f(y) = J y (equation 6). For images of
+    more than 2304 values the trace is estimated from random vectors, the extreme eigenvalues are computed by the
+    Lanczos method, and ``above-half`` and ``negative`` are omitted.
     """
 
     citation = (KADKHODAIE_2024, MOHAN_2020)

@@ -16,10 +16,11 @@ class TruthAlignment(Metric):
     """Alignment of the denoiser's filters with those of the optimal denoiser, or of the genie, as in ``alignment``.
 
     If the optimum of the dataset is exact, the optimal filter is the Jacobian of the posterior mean, Cov[x|y] / sigma^2
-    (Kadkhodaie 2024, equation 9). If the optimum is a bracket, it is the filter of the genie, for example on
-    ``c-alpha`` the Wiener filter given the contour. The strengths of the two filters are not matched; the regression on
-    the strength of the denoiser removes strength from both. There is no value on other datasets, or on Gaussian
-    datasets, whose optimal filter is the same for all images.
+    (Kadkhodaie 2024, equation 9). If the optimum is a bracket, the filter of the genie takes the place of the optimal
+    filter; the genie is a denoiser with additional information, on ``c-alpha`` for example the Wiener filter given the
+    contour. The strengths of the two filters are not matched; the regression on the denoiser's strength removes
+    strength from both. There is no value on other datasets, or on Gaussian datasets, whose optimal filter is the same
+    for all images.
 
     Parts: ``direction``, the alignment of the directional parts, for images of up to 2304 values; ``share``,
     ``left-out`` and ``error`` as in ``alignment``.

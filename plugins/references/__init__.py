@@ -1,1 +1,1 @@
-"""Denoisers that are not trained, one file each."""
+"""References: denoisers that are not trained, one per file."""

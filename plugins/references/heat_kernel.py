@@ -38,7 +38,7 @@ class HeatKernel(Reference):
     Raises
     ------
     ValueError
-        If the basis is not that of a graph, or both ``time`` and ``kept`` are given.
+        If the basis is not a basis of harmonics of a graph, or both ``time`` and ``kept`` are given.
     """
 
     kind = "oracle"

@@ -44,11 +44,11 @@ class HuggingFace(Reference):
     architecture
         The network to which the weights in ``file`` belong.
     keys
-        Naming scheme of the weights in ``file``: ``same`` as the architecture, that of a published program, or
+        Naming scheme of the weights in ``file``: ``same`` as the architecture, the scheme of a published program, or
         ``auto`` to detect it; ``gahbench describe pretrained`` lists the programs.
     output
         Output of the architecture's ``forward`` with these weights: the denoised ``image``, the noise (``residual``),
-        or ``auto`` for that of the detected program.
+        or ``auto`` for the output of the detected program.
     scale
         The grey value of white, 1 or 255, in training.
     interpolate

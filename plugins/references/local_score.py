@@ -47,11 +47,11 @@ class LocalScore(PatchComparison):
     receptive field, and combine patches of training images into new images. If patches cover the whole image, LS is
     ``empirical-bayes``.
 
-    Boundaries with ``zeros`` are those of a network that pads with zeros. Beyond the border there is no noise, so the
-    network can detect the border: patches near it are compared inside the image only, and only with training patches
-    that the border cuts off in the same way. Pixels at equal distance from a border share patches, so a pixel in a
-    corner is compared with the same position only. With ``periodic`` boundaries noisy and training patches wrap around,
-    and the machine commutes exactly with shifts.
+    The boundary ``zeros`` models a network that pads with zeros. Beyond the border there is no noise, so the network
+    can detect the border: patches near it are compared inside the image only, and only with training patches that the
+    border cuts off in the same way. Pixels at equal distance from a border share patches, so a pixel in a corner is
+    compared with the same position only. With the boundary ``periodic``, noisy and training patches wrap around, and
+    the machine commutes exactly with shifts.
 
     The patch side is the only tuned parameter. If it is ``null``, it is chosen for each half octave of noise levels by
     the mean squared error on validation images, among 1, 3, 5, 7, 9, 13, 17, 25, 33, ... and the smallest side at which
@@ -329,7 +329,7 @@ def local_derivatives(training: Tensor, noisy: Tensor, sigma: float, patches: Pa
 
 
 def contrast_of(training: Tensor) -> float:
-    """Return the largest difference of grey values in training images; it synchronises a GPU."""
+    """Return the largest difference of grey values in training images; reading the value synchronises a GPU."""
     return float(training.amax() - training.amin())
 
 

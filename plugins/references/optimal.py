@@ -12,7 +12,7 @@ class Optimal(Reference):
     """Posterior mean of the dataset: no denoiser has a smaller expected squared error.
 
     The posterior mean is available for datasets whose optimum is ``exact``; a suite omits its row for other datasets.
-    Its error is measured under the same noise as that of all entrants, so differences from it are paired.
+    Its error is measured under the same noise as the errors of all entrants, so differences from it are paired.
     """
 
     kind = "optimal"
@@ -35,7 +35,7 @@ class LowerBound(Reference):
 
     The bound is available for datasets whose optimum is a ``bracket``; a suite omits its row for other datasets. The
     bound of an image is an expectation over the noise and over everything that the genie does not know. The denoised
-    images of this reference are those of the genie.
+    images of this reference are the output of the genie.
     """
 
     kind = "bound"

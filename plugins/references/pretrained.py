@@ -34,8 +34,8 @@ class Pretrained(NetworkReference):
     checkpoint
         Path of the file. Results depend on its content, not on the path.
     keys
-        Naming scheme of the weights. ``same``: that of the architecture. ``auto``: ``same`` if all keys are those of
-        the architecture, and otherwise detected from the keys. ``kadkhodaie-unet`` and ``kadkhodaie-cnn``: UNet, and
+        Naming scheme of the weights. ``same``: the scheme of the architecture. ``auto``: ``same`` if all keys are those
+        of the architecture, and otherwise detected from the keys. ``kadkhodaie-unet`` and ``kadkhodaie-cnn``: UNet, and
         BF_CNN or BF_CNN_RF, of Kadkhodaie et al. 2024 (``unet``, ``bf-cnn-rf`` here). ``kadkhodaie-cnn-2021``: BF_CNN
         of Kadkhodaie & Simoncelli 2021 (``bf-cnn[layers=20]``). ``mohan-dncnn``: DnCNN of Mohan et al. 2020
         (``dncnn[bias=false]`` if it is bias-free; their other networks are ``mohan-unet``, ``mohan-rcnn`` and

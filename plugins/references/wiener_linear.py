@@ -21,8 +21,8 @@ class WienerLinear(Reference):
     The denoised image is m + K (K + sigma^2)^-1 (y - m), with the mean m and the covariance K of the training images
     over all pixels and channels. It is the posterior mean for a Gaussian with this mean and covariance, whose score is
     (f(y) - y) / sigma^2. Since the denoiser is affine, its expected error on an image is exact: bias^2 + variance. If
-    there are fewer training images than values, components outside the span of the training images are replaced by
-    those of the mean for all sigma > 0. If sigma is 0 the images are returned unchanged.
+    there are fewer training images than values, components outside the span of the training images are replaced by the
+    components of the mean for all sigma > 0. If sigma is 0 the images are returned unchanged.
 
     Parameters
     ----------

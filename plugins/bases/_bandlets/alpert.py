@@ -86,7 +86,7 @@ def _cascade(size: int, moments: int) -> tuple[Matrix, tuple[Matrix, ...]]:
 
 
 def _signs(rows: Matrix) -> Matrix:
-    """Return the sign of the first non-zero entry of each row, as rows are unique up to their sign."""
+    """Return the sign of the first non-zero entry of each row, since rows are unique up to their sign."""
     first = np.argmax(np.abs(rows) > 1e-9 * np.abs(rows).max(axis=1, keepdims=True), axis=1)
     return np.sign(np.take_along_axis(rows, first[:, None], axis=1))[:, 0]
 

@@ -177,7 +177,7 @@ class _Search:
         return self._bend(best)
 
     def _bend(self, best: _Best) -> _Best:
-        """Bend and rotate jointly, as the best straight line along an arc is often a tangent of a part of it."""
+        """Bend and rotate jointly, since the best straight line along an arc is often a tangent of a part of it."""
         if self.flows.degree == 1:
             return best
         step = self.flows.largest_bend // 2

@@ -110,7 +110,7 @@ def decode(content: bytes, where: str) -> NDArray[np.uint8]:
 
 
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:
-    """Copy the pixels of an RGB image, shape (H, W, 3), strip by strip, as PIL makes two temporary copies."""
+    """Copy the pixels of an RGB image, shape (H, W, 3), strip by strip, since PIL makes two temporary copies."""
     width, height = image.size
     copied = np.empty((height, width, 3), dtype=np.uint8)
     rows = max(1, STRIP // width)

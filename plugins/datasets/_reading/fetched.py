@@ -83,7 +83,7 @@ class LabeledFaces(Folder):
 
 
 def embedded() -> NDArray[Any]:
-    """Read the faces from scikit-image's folder, as its loader needs pooch and may download."""
+    """Read the faces from scikit-image's folder, since its loader needs pooch and may download."""
     faces: NDArray[Any] = np.load(skimage_file("lfw_subset.npy"), allow_pickle=False)
     return faces[:EMBEDDED_FACES]
 

@@ -81,7 +81,7 @@ class Parquet(Encoded):
         return content
 
     def _read(self) -> Iterator[bytes | None]:
-        """Yield the rows, reading a few at a time, as groups of rows may exceed the memory."""
+        """Yield the rows, reading a few at a time, since groups of rows may exceed the memory."""
         for batch in self._table.iter_batches(batch_size=ROWS, columns=[self._column], use_threads=False):
             column = batch.column(0)
             content = column.field("bytes") if pyarrow.types.is_struct(column.type) else column

@@ -39,7 +39,7 @@ def without_repeats(pooled: Tensor, name: str = "images") -> Tensor:
         for start in range(0, count, SPAN):
             repeats |= _above(chunk, kept[start : min(start + SPAN, count)]).any(1)
         within_chunk = _above(chunk, chunk).tril(-1)
-        # In order, as an image is compared only with earlier images that are kept.
+        # Keep the order, since an image is compared only with earlier images that are kept.
         for index in within_chunk.any(1).nonzero().flatten().tolist():
             repeats[index] |= (within_chunk[index] & ~repeats).any()
         new = (~repeats).nonzero().flatten()

@@ -167,7 +167,7 @@ def kadkhodaie_unet(state: State, network: nn.Module) -> State:
 #: Epsilon of batch normalisation in published code: the default of torch, and that of KAIR.
 _EPSILON = 1e-5
 _KAIR_EPSILON = 1e-4
-#: Names of layers in KAIR: the layer number, after the network number if a file contains several networks.
+#: Patterns of layer names in KAIR: the layer number, after the network number if a file contains several networks.
 _KAIR_LAYER = r"(?:\d+\.(?:model\.)?)?\d+"
 
 

@@ -111,7 +111,10 @@ def _load_torch_file(path: Path) -> Any:
 
 
 def _parts(content: Any, depth: int, name: str = "") -> Iterator[tuple[str, State]]:
-    """Yield the state dicts under the usual keys of a mapping, then its tensors; of a list, only those of one item."""
+    """Yield the state dicts under the usual keys of a mapping, then its tensors.
+
+    A list yields the state dicts of its first item that has any.
+    """
     if depth == 0:
         return
     if isinstance(content, Mapping):
