@@ -25,12 +25,12 @@ class Architecture(Protocol):
 class ArchitectureFactory:
     """An architecture with its parameters, which builds networks for images of any shape.
 
-    A constructor receives it for a parameter that names an architecture.
+    A plugin's constructor receives this object for a parameter that names an architecture.
 
     Parameters
     ----------
     label
-        The architecture's name and parameters, as tables show them.
+        The architecture's name and parameters, as shown in tables.
     build
         Returns a new network with fresh weights for images of shape (C, H, W).
     parameters

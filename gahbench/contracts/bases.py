@@ -32,7 +32,7 @@ class Basis(Preparable, ABC):
 
     #: Whether analysis is an orthonormal change of basis, so that coefficients carry white noise to white noise.
     orthonormal: bool = True
-    #: Whether every image has its own basis; the result of :meth:`adapt` then replaces this basis.
+    #: Whether every image has its own basis, so that the result of :meth:`adapt` must be used instead of this basis.
     adaptive: ClassVar[bool] = False
     #: Whether the basis depends on the clean image, so that only oracles can use it.
     oracle: ClassVar[bool] = False
@@ -88,7 +88,7 @@ class Basis(Preparable, ABC):
         return self.adapt(truth.clean, threshold)
 
     def check_filters(self, shape: Shape) -> None:
-        """Raise ``ValueError``, naming accepted shapes, for images (C, H, W) without :meth:`filters`."""
+        """Raise ``ValueError``, naming accepted shapes, for images (C, H, W) on which :meth:`filters` fails."""
         self.check_shape(shape)
 
     def filters(self, truth: Truth, sigma: float) -> FilterFamily:

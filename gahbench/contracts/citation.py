@@ -10,15 +10,15 @@ from dataclasses import dataclass
 
 from gahbench._util.latex import encode_accents, escape_latex
 
-#: Maximum number of authors before a text shortens them to "et al.".
+#: Maximum number of authors that a text lists; it shortens longer lists to the first author and "et al.".
 _MAX_AUTHORS = 4
-#: Words that keys skip at the start of titles.
+#: Words at the start of titles that keys skip.
 _SMALL_WORDS = frozenset({"a", "an", "the", "on", "of"})
 
 
 @dataclass(frozen=True)
 class Citation:
-    """A published work; a plugin's class lists its works in the attribute ``citation``, as one or as a tuple.
+    """A published work; a plugin's class lists its works in the attribute ``citation``, as one citation or a tuple.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ Citations = Citation | tuple[Citation, ...] | None
 
 
 def bibliography(works: Iterable[Citation]) -> str:
-    """Return works as BibTeX, without duplicates, sorted by key; a letter after a key makes it unique."""
+    """Return works as BibTeX, without duplicates, sorted by key; repeated keys get a distinguishing letter."""
     entries: dict[str, str] = {}
     for work in sorted(dict.fromkeys(works), key=lambda work: (work.key, str(work))):
         letters = (f"{work.key}{chr(98 + number)}" for number in range(25))

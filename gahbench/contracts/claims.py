@@ -1,4 +1,4 @@
-"""Claims: statements of publications, as a quantity in the tidy table and the region in which it must lie."""
+"""Claims: statements of publications, each as a quantity in the tidy table and the region in which it must lie."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Region(_Fields):
         return above and below
 
     def outcome(self, low: float, high: float) -> Outcome:
-        """Return ``holds`` for an interval inside the region, ``fails`` for one outside, otherwise ``undecided``."""
+        """Return ``holds`` if an interval lies inside the region, ``fails`` if outside, otherwise ``undecided``."""
         if math.isnan(low) or math.isnan(high) or low > high:
             return "undecided"
         if self.contains(low) and self.contains(high):

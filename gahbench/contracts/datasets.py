@@ -148,7 +148,7 @@ class Dataset(Preparable, ABC):
     label_parameters: ClassVar[tuple[str, ...]] = ()
     #: The publications that the dataset implements.
     citation: ClassVar[Citations] = None
-    #: Whether splits share images because every split draws from the same finite set of images.
+    #: Whether splits may share images, because every split draws from the same finite set of images.
     splits_overlap: bool = False
     #: Side of the square images whose block averages the dataset returns, so that datasets of several sizes show the
     #: same scenes under the same noise; ``None`` if images are drawn at their final size.
@@ -186,7 +186,7 @@ class Dataset(Preparable, ABC):
         return None
 
     def of_shape(self, shape: Shape) -> Dataset:
-        """Return the dataset of the test images of one of the :meth:`shapes`, in their order.
+        """Return a dataset of the test images that have one of the :meth:`shapes`, in their original order.
 
         Raises
         ------
@@ -215,7 +215,7 @@ class Dataset(Preparable, ABC):
         return ()
 
     def posterior(self, noisy: Tensor, sigma: float) -> Posterior:
-        """Return mean and spread of the clean images given the noisy images; only if the optimum is ``exact``.
+        """Return the moments of the clean images given the noisy images, if the optimum is ``exact``.
 
         Parameters
         ----------
@@ -232,7 +232,7 @@ class Dataset(Preparable, ABC):
         raise OptimumError(f"{type(self).__name__}: no posterior is known; its optimum is '{self.optimum.kind}'")
 
     def lower_bound(self, split: Split, count: int, sigma: float, start: int = 0) -> Tensor:
-        """Return lower bounds on the expected error of any denoiser; only if the optimum is a ``bracket``.
+        """Return lower bounds on the expected error of any denoiser, if the optimum is a ``bracket``.
 
         The bound is the expected error of a genie: a denoiser that sees part of an image's parameters.
 
@@ -272,7 +272,7 @@ class Dataset(Preparable, ABC):
 
     @property
     def has_true_basis(self) -> bool:
-        """Whether :meth:`true_basis` returns a basis with energies; the answer does not compute the basis."""
+        """Whether :meth:`true_basis` returns a basis with energies, without computing the basis."""
         return False
 
     def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis | None:
@@ -281,7 +281,7 @@ class Dataset(Preparable, ABC):
 
     @property
     def has_level_sets(self) -> bool:
-        """Whether :meth:`level_sets` returns contours; the answer does not compute them."""
+        """Whether :meth:`level_sets` returns contours, without computing the contours."""
         return False
 
     def level_sets(self, split: Split, count: int, start: int = 0) -> Tensor | None:
@@ -335,7 +335,7 @@ class Dataset(Preparable, ABC):
         return None
 
     def fingerprint(self) -> str | None:
-        """Return the SHA-256 of the pixels of images from files, which is part of every key; ``None`` without files."""
+        """Return the SHA-256 of the pixels, a part of every key; ``None`` if images do not come from files."""
         return None
 
 

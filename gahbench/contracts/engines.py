@@ -78,7 +78,7 @@ class Job:
     report
         Function to call with every event, from one thread.
     stop
-        Set to end the run: running units write a checkpoint and stop.
+        Event that ends the run when it is set: running units write a checkpoint and stop.
     threads
         Number of threads of each worker. The plan fixes it, because rounding depends on it.
     workers

@@ -1,4 +1,4 @@
-"""Metrics: measurements of a denoiser, what they need, and the scores that they return."""
+"""Metrics: measurements of a denoiser, the inputs that they need, and the scores that they return."""
 
 from __future__ import annotations
 
@@ -128,12 +128,12 @@ class Metric(Preparable, ABC):
     #: Labels of axes for the value (``""``) and its parts, with units, such as ``{"": "distance from {to}"}``, where
     #: ``{to}`` stands for the value of a parameter. Figures show the parts that have a title.
     titles: ClassVar[Mapping[str, str]] = {}
-    #: Maps a part (``""`` for the value) to the part that holds its value expected by chance.
+    #: Maps a part (``""`` for the value) to the part that holds the value expected by chance.
     nulls: ClassVar[Mapping[str, str]] = {}
     #: Values that boards compute, with an interval, as the ratio of the means of two parts, which differs from the mean
     #: of the images' ratios: maps the name of the value (``""`` for the headline) to numerator and denominator.
     ratios: ClassVar[Mapping[str, tuple[str, str]]] = {}
-    #: Minimum number of images of a suite.
+    #: Minimum number of images that the metric needs.
     min_images: ClassVar[int] = 1
     #: Needs other than the images and the denoiser (:data:`Need`); entrants that cannot meet them are not measured.
     needs: ClassVar[frozenset[Need]] = frozenset()

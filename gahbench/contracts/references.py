@@ -1,4 +1,4 @@
-"""References: denoisers that are not trained here."""
+"""References: denoisers that gahbench does not train."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Reference(Preparable, ABC):
-    """A denoiser that is not trained here.
+    """A denoiser that gahbench does not train.
 
     The ``kind`` decides which parts of the truth the reference may use: ``classical`` and ``trained`` (with published
     weights) no part, ``optimal`` the dataset, ``oracle`` and ``bound`` all parts. An oracle is a limit for a family of

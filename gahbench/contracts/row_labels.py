@@ -28,12 +28,12 @@ def base_label(label: str) -> str:
 
 
 def number_of_images(label: str) -> int | None:
-    """Return the number of training images of a row; ``None`` if it is ``all``, or outside sweeps."""
+    """Return the number of training images of a row; ``None`` if the row uses all images or is outside sweeps."""
     number = split_label(label)[1]
     return int(number) if number is not None and number.isdigit() else None
 
 
 def matches(label: str, pattern: str) -> bool:
-    """Return whether a pattern matches a label, or the name before its brackets; brackets in patterns are literal."""
+    """Return whether a pattern matches a label or the name before its brackets; brackets in patterns are literal."""
     escaped = "".join(f"[{char}]" if char == "[" else char for char in pattern)
     return any(text == pattern or fnmatchcase(text, escaped) for text in (label, label.partition("[")[0]))

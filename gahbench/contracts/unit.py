@@ -73,7 +73,7 @@ class Unit:
 
     @property
     def label(self) -> str:
-        """The unit as progress lines show it."""
+        """A description of the unit for progress lines."""
         seed = "" if self.seed is None else f" (seed {self.seed})"
         half = f" from {self.split}" if self.split else ""
         measured = f" {self.metric} on {self.split}" if self.kind == "score" else half

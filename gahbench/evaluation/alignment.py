@@ -1,4 +1,4 @@
-"""Alignment of families of filters: agreement of their changes from image to image, beyond changes of strength."""
+"""Alignment of families of filters: how well their changes from image to image agree, apart from their strength."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from gahbench._util.shapes import Shape
 from gahbench.evaluation.direction import directional
 from gahbench.jacobian.maps import Sketch
 
-#: Filters do not change with the image if the part that changes is smaller than this, relative to the filters: such
-#: changes are rounding.
+#: Filters whose relative change from image to image is smaller than this count as constant: such changes are rounding
+#: errors.
 UNCHANGING = 1e-4
-#: A family of filters does not adapt beyond its strength if the residual is a smaller share of the change than this.
+#: A family of filters adapts beyond its strength if the residual is at least this share of the change.
 MIN_SHARE = 0.02
 #: A residual has no direction if its directional share is smaller than this.
 MIN_DIRECTIONAL = 0.02
 #: Directions and alignments need this many images: with fewer, the regression on strength removes much of the signal.
 MIN_IMAGES = 24
-#: Partial cosines are 0 if sqrt(1 - cosine^2) with the third residual is smaller than this: the third explains all.
+#: Partial cosines are 0 if sqrt(1 - cosine^2) with the third residual is smaller than this: the third residual explains
+#: everything.
 MIN_FACTOR = 0.01
 #: Degree of the polynomial in the logarithm of the trace on which filters are regressed.
 DEGREE = 3
-#: If the standard deviation of log-traces is smaller, all filters are equally strong, and only the mean is removed.
+#: If the standard deviation of log-traces is smaller than this, all filters count as equally strong, and only the mean
+#: is removed.
 MIN_SPREAD = 1e-3
-#: Images with a larger leverage, which determine their own fit, are left out.
+#: Images with a leverage above this, which determine their own fit, are left out.
 MAX_LEVERAGE = 0.9
 #: Singular values of Z below this share of the largest are rounding.
 ROUNDING = 1e-10
@@ -45,9 +47,9 @@ class StrengthRemoval:
     Parameters
     ----------
     places
-        Indices, ascending, of the M images of N that the regression uses, shape (M,).
+        Ascending indices of the M images, out of N, that the regression uses, shape (M,).
     matrix
-        H, shape (M, M), float64.
+        The projection H, shape (M, M), float64.
     """
 
     places: Tensor
@@ -63,13 +65,13 @@ class StrengthRemoval:
         return residuals
 
     def left_out(self, count: int) -> Tensor:
-        """Return 1 for the images of N that the regression leaves out, and 0 for the others, shape (N,), float64."""
+        """Return 1 for each image that the regression leaves out, 0 for each other image, shape (N,), float64."""
         is_left_out = torch.ones(count, dtype=torch.float64)
         is_left_out[self.places] = 0
         return is_left_out
 
     def among(self, count: int, values: Tensor | float) -> Tensor:
-        """Pad values of the used images, shape (M,) or a scalar, with NaN to all N images, shape (N,), float64."""
+        """Return values of the M used images, or a scalar for them, with NaN for unused images: shape (N,), float64."""
         padded = torch.full((count,), torch.nan, dtype=torch.float64)
         padded[self.places] = torch.as_tensor(values, dtype=torch.float64)
         return padded

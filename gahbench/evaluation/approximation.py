@@ -46,8 +46,8 @@ class Approximation:
 def approximate(basis: Basis, truth: Truth, thresholds: Sequence[float]) -> Approximation:
     """Approximate images by their coefficients above each threshold.
 
-    An adaptive basis is adapted to the clean images for each threshold. The images' error with M terms falls as
-    M^-alpha where sorted coefficients fall as c_(k)^2 ~ k^-(alpha+1) (Kadkhodaie 2024, equation 13).
+    An adaptive basis is adapted to the clean images for each threshold. The error with M terms falls as M^-alpha if
+    the sorted squared coefficients c_(k)^2 fall as k^-(alpha+1) (Kadkhodaie 2024, equation 13).
 
     Raises
     ------

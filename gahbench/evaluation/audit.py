@@ -1,4 +1,4 @@
-"""Checks of a denoiser in addition to its scores: its outputs repeat, and it uses only the noisy image.
+"""Checks that accompany the scores of a denoiser: its outputs are reproducible, and it uses only the noisy image.
 
 Some outputs are computed again, one image at a time and in another order. A denoiser that must not see the clean image
 is also applied to scored images under secret fresh noise, and to fresh images that were not drawn before
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 #: Number of images that are denoised again, at the middle noise level.
 REPEATED = 4
-#: Outputs that differ by more than this share of the noise level do not repeat. Rounding in float32 is about 1e-6, also
-#: on a GPU and in other batches; differences of 1 % of the noise level change a squared error by at most 1e-4 sigma^2.
+#: Outputs that differ by more than this share of the noise level are not reproducible. Rounding in float32 is about
+#: 1e-6, even on a GPU or in different batches; differences of 1 % of the noise level change a squared error by at most
+#: 1e-4 sigma^2.
 REPEATS_WITHIN = 0.01
 #: Outputs have diverged if their root mean square is more than this many times that of the noisy images.
 DIVERGED = 10.0
@@ -43,7 +44,8 @@ DRAWS, MIN_DRAWS = 64, 8
 #: mean so far to refute the claim: errors of large images hardly vary, and take long to compute.
 CERTAIN = 3.0
 #: A mean error refutes a claim if it is above the claim by this many standard errors plus ``ABOVE_SHARE`` of the claim,
-#: or as many below plus ``BELOW_SHARE``, which is larger since draws may miss rare large errors.
+#: or below the claim by as many standard errors plus ``BELOW_SHARE``, which is larger since draws may miss rare large
+#: errors.
 STANDARD_ERRORS, ABOVE_SHARE, BELOW_SHARE = 5.0, 0.02, 0.25
 #: Claims below this share of sigma^2 are raised to it before they are compared.
 MIN_SHARE_OF_NOISE = 1e-6
@@ -51,7 +53,19 @@ MIN_SHARE_OF_NOISE = 1e-6
 
 @dataclass(frozen=True)
 class Audit:
-    """The outcome of the checks of a denoiser: marks flag its scores, notes do not."""
+    """The outcome of the checks of a denoiser.
+
+    Parameters
+    ----------
+    marks
+        Reasons why the scores are flagged; empty for an honest denoiser.
+    notes
+        Remarks that do not flag the scores.
+    images
+        Kind of the fresh images: ``new`` from a stream, ``held out`` of a finite dataset; empty without fresh images.
+    facts
+        The measured numbers, as JSON types.
+    """
 
     marks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -115,13 +129,13 @@ def _denoise(evaluation: Evaluation, sigma: float, noisy: Tensor, chosen: slice)
     kind, start = evaluation.denoiser.kind, evaluation.start + chosen.start
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(secrets.randbits(62))
-        # No variable holds these clean images, here or in a function that calls this one.
+        # Do not assign these clean images to a variable, here or in a calling function.
         truth = visible_truth(kind, Truth(evaluation.clean[chosen], evaluation.dataset, evaluation.split, start))
         return evaluation._checked(evaluation.denoiser.denoise(noisy, sigma, truth), noisy).double()
 
 
 def _repeat_and_compare(evaluation: Evaluation, sigma: float) -> tuple[float, float]:
-    """Denoise images one by one in reverse order; return the difference from earlier outputs, and their size."""
+    """Denoise images one by one in reverse order; return the median difference from earlier outputs, and their size."""
     count = min(REPEATED, len(evaluation.clean), evaluation.batches.size)
     noisy = evaluation.noisy(sigma)[:count]
     if evaluation.denoiser.kind in SEES_DATASET:
@@ -139,7 +153,7 @@ def _repeat_and_compare(evaluation: Evaluation, sigma: float) -> tuple[float, fl
 
 
 def _compare_with_fresh_noise(evaluation: Evaluation) -> tuple[list[str], list[dict[str, float | None]]]:
-    """Return marks, and for each noise level its actual noise and mean squared errors per pixel, as JSON types."""
+    """Return marks, and for each noise level the measured noise and mean squared errors per pixel, as JSON types."""
     wrong_noise, known_noise, facts = [], [], []
     clean = evaluation.clean.double()
     count = min(FRESH, len(clean), evaluation.batches.size)

@@ -1,4 +1,4 @@
-"""The directional part of filters: the remainder without the part that is isotropic about every pixel."""
+"""The directional part of filters: a projection that removes the part that is isotropic about every pixel."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor
 from gahbench._util.shapes import Shape
 from gahbench.devices.hardware import hardware
 
-#: Number of steps of conjugate gradients.
+#: Default maximum number of conjugate-gradient steps.
 STEPS = 64
-#: Number of sets of entries that are solved together on a CPU, so that they fit into its cache.
+#: Maximum number of sets of entries that are solved together on a CPU, so that they fit into its cache.
 MAX_BLOCK = 2048
-#: Divisors are clamped at this.
+#: Lower bound of divisors.
 _TINY = 1e-30
 
 
@@ -35,7 +35,7 @@ def directional(filters: Tensor, shape: Shape, steps: int = STEPS) -> Tensor:
     shape
         Shape (C, H, W) of the images, with d = C H W; each pair of channels has its own sets of offsets.
     steps
-        Largest number of steps of conjugate gradients; 64 steps leave about 0.1 % of the isotropic part on images of
+        Maximum number of conjugate-gradient steps; 64 steps leave about 0.1 % of the isotropic part on images of
         32x32.
 
     Returns
@@ -47,7 +47,7 @@ def directional(filters: Tensor, shape: Shape, steps: int = STEPS) -> Tensor:
     --------
     >>> import torch
     >>> across = torch.zeros(1, 9, 9)
-    >>> across[0, 4, [3, 5]] = across[0, [3, 5], 4] = 1.0  # Joins the middle pixel and those left and right of it.
+    >>> across[0, 4, [3, 5]] = across[0, [3, 5], 4] = 1.0  # Joins the middle pixel to its horizontal neighbours.
     >>> bool(directional(across, (1, 3, 3)).norm() > 0.3)
     True
     >>> everywhere = torch.ones(1, 9, 9)
@@ -56,7 +56,7 @@ def directional(filters: Tensor, shape: Shape, steps: int = STEPS) -> Tensor:
     """
     count, size, _ = filters.shape
     averaged, across, groups, sizes = _projection_operators(shape, filters.dtype, filters.device)
-    # Symmetrise exactly: no A + A' can fit an antisymmetric part, so that steps towards it diverge.
+    # Symmetrise exactly: A + A' cannot fit an antisymmetric part, so steps towards it would diverge.
     filters = (filters + filters.mT) / 2
     # The image index comes last, so that sums over sets of entries read contiguous memory.
     flat = filters.reshape(count, -1).mT.contiguous()

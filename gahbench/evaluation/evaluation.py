@@ -1,4 +1,4 @@
-"""The evaluation that a metric receives: a denoiser, clean images, and noise that is equal for all entrants."""
+"""The evaluation that a metric receives: a denoiser, clean images, and noise that is the same for all entrants."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from gahbench.jacobian import LinearMaps
     from gahbench.sampling import Samples
 
-#: Cache of optimal images by dataset: they are equal for all entrants, and may take a minute to compute.
+#: Cache of optimal images by dataset: they are the same for all entrants, and may take a minute to compute.
 _KNOWN: WeakKeyDictionary[Dataset, Latest[OptimalImages]] = WeakKeyDictionary()
-#: Size of the cache of a dataset in bytes: enough for 256 images of 128 x 128 at 16 noise levels.
+#: Maximum size in bytes of the cache of each dataset: enough for 256 images of 128 x 128 at 16 noise levels.
 _MEMORY = 1 << 29
 
 
@@ -46,8 +46,8 @@ class OptimalImages:
     mean
         Denoised images, shape (N, C, H, W), float64.
     error
-        Closed-form expected mean squared error per pixel, shape (N,), float64: given the noisy image if the optimum is
-        exact, and averaged over the noise for a genie.
+        Closed-form expected mean squared error per pixel, shape (N,), float64: conditional on the noisy image if the
+        optimum is exact, averaged over the noise for a genie.
     """
 
     mean: Tensor
@@ -56,7 +56,7 @@ class OptimalImages:
 
 @dataclass
 class Evaluation:
-    """A denoiser on clean images at noise levels.
+    """A denoiser together with the clean images and noise levels on which it is evaluated.
 
     Parameters
     ----------
@@ -80,20 +80,21 @@ class Evaluation:
     sampling
         Settings with which :attr:`samples` are drawn.
     snapshots
-        Networks during training, up to the trained network: number of steps, and a function that loads the network.
+        Networks saved during training, the last of which is the trained network: for each, the number of steps and a
+        function that loads the network.
     device
         The device on which samples are drawn.
     granted
-        The needs that the metric declared, and may use; ``None`` for all.
+        The needs that the metric declared and so may use; ``None`` if the metric may use everything.
     start
         The index of the first image in its split.
     redraws
-        Whether Jacobians under fresh noise are allowed, which doubles the time.
+        Whether Jacobians are also computed under fresh noise (``draw`` other than 0), which doubles the time.
     jacobian_precision
-        ``float32``; ``bfloat16`` if it is accurate; or ``auto`` for the faster of both on this device
-        (:class:`LocalFilters`).
+        Precision of Jacobian matrices: ``float32``; ``bfloat16``, where it is accurate enough; or ``auto``, for the
+        faster of the two on this device (see :class:`LocalFilters`).
     choices
-        The precisions that were chosen before, for ``auto``.
+        Precisions that were chosen earlier, which ``auto`` reuses.
     """
 
     denoiser: Denoiser
@@ -123,7 +124,7 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         validate_kind(self.denoiser.kind)
-        #: Batches in which images are denoised, for all noise levels.
+        #: Batch size for denoising, shared by all noise levels.
         self.batches = Batches.of_images(self.shape)
 
     def noisy(self, sigma: float, draw: int = 0) -> Tensor:
@@ -148,7 +149,7 @@ class Evaluation:
         return self._denoised[sigma]
 
     def _denoise(self, noisy: Tensor, sigma: float, size: int) -> Tensor:
-        """Return the denoised images, computed in batches of a size."""
+        """Return the denoised images, computed in batches of ``size`` images."""
         with torch.no_grad(), torch.random.fork_rng():
             # Seed the denoisers that draw random numbers.
             torch.manual_seed(derive_seed("noise", self.noise_seed, self.split, float(sigma), "denoiser"))
@@ -176,7 +177,7 @@ class Evaluation:
         return self._risks[sigma]
 
     def _risks_of(self, denoiser: Denoiser, sigma: float, size: int) -> list[Tensor | None]:
-        """Return the expected errors of the images of each batch."""
+        """Return the expected errors of the images of each batch of ``size`` images."""
         risks = []
         for truth in self.truth.batches(size):
             risk = denoiser.risk(truth, sigma)
@@ -250,7 +251,7 @@ class Evaluation:
 
     @property
     def jacobian_error(self) -> float:
-        """The largest relative difference of Jacobians from float32, in the Frobenius norm."""
+        """The largest error of the Jacobian matrices so far, relative to float32, in the Frobenius norm."""
         return 0.0 if self._local is None else self._local.error
 
     @property
@@ -260,7 +261,10 @@ class Evaluation:
 
     @needed("jacobian")
     def jacobian(self, sigma: float, draw: int = 0) -> LinearMaps | None:
-        """Return the Jacobians of the denoiser at the noisy images; ``None`` without Jacobians; see :attr:`local`."""
+        """Return the Jacobians of the denoiser at the noisy images; :attr:`local` caches them.
+
+        ``None`` if the denoiser has no Jacobians, or if ``draw`` is not 0 and ``redraws`` is false.
+        """
         if draw and not self.redraws:
             return None
         if self._whole is None:

@@ -1,16 +1,16 @@
-"""A test whether a denoiser is as good on fresh images as on the images of its scores.
+"""A test of whether a denoiser is as good on fresh images as on the images that it was scored on.
 
-A denoiser that knows the test images, because it was trained or fitted to them, blends them in, projects on their span
-or finds them in memory, is better on these images than on other images of the dataset. So :data:`IMAGES` fresh images
-are drawn after the scores, far along the stream of the dataset, under fresh noise. Their position in the stream is
+A denoiser that knows the test images (because it was trained or fitted on them, blends them in, projects onto their
+span, or finds them in memory) does better on these images than on other images of the dataset. So :data:`IMAGES` fresh
+images are drawn after scoring, far along the stream of the dataset, under fresh noise. Their position in the stream is
 random and is not used again. Neither the clean images nor their noise exist while the denoiser runs: they are drawn
-again, from their position and seeds, when all outputs are computed.
+again, from their position and seeds, once all outputs have been computed.
 
 Images differ in difficulty. Much of this is explained by the expected PSNR of an oracle that thresholds coefficients of
 the discrete cosine transform: the mean over k of min(c_k^2, sigma^2), in decibels. The **gain** is the PSNR of the
-denoiser after regression on the PSNR of the oracle, with a slope fitted within the two sets of images. The mean gains
-on scored and on fresh images are compared by Welch's one-sided t test: the mean over noise levels with half of
-:data:`ALPHA`, and the levels with the other half together.
+denoiser after regression on the PSNR of the oracle, with a slope fitted within the two sets of images. A one-sided
+Welch t test compares the mean gains on scored and on fresh images. Half of :data:`ALPHA` is spent on the average over
+noise levels; the individual noise levels share the other half.
 
 If the optimum of the dataset or a lower bound is known, squared errors on some of the fresh images are compared with
 those of the best denoiser, or of the genie, on the same noisy images: no denoiser is better except by chance.
@@ -47,19 +47,20 @@ Array = NDArray[np.float64]
 
 #: Number of fresh images, which are the same at all noise levels.
 IMAGES = 16
-#: Number of fresh images that are compared with the optimum, at the middle noise level; each may take a second.
+#: Number of fresh images that are compared with the optimum, at the middle noise level; the optimum may take a second
+#: for each image.
 COMPARED = 12
-#: The test needs this many images, or sources of images, in each set.
+#: Minimum number of images, or sources of images, that the test needs in each set.
 MIN_SOURCES = 5
 #: The probability that an honest entrant is flagged for an advantage on scored images.
 ALPHA = 1e-4
-#: The probability that an entrant as good as the optimum is flagged; few entrants are.
+#: The probability that an entrant as good as the optimum is flagged; few entrants are that good.
 OPTIMAL_ALPHA = 1e-3
 #: Fresh images of an endless stream start within this many images after the scored images.
 LAST_START = 2**31
-#: Splits of a finite dataset may differ in kind, so that only an advantage above this is flagged there, in dB.
+#: Largest advantage in dB that is not flagged on a finite dataset, since its splits may differ in kind.
 FINITE_ADVANTAGE = 3.0
-#: Squared errors per pixel below this are rounding.
+#: Squared errors per pixel below this are rounding errors.
 _LEAST_ERROR = 1e-12
 
 
@@ -73,7 +74,7 @@ class FreshImages:
 
     @classmethod
     def choose(cls, evaluation: Evaluation) -> FreshImages | None:
-        """Choose random images outside an evaluation; ``None`` if the dataset has too few others."""
+        """Choose random images that an evaluation does not use; ``None`` if the dataset cannot provide enough."""
         dataset, first_unused = evaluation.dataset, evaluation.start + len(evaluation.clean)
         if dataset is None or evaluation.split != "test" or dataset.shapes(first_unused) is not None:
             return None
@@ -90,7 +91,23 @@ class FreshImages:
 
 @dataclass(frozen=True)
 class FreshResult:
-    """The outcome of the test of a denoiser on fresh images."""
+    """The outcome of the test of a denoiser on fresh images.
+
+    Parameters
+    ----------
+    images
+        The position of the fresh images.
+    advantage
+        Advantage on scored over fresh images, averaged over noise levels, in dB.
+    detectable
+        The smallest average advantage that would be flagged, in dB.
+    sigma_advantage
+        Advantage in the comparison with the smallest p-value: at one noise level, or the average; in dB.
+    p
+        p-value of the advantage, corrected for the number of comparisons.
+    optimal_p
+        p-value of squared errors smaller than those of the optimum; ``None`` if the optimum cannot be computed.
+    """
 
     images: FreshImages
     advantage: float
@@ -165,7 +182,7 @@ def _curves(sigmas: Sequence[float], clean: Tensor, denoised: Sequence[Tensor]) 
 
 
 def psnr(denoised: Tensor, clean: Tensor) -> Array:
-    """Return the PSNR of each image in dB, shape (N,): capped at that of rounding, -100 for outputs that are NaN."""
+    """Return the PSNR of each image in dB, shape (N,): at most 120, and -100 for outputs that are not finite."""
     squared = (denoised.double() - clean.double()).square().flatten(1).mean(1).nan_to_num(1e10, 1e10)
     return np.asarray(-10 * torch.log10(squared.clamp(min=_LEAST_ERROR)))
 
@@ -200,7 +217,11 @@ def welch(scored: Array, scored_oracle: Array, fresh: Array, fresh_oracle: Array
 def compare_levels(
     scored: Array, scored_oracle: Array, fresh: Array, fresh_oracle: Array
 ) -> tuple[Array, Array, Array, Array]:
-    """Compare gains at all noise levels and their mean: p-value, index of the smallest, advantages, detectable size."""
+    """Compare the gains averaged over noise levels, and the gains at each noise level.
+
+    Returns the corrected p-value, the index of the comparison with the smallest p-value (0 for the average), the
+    advantages in all comparisons, and the smallest average advantage that would be flagged.
+    """
     from scipy.special import stdtr, stdtrit
 
     levels = scored.shape[0]
@@ -217,7 +238,7 @@ def compare_levels(
 def _optimal_p(
     dataset: Dataset, images: FreshImages, sigma: float, seed: int, clean: Tensor, denoised: Tensor
 ) -> float | None:
-    """Return the p-value of squared errors below those of the best denoiser; ``None`` if the optimum is unknown."""
+    """Return the p-value of squared errors smaller than the optimum's; ``None`` if the optimum is unknown."""
     from scipy.special import stdtr
 
     if dataset.optimum.kind not in ("exact", "bracket"):
@@ -256,7 +277,7 @@ def _denoise_fresh(evaluation: Evaluation, images: FreshImages, seeds: Sequence[
 
 
 def _denoise(evaluation: Evaluation, noisy: Tensor, sigma: float, size: int) -> Tensor:
-    """Return denoised images, computed in batches of a size."""
+    """Return denoised images, computed in batches of ``size`` images."""
     denoiser, parts = evaluation.denoiser, []
     for batch in torch.split(noisy, size):
         # Hide the index of the images, with which a denoiser could draw them.
@@ -276,7 +297,7 @@ def _add_noise(clean: Tensor, sigma: float, seed: int) -> Tensor:
 
 
 def _sources(dataset: Dataset, split: Split, start: int, count: int) -> list[int]:
-    """Return the number of the source of each of ``count`` images."""
+    """Return an integer that identifies the source of each of ``count`` images."""
     if dataset.available(split) is None:
         return list(range(count))
     sources = validate_sources(dataset, split, start + count)

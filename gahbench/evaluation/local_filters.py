@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         def jacobian(self, sigma: float, draw: int = 0) -> LinearMaps | None: ...
 
 
-#: Size of each cache in bytes: one of Jacobians, one of matrices and eigenvectors, one of residuals.
+#: Maximum size in bytes of each of three caches: Jacobians, matrices and eigenvectors, and residuals.
 MEMORY = 1 << 30
 #: Largest accepted error of matrices, as a share of the change of filters beyond strength and mean.
 MAX_SHARE_OF_CHANGE = 0.05
@@ -52,11 +52,11 @@ class LocalFilters:
     exact. For larger images, there are products and sketches on random vectors. Methods return ``None`` for a denoiser
     without a Jacobian.
 
-    Matrices of networks of rectifiers may be computed in bfloat16 (:class:`gahbench.jacobian.Jacobian`): if the
-    evaluation leaves the choice, if bfloat16 was measured to be faster on this device
-    (:mod:`gahbench.networks.precision`), and if the matrices differ from those in float32 by at most 1 %, and by at
-    most 5 % of the change of the filters beyond strength and mean. :attr:`error` is the difference. Otherwise matrices
-    are computed in float32, independent of the order of metrics.
+    Matrices of rectifier networks may be computed in bfloat16 (:class:`gahbench.jacobian.Jacobian`), if the evaluation
+    requests it, or if it leaves the choice and bfloat16 was measured to be faster on this device
+    (:mod:`gahbench.networks.precision`). They must differ from matrices in float32 by at most 1 %, and by at most 5 %
+    of the change of the filters beyond strength and mean; :attr:`error` is the difference. Otherwise, matrices are
+    computed in float32. The choice does not depend on the order of metrics.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class LocalFilters:
         self._kept: Latest[tuple[Tensor, ...]] = Latest(MEMORY, _bytes)
         self._traces: dict[float, Estimate] = {}
         self._adaptations: Latest[Adaptation] = Latest(MEMORY, lambda one: _bytes((one.sketch.rows,)))
-        #: The largest error of matrices so far, relative to their norm; 0 for those of float32.
+        #: The largest error of matrices so far, relative to their norm; 0 if all are in float32.
         self.error = 0.0
         #: How the precision was chosen; ``None`` before matrices of a network are computed.
         self.choice: Choice | None = None
@@ -95,7 +95,7 @@ class LocalFilters:
         return self._cached("matrices", sigma, draw, lambda: (self._compute_matrices(maps),))[0]
 
     def eigenpairs(self, sigma: float) -> tuple[Tensor, Tensor] | None:
-        """Return eigenvalues (N, d), sorted down, and eigenvectors (N, d, d), as rows, of the symmetric part of J."""
+        """Return eigenvalues (N, d), descending, and eigenvectors (N, d, d), as rows, of the symmetric part of J."""
         maps = self.maps(sigma)
         if maps is None:
             return None

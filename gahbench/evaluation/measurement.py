@@ -28,7 +28,17 @@ _NEEDS_OF_ONE_SHAPE = frozenset({"training", "partner", "samples", "snapshots"})
 
 @dataclass(frozen=True)
 class Subject:
-    """A denoiser to measure, before it is fitted."""
+    """A denoiser to measure, before it is fitted.
+
+    Parameters
+    ----------
+    build
+        Function that returns the reference, or the trained network.
+    learned_from
+        Arguments of :class:`TrainingData`; ``None`` for all training images.
+    snapshots
+        Networks saved during training: for each, the number of steps and a function that loads the network.
+    """
 
     build: Callable[[], Reference | nn.Module]
     learned_from: Mapping[str, Any] | None = None
@@ -119,7 +129,7 @@ class Measurement:
         return scores
 
     def _along(self, subject: Subject) -> Evaluation:
-        """Return the partner on the same noisy images."""
+        """Return the evaluation of another subject on the same noisy images."""
         denoiser = self._denoiser(subject)
         other = self.evaluation.along(denoiser)
         other.learned_from = self._compared_training_data(subject, denoiser)

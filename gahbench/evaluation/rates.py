@@ -5,10 +5,10 @@ noise is below the finest details, all d coefficients are kept, and the error is
 end, the curve is determined by a few large coefficients. So a slope is a rate only within a window of noise levels
 (:func:`rate_window`): where oracle wavelet thresholding keeps at least :data:`MIN_TERMS` of the d coefficients of an
 image, and at most :data:`MAX_TERMS` times sqrt(d). The square root is the side of the image in pixels. An edge crosses
-about sqrt(d) pixels, so that once so many coefficients are kept, the finest scale along edges is exhausted, and the
-next coefficients cannot come from finer scales. Pixels matter long before: with Haar wavelets on discs, errors at equal
-noise per side agree within 0.1 dB with errors at twice the resolution only up to a quarter of sqrt(d). Images with
-sides of 128 pixels or fewer have no window.
+about sqrt(d) pixels, so once that many coefficients are kept, the finest scale along edges is exhausted, and further
+coefficients cannot come from finer scales. The pixel grid matters long before: with Haar wavelets on discs, errors at
+equal noise per side agree within 0.1 dB with errors at twice the resolution only up to a quarter of sqrt(d). Images
+with sides of 128 pixels or fewer have no window.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MIN_TERMS = 32
 MAX_TERMS = 0.25
 #: The decay of coefficients is fitted up to a rank of this number times the square root of the number of coefficients.
 MAX_RANK = 1.0
-#: Number of noise levels that a rate needs in its window, since two points always lie on a line.
+#: Minimum number of noise levels in the window of a rate, since two points always lie on a line.
 MIN_LEVELS = 3
 #: Coefficients of float32 images below this share of the largest are rounding.
 _ROUNDING = 1e-6
@@ -106,7 +106,7 @@ def local_slopes(input_psnr: ArrayLike, output_psnr: ArrayLike) -> NDArray[np.fl
     Parameters
     ----------
     input_psnr
-        Shape (S,), at least two, ascending or descending, in dB.
+        Shape (S,), at least two values, ascending or descending, in dB.
     output_psnr
         Shape (..., S), in dB.
 
@@ -147,8 +147,8 @@ def rate_window(
     min_terms
         Levels with fewer kept coefficients are left out, since a few large coefficients determine the curve there.
     max_terms
-        Levels with more than this times sqrt(total) kept coefficients are left out, since pixels bend the slope towards
-        1 there on any image.
+        Levels with more than ``max_terms`` times sqrt(total) kept coefficients are left out, since the pixel grid bends
+        the slope towards 1 there on any image.
 
     Returns
     -------
@@ -181,7 +181,7 @@ def coefficient_decay(
     min_terms
         The first rank of the fit.
     max_terms
-        The last rank of the fit is this times sqrt(d).
+        The last rank of the fit, as a multiple of sqrt(d).
 
     Returns
     -------
