@@ -182,7 +182,7 @@ class _SparseTikhonov(FilterFamily):
         return sum(int(matrix.data.nbytes + matrix.indices.nbytes) for matrix in self._matrices)
 
     def reaches(self, traces: Tensor) -> Tensor:
-        """Return whether each image has a filter of its trace: above the number of regions, below d."""
+        """Return whether a filter of each trace exists: above the number of regions, below the number of values."""
         from scipy.sparse.csgraph import connected_components
 
         channels, height, width = self.shape

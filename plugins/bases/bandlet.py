@@ -113,7 +113,7 @@ class Bandlet(Basis):
         self.price = {"bits": 0.25, "parameters": 1.0}[count] if price is None else price
         self._settings = Settings(wavelet, levels, smallest, largest, directions, moments, flow)
         if wavelet is not None:
-            # These raise errors that list the accepted names and levels.
+            # These calls raise errors that list the accepted names and levels.
             check_orthogonal(wavelet)
             Wavelet(wavelet, levels)
 

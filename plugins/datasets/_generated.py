@@ -49,7 +49,7 @@ class Generated(Dataset):
         return generator("data", self.seed, self.family, split, block)
 
     def _block(self, split: Split, block: int) -> Tensor:
-        """Return a block, from the cache if it is the last block: training reads a block in several batches."""
+        """Return a block, cached if it was the last block read: training reads a block in several batches."""
         if self._last is None or self._last[0] != (split, block):
             self._last = ((split, block), self._draw_block(split, block))
         return self._last[1]

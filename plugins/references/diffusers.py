@@ -33,7 +33,7 @@ MAX_BYTES = 1 << 20
 CONFIG, SCHEDULER, STEM = "config.json", "scheduler_config.json", "diffusion_pytorch_model"
 #: File names of weights by format, in order of preference; ``*`` matches weights that are split into several files.
 WEIGHTS = {kind: (f"{STEM}.{kind}", f"{STEM}.{kind}.index.json", f"{STEM}-*.{kind}") for kind in ("safetensors", "bin")}
-#: Lists that diffusers returns for weights that do not fit the model.
+#: Names of the lists in which diffusers returns weights that do not fit the model.
 FAULTS = ("missing_keys", "unexpected_keys", "mismatched_keys")
 ACCEPTED = (
     "accepted: a folder that UNet2DModel.save_pretrained wrote, or the folder of a pipeline, with unet/ and scheduler/ "

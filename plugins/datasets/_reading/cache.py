@@ -32,7 +32,7 @@ def cache_folder() -> Path:
 
 
 def cached(kind: str, key: Any, build: Callable[[Path], dict[str, Any]]) -> tuple[Path, dict[str, Any]]:
-    """Return the folder of the cache for a key with its facts; call ``build`` if it does not exist."""
+    """Return the cache folder of a key and its facts; ``build`` is called if the folder does not exist."""
     folder = _folder(kind, key)
     if (existing := _load_facts(folder)) is not None:
         return folder, existing

@@ -73,7 +73,7 @@ class Encoded(ABC):
         return None
 
     def identity(self) -> NDArray[np.int64] | None:
-        """Return the number of the person on each image, shape (N,), if the source or a list has it."""
+        """Return the number of the person on each image, shape (N,), if known from the source or a list."""
         return self._load_list(IDENTITY, None)
 
     def partition(self) -> NDArray[np.int64] | None:
@@ -81,7 +81,7 @@ class Encoded(ABC):
         return self._load_list(PARTITION, {"0", "1", "2"})
 
     def _load_list(self, names: tuple[str, ...], accepted: set[str] | None) -> NDArray[np.int64] | None:
-        """Return the number of each image in a list; ``None`` if there is no list."""
+        """Return the number that a list states for each image; ``None`` if there is no list."""
         name, text = next(((name, text) for name in names if (text := self.text(name)) is not None), ("", None))
         if text is None:
             return None

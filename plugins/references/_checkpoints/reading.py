@@ -124,7 +124,7 @@ def _parts(content: Any, depth: int, name: str = "") -> Iterator[tuple[str, Stat
                 for part in _parts(content[key], depth - 1, f"{name}.{key}" if name else key):
                     is_wrapper = True
                     yield part
-        # Vectors and scalars next to state dicts may be losses or noise levels rather than weights.
+        # Vectors and scalars next to state dicts may be losses or noise levels instead of weights.
         if not is_wrapper or any(isinstance(value, Tensor) and value.dim() > 1 for value in content.values()):
             tensors = [(str(key), value) for key, value in content.items() if isinstance(value, Tensor)]
             tensors += [] if is_wrapper else _numbered_networks(content, depth)
