@@ -37,7 +37,27 @@ class Choices:
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite with every plugin and parameter resolved."""
+    """A suite with every plugin and parameter resolved.
+
+    Attributes that are not listed have the names of the fields of :class:`gahbench.planning.suite_fields.SuiteFile`.
+
+    Attributes
+    ----------
+    path, text
+        Path and content of the suite file.
+    added
+        Labels of the entrants that were added on the command line and are not in the file.
+    lines
+        Line numbers of plugins in the file, by their ``where``.
+    trainings
+        Training of the entrants that override the training of the suite, by label.
+    titles
+        Labels that the suite sets for metrics, by their default labels.
+    changes
+        Command-line options that changed the suite.
+    choices
+        Complete lists of the suite file, from which the run selects.
+    """
 
     name: str
     description: str

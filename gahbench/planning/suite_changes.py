@@ -31,7 +31,7 @@ _ALTERNATIVES = {
 
 @dataclass(frozen=True)
 class SuiteChanges:
-    """Changes to a suite for a run, as texts."""
+    """Changes to a suite for a run, as the values of command-line options."""
 
     entrants: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Child processes that gahbench starts, with their sockets, time limits, heartbeats and exit statuses."""
+"""Child processes that gahbench starts: their sockets, time limits, signs of life and exit statuses."""
 
 from __future__ import annotations
 

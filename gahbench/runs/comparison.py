@@ -30,7 +30,8 @@ _ENVIRONMENT = "environment.json"
 class Difference:
     """The mean PSNR of an entrant in two runs and its difference, in dB.
 
-    The values are those of one noise level, or of all levels if ``sigma`` is ``None``.
+    The values are those of one noise level, or of all levels if ``sigma`` is ``None``. ``difference`` is ``other``
+    minus ``one``, with its 95 % interval.
     """
 
     dataset: str
@@ -43,7 +44,19 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The differences between two runs, by entrant."""
+    """The differences between two runs.
+
+    Attributes
+    ----------
+    names
+        Short names of the two folders.
+    rows
+        Differences in PSNR, by dataset, entrant and noise level.
+    protocol, code, environment
+        Differences in settings, in code, and in machines and versions, each as a line of text.
+    only
+        Entrants that only one of the folders has, each as a line of text.
+    """
 
     names: tuple[str, str]
     rows: tuple[Difference, ...] = field(repr=False)

@@ -53,7 +53,35 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class OpenedRun:
-    """A run whose plan is recorded in its folder."""
+    """A run whose plan is recorded in its folder.
+
+    Attributes
+    ----------
+    folder
+        Path of the results folder.
+    units, todo
+        All units of the plan, and the units that are not finished.
+    threads
+        Threads of each worker.
+    not_shown
+        Labels that have units in the folder but are not on the board.
+    superseded
+        Number of unfinished units that were finished earlier with other code or settings.
+    problems
+        Plugins that could not be loaded or registered.
+    reused
+        Units that were taken from other results folders; ``None`` if no folder was given.
+    replaced
+        Number of finished units that were moved away to be done again.
+    files
+        Plugin files of the run.
+    limits
+        Time limits of the suite.
+    awaits_noise
+        Whether the plan has only fits, since the secret noise of the scores is not drawn yet.
+    damaged
+        Errors of damaged units, which were moved away.
+    """
 
     folder: Path
     units: PlannedUnits

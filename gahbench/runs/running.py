@@ -42,7 +42,30 @@ Report = Callable[[Event], None]
 
 @dataclass
 class Outcome:
-    """The outcome of a run: numbers of units by state, labels that are not on the board, and the results."""
+    """The outcome of a run: numbers of units by state, labels that are not on the board, and the results.
+
+    Attributes
+    ----------
+    folder
+        Path of the results folder.
+    done, failed, waiting
+        Numbers of units that are finished, that failed or cannot run since their fit failed, and that are left to do.
+    blocked
+        Number of the ``failed`` units that cannot run since their fit failed.
+    stopped
+        Whether the run was stopped, for example by Ctrl-C.
+    left_out, outdated, unfinished
+        Labels of rows that earlier runs added and that are not on the board: measured with other settings, measured
+        with earlier code, or not finished.
+    stale
+        Labels of rows of the suite that were measured with other code or settings.
+    dropped
+        Datasets, rows, metrics, seeds and splits in the folder that the suite no longer has.
+    reused
+        Units that were taken from other results folders; ``None`` if no folder was given.
+    failed_fits
+        Number of fits that failed.
+    """
 
     folder: Path
     done: int

@@ -69,6 +69,8 @@ class Verification:
         Scores that were computed again.
     refitted
         Fits that were trained again.
+    sample
+        The random choice of the fits to train again.
     stopped
         Whether the user stopped the verification.
     """

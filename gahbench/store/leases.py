@@ -45,11 +45,16 @@ class LeaseRecord(BaseModel):
 
     host: str = "unknown"
     pid: Annotated[int, Field(ge=0)] | None = None
+    #: Start time of the process in ticks since boot, which distinguishes processes with the same ID.
     born: str | None = None
+    #: Identifier of the boot and of the PID namespace in which the ID is valid.
     machine: str | None = None
     user: Annotated[int, Field(ge=0)] | None = None
+    #: Slurm's ID of the job.
     job: str | None = None
+    #: When the lease was taken, by the file server's clock.
     since: float | None = None
+    #: Seconds without a refresh after which the lease is stale.
     lease: Annotated[float, Field(gt=0, le=_MAX_SECONDS)] | None = None
     losses: Annotated[int, Field(ge=0)] = 0
     #: When an earlier attempt last wrote a checkpoint, by the file server's clock; 0 if none did.

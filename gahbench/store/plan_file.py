@@ -35,7 +35,31 @@ class RecordedUnit:
 
 @dataclass(frozen=True)
 class RecordedPlan:
-    """The recorded plan of a results folder."""
+    """The recorded plan of a results folder.
+
+    Attributes
+    ----------
+    suite
+        Name of the suite.
+    units
+        Planned units, and units of earlier plans that the folder keeps.
+    board
+        Facts that the board shows, as plain JSON.
+    threads
+        Threads of each worker; ``None`` if unknown.
+    plugins
+        Paths of the copied plugin files, relative to the folder.
+    code
+        SHA-256 of each file of code, by name.
+    limits
+        Time limits of the suite.
+    secret_noise
+        Record of the secret noise; ``None`` if the noise is that of the suite.
+    suite_text
+        Content of the suite file.
+    changes
+        Command-line options that changed the suite.
+    """
 
     suite: str
     units: tuple[RecordedUnit, ...]
