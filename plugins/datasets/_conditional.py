@@ -206,9 +206,9 @@ class ConditionalGaussian:
         K_x = M K M + (1 - M) K (1 - M) + v (m m' + (1 - m) (1 - m)'),
 
     where M = diag(m), K is the covariance of the field of a background, and v is the variance of its constant.
-    Therefore the Wiener filter K_x (K_x + sigma^2)^-1 is the best denoiser given m. Its error sigma^2 tr[K_x (K_x +
-    sigma^2)^-1] is a lower bound on the expected squared error of all denoisers without m, and it shrinks in the basis
-    of eigenvectors of K_x. All values are float64, and those of masks are in [0, 1].
+    Therefore the Wiener filter K_x (K_x + sigma^2)^-1 is the best denoiser given m. Its error sigma^2
+    tr[K_x (K_x + sigma^2)^-1] is a lower bound on the expected squared error of all denoisers without m, and it shrinks
+    in the basis of eigenvectors of K_x. All values are float64, and those of masks are in [0, 1].
     """
 
     def __init__(self, field: StationaryField, constant: float) -> None:

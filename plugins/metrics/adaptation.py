@@ -20,8 +20,8 @@ class Adaptation(Metric):
     filter of the image, minus the mean PSNR under the filters of other images. A filter that depends on the noise also
     has a positive gain, without adapting to the image. Therefore the noise sensitivity is subtracted: the PSNR under
     the filter of the image, minus the PSNR under its filter for fresh noise. The value is then the PSNR under the
-    filter for fresh noise, minus that under the filters of other images. It is 0 for a linear denoiser, and needs no
-    model of geometry.
+    filter for fresh noise, minus the mean PSNR under the filters of other images. It is 0 for a linear denoiser, and
+    needs no model of geometry.
 
     For networks with additive constants the filter does not describe the denoiser completely; see
     ``spectrum.homogeneity``.

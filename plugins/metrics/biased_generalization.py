@@ -23,7 +23,7 @@ class BiasedGeneralization(Metric):
     The metric follows two networks during training, one on each half of the training set. Their test loss is the mean
     of |f(y) - x|^2 / (d sigma^2) over images, noise levels and both networks. At each snapshot both networks draw
     samples from the same starting noise. The fraction pi of samples nearest to the network's own half (``own-half``) is
-    1/2 for networks that do not depend on their half. The onset is the first snapshot from which onwards all lower
+    1/2 for networks that do not depend on their half. The onset is the first snapshot at and after which the lower
     limits of a simultaneous 95 % interval for pi, over starting noises, exceed 1/2. An onset while the test loss still
     falls is called biased generalization (arXiv 2603.03469): the network learns its own training set last.
 

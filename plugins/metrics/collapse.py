@@ -23,12 +23,12 @@ PAIRS = 1 << 22
 class Collapse(Metric):
     """Noise level at which a noisy training image has half of the posterior weight of the training set.
 
-    A network that memorizes perfectly computes the posterior mean over N training images. For a noisy training image y
-    = x_i + sigma z below this noise level, the weight exp(-|y - x_i|^2 / (2 sigma^2)) of x_i exceeds half of the sum of
-    the weights of all training images. The posterior mean then leads back to x_i, and samples become copies (Biroli,
-    Bonnaire, de Bortoli, Mezard 2024). For white Gaussian images with d values of variance s^2 the level is s /
-    sqrt(N^(2/d) - 1) in the limit of large d, which falls very slowly with N. The metric depends on the training images
-    only, not on the denoiser. It has no value for a single training image.
+    A network that memorizes perfectly computes the posterior mean over N training images. For a noisy training image
+    y = x_i + sigma z below this noise level, the weight exp(-|y - x_i|^2 / (2 sigma^2)) of x_i exceeds half of the sum
+    of the weights of all training images. The posterior mean then leads back to x_i, and samples become copies (Biroli,
+    Bonnaire, de Bortoli, Mezard 2024). For white Gaussian images with d values of variance s^2 the level is
+    s / sqrt(N^(2/d) - 1) in the limit of large d, which falls very slowly with N. The metric depends on the training
+    images only, not on the denoiser. It has no value for a single training image.
     """
 
     citation = BIROLI_2024

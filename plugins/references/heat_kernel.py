@@ -20,8 +20,8 @@ class HeatKernel(Reference):
     """Oracle that diffuses the noisy image y on a graph of the clean image with Laplacian L: exp(-t L) y.
 
     The Jacobian is exp(-t L), whose eigenvectors are the harmonics of the graph. A denoiser that shrinks in a
-    geometry-adaptive harmonic basis has such a Jacobian. Channels are filtered separately. The other kernel, (1 + t
-    L)^-1, damps high frequencies less; ``alignment`` with a graph compares denoisers with this filter.
+    geometry-adaptive harmonic basis has such a Jacobian. Channels are filtered separately. The other kernel,
+    (1 + t L)^-1, damps high frequencies less; ``alignment`` with a graph compares denoisers with this filter.
 
     Parameters
     ----------
