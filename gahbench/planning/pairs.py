@@ -32,7 +32,7 @@ class Pairs:
 
 
 def undefined_pairs(suite: Suite, built: Sequence[Built]) -> frozenset[Pair]:
-    """Return the pairs whose reference is not defined on the dataset; raise if it is defined on no dataset."""
+    """Return the pairs whose reference is not defined on the dataset; raise if a reference is defined on no dataset."""
     undefined: set[Pair] = set()
     for entrant in suite.entrants:
         if entrant.kind != "reference":

@@ -110,7 +110,7 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
 
 
 def units_on_datasets(suite: Suite, labels: Collection[str]) -> dict[str, list[Unit]]:
-    """Return the units of a suite on the datasets with some labels, without checking that entrants accept these."""
+    """Return the units of a suite on datasets with some labels, without checking that entrants accept the datasets."""
     units = {}
     for configured in suite.datasets:
         if configured.label in labels:

@@ -40,7 +40,7 @@ class Row:
         return tuple(training for training in (self.training, self.training and self.training.partner) if training)
 
     def learned_from(self, partner: bool = False) -> dict[str, Any] | None:
-        """Return split and number of training images (``None`` for all images); ``None`` for a missing partner."""
+        """Return the split and number of training images (``None``: all images); ``None`` without a partner."""
         if self.training is None:
             return None if partner else {"split": "train", "count": None}
         if partner and self.training.partner is None:
@@ -50,7 +50,7 @@ class Row:
         return {"split": split, "count": count if isinstance(count, int) else None}
 
     def scored_on(self, split: Split, images: int) -> tuple[Split, int]:
-        """Return split and number of images on which the row is scored, if the suite scores ``images`` of ``split``."""
+        """Return the split and number of images on which the row is scored, given those that the suite scores."""
         training = self.training
         if split != "train" or training is None or not (self.is_swept or training.split != "train"):
             return split, images

@@ -15,7 +15,7 @@ from gahbench._util.readable import brief
 
 Location = tuple[str | int, ...]
 
-#: Messages that replace those of pydantic, by type of error.
+#: Messages that replace the messages of pydantic, by type of error.
 _MESSAGES = {
     "tuple_type": "expected a list",
     "too_short": "expected a list with at least one value",

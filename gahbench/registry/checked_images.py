@@ -66,7 +66,7 @@ def find_fault(batch: object, shape: tuple[int, ...]) -> str | None:
 
 
 def _is_stable(dataset: Dataset, split: Split, batch: Tensor, seconds: float) -> bool:
-    """Return whether the first image equals that of earlier calls; a quick first call is repeated for one image."""
+    """Return whether the first image is the same as in earlier calls; a quick first call is repeated for one image."""
     owner, first = vars(dataset).get(_FIRST_IMAGES, (None, {}))
     if owner != id(dataset):
         # The images of a copy may differ, since its attributes may differ.

@@ -71,7 +71,7 @@ def register_claims(register: Register) -> None:
 
 @hookspec
 def run_started(folder: Path, units: tuple[Unit, ...], todo: tuple[Unit, ...]) -> None:
-    """Handle the start of a run, in the main process; ``todo`` are the units that are not finished."""
+    """Handle the start of a run, in the main process, in a results ``folder``; ``todo`` are the unfinished units."""
 
 
 @hookspec

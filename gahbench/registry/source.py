@@ -18,7 +18,7 @@ BUILT_INS = "gahbench_plugins"
 
 
 def own_docstring(target: Any) -> str:
-    """Return the docstring of a class or function without its indentation; empty if it has none of its own."""
+    """Return the docstring of a class or function without its indentation; empty if it is inherited or missing."""
     doc = target.__doc__ if inspect.isroutine(target) else getattr(target, "__dict__", {}).get("__doc__")
     return inspect.cleandoc(doc) if isinstance(doc, str) else ""
 

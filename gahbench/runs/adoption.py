@@ -90,7 +90,7 @@ class _Adopter:
     def __init__(self, store: Store, registry: Registry, units: list[Unit]) -> None:
         self.outcome = Adoption()
         self._store, self._replanner = store, Replanner(registry)
-        #: New keys by former keys, including those of an earlier adoption that was interrupted.
+        #: New keys by former keys, including keys from an earlier adoption that was interrupted.
         self.keys = {
             adoption["from"]: unit.key
             for unit in units

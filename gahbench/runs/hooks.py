@@ -69,7 +69,7 @@ def _call(hook: pluggy.HookCaller, arguments: Callable[[], dict[str, object]]) -
 
 
 def main_registry(sources: Sequence[Path], engine: str, track: Sequence[str] = ()) -> Registry:
-    """Return the registry for the process that leads a run: outside plugins are loaded only for their hooks."""
+    """Return the registry for the process that leads a run, with only those outside plugins whose hooks it calls."""
     built_in = Registry(packages=())
     hooks = _LIFECYCLE
     if built_in.find("engine", engine.partition("[")[0]) is None:

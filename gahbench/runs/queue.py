@@ -140,7 +140,7 @@ class Queue:
         return True
 
     def _take_over(self) -> Unit | None:
-        """Take over a unit whose lease is stale; return ``None`` if no lease is."""
+        """Take over a unit whose lease is stale; return ``None`` if no unit has a stale lease."""
         # Reading all leases is slow, so do it only from time to time.
         if time.monotonic() - self._leases_read_at < min(self.leases.seconds / 10, 5.0):
             return None

@@ -238,7 +238,7 @@ def _compare_score(unit: Unit, store: Store, target: Store) -> Repetition:
 
 
 def _find_difference(before: Mapping[str, Any], now: Mapping[str, Any], names: Iterable[str]) -> str | None:
-    """Return how recorded fields or marks of a unit differ from the computed ones; ``None`` if they agree."""
+    """Return how recorded fields or marks of a unit differ from computed values; ``None`` if they agree."""
     for name in names:
         if before.get(name) != now.get(name):
             return f"the field '{name}' is {before.get(name)} in the folder, and {now.get(name)} here"
@@ -340,7 +340,7 @@ class _Refit:
         return replace(repetition, detail="; ".join(filter(None, (repetition.detail, self._compare_durations()))))
 
     def _find_problem(self) -> Repetition | None:
-        """Return a problem that is found before weights and scores are compared; ``None`` if none is found."""
+        """Return a problem that is found before weights and scores are compared; ``None`` without a problem."""
         for unit in (self.fit, self.score):
             if unit.folder not in self._target.finished():
                 return Repetition(self.fit, "failed", self._target.failure(unit) or "was not computed")

@@ -175,7 +175,7 @@ class Worker:
         return _Measurements(self._registry, self.store, self.device, self._choices)
 
     def run(self, unit: Unit, interruptible: bool = True) -> dict[str, Any]:
-        """Do a unit; return the event to report: ``finished``, ``stopped``, ``failed``, or ``lost`` with its device."""
+        """Do a unit; return the event to report: ``finished``, ``stopped``, ``failed``, or device ``lost``."""
         try:
             end = {"event": "finished", "seconds": self.do(unit)}
         except BaseException as error:

@@ -260,7 +260,7 @@ def _size_fault(network: nn.Module, shape: Shape) -> str | None:
 
 
 def _find_multiple(network: nn.Module, shape: Shape) -> int | None:
-    """Return the smallest of ``MULTIPLES`` whose multiples a network accepts as image sides; ``None`` if none is."""
+    """Return the smallest item of ``MULTIPLES`` whose multiples are accepted as image sides, or ``None``."""
     channels, height, width = shape
     for multiple in MULTIPLES:
         try:
