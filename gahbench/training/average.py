@@ -71,9 +71,9 @@ class AverageStatistics:
     noise. Constant buffers stay unchanged.
     """
 
-    #: The weight of the newest step in a long fit; the average then has the variance of a mean of 199 steps.
+    #: Weight of the newest step in a long fit, with which the average has the variance of a mean over 199 steps.
     MIN_WEIGHT = 0.01
-    #: The weight of the newest step times the number of steps, in a short fit: an average over a tenth of the steps.
+    #: Product of the newest step's weight and the number of steps in a short fit, whose average covers a tenth of them.
     WEIGHT_TIMES_STEPS = 20
 
     def __init__(self, network: nn.Module, steps: int | None = None) -> None:

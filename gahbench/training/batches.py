@@ -1,4 +1,4 @@
-"""Training batches that depend only on the step, so that a resumed fit sees the same batches; prefetched for a GPU."""
+"""Training batches, which depend only on the step, so that a resumed fit sees the same batches."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Prefetcher(Generic[Result]):
         """Return the result of ``step``, which must be the next step, waiting if necessary."""
         if step != self._next:
             raise ValueError(f"step {step} was requested; the next step is {self._next}")
-        # A step that failed stays in the queue, so that its error is raised again.
+        # A failed step stays in the queue, so that its error is raised again.
         result = self._results[0].result()
         self._results.popleft()
         self._results.append(self._pool.submit(self._compute, step + len(self._results) + 1))
@@ -135,7 +135,7 @@ def draw_training_noise(
 
 
 def error_scale(training: Training, sigma: Tensor) -> Tensor:
-    """Return the divisors of the residuals in the loss, for noise levels of shape (N,)."""
+    """Return the divisors of the residuals in the loss, shape (N,), for noise levels of shape (N,)."""
     if training.weighting == "uniform":
         return torch.ones_like(sigma)
     if training.weighting == "inverse-variance":

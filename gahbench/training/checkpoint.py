@@ -1,4 +1,4 @@
-"""Checkpoints of a fit: when to write them, and files with digests that reveal damage."""
+"""Checkpoints of a fit: a schedule for writing, and files whose digests reveal damage."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Checkpoints:
                     state = self._validate(_load(path), step)
                     break
                 except FileNotFoundError:
-                    continue  # The attempt that wrote it may have deleted it in the meantime.
+                    continue  # The attempt that wrote the checkpoint may have deleted it in the meantime.
                 except _UnusableError as error:
                     unusable[self._set_aside(path)] = f"cannot resume from {path.name}: {error}"
         self.resumed = state is not None
@@ -107,7 +107,7 @@ class Checkpoints:
 
     def _set_aside(self, path: Path) -> str:
         """Move an unusable checkpoint to the folder for damaged files, and return its new path."""
-        # The file is named like an attempt, so that it is removed with its unit.
+        # The file is named like an attempt, so that it is removed together with its unit.
         destination = self._damaged / f"fit-{self._key}.partial-{path.name}"
         destination.parent.mkdir(parents=True, exist_ok=True)
         path.replace(destination)
@@ -146,7 +146,7 @@ def _save(content: dict[str, Any], file: BinaryIO) -> None:
         # torch only calls write and flush.
         torch.save(content, cast(IO[bytes], hashed))
     except RuntimeError as error:
-        # torch hides the file's own error behind one that does not say what failed.
+        # torch raises a RuntimeError that does not say what failed; raise the file's own error instead.
         raise hashed.error or error from None
     file.seek(0)
     file.write(hashed.digest.hexdigest().encode())

@@ -1,4 +1,4 @@
-"""Checks of a finished fit: its network can be built again identically, and its code is the installed code.
+"""Checks of a finished fit: its network can be rebuilt identically, and the code that ran is the installed code.
 
 The checks detect the cheapest ways to train more than a recipe allows. Plugins run in the same process, so a plugin
 that knows these checks can evade them; ``gahbench verify --fits`` trains again.
@@ -42,7 +42,7 @@ _METHODS = ("__init__", "_init_group", "step", "zero_grad")
 
 
 class WatchedFit:
-    """A constructor of the network of a fit that checks the network after the fit."""
+    """A builder of the network of a fit, which checks the network after the fit."""
 
     def __init__(self, build: Callable[[], nn.Module], training: Training, seed: int) -> None:
         self._build, self._training, self._seed = build, training, seed
@@ -56,7 +56,7 @@ class WatchedFit:
         return self._network
 
     def marks(self, shape: Shape, device: torch.device) -> list[str]:
-        """Return what is wrong with the fit of the last network that was built; empty for an honest fit."""
+        """Return reasons to flag the fit of the network that was built last; empty for an honest fit."""
         replaced, marks = replaced_code(), []
         if replaced:
             marks.append(f"code of its training was replaced in its process: {_abbreviate(replaced)}")
@@ -68,7 +68,7 @@ class WatchedFit:
                 if names := self._changed_by_forward(shape, device, mode):
                     marks.append(f"a forward pass in {title} mode changes parameters: {_abbreviate(names)}")
         except Exception as error:
-            # Running out of memory is no fault: these passes are in float32, while training may have been in bfloat16.
+            # Running out of memory is not flagged: these passes use float32, while training may have used bfloat16.
             if not is_out_of_memory(error):
                 marks.append(f"could not be built and run again for the checks of its fit: {error_text(error)}")
         return list(map(as_text, marks))
@@ -137,7 +137,7 @@ def _differing(installed: Mapping[str, Any], present: Mapping[str, Any], prefix:
 
 
 def _is_same(installed: Any, present: Any) -> bool:
-    """Whether two functions, and the functions they wrap, have the same code; other values only need the same type."""
+    """Return whether two functions, and the functions they wrap, have the same code, or other values the same type."""
     installed, present = _unwrapped(installed), _unwrapped(present)
     if getattr(installed, "__code__", type(installed)) != getattr(present, "__code__", type(present)):
         return False
@@ -155,7 +155,7 @@ def _unwrapped(value: Any) -> Any:
 
 
 def _is_torch(function: Any) -> bool:
-    """Whether the code of a function comes from a file of torch."""
+    """Return whether the code of a function comes from a file of torch."""
     code = getattr(function, "__code__", None)
     return isinstance(code, CodeType) and code.co_filename.startswith(_TORCH) and code in _codes(code.co_filename)
 

@@ -1,4 +1,4 @@
-"""Fits: train a network from a seed and write its files."""
+"""Fits, which train a network from a seed and write its weights, history and snapshots."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from gahbench.training.trainer import Fitted, Progress, Trainer, memory_for_step
 
 @dataclass(frozen=True)
 class Fit:
-    """Facts about a finished fit, and the names of the files it wrote."""
+    """Facts about a finished fit, and the names of the files that it wrote."""
 
     facts: dict[str, Any]
     files: tuple[str, ...]
@@ -143,7 +143,7 @@ def autotune(
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            # A network that cannot be copied, or run on a part of a batch, can still be trained.
+            # A network that cannot be copied, or cannot process part of a batch, can still be trained.
             choice = Choice(reason=f"a step could not be timed: {error_text(error)}")
     planned_seconds = training.seconds if training.seconds is not None else (seconds or 0.0) * passes
     return choose_acceleration(training, choice, planned_seconds, device)

@@ -17,7 +17,7 @@ from gahbench.devices.hardware import hardware
 from gahbench.networks.precision import Choice, Precision
 from gahbench.training.recipe import Training
 
-#: Rough speed of an eager training step on a CPU, relative to large matrix products, for ``gahbench plan``.
+#: Approximate speed of an eager training step on a CPU, relative to large matrix products, for ``gahbench plan``.
 SHARE_OF_PEAK = 0.45
 #: A gradient is wrong if its error exceeds all three limits: relative to the gradient, in multiples of the rounding
 #: error, and relative to the gradient of all parameters (a bias before a normalisation has only rounding error).
@@ -26,7 +26,21 @@ MAX_RELATIVE_ERROR, MAX_ROUNDING_ERRORS, MAX_TOTAL_SHARE = 0.5, 5.0, 1e-4
 
 @dataclass(frozen=True)
 class Acceleration:
-    """How a fit uses the hardware, with notes on what was not possible."""
+    """How a fit uses the hardware.
+
+    Parameters
+    ----------
+    bfloat16
+        Whether the network is trained under bfloat16 autocast, otherwise in float32.
+    compiled
+        Whether the network is compiled.
+    notes
+        Notes for records on acceleration that was not possible.
+    graphs
+        Whether the compiled network is launched as CUDA graphs.
+    choice
+        The choice of the precision, with its reason.
+    """
 
     bfloat16: bool
     compiled: bool
@@ -61,7 +75,7 @@ class Acceleration:
         return changed
 
     def fallback_after(self, error: RuntimeError) -> Acceleration | None:
-        """Return a lesser acceleration to try after an error, or ``None`` if acceleration cannot be the cause."""
+        """Return a lower acceleration to try after an error; ``None`` if acceleration cannot be the cause."""
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if self.compiled and isinstance(error, torch._dynamo.exc.TorchDynamoException):
             return self.without_compiler(reason)
@@ -72,7 +86,7 @@ class Acceleration:
 
 @contextlib.contextmanager
 def preserve_process_state() -> Iterator[None]:
-    """Restore environment variables, import paths and the recursion limit, which torch.compile changes."""
+    """Restore environment variables, import paths and the recursion limit, which torch.compile changes, at the end."""
     variables, paths, recursion = dict(os.environ), list(sys.path), sys.getrecursionlimit()
     try:
         yield

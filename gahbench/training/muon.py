@@ -11,7 +11,7 @@ from torch.optim import AdamW, Optimizer
 
 #: Coefficients (a, b, c) of the quintic Newton-Schulz iteration s -> a s + b s^3 + c s^5, and the number of iterations.
 COEFFICIENTS, ITERATIONS = (3.4445, -4.7750, 2.0315), 5
-#: Root mean square of an update over the learning rate: about that of Adam, so that Adam's learning rates apply.
+#: Root mean square of an update, divided by the learning rate: about as for Adam, so that Adam's learning rates apply.
 UPDATE_RMS = 0.2
 #: Added to norms, so that the vanishing momentum of a layer without gradients is not amplified.
 EPSILON = 1e-7
@@ -85,7 +85,7 @@ class Muon(Optimizer):
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
-    """Return matrices, shape (K, rows, columns), with the same singular vectors and singular values of 0.7 to 1.2."""
+    """Return matrices, shape (K, rows, columns), with the same singular vectors, but singular values of 0.7 to 1.2."""
     first, second, third = COEFFICIENTS
     is_tall = matrices.shape[1] > matrices.shape[2]
     wide = matrices.mT if is_tall else matrices

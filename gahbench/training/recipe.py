@@ -1,4 +1,4 @@
-"""Training recipes, and the fields of a suite's `training` section."""
+"""Training recipes, and the fields of the ``training`` section of a suite."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Training(BaseModel):
     split
         The split that training images come from: ``train``, or one of its halves.
     epoch_images
-        Small sets are repeated to make epochs of about this many images.
+        Number of images of an epoch, approximately: smaller sets are repeated within an epoch.
     optimizer, learning_rate, weight_decay
         The optimiser (``adam``, ``adamw``, ``muon`` (:class:`gahbench.training.muon.Muon`) or ``sgd``, gradient descent
         without momentum), its peak learning rate, and its weight decay.
@@ -138,7 +138,8 @@ class Training(BaseModel):
         ``auto`` uses torch.compile if, by a timed step, the fit would take ten minutes or more without it, or three
         minutes or more on a GPU.
     validations, validation_images
-        How many times during training the validation PSNR is measured for the history, and on how many images.
+        Number of times that the validation PSNR is measured for the history during training, and number of validation
+        images.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -241,11 +242,11 @@ class Training(BaseModel):
 
     @property
     def weights_stream(self) -> str | None:
-        """The random stream of the initial weights: ``"B"`` for a partner with other weights, or ``None``."""
+        """Name of the random stream of initial weights: ``"B"`` for a partner with its own weights, or ``None``."""
         return None if self.same_initialisation or self.split != "B" else "B"
 
     def snapshot_steps(self, steps: int) -> tuple[int, ...]:
-        """Return the steps after which weights are stored, up to the last step; steps that coincide count once."""
+        """Return the steps after which weights are stored, up to the last step, without duplicates."""
         if not self.snapshots:
             return ()
         spaced = (round(steps ** (index / (self.snapshots - 1))) for index in range(self.snapshots))
@@ -257,7 +258,7 @@ class Training(BaseModel):
         return next(name for name in BUDGETS if getattr(self, name) is not None)
 
     def total_steps(self, train_images: int | None) -> int | None:
-        """Return the number of optimiser steps for a training set of some size.
+        """Return the number of optimiser steps for a training set of a given size.
 
         Parameters
         ----------
@@ -300,5 +301,5 @@ class Training(BaseModel):
 
 
 def epoch_size(images: int, epoch_images: int) -> int:
-    """Return the images per epoch: a set repeated as often as fits into ``epoch_images``, and at least once."""
+    """Return the number of images in an epoch: a set repeated at least once, as often as ``epoch_images`` allows."""
     return images * max(1, epoch_images // images)

@@ -1,4 +1,4 @@
-"""The training loop."""
+"""The training loop of a fit, with checkpoints, validation and progress reports."""
 
 from __future__ import annotations
 
@@ -55,7 +55,25 @@ def memory_for_step(dataset: Dataset, training: Training) -> contextlib.Abstract
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of a fit, for displays."""
+    """Progress of a fit, for displays.
+
+    Parameters
+    ----------
+    step
+        Number of finished steps.
+    steps
+        Total number of steps; ``None`` for a budget of seconds.
+    fraction
+        Fraction of the budget spent, in [0, 1].
+    loss
+        Loss of the latest step.
+    psnr
+        Latest validation PSNR in dB, averaged over noise levels; ``None`` before the first validation.
+    images_per_second
+        Training images per second.
+    remaining_seconds
+        Estimated time until the budget is spent.
+    """
 
     step: int
     steps: int | None
@@ -148,7 +166,7 @@ class Trainer:
                     self.keep_snapshot(self._step, self.stored_network)
             if now - last_report > REPORT_SECONDS or self._fraction() >= 1.0:
                 value = self._finite_loss(loss)
-                # Reading the loss waited for the GPU, so take the time now.
+                # Take the time again, because reading the loss waited for the GPU.
                 last_report = time.monotonic()
                 self._report(value, (self._step - steps_before) / max(last_report - started, 1e-9))
             stop = self.should_stop()
@@ -177,7 +195,7 @@ class Trainer:
         return loss
 
     def _backpropagate_with_fallback(self, step: int, clean: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Set the gradients of a step and return its loss; on compiler errors, fall back to less acceleration."""
+        """Compute the gradients of a step and return its loss; on compiler errors, fall back to less acceleration."""
         try:
             if self._compiled is not None and not self._is_compiled_checked:
                 self._check_compiled(step, clean, noisy, sigma)
