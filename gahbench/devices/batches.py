@@ -59,7 +59,8 @@ class Batches:
         Parameters
         ----------
         compute
-            Computes all batches, of a given size. If it draws random numbers, it must seed them, so that calls agree.
+            Function that computes all images in batches of a given size. If it draws random numbers, it must seed them,
+            so that calls agree.
 
         Raises
         ------
@@ -77,7 +78,7 @@ class Batches:
                         f"a single image does not fit; {FEWER_WORKERS}, smaller images or --device cpu need less "
                         f"memory of a device ({error_text(error)})"
                     ) from error
-            # Outside the handler, the error no longer keeps the tensors of the failed batch alive.
+            # Halve outside the handler, where the error no longer keeps the tensors of the failed batch alive.
             self.size = max(1, self.size // 2)
             _halved.append(self.size)
             release_memory()
@@ -96,7 +97,7 @@ def take_memory_notes() -> list[str]:
 
 @contextlib.contextmanager
 def memory_for(what: str, advice: str) -> Iterator[None]:
-    """Return a context that reports running out of memory with what does not fit and how to reduce it."""
+    """Return a context in which out-of-memory errors name the object that does not fit, and how to use less memory."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 class Hardware:
     """A device and the capabilities of its kind; kinds that are not in :data:`KINDS` have the defaults below."""
 
-    #: Whether it computes asynchronously to the CPU; each worker process then gets one device.
+    #: Whether the device computes asynchronously to the CPU; each worker process then gets one device.
     is_accelerator: ClassVar[bool] = False
-    #: Whether it is a physical device; ``auto`` and records ignore other devices.
+    #: Whether the device is physical; ``auto`` and records ignore other devices.
     is_real: ClassVar[bool] = True
-    #: Whether it is faster with large batches.
+    #: Whether the device is faster with large batches.
     has_large_batches: ClassVar[bool] = False
-    #: Whether a thread draws the next batches of a stream during computation; on a CPU both would share the cores.
+    #: Whether a thread draws the next batches of a stream during computation; on a CPU, the two would share the cores.
     prefetches: ClassVar[bool] = False
     #: Whether compiled networks are launched as CUDA graphs.
     has_graphs: ClassVar[bool] = False
     #: Minimum seconds of a fit without the compiler for which compiling, which takes 15 to 60 seconds, is worthwhile.
     compile_from_seconds: ClassVar[float] = 600.0
-    #: Multiply-adds per second of an eager training step, for the estimates of ``gahbench plan``; ``None`` to measure.
+    #: Multiply-adds per second of an eager training step, for ``gahbench plan``; ``None`` if it must be measured.
     nominal_rate: ClassVar[float | None] = None
     #: The environment variable that limits a process to some devices of this kind.
     visible_variable: ClassVar[str | None] = None
@@ -125,7 +125,7 @@ class Hardware:
         """Make convolutions compute in full float32 precision on devices that round to fewer bits by default."""
 
     def pinned(self, tensor: Tensor) -> Tensor:
-        """Return a CPU tensor in pinned memory, from which the device copies without waiting, if it supports that."""
+        """Return a CPU tensor in pinned memory, from which the device can copy without waiting, if supported."""
         return tensor
 
     def upload(self, tensor: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ class Hardware:
         return self.pinned(tensor).to(self.device, non_blocking=True)
 
     def stream(self) -> contextlib.AbstractContextManager[Any]:
-        """Return a context whose work on the device does not wait for other work."""
+        """Return a context in which work on the device does not wait for work outside the context."""
         return contextlib.nullcontext()
 
     @classmethod
@@ -236,7 +236,7 @@ class Cuda(Hardware):
             torch.cuda.manual_seed(seed)
 
     def use_float32(self) -> None:
-        """Make convolutions compute in float32, as they round to ten bits (TF32) by default."""
+        """Make convolutions compute in float32, since they round to ten bits (TF32) by default."""
         import torch
 
         torch.backends.cudnn.allow_tf32 = False
@@ -338,7 +338,7 @@ def release_memory() -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that the memory of a device or of the machine ran out."""
+    """Return whether an error means that the memory of a device or of the machine ran out."""
     if isinstance(error, MemoryError):
         return True
     if not isinstance(error, RuntimeError):

@@ -218,7 +218,7 @@ def _reject_mixture(func: Any, name: str, args: tuple[Any, ...], cpu_tensors: li
 
 
 def _depends_on_values(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether an operation reads values back: its result, its shape or a check for errors depends on them."""
+    """Return whether an operation reads values back, for its result, the shape of its result, or a check for errors."""
     if name in _READS_INDEX | _WRITES_INDEX:
         masks = [
             index for index in args[1] if isinstance(index, StandInTensor) and index.dtype in (torch.bool, torch.uint8)
@@ -248,7 +248,7 @@ def _factory(operation: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def is_supported() -> bool:
-    """Whether this version of torch supports the stand-in GPU."""
+    """Return whether this version of torch supports the stand-in GPU."""
     from torch.utils import backend_registration
 
     return hasattr(backend_registration, "_setup_privateuseone_for_python_backend")

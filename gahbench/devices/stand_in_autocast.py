@@ -64,7 +64,7 @@ def _without_autocast() -> Any:
 
 
 def _is_cast(value: Any) -> bool:
-    """Whether autocast changes a value: a floating-point tensor on the device that is not float64."""
+    """Return whether autocast changes a value: a floating-point tensor on the device that is not float64."""
     if not isinstance(value, Tensor) or not value.is_floating_point() or value.dtype == torch.float64:
         return False
     return value.device.type == torch._C._get_privateuse1_backend_name()

@@ -30,7 +30,7 @@ class NumpyError(TypeError):
 
 
 def caller() -> str:
-    """Return file and line of the innermost code outside torch and this package."""
+    """Return the file and line of the innermost code outside torch and this package."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(_SKIPPED_FOLDERS):
         frame = frame.f_back
@@ -48,7 +48,7 @@ class _Generators(type(torch._C.Generator)):  # type: ignore[misc]
 
 
 class Generator(torch._C.Generator, metaclass=_Generators):
-    """A random generator of any device; generators of the stand-in GPU draw the numbers of the CPU."""
+    """A random generator of any device; generators of the stand-in GPU draw the same numbers as on the CPU."""
 
     #: Generators of the stand-in GPU, by the address that torch passes to operations.
     _fake: ClassVar[weakref.WeakValueDictionary[int, Generator]] = weakref.WeakValueDictionary()
@@ -71,7 +71,7 @@ class Generator(torch._C.Generator, metaclass=_Generators):
 
     @classmethod
     def is_fake(cls, generator: torch._C.Generator) -> bool:
-        """Whether a generator belongs to the stand-in GPU."""
+        """Return whether a generator belongs to the stand-in GPU."""
         return generator._cdata in cls._fake  # type: ignore[attr-defined]
 
 

@@ -1,6 +1,6 @@
 """Jacobians of denoisers, and estimates from Jacobian-vector products.
 
-Usable alone, on any ``nn.Module`` with ``forward(noisy, sigma)``::
+The module works without the rest of gahbench, on any ``nn.Module`` with ``forward(noisy, sigma)``::
 
     from gahbench.jacobian import Jacobian, top
 

@@ -26,7 +26,7 @@ BATCH_VALUES, BATCH_VALUES_GPU = 1 << 15, 1 << 20
 #: Maximum relative error of products in bfloat16, and the number of random vectors that measure the error.
 MAX_ERROR, ERROR_PROBES = 0.01, 8
 
-#: Takes images, shape (N, C, H, W), and the index of the first; processes each image independently.
+#: A function of images, shape (N, C, H, W), and the index of the first image; it processes each image independently.
 Forward = Callable[[Tensor, int], Tensor]
 
 
@@ -72,7 +72,7 @@ class AutogradMaps(LinearMaps):
 
     @property
     def method(self) -> str:
-        """Description of the kinds of derivatives used so far."""
+        """Description of how derivatives have been computed so far."""
         backward = "backward passes of copies" if self._repeatable else "batched backward passes"
         return backward if self._has_forward_mode else f"{backward}, no forward mode"
 
@@ -219,8 +219,9 @@ class AutogradMaps(LinearMaps):
 class Jacobian(AutogradMaps):
     """The Jacobians of a denoiser, any ``nn.Module`` with ``forward(noisy, sigma)``, at noisy images.
 
-    The network may be blind or not, and must process each image of a batch independently, as in evaluation mode. Its
-    parameters, their gradients and ``requires_grad`` are not changed. Jacobians belong to the current parameters.
+    The network may ignore sigma, and must process each image of a batch independently, as in evaluation mode. Its
+    parameters, their gradients and ``requires_grad`` are not changed. After a change of the parameters, create a
+    new object.
 
     Parameters
     ----------
@@ -288,7 +289,7 @@ class Jacobian(AutogradMaps):
         super().__init__(forward, noisy, True, memory)
         self._network, self._levels, self._precision = network, levels, precision
         exact = precision == "float32" or noisy.dtype != torch.float32
-        #: ``None`` until the matrices are computed.
+        #: Errors of the matrices; ``None`` until the matrices are computed.
         self._errors = torch.zeros(len(noisy), dtype=torch.float64) if exact else None
         self._is_exact = exact
 
@@ -334,8 +335,8 @@ class Jacobian(AutogradMaps):
     def errors(self) -> Tensor:
         """Return the errors of :meth:`matrices` relative to float32, in Frobenius norm, shape (N,).
 
-        The errors are estimated from products with 8 random vectors when the matrices are computed, and 0 if a matrix
-        was computed in float32.
+        An error is estimated from products with 8 random vectors when the matrices are computed, and is 0 if the
+        matrix was computed in float32.
         """
         if self._errors is None:
             self.matrices()
@@ -343,7 +344,7 @@ class Jacobian(AutogradMaps):
         return self._errors
 
     def _bfloat16_matrix(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return the matrix of one image, shape (1, d, d), and its relative error; use float32 if it is inaccurate."""
+        """Return the matrix of one image, shape (1, d, d), and its error; use float32 if bfloat16 is inaccurate."""
         single, level = self.only(index), self._levels[index : index + 1]
         matrix = gated_matrix(self._network, single._images, level)
         if matrix is not None:

@@ -55,7 +55,7 @@ def differentiated(denoise: Denoise, noisy: Tensor, sigma: float, truth: Truth) 
 
 
 def _is_derivative(maps: AutogradMaps, forward: Callable[[Tensor, int], Tensor], image: Tensor, sigma: float) -> bool:
-    """Whether derivatives agree with finite differences; a second, smaller step may avoid a discontinuity."""
+    """Return whether derivatives agree with finite differences; a second, smaller step may avoid a discontinuity."""
     random = generator("noise", "differences")
     # Functions of the whole image, such as a threshold, change along the image itself.
     directions = torch.cat([image, torch.randn(DIRECTIONS, *image.shape[1:], generator=random).to(image)])

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from gahbench.jacobian.maps import LinearMaps
 
-#: Share of all pairs above which a full decomposition is faster than Lanczos' method, which takes about 15 products
-#: with single vectors for each pair, each as slow as 8 products in a batch. The second share applies to large matrices.
+#: Share of all eigenpairs above which a full decomposition is faster than Lanczos' method. For each pair, that method
+#: takes about 15 products with single vectors, each as slow as 8 products in a batch. The second share applies to large
+#: matrices.
 MAX_LANCZOS_SHARE = 0.01
 MAX_LANCZOS_SHARE_LARGE = 0.2
 Method = Literal["auto", "full", "lanczos"]
@@ -30,12 +31,12 @@ class Eigenpairs:
     values
         Eigenvalues, shape (N, k), float64, in descending order.
     vectors
-        Eigenvectors, shape (N, k, d), as orthonormal rows in the order of the values. The sign of each is chosen to
-        make its sum positive, so that results are reproducible.
+        Eigenvectors, shape (N, k, d), as orthonormal rows in the order of the values. Signs are chosen such that each
+        row has a positive sum, so that results are reproducible.
     residuals
         Residuals |S v - lambda v|, shape (N, k), which bound the errors of the eigenvalues.
     method
-        ``full``, or ``lanczos`` with the number of products that it took.
+        ``full``, or ``lanczos`` and the number of products.
     """
 
     values: Tensor
@@ -79,7 +80,8 @@ def top(
 ) -> Eigenpairs:
     """Return the largest eigenvalues of the symmetric part of each map, and their eigenvectors.
 
-    The method is Lanczos' (ARPACK), which only needs products with vectors, or a full decomposition.
+    The eigenpairs are computed by Lanczos' method (ARPACK), which only needs products with vectors, or by a full
+    decomposition.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ LOG_RANGE = (-60.0, 60.0)
 #: Newton steps, each of which doubles the number of correct digits.
 BISECTIONS = 10
 NEWTON_STEPS = 4
-#: Maximum error of a trace that counts as reached, relative to the largest possible trace.
+#: Maximum error, relative to the largest possible trace, with which a filter is considered to have a requested trace.
 TOLERANCE = 1e-6
 
 
@@ -72,7 +72,7 @@ class DiagonalFamily(FilterFamily):
     Parameters
     ----------
     values
-        Damping rates v of the coefficients, shape (N, K), float64, nonnegative.
+        Damping rates v_ik of the coefficients, shape (N, K), float64, nonnegative.
     gains
         Contribution of each coefficient to the trace, (A Y')_kk, float64, broadcastable to (N, K): 1 in an orthonormal
         basis.
@@ -226,7 +226,7 @@ def _products_in_shared_basis(
 def _products_in_own_bases(
     filters: Tensor, weights: Tensor, analysis: Tensor, synthesis: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the products of :func:`_products_in_shared_basis` for a basis of each image, shape (M, K, d)."""
+    """Return the products of :func:`_products_in_shared_basis` if each image has its own basis, shape (M, K, d)."""
     count = len(analysis)
     products = weights.new_empty(count, count, dtype=torch.float64)
     # Products <W_ij, W_ik> of filters at the trace of image i.
@@ -243,7 +243,7 @@ def _products_in_own_bases(
 
 
 def _overlaps(atoms: Tensor, duals: Tensor, others: Tensor, other_duals: Tensor, is_parseval: bool) -> Tensor:
-    """Return <sym(a_k' b_k), sym(c_l' d_l)>, sym being the symmetric part, for rows of two filters, shape (K, L)."""
+    """Return <sym(a_k' b_k), sym(c_l' d_l)>, for rows of two filters, shape (K, L); sym is the symmetric part."""
     if is_parseval:
         return (atoms @ others.mT).square()
     direct = (duals @ other_duals.mT) * (atoms @ others.mT)

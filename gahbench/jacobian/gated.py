@@ -1,6 +1,6 @@
 """Jacobians of rectifier networks, with gates computed in float32 and products computed in bfloat16.
 
-A network whose only nonlinearities are rectifiers is an affine map near an image, once it is known which rectifiers are
+Near an image, a network whose only nonlinearities are rectifiers is an affine map, determined by which rectifiers are
 open. A forward pass in float32 computes these gates, and the affine map with fixed gates is applied to all unit vectors
 in bfloat16. Rounding then affects only the products. A network that runs entirely in bfloat16 opens other gates, and
 its Jacobian has an error of several per cent. The affine map is traced, and operations that do not affect the denoised
@@ -72,7 +72,7 @@ class _Gates(TorchFunctionMode):
 def gated_matrix(
     network: nn.Module, noisy: Tensor, sigma: Tensor, dtype: torch.dtype = torch.bfloat16, count: int | None = None
 ) -> Tensor | None:
-    """Return the Jacobian of a rectifier network at an image, or ``None`` if the network is of another kind."""
+    """Return the Jacobian of a rectifier network at an image; ``None`` for networks that are not supported."""
     shape, size = noisy.shape[1:], noisy.numel()
     with torch.no_grad(), _Gates() as rectifiers:
         network(noisy, sigma)
@@ -87,7 +87,7 @@ def gated_matrix(
     except (RuntimeError, TypeError, StopIteration) as error:
         if is_out_of_memory(error):
             raise
-        # The network converts to float32 itself, or calls its rectifiers differently.
+        # The network may convert tensors to float32 itself, or call its rectifiers differently in lower precision.
         return None
     return matrix[:size].mT.contiguous()
 

@@ -1,6 +1,7 @@
-"""Linear maps of images, one for each of N images: Jacobians, and filters to compare them with.
+"""Linear maps, one for each of N images: Jacobians of denoisers, and filters to compare the Jacobians with.
 
-Traces and Frobenius products are exact for small matrices, and otherwise estimated from random probes, with errors.
+Traces and Frobenius products are exact for small images. For larger images, they are estimated from random probes, with
+standard errors.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Estimate:
 class Sketch:
     """Products of the symmetric parts of N maps with P random vectors shared by all maps, or the full matrices.
 
-    As E z z' = 1 for the random vectors z, <S, W> = E (S z)'(W z), so the Frobenius product of two maps follows from
+    Since E z z' = 1 for the random vectors z, <S, W> = E (S z)'(W z), so the Frobenius product of two maps follows from
     their sketches on the same vectors.
 
     Parameters
@@ -186,20 +187,20 @@ class LinearMaps(ABC):
         return self.rmatvec(identity[None])
 
     def trace(self, probes: int | None = None, seed: int = 0) -> Estimate:
-        """Return the traces, exact if maps are small, else by Hutchinson's estimate."""
+        """Return the traces: exact if the maps are small, otherwise Hutchinson's estimates."""
         if probes is None and self.is_small:
             return _exact(self.matrices().diagonal(dim1=1, dim2=2).double().sum(1))
         vectors = probes_for(self.size, PROBES if probes is None else probes, seed, self.like)
         return _estimated((self.rmatvec(vectors) * vectors).double().sum(2))
 
     def frobenius_product(self, other: LinearMaps, probes: int | None = None, seed: int = 0) -> Estimate:
-        """Return <S_i, W_i> of the symmetric parts of two maps, exact if small, else the estimate of E z'S_i W_i z."""
+        """Return <S_i, W_i> of the symmetric parts of two maps, exact or as an estimate of E z'S_i W_i z."""
         left, right = self.sketch(probes, seed), other.sketch(probes, seed)
         products = (left.rows * right.rows.to(left.rows)).double().sum(2)
         return _exact(products.sum(1)) if left.exact else _estimated(products)
 
     def sketch(self, probes: int | None = None, seed: int = 0) -> Sketch:
-        """Return the symmetric parts, as matrices if maps are small, else their products with 64 random vectors."""
+        """Return the symmetric parts: as matrices if the maps are small, otherwise as products with random vectors."""
         if probes is None and self.is_small:
             matrices = self.matrices()
             return Sketch((matrices + matrices.mT) / 2, exact=True)
@@ -305,11 +306,11 @@ class FunctionMaps(LinearMaps):
         return self._function(vectors.to(self._like).expand(self.count, -1, -1), self._places)
 
     def rmatvec(self, vectors: Tensor) -> Tensor:
-        """Return A_i' v = A_i v, as the maps are symmetric; shape (N, P, d)."""
+        """Return A_i' v = A_i v, since the maps are symmetric; shape (N, P, d)."""
         return self.matvec(vectors)
 
     def symmetric_product(self, vectors: Tensor) -> Tensor:
-        """Return A_i v, as the maps are symmetric; shape (N, P, d)."""
+        """Return A_i v, since the maps are symmetric; shape (N, P, d)."""
         return self.matvec(vectors)
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 #: Lower bound of clean coefficients in units of sigma, added in quadrature so that filters of every trace exist.
 _FLOOR = 1e-3
-#: Takes a linear function and an example of its argument; returns the matrices of the function.
+#: A function that returns the matrices of a linear function, given an example of the argument of that linear function.
 _MatrixOf = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 #: Number of rows of a matrix that are computed at once.
 _ROWS_PER_BATCH = 256

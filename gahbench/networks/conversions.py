@@ -43,7 +43,7 @@ def converted_parameters(scheduler: Any) -> dict[str, Any]:
 
 
 class FirstChannels(nn.Module):
-    """A wrapper that removes the variance channels from the output of a model."""
+    """A wrapper of a model that removes the variance channels from its output."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class FirstChannels(nn.Module):
 
 
 class Converted(nn.Module):
-    """A model with ``forward(noisy, sigma)`` for images in [0, 1] with noise of standard deviation sigma."""
+    """A model with ``forward(noisy, sigma)`` for images in [0, 1]; for parameters, see :func:`as_denoiser`."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class Converted(nn.Module):
 
     def _timestep(self, level: Tensor) -> Tensor:
         levels: Tensor = self.get_buffer("log_levels")
-        # Keep tensors, since converting them to numbers would wait for a GPU.
+        # Keep the levels as tensors, since converting them to numbers would wait for a GPU.
         log_level = level.double().log().clamp(levels[0], levels[-1])
         after = torch.searchsorted(levels, log_level).clamp(1, len(levels) - 1)
         below, above = levels[after - 1], levels[after]
@@ -164,17 +164,17 @@ def as_denoiser(
     Parameters
     ----------
     model
-        The model, called as ``sigma`` says.
+        The model, called with scaled images and the noise level in the form that ``sigma`` selects.
     sigma
-        How the model receives the noise level: ``none``, ``level`` as a second argument of shape (N,), ``map`` as an
-        additional channel, or ``timestep`` as a second argument.
+        Form in which the model gets the noise level: ``none``, ``level`` as a second argument of shape (N,), ``map``
+        as an additional channel, or ``timestep`` as a second argument.
     value_range
         Value range of the images of the model; by default [0, 1], or [-1, 1] with a scheduler.
     output
-        What the model returns: the denoised ``image``; the noise, as ``residual`` or with unit variance (``eps``); the
+        Output of the model: the denoised ``image``; the noise, as ``residual`` or with unit variance (``eps``); the
         ``score``; ``v``; or an output with EDM preconditioning (``edm``, ``edm-v``).
     alphas_cumprod
-        Cumulative product at each timestep, decreasing, for ``timestep``.
+        Decreasing cumulative products of alpha, one for each timestep, for ``timestep``.
     interpolate
         Whether timesteps are fractional, for ``timestep``; otherwise the nearest timestep is used.
     sigma_data

@@ -21,7 +21,7 @@ def build_network(
     Parameters
     ----------
     build
-        Constructs the network.
+        Function that constructs the network.
     seed
         Seed of the initial weights.
     initialisation

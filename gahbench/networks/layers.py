@@ -1,4 +1,4 @@
-"""Layers of networks and their output features."""
+"""Layers of networks: how to list them, and how to get the output of a layer."""
 
 from __future__ import annotations
 

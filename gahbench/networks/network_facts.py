@@ -52,13 +52,13 @@ def homogeneity_residual(network: nn.Module, noisy: Tensor, sigma: Tensor) -> fl
 
 
 def homogeneity(residual: float) -> str:
-    """Describe a homogeneity residual."""
+    """Return a description of a homogeneity residual for displays."""
     kind = "homogeneous" if residual < HOMOGENEOUS else "not homogeneous"
     return f"{kind}: |f(2y, 2σ) - 2f(y, σ)| / |2f(y, σ)| = {residual:.1e}, with random weights"
 
 
 def is_blind(network: nn.Module, noisy: Tensor) -> bool:
-    """Whether the output for noisy images (N, C, H, W) is the same at two noise levels."""
+    """Return whether the output for noisy images (N, C, H, W) is the same at two noise levels."""
     levels = torch.full((len(noisy),), 0.1)
     with torch.no_grad():
         return torch.equal(network(noisy, levels), network(noisy, 4 * levels))

@@ -43,7 +43,19 @@ MAX_BYTES = 10_000
 
 @dataclass(frozen=True)
 class Choice:
-    """A precision and the reason for its choice."""
+    """A precision and the reason for its choice.
+
+    Parameters
+    ----------
+    precision
+        The chosen precision.
+    reason
+        Why the precision was chosen; ``set`` if it was requested.
+    seconds
+        Median seconds of the timed passes, by precision.
+    note
+        A note for records if another machine chose another precision for the same network; otherwise ``None``.
+    """
 
     precision: Precision = "float32"
     reason: str = "set"
@@ -67,7 +79,23 @@ class Choices:
         passes: float,
         run: Callable[[Precision], object],
     ) -> Choice:
-        """Return the stored choice for a network on this machine, or measure and store it."""
+        """Return the stored choice for a network on this machine, or measure and store it.
+
+        Parameters
+        ----------
+        work
+            Kind of work, such as ``training`` or ``sampling``.
+        network
+            The network; only its class and the shapes of its parameters matter.
+        shape
+            Shape of the images of a pass.
+        device
+            Device on which the network computes.
+        passes
+            Planned number of passes.
+        run
+            Function that computes a pass in a precision.
+        """
         if not hardware(device).has_bfloat16:
             return Choice(reason="the hardware has no bfloat16 instructions")
         # The amount of work is part of the key, because short work is not timed.
@@ -119,7 +147,7 @@ class Choices:
         return choice
 
     def _difference_note(self, key: str, task: Mapping[str, Any], choice: Choice) -> str | None:
-        """Return a note if this folder has another precision for the same network from another machine."""
+        """Return a note if another machine stored a different precision for the same network in this folder."""
         if self._folder is None:
             return None
         for name in sorted(names_in(self._folder)):
@@ -138,7 +166,7 @@ class Choices:
 def pass_seconds(
     run: Callable[[Precision], object], precision: Precision, passes: float, device: torch.device
 ) -> float | None:
-    """Return the seconds of a pass, timed after a warm-up pass, or ``None`` if timing takes too much of the work."""
+    """Return the seconds of a pass, timed after a warm-up pass; ``None`` if too few passes are planned to time one."""
     if passes * MAX_SHARE < 2:
         return None
     _time_pass(run, precision, device)

@@ -25,7 +25,21 @@ SECONDS = 20.0
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """A measured receptive field."""
+    """A measured receptive field.
+
+    Parameters
+    ----------
+    on_grid
+        Height and width of the receptive field of the middle pixel, which lies on the grid of any pooling.
+    largest
+        Largest height and width over all tested pixels.
+    side
+        Side of the test image on which the field was measured.
+    reaches_border
+        Whether the field reaches the border of the test image.
+    ended_early
+        Whether larger images were not tried, because they would take too long.
+    """
 
     on_grid: tuple[int, int]
     largest: tuple[int, int]
@@ -47,7 +61,7 @@ class ReceptiveField:
 def receptive_field(
     build: Callable[[Shape], nn.Module], channels: int = 1, sides: Sequence[int] = SIDES, seconds: float = SECONDS
 ) -> ReceptiveField:
-    """Measure the receptive field of a network by gradients, on images of increasing size until it fits."""
+    """Measure the receptive field of a network by gradients, on images of increasing size until the field fits."""
     field: ReceptiveField | None = None
     size_error: Exception | None = None
     for side in sides:
@@ -109,7 +123,7 @@ def _measure(network: nn.Module, channels: int, side: int, deadline: float) -> R
 
 
 def _is_translation_equivariant(network: nn.Module, noisy: Tensor, denoised: Tensor) -> bool:
-    """Whether the output at the middle moves along when the image moves by one pixel."""
+    """Return whether the output at the middle moves along when the image moves by one pixel."""
     middle = noisy.shape[-1] // 2
     with torch.no_grad():
         moved = noisy.roll((1, 1), (2, 3))

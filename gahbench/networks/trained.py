@@ -1,4 +1,4 @@
-"""Networks as denoisers."""
+"""Trained networks with the interface of denoisers."""
 
 from __future__ import annotations
 

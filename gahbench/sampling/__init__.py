@@ -1,13 +1,13 @@
-"""Images sampled from a denoiser, by the density that it implies.
+"""Sampling of images from the density that a denoiser implies.
 
-Usable alone, on any ``nn.Module`` with ``forward(noisy, sigma)``::
+The module works without the rest of gahbench, on any ``nn.Module`` with ``forward(noisy, sigma)``::
 
     from gahbench.sampling import Sampling, draw_samples, of_network
 
     samples = draw_samples(of_network(network), (1, 32, 32), Sampling(count=64, seed=0))
     print(samples)                     # how many converged, in how many steps
     samples.images                     # shape (64, 1, 32, 32)
-    samples.arrays()                   # as numpy has them
+    samples.arrays()                   # all fields as numpy arrays
 """
 
 import lazy_loader

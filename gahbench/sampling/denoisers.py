@@ -20,7 +20,7 @@ from gahbench.devices.hardware import hardware
 from gahbench.networks.precision import Choices, Precision
 from gahbench.networks.trained import Trained, channels_last
 
-#: Takes noisy images (N, C, H, W) and their noise levels (N,), on one device; returns the denoised images.
+#: A function that returns the denoised images, given noisy images (N, C, H, W) and noise levels (N,) on one device.
 Denoise = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -31,10 +31,10 @@ def of_network(
     calls: int = 100,
     choices: Choices | None = None,
 ) -> Denoise:
-    """Return a denoising function of a network, moved to a device, channels last, in evaluation mode.
+    """Return a denoising function of a network, which is moved to a device and put into evaluation mode.
 
-    On a CPU, the C library is set to keep freed memory for the next layer, see
-    :func:`gahbench._util.resources.keep_freed_blocks`.
+    Kernels are converted to channels-last layout. On a CPU, the C library is set to keep freed memory for the next
+    layer (:func:`gahbench._util.resources.keep_freed_blocks`).
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def of_network(
         Approximate number of batches that will be denoised, for ``auto``: at least ``Sampling.ideal_steps()`` for each
         batch of samples.
     choices
-        Precisions that were chosen before, for ``auto``.
+        Precisions that were chosen earlier, which ``auto`` reuses.
     """
     network = channels_last(network, device).eval()
     kind = torch.device(device).type

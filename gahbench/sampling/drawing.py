@@ -17,10 +17,10 @@ from gahbench.sampling.samples import Progress, Samples
 from gahbench.sampling.settings import Sampling
 from gahbench.sampling.stochastic import stochastic
 
-#: Number of values in a batch, approximately: this bounds the memory, and larger batches are not faster.
+#: Approximate number of values in a batch, on a CPU and on a GPU: larger batches use more memory and are not faster.
 BATCH_PIXELS = 1 << 15
 BATCH_PIXELS_GPU = 1 << 20
-#: Number of steps between checks for finished images on a GPU, which a check makes wait.
+#: Number of steps between checks for finished images on a GPU; each check waits for the GPU.
 CHECK_EVERY_GPU = 4
 
 
@@ -43,8 +43,8 @@ def draw_samples(
     Parameters
     ----------
     denoise
-        Returns the denoised images, given noisy ones (N, C, H, W) and the noise level of each (N,), both on ``device``;
-        see :func:`of_network` and :func:`of_denoiser`.
+        Function that returns the denoised images, given noisy images (N, C, H, W) and their noise levels (N,), both on
+        ``device``; see :func:`of_network` and :func:`of_denoiser`.
     shape
         Shape (C, H, W) of an image.
     settings
@@ -56,7 +56,7 @@ def draw_samples(
     device
         Device of the images.
     progress
-        Called with the fraction of the work that is done, in [0, 1], and the number of finished samples.
+        Function to call with the fraction of the work that is done, in [0, 1], and the number of finished samples.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def draw_samples(
     ParameterError
         If ``batch`` or ``first`` is out of range.
     ValueError
-        If denoised images differ in shape from noisy ones.
+        If denoised images differ in shape from noisy images.
 
     Examples
     --------

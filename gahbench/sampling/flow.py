@@ -24,7 +24,7 @@ def flow(
     device: torch.device,
     progress: Progress,
 ) -> Samples:
-    """Integrate dy / d sigma = (y - f(y, sigma)) / sigma down the noise levels; for parameters see ``stochastic``.
+    """Integrate dy / d sigma = (y - f(y, sigma)) / sigma down the noise levels; see :func:`draw_samples`.
 
     If f is the optimal denoiser and the flow starts from the distribution of noisy images, it has the distribution of
     noisy images at every sigma (Song et al. 2021, equation 13; Karras et al. 2022, equation 1 with sigma(t) = t).
@@ -92,7 +92,7 @@ class _Flow:
         return residual
 
     def _move_valid(self, images: Tensor) -> Tensor:
-        """Return the new images, with the current images in place of diverged ones."""
+        """Return the new images, with the current images in place of diverged images."""
         return torch.where(self._is_valid[:, None, None, None], images, self.images)
 
     def drop_finished(self, are_last: bool) -> None:

@@ -22,7 +22,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Sampling(BaseModel):
-    """Settings for sampling. Both samplers start from y = mean + sigma_start z, z white noise, and end at sigma_end.
+    """Settings for sampling, which starts from y = mean + sigma_start z, with white noise z, and ends at sigma_end.
 
     Parameters
     ----------
@@ -46,9 +46,9 @@ class Sampling(BaseModel):
     beta
         For ``stochastic``: a step of size h multiplies the noise level by 1 - beta h; at 1 no noise is added.
     growth
-        For ``stochastic``: ``growing``: step t has the size h t / (1 + h (t - 1)), which tends to 1, as in published
-        code; ``constant``: every step has the size h, which takes about thirty times as many steps at the default h
-        and beta.
+        For ``stochastic``: ``growing``: step t has the size h t / (1 + h (t - 1)), which tends to 1, as in the
+        published code; ``constant``: every step has the size h, which takes about thirty times as many steps at the
+        default h and beta.
     max_steps
         For ``stochastic``: maximum number of steps of a sample; null for ten times the steps of an ideal denoiser.
     levels

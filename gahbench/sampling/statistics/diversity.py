@@ -1,4 +1,4 @@
-"""Diversity of samples."""
+"""Statistics of the diversity of samples: relative spread and Vendi score."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gahbench.sampling.statistics.neighbours import unit_vectors
 
 
 def relative_spread(samples: Tensor, images: Tensor) -> float:
-    """Return the root mean square distance between samples, relative to the distance between real images.
+    """Return the root mean square distance between samples, divided by the distance between real images.
 
     The value is 1 if samples are as diverse as images, and 0 if all samples are equal. It is computed from the trace of
     the covariance, which is half the mean of |s_i - s_j|^2 over all pairs.
@@ -41,9 +41,9 @@ def relative_spread(samples: Tensor, images: Tensor) -> float:
 def vendi_score(images: Tensor, centred: bool = True, origin: Tensor | None = None) -> float:
     """Return the Vendi score, the effective number of different images.
 
-    The score is exp(-sum_i l_i log l_i), with l_i the eigenvalues of K / N and K the matrix of cosines of all pairs
-    (Friedman & Dieng, *The Vendi score*, TMLR 2023, definition 3.1). It is N if all images are orthogonal, and 1 if all
-    are equal. The score grows with N: compare only sets of equal size.
+    The score is exp(-sum_i l_i log l_i), where l_i are the eigenvalues of K / N, and K is the matrix of cosines of all
+    pairs (Friedman & Dieng, *The Vendi score*, TMLR 2023, definition 3.1). It is N if all images are orthogonal, and 1
+    if all images are equal. The score grows with N: compare only sets of equal size.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Membership statistics, which test whether samples are nearer to the training images of their denoiser."""
+"""Membership statistics: tests of whether samples are nearer to the training images than to other images."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ MIN_VALUES = 6
 
 
 def own_set(samples: Tensor, own: Tensor, other: Tensor) -> Tensor:
-    """Return, for each sample, whether the nearest image of two sets is in its own set.
+    """Return, for each sample, whether its nearest image is a training image of its denoiser.
 
-    The two sets should have equal size and no image in common. Then, for a sampler that does not depend on which set is
-    which, the average over both sets is 1/2, whatever the sets are.
+    The training images and the other images should be sets of equal size without a common image. If samples do not
+    depend on which of the two sets was used for training, the average over both choices is 1/2, whatever the sets are.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def own_set(samples: Tensor, own: Tensor, other: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        1 if the nearest image is in the own set, 0 if it is in the other, 1/2 for equal distances; shape (N,), float64.
+        1 if the nearest image is in ``own``, 0 if it is in ``other``, 1/2 for equal distances; shape (N,), float64.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def own_set(samples: Tensor, own: Tensor, other: Tensor) -> Tensor:
 def simultaneous_lower(values: Tensor, level: float = 0.95, draws: int = 2000) -> Tensor:
     """Return simultaneous lower confidence limits of the means of all rows, shape (T,).
 
-    The limits use a bootstrap, over the columns that all rows share, of the largest deviation in standard errors.
+    The limits come from a bootstrap of the largest deviation in standard errors; all rows share the resampled columns.
 
     Parameters
     ----------

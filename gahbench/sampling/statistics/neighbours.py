@@ -139,7 +139,7 @@ def unit_vectors(images: Tensor, centred: bool = True, origin: Tensor | None = N
     if centred:
         vectors = vectors - vectors.mean(1, keepdim=True)
     lengths = vectors.norm(dim=1, keepdim=True)
-    # A constant image less its mean is only rounding error.
+    # A constant image minus its mean is only rounding error.
     is_flat = lengths <= 1e-12 * math.sqrt(vectors.shape[1]) * scale
     return torch.where(is_flat, 0.0, vectors / lengths.where(~is_flat, 1.0))
 
@@ -149,8 +149,9 @@ def pair_cosines(first: Tensor, second: Tensor, centred: bool = True, origin: Te
 
     If two networks were trained on disjoint sets of images and learned the same density, samples that they draw from
     the same noise have cosines near 1 (Kadkhodaie 2024, figure 2). The subtracted mean determines which images are
-    similar: without any, all bright images are similar; with each image's own mean subtracted (``centred``), all faces
-    are; with the mean training image subtracted (``origin``), only images with the same details are.
+    similar: if no mean is subtracted, all bright images are similar; if each image's own mean is subtracted
+    (``centred``), all faces are similar; if the mean training image is subtracted (``origin``), only images with the
+    same details are similar.
 
     Parameters
     ----------

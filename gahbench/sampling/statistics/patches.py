@@ -19,7 +19,8 @@ def patch_distance(samples: Tensor, images: Tensor, side: int = 7, directions: i
     Patches are projected on random directions. The distance is the root mean square difference of the quantiles of the
     two projected distributions, over all directions (Rabin, Peyré, Delon & Bernot 2011; for patches of generated images
     see Karras et al. 2018). Directions are unit vectors of zero mean, so the distance between white noises of standard
-    deviations a and b is |a - b|. Equal numbers of patches at random positions, at most 32,768, are taken of both sets.
+    deviations a and b is |a - b|. Both sets contribute equally many patches at random positions, at most
+    32,768.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ def patch_distance(samples: Tensor, images: Tensor, side: int = 7, directions: i
     -------
     float
         Distance in the units of the images. Two halves of one set have a positive distance by chance, which falls with
-        the square root of the number of images; compare with it.
+        the square root of the number of images; use that distance as a baseline.
 
     Raises
     ------
@@ -76,7 +77,7 @@ def _patches(images: Tensor, side: int, count: int, seed: int, set_index: int) -
     if total <= 1 << 24:
         chosen = torch.randperm(total, generator=random)[:count]
     else:
-        # Repeated positions are rare among so many.
+        # Repeated positions are rare among this many positions.
         chosen = torch.randint(total, (count,), generator=random)
     chosen = chosen.to(images.device)
     image, position = chosen // (rows * columns), chosen % (rows * columns)

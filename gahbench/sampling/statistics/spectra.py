@@ -57,8 +57,8 @@ def spectrum_distance(samples: Tensor, images: Tensor) -> float:
     """Return the log-spectral distance of two sets of images: the root mean square over radial frequencies, in dB.
 
     The spectra are computed by :func:`radial_spectrum`. The distance detects blur and missing texture, but not copies.
-    Two halves of one set have a positive distance by chance; compare with it. For halves of 100 and 2000 C^alpha images
-    of 24x24 pixels it is 1.1 and 0.5 dB; if one half is blurred by 0.7 pixels it is 10 dB.
+    Two halves of one set have a positive distance by chance; use that distance as a baseline. For halves of 100 and of
+    2000 C^alpha images of 24x24 pixels, it is 1.1 and 0.5 dB; if one half is blurred by 0.7 pixels, it is 10 dB.
 
     Parameters
     ----------
