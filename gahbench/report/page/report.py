@@ -204,9 +204,9 @@ def _columns(board: DatasetBoard) -> Iterator[Column]:
     for sigma, level in levels.items():
         low, high = of("deficit", "min", sigma), of("deficit", sigma=sigma)
         yield bracket_column(f"deficit, {level}", low, high, group="deficit by σ")
-    for metric, render_template in board.overall_metrics:
-        head, group = f"{metric}.{render_template}" if render_template else metric, parse_metric_name(metric).name
-        yield value_column(head, of(metric, render_template), digits=3, has_bars=not render_template, group=group)
+    for metric, part in board.overall_metrics:
+        head, group = f"{metric}.{part}" if part else metric, parse_metric_name(metric).name
+        yield value_column(head, of(metric, part), digits=3, has_bars=not part, group=group)
 
 
 def render_page(title: str, body: str, style: str, script: str, sources: tuple[str, str], images: str = "data:") -> str:
