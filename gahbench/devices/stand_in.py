@@ -29,7 +29,7 @@ _ERROR_CHECKED = frozenset(("_linalg_check_errors", "_linalg_eigh", "_linalg_svd
 _COPIES = frozenset(("copy_", "_to_copy", "to", "_copy_from"))
 _READS_INDEX = frozenset(("index", "_unsafe_index"))
 _WRITES_INDEX = frozenset(("index_put", "index_put_", "_index_put_impl_"))
-#: Operations, besides pointwise ones, that accept a CPU tensor of no dimensions together with GPU tensors.
+#: Operations, besides pointwise operations, that accept a CPU tensor of no dimensions together with GPU tensors.
 _ACCEPTS_CPU_SCALARS = frozenset(("where", "masked_fill", "masked_fill_")) | _WRITES_INDEX
 #: Names of operations that users know, by torch's internal names.
 _USER_NAMES = {"_local_scalar_dense": "item", "_to_copy": "copy", "copy_": "copy"}

@@ -34,7 +34,7 @@ DIVERGED = 10.0
 DIVERGED_NOTE = "diverged: "
 #: Number of images under fresh noise, at each noise level.
 FRESH = 2
-#: Squared errors under fresh noise may be this many times those of the scores, plus this share of sigma^2.
+#: Squared errors under fresh noise may be this many times the scored squared errors, plus this share of sigma^2.
 FRESH_FACTOR, FRESH_SHARE = 4.0, 0.1
 #: The noise of an evaluation may deviate from its level by this many standard errors.
 NOISE_ERRORS = 6.0

@@ -72,8 +72,8 @@ class Evaluation:
     dataset
         The dataset of the images.
     learned_from
-        The images that the denoiser learned from, or those of the ``train`` split if it did not learn. ``None`` for a
-        denoiser that learned from a stream, in which it saw no image twice.
+        The images that the denoiser learned from, or the images of the ``train`` split if the denoiser did not learn.
+        ``None`` for a denoiser that learned from a stream, in which it saw no image twice.
     partner
         The evaluation of the same entrant, trained on other images, on the same noisy images; ``None`` without a
         partner.

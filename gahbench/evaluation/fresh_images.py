@@ -144,7 +144,7 @@ class FreshResult:
 
 
 def compare_on_fresh_images(evaluation: Evaluation) -> FreshResult | None:
-    """Test whether a denoiser is as good on fresh images as on the evaluated ones, and no better than the optimum."""
+    """Test whether a denoiser is as good on fresh images as on evaluated images, and no better than the optimum."""
     images, dataset, sigmas = FreshImages.choose(evaluation), evaluation.dataset, evaluation.sigmas
     if images is None or dataset is None:
         return None

@@ -21,7 +21,7 @@ from gahbench.jacobian.maps import LinearMaps, probes_for
 
 #: Memory limit in bytes for the features and gradients of one batch of products.
 MEMORY = 1 << 30
-#: Maximum number of image values in one batch of products, limited by the caches of a CPU, and on a GPU.
+#: Maximum number of image values in one batch of products, on a CPU (limited by its caches) and on a GPU.
 BATCH_VALUES, BATCH_VALUES_GPU = 1 << 15, 1 << 20
 #: Maximum relative error of products in bfloat16, and the number of random vectors that measure the error.
 MAX_ERROR, ERROR_PROBES = 0.01, 8
@@ -220,8 +220,8 @@ class Jacobian(AutogradMaps):
     """The Jacobians of a denoiser, any ``nn.Module`` with ``forward(noisy, sigma)``, at noisy images.
 
     The network may ignore sigma, and must process each image of a batch independently, as in evaluation mode. Its
-    parameters, their gradients and ``requires_grad`` are not changed. After a change of the parameters, create a
-    new object.
+    parameters, their gradients and ``requires_grad`` are not changed. After a change of the parameters, create
+    a new object.
 
     Parameters
     ----------
@@ -372,7 +372,7 @@ _channels_last_weights = PerNetworkCache(_to_channels_last)
 
 @contextlib.contextmanager
 def _gradients_enabled() -> Iterator[None]:
-    """Enable gradients whatever the mode of the caller, and silence torch's performance warnings."""
+    """Enable gradients regardless of the mode of the caller, and silence torch's performance warnings."""
     with warnings.catch_warnings(), torch.inference_mode(False), torch.enable_grad():
         warnings.simplefilter("ignore")
         yield

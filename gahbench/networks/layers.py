@@ -81,7 +81,7 @@ def _run(
 
 
 def middle_layer(layers: Sequence[tuple[str, int]]) -> str:
-    """Return the middle layer among those with the fewest pixels: the bottleneck of a UNet, or the middle of a chain.
+    """Return the middle layer of the layers with the fewest pixels: the bottleneck of a UNet, or the middle of a chain.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ def draw_samples(
     """Sample images from a denoiser.
 
     Sample k of a seed starts from the same noise and receives the same noise in each step, however many samples are
-    drawn and however they are batched: drawing more samples never changes earlier ones, and two denoisers can be
+    drawn and however they are batched: drawing more samples never changes earlier samples, and two denoisers can be
     compared sample by sample.
 
     Parameters

@@ -86,7 +86,7 @@ class Acceleration:
 
 @contextlib.contextmanager
 def preserve_process_state() -> Iterator[None]:
-    """Restore environment variables, import paths and the recursion limit, which torch.compile changes, at the end."""
+    """Restore environment variables, import paths and the recursion limit after torch.compile changes them."""
     variables, paths, recursion = dict(os.environ), list(sys.path), sys.getrecursionlimit()
     try:
         yield
