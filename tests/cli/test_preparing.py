@@ -97,7 +97,7 @@ def test_without_a_network_prepare_explains_a_manual_download(command, write, sc
     status, printed, _ = command("prepare")(suite)
     assert status == 1
     assert "dataset 'faces[source=olivetti]': could not be obtained: source=olivetti cannot be fetched" in printed
-    assert "name resolution>; it is at https://ndownloader.figshare.com/files/5976027; by hand: put a copy " in printed
+    assert "name resolution>; its address is https://ndownloader.figshare.com/files/5976027; by hand: put " in printed
     assert f"from a machine where it was fetched at {scikit_learn.home / 'olivetti_py3.pkz'}; " in printed
     assert printed.endswith(f"suite {suite}: 1 of 1 could not be obtained\n")
 

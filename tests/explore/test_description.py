@@ -59,7 +59,7 @@ def test_facts_of_metrics(write_class):
 
 
 def test_a_metric_that_cannot_be_built_is_described_by_its_error():
-    assert "accepted are fixed orthonormal bases" in describe("rate[basis=patch-graph]", "metric")["metric"]
+    assert "accepted: fixed orthonormal bases" in describe("rate[basis=patch-graph]", "metric")["metric"]
 
 
 def test_plugins_of_other_kinds_have_a_citation():

@@ -103,7 +103,7 @@ def test_errors_of_hub_datasets_are_reported_without_a_download(tmp_path, monkey
         absent.images("train", 1)
     with pytest.raises(gahbench.DataError, match="cannot be downloaded from the Hugging Face hub: no network; by hand"):
         absent.prepare()
-    with pytest.raises(gahbench.ParameterError, match="give a 'name' on the hub, or the 'path'"):
+    with pytest.raises(gahbench.ParameterError, match="give either a 'name' on the hub, or the 'path'"):
         gahbench.create("dataset", "hf-dataset")
     folder = saved_dataset(tmp_path, train=4, test=2)
     with pytest.raises(gahbench.DataError, match="column=label; its columns of images are image"):
@@ -136,7 +136,7 @@ def test_images_of_several_sizes_need_a_size(tmp_path):
     ]
     images.append(Image.new("RGB", (30, 16), (0, 60, 90)))
     datasets.Dataset.from_dict({"image": images}, datasets.Features({"image": datasets.Image()})).save_to_disk(tmp_path)
-    with pytest.raises(gahbench.DataError, match=r"images of 4 sizes, such as 16x18, 16x30, 20x22; give a 'size'"):
+    with pytest.raises(gahbench.DataError, match=r"images of 4 sizes, such as 16x18, 16x30, 20x22; set a 'size'"):
         gahbench.create("dataset", "hf-dataset", path=str(tmp_path)).images("train", 1)
     dataset = gahbench.create("dataset", "hf-dataset", path=str(tmp_path), size=16, test=1)
     # Constant images keep their values, in another order; colours become the mean of their channels.
