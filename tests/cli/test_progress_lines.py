@@ -11,9 +11,17 @@ from gahbench.cli.progress import Progress
 
 
 @pytest.fixture
-def frequent_lines(monkeypatch):
-    monkeypatch.setattr(progress, "FIRST_SECONDS", 0.01)
-    monkeypatch.setattr(progress, "LINE_SECONDS", 0.05)
+def shown_lines(monkeypatch):
+    """Lines that the display has after each of its calls, however fast the command is."""
+    lines = []
+    set_step = Progress.__call__
+
+    def record(self, *args, **options):
+        set_step(self, *args, **options)
+        lines.append(self.line)
+
+    monkeypatch.setattr(Progress, "__call__", record)
+    return lines
 
 
 def test_lines_are_printed_without_a_terminal(capsys, monkeypatch):
@@ -43,17 +51,17 @@ def test_fast_commands_print_no_progress(capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_check_shows_the_latest_check(frequent_lines, write_class, command, no_stand_in):
+def test_check_shows_the_latest_check(shown_lines, write_class, command, no_stand_in):
     body = '"""Shrinks."""\ndef denoise(self, noisy, sigma, truth): return 0.9 * noisy'
-    status, out, err = command("check")(write_class("reference", body, "sound"))
+    status, out, _ = command("check")(write_class("reference", body, "sound"))
     assert status == 0
     assert "1 of 1 plugins passed" in out
-    assert re.search(r": reference sound: \d+ checks? done, last: ", err)
+    assert re.search(r": reference sound: \d+ checks? done, last: ", shown_lines[-1])
 
 
-def test_inspect_shows_the_current_measurement(frequent_lines, command):
+def test_inspect_shows_the_current_measurement(shown_lines, command):
     options = ("--dataset", "discs[size=8]", "--sigma", "0.1", "--basis", "dct", "--others", "0")
-    status, out, err = command("inspect")("low-pass", *options)
+    status, out, _ = command("inspect")("low-pass", *options)
     assert status == 0
-    assert "of 4 measurements done, now " in err
+    assert "of 4 measurements done, now " in shown_lines[-1]
     assert "measurements done" not in out
