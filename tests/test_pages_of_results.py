@@ -3,6 +3,7 @@
 import functools
 from pathlib import Path
 
+import numpy as np
 import pytest
 from surroundings import real_data
 
@@ -190,6 +191,29 @@ def test_the_course_of_generalization_on_the_page_agrees_with_the_board():
     by_count = sweep_curves(results, *row_key, metric)
     values = [f"{next(iter(levels.values())).value:.2f}" for levels in by_count.values()]
     assert [cell.split()[0] for cell in line.split("|")[3:-1]] == values
+
+
+def test_slopes_of_psnr_on_the_page_of_generalization_agree_with_the_board_and_the_claims():
+    results, dataset = load_results("generalization"), "c-alpha[alpha=2,size=24]"
+
+    def slope(entrant, split, count):
+        levels = sweep_curves(results, dataset, entrant, "psnr", split)[count]
+        psnr = np.array([level.value for level in levels.values()])
+        # Adding 0 turns −0.00 into 0.00.
+        return f"{round(np.polyfit(-20 * np.log10(list(levels)), psnr, 1)[0], 2) + 0.0:.2f}"
+
+    network, memory = "unet[width=24,norm=false]", "empirical-bayes[images=10000]"
+    text = " ".join(page("generalization").split())
+    assert [slope(network, "train", count) for count in (1, 10)] == ["1.12", "1.12"]
+    assert "by 1.12 dB on training images" in text
+    low, high = (slope(network, "test", count) for count in (1, 10))
+    assert f"{low} dB (N = 1) and {high} dB (N = 10) on test images" in text
+    assert f"has slope {slope(memory, 'test', 1)} on test images" in text
+    claims = (ROOT / "results" / "claims.md").read_text(encoding="utf-8").splitlines()
+    (claim,) = [line for line in claims if line.startswith("| `test-flat`")]
+    cells = [cell.strip() for cell in claim.split("|")]
+    assert cells[2] == "**fails**"
+    assert f"fails: {cells[3]} is outside ±0.1" in text
 
 
 def test_distances_and_verdicts_on_the_page_of_rates_agree_with_the_board():
