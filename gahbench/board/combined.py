@@ -58,7 +58,9 @@ def combine(parts: Mapping[str, _Results]) -> _Results:
     baselines = {part.baseline for part in parts.values()}
     baseline = baselines.pop() if len(baselines) == 1 and not baselines & renamed else None
     first_part = next(iter(parts.values()))
-    return replace(first_part, suite=" + ".join(parts), **joined, entrants=entrants, baseline=baseline, whole=None)
+    return replace(
+        first_part, suite=" + ".join(parts), **joined, entrants=entrants, baseline=baseline, selected_from=None
+    )
 
 
 def part_label(label: str, part: str) -> str:
@@ -190,4 +192,4 @@ def relabel(results: _Results, labels: Mapping[str, str]) -> _Results:
     for table in tables.values():
         for column in {"dataset", "entry"} & set(table.columns):
             table[column] = [labels.get(label, label) for label in table[column]]
-    return replace(results, **tables, whole=None)
+    return replace(results, **tables, selected_from=None)

@@ -101,7 +101,7 @@ class OverDatasets:
 
 def over_datasets(results: Tables, board: Board, left_out: LeftOut) -> OverDatasets:
     """Return means over datasets of the selected entrants; the board must hold all entrants, for the ranks."""
-    complete, shown_datasets = results.whole or results, set(dataset_names(results))
+    complete, shown_datasets = results.selected_from or results, set(dataset_names(results))
     scored = [
         dataset_board
         for dataset_board in board.datasets

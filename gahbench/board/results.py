@@ -84,7 +84,7 @@ class Results(Tables):
     citations
         One row per work that a plugin cites: entry (the label of the entrant, dataset or metric that uses the plugin),
         plugin, and the fields of :class:`gahbench.Citation`.
-    whole
+    selected_from
         The complete results from which these results were selected (:func:`gahbench.board.selection.select`); ranks
         and intervals are those of the complete results. ``None`` if these results are complete.
 
@@ -94,15 +94,15 @@ class Results(Tables):
         If a table lacks a column, or names an entrant that is not in ``entrants``.
     """
 
-    whole: Results | None = field(default=None, repr=False)
+    selected_from: Results | None = field(default=None, repr=False)
 
     @cached_property
     def board(self) -> Board:
         """The board: ranks and facts of each dataset and entrant, and all values with their intervals."""
-        if self.whole is None:
+        if self.selected_from is None:
             return make_board(self, self.left_out, self.optimum_checks, self.rate_verdicts)
         metrics = {parse_metric_name(str(name)).label for name in self.scores["metric"].unique()}
-        return self.whole.board.restricted(self.entrants, dataset_names(self), metrics)
+        return self.selected_from.board.restricted(self.entrants, dataset_names(self), metrics)
 
     @cached_property
     def works(self) -> dict[Citation, list[str]]:
@@ -115,7 +115,7 @@ class Results(Tables):
     @cached_property
     def means_over_datasets(self) -> OverDatasets:
         """Means over datasets of entrants that were scored on all datasets, and the population of their intervals."""
-        return over_datasets(self, (self.whole or self).board, self.left_out)
+        return over_datasets(self, (self.selected_from or self).board, self.left_out)
 
     def over_datasets(self) -> pd.DataFrame:
         """Return means over datasets as one table, a row for each entrant that was scored on all datasets.
@@ -143,27 +143,31 @@ class Results(Tables):
     @cached_property
     def optimum_checks(self) -> dict[str, OptimumCheck]:
         """Comparisons with the optimum, by dataset; only for datasets where an entrant is the optimum."""
-        if self.whole is not None:
-            known = self.whole.optimum_checks
+        if self.selected_from is not None:
+            known = self.selected_from.optimum_checks
             return {dataset: known[dataset] for dataset in dataset_names(self) if dataset in known}
         return optimum_checks(self, self.left_out)
 
     @cached_property
     def left_out(self) -> dict[str, dict[str, str]]:
         """Reasons why entrants are left out of comparisons, by dataset (:mod:`gahbench.board.scorecube`)."""
-        if self.whole is not None:
-            return self.whole.left_out
+        if self.selected_from is not None:
+            return self.selected_from.left_out
         return {dataset: find_left_out(psnr_cube(self, dataset, {})) for dataset in dataset_names(self)}
 
     @cached_property
-    def rate_courses(self) -> dict[str, dict[str, DeficitCurve]]:
+    def deficit_curves(self) -> dict[str, dict[str, DeficitCurve]]:
         """Distance from the bound against epsilon, by dataset and entrant (:mod:`gahbench.board.rate_courses`)."""
-        return deficit_curves(self, self.left_out) if self.whole is None else self._restrict(self.whole.rate_courses)
+        if self.selected_from is not None:
+            return self._restrict(self.selected_from.deficit_curves)
+        return deficit_curves(self, self.left_out)
 
     @cached_property
     def rate_verdicts(self) -> dict[str, dict[str, RateVerdict]]:
         """Whether each entrant reaches the optimal rate, and why, for datasets with the metric ``optimality-slope``."""
-        return judge_rates(self, self.rate_courses) if self.whole is None else self._restrict(self.whole.rate_verdicts)
+        if self.selected_from is not None:
+            return self._restrict(self.selected_from.rate_verdicts)
+        return judge_rates(self, self.deficit_curves)
 
     def _restrict(self, complete: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Restrict values by dataset and entrant to the datasets and entrants of these results."""

@@ -39,7 +39,7 @@ def select(
         if "entry" in table:
             table = table[table["entry"].isin({*map(base_label, labels), *names, *metric_labels})]
         tables[name] = table
-    return replace(results, **tables, entrants=labels, whole=results.whole or results)
+    return replace(results, **tables, entrants=labels, selected_from=results.selected_from or results)
 
 
 def choose_labels(

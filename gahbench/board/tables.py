@@ -87,7 +87,7 @@ class Tables:
     checks: pd.DataFrame = field(default_factory=lambda: empty("checks"))
     ratios: pd.DataFrame = field(default_factory=lambda: empty("ratios"))
     citations: pd.DataFrame = field(default_factory=lambda: empty("citations"))
-    whole: Tables | None = field(default=None, repr=False)
+    selected_from: Tables | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name in SCHEMAS:

@@ -165,7 +165,7 @@ def optimality_figure(
     """Draw D = 10 log10(MSE / bound) against epsilon = sigma / side, a panel for each dataset."""
     names = choose_labels(datasets, [str(name) for name in results.datasets["dataset"]], "dataset")
     chosen = choose_labels(entrants, results.entrants, "entrant")
-    courses_by_dataset = {name: results.rate_courses[name] for name in names if name in results.rate_courses}
+    courses_by_dataset = {name: results.deficit_curves[name] for name in names if name in results.deficit_curves}
     if not courses_by_dataset:
         raise ResultsError(
             f"results of suite '{results.suite}' have no distances from a bound on {', '.join(names)}; accepted: "

@@ -101,7 +101,7 @@ def test_levels_that_have_not_collapsed_are_ignored():
 def test_the_bound_of_smaller_images_replaces_a_bound_that_was_not_computed():
     fake = build_results(REFERENCES, sizes=(32, 64, 128), bounds=(32, 64))
     assert answers(fake, 128) == answers(fake, 32)
-    curve = fake.rate_courses[name_of(128)]["genie"]
+    curve = fake.deficit_curves[name_of(128)]["genie"]
     np.testing.assert_allclose(curve.deficits, 0.414)
     np.testing.assert_allclose(curve.draws, 0.414)
     # With the bound of one size alone, collapse is unknown.
@@ -133,7 +133,7 @@ def test_a_network_needs_a_partner_with_twice_the_training():
 
 def test_boards_without_the_metric_have_no_verdicts():
     plain = results(rows("d", "a", "oracle", [[20.0, 21.0]], sigmas=(0.1,)), datasets=[dataset("d", 0.8, "bracket")])
-    assert plain.rate_courses == {}
+    assert plain.deficit_curves == {}
     assert "Optimal rate" not in markdown(plain)
 
 
