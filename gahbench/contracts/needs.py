@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeVar, cast
 #: ``training``: the images that the denoiser learned from (:attr:`Evaluation.learned_from`); ``partner``: the same
 #: architecture or reference, trained on other images (:attr:`Evaluation.partner`); ``samples``: images sampled from
 #: the denoiser (:attr:`Evaluation.samples`); ``snapshots``: networks saved during training
-#: (:attr:`Evaluation.snapshots`); ``jacobian``: the Jacobians of the denoiser (:attr:`Evaluation.local`); ``test``:
-#: only the test split, because the value does not depend on the split.
+#: (:attr:`Evaluation.snapshots`); ``jacobian``: the Jacobians of the denoiser (:attr:`Evaluation.local_filters`);
+#: ``test``: only the test split, because the value does not depend on the split.
 Need = Literal["training", "partner", "samples", "snapshots", "jacobian", "test"]
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])

@@ -46,34 +46,34 @@ class StrengthRemoval:
 
     Parameters
     ----------
-    places
+    indices
         Ascending indices of the M images, out of N, that the regression uses, shape (M,).
     matrix
         The projection H, shape (M, M), float64.
     """
 
-    places: Tensor
+    indices: Tensor
     matrix: Tensor
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.indices)
 
     def __call__(self, filters: Tensor) -> Tensor:
         """Return the residuals, shape (M, ...), of filters (N, ...)."""
-        kept = filters[self.places.to(filters.device)]
+        kept = filters[self.indices.to(filters.device)]
         residuals: Tensor = (self.matrix.to(kept) @ kept.flatten(1)).reshape(kept.shape)
         return residuals
 
     def left_out(self, count: int) -> Tensor:
         """Return 1 for each image that the regression leaves out, 0 for each other image, shape (N,), float64."""
         is_left_out = torch.ones(count, dtype=torch.float64)
-        is_left_out[self.places] = 0
+        is_left_out[self.indices] = 0
         return is_left_out
 
-    def among(self, count: int, values: Tensor | float) -> Tensor:
+    def scatter(self, count: int, values: Tensor | float) -> Tensor:
         """Return values of the M used images, or a scalar for them, with NaN for unused images: shape (N,), float64."""
         padded = torch.full((count,), torch.nan, dtype=torch.float64)
-        padded[self.places] = torch.as_tensor(values, dtype=torch.float64)
+        padded[self.indices] = torch.as_tensor(values, dtype=torch.float64)
         return padded
 
 
@@ -94,7 +94,7 @@ def remove_strength(traces: Tensor, usable: Tensor | None = None) -> StrengthRem
     >>> import torch
     >>> traces = torch.cat([torch.tensor([-1.0]), torch.linspace(1, 9, 30)])
     >>> remove = remove_strength(traces)
-    >>> remove.places[0], len(remove)  # The first trace is not positive.
+    >>> remove.indices[0], len(remove)  # The first trace is not positive.
     (tensor(1), 30)
     >>> bool(remove(traces.log().square()[:, None]).abs().max() < 1e-5)
     True
@@ -104,16 +104,16 @@ def remove_strength(traces: Tensor, usable: Tensor | None = None) -> StrengthRem
     if usable is not None:
         is_kept = is_kept & usable.cpu()
     while True:
-        places = is_kept.nonzero()[:, 0]
-        design = _design(traces[places])
+        indices = is_kept.nonzero()[:, 0]
+        design = _design(traces[indices])
         # Orthonormal columns that span the columns of Z; the rank is lower if several images have equal traces.
         columns, values, _ = torch.linalg.svd(design, full_matrices=False)
         columns = columns[:, values > ROUNDING * values[:1]]
         leverage = columns.square().sum(1)
-        if len(places) == 0 or not (leverage > MAX_LEVERAGE).any() or len(places) <= design.shape[1]:
+        if len(indices) == 0 or not (leverage > MAX_LEVERAGE).any() or len(indices) <= design.shape[1]:
             break
-        is_kept[places[leverage > MAX_LEVERAGE]] = False
-    return StrengthRemoval(places, torch.eye(len(places), dtype=torch.float64) - columns @ columns.mT)
+        is_kept[indices[leverage > MAX_LEVERAGE]] = False
+    return StrengthRemoval(indices, torch.eye(len(indices), dtype=torch.float64) - columns @ columns.mT)
 
 
 def _design(traces: Tensor) -> Tensor:
@@ -187,7 +187,7 @@ def adaptation(sketch: Sketch, remove: StrengthRemoval) -> Adaptation:
     >>> adaptation(stronger, remove_strength(traces)).adapts
     False
     """
-    kept = Sketch(sketch.rows[remove.places.to(sketch.rows.device)], sketch.exact)
+    kept = Sketch(sketch.rows[remove.indices.to(sketch.rows.device)], sketch.exact)
     residual = Sketch(remove(sketch.rows), sketch.exact)
     change = _change(kept)
     share = float(squares(residual).sum()) / change if change > 0 else 0.0

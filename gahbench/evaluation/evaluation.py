@@ -141,8 +141,8 @@ class Evaluation:
     def denoised(self, sigma: float) -> Tensor:
         """Return the denoised images at a noise level, shape (N, C, H, W), float32; computed once."""
         if self._whole is not None:
-            whole, place = self._whole
-            return whole.denoised(sigma)[place : place + 1]
+            whole, index = self._whole
+            return whole.denoised(sigma)[index : index + 1]
         if sigma not in self._denoised:
             noisy = self.noisy(sigma)
             self._denoised[sigma] = self.batches.run(functools.partial(self._denoise, noisy, sigma))
@@ -165,9 +165,9 @@ class Evaluation:
         The error is computed once for each noise level. ``None`` if the denoiser has no closed form.
         """
         if self._whole is not None:
-            whole, place = self._whole
+            whole, index = self._whole
             risks = whole.risk(sigma)
-            return None if risks is None else risks[place : place + 1]
+            return None if risks is None else risks[index : index + 1]
         if sigma not in self._risks:
             # The risk may use the clean images, which a classical denoiser must not remember.
             informed = copy.deepcopy(self.denoiser) if self.denoiser.kind == "classical" else self.denoiser
@@ -232,18 +232,18 @@ class Evaluation:
         arguments = self.denoiser, clean, self.sigmas, self.noise_seed, split, self.dataset, self.learned_from
         return Evaluation(*arguments, granted=self.granted)
 
-    def only(self, place: int) -> Evaluation:
+    def select(self, index: int) -> Evaluation:
         """Return the evaluation of a single image, which shares results with the evaluation of all images."""
-        clean, partner = self.clean[place : place + 1], self.partner and self.partner.only(place)
-        return replace(self, clean=clean, start=self.start + place, partner=partner, _whole=(self, place))
+        clean, partner = self.clean[index : index + 1], self.partner and self.partner.select(index)
+        return replace(self, clean=clean, start=self.start + index, partner=partner, _whole=(self, index))
 
-    def along(self, denoiser: Denoiser) -> Evaluation:
+    def with_denoiser(self, denoiser: Denoiser) -> Evaluation:
         """Return the evaluation of another denoiser, such as a snapshot, on the same noisy images."""
         return replace(self, denoiser=denoiser, partner=None, snapshots=(), _whole=None)
 
     @property
     @needed("jacobian")
-    def local(self) -> LocalFilters:
+    def local_filters(self) -> LocalFilters:
         """The Jacobians of the denoiser at the noisy images, each computed once."""
         if self._local is None:
             self._local = LocalFilters(self)
@@ -261,7 +261,7 @@ class Evaluation:
 
     @needed("jacobian")
     def jacobian(self, sigma: float, draw: int = 0) -> LinearMaps | None:
-        """Return the Jacobians of the denoiser at the noisy images; :attr:`local` caches them.
+        """Return the Jacobians of the denoiser at the noisy images; :attr:`local_filters` caches them.
 
         ``None`` if the denoiser has no Jacobians, or if ``draw`` is not 0 and ``redraws`` is false.
         """
@@ -269,13 +269,13 @@ class Evaluation:
             return None
         if self._whole is None:
             return self.denoiser.jacobian(self.noisy(sigma, draw), sigma, self._visible())
-        whole, place = self._whole
-        maps = whole.local.maps(sigma, draw)
+        whole, index = self._whole
+        maps = whole.local_filters.maps(sigma, draw)
         if maps is None or not maps.is_small:
-            return None if maps is None else maps.only(place)
-        matrices = whole.local.matrices(sigma, draw)
+            return None if maps is None else maps.select(index)
+        matrices = whole.local_filters.matrices(sigma, draw)
         assert matrices is not None
-        return DenseMaps(matrices[place : place + 1], self.shape)
+        return DenseMaps(matrices[index : index + 1], self.shape)
 
     @property
     def truth(self) -> Truth:

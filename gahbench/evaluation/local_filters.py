@@ -142,7 +142,7 @@ class LocalFilters:
                 raise ValueError("the denoiser has no Jacobian")
             return adaptation(sketch, remove)
 
-        key = (sigma, draw, directional, remove.matrix.numpy().tobytes(), remove.places.numpy().tobytes())
+        key = (sigma, draw, directional, remove.matrix.numpy().tobytes(), remove.indices.numpy().tobytes())
         return self._adaptations.get(key, compute)
 
     def _compute_matrices(self, maps: LinearMaps) -> Tensor:

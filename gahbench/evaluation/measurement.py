@@ -62,19 +62,19 @@ class Measurement:
         self.partner: Callable[[], Subject] | None = None
         self._other: Subject | None = None
         #: Indices of the images of each shape among all images; ``None`` if all images have one shape.
-        self._places: list[list[int]] | None = None
+        self._indices: list[list[int]] | None = None
         denoiser, count = self._denoiser(subject), request["images"]
         shapes = dataset.shapes(count) if request["split"] == "test" else None
         if shapes is None:
             clean = dataset.images(request["split"], count)
             self.evaluations = [self._evaluation(denoiser, dataset, clean)]
             return
-        self._places, self.evaluations = [], []
+        self._indices, self.evaluations = [], []
         for shape in dict.fromkeys(shapes):
-            places = [place for place, other_shape in enumerate(shapes) if other_shape == shape]
+            indices = [index for index, other_shape in enumerate(shapes) if other_shape == shape]
             of_shape = dataset.of_shape(shape)
-            clean = of_shape.images("test", len(places))
-            self._places.append(places)
+            clean = of_shape.images("test", len(indices))
+            self._indices.append(indices)
             self.evaluations.append(self._evaluation(denoiser, of_shape, clean, ("x".join(map(str, shape)),)))
 
     @property
@@ -84,7 +84,7 @@ class Measurement:
 
     def score(self, metric: Metric) -> Scores:
         """Measure the denoiser by a metric."""
-        if self._places is None:
+        if self._indices is None:
             return self._score(metric, self.evaluation)
         if metric.min_images > 1 or frozenset(metric.needs) & _NEEDS_OF_ONE_SHAPE:
             raise _unsupported_shapes(metric, "compares images, or needs images of one shape")
@@ -92,7 +92,7 @@ class Measurement:
         for evaluation in self.evaluations:
             metric.check(evaluation.shape, evaluation.sigmas)
             scores.append(self._score(metric, evaluation))
-        return _join(metric, scores, self._places)
+        return _join(metric, scores, self._indices)
 
     def _evaluation(
         self, denoiser: Denoiser, dataset: Dataset, clean: Tensor, of_shape: tuple[str, ...] = ()
@@ -131,7 +131,7 @@ class Measurement:
     def _along(self, subject: Subject) -> Evaluation:
         """Return the evaluation of another subject on the same noisy images."""
         denoiser = self._denoiser(subject)
-        other = self.evaluation.along(denoiser)
+        other = self.evaluation.with_denoiser(denoiser)
         other.learned_from = self._compared_training_data(subject, denoiser)
         return other
 
@@ -170,17 +170,17 @@ def _restricted(evaluation: Evaluation, needs: frozenset[Need]) -> Evaluation:
     return view
 
 
-def _join(metric: Metric, scores: Sequence[Scores], places: Sequence[Sequence[int]]) -> Scores:
+def _join(metric: Metric, scores: Sequence[Scores], indices: Sequence[Sequence[int]]) -> Scores:
     """Join the scores of images of each shape, given the indices of these images among all images."""
     rows: list[tuple[float, float | None, int, str | None]] = []
-    for shape_scores, places_among_all in zip(scores, places, strict=True):
+    for shape_scores, indices_among_all in zip(scores, indices, strict=True):
         if shape_scores.image is None:
             if shape_scores.value:
                 raise _unsupported_shapes(metric, "gives one value for all images")
             continue
         sigmas, parts = shape_scores.sigma or itertools.repeat(None), shape_scores.part or itertools.repeat(None)
         rows += zip(
-            shape_scores.value, sigmas, [places_among_all[image] for image in shape_scores.image], parts, strict=False
+            shape_scores.value, sigmas, [indices_among_all[image] for image in shape_scores.image], parts, strict=False
         )
     if not rows:
         return Scores([])

@@ -279,7 +279,7 @@ def _measure_level(
         redraws=False,
         jacobian_precision="auto",  # the default of suites, so that values agree with boards
     )
-    single = evaluation.only(images.index)
+    single = evaluation.select(images.index)
 
     def step(name: str) -> None:
         begin(f"{name} at σ = {level_name(sigma)}")
@@ -287,7 +287,7 @@ def _measure_level(
     try:
         step(_JACOBIAN)
         _check_finite(evaluation.denoised(sigma))
-        pairs = single.local.eigenpairs(sigma)
+        pairs = single.local_filters.eigenpairs(sigma)
         if pairs is None:
             raise ParameterError("the denoiser has no Jacobian; accepted: denoisers that can be differentiated")
         scores = _score_image(single, registry, step)

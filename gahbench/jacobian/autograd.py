@@ -76,10 +76,10 @@ class AutogradMaps(LinearMaps):
         backward = "backward passes of copies" if self._repeatable else "batched backward passes"
         return backward if self._has_forward_mode else f"{backward}, no forward mode"
 
-    def only(self, place: int) -> AutogradMaps:
-        """Return the Jacobian at the image of index ``place``."""
-        maps = AutogradMaps(self._forward, self._images[place : place + 1], self._repeatable, self._memory)
-        maps._first = self._first + place
+    def select(self, index: int) -> AutogradMaps:
+        """Return the Jacobian at image ``index``."""
+        maps = AutogradMaps(self._forward, self._images[index : index + 1], self._repeatable, self._memory)
+        maps._first = self._first + index
         maps._has_forward_mode, maps._product_batches = self._has_forward_mode, self._product_batches
         return maps
 
@@ -293,10 +293,10 @@ class Jacobian(AutogradMaps):
         self._errors = torch.zeros(len(noisy), dtype=torch.float64) if exact else None
         self._is_exact = exact
 
-    def only(self, place: int) -> Jacobian:
-        """Return the Jacobian at the image of index ``place``."""
-        levels = self._levels[place : place + 1]
-        jacobian = Jacobian(self._network, self._images[place : place + 1], levels, self._memory, self._precision)
+    def select(self, index: int) -> Jacobian:
+        """Return the Jacobian at image ``index``."""
+        levels = self._levels[index : index + 1]
+        jacobian = Jacobian(self._network, self._images[index : index + 1], levels, self._memory, self._precision)
         jacobian._has_forward_mode, jacobian._product_batches = self._has_forward_mode, self._product_batches
         return jacobian
 
@@ -318,7 +318,7 @@ class Jacobian(AutogradMaps):
             If the network does not support products in bfloat16.
         """
         if precision == "float32":
-            return self.only(0).rmatvec(torch.eye(min(count, self.size), self.size)[None])
+            return self.select(0).rmatvec(torch.eye(min(count, self.size), self.size)[None])
         products = gated_matrix(self._network, self._images[:1], self._levels[:1], count=count)
         if products is None:
             raise ValueError("the network is not a chain of linear maps and rectifiers")
@@ -345,7 +345,7 @@ class Jacobian(AutogradMaps):
 
     def _bfloat16_matrix(self, index: int) -> tuple[Tensor, Tensor]:
         """Return the matrix of one image, shape (1, d, d), and its error; use float32 if bfloat16 is inaccurate."""
-        single, level = self.only(index), self._levels[index : index + 1]
+        single, level = self.select(index), self._levels[index : index + 1]
         matrix = gated_matrix(self._network, single._images, level)
         if matrix is not None:
             vectors = probes_for(self.size, ERROR_PROBES, 0, self.like)

@@ -62,7 +62,7 @@ def _is_derivative(maps: AutogradMaps, forward: Callable[[Tensor, int], Tensor],
     directions *= image[0].numel() ** 0.5 / directions.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None, None]
     # Jacobians are computed from transposed products; u'J v for random u estimates the norm of J v and of its error.
     probes = torch.randn(ERROR_PROBES, image.numel(), generator=random).to(image)
-    derivatives = maps.only(0).rmatvec(probes[None])[0].double() @ directions.flatten(1).double().mT
+    derivatives = maps.select(0).rmatvec(probes[None])[0].double() @ directions.flatten(1).double().mT
     for step in (STEP * sigma, SMALLER_STEP * sigma):
         with torch.no_grad():
             values = [

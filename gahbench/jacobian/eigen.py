@@ -110,7 +110,7 @@ def top(
         chosen = slice(-count, None) if smallest else slice(0, count)
         exact = torch.zeros(len(maps), count).double()
         return Eigenpairs(values[:, chosen].cpu(), vectors[:, chosen].cpu(), exact, "full")
-    pairs = [_lanczos(maps.only(index), count, tolerance, smallest) for index in range(len(maps))]
+    pairs = [_lanczos(maps.select(index), count, tolerance, smallest) for index in range(len(maps))]
     all_values, all_vectors, residuals, products = zip(*pairs, strict=True)
     signed = torch.stack([_fix_signs(own_vectors) for own_vectors in all_vectors])
     description = f"lanczos, {sum(products)} products"

@@ -55,7 +55,7 @@ class FilterFamily(ABC):
         """Memory that the family uses, in bytes."""
         return 0
 
-    def exchanged(self, filters: Tensor, traces: Tensor, places: Tensor) -> Tensor | None:
+    def exchanged(self, filters: Tensor, traces: Tensor, indices: Tensor) -> Tensor | None:
         """Return the agreement of filters with the filters of all images at equal trace; see :class:`DiagonalFamily`.
 
         The default implementation returns ``None``, which means that the agreement cannot be computed.
@@ -109,17 +109,17 @@ class DiagonalFamily(FilterFamily):
         tensors = {id(tensor): tensor for tensor in stored}
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
-    def weights(self, traces: Tensor, places: Tensor | None = None) -> Tensor:
+    def weights(self, traces: Tensor, indices: Tensor | None = None) -> Tensor:
         """Return the weights of filters with the requested traces, shape (..., N, K), for traces of shape (..., N).
 
         Parameters
         ----------
-        places
+        indices
             Indices of the images; all images by default.
         """
         values, gains = self._values, self._gains
-        if places is not None:
-            values, gains = values[places], gains[places]
+        if indices is not None:
+            values, gains = values[indices], gains[indices]
         return _damping(matching_strength(values, gains, traces)[..., None] * values)
 
     def reaches(self, traces: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ class DiagonalFamily(FilterFamily):
             self._latest = (traces.clone(), filters)
         return filters
 
-    def exchanged(self, filters: Tensor, traces: Tensor, places: Tensor) -> Tensor | None:
+    def exchanged(self, filters: Tensor, traces: Tensor, indices: Tensor) -> Tensor | None:
         """Return the agreement of each filter R_i with the filters of all images j at the trace t_i of image i.
 
         With W_j = W_j(t_i) and W the mean of the W_k(t_i) over the given images, the agreement is
@@ -159,7 +159,7 @@ class DiagonalFamily(FilterFamily):
             Symmetric matrices R_i, shape (M, d, d).
         traces
             Traces t_i, shape (M,).
-        places
+        indices
             Indices of the images, shape (M,).
 
         Returns
@@ -172,12 +172,12 @@ class DiagonalFamily(FilterFamily):
             return None
         analysis, synthesis = self._atoms
         # Entry (i, j) holds the weights of image j at the trace of image i.
-        weights = self.weights(traces.to(self._values)[:, None].expand(-1, len(places)), places).to(analysis)
+        weights = self.weights(traces.to(self._values)[:, None].expand(-1, len(indices)), indices).to(analysis)
         is_shared = len(analysis) == 1
         if not is_shared:
             is_parseval = synthesis is analysis
-            analysis = analysis[places]
-            synthesis = analysis if is_parseval else synthesis[places]
+            analysis = analysis[indices]
+            synthesis = analysis if is_parseval else synthesis[indices]
         filters = filters.to(analysis)
         products, squares = (_products_in_shared_basis if is_shared else _products_in_own_bases)(
             filters, weights, analysis, synthesis

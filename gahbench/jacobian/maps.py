@@ -165,8 +165,8 @@ class LinearMaps(ABC):
         """A tensor with the dtype and device of the results."""
 
     @abstractmethod
-    def only(self, place: int) -> LinearMaps:
-        """Return the map of the image of index ``place``."""
+    def select(self, index: int) -> LinearMaps:
+        """Return the map of image ``index``."""
 
     @abstractmethod
     def matvec(self, vectors: Tensor) -> Tensor:
@@ -245,9 +245,9 @@ class DenseMaps(LinearMaps):
         """How the maps are stored."""
         return "matrices"
 
-    def only(self, place: int) -> DenseMaps:
-        """Return the map of the image of index ``place``."""
-        return DenseMaps(self._matrices[place : place + 1] if len(self._matrices) > 1 else self._matrices, self.shape)
+    def select(self, index: int) -> DenseMaps:
+        """Return the map of image ``index``."""
+        return DenseMaps(self._matrices[index : index + 1] if len(self._matrices) > 1 else self._matrices, self.shape)
 
     def matvec(self, vectors: Tensor) -> Tensor:
         """Return A_i v, shape (N, P, d)."""
@@ -275,7 +275,7 @@ class FunctionMaps(LinearMaps):
         Shape (C, H, W) of the images.
     like
         A tensor with the dtype and device in which the function computes.
-    places
+    indices
         Indices of the images; by default 0 to count - 1.
     """
 
@@ -285,25 +285,25 @@ class FunctionMaps(LinearMaps):
         count: int,
         shape: Shape,
         like: Tensor,
-        places: Sequence[int] | None = None,
+        indices: Sequence[int] | None = None,
     ) -> None:
         super().__init__(count, shape)
         self._function = function
         self._like = like
-        self._places = range(count) if places is None else places
+        self._indices = range(count) if indices is None else indices
 
     @property
     def like(self) -> Tensor:
         """A tensor with the dtype and device of the results."""
         return self._like
 
-    def only(self, place: int) -> FunctionMaps:
-        """Return the map of the image of index ``place``."""
-        return FunctionMaps(self._function, 1, self.shape, self._like, [self._places[place]])
+    def select(self, index: int) -> FunctionMaps:
+        """Return the map of image ``index``."""
+        return FunctionMaps(self._function, 1, self.shape, self._like, [self._indices[index]])
 
     def matvec(self, vectors: Tensor) -> Tensor:
         """Return A_i v, shape (N, P, d)."""
-        return self._function(vectors.to(self._like).expand(self.count, -1, -1), self._places)
+        return self._function(vectors.to(self._like).expand(self.count, -1, -1), self._indices)
 
     def rmatvec(self, vectors: Tensor) -> Tensor:
         """Return A_i' v = A_i v, since the maps are symmetric; shape (N, P, d)."""

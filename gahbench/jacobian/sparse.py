@@ -14,7 +14,7 @@ class SparseMaps(LinearMaps):
 
     Parameters
     ----------
-    places
+    indices
         Rows and columns of K nonzero elements, shape (2, K), integers from 0 to d - 1, without duplicates.
     values
         Nonzero elements of each map, shape (N, K).
@@ -24,18 +24,18 @@ class SparseMaps(LinearMaps):
     Raises
     ------
     ValueError
-        If the numbers of values and of places differ.
+        If the numbers of values and of indices differ.
     """
 
-    def __init__(self, places: Tensor, values: Tensor, shape: Shape) -> None:
+    def __init__(self, indices: Tensor, values: Tensor, shape: Shape) -> None:
         super().__init__(len(values), shape)
-        if values.ndim != 2 or places.shape != (2, values.shape[1]):
+        if values.ndim != 2 or indices.shape != (2, values.shape[1]):
             raise ValueError(
-                f"expected places of shape (2, K) and values of shape (N, K), not {tuple(places.shape)} and "
+                f"expected indices of shape (2, K) and values of shape (N, K), not {tuple(indices.shape)} and "
                 f"{tuple(values.shape)}"
             )
-        order = torch.argsort(places[0] * self.size + places[1])
-        self._places, self._values = places[:, order], values[:, order]
+        order = torch.argsort(indices[0] * self.size + indices[1])
+        self._indices, self._values = indices[:, order], values[:, order]
 
     @property
     def like(self) -> Tensor:
@@ -47,9 +47,9 @@ class SparseMaps(LinearMaps):
         """How the maps are stored."""
         return "sparse matrices"
 
-    def only(self, place: int) -> SparseMaps:
-        """Return the map of the image of index ``place``."""
-        return SparseMaps(self._places, self._values[place : place + 1], self.shape)
+    def select(self, index: int) -> SparseMaps:
+        """Return the map of image ``index``."""
+        return SparseMaps(self._indices, self._values[index : index + 1], self.shape)
 
     def matvec(self, vectors: Tensor) -> Tensor:
         """Return A_i v, shape (N, P, d)."""
@@ -67,5 +67,5 @@ class SparseMaps(LinearMaps):
 
     def _matrix(self, index: int) -> Tensor:
         return torch.sparse_coo_tensor(
-            self._places, self._values[index], (self.size, self.size), is_coalesced=True, check_invariants=False
+            self._indices, self._values[index], (self.size, self.size), is_coalesced=True, check_invariants=False
         )

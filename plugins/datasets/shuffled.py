@@ -103,7 +103,7 @@ class Shuffled(Derived):
                 products = plain.matvec(ordered)
             else:
                 products = torch.cat(
-                    [plain.only(index).matvec(rows[None]) for index, rows in zip(indices, ordered, strict=True)]
+                    [plain.select(index).matvec(rows[None]) for index, rows in zip(indices, ordered, strict=True)]
                 )
             return self.shuffle(products.reshape(-1, *self.shape)).reshape(vectors.shape)
 

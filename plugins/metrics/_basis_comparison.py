@@ -62,7 +62,7 @@ class BasisComparison(Metric):
             return Scores([])
         count = len(evaluation.clean)
         for sigma in evaluation.sigmas:
-            sketch = evaluation.local.sketch(sigma)
+            sketch = evaluation.local_filters.sketch(sigma)
             if sketch is None:
                 continue
             if not changes(sketch):
@@ -75,12 +75,14 @@ class BasisComparison(Metric):
             values["left-out", sigma] = filters.remove.left_out(count)
             if filters.has_enough_images:
                 parts = self.compared(evaluation, sigma, filters)
-                values |= {(part, sigma): filters.remove.among(count, value) for part, value in parts.items()}
+                values |= {(part, sigma): filters.remove.scatter(count, value) for part, value in parts.items()}
         return Scores.parts(values)
 
     def has_ceiling(self, evaluation: Evaluation, sigma: float) -> bool:
         """Return whether the ceiling is requested and can be computed at a noise level."""
-        return among_lowest(sigma, evaluation, self.ceilings) and evaluation.local.maps(sigma, draw=1) is not None
+        return (
+            among_lowest(sigma, evaluation, self.ceilings) and evaluation.local_filters.maps(sigma, draw=1) is not None
+        )
 
     @abstractmethod
     def compared(self, evaluation: Evaluation, sigma: float, filters: ComparedFilters) -> Mapping[str, Tensor | float]:
@@ -109,7 +111,7 @@ class ComparedFilters:
 
     def exchange(self) -> dict[str, Tensor | float]:
         """Return the parts ``retrieval`` and ``exchange``, or no parts if images are too large or no filter adapts."""
-        denoiser, indices = self.denoiser, self.remove.places
+        denoiser, indices = self.denoiser, self.remove.indices
         if not (denoiser.sketch.exact and denoiser.adapts):
             return {}
         table = self.families[0].exchanged(denoiser.sketch.rows.cpu(), self.traces[indices], indices)
@@ -120,7 +122,7 @@ class ComparedFilters:
 
 def compare(evaluation: Evaluation, sigma: float, *bases: Basis) -> ComparedFilters:
     """Compare the filters of the denoiser and of bases at a noise level."""
-    sketch, trace = evaluation.local.sketch(sigma), evaluation.local.trace(sigma)
+    sketch, trace = evaluation.local_filters.sketch(sigma), evaluation.local_filters.trace(sigma)
     assert sketch is not None
     assert trace is not None
     families = tuple(family for basis in bases if (family := filters_on(basis, evaluation, sigma)) is not None)
@@ -131,4 +133,6 @@ def compare(evaluation: Evaluation, sigma: float, *bases: Basis) -> ComparedFilt
     probes = None if sketch.exact else sketch.rows.shape[1]
     sketches = (family.at(traces).sketch(probes) for family in families)
     basis_adaptations = tuple(adaptation(Sketch(sketch.rows.cpu(), sketch.exact), remove) for sketch in sketches)
-    return ComparedFilters(remove, evaluation.local.adaptation(sigma, remove), basis_adaptations, traces, families)
+    return ComparedFilters(
+        remove, evaluation.local_filters.adaptation(sigma, remove), basis_adaptations, traces, families
+    )

@@ -33,7 +33,7 @@ def score_eigenvectors(
     """
     values: dict[tuple[str, float], Tensor] = {}
     for sigma in evaluation.sigmas:
-        pairs = evaluation.local.eigenpairs(sigma)
+        pairs = evaluation.local_filters.eigenpairs(sigma)
         if pairs is None:
             return Scores([])
         values |= {(part, sigma): value for part, value in parts(sigma, *pairs).items()}

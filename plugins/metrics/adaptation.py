@@ -51,10 +51,10 @@ class Adaptation(Metric):
 
 
 def _maps(evaluation: Evaluation, sigma: float, draw: int) -> LinearMaps | None:
-    maps = evaluation.local.maps(sigma, draw)
+    maps = evaluation.local_filters.maps(sigma, draw)
     if maps is None or not maps.is_small:
         return maps
-    matrices = evaluation.local.matrices(sigma, draw)
+    matrices = evaluation.local_filters.matrices(sigma, draw)
     assert matrices is not None
     return DenseMaps(matrices, evaluation.shape)
 

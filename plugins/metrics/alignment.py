@@ -73,5 +73,5 @@ class Alignment(BasisComparison):
             other = filters.bases[1]
             values["given"] = partial_cosine(alignment.own, align(denoiser, other).own, align(basis, other).own)
         if self.has_ceiling(evaluation, sigma):
-            values["ceiling"] = align(denoiser, evaluation.local.adaptation(sigma, filters.remove, draw=1)).own
+            values["ceiling"] = align(denoiser, evaluation.local_filters.adaptation(sigma, filters.remove, draw=1)).own
         return values

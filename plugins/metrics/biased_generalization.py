@@ -48,7 +48,7 @@ class BiasedGeneralization(Metric):
         halves = without_shared(training_images(evaluation), training_images(partner))
         steps, losses, shares = [], [], []
         for step, load, load_other in paired_snapshots(evaluation, partner):
-            first, second = evaluation.along(load()), partner.along(load_other())
+            first, second = evaluation.with_denoiser(load()), partner.with_denoiser(load_other())
             steps.append(step)
             losses.append([_loss_and_disagreement(first, second, sigma) for sigma in evaluation.sigmas])
             shares.append(_own_half_shares(first, second, *halves))

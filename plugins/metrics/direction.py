@@ -49,7 +49,7 @@ class Direction(BasisComparison):
     def compared(self, evaluation: Evaluation, sigma: float, filters: ComparedFilters) -> Mapping[str, Tensor | float]:
         """Return the cosines of the directional parts, and the other parts."""
         shape = evaluation.shape
-        denoiser = evaluation.local.adaptation(sigma, filters.remove, directional=True)
+        denoiser = evaluation.local_filters.adaptation(sigma, filters.remove, directional=True)
         basis = filters.bases[0].directional(shape)
         own = align(denoiser, basis).own
         values: dict[str, Tensor | float] = {"": own, "directional-share": denoiser.share}
@@ -57,6 +57,6 @@ class Direction(BasisComparison):
             other = filters.bases[1].directional(shape)
             values["given"] = partial_cosine(own, align(denoiser, other).own, align(basis, other).own)
         if self.has_ceiling(evaluation, sigma):
-            fresh = evaluation.local.adaptation(sigma, filters.remove, draw=1, directional=True)
+            fresh = evaluation.local_filters.adaptation(sigma, filters.remove, draw=1, directional=True)
             values["ceiling"] = align(denoiser, fresh).own
         return values

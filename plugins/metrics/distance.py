@@ -51,7 +51,7 @@ class Distance(Metric):
         reference = fit_on_same_images(self.to, evaluation)
         if reference is None:
             return Scores([])
-        other = evaluation.along(reference)
+        other = evaluation.with_denoiser(reference)
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:
             noisy, denoised = evaluation.noisy(sigma), evaluation.denoised(sigma)

@@ -57,7 +57,10 @@ class GaussianShare(Metric):
             return Scores([])
         gaussian = WienerLinear(self.images)
         gaussian.fit(learned_from)
-        mean, gaussian_evaluation = learned_from.training(self.images).double().mean(0), evaluation.along(gaussian)
+        mean, gaussian_evaluation = (
+            learned_from.training(self.images).double().mean(0),
+            evaluation.with_denoiser(gaussian),
+        )
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:
             noisy, denoised = evaluation.noisy(sigma).double(), evaluation.denoised(sigma).double()

@@ -41,7 +41,7 @@ class LocalDimension(Metric):
                 depends_on_sigma = (
                     noiseless.denoised(sigma) - noiseless.denoised(2 * sigma)
                 ).square().mean().sqrt() > MIN_CHANGE * sigma
-                trace = noiseless.local.trace(sigma) if depends_on_sigma else None
+                trace = noiseless.local_filters.trace(sigma) if depends_on_sigma else None
             except OptimumError:
                 # The optimum may be unavailable at some noise levels only.
                 continue

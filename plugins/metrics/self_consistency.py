@@ -37,7 +37,7 @@ class SelfConsistency(Metric):
         """Return the parts for every image at every noise level; none without a Jacobian."""
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:
-            trace = evaluation.local.trace(sigma)
+            trace = evaluation.local_filters.trace(sigma)
             if trace is None:
                 continue
             denoised = evaluation.denoised(sigma).double().flatten(1)

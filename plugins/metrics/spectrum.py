@@ -38,7 +38,7 @@ class Spectrum(Metric):
         """Return the parts for every image at every noise level; none without a Jacobian."""
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:
-            maps, trace = evaluation.local.maps(sigma), evaluation.local.trace(sigma)
+            maps, trace = evaluation.local_filters.maps(sigma), evaluation.local_filters.trace(sigma)
             if maps is None or trace is None:
                 continue
             noisy = evaluation.noisy(sigma).flatten(1)[:, None]
@@ -52,7 +52,7 @@ class Spectrum(Metric):
 
 
 def _exact_parts(evaluation: Evaluation, sigma: float) -> dict[str, Tensor]:
-    pairs, matrices = evaluation.local.eigenpairs(sigma), evaluation.local.matrices(sigma)
+    pairs, matrices = evaluation.local_filters.eigenpairs(sigma), evaluation.local_filters.matrices(sigma)
     assert pairs is not None
     assert matrices is not None
     eigenvalues = pairs[0]

@@ -96,7 +96,7 @@ class TrainingTimes(Metric):
 
 def loss(evaluation: Evaluation, denoiser: Denoiser) -> float:
     """Return the mean of |f(y) - x|^2 / (d sigma^2) over the images and noise levels of an evaluation."""
-    network_evaluation = evaluation.along(denoiser)
+    network_evaluation = evaluation.with_denoiser(denoiser)
     errors = [
         (network_evaluation.denoised(sigma).double() - network_evaluation.clean).square().mean() / sigma**2
         for sigma in evaluation.sigmas

@@ -40,7 +40,7 @@ class TruthAlignment(Metric):
 
 def _parts(evaluation: Evaluation, sigma: float) -> dict[str, Tensor]:
     dataset = evaluation.dataset
-    sketch, trace = evaluation.local.sketch(sigma), evaluation.local.trace(sigma)
+    sketch, trace = evaluation.local_filters.sketch(sigma), evaluation.local_filters.trace(sigma)
     if dataset is None or sketch is None or trace is None:
         return {}
     try:
@@ -60,12 +60,12 @@ def _parts(evaluation: Evaluation, sigma: float) -> dict[str, Tensor]:
     left_out = {"left-out": remove.left_out(count)}
     if len(remove) < MIN_IMAGES:
         return left_out
-    denoiser, truth = evaluation.local.adaptation(sigma, remove), adaptation(best_filters, remove)
+    denoiser, truth = evaluation.local_filters.adaptation(sigma, remove), adaptation(best_filters, remove)
     alignment = align(denoiser, truth)
     parts: dict[str, Tensor | float] = {"": alignment.own, "share": denoiser.share}
     if sketch.exact:
-        directional = evaluation.local.adaptation(sigma, remove, directional=True)
+        directional = evaluation.local_filters.adaptation(sigma, remove, directional=True)
         parts["direction"] = align(directional, truth.directional(evaluation.shape)).own
     else:
         parts["error"] = alignment.error
-    return left_out | {part: remove.among(count, value) for part, value in parts.items()}
+    return left_out | {part: remove.scatter(count, value) for part, value in parts.items()}

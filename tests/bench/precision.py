@@ -75,9 +75,9 @@ def jacobian(width, precision, choices, options):
     if precision == "auto":
         # An evaluation of many images chooses once, so the choice is timed separately.
         many = evaluation(clean.expand(1000, -1, -1, -1), [0.1] * 10)
-        choice = Choice(many.local._precision(many.jacobian(0.1)), many.local.choice.reason)
+        choice = Choice(many.local_filters._precision(many.jacobian(0.1)), many.local_filters.choice.reason)
         precision = choice.precision
-    leg = lambda: evaluation(clean, [0.1]).local.matrices(0.1)  # noqa: E731
+    leg = lambda: evaluation(clean, [0.1]).local_filters.matrices(0.1)  # noqa: E731
     leg()
     return leg, choice
 

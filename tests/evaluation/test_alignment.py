@@ -190,7 +190,7 @@ def test_filters_on_a_gpu_are_aligned_with_filters_on_the_cpu():
 def test_removing_strength_is_a_projection_that_removes_every_cubic_in_the_log_trace(count, seed, spread):
     logarithms = spread * normal(count, seed=seed)
     remove = remove_strength(logarithms.exp())
-    kept = logarithms[remove.places]
+    kept = logarithms[remove.indices]
     cubic = sum(normal(1, 5, seed=seed + power) * logarithms[:, None] ** power for power in range(4))
     assert remove(cubic).abs().max() < 1e-7 * cubic.abs().max()
     residual = remove(normal(count, 3, 3, seed=seed + 9))
@@ -213,7 +213,7 @@ def test_images_without_strength_unusable_images_and_large_leverages_are_left_ou
     traces = torch.cat([torch.linspace(1, 2, 26), torch.tensor([-1.0, 0.0, 1e9])])
     usable = torch.ones(29, dtype=torch.bool)
     usable[3] = False
-    assert remove_strength(traces, usable).places.tolist() == [index for index in range(26) if index != 3]
+    assert remove_strength(traces, usable).indices.tolist() == [index for index in range(26) if index != 3]
     # The last image has a leverage of nearly 1: any cubic can pass through it.
     assert remove_strength(traces[:26], usable[:26]).matrix.diagonal().min() > 0.1
 

@@ -53,7 +53,7 @@ def test_later_images_have_the_values_that_they_have_among_all_images():
     torch.testing.assert_close(later.denoised(SIGMA), whole.denoised(SIGMA)[2:])
     torch.testing.assert_close(later.risk(SIGMA), whole.risk(SIGMA)[2:])
     later.redraws, later.sampling = False, Sampling(count=7)
-    along = later.along(lower_bound())
+    along = later.with_denoiser(lower_bound())
     assert torch.equal(along.noisy(SIGMA), later.noisy(SIGMA))
     assert (along.redraws, along.sampling, along.partner) == (False, later.sampling, None)
 
@@ -69,15 +69,15 @@ def test_the_best_denoiser_is_evaluated_on_the_images_of_the_evaluation():
 def test_a_single_image_has_the_values_that_it_has_among_all_images():
     denoiser = Counting()
     whole = evaluation(denoiser, 3, 5)
-    matrices = whole.local.matrices(SIGMA)
+    matrices = whole.local_filters.matrices(SIGMA)
     for index in range(5):
-        single = whole.only(index)
+        single = whole.select(index)
         assert single.truth.start == 3 + index
         assert torch.equal(single.clean[0], whole.clean[index])
         assert torch.equal(single.noisy(SIGMA)[0], whole.noisy(SIGMA)[index])
         assert torch.equal(single.denoised(SIGMA)[0], whole.denoised(SIGMA)[index])
         assert torch.equal(single.risk(SIGMA)[0], whole.risk(SIGMA)[index])
-        assert torch.equal(single.local.matrices(SIGMA)[0], matrices[index])
+        assert torch.equal(single.local_filters.matrices(SIGMA)[0], matrices[index])
     # Nothing was computed twice.
     assert sorted(denoiser.asked) == ["denoise", "jacobian", "risk"]
 
@@ -86,5 +86,5 @@ def test_without_redraws_there_are_no_jacobians_under_fresh_noise():
     whole = evaluation(Counting(), 0, 2, redraws=False)
     assert whole.jacobian(SIGMA) is not None
     assert whole.jacobian(SIGMA, 1) is None
-    assert whole.only(1).local.matrices(SIGMA, 1) is None
+    assert whole.select(1).local_filters.matrices(SIGMA, 1) is None
     assert evaluation(Counting(), 0, 2).jacobian(SIGMA, 1) is not None

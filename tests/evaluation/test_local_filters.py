@@ -28,7 +28,10 @@ def evaluation(precision, count=26, network="bf-cnn"):
 
 def test_matrices_are_near_those_of_float32_and_the_error_is_stated():
     exact, fast = evaluation("float32"), evaluation("bfloat16")
-    exact_matrices, fast_matrices = exact.local.matrices(SIGMA).double(), fast.local.matrices(SIGMA).double()
+    exact_matrices, fast_matrices = (
+        exact.local_filters.matrices(SIGMA).double(),
+        fast.local_filters.matrices(SIGMA).double(),
+    )
     difference = ((exact_matrices - fast_matrices).flatten(1).norm(dim=1) / exact_matrices.flatten(1).norm(dim=1)).max()
     assert 0 < float(difference) <= 0.01
     assert fast.jacobian_error == pytest.approx(float(difference), rel=1.0)
@@ -54,9 +57,9 @@ def test_caches_keep_no_more_than_their_size(monkeypatch, entrant):
         fake = Evaluation(gahbench.create("reference", entrant), images, [0.1, 0.2, 0.3], dataset=dataset)
     kept = []
     for sigma in fake.sigmas:
-        remove = remove_strength(fake.local.trace(sigma).value)
-        kept.append(weakref.ref(fake.local.adaptation(sigma, remove, directional=True).sketch.rows))
-        kept.append(weakref.ref(fake.local.matrices(sigma)))
+        remove = remove_strength(fake.local_filters.trace(sigma).value)
+        kept.append(weakref.ref(fake.local_filters.adaptation(sigma, remove, directional=True).sketch.rows))
+        kept.append(weakref.ref(fake.local_filters.matrices(sigma)))
     gc.collect()
     # Each entry is larger than a byte, so that only the latest entry of each cache is kept.
     assert [reference() is not None for reference in kept] == [False, False, False, False, True, True]
@@ -65,11 +68,11 @@ def test_caches_keep_no_more_than_their_size(monkeypatch, entrant):
 
 @pytest.mark.parametrize("count", [3, 24])
 def test_the_error_relative_to_the_change_of_filters_must_be_small_too(monkeypatch, count):
-    exact = evaluation("float32", count).local.matrices(SIGMA)
-    rounded = evaluation("bfloat16", count).local
+    exact = evaluation("float32", count).local_filters.matrices(SIGMA)
+    rounded = evaluation("bfloat16", count).local_filters
     assert not torch.equal(rounded.matrices(SIGMA), exact)
     monkeypatch.setattr("gahbench.evaluation.local_filters.MAX_SHARE_OF_CHANGE", 1e-9)
-    strict = evaluation("bfloat16", count).local
+    strict = evaluation("bfloat16", count).local_filters
     assert torch.equal(strict.matrices(SIGMA), exact)
     assert strict.error == 0 < rounded.error
 
@@ -77,24 +80,24 @@ def test_the_error_relative_to_the_change_of_filters_must_be_small_too(monkeypat
 def test_the_faster_precision_is_chosen_and_stated(monkeypatch):
     exact = evaluation("auto", 4)
     # With little work, "auto" chooses float32 without a measurement.
-    assert torch.equal(exact.local.matrices(SIGMA), evaluation("float32", 4).local.matrices(SIGMA))
+    assert torch.equal(exact.local_filters.matrices(SIGMA), evaluation("float32", 4).local_filters.matrices(SIGMA))
     assert (exact.jacobian_choice.precision, exact.jacobian_error) == ("float32", 0)
     monkeypatch.setattr("gahbench.devices.hardware.Cpu.has_bfloat16", True)
     monkeypatch.setattr("gahbench.networks.precision.measure", lambda *given: Choice("bfloat16", "faster"))
     fast = evaluation("auto", 4)
-    assert torch.equal(fast.local.matrices(SIGMA), evaluation("bfloat16", 4).local.matrices(SIGMA))
+    assert torch.equal(fast.local_filters.matrices(SIGMA), evaluation("bfloat16", 4).local_filters.matrices(SIGMA))
     assert fast.jacobian_choice == Choice("bfloat16", "faster")
 
 
 def test_networks_with_other_nonlinearities_use_float32_and_the_choice_says_so(monkeypatch):
     exact, fast = evaluation("float32", 4, "vit"), evaluation("bfloat16", 4, "vit")
-    assert torch.equal(exact.local.matrices(SIGMA), fast.local.matrices(SIGMA))
+    assert torch.equal(exact.local_filters.matrices(SIGMA), fast.local_filters.matrices(SIGMA))
     assert fast.jacobian_error == 0
     monkeypatch.setattr("gahbench.devices.hardware.Cpu.has_bfloat16", True)
     monkeypatch.setattr("gahbench.networks.precision.MIN_SECONDS", 0.0)
     monkeypatch.setattr("gahbench.networks.precision.MAX_SHARE", 1e9)
     automatic = evaluation("auto", 4, "vit")
-    automatic.local.matrices(SIGMA)
+    automatic.local_filters.matrices(SIGMA)
     assert automatic.jacobian_choice.precision == "float32"
     assert "rectifiers" in automatic.jacobian_choice.reason
 

@@ -48,7 +48,7 @@ def test_each_image_has_its_own_score_and_noise(whole):
     for evaluation, shape in ((first, (1, 17, 23)), (second, (1, 16, 16))):
         noise = evaluation_noise(len(evaluation.clean), shape, 0.1, 0, "test", "x".join(map(str, shape)), block=1)
         assert torch.equal(evaluation.noisy(0.1), evaluation.clean + noise)
-        assert torch.equal(evaluation.along(evaluation.denoiser).noisy(0.1), evaluation.noisy(0.1))
+        assert torch.equal(evaluation.with_denoiser(evaluation.denoiser).noisy(0.1), evaluation.noisy(0.1))
         indices = [index for index, size in enumerate(SIZES) if tuple(sorted(size)) == shape[1:]]
         errors = (evaluation.denoised(0.1) - evaluation.clean).double().square().mean((1, 2, 3))
         assert [values[0.1, index] for index in indices] == pytest.approx((-10 * errors.log10()).tolist())
@@ -224,9 +224,9 @@ def test_only_metrics_that_declare_a_need_see_the_facts(see, need):
 def test_jacobians_and_samples_are_refused_to_metrics_that_do_not_need_them():
     measured = with_partner()
     for see in (
-        lambda evaluation: evaluation.local.trace(0.1).value[0],
-        lambda evaluation: evaluation.along(evaluation.denoiser).local.trace(0.1).value[0],
-        lambda evaluation: evaluation.only(0).local.trace(0.1).value[0],
+        lambda evaluation: evaluation.local_filters.trace(0.1).value[0],
+        lambda evaluation: evaluation.with_denoiser(evaluation.denoiser).local_filters.trace(0.1).value[0],
+        lambda evaluation: evaluation.select(0).local_filters.trace(0.1).value[0],
     ):
         assert value_seen(measured, see, "jacobian") == pytest.approx(64)
         with pytest.raises(ValueError, match=r'needs = frozenset\(\{"jacobian"\}\)'):
@@ -240,7 +240,7 @@ def test_results_are_shared_by_the_metrics_of_an_entrant():
     calls = []
 
     def keep(evaluation):
-        calls.append((evaluation.denoised(0.1), evaluation.local))
+        calls.append((evaluation.denoised(0.1), evaluation.local_filters))
         return 0
 
     for _ in range(2):

@@ -85,8 +85,8 @@ def test_the_jacobian_of_a_linear_network_is_its_matrix(shape):
         torch.testing.assert_close(jacobian.matvec(vectors), vectors @ expected.mT)
         torch.testing.assert_close(jacobian.rmatvec(vectors), vectors @ expected)
     torch.testing.assert_close(jacobian.symmetric_product(own), own @ (expected + expected.mT) / 2)
-    torch.testing.assert_close(jacobian.only(2).matrices(), expected[2:])
-    torch.testing.assert_close(jacobian.only(2).matvec(own[2:]), own[2:] @ expected[2].mT)
+    torch.testing.assert_close(jacobian.select(2).matrices(), expected[2:])
+    torch.testing.assert_close(jacobian.select(2).matvec(own[2:]), own[2:] @ expected[2].mT)
     torch.testing.assert_close(jacobian.trace().value, levels * matrix.trace())
 
 
@@ -171,7 +171,9 @@ def test_products_without_forward_mode_are_the_same_and_the_method_is_reported(r
     torch.testing.assert_close(
         without_forward_mode.matvec(vectors), vectors @ by_rows(plain, noisy, 0.1).mT * scale(repeatable)
     )
-    torch.testing.assert_close(without_forward_mode.only(1).matvec(vectors[1:]), expected.only(1).matvec(vectors[1:]))
+    torch.testing.assert_close(
+        without_forward_mode.select(1).matvec(vectors[1:]), expected.select(1).matvec(vectors[1:])
+    )
 
 
 def scale(repeatable):
@@ -189,10 +191,10 @@ def test_functions_that_depend_on_the_index_of_an_image_are_evaluated_one_image_
     maps = AutogradMaps(forward, noisy, repeatable=False)
     expected = 2 * (matrices @ noisy.flatten(1)[..., None]) * matrices
     torch.testing.assert_close(maps.matrices(), expected)
-    torch.testing.assert_close(maps.only(2).only(0).matrices(), expected[2:3])
+    torch.testing.assert_close(maps.select(2).select(0).matrices(), expected[2:3])
     vectors = random(1, 5, 6, seed=2)
     torch.testing.assert_close(maps.matvec(vectors), vectors @ expected.mT)
-    torch.testing.assert_close(maps.only(3).matvec(vectors), vectors @ expected[3:].mT)
+    torch.testing.assert_close(maps.select(3).matvec(vectors), vectors @ expected[3:].mT)
     assert set(batch_sizes) == {1}
 
 

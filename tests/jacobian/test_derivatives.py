@@ -88,7 +88,7 @@ def test_the_denoiser_receives_the_truth_of_each_image():
 
     maps = differentiated(denoise, torch.zeros_like(clean), SIGMA, truth)
     torch.testing.assert_close(maps.matrices(), torch.diag_embed(SIGMA * clean.flatten(1)))
-    torch.testing.assert_close(maps.only(2).matrices(), torch.diag_embed(SIGMA * clean[2:3].flatten(1)))
+    torch.testing.assert_close(maps.select(2).matrices(), torch.diag_embed(SIGMA * clean[2:3].flatten(1)))
     assert {(10, 1), (11, 1), (12, 1), (13, 1)} == set(starts)
 
 
@@ -158,7 +158,7 @@ def test_derivatives_of_references_agree_with_finite_differences_or_are_absent(n
     step = 1e-3 * direction.reshape(1, 1, 8, 8)
     forward, backward = (reference.denoise(noisy[1:2] + sign * step, SIGMA, Truth(noisy[1:2])) for sign in (1, -1))
     differences = (forward - backward).flatten() / 2e-3
-    product = maps.only(1).matvec(direction[None, None])[0, 0]
+    product = maps.select(1).matvec(direction[None, None])[0, 0]
     assert (product - differences).norm() < 0.05 * differences.norm()
 
 

@@ -90,17 +90,17 @@ def test_unreachable_traces_are_reported():
 @pytest.mark.parametrize("kind", KINDS)
 def test_exchanged_agreement_equals_the_explicit_formula(kind):
     filter_family, count = family(kind), 4
-    places, traces = torch.tensor([0, 1, 2, 4]), torch.tensor([2.0, 5.0, 9.0, 12.0])
+    indices, traces = torch.tensor([0, 1, 2, 4]), torch.tensor([2.0, 5.0, 9.0, 12.0])
     matrices = random(count, 16, 16, seed=7)
     matrices = matrices + matrices.mT
     expected = torch.zeros(count, count, dtype=torch.float64)
     for i in range(count):
-        filters = filter_family.at(traces[i].expand(5)).matrices()[places]
+        filters = filter_family.at(traces[i].expand(5)).matrices()[indices]
         filters = (filters + filters.mT) / 2
         for j in range(count):
             difference = filters[j] - filters.mean(0)
             expected[i, j] = (matrices[i] * difference).sum() / difference.norm()
-    torch.testing.assert_close(filter_family.exchanged(matrices, traces, places), expected, atol=1e-8, rtol=1e-6)
+    torch.testing.assert_close(filter_family.exchanged(matrices, traces, indices), expected, atol=1e-8, rtol=1e-6)
 
 
 def test_exchanged_agreement_is_zero_if_all_images_have_the_same_filter():

@@ -178,7 +178,7 @@ def test_function_maps_have_the_matrices_of_their_functions():
     for product in (linear_maps.matvec, linear_maps.rmatvec, linear_maps.symmetric_product):
         torch.testing.assert_close(product(vectors), vectors @ matrices)
     torch.testing.assert_close(linear_maps.matrices(), matrices)
-    torch.testing.assert_close(linear_maps.only(1).matrices(), matrices[1:2])
+    torch.testing.assert_close(linear_maps.select(1).matrices(), matrices[1:2])
     torch.testing.assert_close(linear_maps.trace().value, matrices.diagonal(dim1=1, dim2=2).sum(1))
 
 
@@ -189,7 +189,7 @@ def test_images_may_share_one_matrix():
     torch.testing.assert_close(linear_maps.matvec(vectors), vectors @ matrix.mT)
     torch.testing.assert_close(linear_maps.rmatvec(vectors[:1]), (vectors[:1] @ matrix).expand(4, -1, -1))
     torch.testing.assert_close(linear_maps.trace().value, matrix[0].trace().expand(4))
-    torch.testing.assert_close(linear_maps.only(3).matrices(), matrix)
+    torch.testing.assert_close(linear_maps.select(3).matrices(), matrix)
 
 
 @pytest.mark.parametrize("shape", [(2, SIZE, SIZE + 1), (2, 41, 41), (SIZE, SIZE)])
@@ -221,10 +221,10 @@ def test_sparse_maps_agree_with_dense_maps():
     random_state = torch.Generator().manual_seed(0)
     matrices = torch.randn(3, 12, 12, generator=random_state, dtype=torch.float64)
     matrices *= torch.rand(12, 12, generator=random_state) < 0.3
-    places = (matrices[0] != 0).nonzero().T
+    indices = (matrices[0] != 0).nonzero().T
     # Shuffle the elements.
-    places = places[:, torch.randperm(places.shape[1], generator=random_state)]
-    maps, dense = SparseMaps(places, matrices[:, places[0], places[1]], (3, 2, 2)), DenseMaps(matrices, (3, 2, 2))
+    indices = indices[:, torch.randperm(indices.shape[1], generator=random_state)]
+    maps, dense = SparseMaps(indices, matrices[:, indices[0], indices[1]], (3, 2, 2)), DenseMaps(matrices, (3, 2, 2))
     assert torch.equal(maps.matrices(), matrices)
     for vectors in (
         torch.randn(3, 5, 12, generator=random_state).double(),
@@ -232,12 +232,12 @@ def test_sparse_maps_agree_with_dense_maps():
     ):
         torch.testing.assert_close(maps.matvec(vectors), dense.matvec(vectors))
         torch.testing.assert_close(maps.rmatvec(vectors), dense.rmatvec(vectors))
-        torch.testing.assert_close(maps.only(1).matvec(vectors[:1]), dense.only(1).matvec(vectors[:1]))
+        torch.testing.assert_close(maps.select(1).matvec(vectors[:1]), dense.select(1).matvec(vectors[:1]))
     torch.testing.assert_close(maps.trace().value, matrices.diagonal(dim1=1, dim2=2).sum(1))
     assert len(maps) == 3
     assert maps.method == "sparse matrices"
 
 
-def test_sparse_maps_need_one_value_per_place():
+def test_sparse_maps_need_one_value_per_index():
     with pytest.raises(ValueError, match=r"\(2, K\)"):
         SparseMaps(torch.zeros(2, 3, dtype=torch.long), torch.zeros(1, 4), (1, 2, 2))

@@ -151,7 +151,7 @@ def test_filters_of_large_images_are_products_with_the_matrix(monkeypatch):
     found = dataset.optimal_filters(noisy, sigma, "test", 5)
     assert isinstance(found, FunctionMaps)
     torch.testing.assert_close(found.matvec(vectors).double(), vectors @ exact, atol=1e-4, rtol=0)
-    torch.testing.assert_close(found.only(1).matvec(vectors[1:]).double(), vectors[1:] @ exact[1:], atol=1e-4, rtol=0)
+    torch.testing.assert_close(found.select(1).matvec(vectors[1:]).double(), vectors[1:] @ exact[1:], atol=1e-4, rtol=0)
 
 
 CONTOURS = ("line", "closed", "disc")

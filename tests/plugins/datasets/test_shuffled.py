@@ -60,7 +60,7 @@ def test_the_optimum_is_the_shuffled_optimum_of_the_plain_images(dataset):
     filters = plain.optimal_filters(noisy, sigma, "test", 1).matrices()[:, order][:, :, order]
     found = dataset.optimal_filters(dataset.shuffle(noisy), sigma, "test", 1)
     torch.testing.assert_close(found.matrices(), filters, atol=1e-6, rtol=0)
-    torch.testing.assert_close(found.only(2).matrices(), filters[2:3], atol=1e-6, rtol=0)
+    torch.testing.assert_close(found.select(2).matrices(), filters[2:3], atol=1e-6, rtol=0)
 
 
 def test_images_may_have_unequal_sides_and_posteriors_effective_samples(monkeypatch):

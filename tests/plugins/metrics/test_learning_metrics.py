@@ -26,7 +26,7 @@ def evaluation(reference, clean=None, learned=None, partner=None):
     clean = images() if clean is None else clean
     result = Evaluation(reference, clean, list(SIGMAS), learned_from=learned)
     if partner is not None:
-        result.partner = result.along(partner)
+        result.partner = result.with_denoiser(partner)
     return result
 
 

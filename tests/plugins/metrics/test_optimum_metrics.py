@@ -178,7 +178,7 @@ def test_the_best_denoiser_finds_the_dimension_of_the_manifold(dataset, dimensio
 def test_the_local_dimension_of_gaussian_images_has_a_closed_form():
     """The closed form uses J = C (C + sigma^2)^-1 with covariance C, and f(x) - x = (J - 1)(x - m)."""
     sigma, evaluated = 0.2, evaluation("optimal", "gaussian-field[size=8]", (0.2,), count=5)
-    matrix = evaluated.local.matrices(sigma)[0].double()
+    matrix = evaluated.local_filters.matrices(sigma)[0].double()
     # The difference f(y) - J y is the same for all images.
     noisy = evaluated.noisy(sigma).double().flatten(1)
     added = (evaluated.denoised(sigma).double().flatten(1) - noisy @ matrix)[0]

@@ -29,7 +29,7 @@ def evaluation(drawn, learned, fresh=None, partner=None, others=None):
     result = Evaluation(Filters(EYE[None]), clean, [0.1], learned_from=TrainingData(GivenImages(learned)))
     result._samples = drawn
     if partner is not None:
-        result.partner = result.along(Filters(EYE[None]))
+        result.partner = result.with_denoiser(Filters(EYE[None]))
         result.partner.learned_from = TrainingData(GivenImages(learned if others is None else others))
         result.partner._samples = partner
     return result
