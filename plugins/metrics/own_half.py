@@ -26,14 +26,19 @@ class OwnHalf(Metric):
     without thresholds or calibration. It is 1 for copies. The average over both halves is necessary, since one half may
     be nearer to all samples. Images in both halves are excluded.
 
-    Parts: ``null``, 1/2; ``c-t``, the Mann-Whitney statistic that compares distances to the own half of samples and of
-    test images, in standard deviations (Meehan, Chaudhuri & Dasgupta 2020, without cells). Its mean over samples is
-    about 0 for new images, below -3 for copies, and above 3 for samples unlike any training image.
+    The value may be near 1/2 or below for copies of another brightness or contrast, which a network without biases does
+    not know. If all samples are too bright, the nearest image is the brightest of both halves, whatever a sample shows.
+    The part ``affine`` compares images up to brightness and contrast; its expectation without influence is 1/2 as well.
+
+    Parts: ``affine``; ``null``, 1/2; ``c-t``, the Mann-Whitney statistic that compares distances to the own half of
+    samples and of test images, in standard deviations (Meehan, Chaudhuri & Dasgupta 2020, without cells). Its mean over
+    samples is about 0 for new images, below -3 for copies, and above 3 for samples unlike any training image.
     """
 
     citation = MEEHAN_2020
     titles: ClassVar[Mapping[str, str]] = {
         "": "π: samples nearest to their own half",
+        "affine": "π up to brightness and contrast",
         "c-t": "C_T (standard deviations)",
     }
     nulls: ClassVar[Mapping[str, str]] = {"": "null"}
@@ -51,8 +56,14 @@ class OwnHalf(Metric):
         if not len(indices) or not len(own_half):
             return Scores([])
         samples, others = evaluation.samples.images[indices], partner.samples.images[indices]
+
+        def share(affine: bool) -> Tensor:
+            own = own_set(samples, own_half, other_half, affine)
+            return (own + own_set(others, other_half, own_half, affine)) / 2
+
         parts = {
-            "": (own_set(samples, own_half, other_half) + own_set(others, other_half, own_half)) / 2,
+            "": share(affine=False),
+            "affine": share(affine=True),
             "null": torch.full((len(indices),), 0.5),
             "c-t": (
                 standardized_ranks(samples, own_half, evaluation.clean)

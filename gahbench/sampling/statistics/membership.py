@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gahbench.sampling.statistics.neighbours import nearest
+from gahbench.sampling.statistics.neighbours import nearest, nearest_by_cosine
 
 #: Minimum number of values for an interval.
 MIN_VALUES = 6
 
 
-def own_set(samples: Tensor, own: Tensor, other: Tensor) -> Tensor:
+def own_set(samples: Tensor, own: Tensor, other: Tensor, affine: bool = False) -> Tensor:
     """Return, for each sample, whether its nearest image is a training image of its denoiser.
 
     The training images and the other images should be sets of equal size without a common image. If samples do not
@@ -25,6 +25,9 @@ def own_set(samples: Tensor, own: Tensor, other: Tensor) -> Tensor:
         Training images of the denoiser, shape (M, ...).
     other
         Other images, shape (M, ...).
+    affine
+        Whether to compare images up to brightness and contrast, by the cosine after removing the mean of each image. A
+        bias-free network memorizes images up to brightness and contrast only; see :func:`affine_ratios`.
 
     Returns
     -------
@@ -38,7 +41,10 @@ def own_set(samples: Tensor, own: Tensor, other: Tensor) -> Tensor:
     >>> own_set(torch.tensor([0.1, 2.9, 1.5]).reshape(3, 1, 1, 1), images[:2], images[2:]).tolist()
     [1.0, 0.0, 0.5]
     """
-    own_distances, other_distances = (nearest(samples, images).values[:, 0] for images in (own, other))
+    if affine:
+        own_distances, other_distances = (-nearest_by_cosine(samples, images).values[:, 0] for images in (own, other))
+    else:
+        own_distances, other_distances = (nearest(samples, images).values[:, 0] for images in (own, other))
     return torch.where(own_distances == other_distances, 0.5, (own_distances < other_distances).double())
 
 

@@ -210,6 +210,12 @@ def test_copies_of_the_own_half_are_nearest_to_it():
     assert sum(result["c-t"]) / 8 == pytest.approx(-0.5 * 8 * 20 / math.sqrt(8 * 20 * 29 / 12))
     swapped, _ = values("own-half", evaluation(other, halves[0], partner=one, others=halves[1]))
     assert swapped[""] == [0.0] * 8
+    assert swapped["affine"] == [0.0] * 8
+    # A bias-free network does not know the brightness and contrast of the images that it returns.
+    scaled = [samples(3 * half[:8] + 2) for half in halves]
+    result, _ = values("own-half", evaluation(scaled[0], halves[0], partner=scaled[1], others=halves[1]))
+    assert result["affine"] == [1.0] * 8
+    assert sum(result[""]) / 8 < 0.75
 
 
 def test_half_of_fresh_samples_are_nearest_to_their_own_half():

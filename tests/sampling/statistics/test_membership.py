@@ -14,20 +14,33 @@ def test_copies_are_in_their_own_set():
     assert own_set(other, own, other).tolist() == [0.0] * 9
 
 
+def test_copies_of_another_brightness_may_all_be_nearest_to_the_other_set():
+    """Bright copies are nearest to the brightest image and dark copies to the darkest, whatever they show."""
+    first, second = images(9, 1), images(9, 2)
+    first[0], second[0] = 0.01 * first[0], 2 * second[0]
+    bright, dark = 20 * first[1:], 0.001 * second[1:]
+    assert own_set(bright, first, second).tolist() == [0.0] * 8
+    assert own_set(dark, second, first).tolist() == [0.0] * 8
+    assert own_set(bright + 1, first, second, affine=True).tolist() == [1.0] * 8
+    assert own_set(dark - 1, second, first, affine=True).tolist() == [1.0] * 8
+
+
+@pytest.mark.parametrize("affine", [False, True])
 @pytest.mark.parametrize("count", [1, 10, 100])
-def test_half_of_the_samples_that_ignore_the_sets_are_nearer_to_their_own_set(count):
+def test_half_of_the_samples_that_ignore_the_sets_are_nearer_to_their_own_set(count, affine):
     """For exchangeable sets the mean over both is 1/2 whatever the sets are; the share of a single set is not."""
     pis, shares = [], []
     for seed in range(60):
         own, other, samples = images(count, 3 * seed), images(count, 3 * seed + 1), images(64, 3 * seed + 2)
-        first, second = own_set(samples[:32], own, other), own_set(samples[32:], other, own)
+        first, second = own_set(samples[:32], own, other, affine), own_set(samples[32:], other, own, affine)
         pis.append(float((first.mean() + second.mean()) / 2))
         shares.append(float(first.mean()))
         # For equal samples the two shares add up to 1.
-        assert float((own_set(samples, own, other) + own_set(samples, other, own)).mean()) == 1
+        total = own_set(samples, own, other, affine) + own_set(samples, other, own, affine)
+        assert float(total.mean()) == 1
     pis, shares = torch.tensor(pis), torch.tensor(shares)
     assert abs(float(pis.mean()) - 0.5) < 4 * float(pis.std()) / 60**0.5
-    if count == 1:
+    if count == 1 and not affine:
         # One image may be nearer to all samples, so shares spread far more than binomially.
         assert float(shares.std()) > 2 * (0.25 / 32) ** 0.5
         assert float(pis.std()) < 1.3 * (0.25 / 64) ** 0.5
