@@ -46,7 +46,7 @@ def error_text(error: BaseException) -> str:
     return f"{name}: {text}" if text else name
 
 
-def error_with_place(error: BaseException) -> str:
+def error_with_location(error: BaseException) -> str:
     """Format an error with the file and line of the innermost frame outside gahbench and libraries."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(frame.filename)

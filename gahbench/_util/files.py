@@ -119,7 +119,7 @@ def check_regular(path: str | Path) -> None:
 def _refuse_special(status: os.stat_result, path: str | Path) -> None:
     if stat.S_ISREG(status.st_mode):
         return
-    kind = next((name for is_kind, name in _KINDS if is_kind(status.st_mode)), "no file")
+    kind = next((name for is_kind, name in _KINDS if is_kind(status.st_mode)), "a special file")
     number = {"a folder": errno.EISDIR, "a link": errno.ELOOP}.get(kind, errno.EINVAL)
     raise OSError(number, f"is {kind}; expected a regular file", str(path))
 
@@ -129,7 +129,7 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name[:80]}.{os.getpid()}-{uuid.uuid4().hex}.tmp")
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Write a file atomically: write a temporary file, flush it to disk, and rename it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
@@ -146,7 +146,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically."""
-    write_whole(path, (json.dumps(content, indent=1, default=str) + "\n").encode())
+    write_atomically(path, (json.dumps(content, indent=1, default=str) + "\n").encode())
 
 
 def delete_entry(path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from gahbench._util.files import write_whole
+from gahbench._util.files import write_atomically
 
 _HEAD = re.compile(rb'\s*\{\s*"checksum": "([0-9a-f]{64})",\r?\n')
 
@@ -43,7 +43,7 @@ def seal(content: bytes) -> bytes:
 
 def write_sealed(path: Path, content: dict[str, Any]) -> None:
     """Write JSON with a checksum, atomically."""
-    write_whole(path, seal((json.dumps(content, indent=1, default=str) + "\n").encode()))
+    write_atomically(path, seal((json.dumps(content, indent=1, default=str) + "\n").encode()))
 
 
 def _digest(content: bytes) -> bytes:

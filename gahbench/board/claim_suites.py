@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from gahbench._util.core_yaml import dump_flow
-from gahbench._util.files import write_whole
+from gahbench._util.files import write_atomically
 from gahbench.board.claims import Needs, Verdict
 from gahbench.planning.suite_files import find_suite
 from gahbench.planning.yaml_lines import Document
@@ -30,7 +30,7 @@ def write_claim_suites(verdicts: Sequence[Verdict], file: str | Path) -> list[tu
     written_suites = []
     for index, (content, names) in enumerate(deciding_suites(verdicts)):
         path = first_path if not index else first_path.with_stem(f"{first_path.stem}-{index + 1}")
-        write_whole(path, format_suite(content, names).encode())
+        write_atomically(path, format_suite(content, names).encode())
         written_suites.append((path, names))
     return written_suites
 

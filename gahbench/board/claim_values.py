@@ -19,8 +19,8 @@ from gahbench.board.scorecube import (
     ScoreCube,
     cubes_by_images,
     decibels,
-    joined,
-    leaves_images_out,
+    join_levels,
+    may_omit_images,
     quotient,
     ratios_of,
     spreads_of,
@@ -172,7 +172,7 @@ class Table:
             if minus is not None:
                 cube = replace(cube, values=cube.values - cubes[-1].on_axes_of(cube))
             elif ratio is not None:
-                cube = joined(*cubes)
+                cube = join_levels(*cubes)
             scaled_cubes.append(cube if scale == "linear" else _logarithms(cube))
         return scaled_cubes
 
@@ -230,7 +230,7 @@ class Table:
 
     def _left_out(self, dataset: str, metric: str, split: str) -> dict[str, set[float]]:
         """Return the noise levels at which a metric leaves out all images of an entrant, by entrant."""
-        if not leaves_images_out(metric, self._measured(dataset, split)):
+        if not may_omit_images(metric, self._measured(dataset, split)):
             return {}
         ratio = self._ratios.get(metric)
         rows = self._rows[dataset, split, metric if ratio is None else ratio.numerator]

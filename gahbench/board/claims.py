@@ -92,7 +92,7 @@ class Verdict:
         """The least favourable case; ``None`` if no case is measured."""
         return self.cases[0] if self.cases and self.outcome != "not measured" else None
 
-    def counted(self) -> dict[Outcome, int]:
+    def count_outcomes(self) -> dict[Outcome, int]:
         """Return how many cases have each outcome."""
         return {outcome: sum(case.outcome == outcome for case in self.cases) for outcome in OUTCOMES}
 
@@ -235,8 +235,8 @@ def _why_no_interval(quantity: Quantity) -> str:
     if 0 < quantity.images < MIN_SOURCES:
         return f"no interval: {too_few(quantity.images, quantity.has_sources)}"
     if quantity.images > 1 or quantity.seeds > 1:
-        return "no interval, as a mean that it is divided by may be 0"
-    return "one seed has no interval"
+        return "no interval: the denominator may be 0"
+    return "no interval: there is only one seed"
 
 
 def _sort_key(interval: Interval, region: Region) -> tuple[int, float]:
@@ -294,8 +294,8 @@ def _require(condition: Condition, table: Table, case: Case, quantity: Quantity)
             measure_name = " ".join(filter(None, (condition.of.slope and "slope of", condition.of.metric)))
             location = f"{f' at {name}' if name else ''} of {case.entrant} on {case.dataset}"
             raise UnmetError(
-                f"{measure_name}{location}: {value:.3g} [{low:.3g}, {high:.3g}], needed {condition.region}, "
-                "as a condition"
+                f"condition not met: {measure_name}{location}: {value:.3g} [{low:.3g}, {high:.3g}], needed "
+                f"{condition.region}"
             )
 
 

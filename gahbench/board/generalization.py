@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gahbench._util.errors import ParameterError, ResultsError
 from gahbench.board.facts import sources_of
-from gahbench.board.scorecube import cubes_by_images, joined, quotient, ratios_of
+from gahbench.board.scorecube import cubes_by_images, join_levels, quotient, ratios_of
 from gahbench.board.selection import choose_labels
 from gahbench.board.statistics import Interval, estimates
 from gahbench.contracts.row_labels import base_label, number_of_images
@@ -70,7 +70,7 @@ def sweep_curves(results: Results, dataset: str, entrant: str, metric: str, spli
         if ratio is None:
             centres, draws = cube.means(), cube.draws()
         else:
-            cube_of_both = joined(*cubes)
+            cube_of_both = join_levels(*cubes)
             centres, draws = quotient(cube_of_both.means()), quotient(cube_of_both.draws({}))
         for index, label in enumerate(cube.entrants):
             levels = zip(cube.sigmas, estimates(centres[index], draws[:, index]), strict=True)

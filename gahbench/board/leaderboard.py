@@ -51,7 +51,7 @@ from gahbench.board.rate_verdicts import RateVerdict
 from gahbench.board.scorecube import (
     LeftOut,
     ScoreCube,
-    joined,
+    join_levels,
     metric_cubes,
     psnr_cube,
     quotient,
@@ -291,7 +291,7 @@ def _metric_values(results: Tables, other_cubes: Mapping[str, Mapping[str, Score
     for ratio in ratios_of(results):
         numerators, denominators = (other_cubes.get(name, {}) for name in (ratio.numerator, ratio.denominator))
         joined_cubes = {
-            name: joined(cube, denominators[name]) for name, cube in numerators.items() if name in denominators
+            name: join_levels(cube, denominators[name]) for name, cube in numerators.items() if name in denominators
         }
         spreads = spreads_of(joined_cubes)
         for dataset, cube in joined_cubes.items():

@@ -75,8 +75,8 @@ class Distances:
 
 
 @dataclass(frozen=True)
-class Beyond:
-    """An entrant that is nearer to the clean images than the optimum allows, and by how many standard errors."""
+class Deviation:
+    """A deviation of an entrant's scores from what the optimum allows, in standard errors."""
 
     entrant: str
     sigma: float
@@ -91,8 +91,9 @@ class Beyond:
 class OptimumCheck:
     """The comparison of entrants with a dataset's optimum.
 
-    ``missed`` is the number of comparisons that lack scores or images. ``beyond`` lists the entrants that beat the
-    optimum; ``accused`` lists the entrants whose scores show that the optimum is not the best denoiser.
+    ``missed`` is the number of comparisons that lack scores or images. ``beyond`` lists the entrants that are nearer to
+    the clean images than the optimum allows; ``refuting`` lists the entrants whose scores show that the optimum is not
+    the best denoiser.
     """
 
     optimum: str
@@ -100,12 +101,12 @@ class OptimumCheck:
     entrants: int
     comparisons: int
     missed: int
-    beyond: tuple[Beyond, ...]
-    accused: tuple[Beyond, ...] = ()
+    beyond: tuple[Deviation, ...]
+    refuting: tuple[Deviation, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """Return the fields as JSON types."""
-        lists = {"beyond": self.beyond, "accused": self.accused}
+        lists = {"beyond": self.beyond, "refuting": self.refuting}
         return {
             **asdict(self),
             **{name: [entrant.record() for entrant in entrants] for name, entrants in lists.items()},
@@ -191,19 +192,19 @@ def check_optimum(cube: ScoreCube, kinds: dict[str, str], distances: Distances) 
         _required_standard_errors(count),
         _required_standard_errors(count, int((is_compared & has_cross[compared])[is_counted].sum())),
     )
-    beyond: list[Beyond] = []
-    accused: list[Beyond] = []
+    beyond: list[Deviation] = []
+    refuting: list[Deviation] = []
     for index, (level, sigma) in product(compared, enumerate(cube.sigmas)):
         if not is_known[index, level]:
             continue
         if has_cross[index, level]:
             standard_errors = _cross_in_standard_errors(crosses[index, level], float(errors[best, level].mean()))
             if standard_errors < -required[1]:
-                accused.append(Beyond(cube.entrants[index], sigma, -standard_errors))
+                refuting.append(Deviation(cube.entrants[index], sigma, -standard_errors))
         else:
             standard_errors = _advantage_in_standard_errors(errors[index, level], errors[best, level])
         if standard_errors > required[int(has_cross[index, level])]:
-            beyond.append(Beyond(cube.entrants[index], sigma, standard_errors))
+            beyond.append(Deviation(cube.entrants[index], sigma, standard_errors))
     return OptimumCheck(
         cube.entrants[best],
         kind,
@@ -211,7 +212,7 @@ def check_optimum(cube: ScoreCube, kinds: dict[str, str], distances: Distances) 
         int(is_compared.sum()),
         int((~is_compared).sum()),
         tuple(beyond),
-        tuple(accused),
+        tuple(refuting),
     )
 
 

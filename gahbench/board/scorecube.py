@@ -41,7 +41,7 @@ class ScoreCube:
     """The values of one metric on one dataset, shape (E, S, R, N): entrants, noise levels, runs and images.
 
     Image -1 stands for values without an image, and run -1 is the only run if no entrant has a training seed. ``seeds``
-    lists the seeds of each entrant that are complete at a noise level or more, and ``scored`` all seeds with values.
+    lists the seeds of each entrant that are complete at one noise level or more, and ``scored`` all seeds with values.
     """
 
     values: Array
@@ -78,7 +78,7 @@ class ScoreCube:
         if self.runs == [-1]:
             # Untrained entrants have the same values for each run.
             values = values.repeat(len(other.runs), axis=2)
-        laid = np.full(other.values.shape, np.nan)
+        result = np.full(other.values.shape, np.nan)
         own_axes: list[list[Any]] = [self.entrants, self.sigmas, self.runs, self.images]
         other_axes: list[list[Any]] = [other.entrants, other.sigmas, other.runs, other.images]
         if self.runs == [-1]:
@@ -93,12 +93,12 @@ class ScoreCube:
             [[axis.index(name) for name in names] for axis, names in zip(axes, shared, strict=True)]
             for axes in (other_axes, own_axes)
         ]
-        laid[np.ix_(*indices[0])] = values[np.ix_(*indices[1])]
-        return laid
+        result[np.ix_(*indices[0])] = values[np.ix_(*indices[1])]
+        return result
 
 
 def spreads_of(cubes: Mapping[str, ScoreCube]) -> dict[str, float]:
-    """Return the spread over runs of each entrant, over datasets that do not leave it out (:func:`seed_spreads`)."""
+    """Return the spread over runs of each entrant, from datasets that include the entrant (:func:`seed_spreads`)."""
     arrays = {}
     for name, cube in cubes.items():
         indices = [index for index, label in enumerate(cube.entrants) if label not in cube.left_out]
@@ -110,11 +110,11 @@ def spreads_of(cubes: Mapping[str, ScoreCube]) -> dict[str, float]:
 def score_cube(
     scores: pd.DataFrame,
     entrants: Sequence[str],
-    leaves_out: bool = False,
+    may_omit: bool = False,
     sources: Sequence[int] | None = None,
     left_out: Mapping[str, str] | None = None,
 ) -> ScoreCube:
-    """Build the cube of the rows of one dataset, split and metric; ``leaves_out`` allows images to be missing."""
+    """Build the cube of the rows of one dataset, split and metric; ``may_omit`` allows missing images."""
     present = set(scores["entrant"].unique())
     labels = [entrant for entrant in entrants if entrant in present]
     indices = {label: index for index, label in enumerate(labels)}
@@ -139,7 +139,7 @@ def score_cube(
         )
     values = np.full(shape, np.nan)
     values.ravel()[cell] = rows["value"].to_numpy(dtype=np.float64)
-    cube = _apply_rules(values, count > 0, labels, sigmas.tolist(), runs.tolist(), images.tolist(), leaves_out)
+    cube = _apply_rules(values, count > 0, labels, sigmas.tolist(), runs.tolist(), images.tolist(), may_omit)
     cube.left_out.update((label, reason) for label, reason in (left_out or {}).items() if label in indices)
     if sources is None or np.isnan(sigmas).any() or not all(0 <= image < len(sources) for image in cube.images):
         return cube
@@ -159,12 +159,12 @@ def cubes_by_images(
     for shared_images in dict.fromkeys(images.values()):
         labels = [label for label in entrants if images.get(label) == shared_images]
         yield [
-            score_cube(rows, labels, leaves_images_out(str(rows["metric"].iloc[0]), all_metrics), sources, left_out)
+            score_cube(rows, labels, may_omit_images(str(rows["metric"].iloc[0]), all_metrics), sources, left_out)
             for rows in tables
         ]
 
 
-def leaves_images_out(metric: str, all_metrics: Collection[str]) -> bool:
+def may_omit_images(metric: str, all_metrics: Collection[str]) -> bool:
     """Return whether a metric may leave out images, which it reports in its part ``left-out``."""
     return f"{parse_metric_name(metric).label}.left-out" in all_metrics
 
@@ -176,13 +176,13 @@ def _apply_rules(
     sigmas: list[float],
     runs: list[int],
     images: list[int],
-    leaves_out: bool,
+    may_omit: bool,
 ) -> ScoreCube:
     """Build a cube: set invalid values to NaN, note problems, and repeat the values of entrants without seeds."""
     is_not_finite: NDArray[np.bool_] = np.asarray((is_present & ~np.isfinite(values)).any(axis=(2, 3)))
     is_partial: NDArray[np.bool_] = np.asarray(is_present.any(axis=3) & ~is_present.all(axis=3))
     # A value without a noise level may belong to a sample, and samples that did not converge have no value.
-    may_be_missing = np.isnan(sigmas) | leaves_out
+    may_be_missing = np.isnan(sigmas) | may_omit
     is_partial[:, may_be_missing] = False
     values[is_partial] = np.nan
     values[is_not_finite] = np.nan
@@ -254,7 +254,7 @@ def ratios_of(results: Tables) -> list[Ratio]:
     return [Ratio(*map(str, row)) for row in results.ratios.itertuples(index=False, name=None)]
 
 
-def joined(first: ScoreCube, second: ScoreCube) -> ScoreCube:
+def join_levels(first: ScoreCube, second: ScoreCube) -> ScoreCube:
     """Return the numerators and denominators of ratios as one cube with 2 S levels."""
     left_out = first.left_out | {label: reason for label, reason in second.left_out.items() if label in first.entrants}
     values = np.concatenate([first.values, second.on_axes_of(first)], axis=1)
@@ -284,16 +284,16 @@ def psnr_cube(results: Tables, dataset: str, left_out: LeftOut) -> ScoreCube:
 def metric_cubes(
     results: Tables, left_out: LeftOut, only: Collection[str] | None = None
 ) -> dict[str, dict[str, ScoreCube]]:
-    """Return the cubes on test images of each metric that the board averages, by name in the table and dataset."""
+    """Return a cube of test images for each metric and dataset, by the metric's name in the table and by dataset."""
     scores = results.scores
     scores = scores[(scores["split"] == "test") & ~scores["metric"].isin(("psnr", "slope"))]
     cubes: dict[str, dict[str, ScoreCube]] = {}
     for dataset, rows in scores.groupby("dataset", sort=False):
         all_metrics = set(map(str, rows["metric"].unique()))
         for metric, values in rows[rows["metric"].isin(all_metrics if only is None else only)].groupby("metric"):
-            leaves_out = leaves_images_out(str(metric), all_metrics)
+            may_omit = may_omit_images(str(metric), all_metrics)
             sources = sources_of(results, str(dataset))
-            cube = score_cube(values, results.entrants, leaves_out, sources, left_out.get(str(dataset)))
+            cube = score_cube(values, results.entrants, may_omit, sources, left_out.get(str(dataset)))
             cubes.setdefault(str(metric), {})[str(dataset)] = cube
     return dict(sorted(cubes.items()))
 

@@ -252,7 +252,7 @@ def _print_inspection(inspection: Inspection, console: Console) -> None:
         for level in inspection.levels:
             values_by_basis = _values_by_basis(level, measure)
             cells = [
-                number(float(values_by_basis[name][inspection.place]), 3) if name in values_by_basis else DASH
+                number(float(values_by_basis[name][inspection.compared_index]), 3) if name in values_by_basis else DASH
                 for name in bases
             ]
             table.add_row(names[level.sigma], *cells)

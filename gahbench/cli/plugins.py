@@ -66,7 +66,7 @@ def list_(
 def print_problems(problems: Iterable[Problem], console: Console) -> None:
     """Print which plugins failed to load, and why."""
     for problem in problems:
-        console.print(f"[red]failed to load[/red] {escape(problem.place)}: {escape(problem.error)}", soft_wrap=True)
+        console.print(f"[red]failed to load[/red] {escape(problem.location)}: {escape(problem.error)}", soft_wrap=True)
 
 
 def _entries(name: str, registry: Registry) -> list[tuple[str, str]]:

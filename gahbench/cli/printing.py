@@ -40,12 +40,12 @@ def say_not_taken(outcome: Merged | Reused, *, err: bool) -> None:
 
 def write_or_print(text: str, out: Path | None) -> None:
     """Write a text to a file, or print it if `out` is ``None``."""
-    from gahbench._util.files import write_whole
+    from gahbench._util.files import write_atomically
 
     if out is None:
         typer.echo(text, nl=False)
     else:
-        write_whole(out, text.encode())
+        write_atomically(out, text.encode())
         typer.echo(f"wrote {out}", err=True)
 
 

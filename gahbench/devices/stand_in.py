@@ -48,10 +48,10 @@ class Wait:
 
     kind: str
     operation: str
-    place: str
+    location: str
 
     def __str__(self) -> str:
-        return f"{self.kind} by {_USER_NAMES.get(self.operation, self.operation)} at {self.place}"
+        return f"{self.kind} by {_USER_NAMES.get(self.operation, self.operation)} at {self.location}"
 
 
 #: Lists of recorded waits, one for each active context.

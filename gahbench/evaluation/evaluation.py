@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from gahbench._util.latest import Latest
+from gahbench._util.lru_cache import LRUCache
 from gahbench._util.noise import BLOCK, derive_seed, evaluation_noise
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.contracts.datasets import Dataset, Split
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gahbench.sampling import Samples
 
 #: Cache of optimal images by dataset: they are the same for all entrants, and may take a minute to compute.
-_KNOWN: WeakKeyDictionary[Dataset, Latest[OptimalImages]] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[Dataset, LRUCache[OptimalImages]] = WeakKeyDictionary()
 #: Maximum size in bytes of the cache of each dataset: enough for 256 images of 128 x 128 at 16 noise levels.
 _MEMORY = 1 << 29
 
@@ -305,7 +305,7 @@ def _optimal_images(evaluation: Evaluation, sigma: float) -> OptimalImages | Non
     if dataset is None or dataset.optimum.kind not in ("exact", "bracket"):
         return None
     noisy = evaluation.noisy(sigma)
-    cache: Latest[OptimalImages] = Latest(_MEMORY, lambda images: images.mean.nbytes)
+    cache: LRUCache[OptimalImages] = LRUCache(_MEMORY, lambda images: images.mean.nbytes)
     # Some datasets are not hashable, such as dataclasses that compare by value.
     with contextlib.suppress(TypeError):
         cache = _KNOWN.setdefault(dataset, cache)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gahbench._util.latest import Latest
+from gahbench._util.lru_cache import LRUCache
 from gahbench.evaluation.alignment import MIN_IMAGES, Adaptation, StrengthRemoval, adaptation, remove_strength
 from gahbench.jacobian import DenseMaps, Estimate, Jacobian, LinearMaps, Sketch
 from gahbench.jacobian.eigen import full
@@ -67,10 +67,10 @@ class LocalFilters:
     def __init__(self, evaluation: _Evaluation) -> None:
         # Keep a copy: in a reference cycle, matrices would outlive the evaluation until garbage collection.
         self._evaluation = copy.copy(evaluation)
-        self._maps: Latest[LinearMaps | None] = Latest(MEMORY, _bytes_of_maps)
-        self._kept: Latest[tuple[Tensor, ...]] = Latest(MEMORY, _bytes)
+        self._maps: LRUCache[LinearMaps | None] = LRUCache(MEMORY, _bytes_of_maps)
+        self._tensors: LRUCache[tuple[Tensor, ...]] = LRUCache(MEMORY, _bytes)
         self._traces: dict[float, Estimate] = {}
-        self._adaptations: Latest[Adaptation] = Latest(MEMORY, lambda one: _bytes((one.sketch.rows,)))
+        self._adaptations: LRUCache[Adaptation] = LRUCache(MEMORY, lambda one: _bytes((one.sketch.rows,)))
         #: The largest error of matrices so far, relative to their norm; 0 if all are in float32.
         self.error = 0.0
         #: How the precision was chosen; ``None`` before matrices of a network are computed.
@@ -177,7 +177,7 @@ class LocalFilters:
                 raise ValueError(f"the Jacobian has values that are not finite, at sigma={sigma:g}")
             return tensors
 
-        return self._kept.get((name, sigma, draw), compute_checked)
+        return self._tensors.get((name, sigma, draw), compute_checked)
 
 
 def _change(matrices: Tensor) -> float:

@@ -77,7 +77,7 @@ class Level:
 class Inspection:
     """Eigenvectors of a denoiser's Jacobian at an image and several noise levels.
 
-    ``place`` is the index of the inspected image among the images that are compared with bases.
+    ``compared_index`` is the index of the inspected image among the images that are compared with bases.
 
     Examples
     --------
@@ -91,7 +91,7 @@ class Inspection:
     image: str
     clean: Tensor
     levels: tuple[Level, ...]
-    place: int = 0
+    compared_index: int = 0
     notes: tuple[str, ...] = field(default=())
 
     def save(self, folder: str | Path, ranks: Sequence[int] | None = None) -> list[Path]:
@@ -410,7 +410,7 @@ def figures(inspection: Inspection, ranks: Sequence[int] | None = None) -> Itera
     compared = {level.sigma: level.compared for level in ascending if level.compared}
     if not compared:
         return
-    index = inspection.place
+    index = inspection.compared_index
     panels = {
         f"σ = {names[sigma]}": {name: _aligned(measures, index) for name, measures in bases.items()}
         for sigma, bases in compared.items()

@@ -24,7 +24,7 @@ class SparseMaps(LinearMaps):
     Raises
     ------
     ValueError
-        If the numbers of values and of indices differ.
+        If the numbers of values and of index pairs differ.
     """
 
     def __init__(self, indices: Tensor, values: Tensor, shape: Shape) -> None:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gahbench._util.error_text import error_with_place
+from gahbench._util.error_text import error_with_location
 from gahbench._util.resources import kill_group
 from gahbench._util.shapes import Shape
 from gahbench.registry.configured import Configured
@@ -64,7 +64,7 @@ def _run_on_meta(configured: Configured, shape: Shape) -> DryRun:
     except ParameterError as error:
         return DryRun(refusal=str(error))
     except Exception as error:
-        return DryRun(error=error_with_place(error))
+        return DryRun(error=error_with_location(error))
     count = sum(parameter.numel() for parameter in network.parameters())
     try:
         return DryRun(count, multiply_adds(network, shape))
@@ -93,7 +93,7 @@ def _forward_error(configured: Configured, shape: Shape) -> str | None:
         with torch.no_grad():
             configured.build(shape).eval()(torch.zeros(1, *shape), torch.ones(1))
     except Exception as error:
-        return error_with_place(error)
+        return error_with_location(error)
     return None
 
 

@@ -59,7 +59,7 @@ class Problem:
         return cls(origin, reason, line, False)
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The origin, with the line if it is known."""
         return self.origin if self.line is None else f"{self.origin}:{self.line}"
 
@@ -114,7 +114,7 @@ class Registry:
         """
         for problem in self.problems:
             if not problem.is_loaded and Path(problem.origin) in self.sources:
-                raise PluginError(f"{problem.place}: cannot be loaded: {problem.error}")
+                raise PluginError(f"{problem.location}: cannot be loaded: {problem.error}")
 
     def names(self, kind: Kind) -> list[str]:
         """Return the sorted names of the plugins of a kind."""
@@ -148,7 +148,7 @@ class Registry:
     @property
     def missing(self) -> str:
         """Possible reasons why a plugin is unknown, for errors: files that failed to load, or were not given."""
-        reasons = [f"note that {problem.place} failed to load: {problem.error}" for problem in self.problems]
+        reasons = [f"note that {problem.location} failed to load: {problem.error}" for problem in self.problems]
         if not self.sources:
             reasons.append("--plugins-dir FILE_OR_FOLDER loads plugins from your own files")
         return "".join(f"; {reason}" for reason in reasons)

@@ -115,7 +115,8 @@ def _table(verdicts: Sequence[Verdict]) -> TextTable:
 
 def _tally(verdict: Verdict) -> str:
     """Return the number of cases with each outcome; empty with fewer than two measured cases."""
-    counts = {outcome: count for outcome, count in verdict.counted().items() if count and outcome != "not measured"}
+    outcomes = verdict.count_outcomes()
+    counts = {outcome: count for outcome, count in outcomes.items() if count and outcome != "not measured"}
     if sum(counts.values()) < 2:
         return ""
     parts = ", ".join(f"{count} {_PLURALS[outcome]}" for outcome, count in counts.items())

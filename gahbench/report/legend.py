@@ -180,8 +180,8 @@ def optimum_line(dataset: str, results: Results) -> str:
         verdict = (
             f"of {compared}, these are better by {STANDARD_ERRORS:g} standard errors, which is impossible: {names}."
         )
-    if check.accused:
-        names = ", ".join(dict.fromkeys(finding.entrant for finding in check.accused))
+    if check.refuting:
+        names = ", ".join(dict.fromkeys(finding.entrant for finding in check.refuting))
         verdict += f" The errors of {names} show that the optimum itself is not the best denoiser."
     return f"`{check.optimum}` is {known}. Checked: {verdict}{missed}"
 

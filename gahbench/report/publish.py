@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from gahbench._util.errors import ResultsError
-from gahbench._util.files import delete_file, write_whole
+from gahbench._util.files import delete_file, write_atomically
 from gahbench._util.sealed import seal
 from gahbench.board.results import BOARD, FORMAT, INDEX, SCORES, VERSION, Results, index_or_none, saved_files
 from gahbench.board.tables import SCHEMAS, to_records
@@ -36,7 +36,7 @@ def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> No
         files[OVERALL] = overall.to_csv(index=False, lineterminator="\n").encode()
     files |= {f"figures/{name}": content for name, content in figures.render_figures(results, results.board)}
     for name, content in files.items():
-        write_whole(folder / name, content)
+        write_atomically(folder / name, content)
     index = {
         "format": FORMAT,
         "version": VERSION,
@@ -54,7 +54,7 @@ def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> No
         **{name: to_records(getattr(results, name)) for name in SCHEMAS if name != "scores"},
     }
     text = json.dumps(index, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_whole(folder / INDEX, seal(text.encode()))
+    write_atomically(folder / INDEX, seal(text.encode()))
     for name in saved_files(previous_index) if previous_index else ():
         if name not in files and (name == OVERALL or name.startswith("figures/")):
             delete_file(folder, name)

@@ -12,7 +12,7 @@ from typing import Any
 
 from gahbench._util.checks import check_record
 from gahbench._util.errors import ResultsError, listing
-from gahbench._util.files import read_regular, write_whole
+from gahbench._util.files import read_regular, write_atomically
 from gahbench._util.keys import canonical
 from gahbench._util.sealed import parse_sealed, seal
 from gahbench.contracts.engines import Limits
@@ -102,7 +102,7 @@ def write_plan(folder: Path, plan: RecordedPlan) -> None:
     content = seal(("{\n" + ",\n".join(parts) + "\n}\n").encode())
     file = folder / PLAN
     if not file.is_file() or file.read_bytes() != content:
-        write_whole(file, content)
+        write_atomically(file, content)
 
 
 def read_plan(folder: Path) -> RecordedPlan | None:

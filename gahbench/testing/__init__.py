@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from gahbench._util.error_text import error_with_place
+from gahbench._util.error_text import error_with_location
 from gahbench._util.errors import PluginError, listing
 from gahbench.devices.stand_in import install as install_stand_in
 from gahbench.registry.configured import Configured, citations
@@ -71,7 +71,7 @@ def check_configured(configured: Configured, progress: Callable[[Report], None] 
                 report.findings.append(finding)
                 progress(report)
     except Exception as error:
-        report.findings.append(Finding("runs", False, error_with_place(error)))
+        report.findings.append(Finding("runs", False, error_with_location(error)))
     return report
 
 
@@ -138,7 +138,7 @@ def _check_plugin(
     try:
         configured = registry.configure(plugin.kind, plugin.name, **parameters)
     except Exception as error:
-        finding = Finding("can be configured", False, error_with_place(error))
+        finding = Finding("can be configured", False, error_with_location(error))
         return Report(plugin.kind, plugin.name, plugin.origin, [finding])
     return check_configured(configured, progress)
 
@@ -173,7 +173,7 @@ def check_file(file: str | Path, progress: Callable[[Report], None] = lambda rep
     origins = {str(source) for source in registry.files}
     problems = [problem for problem in registry.problems if problem.origin in origins]
     if problems:
-        raise PluginError("; ".join(f"{problem.place}: cannot be loaded: {problem.error}" for problem in problems))
+        raise PluginError("; ".join(f"{problem.location}: cannot be loaded: {problem.error}" for problem in problems))
     plugins = [plugin for kind in KINDS for plugin in registry.plugins(kind) if plugin.origin in origins]
     if not plugins:
         raise PluginError(

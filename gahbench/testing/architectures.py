@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from gahbench._util.error_text import error_with_place
+from gahbench._util.error_text import error_with_location
 from gahbench._util.errors import GahbenchError
 from gahbench._util.readable import counted
 from gahbench._util.shapes import Shape, image_shape
@@ -64,7 +64,7 @@ def check_architecture(configured: Configured) -> Iterator[Finding]:
             yield Finding(f"refuses images of {channels} channels", None, str(error))
             continue
         except Exception as error:
-            yield Finding(name, False, error_with_place(error))
+            yield Finding(name, False, error_with_location(error))
             return
         if not isinstance(denoised, Tensor):
             yield Finding("returns one tensor", False, f"it returned a {type(denoised).__name__}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gahbench._util.error_text import error_with_place
+from gahbench._util.error_text import error_with_location
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def attempt(check: str, fault: Callable[[], str | None]) -> Finding:
     try:
         detail = fault()
     except Exception as error:
-        detail = error_with_place(error)
+        detail = error_with_location(error)
     return Finding(check, detail is None, detail or "")
 
 

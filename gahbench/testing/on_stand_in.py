@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gahbench._util.error_text import error_text, error_with_place, shorten
+from gahbench._util.error_text import error_text, error_with_location, shorten
 from gahbench._util.readable import counted
 from gahbench._util.resources import python_environment
 from gahbench.contracts.bases import Basis
@@ -199,12 +199,12 @@ def _error_finding(verb: str, error: Exception) -> Finding:
         # The message names the line, which the traceback lacks if a thread of torch raised the error.
         return Finding(f"{verb} {NAME}", False, error_text(error))
     if isinstance(error, stand_in.NumpyError):
-        return Finding(f"{verb} {NAME}", False, error_with_place(error))
+        return Finding(f"{verb} {NAME}", False, error_with_location(error))
     return _unchecked_finding(error)
 
 
 def _unchecked_finding(error: Exception) -> Finding:
-    return Finding(f"was not checked {NAME}", None, shorten(error_with_place(error), MAX_DETAIL))
+    return Finding(f"was not checked {NAME}", None, shorten(error_with_location(error), MAX_DETAIL))
 
 
 def _compare(verb: str, compute: Callable[[], Tensor], expected: Tensor) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from gahbench._util.error_text import error_text
-from gahbench._util.files import storing, write_whole
+from gahbench._util.files import storing, write_atomically
 from gahbench.contracts.datasets import Dataset
 from gahbench.devices.hardware import hardware, is_out_of_memory
 from gahbench.networks.initialisation import build_network
@@ -83,7 +83,7 @@ def save_weights(path: Path, network: nn.Module) -> str:
     # Errors of safetensors.torch.save_file do not say whether the file system has failed.
     content = save(state)
     with storing(path):
-        write_whole(path, content)
+        write_atomically(path, content)
     return hashlib.sha256(content).hexdigest()
 
 
@@ -174,4 +174,4 @@ def _write_history(path: Path, history: list[dict[str, float]]) -> None:
     writer.writeheader()
     writer.writerows(history)
     with storing(path):
-        write_whole(path, text.getvalue().encode())
+        write_atomically(path, text.getvalue().encode())

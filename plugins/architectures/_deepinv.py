@@ -141,9 +141,9 @@ def _reason_for_refusal(model: str) -> str:
         return "deepinv.models has no such name"
     base = models().Denoiser
     if not inspect.isclass(candidate) or not issubclass(candidate, base) or candidate is base:
-        return "not the class of a denoiser in deepinv.models"
+        return "it is not a denoiser class of deepinv.models"
     if model in NOT_TRAINED or any(not _is_plain(item) for item in _arguments(candidate).values()):
-        return "without weights to train"
+        return "it has no weights to train"
     if not _takes_level(candidate):
         return "its forward does not accept (image, sigma)"
     return ""

@@ -20,7 +20,7 @@ Positions = Literal["sincos", "learned"]
 class Patches(nn.Module):
     """Conversion of images to tokens, one per square patch, and back (Dosovitskiy et al. 2021)."""
 
-    places: Tensor
+    position_embedding: Tensor
 
     def __init__(
         self, name: str, shape: tuple[int, int, int], patch: int, width: int, positions: Positions, maps: int = 0
@@ -32,12 +32,13 @@ class Patches(nn.Module):
         self.grid: Grid = (max(1, height // patch), max(1, breadth // patch))
         self.embed = nn.Conv2d(channels + maps, width, patch, stride=patch)
         if positions == "learned":
-            self.places = nn.Parameter(torch.empty(1, self.grid[0] * self.grid[1], width))
-            nn.init.trunc_normal_(self.places, std=0.02)
+            self.position_embedding = nn.Parameter(torch.empty(1, self.grid[0] * self.grid[1], width))
+            nn.init.trunc_normal_(self.position_embedding, std=0.02)
         else:
             if width % 4:
                 raise ValueError(f"width={width} must be a multiple of 4 for positions=sincos")
-            self.register_buffer("places", build_sincos2d_pos_embed(list(self.grid), width)[None], persistent=False)
+            embedding = build_sincos2d_pos_embed(list(self.grid), width)[None]
+            self.register_buffer("position_embedding", embedding, persistent=False)
         self.restore = nn.Linear(width, channels * patch**2)
         # Small weights let training start near the identity, as in ``residual_output``.
         with torch.no_grad():
@@ -52,7 +53,7 @@ class Patches(nn.Module):
     def tokens(self, images: Tensor) -> Tensor:
         """Return tokens of shape (N, L, width) for images and maps of shape (N, C + maps, H, W)."""
         embedded: Tensor = self.embed(images)
-        return embedded.flatten(2).transpose(1, 2) + self.places
+        return embedded.flatten(2).transpose(1, 2) + self.position_embedding
 
     def images(self, tokens: Tensor) -> Tensor:
         """Return images (N, C, H, W) from tokens (N, L, width)."""

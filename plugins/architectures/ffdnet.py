@@ -23,8 +23,8 @@ class FFDNet(Chain):
     sides are padded by repeating the last pixels, and the result is cropped.
 
     The layers estimate the noise, which ``forward`` subtracts, so that training starts near the identity; the published
-    network estimates the image. Convolutions before a normalisation have no bias, neither here nor in the published
-    parameter counts.
+    network estimates the image. Convolutions before a normalisation have no bias, and the published parameter counts
+    do not include any.
 
     Parameters
     ----------

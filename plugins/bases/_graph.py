@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from gahbench import Basis, BasisError, Shape, Truth, image_shape
-from gahbench._util.latest import Latest
+from gahbench._util.lru_cache import LRUCache
 from gahbench.jacobian import LARGEST_EXACT, DiagonalFamily, FilterFamily, FunctionMaps, LinearMaps, probes_for
 
 from .._messages import name_of
-from ._matrices import LARGEST, Matrices, max_matrices
+from ._matrices import MAX_SIZE, Matrices, max_matrices
 
 #: Maximum number of pixels of a graph whose filter is computed from L, without eigenvectors.
 LARGEST_FILTERED = 10_000
@@ -30,7 +30,7 @@ class GraphBasis(Basis):
 
     def __init__(self) -> None:
         self._last: tuple[Tensor, Matrices, Tensor] | None = None
-        self._spectra: Latest[tuple[Tensor, Tensor]] = Latest(CACHE_BYTES, lambda spectrum: spectrum[0].nbytes)
+        self._spectra: LRUCache[tuple[Tensor, Tensor]] = LRUCache(CACHE_BYTES, lambda spectrum: spectrum[0].nbytes)
 
     @abstractmethod
     def laplacian(self, images: Tensor) -> Tensor:
@@ -39,9 +39,9 @@ class GraphBasis(Basis):
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) of more than 4096 pixels."""
         _, height, width = shape
-        if height * width > LARGEST:
+        if height * width > MAX_SIZE:
             raise ValueError(
-                f"images of {height}x{width}; accepted for eigenvectors of graphs: up to {LARGEST} pixels, as in 64x64"
+                f"images of {height}x{width}; accepted for eigenvectors of graphs: up to {MAX_SIZE} pixels, as in 64x64"
             )
 
     def max_batch(self, shape: Shape) -> int:

@@ -10,9 +10,9 @@ from torch import Tensor
 from gahbench import Basis, BasisError, Shape
 
 #: Maximum size of a matrix, which takes 128 MiB in float64.
-LARGEST = 4096
+MAX_SIZE = 4096
 #: Maximum number of bytes of the matrices of a batch of images.
-MEMORY = 2**30
+MAX_BYTES = 2**30
 
 
 class Matrices(Basis):
@@ -37,7 +37,7 @@ class Matrices(Basis):
 
     def atoms(self, shape: Shape) -> Tensor:
         """Return the transposed matrices, shape (N, d, d), with a block for each channel."""
-        return of_all_channels(self.vectors.mT.contiguous(), math.prod(shape) // self.vectors.shape[1])
+        return block_diagonal(self.vectors.mT.contiguous(), math.prod(shape) // self.vectors.shape[1])
 
     def _product(self, images: Tensor, transposed: bool) -> Tensor:
         count, size, _ = self.vectors.shape
@@ -55,7 +55,7 @@ class Matrices(Basis):
         return (images.reshape(count, -1, size) @ vectors).reshape(images.shape)
 
 
-def of_all_channels(matrices: Tensor, channels: int) -> Tensor:
+def block_diagonal(matrices: Tensor, channels: int) -> Tensor:
     """Return block-diagonal matrices, shape (N, C d, C d), that apply a matrix of (N, d, d) to each of C channels."""
     if channels == 1:
         return matrices
@@ -66,9 +66,9 @@ def of_all_channels(matrices: Tensor, channels: int) -> Tensor:
 def check_values(shape: Shape, description: str) -> None:
     """Raise ``ValueError`` for images (C, H, W) whose matrix over all values would be too large."""
     size = math.prod(shape)
-    if size > LARGEST:
+    if size > MAX_SIZE:
         raise ValueError(
-            f"{description} of all values of an image: accepted are up to {LARGEST}, as in 64x64 grey, not {size} of "
+            f"{description} of all values of an image; accepted: images of up to {MAX_SIZE} values (64x64 grey), not "
             f"{'x'.join(map(str, shape))}"
         )
 
@@ -94,4 +94,4 @@ def complete(vectors: Tensor) -> Tensor:
 
 def max_matrices(size: int) -> int:
     """Return the number of (size, size) matrices that fit into 1 GiB with copies in float32, at least 1."""
-    return max(1, MEMORY // (12 * size**2))
+    return max(1, MAX_BYTES // (12 * size**2))

@@ -119,12 +119,14 @@ def _parity_basis(side: int, parity: int) -> Tensor:
     return (halves + parity * halves.flip(0)) * weights * math.sqrt(0.5)
 
 
-#: Maximum number of pixels for which all eigenvalues are computed at every noise level, and at some noise level.
+#: Maximum number of pixels for which all eigenvalues are computed at every noise level.
 EXACT_PIXELS = 1600
+#: Maximum number of pixels for which all eigenvalues are computed at low noise levels.
 MAX_EXACT_PIXELS = 4096
-#: Maximum number of eigenvalues of the field that are resolved, by bounds and by the preconditioner of the filter.
+#: Maximum number of eigenvalues of the field that the bounds resolve.
 MAX_RANK = 2047
-PRECONDITIONER = 256
+#: Maximum number of eigenvalues of the field that the preconditioner of the filter resolves.
+PRECONDITIONER_RANK = 256
 #: Eigenvalues of the field below this times the largest eigenvalue are rounding errors.
 ROUNDING = 1e-13
 #: Eigenvalues of the field above this times sigma^2 are resolved, up to the maximum number.
@@ -140,9 +142,10 @@ COMPLETE_PIXELS = 1024
 BATCH = 128
 
 
-class Leading:
-    """The matrix A = M K_r M + (1 - M) K_r (1 - M) + v (m m' + (1 - m) (1 - m)') = F F' of masks m, M = diag(m).
+class LeadingPart:
+    """The leading part A = F F' of the covariance of images with masks m.
 
+    With M = diag(m), A = M K_r M + (1 - M) K_r (1 - M) + v (m m' + (1 - m) (1 - m)').
     K_r = W W' is the covariance of a background restricted to r eigenvectors, and F = [M W, (1 - M) W, v^(1/2) m,
     v^(1/2) (1 - m)] has 2 r + 2 columns. F is never formed.
     """
@@ -258,7 +261,8 @@ class ConditionalGaussian:
             tr f(A) + T / (1 + S / T).
 
         Two values of S are available, and the smaller is used: T lambda_{r + 1} / sigma^2, as G <= sigma^-2, and the
-        sum of squares of the unresolved eigenvalues over sigma^2, as moreover no entry of B exceeds the entry of K_h.
+        sum of squares of the unresolved eigenvalues over sigma^2, since no entry of B exceeds the corresponding entry
+        of K_h.
 
         The r resolved eigenvalues are those above 0.1 sigma^2, at most d / 4 and at most 2047. If r is below these
         limits, the two bounds are within 1 % of each other and the lower bound within 0.2 % of the error.
@@ -286,7 +290,7 @@ class ConditionalGaussian:
         The solver is the conjugate gradient method with the preconditioner G of :meth:`error_bounds`, so that the
         condition number is at most 1 + lambda_{r + 1} / sigma^2. The error is at most the residual of the equations.
         """
-        leading = self._leading(min(self._rank(RESOLVED * sigma**2), PRECONDITIONER))
+        leading = self._leading(min(self._rank(RESOLVED * sigma**2), PRECONDITIONER_RANK))
         grams = torch.stack([leading.gram(mask) for mask in masks])
         roots = torch.linalg.cholesky(grams + sigma**2 * torch.eye(grams.shape[-1], dtype=torch.float64))
         solution, residual = torch.zeros_like(images), images
@@ -327,7 +331,7 @@ class ConditionalGaussian:
             vectors = span.T @ rotation
         return vectors.flip(1)[:, :count], energies.flip(0)[:count].clamp(min=0)
 
-    def _overlaps(self, leading: Leading, mask: Tensor, energies: Tensor, rotation: Tensor) -> Tensor:
+    def _overlaps(self, leading: LeadingPart, mask: Tensor, energies: Tensor, rotation: Tensor) -> Tensor:
         """Return u' B u for the unit eigenvectors u of A, shape (k,)."""
         overlaps = []
         for batch, parts in zip(torch.split(energies, BATCH), torch.split(rotation.T, BATCH), strict=True):
@@ -356,6 +360,6 @@ class ConditionalGaussian:
     def _background(self) -> Tensor:
         return self.field.matrix() + self.constant
 
-    def _leading(self, rank: int) -> Leading:
+    def _leading(self, rank: int) -> LeadingPart:
         values, vectors = self._spectrum
-        return Leading(values[:rank], vectors[:, :rank], self.constant)
+        return LeadingPart(values[:rank], vectors[:, :rank], self.constant)

@@ -13,8 +13,8 @@ from gahbench import BLOCK, Card, Dataset, Shape, Split, generator, in_blocks
 class Generated(Dataset):
     """Base class of image families that are drawn at random: a subclass defines ``draw``, and ``shape`` or ``size``."""
 
-    #: Images per block.
-    together: int = BLOCK
+    #: Number of images in a block.
+    block_size: int = BLOCK
     #: Height and width of grey images.
     size: int
 
@@ -31,7 +31,7 @@ class Generated(Dataset):
     @property
     def card(self) -> Card:
         """Origin and licence of the images."""
-        return Card(f"drawn by gahbench from the seed {self.seed}, without end", "none needed")
+        return Card(f"drawn by gahbench from the seed {self.seed}, any number of images", "none needed")
 
     @abstractmethod
     def draw(self, generator: torch.Generator, count: int) -> Tensor:
@@ -42,7 +42,7 @@ class Generated(Dataset):
         if count == 0:
             return torch.empty(0, *self.shape)
         # `in_blocks` copies, so that callers cannot change the cached block.
-        return in_blocks(lambda block: self._block(split, block), count, start, self.together).float()
+        return in_blocks(lambda block: self._block(split, block), count, start, self.block_size).float()
 
     def generator_of(self, split: Split, block: int) -> torch.Generator:
         """Return the random generator of a block of a split."""
@@ -55,4 +55,4 @@ class Generated(Dataset):
         return self._last[1]
 
     def _draw_block(self, split: Split, block: int) -> Tensor:
-        return self.draw(self.generator_of(split, block), self.together)
+        return self.draw(self.generator_of(split, block), self.block_size)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gahbench import BLOCK, Optimum, Posterior, Split, TrueBasis, in_blocks
-from gahbench._util.latest import Latest
+from gahbench._util.lru_cache import LRUCache
 from gahbench.jacobian import LARGEST_EXACT, DenseMaps, LinearMaps
 
 from . import _importance as importance
@@ -47,7 +47,7 @@ class Manifold(Generated):
 
     def __init__(self, family: str, seed: int = 0) -> None:
         super().__init__(family, seed)
-        self._filters: Latest[DenseMaps] = Latest(CACHE_BYTES, lambda filters: filters.matrices().nbytes)
+        self._filters: LRUCache[DenseMaps] = LRUCache(CACHE_BYTES, lambda filters: filters.matrices().nbytes)
         if self.intensities not in (0, 1, 2) or self.nonlinear < 0 or self.dimension == 0:
             raise ValueError(
                 f"{type(self).__name__}: {self.nonlinear} non-linear parameters and {self.intensities} intensities; "

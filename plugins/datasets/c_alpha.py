@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gahbench import BLOCK, Optimum, Split, TrueBasis, hardware, in_blocks
-from gahbench._util.latest import Latest
+from gahbench._util.lru_cache import LRUCache
 from gahbench.jacobian import LARGEST_EXACT, DenseMaps, FunctionMaps, LinearMaps
 
 from .._papers import KADKHODAIE_2024, KOROSTELEV_1993, PEYRE_2008
@@ -141,8 +141,8 @@ class CAlpha(Generated):
         self.master = master
         if master is not None:
             # Blocks do not depend on the size, so that all sizes have the same images.
-            self.together = max(1, min(BLOCK, MASTER_PIXELS // master**2))
-        self._energies: Latest[Tensor] = Latest(CACHED, lambda energies: 1)
+            self.block_size = max(1, min(BLOCK, MASTER_PIXELS // master**2))
+        self._energies: LRUCache[Tensor] = LRUCache(CACHED, lambda energies: 1)
 
     @property
     def optimum(self) -> Optimum:
@@ -302,7 +302,7 @@ class CAlpha(Generated):
             return super()._draw_block(split, block)
         # Use a stream that does not wait for the steps of a fit.
         with device.stream():
-            return self.draw(self.generator_of(split, block), self.together, device.device).cpu()
+            return self.draw(self.generator_of(split, block), self.block_size, device.device).cpu()
 
     def _masks(self, split: Split, count: int, start: int) -> Tensor:
         """Return the masks of images of a split, shape (count, d), float64."""
@@ -315,7 +315,7 @@ class CAlpha(Generated):
     ) -> Tensor:
         """Draw again a part of the images, such as masks, that uses the first random numbers of each block."""
         return in_blocks(
-            lambda block: draw(self.generator_of(split, block), self.together), count, start, self.together
+            lambda block: draw(self.generator_of(split, block), self.block_size), count, start, self.block_size
         )
 
     def _error(self, split: Split, index: int, mask: Tensor, sigma: float) -> float:

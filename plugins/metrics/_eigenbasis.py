@@ -27,7 +27,7 @@ def check_eigenvectors(shape: Shape, name: str) -> None:
 def score_eigenvectors(
     evaluation: Evaluation, parts: Callable[[float, Tensor, Tensor], Mapping[str, Tensor]]
 ) -> Scores:
-    """Return the scores of ``parts(sigma, eigenvalues, eigenvectors)``; none without a Jacobian.
+    """Return the scores of ``parts(sigma, eigenvalues, eigenvectors)``; no scores without a Jacobian.
 
     Eigenvalues have shape (N, d), and eigenvectors are the rows of matrices (N, d, d).
     """

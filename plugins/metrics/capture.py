@@ -56,7 +56,7 @@ class Capture(Metric):
         check_orthonormal(self.basis, shape, "capture")
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the values and parts for every image at every noise level; none without a Jacobian."""
+        """Return the values and parts for every image at every noise level; no scores without a Jacobian."""
         self.check(evaluation.shape, evaluation.sigmas)
         basis = basis_on(self.basis, evaluation.dataset)
         if basis is None:

@@ -43,7 +43,7 @@ class ContourAnisotropy(Metric):
         check_eigenvectors(shape, "contour-anisotropy")
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the value for every image at every noise level; none without a Jacobian or for a flat image."""
+        """Return the value for every image at every noise level; no score without a Jacobian or for a flat image."""
         self.check(evaluation.shape, evaluation.sigmas)
         along, weight = contours(evaluation.clean.double(), self.smoothing)
 

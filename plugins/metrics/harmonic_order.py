@@ -12,7 +12,7 @@ from gahbench import Basis, Metric, Names, Scores, Shape
 from gahbench.evaluation import Evaluation
 
 from ..bases._graph import check_graph_basis
-from ..bases._matrices import of_all_channels
+from ..bases._matrices import block_diagonal
 from ._eigenbasis import check_eigenvectors, leading_eigenvalues, score_eigenvectors
 
 
@@ -43,7 +43,7 @@ class HarmonicOrder(Metric):
         check_eigenvectors(shape, "harmonic-order")
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the correlation and its part for every image at every noise level; none without a Jacobian."""
+        """Return the correlation and its part for every image at every noise level; no scores without a Jacobian."""
         self.check(evaluation.shape, evaluation.sigmas)
         laplacian, channels = self.basis.laplacian(evaluation.clean), evaluation.shape[0]
 
@@ -75,7 +75,7 @@ def rank_correlation(energies: Tensor) -> float:
 
 
 def _commutation(symmetric: Tensor, laplacian: Tensor, channels: int) -> Tensor:
-    laplacian = of_all_channels(laplacian, channels)
+    laplacian = block_diagonal(laplacian, channels)
     product = symmetric @ laplacian
     # Both matrices are symmetric, so L S is the transpose of S L.
     norms: list[Tensor] = [matrix.flatten(1).norm(dim=1) for matrix in (product - product.mT, symmetric, laplacian)]

@@ -35,7 +35,7 @@ class Leakage(Metric):
         check_eigenvectors(shape, "leakage")
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the leakage and its parts for every image at every noise level; none without Jacobian or tangents."""
+        """Return the leakage and its parts at every noise level; no scores without a Jacobian or without tangents."""
         dataset = evaluation.dataset
         count, start = len(evaluation.clean), evaluation.start
         tangents = None if dataset is None else dataset.true_basis(evaluation.split, count, start)

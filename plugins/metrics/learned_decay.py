@@ -49,7 +49,7 @@ class LearnedDecay(Metric):
         check_ranks("learned-decay", shape, math.prod(shape), self.min_terms, self.max_terms)
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the exponent for every image at every noise level; none without a Jacobian."""
+        """Return the exponent for every image at every noise level; no scores without a Jacobian."""
 
         def parts(sigma: float, eigenvalues: Tensor, vectors: Tensor) -> dict[str, Tensor]:
             sizes = coefficients(evaluation.clean, vectors).numpy()

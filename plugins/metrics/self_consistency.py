@@ -34,7 +34,7 @@ class SelfConsistency(Metric):
     ratios: ClassVar[Mapping[str, tuple[str, str]]] = {"ratio": ("realised", "expected")}
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the parts for every image at every noise level; none without a Jacobian."""
+        """Return the parts for every image at every noise level; no scores without a Jacobian."""
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:
             trace = evaluation.local_filters.trace(sigma)

@@ -44,7 +44,7 @@ class Sparsity(Metric):
         check_orthonormal(self.basis, shape, "sparsity")
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the gain for every image at every noise level; none without a Jacobian."""
+        """Return the gain for every image at every noise level; no scores without a Jacobian."""
         self.check(evaluation.shape, evaluation.sigmas)
         basis = basis_on(self.basis, evaluation.dataset)
         if basis is None:

@@ -35,7 +35,7 @@ class Spectrum(Metric):
     higher_is_better = None
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the parts for every image at every noise level; none without a Jacobian."""
+        """Return the parts for every image at every noise level; no scores without a Jacobian."""
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:
             maps, trace = evaluation.local_filters.maps(sigma), evaluation.local_filters.trace(sigma)

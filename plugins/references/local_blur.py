@@ -11,7 +11,7 @@ from torch import Tensor
 from gahbench import Reference, Shape, Truth, image_shape
 from gahbench.jacobian import DenseMaps
 
-from ..bases._matrices import check_values, of_all_channels
+from ..bases._matrices import block_diagonal, check_values
 from ..bases.iso_local import Window, local_variance
 
 #: Bisection steps for log h^2, and the range in which it is searched.
@@ -72,7 +72,7 @@ class LocalBlur(Reference):
         """Return the blur matrices as Jacobians."""
         shape = image_shape(noisy)
         filters = self.matrices(truth.clean).to(noisy)
-        return DenseMaps(of_all_channels(filters, shape[0]), shape)
+        return DenseMaps(block_diagonal(filters, shape[0]), shape)
 
     def matrices(self, clean: Tensor, traces: Tensor | None = None) -> Tensor:
         """Return the symmetric blur matrix of each image, shape (N, H * W, H * W), float64."""

@@ -45,7 +45,7 @@ def rows():
             reference.fit(gahbench.TrainingData(dataset))
             yield family, name, check(reference)
         for name, images in itertools.product(NETWORKS, TRAINING_IMAGES) if family in FAMILIES[:4] else ():
-            yield family, f"{name}, of {images} images", check(train(name, dataset, images))
+            yield family, f"{name}, trained on {images} images", check(train(name, dataset, images))
 
 
 def train(name, dataset, images):
@@ -58,12 +58,13 @@ def train(name, dataset, images):
 
 def main(arguments=()):
     """Check all rows; print the flagged rows, and return 1 if there are any."""
-    started, count, flagged, least_p = time.monotonic(), 0, 0, 1.0
+    started, count, flagged, smallest_p = time.monotonic(), 0, 0, 1.0
     for family, name, result in rows():
         count += 1
-        least_p = min(least_p, (result.facts.get("fresh") or {"p": 1.0})["p"])
+        smallest_p = min(smallest_p, (result.facts.get("fresh") or {"p": 1.0})["p"])
         if result.marks:
             flagged += 1
             print(f"WRONG {name} on {family}: {'; '.join(result.marks)}", flush=True)
-    print(f"{flagged} of {count} honest rows flagged, least p-value {least_p:.1e}, {time.monotonic() - started:.0f} s")
+    seconds = time.monotonic() - started
+    print(f"{flagged} of {count} honest rows flagged, smallest p-value {smallest_p:.1e}, {seconds:.0f} s")
     return int(flagged > 0)

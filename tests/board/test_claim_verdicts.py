@@ -132,7 +132,7 @@ def test_a_claim_fails_if_one_case_fails_and_the_verdict_names_the_case():
     result = verdict(claim(Region(above=5)), scores)
     assert result.outcome == "fails"
     assert (result.decisive.dataset, result.decisive.at) == ("discs[size=16]", "σ = 0.01")
-    assert result.counted() == {"holds": 1, "fails": 1, "undecided": 0, "not measured": 0}
+    assert result.count_outcomes() == {"holds": 1, "fails": 1, "undecided": 0, "not measured": 0}
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def test_a_ratio_whose_denominator_may_be_zero_has_no_interval():
              metric="share.below")]  # fmt: skip
     found = verdict(claim(Region(above=0), "share"), table(*parts, ratios=["share", "share.above", "share.below"]))
     assert found.outcome == "undecided"
-    assert found.decisive.reason == "no interval, as a mean that it is divided by may be 0"
+    assert found.decisive.reason == "no interval: the denominator may be 0"
     assert found.decisive.needs is None
 
 

@@ -257,7 +257,7 @@ def test_samples_that_did_not_converge_are_left_out_of_means():
 
 def test_patches_of_one_photograph_count_as_one():
     values = np.repeat(psnr()[:, :6], 4, axis=1)
-    described = dataset("d") | {"sources": " ".join(str(place // 4) for place in range(24))}
+    described = dataset("d") | {"sources": " ".join(str(index // 4) for index in range(24))}
     scores = [*classical("a", values), *classical("b", values - 1)]
     patches = results(scores, datasets=[described])
     photographs = results([*classical("a", psnr()[:, :6]), *classical("b", psnr()[:, :6] - 1)], datasets=[dataset("d")])
@@ -265,7 +265,7 @@ def test_patches_of_one_photograph_count_as_one():
     assert ends[0] == pytest.approx(ends[1])
     assert "Intervals are over 6 sources" in markdown(patches)
     assert "sources" not in markdown(photographs)
-    two = results(scores, datasets=[dataset("d") | {"sources": " ".join(str(place // 12) for place in range(24))}])
+    two = results(scores, datasets=[dataset("d") | {"sources": " ".join(str(index // 12) for index in range(24))}])
     assert two.leaderboard(full=True)[["psnr_low", "rank"]].isna().all(axis=None)
     assert "No intervals and no ranks: 2 independent sources of images, and 5 are needed." in markdown(two)
 

@@ -262,11 +262,11 @@ def test_deficits_from_distances_and_their_intervals_are_never_negative():
 
 
 def test_a_cross_term_names_the_entrant_or_accuses_the_optimum():
-    for shift, beyond, accused in ((0.0, 0, 0), (1.0, 3, 0), (-1.0, 0, 3)):
+    for shift, beyond, refuting in ((0.0, 0, 0), (1.0, 3, 0), (-1.0, 0, 3)):
         cross = no_cross() + shift * np.square(SIGMAS)[:, None]
         fake = measured(0.3 * errors(seed=3), cross, errors(), errors(seed=9))
         check = fake.optimum_checks.get(NAME)
-        assert (len(check.beyond), len(check.accused)) == (beyond, accused)
+        assert (len(check.beyond), len(check.refuting)) == (beyond, refuting)
         text = markdown(fake)
-        assert ("the optimum itself is not the best denoiser" in text) is bool(accused)
+        assert ("the optimum itself is not the best denoiser" in text) is bool(refuting)
         assert ("which is impossible: net" in text) is bool(beyond)

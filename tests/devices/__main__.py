@@ -30,7 +30,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m tests.devices", description=str(__doc__).splitlines()[0])
     groups = ", ".join(map(repr, BUDGETS))
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"groups to run, of {groups}; all by default")
-    parser.add_argument("--places", action="store_true", help="print where each path waits")
+    parser.add_argument("--locations", action="store_true", help="print where each path waits")
     options = parser.parse_args(arguments)
     if unknown := sorted({*options.groups} - {*BUDGETS}):
         parser.error(f"unknown groups: {', '.join(unknown)}")
@@ -45,7 +45,7 @@ def main(arguments=None):
             reads, uploads = (sum(wait.kind == kind for wait in waits) for kind in ("read", "upload"))
             title = f"{path.group:<{WIDTHS[0]}} {path.name:<{WIDTHS[1]}}"
             print(f"{title} {mixed:>8} {reads:>5} {uploads:>7}  {problem or 'ok'}", flush=True)
-            for wait, count in Counter(map(str, waits)).most_common() if options.places else ():
+            for wait, count in Counter(map(str, waits)).most_common() if options.locations else ():
                 print(f"{'':>{WIDTHS[0]}} {count:>4} {wait}")
     failed = sum(map(bool, problems))
     print(f"{len(problems)} paths, {failed} with a problem", file=sys.stderr)

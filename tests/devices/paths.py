@@ -209,7 +209,7 @@ def bases():
         return run
 
     def supports(name, dataset):
-        """Whether a basis supports images of an odd size."""
+        """Return whether a basis supports images of an odd size."""
         basis = create("basis", name)
         try:
             basis.check_shape(dataset.shape)
@@ -269,9 +269,9 @@ def references():
         if type(create("reference", name)).move is Reference.move:
             yield path("reference", name, denoise, name=name)
         else:
-            yield path("reference that moves", name, moved, 1e-4, name=name)
+            yield path("reference with a device", name, moved, 1e-4, name=name)
     title = "local-score, alike patches merged"
-    yield path("reference that moves", title, moved, 1e-4, name="local-score", alike=0.5)
+    yield path("reference with a device", title, moved, 1e-4, name="local-score", alike=0.5)
 
 
 def posteriors():

@@ -39,7 +39,7 @@ def test_the_stand_in_behaves_like_a_gpu():
 PARTS = [
     "training step; fit, resumed; checks of a fit; denoising a batch; sampling; public functions; dataset",
     "Jacobian, products; Jacobian, matrices and eigenvectors; statistics of samples; metric",
-    "basis; basis, 17x23 pixels; filters of a basis; reference; reference that moves",
+    "basis; basis, 17x23 pixels; filters of a basis; reference; reference with a device",
 ]
 
 

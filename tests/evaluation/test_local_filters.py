@@ -41,25 +41,25 @@ def test_matrices_are_near_those_of_float32_and_the_error_is_stated():
 @pytest.mark.parametrize("entrant", ["local-blur", None])
 def test_caches_keep_no_more_than_their_size(monkeypatch, entrant):
     monkeypatch.setattr("gahbench.evaluation.local_filters.MEMORY", 1)
-    alive, from_one = [], DenseMaps.__init__
+    alive, initialise = [], DenseMaps.__init__
 
-    def noted(self, matrices, *others, **named):
+    def record(self, matrices, *arguments, **keywords):
         alive.append(weakref.ref(matrices))
-        from_one(self, matrices, *others, **named)
+        initialise(self, matrices, *arguments, **keywords)
 
-    monkeypatch.setattr(DenseMaps, "__init__", noted)
+    monkeypatch.setattr(DenseMaps, "__init__", record)
     dataset = gahbench.create("dataset", "discs[size=8]")
     images = dataset.images("test", 26)
     if entrant is None:
         network = gahbench.create("architecture", "bf-cnn[width=4,layers=3]", shape=dataset.shape).eval()
-        fake = Evaluation(Trained(network), images, [0.1, 0.2, 0.3], dataset=dataset)
+        measured = Evaluation(Trained(network), images, [0.1, 0.2, 0.3], dataset=dataset)
     else:
-        fake = Evaluation(gahbench.create("reference", entrant), images, [0.1, 0.2, 0.3], dataset=dataset)
+        measured = Evaluation(gahbench.create("reference", entrant), images, [0.1, 0.2, 0.3], dataset=dataset)
     kept = []
-    for sigma in fake.sigmas:
-        remove = remove_strength(fake.local_filters.trace(sigma).value)
-        kept.append(weakref.ref(fake.local_filters.adaptation(sigma, remove, directional=True).sketch.rows))
-        kept.append(weakref.ref(fake.local_filters.matrices(sigma)))
+    for sigma in measured.sigmas:
+        remove = remove_strength(measured.local_filters.trace(sigma).value)
+        kept.append(weakref.ref(measured.local_filters.adaptation(sigma, remove, directional=True).sketch.rows))
+        kept.append(weakref.ref(measured.local_filters.matrices(sigma)))
     gc.collect()
     # Each entry is larger than a byte, so that only the latest entry of each cache is kept.
     assert [reference() is not None for reference in kept] == [False, False, False, False, True, True]
@@ -121,5 +121,5 @@ scoring: {sigmas: [0.1], images: 4, metrics: [psnr, spectrum]%s}
         plan = make_plan(load_suite(tmp_path / "precise.yaml", registry), registry)
         keys.append({(unit.entrant, unit.metric): unit.key for unit in plan.units})
     assert keys[0] == keys[1]
-    # Only scores with Jacobians have other keys.
+    # Only the keys of scores with Jacobians change.
     assert {metric for (_, metric), key in keys[0].items() if key != keys[2][_, metric]} == {"spectrum"}

@@ -92,7 +92,7 @@ def test_the_true_basis_is_that_of_the_inspected_image(index):
 
 def test_near_the_end_of_a_split_preceding_images_are_compared():
     inspection = gahbench.inspect("low-pass", dataset="faces[size=8]", index=22, sigmas=[0.1], bases=["dct"])
-    assert inspection.place == 22
+    assert inspection.compared_index == 22
     with pytest.raises(DataError, match="test image 24 requested; accepted: 0 to 23"):
         gahbench.inspect("low-pass", dataset="faces[size=8]", index=24)
 

@@ -238,6 +238,6 @@ def test_sparse_maps_agree_with_dense_maps():
     assert maps.method == "sparse matrices"
 
 
-def test_sparse_maps_need_one_value_per_index():
+def test_sparse_maps_need_one_value_per_element():
     with pytest.raises(ValueError, match=r"\(2, K\)"):
         SparseMaps(torch.zeros(2, 3, dtype=torch.long), torch.zeros(1, 4), (1, 2, 2))

@@ -31,11 +31,11 @@ def examples():
 @pytest.fixture
 def folder(tmp_path):
     """A folder with all examples, saved under their names."""
-    place = tmp_path / "from_guide"
-    place.mkdir()
+    folder = tmp_path / "from_guide"
+    folder.mkdir()
     for name, code in examples().items():
-        (place / name).write_text(code, encoding="utf-8")
-    return place
+        (folder / name).write_text(code, encoding="utf-8")
+    return folder
 
 
 @pytest.mark.parametrize("noun", NOUNS)

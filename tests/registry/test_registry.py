@@ -127,11 +127,11 @@ def test_an_error_in_a_helper_file_names_the_plugin_and_the_helper(tmp_path):
     broken = write(tmp_path, "broken.py", "import math\nfrom _helps import x\n")
     helper = write(tmp_path, "_helps.py", "\n\nx = y\n")
     (problem,) = Registry((broken,)).problems
-    assert problem.place == f"{broken}:2"
+    assert problem.location == f"{broken}:2"
     assert problem.error == f"NameError: name 'y' is not defined (raised at {helper}:3)"
     helper.write_text("def (:\n")
     (problem,) = Registry((broken,)).problems
-    assert problem.place == f"{broken}:2"
+    assert problem.location == f"{broken}:2"
     assert problem.error == "SyntaxError: invalid syntax (_helps.py, line 1)"
 
 

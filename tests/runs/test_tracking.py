@@ -35,7 +35,7 @@ class Memo(Tracker):
 
 @pytest.fixture
 def done(made_once, figures_not_rendered):
-    """Folder, units, fits first, and results of a finished run."""
+    """Return the folder, the units (fits first) and the results of a finished run."""
 
     def fill(home):
         text = TINY.replace("metrics: [psnr, slope]", "metrics: [psnr], splits: [test, train]")
@@ -98,7 +98,7 @@ def test_a_history_without_reported_progress_is_logged_completely(done):
     assert [call[1:3] for call in memo.calls[1:]] == [(UNET, 6), (UNET, 12)]
 
 
-def follow(tracker_hooks, folder, units, results):
+def call_all_hooks(tracker_hooks, folder, units, results):
     tracker_hooks.run_started(folder, units, units)
     for unit in units:
         tracker_hooks.unit_finished(unit)
@@ -114,7 +114,7 @@ def test_a_failing_tracker_gives_one_warning_and_is_not_called_again(done, call)
     with pytest.warns(
         UserWarning, match="the tracker memo failed and is not used any more; the run continues: OS"
     ) as caught:
-        follow(tracker_hooks, folder, units, results)
+        call_all_hooks(tracker_hooks, folder, units, results)
     assert len(caught) == 1
     assert [name for name, *_ in memo.calls].index(call) == len(memo.calls) - 1
 

@@ -26,7 +26,7 @@ DEPTH = 2
 #: Sources of more bytes take long to decode: more than ten seconds on one core.
 LONG = 1 << 26
 #: Maximum number of bytes of a file, enough for the maximum number of pixels.
-LARGEST = 1 << 28
+MAX_FILE_BYTES = 1 << 28
 #: Name of the folder of CelebA's images, and names of its lists, as published and as CSV.
 CELEBA = "img_align_celeba"
 PARTITION = ("list_eval_partition.txt", "list_eval_partition.csv")
@@ -183,7 +183,7 @@ def stamp_of(file: Path) -> list[Any]:
 
 def _read(file: Path) -> bytes:
     try:
-        return read_regular(file, LARGEST)
+        return read_regular(file, MAX_FILE_BYTES)
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {brief(error)}") from error
 
@@ -229,7 +229,7 @@ def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
         "lies outside of the archive": not parts[0] or ".." in parts or parts[0].endswith(":"),
         "is a link": stat.S_ISLNK(entry.external_attr >> 16),
         "is encrypted": entry.flag_bits & 1,
-        "is too large for an image": entry.file_size > LARGEST,
+        "is too large for an image": entry.file_size > MAX_FILE_BYTES,
     }
     for fault, is_present in faults.items():
         if is_present:

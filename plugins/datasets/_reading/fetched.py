@@ -72,7 +72,7 @@ class LabeledFaces(Folder):
         super().__init__(path)
         if len(self.names) != LFW_IMAGES:
             raise DataError(f"{path}: {len(self.names)} of {LFW_IMAGES} images; remove the folder to fetch it again")
-        # Without a shuffle, only people at the end of the alphabet would be for testing.
+        # Without a shuffle, the test images would show only people at the end of the alphabet.
         order = torch.randperm(len(self.names), generator=generator("data", "lfw"))
         self.names = [self.names[index] for index in order.tolist()]
 

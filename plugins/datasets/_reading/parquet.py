@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gahbench import DataError
 from gahbench._util.readable import brief
 
-from .encoded import LARGEST, Encoded, stamp_of
+from .encoded import MAX_FILE_BYTES, Encoded, stamp_of
 
 #: Number of rows that are read at a time.
 ROWS = 16
@@ -50,8 +50,8 @@ class Parquet(Encoded):
         content = self._row(index)
         if content is None:
             raise DataError(f"{self.path}: row {index} has no bytes; accepted: images within the table")
-        if len(content) > LARGEST:
-            raise DataError(f"{self.path}: row {index} has {len(content):,} bytes; accepted: up to {LARGEST:,}")
+        if len(content) > MAX_FILE_BYTES:
+            raise DataError(f"{self.path}: row {index} has {len(content):,} bytes; accepted: up to {MAX_FILE_BYTES:,}")
         return content
 
     def stamp(self) -> list[Any]:

@@ -91,10 +91,10 @@ def test_weights_are_downloaded_only_on_request(caches):
 
 def cached_on_the_hub(folder, repository, file, content=b""):
     """Put a file into the cache of the hub, in its layout."""
-    place, commit = folder / "hub" / f"models--timm--{repository}", "0" * 40
+    cache, commit = folder / "hub" / f"models--timm--{repository}", "0" * 40
     for path, written in (("refs/main", commit.encode()), (f"snapshots/{commit}/{file}", content)):
-        (place / path).parent.mkdir(parents=True)
-        (place / path).write_bytes(written)
+        (cache / path).parent.mkdir(parents=True)
+        (cache / path).write_bytes(written)
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])

@@ -75,7 +75,7 @@ def test_without_normalisation_nothing_depends_on_the_batch_in_training(name):
     levels = torch.full((4,), 0.2)
     for norm in (True, False):
         network = build(name, (1, 16, 16), **SMALL[name], norm=norm).train()
-        alone = torch.cat([network(noisy[place : place + 1], levels[:1]) for place in range(4)])
+        alone = torch.cat([network(noisy[index : index + 1], levels[:1]) for index in range(4)])
         # Group normalisation does not use other images of the batch.
         same = not norm or name == "unet-conditional"
         assert (distance(network(noisy, levels), alone) < 1e-5) == same

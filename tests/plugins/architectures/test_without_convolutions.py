@@ -131,15 +131,15 @@ def test_identity_maps_of_patches_return_the_image():
         patches.embed.weight.copy_(torch.eye(12).view(12, 3, 2, 2))
         patches.embed.bias.zero_()
         patches.restore.weight.copy_(torch.eye(12))
-        patches.places.zero_()
+        patches.position_embedding.zero_()
     given = images(2, (3, 8, 12))
     assert torch.equal(patches.images(patches.tokens(given)), given)
 
 
 def test_embeddings_of_positions_differ():
     for positions in ("sincos", "learned"):
-        places = Patches("vit", (1, 16, 24), patch=4, width=16, positions=positions).places[0]
-        distances = torch.cdist(places, places) + 10 * torch.eye(len(places))
+        embedding = Patches("vit", (1, 16, 24), patch=4, width=16, positions=positions).position_embedding[0]
+        distances = torch.cdist(embedding, embedding) + 10 * torch.eye(len(embedding))
         assert distances.min() > 1e-3
 
 
@@ -178,7 +178,7 @@ def test_the_residual_is_the_noise_level_times_an_estimate_of_unit_noise(monkeyp
     network, sigma = build(DiT, (1, 16, 16), **SMALL), torch.tensor(levels)
     with torch.no_grad():
         denoised = network(NOISY, sigma)
-        alone = [network(NOISY[place : place + 1], sigma[place : place + 1]) for place in range(2)]
+        alone = [network(NOISY[index : index + 1], sigma[index : index + 1]) for index in range(2)]
         torch.testing.assert_close(denoised, torch.cat(alone), atol=1e-5, rtol=1e-5)
         monkeypatch.setattr(network.level, "forward", lambda sigma: torch.ones(len(sigma), 16))
         estimate = NOISY - network(NOISY, torch.ones(2))

@@ -61,9 +61,9 @@ def test_true_flow_is_the_bandlet_along_the_level_sets_of_each_image():
     found = TrueFlow("haar", moments=1).adapt_to(truth, 0.05)
     coefficients = found.analysis(truth.clean)
     plain = Bandlet("haar", largest=None, directions="fine", moments=1)
-    for place, lines in enumerate(truth.dataset.level_sets("test", 3, 5)):
-        one = plain.adapt(truth.clean[place : place + 1], 0.05, lines=lines)
-        torch.testing.assert_close(coefficients[place : place + 1], one.analysis(truth.clean[place : place + 1]))
+    for index, lines in enumerate(truth.dataset.level_sets("test", 3, 5)):
+        one = plain.adapt(truth.clean[index : index + 1], 0.05, lines=lines)
+        torch.testing.assert_close(coefficients[index : index + 1], one.analysis(truth.clean[index : index + 1]))
     torch.testing.assert_close(found.synthesis(coefficients), truth.clean)
     assert not torch.allclose(
         TrueFlow("haar", moments=1).adapt_to(truth_of("c-alpha[size=16]", 3), 0.05).analysis(truth.clean), coefficients

@@ -192,10 +192,10 @@ def test_paper_background_spectrum_falls_as_alpha():
 def wave_filter(noise, exponent):
     """Multiply by |k|^-exponent, 1 at frequency 0, in the full Fourier domain, frequency by frequency."""
     spectrum = np.fft.fftn(noise)
-    for place in np.ndindex(*noise.shape):
-        signed = [k if k <= side / 2 else k - side for k, side in zip(place, noise.shape, strict=True)]
+    for index in np.ndindex(*noise.shape):
+        signed = [k if k <= side / 2 else k - side for k, side in zip(index, noise.shape, strict=True)]
         modulus = np.sqrt(sum(k**2 for k in signed))
-        spectrum[place] *= modulus**-exponent if modulus else 1.0
+        spectrum[index] *= modulus**-exponent if modulus else 1.0
     return np.fft.ifftn(spectrum).real
 
 
@@ -215,7 +215,7 @@ def one_image(contour_noise, first_noise, second_noise, bottom, top, first_is_br
         for column in range(size):
             neighbours = [(abs(row - up), abs(column - left)) for up in (0, 1) for left in (0, 1)]
             # |0 - 1| is the mirror image, 1, of what is above the first row.
-            share = np.mean([below[place] for place in neighbours])
+            share = np.mean([below[index] for index in neighbours])
             image[row, column] = share * first[row, column] + (1 - share) * second[row, column]
     return image
 

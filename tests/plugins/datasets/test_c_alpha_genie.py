@@ -116,7 +116,7 @@ def test_bounds_depend_only_on_the_image(size, monkeypatch):
     together = [dataset.lower_bound("test", 4, sigma, start) for sigma in sigmas]
     assert torch.equal(together[0], together[2])
     for sigma, bound in zip(sigmas, together, strict=True):
-        one = [CAlpha(2.0, size, contour="closed").lower_bound("test", 1, sigma, start + place) for place in range(4)]
+        one = [CAlpha(2.0, size, contour="closed").lower_bound("test", 1, sigma, start + index) for index in range(4)]
         assert torch.equal(torch.cat(one), bound)
     noisy = dataset.images("test", 4, start) + 0.1
     filtered = dataset.genie(noisy, 0.1, "test", start)
@@ -183,10 +183,10 @@ def test_an_image_is_composed_of_averages_and_is_not_an_average():
     small, large = (CAlpha(2.0, size, contour="closed", master=64) for size in (16, 32))
     images = small.images("test", 3, 1)
     generator = small.generator_of("test", 0)
-    of_block = small.masks(generator, small.together), *small._draw_backgrounds(generator, small.together)
-    for place in range(3):
-        mask, first, second = (part[1 + place] for part in of_block)
-        torch.testing.assert_close(images[place, 0], mask * first + (1 - mask) * second)
+    of_block = small.masks(generator, small.block_size), *small._draw_backgrounds(generator, small.block_size)
+    for index in range(3):
+        mask, first, second = (part[1 + index] for part in of_block)
+        torch.testing.assert_close(images[index, 0], mask * first + (1 - mask) * second)
     difference = (images - avg_pool2d(large.images("test", 3, 1), 2)).abs()
     # They differ only in pixels of both regions.
     mixed = (small._masks("test", 3, 1) * (1 - small._masks("test", 3, 1)) > 0).view_as(images)
@@ -194,7 +194,7 @@ def test_an_image_is_composed_of_averages_and_is_not_an_average():
 
 
 def test_blocks_of_images_depend_only_on_the_master():
-    assert [CAlpha(2.0, 8, master=master).together for master in (64, 256, 512, 4096)] == [64, 16, 4, 1]
+    assert [CAlpha(2.0, 8, master=master).block_size for master in (64, 256, 512, 4096)] == [64, 16, 4, 1]
     dataset = CAlpha(4.0, 8, master=512)
     images = dataset.images("test", 6)
     assert torch.equal(dataset.images("test", 3, 3), images[3:])

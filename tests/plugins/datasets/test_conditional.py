@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gahbench._util.errors import OptimumError
 from gahbench_plugins.datasets import _conditional as conditional
-from gahbench_plugins.datasets._conditional import ConditionalGaussian, Leading, StationaryField
+from gahbench_plugins.datasets._conditional import ConditionalGaussian, LeadingPart, StationaryField
 from gahbench_plugins.datasets._spectral import filter_noise, filter_pairs, frequencies, power_law, unit_variance
 from gahbench_plugins.datasets.c_alpha import MEAN_STD, CAlpha, _background_amplitude
 
@@ -115,7 +115,7 @@ PIXELS, RANK, CONSTANT = 40, 7, 0.3
 def leading():
     generator = torch.Generator().manual_seed(0)
     vectors = torch.linalg.qr(torch.randn(PIXELS, RANK, dtype=torch.float64, generator=generator))[0]
-    return Leading(torch.rand(RANK, dtype=torch.float64, generator=generator) + 0.1, vectors, CONSTANT)
+    return LeadingPart(torch.rand(RANK, dtype=torch.float64, generator=generator) + 0.1, vectors, CONSTANT)
 
 
 MASKS = {
@@ -219,7 +219,7 @@ def test_bounds_enclose_the_error_for_every_mask_and_rank(alpha, sigma, shares, 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 4.0])
 def test_the_filter_agrees_with_a_dense_solve(alpha, monkeypatch):
-    monkeypatch.setattr(conditional, "PRECONDITIONER", 20)
+    monkeypatch.setattr(conditional, "PRECONDITIONER_RANK", 20)
     size = 20
     drawn = images_of(alpha, size)
     masks = torch.stack([mask_of(alpha, size), mask_of(alpha, size, "line"), torch.ones(size**2).double()])

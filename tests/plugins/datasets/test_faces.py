@@ -124,10 +124,10 @@ class ScikitLearn:
 
     def fetch_lfw_people(self, **options):
         self.fetched += 1
-        for place in range(60):
-            person = self.home / "lfw_home" / "lfw_funneled" / f"Person_{place % 9}"
+        for index in range(60):
+            person = self.home / "lfw_home" / "lfw_funneled" / f"Person_{index % 9}"
             person.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(RNG.integers(0, 256, (250, 250, 3), dtype=np.uint8)).save(person / f"{place:04d}.png")
+            Image.fromarray(RNG.integers(0, 256, (250, 250, 3), dtype=np.uint8)).save(person / f"{index:04d}.png")
 
     def fetch_olivetti_faces(self, download_if_missing=True):
         if not download_if_missing and not self.fetched:

@@ -68,8 +68,8 @@ def test_near_points_are_resolved_at_little_noise():
     sigma, pixels = 1e-3, 1600
     base = cloud(1, pixels)
     points = base.repeat(17, 1)
-    for place in range(16):
-        points[1 + place, : 1 + place] += 1 / 500
+    for index in range(16):
+        points[1 + index, : 1 + index] += 1 / 500
     noisy = noisy_of(points, sigma, 64)
     found = empirical_bayes(points, noisy, sigma)
     mean, trace = brute_force(points, noisy, sigma)
@@ -147,10 +147,10 @@ def test_noise_levels_may_differ_from_image_to_image():
     sigmas = torch.tensor([0.1, 0.1, 0.4, 2.0])
     noisy = torch.rand(4, 12)
     found = empirical_bayes(points, noisy, sigmas)
-    for place, sigma in enumerate(sigmas.tolist()):
-        alone = empirical_bayes(points, noisy[place : place + 1], sigma)
-        torch.testing.assert_close(found.mean[place], alone.mean[0])
-        torch.testing.assert_close(found.trace[place], alone.trace[0])
+    for index, sigma in enumerate(sigmas.tolist()):
+        alone = empirical_bayes(points, noisy[index : index + 1], sigma)
+        torch.testing.assert_close(found.mean[index], alone.mean[0])
+        torch.testing.assert_close(found.trace[index], alone.trace[0])
 
 
 @settings(deadline=None, max_examples=8)

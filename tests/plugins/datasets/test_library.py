@@ -132,7 +132,7 @@ def test_images_of_several_sizes_need_a_size(tmp_path):
     from PIL import Image
 
     images = [
-        Image.fromarray(np.full((side, side + 2), 50 * place, np.uint8)) for place, side in enumerate((16, 20, 24))
+        Image.fromarray(np.full((side, side + 2), 50 * index, np.uint8)) for index, side in enumerate((16, 20, 24))
     ]
     images.append(Image.new("RGB", (30, 16), (0, 60, 90)))
     datasets.Dataset.from_dict({"image": images}, datasets.Features({"image": datasets.Image()})).save_to_disk(tmp_path)

@@ -18,7 +18,7 @@ from gahbench_plugins.datasets.sinusoids import Sinusoids
 
 
 class Bump(Manifold):
-    """A Gaussian bump of uniform place and log-normal width: both parameters are non-linear."""
+    """A Gaussian bump of uniform position and log-normal width: both parameters are non-linear."""
 
     shape = (1, 6, 8)
     nonlinear = 2
@@ -36,7 +36,7 @@ class Bump(Manifold):
 
 
 class Slope(Manifold):
-    """A sigmoid of uniform place and uniform height, in which it is linear, on grey."""
+    """A sigmoid of uniform position and uniform height, in which it is linear, on grey."""
 
     shape = (2, 4, 8)
     nonlinear = 1
@@ -50,8 +50,8 @@ class Slope(Manifold):
         return 1 + 6 * uniform
 
     def render(self, parameters):
-        place, height = parameters.unbind(1)
-        edge = torch.sigmoid(torch.arange(8) + 0.5 - place[:, None])
+        position, height = parameters.unbind(1)
+        edge = torch.sigmoid(torch.arange(8) + 0.5 - position[:, None])
         return (self.offset + 0.7 * height[:, None] * edge)[:, None, None].expand(-1, *self.shape)
 
 

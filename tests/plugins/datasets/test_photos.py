@@ -14,7 +14,7 @@ from gahbench_plugins.datasets.photos import Photos
 def ramps(count, height=40, width=56):
     """Return photographs whose three channels encode the number, row and column of each pixel."""
     rows, columns = np.mgrid[:height, :width]
-    return np.stack([np.stack([np.full_like(rows, 20 * place), rows, columns], -1) for place in range(count)]).astype(
+    return np.stack([np.stack([np.full_like(rows, 20 * index), rows, columns], -1) for index in range(count)]).astype(
         np.uint8
     )
 
@@ -49,7 +49,7 @@ def test_splits_are_by_photograph(ten):
 
 def test_training_positions_are_uniform(tmp_path):
     # Photographs of two sizes: 25 x 41 and 13 x 9 positions.
-    named = {f"{place}": photo for place, photo in enumerate(ramps(5))} | {"1": ramps(2, 28, 24)[1]}
+    named = {f"{index}": photo for index, photo in enumerate(ramps(5))} | {"1": ramps(2, 28, 24)[1]}
     np.savez(tmp_path / "a.npz", **named)
     photos = Photos(str(tmp_path / "a.npz"), size=16, colour="rgb", test=2)
     which, rows, columns = places(photos, "train", 20_000)
@@ -83,17 +83,17 @@ def test_streams_are_endless_and_depend_on_the_seed(ten):
 
 def test_a_folder_of_photographs_of_all_sizes(tmp_path):
     random, stored = np.random.default_rng(0), []
-    for place in range(6):
-        stored.append(random.integers(0, 256, (30 + 7 * place, 50 - 3 * place, 3), dtype=np.uint8))
+    for index in range(6):
+        stored.append(random.integers(0, 256, (30 + 7 * index, 50 - 3 * index, 3), dtype=np.uint8))
         (tmp_path / "f" / "deep").mkdir(parents=True, exist_ok=True)
-        Image.fromarray(stored[-1]).save(tmp_path / "f" / "deep" / f"{place}.png")
+        Image.fromarray(stored[-1]).save(tmp_path / "f" / "deep" / f"{index}.png")
     photos = Photos(str(tmp_path / "f"), size=20, colour="rgb", test=2)
-    np.savez(tmp_path / "a.npz", **{str(place): photo for place, photo in enumerate(stored)})
+    np.savez(tmp_path / "a.npz", **{str(index): photo for index, photo in enumerate(stored)})
     arrays = Photos(str(tmp_path / "a.npz"), size=20, colour="rgb", test=2)
     for split in SPLITS:
         assert torch.equal(photos.images(split, 4), arrays.images(split, 4))
     # The last two are 58 x 38 and 65 x 35 pixels.
-    expected = [stored[place][row : row + 20, :20] for place, row in ((4, 0), (4, 20), (5, 0), (5, 20), (5, 40))]
+    expected = [stored[index][row : row + 20, :20] for index, row in ((4, 0), (4, 20), (5, 0), (5, 20), (5, 40))]
     found = (255 * photos.images("test", photos.available("test"))).round().long()
     assert {tuple(tile.flatten().tolist()) for tile in found} == {
         tuple(tile.transpose(2, 0, 1).flatten().tolist()) for tile in expected

@@ -101,8 +101,8 @@ def test_a_folder_has_the_fingerprint_of_an_array_file(file, tmp_path):
     path, pixels = file((12, 16), (20, 20))
     folder = tmp_path / "folder"
     folder.mkdir()
-    for place, photograph in enumerate(pixels):
-        Image.fromarray(photograph).save(folder / f"arr_{place}.png")
+    for index, photograph in enumerate(pixels):
+        Image.fromarray(photograph).save(folder / f"arr_{index}.png")
     found = Whole(str(folder)).fingerprint()
     assert found == Whole(path).fingerprint()
     expected = hashlib.sha256(b"12x16x1" + pixels[0].tobytes() + b"20x20x1" + pixels[1].tobytes()).hexdigest()

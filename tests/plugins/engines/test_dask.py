@@ -30,7 +30,7 @@ def starts(folder):
 def test_units_are_finished_by_a_task_on_each_worker(dask_cluster, make):
     folder = make((1.0,) * 6)
     dask.Dask(dask_cluster.address).run(folder.job)
-    assert folder.names("done") == [str(place) for place in range(6)]
+    assert folder.names("done") == [str(index) for index in range(6)]
     assert len(list(folder.path.glob("logs/dask-127.0.0.1-*.log"))) == 2
     assert starts(folder) == 2
     assert "2 of 2 workers are at work" in folder.notes()

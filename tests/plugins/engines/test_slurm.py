@@ -32,7 +32,7 @@ def test_units_are_finished_by_an_array(cluster, make):
     slurm.Slurm("low", time="1:00:00", memory="100M", cpus=2, workers=2, setup=setup, options="--nice=1").run(
         folder.job
     )
-    assert folder.names("done") == [str(place) for place in range(6)]
+    assert folder.names("done") == [str(index) for index in range(6)]
     assert all(re.fullmatch(r"slurm-\d+_[01].log", file.name) for file in folder.path.glob("logs/*"))
     assert folder.logs().count("up 2 set up") == 2
     script = (folder.path / "slurm" / "job.sh").read_text()
@@ -57,7 +57,7 @@ def test_arrays_that_die_are_submitted_only_a_few_times(cluster, make):
     assert "3 jobs in a row ended without any unit done (the last one: 1 failed" in str(raised.value)
     assert "no module named cuda\ngahbench: the setup of the engine failed" in str(raised.value)
     assert folder.notes().count("submitted 1 task ") == 3
-    assert folder.names("todo") == [str(place) for place in range(6)]
+    assert folder.names("todo") == [str(index) for index in range(6)]
 
 
 def test_errors_of_sbatch_are_shown_in_full(cluster, make):

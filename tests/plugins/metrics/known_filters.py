@@ -39,7 +39,7 @@ def random_images(count, *shape, seed=0):
 
 def samples(given, diverged=()):
     """Return images as samples, some of which diverged."""
-    status = tuple("diverged" if place in diverged else "converged" for place in range(len(given)))
+    status = tuple("diverged" if index in diverged else "converged" for index in range(len(given)))
     ones = torch.ones(len(given))
     return Samples(given, 3 * ones.long(), 0.05 * ones.double(), status, Sampling(count=len(given)))
 

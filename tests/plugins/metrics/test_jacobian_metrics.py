@@ -139,14 +139,14 @@ def test_adaptation_is_the_gain_minus_the_noise_sensitivity(monkeypatch, size):
     parts = table("adaptation", evaluated)
     noisy, fresh = evaluated.noisy(0.1), evaluated.noisy(0.1, draw=1)
     assert not torch.equal(noisy, fresh)
-    for place in range(4):
-        own = psnr(noisy[place] ** 2, clean[place])
-        again = psnr(fresh[place] * noisy[place], clean[place])
-        others = [psnr(noisy[other] * noisy[place], clean[place]) for other in range(4) if other != place]
+    for index in range(4):
+        own = psnr(noisy[index] ** 2, clean[index])
+        again = psnr(fresh[index] * noisy[index], clean[index])
+        others = [psnr(noisy[other] * noisy[index], clean[index]) for other in range(4) if other != index]
         mean = sum(others) / 3
-        assert parts["gain", 0.1][place].item() == pytest.approx(own - mean, abs=1e-4)
-        assert parts["sensitivity", 0.1][place].item() == pytest.approx(own - again, abs=1e-4)
-        assert parts["", 0.1][place].item() == pytest.approx(again - mean, abs=1e-4)
+        assert parts["gain", 0.1][index].item() == pytest.approx(own - mean, abs=1e-4)
+        assert parts["sensitivity", 0.1][index].item() == pytest.approx(own - again, abs=1e-4)
+        assert parts["", 0.1][index].item() == pytest.approx(again - mean, abs=1e-4)
 
 
 def test_the_genie_gains_and_is_not_sensitive_to_noise():
@@ -257,17 +257,17 @@ def test_harmonic_order_is_spearmans_correlation_with_graph_energies(channels):
     size = 36 * channels
     matrices = random(3, size, size, seed=1) * 0.05 + 0.4 * torch.eye(size)
     parts = table("harmonic-order", on_images(Filters(matrices), clean))
-    for place, laplacian in enumerate(graph_laplacian(clean).numpy()):
+    for index, laplacian in enumerate(graph_laplacian(clean).numpy()):
         whole = np.kron(np.eye(channels), laplacian)
-        matrix = matrices[place].numpy()
+        matrix = matrices[index].numpy()
         vectors = eigenvectors(matrix)[1][: round(np.trace(matrix))]
         energies = np.einsum("ki,ij,kj->k", vectors, whole, vectors)
         expected = spearmanr(np.arange(len(energies)), energies).statistic
-        assert parts["", 0.1][place].item() == pytest.approx(expected, abs=1e-6)
+        assert parts["", 0.1][index].item() == pytest.approx(expected, abs=1e-6)
         symmetric = (matrix + matrix.T) / 2
         commutator = np.linalg.norm(symmetric @ whole - whole @ symmetric)
         expected = commutator / (2 * np.linalg.norm(symmetric) * np.linalg.norm(whole))
-        assert parts["commutation", 0.1][place].item() == pytest.approx(expected, abs=1e-6)
+        assert parts["commutation", 0.1][index].item() == pytest.approx(expected, abs=1e-6)
         assert expected > 0.01
 
 

@@ -208,7 +208,7 @@ SIDE = 4
 def geometric(last, ratio=1.25):
     """Steps of snapshots, the last one included."""
     count = math.ceil(math.log(last) / math.log(ratio)) + 1
-    return sorted({round(last ** (place / (count - 1))) for place in range(count)})
+    return sorted({round(last ** (index / (count - 1))) for index in range(count)})
 
 
 def by_part(scores):
@@ -297,20 +297,20 @@ def follow(own, other, test):
     fresh, *halves = (images(6, seed, SIDE) for seed in (3, 1, 2))
 
     class At(Filters):
-        def __init__(self, place, half):
+        def __init__(self, index, half):
             super().__init__(torch.eye(16)[None], 0.0)
-            self.place, self.half = place, half
+            self.index, self.half = index, half
 
         def denoise(self, noisy, sigma, truth):
             losses = test, own if self.half == 0 else other, own if self.half == 1 else other
             known = torch.cat([fresh, *halves])
             nearest = torch.cdist(noisy.flatten(1), known.flatten(1)).argmin(1)
-            errors = torch.tensor([math.sqrt(loss(steps[self.place])) for loss in losses])
+            errors = torch.tensor([math.sqrt(loss(steps[self.index])) for loss in losses])
             return known[nearest] + sigma * errors[nearest // 6].view(-1, 1, 1, 1)
 
     def one(half):
         built = Evaluation(At(-1, half), fresh, [SIGMA], learned_from=TrainingData(GivenImages(halves[half])))
-        built.snapshots = [(step, lambda place=place: At(place, half)) for place, step in enumerate(steps)]
+        built.snapshots = [(step, lambda index=index: At(index, half)) for index, step in enumerate(steps)]
         return built
 
     result = one(0)

@@ -46,10 +46,10 @@ def test_lpips_is_its_definition_on_the_features_of_alexnet(metric, tmp_path):
     pair = [(2 * one - 1 - shift) / scale for one in (noisy, clean)]
     # Zhang et al. 2018, eq. 1: index, weight name, stride and padding of convolutions of AlexNet, and its poolings.
     expected = torch.zeros(2)
-    for layer, (place, stride, padding, pools) in enumerate(
+    for layer, (index, stride, padding, pools) in enumerate(
         ((0, 4, 2, False), (3, 1, 2, True), (6, 1, 1, True), (8, 1, 1, False), (10, 1, 1, False))
     ):
-        weight, bias = backbone[f"features.{place}.weight"], backbone[f"features.{place}.bias"]
+        weight, bias = backbone[f"features.{index}.weight"], backbone[f"features.{index}.bias"]
         pair = [functional.max_pool2d(one, 3, 2) if pools else one for one in pair]
         pair = [functional.conv2d(one, weight, bias, stride, padding).relu() for one in pair]
         first, second = (one / (one.square().sum(1, keepdim=True).sqrt() + 1e-10) for one in pair)

@@ -99,7 +99,7 @@ def test_pairs_from_the_same_noise():
 def test_pairs_with_a_diverged_sample_are_ignored():
     one, other = samples(images(4, 1)), samples(images(4, 1), diverged=(1,))
     _, scores = values("pair-cosine", evaluation(one, images(9, 3), partner=other, others=images(9, 4)))
-    assert sorted({place for part, place in zip(scores.part, scores.image, strict=True) if part == ""}) == [0, 2, 3]
+    assert sorted({index for part, index in zip(scores.part, scores.image, strict=True) if part == ""}) == [0, 2, 3]
 
 
 def test_diversity_of_fresh_images_and_of_a_single_image():
@@ -221,8 +221,8 @@ def test_copies_of_the_own_half_are_nearest_to_it():
 def test_half_of_fresh_samples_are_nearest_to_their_own_half():
     totals, ranks = [], []
     for seed in range(40):
-        halves = [images(20, 10 * seed + place) for place in range(2)]
-        drawn = [samples(images(16, 10 * seed + place)) for place in (3, 4)]
+        halves = [images(20, 10 * seed + index) for index in range(2)]
+        drawn = [samples(images(16, 10 * seed + index)) for index in (3, 4)]
         fresh = images(20, 10 * seed + 5)
         result, _ = values("own-half", evaluation(drawn[0], halves[0], fresh, drawn[1], halves[1]))
         totals.append(sum(result[""]) / 16)

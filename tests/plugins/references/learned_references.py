@@ -29,8 +29,8 @@ def fitted(reference, training) -> Reference:
 def assert_jacobian_is_derivative(reference, noisy, sigma):
     """Check that the Jacobian agrees with autograd, and is ``None`` without noise."""
     size = noisy[0].numel()
-    for place, matrix in enumerate(reference.jacobian(noisy, sigma, Truth(noisy)).matrices()):
-        image = noisy[place : place + 1]
+    for index, matrix in enumerate(reference.jacobian(noisy, sigma, Truth(noisy)).matrices()):
+        image = noisy[index : index + 1]
         expected = torch.autograd.functional.jacobian(lambda y: reference.denoise(y, sigma, Truth(y)), image)
         torch.testing.assert_close(matrix, expected.view(size, size), atol=1e-9, rtol=1e-9)
     assert reference.jacobian(noisy, 0.0, Truth(noisy)) is None

@@ -28,17 +28,17 @@ def test_all_shifts_of_a_wavelet_are_translation_invariant(levels, shifts):
     assert changed.abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("together", [1, 5 * CLEAN.numel(), 100 * CLEAN.numel()])
-def test_cycle_spin_is_the_mean_over_shifts_for_every_batch_size(monkeypatch, together):
-    monkeypatch.setattr("gahbench_plugins.references.cycle_spin.BATCH_VALUES", together)
+@pytest.mark.parametrize("batch_values", [1, 5 * CLEAN.numel(), 100 * CLEAN.numel()])
+def test_cycle_spin_is_the_mean_over_shifts_for_every_batch_size(monkeypatch, batch_values):
+    monkeypatch.setattr("gahbench_plugins.references.cycle_spin.BATCH_VALUES", batch_values)
     inner = gahbench.create("reference", "sure-shrink")
     spun, sizes, denoise = CycleSpin(inner, 3), [], inner.denoise
     indices = [(down, right) for down in range(3) for right in range(3)]
     expected = sum(
-        denoise(with_noise(CLEAN, SIGMA).roll(place, (-2, -1)), SIGMA, BLIND).roll(
-            [-shift for shift in place], (-2, -1)
+        denoise(with_noise(CLEAN, SIGMA).roll(shifts, (-2, -1)), SIGMA, BLIND).roll(
+            [-shift for shift in shifts], (-2, -1)
         )
-        for place in indices
+        for shifts in indices
     )
 
     def counted(images, sigma, truth):
@@ -48,7 +48,7 @@ def test_cycle_spin_is_the_mean_over_shifts_for_every_batch_size(monkeypatch, to
 
     monkeypatch.setattr(inner, "denoise", counted)
     torch.testing.assert_close(spun.denoise(with_noise(CLEAN, SIGMA), SIGMA, BLIND), expected / 9, rtol=0, atol=1e-6)
-    assert sizes == {1: [1] * 9, 5: [5, 4], 100: [9]}[max(1, together // CLEAN.numel())]
+    assert sizes == {1: [1] * 9, 5: [5, 4], 100: [9]}[max(1, batch_values // CLEAN.numel())]
 
 
 @pytest.mark.parametrize(("basis", "shifts"), [("haar,levels=2", 4), ("haar", 16), ("sym4,levels=2", 4)])

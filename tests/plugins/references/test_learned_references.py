@@ -43,9 +43,9 @@ def test_images_of_different_noise_levels_are_denoised_at_once(levels):
     reference = fitted("empirical-bayes", random(9, 1, 6, 6).float())
     noisy = random(4, 1, 6, 6, seed=1).float()
     found = reference.denoise_each(noisy, torch.tensor(levels), Truth(torch.full_like(noisy, torch.nan)))
-    for place, sigma in enumerate(levels):
-        some = noisy[place : place + 1]
-        torch.testing.assert_close(found[place : place + 1], reference.denoise(some, sigma, Truth(some)))
+    for index, sigma in enumerate(levels):
+        some = noisy[index : index + 1]
+        torch.testing.assert_close(found[index : index + 1], reference.denoise(some, sigma, Truth(some)))
 
 
 @pytest.mark.parametrize("images", [2, 6, 40])
@@ -133,7 +133,7 @@ def brute_force(training, noisy, sigma, threshold, batch):
     """Compute the result for each value, with images as rows."""
     covariance = np.cov(training.T).reshape(training.shape[1], -1)
     wiener = covariance @ np.linalg.inv(covariance + sigma**2 * np.eye(len(covariance)))
-    rows = np.abs([row / (row[place] if abs(row[place]) >= 1e-6 else 1) for place, row in enumerate(wiener)])
+    rows = np.abs([row / (row[index] if abs(row[index]) >= 1e-6 else 1) for index, row in enumerate(wiener)])
     result = np.zeros(noisy.shape)
     for number, image in enumerate(noisy):
         for value in range(len(image)):
@@ -244,9 +244,9 @@ def test_larger_patches_are_chosen_at_higher_noise_levels(plugin):
         # A side is chosen once for all levels within a quarter of an octave.
         chosen.append(machine.side(1.15 * sigma))
         assert machine.side(sigma) == machine.side(0.86 * sigma) == chosen[-1]
-        noisy, place = clean + examples.noise(4, sigma), sides.index(chosen[-1])
+        noisy, index = clean + examples.noise(4, sigma), sides.index(chosen[-1])
         errors = {}
-        for side in sides[max(0, place - 1) : place + 2]:
+        for side in sides[max(0, index - 1) : index + 2]:
             denoised = fitted(plugin(side, images=16), dataset).denoise(noisy, sigma, Truth(noisy))
             errors[side] = float((denoised - clean).square().mean())
         assert min(errors, key=errors.get) == chosen[-1]

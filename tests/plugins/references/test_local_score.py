@@ -38,11 +38,11 @@ def brute_force(training, noisy, sigma, patch, equivariant, periodic):
     for number, (row, column) in itertools.product(range(len(noisy)), indices):
         own = patch_at(noisy[number], row, column, half, periodic)
         distances, centres = [], []
-        for image, place in itertools.product(training, indices if equivariant else [(row, column)]):
-            other = patch_at(image, *place, half, periodic)
+        for image, index in itertools.product(training, indices if equivariant else [(row, column)]):
+            other = patch_at(image, *index, half, periodic)
             if set(own) == set(other):
                 distances.append(sum(((own[key] - other[key]) ** 2).sum() for key in own))
-                centres.append(image[:, place[0], place[1]])
+                centres.append(image[:, index[0], index[1]])
         weights = np.exp(-(np.array(distances) - min(distances)) / (2 * sigma**2))
         result[number, :, row, column] = weights @ np.array(centres) / weights.sum()
     return result

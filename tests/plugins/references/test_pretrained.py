@@ -83,7 +83,7 @@ def test_state_dicts_of_a_file_can_be_selected_and_are_noted(tmp_path):
 
 
 def test_a_copy_of_the_network_uses_the_copied_weights(file):
-    """Jacobians in another precision are those of a copy in that precision."""
+    """Jacobians in another precision are computed by a copy of the network in that precision."""
     reference = pretrained(file)
     noisy = torch.rand(1, 1, 9, 9, dtype=torch.float64)
     built = copy.deepcopy(reference.as_network((1, 9, 9))).double()
@@ -101,11 +101,12 @@ def register_architectures(register):
 class Affine(torch.nn.Module):
     def __init__(self, channels: int):
         super().__init__()
-        self.of = torch.nn.Parameter(torch.zeros(4))
+        self.factors = torch.nn.Parameter(torch.zeros(4))
 
     def forward(self, noisy, sigma):
         mean = torch.nn.functional.avg_pool2d(noisy, 5, stride=1, padding=2, count_include_pad=False)
-        return self.of[0] * noisy + self.of[1] * sigma.view(-1, 1, 1, 1) + self.of[2] + self.of[3] * mean
+        image, level, constant, local_mean = self.factors
+        return image * noisy + level * sigma.view(-1, 1, 1, 1) + constant + local_mean * mean
 """
 
 
@@ -115,14 +116,14 @@ def affine(tmp_path):
     (tmp_path / "plugin.py").write_text(AFFINE)
 
     def create(*numbers, **parameters):
-        torch.save({"of": torch.tensor(numbers)}, tmp_path / "w.pt")
+        torch.save({"factors": torch.tensor(numbers)}, tmp_path / "w.pt")
         return pretrained(tmp_path / "w.pt", "affine", plugins=[tmp_path / "plugin.py"], **parameters)
 
     return create
 
 
 def test_output_and_scale_adapt_the_network(affine):
-    """The constant is in units of 255 for white."""
+    """With ``scale=255`` white is 255 for the network, so a constant of 51 adds 51 / 255."""
     noisy = torch.rand(2, 1, 5, 5)
     returned = 0.5 * noisy + 2 * 0.1 + 51 / 255
     for output, expected in (("image", returned), ("residual", noisy - returned)):
@@ -145,8 +146,8 @@ def test_a_note_reports_weights_that_return_the_noise(affine, numbers, output, o
     generator = torch.Generator().manual_seed(0)
     for sigma in (0.1, 0.3):
         denoised(reference, clean + sigma * torch.randn(clean.shape, generator=generator), sigma)
-    said = f"returns what looks like the noise, not the image: output={other} may be meant"
-    assert (said in reference.notes) == (other is not None)
+    expected = f"returns what looks like the noise, not the image: output={other} may be meant"
+    assert (expected in reference.notes) == (other is not None)
 
 
 def test_the_short_form_is_the_same_entrant(write_suite, builtin, file):

@@ -49,7 +49,7 @@ def test_risk_is_the_integral_over_the_noise(rule, risk, clean, threshold):
 
         return integrate.quad(integrand, low, high, epsabs=1e-10)[0]
 
-    kinks = [place for place in (-threshold, threshold) if abs(place - clean) < 12]
+    kinks = [kink for kink in (-threshold, threshold) if abs(kink - clean) < 12]
     ends = [clean - 12, *kinks, clean + 12]
     expected = sum(expected_between(*piece) for piece in itertools.pairwise(ends))
     got = float(risk(torch.tensor(clean, dtype=torch.float64), threshold))

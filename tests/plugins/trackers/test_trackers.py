@@ -150,17 +150,17 @@ def test_wandb_has_curves_scores_suite_and_board_offline(followed):
 
 
 def _records(file):
-    """Read the records of a file of wandb: blocks of 32 KiB of pieces, each with checksum, length and place."""
+    """Read the records of a file of wandb: blocks of 32 KiB of pieces, each with checksum, length and kind."""
     from wandb.proto.wandb_internal_pb2 import Record
 
-    content, place, record = file.read_bytes(), 7, b""
-    while place + 7 <= len(content):
-        if (left := 32768 - place % 32768) < 7:
-            place += left
+    content, offset, record = file.read_bytes(), 7, b""
+    while offset + 7 <= len(content):
+        if (left := 32768 - offset % 32768) < 7:
+            offset += left
             continue
-        _, length, kind = struct.unpack_from("<IHB", content, place)
-        record += content[place + 7 : place + 7 + length]
-        place += 7 + length
+        _, length, kind = struct.unpack_from("<IHB", content, offset)
+        record += content[offset + 7 : offset + 7 + length]
+        offset += 7 + length
         # Type 1 is a complete record, type 4 the last piece of a record.
         if kind in (1, 4):
             yield Record.FromString(record)

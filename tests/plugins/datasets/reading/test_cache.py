@@ -12,7 +12,7 @@ from gahbench_plugins.datasets._reading.cache import cache_folder, cached
 from gahbench_plugins.datasets.faces import Faces
 from gahbench_plugins.datasets.photos import Photos
 
-NAMES = [f"{place}.png" for place in range(6)]
+NAMES = [f"{index}.png" for index in range(6)]
 
 
 def forbid(monkeypatch):

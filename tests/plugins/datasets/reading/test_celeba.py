@@ -8,7 +8,7 @@ from gahbench._util.errors import DataError
 from gahbench_plugins.datasets.faces import Faces
 
 COUNT = 20
-FILES = [f"{place + 1:06d}.jpg" for place in range(COUNT)]
+FILES = [f"{index + 1:06d}.jpg" for index in range(COUNT)]
 #: Most for training, then validation, then testing, but not in the order of the files.
 PARTITION = [0, 0, 1, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 2, 0, 0, 0]
 PEOPLE = [3, 8, 3, 8, 5, 1, 5, 3, 3, 1, 9, 9, 9, 4, 4, 4, 7, 7, 8, 8]
@@ -87,11 +87,11 @@ def test_each_layout_gives_the_papers_images_and_the_published_splits(
     assert np.abs(images - expected[[0, 1, 3]]).max() < 0.501
     found = {split: places(faces, split, expected) for split in ("train", "validation", "test", "A", "B")}
     for number, split in enumerate(("train", "validation", "test")):
-        assert found[split] == [place for place in range(COUNT) if PARTITION[place] == number]
+        assert found[split] == [index for index in range(COUNT) if PARTITION[index] == number]
     assert sorted(found["A"] + found["B"]) == found["train"]
     assert found["A"]
     assert found["B"]
-    assert not {PEOPLE[place] for place in found["A"]} & {PEOPLE[place] for place in found["B"]}
+    assert not {PEOPLE[index] for index in found["A"]} & {PEOPLE[index] for index in found["B"]}
 
 
 def test_source_celeba_finds_its_images_and_says_what_they_are(tmp_path, write_images):

@@ -278,9 +278,9 @@ def test_links_encryption_and_bombs_in_archives_are_refused(tmp_path, monkeypatc
         content[content.rindex(signature) + flags] |= 1
     path.write_bytes(content)
     assert_refused(path, "b.png", "is encrypted")
-    monkeypatch.setattr(encoded, "LARGEST", 2000)
+    monkeypatch.setattr(encoded, "MAX_FILE_BYTES", 2000)
     assert_refused(zip_with(path, "b.png", content=bytes(2001)), "b.png", "too large")
-    monkeypatch.setattr(encoded, "LARGEST", 100)
+    monkeypatch.setattr(encoded, "MAX_FILE_BYTES", 100)
     assert_refused(make_folder(tmp_path), "d/a.png: cannot be read: has", "accepted: up to 100")
 
 

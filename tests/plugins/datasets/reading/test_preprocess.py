@@ -122,11 +122,11 @@ def test_pooled_images_do_not_depend_on_size_or_colour():
 def kept_one_by_one(images):
     """Compare each image with the kept images, by numpy's correlation."""
     stay = []
-    for place, image in enumerate(images):
+    for index, image in enumerate(images):
         if np.ptp(image) == 0 or not any(
             np.ptp(images[other]) > 0 and np.corrcoef(image, images[other])[0, 1] > 0.95 for other in stay
         ):
-            stay.append(place)
+            stay.append(index)
     return stay
 
 

@@ -132,11 +132,11 @@ def test_mohan_dncnn_with_bias(draw):
 def test_kair_dncnn(draw, channels, norm, prefix):
     noisy = images(channels)
     layers, estimate = biased_chain(draw, channels, 1e-4, noisy, 5, norm)
-    state, place = {}, 0
+    state, index = {}, 0
     for number, layer in enumerate(layers):
-        state |= {f"{prefix}{place}.{key}": value for key, value in layer.items()}
+        state |= {f"{prefix}{index}.{key}": value for key, value in layer.items()}
         # A ReLU follows, unless a normalisation does.
-        place += 1 if number + 1 < len(layers) and "running_var" in layers[number + 1] else 2
+        index += 1 if number + 1 < len(layers) and "running_var" in layers[number + 1] else 2
     # Where normalisations are merged the layers are numbered as those of dncnn.
     expect = "kair" if norm or prefix else "same"
     result = ours("dncnn", state, noisy, width=WIDTH, layers=5, norm=norm, expect=expect)
@@ -148,10 +148,10 @@ def noise_level_chain(draw, features, outputs):
     _, weights, vector = draw
     features = torch.cat([features, torch.full_like(features[:, :1], 0.1)], dim=1)
     state = {}
-    for place, (count, inputs) in enumerate([(WIDTH, features.shape[1]), (WIDTH, WIDTH), (outputs, WIDTH)]):
+    for index, (count, inputs) in enumerate([(WIDTH, features.shape[1]), (WIDTH, WIDTH), (outputs, WIDTH)]):
         kernel, bias = weights(count, inputs, 3), vector(count)
-        state |= {f"model.{2 * place}.weight": kernel, f"model.{2 * place}.bias": bias}
-        features = functional.conv2d(features.relu() if place else features, kernel, bias, padding=1)
+        state |= {f"model.{2 * index}.weight": kernel, f"model.{2 * index}.bias": bias}
+        features = functional.conv2d(features.relu() if index else features, kernel, bias, padding=1)
     return state, features
 
 
@@ -208,12 +208,12 @@ def test_kadkhodaie_unet(draw):
     noisy = images(1, 16, 20)
     state = {}
 
-    def layer(name, place, features, outputs, norm=True, relu=True):
-        kernel = state[f"{name}.{place}.weight"] = weights(outputs, features.shape[1], 3)
+    def layer(name, index, features, outputs, norm=True, relu=True):
+        kernel = state[f"{name}.{index}.weight"] = weights(outputs, features.shape[1], 3)
         features = functional.conv2d(features, kernel, padding=1)
         if norm:
-            gain = state[f"{name}.{place + 1}.gammas"] = positive(1, outputs, 1, 1)
-            deviation = state[f"{name}.{place + 1}.running_sd"] = positive(1, outputs, 1, 1)
+            gain = state[f"{name}.{index + 1}.gammas"] = positive(1, outputs, 1, 1)
+            deviation = state[f"{name}.{index + 1}.running_sd"] = positive(1, outputs, 1, 1)
             features = features / deviation * gain
         return features.relu() if relu else features
 
@@ -271,7 +271,7 @@ def test_mismatches_name_the_map_and_the_first_differences():
 
 def test_mismatches_of_chains_are_reported_by_convolution(draw):
     _, weights, _ = draw
-    kair = {f"model.{2 * place}.weight": weights(4, 4, 3) for place in range(3)}
+    kair = {f"model.{2 * index}.weight": weights(4, 4, 3) for index in range(3)}
     message = refused("dncnn", kair, width=4, layers=4, norm=False)
     named = "named as those of DnCNN, FDnCNN, FFDNet and IRCNN of KAIR"
     assert message == f"with its keys read as 'kair', {named}, the file has 3 convolutions, and the network 4"
@@ -354,8 +354,8 @@ def test_kair_ircnn_has_a_network_for_every_two_noise_levels_of_255(draw, tmp_pa
         assert_agree(result, networks[number][1](noisy), noisy)
     with torch.no_grad():
         mixed = network(noisy, torch.tensor([20.0, 2.0]) / 255)
-    for place, number in enumerate((9, 0)):
-        assert_agree(mixed[place : place + 1], networks[number][1](noisy[place : place + 1]), noisy[place : place + 1])
+    for index, number in enumerate((9, 0)):
+        assert_agree(mixed[index : index + 1], networks[number][1](noisy[index : index + 1]), noisy[index : index + 1])
 
 
 @pytest.mark.parametrize("bias", [False, True])

@@ -27,8 +27,8 @@ def weights(architecture, **parameters):
 def merged(layers, width, channels=1, bias=True):
     """Return a chain whose normalisations are merged into its convolutions, as KAIR names it."""
     sizes = [channels, *[width] * (layers - 1), channels]
-    state = {f"model.{2 * place}.weight": torch.zeros(*sizes[place : place + 2][::-1], 3, 3) for place in range(layers)}
-    return state | {f"model.{2 * place}.bias": torch.zeros(sizes[place + 1]) for place in range(layers if bias else 0)}
+    state = {f"model.{2 * index}.weight": torch.zeros(*sizes[index : index + 2][::-1], 3, 3) for index in range(layers)}
+    return state | {f"model.{2 * index}.bias": torch.zeros(sizes[index + 1]) for index in range(layers if bias else 0)}
 
 
 def mohan(layers, width):
@@ -78,7 +78,7 @@ def test_there_is_no_suggestion_if_no_parameters_fit(tmp_path, given, state):
 def test_the_search_ends(monkeypatch):
     """The number of built networks is limited for weights of many sizes and networks of many parameters."""
     monkeypatch.setattr(near_fits, "MAX_BUILDS", 12)
-    state = {f"blocks.{place}.weight": torch.zeros(place + 2, 3 * place + 5) for place in range(40)}
+    state = {f"blocks.{index}.weight": torch.zeros(index + 2, 3 * index + 5) for index in range(40)}
     factory = gahbench.create("reference", "untrained[bf-cnn]").architecture
     search = near_fits._Search(state, factory, (1, 16, 16))
     search.nearest(near_fits._Candidate((), 1))
