@@ -112,6 +112,13 @@ FRIEDMAN_2023 = Citation(
     journal=_TMLR,
     arxiv="2210.02410",
 )
+HE_2013 = Citation(
+    "He, Kaiming and Sun, Jian and Tang, Xiaoou",
+    "Guided image filtering",
+    2013,
+    journal=_TPAMI,
+    doi="10.1109/TPAMI.2012.213",
+)
 HO_2020 = Citation(
     "Ho, Jonathan and Jain, Ajay and Abbeel, Pieter",
     "Denoising diffusion probabilistic models",
@@ -328,6 +335,7 @@ WANG_2025 = Citation(
     conference="NeurIPS",
     arxiv="2503.03206",
 )
+WEICKERT_1998 = Citation("Weickert, Joachim", "Anisotropic diffusion in image processing", 1998, publisher="Teubner")
 WIENER_1949 = Citation(
     "Wiener, Norbert", "Extrapolation, interpolation, and smoothing of stationary time series", 1949, publisher="Wiley"
 )

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .._papers import BUADES_2005
+from ._displacements import pad_by_reflection
 from ._tuned import Tuned
 
 
@@ -59,7 +60,7 @@ class NonLocalMeans(Tuned):
         reach, half = self.distance, self.patch // 2
         height, width = noisy.shape[-2:]
         margin = reach + half
-        padded = _pad_by_reflection(noisy, margin)
+        padded = pad_by_reflection(noisy, margin)
         # Pixels with the margin that their patches need; each displacement compares them with a shifted window.
         centre = padded[..., reach : height + reach + 2 * half, reach : width + reach + 2 * half]
         total, weights = torch.zeros_like(noisy), noisy.new_zeros(len(noisy), 1, height, width)
@@ -78,12 +79,3 @@ class NonLocalMeans(Tuned):
     def guess(self, sigma: float) -> float:
         """Return 0.8 sigma, clamped to the limits."""
         return min(max(0.8 * sigma, self.limits[0]), self.limits[1])
-
-
-def _pad_by_reflection(images: Tensor, margin: int) -> Tensor:
-    """Pad images by reflection, repeatedly if the margin is wider than the image."""
-    for axis in (2, 3):
-        size = images.shape[axis]
-        indices = torch.arange(-margin, size + margin, device=images.device).remainder(2 * size)
-        images = images.index_select(axis, torch.minimum(indices, 2 * size - 1 - indices))
-    return images

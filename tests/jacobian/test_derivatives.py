@@ -144,7 +144,7 @@ def test_differentiable_code_has_the_analytic_derivative(dtype):
     torch.testing.assert_close(maps.matrices(), expected)
 
 
-@pytest.mark.parametrize("name", ["tv", "nl-means"])
+@pytest.mark.parametrize("name", ["tv", "nl-means", "bilateral", "guided-filter", "anisotropic"])
 def test_derivatives_of_references_agree_with_finite_differences_or_are_absent(name):
     """Denoisers of other libraries are checked at an image that the check in ``differentiated`` does not use."""
     reference = gahbench.create("reference", name)

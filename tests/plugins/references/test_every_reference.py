@@ -63,7 +63,8 @@ SIZES = [(17, 23), (30, 45)]
 REFERENCES = [
     "gaussian-blur[width=1.0]", "low-pass", "threshold", "threshold[block-dct]", "threshold[wavelet-ti]",
     "threshold[curvelet]", "threshold[wavelet-packet]", "visu-shrink", "sure-shrink", "bayes-shrink", "bandlet",
-    "cycle-spin[threshold,shifts=2]", "tv[weight=0.1]", "nl-means[h=0.1]", "bm3d", "oracle-threshold",
+    "cycle-spin[threshold,shifts=2]", "tv[weight=0.1]", "nl-means[h=0.1]", "bilateral[hr=0.3]",
+    "guided-filter[eps=4.0]", "anisotropic[width=1.5]", "bm3d", "oracle-threshold",
     "oracle-shrink[wavelet-packet]", "oracle-best-basis",
 ]  # fmt: skip
 EACH = pytest.mark.parametrize(
@@ -154,10 +155,13 @@ def fitted_and_denoised(name, noisy, sigma, clean=None):
 
 #: References, and noise levels at which images hardly change.
 GENTLE = [
-    *((name, 1e-6) for name in ("bayes-shrink", "sure-shrink", "nl-means[h=1.0e-4]")),
+    *((name, 1e-6) for name in ("bayes-shrink", "sure-shrink", "nl-means[h=1.0e-4]", "guided-filter[eps=1.0]")),
     *((name, 1e-5) for name in ("bm3d", "wiener-linear")),
     *((name, 1e-9) for name in ("oracle-threshold[sym4]", "oracle-shrink[sym4]")),
-    *((name, 0.1) for name in ("gaussian-blur[1.0e-3]", "tv[1.0e-6]", "low-pass[1.0]")),
+    *(
+        (name, 0.1)
+        for name in ("gaussian-blur[1.0e-3]", "tv[1.0e-6]", "low-pass[1.0]", "bilateral[1.0e-5]", "anisotropic[0.1]")
+    ),
     *((name, 1e-3) for name in ("empirical-bayes", "pspc[3]", "local-score[3]", "local-score[3,equivariant=false]")),
 ]
 
