@@ -129,7 +129,7 @@ def test_numbers_on_the_page_of_the_standard_suite_agree_with_the_board():
     for entrant, *cells, last in table_after("standard", "with the interval of the rank:", 14):
         assert cells == [psnr(family.dataset, entrant) for family in board.datasets]
         assert last == rank(*overall.get(entrant, (None, None)))
-    direction = "direction[graph-laplacian,given=wavelet-ti[haar],ceilings=1]"
+    direction = "direction[graph-laplacian,controlling_for=wavelet-ti[haar],ceiling_levels=1]"
     for start, metric, part, sigma, count in (
         ("Direction with graph harmonics at σ = 0.05:", direction, "", 0.05, 10),
         ("the ceiling of direction, at σ = 0.05:", direction, "ceiling", 0.05, 7),
@@ -150,7 +150,7 @@ def test_directions_on_the_page_agree_with_the_board():
         "photographs": "photos[size=24]",
         "shuffled faces": f"shuffled[{faces}]",
     }
-    graph, haar = "graph-laplacian,given=wavelet-ti[haar]", "wavelet-ti[haar],given=graph-laplacian"
+    graph, haar = "graph-laplacian,controlling_for=wavelet-ti[haar]", "wavelet-ti[haar],controlling_for=graph-laplacian"
     for entrant, *cells in table_after("basis", "Direction with `graph-laplacian`, mean over σ:", 12):
         estimates = [board.of(family).estimate(entrant, f"direction[{graph}]") for family in families.values()]
         assert cells == [with_half_width(estimate) for estimate in estimates]

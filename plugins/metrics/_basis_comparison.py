@@ -38,17 +38,17 @@ class BasisComparison(Metric):
     def __init__(
         self,
         basis: Annotated[Basis, Names("basis", default="graph-laplacian")],
-        given: Annotated[Basis, Names("basis")] | None = None,
-        ceilings: Annotated[int, Field(ge=0)] | None = None,
+        controlling_for: Annotated[Basis, Names("basis")] | None = None,
+        ceiling_levels: Annotated[int, Field(ge=0)] | None = None,
     ) -> None:
         self.basis = basis
-        self.given = given
-        self.ceilings = ceilings
+        self.controlling_for = controlling_for
+        self.ceiling_levels = ceiling_levels
 
     @property
     def bases(self) -> tuple[Basis, ...]:
         """The bases whose filters are compared."""
-        return (self.basis,) if self.given is None else (self.basis, self.given)
+        return (self.basis,) if self.controlling_for is None else (self.basis, self.controlling_for)
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError`` for image shapes for which a basis has no filters."""
@@ -81,7 +81,8 @@ class BasisComparison(Metric):
     def has_ceiling(self, evaluation: Evaluation, sigma: float) -> bool:
         """Return whether the ceiling is requested and can be computed at a noise level."""
         return (
-            among_lowest(sigma, evaluation, self.ceilings) and evaluation.local_filters.maps(sigma, draw=1) is not None
+            among_lowest(sigma, evaluation, self.ceiling_levels)
+            and evaluation.local_filters.maps(sigma, draw=1) is not None
         )
 
     @abstractmethod

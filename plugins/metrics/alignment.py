@@ -33,19 +33,20 @@ class Alignment(BasisComparison):
     filters under fresh noise, whose square root is the largest value for a basis that depends only on the clean image;
     ``retrieval``, the fraction of images whose filter agrees more with the geometry of its own image than with the
     geometry of any other image at equal strength; ``exchange``, the p-value of these agreements in a permutation test
-    of the geometries; ``given``, the partial cosine given the filters of the basis ``given``; ``error``, the standard
-    error of the value for images of more than 2304 values, which is then estimated from random vectors.
+    of the geometries; ``partial``, the partial cosine, controlling for the filters of the basis ``controlling_for``;
+    ``error``, the standard error of the value for images of more than 2304 values, which is then estimated from random
+    vectors.
 
     Parameters
     ----------
     basis
         The basis that is compared.
-    given
-        Another basis, for the part ``given``; ``null`` to omit the part.
-    ceilings
+    controlling_for
+        Another basis, for the part ``partial``; ``null`` to omit the part.
+    ceiling_levels
         Number of noise levels, from the lowest, at which the part ``ceiling`` is computed; ``null`` for all. Each level
         takes as long as all other parts.
-    exchanges
+    exchange_levels
         Number of noise levels, from the lowest, at which the parts ``retrieval`` and ``exchange`` are computed;
         ``null`` for all. These parts take longer than all other parts for images of a thousand values.
     """
@@ -53,25 +54,25 @@ class Alignment(BasisComparison):
     def __init__(
         self,
         basis: Annotated[Basis, Names("basis", default="graph-laplacian")],
-        given: Annotated[Basis, Names("basis")] | None = None,
-        ceilings: Annotated[int, Field(ge=0)] | None = None,
-        exchanges: Annotated[int, Field(ge=0)] | None = None,
+        controlling_for: Annotated[Basis, Names("basis")] | None = None,
+        ceiling_levels: Annotated[int, Field(ge=0)] | None = None,
+        exchange_levels: Annotated[int, Field(ge=0)] | None = None,
     ) -> None:
-        super().__init__(basis, given, ceilings)
-        self.exchanges = exchanges
+        super().__init__(basis, controlling_for, ceiling_levels)
+        self.exchange_levels = exchange_levels
 
     def compared(self, evaluation: Evaluation, sigma: float, filters: ComparedFilters) -> Mapping[str, Tensor | float]:
         """Return the cosines after removing strength, and the parts."""
         denoiser, basis = filters.denoiser, filters.bases[0]
         alignment = align(denoiser, basis)
         values: dict[str, Tensor | float] = {"": alignment.own, "share": denoiser.share}
-        if among_lowest(sigma, evaluation, self.exchanges):
+        if among_lowest(sigma, evaluation, self.exchange_levels):
             values |= filters.exchange()
         if not denoiser.sketch.exact:
             values["error"] = alignment.error
-        if self.given is not None:
+        if self.controlling_for is not None:
             other = filters.bases[1]
-            values["given"] = partial_cosine(alignment.own, align(denoiser, other).own, align(basis, other).own)
+            values["partial"] = partial_cosine(alignment.own, align(denoiser, other).own, align(basis, other).own)
         if self.has_ceiling(evaluation, sigma):
             values["ceiling"] = align(denoiser, evaluation.local_filters.adaptation(sigma, filters.remove, draw=1)).own
         return values

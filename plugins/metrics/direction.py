@@ -24,15 +24,15 @@ class Direction(BasisComparison):
     definition if the directional fraction of its adaptation is below 0.02.
 
     Parts: ``directional-share``, the directional fraction of the denoiser's adaptation; ``left-out``, ``ceiling`` and
-    ``given`` as in ``alignment``, for the directional parts.
+    ``partial`` as in ``alignment``, for the directional parts.
 
     Parameters
     ----------
     basis
         The basis that is compared.
-    given
-        Another basis, for the part ``given``; ``null`` to omit the part.
-    ceilings
+    controlling_for
+        Another basis, for the part ``partial``; ``null`` to omit the part.
+    ceiling_levels
         Number of noise levels, from the lowest, at which the part ``ceiling`` is computed; ``null`` for all. Each level
         takes as long as all other parts.
     """
@@ -53,9 +53,9 @@ class Direction(BasisComparison):
         basis = filters.bases[0].directional(shape)
         own = align(denoiser, basis).own
         values: dict[str, Tensor | float] = {"": own, "directional-share": denoiser.share}
-        if self.given is not None:
+        if self.controlling_for is not None:
             other = filters.bases[1].directional(shape)
-            values["given"] = partial_cosine(own, align(denoiser, other).own, align(basis, other).own)
+            values["partial"] = partial_cosine(own, align(denoiser, other).own, align(basis, other).own)
         if self.has_ceiling(evaluation, sigma):
             fresh = evaluation.local_filters.adaptation(sigma, filters.remove, draw=1, directional=True)
             values["ceiling"] = align(denoiser, fresh).own

@@ -32,13 +32,13 @@ class HeatKernel(Reference):
     time
         Diffusion time t > 0, in units of 1 / (edge weight); ``null`` for the time of least expected error for each
         image.
-    kept
+    trace_fraction
         Trace of the filter divided by the number of pixels, in (0, 1), instead of a time.
 
     Raises
     ------
     ValueError
-        If the basis is not a basis of harmonics of a graph, or both ``time`` and ``kept`` are given.
+        If the basis is not a basis of harmonics of a graph, or both ``time`` and ``trace_fraction`` are given.
     """
 
     kind = "oracle"
@@ -49,14 +49,14 @@ class HeatKernel(Reference):
         basis: Annotated[Basis, Names("basis", default="graph-laplacian")],
         kernel: Literal["heat", "tikhonov"] = "heat",
         time: Annotated[float, Field(gt=0)] | None = None,
-        kept: Annotated[float, Field(gt=0, lt=1)] | None = None,
+        trace_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None,
     ) -> None:
-        if time is not None and kept is not None:
-            raise ValueError(f"time={time:g} and kept={kept:g}: accepted: one of the two")
+        if time is not None and trace_fraction is not None:
+            raise ValueError(f"time={time:g} and trace_fraction={trace_fraction:g}: accepted: one of the two")
         self.basis = check_graph_basis(basis)
         self.kernel = kernel
         self.time = time
-        self.kept = kept
+        self.trace_fraction = trace_fraction
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for image shapes (C, H, W) that the basis cannot analyse."""
@@ -87,9 +87,11 @@ class HeatKernel(Reference):
         return torch.cat(risks)
 
     def _weights(self, clean: Tensor, values: Tensor, sigma: float) -> Tensor:
-        """Return the eigenvalues of the filter, shape (N, d), for ``time``, ``kept``, or the time of least error."""
-        if self.kept is not None:
-            times = solve_strength(values, values.new_full(values.shape[:1], self.kept * values.shape[1]), self._kernel)
+        """Return the eigenvalues of the filter, shape (N, d), for ``time``, ``trace_fraction`` or the best time."""
+        if self.trace_fraction is not None:
+            times = solve_strength(
+                values, values.new_full(values.shape[:1], self.trace_fraction * values.shape[1]), self._kernel
+            )
             return self._kernel(times[:, None] * values)
         times = TIMES.to(values) if self.time is None else values.new_tensor([self.time])
         candidates = self._kernel(times[:, None, None] * values)

@@ -31,7 +31,7 @@ class LocalBlur(Reference):
 
     Parameters
     ----------
-    kept
+    trace_fraction
         Trace of the filter divided by the number of pixels, in (0, 1); it determines h.
     window
         Side of the square window in pixels, odd.
@@ -45,12 +45,12 @@ class LocalBlur(Reference):
 
     def __init__(
         self,
-        kept: Annotated[float, Field(gt=0, lt=1)] = 0.1,
+        trace_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1,
         window: Window = 5,
         floor: Annotated[float, Field(gt=0)] = 0.03,
         power: Annotated[float, Field(gt=0)] = 0.5,
     ) -> None:
-        self.kept = kept
+        self.trace_fraction = trace_fraction
         self.window = window
         self.floor = floor
         self.power = power
@@ -85,7 +85,9 @@ class LocalBlur(Reference):
         height, width = clean.shape[-2:]
         divisors = (local_variance(clean, self.window) + self.floor**2).flatten(1) ** self.power
         targets = (
-            divisors.new_full((len(clean),), self.kept * height * width) if traces is None else traces.to(divisors)
+            divisors.new_full((len(clean),), self.trace_fraction * height * width)
+            if traces is None
+            else traces.to(divisors)
         )
         low, high = (torch.full_like(targets, end) for end in _LOG_RANGE)
         for _ in range(_STEPS):

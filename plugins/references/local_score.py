@@ -61,9 +61,9 @@ class LocalScore(PatchComparison):
     The machine can be fitted to any :class:`gahbench.TrainingData`, such as the images that a network was trained on.
     The time of ELS is proportional to the squared number of pixels and to the number of training images: with 256
     training images of 40x40 an image takes two to four seconds on one core. Most patches of large sets are similar;
-    ``alike`` merges them, which saves time if many noisy images are denoised at once. The time of LS is proportional to
-    pixels and training images. The Jacobian is exact, for patches that are not merged: covariances of centres and
-    patches over sigma^2, which are not symmetric. If sigma is 0 the images are returned unchanged.
+    ``merge_tolerance`` merges them, which saves time if many noisy images are denoised at once. The time of LS is
+    proportional to pixels and training images. The Jacobian is exact, for patches that are not merged: covariances of
+    centres and patches over sigma^2, which are not symmetric. If sigma is 0 the images are returned unchanged.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class LocalScore(PatchComparison):
         Whether training patches at all positions are compared.
     boundary
         ``zeros`` for patches cut off at the border, ``periodic`` for patches that wrap around.
-    alike
+    merge_tolerance
         Groups of training patches are replaced by their mean if their root mean square distance from it is at most this
         fraction of sigma, in [0, 1]; 0 for the exact average. Used by equivariant machines only.
     images
@@ -95,7 +95,7 @@ class LocalScore(PatchComparison):
         patch: Annotated[int, Field(ge=1)] | None = None,
         equivariant: bool = True,
         boundary: Boundary = "zeros",
-        alike: Annotated[float, Field(ge=0, le=1)] = 0.0,
+        merge_tolerance: Annotated[float, Field(ge=0, le=1)] = 0.0,
         images: Annotated[int, Field(ge=1)] = 256,
         validation: Annotated[int, Field(ge=1)] = 4,
     ) -> None:
@@ -106,7 +106,7 @@ class LocalScore(PatchComparison):
         super().__init__(patch, images, validation)
         self.equivariant = equivariant
         self.boundary: Boundary = boundary
-        self.alike = alike
+        self.merge_tolerance = merge_tolerance
         self._contrast: float | None = None
 
     def check_shape(self, shape: Shape) -> None:
@@ -125,7 +125,7 @@ class LocalScore(PatchComparison):
     def means_with_side(self, training: Tensor, noisy: Tensor, sigma: float, side: int) -> Tensor:
         """Return the images (N, C, H, W) denoised with patches of the given side; ``sigma`` is greater than 0."""
         if self.equivariant:
-            return local_means(training, noisy, sigma, self._patches(side), self.alike, self._contrast)
+            return local_means(training, noisy, sigma, self._patches(side), self.merge_tolerance, self._contrast)
         return means_by_position(training, noisy, sigma, side, self.boundary)
 
     def sides(self, shape: Shape) -> list[int]:
@@ -258,7 +258,12 @@ class Average:
 
 
 def local_means(
-    training: Tensor, noisy: Tensor, sigma: float, patches: Patches, alike: float = 0.0, contrast: float | None = None
+    training: Tensor,
+    noisy: Tensor,
+    sigma: float,
+    patches: Patches,
+    merge_tolerance: float = 0.0,
+    contrast: float | None = None,
 ) -> Tensor:
     """Return the weighted average of the centres of training patches at each pixel, shape (N, C, H, W)."""
     channels = noisy.shape[1]
@@ -270,7 +275,9 @@ def local_means(
     for rows, columns in patches.areas(image_shape(noisy)):
         centres = patches.centres(channels, rows, columns).to(noisy.device)
         merged_patches = (
-            list(_merged(extended_training, rows, columns, patches, origin, alike * sigma)) if alike else None
+            list(_merged(extended_training, rows, columns, patches, origin, merge_tolerance * sigma))
+            if merge_tolerance
+            else None
         )
         for batch, lines, noisy_patches in patches.cut(extended_noisy, rows, columns):
             average = Average(noisy_patches, sigma, channels)

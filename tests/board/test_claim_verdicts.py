@@ -201,7 +201,7 @@ def test_levels_slopes_and_comparisons(fields, value):
 
 def test_a_comparison_with_several_metrics_is_made_with_each():
     scores = table(
-        rows("net", [5.0] * 3, metric="direction[graph,given=haar]"),
+        rows("net", [5.0] * 3, metric="direction[graph,controlling_for=haar]"),
         rows("net", [3.0] * 3, metric="direction[haar]"),
         rows("net", [6.0] * 3, metric="direction[dct]"),
         rows("net", [9.0] * 3, metric="direction[dct].ceiling"),

@@ -270,8 +270,8 @@ def references():
             yield path("reference", name, denoise, name=name)
         else:
             yield path("reference with a device", name, moved, 1e-4, name=name)
-    title = "local-score, alike patches merged"
-    yield path("reference with a device", title, moved, 1e-4, name="local-score", alike=0.5)
+    title = "local-score, similar patches merged"
+    yield path("reference with a device", title, moved, 1e-4, name="local-score", merge_tolerance=0.5)
 
 
 def posteriors():

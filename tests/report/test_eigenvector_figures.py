@@ -141,7 +141,7 @@ def make_results():
     [
         ("alignment[dct]", ("alignment", "dct", "")),
         ("direction[wavelet[db2,levels=3]].ceiling", ("direction", "wavelet[db2,levels=3]", "ceiling")),
-        ("direction[dct,given=wavelet-ti[haar]].given", ("direction", "dct", "given")),
+        ("direction[dct,controlling_for=wavelet-ti[haar]].partial", ("direction", "dct", "partial")),
         ("truth-alignment.share", ("alignment", "best denoiser", "share")),
         ("truth-alignment.direction", ("direction", "best denoiser", "")),
         ("psnr", None),

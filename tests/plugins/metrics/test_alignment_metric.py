@@ -125,19 +125,19 @@ def test_the_own_geometry_is_retrieved_and_significant(clean, strengths):
 @pytest.mark.parametrize("metric", ["direction", "alignment"])
 def test_given_is_the_part_that_the_other_basis_does_not_explain(metric, clean, strengths):
     graph, wavelets = (filters(basis, clean, strengths) for basis in ("graph-laplacian", "wavelet-ti[haar]"))
-    given = "graph-laplacian,given=wavelet-ti[haar]"
-    reverse = "wavelet-ti[haar],given=graph-laplacian"
+    given = "graph-laplacian,controlling_for=wavelet-ti[haar]"
+    reverse = "wavelet-ti[haar],controlling_for=graph-laplacian"
     # Each basis explains its own filters, also given the other basis, which explains nothing more.
-    assert scores(graph, given, metric)["given"] > 0.99
-    assert scores(wavelets, given, metric)["given"] == pytest.approx(0, abs=1e-6)
-    assert scores(wavelets, reverse, metric)["given"] > 0.99
-    assert scores(graph, reverse, metric)["given"] == pytest.approx(0, abs=1e-6)
+    assert scores(graph, given, metric)["partial"] > 0.99
+    assert scores(wavelets, given, metric)["partial"] == pytest.approx(0, abs=1e-6)
+    assert scores(wavelets, reverse, metric)["partial"] > 0.99
+    assert scores(graph, reverse, metric)["partial"] == pytest.approx(0, abs=1e-6)
 
 
 def test_colours_are_smoothed_along_one_graph():
     clean = 0.2 * torch.rand(COUNT, 3, 5, 4, generator=torch.Generator().manual_seed(0))
     for metric in ("direction", "alignment"):
-        parts = table(metric, on_images("heat-kernel[kernel=tikhonov,kept=0.2]", clean))
+        parts = table(metric, on_images("heat-kernel[kernel=tikhonov,trace_fraction=0.2]", clean))
         assert parts["", 0.1].tolist() == pytest.approx([1] * COUNT, abs=1e-3)
 
 
@@ -159,9 +159,9 @@ def test_a_filter_that_follows_the_noise_has_a_lower_ceiling():
 
 @pytest.mark.parametrize(("count", "levels"), [("null", {0.1, 0.4, 0.2}), (2, {0.1, 0.2}), (0, set())])
 @pytest.mark.parametrize(("metric", "option", "parts"), [
-    ("direction[haar,", "ceilings", ["ceiling"]),
-    ("alignment[haar,", "ceilings", ["ceiling"]),
-    ("alignment[haar,ceilings=0,", "exchanges", ["retrieval", "exchange"]),
+    ("direction[haar,", "ceiling_levels", ["ceiling"]),
+    ("alignment[haar,", "ceiling_levels", ["ceiling"]),
+    ("alignment[haar,ceiling_levels=0,", "exchange_levels", ["retrieval", "exchange"]),
 ])  # fmt: skip
 def test_options_limit_the_noise_levels_of_some_parts(metric, option, parts, count, levels):
     evaluated = evaluation("lower-bound", "c-alpha[size=8]", sigmas=(0.2, 0.4, 0.1), count=COUNT)
@@ -241,7 +241,7 @@ def test_filters_that_ignore_the_image_score_about_0(metric, reference):
     # The strength of graph filters is also an estimate.
     ("alignment[graph-laplacian]", "lower-bound", 0.05),
     ("alignment[sym4]", "oracle-shrink[haar]", 0.02),
-    ("truth-alignment", "heat-kernel[kept=0.2]", 0.02),
+    ("truth-alignment", "heat-kernel[trace_fraction=0.2]", 0.02),
 ])  # fmt: skip
 def test_alignment_of_large_images_is_an_estimate_with_a_standard_error(monkeypatch, metric, reference, slack):
     exact = table(metric, evaluation(reference, DATASET, count=COUNT))

@@ -60,7 +60,7 @@ SHAPES = [
     ("sparsity[wavelet-ti]", None, (1, 16, 16), "sparsity: basis 'wavelet-ti.*' is not orthonormal"),
     ("alignment", (1, 100, 100), (3, 101, 100), "images of 101x100; accepted for filters on graphs: up to 10000"),
     ("alignment[sym4]", (1, 128, 128), (1, 7, 9), "7x9"),
-    ("alignment[dct,given=sym4]", None, (1, 7, 9), "7x9"),
+    ("alignment[dct,controlling_for=sym4]", None, (1, 7, 9), "7x9"),
     ("direction", (1, 48, 48), (1, 49, 48), "up to 2304 values .* not 1x49x48"),
     ("gaussian-share", (1, 64, 64), (1, 65, 64), "wiener-linear needs the covariance"),
 ]  # fmt: skip

@@ -49,9 +49,9 @@ def test_the_chosen_time_minimises_the_expected_error(kernel, sigma):
 
 
 @pytest.mark.parametrize("kernel", ["heat", "tikhonov"])
-def test_kept_is_the_normalised_trace_of_every_filter(kernel):
+def test_trace_fraction_is_the_normalised_trace_of_every_filter(kernel):
     clean = random(3, 1, 6, 7).float()
-    result = construct(HeatKernel, kernel=kernel, kept=0.3).jacobian(clean, 0.1, Truth(clean)).matrices()
+    result = construct(HeatKernel, kernel=kernel, trace_fraction=0.3).jacobian(clean, 0.1, Truth(clean)).matrices()
     traces = result.diagonal(dim1=1, dim2=2).sum(1)
     assert traces.tolist() == pytest.approx([0.3 * 42] * 3, rel=1e-4)
 
@@ -81,11 +81,11 @@ def by_hand(image, blur, trace):
 
 
 @pytest.mark.parametrize(("arguments", "height"), [
-    ({}, SIZE), ({}, 9), ({"window": 9, "kept": 0.3}, SIZE), ({"power": 1.0, "floor": 0.1}, SIZE)
+    ({}, SIZE), ({}, 9), ({"window": 9, "trace_fraction": 0.3}, SIZE), ({"power": 1.0, "floor": 0.1}, SIZE)
 ])  # fmt: skip
 def test_kernels_are_gaussians_whose_width_follows_the_local_variance(arguments, height):
     clean, blur = images()[..., :height, :], construct(LocalBlur, **arguments)
-    trace = arguments.get("kept", 0.1) * height * SIZE
+    trace = arguments.get("trace_fraction", 0.1) * height * SIZE
     result = blur.matrices(clean)
     for matrix, image in zip(result, clean, strict=True):
         np.testing.assert_allclose(matrix, by_hand(image, blur, trace), atol=1e-6)
@@ -102,7 +102,7 @@ def test_filters_have_the_given_traces_and_are_isotropic():
 
 def test_local_blur_applies_its_jacobian_to_each_channel():
     clean = random(2, 3, 6, 5).float()
-    blur, noisy = construct(LocalBlur, kept=0.3), clean + 0.1
+    blur, noisy = construct(LocalBlur, trace_fraction=0.3), clean + 0.1
     result = blur.denoise(noisy, 0.1, Truth(clean))
     product = blur.jacobian(noisy, 0.1, Truth(clean)).matvec(noisy.flatten(1)[:, None])
     torch.testing.assert_close(product.view_as(result), result)

@@ -224,7 +224,7 @@ def test_sure_shrink_is_accurate_in_float32():
     ("nl-means[patch=4]", "odd sides"),
     ("local-score[4]", "odd sides"),
     ("heat-kernel[sym4]", "accepted: bases of graphs, graph-laplacian and patch-graph"),
-    ("heat-kernel[time=1.0,kept=0.5]", "accepted: one of the two"),
+    ("heat-kernel[time=1.0,trace_fraction=0.5]", "accepted: one of the two"),
     ("oracle-best-basis[bases=[haar]]", "at least 2"),
     ("oracle-best-basis[bases=[haar,haar]]", "repeats a basis"),
     ("cycle-spin[shifts=0]", "shifts=0"),

@@ -141,15 +141,15 @@ def test_the_local_score_of_merged_patches_is_near_the_exact_one(monkeypatch, pa
 
     monkeypatch.setattr(local_score.Average, "add", counted)
 
-    def denoised(alike):
-        machine = fitted(LocalScore(patch, alike=alike), training)
+    def denoised(merge_tolerance):
+        machine = fitted(LocalScore(patch, merge_tolerance=merge_tolerance), training)
         compared.clear()
         return machine.denoise(noisy, sigma, Truth(noisy)), sum(compared)
 
     exact, whole = denoised(0.0)
     errors, numbers = [], []
-    for alike in (0.2, 0.6):
-        found, number = denoised(alike)
+    for merge_tolerance in (0.2, 0.6):
+        found, number = denoised(merge_tolerance)
         errors.append(float((found - exact).square().mean().sqrt()) / sigma)
         numbers.append(number)
     assert numbers[1] < numbers[0] < whole
