@@ -219,7 +219,7 @@ def test_slopes_of_psnr_on_the_page_of_generalization_agree_with_the_board_and_t
 def test_distances_and_verdicts_on_the_page_of_rates_agree_with_the_board():
     results = load_results("rates")
     families = {
-        (regions, side): results.board.of(f"c-alpha[alpha=4,{size}background_alpha={regions[2]},master=128]")
+        (regions, side): results.board.of(f"c-alpha[alpha=4,{size}background_alpha={regions[2]},render_size=128]")
         for regions in ("C^2", "C^4")
         for side, size in (("32", "size=32,"), ("64", ""))
     }

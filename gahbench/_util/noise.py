@@ -54,13 +54,13 @@ def evaluation_noise(
     sigma: float,
     *parts: int | str,
     block: int = BLOCK,
-    master: int | None = None,
+    render_size: int | None = None,
 ) -> Tensor:
     """Return noise of standard deviation ``sigma`` for the first ``count`` images of a split."""
     if count == 0:
         return torch.empty(0, *shape)
-    if master is not None:
-        return sigma * _averaged_noise(count, shape, master, *parts)
+    if render_size is not None:
+        return sigma * _averaged_noise(count, shape, render_size, *parts)
 
     def draw(number: int) -> Tensor:
         return torch.randn(block, *shape, generator=generator("noise", *parts, float(sigma), number * block))
@@ -68,22 +68,23 @@ def evaluation_noise(
     return sigma * in_blocks(draw, count, block=block)
 
 
-def _averaged_noise(count: int, shape: tuple[int, int, int], master: int, *parts: int | str) -> Tensor:
-    """Return block averages of noise on a master image, scaled to standard deviation 1, shape (count, C, H, W)."""
+def _averaged_noise(count: int, shape: tuple[int, int, int], render_size: int, *parts: int | str) -> Tensor:
+    """Return block averages of noise at the render size, scaled to standard deviation 1, shape (count, C, H, W)."""
     channels, height, width = shape
-    if height != width or master % height:
+    if height != width or render_size % height:
         raise ValueError(
-            f"images of {height}x{width} pixels: accepted with a master of {master} are its block averages"
+            f"images of {height}x{width} pixels: expected block averages of squares with {render_size} pixels a side"
         )
-    factor = master // height
+    factor = render_size // height
 
     def draw(number: int) -> Tensor:
         # The seed does not depend on sigma, since rounded levels of different sizes are rarely in exact proportion.
-        white = torch.randn(1, channels, master, master, generator=generator("noise", *parts, "master", number))
+        draw = generator("noise", *parts, "master", number)
+        white = torch.randn(1, channels, render_size, render_size, generator=draw)
         # Averaging over blocks divides the standard deviation by their side.
         return factor * torch.nn.functional.avg_pool2d(white, factor)
 
-    # Draw a single image at a time, since masters may be large.
+    # Draw a single image at a time, since images at the render size may be large.
     return in_blocks(draw, count, block=1)
 
 

@@ -18,7 +18,7 @@ NOT_RUN = "not run yet"
 ADOPTED = "measured with earlier code, adopted"
 #: Prefix of the note on rows with their own training settings; the note lists the settings, with the suite's values in
 #: brackets.
-OWN_TRAINING = "trained otherwise: "
+OWN_TRAINING = "own training settings: "
 #: Prefix of the note on entrants that cannot take the images of a dataset; the reason follows.
 REFUSED = "cannot take these images: "
 TIME_BUDGET = "time budget: rows depend on the machine"

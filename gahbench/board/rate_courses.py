@@ -5,10 +5,10 @@ of the entrant and the closed-form error of the bound. A distance is a ratio of 
 average of the images' ratios.
 
 **Collapse**: white noise of standard deviation sigma in images of side N is, in the continuous image, noise of strength
-epsilon = sigma / N. Images of side N and 2N that are averages of the same master images show the same content. If their
-errors at the same epsilon differ by less than :data:`MAX_DIFFERENCE`, the error at that level is the error for the
-continuous image; at weaker noise, it is determined by the pixels. Images that are drawn independently for each size are
-never compared, since their difference is not due to the number of pixels.
+epsilon = sigma / N. Images of side N and 2N that are block averages of the same large images show the same content. If
+their errors at the same epsilon differ by less than :data:`MAX_DIFFERENCE`, the error at that level is the error for
+the continuous image; at weaker noise, it is determined by the pixels. Images that are drawn independently for each size
+are never compared, since their difference is not due to the number of pixels.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 #: The metric from which curves are computed, and its parts.
 METRIC, ERROR, BOUND = "optimality-slope", "error", "bound"
 #: Messages that say why it is unknown which levels have collapsed.
-NO_MASTER = "images of other sizes are not the same images: give the dataset a 'master' size"
-NO_PAIR = "no images of the same masters have half or twice as many pixels a side"
+NO_RENDER_SIZE = "images of other sizes are not the same images: give the dataset a 'render_size'"
+NO_PAIR = "no images with the same 'render_size' have half or twice as many pixels a side"
 #: Draws of errors are clipped below at this share of the mean.
 _SMALLEST_DRAW = 1e-3
 _STEPS = "training.steps"
@@ -87,7 +87,7 @@ def deficit_curves(results: Tables, left_out: LeftOut) -> dict[str, dict[str, De
         bounds = {side: (member.sigmas, member.bound) for side, member in members.items()}
         collapsed = collapsed_levels(size, bounds)
         bound, bound_draws = _fill_bound(size, members, collapsed)
-        reason = NO_MASTER if dataset not in paired else "" if is_paired(size, members) else NO_PAIR
+        reason = NO_RENDER_SIZE if dataset not in paired else "" if is_paired(size, members) else NO_PAIR
         curves = {}
         for index, label in enumerate(own.entrants):
             errors_by_side = {
@@ -236,26 +236,26 @@ def families(results: Tables) -> dict[str, dict[int, str]]:
     return {name: dict(sorted(members.items())) for name, members in members_by_family.items()}
 
 
-def families_with_master(results: Tables) -> dict[str, dict[int, str]]:
-    """Return the :func:`families` with the parameter ``master``: their images are averages of the same masters."""
+def rendered_families(results: Tables) -> dict[str, dict[int, str]]:
+    """Return the :func:`families` with a ``render_size``: their images are block averages of the same large images."""
     return {
         name: members
         for name, members in families(results).items()
-        if parse_spec(name).keywords.get("master") is not None
+        if parse_spec(name).keywords.get("render_size") is not None
     }
 
 
 def _paired_datasets(
     results: Tables, scored: Mapping[str, Errors] | Mapping[str, ScoreCube]
 ) -> dict[str, dict[int, str]]:
-    """Return, for each dataset with a master, the datasets of the same master scored on the same images, by side."""
+    """Return, for each dataset with a ``render_size``, the datasets of equal ``render_size`` and images, by side."""
     return {
         dataset: {
             side: name
             for side, name in members.items()
             if name in scored and dataset in scored and scored[name].images == scored[dataset].images
         }
-        for members in families_with_master(results).values()
+        for members in rendered_families(results).values()
         for dataset in members.values()
     }
 

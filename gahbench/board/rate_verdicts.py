@@ -191,21 +191,21 @@ def _objections(stretch: Stretch, tolerance: float) -> tuple[str, ...]:
 def _missing_evidence(bound_stretch: Stretch, common_stretch: Stretch, tolerance: float) -> tuple[str, ...]:
     """Return the reasons, if any, why the verdict cannot be near-optimal."""
     if not bound_stretch.is_enough:
-        return (f"the bound has collapsed over {_describe(bound_stretch)}; {_requirement()}",)
+        return (f"the bound has collapsed at {_describe(bound_stretch)}; {_requirement()}",)
     if not common_stretch.is_enough:
-        return (f"bound and denoiser have collapsed over {_describe(common_stretch)}; {_requirement()}",)
+        return (f"bound and denoiser have both collapsed at {_describe(common_stretch)}; {_requirement()}",)
     gaps = []
     slope, deviation, change = common_stretch.slope, common_stretch.deviation, common_stretch.change
     if not math.isfinite(slope.low):
         gaps.append("there are too few images for intervals")
     elif slope.low < -tolerance or slope.high > tolerance:
-        gaps.append(f"slope of D {_format(slope)}, not surely within ±{tolerance:.2f}")
+        gaps.append(f"slope of D {_format(slope)}: the interval is not within ±{tolerance:.2f}")
     if deviation.high > MAX_DEVIATION:
-        gaps.append(f"D deviates from its mean by {_format(deviation, '')} dB, not surely {MAX_DEVIATION:g} or less")
+        gaps.append(f"D deviates from its mean by {_format(deviation, '')} dB: the interval exceeds {MAX_DEVIATION:g}")
     if common_stretch.curve.is_trained and not change.is_known:
         gaps.append("the effect of twice the training is unknown")
     elif common_stretch.curve.is_trained and not change.high < MAX_CHANGE:
-        gaps.append(f"twice the training moves D by {_format(change, '')} dB, not surely less than {MAX_CHANGE:g}")
+        gaps.append(f"twice the training changes D by {_format(change, '')} dB: the interval exceeds {MAX_CHANGE:g}")
     return tuple(gaps)
 
 
@@ -226,11 +226,11 @@ def _verdict(answer: Answer, reasons: tuple[str, ...], stretch: Stretch) -> Rate
 
 def _describe(stretch: Stretch) -> str:
     count = len(stretch.epsilons)
-    return f"{count} level{'' if count == 1 else 's'}, {stretch.span:.1f} dB" if count else "no level"
+    return f"{count} level{'' if count == 1 else 's'}, which span {stretch.span:.1f} dB" if count else "no level"
 
 
 def _requirement() -> str:
-    return f"{MIN_LEVELS} that span {MIN_SPAN:g} dB are needed"
+    return f"at least {MIN_LEVELS} levels that span {MIN_SPAN:g} dB are needed"
 
 
 def _format(interval: Interval, sign: str = "+") -> str:

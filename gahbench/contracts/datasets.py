@@ -152,7 +152,7 @@ class Dataset(Preparable, ABC):
     splits_overlap: bool = False
     #: Side of the square images whose block averages the dataset returns, so that datasets of several sizes show the
     #: same scenes under the same noise; ``None`` if images are drawn at their final size.
-    master: int | None = None
+    render_size: int | None = None
 
     @property
     @abstractmethod

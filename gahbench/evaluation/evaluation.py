@@ -68,7 +68,7 @@ class Evaluation:
         Noise levels, in the units of the images.
     noise_seed, split
         Seed and split that determine the noise, together with the noise level and the image; if the dataset has a
-        ``master``, the noise of an image is the same pattern at all levels.
+        ``render_size``, the noise of an image is the same pattern at all levels.
     dataset
         The dataset of the images.
     learned_from
@@ -133,9 +133,9 @@ class Evaluation:
         end = self.start + len(self.clean)
         # Blocks of one image suit large photographs, each of which may have a different shape.
         block = 1 if self._of_shape else BLOCK
-        master = None if self.dataset is None else self.dataset.master
+        render_size = None if self.dataset is None else self.dataset.render_size
         parts = (self.noise_seed, self.split, *fresh)
-        noise = evaluation_noise(end, self.shape, sigma, *parts, block=block, master=master)
+        noise = evaluation_noise(end, self.shape, sigma, *parts, block=block, render_size=render_size)
         return self.clean + noise[self.start :]
 
     def denoised(self, sigma: float) -> Tensor:

@@ -97,7 +97,7 @@ def draw_geometry(
         raise ParameterError(f"{configured.where}: has no geometry to draw; accepted: bandlets")
     image = images.images("test", 1, index)
     if noisy:
-        noise = evaluation_noise(index + 1, images.shape, threshold / 3, 0, "test", master=images.master)
+        noise = evaluation_noise(index + 1, images.shape, threshold / 3, 0, "test", render_size=images.render_size)
         image = image + noise[index:]
     return geometry_figure(image[0], find_geometry(image[0], threshold, noisy).squares)
 

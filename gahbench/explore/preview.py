@@ -218,8 +218,8 @@ def _preview_level(
     probe: DatasetProbe, clean: Tensor, sigma: float, split: Split, start: int, max_pixels: int | None
 ) -> Level:
     # Noise is drawn by the index of an image in its split.
-    end, master = start + len(clean), probe.dataset.master
-    noise = evaluation_noise(end, probe.shape, sigma, NOISE_SEED, split, master=master)[start:]
+    end, render_size = start + len(clean), probe.dataset.render_size
+    noise = evaluation_noise(end, probe.shape, sigma, NOISE_SEED, split, render_size=render_size)[start:]
     noisy = clean + noise
     if max_pixels is not None and math.prod(probe.shape) > max_pixels:
         return Level(sigma, noisy)

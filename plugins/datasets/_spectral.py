@@ -70,19 +70,19 @@ CHUNK = 1 << 22
 class AveragedField:
     """A Gaussian field with amplitudes |k|^-(alpha + 1) on a periodic grid, averaged over square blocks."""
 
-    def __init__(self, master: int, alpha: float, std: float) -> None:
-        self.master = master
+    def __init__(self, render_size: int, alpha: float, std: float) -> None:
+        self.render_size = render_size
         # Frequencies above K have at most pi K^(-2 alpha) / (4 alpha) of the variance: 4 frequencies have amplitude 1.
         highest = (math.log(math.pi / (4 * alpha)) - 2 * math.log(ROUNDING / std)) / (2 * alpha)
-        self.highest = master if highest >= math.log(master) else max(1, math.ceil(math.exp(highest)))
+        self.highest = render_size if highest >= math.log(render_size) else max(1, math.ceil(math.exp(highest)))
         along = torch.arange(self.highest + 1, dtype=torch.float64)
         moduli = torch.hypot(along[:, None], along)
         moduli[0, 0] = 1
         amplitude = moduli.pow_(-(alpha + 1))
         amplitude[0, 0] = 0
         # All frequencies except 0 and the last frequency of the grid have a mirror image.
-        counts = torch.where((along == 0) | (along == master), 1.0, 2.0).double()
-        variance = float(counts @ amplitude.square() @ counts) / (2 * master) ** 2
+        counts = torch.where((along == 0) | (along == render_size), 1.0, 2.0).double()
+        variance = float(counts @ amplitude.square() @ counts) / (2 * render_size) ** 2
         self.quarter = amplitude.mul_(std / math.sqrt(variance)).float()
 
     def pairs(
@@ -90,7 +90,7 @@ class AveragedField:
     ) -> tuple[Tensor, Tensor]:
         """Draw pairs of independent fields, averaged to ``size``, shape (count, size, size) each, float32."""
         along = self._frequencies().to(device)
-        transfers = self._transfers(size).to(device, torch.complex64) / (2 * self.master) ** 0.5
+        transfers = self._transfers(size).to(device, torch.complex64) / (2 * self.render_size) ** 0.5
         quarter = self.quarter.to(device)
 
         def draw_spectrum(rows: Tensor) -> Tensor:
@@ -114,17 +114,17 @@ class AveragedField:
             return squares.mul_(gains[rows, None]).mul_(gains)
 
         folded = self._fold(power, along, size, torch.float64)
-        amplitude: Tensor = folded[:, : size + 1].sqrt() * (size / self.master)
+        amplitude: Tensor = folded[:, : size + 1].sqrt() * (size / self.render_size)
         return amplitude
 
     def _frequencies(self) -> Tensor:
         """Return the frequencies of an axis, in order; the last frequency of the grid is its own mirror image."""
-        return torch.arange(-self.highest, min(self.highest, self.master - 1) + 1)
+        return torch.arange(-self.highest, min(self.highest, self.render_size - 1) + 1)
 
     def _transfers(self, size: int) -> Tensor:
         """Return the transfer function of averaging at each frequency of an axis, complex128."""
-        angles = self._frequencies().double() * (math.pi / (2 * self.master))
-        factor = self.master // size
+        angles = self._frequencies().double() * (math.pi / (2 * self.render_size))
+        factor = self.render_size // size
         sines = torch.where(angles == 0, 1.0, factor * angles.sin())
         moduli = torch.where(angles == 0, 1.0, (factor * angles).sin() / sines)
         return torch.polar(moduli, (factor - 1) * angles)
@@ -153,6 +153,6 @@ def _runs(lowest: int, count: int, side: int) -> Iterator[tuple[slice, slice]]:
 
 
 @cache_tensors(4)
-def averaged_field(master: int, alpha: float, std: float) -> AveragedField:
+def averaged_field(render_size: int, alpha: float, std: float) -> AveragedField:
     """Return an averaged field, shared by all datasets of a process."""
-    return AveragedField(master, alpha, std)
+    return AveragedField(render_size, alpha, std)

@@ -40,8 +40,8 @@ CLOSED_NODES = 16
 BATCH = 32
 #: Number of images whose eigenvalues are cached for other noise levels.
 CACHED = 2048
-#: Number of pixels of the masters in a block.
-MASTER_PIXELS = 1 << 20
+#: Number of pixels, at the render size, of the images in a block.
+BLOCK_PIXELS = 1 << 20
 
 
 class CAlpha(Generated):
@@ -63,11 +63,11 @@ class CAlpha(Generated):
     contour and two grey values. Oracles know the contours, as functions that are zero on them, which ``true-flow``
     follows.
 
-    With a ``master``, images are drawn at the size of the master: the mask and each background are averaged over blocks
-    of pixels separately, and then composed, so that images are still Gaussian given the contour, and the error of the
+    With a ``render_size``, images are drawn at that size: the mask and each background are averaged over blocks of
+    pixels separately, and then composed, so that images are still Gaussian given the contour, and the error of the
     genie, which knows the contour, is still a lower bound. Images of two sizes are then the same images with the same
-    noise, up to the factor sigma, so that errors at the same sigma / size can be compared. Masters up to 256 are fast
-    enough for training; with a master of 4096, images are drawn one at a time.
+    noise, up to the factor sigma, so that errors at the same sigma / size can be compared. Sizes up to 256 are fast
+    enough for training; at 4096, images are drawn one at a time.
 
     The optimum is bracketed. As an image is Gaussian given the contour, the Wiener filter is then the best denoiser:
     its error is a lower bound for every denoiser, and the eigenvectors of the covariance of the image are the true
@@ -100,16 +100,16 @@ class CAlpha(Generated):
         ``line``, or with the exact construction ``closed`` or ``disc``; ``alpha`` has no influence on a ``disc``.
     background_alpha
         Regularity exponent of the regions, or ``flat`` with the exact construction; by default ``alpha``.
-    master
+    render_size
         Height and width in pixels at which images are drawn before block averaging, a multiple of ``size``. It needs
         the exact construction. By default images are drawn at ``size``.
     seed
-        Seed of the images. Without a master the same seed gives the same random numbers for every alpha.
+        Seed of the images. Without ``render_size`` the same seed gives the same random numbers for every alpha.
 
     Raises
     ------
     ValueError
-        If the master is not a multiple of the size, or an option of the exact construction is used with ``paper``.
+        If the render size is not a multiple of the size, or an option of the exact construction is used with ``paper``.
     """
 
     citation = (KADKHODAIE_2024, KOROSTELEV_1993, PEYRE_2008)
@@ -122,26 +122,26 @@ class CAlpha(Generated):
         construction: Literal["exact", "paper"] = "exact",
         contour: Literal["line", "closed", "disc"] = "line",
         background_alpha: Positive | Literal["flat"] | None = None,
-        master: Annotated[int, Field(ge=8)] | None = None,
+        render_size: Annotated[int, Field(ge=8)] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__("c-alpha", seed)
         if construction == "paper":
             if contour != "line":
                 raise ValueError(f"contour={contour!r} with construction='paper': accepted is 'line'")
-            if background_alpha == "flat" or master is not None:
-                raise ValueError("background_alpha='flat' and master need construction='exact'")
-        if master is not None and master % size:
-            raise ValueError(f"master={master} with size={size}: accepted are multiples of the size, or null")
+            if background_alpha == "flat" or render_size is not None:
+                raise ValueError("background_alpha='flat' and render_size need construction='exact'")
+        if render_size is not None and render_size % size:
+            raise ValueError(f"render_size={render_size} with size={size}: accepted are multiples of the size, or null")
         self.alpha = alpha
         self.size = size
         self.construction = construction
         self.contour = contour
         self.background_alpha = alpha if background_alpha is None else background_alpha
-        self.master = master
-        if master is not None:
+        self.render_size = render_size
+        if render_size is not None:
             # Blocks do not depend on the size, so that all sizes have the same images.
-            self.block_size = max(1, min(BLOCK, MASTER_PIXELS // master**2))
+            self.block_size = max(1, min(BLOCK, BLOCK_PIXELS // render_size**2))
         self._energies: LRUCache[Tensor] = LRUCache(CACHED, lambda energies: 1)
 
     @property
@@ -261,7 +261,7 @@ class CAlpha(Generated):
 
     def _draw_contour(self, generator: torch.Generator, count: int) -> Lines | Stars:
         """Draw contours by the exact construction."""
-        side = self.size if self.master is None else self.master
+        side = self.size if self.render_size is None else self.render_size
         if self.contour == "line":
             nodes = LINE_NODES * side
             return Lines(0.5 + LINE_STD * self._draw_functions(generator, count, 2 * nodes)[:, : nodes + 1])
@@ -286,8 +286,8 @@ class CAlpha(Generated):
         if self.background_alpha == "flat":
             flat = means.repeat(1, self.size, self.size)
             return flat[:count], flat[count:]
-        if self.master is not None:
-            field = averaged_field(self.master, self.background_alpha, FIELD_STD)
+        if self.render_size is not None:
+            field = averaged_field(self.render_size, self.background_alpha, FIELD_STD)
             first, second = field.pairs(generator, count, self.size, device)
         else:
             white = torch.randn(count, 2 * self.size, 2 * self.size, 2, generator=generator).to(device)
@@ -327,23 +327,23 @@ class CAlpha(Generated):
 
     @property
     def _conditional(self) -> ConditionalGaussian:
-        return _conditional(self.size, self.background_alpha, self.master)
+        return _conditional(self.size, self.background_alpha, self.render_size)
 
 
-def _background_amplitude(size: int, alpha: float | Literal["flat"], master: int | None) -> Tensor:
+def _background_amplitude(size: int, alpha: float | Literal["flat"], render_size: int | None) -> Tensor:
     """Return amplitudes, in ``rfft2`` layout of the doubled domain, that filter white noise to a background."""
     if alpha == "flat":
         return torch.zeros(2 * size, size + 1, dtype=torch.float64)
-    if master is not None:
-        return averaged_field(master, alpha, FIELD_STD).amplitude(size)
+    if render_size is not None:
+        return averaged_field(render_size, alpha, FIELD_STD).amplitude(size)
     domain = (2 * size, 2 * size)
     return FIELD_STD * unit_variance(power_law(domain, alpha + 1, constant=0), domain)
 
 
 # All datasets of a process share the field, since its spectrum takes half a minute at 128x128 pixels.
 @cache_tensors(2)
-def _conditional(size: int, alpha: float | Literal["flat"], master: int | None) -> ConditionalGaussian:
-    return ConditionalGaussian(StationaryField(_background_amplitude(size, alpha, master)), MEAN_STD**2)
+def _conditional(size: int, alpha: float | Literal["flat"], render_size: int | None) -> ConditionalGaussian:
+    return ConditionalGaussian(StationaryField(_background_amplitude(size, alpha, render_size)), MEAN_STD**2)
 
 
 @dataclass(frozen=True, eq=False)

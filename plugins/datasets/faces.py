@@ -63,7 +63,7 @@ class Faces(Dataset):
         ``lfw-subset``: the embedded faces. ``lfw``: Labeled Faces in the Wild, 125x94 pixels around the face, and
         ``olivetti``: 400 faces of 64x64 pixels, both fetched by scikit-learn. ``celeba``: CelebA in the folder
         ``path``, in the layout of torchvision or Kaggle; it is never downloaded.
-    near_repeats
+    near_duplicates
         Whether to ``drop`` or to ``keep`` near duplicates of earlier images.
     seed
         Seed of the halves A and B, and of random splits.
@@ -89,7 +89,7 @@ class Faces(Dataset):
         test: Annotated[int, Field(ge=1)] | None = None,
         colour: Colour = "mean",
         source: Source | None = None,
-        near_repeats: Literal["drop", "keep"] = "drop",
+        near_duplicates: Literal["drop", "keep"] = "drop",
         seed: int = 0,
         split: splits.SplitRule = "consecutive",
         on_error: OnError = "raise",
@@ -106,7 +106,7 @@ class Faces(Dataset):
         self.test = test
         self.colour = colour
         self.source: Source | None = "lfw-subset" if path is None and source is None else source
-        self.near_repeats = near_repeats
+        self.near_duplicates = near_duplicates
         self.seed = seed
         self.split: splits.SplitRule = split
         self.on_error: OnError = on_error
@@ -147,7 +147,7 @@ class Faces(Dataset):
             return colours
         count = len(self._all)
         dropped = count - len(self._kept())
-        repeats = f"{dropped} of {count} images are near duplicates and are left out (near_repeats=drop)"
+        repeats = f"{dropped} of {count} images are near duplicates and are left out (near_duplicates=drop)"
         return (
             *self._all.unusable_notes(),
             *[repeats] * (dropped > 0),
@@ -167,7 +167,7 @@ class Faces(Dataset):
         if facts is None:
             return (f"{description}, decoded into {cache_folder()}",)
         cache_key = self._repeats_key(facts["digest"])
-        if self.near_repeats == "keep" or len(encoded.names) <= QUICK or cached_facts(*cache_key):
+        if self.near_duplicates == "keep" or len(encoded.names) <= QUICK or cached_facts(*cache_key):
             return ()
         return (f"near duplicates among {description}, found and written into {cache_folder()}",)
 
@@ -253,13 +253,13 @@ class Faces(Dataset):
 
         if len(self._all) <= QUICK:
             return order_notes(compare()["alike"])
-        _, facts = cached("neighbours", [self._all.digest, self.near_repeats], compare)
+        _, facts = cached("neighbours", [self._all.digest, self.near_duplicates], compare)
         return order_notes(facts["alike"])
 
     def _kept(self) -> splits.Indices:
         """Return the indices of all images except near duplicates."""
         count = len(self._all)
-        if self.near_repeats == "keep":
+        if self.near_duplicates == "keep":
             return np.arange(count)
         if count <= QUICK:
             return without_repeats(self._all.pooled()).numpy()

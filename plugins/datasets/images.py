@@ -36,7 +36,7 @@ class Images(Faces):
         Number of test images; by default 24 % of all images, at most 1024.
     colour
         ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, 0.299 R + 0.587 G + 0.114 B; ``rgb``.
-    near_repeats
+    near_duplicates
         Whether to ``drop`` or to ``keep`` near duplicates: images whose mean-removed correlation with an earlier image,
         both pooled to 20x20 pixels, is above 0.95 (Kadkhodaie 2024).
     seed
@@ -56,9 +56,9 @@ class Images(Faces):
         size: Annotated[int, Field(ge=8)] | None = None,
         test: Annotated[int, Field(ge=1)] | None = None,
         colour: Colour = "mean",
-        near_repeats: Literal["drop", "keep"] = "drop",
+        near_duplicates: Literal["drop", "keep"] = "drop",
         seed: int = 0,
         split: SplitRule = "consecutive",
         on_error: OnError = "raise",
     ) -> None:
-        super().__init__(path, size, test, colour, None, near_repeats, seed, split, on_error)
+        super().__init__(path, size, test, colour, None, near_duplicates, seed, split, on_error)

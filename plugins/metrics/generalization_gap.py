@@ -25,7 +25,7 @@ class GeneralizationGap(Metric):
 
     citation = KADKHODAIE_2024
     unit = "dB"
-    titles: ClassVar[dict[str, str]] = {"": "train less test PSNR (dB)"}
+    titles: ClassVar[dict[str, str]] = {"": "train minus test PSNR (dB)"}
     higher_is_better = False
     needs = frozenset({"test", "training"})
 

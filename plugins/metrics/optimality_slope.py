@@ -27,7 +27,7 @@ class OptimalitySlope(Metric):
     with the rate of wavelets has slope alpha/(alpha+1) - 1/2 (Korostelev & Tsybakov 1993; Kadkhodaie 2024, equation
     13). Boards compute the slope of the mean errors over noise levels epsilon = sigma / side at which errors do not
     depend on the resolution, and report whether it is near-optimal, not near-optimal, or undecided, with the reason.
-    The suite needs a dataset in several sizes, each twice the previous size, with a common ``master`` size, and noise
+    The suite needs a dataset in several sizes, each twice the previous size, with a common ``render_size``, and noise
     levels that include factors of 2. There is no value if the optimum is unknown.
 
     Parts at each noise level: ``error``, the mean squared error per pixel, in closed form if possible; ``bound``.
@@ -36,7 +36,8 @@ class OptimalitySlope(Metric):
     ----------
     max_size
         Largest image side, in pixels, for which the bound is computed, which may take minutes. For larger images only
-        errors are computed, and boards use the bound of smaller images of the same masters. ``null`` for no limit.
+        errors are computed, and boards use the bound of smaller images of the same ``render_size``. ``null`` for no
+        limit.
     """
 
     citation = (KOROSTELEV_1993, KADKHODAIE_2024)

@@ -24,7 +24,7 @@ class PairCosine(Metric):
     """
 
     citation = KADKHODAIE_2024
-    titles: ClassVar[dict[str, str]] = {"": "cosine of paired samples", "own": "the same, mean image removed"}
+    titles: ClassVar[dict[str, str]] = {"": "cosine of paired samples", "own": "cosine of paired samples, mean removed"}
     nulls: ClassVar[dict[str, str]] = {"": "null"}
     needs = frozenset({"partner", "samples", "test", "training"})
 

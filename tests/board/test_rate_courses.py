@@ -5,7 +5,7 @@ import pytest
 from fake_results import dataset, fit, results, rows
 
 from gahbench.board.board import DatasetBoard
-from gahbench.board.rate_courses import collapsed_levels, families, families_with_master, is_paired
+from gahbench.board.rate_courses import collapsed_levels, families, is_paired, rendered_families
 from gahbench.report.legend import rate_lines
 from gahbench.report.tables import markdown
 
@@ -16,15 +16,15 @@ DIFFICULTY = np.exp(0.3 * np.random.default_rng(0).normal(size=IMAGES))
 BOUND = np.outer(EPSILONS**1.6, DIFFICULTY)
 
 
-def name_of(size, master=",master=256"):
-    return f"c-alpha[alpha=4,size={size}{master}]"
+def name_of(size, render_size=",render_size=256"):
+    return f"c-alpha[alpha=4,size={size}{render_size}]"
 
 
-def build_results(entrants, sizes=(32, 64), master=",master=256", bounds=None, slope=0.8, fits=()):
+def build_results(entrants, sizes=(32, 64), render_size=",render_size=256", bounds=None, slope=0.8, fits=()):
     """Return results of entrants (label, kind, {size: D (S,)} or D, seeds) on the same images in several sizes."""
     scores, facts = [], []
     for size in sizes:
-        sigmas, name = tuple(EPSILONS * size), name_of(size, master)
+        sigmas, name = tuple(EPSILONS * size), name_of(size, render_size)
         for label, kind, distance, seeds in entrants:
             of_size = distance[size] if isinstance(distance, dict) else distance
             for seed in seeds:
@@ -45,13 +45,13 @@ REFERENCES = [
 ]
 
 
-def rate_text(fake, size=32, master=",master=256"):
+def rate_text(fake, size=32, render_size=",render_size=256"):
     """Return the text about rates above the table of a dataset."""
-    return "\n".join(rate_lines(DatasetBoard(name_of(size, master), [], []), fake))
+    return "\n".join(rate_lines(DatasetBoard(name_of(size, render_size), [], []), fake))
 
 
-def answers(fake, size=32, master=",master=256"):
-    return {label: verdict.answer for label, verdict in fake.rate_verdicts[name_of(size, master)].items()}
+def answers(fake, size=32, render_size=",render_size=256"):
+    return {label: verdict.answer for label, verdict in fake.rate_verdicts[name_of(size, render_size)].items()}
 
 
 @pytest.mark.parametrize("size", [32, 64])
@@ -74,11 +74,13 @@ def test_the_board_states_the_verdicts():
 
 
 def test_images_of_other_sizes_must_be_the_same_images():
-    other = build_results(REFERENCES[:2], master="")
-    assert set(answers(other, master="").values()) == {"undecided"}
-    assert "undecided for all 2 entrants: images of other sizes are not the same images" in rate_text(other, master="")
+    other = build_results(REFERENCES[:2], render_size="")
+    assert set(answers(other, render_size="").values()) == {"undecided"}
+    assert "undecided for all 2 entrants: images of other sizes are not the same images" in rate_text(
+        other, render_size=""
+    )
     for sizes in ((32,), (32, 128)):
-        assert "no images of the same masters have half or twice" in rate_text(
+        assert "no images with the same 'render_size' have half or twice" in rate_text(
             build_results(REFERENCES[:2], sizes=sizes)
         )
     # One of the sizes is scored on fewer images.
@@ -128,7 +130,7 @@ def test_a_network_needs_a_partner_with_twice_the_training():
     nets[2] = (nets[2][0], "trained", np.full(6, 0.7), [0, 1])
     changed = build_results([REFERENCES[0], *nets], fits=fits).rate_verdicts[name_of(32)]["net"]
     assert changed.answer == "undecided"
-    assert "twice the training moves D by 0.30" in changed.reasons[0]
+    assert "twice the training changes D by 0.30" in changed.reasons[0]
 
 
 def test_boards_without_the_metric_have_no_verdicts():
@@ -195,14 +197,14 @@ def test_a_pair_is_a_size_and_its_double(size, sides, expected):
 
 
 def test_families_differ_only_in_size_and_paired_families_share_a_master():
-    first, default, other = (f"c-alpha[alpha=4,{size}master={master}]" for size, master in
+    first, default, other = (f"c-alpha[alpha=4,{size}render_size={render_size}]" for size, render_size in
                              (("size=32,", 256), ("", 256), ("size=128,", 512)))  # fmt: skip
     small, large = "c-alpha[alpha=4,size=32]", "c-alpha[alpha=4,size=128]"
     fake = results_with_sides(
         **{first: 32, default: 64, other: 128, small: 32, large: 128, "a label, of the suite's": 64}
     )
     assert families(fake)["c-alpha[alpha=4]"] == {32: small, 128: large}
-    assert families_with_master(fake) == {
-        "c-alpha[alpha=4,master=256]": {32: first, 64: default},
-        "c-alpha[alpha=4,master=512]": {128: other},
+    assert rendered_families(fake) == {
+        "c-alpha[alpha=4,render_size=256]": {32: first, 64: default},
+        "c-alpha[alpha=4,render_size=512]": {128: other},
     }

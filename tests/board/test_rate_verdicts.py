@@ -72,11 +72,14 @@ def test_a_distance_that_is_large_at_both_ends_is_not_near_optimal_though_its_sl
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"collapsed": False}, "the bound has collapsed over no level"),
-        ({"collapsed": np.arange(6) < 3}, "over 3 levels, 12.0 dB; 3 that span 15 dB are needed"),
+        ({"collapsed": False}, "the bound has collapsed at no level"),
+        (
+            {"collapsed": np.arange(6) < 3},
+            "at 3 levels, which span 12.0 dB; at least 3 levels that span 15 dB are needed",
+        ),
         ({"collapsed": np.array([1, 1, 1, 0, 1, 1]) > 0}, "over 3 levels, 12.0 dB"),
-        ({"own_collapsed": np.arange(6) > 3}, "bound and denoiser have collapsed over 2 levels, 6.0 dB"),
-        ({"error": 3.0}, "not surely within ±0.15"),
+        ({"own_collapsed": np.arange(6) > 3}, "bound and denoiser have both collapsed at 2 levels, which span 6.0 dB"),
+        ({"error": 3.0}, "the interval is not within ±0.15"),
         ({"error": np.nan}, "too few images for intervals"),
         ({"is_trained": True}, "the effect of twice the training is unknown"),
         ({"why_not": "there is one size"}, "there is one size"),

@@ -130,7 +130,7 @@ def test_new_images_of_a_stream_follow_the_scored_images_at_random_positions():
 )
 def test_images_of_a_finite_set_are_held_out_if_there_are_enough(tmp_path, all_images, test, scored, expected):
     np.save(tmp_path / "some.npy", np.random.default_rng(0).random((all_images, 8, 8)))
-    dataset = gahbench.create("dataset", f"images[path={tmp_path / 'some.npy'},test={test},near_repeats=keep]")
+    dataset = gahbench.create("dataset", f"images[path={tmp_path / 'some.npy'},test={test},near_duplicates=keep]")
     evaluation = Evaluation(Given(blurred), dataset.images("test", scored), SIGMAS, dataset=dataset)
     if expected is None:
         assert compare_on_fresh_images(evaluation) is FreshImages.choose(evaluation) is None

@@ -64,7 +64,7 @@ def test_resolution_shows_the_slope_within_the_window_at_each_size():
 
 
 def test_resolution_leaves_out_levels_that_have_not_collapsed():
-    names = [f"c-alpha[alpha=2,size={size},master=256]" for size in (32, 64)]
+    names = [f"c-alpha[alpha=2,size={size},render_size=256]" for size in (32, 64)]
     sides = dict(zip(names, (32, 64), strict=True))
     sigmas = {32: np.array([0.125, 0.25, 0.5, 1.0]), 64: 2 * np.array([0.125, 0.25, 0.5, 1.0])}
     # At the weakest noise, the error falls by 0.2 dB from the small to the large size.
@@ -81,7 +81,7 @@ def test_resolution_leaves_out_levels_that_have_not_collapsed():
     assert levels == {name: {"haar": sigmas[size][1:].tolist()} for name, size in sides.items()}
     (ax,) = resolution_figure(results_of_sizes, windows).axes
     np.testing.assert_allclose(ax.containers[0][0].get_xydata(), [[32, 0.5], [64, 0.5]])
-    # Images without a master are kept at all levels.
+    # Images without a render size are kept at all levels.
     plain = make_results()
     assert entrant_windows(plain, {NAMES[0]: [0.25, 0.5]})[NAMES[0]] == {"wavelets": [0.25, 0.5], "better": [0.25, 0.5]}
 

@@ -101,9 +101,11 @@ def test_the_board_notes_the_training_of_a_single_entrant(write_suite, builtin, 
     assert fits["unet[width=2,levels=1]"].key == plain.key
     assert fits[label].work == pytest.approx(fits["unet[width=2,levels=1]"].work / 2)
     board = gahbench.run(file, tmp_path / "out", engine="inline").leaderboard(full=True).set_index("entrant")
-    assert board.loc[label, "note"] == "trained otherwise: steps=6 (12), learning_rate=0.001 (0.002), loss=mae (mse)"
+    assert (
+        board.loc[label, "note"] == "own training settings: steps=6 (12), learning_rate=0.001 (0.002), loss=mae (mse)"
+    )
     assert board.loc["unet[width=2,levels=1]", "note"] == ""
-    assert "trained otherwise" in (tmp_path / "out" / "leaderboard.md").read_text()
+    assert "own training settings" in (tmp_path / "out" / "leaderboard.md").read_text()
 
 
 def test_checkpoints_of_one_file_name_are_distinguished_by_their_folders(write_suite, builtin, tmp_path):

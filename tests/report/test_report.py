@@ -310,7 +310,7 @@ def test_the_board_of_a_notebook_has_no_more_digits_than_a_reader_needs(two_data
 
 
 EPSILONS = np.array([1.0, 2.0, 4.0, 8.0]) / 256
-SIZES = {size: f"c-alpha[alpha=4,size={size},master=64]" for size in (16, 32)}
+SIZES = {size: f"c-alpha[alpha=4,size={size},render_size=64]" for size in (16, 32)}
 DEFICITS = {"lower-bound": np.zeros(4), "net": np.array([4.0, 3.0, 2.0, 1.0])}
 
 

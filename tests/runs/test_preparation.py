@@ -301,7 +301,7 @@ def test_the_search_for_near_repeats_among_many_images_is_prepared(far, folder, 
     faces = gahbench.create("dataset", f"faces[path={folder}]")
     assert faces.shape == (1, 16, 16)
     assert faces.missing()[0].startswith(f"near duplicates among 6 images of {folder}")
-    assert gahbench.create("dataset", f"faces[path={folder},near_repeats=keep]").missing() == ()
+    assert gahbench.create("dataset", f"faces[path={folder},near_duplicates=keep]").missing() == ()
     assert far.prepare(suite)[0].error is None
     assert faces.missing() == ()
 

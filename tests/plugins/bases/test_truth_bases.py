@@ -48,7 +48,7 @@ def test_an_edge_is_a_step_in_the_order_of_the_flow(contour):
 
 def test_larger_squares_and_flows_do_not_increase_the_error():
     """The minimum over more squares is at most as large, and here it decreases with each larger side."""
-    truth, sigma = truth_of("c-alpha[size=256,contour=disc,background_alpha=flat,master=256]", count=1), 0.02
+    truth, sigma = truth_of("c-alpha[size=256,contour=disc,background_alpha=flat,render_size=256]", count=1), 0.02
     risks = [risk(Wavelet("haar"), truth, sigma)]
     for cap in (8, 16, None):
         risks.append(risk(TrueFlow("haar", largest=cap, moments=1), truth, sigma))
@@ -73,7 +73,7 @@ def test_true_flow_is_the_bandlet_along_the_level_sets_of_each_image():
 
 
 def test_oracles_accept_true_flow_by_name():
-    truth = truth_of("c-alpha[size=16,master=32]")
+    truth = truth_of("c-alpha[size=16,render_size=32]")
     found = construct(OracleThreshold, "true-flow[haar,largest=8,moments=1]").risk(truth, 0.05)
     torch.testing.assert_close(found, risk(TrueFlow("haar", largest=8, moments=1), truth, 0.05))
 

@@ -110,7 +110,8 @@ def test_closed_masks_are_connected_and_have_the_expected_area():
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"construction": "paper"}, {}, {"master": 16}, {"contour": "closed", "background_alpha": "flat"}]
+    "parameters",
+    [{"construction": "paper"}, {}, {"render_size": 16}, {"contour": "closed", "background_alpha": "flat"}],
 )
 def test_images_can_be_drawn_on_any_device(parameters):
     """Torch refuses operations on tensors of two devices; the device ``meta`` exists on every machine."""

@@ -1,4 +1,4 @@
-"""The genie of C^alpha images, which knows the contours, and images that are block averages of a master."""
+"""The genie of C^alpha images, which knows the contours, and images that are block averages of larger images."""
 
 import functools
 import itertools
@@ -32,9 +32,9 @@ def psnr_slope(dataset, sigmas, count):
     [
         {"alpha": 1.0, "size": 16},
         {"alpha": 4.0, "size": 16, "contour": "closed"},
-        {"size": 8, "background_alpha": 1.0, "master": 32},
-        {"size": 8, "contour": "disc", "master": 32},
-        {"size": 8, "contour": "closed", "background_alpha": "flat", "master": 32},
+        {"size": 8, "background_alpha": 1.0, "render_size": 32},
+        {"size": 8, "contour": "disc", "render_size": 32},
+        {"size": 8, "contour": "closed", "background_alpha": "flat", "render_size": 32},
     ],
 )
 def test_the_error_of_the_genie_is_the_bound(parameters):
@@ -43,7 +43,7 @@ def test_the_error_of_the_genie_is_the_bound(parameters):
     count = 2000 // dataset.size
     clean = dataset.images("validation", count, start)
     for sigma in SIGMAS:
-        noisy = clean + evaluation_noise(count, dataset.shape, sigma, 0, master=dataset.master)
+        noisy = clean + evaluation_noise(count, dataset.shape, sigma, 0, render_size=dataset.render_size)
         errors = (dataset.genie(noisy, sigma, "validation", start) - clean).double().square().mean((1, 2, 3))
         difference = errors - dataset.lower_bound("validation", count, sigma, start)
         error = difference.std() / count**0.5
@@ -171,8 +171,8 @@ def halved(images):
 @pytest.mark.parametrize(("alpha", "background"), [(1.0, 0.5), (2.0, 4.0), (4.0, "flat")])
 def test_masks_and_backgrounds_are_block_averages_of_those_of_twice_the_size(contour, alpha, background):
     """Masks and backgrounds are averaged separately; 12 is not a power of 2."""
-    for master, sizes in ((32, (32, 16, 8)), (96, (24, 12))):
-        made = [parts(CAlpha(alpha, size, "exact", contour, background, master)) for size in sizes]
+    for render_size, sizes in ((32, (32, 16, 8)), (96, (24, 12))):
+        made = [parts(CAlpha(alpha, size, "exact", contour, background, render_size)) for size in sizes]
         for large, small in itertools.pairwise(made):
             for fine, coarse in zip(large, small, strict=True):
                 torch.testing.assert_close(coarse, halved(fine), atol=2e-6, rtol=0)
@@ -180,7 +180,7 @@ def test_masks_and_backgrounds_are_block_averages_of_those_of_twice_the_size(con
 
 
 def test_an_image_is_composed_of_averages_and_is_not_an_average():
-    small, large = (CAlpha(2.0, size, contour="closed", master=64) for size in (16, 32))
+    small, large = (CAlpha(2.0, size, contour="closed", render_size=64) for size in (16, 32))
     images = small.images("test", 3, 1)
     generator = small.generator_of("test", 0)
     of_block = small.masks(generator, small.block_size), *small._draw_backgrounds(generator, small.block_size)
@@ -193,42 +193,42 @@ def test_an_image_is_composed_of_averages_and_is_not_an_average():
     assert difference[~mixed].max() < 1e-5 < 1e-3 < difference[mixed].max()
 
 
-def test_blocks_of_images_depend_only_on_the_master():
-    assert [CAlpha(2.0, 8, master=master).block_size for master in (64, 256, 512, 4096)] == [64, 16, 4, 1]
-    dataset = CAlpha(4.0, 8, master=512)
+def test_blocks_of_images_depend_only_on_the_render_size():
+    assert [CAlpha(2.0, 8, render_size=render_size).block_size for render_size in (64, 256, 512, 4096)] == [64, 16, 4, 1]
+    dataset = CAlpha(4.0, 8, render_size=512)
     images = dataset.images("test", 6)
     assert torch.equal(dataset.images("test", 3, 3), images[3:])
-    assert torch.equal(CAlpha(4.0, 8, master=512).images("test", 1), images[:1])
+    assert torch.equal(CAlpha(4.0, 8, render_size=512).images("test", 1), images[:1])
     assert not torch.equal(dataset.images("train", 1), images[:1])
 
 
 def explicit(dataset):
-    """The covariance of averaged backgrounds, from every pair of pixels of the master, shape (d, d)."""
-    master, size, exponent = dataset.master, dataset.size, dataset.background_alpha + 1
-    waves = torch.fft.fftfreq(2 * master, 1 / (2 * master)).double()
+    """The covariance of averaged backgrounds, from every pair of pixels at the render size, shape (d, d)."""
+    render_size, size, exponent = dataset.render_size, dataset.size, dataset.background_alpha + 1
+    waves = torch.fft.fftfreq(2 * render_size, 1 / (2 * render_size)).double()
     moduli = torch.hypot(waves[:, None], waves)
     power = torch.where(moduli == 0, 0.0, moduli.clamp(min=1) ** (-2 * exponent))
     kernel = torch.fft.ifft2(power).real
     kernel *= FIELD_STD**2 / kernel[0, 0]
-    places = torch.cartesian_prod(torch.arange(master), torch.arange(master))
-    lags = (places[:, None] - places) % (2 * master)
+    places = torch.cartesian_prod(torch.arange(render_size), torch.arange(render_size))
+    lags = (places[:, None] - places) % (2 * render_size)
     full = kernel[lags[..., 0], lags[..., 1]]
     # Each pixel of a size is the mean of its block.
-    blocks = torch.eye(size).repeat_interleave(master // size, 1).double() * (size / master)
+    blocks = torch.eye(size).repeat_interleave(render_size // size, 1).double() * (size / render_size)
     means = torch.kron(blocks, blocks)
     return means @ full @ means.T
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 4.0])
 def test_the_amplitude_has_the_covariance_of_the_averaged_field(alpha):
-    for size, master in ((8, 24), (8, 8)):
-        dataset = CAlpha(alpha, size, master=master)
+    for size, render_size in ((8, 24), (8, 8)):
+        dataset = CAlpha(alpha, size, render_size=render_size)
         found = dataset._conditional.field.matrix()
         torch.testing.assert_close(found, explicit(dataset), atol=1e-9, rtol=1e-5)
 
 
 def test_drawn_fields_have_the_covariance_of_the_amplitude():
-    dataset, count = CAlpha(1.0, 8, master=32), 2000
+    dataset, count = CAlpha(1.0, 8, render_size=32), 2000
     found = (
         torch.cat(AveragedField(32, 1.0, FIELD_STD).pairs(torch.Generator().manual_seed(0), count, 8))
         .flatten(1)
@@ -258,7 +258,7 @@ def test_omitted_frequencies_are_below_rounding(alpha, monkeypatch):
 @pytest.mark.parametrize("contour", ["line", "closed"])
 def test_the_genie_is_the_mean_given_the_contour_and_its_error_the_bound(contour):
     """Both from the explicit covariance of an image of 8x8 pixels."""
-    dataset, sigma = CAlpha(1.0, 8, contour=contour, master=24), 0.05
+    dataset, sigma = CAlpha(1.0, 8, contour=contour, render_size=24), 0.05
     background = explicit(dataset) + MEAN_STD**2
     noisy = dataset.images("test", 3, 2) + 0.05
     found = dataset.genie(noisy, sigma, "test", 2).flatten(1).double()
@@ -288,10 +288,10 @@ def test_on_flat_regions_the_genie_estimates_two_grey_values():
 
 
 @pytest.mark.parametrize("contour", CONTOURS)
-@pytest.mark.parametrize("master", [None, 64])
-def test_level_sets_are_zero_on_the_contour(contour, master):
+@pytest.mark.parametrize("render_size", [None, 64])
+def test_level_sets_are_zero_on_the_contour(contour, render_size):
     """A pixel is all inside if it and its neighbours are; over its slope a level set is the distance, near zero."""
-    dataset = CAlpha(4.0, 16, contour=contour, master=master)
+    dataset = CAlpha(4.0, 16, contour=contour, render_size=render_size)
     levels, masks = dataset.level_sets("test", 20, 3), dataset._masks("test", 20, 3).reshape(20, 16, 16)
     assert levels.shape == (20, 16, 16)
     assert levels.dtype == torch.float64
@@ -305,7 +305,7 @@ def test_level_sets_are_zero_on_the_contour(contour, master):
 
 
 def test_the_level_set_of_a_disc_is_the_distance():
-    levels = CAlpha(2.0, 32, contour="disc", master=64).level_sets("test", 2)
+    levels = CAlpha(2.0, 32, contour="disc", render_size=64).level_sets("test", 2)
     down, across = torch.gradient(levels, dim=(1, 2))
     slopes = torch.hypot(down, across)[:, 1:-1, 1:-1]
     # Except around the centre, where it is not smooth; the radius is about 8 pixels.
@@ -314,16 +314,16 @@ def test_the_level_set_of_a_disc_is_the_distance():
 
 
 def test_noise_at_equal_sigma_over_side_is_the_same_at_every_size():
-    noise = functools.partial(evaluation_noise, 3, master=32)
+    noise = functools.partial(evaluation_noise, 3, render_size=32)
     small, large = noise((1, 8, 8), 0.1, 5, "test"), noise((1, 16, 16), 0.2, 5, "test")
     # An average of four pixels has half the standard deviation, the noise level of the smaller size.
     torch.testing.assert_close(small, avg_pool2d(large, 2), atol=1e-6, rtol=0)
-    assert torch.equal(evaluation_noise(1, (1, 8, 8), 0.1, 5, "test", master=32), small[:1])
+    assert torch.equal(evaluation_noise(1, (1, 8, 8), 0.1, 5, "test", render_size=32), small[:1])
     torch.testing.assert_close(noise((1, 8, 8), 0.2, 5, "test"), 2 * small)
     for others in ((6, "test"), (5, "train"), (5, "test", "draw 1")):
         assert (noise((1, 8, 8), 0.1, *others) - small).abs().max() > 0.05
     assert (small[1:] - small[:-1]).abs().amax((1, 2, 3)).min() > 0.05
-    many = evaluation_noise(400, (1, 8, 8), 0.1, 5, "test", master=32)
+    many = evaluation_noise(400, (1, 8, 8), 0.1, 5, "test", render_size=32)
     assert float(many.std()) == pytest.approx(0.1, rel=4 / (2 * many.numel()) ** 0.5)
     with pytest.raises(ValueError, match="block averages"):
         noise((1, 12, 12), 0.1)
@@ -332,7 +332,7 @@ def test_noise_at_equal_sigma_over_side_is_the_same_at_every_size():
 def test_an_evaluation_has_the_noise_of_the_master():
     found = []
     for size, sigma in ((8, 0.1), (16, 0.2)):
-        dataset = CAlpha(2.0, size, master=32)
+        dataset = CAlpha(2.0, size, render_size=32)
         clean = dataset.images("test", 2)
         denoiser = gahbench.create("reference", "identity")
         evaluation = Evaluation(denoiser, clean, [sigma], dataset=dataset)

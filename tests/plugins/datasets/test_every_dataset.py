@@ -22,7 +22,7 @@ def create(spec, **parameters):
 KNOWN = {
     "c-alpha[size=8]": True,
     "c-alpha[size=8,contour=closed]": True,
-    "c-alpha[size=8,contour=disc,background_alpha=flat,master=16]": True,
+    "c-alpha[size=8,contour=disc,background_alpha=flat,render_size=16]": True,
     "c-alpha[size=8,construction=paper]": False,
     "gaussian-field[size=8,colour=rgb]": True,
     "gaussian-faces[faces=faces[size=8]]": True,
@@ -251,8 +251,8 @@ def test_derived_datasets_have_fingerprint_licence_and_notes_of_their_source(nam
     ("spec", "says"),
     [
         ("c-alpha[alpha=0]", "alpha=0"),
-        ("c-alpha[master=100]", "master=100 with size=64: accepted are multiples of the size, or null"),
-        ("c-alpha[construction=paper,master=128]", "need construction='exact'"),
+        ("c-alpha[render_size=100]", "render_size=100 with size=64: accepted are multiples of the size, or null"),
+        ("c-alpha[construction=paper,render_size=128]", "need construction='exact'"),
         ("c-alpha[construction=paper,background_alpha=flat]", "need construction='exact'"),
         ("c-alpha[construction=paper,contour=disc]", "accepted is 'line'"),
         ("gaussian-faces[discs]", "has endless training images; accepted"),

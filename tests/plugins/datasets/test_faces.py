@@ -42,7 +42,7 @@ def test_embedded_faces_are_the_first_hundred_of_scikit_image():
 
 
 def test_embedded_faces_have_no_near_duplicates():
-    small = torch.nn.functional.adaptive_avg_pool2d(whole(Faces(near_repeats="keep")), 20)
+    small = torch.nn.functional.adaptive_avg_pool2d(whole(Faces(near_duplicates="keep")), 20)
     correlation = np.corrcoef(small.flatten(1).double().numpy()) - 2 * np.eye(100)
     assert 0.9 < correlation.max() < 0.95
 
@@ -147,7 +147,7 @@ def scikit_learn(tmp_path, monkeypatch):
 
 
 def test_lfw_is_fetched_once_cropped_shuffled_and_halved_by_person(scikit_learn):
-    faces = Faces(source="lfw", colour="rgb", near_repeats="keep")
+    faces = Faces(source="lfw", colour="rgb", near_duplicates="keep")
     assert faces.shape == (3, 125, 94)
     assert Faces(source="lfw", size=94).shape == (1, 94, 94)
     assert scikit_learn.fetched == 1

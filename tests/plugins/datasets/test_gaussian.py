@@ -48,7 +48,7 @@ def spec_of_faces(kind, folder):
     images = np.random.default_rng(0).uniform(size=(count, *shape)).cumsum(1).cumsum(2)
     np.savez(folder / "faces.npz", images=(images / images.max()).astype(np.float32))
     colour = "colour=rgb," if kind == "colour" else ""
-    return f"faces[path={folder / 'faces.npz'},{colour}near_repeats=keep]"
+    return f"faces[path={folder / 'faces.npz'},{colour}near_duplicates=keep]"
 
 
 FIELDS = {"field": GaussianField(2.0, 8), "odd": GaussianField(0.5, 9), "rgb": GaussianField(1.0, 8, colour="rgb")}

@@ -164,8 +164,8 @@ def test_omitted_near_duplicates_are_counted(tmp_path):
     np.savez(tmp_path / "i.npz", images=np.concatenate([images, images[:3]]))
     spec = f"images[path={tmp_path}/i.npz"
     (note,) = gahbench.create("dataset", f"{spec}]").notes
-    assert note == "3 of 13 images are near duplicates and are left out (near_repeats=drop)"
-    assert gahbench.create("dataset", f"{spec},near_repeats=keep]").notes == ()
+    assert note == "3 of 13 images are near duplicates and are left out (near_duplicates=drop)"
+    assert gahbench.create("dataset", f"{spec},near_duplicates=keep]").notes == ()
 
 
 SUITE = """

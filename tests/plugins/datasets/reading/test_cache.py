@@ -49,7 +49,7 @@ def test_second_construction_decodes_nothing(folder, monkeypatch):
     assert again.fingerprint() == fingerprint
     assert torch.equal(Photos(str(folder), size=8, colour="rgb").images("train", 5), photographs)
     # Other splits of the same images need no decoding either.
-    assert Faces(str(folder), test=1, near_repeats="keep", seed=1).available("train") == 5
+    assert Faces(str(folder), test=1, near_duplicates="keep", seed=1).available("train") == 5
     with pytest.raises(AssertionError, match="decoded"):
         Faces(str(folder), size=8).shape  # noqa: B018
 
