@@ -43,7 +43,7 @@ def deciding_suites(verdicts: Sequence[Verdict]) -> list[tuple[dict[str, Any], l
         if (
             verdict.outcome in ("holds", "fails")
             or verdict.claim.missing
-            or any(need.factor > LARGEST_FACTOR or need.of == "sources" for need in needs)
+            or any(need.factor > LARGEST_FACTOR or need.kind == "sources" for need in needs)
         ):
             continue
         suite = verdict.claim.suite
@@ -67,7 +67,7 @@ def format_suite(content: Mapping[str, Any], names: Sequence[str]) -> str:
 def _enlarge(content: Mapping[str, Any], needs: Sequence[Needs]) -> dict[str, Any]:
     """Return a suite with enough images and seeds to meet all needs."""
     images_factor, seeds_factor = (
-        max((need.factor for need in needs if need.of == kind), default=1.0) for kind in ("images", "seeds")
+        max((need.factor for need in needs if need.kind == kind), default=1.0) for kind in ("images", "seeds")
     )
     scoring = dict(content["scoring"])
     if isinstance(images := scoring.get("images", 100), int):

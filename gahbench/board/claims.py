@@ -46,15 +46,15 @@ class Needs:
     """The factor by which images, sources of images or seeds must grow to decide an undecided value."""
 
     factor: float
-    of: Literal["images", "sources", "seeds"]
+    kind: Literal["images", "sources", "seeds"]
     count: int
 
     def __str__(self) -> str:
-        what = "sources of images" if self.of == "sources" else self.of
+        what = "sources of images" if self.kind == "sources" else self.kind
         if self.factor > LARGEST_STATED_FACTOR:
             return f"more than {LARGEST_STATED_FACTOR:g} × as many {what}: the value lies at the end of the region"
         # More seeds also make the tails of t statistics lighter, so that the factor is an upper bound.
-        most = "up to " if self.of == "seeds" else ""
+        most = "up to " if self.kind == "seeds" else ""
         factor = f"{self.factor:.1f}" if self.factor < 10 else f"{self.factor:.0f}"
         return f"{most}{factor} × as many {what}{f' ({self.count})' if self.count else ''}"
 
@@ -278,8 +278,8 @@ def _require_finite(quantity: Quantity, measure: Measure, case: Case) -> None:
 
 def _require(condition: Condition, table: Table, case: Case, quantity: Quantity) -> None:
     """Raise unless a case meets a condition."""
-    if not isinstance(condition.of, Measure):
-        fact = condition.of
+    if not isinstance(condition.quantity, Measure):
+        fact = condition.quantity
         side, steps = table.side(case.dataset), table.steps(case.dataset, case.entrant)
         facts = {"side": math.nan if side is None else side, "steps": math.nan if steps is None else steps}
         value = float(facts.get(fact, quantity.fact(fact)))
@@ -287,11 +287,11 @@ def _require(condition: Condition, table: Table, case: Case, quantity: Quantity)
             value_text = "unknown" if math.isnan(value) else f"{value:g}"
             raise UnmetError(f"{fact} of {case.entrant} on {case.dataset}: {value_text}, needed {condition.region}")
         return
-    required = measure_quantity(table, case.dataset, case.entrant, condition.of)
+    required = measure_quantity(table, case.dataset, case.entrant, condition.quantity)
     lows, highs = simultaneous_intervals(required.values, required.draws)
     for name, value, low, high in zip(required.names, required.values, lows, highs, strict=True):
         if condition.region.outcome(low, high) != "holds":
-            measure_name = " ".join(filter(None, (condition.of.slope and "slope of", condition.of.metric)))
+            measure_name = " ".join(filter(None, (condition.quantity.slope and "slope of", condition.quantity.metric)))
             location = f"{f' at {name}' if name else ''} of {case.entrant} on {case.dataset}"
             raise UnmetError(
                 f"condition not met: {measure_name}{location}: {value:.3g} [{low:.3g}, {high:.3g}], needed "

@@ -288,7 +288,7 @@ class Condition:
 
     Parameters
     ----------
-    of
+    quantity
         Either a measure of the case, for the entrants and datasets of the claim, or a fact about the case: the number
         of scored ``images`` (of their sources, if several images share a source), of ``seeds``, or of noise ``levels``;
         the range of the noise levels in ``decibels``; ``N``, the largest number of training images; the ``side`` of the
@@ -297,7 +297,7 @@ class Condition:
         The region in which the fact, or the whole interval of the measure, must lie.
     """
 
-    of: Fact | Measure
+    quantity: Fact | Measure
     region: Region
 
 
@@ -331,7 +331,7 @@ class Claim(_Fields):
         The name of the claim, of letters, digits and hyphens, unique within its paper.
     paper
         The publication.
-    place
+    location
         The figure, table or section of the paper.
     checked
         The source that the statement and numbers were compared with: ``text``, ``abstract``, ``code`` or ``memory``.
@@ -362,7 +362,7 @@ class Claim(_Fields):
 
     id: str
     paper: Citation
-    place: str
+    location: str
     checked: Checked
     statement: _Line
     measure: Measure
@@ -377,12 +377,12 @@ class Claim(_Fields):
     def __post_init__(self) -> None:
         if not _ID.fullmatch(self.id):
             raise ValueError(f"id={self.id!r}: letters, digits and single hyphens are accepted")
-        if not (self.statement.strip() and self.place.strip()):
-            raise ValueError(f"claim {self.id}: 'statement' and 'place' must not be empty")
+        if not (self.statement.strip() and self.location.strip()):
+            raise ValueError(f"claim {self.id}: 'statement' and 'location' must not be empty")
         if self.checked not in CHECKED:
             raise ValueError(f"claim {self.id}: checked={self.checked!r}; accepted: {listing(CHECKED)}")
 
     @property
     def source(self) -> str:
-        """The paper, the place in it, and the source that the statement was compared with."""
-        return f"{self.paper}, {self.place} ({CHECKED[self.checked]})"
+        """The paper, the location in it, and the source that the statement was compared with."""
+        return f"{self.paper}, {self.location} ({CHECKED[self.checked]})"

@@ -148,7 +148,7 @@ def _claims(configured: Configured) -> Iterator[Fact]:
         claims: Sequence[Claim] = configured.build()
         yield Fact("paper", str(claims[0].paper))
         for claim in claims:
-            yield Fact(claim.id, f"{claim.statement} {claim.place}, {CHECKED[claim.checked]}; region {claim.region}")
+            yield Fact(claim.id, f"{claim.statement} {claim.location}, {CHECKED[claim.checked]}; region {claim.region}")
     except (Exception, SystemExit) as error:
         yield Fact("claims", f"unknown: {one_line(error)}")
 

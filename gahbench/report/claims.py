@@ -105,7 +105,7 @@ def _table(verdicts: Sequence[Verdict]) -> TextTable:
             format_interval(verdict.decisive.estimate) if verdict.decisive else cells.DASH,
             str(verdict.claim.region),
             f"{case_location(verdict.decisive)}{_tally(verdict)}" if verdict.decisive else cells.DASH,
-            f"{verdict.claim.place}; {CHECKED[verdict.claim.checked]}",
+            f"{verdict.claim.location}; {CHECKED[verdict.claim.checked]}",
             needed_measurements(verdict),
         ]
         for verdict in verdicts
@@ -211,7 +211,7 @@ class JudgedClaim:
 
     paper: str
     name: str
-    place: str
+    location: str
     outcome: str
     statement: str
     value: str
@@ -237,7 +237,7 @@ def _judged_claim(verdict: Verdict) -> JudgedClaim:
     return JudgedClaim(
         paper=str(claim.paper),
         name=verdict.name,
-        place=f"{claim.place}; {CHECKED[claim.checked]}",
+        location=f"{claim.location}; {CHECKED[claim.checked]}",
         outcome=verdict.outcome,
         statement=claim.statement,
         value=format_interval(case.estimate) if case else cells.DASH,

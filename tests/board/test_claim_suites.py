@@ -69,6 +69,6 @@ def test_needs_for_images_with_sources_are_stated_in_sources():
     scores = table(rows("net", [30, 20, 10], spread=1.0, images=12), sources={"discs": "0 0 1 1 2 2 3 3 4 4 5 5"})
     undecided = verdict(claim(Region(above=9.9)), scores)
     assert undecided.outcome == "undecided"
-    assert undecided.decisive.needs.of == "sources"
+    assert undecided.decisive.needs.kind == "sources"
     assert "× as many sources of images" in str(undecided.decisive.needs)
     assert deciding_suites([undecided]) == []

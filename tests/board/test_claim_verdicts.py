@@ -106,7 +106,7 @@ def test_a_claim_holds_fails_or_is_undecided_by_its_interval(spread, region, out
 def test_the_estimated_number_of_images_decides_an_undecided_claim():
     few = verdict(claim(Region(above=9.8)), table(rows("net", [30, 20, 10], spread=1.0, images=12)))
     assert few.outcome == "undecided"
-    assert few.decisive.needs.of == "images"
+    assert few.decisive.needs.kind == "images"
     assert few.decisive.needs.count == math.ceil(few.decisive.needs.factor * 12)
     # The factor 1.1 allows for the randomness of the bootstrap.
     many = rows("net", [30, 20, 10], spread=1.0, images=math.ceil(1.1 * few.decisive.needs.count))
@@ -117,7 +117,7 @@ def test_more_seeds_are_needed_if_trainings_differ_more_than_images():
     trainings = [rows("net", [10 + shift] * 3, spread=0.1, seed=seed) for seed, shift in enumerate((-1, 0, 1))]
     found = verdict(claim(Region(above=9)), table(*trainings))
     assert found.outcome == "undecided"
-    assert found.decisive.needs.of == "seeds"
+    assert found.decisive.needs.kind == "seeds"
     assert str(found.decisive.needs).startswith("up to ")
 
 

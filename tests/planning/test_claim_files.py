@@ -20,7 +20,7 @@ suites:
   own: {name: own, datasets: [discs], entrants: [unet], scoring: {sigmas: [0.1]}}
 claims:
   better:
-    place: figure 1
+    location: figure 1
     checked: memory
     statement: >
       Networks are better
@@ -54,7 +54,7 @@ def write(tmp_path):
 
 def test_a_file_is_parsed(write):
     (claim,) = gahbench.read_claims(str(write()))
-    assert (claim.id, claim.paper.arxiv, claim.place) == ("better", "2600.00000", "figure 1")
+    assert (claim.id, claim.paper.arxiv, claim.location) == ("better", "2600.00000", "figure 1")
     assert claim.statement == "Networks are better than shrinkage."
     assert claim.measure == Measure(
         "psnr",
@@ -76,8 +76,8 @@ def test_a_file_is_parsed(write):
     ("old", "new", "line", "message"),
     [
         (" metric: psnr\n", " metrik: psnr\n", 13, r"unknown field 'claims.better.measure.metrik'; did you mean"),
-        ("place: fig", "where: fig", 7, r"unknown field 'claims.better.where'.*accepted: place, checked, state"),
-        ("place: fig", "id: fig", 7, r"unknown field 'claims.better.id'.*accepted: place, checked, state"),
+        ("location: fig", "where: fig", 7, r"unknown field 'claims.better.where'.*accepted: location, checked, state"),
+        ("location: fig", "id: fig", 7, r"unknown field 'claims.better.id'.*accepted: location, checked, state"),
         ("{above: 0, to: 3}", "{over: 0}", 19, r"unknown field 'claims.better.region.over'.*accepted: from, to, above"),
         ("{above: 0, to: 3}", "{above: 0, from: 1}", 19, r"claims.better.region: a region has one end on each side"),
         ("{above: 0, to: 3}", "{above: high}", 19, r"claims.better.region.above: expected a number \(got 'high'\)"),

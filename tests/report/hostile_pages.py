@@ -51,7 +51,7 @@ CLAIM = """
 paper: {authors: "Author, An", title: On optimal denoisers, year: 2020, journal: A Journal}
 claims:
   above-input:
-    place: abstract
+    location: abstract
     checked: memory
     statement: The optimum is above the noisy image.
     measure: {metric: psnr, entrants: optimal, datasets: "*", sigma: mean, minus: {entrant: identity}}

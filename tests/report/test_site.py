@@ -99,7 +99,7 @@ def test_claims_are_judged_by_all_runs(site, pages, registry):
     section = text[text.rindex("Claims Statements of publications") : text.rindex("Provenance")]
     assert re.findall(r"[a-z]+-\d{4}/[\w-]+", section) == [measured.name]
     claim = measured.claim
-    after = f"{claim.statement}{measured.name}, {claim.place}; {CHECKED[claim.checked]}{measured.outcome}"
+    after = f"{claim.statement}{measured.name}, {claim.location}; {CHECKED[claim.checked]}{measured.outcome}"
     assert after in section
 
 
