@@ -201,7 +201,7 @@ def _print_comparison(comparison: Comparison, console: Console) -> None:
         levels = list(dict.fromkeys(row.sigma for row in rows if row.sigma is not None))
         differences = {(row.entrant, row.sigma): cells.with_half_width(row.difference, sign=True) for row in rows}
         body = [
-            [row.entrant, cells.number(row.one), cells.number(row.other)]
+            [row.entrant, cells.number(row.first), cells.number(row.second)]
             + [differences[row.entrant, level] for level in (None, *levels)]
             for row in rows
             if row.sigma is None
@@ -213,7 +213,7 @@ def _print_comparison(comparison: Comparison, console: Console) -> None:
         console.out("± half of their 95 % intervals.\n", highlight=False)
         console.out(markdown_table(table_of_rows(dataset, header, body, 1)), highlight=False)
     for title, lines in (
-        ("Entrants", comparison.only),
+        ("Entrants", comparison.unmatched),
         ("Protocol", comparison.protocol),
         ("Code", comparison.code),
         ("Environment", comparison.environment),

@@ -104,11 +104,11 @@ class Unit:
         return {name: plugin for name, plugin in plugins.items() if isinstance(plugin, dict)}
 
     def record(self) -> dict[str, Any]:
-        """Return the unit, without its planned work, as plain JSON for :meth:`of_record`."""
+        """Return the unit, without its planned work, as plain JSON for :meth:`from_record`."""
         return {name: getattr(self, name) for name in _recorded_fields()}
 
     @classmethod
-    def of_record(cls, record: Mapping[str, Any], work: float = 0.0) -> Unit:
+    def from_record(cls, record: Mapping[str, Any], work: float = 0.0) -> Unit:
         """Return the unit of a record; unknown fields are ignored."""
         return cls(work=work, **{name: record[name] for name in _recorded_fields() if name in record})
 

@@ -42,13 +42,13 @@ class Batches:
         self.size = size
 
     @classmethod
-    def of_images(cls, shape: Shape) -> Batches:
+    def for_images(cls, shape: Shape) -> Batches:
         """Return batches of images of shape (C, H, W) that fit into memory for any network.
 
         Examples
         --------
         >>> import gahbench
-        >>> gahbench.Batches.of_images((1, 64, 64)).size
+        >>> gahbench.Batches.for_images((1, 64, 64)).size
         32
         """
         return cls(max(1, BATCH_PIXELS // math.prod(shape)))

@@ -125,7 +125,7 @@ class Evaluation:
     def __post_init__(self) -> None:
         validate_kind(self.denoiser.kind)
         #: Batch size for denoising, shared by all noise levels.
-        self.batches = Batches.of_images(self.shape)
+        self.batches = Batches.for_images(self.shape)
 
     def noisy(self, sigma: float, draw: int = 0) -> Tensor:
         """Return the noisy images at a noise level, shape (N, C, H, W); each ``draw`` has independent noise."""
@@ -209,9 +209,9 @@ class Evaluation:
             If the denoiser must see a clean image.
         """
         if self._samples is None:
-            from gahbench.sampling import draw_samples, images_device, of_denoiser
+            from gahbench.sampling import draw_samples, images_device, wrap_denoiser
 
-            denoise = of_denoiser(self.denoiser, self.shape, self.dataset, self.device)
+            denoise = wrap_denoiser(self.denoiser, self.shape, self.dataset, self.device)
             device = images_device(self.denoiser, self.shape, self.device)
             self._samples = draw_samples(denoise, self.shape, self.sampling, device=device)
         return self._samples

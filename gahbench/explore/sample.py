@@ -18,7 +18,7 @@ from gahbench.contracts.truth import TrainingData
 from gahbench.devices.hardware import chosen_device
 from gahbench.planning.suite_entries import configure_denoiser
 from gahbench.registry.registry import open_registry
-from gahbench.sampling.denoisers import Denoise, images_device, of_denoiser
+from gahbench.sampling.denoisers import Denoise, images_device, wrap_denoiser
 from gahbench.sampling.drawing import draw_samples
 from gahbench.sampling.samples import Samples
 from gahbench.sampling.settings import make_sampling
@@ -107,7 +107,7 @@ def _fit_denoiser(reference: Reference, dataset: Dataset, device: torch.device, 
         reference.check_shape(dataset.shape)
         if not reference.supports(dataset):
             raise ParameterError(f"not defined on a dataset whose optimum is '{dataset.optimum.kind}'")
-        denoise = of_denoiser(reference, dataset.shape, dataset, device)
+        denoise = wrap_denoiser(reference, dataset.shape, dataset, device)
     except (ValueError, ParameterError) as error:
         raise ParameterError(f"{where}: {error}") from error
     reference.fit(TrainingData(dataset))

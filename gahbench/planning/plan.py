@@ -230,7 +230,7 @@ def _check_counts(suite: Suite, configured: Configured, dataset: Dataset) -> Non
             except DataError as error:
                 raise DataError(f"{configured.where}: {error}") from error
     learns = any(entrant.kind == "architecture" for entrant in suite.entrants)
-    for training in suite.training.sets if learns or suite.training.is_sweep or suite.training.halves else ():
+    for training in suite.training.sweep if learns or suite.training.is_sweep or suite.training.halves else ():
         for member in filter(None, (training, training.partner)):
             require(member.split, "train_images", member.train_images if isinstance(member.train_images, int) else 1)
     for split, (parameter, count) in required.items():

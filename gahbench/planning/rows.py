@@ -83,7 +83,7 @@ def rows(suite: Suite) -> Iterator[Row]:
     for entrant in suite.entrants:
         if entrant.kind == "architecture" or ((training.is_sweep or training.halves) and fits_training_subset(entrant)):
             entrant_training = suite.trainings.get(entrant.label, training)
-            yield from (Row(entrant, member, training.is_sweep) for member in entrant_training.sets)
+            yield from (Row(entrant, member, training.is_sweep) for member in entrant_training.sweep)
         else:
             yield Row(entrant)
 

@@ -93,7 +93,7 @@ class Grid:
         if not isinstance(value, dict):
             return [value]
         try:
-            name, values = self._registry.named(kind, value)
+            name, values = self._registry.parse_mapping(kind, value)
         except GahbenchError as error:
             raise self._document.error(location, f"{_parameter(location)}: {error}") from error
         # Lines are indexed by the keys of the file.

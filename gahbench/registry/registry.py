@@ -44,7 +44,7 @@ class Problem:
     is_loaded: bool = True
 
     @classmethod
-    def of(cls, origin: str, error: BaseException) -> Problem:
+    def from_error(cls, origin: str, error: BaseException) -> Problem:
         """Return the problem for an exception, with the lines of the plugin file and of the file that raised it."""
         reason = error_text(error)
         if isinstance(error, SyntaxError) and error.filename == origin:
@@ -185,7 +185,7 @@ class Registry:
         configured = Configured(plugin, resolved, "", nested, self)
         return replace(configured, label=configured.default_label)
 
-    def named(self, kind: Kind, given: dict[Any, Any]) -> tuple[str, dict[str, Any]]:
+    def parse_mapping(self, kind: Kind, mapping: dict[Any, Any]) -> tuple[str, dict[str, Any]]:
         """Split a mapping that names a plugin, ``{name: {parameter: value}}``, into name and parameters.
 
         Raises
@@ -194,10 +194,10 @@ class Registry:
             If the mapping has another form.
         """
         form = "{name: {parameter: value}}"
-        if len(given) != 1:
-            names = listing(map(str, given))
-            raise ParameterError(f"expected one {kind} in a mapping, not {len(given)}: {names}; accepted: {form}")
-        ((key, parameters),) = given.items()
+        if len(mapping) != 1:
+            names = listing(map(str, mapping))
+            raise ParameterError(f"expected one {kind} in a mapping, not {len(mapping)}: {names}; accepted: {form}")
+        ((key, parameters),) = mapping.items()
         if not isinstance(parameters, dict | None):
             raise ParameterError(f"{key}: expected parameters with values, not {parameters!r}; accepted: {form}")
         return str(key), {str(name): value for name, value in (parameters or {}).items()}
@@ -213,7 +213,7 @@ class Registry:
                 return value
             kind = cast(Kind, kinds[name])
             try:
-                nested_name, parameters = self.named(kind, value)
+                nested_name, parameters = self.parse_mapping(kind, value)
                 return self.configure(kind, Spec(nested_name, (), parameters)).text
             except (ParameterError, PluginError) as error:
                 raise type(error)(f"{plugin.where}: {name}: {error}") from error
@@ -252,7 +252,7 @@ class Registry:
                 raise
             if module is not None and self.manager.is_registered(module):
                 self.manager.unregister(module)
-            self.problems.append(Problem.of(origin, error))
+            self.problems.append(Problem.from_error(origin, error))
             return
         for plugin in plugins:
             first = self._plugins.setdefault((plugin.kind, plugin.name), plugin)

@@ -30,15 +30,15 @@ _ENVIRONMENT = "environment.json"
 class Difference:
     """The mean PSNR of an entrant in two runs and its difference, in dB.
 
-    The values are those of one noise level, or of all levels if ``sigma`` is ``None``. ``difference`` is ``other``
-    minus ``one``, with its 95 % interval.
+    The values are those of one noise level, or of all levels if ``sigma`` is ``None``. ``difference`` is ``second``
+    minus ``first``, with its 95 % interval.
     """
 
     dataset: str
     entrant: str
     sigma: float | None
-    one: float
-    other: float
+    first: float
+    second: float
     difference: Interval
 
 
@@ -54,7 +54,7 @@ class Comparison:
         Differences in PSNR, by dataset, entrant and noise level.
     protocol, code, environment
         Differences in settings, in code, and in machines and versions, each as a line of text.
-    only
+    unmatched
         Entrants that only one of the folders has, each as a line of text.
     """
 
@@ -63,7 +63,7 @@ class Comparison:
     protocol: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
-    only: tuple[str, ...] = ()
+    unmatched: tuple[str, ...] = ()
 
     def table(self) -> pd.DataFrame:
         """Return the rows as a table; ``low`` and ``high`` bound the 95 % interval; sigma is NaN for all levels."""
@@ -76,16 +76,16 @@ class Comparison:
         return pd.DataFrame(values)
 
 
-def compare(one: str | Path, other: str | Path) -> Comparison:
+def compare(first: str | Path, second: str | Path) -> Comparison:
     """Compare two results folders: paired differences in PSNR, and differences in protocol, code and environment.
 
     The folders are compared on the datasets that they share, which are matched by content, not by label.
 
     Parameters
     ----------
-    one
+    first
         Path of the first results folder.
-    other
+    second
         Path of the second results folder; differences are second minus first.
 
     Returns
@@ -99,7 +99,7 @@ def compare(one: str | Path, other: str | Path) -> Comparison:
     ResultsError
         If the folders share no dataset, or scored a shared dataset on different images or with different noise.
     """
-    folders = Path(one), Path(other)
+    folders = Path(first), Path(second)
     names = tuple(short_names(folders))
     assert len(names) == 2
     parts = {name: load_results(folder) for name, folder in zip(names, folders, strict=True)}
@@ -138,10 +138,12 @@ def _compare_scores(parts: Mapping[str, Results]) -> Iterator[Difference]:
                 continue
             for level in (None, *range(len(cube.sigmas))):
                 chosen = slice(None) if level is None else slice(level, level + 1)
-                one, other = (float(means[row, chosen].mean()) for row in rows)
+                psnr, other_psnr = (float(means[row, chosen].mean()) for row in rows)
                 difference_draws = (draws[:, rows[1], chosen] - draws[:, rows[0], chosen]).mean(axis=-1)
-                difference = estimate(other - one, difference_draws.reshape(len(draws)))
-                yield Difference(dataset, label, None if level is None else cube.sigmas[level], one, other, difference)
+                difference = estimate(other_psnr - psnr, difference_draws.reshape(len(draws)))
+                yield Difference(
+                    dataset, label, None if level is None else cube.sigmas[level], psnr, other_psnr, difference
+                )
 
 
 def _compare_plans(

@@ -98,11 +98,11 @@ class OpenedRun:
     damaged: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """Return the run as plain JSON; units are given by name, and :meth:`of_record` reads them from the plan."""
+        """Return the run as plain JSON; units are given by name, and :meth:`from_record` reads them from the plan."""
         return TypeAdapter(OpenedRun).dump_python(self, mode="json")  # type: ignore[no-any-return]
 
     @classmethod
-    def of_record(cls, record: dict[str, Any]) -> OpenedRun:
+    def from_record(cls, record: dict[str, Any]) -> OpenedRun:
         """Return the run that a record describes."""
         planned = {recorded.unit.folder: recorded.unit for recorded in require_plan(Path(record["folder"])).units}
         return TypeAdapter(OpenedRun).validate_python(record, context=planned)

@@ -32,7 +32,7 @@ def open_in_process(request: RunRequest, seconds: float = CONSTRUCTION_SECONDS) 
     while True:
         message = _plan_in_child(request, broken, seconds)
         if message["event"] == "opened":
-            return OpenedRun.of_record(message["record"])
+            return OpenedRun.from_record(message["record"])
         if message["event"] == "os error":
             raise OSError(message["errno"], message["error"], message["file"])
         if message["event"] == "refused":

@@ -68,7 +68,7 @@ def do_units(link: Link, folder: Path, threads: int, device_name: str) -> None:
 
     def do_unit(record: dict[str, Any], files: list[str], packages: list[str]) -> str:
         seed_generators()
-        unit = Unit.of_record(record)
+        unit = Unit.from_record(record)
         try:
             end = worker(tuple(files), tuple(packages)).run(unit, interruptible=False)
         except StorageError as error:

@@ -2,9 +2,9 @@
 
 The module works without the rest of gahbench, on any ``nn.Module`` with ``forward(noisy, sigma)``::
 
-    from gahbench.sampling import Sampling, draw_samples, of_network
+    from gahbench.sampling import Sampling, draw_samples, wrap_network
 
-    samples = draw_samples(of_network(network), (1, 32, 32), Sampling(count=64, seed=0))
+    samples = draw_samples(wrap_network(network), (1, 32, 32), Sampling(count=64, seed=0))
     print(samples)                     # how many converged, in how many steps
     samples.images                     # shape (64, 1, 32, 32)
     samples.arrays()                   # all fields as numpy arrays

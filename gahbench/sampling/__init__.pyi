@@ -1,6 +1,6 @@
 from .denoisers import images_device as images_device
-from .denoisers import of_denoiser as of_denoiser
-from .denoisers import of_network as of_network
+from .denoisers import wrap_denoiser as wrap_denoiser
+from .denoisers import wrap_network as wrap_network
 from .drawing import draw_samples as draw_samples
 from .samples import Samples as Samples
 from .settings import Sampling as Sampling
@@ -9,9 +9,9 @@ from .statistics.copies import affine_ratios as affine_ratios
 from .statistics.copies import memorization_ratios as memorization_ratios
 from .statistics.diversity import relative_spread as relative_spread
 from .statistics.diversity import vendi_score as vendi_score
-from .statistics.membership import own_set as own_set
+from .statistics.membership import nearest_is_own as nearest_is_own
+from .statistics.membership import remove_shared as remove_shared
 from .statistics.membership import simultaneous_lower as simultaneous_lower
-from .statistics.membership import without_shared as without_shared
 from .statistics.neighbours import nearest as nearest
 from .statistics.neighbours import nearest_by_cosine as nearest_by_cosine
 from .statistics.neighbours import pair_cosines as pair_cosines

@@ -24,7 +24,7 @@ from gahbench.networks.trained import Trained, channels_last
 Denoise = Callable[[Tensor, Tensor], Tensor]
 
 
-def of_network(
+def wrap_network(
     network: nn.Module,
     device: torch.device | str = "cpu",
     precision: Precision | Literal["auto"] = "float32",
@@ -79,7 +79,7 @@ def of_network(
     return denoise
 
 
-def of_denoiser(
+def wrap_denoiser(
     denoiser: Denoiser, shape: Shape, dataset: Dataset | None = None, device: torch.device | str = "cpu"
 ) -> Denoise:
     """Return a denoising function of a denoiser.
@@ -116,7 +116,7 @@ def of_denoiser(
         denoiser.move(torch.device(device))
         network = denoiser.as_network(shape)
     if network is not None:
-        return of_network(network, device)
+        return wrap_network(network, device)
     denoise_each = (
         denoiser.denoise_each if isinstance(denoiser, Reference) else functools.partial(by_noise_level, denoiser)
     )

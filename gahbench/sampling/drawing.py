@@ -44,7 +44,7 @@ def draw_samples(
     ----------
     denoise
         Function that returns the denoised images, given noisy images (N, C, H, W) and their noise levels (N,), both on
-        ``device``; see :func:`of_network` and :func:`of_denoiser`.
+        ``device``; see :func:`wrap_network` and :func:`wrap_denoiser`.
     shape
         Shape (C, H, W) of an image.
     settings

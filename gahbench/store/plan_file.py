@@ -163,7 +163,7 @@ def _parse(content: dict[str, Any]) -> RecordedPlan:
     for record in content["units"]:
         check_metric(record)
         work = float("inf") if record["work"] is None else record["work"]
-        units.append(RecordedUnit(Unit.of_record(record, work), record["added"], record["shown"]))
+        units.append(RecordedUnit(Unit.from_record(record, work), record["added"], record["shown"]))
     parsed: dict[str, Any] = {
         "units": tuple(units),
         "limits": Limits.model_validate(content["limits"]),

@@ -214,7 +214,7 @@ def unit_of(record: Any) -> Unit:
     """Return the unit that a record describes."""
     check_record(UnitRecord, record, "a unit")
     check_metric(record)
-    return Unit.of_record(record)
+    return Unit.from_record(record)
 
 
 def check_metric(record: Mapping[str, Any]) -> None:

@@ -218,7 +218,7 @@ class Training(BaseModel):
         return isinstance(self.train_images, tuple)
 
     @property
-    def sets(self) -> tuple[Training, ...]:
+    def sweep(self) -> tuple[Training, ...]:
         """One ``Training`` per number of images, on split A if ``halves`` is set."""
         counts = self.train_images if isinstance(self.train_images, tuple) else (self.train_images,)
         split = "A" if self.halves else self.split

@@ -305,7 +305,7 @@ class Trainer:
             self._hardware.reseed(seed)
             return torch.cat([trained.denoise(batch, sigma, truth) for batch in torch.split(noisy, size)])
 
-        return Batches.of_images(shape).run(denoise)
+        return Batches.for_images(shape).run(denoise)
 
     def _report(self, loss: float, steps_per_second: float) -> None:
         row = self._history[-1] if self._history else {}

@@ -65,7 +65,7 @@ class Manifold(Generated):
         return Optimum("exact", slope=1.0)
 
     @abstractmethod
-    def place(self, uniform: Tensor) -> Tensor:
+    def prior_transform(self, uniform: Tensor) -> Tensor:
         """Map independent numbers, uniform in [0, 1], to non-linear parameters; both have shape (N, nonlinear)."""
 
     @abstractmethod
@@ -90,7 +90,7 @@ class Manifold(Generated):
 
     def parameters_at(self, uniform: Tensor) -> Tensor:
         """Map uniform random numbers to parameters; both have shape (N, dimension)."""
-        return torch.cat([self.place(uniform[:, : self.nonlinear]), uniform[:, self.nonlinear :]], dim=1)
+        return torch.cat([self.prior_transform(uniform[:, : self.nonlinear]), uniform[:, self.nonlinear :]], dim=1)
 
     def parameters(self, split: Split, count: int, start: int = 0) -> Tensor:
         """Return the parameters of images ``start`` to ``start + count`` of a split, shape (count, dimension)."""
@@ -135,7 +135,7 @@ class Manifold(Generated):
 
     def parts_at(self, coordinates: Tensor) -> Tensor:
         """Return the parts, shape (..., L, d), float64, at standard normal coordinates (..., nonlinear)."""
-        parts = self.parts(self.place(torch.special.ndtr(coordinates.flatten(0, -2)))).double()
+        parts = self.parts(self.prior_transform(torch.special.ndtr(coordinates.flatten(0, -2)))).double()
         return parts.reshape(*coordinates.shape[:-1], parts.shape[1], -1)
 
     def _uniform(self, split: Split, count: int, start: int) -> Tensor:

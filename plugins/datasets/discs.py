@@ -48,7 +48,7 @@ class Discs(Manifold):
         super().__init__("discs", seed)
         self.size = size
 
-    def place(self, uniform: Tensor) -> Tensor:
+    def prior_transform(self, uniform: Tensor) -> Tensor:
         """Return (row, column, radius) in pixels from uniform random numbers; both (N, 3)."""
         lower = max(SMALLEST_RADIUS * self.size, RADIUS_FLOOR)
         radius = lower + (LARGEST_RADIUS * self.size - lower) * uniform[:, 2:]

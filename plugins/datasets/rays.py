@@ -57,7 +57,7 @@ class Rays(Derived, Manifold):
         """How the images are derived, as text for the card."""
         return "one image times scales that gahbench drew; the image"
 
-    def place(self, uniform: Tensor) -> Tensor:
+    def prior_transform(self, uniform: Tensor) -> Tensor:
         """Return the non-linear parameters, shape (N, 0), since the family has only an intensity."""
         return uniform
 

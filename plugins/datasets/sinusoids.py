@@ -62,7 +62,7 @@ class Sinusoids(Manifold):
         self.rows = rows
         self.columns = columns
 
-    def place(self, uniform: Tensor) -> Tensor:
+    def prior_transform(self, uniform: Tensor) -> Tensor:
         """Return phases in radians from uniform random numbers; both (N, 1)."""
         return 2 * math.pi * uniform
 

@@ -122,7 +122,7 @@ class Perceptual(Metric):
         """Return the distance of every image at every noise level."""
         self.check(evaluation.shape, evaluation.sigmas)
         network = self._loaded.to(evaluation.device)
-        clean, batches = _in_colour(evaluation.clean), Batches.of_images(evaluation.shape)
+        clean, batches = _in_colour(evaluation.clean), Batches.for_images(evaluation.shape)
         rows = []
         for sigma in evaluation.sigmas:
             pair = _in_colour(evaluation.denoised(sigma)), clean

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
-from gahbench.sampling import own_set, simultaneous_lower, without_shared
+from gahbench.sampling import nearest_is_own, remove_shared, simultaneous_lower
 
 from ._along_training import paired_snapshots
 from ._sampled import training_images
@@ -45,7 +45,7 @@ class BiasedGeneralization(Metric):
         partner = evaluation.partner
         if partner is None or not (evaluation.learned_from and partner.learned_from and evaluation.snapshots):
             return Scores([])
-        halves = without_shared(training_images(evaluation), training_images(partner))
+        halves = remove_shared(training_images(evaluation), training_images(partner))
         steps, losses, shares = [], [], []
         for step, load, load_other in paired_snapshots(evaluation, partner):
             first, second = evaluation.with_denoiser(load()), partner.with_denoiser(load_other())
@@ -77,7 +77,9 @@ def _own_half_shares(first: Evaluation, second: Evaluation, first_half: Tensor, 
     indices = converged.nonzero()[:, 0]
     if len(indices) and len(first_half):
         samples, others = first.samples.images[indices], second.samples.images[indices]
-        shares[indices] = (own_set(samples, first_half, second_half) + own_set(others, second_half, first_half)) / 2
+        shares[indices] = (
+            nearest_is_own(samples, first_half, second_half) + nearest_is_own(others, second_half, first_half)
+        ) / 2
     return shares
 
 

@@ -119,7 +119,7 @@ class LearningTimes(Metric):
 
 def gains_along(denoiser: Denoiser, noisy: Tensor, vectors: Tensor, sigma: float) -> Tensor:
     """Return the mean gains along unit vectors, from central differences of step sigma, shape (K,), float64."""
-    batches, gains = Batches.of_images(image_shape(noisy)), []
+    batches, gains = Batches.for_images(image_shape(noisy)), []
     for vector in vectors:
         step = (sigma * vector).to(noisy)
         shifted = torch.cat([noisy + step, noisy - step])

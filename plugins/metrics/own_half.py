@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
-from gahbench.sampling import nearest, own_set, without_shared
+from gahbench.sampling import nearest, nearest_is_own, remove_shared
 
 from .._papers import MEEHAN_2020
 from ._sampled import scatter, training_images
@@ -52,14 +52,14 @@ class OwnHalf(Metric):
             return Scores([])
         converged = evaluation.samples.converged & partner.samples.converged
         indices, count = converged.nonzero()[:, 0], len(converged)
-        own_half, other_half = without_shared(training_images(evaluation), training_images(partner))
+        own_half, other_half = remove_shared(training_images(evaluation), training_images(partner))
         if not len(indices) or not len(own_half):
             return Scores([])
         samples, others = evaluation.samples.images[indices], partner.samples.images[indices]
 
         def share(affine: bool) -> Tensor:
-            own = own_set(samples, own_half, other_half, affine)
-            return (own + own_set(others, other_half, own_half, affine)) / 2
+            own = nearest_is_own(samples, own_half, other_half, affine)
+            return (own + nearest_is_own(others, other_half, own_half, affine)) / 2
 
         parts = {
             "": share(affine=False),

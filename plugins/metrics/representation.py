@@ -66,7 +66,7 @@ class Representation(Metric):
 def _spread(denoiser: Trained, layer: str, evaluation: Evaluation, clean: Tensor, sigma: float) -> Tensor:
     """Return the standard deviation over channels of pooled features, averaged over images."""
     noisy = Evaluation(denoiser, clean, [sigma], evaluation.noise_seed, evaluation.split).noisy(sigma)
-    return Batches.of_images(image_shape(noisy)).run(functools.partial(_mean_spread, denoiser, layer, noisy, sigma))
+    return Batches.for_images(image_shape(noisy)).run(functools.partial(_mean_spread, denoiser, layer, noisy, sigma))
 
 
 def _mean_spread(denoiser: Trained, layer: str, noisy: Tensor, sigma: float, size: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gahbench import Metric, Names, Reference, Scores
 from gahbench.evaluation import Evaluation
-from gahbench.sampling import draw_samples, images_device, of_denoiser, pair_cosines
+from gahbench.sampling import draw_samples, images_device, pair_cosines, wrap_denoiser
 
 from .._papers import KAMB_2025
 from ._sampled import scatter
@@ -63,7 +63,7 @@ class SamplePrediction(Metric):
             return Scores([])
         drawn = evaluation.samples
         count = min(len(drawn), self.max_samples or len(drawn))
-        denoise = of_denoiser(reference, evaluation.shape, evaluation.dataset, evaluation.device)
+        denoise = wrap_denoiser(reference, evaluation.shape, evaluation.dataset, evaluation.device)
         settings = evaluation.sampling.model_copy(update={"count": count})
         device = images_device(reference, evaluation.shape, evaluation.device)
         predicted = draw_samples(denoise, evaluation.shape, settings, device=device)

@@ -94,7 +94,7 @@ class Tuned(Reference):
             clean = self._examples.validation(self._max_images)
         except DataError as reason:
             raise DataError(f"{reason}, or set '{self.number}' to a number") from reason
-        batches = Batches.of_images(image_shape(clean))
+        batches = Batches.for_images(image_shape(clean))
         self._count = len(clean)
         noisy = clean + self._examples.noise(self._count, sigma)
         low, high = self.limits

@@ -67,7 +67,7 @@ def attempt(case: bytes, scratch: Path) -> None:
 def _estimate_units(suite: Suite) -> int:
     """Return the approximate number of units of a suite."""
     scores = len(suite.scoring.splits) * len(suite.metrics)
-    return len(suite.datasets) * len(suite.entrants) * len(suite.seeds) * len(suite.training.sets) * (1 + scores)
+    return len(suite.datasets) * len(suite.entrants) * len(suite.seeds) * len(suite.training.sweep) * (1 + scores)
 
 
 def bomb(levels: int, width: int, form: str) -> str:

@@ -14,7 +14,7 @@ import gahbench
 from gahbench.evaluation import Evaluation
 from gahbench.networks import Trained
 from gahbench.networks.precision import Choice, Choices
-from gahbench.sampling import Sampling, draw_samples, of_network
+from gahbench.sampling import Sampling, draw_samples, wrap_network
 from gahbench.training.fitting import autotune
 from gahbench.training.hardware import Acceleration
 from gahbench.training.recipe import Training
@@ -84,7 +84,7 @@ def jacobian(width, precision, choices, options):
 
 def sampling(width, precision, choices, options):
     """Return a function that draws samples, and the choice of precision."""
-    denoise = of_network(harness.unet(width), precision=precision, calls=1_000_000, choices=choices)
+    denoise = wrap_network(harness.unet(width), precision=precision, calls=1_000_000, choices=choices)
     settings = Sampling(count=4, sampler="flow", levels=8)
     leg = lambda: draw_samples(denoise, dataset(options).shape, settings)  # noqa: E731
     leg()

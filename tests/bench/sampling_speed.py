@@ -23,7 +23,7 @@ import torch
 
 import gahbench
 from gahbench._util.readable import counted
-from gahbench.sampling import Sampling, draw_samples, of_network
+from gahbench.sampling import Sampling, draw_samples, wrap_network
 from gahbench.sampling.noise import starting_noise
 
 SETTINGS = {"step": 0.01, "beta": 0.1, "sigma_start": 1.0, "sigma_end": 0.05, "growth": "growing"}
@@ -41,7 +41,9 @@ def main():
     network = published.trained(options.published, options.width, options.levels, dataset, options.training, device)
 
     def ours(network, precision, settings):
-        return draw_samples(of_network(network, device, precision), shape, settings, batch=options.batch, device=device)
+        return draw_samples(
+            wrap_network(network, device, precision), shape, settings, batch=options.batch, device=device
+        )
 
     ours_with_weights = network if options.published is None else as_ours(network, options, shape)
     sides = {

@@ -10,7 +10,7 @@ from gahbench.contracts.denoisers import visible_truth
 from gahbench.contracts.truth import Truth
 from gahbench.evaluation import Evaluation
 from gahbench.registry.registry import Registry
-from gahbench.sampling import of_denoiser
+from gahbench.sampling import wrap_denoiser
 from gahbench.testing import check_file
 
 MESSAGE = "unknown kind of denoiser: kind='clasical'; did you mean 'classical'? accepted: trained, classical, oracle"
@@ -27,7 +27,7 @@ def test_a_denoiser_of_unknown_kind_is_neither_scored_nor_sampled():
     with pytest.raises(ValueError, match=re.escape(MESSAGE)):
         Evaluation(Misspelt(), torch.zeros(1, 1, 8, 8), [0.1])
     with pytest.raises(ValueError, match=re.escape(MESSAGE)):
-        of_denoiser(Misspelt(), (1, 8, 8))
+        wrap_denoiser(Misspelt(), (1, 8, 8))
     with pytest.raises(ValueError, match=re.escape(MESSAGE)):
         visible_truth("clasical", Truth(torch.zeros(1, 1, 8, 8)))
 

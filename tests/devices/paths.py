@@ -24,7 +24,7 @@ from gahbench import Reference, Truth, sampling
 from gahbench.contracts.truth import TrainingData
 from gahbench.jacobian import Jacobian, top
 from gahbench.networks.trained import Trained
-from gahbench.sampling import Sampling, draw_samples, of_network
+from gahbench.sampling import Sampling, draw_samples, wrap_network
 from gahbench.testing.samples import SampleDataset
 from gahbench.training import trainer
 from gahbench.training.fit_checks import WatchedFit
@@ -316,7 +316,7 @@ def metrics():
 
 def sampled():
     def draw(device, **options):
-        denoise = of_network(random_network("unet"), device)
+        denoise = wrap_network(random_network("unet"), device)
         settings = Sampling(count=3, seed=0, sigma_start=1.0, sigma_end=0.01, **options)
 
         def run():

@@ -11,7 +11,7 @@ from gahbench.devices.batches import Batches, take_memory_notes
 from gahbench.evaluation import Evaluation
 from gahbench.jacobian import Jacobian
 from gahbench.networks import Trained, build_network
-from gahbench.sampling import Sampling, draw_samples, of_network
+from gahbench.sampling import Sampling, draw_samples, wrap_network
 from gahbench.training.fitting import fit
 from gahbench.training.recipe import Training
 
@@ -85,7 +85,8 @@ def test_other_errors_are_raised_at_once():
 def test_smaller_batches_give_the_same_samples():
     settings = Sampling(count=6, max_steps=3)
     drawn = [
-        draw_samples(of_network(network_for(images), "cpu"), (1, 16, 16), settings, batch=6).images for images in (9, 2)
+        draw_samples(wrap_network(network_for(images), "cpu"), (1, 16, 16), settings, batch=6).images
+        for images in (9, 2)
     ]
     assert torch.allclose(*drawn, atol=1e-5)
     assert take_memory_notes() == [NOTE.format("1 image")]

@@ -11,7 +11,7 @@ from gahbench import Truth
 from gahbench.jacobian import top
 from gahbench.networks.initialisation import build_network
 from gahbench.networks.trained import Trained
-from gahbench.sampling import Sampling, draw_samples, of_network
+from gahbench.sampling import Sampling, draw_samples, wrap_network
 
 
 def network():
@@ -46,7 +46,7 @@ def test_jacobians_agree_on_gpu_and_cpu(gpu, noisy):
 def test_samples_agree_on_gpu_and_cpu(gpu):
     settings = Sampling(count=3, seed=0, max_steps=5, sigma_start=1.0, sigma_end=0.01, step=0.1, beta=0.5)
     on_cpu, on_gpu = (
-        draw_samples(of_network(network(), device), (1, 16, 16), settings, device=device) for device in ("cpu", gpu)
+        draw_samples(wrap_network(network(), device), (1, 16, 16), settings, device=device) for device in ("cpu", gpu)
     )
     assert torch.allclose(on_gpu.images.cpu(), on_cpu.images, atol=1e-3 * float(on_cpu.images.abs().max()))
 

@@ -4,7 +4,7 @@ import torch
 
 import gahbench
 from gahbench.networks import Trained
-from gahbench.sampling.denoisers import of_denoiser
+from gahbench.sampling.denoisers import wrap_denoiser
 
 
 def test_sampling_does_not_change_denoised_images():
@@ -13,7 +13,7 @@ def test_sampling_does_not_change_denoised_images():
     denoiser = Trained(gahbench.create("architecture", "unet[width=16,levels=2]", channels=1))
     noisy = torch.rand(2, 1, 16, 16)
     before = denoiser.denoise(noisy, 0.1, gahbench.Truth(noisy))
-    of_denoiser(denoiser, (1, 16, 16))(noisy, torch.full((2,), 0.1))
+    wrap_denoiser(denoiser, (1, 16, 16))(noisy, torch.full((2,), 0.1))
     assert torch.equal(denoiser.denoise(noisy, 0.1, gahbench.Truth(noisy)), before)
 
 

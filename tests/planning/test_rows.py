@@ -14,7 +14,7 @@ from gahbench.training.recipe import Training
 
 
 def recipe(**fields):
-    (training,) = Training.model_validate({"steps": 5, **fields}).sets
+    (training,) = Training.model_validate({"steps": 5, **fields}).sweep
     return training
 
 

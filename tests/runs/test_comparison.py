@@ -60,15 +60,15 @@ def test_differences_agree_with_the_tidy_tables(runs):
             for table in scores
         )
         row = rows[UNET, sigma]
-        assert row.one == pytest.approx(first.mean())
+        assert row.first == pytest.approx(first.mean())
         assert row.difference.value == pytest.approx((second - first).mean())
         # The interval of paired differences is far narrower than that of either mean.
         error = (second - first).std() / len(first) ** 0.5
         assert row.difference.high - row.difference.low == pytest.approx(2 * 2.57 * error, rel=0.5)
     assert rows["identity", None].difference.value == 0
     table = comparison.table()
-    assert set(table.columns) == {"dataset", "entrant", "sigma", "one", "other", "difference", "low", "high"}
-    assert comparison.only == ("bayes-shrink[haar]: only in two",)
+    assert set(table.columns) == {"dataset", "entrant", "sigma", "first", "second", "difference", "low", "high"}
+    assert comparison.unmatched == ("bayes-shrink[haar]: only in two",)
     assert comparison.protocol[0] == "seeds: [0] and [1]"
     assert any(line.startswith("training.steps: 12 and 200 (of fit") for line in comparison.protocol)
     assert any(line.startswith("training.learning_rate: ") for line in comparison.protocol)

@@ -151,7 +151,7 @@ def test_errors_of_the_child_process_keep_their_type(request_for):
 def test_a_record_that_names_units_outside_the_plan_is_refused(dry_runs_here, request_for, tmp_path):
     record = open_run(request_for(), Registry((tmp_path / "outside.py",))).record()
     with pytest.raises(gahbench.GahbenchError, match="another run has replaced the plan"):
-        OpenedRun.of_record({**record, "todo": ["fit-0"]})
+        OpenedRun.from_record({**record, "todo": ["fit-0"]})
 
 
 def test_only_plugins_with_lifecycle_hooks_are_loaded_in_the_main_process(tmp_path):

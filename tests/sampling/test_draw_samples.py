@@ -12,7 +12,7 @@ import gahbench
 from gahbench._util.errors import ParameterError
 from gahbench.networks.precision import Choice
 from gahbench.networks.trained import Trained
-from gahbench.sampling import Sampling, draw_samples, images_device, of_denoiser, of_network
+from gahbench.sampling import Sampling, draw_samples, images_device, wrap_denoiser, wrap_network
 from gahbench.sampling.flow import flow
 from gahbench.sampling.noise import draw_step_noise, starting_noise, step_noise
 from gahbench.sampling.stochastic import stochastic
@@ -45,7 +45,7 @@ class Convolution(nn.Module):
 
 @SAMPLERS
 def test_samples_depend_neither_on_batches_nor_on_the_number_of_samples(sampler):
-    denoise = of_network(Convolution())
+    denoise = wrap_network(Convolution())
 
     def draw(count, **options):
         return draw_samples(denoise, SHAPE, Sampling(sampler=sampler, count=count, seed=4, sigma_end=0.1), **options)
@@ -158,11 +158,11 @@ def test_a_denoiser_receives_the_noise_level_of_each_image():
 def test_networks_trained_denoisers_and_references_are_called_equally(sampler):
     network = Convolution()
     settings = Sampling(sampler=sampler, count=3, max_steps=30 if sampler == "stochastic" else None, sigma_end=0.2)
-    from_network = draw_samples(of_network(network), SHAPE, settings)
-    from_denoiser = draw_samples(of_denoiser(Trained(network), SHAPE), SHAPE, settings)
+    from_network = draw_samples(wrap_network(network), SHAPE, settings)
+    from_denoiser = draw_samples(wrap_denoiser(Trained(network), SHAPE), SHAPE, settings)
     assert torch.equal(from_network.images, from_denoiser.images)
     untrained = gahbench.create("reference", "untrained", architecture="unet-conditional[width=8]")
-    denoise = of_denoiser(untrained, (1, 16, 16))
+    denoise = wrap_denoiser(untrained, (1, 16, 16))
     calls = []
     untrained.as_network((1, 16, 16)).register_forward_hook(lambda module, inputs, output: calls.append(inputs))
     draw_samples(denoise, (1, 16, 16), settings)
@@ -185,7 +185,7 @@ def test_a_reference_is_called_once_for_each_noise_level():
     dataset = gahbench.create("dataset", "discs", size=8)
     for settings in (Sampling(sampler="flow", count=5), Sampling(count=5, sigma_end=0.1)):
         calls.clear()
-        drawn = draw_samples(of_denoiser(Shrink(), SHAPE, dataset), SHAPE, settings)
+        drawn = draw_samples(wrap_denoiser(Shrink(), SHAPE, dataset), SHAPE, settings)
         torch.testing.assert_close(drawn.images, draw_samples(shrinking, SHAPE, settings).images)
         assert set(calls) == ({5} if settings.sampler == "flow" else {1, 5})
 
@@ -201,7 +201,7 @@ def test_images_are_on_the_device_of_networks_and_on_the_cpu_for_other_denoisers
 @pytest.mark.parametrize("name", ["oracle-shrink", "lower-bound"])
 def test_denoisers_that_need_the_clean_image_are_rejected(name):
     with pytest.raises(ParameterError, match="need the clean image, which samples do not have"):
-        of_denoiser(gahbench.create("reference", name), SHAPE)
+        wrap_denoiser(gahbench.create("reference", name), SHAPE)
 
 
 def breaking(value):
@@ -285,8 +285,8 @@ def test_bfloat16_has_a_small_relative_error():
     network = gahbench.create("architecture", "unet", width=8, levels=2)
     noisy, sigma = torch.randn(2, 1, 16, 16), torch.ones(2)
     with torch.no_grad():
-        exact = of_network(network)(noisy, sigma)
-        approximate = of_network(network, precision="bfloat16")(noisy, sigma)
+        exact = wrap_network(network)(noisy, sigma)
+        approximate = wrap_network(network, precision="bfloat16")(noisy, sigma)
     assert approximate.dtype == torch.float32
     assert 0 < float((approximate - exact).norm() / (exact - noisy).norm()) < 0.02
 
@@ -303,15 +303,15 @@ def test_auto_chooses_the_faster_precision_at_the_first_batch(monkeypatch):
     monkeypatch.setattr("gahbench.devices.hardware.Cpu.has_bfloat16", True)
     with torch.no_grad():
         # A hundred small batches are not worth timing.
-        assert torch.equal(of_network(network, precision="auto")(noisy, sigma), of_network(network)(noisy, sigma))
+        assert torch.equal(wrap_network(network, precision="auto")(noisy, sigma), wrap_network(network)(noisy, sigma))
         monkeypatch.setattr("gahbench.networks.precision.measure", fake_measure)
-        auto = of_network(network, precision="auto", calls=1000)
-        assert torch.equal(auto(noisy, sigma), of_network(network, precision="bfloat16")(noisy, sigma))
+        auto = wrap_network(network, precision="auto", calls=1000)
+        assert torch.equal(auto(noisy, sigma), wrap_network(network, precision="bfloat16")(noisy, sigma))
         auto(noisy, sigma)
     assert measured_passes == [1000.0]
     with torch.no_grad():
         # A few calls with many images are timed on a subset of the images.
-        of_network(network, precision="auto", calls=100)(torch.randn(20, 1, 16, 16), torch.ones(20))
+        wrap_network(network, precision="auto", calls=100)(torch.randn(20, 1, 16, 16), torch.ones(20))
     assert measured_passes == [1000.0, 1000.0]
 
 

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 import gahbench
-from gahbench.sampling import Sampling, draw_samples, of_denoiser
+from gahbench.sampling import Sampling, draw_samples, wrap_denoiser
 
 MEMBERS = 8
 FINITE = gahbench.create("dataset", "finite", dataset="discs[size=12]", count=MEMBERS)
 
 
 def draw(**settings):
-    denoise = of_denoiser(gahbench.create("reference", "optimal"), FINITE.shape, FINITE)
+    denoise = wrap_denoiser(gahbench.create("reference", "optimal"), FINITE.shape, FINITE)
     return draw_samples(denoise, FINITE.shape, Sampling(**settings))
 
 

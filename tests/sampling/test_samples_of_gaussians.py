@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import gahbench
-from gahbench.sampling import Sampling, draw_samples, of_denoiser
+from gahbench.sampling import Sampling, draw_samples, wrap_denoiser
 from gahbench.sampling.noise import starting_noise
 from gahbench_plugins.datasets.gaussian_field import hartley
 
@@ -15,7 +15,7 @@ SPECTRUM = FIELD.spectrum()
 
 
 def draw(count, **settings):
-    denoise = of_denoiser(gahbench.create("reference", "optimal"), FIELD.shape, FIELD)
+    denoise = wrap_denoiser(gahbench.create("reference", "optimal"), FIELD.shape, FIELD)
     return draw_samples(denoise, FIELD.shape, Sampling(count=count, **settings))
 
 

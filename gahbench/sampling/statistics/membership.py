@@ -11,7 +11,7 @@ from gahbench.sampling.statistics.neighbours import nearest, nearest_by_cosine
 MIN_VALUES = 6
 
 
-def own_set(samples: Tensor, own: Tensor, other: Tensor, affine: bool = False) -> Tensor:
+def nearest_is_own(samples: Tensor, own: Tensor, other: Tensor, affine: bool = False) -> Tensor:
     """Return, for each sample, whether its nearest image is a training image of its denoiser.
 
     The training images and the other images should be sets of equal size without a common image. If samples do not
@@ -38,7 +38,7 @@ def own_set(samples: Tensor, own: Tensor, other: Tensor, affine: bool = False) -
     --------
     >>> import torch
     >>> images = torch.arange(4.0).reshape(4, 1, 1, 1)
-    >>> own_set(torch.tensor([0.1, 2.9, 1.5]).reshape(3, 1, 1, 1), images[:2], images[2:]).tolist()
+    >>> nearest_is_own(torch.tensor([0.1, 2.9, 1.5]).reshape(3, 1, 1, 1), images[:2], images[2:]).tolist()
     [1.0, 0.0, 0.5]
     """
     if affine:
@@ -56,8 +56,8 @@ def simultaneous_lower(values: Tensor, level: float = 0.95, draws: int = 2000) -
     Parameters
     ----------
     values
-        Shape (T, N), such as :func:`own_set` of N samples at T times; NaN marks missing values. The limit of a row with
-        fewer than six values is NaN.
+        Shape (T, N), such as :func:`nearest_is_own` of N samples at T times; NaN marks missing values. The limit of a
+        row with fewer than six values is NaN.
     level
         Confidence level: the probability that all limits are below their means.
     draws
@@ -86,7 +86,7 @@ def simultaneous_lower(values: Tensor, level: float = 0.95, draws: int = 2000) -
     return (means - float(largest.quantile(level)) * errors).where(is_known, torch.nan)
 
 
-def without_shared(own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+def remove_shared(own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     """Return two sets of images truncated to equal size, without the images that are in both.
 
     Parameters

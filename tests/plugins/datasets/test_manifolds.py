@@ -26,7 +26,7 @@ class Bump(Manifold):
     def __init__(self, seed: int = 0):
         super().__init__("bump", seed)
 
-    def place(self, uniform):
+    def prior_transform(self, uniform):
         return torch.stack([1 + 6 * uniform[:, 0], torch.exp(0.5 + 0.3 * torch.special.ndtri(uniform[:, 1]))], dim=1)
 
     def render(self, parameters):
@@ -46,7 +46,7 @@ class Slope(Manifold):
     def __init__(self, seed: int = 0):
         super().__init__("slope", seed)
 
-    def place(self, uniform):
+    def prior_transform(self, uniform):
         return 1 + 6 * uniform
 
     def render(self, parameters):
@@ -64,7 +64,7 @@ class Comb(Manifold):
     def __init__(self, seed: int = 0):
         super().__init__("comb", seed)
 
-    def place(self, uniform):
+    def prior_transform(self, uniform):
         return uniform
 
     def render(self, parameters):
@@ -90,7 +90,7 @@ def quadrature(dataset, noisy, sigma):
         if dataset.nonlinear:
             axes = (low[:, None] + step[:, None] * (torch.arange(count) + 0.5)).unbind()
             points = torch.cartesian_prod(*axes).reshape(-1, dataset.nonlinear)
-        parts = dataset.parts(dataset.place(points)).flatten(2)
+        parts = dataset.parts(dataset.prior_transform(points)).flatten(2)
         gram = parts @ parts.mT
         found = integrate(gram, parts @ (noisy.double().flatten() - dataset.offset), sigma, dataset.intensities)
         weights = torch.softmax(found.log_evidence, 0)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gahbench.sampling import own_set, simultaneous_lower, without_shared
+from gahbench.sampling import nearest_is_own, remove_shared, simultaneous_lower
 
 
 def images(count, seed):
@@ -10,8 +10,8 @@ def images(count, seed):
 
 def test_copies_are_in_their_own_set():
     own, other = images(9, 1), images(9, 2)
-    assert own_set(own + 1e-3, own, other).tolist() == [1.0] * 9
-    assert own_set(other, own, other).tolist() == [0.0] * 9
+    assert nearest_is_own(own + 1e-3, own, other).tolist() == [1.0] * 9
+    assert nearest_is_own(other, own, other).tolist() == [0.0] * 9
 
 
 def test_copies_of_another_brightness_may_all_be_nearest_to_the_other_set():
@@ -19,10 +19,10 @@ def test_copies_of_another_brightness_may_all_be_nearest_to_the_other_set():
     first, second = images(9, 1), images(9, 2)
     first[0], second[0] = 0.01 * first[0], 2 * second[0]
     bright, dark = 20 * first[1:], 0.001 * second[1:]
-    assert own_set(bright, first, second).tolist() == [0.0] * 8
-    assert own_set(dark, second, first).tolist() == [0.0] * 8
-    assert own_set(bright + 1, first, second, affine=True).tolist() == [1.0] * 8
-    assert own_set(dark - 1, second, first, affine=True).tolist() == [1.0] * 8
+    assert nearest_is_own(bright, first, second).tolist() == [0.0] * 8
+    assert nearest_is_own(dark, second, first).tolist() == [0.0] * 8
+    assert nearest_is_own(bright + 1, first, second, affine=True).tolist() == [1.0] * 8
+    assert nearest_is_own(dark - 1, second, first, affine=True).tolist() == [1.0] * 8
 
 
 @pytest.mark.parametrize("affine", [False, True])
@@ -32,11 +32,14 @@ def test_half_of_the_samples_that_ignore_the_sets_are_nearer_to_their_own_set(co
     pis, shares = [], []
     for seed in range(60):
         own, other, samples = images(count, 3 * seed), images(count, 3 * seed + 1), images(64, 3 * seed + 2)
-        first, second = own_set(samples[:32], own, other, affine), own_set(samples[32:], other, own, affine)
+        first, second = (
+            nearest_is_own(samples[:32], own, other, affine),
+            nearest_is_own(samples[32:], other, own, affine),
+        )
         pis.append(float((first.mean() + second.mean()) / 2))
         shares.append(float(first.mean()))
         # For equal samples the two shares add up to 1.
-        total = own_set(samples, own, other, affine) + own_set(samples, other, own, affine)
+        total = nearest_is_own(samples, own, other, affine) + nearest_is_own(samples, other, own, affine)
         assert float(total.mean()) == 1
     pis, shares = torch.tensor(pis), torch.tensor(shares)
     assert abs(float(pis.mean()) - 0.5) < 4 * float(pis.std()) / 60**0.5
@@ -48,10 +51,10 @@ def test_half_of_the_samples_that_ignore_the_sets_are_nearer_to_their_own_set(co
 
 def test_shared_images_are_removed_and_the_sets_truncated_to_equal_size():
     own, other = images(5, 1), torch.cat([images(3, 2), images(5, 1)[1:3]])
-    unshared_own, unshared_other = without_shared(own, other)
+    unshared_own, unshared_other = remove_shared(own, other)
     assert torch.equal(unshared_own, own[[0, 3, 4]])
     assert torch.equal(unshared_other, other[:3])
-    unshared_own, unshared_other = without_shared(own, own)
+    unshared_own, unshared_other = remove_shared(own, own)
     assert len(unshared_own) == len(unshared_other) == 0
 
 
