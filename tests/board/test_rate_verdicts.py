@@ -77,7 +77,7 @@ def test_a_distance_that_is_large_at_both_ends_is_not_near_optimal_though_its_sl
             {"collapsed": np.arange(6) < 3},
             "at 3 levels, which span 12.0 dB; at least 3 levels that span 15 dB are needed",
         ),
-        ({"collapsed": np.array([1, 1, 1, 0, 1, 1]) > 0}, "over 3 levels, 12.0 dB"),
+        ({"collapsed": np.array([1, 1, 1, 0, 1, 1]) > 0}, "at 3 levels, which span 12.0 dB"),
         ({"own_collapsed": np.arange(6) > 3}, "bound and denoiser have both collapsed at 2 levels, which span 6.0 dB"),
         ({"error": 3.0}, "the interval is not within ±0.15"),
         ({"error": np.nan}, "too few images for intervals"),

@@ -194,12 +194,7 @@ def test_an_image_is_composed_of_averages_and_is_not_an_average():
 
 
 def test_blocks_of_images_depend_only_on_the_render_size():
-    assert [CAlpha(2.0, 8, render_size=render_size).block_size for render_size in (64, 256, 512, 4096)] == [
-        64,
-        16,
-        4,
-        1,
-    ]
+    assert [CAlpha(2.0, 8, render_size=size).block_size for size in (64, 256, 512, 4096)] == [64, 16, 4, 1]
     dataset = CAlpha(4.0, 8, render_size=512)
     images = dataset.images("test", 6)
     assert torch.equal(dataset.images("test", 3, 3), images[3:])
