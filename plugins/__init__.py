@@ -132,6 +132,7 @@ def register_metrics(register: Register) -> None:
     register("direction", "gahbench_plugins.metrics.direction:Direction")
     register("alignment", "gahbench_plugins.metrics.alignment:Alignment")
     register("truth-alignment", "gahbench_plugins.metrics.truth_alignment:TruthAlignment")
+    register("truth-direction", "gahbench_plugins.metrics.truth_direction:TruthDirection")
     register("adaptation", "gahbench_plugins.metrics.adaptation:Adaptation")
     register("spectrum", "gahbench_plugins.metrics.spectrum:Spectrum")
     register("optimality-slope", "gahbench_plugins.metrics.optimality_slope:OptimalitySlope")

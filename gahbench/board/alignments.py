@@ -29,8 +29,8 @@ MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 #: The name that stands for the filters of the best denoiser in lists of bases.
 TRUTH = "best denoiser"
-#: The metric that compares a denoiser's filters with those of the best denoiser.
-TRUTH_ALIGNMENT = "truth-alignment"
+#: The metrics that compare a denoiser's filters with those of the best denoiser, by measure.
+TRUTH_METRICS: dict[Measure, str] = {"direction": "truth-direction", "alignment": "truth-alignment"}
 DEFAULT_BASIS = "graph-laplacian"
 
 
@@ -38,26 +38,19 @@ DEFAULT_BASIS = "graph-laplacian"
 class Agreement:
     """Agreement between a denoiser and filters in one basis: means over noise levels.
 
-    ``ceiling`` is the largest value that a basis independent of the noise can reach, and ``retrieval`` is the share of
-    images whose filter agrees best with the geometry of its own image. ``single`` is the value for a single image, by
-    which ``gahbench inspect`` ranks bases; NaN on boards.
+    A mean is unknown if a noise level, or a seed at a noise level, has no value. ``ceiling`` is the largest value that
+    a basis independent of the noise can reach, and ``retrieval`` is the share of images whose filter agrees best with
+    the geometry of its own image. ``share`` is the part of the basis's own adaptation that is directional, or that is
+    not strength where only the alignment was measured: below 0.02 the basis has no value. ``single`` is the value for a
+    single image, which ``gahbench inspect`` shows; NaN on boards.
     """
 
     direction: Interval = UNKNOWN
     alignment: Interval = UNKNOWN
     ceiling: float = math.nan
     retrieval: float = math.nan
+    share: float = math.nan
     single: float = math.nan
-
-    @property
-    def headline(self) -> Interval:
-        """The direction, or the alignment where the direction is unknown, as for large images."""
-        return self.direction if self.direction.is_known else self.alignment
-
-    @property
-    def ranked(self) -> float:
-        """The value by which bases are ranked."""
-        return self.headline.value if math.isnan(self.single) else self.single
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,14 +127,14 @@ def margin(
 ) -> tuple[float, float, float] | None:
     """Return the difference between an entrant's agreements with two bases, and the ends of its interval.
 
-    The value is ``None`` if the entrant has no noise level with both agreements.
+    The value is ``None`` if an agreement is missing at a noise level, or at ``sigma``.
     """
     cubes = dict(_cubes_by_dataset(results, [dataset]))[dataset].get(metric, {})
     shared_sigmas = set.intersection(*(set(_values_by_sigma(cubes, name, "", entrant)) for name in (basis, other)))
-    sigmas = sorted(shared_sigmas if sigma is None else shared_sigmas & {sigma})
-    if not sigmas:
+    levels = set.union(*(_levels(cubes, name, entrant) for name in (basis, other))) if sigma is None else {sigma}
+    if not levels or not levels <= shared_sigmas:
         return None
-    cube = cubes[basis][""]
+    cube, sigmas = cubes[basis][""], sorted(levels)
     paired = replace(cube, values=cube.values - cubes[other][""].on_axes_of(cube))
     difference = _estimate(paired, entrant, sigmas)
     return difference.value, difference.low, difference.high
@@ -150,9 +143,9 @@ def margin(
 def parse_agreement(metric: str) -> tuple[Measure, str, str] | None:
     """Parse the name of a metric in the table of scores as measure, basis and part; ``None`` for other metrics."""
     name = parse_metric_name(metric)
-    if name.label == TRUTH_ALIGNMENT:
-        return ("direction", TRUTH, "") if name.part == "direction" else ("alignment", TRUTH, name.part)
     for measure in MEASURES:
+        if name.label == TRUTH_METRICS[measure]:
+            return measure, TRUTH, "basis-share" if name.part == "truth-share" else name.part
         if name.name == measure and name.parameters:
             # The basis is the first parameter.
             return measure, str(parse_spec(name.label).positional[0]), name.part
@@ -173,7 +166,7 @@ def _cubes_by_dataset(results: Results, datasets: Sequence[str] | None) -> Itera
         yield (
             dataset,
             {
-                measure: {basis: parts for basis, parts in bases.items() if "" in parts}
+                measure: {basis: bases[basis] for basis in sorted(bases, key=lambda name: name != TRUTH)}
                 for measure, bases in measures.items()
             },
         )
@@ -186,6 +179,11 @@ def _values_by_sigma(cubes: _Cubes, basis: str, part: str, entrant: str) -> dict
         return {}
     pairs = zip(cube.sigmas, cube.values[cube.entrants.index(entrant)], strict=True)
     return {sigma: values for sigma, values in pairs if np.isfinite(values).any()}
+
+
+def _levels(cubes: _Cubes, basis: str, entrant: str) -> set[float]:
+    """Return the noise levels at which an entrant was measured, with or without a value."""
+    return {sigma for part in ("", "left-out") for sigma in _values_by_sigma(cubes, basis, part, entrant)}
 
 
 def _draws(cube: ScoreCube, entrant: str, sigmas: Sequence[float]) -> Array:
@@ -203,31 +201,32 @@ def _estimate(cube: ScoreCube, entrant: str, sigmas: Sequence[float]) -> Interva
 def _mean_agreements(cubes: dict[str, _Cubes], entrant: str) -> dict[str, Agreement]:
     """Return an entrant's means over noise levels, by basis."""
     agreements: dict[str, Agreement] = {}
-    # Direction comes last because bases are ranked by it: its ceiling replaces the ceiling of the alignment.
-    for measure in sorted(cubes, key=MEASURES.index, reverse=True):
-        bases = cubes[measure]
-        values_by_basis = {basis: values for basis in bases if (values := _values_by_sigma(bases, basis, "", entrant))}
-        shared_sigmas = sorted(set.intersection(*map(set, values_by_basis.values()))) if values_by_basis else []
-        if not shared_sigmas:
-            continue
-        for basis in values_by_basis:
-            row = agreements.get(basis, Agreement())
-            mean = _estimate(bases[basis][""], entrant, shared_sigmas)
-            row = replace(
-                row,
-                ceiling=_mean_over_levels(
-                    _values_by_sigma(bases, basis, "ceiling", entrant), shared_sigmas, _mean_root
-                ),
-            )
-            if measure == "direction":
-                row = replace(row, direction=mean)
-            else:
-                retrieval = _mean_over_levels(
-                    _values_by_sigma(bases, basis, "retrieval", entrant), shared_sigmas, means
-                )
-                row = replace(row, alignment=mean, retrieval=retrieval)
-            agreements[basis] = row
-    return agreements
+    # Direction comes last because it is the headline: its ceiling and share replace those of the alignment.
+    for measure in reversed(MEASURES):
+        bases = cubes.get(measure, {})
+        for basis in bases:
+            if levels := sorted(_levels(bases, basis, entrant)):
+                row = agreements.get(basis, Agreement())
+                agreements[basis] = _add_measure(row, measure, bases, basis, entrant, levels)
+    if not any(row.direction.is_known or row.alignment.is_known for row in agreements.values()):
+        return {}
+    return {basis: agreements[basis] for basis in sorted(agreements, key=lambda name: name != TRUTH)}
+
+
+def _add_measure(
+    row: Agreement, measure: Measure, cubes: _Cubes, basis: str, entrant: str, levels: Sequence[float]
+) -> Agreement:
+    """Return a row with one more measure of its basis."""
+
+    def mean(part: str, reduce: Callable[[Array], ArrayLike]) -> float:
+        return _mean_over_levels(_values_by_sigma(cubes, basis, part, entrant), levels, reduce)
+
+    is_complete = set(levels) <= set(_values_by_sigma(cubes, basis, "", entrant))
+    value = _estimate(cubes[basis][""], entrant, levels) if is_complete else UNKNOWN
+    row = replace(row, ceiling=mean("ceiling", _mean_root), share=mean("basis-share", means))
+    if measure == "direction":
+        return replace(row, direction=value)
+    return replace(row, alignment=value, retrieval=mean("retrieval", means))
 
 
 def _mean_root(ceiling: Array) -> float:
@@ -247,6 +246,6 @@ def _mean_over_levels(
 def _not_measured_message(results: Results) -> str:
     return (
         f"results of suite '{results.suite}' hold neither direction nor alignment of the chosen datasets and entrants; "
-        "a suite measures them with the metrics direction[BASIS], alignment[BASIS] and truth-alignment, for entrants "
-        "that have a Jacobian"
+        "a suite measures them with the metrics direction[BASIS], alignment[BASIS], truth-direction and "
+        "truth-alignment, for entrants that have a Jacobian"
     )

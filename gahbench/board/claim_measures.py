@@ -242,6 +242,7 @@ def _compare(first: MetricCurve, second: MetricCurve, divides: bool) -> MetricCu
         _smallest_known([first.seeds, second.seeds]),
         max(first.seed_share, second.seed_share),
         first.has_sources or second.has_sources,
+        tuple(sorted({*first.missing, *second.missing})),
     )
 
 
@@ -250,14 +251,25 @@ def _smallest_known(counts: Iterable[int]) -> int:
     return min(filter(None, counts), default=0)
 
 
-def _reduce(measure: Measure, curves: list[MetricCurve], row_numbers: tuple[float, ...], name: str) -> Quantity:
-    """Reduce the curves of one metric and comparison along rows and noise levels to a quantity."""
+def _chosen_levels(measure: Measure, curves: Sequence[MetricCurve]) -> list[float]:
+    """Return the noise levels that a measure is about; raise if it combines levels, and one of them has no value."""
     sigmas = _shared_levels(curves)
-    indices = range(len(sigmas)) if np.isnan(sigmas).all() else find_levels(measure.sigma, sigmas)
-    if not indices:
+    if np.isnan(sigmas).all():
+        return sigmas
+    missing = {sigma for curve in curves for sigma in curve.missing} - set(sigmas)
+    all_sigmas = sorted({*sigmas, *missing})
+    wanted = [all_sigmas[index] for index in find_levels(measure.sigma, all_sigmas)]
+    known = [sigma for sigma in wanted if sigma not in missing]
+    combines_levels = bool(measure.sigma.at) or measure.sigma.take != "each" or measure.slope == "input-psnr"
+    if not known or (combines_levels and known != wanted):
         levels = ", ".join(map(level_name, sigmas))
         raise NotMeasuredError(f"{measure.metric} is not known at σ = {measure.sigma}; it is at {levels}")
-    chosen_sigmas = [sigmas[index] for index in indices]
+    return known
+
+
+def _reduce(measure: Measure, curves: list[MetricCurve], row_numbers: tuple[float, ...], name: str) -> Quantity:
+    """Reduce the curves of one metric and comparison along rows and noise levels to a quantity."""
+    chosen_sigmas = _chosen_levels(measure, curves)
     chosen_curves = [_at_levels(curve, chosen_sigmas) for curve in curves]
     values = np.stack([curve.values for curve in chosen_curves])
     draws = np.stack([curve.draws for curve in chosen_curves], axis=1)

@@ -20,7 +20,7 @@ from gahbench.board.scorecube import (
     cubes_by_images,
     decibels,
     join_levels,
-    may_omit_images,
+    left_out_part,
     quotient,
     ratios_of,
     spreads_of,
@@ -42,7 +42,8 @@ DEFICIT = "deficit"
 class MetricCurve:
     """Means (S,) of one metric for one row of results at S noise levels, with bootstrap draws (D, S).
 
-    ``seed_share`` is the share of the variance of the draws that is due to training seeds.
+    ``seed_share`` is the share of the variance of the draws that is due to training seeds. ``missing`` lists the other
+    noise levels at which the metric was measured, and has no value for the row or for one of its seeds.
     """
 
     sigmas: tuple[float, ...]
@@ -52,6 +53,7 @@ class MetricCurve:
     seeds: int
     seed_share: float
     has_sources: bool = False
+    missing: tuple[float, ...] = ()
 
 
 class Table:
@@ -161,13 +163,16 @@ class Table:
         ratio = self._ratios.get(metric)
         names = [metric] if ratio is None else [ratio.numerator, ratio.denominator]
         names += [] if minus is None else [minus]
-        tables = [rows for name in names if (rows := self._rows.get((dataset, split, name))) is not None]
+        tables = [
+            (rows, self._rows.get((dataset, split, left_out_part(name))))
+            for name in names
+            if (rows := self._rows.get((dataset, split, name))) is not None
+        ]
         if len(tables) < len(names):
             return []
         sources = sources_of(self.results, dataset) if split == "test" else None
-        measured_metrics, left_out = self._measured(dataset, split), self.left_out(dataset)
         scaled_cubes = []
-        for cubes in cubes_by_images(tables, self.results.entrants, measured_metrics, sources, left_out):
+        for cubes in cubes_by_images(tables, self.results.entrants, sources, self.left_out(dataset)):
             cube = cubes[0]
             if minus is not None:
                 cube = replace(cube, values=cube.values - cubes[-1].on_axes_of(cube))
@@ -206,15 +211,15 @@ class Table:
             values_by_level, draws, image_draws = (
                 decibels(1 + np.maximum(ratio, 0)) for ratio in (values_by_level, draws, image_draws)
             )
-        left_out = self._left_out(dataset, metric, split)
+        leaves_out = left_out_part(metric) in self._measured(dataset, split)
         curves = {}
         for index, label in enumerate(cube.entrants):
-            may_be_missing = [math.isnan(sigma) or sigma in left_out.get(label, ()) for sigma in sigmas]
             kept_levels = [
                 level
                 for level, value in enumerate(values_by_level[index])
-                if np.isfinite(value) or not may_be_missing[level]
+                if np.isfinite(value) or not (leaves_out or math.isnan(sigmas[level]))
             ]
+            missing_levels = sorted(set(range(len(sigmas))) - set(kept_levels))
             if kept_levels:
                 seeds = len(cube.seeds.get(label, []))
                 curves[label] = MetricCurve(
@@ -225,17 +230,9 @@ class Table:
                     seeds,
                     _seed_share(draws[:, index][:, kept_levels], image_draws[:, index][:, kept_levels]),
                     cube.sources is not None and count < len(cube.images),
+                    tuple(sigmas[level] for level in missing_levels if not math.isnan(sigmas[level])),
                 )
         return curves
-
-    def _left_out(self, dataset: str, metric: str, split: str) -> dict[str, set[float]]:
-        """Return the noise levels at which a metric leaves out all images of an entrant, by entrant."""
-        if not may_omit_images(metric, self._measured(dataset, split)):
-            return {}
-        ratio = self._ratios.get(metric)
-        rows = self._rows[dataset, split, metric if ratio is None else ratio.numerator]
-        levels = set(rows["sigma"])
-        return {str(entrant): levels - set(entrant_rows["sigma"]) for entrant, entrant_rows in rows.groupby("entrant")}
 
 
 def rows_by_number_of_images(labels: Sequence[str], base: str) -> dict[float, str]:

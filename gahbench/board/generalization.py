@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gahbench._util.errors import ParameterError, ResultsError
 from gahbench.board.facts import sources_of
-from gahbench.board.scorecube import cubes_by_images, join_levels, quotient, ratios_of
+from gahbench.board.scorecube import cubes_by_images, join_levels, quotient, ratios_of, rows_with_left_out
 from gahbench.board.selection import choose_labels
 from gahbench.board.statistics import Interval, estimates
 from gahbench.contracts.row_labels import base_label, number_of_images
@@ -56,16 +56,15 @@ def sweep_curves(results: Results, dataset: str, entrant: str, metric: str, spli
     names = [metric] if ratio is None else [ratio.numerator, ratio.denominator]
     scores = results.scores
     scores = scores[(scores["dataset"] == dataset) & (scores["split"] == split)]
-    tables = [scores[scores["metric"] == name] for name in names]
+    tables = [rows_with_left_out(scores, name) for name in names]
     labels = [label for label in results.entrants if base_label(label) == entrant and label != entrant]
-    labels = [label for label in sorted(labels, key=_sort_key) if (tables[0]["entrant"] == label).any()]
+    labels = [label for label in sorted(labels, key=_sort_key) if (tables[0][0]["entrant"] == label).any()]
     curves: SweepCurves = {number_of_images(label): {} for label in labels}
-    if any(rows.empty for rows in tables):
+    if any(rows.empty for rows, _ in tables):
         return curves
     sources = sources_of(results, dataset) if split == "test" else None
-    measured_metrics = set(map(str, scores["metric"].unique()))
     # The variance between training runs is pooled over entrants that are scored on the same images.
-    for cubes in cubes_by_images(tables, labels, measured_metrics, sources, results.left_out.get(dataset)):
+    for cubes in cubes_by_images(tables, labels, sources, results.left_out.get(dataset)):
         cube = cubes[0]
         if ratio is None:
             centres, draws = cube.means(), cube.draws()

@@ -110,18 +110,25 @@ def spreads_of(cubes: Mapping[str, ScoreCube]) -> dict[str, float]:
 def score_cube(
     scores: pd.DataFrame,
     entrants: Sequence[str],
-    may_omit: bool = False,
+    omissions: pd.DataFrame | None = None,
     sources: Sequence[int] | None = None,
     left_out: Mapping[str, str] | None = None,
 ) -> ScoreCube:
-    """Build the cube of the rows of one dataset, split and metric; ``may_omit`` allows missing images."""
+    """Build the cube of the rows of one dataset, split and metric.
+
+    ``omissions`` holds the rows of the part ``left-out`` of a metric that may leave out images, and may have no value
+    for a seed or at a noise level. Means over seeds are not formed where a seed with such rows has no value, and levels
+    with such rows belong to the cube even if no entrant has a value there.
+    """
     present = set(scores["entrant"].unique())
     labels = [entrant for entrant in entrants if entrant in present]
     indices = {label: index for index, label in enumerate(labels)}
     rows = scores[scores["entrant"].isin(labels)]
     seed = rows["seed"].fillna(-1).to_numpy(dtype=np.int64)
-    runs, seed_index = np.unique(seed, return_inverse=True)
-    sigmas, sigma_index = np.unique(rows["sigma"].to_numpy(dtype=np.float64), return_inverse=True)
+    sigma = rows["sigma"].to_numpy(dtype=np.float64)
+    measured = _measured_runs(omissions, indices)
+    runs, sigmas = np.union1d(seed, measured[2]), np.union1d(sigma, measured[1])
+    seed_index, sigma_index = np.searchsorted(runs, seed), np.searchsorted(sigmas, sigma)
     images, image_index = np.unique(rows["image"].fillna(-1).to_numpy(dtype=np.int64), return_inverse=True)
     entrant_index = rows["entrant"].map(indices).to_numpy(dtype=np.int64)
 
@@ -139,34 +146,55 @@ def score_cube(
         )
     values = np.full(shape, np.nan)
     values.ravel()[cell] = rows["value"].to_numpy(dtype=np.float64)
-    cube = _apply_rules(values, count > 0, labels, sigmas.tolist(), runs.tolist(), images.tolist(), may_omit)
+    is_measured = np.zeros(shape[:3], dtype=np.bool_)
+    is_measured[measured[0], np.searchsorted(sigmas, measured[1]), np.searchsorted(runs, measured[2])] = True
+    values[(is_measured & ~(count > 0).any(axis=3)).any(axis=2)] = np.nan
+    cube = _apply_rules(
+        values, count > 0, labels, sigmas.tolist(), runs.tolist(), images.tolist(), omissions is not None
+    )
     cube.left_out.update((label, reason) for label, reason in (left_out or {}).items() if label in indices)
     if sources is None or np.isnan(sigmas).any() or not all(0 <= image < len(sources) for image in cube.images):
         return cube
     return replace(cube, sources=tuple(sources[image] for image in cube.images))
 
 
+def _measured_runs(
+    omissions: pd.DataFrame | None, indices: Mapping[str, int]
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    """Return the entrant, noise level and seed of each run in the rows of the part ``left-out`` of a metric."""
+    if omissions is None:
+        return np.empty(0, dtype=np.int64), np.empty(0), np.empty(0, dtype=np.int64)
+    runs = omissions.loc[omissions["entrant"].isin(list(indices)), ["entrant", "sigma", "seed"]].drop_duplicates()
+    entrant, seed = runs["entrant"].map(indices), runs["seed"].fillna(-1)
+    return np.asarray(entrant, dtype=np.int64), np.asarray(runs["sigma"], dtype=np.float64), np.asarray(seed, np.int64)
+
+
 def cubes_by_images(
-    tables: Sequence[pd.DataFrame],
+    tables: Sequence[tuple[pd.DataFrame, pd.DataFrame | None]],
     entrants: Sequence[str],
-    all_metrics: Collection[str],
     sources: Sequence[int] | None,
     left_out: Mapping[str, str] | None,
 ) -> Iterator[list[ScoreCube]]:
-    """Yield the cubes of several metrics, given by their rows, for each group of entrants scored on the same images."""
-    images = {str(label): frozenset(rows["image"].dropna()) for label, rows in tables[0].groupby("entrant")}
+    """Yield the cubes of several metrics for each group of entrants scored on the same images.
+
+    Each table holds the rows of a metric, and those of its part ``left-out`` if it may leave out images.
+    """
+    images = {str(label): frozenset(rows["image"].dropna()) for label, rows in tables[0][0].groupby("entrant")}
     images = {label: entrant_images for label, entrant_images in images.items() if label in entrants}
     for shared_images in dict.fromkeys(images.values()):
         labels = [label for label in entrants if images.get(label) == shared_images]
-        yield [
-            score_cube(rows, labels, may_omit_images(str(rows["metric"].iloc[0]), all_metrics), sources, left_out)
-            for rows in tables
-        ]
+        yield [score_cube(rows, labels, omissions, sources, left_out) for rows, omissions in tables]
 
 
-def may_omit_images(metric: str, all_metrics: Collection[str]) -> bool:
-    """Return whether a metric may leave out images, which it reports in its part ``left-out``."""
-    return f"{parse_metric_name(metric).label}.left-out" in all_metrics
+def left_out_part(metric: str) -> str:
+    """Return the name of the part in which a metric that may leave out images reports these images."""
+    return f"{parse_metric_name(metric).label}.left-out"
+
+
+def rows_with_left_out(scores: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """Return the rows of a metric, and those of its part ``left-out`` or ``None``, among rows of one dataset."""
+    omissions = scores[scores["metric"] == left_out_part(metric)]
+    return scores[scores["metric"] == metric], None if omissions.empty else omissions
 
 
 def _apply_rules(
@@ -289,11 +317,11 @@ def metric_cubes(
     scores = scores[(scores["split"] == "test") & ~scores["metric"].isin(("psnr", "slope"))]
     cubes: dict[str, dict[str, ScoreCube]] = {}
     for dataset, rows in scores.groupby("dataset", sort=False):
-        all_metrics = set(map(str, rows["metric"].unique()))
-        for metric, values in rows[rows["metric"].isin(all_metrics if only is None else only)].groupby("metric"):
-            may_omit = may_omit_images(str(metric), all_metrics)
+        chosen_rows = rows if only is None else rows[rows["metric"].isin(only)]
+        for metric, values in chosen_rows.groupby("metric"):
+            _, omissions = rows_with_left_out(rows, str(metric))
             sources = sources_of(results, str(dataset))
-            cube = score_cube(values, results.entrants, may_omit, sources, left_out.get(str(dataset)))
+            cube = score_cube(values, results.entrants, omissions, sources, left_out.get(str(dataset)))
             cubes.setdefault(str(metric), {})[str(dataset)] = cube
     return dict(sorted(cubes.items()))
 

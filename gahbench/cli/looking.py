@@ -247,7 +247,8 @@ def _print_inspection(inspection: Inspection, console: Console) -> None:
             continue
         text = f"{measure} of this image's filter with each basis, computed with {len(all_values[0])} images"
         console.print(text, style="italic", highlight=False)
-        bases = list(dict.fromkeys(name for level in inspection.levels for name in _values_by_basis(level, measure)))
+        compared = [(name, found) for level in inspection.levels for name, found in level.compared.items()]
+        bases = list(dict.fromkeys(name for name, found in compared if measure in found))
         table = _build_table(*bases)
         for level in inspection.levels:
             values_by_basis = _values_by_basis(level, measure)

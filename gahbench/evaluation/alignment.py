@@ -136,7 +136,8 @@ class Adaptation:
     share
         Share of the squared norm: of HS in the filters without their mean, or of the directional part in HS.
     adapts
-        Whether the share is large enough to count as adaptation. If not, cosines are 0 by definition.
+        Whether the share is large enough to count as adaptation. If not, cosines are 0 by definition for a denoiser,
+        and unknown for a basis; see :func:`align`.
     """
 
     sketch: Sketch
@@ -148,6 +149,8 @@ class Adaptation:
 
     def directional(self, shape: Shape) -> Adaptation:
         """Return the part that is not isotropic about each pixel; see :func:`directional`.
+
+        The share is 0 if these residuals do not count as adaptation, since their directions are then arbitrary.
 
         Parameters
         ----------
@@ -163,8 +166,8 @@ class Adaptation:
             raise ValueError("the directional part of filters needs whole matrices, not sketches on random vectors")
         residual = Sketch(directional(self.sketch.rows, shape), exact=True)
         total = float(squares(self.sketch).sum())
-        share = float(squares(residual).sum()) / total if total > 0 else 0.0
-        return Adaptation(residual, share, self.adapts and share >= MIN_DIRECTIONAL)
+        share = float(squares(residual).sum()) / total if self.adapts and total > 0 else 0.0
+        return Adaptation(residual, share, share >= MIN_DIRECTIONAL)
 
 
 def adaptation(sketch: Sketch, remove: StrengthRemoval) -> Adaptation:
@@ -229,24 +232,26 @@ class Alignment:
     Parameters
     ----------
     own
-        Cosine of the two residuals of each image, shape (M,), float64, from -1 to 1.
+        Cosine of the two residuals of each image, shape (M,), float64, from -1 to 1; NaN if unknown.
     error
-        Standard errors of ``own`` due to the random vectors, shape (M,), float64; 0 for exact sketches.
+        Standard errors of ``own`` due to the random vectors, shape (M,), float64; 0 for exact sketches, NaN if unknown.
     """
 
     own: Tensor
     error: Tensor
 
 
-def align(one: Adaptation, other: Adaptation) -> Alignment:
-    """Return the cosine of the residuals of two families of filters, image by image.
+def align(denoiser: Adaptation, basis: Adaptation) -> Alignment:
+    """Return the cosine of the residuals of a denoiser's filters and of a basis's filters, image by image.
 
     This is the alignment of Cortes, Mohri & Rostamizadeh 2012 and of Kornblith et al. 2019, for two families of filters
-    instead of two kernels, and with the strength removed as well as the mean. A family that does not adapt scores 0.
+    instead of two kernels, and with the strength removed as well as the mean. The value is 0 for a denoiser that does
+    not adapt, whatever the basis. It is NaN if the denoiser adapts and the basis does not: such a basis has nothing to
+    compare with.
 
     Parameters
     ----------
-    one, other
+    denoiser, basis
         Adaptations of two families of filters on the same images, sketched on the same vectors.
 
     Raises
@@ -265,13 +270,13 @@ def align(one: Adaptation, other: Adaptation) -> Alignment:
     >>> align(rest, rest).own.min().round(decimals=6)
     tensor(1., dtype=torch.float64)
     """
-    if len(one) != len(other):
-        raise ValueError(f"alignment needs equal numbers of filters, not {len(one)} and {len(other)}")
-    if not (one.adapts and other.adapts):
-        zeros = torch.zeros(len(one), dtype=torch.float64)
-        return Alignment(zeros, zeros)
-    products = one.sketch.own_products(other.sketch).cpu()
-    left, right = squares(one.sketch), squares(other.sketch)
+    if len(denoiser) != len(basis):
+        raise ValueError(f"alignment needs equal numbers of filters, not {len(denoiser)} and {len(basis)}")
+    if not (denoiser.adapts and basis.adapts):
+        by_definition = torch.full((len(denoiser),), torch.nan if denoiser.adapts else 0.0, dtype=torch.float64)
+        return Alignment(by_definition, by_definition)
+    products = denoiser.sketch.own_products(basis.sketch).cpu()
+    left, right = squares(denoiser.sketch), squares(basis.sketch)
     own = _cosine(products.sum(0), left.sum(0), right.sum(0))
     error = torch.zeros_like(own)
     groups = len(products)
@@ -297,11 +302,12 @@ def partial_cosine(one: Tensor, other: Tensor, third: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        Shape (M,); 0 where V explains all of S or of W.
+        Shape (M,); 0 where V explains all of S or of W, NaN where a cosine is NaN.
     """
     left, right = ((1 - cosine.square()).clamp_min(0).sqrt() for cosine in (other, third))
     cosine = (one - other * third) / (left * right).clamp_min(MIN_FACTOR**2)
-    return torch.where((left >= MIN_FACTOR) & (right >= MIN_FACTOR), cosine, 0.0)
+    is_explained = (left < MIN_FACTOR) | (right < MIN_FACTOR)
+    return torch.where(is_explained & cosine.isfinite(), 0.0, cosine)
 
 
 def squares(sketch: Sketch) -> Tensor:

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from gahbench._util.errors import GahbenchError, ParameterError
 from gahbench._util.readable import level_name
-from gahbench.board.alignments import MEASURES, TRUTH_ALIGNMENT, Agreement, AgreementCurve, Measure, parse_agreement
+from gahbench.board.alignments import MEASURES, TRUTH_METRICS, Agreement, AgreementCurve, Measure, parse_agreement
 from gahbench.board.statistics import UNKNOWN, Interval, bootstrap_means, estimate, means
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.metrics import Metric, Scores
 from gahbench.contracts.references import Reference
 from gahbench.contracts.truth import TrainingData
-from gahbench.evaluation.alignment import MIN_IMAGES
+from gahbench.evaluation.alignment import MIN_IMAGES, MIN_SHARE
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.explore.inspected_images import Choice, Images, load_images
 from gahbench.explore.preview import check_levels
@@ -294,12 +294,7 @@ def _measure_level(
         compared: dict[str, dict[Measure, dict[str, Tensor]]] = {}
         if len(images.clean) >= MIN_IMAGES:
             compared = _compare_with_bases(evaluation, bases, registry, step)
-            incomparable = [basis for basis in bases if not _has_value(compared.get(basis, {}))]
-            if incomparable:
-                notes.append(
-                    f"σ = {level_name(sigma)}: no direction or alignment with {', '.join(incomparable)}: filters are "
-                    f"equal for all images, or fewer than {MIN_IMAGES} images have a strength that they can match"
-                )
+            notes += _reasons(compared, sigma)
     except (ValueError, GahbenchError) as error:
         raise ParameterError(f"{configured.where} on {images.label}, sigma={level_name(sigma)}: {error}") from error
     values, vectors = (decomposition[0].cpu() for decomposition in pairs)
@@ -311,7 +306,7 @@ def _measure_level(
         values,
         vectors,
         scores,
-        {basis: measures for basis, measures in compared.items() if _has_value(measures)},
+        compared,
         {LEARNED: vectors @ clean.double().flatten()} | _orthonormal_coefficients(bases, single, sigma, notes),
     )
 
@@ -353,12 +348,24 @@ def _compare_with_bases(
 
 
 def _comparison_metrics(bases: Iterable[str]) -> list[str]:
-    """Return the names of metrics that compare images with bases."""
-    return [*(f"{measure}[{basis}]" for basis in bases for measure in MEASURES), TRUTH_ALIGNMENT]
+    """Return the names of metrics that compare images with the best denoiser and with bases."""
+    return [*TRUTH_METRICS.values(), *(f"{measure}[{basis}]" for basis in bases for measure in MEASURES)]
 
 
-def _has_value(measures: Mapping[Measure, Mapping[str, Tensor]]) -> bool:
-    return any("" in parts for parts in measures.values())
+def _reasons(compared: Mapping[str, Mapping[Measure, Mapping[str, Tensor]]], sigma: float) -> Iterator[str]:
+    """Yield the reason for each measure that has no value with a basis."""
+    for basis, measures in compared.items():
+        for measure, parts in measures.items():
+            if "" in parts:
+                continue
+            if "basis-share" in parts:
+                share = float(means(parts["basis-share"].numpy()[None]))
+                what = "directional" if measure == "direction" else "adaptation to the image beyond strength"
+                reason = f"its own filters are hardly {what} (share {share:.3f}; accepted: {MIN_SHARE} or more)"
+            else:
+                count = int((parts["left-out"] == 0).sum())
+                reason = f"{count} images have a strength that its filters can match, and {MIN_IMAGES} are needed"
+            yield f"σ = {level_name(sigma)}: no {measure} with {basis}: {reason}"
 
 
 def _orthonormal_coefficients(
@@ -407,7 +414,7 @@ def figures(inspection: Inspection, ranks: Sequence[int] | None = None) -> Itera
     yield "spectra", spectra_figure({level.sigma: level.eigenvalues for level in inspection.levels}, caption)
     yield "decay", decay_figure({level.sigma: level.coefficients for level in inspection.levels}, caption)
     ascending = sorted(inspection.levels, key=lambda level: level.sigma)
-    compared = {level.sigma: level.compared for level in ascending if level.compared}
+    compared = {level.sigma: level.compared for level in ascending if _has_values(level)}
     if not compared:
         return
     index = inspection.compared_index
@@ -423,16 +430,24 @@ def figures(inspection: Inspection, ranks: Sequence[int] | None = None) -> Itera
             yield measure, course_figure({caption: curves}, list(kinds), kinds, "each basis", measure)
 
 
+def _has_values(level: Level) -> bool:
+    return any("" in parts for measures in level.compared.values() for parts in measures.values())
+
+
 def _aligned(measures: Mapping[Measure, Mapping[str, Tensor]], index: int) -> Agreement:
-    """Return the means over images, and the value at the inspected image, by which bases are ranked."""
+    """Return the means over images, and the value at the inspected image."""
     direction, alignment = (measures.get(measure, {}) for measure in MEASURES)
-    headline = direction if "" in direction else alignment
     return Agreement(
         _estimate(direction),
         _estimate(alignment),
-        retrieval=float(means(alignment["retrieval"].numpy()[None])) if "retrieval" in alignment else math.nan,
-        single=float(headline[""][index]),
+        retrieval=_mean_part(alignment, "retrieval"),
+        share=_mean_part(direction, "basis-share"),
+        single=float(direction[""][index]) if "" in direction else math.nan,
     )
+
+
+def _mean_part(parts: Mapping[str, Tensor], part: str) -> float:
+    return float(means(parts[part].numpy()[None])) if part in parts else math.nan
 
 
 def _estimate(parts: Mapping[str, Tensor]) -> Interval:

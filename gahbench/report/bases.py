@@ -16,7 +16,7 @@ from gahbench._util.errors import ParameterError, listing
 from gahbench._util.readable import level_name
 from gahbench.board.statistics import Array, bootstrap_means, interval
 from gahbench.evaluation.rates import input_psnr
-from gahbench.report.cells import folded
+from gahbench.report.cells import DASH, folded
 from gahbench.report.contact_sheet import format_psnr
 from gahbench.report.drawing import (
     GREY,
@@ -67,7 +67,7 @@ _DIRECTION = "#d55e00"
 
 
 def ranking_figure(rankings: Mapping[str, Mapping[str, Agreement]], caption: str = "") -> Figure:
-    """Draw bases sorted by their agreement with a denoiser, best first, a panel for each denoiser or noise level."""
+    """Draw the agreement of denoisers with bases, a panel for each denoiser or noise level."""
     names = list(dict.fromkeys(name for rows in rankings.values() for name in rows))
     labels = {name: folded(name, _LABEL_WIDTH) for name in names}
     panel_rows, panel_columns = grid_shape(len(rankings), _MAX_COLUMNS)
@@ -81,7 +81,7 @@ def ranking_figure(rankings: Mapping[str, Mapping[str, Agreement]], caption: str
         size = (panel_width * panel_columns + 0.1, panel_height * panel_rows + 0.55 + 0.17 * caption.count("\n"))
         figure, axes = create_panels(len(rankings), (panel_rows, panel_columns), size, sharex=True)
         for ax, (title, rows) in zip(axes, rankings.items(), strict=True):
-            _draw_ranks(ax, rows, styles, labels)
+            _draw_bars(ax, rows, styles, labels)
             ax.set_title(folded(title, int(15 * panel_width)), loc="left")
             ax.set_xlabel(_bar_quantity(rows))
             ax.tick_params(labelbottom=True)
@@ -91,9 +91,9 @@ def ranking_figure(rankings: Mapping[str, Mapping[str, Agreement]], caption: str
     return figure
 
 
-def _draw_ranks(ax: Axes, rows: Mapping[str, Agreement], styles: Styles, labels: Mapping[str, str]) -> None:
-    """Draw a horizontal bar for each basis, the best at the top."""
-    ordered = sorted(rows, key=lambda name: -rows[name].ranked)
+def _draw_bars(ax: Axes, rows: Mapping[str, Agreement], styles: Styles, labels: Mapping[str, str]) -> None:
+    """Draw a horizontal bar for each basis, the first at the top, or a dash and the basis's share."""
+    has_direction = any(row.direction.is_known for row in rows.values())
     ceilings = [row.ceiling for row in rows.values() if not math.isnan(row.ceiling)]
     margin_text: dict[str, Any] = {
         "fontsize": 7.5,
@@ -106,11 +106,14 @@ def _draw_ranks(ax: Axes, rows: Mapping[str, Agreement], styles: Styles, labels:
         # The ceiling depends only on the denoiser, so the values of all bases estimate the same quantity.
         mean = sum(ceilings) / len(ceilings)
         ax.axvline(mean, color=GREY, linewidth=0.9, linestyle="--", zorder=1, label=_CEILING_LABEL)
-    for position, name in enumerate(ordered):
-        row = rows[name]
-        ax.barh(position, row.headline.value, height=0.55, color=styles[name]["color"], alpha=0.75, zorder=2)
-        ax.plot([row.headline.low, row.headline.high], [position, position], color="0.15", linewidth=1.2, zorder=3)
-        if row.direction.is_known:
+    for position, (name, row) in enumerate(rows.items()):
+        value = row.direction if has_direction else row.alignment
+        ax.barh(position, value.value, height=0.55, color=styles[name]["color"], alpha=0.75, zorder=2)
+        ax.plot([value.low, value.high], [position, position], color="0.15", linewidth=1.2, zorder=3)
+        if not value.is_known and math.isnan(row.single):
+            share = "" if math.isnan(row.share) else f" (share {row.share:.3f})"
+            ax.text(0, position, f" {DASH}{share}", fontsize=7.5, color=GREY, va="center")
+        if has_direction:
             ax.plot(row.alignment.value, position, zorder=4, **_CIRCLE)
         if not math.isnan(row.single):
             ax.plot(row.single, position, zorder=5, **_DIAMOND)
@@ -118,12 +121,12 @@ def _draw_ranks(ax: Axes, rows: Mapping[str, Agreement], styles: Styles, labels:
             ax.text(1.02, position, f"{100 * row.retrieval:.0f} %", **margin_text)
     if any(not math.isnan(row.retrieval) for row in rows.values()):
         ax.text(1.02, -0.85, "retrieved", **margin_text)
-    ax.set_yticks(range(len(ordered)), [labels[name] for name in ordered])
-    ax.set_ylim(len(ordered) - 0.4, -1.1)
+    ax.set_yticks(range(len(rows)), [labels[name] for name in rows])
+    ax.set_ylim(len(rows) - 0.4, -1.1)
     ax.grid(axis="y", visible=False)
     mean_label = f"{_bar_quantity(rows)}, mean over images, 95 % interval"
     ax.plot([], [], linestyle="-", color="0.15", linewidth=1.2, label=mean_label)
-    if any(row.direction.is_known and row.alignment.is_known for row in rows.values()):
+    if has_direction and any(row.alignment.is_known for row in rows.values()):
         ax.plot([], [], label="alignment, mean over images", **_CIRCLE)
     if any(not math.isnan(row.single) for row in rows.values()):
         ax.plot([], [], label="this image", **_DIAMOND)

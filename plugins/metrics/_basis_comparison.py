@@ -18,8 +18,10 @@ from gahbench.evaluation import (
     Evaluation,
     StrengthRemoval,
     adaptation,
+    align,
     changes,
     exchange_significance,
+    partial_cosine,
     remove_strength,
     retrieved,
 )
@@ -66,12 +68,10 @@ class BasisComparison(Metric):
             if sketch is None:
                 continue
             if not changes(sketch):
-                # A constant filter has alignment 0 with every basis.
+                # A denoiser with a constant filter does not adapt, so that its value is 0 with every basis.
                 values |= {(part, sigma): torch.zeros(count) for part in ("", "left-out")}
                 continue
             filters = compare(evaluation, sigma, *self.bases)
-            if filters.has_enough_images and not filters.bases[0].adapts:
-                continue
             values["left-out", sigma] = filters.remove.left_out(count)
             if filters.has_enough_images:
                 parts = self.compared(evaluation, sigma, filters)
@@ -111,14 +111,20 @@ class ComparedFilters:
         return len(self.remove) >= MIN_IMAGES
 
     def exchange(self) -> dict[str, Tensor | float]:
-        """Return the parts ``retrieval`` and ``exchange``, or no parts if images are too large or no filter adapts."""
+        """Return the parts ``retrieval`` and ``exchange``; no parts if images are too large or a family is constant."""
         denoiser, indices = self.denoiser, self.remove.indices
-        if not (denoiser.sketch.exact and denoiser.adapts):
+        if not (denoiser.sketch.exact and denoiser.adapts and self.bases[0].adapts):
             return {}
         table = self.families[0].exchanged(denoiser.sketch.rows.cpu(), self.traces[indices], indices)
         if table is None:
             return {}
         return {"retrieval": retrieved(table), "exchange": exchange_significance(table)}
+
+
+def compute_partial(denoiser: Adaptation, basis: Adaptation, other: Adaptation) -> Tensor:
+    """Return the partial cosine of a denoiser and a basis, controlling for another; NaN unless both bases adapt."""
+    partial = partial_cosine(*(align(*pair).own for pair in ((denoiser, basis), (denoiser, other), (basis, other))))
+    return partial if basis.adapts and other.adapts else torch.full_like(partial, torch.nan)
 
 
 def compare(evaluation: Evaluation, sigma: float, *bases: Basis) -> ComparedFilters:

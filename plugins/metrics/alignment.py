@@ -9,9 +9,9 @@ from pydantic import Field
 from torch import Tensor
 
 from gahbench import Basis, Names
-from gahbench.evaluation import Evaluation, align, partial_cosine
+from gahbench.evaluation import Evaluation, align
 
-from ._basis_comparison import BasisComparison, ComparedFilters, among_lowest
+from ._basis_comparison import BasisComparison, ComparedFilters, among_lowest, compute_partial
 
 
 class Alignment(BasisComparison):
@@ -23,13 +23,14 @@ class Alignment(BasisComparison):
     along which directions an image is smoothed, but not how strongly. The value is the mean cosine between the
     remainders: 1 for a denoiser that shrinks in the basis, and 0 for a denoiser whose filter is constant or changes
     only in strength. With the default basis ``graph-laplacian`` the value is called the GAH alignment
-    (geometry-adaptive harmonics). ``direction`` also removes *where*, and ranks bases.
+    (geometry-adaptive harmonics). ``direction`` also removes *where*.
 
     Images for which no filter in the basis has the required trace are left out. There is no value if fewer than 24
     images remain, or if the entrant has no Jacobian.
 
     Parts: ``share`` (U), the fraction of the variation between images that is not strength (below 0.02 the value is 0
-    by definition); ``left-out``, 1 for images that are left out; ``ceiling``, the alignment with the denoiser's own
+    by definition); ``basis-share``, the same fraction of the filters in the basis (below 0.02 there is no value);
+    ``left-out``, 1 for images that are left out; ``ceiling``, the alignment with the denoiser's own
     filters under fresh noise, whose square root is the largest value for a basis that depends only on the clean image;
     ``retrieval``, the fraction of images whose filter agrees more with the geometry of its own image than with the
     geometry of any other image at equal strength; ``exchange``, the p-value of these agreements in a permutation test
@@ -65,14 +66,17 @@ class Alignment(BasisComparison):
         """Return the cosines after removing strength, and the parts."""
         denoiser, basis = filters.denoiser, filters.bases[0]
         alignment = align(denoiser, basis)
-        values: dict[str, Tensor | float] = {"": alignment.own, "share": denoiser.share}
+        values: dict[str, Tensor | float] = {
+            "": alignment.own,
+            "share": denoiser.share,
+            "basis-share": basis.share,
+        }
         if among_lowest(sigma, evaluation, self.exchange_levels):
             values |= filters.exchange()
         if not denoiser.sketch.exact:
             values["error"] = alignment.error
         if self.controlling_for is not None:
-            other = filters.bases[1]
-            values["partial"] = partial_cosine(alignment.own, align(denoiser, other).own, align(basis, other).own)
+            values["partial"] = compute_partial(denoiser, basis, filters.bases[1])
         if self.has_ceiling(evaluation, sigma):
             values["ceiling"] = align(denoiser, evaluation.local_filters.adaptation(sigma, filters.remove, draw=1)).own
         return values

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
 from gahbench import Shape
-from gahbench.evaluation import Evaluation, align, partial_cosine
-from gahbench.jacobian import LARGEST_EXACT
+from gahbench.evaluation import Evaluation, align
 
-from ._basis_comparison import BasisComparison, ComparedFilters
+from ._basis_comparison import BasisComparison, ComparedFilters, compute_partial
+from ._directional import check_size
 
 
 class Direction(BasisComparison):
@@ -21,10 +20,16 @@ class Direction(BasisComparison):
     everything that is equal in the eight directions around each pixel (:func:`gahbench.evaluation.directional`). A blur
     whose width depends on the image has a high alignment with a graph, since both smooth least at edges. Its direction
     is 0, since it is isotropic at every pixel. The value is 1 for a denoiser that shrinks in the basis, and 0 by
-    definition if the directional fraction of its adaptation is below 0.02.
+    definition for a denoiser whose adaptation has a directional fraction below 0.02. If the directional fraction of the
+    basis's own filters is below 0.02, there is no value.
 
-    Parts: ``directional-share``, the directional fraction of the denoiser's adaptation; ``left-out``, ``ceiling`` and
-    ``partial`` as in ``alignment``, for the directional parts.
+    The value says how much a denoiser is like one model of an image's geometry, such as the bilateral graph of the
+    clean image (``graph-laplacian``). It does not say how good the denoiser is: the optimal denoiser may have a low
+    value, and the filter on the graph itself has 1. Where the filters of the optimal denoiser are known,
+    ``truth-direction`` compares with them.
+
+    Parts: ``directional-share``, the directional fraction of the denoiser's adaptation; ``basis-share``, that of the
+    basis's adaptation; ``left-out``, ``ceiling`` and ``partial`` as in ``alignment``, for the directional parts.
 
     Parameters
     ----------
@@ -40,22 +45,20 @@ class Direction(BasisComparison):
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError`` for image shapes for which a basis has no filters, or with more than 2304 values."""
         super().check(shape, sigmas)
-        if math.prod(shape) > LARGEST_EXACT:
-            raise ValueError(
-                f"direction needs complete filters; accepted: images of up to {LARGEST_EXACT} values (48x48 grey), not "
-                f"{'x'.join(map(str, shape))}; alignment accepts larger images"
-            )
+        check_size("direction", shape)
 
     def compared(self, evaluation: Evaluation, sigma: float, filters: ComparedFilters) -> Mapping[str, Tensor | float]:
         """Return the cosines of the directional parts, and the other parts."""
         shape = evaluation.shape
         denoiser = evaluation.local_filters.adaptation(sigma, filters.remove, directional=True)
         basis = filters.bases[0].directional(shape)
-        own = align(denoiser, basis).own
-        values: dict[str, Tensor | float] = {"": own, "directional-share": denoiser.share}
+        values: dict[str, Tensor | float] = {
+            "": align(denoiser, basis).own,
+            "directional-share": denoiser.share,
+            "basis-share": basis.share,
+        }
         if self.controlling_for is not None:
-            other = filters.bases[1].directional(shape)
-            values["partial"] = partial_cosine(own, align(denoiser, other).own, align(basis, other).own)
+            values["partial"] = compute_partial(denoiser, basis, filters.bases[1].directional(shape))
         if self.has_ceiling(evaluation, sigma):
             fresh = evaluation.local_filters.adaptation(sigma, filters.remove, draw=1, directional=True)
             values["ceiling"] = align(denoiser, fresh).own

@@ -9,7 +9,8 @@ from fake_results import dataset, results, rows
 from typer.testing import CliRunner
 
 from gahbench._util.errors import ParameterError, ResultsError
-from gahbench.board.alignments import Agreement, agreement_curves, parse_agreement, rankings
+from gahbench.board.alignments import Agreement, agreement_curves, margin, parse_agreement, rankings
+from gahbench.board.leaderboard import make_board
 from gahbench.board.statistics import Interval
 from gahbench.cli.app import app
 from gahbench.evaluation.rates import input_psnr
@@ -89,28 +90,35 @@ def test_labels_that_are_invalid_formulas_are_drawn_as_text(label):
     assert encode(figure, ".svg", as_text=True).startswith(b"<?xml")
 
 
-def test_bases_are_ranked_in_each_panel():
+def test_bases_have_a_bar_in_each_panel():
     less, more = Interval(0.2, 0.1, 0.3), Interval(0.4, 0.3, 0.5)
     sym4 = Agreement(more, Interval(0.5), ceiling=0.7, retrieval=0.5)
     ranked = {
         "a": {"dct": Agreement(less, Interval(0.6)), "sym4": sym4},
         "b": {"dct": Agreement(less, single=0.9), "sym4": Agreement(more, single=0.1)},
         "large": {"dct": Agreement(alignment=Interval(0.6, 0.5, 0.7))},
+        "partly": {"dct": Agreement(less), "sym4": Agreement(alignment=more, share=0.0123)},
     }
     figure = ranking_figure(ranked)
-    first, second, large = figure.axes
-    assert [label.get_text() for label in first.get_yticklabels()] == ["sym4", "dct"]
-    assert [label.get_text() for label in second.get_yticklabels()] == ["dct", "sym4"]
-    assert [ax.get_xlabel() for ax in figure.axes] == ["direction (cosine)", "direction (cosine)", "alignment (cosine)"]
+    first, second, large, partly = figure.axes
+    for panel in (first, second, partly):
+        assert [label.get_text() for label in panel.get_yticklabels()] == ["dct", "sym4"]
+    quantities = [ax.get_xlabel().removesuffix(" (cosine)") for ax in figure.axes]
+    assert quantities == ["direction", "direction", "alignment", "direction"]
     bars = [(bar.get_width(), bar.get_y() + bar.get_height() / 2) for bar in first.patches]
-    np.testing.assert_allclose(bars, [(0.4, 0), (0.2, 1)])
-    assert single_points(first) >= {(0.5, 0.0), (0.6, 1.0)}
+    np.testing.assert_allclose(bars, [(0.2, 0), (0.4, 1)])
+    assert single_points(first) >= {(0.6, 0.0), (0.5, 1.0)}
     assert any(list(line.get_xdata()) == [0.7, 0.7] for line in first.get_lines())
     assert [text.get_text() for text in first.texts] == ["50 %", "retrieved"]
     assert single_points(second) >= {(0.9, 0.0), (0.1, 1.0)}
     # Without a direction, the bars show the alignment.
     assert [bar.get_width() for bar in large.patches] == [0.6]
     assert single_points(large) == set()
+    # A basis without direction has no bar, although its alignment is known.
+    known, unknown = (bar.get_width() for bar in partly.patches)
+    assert known == 0.2
+    assert math.isnan(unknown)
+    assert [text.get_text().strip() for text in partly.texts] == ["– (share 0.012)"]
 
 
 def single_points(ax):
@@ -129,9 +137,11 @@ def make_results():
                 ("alignment", ".retrieval", np.ones((2, 9))),
             ):
                 scores += rows("d", entrant, "oracle", metric_values, sigmas=SIGMAS, metric=f"{metric}[{basis}]{part}")
-    for part, value in (("", 0.3), (".direction", 0.2)):
-        metric_values = np.full((1, 9), value)
-        scores += rows("d", "net", "oracle", metric_values, sigmas=(0.1,), metric=f"truth-alignment{part}")
+    for metric, value in (("truth-alignment", 0.3), ("truth-direction", 0.2)):
+        scores += rows("d", "net", "oracle", np.full((1, 9), value), sigmas=(0.1,), metric=metric)
+        # At the other noise level there is no value.
+        scores += rows("d", "net", "oracle", np.zeros((2, 9)), sigmas=SIGMAS, metric=f"{metric}.left-out")
+        scores += rows("d", "net", "oracle", np.full((2, 9), 0.1), sigmas=SIGMAS, metric=f"{metric}.truth-share")
     scores += rows("e", "net", "oracle", np.full((2, 9), 20.0), sigmas=SIGMAS)
     return results(scores, datasets=[dataset("d"), dataset("e")])
 
@@ -143,7 +153,8 @@ def make_results():
         ("direction[wavelet[db2,levels=3]].ceiling", ("direction", "wavelet[db2,levels=3]", "ceiling")),
         ("direction[dct,controlling_for=wavelet-ti[haar]].partial", ("direction", "dct", "partial")),
         ("truth-alignment.share", ("alignment", "best denoiser", "share")),
-        ("truth-alignment.direction", ("direction", "best denoiser", "")),
+        ("truth-direction", ("direction", "best denoiser", "")),
+        ("truth-direction.truth-share", ("direction", "best denoiser", "basis-share")),
         ("psnr", None),
         ("spectrum.trace", None),
     ],
@@ -152,24 +163,47 @@ def test_names_of_alignment_metrics_are_parsed(metric, found):
     assert parse_agreement(metric) == found
 
 
-def test_rankings_are_means_over_the_levels_that_all_bases_have():
+def test_agreements_are_means_over_levels_unless_a_level_is_missing():
     ranked = rankings(make_results())
     assert set(ranked) == {("d", "net"), ("d", "oracle")}
     oracle = ranked["d", "oracle"]["graph-laplacian"]
-    assert oracle.headline == oracle.direction
     assert oracle.direction.value == pytest.approx(0.6)
     assert oracle.direction.low < 0.6 < oracle.direction.high
     assert oracle.alignment.value == pytest.approx(0.7)
     assert (oracle.retrieval, oracle.ceiling) == (1, 0.5)
-    # The truth alignment is known only at noise level 0.1.
     net = ranked["d", "net"]
-    assert net["graph-laplacian"].direction.value == pytest.approx(0.4)
-    assert (net["best denoiser"].direction.value, net["best denoiser"].alignment.value) == pytest.approx((0.2, 0.3))
-    assert math.isnan(net["best denoiser"].ceiling)
+    assert next(iter(net)) == "best denoiser"
+    assert net["graph-laplacian"].direction.value == pytest.approx(0.3)
+    assert not net["best denoiser"].direction.is_known
+    assert not net["best denoiser"].alignment.is_known
+    assert net["best denoiser"].share == pytest.approx(0.1)
+    curve = agreement_curves(make_results(), "best denoiser")["d"]["net"]
+    assert (curve.sigmas, curve.value) == ((0.1,), pytest.approx([0.2]))
+    assert margin(make_results(), "d", "net", "graph-laplacian", "best denoiser") is None
+    assert margin(make_results(), "d", "net", "graph-laplacian", "best denoiser", SIGMAS[1]) is None
+    assert margin(make_results(), "d", "net", "graph-laplacian", "best denoiser", 0.1)[0] == pytest.approx(0.2)
+
+
+def test_means_are_unknown_where_a_seed_has_no_value():
+    """Of two seeds, one has no value at the higher noise level: that level, and the mean over levels, are unknown."""
+    scores = []
+    for seed, levels in ((0, SIGMAS), (1, SIGMAS[:1])):
+        for metric, sigmas in (("direction[dct]", levels), ("direction[dct].left-out", SIGMAS)):
+            values = np.full((len(sigmas), 9), 0.4 if metric.endswith("]") else 0.0)
+            scores += rows("d", "net", "trained", values, sigmas=sigmas, metric=metric, seed=seed)
+    scores += rows("d", "oracle", "oracle", np.full((2, 9), 0.5), sigmas=SIGMAS, metric="direction[dct]")
+    scores += rows("d", "oracle", "oracle", np.zeros((2, 9)), sigmas=SIGMAS, metric="direction[dct].left-out")
+    table = results(scores, datasets=[dataset("d")])
+    assert set(rankings(table)) == {("d", "oracle")}
+    assert agreement_curves(table, "dct")["d"]["net"].sigmas == SIGMAS[:1]
+    board = make_board(table, {}, {}, {}).of("d")
+    values = [board.estimate("net", "direction[dct]", sigma=sigma).value for sigma in (None, *SIGMAS)]
+    np.testing.assert_allclose(values, [math.nan, 0.4, math.nan])
+    assert board.estimate("oracle", "direction[dct]").value == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("first", ["alignment", "direction"])
-def test_the_ceiling_is_that_of_the_ranking_metric(first):
+def test_the_ceiling_is_that_of_the_headline(first):
     """The ceiling of direction is known at one of two levels; the ceiling of alignment must not replace it."""
     is_first_half = np.arange(24) < 12
     values_by_metric = {
@@ -190,7 +224,7 @@ def test_the_ceiling_is_that_of_the_ranking_metric(first):
         if not math.isnan(score["value"])
     ]
     row = rankings(results(scores, datasets=[dataset("d")]))["d", "net"]["dct"]
-    assert row.headline.value == pytest.approx(0.3)
+    assert row.direction.value == pytest.approx(0.3)
     assert math.isnan(row.ceiling)
     assert row.retrieval == 1
 
@@ -205,7 +239,7 @@ def test_courses_are_means_at_each_level(metric, more):
 
 
 def test_unknown_names_are_errors():
-    with pytest.raises(ParameterError, match=r"basis 'dct'.*accepted: graph-laplacian, wavelet"):
+    with pytest.raises(ParameterError, match=r"basis 'dct'.*accepted: best denoiser, graph-laplacian"):
         agreement_curves(make_results(), "dct")
     with pytest.raises(ParameterError, match="datasets f are not in the results; accepted: d, e"):
         rankings(make_results(), ["f"])

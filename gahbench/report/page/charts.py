@@ -201,16 +201,14 @@ def _level_labels(sigmas: Sequence[float]) -> list[str]:
 
 
 def basis_charts(source: Source) -> dict[str, list[Chart]]:
-    """Return a chart of the ranked bases for each entrant, by dataset; empty if no bases were compared."""
+    """Return a chart of the agreement with bases for each entrant, by dataset; empty if no bases were compared."""
     try:
         ranked = rankings(source.results)
     except ResultsError:
         return {}
     charts: dict[str, list[Chart]] = {}
     for (dataset, entrant), rows in ranked.items():
-        best = max(rows, key=lambda name: rows[name].ranked)
-        title = f"{entrant}: closest to {best} ({rows[best].ranked:.2f})"
-        charts.setdefault(dataset, []).append(Chart(ranking_figure({"": rows}), title))
+        charts.setdefault(dataset, []).append(Chart(ranking_figure({"": rows}), entrant))
     return charts
 
 

@@ -1,5 +1,7 @@
 """Direction and alignment with bases and with the truth: known values, and invariance."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -37,6 +39,11 @@ def scores(matrices, basis="graph-laplacian", metric="direction", dataset=DATASE
     return {part: float(value.mean()) for (part, _), value in result.items()}
 
 
+def value(*arguments):
+    """Return the mean value of a metric for filters of the test images; NaN if there is none."""
+    return scores(*arguments).get("", math.nan)
+
+
 def low_pass(traces, height=12):
     """Filters that ignore the image: harmonics of the grid, with weights that depend only on the trace."""
     everywhere = torch.full((len(traces), 1, height, height), 0.5)
@@ -47,9 +54,13 @@ def low_pass(traces, height=12):
 @pytest.mark.parametrize("own", ["graph-laplacian", "sym4", "wavelet-ti[haar]", "dct"])
 def test_filters_that_shrink_in_a_basis_score_1_in_it_and_less_in_all_others(own, metric, clean, strengths):
     matrices = filters(own, clean, strengths)
-    result = {basis: scores(matrices, basis, metric)[""] for basis in BASES}
+    result = {basis: value(matrices, basis, metric) for basis in BASES}
     assert result.pop(own) == pytest.approx(1, abs=1e-3)
+    # A diagonal filter has no direction, and a graph that joins equally in all directions hardly any.
+    without_direction = [result.pop("pixel"), result.pop("iso-local")]
+    assert all(math.isnan(one) == (metric == "direction") for one in without_direction)
     assert max(result.values()) < 0.9, result
+    assert not any(map(math.isnan, result.values())), result
 
 
 @pytest.mark.parametrize("metric", ["direction", "alignment"])
@@ -185,23 +196,68 @@ def test_images_whose_strength_the_basis_cannot_match_are_left_out(clean, streng
     assert result["left-out", 0.1].sum() == 5
 
 
+@pytest.mark.parametrize("basis", ["pixel", "iso-local"])
+def test_a_basis_without_direction_has_no_value_except_for_denoisers_without_direction(basis, clean, strengths):
+    result = scores(filters("graph-laplacian", clean, strengths), f"{basis},controlling_for=graph-laplacian")
+    assert set(result) == {"left-out", "directional-share", "basis-share", "ceiling"}
+    assert result["basis-share"] < 0.02 < result["directional-share"]
+    # The basis is not 0, as it would be if the denoiser had no direction; and no basis is compared given this basis.
+    controlled = scores(filters("graph-laplacian", clean, strengths), f"graph-laplacian,controlling_for={basis}")
+    assert controlled[""] == pytest.approx(1, abs=1e-3)
+    assert "partial" not in controlled
+    # The gate of the denoiser does not depend on the basis.
+    blur = construct(LocalBlur, window=5).matrices(clean, strengths).float()
+    assert scores(blur, basis)[""] == 0
+    assert scores(low_pass(strengths), basis)[""] == 0
+
+
 def test_there_is_no_value_if_the_filter_of_the_basis_is_constant():
     clean = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)).expand(COUNT, -1, -1, -1)
     matrices = torch.eye(64) + 0.1 * torch.randn(COUNT, 64, 64, generator=torch.Generator().manual_seed(1))
     scaled = matrices / matrices.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] * 30
-    assert table("alignment[sym4]", on_images(Filters(scaled), clean)) == {}
+    result = table("alignment[sym4]", on_images(Filters(scaled), clean))
+    assert {part for part, _ in result} == {"left-out", "share", "basis-share", "ceiling"}
+    assert result["basis-share", 0.1].tolist() == [0] * COUNT
 
 
 @pytest.mark.parametrize(("reference", "dataset", "sigmas"), [
     ("lower-bound", "c-alpha[size=12]", (0.03, 0.1, 0.3)), ("lower-bound", "shuffled[c-alpha[size=8]]", (0.1, 0.3)),
-    ("optimal", "discs[size=8]", (0.2, 0.4)),
+    ("optimal", "discs[size=8]", (0.2, 0.4)), ("optimal", "sinusoids[size=8]", (0.1,)),
 ])  # fmt: skip
-def test_the_best_denoiser_scores_1(reference, dataset, sigmas):
-    parts = table("truth-alignment", evaluation(reference, dataset, sigmas, COUNT))
-    assert set(parts) == {(part, sigma) for part in ("", "share", "left-out", "direction") for sigma in sigmas}
-    for own in (parts[part, sigma] for part in ("", "direction") for sigma in sigmas):
+@pytest.mark.parametrize(("metric", "share"), [("truth-alignment", "share"), ("truth-direction", "directional-share")])
+def test_the_best_denoiser_scores_1(reference, dataset, sigmas, metric, share):
+    parts = table(metric, evaluation(reference, dataset, sigmas, COUNT))
+    assert set(parts) == {(part, sigma) for part in ("", share, "truth-share", "left-out") for sigma in sigmas}
+    for sigma in sigmas:
+        own = parts["", sigma]
         assert own.tolist() == pytest.approx([1] * len(own), abs=1e-4)
         assert len(own) >= 24
+        assert parts["truth-share", sigma].mean() > 0.02
+
+
+@pytest.mark.parametrize("metric", ["truth-alignment", "truth-direction"])
+@pytest.mark.parametrize("reference", ["optimal", "heat-kernel[kernel=tikhonov,kept=0.2]", "gaussian-blur"])
+def test_there_is_no_truth_where_the_strength_of_the_best_filter_alone_changes(metric, reference):
+    """On rays the best filter is a projection on one image, times a factor that follows the noisy image."""
+    result = table(metric, evaluation(reference, "rays[discs[size=8]]", (0.3,), COUNT))
+    assert ("", 0.3) not in result
+    assert (result["truth-share", 0.3] < 0.02).all()
+
+
+def test_truth_direction_orders_denoisers_of_discs():
+    """The filter on the graph of the clean image is 1 in direction on that graph, and far from the best filter."""
+    values = {}
+    for reference in ("optimal", "heat-kernel[kernel=tikhonov,kept=0.1]", "local-blur"):
+        evaluated = evaluation(reference, "discs[size=16]", (0.05,), COUNT)
+        values[reference] = [
+            float(table(metric, evaluated)["", 0.05].mean()) for metric in ("truth-direction", "direction")
+        ]
+    optimum, graph, blur = values.values()
+    assert optimum[0] == pytest.approx(1, abs=1e-4)
+    assert 0.1 < graph[0] < 0.4
+    assert graph[1] == pytest.approx(1, abs=1e-3)
+    assert optimum[1] < 0.5
+    assert blur == [0, 0]
 
 
 def test_the_cosine_is_that_of_residuals_on_the_strength():
