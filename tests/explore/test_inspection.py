@@ -25,8 +25,8 @@ def test_eigenvalues_and_scores_of_a_low_pass():
     calls = []
     settings = {"dataset": SMALL, "sigmas": [0.1], "bases": ["dct", "graph-laplacian"]}
     inspection = gahbench.inspect("low-pass[.25]", **settings, progress=lambda *step: calls.append(step[:2]))
-    # Jacobian, PSNR, spectrum, self-consistency; direction and alignment with 2 bases; truth alignment.
-    assert calls == [(done, 9) for done in range(10)]
+    # Jacobian, PSNR, spectrum, self-consistency; direction and alignment with the best denoiser and 2 bases.
+    assert calls == [(done, 10) for done in range(11)]
     (level,) = inspection.levels
     np.testing.assert_allclose(level.eigenvalues, [1] * 16 + [0] * 48, atol=1e-5)
     assert level.scores["spectrum.trace"] == pytest.approx(16, abs=1e-4)

@@ -42,7 +42,12 @@ def test_slopes_need_different_noise_levels(metric, least):
 
 def test_regressions_on_the_strength_need_24_images_and_filters_of_others_2():
     needed = {name: Registry().get("metric", name).factory.min_images for name in Registry().names("metric")}
-    assert {name for name, count in needed.items() if count == 24} == {"direction", "alignment", "truth-alignment"}
+    assert {name for name, count in needed.items() if count == 24} == {
+        "direction",
+        "alignment",
+        "truth-direction",
+        "truth-alignment",
+    }
     assert needed["adaptation"] == needed["capture"] == 2
 
 
@@ -92,7 +97,8 @@ WITHOUT_VALUES = [
     # There is no Jacobian.
     *((metric, "tv[0.1]", "discs[size=16]") for metric in (
         "adaptation", "alignment", "capture", "contour-anisotropy", "direction", "harmonic-order", "leakage",
-        "learned-decay", "local-dimension", "self-consistency", "sparsity", "spectrum", "truth-alignment")),
+        "learned-decay", "local-dimension", "self-consistency", "sparsity", "spectrum", "truth-alignment",
+        "truth-direction")),
     # There is no partner.
     *((metric, "identity", "c-alpha[size=8]") for metric in (
         "model-variance", "score-agreement", "pair-cosine", "biased-generalization", "own-half")),
@@ -106,7 +112,8 @@ WITHOUT_VALUES = [
     ("alignment[true-basis]", "gaussian-blur", "discs[size=8]"),
     ("truth-alignment", "heat-kernel", "c-alpha[construction=paper,size=12]"),
     ("truth-alignment", "heat-kernel", "faces[size=12,test=30]"),
-    *(("truth-alignment", reference, "gaussian-field[size=8]") for reference in ("heat-kernel", "optimal")),
+    *((metric, reference, "gaussian-field[size=8]") for metric in ("truth-alignment", "truth-direction")
+      for reference in ("heat-kernel", "optimal")),
     # The denoiser uses more than the noisy image, or is blind.
     *((metric, reference, "c-alpha[size=16]") for metric in ("optimum-distance", "optimum-cross")
       for reference in ("oracle-threshold[haar]", "lower-bound")),
