@@ -166,7 +166,7 @@ def test_directions_on_the_page_agree_with_the_board():
         assert cells == [with_half_width(estimate) for estimate in estimates]
 
 
-def test_the_course_of_generalization_on_the_page_agrees_with_the_board():
+def test_the_table_of_generalization_on_the_page_agrees_with_the_board():
     results, row_key = load_results("generalization"), ("c-alpha[alpha=2,size=24]", "unet[width=24,norm=false]")
     measured = {
         "PSNR on training images, dB": ("psnr", "train", 0.1, 1),

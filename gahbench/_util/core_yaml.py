@@ -1,7 +1,7 @@
 """Reading and writing of YAML with the core schema of YAML 1.2; PyYAML by default follows YAML 1.1.
 
 With this schema ``010`` is 10 rather than 8, ``1e-3`` is a number, and ``12:30``, ``on``, ``1_000`` and ``2024-01-01``
-are texts. Tags outside the schema, such as ``!!python/name`` and ``!!timestamp``, are refused, and so are NUL and lone
+are strings. Tags outside the schema, such as ``!!python/name`` and ``!!timestamp``, are refused, as are NUL and lone
 surrogates. The size of documents is limited, so that a few lines of aliases cannot fill the memory.
 """
 
@@ -101,7 +101,7 @@ CoreLoader.yaml_constructors = {
 
 
 class _CoreDumper(yaml.SafeDumper):
-    """A YAML dumper that quotes texts that YAML 1.1 or 1.2 would not read as text, and escapes line breaks."""
+    """A YAML dumper that quotes strings that YAML 1.1 or 1.2 would not read as strings, and escapes line breaks."""
 
 
 for _name, _pattern, _first in _CORE:
@@ -157,7 +157,7 @@ CoreLoader.add_constructor(None, _refuse_tag)
 
 
 def load_scalar(text: str) -> Any:
-    """Read a YAML value with the core schema of YAML 1.2: ``1e-3`` is a number, ``010`` is 10, ``on`` is text.
+    """Read a YAML value with the core schema of YAML 1.2: ``1e-3`` is a number, ``010`` is 10, ``on`` is a string.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def dump_flow(value: Any) -> str:
     Parameters
     ----------
     value
-        A text, number, boolean, ``None``, list or mapping, nested to any depth. Keys of mappings are sorted.
+        A string, number, boolean, ``None``, list or mapping, nested to any depth. Keys of mappings are sorted.
 
     Examples
     --------
@@ -192,7 +192,7 @@ def dump_flow(value: Any) -> str:
 
 
 def as_number(value: Any) -> Any:
-    """Convert a text such as ``25/255`` to a number; return any other value unchanged."""
+    """Convert a string such as ``25/255`` to a number; return any other value unchanged."""
     fraction = _FRACTION.fullmatch(value) if isinstance(value, str) and len(value) < 100 else None
     if fraction is None or float(fraction[2]) == 0:
         return value

@@ -7,7 +7,7 @@ import math
 _THOUSANDS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Format seconds as ``8.3 s``, ``42 s``, ``1 min 12 s``, ``2 h 05 min``, ``3 d 04 h``."""
     if not math.isfinite(seconds):
         return "unknown"
@@ -25,7 +25,7 @@ def duration(seconds: float) -> str:
     return f"{hours // 24} d {hours % 24:02d} h"
 
 
-def count(value: float) -> str:
+def format_number(value: float) -> str:
     """Format a number with two or three digits: ``840``, ``92 k``, ``7.6 M``, ``1.2 T``."""
     if not math.isfinite(value):
         return "unknown"
@@ -37,7 +37,7 @@ def count(value: float) -> str:
     return f"{value:.0f}"
 
 
-def counted(number: int, noun: str) -> str:
+def pluralize(number: int, noun: str) -> str:
     """Format a number with a noun: ``1 unit``, ``3 units``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from gahbench._util.readable import counted
+from gahbench._util.readable import pluralize
 from gahbench.board.statistics import MIN_SOURCES
 from gahbench.board.tables import psnr_rows, rows_of
 
@@ -81,7 +81,7 @@ def independent_images(results: Tables, dataset: str) -> int:
 
 def too_few(count: int, are_sources: bool) -> str:
     """Format the number of independent images, and the number that an interval needs."""
-    images = f"{counted(count, 'independent source')} of images" if are_sources else counted(count, "image")
+    images = f"{pluralize(count, 'independent source')} of images" if are_sources else pluralize(count, "image")
     return f"{images}, and {MIN_SOURCES} are needed"
 
 

@@ -46,7 +46,7 @@ from gahbench.board.optimality import (
     optimality_values,
 )
 from gahbench.board.ranks import PRACTICAL_KINDS, rank_intervals, sorted_by_psnr
-from gahbench.board.rate_courses import is_optimality_slope, rate_values
+from gahbench.board.rate_curves import is_optimality_slope, rate_values
 from gahbench.board.rate_verdicts import RateVerdict
 from gahbench.board.scorecube import (
     LeftOut,

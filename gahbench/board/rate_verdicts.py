@@ -4,7 +4,7 @@ D = 10 log10(MSE / bound) is the distance of a denoiser from the optimum, or fro
 the denoiser has the optimal rate, D does not grow as noise fades: its slope against input PSNR is 0. If it has the rate
 of wavelets, the slope is alpha/(alpha+1) - 1/2. A slope over all noise levels is no test, since D may be large at
 both ends and still have slope 0, and since pixels bend every curve. So D is evaluated over collapsed levels
-(:func:`gahbench.board.rate_courses.collapsed_levels`), in epsilon = sigma / side, and a denoiser is
+(:func:`gahbench.board.rate_curves.collapsed_levels`), in epsilon = sigma / side, and a denoiser is
 
 - **near-optimal** if, over at least :data:`MIN_SPAN` dB of neighbouring levels at which both the bound and the denoiser
   have collapsed, the interval of the slope of D lies within ±(alpha/(alpha+1) - 1/2)/2, D deviates from its

@@ -22,7 +22,7 @@ from gahbench.board.leaderboard import make_board, optimum_checks
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import OptimumCheck
 from gahbench.board.ranks import OverDatasets, over_datasets
-from gahbench.board.rate_courses import deficit_curves, is_optimality_slope, judge_rates
+from gahbench.board.rate_curves import deficit_curves, is_optimality_slope, judge_rates
 from gahbench.board.rate_verdicts import DeficitCurve, RateVerdict
 from gahbench.board.scorecube import find_left_out, psnr_cube
 from gahbench.board.tables import SCHEMAS, Tables, empty, plain
@@ -157,7 +157,7 @@ class Results(Tables):
 
     @cached_property
     def deficit_curves(self) -> dict[str, dict[str, DeficitCurve]]:
-        """Distance from the bound against epsilon, by dataset and entrant (:mod:`gahbench.board.rate_courses`)."""
+        """Distance from the bound against epsilon, by dataset and entrant (:mod:`gahbench.board.rate_curves`)."""
         if self.selected_from is not None:
             return self._restrict(self.selected_from.deficit_curves)
         return deficit_curves(self, self.left_out)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from gahbench._util.readable import counted, level_name
+from gahbench._util.readable import level_name, pluralize
 from gahbench.cli import options
 from gahbench.cli.printing import say, write_or_print
 
@@ -109,7 +109,7 @@ def _print_unfinished(folder: Path, count: int, results: Results) -> None:
     if count:
         so_far = "nothing is scored yet" if results.scores.empty else "the board so far"
         status = f"'gahbench status {shlex.quote(str(folder))}'"
-        typer.echo(f"{folder}: {so_far}, {counted(count, 'unit')} left; see {status}", err=True)
+        typer.echo(f"{folder}: {so_far}, {pluralize(count, 'unit')} left; see {status}", err=True)
 
 
 def print_board(folder: Path) -> None:
@@ -164,7 +164,7 @@ def site(
     ] = "",
     plugins_dir: options.Plugins = None,
     trust: Annotated[
-        bool, typer.Option("--trust", help="Build also plugins whose parameters name code, files or downloads.")
+        bool, typer.Option("--trust", help="Also build plugins whose parameters name code, files or downloads.")
     ] = False,
 ) -> None:
     """Write a website of results folders: an index, and a page for each run, entrant, dataset and README.md.

@@ -110,11 +110,11 @@ def alignment(
     """Draw direction or alignment with a basis against input PSNR: a curve for each entrant."""
     from gahbench.board.alignments import agreement_curves
     from gahbench.board.facts import entrant_kinds
-    from gahbench.report.bases import course_figure
+    from gahbench.report.bases import agreement_figure
 
     results = _load_results(folder, out)
     panels = agreement_curves(results, basis, dataset, entrant, metric)
-    _save(course_figure(panels, results.entrants, entrant_kinds(results), basis, metric), out)
+    _save(agreement_figure(panels, results.entrants, entrant_kinds(results), basis, metric), out)
 
 
 @app.command()
@@ -299,7 +299,7 @@ def _draw_rates(
     plugins_dir: list[Path] | None,
 ) -> None:
     """Draw a figure of rates; warn of datasets and entrants without enough noise levels in the window."""
-    from gahbench.board.rate_courses import entrant_windows
+    from gahbench.board.rate_curves import entrant_windows
     from gahbench.evaluation.rates import MIN_LEVELS
     from gahbench.explore.drawing import rate_windows
 

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from gahbench._util.errors import listing
-from gahbench._util.readable import counted, duration
+from gahbench._util.readable import format_duration, pluralize
 from gahbench.cli import options
 from gahbench.cli.printing import say, say_names, say_not_taken
 from gahbench.contracts.engines import Event, check_device
@@ -75,7 +75,7 @@ def _print_event(event: Event) -> None:
         return
     message: str = event.kind
     if event.kind == "finished":
-        message = f"done in {duration(event.details['seconds'])}"
+        message = f"done in {format_duration(event.details['seconds'])}"
     elif event.kind == "failed":
         message = f"failed: {event.details['error']}"
     elif event.kind == "note":
@@ -111,12 +111,12 @@ def _status_lines(status: Status, folder: Path) -> Iterator[str]:
     if status.noise:
         yield status.noise
     if status.damaged:
-        yield f"{counted(status.damaged, 'unit')} moved to damaged/, since a checksum did not match"
+        yield f"{pluralize(status.damaged, 'unit')} moved to damaged/, since a checksum did not match"
     if status.blocked:
         yield f"{status.blocked} units wait for failed units"
     if status.waiting and status.remaining is not None:
         workers = f"{len(active)} workers" if len(active) > 1 else "one worker"
-        yield f"about {duration(status.remaining)} left with {workers}, estimated from finished units"
+        yield f"about {format_duration(status.remaining)} left with {workers}, estimated from finished units"
     for title, units in (("running", active), ("lost, to be taken over", lost)):
         if not units:
             continue
@@ -126,7 +126,7 @@ def _status_lines(status: Status, folder: Path) -> Iterator[str]:
             job = f", job {running.job}" if running.job else ""
             losses = f", lost {running.losses} times before" if running.losses else ""
             worker = f"{running.host}, process {running.process}{job}"
-            yield f"  {running.unit.label}: for {duration(running.seconds)} on {worker}{losses}"
+            yield f"  {running.unit.label}: for {format_duration(running.seconds)} on {worker}{losses}"
     if status.failures:
         yield ""
         yield "failed"
@@ -144,7 +144,7 @@ def why(
         typer.Argument(help="Show only entrants of this label, name or pattern. [default: all that failed]"),
     ] = None,
     full: Annotated[
-        bool, typer.Option("--full", help="Show also stack frames of gahbench, installed packages and Python.")
+        bool, typer.Option("--full", help="Also show stack frames of gahbench, installed packages and Python.")
     ] = False,
 ) -> None:
     """Print why units of a results folder failed: each distinct traceback once, ending at your own code."""
@@ -164,7 +164,7 @@ def _failure_lines(failure: Failure) -> Iterator[str]:
     if len(failure.units) > _MAX_FAILURES:
         yield f"and {len(failure.units) - _MAX_FAILURES} more"
     if failure.blocked:
-        yield f"{counted(failure.blocked, 'score')} not started, since the network is missing"
+        yield f"{pluralize(failure.blocked, 'score')} not started, since the network is missing"
     yield ""
     yield from (f"  {line}" for line in failure.traceback.splitlines())
     if " ".join(failure.error.split()) not in " ".join(failure.traceback.split()):
@@ -193,12 +193,12 @@ def adopt(
     from gahbench.runs.adoption import adopt as adopt_units
 
     adoption = adopt_units(folder, plugins=plugins_dir or ())
-    adopted = counted(len(adoption.adopted), "unit")
+    adopted = pluralize(len(adoption.adopted), "unit")
     say(f"{adopted} adopted, {adoption.current} already up to date, {len(adoption.refused)} refused")
     if adoption.superseded:
         say(f"{adoption.superseded} units of earlier code are left as they are, since newer units replace them")
     for part, count in Counter(part for unit in adoption.adopted for part in unit.differs).most_common():
-        say(f"  differs in {part}: {counted(count, 'unit')}")
+        say(f"  differs in {part}: {pluralize(count, 'unit')}")
     for label, reason in adoption.refused[:_MAX_REFUSED]:
         say(f"  refused: {label}: {reason}")
     if len(adoption.refused) > _MAX_REFUSED:
@@ -233,11 +233,11 @@ def merge(
 def _print_merged(merged: Merged) -> None:
     """Print how many units each folder contributed, and how the folders differ."""
     for path, count in merged.taken.items():
-        say(f"{path}: {counted(count, 'unit')} taken", err=True)
+        say(f"{path}: {pluralize(count, 'unit')} taken", err=True)
     for note in merged.notes:
         say(note, "yellow", err=True)
     if merged.failures:
-        say(f"{counted(merged.failures, 'unit')} failed, and finished in no folder", "yellow", err=True)
+        say(f"{pluralize(merged.failures, 'unit')} failed, and finished in no folder", "yellow", err=True)
     title = "with different weights or scores in another folder; those of the first folder are kept"
     say_names(title, (unit.label for unit in merged.differing), err=True)
     say_not_taken(merged, err=True)
@@ -260,8 +260,8 @@ def remove(
     from gahbench.runs.removal import remove as remove_entrants
 
     removal = remove_entrants(folder, entrant)
-    kept = f"; {counted(removal.kept, 'unit')} kept, which other entrants need" if removal.kept else ""
-    say(f"removed {listing(removal.rows)}: {counted(removal.units, 'unit')}{kept}", err=True)
+    kept = f"; {pluralize(removal.kept, 'unit')} kept, which other entrants need" if removal.kept else ""
+    say(f"removed {listing(removal.rows)}: {pluralize(removal.units, 'unit')}{kept}", err=True)
     print_board(folder)
 
 
@@ -309,7 +309,7 @@ def verify(
     thousandth of their mean size, and the PSNR of a network may differ by as much as it differs between seeds. The
     folder is not changed. The plugins of the folder are code, and are executed.
 
-    Exit status: 0 all repeat, 1 some do not, or could not be computed here, 2 bad input, 130 interrupted.
+    Exit status: 0 all results reproduced, 1 some not reproduced or not computable here, 2 bad input, 130 interrupted.
     """
     from gahbench.runs.verification import verify as verify_folder
 
@@ -335,36 +335,35 @@ def _print_verification(verification: Verification) -> None:
     """Print a line for each unit that was computed again and for each damaged file."""
     for repetition in (*verification.rescored, *verification.refitted):
         detail = f": {repetition.detail}" if repetition.detail else ""
-        say(f"{repetition.ending:<9}  {repetition.unit.label}{detail}", None if repetition.repeats else "red")
+        say(f"{repetition.agreement:<9}  {repetition.unit.label}{detail}", None if repetition.repeats else "red")
     for text in verification.damaged:
         say(f"damaged    {text}", "red")
     if verification.sample.trained:
         say(_summarize_fits(verification))
     repeating = sum(repetition.repeats for repetition in verification.rescored)
     say(
-        f"{repeating} of {counted(len(verification.rescored), 'score')} repeat; files match their checksums in "
-        f"{verification.checked - len(verification.damaged)} of {counted(verification.checked, 'unit')}"
+        f"{repeating} of {pluralize(len(verification.rescored), 'score')} reproduced; files match their checksums in "
+        f"{verification.checked - len(verification.damaged)} of {pluralize(verification.checked, 'unit')}"
     )
 
 
 def _summarize_fits(verification: Verification) -> str:
-    """Return how many fits repeat, and the probability that a forged fit is in the sample."""
-    eligible, trained = verification.sample.among, verification.sample.trained
+    """Return how many fits were reproduced, and the probability that a forged fit is in the sample."""
+    eligible, trained = verification.sample.eligible, verification.sample.trained
     left = f"; {trained - eligible} could not be chosen (ten minutes or more, or no PSNR)" if eligible < trained else ""
     if not verification.refitted:
-        return f"none of {counted(trained, 'fit')} was trained again{left}"
+        return f"none of {pluralize(trained, 'fit')} was trained again{left}"
     repeating, count = sum(fit.repeats for fit in verification.refitted), len(verification.refitted)
-    verb = "repeats" if count == 1 else "repeat"
     return (
-        f"{repeating} of {counted(count, 'fit')} {verb}; a single forged fit would be in this sample with probability "
-        f"{count}/{eligible}{left}"
+        f"{repeating} of {pluralize(count, 'fit')} reproduced; a single forged fit would be in this sample with "
+        f"probability {count}/{eligible}{left}"
     )
 
 
 def _verification_record(verification: Verification) -> dict[str, object]:
     def records(repetitions: tuple[Repetition, ...]) -> list[dict[str, str]]:
         return [
-            {"unit": repetition.unit.label, "ending": repetition.ending, "detail": repetition.detail}
+            {"unit": repetition.unit.label, "agreement": repetition.agreement, "detail": repetition.detail}
             for repetition in repetitions
         ]
 

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from gahbench._util.core_yaml import as_number
 from gahbench._util.errors import ParameterError
-from gahbench._util.readable import counted, level_name
+from gahbench._util.readable import level_name, pluralize
 from gahbench.cli import options
 from gahbench.cli.printing import say, say_written
 from gahbench.cli.progress import Progress
@@ -58,7 +58,7 @@ def preview(
         ),
     ] = None,
     true_basis: Annotated[
-        bool, typer.Option("--true-basis", help="Write also a sheet of the first image's true basis, if known.")
+        bool, typer.Option("--true-basis", help="Also write a sheet of the first image's true basis, if known.")
     ] = False,
     plugins_dir: options.Plugins = None,
 ) -> None:
@@ -341,7 +341,7 @@ def sample(
             batch=batch,
             device=device,
             progress=lambda share, finished: show_progress(
-                f"{share:.0%} done, {counted(finished, 'sample')} finished", share
+                f"{share:.0%} done, {pluralize(finished, 'sample')} finished", share
             ),
             plugins=plugins_dir or (),
             **{name: value for name, value in settings.items() if value is not None},

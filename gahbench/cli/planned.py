@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from gahbench._util.readable import count, counted, duration
+from gahbench._util.readable import format_duration, format_number, pluralize
 from gahbench.cli.printing import say
 from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import Cuda, hardware
@@ -36,7 +36,7 @@ def _lines(plan: Plan, store: Store, folder: Path) -> Iterator[str]:
     units_of: dict[tuple[str, str], list[Unit]] = defaultdict(list)
     for unit in plan.units:
         units_of[unit.dataset, unit.entrant].append(unit)
-    yield f"suite {plan.suite.name}: {counted(len(plan.units), 'unit')}"
+    yield f"suite {plan.suite.name}: {pluralize(len(plan.units), 'unit')}"
     for dataset in plan.datasets:
         yield ""
         yield dataset["dataset"]
@@ -64,11 +64,11 @@ def _cells(units: list[Unit], parameters: int, done: set[str]) -> list[str]:
     scores = [unit for unit in units if unit.kind == "score"]
     work = sum(unit.work for unit in units)
     return [
-        count(parameters) if parameters else "–",
+        format_number(parameters) if parameters else "–",
         str(len({unit.seed for unit in fits}) or "–"),
         f"{sum(unit.folder in done for unit in fits)} of {len(fits)}" if fits else "–",
         f"{sum(unit.folder in done for unit in scores)} of {len(scores)}",
-        count(work) if work else "–",
+        format_number(work) if work else "–",
     ]
 
 
@@ -102,17 +102,17 @@ def _estimate(left: list[Unit], plan: Plan, folder: Path) -> str:
     notes = []
     if untimed_fits:
         work = sum(unit.work for unit in untimed_fits)
-        notes.append(f"{count(work)} multiply-adds of training at about {count(rate)} a second")
+        notes.append(f"{format_number(work)} multiply-adds of training at about {format_number(rate)} a second")
         if not machine.is_accelerator and work / rate > _LONG_TRAINING and Cuda.nominal_rate is not None:
             notes.append(
-                f"that training takes about {duration(work / Cuda.nominal_rate)} on one GPU, at a nominal "
-                f"{count(Cuda.nominal_rate)} a second"
+                f"that training takes about {format_duration(work / Cuda.nominal_rate)} on one GPU, at a nominal "
+                f"{format_number(Cuda.nominal_rate)} a second"
             )
     if untimed_scores:
-        untimed = f"{counted(len(untimed_scores), 'score')} without a similar score timed on this machine"
+        untimed = f"{pluralize(len(untimed_scores), 'score')} without a similar score timed on this machine"
         notes.append(f"{untimed}, assumed to take {NOMINAL_SCORE:g} s each: scores with Jacobians take longer")
     overhead = f"including {OVERHEAD:g} s to start and to write the board"
-    return "; ".join([f"about {duration(seconds)} with {counted(workers, 'worker')}, {overhead}", *notes])
+    return "; ".join([f"about {format_duration(seconds)} with {pluralize(workers, 'worker')}, {overhead}", *notes])
 
 
 def _makespan(times: list[float], workers: int) -> float:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gahbench._util.errors import ParameterError, PluginError, listing, nearest, suggestion
-from gahbench._util.readable import counted
+from gahbench._util.readable import pluralize
 from gahbench.cli import options
 from gahbench.cli.printing import say
 from gahbench.planning.suite_files import suite_files, suite_summary
@@ -211,7 +211,9 @@ def check(file: Annotated[Path, typer.Argument(help="A plugin file, or a folder 
 
         def progress(report: Report) -> None:
             latest_check = f", last: {report.findings[-1].check}" if report.findings else ""
-            show_progress(f"{report.kind} {report.label}: {counted(len(report.findings), 'check')} done{latest_check}")
+            show_progress(
+                f"{report.kind} {report.label}: {pluralize(len(report.findings), 'check')} done{latest_check}"
+            )
 
         reports = check_file(file, progress)
     for report in reports:

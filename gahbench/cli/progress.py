@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from gahbench._util.readable import duration
+from gahbench._util.readable import format_duration
 
 #: Seconds until the first line, and between lines, if standard error is not a terminal.
 FIRST_SECONDS, LINE_SECONDS = 3.0, 10.0
@@ -69,9 +69,9 @@ class Progress:
         """Current line of the display."""
         elapsed = time.monotonic() - self.started
         remaining = (
-            f", about {duration(elapsed * (1 - self.share) / self.share)} left" if self.share > MIN_SHARE else ""
+            f", about {format_duration(elapsed * (1 - self.share) / self.share)} left" if self.share > MIN_SHARE else ""
         )
-        return f"{self.command} for {duration(elapsed)}{remaining}{': ' * bool(self.text)}{self.text}"
+        return f"{self.command} for {format_duration(elapsed)}{remaining}{': ' * bool(self.text)}{self.text}"
 
     def _print_lines(self) -> None:
         seconds = FIRST_SECONDS

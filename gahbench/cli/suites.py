@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from gahbench._util.errors import listing
-from gahbench._util.readable import counted
+from gahbench._util.readable import pluralize
 from gahbench.cli import options
 from gahbench.cli.printing import say, say_not_taken
 from gahbench.planning.suite_changes import SuiteChanges
@@ -127,7 +127,7 @@ class _StartPrinter:
             if opened.reused is not None:
                 _print_reused(opened.reused, err=True)
             if self._again:
-                moved = f"{counted(opened.replaced, 'unit')} moved to {opened.folder}/replaced, to be run again"
+                moved = f"{pluralize(opened.replaced, 'unit')} moved to {opened.folder}/replaced, to be run again"
                 say(moved, err=True)
         self._is_first = False
         _print_superseded(opened.superseded, opened.folder, self._plugins, err=True)
@@ -207,11 +207,11 @@ def prepare(
 
 
 def _print_prepared(prepared: Prepared) -> None:
-    for text in prepared.got:
+    for text in prepared.fetched:
         say(f"{prepared.plugin}: got {text}")
     if prepared.error is not None:
         say(f"{prepared.plugin}: could not be obtained: {prepared.error}", "red")
-    elif not prepared.got:
+    elif not prepared.fetched:
         say(f"{prepared.plugin}: already available")
 
 
@@ -219,7 +219,7 @@ def _print_missing(missing: Missing, suite: str, options: Mapping[str, Any]) -> 
     """Print a line for each missing item, with the command that obtains it."""
     arguments = [part for option, values in options.items() for value in values for part in (option, value)]
     command = shlex.join(["gahbench", "prepare", suite, *arguments])
-    for plugin, item in missing.things:
+    for plugin, item in missing.items:
         say(f"missing: {plugin}: {item}; to get it: {command}", "yellow")
 
 
@@ -228,7 +228,9 @@ def _print_superseded(count: int, folder: Path, plugins: Sequence[Path], *, err:
     if count:
         arguments = [part for plugin in plugins for part in ("-p", str(plugin))]
         command = shlex.join(["gahbench", "adopt", str(folder), *arguments])
-        text = f"{counted(count, 'unit')} in {folder} {'was' if count == 1 else 'were'} run with other code or settings"
+        text = (
+            f"{pluralize(count, 'unit')} in {folder} {'was' if count == 1 else 'were'} run with other code or settings"
+        )
         remedy = f"to accept units in which only the code differs: {command}"
         say(f"{text}, and will be run again; {remedy}", "yellow", err=err)
 
@@ -236,7 +238,7 @@ def _print_superseded(count: int, folder: Path, plugins: Sequence[Path], *, err:
 def _print_reused(reused: Reused, *, err: bool = False) -> None:
     """Print how many units were taken from other folders, and which units were not taken."""
     fits = sum(unit.kind == "fit" for unit in reused.taken)
-    taken = f"{counted(len(reused.taken), 'unit')} taken from other folders, {counted(fits, 'fit')} among them"
+    taken = f"{pluralize(len(reused.taken), 'unit')} taken from other folders, {pluralize(fits, 'fit')} among them"
     say(taken, err=err)
     say_not_taken(reused, err=err)
 
@@ -255,7 +257,7 @@ def _conclude(outcome: Outcome) -> None:
     for row in saved_marks(outcome.folder):
         say(f"flagged: {row['entrant']} on {row['dataset']}: {row['mark']}", "red", err=True)
     _print_not_shown(outcome)
-    unfinished = f"{counted(outcome.waiting, 'unit')} to do"
+    unfinished = f"{pluralize(outcome.waiting, 'unit')} to do"
     if outcome.stopped:
         say(f"stopped with {unfinished}; run the same command again to resume", "yellow", err=True)
         raise typer.Exit(130)
@@ -263,9 +265,11 @@ def _conclude(outcome: Outcome) -> None:
         say(f"{unfinished}: see 'gahbench status {folder}'; then 'gahbench collect' writes the board", err=True)
     if outcome.failed:
         scores = outcome.failed - outcome.blocked - outcome.failed_fits
-        kinds = [counted(number, kind) for number, kind in ((outcome.failed_fits, "fit"), (scores, "score")) if number]
+        kinds = [
+            pluralize(number, kind) for number, kind in ((outcome.failed_fits, "fit"), (scores, "score")) if number
+        ]
         blocked = (
-            f"; {counted(outcome.blocked, 'score')} not started, since the network is missing"
+            f"; {pluralize(outcome.blocked, 'score')} not started, since the network is missing"
             if outcome.blocked
             else ""
         )

@@ -30,7 +30,7 @@ class Basis(Preparable, ABC):
     (:meth:`adapt`), which gives each image of a batch its own basis.
     """
 
-    #: Whether analysis is an orthonormal change of basis, so that coefficients carry white noise to white noise.
+    #: Whether analysis is an orthonormal change of basis, so that coefficients of white noise are white noise.
     orthonormal: bool = True
     #: Whether every image has its own basis, so that the result of :meth:`adapt` must be used instead of this basis.
     adaptive: ClassVar[bool] = False

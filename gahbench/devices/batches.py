@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from gahbench._util.error_text import error_text
-from gahbench._util.readable import counted
+from gahbench._util.readable import pluralize
 from gahbench._util.shapes import Shape
 from gahbench.devices.hardware import is_out_of_memory, release_memory
 
@@ -92,7 +92,7 @@ def take_memory_notes() -> list[str]:
     """Return a note for records if batches were halved since the last call, as a list of at most one note."""
     sizes = [*_halved]
     _halved.clear()
-    return [f"out of memory: computed in batches of {counted(min(sizes), 'image')}"] if sizes else []
+    return [f"out of memory: computed in batches of {pluralize(min(sizes), 'image')}"] if sizes else []
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from gahbench._util.errors import GahbenchError, listing
-from gahbench._util.readable import count
+from gahbench._util.readable import format_number
 from gahbench._util.shapes import Shape
 from gahbench.contracts.claims import CHECKED, Claim
 from gahbench.contracts.datasets import SPLITS, Dataset
@@ -107,7 +107,8 @@ def _architecture(configured: Configured, requested: Shape | None) -> Iterator[F
         )
     yield Fact("parameters", _or_reason(lambda: _parameters(configured, shape)))
     yield Fact(
-        "multiply-adds", _or_reason(lambda: f"{count(_count_multiply_adds(configured, shape))} per image, on {images}")
+        "multiply-adds",
+        _or_reason(lambda: f"{format_number(_count_multiply_adds(configured, shape))} per image, on {images}"),
     )
     yield Fact(
         "receptive field",
@@ -228,7 +229,7 @@ def _build(configured: Configured, shape: Shape) -> nn.Module:
         size = 0
     if size > MAX_PARAMETERS:
         raise ValueError(
-            f"its {count(size)} parameters for images of {_format_shape(shape)} are too many to build here"
+            f"its {format_number(size)} parameters for images of {_format_shape(shape)} are too many to build here"
         )
     return build_network(lambda: configured.build(shape))
 
@@ -248,8 +249,8 @@ def _parameters(configured: Configured, shape: Shape) -> str:
         network = _build(configured, shape)
     trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     frozen = sum(parameter.numel() for parameter in network.parameters() if not parameter.requires_grad)
-    text = f"{count(trained)} ({trained:,}) to train, on images of {_format_shape(shape)}"
-    return f"{text}; {count(frozen)} frozen" if frozen else text
+    text = f"{format_number(trained)} ({trained:,}) to train, on images of {_format_shape(shape)}"
+    return f"{text}; {format_number(frozen)} frozen" if frozen else text
 
 
 def _count_multiply_adds(configured: Configured, shape: Shape) -> float:

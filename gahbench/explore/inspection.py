@@ -31,7 +31,7 @@ from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry, open_registry
 from gahbench.report.bases import (
     LEARNED,
-    course_figure,
+    agreement_figure,
     decay_figure,
     gallery_figure,
     level_names,
@@ -427,7 +427,7 @@ def figures(inspection: Inspection, ranks: Sequence[int] | None = None) -> Itera
     for measure in MEASURES:
         curves = {name: curve for name in kinds if (curve := _curve(compared, name, measure, index)) is not None}
         if curves:
-            yield measure, course_figure({caption: curves}, list(kinds), kinds, "each basis", measure)
+            yield measure, agreement_figure({caption: curves}, list(kinds), kinds, "each basis", measure)
 
 
 def _has_values(level: Level) -> bool:

@@ -280,7 +280,7 @@ def basis_sheet(preview: Preview, vectors: Vectors) -> Figure:
 
 
 def card_facts(preview: Preview) -> Iterator[tuple[str, str]]:
-    """Yield the properties of a previewed dataset by name, as texts."""
+    """Yield the names and values of properties of a previewed dataset, as strings."""
     parameters = preview.configured.parameters.items()
     if parameters:
         yield "parameters", ", ".join(f"{name}={format_value(value)}" for name, value in parameters)

@@ -49,7 +49,7 @@ class SuiteChanges:
         only: Iterable[str] = (),
         seeds: Iterable[int] = (),
     ) -> SuiteChanges:
-        """Build changes; settings are texts or a mapping, ``{"training.steps": 100}``, and seeds become a setting."""
+        """Build changes; settings are strings or a mapping, ``{"training.steps": 100}``, and seeds become a setting."""
         if isinstance(settings, Mapping):
             settings = [_format_setting(str(name), value) for name, value in settings.items()]
         settings = (*_as_tuple(settings), *_seed_settings(seeds))

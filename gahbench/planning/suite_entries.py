@@ -86,7 +86,7 @@ class Grid:
         return itertools.product(*axes)
 
     def _plugin_texts(self, location: Location, kind: Kind, value: Any) -> list[Any]:
-        """Return the texts of nested plugins, or lists of texts, from texts or mappings."""
+        """Return the specs of nested plugins, or lists of specs, from strings or mappings."""
         if isinstance(value, list):
             items = [self._plugin_texts((*location, index), kind, item) for index, item in enumerate(value)]
             return [list(combination) for combination in self._combinations(location, items)]
@@ -378,7 +378,7 @@ def _key(configured: Configured) -> tuple[str, str]:
 
 
 def _longer_labels(plugins: list[Configured]) -> dict[str, str]:
-    """Return labels by the texts of plugins, with the shortest distinct suffixes of the paths of files."""
+    """Return labels by the specs of plugins, with the shortest distinct suffixes of the paths of files."""
     paths = {plugin.text: _paths(plugin) for plugin in plugins}
     labels = {plugin.text: plugin.label for plugin in plugins}
     longest = max((len(path) for plugin_paths in paths.values() for path in plugin_paths), default=0)

@@ -145,18 +145,18 @@ def _legend_below(figure: Figure, axes: Sequence[Axes]) -> None:
     figure.legend(list(handles.values()), list(handles), loc="outside lower left", frameon=False, ncols=columns)
 
 
-def course_figure(
-    courses: Mapping[str, Mapping[str, AgreementCurve]],
+def agreement_figure(
+    curves_by_dataset: Mapping[str, Mapping[str, AgreementCurve]],
     order: Sequence[str],
     kinds: Mapping[str, str],
     basis: str,
     metric: Measure = "direction",
 ) -> Figure:
     """Draw direction, or alignment, against input PSNR, a panel for each dataset and a curve for each label."""
-    panel_rows, panel_columns = grid_shape(len(courses), _MAX_COLUMNS)
+    panel_rows, panel_columns = grid_shape(len(curves_by_dataset), _MAX_COLUMNS)
     # A single noise level has no line, so its ceiling needs a marker.
     ceiling_style: dict[str, Any] = {"linestyle": ":", "linewidth": 0.9, "marker": "x", "markersize": 3.5}
-    names = {label: folded(label, _LABEL_WIDTH) for curves in courses.values() for label in curves}
+    names = {label: folded(label, _LABEL_WIDTH) for curves in curves_by_dataset.values() for label in curves}
     lines = sum(name.count("\n") + 1 for name in names.values()) + 1
     widest = max(
         len(line) for name in (*names.values(), folded(_CEILING_LABEL, _LABEL_WIDTH)) for line in name.split("\n")
@@ -164,8 +164,8 @@ def course_figure(
     size = (3.3 * panel_columns + 0.65 + 0.07 * widest, max(3.3 * panel_rows, 0.185 * lines + 0.4))
     with figure_style():
         styles = entrant_styles(order, kinds)
-        figure, axes = create_panels(len(courses), (panel_rows, panel_columns), size, sharey=True)
-        for index, (ax, (title, curves)) in enumerate(zip(axes, courses.items(), strict=True)):
+        figure, axes = create_panels(len(curves_by_dataset), (panel_rows, panel_columns), size, sharey=True)
+        for index, (ax, (title, curves)) in enumerate(zip(axes, curves_by_dataset.items(), strict=True)):
             for label, curve in curves.items():
                 x = input_psnr(curve.sigmas)
                 draw_curve(ax, x, (curve.value, curve.low, curve.high), names[label], styles[label])

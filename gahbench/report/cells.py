@@ -50,13 +50,13 @@ def between(low: Interval, high: Interval, digits: int = 2) -> str:
 
 
 def count(value: int | None) -> str:
-    """Format a count by :func:`gahbench._util.readable.count`; ``None`` becomes a dash."""
-    return DASH if value is None else readable.count(value)
+    """Format a count by :func:`gahbench._util.readable.format_number`; ``None`` becomes a dash."""
+    return DASH if value is None else readable.format_number(value)
 
 
 def duration(value: float) -> str:
-    """Format seconds by :func:`gahbench._util.readable.duration`; infinity and NaN become a dash."""
-    return readable.duration(value) if math.isfinite(value) else DASH
+    """Format seconds by :func:`gahbench._util.readable.format_duration`; infinity and NaN become a dash."""
+    return readable.format_duration(value) if math.isfinite(value) else DASH
 
 
 def rank(low: int | None, high: int | None, is_flagged: bool = False) -> str:
@@ -141,7 +141,7 @@ class Column:
 
 
 def plain_column(head: str, texts: Iterable[str], is_text: bool = False) -> Column:
-    """Return a column of texts without bars, keys or links."""
+    """Return a column of text without bars, keys or links."""
     return Column(head, [Cell(text) for text in texts], is_text)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from gahbench._util.readable import counted
+from gahbench._util.readable import pluralize
 from gahbench.board.claim_values import Table
 from gahbench.board.claims import Case, Verdict, judge, known_claims
 from gahbench.board.statistics import Interval
@@ -40,7 +40,7 @@ def summary(outcomes: Sequence[str]) -> str:
     parts = ", ".join(
         f"{count} {outcome if count == 1 else _PLURALS.get(outcome, outcome)}" for count, outcome in counts if count
     )
-    return f"{counted(len(outcomes), 'claim')}{f': {parts}' if parts else ''}"
+    return f"{pluralize(len(outcomes), 'claim')}{f': {parts}' if parts else ''}"
 
 
 def export_claims(verdicts: Sequence[Verdict], form: Form, cases: bool = False) -> str:

@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gahbench._util.readable import counted, level_name
+from gahbench._util.readable import level_name, pluralize
 from gahbench.board.board import DatasetBoard
 from gahbench.board.facts import dataset_notes, independent_images, sources_of, too_few
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import STANDARD_ERRORS
 from gahbench.board.ranks import PRACTICAL_KINDS
-from gahbench.board.rate_courses import METRIC
+from gahbench.board.rate_curves import METRIC
 from gahbench.board.statistics import MIN_SOURCES
 from gahbench.evaluation.rates import MAX_TERMS, MIN_LEVELS, MIN_TERMS
 from gahbench.planning.units import CHECKS_VERSION
@@ -138,7 +138,7 @@ def _missing_rate_lines(board: DatasetBoard) -> Iterator[str]:
         if levels < MIN_LEVELS:
             window = "" if named.parameters else f", where an oracle keeps {MIN_TERMS} to {MAX_TERMS:g}·√d coefficients"
             yield (
-                f"No {metric}: {counted(int(levels), 'noise level')} in its window{window}; {MIN_LEVELS} are needed. "
+                f"No {metric}: {pluralize(int(levels), 'noise level')} in its window{window}; {MIN_LEVELS} are needed. "
                 "Use larger images, or noise levels that are closer together or stronger."
             )
 
@@ -169,7 +169,7 @@ def optimum_line(dataset: str, results: Results) -> str:
     if check is None:
         return ""
     known = "the exact optimum" if check.kind == "exact" else "a lower bound on the expected error of every denoiser"
-    compared = f"{counted(check.entrants, 'entrant')} in {counted(check.comparisons, 'comparison')}"
+    compared = f"{pluralize(check.entrants, 'entrant')} in {pluralize(check.comparisons, 'comparison')}"
     missed = f" Not checked, because scores or images are missing: {check.missed} comparisons." if check.missed else ""
     if not check.comparisons:
         return f"`{check.optimum}` is {known}.{missed}"

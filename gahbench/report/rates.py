@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from gahbench._util.errors import ResultsError
 from gahbench.board.facts import entrant_kinds, optimum_of
-from gahbench.board.rate_courses import entrant_windows, families, window_slopes
+from gahbench.board.rate_curves import entrant_windows, families, window_slopes
 from gahbench.board.rate_verdicts import WAVELET_RATE, DeficitCurve
 from gahbench.board.scorecube import psnr_cubes
 from gahbench.board.selection import choose_labels
@@ -165,25 +165,25 @@ def optimality_figure(
     """Draw D = 10 log10(MSE / bound) against epsilon = sigma / side, a panel for each dataset."""
     names = choose_labels(datasets, [str(name) for name in results.datasets["dataset"]], "dataset")
     chosen = choose_labels(entrants, results.entrants, "entrant")
-    courses_by_dataset = {name: results.deficit_curves[name] for name in names if name in results.deficit_curves}
-    if not courses_by_dataset:
+    curves_by_dataset = {name: results.deficit_curves[name] for name in names if name in results.deficit_curves}
+    if not curves_by_dataset:
         raise ResultsError(
             f"results of suite '{results.suite}' have no distances from a bound on {', '.join(names)}; accepted: "
             "results of a suite with the metric optimality-slope"
         )
     with figure_style():
         styles = entrant_styles(results.entrants, entrant_kinds(results))
-        rows, columns = grid_shape(len(courses_by_dataset), 3)
+        rows, columns = grid_shape(len(curves_by_dataset), 3)
         drawing, axes = create_panels(
-            len(courses_by_dataset), (rows, columns), (3.6 * columns + 2.8, 3.4 * rows), sharey=True
+            len(curves_by_dataset), (rows, columns), (3.6 * columns + 2.8, 3.4 * rows), sharey=True
         )
-        for ax, (dataset, courses) in zip(axes, courses_by_dataset.items(), strict=True):
-            drawn_labels = [label for label in chosen if label in courses]
+        for ax, (dataset, curves) in zip(axes, curves_by_dataset.items(), strict=True):
+            drawn_labels = [label for label in chosen if label in curves]
             for label in drawn_labels:
                 sign = _SIGNS[results.rate_verdicts[dataset][label].answer]
-                _draw_course(ax, courses[label], folded(label, _LABEL_WIDTH), styles[label], sign)
+                _draw_deficit_curve(ax, curves[label], folded(label, _LABEL_WIDTH), styles[label], sign)
             if drawn_labels:
-                _draw_reference(ax, courses[drawn_labels[0]], optimum_of(results, dataset)[1])
+                _draw_reference(ax, curves[drawn_labels[0]], optimum_of(results, dataset)[1])
             ax.set_title(folded(dataset, 46), loc="left")
         for ax in axes[::columns]:
             ax.set_ylabel("D = 10 log₁₀(MSE / bound), dB")
@@ -192,30 +192,30 @@ def optimality_figure(
     return drawing
 
 
-def _draw_course(ax: Axes, course: DeficitCurve, label: str, style: dict[str, Any], sign: str) -> None:
-    """Draw the course of an entrant, with the sign of its verdict; markers are filled where the curve has collapsed."""
-    x, has_collapsed = input_psnr(course.epsilons), course.known & course.own_collapsed
-    draw_curve(ax, x, (course.deficits, *interval(course.draws)), label, style | {"markerfacecolor": "white"})
+def _draw_deficit_curve(ax: Axes, curve: DeficitCurve, label: str, style: dict[str, Any], sign: str) -> None:
+    """Draw the deficit of an entrant and the sign of its verdict; markers are filled where the curve has collapsed."""
+    x, has_collapsed = input_psnr(curve.epsilons), curve.known & curve.own_collapsed
+    draw_curve(ax, x, (curve.deficits, *interval(curve.draws)), label, style | {"markerfacecolor": "white"})
     ax.plot(
         x[has_collapsed],
-        course.deficits[has_collapsed],
+        curve.deficits[has_collapsed],
         color=style["color"],
         marker=style["marker"],
         linestyle="",
         zorder=3.5,
     )
-    if (known_indices := np.flatnonzero(np.isfinite(course.deficits))).size:
+    if (known_indices := np.flatnonzero(np.isfinite(curve.deficits))).size:
         # Epsilons ascend, so the first is on the right.
-        end = (float(x[known_indices[0]]), float(course.deficits[known_indices[0]]))
+        end = (float(x[known_indices[0]]), float(curve.deficits[known_indices[0]]))
         ax.annotate(sign, end, (6, 0), textcoords="offset points", va="center", color=style["color"])
 
 
-def _draw_reference(ax: Axes, course: DeficitCurve, optimal_slope: float) -> None:
+def _draw_reference(ax: Axes, curve: DeficitCurve, optimal_slope: float) -> None:
     """Shade the levels at which the bound has collapsed, and draw the distance of a denoiser with the wavelet rate."""
-    x = input_psnr(course.epsilons)
+    x = input_psnr(curve.epsilons)
     # The shade of a level ends halfway to the next level.
     edges = np.concatenate([[1.5 * x[0] - 0.5 * x[1]], (x[1:] + x[:-1]) / 2, [1.5 * x[-1] - 0.5 * x[-2]]])
-    for index in np.flatnonzero(course.bound_collapsed):
+    for index in np.flatnonzero(curve.bound_collapsed):
         ax.axvspan(edges[index + 1], edges[index], color=_SHADE, linewidth=0, zorder=0)
     if optimal_slope > WAVELET_RATE:
         ax.plot(x, (optimal_slope - WAVELET_RATE) * (x - x.min()), color=GREY, linestyle=":", linewidth=0.9, zorder=1)

@@ -19,7 +19,7 @@ from gahbench._util.readable import level_name
 from gahbench.board.board import Board, DatasetBoard, Entry, column_name
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.ranks import OverDatasets
-from gahbench.board.rate_courses import METRIC
+from gahbench.board.rate_curves import METRIC
 from gahbench.board.statistics import UNKNOWN, Interval
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report import cells

@@ -125,8 +125,8 @@ def curves_figure(results: Results, pairs: Sequence[tuple[str, str]]) -> Figure:
         figure, axes = create_panels(2 * len(pairs), (len(pairs), 2), (8.2, 3.5 * len(pairs)), sharey="row")
         for row, ((dataset, entrant), (train, test)) in enumerate(curves.items()):
             left, right = axes[2 * row : 2 * row + 2]
-            draw_course(left, train, styles)
-            draw_course(right, test, styles)
+            draw_sweep_curves(left, train, styles)
+            draw_sweep_curves(right, test, styles)
             right.set_ylabel("")
             left.set_title(f"{folded(f'{entrant}, {dataset}', 60)}\ntraining images", loc="left")
             right.set_title("test images", loc="left")
@@ -196,7 +196,7 @@ def level_styles(sigmas: Sequence[float]) -> dict[float, dict[str, Any]]:
     }
 
 
-def draw_course(ax: Axes, curves: SweepCurves, styles: Mapping[int | None, dict[str, Any]]) -> None:
+def draw_sweep_curves(ax: Axes, curves: SweepCurves, styles: Mapping[int | None, dict[str, Any]]) -> None:
     """Draw output PSNR against input PSNR, a curve for each number of images, and the line output = input."""
     for index, (number, points) in enumerate(curves.items()):
         levels = sorted(points)

@@ -34,7 +34,7 @@ OUTLIER_FACTOR = 10.0
 MIN_FREEDOM = 3
 _NUMBER = re.compile(r"[-+−]?\d+(\.\d+)?(e[-+]?\d+)?")
 
-Ending = Literal["equal", "close", "different", "failed"]
+Agreement = Literal["equal", "close", "different", "failed"]
 Rows = Sequence[tuple[float | None, int | None, float, str]]
 #: Mean PSNR of a run at each noise level, and over all levels, shape (L + 1,).
 Levels = NDArray[np.float64]
@@ -45,13 +45,13 @@ class Repetition:
     """A unit that was computed again, and how its outcome compares with the stored outcome."""
 
     unit: Unit
-    ending: Ending
+    agreement: Agreement
     detail: str
 
     @property
     def repeats(self) -> bool:
         """Whether the repetition agrees with the stored result."""
-        return self.ending in ("equal", "close")
+        return self.agreement in ("equal", "close")
 
 
 def find_missing_mark(stored: Iterable[str], computed: Iterable[str]) -> str | None:
@@ -60,7 +60,7 @@ def find_missing_mark(stored: Iterable[str], computed: Iterable[str]) -> str | N
     return next((mark for mark in computed if _NUMBER.sub("#", mark) not in known), None)
 
 
-def compare(stored: Rows, computed: Rows, is_same_environment: bool) -> tuple[Ending, str]:
+def compare(stored: Rows, computed: Rows, is_same_environment: bool) -> tuple[Agreement, str]:
     """Return how stored and computed rows of scores (sigma, image, value, part) agree, with a description."""
     before, now = ({(sigma, image, part): value for sigma, image, value, part in rows} for rows in (stored, computed))
     if len(before) != len(stored):

@@ -14,7 +14,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from gahbench._util.readable import duration
+from gahbench._util.readable import format_duration
 from gahbench._util.resources import environment_seconds, kill_group, processor_ticks, python_environment, signal_name
 from gahbench.contracts.engines import Job
 from gahbench.contracts.unit import Unit
@@ -155,11 +155,12 @@ class WorkerChild(Child):
         limits = self._limits
         if self._constructing and now - self._constructing_since > limits.construction:
             return (
-                f"importing or constructing {self._constructing} took longer than {duration(limits.construction)}; "
-                "set 'limits: {construction: SECONDS}' in the suite to allow more"
+                f"importing or constructing {self._constructing} took longer than "
+                f"{format_duration(limits.construction)}; set 'limits: {{construction: SECONDS}}' in the suite to "
+                "allow more"
             )
         if limits.unit is not None and self._unit_started is not None and now - self._unit_started > limits.unit:
-            return f"took longer than {duration(limits.unit)}, the limit of a unit in this suite"
+            return f"took longer than {format_duration(limits.unit)}, the limit of a unit in this suite"
         return None
 
     def is_silent(self, now: float) -> bool:

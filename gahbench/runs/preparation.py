@@ -19,19 +19,22 @@ from gahbench.registry.registry import Registry, open_registry
 
 @dataclass(frozen=True)
 class Missing:
-    """The things that the plugins of a suite are missing on this machine, and the datasets that lack images."""
+    """Downloads and computations that the plugins of a suite still need, and datasets that lack images.
+
+    ``items`` are pairs of a plugin and a description.
+    """
 
     suite: Path
-    things: tuple[tuple[str, str], ...] = ()
+    items: tuple[tuple[str, str], ...] = ()
     datasets: tuple[str, ...] = ()
 
     def require_datasets(self) -> None:
         """Raise an error if a dataset lacks images."""
         if self.datasets:
-            things = "".join(f"; missing here: {plugin}: {what}" for plugin, what in self.things)
+            items = "".join(f"; missing here: {plugin}: {what}" for plugin, what in self.items)
             raise DataError(
                 f"{self.suite}: the units of {listing(self.datasets)} cannot be planned before the images are here, "
-                f"since their content is part of every key; 'gahbench prepare' fetches what is missing{things}"
+                f"since their content is part of every key; 'gahbench prepare' fetches what is missing{items}"
             )
 
 
@@ -40,7 +43,7 @@ class Prepared:
     """The outcome of preparing one plugin: what was fetched, and the error if anything is still missing."""
 
     plugin: str
-    got: tuple[str, ...] = ()
+    fetched: tuple[str, ...] = ()
     error: str | None = None
 
 
@@ -61,9 +64,9 @@ def prepare(
     suite
         Path of a suite, or the name of a suite that gahbench ships.
     entrants
-        Further entrants, texts ``name[key=value,...]``; by default none.
+        Further entrants, specs ``name[key=value,...]``; by default none.
     settings
-        Fields of the suite to override: a mapping such as ``{"scoring.images": 100}``, or texts such as
+        Fields of the suite to override: a mapping such as ``{"scoring.images": 100}``, or strings such as
         ``"scoring.images=100"``; by default none.
     plugins
         Paths of plugin files, or of folders of plugin files; by default only those that the suite names.
@@ -73,7 +76,7 @@ def prepare(
     Returns
     -------
     tuple of Prepared
-        One outcome for each plugin that may need preparation: ``got`` lists in words what was missing and is here now;
+        One outcome for each plugin that may need preparation: ``fetched`` describes what was missing and is here now;
         ``error`` says why something is still missing, or is ``None``.
 
     Raises
@@ -103,7 +106,7 @@ def prepare(
 def find_missing(registry: Registry, suite: str | Path, changes: SuiteChanges | Sequence[str] = ()) -> Missing:
     """Return what the plugins of a suite are missing on this machine, without fetching anything."""
     loaded = load_suite(suite, registry, changes)
-    things: list[tuple[str, str]] = []
+    items: list[tuple[str, str]] = []
     unready: set[tuple[str, str]] = set()
     for configured in _in_order(loaded, unready):
         try:
@@ -111,11 +114,11 @@ def find_missing(registry: Registry, suite: str | Path, changes: SuiteChanges | 
             texts = preparer.missing() if preparer is not None else ()
         except Exception:
             continue
-        things += [(configured.where, text) for text in texts]
+        items += [(configured.where, text) for text in texts]
         if texts:
             unready.add(_identity(configured))
     datasets = tuple(configured.label for configured in loaded.datasets if _identity(configured) in unready)
-    return Missing(loaded.path, tuple(things), datasets)
+    return Missing(loaded.path, tuple(items), datasets)
 
 
 def _prepare_plugin(configured: Configured) -> Prepared | None:

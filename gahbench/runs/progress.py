@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gahbench._util.errors import ResultsError
-from gahbench._util.readable import count, duration
+from gahbench._util.readable import format_duration, format_number
 from gahbench.contracts.engines import Event
 from gahbench.contracts.unit import Unit
 from gahbench.store.store import Store
@@ -82,9 +82,9 @@ class ProgressReport:
                     row = (unit.dataset, unit.entrant)
                     self.scored[row] = [*self.scored.pop(row, []), psnr]
                     if not self.console.is_terminal:
-                        self._print_line(unit, f"{psnr:.2f} dB, done in {duration(seconds)}")
+                        self._print_line(unit, f"{psnr:.2f} dB, done in {format_duration(seconds)}")
                 elif unit.kind == "fit" or seconds > LINE_SECONDS or self.done + self.failed == self.total:
-                    self._print_line(unit, f"done in {duration(seconds)}")
+                    self._print_line(unit, f"done in {format_duration(seconds)}")
             elif event.kind == "failed":
                 self.failed += 1
                 self._print_line(unit, f"failed: {event.details['error']}", "red")
@@ -122,7 +122,7 @@ class ProgressReport:
         if self.scored:
             parts.append(self._render_scores())
         failed = f", {self.failed} failed" if self.failed else ""
-        elapsed = duration(time.monotonic() - self.started)
+        elapsed = format_duration(time.monotonic() - self.started)
         return Group(*parts, Text(f"{self.done} of {self.total} units done{failed}; {elapsed}", style="dim"))
 
     def _render_scores(self) -> RenderableType:
@@ -146,8 +146,8 @@ def _format_cells(details: dict[str, Any]) -> list[str]:
         f"{details['step']}{steps}",
         f"{details['loss']:.3g}",
         psnr,
-        count(details["images_per_second"]),
-        duration(max(1.0, details["remaining_seconds"])),
+        format_number(details["images_per_second"]),
+        format_duration(max(1.0, details["remaining_seconds"])),
     ]
 
 
@@ -204,7 +204,9 @@ class NotebookReport(ProgressReport):
 
     def _repr_html_(self) -> str:
         page = Console(record=True, file=io.StringIO(), width=_WIDTH, force_jupyter=False)
-        page.print(self._render() if self.running else Text(f"{self!r}; {duration(time.monotonic() - self.started)}"))
+        page.print(
+            self._render() if self.running else Text(f"{self!r}; {format_duration(time.monotonic() - self.started)}")
+        )
         for note in self.notes:
             page.print(note)
         text = page.export_html(inline_styles=True, code_format=_CODE)

@@ -213,7 +213,7 @@ def run(
         Labels, names or patterns of entrants to do again; their finished units are moved to ``replaced/`` in the
         results folder. By default none.
     engine
-        The engine, a text ``name[key=value,...]``: ``processes`` (worker processes on this machine, the default),
+        The engine, a spec ``name[key=value,...]``: ``processes`` (worker processes on this machine, the default),
         ``inline`` (this process), or another engine plugin.
     workers
         Number of workers, from 1; by default the engine chooses.

@@ -20,7 +20,7 @@ from typing import Any
 
 from gahbench._util.errors import GahbenchError, ResultsError
 from gahbench._util.origins import PluginFiles, packages_of
-from gahbench._util.readable import duration
+from gahbench._util.readable import format_duration
 from gahbench._util.resources import cpu_count
 from gahbench.contracts.engines import Event, Job
 from gahbench.contracts.unit import Unit
@@ -156,7 +156,7 @@ class _Supervisor:
             elif (reason := child.exceeded_limit(now)) is not None:
                 self._stop_worker(child, reason, is_lost=False)
             elif child.is_silent(now):
-                self._stop_worker(child, f"no heartbeat of the worker process for {duration(SILENT_SECONDS)}")
+                self._stop_worker(child, f"no heartbeat of the worker process for {format_duration(SILENT_SECONDS)}")
         for slot in self.devices:
             idle = self.children.get(slot)
             if (idle is None or idle.unit is None) and time.monotonic() >= self.waits_until:

@@ -23,7 +23,7 @@ from typing import Any
 
 from gahbench._util.errors import ResultsError
 from gahbench._util.keys import key_of
-from gahbench._util.readable import duration
+from gahbench._util.readable import format_duration
 from gahbench.contracts.engines import Event, Job
 from gahbench.contracts.unit import Unit
 from gahbench.registry.plugin_files import plugin_files
@@ -51,7 +51,7 @@ class Sample:
     """The fits chosen to be trained again, the number of candidates, and the number of all finished fits."""
 
     chosen: tuple[Unit, ...] = ()
-    among: int = 0
+    eligible: int = 0
     trained: int = 0
 
 
@@ -96,7 +96,7 @@ class Verification:
     @property
     def chance(self) -> float:
         """The probability that a single forged fit among the candidates was trained again."""
-        return len(self.refitted) / self.sample.among if self.sample.among else 0.0
+        return len(self.refitted) / self.sample.eligible if self.sample.eligible else 0.0
 
 
 def verify(
@@ -369,7 +369,7 @@ class _Refit:
         before, now = self._before["train_seconds"], _done_record(self._target, self.fit)["train_seconds"]
         if max(before, now) <= max(SECONDS_FACTOR * min(before, now), MIN_SECONDS):
             return ""
-        return f"its training took {duration(now)} here and {duration(before)} in the folder"
+        return f"its training took {format_duration(now)} here and {format_duration(before)} in the folder"
 
 
 def _must_be_equal(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

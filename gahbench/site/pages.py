@@ -19,7 +19,7 @@ import gahbench
 from gahbench._util.checks import is_inside
 from gahbench._util.errors import ParameterError
 from gahbench._util.files import delete_file, names_in, read_regular, write_output
-from gahbench._util.readable import counted
+from gahbench._util.readable import pluralize
 from gahbench.board.claim_values import Table
 from gahbench.board.results import BOARD
 from gahbench.contracts.citation import Citation, bibliography
@@ -204,7 +204,7 @@ class Pages:
             "index.html",
             self.title,
             {
-                "size": ", ".join(counted(len(items), noun) for noun, items in sizes.items()),
+                "size": ", ".join(pluralize(len(items), noun) for noun, items in sizes.items()),
                 "version": gahbench.__version__,
                 "runs": [self._run_summary(run) for run in catalogue.runs],
                 "boards": boards_table(catalogue),
@@ -244,8 +244,8 @@ class Pages:
             "name": run.name,
             "about": about,
             "reading": self.readme_pages.get(path, ""),
-            "entrants": counted(len(run.entrants), "entrant"),
-            "datasets": counted(len(run.results.board.datasets), "dataset"),
+            "entrants": pluralize(len(run.entrants), "entrant"),
+            "datasets": pluralize(len(run.results.board.datasets), "dataset"),
             "scores": f"{len(run.results.scores):,}".replace(",", " "),
             "date": str(environment.get("date", "")),
             "machine": ", ".join([*gpus, *([str(environment["processor"])] if environment.get("processor") else [])]),
@@ -273,7 +273,7 @@ class Pages:
         plugin = used_plugin(runs, "entrant", label, self.registry)
         values = {
             "kind": kind_of(standings),
-            "boards": counted(count_boards(standings), "board"),
+            "boards": pluralize(count_boards(standings), "board"),
             "parameters": count(largest_parameter_count(standings)),
             "networks": self._network_facts(plugin, standings),
             "standings": standings_table(standings, self.catalogue.pages_from("../")),

@@ -23,7 +23,7 @@ from gahbench._util.checks import check_record
 from gahbench._util.errors import ResultsError, listing
 from gahbench._util.files import open_regular, read_regular, storing
 from gahbench._util.keys import key_of
-from gahbench._util.readable import counted
+from gahbench._util.readable import pluralize
 from gahbench._util.sealed import parse_json, parse_sealed
 from gahbench.contracts.metrics import Scores
 from gahbench.contracts.unit import Unit
@@ -238,4 +238,4 @@ def warn_of_damage(reasons: Iterable[str], outcome: str) -> None:
         f"; and {len(listed) - _MAX_NAMED} more" if len(listed) > _MAX_NAMED else ""
     )
     verb = "was" if len(listed) == 1 else "were"
-    warnings.warn(f"{counted(len(listed), 'finished unit')} {verb} damaged, {outcome}: {named}", stacklevel=3)
+    warnings.warn(f"{pluralize(len(listed), 'finished unit')} {verb} damaged, {outcome}: {named}", stacklevel=3)

@@ -220,4 +220,4 @@ def unit_of(record: Any) -> Unit:
 def check_metric(record: Mapping[str, Any]) -> None:
     """Raise an error for the record of a score without a metric, or of a fit with a metric."""
     if (record["kind"] == "score") != (record["metric"] is not None):
-        raise ValueError("the field 'metric' of a unit must be null for a fit, and a text for a score")
+        raise ValueError("the field 'metric' of a unit must be null for a fit, and a string for a score")

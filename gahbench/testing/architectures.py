@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gahbench._util.error_text import error_with_location
 from gahbench._util.errors import GahbenchError
-from gahbench._util.readable import counted
+from gahbench._util.readable import pluralize
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.networks.initialisation import build_network
 from gahbench.networks.network_facts import (
@@ -55,7 +55,7 @@ def check_architecture(configured: Configured) -> Iterator[Finding]:
         shape = (channels, size, size)
         clean = sample_images(COUNT, shape)
         noisy = clean + sample_noise(clean, SIGMA)
-        name = f"denoises images of {counted(channels, 'channel')}"
+        name = f"denoises images of {pluralize(channels, 'channel')}"
         try:
             network = _build(configured, shape).eval()
             with torch.no_grad():
@@ -120,7 +120,7 @@ def _build(configured: Configured, shape: Shape) -> nn.Module:
 def _check_shape(denoised: Tensor, noisy: Tensor) -> Finding:
     expected, shape = tuple(noisy.shape), tuple(denoised.shape)
     detail = f"{expected}" if expected == shape else f"returned {shape} for images of {expected}"
-    return Finding(f"keeps the shape of images, {counted(expected[1], 'channel')}", expected == shape, detail)
+    return Finding(f"keeps the shape of images, {pluralize(expected[1], 'channel')}", expected == shape, detail)
 
 
 def _check_not_residual(denoised: Tensor, clean: Tensor, noise: Tensor) -> Finding:
@@ -134,7 +134,7 @@ def _check_not_residual(denoised: Tensor, clean: Tensor, noise: Tensor) -> Findi
 
 def _check_differentiability(configured: Configured, network: nn.Module, noisy: Tensor, sigma: Tensor) -> Finding:
     """Try Jacobians by torch.func; if they fail, ask for the reason in the docstring."""
-    name = f"is differentiable by torch.func, {counted(noisy.shape[1], 'channel')}"
+    name = f"is differentiable by torch.func, {pluralize(noisy.shape[1], 'channel')}"
     obstacle = torch_func_obstacle(network, noisy, sigma)
     if obstacle is None:
         return Finding(name, True)
@@ -216,7 +216,7 @@ def check_layout(network: nn.Module, noisy: Tensor, sigma: Tensor, denoised: Ten
             return _compare(network(noisy.contiguous(memory_format=memory_format), sigma), denoised)
 
     return attempt(
-        f"returns the same result in memory format channels_last, {counted(noisy.shape[1], 'channel')}", fault
+        f"returns the same result in memory format channels_last, {pluralize(noisy.shape[1], 'channel')}", fault
     )
 
 

@@ -43,7 +43,7 @@ def check_claims(configured: Configured) -> Iterator[Finding]:
         for role, suite in (("suite", claim.suite), ("full-scale suite", claim.full_scale)):
             if suite is not None and not claim.missing:
                 yield attempt(
-                    f"the {role} of {claim.id} loads, with its metric",
+                    f"the {role} of {claim.id} loads and has the metric",
                     functools.partial(_suite_fault, suite, registry, names[claim.id]),
                 )
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from gahbench._util.error_text import error_text, error_with_location, shorten
-from gahbench._util.readable import counted
+from gahbench._util.readable import pluralize
 from gahbench._util.resources import python_environment
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.references import Reference
@@ -143,8 +143,8 @@ def _check_architecture(configured: Configured, device: torch.device) -> Iterato
     yield Finding(f"trains {NAME}", True)
     if waits:
         lines = Counter(map(str, waits)).most_common(MAX_LINES)
-        detail = "; ".join(f"{line} ({counted(count, 'time')})" for line, count in lines)
-        yield Finding(f"a training step makes a GPU wait {counted(len(waits), 'time')}", None, detail)
+        detail = "; ".join(f"{line} ({pluralize(count, 'time')})" for line, count in lines)
+        yield Finding(f"a training step makes a GPU wait {pluralize(len(waits), 'time')}", None, detail)
 
 
 def _check_reference(configured: Configured, device: torch.device) -> Iterator[Finding]:

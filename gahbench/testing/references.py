@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gahbench._util.errors import GahbenchError, listing
-from gahbench._util.readable import counted
+from gahbench._util.readable import pluralize
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import KINDS, SEES_CLEAN, SEES_DATASET, by_noise_level
@@ -110,7 +110,7 @@ def _check_shape(reference: Reference, truth: Truth) -> Generator[Finding, None,
     noisy = truth.clean + sample_noise(truth.clean, SIGMA)
     denoised = reference.denoise(noisy, SIGMA, truth)
     has_shape = denoised.shape == noisy.shape
-    channels = counted(truth.clean.shape[1], "channel")
+    channels = pluralize(truth.clean.shape[1], "channel")
     yield Finding(f"keeps the shape of images, {channels}", has_shape, f"{tuple(denoised.shape)}")
     if has_shape:
         is_finite = denoised.dtype == torch.float32 and bool(denoised.isfinite().all())

@@ -16,7 +16,7 @@ from gahbench._util.errors import suggestion
 
 from .._extras import imported
 from ..references._checkpoints.reading import read_part, without_prefixes
-from ._inputs import padded
+from ._inputs import pad_to_multiple
 
 #: Largest number of differing names in an error message.
 MAX_LISTED = 3
@@ -49,7 +49,7 @@ class DeepinvNetwork(nn.Module):
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise images of shape (N, C, H, W) whose noise has standard deviations ``sigma``, shape (N,)."""
-        denoised: Tensor = self.network(padded(noisy, self.multiple, self.min_side), sigma)
+        denoised: Tensor = self.network(pad_to_multiple(noisy, self.multiple, self.min_side), sigma)
         return denoised[..., : noisy.shape[-2], : noisy.shape[-1]]
 
 

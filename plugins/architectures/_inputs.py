@@ -26,7 +26,7 @@ def need_shape(images: Tensor, shape: tuple[int, int, int], network: str) -> Non
         raise ValueError(f"{network} was built for images of {expected} (channels, height, width) only, not {actual}")
 
 
-def padded(images: Tensor, multiple: int, min_side: int = 1) -> Tensor:
+def pad_to_multiple(images: Tensor, multiple: int, min_side: int = 1) -> Tensor:
     """Pad images (N, C, H, W) below and to the right by repeating border pixels."""
     extra = [next_multiple(max(side, min_side), multiple) - side for side in images.shape[-2:]]
     return functional.pad(images, (0, extra[1], 0, extra[0]), mode="replicate") if any(extra) else images

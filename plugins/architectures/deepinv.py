@@ -13,7 +13,7 @@ from gahbench import File
 from .._papers import HURAULT_2022, LIANG_2021, SONG_2021, TACHELLA_2025, ZAMIR_2022, ZHANG_2021, ZHANG_2023
 from ._arguments import as_mapping, as_text
 from ._deepinv import DeepinvNetwork, build, denoiser
-from ._inputs import need_multiples, padded
+from ._inputs import need_multiples, pad_to_multiple
 
 #: Lower bound of noise levels for ``ncsnpp``, which takes their logarithm.
 MIN_SIGMA = 1e-4
@@ -124,7 +124,7 @@ class GSDRUNet(DeepinvNetwork):
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise images of shape (N, C, H, W) whose noise has standard deviations ``sigma``, shape (N,)."""
-        images = padded(noisy, self.multiple, self.min_side)
+        images = pad_to_multiple(noisy, self.multiple, self.min_side)
         # This equals the forward of deepinv; with torch.func it can be trained and differentiated again.
         value_and_vjp: Any = torch.func.vjp(lambda inputs: self.network.student_grad(inputs, sigma), images)
         estimate, vjp = value_and_vjp

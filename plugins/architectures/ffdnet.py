@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from .._papers import ZHANG_2018
 from ._chain import Chain
-from ._inputs import padded
+from ._inputs import pad_to_multiple
 
 
 class FFDNet(Chain):
@@ -59,5 +59,5 @@ class FFDNet(Chain):
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise images of shape (N, C, H, W) with noise levels of shape (N,)."""
         height, width = noisy.shape[-2:]
-        cells = functional.pixel_unshuffle(padded(noisy, 2), 2)
+        cells = functional.pixel_unshuffle(pad_to_multiple(noisy, 2), 2)
         return noisy - functional.pixel_shuffle(self.noise(cells, sigma), 2)[..., :height, :width]

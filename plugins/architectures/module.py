@@ -16,7 +16,7 @@ from gahbench import Code
 from gahbench._util.errors import suggestion
 
 from ._arguments import as_mapping, as_text
-from ._inputs import padded, with_noise_level
+from ._inputs import pad_to_multiple, with_noise_level
 
 #: File name extensions of TorchScript archives.
 ARCHIVES = (".pt", ".pth", ".ts")
@@ -96,7 +96,7 @@ class Module(nn.Module):
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise images of shape (N, C, H, W) whose noise has standard deviations ``sigma``, shape (N,)."""
-        images, level = padded(noisy * self.scale, self.multiple), sigma * self.scale
+        images, level = pad_to_multiple(noisy * self.scale, self.multiple), sigma * self.scale
         if self.sigma == "argument":
             output = self.network(images, level)
         else:

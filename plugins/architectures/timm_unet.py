@@ -20,7 +20,7 @@ from gahbench import External
 
 from .._papers import RONNEBERGER_2015
 from ._bias_free import convolution, residual_output
-from ._inputs import need_shape, next_multiple, padded, with_noise_level
+from ._inputs import need_shape, next_multiple, pad_to_multiple, with_noise_level
 
 #: Total stride of most backbones. Smaller images become empty in some backbones, and backbones of a fixed image size
 #: cut features into windows, which fit if sides are multiples of the stride.
@@ -122,7 +122,7 @@ class TimmUNet(nn.Module):
         if self.fixed_shape is not None:
             need_shape(noisy, self.fixed_shape, "timm-unet with this backbone")
         height, width = noisy.shape[-2:]
-        inputs = padded((noisy - self.mean) / self.deviation, self.multiple, min_side=STRIDE)
+        inputs = pad_to_multiple((noisy - self.mean) / self.deviation, self.multiple, min_side=STRIDE)
         if not self.blind:
             inputs = with_noise_level(inputs, sigma)
         levels = self.encoder(inputs)

@@ -19,7 +19,7 @@ class Extended(Basis):
     """Base class of bases whose transform exists only for some sizes; images of other sizes are extended."""
 
     @abstractmethod
-    def fitting(self, height: int, width: int) -> Size:
+    def valid_size(self, height: int, width: int) -> Size:
         """Return the smallest valid size that is not smaller than the given size."""
 
     @abstractmethod
@@ -31,16 +31,16 @@ class Extended(Basis):
         """Return the images (N, C, H, W) of a valid size, given coefficients as vectors, (N, C, K)."""
 
     @abstractmethod
-    def fitting_bands(self, size: Size) -> Tensor:
+    def bands_of_valid_size(self, size: Size) -> Tensor:
         """Return the labels of the coefficients of images of a valid size."""
 
     @abstractmethod
-    def extended_noise(self, size: Size, fitting: Size) -> Tensor:
+    def extended_noise(self, size: Size, valid_size: Size) -> Tensor:
         """Return the standard deviations of the coefficients of extended unit white noise, float64."""
 
     def is_extended(self, shape: Shape) -> bool:
         """Return whether images (C, H, W) are extended."""
-        return self.fitting(*shape[-2:]) != tuple(shape[-2:])
+        return self.valid_size(*shape[-2:]) != tuple(shape[-2:])
 
     def is_orthonormal(self, shape: Shape) -> bool:
         """Return whether the transform is orthonormal and images (C, H, W) are not extended."""
@@ -50,38 +50,38 @@ class Extended(Basis):
         """Return a note if images (C, H, W) are extended, with the extended size."""
         if not self.is_extended(shape):
             return ()
-        height, width = self.fitting(*shape[-2:])
+        height, width = self.valid_size(*shape[-2:])
         return (f"images of {shape[-2]}x{shape[-1]} are extended to {height}x{width} by their mirror image",)
 
     def analysis(self, images: Tensor) -> Tensor:
         """Return the coefficients, of shape (N, C, K, H, W) if the images are extended, in their dtype and device."""
         size = _size(images)
-        fitting = self.fitting(*size)
-        if fitting == size:
+        valid_size = self.valid_size(*size)
+        if valid_size == size:
             return self.forward(images)
-        return lay_out(self.forward(extend(images, fitting)).flatten(2), size)
+        return lay_out(self.forward(extend(images, valid_size)).flatten(2), size)
 
     def synthesis(self, coefficients: Tensor) -> Tensor:
         """Return the images, shape (N, C, H, W)."""
         height, width = _size(coefficients)
-        fitting = self.fitting(height, width)
-        extended = self.backward(coefficients.flatten(2), fitting)
-        return extended if fitting == (height, width) else extended[..., :height, :width]
+        valid_size = self.valid_size(height, width)
+        extended = self.backward(coefficients.flatten(2), valid_size)
+        return extended if valid_size == (height, width) else extended[..., :height, :width]
 
     def bands(self, shape: Shape) -> Tensor:
         """Return the labels of the coefficients, 0 for the coarse scale; shape (K, H, W) if images are extended."""
         size = (shape[-2], shape[-1])
-        fitting = self.fitting(*size)
-        labels = self.fitting_bands(fitting)
-        return labels if fitting == size else lay_out(labels.flatten(), size)
+        valid_size = self.valid_size(*size)
+        labels = self.bands_of_valid_size(valid_size)
+        return labels if valid_size == size else lay_out(labels.flatten(), size)
 
     def noise_levels(self, shape: Shape) -> Tensor:
         """Return the standard deviations of unit white noise, float64: 1, or in the shape of :meth:`bands`."""
         size = (shape[-2], shape[-1])
-        fitting = self.fitting(*size)
-        if fitting == size:
+        valid_size = self.valid_size(*size)
+        if valid_size == size:
             return super().noise_levels(shape)
-        levels = self.extended_noise(size, fitting)
+        levels = self.extended_noise(size, valid_size)
         # Blocks that are their own mirror image have coefficients that are 0 up to rounding.
         return lay_out(torch.where(levels > NO_NOISE, levels, 0).flatten(), size)
 
@@ -89,7 +89,7 @@ class Extended(Basis):
         """Raise ``ValueError`` for images (C, H, W) that are extended, whose filters that shrink are not symmetric."""
         self.check_shape(shape)
         if self.is_extended(shape):
-            height, width = self.fitting(*shape[-2:])
+            height, width = self.valid_size(*shape[-2:])
             raise ValueError(
                 f"images of {shape[-2]}x{shape[-1]} are extended in this basis, and filters are compared only without "
                 f"extension; accepted: sizes such as {height}x{width}"

@@ -32,7 +32,7 @@ class BlockDCT(Extended):
     def __init__(self, size: Annotated[int, Field(ge=1)] = 8) -> None:
         self.size = size
 
-    def fitting(self, height: int, width: int) -> Size:
+    def valid_size(self, height: int, width: int) -> Size:
         """Return the next multiples of the side of a block."""
         return next_multiples(height, width, self.size)
 
@@ -45,15 +45,15 @@ class BlockDCT(Extended):
         blocks = first_layer(coefficients, size)
         return self._transform(blocks, dct_matrix(self.size, coefficients.dtype, coefficients.device).T)
 
-    def fitting_bands(self, size: Size) -> Tensor:
+    def bands_of_valid_size(self, size: Size) -> Tensor:
         """Return labels k + l of frequencies (k, l), shape (H, W); 0 for the means of blocks."""
         frequencies = torch.arange(self.size)
         labels = frequencies[:, None] + frequencies
         return labels.repeat(size[0] // self.size, size[1] // self.size)
 
-    def extended_noise(self, size: Size, fitting: Size) -> Tensor:
+    def extended_noise(self, size: Size, valid_size: Size) -> Tensor:
         """Return the standard deviations of extended unit white noise, float64, shape (H, W)."""
-        rows, columns = (self._norms(side, extended) for side, extended in zip(size, fitting, strict=True))
+        rows, columns = (self._norms(side, extended) for side, extended in zip(size, valid_size, strict=True))
         return rows[:, None] * columns
 
     def _norms(self, side: int, extended: int) -> Tensor:

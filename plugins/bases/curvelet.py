@@ -29,7 +29,12 @@ NEGLIGIBLE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Fan:
-    """Adjacent windows of a scale, whose curvelets are sampled on grids of the same size."""
+    """Adjacent windows of a scale, whose curvelets are sampled on grids of the same ``size``.
+
+    Row k of ``sources`` and ``values``, shape (windows, points), holds the flat indices of frequencies, and the values
+    of window k there. ``deviations`` are the standard deviations of coefficients of unit white noise, shape (1 or 2,
+    windows), for real and imaginary parts.
+    """
 
     sources: Tensor
     values: Tensor
@@ -47,7 +52,7 @@ def fans(
     dtype: torch.dtype = torch.float64,
     device: torch.device | str = "cpu",
 ) -> tuple[Fan, ...]:
-    """Return all windows for images of a size, from coarse to fine."""
+    """Return the fans of windows that cover the frequency plane for images of a size, from coarse to fine."""
     transform = importlib.import_module("curvelets.numpy").UDCT(
         shape=(height, width), num_scales=scales, wedges_per_direction=wedges, window_threshold=NEGLIGIBLE
     )
@@ -175,7 +180,7 @@ class Curvelet(Extended):
         self.scales = scales
         self.wedges = wedges
 
-    def fitting(self, height: int, width: int) -> Size:
+    def valid_size(self, height: int, width: int) -> Size:
         """Return the next sides that are divisible by the sampling distances of curvelets."""
         # The package centres windows by a quarter of a side, so that sides must also be multiples of 4.
         return next_multiples(height, width, math.lcm(4, (self.wedges // 3) << (self.scales - 1)))
@@ -221,11 +226,11 @@ class Curvelet(Extended):
         levels = [part.repeat_interleave(math.prod(fan.size)) for fan in all_fans for part in fan.deviations]
         return torch.cat(levels).reshape(4, *shape[-2:])
 
-    def extended_noise(self, size: Size, fitting: Size) -> Tensor:
+    def extended_noise(self, size: Size, valid_size: Size) -> Tensor:
         """Return the standard deviations of the coefficients of extended unit white noise, float64, as a vector."""
-        return extended_deviations(size, fitting, self.scales, self.wedges)
+        return extended_deviations(size, valid_size, self.scales, self.wedges)
 
-    def fitting_bands(self, size: Size) -> Tensor:
+    def bands_of_valid_size(self, size: Size) -> Tensor:
         """Return labels of shape (4, H, W): 0 for the coarse scale, then a label for each wedge, coarse to fine."""
         labels = []
         first = 0

@@ -114,7 +114,7 @@ class Wavelet(Extended):
             f"scale contains much of the noise; levels={DEEPEST_EXTENDED} would extend the images",
         )
 
-    def fitting(self, height: int, width: int) -> Size:
+    def valid_size(self, height: int, width: int) -> Size:
         """Return the next sides that can be halved ``levels`` times; without ``levels``, keep even sides."""
         levels = self.levels
         if levels is None:
@@ -144,23 +144,23 @@ class Wavelet(Extended):
         return self._transform_level(images, wavelet_inverse)
 
     def noise_levels(self, shape: Shape) -> Tensor:
-        """Return the standard deviations of unit white noise, float64: 1, or in the shape of ``bands``."""
+        """Return the standard deviations of coefficients of unit white noise, float64: 1, or shaped like ``bands``."""
         if self.orthonormal or self.is_extended(shape):
             return super().noise_levels(shape)
         return self.extended_noise((shape[-2], shape[-1]), (shape[-2], shape[-1]))
 
-    def extended_noise(self, size: Size, fitting: Size) -> Tensor:
-        """Return the standard deviations of extended unit white noise, float64, shape (H, W)."""
-        sizes = self._sizes(*fitting)
+    def extended_noise(self, size: Size, valid_size: Size) -> Tensor:
+        """Return the standard deviations of coefficients of extended unit white noise, float64, shape (H, W)."""
+        sizes = self._sizes(*valid_size)
         rows = _composite_norms(self.name, tuple(height for height, _ in sizes), size[0])
         columns = _composite_norms(self.name, tuple(width for _, width in sizes), size[1])
-        levels = torch.empty(fitting, dtype=torch.float64)
+        levels = torch.empty(valid_size, dtype=torch.float64)
         # Each level overwrites the approximation of the level before.
         for (height, width), down, across in zip(sizes, rows, columns, strict=True):
             levels[:height, :width] = down[:, None] * across
         return levels
 
-    def fitting_bands(self, size: Size) -> Tensor:
+    def bands_of_valid_size(self, size: Size) -> Tensor:
         """Return labels of shape (H, W): 0 for the approximation, then three subbands per level, coarse to fine."""
         labels = torch.zeros(size, dtype=torch.long)
         sizes = self._sizes(*size)

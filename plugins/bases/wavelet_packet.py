@@ -60,10 +60,10 @@ class WaveletPacket(Wavelet):
 
     def adapt(self, images: Tensor, threshold: float, noisy: bool = False) -> WaveletPacket:
         """Return the best basis of each channel of each image; a basis of one image transforms any number of images."""
-        fitting = self.fitting(images.shape[-2], images.shape[-1])
-        levels = len(self._sizes(*fitting))
+        valid_size = self.valid_size(images.shape[-2], images.shape[-1])
+        levels = len(self._sizes(*valid_size))
         costs = []
-        packets = extend(images, fitting)
+        packets = extend(images, valid_size)
         for level in range(levels + 1):
             costs.append(_squares(packets.square().clamp(max=threshold**2), level).sum((-3, -1)))
             if level < levels:
@@ -109,14 +109,14 @@ class WaveletPacket(Wavelet):
     def noise_levels(self, shape: Shape) -> Tensor:
         """Return the standard deviations under unit white noise: 1, or (N, C, K, H, W) if images are extended."""
         size = (shape[-2], shape[-1])
-        fitting = self.fitting(*size)
-        if fitting == size:
+        valid_size = self.valid_size(*size)
+        if valid_size == size:
             return super().noise_levels(shape)
         splits = self._adapted_splits()
         down, across = (
-            _norms(self.name, side, extended, len(splits)) for side, extended in zip(size, fitting, strict=True)
+            _norms(self.name, side, extended, len(splits)) for side, extended in zip(size, valid_size, strict=True)
         )
-        levels = torch.ones(*splits[0].shape[:2], *fitting, dtype=torch.float64, device=splits[0].device)
+        levels = torch.ones(*splits[0].shape[:2], *valid_size, dtype=torch.float64, device=splits[0].device)
         for is_split, rows, columns in zip(splits, down, across, strict=True):
             levels = _where_split(is_split, (rows[:, None] * columns).to(levels).expand_as(levels), levels)
         return lay_out(levels.flatten(2), size)

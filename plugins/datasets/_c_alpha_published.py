@@ -61,7 +61,7 @@ def build_images(masks: Tensor, noise: Tensor, alpha: float, limits: Tensor) -> 
 
 
 def _background(noise: Tensor, amplitude: Tensor, height: Tensor, depth: Tensor) -> Tensor:
-    """Return filter_noise noise, rescaled to the range [depth, depth + height]."""
+    """Return noise filtered by the amplitude, and rescaled to the range [depth, depth + height]."""
     fields = filter_noise(noise, amplitude)
     low, high = fields.amin((1, 2), keepdim=True), fields.amax((1, 2), keepdim=True)
     return fields.sub_(low).div_(high - low).mul_(height).add_(depth)

@@ -43,14 +43,14 @@ class Gaussian(Generated):
         """Return orthonormal eigenvectors of K as the columns of (d, d), in the order of the energies."""
 
     @abstractmethod
-    def weighted(self, images: Tensor, weight: Callable[[Tensor], Tensor]) -> Tensor:
+    def apply_function(self, images: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         """Apply a function of K to images."""
 
     def draw(self, generator: torch.Generator, count: int) -> Tensor:
         """Draw images, shape (count, C, H, W), float32."""
         white = torch.randn(count, *self.shape, generator=generator).double()
         # The symmetric root does not depend on the signs of eigenvectors, or on their choice for repeated eigenvalues.
-        return (self.mean + self.weighted(white, torch.sqrt)).float()
+        return (self.mean + self.apply_function(white, torch.sqrt)).float()
 
     def posterior(self, noisy: Tensor, sigma: float) -> Posterior:
         """Return noisy images (N, C, H, W) after the Wiener filter, float64, and its expected error."""
@@ -60,7 +60,7 @@ class Gaussian(Generated):
 
         mean = self.mean.to(noisy.device)
         trace = sigma**2 * wiener_gain(self.energies).sum().to(noisy.device)
-        return Posterior(mean + self.weighted(noisy.double() - mean, wiener_gain), trace.repeat(len(noisy)))
+        return Posterior(mean + self.apply_function(noisy.double() - mean, wiener_gain), trace.repeat(len(noisy)))
 
     def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps:
         """Return the Wiener filter K (K + sigma^2)^-1, the same for all images."""
@@ -69,7 +69,7 @@ class Gaussian(Generated):
             # Vectors that all images share, by broadcasting, are filtered once.
             is_shared = vectors.stride(0) == 0
             images = (vectors[:1] if is_shared else vectors).reshape(-1, *self.shape)
-            products = self.weighted(images, lambda energies: energies / (energies + sigma**2))
+            products = self.apply_function(images, lambda energies: energies / (energies + sigma**2))
             return products.reshape(-1, *vectors.shape[1:]).expand(vectors.shape)
 
         return FunctionMaps(apply_filter, len(noisy), self.shape, noisy.double())

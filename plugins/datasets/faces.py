@@ -160,7 +160,7 @@ class Faces(Dataset):
         if self.source in fetched.DOWNLOADS and (absent := fetched.missing(self.source)):
             return absent
         encoded = self._opened()
-        if encoded is None or not encoded.is_long:
+        if encoded is None or not encoded.is_slow:
             return ()
         facts = cached_facts(KIND, encoded.key(self._preprocessing.description))
         description = f"{len(encoded.names):,} images of {encoded.path}"

@@ -105,12 +105,12 @@ class GaussianFaces(Derived, Gaussian):
         complete = torch.linalg.qr(components, mode="complete").Q
         return torch.cat([components, complete[:, components.shape[1] :]], dim=1)
 
-    def weighted(self, images: Tensor, weight: Callable[[Tensor], Tensor]) -> Tensor:
+    def apply_function(self, images: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         """Multiply the coefficients of images (N, C, H, W) by a function of their energies."""
         components = self._fit.components.to(images.device)
-        even = weight(self._even.to(images.device))
+        even = function(self._even.to(images.device))
         flat = images.flatten(1)
-        coefficients = (weight(self._spanned.to(images.device)) - even) * (flat @ components)
+        coefficients = (function(self._spanned.to(images.device)) - even) * (flat @ components)
         return (even * flat + coefficients @ components.mT).view_as(images)
 
     @functools.cached_property

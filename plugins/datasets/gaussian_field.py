@@ -104,9 +104,9 @@ class GaussianField(Gaussian):
         impulses = torch.eye(len(order))[order].reshape(-1, *self.shape)
         return torch.cat([hartley(chunk.double()).float() for chunk in torch.split(impulses, CHUNK)]).flatten(1).mT
 
-    def weighted(self, images: Tensor, weight: Callable[[Tensor], Tensor]) -> Tensor:
+    def apply_function(self, images: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         """Multiply the coefficients of images (N, C, size, size) by a function of their energies."""
-        return hartley(weight(self.spectrum().to(images.device)) * hartley(images))
+        return hartley(function(self.spectrum().to(images.device)) * hartley(images))
 
     def _spectra(self) -> Tensor:
         """Return the variance of each coefficient of an image, shape (d,)."""

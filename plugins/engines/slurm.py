@@ -253,7 +253,7 @@ class _ClusterRun:
             self._submit()
         folder = shlex.quote(str(self.job.store.folder))
         self._note(
-            f"they continue without this command: `squeue --me --name={self.slurm.name}` lists them, "
+            f"the tasks continue without this command: `squeue --me --name={self.slurm.name}` lists them, "
             f"`gahbench status {folder}` shows what is done, and `gahbench collect {folder}` writes the board"
         )
 
@@ -265,7 +265,7 @@ class _ClusterRun:
             if not self.has_tasks:
                 raise
             # Tasks may continue for hours without a controller.
-            self._note_change(f"{error}; following the results folder until it answers")
+            self._note_change(f"{error}; following the results folder until Slurm answers")
             return
         alive = [task for task in tasks if task.is_alive]
         if alive:

@@ -3,7 +3,7 @@
 import pytest
 
 from gahbench._util.core_yaml import as_number
-from gahbench._util.readable import brief, count, counted, duration, level_name
+from gahbench._util.readable import brief, format_duration, format_number, level_name, pluralize
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from gahbench._util.readable import brief, count, counted, duration, level_name
     ],
 )
 def test_durations_are_formatted(seconds, text):
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_durations_are_formatted(seconds, text):
     [(0, "0"), (840, "840"), (1000, "1.0 k"), (9949, "9.9 k"), (92_160, "92 k"), (999_600, "1.0 M"), (7.66e6, "7.7 M")],
 )
 def test_counts_are_formatted(value, text):
-    assert count(value) == text
+    assert format_number(value) == text
 
 
 def test_names_of_noise_levels_are_unique():
@@ -45,7 +45,7 @@ def test_names_of_noise_levels_are_unique():
 
 
 def test_nouns_have_plurals():
-    assert [counted(number, "unit") for number in (0, 1, 2)] == ["0 units", "1 unit", "2 units"]
+    assert [pluralize(number, "unit") for number in (0, 1, 2)] == ["0 units", "1 unit", "2 units"]
 
 
 def test_external_texts_become_a_short_line():

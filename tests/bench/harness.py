@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 import gahbench
-from gahbench._util.readable import counted
+from gahbench._util.readable import pluralize
 from gahbench._util.resources import cpu_count
 from gahbench.devices.hardware import chosen_device, hardware
 
@@ -122,7 +122,7 @@ def memory_watched(device):
 def device_text(device):
     """Return the name of a device, or the number of threads on a CPU."""
     device_hardware = hardware(device)
-    return device_hardware.name if device_hardware.is_accelerator else counted(torch.get_num_threads(), "thread")
+    return device_hardware.name if device_hardware.is_accelerator else pluralize(torch.get_num_threads(), "thread")
 
 
 def print_table(lines, options, *notes):

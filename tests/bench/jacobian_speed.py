@@ -17,7 +17,7 @@ import torch
 from harness import memory_watched, timed
 
 import gahbench
-from gahbench._util.readable import counted
+from gahbench._util.readable import pluralize
 from gahbench.contracts.truth import Truth
 from gahbench.evaluation import adaptation, align, remove_strength
 from gahbench.jacobian import Jacobian, eigen
@@ -43,9 +43,7 @@ def main():
     )  # fmt: skip
     torch.manual_seed(0)
     dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=options.size)
-    network = published.trained(
-        options.published, options.width, options.levels, dataset, options.steps, options.device
-    )
+    network = published.train(options.published, options.width, options.levels, dataset, options.steps, options.device)
     noisy = (dataset.images("test", 1) + SIGMA * torch.randn(1, *dataset.shape)).to(options.device)
     (exact, matrix), (low, other) = (full(network, noisy, precision) for precision in ("float32", "bfloat16"))
     low.accuracy = f"error {100 * float((other - matrix).norm() / matrix.norm()):.2f} % of the norm"
@@ -55,7 +53,7 @@ def main():
     if options.large:
         rows.append(large(network, options))
     setting = (
-        f"UNet of {options.width} channels and {counted(options.levels, 'level')}, one image of "
+        f"UNet of {options.width} channels and {pluralize(options.levels, 'level')}, one image of "
         f"{options.size}x{options.size}, on {harness.device_text(options.device)}."
     )
     lines = [["computed", "seconds", "times as fast as published", "accuracy", "GiB"]]

@@ -56,7 +56,7 @@ class Denoiser(nn.Module):
         return noisy - self.network(noisy)
 
 
-def trained(folder, width, levels, dataset, steps, device="cpu"):
+def train(folder, width, levels, dataset, steps, device="cpu"):
     """Return the published UNet, or gahbench's if ``folder`` is None, after brief training on grey images."""
     if folder is not None:
         network = Denoiser(unet(folder, width, levels)[0])

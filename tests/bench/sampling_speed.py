@@ -22,7 +22,7 @@ import published
 import torch
 
 import gahbench
-from gahbench._util.readable import counted
+from gahbench._util.readable import pluralize
 from gahbench.sampling import Sampling, draw_samples, wrap_network
 from gahbench.sampling.noise import starting_noise
 
@@ -38,7 +38,7 @@ def main():
     torch.manual_seed(0)
     dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=options.size)
     shape, device = dataset.shape, options.device
-    network = published.trained(options.published, options.width, options.levels, dataset, options.training, device)
+    network = published.train(options.published, options.width, options.levels, dataset, options.training, device)
 
     def ours(network, precision, settings):
         return draw_samples(
@@ -73,7 +73,7 @@ def main():
         times = harness.with_spread(ratios, ".1f") if ratios else ["", ""]
         lines.append([name, *harness.with_spread([1000 * value for value in values], ".1f"), *times])
     setting = (
-        f"UNet of {options.width} channels and {counted(options.levels, 'level')}, {options.size}x{options.size}, on "
+        f"UNet of {options.width} channels and {pluralize(options.levels, 'level')}, {options.size}x{options.size}, on "
         f"{harness.device_text(device)}, {options.count} samples at once, medians of {options.rounds} (min to max)."
     )
     alone = f"The published routine draws {options.alone}, one after the other." if options.published else ""

@@ -10,7 +10,7 @@ import functools
 import harness
 
 import gahbench
-from gahbench._util.readable import counted
+from gahbench._util.readable import pluralize
 from gahbench.evaluation import Evaluation
 from gahbench.networks import Trained, build_network
 
@@ -34,7 +34,7 @@ def main():
         lines.append([name, str(len(clean)), f"{seconds:.2f}", milliseconds, memory()])
     setting = (
         f"UNet of {options.width} channels and 3 levels, {options.dataset}, "
-        f"{counted(len(options.sigmas), 'noise level')}, on {harness.device_text(options.device)}, in float32."
+        f"{pluralize(len(options.sigmas), 'noise level')}, on {harness.device_text(options.device)}, in float32."
     )
     heading = ["metric", "images", "seconds", "ms an image and noise level", "GiB"]
     harness.print_table([heading, *lines[-len(options.metrics) :]], options, setting, harness.MEMORY)

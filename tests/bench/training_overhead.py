@@ -12,7 +12,7 @@ from pathlib import Path
 import harness
 
 import gahbench
-from gahbench._util.readable import counted
+from gahbench._util.readable import pluralize
 from gahbench.networks.initialisation import build_network
 from gahbench.networks.precision import Choice
 from gahbench.training import checkpoint
@@ -73,8 +73,8 @@ def print_overhead(options, scratch):
     ]
     setting = (
         f"{harness.device_text(options.device)}, width {options.overhead_width}, 32x32, batch 64, "
-        f"{trainer.acceleration.precision}, {counted(steps, 'step')} a leg, medians of {options.rounds} (min to max). "
-        f"A step takes {1e3 * statistics.median(bares) / steps:.1f} ms, and one of the ten validations of a fit "
+        f"{trainer.acceleration.precision}, {pluralize(steps, 'step')} a leg, medians of {options.rounds} (min to "
+        f"max). A step takes {1e3 * statistics.median(bares) / steps:.1f} ms, and one of the ten validations of a fit "
         f"{1e3 * statistics.median(validations):.0f} ms."
     )
     harness.print_table(lines, options, setting, EXPLAINED)

@@ -13,8 +13,8 @@ from gahbench.evaluation.audit import DRAWS, MIN_DRAWS, audit, audit_repetition,
 SIGMAS = [0.05, 0.2, 0.6]
 
 
-class Given(Reference):
-    """A denoiser given as a function."""
+class FunctionDenoiser(Reference):
+    """A denoiser defined by a function."""
 
     def __init__(self, function, kind="classical", risk=None):
         self.function, self.kind, self.given = function, kind, risk
@@ -61,7 +61,7 @@ def test_honest_denoisers_are_not_flagged(name, dataset):
     assert result.facts["difference"] < 1e-5
 
 
-def test_a_memory_of_the_density_is_not_flagged_if_test_images_are_training_images():
+def test_empirical_bayes_is_not_flagged_if_test_images_are_training_images():
     evaluation = evaluation_of(gahbench.create("reference", "empirical-bayes"), "finite[discs[size=16],count=8]")
     assert audit(evaluation).marks == ()
 
@@ -74,7 +74,7 @@ def test_a_memory_of_the_density_is_not_flagged_if_test_images_are_training_imag
     ],
 )
 def test_outputs_that_depend_on_other_images_are_flagged(function):
-    mark, *_ = audit(evaluation_of(Given(function))).marks
+    mark, *_ = audit(evaluation_of(FunctionDenoiser(function))).marks
     assert mark.startswith(
         "not deterministic: the same noisy images, denoised again one by one in another order, differ"
     )
@@ -87,7 +87,7 @@ def test_differences_above_one_percent_of_the_noise_are_flagged(size, is_marked)
     def rounded(noisy, sigma):
         return noisy + size * sigma * torch.randn(noisy.shape, generator=generator)
 
-    assert bool(audit(evaluation_of(Given(rounded))).marks) is is_marked
+    assert bool(audit(evaluation_of(FunctionDenoiser(rounded))).marks) is is_marked
 
 
 def test_rounding_of_large_outputs_is_reported_as_divergence():
@@ -97,7 +97,7 @@ def test_rounding_of_large_outputs_is_reported_as_divergence():
     def diverges(noisy, sigma):
         return 1e5 + noisy + 0.01 * next(calls)
 
-    result = audit_repetition(evaluation_of(Given(diverges)))
+    result = audit_repetition(evaluation_of(FunctionDenoiser(diverges)))
     assert result.marks == ()
     (note,) = result.notes
     assert note.startswith("diverged: its outputs are")
@@ -111,11 +111,11 @@ def test_one_image_on_the_other_side_of_a_threshold_is_not_flagged():
         # At the middle level, the second image that is denoised alone has another output.
         return noisy + (sigma if len(noisy) == 1 and next(calls) == 1 else 0.0)
 
-    assert audit(evaluation_of(Given(decides))).marks == ()
+    assert audit(evaluation_of(FunctionDenoiser(decides))).marks == ()
 
 
 def test_outputs_that_are_nan_are_reported_as_divergence():
-    result = audit(evaluation_of(Given(lambda noisy, sigma: noisy * math.nan)))
+    result = audit(evaluation_of(FunctionDenoiser(lambda noisy, sigma: noisy * math.nan)))
     assert (result.marks, result.notes) == ((), ("diverged: its outputs are not finite at σ = 0.2",))
 
 
@@ -137,7 +137,9 @@ def blur_risk(truth, sigma):
 def test_a_claimed_risk_must_be_the_expected_error_at_every_level(shares, wrong):
     share = dict(zip(SIGMAS, shares, strict=True))
     evaluation = evaluation_of(
-        Given(lambda noisy, sigma: 0.8 * noisy, risk=lambda truth, sigma: share[sigma] * blur_risk(truth, sigma))
+        FunctionDenoiser(
+            lambda noisy, sigma: 0.8 * noisy, risk=lambda truth, sigma: share[sigma] * blur_risk(truth, sigma)
+        )
     )
     for sigma in SIGMAS:
         evaluation.risk(sigma)
@@ -159,7 +161,7 @@ def test_few_errors_are_drawn_if_they_confirm_a_claim_with_certainty(excess, few
     # Images have 2304 pixels, so that errors vary by 3 %.
     clean = torch.rand(4, 1, 48, 48, generator=torch.Generator().manual_seed(0))
     truthful = 0.64 * 0.3**2 + (0.2 * clean).square().flatten(1).mean(1)
-    evaluation = Evaluation(Given(shrinks, risk=lambda truth, sigma: truthful / (1 + excess)), clean, [0.3])
+    evaluation = Evaluation(FunctionDenoiser(shrinks, risk=lambda truth, sigma: truthful / (1 + excess)), clean, [0.3])
     evaluation.risk(0.3)
     if few:
         assert check_claimed_risk(evaluation)
@@ -170,4 +172,4 @@ def test_few_errors_are_drawn_if_they_confirm_a_claim_with_certainty(excess, few
 
 
 def test_no_claim_is_checked_if_no_risk_was_used():
-    assert not check_claimed_risk(evaluation_of(Given(lambda noisy, sigma: noisy, risk=blur_risk)))
+    assert not check_claimed_risk(evaluation_of(FunctionDenoiser(lambda noisy, sigma: noisy, risk=blur_risk)))

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 import gahbench
 from gahbench._util.errors import GahbenchError, ParameterError, ResultsError
-from gahbench.board.rate_courses import entrant_windows
+from gahbench.board.rate_curves import entrant_windows
 from gahbench.cli.app import app
 from gahbench.evaluation.rates import input_psnr
 from gahbench.explore.drawing import draw_approximation, draw_geometry, rate_windows, save_figure

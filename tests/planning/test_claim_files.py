@@ -124,7 +124,7 @@ def test_the_checks_report_invalid_claims(write):
     assert report.failed == ["metrics are registered, or the claim has 'missing'"]
     for old, new in (("datasets: [discs]", "datasets: [disks]"), ("metric: psnr", "metric: ssim")):
         (report,) = check_file(write(old=old, new=new))
-        assert report.failed == ["the suite of better loads, with its metric"]
+        assert report.failed == ["the suite of better loads and has the metric"]
     assert "it does not measure ssim; it measures psnr" in str(report)
 
 

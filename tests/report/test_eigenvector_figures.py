@@ -15,7 +15,7 @@ from gahbench.board.statistics import Interval
 from gahbench.cli.app import app
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report.bases import (
-    course_figure,
+    agreement_figure,
     decay_figure,
     gallery_figure,
     geometric_ranks,
@@ -230,12 +230,12 @@ def test_the_ceiling_is_that_of_the_headline(first):
 
 
 @pytest.mark.parametrize(("metric", "more"), [("direction", 0.0), ("alignment", 0.1)])
-def test_courses_are_means_at_each_level(metric, more):
-    course = agreement_curves(make_results(), "wavelet[db2,levels=3]", metric=metric)["d"]["net"]
-    assert course.sigmas == SIGMAS
-    np.testing.assert_allclose(course.value, np.array([0.2, 0.1]) + more)
-    np.testing.assert_allclose(course.ceiling, [0.5, 0.5] if metric == "direction" else [np.nan] * 2)
-    assert (course.low < course.value).all()
+def test_agreement_curves_are_means_at_each_level(metric, more):
+    curve = agreement_curves(make_results(), "wavelet[db2,levels=3]", metric=metric)["d"]["net"]
+    assert curve.sigmas == SIGMAS
+    np.testing.assert_allclose(curve.value, np.array([0.2, 0.1]) + more)
+    np.testing.assert_allclose(curve.ceiling, [0.5, 0.5] if metric == "direction" else [np.nan] * 2)
+    assert (curve.low < curve.value).all()
 
 
 def test_unknown_names_are_errors():
@@ -265,7 +265,7 @@ def test_the_commands_draw_alignment(tmp_path):
 
 def test_alignment_is_drawn_against_input_psnr():
     curves = agreement_curves(make_results())
-    (ax,) = course_figure(curves, ["net", "oracle"], {"net": "trained", "oracle": "oracle"}, "graph-laplacian").axes
+    (ax,) = agreement_figure(curves, ["net", "oracle"], {"net": "trained", "oracle": "oracle"}, "graph-laplacian").axes
     np.testing.assert_allclose(lines(ax)["net"], np.stack([input_psnr(SIGMAS), [0.4, 0.2]], 1))
     assert ax.get_xlabel() == "input PSNR (dB)"
     assert ax.get_ylabel() == "direction with\ngraph-laplacian (cosine)"

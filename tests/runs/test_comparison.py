@@ -147,7 +147,7 @@ def test_selected_rows_keep_the_values_of_the_whole_board(runs):
     # Ranked among the selected rows alone, it would be first.
     last = select(results, entrants=["identity"])
     assert last.leaderboard(full=True)["rank"].max() > 1
-    assert replace(last, whole=None).leaderboard(full=True)["rank"].max() == 1
+    assert replace(last, selected_from=None).leaderboard(full=True)["rank"].max() == 1
     kept = board[board["entrant"].isin(selection.entrants)].reset_index(drop=True)
     pd.testing.assert_frame_equal(shown, kept[shown.columns], check_exact=True)
     again = select(selection, metrics=["psnr"]).leaderboard(full=True)

@@ -11,7 +11,7 @@ from gahbench.registry.registry import Registry
 from gahbench.runs.preparation import find_missing, prepare
 from gahbench_plugins.datasets._reading import encoded, files
 
-#: Plugins whose files are in the folder "far" until they are prepared.
+#: Plugins whose files are in the folder "remote" until they are prepared.
 PLUGINS = """
 import shutil
 from pathlib import Path
@@ -21,7 +21,7 @@ import gahbench
 import torch
 from torch import nn
 
-FAR, HERE = Path("FOLDER/far"), Path("FOLDER/here")
+REMOTE, HERE = Path("FOLDER/remote"), Path("FOLDER/here")
 
 
 class Downloads:
@@ -36,9 +36,9 @@ class Downloads:
 
 
 def get(file):
-    if not FAR.is_dir():
-        raise gahbench.DataError(f"far/{file} cannot be reached; put it into {HERE}")
-    shutil.copy(FAR / file, HERE / file)
+    if not REMOTE.is_dir():
+        raise gahbench.DataError(f"remote/{file} cannot be reached; put it into {HERE}")
+    shutil.copy(REMOTE / file, HERE / file)
 
 
 class Set(Downloads, gahbench.Dataset):
@@ -140,7 +140,7 @@ def register_architectures(register):
     register("trunk", Trunk)
 """
 SUITE = """
-name: far
+name: remote
 datasets: {datasets}
 entrants: {entrants}
 scoring: {{sigmas: [0.1], images: 2, metrics: {metrics}}}
@@ -149,16 +149,16 @@ FILES = ("images.npy", "other.npy", "table", "inception", "weights")
 
 
 @pytest.fixture
-def far(tmp_path):
-    """A helper that writes the plugins and a suite, whose missing files are in the folder far."""
-    for folder in ("far", "here"):
+def remote(tmp_path):
+    """A helper that writes the plugins and a suite, whose missing files are in the folder remote."""
+    for folder in ("remote", "here"):
         (tmp_path / folder).mkdir()
     for name in FILES:
-        (tmp_path / "far" / name).write_text(name)
-    (tmp_path / "far.py").write_text(PLUGINS.replace("FOLDER", str(tmp_path)))
+        (tmp_path / "remote" / name).write_text(name)
+    (tmp_path / "remote.py").write_text(PLUGINS.replace("FOLDER", str(tmp_path)))
 
-    class Far:
-        here, folder, plugins = tmp_path / "here", tmp_path / "far", [tmp_path / "far.py"]
+    class Remote:
+        here, folder, plugins = tmp_path / "here", tmp_path / "remote", [tmp_path / "remote.py"]
 
         def suite(self, datasets="[set]", entrants="[identity]", metrics="[psnr]"):
             file = tmp_path / "suite.yaml"
@@ -174,14 +174,14 @@ def far(tmp_path):
         def plan(self, suite):
             return plan_suite(suite, tmp_path / "out", plugins=self.plugins)
 
-    return Far()
+    return Remote()
 
 
-def test_everything_that_a_suite_misses_is_listed_and_prepared_once(far):
+def test_everything_that_a_suite_misses_is_listed_and_prepared_once(remote):
     entrants = '[weighted, "oracle-threshold[tables]", "threshold[tables]"]'
-    suite = far.suite(entrants=entrants, metrics="[psnr, sharpness]")
-    missing = far.missing(suite)
-    assert dict(missing.things) == {
+    suite = remote.suite(entrants=entrants, metrics="[psnr, sharpness]")
+    missing = remote.missing(suite)
+    assert dict(missing.items) == {
         "dataset 'set'": "the file images.npy",
         "architecture 'weighted'": "weights of the network",
         "basis 'tables'": "the file table",
@@ -189,60 +189,60 @@ def test_everything_that_a_suite_misses_is_listed_and_prepared_once(far):
     }
     assert missing.datasets == ("set",)
     # Asking what is missing fetches nothing.
-    assert list(far.here.iterdir()) == []
+    assert list(remote.here.iterdir()) == []
     reported = []
-    outcomes = far.prepare(suite, report=reported.append)
-    assert [(outcome.plugin, outcome.got, outcome.error) for outcome in outcomes] == [
-        (plugin, (text,), None) for plugin, text in missing.things
+    outcomes = remote.prepare(suite, report=reported.append)
+    assert [(outcome.plugin, outcome.fetched, outcome.error) for outcome in outcomes] == [
+        (plugin, (text,), None) for plugin, text in missing.items
     ]
     assert tuple(reported) == outcomes
-    assert far.missing(suite).things == ()
-    assert [outcome.got for outcome in far.prepare(suite)] == [(), (), (), ()]
+    assert remote.missing(suite).items == ()
+    assert [outcome.fetched for outcome in remote.prepare(suite)] == [(), (), (), ()]
     # ``prepare`` is called once for each plugin in each call, even if nothing is missing.
-    log = (far.here / "log").read_text().split()
+    log = (remote.here / "log").read_text().split()
     assert sorted(log) == sorted(2 * ["images.npy", "table", "inception"])
 
 
-def test_added_entrants_are_prepared_too(far):
-    suite = far.suite(datasets="['discs[size=8]']")
-    assert far.missing(suite).things == ()
-    assert [plugin for plugin, _ in far.missing(suite, ["weighted"]).things] == ["architecture 'weighted'"]
-    assert far.missing(suite, ["weighted[weights=false]"]).things == ()
-    assert [outcome.plugin for outcome in far.prepare(suite, entrants=["weighted"])] == ["architecture 'weighted'"]
+def test_added_entrants_are_prepared_too(remote):
+    suite = remote.suite(datasets="['discs[size=8]']")
+    assert remote.missing(suite).items == ()
+    assert [plugin for plugin, _ in remote.missing(suite, ["weighted"]).items] == ["architecture 'weighted'"]
+    assert remote.missing(suite, ["weighted[weights=false]"]).items == ()
+    assert [outcome.plugin for outcome in remote.prepare(suite, entrants=["weighted"])] == ["architecture 'weighted'"]
 
 
-def test_a_suite_can_be_planned_once_its_images_are_present(far, dry_runs_here):
-    suite = far.suite(datasets="[around, 'discs[size=8]']", entrants="[weighted]")
+def test_a_suite_can_be_planned_once_its_images_are_present(remote, dry_runs_here):
+    suite = remote.suite(datasets="[around, 'discs[size=8]']", entrants="[weighted]")
     with pytest.raises(DataError, match=r"(?s)suite\.yaml: the units of around cannot be planned.*images\.npy"):
-        far.plan(suite)
-    (far.here / "images.npy").write_text("images")
+        remote.plan(suite)
+    (remote.here / "images.npy").write_text("images")
     # Missing weights do not matter, since networks are tried out on the meta device.
-    assert len(far.plan(suite).units) == 4
+    assert len(remote.plan(suite).units) == 4
 
 
-def test_a_dataset_is_not_built_before_the_dataset_that_it_reads_is_ready(far):
-    suite = far.suite(datasets="[around, set]")
-    assert far.missing(suite).things == (("dataset 'set'", "the file images.npy"),)
-    assert far.missing(suite).datasets == ("around", "set")
-    assert [outcome.plugin for outcome in far.prepare(suite)] == ["dataset 'set'"]
-    assert [row["dataset"] for row in far.plan(suite).datasets] == ["around", "set"]
+def test_a_dataset_is_not_built_before_the_dataset_that_it_reads_is_ready(remote):
+    suite = remote.suite(datasets="[around, set]")
+    assert remote.missing(suite).items == (("dataset 'set'", "the file images.npy"),)
+    assert remote.missing(suite).datasets == ("around", "set")
+    assert [outcome.plugin for outcome in remote.prepare(suite)] == ["dataset 'set'"]
+    assert [row["dataset"] for row in remote.plan(suite).datasets] == ["around", "set"]
 
 
-def test_plugins_that_cannot_be_prepared_are_reported_and_others_are_prepared(far):
-    (far.folder / "images.npy").unlink()
-    suite = far.suite(datasets="[around, 'set[name=other.npy]']", metrics="[psnr, sharpness]")
-    failed, *prepared = far.prepare(suite)
+def test_plugins_that_cannot_be_prepared_are_reported_and_others_are_prepared(remote):
+    (remote.folder / "images.npy").unlink()
+    suite = remote.suite(datasets="[around, 'set[name=other.npy]']", metrics="[psnr, sharpness]")
+    failed, *prepared = remote.prepare(suite)
     assert failed.plugin == "dataset 'set'"
     assert failed.error.startswith("FileNotFoundError: ")
     assert [outcome.error for outcome in prepared] == [None, None]
-    far.folder.rename(far.here.parent / "gone")
-    assert far.prepare(suite)[0].error == f"far/images.npy cannot be reached; put it into {far.here}"
+    remote.folder.rename(remote.here.parent / "gone")
+    assert remote.prepare(suite)[0].error == f"remote/images.npy cannot be reached; put it into {remote.here}"
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("shutil.copy(FAR / file, HERE / file)", "pass", "still missing: the file images.npy"),
+        ("shutil.copy(REMOTE / file, HERE / file)", "pass", "still missing: the file images.npy"),
         (
             '(f"the file {self.file}",)',
             'f"the file {self.file}"',
@@ -250,22 +250,22 @@ def test_plugins_that_cannot_be_prepared_are_reported_and_others_are_prepared(fa
         ),
     ],
 )
-def test_invalid_preparation_methods_of_a_plugin_are_reported(far, old, new, message):
-    far.plugins[0].write_text(far.plugins[0].read_text().replace(old, new))
-    (failed,) = far.prepare(far.suite())
-    assert (failed.got, failed.error) == ((), message)
+def test_invalid_preparation_methods_of_a_plugin_are_reported(remote, old, new, message):
+    remote.plugins[0].write_text(remote.plugins[0].read_text().replace(old, new))
+    (failed,) = remote.prepare(remote.suite())
+    assert (failed.fetched, failed.error) == ((), message)
 
 
-def test_instance_methods_of_a_network_are_not_called(far):
-    suite = far.suite(datasets="['discs[size=8]']", entrants="[trunk]")
-    assert far.prepare(suite) == ()
-    assert far.missing(suite).things == ()
+def test_instance_methods_of_a_network_are_not_called(remote):
+    suite = remote.suite(datasets="['discs[size=8]']", entrants="[trunk]")
+    assert remote.prepare(suite) == ()
+    assert remote.missing(suite).items == ()
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder of images whose decoding counts as long."""
-    monkeypatch.setattr(encoded, "LONG", 100)
+    """A folder of images whose decoding counts as slow."""
+    monkeypatch.setattr(encoded, "SLOW_BYTES", 100)
     (tmp_path / "f").mkdir()
     for index, image in enumerate(np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)):
         Image.fromarray(image).save(tmp_path / "f" / f"{index}.png")
@@ -273,48 +273,48 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["faces", "photos", "whole"])
-def test_planning_decodes_no_images_if_that_takes_long(far, folder, monkeypatch, name):
+def test_planning_decodes_no_images_if_that_takes_long(remote, folder, monkeypatch, name):
     extra = "" if name == "whole" else ",size=8"
-    suite = far.suite(datasets=f"['{name}[path={folder}{extra}]']", metrics="[psnr]").rename(folder / "suite.yaml")
+    suite = remote.suite(datasets=f"['{name}[path={folder}{extra}]']", metrics="[psnr]").rename(folder / "suite.yaml")
     suite.write_text(suite.read_text().replace("images: 2", "images: 1"))
-    (thing,) = far.missing(suite).things
+    (item,) = remote.missing(suite).items
     what = "images" if name == "faces" else "photographs"
-    assert thing[1].startswith(f"6 {what} of {folder}, decoded into ")
+    assert item[1].startswith(f"6 {what} of {folder}, decoded into ")
     with pytest.raises(DataError, match="cannot be planned"):
-        far.plan(suite)
-    (prepared,) = far.prepare(suite)
-    assert (prepared.got, prepared.error) == ((thing[1],), None)
+        remote.plan(suite)
+    (prepared,) = remote.prepare(suite)
+    assert (prepared.fetched, prepared.error) == ((item[1],), None)
 
     def decode(content, name):
         raise AssertionError("decoded")
 
     monkeypatch.setattr("gahbench_plugins.datasets._reading.decode.decode", decode)
-    assert far.missing(suite).things == ()
+    assert remote.missing(suite).items == ()
     with pytest.warns(UserWarning, match="converted to grey"):
-        assert len(far.plan(suite).units) == 1
-    assert far.prepare(suite)[0].got == ()
+        assert len(remote.plan(suite).units) == 1
+    assert remote.prepare(suite)[0].fetched == ()
 
 
-def test_the_search_for_near_repeats_among_many_images_is_prepared(far, folder, monkeypatch):
+def test_the_search_for_near_duplicates_among_many_images_is_prepared(remote, folder, monkeypatch):
     monkeypatch.setattr("gahbench_plugins.datasets.faces.QUICK", 3)
-    suite = far.suite(datasets=f"['faces[path={folder}]']")
+    suite = remote.suite(datasets=f"['faces[path={folder}]']")
     faces = gahbench.create("dataset", f"faces[path={folder}]")
     assert faces.shape == (1, 16, 16)
     assert faces.missing()[0].startswith(f"near duplicates among 6 images of {folder}")
     assert gahbench.create("dataset", f"faces[path={folder},near_duplicates=keep]").missing() == ()
-    assert far.prepare(suite)[0].error is None
+    assert remote.prepare(suite)[0].error is None
     assert faces.missing() == ()
 
 
-def test_a_missing_folder_is_an_error(far, folder):
-    suite = far.suite(datasets=f"['faces[path={folder / 'none'}]']")
-    assert far.missing(suite).things == ()
-    (failed,) = far.prepare(suite)
+def test_a_missing_folder_is_an_error(remote, folder):
+    suite = remote.suite(datasets=f"['faces[path={folder / 'none'}]']")
+    assert remote.missing(suite).items == ()
+    (failed,) = remote.prepare(suite)
     assert "no such file or folder" in failed.error
 
 
-def test_few_images_need_no_preparation(far, folder, monkeypatch):
-    monkeypatch.setattr(encoded, "LONG", 1 << 20)
+def test_few_images_need_no_preparation(remote, folder, monkeypatch):
+    monkeypatch.setattr(encoded, "SLOW_BYTES", 1 << 20)
     for name in ("faces", "photos", "whole"):
         assert gahbench.create("dataset", f"{name}[path={folder}]").missing() == ()
     assert files.open_encoded(folder).size() == sum(file.stat().st_size for file in folder.iterdir())

@@ -32,7 +32,7 @@ class Worker:
         self.unit = None
 
     def output(self):
-        return "what it wrote"
+        return "output of the worker"
 
     def describe_exit(self):
         return "exited with status 3"
@@ -142,7 +142,9 @@ def test_a_unit_is_not_blamed_for_a_worker_that_exits_before_it_is_ready(supervi
     assert kinds(events) == ["stopped"]
     assert supervisor.queue.leases.names() == set()
     worker.unit, supervisor.children = supervisor.job.units[0], {0: worker}
-    with pytest.raises(gahbench.GahbenchError, match="cannot start: the worker process exited with status 3\nwhat it"):
+    with pytest.raises(
+        gahbench.GahbenchError, match="cannot start: the worker process exited with status 3\noutput of"
+    ):
         supervisor._on_worker_exit(worker)
 
 
@@ -166,7 +168,7 @@ def test_a_slot_whose_workers_cannot_start_is_removed_and_the_last_ends_the_run(
     (note,) = [event.details["text"] for event in events if event.kind == "note"]
     assert note.startswith("worker processes cannot start on device fake:0: the worker")
     fail_to_start(1)
-    with pytest.raises(gahbench.GahbenchError, match=r"device fake:1: .*no device is left\. .* --device cpu\nwh"):
+    with pytest.raises(gahbench.GahbenchError, match=r"device fake:1: .*no device is left\. .* --device cpu\nou"):
         fail_to_start(1)
     assert supervisor.job.store.failed() == set()
 
@@ -194,19 +196,19 @@ def test_a_unit_that_was_taken_over_is_abandoned(supervised, monkeypatch):
 
 
 @pytest.fixture
-def away_once(monkeypatch):
+def fail_once(monkeypatch):
     """A function that makes the first call of a method fail, as if the file server did not respond."""
 
     def patch(owner, name):
         original, failed = getattr(owner, name), []
 
-        def fail_once(*arguments, **keywords):
+        def fail_first_call(*arguments, **keywords):
             if not failed:
                 failed.append(name)
                 raise OSError(errno.ESTALE, "stale file handle")
             return original(*arguments, **keywords)
 
-        monkeypatch.setattr(owner, name, fail_once)
+        monkeypatch.setattr(owner, name, fail_first_call)
 
     return patch
 
@@ -214,10 +216,10 @@ def away_once(monkeypatch):
 @pytest.mark.parametrize(
     ("owner", "name"), [(Store, "is_done"), (Store, "fail"), (Leases, "release"), (Queue, "finish"), (Queue, "release")]
 )
-def test_the_end_of_a_unit_is_recorded_after_an_error_of_the_file_server(supervised, away_once, owner, name):
+def test_the_end_of_a_unit_is_recorded_after_an_error_of_the_file_server(supervised, fail_once, owner, name):
     supervisor, worker, events = supervised
     unit = worker.unit
-    away_once(owner, name)
+    fail_once(owner, name)
     supervisor.pending.append((worker, finished(unit)))
     with pytest.raises(OSError, match="stale"):
         supervisor._handle_pending()
@@ -229,9 +231,9 @@ def test_the_end_of_a_unit_is_recorded_after_an_error_of_the_file_server(supervi
 
 
 @pytest.mark.parametrize(("owner", "name"), [(Queue, "_count_losses"), (Leases, "lose")])
-def test_the_loss_of_a_unit_is_recorded_after_an_error_of_the_file_server(supervised, away_once, owner, name):
+def test_the_loss_of_a_unit_is_recorded_after_an_error_of_the_file_server(supervised, fail_once, owner, name):
     supervisor, worker, _ = supervised
-    away_once(owner, name)
+    fail_once(owner, name)
     with pytest.raises(OSError, match="stale"):
         supervisor.queue.lose(worker.unit, "it died", "")
     assert supervisor.queue.lose(worker.unit, "it died", "") is False

@@ -95,8 +95,8 @@ def test_scores_repeat_and_an_edited_score_does_not(folder, units_here, command)
     status, printed, _ = verify(folder)
     assert status == 0, printed
     assert [line.split()[0] for line in printed.splitlines()] == ["equal"] * 11 + ["1", "10"]
-    assert "1 of 1 fit repeats; a single forged fit would be in this sample with probability 1/4" in printed
-    assert "10 of 10 scores repeat; files match their checksums in 16 of 16 units" in printed
+    assert "1 of 1 fit reproduced; a single forged fit would be in this sample with probability 1/4" in printed
+    assert "10 of 10 scores reproduced; files match their checksums in 16 of 16 units" in printed
     assert sorted(file.name for file in (folder / "units").iterdir()) == before
 
     unit = score_of(folder, "identity")
@@ -106,7 +106,7 @@ def test_scores_repeat_and_an_edited_score_does_not(folder, units_here, command)
     assert status == 1
     assert "none of 4 fits was trained again" in printed
     assert "different  score identity on discs[size=12] psnr on test: by up to 5, in the same environment" in printed
-    assert "11 of 12 scores repeat; files match their checksums in 16 of 16 units" in printed
+    assert "11 of 12 scores reproduced; files match their checksums in 16 of 16 units" in printed
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_recorded_kind_parameters_and_marks_are_compared(done, folder, stored, h
     for store, facts in zip(stores, (stored, here), strict=True):
         forge_done(store.path(unit), **facts)
     outcome = _compare_score(unit, *stores)
-    assert outcome.ending == ("different" if message else "equal")
+    assert outcome.agreement == ("different" if message else "equal")
     assert message in outcome.detail
 
 
@@ -144,12 +144,12 @@ def test_the_json_output_reports_a_forged_fit(folder, units_here, command):
     status, printed, _ = command("verify")(folder, "--fits", 4, "--units", 1, "--json")
     outcome = json.loads(printed)
     assert (status, outcome["repeats"], outcome["chance"]) == (1, False, 1.0)
-    (fit_record,) = [repetition for repetition in outcome["fits"] if repetition["ending"] != "equal"]
-    assert (fit_record["ending"], fit_record["detail"]) == (
+    (fit_record,) = [repetition for repetition in outcome["fits"] if repetition["agreement"] != "equal"]
+    assert (fit_record["agreement"], fit_record["detail"]) == (
         "different",
         "the field 'steps' is 2 in the folder, and 3 here",
     )
-    assert [repetition["ending"] for repetition in outcome["scores"]] == ["equal"]
+    assert [repetition["agreement"] for repetition in outcome["scores"]] == ["equal"]
 
 
 def test_a_missing_plugin_is_reported(units_here, tmp_path):
@@ -162,7 +162,7 @@ def test_a_missing_plugin_is_reported(units_here, tmp_path):
     (out / copied).write_text("")
     outcome = verify(out, units=9, fits=0, workers=1)
     failed = [repetition for repetition in outcome.rescored if not repetition.repeats]
-    assert [(repetition.ending, repetition.unit.entrant, "half" in repetition.detail) for repetition in failed] == [
+    assert [(repetition.agreement, repetition.unit.entrant, "half" in repetition.detail) for repetition in failed] == [
         ("failed", "half", True)
     ] * 2
     assert len(outcome.rescored) == 4
@@ -216,7 +216,7 @@ def elsewhere(folder, unit):
 @pytest.mark.parametrize("entrant", ["bf-cnn", "linear"])
 def test_an_honest_fit_repeats_to_the_last_bit(folder, entrant):
     outcome, computed = refit_of(folder, entrant)
-    assert (outcome.ending, outcome.detail) == ("equal", "")
+    assert (outcome.agreement, outcome.detail) == ("equal", "")
     assert [unit.kind for unit in computed] == ["fit", "score"]
 
 
@@ -224,7 +224,7 @@ def test_an_honest_fit_repeats_to_the_last_bit(folder, entrant):
 def test_different_weights_in_the_same_environment_are_reported(folder, file):
     edit(folder, fit_of(folder), scale=1.02, file=file)
     outcome, computed = refit_of(folder)
-    assert outcome.ending == "different"
+    assert outcome.agreement == "different"
     assert outcome.detail.startswith("its weights differ in the same environment: PSNR ")
     assert len(computed) == 2
 
@@ -234,7 +234,7 @@ def test_weights_may_differ_if_a_part_was_trained_in_another_environment(folder,
     fit = fit_of(folder)
     edit(folder, fit, scale=1 + 1e-6, **(record_change or elsewhere(folder, fit)))
     outcome, _ = refit_of(folder)
-    assert outcome.ending == "close"
+    assert outcome.agreement == "close"
     assert outcome.detail == "its weights differ, but its PSNR does not"
 
 
@@ -251,7 +251,7 @@ def test_scores_of_another_network_are_reported_in_any_environment(folder):
     file.write_text("\n".join([head, *map(",".join, rows)]) + "\n")
     forge_done(file.parent, file.name)
     outcome, computed = refit_of(folder)
-    assert outcome.ending == "different"
+    assert outcome.agreement == "different"
     assert "from the mean of 3 seeds trained here, allowed: " in outcome.detail
     # The other row gives one degree of freedom, and two further seeds make it three.
     assert [unit.kind for unit in computed] == ["fit", "score"] * 3
@@ -268,14 +268,14 @@ def test_scores_of_another_network_are_reported_in_any_environment(folder):
 def test_recorded_steps_and_parameters_are_compared(folder, facts, message):
     edit(folder, fit_of(folder), **facts)
     outcome, _ = refit_of(folder)
-    assert outcome.ending == "different"
+    assert outcome.agreement == "different"
     assert message in outcome.detail
 
 
 def test_very_different_training_times_are_reported(folder):
     edit(folder, fit_of(folder), train_seconds=5000.0)
     outcome, _ = refit_of(folder)
-    assert outcome.ending == "equal"
+    assert outcome.agreement == "equal"
     assert outcome.detail.endswith("here and 1 h 23 min in the folder")
 
 
@@ -283,7 +283,10 @@ def test_a_training_that_does_not_match_the_key_is_reported(folder):
     fit = fit_of(folder)
     training = {**fit.payload["training"], "batch_size": 3}
     outcome, _ = refit_of(folder, fit=replace(fit, payload={**fit.payload, "training": training}))
-    assert (outcome.ending, outcome.detail) == ("different", "its training and seed in plan.json do not match its key")
+    assert (outcome.agreement, outcome.detail) == (
+        "different",
+        "its training and seed in plan.json do not match its key",
+    )
 
 
 def test_one_short_fit_is_chosen_by_default_and_any_number_on_request(folder):
@@ -293,7 +296,7 @@ def test_one_short_fit_is_chosen_by_default_and_any_number_on_request(folder):
         edit(folder, fit_of(folder, "linear", seed), train_seconds=MAX_SECONDS)
     by_default = [choose_fits(units, store, None, random.Random(seed)) for seed in range(20)]
     assert {
-        (len(chosen_sample.chosen), chosen_sample.among, chosen_sample.trained) for chosen_sample in by_default
+        (len(chosen_sample.chosen), chosen_sample.eligible, chosen_sample.trained) for chosen_sample in by_default
     } == {(1, 2, 4)}
     assert {chosen_sample.chosen[0].folder for chosen_sample in by_default} == {
         fit_of(folder, seed=seed).folder for seed in (0, 1)
@@ -301,7 +304,7 @@ def test_one_short_fit_is_chosen_by_default_and_any_number_on_request(folder):
     assert len(choose_fits(units, store, 9, random.Random(0)).chosen) == 4
     assert choose_fits(units, store, 0, random.Random(0)).chosen == ()
     without_psnr = [unit for unit in units if unit.metric != "psnr"]
-    assert choose_fits(without_psnr, store, 9, random.Random(0)).among == 0
+    assert choose_fits(without_psnr, store, 9, random.Random(0)).eligible == 0
 
 
 ROWS = [(0.1, image, 20.0 + image, part) for part in ("", "other") for image in range(4)]

@@ -39,8 +39,8 @@ from gahbench.report.page.svg import Chart, Series
 from gahbench.report.training import (
     Fits,
     by_level,
-    draw_course,
     draw_loss,
+    draw_sweep_curves,
     draw_transition,
     draw_validation,
     histories,
@@ -295,7 +295,7 @@ def _charts_of_sweep(source: Source, dataset: str, entrant: str) -> list[Chart]:
 def _noise_chart(curves: SweepCurves, split: str) -> Chart:
     """Return the chart of PSNR against input PSNR, a curve for each number of training images."""
     styles = number_styles(numbers_of([curves]))
-    figure, _ = draw_figure(lambda ax: _with_legend(ax, lambda: draw_course(ax, curves, styles)))
+    figure, _ = draw_figure(lambda ax: _with_legend(ax, lambda: draw_sweep_curves(ax, curves, styles)))
     series = {}
     for index, (images, points) in enumerate(curves.items()):
         levels = sorted(points)

@@ -24,7 +24,7 @@ from markupsafe import Markup, escape
 
 import gahbench
 from gahbench._util.files import write_output
-from gahbench._util.readable import counted, level_name
+from gahbench._util.readable import level_name, pluralize
 from gahbench.board.board import DatasetBoard
 from gahbench.board.claim_values import Table
 from gahbench.board.metric_names import parse_metric_name
@@ -93,7 +93,7 @@ def report_values(source: Source) -> dict[str, Any]:
         "heading": results.suite,
         "version": gahbench.__version__,
         "results": results,
-        "size": f"{counted(len(results.entrants), 'entrant')} on {counted(len(datasets), 'dataset')}",
+        "size": f"{pluralize(len(results.entrants), 'entrant')} on {pluralize(len(datasets), 'dataset')}",
         "kinds": sorted({entry.kind for entry in results.board.entries if entry.kind}),
         "legend": legend(results),
         "overall": overall.rows and entrant_table(overall.rows, overall_columns(overall.rows)),

@@ -22,9 +22,9 @@ SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2")
 )
 #: Maximum depth of images below a folder.
-DEPTH = 2
+MAX_DEPTH = 2
 #: Sources of more bytes take long to decode: more than ten seconds on one core.
-LONG = 1 << 26
+SLOW_BYTES = 1 << 26
 #: Maximum number of bytes of a file, enough for the maximum number of pixels.
 MAX_FILE_BYTES = 1 << 28
 #: Name of the folder of CelebA's images, and names of its lists, as published and as CSV.
@@ -41,7 +41,7 @@ class Encoded(ABC):
     def __init__(self, path: Path, names: list[str]) -> None:
         if not names:
             raise DataError(
-                f"{path}: no images, up to {DEPTH} folders deep; accepted: {', '.join(sorted(SUFFIXES))} of up to "
+                f"{path}: no images, up to {MAX_DEPTH} folders deep; accepted: {', '.join(sorted(SUFFIXES))} of up to "
                 "8 bits per channel"
             )
         self.path = path
@@ -64,9 +64,9 @@ class Encoded(ABC):
         return self.path.stat().st_size
 
     @property
-    def is_long(self) -> bool:
+    def is_slow(self) -> bool:
         """Whether the files take long to decode."""
-        return self.size() > LONG
+        return self.size() > SLOW_BYTES
 
     def text(self, name: str) -> str | None:
         """Return the content of a text file that belongs to the images; ``None`` if it does not exist."""
@@ -108,7 +108,7 @@ class Encoded(ABC):
                 f"{self.path}: {name} does not list {brief(error.args[0])}; accepted: a list with every image"
             ) from error
 
-    def named(self, reasons: Mapping[int, str]) -> dict[str, str]:
+    def reasons_by_name(self, reasons: Mapping[int, str]) -> dict[str, str]:
         """Convert reasons by index to reasons by name."""
         return {brief(self.names[index]): reason for index, reason in sorted(reasons.items())}
 
@@ -117,7 +117,7 @@ class Folder(Encoded):
     """The images of a folder, sorted: first its files, then the files of its folders, up to two deep."""
 
     def __init__(self, path: Path, below: str | None = None) -> None:
-        self._stats = {name: (status.st_size, status.st_mtime_ns) for name, status in _walk(path, "", DEPTH)}
+        self._stats = {name: (status.st_size, status.st_mtime_ns) for name, status in _walk(path, "", MAX_DEPTH)}
         super().__init__(path, _images_among(list(self._stats), None if path.name == below else below))
 
     def content(self, index: int) -> bytes:
@@ -220,7 +220,7 @@ def _walking_order(file: str) -> list[tuple[bool, str]]:
 
 def _is_near(file: PurePosixPath) -> bool:
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in file.parts)
-    return not hidden and len(file.parts) <= DEPTH + 1
+    return not hidden and len(file.parts) <= MAX_DEPTH + 1
 
 
 def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:

@@ -165,7 +165,7 @@ def from_encoded(encoded: Encoded, preprocessing: Preprocessing) -> Images:
         identity=None if people is None else people[kept],
         partition=None if partition is None else partition[kept],
         had_colours=facts["colours"],
-        unusable=encoded.named(unusable),
+        unusable=encoded.reasons_by_name(unusable),
     )
 
 
@@ -197,7 +197,7 @@ def _decode_all(encoded: Encoded, preprocessing: Preprocessing, folder: Path) ->
                 decoding.count(image)
             stored[end : end + len(batch)], pooled[end : end + len(batch)] = images, small
             end += len(batch)
-    named = encoded.named(decoding.unusable)
+    named = encoded.reasons_by_name(decoding.unusable)
     if len(sizes) > 1:
         raise DataError(_unequal(encoded, sizes) + (f"; and {describe(named, total)}" if named else ""))
     if stored is None:

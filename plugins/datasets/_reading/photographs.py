@@ -106,7 +106,7 @@ class PhotographSet(Dataset):
     def missing(self) -> tuple[str, ...]:
         """Return a description of the photographs if they take long to decode and are not in the cache."""
         encoded = None if self.path is None else open_encoded(source_path(self.path))
-        if encoded is None or not encoded.is_long or cached_facts(KIND, encoded.key(self.colour)) is not None:
+        if encoded is None or not encoded.is_slow or cached_facts(KIND, encoded.key(self.colour)) is not None:
             return ()
         return (f"{len(encoded.names):,} photographs of {encoded.path}, decoded into {cache_folder()}",)
 
@@ -154,7 +154,7 @@ def read_photographs(path: Path, colour: Colour) -> Photographs:
         names=tuple(name for index, name in enumerate(encoded.names) if index not in unusable),
         digest=facts["digest"],
         had_colours=facts["colours"],
-        unusable=encoded.named(unusable),
+        unusable=encoded.reasons_by_name(unusable),
     )
 
 
@@ -214,5 +214,5 @@ def _decode_all(encoded: Encoded, colour: Colour, folder: Path) -> dict[str, Any
             shapes.append(photograph.shape[:2])
             file.write(_pixels(photograph, colour, f"{encoded.path}: {brief(encoded.names[index])}").data)
     if not shapes:
-        raise DataError(f"{encoded.path}: {describe(encoded.named(decoding.unusable), len(encoded.names))}")
+        raise DataError(f"{encoded.path}: {describe(encoded.reasons_by_name(decoding.unusable), len(encoded.names))}")
     return {**decoding.facts(), "shapes": shapes}

@@ -65,13 +65,13 @@ def test_invalid_sizes_are_extended(package):
         (3, 6, 36, 40),
         (5, 3, 40, 48),
     ]:
-        assert Curvelet(scales, wedges).fitting(size, 64) == (to, 64)
-        assert Curvelet(scales, wedges).fitting(64, size) == (64, to)
+        assert Curvelet(scales, wedges).valid_size(size, 64) == (to, 64)
+        assert Curvelet(scales, wedges).valid_size(64, size) == (64, to)
     # The smallest valid size works.
     for scales, wedges, multiple in [(4, 3, 8), (2, 3, 4), (3, 6, 8), (2, 9, 12), (4, 12, 32)]:
         batch = images(1, 1, multiple, multiple)
         basis = Curvelet(scales, wedges)
-        assert basis.fitting(multiple, multiple) == (multiple, multiple)
+        assert basis.valid_size(multiple, multiple) == (multiple, multiple)
         torch.testing.assert_close(basis.synthesis(basis.analysis(batch)), batch, atol=1e-12, rtol=0)
 
 
@@ -153,8 +153,8 @@ def test_images_are_extended_by_repeated_reflection():
 )
 def test_the_extended_size_is_the_next_valid_size(levels, size, to):
     basis = Wavelet("sym4", levels)
-    assert basis.fitting(*size) == to
-    assert basis.fitting(*to) == to
+    assert basis.valid_size(*size) == to
+    assert basis.valid_size(*to) == to
     assert basis.is_orthonormal((1, *size)) == (size == to)
     assert (size != to) == any("extended" in note for note in basis.notes((1, *size)))
 

@@ -192,7 +192,7 @@ def test_faces_of_scikit_learn_are_missing_until_they_are_prepared(scikit_learn,
 
 
 def test_lfw_takes_long_to_decode_once_it_is_fetched(scikit_learn, monkeypatch):
-    monkeypatch.setattr("gahbench_plugins.datasets._reading.encoded.LONG", 1000)
+    monkeypatch.setattr("gahbench_plugins.datasets._reading.encoded.SLOW_BYTES", 1000)
     scikit_learn.fetch_lfw_people()
     folder = scikit_learn.home / "lfw_home" / "lfw_funneled"
     assert Faces(source="lfw").missing() == (f"60 images of {folder}, decoded into {cache_folder()}",)

@@ -109,7 +109,7 @@ def test_tasks_finish_while_the_controller_is_away(cluster, make):
     wait_for(lambda: len(folder.names("running")) == 2)
     cluster.kill("slurmctld")
     try:
-        wait_for(lambda: "following the results folder until it answers" in folder.notes())
+        wait_for(lambda: "following the results folder until Slurm answers" in folder.notes())
         # Tasks continue, and their end is detected in the folder.
         folder.join(60)
     finally:
@@ -124,7 +124,7 @@ def test_tasks_cancelled_while_the_controller_is_away_are_replaced(cluster, make
     wait_for(lambda: len(folder.names("running")) == 2)
     cluster.run("scancel", "--name", job_name(folder))
     cluster.kill("slurmctld")
-    wait_for(lambda: "following the results folder until it answers" in folder.notes())
+    wait_for(lambda: "following the results folder until Slurm answers" in folder.notes())
     cluster.start_controller()
     folder.join(90)
     assert len(folder.names("done")) == 4

@@ -104,9 +104,9 @@ def test_only_prepare_downloads_weights(cache, tmp_path, monkeypatch):
     assert not asked
     (prepared,) = [one for one in prepare(file) if "hf" in one.plugin]
     assert prepared.error is None
-    assert prepared.got == (f"weights of someone/denoiser at {COMMIT}, from the Hugging Face hub into its cache",)
+    assert prepared.fetched == (f"weights of someone/denoiser at {COMMIT}, from the Hugging Face hub into its cache",)
     assert asked == [("someone/denoiser", "weights.safetensors", COMMIT)]
-    assert all(one.got == () for one in prepare(file))
+    assert all(one.fetched == () for one in prepare(file))
     assert len(asked) == 1
 
 

@@ -5,7 +5,7 @@ import pytest
 from fake_results import dataset, fit, results, rows
 
 from gahbench.board.board import DatasetBoard
-from gahbench.board.rate_courses import collapsed_levels, families, is_paired, rendered_families
+from gahbench.board.rate_curves import collapsed_levels, families, is_paired, rendered_families
 from gahbench.report.legend import rate_lines
 from gahbench.report.tables import markdown
 
