@@ -47,7 +47,7 @@ def _set_environment() -> Path:
         # The default folder may hold compilations of other runs.
         "TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"),
         "HYPOTHESIS_STORAGE_DIRECTORY": str(scratch / "hypothesis"),
-        # Tensors in tests are small, so that a second thread does not help, and slows shared machines.
+        # Tensors in tests are small, so a second thread does not help, and slows shared machines.
         "OMP_NUM_THREADS": "1",
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",

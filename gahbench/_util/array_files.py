@@ -32,7 +32,7 @@ def load_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     Raises
     ------
     DataError
-        If the file cannot be read, is no regular file, contains pickled objects, or unpacks to more than 1 GiB.
+        If the file cannot be read, is not a regular file, contains pickled objects, or unpacks to more than 1 GiB.
 
     Examples
     --------

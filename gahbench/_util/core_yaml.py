@@ -21,7 +21,7 @@ _N = TypeVar("_N", int, float)
 MAX_CHARACTERS, MAX_DEPTH, MAX_VALUES = 200_000, 40, 50_000
 #: Accepted integers: signed integers of 64 bits, as in torch and tables.
 INTEGERS = range(-(2**63), 2**63)
-ACCEPTED_INTEGERS = f"integers of 64 bits are, {INTEGERS.start} to {INTEGERS.stop - 1}"
+ACCEPTED_INTEGERS = f"accepted: integers of 64 bits, {INTEGERS.start} to {INTEGERS.stop - 1}"
 
 _TAG = "tag:yaml.org,2002:"
 #: Types of plain scalars in order: pattern and first characters (YAML 1.2.2, section 10.3.2).
@@ -61,7 +61,7 @@ class CoreLoader(yaml.SafeLoader):
         values, height = (1, 0) if target is None else self._anchored[target]
         self._values += values
         if self._values > MAX_VALUES:
-            reason = ", each as often as aliases repeat it" if is_alias else ""
+            reason = ", counting repetitions by aliases" if is_alias else ""
             raise _error(f"more than {MAX_VALUES} values{reason}", event.start_mark)
         if self._depth + height > MAX_DEPTH:
             raise _error(f"more than {MAX_DEPTH} levels of lists and mappings", event.start_mark)

@@ -73,7 +73,7 @@ def without_library_frames(text: str) -> str:
 
 
 def _is_library(file: Path) -> bool:
-    """Return whether a file of a traceback, maybe of another machine, is part of gahbench, a package or Python."""
+    """Return whether a file of a traceback, possibly from another machine, is part of gahbench, a package or Python."""
     if any(folder in file.parents for folder in _LIBRARIES) or str(file).startswith("<"):
         return True
     if {"site-packages", "dist-packages"}.intersection(file.parts) or _STANDARD_LIBRARY.search(file.as_posix()):

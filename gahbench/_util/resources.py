@@ -102,7 +102,7 @@ def environment_seconds(name: str, default: float) -> float:
     except ValueError:
         value = -1.0
     if not 0 < value < 1e9:
-        raise ParameterError(f"{name}={text}: accepted: a number of seconds above 0, such as {default:g}")
+        raise ParameterError(f"{name}={text}; accepted: a number of seconds above 0, such as {default:g}")
     return value
 
 

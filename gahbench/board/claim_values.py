@@ -188,7 +188,7 @@ class Table:
         dataset, metric, split, _ = key
         values, sources = cube.values, cube.sources
         count = 0 if cube.images == [-1] else len(cube.images) if sources is None else len(set(sources))
-        # A few training images are the whole population, not a sample of images, so that only training runs vary.
+        # A few training images are the whole population, not a sample of images, so only training runs vary.
         is_population = cube.images == [-1] or (split == "train" and len(cube.images) < MIN_SOURCES)
         if is_population and len(cube.runs) > 1:
             values, sources = means(values[..., None, :])[..., None].repeat(MIN_SOURCES, axis=3), None

@@ -50,13 +50,13 @@ class Needs:
     count: int
 
     def __str__(self) -> str:
-        what = "sources of images" if self.kind == "sources" else self.kind
+        noun = "sources of images" if self.kind == "sources" else self.kind
         if self.factor > LARGEST_STATED_FACTOR:
-            return f"more than {LARGEST_STATED_FACTOR:g} × as many {what}: the value lies at the end of the region"
-        # More seeds also make the tails of t statistics lighter, so that the factor is an upper bound.
+            return f"more than {LARGEST_STATED_FACTOR:g} × as many {noun}: the value lies at the end of the region"
+        # More seeds also make the tails of t statistics lighter, so the factor is an upper bound.
         most = "up to " if self.kind == "seeds" else ""
         factor = f"{self.factor:.1f}" if self.factor < 10 else f"{self.factor:.0f}"
-        return f"{most}{factor} × as many {what}{f' ({self.count})' if self.count else ''}"
+        return f"{most}{factor} × as many {noun}{f' ({self.count})' if self.count else ''}"
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ oracles, which see the clean image, D is the difference of errors.
   between the density that a denoiser models and the true density (Kadkhodaie 2024, equation 5). The integral covers
   the noise levels of the suite, from the lowest to the highest; between levels, the integrand times sigma is
   interpolated linearly in log sigma. With a genie in place of the optimum the integral is a looser bound. The other end
-  of the bracket, relative to the best denoiser of the board, is no bound: it is the bound that would hold if that
-  denoiser were optimal.
+  of the bracket, relative to the best denoiser of the board, is not a bound, but the value that the bound would have
+  if that denoiser were optimal.
 - **Check**: the metric ``optimum-cross`` has mean 0 for all denoisers that see only the noisy image. If it is above 0
   by more than 3 standard errors over images, the entrant is nearer to the clean images than possible; if it is as far
   below 0, the optimum is not the best denoiser. The threshold is larger if there are few images (a quantile of the t
@@ -185,7 +185,7 @@ def check_optimum(cube: ScoreCube, kinds: dict[str, str], distances: Distances) 
     is_known: NDArray[np.bool_] = is_finite & is_finite[best] & (count > 1)
     is_compared = is_known[compared]
     has_cross: NDArray[np.bool_] = np.asarray(np.isfinite(crosses).all(axis=2))
-    # Even if no entrant saw the clean image, the largest of many cross terms deviates by chance, so that the threshold
+    # Even if no entrant saw the clean image, the largest of many cross terms deviates by chance, so the threshold
     # grows with the number of comparisons. Comparisons of entrants that are left out do not count.
     is_counted = [cube.entrants[index] not in cube.left_out for index in compared]
     required = (

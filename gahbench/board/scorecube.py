@@ -264,7 +264,7 @@ def find_left_out(cube: ScoreCube) -> dict[str, str]:
         scale, unit = (100, "%") if outlier.relative else (1, "dB")
         spread, median = (f"{scale * value:.2g} {unit}" for value in (outlier.spread, outlier.median))
         level = level_name(cube.sigmas[outlier.level])
-        reasons[cube.entrants[index]] = f"{SEEDS_DIFFER}by {spread} at σ = {level}, and the median by {median}"
+        reasons[cube.entrants[index]] = f"{SEEDS_DIFFER}by {spread} at σ = {level}, those of the median row by {median}"
     return reasons
 
 
@@ -291,7 +291,7 @@ def join_levels(first: ScoreCube, second: ScoreCube) -> ScoreCube:
 
 def decibels(ratio: Array) -> Array:
     """Return ratios of powers in decibels."""
-    # An exact output has error 0, so that the ratio of its error is -inf dB.
+    # An exact output has error 0, so the ratio of its error is -inf dB.
     with np.errstate(divide="ignore"):
         return np.asarray(10.0 * np.log10(ratio))
 

@@ -210,7 +210,7 @@ def _print_comparison(comparison: Comparison, console: Console) -> None:
         console.out(
             f"\n## {dataset}\n\nMean PSNR in dB; differences are {second} minus {first}, paired by images and noise,"
         )
-        console.out("± half of their 95 % intervals.\n", highlight=False)
+        console.out("± half the width of their 95 % intervals.\n", highlight=False)
         console.out(markdown_table(table_of_rows(dataset, header, body, 1)), highlight=False)
     for title, lines in (
         ("Entrants", comparison.unmatched),

@@ -37,7 +37,8 @@ def work(
     workers: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Number of worker processes. [default: by --workers-per-gpu, or cores over the plan's threads]"
+            min=1,
+            help="Number of worker processes. [default: by --workers-per-gpu; on a CPU, cores / threads of the plan]",
         ),
     ] = None,
     workers_per_gpu: Annotated[
@@ -295,7 +296,7 @@ def verify(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the random choice of units. [default: random]")] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Number of worker processes. [default: cores over threads]")
+        int | None, typer.Option(min=1, help="Number of worker processes. [default: cores / threads]")
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="Device of networks: cpu, cuda or auto. [default: as for each unit]")

@@ -93,7 +93,7 @@ def parse_sigmas(texts: Sequence[str]) -> tuple[float, ...]:
         return tuple(float(as_number(part)) for part in parts)
     except ValueError as error:
         raise ParameterError(
-            f"--sigma {' '.join(texts)}: accepted: numbers greater than 0, such as 0.05,0.15 or 25/255"
+            f"--sigma {' '.join(texts)}; accepted: numbers greater than 0, such as 0.05,0.15 or 25/255"
         ) from error
 
 
@@ -361,7 +361,7 @@ def parse_levels(text: str) -> int | list[float]:
         return int(parts[0]) if len(parts) == 1 else [float(part) for part in parts]
     except ValueError as error:
         raise ParameterError(
-            f"--levels {text}: accepted: an integer number of levels, or levels such as 1,0.5,0.2,0.05"
+            f"--levels {text}; accepted: an integer number of levels, or levels such as 1,0.5,0.2,0.05"
         ) from error
 
 

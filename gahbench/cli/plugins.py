@@ -163,7 +163,7 @@ def _parse_shape(text: str) -> Shape:
     except ValueError:
         channels = height = width = 0
     if min(channels, height, width) < 1:
-        raise ParameterError(f"--shape {text}: accepted: channels,height,width, such as 3,80,80")
+        raise ParameterError(f"--shape {text}; accepted: channels,height,width, such as 3,80,80")
     return channels, height, width
 
 

@@ -57,7 +57,7 @@ class Basis(Preparable, ABC):
         return None
 
     def notes(self, shape: Shape) -> tuple[str, ...]:
-        """Return notes for the board on rows in this basis on images (C, H, W)."""
+        """Return notes that the board shows on rows with this basis, for images (C, H, W)."""
         return ()
 
     def fit(self, examples: TrainingData) -> None:

@@ -122,7 +122,7 @@ class Job:
 def check_device(name: str) -> str:
     """Return ``name``; raise ``ParameterError`` if it is not the name of a device."""
     if name not in (accepted := ("auto", *sorted(KINDS))):
-        raise ParameterError(f"device '{name}' is not accepted; accepted are {listing(accepted)}")
+        raise ParameterError(f"device '{name}' is not accepted; accepted: {listing(accepted)}")
     return name
 
 

@@ -64,7 +64,7 @@ def approximate(basis: Basis, truth: Truth, thresholds: Sequence[float]) -> Appr
     """
     shape = image_shape(truth.clean)
     if not basis.is_orthonormal(shape):
-        raise ValueError(f"{type(basis).__name__} is not orthonormal on images {shape}; accepted are bases that are")
+        raise ValueError(f"{type(basis).__name__} is not orthonormal on images {shape}; accepted: orthonormal bases")
     levels = np.sort(np.asarray(thresholds, dtype=np.float64))[::-1]
     if not (np.isfinite(levels) & (levels > 0)).all():
         raise ValueError(f"thresholds must be finite and greater than 0, not {list(thresholds)}")

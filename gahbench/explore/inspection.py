@@ -178,9 +178,9 @@ def _inspect(
 ) -> Inspection:
     levels = check_levels(sigmas)
     if choice.index < 0:
-        raise ParameterError(f"index={choice.index}: accepted: 0 or more")
+        raise ParameterError(f"index={choice.index}; accepted: 0 or more")
     if others and not MIN_IMAGES - 1 <= others <= MAX_OTHERS:
-        raise ParameterError(f"others={others}: accepted: {MIN_IMAGES - 1} to {MAX_OTHERS}, or 0 for no comparison")
+        raise ParameterError(f"others={others}; accepted: {MIN_IMAGES - 1} to {MAX_OTHERS}, or 0 for no comparison")
     configured = configure_denoiser(registry, entrant, checkpoint, "inspect")
     family = registry.configure("dataset", choice.dataset)
     images = load_images(choice, family, others)

@@ -156,9 +156,9 @@ def make_preview(
     """Build a preview; above `max_pixels` per image, the optimum is not computed."""
     levels, valid_split = check_levels(sigmas), validate_split(split)
     if count is not None and not 1 <= count <= MAX_IMAGES:
-        raise ParameterError(f"count={count}: accepted: 1 to {MAX_IMAGES}")
+        raise ParameterError(f"count={count}; accepted: 1 to {MAX_IMAGES}")
     if start < 0:
-        raise ParameterError(f"start={start}: accepted: 0 or more")
+        raise ParameterError(f"start={start}; accepted: 0 or more")
     probe = DatasetProbe(configured)
     available = probe.available()
     count = _check_count(configured, available, valid_split, start, count)
@@ -191,9 +191,9 @@ def check_levels(sigmas: Sequence[float]) -> tuple[float, ...]:
     levels = tuple(dict.fromkeys(float(sigma) for sigma in sigmas))
     for sigma in levels:
         if not (math.isfinite(sigma) and sigma > 0):
-            raise ParameterError(f"sigma={sigma:g}: accepted: finite noise levels greater than 0")
+            raise ParameterError(f"sigma={sigma:g}; accepted: finite noise levels greater than 0")
     if not 1 <= len(levels) <= MAX_SIGMAS:
-        raise ParameterError(f"{len(levels)} noise levels: accepted: 1 to {MAX_SIGMAS}")
+        raise ParameterError(f"{len(levels)} noise levels; accepted: 1 to {MAX_SIGMAS}")
     return levels
 
 

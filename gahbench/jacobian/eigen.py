@@ -103,7 +103,7 @@ def top(
         If ``count`` is out of range, or Lanczos' method does not converge.
     """
     if not 1 <= count <= maps.size:
-        raise ValueError(f"count={count}: accepted are 1 to {maps.size}, the number of values of an image")
+        raise ValueError(f"count={count}; accepted: 1 to {maps.size}, the number of values of an image")
     share = MAX_LANCZOS_SHARE if maps.is_small else MAX_LANCZOS_SHARE_LARGE
     if method == "full" or (method == "auto" and count > share * maps.size):
         values, vectors = full(maps.matrices())

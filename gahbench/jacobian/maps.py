@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gahbench._util.noise import generator
+from gahbench._util.readable import pluralize
 from gahbench._util.shapes import Shape
 
 #: Maximum number of values of an image, 48x48 in grey, for which matrices are formed and results are exact; for larger
@@ -47,7 +48,7 @@ class Estimate:
     probes: int
 
     def __str__(self) -> str:
-        source = "exact" if self.probes == 0 else f"from {self.probes} random probes"
+        source = "exact" if self.probes == 0 else f"from {pluralize(self.probes, 'random probe')}"
         errors = [""] * len(self.value) if self.probes == 0 else [f" ± {error:.2g}" for error in self.error.tolist()]
         pairs = zip(self.value.tolist(), errors, strict=True)
         return f"{', '.join(f'{value:.6g}{error}' for value, error in pairs)} ({source})"
@@ -117,7 +118,7 @@ def probes_for(size: int, probes: int, seed: int, like: Tensor) -> Tensor:
         If ``probes`` is less than 1.
     """
     if probes < 1:
-        raise ValueError(f"probes={probes}: accepted are 1, 2, ...")
+        raise ValueError(f"probes={probes}; accepted: 1, 2, ...")
     random = generator("noise", "probes", seed, size)
     signs = torch.randint(0, 2, (probes, size), generator=random)
     return (2 * signs - 1).to(like)[None]

@@ -31,12 +31,12 @@ def converted_parameters(scheduler: Any) -> dict[str, Any]:
     # Models with continuous timesteps, an option of EulerDiscreteScheduler, take log(sigma) / 4 instead of a timestep.
     if not is_edm and (products is None or config.get("timestep_type") == "continuous"):
         raise ParameterError(
-            f"scheduler={name}: accepted are schedulers of diffusers with alphas_cumprod and discrete timesteps, such "
+            f"scheduler={name}; accepted: schedulers of diffusers with alphas_cumprod and discrete timesteps, such "
             f"as DDPMScheduler and DDIMScheduler, and {listing(sorted(EDM_SCHEDULERS))}"
         )
     accepted, prediction = (EDM_PREDICTIONS if is_edm else PREDICTIONS), config.get("prediction_type")
     if prediction not in accepted:
-        raise ParameterError(f"prediction_type={prediction!r} of {name}: accepted are {listing(accepted)}")
+        raise ParameterError(f"prediction_type={prediction!r} of {name}; accepted: {listing(accepted)}")
     if is_edm:
         return {"sigma": "level", "output": accepted[prediction], "sigma_data": float(config["sigma_data"])}
     return {"sigma": "timestep", "output": accepted[prediction], "alphas_cumprod": products}
@@ -72,21 +72,21 @@ class Converted(nn.Module):
         super().__init__()
         for name, value, accepted in (("sigma", sigma, SigmaInput), ("output", output, Output)):
             if value not in get_args(accepted):
-                raise ParameterError(f"{name}={value!r}: accepted are {listing(get_args(accepted))}")
+                raise ParameterError(f"{name}={value!r}; accepted: {listing(get_args(accepted))}")
         if (sigma == "timestep") != (alphas_cumprod is not None):
             raise ParameterError(
                 "sigma='timestep' needs alphas_cumprod, the cumulative products; no other sigma accepts it"
             )
         low, high = map(float, value_range)
         if not low < high:
-            raise ParameterError(f"value_range={value_range}: accepted are two numbers, the lower number first")
+            raise ParameterError(f"value_range={value_range}; accepted: two numbers, the lower number first")
         # The model may be a plain function, which does not become a submodule.
         self.model = model
         self.sigma, self.output, self.interpolate, self.sigma_data = sigma, output, interpolate, sigma_data
         self.low, self.scale = low, high - low
         products = torch.as_tensor(1.0 if alphas_cumprod is None else alphas_cumprod, dtype=torch.float64)
         if alphas_cumprod is not None and not (products.ndim == 1 and bool((products.diff() < 0).all())):
-            raise ParameterError("alphas_cumprod: accepted are decreasing numbers, one for each timestep")
+            raise ParameterError("alphas_cumprod must be decreasing numbers, one for each timestep")
         # Logarithms of the noise levels of the timesteps, in increasing order.
         self.register_buffer("log_levels", ((1 - products) / products).clamp_min(1e-300).log() / 2, persistent=False)
 

@@ -135,6 +135,6 @@ def layer_output(network: nn.Module, layer: str, noisy: Tensor, sigma: Tensor) -
     if not outputs or not isinstance(outputs[-1], Tensor):
         kind = None if not outputs else type(outputs[-1]).__name__
         problem = "is not called in the forward pass" if kind is None else f"returns {kind}, not a tensor"
-        raise ParameterError(f"layer '{layer}' {problem}; accepted are layers with features (N, C, H, W)")
+        raise ParameterError(f"layer '{layer}' {problem}; accepted: layers with features (N, C, H, W)")
     output: Tensor = outputs[-1]
     return output

@@ -93,7 +93,7 @@ def _seed_settings(seeds: Iterable[int]) -> tuple[str, ...]:
     try:
         numbers = [operator.index(seed) for seed in seeds]
     except TypeError:
-        raise ParameterError(f"seeds={seeds!r}: accepted: a list of integers, such as [0, 1]") from None
+        raise ParameterError(f"seeds={seeds!r}; accepted: a list of integers, such as [0, 1]") from None
     return (f"seeds={numbers}",) if numbers else ()
 
 
@@ -110,7 +110,7 @@ def apply_settings(document: Document, settings: Iterable[str]) -> None:
         path, equals, value = text.partition("=")
         names = [name.strip() for name in path.split(".")]
         if not equals or not all(names):
-            raise GahbenchError(f"{SET} {text}: accepted: FIELD=VALUE, such as training.steps=100")
+            raise GahbenchError(f"{SET} {text}; accepted: FIELD=VALUE, such as training.steps=100")
         if names[0] == "plugins":
             raise GahbenchError(
                 f"{SET} {text}: plugins are loaded before settings are applied; use --plugins-dir instead"

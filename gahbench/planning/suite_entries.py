@@ -344,7 +344,7 @@ def validate_label(label: Any) -> str:
         or len(label) > MAX_LABEL
         or not label.isprintable()
     ):
-        raise ParameterError(f"label={brief(repr(label))}: {accepted}")
+        raise ParameterError(f"label={brief(repr(label))}; {accepted}")
     if split_label(label.strip())[1] is not None:
         raise ParameterError(
             f"label={label!r}: the ending is reserved for rows of numbers of training images; {accepted}"

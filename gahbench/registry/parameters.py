@@ -177,7 +177,7 @@ def constructor_parameters(target: Any, where: str) -> tuple[Parameter, ...]:
             raise PluginError(f"{where}: parameter '{name}' needs a type annotation, such as '{name}: int'")
         if not is_finite(item.default):
             raise PluginError(
-                f"{where}: the default {name}={item.default} is not finite; accepted are finite numbers, and None for "
+                f"{where}: the default {name}={item.default} is not finite; accepted: finite numbers, and None for "
                 "no bound"
             )
         names = next((mark for mark in marks(hints[name]) if isinstance(mark, Names)), None)

@@ -37,7 +37,7 @@ def parse_spec(text: str) -> Spec:
     """Parse ``name`` or ``name[value,key=value]``."""
     text = text.strip()
     if len(text) > MAX_LENGTH:
-        raise ParameterError(f"{brief(repr(text))}: {len(text)} characters; accepted are {MAX_LENGTH} or fewer")
+        raise ParameterError(f"{brief(repr(text))}: {len(text)} characters; accepted: {MAX_LENGTH} or fewer")
     name, bracket, rest = text.partition("[")
     name = name.strip()
     if not _NAME.fullmatch(name):

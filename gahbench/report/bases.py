@@ -216,7 +216,7 @@ def gallery_figure(
     """
     shown_ranks = geometric_ranks(eigenvalues) if ranks is None else list(ranks)
     if invalid := [rank for rank in shown_ranks if not 1 <= rank <= len(eigenvalues)]:
-        raise ParameterError(f"ranks {listing(map(str, invalid))}: accepted are 1 to {len(eigenvalues)}")
+        raise ParameterError(f"ranks {listing(map(str, invalid))}; accepted: 1 to {len(eigenvalues)}")
     channels, height, width = next(iter(images.values())).shape
     count = len(images) + len(shown_ranks)
     rows, columns = grid_shape(count, 8)

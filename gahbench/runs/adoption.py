@@ -66,7 +66,7 @@ def adopt(folder: str | Path, *, plugins: Sequence[str | Path] = ()) -> Adoption
     Raises
     ------
     ResultsError
-        If the folder is no results folder, has no units, or is in use by another run.
+        If the folder is not a results folder, has no units, or is in use by another run.
     """
     folder, registry = Path(folder), open_registry(plugins)
     require_plan(folder)
@@ -150,7 +150,7 @@ def count_superseded(plan: Plan, folder: Path) -> int:
     """Return how many unfinished units of a plan were finished in the folder with other code or settings."""
     store = Store(folder)
     finished = store.finished()
-    # Usually no units are left after the exclusion, so that few records are read.
+    # Usually no units are left after the exclusion, so few records are read.
     earlier = {_identity(unit) for unit in store.recorded_units(excluded={unit.folder for unit in plan.units})}
     return len(earlier & {_identity(unit) for unit in plan.units if unit.folder not in finished})
 

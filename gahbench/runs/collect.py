@@ -65,8 +65,8 @@ def collect(folder: str | Path) -> Results:
     Raises
     ------
     ResultsError
-        If the folder is no results folder, a finished unit cannot be read, or the board must be written but the folder
-        is not writable.
+        If the folder is not a results folder, a finished unit cannot be read, or the board must be written but the
+        folder is not writable.
     """
     from gahbench.board.results import load_results
 

@@ -32,7 +32,7 @@ def select_rows(names: Iterable[str], labels: Iterable[str], source: str) -> set
         if not matching:
             accepted = list(dict.fromkeys([*map(base_label, rows), *rows]))
             raise ResultsError(
-                f"{source}: no entrant '{name}'{suggestion(name, accepted)}; accepted are {listing(accepted)}"
+                f"{source}: no entrant '{name}'{suggestion(name, accepted)}; accepted: {listing(accepted)}"
             )
         selected |= matching
     return selected
@@ -106,7 +106,7 @@ def remove(folder: str | Path, entrants: Sequence[str]) -> Removed:
     # The lock would create the folder, so check the folder first.
     require_plan(folder)
     if not store.units.is_dir():
-        raise ResultsError(f"{folder}: holds no units; expected a results folder as the run left it")
+        raise ResultsError(f"{folder}: holds no units; expected a results folder with its folder units/")
     with Folder(folder).lock():
         plan = require_plan(folder)
         recorded = list(store.recorded_units())
@@ -209,7 +209,7 @@ def weights(folder: str | Path, entrant: str) -> list[StoredWeights]:
     Raises
     ------
     ResultsError
-        If the folder is no results folder, or has no such trained entrant.
+        If the folder is not a results folder, or has no such trained entrant.
     """
     plan = require_plan(Path(folder))
     trained = (planned.unit.entrant for planned in plan.units if planned.unit.kind == "fit")

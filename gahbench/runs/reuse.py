@@ -194,8 +194,8 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
     Raises
     ------
     ResultsError
-        If there are fewer than two folders, one of them is no results folder, they differ in suite, baseline, images,
-        scoring or training, or plugin files in one of them are links.
+        If there are fewer than two folders, one of them is not a results folder, they differ in suite, baseline,
+        images, scoring or training, or plugin files in one of them are links.
     """
     paths, out = [Path(folder) for folder in folders], Path(out)
     # Check everything before anything is written.
@@ -253,7 +253,7 @@ def _merge_plans(folders: Sequence[Path], out: Path) -> tuple[dict[Path, Recorde
     for path in plans:
         for copy in (path / PLUGINS, *(path / PLUGINS).rglob("*")):
             if copy.is_symlink():
-                raise ResultsError(f"{copy}: is a link; accepted are plugin files as a run copied them")
+                raise ResultsError(f"{copy}: is a link; accepted: plugin files copied by a run")
     all_plans = list(plans.values())
     first = all_plans[0]
     threads = next((plan.threads for plan in all_plans if plan.threads is not None), None)
@@ -299,7 +299,7 @@ def _require_same_protocol(plans: Mapping[Path, RecordedPlan]) -> None:
             )
             if changed:
                 raise ResultsError(
-                    f"{path} and {first_path}: {part} differs: {listing(changed)}; accepted are folders of one suite, "
+                    f"{path} and {first_path}: {part} differs: {listing(changed)}; accepted: folders of one suite, "
                     "with the same images, scoring and training"
                 )
 

@@ -94,7 +94,7 @@ def status(folder: str | Path, lease: float = LEASE_SECONDS) -> Status:
     Raises
     ------
     ResultsError
-        If the folder is no results folder.
+        If the folder is not a results folder.
     """
     folder = Path(folder)
     plan, store = require_plan(folder), Store(folder)

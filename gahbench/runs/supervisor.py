@@ -267,12 +267,12 @@ class _Supervisor:
         self.job.report(Event("failed", unit, {"error": error, "traceback": details}))
 
     def _requeue(self, unit: Unit, error: str, details: str) -> None:
-        """Let a unit whose worker was lost be done again; after too many losses, the unit has failed."""
+        """Queue a unit whose worker was lost again; after too many losses, record that the unit failed."""
         if self.queue.lose(unit, error, details):
             text = self.job.store.failure_of(unit.folder)
             self.job.report(Event("failed", unit, {"error": text, "traceback": details}))
         else:
-            self.job.report(Event("note", unit, {"text": f"{error}; it is done again"}))
+            self.job.report(Event("note", unit, {"text": f"{error}; the unit will be tried again"}))
             self.job.report(Event("stopped", unit))
 
     def _abandon(self, child: WorkerChild, unit: Unit) -> None:

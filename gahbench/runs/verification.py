@@ -143,7 +143,7 @@ def verify(
     Raises
     ------
     ResultsError
-        If the folder is no results folder, or has no finished score.
+        If the folder is not a results folder, or has no finished score.
     """
     plan, store = require_plan(Path(folder)), Store(Path(folder))
     finished = store.finished()

@@ -67,7 +67,7 @@ def work(
     Raises
     ------
     ResultsError
-        If the folder is no results folder, or was planned with other code; the error names the files that differ.
+        If the folder is not a results folder, or was planned with other code; the error names the files that differ.
     """
     folder, stop = Path(folder), threading.Event()
     plan, store = require_plan(folder), Store(folder)

@@ -108,7 +108,7 @@ def wrap_denoiser(
     """
     if validate_kind(denoiser.kind) in SEES_CLEAN:
         raise ParameterError(
-            f"denoisers of kind '{denoiser.kind}' need the clean image, which samples do not have; accepted are "
+            f"denoisers of kind '{denoiser.kind}' need the clean image, which samples do not have; accepted: "
             "denoisers of the kinds trained, classical and optimal"
         )
     network = denoiser.network if isinstance(denoiser, Trained) else None

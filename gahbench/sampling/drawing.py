@@ -83,7 +83,7 @@ def draw_samples(
         batch = max(1, (BATCH_PIXELS_GPU if device_hardware.has_large_batches else BATCH_PIXELS) // math.prod(shape))
     for name, value, lower in (("batch", batch, 1), ("first", first, 0)):
         if value < lower:
-            raise ParameterError(f"{name}={value}: accepted are {lower}, {lower + 1}, ...")
+            raise ParameterError(f"{name}={value}; accepted: {lower}, {lower + 1}, ...")
     report = progress or (lambda share, finished: None)
     with torch.no_grad(), device_hardware.restored():
         return Batches(batch).run(lambda size: _draw(denoise, shape, settings, first, size, device_hardware, report))

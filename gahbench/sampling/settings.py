@@ -117,7 +117,7 @@ class Sampling(BaseModel):
         return 2 * (self.sigma_start + 1)
 
     def step_size(self, number: int) -> float:
-        """Return the fraction of the residual that step ``number`` adds; the first step is 1."""
+        """Return the fraction of the residual that step ``number`` adds, counted from 1."""
         if self.growth == "constant":
             return self.step
         return self.step * number / (1 + self.step * (number - 1))
@@ -136,7 +136,7 @@ class Sampling(BaseModel):
         return steps
 
     def step_limit(self) -> int:
-        """Return the number of steps after which a sample is out of steps."""
+        """Return the maximum number of steps of a sample."""
         return MAX_STEP_FACTOR * self.ideal_steps() if self.max_steps is None else self.max_steps
 
     def schedule(self) -> tuple[float, ...]:

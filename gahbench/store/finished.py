@@ -1,7 +1,7 @@
 """Reading and validation of the folder of a finished unit; a damaged unit counts as not done.
 
 ``done.json`` holds the sizes and checksums of the other files, and a checksum of itself; ``unit.json`` holds the unit.
-A file is opened once, so that the bytes that are hashed are the bytes that are used. The checksums detect damage, not
+A file is opened once, so the bytes that are hashed are the bytes that are used. The checksums detect damage, not
 forgery: a user who can write to the folder can write matching checksums.
 """
 

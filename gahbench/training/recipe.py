@@ -72,7 +72,7 @@ def _parse_steps(value: Any) -> Any:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         raise ValueError(
-            f"accepted are a whole number, or {{per_image: 20, least: 500}}; {field}: {first['msg'].lower()}"
+            f"accepted: a whole number, or {{per_image: 20, least: 500}}; {field}: {first['msg'].lower()}"
         ) from error
 
 
@@ -201,7 +201,7 @@ class Training(BaseModel):
         if self.halves and self.split != "train":
             raise ValueError(f"halves: true trains on A and B already; split: {self.split} is for one network alone")
         if self.snapshots == 1:
-            raise ValueError("snapshots=1 would be the trained network alone; accepted are 0, 2, 3, ...")
+            raise ValueError("snapshots=1 would be the trained network alone; accepted: 0, 2, 3, ...")
         if self.snapshots and self.budget == "seconds":
             raise ValueError("snapshots are kept at steps, which are not known beforehand for a budget of seconds")
         if self.sigma_min >= self.sigma_max:

@@ -107,7 +107,7 @@ def residual_output(inputs: int, outputs: int, *, bias: bool) -> nn.Conv2d:
     return last
 
 
-def keep_variance(network: nn.Module) -> None:
+def initialise_layers(network: nn.Module) -> None:
     """Initialise the weights of all layers except the last as in He, Zhang, Ren & Sun, ICCV 2015."""
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)]
     for layer in layers[:-1]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ._bias_free import convolution, keep_variance, residual_output
+from ._bias_free import convolution, initialise_layers, residual_output
 from ._inputs import with_noise_level
 
 
@@ -35,7 +35,7 @@ class Chain(nn.Module):
         modules.append(residual_output(width, inputs, bias=bias))
         self.layers = nn.Sequential(*modules)
         if not norm:
-            keep_variance(self.layers)
+            initialise_layers(self.layers)
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise images of shape (N, C, H, W) with noise levels of shape (N,)."""

@@ -55,13 +55,13 @@ class DeepinvNetwork(nn.Module):
 
 def build(model: str, weights: str | None, **arguments: Any) -> Any:
     """Build a denoiser of deepinv with random weights or those of a local file, without a download."""
-    network = call_factory(getattr(models(), model), arguments)
+    network = call_factory(getattr(import_models(), model), arguments)
     if weights is not None:
         load(network, Path(weights))
     return network
 
 
-def models() -> Any:
+def import_models() -> Any:
     """Return the module ``deepinv.models``."""
     return imported("deepinv.models", "deepinv")
 
@@ -100,14 +100,16 @@ def load(network: nn.Module, path: Path) -> None:
         network.load_state_dict(weights)
 
 
-def denoiser(model: str, arguments: dict[str, Any], channels: int, shape: tuple[int, int, int] | None = None) -> Any:
+def build_denoiser(
+    model: str, arguments: dict[str, Any], channels: int, shape: tuple[int, int, int] | None = None
+) -> Any:
     """Build a trainable denoiser of deepinv by name with random weights."""
-    names = denoisers()
+    names = denoiser_names()
     if model not in names:
         raise ValueError(
             f"model={model}: {_reason_for_refusal(model)}{suggestion(model, names) or ';'} accepted: {', '.join(names)}"
         )
-    factory = getattr(models(), model)
+    factory = getattr(import_models(), model)
     parameters = _arguments(factory)
     image_arguments = dict.fromkeys(CHANNELS, channels) | ({"dim_input": math.prod(shape)} if shape else {})
     choices = [
@@ -129,17 +131,17 @@ def denoiser(model: str, arguments: dict[str, Any], channels: int, shape: tuple[
         raise ValueError(f"model={model} with the arguments {arguments}: {type(error).__name__}: {error}") from error
 
 
-def denoisers() -> list[str]:
+def denoiser_names() -> list[str]:
     """Return the sorted names of trainable denoisers in ``deepinv.models``."""
-    return sorted(name for name in vars(models()) if not _reason_for_refusal(name))
+    return sorted(name for name in vars(import_models()) if not _reason_for_refusal(name))
 
 
 def _reason_for_refusal(model: str) -> str:
     """Return why a name in ``deepinv.models`` is not a trainable denoiser, or an empty string if it is."""
-    candidate = getattr(models(), model, None)
+    candidate = getattr(import_models(), model, None)
     if model.startswith("_") or candidate is None:
         return "deepinv.models has no such name"
-    base = models().Denoiser
+    base = import_models().Denoiser
     if not inspect.isclass(candidate) or not issubclass(candidate, base) or candidate is base:
         return "it is not a denoiser class of deepinv.models"
     if model in NOT_TRAINED or any(not _is_plain(item) for item in _arguments(candidate).values()):

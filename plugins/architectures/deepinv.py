@@ -12,7 +12,7 @@ from gahbench import File
 
 from .._papers import HURAULT_2022, LIANG_2021, SONG_2021, TACHELLA_2025, ZAMIR_2022, ZHANG_2021, ZHANG_2023
 from ._arguments import as_mapping, as_text
-from ._deepinv import DeepinvNetwork, build, denoiser
+from ._deepinv import DeepinvNetwork, build, build_denoiser
 from ._inputs import need_multiples, pad_to_multiple
 
 #: Lower bound of noise levels for ``ncsnpp``, which takes their logarithm.
@@ -54,7 +54,7 @@ class Deepinv(DeepinvNetwork):
         arguments: Annotated[str, BeforeValidator(as_text)] = "{}",
     ) -> None:
         super().__init__()
-        self.network = denoiser(model, as_mapping(arguments), channels, shape)
+        self.network = build_denoiser(model, as_mapping(arguments), channels, shape)
 
 
 class DRUNet(DeepinvNetwork):

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from .._papers import ZHANG_2017_IRCNN
-from ._bias_free import keep_variance, residual_output
+from ._bias_free import initialise_layers, residual_output
 
 #: Dilations of the seven convolutions.
 DILATIONS = (1, 2, 3, 4, 3, 2, 1)
@@ -77,5 +77,5 @@ def _dilated(channels: int, width: int, *, bias: bool) -> nn.Sequential:
         modules += [nn.Conv2d(inputs, width, 3, padding=dilation, dilation=dilation, bias=bias), nn.ReLU(inplace=True)]
         inputs = width
     network = nn.Sequential(*modules, residual_output(width, channels, bias=bias))
-    keep_variance(network)
+    initialise_layers(network)
     return network

@@ -138,7 +138,7 @@ def _find(factory: str) -> Any:
     module_name, colon, name = factory.partition(":")
     if not (module_name and colon and name):
         raise ValueError(
-            f"factory={factory}: accepted: 'package.mod:name', or a TorchScript archive ({', '.join(ARCHIVES)})"
+            f"factory={factory}; accepted: 'package.mod:name', or a TorchScript archive ({', '.join(ARCHIVES)})"
         )
     try:
         target: Any = importlib.import_module(module_name)

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from .._papers import MOHAN_2020
-from ._bias_free import keep_variance
+from ._bias_free import initialise_layers
 
 #: Number of hidden convolutions of a stage in all published networks.
 HIDDEN = 5
@@ -66,7 +66,7 @@ class Stage(nn.Module):
         self.first_layer = nn.Conv2d(inputs, width, 3, padding=1, bias=bias)
         self.hidden_layer_list = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1, bias=bias) for _ in range(HIDDEN))
         self.last_layer = nn.Conv2d(width, outputs, 3, padding=1, bias=last_bias)
-        keep_variance(self)
+        initialise_layers(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return maps of shape (N, ``outputs``, H, W), given maps of shape (N, ``inputs``, H, W)."""

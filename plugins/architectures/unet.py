@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .._papers import KADKHODAIE_2024
-from ._bias_free import convolution, keep_variance, residual_output
+from ._bias_free import convolution, initialise_layers, residual_output
 from ._inputs import need_multiples, with_noise_level
 
 
@@ -77,7 +77,7 @@ class UNet(nn.Module):
             last = [residual_output(features, channels, bias=bias)] if level == 0 else []
             self.decoder.append(nn.Sequential(*block(2 * features, features, convolutions - (level == 0)), *last))
         if not norm:
-            keep_variance(self)
+            initialise_layers(self)
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise images of shape (N, C, H, W) with noise levels of shape (N,)."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .._papers import HO_2020, KARRAS_2022, SONG_2021
-from ._bias_free import keep_variance, residual_output
+from ._bias_free import initialise_layers, residual_output
 from ._inputs import NoiseEmbedding, need_multiples
 
 
@@ -86,7 +86,7 @@ class UNetConditional(nn.Module):
         self.last_norm = normalisation(width) if norm else nn.Identity()
         self.last = residual_output(width, channels, bias=True)
         if not norm:
-            keep_variance(self)
+            initialise_layers(self)
             # Set the last weights of blocks to 0 again, so that blocks start as the identity.
             for module in self.modules():
                 if isinstance(module, Block):

@@ -99,7 +99,7 @@ class GraphBasis(Basis):
 def check_graph_basis(basis: Basis) -> GraphBasis:
     """Return a basis of a graph; raise ``ValueError`` for any other basis."""
     if not isinstance(basis, GraphBasis):
-        raise ValueError(f"basis '{name_of(basis)}': accepted: bases of graphs, graph-laplacian and patch-graph")
+        raise ValueError(f"basis '{name_of(basis)}'; accepted: bases of graphs, graph-laplacian and patch-graph")
     return basis
 
 
@@ -116,7 +116,7 @@ def laplacian_spectrum(laplacian: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def laplacian_of_weights(weights: Tensor) -> Tensor:
-    """Return L = D - W of symmetric weights W without diagonal, shape (N, d, d), which are overwritten."""
+    """Return L = D - W of symmetric weights W with zero diagonal, shape (N, d, d); the weights are overwritten."""
     degrees = weights.sum(-1)
     laplacian = weights.neg_()
     laplacian.diagonal(dim1=-2, dim2=-1).copy_(degrees)
@@ -182,7 +182,7 @@ class _SparseTikhonov(FilterFamily):
         return sum(int(matrix.data.nbytes + matrix.indices.nbytes) for matrix in self._matrices)
 
     def reaches(self, traces: Tensor) -> Tensor:
-        """Return whether a filter of each trace exists: above the number of regions, below the number of values."""
+        """Return whether each trace lies between the number of regions and the number of values, as filters need."""
         from scipy.sparse.csgraph import connected_components
 
         channels, height, width = self.shape
@@ -192,7 +192,7 @@ class _SparseTikhonov(FilterFamily):
         return ((traces.cpu() > low) & (traces.cpu() < channels * height * width)).to(traces.device)
 
     def at(self, traces: Tensor) -> LinearMaps:
-        """Return filters whose traces are approximately, or as near as possible, the given traces."""
+        """Return filters whose traces are approximately the given traces, or the nearest possible traces."""
         if self._latest is None or not torch.equal(self._latest[0], traces):
             self._latest = (traces.clone(), self._with_traces(traces))
         return self._latest[1]

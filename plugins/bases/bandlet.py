@@ -95,20 +95,20 @@ class Bandlet(Basis):
     ) -> None:
         for name, side in (("smallest", smallest), ("largest", largest)):
             if side is not None and side not in SIDES:
-                raise ValueError(f"{name}={side}: accepted are powers of 2 from 2 to {SIDES[-1]}")
+                raise ValueError(f"{name}={side}; accepted: powers of 2 from 2 to {SIDES[-1]}")
         if largest is not None and smallest > largest:
             raise ValueError(f"smallest={smallest} is larger than largest={largest}")
         if moments > smallest**2:
-            raise ValueError(f"moments={moments}: accepted are 1 to smallest^2 = {smallest**2}")
+            raise ValueError(f"moments={moments}; accepted: 1 to smallest^2 = {smallest**2}")
         if directions != "fine" and (largest is None or largest > LARGEST_LISTED):
             raise ValueError(
-                f"largest={largest} with directions={directions}: accepted are squares of up to {LARGEST_LISTED}, or "
+                f"largest={largest} with directions={directions}; accepted: squares of up to {LARGEST_LISTED}, or "
                 "directions=fine"
             )
         if directions != "fine" and flow != "straight":
-            raise ValueError(f"flow={flow} with directions={directions}: accepted is directions=fine")
+            raise ValueError(f"flow={flow} with directions={directions}; accepted: directions=fine")
         if wavelet is None and levels is not None:
-            raise ValueError(f"levels={levels} without a wavelet: accepted is null")
+            raise ValueError(f"levels={levels} without a wavelet; accepted: null")
         self.count = count
         self.price = {"bits": 0.25, "parameters": 1.0}[count] if price is None else price
         self._settings = Settings(wavelet, levels, smallest, largest, directions, moments, flow)
@@ -143,13 +143,13 @@ class Bandlet(Basis):
         If ``lines`` are given, a function of the pixels of shape (H, W), all flows follow its level lines.
         """
         if not threshold >= 0:
-            raise ValueError(f"threshold={threshold}: accepted are numbers of at least 0")
+            raise ValueError(f"threshold={threshold}; accepted: numbers of at least 0")
         shape = image_shape(images)
         self.check_shape(shape)
         frame = self._frame(shape)
         if lines is not None:
             if lines.shape != shape[1:]:
-                raise ValueError(f"lines of shape {tuple(lines.shape)}: accepted is that of the images, {shape[1:]}")
+                raise ValueError(f"lines of shape {tuple(lines.shape)}; accepted: the shape of the images, {shape[1:]}")
             frame = frame.along(lines)
         price = Price()
         if lines is None and self.count == "parameters":
@@ -278,7 +278,7 @@ class AdaptedBandlet(Adapted):
     def _check(self, values: Tensor, shape: tuple[int, ...]) -> None:
         is_count_valid = self._count in (1, None, len(values))
         if not is_count_valid or values.shape[1:] != shape:
-            number = "any number" if self._count in (1, None) else self._count
+            number = "any number of arrays" if self._count in (1, None) else f"{self._count} arrays"
             raise ValueError(
-                f"bandlet adapted to other images: it takes {number} of shape {shape}, not {tuple(values.shape)}"
+                f"bandlet adapted to other images; accepted: {number} of shape {shape}, not {tuple(values.shape)}"
             )

@@ -174,7 +174,7 @@ class Curvelet(Extended):
 
     def __init__(self, scales: Annotated[int, Field(ge=2)] = 4, wedges: Annotated[int, Field(ge=3)] = 3) -> None:
         if wedges % 3:
-            raise ValueError(f"wedges={wedges}: accepted are multiples of 3")
+            raise ValueError(f"wedges={wedges}; accepted: multiples of 3")
         if importlib.util.find_spec("curvelets") is None:
             raise ValueError('the package curvelets is not installed: pip install "gahbench[curvelets]"')
         self.scales = scales
@@ -182,7 +182,7 @@ class Curvelet(Extended):
 
     def valid_size(self, height: int, width: int) -> Size:
         """Return the next sides that are divisible by the sampling distances of curvelets."""
-        # The package centres windows by a quarter of a side, so that sides must also be multiples of 4.
+        # The package centres windows by a quarter of a side, so sides must also be multiples of 4.
         return next_multiples(height, width, math.lcm(4, (self.wedges // 3) << (self.scales - 1)))
 
     def forward(self, images: Tensor) -> Tensor:

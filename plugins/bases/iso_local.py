@@ -18,7 +18,7 @@ _NO_INFLUENCE = 1e6
 
 def _odd(value: int) -> int:
     if value % 2 == 0:
-        raise ValueError(f"{value} is even: accepted are odd numbers, so that a window has a centre")
+        raise ValueError(f"{value} is even; accepted: odd numbers, so that a window has a centre")
     return value
 
 

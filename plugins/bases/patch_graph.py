@@ -54,7 +54,7 @@ class PatchGraph(GraphBasis):
     ) -> None:
         super().__init__()
         if patch % 2 == 0:
-            raise ValueError(f"patch={patch}: accepted are odd sides, 1, 3, 5, ...")
+            raise ValueError(f"patch={patch}; accepted: odd sides, 1, 3, 5, ...")
         self.patch = patch
         self.window = window
         self.nearest = nearest
@@ -76,12 +76,14 @@ class PatchGraph(GraphBasis):
         distances = torch.cdist(patches, patches, compute_mode="donot_use_mm_for_euclid_dist")
         distances.div_((channels * self.patch**2) ** 0.5)
         steps = _steps(height, width, images.device)
-        apart, far = steps.square().sum(0), steps.amax(0)
+        squared_distances, chebyshev = steps.square().sum(0), steps.amax(0)
         # The distance of pixels decides between equal distances of patches.
-        ranked = (distances + 1e-9 * apart).masked_fill_((far > self.window) | (far == 0), torch.inf)
+        ranked = (distances + 1e-9 * squared_distances).masked_fill_(
+            (chebyshev > self.window) | (chebyshev == 0), torch.inf
+        )
         nearest = ranked.topk(min(self.nearest, height * width - 1), dim=-1, largest=False)
         edges = torch.zeros_like(distances, dtype=torch.bool).scatter_(-1, nearest.indices, nearest.values.isfinite())
-        edges |= edges.mT.clone() | (apart == 1)
+        edges |= edges.mT.clone() | (squared_distances == 1)
         return laplacian_of_weights(torch.exp(-distances.square() / (2 * self.h**2)).mul_(edges))
 
 

@@ -107,5 +107,5 @@ class BasisPerImage(Adapted):
         if len(self._bases) == 1:
             return transform(self._bases[0], values)
         if len(values) != len(self._bases):
-            raise ValueError(f"adapted to other images: it takes {len(self._bases)}, not {len(values)}")
+            raise ValueError(f"adapted to other images; accepted: {len(self._bases)} images, not {len(values)}")
         return torch.cat(list(map(transform, self._bases, torch.split(values, 1))))

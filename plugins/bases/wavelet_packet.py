@@ -26,7 +26,7 @@ class WaveletPacket(Wavelet):
     the wavelet transform, and the coarse scale is the same for every image.
 
     On noisy images each further split costs threshold^2, as much as a kept coefficient. White noise has the same energy
-    in all of these bases, so that their costs on noise differ only by rare coefficients above the threshold, and a
+    in all of these bases, so their costs on noise differ only by rare coefficients above the threshold, and a
     split must save more than a kept coefficient.
 
     Coefficients are arranged as for the wavelet, with the four parts of a split subband in its quarters, low

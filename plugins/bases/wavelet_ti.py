@@ -52,7 +52,7 @@ class TranslationInvariantWavelet(Basis):
     def __init__(self, name: str = "sym4", levels: int | None = None) -> None:
         check_orthogonal(name)
         if levels is not None and levels < 1:
-            raise ValueError(f"levels={levels}: accepted are 1, 2, ... or null for the default")
+            raise ValueError(f"levels={levels}; accepted: 1, 2, ... or null for the default")
         self.name = name
         self.levels = levels
 

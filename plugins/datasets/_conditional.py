@@ -15,9 +15,9 @@ class StationaryField:
     """A stationary Gaussian field on a square that is cropped from a periodic grid of twice its side.
 
     Only :meth:`matrix` forms the covariance matrix K between d = size^2 pixels. Products with K are computed in the
-    Fourier domain of the periodic grid. K commutes with the two reflections of the square, so that its eigenvectors are
+    Fourier domain of the periodic grid. K commutes with the two reflections of the square, so its eigenvectors are
     even or odd images: there are four eigenvalue problems of d / 4 unknowns. The amplitude is symmetric in rows and
-    columns, so that two of these are transposes of each other.
+    columns, so two of these are transposes of each other.
     """
 
     def __init__(self, amplitude: Tensor) -> None:
@@ -184,7 +184,7 @@ class LeadingPart:
         """Return F' F, shape (2 r + 2, 2 r + 2), for a mask, shape (d,)."""
         rank = self.rank
         both = mask * (1 - mask)
-        # Few pixels are in both regions, and the eigenvectors are orthonormal, so that a single large product suffices.
+        # Few pixels are in both regions, and the eigenvectors are orthonormal, so a single large product suffices.
         mixed = both.nonzero()[:, 0]
         first = (self.scaled * mask.square()[:, None]).T @ self.scaled
         across = (self.scaled[mixed] * both[mixed, None]).T @ self.scaled[mixed]
@@ -249,7 +249,7 @@ class ConditionalGaussian:
 
         The largest r eigenvalues lambda of K are resolved; the remainder K_h has norm lambda_{r + 1}. Then K_x = A + B
         with A of rank 2 r + 2 and B = M K_h M + (1 - M) K_h (1 - M). Let f(t) = sigma^2 t / (t + sigma^2), G = (A +
-        sigma^2)^-1 and X = G^(1/2) B G^(1/2) >= 0, so that the error is tr f(A + B) = sigma^2 d - sigma^4 tr[G^(1/2)
+        sigma^2)^-1 and X = G^(1/2) B G^(1/2) >= 0, so the error is tr f(A + B) = sigma^2 d - sigma^4 tr[G^(1/2)
         (1 + X)^-1 G^(1/2)]. As 1 / (1 + x) >= 1 - x, the error is at most
 
             tr f(A) + T,     T = sigma^4 tr(G^2 B).

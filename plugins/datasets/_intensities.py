@@ -21,7 +21,7 @@ from torch import Tensor
 #: 1,000 on the intensities, which is flat on [0, 1], and keeps the Gram matrix of very weak parts regular.
 RIDGE = 1e-6
 #: Quadrature of the outer intensity: nodes per piece, and half width of the window in standard deviations. The log
-#: density is at least as concave as a Gaussian's, so that the mass lies within a few deviations around the peak.
+#: density is at least as concave as a Gaussian's, so the mass lies within a few deviations around the peak.
 NODES = 20
 HALF_WIDTH = 6.0
 

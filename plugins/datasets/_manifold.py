@@ -23,13 +23,13 @@ CACHE_BYTES = 1 << 28
 class Manifold(Generated):
     """Base class of families whose images are a differentiable function x(theta) of few parameters.
 
-    A subclass defines ``shape``, ``place`` and ``render``.
+    A subclass defines ``shape``, ``prior_transform`` and ``render``.
 
-    The parameters theta are a number ``nonlinear`` of non-linear parameters, followed by up to two ``intensities``, in
-    which the image is linear: x = offset + c_1 p_1 + c_2 p_2, with c uniform in [0, 1] and independent of the
-    non-linear parameters. ``place`` maps independent uniform numbers to non-linear parameters, and so defines their
-    prior: for a Gaussian prior it is ``torch.special.ndtri(uniform)``. ``render`` and ``place`` must be differentiable
-    by torch (forward mode), and work in float64.
+    The parameters theta are ``nonlinear`` non-linear parameters, followed by up to two ``intensities``, in which the
+    image is linear: x = offset + c_1 p_1 + c_2 p_2, with c uniform in [0, 1] and independent of the non-linear
+    parameters. ``prior_transform`` maps independent uniform numbers to non-linear parameters, and so defines their
+    prior: for a Gaussian prior it is ``torch.special.ndtri(uniform)``. ``render`` and ``prior_transform`` must be
+    differentiable by torch (forward mode), and work in float64.
 
     The posterior mean and trace (equations 9 and 10 of Kadkhodaie 2024) are computed by integrating the intensities in
     closed form or by quadrature, and the non-linear parameters by importance sampling around the modes, with fixed
@@ -117,7 +117,7 @@ class Manifold(Generated):
         """Return the posterior covariances divided by sigma^2, sampled as in :meth:`posterior`."""
         if noisy[0].numel() > LARGEST_EXACT:
             return None
-        # The metrics of all denoisers need the filters of the same images, so that these are cached.
+        # The metrics of all denoisers need the filters of the same images, so the filters are cached.
         if 4 * len(noisy) * noisy[0].numel() ** 2 > CACHE_BYTES:
             return self._sampled_filters(noisy, sigma)
         key = (noisy.cpu().double().numpy().tobytes(), sigma)

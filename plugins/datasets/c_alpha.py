@@ -54,7 +54,7 @@ class CAlpha(Generated):
     |w|^-(alpha + 1/2) and |w|^-(alpha + 1), which makes them C^alpha up to logarithms. They are drawn on a domain twice
     the image and cropped, so that they are not periodic. A background is 1/2 + m + g, with independent m ~ N(0, 0.12^2)
     for each region, and g a stationary field of zero mean over the doubled domain and variance 0.08^2 at every pixel.
-    Images are not clipped or rescaled, so that they are Gaussian given the contour; 5 pixels in 10,000 are outside
+    Images are not clipped or rescaled, so they are Gaussian given the contour; 5 pixels in 10,000 are outside
     [0, 1], in 6 images of 1,000 (alpha = 2, size 64; 9 images for alpha = 1). Contours are anti-aliased by area. A
     ``line`` crosses the image from left to right at height 1/2 plus a Gaussian process of standard deviation 0.15
     sides. A ``closed`` contour is star-shaped around a centre uniform in [0.35, 0.65]^2, with radius 0.25

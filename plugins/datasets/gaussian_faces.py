@@ -96,8 +96,8 @@ class GaussianFaces(Derived, Gaussian):
     @property
     def energies(self) -> Tensor:
         """Variances of the coefficients, in descending order, shape (d,), float64."""
-        spanned = self._spanned
-        return torch.cat([spanned, self._even.expand(len(self._fit.mean) - len(spanned))])
+        spanned = self._component_variances
+        return torch.cat([spanned, self._isotropic_variance.expand(len(self._fit.mean) - len(spanned))])
 
     def eigenvectors(self) -> Tensor:
         """Return the principal components, completed to an orthonormal basis, as the columns of (d, d), float64."""
@@ -108,9 +108,9 @@ class GaussianFaces(Derived, Gaussian):
     def apply_function(self, images: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         """Multiply the coefficients of images (N, C, H, W) by a function of their energies."""
         components = self._fit.components.to(images.device)
-        even = function(self._even.to(images.device))
+        even = function(self._isotropic_variance.to(images.device))
         flat = images.flatten(1)
-        coefficients = (function(self._spanned.to(images.device)) - even) * (flat @ components)
+        coefficients = (function(self._component_variances.to(images.device)) - even) * (flat @ components)
         return (even * flat + coefficients @ components.mT).view_as(images)
 
     @functools.cached_property
@@ -118,14 +118,14 @@ class GaussianFaces(Derived, Gaussian):
         return principal_components(self.dataset.images("train", self.count).flatten(1))
 
     @property
-    def _even(self) -> Tensor:
+    def _isotropic_variance(self) -> Tensor:
         """The isotropic part of the variance of each direction, a scalar."""
         return self.contrast**2 * self.isotropic * self._fit.variances.sum() / len(self._fit.mean)
 
     @property
-    def _spanned(self) -> Tensor:
+    def _component_variances(self) -> Tensor:
         """The variance of each principal component, shape (r,)."""
-        return self.contrast**2 * (1 - self.isotropic) * self._fit.variances + self._even
+        return self.contrast**2 * (1 - self.isotropic) * self._fit.variances + self._isotropic_variance
 
 
 def principal_components(images: Tensor) -> Fit:

@@ -80,7 +80,7 @@ class HuggingFace(Library):
     @property
     def card(self) -> Card:
         """Origin and licence of the dataset."""
-        return Card(f"{self.name or self.folder.name}, by the package datasets", "see its card on the hub")
+        return Card(f"{self.name or self.folder.name}, read with the package datasets", "see its card on the hub")
 
     def missing(self) -> tuple[str, ...]:
         """Return a description of the dataset if it is not downloaded."""

@@ -50,7 +50,7 @@ class Rays(Derived, Manifold):
         self.dataset = image
         self.image = self.dataset.images("train", 1, start=index)[0].clamp(0, 1)
         if not self.image.any():
-            raise DataError(f"image {index} of '{name_of(image)}' is black; accepted are images with a pixel above 0")
+            raise DataError(f"image {index} of '{name_of(image)}' is black; accepted: images with a pixel above 0")
 
     @property
     def recipe(self) -> str:

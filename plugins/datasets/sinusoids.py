@@ -55,7 +55,7 @@ class Sinusoids(Manifold):
         super().__init__("sinusoids", seed)
         if rows == columns == 0 or 2 * max(abs(rows), abs(columns)) >= size:
             raise ValueError(
-                f"rows={rows}, columns={columns} for size={size}: accepted are numbers of absolute value less than "
+                f"rows={rows}, columns={columns} for size={size}; accepted: numbers of absolute value less than "
                 "half the size, not both 0"
             )
         self.size = size

@@ -182,8 +182,8 @@ class _ClusterRun:
         rounds = self.dead_tasks / min(workers, self.limit or workers)
         if rounds >= SHORT_TASKS:
             raise GahbenchError(
-                f"{self.dead_tasks} tasks in a row ended without any unit done, with {self.left} left; the last one, "
-                f"on {address}, {_describe_end(future)}"
+                f"{self.dead_tasks} tasks in a row ended without finishing a unit, with {self.left} left; the last "
+                f"task, on {address}, {_describe_end(future)}"
             )
         self.not_before[address] = time.monotonic() + FIRST_WAIT_SECONDS * 4 ** int(rounds)
 

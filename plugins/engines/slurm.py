@@ -58,7 +58,7 @@ trap 'signalled=1 reason=time; [ -z "$work" ] || kill -USR2 "$work" 2>/dev/null'
 trap 'signalled=1 reason=cancelled; [ -z "$work" ] || kill -TERM "$work" 2>/dev/null' TERM
 
 task="$SLURM_ARRAY_JOB_ID"_"$SLURM_ARRAY_TASK_ID"
-echo "gahbench: task $task starts on $(hostname), restarts before: $SLURM_RESTART_COUNT"
+echo "gahbench: task $task starts on $(hostname), earlier restarts: $SLURM_RESTART_COUNT"
 {setup}
 status=130
 if [ -z "$reason" ]; then
@@ -311,14 +311,14 @@ class _ClusterRun:
         if self.dead_arrays >= SHORT_ARRAYS:
             ended = _counts([task for task in tasks if task.name.split("_")[0] == self.array])
             raise GahbenchError(
-                f"{self.dead_arrays} jobs in a row ended without any unit done"
-                f"{f' (the last one: {ended})' if ended else ''}, with {self.left} left; "
+                f"{self.dead_arrays} jobs in a row ended without finishing a unit"
+                f"{f' (the last job: {ended})' if ended else ''}, with {self.left} left; "
                 f"the script is {self.script}; {self._logs()}"
             )
         wait = FIRST_WAIT_SECONDS * 4 ** (self.dead_arrays - 1)
         self.not_before = time.monotonic() + wait
         self._note(
-            f"job {self.array} ended without any unit done; the next one is submitted in {timedelta(seconds=wait)}"
+            f"job {self.array} ended without finishing a unit; the next job is submitted in {timedelta(seconds=wait)}"
         )
 
     def _logs(self) -> str:
@@ -396,8 +396,8 @@ class Commands:
         missing = [command for command in ("sbatch", "squeue", "scancel") if shutil.which(command) is None]
         if missing:
             raise GahbenchError(
-                f"the engine 'slurm' needs the commands sbatch, squeue and scancel of Slurm, and found no "
-                f"{', '.join(missing)} on the PATH: run it where jobs are submitted, such as a login node"
+                "the engine 'slurm' needs the commands sbatch, squeue and scancel of Slurm; missing from the PATH: "
+                f"{', '.join(missing)}. Run gahbench where jobs are submitted, such as a login node"
             )
         self.name = name
 

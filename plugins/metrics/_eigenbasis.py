@@ -19,7 +19,7 @@ def check_eigenvectors(shape: Shape, name: str) -> None:
     size = shape[0] * shape[1] * shape[2]
     if size > LARGEST_EXACT:
         raise ValueError(
-            f"{name} needs all eigenvectors of the Jacobian: accepted: images of up to {LARGEST_EXACT} values, such "
+            f"{name} needs all eigenvectors of the Jacobian; accepted: images of up to {LARGEST_EXACT} values, such "
             f"as 48x48 grey, not {size} of {'x'.join(map(str, shape))}"
         )
 

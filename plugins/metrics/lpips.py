@@ -35,7 +35,7 @@ class Lpips(Perceptual):
     def __init__(self, net: Literal["alex", "vgg"] = "alex", version: float = 0.1) -> None:
         require("metric 'lpips'", "pyiqa", "pyiqa")
         if version not in (0.1, 0.0):
-            raise ValueError(f"version={version}: accepted: 0.1 and 0.0")
+            raise ValueError(f"version={version}; accepted: 0.1 and 0.0")
         self.net, self.version = net, f"{version:.1f}"
         # Smaller images become empty after the strides and poolings of the network.
         self.min_side = {"alex": 31, "vgg": 16}[net]

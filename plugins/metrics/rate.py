@@ -59,7 +59,7 @@ class Rate(Metric):
         max_terms: Annotated[float, Field(gt=0)] = MAX_TERMS,
     ) -> None:
         if basis.adaptive or not basis.orthonormal or type(basis).fit is not Basis.fit:
-            raise ValueError(f"basis '{name_of(basis)}': accepted: fixed orthonormal bases, such as sym4 or dct")
+            raise ValueError(f"basis '{name_of(basis)}'; accepted: fixed orthonormal bases, such as sym4 or dct")
         self.basis = basis
         self.min_terms = min_terms
         self.max_terms = max_terms

@@ -84,7 +84,7 @@ class HuggingFace(Reference):
             raise ValueError("set both 'file' and 'architecture', or neither for a diffusion model of diffusers")
         if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", repo):
             raise ValueError(
-                f"repo={brief(repo)}: accepted: a repository name of the hub, such as google/ddpm-cifar10-32"
+                f"repo={brief(repo)}; accepted: a repository name of the hub, such as google/ddpm-cifar10-32"
             )
         self.repo, self.revision, self.file = repo, revision, file
         self._build: Callable[[str], Reference]

@@ -101,7 +101,7 @@ class LocalScore(PatchComparison):
     ) -> None:
         if patch is not None and patch % 2 == 0:
             raise ValueError(
-                f"patch={patch}: accepted: odd sides, 1, 3, 5, ..., or null to choose a side on validation images"
+                f"patch={patch}; accepted: odd sides, 1, 3, 5, ..., or null to choose a side on validation images"
             )
         super().__init__(patch, images, validation)
         self.equivariant = equivariant

@@ -51,7 +51,7 @@ class NonLocalMeans(Tuned):
     ) -> None:
         super().__init__(h, images)
         if patch % 2 == 0:
-            raise ValueError(f"patch={patch}: accepted: odd sides, 1, 3, 5, ...")
+            raise ValueError(f"patch={patch}; accepted: odd sides, 1, 3, 5, ...")
         self.patch = patch
         self.distance = distance
 

@@ -25,7 +25,7 @@ class Oracle(Shrinkage):
     In an orthonormal basis the weights are optimal, and the expected error has a closed form. In a frame or a
     biorthogonal basis, the noise level of each coefficient takes the place of sigma. The weights are then not optimal,
     and the error is measured on noisy images. The error is also measured if the basis extends images because its
-    transform does not accept their size. An adaptive basis is adapted to the clean images, so that the sum of
+    transform does not accept their size. An adaptive basis is adapted to the clean images, so the sum of
     min(c_k^2, sigma^2) is smallest.
     """
 

@@ -138,7 +138,8 @@ class Pretrained(NetworkReference):
         except ParameterError as error:
             raise ParameterError(f"{where}: {error}") from error
         if others:
-            self._part_note = f", its '{name}' (other weights in it: {', '.join(f'part={other}' for other in others)})"
+            alternatives = ", ".join(f"part={other}" for other in others)
+            self._part_note = f", part '{name}' (other parts of the file: {alternatives})"
         try:
             return fit_weights(state, network, self.keys)
         except ParameterError as error:

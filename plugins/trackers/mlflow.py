@@ -35,7 +35,7 @@ class MLflow(Tracker):
     def __init__(self, folder: str | None = None, uri: str | None = None) -> None:
         require("tracker 'mlflow'", "mlflow", "mlflow")
         if folder is not None and uri is not None:
-            raise ValueError("folder and uri: accepted: at most one of them")
+            raise ValueError("folder and uri are both given; accepted: at most one of the two")
         self.folder, self.uri = folder, uri
         self._row_runs: dict[str, str] = {}
 

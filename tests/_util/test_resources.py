@@ -46,5 +46,5 @@ def test_freed_blocks_are_reused_without_page_faults():
         pytest.skip("this system counts no page faults")
     assert counts["by default"] > 15 * counts["pages"]
     assert counts["kept"] < 0.1 * counts["pages"]
-    # All memory was returned to the system, so that each page is new once.
+    # All memory was returned to the system, so each page is new once.
     assert 0.9 * counts["pages"] < counts["released"] < 1.2 * counts["pages"]

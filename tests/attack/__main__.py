@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def campaigns(names: Sequence[str], options: argparse.Namespace) -> bool:
     """Run campaigns and print a table; return whether there are findings."""
-    from .harness import GIB, keep, print_table, run
+    from .harness import GIB, print_table, run, write_findings
 
     outcomes = []
     for name in names:
@@ -59,7 +59,7 @@ def campaigns(names: Sequence[str], options: argparse.Namespace) -> bool:
         processes, memory = min(options.processes, count), round(options.memory * GIB)
         outcomes.append(run(campaign, count, options.seed, processes, options.time, memory))
         if options.keep is not None:
-            keep(outcomes[-1], options.keep)
+            write_findings(outcomes[-1], options.keep)
         if not outcomes[-1].is_complete:
             break
     if outcomes:

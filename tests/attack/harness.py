@@ -102,19 +102,19 @@ class Outcome:
 
     @property
     def errors(self) -> int:
-        """The number of cases that failed otherwise."""
+        """The number of cases that failed for other reasons."""
         return sum(finding.count for finding in self.findings.values()) - self.hangs
 
 
 def run(
     campaign: Campaign,
     count: int,
-    number: int = 0,
+    run_seed: int = 0,
     processes: int = 1,
     time_limit: float = 10.0,
     memory_limit: int = GIB,
 ) -> Outcome:
-    """Run ``count`` cases in several processes; cases depend on the seed ``number``, ``count`` and ``processes``."""
+    """Run ``count`` cases in several processes; cases depend on ``run_seed``, ``count`` and ``processes``."""
     campaign.prepare()
     # Frozen objects stay in memory pages that forked processes share.
     gc.collect()
@@ -123,11 +123,13 @@ def run(
     outcome, limits = Outcome(campaign.name), Limits(time_limit, memory_limit)
     context = multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
-    drawers = []
+    producers = []
     for index in range(processes):
         share = count // processes + (index < count % processes)
-        drawers.append(context.Process(target=_draw, args=(campaign, share, f"{number}-{index}", limits, queue.put)))
-        drawers[-1].start()
+        producers.append(
+            context.Process(target=_draw, args=(campaign, share, f"{run_seed}-{index}", limits, queue.put))
+        )
+        producers[-1].start()
     try:
         running = processes
         while running:
@@ -139,12 +141,12 @@ def run(
         outcome.is_complete = True
     except KeyboardInterrupt:
         # The table then shows the findings so far.
-        for drawer in drawers:
-            drawer.terminate()
-    for drawer in drawers:
-        drawer.join()
+        for producer in producers:
+            producer.terminate()
+    for producer in producers:
+        producer.join()
     gc.unfreeze()
-    failed = [drawer.exitcode for drawer in drawers if drawer.exitcode]
+    failed = [producer.exitcode for producer in producers if producer.exitcode]
     if failed and outcome.is_complete:
         raise RuntimeError(f"{campaign.name}: a process that draws cases ended with status {failed[0]}")
     outcome.seconds = time.monotonic() - started
@@ -198,7 +200,7 @@ def print_table(outcomes: Sequence[Outcome]) -> None:
     sys.stdout.flush()
 
 
-def keep(outcome: Outcome, folder: Path) -> None:
+def write_findings(outcome: Outcome, folder: Path) -> None:
     """Write every finding with its case to a file."""
     folder.mkdir(parents=True, exist_ok=True)
     for index, finding in enumerate(outcome.findings.values()):

@@ -112,7 +112,9 @@ def copy_weights(published, ours):
             target_value.copy_(value.reshape(target_value.shape))
         copied += len(sources)
     if not copied == len(source) == len(target):
-        raise ValueError(f"{copied} tensors correspond, of {len(source)} published and {len(target)} ours")
+        raise ValueError(
+            f"{copied} tensors correspond, of {len(source)} published tensors and {len(target)} of gahbench"
+        )
 
 
 def disagreement(published, ours, noisy):

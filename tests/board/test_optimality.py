@@ -77,7 +77,7 @@ def test_a_bracket_has_two_ends():
     decibel = {factor: 10 * np.log10(factor) for factor in (1.5, 2.0, 3.0)}
     assert board.loc["net", ["deficit_min", "deficit"]].tolist() == pytest.approx([0, decibel[1.5]])
     assert board.loc["classic", ["deficit_min", "deficit"]].tolist() == pytest.approx([decibel[2.0], decibel[3.0]])
-    # An oracle sees the clean image, so that it may be better than the optimum.
+    # An oracle sees the clean image, so it may be better than the optimum.
     assert board.loc["oracle", "deficit_min"] < 0
     assert 0 < board.loc["classic", "kl_min"] < board.loc["classic", "kl"]
     assert board.loc["net", "kl_min"] == pytest.approx(0)

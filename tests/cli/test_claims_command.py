@@ -103,7 +103,7 @@ def test_values_of_claims_are_the_means_of_the_scores(verdicts):
     assert checked >= 40
 
 
-def test_a_claim_fails_if_labels_are_exchanged(verdicts):
+def test_a_claim_fails_if_labels_are_swapped(verdicts):
     (verdict,) = [verdict for verdict in verdicts if verdict.name == "kadkhodaie-2024/directional"]
     results = gahbench.load_results(ROOT / "results" / "basis")
     assert judge(verdict.name, verdict.claim, [Table("basis", results)]).outcome == "holds"

@@ -91,7 +91,7 @@ def test_run_with_an_unwritable_home_prints_no_warning(write_suite, monkeypatch)
 def test_invalid_devices_are_refused_before_anything_is_written(call, name):
     status, _, stderr = call(name, "quick", "--device", "gpu")
     assert (status, list(Path().iterdir())) == (2, [])
-    assert "device 'gpu' is not accepted; accepted are auto, cpu, cuda" in stderr
+    assert "device 'gpu' is not accepted; accepted: auto, cpu, cuda" in stderr
 
 
 NETWORK = (
@@ -178,10 +178,10 @@ BAD = {
     "unknown noun": (lambda tmp: ["new", "network", "mine"], "'engine'"),
     "nothing to prepare": (lambda tmp: ["prepare", "quikc"], "did you mean 'quick'"),
     "no dataset": (lambda tmp: ["preview", "discz"], "did you mean 'discs'"),
-    "levels of a preview": (lambda tmp: ["preview", "discs", "-s", "loud"], "--sigma loud: accepted"),
+    "levels of a preview": (lambda tmp: ["preview", "discs", "-s", "loud"], "--sigma loud; accepted"),
     "suffix of a preview": (lambda tmp: ["preview", "discs", "-o", "sheet.jpg"], "accepted: .png, .svg, .pdf"),
-    "levels of an inspection": (lambda tmp: ["inspect", "low-pass", "-s", "1/0"], "--sigma 1/0: accepted"),
-    "levels of samples": (lambda tmp: ["sample", "optimal", "--levels", "1,x"], "--levels 1,x: accepted: an integer"),
+    "levels of an inspection": (lambda tmp: ["inspect", "low-pass", "-s", "1/0"], "--sigma 1/0; accepted"),
+    "levels of samples": (lambda tmp: ["sample", "optimal", "--levels", "1,x"], "--levels 1,x; accepted: an integer"),
     "device of samples": (lambda tmp: ["sample", "optimal", "--device", "gpu"], "accepted: auto, cpu, or cuda"),
     "figure": (lambda tmp: ["draw", "geometry", "discs", "--out", "x.gif"], "accepted: .png"),
     "claim": (

@@ -97,7 +97,7 @@ def test_a_reference_is_fitted_before_sampling():
         ("optimal", {"dataset": FINITE, "sampler": "flo"}, "sampler='flo': input should be 'stochastic' or 'flow'"),
         ("optimal", {"dataset": FINITE, "levels": 7}, "levels belongs to the flow sampler"),
         ("optimal", {"dataset": FINITE, "count": 0}, "count=0: input should be greater than or equal to 1"),
-        ("optimal", {"dataset": FINITE, "batch": 0}, r"batch=0: accepted are 1, 2, \.\.\."),
+        ("optimal", {"dataset": FINITE, "batch": 0}, r"batch=0; accepted: 1, 2, \.\.\."),
         ("optimal", {"dataset": "discs[sise=8]"}, "did you mean 'size'"),
     ],
 )

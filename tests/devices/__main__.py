@@ -90,7 +90,7 @@ def describe_difference(results, expected, tolerance):
         scale = float(reference.abs().nan_to_num().max()) if reference.numel() else 1.0
         error = float((result - reference).abs().nan_to_num().max()) / max(scale, 1e-30) if reference.numel() else 0.0
         if error > tolerance:
-            return f"error of {error:.1e} relative to the largest value; accepted are {tolerance:g}"
+            return f"error of {error:.1e} relative to the largest value; accepted: {tolerance:g}"
     return ""
 
 

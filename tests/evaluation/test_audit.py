@@ -158,7 +158,7 @@ def test_few_errors_are_drawn_if_they_confirm_a_claim_with_certainty(excess, few
         drawn.append(len(noisy))
         return 0.8 * noisy
 
-    # Images have 2304 pixels, so that errors vary by 3 %.
+    # Images have 2304 pixels, so errors vary by 3 %.
     clean = torch.rand(4, 1, 48, 48, generator=torch.Generator().manual_seed(0))
     truthful = 0.64 * 0.3**2 + (0.2 * clean).square().flatten(1).mean(1)
     evaluation = Evaluation(FunctionDenoiser(shrinks, risk=lambda truth, sigma: truthful / (1 + excess)), clean, [0.3])

@@ -60,7 +60,7 @@ def test_the_directional_part_is_the_orthogonal_projection(shape):
 @pytest.mark.parametrize("scale", [1.0, 1e-12])
 @pytest.mark.parametrize("width", [0.7, 2.0])
 def test_single_precision_is_nearly_as_accurate(width, scale):
-    """Filters decay with distance, so that entries at large offsets are rounding."""
+    """Filters decay with distance, so entries at large offsets are rounding."""
     side = 12
     indices = torch.arange(side * side)
     squares = (

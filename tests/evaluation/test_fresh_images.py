@@ -45,7 +45,7 @@ def blurred(noisy, sigma=None, truth=None):
     return torch.nn.functional.avg_pool2d(padded, 3, stride=1)
 
 
-def test_with_a_constant_oracle_the_test_is_that_of_welch():
+def test_with_a_constant_oracle_the_statistic_is_that_of_welchs_t_test():
     generator = np.random.default_rng(0)
     scored, fresh = generator.normal(0.3, 1.0, 24), generator.normal(0.0, 2.0, 16)
     advantage, error, freedom = welch(scored, np.zeros(24), fresh, np.zeros(16))

@@ -121,12 +121,12 @@ def test_a_required_true_basis_must_be_known(families):
 
 
 INVALID = {
-    "sigma of zero": ({"sigmas": [0.1, 0.0]}, ParameterError, "sigma=0: accepted: finite noise levels greater than 0"),
+    "sigma of zero": ({"sigmas": [0.1, 0.0]}, ParameterError, "sigma=0; accepted: finite noise levels greater than 0"),
     "sigma not a number": ({"sigmas": [float("nan")]}, ParameterError, "sigma=nan"),
     "no sigma": ({"sigmas": []}, ParameterError, "accepted: 1 to 8"),
-    "many sigmas": ({"sigmas": [0.1 * k for k in range(1, 10)]}, ParameterError, "9 noise levels: accepted: 1 to 8"),
-    "many images": ({"count": 33}, ParameterError, "count=33: accepted: 1 to 32"),
-    "start below zero": ({"start": -1}, ParameterError, "start=-1: accepted: 0 or more"),
+    "many sigmas": ({"sigmas": [0.1 * k for k in range(1, 10)]}, ParameterError, "9 noise levels; accepted: 1 to 8"),
+    "many images": ({"count": 33}, ParameterError, "count=33; accepted: 1 to 32"),
+    "start below zero": ({"start": -1}, ParameterError, "start=-1; accepted: 0 or more"),
     "split": ({"split": "trian"}, ParameterError, "did you mean 'train'"),
     "too many": (
         {"count": 3, "start": 1},

@@ -74,7 +74,7 @@ def test_standard_errors_have_the_right_size(measure):
 def test_one_probe_has_no_standard_error():
     estimate = maps().trace(probes=1)
     assert estimate.error.isinf().all()
-    assert "from 1 random probes" in str(estimate)
+    assert "from 1 random probe)" in str(estimate)
     assert str(maps(1, symmetric=True).trace()).endswith("(exact)")
 
 
@@ -158,7 +158,7 @@ def test_lanczos_takes_far_fewer_products_than_image_values():
 
 @pytest.mark.parametrize("count", [0, -1, SIZE + 1])
 def test_counts_out_of_range_are_rejected(count):
-    with pytest.raises(ValueError, match=f"count={count}: accepted are 1 to {SIZE}"):
+    with pytest.raises(ValueError, match=f"count={count}; accepted: 1 to {SIZE}"):
         top(maps(), count)
 
 

@@ -120,8 +120,8 @@ def test_noise_maps_blind_models_and_numpy_models_are_supported():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"sigma": "log"}, "sigma='log': accepted are none, level, map, timestep"),
-        ({"output": "noise"}, "output='noise': accepted are image, residual, eps, score, v, edm"),
+        ({"sigma": "log"}, "sigma='log'; accepted: none, level, map, timestep"),
+        ({"output": "noise"}, "output='noise'; accepted: image, residual, eps, score, v, edm"),
         ({"sigma": "timestep"}, "sigma='timestep' needs alphas_cumprod"),
         ({"value_range": (1, -1)}, "the lower number first"),
         ({"sigma": "timestep", "alphas_cumprod": torch.tensor([0.1, 0.5])}, "decreasing numbers"),

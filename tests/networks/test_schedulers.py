@@ -183,24 +183,24 @@ def test_noise_levels_and_timesteps_of_a_scheduler():
 @pytest.mark.parametrize(
     ("scheduler", "parameters", "message"),
     [
-        (object(), {}, "scheduler=object: accepted are schedulers of diffusers with alphas_cumprod"),
-        (fake_scheduler("Flow", {"prediction_type": "epsilon"}), {}, "scheduler=Flow: accepted"),
+        (object(), {}, "scheduler=object; accepted: schedulers of diffusers with alphas_cumprod"),
+        (fake_scheduler("Flow", {"prediction_type": "epsilon"}), {}, "scheduler=Flow; accepted"),
         (
             fake_scheduler(
                 "Euler", {"timestep_type": "continuous", "prediction_type": "epsilon"}, alphas_cumprod=[0.5, 0.1]
             ),
             {},
-            "scheduler=Euler: accepted",
+            "scheduler=Euler; accepted",
         ),
         (
             fake_scheduler("DDIMScheduler", {"prediction_type": "flow_prediction"}, alphas_cumprod=[0.5, 0.1]),
             {},
-            "prediction_type='flow_prediction' of DDIMScheduler: accepted are epsilon, sample, v_prediction",
+            "prediction_type='flow_prediction' of DDIMScheduler; accepted: epsilon, sample, v_prediction",
         ),
         (
             fake_scheduler("EDMEulerScheduler", {"prediction_type": "sample", "sigma_data": 0.5}),
             {},
-            "prediction_type='sample' of EDMEulerScheduler: accepted are epsilon, v_prediction",
+            "prediction_type='sample' of EDMEulerScheduler; accepted: epsilon, v_prediction",
         ),
         (
             fake_scheduler("DDIMScheduler", {"prediction_type": "epsilon"}, alphas_cumprod=[0.5, 0.1]),

@@ -66,7 +66,7 @@ def test_a_file_is_parsed(write):
     )
     assert claim.region == Region(above=0, end=3)
     assert claim.requires[0] == Condition("images", Region(start=24))
-    assert claim.requires[1].of == Measure("psnr", ("*",), ("*",), slope="input-psnr")
+    assert claim.requires[1].quantity == Measure("psnr", ("*",), ("*",), slope="input-psnr")
     assert claim.suite["name"] == "own"
     assert claim.full_scale == "quick"
     assert claim.source.endswith("figure 1 (from memory)")
@@ -103,7 +103,7 @@ def test_errors_name_the_file_line_field_and_accepted_values(write, old, new, li
     assert int(match[1]) == line, str(error.value)
 
 
-def test_a_file_that_is_no_mapping_raises(write):
+def test_a_file_that_is_not_a_mapping_raises(write):
     with pytest.raises(SuiteError, match="a file of claims is a mapping with the fields paper, suites, cl"):
         gahbench.read_claims(str(write("- a list\n")))
 

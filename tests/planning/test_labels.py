@@ -56,7 +56,7 @@ def test_a_parameter_named_label_belongs_to_the_plugin(write_class, write_suite)
     ("old", "new", "message"),
     [
         (UNET, "unet: {width: [2, 3], label: one}", r"tiny\.yaml:6: a single label for a grid of 2 entries"),
-        (UNET, "unet: {label: 3}", r"label=3: accepted: a single line"),
+        (UNET, "unet: {label: 3}", r"label=3; accepted: a single line"),
         (UNET, "unet: {width: 2, levels: 1, label: ''}", r"accepted: a single line of at most 200 characters"),
         (UNET, 'unet: {width: 2, levels: 1, label: "a\\nb"}', r"accepted: a single line"),
         (UNET, "unet: {width: 2, levels: 1, label: _a}", r"that does not begin with an underscore"),

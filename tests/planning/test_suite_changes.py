@@ -49,7 +49,7 @@ def test_settings_add_missing_fields(write_suite, builtin):
         ("scoring.sigmas.0.x=1", r"the entry 0\.1 has no parameters by name"),
         ("entrants.2.basis.name=1", r"'name' is not a field, since 'haar' has no fields"),
         ("name.first=x", r"'first' is not a field, since 'tiny' has no fields"),
-        ("training", r"^--set training: accepted: FIELD=VALUE, such as training.steps=100"),
+        ("training", r"^--set training; accepted: FIELD=VALUE, such as training.steps=100"),
         ("training..steps=1", r"accepted: FIELD=VALUE"),
         ("training={stepz: 5}", r"unknown field 'training.stepz'; did you mean 'steps'"),
         ("plugins=[x.py]", r"plugins are loaded before settings are applied; use --plugins-dir"),

@@ -85,7 +85,7 @@ def test_every_build_creates_new_nested_plugins(registry):
 def test_errors_of_nested_plugins_name_the_plugin(registry):
     with pytest.raises(ParameterError, match=r"takes.*basis=dct\[levels=3\].*unknown parameter 'levels'"):
         registry.configure("reference", "takes[dct[levels=3]]")
-    with pytest.raises(ParameterError, match=r"^basis 'patch-graph': patch=4: accepted are odd sides"):
+    with pytest.raises(ParameterError, match=r"^basis 'patch-graph': patch=4; accepted: odd sides"):
         registry.create("reference", "takes[inner=heat-kernel[patch-graph[patch=4]]]")
 
 

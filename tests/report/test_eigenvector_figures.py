@@ -53,7 +53,7 @@ def test_a_gallery_shows_the_images_and_the_eigenvectors(channels):
     assert vector[0, 0].max() == 1
     # Zero is in the middle of the colours.
     assert np.asarray(image_axes[3].get_images()[0].norm(0.0) if channels == 1 else vector[1, 1]).ravel()[0] == 0.5
-    with pytest.raises(ParameterError, match=f"ranks 0, 99: accepted are 1 to {size}"):
+    with pytest.raises(ParameterError, match=f"ranks 0, 99; accepted: 1 to {size}"):
         gallery_figure(images, torch.ones(size), torch.eye(size), [0, 1, 99])
 
 

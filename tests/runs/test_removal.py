@@ -96,14 +96,14 @@ def test_rows_are_selected_by_names_and_patterns(name):
     assert select_rows([name], rows[1:], "here") == set(rows[1:3])
     # A text that is a label is not also used as a name or pattern.
     assert select_rows(["unet"], rows, "here") == {"unet"}
-    with pytest.raises(ResultsError, match=r"here: no entrant 'vit\*'; accepted are"):
+    with pytest.raises(ResultsError, match=r"here: no entrant 'vit\*'; accepted:"):
         select_rows(["vit*"], rows, "here")
 
 
 def test_invalid_removals_are_refused(out):
     before = contents(out)
     for names, text in (
-        (["identitty"], r"no entrant 'identitty'; did you mean 'identity'\?; accepted are unet\["),
+        (["identitty"], r"no entrant 'identitty'; did you mean 'identity'\?; accepted: unet\["),
         (["oracle-threshold[haar]"], "is the baseline"),
     ):
         with pytest.raises(ResultsError, match=text):
@@ -142,7 +142,7 @@ def test_weights_returns_the_files_of_finished_fits(write_suite, tmp_path):
         assert fit.history.read_text().startswith("step")
         assert list(fit.snapshots) == sorted(fit.snapshots)
         assert all(path.is_file() for path in (fit.weights, *fit.snapshots.values()))
-    with pytest.raises(ResultsError, match=r"trained entrants: no entrant 'identity'; accepted are unet"):
+    with pytest.raises(ResultsError, match=r"trained entrants: no entrant 'identity'; accepted: unet"):
         weights(out, "identity")
     # A damaged fit is left out.
     (out / "units" / fits[0].weights.parent.name / "done.json").unlink()

@@ -191,7 +191,7 @@ def test_links_to_plugin_files_are_refused_before_anything_is_written(out, twin,
     linked = twin / "plugins" / name
     linked.rename(tmp_path / "private")
     linked.symlink_to(tmp_path / "private")
-    with pytest.raises(ResultsError, match=f"{linked}: is a link; accepted are plugin files as a run copied them"):
+    with pytest.raises(ResultsError, match=f"{linked}: is a link; accepted: plugin files copied by a run"):
         merge([out, twin], tmp_path / "all")
     assert not (tmp_path / "all").exists()
 

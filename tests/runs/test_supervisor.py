@@ -93,13 +93,13 @@ def unstored(unit, number):
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ESTALE])
-def test_a_unit_that_cannot_be_stored_is_done_again_later(supervised, number):
+def test_a_unit_that_cannot_be_stored_is_tried_again_later(supervised, number):
     supervisor, worker, events = supervised
     unit = worker.unit
     supervisor._handle(worker, unstored(unit, number))
     assert (worker.unit, supervisor.job.store.failed()) == (None, set())
     assert kinds(events) == ["note", "stopped"]
-    assert events[0].details["text"] == "refused: units/x; it is done again"
+    assert events[0].details["text"] == "refused: units/x; the unit will be tried again"
     assert supervisor.waits_until > time.monotonic() + 1
     assert supervisor.queue.take() is not None
 

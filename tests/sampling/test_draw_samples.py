@@ -263,9 +263,9 @@ def test_progress_rises_to_1(sampler):
 def test_wrong_shapes_and_arguments_are_rejected():
     with pytest.raises(ValueError, match=r"returned shape \(2, 1, 6, 1\) for images of \(2, 1, 6, 5\)"):
         draw_samples(lambda noisy, sigma: noisy[..., :1], SHAPE, Sampling(count=2))
-    with pytest.raises(ParameterError, match=r"batch=0: accepted are 1, 2, \.\.\."):
+    with pytest.raises(ParameterError, match=r"batch=0; accepted: 1, 2, \.\.\."):
         draw_samples(shrinking, SHAPE, batch=0)
-    with pytest.raises(ParameterError, match=r"first=-1: accepted are 0, 1, \.\.\."):
+    with pytest.raises(ParameterError, match=r"first=-1; accepted: 0, 1, \.\.\."):
         draw_samples(shrinking, SHAPE, first=-1)
 
 

@@ -16,7 +16,7 @@ def memorization_ratios(samples: Tensor, images: Tensor, found: Neighbours | Non
 
     A copy of a training image is much nearer to that image than to any other (Yoon et al., *Diffusion probabilistic
     models generalize when they fail to memorize*, ICML 2023 workshop). Remove duplicate training images first: the
-    duplicate is the second nearest image, so that only exact copies are detected, whose ratio 0/0 is defined as 0.
+    duplicate is the second nearest image, so only exact copies are detected, whose ratio 0/0 is defined as 0.
 
     For a single training image, x_2 is the flat image with the mean of x_1 in each channel.
 

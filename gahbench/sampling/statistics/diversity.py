@@ -31,7 +31,7 @@ def relative_spread(samples: Tensor, images: Tensor) -> float:
     spreads = []
     for values, name in ((samples, "samples"), (images, "images")):
         if len(values) < 2:
-            raise ValueError(f"the spread of {len(values)} {name} is undefined; accepted are 2 or more")
+            raise ValueError(f"the spread of {len(values)} {name} is undefined; accepted: 2 or more")
         spreads.append(float(_variance(values)))
     if spreads[1] == 0:
         raise ValueError("all images are equal: their spread is 0, and no ratio exists")

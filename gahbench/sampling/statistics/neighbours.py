@@ -213,7 +213,7 @@ def _size(images: Tensor) -> int:
 
 def _check(queries: Tensor, images: Tensor, count: int) -> None:
     if count < 1:
-        raise ValueError(f"count={count}: accepted are 1, 2, ...")
+        raise ValueError(f"count={count}; accepted: 1, 2, ...")
     if not len(images):
         raise ValueError("no images to search in; at least 1 is needed")
     if queries.shape[1:] != images.shape[1:]:

@@ -52,9 +52,9 @@ def patch_distance(samples: Tensor, images: Tensor, side: int = 7, directions: i
             f"{tuple(images.shape)}"
         )
     if not 2 <= side <= min(images.shape[2:]):
-        raise ValueError(f"side={side}: accepted are 2 to {min(images.shape[2:])}, the side of the images")
+        raise ValueError(f"side={side}; accepted: 2 to {min(images.shape[2:])}, the side of the images")
     if directions < 1:
-        raise ValueError(f"directions={directions}: accepted are 1, 2, ...")
+        raise ValueError(f"directions={directions}; accepted: 1, 2, ...")
     positions = (images.shape[2] - side + 1) * (images.shape[3] - side + 1)
     count = min(MAX_PATCHES, positions * min(len(samples), len(images)))
     axes = torch.randn(

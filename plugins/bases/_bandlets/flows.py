@@ -90,7 +90,7 @@ class Flows:
         if self.degree == 1 and len(self.angles) * self.side**2 <= MAX_CACHED:
             return _straight(self.side, len(self.angles)).to(flows.device)[flows[..., 0]]
         if not can_read_values(flows):
-            # On a GPU, finding distinct flows would synchronize, so that equal flows are ordered repeatedly.
+            # On a GPU, finding distinct flows would synchronize, so equal flows are ordered repeatedly.
             return _orders(self.side, len(self.angles), flows.reshape(-1, NUMBERS)).view(*flows.shape[:-1], -1)
         distinct, indices = torch.unique(flows.reshape(-1, NUMBERS), dim=0, return_inverse=True)
         return _orders(self.side, len(self.angles), distinct)[indices.reshape(flows.shape[:-1])]

@@ -93,7 +93,7 @@ def _best_of_level(
     blocks = blocks.flatten(0, 1)
     energy = blocks.square()
     costs = energy.clamp(max=1).sum(dim=1).mul_(STEPS).round_() + STEPS * price.bit
-    # Transforms preserve energy, so that coefficients cost at least min(energy, 1). Search only squares for which this
+    # Transforms preserve energy, so coefficients cost at least min(energy, 1). Search only squares for which this
     # bound is below the current cost.
     bound = energy.sum(dim=1).clamp(max=1) * STEPS - 1
     bound += STEPS * float(price.leaf(flows.directions()[0], len(flows.angles)))

@@ -62,7 +62,7 @@ class Decoding:
             for entry in queue:
                 yield from self._results(entry, progress)
 
-    def count(self, image: NDArray[np.uint8]) -> None:
+    def add(self, image: NDArray[np.uint8]) -> None:
         """Add an image in use, shape (H, W, 3), to the digest."""
         arrays.update(self._digest, image)
         self._had_colours |= has_colours(channels_first(image))

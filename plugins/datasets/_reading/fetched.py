@@ -25,7 +25,7 @@ LFW_IMAGES = 13_233
 LFW_WINDOW = Window(70, 195, 78, 172)
 
 LFW_LICENCE = (
-    "for research; photographs from the news whose rights are with their owners: http://vis-www.cs.umass.edu/lfw/"
+    "for research; photographs from the news, whose copyright belongs to their owners: http://vis-www.cs.umass.edu/lfw/"
 )
 CARDS = {
     "lfw-subset": Card(

@@ -194,7 +194,7 @@ def _decode_all(encoded: Encoded, preprocessing: Preprocessing, folder: Path) ->
         # Several sizes raise an error below, which names all of them.
         if images.shape[1:] == stored.shape[1:]:
             for image in batch:
-                decoding.count(image)
+                decoding.add(image)
             stored[end : end + len(batch)], pooled[end : end + len(batch)] = images, small
             end += len(batch)
     named = encoded.reasons_by_name(decoding.unusable)

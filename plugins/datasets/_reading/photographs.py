@@ -210,7 +210,7 @@ def _decode_all(encoded: Encoded, colour: Colour, folder: Path) -> dict[str, Any
     decoding, shapes = Decoding(encoded), list[tuple[int, ...]]()
     with (folder / PIXELS).open("wb") as file:
         for index, photograph in decoding:
-            decoding.count(photograph)
+            decoding.add(photograph)
             shapes.append(photograph.shape[:2])
             file.write(_pixels(photograph, colour, f"{encoded.path}: {brief(encoded.names[index])}").data)
     if not shapes:

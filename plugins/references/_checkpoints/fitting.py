@@ -122,7 +122,9 @@ def kadkhodaie_cnn(state: State, network: nn.Module) -> State:
 def kadkhodaie_cnn_2021(state: State, network: nn.Module) -> State:
     """Convert BF_CNN of Kadkhodaie & Simoncelli 2021 to ``bf-cnn``, in which a ReLU follows the first convolution."""
     if not _relu_follows_first(network):
-        raise ParameterError("a ReLU follows its first convolution, as in bf-cnn, but not that of the network")
+        raise ParameterError(
+            "a ReLU follows the first convolution of the published network, as in bf-cnn, but not of this network"
+        )
     return build_state(_bias_free_links(state, "gammas.{}", "running_sd.{}"), network)
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.func import vjp
 
 from gahbench._util.errors import ParameterError
-from gahbench_plugins.architectures._deepinv import NOT_TRAINED, denoisers, load
+from gahbench_plugins.architectures._deepinv import NOT_TRAINED, denoiser_names, load
 from gahbench_plugins.architectures.deepinv import Deepinv, DRUNet, GSDRUNet, NCSNpp, Restormer, SCUNet, SwinIR
 
 TINY = {
@@ -165,7 +165,7 @@ def test_every_denoiser_maps_images_and_sigmas_to_images(model):
 def test_the_accepted_names_are_all_trainable_denoisers_of_deepinv():
     from deepinv import models
 
-    assert set(denoisers()) == set(SMALL)
+    assert set(denoiser_names()) == set(SMALL)
     refused = set(vars(models)) - set(SMALL)
     assert set(NOT_TRAINED) <= refused
     assert {"Denoiser", "GSDRUNet", "ICNN", "MoDL", "RAM", "EDMPrecond", "TVDenoiser", "Client"} <= refused

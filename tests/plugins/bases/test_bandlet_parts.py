@@ -1,4 +1,4 @@
-"""Parts of bandlets: Alpert transforms, directions and flows, fine, curved, priced or fixed."""
+"""Parts of bandlets: Alpert transforms, orderings of samples along directions, flows, and their cost."""
 
 import itertools
 import math
@@ -137,22 +137,22 @@ def cost(coefficients, threshold=THRESHOLD):
     return float(coefficients.square().clamp(max=threshold**2).sum())
 
 
-def outside_disc(size, radius=0.2713):
-    """Return the distance from a circle, in pixels, negative inside."""
-    places = torch.arange(size, dtype=torch.float64) + 0.5
-    return ((places[:, None] - 0.513 * size) ** 2 + (places - 0.479 * size) ** 2).sqrt() - radius * size
+def distance_from_circle(size, radius=0.2713):
+    """Return the signed distance from a circle, in pixels, negative inside."""
+    coordinates = torch.arange(size, dtype=torch.float64) + 0.5
+    return ((coordinates[:, None] - 0.513 * size) ** 2 + (coordinates - 0.479 * size) ** 2).sqrt() - radius * size
 
 
 def disc(size):
-    return (0.4 + 0.24 * (0.5 - outside_disc(size)).clamp(0, 1))[None, None]
+    return (0.4 + 0.24 * (0.5 - distance_from_circle(size)).clamp(0, 1))[None, None]
 
 
 def edge(angle, side, bend=0.0):
     """Return an edge through the centre at an angle, whose ends are ``bend`` samples below a straight edge."""
-    places = torch.arange(side, dtype=torch.float64) - (side - 1) / 2
+    coordinates = torch.arange(side, dtype=torch.float64) - (side - 1) / 2
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    along = (cos * places - sin * places[:, None]) / (side / 2)
-    below = sin * places + cos * places[:, None] - bend * along**2
+    along = (cos * coordinates - sin * coordinates[:, None]) / (side / 2)
+    below = sin * coordinates + cos * coordinates[:, None] - bend * along**2
     return torch.sigmoid(3 * below)[None, None]
 
 
@@ -170,7 +170,10 @@ def test_an_order_follows_one_contour_after_another(angle, bend, twist):
     order = flows.orders(torch.tensor([chosen, bend, twist]))
     assert order.sort().values.equal(torch.arange(256))
     theta = math.radians(flows.angles[chosen])
-    y, x = (places.flatten() - 7.5 for places in torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij"))
+    y, x = (
+        coordinates.flatten() - 7.5
+        for coordinates in torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
+    )
     u, v = (math.cos(theta) * x - math.sin(theta) * y) / 8, math.sin(theta) * x + math.cos(theta) * y
     contour = v - bend / 2 * u**2 - twist / 2 * u**3
     # Equal up to rounding and the term that orders samples on the same line.
@@ -233,7 +236,7 @@ def test_noise_has_no_geometry_worth_its_price():
 
 
 def test_larger_squares_along_the_true_contour_are_no_worse():
-    picture, lines, sigma = disc(128), outside_disc(128), 0.03
+    picture, lines, sigma = disc(128), distance_from_circle(128), 0.03
     costs = []
     for largest in (4, 8, 16, 32, 64, None):
         basis = fine(wavelet="haar", levels=4, moments=1, largest=largest)
@@ -246,10 +249,10 @@ def test_larger_squares_along_the_true_contour_are_no_worse():
     assert costs[-1] < costs[0] - 10 * sigma**2
 
 
-def test_slopes_along_a_known_circle_equal_the_published_slopes():
-    """At 256 pixels these slopes are regression figures that grow with the squares, not rates."""
+def test_slopes_along_a_known_circle_grow_with_the_squares():
+    """At 256 pixels the slopes are not yet the asymptotic rates, but have the same order."""
     size, slopes = 256, []
-    picture, lines = disc(size), outside_disc(size)
+    picture, lines = disc(size), distance_from_circle(size)
     sigmas = [size / 2048 * 2 ** (power / 2) for power in (-3, 0, 3)]
     for largest in (None, 8, "null"):
         risks = []
@@ -265,10 +268,10 @@ def test_slopes_along_a_known_circle_equal_the_published_slopes():
 
 def test_fixed_lines_have_the_size_of_the_images_and_no_directions():
     basis = fine(wavelet="haar")
-    with pytest.raises(ValueError, match=r"lines of shape \(32, 32\): accepted is that of the images, \(64, 64\)"):
-        basis.adapt(disc(64), 0.02, lines=outside_disc(32))
+    with pytest.raises(ValueError, match=r"lines of shape \(32, 32\); accepted: the shape of the images, \(64, 64\)"):
+        basis.adapt(disc(64), 0.02, lines=distance_from_circle(32))
     with pytest.raises(BasisError, match="have no directions"):
-        basis.adapt(disc(64), 0.02, lines=outside_disc(64)).geometry()
+        basis.adapt(disc(64), 0.02, lines=distance_from_circle(64)).geometry()
 
 
 def test_each_image_and_channel_has_a_separate_flow():

@@ -100,7 +100,7 @@ def test_the_coefficients_of_pixel_are_the_pixels():
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ("curvelet[wedges=4]", "wedges=4: accepted are multiples of 3"),
+        ("curvelet[wedges=4]", "wedges=4; accepted: multiples of 3"),
         ("wavelet[symm4]", "did you mean 'sym4'?"),
         ("wavelet[bior2.3]", "accepted: haar, db1 to db38, sym2 to sym20, coif1 to coif17, bior1.1, "),
         ("wavelet[mexh]", "rbio6.8"),
@@ -109,17 +109,17 @@ def test_the_coefficients_of_pixel_are_the_pixels():
         ("wavelet-ti[bior2.2]", "not an orthogonal wavelet"),
         ("wavelet-ti[haar,levels=0]", "levels=0"),
         ("bandlet[symm5]", "did you mean 'sym5'"),
-        ("bandlet[smallest=3]", "smallest=3: accepted are powers of 2"),
-        ("bandlet[largest=48]", "largest=48: accepted are powers of 2"),
-        ("bandlet[largest=64]", "largest=64 with directions=32: accepted are squares of up to 32, or directions=fine"),
+        ("bandlet[smallest=3]", "smallest=3; accepted: powers of 2"),
+        ("bandlet[largest=48]", "largest=48; accepted: powers of 2"),
+        ("bandlet[largest=64]", "largest=64 with directions=32; accepted: squares of up to 32, or directions=fine"),
         ("bandlet[largest=null]", "largest=None with directions=32"),
-        ("bandlet[flow=cubic]", "flow=cubic with directions=32: accepted is directions=fine"),
+        ("bandlet[flow=cubic]", "flow=cubic with directions=32; accepted: directions=fine"),
         ("bandlet[smallest=16,largest=8]", "smallest=16 is larger than largest=8"),
-        ("bandlet[smallest=2,moments=5]", "moments=5: accepted are 1 to smallest^2 = 4"),
+        ("bandlet[smallest=2,moments=5]", "moments=5; accepted: 1 to smallest^2 = 4"),
         ("bandlet[null,levels=2]", "levels=2 without a wavelet"),
         ("true-flow[smallest=8,largest=4]", "smallest=8 is larger than largest=4"),
         ("patch-graph[patch=4]", "odd sides"),
-        ("iso-local[window=4]", "4 is even: accepted are odd numbers"),
+        ("iso-local[window=4]", "4 is even; accepted: odd numbers"),
     ],
 )
 def test_parameters_out_of_range_are_refused(spec, says):

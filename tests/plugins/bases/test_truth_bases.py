@@ -38,7 +38,7 @@ def test_an_edge_is_a_step_in_the_order_of_the_flow(contour):
     edges = Truth(inside.double()[:, None], truth.dataset, "test", 5)
     for side in (4, 8, size):
         basis = TrueFlow(wavelet=None, largest=None if side == size else side, moments=1)
-        # All coefficients are far above the threshold, so that no choice of squares has fewer.
+        # All coefficients are far above the threshold, so no choice of squares has fewer.
         counts = (basis.adapt_to(edges, 0.001).analysis(edges.clean).abs() > 1e-9).flatten(1).sum(1)
         squares = inside.unfold(1, side, side).unfold(2, side, side).flatten(3).flatten(1, 2)
         cut = (squares.any(2) & ~squares.all(2)).sum(1)

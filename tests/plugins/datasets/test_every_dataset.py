@@ -254,7 +254,7 @@ def test_derived_datasets_have_fingerprint_licence_and_notes_of_their_source(nam
         ("c-alpha[render_size=100]", "render_size=100 with size=64: accepted are multiples of the size, or null"),
         ("c-alpha[construction=paper,render_size=128]", "need construction='exact'"),
         ("c-alpha[construction=paper,background_alpha=flat]", "need construction='exact'"),
-        ("c-alpha[construction=paper,contour=disc]", "accepted is 'line'"),
+        ("c-alpha[construction=paper,contour=disc]", "accepted: 'line'"),
         ("gaussian-faces[discs]", "has endless training images; accepted"),
         ("gaussian-faces[faces[one.npz]]", "has 0 training images; accepted"),
         ("finite[count=65]", "count=65, but faces has 64 training images; accepted: up to 64"),

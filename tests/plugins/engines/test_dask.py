@@ -46,7 +46,9 @@ def test_tasks_are_replaced_while_units_are_left(dask_cluster, make):
 def test_tasks_that_die_are_replaced_only_a_few_times(dask_cluster, make, monkeypatch):
     folder = make()
     monkeypatch.setattr(dask, "work_command", lambda job: [sys.executable, "-c", "raise SystemExit('no luck')"])
-    with pytest.raises(gahbench.GahbenchError, match=r"in a row ended without any unit done, with 6 left.*\n.*no luck"):
+    with pytest.raises(
+        gahbench.GahbenchError, match=r"in a row ended without finishing a unit, with 6 left.*\n.*no luck"
+    ):
         dask.Dask(dask_cluster.address).run(folder.job)
 
 

@@ -54,7 +54,7 @@ def test_arrays_that_die_are_submitted_only_a_few_times(cluster, make):
     folder = make()
     with pytest.raises(gahbench.GahbenchError) as raised:
         slurm.Slurm(workers=1, setup="echo no module named cuda; false").run(folder.job)
-    assert "3 jobs in a row ended without any unit done (the last one: 1 failed" in str(raised.value)
+    assert "3 jobs in a row ended without finishing a unit (the last job: 1 failed" in str(raised.value)
     assert "no module named cuda\ngahbench: the setup of the engine failed" in str(raised.value)
     assert folder.notes().count("submitted 1 task ") == 3
     assert folder.names("todo") == [str(index) for index in range(6)]
@@ -99,7 +99,7 @@ def test_a_task_continues_after_its_time_limit(cluster, make, monkeypatch):
     folder.join(180)
     assert "put back" in folder.logs()
     assert "with status 130 time" in folder.logs()
-    assert "restarts before: 1" in folder.logs()
+    assert "earlier restarts: 1" in folder.logs()
     assert folder.notes().count("submitted") == 1
 
 
@@ -147,7 +147,7 @@ def test_a_detached_run_continues_and_can_be_monitored(cluster, make):
 def test_without_slurm_the_error_says_where_to_run(monkeypatch, tmp_path, make):
     folder = make()
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(gahbench.GahbenchError, match=r"found no sbatch, squeue, scancel on the PATH.*login node"):
+    with pytest.raises(gahbench.GahbenchError, match=r"missing from the PATH: sbatch, squeue, scancel.*login node"):
         slurm.Slurm().run(folder.job)
 
 

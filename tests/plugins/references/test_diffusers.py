@@ -147,7 +147,7 @@ def kept(folder):
     (removed("scheduler"), {}, "the folder contains no scheduler; set 'scheduler'"),
     (kept, {"scheduler": "UNet2DModel"}, "UNet2DModel is not a scheduler of diffusers"),
     (kept, {"arguments": "{predictiontype: sample}"}, "DDPMScheduler has no 'predictiontype'.*prediction_type"),
-    (kept, {"scheduler": "ScoreSdeVeScheduler"}, "accepted are schedulers of"),
+    (kept, {"scheduler": "ScoreSdeVeScheduler"}, "accepted: schedulers of"),
     (kept, {"arguments": "{variance_type: learned}"}, "1 input and 1 output channels; accepted: equal numbers, or"),
 ])  # fmt: skip
 def test_folders_without_a_supported_model_are_refused(ddpm, tmp_path, spoil, parameters, message):

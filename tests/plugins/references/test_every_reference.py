@@ -240,8 +240,8 @@ def test_parameters_are_checked(name, message):
 SHAPES = [
     ("heat-kernel", (3, 64, 64), (1, 65, 64), "up to 4096 pixels"),
     ("local-blur", (3, 64, 64), (1, 65, 64), "local-blur is a matrix"),
-    ("pca-locality", (1, 64, 64), (1, 65, 65), "accepted are up to 4096"),
-    ("wiener-linear", (1, 64, 64), (1, 65, 65), "accepted are up to 4096"),
+    ("pca-locality", (1, 64, 64), (1, 65, 65), "up to 4096 values"),
+    ("wiener-linear", (1, 64, 64), (1, 65, 65), "up to 4096 values"),
     ("cycle-spin[shifts=8]", (1, 8, 32), None, ""),
     ("cycle-spin[shifts=9]", (1, 25, 25), (1, 8, 32), "accepted: 1 to 8"),
     ("local-score[5]", (1, 4, 6), None, ""),
@@ -275,10 +275,10 @@ def test_learned_references_require_training_images_of_the_same_shape(name):
 
 def test_errors_state_what_learned_references_require():
     for name in ("wiener-linear", "pca-locality"):
-        with pytest.raises(ValueError, match="are up to 4096"):
+        with pytest.raises(ValueError, match="up to 4096 values"):
             fitted(name, torch.zeros(2, 1, 65, 65))
     with pytest.raises(DataError, match="accepted: at least 2"):
         fitted("pca-locality", torch.zeros(1, 1, 4, 6))
     large = torch.zeros(1, 1, 65, 65)
-    with pytest.raises(ValueError, match="accepted are up to 4096"):
+    with pytest.raises(ValueError, match="up to 4096 values"):
         fitted("pspc[3]", large).jacobian(large, 0.1, Truth(large))

@@ -72,8 +72,8 @@ def test_state_dicts_of_a_file_can_be_selected_and_are_noted(tmp_path):
     torch.save({name: model.state_dict() for name, model in models.items()}, tmp_path / "w.pt")
     noisy = torch.rand(2, 1, 9, 9)
     for given, name, note in (
-        ({}, "ema", "its 'ema' (other weights in it: part=model)"),
-        ({"part": "model"}, "model", "its 'model' (other weights in it: part=ema)"),
+        ({}, "ema", "part 'ema' (other parts of the file: part=model)"),
+        ({"part": "model"}, "model", "part 'model' (other parts of the file: part=ema)"),
     ):
         reference = pretrained(tmp_path / "w.pt", **given)
         with torch.no_grad():
@@ -112,7 +112,7 @@ class Affine(torch.nn.Module):
 
 @pytest.fixture
 def affine(tmp_path):
-    """Return a function that creates a network with four weights: of the image, sigma, a constant, and a local mean."""
+    """Return a function that creates a network with four weights: of the image, of sigma, of 1, and of a local mean."""
     (tmp_path / "plugin.py").write_text(AFFINE)
 
     def create(*numbers, **parameters):
@@ -150,7 +150,7 @@ def test_a_note_reports_weights_that_return_the_noise(affine, numbers, output, o
     assert (expected in reference.notes) == (other is not None)
 
 
-def test_the_short_form_is_the_same_entrant(write_suite, builtin, file):
+def test_an_architecture_with_a_checkpoint_is_the_same_entrant_as_pretrained(write_suite, builtin, file):
     long = f"pretrained['bf-cnn[width=4,layers=3]',checkpoint={file}]"
     planned = plan(write_suite, builtin, file, extra=(long, f"bf-cnn[4,3,checkpoint={file}]"))
     label = "bf-cnn[width=4,layers=3,checkpoint=w.safetensors]"

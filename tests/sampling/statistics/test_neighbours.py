@@ -125,7 +125,7 @@ def test_invalid_arguments_are_rejected():
     for search in (nearest, nearest_by_cosine):
         with pytest.raises(ValueError, match="at least 1"):
             search(images, images[:0])
-        with pytest.raises(ValueError, match="count=0: accepted are 1"):
+        with pytest.raises(ValueError, match="count=0; accepted: 1"):
             search(images, images, 0)
         with pytest.raises(ValueError, match="do not match"):
             search(images, random(3, 1, 4, 1))

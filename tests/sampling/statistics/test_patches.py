@@ -59,7 +59,7 @@ def test_the_distance_is_reproducible_and_homogeneous(monkeypatch):
 def test_invalid_arguments_are_rejected():
     images = noise(2, 1, 6, 8)
     for side in (1, 7):
-        with pytest.raises(ValueError, match=f"side={side}: accepted are 2 to 6"):
+        with pytest.raises(ValueError, match=f"side={side}; accepted: 2 to 6"):
             patch_distance(images, images, side)
     with pytest.raises(ValueError, match="directions=0"):
         patch_distance(images, images, 3, 0)

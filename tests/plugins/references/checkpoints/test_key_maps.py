@@ -20,7 +20,7 @@ def draw():
         return 0.5 + torch.rand(*shape, generator=generator)
 
     def weights(outputs, inputs, side):
-        # A variance of 2 / inputs preserves the variance of features, so that differences in all layers are visible.
+        # A variance of 2 / inputs preserves the variance of features, so differences in all layers are visible.
         deviation = (2 / (inputs * side**2)) ** 0.5
         return deviation * torch.randn(outputs, inputs, side, side, generator=generator)
 
