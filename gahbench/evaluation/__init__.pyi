@@ -1,3 +1,4 @@
+from .alignment import ADVISED_IMAGES as ADVISED_IMAGES
 from .alignment import MIN_IMAGES as MIN_IMAGES
 from .alignment import Adaptation as Adaptation
 from .alignment import StrengthRemoval as StrengthRemoval

@@ -21,6 +21,8 @@ MIN_SHARE = 0.02
 MIN_DIRECTIONAL = 0.02
 #: Directions and alignments need this many images: with fewer, the regression on strength removes much of the signal.
 MIN_IMAGES = 24
+#: With this many images, up to four images may be left out.
+ADVISED_IMAGES = 28
 #: Partial cosines are 0 if sqrt(1 - cosine^2) with the third residual is smaller than this: the third residual explains
 #: everything.
 MIN_FACTOR = 0.01

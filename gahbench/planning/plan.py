@@ -249,6 +249,12 @@ def _check_metric(suite: Suite, metric: Configured, built: list[tuple[Configured
             raise ParameterError(
                 f"{metric.where}: images={images}; accepted: {measure.min_images} or more, as it compares images"
             )
+        if images < measure.advised_images:
+            warnings.warn(
+                f"{metric.where}: images={images}: the metric may leave out images, and has no value for an entrant "
+                f"with fewer than {measure.min_images} others; {measure.advised_images} or more are advised",
+                stacklevel=4,
+            )
         if dataset.shapes(1) is not None:
             continue  # The metric may accept some of the shapes; refused images have no value.
         try:

@@ -43,7 +43,9 @@ NEEDED = ("gahbench.contracts.needs", "needed")
 #: Attributes that only describe a class.
 DESCRIPTIONS = frozenset({"citation"})
 #: Attributes of metrics that only decide how values are displayed.
-DISPLAY_ATTRIBUTES = frozenset({"unit", "higher_is_better", "titles", "nulls", "ratios", "label_parameters"})
+DISPLAY_ATTRIBUTES = frozenset(
+    {"unit", "higher_is_better", "titles", "nulls", "ratios", "label_parameters", "advised_images"}
+)
 #: Fields of syntax trees that do not affect behaviour, or differ between versions of Python.
 _IGNORED_FIELDS = frozenset({"ctx", "type_comment", "type_params", "kind", "returns", "annotation", "simple"})
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gahbench import Basis, Metric, Names, Scores, Shape
 from gahbench.evaluation import (
+    ADVISED_IMAGES,
     MIN_IMAGES,
     Adaptation,
     Evaluation,
@@ -36,6 +37,7 @@ class BasisComparison(Metric):
     needs = frozenset({"jacobian"})
     label_parameters = ("basis",)
     min_images = MIN_IMAGES
+    advised_images = ADVISED_IMAGES
 
     def __init__(
         self,

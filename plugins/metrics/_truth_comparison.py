@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gahbench import Metric, OptimumError, Scores, Shape
 from gahbench.evaluation import (
+    ADVISED_IMAGES,
     MIN_IMAGES,
     Adaptation,
     Evaluation,
@@ -31,6 +32,7 @@ class TruthComparison(Metric):
     citation = KADKHODAIE_2024
     needs = frozenset({"jacobian"})
     min_images = MIN_IMAGES
+    advised_images = ADVISED_IMAGES
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the value and its parts for every image at every noise level."""

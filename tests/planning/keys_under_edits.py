@@ -44,7 +44,7 @@ name: keys
 datasets: ["discs[size=16]"]
 entrants: [mine, identity]
 training: {steps: 2, batch_size: 2, compile: never}
-scoring: {sigmas: [0.1], images: 24, metrics: [psnr, "alignment[dct]", sampling]}
+scoring: {sigmas: [0.1], images: 28, metrics: [psnr, "alignment[dct]", sampling]}
 """
 #: Rows of the table in CONTRIBUTING.
 NOTHING = "docstring, comment, formatting or annotation, anywhere"

@@ -226,6 +226,14 @@ def test_metrics_that_compare_images_need_a_minimum_number(plan_with, builtin, m
         plan_with(changes=[("images: 3", "images: 2")])
 
 
+def test_few_images_for_a_metric_that_may_leave_out_images_are_a_warning(plan_with, builtin, monkeypatch):
+    monkeypatch.setattr(builtin.get("metric", "slope").factory, "advised_images", 4)
+    with pytest.warns(UserWarning, match=r"metric 'slope.*': images=3: the metric may leave out images.*; 4 or more"):
+        assert plan_with().units
+    monkeypatch.setattr(builtin.get("metric", "slope").factory, "advised_images", 3)
+    assert plan_with().units
+
+
 def test_metrics_that_refuse_a_dataset_raise(plan_with, builtin, monkeypatch):
     def check(self, shape, sigmas):
         if shape[-1] != 16:

@@ -186,7 +186,7 @@ def test_tuned_filters_reduce_the_noise(name, dataset):
 def direction():
     """Mean and standard error of the direction on the graph of 28 images, by the name of a reference."""
     dataset = gahbench.create("dataset", "c-alpha[size=16]")
-    metric = gahbench.create("metric", "direction[graph-laplacian,ceilings=0]")
+    metric = gahbench.create("metric", "direction[graph-laplacian,ceiling_levels=0]")
 
     def score(name):
         reference = gahbench.create("reference", name)
