@@ -31,10 +31,11 @@ class Missing:
     def require_datasets(self) -> None:
         """Raise an error if a dataset lacks images."""
         if self.datasets:
-            items = "".join(f"; missing here: {plugin}: {what}" for plugin, what in self.items)
+            items = "".join(f"; missing on this machine: {plugin}: {what}" for plugin, what in self.items)
             raise DataError(
-                f"{self.suite}: the units of {listing(self.datasets)} cannot be planned before the images are here, "
-                f"since their content is part of every key; 'gahbench prepare' fetches what is missing{items}"
+                f"{self.suite}: the units of {listing(self.datasets)} cannot be planned before the images are "
+                f"available, since their content is part of every key; 'gahbench prepare' fetches what is missing"
+                f"{items}"
             )
 
 

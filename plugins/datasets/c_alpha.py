@@ -128,11 +128,11 @@ class CAlpha(Generated):
         super().__init__("c-alpha", seed)
         if construction == "paper":
             if contour != "line":
-                raise ValueError(f"contour={contour!r} with construction='paper': accepted is 'line'")
+                raise ValueError(f"contour={contour!r} with construction='paper'; accepted: 'line'")
             if background_alpha == "flat" or render_size is not None:
                 raise ValueError("background_alpha='flat' and render_size need construction='exact'")
         if render_size is not None and render_size % size:
-            raise ValueError(f"render_size={render_size} with size={size}: accepted are multiples of the size, or null")
+            raise ValueError(f"render_size={render_size} with size={size}; accepted: multiples of the size, or null")
         self.alpha = alpha
         self.size = size
         self.construction = construction

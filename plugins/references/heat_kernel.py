@@ -52,7 +52,7 @@ class HeatKernel(Reference):
         trace_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None,
     ) -> None:
         if time is not None and trace_fraction is not None:
-            raise ValueError(f"time={time:g} and trace_fraction={trace_fraction:g}: accepted: one of the two")
+            raise ValueError(f"time={time:g} and trace_fraction={trace_fraction:g}; accepted: one of the two")
         self.basis = check_graph_basis(basis)
         self.kernel = kernel
         self.time = time

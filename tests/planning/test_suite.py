@@ -102,7 +102,7 @@ AT |= {
         ("name: tiny", 'name: "a\\0"', 2, "the character U+0000 is not accepted"),
         ("name: tiny", "name: a\0b", 2, "the character U+0000 is not accepted"),
         ("steps: 12", f"steps: {10**400}", AT["tra"], "is not accepted; accepted: integers of 64 bits"),
-        ("size: 16", f"size: {2**63}", AT["discs"], f"integers of 64 bits are, -{2**63} to {2**63 - 1}"),
+        ("size: 16", f"size: {2**63}", AT["discs"], f"accepted: integers of 64 bits, -{2**63} to {2**63 - 1}"),
         ("baseline:", f"seeds: [{2**63}]\nbaseline:", AT["base"], f"{2**63} is not accepted"),
         ("steps: 12", "steps: 12, snapshots: 4000000000", AT["tra"], "less than or equal to 1000"),
         ("steps: 12", "train_images: 8, steps: {per_image: 1e308}", AT["tra"], "less than or equal to 1000000000"),

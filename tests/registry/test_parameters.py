@@ -70,9 +70,9 @@ def test_integers_become_floats_and_lists_become_tuples():
         ({"rate": -math.nan}, "rate=nan: not a finite number"),
         ({"rate": 10**400}, "rate=1000"),
         ({"sizes": [3, math.inf]}, "sizes=[3, inf]"),
-        ({"levels": 2**63}, f"levels={2**63}: not accepted; integers of 64 bits are, -{2**63} to {2**63 - 1}"),
-        ({"levels": 10**400}, ": not accepted; integers of 64 bits are"),
-        ({"sizes": [1, -(2**63) - 1]}, ": not accepted; integers of 64 bits are"),
+        ({"levels": 2**63}, f"levels={2**63}: not accepted; accepted: integers of 64 bits, -{2**63} to {2**63 - 1}"),
+        ({"levels": 10**400}, ": not accepted; accepted: integers of 64 bits"),
+        ({"sizes": [1, -(2**63) - 1]}, ": not accepted; accepted: integers of 64 bits"),
         ({"channels": 3}, "come from the dataset"),
     ],
 )

@@ -251,7 +251,7 @@ def test_derived_datasets_have_fingerprint_licence_and_notes_of_their_source(nam
     ("spec", "says"),
     [
         ("c-alpha[alpha=0]", "alpha=0"),
-        ("c-alpha[render_size=100]", "render_size=100 with size=64: accepted are multiples of the size, or null"),
+        ("c-alpha[render_size=100]", "render_size=100 with size=64; accepted: multiples of the size, or null"),
         ("c-alpha[construction=paper,render_size=128]", "need construction='exact'"),
         ("c-alpha[construction=paper,background_alpha=flat]", "need construction='exact'"),
         ("c-alpha[construction=paper,contour=disc]", "accepted: 'line'"),
