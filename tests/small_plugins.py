@@ -167,7 +167,7 @@ def mnist(folder: Path, train: int = 40, test: int = 12) -> Path:
 
 
 def saved_dataset(folder: Path, **counts: int) -> Path:
-    """Save random colour images of 16x16 by the package datasets, and return the folder."""
+    """Save random colour images of 16x16 with the package datasets, and return the folder."""
     import datasets
     from PIL import Image
 

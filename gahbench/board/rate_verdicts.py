@@ -2,7 +2,7 @@
 
 D = 10 log10(MSE / bound) is the distance of a denoiser from the optimum, or from a bound on it, at a noise level. If
 the denoiser has the optimal rate, D does not grow as noise fades: its slope against input PSNR is 0. If it has the rate
-of wavelets, the slope is alpha/(alpha+1) - 1/2. A slope over all noise levels is no test, since D may be large at
+of wavelets, the slope is alpha/(alpha+1) - 1/2. A slope over all noise levels is not a test, since D may be large at
 both ends and still have slope 0, and since pixels bend every curve. So D is evaluated over collapsed levels
 (:func:`gahbench.board.rate_curves.collapsed_levels`), in epsilon = sigma / side, and a denoiser is
 

@@ -86,7 +86,7 @@ def legend(results: Results) -> list[str]:
             "deficit has two limits: relative to the best denoiser of the board, and relative to the bound.",
             "KL: a bound on the Kullback-Leibler divergence of the density that a denoiser models from the true one, "
             "in nats per pixel and channel, integrated over the noise levels of the suite. If only a bound is known, "
-            "the upper limit is a looser bound on the divergence, and the lower limit is no bound.",
+            "the upper limit is a looser bound on the divergence, and the lower limit is not a bound.",
         ]
     return [*lines, RATE_LEGEND] if board.is_known(METRIC) else lines
 

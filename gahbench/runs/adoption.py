@@ -73,7 +73,7 @@ def adopt(folder: str | Path, *, plugins: Sequence[str | Path] = ()) -> Adoption
     store = Store(folder)
     units = list(store.recorded_units())
     if not units:
-        raise ResultsError(f"{folder}: holds no finished units; expected the folder as the run left it")
+        raise ResultsError(f"{folder}: holds no finished units; expected a results folder with its folder units/")
     # Units of the plan are claimed too, since their workers need the networks that are moved here.
     with Folder(folder).lock(), claim_all([*units, *(planned.unit for planned in require_plan(folder).units)], store):
         units = list(store.recorded_units())

@@ -118,7 +118,7 @@ def reuse(units: Iterable[Unit], folder: Path, sources: Sequence[Path]) -> Reuse
         if source.resolve() == folder.resolve():
             raise ResultsError(f"{source}: is the results folder of the run itself; give another folder")
         if not Store(source).units.is_dir():
-            raise ResultsError(f"{source}: holds no units; expected a results folder as the run left it")
+            raise ResultsError(f"{source}: holds no units; expected a results folder with its folder units/")
     with Folder(folder).lock():
         return _copy_units(units, Store(folder), [Store(source) for source in sources])
 

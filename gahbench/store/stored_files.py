@@ -65,7 +65,8 @@ def stored_arrays(folder: str | Path, metric: str, *, required: bool = True) -> 
     warn_of_damage(damaged, _OUTCOME)
     if not stored:
         raise ResultsError(
-            f"{path}: the units of {metric} are missing or stored no images; expected the folder as the run left it"
+            f"{path}: the units of {metric} are missing or stored no images; expected a results "
+            "folder with its folder units/"
         )
     return stored
 

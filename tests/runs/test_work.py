@@ -94,30 +94,30 @@ def test_a_signal_to_all_processes_of_a_job_does_not_lose_the_unit(long_run, out
 
 
 def test_the_unit_of_a_killed_process_is_taken_over(long_run, out):
-    unit = start(out, "--workers", "1")
+    first = start(out, "--workers", "1")
     wait_for_checkpoint(out)
-    two = start(out, "--workers", "1")
-    unit.kill()
-    unit.communicate()
-    two.communicate(timeout=240)
-    assert two.returncode == 0
+    second = start(out, "--workers", "1")
+    first.kill()
+    first.communicate()
+    second.communicate(timeout=240)
+    assert second.returncode == 0
     assert board(out).equals(board(long_run / "whole"))
 
 
 def test_a_silent_process_loses_its_unit_and_discards_its_attempt(long_run, out):
     """Two attempts at the unit run, as if a machine were out of reach, and the first complete attempt counts."""
     lease = {"GAHBENCH_LEASE_SECONDS": "2"}
-    unit = start(out, "--workers", "1", **lease)
+    first = start(out, "--workers", "1", **lease)
     wait_for_checkpoint(out)
     # Only the parent is stopped; its worker continues.
-    unit.send_signal(signal.SIGSTOP)
-    two = start(out, "--workers", "1", **lease)
-    log = two.communicate(timeout=240)[1]
-    assert (two.returncode, log.count("failed:")) == (0, 0)
+    first.send_signal(signal.SIGSTOP)
+    second = start(out, "--workers", "1", **lease)
+    log = second.communicate(timeout=240)[1]
+    assert (second.returncode, log.count("failed:")) == (0, 0)
     before = times(out)
-    unit.send_signal(signal.SIGCONT)
-    unit.communicate(timeout=60)
-    assert unit.returncode == 0
+    first.send_signal(signal.SIGCONT)
+    first.communicate(timeout=60)
+    assert first.returncode == 0
     assert times(out) == before
     assert board(out).equals(board(long_run / "whole"))
 

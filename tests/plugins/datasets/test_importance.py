@@ -15,7 +15,7 @@ from gahbench_plugins.datasets._intensities import integrate, peak, truncated_no
 
 
 def problem(seed, intensities, sigma, alike=3.0, pixels=12):
-    """Return parts and noisy data, of intensities that are often 0 or 1, where the prior cuts half or more off."""
+    """Return parts and noisy data; intensities are often 0 or 1, where the prior truncates much of the density."""
     rng = np.random.default_rng(seed)
     parts = rng.uniform(0, 1, (intensities, pixels))
     parts[-1] += rng.uniform(0, alike) * parts[0]
@@ -93,7 +93,7 @@ def test_weak_noise_leaves_a_gaussian_around_the_best_intensities(intensities):
 
 @pytest.mark.parametrize("intensities", [1, 2])
 def test_parts_of_no_energy_leave_the_prior(intensities):
-    # Independent of everything, uniform in [0, 1]: mean 1/2, mean square 1/3, evidence 1.
+    # The posterior is uniform in [0, 1]: mean 1/2, mean square 1/3, evidence 1.
     zero = torch.zeros(intensities, intensities, dtype=torch.float64)
     found = integrate(zero, zero[0], 0.1, intensities)
     assert found.log_evidence.item() == pytest.approx(0, abs=1e-5)
@@ -101,7 +101,7 @@ def test_parts_of_no_energy_leave_the_prior(intensities):
     np.testing.assert_allclose(np.diag(found.second.numpy()), 1 / 3, atol=1e-5)
 
 
-def test_without_intensities_it_is_the_likelihood():
+def test_without_intensities_the_evidence_is_the_likelihood():
     parts, data = problem(3, 1, 0.2)
     found = integrate(*statistics(parts, data), 0.2, 0)
     expected = (np.square(data) - np.square(data - parts[0])).sum() / (2 * 0.2**2)
@@ -183,7 +183,7 @@ def test_components_without_samples_do_not_change():
     assert (updated.means[:, 1] - proposal.means[:, 1]).abs().max() < 0.5
 
 
-def test_draws_are_fixed_and_even():
+def test_draws_are_reproducible_and_have_accurate_moments():
     draws = Draws.named("test", 4096, 3)
     assert torch.equal(draws.normal, Draws.named("test", 4096, 3).normal)
     assert not torch.equal(draws.normal, Draws.named("other", 4096, 3).normal)

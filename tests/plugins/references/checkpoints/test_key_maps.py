@@ -199,7 +199,9 @@ def test_kadkhodaie_cnn_2021(draw, channels, prefix):
     result = ours("bf-cnn", state, noisy, width=WIDTH, layers=13, expect="kadkhodaie-cnn-2021")
     assert_agree(result, expected, noisy)
     message = refused("bf-cnn-rf", state, channels=channels, width=WIDTH, layers=13)
-    assert message.endswith("a ReLU follows its first convolution, as in bf-cnn, but not that of the network")
+    assert message.endswith(
+        "a ReLU follows the first convolution of the published network, as in bf-cnn, but not of this network"
+    )
 
 
 def test_kadkhodaie_unet(draw):
