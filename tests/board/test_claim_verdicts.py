@@ -96,10 +96,10 @@ def test_constant_and_unknown_values_do_not_widen_simultaneous_intervals():
     ],
 )
 def test_a_claim_holds_fails_or_is_undecided_by_its_interval(spread, region, outcome):
-    found = verdict(claim(region), table(rows("net", [20.0, 10.0, 0.0], spread=spread)))
-    assert found.outcome == outcome
-    assert found.decisive.at == "σ = 1"
-    low, high = found.decisive.estimate.low, found.decisive.estimate.high
+    result = verdict(claim(region), table(rows("net", [20.0, 10.0, 0.0], spread=spread)))
+    assert result.outcome == outcome
+    assert result.decisive.at == "σ = 1"
+    low, high = result.decisive.estimate.low, result.decisive.estimate.high
     assert (low < region.low < high) is (outcome == "undecided")
 
 
@@ -115,16 +115,16 @@ def test_the_estimated_number_of_images_decides_an_undecided_claim():
 
 def test_more_seeds_are_needed_if_trainings_differ_more_than_images():
     trainings = [rows("net", [10 + shift] * 3, spread=0.1, seed=seed) for seed, shift in enumerate((-1, 0, 1))]
-    found = verdict(claim(Region(above=9)), table(*trainings))
-    assert found.outcome == "undecided"
-    assert found.decisive.needs.kind == "seeds"
-    assert str(found.decisive.needs).startswith("up to ")
+    result = verdict(claim(Region(above=9)), table(*trainings))
+    assert result.outcome == "undecided"
+    assert result.decisive.needs.kind == "seeds"
+    assert str(result.decisive.needs).startswith("up to ")
 
 
 def test_a_value_on_the_end_of_the_region_is_never_decided():
-    found = verdict(claim(Region(above=10)), table(rows("net", [10, 20, 30], spread=1.0)))
-    assert found.outcome == "undecided"
-    assert "more than 1000" in str(found.decisive.needs)
+    result = verdict(claim(Region(above=10)), table(rows("net", [10, 20, 30], spread=1.0)))
+    assert result.outcome == "undecided"
+    assert "more than 1000" in str(result.decisive.needs)
 
 
 def test_a_claim_fails_if_one_case_fails_and_the_verdict_names_the_case():
@@ -255,11 +255,11 @@ def test_levels_select_rows_of_sweeps(fields, value):
 def test_values_on_a_single_training_image_vary_only_with_training_runs():
     trainings = [rows("net N=1", [mean], sigmas=[0.1], split="train", images=1, seed=seed) for seed, mean in
                  enumerate((10.0, 10.5, 9.5))]  # fmt: skip
-    found = verdict(claim(Region(above=5), split="train", number=Levels(at=(1,))), table(*trainings))
-    assert found.outcome == "holds"
+    result = verdict(claim(Region(above=5), split="train", number=Levels(at=(1,))), table(*trainings))
+    assert result.outcome == "holds"
     # The half width is t with 2 degrees of freedom, 4.30, times the standard error of three runs, 0.5 / sqrt(3). The
     # quantile of 2000 draws has a standard error of 7 %.
-    half = (found.decisive.estimate.high - found.decisive.estimate.low) / 2
+    half = (result.decisive.estimate.high - result.decisive.estimate.low) / 2
     assert half == pytest.approx(4.30 * 0.5 / math.sqrt(3), rel=0.22)
 
 
@@ -287,8 +287,8 @@ def test_seed_effects_of_two_splits_are_independent():
     ]
     widths = []
     for minus in (None, Compared(split="train")):
-        found = verdict(claim(Region(above=-50), minus=minus), table(*trainings)).decisive.estimate
-        widths.append(found.high - found.low)
+        result = verdict(claim(Region(above=-50), minus=minus), table(*trainings)).decisive.estimate
+        widths.append(result.high - result.low)
     assert widths[1] == pytest.approx(math.sqrt(2) * widths[0], rel=0.2)
 
 
@@ -323,10 +323,10 @@ def test_noise_levels_at_which_a_metric_leaves_out_all_images_do_not_count():
 def test_a_ratio_whose_denominator_may_be_zero_has_no_interval():
     parts = [rows("net", [1.0], sigmas=[0.1], metric="share.above"), rows("net", [0.1], sigmas=[0.1], spread=1.0,
              metric="share.below")]  # fmt: skip
-    found = verdict(claim(Region(above=0), "share"), table(*parts, ratios=["share", "share.above", "share.below"]))
-    assert found.outcome == "undecided"
-    assert found.decisive.reason == "no interval: the denominator may be 0"
-    assert found.decisive.needs is None
+    result = verdict(claim(Region(above=0), "share"), table(*parts, ratios=["share", "share.above", "share.below"]))
+    assert result.outcome == "undecided"
+    assert result.decisive.reason == "no interval: the denominator may be 0"
+    assert result.decisive.needs is None
 
 
 def test_few_images_have_no_interval_and_the_verdict_says_how_many_are_needed():
@@ -352,9 +352,9 @@ def times(spread, seeds=3, exponent=0.9):
 def test_means_of_logarithms_have_intervals_however_far_trainings_differ():
     """Draws of the means of the times themselves could be negative if runs differ by large factors."""
     exponent = claim(Region(start=0.4, end=1.4), "time", number=Levels(), scale="log10", slope="log10-N")
-    found = verdict(exponent, table(*times(spread=0.7)))
-    assert found.outcome == "holds"
-    low, high = found.decisive.estimate.low, found.decisive.estimate.high
+    result = verdict(exponent, table(*times(spread=0.7)))
+    assert result.outcome == "holds"
+    low, high = result.decisive.estimate.low, result.decisive.estimate.high
     # Three numbers of images with three runs each: t with 6 degrees of freedom times the standard error of a slope.
     error = 0.7 / math.log(10) / math.sqrt(3) / math.sqrt(2)
     assert (high - low) / 2 == pytest.approx(2.45 * error, rel=0.7)

@@ -107,9 +107,9 @@ def test_a_denoiser_beyond_the_optimum_is_reported_but_not_a_denoiser_within_cha
     ]
     fake = board_of(entrants)
     check = fake.optimum_checks.get(NAME)
-    assert {found.entrant for found in check.beyond} == {"cheat"}
+    assert {deviation.entrant for deviation in check.beyond} == {"cheat"}
     assert (check.entrants, check.comparisons, check.missed, check.kind) == (3, 9, 0, "exact")
-    assert all(found.standard_errors > 3 for found in check.beyond)
+    assert all(deviation.standard_errors > 3 for deviation in check.beyond)
     board = fake.leaderboard(full=True).set_index("entrant")
     assert "beats optimal, which is impossible, at σ = 0.05" in board.loc["cheat", "note"]
     assert board.drop("cheat")["note"].tolist() == [""] * 4
@@ -164,7 +164,7 @@ def test_the_check_has_power_where_the_optimum_itself_varies_much():
     best = np.outer(np.square(SIGMAS), np.random.default_rng(3).chisquare(1, size=8)) / 64
     cheat = np.outer(np.square(SIGMAS), np.random.default_rng(4).chisquare(1, size=8)) / 64e4
     fake = board_of([("optimal", "optimal", best), ("cheat", "trained", cheat)])
-    assert {found.entrant for found in fake.optimum_checks.get(NAME).beyond} == {"cheat"}
+    assert {deviation.entrant for deviation in fake.optimum_checks.get(NAME).beyond} == {"cheat"}
 
 
 def test_missing_comparisons_are_reported():
@@ -187,7 +187,7 @@ def test_a_seed_that_failed_does_not_hide_the_others():
         scores += rows(NAME, "both", "trained", decibels(1.1 * best), seed, SIGMAS)
     scores += rows(NAME, "one", "trained", decibels(0.5 * best), 0, SIGMAS)
     check = results(scores, datasets=[dataset(NAME, optimum="exact")]).optimum_checks.get(NAME)
-    assert {found.entrant for found in check.beyond} == {"one"}
+    assert {deviation.entrant for deviation in check.beyond} == {"one"}
     assert check.missed == 0
 
 
@@ -202,14 +202,14 @@ def test_other_denoisers_of_kind_optimal_are_compared_with_the_optimum_of_gahben
     fake = board_of([("mine", "optimal", errors(0.5)), ("optimal", "optimal", errors())])
     check = fake.optimum_checks.get(NAME)
     assert check.optimum == "optimal"
-    assert {found.entrant for found in check.beyond} == {"mine"}
+    assert {deviation.entrant for deviation in check.beyond} == {"mine"}
 
 
 def test_infinitely_many_standard_errors_are_valid_json(tmp_path):
     # Closed-form errors may be equal for all images.
     best = np.full((len(SIGMAS), IMAGES), 0.25)
     fake = board_of([("optimal", "optimal", best), ("cheat", "trained", 0.25 * best)])
-    assert all(np.isinf(found.standard_errors) for found in fake.optimum_checks.get(NAME).beyond)
+    assert all(np.isinf(deviation.standard_errors) for deviation in fake.optimum_checks.get(NAME).beyond)
     publish(fake, tmp_path, "digest")
     (first, *_) = saved_beyond_optimum(tmp_path)
     assert first == {"dataset": NAME, "entrant": "cheat", "sigma": 0.05, "standard_errors": None}

@@ -233,9 +233,9 @@ def test_figures_of_a_sweep(outcome, builtin, tmp_path):
     results = load_results(outcome.folder)
     pairs = find_sweeps(results)
     assert [entrant for _, entrant in pairs] == [UNET, "empirical-bayes"]
-    found = sweep_curves(results, *pairs[1], "psnr", "train")
-    assert list(found) == [1, 3]
-    assert found[1][0.1].value == pytest.approx(140)
+    result = sweep_curves(results, *pairs[1], "psnr", "train")
+    assert list(result) == [1, 3]
+    assert result[1][0.1].value == pytest.approx(140)
     assert "model-variance" in metrics_of(results, *pairs[0])
     drawing = curves_figure(results, pairs)
     labels = [line.get_label() for line in drawing.axes[0].get_lines()]

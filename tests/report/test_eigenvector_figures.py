@@ -245,7 +245,7 @@ def test_unknown_names_are_errors():
         rankings(make_results(), ["f"])
     with pytest.raises(ParameterError, match="entrants nobody are not in the results; accepted: net, oracle"):
         agreement_curves(make_results(), entrants=["nobody"])
-    for draw in (rankings, lambda found, sets: agreement_curves(found, datasets=sets)):
+    for draw in (rankings, lambda result, sets: agreement_curves(result, datasets=sets)):
         with pytest.raises(ResultsError, match=r"metrics direction\[BASIS\]"):
             draw(make_results(), ["e"])
 

@@ -84,7 +84,7 @@ def test_markdown_has_every_entrant_and_the_failure_in_columns_that_line_up():
     assert len(blocks) == 5
     for lines in blocks:
         bars = [[i for i, c in enumerate(line) if c == "|" and line[i - 1] != "\\"] for line in lines]
-        assert all(places == bars[0] for places in bars)
+        assert all(indices == bars[0] for indices in bars)
     assert "The optimal slope 0.67 is the limit for σ → 0; over this window, σ = 0.01 to 0.5, compare with `" in text
     assert "a\\|b" in text
     assert "- `gone`: fit failed: RuntimeError: [red]out of memory[/red]" in text

@@ -94,11 +94,11 @@ def test_the_curves_of_a_report_hold_the_values(sweep, builtin, tmp_path):
     (scores,) = sweep_of_entrant.charts[1].series.values()
     assert (scores.name, [text.split()[0] for text in scores.values]) == ("σ = 0.1", ["0.200"] * 3)
     assert sweep_of_entrant.charts[1].note == "lower is better"
-    svg, places = inline_svg(sweep_of_entrant.charts[1], 3)
+    svg, indices = inline_svg(sweep_of_entrant.charts[1], 3)
     # The three markers are equally spaced, since the axis of numbers of images is logarithmic.
     x = [
         float(position)
         for position in re.findall(r'<use href="#f3-\d+" x="([\d.]+)"[^>]*/>', svg.partition("data-v")[2])
     ]
-    assert x[:3] == pytest.approx(places, abs=0.11)
+    assert x[:3] == pytest.approx(indices, abs=0.11)
     assert x[1] - x[0] == pytest.approx(x[2] - x[1], abs=0.11)

@@ -51,9 +51,9 @@ def test_bias_free_norm_has_the_derivative_of_its_formula(layout):
 
     upstream = torch.randn(features.shape).double()
     assert torch.allclose(norm(features), formula(features, norm.gain), rtol=1e-12)
-    found = torch.autograd.grad(norm(features), (features, norm.gain), upstream)
+    result = torch.autograd.grad(norm(features), (features, norm.gain), upstream)
     expected = torch.autograd.grad(formula(features, norm.gain), (features, norm.gain), upstream)
-    for one, other in zip(found, expected, strict=True):
+    for one, other in zip(result, expected, strict=True):
         assert torch.allclose(one, other, rtol=1e-10, atol=1e-12)
     assert torch.autograd.gradcheck(norm, (features,))
     small = features.detach()[:, :, :2, :2].clone().requires_grad_()
@@ -79,11 +79,11 @@ def test_bias_free_norm_computes_deviations_in_float32():
 
 def test_the_map_of_the_noise_level_is_an_additional_channel():
     noisy = torch.rand(3, 2, 4, 5)
-    found = with_noise_level(noisy, torch.tensor([0.1, 0.2, 0.3]))
-    assert found.shape == (3, 3, 4, 5)
-    assert torch.equal(found[:, :2], noisy)
-    assert torch.equal(found[:, 2].amin((1, 2)), torch.tensor([0.1, 0.2, 0.3]))
-    assert torch.equal(found[:, 2].amax((1, 2)), torch.tensor([0.1, 0.2, 0.3]))
+    result = with_noise_level(noisy, torch.tensor([0.1, 0.2, 0.3]))
+    assert result.shape == (3, 3, 4, 5)
+    assert torch.equal(result[:, :2], noisy)
+    assert torch.equal(result[:, 2].amin((1, 2)), torch.tensor([0.1, 0.2, 0.3]))
+    assert torch.equal(result[:, 2].amax((1, 2)), torch.tensor([0.1, 0.2, 0.3]))
     for dtype in (torch.float64, torch.bfloat16):
         assert with_noise_level(noisy.to(dtype), torch.tensor([0.1, 0.2, 0.3])).dtype == dtype
 
@@ -120,8 +120,8 @@ def test_the_receptive_field_is_global_through_the_attention_alone():
                 torch.nn.init.zeros_(module.attention.weight)
         return network
 
-    found = receptive_field(lambda shape: build(NAFNet, shape, width=4, encoder=(1,), decoder=(1,)), sides=(64,))
-    assert found.reaches_border
+    result = receptive_field(lambda shape: build(NAFNet, shape, width=4, encoder=(1,), decoder=(1,)), sides=(64,))
+    assert result.reaches_border
     assert not receptive_field(local, sides=(64,)).reaches_border
 
 
@@ -137,13 +137,13 @@ def test_the_norm_is_of_each_pixel_over_its_channels():
     torch.manual_seed(0)
     norm = ChannelNorm(8)
     features = 3 * torch.randn(2, 8, 4, 5) + 2
-    found = norm(features)
-    assert torch.allclose(found.mean(1), torch.zeros(2, 4, 5), atol=1e-5)
-    assert torch.allclose(found.var(1, correction=0), torch.ones(2, 4, 5), atol=1e-4)
+    result = norm(features)
+    assert torch.allclose(result.mean(1), torch.zeros(2, 4, 5), atol=1e-5)
+    assert torch.allclose(result.var(1, correction=0), torch.ones(2, 4, 5), atol=1e-4)
     with torch.no_grad():
         norm.weight.fill_(2.0)
         norm.bias.fill_(3.0)
-    assert torch.allclose(norm(features), 2 * found + 3, atol=1e-5)
+    assert torch.allclose(norm(features), 2 * result + 3, atol=1e-5)
 
 
 def test_the_layers_estimate_the_noise_over_sigma():

@@ -244,7 +244,7 @@ def test_the_batch_size_does_not_change_the_result(monkeypatch):
 
 def test_sides_that_can_be_halved_only_once_are_as_good_as_other_sides():
     """At 50 pixels a single level of wavelets would keep a quarter of the noise."""
-    sigma, found = 0.1, []
+    sigma, result = 0.1, []
     for size in (50, 48):
         family = gahbench.create("dataset", f"c-alpha[alpha=2,size={size}]")
         clean = family.images("test", 8)
@@ -253,5 +253,5 @@ def test_sides_that_can_be_halved_only_once_are_as_good_as_other_sides():
         coefficients = adapted.analysis(noisy)
         levels = sigma * adapted.noise_levels(family.shape)
         kept = (coefficients.abs() > 3.25 * levels) | (adapted.bands(family.shape) == 0)
-        found.append(-10 * (adapted.synthesis(coefficients * kept) - clean).square().mean().log10())
-    assert abs(found[0] - found[1]) < 1.5
+        result.append(-10 * (adapted.synthesis(coefficients * kept) - clean).square().mean().log10())
+    assert abs(result[0] - result[1]) < 1.5

@@ -44,10 +44,10 @@ def test_bands_are_scales_and_directions(package):
     constant = basis.analysis(torch.ones(1, *shape, dtype=torch.float64))[0, 0].square()
     assert constant[labels == 0].sum() == pytest.approx(64 * 64)
     # Plane waves are in few bands, whose scale and direction depend on their frequency.
-    places = torch.arange(64, dtype=torch.float64) * 2 * math.pi / 64
+    angles = torch.arange(64, dtype=torch.float64) * 2 * math.pi / 64
     strongest = []
     for row, column in [(5, 0), (10, 0), (20, 0), (0, 20), (20, 10), (20, -10)]:
-        wave = torch.cos(row * places[:, None] + column * places)[None, None]
+        wave = torch.cos(row * angles[:, None] + column * angles)[None, None]
         powers = torch.zeros(43, dtype=torch.float64)
         powers.index_add_(0, labels.flatten(), basis.analysis(wave)[0, 0].square().flatten())
         assert powers.topk(4).values.sum() > 0.95 * powers.sum()
@@ -103,8 +103,8 @@ def test_each_image_of_a_batch_has_separate_noise_levels():
     batch = torch.cat([images(1, 1, 17, 23), torch.linspace(0, 1, 23).double().expand(1, 1, 17, 23)])
     levels = adapted("wavelet-packet", batch).noise_levels((1, 17, 23))
     assert levels.shape[:2] == (2, 1)
-    for one, found in zip(batch, levels, strict=True):
-        assert torch.equal(adapted("wavelet-packet", one[None]).noise_levels((1, 17, 23))[0], found)
+    for one, result in zip(batch, levels, strict=True):
+        assert torch.equal(adapted("wavelet-packet", one[None]).noise_levels((1, 17, 23))[0], result)
     assert not torch.equal(*levels)
 
 

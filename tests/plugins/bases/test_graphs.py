@@ -78,8 +78,8 @@ def laplacian_by_hand(image, radius, hs, hr):
 @pytest.mark.parametrize("shape", [(1, 4, 5), (3, 5, 3), (1, 1, 6), (2, 1, 1)])
 def test_the_laplacian_agrees_with_its_definition(radius, shape):
     images = random(2, *shape)
-    found = graph_laplacian(images, radius, 1.3, 0.4)
-    for image, laplacian in zip(images, found, strict=True):
+    result = graph_laplacian(images, radius, 1.3, 0.4)
+    for image, laplacian in zip(images, result, strict=True):
         np.testing.assert_allclose(laplacian.numpy(), laplacian_by_hand(image.numpy(), radius, 1.3, 0.4), atol=1e-14)
 
 
@@ -92,8 +92,8 @@ def test_on_a_flat_image_eigenvectors_are_the_dct(shape):
     values = weight * (along[0][:, None] + along[1]).flatten()
     atoms = DCT().synthesis(torch.eye(height * width).double().reshape(-1, 1, *shape)).flatten(1)
     torch.testing.assert_close(atoms @ laplacian, values[:, None] * atoms, atol=1e-12, rtol=0)
-    vectors, found = laplacian_spectrum(laplacian)
-    torch.testing.assert_close(found, values.sort().values, atol=1e-12, rtol=0)
+    vectors, result = laplacian_spectrum(laplacian)
+    torch.testing.assert_close(result, values.sort().values, atol=1e-12, rtol=0)
     torch.testing.assert_close(vectors.T @ laplacian @ vectors, torch.diag(values.sort().values), atol=1e-12, rtol=0)
 
 
@@ -121,13 +121,13 @@ def test_piecewise_regular_images_are_sparser_than_in_the_dct():
 
 def test_the_last_is_remembered_and_no_other_is_mistaken_for_it():
     basis, images = GraphLaplacian(), random(2, 1, 6, 6)
-    found = basis.adapt(images, 0.1)
-    assert basis.adapt(images.clone(), 0.5, noisy=True) is found
-    assert basis.adapt(images.float(), 0.1) is not found
+    result = basis.adapt(images, 0.1)
+    assert basis.adapt(images.clone(), 0.5, noisy=True) is result
+    assert basis.adapt(images.float(), 0.1) is not result
     changed = images.clone()
-    found = basis.adapt(changed, 0.1)
+    result = basis.adapt(changed, 0.1)
     changed[1] += random(6, 6, seed=1)
-    assert not torch.equal(basis.adapt(changed, 0.1).vectors[1], found.vectors[1])
+    assert not torch.equal(basis.adapt(changed, 0.1).vectors[1], result.vectors[1])
     # Images of other shapes may have the same bytes.
     assert not torch.allclose(*[basis.spectrum(torch.zeros(1, 1, *shape))[1] for shape in ((4, 9), (6, 6))])
 
@@ -160,8 +160,8 @@ def patches_by_hand(image, patch, window, nearest, h):
 @pytest.mark.parametrize(("patch", "window", "nearest"), [(3, 2, 4), (5, 7, 10), (1, 3, 100)])
 def test_the_patch_graph_agrees_with_its_definition(shape, patch, window, nearest):
     images = random(2, *shape)
-    found = PatchGraph(patch, window, nearest, 0.3).laplacian(images)
-    for image, laplacian in zip(images, found, strict=True):
+    result = PatchGraph(patch, window, nearest, 0.3).laplacian(images)
+    for image, laplacian in zip(images, result, strict=True):
         np.testing.assert_allclose(
             laplacian.numpy(), patches_by_hand(image.numpy(), patch, window, nearest, 0.3), atol=1e-12
         )
@@ -200,33 +200,33 @@ def random_batch(channels=1, count=3):
 @pytest.mark.parametrize("window", [3, 5])
 def test_local_variances_are_variances_of_windows(channels, window):
     clean = random_batch(channels)
-    found = local_variance(clean, window)
+    result = local_variance(clean, window)
     padded = np.pad(clean.double().numpy(), ((0, 0), (0, 0), *[(window // 2,) * 2] * 2), mode="edge")
     for row, column in ((0, 0), (3, 4), (6, 8)):
         cut = padded[:, :, row : row + window, column : column + window]
-        np.testing.assert_allclose(found[:, row, column], cut.var(axis=(2, 3)).mean(1), rtol=1e-9)
+        np.testing.assert_allclose(result[:, row, column], cut.var(axis=(2, 3)).mean(1), rtol=1e-9)
     assert local_variance(clean + 1e3, 3).min() >= 0
 
 
 def test_weights_of_iso_local_depend_on_the_variance():
     clean, basis = random_batch(), IsoLocal(window=3, floor=0.05)
-    found = basis.laplacian(clean)
+    result = basis.laplacian(clean)
     scale = (local_variance(clean, 3) + 0.05**2).sqrt().flatten(1)
     for one, other, distance in ((0, 1, 1), (10, 20, 2), (0, 18, 4)):
         expected = -np.exp(-distance / 2) / (scale[:, one] * scale[:, other])
-        torch.testing.assert_close(found[:, one, other], expected)
-    assert found[:, 0, 30].tolist() == [0.0] * 3
+        torch.testing.assert_close(result[:, one, other], expected)
+    assert result[:, 0, 30].tolist() == [0.0] * 3
 
 
 def test_filters_of_iso_local_have_hardly_any_direction():
     clean = gahbench.create("dataset", "c-alpha[size=16]").images("test", 4)
-    found = {}
+    result = {}
     for name in ("iso-local", "graph-laplacian"):
         filters = gahbench.create("basis", name).filters(gahbench.Truth(clean), 0.1)
         matrices = filters.at(torch.full((4,), 40.0).double()).matrices()
         rest = matrices - matrices.mean(0)
-        found[name] = float((directional(rest, (1, 16, 16)).norm() / rest.norm()) ** 2)
-    assert found["iso-local"] < 0.1 * found["graph-laplacian"]
+        result[name] = float((directional(rest, (1, 16, 16)).norm() / rest.norm()) ** 2)
+    assert result["iso-local"] < 0.1 * result["graph-laplacian"]
 
 
 def c_alpha(count=3, size=8):
@@ -257,10 +257,10 @@ def filter_by_hand(laplacian, trace):
 
 def test_filters_solve_the_equations_of_the_graph_and_have_the_traces():
     clean, traces = c_alpha(), torch.tensor([9.0, 25.0, 60.0], dtype=torch.float64)
-    found = filters_of(GraphLaplacian(), clean, traces)
-    assert isinstance(found, DenseMaps)
-    torch.testing.assert_close(traces_of(found), traces, atol=1e-4, rtol=0)
-    for matrix, laplacian, trace in zip(found.matrices(), graph_laplacian(clean), traces.tolist(), strict=True):
+    result = filters_of(GraphLaplacian(), clean, traces)
+    assert isinstance(result, DenseMaps)
+    torch.testing.assert_close(traces_of(result), traces, atol=1e-4, rtol=0)
+    for matrix, laplacian, trace in zip(result.matrices(), graph_laplacian(clean), traces.tolist(), strict=True):
         torch.testing.assert_close(matrix.double(), filter_by_hand(laplacian, trace), atol=5e-6, rtol=0)
 
 
@@ -279,11 +279,11 @@ def test_for_unreachable_traces_the_nearest_filter_is_returned():
     clean = c_alpha(2)
     basis = GraphLaplacian(hr=1.0)
     for trace in (64.0, 70.0):
-        found = filters_of(basis, clean, torch.full((2,), trace)).matrices()
-        torch.testing.assert_close(found, torch.eye(64).expand(2, -1, -1), atol=1e-5, rtol=0)
+        result = filters_of(basis, clean, torch.full((2,), trace)).matrices()
+        torch.testing.assert_close(result, torch.eye(64).expand(2, -1, -1), atol=1e-5, rtol=0)
     for trace in (1.0, 0.2, -3.0):
-        found = filters_of(basis, clean, torch.full((2,), trace)).matrices()
-        torch.testing.assert_close(found, torch.full((2, 64, 64), 1 / 64), atol=1e-5, rtol=0)
+        result = filters_of(basis, clean, torch.full((2,), trace)).matrices()
+        torch.testing.assert_close(result, torch.full((2, 64, 64), 1 / 64), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("sparse", [False, True])
@@ -296,12 +296,12 @@ def test_each_colour_has_a_filter_with_a_third_of_the_trace(sparse):
         for other in range(3):
             block = blocks[:, one, :, other]
             torch.testing.assert_close(block, blocks[:, 0, :, 0] * (one == other), atol=5e-6, rtol=0)
-    found = blocks[:, 0, :, 0].double()
+    result = blocks[:, 0, :, 0].double()
     expected = torch.stack([filter_by_hand(*given) for given in zip(graph_laplacian(clean), [8.0, 20.0], strict=True)])
     if sparse:
-        assert (found - expected).norm() < 0.1 * expected.norm()
+        assert (result - expected).norm() < 0.1 * expected.norm()
     else:
-        torch.testing.assert_close(found, expected, atol=5e-6, rtol=0)
+        torch.testing.assert_close(result, expected, atol=5e-6, rtol=0)
 
 
 def test_sparse_filters_are_inverses_at_a_common_strength():
@@ -337,10 +337,10 @@ def test_large_images_have_sparse_filters(monkeypatch, trace):
     monkeypatch.setattr(tikhonov, "LARGEST_EXACT", 80)
     basis = GraphLaplacian()
     monkeypatch.setattr(basis, "spectrum", lambda images: pytest.fail("eigenvectors were computed"))
-    found = basis.filters(Truth(clean), 0.1).at(traces)
-    assert isinstance(found, FunctionMaps)
+    result = basis.filters(Truth(clean), 0.1).at(traces)
+    assert isinstance(result, FunctionMaps)
     # The trace is estimated from 16 random vectors.
-    assert ((traces_of(found) - traces).abs() < 0.1 * traces).all()
+    assert ((traces_of(result) - traces).abs() < 0.1 * traces).all()
     vectors = torch.randn(1, 200, 81, generator=torch.Generator().manual_seed(0))
-    difference = (found.matvec(vectors) - exact.matvec(vectors)).norm()
+    difference = (result.matvec(vectors) - exact.matvec(vectors)).norm()
     assert difference < 0.1 * exact.matvec(vectors).norm()

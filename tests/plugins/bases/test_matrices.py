@@ -23,13 +23,13 @@ def turns(count, size, seed=0):
 def test_each_coefficient_is_the_product_with_a_column(count, size):
     """Matrices are separate for each image or shared, and act on each channel or on all values."""
     vectors, images = turns(count, size), normal(3, 2, 3, 4, seed=1)
-    found = Matrices(vectors).analysis(images)
+    result = Matrices(vectors).analysis(images)
     for image in range(3):
         basis = vectors[image % count]
         flat = images[image].reshape(-1, size)
         expected = torch.stack([(flat * column).sum(1) for column in basis.T], dim=1)
-        torch.testing.assert_close(found[image].reshape(-1, size), expected)
-    torch.testing.assert_close(Matrices(vectors).synthesis(found), images)
+        torch.testing.assert_close(result[image].reshape(-1, size), expected)
+    torch.testing.assert_close(Matrices(vectors).synthesis(result), images)
     assert Matrices(vectors).analysis(images.float()).dtype == torch.float32
 
 
@@ -51,9 +51,9 @@ def test_bands_are_octaves_of_the_root_of_the_index():
 @pytest.mark.parametrize("count", [1, 5, 11, 12])
 def test_complete_keeps_the_given_vectors_first(dtype, accuracy, count):
     vectors = turns(2, 12)[..., :count].to(dtype)
-    found = complete(vectors)
-    torch.testing.assert_close(found[..., :count], vectors.double(), atol=accuracy, rtol=0)
-    torch.testing.assert_close(found.mT @ found, torch.eye(12).double().expand(2, 12, 12), atol=1e-13, rtol=0)
+    result = complete(vectors)
+    torch.testing.assert_close(result[..., :count], vectors.double(), atol=accuracy, rtol=0)
+    torch.testing.assert_close(result.mT @ result, torch.eye(12).double().expand(2, 12, 12), atol=1e-13, rtol=0)
 
 
 @pytest.mark.parametrize(("count", "size"), [(3, 12), (1, 12), (3, 24), (1, 24)])

@@ -58,24 +58,24 @@ def test_larger_squares_and_flows_do_not_increase_the_error():
 
 def test_true_flow_is_the_bandlet_along_the_level_sets_of_each_image():
     truth = truth_of("c-alpha[size=16,contour=closed]", count=3)
-    found = TrueFlow("haar", moments=1).adapt_to(truth, 0.05)
-    coefficients = found.analysis(truth.clean)
+    result = TrueFlow("haar", moments=1).adapt_to(truth, 0.05)
+    coefficients = result.analysis(truth.clean)
     plain = Bandlet("haar", largest=None, directions="fine", moments=1)
     for index, lines in enumerate(truth.dataset.level_sets("test", 3, 5)):
         one = plain.adapt(truth.clean[index : index + 1], 0.05, lines=lines)
         torch.testing.assert_close(coefficients[index : index + 1], one.analysis(truth.clean[index : index + 1]))
-    torch.testing.assert_close(found.synthesis(coefficients), truth.clean)
+    torch.testing.assert_close(result.synthesis(coefficients), truth.clean)
     assert not torch.allclose(
         TrueFlow("haar", moments=1).adapt_to(truth_of("c-alpha[size=16]", 3), 0.05).analysis(truth.clean), coefficients
     )
     with pytest.raises(ValueError, match="takes 3, not 2"):
-        found.analysis(truth.clean[:2])
+        result.analysis(truth.clean[:2])
 
 
 def test_oracles_accept_true_flow_by_name():
     truth = truth_of("c-alpha[size=16,render_size=32]")
-    found = construct(OracleThreshold, "true-flow[haar,largest=8,moments=1]").risk(truth, 0.05)
-    torch.testing.assert_close(found, risk(TrueFlow("haar", largest=8, moments=1), truth, 0.05))
+    result = construct(OracleThreshold, "true-flow[haar,largest=8,moments=1]").risk(truth, 0.05)
+    torch.testing.assert_close(result, risk(TrueFlow("haar", largest=8, moments=1), truth, 0.05))
 
 
 def oracle_risk(basis, truth, sigma):
@@ -89,13 +89,13 @@ def test_gaussian_families_have_one_basis_in_which_coefficients_have_the_energie
     count = 2000
     basis = FamilyBasis().adapt_to(Truth(dataset.images("test", 4), dataset), 0.1)
     centred = dataset.images("train", count).double() - dataset.mean
-    found = basis.analysis(centred).flatten(1)
+    result = basis.analysis(centred).flatten(1)
     # Variances over 2000 images have a standard error of 3 %; float32 pixels are too coarse for the smallest energies.
-    ratios = found.square().mean(0) / dataset.energies
+    ratios = result.square().mean(0) / dataset.energies
     known = dataset.energies > 1e-7 * dataset.energies[0]
     assert known.sum() > 40
     assert (ratios[known] - 1).abs().max() < 5 * (2 / count) ** 0.5
-    torch.testing.assert_close(basis.synthesis(found.view_as(centred)), centred, atol=1e-12, rtol=0)
+    torch.testing.assert_close(basis.synthesis(result.view_as(centred)), centred, atol=1e-12, rtol=0)
 
 
 def test_oracle_shrinkage_has_smaller_errors_than_in_a_wavelet_basis():
@@ -155,9 +155,9 @@ def test_true_bases_need_oracles_and_families_that_know_the_truth(name, monkeypa
 
 def test_the_last_is_remembered_and_no_other_is_mistaken_for_it():
     basis, truth = FamilyBasis(), truth_of("c-alpha[size=8]")
-    found = basis.adapt_to(truth, 0.1)
-    assert basis.adapt_to(truth, 0.7) is found
+    result = basis.adapt_to(truth, 0.1)
+    assert basis.adapt_to(truth, 0.7) is result
     other = basis.adapt_to(truth_of("c-alpha[size=8]", start=6), 0.1)
     # Image 6 is the second image from 5 on, and the first image from 6 on.
-    torch.testing.assert_close(other.vectors[0], found.vectors[1])
-    assert not torch.equal(other.vectors[0], found.vectors[0])
+    torch.testing.assert_close(other.vectors[0], result.vectors[1])
+    assert not torch.equal(other.vectors[0], result.vectors[0])

@@ -179,9 +179,9 @@ def test_ti_default_depth(size, levels):
 
 def textures(count, side):
     """Return plane waves of many frequencies, for which wavelets need many coefficients."""
-    places = torch.arange(side, dtype=torch.float64)
+    coordinates = torch.arange(side, dtype=torch.float64)
     frequencies = torch.rand(count, 2, 1, 1, generator=torch.Generator().manual_seed(7), dtype=torch.float64) * 3
-    return torch.cos(frequencies[:, :1] * places[:, None] + frequencies[:, 1:] * places)
+    return torch.cos(frequencies[:, :1] * coordinates[:, None] + frequencies[:, 1:] * coordinates)
 
 
 def cost(coefficients, threshold):
@@ -200,19 +200,19 @@ def nodes(image, name, levels):
 
 def tree_costs(costs, path, levels):
     """Return the costs of all trees below a path."""
-    found = [] if set(path) <= {"a"} and len(path) < levels else [costs[path]]
+    result = [] if set(path) <= {"a"} and len(path) < levels else [costs[path]]
     if len(path) < levels:
         below = [tree_costs(costs, path + letter, levels) for letter in "ahvd"]
-        found += [sum(choice) for choice in itertools.product(*below)]
-    return found
+        result += [sum(choice) for choice in itertools.product(*below)]
+    return result
 
 
 @pytest.mark.parametrize(("levels", "trees"), [(1, 1), (2, 2**3), (3, 17**3 * 2**3)])
 def test_the_chosen_tree_has_minimum_cost(levels, trees):
     batch = images(2, 2, 16, 8) + 2 * textures(2, 16)[..., :8]
     threshold = 1.3
-    found = cost(WaveletPacket("db2", levels).adapt(batch, threshold).analysis(batch), threshold)
-    for image, one in zip(batch.flatten(0, 1), found.flatten(), strict=True):
+    result = cost(WaveletPacket("db2", levels).adapt(batch, threshold).analysis(batch), threshold)
+    for image, one in zip(batch.flatten(0, 1), result.flatten(), strict=True):
         packets = nodes(image, "db2", levels)
         costs = {path: np.minimum(data**2, threshold**2).sum() for path, data in packets.items()}
         every = tree_costs(costs, "", levels)
@@ -222,12 +222,12 @@ def test_the_chosen_tree_has_minimum_cost(levels, trees):
 
 def test_packet_coefficients_agree_with_pywavelets():
     batch = textures(2, 32)[1:] + 0.3 * images(1, 1, 32, 32, seed=3)
-    found = WaveletPacket("sym4", 2).adapt(batch, 1.5).analysis(batch)[0, 0].numpy()
+    result = WaveletPacket("sym4", 2).adapt(batch, 1.5).analysis(batch)[0, 0].numpy()
     packets = nodes(batch[0, 0], "sym4", 2)
-    places = {"a": (0, 0), "h": (1, 0), "v": (0, 1), "d": (1, 1)}
+    indices = {"a": (0, 0), "h": (1, 0), "v": (0, 1), "d": (1, 1)}
     splits = {}
-    for letter, (row, column) in places.items():
-        quarter = found[16 * row : 16 * row + 16, 16 * column : 16 * column + 16]
+    for letter, (row, column) in indices.items():
+        quarter = result[16 * row : 16 * row + 16, 16 * column : 16 * column + 16]
         children = np.block(
             [[packets[letter + "a"], packets[letter + "v"]], [packets[letter + "h"], packets[letter + "d"]]]
         )
@@ -289,5 +289,5 @@ def test_bands_of_packets_equal_the_bands_of_the_wavelet():
     # The coarse scale is the same for every tree.
     batch = textures(5, 32)
     coarse = Wavelet("sym4").bands((1, 32, 32)) == 0
-    found = WaveletPacket("sym4").adapt(batch, 0.3).analysis(batch)
-    torch.testing.assert_close(found[..., coarse], Wavelet("sym4").analysis(batch)[..., coarse], rtol=0, atol=1e-13)
+    result = WaveletPacket("sym4").adapt(batch, 0.3).analysis(batch)
+    torch.testing.assert_close(result[..., coarse], Wavelet("sym4").analysis(batch)[..., coarse], rtol=0, atol=1e-13)

@@ -42,18 +42,18 @@ def test_exact_contours_are_as_regular_as_designed(alpha):
     masks = CAlpha(alpha, 128).masks(torch.Generator().manual_seed(0), 1024)
     inside = (masks[:, 0].amax(1) == 0) & (masks[:, -1].amin(1) == 1)
     assert inside.float().mean() > 0.95
-    found, error = regularity(128 - masks[inside].double().sum(1), int(alpha) + 2, [6, 8, 12, 16])
+    result, error = regularity(128 - masks[inside].double().sum(1), int(alpha) + 2, [6, 8, 12, 16])
     assert error < 0.02
-    assert found == pytest.approx(alpha, abs=0.05)
+    assert result == pytest.approx(alpha, abs=0.05)
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 4.0])
 def test_exact_backgrounds_are_as_regular_as_designed(alpha):
     fields = torch.cat(CAlpha(alpha, 128)._draw_backgrounds(torch.Generator().manual_seed(0), 128)).double()
     for directed in (fields, fields.mT):
-        found, error = regularity(directed, int(alpha) + 2, [6, 8, 12, 16])
+        result, error = regularity(directed, int(alpha) + 2, [6, 8, 12, 16])
         assert error < 0.02
-        assert found == pytest.approx(alpha, abs=0.05)
+        assert result == pytest.approx(alpha, abs=0.05)
 
 
 def test_exact_backgrounds_have_the_covariance_of_the_amplitude():
@@ -115,9 +115,9 @@ def test_closed_masks_are_connected_and_have_the_expected_area():
 )
 def test_images_can_be_drawn_on_any_device(parameters):
     """Torch refuses operations on tensors of two devices; the device ``meta`` exists on every machine."""
-    found = CAlpha(2.0, 8, **parameters).draw(torch.Generator(), 4, "meta")
-    assert found.device.type == "meta"
-    assert found.shape == (4, 1, 8, 8)
+    result = CAlpha(2.0, 8, **parameters).draw(torch.Generator(), 4, "meta")
+    assert result.device.type == "meta"
+    assert result.shape == (4, 1, 8, 8)
 
 
 def test_only_training_images_are_drawn_on_a_gpu(monkeypatch):
@@ -272,8 +272,8 @@ def test_threads_do_not_share_noise_buffers():
     dataset = CAlpha(2.0, 16, "paper")
     alone = [dataset.draw(torch.Generator().manual_seed(seed), 64) for seed in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda seed: dataset.draw(torch.Generator().manual_seed(seed), 64), range(4)))
-    assert all(torch.equal(one, other) for one, other in zip(alone, found, strict=True))
+        result = list(pool.map(lambda seed: dataset.draw(torch.Generator().manual_seed(seed), 64), range(4)))
+    assert all(torch.equal(one, other) for one, other in zip(alone, result, strict=True))
 
 
 SIZE = 16
@@ -288,8 +288,8 @@ def line(nodes, start, end):
 def test_slanted_line_agrees_with_fine_supersampling(ends):
     inside = coverage(line(8 * SIZE + 1, 0, SIZE), line(8 * SIZE + 1, *ends), SIZE)[0].numpy()
     fine = 64
-    places = (np.arange(SIZE * fine) + 0.5) / fine
-    right = places[None, :] > ends[0] + (ends[1] - ends[0]) * places[:, None] / SIZE
+    indices = (np.arange(SIZE * fine) + 0.5) / fine
+    right = indices[None, :] > ends[0] + (ends[1] - ends[0]) * indices[:, None] / SIZE
     expected = right.reshape(SIZE, fine, SIZE, fine).mean((1, 3))
     # Steps are 1/8 pixel long, so squares of steps are 1/64.
     assert np.abs(inside - expected).max() < 1 / 64

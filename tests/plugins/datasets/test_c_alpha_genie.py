@@ -131,9 +131,9 @@ def test_bounds_fall_nearly_at_the_optimal_slope():
     sigmas = [2.0**level / 255 for level in (0, 2, 4, 6)]
     for alpha in (1.0, 2.0, 4.0):
         dataset = CAlpha(alpha, 32)
-        found = psnr_slope(dataset, sigmas, 2)
+        result = psnr_slope(dataset, sigmas, 2)
         # Slopes over a range of noise levels are slightly above the limit, also because the grid is finite.
-        assert dataset.optimum.slope < found < dataset.optimum.slope + 0.09
+        assert dataset.optimum.slope < result < dataset.optimum.slope + 0.09
 
 
 def test_without_images_results_are_empty():
@@ -148,10 +148,11 @@ def test_filters_of_large_images_are_products_with_the_matrix(monkeypatch):
     noisy, vectors = dataset.images("test", 2, 5), normal(2, 40, 144)
     exact = dataset.optimal_filters(noisy, sigma, "test", 5).matrices().double()
     monkeypatch.setattr(c_alpha, "LARGEST_EXACT", 100)
-    found = dataset.optimal_filters(noisy, sigma, "test", 5)
-    assert isinstance(found, FunctionMaps)
-    torch.testing.assert_close(found.matvec(vectors).double(), vectors @ exact, atol=1e-4, rtol=0)
-    torch.testing.assert_close(found.select(1).matvec(vectors[1:]).double(), vectors[1:] @ exact[1:], atol=1e-4, rtol=0)
+    result = dataset.optimal_filters(noisy, sigma, "test", 5)
+    assert isinstance(result, FunctionMaps)
+    torch.testing.assert_close(result.matvec(vectors).double(), vectors @ exact, atol=1e-4, rtol=0)
+    second = result.select(1).matvec(vectors[1:]).double()
+    torch.testing.assert_close(second, vectors[1:] @ exact[1:], atol=1e-4, rtol=0)
 
 
 CONTOURS = ("line", "closed", "disc")
@@ -210,8 +211,8 @@ def explicit(dataset):
     power = torch.where(moduli == 0, 0.0, moduli.clamp(min=1) ** (-2 * exponent))
     kernel = torch.fft.ifft2(power).real
     kernel *= FIELD_STD**2 / kernel[0, 0]
-    places = torch.cartesian_prod(torch.arange(render_size), torch.arange(render_size))
-    lags = (places[:, None] - places) % (2 * render_size)
+    indices = torch.cartesian_prod(torch.arange(render_size), torch.arange(render_size))
+    lags = (indices[:, None] - indices) % (2 * render_size)
     full = kernel[lags[..., 0], lags[..., 1]]
     # Each pixel of a size is the mean of its block.
     blocks = torch.eye(size).repeat_interleave(render_size // size, 1).double() * (size / render_size)
@@ -223,22 +224,22 @@ def explicit(dataset):
 def test_the_amplitude_has_the_covariance_of_the_averaged_field(alpha):
     for size, render_size in ((8, 24), (8, 8)):
         dataset = CAlpha(alpha, size, render_size=render_size)
-        found = dataset._conditional.field.matrix()
-        torch.testing.assert_close(found, explicit(dataset), atol=1e-9, rtol=1e-5)
+        result = dataset._conditional.field.matrix()
+        torch.testing.assert_close(result, explicit(dataset), atol=1e-9, rtol=1e-5)
 
 
 def test_drawn_fields_have_the_covariance_of_the_amplitude():
     dataset, count = CAlpha(1.0, 8, render_size=32), 2000
-    found = (
+    result = (
         torch.cat(AveragedField(32, 1.0, FIELD_STD).pairs(torch.Generator().manual_seed(0), count, 8))
         .flatten(1)
         .double()
     )
     expected = explicit(dataset)
     # A covariance estimated from n pairs has a standard error of at most sqrt(2 / n) of the variance.
-    assert (found.T @ found / len(found) - expected).abs().max() < 5 * (2 / len(found)) ** 0.5 * expected.max()
+    assert (result.T @ result / len(result) - expected).abs().max() < 5 * (2 / len(result)) ** 0.5 * expected.max()
     # The two fields of a pair are independent.
-    cross = found[:count].T @ found[count:] / count
+    cross = result[:count].T @ result[count:] / count
     assert cross.abs().max() < 5 * count**-0.5 * expected.max()
 
 
@@ -261,11 +262,11 @@ def test_the_genie_is_the_mean_given_the_contour_and_its_error_the_bound(contour
     dataset, sigma = CAlpha(1.0, 8, contour=contour, render_size=24), 0.05
     background = explicit(dataset) + MEAN_STD**2
     noisy = dataset.images("test", 3, 2) + 0.05
-    found = dataset.genie(noisy, sigma, "test", 2).flatten(1).double()
+    result = dataset.genie(noisy, sigma, "test", 2).flatten(1).double()
     for mask, image, one, bound in zip(
         dataset._masks("test", 3, 2),
         noisy.flatten(1).double(),
-        found,
+        result,
         dataset.lower_bound("test", 3, sigma, 2),
         strict=True,
     ):
@@ -330,11 +331,11 @@ def test_noise_at_equal_sigma_over_side_is_the_same_at_every_size():
 
 
 def test_an_evaluation_has_the_noise_of_the_master():
-    found = []
+    result = []
     for size, sigma in ((8, 0.1), (16, 0.2)):
         dataset = CAlpha(2.0, size, render_size=32)
         clean = dataset.images("test", 2)
         denoiser = gahbench.create("reference", "identity")
         evaluation = Evaluation(denoiser, clean, [sigma], dataset=dataset)
-        found.append(evaluation.noisy(sigma) - clean)
-    torch.testing.assert_close(found[0], avg_pool2d(found[1], 2), atol=1e-6, rtol=0)
+        result.append(evaluation.noisy(sigma) - clean)
+    torch.testing.assert_close(result[0], avg_pool2d(result[1], 2), atol=1e-6, rtol=0)

@@ -46,8 +46,8 @@ def test_filtering_is_a_product_in_the_full_fourier_domain():
     np.testing.assert_allclose(filter_noise(white.real, amplitude).numpy(), expected, atol=1e-12)
     # Complex white noise, which is white in the Fourier domain too, gives a pair of fields.
     expected = 8 * np.fft.ifft2(white.numpy() * moduli**-1.7)[:, :5, :5]
-    for found, part in zip(filter_pairs(white, amplitude, 5), (expected.real, expected.imag), strict=True):
-        np.testing.assert_allclose(found.numpy(), part, atol=1e-12)
+    for result, part in zip(filter_pairs(white, amplitude, 5), (expected.real, expected.imag), strict=True):
+        np.testing.assert_allclose(result.numpy(), part, atol=1e-12)
 
 
 def test_pairs_are_independent_fields_of_the_covariance_of_the_amplitude():
@@ -59,8 +59,8 @@ def test_pairs_are_independent_fields_of_the_covariance_of_the_amplitude():
         part.flatten(1) for part in filter_pairs(torch.view_as_complex(unit.contiguous()), amplitude, size)
     )
     kernel = torch.fft.irfft2(amplitude.square().to(torch.complex128), s=(side, side))
-    places = [(row, column) for row in range(size) for column in range(size)]
-    expected = torch.tensor([[kernel[a - c, b - d].item() for c, d in places] for a, b in places]).double()
+    indices = [(row, column) for row in range(size) for column in range(size)]
+    expected = torch.tensor([[kernel[a - c, b - d].item() for c, d in indices] for a, b in indices]).double()
     torch.testing.assert_close(first.T @ first, expected)
     torch.testing.assert_close(second.T @ second, expected)
     torch.testing.assert_close(first.T @ second, torch.zeros_like(expected), atol=1e-12, rtol=0)
@@ -76,11 +76,11 @@ def field(size, exponent):
 @pytest.mark.parametrize("size", [4, 5])
 def test_covariance_is_the_sum_of_all_waves(size):
     expected = np.zeros((size, size, size, size))
-    places = np.arange(size)
+    indices = np.arange(size)
     for row in range(-size, size):
         for column in range(-size, size):
             amplitude = np.hypot(row, column) ** -1.3 if (row, column) != (0, 0) else 0.5
-            phases = np.pi / size * (row * places[:, None] + column * places)
+            phases = np.pi / size * (row * indices[:, None] + column * indices)
             expected += amplitude**2 * np.cos(phases[:, :, None, None] - phases)
     expected = expected.reshape(size**2, size**2) / (2 * size) ** 2
     np.testing.assert_allclose(field(size, 1.3).matrix().numpy(), expected, atol=1e-12)

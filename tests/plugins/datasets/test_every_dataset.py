@@ -111,8 +111,8 @@ def test_the_best_denoiser_shrinks_in_the_true_basis(spec, sigma):
         denoised = [dataset.genie(images, sigma, "test", start) for images in (noisy, changed)]
         error = dataset.lower_bound("test", 3, sigma, start)
     else:
-        found = [dataset.posterior(images, sigma) for images in (noisy, changed)]
-        denoised, error = [posterior.mean for posterior in found], found[0].trace / noisy[0].numel()
+        result = [dataset.posterior(images, sigma) for images in (noisy, changed)]
+        denoised, error = [posterior.mean for posterior in result], result[0].trace / noisy[0].numel()
     difference = (expected @ (changed - noisy).flatten(1)[..., None])[..., 0]
     torch.testing.assert_close((denoised[1] - denoised[0]).double().flatten(1), difference, atol=1e-4, rtol=0)
     torch.testing.assert_close(error, (sigma**2 * weights.mean(1)).expand(3))
@@ -147,9 +147,9 @@ def test_optimal_filters_are_the_derivatives_of_the_posterior_mean(spec, sigma, 
 def test_optimal_filters_tend_to_the_projection_on_the_tangent_space(spec):
     dataset, sigma = create(spec), 0.002
     tangent = dataset.true_basis("test", 3).vectors
-    found = filters(dataset, noisy_images(dataset, sigma), sigma)
+    result = filters(dataset, noisy_images(dataset, sigma), sigma)
     torch.testing.assert_close(tangent.mT @ tangent, torch.eye(dataset.dimension).double().expand(3, -1, -1))
-    assert ((found - tangent @ tangent.mT).flatten(1).norm(dim=1) < 0.1 * dataset.dimension**0.5).all()
+    assert ((result - tangent @ tangent.mT).flatten(1).norm(dim=1) < 0.1 * dataset.dimension**0.5).all()
 
 
 @pytest.mark.parametrize(
@@ -183,9 +183,9 @@ def test_references_that_use_the_optimum_have_its_filters_for_jacobians(referenc
     dataset = create(spec)
     noisy = noisy_images(dataset, 0.1, 2, 7)
     truth = Truth(dataset.images("test", 2, 7), dataset, "test", 7)
-    found = gahbench.create("reference", reference).jacobian(noisy, 0.1, truth).matrices().double()
-    torch.testing.assert_close(found, filters(dataset, noisy, 0.1, 7))
-    assert found.diagonal(dim1=1, dim2=2).sum(1).min() > 0.5
+    result = gahbench.create("reference", reference).jacobian(noisy, 0.1, truth).matrices().double()
+    torch.testing.assert_close(result, filters(dataset, noisy, 0.1, 7))
+    assert result.diagonal(dim1=1, dim2=2).sum(1).min() > 0.5
 
 
 @pytest.mark.parametrize("spec", ["c-alpha[size=16]", "c-alpha[size=16,construction=paper]", "discs[size=16]"])

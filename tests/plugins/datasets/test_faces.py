@@ -70,8 +70,8 @@ def test_near_duplicates_and_neighbours_of_many_images_are_compared_once(tmp_pat
     images[30] = images[4]
     path = npz(tmp_path / "a.npz", images)
     monkeypatch.setattr("gahbench_plugins.datasets.faces.QUICK", 10)
-    found = Faces(path)
-    expected = found.images("test", 9), found.notes
+    result = Faces(path)
+    expected = result.images("test", 9), result.notes
     for name in ("without_repeats", "similar_neighbours"):
         monkeypatch.setattr(f"gahbench_plugins.datasets.faces.{name}", lambda *_: pytest.fail("compared again"))
     again = Faces(path)

@@ -57,10 +57,10 @@ def test_the_mean_is_the_weighted_average_for_all_chunk_sizes(count, pixels, log
     noisy = noisy_of(points, sigma, seed=seed + 1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finite, "ELEMENTS", elements)
-        found = empirical_bayes(points, noisy, sigma)
+        result = empirical_bayes(points, noisy, sigma)
     mean, trace = brute_force(points, noisy, sigma)
-    torch.testing.assert_close(found.mean, mean, atol=1e-8, rtol=0)
-    torch.testing.assert_close(found.trace, trace, atol=1e-15, rtol=1e-6)
+    torch.testing.assert_close(result.mean, mean, atol=1e-8, rtol=0)
+    torch.testing.assert_close(result.trace, trace, atol=1e-15, rtol=1e-6)
 
 
 def test_near_points_are_resolved_at_little_noise():
@@ -71,12 +71,12 @@ def test_near_points_are_resolved_at_little_noise():
     for index in range(16):
         points[1 + index, : 1 + index] += 1 / 500
     noisy = noisy_of(points, sigma, 64)
-    found = empirical_bayes(points, noisy, sigma)
+    result = empirical_bayes(points, noisy, sigma)
     mean, trace = brute_force(points, noisy, sigma)
     # Several points have weight, and the weights differ.
     assert trace.median() > sigma**2 / 10
-    torch.testing.assert_close(found.mean, mean, atol=1e-9, rtol=0)
-    torch.testing.assert_close(found.trace, trace, atol=0, rtol=1e-5)
+    torch.testing.assert_close(result.mean, mean, atol=1e-9, rtol=0)
+    torch.testing.assert_close(result.trace, trace, atol=0, rtol=1e-5)
 
 
 @pytest.mark.parametrize("separation", [10.0, 25.0, 37.0])
@@ -146,11 +146,11 @@ def test_noise_levels_may_differ_from_image_to_image():
     points = torch.rand(7, 12)
     sigmas = torch.tensor([0.1, 0.1, 0.4, 2.0])
     noisy = torch.rand(4, 12)
-    found = empirical_bayes(points, noisy, sigmas)
+    result = empirical_bayes(points, noisy, sigmas)
     for index, sigma in enumerate(sigmas.tolist()):
         alone = empirical_bayes(points, noisy[index : index + 1], sigma)
-        torch.testing.assert_close(found.mean[index], alone.mean[0])
-        torch.testing.assert_close(found.trace[index], alone.trace[0])
+        torch.testing.assert_close(result.mean[index], alone.mean[0])
+        torch.testing.assert_close(result.trace[index], alone.trace[0])
 
 
 @settings(deadline=None, max_examples=8)
@@ -158,9 +158,9 @@ def test_noise_levels_may_differ_from_image_to_image():
 def test_optimal_filters_are_covariances_of_weighted_members(sigma, count, seed):
     dataset = construct(Finite, "discs[size=8]", count)
     noisy = dataset.images("test", 2).double() + sigma * normal(2, 1, 8, 8, seed=seed)
-    found = dataset.optimal_filters(noisy, sigma, "test").matrices().double()
+    result = dataset.optimal_filters(noisy, sigma, "test").matrices().double()
     members = dataset.members.double().flatten(1)
-    for image, matrix in zip(noisy.flatten(1), found, strict=True):
+    for image, matrix in zip(noisy.flatten(1), result, strict=True):
         weights = torch.softmax(-(image - members).square().sum(1) / (2 * sigma**2), 0)
         mean = weights @ members
         second = members.mT @ (weights[:, None] * members)

@@ -21,8 +21,8 @@ def moments_of_field(dataset):
         [[max(math.hypot(row, column), 1) ** (-2 * (dataset.alpha + 1)) for column in along] for row in along]
     )
     power *= dataset.std**2 / power.sum()
-    places = np.stack(np.meshgrid(np.arange(size), np.arange(size), indexing="ij"), -1).reshape(-1, 2)
-    shifts = places[:, None] - places
+    indices = np.stack(np.meshgrid(np.arange(size), np.arange(size), indexing="ij"), -1).reshape(-1, 2)
+    shifts = indices[:, None] - indices
     covariance = np.zeros(shifts.shape[:2])
     for row, of_row in zip(along, power, strict=True):
         for column, variance in zip(along, of_row, strict=True):
@@ -115,8 +115,8 @@ def test_without_an_isotropic_part_images_lie_in_the_span_of_the_faces():
     span = torch.linalg.qr((faces - faces.mean(0)).mT[:, :63]).Q
     images = dataset.images("test", 8).double()
     assert (images.flatten(1) - faces.mean(0)).std() > 0.05
-    for found in (images, dataset.posterior(images + noise(images, 1), 1e-3).mean):
-        offset = found.flatten(1) - faces.mean(0)
+    for result in (images, dataset.posterior(images + noise(images, 1), 1e-3).mean):
+        offset = result.flatten(1) - faces.mean(0)
         assert (offset - offset @ span @ span.mT).abs().max() < 1e-6
 
 
@@ -141,8 +141,8 @@ def test_principal_components_do_not_depend_on_how_they_are_found(count):
     """The algorithm depends on whether there are fewer images than pixels; chunks have no influence."""
     images = torch.rand(count, 12, generator=torch.Generator().manual_seed(0))
     expected = torch.from_numpy(np.cov(images.double().numpy().T, ddof=0))
-    for found in (principal_components(images), principal_components(torch.cat([images] * 300))):
-        torch.testing.assert_close((found.components * found.variances) @ found.components.mT, expected)
+    for result in (principal_components(images), principal_components(torch.cat([images] * 300))):
+        torch.testing.assert_close((result.components * result.variances) @ result.components.mT, expected)
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
@@ -163,6 +163,6 @@ def test_error_follows_the_slope_within_the_range_of_the_energies(alpha):
 @given(height=st.integers(1, 9), width=st.integers(1, 9), seed=st.integers(0, 99))
 def test_hartley_transform_is_its_own_inverse_and_keeps_energy(height, width, seed):
     images = noise(torch.zeros(2, 3, height, width).double(), 1, seed)
-    found = hartley(images)
-    torch.testing.assert_close(hartley(found), images)
-    torch.testing.assert_close(found.square().sum((2, 3)), images.square().sum((2, 3)))
+    result = hartley(images)
+    torch.testing.assert_close(hartley(result), images)
+    torch.testing.assert_close(result.square().sum((2, 3)), images.square().sum((2, 3)))

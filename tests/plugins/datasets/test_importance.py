@@ -41,8 +41,8 @@ def test_truncated_normal_agrees_with_scipy(mean, std):
     low, high = -mean / std, (1 - mean) / std
     law = truncnorm(low, high, loc=mean, scale=std)
     log_mass, centre, square = truncated_normal(torch.tensor(mean).double(), torch.tensor(std).double())
-    places = (np.arange(200_000) + 0.5) / 200_000
-    exponents = -((places - mean) ** 2) / (2 * std**2)
+    indices = (np.arange(200_000) + 0.5) / 200_000
+    exponents = -((indices - mean) ** 2) / (2 * std**2)
     total = exponents.max() + np.log(np.exp(exponents - exponents.max()).mean() / (std * np.sqrt(2 * np.pi)))
     # Twenty standard deviations outside, where it is -200, torch's logarithm of the tail is off by up to 1.4e-4.
     assert log_mass.item() == pytest.approx(total, abs=5e-4)
@@ -63,19 +63,19 @@ def test_truncated_normal_far_in_the_tail_is_exponential():
 def test_moments_agree_with_a_fine_grid(intensities, nodes, tolerance, seed, sigma, alike):
     """The hardest cases are parts of correlation 0.99 whose density a border truncates obliquely."""
     parts, data = problem(seed, intensities, sigma, alike)
-    found = integrate(*statistics(parts, data), sigma, intensities)
-    places, widths = graded(nodes)
-    grid = np.stack(np.meshgrid(*[places] * intensities, indexing="ij"), -1).reshape(-1, intensities)
+    result = integrate(*statistics(parts, data), sigma, intensities)
+    indices, widths = graded(nodes)
+    grid = np.stack(np.meshgrid(*[indices] * intensities, indexing="ij"), -1).reshape(-1, intensities)
     volumes = np.prod(np.meshgrid(*[widths] * intensities, indexing="ij"), axis=0).ravel()
     exponents = -(((grid @ (parts @ parts.T)) * grid).sum(1) - 2 * grid @ (parts @ data)) / (2 * sigma**2)
     weights = volumes * np.exp(exponents - exponents.max())
-    assert found.log_evidence.item() == pytest.approx(exponents.max() + np.log(weights.sum()), abs=tolerance)
+    assert result.log_evidence.item() == pytest.approx(exponents.max() + np.log(weights.sum()), abs=tolerance)
     weights /= weights.sum()
     mean = weights @ grid
     second = (weights[:, None] * grid).T @ grid
     std = np.sqrt(np.diag(second) - mean**2)
-    assert (np.abs(found.mean.numpy() - mean) < tolerance * std).all()
-    covariance = found.second.numpy() - np.outer(found.mean, found.mean)
+    assert (np.abs(result.mean.numpy() - mean) < tolerance * std).all()
+    covariance = result.second.numpy() - np.outer(result.mean, result.mean)
     assert (np.abs(covariance - second + np.outer(mean, mean)) < 3 * tolerance * np.outer(std, std)).all()
 
 
@@ -85,9 +85,9 @@ def test_weak_noise_leaves_a_gaussian_around_the_best_intensities(intensities):
     parts, _ = problem(1, intensities, 0.1)
     data = np.full(intensities, 0.4) @ parts
     gram, product = statistics(parts, data)
-    found = integrate(gram, product, 1e-3, intensities)
-    np.testing.assert_allclose(found.mean.numpy(), 0.4, atol=1e-6)
-    covariance = found.second - found.mean[:, None] * found.mean
+    result = integrate(gram, product, 1e-3, intensities)
+    np.testing.assert_allclose(result.mean.numpy(), 0.4, atol=1e-6)
+    covariance = result.second - result.mean[:, None] * result.mean
     torch.testing.assert_close(covariance, 1e-6 * torch.linalg.inv(gram), rtol=1e-3, atol=0)
 
 
@@ -95,18 +95,18 @@ def test_weak_noise_leaves_a_gaussian_around_the_best_intensities(intensities):
 def test_parts_of_no_energy_leave_the_prior(intensities):
     # The posterior is uniform in [0, 1]: mean 1/2, mean square 1/3, evidence 1.
     zero = torch.zeros(intensities, intensities, dtype=torch.float64)
-    found = integrate(zero, zero[0], 0.1, intensities)
-    assert found.log_evidence.item() == pytest.approx(0, abs=1e-5)
-    np.testing.assert_allclose(found.mean.numpy(), 0.5, atol=1e-5)
-    np.testing.assert_allclose(np.diag(found.second.numpy()), 1 / 3, atol=1e-5)
+    result = integrate(zero, zero[0], 0.1, intensities)
+    assert result.log_evidence.item() == pytest.approx(0, abs=1e-5)
+    np.testing.assert_allclose(result.mean.numpy(), 0.5, atol=1e-5)
+    np.testing.assert_allclose(np.diag(result.second.numpy()), 1 / 3, atol=1e-5)
 
 
 def test_without_intensities_the_evidence_is_the_likelihood():
     parts, data = problem(3, 1, 0.2)
-    found = integrate(*statistics(parts, data), 0.2, 0)
+    result = integrate(*statistics(parts, data), 0.2, 0)
     expected = (np.square(data) - np.square(data - parts[0])).sum() / (2 * 0.2**2)
-    assert found.log_evidence.item() == pytest.approx(expected, rel=1e-5)
-    assert found.mean.item() == found.second.item() == 1
+    assert result.log_evidence.item() == pytest.approx(expected, rel=1e-5)
+    assert result.mean.item() == result.second.item() == 1
 
 
 @settings(deadline=None, max_examples=60)
@@ -114,11 +114,11 @@ def test_without_intensities_the_evidence_is_the_likelihood():
 def test_peak_is_bounded_least_squares(seed, intensities):
     parts, data = problem(seed, intensities, 0.3)
     expected = lsq_linear(parts.T, data, bounds=(0, 1), tol=1e-12)
-    found = peak(*statistics(parts, data), intensities)
+    result = peak(*statistics(parts, data), intensities)
     # Costs are compared, as nearly equal parts may be exchanged at the same cost.
-    assert np.square(data - found.numpy() @ parts).sum() / 2 == pytest.approx(expected.cost, rel=1e-5, abs=1e-8)
-    assert (found >= 0).all()
-    assert (found <= 1).all()
+    assert np.square(data - result.numpy() @ parts).sum() / 2 == pytest.approx(expected.cost, rel=1e-5, abs=1e-8)
+    assert (result >= 0).all()
+    assert (result <= 1).all()
 
 
 def mixture():
@@ -134,7 +134,7 @@ def mixture():
 def test_log_density_agrees_with_scipy():
     proposal = mixture()
     points = torch.randn(2, 50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    found = proposal.log_density(points).exp().numpy()
+    result = proposal.log_density(points).exp().numpy()
     for image in range(2):
         expected = DEFENCE * multivariate_normal([0, 0], np.eye(2)).pdf(points[image])
         for weight, mean, covariance in zip(
@@ -142,7 +142,7 @@ def test_log_density_agrees_with_scipy():
         ):
             student = multivariate_t(mean.numpy(), covariance.numpy(), df=FREEDOM)
             expected = expected + (1 - DEFENCE) * weight.item() * student.pdf(points[image])
-        np.testing.assert_allclose(found[image], expected, rtol=1e-10)
+        np.testing.assert_allclose(result[image], expected, rtol=1e-10)
 
 
 def test_samples_have_the_moments_of_the_density():

@@ -92,12 +92,12 @@ def quadrature(dataset, noisy, sigma):
             points = torch.cartesian_prod(*axes).reshape(-1, dataset.nonlinear)
         parts = dataset.parts(dataset.prior_transform(points)).flatten(2)
         gram = parts @ parts.mT
-        found = integrate(gram, parts @ (noisy.double().flatten() - dataset.offset), sigma, dataset.intensities)
-        weights = torch.softmax(found.log_evidence, 0)
+        result = integrate(gram, parts @ (noisy.double().flatten() - dataset.offset), sigma, dataset.intensities)
+        weights = torch.softmax(result.log_evidence, 0)
         likely = points[weights > 1e-9 * weights.max()]
         low, high = (likely.amin(0) - 1.5 * step).clamp(min=0), (likely.amax(0) + 1.5 * step).clamp(max=1)
-    mean = weights @ (found.mean[:, None] @ parts)[:, 0]
-    trace = weights @ (found.second * gram).sum((1, 2)) - mean.square().sum()
+    mean = weights @ (result.mean[:, None] @ parts)[:, 0]
+    trace = weights @ (result.second * gram).sum((1, 2)) - mean.square().sum()
     return mean + dataset.offset, float(trace)
 
 
@@ -267,9 +267,9 @@ def test_edge_is_a_pixel_wide_around_the_exact_area():
     theta = Discs(32).draw_parameters(torch.Generator().manual_seed(0), 50).double()
     theta[:, 3], theta[:, 4] = 1, 0
     images = render(theta, 32)[:, 0].numpy()
-    places = (np.arange(32) + 0.5)[None]
+    indices = (np.arange(32) + 0.5)[None]
     row, column, radius = theta[:, :3].numpy().T
-    distance = np.hypot(places[..., None] - row[:, None, None], places[:, None] - column[:, None, None])
+    distance = np.hypot(indices[..., None] - row[:, None, None], indices[:, None] - column[:, None, None])
     away = np.abs(distance - radius[:, None, None])
     exact = distance < radius[:, None, None]
     assert np.abs(images - exact)[away > 1.5].max() < 2e-3

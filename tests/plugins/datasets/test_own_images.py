@@ -75,12 +75,12 @@ def test_errors_name_all_unusable_files_and_the_option_to_skip_them(folder, name
 
 def test_skipping_files_does_not_change_other_images(folder):
     skipping = gahbench.create("dataset", f"images[path={folder},size=16,on_error=skip]")
-    found = skipping.images("train", skipping.available("train"))
+    result = skipping.images("train", skipping.available("train"))
     fingerprint = skipping.fingerprint()
     for name in UNUSABLE:
         (folder / name).unlink()
     clean = gahbench.create("dataset", f"images[path={folder},size=16]")
-    assert torch.equal(clean.images("train", clean.available("train")), found)
+    assert torch.equal(clean.images("train", clean.available("train")), result)
     assert clean.fingerprint() == fingerprint
     assert clean.notes == ()
 
@@ -122,8 +122,8 @@ def test_a_random_split_is_a_cut_of_all_images_by_the_seed(tmp_path, name):
 
     plain, mixed = splits(), splits(split="random")
     assert plain["test"] == levels[15:].tolist()
-    assert sorted(level for found in mixed.values() for level in found) == levels.tolist()
-    assert [len(found) for found in mixed.values()] == [len(found) for found in plain.values()]
+    assert sorted(level for result in mixed.values() for level in result) == levels.tolist()
+    assert [len(result) for result in mixed.values()] == [len(result) for result in plain.values()]
     assert mixed["test"] != plain["test"]
     assert splits(split="random") == mixed
     assert splits(split="random", seed=1) != mixed
@@ -133,8 +133,8 @@ def frames(scenes, each, side=32, step=3):
     """Windows that move over smooth random scenes, such as frames of a video, shape (scenes * each, side, side)."""
     coarse = torch.from_numpy(RNG.random((scenes, 1, 12, 12))).float()
     wide = torch.nn.functional.interpolate(coarse, 2 * side, mode="bicubic").clamp(0, 1)[:, 0]
-    found = [scene[at : at + side, at : at + side] for scene in wide for at in range(0, step * each, step)]
-    return (255 * torch.stack(found)).byte().numpy()
+    result = [scene[at : at + side, at : at + side] for scene in wide for at in range(0, step * each, step)]
+    return (255 * torch.stack(result)).byte().numpy()
 
 
 @pytest.mark.parametrize("name", ["images", "photos"])
@@ -249,8 +249,8 @@ def test_a_plan_warns_of_dropped_colours(tmp_path):
     line = f"C{SAID[0][1:]}."
     assert line in (tmp_path / "out" / "leaderboard.md").read_text().splitlines()
     # The note also appears for a model in memory, and on the page.
-    found = score(lambda noisy, sigma: noisy, f"whole[{tmp_path}/mine.npz]", sigmas=[0.1], images=2, metrics=["psnr"])
-    assert dataset_lines(found.board.datasets[0].dataset, found) == [
+    result = score(lambda noisy, sigma: noisy, f"whole[{tmp_path}/mine.npz]", sigmas=[0.1], images=2, metrics=["psnr"])
+    assert dataset_lines(result.board.datasets[0].dataset, result) == [
         line,
         "No intervals and no ranks: 2 images, and 5 are needed.",
     ]

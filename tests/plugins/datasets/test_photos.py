@@ -65,8 +65,8 @@ def test_tiles_for_testing_cover_each_pixel_once(ten):
     photos = Photos(ten, size=16, colour="rgb", test=2)
     # 40 x 56 pixels hold 2 x 3 squares of 16.
     assert [photos.available(split) for split in ("validation", "test")] == [6, 12]
-    found = set(zip(*(part.tolist() for part in places(photos, "test", 12)), strict=True))
-    assert found == {(photo, 16 * row, 16 * column) for photo in (8, 9) for row in range(2) for column in range(3)}
+    result = set(zip(*(part.tolist() for part in places(photos, "test", 12)), strict=True))
+    assert result == {(photo, 16 * row, 16 * column) for photo in (8, 9) for row in range(2) for column in range(3)}
     # In random order: the first patches are not all from one photograph.
     assert len(set(places(photos, "test", 6)[0].tolist())) == 2
     with pytest.raises(DataError, match="13 test patches requested, but the split holds 12 of 16x16"):
@@ -94,8 +94,8 @@ def test_a_folder_of_photographs_of_all_sizes(tmp_path):
         assert torch.equal(photos.images(split, 4), arrays.images(split, 4))
     # The last two are 58 x 38 and 65 x 35 pixels.
     expected = [stored[index][row : row + 20, :20] for index, row in ((4, 0), (4, 20), (5, 0), (5, 20), (5, 40))]
-    found = (255 * photos.images("test", photos.available("test"))).round().long()
-    assert {tuple(tile.flatten().tolist()) for tile in found} == {
+    result = (255 * photos.images("test", photos.available("test"))).round().long()
+    assert {tuple(tile.flatten().tolist()) for tile in result} == {
         tuple(tile.transpose(2, 0, 1).flatten().tolist()) for tile in expected
     }
     grey = Photos(str(tmp_path / "f"), size=20, test=2).images("train", 4)

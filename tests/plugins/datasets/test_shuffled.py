@@ -42,12 +42,12 @@ def test_the_optimum_is_the_shuffled_optimum_of_the_plain_images(dataset):
     if plain.optimum.kind == "bracket":
         assert torch.equal(dataset.lower_bound("test", 4, sigma, 1), plain.lower_bound("test", 4, sigma, 1))
         expected = plain.genie(noisy, sigma, "test", 1)
-        found = dataset.genie(dataset.shuffle(noisy), sigma, "test", 1)
+        result = dataset.genie(dataset.shuffle(noisy), sigma, "test", 1)
     else:
         posterior, plain_posterior = dataset.posterior(dataset.shuffle(noisy), sigma), plain.posterior(noisy, sigma)
         assert torch.equal(posterior.trace, plain_posterior.trace)
-        expected, found = plain_posterior.mean, posterior.mean
-    assert torch.equal(found, shuffled_by_numpy(dataset, expected))
+        expected, result = plain_posterior.mean, posterior.mean
+    assert torch.equal(result, shuffled_by_numpy(dataset, expected))
     basis, plain_basis = dataset.true_basis("test", 2, 1), plain.true_basis("test", 2, 1)
     assert (basis is None) == (plain_basis is None)
     if basis is not None:
@@ -58,9 +58,9 @@ def test_the_optimum_is_the_shuffled_optimum_of_the_plain_images(dataset):
     pixels = torch.arange(noisy[0].numel()).reshape(1, *dataset.shape)
     order = shuffled_by_numpy(dataset, pixels).flatten()
     filters = plain.optimal_filters(noisy, sigma, "test", 1).matrices()[:, order][:, :, order]
-    found = dataset.optimal_filters(dataset.shuffle(noisy), sigma, "test", 1)
-    torch.testing.assert_close(found.matrices(), filters, atol=1e-6, rtol=0)
-    torch.testing.assert_close(found.select(2).matrices(), filters[2:3], atol=1e-6, rtol=0)
+    result = dataset.optimal_filters(dataset.shuffle(noisy), sigma, "test", 1)
+    torch.testing.assert_close(result.matrices(), filters, atol=1e-6, rtol=0)
+    torch.testing.assert_close(result.select(2).matrices(), filters[2:3], atol=1e-6, rtol=0)
 
 
 def test_images_may_have_unequal_sides_and_posteriors_effective_samples(monkeypatch):
@@ -74,7 +74,7 @@ def test_images_may_have_unequal_sides_and_posteriors_effective_samples(monkeypa
 
     monkeypatch.setattr(dataset, "dataset", Wide())
     noisy = normal(2, 3, 4, 5)
-    found = dataset.posterior(dataset.shuffle(noisy), 0.1)
-    assert torch.equal(found.mean, shuffled_by_numpy(dataset, noisy.cumsum(2)))
-    assert found.ess_fraction.tolist() == [0.5, 0.5]
+    result = dataset.posterior(dataset.shuffle(noisy), 0.1)
+    assert torch.equal(result.mean, shuffled_by_numpy(dataset, noisy.cumsum(2)))
+    assert result.ess_fraction.tolist() == [0.5, 0.5]
     assert dataset.optimum.slope == 0.7

@@ -103,12 +103,12 @@ def test_a_folder_has_the_fingerprint_of_an_array_file(file, tmp_path):
     folder.mkdir()
     for index, photograph in enumerate(pixels):
         Image.fromarray(photograph).save(folder / f"arr_{index}.png")
-    found = Whole(str(folder)).fingerprint()
-    assert found == Whole(path).fingerprint()
+    result = Whole(str(folder)).fingerprint()
+    assert result == Whole(path).fingerprint()
     expected = hashlib.sha256(b"12x16x1" + pixels[0].tobytes() + b"20x20x1" + pixels[1].tobytes()).hexdigest()
-    assert found == expected
-    assert Whole(path, sha256=found).fingerprint() == Whole(path, sha256=found[:8]).fingerprint() == found
-    with pytest.raises(DataError, match=f"SHA-256 {found}, not 01234567; accepted"):
+    assert result == expected
+    assert Whole(path, sha256=result).fingerprint() == Whole(path, sha256=result[:8]).fingerprint() == result
+    with pytest.raises(DataError, match=f"SHA-256 {result}, not 01234567; accepted"):
         Whole(path, sha256="01234567").fingerprint()
 
 

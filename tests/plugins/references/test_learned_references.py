@@ -32,20 +32,20 @@ def test_empirical_bayes_is_optimal_on_the_finite_dataset_of_its_images(sigma):
     denoised = reference.denoise(noisy, sigma, Truth(clean))
     assert denoised.dtype == torch.float32
     torch.testing.assert_close(denoised, dataset.posterior(noisy, sigma).mean.float())
-    found = reference.jacobian(noisy, sigma, Truth(clean)).matrices()
-    torch.testing.assert_close(found, dataset.optimal_filters(noisy, sigma, "test").matrices())
+    result = reference.jacobian(noisy, sigma, Truth(clean)).matrices()
+    torch.testing.assert_close(result, dataset.optimal_filters(noisy, sigma, "test").matrices())
     traces = dataset.posterior(noisy, sigma).trace
-    torch.testing.assert_close(sigma**2 * found.diagonal(dim1=1, dim2=2).sum(1), traces)
+    torch.testing.assert_close(sigma**2 * result.diagonal(dim1=1, dim2=2).sum(1), traces)
 
 
 @pytest.mark.parametrize("levels", [[0.05, 0.3, 0.3, 2.0], [0.0, 0.3, 2.0, 0.0]])
 def test_images_of_different_noise_levels_are_denoised_at_once(levels):
     reference = fitted("empirical-bayes", random(9, 1, 6, 6).float())
     noisy = random(4, 1, 6, 6, seed=1).float()
-    found = reference.denoise_each(noisy, torch.tensor(levels), Truth(torch.full_like(noisy, torch.nan)))
+    result = reference.denoise_each(noisy, torch.tensor(levels), Truth(torch.full_like(noisy, torch.nan)))
     for index, sigma in enumerate(levels):
         some = noisy[index : index + 1]
-        torch.testing.assert_close(found[index : index + 1], reference.denoise(some, sigma, Truth(some)))
+        torch.testing.assert_close(result[index : index + 1], reference.denoise(some, sigma, Truth(some)))
 
 
 @pytest.mark.parametrize("images", [2, 6, 40])
@@ -116,9 +116,9 @@ def test_denoised_images_agree_with_the_definition_for_every_chunk_size(
     noisy, patch, sigma = random(2, channels, height, width, seed=seed + 1), min(patch, height, width), 10**log_sigma
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(window_sums_module, "CHUNK_VALUES", values)
-        found = composed(training, noisy, sigma, patch)
+        result = composed(training, noisy, sigma, patch)
     np.testing.assert_allclose(
-        found.numpy(), composed_by_hand(training.numpy(), noisy.numpy(), sigma, patch), atol=1e-10
+        result.numpy(), composed_by_hand(training.numpy(), noisy.numpy(), sigma, patch), atol=1e-10
     )
 
 
@@ -162,10 +162,10 @@ def brute_force(training, noisy, sigma, threshold, batch):
 def test_pca_locality_agrees_with_its_definition(images, channels, height, width, log_sigma, threshold, batch, seed):
     training, sigma = random(images, channels, height, width, seed=seed), 10**log_sigma
     noisy = random(2, channels, height, width, seed=seed + 1)
-    found = fitted(PCALocality(threshold, batch), training).denoise(noisy, sigma, Truth(noisy))
+    result = fitted(PCALocality(threshold, batch), training).denoise(noisy, sigma, Truth(noisy))
     rows = [some.flatten(1).numpy() for some in (training, noisy)]
     expected = brute_force(*rows, sigma, threshold, batch or images)
-    np.testing.assert_allclose(found.flatten(1).numpy(), expected, atol=1e-9)
+    np.testing.assert_allclose(result.flatten(1).numpy(), expected, atol=1e-9)
 
 
 def correlated(count, size, channels=1, seed=0):
@@ -195,8 +195,8 @@ def test_references_that_see_the_whole_image_equal_empirical_bayes(name, sigma):
     torch.testing.assert_close(
         reference.denoise(noisy, sigma, Truth(noisy)), remembered.denoise(noisy, sigma, Truth(noisy))
     )
-    found, expected = (one.jacobian(noisy, sigma, Truth(noisy)).matrices() for one in (reference, remembered))
-    torch.testing.assert_close(found, expected, atol=1e-9, rtol=1e-7)
+    result, expected = (one.jacobian(noisy, sigma, Truth(noisy)).matrices() for one in (reference, remembered))
+    torch.testing.assert_close(result, expected, atol=1e-9, rtol=1e-7)
 
 
 @pytest.mark.parametrize("sigma", [0.003, 0.03, 0.3])
@@ -205,10 +205,10 @@ def test_float32_is_accurate_at_any_noise(name, sigma):
     """On other images than training images many patches have similar weights."""
     training, clean = Faces(size=16).images("train", 24), Faces(size=16).images("test", 4)
     noisy = with_noise(clean, sigma)
-    found = fitted(name, training).denoise(noisy, sigma, Truth(noisy))
-    assert found.dtype == torch.float32
+    result = fitted(name, training).denoise(noisy, sigma, Truth(noisy))
+    assert result.dtype == torch.float32
     exact = fitted(name, training.double()).denoise(noisy.double(), sigma, Truth(noisy))
-    torch.testing.assert_close(found.double(), exact, atol=1e-3 * sigma, rtol=0)
+    torch.testing.assert_close(result.double(), exact, atol=1e-3 * sigma, rtol=0)
 
 
 @pytest.mark.parametrize(("name", "channels"), [

@@ -20,15 +20,15 @@ def denoised(training, noisy, sigma, *arguments, **parameters):
 
 def patch_at(image, row, column, half, periodic):
     """Return values around a pixel by displacement, without values beyond the border."""
-    found = {}
+    result = {}
     _, height, width = image.shape
     for down, across in itertools.product(range(-half, half + 1), repeat=2):
         there = row + down, column + across
         if periodic:
             there = there[0] % height, there[1] % width
         if 0 <= there[0] < height and 0 <= there[1] < width:
-            found[down, across] = image[:, there[0], there[1]]
-    return found
+            result[down, across] = image[:, there[0], there[1]]
+    return result
 
 
 def brute_force(training, noisy, sigma, patch, equivariant, periodic):
@@ -74,11 +74,11 @@ def test_denoised_images_agree_with_the_definition_for_every_chunk_size(
         with pytest.MonkeyPatch.context() as context:
             for name, value in zip(("PATCHES", "PAIRS", "ROWS"), pieces, strict=True):
                 context.setattr(local_score, name, value)
-            found = denoised(training, noisy, sigma, patch, equivariant, boundary)
+            result = denoised(training, noisy, sigma, patch, equivariant, boundary)
         expected = brute_force(
             training.numpy(), noisy.numpy(), sigma, patch, equivariant, periodic=boundary == "periodic"
         )
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(result, expected, rtol=0, atol=1e-9)
 
 
 def test_local_score_combines_patches_of_different_training_images():
@@ -87,8 +87,8 @@ def test_local_score_combines_patches_of_different_training_images():
     mosaic = torch.cat([training[:6, ..., :8], training[6:, ..., 8:]], 3)
     noisy = with_noise(mosaic, 0.05)
     errors = [
-        (found - mosaic).square().mean()
-        for found in (
+        (result - mosaic).square().mean()
+        for result in (
             denoised(training, noisy, 0.05, 7, False),
             fitted("empirical-bayes", training).denoise(noisy, 0.05, Truth(noisy)),
         )
@@ -149,8 +149,8 @@ def test_the_local_score_of_merged_patches_is_near_the_exact_one(monkeypatch, pa
     exact, whole = denoised(0.0)
     errors, numbers = [], []
     for merge_tolerance in (0.2, 0.6):
-        found, number = denoised(merge_tolerance)
-        errors.append(float((found - exact).square().mean().sqrt()) / sigma)
+        result, number = denoised(merge_tolerance)
+        errors.append(float((result - exact).square().mean().sqrt()) / sigma)
         numbers.append(number)
     assert numbers[1] < numbers[0] < whole
     assert errors[0] < errors[1] < 0.02

@@ -53,13 +53,13 @@ LAYOUTS = {
 def expected(tmp_path_factory):
     """Return the images by Pillow: the window of the paper, averaged over channels and resized."""
     folder = tmp_path_factory.mktemp("expected")
-    found = []
+    result = []
     for name, face in zip(FILES, FACES, strict=True):
         Image.fromarray(face).save(folder / name)
         window = np.asarray(Image.open(folder / name))[29:-29, 9:-9].mean(2)
         small = Image.fromarray(window.astype(np.float32)).resize((80, 80), Image.Resampling.BICUBIC)
-        found.append(np.asarray(small).clip(0, 255))
-    return np.stack(found)
+        result.append(np.asarray(small).clip(0, 255))
+    return np.stack(result)
 
 
 def places(faces, split, expected):
@@ -85,13 +85,13 @@ def test_each_layout_gives_the_papers_images_and_the_published_splits(
     images = 255 * faces.images("train", 3)[:, 0].numpy()
     # Rounded to whole grey levels.
     assert np.abs(images - expected[[0, 1, 3]]).max() < 0.501
-    found = {split: places(faces, split, expected) for split in ("train", "validation", "test", "A", "B")}
+    result = {split: places(faces, split, expected) for split in ("train", "validation", "test", "A", "B")}
     for number, split in enumerate(("train", "validation", "test")):
-        assert found[split] == [index for index in range(COUNT) if PARTITION[index] == number]
-    assert sorted(found["A"] + found["B"]) == found["train"]
-    assert found["A"]
-    assert found["B"]
-    assert not {PEOPLE[index] for index in found["A"]} & {PEOPLE[index] for index in found["B"]}
+        assert result[split] == [index for index in range(COUNT) if PARTITION[index] == number]
+    assert sorted(result["A"] + result["B"]) == result["train"]
+    assert result["A"]
+    assert result["B"]
+    assert not {PEOPLE[index] for index in result["A"]} & {PEOPLE[index] for index in result["B"]}
 
 
 def test_source_celeba_finds_its_images_and_says_what_they_are(tmp_path, write_images):

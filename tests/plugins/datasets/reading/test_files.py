@@ -37,8 +37,8 @@ def encode(image, kind="PNG", **options):
 def read(path, size=None, colour="rgb"):
     images = open_encoded(path)
     if images is None:
-        found = read_arrays(path)
-        return from_array(found.images, Preprocessing(size, colour), str(path), found.identity)
+        result = read_arrays(path)
+        return from_array(result.images, Preprocessing(size, colour), str(path), result.identity)
     return from_encoded(images, Preprocessing(size, colour))
 
 
@@ -103,11 +103,11 @@ SOURCES = {
 def test_every_kind_of_file_gives_the_same_images_in_walking_order(tmp_path, source, colour, size):
     images = PIXELS.transpose(0, 3, 1, 2)
     expected = Preprocessing(size, colour)(images, "here")
-    found = read(SOURCES[source](tmp_path), size, colour)
-    assert all_rows(found).dtype == torch.float32
-    np.testing.assert_array_equal((all_rows(found) * 255).round().numpy(), expected)
-    np.testing.assert_allclose(found.pooled(), Preprocessing().pooled(images), atol=1e-6)
-    np.testing.assert_array_equal(found.rows(np.array([4, 1])), all_rows(found)[[4, 1]])
+    result = read(SOURCES[source](tmp_path), size, colour)
+    assert all_rows(result).dtype == torch.float32
+    np.testing.assert_array_equal((all_rows(result) * 255).round().numpy(), expected)
+    np.testing.assert_allclose(result.pooled(), Preprocessing().pooled(images), atol=1e-6)
+    np.testing.assert_array_equal(result.rows(np.array([4, 1])), all_rows(result)[[4, 1]])
 
 
 def test_digest_depends_on_the_pixels_and_not_on_the_kind_of_file(tmp_path):
@@ -127,10 +127,10 @@ def test_an_npy_file_stays_on_the_disk_where_pixels_stay_and_floating_point_is_n
     assert not stored.flags.writeable
     assert isinstance(stored, np.memmap)
     np.save(tmp_path / "a.npy", (PIXELS / 255)[..., :1])
-    found = read(tmp_path / "a.npy", 8, "mean").stored
-    assert found.dtype == np.float32
+    result = read(tmp_path / "a.npy", 8, "mean").stored
+    assert result.dtype == np.float32
     rounded = Preprocessing(8)(PIXELS[..., :1].transpose(0, 3, 1, 2), "")
-    assert 0 < np.abs(found * 255 - rounded).max() < 0.501
+    assert 0 < np.abs(result * 255 - rounded).max() < 0.501
 
 
 def test_people_are_read(tmp_path):
@@ -162,8 +162,8 @@ def test_other_hidden_and_deeper_files_are_left_out(tmp_path):
 
 def assert_refused(path, *words, **parameters):
     def use():
-        found = read(path, **parameters)
-        found.check_usable(Faces(), "raise", str(path))
+        result = read(path, **parameters)
+        result.check_usable(Faces(), "raise", str(path))
 
     with pytest.raises(DataError) as caught:
         use()
@@ -235,10 +235,10 @@ def test_mixed_sizes_need_a_size(tmp_path):
         "and 1 of 8 images cannot be used: bad.png: ",
     )
     assert read(folder, 12).stored.shape == (7, 3, 12, 12)
-    found = read(folder, 16)
-    assert found.stored.shape == (1, 3, 16, 16)
-    assert list(found.unusable) == ["b.png", "bad.png", "c.png", "a/b.png", "a/z/a.png", "a/z/b.png", "d/a.png"]
-    assert found.unusable["b.png"] == "smaller than 16x16 pixels (size=16)"
+    result = read(folder, 16)
+    assert result.stored.shape == (1, 3, 16, 16)
+    assert list(result.unusable) == ["b.png", "bad.png", "c.png", "a/b.png", "a/z/a.png", "a/z/b.png", "d/a.png"]
+    assert result.unusable["b.png"] == "smaller than 16x16 pixels (size=16)"
     assert_refused(folder, "8 of 8 images cannot be used", "d/big.png: smaller than 21x21 pixels", size=21)
 
 

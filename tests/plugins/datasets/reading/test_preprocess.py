@@ -34,10 +34,10 @@ def test_celeba_preset_is_crop_mean_and_bicubic_computed_independently():
     assert cropped.shape == (5, 160, 160)
     weights = bicubic(160, 80)
     exact = np.clip(weights @ cropped @ weights.T, 0, 255)
-    found = Preprocessing()(source.transpose(0, 3, 1, 2), "here")
-    assert found.dtype == np.uint8
+    result = Preprocessing()(source.transpose(0, 3, 1, 2), "here")
+    assert result.dtype == np.uint8
     # Rounding, and nothing else: half a grey level, but for single precision.
-    assert np.abs(found[:, 0] - exact).max() < 0.5 + 1e-3
+    assert np.abs(result[:, 0] - exact).max() < 0.5 + 1e-3
     unrounded = Preprocessing()((source / 255).transpose(0, 3, 1, 2), "here")
     np.testing.assert_allclose(unrounded[:, 0], exact / 255, atol=1e-6)
 
@@ -90,9 +90,9 @@ def test_constant_images_stay_constant_at_any_size(height, width, channels, colo
     source = np.full((2, channels, height, width), level, dtype=np.uint8)
     if colour == "rgb" and channels == 1:
         return
-    found = Preprocessing(size, colour)(source, "here")
-    assert found.shape == (2, 3 if colour == "rgb" else 1, size, size)
-    assert (found == level).all()
+    result = Preprocessing(size, colour)(source, "here")
+    assert result.shape == (2, 3 if colour == "rgb" else 1, size, size)
+    assert (result == level).all()
 
 
 @settings(deadline=None, max_examples=25)
@@ -104,12 +104,12 @@ def test_a_batch_is_its_images_and_turning_over_commutes(side, size, seed):
         with pytest.raises(DataError, match=f"{side}x{side} pixels; size={size}"):
             prepare(source, "here")
         return
-    found = prepare(source, "here")
-    np.testing.assert_array_equal(np.concatenate([prepare(source[k : k + 1], "here") for k in range(3)]), found)
+    result = prepare(source, "here")
+    np.testing.assert_array_equal(np.concatenate([prepare(source[k : k + 1], "here") for k in range(3)]), result)
     if (side - size) % 2 == 0:
         # Rounding of exact halves may differ by one level.
         turned = prepare(source[..., ::-1], "here").astype(int)
-        assert np.abs(turned - found[..., ::-1]).max() <= 1
+        assert np.abs(turned - result[..., ::-1]).max() <= 1
 
 
 def test_pooled_images_do_not_depend_on_size_or_colour():
@@ -157,20 +157,20 @@ def test_chunked_comparison_agrees_with_pairwise_comparison(seed, count, chunk, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(splits, "CHUNK", chunk)
         patch.setattr(splits, "SPAN", span)
-        found = without_repeats(torch.from_numpy(images.astype(np.float32)))
-    assert found.tolist() == kept_one_by_one(images.astype(np.float32))
+        result = without_repeats(torch.from_numpy(images.astype(np.float32)))
+    assert result.tolist() == kept_one_by_one(images.astype(np.float32))
 
 
 @given(total=st.integers(1, 400), test=st.none() | st.integers(1, 40), start=st.integers(0, 9))
 def test_consecutive_splits_are_a_cut_of_all(total, test, start):
-    places = np.arange(start, start + total)
+    indices = np.arange(start, start + total)
     if test is not None and test + test // 2 > total:
         with pytest.raises(DataError, match=f"test={test} .* out of {total}"):
-            consecutive(places, test, "here")
+            consecutive(indices, test, "here")
         return
-    parts = consecutive(places, test, "here")
+    parts = consecutive(indices, test, "here")
     assert list(parts) == ["train", "validation", "test"]
-    np.testing.assert_array_equal(np.concatenate(list(parts.values())), places)
+    np.testing.assert_array_equal(np.concatenate(list(parts.values())), indices)
     assert len(parts["validation"]) == len(parts["test"]) // 2
     if test is not None:
         assert len(parts["test"]) == test
