@@ -52,7 +52,7 @@ class BlockDCT(Extended):
         return labels.repeat(size[0] // self.size, size[1] // self.size)
 
     def extended_noise(self, size: Size, valid_size: Size) -> Tensor:
-        """Return the standard deviations of extended unit white noise, float64, shape (H, W)."""
+        """Return the standard deviations of coefficients of extended unit white noise, float64, shape (H, W)."""
         rows, columns = (self._norms(side, extended) for side, extended in zip(size, valid_size, strict=True))
         return rows[:, None] * columns
 

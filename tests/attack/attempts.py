@@ -40,11 +40,11 @@ class Limits:
 class Finding:
     """A failed case: an unexpected ``error``, a ``hang``, or the ``end`` of its process.
 
-    The place is the kind of fault and the innermost line of gahbench; only one finding is kept for each place.
+    The location is the kind of fault and the innermost line of gahbench; only one finding is kept for each location.
     """
 
     kind: str
-    place: str
+    location: str
     text: str
     case: str
     count: int = 1
@@ -121,7 +121,7 @@ def _run_child(attempt, cases, scratch, writer, log, limits):  # type: ignore[no
 
 
 def _run_case(attempt: Callable[[Any, Path], None], case: Any, scratch: Path) -> tuple[str, str] | None:
-    """Run a case in an empty folder; return place and traceback of an error, or ``None``."""
+    """Run a case in an empty folder; return location and traceback of an error, or ``None``."""
     scratch.mkdir()
     os.chdir(scratch)
     os.environ["GAHBENCH_CACHE"] = str(scratch / "cache")
@@ -132,9 +132,9 @@ def _run_case(attempt: Callable[[Any, Path], None], case: Any, scratch: Path) ->
         limits = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, limits[1]))
         text = "".join(traceback.format_exception(error))
-        place = _place(error)
+        location = _location_of(error)
         resource.setrlimit(resource.RLIMIT_AS, limits)
-        return place, text[-MAX_TEXT // 2 :]
+        return location, text[-MAX_TEXT // 2 :]
     return None
 
 
@@ -167,7 +167,7 @@ def _delete(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _place(error: BaseException) -> str:
+def _location_of(error: BaseException) -> str:
     """Return the type of an error and the innermost line of gahbench in its traceback."""
     source = error
     if type(error).__name__ == "UnreadableError" and error.__cause__ is not None:
@@ -182,7 +182,7 @@ def _innermost_own(log: str) -> str:
     """Return the innermost function of gahbench in a traceback of faulthandler, whose first frame is the innermost."""
     frames = re.findall(r'^  File "(.+)", line (\d+) in (.+)$', log, re.MULTILINE)
     own = [frame for frame in frames if frame[0].startswith(OWN)] or frames
-    return f"{_short_path(own[0][0])} in {own[0][2]}" if own else "an unknown place"
+    return f"{_short_path(own[0][0])} in {own[0][2]}" if own else "an unknown location"
 
 
 def _short_path(file: str) -> str:

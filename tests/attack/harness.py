@@ -76,7 +76,7 @@ class Campaign:
 
 @dataclass
 class Outcome:
-    """The number of cases of a campaign that ran, and the first finding at each place."""
+    """The number of cases of a campaign that ran, and the first finding at each location."""
 
     name: str
     cases: int = 0
@@ -85,14 +85,14 @@ class Outcome:
     is_complete: bool = False
 
     def add(self, finding: Finding | None) -> None:
-        """Count a case, and print its finding if it is the first at its place."""
+        """Count a case, and print its finding if it is the first at its location."""
         self.cases += 1
         if finding is None:
             return
-        first = self.findings.setdefault(finding.place, finding)
+        first = self.findings.setdefault(finding.location, finding)
         first.count += first is not finding
         if first is finding:
-            text = f"\n{finding.place}\n{finding.text[-3000:]}\ncase: {finding.case[:1000]}"
+            text = f"\n{finding.location}\n{finding.text[-3000:]}\ncase: {finding.case[:1000]}"
             print(text, file=sys.stderr, flush=True)
 
     @property
@@ -196,7 +196,7 @@ def print_table(outcomes: Sequence[Outcome]) -> None:
         if not outcome.is_complete:
             print(f"{outcome.name}: interrupted")
         for finding in sorted(outcome.findings.values(), key=lambda finding: -finding.count):
-            print(f"{outcome.name}: {finding.count} times {finding.place}")
+            print(f"{outcome.name}: {finding.count} times {finding.location}")
     sys.stdout.flush()
 
 
@@ -204,6 +204,6 @@ def write_findings(outcome: Outcome, folder: Path) -> None:
     """Write every finding with its case to a file."""
     folder.mkdir(parents=True, exist_ok=True)
     for index, finding in enumerate(outcome.findings.values()):
-        text = f"{finding.count} times {finding.place}\n\n{finding.text}\n\ncase = {finding.case}\n"
+        text = f"{finding.count} times {finding.location}\n\n{finding.text}\n\ncase = {finding.case}\n"
         file = folder / f"{outcome.name}-{index}.txt"
         file.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -17,7 +17,7 @@ from tests.attack.harness import run
 results = {}
 for case in sys.argv[1:]:
     outcome = run(campaign(case), 12, 0, 2, time_limit=1.5, memory_limit=2**28)
-    findings = [[item.kind, item.place, item.count] for item in outcome.findings.values()]
+    findings = [[item.kind, item.location, item.count] for item in outcome.findings.values()]
     results[case] = [outcome.cases, outcome.hangs, outcome.errors, findings]
 print(json.dumps(results))
 """
@@ -37,7 +37,7 @@ def test_accepted_and_refused_cases_are_not_findings(results):
 
 
 @pytest.mark.parametrize(
-    ("case", "kind", "place"),
+    ("case", "kind", "location"),
     [
         ("raises", "error", "RuntimeError in "),
         ("exits", "error", "SystemExit in "),
@@ -47,11 +47,11 @@ def test_accepted_and_refused_cases_are_not_findings(results):
         *((case, "error", "UnreadableError in ") for case in ("empty", "two lines", "long", "surrogate")),
     ],
 )
-def test_a_fault_gives_one_finding_and_the_other_cases_still_run(results, case, kind, place):
-    cases, hangs, errors, ((actual_kind, actual_place, count),) = results[case]
+def test_a_fault_gives_one_finding_and_the_other_cases_still_run(results, case, kind, location):
+    cases, hangs, errors, ((actual_kind, actual_location, count),) = results[case]
     assert (cases, hangs, errors) == ((6, 2, 0) if kind == "hang" else (6, 0, 2))
     assert (actual_kind, count) == (kind, 2)
-    assert actual_place.startswith(place)
+    assert actual_location.startswith(location)
 
 
 def test_a_campaign_with_findings_exits_with_status_1(tmp_path):

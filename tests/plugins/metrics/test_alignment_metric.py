@@ -23,7 +23,7 @@ def clean():
 
 @pytest.fixture(scope="module")
 def strengths():
-    """Traces as of a network, which differ severalfold."""
+    """Return traces that differ severalfold between images, like those of a network."""
     return torch.linspace(8, 60, COUNT, dtype=torch.float64)[
         torch.randperm(COUNT, generator=torch.Generator().manual_seed(3))
     ]
@@ -45,7 +45,7 @@ def value(*arguments):
 
 
 def low_pass(traces, height=12):
-    """Filters that ignore the image: harmonics of the grid, with weights that depend only on the trace."""
+    """Return filters that ignore the image: harmonics of the grid, with weights that depend only on the trace."""
     everywhere = torch.full((len(traces), 1, height, height), 0.5)
     return create("basis", "graph-laplacian").filters(Truth(everywhere), 0.1).at(traces).matrices()
 
@@ -58,7 +58,7 @@ def test_filters_that_shrink_in_a_basis_score_1_in_it_and_less_in_all_others(own
     assert result.pop(own) == pytest.approx(1, abs=1e-3)
     # A diagonal filter has no direction, and a graph that joins equally in all directions hardly any.
     without_direction = [result.pop("pixel"), result.pop("iso-local")]
-    assert all(math.isnan(one) == (metric == "direction") for one in without_direction)
+    assert all(math.isnan(score) == (metric == "direction") for score in without_direction)
     assert max(result.values()) < 0.9, result
     assert not any(map(math.isnan, result.values())), result
 
@@ -67,7 +67,7 @@ def test_filters_that_shrink_in_a_basis_score_1_in_it_and_less_in_all_others(own
 @pytest.mark.parametrize("factor", [2.0, 0.5])
 def test_alignment_does_not_depend_on_the_strength(metric, factor, clean, strengths):
     stronger = filters("graph-laplacian", clean, factor * strengths)
-    # They are compared with filters of the graph with the same strength.
+    # The metric compares them with filters of the graph at the same strength.
     assert scores(stronger, metric=metric)[""] == pytest.approx(1, abs=1e-3)
 
 
@@ -76,7 +76,7 @@ def test_half_of_a_filter_is_nearly_as_aligned(metric, strengths):
     dataset = "c-alpha[size=16]"
     clean = create("dataset", dataset).images("test", COUNT)
     matrices = filters("graph-laplacian", clean, strengths * 1.6)
-    # From 16x16 to 24x24 pixels it is 0.957 in direction and 0.950 in alignment, give or take 0.001.
+    # From 16x16 to 24x24 pixels the value is 0.957 ± 0.001 for direction and 0.950 ± 0.001 for alignment.
     assert scores(matrices / 2, metric=metric, dataset=dataset)[""] == pytest.approx(1, abs=0.053)
 
 
@@ -111,11 +111,10 @@ def test_isotropic_adaptive_blurs_have_no_direction(window, basis, clean, streng
 @pytest.mark.parametrize("metric", ["direction", "alignment"])
 def test_the_geometry_of_another_image_scores_0(metric, clean, strengths):
     result = [
-        scores(filters("graph-laplacian", clean.roll(indices, 0), strengths), metric=metric)
-        for indices in (1, 3, 5, 7, 11)
+        scores(filters("graph-laplacian", clean.roll(shift, 0), strengths), metric=metric) for shift in (1, 3, 5, 7, 11)
     ]
     # A single pairing of images differs by about 0.03 to 0.06.
-    assert sum(one[""] for one in result) / len(result) == pytest.approx(0, abs=0.04)
+    assert sum(parts[""] for parts in result) / len(result) == pytest.approx(0, abs=0.04)
     if metric == "alignment":
         assert result[0]["exchange"] > 0.01
         assert result[0]["retrieval"] < 0.3
@@ -236,7 +235,7 @@ def test_the_best_denoiser_scores_1(reference, dataset, sigmas, metric, share):
 
 
 @pytest.mark.parametrize("metric", ["truth-alignment", "truth-direction"])
-@pytest.mark.parametrize("reference", ["optimal", "heat-kernel[kernel=tikhonov,kept=0.2]", "gaussian-blur"])
+@pytest.mark.parametrize("reference", ["optimal", "heat-kernel[kernel=tikhonov,trace_fraction=0.2]", "gaussian-blur"])
 def test_there_is_no_truth_where_the_strength_of_the_best_filter_alone_changes(metric, reference):
     """On rays the best filter is a projection on one image, times a factor that follows the noisy image."""
     result = table(metric, evaluation(reference, "rays[discs[size=8]]", (0.3,), COUNT))
@@ -247,7 +246,7 @@ def test_there_is_no_truth_where_the_strength_of_the_best_filter_alone_changes(m
 def test_truth_direction_orders_denoisers_of_discs():
     """The filter on the graph of the clean image is 1 in direction on that graph, and far from the best filter."""
     values = {}
-    for reference in ("optimal", "heat-kernel[kernel=tikhonov,kept=0.1]", "local-blur"):
+    for reference in ("optimal", "heat-kernel[kernel=tikhonov,trace_fraction=0.1]", "local-blur"):
         evaluated = evaluation(reference, "discs[size=16]", (0.05,), COUNT)
         values[reference] = [
             float(table(metric, evaluated)["", 0.05].mean()) for metric in ("truth-direction", "direction")
