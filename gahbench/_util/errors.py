@@ -13,6 +13,15 @@ class GahbenchError(Exception):
     """Base class of errors about invalid input, whose messages name the problem, its location, and accepted values.
 
     Messages are safe to print: unprintable characters are escaped, and long messages are shortened.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> try:
+    ...     gahbench.create("basis", "harr")
+    ... except gahbench.GahbenchError as error:
+    ...     print(str(error)[:41])
+    unknown basis 'harr'; did you mean 'haar'
     """
 
     #: Whether line breaks in the message are kept.

@@ -18,6 +18,12 @@ def image_shape(images: Tensor) -> Shape:
     ----------
     images
         Batch of images, shape (N, C, H, W).
+
+    Examples
+    --------
+    >>> import torch
+    >>> image_shape(torch.zeros(5, 3, 16, 24))
+    (3, 16, 24)
     """
     channels, height, width = images.shape[1:]
     return (channels, height, width)

@@ -92,6 +92,16 @@ class Results(Tables):
     ------
     ResultsError
         If a table lacks a column, or names an entrant that is not in ``entrants``.
+
+    Examples
+    --------
+    In a clone of the repository:
+
+    >>> import gahbench
+    >>> results = gahbench.load_results("results/quick")
+    >>> scores = results.scores.query("metric == 'psnr' and split == 'test'")
+    >>> sorted(scores["kind"].unique())
+    ['bound', 'classical', 'optimal', 'oracle', 'trained']
     """
 
     selected_from: Results | None = field(default=None, repr=False)

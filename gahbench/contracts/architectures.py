@@ -37,6 +37,15 @@ class ArchitectureFactory:
         The values of all parameters except those that the dataset fills in.
     with_parameters
         Returns a factory with new values of the named parameters; raises ``ParameterError`` for a wrong type.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> untrained = gahbench.create("reference", "untrained", architecture="dncnn[width=4,layers=3]")
+    >>> untrained.architecture.label, untrained.architecture.parameters["width"]
+    ('dncnn[width=4,layers=3]', 4)
+    >>> untrained.architecture.with_parameters(width=8).label
+    'dncnn[width=8,layers=3]'
     """
 
     label: str

@@ -28,6 +28,20 @@ class Basis(Preparable, ABC):
 
     A basis may be fixed, fitted to the training images of a dataset (:meth:`fit`), or adapted to images
     (:meth:`adapt`), which gives each image of a batch its own basis.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> import torch
+    >>> class Mirror(gahbench.Basis):
+    ...     # Pixels from right to left.
+    ...     def analysis(self, images):
+    ...         return images.flip(-1)
+    ...     def synthesis(self, coefficients):
+    ...         return coefficients.flip(-1)
+    >>> images = torch.rand(2, 1, 8, 8)
+    >>> torch.equal(Mirror().synthesis(Mirror().analysis(images)), images)
+    True
     """
 
     #: Whether analysis is an orthonormal change of basis, so that coefficients of white noise are white noise.

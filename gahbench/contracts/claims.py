@@ -161,6 +161,11 @@ class Levels(_Fields):
         The smallest level.
     end
         The largest level.
+
+    Examples
+    --------
+    >>> str(Levels(start=0.1, end=0.4, take="mean"))
+    'mean of 0.1 to 0.4'
     """
 
     take: Take = "each"
@@ -202,6 +207,11 @@ class Compared(_Fields):
         The split of the dataset.
     number
         The numbers of training images.
+
+    Examples
+    --------
+    >>> Measure("psnr", entrants=("unet",), minus=Compared(entrant="bm3d")).minus.entrant
+    'bm3d'
     """
 
     metrics: _Texts = ()
@@ -250,6 +260,11 @@ class Measure(_Fields):
     ------
     ValueError
         If fields contradict each other.
+
+    Examples
+    --------
+    >>> Measure("deficit", datasets=("discs",), sigma=Levels(take="lowest")).sigma.take
+    'lowest'
     """
 
     metric: str
@@ -295,6 +310,12 @@ class Condition:
         images in pixels; or the number of training ``steps``.
     region
         The region in which the fact, or the whole interval of the measure, must lie.
+
+    Examples
+    --------
+    >>> condition = Condition("images", Region(start=24))
+    >>> condition.region.contains(20)
+    False
     """
 
     quantity: Fact | Measure
@@ -358,6 +379,13 @@ class Claim(_Fields):
     ------
     ValueError
         If the id is not accepted, or a required text is empty.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> claims = gahbench.create("claim", "miyasawa-1961")
+    >>> claims[0].checked in ("text", "abstract", "code", "memory")
+    True
     """
 
     id: str

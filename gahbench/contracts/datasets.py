@@ -48,6 +48,12 @@ class Optimum:
     slope
         The optimal slope of output PSNR against input PSNR as sigma tends to 0, in dB per dB: alpha/(alpha+1) if
         coefficients decay as k^-(alpha+1) (Kadkhodaie 2024, equation 13).
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> gahbench.create("dataset", "c-alpha", alpha=3.0, size=16).optimum
+    Optimum(kind='bracket', slope=0.75)
     """
 
     kind: OptimumKind = "none"
@@ -64,6 +70,12 @@ class Card:
         The origin of the images, in a sentence.
     licence
         The permitted use, in a sentence.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> gahbench.Card("photographs of the author", "CC0").licence
+    'CC0'
     """
 
     origin: str = "not stated"
@@ -88,6 +100,15 @@ class Posterior:
         is not computed by sampling.
     covariance
         Posterior covariances, shape (N, d, d), float64, if requested.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> field = gahbench.create("dataset", "gaussian-field", size=8)
+    >>> noisy = field.images("test", 2) + gahbench.TrainingData(field).noise(2, sigma=0.1)
+    >>> posterior = field.posterior(noisy, 0.1)
+    >>> posterior.mean.shape, bool((posterior.trace < 0.1**2 * 64).all())
+    (torch.Size([2, 1, 8, 8]), True)
     """
 
     mean: Tensor
@@ -108,6 +129,14 @@ class TrueBasis:
         Variance of the coefficient of each vector, shape (N, k) or (1, k): the optimal denoiser multiplies the
         coefficient by energy / (energy + sigma^2). ``None`` if the vectors span a tangent space, onto which the optimal
         denoiser projects as sigma tends to 0.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> field = gahbench.create("dataset", "gaussian-field", size=8)
+    >>> basis = field.true_basis("test", 2)
+    >>> basis.vectors.shape, basis.energies.shape
+    (torch.Size([1, 64, 64]), torch.Size([1, 64]))
     """
 
     vectors: Tensor
@@ -142,6 +171,20 @@ class Dataset(Preparable, ABC):
     All images have the same :attr:`shape`, unless :meth:`shapes` returns several shapes for a set of test images. Then
     :meth:`of_shape` returns a dataset of the test images of each shape, and :meth:`images` is not called for them. All
     images of such a set have the same number of channels, and no optimum is known for them.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> import torch
+    >>> class Ramps(gahbench.Dataset):
+    ...     # Ramps from black to a random grey value.
+    ...     shape = (1, 8, 8)
+    ...     def images(self, split, count, start=0):
+    ...         seeds = [gahbench.generator("data", "ramps", split, index) for index in range(start, start + count)]
+    ...         greys = torch.stack([torch.rand(1, 1, 1, generator=seed) for seed in seeds])
+    ...         return (greys * torch.linspace(0, 1, 8)).expand(-1, 1, 8, 8)
+    >>> torch.equal(Ramps().images("test", 3)[2:], Ramps().images("test", 1, start=2))
+    True
     """
 
     #: Parameters that labels always show, default or not.

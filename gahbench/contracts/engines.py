@@ -55,6 +55,12 @@ class Event:
     details
         For ``progress``: the fields of :class:`gahbench.training.trainer.Progress`; for ``finished``: ``seconds``; for
         ``failed``: ``error`` and ``traceback``; for ``note``: ``text``.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> gahbench.Event("note", None, {"text": "submitted 4 jobs"}).details["text"]
+    'submitted 4 jobs'
     """
 
     kind: EventKind
@@ -96,6 +102,14 @@ class Job:
     ------
     ParameterError
         If the device is unknown.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> class Listing(gahbench.Engine):
+    ...     # Lists the units, and runs none.
+    ...     def run(self, job):
+    ...         print(", ".join(unit.label for unit in job.units))
     """
 
     units: Sequence[Unit]
@@ -127,7 +141,18 @@ def check_device(name: str) -> str:
 
 
 class Engine(ABC):
-    """A way to run units of work."""
+    """A way to run units of work.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> class Sequential(gahbench.Engine):
+    ...     # Runs units in this process, until none can be claimed.
+    ...     def run(self, job):
+    ...         runner = gahbench.UnitRunner(job)
+    ...         while not job.stop.is_set() and (unit := runner.next()) is not None:
+    ...             runner.run(unit)
+    """
 
     #: Parameters that labels always show, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()

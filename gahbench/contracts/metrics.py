@@ -38,6 +38,14 @@ class Scores:
         ``None`` if all values belong to the headline.
     arrays
         Additional data for figures by name, such as samples; stored with the unit, but in no table.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> import torch
+    >>> scores = gahbench.Scores.grid(torch.tensor([[30.0, 31.0], [20.0, 21.0]]), sigmas=[0.1, 0.5])
+    >>> scores.value, scores.sigma, scores.image
+    ([30.0, 31.0, 20.0, 21.0], [0.1, 0.1, 0.5, 0.5], [0, 1, 0, 1])
     """
 
     value: Sequence[float]
@@ -119,7 +127,19 @@ def validate_scores(scores: Scores, sigmas: Sequence[float], images: int) -> Sco
 
 
 class Metric(Preparable, ABC):
-    """A measurement of a denoiser on images at noise levels."""
+    """A measurement of a denoiser on images at noise levels.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> import torch
+    >>> class LargestError(gahbench.Metric):
+    ...     # Largest absolute error of an image.
+    ...     higher_is_better = False
+    ...     def score(self, evaluation):
+    ...         errors = [(evaluation.denoised(sigma) - evaluation.clean).abs() for sigma in evaluation.sigmas]
+    ...         return gahbench.Scores.grid(torch.stack(errors).amax((2, 3, 4)), evaluation.sigmas)
+    """
 
     #: Unit of the values, such as ``dB``; empty for plain numbers.
     unit: ClassVar[str] = ""

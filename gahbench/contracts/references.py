@@ -28,6 +28,15 @@ class Reference(Preparable, ABC):
     weights) no part, ``optimal`` the dataset, ``oracle`` and ``bound`` all parts. An oracle is a limit for a family of
     practical denoisers, a bound is a limit for all denoisers. References of all kinds may learn from training and
     validation images (:meth:`fit`).
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> class Shrink(gahbench.Reference):
+    ...     # Pulls pixels towards grey, the more the stronger the noise.
+    ...     kind = "classical"
+    ...     def denoise(self, noisy, sigma, truth):
+    ...         return 0.5 + (noisy - 0.5) / (1 + sigma**2)
     """
 
     #: The kind, which decides which parts of the truth the reference may use.

@@ -19,6 +19,20 @@ class Tracker(ABC):
     :class:`gahbench.GahbenchError` if a required package is not installed.
 
     Rows are named as in progress lines: ``unet[width=16] on discs[size=32] (seed 1)``.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> class Printer(gahbench.Tracker):
+    ...     # Prints scores.
+    ...     def start(self, folder, suite):
+    ...         print(f"{suite['suite']} in {folder}")
+    ...     def log_training(self, row, step, values):
+    ...         pass
+    ...     def log_scores(self, row, values):
+    ...         print(row, values)
+    ...     def finish(self, results):
+    ...         print(results)
     """
 
     #: Parameters that labels always show, default or not.

@@ -28,6 +28,13 @@ class Truth:
         The split of the images.
     start
         Index of the first image in the split.
+
+    Examples
+    --------
+    >>> import torch
+    >>> truth = Truth(torch.zeros(5, 1, 8, 8))
+    >>> [(len(part), part.start) for part in truth.batches(2)]
+    [(2, 0), (2, 2), (1, 4)]
     """
 
     clean: Tensor
@@ -70,6 +77,13 @@ class TrainingData:
         The split of the training images: ``train``, or one of its halves.
     count
         Use only the first ``count`` training images; ``None`` for all images of the split.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> data = gahbench.TrainingData(gahbench.create("dataset", "discs", size=8), count=10)
+    >>> data.training(100).shape, data.validation(4).shape
+    (torch.Size([10, 1, 8, 8]), torch.Size([4, 1, 8, 8]))
     """
 
     def __init__(self, dataset: Dataset, split: TrainingSplit = "train", count: int | None = None) -> None:

@@ -52,6 +52,13 @@ class StrengthRemoval:
         Ascending indices of the M images, out of N, that the regression uses, shape (M,).
     matrix
         The projection H, shape (M, M), float64.
+
+    Examples
+    --------
+    >>> import torch
+    >>> remove = remove_strength(torch.linspace(1, 4, 30))
+    >>> remove(torch.ones(30, 2)).abs().max() < 1e-6
+    tensor(True)
     """
 
     indices: Tensor
@@ -140,6 +147,14 @@ class Adaptation:
     adapts
         Whether the share is large enough to count as adaptation. If not, cosines are 0 by definition for a denoiser,
         and unknown for a basis; see :func:`align`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> filters = torch.rand(30, 5, 5, generator=torch.Generator().manual_seed(0))
+    >>> result = adaptation(Sketch(filters, exact=True), remove_strength(torch.linspace(1, 4, 30)))
+    >>> len(result), result.adapts
+    (30, True)
     """
 
     sketch: Sketch
@@ -305,6 +320,12 @@ def partial_cosine(one: Tensor, other: Tensor, third: Tensor) -> Tensor:
     -------
     Tensor
         Shape (M,); 0 where V explains all of S or of W, NaN where a cosine is NaN.
+
+    Examples
+    --------
+    >>> import torch
+    >>> partial_cosine(*torch.tensor([[0.5], [0.0], [0.0]])), partial_cosine(*torch.tensor([[0.36], [0.6], [0.6]]))
+    (tensor([0.5000]), tensor([0.]))
     """
     left, right = ((1 - cosine.square()).clamp_min(0).sqrt() for cosine in (other, third))
     cosine = (one - other * third) / (left * right).clamp_min(MIN_FACTOR**2)
@@ -361,5 +382,11 @@ def retrieved(table: Tensor) -> Tensor:
     ----------
     table
         Agreements T_ij as in :func:`exchange_significance`, shape (M, M).
+
+    Examples
+    --------
+    >>> import torch
+    >>> retrieved(torch.tensor([[0.9, 0.1], [0.8, 0.2]]))
+    tensor([1., 0.], dtype=torch.float64)
     """
     return (table.argmax(1) == torch.arange(len(table), device=table.device)).double().cpu()

@@ -48,6 +48,16 @@ class OptimalImages:
     error
         Closed-form expected mean squared error per pixel, shape (N,), float64: conditional on the noisy image if the
         optimum is exact, averaged over the noise for a genie.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> from gahbench.evaluation import Evaluation
+    >>> field = gahbench.create("dataset", "gaussian-field", size=8)
+    >>> evaluation = Evaluation(gahbench.create("reference", "identity"), field.images("test", 3), [0.1], dataset=field)
+    >>> optimum = evaluation.optimum(0.1)
+    >>> optimum.mean.shape, bool((optimum.error < 0.1**2).all())
+    (torch.Size([3, 1, 8, 8]), True)
     """
 
     mean: Tensor
@@ -95,6 +105,16 @@ class Evaluation:
         faster of the two on this device (see :class:`LocalFilters`).
     choices
         Precisions that were chosen earlier, which ``auto`` reuses.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> images = gahbench.create("dataset", "discs", size=16).images("test", 3)
+    >>> evaluation = Evaluation(gahbench.create("reference", "low-pass"), images, [0.1, 0.5])
+    >>> evaluation.denoised(0.1).shape
+    torch.Size([3, 1, 16, 16])
+    >>> evaluation.select(0).clean.shape
+    torch.Size([1, 1, 16, 16])
     """
 
     denoiser: Denoiser

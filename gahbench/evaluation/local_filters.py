@@ -62,6 +62,15 @@ class LocalFilters:
     ----------
     evaluation
         The denoiser on its images.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> from gahbench.evaluation import Evaluation
+    >>> images = gahbench.create("dataset", "discs", size=8).images("test", 2)
+    >>> evaluation = Evaluation(gahbench.create("reference", "low-pass", share=0.25), images, [0.1])
+    >>> evaluation.local_filters.trace(0.1).value.round()
+    tensor([16., 16.], dtype=torch.float64)
     """
 
     def __init__(self, evaluation: _Evaluation) -> None:

@@ -161,6 +161,13 @@ def inspect(
     ------
     GahbenchError
         If an argument is invalid, the image cannot be read, or the denoiser has no weights or no Jacobian.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> inspection = gahbench.inspect("low-pass[share=0.25]", dataset="discs[size=8]", sigmas=[0.1], others=0)
+    >>> round(float(inspection.levels[0].eigenvalues.sum()))
+    16
     """
     registry, choice = open_registry(plugins), Choice(dataset, index, image, size, colour)
     return _inspect(entrant, registry, choice, sigmas, bases, checkpoint, others, progress)

@@ -50,6 +50,13 @@ class AutogradMaps(LinearMaps):
     memory
         Approximate memory limit in bytes for the features and gradients of a batch of products. The size of the batch
         follows from the features that one backward pass needs.
+
+    Examples
+    --------
+    >>> import torch
+    >>> maps = AutogradMaps(lambda images, first: images.square(), torch.full((1, 1, 2, 2), 3.0))
+    >>> maps.matrices()[0].diagonal()
+    tensor([6., 6., 6., 6.])
     """
 
     def __init__(self, forward: Forward, images: Tensor, repeatable: bool = True, memory: int = MEMORY) -> None:

@@ -37,6 +37,14 @@ class Eigenpairs:
         Residuals |S v - lambda v|, shape (N, k), which bound the errors of the eigenvalues.
     method
         ``full``, or ``lanczos`` and the number of products.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gahbench.jacobian import DenseMaps
+    >>> pairs = top(DenseMaps(torch.diag(torch.tensor([1.0, 3.0, 2.0, 0.0]))[None], (1, 2, 2)), 2)
+    >>> pairs.values, pairs.vectors.shape, pairs.method
+    (tensor([[3., 2.]], dtype=torch.float64), torch.Size([1, 2, 4]), 'full')
     """
 
     values: Tensor
@@ -101,6 +109,14 @@ def top(
     ------
     ValueError
         If ``count`` is out of range, or Lanczos' method does not converge.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gahbench.jacobian import DenseMaps
+    >>> maps = DenseMaps(torch.diag(torch.tensor([1.0, 3.0, 2.0, 0.0]))[None], (1, 2, 2))
+    >>> top(maps, 2).values, top(maps, 1, smallest=True).values
+    (tensor([[3., 2.]], dtype=torch.float64), tensor([[0.]], dtype=torch.float64))
     """
     if not 1 <= count <= maps.size:
         raise ValueError(f"count={count}; accepted: 1 to {maps.size}, the number of values of an image")

@@ -30,6 +30,14 @@ class FilterFamily(ABC):
         Number N of images.
     shape
         Shape (C, H, W) of the images.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> images = gahbench.create("dataset", "discs", size=8).images("test", 2)
+    >>> family = gahbench.create("basis", "haar").filters(gahbench.Truth(images), sigma=0.1)
+    >>> family.count, family.shape
+    (2, (1, 8, 8))
     """
 
     def __init__(self, count: int, shape: Shape) -> None:
@@ -83,6 +91,14 @@ class DiagonalFamily(FilterFamily):
         Parseval frame; ``None`` if images are too large for matrices.
     maps
         Function that returns the filters with weights of shape (N, K); given instead of ``atoms``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> eye = torch.eye(4)[None].double()
+    >>> family = DiagonalFamily(torch.tensor([[0.0, 1.0, 2.0, 3.0]]).double(), torch.ones(1, 4), (1, 2, 2), (eye, eye))
+    >>> family.at(torch.tensor([2.0])).trace().value
+    tensor([2.], dtype=torch.float64)
     """
 
     def __init__(

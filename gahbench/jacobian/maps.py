@@ -41,6 +41,12 @@ class Estimate:
         Standard errors, shape (N,); 0 if the values are exact.
     probes
         Number of random vectors of the estimate; 0 if the values are exact.
+
+    Examples
+    --------
+    >>> import torch
+    >>> print(DenseMaps(torch.eye(4)[None], (1, 2, 2)).trace())
+    4 (exact)
     """
 
     value: Tensor
@@ -67,6 +73,13 @@ class Sketch:
         Products of S_i with the vectors, shape (N, P, d); the matrices, with P = d, if ``exact``.
     exact
         Whether the vectors are all unit vectors, so that the rows are the matrices.
+
+    Examples
+    --------
+    >>> import torch
+    >>> sketch = DenseMaps(2 * torch.eye(4)[None], (1, 2, 2)).sketch()
+    >>> sketch.exact, sketch.own_products(sketch)
+    (True, tensor([[16.]], dtype=torch.float64))
     """
 
     rows: Tensor
@@ -116,6 +129,13 @@ def probes_for(size: int, probes: int, seed: int, like: Tensor) -> Tensor:
     ------
     ValueError
         If ``probes`` is less than 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> probes = probes_for(4, probes=3, seed=0, like=torch.zeros(1))
+    >>> probes.shape, probes.abs().unique()
+    (torch.Size([1, 3, 4]), tensor([1.]))
     """
     if probes < 1:
         raise ValueError(f"probes={probes}; accepted: 1, 2, ...")
@@ -136,6 +156,15 @@ class LinearMaps(ABC):
         Number N of maps.
     shape
         Shape (C, H, W) of the images.
+
+    Examples
+    --------
+    >>> import torch
+    >>> maps = DenseMaps(torch.tensor([[[2.0, 1.0], [0.0, 3.0]]]), (1, 1, 2))
+    >>> maps.matvec(torch.tensor([[[1.0, 1.0]]])), maps.rmatvec(torch.tensor([[[1.0, 1.0]]]))
+    (tensor([[[3., 3.]]]), tensor([[[2., 4.]]]))
+    >>> maps.trace().value
+    tensor([5.], dtype=torch.float64)
     """
 
     def __init__(self, count: int, shape: Shape) -> None:
@@ -225,6 +254,13 @@ class DenseMaps(LinearMaps):
     ------
     ValueError
         If the matrices do not fit the shape or the count.
+
+    Examples
+    --------
+    >>> import torch
+    >>> shared = DenseMaps(torch.eye(4)[None], (1, 2, 2), count=3)
+    >>> len(shared), shared.matrices().shape
+    (3, torch.Size([3, 4, 4]))
     """
 
     def __init__(self, matrices: Tensor, shape: Shape, count: int | None = None) -> None:
@@ -278,6 +314,14 @@ class FunctionMaps(LinearMaps):
         A tensor with the dtype and device in which the function computes.
     indices
         Indices of the images; by default 0 to count - 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> scales = torch.tensor([1.0, 2.0])
+    >>> maps = FunctionMaps(lambda vectors, indices: scales[indices, None, None] * vectors, 2, (1, 2, 2), scales)
+    >>> maps.trace().value
+    tensor([4., 8.], dtype=torch.float64)
     """
 
     def __init__(

@@ -25,6 +25,13 @@ class SparseMaps(LinearMaps):
     ------
     ValueError
         If the numbers of values and of index pairs differ.
+
+    Examples
+    --------
+    >>> import torch
+    >>> maps = SparseMaps(torch.tensor([[0, 1], [0, 2]]), torch.tensor([[5.0, 7.0]]), (1, 2, 2))
+    >>> maps.matvec(torch.ones(1, 1, 4))
+    tensor([[[5., 7., 0., 0.]]])
     """
 
     def __init__(self, indices: Tensor, values: Tensor, shape: Shape) -> None:

@@ -92,6 +92,11 @@ def middle_layer(layers: Sequence[tuple[str, int]]) -> str:
     ------
     ParameterError
         If there are no layers.
+
+    Examples
+    --------
+    >>> middle_layer([("encoder", 256), ("bottleneck", 64), ("decoder", 256)])
+    'bottleneck'
     """
     if not layers:
         raise ParameterError(
@@ -120,6 +125,16 @@ def layer_output(network: nn.Module, layer: str, noisy: Tensor, sigma: Tensor) -
     ------
     ParameterError
         If the module does not exist, is not called, or does not return a tensor.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> import torch
+    >>> network = gahbench.create("architecture", "dncnn", width=4, layers=3)
+    >>> images, sigmas = torch.rand(2, 1, 8, 8), torch.ones(2)
+    >>> layer = feature_layers(network, images, sigmas)[0].name
+    >>> layer_output(network, layer, images, sigmas).shape
+    torch.Size([2, 4, 8, 8])
     """
     modules = dict(network.named_modules())
     if layer not in modules or not layer:

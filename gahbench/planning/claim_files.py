@@ -54,6 +54,14 @@ def read_claims(file: str) -> tuple[Claim, ...]:
     ------
     SuiteError
         If the file is invalid. The message names the file, the line, the field, and what is accepted.
+
+    Examples
+    --------
+    In a clone of the repository:
+
+    >>> import gahbench
+    >>> [claim.id for claim in gahbench.read_claims("plugins/claims/miyasawa-1961.yaml")][:1]
+    ['optimum-symmetric']
     """
     document = Document(Path(file))
     if not isinstance(document.content, dict):

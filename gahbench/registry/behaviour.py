@@ -62,6 +62,13 @@ def behaviour_digest(target: Any) -> str:
     -------
     str
         SHA-256, 64 hexadecimal digits.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> digest = gahbench.behaviour_digest(gahbench.image_shape)
+    >>> len(digest), digest == gahbench.behaviour_digest(gahbench.image_shape)
+    (64, True)
     """
     module = sys.modules[target.__module__]
     file = getattr(module, "__file__", None)

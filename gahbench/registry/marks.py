@@ -42,6 +42,14 @@ class File:
 
     Keys depend on the SHA-256 of the file's content, and not on its name or folder; labels show only its name. The
     parameter is also :class:`External`.
+
+    Examples
+    --------
+    >>> from typing import Annotated
+    >>> import gahbench
+    >>> class Lookup(gahbench.Reference):
+    ...     def __init__(self, table: Annotated[str, gahbench.File()]) -> None:
+    ...         self.table = table
     """
 
 
@@ -69,6 +77,14 @@ class Code:
 
     ``gahbench site`` builds a plugin with such a parameter only with ``--trust``, as for :class:`External`. Units of a
     built-in plugin that uses such a parameter run in a separate process.
+
+    Examples
+    --------
+    >>> from typing import Annotated
+    >>> import gahbench
+    >>> class Imported(gahbench.Reference):
+    ...     def __init__(self, function: Annotated[str, gahbench.Code()]) -> None:
+    ...         self.function = function
     """
 
 

@@ -258,6 +258,16 @@ def file_digest(path: str) -> str:
     ------
     ParameterError
         If the file cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "empty"
+    ...     file.touch()
+    ...     file_digest(str(file))[:16]
+    'e3b0c44298fc1c14'
     """
     try:
         file = Path(path).expanduser()

@@ -83,6 +83,15 @@ class Registry:
     ------
     PluginError
         If a source does not exist.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> registry = gahbench.Registry(packages=())
+    >>> "haar" in registry.names("basis")
+    True
+    >>> registry.configure("dataset", "discs[size=16]").build().shape
+    (1, 16, 16)
     """
 
     def __init__(

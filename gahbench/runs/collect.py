@@ -67,6 +67,17 @@ def collect(folder: str | Path) -> Results:
     ResultsError
         If the folder is not a results folder, a finished unit cannot be read, or the board must be written but the
         folder is not writable.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import gahbench
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     outcome = gahbench.run("quick", folder, datasets=["discs"], metrics=["psnr"], only=["identity"],
+    ...                            settings={"scoring.images": 2}, engine="inline", report=lambda event: None)
+    ...     results = gahbench.collect(folder)
+    >>> results
+    Results('quick', 1 datasets, 2 entrants, 20 scores)
     """
     from gahbench.board.results import load_results
 

@@ -98,6 +98,18 @@ def compare(first: str | Path, second: str | Path) -> Comparison:
     ------
     ResultsError
         If the folders share no dataset, or scored a shared dataset on different images or with different noise.
+
+    Examples
+    --------
+    In a clone of the repository, compare two boards on the images and noise levels that they share:
+
+    >>> import warnings
+    >>> import gahbench
+    >>> with warnings.catch_warnings(action="ignore"):
+    ...     comparison = gahbench.compare("results/basis", "results/posteriors")
+    >>> row = comparison.rows[0]
+    >>> row.dataset, row.entrant, float(row.difference.value)
+    ('c-alpha[alpha=2,size=24]', 'lower-bound', 0.0)
     """
     folders = Path(first), Path(second)
     names = tuple(short_names(folders))

@@ -26,6 +26,15 @@ class UnitRunner:
     job
         The job. Its plugin files are loaded into this process if its units use any, and finished units are written to
         its store.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> class Sequential(gahbench.Engine):
+    ...     def run(self, job):
+    ...         runner = gahbench.UnitRunner(job)
+    ...         while not job.stop.is_set() and (unit := runner.next()) is not None:
+    ...             runner.run(unit)
     """
 
     def __init__(self, job: Job) -> None:
@@ -123,6 +132,14 @@ def work_command(job: Job) -> list[str]:
     -------
     list of str
         The command and its arguments.
+
+    Examples
+    --------
+    >>> import subprocess
+    >>> import gahbench
+    >>> class Background(gahbench.Engine):
+    ...     def run(self, job):
+    ...         subprocess.run(gahbench.work_command(job), check=True)
     """
     folder = str(job.store.folder.resolve())
     return [sys.executable, "-P", "-m", "gahbench", "work", folder, "--device", job.device]

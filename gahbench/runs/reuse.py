@@ -196,6 +196,20 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
     ResultsError
         If there are fewer than two folders, one of them is not a results folder, they differ in suite, baseline,
         images, scoring or training, or plugin files in one of them are links.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import gahbench
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     parts = [Path(folder) / name for name in ("identity", "bayes-shrink")]
+    ...     for part in parts:
+    ...         outcome = gahbench.run("quick", part, datasets=["discs"], metrics=["psnr"], only=[part.name],
+    ...                                settings={"scoring.images": 2}, engine="inline", report=lambda event: None)
+    ...     merged = gahbench.merge(parts, Path(folder) / "merged")
+    >>> list(merged.taken.values())
+    [2, 1]
     """
     paths, out = [Path(folder) for folder in folders], Path(out)
     # Check everything before anything is written.

@@ -95,6 +95,15 @@ def status(folder: str | Path, lease: float = LEASE_SECONDS) -> Status:
     ------
     ResultsError
         If the folder is not a results folder.
+
+    Examples
+    --------
+    In a clone of the repository, a published board without its units:
+
+    >>> import gahbench
+    >>> state = gahbench.status("results/quick")
+    >>> state.suite, state.is_board_alone
+    ('quick', True)
     """
     folder = Path(folder)
     plan, store = require_plan(folder), Store(folder)
@@ -206,6 +215,19 @@ class Watch:
     ----------
     job
         The job; its ``report`` is called with the events.
+
+    Examples
+    --------
+    An engine starts processes elsewhere, and waits until they have done all units:
+
+    >>> import subprocess
+    >>> import gahbench
+    >>> class Background(gahbench.Engine):
+    ...     def run(self, job):
+    ...         process = subprocess.Popen(gahbench.work_command(job))
+    ...         watch = gahbench.Watch(job)
+    ...         while watch.update() and process.poll() is None:
+    ...             job.stop.wait(1.0)
     """
 
     def __init__(self, job: Job) -> None:

@@ -65,6 +65,13 @@ def supervise(job: Job, workers: int | None = None, workers_per_gpu: int | None 
     ------
     GahbenchError
         If the device is not available, or no worker can be started.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> class TwoProcesses(gahbench.Engine):
+    ...     def run(self, job):
+    ...         gahbench.supervise(job, workers=2)
     """
     _Supervisor(job, worker_devices(job, workers, workers_per_gpu)).run()
 

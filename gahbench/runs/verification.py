@@ -144,6 +144,17 @@ def verify(
     ------
     ResultsError
         If the folder is not a results folder, or has no finished score.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import gahbench
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     outcome = gahbench.run("quick", folder, datasets=["discs"], metrics=["psnr"], only=["identity"],
+    ...                            settings={"scoring.images": 2}, engine="inline", report=lambda event: None)
+    ...     verification = gahbench.verify(folder, units=1, workers=1)
+    >>> verification.repeats, verification.checked, len(verification.rescored)
+    (True, 2, 1)
     """
     plan, store = require_plan(Path(folder)), Store(Path(folder))
     finished = store.finished()

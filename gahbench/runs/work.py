@@ -68,6 +68,16 @@ def work(
     ------
     ResultsError
         If the folder is not a results folder, or was planned with other code; the error names the files that differ.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import gahbench
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     outcome = gahbench.run("quick", folder, datasets=["discs"], metrics=["psnr"], only=["identity"],
+    ...                            settings={"scoring.images": 2}, engine="inline", report=lambda event: None)
+    ...     gahbench.work(folder)
+    Worked(done=2, failed=0, left=0, stopped=False)
     """
     folder, stop = Path(folder), threading.Event()
     plan, store = require_plan(folder), Store(folder)

@@ -51,6 +51,14 @@ def wrap_network(
         batch of samples.
     choices
         Precisions that were chosen earlier, which ``auto`` reuses.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> import torch
+    >>> denoise = wrap_network(gahbench.create("architecture", "dncnn", width=4, layers=3))
+    >>> denoise(torch.rand(2, 1, 8, 8), torch.tensor([0.1, 0.2])).shape
+    torch.Size([2, 1, 8, 8])
     """
     network = channels_last(network, device).eval()
     kind = torch.device(device).type
@@ -105,6 +113,14 @@ def wrap_denoiser(
         If the denoiser needs the clean image, which a sample does not have.
     ValueError
         If the kind of the denoiser is unknown.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> import torch
+    >>> denoise = wrap_denoiser(gahbench.create("reference", "low-pass"), (1, 8, 8))
+    >>> denoise(torch.rand(2, 1, 8, 8), torch.tensor([0.1, 0.2])).shape
+    torch.Size([2, 1, 8, 8])
     """
     if validate_kind(denoiser.kind) in SEES_CLEAN:
         raise ParameterError(
@@ -143,6 +159,13 @@ def images_device(denoiser: Denoiser, shape: Shape, device: torch.device) -> tor
         Shape (C, H, W) of the images.
     device
         Device on which the denoiser computes.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> import torch
+    >>> images_device(gahbench.create("reference", "low-pass"), (1, 8, 8), torch.device("cpu"))
+    device(type='cpu')
     """
     is_network = isinstance(denoiser, Trained) or (
         isinstance(denoiser, Reference) and denoiser.as_network(shape) is not None

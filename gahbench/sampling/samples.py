@@ -46,6 +46,14 @@ class Samples:
         Index of the first sample.
     source
         Name of the denoiser, for captions.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gahbench.sampling import Sampling, draw_samples
+    >>> samples = draw_samples(lambda noisy, sigma: torch.full_like(noisy, 0.5), (1, 4, 4), Sampling(count=2))
+    >>> samples.status, samples.images.unique()
+    (('converged', 'converged'), tensor([0.5000]))
     """
 
     images: Tensor

@@ -56,6 +56,11 @@ class Sampling(BaseModel):
         replace ``sigma_start`` and ``sigma_end``.
     solver
         For ``flow``: ``heun``, a second-order method that denoises twice per step, or ``euler``, of first order.
+
+    Examples
+    --------
+    >>> Sampling(count=4, sampler="flow").count
+    4
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)

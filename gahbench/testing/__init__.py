@@ -61,6 +61,13 @@ def check_configured(configured: Configured, progress: Callable[[Report], None] 
         The plugin with its parameters, as :meth:`gahbench.Registry.configure` returns it.
     progress
         Called with the report before the first check and after each check.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> report = check_configured(gahbench.Registry(packages=()).configure("basis", "pixel"))
+    >>> report.passed
+    True
     """
     report = Report(configured.kind, configured.label, configured.plugin.origin)
     progress(report)
@@ -128,6 +135,13 @@ def check_plugin(plugin: Plugin, registry: Registry, **parameters: Any) -> Repor
         The registry of the plugin.
     **parameters
         Parameters that replace the defaults.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> registry = gahbench.Registry(packages=())
+    >>> check_plugin(registry.get("basis", "dct"), registry).passed
+    True
     """
     return _check_plugin(plugin, registry, parameters, lambda report: None)
 

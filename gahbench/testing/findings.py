@@ -20,6 +20,11 @@ class Finding:
         Whether the statement holds; ``None`` for a note, which does not count.
     detail
         The measured values, or the fault and the accepted values.
+
+    Examples
+    --------
+    >>> Finding("is deterministic", False, "two calls differ by 0.1").passed
+    False
     """
 
     check: str
@@ -55,6 +60,12 @@ class Report:
         File or package of the plugin.
     findings
         A finding for each check.
+
+    Examples
+    --------
+    >>> report = Report("basis", "mine", "mine.py", [Finding("is linear", True), Finding("is orthonormal", False)])
+    >>> report.passed, report.failed
+    (False, ['is orthonormal'])
     """
 
     kind: str

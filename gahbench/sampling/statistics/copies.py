@@ -86,6 +86,13 @@ def affine_ratios(samples: Tensor, images: Tensor) -> Tensor:
     ------
     ValueError
         If there is no training image, or the shapes differ.
+
+    Examples
+    --------
+    >>> import torch
+    >>> images = torch.eye(4).reshape(4, 1, 2, 2)
+    >>> affine_ratios(0.2 + 0.5 * images[:1], images).round(decimals=3)
+    tensor([0.], dtype=torch.float64)
     """
     cosines = nearest_by_cosine(samples, images, 2).values.clamp(min=0)
     sines = (1 - cosines.square()).sqrt()

@@ -27,6 +27,13 @@ def relative_spread(samples: Tensor, images: Tensor) -> float:
     ------
     ValueError
         If there are fewer than 2 samples or images, or all images are equal.
+
+    Examples
+    --------
+    >>> import torch
+    >>> images = torch.tensor([0.0, 1.0, 2.0]).reshape(3, 1, 1, 1)
+    >>> relative_spread(0.5 * images, images), relative_spread(images[[0, 0]], images)
+    (0.5, 0.0)
     """
     spreads = []
     for values, name in ((samples, "samples"), (images, "images")):

@@ -62,6 +62,14 @@ def simultaneous_lower(values: Tensor, level: float = 0.95, draws: int = 2000) -
         Confidence level: the probability that all limits are below their means.
     draws
         Number of bootstrap samples.
+
+    Examples
+    --------
+    >>> import torch
+    >>> shares = torch.tensor([[1.0] * 10, [0.0, 1.0] * 5])
+    >>> lower = simultaneous_lower(shares)
+    >>> float(lower[0]), bool(lower[1] < 0.5)
+    (1.0, True)
     """
     values = values.double()
     is_present = ~values.isnan()
@@ -95,6 +103,13 @@ def remove_shared(own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
         Shape (M, ...).
     other
         Shape (N, ...).
+
+    Examples
+    --------
+    >>> import torch
+    >>> images = torch.arange(4.0).reshape(4, 1, 1, 1)
+    >>> [kept.flatten().tolist() for kept in remove_shared(images[:3], images[2:])]
+    [[0.0], [3.0]]
     """
     _, group = torch.unique(torch.cat([own, other]).flatten(1), dim=0, return_inverse=True)
     own_groups, other_groups = group.split([len(own), len(other)])

@@ -120,6 +120,13 @@ def nearest_by_cosine(
     ------
     ValueError
         If there are no images, ``count`` is less than 1, or the shapes differ.
+
+    Examples
+    --------
+    >>> import torch
+    >>> images = torch.eye(4).reshape(4, 1, 2, 2)
+    >>> nearest_by_cosine(3 * images[2:], images).indices.tolist()
+    [[2], [3]]
     """
     _check(queries, images, count)
 

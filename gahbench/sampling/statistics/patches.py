@@ -45,6 +45,13 @@ def patch_distance(samples: Tensor, images: Tensor, side: int = 7, directions: i
     ------
     ValueError
         If there are no samples or images, their shapes differ, or ``side`` or ``directions`` is out of range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> images = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    >>> patch_distance(images, images) < patch_distance(0.5 * images, images)
+    True
     """
     if samples.shape[1:] != images.shape[1:] or not len(samples) or not len(images):
         raise ValueError(

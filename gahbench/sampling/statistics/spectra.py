@@ -76,6 +76,13 @@ def spectrum_distance(samples: Tensor, images: Tensor) -> float:
     ------
     ValueError
         If there are no images, they are smaller than 4x4, or their shapes differ.
+
+    Examples
+    --------
+    >>> import torch
+    >>> images = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    >>> round(spectrum_distance(images, images), 3), round(spectrum_distance(10 * images, images), 3)
+    (0.0, 20.0)
     """
     if samples.shape[1:] != images.shape[1:]:
         raise ValueError(f"samples {tuple(samples.shape)} and images {tuple(images.shape)} are not of one shape")
