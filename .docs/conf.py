@@ -32,6 +32,7 @@ PAGES = """
 .docs/tutorials/network
 .docs/tutorials/basis
 .docs/tutorials/benchmark
+.docs/tutorials/direction
 ```
 
 ```{toctree}
