@@ -17,6 +17,7 @@ from gahbench.board.statistics import MIN_SOURCES
 from gahbench.evaluation.rates import MAX_TERMS, MIN_LEVELS, MIN_TERMS
 from gahbench.planning.units import CHECKS_VERSION
 from gahbench.report.cells import DASH
+from gahbench.report.direction_lines import DIRECTION_LEGEND, direction_lines
 
 if TYPE_CHECKING:
     from gahbench.board.board import Board, DatasetBoard
@@ -88,6 +89,8 @@ def legend(results: Results) -> list[str]:
             "in nats per pixel and channel, integrated over the noise levels of the suite. If only a bound is known, "
             "the upper limit is a looser bound on the divergence, and the lower limit is not a bound.",
         ]
+    if any(parse_metric_name(value.metric).name in ("direction", "truth-direction") for value in board.values):
+        lines.append(DIRECTION_LEGEND)
     return [*lines, RATE_LEGEND] if board.is_known(METRIC) else lines
 
 
@@ -148,7 +151,7 @@ def dataset_lines(dataset: str, results: Results) -> list[str]:
     notes = [f"{note[:1].upper()}{note[1:]}." for note in dataset_notes(results, dataset)]
     board = results.board.of(dataset)
     lines = (sources_line(dataset, results), slope_line(board), optimum_line(dataset, results))
-    return [line for line in (*notes, *lines, memory_line(dataset, results)) if line]
+    return [line for line in (*notes, *lines, memory_line(dataset, results), *direction_lines(board)) if line]
 
 
 def slope_line(board: DatasetBoard) -> str:

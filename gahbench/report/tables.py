@@ -34,6 +34,7 @@ from gahbench.report.cells import (
     rank_column,
     value_column,
 )
+from gahbench.report.direction_lines import AGREEMENTS, BEST_KINDS, direction_names, sort_agreements
 from gahbench.report.legend import checks_line, dataset_lines, legend, rate_lines, short_legend
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ def _dataset_tables(board: DatasetBoard) -> Iterator[TextTable]:
     tables = [_levels_table(board)] if len(board.sigmas) > 1 else []
     if board.is_known("deficit"):
         tables.append(_deficits_table(board))
+    tables += list(_incomplete_tables(board))
     tables += [_means_table(board, title, quantities) for title, quantities in metric_columns(board) if quantities]
     for table in tables:
         yield from _split(table, _PAGE_WIDTH - 1, 3, _LABEL_WIDTH - 3)
@@ -242,7 +244,8 @@ def metric_columns(board: DatasetBoard) -> Iterator[tuple[str, dict[str, tuple[s
     plain = {family for family, parts in families.items() if set(parts) == {""} and len(parts[""]) == 1}
     names = sorted(metric for family in plain for metric in families[family][""].values())
     yield "Other metrics, means over noise levels, images and seeds", {name: (name, "") for name in names}
-    for family, parts in families.items():
+    for family in sort_agreements(list(families)):
+        parts = families[family]
         variants = {variant for metrics in parts.values() for variant in metrics}
         if family in plain:
             continue
@@ -254,15 +257,40 @@ def metric_columns(board: DatasetBoard) -> Iterator[tuple[str, dict[str, tuple[s
             continue
         for part, metrics in parts.items():
             columns = {variant or family: (metric, part) for variant, metric in metrics.items()}
+            if not part and (ceilings := parts.get("ceiling", {})):
+                # The ceiling depends on the denoiser alone.
+                columns["ceiling"] = (next(iter(ceilings.values())), "ceiling")
             yield f"{family}{f', {part}' if part else ''}: means over noise levels", columns
 
 
-def _means_table(board: DatasetBoard, title: str, quantities: dict[str, tuple[str, str]]) -> TextTable:
-    """Return the table of means over noise levels of some quantities, (metric, part) by heading."""
-    labels = _entrants_with_values(board, [(*quantity, None) for quantity in quantities.values()])
+def _incomplete_tables(board: DatasetBoard) -> Iterator[TextTable]:
+    """Yield a table of directions for each noise level, if an entrant has directions at some noise levels only."""
+    labels = [entry.entrant for entry in board.entries]
+    names = direction_names(board)
+    levels = sorted({sigma for name in names for sigma in board.levels(name)})
+    if any(
+        board.estimate(label, name, sigma=sigma).is_known and not board.estimate(label, name).is_known
+        for label in labels
+        for name in names
+        for sigma in levels
+    ):
+        quantities = {parse_metric_name(name).parameters or name: (name, "") for name in names}
+        for sigma in levels:
+            yield _means_table(board, f"Directions at σ = {level_name(sigma)}", quantities, sigma)
+
+
+def _means_table(
+    board: DatasetBoard, title: str, quantities: dict[str, tuple[str, str]], sigma: float | None = None
+) -> TextTable:
+    """Return the table of some quantities, (metric, part) by heading, at a noise level or in the mean over levels."""
+    labels = _entrants_with_values(board, [(*quantity, sigma) for quantity in quantities.values()])
+    if any(parse_metric_name(metric).name in AGREEMENTS for metric, _ in quantities.values()):
+        # The best denoiser comes first: the other values are to be read beside its values.
+        kinds = {entry.entrant: entry.kind for entry in board.entries}
+        labels.sort(key=lambda label: kinds[label] not in BEST_KINDS)
     columns = [plain_column("entrant", labels, is_text=True)]
     for head, quantity in quantities.items():
-        texts = value_column(head, estimates_of(board, labels, *quantity), digits=3).texts
+        texts = value_column(head, estimates_of(board, labels, *quantity, sigma), digits=3).texts
         # Align values without an interval with the values that have one.
         indent = " " * 7 if any("±" in text for text in texts) else ""
         columns.append(plain_column(head, [text if "±" in text else text + indent for text in texts]))

@@ -41,6 +41,7 @@ from gahbench.report.cells import (
     value_column,
 )
 from gahbench.report.claims import judge_claims, summary
+from gahbench.report.direction_lines import sort_agreements
 from gahbench.report.legend import dataset_lines, legend, rate_lines
 from gahbench.report.page import charts, images, provenance
 from gahbench.report.page.charts import Source
@@ -204,7 +205,8 @@ def _columns(board: DatasetBoard) -> Iterator[Column]:
     for sigma, level in levels.items():
         low, high = of("deficit", "min", sigma), of("deficit", sigma=sigma)
         yield bracket_column(f"deficit, {level}", low, high, group="deficit by σ")
-    for metric, part in board.overall_metrics:
+    order = sort_agreements(list(dict.fromkeys(parse_metric_name(metric).name for metric, _ in board.overall_metrics)))
+    for metric, part in sorted(board.overall_metrics, key=lambda pair: order.index(parse_metric_name(pair[0]).name)):
         head, group = f"{metric}.{part}" if part else metric, parse_metric_name(metric).name
         yield value_column(head, of(metric, part), digits=3, has_bars=not part, group=group)
 

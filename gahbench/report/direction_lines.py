@@ -1,0 +1,75 @@
+"""Lines about directions above the tables of a dataset: the best denoiser's values, and reasons for missing values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from gahbench._util.readable import level_name
+from gahbench.board.alignments import TRUTH_METRICS, parse_agreement
+from gahbench.board.board import DatasetBoard
+from gahbench.report.cells import with_half_width
+
+#: The legend of truth-direction and direction.
+DIRECTION_LEGEND = (
+    "Directions: truth-direction is the cosine of the directions of a denoiser's filters with those of the best "
+    "denoiser, where these are known and change from image to image. direction[BASIS] compares with filters in a basis "
+    "instead: with graph-laplacian it is likeness to a bilateral graph of the clean image. More is not better, and "
+    "nothing is ranked by it: the best denoiser may have a low value. Its ceiling is the agreement ρ of the denoiser "
+    "with itself under other noise; a basis that depends on the clean image alone can reach √ρ. A mean over noise "
+    "levels needs a value at each level and for each seed."
+)
+#: Kinds of the best denoiser, and of the bound on it.
+BEST_KINDS = ("optimal", "bound")
+#: Metrics of directions and alignments that boards show first, in this order.
+AGREEMENTS = (TRUTH_METRICS["direction"], "direction", TRUTH_METRICS["alignment"], "alignment")
+
+
+def direction_lines(board: DatasetBoard) -> Iterator[str]:
+    """Yield a line on the directions of the best denoiser, and lines on missing values; nothing without directions."""
+    names = direction_names(board)
+    best = [entry.entrant for entry in board.entries if entry.kind in BEST_KINDS]
+    for label in best:
+        values = [(name, board.estimate(label, name)) for name in names]
+        known = [f"{name} {with_half_width(value)}" for name, value in values if value.is_known]
+        if known:
+            yield f"Directions of `{label}`: {', '.join(known)}. Nothing is ranked by direction."
+    reasons: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
+    for name in names:
+        for sigma in board.levels(name, "left-out"):
+            for reason, entrants in _missing(board, name, sigma).items():
+                reasons.setdefault((level_name(sigma), reason, tuple(entrants)), []).append(name)
+    for (level, reason, entrants), metrics in reasons.items():
+        who = ", ".join(f"`{label}`" for label in entrants)
+        yield f"No {', '.join(metrics)} at σ = {level} for {who}: {reason}."
+
+
+def direction_names(board: DatasetBoard) -> list[str]:
+    """Return the labels of the metrics of directions, the best denoiser's first."""
+    labels = dict.fromkeys(value.metric for value in board.values)
+    parsed = {label: agreement for label in labels if (agreement := parse_agreement(label)) is not None}
+    names = [label for label, (measure, _, _) in parsed.items() if measure == "direction"]
+    return sorted(names, key=lambda label: label != TRUTH_METRICS["direction"])
+
+
+def _missing(board: DatasetBoard, name: str, sigma: float) -> dict[str, list[str]]:
+    """Return the entrants without a value at a noise level, by the reason."""
+    missing: dict[str, list[str]] = {}
+    share_part = "truth-share" if name == TRUTH_METRICS["direction"] else "basis-share"
+    for entry in board.entries:
+        label = entry.entrant
+        is_measured = board.estimate(label, name, "left-out", sigma).is_known
+        if board.estimate(label, name, "", sigma).is_known or not is_measured:
+            continue
+        share = board.estimate(label, name, share_part, sigma)
+        reason = (
+            f"the filters that are compared have no direction there ({share_part} {share.value:.3f}, below 0.02)"
+            if share.is_known
+            else "fewer than 24 images, for one seed or more, have a strength that can be compared"
+        )
+        missing.setdefault(reason, []).append(label)
+    return missing
+
+
+def sort_agreements(families: Sequence[str]) -> list[str]:
+    """Return names of metrics with those of directions and alignments first."""
+    return sorted(families, key=lambda name: AGREEMENTS.index(name) if name in AGREEMENTS else len(AGREEMENTS))
