@@ -64,7 +64,7 @@ class AgreementCurve:
     ceiling: Array
 
 
-def rankings(
+def mean_agreements(
     results: Results, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> dict[tuple[str, str], dict[str, Agreement]]:
     """Return mean direction and alignment over noise levels with every basis, by dataset and entrant."""

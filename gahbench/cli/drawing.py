@@ -118,25 +118,23 @@ def alignment(
 
 
 @app.command()
-def ranking(
+def bases(
     folder: options.Folder,
-    out: Annotated[Path, _out("ranking.png")] = Path("ranking.png"),
+    out: Annotated[Path, _out("bases.png")] = Path("bases.png"),
     dataset: options.OnlyDataset = None,
     entrant: options.OnlyEntrant = None,
 ) -> None:
-    """Draw bases ranked by their mean direction over noise levels, with alignment: a panel for each entrant."""
-    from gahbench.board.alignments import rankings
-    from gahbench.report.bases import ranking_figure
+    """Draw the mean direction and alignment over noise levels with each basis: a panel for each entrant."""
+    from gahbench.board.alignments import mean_agreements
+    from gahbench.report.bases import bases_figure
 
-    rows_by_panel = rankings(_load_results(folder, out), dataset, entrant)
+    rows_by_panel = mean_agreements(_load_results(folder, out), dataset, entrant)
     datasets = list(dict.fromkeys(name for name, _ in rows_by_panel))
     # With a single dataset, its name is in the title rather than in the label of each panel.
     has_one_dataset = len(datasets) == 1
     panels = {label if has_one_dataset else f"{label} on {name}": rows for (name, label), rows in rows_by_panel.items()}
     _save(
-        ranking_figure(
-            panels, f"{datasets[0]}, mean over noise levels" if has_one_dataset else "mean over noise levels"
-        ),
+        bases_figure(panels, f"{datasets[0]}, mean over noise levels" if has_one_dataset else "mean over noise levels"),
         out,
     )
 

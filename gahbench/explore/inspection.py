@@ -32,10 +32,10 @@ from gahbench.registry.registry import Registry, open_registry
 from gahbench.report.bases import (
     LEARNED,
     agreement_figure,
+    bases_figure,
     decay_figure,
     gallery_figure,
     level_names,
-    ranking_figure,
     spectra_figure,
 )
 
@@ -95,7 +95,7 @@ class Inspection:
     notes: tuple[str, ...] = field(default=())
 
     def save(self, folder: str | Path, ranks: Sequence[int] | None = None) -> list[Path]:
-        """Write the figures: gallery-SIGMA.png per noise level, spectra.png, decay.png, ranking.png, alignment.png."""
+        """Write the figures: gallery-SIGMA.png per noise level, spectra.png, decay.png, bases.png, alignment.png."""
         from gahbench.explore.drawing import save_figure
 
         files = []
@@ -429,7 +429,7 @@ def figures(inspection: Inspection, ranks: Sequence[int] | None = None) -> Itera
         f"σ = {names[sigma]}": {name: _aligned(measures, index) for name, measures in bases.items()}
         for sigma, bases in compared.items()
     }
-    yield "ranking", ranking_figure(panels, caption)
+    yield "bases", bases_figure(panels, caption)
     kinds = dict.fromkeys((name for bases in compared.values() for name in bases), "classical")
     for measure in MEASURES:
         curves = {name: curve for name in kinds if (curve := _curve(compared, name, measure, index)) is not None}

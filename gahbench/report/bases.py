@@ -66,12 +66,12 @@ _OUTLINE = "#56b4e9"
 _DIRECTION = "#d55e00"
 
 
-def ranking_figure(rankings: Mapping[str, Mapping[str, Agreement]], caption: str = "") -> Figure:
+def bases_figure(mean_agreements: Mapping[str, Mapping[str, Agreement]], caption: str = "") -> Figure:
     """Draw the agreement of denoisers with bases, a panel for each denoiser or noise level."""
-    names = list(dict.fromkeys(name for rows in rankings.values() for name in rows))
+    names = list(dict.fromkeys(name for rows in mean_agreements.values() for name in rows))
     labels = {name: folded(name, _LABEL_WIDTH) for name in names}
-    panel_rows, panel_columns = grid_shape(len(rankings), _MAX_COLUMNS)
-    lines = max(sum(labels[name].count("\n") + 1 for name in rows) for rows in rankings.values())
+    panel_rows, panel_columns = grid_shape(len(mean_agreements), _MAX_COLUMNS)
+    lines = max(sum(labels[name].count("\n") + 1 for name in rows) for rows in mean_agreements.values())
     widest = max(len(line) for label in labels.values() for line in label.split("\n"))
     with figure_style():
         styles = entrant_styles(names)
@@ -79,8 +79,8 @@ def ranking_figure(rankings: Mapping[str, Mapping[str, Agreement]], caption: str
         panel_width = 2.9 + 0.07 * widest
         panel_height = 0.95 + 0.26 * max(lines, 3)
         size = (panel_width * panel_columns + 0.1, panel_height * panel_rows + 0.55 + 0.17 * caption.count("\n"))
-        figure, axes = create_panels(len(rankings), (panel_rows, panel_columns), size, sharex=True)
-        for ax, (title, rows) in zip(axes, rankings.items(), strict=True):
+        figure, axes = create_panels(len(mean_agreements), (panel_rows, panel_columns), size, sharex=True)
+        for ax, (title, rows) in zip(axes, mean_agreements.items(), strict=True):
             _draw_bars(ax, rows, styles, labels)
             ax.set_title(folded(title, int(15 * panel_width)), loc="left")
             ax.set_xlabel(_bar_quantity(rows))

@@ -38,8 +38,8 @@ def direction_lines(board: DatasetBoard) -> Iterator[str]:
         for sigma in board.levels(name, "left-out"):
             for reason, entrants in _missing(board, name, sigma).items():
                 reasons.setdefault((level_name(sigma), reason, tuple(entrants)), []).append(name)
-    for (level, reason, entrants), metrics in reasons.items():
-        who = ", ".join(f"`{label}`" for label in entrants)
+    for (level, reason, without_value), metrics in reasons.items():
+        who = ", ".join(f"`{label}`" for label in without_value)
         yield f"No {', '.join(metrics)} at σ = {level} for {who}: {reason}."
 
 

@@ -275,6 +275,9 @@ def _incomplete_tables(board: DatasetBoard) -> Iterator[TextTable]:
         for sigma in levels
     ):
         quantities = {parse_metric_name(name).parameters or name: (name, "") for name in names}
+        if ceilings := [name for name in names if board.levels(name, "ceiling")]:
+            # The ceiling depends on the denoiser alone.
+            quantities["ceiling"] = (ceilings[0], "ceiling")
         for sigma in levels:
             yield _means_table(board, f"Directions at σ = {level_name(sigma)}", quantities, sigma)
 

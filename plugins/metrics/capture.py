@@ -32,7 +32,7 @@ class Capture(Metric):
     symmetric part, without negative ones. B_K contains the K lowest harmonics of a graph, or the vectors of the K
     largest clean coefficients in another orthonormal basis. The value is corrected for chance, (A - K/d) / (1 - K/d):
     it is 1 for equal subspaces and 0 for random ones. Every low-pass filter has a high value, so compare it with the
-    parts ``null`` and ``low-dct``, and rank bases by ``alignment``.
+    parts ``null`` and ``low-dct``, and compare bases by ``alignment``.
 
     Parts: ``null``, the mean value with the K leading vectors of the basis of other images, for adaptive bases;
     ``low-dct``, the value with the K cosines of lowest frequency.

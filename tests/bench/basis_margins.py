@@ -8,7 +8,7 @@ from pathlib import Path
 import harness
 
 import gahbench
-from gahbench.board.alignments import margin, rankings
+from gahbench.board.alignments import margin, mean_agreements
 
 FIRST = "graph-laplacian"
 RESULTS = Path(__file__).parents[2] / "results"
@@ -22,7 +22,7 @@ def main():
     metric = options.metric or "direction"
     results = gahbench.load_results(options.folder)
     sigmas = sorted(results.scores["sigma"].dropna().unique().tolist())
-    for (dataset, entrant), bases in rankings(results, options.dataset or None, options.entrant or None).items():
+    for (dataset, entrant), bases in mean_agreements(results, options.dataset or None, options.entrant or None).items():
         title = f"{metric} with {FIRST} minus {metric} with other bases, in the mean and at each sigma"
         print(f"\n{dataset}, {entrant}: {title}\n")
         print("| basis | mean |", " | ".join(f"{sigma:.3g}" for sigma in sigmas), "|")

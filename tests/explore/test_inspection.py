@@ -215,7 +215,7 @@ def test_the_command_prints_tables_and_writes_figures(call):
     names = ["gallery-0.09804.png", "gallery-0.2.png", "spectra.png", "decay.png"]
     settings = {"dataset": "discs[size=8]", "sigmas": [25 / 255, 0.2], "bases": bases[1::2]}
     files = gahbench.inspect("low-pass[.25]", **settings).save("same")
-    assert [file.name for file in files] == [*names, "ranking.png", "direction.png", "alignment.png"]
+    assert [file.name for file in files] == [*names, "bases.png", "direction.png", "alignment.png"]
     assert len(list(folder.iterdir())) == len(files)
     assert all((folder / file.name).read_bytes() == file.read_bytes() for file in files)
     not_compared = gahbench.inspect("low-pass[.25]", **settings, others=0)

@@ -9,18 +9,18 @@ from fake_results import dataset, results, rows
 from typer.testing import CliRunner
 
 from gahbench._util.errors import ParameterError, ResultsError
-from gahbench.board.alignments import Agreement, agreement_curves, margin, parse_agreement, rankings
+from gahbench.board.alignments import Agreement, agreement_curves, margin, mean_agreements, parse_agreement
 from gahbench.board.leaderboard import make_board
 from gahbench.board.statistics import Interval
 from gahbench.cli.app import app
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report.bases import (
     agreement_figure,
+    bases_figure,
     decay_figure,
     gallery_figure,
     geometric_ranks,
     level_names,
-    ranking_figure,
     spectra_figure,
 )
 from gahbench.report.drawing import encode
@@ -84,9 +84,7 @@ def test_coefficients_are_sorted_by_energy():
 
 @pytest.mark.parametrize("label", ["net $x_$", "$\\sigma_", "a $b$ \\frac"])
 def test_labels_that_are_invalid_formulas_are_drawn_as_text(label):
-    figure = ranking_figure(
-        {f"{label}, d": {label: Agreement(Interval(0.2, 0.1, 0.3)), "dct": Agreement(Interval(0.1))}}
-    )
+    figure = bases_figure({f"{label}, d": {label: Agreement(Interval(0.2, 0.1, 0.3)), "dct": Agreement(Interval(0.1))}})
     assert encode(figure, ".svg", as_text=True).startswith(b"<?xml")
 
 
@@ -99,7 +97,7 @@ def test_bases_have_a_bar_in_each_panel():
         "large": {"dct": Agreement(alignment=Interval(0.6, 0.5, 0.7))},
         "partly": {"dct": Agreement(less), "sym4": Agreement(alignment=more, share=0.0123)},
     }
-    figure = ranking_figure(ranked)
+    figure = bases_figure(ranked)
     first, second, large, partly = figure.axes
     for panel in (first, second, partly):
         assert [label.get_text() for label in panel.get_yticklabels()] == ["dct", "sym4"]
@@ -164,7 +162,7 @@ def test_names_of_alignment_metrics_are_parsed(metric, found):
 
 
 def test_agreements_are_means_over_levels_unless_a_level_is_missing():
-    ranked = rankings(make_results())
+    ranked = mean_agreements(make_results())
     assert set(ranked) == {("d", "net"), ("d", "oracle")}
     oracle = ranked["d", "oracle"]["graph-laplacian"]
     assert oracle.direction.value == pytest.approx(0.6)
@@ -194,7 +192,7 @@ def test_means_are_unknown_where_a_seed_has_no_value():
     scores += rows("d", "oracle", "oracle", np.full((2, 9), 0.5), sigmas=SIGMAS, metric="direction[dct]")
     scores += rows("d", "oracle", "oracle", np.zeros((2, 9)), sigmas=SIGMAS, metric="direction[dct].left-out")
     table = results(scores, datasets=[dataset("d")])
-    assert set(rankings(table)) == {("d", "oracle")}
+    assert set(mean_agreements(table)) == {("d", "oracle")}
     assert agreement_curves(table, "dct")["d"]["net"].sigmas == SIGMAS[:1]
     board = make_board(table, {}, {}, {}).of("d")
     values = [board.estimate("net", "direction[dct]", sigma=sigma).value for sigma in (None, *SIGMAS)]
@@ -223,7 +221,7 @@ def test_the_ceiling_is_that_of_the_headline(first):
         for score in rows("d", "net", "oracle", values, sigmas=sigmas, metric=f"{metric}[dct]{part}")
         if not math.isnan(score["value"])
     ]
-    row = rankings(results(scores, datasets=[dataset("d")]))["d", "net"]["dct"]
+    row = mean_agreements(results(scores, datasets=[dataset("d")]))["d", "net"]["dct"]
     assert row.direction.value == pytest.approx(0.3)
     assert math.isnan(row.ceiling)
     assert row.retrieval == 1
@@ -242,10 +240,10 @@ def test_unknown_names_are_errors():
     with pytest.raises(ParameterError, match=r"basis 'dct'.*accepted: best denoiser, graph-laplacian"):
         agreement_curves(make_results(), "dct")
     with pytest.raises(ParameterError, match="datasets f are not in the results; accepted: d, e"):
-        rankings(make_results(), ["f"])
+        mean_agreements(make_results(), ["f"])
     with pytest.raises(ParameterError, match="entrants nobody are not in the results; accepted: net, oracle"):
         agreement_curves(make_results(), entrants=["nobody"])
-    for draw in (rankings, lambda result, sets: agreement_curves(result, datasets=sets)):
+    for draw in (mean_agreements, lambda result, sets: agreement_curves(result, datasets=sets)):
         with pytest.raises(ResultsError, match=r"metrics direction\[BASIS\]"):
             draw(make_results(), ["e"])
 
@@ -255,7 +253,7 @@ def test_the_commands_draw_alignment(tmp_path):
     publish(make_results(), tmp_path / "results", "digest")
     for arguments in (
         ["alignment", "-b", "wavelet[db2,levels=3]", "-e", "net", "--metric", "alignment"],
-        ["ranking", "-d", "d"],
+        ["bases", "-d", "d"],
     ):
         out = tmp_path / f"{arguments[0]}.svg"
         call = ["draw", arguments[0], str(tmp_path / "results"), *arguments[1:], "--out", str(out)]

@@ -1,4 +1,4 @@
-"""Charts of a page: board, metrics, ranked bases, training and sweeps, and the source that they are drawn from."""
+"""Charts of a page: board, metrics, bases, training and sweeps, and the source that they are drawn from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from gahbench._util.errors import ResultsError
 from gahbench._util.readable import level_name
-from gahbench.board.alignments import rankings
+from gahbench.board.alignments import mean_agreements
 from gahbench.board.board import DatasetBoard, Entry
 from gahbench.board.facts import entrant_kinds
 from gahbench.board.generalization import SweepCurves, find_sweeps, sweep_curves
@@ -22,7 +22,7 @@ from gahbench.board.results import Results
 from gahbench.board.statistics import Interval
 from gahbench.evaluation.rates import input_psnr
 from gahbench.registry.registry import Registry
-from gahbench.report.bases import ranking_figure
+from gahbench.report.bases import bases_figure
 from gahbench.report.cells import folded, number
 from gahbench.report.drawing import Styles, entrant_styles, figure_style
 from gahbench.report.figures import (
@@ -203,12 +203,12 @@ def _level_labels(sigmas: Sequence[float]) -> list[str]:
 def basis_charts(source: Source) -> dict[str, list[Chart]]:
     """Return a chart of the agreement with bases for each entrant, by dataset; empty if no bases were compared."""
     try:
-        ranked = rankings(source.results)
+        agreements = mean_agreements(source.results)
     except ResultsError:
         return {}
     charts: dict[str, list[Chart]] = {}
-    for (dataset, entrant), rows in ranked.items():
-        charts.setdefault(dataset, []).append(Chart(ranking_figure({"": rows}), entrant))
+    for (dataset, entrant), rows in agreements.items():
+        charts.setdefault(dataset, []).append(Chart(bases_figure({"": rows}), entrant))
     return charts
 
 
