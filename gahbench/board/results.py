@@ -101,7 +101,7 @@ class Results(Tables):
     >>> results = gahbench.load_results("results/quick")
     >>> scores = results.scores.query("metric == 'psnr' and split == 'test'")
     >>> sorted(scores["kind"].unique())
-    ['bound', 'classical', 'optimal', 'oracle', 'trained']
+    ['classical', 'oracle', 'trained']
     """
 
     selected_from: Results | None = field(default=None, repr=False)
