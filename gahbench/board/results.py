@@ -27,10 +27,13 @@ from gahbench.board.rate_verdicts import DeficitCurve, RateVerdict
 from gahbench.board.scorecube import find_left_out, psnr_cube
 from gahbench.board.tables import SCHEMAS, Tables, empty, plain
 from gahbench.contracts.citation import Citation
+from gahbench.registry.registry import open_registry
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+    from gahbench.registry.registry import Registry
 
 FORMAT = "gahbench-results"
 VERSION = 1
@@ -87,6 +90,9 @@ class Results(Tables):
     selected_from
         The complete results from which these results were selected (:func:`gahbench.board.selection.select`); ranks
         and intervals are those of the complete results. ``None`` if these results are complete.
+    registry
+        Returns the plugins that name entrants and datasets for people (:mod:`gahbench.board.display_names`). With
+        ``None``, the default, boards show labels.
 
     Raises
     ------
@@ -256,13 +262,15 @@ class Results(Tables):
         return buffer.getvalue()
 
 
-def load_results(folder: str | os.PathLike[str]) -> Results:
+def load_results(folder: str | os.PathLike[str], registry: Registry | None = None) -> Results:
     """Return the results in a folder: tidy ``scores``, ``fits``, ``failures``, and the ``leaderboard()``.
 
     Parameters
     ----------
     folder
         A results folder with the files ``scores.parquet`` and ``results.json``.
+    registry
+        The plugins that name entrants and datasets on boards; by default the installed plugins.
 
     Raises
     ------
@@ -295,7 +303,14 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
             for name in SCHEMAS
             if name != "scores"
         }
-        return Results(index["suite"], scores, **tables, entrants=index["entrants"], baseline=index["baseline"])
+        return Results(
+            index["suite"],
+            scores,
+            **tables,
+            entrants=index["entrants"],
+            baseline=index["baseline"],
+            registry=open_registry if registry is None else lambda: registry,
+        )
     except KeyError as error:
         raise ResultsError(f"{folder / INDEX}: {error} is missing; expected version {VERSION} of the format") from error
     except ResultsError as error:

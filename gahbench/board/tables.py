@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import ResultsError, listing
+from gahbench.board.display_names import DisplayNames, display_names
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from gahbench.registry.registry import Registry
 
 
 def _columns(text: str) -> dict[str, str]:
@@ -88,6 +93,17 @@ class Tables:
     ratios: pd.DataFrame = field(default_factory=lambda: empty("ratios"))
     citations: pd.DataFrame = field(default_factory=lambda: empty("citations"))
     selected_from: Tables | None = field(default=None, repr=False)
+    registry: Callable[[], Registry] | None = field(default=None, repr=False)
+
+    @cached_property
+    def names(self) -> DisplayNames:
+        """The names of entrants and datasets for people; those of the complete results if these are a selection."""
+        if self.selected_from is not None:
+            return self.selected_from.names
+        if self.registry is None:
+            return DisplayNames()
+        specs = dict(zip(self.datasets["dataset"], self.datasets["spec"], strict=True))
+        return display_names(self.registry(), self.entrants, specs)
 
     def __post_init__(self) -> None:
         for name in SCHEMAS:

@@ -14,6 +14,7 @@ from gahbench.cli.printing import say
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from gahbench.board.display_names import DisplayNames
     from gahbench.board.results import Results
     from gahbench.registry.registry import Registry
 
@@ -113,8 +114,13 @@ def alignment(
     from gahbench.report.bases import agreement_figure
 
     results = _load_results(folder, out)
-    panels = agreement_curves(results, basis, dataset, entrant, metric)
-    _save(agreement_figure(panels, results.entrants, entrant_kinds(results), basis, metric), out)
+    names = results.names
+    panels = {
+        names.dataset(label): {names.entrant(row): curve for row, curve in curves.items()}
+        for label, curves in agreement_curves(results, basis, dataset, entrant, metric).items()
+    }
+    kinds = {names.entrant(label): kind for label, kind in entrant_kinds(results).items()}
+    _save(agreement_figure(panels, list(map(names.entrant, results.entrants)), kinds, basis, metric), out)
 
 
 @app.command()
@@ -126,9 +132,17 @@ def bases(
 ) -> None:
     """Draw the mean direction and alignment over noise levels with each basis: a panel for each entrant."""
     from gahbench.board.alignments import mean_agreements
+    from gahbench.board.display_names import basis_names
+    from gahbench.registry.registry import open_registry
     from gahbench.report.bases import bases_figure
 
-    rows_by_panel = mean_agreements(_load_results(folder, out), dataset, entrant)
+    results = _load_results(folder, out)
+    rows_by_panel = {
+        (results.names.dataset(pair[0]), results.names.entrant(pair[1])): rows
+        for pair, rows in mean_agreements(results, dataset, entrant).items()
+    }
+    names = basis_names(open_registry(), (basis for rows in rows_by_panel.values() for basis in rows))
+    rows_by_panel = {pair: {names[basis]: row for basis, row in rows.items()} for pair, rows in rows_by_panel.items()}
     datasets = list(dict.fromkeys(name for name, _ in rows_by_panel))
     # With a single dataset, its name is in the title rather than in the label of each panel.
     has_one_dataset = len(datasets) == 1
@@ -197,10 +211,10 @@ def samples(
         predictions_sheet,
     )
 
-    _open_registry(out)
+    names = _names(folder, out)
     predicted = predicted_samples(folder, dataset, entrant)
     for index, (pair, sets) in enumerate(paired_samples(folder, dataset, entrant).items()):
-        caption = ", ".join(reversed(pair))
+        caption = f"{names.entrant(pair[1])}, {names.dataset(pair[0])}"
         file = _numbered(out, index)
         _save(pairs_sheet(sets, caption, count), file)
         _save(cosines_figure(sets, caption), file.with_stem(f"{file.stem}-cosines"))
@@ -221,13 +235,13 @@ def denoised(
     from gahbench.cli.looking import parse_sigmas
     from gahbench.report.contact_sheet import denoised_sheet, kept_images, middle_level
 
-    _open_registry(out)
+    names = _names(folder, out)
     kept = kept_images(folder, dataset, entrant)
     levels = parse_sigmas([sigma]) if sigma is not None else (middle_level(kept),)
     if len(levels) > 1:
         raise typer.BadParameter("accepted: a single noise level", param_hint="--sigma")
     for index, images in enumerate(kept.values()):
-        _save(denoised_sheet(images, levels[0], count), _numbered(out, index))
+        _save(denoised_sheet(images, levels[0], count, names), _numbered(out, index))
 
 
 @app.command()
@@ -240,9 +254,9 @@ def training(
     """Draw loss and validation PSNR of the trained networks against steps: a figure for each dataset."""
     from gahbench.report.training import histories, training_figure
 
-    _open_registry(out)
+    names = _names(folder, out)
     for index, (name, fits) in enumerate(histories(folder, dataset, entrant).items()):
-        _save(training_figure(name, fits), _numbered(out, index))
+        _save(training_figure(name, fits, names), _numbered(out, index))
 
 
 def _numbered(out: Path, index: int) -> Path:
@@ -330,6 +344,15 @@ def _load_results(folder: Path, out: Path) -> Results:
 
     check_suffix(out)
     return load_results(folder)
+
+
+def _names(folder: Path, out: Path) -> DisplayNames:
+    """Check the suffix of the figure, and return the display names of a planned folder."""
+    from gahbench.board.display_names import display_names
+    from gahbench.store.plan_file import require_plan
+
+    registry, board = _open_registry(out), require_plan(folder).board
+    return display_names(registry, board["entrants"], {row["dataset"]: row["spec"] for row in board["datasets"]})
 
 
 def _open_registry(out: Path, plugins_dir: list[Path] | None = None) -> Registry:

@@ -50,6 +50,8 @@ class Basis(Preparable, ABC):
     adaptive: ClassVar[bool] = False
     #: Whether the basis depends on the clean image, so that only oracles can use it.
     oracle: ClassVar[bool] = False
+    #: The name on boards (:mod:`gahbench.board.display_names`); if empty, it follows from the registered name.
+    display_name = ""
     #: Parameters that labels always show, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()
     #: The publications that the basis implements.

@@ -187,6 +187,8 @@ class Dataset(Preparable, ABC):
     True
     """
 
+    #: The name on boards (:mod:`gahbench.board.display_names`); if empty, it follows from the registered name.
+    display_name = ""
     #: Parameters that labels always show, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()
     #: The publications that the dataset implements.

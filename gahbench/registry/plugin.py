@@ -12,7 +12,7 @@ from typing import Any, Literal
 from gahbench._util.errors import ParameterError, PluginError
 from gahbench.registry.behaviour import behaviour_digest
 from gahbench.registry.parameters import FILLED_IN, Parameter, constructor_parameters
-from gahbench.registry.source import first_line, lazy_summary, summary
+from gahbench.registry.source import first_line, lazy_summary, lazy_text, summary
 from gahbench.registry.spec import format_value
 
 Kind = Literal["architecture", "dataset", "reference", "basis", "metric", "engine", "tracker", "claim"]
@@ -89,6 +89,16 @@ class Plugin:
         text = lazy_summary(self.target) if isinstance(self.target, str) else summary(self.target)
         preset = ", ".join(f"{key}={format_value(value)}" for key, value in self.preset.items())
         return f"{text} ({preset})" if preset else text
+
+    @property
+    def display_name(self) -> str:
+        """The template of the name for people, read without an import; by default it follows from the registered name.
+
+        :mod:`gahbench.board.display_names` describes templates.
+        """
+        is_lazy = isinstance(self.target, str)
+        text = lazy_text(self.target, "display_name") if is_lazy else getattr(self.target, "display_name", "")
+        return " ".join(text.split()) if isinstance(text, str) and text.strip() else self.name.replace("-", " ")
 
     @functools.cached_property
     def factory(self) -> Any:

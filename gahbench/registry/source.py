@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib.util
 import inspect
@@ -30,17 +31,35 @@ def summary(target: Any) -> str:
 
 def lazy_summary(target: str) -> str:
     """Return the first line of the docstring of ``"module:Class"`` without importing the module."""
-    module, _, name = target.partition(":")
     try:
-        spec = importlib.util.find_spec(module)
-        tree = ast.parse(Path(spec.origin).read_bytes()) if spec is not None and spec.origin else ast.Module([], [])
+        node = _definition(target)
     except (ImportError, OSError, SyntaxError, ValueError) as error:
         return f"cannot be read: {type(error).__name__}: {error}"
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
-            doc = ast.get_docstring(node)
-            return doc.splitlines()[0] if doc else ""
+    doc = ast.get_docstring(node) if node is not None else None
+    return doc.splitlines()[0] if doc else ""
+
+
+def lazy_text(target: str, attribute: str) -> str:
+    """Return the text that ``"module:Class"`` assigns to an attribute, without importing the module; empty if none."""
+    try:
+        node = _definition(target)
+    except (ImportError, OSError, SyntaxError, ValueError):
+        return ""
+    for statement in node.body if node is not None else ():
+        match statement:
+            case ast.Assign([ast.Name(name)], ast.Constant(str(text))) if name == attribute:
+                return text
     return ""
+
+
+@functools.cache
+def _definition(target: str) -> ast.ClassDef | ast.FunctionDef | None:
+    """Return the syntax tree of ``"module:name"`` without importing the module; ``None`` if there is no such name."""
+    module, _, name = target.partition(":")
+    spec = importlib.util.find_spec(module)
+    tree = ast.parse(Path(spec.origin).read_bytes()) if spec is not None and spec.origin else ast.Module([], [])
+    definitions = (node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef))
+    return next((node for node in definitions if node.name == name), None)
 
 
 def first_line(file: str) -> str:

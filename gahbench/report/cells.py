@@ -66,10 +66,11 @@ def rank(low: int | None, high: int | None, is_flagged: bool = False) -> str:
 
 
 def folded(label: str, width: int) -> str:
-    """Break a label into lines of at most ``width`` characters, at brackets and commas if possible."""
+    """Break a label into lines of at most ``width`` characters, at brackets, commas and spaces if possible."""
     lines = [""]
-    for part in re.split(r"(?<=,)|(?=\[)", label):
-        if lines[-1] and len(lines[-1]) + len(part) > width:
+    for part in re.split(r"(?<=,)(?! )|(?<= )|(?=\[)", label):
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
+            lines[-1] = lines[-1].rstrip()
             lines.append("")
         lines[-1] += part
     return "\n".join(line[start : start + width] for line in lines for start in range(0, len(line), width))
@@ -102,12 +103,13 @@ class Bar:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table: its text, sort key on pages, the bar of its interval, and the target of its link."""
+    """A cell of a table: its text, and on pages its sort key, the bar of its interval, its link and its tooltip."""
 
     text: str
     key: str = ""
     bar: Bar | None = None
     link: str = ""
+    title: str = ""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from gahbench._util.errors import ParameterError, ResultsError, listing
 from gahbench._util.files import write_output
 from gahbench._util.readable import level_name
 from gahbench._util.shapes import Shape, image_shape
+from gahbench.board.display_names import DisplayNames
 from gahbench.board.generalization import reference_of
 from gahbench.board.selection import choose_labels, is_chosen
 from gahbench.contracts.row_labels import base_label, number_of_images
@@ -193,7 +194,9 @@ def kept_images(
     return {dataset: list(by_entrant.values()) for dataset, by_entrant in kept.items()}
 
 
-def denoised_sheet(kept: Sequence[StoredArrays], sigma: float, count: int = 3) -> Figure:
+def denoised_sheet(
+    kept: Sequence[StoredArrays], sigma: float, count: int = 3, display: DisplayNames | None = None
+) -> Figure:
     """Draw a row for each entrant, with two pictures for each image: denoised, with its PSNR, and the error."""
     levels = [level_index(stored, sigma) for stored in kept]
     if None in levels:
@@ -210,9 +213,10 @@ def denoised_sheet(kept: Sequence[StoredArrays], sigma: float, count: int = 3) -
         titles = [f"{number(float(psnr), 1)} dB" for psnr in stored.arrays["psnr"][level][:count]]
         pairs = zip(denoised, titles, error_pictures(denoised, clean, sigma), strict=True)
         rows.append([cell for image, title, error in pairs for cell in (Cell(image, title), Cell(error, "error"))])
-    names = ["", *(folded(stored.entrant, 22) for stored in kept)]
+    display = display or DisplayNames()
+    names = ["", *(folded(display.entrant(stored.entrant), 22) for stored in kept)]
     note = f"PSNR is of whole images, of which the centre is shown; errors: grey 0, white or black {ERROR_RANGE:g} σ"
-    return lay_out(rows, names, [f"{kept[0].dataset}, σ = {level_name(sigma)}", note])
+    return lay_out(rows, names, [f"{display.dataset(kept[0].dataset)}, σ = {level_name(sigma)}", note])
 
 
 def level_index(kept: StoredArrays, sigma: float) -> int | None:

@@ -14,6 +14,7 @@ from matplotlib.transforms import offset_copy
 from gahbench._util.errors import GahbenchError, ParameterError, ResultsError, listing, suggestion
 from gahbench._util.readable import level_name
 from gahbench.board.board import Board, DatasetBoard, Entry
+from gahbench.board.display_names import DisplayNames
 from gahbench.board.facts import entrant_kinds
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.selection import choose_labels
@@ -52,7 +53,7 @@ def render_figures(results: Tables, board: Board) -> Iterator[tuple[str, bytes]]
     """Yield the file name and the content of each figure, as PNG and as SVG; equal boards give equal bytes."""
     stems = file_stems([dataset_board.dataset for dataset_board in board.datasets])
     for dataset_board in board.datasets:
-        if (drawing := figure(dataset_board, results.entrants, results.baseline)) is not None:
+        if (drawing := figure(dataset_board, results.entrants, results.baseline, results.names)) is not None:
             for suffix in (".png", ".svg"):
                 yield (
                     f"{stems[dataset_board.dataset]}{suffix}",
@@ -60,7 +61,9 @@ def render_figures(results: Tables, board: Board) -> Iterator[tuple[str, bytes]]
                 )
 
 
-def figure(board: DatasetBoard, entrants: Sequence[str], baseline: str | None = None) -> Figure | None:
+def figure(
+    board: DatasetBoard, entrants: Sequence[str], baseline: str | None = None, names: DisplayNames | None = None
+) -> Figure | None:
     """Draw the figure of a dataset; return ``None`` if no entrant has a PSNR."""
     if not board.sigmas:
         return None
@@ -72,15 +75,17 @@ def figure(board: DatasetBoard, entrants: Sequence[str], baseline: str | None = 
     shown_baseline = baseline if board.is_known("gain_over_baseline") and len(scored) > 1 else None
     draw = _draw_dots if len(board.sigmas) == 1 else _draw_curves
     with figure_style():
-        return draw(
-            board, scored, shown_baseline, entrant_styles(entrants, {entry.entrant: entry.kind for entry in scored})
-        )
+        styles = entrant_styles(entrants, {entry.entrant: entry.kind for entry in scored})
+        return draw(board, scored, shown_baseline, styles, names or DisplayNames())
 
 
-def _draw_curves(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None, styles: Styles) -> Figure:
+def _draw_curves(
+    board: DatasetBoard, entries: Sequence[Entry], baseline: str | None, styles: Styles, names: DisplayNames
+) -> Figure:
     """Draw PSNR, gain over the baseline and deficit, as far as they are known, against input PSNR."""
     panel_quantities = quantities(board, entries, baseline)
-    labels = {entrant: folded(entrant, _LABEL_WIDTH) for entrant in styles}
+    labels = {entrant: folded(names.entrant(entrant), _LABEL_WIDTH) for entrant in styles}
+    baseline = None if baseline is None else names.entrant(baseline)
     lines = [line for label in labels.values() for line in label.split("\n")]
     # In inches, for the font of the legend, so that the size of the panels does not depend on the labels.
     legend_width = 0.65 + 0.07 * max(map(len, lines))
@@ -88,7 +93,7 @@ def _draw_curves(board: DatasetBoard, entries: Sequence[Entry], baseline: str | 
     drawing, axes = create_panels(len(panel_quantities), (1, len(panel_quantities)), size, ShownFigure)
     for ax, quantity in zip(axes, panel_quantities, strict=True):
         ax.set_title(draw_quantity(ax, board, entries, quantity, styles, labels, baseline), loc="left")
-    axes[0].set_title(board.dataset, loc="left")
+    axes[0].set_title(names.dataset(board.dataset), loc="left")
     add_legend(drawing, axes)
     return drawing
 
@@ -207,10 +212,12 @@ def _write_along_line(ax: Axes, x: float, slope: float, intercept: float, text: 
     )
 
 
-def _draw_dots(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None, styles: Styles) -> Figure:
+def _draw_dots(
+    board: DatasetBoard, entries: Sequence[Entry], baseline: str | None, styles: Styles, names: DisplayNames
+) -> Figure:
     """Draw PSNR and gain over the baseline at a single noise level, with the entrants listed from best to worst."""
     count = 1 if baseline is None else 2
-    labels = [folded(entry.entrant, _LABEL_WIDTH) for entry in entries]
+    labels = [folded(names.entrant(entry.entrant), _LABEL_WIDTH) for entry in entries]
     lines = [line for label in labels for line in label.split("\n")]
     size = (2.9 * count + 0.3 + 0.08 * max(map(len, lines)), 0.9 + 0.27 * max(len(lines), 3))
     drawing, axes = create_panels(count, (1, count), size, ShownFigure, sharey=True)
@@ -226,11 +233,11 @@ def _draw_dots(board: DatasetBoard, entries: Sequence[Entry], baseline: str | No
     axes[0].set_yticks(range(len(labels)), labels)
     axes[0].set_ylim(len(labels) - 0.4, -0.6)
     axes[0].set_xlabel(f"PSNR (dB), noisy: {noisy:.2f}")
-    axes[0].set_title(f"{board.dataset}, σ = {level_name(sigma)}", loc="left")
+    axes[0].set_title(f"{names.dataset(board.dataset)}, σ = {level_name(sigma)}", loc="left")
     if baseline is not None:
         axes[1].axvline(0, color=GREY, linewidth=0.8, zorder=1)
         axes[1].set_xlabel("gain (dB)")
-        axes[1].set_title(f"gain over {folded(baseline, 28)}", loc="left")
+        axes[1].set_title(f"gain over {folded(names.entrant(baseline), 28)}", loc="left")
     return drawing
 
 
@@ -295,7 +302,7 @@ def metrics_figure(results: Tables, board: DatasetBoard, registry: Registry, met
     ]
     better = better_directions(registry, [metric for metric, _ in chosen])
     rows, columns = grid_shape(len(chosen), 3)
-    labels = {entry.entrant: folded(entry.entrant, _LABEL_WIDTH) for entry in entries}
+    labels = {entry.entrant: folded(results.names.entrant(entry.entrant), _LABEL_WIDTH) for entry in entries}
     lines = sum(label.count("\n") + 1 for label in labels.values())
     size = (3.3 * columns + 2.6, max(2.9 * rows, 0.185 * lines) + 0.4)
     with figure_style():
@@ -304,7 +311,7 @@ def metrics_figure(results: Tables, board: DatasetBoard, registry: Registry, met
         for ax, quantity in zip(axes, chosen, strict=True):
             draw_metric(ax, board, entries, quantity, styles, labels)
             ax.set_title(panel_title(quantity, titles, better), loc="left")
-        add_caption(drawing, board.dataset)
+        add_caption(drawing, results.names.dataset(board.dataset))
         add_legend(drawing, axes)
     return drawing
 
@@ -341,7 +348,7 @@ def draw_board(results: Tables, board: Board, dataset: str | None = None, metric
     (label,) = labels
     if metrics:
         return metrics_figure(results, boards[label], Registry(), [metrics] if isinstance(metrics, str) else metrics)
-    drawing = figure(boards[label], results.entrants, results.baseline)
+    drawing = figure(boards[label], results.entrants, results.baseline, results.names)
     if drawing is None:
         raise ResultsError(f"no entrant has a PSNR on {label}; expected results with scores")
     return drawing

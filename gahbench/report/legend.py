@@ -21,6 +21,7 @@ from gahbench.report.direction_lines import DIRECTION_LEGEND, direction_lines
 
 if TYPE_CHECKING:
     from gahbench.board.board import Board, DatasetBoard
+    from gahbench.board.display_names import DisplayNames
     from gahbench.board.results import Results
 
 #: The legend of the verdicts on the optimal rate (:func:`rate_lines`).
@@ -36,7 +37,7 @@ RATE_LEGEND = (
 def short_legend(results: Results) -> str:
     """Return the legend of the tables in three lines, with the commands that print more."""
     board = results.board
-    gain = "" if results.baseline is None else f" Gain: over {results.baseline}."
+    gain = "" if results.baseline is None else f" Gain: over {results.names.entrant(results.baseline)}."
     weights = ", of these weights" if _seeds(board) == {1} else ""
     flags = "!: flagged, as noted. " if any(entry.marks for entry in board.entries) else ""
     return (
@@ -75,7 +76,8 @@ def legend(results: Results) -> list[str]:
     if any(entry.marks for entry in board.entries):
         lines.append("!: the entrant is flagged; the note with the reason is below its table.")
     if baseline is not None:
-        lines.append(f"Gain: the difference in PSNR from {baseline}, paired by image and noise.")
+        name = results.names.entrant(baseline)
+        lines.append(f"Gain: the difference in PSNR from {name}, paired by image and noise.")
     if board.is_known("slope"):
         lines.append(
             "Slope: output dB per input dB, fitted over all σ of the table. The optimal slope, α/(α+1) for C^α images, "
@@ -125,7 +127,8 @@ def rate_lines(board: DatasetBoard, results: Results) -> Iterator[str]:
         yield f"Optimal rate: {answer} for all {len(verdicts)} entrants: {'; '.join(reasons)}."
     else:
         for label, verdict in verdicts.items():
-            yield f"Optimal rate: `{label}` is {verdict.answer}: {'; '.join(verdict.reasons)}."
+            name = results.names.entrant_in_text(label)
+            yield f"Optimal rate: {name} is {verdict.answer}: {'; '.join(verdict.reasons)}."
     yield from _missing_rate_lines(board)
 
 
@@ -150,19 +153,19 @@ def dataset_lines(dataset: str, results: Results) -> list[str]:
     """Return lines on a dataset: notes, sources of its images, optimal slope, optimum, and undetectable entrants."""
     notes = [f"{note[:1].upper()}{note[1:]}." for note in dataset_notes(results, dataset)]
     board = results.board.of(dataset)
-    lines = (sources_line(dataset, results), slope_line(board), optimum_line(dataset, results))
+    lines = (sources_line(dataset, results), slope_line(board, results.names), optimum_line(dataset, results))
     return [line for line in (*notes, *lines, memory_line(dataset, results), *direction_lines(board)) if line]
 
 
-def slope_line(board: DatasetBoard) -> str:
+def slope_line(board: DatasetBoard, names: DisplayNames) -> str:
     """Return a line on the optimal slope; empty if it is unknown or the table has no slopes."""
     optimal = board.entries[0].optimal_slope if board.entries else math.nan
     if math.isnan(optimal) or not board.is_known("slope"):
         return ""
-    measured = [entry.entrant for entry in board.entries if entry.kind == "optimal"]
+    measured = [names.entrant_in_text(entry.entrant) for entry in board.entries if entry.kind == "optimal"]
     window = f"this window, σ = {level_name(board.sigmas[0])} to {level_name(board.sigmas[-1])}"
     if measured:
-        return f"The optimal slope {optimal:.2f} is the limit for σ → 0; over {window}, compare with `{measured[0]}`."
+        return f"The optimal slope {optimal:.2f} is the limit for σ → 0; over {window}, compare with {measured[0]}."
     return f"The optimal slope {optimal:.2f} is the limit for σ → 0; the optimal slope over {window}, is unknown."
 
 
@@ -171,22 +174,24 @@ def optimum_line(dataset: str, results: Results) -> str:
     check = results.optimum_checks.get(dataset)
     if check is None:
         return ""
+    name = results.names.entrant
+    optimum = results.names.entrant_in_text(check.optimum)
     known = "the exact optimum" if check.kind == "exact" else "a lower bound on the expected error of every denoiser"
     compared = f"{pluralize(check.entrants, 'entrant')} in {pluralize(check.comparisons, 'comparison')}"
     missed = f" Not checked, because scores or images are missing: {check.missed} comparisons." if check.missed else ""
     if not check.comparisons:
-        return f"`{check.optimum}` is {known}.{missed}"
+        return f"{optimum} is {known}.{missed}"
     if not check.beyond:
         verdict = f"none of {compared} is better by {STANDARD_ERRORS:g} standard errors."
     else:
-        names = ", ".join(dict.fromkeys(finding.entrant for finding in check.beyond))
+        names = ", ".join(dict.fromkeys(name(finding.entrant) for finding in check.beyond))
         verdict = (
             f"of {compared}, these are better by {STANDARD_ERRORS:g} standard errors, which is impossible: {names}."
         )
     if check.refuting:
-        names = ", ".join(dict.fromkeys(finding.entrant for finding in check.refuting))
+        names = ", ".join(dict.fromkeys(name(finding.entrant) for finding in check.refuting))
         verdict += f" The errors of {names} show that the optimum itself is not the best denoiser."
-    return f"`{check.optimum}` is {known}. Checked: {verdict}{missed}"
+    return f"{optimum} is {known}. Checked: {verdict}{missed}"
 
 
 def sources_line(dataset: str, results: Results) -> str:

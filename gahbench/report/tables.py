@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -17,10 +17,12 @@ from gahbench._util.errors import ParameterError, listing, suggestion
 from gahbench._util.latex import escape_latex
 from gahbench._util.readable import level_name
 from gahbench.board.board import Board, DatasetBoard, Entry, column_name
+from gahbench.board.display_names import DisplayNames
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.ranks import OverDatasets
 from gahbench.board.rate_curves import METRIC
 from gahbench.board.statistics import UNKNOWN, Interval
+from gahbench.contracts.row_labels import base_label
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report import cells
 from gahbench.report.cells import (
@@ -88,14 +90,16 @@ def markdown(results: Results, full_legend: bool = False) -> str:
     if overall := _overall_table(results):
         blocks += ["## All datasets", f"**{overall.title}**", markdown_table(overall)]
     for board in results.board.datasets:
-        blocks.append(f"## {board.dataset}")
+        blocks.append(f"## {results.names.dataset(board.dataset)}")
         blocks += dataset_lines(board.dataset, results)
         if rates := list(rate_lines(board, results)):
             blocks.append("\n".join(f"- {line}" for line in rates))
-        for table in _dataset_tables(board):
+        for table in _dataset_tables(board, results.names):
             blocks += [f"**{table.title}**", markdown_table(table)]
-        if notes := [f"- `{entrant}`: {note}" for entrant, note in notes_below(board)]:
+        if notes := [f"- {results.names.entrant_in_text(entrant)}: {note}" for entrant, note in notes_below(board)]:
             blocks.append("\n".join(notes))
+    if specs := [f"- {name}: `{label}`" for name, label in named_labels(results)]:
+        blocks += ["## Names", "\n".join(specs)]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -106,18 +110,19 @@ def print_board(results: Results, console: Console, full_legend: bool = False) -
         console.out(markdown(results, full_legend), end="", highlight=False)
         return
 
+    names = results.names
     if overall := _overall_table(results):
         console.print(Text("\nAll datasets", style="bold"))
         console.print(Text(f"\n{overall.title}", style="italic"))
         console.print(_rich_table(overall, {row[1] for row in overall.rows if row[0] == cells.DASH}, console.width))
     for board in results.board.datasets:
-        console.print(Text(f"\n{board.dataset}", style="bold"))
+        console.print(Text(f"\n{names.dataset(board.dataset)}", style="bold"))
         for line in (*dataset_lines(board.dataset, results), *rate_lines(board, results)):
             console.print(Text(line, style="dim"))
-        unranked = {entry.entrant for entry in board.entries if entry.rank is None}
+        unranked = {names.entrant(entry.entrant) for entry in board.entries if entry.rank is None}
         for table in (
             part
-            for full_table in _dataset_tables(board)
+            for full_table in _dataset_tables(board, names)
             for part in _split(full_table, console.width, 2, _MIN_LABEL_WIDTH)
         ):
             console.print(Text(f"\n{table.title}", style="italic"))
@@ -125,7 +130,7 @@ def print_board(results: Results, console: Console, full_legend: bool = False) -
         if notes := notes_below(board):
             console.print()
         for entrant, note in notes:
-            console.print(Text.assemble((entrant, "bold"), f": {note}"))
+            console.print(Text.assemble((names.entrant(entrant), "bold"), f": {note}"))
     console.print(Text(f"\n{_legend_text(results, full_legend)}\n{checks_line(results)}".rstrip(), style="dim"))
 
 
@@ -133,14 +138,23 @@ def _legend_text(results: Results, is_full: bool) -> str:
     return "\n".join(f"- {line}" for line in legend(results)) if is_full else short_legend(results)
 
 
-def _dataset_tables(board: DatasetBoard) -> Iterator[TextTable]:
+def named_labels(results: Results) -> list[tuple[str, str]]:
+    """Return the display names of datasets and entrants that differ from their labels, each with its label."""
+    datasets = [(results.names.dataset(board.dataset), board.dataset) for board in results.board.datasets]
+    entrants = [(results.names.entrant(label), label) for label in dict.fromkeys(map(base_label, results.entrants))]
+    return [(name, label) for name, label in (*datasets, *entrants) if name != label]
+
+
+def _dataset_tables(board: DatasetBoard, names: DisplayNames) -> Iterator[TextTable]:
     """Yield the tables of a dataset, split to the width of a page: summary, PSNR by noise level, deficits, metrics."""
-    yield _summary_table(board)
-    tables = [_levels_table(board)] if len(board.sigmas) > 1 else []
+    yield _summary_table(board, names)
+    tables = [_levels_table(board, names)] if len(board.sigmas) > 1 else []
     if board.is_known("deficit"):
-        tables.append(_deficits_table(board))
-    tables += list(_incomplete_tables(board))
-    tables += [_means_table(board, title, quantities) for title, quantities in metric_columns(board) if quantities]
+        tables.append(_deficits_table(board, names))
+    tables += list(_incomplete_tables(board, names))
+    tables += [
+        _means_table(board, names, title, quantities) for title, quantities in metric_columns(board) if quantities
+    ]
     for table in tables:
         yield from _split(table, _PAGE_WIDTH - 1, 3, _LABEL_WIDTH - 3)
 
@@ -151,10 +165,13 @@ def _overall_table(results: Results) -> TextTable | None:
     if not means.rows:
         return None
     columns = overall_columns(means.rows)
-    labels = [row.entrant for row in means.rows]
     # The ranks, if any are known, stay in the first column.
-    columns.insert(columns[0].head == "rank", plain_column("entrant", labels, is_text=True))
+    columns.insert(columns[0].head == "rank", _entrant_column(results.names, [row.entrant for row in means.rows]))
     return TextTable(overall_title(means), columns)
+
+
+def _entrant_column(names: DisplayNames, labels: Iterable[str]) -> Column:
+    return plain_column("entrant", map(names.entrant, labels), is_text=True)
 
 
 def overall_title(means: OverDatasets) -> str:
@@ -173,14 +190,14 @@ def notes_below(board: DatasetBoard) -> list[tuple[str, str]]:
     return [(entry.entrant, textwrap.shorten(entry.note, _NOTE_LENGTH, placeholder=" …")) for entry in noted]
 
 
-def _summary_table(board: DatasetBoard) -> TextTable:
+def _summary_table(board: DatasetBoard, names: DisplayNames) -> TextTable:
     """Return the table of rank, mean PSNR, gain, slope and cost, without columns that have no values."""
     labels = [entry.entrant for entry in board.entries]
     of = partial(estimates_of, board, labels)
     parameters, *costs = cost_columns(board.entries)
     columns = [
         rank_column(board.entries),
-        plain_column("entrant", labels, is_text=True),
+        _entrant_column(names, labels),
         kind_column(board.entries),
         value_column("PSNR", of("psnr")),
         value_column("gain", of("gain_over_baseline"), sign=True),
@@ -201,7 +218,7 @@ def summary_title(board: DatasetBoard) -> str:
     return f"Mean over σ = {', '.join(map(level_name, sigmas))}" if sigmas else "Nothing scored"
 
 
-def _levels_table(board: DatasetBoard) -> TextTable:
+def _levels_table(board: DatasetBoard, names: DisplayNames) -> TextTable:
     """Return the table of PSNR by noise level, with the PSNR of the noisy images in the last row."""
     labels = _entrants_with_values(board, [("psnr", "", sigma) for sigma in board.sigmas])
     texts = {s: value_column("", estimates_of(board, labels, "psnr", sigma=s)).texts for s in board.sigmas}
@@ -211,10 +228,10 @@ def _levels_table(board: DatasetBoard) -> TextTable:
         plain_column(f"σ {level_name(sigma)}", [*level, cells.number(float(input_psnr(sigma))) + indent])
         for sigma, level in texts.items()
     ]
-    return TextTable("PSNR by noise level", [plain_column("entrant", [*labels, "(noisy)"], is_text=True), *levels])
+    return TextTable("PSNR by noise level", [_entrant_column(names, [*labels, "(noisy)"]), *levels])
 
 
-def _deficits_table(board: DatasetBoard) -> TextTable:
+def _deficits_table(board: DatasetBoard, names: DisplayNames) -> TextTable:
     """Return the table of deficits of the entrants that were compared with the optimum, in the order of the board."""
     labels = _entrants_with_values(board, [("deficit", "", None)])
 
@@ -222,7 +239,7 @@ def _deficits_table(board: DatasetBoard) -> TextTable:
         ends = (estimates_of(board, labels, quantity, part, sigma) for part in ("min", ""))
         return bracket_column(head, *ends, digits=digits)
 
-    columns = [plain_column("entrant", labels, is_text=True)]
+    columns = [_entrant_column(names, labels)]
     if len(board.sigmas) > 1:
         columns += [bracket("KL (nats)", "kl", digits=3), bracket("mean", "deficit")]
     columns += [bracket(f"σ {level_name(sigma)}", "deficit", sigma) for sigma in board.sigmas]
@@ -263,7 +280,7 @@ def metric_columns(board: DatasetBoard) -> Iterator[tuple[str, dict[str, tuple[s
             yield f"{family}{f', {part}' if part else ''}: means over noise levels", columns
 
 
-def _incomplete_tables(board: DatasetBoard) -> Iterator[TextTable]:
+def _incomplete_tables(board: DatasetBoard, display: DisplayNames) -> Iterator[TextTable]:
     """Yield a table of directions for each noise level, if an entrant has directions at some noise levels only."""
     labels = [entry.entrant for entry in board.entries]
     names = direction_names(board)
@@ -279,11 +296,15 @@ def _incomplete_tables(board: DatasetBoard) -> Iterator[TextTable]:
             # The ceiling depends on the denoiser alone.
             quantities["ceiling"] = (ceilings[0], "ceiling")
         for sigma in levels:
-            yield _means_table(board, f"Directions at σ = {level_name(sigma)}", quantities, sigma)
+            yield _means_table(board, display, f"Directions at σ = {level_name(sigma)}", quantities, sigma)
 
 
 def _means_table(
-    board: DatasetBoard, title: str, quantities: dict[str, tuple[str, str]], sigma: float | None = None
+    board: DatasetBoard,
+    names: DisplayNames,
+    title: str,
+    quantities: dict[str, tuple[str, str]],
+    sigma: float | None = None,
 ) -> TextTable:
     """Return the table of some quantities, (metric, part) by heading, at a noise level or in the mean over levels."""
     labels = _entrants_with_values(board, [(*quantity, sigma) for quantity in quantities.values()])
@@ -291,7 +312,7 @@ def _means_table(
         # The best denoiser comes first: the other values are to be read beside its values.
         kinds = {entry.entrant: entry.kind for entry in board.entries}
         labels.sort(key=lambda label: kinds[label] not in BEST_KINDS)
-    columns = [plain_column("entrant", labels, is_text=True)]
+    columns = [_entrant_column(names, labels)]
     for head, quantity in quantities.items():
         texts = value_column(head, estimates_of(board, labels, *quantity, sigma), digits=3).texts
         # Align values without an interval with the values that have one.
@@ -361,20 +382,22 @@ def export_board(results: Results, form: Form, columns: Sequence[str] = ()) -> s
         return str(chosen_columns.to_csv(index=False, lineterminator="\n"))
     blocks = []
     for board in results.board.datasets:
-        table = _chosen_columns_table(board, [name for name in chosen if name not in ("suite", "dataset")])
-        blocks.append(latex(table) if form == "latex" else f"## {board.dataset}\n\n{markdown_table(table)}")
+        columns = [name for name in chosen if name not in ("suite", "dataset")]
+        table = _chosen_columns_table(board, columns, results.names)
+        blocks.append(latex(table) if form == "latex" else f"## {table.title}\n\n{markdown_table(table)}")
     return "\n\n".join(blocks) + "\n"
 
 
-def _chosen_columns_table(board: DatasetBoard, names: Sequence[str]) -> TextTable:
+def _chosen_columns_table(board: DatasetBoard, chosen: Sequence[str], names: DisplayNames) -> TextTable:
     # Text columns come first.
     texts = (*_TEXTS, "rank")
     values = {(value.entrant, column_name(value)): value.estimate for value in board.values}
     columns = []
-    for name in sorted(names, key=lambda name: name not in texts):
+    for name in sorted(chosen, key=lambda name: name not in texts):
         cell_texts = [_cell_text(entry, name, values.get((entry.entrant, name), UNKNOWN)) for entry in board.entries]
+        cell_texts = list(map(names.entrant, cell_texts)) if name == "entrant" else cell_texts
         columns.append(plain_column(_heading(name), cell_texts, is_text=name in texts))
-    return TextTable(board.dataset, columns)
+    return TextTable(names.dataset(board.dataset), columns)
 
 
 def _heading(name: str) -> str:

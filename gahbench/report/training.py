@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 
 from gahbench._util.errors import ParameterError, ResultsError, listing, suggestion
 from gahbench._util.readable import level_name
+from gahbench.board.display_names import DisplayNames
 from gahbench.board.generalization import SweepCurves, metrics_of, sweep_curves
 from gahbench.board.selection import is_chosen
 from gahbench.board.statistics import Interval
@@ -60,15 +62,17 @@ def histories(
     return by_dataset
 
 
-def training_figure(dataset: str, fits: Fits) -> Figure:
+def training_figure(dataset: str, fits: Fits, names: DisplayNames | None = None) -> Figure:
     """Draw training loss and validation PSNR against steps; colours are entrants, dashes are seeds."""
+    names = names or DisplayNames()
+    fits = [(replace(fit, entrant=names.entrant(fit.entrant)), history) for fit, history in fits]
     with figure_style():
         figure, (loss, psnr) = create_panels(2, (1, 2), (9.0, 3.4))
         draw_loss(loss, fits)
         draw_validation(psnr, fits)
         loss.set_title("lower is better")
         psnr.set_title("higher is better")
-        figure.suptitle(dataset, fontsize=9)
+        figure.suptitle(names.dataset(dataset), fontsize=9)
         figure.legend(loc="outside lower center", ncols=min(3, len({fit.entrant for fit, _ in fits})))
     return figure
 
@@ -119,6 +123,7 @@ def curves_figure(results: Results, pairs: Sequence[tuple[str, str]]) -> Figure:
     The layout follows figure 1 of Kadkhodaie et al. 2024, with a row for each dataset and entrant. Bands are 95 %
     bootstrap intervals.
     """
+    names = results.names
     curves = {pair: [sweep_curves(results, *pair, "psnr", split) for split in ("train", "test")] for pair in pairs}
     with figure_style():
         styles = number_styles(numbers_of([curve for both_splits in curves.values() for curve in both_splits]))
@@ -128,7 +133,8 @@ def curves_figure(results: Results, pairs: Sequence[tuple[str, str]]) -> Figure:
             draw_sweep_curves(left, train, styles)
             draw_sweep_curves(right, test, styles)
             right.set_ylabel("")
-            left.set_title(f"{folded(f'{entrant}, {dataset}', 60)}\ntraining images", loc="left")
+            title = folded(f"{names.entrant(entrant)}, {names.dataset(dataset)}", 60)
+            left.set_title(f"{title}\ntraining images", loc="left")
             right.set_title("test images", loc="left")
         add_legend(figure, axes)
     return figure
@@ -151,7 +157,8 @@ def transitions_figure(results: Results, dataset: str, entrant: str, metrics: Se
             null = sweep_curves(results, dataset, entrant, nulls[metric]) if nulls.get(metric) else {}
             draw_transition(ax, by_number, null, positions, styles)
             ax.set_title(folded(titles.get(metric, metric), 42), loc="left")
-        add_caption(figure, folded(f"{entrant}, {dataset}", 45 * columns))
+        caption = f"{results.names.entrant(entrant)}, {results.names.dataset(dataset)}"
+        add_caption(figure, folded(caption, 45 * columns))
         add_legend(figure, axes)
     return figure
 

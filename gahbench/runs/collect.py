@@ -24,7 +24,7 @@ from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import KINDS
 from gahbench.planning.units import AUDITED
-from gahbench.registry.registry import Problem
+from gahbench.registry.registry import Problem, open_registry
 from gahbench.runs.secret_noise import find_late_mark
 from gahbench.store.finished import Examination, warn_of_damage
 from gahbench.store.folder import Folder, UnwritableError
@@ -224,7 +224,9 @@ def _read_results(plan: RecordedPlan, examination: Examination, states: Mapping[
         "checks": [(*row, *checks) for row, checks in rows.checks.items()],
     }
     frames: dict[str, Any] = {name: pd.DataFrame(table, columns=list(SCHEMAS[name])) for name, table in tables.items()}
-    return Results(suite=plan.suite, entrants=rows.entrants, baseline=board["baseline"], **frames)
+    return Results(
+        suite=plan.suite, entrants=rows.entrants, baseline=board["baseline"], registry=open_registry, **frames
+    )
 
 
 def _digest(plan: RecordedPlan, states: Mapping[str, str], examination: Examination, replaced: list[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from gahbench._util.errors import ResultsError
 from gahbench._util.files import names_in
 from gahbench._util.shapes import Shape
 from gahbench.board.board import DatasetBoard, Entry
+from gahbench.board.display_names import DisplayNames, display_names
 from gahbench.board.facts import optimum_of
 from gahbench.board.results import INDEX, Results, load_results
 from gahbench.contracts.row_labels import base_label, split_label
@@ -131,6 +132,15 @@ class Catalogue:
             for folder, labels in names.items()
         }
 
+    @cached_property
+    def names(self) -> DisplayNames:
+        """The names of the entrants and datasets of all runs for people, which are distinct in the whole site."""
+        datasets = {}
+        for run in self.runs:
+            datasets |= dict(zip(run.results.datasets["dataset"], run.results.datasets["spec"], strict=True))
+        registry = self.runs[0].source.registry
+        return display_names(registry, (label for run in self.runs for label in run.results.entrants), datasets)
+
     def pages_from(self, root: str) -> dict[str, dict[str, str]]:
         """Return the links to pages from a page whose relative path to the root of the site is ``root``."""
         return {
@@ -141,13 +151,16 @@ class Catalogue:
 
 def load_catalogue(folder: Path, registry: Registry) -> Catalogue:
     """Load the results of a folder itself, if it has any, and of the folders in it."""
-    runs = [Run(name, path, Source(folder / path, results, registry)) for name, path, results in _load_runs(folder)]
+    runs = [
+        Run(name, path, Source(folder / path, results, registry))
+        for name, path, results in _load_runs(folder, registry)
+    ]
     if not runs:
         raise ResultsError(f"{folder}: holds no results; expected a folder of results folders, each with {INDEX}")
     return Catalogue(sorted(runs, key=lambda run: run.name))
 
 
-def _load_runs(folder: Path) -> Iterator[tuple[str, str, Results]]:
+def _load_runs(folder: Path, registry: Registry) -> Iterator[tuple[str, str, Results]]:
     names = sorted(names_in(folder))
     own_name = folder.resolve().name
     for name, path in [(f"{own_name}/" if own_name in names else own_name, "."), *((name, name) for name in names)]:
@@ -160,18 +173,22 @@ def _load_runs(folder: Path) -> Iterator[tuple[str, str, Results]]:
             )
             continue
         try:
-            yield name, path, load_results(folder / path)
+            yield name, path, load_results(folder / path, registry)
         except ResultsError as error:
             warnings.warn(f"left out: {error}", stacklevel=4)
 
 
-def standings_table(standings: Sequence[Standing], pages: Mapping[str, Mapping[str, str]]) -> list[Column]:
+def standings_table(
+    standings: Sequence[Standing], pages: Mapping[str, Mapping[str, str]], names: DisplayNames
+) -> list[Column]:
     """Return the table of an entrant on all boards, with a row for each board, or several rows for a sweep."""
     rows = [(standing.board, standing.entry.entrant) for standing in standings]
     gains = [board.estimate(label, "gain_over_baseline") for board, label in rows]
     columns = [
         _link_column(
-            "dataset", [(standing.board.dataset, pages["datasets"][standing.board.dataset]) for standing in standings]
+            "dataset",
+            [(standing.board.dataset, pages["datasets"][standing.board.dataset]) for standing in standings],
+            names.dataset,
         ),
         _link_column("run", [(standing.run.name, pages["runs"][standing.run.name]) for standing in standings]),
         plain_column("images", [standing.image_count or cells.DASH for standing in standings]),
@@ -186,17 +203,23 @@ def standings_table(standings: Sequence[Standing], pages: Mapping[str, Mapping[s
 
 def boards_table(contents: Catalogue) -> list[Column]:
     """Return the table of all boards, each with the entrant whose rank is 1."""
-    pages = contents.pages
+    pages, names = contents.pages, contents.names
     rows = [(run, board) for boards in contents.datasets.values() for run, board in boards]
     best = [next((entry.entrant for entry in board.entries if entry.rank == 1), "") for _, board in rows]
     boards = [(board, label) for (_, board), label in zip(rows, best, strict=True)]
     columns = [
-        _link_column("dataset", [(board.dataset, pages["datasets"][board.dataset]) for _, board in rows]),
+        _link_column(
+            "dataset", [(board.dataset, pages["datasets"][board.dataset]) for _, board in rows], names.dataset
+        ),
         _link_column("run", [(run.name, pages["runs"][run.name]) for run, _ in rows]),
         plain_column("images", [shape_text(shape_of(run, board.dataset)) for run, board in rows]),
         plain_column("optimum", [optimum_of(run.results, board.dataset)[0] for run, board in rows], is_text=True),
         plain_column("entrants", [str(len(board.entries)) for _, board in rows]),
-        _link_column("best", [(label or cells.DASH, pages["entrants"].get(base_label(label), "")) for label in best]),
+        _link_column(
+            "best",
+            [(label or cells.DASH, pages["entrants"].get(base_label(label), "")) for label in best],
+            names.entrant,
+        ),
         value_column("PSNR", [board.estimate(label, "psnr") for board, label in boards]),
         _deficit_column(boards),
     ]
@@ -212,7 +235,7 @@ def entrants_table(contents: Catalogue) -> tuple[list[Column], list[str]]:
         for standings in entrants.values()
     ]
     columns = [
-        _link_column("entrant", [(label, pages[label]) for label in entrants]),
+        _link_column("entrant", [(label, pages[label]) for label in entrants], contents.names.entrant),
         plain_column("kind", kinds, is_text=True),
         _parameter_column([largest_parameter_count(standings) for standings in entrants.values()]),
         plain_column("boards", [str(count_boards(standings)) for standings in entrants.values()]),
@@ -253,8 +276,10 @@ def shape_text(shape: Shape | None) -> str:
     return cells.DASH if shape is None else "×".join(map(str, shape))
 
 
-def _link_column(head: str, links: Sequence[tuple[str, str]]) -> Column:
-    return Column(head, [Cell(text, link=link) for text, link in links], is_text=True)
+def _link_column(head: str, links: Sequence[tuple[str, str]], name: Callable[[str], str] = str) -> Column:
+    """Return a column of links, given by label, that shows names, with the label as the tooltip of another name."""
+    link_cells = [Cell(name(label), link=link, title="" if name(label) == label else label) for label, link in links]
+    return Column(head, link_cells, is_text=True)
 
 
 def _deficit_column(rows: Sequence[tuple[DatasetBoard, str]], has_bars: bool = False) -> Column:

@@ -185,6 +185,7 @@ class Pages:
                 "has_claims": bool(self.claims),
             },
             "pages": self.catalogue.pages_from(root),
+            "names": self.catalogue.names,
             "sections": {},
             "keys": {},
             "indices": {},
@@ -272,15 +273,17 @@ class Pages:
         runs = [run for run in self.catalogue.runs if label in run.entrants]
         plugin = used_plugin(runs, "entrant", label, self.registry)
         values = {
+            "spec": label,
             "kind": kind_of(standings),
             "boards": pluralize(count_boards(standings), "board"),
             "parameters": count(largest_parameter_count(standings)),
             "networks": self._network_facts(plugin, standings),
-            "standings": standings_table(standings, self.catalogue.pages_from("../")),
+            "standings": standings_table(standings, self.catalogue.pages_from("../"), self.catalogue.names),
             "baselines": list(dict.fromkeys(run.results.baseline for run in runs if run.results.baseline)),
             **self._plugin_values(plugin, runs, label),
         }
-        return self._make_page("site/entrant.html", self.catalogue.pages["entrants"][label], label, values)
+        name = self.catalogue.names.entrant(label)
+        return self._make_page("site/entrant.html", self.catalogue.pages["entrants"][label], name, values)
 
     def _network_facts(
         self, plugin: UsedPlugin, standings: Sequence[Standing]
@@ -303,6 +306,7 @@ class Pages:
         labels = dict.fromkeys(label for _, _, table in rows for label in table.entrants)
         numbers = {run.name: list(run.results.board.datasets).index(board) for run, board in boards}
         values = {
+            "spec": label,
             "indices": {name: index for index, name in enumerate(labels)},
             "kinds": sorted({kind for _, _, table in rows for kind in table.kinds if kind}),
             "shape": shape_text(shape_of(runs[0], label)),
@@ -311,7 +315,8 @@ class Pages:
             **self._plugin_values(plugin, runs, label),
         }
         groups = max(len(table.groups) for _, _, table in rows)
-        return self._make_page("site/dataset.html", self.catalogue.pages["datasets"][label], label, values, groups)
+        name = self.catalogue.names.dataset(label)
+        return self._make_page("site/dataset.html", self.catalogue.pages["datasets"][label], name, values, groups)
 
     def _plugin_values(self, plugin: UsedPlugin, runs: Sequence[Run], label: str) -> dict[str, Any]:
         if plugin.refusal:

@@ -33,6 +33,7 @@ class BFCNN(Chain):
         Whether to ignore the noise level; otherwise a map of it is an additional input channel.
     """
 
+    display_name = "BF-CNN"
     citation = MOHAN_2020
     label_parameters = ("width",)
 

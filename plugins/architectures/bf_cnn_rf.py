@@ -31,6 +31,7 @@ class BFCNNRF(Chain):
         last convolution always have 3x3 kernels. The receptive field is 2 (2 + (layers - 2) // spacing) + 1 pixels.
     """
 
+    display_name = "BF-CNN of Kadkhodaie et al."
     citation = KADKHODAIE_2024
     label_parameters = ("width",)
 

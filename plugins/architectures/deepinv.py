@@ -44,6 +44,7 @@ class Deepinv(DeepinvNetwork):
         set automatically.
     """
 
+    display_name = "{model} of deepinv"
     citation = TACHELLA_2025
 
     def __init__(
@@ -78,6 +79,7 @@ class DRUNet(DeepinvNetwork):
         File of initial weights, which need ``initialisation: own`` in training; ``null`` for random weights.
     """
 
+    display_name = "DRUNet"
     citation = ZHANG_2021
     label_parameters = ("width",)
     multiple, min_side = 8, 32
@@ -111,6 +113,7 @@ class GSDRUNet(DeepinvNetwork):
         File of initial weights, which need ``initialisation: own`` in training; ``null`` for random weights.
     """
 
+    display_name = "GS-DRUNet"
     citation = HURAULT_2022
     label_parameters = ("width",)
     multiple, min_side = 8, 32
@@ -161,6 +164,7 @@ class SwinIR(DeepinvNetwork):
         File of initial weights, which need ``initialisation: own`` in training; ``null`` for random weights.
     """
 
+    display_name = "SwinIR"
     citation = LIANG_2021
     label_parameters = ("width",)
 
@@ -222,6 +226,7 @@ class Restormer(DeepinvNetwork):
         File of initial weights, which need ``initialisation: own`` in training; ``null`` for random weights.
     """
 
+    display_name = "Restormer"
     citation = ZAMIR_2022
     label_parameters = ("width",)
     multiple = 8
@@ -270,6 +275,7 @@ class SCUNet(DeepinvNetwork):
         File of initial weights, which need ``initialisation: own`` in training; ``null`` for random weights.
     """
 
+    display_name = "SCUNet"
     citation = ZHANG_2023
     label_parameters = ("width",)
 
@@ -310,6 +316,7 @@ class NCSNpp(DeepinvNetwork):
         Probability of dropping an activation in training, in [0, 1).
     """
 
+    display_name = "NCSN++"
     citation = SONG_2021
     label_parameters = ("width",)
 

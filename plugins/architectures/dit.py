@@ -47,6 +47,7 @@ class DiT(nn.Module):
         Position embedding: ``sincos`` for fixed sines and cosines, or ``learned``.
     """
 
+    display_name = "diffusion transformer"
     citation = PEEBLES_2023
     label_parameters = ("width",)
 

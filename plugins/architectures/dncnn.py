@@ -38,6 +38,7 @@ class DnCNN(Chain):
         Whether to ignore the noise level; otherwise a map of it is an additional input channel.
     """
 
+    display_name = "DnCNN"
     citation = ZHANG_2017
     label_parameters = ("width",)
 

@@ -42,6 +42,7 @@ class FFDNet(Chain):
         Whether to ignore the noise level; otherwise a map of it is an additional input channel.
     """
 
+    display_name = "FFDNet"
     citation = ZHANG_2018
     label_parameters = ("width",)
 

@@ -41,6 +41,7 @@ class IRCNN(nn.Module):
         Whether to use biased convolutions; without bias the network is homogeneous.
     """
 
+    display_name = "IRCNN"
     citation = ZHANG_2017_IRCNN
     label_parameters = ("width",)
 

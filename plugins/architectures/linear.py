@@ -42,6 +42,7 @@ class Linear(nn.Module):
         Whether the map is the identity minus a learned map; otherwise it is a plain matrix.
     """
 
+    display_name = "linear map"
     citation = (WIENER_1949, WANG_2025)
     rows: Tensor
     columns: Tensor

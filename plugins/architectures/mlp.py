@@ -46,6 +46,7 @@ class MLP(nn.Module):
         Whether to ignore the noise level; otherwise it is an additional input.
     """
 
+    display_name = "multilayer perceptron"
     citation = BURGER_2012
     label_parameters = ("width",)
 

@@ -61,6 +61,8 @@ class Module(nn.Module):
         Image sides are padded to multiples of this number by repeating border pixels, and the result is cropped.
     """
 
+    display_name = "network {factory}"
+
     def __init__(
         self,
         channels: int,

@@ -32,6 +32,7 @@ class MohanDenseNet(nn.Module):
         Whether to use biased convolutions; the last convolution of the network never has a bias.
     """
 
+    display_name = "DenseNet of Mohan et al."
     citation = MOHAN_2020
     label_parameters = ("bias",)
 

@@ -36,6 +36,7 @@ class MohanRCNN(nn.Module):
         Whether to use biased convolutions; the last convolution never has a bias.
     """
 
+    display_name = "recurrent CNN of Mohan et al."
     citation = MOHAN_2020
     label_parameters = ("bias",)
 

@@ -26,6 +26,7 @@ class MohanUNet(nn.Module):
         Whether to use biased convolutions; the last convolution never has a bias.
     """
 
+    display_name = "U-Net of Mohan et al."
     citation = MOHAN_2020
     label_parameters = ("bias",)
 

@@ -46,6 +46,7 @@ class NAFNet(nn.Module):
         Whether to ignore the noise level; otherwise a map of it is an additional input channel.
     """
 
+    display_name = "NAFNet"
     citation = CHEN_2022
     label_parameters = ("width",)
 

@@ -63,6 +63,7 @@ class TimmUNet(nn.Module):
         Whether to ignore the noise level; otherwise a map of it is an additional input channel.
     """
 
+    display_name = "U-Net with timm encoder, {backbone}"
     citation = RONNEBERGER_2015
     label_parameters = ("backbone",)
     mean: Tensor

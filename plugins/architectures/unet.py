@@ -40,6 +40,7 @@ class UNet(nn.Module):
         Whether to ignore the noise level; otherwise a map of it is an additional input channel.
     """
 
+    display_name = "U-Net{blind=false:, given σ}"
     citation = KADKHODAIE_2024
     label_parameters = ("width",)
 

@@ -53,6 +53,7 @@ class UNetConditional(nn.Module):
         If ``sigma_data`` is given for a blind network.
     """
 
+    display_name = "diffusion U-Net{blind!=true:, given σ}"
     citation = (HO_2020, SONG_2021, KARRAS_2022)
     label_parameters = ("width",)
 

@@ -49,6 +49,7 @@ class ViT(nn.Module):
         Whether to ignore the noise level; otherwise a map of it is an additional input channel.
     """
 
+    display_name = "vision transformer"
     citation = DOSOVITSKIY_2021
     label_parameters = ("width",)
 

@@ -77,6 +77,7 @@ class Bandlet(Basis):
         If a side is not a power of 2 or out of range, or the wavelet does not exist.
     """
 
+    display_name = "bandlets"
     citation = PEYRE_2008
     adaptive = True
     label_parameters = ("wavelet",)

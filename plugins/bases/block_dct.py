@@ -26,6 +26,7 @@ class BlockDCT(Extended):
         Side of the square blocks, in pixels.
     """
 
+    display_name = "block DCT"
     citation = WALLACE_1992
     label_parameters = ("size",)
 

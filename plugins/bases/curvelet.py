@@ -168,6 +168,7 @@ class Curvelet(Extended):
         If ``wedges`` is not a multiple of 3, or the package ``curvelets`` is not installed.
     """
 
+    display_name = "curvelets"
     citation = NGUYEN_2010
     orthonormal = False
     label_parameters = ("scales",)

@@ -20,6 +20,7 @@ class DCT(Basis):
     (Ahmed, Natarajan & Rao 1974).
     """
 
+    display_name = "DCT"
     citation = AHMED_1974
 
     def analysis(self, images: Tensor) -> Tensor:

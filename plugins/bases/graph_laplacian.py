@@ -34,6 +34,7 @@ class GraphLaplacian(GraphBasis):
         Scale of differences, in units of the grey scale.
     """
 
+    display_name = "graph harmonics"
     citation = TOMASI_1998
 
     def __init__(self, radius: Annotated[float, Field(ge=1)] = 2.0, hs: Positive = 1.0, hr: Positive = 0.1) -> None:

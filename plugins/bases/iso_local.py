@@ -43,6 +43,8 @@ class IsoLocal(GraphBasis):
         Standard deviation below which differences in variance have little influence, in units of the grey scale.
     """
 
+    display_name = "isotropic graph harmonics"
+
     def __init__(self, window: Window = 5, floor: Annotated[float, Field(gt=0)] = 0.03) -> None:
         super().__init__()
         self.window = window

@@ -43,6 +43,7 @@ class PatchGraph(GraphBasis):
         If the side of a patch is even.
     """
 
+    display_name = "patch-graph harmonics"
     citation = SZLAM_2008
 
     def __init__(

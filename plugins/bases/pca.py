@@ -31,6 +31,8 @@ class PCA(Basis):
         Maximum number of training images.
     """
 
+    display_name = "PCA"
+
     def __init__(self, images: Annotated[int, Field(ge=1)] = 4096) -> None:
         self.images = images
         self._shape: Shape | None = None

@@ -10,6 +10,8 @@ from gahbench import Basis
 class Pixel(Basis):
     """The pixel basis: coefficients are the pixel values."""
 
+    display_name = "pixels"
+
     def analysis(self, images: Tensor) -> Tensor:
         """Return the images, shape (N, C, H, W)."""
         return images

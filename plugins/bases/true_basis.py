@@ -52,6 +52,7 @@ class FamilyBasis(FromTruth):
     negligible energy, arbitrary vectors complete the basis.
     """
 
+    display_name = "true basis"
     description = "the true basis"
     depends_on = "the parameters of the images"
 

@@ -44,6 +44,7 @@ class TrueFlow(FromTruth, Adapted):
         If ``bandlet`` raises it for these parameters.
     """
 
+    display_name = "bandlets along true contours"
     citation = PEYRE_2008
     description = "the true flow"
     depends_on = "the contours"

@@ -80,6 +80,7 @@ class Wavelet(Extended):
     [[2.0, 2.0], [2.0, 2.0]]
     """
 
+    display_name = "{name:text} wavelets"
     citation = MALLAT_1989
     label_parameters = ("name",)
 

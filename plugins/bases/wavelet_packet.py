@@ -48,6 +48,7 @@ class WaveletPacket(Wavelet):
         If the orthogonal wavelet does not exist.
     """
 
+    display_name = "{name:text} wavelet packets"
     citation = COIFMAN_1992
     adaptive = True
 

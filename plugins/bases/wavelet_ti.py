@@ -45,6 +45,7 @@ class TranslationInvariantWavelet(Basis):
         If no orthogonal wavelet has this name, or ``levels`` is less than 1.
     """
 
+    display_name = "translation-invariant {name:text} wavelets"
     citation = (HOLSCHNEIDER_1989, NASON_1995)
     orthonormal = False
     label_parameters = ("name",)

@@ -112,6 +112,7 @@ class CAlpha(Generated):
         If the render size is not a multiple of the size, or an option of the exact construction is used with ``paper``.
     """
 
+    display_name = "C{alpha:superscript} cartoons"
     citation = (KADKHODAIE_2024, KOROSTELEV_1993, PEYRE_2008)
     label_parameters = ("alpha",)
 

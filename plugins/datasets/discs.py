@@ -40,6 +40,7 @@ class Discs(Manifold):
         Seed of the images.
     """
 
+    display_name = "discs"
     citation = KADKHODAIE_2024
     nonlinear = 3
     intensities = 2

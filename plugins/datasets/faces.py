@@ -80,6 +80,7 @@ class Faces(Dataset):
         If a source other than ``celeba`` is given with a path, or ``celeba`` without one.
     """
 
+    display_name = "faces, {path}"
     citation: ClassVar[Citation | None] = KADKHODAIE_2024
 
     def __init__(

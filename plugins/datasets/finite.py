@@ -49,6 +49,7 @@ class Finite(Derived, Generated):
         If the dataset has fewer training images.
     """
 
+    display_name = "finite {dataset}"
     label_parameters = ("dataset", "count")
     splits_overlap = True
 

@@ -61,6 +61,7 @@ class GaussianFaces(Derived, Gaussian):
         If the training images are endless, or fewer than 2.
     """
 
+    display_name = "Gaussian faces"
     citation = LEDOIT_2004
     label_parameters = ("faces",)
 

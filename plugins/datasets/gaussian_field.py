@@ -51,6 +51,7 @@ class GaussianField(Gaussian):
         Seed of the images. The same seed gives the same random numbers for every alpha.
     """
 
+    display_name = "Gaussian fields"
     citation = KADKHODAIE_2024
     label_parameters = ("alpha",)
 

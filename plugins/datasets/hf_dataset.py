@@ -53,6 +53,7 @@ class HuggingFace(Library):
         Seed of the order of the training images, and of the halves A and B.
     """
 
+    display_name = "{name}"
     label_parameters = ("name",)
 
     def __init__(

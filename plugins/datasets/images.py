@@ -50,6 +50,8 @@ class Images(Faces):
         ``skip``: such files are left out, and named in a note.
     """
 
+    display_name = "images, {path}"
+
     def __init__(
         self,
         path: str,

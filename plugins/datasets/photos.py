@@ -73,6 +73,7 @@ class Photos(PhotographSet):
         If ``test`` or ``split=random`` is given without a path.
     """
 
+    display_name = "photographs, {path}"
     embedded_name = "the embedded photographs"
 
     def __init__(

@@ -37,6 +37,7 @@ class Rays(Derived, Manifold):
         If the image is black.
     """
 
+    display_name = "rays of {image}"
     intensities = 1
     label_parameters = ("image",)
 

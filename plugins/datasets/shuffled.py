@@ -33,6 +33,7 @@ class Shuffled(Derived):
         Seed of the permutation.
     """
 
+    display_name = "shuffled {dataset}"
     citation = KADKHODAIE_2024
     label_parameters = ("dataset",)
 

@@ -46,6 +46,7 @@ class Sinusoids(Manifold):
         If both numbers of cycles are 0, or either is at least half the size: pixels would not determine the phase.
     """
 
+    display_name = "sinusoids"
     citation = RICE_1945
     nonlinear = 1
     intensities = 1

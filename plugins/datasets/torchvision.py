@@ -46,6 +46,7 @@ class Torchvision(Library):
         Seed of the order of the training images, and of the halves A and B.
     """
 
+    display_name = "{name}"
     label_parameters = ("name",)
 
     def __init__(

@@ -55,6 +55,7 @@ class Whole(PhotographSet):
         If ``height`` is given without ``width``, or conversely.
     """
 
+    display_name = "whole photographs, {path}"
     embedded_name = "the embedded photograph"
     # ``photos`` also has this photograph for testing.
     _embedded: Sequence[str] = ("chelsea.png",)

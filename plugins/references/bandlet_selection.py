@@ -30,6 +30,7 @@ class BandletSelection(TunedThreshold):
         Largest number of validation images for tuning.
     """
 
+    display_name = "bandlet thresholding"
     citation = (PEYRE_2008, DOSSAL_2011)
     label_parameters = ("wavelet",)
 

@@ -24,6 +24,7 @@ class BayesShrink(Thresholding):
         the noisy image for a threshold of 3 sigma, so it fits some of the noise.
     """
 
+    display_name = "BayesShrink, {basis}"
     citation = CHANG_2000
 
     def shrink(self, coefficients: Tensor, labels: Tensor, sigma: float) -> Tensor:

@@ -38,6 +38,7 @@ class BM3D(Reference):
         If the extra is not installed.
     """
 
+    display_name = "BM3D"
     citation = DABOV_2007
 
     def __init__(self) -> None:

@@ -41,6 +41,7 @@ class CycleSpin(Reference):
         If the reference is of another kind.
     """
 
+    display_name = "cycle spinning of {reference}"
     citation = COIFMAN_1995
     label_parameters = ("reference",)
 

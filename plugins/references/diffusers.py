@@ -67,6 +67,7 @@ class Diffusers(NetworkReference):
         Whether the output is clipped to [0, 1], as in many samplers.
     """
 
+    display_name = "diffusers model, {path}"
     citation = (HO_2020, KARRAS_2022)
 
     def __init__(

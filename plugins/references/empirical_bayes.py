@@ -29,6 +29,7 @@ class EmpiricalBayes(TrainingMemory):
         Largest number of training images to memorize.
     """
 
+    display_name = "empirical Bayes"
     citation = KADKHODAIE_2024
     verb = "memorized"
 

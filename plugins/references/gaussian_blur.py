@@ -31,6 +31,7 @@ class GaussianBlur(Tuned):
         Largest number of validation images for tuning.
     """
 
+    display_name = "Gaussian blur"
     number = "width"
     limits = (0.01, 1000.0)
 

@@ -41,6 +41,7 @@ class HeatKernel(Reference):
         If the basis is not a basis of harmonics of a graph, or both ``time`` and ``trace_fraction`` are given.
     """
 
+    display_name = "heat kernel"
     kind = "oracle"
     label_parameters = ("basis",)
 

@@ -65,6 +65,7 @@ class HuggingFace(Reference):
         If a file is given without an architecture, or an architecture without a file.
     """
 
+    display_name = "{repo}"
     kind = "trained"
 
     def __init__(

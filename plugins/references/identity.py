@@ -11,6 +11,8 @@ from gahbench import Reference, Truth
 class Identity(Reference):
     """Returns the noisy image unchanged: a baseline whose output PSNR equals the input PSNR."""
 
+    display_name = "identity"
+
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the noisy images, shape (N, C, H, W)."""
         return noisy

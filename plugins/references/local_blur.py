@@ -41,6 +41,7 @@ class LocalBlur(Reference):
         Exponent of the decrease of the squared width with the variance, greater than 0.
     """
 
+    display_name = "local blur"
     kind = "oracle"
 
     def __init__(

@@ -87,6 +87,7 @@ class LocalScore(PatchComparison):
         If the side of a patch is even.
     """
 
+    display_name = "local score machine"
     citation = KAMB_2025
     label_parameters = ("equivariant",)
 

@@ -24,6 +24,7 @@ class LowPass(Reference):
         Fraction of the frequencies that are kept, in (0, 1].
     """
 
+    display_name = "low-pass filter"
     label_parameters = ("share",)
 
     def __init__(self, share: Annotated[float, Field(gt=0, le=1)] = 0.1) -> None:

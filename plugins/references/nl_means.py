@@ -38,6 +38,7 @@ class NonLocalMeans(Tuned):
         If the side of a patch is even.
     """
 
+    display_name = "non-local means"
     citation = BUADES_2005
     number = "h"
     limits = (1e-6, 1e3)

@@ -15,6 +15,7 @@ class Optimal(Reference):
     Its error is measured under the same noise as the errors of all entrants, so differences from it are paired.
     """
 
+    display_name = "optimal denoiser"
     kind = "optimal"
 
     def supports(self, dataset: Dataset) -> bool:
@@ -38,6 +39,7 @@ class LowerBound(Reference):
     images of this reference are the output of the genie.
     """
 
+    display_name = "genie bound"
     kind = "bound"
 
     def supports(self, dataset: Dataset) -> bool:

@@ -75,6 +75,7 @@ class OracleThreshold(Oracle):
         Any basis.
     """
 
+    display_name = "oracle threshold, {basis}"
     citation = DONOHO_1994
 
     def weights(self, clean: Tensor, levels: Tensor) -> Tensor:
@@ -98,6 +99,7 @@ class OracleShrink(Oracle):
         Any basis.
     """
 
+    display_name = "oracle shrinkage, {basis}"
     citation = KADKHODAIE_2024
 
     def weights(self, clean: Tensor, levels: Tensor) -> Tensor:

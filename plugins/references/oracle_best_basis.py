@@ -39,6 +39,7 @@ class OracleBestBasis(Reference):
         If fewer than two bases are given, or a basis is repeated.
     """
 
+    display_name = "oracle in the best basis"
     kind = "oracle"
     label_parameters = ("bases",)
 

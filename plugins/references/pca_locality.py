@@ -50,6 +50,7 @@ class PCALocality(TrainingMemory):
         Largest number of training images.
     """
 
+    display_name = "PCA locality"
     citation = LUKOIANOV_2025
 
     def __init__(

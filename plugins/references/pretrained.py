@@ -55,6 +55,7 @@ class Pretrained(NetworkReference):
         level. The default is the state dict of averaged weights if there is one, and otherwise the first.
     """
 
+    display_name = "pretrained {architecture}"
     depends_on_shape = True
 
     def __init__(

@@ -42,6 +42,7 @@ class PatchSetPosteriorComposites(PatchComparison):
         Largest number of validation images for choosing the patch side.
     """
 
+    display_name = "patch set posterior composites"
     citation = NIEDOBA_2025
 
     def check_shape(self, shape: Shape) -> None:

@@ -37,6 +37,7 @@ class TorchScript(NetworkReference):
         Grey values of the model: ``unit``, [0, 1]; ``symmetric``, [-1, 1]; ``bytes``, [0, 255].
     """
 
+    display_name = "TorchScript network, {checkpoint}"
     _file_kind: ClassVar[str] = "a TorchScript archive"
 
     def __init__(
@@ -111,6 +112,7 @@ class ExportedProgram(TorchScript):
         Grey values of the program: ``unit``, [0, 1]; ``symmetric``, [-1, 1]; ``bytes``, [0, 255].
     """
 
+    display_name = "exported network, {checkpoint}"
     _file_kind: ClassVar[str] = "a program of torch.export"
 
     def _load(self) -> Callable[..., Any]:

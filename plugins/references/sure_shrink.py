@@ -36,6 +36,7 @@ class SureShrink(Thresholding):
         as sparse although they contain edges, the minimum of the estimate is often better.
     """
 
+    display_name = "SureShrink, {basis}"
     citation = DONOHO_1995
 
     def __init__(self, basis: Annotated[Basis, Names("basis", default="sym4")], hybrid: bool = True) -> None:

@@ -32,6 +32,7 @@ class Threshold(TunedThreshold):
         Largest number of validation images for tuning.
     """
 
+    display_name = "thresholding, {basis}"
     citation = DONOHO_1994
 
     def __init__(

@@ -31,6 +31,7 @@ class TotalVariation(Tuned):
         Largest number of validation images for tuning.
     """
 
+    display_name = "total variation"
     citation = RUDIN_1992
     number = "weight"
     limits = (1e-6, 1e3)

@@ -25,6 +25,7 @@ class Untrained(Reference):
         ``own`` for the initialisation of the architecture, ``kaiming`` for the initialisation of the recipe ``paper``.
     """
 
+    display_name = "untrained {architecture}"
     label_parameters = ("architecture",)
 
     def __init__(

@@ -28,6 +28,7 @@ class VisuShrink(SingleThreshold):
         ``soft``, as in the publication, or ``hard``.
     """
 
+    display_name = "VisuShrink, {basis}"
     citation = DONOHO_1994
 
     def __init__(self, basis: Annotated[Basis, Names("basis", default="sym4")], rule: Rule = "soft") -> None:

@@ -30,6 +30,7 @@ class WienerLinear(Reference):
         Largest number of training images.
     """
 
+    display_name = "linear Wiener filter"
     citation = WIENER_1949
     fits_training_subset = True
 

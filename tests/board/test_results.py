@@ -187,4 +187,4 @@ def test_reading_a_digest_and_a_board_imports_little_and_draws_nothing(saved):
     )
     run = subprocess.run([sys.executable, "-c", code, saved], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["[]", "[]"]
-    assert "## c-alpha[alpha=2,size=32]" in run.stderr
+    assert "## C² cartoons" in run.stderr

@@ -139,6 +139,7 @@ UNCHANGED = {
     ],
     "an import for type checkers": [("half.py", "if TYPE_CHECKING:\n    from torch import Tensor\n", "")],
     "a citation": [("half.py", "def __init__", 'citation = gahbench.Citation("A", "B", 2020)\n\n    def __init__')],
+    "a display name": [("half.py", "def __init__", 'display_name = "half"\n\n    def __init__')],
     "a citation in another module": [
         ("half.py", "import math\n", "import math\nfrom _works import WORK\n"),
         ("half.py", 'kind = "classical"', 'kind = "classical"\n    citation = (WORK,)'),

@@ -1,12 +1,14 @@
 """The HTML report of a results folder, without a browser: its content, and the escaping of texts."""
 
 import re
+from pathlib import Path
 
 import pytest
 from hostile_pages import HOSTILE, NAME, Read, hostile_failures, hostile_results
 
 from gahbench._util.errors import ParameterError
 from gahbench.report.figures import better_directions, metrics_figure
+from gahbench.report.page.report import html_report
 from gahbench.report.page.svg import DARK, contrast, css_declarations
 
 
@@ -29,6 +31,13 @@ def test_the_policy_admits_all_content_and_references_resolve(hostile):
     assert len(identifiers) == len(set(identifiers))
     referred = {address[1:] for address in read.addresses if address.startswith("#")}
     assert referred | set(re.findall(r"url\(#([^)]+)\)", hostile[1])) <= set(identifiers)
+
+
+def test_pages_show_names_with_specs_as_tooltips(builtin, charts_not_drawn):
+    page = html_report(Path(__file__).parents[2] / "results" / "quick", builtin)
+    assert '<bdi title="unet[width=16,levels=2]">U-Net</bdi>' in page
+    assert '<bdi title="discs[size=32]">Discs</bdi>' in page
+    assert ">unet[width=16,levels=2]</bdi></th>" not in page
 
 
 def test_series_hold_the_values_of_the_board(hostile):

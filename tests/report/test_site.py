@@ -118,13 +118,18 @@ def test_headings_of_external_pages_have_no_prefix():
 
 
 def test_the_page_of_an_entrant_shows_its_rank_on_every_board(pages, kept_run):
-    board = load_results(kept_run).board.datasets[0]
+    results = load_results(kept_run)
+    board = results.board.datasets[0]
     entry = next(entry for entry in board.entries if entry.kind == "trained")
-    title = f"{entry.entrant} – gahbench"
+    assert results.names.entrant(entry.entrant) != entry.entrant
+    title = f"{results.names.entrant(entry.entrant)} – gahbench"
     read = next(read for name, read in pages.items() if name.startswith("entrants/") and title in read.text)
     ranked = sum(other.rank is not None for other in board.entries)
     rank = f"{entry.rank}" if entry.rank == entry.rank_high else f"{entry.rank}–{entry.rank_high}"
     assert f"{rank} of {ranked}" in read.text
+    # The page states the spec below the name, and as the tooltip of a dataset.
+    assert entry.entrant in read.text
+    assert board.dataset in [of.get("title") for tag, of in read.tags if tag == "bdi"]
     assert f"{board.estimate(entry.entrant, 'psnr').value:.2f} ±" in read.text
     assert "7x7 pixels" in read.text
     assert "/a/file" not in read.text

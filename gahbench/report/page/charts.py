@@ -16,6 +16,7 @@ from gahbench._util.errors import ResultsError
 from gahbench._util.readable import level_name
 from gahbench.board.alignments import mean_agreements
 from gahbench.board.board import DatasetBoard, Entry
+from gahbench.board.display_names import basis_names
 from gahbench.board.facts import entrant_kinds
 from gahbench.board.generalization import SweepCurves, find_sweeps, sweep_curves
 from gahbench.board.results import Results
@@ -95,9 +96,9 @@ class Source:
         return {label: index for index, label in enumerate(self.styles)}
 
     @cached_property
-    def names(self) -> dict[str, str]:
-        """The labels of entrants, broken into lines for figures."""
-        return {label: folded(label, 60) for label in self.results.entrants}
+    def curve_names(self) -> dict[str, str]:
+        """The names of entrants, broken into lines for figures."""
+        return {label: folded(self.results.names.entrant(label), 60) for label in self.results.entrants}
 
     @cached_property
     def titles(self) -> dict[str, str]:
@@ -126,6 +127,7 @@ def board_charts(source: Source, board: DatasetBoard) -> list[Chart]:
     if not psnr:
         return []
     baseline = source.results.baseline if board.is_known("gain_over_baseline") and len(psnr) > 1 else None
+    baseline = None if baseline is None else source.results.names.entrant(baseline)
     if len(board.sigmas) < 2:
         names = {"psnr": "PSNR (dB)", "gain_over_baseline": f"gain over {baseline} (dB)"}
         known = [name for name in names if board.is_known(name)]
@@ -136,7 +138,7 @@ def board_charts(source: Source, board: DatasetBoard) -> list[Chart]:
 def _quantity_chart(
     source: Source, board: DatasetBoard, entries: Sequence[Entry], quantity: str, baseline: str | None
 ) -> Chart:
-    look = (source.styles, source.names, baseline)
+    look = (source.styles, source.curve_names, baseline)
     figure, title = draw_figure(lambda ax: draw_quantity(ax, board, entries, quantity, *look))
     series = _series(source, board, entries, (quantity, ""), board.sigmas, quantity, 2)
     better = "lower is better" if quantity == "deficit" else "higher is better"
@@ -157,7 +159,7 @@ def _metric_chart(
     source: Source, board: DatasetBoard, quantity: Quantity, title: str, better: str, digits: int
 ) -> Chart:
     entries, levels = source.drawn_entries(board), board.levels(*quantity)
-    figure, _ = draw_figure(lambda ax: draw_metric(ax, board, entries, quantity, source.styles, source.names))
+    figure, _ = draw_figure(lambda ax: draw_metric(ax, board, entries, quantity, source.styles, source.curve_names))
     series = _series(source, board, entries, quantity, levels if len(levels) > 1 else (), "metric", digits)
     return Chart(figure, title, series, _level_labels(levels) or [""], better)
 
@@ -185,7 +187,9 @@ def _series(
         values = [board.estimate(label, *quantity, sigma=sigma) for sigma in levels] or [overall]
         x = input_psnr(levels).tolist() or [overall.value]
         texts = [value_text(value, digits) for value in values]
-        series[f"{prefix}-{source.style_indices[label]}"] = Series(label, x, texts, source.indices[label])
+        series[f"{prefix}-{source.style_indices[label]}"] = Series(
+            source.results.names.entrant(label), x, texts, source.indices[label]
+        )
     return series
 
 
@@ -208,7 +212,9 @@ def basis_charts(source: Source) -> dict[str, list[Chart]]:
         return {}
     charts: dict[str, list[Chart]] = {}
     for (dataset, entrant), rows in agreements.items():
-        charts.setdefault(dataset, []).append(Chart(bases_figure({"": rows}), entrant))
+        names = basis_names(source.registry, rows)
+        figure = bases_figure({"": {names[label]: row for label, row in rows.items()}})
+        charts.setdefault(dataset, []).append(Chart(figure, source.results.names.entrant(entrant)))
     return charts
 
 
@@ -246,7 +252,7 @@ def _training_chart(source: Source, fits: Fits, quantity: str) -> Chart:
     for index, (fit, history) in enumerate(fits):
         values = history["loss"] if is_loss else validation_psnr(history)
         half = f", half {fit.split}" if fit.split else ""
-        name = f"{fit.entrant}, seed {fit.seed}{half}" if has_seeds else fit.entrant
+        name = source.results.names.entrant(fit.entrant) + (f", seed {fit.seed}{half}" if has_seeds else "")
         known = np.isfinite(values)
         steps = history["step"][known]
         texts = [f"{value:.4g}" if is_loss else number(value) for value in values[known]]

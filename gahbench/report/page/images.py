@@ -219,7 +219,7 @@ def sample_sheets(source: Source) -> list[Sheet]:
         return []
     sheets: list[Sheet] = []
     for pair, sets in pairs.items():
-        title = ", ".join(reversed(pair))
+        title = f"{source.results.names.entrant(pair[1])}, {source.results.names.dataset(pair[0])}"
         with Image.open(io.BytesIO(encode_sheet(pairs_sheet(sets, title, 6), ".png"))) as image:
             sheet = Sheet(title, png_data_url(image, _SHEET_COLOURS), image.width // 2, image.height // 2)
         if sum(len(drawn_sheet.url) for drawn_sheet in [*sheets, sheet]) <= MAX_SHEET_CHARACTERS:

@@ -66,7 +66,7 @@ def write_report(folder: Path, out: Path, registry: Registry) -> int:
 
 def html_report(folder: Path, registry: Registry) -> str:
     """Return the report of a results folder as one HTML page; equal folders give equal pages."""
-    values = report_values(Source(folder, load_results(folder), registry))
+    values = report_values(Source(folder, load_results(folder, registry), registry))
     no_pages: dict[str, dict[str, str]] = {"runs": {}, "entrants": {}, "datasets": {}}
     body = render_template("body.html", {**values, "site": None, "pages": no_pages, "about": None})
     style, script = stylesheet(colours_in(body), values["groups"]), template_text("script.js")
@@ -94,6 +94,7 @@ def report_values(source: Source) -> dict[str, Any]:
         "heading": results.suite,
         "version": gahbench.__version__,
         "results": results,
+        "names": results.names,
         "size": f"{pluralize(len(results.entrants), 'entrant')} on {pluralize(len(datasets), 'dataset')}",
         "kinds": sorted({entry.kind for entry in results.board.entries if entry.kind}),
         "legend": legend(results),

@@ -51,7 +51,9 @@ const filter = () => {
   /** @type {Set<string>} */
   const shown = new Set();
   for (const row of /** @type {HTMLTableRowElement[]} */ (findAll("table.board tr[data-e]"))) {
-    const label = (row.cells[0].textContent ?? "").toLowerCase();
+    // The title of a name is its spec.
+    const titles = findAll("bdi[title]", row.cells[0]).map((name) => name.getAttribute("title"));
+    const label = [row.cells[0].textContent, ...titles].join(" ").toLowerCase();
     const isShown = label.includes(text) && (!state.kind || row.dataset.kind === state.kind);
     row.classList.toggle("out", !isShown);
     (isShown ? shown : hidden).add(row.dataset.e ?? "");

@@ -1,0 +1,181 @@
+"""Names of entrants and datasets for people, such as "U-Net, given σ" for ``unet[width=16,blind=false]``.
+
+Results, plans and files that programs read hold labels: specs, or the ``label:`` of a suite. Display names are computed
+when a board is shown. The class of a plugin may have an attribute ``display_name``, a text with fields in braces:
+
+``{alpha}``
+    The value of a parameter; for a parameter that names a plugin, the display name of that plugin.
+``{alpha:superscript}``
+    The value as a superscript.
+``{name:text}``
+    The value as it is, for a parameter that names no plugin but may have a value that is the name of a plugin.
+``{blind=false:, given σ}``, ``{blind!=true:, given σ}``
+    The text after the colon, if the label has, or lacks, this value.
+
+The first field for a value also stands for the value without a name in a label. If a label lacks a value, the part
+between commas that shows it is left out. Names begin with a capital letter on their own, not within other names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from gahbench._util.errors import ParameterError
+from gahbench.contracts.row_labels import split_label
+from gahbench.registry.spec import format_value, parse_spec
+
+if TYPE_CHECKING:
+    from gahbench.registry.plugin import Kind
+    from gahbench.registry.registry import Registry
+
+_ENTRANTS: tuple[Kind, ...] = ("architecture", "reference")
+#: Kinds of plugins that parameters name, in the order in which a name is looked up.
+_NESTED: tuple[Kind, ...] = ("basis", "architecture", "dataset", "reference", "metric")
+_CONDITION = re.compile(r"\{(\w+)(!?=)([^:{}]*):([^{}]*)\}")
+_VALUE = re.compile(r"\{(\w+)(?::(superscript|text))?\}")
+_SUPERSCRIPTS = str.maketrans("0123456789.-", "⁰¹²³⁴⁵⁶⁷⁸⁹·⁻")
+#: The label of an entrant with the name of its part, in combined results.
+_PART = re.compile(r"(?s:(.*))( \([^()]*\))")
+#: The key of a value without a name.
+_UNNAMED = ""
+
+
+@dataclass(frozen=True)
+class DisplayNames:
+    """Display names by label; a label without a display name stands for itself."""
+
+    entrants: Mapping[str, str] = field(default_factory=dict)
+    datasets: Mapping[str, str] = field(default_factory=dict)
+
+    def entrant(self, label: str) -> str:
+        """Return the display name of an entrant, or of its row in a sweep."""
+        base, number = split_label(label)
+        name = self.entrants.get(base, base)
+        return name if number is None else f"{name}, N = {number}"
+
+    def entrant_in_text(self, label: str) -> str:
+        """Return the display name of an entrant for a sentence in Markdown, in which labels are code."""
+        name = self.entrant(label)
+        return f"`{label}`" if name == label else name
+
+    def dataset(self, label: str) -> str:
+        """Return the display name of a dataset."""
+        return self.datasets.get(label, label)
+
+
+def display_names(registry: Registry, entrants: Iterable[str], datasets: Mapping[str, str]) -> DisplayNames:
+    """Return the display names of a board.
+
+    Parameters
+    ----------
+    registry
+        The plugins. An entrant or dataset whose plugin is not registered has no display name.
+    entrants
+        Labels of entrants or of rows.
+    datasets
+        Specs of datasets by label, empty if unknown. A dataset whose label differs from its spec has no display name.
+    """
+    bases = dict.fromkeys(split_label(label)[0] for label in entrants)
+    parts = {base: _PART.fullmatch(base) for base in bases}
+    specs = {base: match[1] if match else base for base, match in parts.items()}
+    names = _distinct_names(registry, _ENTRANTS, list(specs.values()))
+    suffixes = {base: match[2] if match else "" for base, match in parts.items()}
+    return DisplayNames(
+        {base: names[spec] + suffixes[base] for base, spec in specs.items() if spec in names},
+        _distinct_names(registry, ("dataset",), [label for label, spec in datasets.items() if spec in (label, "")]),
+    )
+
+
+def basis_names(registry: Registry, bases: Iterable[str]) -> dict[str, str]:
+    """Return the display name of each basis; names of unknown bases, such as ``learned``, stand for themselves."""
+    specs = list(dict.fromkeys(bases))
+    return dict(zip(specs, specs, strict=True)) | _distinct_names(registry, ("basis",), specs)
+
+
+@dataclass(frozen=True)
+class _Described:
+    """The name that the template of a plugin gives, and the parameters that this name does not show, as text."""
+
+    name: str
+    details: Mapping[str, str]
+
+
+def _distinct_names(registry: Registry, kinds: Sequence[Kind], labels: Sequence[str]) -> dict[str, str]:
+    """Return distinct names by label; equal names are followed by the parameters in which their labels differ."""
+    described = {label: _describe(registry, kinds, label) for label in labels}
+    known = {label: item for label, item in described.items() if item is not None}
+    names = {}
+    for label, item in known.items():
+        others = [other.details for other in known.values() if other.name == item.name]
+        differing = [key for key in item.details if len({details.get(key) for details in others}) > 1]
+        name = ", ".join([item.name, *(item.details[key] for key in differing)])
+        names[label] = name[:1].upper() + name[1:]
+    counts = Counter([*names.values(), *(label for label in described if label not in known)])
+    return {label: name for label, name in names.items() if counts[name] == 1}
+
+
+def _describe(registry: Registry, kinds: Sequence[Kind], label: str) -> _Described | None:
+    """Return the name of a plugin for its spec; ``None`` for other labels, and for unknown plugins."""
+    try:
+        spec = parse_spec(label)
+    except ParameterError:
+        return None
+    plugin = next((found for kind in kinds if (found := registry.find(kind, spec.name))), None)
+    if plugin is None:
+        return None
+    given = {**({_UNNAMED: spec.positional[0]} if spec.positional else {}), **spec.keywords}
+    nested = {key: _describe(registry, _NESTED, value) for key, value in given.items() if isinstance(value, str)}
+    names = {key: inner.name for key, inner in nested.items() if inner}
+    name, shown = _fill(plugin.display_name, plugin.preset | given, names)
+    details = {}
+    for key, value in given.items():
+        if key not in shown:
+            details[key] = _phrase(key, value, names.get(key) or _text(value))
+        if inner := nested.get(key):
+            details |= {f"{key}.{inner_key}": text for inner_key, text in inner.details.items()}
+    return _Described(name or plugin.name.replace("-", " "), details)
+
+
+def _fill(template: str, given: Mapping[str, Any], names: Mapping[str, str]) -> tuple[str, set[str]]:
+    """Return a template filled with values, or with names of plugins, and the keys of the values that it shows."""
+    values = {key: names.get(key) or _text(value) for key, value in given.items()}
+    shown = set()
+
+    def decide(match: re.Match[str]) -> str:
+        name, operator, value, text = match.groups()
+        shown.add(name)
+        return text if (values.get(name) == value) == (operator == "=") else ""
+
+    template = _CONDITION.sub(decide, template)
+    fields = _VALUE.findall(template)
+    keys = {name: name for name, _ in fields}
+    if fields and fields[0][0] not in values:
+        keys[fields[0][0]] = _UNNAMED
+    shown.update(keys.values())
+
+    def fill(match: re.Match[str]) -> str:
+        key = keys[match[1]]
+        if match[2] == "text":
+            return _text(given[key])
+        return values[key].translate(_SUPERSCRIPTS) if match[2] else values[key]
+
+    parts = [part for part in template.split(", ") if all(keys[name] in values for name, _ in _VALUE.findall(part))]
+    return _VALUE.sub(fill, ", ".join(parts)), shown
+
+
+def _text(value: Any) -> str:
+    """Format a value for a name; of a path only the file, since labels do not show folders either."""
+    return PurePath(value).name if isinstance(value, str) and "/" in value else format_value(value)
+
+
+def _phrase(key: str, value: Any, text: str) -> str:
+    """Return a parameter and its value in words, such as ``width 16`` or ``without bias``."""
+    name = re.sub(r"[._]", " ", key)
+    if isinstance(value, bool):
+        return f"{'with' if value else 'without'} {name}"
+    return f"{name} {text}" if name else text
