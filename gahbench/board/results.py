@@ -27,7 +27,7 @@ from gahbench.board.rate_verdicts import DeficitCurve, RateVerdict
 from gahbench.board.scorecube import find_left_out, psnr_cube
 from gahbench.board.tables import SCHEMAS, Tables, empty, plain
 from gahbench.contracts.citation import Citation
-from gahbench.registry.registry import open_registry
+from gahbench.registry.registry import built_in_registry
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -270,7 +270,7 @@ def load_results(folder: str | os.PathLike[str], registry: Registry | None = Non
     folder
         A results folder with the files ``scores.parquet`` and ``results.json``.
     registry
-        The plugins that name entrants and datasets on boards; by default the installed plugins.
+        The plugins that name entrants and datasets on boards; by default the built-in plugins.
 
     Raises
     ------
@@ -309,7 +309,7 @@ def load_results(folder: str | os.PathLike[str], registry: Registry | None = Non
             **tables,
             entrants=index["entrants"],
             baseline=index["baseline"],
-            registry=open_registry if registry is None else lambda: registry,
+            registry=built_in_registry if registry is None else lambda: registry,
         )
     except KeyError as error:
         raise ResultsError(f"{folder / INDEX}: {error} is missing; expected version {VERSION} of the format") from error

@@ -112,8 +112,8 @@ def _print_unfinished(folder: Path, count: int, results: Results) -> None:
         typer.echo(f"{folder}: {so_far}, {pluralize(count, 'unit')} left; see {status}", err=True)
 
 
-def print_board(folder: Path) -> None:
-    """Print the saved board of a results folder."""
+def print_board(folder: Path, registry: Registry | None = None) -> None:
+    """Print the saved board of a results folder, with names of the plugins of a registry."""
     from gahbench.board.results import load_results, saved_board
     from gahbench.report.tables import print_board
 
@@ -122,7 +122,7 @@ def print_board(folder: Path) -> None:
         # The saved text equals the text that would be rendered.
         typer.echo(text, nl=False)
         return
-    print_board(load_results(folder), console)
+    print_board(load_results(folder, registry), console)
 
 
 def report(

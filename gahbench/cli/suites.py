@@ -104,7 +104,7 @@ def run(
     )
     outcome, registry = run_request(request, _StartPrinter(plugins, run_again))
     if outcome.done:
-        print_board(outcome.folder)
+        print_board(outcome.folder, registry)
         if report:
             print_report(outcome.folder, registry)
     _conclude(outcome)

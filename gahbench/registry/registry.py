@@ -331,6 +331,12 @@ def open_registry(plugins: Sequence[str | Path] = (), trust: bool = True) -> Reg
 
 
 @functools.cache
+def built_in_registry() -> Registry:
+    """Return a registry of the built-in plugins, which runs no code of other plugins."""
+    return Registry(packages=())
+
+
+@functools.cache
 def _installed_registry(trust: bool) -> Registry:
     return Registry(trust=trust)
 

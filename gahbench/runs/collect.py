@@ -24,7 +24,7 @@ from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import KINDS
 from gahbench.planning.units import AUDITED
-from gahbench.registry.registry import Problem, open_registry
+from gahbench.registry.registry import Problem, Registry, built_in_registry
 from gahbench.runs.secret_noise import find_late_mark
 from gahbench.store.finished import Examination, warn_of_damage
 from gahbench.store.folder import Folder, UnwritableError
@@ -85,8 +85,11 @@ def collect(folder: str | Path) -> Results:
     return load_results(folder)
 
 
-def write_results(folder: Path, problems: Sequence[Problem] = ()) -> CollectedBoard:
-    """Write the tables, board and figures of a results folder, as :func:`collect` does."""
+def write_results(folder: Path, problems: Sequence[Problem] = (), registry: Registry | None = None) -> CollectedBoard:
+    """Write the tables, board and figures of a results folder, as :func:`collect` does.
+
+    The plugins of ``registry``, by default the built-in plugins, name entrants and datasets on the board.
+    """
     from gahbench.board.results import saved_digest
 
     require_plan(folder)
@@ -98,10 +101,12 @@ def write_results(folder: Path, problems: Sequence[Problem] = ()) -> CollectedBo
             refusal = None
         except UnwritableError as error:
             refusal = error
-        return _collect_locked(folder, problems, refusal)
+        return _collect_locked(folder, problems, refusal, registry)
 
 
-def _collect_locked(folder: Path, problems: Sequence[Problem], refusal: UnwritableError | None) -> CollectedBoard:
+def _collect_locked(
+    folder: Path, problems: Sequence[Problem], refusal: UnwritableError | None, registry: Registry | None
+) -> CollectedBoard:
     """Write the tables if anything has changed; raise ``refusal`` if the folder would have to be written."""
     from gahbench.board.results import saved_digest
     from gahbench.report.publish import publish
@@ -118,7 +123,7 @@ def _collect_locked(folder: Path, problems: Sequence[Problem], refusal: Unwritab
     if saved_digest(folder) != digest:
         if refusal is not None:
             raise refusal
-        publish(_read_results(plan, examination, states), folder, digest)
+        publish(_read_results(plan, examination, states, registry), folder, digest)
         _write_environment(folder, problems)
     if refusal is None:
         store.sweep()
@@ -186,7 +191,9 @@ def _unit_states(plan: RecordedPlan, store: Store, examination: Examination) -> 
     return {name: state(name) for name in dict.fromkeys(unit.folder for unit in plan.shown)}
 
 
-def _read_results(plan: RecordedPlan, examination: Examination, states: Mapping[str, str]) -> Results:
+def _read_results(
+    plan: RecordedPlan, examination: Examination, states: Mapping[str, str], registry: Registry | None = None
+) -> Results:
     """Read finished and failed units into :class:`gahbench.board.results.Results`."""
     import pandas as pd
 
@@ -225,7 +232,11 @@ def _read_results(plan: RecordedPlan, examination: Examination, states: Mapping[
     }
     frames: dict[str, Any] = {name: pd.DataFrame(table, columns=list(SCHEMAS[name])) for name, table in tables.items()}
     return Results(
-        suite=plan.suite, entrants=rows.entrants, baseline=board["baseline"], registry=open_registry, **frames
+        suite=plan.suite,
+        entrants=rows.entrants,
+        baseline=board["baseline"],
+        registry=built_in_registry if registry is None else lambda: registry,
+        **frames,
     )
 
 

@@ -128,7 +128,7 @@ def run_opened(
             job = Job(opened.todo, store, registry, reported, stop, opened.threads, workers, device)
             with stop_on_signals(stop):
                 runner.run(replace(job, files=opened.files, limits=opened.limits))
-        collected = write_results(folder, opened.problems)
+        collected = write_results(folder, opened.problems, registry)
         counts = count_states(opened.units, store, collected.damaged)
         hooks.notify_finished(registry, folder, lambda: load_results(folder))
     return Outcome(
@@ -138,7 +138,7 @@ def run_opened(
         blocked=counts.blocked,
         waiting=counts.left,
         stopped=stop.is_set(),
-        _load=lambda: load_results(folder),
+        _load=lambda: load_results(folder, registry),
         reused=opened.reused,
         failed_fits=counts.failed_fits,
         **vars(opened.not_shown),

@@ -135,7 +135,7 @@ class Catalogue:
     @cached_property
     def names(self) -> DisplayNames:
         """The names of the entrants and datasets of all runs for people, which are distinct in the whole site."""
-        datasets = {}
+        datasets: dict[str, str] = {}
         for run in self.runs:
             datasets |= dict(zip(run.results.datasets["dataset"], run.results.datasets["spec"], strict=True))
         registry = self.runs[0].source.registry

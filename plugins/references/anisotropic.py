@@ -48,6 +48,7 @@ class Anisotropic(Tuned):
         Largest number of validation images for tuning.
     """
 
+    display_name = "anisotropic blur"
     citation = WEICKERT_1998
     number = "width"
     limits = (0.1, 100.0)

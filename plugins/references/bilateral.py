@@ -34,6 +34,7 @@ class Bilateral(Tuned):
         Largest number of validation images for tuning.
     """
 
+    display_name = "bilateral filter"
     citation = TOMASI_1998
     number = "hr"
     limits = (1e-6, 1e3)

@@ -32,6 +32,7 @@ class GuidedFilter(Tuned):
         Largest number of validation images for tuning.
     """
 
+    display_name = "guided filter"
     citation = HE_2013
     number = "eps"
     limits = (1e-3, 1e6)

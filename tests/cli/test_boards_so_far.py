@@ -25,7 +25,7 @@ def test_leaderboard_shows_finished_scores_and_the_number_of_unfinished_units(wr
     status, printed, errors = call(out)
     assert errors.startswith(f"{out}: the board so far, 3 units left")
     assert (
-        next(line for line in complete[1].splitlines() if line.startswith("| –    | oracle")).split("|")[4] in printed
+        next(line for line in complete[1].splitlines() if line.startswith("| –    | Oracle")).split("|")[4] in printed
     )
     assert "`unet[width=2,levels=1]`: fit not run yet" in printed
     filtered = call(out, "-e", "identity", "--columns", "psnr")
