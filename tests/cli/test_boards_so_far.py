@@ -27,7 +27,7 @@ def test_leaderboard_shows_finished_scores_and_the_number_of_unfinished_units(wr
     assert (
         next(line for line in complete[1].splitlines() if line.startswith("| –    | Oracle")).split("|")[4] in printed
     )
-    assert "`unet[width=2,levels=1]`: fit not run yet" in printed
+    assert "- U-Net: fit not run yet" in printed
     filtered = call(out, "-e", "identity", "--columns", "psnr")
     assert filtered[1].count("15.") == 1
     assert "the board so far, 3 units left" in filtered[2]

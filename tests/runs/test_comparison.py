@@ -87,7 +87,7 @@ def test_the_commands_print_comparisons_and_combined_boards(runs, command):
     status, printed, _ = command("leaderboard")(*runs)
     assert status == 0
     assert all(f"{UNET} ({name})" in printed for name in ("one", "two"))
-    assert printed.count("| identity ") == 2  # summary and levels
+    assert printed.count("| Identity ") == 2  # summary and levels
     status, printed, _ = command("leaderboard")(*runs, "-e", "unet*", "--format", "csv")
     table = pd.read_csv(io.StringIO(printed))
     assert set(table["entrant"]) == {f"{UNET} (one)", f"{UNET} (two)", "oracle-threshold[haar]"}
