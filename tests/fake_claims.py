@@ -19,7 +19,7 @@ NOISY = -20 * np.log10(SIGMAS)
 
 def claim(region, metric="psnr", entrants=("net",), datasets=("discs",), requires=(), suite="quick", **fields):
     measure = Measure(metric, entrants, datasets, **fields)
-    return Claim("one", PAPER, "figure 1", "memory", "A statement.", measure, region, suite, requires=requires)
+    return Claim("one", PAPER, "figure 1", "abstract", "A statement.", measure, region, suite, requires=requires)
 
 
 def values(mean, spread=0.0, images=20, seed=0):

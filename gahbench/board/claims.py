@@ -88,6 +88,11 @@ class Verdict:
     reason: str = ""
 
     @property
+    def verified(self) -> bool:
+        """Whether the claim was compared with its source; unverified claims count in no total."""
+        return self.claim.checked != "unverified"
+
+    @property
     def decisive(self) -> Case | None:
         """The least favourable case; ``None`` if no case is measured."""
         return self.cases[0] if self.cases and self.outcome != "not measured" else None

@@ -245,6 +245,9 @@ def claims(
         typer.Option("--claim", "-c", help="Show only claims of this paper, id, paper/id or pattern. Repeatable."),
     ] = None,
     cases: Annotated[bool, typer.Option("--cases", help="Show each dataset and entrant of every claim.")] = False,
+    show_all: Annotated[
+        bool, typer.Option("--all", help="Show also the claims that the results do not measure, and why.")
+    ] = False,
     suite: Annotated[
         Path | None,
         typer.Option(
@@ -270,10 +273,14 @@ def claims(
     from gahbench.report.claims import export_claims, print_claims
 
     verdicts = gahbench.claims(*(folders or ()), only=claim or (), plugins=plugins_dir or ())
+    shown = [verdict for verdict in verdicts if show_all or not folders or verdict.outcome != "not measured"]
     if form or out:
-        write_or_print(export_claims(verdicts, form or "markdown", cases), out)
+        write_or_print(export_claims(shown, form or "markdown", cases), out)
     else:
-        print_claims(verdicts, Console(), cases)
+        print_claims(shown, Console(), cases)
+    if len(shown) < len(verdicts):
+        hidden = len(verdicts) - len(shown)
+        typer.echo(f"{counted(hidden, 'claim')} not measured by these results; --all shows them", err=True)
     if suite is not None:
         for file, names in write_claim_suites(verdicts, suite):
             typer.echo(f"wrote {file}, for {', '.join(names)}", err=True)

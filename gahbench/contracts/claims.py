@@ -17,13 +17,13 @@ from gahbench.contracts.citation import Citation
 Outcome = Literal["holds", "fails", "undecided", "not measured"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
-Checked = Literal["text", "abstract", "code", "memory"]
-#: The source that a statement and its numbers were compared with, in words.
+Checked = Literal["text", "abstract", "code", "unverified"]
+#: The source that a statement and its numbers were compared with, in words. Unverified claims count in no total.
 CHECKED: dict[Checked, str] = {
     "text": "compared with the paper's text",
     "abstract": "compared with the paper's abstract",
     "code": "compared with the published code",
-    "memory": "from memory",
+    "unverified": "unverified",
 }
 
 Take = Literal["each", "mean", "lowest", "highest"]
@@ -355,7 +355,8 @@ class Claim(_Fields):
     location
         The figure, table or section of the paper.
     checked
-        The source that the statement and numbers were compared with: ``text``, ``abstract``, ``code`` or ``memory``.
+        The source that the statement and numbers were compared with: ``text``, ``abstract`` or ``code`` of the paper;
+        or ``unverified``. Unverified claims are listed apart, and count in no total.
     statement
         The claim in a sentence.
     measure

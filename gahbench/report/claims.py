@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from gahbench.board.claim_values import Table
 from gahbench.board.claims import Case, Verdict, judge, known_claims
 from gahbench.board.statistics import Interval
 from gahbench.board.tables import plain
-from gahbench.contracts.claims import CHECKED, OUTCOMES, Claim
+from gahbench.contracts.claims import CHECKED, OUTCOMES, Checked, Claim, Outcome
 from gahbench.registry.registry import Registry
 from gahbench.report import cells
 from gahbench.report.tables import TextTable, markdown_table, table_of_rows
@@ -25,7 +25,12 @@ from gahbench.report.tables import TextTable, markdown_table, table_of_rows
 Form = Literal["markdown", "csv", "json"]
 #: The page of claims in a folder of results folders, and the line below which ``gahbench claims`` writes its output.
 CLAIMS, GENERATED = "claims.md", "<!-- generated -->"
-_PLURALS = {"holds": "hold", "fails": "fail", "undecided": "undecided"}
+_PLURALS = {"holds": "hold", "fails": "fail", "undecided": "undecided", "not measured": "not measured"}
+#: The introduction of the claims that nobody has compared with their source.
+_UNVERIFIED = (
+    "Nobody has compared these statements and numbers with their publication yet, so they count in no total. A claim "
+    "is verified by a comparison with the text, the abstract or the published code of its paper."
+)
 _STYLES = {"holds": "green", "fails": "red", "undecided": "yellow", "not measured": "dim"}
 _ENDS = ("value", "low", "high")
 _COLUMNS = (
@@ -34,13 +39,19 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def summary(outcomes: Sequence[str]) -> str:
-    """Return a line with the number of claims, in total and by outcome."""
-    counts = [(outcomes.count(outcome), outcome) for outcome in OUTCOMES]
-    parts = ", ".join(
-        f"{count} {outcome if count == 1 else _PLURALS.get(outcome, outcome)}" for count, outcome in counts if count
-    )
-    return f"{pluralize(len(outcomes), 'claim')}{f': {parts}' if parts else ''}"
+def summary(outcomes: Sequence[tuple[Outcome, Checked]]) -> str:
+    """Return a line with the number of claims, in total and by outcome; unverified claims are counted apart."""
+    verified = [outcome for outcome, checked in outcomes if checked != "unverified"]
+    counts = [(verified.count(outcome), outcome) for outcome in OUTCOMES]
+    parts = ", ".join(f"{count} {outcome if count == 1 else _PLURALS.get(outcome, outcome)}" for count, outcome in counts if count)
+    line = f"{pluralize(len(verified), 'claim')}{f': {parts}' if parts else ''}"
+    apart = len(outcomes) - len(verified)
+    return f"{line}; {apart} unverified, not counted" if apart else line
+
+
+def summarize(verdicts: Sequence[Verdict]) -> str:
+    """Return a line with the number of verdicts, in total and by outcome; unverified claims are counted apart."""
+    return summary([(verdict.outcome, verdict.claim.checked) for verdict in verdicts])
 
 
 def export_claims(verdicts: Sequence[Verdict], form: Form, cases: bool = False) -> str:
@@ -57,20 +68,27 @@ def export_claims(verdicts: Sequence[Verdict], form: Form, cases: bool = False) 
             unmeasured = Case("", "", "", verdict.outcome, reason=verdict.reason)
             rows += [{**verdict_record(verdict), **_case_record(case)} for case in [*exported_cases] or [unmeasured]]
         return str(pd.DataFrame(rows, columns=list(_COLUMNS), dtype=object).to_csv(index=False, lineterminator="\n"))
+    verified = [verdict for verdict in verdicts if verdict.verified]
+    unverified = [verdict for verdict in verdicts if not verdict.verified]
     names = {
-        outcome: [f"`{verdict.name}`" for verdict in verdicts if verdict.outcome == outcome] for outcome in OUTCOMES
+        outcome: [f"`{verdict.name}`" for verdict in verified if verdict.outcome == outcome] for outcome in OUTCOMES
     }
     by_outcome = [f"- **{outcome}**: {', '.join(of_outcome)}" for outcome, of_outcome in names.items() if of_outcome]
-    blocks = [summary([verdict.outcome for verdict in verdicts]), "\n".join(by_outcome)]
+    blocks = [summarize(verdicts), "\n".join(by_outcome), *_paper_sections(verified, cases)]
+    if unverified:
+        blocks += ["## Unverified claims", _UNVERIFIED, *_paper_sections(unverified, cases)]
+    return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def _paper_sections(verdicts: Sequence[Verdict], cases: bool) -> Iterator[str]:
+    """Yield blocks of Markdown: for each paper a heading, a table of its claims, and notes."""
     by_paper: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
         by_paper.setdefault(f"{verdict.name.partition('/')[0]}: {verdict.claim.paper}", []).append(verdict)
     for paper, of_paper in by_paper.items():
-        blocks += [f"### {paper}", markdown_table(_table(of_paper))]
-        notes = [f"- `{verdict.claim.id}`: {note}" for verdict in of_paper if (note := _note(verdict.claim))]
-        blocks += ["\n".join(notes)] if notes else []
-        blocks += map(case_list, of_paper) if cases else ()
-    return "\n\n".join(blocks) + "\n"
+        yield from (f"### {paper}", markdown_table(_table(of_paper)))
+        yield "\n".join(f"- `{verdict.claim.id}`: {note}" for verdict in of_paper if (note := _note(verdict.claim)))
+        yield from map(case_list, of_paper) if cases else ()
 
 
 def _note(claim: Claim) -> str:
@@ -84,15 +102,17 @@ def print_claims(verdicts: Sequence[Verdict], console: Console, cases: bool = Fa
         console.out(export_claims(verdicts, "markdown", cases), end="", highlight=False)
         return
 
-    for verdict in verdicts:
+    for verdict in sorted(verdicts, key=lambda verdict: not verdict.verified):
+        mark = "" if verdict.verified else " (unverified)"
         head = Text.assemble(
-            (verdict.outcome, _STYLES[verdict.outcome]), "  ", (verdict.name, "bold"), "  ", verdict.claim.statement
-        )
+            (f"{verdict.outcome}{mark}", _STYLES[verdict.outcome]), "  ", (verdict.name, "bold"), "  ",
+            verdict.claim.statement,
+        )  # fmt: skip
         console.print(head)
         console.print(Text(f"  {_describe_decisive_case(verdict)}", style="dim"))
         for case in verdict.cases if cases else ():
             console.print(Text(f"    {_describe_case(case)}"))
-    console.print(Text(summary([verdict.outcome for verdict in verdicts]), style="bold"))
+    console.print(Text(summarize(verdicts), style="bold"))
 
 
 def _table(verdicts: Sequence[Verdict]) -> TextTable:
@@ -212,6 +232,7 @@ class JudgedClaim:
     paper: str
     name: str
     location: str
+    checked: Checked
     outcome: str
     statement: str
     value: str
@@ -238,6 +259,7 @@ def _judged_claim(verdict: Verdict) -> JudgedClaim:
         paper=str(claim.paper),
         name=verdict.name,
         location=f"{claim.location}; {CHECKED[claim.checked]}",
+        checked=claim.checked,
         outcome=verdict.outcome,
         statement=claim.statement,
         value=format_interval(case.estimate) if case else cells.DASH,

@@ -221,7 +221,7 @@ class Pages:
         page = render_markdown(text, *self.links.resolvers(CLAIMS, ""))
         values = {
             "judged": self.claims,
-            "outcomes": summary([claim.outcome for claim in self.claims]),
+            "outcomes": summary([(claim.outcome, claim.checked) for claim in self.claims]),
             "markup": Markup(page.markup),
         }
         return self._make_page("site/claims.html", "claims.html", page.title or "Claims", values)

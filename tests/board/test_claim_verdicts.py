@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gahbench.board.statistics import interval, simultaneous_intervals
 from gahbench.contracts.claims import Compared, Condition, Levels, Measure, Region
+from gahbench.report.claims import export_claims, summary
 
 # --- Regions ---
 
@@ -377,3 +378,15 @@ def test_logarithms_need_a_value_above_zero_of_every_training():
 def test_brackets_of_metrics_are_closed(fields):
     with pytest.raises(ValueError, match="are not closed"):
         claim(Region(above=0), **fields)
+
+
+def test_unverified_claims_are_listed_apart_and_count_in_no_total():
+    assert summary([("holds", "text"), ("holds", "code"), ("fails", "abstract"), ("fails", "unverified")]) == (
+        "3 claims: 2 hold, 1 fails; 1 unverified, not counted"
+    )
+    measured = verdict(claim(Region(above=-1)), table(rows("net", NOISY)))
+    unverified = replace(measured, name="unseen/one", claim=replace(measured.claim, checked="unverified"))
+    counted, _, apart = export_claims([unverified, measured], "markdown").partition("## Unverified claims")
+    assert counted.startswith("1 claim: 1 holds; 1 unverified, not counted")
+    assert "unseen" not in counted
+    assert "### unseen: " in apart

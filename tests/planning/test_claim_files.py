@@ -21,7 +21,7 @@ suites:
 claims:
   better:
     location: figure 1
-    checked: memory
+    checked: abstract
     statement: >
       Networks are better
       than shrinkage.
@@ -69,7 +69,7 @@ def test_a_file_is_parsed(write):
     assert claim.requires[1].quantity == Measure("psnr", ("*",), ("*",), slope="input-psnr")
     assert claim.suite["name"] == "own"
     assert claim.full_scale == "quick"
-    assert claim.source.endswith("figure 1 (from memory)")
+    assert claim.source.endswith("figure 1 (compared with the paper's abstract)")
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,12 @@ def test_a_file_is_parsed(write):
         ("{above: 0, to: 3}", "{over: 0}", 19, r"unknown field 'claims.better.region.over'.*accepted: from, to, above"),
         ("{above: 0, to: 3}", "{above: 0, from: 1}", 19, r"claims.better.region: a region has one end on each side"),
         ("{above: 0, to: 3}", "{above: high}", 19, r"claims.better.region.above: expected a number \(got 'high'\)"),
-        ("checked: memory", "checked: yes", 8, r"claims.better.checked: input should be 'text', 'abstract', 'code' or"),
+        (
+            "checked: abstract",
+            "checked: yes",
+            8,
+            r"checked: input should be 'text', 'abstract', 'code' or 'unverified'",
+        ),
         ("{entrant: bayes-shrink}", "{}", 18, r"claims.better.measure.minus: a comparison needs at least one of"),
         ("    suite: own\n", "", 6, r"the field 'claims.better.suite' is missing"),
         ("take: mean", "take: some", 16, r"claims.better.measure.sigma.take: input should be 'each', 'mean', 'lowest'"),

@@ -52,7 +52,7 @@ paper: {authors: "Author, An", title: On optimal denoisers, year: 2020, journal:
 claims:
   above-input:
     location: abstract
-    checked: memory
+    checked: unverified
     statement: The optimum is above the noisy image.
     measure: {metric: psnr, entrants: optimal, datasets: "*", sigma: mean, minus: {entrant: identity}}
     region: {above: 0}

@@ -17,7 +17,7 @@ from gahbench.board.claims import judge, known_claims
 from gahbench.contracts.claims import CHECKED
 from gahbench.registry.registry import Registry
 from gahbench.report.cells import file_stems
-from gahbench.report.claims import needed_measurements, summary
+from gahbench.report.claims import needed_measurements, summarize
 from gahbench.report.publish import publish
 from gahbench.runs.collect import collect
 from gahbench.runs.opening import plan_with
@@ -87,7 +87,7 @@ def test_claims_are_judged_by_all_runs(site, pages, registry):
     assert "of old" not in page
     tables = [Table(name, load_results(site[0] / name)) for name in (RUN, "kept")]
     verdicts = [judge(name, claim, tables) for name, claim in known_claims(registry).items()]
-    assert summary([verdict.outcome for verdict in verdicts]) in read.text
+    assert summarize(verdicts) in read.text
     for verdict in verdicts:
         assert verdict.name in read.text
         assert needed_measurements(verdict).replace("`", "") in read.text

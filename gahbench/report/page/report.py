@@ -117,7 +117,7 @@ def report_values(source: Source) -> dict[str, Any]:
         "bases": charts.basis_charts(source),
         "sweeps": charts.sweep_charts(source),
         "sheets": images.sample_sheets(source),
-        "claims": {"judged": measured, "outcomes": summary([claim.outcome for claim in measured])},
+        "claims": {"judged": measured, "outcomes": summary([(claim.outcome, claim.checked) for claim in measured])},
         "provenance": _provenance(source),
     }
     optional_sections = {"basis": values["bases"], "generalization": values["sweeps"], "claims": measured}
