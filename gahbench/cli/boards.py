@@ -280,7 +280,7 @@ def claims(
         print_claims(shown, Console(), cases)
     if len(shown) < len(verdicts):
         hidden = len(verdicts) - len(shown)
-        typer.echo(f"{counted(hidden, 'claim')} not measured by these results; --all shows them", err=True)
+        typer.echo(f"{pluralize(hidden, 'claim')} not measured by these results; --all shows them", err=True)
     if suite is not None:
         for file, names in write_claim_suites(verdicts, suite):
             typer.echo(f"wrote {file}, for {', '.join(names)}", err=True)

@@ -385,7 +385,7 @@ class Claim(_Fields):
     --------
     >>> import gahbench
     >>> claims = gahbench.create("claim", "miyasawa-1961")
-    >>> claims[0].checked in ("text", "abstract", "code", "memory")
+    >>> claims[0].checked in ("text", "abstract", "code", "unverified")
     True
     """
 

@@ -26,10 +26,9 @@ Form = Literal["markdown", "csv", "json"]
 #: The page of claims in a folder of results folders, and the line below which ``gahbench claims`` writes its output.
 CLAIMS, GENERATED = "claims.md", "<!-- generated -->"
 _PLURALS = {"holds": "hold", "fails": "fail", "undecided": "undecided", "not measured": "not measured"}
-#: The introduction of the claims that nobody has compared with their source.
+#: The introduction of unverified claims.
 _UNVERIFIED = (
-    "Nobody has compared these statements and numbers with their publication yet, so they count in no total. A claim "
-    "is verified by a comparison with the text, the abstract or the published code of its paper."
+    "No text, abstract or published code that we read confirms these statements and numbers, so they count in no total."
 )
 _STYLES = {"holds": "green", "fails": "red", "undecided": "yellow", "not measured": "dim"}
 _ENDS = ("value", "low", "high")
@@ -43,7 +42,9 @@ def summary(outcomes: Sequence[tuple[Outcome, Checked]]) -> str:
     """Return a line with the number of claims, in total and by outcome; unverified claims are counted apart."""
     verified = [outcome for outcome, checked in outcomes if checked != "unverified"]
     counts = [(verified.count(outcome), outcome) for outcome in OUTCOMES]
-    parts = ", ".join(f"{count} {outcome if count == 1 else _PLURALS.get(outcome, outcome)}" for count, outcome in counts if count)
+    parts = ", ".join(
+        f"{count} {outcome if count == 1 else _PLURALS.get(outcome, outcome)}" for count, outcome in counts if count
+    )
     line = f"{pluralize(len(verified), 'claim')}{f': {parts}' if parts else ''}"
     apart = len(outcomes) - len(verified)
     return f"{line}; {apart} unverified, not counted" if apart else line
