@@ -44,7 +44,7 @@ def test_claims_are_printed_as_json_and_csv(claims):
 def test_without_results_claims_are_listed_as_not_measured(claims):
     status, printed, _ = claims("-c", "mohan-2020")
     assert status == 0
-    assert printed.startswith("0 claims; 7 unverified, not counted\n")
+    assert printed.startswith("7 claims: 7 not measured\n")
     assert "suite `basis`" in printed
 
 

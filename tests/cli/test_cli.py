@@ -186,7 +186,7 @@ BAD = {
     "figure": (lambda tmp: ["draw", "geometry", "discs", "--out", "x.gif"], "accepted: .png"),
     "claim": (
         lambda tmp: ["claims", "-c", "mohan-2002"],
-        "no claim matches 'mohan-2002'; there are claims of biroli-2024",
+        "no claim matches 'mohan-2002'; there are claims of an-2024",
     ),
     "no claims": (lambda tmp: ["claims", str(tmp)], "holds no results; expected results.json"),
 }
