@@ -17,7 +17,7 @@ from gahbench.board.claim_values import Table
 from gahbench.board.claims import Case, Verdict, judge, known_claims
 from gahbench.board.statistics import Interval
 from gahbench.board.tables import plain
-from gahbench.contracts.claims import CHECKED, OUTCOMES, Checked, Claim, Outcome
+from gahbench.contracts.claims import CHECKED, OUTCOMES, Checked, Claim
 from gahbench.registry.registry import Registry
 from gahbench.report import cells
 from gahbench.report.tables import TextTable, markdown_table, table_of_rows
@@ -38,7 +38,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def summary(outcomes: Sequence[tuple[Outcome, Checked]]) -> str:
+def summary(outcomes: Sequence[tuple[str, Checked]]) -> str:
     """Return a line with the number of claims, in total and by outcome; unverified claims are counted apart."""
     verified = [outcome for outcome, checked in outcomes if checked != "unverified"]
     counts = [(verified.count(outcome), outcome) for outcome in OUTCOMES]
