@@ -14,7 +14,7 @@ from gahbench._util.errors import ParameterError, ResultsError, listing, suggest
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.scorecube import ScoreCube, metric_cubes
 from gahbench.board.selection import choose_labels
-from gahbench.board.statistics import UNKNOWN, Array, Interval, estimate, interval, means
+from gahbench.board.statistics import UNKNOWN, Array, Interval, SampledMeans, means
 from gahbench.registry.spec import parse_spec
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def agreement_curves(
             ceiling = np.array(
                 [_mean_root(ceilings[sigma]) if sigma in ceilings else np.nan for sigma in values_by_sigma]
             )
-            ends = interval(_draws(cube, entrant, list(values_by_sigma)))
+            ends = _sample(cube, entrant, list(values_by_sigma)).ends()
             curves.setdefault(dataset, {})[entrant] = AgreementCurve(
                 tuple(values_by_sigma), means(values), *ends, ceiling
             )
@@ -186,16 +186,15 @@ def _levels(cubes: _Cubes, basis: str, entrant: str) -> set[float]:
     return {sigma for part in ("", "left-out") for sigma in _values_by_sigma(cubes, basis, part, entrant)}
 
 
-def _draws(cube: ScoreCube, entrant: str, sigmas: Sequence[float]) -> Array:
-    """Return bootstrap draws of an entrant's means at noise levels, shape (D, S)."""
-    return cube.shared_draws[:, cube.entrants.index(entrant)][:, [cube.sigmas.index(sigma) for sigma in sigmas]]
+def _sample(cube: ScoreCube, entrant: str, sigmas: Sequence[float]) -> SampledMeans:
+    """Return an entrant's means at noise levels, shape (S,), with their samples."""
+    row, levels = cube.entrants.index(entrant), [cube.sigmas.index(sigma) for sigma in sigmas]
+    return cube.shared_sample.row(row).at(levels)
 
 
 def _estimate(cube: ScoreCube, entrant: str, sigmas: Sequence[float]) -> Interval:
     """Return an entrant's mean over noise levels."""
-    indices = [cube.sigmas.index(sigma) for sigma in sigmas]
-    middle = cube.means()[cube.entrants.index(entrant), indices].mean()
-    return estimate(middle, _draws(cube, entrant, sigmas).mean(axis=1))
+    return _sample(cube, entrant, sigmas).apply(lambda array: array.mean(axis=-1, keepdims=True)).intervals()[0]
 
 
 def _mean_agreements(cubes: dict[str, _Cubes], entrant: str) -> dict[str, Agreement]:

@@ -111,6 +111,11 @@ class DatasetBoard:
         return sorted(sigma for sigma in levels if self.is_known(metric, part, sigma))
 
     @cached_property
+    def source_parts(self) -> list[str]:
+        """Parts of ``psnr`` that are means over images of one source; empty unless there are only a few sources."""
+        return [part for metric, part, _ in self._by_quantity if metric == "psnr" and part.startswith(SOURCE)]
+
+    @cached_property
     def overall_metrics(self) -> list[tuple[str, str]]:
         """Sorted pairs of metric and part that have a mean over noise levels, without the board's own values."""
         return sorted(
@@ -123,6 +128,8 @@ class DatasetBoard:
         )
 
 
+#: Prefix of the part of ``psnr`` that is the mean over images of one source, such as ``source-0``.
+SOURCE = "source-"
 #: Names of the board's own values; all other values are means of metrics.
 OWN = ("psnr", "gain_over_noisy", "gain_over_baseline", "deficit", "kl", "slope")
 #: Prefix of the label of a metric whose name is reserved for the board's own values.
@@ -220,4 +227,5 @@ def _columns(board: Board) -> list[str]:
         if value.metric not in OWN
         for end, name in zip(_SUFFIXES, _column_names(value), strict=True)
     }
-    return [*_FIXED_COLUMNS, *at_levels, *(other_columns[key] for key in sorted(other_columns)), "note"]
+    sources = dict.fromkeys(column_name(value) for value in board.values if value.part.startswith(SOURCE))
+    return [*_FIXED_COLUMNS, *at_levels, *sources, *(other_columns[key] for key in sorted(other_columns)), "note"]

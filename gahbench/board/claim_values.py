@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from gahbench.board.results import Results
+    from gahbench.board.seed_effects import Spread
     from gahbench.contracts.claims import Scale
 
 #: Name of the distance from the optimum in dB, as on boards.
@@ -182,7 +183,7 @@ class Table:
         return scaled_cubes
 
     def _curves_of_cube(
-        self, key: tuple[str, str, str, str | None], cube: ScoreCube, spreads: Mapping[str, float]
+        self, key: tuple[str, str, str, str | None], cube: ScoreCube, spreads: Mapping[str, Spread]
     ) -> dict[str, MetricCurve]:
         """Return the curves of a cube's entrants."""
         dataset, metric, split, _ = key

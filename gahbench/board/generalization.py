@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING
 
 from gahbench._util.errors import ParameterError, ResultsError
 from gahbench.board.facts import sources_of
-from gahbench.board.scorecube import cubes_by_images, join_levels, quotient, ratios_of, rows_with_left_out
+from gahbench.board.scorecube import (
+    cubes_by_images,
+    join_levels,
+    quotient_scale,
+    ratios_of,
+    rows_with_left_out,
+    sampled_quotient,
+)
 from gahbench.board.selection import choose_labels
-from gahbench.board.statistics import Interval, estimates
+from gahbench.board.statistics import Interval
 from gahbench.contracts.row_labels import base_label, number_of_images
 from gahbench.registry.spec import parse_spec
 
@@ -67,13 +74,12 @@ def sweep_curves(results: Results, dataset: str, entrant: str, metric: str, spli
     for cubes in cubes_by_images(tables, labels, sources, results.left_out.get(dataset)):
         cube = cubes[0]
         if ratio is None:
-            centres, draws = cube.means(), cube.draws()
+            sample, scale = cube.sampled(), cube.scale
         else:
             cube_of_both = join_levels(*cubes)
-            centres, draws = quotient(cube_of_both.means()), quotient(cube_of_both.draws({}))
+            sample, scale = sampled_quotient(cube_of_both), quotient_scale(cube_of_both)
         for index, label in enumerate(cube.entrants):
-            levels = zip(cube.sigmas, estimates(centres[index], draws[:, index]), strict=True)
-            curves[number_of_images(label)] = dict(levels)
+            curves[number_of_images(label)] = dict(zip(cube.sigmas, sample.row(index).intervals(scale), strict=True))
     return curves
 
 

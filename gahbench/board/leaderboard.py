@@ -7,23 +7,24 @@
   (:mod:`gahbench.board.rate_verdicts`).
 - The slope is fitted to the PSNR over all noise levels of the suite; the optimal slope holds as sigma tends to 0.
 - Entrants whose PSNR is unknown at any noise level follow the ranked entrants without a rank, and entrants that failed
-  come last. If there are too few images, or sources of images, for intervals, no entrant has a rank.
+  come last. If there are too few images for intervals, no entrant has a rank. If there are only too few sources of
+  images, intervals and ranks describe these sources, over their images, and the PSNR of each source is listed.
 - Entrants that have diverged, or whose seeds differ far more than those of the others, keep their place in the order
   but have no rank, and do not affect other rows (:mod:`gahbench.board.scorecube`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gahbench._util.readable import level_name
-from gahbench.board.board import CLASHING, RESERVED, Board, Entry, Value
+from gahbench.board.board import CLASHING, RESERVED, SOURCE, Board, Entry, Value
 from gahbench.board.facts import (
     NOT_RUN,
     REFUSED,
@@ -54,11 +55,12 @@ from gahbench.board.scorecube import (
     join_levels,
     metric_cubes,
     psnr_cube,
-    quotient,
+    quotient_scale,
     ratios_of,
+    sampled_quotient,
     spreads_of,
 )
-from gahbench.board.statistics import Array, Interval, estimate, estimates, interval
+from gahbench.board.statistics import Array, Interval, IntervalScale, SampledMeans, means
 from gahbench.board.tables import rows_of
 from gahbench.evaluation.rates import fit_slope, input_psnr
 
@@ -84,7 +86,7 @@ def make_board(
         check, measured = checks.get(dataset), None
         if cube.entrants:
             baseline_index = cube.entrants.index(results.baseline) if results.baseline in cube.entrants else None
-            measured = _Measured(dataset, cube, cube.means(), cube.draws(spreads), baseline_index)
+            measured = _Measured(dataset, cube, cube.sampled(spreads), baseline_index)
             values += measured.values()
             if check is not None:
                 values += optimality_values(
@@ -104,63 +106,84 @@ def _distances(dataset: str, cube: ScoreCube, other_cubes: Mapping[str, Mapping[
 MIN_LOSS = 0.01
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Measured:
-    """PSNR of E entrants at S noise levels, with D bootstrap draws: (E, S) and (D, E, S)."""
+    """PSNR of E entrants at S noise levels, shape (E, S), with its samples."""
 
     dataset: str
     cube: ScoreCube
-    levels: Array
-    draws: Array
+    sample: SampledMeans
     baseline: int | None
 
     @property
     def psnr(self) -> Array:
         """Mean PSNR over noise levels, shape (E,)."""
-        return np.asarray(self.levels.mean(axis=1))
+        return np.asarray(self.sample.values.mean(axis=1))
 
-    @property
-    def has_interval(self) -> NDArray[np.bool_]:
-        """Whether the mean PSNR over noise levels has an interval, which ranks need, shape (E,)."""
-        return np.asarray(np.isfinite(self.draws).all(axis=(0, 2)))
+    @cached_property
+    def draws(self) -> Array:
+        """Joint draws of the mean PSNR over noise levels, shape (D, E); NaN without an interval, which ranks need."""
+        return self.sample.apply(lambda array: array.mean(axis=-1)).draws()
 
     def values(self) -> Iterator[Value]:
         """Yield PSNR and gains of every entrant, over all noise levels and at each, and the slope."""
         sigmas = self.cube.sigmas
         noisy = input_psnr(sigmas)
-        for index, label in enumerate(self.cube.entrants):
-            levels, draws = self.levels[index], self.draws[:, index]
-            for level in (None, *range(len(sigmas))):
-                sigma = None if level is None else sigmas[level]
-                psnr = _estimate_at(level, levels, draws)
-                gain = psnr.value - float(noisy.mean() if level is None else noisy[level])
-                yield Value(self.dataset, label, "psnr", "", sigma, psnr)
-                yield Value(self.dataset, label, "gain_over_noisy", "", sigma, Interval(gain))
-                if self.baseline is not None:
-                    paired = self.difference(index, self.baseline, level)
-                    yield Value(self.dataset, label, "gain_over_baseline", "", sigma, paired)
-            if len(sigmas) > 1:
-                slope = estimate(fit_slope(noisy, levels), fit_slope(noisy, draws))
+        yield from self._values("psnr", self.sample)
+        for sigma, noisy_psnr in (None, noisy.mean()), *zip(sigmas, noisy, strict=True):
+            level = slice(None) if sigma is None else slice(sigmas.index(sigma), sigmas.index(sigma) + 1)
+            for label, psnr in zip(self.cube.entrants, self.sample.values[:, level].mean(axis=1), strict=True):
+                yield Value(self.dataset, label, "gain_over_noisy", "", sigma, Interval(float(psnr - noisy_psnr)))
+        if self.cube.is_fixed_set:
+            yield from self._source_values()
+        if self.baseline is not None:
+            chosen = [self.baseline]
+            gains = self.sample.apply(lambda array: array - array[..., chosen, :])
+            yield from self._values("gain_over_baseline", gains)
+        if len(sigmas) > 1:
+            slopes = self.sample.apply(lambda array: fit_slope(noisy, array)).intervals()
+            for label, slope in zip(self.cube.entrants, slopes, strict=True):
                 yield Value(self.dataset, label, "slope", "", None, slope)
+
+    def _source_values(self) -> Iterator[Value]:
+        """Yield the mean PSNR over noise levels on the images of each source."""
+        sources = np.asarray(self.cube.sources)
+        for number, source in enumerate(dict.fromkeys(sources)):
+            by_entrant = means(self.cube.values[..., sources == source]).mean(axis=1)
+            for label, psnr in zip(self.cube.entrants, by_entrant, strict=True):
+                yield Value(self.dataset, label, "psnr", f"{SOURCE}{number + 1}", None, Interval(float(psnr)))
+
+    def _values(self, name: str, sample: SampledMeans) -> Iterator[Value]:
+        for sigma, estimates in intervals_by_level(self.cube.sigmas, sample):
+            for label, value in zip(self.cube.entrants, estimates, strict=True):
+                yield Value(self.dataset, label, name, "", sigma, value)
 
     def worse_than_noisy(self, label: str) -> list[float]:
         """Return the noise levels at which an entrant's PSNR is significantly below the PSNR of the noisy images."""
         if label not in self.cube.entrants:
             return []
         index = self.cube.entrants.index(label)
-        _, high = interval(self.draws[:, index])
+        high = self._upper_ends[index]
         noisy = input_psnr(self.cube.sigmas)
-        upper_ends = np.where(np.isnan(high), self.levels[index], high)
+        upper_ends = np.where(np.isnan(high), self.sample.values[index], high)
         return [self.cube.sigmas[level] for level in np.flatnonzero(upper_ends < noisy - MIN_LOSS)]
 
-    def difference(self, index: int, other: int, level: int | None = None) -> Interval:
-        """Return the paired difference of two entrants and its interval, at one level or over all levels."""
-        return _estimate_at(level, self.levels[index] - self.levels[other], self.draws[:, index] - self.draws[:, other])
+    @cached_property
+    def _upper_ends(self) -> Array:
+        return self.sample.ends()[1]
 
 
-def _estimate_at(level: int | None, levels: Array, draws: Array) -> Interval:
-    """Return the estimate at a noise level, or the mean over levels for ``None``, of values (S,) with draws (D, S)."""
-    return estimate(levels.mean(), draws.mean(axis=1)) if level is None else estimate(levels[level], draws[:, level])
+def intervals_by_level(
+    sigmas: Sequence[float], sample: SampledMeans, scale: IntervalScale = "linear"
+) -> Iterator[tuple[float | None, list[Interval]]]:
+    """Yield the means (E, S) of all entrants over noise levels, if there are any, and at each noise level."""
+    levels: list[float | None] = [None if np.isnan(sigma) else sigma for sigma in sigmas]
+    if None not in levels:
+        yield None, sample.apply(lambda array: array.mean(axis=-1)).intervals(scale)
+    low, high = sample.ends(scale)
+    for index, level in enumerate(levels):
+        columns = (sample.values[:, index], low[:, index], high[:, index])
+        yield level, [Interval(*map(float, row)) for row in zip(*columns, strict=True)]
 
 
 def optimum_checks(results: Tables, left_out: LeftOut) -> dict[str, OptimumCheck]:
@@ -185,11 +208,11 @@ def _entries(
             label
             for label in order
             if kinds.get(label) in PRACTICAL_KINDS
-            and measured.has_interval[indices[label]]
+            and np.isfinite(measured.draws[:, indices[label]]).all()
             and label not in cube.left_out
         ]
         ranked_indices = [indices[label] for label in ranked]
-        rank_ends = rank_intervals(measured.psnr[ranked_indices], measured.draws[:, ranked_indices].mean(axis=2))
+        rank_ends = rank_intervals(measured.psnr[ranked_indices], measured.draws[:, ranked_indices])
         ranks = {label: (int(low), int(high)) for label, low, high in zip(ranked, *rank_ends, strict=True)}
     present_entrants = entrants_on(results, dataset)
     order += [label for label in results.entrants if label in present_entrants and label not in order]
@@ -287,7 +310,7 @@ def _metric_values(results: Tables, other_cubes: Mapping[str, Mapping[str, Score
             continue
         spreads = spreads_of(cubes)
         for dataset, cube in cubes.items():
-            yield from _estimates(dataset, metric, cube, cube.means(), cube.draws(spreads))
+            yield from _estimates(dataset, metric, cube, cube.sampled(spreads), cube.scale)
     for ratio in ratios_of(results):
         numerators, denominators = (other_cubes.get(name, {}) for name in (ratio.numerator, ratio.denominator))
         joined_cubes = {
@@ -295,21 +318,17 @@ def _metric_values(results: Tables, other_cubes: Mapping[str, Mapping[str, Score
         }
         spreads = spreads_of(joined_cubes)
         for dataset, cube in joined_cubes.items():
-            values, draws = quotient(cube.means()), quotient(cube.draws(spreads))
-            yield from _estimates(dataset, ratio.metric, numerators[dataset], values, draws)
+            sample, scale = sampled_quotient(cube, spreads), quotient_scale(cube)
+            yield from _estimates(dataset, ratio.metric, numerators[dataset], sample, scale)
 
 
-def _estimates(dataset: str, metric: str, cube: ScoreCube, values: Array, draws: Array) -> Iterator[Value]:
-    """Yield the estimates of a metric at each noise level and over all, from values (E, S) and draws (D, E, S)."""
+def _estimates(
+    dataset: str, metric: str, cube: ScoreCube, sample: SampledMeans, scale: IntervalScale
+) -> Iterator[Value]:
+    """Yield the estimates of a metric at each noise level and over all, from means (E, S)."""
     name = parse_metric_name(metric)
     # A prefix distinguishes metrics with reserved names from the board's own values.
     label = f"{CLASHING}{name.label}" if name.label in RESERVED else name.label
-    columns = {
-        None if np.isnan(sigma) else sigma: (values[:, index], draws[:, :, index])
-        for index, sigma in enumerate(cube.sigmas)
-    }
-    if None not in columns:
-        columns = {None: (values.mean(1), draws.mean(2)), **columns}
-    for sigma, (mean, draw) in columns.items():
-        for entrant, value in zip(cube.entrants, estimates(mean, draw), strict=True):
+    for sigma, estimates in intervals_by_level(cube.sigmas, sample, scale):
+        for entrant, value in zip(cube.entrants, estimates, strict=True):
             yield Value(dataset, entrant, label, name.part, sigma, value)

@@ -46,6 +46,7 @@ from gahbench.board.tables import plain
 
 if TYPE_CHECKING:
     from gahbench.board.scorecube import ScoreCube
+    from gahbench.board.seed_effects import Spread
 
 CHECKED_KINDS = (*PRACTICAL_KINDS, "optimal")
 #: Relative differences of errors below this are rounding.
@@ -119,7 +120,7 @@ def optimality_values(
     kinds: dict[str, str],
     distances: Distances,
     check: OptimumCheck,
-    spreads: Mapping[str, float],
+    spreads: Mapping[str, Spread],
 ) -> Iterator[Value]:
     """Yield the deficit and the KL bound of each entrant."""
     best = cube.entrants.index(check.optimum)
@@ -154,7 +155,9 @@ def optimality_values(
                 yield Value(dataset, label, "kl", part, None, divergence)
 
 
-def _mean_errors(cube: ScoreCube, best: int, distances: Distances, spreads: Mapping[str, float]) -> tuple[Array, Array]:
+def _mean_errors(
+    cube: ScoreCube, best: int, distances: Distances, spreads: Mapping[str, Spread]
+) -> tuple[Array, Array]:
     """Return mean squared errors, shape (E, S), and draws of them, (D, E, S); ``best`` is the index of the optimum."""
     errors = squared_errors(cube, best, distances)
     mean_errors = means(errors)

@@ -8,13 +8,20 @@
   paired difference is significant if, in units of its spread, it exceeds the 95 % quantile of the largest such
   difference among all pairs. So all intervals hold together with a probability of 95 %.
 
-The population of an interval of a mean over datasets depends on the number of datasets:
+Means over datasets answer two questions, in this order:
 
-- Five or more datasets are treated as a sample of datasets. Whole datasets are resampled: intervals describe the gain
-  on datasets of this kind, and ranks compare paired differences. The mean PSNR has no interval, since it would describe
-  differences of many decibels between datasets rather than an entrant.
-- With fewer datasets, intervals describe *these datasets*: images are resampled within each dataset, independently.
-  There are no intervals if a dataset has too few images, or sources of images.
+- **These datasets**: the mean over the datasets as they are. Images are independent between datasets, and shared
+  between entrants; seeds are independent between datasets. So the variance of the mean over K datasets is K^-2 times
+  the sum over datasets of s^2 / n over n images plus s_seed^2 / R over R seeds, of values and of paired differences,
+  which ranks compare. If a dataset has too few sources of images, its images are the units
+  (:attr:`ScoreCube.is_fixed_set`). There are no intervals if a dataset has too few images.
+- **A new dataset of this kind**, for paired gains only: the prediction interval d +- t s sqrt(1 + 1/K), where d and s
+  are the mean and standard deviation of the K gains, and t is the 0.975 quantile of the t distribution with K - 1
+  degrees of freedom. A raw PSNR has none, since it would describe differences of many decibels between datasets.
+
+If no entrant has several seeds on one of the datasets, the spread over seeds is unknown. Then intervals describe *these
+weights*, and trained entrants are not compared with each other: their ranks only count classical entrants that are
+significantly better or worse.
 
 An entrant that is left out on any of the datasets (:mod:`gahbench.board.scorecube`) has no rank over datasets.
 
@@ -26,17 +33,17 @@ achievement across countries*, Review of Economic Studies 91(1), 2024.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from zlib import crc32
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from gahbench.board.facts import dataset_names
-from gahbench.board.scorecube import LeftOut, psnr_cube, spreads_of
-from gahbench.board.statistics import DRAWS, LEVEL, MIN_SOURCES, UNKNOWN, Array, Interval, bootstrap_means, estimates
+from gahbench.board.scorecube import LeftOut, ScoreCube, psnr_cube, spreads_of
+from gahbench.board.statistics import LEVEL, UNKNOWN, Array, Interval, SampledMeans, total
 
 if TYPE_CHECKING:
     from gahbench.board.board import Board
@@ -47,9 +54,9 @@ PRACTICAL_KINDS = ("trained", "classical")
 _ROUNDING_DB = 1e-9  # Smaller differences in dB are rounding.
 #: Minimum number of datasets for a mean over datasets.
 MIN_DATASETS = 3
-#: The population that intervals describe: datasets of this kind, or images and seeds of these datasets; empty without
-#: intervals.
-Cover = Literal["datasets", "images", ""]
+#: What intervals of means over datasets describe: images and training seeds, or images and *these weights*, if the
+#: spread over seeds is unknown; empty without intervals.
+Cover = Literal["seeds", "weights", ""]
 
 
 def sorted_by_psnr(labels: Sequence[str], psnr: Array) -> list[str]:
@@ -58,8 +65,13 @@ def sorted_by_psnr(labels: Sequence[str], psnr: Array) -> list[str]:
     return [labels[index] for index in np.argsort(keys, kind="stable")]
 
 
-def rank_intervals(psnr: Array, draws: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the ends of each entrant's interval of ranks, each of shape (E,); rank 1 is the best."""
+def rank_intervals(
+    psnr: Array, draws: Array, is_compared: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the ends of each entrant's interval of ranks, each of shape (E,); rank 1 is the best.
+
+    ``is_compared``, shape (E, E) and symmetric, says which pairs are compared; by default all.
+    """
     count = len(psnr)
     difference = psnr[:, None] - psnr[None, :]
     deviations = draws - psnr
@@ -69,18 +81,22 @@ def rank_intervals(psnr: Array, draws: Array) -> tuple[NDArray[np.int64], NDArra
         chosen = deviations[:, is_known]
         spread = np.stack([np.abs(chosen[:, [index]] - chosen).mean(axis=0) for index in range(chosen.shape[1])])
         differs = spread > _ROUNDING_DB
+        if is_compared is not None:
+            differs &= is_compared[np.ix_(is_known, is_known)]
         largest = np.zeros(len(draws))
         for index in range(chosen.shape[1]):
             scaled = np.abs(chosen[:, [index]] - chosen)[:, differs[index]] / spread[index, differs[index]]
             largest = np.maximum(largest, scaled.max(axis=1, initial=0.0))
         threshold[np.ix_(is_known, is_known)] = _ROUNDING_DB + float(np.quantile(largest, LEVEL)) * spread * differs
+    if is_compared is not None:
+        threshold[~is_compared] = np.inf
     better = difference > threshold
     return 1 + better.sum(axis=0), count - better.sum(axis=1)
 
 
 @dataclass(frozen=True)
 class Overall:
-    """Means of an entrant over datasets."""
+    """Means of an entrant over datasets, and the gain to expect on a new dataset of this kind."""
 
     entrant: str
     kind: str
@@ -88,15 +104,17 @@ class Overall:
     rank_high: int | None
     psnr: Interval
     gain: Interval
+    new_gain: Interval
 
 
 @dataclass(frozen=True)
 class OverDatasets:
-    """Means over datasets of all entrants, and the population of their intervals."""
+    """Means over datasets of all entrants, what their intervals describe, and datasets whose images are a fixed set."""
 
     rows: Sequence[Overall]
     datasets: int
     cover: Cover
+    fixed_sets: Sequence[str] = ()
 
 
 def over_datasets(results: Tables, board: Board, left_out: LeftOut) -> OverDatasets:
@@ -113,48 +131,74 @@ def over_datasets(results: Tables, board: Board, left_out: LeftOut) -> OverDatas
     ]
     if len(scored) < MIN_DATASETS or not labels:
         return OverDatasets([], len(scored), "")
-    # Means over images and noise levels, shape (E, K).
-    psnr, gain = (
-        np.array([[dataset_board.estimate(label, metric).value for dataset_board in scored] for label in labels])
-        for metric in ("psnr", "gain_over_baseline")
-    )
-    cover: Cover = "datasets" if len(scored) >= MIN_SOURCES else "images"
-    baseline_index = labels.index(complete.baseline) if complete.baseline in labels else None
-    if cover == "datasets":
-        draws = bootstrap_means(psnr[:, None], names=labels)
-        gain_draws = bootstrap_means(gain[:, None], names=labels)
-    else:
-        draws = _draws_over_images(complete, left_out, [dataset_board.dataset for dataset_board in scored], labels)
-        gain_draws = np.full_like(draws, np.nan) if baseline_index is None else draws - draws[:, [baseline_index]]
-    if np.isnan(draws).any():
-        cover = ""
-    mean_psnr = psnr.mean(axis=1)
-    psnr_intervals = (
-        [Interval(float(value)) for value in mean_psnr] if cover == "datasets" else estimates(mean_psnr, draws)
-    )
-    unranked = {label for dataset_board in scored for label in left_out.get(dataset_board.dataset, {})}
+    names = [dataset_board.dataset for dataset_board in scored]
+    cubes = {name: psnr_cube(complete, name, left_out) for name in dataset_names(complete)}
+    sample = _mean_over_datasets(cubes, names, labels)
+    psnr = sample.values
+    baseline = labels.index(complete.baseline) if complete.baseline in labels else None
+    gains = [UNKNOWN] * len(labels) if baseline is None else _gains(sample, baseline)
+    draws = sample.draws()
+    has_trained = any(kinds[label] == "trained" for label in labels)
+    knows_seeds = not has_trained or all(_has_several_seeds(cubes[name]) for name in names)
+    cover: Cover = "" if np.isnan(draws).any() else "seeds" if knows_seeds else "weights"
+    unranked = {label for name in names for label in left_out.get(name, {})}
     ranked = [
         index
         for index, label in enumerate(labels)
         if cover and kinds[label] in PRACTICAL_KINDS and label not in unranked
     ]
-    lowest, highest = rank_intervals(mean_psnr[ranked], draws[:, ranked])
-    ranks = {labels[index]: (int(best), int(worst)) for index, best, worst in zip(ranked, lowest, highest, strict=True)}
-    rows = {}
-    for label, psnr_of, gain_of in zip(labels, psnr_intervals, estimates(gain.mean(axis=1), gain_draws), strict=True):
-        best, worst = ranks.get(label, (None, None))
-        rows[label] = Overall(label, kinds[label], best, worst, psnr_of, gain_of if gain_of.is_known else UNKNOWN)
-    sorted_rows = [rows[label] for label in sorted_by_psnr(labels, mean_psnr) if label in results.entrants]
-    return OverDatasets(sorted_rows, len(scored), cover)
+    is_trained = np.array([kinds[labels[index]] == "trained" for index in ranked], dtype=np.bool_)
+    is_compared = None if cover == "seeds" else ~np.outer(is_trained, is_trained)
+    ends = rank_intervals(psnr[ranked], draws[:, ranked], is_compared)
+    ranks = {labels[index]: (int(best), int(worst)) for index, best, worst in zip(ranked, *ends, strict=True)}
+    gains_by_dataset = np.array(
+        [[board_.estimate(label, "gain_over_baseline").value for board_ in scored] for label in labels]
+    )
+    rows = {
+        label: Overall(
+            label,
+            kinds[label],
+            rank=ranks.get(label, (None, None))[0],
+            rank_high=ranks.get(label, (None, None))[1],
+            psnr=psnr_of,
+            gain=gain,
+            new_gain=prediction(own_gains),
+        )
+        for label, psnr_of, gain, own_gains in zip(labels, sample.intervals(), gains, gains_by_dataset, strict=True)
+    }
+    sorted_rows = [rows[label] for label in sorted_by_psnr(labels, psnr) if label in results.entrants]
+    return OverDatasets(sorted_rows, len(scored), cover, [name for name in names if cubes[name].is_fixed_set])
 
 
-def _draws_over_images(results: Tables, left_out: LeftOut, datasets: Sequence[str], entrants: Sequence[str]) -> Array:
-    """Return draws of the mean PSNR over datasets, shape (D, E); images and seeds are independent between datasets."""
-    cubes = {dataset: psnr_cube(results, dataset, left_out) for dataset in dataset_names(results)}
+def _mean_over_datasets(
+    cubes: Mapping[str, ScoreCube], datasets: Sequence[str], entrants: Sequence[str]
+) -> SampledMeans:
+    """Return the mean PSNR over datasets, shape (E,); images and seeds are independent between datasets."""
     spreads = spreads_of(cubes)
-    total: Array = np.zeros((DRAWS, len(entrants)))
+    parts = []
     for dataset in datasets:
-        cube = cubes[dataset]
-        draws = cube.draws(spreads, crc32(dataset.encode())).mean(axis=2)
-        total += draws[:, [cube.entrants.index(entrant) for entrant in entrants]] / len(datasets)
-    return total
+        rows = [cubes[dataset].entrants.index(entrant) for entrant in entrants]
+        sample = cubes[dataset].sampled(spreads, crc32(dataset.encode()))
+        parts.append(sample.apply(lambda array: array.mean(axis=-1) / len(datasets)).at(rows))
+    return total(parts)
+
+
+def _gains(sample: SampledMeans, baseline: int) -> list[Interval]:
+    """Return the paired differences of means (E,) from the baseline."""
+    return sample.apply(lambda array: array - array[..., [baseline]]).intervals()
+
+
+def _has_several_seeds(cube: ScoreCube) -> bool:
+    return any(len(seeds) > 1 for seeds in cube.seeds.values())
+
+
+def prediction(gains: ArrayLike) -> Interval:
+    """Return the mean of gains (K,) on K datasets with the 95 % prediction interval of the gain on another dataset."""
+    from scipy.stats import t
+
+    array = np.asarray(gains, dtype=np.float64)
+    count, mean = len(array), float(np.mean(array))
+    if np.isnan(mean) or count < 2:
+        return Interval(mean)
+    half_width = float(t.ppf((1 + LEVEL) / 2, count - 1) * array.std(ddof=1) * np.sqrt(1 + 1 / count))
+    return Interval(mean, mean - half_width, mean + half_width)

@@ -29,12 +29,13 @@ from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import squared_errors
 from gahbench.board.rate_verdicts import DeficitCurve, RateVerdict, judge
 from gahbench.board.scorecube import LeftOut, ScoreCube, decibels, psnr_cubes, score_cube, spreads_of
-from gahbench.board.statistics import UNKNOWN, Array, Interval, bootstrap_means, interval, means
+from gahbench.board.statistics import UNKNOWN, Array, Interval, SampledMeans, bootstrap_means, means
 from gahbench.contracts.row_labels import row_label, split_label
 from gahbench.evaluation.rates import MIN_LEVELS, fit_slope, input_psnr
 from gahbench.registry.spec import Spec, format_value, parse_spec
 
 if TYPE_CHECKING:
+    from gahbench.board.seed_effects import Spread
     from gahbench.board.tables import Tables
 
 #: The metric from which curves are computed, and its parts.
@@ -158,7 +159,7 @@ def _load_errors(results: Tables, left_out: LeftOut) -> dict[str, Errors]:
     return {dataset: _mean_errors(cube, cubes[BOUND].get(dataset), spreads) for dataset, cube in cubes[ERROR].items()}
 
 
-def _mean_errors(cube: ScoreCube, bound: ScoreCube | None, spreads: Mapping[str, float]) -> Errors:
+def _mean_errors(cube: ScoreCube, bound: ScoreCube | None, spreads: Mapping[str, Spread]) -> Errors:
     bound_values = np.full(cube.values.shape, np.nan) if bound is None else bound.on_axes_of(cube)
     # The bound is the same for all entrants that have it, and for their seeds.
     shared_bound = np.max(np.where(np.isfinite(bound_values), bound_values, -np.inf), axis=(0, 2), keepdims=True)
@@ -331,7 +332,11 @@ def window_slopes(
         if len(level_indices) < MIN_LEVELS:
             continue
         entrant_index = cube.entrants.index(entrant)
-        x, values = input_psnr(cube.sigmas)[level_indices], cube.values[entrant_index, level_indices]
-        low, high = interval(fit_slope(x, cube.draws()[:, entrant_index, level_indices]))
-        slopes[size] = (float(fit_slope(x, means(values))), float(low), float(high))
+        slope = _slope(cube.shared_sample.row(entrant_index).at(level_indices), [cube.sigmas[i] for i in level_indices])
+        low, high = slope.ends()
+        slopes[size] = (float(slope.values), float(low), float(high))
     return slopes
+
+
+def _slope(psnr: SampledMeans, sigmas: Sequence[float]) -> SampledMeans:
+    return psnr.apply(lambda array: fit_slope(input_psnr(sigmas), array))

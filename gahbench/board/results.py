@@ -140,7 +140,9 @@ class Results(Tables):
         -------
         DataFrame
             Columns ``rank``, ``rank_high``, ``entrant``, ``kind``, ``psnr``, ``gain_over_baseline`` (dB, each with
-            the ends ``_low`` and ``_high`` of a 95 % interval, whose population :mod:`gahbench.board.ranks` defines).
+            the ends ``_low`` and ``_high`` of a 95 % interval for these datasets), ``gain_on_new_dataset_low`` and
+            ``gain_on_new_dataset_high`` (dB, the 95 % prediction interval of the gain on a new dataset of this kind,
+            around ``gain_over_baseline``). :mod:`gahbench.board.ranks` defines the intervals.
             Rows are sorted by PSNR, highest first. Empty if fewer than three datasets are scored.
         """
         import pandas as pd
@@ -151,6 +153,8 @@ class Results(Tables):
                 **{name: getattr(row, name) for name in ("rank", "rank_high", "entrant", "kind")},
                 **{f"psnr{end}": value for end, value in zip(ends, astuple(row.psnr), strict=True)},
                 **{f"gain_over_baseline{end}": value for end, value in zip(ends, astuple(row.gain), strict=True)},
+                "gain_on_new_dataset_low": row.new_gain.low,
+                "gain_on_new_dataset_high": row.new_gain.high,
             }
             for row in self.means_over_datasets.rows
         ]

@@ -14,8 +14,17 @@ from gahbench._util.errors import ResultsError
 from gahbench._util.readable import level_name
 from gahbench.board.facts import sources_of
 from gahbench.board.metric_names import parse_metric_name
-from gahbench.board.seed_effects import pool
-from gahbench.board.statistics import DRAWS, MIN_SOURCES, Array, bootstrap_means, means, seed_spreads
+from gahbench.board.seed_effects import Spread, pool
+from gahbench.board.statistics import (
+    DRAWS,
+    MIN_SOURCES,
+    Array,
+    IntervalScale,
+    SampledMeans,
+    means,
+    sampled_means,
+    seed_spreads,
+)
 from gahbench.board.tables import psnr_rows
 from gahbench.evaluation.rates import input_psnr
 
@@ -59,18 +68,33 @@ class ScoreCube:
         """Return the means over seeds and images, shape (E, S)."""
         return means(self.values)
 
-    def draws(self, spreads: Mapping[str, float] | None = None, seed: int = 0) -> Array:
-        """Return bootstrap draws of the means, shape (D, E, S); :func:`bootstrap_means` defines the parameters."""
-        values = self.values
+    @property
+    def is_fixed_set(self) -> bool:
+        """Whether there are too few sources to describe other sources, but enough images to describe these sources."""
+        return self.sources is not None and len(set(self.sources)) < MIN_SOURCES <= len(self.images)
+
+    @property
+    def scale(self) -> IntervalScale:
+        """The scale of intervals of means: logit if all values lie between 0 and 1, as those of shares do."""
+        known = self.values[np.isfinite(self.values)]
+        return "logit" if ((known >= 0) & (known <= 1)).all() else "linear"
+
+    def sampled(self, spreads: Mapping[str, Spread] | None = None, seed: int = 0) -> SampledMeans:
+        """Return the means, shape (E, S), with their samples; :func:`sampled_means` defines the parameters.
+
+        The units are sources of images, or images without sources. In a fixed set they are images, so that intervals
+        describe these sources.
+        """
+        values, sources = self.values, None if self.is_fixed_set else self.sources
         if self.images == [-1] and len(self.runs) > 1:
-            # Values of a training run do not vary over images, but the bootstrap needs several.
+            # Values of a training run do not vary over images, but an interval needs several.
             values = values.repeat(MIN_SOURCES, axis=3)
-        return bootstrap_means(values, DRAWS, seed, self.entrants, spreads, self.sources, excluded=self.left_out)
+        return sampled_means(values, DRAWS, seed, self.entrants, spreads, sources, excluded=self.left_out)
 
     @cached_property
-    def shared_draws(self) -> Array:
-        """The draws with the spreads over runs of this dataset alone, computed once."""
-        return self.draws()
+    def shared_sample(self) -> SampledMeans:
+        """The means with the spreads over runs of this dataset alone, computed once."""
+        return self.sampled()
 
     def on_axes_of(self, other: ScoreCube) -> Array:
         """Return the values on the axes of another metric's cube; values that this cube lacks are NaN."""
@@ -97,7 +121,7 @@ class ScoreCube:
         return result
 
 
-def spreads_of(cubes: Mapping[str, ScoreCube]) -> dict[str, float]:
+def spreads_of(cubes: Mapping[str, ScoreCube]) -> dict[str, Spread]:
     """Return the spread over runs of each entrant, from datasets that include the entrant (:func:`seed_spreads`)."""
     arrays = {}
     for name, cube in cubes.items():
@@ -300,6 +324,29 @@ def quotient(values: Array) -> Array:
     """Return ratios, shape (..., S), of means (..., 2 S); NaN if the denominator is not above 0."""
     numerators, denominators = np.split(values, 2, axis=-1)
     return np.where(denominators > 0, numerators / np.where(denominators > 0, denominators, 1.0), np.nan)
+
+
+def sampled_quotient(cube: ScoreCube, spreads: Mapping[str, Spread] | None = None) -> SampledMeans:
+    """Return ratios of means, shape (E, S), of a cube of 2 S levels, with deviations to first order."""
+    sample = cube.sampled(spreads)
+    _, denominators = np.split(sample.values, 2, axis=-1)
+    ratios = quotient(sample.values)
+
+    def to_first_order(deviations: Array) -> Array:
+        above, below = np.split(deviations, 2, axis=-1)
+        return np.asarray((above - ratios * below) / np.where(denominators > 0, denominators, np.nan))
+
+    return sample.apply(to_first_order, ratios)
+
+
+def quotient_scale(cube: ScoreCube) -> IntervalScale:
+    """Return the scale of intervals of ratios of means, by the values of numerators and denominators."""
+    numerators, denominators = np.split(cube.values, 2, axis=1)
+    is_known = np.isfinite(numerators) & np.isfinite(denominators)
+    above, below = numerators[is_known], denominators[is_known]
+    if (above < 0).any() or (below < 0).any():
+        return "linear"
+    return "logit" if (above <= below).all() else "log"
 
 
 def psnr_cube(results: Tables, dataset: str, left_out: LeftOut) -> ScoreCube:

@@ -1,12 +1,17 @@
 """Training seeds as a random effect: the variance between the runs of an entrant, and draws of the effect.
 
 Two or three seeds determine the variance between the runs of one entrant poorly. So the variance is pooled over the
-entrants of an array. An entrant whose own variance is larger than the pooled variance uses its own, but with the
-degrees of freedom of the pool, so that its intervals are somewhat short: the intervals of an entrant with three times
-the spread of the others cover the truth in 85 to 89 % of cases if its variance is averaged over four datasets, and in
-82 to 86 % with one dataset. Variances are pooled relative to the squared means of the entrants if this makes them more
-equal. A draw adds to an entrant's resampled mean a Gaussian effect with the variance of the mean over its R seeds,
-s^2 / R.
+entrants of an array. An entrant whose own variance is larger than the pooled variance uses its own: the pooled variance
+times the ratio of both, averaged over datasets. Its degrees of freedom are between those of the pool, without an
+excess, and its own, if the excess is large (:func:`degrees_of_freedom`). Variances are pooled relative to the squared
+means of the entrants if this makes them more equal.
+
+A draw adds to an entrant's resampled mean a Gaussian effect with the variance of the mean over its R seeds, s^2 / R,
+and the tails of a t statistic. Effects of entrants are independent, so that the difference of entrants a and b has the
+variance s_a^2 / R_a + s_b^2 / R_b. In simulations of six entrants, 95 % intervals of the effects of seeds cover the
+truth in 96 % of cases if spreads are equal. For one entrant with three times the spread of the others they cover it in
+90 % (two seeds) to 93 % (five seeds) of cases if its spread is averaged over three or more datasets, and in 87 % to
+93 % with one dataset.
 
 **Outliers** are left out of the pool: entrants whose variance, at any level, is larger than chance explains, compared
 with the median variance of the others. The threshold is :data:`TOLERANCE` times the value that this quotient exceeds in
@@ -33,7 +38,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from zlib import crc32
 
 import numpy as np
@@ -48,8 +53,24 @@ TOLERANCE = 9.0
 
 #: Number of the random stream, different from the stream for images.
 _STREAM = 1
+#: Step of the logarithm of degrees of freedom.
+_FREEDOM_STEP = 0.02
 #: Absolute and relative variances are compared only with at least this many entrants.
 _MIN_ENTRANTS = 3
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The variance of an entrant over seeds in units of the pooled variance, and its degrees of freedom."""
+
+    ratio: float
+    freedom: float
+
+    @classmethod
+    def average(cls, spreads: Sequence[Spread]) -> Spread:
+        """Return the average over datasets, weighted by degrees of freedom."""
+        freedom = sum(spread.freedom for spread in spreads)
+        return cls(sum(spread.ratio * spread.freedom for spread in spreads) / freedom, freedom)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,23 +90,27 @@ class Runs:
         """The factor by which deviations are divided, and effects multiplied, shape (E, L)."""
         return np.where(self.relative & (self.means != 0), self.means, 1.0)
 
-    @property
+    @cached_property
     def variances(self) -> Array:
         """The variance of each entrant and level, shape (E, L); 0 without at least two runs."""
         return np.asarray((self.deviations**2).sum(axis=2) / np.maximum(self.freedom, 1) * (self.freedom > 0))
 
-    @property
+    @cached_property
     def pooled(self) -> Array:
         """The pooled variance of each level, shape (L,)."""
         return np.asarray((self.deviations**2).sum(axis=(0, 2)) / np.maximum(self.freedom.sum(axis=0), 1))
 
     @property
-    def relative_variances(self) -> Array:
-        """The variance of each entrant in units of the pooled variance, averaged over levels, shape (E,)."""
+    def spreads(self) -> list[Spread | None]:
+        """The spread of each entrant, averaged over levels; ``None`` for entrants without several runs."""
         pooled = self.pooled
-        known = (self.freedom > 0) & (pooled > 0)
-        ratios = np.where(known, self.variances / np.where(pooled > 0, pooled, 1.0), 0.0)
-        return np.asarray(ratios.sum(axis=1) / np.maximum(known.sum(axis=1), 1))
+        is_known = np.asarray((self.freedom > 0) & (pooled > 0))
+        ratios = np.where(is_known, self.variances / np.where(pooled > 0, pooled, 1.0), 0.0)
+        ratios, freedom = ratios.sum(axis=1) / np.maximum(is_known.sum(axis=1), 1), self.freedom.max(axis=1)
+        return [
+            Spread(float(ratio), float(own)) if known else None
+            for ratio, own, known in zip(ratios, freedom, map(np.any, is_known), strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -228,17 +253,25 @@ def variance_ratio(freedom: int, other_freedom: int, count: int, share: float) -
     return math.exp(low)
 
 
-def relative_variances(by_seed: Array) -> dict[int, tuple[float, float]]:
-    """Return variances over seeds relative to the pooled variance, with degrees of freedom, by index."""
+def degrees_of_freedom(ratio: float, freedom: float, pooled: float) -> float:
+    """Return the degrees of freedom of the larger of an entrant's own variance and the pooled variance.
+
+    ``ratio`` is the own variance in units of the pooled variance. The larger variance is the sum of the pooled variance
+    and an excess, with ``pooled`` and ``freedom`` degrees of freedom. Satterthwaite's approximation weights their
+    inverses by the squared shares of both parts in the sum. Since the larger variance is chosen after both are known,
+    the shares themselves are the weights, which gives fewer degrees of freedom.
+    """
+    excess = 1 - 1 / max(ratio, 1.0)
+    return 1 / (excess / freedom + (1 - excess) / pooled)
+
+
+def relative_variances(by_seed: Array) -> dict[int, Spread]:
+    """Return the spread over seeds of each pooled entrant, by index, from means over images (E, ..., R)."""
     pooled = pool(by_seed)
     if pooled.runs is None:
         return {}
-    columns = (pooled.indices, pooled.runs.relative_variances, pooled.runs.freedom.max(axis=1))
-    return {
-        int(index): (float(ratio), float(freedom))
-        for index, ratio, freedom in zip(*columns, strict=True)
-        if freedom > 0
-    }
+    pairs = zip(pooled.indices, pooled.runs.spreads, strict=True)
+    return {int(index): spread for index, spread in pairs if spread is not None}
 
 
 def seed_effects(
@@ -246,7 +279,7 @@ def seed_effects(
     draws: int,
     seed: int,
     names: Sequence[str],
-    spreads: Mapping[str, float] | None = None,
+    spreads: Mapping[str, Spread] | None = None,
     relative: bool | None = None,
     excluded: Sequence[int] = (),
 ) -> Array:
@@ -254,23 +287,18 @@ def seed_effects(
     effects = np.zeros((draws, *by_seed.shape[:-1]))
     pooled = pool(by_seed, relative, excluded)
     if pooled.runs is not None:
-        own_factors = pooled.runs.relative_variances
         pooled_names = [names[index] for index in pooled.indices]
-        factors = own_factors if spreads is None else np.array([spreads.get(name, 1.0) for name in pooled_names])
-        effects[:, pooled.indices] = _draw_effects(
-            pooled.runs, np.sqrt(np.maximum(factors, 1.0)), draws, seed, pooled_names
-        )
+        own = pooled.runs.spreads if spreads is None else [spreads.get(name) for name in pooled_names]
+        effects[:, pooled.indices] = _draw_effects(pooled.runs, own, draws, seed, pooled_names)
     for index in np.setdiff1d(np.arange(len(by_seed)), pooled.indices):
         runs = _runs(by_seed[[index]], pooled.relative)
         if runs is not None:
-            effects[:, [index]] = _draw_effects(runs, np.ones(1), draws, seed, [names[index]])
+            effects[:, [index]] = _draw_effects(runs, [None], draws, seed, [names[index]])
     return effects
 
 
-def _draw_effects(runs: Runs, factors: Array, draws: int, seed: int, names: Sequence[str]) -> Array:
-    """Return draws of the effect of seeds, shape (draws, E, ...), times a factor for each entrant."""
-    from scipy.stats import chi2
-
+def _draw_effects(runs: Runs, spreads: Sequence[Spread | None], draws: int, seed: int, names: Sequence[str]) -> Array:
+    """Return draws of the effect of seeds, shape (draws, E, ...), with the spread of each entrant."""
     entrants, levels, _ = runs.deviations.shape
     # Correlations between levels are estimated from the entrants that have both levels.
     freedom = runs.freedom.sum(axis=0)
@@ -281,15 +309,39 @@ def _draw_effects(runs: Runs, factors: Array, draws: int, seed: int, names: Sequ
     eigenvalues, eigenvectors = np.linalg.eigh(correlation)
     root = eigenvectors * np.sqrt(np.clip(eigenvalues, 0, None))
     root /= np.maximum(np.sqrt((root**2).sum(axis=1, keepdims=True)), 1e-300)
-    # The tails use the same uniform numbers at all levels, so that levels with equal degrees of freedom share them.
-    uniform = np.random.default_rng([seed, _STREAM]).uniform(size=draws)
-    tails = np.ones((draws, levels))
-    for freedom_value in np.unique(freedom[freedom > 0]):
-        tails[:, freedom == freedom_value] = np.sqrt(freedom_value / chi2.ppf(uniform, freedom_value))[:, None]
     effects = np.zeros((draws, entrants, levels))
-    for index, name in enumerate(names):
-        if runs.trained[index]:
-            generator = np.random.default_rng([seed, _STREAM, crc32(name.encode())])
-            normal = (generator.standard_normal((draws, levels)) @ root.T) * tails * spread
-            effects[:, index] = runs.scale[index] * factors[index] * normal / np.sqrt(np.maximum(runs.counts[index], 1))
+    for index, (name, own) in enumerate(zip(names, spreads, strict=True)):
+        if not runs.trained[index]:
+            continue
+        ratio, tails = max(own.ratio, 1.0) if own else 1.0, np.ones((draws, levels))
+        for level in np.flatnonzero(freedom > 0):
+            tails[:, level] = _tails(seed, draws, _freedom(own, float(runs.freedom[index, level]), freedom[level]))
+        generator = np.random.default_rng([seed, _STREAM, crc32(name.encode())])
+        normal = (generator.standard_normal((draws, levels)) @ root.T) * tails * spread * math.sqrt(ratio)
+        effects[:, index] = runs.scale[index] * normal / np.sqrt(np.maximum(runs.counts[index], 1))
     return effects.reshape(draws, entrants, *runs.leading_shape)
+
+
+def _freedom(spread: Spread | None, here: float, pooled: float) -> float:
+    """Return the degrees of freedom of an entrant's variance, of which ``here`` are from its runs on this dataset."""
+    if spread is None:
+        return pooled
+    # The ratio on other datasets applies to this one by way of the pooled variance, which is uncertain, too.
+    elsewhere = max(spread.freedom - here, 0.0) / spread.freedom
+    return degrees_of_freedom(spread.ratio, 1 / (1 / spread.freedom + elsewhere / pooled), pooled)
+
+
+def _tails(seed: int, draws: int, freedom: float) -> Array:
+    """Return draws of sqrt(df / chi^2), shape (draws,), from the same uniform numbers for all degrees of freedom."""
+    # Degrees of freedom are rounded down to a step of 2 %, so that their quantiles can be cached.
+    steps = math.floor(math.log(freedom) / _FREEDOM_STEP + 1e-9)
+    return _tails_of_step(seed, draws, steps)
+
+
+@lru_cache(maxsize=512)
+def _tails_of_step(seed: int, draws: int, steps: int) -> Array:
+    from scipy.special import chdtri
+
+    freedom = math.exp(steps * _FREEDOM_STEP)
+    uniform = np.random.default_rng([seed, _STREAM]).uniform(size=draws)
+    return np.asarray(np.sqrt(freedom / chdtri(freedom, 1 - uniform)))

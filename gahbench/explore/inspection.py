@@ -16,7 +16,7 @@ from torch import Tensor
 from gahbench._util.errors import GahbenchError, ParameterError
 from gahbench._util.readable import level_name
 from gahbench.board.alignments import MEASURES, TRUTH_METRICS, Agreement, AgreementCurve, Measure, parse_agreement
-from gahbench.board.statistics import UNKNOWN, Interval, bootstrap_means, estimate, means
+from gahbench.board.statistics import UNKNOWN, Interval, means, sampled_means
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.metrics import Metric, Scores
@@ -461,7 +461,7 @@ def _estimate(parts: Mapping[str, Tensor]) -> Interval:
     if "" not in parts:
         return UNKNOWN
     row = parts[""].numpy()[None, None]
-    return estimate(means(row)[0], bootstrap_means(row)[:, 0])
+    return sampled_means(row).intervals()[0]
 
 
 def _curve(

@@ -14,7 +14,7 @@ from matplotlib.image import AxesImage
 
 from gahbench._util.errors import ParameterError, listing
 from gahbench._util.readable import level_name
-from gahbench.board.statistics import Array, bootstrap_means, interval
+from gahbench.board.statistics import Array, sampled_means
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report.cells import DASH, folded
 from gahbench.report.contact_sheet import format_psnr
@@ -347,7 +347,7 @@ def approximation_figure(
         figure, axes = create_panels(count, (1, count), (3.2 * count + 2.0, 3.5), sharey=True)
         for ax, (dataset, curves) in zip(axes, approximations.items(), strict=True):
             for name, curve in curves.items():
-                low, high = interval(bootstrap_means(curve.errors[:, None, :]))
+                low, high = sampled_means(curve.errors[:, None, :]).ends()
                 is_shown = curve.shown
                 band = (curve.mean_errors[is_shown], low[is_shown], high[is_shown])
                 draw_curve(ax, curve.mean_terms[is_shown], band, folded(name, 30), styles[name])

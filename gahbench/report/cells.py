@@ -161,8 +161,18 @@ def overall_columns(rows: Sequence[Overall]) -> list[Column]:
         kind_column(rows),
         value_column("PSNR", [row.psnr for row in rows], has_bars=True),
         value_column("gain", [row.gain for row in rows], sign=True, has_bars=True),
+        _prediction_column("gain on a new dataset", [row.new_gain for row in rows]),
     ]
     return [column for column in columns if column.is_known]
+
+
+def _prediction_column(head: str, values: Sequence[Interval]) -> Column:
+    """Return a column of prediction intervals, such as ``+0.31 to +1.20``, without their mean."""
+    texts = [
+        DASH if math.isnan(value.low) else f"{number(value.low, sign=True)} to {number(value.high, sign=True)}"
+        for value in values
+    ]
+    return _column_with_bars(head, texts, [(value.low, value.value, value.high) for value in values], True, SUMMARY)
 
 
 def kind_column(rows: Sequence[Entry | Overall]) -> Column:

@@ -67,7 +67,8 @@ def legend(results: Results) -> list[str]:
         "seeds and, unless a level is named, noise levels. σ is the standard deviation of the noise, so that noisy "
         "images have −20·log10 σ dB.",
         "±: half the width of the 95 % interval over images and training seeds. Values without ± have no interval: it "
-        f"needs at least {MIN_SOURCES} independent images, or sources of images such as photographs.",
+        f"needs at least {MIN_SOURCES} independent images. With fewer than {MIN_SOURCES} sources of images, such as "
+        "photographs, it is over images of the same sources, and does not describe other sources.",
         f"Seeds: {_seed_legend(board)}",
         "Rank: by mean PSNR, 1 + the number of entrants that are better; 2–4 is the interval of a rank. Ranks are 95 % "
         "simultaneous intervals from paired differences. Oracles, which see the clean image, optimal denoisers, which "
@@ -197,6 +198,12 @@ def optimum_line(dataset: str, results: Results) -> str:
 def sources_line(dataset: str, results: Results) -> str:
     """Return a line if there are too few independent images for intervals, or if images share sources."""
     count, sources = independent_images(results, dataset), sources_of(results, dataset)
+    board = results.board.of(dataset)
+    if board.source_parts:
+        return (
+            f"Intervals and ranks describe these {count} sources of images, such as photographs, and no others: they "
+            "are over the images of these sources. PSNR by source shows how much sources differ."
+        )
     if 0 < count < MIN_SOURCES:
         return f"No intervals and no ranks: {too_few(count, sources is not None)}."
     if sources is None or not count:

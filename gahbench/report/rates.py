@@ -82,14 +82,11 @@ def rates_figure(
 def _draw_rates(upper: Axes, lower: Axes, cube: ScoreCube, labels: Mapping[str, str], styles: Styles) -> None:
     """Draw the output PSNR and the local slopes of a dataset, a curve for each entrant that has a label."""
     x = input_psnr(cube.sigmas)
-    means, draws = cube.means(), cube.draws()
     for entrant in (label for label in labels if label in cube.entrants):
         index = cube.entrants.index(entrant)
-        for ax, mean, draws_of_mean in (
-            (upper, means[index], draws[:, index]),
-            (lower, local_slopes(x, means[index]), local_slopes(x, draws[:, index])),
-        ):
-            draw_curve(ax, x, (mean, *interval(draws_of_mean)), labels[entrant], styles[entrant])
+        psnr = cube.shared_sample.row(index)
+        for ax, curve in ((upper, psnr), (lower, psnr.apply(lambda array: local_slopes(x, array)))):
+            draw_curve(ax, x, (curve.values, *curve.ends()), labels[entrant], styles[entrant])
 
 
 def resolution_figure(

@@ -149,6 +149,8 @@ def _dataset_tables(board: DatasetBoard, names: DisplayNames) -> Iterator[TextTa
     """Yield the tables of a dataset, split to the width of a page: summary, PSNR by noise level, deficits, metrics."""
     yield _summary_table(board, names)
     tables = [_levels_table(board, names)] if len(board.sigmas) > 1 else []
+    if board.source_parts:
+        tables.append(_sources_table(board, names))
     if board.is_known("deficit"):
         tables.append(_deficits_table(board, names))
     tables += list(_incomplete_tables(board, names))
@@ -167,21 +169,25 @@ def _overall_table(results: Results) -> TextTable | None:
     columns = overall_columns(means.rows)
     # The ranks, if any are known, stay in the first column.
     columns.insert(columns[0].head == "rank", _entrant_column(results.names, [row.entrant for row in means.rows]))
-    return TextTable(overall_title(means), columns)
+    return TextTable(overall_title(means, results.names), columns)
 
 
 def _entrant_column(names: DisplayNames, labels: Iterable[str]) -> Column:
     return plain_column("entrant", map(names.entrant, labels), is_text=True)
 
 
-def overall_title(means: OverDatasets) -> str:
-    """Return the title of the means over datasets, which says what population their intervals describe."""
+def overall_title(means: OverDatasets, names: DisplayNames) -> str:
+    """Return the title of the means over datasets, which says what their intervals describe."""
     cover = {
-        "datasets": "± is over datasets",
-        "images": "± is over images and seeds, for these datasets",
+        "seeds": "± is over images and seeds, for these datasets",
+        "weights": "± is over images, for these datasets and these weights, so trained entrants are not ranked among "
+        "themselves",
         "": "no intervals and no ranks, since one of the datasets has none",
     }
-    return f"Means over {means.datasets} datasets, of entrants that were scored on all; {cover[means.cover]}"
+    fixed = "".join(
+        f"; for {names.dataset(name)}, ± is over images of the same few sources" for name in means.fixed_sets
+    )
+    return f"Means over {means.datasets} datasets, of entrants that were scored on all; {cover[means.cover]}{fixed}"
 
 
 def notes_below(board: DatasetBoard) -> list[tuple[str, str]]:
@@ -229,6 +235,15 @@ def _levels_table(board: DatasetBoard, names: DisplayNames) -> TextTable:
         for sigma, level in texts.items()
     ]
     return TextTable("PSNR by noise level", [_entrant_column(names, [*labels, "(noisy)"]), *levels])
+
+
+def _sources_table(board: DatasetBoard, names: DisplayNames) -> TextTable:
+    """Return the table of PSNR by source of images."""
+    labels = _entrants_with_values(board, [("psnr", "", None)])
+    columns = [
+        value_column(part.replace("-", " "), estimates_of(board, labels, "psnr", part)) for part in board.source_parts
+    ]
+    return TextTable("PSNR by source of images, mean over σ", [_entrant_column(names, labels), *columns])
 
 
 def _deficits_table(board: DatasetBoard, names: DisplayNames) -> TextTable:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import read_regular
 from gahbench._util.readable import brief
@@ -15,7 +17,7 @@ from gahbench.board.combined import combine, labels_of_earlier_parts, part_label
 from gahbench.board.facts import dataset_names
 from gahbench.board.results import Results, load_results
 from gahbench.board.scorecube import psnr_cube
-from gahbench.board.statistics import Interval, estimate
+from gahbench.board.statistics import Interval, total
 from gahbench.contracts.unit import Unit
 from gahbench.planning.replan import differences, is_code
 from gahbench.store.plan_file import PLAN, require_plan, short_names
@@ -142,20 +144,21 @@ def _compare_scores(parts: Mapping[str, Results]) -> Iterator[Difference]:
         if not labels:
             continue
         cube = psnr_cube(both, dataset, both.left_out)
-        means, draws, row_of = cube.means(), cube.draws(), {label: row for row, label in enumerate(cube.entrants)}
+        sample, row_of = cube.shared_sample, {label: row for row, label in enumerate(cube.entrants)}
         for label in labels:
             # An entrant with the same scores in both folders has a single row.
             rows = [row_of.get(part_label(label, name), row_of.get(label)) for name in parts]
-            if any(row is None for row in rows):
+            first_row, other_row = rows
+            if first_row is None or other_row is None:
                 continue
-            for level in (None, *range(len(cube.sigmas))):
-                chosen = slice(None) if level is None else slice(level, level + 1)
-                psnr, other_psnr = (float(means[row, chosen].mean()) for row in rows)
-                difference_draws = (draws[:, rows[1], chosen] - draws[:, rows[0], chosen]).mean(axis=-1)
-                difference = estimate(other_psnr - psnr, difference_draws.reshape(len(draws)))
-                yield Difference(
-                    dataset, label, None if level is None else cube.sigmas[level], psnr, other_psnr, difference
-                )
+            pair = (sample.row(first_row), sample.row(other_row))
+            differences = total([pair[1], pair[0].apply(np.negative)])
+            overall = differences.apply(lambda array: array.mean(axis=-1, keepdims=True)).intervals()[0]
+            means = (float(part.values.mean()) for part in pair)
+            yield Difference(dataset, label, None, next(means), next(means), overall)
+            for level, (sigma, difference) in enumerate(zip(cube.sigmas, differences.intervals(), strict=True)):
+                values = (float(part.values[level]) for part in pair)
+                yield Difference(dataset, label, sigma, next(values), next(values), difference)
 
 
 def _compare_plans(

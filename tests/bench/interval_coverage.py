@@ -1,13 +1,19 @@
-"""Simulated coverage of intervals and error rate of ranks, with and without the rule that excludes outliers.
+"""Simulated coverage and width of 95 % intervals, and the error rate of ranks.
 
     python tests/bench/interval_coverage.py [--trials 4000]
 
-Each trial draws scores of 6 entrants, 2 or 3 training seeds and 48 images, with effects of seeds, of images, and of
-their combinations. The table shows, with and without the rule that excludes outliers over seeds: the coverage and mean
-width of the 95 % intervals of the first and the last entrant; the share of trials with any wrong rank, as all entrants
-are equal; and the coverage of the last entrant's intervals if its spread is estimated from one dataset. The last column
-is the share of the other entrants, and of the last entrant, that the rule excludes. The spread of an entrant is pooled
-over ``--datasets``.
+Three tables:
+
+1. Means of independent units, such as images of a classical denoiser. Units are normal, or skewed: gamma(1/2) less its
+   mean. Both kinds of intervals are shown: studentised intervals, which boards show for means and paired differences,
+   and percentiles of joint draws, which ranks and claims use. Below five units there is no interval.
+2. Means of 6 networks over units and seeds, with equal spreads over seeds, and with a last network whose seeds spread
+   three times as much; its spread is averaged over ``--datasets``. The paired difference is of the last two networks.
+3. Ranks of 6 equal networks, with and without the rule that excludes outliers over seeds: the share of trials with any
+   wrong rank, and the share of the first networks, and of the last network, that the rule excludes.
+
+Widths are shown as mean and median: of few skewed units, some intervals are many times as wide as the others. The
+standard error of a coverage of 0.95 in 4000 trials is 0.003.
 """
 
 import itertools
@@ -18,63 +24,111 @@ import numpy as np
 
 from gahbench.board import seed_effects
 from gahbench.board.ranks import rank_intervals
-from gahbench.board.statistics import bootstrap_means, interval, means, seed_spreads
+from gahbench.board.statistics import bootstrap_means, interval, means, sampled_means, seed_spreads
 
-TRUTH, IMAGE_SPREAD, JOINT_SPREAD, IMAGES = 30.0, 0.3, 0.1, 48
-CASES = {
-    "equal variances": (0.25,) * 6,
+DRAWS, ENTRANTS = 1000, 6
+SEED_SPREAD, JOINT_SPREAD = 0.5, 0.2
+DISTRIBUTIONS = {
+    "normal": lambda generator, *shape: generator.normal(size=shape),
+    # Divided by its standard deviation.
+    "gamma(1/2)": lambda generator, *shape: (generator.gamma(0.5, size=shape) - 0.5) / np.sqrt(0.5),
+}
+SPREADS = {"equal": (1.0,) * ENTRANTS, "last 3 times": (1.0,) * (ENTRANTS - 1) + (3.0,)}
+RANKED = {
+    "equal spreads": (0.25,) * ENTRANTS,
     "one with 3 times the spread": (0.25,) * 5 + (0.75,),
     "one diverged, 20 dB": (0.25,) * 5 + (20.0,),
-    "seeds hardly matter": (0.01,) * 6,
-    "two entrants": (0.25,) * 2,
+    "seeds hardly matter": (0.01,) * ENTRANTS,
 }
 
 
-def scores(generator, spreads, seeds):
-    """Return scores in dB, shape (E, R, N), whose expectation is TRUTH."""
-    images = IMAGE_SPREAD * generator.normal(size=(len(spreads), 1, IMAGES))
-    own = np.asarray(spreads)[:, None, None] * generator.normal(size=(len(spreads), seeds, 1))
-    return TRUTH + images + own + JOINT_SPREAD * generator.normal(size=(len(spreads), seeds, IMAGES))
+class Tally:
+    """Coverage of 0 and widths of intervals."""
+
+    def __init__(self):
+        self.covered, self.widths = [], []
+
+    def add(self, low, high):
+        """Count one interval."""
+        self.covered.append(low <= 0 <= high)
+        self.widths.append(high - low)
+
+    def __str__(self):
+        if not np.isfinite(self.widths).any():
+            return "no interval        "
+        return f"{np.mean(self.covered):.3f}  {np.mean(self.widths):5.2f} {np.median(self.widths):5.2f}"
+
+
+def networks(generator, spreads, seeds, units, distribution):
+    """Return scores of networks, shape (E, R, N), whose expectations are 0, on the same units."""
+    shared = DISTRIBUTIONS[distribution](generator, 1, 1, units)
+    own = DISTRIBUTIONS[distribution](generator, len(spreads), 1, units)
+    runs = np.asarray(spreads)[:, None, None] * generator.normal(size=(len(spreads), seeds, 1))
+    return 0.8 * shared + 0.6 * own + runs + JOINT_SPREAD * generator.normal(size=(len(spreads), seeds, units))
+
+
+def units_table(trials):
+    """Print the coverage of means of units."""
+    print("units        count  studentised: covered, width mean, median  percentiles of draws")
+    for distribution, units in itertools.product(DISTRIBUTIONS, (2, 5, 24, 64)):
+        generator = np.random.default_rng(units)
+        studentised, percentiles = Tally(), Tally()
+        for trial in range(trials):
+            values = DISTRIBUTIONS[distribution](generator, 1, 1, units)
+            sample = sampled_means(values, DRAWS, trial)
+            studentised.add(*np.ravel(sample.ends()))
+            percentiles.add(*np.ravel(interval(sample.draws())))
+        print(f"{distribution:12} {units:5}  {studentised!s:41}  {percentiles}", flush=True)
+
+
+def seeds_table(trials, datasets):
+    """Print the coverage of means over units and seeds."""
+    print("\nspreads       units       count  seeds  first: covered, width  last                  difference")
+    cases = itertools.product(SPREADS, DISTRIBUTIONS, (5, 24, 64), (2, 3, 4, 5))
+    for case, distribution, units, seeds in cases:
+        spreads = SEED_SPREAD * np.asarray(SPREADS[case])
+        generator = np.random.default_rng([units, seeds])
+        names = [str(index) for index in range(ENTRANTS)]
+        tallies = [Tally() for _ in range(3)]
+        for trial in range(trials):
+            scored = {
+                str(index): (networks(generator, spreads, seeds, units, distribution), names)
+                for index in range(datasets)
+            }
+            sample = sampled_means(scored["0"][0], DRAWS, trial, names, seed_spreads(scored))
+            # The first and the last network, and the paired difference of the last two.
+            chosen = sample.apply(
+                lambda array: array @ np.array([[1, 0, 0, 0, 0, 0], [0] * 5 + [1], [0] * 4 + [-1, 1]]).T
+            )
+            for tally, low, high in zip(tallies, *chosen.ends(), strict=True):
+                tally.add(low, high)
+        print(f"{case:13} {distribution:11} {units:5}  {seeds:5}  {'  '.join(map(str, tallies))}", flush=True)
+
+
+def ranks_table(trials):
+    """Print how often ranks of equal entrants are wrong."""
+    print("\nspreads                      rule  seeds  wrong ranks  excluded: first networks, last")
+    for (case, spreads), seeds, has_rule in itertools.product(RANKED.items(), (2, 3), (True, False)):
+        generator, wrong, excluded = np.random.default_rng(seeds), 0, np.zeros(ENTRANTS)
+        # A tiny share turns the rule off.
+        share = seed_effects.OUTLIER_SHARE if has_rule else 1e-30
+        with mock.patch.object(seed_effects, "OUTLIER_SHARE", share):
+            for trial in range(trials):
+                values = 30 + networks(generator, spreads, seeds, 48, "normal")
+                outliers = list(seed_effects.pool(means(values[..., None, :])).outliers)
+                excluded[outliers] += 1
+                ranked = np.setdiff1d(np.arange(ENTRANTS), outliers)
+                draws = bootstrap_means(values, DRAWS, trial)[:, ranked]
+                wrong += bool((rank_intervals(means(values)[ranked], draws)[0] > 1).any())
+        shares = f"{excluded[:-1].mean() / trials:.4f}, {excluded[-1] / trials:.4f}"
+        print(f"{case:28} {'with' if has_rule else 'no':>4}  {seeds:5}  {wrong / trials:11.3f}  {shares}", flush=True)
 
 
 def main():
     options = harness.options(__doc__, "--trials 20", trials=4000, datasets=4)
-    print(
-        "case                         rule  seeds  first covered  width  last covered   width  wrong ranks  last of few"
-        "  left out: others, last"
-    )
-    for (case, spreads), seeds, has_rule in itertools.product(CASES.items(), (2, 3), (True, False)):
-        # A tiny share turns the rule off.
-        share = seed_effects.OUTLIER_SHARE if has_rule else 1e-30
-        with mock.patch.object(seed_effects, "OUTLIER_SHARE", share):
-            row = simulate(spreads, seeds, options.trials, options.datasets)
-        print(f"{case:28} {'with' if has_rule else 'no':>4}  {seeds:5}  {row}", flush=True)
-
-
-def simulate(spreads, seeds, trials, datasets):
-    """Run the trials of a case, and return the numbers of its row."""
-    generator = np.random.default_rng(seeds)
-    names = [str(index) for index in range(len(spreads))]
-    covered, width, excluded = np.zeros((3, len(spreads)))
-    wrong, covered_alone = 0, 0
-    for trial in range(trials):
-        scored = {str(index): (scores(generator, spreads, seeds), names) for index in range(datasets)}
-        first = scored["0"][0]
-        outliers = list(seed_effects.pool(means(first[..., None, :])).outliers)
-        excluded[outliers] += 1
-        draws = bootstrap_means(first, 1000, trial, names, seed_spreads(scored))
-        low, high = interval(draws)
-        covered += (low <= TRUTH) & (high >= TRUTH)
-        width += high - low
-        ranked = np.setdiff1d(np.arange(len(spreads)), outliers)
-        wrong += bool((rank_intervals(first.mean((1, 2))[ranked], draws[:, ranked])[0] > 1).any())
-        low, high = interval(bootstrap_means(first, 1000, trial, names))
-        covered_alone += low[-1] <= TRUTH <= high[-1]
-    covered, width, excluded = covered / trials, width / trials, excluded / trials
-    return (
-        f"{covered[0]:13.3f}  {width[0]:5.2f}  {covered[-1]:12.3f}  {width[-1]:6.2f}  {wrong / trials:11.3f}  "
-        f"{covered_alone / trials:11.3f}  {excluded[:-1].mean():.4f}, {excluded[-1]:.4f}"
-    )
+    units_table(options.trials)
+    seeds_table(options.trials, options.datasets)
+    ranks_table(options.trials)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """Intervals of ranks from simultaneous comparisons of all pairs, and means over datasets."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 from fake_results import dataset, results, rows
@@ -7,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t
 
-from gahbench.board.ranks import rank_intervals, sorted_by_psnr
+from gahbench.board.ranks import prediction, rank_intervals, sorted_by_psnr
 from gahbench.board.statistics import bootstrap_means
 from gahbench.report.tables import markdown
 
@@ -69,10 +72,15 @@ def level(count):
     return 30 + 5 * np.random.default_rng(0).normal(size=count)
 
 
+def difficulty(count, images, spread):
+    """Return the PSNR of images (K, 1, N) in dB."""
+    return spread * np.random.default_rng(1).normal(size=(count, 1, images)) + level(count)[:, None, None]
+
+
 def build_results(gains, missing=(), images=8, spread=0.0):
     """Return results of entrants, given their gain over the first entrant on each dataset, in dB."""
     count = len(next(iter(gains.values())))
-    difficulty = spread * np.random.default_rng(1).normal(size=(count, 1, images)) + level(count)[:, None, None]
+    psnr = difficulty(count, images, spread)
     scores = [
         row
         for label, gains_of_entrant in gains.items()
@@ -82,7 +90,7 @@ def build_results(gains, missing=(), images=8, spread=0.0):
             f"d{index}",
             label,
             "classical",
-            difficulty[index] + gains_of_entrant[index] + np.zeros((2, images)),
+            psnr[index] + gains_of_entrant[index] + np.zeros((2, images)),
             None,
             SIGMAS,
         )
@@ -90,26 +98,57 @@ def build_results(gains, missing=(), images=8, spread=0.0):
     return results(scores, datasets=[dataset(f"d{index}") for index in range(count)], baseline=next(iter(gains)))
 
 
-def test_gains_have_intervals_over_datasets():
-    gains = np.array([1.0, 1.2, 0.7, 1.4, 0.9, 1.1])
-    row = build_results({"a": np.zeros(6), "b": gains}).over_datasets().set_index("entrant").loc["b"]
-    assert row["gain_over_baseline"] == pytest.approx(gains.mean())
-    half_width = t.ppf(0.975, 5) * gains.std(ddof=1) / 6**0.5
-    width = row["gain_over_baseline_high"] - row["gain_over_baseline_low"]
-    assert width == pytest.approx(2 * half_width, rel=0.2)
-    # The mean PSNR has no interval, since datasets differ by 5 dB.
-    assert np.isnan([row["psnr_low"], row["psnr_high"]]).all()
-    assert row["psnr"] == pytest.approx(level(6).mean() + gains.mean())
-
-
-def test_few_datasets_have_intervals_over_their_images():
-    fake = build_results({"a": np.zeros(3), "b": [1.0, 1.2, 0.7]}, spread=0.5)
-    row = fake.over_datasets().set_index("entrant").loc["b"]
+@pytest.mark.parametrize("count", [3, 6])
+def test_means_have_intervals_for_these_datasets(count):
+    gains = np.array([1.0, 1.2, 0.7, 1.4, 0.9, 1.1])[:count]
+    row = build_results({"a": np.zeros(count), "b": gains}, spread=0.5).over_datasets().set_index("entrant").loc["b"]
     assert row["rank"] == 1
-    # Images differ by 0.5 dB in three datasets of 8 images, and gains are equal for all images.
-    half_width = t.ppf(0.975, 7) * 0.5 / (3 * 8) ** 0.5
-    assert row["psnr_high"] - row["psnr_low"] == pytest.approx(2 * half_width, rel=0.35)
+    assert row["psnr"] == pytest.approx(difficulty(count, 8, 0.5).mean() + gains.mean())
+    # Images are independent between datasets: K^-2 times the sum of s^2 / n, with Satterthwaite's degrees of freedom.
+    variances = difficulty(count, 8, 0.5)[:, 0].var(axis=1, ddof=1) / 8
+    freedom = variances.sum() ** 2 / (variances**2 / 7).sum()
+    half_width = t.ppf(0.975, freedom) * np.sqrt(variances.sum()) / count
+    assert row["psnr_high"] - row["psnr_low"] == pytest.approx(2 * half_width, rel=0.08)
+    # Gains are equal for all images, however much datasets differ.
     assert row["gain_over_baseline_high"] - row["gain_over_baseline_low"] < 1e-9
+    # On a new dataset, the gain differs as it does between datasets.
+    half_width = t.ppf(0.975, count - 1) * gains.std(ddof=1) * np.sqrt(1 + 1 / count)
+    ends = [row["gain_on_new_dataset_low"], row["gain_on_new_dataset_high"]]
+    np.testing.assert_allclose(ends, gains.mean() + half_width * np.array([-1, 1]))
+
+
+def test_predictions_contain_the_gain_on_another_dataset():
+    generator, trials = np.random.default_rng(0), 4000
+    gains = generator.normal(1.0, 2.0, size=(trials, 4))
+    intervals = [prediction(known) for known in gains[:, :3]]
+    covered = np.mean([each.low <= gain <= each.high for each, gain in zip(intervals, gains[:, 3], strict=True)])
+    assert covered == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / trials))
+
+
+def test_networks_with_one_seed_are_not_ranked_among_themselves():
+    def of(kinds, seeds):
+        scores = [
+            row
+            for label, gain, kind in zip("abcd", (3.0, 2.0, 1.0, 0.0), kinds, strict=True)
+            for index in range(3)
+            for seed in (range(seeds) if kind == "trained" else [None])
+            for row in rows(
+                f"d{index}", label, kind, gain + difficulty(3, 8, 0.5)[index] + np.zeros((2, 8)), seed, SIGMAS
+            )
+        ]
+        found = results(scores, datasets=[dataset(f"d{index}") for index in range(3)])
+        table = found.over_datasets().set_index("entrant")
+        return list(zip(table["rank"], table["rank_high"], strict=True)), markdown(found)
+
+    kinds = ["trained", "trained", "classical", "trained"]
+    ranks, text = of(kinds, seeds=1)
+    # Each network is compared with the classical denoiser only.
+    assert ranks == [(1, 3), (1, 3), (3, 3), (2, 4)]
+    assert "for these datasets and these weights" in text
+    ranks, text = of(kinds, seeds=2)
+    assert ranks == [(1, 1), (2, 2), (3, 3), (4, 4)]
+    assert "these weights" not in text.partition("## d0")[0].partition("## All datasets")[2]
+    assert of(["classical"] * 4, seeds=1)[0] == [(1, 1), (2, 2), (3, 3), (4, 4)]
 
 
 def test_one_of_few_datasets_with_too_few_images_leaves_no_interval():
@@ -124,8 +163,8 @@ def test_ranks_over_datasets_use_paired_differences():
     table = build_results(gains).over_datasets()
     assert table["entrant"].tolist() == ["b", "a", "c"]
     ranks = table.set_index("entrant")
-    assert ranks.loc["a", "rank"] == 2
-    assert (ranks.loc["c", "rank"], ranks.loc["c", "rank_high"]) == (1, 3)
+    # Gains do not vary over images, so that all means over these datasets differ significantly.
+    assert ranks["rank"].tolist() == ranks["rank_high"].tolist() == [1, 2, 3]
 
 
 def test_means_are_over_three_datasets_or_more_of_entrants_scored_on_all():
@@ -138,3 +177,15 @@ def test_means_are_over_three_datasets_or_more_of_entrants_scored_on_all():
         "**Means over 3 datasets, of entrants that were scored on all; ± is over images and seeds, for these datasets**"
     )
     assert head in markdown(three_datasets)
+
+
+@pytest.mark.parametrize("name", ["quick", "standard"])
+def test_published_means_over_datasets_agree_with_an_independent_computation(name):
+    root = Path(__file__).parents[2]
+    script = runpy.run_path(str(root / "tests" / "bench" / "ranks_of_datasets.py"))
+    found = script["compute"](root / "results" / name)
+    np.testing.assert_allclose(found["board_mean"], found["mean"])
+    np.testing.assert_allclose(found["board_half"], found["half"], rtol=0.3, atol=1e-9)
+    ranked = found.dropna(subset=["board_low"])
+    assert len(ranked) >= 4
+    np.testing.assert_allclose(ranked[["board_low", "board_high"]], ranked[["low", "high"]], atol=1)

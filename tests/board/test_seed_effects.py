@@ -3,7 +3,7 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import f
 
-from gahbench.board.seed_effects import OUTLIER_SHARE, pool, seed_effects, variance_ratio
+from gahbench.board.seed_effects import OUTLIER_SHARE, degrees_of_freedom, pool, seed_effects, variance_ratio
 from gahbench.board.statistics import seed_spreads
 
 
@@ -80,6 +80,27 @@ def test_excluded_entrants_have_the_effects_that_they_have_alone():
         np.testing.assert_allclose(np.abs(effects[:, [index]]), np.abs(alone))
 
 
+def test_degrees_of_freedom_are_between_those_of_the_entrant_and_of_the_pool():
+    assert degrees_of_freedom(0.5, 2.0, 12.0) == degrees_of_freedom(1.0, 2.0, 12.0) == pytest.approx(12.0)
+    assert degrees_of_freedom(1e9, 2.0, 12.0) == pytest.approx(2.0)
+    # Satterthwaite's approximation for a sum of 3 with 2 and 1 with 12 degrees of freedom is an upper limit.
+    assert 2.0 < degrees_of_freedom(4.0, 2.0, 12.0) < 16 / (9 / 2 + 1 / 12)
+
+
+def test_an_entrant_with_a_larger_spread_over_datasets_has_wider_effects():
+    generator, names = np.random.default_rng(0), list("abcdef")
+    spreads = np.array([1.0] * 5 + [3.0])[:, None, None]
+    covered, trials = np.zeros(6), 400
+    for trial in range(trials):
+        datasets = {str(index): (spreads * generator.normal(size=(6, 3, 1)), names) for index in range(4)}
+        first = datasets["0"][0][..., 0]
+        effects = seed_effects(first, 400, trial, names, seed_spreads(datasets))
+        covered += np.abs(first.mean(axis=1)) < np.quantile(np.abs(effects), 0.95, axis=0)
+    error = np.sqrt(0.95 * 0.05 / trials)
+    assert covered[-1] / trials > 0.92 - 3 * error
+    assert (covered[:-1] / trials > 0.95 - 3 * error).all()
+
+
 def test_with_two_entrants_one_is_an_outlier_beyond_the_quantile_of_f():
     within, beyond = (
         np.array([[[-1.0, 0.0, 1.0]], [[-times, 0.0, times]]]) for times in (np.sqrt(9 * 998.0), np.sqrt(9 * 1000.0))
@@ -94,5 +115,5 @@ def test_an_outlier_on_one_dataset_has_no_spread_there():
     with_outlier[4] += 50 * np.array([-1.0, 0.0, 1.0])[:, None]
     names = list("abcde")
     assert seed_spreads({"d": (with_outlier, names)}).keys() == set("abcd")
-    assert seed_spreads({"d": (with_outlier, names)}) == pytest.approx(seed_spreads({"d": (values[:4], names[:4])}))
+    assert seed_spreads({"d": (with_outlier, names)}) == seed_spreads({"d": (values[:4], names[:4])})
     assert "e" in seed_spreads({"d": (with_outlier, names), "e": (values, names)})

@@ -64,7 +64,8 @@ def test_differences_agree_with_the_tidy_tables(runs):
         assert row.difference.value == pytest.approx((second - first).mean())
         # The interval of paired differences is far narrower than that of either mean.
         error = (second - first).std() / len(first) ** 0.5
-        assert row.difference.high - row.difference.low == pytest.approx(2 * 2.57 * error, rel=0.5)
+        # 2.57 is the quantile of t with 5 degrees of freedom; studentised intervals of few values are somewhat wider.
+        assert 0.7 < (row.difference.high - row.difference.low) / (2 * 2.57 * error) < 2
     assert rows["identity", None].difference.value == 0
     table = comparison.table()
     assert set(table.columns) == {"dataset", "entrant", "sigma", "first", "second", "difference", "low", "high"}

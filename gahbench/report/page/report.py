@@ -99,7 +99,7 @@ def report_values(source: Source) -> dict[str, Any]:
         "kinds": sorted({entry.kind for entry in results.board.entries if entry.kind}),
         "legend": legend(results),
         "overall": overall.rows and entrant_table(overall.rows, overall_columns(overall.rows)),
-        "overall_title": overall_title(overall),
+        "overall_title": overall_title(overall, results.names),
         "datasets": datasets,
         "groups": max((len(dataset["table"].groups) for dataset in datasets), default=1),
         "indices": source.indices,
@@ -201,6 +201,8 @@ def _columns(board: DatasetBoard) -> Iterator[Column]:
     levels = {sigma: f"σ {level_name(sigma)}" for sigma in board.sigmas}
     for sigma, level in levels.items():
         yield value_column(f"PSNR, {level}", of("psnr", sigma=sigma), group="PSNR by σ")
+    for part in board.source_parts:
+        yield value_column(f"PSNR, {part.replace('-', ' ')}", of("psnr", part), group="PSNR by source")
     for sigma, level in levels.items():
         yield value_column(f"gain, {level}", of("gain_over_baseline", sigma=sigma), sign=True, group="gain by σ")
     for sigma, level in levels.items():
