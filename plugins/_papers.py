@@ -210,6 +210,13 @@ MALLAT_1989 = Citation(
     journal=_TPAMI,
     doi="10.1109/34.192463",
 )
+MANOR_2024 = Citation(
+    "Manor, Hila and Michaeli, Tomer",
+    "On the posterior distribution in denoising: application to uncertainty quantification",
+    2024,
+    conference="ICLR",
+    arxiv="2309.13598",
+)
 MEEHAN_2020 = Citation(
     "Meehan, Casey and Chaudhuri, Kamalika and Dasgupta, Sanjoy",
     "A non-parametric test to detect data-copying in generative models",

@@ -93,9 +93,9 @@ def test_bases_and_references_that_do_not_fit_are_refused(metric, message):
 WITHOUT_VALUES = [
     # There is no Jacobian.
     *((metric, "tv[0.1]", "discs[size=16]") for metric in (
-        "adaptation", "alignment", "capture", "contour-anisotropy", "direction", "harmonic-order", "leakage",
-        "learned-decay", "local-dimension", "self-consistency", "sparsity", "spectrum", "truth-alignment",
-        "truth-direction")),
+        "adaptation", "alignment", "calibration", "capture", "contour-anisotropy", "direction", "eigenvalue",
+        "harmonic-order", "leakage", "learned-decay", "local-dimension", "self-consistency", "sparsity",
+        "spectrum", "truth-alignment", "truth-direction")),
     # There is no partner.
     *((metric, "identity", "c-alpha[size=8]") for metric in (
         "model-variance", "score-agreement", "pair-cosine", "biased-generalization", "own-half")),
@@ -129,7 +129,8 @@ def test_metrics_have_no_values_if_nothing_can_be_measured(metric, reference, fa
 
 #: Metrics with values on any family of 8 images for every network.
 OF_BASES = (
-    "adaptation", "spectrum", "self-consistency", "capture", "contour-anisotropy", "sparsity[haar]",
+    "adaptation", "spectrum", "self-consistency", "calibration", "eigenvalue[k=3]", "capture", "contour-anisotropy",
+    "sparsity[haar]",
 )  # fmt: skip
 IMAGES, SIGMA = 8, 0.1
 #: All architectures except scunet, which pads images to 64x64 and takes minutes.

@@ -200,6 +200,92 @@ def test_networks_that_depend_on_the_noise_level_have_values():
     assert result["", 0.1].isfinite().all()
 
 
+def band_ratios(parts, sigma):
+    """Return the ratio of means of each band, and its standard error by the delta method, by the first rank."""
+    ratios = {}
+    for name, level in parts:
+        if level == sigma and name.startswith("error-"):
+            first = name.removeprefix("error-")
+            error, variance = parts[name, sigma], parts[f"variance-{first}", sigma]
+            ratio = error.mean() / variance.mean()
+            ratios[int(first)] = (
+                float(ratio),
+                float((error - ratio * variance).std() / variance.mean() / len(error) ** 0.5),
+            )
+    return ratios
+
+
+@pytest.mark.parametrize("family", ["gaussian-field[size=8]", "discs[size=8]", "sinusoids[size=8]"])
+def test_the_best_denoiser_is_calibrated_along_every_band_of_eigenvectors(family):
+    result = evaluation("optimal", family, (0.1, 0.4), 100)
+    parts = table("calibration", result)
+    for sigma in result.sigmas:
+        ratios = band_ratios(parts, sigma)
+        assert list(ratios) == [1, 2, 4, 8, 16, 32, 64][: len(ratios)]
+        assert len(ratios) >= 3
+        for first, (ratio, error) in ratios.items():
+            # Beyond the dimension of a manifold, eigenvalues are rounding.
+            if parts[f"variance-{first}", sigma].mean() > 1e-3:
+                assert abs(ratio - 1) < 4 * error, (first, ratio, error)
+
+
+@pytest.mark.parametrize("weight", [0.3, 0.9])
+def test_calibration_of_a_multiple_of_the_noisy_image_has_a_closed_form(weight):
+    """f = w y has the variance w sigma^2 and, for white images of variance v, the error (1 - w)^2 v + w^2 sigma^2."""
+    sigma, variance = 0.2, 0.25
+    clean = torch.randn(500, 1, 4, 4, generator=torch.Generator().manual_seed(1)) * variance**0.5
+    parts = table("calibration", on_images(Filters(weight * torch.eye(16)[None]), clean, (sigma,)))
+    expected = ((1 - weight) ** 2 * variance + weight**2 * sigma**2) / (weight * sigma**2)
+    for ratio, error in band_ratios(parts, sigma).values():
+        assert abs(ratio - expected) < 4 * error
+
+
+def test_the_bands_of_calibration_add_up_to_self_consistency():
+    result = evaluation("heat-kernel", "c-alpha[size=8]", (0.1,), 5)
+    bands, total = table("calibration", result), table("self-consistency", result)
+    for name, whole in (("error", "realised"), ("variance", "expected")):
+        added = sum(value for (part, _), value in bands.items() if part.startswith(name))
+        torch.testing.assert_close(added, 64 * total[whole, 0.1], rtol=1e-4, atol=1e-6)
+
+
+def test_eigenvalues_that_predict_no_variance_are_left_out():
+    diagonal = torch.tensor([0.9, 0.5, 0.0, *[-0.2] * 13])
+    clean = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    result = on_images(Filters(torch.diag(diagonal)[None]), clean)
+    parts = table("calibration", result)
+    assert {part for part, _ in parts} == {"error-1", "error-2", "variance-1", "variance-2"}
+    assert parts["variance-2", 0.1].tolist() == pytest.approx([0.5] * 6)
+    error = (clean - result.denoised(0.1)).double().flatten(1)[:, 1]
+    assert parts["error-2", 0.1].tolist() == pytest.approx((error / 0.1).square().tolist(), rel=1e-4)
+
+
+def test_large_images_have_the_leading_bands_and_eigenvalues():
+    size = 2352
+    diagonal = torch.cat([torch.linspace(1, 0.5, 20), torch.full((size - 20,), 0.01)])
+    clean = torch.rand(2, 1, 49, 48, generator=torch.Generator().manual_seed(0))
+    result = on_images(Filters(torch.diag(diagonal)[None]), clean)
+    parts, errors = table("calibration", result), ((clean - result.denoised(0.1)).double().flatten(1) / 0.1).square()
+    assert {part for part, _ in parts} == {
+        f"{name}-{first}" for name in ("error", "variance") for first in (1, 2, 4, 8)
+    }
+    for first in (1, 2, 4, 8):
+        band = slice(first - 1, 2 * first - 1)
+        torch.testing.assert_close(parts[f"error-{first}", 0.1], errors[:, band].sum(1), rtol=1e-2, atol=1e-4)
+        expected = diagonal[band].double().sum().expand(2)
+        torch.testing.assert_close(parts[f"variance-{first}", 0.1], expected, rtol=1e-3, atol=1e-4)
+    assert table("eigenvalue[k=5]", result)["", 0.1].tolist() == pytest.approx([float(diagonal[4])] * 2, rel=1e-3)
+
+
+def test_eigenvalues_are_those_of_the_symmetric_part_in_descending_order():
+    matrix = torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(0)).double()
+    result = on_images(Filters(matrix), torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(1)))
+    expected = torch.linalg.eigvalsh((matrix + matrix.mT)[0] / 2).flip(0)
+    for k in (1, 5, 16):
+        assert table(f"eigenvalue[k={k}]", result)["", 0.1].tolist() == pytest.approx([float(expected[k - 1])] * 3)
+    with pytest.raises(ValueError, match="eigenvalue: k=17; accepted: 1 to 16, the number of values of images 1x4x4"):
+        create("metric", "eigenvalue[k=17]").check((1, 4, 4), [0.1])
+
+
 def shares(parts, sigma):
     size = parts["size", sigma].mean()
     return float(parts["explained", sigma].mean() / size), float(parts["explained-by-mean", sigma].mean() / size)

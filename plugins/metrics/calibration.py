@@ -1,0 +1,77 @@
+"""Calibration of a denoiser along the eigenvectors of its Jacobian."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from gahbench import Metric, Scores
+from gahbench.evaluation import Evaluation
+from gahbench.jacobian import LinearMaps, top
+
+from .._papers import MANOR_2024
+
+#: First ranks of the bands of eigenvectors: 1, 2 to 3, 4 to 7, and so on.
+FIRST_RANKS = tuple(2**octave for octave in range(12))
+#: Number of eigenvectors of images that are too large for all eigenvectors.
+LARGE_COUNT = 15
+
+
+class Calibration(Metric):
+    """Squared error along eigenvectors of the Jacobian, divided by the variance that the eigenvalues predict.
+
+    At a noisy image y, the Jacobian of the optimal denoiser times sigma^2 is the posterior covariance (Kadkhodaie 2024,
+    equation 9), whose eigenvectors v_k and eigenvalues sigma^2 lambda_k say along which directions, and how far, the
+    clean image x may lie from the estimate f(y) (Manor & Michaeli 2024). So for the optimal denoiser, for every k, the
+    mean of <v_k, x - f(y)>^2 is the mean of sigma^2 lambda_k over images and noise. ``self-consistency`` tests the sum
+    over all k; this metric tests bands of k.
+
+    Boards show ``from-1``, ``from-2``, ``from-4`` and so on: the ratio of the means of error and predicted variance in
+    the bands of eigenvectors 1, 2 to 3, 4 to 7, and so on, in order of decreasing eigenvalue. The ratio is 1 for an
+    optimal denoiser. Above 1, the denoiser is overconfident: errors along these directions are larger than predicted.
+    A ratio of 1 does not prove optimality, so the metric has no ranked value.
+
+    Parts, for each band, divided by sigma^2: ``error-1``, ``error-2`` and so on, the sum of <v_k, x - f(y)>^2;
+    ``variance-1``, ``variance-2`` and so on, the sum of lambda_k. Eigenvectors are those of the symmetric part of the
+    Jacobian; eigenvalues that are not positive predict no variance and are left out. Of images of more than 2304
+    values, only the bands up to eigenvector 15 are computed, by the Lanczos method.
+    """
+
+    citation = MANOR_2024
+    needs = frozenset({"jacobian"})
+    higher_is_better = None
+    ratios: ClassVar[Mapping[str, tuple[str, str]]] = {
+        f"from-{first}": (f"error-{first}", f"variance-{first}") for first in FIRST_RANKS
+    }
+
+    def score(self, evaluation: Evaluation) -> Scores:
+        """Return the parts for every image at every noise level; none without a Jacobian."""
+        values: dict[tuple[str, float], Tensor] = {}
+        for sigma in evaluation.sigmas:
+            maps = evaluation.local_filters.maps(sigma)
+            if maps is None:
+                continue
+            eigenvalues, vectors = _leading_eigenpairs(evaluation, maps, sigma)
+            difference = (evaluation.clean - evaluation.denoised(sigma)).double().flatten(1).to(vectors.device)
+            errors = (vectors @ difference[..., None])[..., 0].square() / sigma**2
+            is_positive = eigenvalues > 0
+            for first in FIRST_RANKS:
+                band = slice(first - 1, 2 * first - 1)
+                # In an empty band there is no value: nothing is predicted.
+                is_known = is_positive[:, band].any(1)
+                for name, terms in (("error", errors), ("variance", eigenvalues)):
+                    total = torch.where(is_positive, terms, 0.0)[:, band].sum(1)
+                    values[f"{name}-{first}", sigma] = torch.where(is_known, total, torch.nan).cpu()
+        return Scores.parts(values)
+
+
+def _leading_eigenpairs(evaluation: Evaluation, maps: LinearMaps, sigma: float) -> tuple[Tensor, Tensor]:
+    """Return eigenvalues (N, k), descending, and eigenvectors (N, k, d): all of small images, otherwise the first."""
+    pairs = evaluation.local_filters.eigenpairs(sigma) if maps.is_small else None
+    if pairs is not None:
+        return pairs
+    leading = top(maps, min(LARGE_COUNT, maps.size))
+    return leading.values, leading.vectors
