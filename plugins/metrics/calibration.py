@@ -58,13 +58,15 @@ class Calibration(Metric):
             difference = (evaluation.clean - evaluation.denoised(sigma)).double().flatten(1).to(vectors.device)
             errors = (vectors @ difference[..., None])[..., 0].square() / sigma**2
             is_positive = eigenvalues > 0
-            for first in FIRST_RANKS:
-                band = slice(first - 1, 2 * first - 1)
-                # In an empty band there is no value: nothing is predicted.
-                is_known = is_positive[:, band].any(1)
-                for name, terms in (("error", errors), ("variance", eigenvalues)):
-                    total = torch.where(is_positive, terms, 0.0)[:, band].sum(1)
-                    values[f"{name}-{first}", sigma] = torch.where(is_known, total, torch.nan).cpu()
+            # Sums over bands are differences of cumulative sums, so that one transfer reads all bands.
+            terms = torch.stack([errors, eigenvalues, torch.ones_like(eigenvalues)]) * is_positive
+            sums = torch.nn.functional.pad(terms.cumsum(2), (1, 0)).cpu()
+            for first in FIRST_RANKS[: eigenvalues.shape[1].bit_length()]:
+                start, end = first - 1, min(2 * first - 1, eigenvalues.shape[1])
+                error, variance, count = sums[..., end] - sums[..., start]
+                # In an empty band there is no value: no variance is predicted.
+                for name, total in (("error", error), ("variance", variance)):
+                    values[f"{name}-{first}", sigma] = torch.where(count > 0, total, torch.nan)
         return Scores.parts(values)
 
 
