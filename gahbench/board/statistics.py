@@ -17,8 +17,8 @@ There are two kinds of intervals:
   intervals wide. These intervals are symmetric if values are skewed.
 
 Coverage of studentised 95 % intervals in simulations (``python tests/bench/interval_coverage.py``): 0.95 for 5, 24 or
-64 normal units; 0.91, 0.94 and 0.94 for 5, 24 and 64 units with the skewed distribution gamma(1/2). Percentile
-intervals cover 0.80 and 0.89 of 5 and 24 skewed units.
+64 normal units; 0.91, 0.94 and 0.95 for 5, 24 and 64 units with the skewed distribution gamma(1/2). Percentile
+intervals cover 0.83 and 0.90 of 5 and 24 skewed units.
 
 Limits of the intervals:
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from fake_results import dataset, results, rows
 
+from gahbench.board.display_names import DisplayNames
 from gahbench.board.leaderboard import make_board
 from gahbench.report.direction_lines import direction_lines
 from gahbench.report.tables import _dataset_tables
@@ -50,7 +51,7 @@ def test_lines_have_the_best_denoiser_and_reasons_for_missing_values():
 
 
 def test_tables_of_directions_begin_with_the_best_denoiser_and_have_each_level_where_means_are_missing():
-    tables = {table.title: table for table in _dataset_tables(board())}
+    tables = {table.title: table for table in _dataset_tables(board(), DisplayNames())}
     titles = list(tables)
     assert titles[2:4] == ["Directions at σ = 0.1", "Directions at σ = 0.3"]
     lower = [dict(zip([column.head for column in tables[titles[2]].columns], row, strict=True))
