@@ -117,7 +117,7 @@ def test_a_failed_added_entrant_stays_until_it_is_removed(write_suite, write_plu
     assert run(suite, out, entrants=["unlucky"], plugins=[plugin]).failed == 3
     status, printed, errors = command("run")(suite, "--out", out, "--engine", "inline")
     assert status == 0
-    assert "- `unlucky`: fit failed: RuntimeError: no luck" in printed
+    assert "- Unlucky: fit failed: RuntimeError: no luck" in printed
     assert "added by an earlier run, but not finished: unlucky; add them again with --entrant" in errors
     # The plan still names the plugin file, for other workers.
     assert [file.split("/")[-1] for file in require_plan(out).plugins] == ["unlucky.py"]

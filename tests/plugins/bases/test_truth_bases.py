@@ -68,7 +68,7 @@ def test_true_flow_is_the_bandlet_along_the_level_sets_of_each_image():
     assert not torch.allclose(
         TrueFlow("haar", moments=1).adapt_to(truth_of("c-alpha[size=16]", 3), 0.05).analysis(truth.clean), coefficients
     )
-    with pytest.raises(ValueError, match="takes 3, not 2"):
+    with pytest.raises(ValueError, match="accepted: 3 images, not 2"):
         result.analysis(truth.clean[:2])
 
 
