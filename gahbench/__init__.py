@@ -1,7 +1,7 @@
 """gahbench: how good is an image denoiser really, and why.
 
-Plugins bring denoiser architectures, dataset families, references and bases; a suite is a grid of them; a run trains,
-scores, and ends in a leaderboard. In a notebook::
+Plugins provide denoiser architectures, dataset families, references and bases; a suite combines plugins in a grid; a
+run trains and scores the entrants of a suite, and writes a leaderboard. In a notebook::
 
     import gahbench
 
@@ -14,7 +14,7 @@ scores, and ends in a leaderboard. In a notebook::
 import sys
 
 if sys.argv[:1] == ["-m"] and sys.orig_argv[-len(sys.argv)] in ("gahbench", "-mgahbench") and not sys.flags.safe_path:
-    # ``python -m`` puts the current folder first on the import path, and somebody else may have made that folder.
+    # ``python -m`` puts the current folder first on the import path, and another user may have created that folder.
     sys.path.pop(0)
 
 import lazy_loader

@@ -40,9 +40,9 @@ class Agreement:
 
     A mean is unknown if a noise level, or a seed at a noise level, has no value. ``ceiling`` is the largest value that
     a basis independent of the noise can reach, and ``retrieval`` is the share of images whose filter agrees best with
-    the geometry of its own image. ``share`` is the part of the basis's own adaptation that is directional, or that is
-    not strength where only the alignment was measured: below 0.02 the basis has no value. ``single`` is the value for a
-    single image, which ``gahbench inspect`` shows; NaN on boards.
+    the geometry of its own image. ``share`` is the directional share of the basis's own adaptation to an image or,
+    where only the alignment was measured, the share that is not a change of strength; below 0.02 the agreement has no
+    value. ``single`` is the value for a single image, which ``gahbench inspect`` shows; it is NaN on boards.
     """
 
     direction: Interval = UNKNOWN

@@ -1,4 +1,4 @@
-"""The board of a suite: facts of each dataset and entrant, measured values, and one wide table of both."""
+"""The board of a suite: facts of each dataset and entrant, measured values, and a wide table that joins them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _LEADING_COLUMNS = ("suite", "dataset", "rank", "rank_high", "entrant", "kind")
 _SUFFIXES = ("", "_low", "_high")
-#: Columns at each noise level, in order. The gain over the noisy images has no interval: their PSNR is a constant.
+#: Columns at each noise level, in order. The gain over the noisy images, whose PSNR is constant, has no interval of its
+#: own.
 _PER_LEVEL = tuple(
     f"{name}{{level}}{end}"
     for name in ("psnr", "gain_over_noisy", "gain_over_baseline", "deficit", "deficit_min")

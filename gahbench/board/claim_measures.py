@@ -168,7 +168,7 @@ def _paired_differences(
 
 
 def _other_rows(table: Table, dataset: str, rows: dict[float, str], other: Compared) -> dict[str, list[str]]:
-    """Return the labels to compare the rows with, for each matching entrant."""
+    """Return, for each matching entrant, the labels with which the rows are compared."""
     labels_on_dataset = table.entrants(dataset)
     base_labels = list(dict.fromkeys(map(base_label, rows.values())))
     if other.entrant:
@@ -252,7 +252,7 @@ def _smallest_known(counts: Iterable[int]) -> int:
 
 
 def _chosen_levels(measure: Measure, curves: Sequence[MetricCurve]) -> list[float]:
-    """Return the noise levels that a measure is about; raise if it combines levels, and one of them has no value."""
+    """Return the noise levels that a measure is about; raise if it combines levels, one of which lacks a value."""
     sigmas = _shared_levels(curves)
     if np.isnan(sigmas).all():
         return sigmas

@@ -75,7 +75,7 @@ def _enlarge(content: Mapping[str, Any], needs: Sequence[Needs]) -> dict[str, An
     if isinstance(sampling := scoring.get("sampling"), dict) and "count" in sampling:
         scoring["sampling"] = {**sampling, "count": math.ceil(images_factor * sampling["count"])}
     seeds = list(content.get("seeds", [0]))
-    # A variance needs two seeds.
+    # An estimate of the variance needs two seeds.
     count = max(len(seeds), 2) if seeds_factor > 1 else len(seeds)
     added = math.ceil(seeds_factor * count) - len(seeds)
     return {**content, "scoring": scoring, "seeds": [*seeds, *range(max(seeds) + 1, max(seeds) + 1 + added)]}

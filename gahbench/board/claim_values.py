@@ -44,7 +44,7 @@ class MetricCurve:
     """Means (S,) of one metric for one row of results at S noise levels, with bootstrap draws (D, S).
 
     ``seed_share`` is the share of the variance of the draws that is due to training seeds. ``missing`` lists the other
-    noise levels at which the metric was measured, and has no value for the row or for one of its seeds.
+    noise levels at which the metric was measured, but at which the row or one of its seeds has no value.
     """
 
     sigmas: tuple[float, ...]
@@ -127,7 +127,7 @@ class Table:
     def curves(
         self, dataset: str, metric: str, split: str, minus: str | None = None, scale: Scale = "linear"
     ) -> dict[str, MetricCurve]:
-        """Return the curves of a metric, or of its difference from another metric image by image, by entrant."""
+        """Return, by entrant, the curves of a metric, or of its image-by-image difference from another metric."""
         key = (dataset, metric, split, minus, scale)
         if key not in self._curves:
             self._curves[key] = self._load_curves(*key)
@@ -160,7 +160,7 @@ class Table:
         return curves
 
     def _cubes(self, dataset: str, split: str, metric: str, minus: str | None, scale: Scale) -> list[ScoreCube]:
-        """Return the values of a metric, a cube for each set of images; the cube of a ratio holds both of its means."""
+        """Return the values of a metric, a cube for each set of images; the cube of a ratio holds both means."""
         ratio = self._ratios.get(metric)
         names = [metric] if ratio is None else [ratio.numerator, ratio.denominator]
         names += [] if minus is None else [minus]

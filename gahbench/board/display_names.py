@@ -1,4 +1,4 @@
-"""Names of entrants and datasets for people, such as "U-Net, given σ" for ``unet[width=16,blind=false]``.
+"""Display names of entrants and datasets, such as "U-Net, given σ" for ``unet[width=16,blind=false]``.
 
 Results, plans and files that programs read hold labels: specs, or the ``label:`` of a suite. Display names are computed
 when a board is shown. The class of a plugin may have an attribute ``display_name``, a text with fields in braces:
@@ -8,12 +8,13 @@ when a board is shown. The class of a plugin may have an attribute ``display_nam
 ``{alpha:superscript}``
     The value as a superscript.
 ``{name:text}``
-    The value as it is, for a parameter that names no plugin but may have a value that is the name of a plugin.
+    The value unchanged, for a parameter that does not name a plugin, although its value may equal a plugin's name.
 ``{blind=false:, given σ}``, ``{blind!=true:, given σ}``
     The text after the colon, if the label has, or lacks, this value.
 
-The first field for a value also stands for the value without a name in a label. If a label lacks a value, the part
-between commas that shows it is left out. Names begin with a capital letter on their own, not within other names.
+The first field for a value also shows the positional value of a label, such as ``db4`` in ``wavelet[db4]``. If a label
+lacks a value, the comma-separated part of the template that shows the value is left out. A name begins with a capital
+letter, except within another name.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _VALUE = re.compile(r"\{(\w+)(?::(superscript|text))?\}")
 _SUPERSCRIPTS = str.maketrans("0123456789.-", "⁰¹²³⁴⁵⁶⁷⁸⁹·⁻")
 #: The label of an entrant with the name of its part, in combined results.
 _PART = re.compile(r"(?s:(.*))( \([^()]*\))")
-#: The key of a value without a name.
+#: The key of a positional value.
 _UNNAMED = ""
 
 
@@ -169,7 +170,7 @@ def _fill(template: str, given: Mapping[str, Any], names: Mapping[str, str]) -> 
 
 
 def _text(value: Any) -> str:
-    """Format a value for a name; of a path only the file, since labels do not show folders either."""
+    """Format a value for a name; a path is reduced to its file name, as in labels."""
     return PurePath(value).name if isinstance(value, str) and "/" in value else format_value(value)
 
 

@@ -64,7 +64,7 @@ def dataset_notes(results: Tables, dataset: str) -> list[str]:
 
 
 def sources_of(results: Tables, dataset: str) -> list[int] | None:
-    """Return the number of the source of each test image of a dataset; ``None`` if each image has its own."""
+    """Return the number of the source of each test image of a dataset; ``None`` if each image has its own source."""
     rows = results.datasets.loc[results.datasets["dataset"] == dataset, "sources"]
     text = "" if rows.empty else str(rows.iloc[0])
     return [int(number) for number in text.split()] or None

@@ -32,7 +32,7 @@ SweepCurves = dict[int | None, dict[float, Interval]]
 def find_sweeps(
     results: Results, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> list[tuple[str, str]]:
-    """Return the datasets and entrants that have rows for several numbers of training images."""
+    """Return the pairs of dataset and entrant that have rows for several numbers of training images."""
     rows = results.scores[["dataset", "entrant"]].drop_duplicates()
     pairs = list(
         dict.fromkeys(

@@ -53,7 +53,7 @@ CHECKED_KINDS = (*PRACTICAL_KINDS, "optimal")
 _RELATIVE_ROUNDING = 1e-6
 #: Draws of errors are clipped below at this share of the mean.
 _SMALLEST_DRAW = 1e-3
-#: Entrants are reported if they are beyond the optimum by more standard errors than this.
+#: Entrants that beat the optimum by more than this number of standard errors are reported.
 STANDARD_ERRORS = 3.0
 #: Metrics that compare each image with the optimum.
 DISTANCE, OPTIMAL_ERROR, CROSS = "optimum-distance", "optimum-distance.optimal-error", "optimum-cross"
@@ -77,7 +77,7 @@ class Distances:
 
 @dataclass(frozen=True)
 class Deviation:
-    """A deviation of an entrant's scores from what the optimum allows, in standard errors."""
+    """A deviation of an entrant's scores beyond the limit that the optimum sets, in standard errors."""
 
     entrant: str
     sigma: float
@@ -158,7 +158,7 @@ def optimality_values(
 def _mean_errors(
     cube: ScoreCube, best: int, distances: Distances, spreads: Mapping[str, Spread]
 ) -> tuple[Array, Array]:
-    """Return mean squared errors, shape (E, S), and draws of them, (D, E, S); ``best`` is the index of the optimum."""
+    """Return mean squared errors, shape (E, S), and their draws, (D, E, S); ``best`` is the index of the optimum."""
     errors = squared_errors(cube, best, distances)
     mean_errors = means(errors)
     draws = bootstrap_means(

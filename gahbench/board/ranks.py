@@ -4,7 +4,7 @@
   clean image, optimal denoisers, which are computed from the distribution, and bounds are sorted by PSNR, too, but have
   no rank.
 - Ranks are intervals. The low end is 1 + the number of entrants that are significantly better; the high end is the
-  number of entrants less the number of entrants that are significantly worse. All pairs are tested simultaneously: a
+  number of entrants minus the number of entrants that are significantly worse. All pairs are tested simultaneously: a
   paired difference is significant if, in units of its spread, it exceeds the 95 % quantile of the largest such
   difference among all pairs. So all intervals hold together with a probability of 95 %.
 
@@ -17,7 +17,8 @@ Means over datasets answer two questions, in this order:
   (:attr:`ScoreCube.is_fixed_set`). There are no intervals if a dataset has too few images.
 - **A new dataset of this kind**, for paired gains only: the prediction interval d +- t s sqrt(1 + 1/K), where d and s
   are the mean and standard deviation of the K gains, and t is the 0.975 quantile of the t distribution with K - 1
-  degrees of freedom. A raw PSNR has none, since it would describe differences of many decibels between datasets.
+  degrees of freedom. The raw PSNR has no such interval, since it would describe differences of many decibels between
+  datasets.
 
 If no entrant has several seeds on one of the datasets, the spread over seeds is unknown. Then intervals describe *these
 weights*, and trained entrants are not compared with each other: their ranks only count classical entrants that are
@@ -70,7 +71,7 @@ def rank_intervals(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the ends of each entrant's interval of ranks, each of shape (E,); rank 1 is the best.
 
-    ``is_compared``, shape (E, E) and symmetric, says which pairs are compared; by default all.
+    ``is_compared``, shape (E, E) and symmetric, says which pairs are compared; by default, all pairs.
     """
     count = len(psnr)
     difference = psnr[:, None] - psnr[None, :]

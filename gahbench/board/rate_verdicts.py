@@ -116,7 +116,7 @@ class Stretch:
 
     @property
     def half_range(self) -> Interval:
-        """Half the range of D over levels, in dB: the least possible largest deviation from any constant."""
+        """Half the range of D over levels, in dB: the smallest maximum deviation that any constant can have."""
         if not len(self.epsilons):
             return UNKNOWN
         deviations, width = self._deviations()

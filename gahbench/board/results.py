@@ -91,8 +91,8 @@ class Results(Tables):
         The complete results from which these results were selected (:func:`gahbench.board.selection.select`); ranks
         and intervals are those of the complete results. ``None`` if these results are complete.
     registry
-        Returns the plugins that name entrants and datasets for people (:mod:`gahbench.board.display_names`). With
-        ``None``, the default, boards show labels.
+        Function that returns the plugins, which define the display names of entrants and datasets
+        (:mod:`gahbench.board.display_names`). With ``None``, the default, boards show labels.
 
     Raises
     ------

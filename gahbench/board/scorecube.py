@@ -87,7 +87,7 @@ class ScoreCube:
         """
         values, sources = self.values, None if self.is_fixed_set else self.sources
         if self.images == [-1] and len(self.runs) > 1:
-            # Values of a training run do not vary over images, but an interval needs several.
+            # Values of a training run do not vary over images, but an interval needs several units.
             values = values.repeat(MIN_SOURCES, axis=3)
         return sampled_means(values, DRAWS, seed, self.entrants, spreads, sources, excluded=self.left_out)
 
@@ -201,7 +201,7 @@ def cubes_by_images(
 ) -> Iterator[list[ScoreCube]]:
     """Yield the cubes of several metrics for each group of entrants scored on the same images.
 
-    Each table holds the rows of a metric, and those of its part ``left-out`` if it may leave out images.
+    Each table holds the rows of a metric, and the rows of its part ``left-out`` if it may leave out images.
     """
     images = {str(label): frozenset(rows["image"].dropna()) for label, rows in tables[0][0].groupby("entrant")}
     images = {label: entrant_images for label, entrant_images in images.items() if label in entrants}
@@ -216,7 +216,7 @@ def left_out_part(metric: str) -> str:
 
 
 def rows_with_left_out(scores: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """Return the rows of a metric, and those of its part ``left-out`` or ``None``, among rows of one dataset."""
+    """Return the rows of a metric, and the rows of its part ``left-out``, if any, among rows of one dataset."""
     omissions = scores[scores["metric"] == left_out_part(metric)]
     return scores[scores["metric"] == metric], None if omissions.empty else omissions
 

@@ -2,8 +2,8 @@
 
 Two or three seeds determine the variance between the runs of one entrant poorly. So the variance is pooled over the
 entrants of an array. An entrant whose own variance is larger than the pooled variance uses its own: the pooled variance
-times the ratio of both, averaged over datasets. Its degrees of freedom are between those of the pool, without an
-excess, and its own, if the excess is large (:func:`degrees_of_freedom`). Variances are pooled relative to the squared
+times the ratio of both, averaged over datasets. Its degrees of freedom lie between those of the pool (no excess)
+and its own (large excess; :func:`degrees_of_freedom`). Variances are pooled relative to the squared
 means of the entrants if this makes them more equal.
 
 A draw adds to an entrant's resampled mean a Gaussian effect with the variance of the mean over its R seeds, s^2 / R,
@@ -27,8 +27,8 @@ Outliers, and entrants that are left out for other reasons, have the effect that
 variance and their own degrees of freedom.
 
 - With two trained entrants, the entrant with the larger variance is an outlier if the ratio of variances exceeds nine
-  times the quantile of F, so if standard deviations differ by a factor of 1910 (two seeds) or 95 (three seeds). With
-  two entrants it is unclear which of them is wrong.
+  times the quantile of F, that is, if standard deviations differ by a factor of 1910 (two seeds) or 95 (three seeds).
+  With two entrants it is unclear which of them is wrong.
 - If only one entrant has several seeds, there is nothing to pool: with two seeds its interval has one degree of
   freedom, and extends 12.7 standard errors to each side.
 """
@@ -51,7 +51,7 @@ OUTLIER_SHARE = 0.001
 #: The factor by which the true variances of entrants may differ without making an entrant an outlier.
 TOLERANCE = 9.0
 
-#: Number of the random stream, different from the stream for images.
+#: Index of the random stream, different from the stream for images.
 _STREAM = 1
 #: Step of the logarithm of degrees of freedom.
 _FREEDOM_STEP = 0.02
@@ -167,7 +167,7 @@ def _pool_on_scale(by_seed: Array, candidates: NDArray[np.int64], relative: bool
 
 
 def _runs(by_seed: Array, relative: bool) -> Runs | None:
-    """Return the runs with means (E, ..., R); ``None`` if no entrant has different runs."""
+    """Return the runs with means (E, ..., R); ``None`` if the runs of no entrant differ."""
     leading_shape, seeds = by_seed.shape[1:-1], by_seed.shape[-1]
     by_seed = by_seed.reshape(len(by_seed), int(np.prod(leading_shape)), seeds)
     is_present = ~np.isnan(by_seed)
@@ -237,7 +237,7 @@ def _median(values: Array) -> float:
 
 @lru_cache(maxsize=1024)
 def variance_ratio(freedom: int, other_freedom: int, count: int, share: float) -> float:
-    """Return the quantile that a variance over the median of ``count`` others exceeds by chance in a share of cases."""
+    """Return the value that a variance over the median of ``count`` others exceeds with probability ``share``."""
     from scipy.special import betaincinv, gammaincc, gammaincinv
 
     # Nodes are dense near 0, since small medians give large quotients.
@@ -257,9 +257,9 @@ def degrees_of_freedom(ratio: float, freedom: float, pooled: float) -> float:
     """Return the degrees of freedom of the larger of an entrant's own variance and the pooled variance.
 
     ``ratio`` is the own variance in units of the pooled variance. The larger variance is the sum of the pooled variance
-    and an excess, with ``pooled`` and ``freedom`` degrees of freedom. Satterthwaite's approximation weights their
-    inverses by the squared shares of both parts in the sum. Since the larger variance is chosen after both are known,
-    the shares themselves are the weights, which gives fewer degrees of freedom.
+    and an excess, with ``pooled`` and ``freedom`` degrees of freedom. Satterthwaite's approximation weights the inverse
+    degrees of freedom by the squared shares of both parts in the sum. Since the larger variance is chosen after both
+    are known, the shares themselves are the weights, which gives fewer degrees of freedom.
     """
     excess = 1 - 1 / max(ratio, 1.0)
     return 1 / (excess / freedom + (1 - excess) / pooled)
@@ -326,7 +326,7 @@ def _freedom(spread: Spread | None, here: float, pooled: float) -> float:
     """Return the degrees of freedom of an entrant's variance, of which ``here`` are from its runs on this dataset."""
     if spread is None:
         return pooled
-    # The ratio on other datasets applies to this one by way of the pooled variance, which is uncertain, too.
+    # The ratio on other datasets applies to this dataset through the pooled variance, which is uncertain, too.
     elsewhere = max(spread.freedom - here, 0.0) / spread.freedom
     return degrees_of_freedom(spread.ratio, 1 / (1 / spread.freedom + elsewhere / pooled), pooled)
 

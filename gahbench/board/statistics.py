@@ -17,8 +17,8 @@ There are two kinds of intervals:
   intervals wide. These intervals are symmetric if values are skewed.
 
 Coverage of studentised 95 % intervals in simulations (``python tests/bench/interval_coverage.py``): 0.95 for 5, 24 or
-64 normal units; 0.91, 0.94 and 0.95 for 5, 24 and 64 units with the skewed distribution gamma(1/2). Percentile
-intervals cover 0.83 and 0.90 of 5 and 24 skewed units.
+64 normal units; 0.91, 0.94 and 0.95 for 5, 24 and 64 units with the skewed distribution gamma(1/2). The coverage of
+percentile intervals is 0.83 and 0.90 for 5 and 24 skewed units.
 
 Limits of the intervals:
 
@@ -58,7 +58,7 @@ IntervalScale = Literal["linear", "log", "logit"]
 #: five units has almost no variance: without the limit, intervals of skewed values would be three times as wide on
 #: average, and contain the truth in 0.92 rather than 0.91 of cases.
 MIN_RESAMPLED_VARIANCE = 0.02
-#: Number of the random stream, different from the stream for seeds.
+#: Index of the random stream, different from the stream for seeds.
 _STREAM = 0
 
 
@@ -129,7 +129,7 @@ class SampledMeans:
         return self.apply(lambda array: array[..., list(indices)])
 
     def row(self, index: int) -> SampledMeans:
-        """Return the last axis of means (..., E, S) at an index of the axis before."""
+        """Return the means (..., S) of the entrant at an index, from means (..., E, S)."""
         return self.apply(lambda array: array[..., index, :])
 
     def draws(self) -> Array:
@@ -221,7 +221,7 @@ def sampled_means(
     Parameters
     ----------
     values
-        NaN where missing.
+        Values to average; NaN where missing.
     draws
         Number of draws.
     seed

@@ -97,7 +97,7 @@ class Tables:
 
     @cached_property
     def names(self) -> DisplayNames:
-        """The names of entrants and datasets for people; those of the complete results if these are a selection."""
+        """The display names of entrants and datasets; a selection takes them from the complete results."""
         if self.selected_from is not None:
             return self.selected_from.names
         if self.registry is None:

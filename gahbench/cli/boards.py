@@ -38,7 +38,7 @@ def leaderboard(
     out: options.TableOut = None,
     legend: Annotated[bool, typer.Option("--legend", help="Explain all columns.")] = False,
 ) -> None:
-    """Print the leaderboard of a results folder, or of several that share images and noise.
+    """Print the leaderboard of a results folder, or of several folders that share images and noise.
 
     If units are unfinished, the board shows what is scored so far.
 

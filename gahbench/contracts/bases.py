@@ -69,7 +69,7 @@ class Basis(Preparable, ABC):
         return self.orthonormal
 
     def max_batch(self, shape: Shape) -> int | None:
-        """Return the maximum number of images (C, H, W) to adapt to at once, for memory; ``None`` for no maximum."""
+        """Return the maximum number of images (C, H, W) to adapt to at once, to limit memory; ``None`` for no limit."""
         return None
 
     def notes(self, shape: Shape) -> tuple[str, ...]:
@@ -162,7 +162,7 @@ class Basis(Preparable, ABC):
         """Return an integer label for each coefficient, broadcastable to the coefficients of an image.
 
         Coefficients with the same label share their statistics; label 0 is the coarse scale, which practical
-        thresholding leaves alone. The default is a single band, labelled 1.
+        thresholding does not change. The default is a single band, labelled 1.
         """
         import torch
 

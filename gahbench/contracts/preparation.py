@@ -11,4 +11,4 @@ class Preparable:
         return ()
 
     def prepare(self) -> None:
-        """Get everything that is :meth:`missing`; do not use the network if nothing is missing."""
+        """Obtain all items that :meth:`missing` returns; do not use the network if nothing is missing."""

@@ -26,7 +26,7 @@ class Reference(Preparable, ABC):
 
     The ``kind`` decides which parts of the truth the reference may use: ``classical`` and ``trained`` (with published
     weights) no part, ``optimal`` the dataset, ``oracle`` and ``bound`` all parts. An oracle is a limit for a family of
-    practical denoisers, a bound is a limit for all denoisers. References of all kinds may learn from training and
+    practical denoisers; a bound is a limit for all denoisers. References of all kinds may learn from training and
     validation images (:meth:`fit`).
 
     Examples
@@ -77,7 +77,8 @@ class Reference(Preparable, ABC):
     def as_network(self, shape: Shape) -> nn.Module | None:
         """Return the reference as a network on images (C, H, W), with the ``forward(noisy, sigma)`` of an architecture.
 
-        ``None``, the default, if the reference is not a network. Samplers pass a network the noise level of each image.
+        The result is ``None``, the default, if the reference is not a network. Samplers pass a network the noise level
+        of each image.
         """
         return None
 

@@ -21,7 +21,7 @@ _TINY = 1e-30
 
 
 def directional(filters: Tensor, shape: Shape, steps: int = STEPS) -> Tensor:
-    """Project symmetric filters on filters without an isotropic part.
+    """Project symmetric filters onto filters without an isotropic part.
 
     A filter A is isotropic if, for each pixel p, A(p, p + u) depends on u only up to the eight symmetries of the grid:
     reflections and quarter turns. The projection removes the space of all A + A'. So a blur whose width follows the

@@ -100,8 +100,8 @@ def _curves(input_psnr: ArrayLike, output_psnr: ArrayLike) -> tuple[NDArray[np.f
 def local_slopes(input_psnr: ArrayLike, output_psnr: ArrayLike) -> NDArray[np.float64]:
     """Return the slope of output PSNR against input PSNR at each noise level, in dB per dB.
 
-    At the ends, the slope is that of the first and last interval. In between, it is the slope of the parabola through a
-    level and its neighbours, which is accurate to second order in their distances.
+    At the ends, it is the slope of the first or the last interval. In between, it is the slope of the parabola through
+    a level and its neighbours, which is accurate to second order in their distances.
 
     Parameters
     ----------

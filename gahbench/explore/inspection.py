@@ -120,7 +120,7 @@ def inspect(
     plugins: Sequence[str | Path] = (),
     progress: Callable[[int, int, str], None] = lambda done, steps, doing: None,
 ) -> Inspection:
-    """Decompose a denoiser's Jacobian at an image, with the metrics and the noise of runs.
+    """Decompose a denoiser's Jacobian at an image into eigenvectors, and score it by the metrics that runs use.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ class EntrantSamples(Samples):
     """Samples of an entrant, which can be saved with a contact sheet."""
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write ``samples.png``, a sheet of the first 64, and ``samples.npz``; equal samples give equal bytes."""
+        """Write the first 64 samples to ``samples.png``, and all to ``samples.npz``; equal samples give equal bytes."""
         from gahbench.report.contact_sheet import sample_sheet, write_figure
 
         sheet, arrays = Path(folder) / "samples.png", Path(folder) / "samples.npz"
@@ -64,7 +64,8 @@ def sample(
     checkpoint : str or Path, optional
         File of trained weights; same as the parameter ``checkpoint`` of an architecture.
     batch : int, optional
-        Number of images that are denoised at once, 1 or more. By default chosen by memory.
+        Number of images that are denoised at once, 1 or more. By default, a batch holds about 33,000 values, or
+        a million on a GPU.
     device : str, default "auto"
         Device of networks: ``cpu``, ``cuda``, or ``auto`` for a GPU if available.
     progress : callable, optional

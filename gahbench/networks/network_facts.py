@@ -22,7 +22,7 @@ PASSES = 3
 
 
 def with_random_weights(network: nn.Module, shape: Shape) -> nn.Module:
-    """Give a network random weights of ordinary size, and return it in evaluation mode."""
+    """Give a network random weights of typical size, and return the network in evaluation mode."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(derive_seed("initialisation", "network facts"))
         for parameter in network.parameters():

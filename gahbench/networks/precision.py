@@ -166,7 +166,7 @@ class Choices:
 def pass_seconds(
     run: Callable[[Precision], object], precision: Precision, passes: float, device: torch.device
 ) -> float | None:
-    """Return the seconds of a pass, timed after a warm-up pass; ``None`` if too few passes are planned to time one."""
+    """Return the seconds of a pass, timed after a warm-up pass; ``None`` if too few passes are planned."""
     if passes * MAX_SHARE < 2:
         return None
     _time_pass(run, precision, device)

@@ -53,7 +53,7 @@ def find_suite(name: str | Path) -> Path:
 
 
 def plugin_sources(given: Sequence[str | Path], suite: str | Path) -> tuple[Path, ...]:
-    """Return given plugin files and folders, those that the suite names, and those in ``GAHBENCH_PLUGINS``."""
+    """Return the paths of plugins that are given, that the suite names, and that ``GAHBENCH_PLUGINS`` lists."""
     document = Document(find_suite(suite))
     suite_sources = document.content.get("plugins") if isinstance(document.content, dict) else None
     sources = [Path(source) for source in given]

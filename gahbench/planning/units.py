@@ -1,7 +1,8 @@
-"""Units with their documents: plain JSON of everything that affects the outcome of a unit. Its hash is the key.
+"""Units of work, and their documents, whose hashes are the keys of the units.
 
-A document does not contain the order of units, paths, times, or the number of workers. It contains digests of the
-behaviour of code, under the names ``source`` (of a plugin) and ``code`` (of the function that computes the unit).
+A document is plain JSON of everything that affects the outcome of a unit. It does not contain the order of units,
+paths, times, or the number of workers. It contains digests of the behaviour of code, under the names ``source`` (of a
+plugin) and ``code`` (of the function that computes the unit).
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class Configured:
 
     @property
     def text(self) -> str:
-        """The spec, which :func:`gahbench.registry.spec.parse_spec` reads: the label, but with complete paths."""
+        """The spec for :func:`gahbench.registry.spec.parse_spec`: the label, with complete paths."""
         return _format_spec(self.plugin, self.parameters, full_paths=True)
 
     @property
@@ -49,7 +49,7 @@ class Configured:
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
-        """Everything about the plugin and its nested plugins that decides an outcome, as plain JSON."""
+        """All properties of the plugin and its nested plugins that determine results, as plain JSON."""
         files = {parameter.name for parameter in self.plugin.parameters if parameter.is_file}
         # A fingerprint covers the content of the path. The fingerprint of a dataset enters keys elsewhere.
         excluded = {*self.nested, *(() if self._fingerprint is None else ("path",))}

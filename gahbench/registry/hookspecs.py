@@ -1,7 +1,7 @@
 """The hooks that a plugin may implement, marked with ``gahbench.hookimpl``.
 
 Every ``register_...`` hook receives a callback ``register(name, target, **preset)``. ``target`` is a class, or
-``"module:Class"`` to import it only when needed. ``preset`` fixes some of its parameters under that name.
+``"module:Class"`` to import it only when needed. ``preset`` sets some parameters of the target for that name.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ class Plugin:
 
     @property
     def display_name(self) -> str:
-        """The template of the name for people, read without an import; by default it follows from the registered name.
+        """The template of the display name, read without an import; by default it follows from the registered name.
 
         :mod:`gahbench.board.display_names` describes templates.
         """

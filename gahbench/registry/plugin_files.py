@@ -32,7 +32,7 @@ def plugin_files(source: Path) -> list[Path]:
 
 
 def add_environment_sources(sources: Sequence[str | Path]) -> tuple[Path, ...]:
-    """Return plugin files and folders, followed by those in ``GAHBENCH_PLUGINS``, without duplicates."""
+    """Return plugin files and folders, followed by the paths in ``GAHBENCH_PLUGINS``, without duplicates."""
     named = [part for part in os.environ.get("GAHBENCH_PLUGINS", "").split(os.pathsep) if part]
     paths: dict[Path, Path] = {}
     for source in (*map(Path, sources), *(Path(part).expanduser() for part in named)):

@@ -93,7 +93,7 @@ class Import(NamedTuple):
 
 
 def imports_of(tree: ast.AST, module: str, is_package: bool) -> tuple[Import, ...]:
-    """Return all imports in a module, also nested imports; ``import a.b`` also gives ``a.b`` with an empty alias."""
+    """Return all imports in a module, including nested ones; ``import a.b`` also gives ``a.b`` with an empty alias."""
     imports: list[Import] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

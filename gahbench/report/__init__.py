@@ -1,1 +1,1 @@
-"""The board as tables and as figures."""
+"""Reports of results: boards as tables and HTML pages, and figures."""

@@ -53,7 +53,7 @@ _CIRCLE: dict[str, Any] = {
     "linestyle": "none",
 }
 _DIAMOND: dict[str, Any] = {**_CIRCLE, "marker": "D", "markersize": 4.5, "markerfacecolor": "0.15"}
-#: Blue to red through white, equal in lightness, which colour-blind readers can distinguish.
+#: A diverging colour map from blue through white to red, whose ends colour-blind readers can distinguish.
 _DIVERGING = "RdBu_r"
 #: Galleries show ranks up to the first rank whose eigenvalue is below this value.
 _SMALL_EIGENVALUE = 0.1
@@ -92,7 +92,7 @@ def bases_figure(mean_agreements: Mapping[str, Mapping[str, Agreement]], caption
 
 
 def _draw_bars(ax: Axes, rows: Mapping[str, Agreement], styles: Styles, labels: Mapping[str, str]) -> None:
-    """Draw a horizontal bar for each basis, the first at the top, or a dash and the basis's share."""
+    """Draw a horizontal bar for each basis, from top to bottom; a basis without a value gets a dash and its share."""
     has_direction = any(row.direction.is_known for row in rows.values())
     ceilings = [row.ceiling for row in rows.values() if not math.isnan(row.ceiling)]
     margin_text: dict[str, Any] = {
@@ -392,7 +392,7 @@ class Square(Protocol):
 
     @property
     def orientation(self) -> str | None:
-        """The orientation of structures in the subband; ``None`` without subbands."""
+        """The orientation of structures in the subband; ``None`` if the basis has no subbands."""
 
     @property
     def pixels(self) -> tuple[int, int, int]:

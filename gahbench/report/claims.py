@@ -39,7 +39,7 @@ _COLUMNS = (
 
 
 def summary(outcomes: Sequence[tuple[str, Checked]]) -> str:
-    """Return a line with the number of claims, in total and by outcome; unverified claims are counted apart."""
+    """Return a line with the number of claims, in total and by outcome; unverified claims are counted separately."""
     verified = [outcome for outcome, checked in outcomes if checked != "unverified"]
     counts = [(verified.count(outcome), outcome) for outcome in OUTCOMES]
     parts = ", ".join(
@@ -51,7 +51,7 @@ def summary(outcomes: Sequence[tuple[str, Checked]]) -> str:
 
 
 def summarize(verdicts: Sequence[Verdict]) -> str:
-    """Return a line with the number of verdicts, in total and by outcome; unverified claims are counted apart."""
+    """Return a line with the number of verdicts, in total and by outcome; unverified claims are counted separately."""
     return summary([(verdict.outcome, verdict.claim.checked) for verdict in verdicts])
 
 
@@ -98,7 +98,7 @@ def _note(claim: Claim) -> str:
 
 
 def print_claims(verdicts: Sequence[Verdict], console: Console, cases: bool = False) -> None:
-    """Print verdicts, on a terminal in colour, elsewhere as Markdown."""
+    """Print verdicts in colour on a terminal, and as Markdown elsewhere."""
     if not console.is_terminal:
         console.out(export_claims(verdicts, "markdown", cases), end="", highlight=False)
         return
@@ -228,7 +228,7 @@ def _describe_case(case: Case) -> str:
 
 @dataclass(frozen=True)
 class JudgedClaim:
-    """A claim with its verdict, as pages show it."""
+    """A claim with its verdict, as text for pages."""
 
     paper: str
     name: str

@@ -1,6 +1,6 @@
-"""Contact sheets: images side by side, as they were sampled, denoised or compared with training images.
+"""Contact sheets: samples, denoised images, or samples with the closest training images, side by side.
 
-Images are enlarged by a whole factor, so that each of their pixels is a square of device pixels.
+Images are enlarged by an integer factor, so that each of their pixels is a square of device pixels.
 """
 
 from __future__ import annotations

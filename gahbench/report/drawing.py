@@ -113,7 +113,7 @@ def grid_shape(panels: int, max_columns: int) -> tuple[int, int]:
 def create_panels(
     count: int, shape: tuple[int, int], size: tuple[float, float], figure_class: type[Figure] = Figure, **shared: Any
 ) -> tuple[Figure, list[Axes]]:
-    """Create a figure of a size in inches, and the axes of ``count`` panels in a grid, whose other axes are hidden."""
+    """Return a new figure of a size in inches with ``count`` panels in a grid, and the axes of the panels."""
     figure = figure_class(figsize=size, layout="constrained")
     axes = list(figure.subplots(*shape, squeeze=False, **shared).flat)
     for ax in axes[count:]:

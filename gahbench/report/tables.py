@@ -104,7 +104,7 @@ def markdown(results: Results, full_legend: bool = False) -> str:
 
 
 def print_board(results: Results, console: Console, full_legend: bool = False) -> None:
-    """Print the board, on a terminal in colour and with wrapped names, elsewhere as :func:`markdown` returns it."""
+    """Print the board, in colour and with wrapped names on a terminal, and as :func:`markdown` returns it elsewhere."""
     if not console.is_terminal:
         # console.print would wrap lines at the width of a terminal.
         console.out(markdown(results, full_legend), end="", highlight=False)
@@ -321,7 +321,7 @@ def _means_table(
     quantities: dict[str, tuple[str, str]],
     sigma: float | None = None,
 ) -> TextTable:
-    """Return the table of some quantities, (metric, part) by heading, at a noise level or in the mean over levels."""
+    """Return the table of some quantities, (metric, part) by heading, at a noise level, or as means over levels."""
     labels = _entrants_with_values(board, [(*quantity, sigma) for quantity in quantities.values()])
     if any(parse_metric_name(metric).name in AGREEMENTS for metric, _ in quantities.values()):
         # The best denoiser comes first: the other values are to be read beside its values.

@@ -141,7 +141,7 @@ def curves_figure(results: Results, pairs: Sequence[tuple[str, str]]) -> Figure:
 
 
 def transitions_figure(results: Results, dataset: str, entrant: str, metrics: Sequence[str]) -> Figure:
-    """Draw metrics against the number of training images, a panel for each, a curve for each noise level."""
+    """Draw metrics against the number of training images: a panel for each metric, a curve for each noise level."""
     titles, nulls = (
         dict(zip(results.metrics["metric"], results.metrics[name], strict=True)) for name in ("title", "null")
     )
@@ -223,7 +223,7 @@ def number_positions(numbers: Sequence[int | None]) -> dict[int | None, float]:
 
 
 def by_level(curves: SweepCurves, positions: Mapping[int | None, float]) -> dict[float, list[tuple[float, Interval]]]:
-    """Return points with their positions on the axis of numbers of images, by noise level; level 0 means none."""
+    """Return points with their positions on the axis of numbers of images, by noise level, which is 0 if absent."""
     levels: dict[float, list[tuple[float, Interval]]] = {}
     for number, points in curves.items():
         for sigma, point in points.items():

@@ -1,4 +1,4 @@
-"""Preparation of suites: find and fetch what their plugins are missing on this machine."""
+"""Preparation of suites: finding and fetching the data that their plugins lack on this machine."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The outcome of preparing one plugin: what was fetched, and the error if anything is still missing."""
+    """The outcome of preparing one plugin: the items that were fetched, and the error if an item is still missing."""
 
     plugin: str
     fetched: tuple[str, ...] = ()
@@ -105,7 +105,7 @@ def prepare(
 
 
 def find_missing(registry: Registry, suite: str | Path, changes: SuiteChanges | Sequence[str] = ()) -> Missing:
-    """Return what the plugins of a suite are missing on this machine, without fetching anything."""
+    """Return the items that the plugins of a suite lack on this machine, without fetching any."""
     loaded = load_suite(suite, registry, changes)
     items: list[tuple[str, str]] = []
     unready: set[tuple[str, str]] = set()

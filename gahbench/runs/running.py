@@ -193,7 +193,7 @@ def run(
     out
         Path of the results folder; by default ``runs/NAME`` with the name of the suite.
     entrants
-        Further entrants, texts ``name[key=value,...]``; by default none.
+        Further entrants, specs ``name[key=value,...]``; by default none.
     settings
         Fields of the suite to override: a mapping such as ``{"training.steps": 100}``, or texts such as
         ``"training.steps=100"``; by default none.
@@ -218,14 +218,14 @@ def run(
     workers
         Number of workers, from 1; by default the engine chooses.
     threads
-        Threads of each worker, from 1; rounding depends on them. By default the number that the folder records, or one
-        chosen by the fits.
+        Threads of each worker, from 1; rounding depends on them. By default the number that the folder records, or a
+        number that follows from the fits.
     device
         Where networks compute: ``cpu``, ``cuda``, or ``auto`` (the default) for GPUs if there are any.
     secret_noise
         Whether to draw the seed of the noise once all fits have ended, and record it; by default ``False``.
     track
-        Trackers that follow the run, texts ``name[key=value,...]``; by default none.
+        Trackers that follow the run, specs ``name[key=value,...]``; by default none.
     report
         Function to call with each :class:`gahbench.Event`. By default progress is shown: a bar in a notebook, a table
         on a terminal, lines elsewhere.
@@ -298,7 +298,7 @@ def _open_parts(request: RunRequest) -> Iterator[tuple[OpenedRun, Registry]]:
 
 
 def _open(request: RunRequest) -> tuple[OpenedRun, Registry]:
-    """Plan in this process, or in a child process if plugins from outside gahbench must not run in this one."""
+    """Plan in this process, or in a child process if plugins from outside gahbench must not run here."""
     sources, engine = request.sources, request.engine
     in_this_process = hooks.runs_plugins_here(engine) or not (sources or plugin_packages() or _runs_code(request))
     registry = open_registry(sources) if in_this_process else hooks.main_registry(sources, engine, request.track)

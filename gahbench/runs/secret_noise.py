@@ -1,8 +1,8 @@
 """Secret noise: the seed of the noise of scores is drawn after all fits have ended, so that no network can know it.
 
-Such a run has two parts. The first plans and does only the fits. Once every fit has finished or failed, a seed is drawn
-and recorded in the plan of the folder, together with the existing networks and references. The second part plans the
-scores under that noise. Later runs of the folder keep the seed, and the board marks entrants that were added later,
+Such a run has two parts. The first part plans and does only the fits. Once every fit has finished or failed, a seed is
+drawn and recorded in the plan of the folder, together with the existing networks and references. The second part plans
+the scores under that noise. Later runs of the folder keep the seed, and the board marks entrants that were added later,
 when the noise was already known.
 """
 

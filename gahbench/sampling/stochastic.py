@@ -37,9 +37,10 @@ def stochastic(
     last residual, so n steps take n + 1 calls of the denoiser. A finished image does not change until the next check,
     after ``every`` steps, when the next image takes its position in the batch.
 
-    Since steps are not infinitely small, samples have less contrast than the density. For ``gaussian-field[size=32]``
-    and its optimal denoiser, samples have 74 % of the variance for growing steps of 0.01 (89 steps), 91 % for constant
-    steps (2,600 steps), and all of it for constant steps with beta = 0.01 (12,000 steps).
+    Since steps are not infinitely small, samples have less contrast than the images of the density. For
+    ``gaussian-field[size=32]`` and its optimal denoiser, samples have 74 % of the variance of the images for growing
+    steps of 0.01 (89 steps), 91 % for constant steps (2,600 steps), and the full variance for constant steps with
+    beta = 0.01 (12,000 steps).
 
     The denoiser receives sigma_start in the first step, and sigma_t of the previous step later; blind denoisers ignore
     it.

@@ -134,7 +134,7 @@ class Catalogue:
 
     @cached_property
     def names(self) -> DisplayNames:
-        """The names of the entrants and datasets of all runs for people, which are distinct in the whole site."""
+        """The display names of the entrants and datasets of all runs, which are distinct within the site."""
         datasets: dict[str, str] = {}
         for run in self.runs:
             datasets |= dict(zip(run.results.datasets["dataset"], run.results.datasets["spec"], strict=True))
@@ -277,7 +277,7 @@ def shape_text(shape: Shape | None) -> str:
 
 
 def _link_column(head: str, links: Sequence[tuple[str, str]], name: Callable[[str], str] = str) -> Column:
-    """Return a column of links, given by label, that shows names, with the label as the tooltip of another name."""
+    """Return a column of links with display names; if a name differs from its label, the tooltip shows the label."""
     link_cells = [Cell(name(label), link=link, title="" if name(label) == label else label) for label, link in links]
     return Column(head, link_cells, is_text=True)
 

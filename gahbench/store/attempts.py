@@ -80,7 +80,7 @@ class Attempt:
 
 
 def publish(attempt: Path, final: Path) -> bool:
-    """Rename a complete attempt to the folder of its unit; return ``False`` if that already exists."""
+    """Rename a complete attempt to the folder of its unit; return ``False`` if that folder already exists."""
     inode = (attempt / DONE).stat().st_ino
     try:
         attempt.rename(final)

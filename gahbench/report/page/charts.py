@@ -58,9 +58,9 @@ from gahbench.report.training import (
 _SIZE = (4.4, 3.2)  # inches
 #: Left, bottom, width and height of the axes, fixed since computing a layout would take most of the time of a page.
 _AXES_BOX = (0.135, 0.15, 0.85, 0.83)
-#: The largest number of entrants in a figure, chosen from the best: more could not be distinguished.
+#: The largest number of entrants in a figure, which shows the best: readers could not tell more curves apart.
 MAX_DRAWN = 24
-#: The largest number of figures of metrics of a dataset.
+#: The largest number of figures of metrics for each dataset.
 MAX_METRICS = 24
 
 
@@ -146,7 +146,7 @@ def _quantity_chart(
 
 
 def metric_charts(source: Source, board: DatasetBoard) -> list[Chart]:
-    """Return the charts of the other metrics, and of their parts with a title."""
+    """Return the charts of all metrics other than the PSNR, and of their parts with a title."""
     charts = []
     for quantity in shown_metrics(board, source.titles)[:MAX_METRICS]:
         metric, part = quantity
