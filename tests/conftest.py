@@ -215,9 +215,9 @@ def write_class(tmp_path: Path) -> Callable[..., Path]:
 def command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Callable[..., Callable[..., tuple[int, str, str]]]:
-    """Return a function of the name of a command, which returns a function that runs it with some arguments.
+    """Return a function that takes the name of a command, and returns a function that runs it with given arguments.
 
-    The command runs in an empty folder; the result is its exit status, output and errors.
+    The command runs in an empty folder. The result is its exit status, standard output and standard error.
     """
     folder = tmp_path / "here"
     folder.mkdir()

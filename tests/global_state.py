@@ -34,5 +34,5 @@ def global_state() -> dict[str, Any]:
 
 
 def changed_names(before: dict[str, Any]) -> list[str]:
-    """Return the names of changed_names values."""
+    """Return the names of the values that have changed."""
     return [name for name, value in global_state().items() if value != before[name]]

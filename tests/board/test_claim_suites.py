@@ -1,4 +1,4 @@
-"""Suites that would decide claims."""
+"""Suites whose results would decide claims that are undecided or not measured."""
 
 import math
 from dataclasses import replace
@@ -60,7 +60,7 @@ def test_a_united_suite_has_the_largest_number_of_samples():
     ((content, names),) = deciding_suites(verdicts)
     assert len(names) == 3
     assert content["scoring"]["sampling"] == {"count": math.ceil(verdicts[0].decisive.needs.factor * 40), "beta": 0.1}
-    # Suites with other settings of sampling cannot be united.
+    # Suites that differ in other settings of sampling cannot be united.
     other = {**sampled(8), "scoring": {**sampled(8)["scoring"], "sampling": {"count": 8, "beta": 0.5}}}
     assert len(deciding_suites([verdicts[0], verdict(claim(Region(above=9.5), suite=other), scores)])) == 2
 

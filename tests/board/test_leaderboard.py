@@ -167,7 +167,7 @@ def test_images_that_a_metric_reports_as_left_out_are_not_missing():
     assert board.estimate("a", "alignment[dct]").low < np.delete(score, 2).mean()
     assert board.estimate("b", "alignment[dct]").value == pytest.approx(score.mean())
     assert board.estimate("a", "alignment[dct]", "left-out").value == pytest.approx(1 / images)
-    # A metric without a part "left-out" is missing an image.
+    # The metric `other` lacks the value of an image, and has no part "left-out".
     assert not board.estimate("a", "other").is_known
 
 

@@ -33,7 +33,7 @@ def scores(means, spread, images=40, seed=0):
         (np.zeros((4, 1, 9)), [1, 1, 1, 1], [4, 4, 4, 4]),
         # One image has no interval.
         (scores([1, 3, 3], 0.0, images=1), [1, 1, 1], [3, 3, 3]),
-        # The second does not differ significantly from the others; the first is significantly better than the third.
+        # The second entrant does not differ significantly from the others; the first is better than the third.
         (np.concatenate([scores([0.0], 0.001), scores([-0.3], 2.0), scores([-0.6], 0.001)]), [1, 1, 2], [2, 3, 3]),
     ],
 )

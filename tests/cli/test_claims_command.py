@@ -1,4 +1,4 @@
-"""``gahbench claims`` on the published results: tables, filters, and suites that would decide claims."""
+"""``gahbench claims`` on the published results: tables, filters, and suites that decide undecided claims."""
 
 import csv
 import io

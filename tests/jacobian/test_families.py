@@ -141,7 +141,7 @@ def test_oracle_filters_at_the_trace_of_oracle_shrinkage_equal_its_filters():
     oracle = gahbench.create("reference", "oracle-shrink[haar]")
     own = oracle.jacobian(clean, sigma, Truth(clean))
     maps = gahbench.create("basis", "haar").filters(Truth(clean), sigma).at(own.trace().value)
-    # They differ by the lower bound of the coefficients, a thousandth of sigma.
+    # The two filters differ because coefficients are at least a thousandth of sigma.
     torch.testing.assert_close(maps.matrices(), own.matrices(), atol=1e-4, rtol=0)
 
 

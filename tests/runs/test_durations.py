@@ -43,11 +43,11 @@ def durations_of(pairs):
 def test_estimates_use_the_most_specific_category_in_proportion_to_work():
     wider, deep = unit(entrant="net[a=2]", work=2e9), unit(entrant="deep", name="deep")
     durations = durations_of([(unit(), 10.0), (wider, 40.0), (deep, 7.0)])
-    # The same entrant on the same dataset, with twice the steps.
+    # This unit has the same entrant and dataset, with twice the work.
     assert durations.estimate(unit(work=2e9), VALUES) == pytest.approx(20)
-    # The same architecture with another width, on another dataset: the middle of 10 and 20 seconds for 1e9.
+    # This architecture has run with other parameters, on another dataset: 15 seconds, the median of 10 and 20, for 1e9.
     assert durations.estimate(unit(dataset="rays", entrant="net[a=3]", work=3e9), VALUES) == pytest.approx(45)
-    # An architecture that has not run: the middle of all.
+    # This architecture has not run, so the estimate is the median over all units.
     assert durations.estimate(unit(entrant="new", name="new"), VALUES) == pytest.approx(10)
 
 

@@ -368,7 +368,7 @@ def test_an_entrant_is_done_again_on_request(write_suite, out):
     before, after = (table.set_index("entrant") for table in (first, board(outcome)))
     assert after.loc[UNET].equals(before.loc[UNET])
     assert after.loc["identity", "psnr"] != before.loc["identity", "psnr"]
-    # The next run does nothing again.
+    # The next run computes nothing.
     assert run_and_list(write_suite(), out)[1] == []
 
 

@@ -318,7 +318,7 @@ def test_scores_must_be_equal_in_equal_environments_and_close_in_others():
     assert compare(ROWS, ROWS, True)[0] == compare(ROWS, ROWS, False)[0] == "equal"
     assert compare(ROWS, changed(1e-9), True)[0] == "different"
     assert compare(ROWS, changed(0.9 * TOLERANCE * 21.5), False)[0] == "close"
-    # Each part is compared for itself.
+    # Each part is compared separately.
     assert compare(ROWS, changed(1.1 * TOLERANCE * 21.5, "other"), False)[0] == "different"
     assert compare(ROWS, ROWS[1:], False)[0] == "different"
     # A second value for the same noise level, image and part would change the mean.

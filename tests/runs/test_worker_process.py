@@ -28,7 +28,7 @@ ENTRANTS = ["mine", "cycle-spin[half,shifts=1]"]
 
 @pytest.fixture
 def planned(write_class, write_suite, write_plugin):
-    """A plan with an outside architecture, reference and metric, and the folder of their files."""
+    """A plan with an external architecture, reference and metric, and the folder of their files."""
     folder = write_plugin("mine", "return noisy - self.noise(noisy)").parent
     (folder / "half.py").write_text(HALF)
     write_class("metric", "def score(self, evaluation): return gahbench.Scores([1.0])", "peak").rename(

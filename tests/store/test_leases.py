@@ -70,7 +70,7 @@ def test_clearing_a_stale_lease_does_not_remove_a_new_lease(tmp_path):
 def test_the_lease_of_a_process_that_has_exited_is_stale_at_once(tmp_path, dead):
     assert has_exited(dead)
     assert not has_exited(own_record())
-    # A later process with the same PID is not the holder; of a process on another machine nothing is known.
+    # A later process with the same PID is not the holder. Nothing is known about processes on other machines.
     assert has_exited(own_record().model_copy(update={"born": "1"}))
     assert not has_exited(dead.model_copy(update={"machine": "another"}))
     (tmp_path / "fit-a").write_text(dead.model_dump_json())

@@ -41,7 +41,7 @@ def autotuned(monkeypatch, step, gain=1.0, **settings):
         (0.1, 3.0, "bfloat16", False),
         (2.0, 0.7, "float32", True),
         (2.0, 3.0, "bfloat16", True),
-        # bfloat16 alone makes it short enough not to be compiled.
+        # bfloat16 alone makes the fit so short that it is not compiled.
         (1.0, 3.0, "bfloat16", False),
         (1.0, 1.0, "float32", True),
     ],

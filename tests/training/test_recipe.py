@@ -15,7 +15,7 @@ def test_paper_is_the_published_recipe():
     paper = training(recipe="paper")
     assert (paper.optimizer, paper.learning_rate, paper.batch_size, paper.epochs) == ("adam", 1e-3, 512, 1000)
     assert (paper.noise, paper.weighting, paper.sigma_min, paper.sigma_max) == ("quadratic", "uniform", 0.0, 1.0)
-    # Small sets are epoch_size to about 250,000 images an epoch.
+    # Small sets are repeated, so that an epoch has about 250,000 images.
     assert paper.total_steps(1000) == 1000 * 250_000 // 512
     # The rate is halved every 100 of 1000 epochs.
     rates = [paper.rate(10**6, epoch / 1000) for epoch in (0, 99, 100, 250, 999)]

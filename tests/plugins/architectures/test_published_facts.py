@@ -70,7 +70,7 @@ def test_sizes(name, channels, size, share):
 
 #: Network, image channels, receptive field of pixels on the pooling grid, and largest receptive field.
 FIELDS = [
-    # Between grid pixels it is larger, depending on parity at each level: an interval of 2a + 1 pixels covers a
+    # Between grid pixels the field is larger, depending on parity at each level: an interval of 2a + 1 pixels covers a
     # or a + 1 pairs.
     ("unet[width=4,levels=1]", 1, 18, 18),
     ("unet[width=4,levels=2]", 1, 44, 44),

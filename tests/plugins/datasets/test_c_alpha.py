@@ -19,10 +19,10 @@ def slope(amplitude, frequency):
 
 
 def regularity(functions, order, lags):
-    """Exponent of functions (N, ..., side), and its standard error, from their differences of an order above it.
+    """Return the exponent of functions (N, ..., side) and its standard error, from differences of a higher order.
 
-    The mean square of the differences of a function of spectrum |k|^-(2 a + 1) is as lag^(2 a); unlike a periodogram it
-    is blind to polynomials, which a function that is not periodic has as good as any in it.
+    If the spectrum is |k|^-(2 a + 1), the mean square of the differences is proportional to lag^(2 a). Unlike a
+    periodogram, differences are blind to polynomials, which functions that are not periodic contain.
     """
     squares = []
     for lag in lags:
@@ -32,7 +32,7 @@ def regularity(functions, order, lags):
         squares.append(differences.square().flatten(1).mean(1))
     squares = torch.stack(squares, dim=1).numpy()
     parts = np.array_split(np.arange(len(squares)), 16)
-    # The jackknife: each part left out in turn.
+    # The jackknife leaves out each part in turn.
     without = [slope(np.delete(squares, part, axis=0).mean(0), lags) / 2 for part in parts]
     return slope(squares.mean(0), lags) / 2, np.std(without) * (len(parts) - 1) ** 0.5
 
@@ -103,7 +103,7 @@ def test_closed_masks_are_connected_and_have_the_expected_area():
     masks = dataset.masks(torch.Generator().manual_seed(0), 128)
     inside = (masks[:, 1:-1, 1:-1] > 0.99).flatten(1).any(1)
     assert inside.all()
-    # r = 0.25 exp(0.25 g): E r^2 = 0.0625 exp(2 * 0.0625), so the mean area is pi times that, some of it outside.
+    # r = 0.25 exp(0.25 g): E r^2 = 0.0625 exp(2 * 0.0625), so the mean area is pi times E r^2, partly outside.
     expected = np.pi * 0.0625 * np.exp(2 * 0.0625)
     area = masks.mean((1, 2)).double()
     assert expected - 0.02 - 4 * area.std() / 128**0.5 < area.mean() < expected + 4 * area.std() / 128**0.5
@@ -172,7 +172,7 @@ def test_paper_contour_variance_and_blur():
     masks = CAlpha(alpha, size, "paper").masks(torch.Generator().manual_seed(0), 3000)
     assert set(masks.unique().tolist()) <= {0, 0.25, 0.5, 0.75, 1}
     tops = size - masks.sum(1)
-    # White noise of variance 1/3 through |k|^-alpha has variance (1 + 2 zeta(2 alpha)) / (3 size), here in rows^2.
+    # White noise of variance 1/3 filtered by |k|^-alpha has variance (1 + 2 zeta(2 alpha)) / (3 size), here in rows^2.
     expected = (1 + 2 * sum(k ** (-2 * alpha) for k in range(1, size // 2))) / (3 * size) * size**2
     centred = tops[:, 8].double() - tops[:, 8].double().mean()
     assert centred.square().mean().item() == pytest.approx(expected, rel=0.12)
@@ -215,7 +215,7 @@ def one_image(contour_noise, first_noise, second_noise, bottom, top, first_is_br
     for row in range(size):
         for column in range(size):
             neighbours = [(abs(row - up), abs(column - left)) for up in (0, 1) for left in (0, 1)]
-            # |0 - 1| is the mirror image, 1, of what is above the first row.
+            # Rows and columns are mirrored at the border: index -1 becomes index 1.
             share = np.mean([below[index] for index in neighbours])
             image[row, column] = share * first[row, column] + (1 - share) * second[row, column]
     return image
@@ -296,7 +296,7 @@ def test_slanted_line_agrees_with_fine_supersampling(ends):
 
 
 def step_by_step(rows, columns, size):
-    """Area to the right of a path: each step, each row, the width of each pixel right of the middle of the step."""
+    """Return the area of each pixel to the right of a path, as a sum over steps, rows and columns."""
     area = np.zeros((size, size))
     for step in range(len(rows) - 1):
         middle = (columns[step] + columns[step + 1]) / 2
@@ -310,13 +310,13 @@ def step_by_step(rows, columns, size):
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.floats(-3, 9), st.floats(-3, 9)), min_size=2, max_size=12))
 def test_the_coverage_of_a_path_is_the_sum_over_its_steps(nodes):
-    """Steps of any length, up and down, across many rows and out of the image."""
+    """Steps have any length, go up and down, cross many rows, and leave the image."""
     rows, columns = np.array(nodes).T
     expected = step_by_step(rows, columns, 6)
     np.testing.assert_allclose(
         coverage(torch.tensor(rows)[None], torch.tensor(columns)[None], 6)[0], expected, atol=1e-12
     )
-    # In single precision, and in a batch with another path.
+    # The result is the same in single precision and in a batch with another path.
     both = coverage(
         torch.tensor(np.stack([rows, rows[::-1]])).float(), torch.tensor(np.stack([columns] * 2)).float(), 6
     )

@@ -20,7 +20,7 @@ SIGMAS = (1 / 255, 4 / 255, 16 / 255, 64 / 255)
 
 
 def psnr_slope(dataset, sigmas, count):
-    """Least-squares slope of -10 log10 of the bound against -10 log10 sigma^2."""
+    """Return the least-squares slope of -10 log10 of the bound against -10 log10 sigma^2."""
     levels = torch.tensor([dataset.lower_bound("test", count, sigma).log().mean() for sigma in sigmas])
     inputs = 2 * torch.tensor(sigmas).log()
     centred = inputs - inputs.mean()
@@ -109,7 +109,7 @@ def test_contours_and_backgrounds_have_separate_exponents():
 
 @pytest.mark.parametrize("size", [16, 41])
 def test_bounds_depend_only_on_the_image(size, monkeypatch):
-    """They depend neither on earlier calls nor on the number of images of a call."""
+    """Bounds depend neither on earlier calls nor on the number of images of a call."""
     monkeypatch.setattr(c_alpha, "CACHED", 2)
     sigmas = (0.2, 0.05, 0.2)
     dataset, start = CAlpha(2.0, size, contour="closed"), 62
@@ -132,7 +132,7 @@ def test_bounds_fall_nearly_at_the_optimal_slope():
     for alpha in (1.0, 2.0, 4.0):
         dataset = CAlpha(alpha, 32)
         result = psnr_slope(dataset, sigmas, 2)
-        # Slopes over a range of noise levels are slightly above the limit, also because the grid is finite.
+        # Slopes over a range of noise levels are slightly above the limit, in part because the grid is finite.
         assert dataset.optimum.slope < result < dataset.optimum.slope + 0.09
 
 
@@ -189,7 +189,7 @@ def test_an_image_is_composed_of_averages_and_is_not_an_average():
         mask, first, second = (part[1 + index] for part in of_block)
         torch.testing.assert_close(images[index, 0], mask * first + (1 - mask) * second)
     difference = (images - avg_pool2d(large.images("test", 3, 1), 2)).abs()
-    # They differ only in pixels of both regions.
+    # Averages of the large images and small images differ only in pixels that both regions share.
     mixed = (small._masks("test", 3, 1) * (1 - small._masks("test", 3, 1)) > 0).view_as(images)
     assert difference[~mixed].max() < 1e-5 < 1e-3 < difference[mixed].max()
 
@@ -204,7 +204,7 @@ def test_blocks_of_images_depend_only_on_the_render_size():
 
 
 def explicit(dataset):
-    """The covariance of averaged backgrounds, from every pair of pixels at the render size, shape (d, d)."""
+    """Return the covariance of averaged backgrounds, shape (d, d), from all pairs of pixels at the render size."""
     render_size, size, exponent = dataset.render_size, dataset.size, dataset.background_alpha + 1
     waves = torch.fft.fftfreq(2 * render_size, 1 / (2 * render_size)).double()
     moduli = torch.hypot(waves[:, None], waves)
@@ -214,7 +214,7 @@ def explicit(dataset):
     indices = torch.cartesian_prod(torch.arange(render_size), torch.arange(render_size))
     lags = (indices[:, None] - indices) % (2 * render_size)
     full = kernel[lags[..., 0], lags[..., 1]]
-    # Each pixel of a size is the mean of its block.
+    # Each pixel of the smaller size is the mean of its block.
     blocks = torch.eye(size).repeat_interleave(render_size // size, 1).double() * (size / render_size)
     means = torch.kron(blocks, blocks)
     return means @ full @ means.T
@@ -245,7 +245,7 @@ def test_drawn_fields_have_the_covariance_of_the_amplitude():
 
 @pytest.mark.parametrize("alpha", [3.0, 4.0])
 def test_omitted_frequencies_are_below_rounding(alpha, monkeypatch):
-    """Sum their part of the variance over all frequencies."""
+    """The variance summed over all frequencies exceeds that of the kept frequencies by less than rounding errors."""
     kept = AveragedField(256, alpha, FIELD_STD).highest
     assert kept < 256
     monkeypatch.setattr(_spectral, "ROUNDING", 1e-30)
@@ -258,7 +258,7 @@ def test_omitted_frequencies_are_below_rounding(alpha, monkeypatch):
 
 @pytest.mark.parametrize("contour", ["line", "closed"])
 def test_the_genie_is_the_mean_given_the_contour_and_its_error_the_bound(contour):
-    """Both from the explicit covariance of an image of 8x8 pixels."""
+    """Compare both with values from the explicit covariance of an image of 8x8 pixels."""
     dataset, sigma = CAlpha(1.0, 8, contour=contour, render_size=24), 0.05
     background = explicit(dataset) + MEAN_STD**2
     noisy = dataset.images("test", 3, 2) + 0.05
@@ -291,7 +291,7 @@ def test_on_flat_regions_the_genie_estimates_two_grey_values():
 @pytest.mark.parametrize("contour", CONTOURS)
 @pytest.mark.parametrize("render_size", [None, 64])
 def test_level_sets_are_zero_on_the_contour(contour, render_size):
-    """A pixel is all inside if it and its neighbours are; over its slope a level set is the distance, near zero."""
+    """Pixels are covered where levels around them are negative; near zero, level over slope is the distance."""
     dataset = CAlpha(4.0, 16, contour=contour, render_size=render_size)
     levels, masks = dataset.level_sets("test", 20, 3), dataset._masks("test", 20, 3).reshape(20, 16, 16)
     assert levels.shape == (20, 16, 16)

@@ -17,7 +17,7 @@ from gahbench_plugins.datasets.c_alpha import MEAN_STD, CAlpha, _background_ampl
 
 @pytest.mark.parametrize("shape", [(8,), (7,), (8, 8), (6, 9)])
 def test_frequencies_are_integer_moduli(shape):
-    # The layout of numpy, axis by axis.
+    # The expected frequencies are in numpy's layout of a real transform.
     axes = [np.fft.fftfreq(side, 1 / side) for side in shape[:-1]] + [np.arange(shape[-1] // 2 + 1)]
     expected = np.sqrt(sum(grid**2 for grid in np.meshgrid(*axes, indexing="ij")))
     np.testing.assert_allclose(frequencies(shape).numpy(), expected, atol=1e-12)

@@ -125,9 +125,9 @@ def test_the_best_denoiser_shrinks_in_the_true_basis(spec, sigma):
         ("finite[discs[size=12],count=20]", 0.5, 1e-5, 1e-5),
         ("finite[discs[size=12],count=20]", 1.0, 1e-5, 1e-5),
         ("rays[discs[size=12]]", 0.5, 1e-5, 1e-5),
-        # The filter is sampled, and the mean is not.
+        # The filter is computed from samples, and the mean is not.
         ("sinusoids[size=12,rows=2,columns=-1]", 0.5, 1e-4, 0.1),
-        # Smaller differences of sampled means are lost in the change of the draws from image to image.
+        # Draws differ from image to image, so smaller differences of sampled means would be lost in their errors.
         ("discs[size=8]", 1.0, 0.05, 0.15),
     ],
 )

@@ -16,7 +16,7 @@ from gahbench_plugins.datasets.finite import Finite, empirical_bayes
 
 
 def brute_force(points, noisy, sigma):
-    """Means and traces, image by image, in extended precision and from differences."""
+    """Return means and traces, computed from differences in extended precision, image by image."""
     points = points.double().numpy().astype(np.longdouble)
     means, traces = [], []
     for image in noisy.double().numpy().astype(np.longdouble):
@@ -25,7 +25,7 @@ def brute_force(points, noisy, sigma):
         weights /= weights.sum()
         mean = (weights[:, None] * points).sum(0)
         likeliest = weights.argmax()
-        # Without the term of the likeliest point, which would be only rounding.
+        # Differences from the likeliest point make its own term exactly 0 instead of a rounding error.
         offset = (weights[:, None] * (points - points[likeliest])).sum(0)
         spread = ((points - points[likeliest] - offset) ** 2).sum(1)
         means.append(mean)

@@ -14,7 +14,7 @@ from gahbench_plugins.datasets.gaussian_field import GaussianField, hartley
 
 
 def moments_of_field(dataset):
-    """Mean, and the covariance of two pixels, from the power law, frequency by frequency: a sum of random waves."""
+    """Return the mean and the covariances of pixels of a sum of random waves with the power law of the field."""
     size, channels = dataset.size, dataset.shape[0]
     along = np.fft.fftfreq(size, 1 / size)
     power = np.array(
@@ -32,7 +32,7 @@ def moments_of_field(dataset):
 
 
 def moments_of_faces(dataset, share=0.01, contrast=0.6):
-    """Mean and covariance, by numpy, from the formula."""
+    """Return mean and covariance, computed from the formula by numpy."""
     images = dataset.dataset.images("train", dataset.dataset.available("train")).double().flatten(1).numpy()
     covariance = np.cov(images.T, ddof=0)
     even = np.trace(covariance) / len(covariance) * np.eye(len(covariance))
@@ -103,7 +103,7 @@ def test_images_have_mean_and_covariance(known):
     # Isserlis: the variance of a product of two Gaussians is v_i v_j + c_ij^2.
     error = ((variance[:, None] * variance + exact.square()) / count).sqrt()
     off = (centred.mT @ centred / count - exact) / error
-    assert off.abs().max() < 5.5  # of 37,000 numbers
+    assert off.abs().max() < 5.5  # the largest of 37,000 numbers
     assert off.square().mean() == pytest.approx(1, abs=0.5)
     # A fourth moment has a standard error of sqrt(96 / n) = 0.07.
     assert ((centred.square() / variance).square().mean(0) - 3).abs().max() < 0.4

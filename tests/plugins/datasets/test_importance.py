@@ -1,4 +1,4 @@
-"""Importance sampling on manifolds: intensities integrated out, and proposals."""
+"""Importance sampling on manifolds: integrals over intensities, and proposals."""
 
 import math
 

@@ -56,7 +56,7 @@ class Slope(Manifold):
 
 
 class Comb(Manifold):
-    """Sinusoids of a parameter that take so many turns that no search finds which."""
+    """Sinusoids with so many periods over the range of the parameter that no search finds the right period."""
 
     shape = (1, 4, 4)
     nonlinear = 1
@@ -81,7 +81,7 @@ def noisy_images(dataset, count, sigma):
 
 
 def quadrature(dataset, noisy, sigma):
-    """Return mean and trace of a posterior by a grid of the non-linear parameters, refined around the mass."""
+    """Return mean and trace of a posterior by quadrature over the non-linear parameters, refined around the mass."""
     low, high = torch.zeros(dataset.nonlinear).double(), torch.ones(dataset.nonlinear).double()
     count = {0: 1, 1: 4000, 2: 100, 3: 16}[dataset.nonlinear]
     for _ in range(4):
@@ -114,7 +114,7 @@ def test_posteriors_agree_with_quadrature(dataset, sigma):
     for image, mean, trace in zip(noisy, posterior.mean.double().flatten(1), posterior.trace, strict=True):
         expected, spread = quadrature(dataset, image, sigma)
         assert float(trace) == pytest.approx(spread, rel=1e-3 if is_exact else 0.03)
-        # Its own inaccuracy is 1 in 1,000 of the squared error of the mean.
+        # The inaccuracy of the posterior adds at most 1/1,000 to the squared error of the mean.
         assert (mean - expected).square().sum() < (1e-6 if is_exact else 1e-3) * spread + 1e-10
 
 
@@ -143,7 +143,7 @@ def test_sampled_filters_are_covariances_of_images_drawn_from_the_prior():
 
 
 def test_images_with_few_effective_samples_get_more_draws(monkeypatch):
-    # With as many effective draws wanted as drawn at first, every image is drawn for again, twice as often.
+    # More effective draws are wanted than are drawn at first, so draws are doubled for every image.
     noisy = noisy_images(BUMP, 3, 0.1)
     monkeypatch.setattr(importance, "DRAWS", 256)
     monkeypatch.setattr(importance, "WANTED", 257.0)

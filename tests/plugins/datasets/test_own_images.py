@@ -60,11 +60,11 @@ def test_errors_name_all_unusable_files_and_the_option_to_skip_them(folder, name
     with pytest.raises(DataError) as caught:
         gahbench.create("dataset", spec).shape  # noqa: B018
     text = str(caught.value)
-    # A small photograph is a whole one.
+    # The dataset ``whole`` accepts photographs of any size, so the tiny file is usable.
     unusable = {file: reason for file, reason in UNUSABLE.items() if name != "whole" or file != "tiny.png"}
     assert f"{len(unusable)} of 17 images cannot be used: " in text
     assert all(f"{file}: {reason}" in text for file, reason in unusable.items())
-    # The command that it names works.
+    # The spec that the error suggests works.
     advised = re.search(r"on_error=skip leaves them out, as in (\S+)$", text)[1]
     dataset = gahbench.create("dataset", advised)
     assert dataset.shape[0] == 1
@@ -192,7 +192,7 @@ def test_a_suite_in_colour_runs_to_the_end(tmp_path):
     board = outcome.leaderboard(full=True)
     assert board["dataset"].value_counts().to_dict() == {"faces[faces.npz,colour=rgb]": 4}
     assert board["psnr"].notna().all()
-    # The noise alone: -20 log10 of its standard deviation, averaged over both.
+    # The identity leaves the noise: -20 log10 sigma, averaged over both noise levels.
     identity = board.set_index("entrant")["psnr"]["identity"]
     assert identity == pytest.approx(-10 * np.log10(0.1 * 0.3), abs=0.3)
     assert len(list((tmp_path / "out" / "figures").glob("*.svg"))) == 1

@@ -20,7 +20,7 @@ def ramps(count, height=40, width=56):
 
 
 def places(photos, split, count, start=0):
-    """Photograph, row and column of patches of ``ramps``, after checking that they are patches of them."""
+    """Return photograph, row and column of patches of ``ramps``, after checking that they are such patches."""
     images = (255 * photos.images(split, count, start)).round().long()
     corners = images[:, :, 0, 0]
     steps = torch.arange(photos.size)
@@ -67,7 +67,7 @@ def test_tiles_for_testing_cover_each_pixel_once(ten):
     assert [photos.available(split) for split in ("validation", "test")] == [6, 12]
     result = set(zip(*(part.tolist() for part in places(photos, "test", 12)), strict=True))
     assert result == {(photo, 16 * row, 16 * column) for photo in (8, 9) for row in range(2) for column in range(3)}
-    # In random order: the first patches are not all from one photograph.
+    # Patches are in random order, so the first patches are not all from the same photograph.
     assert len(set(places(photos, "test", 6)[0].tolist())) == 2
     with pytest.raises(DataError, match="13 test patches requested, but the split holds 12 of 16x16"):
         photos.images("test", 8, start=5)
@@ -92,7 +92,7 @@ def test_a_folder_of_photographs_of_all_sizes(tmp_path):
     arrays = Photos(str(tmp_path / "a.npz"), size=20, colour="rgb", test=2)
     for split in SPLITS:
         assert torch.equal(photos.images(split, 4), arrays.images(split, 4))
-    # The last two are 58 x 38 and 65 x 35 pixels.
+    # The last two photographs have 58 x 38 and 65 x 35 pixels.
     expected = [stored[index][row : row + 20, :20] for index, row in ((4, 0), (4, 20), (5, 0), (5, 20), (5, 40))]
     result = (255 * photos.images("test", photos.available("test"))).round().long()
     assert {tuple(tile.flatten().tolist()) for tile in result} == {

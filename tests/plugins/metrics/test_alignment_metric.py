@@ -40,7 +40,7 @@ def scores(matrices, basis="graph-laplacian", metric="direction", dataset=DATASE
 
 
 def value(*arguments):
-    """Return the mean value of a metric for filters of the test images; NaN if there is none."""
+    """Return the mean value of a metric for filters of the test images; NaN if it has no value."""
     return scores(*arguments).get("", math.nan)
 
 
@@ -122,10 +122,10 @@ def test_the_geometry_of_another_image_scores_0(metric, clean, strengths):
 
 def test_the_own_geometry_is_retrieved_and_significant(clean, strengths):
     result = scores(filters("graph-laplacian", clean, strengths), metric="alignment")
-    # Regressed on strength, a filter is not quite the one that is retrieved: images of little geometry are confused.
+    # Regression on strength changes filters a little, so some images with little geometry are confused.
     assert result["retrieval"] > 0.8
     assert result["exchange"] == pytest.approx(1e-4)
-    # All geometries agree in part.
+    # With added noise, filters agree with their geometries only in part.
     noisy = filters("graph-laplacian", clean, strengths) + 0.02 * torch.randn(
         COUNT, 144, 144, generator=torch.Generator().manual_seed(0)
     )
@@ -200,7 +200,8 @@ def test_a_basis_without_direction_has_no_value_except_for_denoisers_without_dir
     result = scores(filters("graph-laplacian", clean, strengths), f"{basis},controlling_for=graph-laplacian")
     assert set(result) == {"left-out", "directional-share", "basis-share", "ceiling"}
     assert result["basis-share"] < 0.02 < result["directional-share"]
-    # The basis is not 0, as it would be if the denoiser had no direction; and no basis is compared given this basis.
+    # The value for the basis is absent; it would be 0 if the denoiser had no direction. Other bases are not controlled
+    # for this basis.
     controlled = scores(filters("graph-laplacian", clean, strengths), f"graph-laplacian,controlling_for={basis}")
     assert controlled[""] == pytest.approx(1, abs=1e-3)
     assert "partial" not in controlled

@@ -132,7 +132,7 @@ class Products(Reference):
 
 @pytest.mark.parametrize("size", [2304, 10])
 def test_adaptation_is_the_gain_minus_the_noise_sensitivity(monkeypatch, size):
-    """Compare with a direct computation for filters that depend on image and noise; four images have three others."""
+    """Compare with a direct computation for four images and filters that depend on image and noise."""
     monkeypatch.setattr("gahbench.jacobian.maps.LARGEST_EXACT", size)
     clean = random_images(4, 2, 4, 3)
     evaluated = on_images(Products(), clean)

@@ -185,7 +185,7 @@ def test_copies_before_the_least_loss_are_biased_generalization():
     scores_, arrays = course([1.0, 0.3, 0.25, 0.2], [0.0, 0.8, 0.9, 1.0])
     assert scores_ == {"": pytest.approx(math.log2(100)), "loss-step": 1000, "onset-step": 10, "last": 1}
     assert arrays["loss"].tolist() == pytest.approx([1.0, 0.3, 0.25, 0.2], rel=1e-4)
-    # Fresh samples of both networks are nearest to the same half, which is the own half of only one network.
+    # Fresh samples of both networks are nearest to the same half, which is only one network's own half.
     assert arrays["pi"].tolist() == pytest.approx([0.5, 0.5 + 13 / 32, 0.5 + 14.5 / 32, 1], abs=1e-6)
     assert (arrays["pi_low"] <= arrays["pi"]).all()
     assert arrays["steps"].tolist() == [1, 10, 100, 1000]
@@ -206,7 +206,7 @@ SIDE = 4
 
 
 def geometric(last, ratio=1.25):
-    """Steps of snapshots, the last one included."""
+    """Return the steps of snapshots, up to and including the last step."""
     count = math.ceil(math.log(last) / math.log(ratio)) + 1
     return sorted({round(last ** (index / (count - 1))) for index in range(count)})
 
@@ -265,7 +265,8 @@ def test_learning_times_of_a_linear_model_are_inverse_to_the_variance():
     scores = Course(sigma, rate).scores(sigma, modes=16)
     times, variances = scores.arrays["times"], scores.arrays["variances"]
     torch.testing.assert_close(variances, 10.0 ** -torch.linspace(0, 2, 16, dtype=torch.float64), rtol=1e-4, atol=0)
-    # Gradient descent leaves (1 - rate (lambda + sigma^2))^t of a gain; half of what the first step left, after it.
+    # After t steps of gradient descent the share (1 - rate (lambda + sigma^2))^t of a gain is not yet learned. At the
+    # learning time it is half of its value after the first step.
     expected = 1 + math.log(0.5) / torch.log(1 - rate * (variances + sigma**2))
     assert (times / expected - 1).abs().max() < 0.01
     product = times * variances

@@ -206,7 +206,7 @@ def test_copies_of_the_own_half_are_nearest_to_it():
     one, other = samples(halves[0][:8] + 1e-3), samples(halves[1][:8] + 1e-3)
     result, _ = values("own-half", evaluation(one, halves[0], partner=other, others=halves[1]))
     assert result[""] == [1.0] * 8
-    # As far below the middle as ranks of 8 samples and 20 fresh images allow.
+    # The statistic is as low as ranks of 8 samples and 20 fresh images allow.
     assert sum(result["c-t"]) / 8 == pytest.approx(-0.5 * 8 * 20 / math.sqrt(8 * 20 * 29 / 12))
     swapped, _ = values("own-half", evaluation(other, halves[0], partner=one, others=halves[1]))
     assert swapped[""] == [0.0] * 8

@@ -22,7 +22,7 @@ def test_all_shifts_of_a_wavelet_are_translation_invariant(levels, shifts):
     for shift in ((1, 0), (0, 3), (5, 7)):
         shifted = spun.denoise(images.roll(shift, (-2, -1)), SIGMA, BLIND)
         torch.testing.assert_close(shifted, denoised.roll(shift, (-2, -1)), atol=1e-10, rtol=0)
-    # Without them it is not.
+    # With half of the shifts the result is not translation-invariant.
     fewer = construct(CycleSpin, f"bayes-shrink[wavelet[haar,levels={levels}]]", shifts // 2)
     changed = fewer.denoise(images.roll(1, -1), SIGMA, BLIND) - fewer.denoise(images, SIGMA, BLIND).roll(1, -1)
     assert changed.abs().max() > 1e-3

@@ -82,7 +82,7 @@ def test_denoised_images_agree_with_the_definition_for_every_chunk_size(
 
 
 def test_local_score_combines_patches_of_different_training_images():
-    """Combinations of left and right halves that no training image contains."""
+    """Test images combine left and right halves of different training images."""
     training = Faces(size=16).images("train", 12).double()
     mosaic = torch.cat([training[:6, ..., :8], training[6:, ..., 8:]], 3)
     noisy = with_noise(mosaic, 0.05)

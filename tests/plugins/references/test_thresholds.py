@@ -40,7 +40,7 @@ NAMES = pytest.mark.parametrize("rule", ["hard", "soft"])
 @given(clean=st.floats(-12, 12), threshold=st.floats(0, 6))
 def test_risk_is_the_integral_over_the_noise(rule, risk, clean, threshold):
     def expected_between(low, high):
-        # The rule is smooth within a piece, and which side of the threshold that lies on is seen at its middle.
+        # The rule is smooth within a piece, and the middle shows on which side of the threshold the piece lies.
         middle = (low + high) / 2
         kept, shift = abs(middle) > threshold, np.copysign(threshold if rule is soft else 0.0, middle)
 
@@ -70,7 +70,7 @@ def test_limits_of_the_risks(rule, risk, threshold):
 
 def test_the_soft_risk_at_zero_is_small_and_positive():
     for threshold in (3.0, 6.0, 9.0):
-        # The leading term of the tail of E max(|z| - t, 0)^2.
+        # This is the leading term of the tail of E max(|z| - t, 0)^2.
         leading = 4 * stats.norm.pdf(threshold) / threshold**3
         risk = float(soft_risk(torch.zeros((), dtype=torch.float64), threshold))
         assert 0.3 * leading < risk < leading
@@ -250,7 +250,7 @@ def sure(coefficients, threshold):
 def test_no_threshold_has_a_lower_risk_estimate(count, scale, seed, rounded):
     coefficients = scale * draw(3, count, seed=seed)
     if rounded:
-        # Many coefficients are then equal, and some 0.
+        # Many coefficients are then equal, and some are 0.
         coefficients = coefficients.round()
     largest = math.sqrt(2 * math.log(count))
     for row, threshold in zip(coefficients, sure_thresholds(coefficients, hybrid=False), strict=True):

@@ -38,7 +38,7 @@ def test_vendi_score_counts_different_images():
     repeated = different[[0, 0, 0, 1]]
     entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
     assert vendi_score(repeated, centred=False) == pytest.approx(math.exp(entropy))
-    # Two vectors of cosine c have eigenvalues (1 + c) / 2 and (1 - c) / 2.
+    # Two vectors with cosine c have eigenvalues (1 + c) / 2 and (1 - c) / 2.
     pair, cosine = torch.tensor([[1.0, 0], [0.6, 0.8]]).view(2, 1, 1, 2), 0.6
     values = [(1 + cosine) / 2, (1 - cosine) / 2]
     assert vendi_score(pair, False) == pytest.approx(math.exp(-sum(value * math.log(value) for value in values)))

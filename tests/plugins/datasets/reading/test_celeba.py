@@ -9,7 +9,7 @@ from gahbench_plugins.datasets.faces import Faces
 
 COUNT = 20
 FILES = [f"{index + 1:06d}.jpg" for index in range(COUNT)]
-#: Most for training, then validation, then testing, but not in the order of the files.
+#: The split of each image: 0 for training, 1 for validation, 2 for testing. Splits are not contiguous in the files.
 PARTITION = [0, 0, 1, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 2, 0, 0, 0]
 PEOPLE = [3, 8, 3, 8, 5, 1, 5, 3, 3, 1, 9, 9, 9, 4, 4, 4, 7, 7, 8, 8]
 FACES = np.random.default_rng(0).integers(0, 256, (COUNT, 218, 178, 3), dtype=np.uint8)
@@ -24,14 +24,14 @@ def csv(values, columns):
 
 
 def lay_out(root, write_images, folder, lists):
-    """Write the images below a folder of the root, and lists, by their names."""
+    """Write the images to a folder below the root, and the lists to files of the given names."""
     write_images(root / folder, FILES, FACES)
     for name, content in lists.items():
         (root / name).write_text(content)
 
 
 PUBLISHED = {"list_eval_partition.csv": csv(PARTITION, "image_id,partition")}
-#: Where the images are, and the lists, as torchvision and Kaggle lay them out, and all in one folder.
+#: The folder of the images, and the lists by path: in the layouts of torchvision and Kaggle, and in a single folder.
 LAYOUTS = {
     "torchvision": (
         "celeba/img_align_celeba",
@@ -51,7 +51,7 @@ LAYOUTS = {
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
-    """Return the images by Pillow: the window of the paper, averaged over channels and resized."""
+    """Return the images as Pillow computes them: the window of the paper, averaged over channels and resized."""
     folder = tmp_path_factory.mktemp("expected")
     result = []
     for name, face in zip(FILES, FACES, strict=True):
@@ -83,7 +83,7 @@ def test_each_layout_gives_the_papers_images_and_the_published_splits(
     faces = Faces(str(path))
     assert faces.shape == (1, 80, 80)
     images = 255 * faces.images("train", 3)[:, 0].numpy()
-    # Rounded to whole grey levels.
+    # Images are rounded to whole grey levels.
     assert np.abs(images - expected[[0, 1, 3]]).max() < 0.501
     result = {split: places(faces, split, expected) for split in ("train", "validation", "test", "A", "B")}
     for number, split in enumerate(("train", "validation", "test")):

@@ -24,7 +24,7 @@ from gahbench_plugins.datasets.faces import Faces
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (6, 12, 12, 3), dtype=np.uint8)
-#: Names in the order of a folder.
+#: Names in the order in which a folder is read.
 NAMES = ["b.png", "c.png", "a/b.png", "a/z/a.png", "a/z/b.png", "d/a.png"]
 
 

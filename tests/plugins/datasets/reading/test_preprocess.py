@@ -19,7 +19,7 @@ def pixels(*shape):
 
 
 def bicubic(side, size):
-    """Rows of weights: the cubic convolution kernel, a = -1/2, as wide as the step between the new pixels."""
+    """Return rows of weights: the cubic convolution kernel (a = -1/2), stretched by the step between new pixels."""
     scale = side / size
     distance = np.abs((np.arange(side)[None] + 0.5) - (np.arange(size)[:, None] + 0.5) * scale) / scale
     near = 1.5 * distance**3 - 2.5 * distance**2 + 1
@@ -36,7 +36,7 @@ def test_celeba_preset_is_crop_mean_and_bicubic_computed_independently():
     exact = np.clip(weights @ cropped @ weights.T, 0, 255)
     result = Preprocessing()(source.transpose(0, 3, 1, 2), "here")
     assert result.dtype == np.uint8
-    # Rounding, and nothing else: half a grey level, but for single precision.
+    # The images differ only by rounding: half a grey level, and the errors of single precision.
     assert np.abs(result[:, 0] - exact).max() < 0.5 + 1e-3
     unrounded = Preprocessing()((source / 255).transpose(0, 3, 1, 2), "here")
     np.testing.assert_allclose(unrounded[:, 0], exact / 255, atol=1e-6)
@@ -135,7 +135,7 @@ def test_only_planted_duplicates_are_found():
     images = random.uniform(size=(3000, 400)).astype(np.float32)
     copies = random.choice(np.arange(1500, 3000), 60, replace=False)
     originals = random.choice(1500, 60, replace=False)
-    # Brightness and contrast change no correlation, and a little noise hardly.
+    # Brightness and contrast do not change a correlation, and weak noise hardly does.
     images[copies] = 0.6 * images[originals] + 0.2 + 0.01 * random.normal(size=(60, 400))
     stay = without_repeats(torch.from_numpy(images))
     assert sorted(set(range(3000)) - set(stay.tolist())) == sorted(copies.tolist())
@@ -152,7 +152,7 @@ def test_the_threshold_is_sharp(cosine, kept):
 @given(seed=st.integers(0, 10**6), count=st.integers(0, 40), chunk=st.integers(1, 9), span=st.integers(1, 9))
 def test_chunked_comparison_agrees_with_pairwise_comparison(seed, count, chunk, span):
     random = np.random.default_rng(seed)
-    # Few pixels and values of two kinds, so that repeats and chains of them are common.
+    # Images have few pixels and few values, so that repeats and chains of repeats are common.
     images = random.choice([0.0, 1.0], size=(count, 5)) + random.choice([0, 0.02], size=(count, 1)) * np.arange(5)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(splits, "CHUNK", chunk)

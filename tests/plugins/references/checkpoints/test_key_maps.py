@@ -1,4 +1,4 @@
-"""Random weights in published formats: our networks compared with the published ones in torch.nn.functional."""
+"""Random weights in published formats: our networks compared with published networks in torch.nn.functional."""
 
 import pytest
 import torch
@@ -79,7 +79,7 @@ def test_mohan_dncnn_without_bias(draw, channels, architecture):
     noisy = images(channels)
     (first, *kernels, last), norms, expected = bias_free_chain(draw, noisy, 13)
     state = {"first_layer.weight": first, "last_layer.weight": last}
-    # The file contains both, but the published layer uses neither.
+    # The file contains biases and running means, but the published layer does not use them.
     unused = {"bias": torch.zeros(WIDTH), "running_mean": torch.zeros(WIDTH), "num_batches_tracked": torch.tensor(0)}
     for number, (kernel, (gain, deviation)) in enumerate(zip(kernels, norms, strict=True)):
         norm = {"weight": gain.flatten(), "running_var": (deviation.flatten() - 1e-5).square(), **unused}
@@ -137,7 +137,7 @@ def test_kair_dncnn(draw, channels, norm, prefix):
         state |= {f"{prefix}{index}.{key}": value for key, value in layer.items()}
         # A ReLU follows, unless a normalisation does.
         index += 1 if number + 1 < len(layers) and "running_var" in layers[number + 1] else 2
-    # Where normalisations are merged the layers are numbered as those of dncnn.
+    # If normalisations are merged, layers are numbered like those of dncnn.
     expect = "kair" if norm or prefix else "same"
     result = ours("dncnn", state, noisy, width=WIDTH, layers=5, norm=norm, expect=expect)
     assert_agree(result, noisy - estimate, noisy)
@@ -348,7 +348,7 @@ def test_kair_ircnn_has_a_network_for_every_two_noise_levels_of_255(draw, tmp_pa
     state = read_part(tmp_path / "ircnn_gray.pth").state
     network = gahbench.create("architecture", "ircnn", width=WIDTH, levels=12)
     network.load_state_dict(fit_weights(state, network, "kair")[0])
-    # The published code takes number ceil(level / 2), from 1, and the last for all above.
+    # The published code uses network number ceil(level / 2), counted from 1, and the last network for higher levels.
     numbers = {0.5: 0, 1: 0, 2: 0, 2.1: 1, 4: 1, 4.2: 2, 20: 9, 22: 10, 22.5: 11, 24: 11, 200: 11}
     for level, number in numbers.items():
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Published weights of KAIR and MatConvNet on published images, if they are there: see GAHBENCH_DATA."""
+"""Published weights of KAIR and MatConvNet on published images, if the folder GAHBENCH_DATA contains the files."""
 
 import pytest
 import torch
